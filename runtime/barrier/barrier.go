@@ -1,0 +1,233 @@
+// SPDX-License-Identifier: Apache-2.0
+
+// Package barrier lets the parties of a test meet: at a barrier they wait for
+// each other, at a sync they also exchange a piece of data each.
+//
+// It takes the place of virt-test's synchronization server. Since one
+// controller runs all parties, a meeting is a map under a mutex; and since it
+// knows when a party has ended, a meeting that can never be complete fails at
+// once and says who is missing and where that party is.
+//
+// All methods may be called from any goroutine.
+package barrier
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"strings"
+	"sync"
+)
+
+// Room is where a fixed set of parties meet.
+type Room struct {
+	mu       sync.Mutex
+	parties  []string          // in the order given to New
+	left     map[string]string // party -> why it left
+	where    map[string]string // party -> what it is doing, for messages
+	meetings map[string]*meeting
+}
+
+// meeting is one round at one tag. It is complete when every party it expects
+// has arrived; the next arrival at the tag then opens a new round.
+type meeting struct {
+	tag     string
+	expect  []string
+	arrived map[string]any
+	done    chan struct{}
+	err     error // set before done is closed, when the meeting failed
+}
+
+// New returns a room for the given parties.
+func New(parties ...string) *Room {
+	return &Room{
+		parties:  slices.Clone(parties),
+		left:     map[string]string{},
+		where:    map[string]string{},
+		meetings: map[string]*meeting{},
+	}
+}
+
+// Parties returns the names given to [New].
+func (r *Room) Parties() []string { return slices.Clone(r.parties) }
+
+// At notes what a party is doing, to be named when others wait for it in vain.
+func (r *Room) At(party, where string) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.where[party] = where
+}
+
+// Leave says that a party will not come to any meeting any more. Meetings that
+// expect it fail at once.
+func (r *Room) Leave(party, reason string) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if _, gone := r.left[party]; gone {
+		return
+	}
+	r.left[party] = reason
+	for _, m := range r.meetings {
+		if _, here := m.arrived[party]; !here && slices.Contains(m.expect, party) {
+			r.end(m, r.impossible(m))
+		}
+	}
+}
+
+// Sync waits until every party of with (nil: of the room) has called Sync with
+// the same tag, and returns what each of them brought. It fails when a party
+// that is still expected has left, when parties disagree about who is
+// expected, and when ctx ends; the error is an *[Error] then.
+func (r *Room) Sync(ctx context.Context, party, tag string, data any, with []string) (map[string]any, error) {
+	m, err := r.arrive(party, tag, data, with)
+	if err != nil {
+		return nil, err
+	}
+	select {
+	case <-m.done:
+	case <-ctx.Done():
+		r.mu.Lock()
+		select {
+		case <-m.done: // completed in the same moment
+		default:
+			r.end(m, r.incomplete(m, context.Cause(ctx)))
+		}
+		r.mu.Unlock()
+	}
+	if m.err != nil {
+		return nil, m.err
+	}
+	return m.arrived, nil
+}
+
+func (r *Room) arrive(party, tag string, data any, with []string) (*meeting, error) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	expect := r.parties
+	if with != nil {
+		expect = with
+	}
+	if err := r.admit(party, tag, expect); err != nil {
+		return nil, err
+	}
+	m := r.meetings[tag]
+	if m == nil {
+		m = &meeting{tag: tag, expect: slices.Clone(expect), arrived: map[string]any{}, done: make(chan struct{})}
+		r.meetings[tag] = m
+	}
+	if !sameMembers(m.expect, expect) {
+		return nil, &Error{Tag: tag, Problem: fmt.Sprintf("%s waits for %s, but those already there wait for %s",
+			party, strings.Join(expect, ", "), strings.Join(m.expect, ", "))}
+	}
+	if _, twice := m.arrived[party]; twice {
+		return nil, &Error{Tag: tag, Problem: party + " is waiting there already"}
+	}
+	m.arrived[party] = data
+	switch {
+	case len(m.arrived) == len(m.expect):
+		r.end(m, nil)
+	case r.someoneLeft(m):
+		r.end(m, r.impossible(m))
+	}
+	return m, nil
+}
+
+// admit checks that party may wait at tag for expect.
+func (r *Room) admit(party, tag string, expect []string) error {
+	if !slices.Contains(expect, party) {
+		return &Error{Tag: tag, Problem: fmt.Sprintf("%s is not among those who are to meet (%s)", party, strings.Join(expect, ", "))}
+	}
+	for _, p := range expect {
+		if !slices.Contains(r.parties, p) {
+			return &Error{Tag: tag, Problem: fmt.Sprintf("no party %q here, only %s", p, strings.Join(r.parties, ", "))}
+		}
+	}
+	if reason, gone := r.left[party]; gone {
+		return &Error{Tag: tag, Problem: party + " has left: " + reason}
+	}
+	return nil
+}
+
+// end completes or fails m; the caller holds r.mu.
+func (r *Room) end(m *meeting, err error) {
+	m.err = err
+	close(m.done)
+	if r.meetings[m.tag] == m {
+		delete(r.meetings, m.tag)
+	}
+}
+
+func (r *Room) someoneLeft(m *meeting) bool {
+	return slices.ContainsFunc(m.expect, func(p string) bool {
+		_, here := m.arrived[p]
+		_, gone := r.left[p]
+		return gone && !here
+	})
+}
+
+func (r *Room) impossible(m *meeting) error {
+	return &Error{Tag: m.tag, Problem: "cannot be met any more", Missing: r.missing(m)}
+}
+
+func (r *Room) incomplete(m *meeting, cause error) error {
+	return &Error{Tag: m.tag, Problem: cause.Error(), Missing: r.missing(m), Cause: cause}
+}
+
+func (r *Room) missing(m *meeting) []Absence {
+	var absent []Absence
+	for _, p := range m.expect {
+		if _, here := m.arrived[p]; here {
+			continue
+		}
+		a := Absence{Party: p, Where: r.where[p]}
+		if reason, gone := r.left[p]; gone {
+			a.Where, a.Left = reason, true
+		}
+		absent = append(absent, a)
+	}
+	return absent
+}
+
+func sameMembers(a, b []string) bool {
+	if len(a) != len(b) {
+		return false
+	}
+	return !slices.ContainsFunc(a, func(p string) bool { return !slices.Contains(b, p) })
+}
+
+// Absence is a party that a meeting waits for.
+type Absence struct {
+	Party string
+	Where string // what it was doing last, or why it left
+	Left  bool   // it will not come any more
+}
+
+// Error is a meeting that failed.
+type Error struct {
+	Tag     string
+	Problem string
+	Missing []Absence
+	Cause   error // the context's, when a waiting party gave up
+}
+
+func (e *Error) Error() string {
+	var b strings.Builder
+	fmt.Fprintf(&b, "barrier %s: %s", e.Tag, e.Problem)
+	for i, a := range e.Missing {
+		if i == 0 {
+			b.WriteString("; missing: ")
+		} else {
+			b.WriteString(", ")
+		}
+		b.WriteString(a.Party)
+		switch {
+		case a.Left:
+			fmt.Fprintf(&b, " (ended: %s)", a.Where)
+		case a.Where != "":
+			fmt.Fprintf(&b, " (%s)", a.Where)
+		}
+	}
+	return b.String()
+}
+
+func (e *Error) Unwrap() error { return e.Cause }
