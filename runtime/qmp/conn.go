@@ -1,0 +1,349 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package qmp
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net"
+	"sync"
+	"time"
+
+	gqmp "github.com/digitalocean/go-qemu/qmp"
+)
+
+var (
+	// ErrGone is matched by the error of every call that QEMU can no longer
+	// answer: its process ended, or the way to it was lost.
+	ErrGone = errors.New("QEMU is gone")
+	// ErrClosed is matched by the error of every call on a Conn that this side
+	// has closed.
+	ErrClosed = errors.New("monitor is closed")
+)
+
+// Error is QEMU's own refusal of a command.
+type Error struct {
+	Command string // the command that was refused
+	Class   string // QEMU's error class: GenericError, CommandNotFound, DeviceNotFound …
+	Desc    string // QEMU's words
+}
+
+// Error says which command QEMU refused and in which words.
+func (e *Error) Error() string {
+	if e.Class == "" || e.Class == "GenericError" {
+		return e.Command + ": " + e.Desc
+	}
+	return e.Command + ": " + e.Desc + " (" + e.Class + ")"
+}
+
+// Options are the optional parts of a Conn; the zero value is fine.
+type Options struct {
+	// Name stands before errors and in log records, as "vm1@host1".
+	Name string
+	// Transcript gets one JSON line for each message in either direction, with
+	// secrets masked. It is written by one goroutine at a time and must not block.
+	Transcript io.Writer
+	// Logger gets what is odd at level Warn and every message at level Debug.
+	Logger *slog.Logger
+}
+
+// Conn is a negotiated connection to one QEMU's monitor. A QMP socket serves one
+// client at a time, so a Conn keeps others out until it is closed.
+type Conn struct {
+	conn       net.Conn
+	name       string
+	log        *slog.Logger
+	transcript *transcript
+
+	greeted  chan gqmp.Version // the greeting, from the reader to New; capacity 1
+	version  gqmp.Version
+	requests chan []byte   // lines for the writer
+	done     chan struct{} // closed by the reader when it ends
+	workers  sync.WaitGroup
+
+	schema schemaCache
+
+	mu            sync.Mutex // guards all below
+	lastID        uint64
+	pending       map[uint64]chan message
+	subscriptions map[*Subscription]struct{}
+	shutdown      string // the reason in QEMU's SHUTDOWN event
+	cause         error  // why the connection is to end, when this side knows before the reader does
+	err           error  // why it ended; set before done is closed
+}
+
+// Conn is one of go-qemu's monitors.
+var _ gqmp.Monitor = (*Conn)(nil)
+
+// message is whatever QEMU sends: the greeting, a reply or an event.
+type message struct {
+	QMP *struct {
+		Version gqmp.Version `json:"version"`
+	} `json:"QMP"`
+	ID     *uint64         `json:"id"`
+	Return json.RawMessage `json:"return"`
+	Error  *struct {
+		Class string `json:"class"`
+		Desc  string `json:"desc"`
+	} `json:"error"`
+	Event     string         `json:"event"`
+	Data      map[string]any `json:"data"`
+	Timestamp timestamp      `json:"timestamp"`
+}
+
+// New waits for QEMU's greeting on conn and negotiates. It owns conn from now on
+// and closes it when it fails. ctx limits the greeting and the negotiation only.
+// A socket whose one place is taken by another client accepts and stays silent,
+// so ctx should have a deadline.
+func New(ctx context.Context, conn net.Conn, o Options) (*Conn, error) {
+	if o.Name == "" {
+		o.Name = "qmp"
+	}
+	if o.Logger == nil {
+		o.Logger = slog.New(slog.DiscardHandler)
+	}
+	c := &Conn{
+		conn:          conn,
+		name:          o.Name,
+		log:           o.Logger,
+		transcript:    &transcript{w: o.Transcript, log: o.Logger},
+		greeted:       make(chan gqmp.Version, 1),
+		requests:      make(chan []byte),
+		done:          make(chan struct{}),
+		pending:       make(map[uint64]chan message),
+		subscriptions: make(map[*Subscription]struct{}),
+	}
+	c.workers.Go(c.read)
+	c.workers.Go(c.write)
+
+	select {
+	case c.version = <-c.greeted:
+	case <-c.done:
+		return nil, errors.Join(c.errorOf("greeting"), c.Close())
+	case <-ctx.Done():
+		_ = c.Close()
+		return nil, fmt.Errorf("%s: no greeting from QEMU (is another client on this monitor?): %w",
+			c.name, context.Cause(ctx))
+	}
+	if err := c.Execute(ctx, "qmp_capabilities", nil, nil); err != nil {
+		_ = c.Close()
+		return nil, err
+	}
+	return c, nil
+}
+
+// Version is the version that QEMU gave in its greeting. Ask [Conn.Supports]
+// rather than compare versions.
+func (c *Conn) Version() gqmp.Version { return c.version }
+
+// Done is closed when the connection has ended, for whatever reason.
+func (c *Conn) Done() <-chan struct{} { return c.done }
+
+// Err says why the connection ended; nil while it lives. It matches [ErrGone] or
+// [ErrClosed].
+func (c *Conn) Err() error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.err
+}
+
+// Execute sends a command and waits for its reply. arguments is nil or anything
+// that encoding/json makes an object of; reply is nil or what the reply's
+// "return" is decoded into. The error is an [*Error] when QEMU refused the
+// command, matches [ErrGone] or [ErrClosed] when nobody is there to answer, and
+// wraps ctx's cause when ctx ended first. In that last case QEMU may still carry
+// the command out.
+func (c *Conn) Execute(ctx context.Context, command string, arguments, reply any) error {
+	request := map[string]any{"execute": command}
+	if arguments != nil {
+		request["arguments"] = arguments
+	}
+	m, err := c.exchange(ctx, command, request)
+	if err != nil {
+		return err
+	}
+	if reply == nil {
+		return nil
+	}
+	if err := json.Unmarshal(m.Return, reply); err != nil {
+		return fmt.Errorf("%s: %s: unexpected reply: %w", c.name, command, err)
+	}
+	return nil
+}
+
+// Human runs one line of QEMU's human monitor and returns what it printed. For
+// the few facts that QMP does not tell.
+func (c *Conn) Human(ctx context.Context, line string) (string, error) {
+	var text string
+	err := c.Execute(ctx, "human-monitor-command", map[string]any{"command-line": line}, &text)
+	return text, err
+}
+
+// Close ends the connection and all subscriptions and waits until nothing of
+// them runs. QEMU goes on. It may be called more than once; it returns nil.
+func (c *Conn) Close() error {
+	c.end(ErrClosed)
+	c.mu.Lock()
+	open := make([]*Subscription, 0, len(c.subscriptions))
+	for s := range c.subscriptions {
+		open = append(open, s)
+	}
+	c.mu.Unlock()
+	for _, s := range open {
+		s.Close()
+	}
+	c.workers.Wait()
+	return nil
+}
+
+// exchange sends a request under a new id and waits for the reply to it.
+func (c *Conn) exchange(ctx context.Context, command string, request map[string]any) (message, error) {
+	if err := ctx.Err(); err != nil {
+		return message{}, fmt.Errorf("%s: %s: not sent: %w", c.name, command, context.Cause(ctx))
+	}
+	reply := make(chan message, 1)
+	c.mu.Lock()
+	c.lastID++
+	id := c.lastID
+	c.pending[id] = reply
+	c.mu.Unlock()
+	defer func() {
+		c.mu.Lock()
+		delete(c.pending, id)
+		c.mu.Unlock()
+	}()
+
+	request["id"] = id
+	line, err := json.Marshal(request)
+	if err != nil {
+		return message{}, fmt.Errorf("%s: %s: arguments: %w", c.name, command, err)
+	}
+	select {
+	case c.requests <- append(line, '\n'):
+	case <-c.done:
+		return message{}, c.errorOf(command)
+	case <-ctx.Done():
+		return message{}, fmt.Errorf("%s: %s: not sent, QEMU does not read: %w", c.name, command, context.Cause(ctx))
+	}
+
+	var m message
+	select {
+	case m = <-reply:
+	case <-c.done:
+		select { // the reply to quit comes just before the end
+		case m = <-reply:
+		default:
+			return message{}, c.errorOf(command)
+		}
+	case <-ctx.Done():
+		return message{}, fmt.Errorf("%s: %s: no reply: %w", c.name, command, context.Cause(ctx))
+	}
+	if m.Error != nil {
+		return message{}, fmt.Errorf("%s: %w", c.name, &Error{Command: command, Class: m.Error.Class, Desc: m.Error.Desc})
+	}
+	return m, nil
+}
+
+// read owns the read side: it is the only one that reads from the connection, and
+// the one that declares it ended.
+func (c *Conn) read() {
+	err := c.readAll(json.NewDecoder(c.conn))
+	_ = c.conn.Close()
+
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	switch {
+	case c.cause != nil:
+		c.err = c.cause
+	case c.shutdown != "":
+		c.err = fmt.Errorf("%w: it shut down (%s)", ErrGone, c.shutdown)
+	case errors.Is(err, io.EOF):
+		c.err = fmt.Errorf("%w: it closed its monitor without a word", ErrGone)
+	case errors.Is(err, io.ErrUnexpectedEOF):
+		c.err = fmt.Errorf("%w: its monitor closed in the middle of a message", ErrGone)
+	default:
+		c.err = fmt.Errorf("%w: %w", ErrGone, err)
+	}
+	close(c.done)
+}
+
+func (c *Conn) readAll(d *json.Decoder) error {
+	greeted := false
+	for {
+		var line json.RawMessage
+		if err := d.Decode(&line); err != nil {
+			var syntax *json.SyntaxError
+			if errors.As(err, &syntax) {
+				return fmt.Errorf("garbled message: %w", err)
+			}
+			return err
+		}
+		received := time.Now()
+		c.transcript.record(received, "recv", line)
+
+		var m message
+		if err := json.Unmarshal(line, &m); err != nil {
+			return fmt.Errorf("garbled message: %w", err)
+		}
+		switch {
+		case !greeted:
+			if m.QMP == nil {
+				return errors.New("this is no QMP monitor: its first message is not the greeting")
+			}
+			greeted = true
+			c.greeted <- m.QMP.Version
+		case m.Event != "":
+			c.publish(m, received)
+		default:
+			c.deliver(m)
+		}
+	}
+}
+
+func (c *Conn) deliver(m message) {
+	if m.ID == nil {
+		c.log.Warn("qmp reply without id", "vm", c.name)
+		return
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if reply, ok := c.pending[*m.ID]; ok {
+		delete(c.pending, *m.ID) // so that a second reply cannot fill the channel
+		reply <- m
+	}
+}
+
+// write owns the write side, so that a caller can leave while a line to a frozen
+// QEMU is stuck half way, and the line still goes out whole.
+func (c *Conn) write() {
+	for {
+		select {
+		case line := <-c.requests:
+			c.transcript.record(time.Now(), "send", line)
+			if _, err := c.conn.Write(line); err != nil {
+				c.end(fmt.Errorf("%w: %w", ErrGone, err))
+				return
+			}
+		case <-c.done:
+			return
+		}
+	}
+}
+
+// end makes the reader stop, with cause as the reason if it is the first.
+func (c *Conn) end(cause error) {
+	c.mu.Lock()
+	if c.cause == nil && c.err == nil {
+		c.cause = cause
+	}
+	c.mu.Unlock()
+	_ = c.conn.Close()
+}
+
+func (c *Conn) errorOf(command string) error {
+	return fmt.Errorf("%s: %s: %w", c.name, command, c.Err())
+}

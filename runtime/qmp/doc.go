@@ -1,0 +1,25 @@
+// SPDX-License-Identifier: Apache-2.0
+
+// Package qmp talks to QEMU's monitor, the QEMU Machine Protocol, over any
+// [net.Conn]: a unix socket, or one that an SSH connection forwards.
+//
+// A [Conn] sends commands, matches replies to them by id, and hands events to
+// subscribers. It implements go-qemu's [gqmp.Monitor], so that
+// qemu.NewDomain(conn, name) works on it. It exists because go-qemu's own
+// SocketMonitor dials by itself, overwrites replies that events overtake, dies
+// on replies over 64 KiB and hangs when nobody reads its events.
+//
+//	mon, err := qmp.New(ctx, conn, qmp.Options{Name: "vm1@host1", Transcript: file})
+//	events := mon.Subscribe("MIGRATION", "STOP")
+//	defer events.Close()
+//	err = mon.Execute(ctx, "migrate", map[string]any{"uri": "tcp:192.0.2.2:4444"}, nil)
+//
+// # Concurrency
+//
+// All methods of Conn and [Subscription] may be called by any goroutine at the
+// same time. One goroutine owns the connection's read side and one its write
+// side; neither ever waits for a subscriber or a caller. A call whose context
+// ends returns at once and leaves the connection usable: its reply is thrown
+// away when it comes. When QEMU ends, all waiting calls return an error that
+// matches [ErrGone].
+package qmp

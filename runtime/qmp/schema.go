@@ -1,0 +1,127 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package qmp
+
+import (
+	"context"
+	"slices"
+	"strings"
+	"sync"
+)
+
+// Capability is the path by which [Conn.Supports] is asked for a migration
+// capability, as multifd.
+func Capability(name string) string {
+	return "migrate-set-capabilities/capabilities/capability/" + name
+}
+
+// Parameter is the path by which [Conn.Supports] is asked for a migration
+// parameter, as max-bandwidth.
+func Parameter(name string) string { return "migrate-set-parameters/" + name }
+
+// Supports says whether this QEMU knows what path names: a command or an event,
+// then a slash and one of its arguments, and so on down to a member of the
+// argument or one of its values:
+//
+//	migrate-recover
+//	migrate-incoming/exit-on-error
+//	migrate-set-capabilities/capabilities/capability/multifd
+//
+// It asks QEMU for its schema once. Distributions move features between
+// versions, so this is the only right question.
+func (c *Conn) Supports(ctx context.Context, path string) (bool, error) {
+	s, err := c.schema.get(ctx, c)
+	if err != nil {
+		return false, err
+	}
+	return s.has(path), nil
+}
+
+// schemaCache keeps the schema after the first successful question.
+type schemaCache struct {
+	mu  sync.Mutex // guards all
+	all schema
+}
+
+func (sc *schemaCache) get(ctx context.Context, c *Conn) (schema, error) {
+	sc.mu.Lock()
+	all := sc.all
+	sc.mu.Unlock()
+	if all != nil {
+		return all, nil
+	}
+	var entries []schemaEntry
+	if err := c.Execute(ctx, "query-qmp-schema", nil, &entries); err != nil {
+		return nil, err
+	}
+	all = make(schema, len(entries))
+	for _, e := range entries {
+		all[e.Name] = e
+	}
+	sc.mu.Lock()
+	sc.all = all
+	sc.mu.Unlock()
+	return all, nil
+}
+
+// schema is QEMU's description of its own commands, events and types, by name.
+type schema map[string]schemaEntry
+
+type schemaEntry struct {
+	Name        string         `json:"name"`
+	MetaType    string         `json:"meta-type"`
+	ArgType     string         `json:"arg-type"`     // of a command or event
+	ElementType string         `json:"element-type"` // of an array
+	Members     []schemaMember `json:"members"`      // of an object or alternate; of an enum since 6.2
+	Variants    []schemaMember `json:"variants"`     // of an object
+	Values      []string       `json:"values"`       // of an enum
+}
+
+type schemaMember struct {
+	Name string `json:"name"`
+	Type string `json:"type"`
+}
+
+func (s schema) has(path string) bool {
+	first, rest, deeper := strings.Cut(path, "/")
+	e, ok := s[first]
+	if !ok || e.MetaType != "command" && e.MetaType != "event" {
+		return false
+	}
+	return !deeper || s.typeHas(e.ArgType, strings.Split(rest, "/"))
+}
+
+func (s schema) typeHas(name string, path []string) bool {
+	e, ok := s[name]
+	switch {
+	case !ok:
+		return false
+	case len(path) == 0:
+		return true
+	}
+	switch e.MetaType {
+	case "array":
+		return s.typeHas(e.ElementType, path)
+	case "enum":
+		isNamed := func(m schemaMember) bool { return m.Name == path[0] }
+		return len(path) == 1 && (slices.Contains(e.Values, path[0]) || slices.ContainsFunc(e.Members, isNamed))
+	case "object":
+		for _, m := range e.Members {
+			if m.Name == path[0] {
+				return s.typeHas(m.Type, path[1:])
+			}
+		}
+		for _, v := range e.Variants {
+			if s.typeHas(v.Type, path) {
+				return true
+			}
+		}
+	case "alternate":
+		for _, m := range e.Members {
+			if s.typeHas(m.Type, path) {
+				return true
+			}
+		}
+	}
+	return false
+}

@@ -1,0 +1,115 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package qmp
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"io"
+	"log/slog"
+	"strings"
+	"sync"
+	"time"
+)
+
+// elideOver is the size in bytes from which a message is left out of the
+// transcript: only query-qmp-schema's reply is larger, and it says nothing about
+// the test.
+const elideOver = 64 << 10
+
+// transcript writes messages as JSON lines:
+//
+//	{"time":"2026-01-02T15:04:05.000006Z","dir":"send","message":{"execute":"cont","id":3}}
+type transcript struct {
+	log *slog.Logger
+
+	mu sync.Mutex // guards w
+	w  io.Writer  // nil: none
+}
+
+type transcriptLine struct {
+	Time    string          `json:"time"`
+	Dir     string          `json:"dir"` // "send" or "recv"
+	Message json.RawMessage `json:"message,omitempty"`
+	Elided  int             `json:"elided_bytes,omitempty"`
+}
+
+func (t *transcript) record(at time.Time, dir string, line []byte) {
+	verbose := t.log.Enabled(context.Background(), slog.LevelDebug)
+	if t.w == nil && !verbose {
+		return
+	}
+	l := transcriptLine{Time: at.UTC().Format("2006-01-02T15:04:05.000000Z07:00"), Dir: dir}
+	if len(line) > elideOver {
+		l.Elided = len(line)
+	} else {
+		l.Message = mask(bytes.TrimSpace(line))
+	}
+	if verbose {
+		t.log.Debug("qmp", "dir", dir, "message", string(l.Message))
+	}
+	text, err := json.Marshal(l)
+	if err != nil {
+		t.log.Warn("qmp transcript", "error", err)
+		return
+	}
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.w == nil {
+		return
+	}
+	if _, err := t.w.Write(append(text, '\n')); err != nil {
+		t.log.Warn("qmp transcript ends", "error", err)
+		t.w = nil
+	}
+}
+
+// mask replaces secrets in a message by "***": what passwords are set to, and
+// what secret objects hold.
+func mask(line []byte) []byte {
+	lower := bytes.ToLower(line)
+	if !bytes.Contains(lower, []byte("passw")) && !bytes.Contains(lower, []byte("secret")) {
+		return line
+	}
+	d := json.NewDecoder(bytes.NewReader(line))
+	d.UseNumber()
+	var v any
+	if d.Decode(&v) != nil {
+		return []byte(`"***"`)
+	}
+	masked, err := json.Marshal(maskValue(v))
+	if err != nil {
+		return []byte(`"***"`)
+	}
+	return masked
+}
+
+func maskValue(v any) any {
+	switch v := v.(type) {
+	case []any:
+		for i := range v {
+			v[i] = maskValue(v[i])
+		}
+	case map[string]any:
+		kind, _ := v["qom-type"].(string)
+		for k := range v {
+			s, isString := v[k].(string)
+			switch {
+			case isString && k == "command-line" && isSecret(s):
+				word, _, _ := strings.Cut(s, " ")
+				v[k] = word + " ***"
+			case isString && (isSecret(k) && k != "password-secret" || k == "data" && strings.HasPrefix(kind, "secret")):
+				v[k] = "***"
+			default:
+				v[k] = maskValue(v[k])
+			}
+		}
+	}
+	return v
+}
+
+func isSecret(word string) bool {
+	word = strings.ToLower(word)
+	return strings.Contains(word, "passw") || strings.Contains(word, "secret")
+}
