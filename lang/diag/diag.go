@@ -1,0 +1,127 @@
+// SPDX-License-Identifier: Apache-2.0
+
+// Package diag describes what is wrong in a file that a user wrote: where, what, and what to do about it.
+//
+// A parser collects a [Diagnostic] for each fault in a [List], goes on, and returns List.Err at its end.
+// Whoever talks to the user prints the list with [Render]:
+//
+//	guests.cfg:3:6: a block of labels cannot begin with three dots
+//	    only RHEL...6
+//	         ^
+//	    hint: "." joins neighbours, ".." joins labels that stand anywhere
+//
+// Values of this package are plain data: any goroutine may read them, none may change them while another reads.
+package diag
+
+import (
+	"cmp"
+	"errors"
+	"slices"
+	"strconv"
+	"strings"
+)
+
+// Pos is a place in a file. The zero value is an unknown place.
+type Pos struct {
+	File string // as the user named it; "" when there is none
+	Line int    // from 1; 0 when unknown
+	Col  int    // in characters, from 1; 0 when unknown
+}
+
+// String returns "file:line:col" without the parts that are unknown.
+func (p Pos) String() string {
+	parts := make([]string, 0, 3)
+	if p.File != "" {
+		parts = append(parts, p.File)
+	}
+	if p.Line > 0 {
+		parts = append(parts, strconv.Itoa(p.Line))
+		if p.Col > 0 {
+			parts = append(parts, strconv.Itoa(p.Col))
+		}
+	}
+	return strings.Join(parts, ":")
+}
+
+// Severity tells whether work can go on in spite of a diagnostic.
+type Severity int
+
+const (
+	// Error makes the file unusable.
+	Error Severity = iota
+	// Warning is probably not what the user meant, but has a meaning.
+	Warning
+)
+
+// String returns "error" or "warning".
+func (s Severity) String() string {
+	if s == Warning {
+		return "warning"
+	}
+	return "error"
+}
+
+// A Diagnostic is one fault in a user's file. It is an error value too.
+type Diagnostic struct {
+	Severity Severity
+	Pos      Pos
+	Message  string // lower case, one line, no full stop
+	Hint     string // what to do next; "" for none
+	Source   string // text of the line at Pos, in which Pos.Col counts; "" when it is not known
+}
+
+// Error returns "file:line:col: message"; a warning says so before its message.
+func (d Diagnostic) Error() string {
+	message := d.Message
+	if d.Severity == Warning {
+		message = "warning: " + message
+	}
+	if pos := d.Pos.String(); pos != "" {
+		return pos + ": " + message
+	}
+	return message
+}
+
+// A List is several diagnostics, usually all that one parse found.
+type List []Diagnostic
+
+// Error returns one line for each diagnostic.
+func (l List) Error() string {
+	lines := make([]string, len(l))
+	for i, d := range l {
+		lines[i] = d.Error()
+	}
+	return strings.Join(lines, "\n")
+}
+
+// Err returns the whole list as an error if it holds an [Error], else nil: warnings alone are no error.
+func (l List) Err() error {
+	for _, d := range l {
+		if d.Severity == Error {
+			return l
+		}
+	}
+	return nil
+}
+
+// Sort orders the list by file, line and column; diagnostics of one place keep their order.
+func (l List) Sort() {
+	slices.SortStableFunc(l, func(a, b Diagnostic) int {
+		return cmp.Or(
+			cmp.Compare(a.Pos.File, b.Pos.File),
+			cmp.Compare(a.Pos.Line, b.Pos.Line),
+			cmp.Compare(a.Pos.Col, b.Pos.Col),
+		)
+	})
+}
+
+// Of returns the diagnostics that err holds, or nil when it holds none.
+func Of(err error) List {
+	if l, ok := errors.AsType[List](err); ok {
+		return l
+	}
+	if d, ok := errors.AsType[Diagnostic](err); ok {
+		return List{d}
+	}
+	return nil
+}

@@ -1,0 +1,111 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package diag_test
+
+import (
+	"errors"
+	"fmt"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/mhmig/mhmig/lang/diag"
+)
+
+func TestRender(t *testing.T) {
+	t.Parallel()
+	pos := diag.Pos{File: "a.cfg", Line: 3, Col: 6}
+	tests := []struct {
+		name  string
+		in    diag.Diagnostic
+		color bool
+		want  string
+	}{
+		{"all parts", diag.Diagnostic{Pos: pos, Message: "three dots", Hint: "use two", Source: "only a...b"}, false,
+			"a.cfg:3:6: three dots\n    only a...b\n         ^\n    hint: use two\n"},
+		{"no place", diag.Diagnostic{Message: "too many"}, false, "too many\n"},
+		{"no column", diag.Diagnostic{Pos: diag.Pos{File: "a.cfg", Line: 3}, Message: "m", Source: "k"}, false,
+			"a.cfg:3: m\n    k\n"},
+		{"warning", diag.Diagnostic{Severity: diag.Warning, Pos: pos, Message: "m"}, false, "a.cfg:3:6: warning: m\n"},
+		{"wide letters before the caret", diag.Diagnostic{Pos: pos, Message: "m", Source: "größe!"}, false,
+			"a.cfg:3:6: m\n    größe!\n         ^\n"},
+		{"caret behind the end", diag.Diagnostic{Pos: diag.Pos{File: "f", Line: 1, Col: 99}, Message: "m", Source: "ab"}, false,
+			"f:1:99: m\n    ab\n      ^\n"},
+		{"control characters", diag.Diagnostic{Pos: pos, Message: "bad \x1b[2J", Source: "a\x1b]0;x\ab"}, false,
+			"a.cfg:3:6: bad \ufffd[2J\n    a\ufffd]0;x\ufffdb\n         ^\n"},
+		{"colour", diag.Diagnostic{Pos: pos, Message: "m", Source: "abcdef", Hint: "h"}, true,
+			"\x1b[1ma.cfg:3:6:\x1b[0m m\n    abcdef\n         \x1b[31m^\x1b[0m\n    \x1b[36mhint:\x1b[0m h\n"},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			t.Parallel()
+			var b strings.Builder
+			if err := diag.Render(&b, diag.List{tt.in}, tt.color); err != nil {
+				t.Fatal(err)
+			}
+			if diff := cmp.Diff(tt.want, b.String()); diff != "" {
+				t.Errorf("Render (-want +got):\n%s", diff)
+			}
+		})
+	}
+}
+
+func TestListErr(t *testing.T) {
+	t.Parallel()
+	warning := diag.Diagnostic{Severity: diag.Warning, Message: "w"}
+	failure := diag.Diagnostic{Pos: diag.Pos{File: "f", Line: 2, Col: 1}, Message: "e"}
+	if err := (diag.List{warning}).Err(); err != nil {
+		t.Errorf("warnings alone: got %v, want nil", err)
+	}
+	err := diag.List{warning, failure}.Err()
+	if got, want := fmt.Sprint(err), "warning: w\nf:2:1: e"; got != want {
+		t.Errorf("Err() = %q, want %q", got, want)
+	}
+	if got := diag.Of(fmt.Errorf("list: %w", err)); len(got) != 2 {
+		t.Errorf("Of(wrapped list) = %v, want both diagnostics", got)
+	}
+	if got := diag.Of(fmt.Errorf("one: %w", failure)); len(got) != 1 || got[0] != failure {
+		t.Errorf("Of(wrapped diagnostic) = %v, want it", got)
+	}
+	if got := diag.Of(errors.New("other")); got != nil {
+		t.Errorf("Of(other error) = %v, want nil", got)
+	}
+}
+
+func TestSort(t *testing.T) {
+	t.Parallel()
+	at := func(file string, line, col int, message string) diag.Diagnostic {
+		return diag.Diagnostic{Pos: diag.Pos{File: file, Line: line, Col: col}, Message: message}
+	}
+	l := diag.List{at("b", 1, 1, "1"), at("a", 2, 1, "2"), at("a", 1, 9, "3"), at("a", 1, 9, "4"), at("a", 1, 2, "5")}
+	l.Sort()
+	var order strings.Builder
+	for _, d := range l {
+		order.WriteString(d.Message)
+	}
+	if got, want := order.String(), "53421"; got != want {
+		t.Errorf("order = %s, want %s", got, want)
+	}
+}
+
+func TestNearest(t *testing.T) {
+	t.Parallel()
+	keywords := []string{"variants", "only", "no", "include", "del", "suffix", "join"}
+	tests := []struct{ word, want string }{
+		{"onyl", "only"},
+		{"variant", "variants"},
+		{"incldue", "include"},
+		{"sufix", "suffix"},
+		{"ONLY", "only"},
+		{"only", ""},
+		{"on", "no"},
+		{"xyzzy", ""},
+		{"", ""},
+	}
+	for _, tt := range tests {
+		if got := diag.Nearest(tt.word, keywords); got != tt.want {
+			t.Errorf("Nearest(%q) = %q, want %q", tt.word, got, tt.want)
+		}
+	}
+}

@@ -1,0 +1,54 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package diag
+
+import "strings"
+
+// Nearest returns the candidate that word was most probably meant to be, for a hint, or "" when none is like it.
+// Case does not count. Of equally near candidates the first wins.
+func Nearest(word string, candidates []string) string {
+	// A third of the word may be wrong, at least one letter: two swapped ones count as one.
+	limit := max(1, len([]rune(word))/3)
+	best, bestDistance := "", limit+1
+	for _, c := range candidates {
+		if c == word || c == "" {
+			continue
+		}
+		if d := distance(strings.ToLower(word), strings.ToLower(c), bestDistance); d < bestDistance {
+			best, bestDistance = c, d
+		}
+	}
+	// A distance as long as the word itself means nothing in common.
+	if bestDistance >= len([]rune(word)) {
+		return ""
+	}
+	return best
+}
+
+// distance counts the letters to insert, delete, replace, or swap with their neighbour to get from a to b.
+// It may stop counting at limit.
+func distance(a, b string, limit int) int {
+	x, y := []rune(a), []rune(b)
+	if len(x)-len(y) >= limit || len(y)-len(x) >= limit {
+		return limit
+	}
+	before, last, row := make([]int, len(y)+1), make([]int, len(y)+1), make([]int, len(y)+1)
+	for j := range last {
+		last[j] = j
+	}
+	for i := 1; i <= len(x); i++ {
+		row[0] = i
+		for j := 1; j <= len(y); j++ {
+			cost := 1
+			if x[i-1] == y[j-1] {
+				cost = 0
+			}
+			row[j] = min(row[j-1]+1, last[j]+1, last[j-1]+cost)
+			if i > 1 && j > 1 && x[i-1] == y[j-2] && x[i-2] == y[j-1] {
+				row[j] = min(row[j], before[j-2]+1)
+			}
+		}
+		before, last, row = last, row, before
+	}
+	return last[len(y)]
+}

@@ -1,0 +1,77 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package diag
+
+import (
+	"fmt"
+	"io"
+	"strings"
+	"unicode"
+)
+
+// What a terminal needs to set off the parts of a diagnostic.
+const (
+	bold   = "\x1b[1m"
+	red    = "\x1b[31m"
+	yellow = "\x1b[33m"
+	cyan   = "\x1b[36m"
+	plain  = "\x1b[0m"
+)
+
+const margin = "    "
+
+// Render writes each diagnostic of l for a person to read: the place and the message, the source line, a caret below
+// the place, and the hint. With color it uses ANSI escapes. Control characters of the user's text are not passed on.
+func Render(w io.Writer, l List, color bool) error {
+	var b strings.Builder
+	for _, d := range l {
+		render(&b, d, color)
+	}
+	_, err := io.WriteString(w, b.String())
+	return err
+}
+
+func render(b *strings.Builder, d Diagnostic, color bool) {
+	paint := func(style, text string) string {
+		if !color {
+			return text
+		}
+		return style + text + plain
+	}
+	if pos := d.Pos.String(); pos != "" {
+		b.WriteString(paint(bold, printable(pos)+":") + " ")
+	}
+	if d.Severity == Warning {
+		b.WriteString(paint(yellow, "warning:") + " ")
+	}
+	fmt.Fprintln(b, printable(d.Message))
+
+	if source, col := printable(d.Source), d.Pos.Col; source != "" {
+		fmt.Fprintln(b, margin+source)
+		if col > 0 {
+			style := red
+			if d.Severity == Warning {
+				style = yellow
+			}
+			// A caret may stand at most one behind the end of the line.
+			before := min(col-1, len([]rune(source)))
+			fmt.Fprintln(b, margin+strings.Repeat(" ", before)+paint(style, "^"))
+		}
+	}
+	if d.Hint != "" {
+		fmt.Fprintln(b, margin+paint(cyan, "hint:")+" "+printable(d.Hint))
+	}
+}
+
+// printable replaces what would move the terminal's cursor or change its state, one character by one.
+func printable(s string) string {
+	return strings.Map(func(r rune) rune {
+		switch {
+		case r == '\t':
+			return ' '
+		case unicode.IsControl(r) || r == '\u2028' || r == '\u2029':
+			return unicode.ReplacementChar
+		}
+		return r
+	}, s)
+}
