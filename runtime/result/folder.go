@@ -1,0 +1,236 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package result
+
+import (
+	"context"
+	"crypto/rand"
+	"encoding/hex"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"sync"
+	"time"
+
+	"github.com/google/renameio/v2"
+)
+
+// The names of the files in a results folder.
+const (
+	RunFile        = "run.json"
+	EventsFile     = "events.jsonl"
+	LatestLink     = "latest" // beside the folders: a symbolic link to the newest
+	ParamsFile     = "params.json"
+	LogFile        = "log.txt"
+	OutcomeFile    = "outcome.json"
+	ArtifactsDir   = "artifacts"
+	MigrationsDir  = "migrations"
+	VMDir          = "vm"
+	timeInFolder   = "20060102T150405Z"
+	createAttempts = 100
+)
+
+// Run is run.json: what is known of a whole run. It is rewritten, as one
+// piece, whenever something changes, so that a killed run leaves what it knew.
+type Run struct {
+	ID       string    `json:"id"` // the folder's name; set by Create
+	Status   Status    `json:"status"`
+	Started  time.Time `json:"started"`           // set by Create when zero
+	Finished time.Time `json:"finished,omitzero"` // zero while it runs
+	Seconds  float64   `json:"seconds,omitzero"`  // how long it took
+	PID      int       `json:"pid,omitempty"`     // of the mhmig that runs it; set by Create
+	Version  string    `json:"version,omitempty"` // mhmig's
+	Command  []string  `json:"command"`           // as typed; Create masks secrets
+	Scenario string    `json:"scenario,omitempty"`
+	Config   string    `json:"config,omitempty"`
+	Filters  []string  `json:"filters,omitempty"` // Create masks secrets
+	Hosts    []string  `json:"hosts,omitempty"`   // as the user named them, master first
+
+	Variants []VariantState `json:"variants"` // in the order in which they were started
+}
+
+// VariantState is a variant's line in run.json.
+type VariantState struct {
+	ID        string    `json:"id"` // its folder
+	Name      string    `json:"name"`
+	ShortName string    `json:"shortname,omitempty"`
+	Status    Status    `json:"status"`
+	Started   time.Time `json:"started"`
+	Seconds   float64   `json:"seconds,omitzero"`
+	Message   string    `json:"message,omitempty"`
+}
+
+// Folder is the results folder of the run that goes on.
+type Folder struct {
+	dir      string
+	root     *os.Root
+	complain func(error)
+	events   *sink
+
+	mu       sync.Mutex
+	run      Run
+	runTold  bool // the fault of writing run.json has been said
+	variants map[string]*Variant
+}
+
+// Create makes a new folder in base, named by the time (UTC) and a short
+// random part, points base's link "latest" at it and writes run.json. base is
+// made when missing. Of run the caller fills what it knows.
+//
+// complain is told each file's first fault, and may be called by any
+// goroutine; it must not log through the folder's own Handler.
+func Create(base string, run Run, complain func(error)) (*Folder, error) {
+	if run.Started.IsZero() {
+		run.Started = time.Now()
+	}
+	run.Started = run.Started.UTC()
+	dir, err := makeFolder(base, run.Started)
+	if err != nil {
+		return nil, fmt.Errorf("results folder: %w; another place: --results DIR", err)
+	}
+	root, err := os.OpenRoot(dir)
+	if err != nil {
+		return nil, fmt.Errorf("results folder: %w", err)
+	}
+	events, err := openSink(root, EventsFile, os.O_APPEND, complain)
+	if err != nil {
+		return nil, errors.Join(fmt.Errorf("results folder: %w", err), root.Close())
+	}
+	run.ID, run.PID, run.Status = filepath.Base(dir), os.Getpid(), Running
+	run.Command, run.Filters = maskStatements(run.Command), maskStatements(run.Filters)
+	run.Variants = []VariantState{}
+	f := &Folder{dir: dir, root: root, complain: complain, events: events, run: run, variants: map[string]*Variant{}}
+	if err := renameio.Symlink(run.ID, filepath.Join(base, LatestLink)); err != nil {
+		complain(fmt.Errorf("link %s to the new results: %w", LatestLink, err))
+	}
+	f.save()
+	return f, nil
+}
+
+// makeFolder makes the folder under a name that nobody has.
+func makeFolder(base string, started time.Time) (string, error) {
+	if err := os.MkdirAll(base, 0o755); err != nil {
+		return "", err
+	}
+	var err error
+	for range createAttempts {
+		var id [3]byte
+		_, _ = rand.Read(id[:]) // never fails: crypto/rand says so
+		dir := filepath.Join(base, started.Format(timeInFolder)+"-"+hex.EncodeToString(id[:]))
+		if err = os.Mkdir(dir, 0o755); !errors.Is(err, fs.ErrExist) {
+			return dir, err
+		}
+	}
+	return "", err
+}
+
+// Dir returns the folder's path, below the base that was given to Create.
+func (f *Folder) Dir() string { return f.dir }
+
+// ID returns the folder's name: what the key "run" of its events says.
+func (f *Folder) ID() string { return f.run.ID }
+
+// Finish writes the run's status and closes the folder's files. Records that
+// come later are dropped; variants that are not finished stay "running".
+func (f *Folder) Finish(status Status) error {
+	f.mu.Lock()
+	f.run.Status, f.run.Finished = status, time.Now().UTC()
+	f.run.Seconds = f.run.Finished.Sub(f.run.Started).Seconds()
+	err := f.saveLocked()
+	variants := f.variants
+	f.variants = map[string]*Variant{}
+	f.mu.Unlock()
+
+	errs := []error{err, f.events.Close()}
+	for _, v := range variants {
+		errs = append(errs, v.close())
+	}
+	return errors.Join(append(errs, f.root.Close())...)
+}
+
+// change changes run.json.
+func (f *Folder) change(edit func(*Run)) {
+	f.mu.Lock()
+	edit(&f.run)
+	f.mu.Unlock()
+	f.save()
+}
+
+// save writes run.json and says its first fault.
+func (f *Folder) save() {
+	f.mu.Lock()
+	err := f.saveLocked()
+	say := err != nil && !f.runTold
+	f.runTold = f.runTold || say
+	f.mu.Unlock()
+	if say {
+		f.complain(fmt.Errorf("results are incomplete: %w", err))
+	}
+}
+
+// saveLocked writes run.json under the lock, so that the newest state stays.
+func (f *Folder) saveLocked() error { return writeJSON(filepath.Join(f.dir, RunFile), f.run) }
+
+// writeJSON writes value to path as one piece: a reader sees the old or the
+// new, never a half.
+func writeJSON(path string, value any) error {
+	data, err := json.MarshalIndent(value, "", "  ")
+	if err != nil {
+		return fmt.Errorf("%s: %w", path, err)
+	}
+	return renameio.WriteFile(path, append(data, '\n'), 0o644, renameio.WithTempDir(filepath.Dir(path)))
+}
+
+// Handler returns the handler that writes the records from Info on to
+// events.jsonl, and all records from Debug on to the log.txt of the variant
+// that their key "variant" names (Variant.ID).
+func (f *Folder) Handler() slog.Handler { return &folderHandler{folder: f} }
+
+type folderHandler struct {
+	recorder
+	folder *Folder
+}
+
+func (h *folderHandler) Enabled(_ context.Context, level slog.Level) bool {
+	return level >= slog.LevelDebug
+}
+
+func (h *folderHandler) Handle(_ context.Context, rec slog.Record) error {
+	e := h.event(rec)
+	if v := h.folder.variant(e.Variant); v != nil {
+		_, _ = v.log.Write(e.logLine()) // a sink never fails
+	}
+	if e.Level < slog.LevelInfo {
+		return nil
+	}
+	if e.Run == "" {
+		e.Run = h.folder.ID()
+	}
+	line, err := e.jsonLine()
+	if err != nil {
+		return err
+	}
+	_, err = h.folder.events.Write(line)
+	return err
+}
+
+func (h *folderHandler) WithAttrs(attrs []slog.Attr) slog.Handler {
+	return &folderHandler{h.withAttrs(attrs), h.folder}
+}
+
+func (h *folderHandler) WithGroup(name string) slog.Handler {
+	return &folderHandler{h.withGroup(name), h.folder}
+}
+
+func (f *Folder) variant(id string) *Variant {
+	if id == "" {
+		return nil
+	}
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.variants[id]
+}

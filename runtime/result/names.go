@@ -1,0 +1,86 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package result
+
+import (
+	"fmt"
+	"path/filepath"
+	"regexp"
+	"strings"
+)
+
+// maxName is the length to which folder names are shortened: long enough to
+// tell variants apart, short enough for paths that people type and for
+// sockets and archives with limits.
+const maxName = 80
+
+// safeName makes a file name of any text: ASCII letters, digits and "._-"
+// stay, everything else becomes one "_", leading dots and dashes go, and what
+// is too long loses its middle, since variants often differ in their last part.
+func safeName(text string) string {
+	var b strings.Builder
+	for _, r := range text {
+		switch {
+		case 'a' <= r && r <= 'z', 'A' <= r && r <= 'Z', '0' <= r && r <= '9', strings.ContainsRune("._-", r):
+			b.WriteRune(r)
+		case !strings.HasSuffix(b.String(), "_"):
+			b.WriteByte('_')
+		}
+	}
+	name := strings.Trim(strings.TrimLeft(b.String(), ".-"), "_")
+	if len(name) > maxName {
+		half := maxName/2 - 1
+		name = name[:half] + "__" + name[len(name)-half:]
+	}
+	return name
+}
+
+// checkArtifactName refuses what would leave the folder or surprise who opens
+// it; folders inside are allowed.
+func checkArtifactName(name string) error {
+	if !filepath.IsLocal(name) || filepath.Clean(name) != name || name == "." {
+		return fmt.Errorf("artifact name %q: want a path below the artifacts folder, like dmesg.txt or host1/dmesg.txt", name)
+	}
+	for part := range strings.SplitSeq(name, "/") {
+		if part[0] == '.' || part[0] == '-' || len(part) > 200 {
+			return fmt.Errorf("artifact name %q: no part may begin with %q or be longer than 200 bytes", name, part[:1])
+		}
+	}
+	if i := strings.IndexFunc(name, func(r rune) bool { return r < ' ' || r == 0x7f || r == '\\' || r == '\uFFFD' }); i >= 0 {
+		return fmt.Errorf("artifact name %q: control characters, backslashes and broken UTF-8 are not allowed", name)
+	}
+	return nil
+}
+
+const (
+	masked      = "***"
+	secretWords = `passw(?:or)?d|passphrase|secret|token`
+)
+
+var (
+	secretKey        = regexp.MustCompile(`(?i)` + secretWords)
+	secretAssignment = regexp.MustCompile(`(?im)([\w.-]*(?:` + secretWords + `)[\w.-]*\s*[+?<:]?=\s*)\S.*$`)
+)
+
+// maskParams returns a copy of params in which the values of passwords and
+// their like are hidden.
+func maskParams(params map[string]string) map[string]string {
+	shown := make(map[string]string, len(params))
+	for key, value := range params {
+		if value != "" && secretKey.MatchString(key) {
+			value = masked
+		}
+		shown[key] = value
+	}
+	return shown
+}
+
+// maskStatements returns a copy of command-line words or config statements in
+// which what is assigned to passwords and their like is hidden.
+func maskStatements(statements []string) []string {
+	shown := make([]string, len(statements))
+	for i, s := range statements {
+		shown[i] = secretAssignment.ReplaceAllString(s, "${1}"+masked)
+	}
+	return shown
+}

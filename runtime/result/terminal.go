@@ -1,0 +1,360 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package result
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"log/slog"
+	"strings"
+	"sync"
+	"time"
+	"unicode/utf8"
+)
+
+// TerminalOptions says how a Terminal draws.
+type TerminalOptions struct {
+	Color   bool       // a terminal, and NO_COLOR is not set: the caller knows
+	Width   func() int // columns now; nil, or a result below 20: 80
+	Verbose bool       // records from Debug on, else from Info on
+}
+
+// Terminal draws the run for a person: one line per record while it goes on
+// (it is a slog.Handler), and a table at the end.
+//
+//	  0.4s  host1 src vm1  guest started boot=2.1s
+//	 12.9s  host2 dst vm1  guest is active
+//
+// Host, side and VM stand in columns that grow with the names seen. On narrow
+// terminals they give way to the message. As soon as a second variant has been
+// seen, its number stands in front.
+type Terminal struct {
+	recorder
+	screen *screen
+}
+
+// screen is what the handlers made by WithAttrs share.
+type screen struct {
+	opts    TerminalOptions
+	started time.Time
+
+	mu       sync.Mutex
+	w        io.Writer
+	hosts    []string // in the order of appearance: gives each its colour
+	variants map[string]bool
+	columns  [columnCount]int // widths
+}
+
+// The columns between the time and the message.
+const (
+	columnVariant = iota
+	columnHost
+	columnSide
+	columnVM
+	columnCount
+)
+
+// NewTerminal returns a Terminal that draws to w; its clock starts now. Faults
+// of w are ignored.
+func NewTerminal(w io.Writer, opts TerminalOptions) *Terminal {
+	return &Terminal{screen: &screen{opts: opts, started: time.Now(), w: w, variants: map[string]bool{}}}
+}
+
+// Enabled is slog.Handler's.
+func (t *Terminal) Enabled(_ context.Context, level slog.Level) bool {
+	return level >= slog.LevelInfo || t.screen.opts.Verbose && level >= slog.LevelDebug
+}
+
+// Handle draws one record.
+func (t *Terminal) Handle(_ context.Context, rec slog.Record) error {
+	e := t.event(rec)
+	t.screen.draw(&e)
+	return nil
+}
+
+// WithAttrs is slog.Handler's.
+func (t *Terminal) WithAttrs(attrs []slog.Attr) slog.Handler {
+	return &Terminal{t.withAttrs(attrs), t.screen}
+}
+
+// WithGroup is slog.Handler's.
+func (t *Terminal) WithGroup(name string) slog.Handler {
+	return &Terminal{t.withGroup(name), t.screen}
+}
+
+// Colours, as select-graphic-rendition codes.
+const (
+	red    = "31"
+	green  = "32"
+	yellow = "33"
+	dim    = "2"
+	bold   = "1"
+)
+
+var hostColors = []string{"36", "35", "34", "33", "32"}
+
+const (
+	defaultWidth = 80
+	leastWidth   = 20
+	narrow       = 60 // below it, the columns are not padded
+	widestColumn = 16
+)
+
+func (s *screen) width() int {
+	if s.opts.Width == nil {
+		return defaultWidth
+	}
+	if w := s.opts.Width(); w >= leastWidth {
+		return w
+	}
+	return defaultWidth
+}
+
+func (s *screen) paint(color, text string) string {
+	if !s.opts.Color || color == "" || text == "" {
+		return text
+	}
+	return "\x1b[" + color + "m" + text + "\x1b[0m"
+}
+
+func (s *screen) draw(e *Event) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	width := s.width()
+	elapsed := fmt.Sprintf("%6s", clock(e.Time.Sub(s.started)))
+	cells, colors := s.cells(e)
+
+	var head strings.Builder // without colours, to know its width
+	var drawn strings.Builder
+	add := func(color, text string) {
+		head.WriteString(text)
+		drawn.WriteString(s.paint(color, text))
+	}
+	add(dim, elapsed)
+	for i, cell := range cells {
+		if width < narrow {
+			if cell != "" {
+				add("", " ")
+				add(colors[i], shorten(cell, 8))
+			}
+			continue
+		}
+		if len(cell) > 0 {
+			s.columns[i] = min(max(s.columns[i], length(cell)), widestColumn)
+		}
+		if s.columns[i] > 0 {
+			add("", " ")
+			cell = shorten(cell, s.columns[i])
+			add(colors[i], cell)
+			add("", strings.Repeat(" ", s.columns[i]-length(cell)))
+		}
+	}
+	add("", "  ")
+
+	indent := length(head.String())
+	if indent > width/2 { // the message gets lines of its own
+		drawn.WriteByte('\n')
+		drawn.WriteString("    ")
+		indent = 4
+	}
+	text := e.line()
+	levelColor := ""
+	switch {
+	case e.Level >= slog.LevelError:
+		text, levelColor = "ERROR: "+text, red
+	case e.Level >= slog.LevelWarn:
+		text, levelColor = "WARN: "+text, yellow
+	case e.Level < slog.LevelInfo:
+		levelColor = dim
+	}
+	for i, line := range wrap(text, width-indent) {
+		if i > 0 {
+			drawn.WriteString(strings.Repeat(" ", indent))
+		}
+		drawn.WriteString(s.paint(levelColor, line))
+		drawn.WriteByte('\n')
+	}
+	_, _ = io.WriteString(s.w, drawn.String())
+}
+
+// cells returns the record's columns and their colours.
+func (s *screen) cells(e *Event) (cells, colors [columnCount]string) {
+	if e.Variant != "" {
+		s.variants[e.Variant] = true
+	}
+	if len(s.variants) > 1 {
+		number, _, _ := strings.Cut(e.Variant, "-")
+		cells[columnVariant] = printable(number)
+	}
+	cells[columnHost] = printable(e.Host)
+	cells[columnVM] = printable(e.VM)
+	switch e.Side {
+	case "source":
+		cells[columnSide] = "src"
+	case "destination":
+		cells[columnSide] = "dst"
+	default:
+		cells[columnSide] = printable(e.Side)
+	}
+	colors[columnVariant] = dim
+	color := s.hostColor(e.Host)
+	colors[columnHost], colors[columnSide], colors[columnVM] = color, color, bold
+	return cells, colors
+}
+
+func (s *screen) hostColor(host string) string {
+	if host == "" {
+		return ""
+	}
+	for i, known := range s.hosts {
+		if known == host {
+			return hostColors[i%len(hostColors)]
+		}
+	}
+	s.hosts = append(s.hosts, host)
+	return hostColors[(len(s.hosts)-1)%len(hostColors)]
+}
+
+// Table draws how the variants ended, and a last line that counts them.
+func (t *Terminal) Table(outcomes []Outcome) {
+	s := t.screen
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	width := s.width()
+	nameWidth := len("VARIANT")
+	for _, o := range outcomes {
+		nameWidth = max(nameWidth, length(tableName(o)))
+	}
+	nameWidth = min(nameWidth, max(width-len("ERROR    1h02m03s "), len("VARIANT")))
+
+	var b strings.Builder
+	b.WriteByte('\n')
+	b.WriteString(s.paint(bold, fmt.Sprintf("%-*s  %-7s %8s", nameWidth, "VARIANT", "STATUS", "TIME")))
+	b.WriteByte('\n')
+	counts := map[Status]int{}
+	for _, o := range outcomes {
+		counts[o.Status]++
+		name := shorten(tableName(o), nameWidth)
+		b.WriteString(name + strings.Repeat(" ", nameWidth-length(name)) + "  ")
+		b.WriteString(s.paint(statusColor(o.Status), fmt.Sprintf("%-7s", o.Status)))
+		fmt.Fprintf(&b, " %8s\n", clock(time.Duration(o.Seconds*float64(time.Second))))
+		for _, message := range tableMessages(o) {
+			for _, line := range wrap(message, width-4) {
+				b.WriteString("    " + line + "\n")
+			}
+		}
+	}
+	b.WriteString(s.paint(bold, tally(len(outcomes), counts)) + "\n")
+	_, _ = io.WriteString(s.w, b.String())
+}
+
+// tableName is the variant's number and short name.
+func tableName(o Outcome) string {
+	number, _, _ := strings.Cut(o.ID, "-")
+	name := o.ShortName
+	if name == "" {
+		name = o.Name
+	}
+	return printable(strings.TrimSpace(number + " " + name))
+}
+
+// tableMessages are the lines below a variant: what failed, and where.
+func tableMessages(o Outcome) []string {
+	var messages []string
+	if o.Message != "" {
+		var where []string
+		for _, word := range []string{o.Host, o.Side, o.VM, o.Phase} {
+			if word != "" {
+				where = append(where, word)
+			}
+		}
+		first := o.Message
+		if len(where) > 0 {
+			first = strings.Join(where, " ") + ": " + first
+		}
+		if o.Position != "" {
+			first = o.Position + ": " + first
+		}
+		for line := range strings.SplitSeq(strings.TrimSpace(first), "\n") {
+			messages = append(messages, printable(line))
+		}
+	}
+	for _, f := range o.Further {
+		messages = append(messages, printable("then: "+f.Message))
+	}
+	for _, w := range o.Warnings {
+		messages = append(messages, printable("warning: "+w))
+	}
+	return messages
+}
+
+func statusColor(s Status) string {
+	switch s {
+	case Pass:
+		return green
+	case Fail, Error:
+		return red
+	}
+	return yellow
+}
+
+// tally is "3 variants: 2 PASS, 1 FAIL".
+func tally(total int, counts map[Status]int) string {
+	var parts []string
+	for i := range statusNames {
+		if n := counts[Status(i)]; n > 0 {
+			parts = append(parts, fmt.Sprintf("%d %s", n, Status(i)))
+		}
+	}
+	noun := "variants"
+	if total == 1 {
+		noun = "variant"
+	}
+	return strings.TrimSuffix(fmt.Sprintf("%d %s: %s", total, noun, strings.Join(parts, ", ")), ": ")
+}
+
+// clock is a duration as people read it: 0.4s, 59.9s, 1m02s, 1h02m03s.
+func clock(d time.Duration) string {
+	d = max(d, 0)
+	if d < time.Minute-50*time.Millisecond {
+		return fmt.Sprintf("%.1fs", d.Seconds())
+	}
+	seconds := int(d.Round(time.Second).Seconds())
+	if seconds < 3600 {
+		return fmt.Sprintf("%dm%02ds", seconds/60, seconds%60)
+	}
+	return fmt.Sprintf("%dh%02dm%02ds", seconds/3600, seconds/60%60, seconds%60)
+}
+
+// length counts columns: one per rune, which is right for all but a few scripts.
+func length(text string) int { return utf8.RuneCountInString(text) }
+
+// shorten cuts text to width columns, the last of which then is "…".
+func shorten(text string, width int) string {
+	if length(text) <= width {
+		return text
+	}
+	runes := []rune(text)
+	return string(runes[:max(width-1, 0)]) + "…"
+}
+
+// wrap breaks text into lines of at most width columns: at blanks where it
+// can, inside words that are longer than a line. It returns at least one line.
+func wrap(text string, width int) []string {
+	width = max(width, 8)
+	var lines []string
+	for length(text) > width {
+		runes := []rune(text)
+		cut := width
+		for i := width; i > 0; i-- {
+			if runes[i] == ' ' {
+				cut = i
+				break
+			}
+		}
+		lines = append(lines, strings.TrimRight(string(runes[:cut]), " "))
+		text = strings.TrimLeft(string(runes[cut:]), " ")
+	}
+	return append(lines, text)
+}
