@@ -123,7 +123,8 @@ func New(ctx context.Context, conn net.Conn, o Options) (*Conn, error) {
 	select {
 	case c.version = <-c.greeted:
 	case <-c.done:
-		return nil, errors.Join(c.errorOf("greeting"), c.Close())
+		_ = c.Close()
+		return nil, c.errorOf("greeting")
 	case <-ctx.Done():
 		_ = c.Close()
 		return nil, fmt.Errorf("%s: no greeting from QEMU (is another client on this monitor?): %w",
@@ -257,10 +258,12 @@ func (c *Conn) read() {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	switch {
-	case c.cause != nil:
+	case errors.Is(c.cause, ErrClosed):
 		c.err = c.cause
 	case c.shutdown != "":
 		c.err = fmt.Errorf("%w: it shut down (%s)", ErrGone, c.shutdown)
+	case c.cause != nil:
+		c.err = c.cause
 	case errors.Is(err, io.EOF):
 		c.err = fmt.Errorf("%w: it closed its monitor without a word", ErrGone)
 	case errors.Is(err, io.ErrUnexpectedEOF):
