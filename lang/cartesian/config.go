@@ -1,0 +1,217 @@
+// SPDX-License-Identifier: Apache-2.0
+
+// Package cartesian reads Cartesian config, the format of virt-test and avocado-vt, and expands it into variants.
+//
+//	c, err := cartesian.ParseFile("guests.cfg", "only RHEL.6.4.x86_64", "mem = 2048")
+//	if err != nil {
+//		return err // a diag.List with all syntax errors
+//	}
+//	for v, err := range c.Variants(ctx, cartesian.Options{}) {
+//		...
+//	}
+//
+// A text goes through lex.go (lines and indents become tokens), grammar.go (tokens become statements), build.go
+// (statements become a tree of nodes) and expand.go (walks to the leaf of the tree become variants, one at a time).
+//
+// A Config never changes once it is parsed: any number of goroutines may expand it at the same time. A Variant belongs
+// to the one who received it.
+package cartesian
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"os/user"
+	"path"
+	"path/filepath"
+	"slices"
+	"strings"
+
+	"github.com/mhmig/mhmig/lang/diag"
+)
+
+// A Config is a parsed config.
+type Config struct {
+	root     *node
+	labels   *labelTable
+	keys     *keyTable
+	patterns int // number of patterns
+	filters  []filterUse
+
+	// What it was made from.
+	files files
+	name  string
+	extra []string
+}
+
+// ParseFile reads the config file at path, and what it includes. Each of extra is more config text that stands behind
+// the file's, as given by --filter and --param: "only RHEL", "mem = 512". Errors in the text are a [diag.List] with all
+// of them; extra statements have the file name "<string>".
+func ParseFile(path string, extra ...string) (*Config, error) {
+	return parseConfig(osFiles{}, path, extra)
+}
+
+// ParseFS is ParseFile for a file of fsys, whose includes lie in fsys too. Includes of extra statements start at the
+// root of fsys.
+func ParseFS(fsys fs.FS, name string, extra ...string) (*Config, error) {
+	return parseConfig(fsFiles{fsys}, name, extra)
+}
+
+// Assignment returns the extra statement that sets key to exactly value, for --param. In the value, "${name}" is
+// replaced as always.
+func Assignment(key, value string) (string, error) {
+	statement := fmt.Sprintf(`%s = "%s"`, key, value)
+	if src, err := newSource(extraName, extraName, statement); err == nil {
+		var got []string
+		for _, t := range lex(src).list {
+			got = append(got, t.Value)
+		}
+		if slices.Equal(got, []string{key, "=", value, ""}) && key != "" {
+			return statement, nil
+		}
+	}
+	return "", fmt.Errorf("param %s=%s: a name has no operator, colon or keyword in it, a value no tab and only one line", key, value)
+}
+
+func parseConfig(files files, name string, extra []string) (*Config, error) {
+	src, err := files.read(name)
+	if list, ok := errors.AsType[diag.List](err); ok {
+		return nil, list
+	}
+	if err != nil {
+		return nil, fmt.Errorf("config %s: %w", name, err)
+	}
+	b := &builder{
+		files:  files,
+		parsed: map[string]*parsedFile{},
+		labels: &labelTable{ids: map[string]labelID{}},
+		keys:   newKeyTable(),
+	}
+	leaf := &node{preferred: -1}
+	s := &scope{node: leaf, statements: &leaf.statements}
+	sources := []*source{src}
+	for _, text := range extra {
+		src, err := newSource(extraName, extraName, text)
+		if list, ok := errors.AsType[diag.List](err); ok {
+			b.errs = append(b.errs, list...)
+			continue
+		}
+		sources = append(sources, src)
+	}
+	for i, src := range sources {
+		from := name
+		if i > 0 {
+			from = ""
+		}
+		s.file = b.parse(src, from)
+		b.block(s.file.body, s)
+	}
+	if err := onePerLine(b.errs).Err(); err != nil {
+		return nil, err
+	}
+	root := s.node
+	root.finish(len(b.labels.texts))
+	return &Config{
+		root: root, labels: b.labels, keys: b.keys, patterns: b.patterns, filters: b.filters,
+		files: files, name: name, extra: extra,
+	}, nil
+}
+
+// onePerLine keeps the first error of each line: the others mostly follow from it.
+func onePerLine(l diag.List) diag.List {
+	l.Sort()
+	return slices.CompactFunc(l, func(a, b diag.Diagnostic) bool {
+		// All extra statements have one name: the text tells them apart.
+		return a.Pos.File == b.Pos.File && a.Pos.Line == b.Pos.Line && a.Source == b.Source
+	})
+}
+
+// files is where configs come from.
+type files interface {
+	// read returns a regular file. Its errors need no path; those in its text are a diag.List.
+	read(path string) (*source, error)
+	// resolve returns the path of a file that the file from includes; from is "" for an extra statement.
+	resolve(from, include string) string
+}
+
+// osFiles are the files of this machine.
+type osFiles struct{}
+
+func (osFiles) read(name string) (*source, error) {
+	info, err := os.Stat(name)
+	if err != nil {
+		return nil, withoutPath(err)
+	}
+	if !info.Mode().IsRegular() {
+		return nil, errNotRegular
+	}
+	text, err := os.ReadFile(name)
+	if err != nil {
+		return nil, withoutPath(err)
+	}
+	return newSource(name, filepath.Base(name), string(text))
+}
+
+func (osFiles) resolve(from, include string) string {
+	include = expandHome(include)
+	if filepath.IsAbs(include) || from == "" {
+		return include
+	}
+	return filepath.Join(filepath.Dir(from), include)
+}
+
+// expandHome replaces a leading "~" or "~name" by a user's home folder, if there is such a user.
+func expandHome(p string) string {
+	name, ok := strings.CutPrefix(p, "~")
+	if !ok {
+		return p
+	}
+	name, rest, _ := strings.Cut(name, "/")
+	home, err := os.UserHomeDir()
+	if name != "" {
+		var u *user.User
+		if u, err = user.Lookup(name); err == nil {
+			home = u.HomeDir
+		}
+	}
+	if err != nil {
+		return p
+	}
+	return filepath.Join(home, rest)
+}
+
+// fsFiles are the files of a file system, like the one that is built into mhmig.
+type fsFiles struct{ fsys fs.FS }
+
+func (f fsFiles) read(name string) (*source, error) {
+	info, err := fs.Stat(f.fsys, name)
+	if err != nil {
+		return nil, withoutPath(err)
+	}
+	if !info.Mode().IsRegular() {
+		return nil, errNotRegular
+	}
+	text, err := fs.ReadFile(f.fsys, name)
+	if err != nil {
+		return nil, withoutPath(err)
+	}
+	return newSource(name, path.Base(name), string(text))
+}
+
+func (fsFiles) resolve(from, include string) string {
+	if from == "" {
+		return path.Clean(include)
+	}
+	return path.Join(path.Dir(from), include)
+}
+
+var errNotRegular = errors.New("not a regular file")
+
+// withoutPath removes what the caller names anyway.
+func withoutPath(err error) error {
+	if pathErr, ok := errors.AsType[*fs.PathError](err); ok {
+		return pathErr.Err
+	}
+	return err
+}
