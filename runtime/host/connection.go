@@ -1,0 +1,245 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package host
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"golang.org/x/crypto/ssh"
+)
+
+// connection is one SSH connection to a host, jump hosts included.
+type connection struct {
+	config Config
+	client *ssh.Client
+	wire   *wire
+	jump   *connection // what this one goes through; nil: a TCP connection
+
+	stop  context.CancelCauseFunc
+	ended context.Context // ends with the connection; its cause says why
+
+	mu     sync.Mutex // guards closed, and that group only grows before it is set
+	closed bool
+	group  sync.WaitGroup // the goroutines that watch and use the connection
+
+	// Guarded by the lock of the Host.
+	sessions int // in use
+	limit    int // what the server allows
+}
+
+// connect opens a connection to the host of c, through its jump hosts.
+func connect(ctx context.Context, c Config, log *slog.Logger) (*connection, error) {
+	c = c.withDefaults()
+	ctx, cancel := context.WithTimeoutCause(ctx, c.ConnectTimeout, &TimeoutError{c.ConnectTimeout})
+	defer cancel()
+
+	var jump *connection
+	if n := len(c.ProxyJump); n > 0 {
+		last := c.ProxyJump[n-1]
+		last.ProxyJump = c.ProxyJump[:n-1]
+		var err error
+		if jump, err = connect(ctx, last, log); err != nil {
+			return nil, fmt.Errorf("%s: jump host: %w", c.Name, err)
+		}
+	}
+	conn, err := dialThrough(ctx, jump, c)
+	if err != nil {
+		if jump != nil {
+			jump.close(ErrClosed)
+		}
+		return nil, newUnreachable(c, err)
+	}
+	w := newWire(conn)
+	client, err := handshake(ctx, w, c, log)
+	if err != nil {
+		w.Close()
+		if jump != nil {
+			jump.close(ErrClosed)
+		}
+		return nil, err
+	}
+	k := &connection{config: c, client: client, wire: w, jump: jump, limit: c.MaxSessions}
+	k.ended, k.stop = context.WithCancelCause(context.WithoutCancel(ctx))
+	k.spawn(k.watch)
+	k.spawn(k.askForLife)
+	k.spawn(func() { k.stop(k.lost(client.Wait())) })
+	return k, nil
+}
+
+// dialThrough opens the stream that the SSH protocol runs over.
+func dialThrough(ctx context.Context, jump *connection, c Config) (net.Conn, error) {
+	if jump == nil {
+		conn, err := (&net.Dialer{}).DialContext(ctx, "tcp", c.endpoint())
+		if err != nil && ctx.Err() != nil {
+			err = context.Cause(ctx)
+		}
+		return conn, err
+	}
+	return jump.dial(ctx, "tcp", c.endpoint())
+}
+
+// handshake agrees on keys, checks the host's, and logs in.
+func handshake(ctx context.Context, w *wire, c Config, log *slog.Logger) (*ssh.Client, error) {
+	check, err := newHostKeyCheck(c, log)
+	if err != nil {
+		return nil, err
+	}
+	login := newLogin(ctx, c)
+	defer login.close()
+	stop := context.AfterFunc(ctx, func() { w.Close() })
+	sshConn, channels, requests, err := ssh.NewClientConn(w, c.endpoint(), &ssh.ClientConfig{
+		User:              c.User,
+		Auth:              login.methods(),
+		AuthCallback:      login.observe,
+		HostKeyCallback:   check.verify,
+		HostKeyAlgorithms: check.algorithms(),
+		ClientVersion:     "SSH-2.0-mhmig",
+	})
+	interrupted := !stop()
+	if err == nil {
+		return ssh.NewClient(sshConn, channels, requests), nil
+	}
+	var key *HostKeyError
+	switch {
+	case interrupted:
+		return nil, newUnreachable(c, fmt.Errorf("log in: %w", context.Cause(ctx)))
+	case errors.As(err, &key):
+		return nil, key
+	case login.started:
+		return nil, login.refused(err)
+	case check.passed:
+		return nil, newUnreachable(c, fmt.Errorf("log in: %w", err))
+	}
+	return nil, newUnreachable(c, fmt.Errorf("speak SSH: %w", err))
+}
+
+// watch ends the connection when nothing was heard for too long.
+func (k *connection) watch() {
+	limit := k.config.KeepaliveInterval * time.Duration(k.config.KeepaliveCount)
+	ticker := time.NewTicker(k.config.KeepaliveInterval)
+	defer ticker.Stop()
+	for {
+		select {
+		case <-k.ended.Done():
+			k.wire.Close()
+			return
+		case <-ticker.C:
+			if k.wire.silence() > limit {
+				k.stop(k.lost(errors.New("no answer to keepalives")))
+			}
+		}
+	}
+}
+
+// askForLife sends questions that each SSH server answers. It is a goroutine of
+// its own, because sending blocks on a network that takes nothing.
+func (k *connection) askForLife() {
+	ticker := time.NewTicker(k.config.KeepaliveInterval)
+	defer ticker.Stop()
+	for {
+		select {
+		case <-k.ended.Done():
+			return
+		case <-ticker.C:
+			if _, _, err := k.client.SendRequest("keepalive@openssh.com", true, nil); err != nil {
+				return // the connection is at its end, which client.Wait reports
+			}
+		}
+	}
+}
+
+func (k *connection) lost(err error) *LostError {
+	return &LostError{Host: k.config.Name, Silent: k.wire.silence(), Err: err}
+}
+
+// spawn runs f in a goroutine that close waits for. It reports false, and does
+// nothing, when the connection was closed.
+func (k *connection) spawn(f func()) bool {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	if k.closed {
+		return false
+	}
+	k.group.Go(f)
+	return true
+}
+
+// close ends the connection for the reason given, and returns when all its
+// goroutines have ended.
+func (k *connection) close(reason error) {
+	k.stop(reason)
+	k.mu.Lock()
+	k.closed = true
+	k.mu.Unlock()
+	k.group.Wait()
+	if k.jump != nil {
+		k.jump.close(reason)
+	}
+}
+
+// await runs f, which knows no context, in a goroutine of k, and returns its
+// result. When ctx or the connection ends first, it returns the cause, and
+// discard gets the result that nobody waits for.
+func await[T any](ctx context.Context, k *connection, f func() (T, error), discard func(T)) (T, error) {
+	type result struct {
+		value T
+		err   error
+	}
+	results := make(chan result)
+	abandoned := make(chan struct{})
+	defer close(abandoned)
+	started := k.spawn(func() {
+		value, err := f()
+		select {
+		case results <- result{value, err}:
+		case <-abandoned:
+			if err == nil && discard != nil {
+				discard(value)
+			}
+		}
+	})
+	var zero T
+	if !started {
+		return zero, context.Cause(k.ended)
+	}
+	select {
+	case r := <-results:
+		if r.err != nil && k.ended.Err() != nil {
+			return zero, context.Cause(k.ended)
+		}
+		return r.value, r.err
+	case <-ctx.Done():
+		return zero, context.Cause(ctx)
+	case <-k.ended.Done():
+		return zero, context.Cause(k.ended)
+	}
+}
+
+// wire is the stream below SSH. It remembers when the host was last heard.
+type wire struct {
+	net.Conn
+	start time.Time
+	last  atomic.Int64 // nanoseconds after start
+}
+
+func newWire(conn net.Conn) *wire { return &wire{Conn: conn, start: time.Now()} }
+
+// Read reads from the stream and notes a sign of life.
+func (w *wire) Read(p []byte) (int, error) {
+	n, err := w.Conn.Read(p)
+	if n > 0 {
+		w.last.Store(int64(time.Since(w.start)))
+	}
+	return n, err
+}
+
+func (w *wire) silence() time.Duration {
+	return time.Since(w.start) - time.Duration(w.last.Load())
+}

@@ -1,0 +1,255 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package host
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"os"
+	"strings"
+	"syscall"
+	"time"
+)
+
+// ErrClosed is why operations end on a Host that was closed.
+var ErrClosed = errors.New("the host's connection was closed")
+
+// UnreachableError says that no connection to a host's sshd came about: its name
+// is unknown, nothing listens, or it does not answer in time.
+type UnreachableError struct {
+	Host, Endpoint string
+	Hint           string // what to do, if known
+	Err            error
+}
+
+func newUnreachable(c Config, err error) *UnreachableError {
+	u := &UnreachableError{Host: c.Name, Endpoint: c.endpoint(), Err: err}
+	var dns *net.DNSError
+	var timeout net.Error
+	switch {
+	case errors.As(err, &dns) && dns.IsNotFound:
+		u.Err = fmt.Errorf("no such host name %q: %w", c.Address, err)
+		u.Hint = "check its spelling, DNS and /etc/hosts, or set HostName in ~/.ssh/config or the param ssh_address"
+	case errors.Is(err, syscall.ECONNREFUSED):
+		u.Hint = "nothing listens there: is sshd running, and is this its port (ssh_port)?"
+	case errors.Is(err, syscall.EHOSTUNREACH), errors.Is(err, syscall.ENETUNREACH):
+		u.Hint = "is the host up, and is there a route to it?"
+	case errors.As(err, &timeout) && timeout.Timeout(), errors.Is(err, context.DeadlineExceeded):
+		u.Hint = "is the host up, and does a firewall let SSH through?"
+	}
+	return u
+}
+
+func (e *UnreachableError) Error() string {
+	return withHint(fmt.Sprintf("%s: connect to %s: %v", e.Host, e.Endpoint, e.Err), e.Hint)
+}
+
+// Unwrap returns the cause.
+func (e *UnreachableError) Unwrap() error { return e.Err }
+
+// AuthError says that a host let none of our keys and passwords in.
+type AuthError struct {
+	Host, User, Endpoint string
+	Tried                []string // each key and password that was offered
+	Skipped              []string // keys that could not be offered, and why
+	Allowed              []string // the methods that the server accepts
+	Err                  error
+}
+
+func (e *AuthError) Error() string {
+	var b strings.Builder
+	fmt.Fprintf(&b, "%s: sshd at %s refused %s", e.Host, e.Endpoint, e.User)
+	if len(e.Tried) > 0 {
+		fmt.Fprintf(&b, "; tried %s", strings.Join(e.Tried, ", "))
+	} else {
+		b.WriteString("; there was no key or password to try")
+	}
+	if len(e.Skipped) > 0 {
+		fmt.Fprintf(&b, "; not tried: %s", strings.Join(e.Skipped, ", "))
+	}
+	if len(e.Allowed) > 0 {
+		fmt.Fprintf(&b, "; it accepts %s", strings.Join(e.Allowed, ", "))
+	}
+	hint := fmt.Sprintf("try ssh-copy-id %s, or set ssh_user, ssh_key or ssh_password", e.target())
+	if len(e.Tried) > 5 {
+		hint = "sshd gives up after some keys: name the right one by ssh_key, or set IdentitiesOnly in ~/.ssh/config; " + hint
+	}
+	return withHint(b.String(), hint)
+}
+
+// Unwrap returns the SSH library's error.
+func (e *AuthError) Unwrap() error { return e.Err }
+
+func (e *AuthError) target() string {
+	address, port, _ := net.SplitHostPort(e.Endpoint)
+	if port == "22" {
+		return e.User + "@" + address
+	}
+	return "-p " + port + " " + e.User + "@" + address
+}
+
+// HostKeyError says that a host showed a key that the known_hosts files do not
+// confirm: an unknown one, or, when Known is not empty, another than before.
+type HostKeyError struct {
+	Host, Endpoint string
+	KeyName        string     // the name that was looked up, as known_hosts files write it
+	Offered        string     // type and fingerprint of the key that the host showed
+	Known          []KnownKey // the keys that the host should have
+	Revoked        *KnownKey  // set when the key is marked @revoked
+	Files          []string   // the known_hosts files that were read
+}
+
+// KnownKey is a key in a known_hosts file.
+type KnownKey struct {
+	Fingerprint string // with the key's type
+	File        string
+	Line        int
+}
+
+// Changed reports whether the host is known by another key.
+func (e *HostKeyError) Changed() bool { return len(e.Known) > 0 }
+
+func (e *HostKeyError) Error() string {
+	switch {
+	case e.Revoked != nil:
+		return fmt.Sprintf("%s: the host key of %s, %s, is revoked by %s:%d", e.Host, e.Endpoint, e.Offered, e.Revoked.File, e.Revoked.Line)
+	case e.Changed():
+		known := make([]string, len(e.Known))
+		for i, k := range e.Known {
+			known[i] = fmt.Sprintf("%s at %s:%d", k.Fingerprint, k.File, k.Line)
+		}
+		return withHint(
+			fmt.Sprintf("%s: the host key of %s has changed: it shows %s, known is %s; someone may be listening in, or the host was installed anew",
+				e.Host, e.Endpoint, e.Offered, strings.Join(known, ", ")),
+			fmt.Sprintf("if you are sure of the new key: ssh-keygen -R '%s' -f %s", e.KeyName, e.Known[0].File))
+	}
+	file := "~/.ssh/known_hosts"
+	if len(e.Files) > 0 {
+		file = e.Files[0]
+	}
+	address, port, _ := net.SplitHostPort(e.Endpoint)
+	return withHint(
+		fmt.Sprintf("%s: the host key of %s, %s, is not known: no line for %s in %s", e.Host, e.Endpoint, e.Offered, e.KeyName, orNone(e.Files)),
+		fmt.Sprintf("log in once by ssh, or, if the fingerprint is right: ssh-keyscan -p %s %s >> %s", port, address, file))
+}
+
+// LostError says that an established connection to a host has ended by itself.
+type LostError struct {
+	Host   string
+	Silent time.Duration // how long nothing had been heard of the host
+	Err    error         // why
+}
+
+func (e *LostError) Error() string {
+	return fmt.Sprintf("%s: lost the SSH connection: %v (last heard of %.1f s ago)", e.Host, e.Err, e.Silent.Seconds())
+}
+
+// Unwrap returns the cause.
+func (e *LostError) Unwrap() error { return e.Err }
+
+// ExitError says that a remote command ended with a status that is not zero.
+// The status of a command that a signal ended is 128 plus the signal's number.
+type ExitError struct {
+	Host    string
+	Command string // as a person would type it
+	Output  Output
+}
+
+func (e *ExitError) Error() string {
+	return fmt.Sprintf("%s: %s: exit status %d%s", e.Host, e.Command, e.Output.Status, lastWords(e.Output))
+}
+
+// KilledError says that mhmig killed a remote command and its process group,
+// because its time was over, its context ended or the Host was closed.
+type KilledError struct {
+	Host    string
+	Command string
+	Output  Output // what it had written until then
+	Cause   error  // why
+	KillErr error  // why it may still be there; nil: it is gone
+}
+
+func (e *KilledError) Error() string {
+	state := "killed"
+	if e.KillErr != nil {
+		state = fmt.Sprintf("not killed (%v)", e.KillErr)
+	}
+	return fmt.Sprintf("%s: %s: %s after %.1f s: %v%s", e.Host, e.Command, state, e.Output.Duration.Seconds(), e.Cause, lastWords(e.Output))
+}
+
+// Unwrap returns the reasons.
+func (e *KilledError) Unwrap() []error {
+	if e.KillErr != nil {
+		return []error{e.Cause, e.KillErr}
+	}
+	return []error{e.Cause}
+}
+
+// TimeoutError is the cause when a command's own [Command.Timeout] has passed.
+type TimeoutError struct{ Limit time.Duration }
+
+func (e *TimeoutError) Error() string { return fmt.Sprintf("its time limit of %v has passed", e.Limit) }
+
+// Is reports that a TimeoutError is a deadline that was exceeded.
+func (e *TimeoutError) Is(target error) bool {
+	return target == context.DeadlineExceeded || target == os.ErrDeadlineExceeded
+}
+
+// Timeout reports true, as net.Error and os.IsTimeout want it.
+func (e *TimeoutError) Timeout() bool { return true }
+
+// ForwardError says that a host did not connect to, or listen on, an address for
+// us. For a socket that does not exist yet, or that nobody listens on, Refused
+// is true: trying again may help.
+type ForwardError struct {
+	Host, Network, Address string
+	Listen                 bool // to listen; otherwise to connect
+	Refused                bool
+	Err                    error
+}
+
+func (e *ForwardError) Error() string {
+	verb, hint := "connect to", ""
+	if e.Listen {
+		verb = "listen on"
+	}
+	if !e.Refused {
+		hint = "sshd there must allow it: AllowTcpForwarding, AllowStreamLocalForwarding, PermitOpen, PermitListen"
+	}
+	return withHint(fmt.Sprintf("%s: %s %s %s: %v", e.Host, verb, e.Network, e.Address, e.Err), hint)
+}
+
+// Unwrap returns the cause.
+func (e *ForwardError) Unwrap() error { return e.Err }
+
+func withHint(message, hint string) string {
+	if hint == "" {
+		return message
+	}
+	return message + "; " + hint
+}
+
+func orNone(files []string) string {
+	if len(files) == 0 {
+		return "any known_hosts file (there is none)"
+	}
+	return strings.Join(files, ", ")
+}
+
+// lastWords returns the end of what a command said last, for an error message.
+func lastWords(o Output) string {
+	text := strings.TrimSpace(string(o.Stderr))
+	if text == "" {
+		text = strings.TrimSpace(string(o.Stdout))
+	}
+	if text == "" {
+		return ""
+	}
+	const limit = 400
+	if len(text) > limit {
+		text = "…" + strings.ToValidUTF8(text[len(text)-limit:], "")
+	}
+	return ": " + text
+}

@@ -1,0 +1,104 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package host
+
+import (
+	"bufio"
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"strconv"
+	"strings"
+)
+
+// Facts are what a host says of itself.
+type Facts struct {
+	Kernel      string // "6.1.0-18-amd64"
+	Hostname    string
+	Arch        string // "x86_64", as uname has it
+	OS          string // "Debian GNU/Linux 12 (bookworm)"
+	User        string // the user that commands run as
+	CPUs        int
+	MemoryBytes int64
+}
+
+// Facts asks the host about itself.
+func (h *Host) Facts(ctx context.Context) (Facts, error) {
+	out, err := h.Run(ctx, Command{Script: `
+echo "kernel=$(uname -r)"
+echo "hostname=$(uname -n)"
+echo "arch=$(uname -m)"
+echo "user=$(id -un)"
+echo "cpus=$(getconf _NPROCESSORS_ONLN 2>/dev/null || grep -c ^processor /proc/cpuinfo)"
+while read -r key value unit; do
+	[ "$key" = MemTotal: ] && echo "memory=$value"
+done </proc/meminfo
+if [ -r /etc/os-release ]; then . /etc/os-release; echo "os=$PRETTY_NAME"; fi
+`})
+	if err != nil {
+		return Facts{}, fmt.Errorf("ask for facts: %w", err)
+	}
+	said := map[string]string{}
+	for line := range strings.Lines(string(out.Stdout)) {
+		if key, value, ok := strings.Cut(strings.TrimSpace(line), "="); ok {
+			said[key] = value
+		}
+	}
+	cpus, cpuErr := strconv.Atoi(said["cpus"])
+	kib, memoryErr := strconv.ParseInt(said["memory"], 10, 64)
+	if err := errors.Join(cpuErr, memoryErr); err != nil {
+		return Facts{}, fmt.Errorf("%s: ask for facts: %w", h.Name(), err)
+	}
+	return Facts{
+		Kernel: said["kernel"], Hostname: said["hostname"], Arch: said["arch"], OS: said["os"], User: said["user"],
+		CPUs: cpus, MemoryBytes: kib << 10,
+	}, nil
+}
+
+// FreePort returns a TCP port that nothing on the host uses now, and that it has
+// not returned before. The port is below the range that Linux takes outgoing
+// connections from, so that it stays free until somebody asks for it by number.
+func (h *Host) FreePort(ctx context.Context) (int, error) {
+	const first, last = 20000, 32000
+	out, err := h.Run(ctx, Command{Script: "cat /proc/net/tcp /proc/net/tcp6 2>/dev/null || cat /proc/net/tcp"})
+	if err != nil {
+		return 0, fmt.Errorf("find a free port: %w", err)
+	}
+	used, err := localPorts(out.Stdout)
+	if err != nil {
+		return 0, fmt.Errorf("%s: find a free port: %w", h.Name(), err)
+	}
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	offset := rand.IntN(last - first)
+	for i := range last - first {
+		port := first + (offset+i)%(last-first)
+		if !used[port] && !h.ports[port] {
+			h.ports[port] = true
+			return port, nil
+		}
+	}
+	return 0, fmt.Errorf("%s: find a free port: all of %d to %d are taken", h.Name(), first, last)
+}
+
+// localPorts returns the local ports in the kernel's tables of TCP sockets,
+// whose lines are like "0: 0100007F:1F90 00000000:0000 0A …".
+func localPorts(tables []byte) (map[int]bool, error) {
+	ports := map[int]bool{}
+	lines := bufio.NewScanner(bytes.NewReader(tables))
+	for lines.Scan() {
+		fields := strings.Fields(lines.Text())
+		if len(fields) < 2 || !strings.HasSuffix(fields[0], ":") {
+			continue
+		}
+		_, hex, _ := strings.Cut(fields[1], ":")
+		port, err := strconv.ParseUint(hex, 16, 16)
+		if err != nil {
+			return nil, fmt.Errorf("line %q: %w", lines.Text(), err)
+		}
+		ports[int(port)] = true
+	}
+	return ports, lines.Err()
+}

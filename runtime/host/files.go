@@ -1,0 +1,219 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package host
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"path"
+	"path/filepath"
+
+	"github.com/pkg/sftp"
+	"golang.org/x/crypto/ssh"
+)
+
+// Paths on the host are absolute or below the user's home; ~ is not special.
+
+// ReadFile returns the content of a file on the host.
+func (h *Host) ReadFile(ctx context.Context, name string) ([]byte, error) {
+	return transfer(ctx, h, "read", name, func(c *sftp.Client) ([]byte, error) {
+		f, err := c.Open(name)
+		if err != nil {
+			return nil, err
+		}
+		defer f.Close()
+		return io.ReadAll(untilDone{ctx, f})
+	})
+}
+
+// WriteFile writes data to a file on the host with the permission bits perm,
+// whether it is there already or not.
+func (h *Host) WriteFile(ctx context.Context, name string, data []byte, perm fs.FileMode) error {
+	_, err := transfer(ctx, h, "write", name, func(c *sftp.Client) (struct{}, error) {
+		return struct{}{}, h.store(c, name, perm, func(f *sftp.File) error {
+			_, err := f.Write(data)
+			return err
+		})
+	})
+	return err
+}
+
+// Upload copies a local file to the host, with its permission bits. A remote
+// name that ends in a slash is a folder that the file goes into.
+func (h *Host) Upload(ctx context.Context, local, remote string) error {
+	if remote != "" && remote[len(remote)-1] == '/' {
+		remote = path.Join(remote, filepath.Base(local))
+	}
+	_, err := transfer(ctx, h, "upload to", remote, func(c *sftp.Client) (struct{}, error) {
+		from, err := os.Open(local)
+		if err != nil {
+			return struct{}{}, err
+		}
+		defer from.Close()
+		info, err := from.Stat()
+		if err != nil {
+			return struct{}{}, err
+		}
+		return struct{}{}, h.store(c, remote, info.Mode().Perm(), func(f *sftp.File) error {
+			_, err := f.ReadFromWithConcurrency(untilDone{ctx, from}, 64)
+			return err
+		})
+	})
+	return err
+}
+
+// Download copies a file of the host to a local one, with its permission bits.
+// When it fails, the local file is removed.
+func (h *Host) Download(ctx context.Context, remote, local string) error {
+	_, err := transfer(ctx, h, "download", remote, func(c *sftp.Client) (struct{}, error) {
+		from, err := c.Open(remote)
+		if err != nil {
+			return struct{}{}, err
+		}
+		defer from.Close()
+		info, err := from.Stat()
+		if err != nil {
+			return struct{}{}, err
+		}
+		to, err := os.OpenFile(local, os.O_WRONLY|os.O_CREATE|os.O_TRUNC, info.Mode().Perm())
+		if err != nil {
+			return struct{}{}, err
+		}
+		_, err = from.WriteTo(writeUntilDone{ctx, to})
+		if err = errors.Join(err, to.Close()); err != nil {
+			os.Remove(local)
+		}
+		return struct{}{}, err
+	})
+	return err
+}
+
+// MkdirAll makes a folder on the host and those above it that are missing. Only
+// the last one, if new, gets the permission bits perm.
+func (h *Host) MkdirAll(ctx context.Context, name string, perm fs.FileMode) error {
+	_, err := h.Run(ctx, Command{Args: []string{"mkdir", "-p", "-m", fmt.Sprintf("%04o", perm.Perm()), "--", name}})
+	return err
+}
+
+// RemoveAll removes a file or folder on the host and all in it. One that is not
+// there is no error.
+func (h *Host) RemoveAll(ctx context.Context, name string) error {
+	if clean := path.Clean(name); name == "" || clean == "/" || clean == "." || clean == ".." {
+		return fmt.Errorf("%s: remove %q: refused", h.Name(), name)
+	}
+	_, err := h.Run(ctx, Command{Args: []string{"rm", "-rf", "--", name}})
+	return err
+}
+
+// Stat describes a file on the host, links followed. The error of one that is
+// not there matches [fs.ErrNotExist].
+func (h *Host) Stat(ctx context.Context, name string) (fs.FileInfo, error) {
+	return transfer(ctx, h, "stat", name, func(c *sftp.Client) (fs.FileInfo, error) { return c.Stat(name) })
+}
+
+// Exists reports whether there is a file or folder of that name on the host.
+func (h *Host) Exists(ctx context.Context, name string) (bool, error) {
+	_, err := h.Stat(ctx, name)
+	if errors.Is(err, fs.ErrNotExist) {
+		return false, nil
+	}
+	return err == nil, err
+}
+
+// store writes a file. It sets the permissions before the content is there.
+func (h *Host) store(c *sftp.Client, name string, perm fs.FileMode, fill func(*sftp.File) error) error {
+	f, err := c.OpenFile(name, os.O_WRONLY|os.O_CREATE|os.O_TRUNC)
+	if err != nil {
+		return err
+	}
+	if err = f.Chmod(perm); err == nil {
+		err = fill(f)
+	}
+	return errors.Join(err, f.Close())
+}
+
+// transfer runs do with the file client. When ctx ends first, it returns at
+// once; do then ends with its next answer from the host.
+func transfer[T any](ctx context.Context, h *Host, verb, name string, do func(*sftp.Client) (T, error)) (T, error) {
+	var zero T
+	client, k, err := h.fileClient(ctx)
+	if err == nil {
+		zero, err = await(ctx, k, func() (T, error) { return do(client) }, nil)
+	}
+	if err != nil {
+		return zero, fmt.Errorf("%s: %s %s: %w", h.Name(), verb, name, err)
+	}
+	return zero, nil
+}
+
+// fileClient returns the file client, which is started with the first transfer
+// and takes one session for the Host's life.
+func (h *Host) fileClient(ctx context.Context) (*sftp.Client, *connection, error) {
+	select {
+	case h.filesLock <- struct{}{}:
+		defer func() { <-h.filesLock }()
+	case <-ctx.Done():
+		return nil, nil, context.Cause(ctx)
+	}
+	if h.files != nil && h.filesConn.ended.Err() == nil {
+		return h.files, h.filesConn, nil
+	}
+	k, session, err := h.session(ctx, ordinary)
+	if err != nil {
+		return nil, nil, err
+	}
+	client, err := await(ctx, k, func() (*sftp.Client, error) { return startFileClient(session) },
+		func(c *sftp.Client) { c.Close() })
+	if err != nil {
+		session.Close()
+		h.release(k)
+		return nil, nil, err
+	}
+	h.files, h.filesConn = client, k
+	return client, k, nil
+}
+
+func startFileClient(session *ssh.Session) (*sftp.Client, error) {
+	stdin, err := session.StdinPipe()
+	if err != nil {
+		return nil, err
+	}
+	stdout, err := session.StdoutPipe()
+	if err != nil {
+		return nil, err
+	}
+	if err := session.RequestSubsystem("sftp"); err != nil {
+		return nil, fmt.Errorf("%w; sshd_config there needs a line like: Subsystem sftp internal-sftp", err)
+	}
+	return sftp.NewClientPipe(stdout, stdin, sftp.UseConcurrentWrites(true))
+}
+
+// untilDone is a reader that fails when ctx is over.
+type untilDone struct {
+	ctx context.Context
+	io.Reader
+}
+
+func (r untilDone) Read(p []byte) (int, error) {
+	if r.ctx.Err() != nil {
+		return 0, context.Cause(r.ctx)
+	}
+	return r.Reader.Read(p)
+}
+
+// writeUntilDone is a writer that fails when ctx is over.
+type writeUntilDone struct {
+	ctx context.Context
+	io.Writer
+}
+
+func (w writeUntilDone) Write(p []byte) (int, error) {
+	if w.ctx.Err() != nil {
+		return 0, context.Cause(w.ctx)
+	}
+	return w.Writer.Write(p)
+}

@@ -1,0 +1,244 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package host
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/pkg/sftp"
+	"golang.org/x/crypto/ssh"
+)
+
+// Host is a machine that we are connected to. See the package's documentation
+// for what its methods have in common.
+type Host struct {
+	config Config
+	log    *slog.Logger
+	main   *connection // forwards, file transfers, and commands as long as there is room
+
+	mu          sync.Mutex // guards what follows, and the counts of sessions in connections
+	connections []*connection
+	opening     bool          // a further connection is being opened
+	changed     chan struct{} // closed and replaced when a session or connection may be had
+	processes   map[*Process]struct{}
+	closed      bool
+	ports       map[int]bool // given out by FreePort
+
+	filesLock chan struct{} // guards what follows; a channel, as holders wait for the host
+	files     *sftp.Client  // nil until the first transfer
+	filesConn *connection   // what files runs over
+}
+
+// Dial connects to the host of c and logs in. It blocks for up to
+// c.ConnectTimeout. Its errors say what to do: [*UnreachableError],
+// [*HostKeyError], [*AuthError]. The caller closes the Host.
+func Dial(ctx context.Context, c Config, log *slog.Logger) (*Host, error) {
+	log = log.With("host", c.Name)
+	for _, notice := range c.Notices {
+		log.Warn("SSH configuration", "notice", notice)
+	}
+	started := time.Now()
+	main, err := connect(ctx, c, log)
+	if err != nil {
+		return nil, err
+	}
+	log.Debug("connected", "endpoint", c.endpoint(), "duration", time.Since(started))
+	return &Host{
+		config:      main.config,
+		log:         log,
+		main:        main,
+		connections: []*connection{main},
+		changed:     make(chan struct{}),
+		processes:   map[*Process]struct{}{},
+		filesLock:   make(chan struct{}, 1),
+		ports:       map[int]bool{},
+	}, nil
+}
+
+// Name returns what the user calls the host.
+func (h *Host) Name() string { return h.config.Name }
+
+// Address returns the host's DNS name or IP address, by which its peers reach
+// it too.
+func (h *Host) Address() string { return h.config.Address }
+
+// Config returns the configuration that the Host was dialed with, its defaults
+// filled in.
+func (h *Host) Config() Config { return h.config }
+
+// Lost returns a channel that is closed when the connection has ended, by
+// itself or by Close. [Host.Err] says why.
+func (h *Host) Lost() <-chan struct{} { return h.main.ended.Done() }
+
+// Err returns why the connection has ended: a [*LostError], [ErrClosed], or nil
+// while it is up.
+func (h *Host) Err() error { return context.Cause(h.main.ended) }
+
+// Close kills the commands that still run, ends all connections, and returns
+// when nothing of the Host is left. Its error names commands that it could not
+// kill. Calling it again does nothing.
+func (h *Host) Close() error {
+	h.mu.Lock()
+	if h.closed {
+		h.mu.Unlock()
+		return nil
+	}
+	h.closed = true
+	processes := make([]*Process, 0, len(h.processes))
+	for p := range h.processes {
+		processes = append(processes, p)
+	}
+	h.mu.Unlock()
+
+	var errs []error
+	for _, p := range processes {
+		p.cancel(ErrClosed)
+	}
+	for _, p := range processes {
+		<-p.done
+		if killed, ok := errors.AsType[*KilledError](p.err); ok && killed.KillErr != nil {
+			errs = append(errs, killed)
+		}
+	}
+
+	h.mu.Lock()
+	connections := slices.Clone(h.connections)
+	h.mu.Unlock()
+	for _, k := range connections {
+		k.stop(ErrClosed)
+	}
+	for _, k := range connections {
+		k.close(ErrClosed)
+	}
+	return errors.Join(errs...)
+}
+
+// urgency says whether a session may be taken from those kept for killing.
+type urgency bool
+
+const (
+	ordinary urgency = false
+	urgent   urgency = true
+)
+
+// acquire takes a session's place on a connection, opening another connection
+// when all are full. The caller gives it back by release.
+func (h *Host) acquire(ctx context.Context, u urgency) (*connection, error) {
+	for {
+		h.mu.Lock()
+		if h.closed && u == ordinary {
+			h.mu.Unlock()
+			return nil, ErrClosed
+		}
+		if h.main.ended.Err() != nil {
+			h.mu.Unlock()
+			return nil, context.Cause(h.main.ended)
+		}
+		h.connections = slices.DeleteFunc(h.connections, func(k *connection) bool {
+			return k != h.main && k.sessions == 0 && k.ended.Err() != nil
+		})
+		for _, k := range h.connections {
+			if k.sessions < k.room(u) && k.ended.Err() == nil {
+				k.sessions++
+				h.mu.Unlock()
+				return k, nil
+			}
+		}
+		mayOpen := !h.opening && (len(h.connections) < maxConnections || u == urgent)
+		changed := h.changed
+		if mayOpen {
+			h.opening = true
+		}
+		h.mu.Unlock()
+
+		if !mayOpen {
+			select {
+			case <-changed:
+				continue
+			case <-ctx.Done():
+				return nil, fmt.Errorf("%s: wait for a free session: %w", h.Name(), context.Cause(ctx))
+			case <-h.main.ended.Done():
+				return nil, context.Cause(h.main.ended)
+			}
+		}
+		k, err := connect(ctx, h.config, h.log)
+		h.mu.Lock()
+		h.opening = false
+		if err == nil {
+			k.limit = h.main.limit // what was learnt of the server
+			h.connections = append(h.connections, k)
+		}
+		h.announce()
+		h.mu.Unlock()
+		if err != nil {
+			return nil, fmt.Errorf("open a further connection: %w", err)
+		}
+		h.log.Debug("opened a further connection for more sessions")
+	}
+}
+
+// room returns how many sessions of k may be in use for a session of urgency u.
+func (k *connection) room(u urgency) int {
+	if u == urgent {
+		return k.limit
+	}
+	return max(1, k.limit-1)
+}
+
+// release gives back what acquire gave.
+func (h *Host) release(k *connection) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	k.sessions--
+	h.announce()
+}
+
+// announce wakes those who wait for a session. The caller holds h.mu.
+func (h *Host) announce() {
+	close(h.changed)
+	h.changed = make(chan struct{})
+}
+
+// session opens an SSH session, on whichever connection has room. The caller
+// closes it and releases the connection.
+func (h *Host) session(ctx context.Context, u urgency) (*connection, *ssh.Session, error) {
+	for {
+		k, err := h.acquire(ctx, u)
+		if err != nil {
+			return nil, nil, err
+		}
+		s, err := await(ctx, k, k.client.NewSession, func(s *ssh.Session) { s.Close() })
+		if err == nil {
+			return k, s, nil
+		}
+		h.release(k)
+		if !h.learnLimit(k, err) {
+			return nil, nil, fmt.Errorf("%s: open a session: %w", h.Name(), err)
+		}
+	}
+}
+
+// learnLimit handles the refusal of a session: when others of the connection
+// are in use, they are as many as the server allows. It reports whether to try
+// again.
+func (h *Host) learnLimit(k *connection, err error) bool {
+	if _, refused := errors.AsType[*ssh.OpenChannelError](err); !refused {
+		return false
+	}
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if k.sessions == 0 {
+		return false
+	}
+	if k.sessions < k.limit {
+		k.limit = k.sessions
+		h.log.Debug("the server allows fewer sessions on a connection", "sessions", k.limit)
+	}
+	return true
+}

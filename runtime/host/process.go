@@ -1,0 +1,257 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package host
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"sync"
+	"time"
+
+	"golang.org/x/crypto/ssh"
+)
+
+// farewell is how long to wait for a killed command's outputs to end, and for
+// the news that the connection is lost.
+const farewell = 2 * time.Second
+
+// Output is what a command left.
+type Output struct {
+	Stdout, Stderr []byte
+	Status         int // 128 plus the number if a signal ended it; -1 if unknown
+	Duration       time.Duration
+}
+
+// Run runs c and returns when it has ended. The error is an [*ExitError] when its
+// status is not zero, a [*KilledError] when it was killed because c.Timeout or
+// ctx was over (after its group is gone), a [*LostError] when the connection
+// was lost (the command may go on there). The Output is filled in any case.
+func (h *Host) Run(ctx context.Context, c Command) (Output, error) {
+	p, err := h.Start(ctx, c)
+	if err != nil {
+		return Output{Status: -1}, err
+	}
+	var stdout, stderr capture
+	var group sync.WaitGroup
+	group.Go(func() { stdout.fill(p.Stdout) })
+	group.Go(func() { stderr.fill(p.Stderr) })
+	collected := make(chan struct{})
+	go func() { group.Wait(); close(collected) }() // ends with the command's outputs or the connection
+	<-p.done
+	select {
+	case <-collected:
+	case <-p.gaveUp: // a process left the group and still holds the outputs
+	}
+	out := p.output(stdout.bytes(), stderr.bytes())
+	return out, p.failure(out)
+}
+
+// Process is a command that was started on a host.
+type Process struct {
+	// Stdout and Stderr are what the command writes. They end with it.
+	Stdout, Stderr io.Reader
+	// Group is the id of the command's process group on the host, which is
+	// also that of its first process.
+	Group int
+
+	host    *Host
+	command string
+	cancel  context.CancelCauseFunc
+	shell   *shell
+	started time.Time
+
+	done     chan struct{} // closed when what follows is set
+	gaveUp   chan struct{} // closed when its outputs are not worth waiting for
+	err      error         // why it did not end by itself
+	status   int
+	duration time.Duration
+}
+
+// Start starts c and returns while it runs. Its life is bounded by ctx and
+// c.Timeout, as with [Host.Run]. The caller must read Stdout and Stderr, or the
+// command will block when it has written much.
+func (h *Host) Start(ctx context.Context, c Command) (*Process, error) {
+	script, err := c.script(h.config.Env)
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", h.Name(), err)
+	}
+	var stopTimer context.CancelFunc = func() {}
+	if c.Timeout > 0 {
+		ctx, stopTimer = context.WithTimeoutCause(ctx, c.Timeout, &TimeoutError{c.Timeout})
+	}
+	ctx, cancel := context.WithCancelCause(ctx)
+	p := &Process{
+		host: h, command: c.String(), cancel: cancel,
+		done: make(chan struct{}), gaveUp: make(chan struct{}),
+	}
+	end := func() {
+		cancel(nil)
+		stopTimer()
+		h.forget(p)
+		close(p.done)
+	}
+	if !h.remember(p) {
+		err = ErrClosed
+	} else {
+		p.shell, err = h.openShell(ctx, ordinary)
+	}
+	if err != nil {
+		end()
+		return nil, fmt.Errorf("%s: start %s: %w", h.Name(), c, err)
+	}
+	p.Stdout, p.Stderr, p.Group = p.shell.stdout, p.shell.stderr, p.shell.pid
+	p.started = time.Now()
+	exited := p.shell.run(script, c.Stdin)
+	supervise := func() {
+		p.supervise(ctx, exited)
+		p.shell.close()
+		h.log.Debug("remote command", "command", p.command, "status", p.status, "duration", p.duration)
+		end()
+	}
+	if !p.shell.conn.spawn(supervise) {
+		supervise() // the connection is closed, so it ends at once
+	}
+	return p, nil
+}
+
+// Wait blocks until the command has ended or ctx is over, which leaves the
+// command alone. It returns errors as [Host.Run] does; Stdout and Stderr in
+// them are empty.
+func (p *Process) Wait(ctx context.Context) (Output, error) {
+	select {
+	case <-p.done:
+		out := p.output(nil, nil)
+		return out, p.failure(out)
+	case <-ctx.Done():
+		return Output{Status: -1}, fmt.Errorf("%s: wait for %s: %w", p.host.Name(), p.command, context.Cause(ctx))
+	}
+}
+
+// Kill kills the command's process group: TERM, two seconds of grace, KILL. It
+// blocks until the group is gone or ctx is over, and returns why the group may
+// not be gone. A command that has ended already is no error.
+func (p *Process) Kill(ctx context.Context) error {
+	p.cancel(errors.New("killed on request"))
+	select {
+	case <-p.done:
+	case <-ctx.Done():
+		return fmt.Errorf("%s: kill %s: %w", p.host.Name(), p.command, context.Cause(ctx))
+	}
+	if killed, ok := p.err.(*KilledError); ok {
+		return killed.KillErr
+	}
+	return p.err
+}
+
+// Done returns a channel that is closed when the command has ended.
+func (p *Process) Done() <-chan struct{} { return p.done }
+
+func (p *Process) output(stdout, stderr []byte) Output {
+	return Output{Stdout: stdout, Stderr: stderr, Status: p.status, Duration: p.duration}
+}
+
+// failure returns the error of a command that has ended.
+func (p *Process) failure(out Output) error {
+	if killed, ok := p.err.(*KilledError); ok {
+		withOutput := *killed
+		withOutput.Output = out
+		return &withOutput
+	}
+	if p.err != nil {
+		return p.err
+	}
+	if p.status != 0 {
+		return &ExitError{Host: p.host.Name(), Command: p.command, Output: out}
+	}
+	return nil
+}
+
+// supervise waits for the command's end, or brings it about when ctx is over.
+func (p *Process) supervise(ctx context.Context, exited <-chan error) {
+	select {
+	case err := <-exited:
+		p.settle(err)
+		return
+	case <-ctx.Done():
+	}
+	killed := &KilledError{Host: p.host.Name(), Command: p.command, Cause: context.Cause(ctx)}
+	killed.KillErr = p.host.killGroup(context.WithoutCancel(ctx), p.Group)
+	timer := time.NewTimer(farewell)
+	defer timer.Stop()
+	select {
+	case err := <-exited:
+		p.settle(err)
+		if killed.KillErr != nil && p.err != nil {
+			return // the connection is lost: nothing is known of the command
+		}
+	case <-timer.C:
+		p.status, p.duration = -1, time.Since(p.started)
+		close(p.gaveUp)
+	}
+	p.err = killed
+}
+
+// settle notes how the command ended by itself, by the session's word for it.
+func (p *Process) settle(err error) {
+	p.duration = time.Since(p.started)
+	if err == nil {
+		return
+	}
+	if exit, ok := errors.AsType[*ssh.ExitError](err); ok {
+		p.status = exit.ExitStatus()
+		return
+	}
+	// There was no status. If it is because of the connection, we hear of it
+	// about now.
+	timer := time.NewTimer(farewell)
+	defer timer.Stop()
+	select {
+	case <-p.shell.conn.ended.Done():
+		err = context.Cause(p.shell.conn.ended)
+	case <-timer.C:
+	}
+	p.status, p.err = -1, fmt.Errorf("%s: %s: %w", p.host.Name(), p.command, err)
+}
+
+// remember makes Close kill p. It reports false when the Host was closed.
+func (h *Host) remember(p *Process) bool {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if h.closed {
+		return false
+	}
+	h.processes[p] = struct{}{}
+	return true
+}
+
+func (h *Host) forget(p *Process) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	delete(h.processes, p)
+}
+
+// capture collects an output. What it has so far may be read at any time.
+type capture struct {
+	mu  sync.Mutex // guards buf
+	buf bytes.Buffer
+}
+
+func (c *capture) fill(r io.Reader) {
+	io.Copy(c, r) // ends with the command or the connection, which Run reports
+}
+
+// Write appends to what was collected.
+func (c *capture) Write(data []byte) (int, error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.buf.Write(data)
+}
+
+func (c *capture) bytes() []byte {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return bytes.Clone(c.buf.Bytes())
+}
