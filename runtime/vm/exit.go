@@ -1,0 +1,123 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package vm
+
+import (
+	"context"
+	"fmt"
+	"regexp"
+	"strconv"
+	"strings"
+	"syscall"
+
+	"al.essio.dev/pkg/shellescape"
+
+	"github.com/mhmig/mhmig/runtime/host"
+)
+
+// Statuses of an ExitError besides those of a process.
+const (
+	StillRuns     = -1 // the process is there: only the way to its monitor is lost
+	StatusUnknown = -2 // nobody can say
+)
+
+// ExitError is the end of a QEMU that nobody asked to end.
+type ExitError struct {
+	VM, Host    string
+	Status      int      // as a shell gives it: 128+n is signal n; StillRuns; StatusUnknown
+	Log         []string // QEMU's last lines
+	CommandLine string   // where its command line can be read: a path on the host
+	Cause       error    // why nothing is known, with StatusUnknown
+}
+
+// Error says how QEMU ended and in which words, and what to do when we know.
+func (e *ExitError) Error() string {
+	var b strings.Builder
+	fmt.Fprintf(&b, "QEMU of %s on %s ", e.VM, e.Host)
+	switch {
+	case e.Status == StillRuns:
+		b.WriteString("still runs, but its monitor is closed")
+	case e.Status == StatusUnknown && e.Cause != nil:
+		fmt.Fprintf(&b, "ended in an unknown way: %v", e.Cause)
+	case e.Status == StatusUnknown:
+		b.WriteString("ended in an unknown way")
+	case e.Status > 128:
+		fmt.Fprintf(&b, "ended by signal %d (%s)", e.Status-128, syscall.Signal(e.Status-128))
+	default:
+		fmt.Fprintf(&b, "ended with status %d", e.Status)
+	}
+	if len(e.Log) > 0 {
+		fmt.Fprintf(&b, "; it said: %s", strings.Join(e.Log, " | "))
+	}
+	if hint := e.hint(); hint != "" {
+		fmt.Fprintf(&b, "; %s", hint)
+	}
+	if e.CommandLine != "" {
+		fmt.Fprintf(&b, "; command line: %s", e.CommandLine)
+	}
+	return b.String()
+}
+
+// Unwrap gives what kept us from knowing more.
+func (e *ExitError) Unwrap() error { return e.Cause }
+
+func (e *ExitError) ended() bool { return e.Status >= 0 }
+
+var forwardRule = regexp.MustCompile(`Could not set up host forwarding rule '?tcp:127\.0\.0\.1:(\d+)-:(\d+)`)
+
+// hint translates the words of QEMU that leave a user helpless.
+func (e *ExitError) hint() string {
+	log := strings.Join(e.Log, "\n")
+	if m := forwardRule.FindStringSubmatch(log); m != nil {
+		return fmt.Sprintf("port %s of %s, which is to lead to the guest's port %s, is taken: set another host_port_… or none", m[1], e.Host, m[2])
+	}
+	if strings.Contains(log, `Failed to get "write" lock`) {
+		return "another QEMU has the image open: is a VM of an earlier run left? (mhmig cleanup)"
+	}
+	return ""
+}
+
+// exit finds out how QEMU ended: from the status that the script keeps, which
+// comes a moment after the monitor closes, and QEMU's log.
+func (i *Instance) exit(ctx context.Context) *ExitError {
+	e := &ExitError{VM: i.name, Host: i.place.Host.Name(), Status: StatusUnknown, CommandLine: i.file("sh")}
+	out, err := i.place.Host.Run(ctx, host.Command{
+		Script: fmt.Sprintf(`
+cd %s || exit
+n=20
+while [ ! -s %[2]s ] && [ $n -gt 0 ]; do n=$((n-1)); sleep 0.05; done
+if [ -s %[2]s ]; then cat %[2]s
+elif pid=$(cat %[3]s) && kill -0 "$pid"; then echo %[5]d
+else echo %[6]d; fi 2>/dev/null
+tail -n %[7]d %[4]s 2>/dev/null; exit 0`,
+			shellescape.Quote(i.place.RunDir), shellescape.Quote(i.file("exit")), shellescape.Quote(i.file("pid")),
+			shellescape.Quote(i.file("log")), StillRuns, StatusUnknown, logTail),
+		Timeout: askTimeout,
+	})
+	if err != nil {
+		e.Cause = err
+		return e
+	}
+	status, log, _ := strings.Cut(string(out.Stdout), "\n")
+	if n, err := strconv.Atoi(status); err == nil {
+		e.Status = n
+	}
+	e.Log = nonEmptyLines(log)
+	return e
+}
+
+func nonEmptyLines(text string) []string {
+	var lines []string
+	for line := range strings.Lines(text) {
+		if line = strings.TrimSpace(line); line != "" {
+			lines = append(lines, line)
+		}
+	}
+	return lines
+}
+
+// lastLines are the last n lines of text, in one line.
+func lastLines(text string, n int) string {
+	lines := nonEmptyLines(text)
+	return strings.Join(lines[max(0, len(lines)-n):], " | ")
+}

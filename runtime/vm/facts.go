@@ -1,0 +1,212 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package vm
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"path"
+	"regexp"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"al.essio.dev/pkg/shellescape"
+
+	"github.com/mhmig/mhmig/runtime/host"
+)
+
+// askTimeout limits the small questions to a host: versions, files, addresses.
+const askTimeout = 30 * time.Second
+
+// Version is a QEMU version.
+type Version struct{ Major, Minor, Micro int }
+
+// Less says whether v is older than o.
+func (v Version) Less(o Version) bool {
+	return slices.Compare([]int{v.Major, v.Minor, v.Micro}, []int{o.Major, o.Minor, o.Micro}) < 0
+}
+
+// String is the version as QEMU writes it.
+func (v Version) String() string { return fmt.Sprintf("%d.%d.%d", v.Major, v.Minor, v.Micro) }
+
+// Machine is a machine type that a QEMU offers.
+type Machine struct {
+	Name    string // as pc-i440fx-7.2, or an alias as pc
+	AliasOf string // the type that an alias means in this QEMU
+}
+
+// QEMU is what one QEMU binary on one host says about itself.
+type QEMU struct {
+	Host     string // the host's name
+	Binary   string
+	Version  Version
+	Machines []Machine
+}
+
+// Resolve returns the machine type that name, which may be an alias, means in
+// this QEMU; false when it does not offer it.
+func (q QEMU) Resolve(name string) (string, bool) {
+	for _, m := range q.Machines {
+		if m.Name == name {
+			if m.AliasOf != "" {
+				return m.AliasOf, true
+			}
+			return m.Name, true
+		}
+	}
+	return "", false
+}
+
+// asked keeps the answers of Facts for the life of this process.
+var asked memo[QEMU]
+
+// Facts asks a QEMU binary on h for its version and machine types, once per host
+// and binary. A missing binary is an error that names the Debian package.
+func Facts(ctx context.Context, h *host.Host, qemuBinary string) (QEMU, error) {
+	return asked.get(ctx, siteKey(h, qemuBinary), func(ctx context.Context) (QEMU, error) {
+		out, err := h.Run(ctx, host.Command{
+			Script: fmt.Sprintf("command -v -- %[1]s >/dev/null || exit 127\n%[1]s --version && %[1]s -machine help",
+				shellescape.Quote(qemuBinary)),
+			Timeout: askTimeout,
+		})
+		if err != nil {
+			return QEMU{}, explainMissing(h, "qemu_binary", qemuBinary, err)
+		}
+		q, err := parseFacts(string(out.Stdout))
+		if err != nil {
+			return QEMU{}, fmt.Errorf("%s: %s: %w", h.Name(), qemuBinary, err)
+		}
+		q.Host, q.Binary = h.Name(), qemuBinary
+		return q, nil
+	})
+}
+
+var (
+	versionLine = regexp.MustCompile(`(?m)^QEMU emulator version (\d+)\.(\d+)\.(\d+)`)
+	aliasOf     = regexp.MustCompile(`\(alias of ([^)]+)\)`)
+)
+
+// parseFacts reads the output of --version and of -machine help.
+func parseFacts(text string) (QEMU, error) {
+	v := versionLine.FindStringSubmatch(text)
+	if v == nil {
+		return QEMU{}, fmt.Errorf("does not say its QEMU version: %q", firstLine(text))
+	}
+	var q QEMU
+	q.Version.Major, _ = strconv.Atoi(v[1]) // the pattern admits digits only
+	q.Version.Minor, _ = strconv.Atoi(v[2])
+	q.Version.Micro, _ = strconv.Atoi(v[3])
+
+	_, list, _ := strings.Cut(text, "Supported machines are:\n")
+	for line := range strings.Lines(list) {
+		name, description, found := strings.Cut(line, " ")
+		if !found {
+			continue
+		}
+		m := Machine{Name: name}
+		if a := aliasOf.FindStringSubmatch(description); a != nil {
+			m.AliasOf = a[1]
+		}
+		q.Machines = append(q.Machines, m)
+	}
+	if len(q.Machines) == 0 {
+		return QEMU{}, errors.New("does not list its machine types")
+	}
+	return q, nil
+}
+
+// CommonMachine finds the machine type that wanted means for all the QEMUs
+// together. An alias, as pc, means another type in each version of QEMU, and a
+// guest can only move between equal ones: it becomes the first of the types it
+// means that all of them offer. Options behind a comma stay.
+func CommonMachine(wanted string, qemus ...QEMU) (string, error) {
+	name, options, hasOptions := strings.Cut(wanted, ",")
+	var meanings []string
+	for _, q := range qemus {
+		meaning, ok := q.Resolve(name)
+		if !ok {
+			return "", fmt.Errorf("param machine_type: got %q, want a type that %s on %s offers (%s)",
+				wanted, q.Binary, q.Host, q.offers())
+		}
+		meanings = append(meanings, meaning)
+	}
+	for _, meaning := range meanings {
+		onAll := !slices.ContainsFunc(qemus, func(q QEMU) bool {
+			_, ok := q.Resolve(meaning)
+			return !ok
+		})
+		if !onAll {
+			continue
+		}
+		if hasOptions {
+			return meaning + "," + options, nil
+		}
+		return meaning, nil
+	}
+	var parts []string
+	for i, q := range qemus {
+		parts = append(parts, fmt.Sprintf("%s on %s (QEMU %s)", meanings[i], q.Host, q.Version))
+	}
+	return "", fmt.Errorf("param machine_type: %q means %s, and none of these is known on all hosts: name one that is",
+		wanted, strings.Join(parts, ", "))
+}
+
+// offers lists the types that most are looking for, newest first.
+func (q QEMU) offers() string {
+	var names []string
+	for _, m := range q.Machines {
+		if family(m.Name) != "" {
+			names = append(names, m.Name)
+		}
+	}
+	if len(names) > 8 {
+		names = append(names[:8], "…")
+	}
+	return strings.Join(names, ", ")
+}
+
+// explainMissing adds what to do when a program is not on a host.
+func explainMissing(h *host.Host, param, binary string, err error) error {
+	exit, ok := errors.AsType[*host.ExitError](err)
+	if !ok || exit.Output.Status != 127 && exit.Output.Status != 126 {
+		return fmt.Errorf("%s: %s: %w", h.Name(), binary, err)
+	}
+	hint := ""
+	if pkg := debianPackage(binary); pkg != "" {
+		hint = fmt.Sprintf(" (on Debian it is in package %s)", pkg)
+	}
+	return fmt.Errorf("%s: no program %s%s; install it there or set param %s", h.Name(), binary, hint, param)
+}
+
+func debianPackage(binary string) string {
+	name := path.Base(binary)
+	arch, isSystem := strings.CutPrefix(name, "qemu-system-")
+	switch {
+	case name == "qemu-img":
+		return "qemu-utils"
+	case !isSystem:
+		return ""
+	case arch == "x86_64" || arch == "i386":
+		return "qemu-system-x86"
+	case arch == "aarch64" || arch == "arm":
+		return "qemu-system-arm"
+	case arch == "ppc64" || arch == "ppc":
+		return "qemu-system-ppc"
+	default:
+		return "qemu-system-misc"
+	}
+}
+
+func firstLine(text string) string {
+	line, _, _ := strings.Cut(text, "\n")
+	return line
+}
+
+// siteKey tells one host's answers from another's.
+func siteKey(h *host.Host, binary string) string {
+	c := h.Config()
+	return fmt.Sprintf("%s@%s:%d %s %s", c.User, c.Address, c.Port, c.Name, binary)
+}

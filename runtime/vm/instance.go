@@ -1,0 +1,284 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package vm
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net"
+	"regexp"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"al.essio.dev/pkg/shellescape"
+
+	"github.com/mhmig/mhmig/lang/cartesian"
+	"github.com/mhmig/mhmig/runtime/host"
+	"github.com/mhmig/mhmig/runtime/qmp"
+)
+
+const (
+	// quitTimeout is how long QEMU may take to answer quit.
+	quitTimeout = 2 * time.Second
+	// destroyTimeout is for the whole end of a process, KILL included.
+	destroyTimeout = 30 * time.Second
+	// logTail is how many of QEMU's last lines an error shows.
+	logTail = 8
+)
+
+// Instance is one QEMU process: a VM on one host. One name has one instance per
+// host.
+type Instance struct {
+	name    string
+	params  cartesian.Params
+	place   Place
+	shape   Shape
+	spec    Spec
+	log     *slog.Logger
+	monitor *qmp.Conn // set by Start
+
+	turn chan struct{} // capacity 1; guards all below: who has put something in may use them
+	// launched is set when a process may exist.
+	launched   bool
+	entry      int // of the process in the ledger
+	taps       []addedTap
+	transcript io.Closer
+}
+
+// Name is the VM's name, as vm1.
+func (i *Instance) Name() string { return i.name }
+
+// Host is the host that it runs on.
+func (i *Instance) Host() *host.Host { return i.place.Host }
+
+// Params are the VM's params on this host.
+func (i *Instance) Params() cartesian.Params { return i.params }
+
+// Monitor is its QMP connection, open until Destroy.
+func (i *Instance) Monitor() *qmp.Conn { return i.monitor }
+
+// Spec is its command line and the sockets that it names.
+func (i *Instance) Spec() Spec { return i.spec }
+
+// RAMBytes is the guest's memory, which the dirty guard may have made a little
+// smaller than the param mem.
+func (i *Instance) RAMBytes() int64 { return i.shape.MemoryKiB << 10 }
+
+// Notices are what was chosen otherwise than the params say, and why.
+func (i *Instance) Notices() []string { return slices.Clone(i.shape.Notices) }
+
+// Status returns QEMU's run state: prelaunch, running, paused, inmigrate,
+// postmigrate …
+func (i *Instance) Status(ctx context.Context) (string, error) {
+	var reply struct {
+		Status string `json:"status"`
+	}
+	err := i.monitor.Execute(ctx, "query-status", nil, &reply)
+	return reply.Status, err
+}
+
+// Cont lets the guest run. It refuses where the guest has moved away: there cont
+// would run it twice on one disk.
+func (i *Instance) Cont(ctx context.Context) error {
+	status, err := i.Status(ctx)
+	if err != nil {
+		return err
+	}
+	if status == "postmigrate" || status == "finish-migrate" {
+		return fmt.Errorf("%s on %s: cont refused: its guest has moved away (%s), it would run twice",
+			i.name, i.place.Host.Name(), status)
+	}
+	return i.monitor.Execute(ctx, "cont", nil, nil)
+}
+
+// Stop pauses the guest.
+func (i *Instance) Stop(ctx context.Context) error { return i.monitor.Execute(ctx, "stop", nil, nil) }
+
+// Reset is the reset button.
+func (i *Instance) Reset(ctx context.Context) error {
+	return i.monitor.Execute(ctx, "system_reset", nil, nil)
+}
+
+// Powerdown is the power button; what follows is the guest's choice.
+func (i *Instance) Powerdown(ctx context.Context) error {
+	return i.monitor.Execute(ctx, "system_powerdown", nil, nil)
+}
+
+// Quit asks QEMU to end and waits until its monitor closes. A QEMU that is gone
+// already is no error.
+func (i *Instance) Quit(ctx context.Context) error {
+	err := i.monitor.Execute(ctx, "quit", nil, nil)
+	if err != nil && !errors.Is(err, qmp.ErrGone) {
+		return err
+	}
+	select {
+	case <-i.monitor.Done():
+		return nil
+	case <-ctx.Done():
+		return fmt.Errorf("%s on %s: quit: %w", i.name, i.place.Host.Name(), context.Cause(ctx))
+	}
+}
+
+// Exited is closed when QEMU has ended, or can no longer be reached;
+// [Instance.ExitReason] tells which.
+func (i *Instance) Exited() <-chan struct{} { return i.monitor.Done() }
+
+// ExitReason says how QEMU ended, with its last words; or that it still runs. It
+// knows nothing after Destroy.
+func (i *Instance) ExitReason(ctx context.Context) string { return i.exit(ctx).Error() }
+
+// DialConsole connects to the first serial port. QEMU serves one client at a time
+// and drops what the guest writes while there is none.
+func (i *Instance) DialConsole(ctx context.Context) (net.Conn, error) {
+	conn, err := i.place.Host.Dial(ctx, "unix", i.spec.Serials[0])
+	if err != nil {
+		return nil, fmt.Errorf("%s on %s: console: %w", i.name, i.place.Host.Name(), err)
+	}
+	return conn, nil
+}
+
+// DialShell connects to the guest's shell_port: through QEMU's forwarding with a
+// user NIC, from the host to the guest's address with a tap NIC. That a
+// connection is made does not mean that the guest listens.
+func (i *Instance) DialShell(ctx context.Context) (net.Conn, error) {
+	address, err := i.shellAddress(ctx)
+	if err == nil {
+		var conn net.Conn
+		if conn, err = i.place.Host.Dial(ctx, "tcp", address); err == nil {
+			return conn, nil
+		}
+	}
+	return nil, fmt.Errorf("%s on %s: shell: %w", i.name, i.place.Host.Name(), err)
+}
+
+func (i *Instance) shellAddress(ctx context.Context) (string, error) {
+	guestPort, err := port(i.params, "shell_port", defaultShellPort)
+	switch {
+	case err != nil:
+		return "", err
+	case len(i.spec.Forwards) > 0:
+		hostPort, err := i.forwarded(ctx, i.spec.Forwards[0].Guest)
+		return net.JoinHostPort("127.0.0.1", strconv.Itoa(hostPort)), err
+	case len(i.spec.Taps) > 0:
+		address, err := i.guestAddress(ctx, i.spec.Taps[0])
+		return net.JoinHostPort(address, strconv.Itoa(guestPort)), err
+	default:
+		return "", errors.New("it has no NIC; use the serial console")
+	}
+}
+
+// hostForward is a line of "info usernet":
+//
+//	TCP[HOST_FORWARD]  11       127.0.0.1 44851       10.0.2.15    22     0     0
+var hostForward = regexp.MustCompile(`(?m)^\s*TCP\[HOST_FORWARD\]\s+\d+\s+\S+\s+(\d+)\s+\S+\s+(\d+)\s`)
+
+// forwarded asks QEMU for the port of the host's loopback that leads to a port of
+// the guest. QEMU picks it, so no two VMs can want the same.
+func (i *Instance) forwarded(ctx context.Context, guestPort int) (int, error) {
+	text, err := i.monitor.Human(ctx, "info usernet")
+	if err != nil {
+		return 0, err
+	}
+	for _, m := range hostForward.FindAllStringSubmatch(text, -1) {
+		if m[2] == strconv.Itoa(guestPort) {
+			return strconv.Atoi(m[1])
+		}
+	}
+	return 0, fmt.Errorf("QEMU forwards no port to the guest's port %d: %q", guestPort, text)
+}
+
+// endQEMU ends a QEMU by its pid, after making sure that the pid is still its own,
+// and waits until it is gone. %[1]s folder, %[2]s path of the VM's files without
+// the ending, %[3]d how many steps of 50 ms QEMU gets to end by itself.
+const endQEMU = `
+cd %[1]s 2>/dev/null || exit 0
+vm=%[2]s
+alive() { pid=$(cat "$vm.pid" 2>/dev/null); [ -n "$pid" ] && tr '\0' '\n' <"/proc/$pid/cmdline" 2>/dev/null | grep -qF -e %[1]s/; }
+gone() { n=$1; while alive; do [ $n -gt 0 ] || return 1; n=$((n-1)); sleep 0.05; done; }
+n=20 # a launch that was cut short may not have got to the pid yet
+while [ -e "$vm.sh" ] && [ ! -s "$vm.pid" ] && [ ! -e "$vm.exit" ] && [ $n -gt 0 ]; do n=$((n-1)); sleep 0.05; done
+gone %[3]d || { kill -TERM "$pid"; gone 20; } || { kill -KILL "$pid"; gone 200; } || { echo "process $pid cannot be ended" >&2; exit 1; }
+n=20 # the script that started it still writes the status
+while [ -s "$vm.pid" ] && [ ! -s "$vm.exit" ] && [ $n -gt 0 ]; do n=$((n-1)); sleep 0.05; done
+exit 0
+`
+
+// Destroy ends QEMU whatever its state: by quit, by TERM, by KILL. It waits until
+// the process is gone, saves QEMU's log, removes what the instance made on the
+// host and strikes it from the ledger. It may be called more than once; after an
+// error it can be tried again.
+func (i *Instance) Destroy(ctx context.Context) error {
+	select {
+	case i.turn <- struct{}{}:
+		defer func() { <-i.turn }()
+	case <-ctx.Done():
+		return fmt.Errorf("destroy %s on %s: %w", i.name, i.place.Host.Name(), context.Cause(ctx))
+	}
+	ctx, cancel := context.WithTimeoutCause(ctx, destroyTimeout, fmt.Errorf("not gone within %s", destroyTimeout))
+	defer cancel()
+
+	err := i.endProcess(ctx)
+	if err == nil { // a tap that QEMU has open would come back to life
+		err = i.removeTaps(ctx)
+	}
+	if err != nil {
+		return fmt.Errorf("destroy %s on %s: %w", i.name, i.place.Host.Name(), err)
+	}
+	return nil
+}
+
+func (i *Instance) endProcess(ctx context.Context) error {
+	if !i.launched {
+		return nil
+	}
+	graceSteps := 0
+	if i.monitor != nil {
+		quit, cancel := context.WithTimeout(ctx, quitTimeout)
+		if i.Quit(quit) == nil {
+			graceSteps = 100
+		}
+		cancel()
+		_ = i.monitor.Close()
+	}
+	stem := strings.TrimSuffix(i.file("pid"), ".pid")
+	if _, err := i.place.Host.Run(ctx, host.Command{
+		Script: fmt.Sprintf(endQEMU, shellescape.Quote(i.place.RunDir), shellescape.Quote(stem), graceSteps),
+	}); err != nil {
+		return err
+	}
+	exit := i.exit(ctx)
+	i.log.Info("QEMU ended", "status", exit.Status)
+	errs := []error{i.keepLog(ctx)}
+	if i.transcript != nil {
+		errs = append(errs, i.transcript.Close())
+		i.transcript = nil
+	}
+	files := append([]string{i.spec.QMP, i.spec.SpareQMP, i.file("vnc"), i.file("sh"), i.file("log"), i.file("exit"), i.file("pid")},
+		i.spec.Serials...)
+	if _, err := i.place.Host.Run(ctx, host.Command{Args: append([]string{"rm", "-f", "--"}, files...), Timeout: askTimeout}); err != nil {
+		return errors.Join(append(errs, err)...)
+	}
+	errs = append(errs, i.place.Ledger.Done(i.entry))
+	i.launched = false
+	return errors.Join(errs...)
+}
+
+// keepLog saves what QEMU said.
+func (i *Instance) keepLog(ctx context.Context) error {
+	exists, err := i.place.Host.Exists(ctx, i.file("log"))
+	if err != nil || !exists {
+		return err
+	}
+	data, err := i.place.Host.ReadFile(ctx, i.file("log"))
+	if err != nil {
+		return err
+	}
+	return i.keep("qemu.log", data)
+}
+
+func (i *Instance) file(kind string) string { return i.place.file(i.name, kind) }

@@ -1,0 +1,202 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package vm
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"path"
+	"strings"
+	"time"
+
+	"al.essio.dev/pkg/shellescape"
+
+	"github.com/mhmig/mhmig/lang/cartesian"
+	"github.com/mhmig/mhmig/runtime/host"
+	"github.com/mhmig/mhmig/runtime/ledger"
+	"github.com/mhmig/mhmig/runtime/qmp"
+)
+
+const (
+	// startTimeout is for QEMU to set up its devices and answer on its monitor.
+	startTimeout = 60 * time.Second
+	// undoTimeout is for taking back a start that did not succeed.
+	undoTimeout = 30 * time.Second
+)
+
+// Ledger is where everything made on a host is written down before it is made,
+// and struck out when it is gone. *ledger.Ledger is one.
+type Ledger interface {
+	Record(ledger.Entry) (id int, err error)
+	Done(id int) error
+}
+
+// Place is where an instance of a VM runs, and where what it leaves goes.
+type Place struct {
+	Host     *host.Host
+	RunDir   string // this variant's own folder on Host, for sockets and logs; must exist; short
+	ImageDir string // this variant's folder on the shared storage, as Host sees it; must exist where images are made
+	BaseDir  string // images_base_dir as Host sees it: image_name, kernel and initrd are relative to it
+	Ledger   Ledger
+	Log      *slog.Logger
+	// Artifacts opens a file of the results for this VM on this host, to append to:
+	// qemu.cmdline, qemu.log and qmp.jsonl.
+	Artifacts func(name string) (io.WriteCloser, error)
+}
+
+// file is a file of a VM in the run folder, as vm1.qmp.
+func (pl Place) file(vm, kind string) string { return path.Join(pl.RunDir, vm+"."+kind) }
+
+// Start runs QEMU for the VM called name. It returns when QEMU answers on its
+// monitor. The guest does not run yet: it waits for [Instance.Cont], so that a
+// console can be attached before the first word; or, if incoming, for a
+// migration. QEMU outlives the connection to the host until [Instance.Destroy].
+// After an error nothing is left on the host. A QEMU that ended by itself is an
+// [*ExitError] with its last words.
+func Start(ctx context.Context, place Place, name string, p cartesian.Params, shape Shape, incoming bool) (*Instance, error) {
+	i, err := start(ctx, place, name, p, shape, incoming)
+	if err != nil {
+		return nil, fmt.Errorf("start %s on %s: %w", name, place.Host.Name(), err)
+	}
+	return i, nil
+}
+
+func start(ctx context.Context, place Place, name string, p cartesian.Params, shape Shape, incoming bool) (_ *Instance, err error) {
+	spec, err := CommandLine(name, p, place, shape, incoming)
+	if err != nil {
+		return nil, err
+	}
+	for _, f := range spec.Files {
+		if err := checkFile(ctx, place.Host, f); err != nil {
+			return nil, err
+		}
+	}
+
+	i := &Instance{
+		name: name, params: p, place: place, shape: shape, spec: spec,
+		turn: make(chan struct{}, 1),
+		log:  place.Log.With("vm", name, "host", place.Host.Name()),
+	}
+	ctx, cancel := context.WithTimeoutCause(ctx, startTimeout, fmt.Errorf("QEMU did not answer within %s", startTimeout))
+	defer cancel()
+	defer func() {
+		if err != nil {
+			err = errors.Join(err, i.undo(ctx))
+		}
+	}()
+	for _, t := range spec.Taps {
+		if err := i.addTap(ctx, t); err != nil {
+			return nil, err
+		}
+	}
+	if err := i.launch(ctx); err != nil {
+		return nil, err
+	}
+	if err := i.attach(ctx); err != nil {
+		if errors.Is(err, qmp.ErrGone) {
+			if exit := i.exit(ctx); exit.ended() {
+				return nil, exit
+			}
+		}
+		return nil, err
+	}
+	i.log.Info("QEMU runs", "incoming", incoming, "qemu", i.monitor.Version().String(), "accel", shape.Accel)
+	return i, nil
+}
+
+// undo takes back a start that failed, though ctx may have ended.
+func (i *Instance) undo(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), undoTimeout)
+	defer cancel()
+	return i.Destroy(ctx)
+}
+
+// launchQEMU waits until QEMU has made its last socket or ended. The process gets
+// a session of its own, so that neither the end of this command nor that of the
+// SSH connection ends it.
+const launchQEMU = `
+cd %[1]s || exit
+setsid sh %[2]s </dev/null >/dev/null 2>&1 &
+until [ -S %[3]s ] || [ -e %[4]s ]; do sleep 0.02; done
+`
+
+// launch writes QEMU's command line to the host as a script and runs that. The
+// script keeps what QEMU says, its pid, and the status that it ends with.
+func (i *Instance) launch(ctx context.Context) error {
+	h := i.place.Host
+	script := i.script()
+	if err := i.keep("qemu.cmdline", []byte(script)); err != nil {
+		return err
+	}
+	var err error
+	i.entry, err = i.place.Ledger.Record(ledger.Entry{
+		Host:    h.Name(),
+		Kind:    ledger.Process,
+		Path:    i.place.RunDir, // its command line contains it
+		PIDFile: i.file("pid"),
+	})
+	if err != nil {
+		return err
+	}
+	i.launched = true
+	if err := h.WriteFile(ctx, i.file("sh"), []byte(script), 0o755); err != nil {
+		return fmt.Errorf("write %s: %w", i.file("sh"), err)
+	}
+	_, err = h.Run(ctx, host.Command{Script: fmt.Sprintf(launchQEMU, shellescape.Quote(i.place.RunDir),
+		shellescape.Quote(i.file("sh")), shellescape.Quote(i.spec.SpareQMP), shellescape.Quote(i.file("exit")))})
+	return err
+}
+
+// script is the command line as a person can read and repeat it.
+func (i *Instance) script() string {
+	var b strings.Builder
+	fmt.Fprintf(&b, "#!/bin/sh\n# %s on %s\n", i.name, i.place.Host.Name())
+	for n, argument := range i.spec.Argv {
+		if n > 0 {
+			b.WriteString(" ")
+			if strings.HasPrefix(argument, "-") {
+				b.WriteString("\\\n  ")
+			}
+		}
+		b.WriteString(shellescape.Quote(argument))
+	}
+	fmt.Fprintf(&b, " \\\n  </dev/null >>%s 2>&1 &\necho $! >%s\nwait $!\necho $? >%s\n",
+		shellescape.Quote(i.file("log")), shellescape.Quote(i.file("pid")), shellescape.Quote(i.file("exit")))
+	return b.String()
+}
+
+// attach opens the monitor.
+func (i *Instance) attach(ctx context.Context) error {
+	conn, err := i.place.Host.Dial(ctx, "unix", i.spec.QMP)
+	if err != nil {
+		if exit := i.exit(ctx); exit.ended() {
+			return exit
+		}
+		return fmt.Errorf("monitor: %w", err)
+	}
+	transcript, err := i.place.Artifacts("qmp.jsonl")
+	if err != nil {
+		_ = conn.Close()
+		return err
+	}
+	i.transcript = transcript
+	i.monitor, err = qmp.New(ctx, conn, qmp.Options{
+		Name:       i.name + "@" + i.place.Host.Name(),
+		Transcript: transcript,
+		Logger:     i.log,
+	})
+	return err
+}
+
+// keep writes a file of the results.
+func (i *Instance) keep(name string, data []byte) error {
+	w, err := i.place.Artifacts(name)
+	if err != nil {
+		return err
+	}
+	_, err = w.Write(data)
+	return errors.Join(err, w.Close())
+}

@@ -1,0 +1,77 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package vm
+
+import (
+	"bytes"
+	"context"
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"path"
+	"time"
+
+	"github.com/mhmig/mhmig/runtime/host"
+)
+
+// Network file systems may be this late in showing a new file.
+const (
+	storageLag  = 3 * time.Second
+	storageStep = 100 * time.Millisecond
+)
+
+// Folder is a folder on a host.
+type Folder struct {
+	Host *host.Host
+	Path string
+}
+
+// CheckSharedStorage proves that the folders are one and the same: what the first
+// host writes, all others can read. Else the error says which host does not see
+// which folder. No file is left behind.
+func CheckSharedStorage(ctx context.Context, folders []Folder) (err error) {
+	if len(folders) < 2 {
+		return nil
+	}
+	token := rand.Text()
+	name := ".mhmig-shared-" + token
+	first := folders[0]
+	where := path.Join(first.Path, name)
+	defer func() {
+		undo, cancel := context.WithTimeout(context.WithoutCancel(ctx), askTimeout)
+		defer cancel()
+		if removeErr := first.Host.RemoveAll(undo, where); removeErr != nil && err == nil {
+			err = fmt.Errorf("%s: remove %s: %w", first.Host.Name(), where, removeErr)
+		}
+	}()
+	if err := first.Host.WriteFile(ctx, where, []byte(token), 0o644); err != nil {
+		return fmt.Errorf("shared storage: %s cannot write to %s: %w", first.Host.Name(), first.Path, err)
+	}
+	var all []error
+	for _, f := range folders[1:] {
+		if err := awaitToken(ctx, f, name, token); err != nil {
+			all = append(all, fmt.Errorf("shared storage: %s does not see in %s what %s wrote to %s: %w",
+				f.Host.Name(), f.Path, first.Host.Name(), first.Path, err))
+		}
+	}
+	return errors.Join(all...)
+}
+
+func awaitToken(ctx context.Context, f Folder, name, token string) error {
+	ctx, cancel := context.WithTimeout(ctx, storageLag)
+	defer cancel()
+	for {
+		data, err := f.Host.ReadFile(ctx, path.Join(f.Path, name))
+		if err == nil && bytes.Equal(data, []byte(token)) {
+			return nil
+		}
+		if err == nil {
+			err = errors.New("the file holds something else")
+		}
+		select {
+		case <-ctx.Done():
+			return err
+		case <-time.After(storageStep):
+		}
+	}
+}

@@ -1,0 +1,76 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package vm
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+
+	"al.essio.dev/pkg/shellescape"
+
+	"github.com/mhmig/mhmig/runtime/host"
+	"github.com/mhmig/mhmig/runtime/ledger"
+)
+
+// addedTap is a tap device on the host and its entry in the ledger.
+type addedTap struct {
+	Tap
+	entry int
+}
+
+// addTap makes a tap device on its bridge.
+func (i *Instance) addTap(ctx context.Context, t Tap) error {
+	h := i.place.Host
+	entry, err := i.place.Ledger.Record(ledger.Entry{Host: h.Name(), Kind: ledger.Netdev, Path: t.Name})
+	if err != nil {
+		return err
+	}
+	i.taps = append(i.taps, addedTap{t, entry})
+	_, err = h.Run(ctx, host.Command{
+		Script: fmt.Sprintf("ip tuntap add dev %[1]s mode tap && ip link set dev %[1]s master %[2]s up",
+			shellescape.Quote(t.Name), shellescape.Quote(t.Bridge)),
+		Timeout: askTimeout,
+	})
+	if exit, ok := errors.AsType[*host.ExitError](err); ok {
+		return fmt.Errorf("tap on bridge %s (param netdst): %s; nic_mode = tap needs root and this bridge on %s",
+			t.Bridge, lastLines(string(exit.Output.Stderr), 2), h.Name())
+	}
+	return err
+}
+
+func (i *Instance) removeTaps(ctx context.Context) error {
+	for len(i.taps) > 0 {
+		t := i.taps[len(i.taps)-1]
+		if _, err := i.place.Host.Run(ctx, host.Command{
+			Script:  fmt.Sprintf("[ ! -e /sys/class/net/%[1]s ] || ip link delete dev %[1]s", shellescape.Quote(t.Name)),
+			Timeout: askTimeout,
+		}); err != nil {
+			return err
+		}
+		if err := i.place.Ledger.Done(t.entry); err != nil {
+			return err
+		}
+		i.taps = i.taps[:len(i.taps)-1]
+	}
+	return nil
+}
+
+// guestAddress is where the guest behind a tap can be reached from its host: the
+// param nic_ip, or what the host has learned about the NIC's MAC.
+func (i *Instance) guestAddress(ctx context.Context, t Tap) (string, error) {
+	if address := word(i.params.Object(i.params.Objects("nics")[0]), "nic_ip", ""); address != "" {
+		return address, nil
+	}
+	out, err := i.place.Host.Run(ctx, host.Command{Args: []string{"ip", "-4", "neighbour", "show", "dev", t.Bridge}, Timeout: askTimeout})
+	if err != nil {
+		return "", err
+	}
+	for line := range strings.Lines(string(out.Stdout)) {
+		if fields := strings.Fields(line); len(fields) > 0 && strings.Contains(line, t.MAC) {
+			return fields[0], nil
+		}
+	}
+	return "", fmt.Errorf("%s has not heard of the guest's address (MAC %s on %s): set param nic_ip", i.place.Host.Name(), t.MAC, t.Bridge)
+}
