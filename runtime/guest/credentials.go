@@ -1,0 +1,48 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package guest
+
+import (
+	"errors"
+	"regexp"
+	"time"
+
+	"github.com/mhmig/mhmig/runtime/host"
+)
+
+// Credentials say how to log in to a guest. The zero value is root without a
+// password.
+type Credentials struct {
+	Username string      // "" is root
+	Password host.Secret // also the answer to keyboard-interactive questions
+	Key      host.Secret // a private key, PEM; SSH tries it before the password
+
+	// Prompt is what ends the terminal's last line when a shell on the serial
+	// console is ready (virt-test's shell_prompt); nil is DefaultPrompt. It is
+	// needed at login only. SSH does not need it.
+	Prompt *regexp.Regexp
+
+	// KeyExchanges and Ciphers are what SSH offers, best first; nil offers
+	// everything, beginning with what an emulated CPU computes fastest.
+	KeyExchanges, Ciphers []string
+}
+
+func (c Credentials) username() string {
+	if c.Username == "" {
+		return "root"
+	}
+	return c.Username
+}
+
+// DefaultPrompt is virt-test's usual shell_prompt. Its $ is the end of the last
+// line.
+var DefaultPrompt = regexp.MustCompile(`[#$] ?$`)
+
+// DefaultTimeout is the limit of a command that is given none.
+const DefaultTimeout = 60 * time.Second
+
+// ErrRefused says that the guest answers and does not let these credentials
+// in: trying again does not help. A login that fails without it could not be
+// made yet (nothing listens, the guest boots, the connection broke, the time
+// was over) and may be tried again.
+var ErrRefused = errors.New("login refused")

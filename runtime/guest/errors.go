@@ -1,0 +1,62 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package guest
+
+import (
+	"fmt"
+	"strings"
+	"time"
+)
+
+// shownLines is how much of an output an error message shows.
+const shownLines = 10
+
+// CmdError says that a command in a guest ended with a status other than 0.
+type CmdError struct {
+	Command string
+	Status  int
+	Output  string // all of it
+}
+
+func (e *CmdError) Error() string {
+	return fmt.Sprintf("command %q ended with status %d%s", e.Command, e.Status, shownOutput(e.Output))
+}
+
+// TimeoutError says that a command in a guest did not end in time.
+type TimeoutError struct {
+	Command string
+	Limit   time.Duration
+	Output  string // what came so far
+	Before  string // what the shell was busy with before it could begin, if known
+	Usable  bool   // the shell answered to Ctrl-C: the session goes on
+}
+
+func (e *TimeoutError) Error() string {
+	var b strings.Builder
+	fmt.Fprintf(&b, "command %q did not end within %s", e.Command, e.Limit)
+	if before := strings.TrimSpace(e.Before); before != "" {
+		fmt.Fprintf(&b, "; the shell was still busy with %q", before)
+	}
+	if !e.Usable {
+		b.WriteString("; the shell does not answer to Ctrl-C")
+	}
+	b.WriteString(shownOutput(e.Output))
+	return b.String()
+}
+
+// Timeout tells net and its like that this is about time.
+func (e *TimeoutError) Timeout() bool { return true }
+
+func shownOutput(out string) string {
+	out = lastLines(visible([]byte(out)), shownLines)
+	if len(out) > 2000 {
+		out = "…" + strings.ToValidUTF8(out[len(out)-2000:], "")
+	}
+	switch {
+	case out == "":
+		return ", no output"
+	case strings.Contains(out, "\n"):
+		return ", output:\n" + out
+	}
+	return ", output: " + out
+}

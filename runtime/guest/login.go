@@ -1,0 +1,170 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package guest
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"regexp"
+	"strings"
+	"time"
+)
+
+// A serial login answers what the console shows. It acts on the last line, and
+// only after a moment of silence, since a prompt may come in parts.
+//
+//	the console shows           the login types
+//	login:                      the user's name
+//	Password: (after the name)  the password
+//	Login incorrect             nothing; the second time it is ErrRefused
+//	a shell's prompt            the session's setup; without an answer: begins again
+//	anything else, 2 s long     a newline, for a prompt that a kernel message hides
+var (
+	loginPrompt    = regexp.MustCompile(`(?i)(?:^|[^a-z])(?:login|username): *$`)
+	passwordPrompt = regexp.MustCompile(`(?i)password[^\n]*: *`)
+	incorrect      = regexp.MustCompile(`(?i)login incorrect|incorrect login|login failed|authentication fail`)
+	ourPrompt      = regexp.MustCompile(`mhmig# $`) // of an earlier session's shell
+)
+
+const (
+	promptSilence = 150 * time.Millisecond
+	noisyPrompt   = time.Second      // or so much time, where there is never silence
+	nudgeAfter    = 2 * time.Second  // of nothing to answer
+	patience      = 10 * time.Second // for the answer to a name or a password
+	setupPatience = 10 * time.Second // for the answer to the setup
+	shownConsole  = 10               // lines of the console in errors
+)
+
+// Login logs in on the serial console and returns the session, also where a
+// shell is logged in already. A session that has the console ends. ctx limits
+// the login, which waits for the guest to boot; its end is told with the
+// console's last lines. ErrRefused: see there.
+func (c *Console) Login(ctx context.Context, cred Credentials) (*Session, error) {
+	s, occupied, err := c.attach()
+	if err == nil {
+		l := &serialLogin{s: s, cred: cred, awaited: "a login prompt"}
+		if err = l.run(ctx, occupied); err == nil {
+			return s, nil
+		}
+		_ = s.Close()
+		err = fmt.Errorf("%w (waiting for %s)", err, l.awaited)
+	}
+	if tail := c.Tail(shownConsole); tail != "" {
+		err = fmt.Errorf("%w; the console's last lines:\n%s", err, tail)
+	} else {
+		err = fmt.Errorf("%w; the console has shown nothing", err)
+	}
+	return nil, fmt.Errorf("serial login as %s: %w", cred.username(), err)
+}
+
+// serialLogin is one login in the making.
+type serialLogin struct {
+	s    *Session
+	cred Credentials
+
+	named    bool // the name was typed
+	answered bool // the password was typed
+	refusals int
+	acted    time.Time
+	awaited  string // for errors
+}
+
+func (l *serialLogin) run(ctx context.Context, occupied bool) error {
+	if occupied {
+		if err := l.s.wire.interrupt(ctx); err != nil {
+			return err
+		}
+	}
+	if err := l.send(ctx, ""); err != nil { // an idle console shows its prompt again
+		return err
+	}
+	for {
+		if err := l.settle(ctx); err != nil {
+			return err
+		}
+		done, err := l.act(ctx)
+		if done || err != nil {
+			return err
+		}
+	}
+}
+
+// settle waits for something new to look at: silence, or a second of noise.
+func (l *serialLogin) settle(ctx context.Context) error {
+	noise, cancel := context.WithTimeout(ctx, noisyPrompt)
+	defer cancel()
+	if err := l.s.in.quiet(noise, promptSilence); err != nil && (ctx.Err() != nil || noise.Err() == nil) {
+		return err
+	}
+	return nil
+}
+
+// act answers what the console shows, and tells whether the session is ready.
+func (l *serialLogin) act(ctx context.Context) (bool, error) {
+	screen := visible(l.s.in.peek())
+	last := screen[strings.LastIndexByte(screen, '\n')+1:]
+	waited := time.Since(l.acted)
+	switch {
+	case l.answered && incorrect.MatchString(screen):
+		// Once may be our own doing: a newline typed when the question came.
+		if l.refusals++; l.refusals > 1 {
+			return false, fmt.Errorf("%w: the guest says %q", ErrRefused, incorrect.FindString(screen))
+		}
+		l.named, l.answered = false, false
+		l.s.in.take(idleOutput) // the login prompt comes again, by a newline if not by itself
+		if loginPrompt.MatchString(last) {
+			return false, l.name(ctx)
+		}
+	case l.named && !l.answered && passwordPrompt.MatchString(screen):
+		l.answered = true
+		l.awaited = "the answer to the password"
+		return false, l.send(ctx, l.cred.Password.Reveal())
+	case loginPrompt.MatchString(last):
+		if !l.named || waited > patience {
+			return false, l.name(ctx)
+		}
+	case l.promptMatches(last):
+		return l.tryShell(ctx)
+	case !l.named && waited > nudgeAfter, waited > patience:
+		return false, l.send(ctx, "")
+	}
+	return false, nil
+}
+
+func (l *serialLogin) name(ctx context.Context) error {
+	l.named, l.answered = true, false
+	l.awaited = "the answer to the user's name"
+	return l.send(ctx, l.cred.username())
+}
+
+func (l *serialLogin) promptMatches(last string) bool {
+	prompt := l.cred.Prompt
+	if prompt == nil {
+		prompt = DefaultPrompt
+	}
+	return last != "" && (prompt.MatchString(last) || ourPrompt.MatchString(last))
+}
+
+// tryShell sets the session up in what looks like a shell. If it was something
+// else, the login begins again.
+func (l *serialLogin) tryShell(ctx context.Context) (bool, error) {
+	l.awaited = "the shell's answer"
+	l.s.in.take(idleOutput)
+	limited, cancel := context.WithTimeout(ctx, setupPatience)
+	defer cancel()
+	err := l.s.askUntil(limited, setup)
+	if err == nil || ctx.Err() != nil || !errors.Is(err, context.DeadlineExceeded) {
+		return err == nil, err
+	}
+	l.named, l.answered = false, false
+	l.awaited = "a login prompt"
+	return false, l.send(ctx, "")
+}
+
+// send types a line; what was on the screen is dealt with.
+func (l *serialLogin) send(ctx context.Context, line string) error {
+	l.s.in.take(idleOutput)
+	l.acted = time.Now()
+	return l.s.wire.send(ctx, []byte(line+"\n"))
+}

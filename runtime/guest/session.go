@@ -1,0 +1,315 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package guest
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"time"
+)
+
+// Session is an open login in a guest: one shell, which runs one command at a
+// time. It ends with Close, with its connection, or when the shell exits.
+type Session struct {
+	wire wire
+	in   *inbox
+	turn chan struct{} // holds one token; who takes it has the turn
+
+	// For who has the turn.
+	sent string // a line given to Sendline that the shell may still be busy with
+	lost bool   // a command was given up: the shell may still be busy with it
+}
+
+// wire is what a session's shell is reached by.
+type wire interface {
+	send(ctx context.Context, p []byte) error
+	interrupt(ctx context.Context) error // Ctrl-C
+	close(s *Session) error
+}
+
+const (
+	settle      = 200 * time.Millisecond // how long output must be silent after Sendline
+	graceful    = 5 * time.Second        // for a shell to answer to Ctrl-C
+	repeatProbe = 2 * time.Second
+)
+
+// ErrEnded says that a session is over.
+var ErrEnded = errors.New("session has ended")
+
+func newSession(w wire, in *inbox) *Session {
+	s := &Session{wire: w, in: in, turn: make(chan struct{}, 1)}
+	s.turn <- struct{}{}
+	return s
+}
+
+// Cmd runs a command and returns its output, stdout and stderr together. A
+// status other than 0 is a *CmdError. A timeout of 0 is DefaultTimeout; when it
+// passes, the command is interrupted (Ctrl-C) and the error is a *TimeoutError,
+// which may take some seconds more.
+func (s *Session) Cmd(ctx context.Context, cmd string, timeout time.Duration) (string, error) {
+	status, out, err := s.CmdStatusOutput(ctx, cmd, timeout)
+	if err == nil && status != 0 {
+		err = &CmdError{Command: cmd, Status: status, Output: out}
+	}
+	return out, err
+}
+
+// CmdStatus runs a command as Cmd does and returns its status.
+func (s *Session) CmdStatus(ctx context.Context, cmd string, timeout time.Duration) (int, error) {
+	status, _, err := s.CmdStatusOutput(ctx, cmd, timeout)
+	return status, err
+}
+
+// CmdOutput runs a command as Cmd does and returns its output, whatever its
+// status.
+func (s *Session) CmdOutput(ctx context.Context, cmd string, timeout time.Duration) (string, error) {
+	_, out, err := s.CmdStatusOutput(ctx, cmd, timeout)
+	return out, err
+}
+
+// CmdStatusOutput runs a command as Cmd does and returns its status and its
+// output. With an error, the output is what came so far.
+func (s *Session) CmdStatusOutput(ctx context.Context, cmd string, timeout time.Duration) (int, string, error) {
+	if timeout <= 0 {
+		timeout = DefaultTimeout
+	}
+	limit := &TimeoutError{Command: cmd, Limit: timeout}
+	limited, cancel := context.WithTimeoutCause(ctx, timeout, limit)
+	defer cancel()
+	if err := s.takeTurn(limited); err != nil {
+		if errors.Is(err, limit) {
+			limit.Before, limit.Usable = "another command of this session", true
+			return 0, "", limit
+		}
+		return 0, "", fmt.Errorf("command %q: %w", cmd, err)
+	}
+	defer s.giveTurn()
+
+	status, out, err := s.run(limited, cmd)
+	switch {
+	case err == nil:
+		return status, out, nil
+	case s.in.ended() != nil:
+		err = s.in.ended()
+	case errors.Is(err, limit):
+		limit.Output, limit.Before = out, s.sent
+		limit.Usable = s.giveUp(ctx)
+		return 0, out, limit
+	default: // ctx, or too much output
+		s.giveUp(ctx)
+	}
+	return 0, out, fmt.Errorf("command %q: %w%s", cmd, err, shownOutput(out))
+}
+
+// run types the command and waits for its end. The output comes with an error
+// too.
+func (s *Session) run(ctx context.Context, cmd string) (int, string, error) {
+	if err := s.ready(ctx); err != nil {
+		return 0, "", err
+	}
+	before, word := typed(cmd)
+	for _, line := range before {
+		if err := s.wire.send(ctx, []byte(line)); err != nil {
+			return 0, "", err
+		}
+		if err := s.sync(ctx); err != nil { // the guest takes it at its own pace
+			return 0, "", err
+		}
+	}
+	s.in.take(maxOutput)
+	n := newNonce()
+	if err := s.wire.send(ctx, []byte(n.line(word))); err != nil {
+		s.in.take(idleOutput)
+		return 0, "", err
+	}
+	end := &ending{n: n}
+	err := s.in.watch(ctx, end.find)
+	buf := s.in.take(idleOutput)
+	if err != nil {
+		return 0, output(buf, n), err
+	}
+	return end.status, output(buf[:end.at], n), nil
+}
+
+// ready waits until the shell waits for a command.
+func (s *Session) ready(ctx context.Context) error {
+	if s.lost {
+		if err := s.regain(ctx); err != nil {
+			return err
+		}
+	}
+	if s.sent != "" {
+		if err := s.sync(ctx); err != nil {
+			return err
+		}
+		// A line like "nohup dd &" is done when the shell has forked; nothing
+		// tells when dd runs. Waiting for silence gives it time, as virt-test
+		// does; a job that never is silent gets a second.
+		quiet, cancel := context.WithTimeout(ctx, time.Second)
+		err := s.in.quiet(quiet, settle)
+		cancel()
+		if err != nil && quiet.Err() == nil {
+			return err
+		}
+		s.sent = ""
+	}
+	return nil
+}
+
+// sync waits until the shell has done all that was typed.
+func (s *Session) sync(ctx context.Context) error {
+	n := newNonce()
+	if err := s.wire.send(ctx, []byte(n.probe())); err != nil {
+		return err
+	}
+	return s.in.watch(ctx, markerIn(n.synced()))
+}
+
+// markerIn returns a look for watch that finds marker.
+func markerIn(marker []byte) func([]byte) bool {
+	return func(buf []byte) bool { return bytes.Contains(buf, marker) }
+}
+
+// giveUp interrupts the shell's command and tells whether the shell can be
+// used again. Where ctx has ended, it does not wait: the next command will.
+func (s *Session) giveUp(ctx context.Context) bool {
+	s.lost = true
+	grace := graceful
+	if ctx.Err() != nil {
+		grace = settle
+	}
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), grace)
+	defer cancel()
+	return s.regain(ctx) == nil
+}
+
+// regain interrupts the shell's command and waits until the shell answers.
+func (s *Session) regain(ctx context.Context) error {
+	if err := s.wire.interrupt(ctx); err != nil {
+		return err
+	}
+	if err := s.askUntil(ctx, ""); err != nil {
+		return err
+	}
+	s.lost, s.sent = false, ""
+	return nil
+}
+
+// askUntil types the lines and a probe, again and again, until the shell
+// answers: what is typed while a shell starts or is interrupted may get lost.
+func (s *Session) askUntil(ctx context.Context, lines string) error {
+	n := newNonce()
+	look := markerIn(n.synced())
+	for {
+		if err := s.wire.send(ctx, []byte(lines+n.probe())); err != nil {
+			return err
+		}
+		step, cancel := context.WithTimeout(ctx, repeatProbe)
+		err := s.in.watch(step, look)
+		again := err != nil && step.Err() != nil && ctx.Err() == nil && s.in.ended() == nil
+		cancel()
+		if !again {
+			return err
+		}
+	}
+}
+
+// setup makes a fresh login's terminal and shell quiet; each line stands alone,
+// so that what a shell does not know does not stop the others.
+const setup = "stty -echo -opost 2>/dev/null\n" +
+	"command set +o emacs 2>/dev/null\n" +
+	"command set +o vi 2>/dev/null\n" +
+	"command set +o histexpand 2>/dev/null\n" +
+	"exec 2>&1\n" +
+	"unset PROMPT_COMMAND MAIL MAILPATH; PS1='mhmig# '; PS2=; TERM=dumb; PAGER=cat; SYSTEMD_PAGER=cat; export TERM PAGER SYSTEMD_PAGER\n"
+
+func (s *Session) setUp(ctx context.Context) error {
+	err := s.askUntil(ctx, setup)
+	if err != nil {
+		return fmt.Errorf("logged in, but the shell does not answer: %w%s", err, showing(s.in.peek(), 5))
+	}
+	return nil
+}
+
+// showing is the last lines of what a terminal showed, for an error message.
+func showing(buf []byte, lines int) string {
+	if text := lastLines(visible(buf), lines); text != "" {
+		return "; last lines:\n" + text
+	}
+	return ""
+}
+
+// Sendline types a line and does not wait: neither for its end nor for its
+// output. The next command waits until the shell has done with it.
+func (s *Session) Sendline(ctx context.Context, line string) error {
+	if err := s.takeTurn(ctx); err != nil {
+		return fmt.Errorf("sendline %q: %w", line, err)
+	}
+	defer s.giveTurn()
+	if s.sent == "" {
+		s.in.take(idleOutput)
+	}
+	if err := s.wire.send(ctx, []byte(line+"\n")); err != nil {
+		return fmt.Errorf("sendline %q: %w", line, err)
+	}
+	s.sent = line + " " // not empty, also for an empty line
+	return nil
+}
+
+// Output returns what has been printed since the last command or Sendline, at
+// most the last MiB, and forgets it; nothing while a command runs.
+func (s *Session) Output() string {
+	select {
+	case <-s.turn:
+		defer s.giveTurn()
+		return string(crlf.ReplaceAll(s.in.take(idleOutput), []byte("\n")))
+	default:
+		return ""
+	}
+}
+
+// IsResponsive tells whether the shell answers within timeout (0 is 5 s). It
+// interrupts nothing: a shell that is busy is not responsive.
+func (s *Session) IsResponsive(ctx context.Context, timeout time.Duration) bool {
+	if timeout <= 0 {
+		timeout = 5 * time.Second
+	}
+	ctx, cancel := context.WithTimeout(ctx, timeout)
+	defer cancel()
+	if s.takeTurn(ctx) != nil {
+		return false
+	}
+	defer s.giveTurn()
+	return s.sync(ctx) == nil
+}
+
+// Close ends the session; the commands that run in it fail. What the shell has
+// started in the guest is not stopped. Closing twice is allowed.
+func (s *Session) Close() error {
+	s.in.end(fmt.Errorf("%w: it was closed", ErrEnded))
+	return s.wire.close(s)
+}
+
+// Done is closed when the session is over; Err then says why.
+func (s *Session) Done() <-chan struct{} { return s.in.done }
+
+// Err returns why the session is over, an ErrEnded; nil while it is not.
+func (s *Session) Err() error { return s.in.ended() }
+
+func (s *Session) takeTurn(ctx context.Context) error {
+	if err := s.in.ended(); err != nil {
+		return err
+	}
+	select {
+	case <-s.turn:
+		return nil
+	case <-s.in.done:
+		return s.in.ended()
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	}
+}
+
+func (s *Session) giveTurn() { s.turn <- struct{}{} }

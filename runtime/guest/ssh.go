@@ -1,0 +1,209 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package guest
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"slices"
+	"sync"
+	"sync/atomic"
+
+	"golang.org/x/crypto/ssh"
+)
+
+// SSH logs in over conn, which it owns from now on, and returns a session in
+// the login shell. ctx limits the login, not the session. An error that is
+// ErrRefused will come again; after any other, trying again with a new
+// connection may help.
+//
+// The guest's host key is not checked: it is made anew with each image, and
+// conn leads to the guest's QEMU through a host that has been checked.
+func SSH(ctx context.Context, conn net.Conn, c Credentials) (*Session, error) {
+	stop := context.AfterFunc(ctx, func() { _ = conn.Close() })
+	s, err := logInSSH(ctx, conn, c)
+	if err != nil || !stop() {
+		_ = conn.Close()
+		if s != nil {
+			_ = s.Close()
+		}
+		if ctx.Err() != nil {
+			err = context.Cause(ctx)
+		}
+		return nil, fmt.Errorf("ssh login as %s: %w", c.username(), err)
+	}
+	return s, nil
+}
+
+func logInSSH(ctx context.Context, conn net.Conn, c Credentials) (*Session, error) {
+	client, err := handshake(conn, c)
+	if err != nil {
+		return nil, err
+	}
+	w, in, err := openShell(client)
+	if err != nil {
+		_ = client.Close()
+		_ = client.Wait()
+		return nil, fmt.Errorf("open a shell: %w", err)
+	}
+	s := newSession(w, in)
+	if err := s.setUp(ctx); err != nil {
+		_ = s.Close()
+		return nil, err
+	}
+	return s, nil
+}
+
+func handshake(conn net.Conn, c Credentials) (*ssh.Client, error) {
+	auth, err := c.authMethods()
+	if err != nil {
+		return nil, err
+	}
+	safe, old := ssh.SupportedAlgorithms(), ssh.InsecureAlgorithms() // old guests know no better
+	var keysExchanged atomic.Bool
+	config := &ssh.ClientConfig{
+		Config: ssh.Config{
+			KeyExchanges: offer(c.KeyExchanges, fastKeyExchanges, safe.KeyExchanges, old.KeyExchanges),
+			Ciphers:      offer(c.Ciphers, fastCiphers, safe.Ciphers, old.Ciphers),
+			MACs:         slices.Concat(safe.MACs, old.MACs),
+		},
+		User: c.username(),
+		Auth: auth,
+		HostKeyCallback: func(string, net.Addr, ssh.PublicKey) error {
+			keysExchanged.Store(true)
+			return nil
+		},
+		HostKeyAlgorithms: offer(nil, fastHostKeys, safe.HostKeys, old.HostKeys),
+	}
+	sc, channels, requests, err := ssh.NewClientConn(conn, "guest", config)
+	if err != nil {
+		_, strangers := errors.AsType[*ssh.AlgorithmNegotiationError](err)
+		if strangers || keysExchanged.Load() && !isConnectionFault(err) {
+			err = fmt.Errorf("%w: %w", ErrRefused, err)
+		}
+		return nil, err
+	}
+	return ssh.NewClient(sc, channels, requests), nil
+}
+
+func (c Credentials) authMethods() ([]ssh.AuthMethod, error) {
+	var methods []ssh.AuthMethod
+	if c.Key != "" {
+		signer, err := ssh.ParsePrivateKey([]byte(c.Key.Reveal()))
+		if err != nil {
+			return nil, fmt.Errorf("%w: private key: %w", ErrRefused, err)
+		}
+		methods = append(methods, ssh.PublicKeys(signer))
+	}
+	answer := func(_, _ string, questions []string, _ []bool) ([]string, error) {
+		answers := make([]string, len(questions))
+		for i := range answers {
+			answers[i] = c.Password.Reveal()
+		}
+		return answers, nil
+	}
+	return append(methods, ssh.Password(c.Password.Reveal()), ssh.KeyboardInteractive(answer)), nil
+}
+
+// What an emulated CPU computes fastest: elliptic curves in plain arithmetic
+// instead of large numbers and lattices, and ciphers that need no AES
+// instructions.
+var (
+	fastKeyExchanges = []string{ssh.KeyExchangeCurve25519}
+	fastCiphers      = []string{ssh.CipherChaCha20Poly1305, ssh.CipherAES128CTR}
+	fastHostKeys     = []string{ssh.KeyAlgoED25519, ssh.KeyAlgoECDSA256}
+)
+
+// offer returns what was asked for or else all algorithms, the fast ones first.
+func offer(asked, fast []string, more ...[]string) []string {
+	if len(asked) > 0 {
+		return asked
+	}
+	list := slices.Clone(fast)
+	for _, name := range slices.Concat(more...) {
+		if !slices.Contains(list, name) {
+			list = append(list, name)
+		}
+	}
+	return list
+}
+
+// isConnectionFault tells a connection that broke from a peer that said no.
+func isConnectionFault(err error) bool {
+	if _, isNet := errors.AsType[net.Error](err); isNet {
+		return true
+	}
+	return errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) ||
+		errors.Is(err, io.ErrClosedPipe) || errors.Is(err, net.ErrClosed)
+}
+
+// sshWire is a login shell on a channel of its own connection.
+type sshWire struct {
+	client  *ssh.Client
+	pty     bool
+	out     *outbox
+	waiting sync.WaitGroup
+	closing sync.Once
+}
+
+// openShell starts the login shell, on a terminal if the guest gives one.
+func openShell(client *ssh.Client) (*sshWire, *inbox, error) {
+	shell, err := client.NewSession()
+	if err != nil {
+		return nil, nil, err
+	}
+	in := newInbox()
+	shell.Stdout, shell.Stderr = in, in
+	stdin, err := shell.StdinPipe()
+	if err != nil {
+		return nil, nil, err
+	}
+	w := &sshWire{client: client}
+	quiet := ssh.TerminalModes{ssh.ECHO: 0, ssh.OPOST: 0}
+	w.pty = shell.RequestPty("dumb", 50, 1000, quiet) == nil // wide: some programs cut at the edge
+	if err := shell.Shell(); err != nil {
+		return nil, nil, err
+	}
+	w.out = newOutbox(stdin, func(err error) { in.end(fmt.Errorf("%w: %w", ErrEnded, err)) })
+	w.waiting.Go(func() { // ends with the connection, at the latest by close
+		in.end(endOfShell(shell.Wait()))
+	})
+	return w, in, nil
+}
+
+// endOfShell says in words how the channel ended.
+func endOfShell(err error) error {
+	if exit, ok := errors.AsType[*ssh.ExitError](err); ok {
+		return fmt.Errorf("%w: the shell exited with status %d", ErrEnded, exit.ExitStatus())
+	}
+	if err == nil {
+		return fmt.Errorf("%w: the shell exited", ErrEnded)
+	}
+	return fmt.Errorf("%w: the connection to the guest was lost: %w", ErrEnded, err)
+}
+
+func (w *sshWire) send(ctx context.Context, p []byte) error { return w.out.send(ctx, p) }
+
+// interrupt types Ctrl-C. Without a terminal there is none, and the signal that
+// SSH knows would end the shell itself: then the command is left to end.
+func (w *sshWire) interrupt(ctx context.Context) error {
+	if !w.pty {
+		return nil
+	}
+	return w.out.send(ctx, []byte{ctrlC})
+}
+
+const ctrlC = 3
+
+func (w *sshWire) close(*Session) error {
+	w.closing.Do(func() {
+		_ = w.client.Close()
+		w.out.close()
+		w.waiting.Wait()
+		_ = w.client.Wait()
+	})
+	return nil
+}
