@@ -1,0 +1,191 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package jeos
+
+import (
+	"bytes"
+	"context"
+	"crypto/sha256"
+	"debug/elf"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strings"
+)
+
+// partsDir is the folder of what comes from the distribution, made ready once.
+const partsDir = "parts"
+
+// parts are what every version of the image shares: the kernel, its modules
+// and busybox, unpacked, stripped and in the order of loading.
+type parts struct {
+	ID      string   // hash of the files
+	Release string   // the kernel's
+	Modules []string // names of the .ko files, in the order of loading
+	Applets []string // busybox's
+	Wanted  []string // the drivers that were asked for, to notice that the list below has changed
+	From    []string // packages or paths, for people
+	dir     string
+}
+
+func (p parts) kernel() string            { return filepath.Join(p.dir, "vmlinux") }
+func (p parts) busybox() string           { return filepath.Join(p.dir, "busybox") }
+func (p parts) module(name string) string { return filepath.Join(p.dir, name) }
+
+// drivers are the modules that the guest loads, with what they depend on:
+// QEMU's virtio devices, and the power button that system_powerdown presses.
+var drivers = []string{
+	"virtio_pci", "virtio_net", "virtio_blk", "virtio_console", "virtio_rng",
+	"virtio_balloon", "virtio_scsi", "sd_mod", "button", "evdev",
+}
+
+// findParts returns the parts that an earlier call has made.
+func findParts(cacheDir string) (parts, error) {
+	p := parts{dir: filepath.Join(cacheDir, partsDir)}
+	if err := readJSON(filepath.Join(p.dir, "parts.json"), &p); err != nil {
+		return parts{}, err
+	}
+	if !slices.Equal(p.Wanted, drivers) {
+		return parts{}, errors.New("parts of another version of mhmig")
+	}
+	return p, nil
+}
+
+// sources are where parts come from.
+type sources struct {
+	kernel, modules, busybox string // paths
+	from                     []string
+}
+
+// makeParts fetches the packages, or takes the files that the options name,
+// and puts what the guest needs of them into the cache.
+func makeParts(ctx context.Context, o Options) (parts, error) {
+	tmp, err := os.MkdirTemp(o.CacheDir, "new-")
+	if err != nil {
+		return parts{}, err
+	}
+	defer os.RemoveAll(tmp)
+
+	src := sources{o.Kernel, o.Modules, o.Busybox, []string{o.Kernel, o.Modules, o.Busybox}}
+	if o.Kernel == "" {
+		if src, err = fetchPackages(ctx, filepath.Join(tmp, "packages"), o.Logger); err != nil {
+			return parts{}, fmt.Errorf("fetch the guest's kernel and busybox: %w", err)
+		}
+	}
+	p := parts{dir: filepath.Join(tmp, partsDir), Wanted: drivers, From: src.from}
+	if err := os.Mkdir(p.dir, 0o755); err != nil {
+		return parts{}, err
+	}
+	if err := p.addKernel(o, src.kernel); err != nil {
+		return parts{}, err
+	}
+	if err := p.addModules(ctx, o, src.modules); err != nil {
+		return parts{}, err
+	}
+	if err := p.addBusybox(ctx, src.busybox); err != nil {
+		return parts{}, err
+	}
+	if p.ID, err = p.hash(); err != nil {
+		return parts{}, err
+	}
+	if err := writeJSON(filepath.Join(p.dir, "parts.json"), p); err != nil {
+		return parts{}, err
+	}
+	place := filepath.Join(o.CacheDir, partsDir)
+	if err := os.RemoveAll(place); err != nil {
+		return parts{}, err
+	}
+	if err := os.Rename(p.dir, place); err != nil {
+		return parts{}, err
+	}
+	p.dir = place
+	return p, nil
+}
+
+// addKernel keeps the unpacked kernel where QEMU can start it, else the file
+// as it is.
+func (p parts) addKernel(o Options, path string) error {
+	content, err := os.ReadFile(path)
+	if err != nil {
+		return fmt.Errorf("read the kernel: %w", err)
+	}
+	kernel, err := vmlinux(content)
+	if err == nil {
+		err = checkPVH(kernel)
+	}
+	if err != nil {
+		o.Logger.Info("kernel boots slower than it could", "kernel", path, "reason", err)
+		kernel = content
+	}
+	return os.WriteFile(p.kernel(), kernel, 0o644)
+}
+
+// checkPVH looks for the note that names the entry which QEMU needs to start
+// an uncompressed kernel.
+func checkPVH(kernel []byte) error {
+	const physEntry32 = 18 // XEN_ELFNOTE_PHYS32_ENTRY
+	f, err := elf.NewFile(bytes.NewReader(kernel))
+	if err != nil {
+		return err
+	}
+	for _, prog := range f.Progs {
+		if prog.Type != elf.PT_NOTE {
+			continue
+		}
+		notes := make([]byte, prog.Filesz)
+		if _, err := prog.ReadAt(notes, 0); err != nil {
+			return err
+		}
+		for len(notes) >= 12 {
+			nameSize, descSize := f.ByteOrder.Uint32(notes), f.ByteOrder.Uint32(notes[4:])
+			kind := f.ByteOrder.Uint32(notes[8:])
+			size := 12 + (int(nameSize)+3)&^3 + (int(descSize)+3)&^3
+			if size > len(notes) {
+				break
+			}
+			if kind == physEntry32 && bytes.HasPrefix(notes[12:], []byte("Xen\x00")) {
+				return nil
+			}
+			notes = notes[size:]
+		}
+	}
+	return errors.New("kernel has no PVH entry")
+}
+
+// addBusybox also asks busybox what it can do; it runs here as in the guest.
+func (p *parts) addBusybox(ctx context.Context, path string) error {
+	f, err := elf.Open(path)
+	if err != nil {
+		return fmt.Errorf("read busybox: %w", err)
+	}
+	defer f.Close()
+	for _, prog := range f.Progs {
+		if prog.Type == elf.PT_INTERP {
+			return fmt.Errorf("%s needs shared libraries; the guest has none: give a static busybox", path)
+		}
+	}
+	out, err := exec.CommandContext(ctx, path, "--list").Output()
+	if err != nil {
+		return fmt.Errorf("ask %s for its applets: %w", path, err)
+	}
+	p.Applets = strings.Fields(string(out))
+	return copyFile(path, p.busybox())
+}
+
+// hash identifies the parts by their content.
+func (p parts) hash() (string, error) {
+	h := sha256.New()
+	fmt.Fprintln(h, p.Release, p.Modules)
+	for _, path := range append([]string{"vmlinux", "busybox"}, p.Modules...) {
+		content, err := os.ReadFile(filepath.Join(p.dir, path))
+		if err != nil {
+			return "", err
+		}
+		fmt.Fprintf(h, "%s %x\n", path, sha256.Sum256(content))
+	}
+	return hex.EncodeToString(h.Sum(nil)), nil
+}
