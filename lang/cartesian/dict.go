@@ -398,11 +398,8 @@ func parseSize(s string) (*big.Int, error) {
 		return nil, fmt.Errorf("%q is no size", s)
 	}
 	f, _, err := big.ParseFloat(strings.ReplaceAll(number, "_", ""), 10, 53, big.ToNearestEven)
-	if err != nil {
+	if err != nil || f.IsInf() || f.MantExp(nil) > 1024 { // Python's numbers end there
 		return nil, fmt.Errorf("%q is no size", s)
-	}
-	if f.MantExp(nil) > 1024 { // Python's numbers end here
-		return nil, fmt.Errorf("%q is too large a size", s)
 	}
 	bytes, _ := f.SetMantExp(f, 10*unit).Int(nil)
 	return bytes, nil

@@ -202,8 +202,11 @@ func (x *lineLexer) read(indent int, body string) {
 		x.close()
 	}
 	if top := x.top(); top.set && !top.started && body[0] != '-' && indent <= top.header {
-		x.bad(0, "a variants set without variants", `a variant is a line "- NAME:" below the "variants" line`)
+		if !top.told {
+			x.bad(0, "the variants set above has no variants", `a variant is a line "- NAME:" below the "variants" line`)
+		}
 		x.close()
+		x.strict = false
 	}
 	x.statement(indent)
 }
@@ -392,6 +395,8 @@ func (x *lineLexer) notAStatement() {
 	case x.body[0] == '#':
 		message = "no comment can stand behind a condition"
 		hint = "put the comment on a line of its own"
+	case x.body[0] == '!':
+		message = `a condition without ":"`
 	case x.body[0] == '(':
 		hint = `a condition cannot begin with "("; for a label of a named set use "only" or "no"`
 	case end == len(x.body) && slices.Contains(words, word):
