@@ -27,6 +27,7 @@ import (
 	"time"
 
 	"go.starlark.net/starlark"
+	"go.starlark.net/syntax"
 )
 
 // quantum is how many Starlark steps a task runs before it offers the lock to
@@ -86,27 +87,18 @@ func From(thread *starlark.Thread) *Task {
 }
 
 // Run runs main as the scenario's first task, waits for all tasks it left
-// behind, then runs the cleanups, last first. It returns the errors of main
-// and of all tasks nobody joined, the first failure first. cleanupTimeout
-// bounds all cleanups together; they run even when ctx has ended.
-func (s *Scenario) Run(main func(*Task) error, cleanupTimeout time.Duration) error {
+// behind, then runs the cleanups, last first. It returns what failed, in the
+// order in which it failed. cleanupTimeout bounds all cleanups together; they
+// run even when ctx has ended.
+func (s *Scenario) Run(main func(*Task) error, cleanupTimeout time.Duration) []*Error {
 	first := s.Go("main", nil, func(t *Task) (starlark.Value, error) { return nil, main(t) })
 	<-first.done
 	if first.err == nil {
-		// Tasks that the scenario never joined still have to end: their
-		// failure is the scenario's.
-		s.group.Wait()
+		s.group.Wait() // tasks that nobody joined may still fail
 	}
 	s.stop(errEnded)
 	s.group.Wait()
-	errs := s.Failures()
-	for _, err := range s.runCleanups(cleanupTimeout) {
-		errs = append(errs, err)
-	}
-	if len(errs) == 0 {
-		return nil
-	}
-	return errors.Join(asErrors(errs)...)
+	return append(s.Failures(), s.runCleanups(cleanupTimeout)...)
 }
 
 var errEnded = errors.New("the scenario ended")
@@ -205,7 +197,7 @@ func (s *Scenario) fail(t *Task) {
 // isEcho says that err tells no more than that the scenario was stopped.
 func isEcho(err, cause error) bool {
 	var stopped *stoppedError
-	return errors.Is(err, cause) || errors.As(err, &stopped)
+	return errors.Is(err, cause) || errors.Is(cause, err) || errors.As(err, &stopped)
 }
 
 // protect turns a panic into an error with the stack in it.
@@ -257,6 +249,19 @@ func (t *Task) Call(fn starlark.Callable, args ...starlark.Value) (starlark.Valu
 	return value, err
 }
 
+// CallHeld runs Starlark code from inside a builtin, which holds the lock already.
+func (t *Task) CallHeld(fn starlark.Callable, args ...starlark.Value) (starlark.Value, error) {
+	return starlark.Call(t.thread, fn, args, nil)
+}
+
+// CallerPosition returns where the builtin that is running was called.
+func (t *Task) CallerPosition() syntax.Position {
+	if t.thread.CallStackDepth() < 2 {
+		return syntax.Position{}
+	}
+	return t.thread.CallFrame(1).Pos
+}
+
 // yield is Starlark's callback after a quantum of steps: it lets the siblings
 // have the lock once, so that a busy loop starves nobody.
 func (t *Task) yield(thread *starlark.Thread) {
@@ -292,14 +297,14 @@ func (t *Task) Join(other *Task, timeout time.Duration) (starlark.Value, error) 
 	return Wait(t, func(ctx context.Context) (starlark.Value, error) {
 		if timeout > 0 {
 			var cancel context.CancelFunc
-			ctx, cancel = context.WithTimeoutCause(ctx, timeout, fmt.Errorf("join %s: not finished after %v", other.Name, timeout))
+			ctx, cancel = context.WithTimeoutCause(ctx, timeout, fmt.Errorf("%s: not finished after %v", other.Name, timeout))
 			defer cancel()
 		}
 		select {
 		case <-other.done:
 			return other.result, other.err
 		case <-ctx.Done():
-			// The scenario may have been stopped by other itself.
+			// other may be what stopped the scenario, and its own error says more.
 			select {
 			case <-other.done:
 				return other.result, other.err
@@ -356,12 +361,4 @@ func Position(err error) string {
 		}
 	}
 	return ""
-}
-
-func asErrors(list []*Error) []error {
-	out := make([]error, len(list))
-	for i, e := range list {
-		out[i] = e
-	}
-	return out
 }

@@ -1,0 +1,101 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package builtins
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"time"
+
+	"go.starlark.net/starlark"
+
+	"github.com/mhmig/mhmig/runtime/barrier"
+	"github.com/mhmig/mhmig/runtime/task"
+	"github.com/mhmig/mhmig/runtime/testbed"
+)
+
+// meetingTimeout is how long a party waits for the others when it does not say:
+// virt-test's.
+const meetingTimeout = 240 * time.Second
+
+var (
+	tagParam     = Param{"tag", String, "the meeting point's name"}
+	withParam    = Param{"hosts?", Hosts, "who must come; default: both sides of the migration, or all hosts of the on call"}
+	timeoutParam = Param{"timeout?", Seconds, "how long to wait; default: 240"}
+)
+
+// meetingFunctions let the parties of a test wait for each other.
+var meetingFunctions = []*Builtin{
+	{
+		Name: "barrier", Waits: true, Params: []Param{tagParam, withParam, timeoutParam},
+		Doc: "Waits until every party has arrived at tag. Fails at once when one of them can come no more.",
+		Fn: func(t *task.Task, a *Args) (starlark.Value, error) {
+			_, err := meet(t, a, nil)
+			return nil, err
+		},
+	},
+	{
+		Name: "sync", Waits: true,
+		Params: []Param{tagParam, {"data?", Any, "what the others get"}, withParam, timeoutParam},
+		Doc:    "A barrier at which the parties exchange data: returns {host: data}.",
+		Fn: func(t *task.Task, a *Args) (starlark.Value, error) {
+			brought, err := meet(t, a, argOr[starlark.Value](a, "data", starlark.None))
+			if err != nil {
+				return nil, err
+			}
+			s, out := sceneOf(t), starlark.NewDict(len(brought))
+			for _, h := range s.bed.Hosts() {
+				data, came := brought[h.Name()]
+				if !came {
+					continue
+				}
+				v, isValue := data.(starlark.Value)
+				if !isValue { // from a shell
+					v = starlark.String(fmt.Sprint(data))
+				}
+				if err := out.SetKey(s.host(h), v); err != nil {
+					return nil, err
+				}
+			}
+			return out, nil
+		},
+	},
+}
+
+func meet(t *task.Task, a *Args, data starlark.Value) (map[string]any, error) {
+	sc := scopeOf(t)
+	if sc == nil {
+		return nil, errors.New("barrier, sync: only inside a migration's worker or a function started with on: the main task is on no host")
+	}
+	room, with := sc.room, []string(nil)
+	if a.Has("hosts") {
+		for _, h := range arg[[]*testbed.Host](a, "hosts") {
+			with = append(with, h.Name())
+		}
+		room = roomFor(sceneOf(t), sc, with)
+	}
+	tag, timeout := arg[string](a, "tag"), argOr(a, "timeout", meetingTimeout)
+	return task.Wait(t, func(ctx context.Context) (map[string]any, error) {
+		return meetAt(ctx, room, sc.host.Name(), tag, data, with, timeout)
+	})
+}
+
+func meetAt(ctx context.Context, room *barrier.Room, party, tag string, data any, with []string, timeout time.Duration) (map[string]any, error) {
+	ctx, cancel := context.WithTimeoutCause(ctx, timeout, fmt.Errorf("not all have come after %v", timeout))
+	defer cancel()
+	return room.Sync(ctx, party, tag, data, with)
+}
+
+// roomFor is where these hosts can meet: the task's own room if all of them
+// are in it, else the room of all hosts.
+func roomFor(s *Scene, sc *scope, with []string) *barrier.Room {
+	own := sc.room.Parties()
+	for _, name := range with {
+		if !slices.Contains(own, name) {
+			return s.room
+		}
+	}
+	return sc.room
+}

@@ -1,0 +1,308 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package builtins
+
+import (
+	"context"
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+	"time"
+
+	"go.starlark.net/starlark"
+
+	"github.com/mhmig/mhmig/lang/cartesian"
+	"github.com/mhmig/mhmig/runtime/migration"
+	"github.com/mhmig/mhmig/runtime/task"
+	"github.com/mhmig/mhmig/runtime/testbed"
+)
+
+var migrateParams = []Param{
+	{"vms", VMs, "which VMs move, all at the same time"},
+	{"src", Host, "from which host"},
+	{"dst", Host, "to which host"},
+	{"start_work?", Function, "called with mig on the source, before the migration"},
+	{"check_work?", Function, "called with mig on the destination, after it"},
+	{"params?", Params, "params of the variant to change for this migration and its VMs"},
+	{"before_migration?", Function, "called with mig on both sides, after start_work"},
+	{"migrate_src?", Function, "replaces the source's part of the move"},
+	{"migrate_dst?", Function, "replaces the destination's part of the move"},
+	{"check_src?", Function, "replaces the check that no guest runs on the source any more"},
+	{"check_dst?", Function, "replaces the check that each guest runs on the destination and accepts a login"},
+	{"post_migration?", Function, "called with mig on both sides, at the end"},
+}
+
+// migrationFunctions move VMs.
+var migrationFunctions = []*Builtin{
+	{
+		Name: "migrate", Params: migrateParams,
+		Doc: "Starts a migration of VMs from src to dst and returns it at once; join waits for its end. " +
+			"VMs that do not run on src are started there first; an instance that an earlier migration left on another host is ended.",
+		Fn: func(t *task.Task, a *Args) (starlark.Value, error) {
+			r, err := startMigration(t, a)
+			if err != nil {
+				return nil, fmt.Errorf("migrate: %w", err)
+			}
+			return sceneOf(t).mig(r, nil), nil
+		},
+	},
+	{
+		Name: "migrate_wait", Waits: true, Params: migrateParams,
+		Doc: "Migrates VMs and waits until the migration is over: migrate(…).join().",
+		Fn: func(t *task.Task, a *Args) (starlark.Value, error) {
+			r, err := startMigration(t, a)
+			if err != nil {
+				return nil, fmt.Errorf("migrate_wait: %w", err)
+			}
+			if err := r.join(t, 0); err != nil {
+				return nil, err
+			}
+			return sceneOf(t).mig(r, nil), nil
+		},
+	},
+}
+
+// running is a migration and the tasks of its two sides.
+type running struct {
+	*migration.Migration
+	source, destination *task.Task
+}
+
+// migKey makes one handle of each migration and of each of its sides.
+type migKey struct {
+	running *running
+	side    *migration.Side // nil: seen from outside
+}
+
+func startMigration(t *task.Task, a *Args) (*running, error) {
+	s := sceneOf(t)
+	if sc := scopeOf(t); sc != nil && sc.side != nil {
+		return nil, fmt.Errorf("not inside a migration's own worker")
+	}
+	params := maps.Clone(s.bed.Params())
+	maps.Copy(params, arg[cartesian.Params](a, "params"))
+	r := &running{}
+	hook := func(name string) migration.Hook {
+		fn := arg[starlark.Callable](a, name)
+		if fn == nil {
+			return nil
+		}
+		return func(_ context.Context, side *migration.Side) error {
+			self := r.source
+			if !side.IsSource() {
+				self = r.destination
+			}
+			_, err := self.Call(fn, s.mig(r, side))
+			return err
+		}
+	}
+	m, err := migration.New(s.bed, s.migrations+1, migration.Plan{
+		VMs:             arg[[]string](a, "vms"),
+		Source:          arg[*testbed.Host](a, "src"),
+		Destination:     arg[*testbed.Host](a, "dst"),
+		Params:          params,
+		StartWork:       hook("start_work"),
+		CheckWork:       hook("check_work"),
+		BeforeMigration: hook("before_migration"),
+		MigrateSrc:      hook("migrate_src"),
+		MigrateDst:      hook("migrate_dst"),
+		CheckSrc:        hook("check_src"),
+		CheckDst:        hook("check_dst"),
+		PostMigration:   hook("post_migration"),
+	})
+	if err != nil {
+		return nil, err
+	}
+	s.migrations++
+	r.Migration = m
+	release, err := s.bed.Claim(m.VMs(), fmt.Sprintf("migration %d", m.Number))
+	if err != nil {
+		return nil, err
+	}
+	begin := make(chan struct{}) // both tasks are known before either calls a hook
+	start := func(side *migration.Side) *task.Task {
+		name := fmt.Sprintf("migration %d %s", m.Number, side.Role)
+		return t.Scenario().Go(name, &scope{host: side.Host, room: m.Room(), side: side},
+			func(t *task.Task) (starlark.Value, error) {
+				<-begin
+				return starlark.None, side.Run(t.Context())
+			})
+	}
+	r.source, r.destination = start(m.Source), start(m.Destination)
+	t.Scenario().Go(fmt.Sprintf("migration %d end", m.Number), nil, func(*task.Task) (starlark.Value, error) {
+		<-r.source.Done()
+		<-r.destination.Done()
+		release()
+		return starlark.None, nil
+	})
+	close(begin)
+	return r, nil
+}
+
+// join waits for both sides.
+func (r *running) join(t *task.Task, timeout time.Duration) error {
+	began := time.Now()
+	for _, side := range []*task.Task{r.source, r.destination} {
+		rest := timeout
+		if timeout > 0 {
+			rest = max(timeout-time.Since(began), time.Nanosecond)
+		}
+		if _, err := t.Join(side, rest); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (s *Scene) mig(r *running, side *migration.Side) *object {
+	label := fmt.Sprintf("%d %s %s->%s", r.Number, strings.Join(r.VMs(), ","), r.Plan.Source.Name(), r.Plan.Destination.Name())
+	if side != nil {
+		label += " " + string(side.Role)
+	}
+	return s.object("mig", migKey{r, side}, label)
+}
+
+func migClass() *Class {
+	return &Class{
+		Name: "mig",
+		Doc:  "A migration: what migrate returns, and, seen from one side, what workers and hooks are called with.",
+		Attrs: []Attr{
+			{"number", "counts from 1 in a scenario", func(_ *Scene, self any) (starlark.Value, error) {
+				return starlark.MakeInt(self.(migKey).running.Number), nil
+			}},
+			{"vms", "the names of the VMs that move", func(_ *Scene, self any) (starlark.Value, error) {
+				return stringList(self.(migKey).running.VMs()), nil
+			}},
+			{"src", "the source host", func(s *Scene, self any) (starlark.Value, error) {
+				return s.host(self.(migKey).running.Plan.Source), nil
+			}},
+			{"dst", "the destination host", func(s *Scene, self any) (starlark.Value, error) {
+				return s.host(self.(migKey).running.Plan.Destination), nil
+			}},
+			{"host", "the host of this side; None when seen from outside", func(s *Scene, self any) (starlark.Value, error) {
+				if side := self.(migKey).side; side != nil {
+					return s.host(side.Host), nil
+				}
+				return starlark.None, nil
+			}},
+			{"is_src", "whether this is the source's side", func(_ *Scene, self any) (starlark.Value, error) {
+				side := self.(migKey).side
+				return starlark.Bool(side != nil && side.IsSource()), nil
+			}},
+			{"params", "the variant's params, with what this migration changes", func(s *Scene, self any) (starlark.Value, error) {
+				return s.params(self.(migKey).running.Plan.Params), nil
+			}},
+			{"status", "the state in QEMU's words: none, setup, active, completed, failed, cancelled, …", func(_ *Scene, self any) (starlark.Value, error) {
+				return starlark.String(self.(migKey).running.Status()), nil
+			}},
+			{"stats", "per VM name, QEMU's figures: total-time, downtime, setup-time in ms, ram in bytes", func(_ *Scene, self any) (starlark.Value, error) {
+				return toStarlark(self.(migKey).running.Stats())
+			}},
+		},
+		Methods: []*Builtin{
+			{
+				Name: "vm", Params: []Param{{"name", String, "one of vms"}},
+				Doc: "Returns the VM: on a side its instance on that side's host, from outside the one that runs.",
+				Fn:  migVM,
+			},
+			{
+				Name: "join", Waits: true, Params: []Param{{"timeout?", Seconds, "how long to wait; default: no limit but the migration's own"}},
+				Doc: "Waits until both sides are through. A migration that failed is a FAIL that names the side that failed first.",
+				Fn: func(t *task.Task, a *Args) (starlark.Value, error) {
+					return nil, self(a).running.join(t, arg[time.Duration](a, "timeout"))
+				},
+			},
+			{
+				Name: "cancel", Waits: true,
+				Doc: "Cancels the migration; the guests go on where they were. Refused in post-copy, where it would destroy them.",
+				Fn: func(t *task.Task, a *Args) (starlark.Value, error) {
+					return wait(t, self(a).running.Cancel)
+				},
+			},
+			{
+				Name: "wait_status", Waits: true,
+				Params: []Param{
+					{"status", String, "in QEMU's words"},
+					{"timeout?", Seconds, "how long to wait; default: 240"},
+				},
+				Doc: "Waits until the migration has this status. ERROR when it ends in another one, saying how it ended.",
+				Fn: func(t *task.Task, a *Args) (starlark.Value, error) {
+					r, status, timeout := self(a).running, arg[string](a, "status"), argOr(a, "timeout", 240*time.Second)
+					return wait(t, func(ctx context.Context) error {
+						ctx, cancel := context.WithTimeoutCause(ctx, timeout, fmt.Errorf("%v are over", timeout))
+						defer cancel()
+						return r.WaitStatus(ctx, status)
+					})
+				},
+			},
+			{
+				Name: "set_speed", Waits: true, Params: []Param{{"bytes_per_second", Bytes, "the limit of each VM's migration"}},
+				Doc: "Limits the bandwidth (QEMU's max-bandwidth).",
+				Fn: func(t *task.Task, a *Args) (starlark.Value, error) {
+					r, speed := self(a).running, arg[int64](a, "bytes_per_second")
+					return wait(t, func(ctx context.Context) error { return r.SetSpeed(ctx, speed) })
+				},
+			},
+			{
+				Name: "set_downtime", Waits: true, Params: []Param{{"limit", Seconds, "how long the guests may stand still"}},
+				Doc: "Limits the downtime (QEMU's downtime-limit).",
+				Fn: func(t *task.Task, a *Args) (starlark.Value, error) {
+					r, limit := self(a).running, arg[time.Duration](a, "limit")
+					return wait(t, func(ctx context.Context) error { return r.SetDowntime(ctx, limit) })
+				},
+			},
+			{
+				Name: "migrate_vms_src", Waits: true, Params: []Param{{"vms?", VMs, "default: all of the migration's"}},
+				Doc: "Moves the VMs, all at the same time: what the source does when migrate_src is not replaced.",
+				Fn: func(t *task.Task, a *Args) (starlark.Value, error) {
+					side, err := sideOf(a, migration.SourceRole)
+					if err != nil {
+						return nil, err
+					}
+					vms := argOr(a, "vms", side.Migration.VMs())
+					return wait(t, func(ctx context.Context) error { return side.Send(ctx, vms) })
+				},
+			},
+			{
+				Name: "migrate_vms_dest", Waits: true, Params: []Param{{"vms?", VMs, "default: all of the migration's"}},
+				Doc: "Waits until the VMs have arrived: what the destination does when migrate_dst is not replaced.",
+				Fn: func(t *task.Task, a *Args) (starlark.Value, error) {
+					side, err := sideOf(a, migration.DestinationRole)
+					if err != nil {
+						return nil, err
+					}
+					vms := argOr(a, "vms", side.Migration.VMs())
+					return wait(t, func(ctx context.Context) error { return side.Receive(ctx, vms) })
+				},
+			},
+		},
+	}
+}
+
+func self(a *Args) migKey { return a.Self.(migKey) }
+
+// wait gives the lock away for a call that returns nothing but an error.
+func wait(t *task.Task, f func(context.Context) error) (starlark.Value, error) {
+	_, err := task.Wait(t, func(ctx context.Context) (struct{}, error) { return struct{}{}, f(ctx) })
+	return nil, err
+}
+
+func sideOf(a *Args, role migration.Role) (*migration.Side, error) {
+	side := self(a).side
+	if side == nil || side.Role != role {
+		return nil, fmt.Errorf("only on the %s's side of the migration", role)
+	}
+	return side, nil
+}
+
+func migVM(t *task.Task, a *Args) (starlark.Value, error) {
+	name, k := arg[string](a, "name"), self(a)
+	if !slices.Contains(k.running.VMs(), name) {
+		return nil, fmt.Errorf("mig.vm: name: no VM %q in this migration, only %s", name, strings.Join(k.running.VMs(), ", "))
+	}
+	if k.side == nil {
+		return sceneOf(t).vm(name, nil), nil
+	}
+	return sceneOf(t).vm(name, k.side), nil
+}

@@ -1,0 +1,148 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package builtins
+
+import (
+	"fmt"
+	"maps"
+	"slices"
+	"time"
+
+	"go.starlark.net/starlark"
+
+	"github.com/mhmig/mhmig/lang/cartesian"
+	"github.com/mhmig/mhmig/runtime/task"
+)
+
+// paramsValue is the variant's params: a dict that cannot be changed, with
+// virt-test's ways to read it.
+type paramsValue struct {
+	object
+	params cartesian.Params
+}
+
+var (
+	_ starlark.IterableMapping = (*paramsValue)(nil)
+	_ starlark.Sequence        = (*paramsValue)(nil)
+	_ starlark.HasAttrs        = (*paramsValue)(nil)
+)
+
+func (s *Scene) params(p cartesian.Params) *paramsValue {
+	return &paramsValue{object: object{class: s.classes["params"], scene: s, self: p, label: fmt.Sprintf("(%d)", len(p))}, params: p}
+}
+
+// Get makes params["mem"] and "mem" in params work.
+func (p *paramsValue) Get(key starlark.Value) (starlark.Value, bool, error) {
+	name, ok := starlark.AsString(key)
+	if !ok {
+		return nil, false, fmt.Errorf("params: got key %s, want string", describe(key))
+	}
+	v, found := p.params[name]
+	return starlark.String(v), found, nil
+}
+
+func (p *paramsValue) keys() []starlark.Value {
+	var keys []starlark.Value
+	for _, k := range slices.Sorted(maps.Keys(p.params)) {
+		keys = append(keys, starlark.String(k))
+	}
+	return keys
+}
+
+// Items returns the pairs in the order of their keys.
+func (p *paramsValue) Items() []starlark.Tuple {
+	var items []starlark.Tuple
+	for _, k := range slices.Sorted(maps.Keys(p.params)) {
+		items = append(items, starlark.Tuple{starlark.String(k), starlark.String(p.params[k])})
+	}
+	return items
+}
+
+// Iterate goes over the keys in order.
+func (p *paramsValue) Iterate() starlark.Iterator { return starlark.NewList(p.keys()).Iterate() }
+
+// Len is the number of params.
+func (p *paramsValue) Len() int { return len(p.params) }
+
+var keyParam = Param{"key", String, "the param's name"}
+
+func paramsClass() *Class {
+	return &Class{
+		Name: "params",
+		Doc:  "The variant's params: a dict of strings that cannot be changed.",
+		Methods: []*Builtin{
+			{
+				Name: "get", Params: []Param{keyParam, {"default?", Any, "what to return without it; default: None"}},
+				Doc: "Returns a param's text.",
+				Fn: func(_ *task.Task, a *Args) (starlark.Value, error) {
+					if v, ok := a.Self.(cartesian.Params)[arg[string](a, "key")]; ok {
+						return starlark.String(v), nil
+					}
+					return argOr[starlark.Value](a, "default", starlark.None), nil
+				},
+			},
+			{
+				Name: "int", Params: []Param{keyParam, {"default?", Int, "what to return without it; default: 0"}},
+				Doc: "Returns a param as a whole number.",
+				Fn: func(_ *task.Task, a *Args) (starlark.Value, error) {
+					n, err := a.Self.(cartesian.Params).Int(arg[string](a, "key"), arg[int](a, "default"))
+					return starlark.MakeInt(n), err
+				},
+			},
+			{
+				Name: "bool", Params: []Param{keyParam, {"default?", Bool, "what to return without it; default: False"}},
+				Doc: "Returns a yes-or-no param.",
+				Fn: func(_ *task.Task, a *Args) (starlark.Value, error) {
+					b, err := a.Self.(cartesian.Params).Bool(arg[string](a, "key"), arg[bool](a, "default"))
+					return starlark.Bool(b), err
+				},
+			},
+			{
+				Name: "seconds", Params: []Param{keyParam, {"default?", Seconds, "what to return without it; default: 0"}},
+				Doc: "Returns a param that is a length of time, in seconds.",
+				Fn: func(_ *task.Task, a *Args) (starlark.Value, error) {
+					d, err := a.Self.(cartesian.Params).Seconds(arg[string](a, "key"), arg[time.Duration](a, "default"))
+					return starlark.Float(d.Seconds()), err
+				},
+			},
+			{
+				Name: "object", Params: []Param{{"name", String, "of a VM, an image, a NIC, or hostN"}},
+				Doc: "Returns the params as that object sees them: mem_vm1 takes the place of mem for vm1.",
+				Fn: func(t *task.Task, a *Args) (starlark.Value, error) {
+					return sceneOf(t).params(a.Self.(cartesian.Params).Object(arg[string](a, "name"))), nil
+				},
+			},
+			{
+				Name: "objects", Params: []Param{keyParam},
+				Doc: "Returns the words of a param as a list.",
+				Fn: func(_ *task.Task, a *Args) (starlark.Value, error) {
+					return stringList(a.Self.(cartesian.Params).Objects(arg[string](a, "key"))), nil
+				},
+			},
+			{
+				Name: "keys", Doc: "Returns the names of all params, sorted.",
+				Fn: func(t *task.Task, a *Args) (starlark.Value, error) {
+					return starlark.NewList(sceneOf(t).params(a.Self.(cartesian.Params)).keys()), nil
+				},
+			},
+			{
+				Name: "items", Doc: "Returns all params as pairs, sorted.",
+				Fn: func(t *task.Task, a *Args) (starlark.Value, error) {
+					var items []starlark.Value
+					for _, pair := range sceneOf(t).params(a.Self.(cartesian.Params)).Items() {
+						items = append(items, pair)
+					}
+					return starlark.NewList(items), nil
+				},
+			},
+		},
+	}
+}
+
+func stringList(words []string) *starlark.List {
+	values := make([]starlark.Value, len(words))
+	for i, w := range words {
+		values[i] = starlark.String(w)
+	}
+	return starlark.NewList(values)
+}

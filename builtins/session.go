@@ -1,0 +1,113 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package builtins
+
+import (
+	"context"
+	"time"
+
+	"go.starlark.net/starlark"
+
+	"github.com/mhmig/mhmig/runtime/guest"
+	"github.com/mhmig/mhmig/runtime/task"
+	"github.com/mhmig/mhmig/runtime/testbed"
+)
+
+// sessionTimeout is how long a command in a guest may take when the scenario
+// does not say: virt-test's.
+const sessionTimeout = 60 * time.Second
+
+// sessionHandle is a session and the instance whose guest it is in.
+type sessionHandle struct {
+	*guest.Session
+	machine *testbed.Machine
+}
+
+var commandParams = []Param{
+	{"command", String, "for the guest's shell"},
+	{"timeout?", Seconds, "default: 60"},
+}
+
+func sessionClass() *Class {
+	return &Class{
+		Name: "session",
+		Doc:  "An open login in a guest: one shell, which keeps its state between commands. The names are virt-test's.",
+		Methods: []*Builtin{
+			{
+				Name: "cmd", Waits: true, Params: commandParams,
+				Doc: "Runs a command and returns its output. An exit status that is not 0 ends the scenario: FAIL in a guest that was migrated, else ERROR.",
+				Fn: func(t *task.Task, a *Args) (starlark.Value, error) {
+					return inGuest(t, a, (*guest.Session).Cmd, text)
+				},
+			},
+			{
+				Name: "cmd_status", Waits: true, Params: commandParams,
+				Doc: "Runs a command and returns its exit status.",
+				Fn: func(t *task.Task, a *Args) (starlark.Value, error) {
+					return inGuest(t, a, (*guest.Session).CmdStatus, func(n int) starlark.Value { return starlark.MakeInt(n) })
+				},
+			},
+			{
+				Name: "cmd_output", Waits: true, Params: commandParams,
+				Doc: "Runs a command and returns its output, whatever its exit status.",
+				Fn: func(t *task.Task, a *Args) (starlark.Value, error) {
+					return inGuest(t, a, (*guest.Session).CmdOutput, text)
+				},
+			},
+			{
+				Name: "cmd_status_output", Waits: true, Params: commandParams,
+				Doc: "Runs a command and returns (exit status, output).",
+				Fn: func(t *task.Task, a *Args) (starlark.Value, error) {
+					type ended struct {
+						status int
+						output string
+					}
+					run := func(s *guest.Session, ctx context.Context, command string, timeout time.Duration) (ended, error) {
+						status, output, err := s.CmdStatusOutput(ctx, command, timeout)
+						return ended{status, output}, err
+					}
+					return inGuest(t, a, run, func(e ended) starlark.Value {
+						return starlark.Tuple{starlark.MakeInt(e.status), starlark.String(e.output)}
+					})
+				},
+			},
+			{
+				Name: "sendline", Waits: true, Params: []Param{{"line", String, "what to type"}},
+				Doc: "Types a line and does not wait for what it does.",
+				Fn: func(t *task.Task, a *Args) (starlark.Value, error) {
+					s, line := a.Self.(*sessionHandle), arg[string](a, "line")
+					v, err := wait(t, func(ctx context.Context) error { return s.Sendline(ctx, line) })
+					return v, blame(s.machine, err)
+				},
+			},
+			{
+				Name: "is_responsive", Waits: true, Params: []Param{{"timeout?", Seconds, "default: 5"}},
+				Doc: "Returns whether the shell answers.",
+				Fn: func(t *task.Task, a *Args) (starlark.Value, error) {
+					s, timeout := a.Self.(*sessionHandle), argOr(a, "timeout", 5*time.Second)
+					ok, err := task.Wait(t, func(ctx context.Context) (bool, error) { return s.IsResponsive(ctx, timeout), nil })
+					return starlark.Bool(ok), err
+				},
+			},
+			{
+				Name: "close", Waits: true, Doc: "Ends the session.",
+				Fn: func(t *task.Task, a *Args) (starlark.Value, error) {
+					s := a.Self.(*sessionHandle)
+					return wait(t, func(context.Context) error { return s.Close() })
+				},
+			},
+		},
+	}
+}
+
+func text(s string) starlark.Value { return starlark.String(s) }
+
+// inGuest runs a command in the session and converts its result.
+func inGuest[T any](t *task.Task, a *Args, run func(*guest.Session, context.Context, string, time.Duration) (T, error), convert func(T) starlark.Value) (starlark.Value, error) {
+	s, command, timeout := a.Self.(*sessionHandle), arg[string](a, "command"), argOr(a, "timeout", sessionTimeout)
+	v, err := task.Wait(t, func(ctx context.Context) (T, error) { return run(s.Session, ctx, command, timeout) })
+	if err != nil {
+		return nil, blame(s.machine, err)
+	}
+	return convert(v), nil
+}

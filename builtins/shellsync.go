@@ -1,0 +1,122 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package builtins
+
+import (
+	"bufio"
+	"context"
+	"encoding/json"
+	"fmt"
+	"net"
+	"path"
+	"strings"
+	"sync"
+
+	"go.starlark.net/starlark"
+
+	"github.com/mhmig/mhmig/runtime/barrier"
+	"github.com/mhmig/mhmig/runtime/task"
+	"github.com/mhmig/mhmig/runtime/testbed"
+)
+
+// syncVariable is the environment variable in which a command on a host finds
+// the socket that takes its place at barriers.
+const syncVariable = "MHMIG_SYNC"
+
+// shellSync lets the commands that a task starts on its host take part in the
+// task's barriers, through a unix socket on that host. One line is a request:
+//
+//	barrier TAG          waits for the others; the answer is "ok"
+//	sync TAG DATA        brings DATA; the answer is "ok" and a JSON object {"host": data}
+//
+// What cannot be met is answered "error" and the reason. There is one socket
+// per task, made with the first command.
+type shellSync struct {
+	mu   sync.Mutex // guards what follows
+	path string     // "" before the first command
+}
+
+// syncEnv returns the environment for a command of task t on host h: the
+// socket's path when the task stands for that host, else nothing.
+func syncEnv(ctx context.Context, t *task.Task, sc *scope, h *testbed.Host) (map[string]string, error) {
+	if sc == nil || sc.host != h {
+		return nil, nil
+	}
+	sc.shell.mu.Lock()
+	defer sc.shell.mu.Unlock()
+	if sc.shell.path == "" {
+		socket := path.Join(h.RunDir(), fmt.Sprintf("sync-%d", h.NextNumber()))
+		listener, err := h.Listen(ctx, "unix", socket)
+		if err != nil {
+			return nil, fmt.Errorf("%s: %w", syncVariable, err)
+		}
+		sc.shell.path = socket
+		t.Scenario().Go("barriers of commands on "+h.Name(), sc, func(server *task.Task) (starlark.Value, error) {
+			serve(server.Context(), t.Done(), listener, sc.room, h.Name())
+			return starlark.None, nil
+		})
+	}
+	return map[string]string{syncVariable: sc.shell.path}, nil
+}
+
+// serve answers requests until the task that the commands belong to, or its
+// scenario, has ended.
+func serve(ctx context.Context, taskDone <-chan struct{}, listener net.Listener, room *barrier.Room, party string) {
+	ctx, cancel := context.WithCancel(ctx)
+	var group sync.WaitGroup
+	defer group.Wait()
+	defer cancel()
+	group.Go(func() {
+		select {
+		case <-taskDone:
+		case <-ctx.Done():
+		}
+		cancel()
+		_ = listener.Close()
+	})
+	for {
+		conn, err := listener.Accept()
+		if err != nil {
+			return
+		}
+		group.Go(func() {
+			stop := context.AfterFunc(ctx, func() { _ = conn.Close() })
+			defer stop()
+			defer conn.Close()
+			lines := bufio.NewScanner(conn)
+			for lines.Scan() {
+				if _, err := fmt.Fprintln(conn, answer(ctx, room, party, lines.Text())); err != nil {
+					return
+				}
+			}
+		})
+	}
+}
+
+func answer(ctx context.Context, room *barrier.Room, party, request string) string {
+	verb, rest, _ := strings.Cut(strings.TrimSpace(request), " ")
+	tag, data, _ := strings.Cut(strings.TrimSpace(rest), " ")
+	if (verb != "barrier" && verb != "sync") || tag == "" {
+		return "error: want: barrier TAG, or: sync TAG DATA"
+	}
+	brought, err := meetAt(ctx, room, party, tag, data, nil, meetingTimeout)
+	switch {
+	case err != nil:
+		return "error: " + strings.ReplaceAll(err.Error(), "\n", " ")
+	case verb == "barrier":
+		return "ok"
+	}
+	texts := map[string]string{}
+	for host, value := range brought {
+		if v, fromStarlark := value.(starlark.Value); fromStarlark {
+			texts[host] = paramText(v)
+		} else {
+			texts[host] = fmt.Sprint(value)
+		}
+	}
+	encoded, err := json.Marshal(texts)
+	if err != nil {
+		return "error: " + err.Error()
+	}
+	return "ok " + string(encoded)
+}

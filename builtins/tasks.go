@@ -1,0 +1,203 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package builtins
+
+import (
+	"context"
+	"fmt"
+	"strconv"
+	"time"
+
+	"go.starlark.net/starlark"
+
+	"github.com/mhmig/mhmig/runtime/barrier"
+	"github.com/mhmig/mhmig/runtime/task"
+	"github.com/mhmig/mhmig/runtime/testbed"
+)
+
+// taskFunctions start other tasks and wait.
+var taskFunctions = []*Builtin{
+	{
+		Name: "on", Waits: true,
+		Params: []Param{
+			{"hosts", Hosts, "where; fn runs for all of them at the same time"},
+			{"fn", Function, "called with the host"},
+			{"timeout?", Seconds, "for all of them together; default: none"},
+		},
+		Doc: "Runs fn(host) for all hosts at the same time and returns {host: what fn returned}. Inside, barrier and sync meet the other hosts of the call.",
+		Fn:  onFn,
+	},
+	{
+		Name: "spawn", Params: []Param{{"fn", Function, "what to run"}}, Rest: "args",
+		Doc: "Starts fn(*args) as a task of its own and returns it at once. If it fails, the scenario fails.",
+		Fn:  spawnFn,
+	},
+	{
+		Name: "parallel", Waits: true, Params: []Param{{"fns", FunctionList, "functions without parameters"}},
+		Doc: "Runs all functions at the same time and returns the list of what they returned.",
+		Fn:  parallelFn,
+	},
+	{
+		Name: "sleep", Waits: true, Params: []Param{{"seconds", Seconds, "how long"}},
+		Doc: "Waits. Where a state can be waited for, wait for the state: mig.wait, wait_for.",
+		Fn:  sleepFn,
+	},
+	{
+		Name: "wait_for", Waits: true,
+		Params: []Param{
+			{"fn", Function, "called without arguments until it returns something true"},
+			{"timeout", Seconds, "how long to try"},
+			{"step?", Seconds, "between two calls; default: 1.0"},
+			{"what?", String, "what is waited for, in words, for the error"},
+		},
+		Doc: "Calls fn until it returns something true, and returns that. ERROR when the time is over.",
+		Fn:  waitForFn,
+	},
+}
+
+// taskClass is a task started with spawn.
+func taskClass() *Class {
+	return &Class{
+		Name: "task",
+		Doc:  "A task started with spawn.",
+		Attrs: []Attr{
+			{"name", "the task's name", func(_ *Scene, self any) (starlark.Value, error) {
+				return starlark.String(self.(*task.Task).Name), nil
+			}},
+			{"done", "whether it has ended", func(_ *Scene, self any) (starlark.Value, error) {
+				select {
+				case <-self.(*task.Task).Done():
+					return starlark.True, nil
+				default:
+					return starlark.False, nil
+				}
+			}},
+		},
+		Methods: []*Builtin{{
+			Name: "join", Waits: true, Params: []Param{{"timeout?", Seconds, "how long to wait; default: no limit"}},
+			Doc: "Waits until the task has ended and returns what its function returned.",
+			Fn: func(t *task.Task, a *Args) (starlark.Value, error) {
+				return t.Join(a.Self.(*task.Task), arg[time.Duration](a, "timeout"))
+			},
+		}},
+	}
+}
+
+func onFn(t *task.Task, a *Args) (starlark.Value, error) {
+	hosts, fn := arg[[]*testbed.Host](a, "hosts"), arg[starlark.Callable](a, "fn")
+	if len(hosts) == 0 {
+		return nil, fmt.Errorf("on: hosts: the list is empty")
+	}
+	s := sceneOf(t)
+	names := make([]string, len(hosts))
+	for i, h := range hosts {
+		for _, other := range names[:i] {
+			if other == h.Name() {
+				return nil, fmt.Errorf("on: hosts: %s is named twice", other)
+			}
+		}
+		names[i] = h.Name()
+	}
+	room := barrier.New(names...)
+	tasks := make([]*task.Task, len(hosts))
+	for i, h := range hosts {
+		handle := s.host(h)
+		tasks[i] = t.Scenario().Go(fn.Name()+" on "+h.Name(), &scope{host: h, room: room},
+			func(t *task.Task) (starlark.Value, error) {
+				defer room.Leave(h.Name(), fn.Name()+" has returned")
+				return t.Call(fn, handle)
+			})
+	}
+	results := starlark.NewDict(len(hosts))
+	deadline := time.Now().Add(arg[time.Duration](a, "timeout"))
+	for i, h := range hosts {
+		var rest time.Duration // 0: no limit
+		if a.Has("timeout") {
+			rest = max(time.Until(deadline), time.Nanosecond)
+		}
+		v, err := t.Join(tasks[i], rest)
+		if err != nil {
+			return nil, err
+		}
+		if err := results.SetKey(s.host(h), orNone(v)); err != nil {
+			return nil, err
+		}
+	}
+	return results, nil
+}
+
+func spawnFn(t *task.Task, a *Args) (starlark.Value, error) {
+	fn, args := arg[starlark.Callable](a, "fn"), a.Rest
+	child := t.Scenario().Go(fn.Name(), t.Scope(), func(t *task.Task) (starlark.Value, error) {
+		return t.Call(fn, args...)
+	})
+	return sceneOf(t).object("task", child, child.Name), nil
+}
+
+func parallelFn(t *task.Task, a *Args) (starlark.Value, error) {
+	var tasks []*task.Task
+	for i, fn := range arg[[]starlark.Callable](a, "fns") {
+		tasks = append(tasks, t.Scenario().Go(fn.Name()+"#"+strconv.Itoa(i+1), t.Scope(),
+			func(t *task.Task) (starlark.Value, error) { return t.Call(fn) }))
+	}
+	results := make([]starlark.Value, len(tasks))
+	for i, child := range tasks {
+		v, err := t.Join(child, 0)
+		if err != nil {
+			return nil, err
+		}
+		results[i] = orNone(v)
+	}
+	return starlark.NewList(results), nil
+}
+
+func sleepFn(t *task.Task, a *Args) (starlark.Value, error) {
+	return nil, sleep(t, arg[time.Duration](a, "seconds"))
+}
+
+func sleep(t *task.Task, d time.Duration) error {
+	_, err := task.Wait(t, func(ctx context.Context) (struct{}, error) {
+		timer := time.NewTimer(d)
+		defer timer.Stop()
+		select {
+		case <-timer.C:
+			return struct{}{}, nil
+		case <-ctx.Done():
+			return struct{}{}, context.Cause(ctx)
+		}
+	})
+	return err
+}
+
+func waitForFn(t *task.Task, a *Args) (starlark.Value, error) {
+	fn := arg[starlark.Callable](a, "fn")
+	what := argOr(a, "what", fn.Name())
+	timeout, step := arg[time.Duration](a, "timeout"), argOr(a, "step", time.Second)
+	if step <= 0 {
+		return nil, fmt.Errorf("wait_for: step: got 0, want more, so that others can go on")
+	}
+	deadline := time.Now().Add(timeout)
+	for {
+		v, err := t.CallHeld(fn)
+		if err != nil {
+			return nil, err
+		}
+		if v.Truth() {
+			return v, nil
+		}
+		rest := time.Until(deadline)
+		if rest <= 0 {
+			return nil, fmt.Errorf("wait_for: %s: not so after %v", what, timeout)
+		}
+		if err := sleep(t, min(step, rest)); err != nil {
+			return nil, err
+		}
+	}
+}
+
+func orNone(v starlark.Value) starlark.Value {
+	if v == nil {
+		return starlark.None
+	}
+	return v
+}

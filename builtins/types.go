@@ -1,0 +1,242 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package builtins
+
+import (
+	"fmt"
+	"math"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"go.starlark.net/starlark"
+
+	"github.com/mhmig/mhmig/lang/cartesian"
+	"github.com/mhmig/mhmig/runtime/task"
+	"github.com/mhmig/mhmig/runtime/testbed"
+)
+
+// Type is what a parameter accepts.
+type Type struct {
+	Want string // how an error and the reference call it: "list of VM names"
+	// Unpack makes a Go value of v. nil means that v is of the wrong kind; an
+	// error says more than that.
+	Unpack func(t *task.Task, v starlark.Value) (any, error)
+}
+
+// The types of parameters, by the Go type they unpack to.
+var (
+	// String unpacks to string.
+	String = Type{"string", func(_ *task.Task, v starlark.Value) (any, error) {
+		if s, ok := starlark.AsString(v); ok {
+			return s, nil
+		}
+		return nil, nil
+	}}
+	// Content unpacks to string; bytes are fine too.
+	Content = Type{"string or bytes", func(_ *task.Task, v starlark.Value) (any, error) {
+		if b, ok := v.(starlark.Bytes); ok {
+			return string(b), nil
+		}
+		return String.Unpack(nil, v)
+	}}
+	// Int unpacks to int.
+	Int = Type{"int", func(_ *task.Task, v starlark.Value) (any, error) {
+		if n, ok := v.(starlark.Int); ok {
+			i, err := starlark.AsInt32(n)
+			return i, err
+		}
+		return nil, nil
+	}}
+	// Bool unpacks to bool.
+	Bool = Type{"True or False", func(_ *task.Task, v starlark.Value) (any, error) {
+		if b, ok := v.(starlark.Bool); ok {
+			return bool(b), nil
+		}
+		return nil, nil
+	}}
+	// Seconds unpacks to time.Duration.
+	Seconds = Type{`seconds (a number, or a string such as "1m30s")`, unpackSeconds}
+	// Bytes unpacks to int64.
+	Bytes = Type{`bytes (an int, or a string such as "64M")`, unpackBytes}
+	// Function unpacks to starlark.Callable.
+	Function = Type{"function", func(_ *task.Task, v starlark.Value) (any, error) {
+		if f, ok := v.(starlark.Callable); ok {
+			return f, nil
+		}
+		return nil, nil
+	}}
+	// FunctionList unpacks to []starlark.Callable.
+	FunctionList = Type{"list of functions", unpackFunctions}
+	// Any unpacks to starlark.Value.
+	Any = Type{"any value", func(_ *task.Task, v starlark.Value) (any, error) { return v, nil }}
+	// Params unpacks to cartesian.Params.
+	Params = Type{"dict of params", unpackParams}
+	// Host unpacks to *testbed.Host.
+	Host = Type{"host", func(t *task.Task, v starlark.Value) (any, error) { return toHost(t, v) }}
+	// Hosts unpacks to []*testbed.Host.
+	Hosts = Type{"list of hosts", unpackHosts}
+	// VMs unpacks to []string, names of VMs of this variant.
+	VMs = Type{"list of VM names", unpackVMs}
+)
+
+func unpackSeconds(_ *task.Task, v starlark.Value) (any, error) {
+	var seconds float64
+	switch v := v.(type) {
+	case starlark.Int, starlark.Float:
+		seconds, _ = starlark.AsFloat(v)
+	case starlark.String:
+		if d, err := time.ParseDuration(string(v)); err == nil {
+			seconds = d.Seconds()
+		} else if seconds, err = strconv.ParseFloat(string(v), 64); err != nil {
+			return nil, nil
+		}
+	default:
+		return nil, nil
+	}
+	if math.IsNaN(seconds) || seconds < 0 || seconds > math.MaxInt64/float64(time.Second) {
+		return nil, fmt.Errorf("%v is no length of time", v)
+	}
+	return time.Duration(seconds * float64(time.Second)), nil
+}
+
+func unpackBytes(_ *task.Task, v starlark.Value) (any, error) {
+	switch v := v.(type) {
+	case starlark.Int:
+		if n, ok := v.Int64(); ok && n >= 0 {
+			return n, nil
+		}
+		return nil, fmt.Errorf("%v is no size", v)
+	case starlark.String:
+		n, err := cartesian.Params{"size": string(v)}.Size("size", 0, 1)
+		if err != nil {
+			return nil, nil
+		}
+		return n, nil
+	}
+	return nil, nil
+}
+
+func unpackFunctions(_ *task.Task, v starlark.Value) (any, error) {
+	items, ok := toSlice(v)
+	if !ok {
+		return nil, nil
+	}
+	var functions []starlark.Callable
+	for _, item := range items {
+		f, ok := item.(starlark.Callable)
+		if !ok {
+			return nil, fmt.Errorf("got %s in the list, want functions", describe(item))
+		}
+		functions = append(functions, f)
+	}
+	return functions, nil
+}
+
+func unpackParams(_ *task.Task, v starlark.Value) (any, error) {
+	mapping, ok := v.(starlark.IterableMapping)
+	if !ok {
+		return nil, nil
+	}
+	params := cartesian.Params{}
+	for _, item := range mapping.Items() {
+		key, isString := starlark.AsString(item[0])
+		if !isString {
+			return nil, fmt.Errorf("got key %s, want names of params", describe(item[0]))
+		}
+		params[key] = paramText(item[1])
+	}
+	return params, nil
+}
+
+// paramText writes a value as a config would.
+func paramText(v starlark.Value) string {
+	switch v := v.(type) {
+	case starlark.String:
+		return string(v)
+	case starlark.Bool:
+		if v {
+			return "yes"
+		}
+		return "no"
+	default:
+		return v.String()
+	}
+}
+
+func toHost(t *task.Task, v starlark.Value) (any, error) {
+	if o, ok := v.(*object); ok && o.class.Name == "host" {
+		return o.self.(*testbed.Host), nil
+	}
+	if name, ok := starlark.AsString(v); ok {
+		bed := sceneOf(t).bed
+		if h := bed.Host(name); h != nil {
+			return h, nil
+		}
+		return nil, fmt.Errorf("no host %q; there are %s", name, strings.Join(bed.HostNames(), ", "))
+	}
+	return nil, nil
+}
+
+func unpackHosts(t *task.Task, v starlark.Value) (any, error) {
+	items, ok := toSlice(v)
+	if !ok {
+		return nil, nil
+	}
+	var hosts []*testbed.Host
+	for _, item := range items {
+		h, err := toHost(t, item)
+		if err != nil {
+			return nil, err
+		}
+		if h == nil {
+			return nil, fmt.Errorf("got %s in the list, want hosts", describe(item))
+		}
+		hosts = append(hosts, h.(*testbed.Host))
+	}
+	return hosts, nil
+}
+
+func unpackVMs(t *task.Task, v starlark.Value) (any, error) {
+	items, ok := toSlice(v)
+	if !ok {
+		return nil, nil
+	}
+	known := sceneOf(t).bed.VMs()
+	var names []string
+	for _, item := range items {
+		var name string
+		switch item := item.(type) {
+		case starlark.String:
+			name = string(item)
+		case *object:
+			if item.class.Name == "vm" {
+				name = item.self.(*vmHandle).name
+			}
+		}
+		if name == "" {
+			return nil, fmt.Errorf("got %s in the list, want VM names", describe(item))
+		}
+		if !slices.Contains(known, name) {
+			return nil, fmt.Errorf("no VM %q; the param vms has %s", name, strings.Join(known, ", "))
+		}
+		names = append(names, name)
+	}
+	return names, nil
+}
+
+// toSlice returns the items of a list or tuple.
+func toSlice(v starlark.Value) ([]starlark.Value, bool) {
+	switch v := v.(type) {
+	case *starlark.List:
+		items := make([]starlark.Value, v.Len())
+		for i := range items {
+			items[i] = v.Index(i)
+		}
+		return items, true
+	case starlark.Tuple:
+		return v, true
+	}
+	return nil, false
+}

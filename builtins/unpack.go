@@ -1,0 +1,123 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package builtins
+
+import (
+	"cmp"
+	"fmt"
+	"slices"
+	"strings"
+
+	"go.starlark.net/starlark"
+
+	"github.com/mhmig/mhmig/lang/diag"
+	"github.com/mhmig/mhmig/runtime/task"
+)
+
+// Args are the arguments of one call, as Go values.
+type Args struct {
+	Self   any // the receiver of a method
+	Rest   starlark.Tuple
+	Fields []starlark.Tuple
+	values map[string]any
+}
+
+// Has says whether an optional argument was given.
+func (a *Args) Has(name string) bool {
+	_, ok := a.values[name]
+	return ok
+}
+
+// arg returns the argument called name as the Go type its Type makes, or that
+// type's zero value when it was not given.
+func arg[T any](a *Args, name string) T {
+	v, _ := a.values[name].(T)
+	return v
+}
+
+// argOr is arg with a value for an argument that was not given.
+func argOr[T any](a *Args, name string, otherwise T) T {
+	if !a.Has(name) {
+		return otherwise
+	}
+	return arg[T](a, name)
+}
+
+// unpack assigns the arguments of a call to the builtin's parameters. Every
+// error names the parameter and what was expected.
+func (b *Builtin) unpack(t *task.Task, a *Args, args starlark.Tuple, kwargs []starlark.Tuple) error {
+	if len(args) > len(b.Params) {
+		if b.Rest == "" {
+			return fmt.Errorf("got %d positional arguments, want at most %d: %s", len(args), len(b.Params), b.Signature())
+		}
+		a.Rest = args[len(b.Params):]
+		args = args[:len(b.Params)]
+	}
+	given := map[string]bool{}
+	for i, v := range args {
+		given[b.Params[i].name()] = true
+		if err := b.Params[i].assign(t, a, v); err != nil {
+			return err
+		}
+	}
+	for _, kv := range kwargs {
+		name, v := string(kv[0].(starlark.String)), kv[1]
+		i := slices.IndexFunc(b.Params, func(p Param) bool { return p.name() == name })
+		switch {
+		case i < 0 && b.Fields != "":
+			a.Fields = append(a.Fields, kv)
+			continue
+		case i < 0:
+			return b.unknown(name)
+		case given[name]:
+			return fmt.Errorf("%s: given twice", name)
+		}
+		given[name] = true
+		if err := b.Params[i].assign(t, a, v); err != nil {
+			return err
+		}
+	}
+	for _, p := range b.Params {
+		if !p.optional() && !given[p.Name] {
+			return fmt.Errorf("%s: missing, want %s: %s", p.Name, p.Type.Want, b.Signature())
+		}
+	}
+	return nil
+}
+
+func (p Param) assign(t *task.Task, a *Args, v starlark.Value) error {
+	if p.optional() && v == starlark.None {
+		return nil
+	}
+	x, err := p.Type.Unpack(t, v)
+	if err != nil {
+		return fmt.Errorf("%s: %w", p.name(), err)
+	}
+	if x == nil {
+		return fmt.Errorf("%s: got %s, want %s", p.name(), describe(v), p.Type.Want)
+	}
+	a.values[p.name()] = x
+	return nil
+}
+
+func (b *Builtin) unknown(name string) error {
+	names := make([]string, len(b.Params))
+	for i, p := range b.Params {
+		names[i] = p.name()
+	}
+	if near := diag.Nearest(name, names); near != "" {
+		return fmt.Errorf("no parameter %s; did you mean %s? %s", name, near, b.Signature())
+	}
+	return fmt.Errorf("no parameter %s: %s", name, b.Signature())
+}
+
+// describe names a value in an error: its type, and the value when it is short.
+func describe(v starlark.Value) string {
+	if s := v.String(); len(s) <= 40 && v != starlark.None {
+		if v.Type() == s || strings.HasPrefix(s, v.Type()+" ") {
+			return s
+		}
+		return v.Type() + " " + s
+	}
+	return cmp.Or(v.Type(), "nothing")
+}

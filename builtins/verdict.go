@@ -1,0 +1,77 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package builtins
+
+import (
+	"errors"
+	"strings"
+
+	"go.starlark.net/starlark"
+
+	"github.com/mhmig/mhmig/runtime/result"
+	"github.com/mhmig/mhmig/runtime/task"
+)
+
+var messageParam = []Param{{"message", String, "what to say"}}
+
+// verdictFunctions judge, tell and clean up.
+var verdictFunctions = []*Builtin{
+	{
+		Name: "fail", Params: messageParam,
+		Doc: "Ends the scenario with FAIL: the system under test is wrong.",
+		Fn:  func(_ *task.Task, a *Args) (starlark.Value, error) { return nil, result.Fail.Wrap(verdict(a)) },
+	},
+	{
+		Name: "error", Params: messageParam,
+		Doc: "Ends the scenario with ERROR: the test could not be done.",
+		Fn:  func(_ *task.Task, a *Args) (starlark.Value, error) { return nil, result.Error.Wrap(verdict(a)) },
+	},
+	{
+		Name: "skip", Params: messageParam,
+		Doc: "Ends the scenario with SKIP: it does not apply here.",
+		Fn:  func(_ *task.Task, a *Args) (starlark.Value, error) { return nil, result.Skip.Wrap(verdict(a)) },
+	},
+	{
+		Name: "warn", Params: messageParam,
+		Doc: "Notes a warning; the scenario goes on and ends with WARN if nothing worse happens.",
+		Fn:  warnFn,
+	},
+	{
+		Name: "log", Params: messageParam, Fields: "fields",
+		Doc: "Writes a line with fields to the log.",
+		Fn:  logFn,
+	},
+	{
+		Name: "cleanup", Params: []Param{{"fn", Function, "what to call"}}, Rest: "args",
+		Doc: "Calls fn(*args) at the scenario's end, whatever happened. What was left last runs first.",
+		Fn:  cleanupFn,
+	},
+}
+
+func verdict(a *Args) error { return errors.New(arg[string](a, "message")) }
+
+func warnFn(t *task.Task, a *Args) (starlark.Value, error) {
+	message := arg[string](a, "message")
+	s := sceneOf(t)
+	s.warnings = append(s.warnings, message)
+	logger(t).Warn(message, "at", position(t))
+	return nil, nil
+}
+
+func logFn(t *task.Task, a *Args) (starlark.Value, error) {
+	var fields []any
+	for _, kv := range a.Fields {
+		fields = append(fields, string(kv[0].(starlark.String)), paramText(kv[1]))
+	}
+	logger(t).Info(strings.TrimRight(arg[string](a, "message"), "\n"), fields...)
+	return nil, nil
+}
+
+func cleanupFn(t *task.Task, a *Args) (starlark.Value, error) {
+	fn, args := arg[starlark.Callable](a, "fn"), a.Rest
+	t.Scenario().AddCleanup(task.Cleanup{Name: fn.Name(), Func: func(c *task.Task) error {
+		_, err := c.Call(fn, args...)
+		return err
+	}})
+	return nil, nil
+}

@@ -1,0 +1,64 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package main
+
+import (
+	"fmt"
+	"strings"
+
+	"github.com/spf13/pflag"
+
+	"github.com/mhmig/mhmig/lang/cartesian"
+	"github.com/mhmig/mhmig/stdlib"
+)
+
+// selection is what the flags say of the config and of which of its variants
+// are wanted.
+type selection struct {
+	config  string // "": the one that mhmig brings
+	filters []string
+	params  []string
+}
+
+// flags adds the flags that all commands have which read a config.
+func (s *selection) flags(flags *pflag.FlagSet) {
+	flags.StringArrayVar(&s.filters, "filter", nil, "config `STATEMENT` to apply after the file, such as 'only Fedora'; repeatable")
+	flags.StringArrayVar(&s.params, "param", nil, "set a param in every variant: `KEY=VALUE`; repeatable")
+}
+
+// parse reads the config with the filters and params applied.
+func (s *selection) parse() (*cartesian.Config, error) {
+	extra := append([]string(nil), s.filters...)
+	for _, text := range s.params {
+		key, value, ok := strings.Cut(text, "=")
+		if !ok || strings.TrimSpace(key) == "" {
+			return nil, usageError(fmt.Errorf("--param %s: want KEY=VALUE", text))
+		}
+		statement, err := cartesian.Assignment(strings.TrimSpace(key), value)
+		if err != nil {
+			return nil, usageError(fmt.Errorf("--param %s: %w", text, err))
+		}
+		extra = append(extra, statement)
+	}
+	var config *cartesian.Config
+	var err error
+	if s.config == "" {
+		config, err = cartesian.ParseFS(stdlib.FS, stdlib.DefaultConfig, extra...)
+	} else {
+		config, err = cartesian.ParseFile(s.config, extra...)
+	}
+	if err != nil {
+		return nil, usageError(err)
+	}
+	return config, nil
+}
+
+// setByUser says whether --param sets this key.
+func (s *selection) setByUser(key string) bool {
+	for _, text := range s.params {
+		if k, _, _ := strings.Cut(text, "="); strings.TrimSpace(k) == key {
+			return true
+		}
+	}
+	return false
+}

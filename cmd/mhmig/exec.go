@@ -1,0 +1,277 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"iter"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+	"golang.org/x/sync/errgroup"
+
+	"github.com/mhmig/mhmig/builtins"
+	"github.com/mhmig/mhmig/lang/cartesian"
+	"github.com/mhmig/mhmig/lang/diag"
+	"github.com/mhmig/mhmig/lang/star"
+	"github.com/mhmig/mhmig/runtime/host"
+	"github.com/mhmig/mhmig/runtime/jeos"
+	"github.com/mhmig/mhmig/runtime/ledger"
+	"github.com/mhmig/mhmig/runtime/result"
+	"github.com/mhmig/mhmig/runtime/run"
+	"github.com/mhmig/mhmig/runtime/testbed"
+	"github.com/mhmig/mhmig/stdlib"
+)
+
+// execution is one call of mhmig exec: its flags.
+type execution struct {
+	selection
+	hosts    []string
+	lab      labFlags
+	results  string
+	timeout  time.Duration
+	verbose  bool
+	scenario string
+}
+
+func newExecCommand() *cobra.Command {
+	var e execution
+	command := &cobra.Command{
+		Use:   "exec SCENARIO.star",
+		Short: "Run a scenario for each variant of the config",
+		Long: `Run a scenario once per variant of the config: on the hosts that --hosts names,
+else on the lab that is up (mhmig lab up), else on a lab made for this run.
+
+Exit status: 0 everything passed, 1 some variant failed or erred, 2 wrong
+arguments or an error in a file, 3 the hosts cannot be used, 130 interrupted.`,
+		Example: `  mhmig exec scenarios/multihost_migration.star
+  mhmig exec my.star --hosts host1.foo.com,host2.foo.com --config my.cfg --filter 'only JeOS'
+  mhmig exec my.star --lab netns --lab-hosts 3 --param mem=256`,
+		Args: func(_ *cobra.Command, args []string) error {
+			if len(args) != 1 {
+				return fmt.Errorf("exec: got %d scenarios, want one: mhmig exec SCENARIO.star", len(args))
+			}
+			return nil
+		},
+		RunE: func(command *cobra.Command, args []string) error {
+			e.scenario = args[0]
+			return e.run(command.Context(), command)
+		},
+	}
+	flags := command.Flags()
+	e.flags(flags)
+	flags.StringVar(&e.config, "config", "", "config `FILE` (default: the one that mhmig brings)")
+	flags.StringSliceVar(&e.hosts, "hosts", nil, "hosts to run on, the master first: `NAME,NAME…`, as for ssh")
+	e.lab.flags(flags)
+	flags.StringVar(&e.results, "results", "mhmig-results", "`DIR` for the folders of results")
+	flags.DurationVar(&e.timeout, "timeout", 0, "end a variant after this `TIME`, such as 30m (default: no limit)")
+	flags.BoolVarP(&e.verbose, "verbose", "v", false, "show every remote command and QMP message")
+	command.MarkFlagsMutuallyExclusive("hosts", "lab")
+	command.MarkFlagsMutuallyExclusive("hosts", "lab-hosts")
+	return command
+}
+
+func (e *execution) run(ctx context.Context, command *cobra.Command) (err error) {
+	scenario, err := e.load()
+	if err != nil {
+		return err
+	}
+	config, err := e.parse()
+	if err != nil {
+		return err
+	}
+	options := cartesian.Options{Defaults: e.config == ""}
+	first, err := firstVariant(ctx, config, options)
+	if err != nil {
+		return err
+	}
+	image, err := guestImage(first)
+	if err != nil {
+		return err
+	}
+
+	stderr := command.ErrOrStderr()
+	terminal := result.NewTerminal(stderr, result.TerminalOptions{
+		Color: colour(os.Stderr), Width: func() int { return width(os.Stderr) }, Verbose: e.verbose,
+	})
+	folder, err := result.Create(e.results, result.Run{
+		Command: os.Args, Version: version(), Scenario: e.scenario, Config: e.config, Filters: e.filters, Hosts: e.hosts,
+	}, func(err error) { fmt.Fprintln(stderr, "mhmig:", err) })
+	if err != nil {
+		return usageError(err)
+	}
+	status := result.Error // until something better is known
+	defer func() { err = errors.Join(err, folder.Finish(status)) }()
+	log := slog.New(slog.NewMultiHandler(folder.Handler(), terminal))
+
+	record, err := ledger.Open(filepath.Join(folder.Dir(), ledgerFile))
+	if err != nil {
+		return usageError(err)
+	}
+	defer func() { err = errors.Join(err, record.Close()) }()
+
+	hosts, labParams, closeHosts, err := e.reach(ctx, first, log)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, closeHosts()) }()
+
+	outcomes, err := run.Variants(ctx, run.Options{
+		Hosts: hosts, HostParams: e.labParams(labParams), Results: folder, Ledger: record, Log: log, Timeout: e.timeout,
+		Shipped: func(name string) (string, error) { return shippedFile(image, name) },
+		Scenario: func(ctx context.Context, bed *testbed.Bed) run.Verdict {
+			return builtins.Run(ctx, bed, scenario.Main)
+		},
+	}, config.Variants(ctx, options))
+	terminal.Table(outcomes)
+	showFailures(stderr, outcomes)
+	fmt.Fprintf(stderr, "results: %s\n", folder.Dir())
+	status = overall(outcomes)
+	switch {
+	case errors.Is(err, run.ErrInterrupted):
+		status = result.Cancel
+		return &exitError{code: exitInterrupted}
+	case err != nil:
+		return usageError(err)
+	case !status.OK():
+		return &exitError{code: exitFailed}
+	}
+	return nil
+}
+
+// ledgerFile is where, in a results folder, all is noted that was made on hosts.
+const ledgerFile = "ledger.jsonl"
+
+// load loads the scenario.
+func (e *execution) load() (*star.Scenario, error) {
+	predeclared, err := builtins.Predeclared()
+	if err != nil {
+		return nil, err
+	}
+	loader := &star.Loader{Predeclared: predeclared, Libraries: map[string]fs.FS{"std": stdlib.FS}}
+	scenario, err := loader.Scenario(e.scenario)
+	if err != nil {
+		return nil, usageError(err)
+	}
+	return scenario, nil
+}
+
+// firstVariant checks that the config has any variant at all: a typo must
+// never run nothing and pass.
+func firstVariant(ctx context.Context, config *cartesian.Config, options cartesian.Options) (*cartesian.Variant, error) {
+	next, stop := iter.Pull2(config.Variants(ctx, options))
+	defer stop()
+	v, err, any := next()
+	switch {
+	case err != nil:
+		return nil, usageError(err)
+	case any:
+		return v, nil
+	}
+	nothing := diag.List{{Message: "no variant is left to run: see mhmig list for all names"}}
+	return nil, usageError(append(config.WhyEmpty(ctx, options), nothing...))
+}
+
+// reach connects to all hosts at the same time: those named by --hosts, else
+// those of a lab.
+func (e *execution) reach(ctx context.Context, first *cartesian.Variant, log *slog.Logger) (_ []*host.Host, labParams map[string]string, closeAll func() error, err error) {
+	var configs []host.Config
+	closeLab := func() error { return nil }
+	if len(e.hosts) > 0 {
+		for i, name := range e.hosts {
+			c, err := host.Resolve(name, first.Params, i+1)
+			if err != nil {
+				return nil, nil, nil, hostsError(err)
+			}
+			configs = append(configs, c)
+		}
+	} else {
+		configs, labParams, closeLab, err = e.lab.open(ctx, log)
+		if err != nil {
+			return nil, nil, nil, err
+		}
+	}
+	hosts := make([]*host.Host, len(configs))
+	closeAll = func() error {
+		var errs []error
+		for _, h := range hosts {
+			if h != nil {
+				errs = append(errs, h.Close())
+			}
+		}
+		return errors.Join(append(errs, closeLab())...)
+	}
+	group, groupCtx := errgroup.WithContext(ctx)
+	errs := make([]error, len(configs)) // of each host: a user wants to hear of all at once
+	for i, c := range configs {
+		group.Go(func() error {
+			hosts[i], errs[i] = host.Dial(groupCtx, c, log)
+			return nil
+		})
+	}
+	_ = group.Wait()
+	if err := errors.Join(errs...); err != nil {
+		if ctx.Err() != nil {
+			err = context.Cause(ctx)
+		}
+		return nil, nil, nil, errors.Join(hostsError(err), closeAll())
+	}
+	return hosts, labParams, closeAll, nil
+}
+
+// labParams are the params that a lab sets, but those that the user has set
+// with --param.
+func (e *execution) labParams(all map[string]string) cartesian.Params {
+	params := cartesian.Params{}
+	for key, value := range all {
+		if !e.setByUser(key) {
+			params[key] = value
+		}
+	}
+	return params
+}
+
+// guestImage finds the guest that mhmig builds, if the variant wants it.
+func guestImage(v *cartesian.Variant) (*jeos.Image, error) {
+	if !strings.HasPrefix(v.Params["kernel"], testbed.ShippedPrefix) {
+		return nil, nil
+	}
+	image, err := jeos.Find(jeos.Options{})
+	if err != nil {
+		return nil, hostsError(err)
+	}
+	return &image, nil
+}
+
+// shippedFile returns the local copy of one of mhmig's own files.
+func shippedFile(image *jeos.Image, name string) (string, error) {
+	if image == nil {
+		found, err := jeos.Find(jeos.Options{})
+		if err != nil {
+			return "", err
+		}
+		image = &found
+	}
+	switch name {
+	case "kernel":
+		return image.Kernel, nil
+	case "initrd":
+		return image.Initrd, nil
+	}
+	return "", fmt.Errorf("%s%s: mhmig brings no such file, only kernel and initrd", testbed.ShippedPrefix, name)
+}
+
+func overall(outcomes []result.Outcome) result.Status {
+	parts := make([]result.Status, len(outcomes))
+	for i, o := range outcomes {
+		parts[i] = o.Status
+	}
+	return result.Worst(parts...)
+}

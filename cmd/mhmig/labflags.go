@@ -1,0 +1,51 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package main
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+
+	"github.com/spf13/pflag"
+
+	"github.com/mhmig/mhmig/runtime/host"
+	"github.com/mhmig/mhmig/runtime/lab"
+)
+
+// labFlags say on which lab to run when no hosts are named.
+type labFlags struct {
+	kind  string // "": the lab that is up, else embedded
+	hosts int    // 0: as many as the lab that is up has, else 2
+}
+
+func (f *labFlags) flags(flags *pflag.FlagSet) {
+	flags.StringVar(&f.kind, "lab", "", "make a lab for this run: `KIND` embedded, or netns (root)")
+	flags.IntVar(&f.hosts, "lab-hosts", 0, "how many hosts the lab has (default 2)")
+}
+
+// open returns the hosts of the lab that is up, unless another is asked for;
+// else it makes one, which closeLab ends.
+func (f *labFlags) open(ctx context.Context, log *slog.Logger) (_ []host.Config, params map[string]string, closeLab func() error, err error) {
+	if f.kind != "" && f.kind != string(lab.Embedded) && f.kind != string(lab.Netns) {
+		return nil, nil, nil, usageError(fmt.Errorf("--lab %s: want embedded or netns", f.kind))
+	}
+	if f.hosts < 0 || f.hosts > lab.MaxHosts {
+		return nil, nil, nil, usageError(fmt.Errorf("--lab-hosts %d: want 1 to %d", f.hosts, lab.MaxHosts))
+	}
+	if f.kind == "" && f.hosts == 0 {
+		if kept, err := lab.Find(); err == nil && kept != nil {
+			log.Info("using the lab that is up", "hosts", len(kept.Configs()))
+			return kept.Configs(), kept.Params(), func() error { return nil }, nil
+		}
+	}
+	count := f.hosts
+	if count == 0 {
+		count = 2
+	}
+	made, err := lab.Start(ctx, lab.Options{Hosts: count, Kind: lab.Kind(f.kind), Logger: log})
+	if err != nil {
+		return nil, nil, nil, hostsError(err)
+	}
+	return made.Hosts(), made.Params(), made.Close, nil
+}

@@ -1,0 +1,105 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package main
+
+import (
+	"bufio"
+	"fmt"
+
+	"github.com/spf13/cobra"
+
+	"github.com/mhmig/mhmig/lang/cartesian"
+	"github.com/mhmig/mhmig/lang/diag"
+)
+
+// listFormats are the values of list's --format, and how each writes a variant.
+var listFormats = map[string]func([]byte, *cartesian.Variant) []byte{
+	"names":      func(line []byte, v *cartesian.Variant) []byte { return append(line, v.Name...) },
+	"shortnames": func(line []byte, v *cartesian.Variant) []byte { return append(line, v.ShortName...) },
+	"jsonl":      func(line []byte, v *cartesian.Variant) []byte { return v.AppendJSON(line) },
+	"count":      nil,
+}
+
+func newListCommand() *cobra.Command {
+	var s selection
+	var format string
+	var limit int
+	var defaults bool
+	command := &cobra.Command{
+		Use:   "list [CONFIG.cfg]",
+		Short: "List the variants of a config",
+		Long: `List the variants of a config, one per line: of CONFIG.cfg, or of the config
+that mhmig brings. Nothing is run. A selection without variants is no error
+here.`,
+		Example: `  mhmig list
+  mhmig list my.cfg --filter 'only RHEL.6.4.x86_64' --format jsonl --limit 1`,
+		Args: cobra.MaximumNArgs(1),
+		RunE: func(command *cobra.Command, args []string) error {
+			write, known := listFormats[format]
+			if !known {
+				return fmt.Errorf("--format %s: want one of names, shortnames, jsonl, count", format)
+			}
+			if command.Flags().Changed("limit") && limit < 0 {
+				return fmt.Errorf("--limit %d: want 0 or more", limit)
+			}
+			if !command.Flags().Changed("limit") {
+				limit = -1
+			}
+			if len(args) == 1 {
+				s.config = args[0]
+			}
+			config, err := s.parse()
+			if err != nil {
+				return err
+			}
+			return list(command, config, cartesian.Options{Defaults: defaults || s.config == ""}, write, limit)
+		},
+	}
+	s.flags(command.Flags())
+	command.Flags().StringVar(&format, "format", "names", "what to print of each variant: names, shortnames, jsonl; or count")
+	command.Flags().IntVar(&limit, "limit", 0, "stop after `N` variants")
+	command.Flags().BoolVar(&defaults, "defaults", false, "of sets with a default, take only that")
+	return command
+}
+
+// list writes the variants to stdout, at most limit of them unless it is
+// negative. write is nil for their count.
+func list(command *cobra.Command, config *cartesian.Config, options cartesian.Options, write func([]byte, *cartesian.Variant) []byte, limit int) error {
+	out := bufio.NewWriterSize(command.OutOrStdout(), 1<<16)
+	count := 0
+	var line []byte
+	if limit != 0 {
+		for v, err := range config.Variants(command.Context(), options) {
+			if err != nil {
+				return flush(out, usageError(err))
+			}
+			count++
+			if write != nil {
+				line = append(write(line[:0], v), '\n')
+				if _, err := out.Write(line); err != nil {
+					return err
+				}
+			}
+			if count == limit {
+				break
+			}
+		}
+	}
+	if write == nil {
+		fmt.Fprintln(out, count)
+	}
+	if count == 0 && limit != 0 {
+		warnings := config.WhyEmpty(command.Context(), options)
+		if err := diag.Render(command.ErrOrStderr(), warnings, false); err != nil {
+			return err
+		}
+	}
+	return flush(out, nil)
+}
+
+func flush(w *bufio.Writer, err error) error {
+	if flushErr := w.Flush(); err == nil {
+		return flushErr
+	}
+	return err
+}

@@ -1,0 +1,115 @@
+// SPDX-License-Identifier: Apache-2.0
+
+// Command mhmig runs multi-host migration tests of QEMU guests.
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"os/signal"
+	"syscall"
+
+	"github.com/spf13/cobra"
+	"golang.org/x/term"
+
+	"github.com/mhmig/mhmig/lang/diag"
+	"github.com/mhmig/mhmig/runtime/jeos"
+	"github.com/mhmig/mhmig/runtime/run"
+)
+
+func main() {
+	if jeos.IsGuest() {
+		os.Exit(jeos.Main())
+	}
+	os.Exit(execute(os.Args[1:]))
+}
+
+// execute runs one command line and returns the exit code.
+func execute(args []string) int {
+	ctx, stop := interruptible()
+	defer stop()
+	root := newRootCommand()
+	root.SetArgs(args)
+	err := root.ExecuteContext(ctx)
+	report(root, err)
+	return exitCode(err)
+}
+
+// interruptible returns a context that the first SIGINT or SIGTERM ends. What
+// runs then cleans up; the second signal ends the program at once.
+func interruptible() (context.Context, func()) {
+	ctx, cancel := context.WithCancelCause(context.Background())
+	signals := make(chan os.Signal, 2)
+	signal.Notify(signals, os.Interrupt, syscall.SIGTERM)
+	done := make(chan struct{})
+	go func() {
+		select {
+		case <-signals:
+		case <-done:
+			return
+		}
+		fmt.Fprintln(os.Stderr, "mhmig: interrupted, cleaning up (again to leave at once; mhmig cleanup then removes what is left)")
+		cancel(run.ErrInterrupted)
+		select {
+		case <-signals:
+			os.Exit(exitInterrupted)
+		case <-done:
+		}
+	}()
+	return ctx, func() {
+		signal.Stop(signals)
+		close(done)
+		cancel(nil)
+	}
+}
+
+func newRootCommand() *cobra.Command {
+	root := &cobra.Command{
+		Use:   "mhmig",
+		Short: "Multi-host migration tests of QEMU guests",
+		Long: `mhmig moves running guests between hosts over SSH and says whether they survived.
+
+A config expands into variants, filters pick among them, and a scenario written
+in Starlark runs once per variant: on hosts that you name, or on a lab that
+mhmig makes on this machine.`,
+		Example: `  mhmig bootstrap                                   # once: build the guest image
+  mhmig exec scenarios/multihost_migration.star     # on the lab
+  mhmig exec my.star --hosts host1,host2 --filter 'only RHEL.6.4.x86_64'`,
+		SilenceUsage:  true,
+		SilenceErrors: true,
+	}
+	root.CompletionOptions.HiddenDefaultCmd = true
+	root.AddCommand(newExecCommand(), newListCommand(), newBootstrapCommand(), newLabCommand(), newCleanupCommand())
+	return root
+}
+
+// report writes an error for a person: one clear message on stderr.
+func report(root *cobra.Command, err error) {
+	var quiet *exitError
+	switch {
+	case err == nil, errors.As(err, &quiet) && quiet.err == nil:
+	case hasDiagnostics(err):
+		_ = diag.Render(os.Stderr, diag.Of(err), colour(os.Stderr))
+	default:
+		fmt.Fprintf(os.Stderr, "mhmig: %v\n", err)
+		if exitCode(err) == exitUsage && !errors.As(err, &quiet) {
+			fmt.Fprintf(os.Stderr, "see %s --help\n", root.Name())
+		}
+	}
+}
+
+// colour says whether to write colours to f.
+func colour(f *os.File) bool {
+	return os.Getenv("NO_COLOR") == "" && os.Getenv("TERM") != "dumb" && term.IsTerminal(int(f.Fd()))
+}
+
+// width returns the columns of the terminal that f is, 0 if it is none.
+func width(f *os.File) int {
+	w, _, err := term.GetSize(int(f.Fd()))
+	if err != nil {
+		return 0
+	}
+	return w
+}

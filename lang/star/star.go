@@ -1,0 +1,227 @@
+// SPDX-License-Identifier: Apache-2.0
+
+// Package star is mhmig's dialect of Starlark and the loading of its files.
+//
+// The dialect is Starlark with while loops, top-level control flow, sets and
+// reassignment of globals; recursion is off, as in Starlark. A file is loaded
+// once, frozen, and may then be used by any number of threads.
+//
+// load("work.star", …) is relative to the loading file; "@std//work.star" is a
+// file of the library called std.
+package star
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path"
+	"path/filepath"
+	"slices"
+	"strings"
+
+	"go.starlark.net/resolve"
+	"go.starlark.net/starlark"
+	"go.starlark.net/syntax"
+
+	"github.com/mhmig/mhmig/lang/diag"
+)
+
+// Dialect is what is switched on beside Starlark's core.
+var Dialect = &syntax.FileOptions{Set: true, While: true, TopLevelControl: true, GlobalReassign: true}
+
+// Entry is the function that a scenario must define.
+const Entry = "migration_scenario"
+
+// Loader loads files and what they load, each once. It is used by one
+// goroutine; what it has loaded is frozen and free for all.
+type Loader struct {
+	Predeclared starlark.StringDict // what every file sees beside Starlark's own
+	Libraries   map[string]fs.FS    // by name, without the @
+
+	loaded map[string]starlark.StringDict
+	chain  []string // the files that are being loaded, outermost first
+}
+
+// Scenario is a loaded file that defines [Entry].
+type Scenario struct {
+	Path    string
+	Globals starlark.StringDict
+	Main    *starlark.Function
+}
+
+// Scenario loads the scenario at path, a file of the operating system or
+// "@lib//path". All errors of the file's syntax and names come at once, as a
+// [diag.List].
+func (l *Loader) Scenario(path string) (*Scenario, error) {
+	globals, err := l.load(path, "")
+	if err != nil {
+		return nil, err
+	}
+	value, defined := globals[Entry]
+	main, isFunction := value.(*starlark.Function)
+	switch {
+	case !defined:
+		message := fmt.Sprintf("no function %s(env): a scenario must define it", Entry)
+		return nil, diag.List{{Pos: diag.Pos{File: path}, Message: message, Hint: suggest(Entry, globals)}}.Err()
+	case !isFunction:
+		return nil, diag.List{{Pos: diag.Pos{File: path}, Message: fmt.Sprintf("%s is a %s, want a function", Entry, value.Type())}}.Err()
+	case main.NumParams() != 1:
+		pos := main.Position()
+		return nil, diag.List{{
+			Pos:     diag.Pos{File: pos.Filename(), Line: int(pos.Line), Col: int(pos.Col)},
+			Message: fmt.Sprintf("%s takes %d parameters, want one: env", Entry, main.NumParams()),
+		}}.Err()
+	}
+	return &Scenario{Path: path, Globals: globals, Main: main}, nil
+}
+
+func suggest(name string, globals starlark.StringDict) string {
+	if near := diag.Nearest(name, slices.Sorted(slices.Values(globals.Keys()))); near != "" {
+		return fmt.Sprintf("there is %s", near)
+	}
+	return ""
+}
+
+// load loads what module names, seen from the file called from ("" at the top).
+func (l *Loader) load(module, from string) (starlark.StringDict, error) {
+	name, err := resolveName(module, from)
+	if err != nil {
+		return nil, err
+	}
+	if globals, done := l.loaded[name]; done {
+		return globals, nil
+	}
+	if slices.Contains(l.chain, name) {
+		return nil, fmt.Errorf("files load each other: %s -> %s", strings.Join(l.chain, " -> "), name)
+	}
+	source, err := l.read(name)
+	if err != nil {
+		return nil, err
+	}
+	l.chain = append(l.chain, name)
+	defer func() { l.chain = l.chain[:len(l.chain)-1] }()
+
+	_, program, err := starlark.SourceProgramOptions(Dialect, name, source, l.Predeclared.Has)
+	if err != nil {
+		return nil, diagnostics(name, source, err)
+	}
+	thread := &starlark.Thread{
+		Name:  "load " + name,
+		Print: func(*starlark.Thread, string) {}, // loading has no side effects
+		Load: func(_ *starlark.Thread, module string) (starlark.StringDict, error) {
+			return l.load(module, name)
+		},
+	}
+	globals, err := program.Init(thread, l.Predeclared)
+	if err != nil {
+		return nil, loadError(err)
+	}
+	globals.Freeze()
+	if l.loaded == nil {
+		l.loaded = map[string]starlark.StringDict{}
+	}
+	l.loaded[name] = globals
+	return globals, nil
+}
+
+// resolveName returns the full name of a module that the file from loads.
+func resolveName(module, from string) (string, error) {
+	library, inner, inLibrary := cutLibrary(module)
+	if inLibrary {
+		if !fs.ValidPath(inner) {
+			return "", fmt.Errorf("load %q: want @library//path/file.star", module)
+		}
+		return "@" + library + "//" + inner, nil
+	}
+	if fromLibrary, fromInner, ok := cutLibrary(from); ok {
+		inner := path.Join(path.Dir(fromInner), module)
+		if !fs.ValidPath(inner) {
+			return "", fmt.Errorf("load %q: leaves the library @%s", module, fromLibrary)
+		}
+		return "@" + fromLibrary + "//" + inner, nil
+	}
+	if from == "" || filepath.IsAbs(module) {
+		return filepath.Clean(module), nil
+	}
+	return filepath.Join(filepath.Dir(from), module), nil
+}
+
+func cutLibrary(module string) (library, inner string, ok bool) {
+	rest, ok := strings.CutPrefix(module, "@")
+	if !ok {
+		return "", "", false
+	}
+	library, inner, ok = strings.Cut(rest, "//")
+	return library, inner, ok
+}
+
+func (l *Loader) read(name string) ([]byte, error) {
+	library, inner, inLibrary := cutLibrary(name)
+	if !inLibrary {
+		return os.ReadFile(name)
+	}
+	files, known := l.Libraries[library]
+	if !known {
+		names := make([]string, 0, len(l.Libraries))
+		for n := range l.Libraries {
+			names = append(names, "@"+n)
+		}
+		slices.Sort(names)
+		return nil, fmt.Errorf("no library @%s; there are %s", library, strings.Join(names, ", "))
+	}
+	source, err := fs.ReadFile(files, inner)
+	if err != nil {
+		return nil, fmt.Errorf("@%s//%s: %w", library, inner, err)
+	}
+	return source, nil
+}
+
+// LoadError is a file whose top level went wrong.
+type LoadError struct{ Err *starlark.EvalError }
+
+func (e *LoadError) Error() string { return e.Err.Backtrace() }
+func (e *LoadError) Unwrap() error { return e.Err }
+
+// loadError gives an evaluation error its backtrace, once: what a file in a
+// file went wrong with has it already.
+func loadError(err error) error {
+	var inner *LoadError
+	if errors.As(err, &inner) {
+		return inner
+	}
+	if list := diag.Of(err); list != nil {
+		return list
+	}
+	var eval *starlark.EvalError
+	if errors.As(err, &eval) {
+		return &LoadError{eval}
+	}
+	return err
+}
+
+// diagnostics converts what Starlark's parser and resolver found.
+func diagnostics(file string, source []byte, err error) error {
+	lines := strings.Split(string(source), "\n")
+	at := func(pos syntax.Position, message string) diag.Diagnostic {
+		d := diag.Diagnostic{Pos: diag.Pos{File: file, Line: int(pos.Line), Col: int(pos.Col)}, Message: message}
+		if n := int(pos.Line); n >= 1 && n <= len(lines) {
+			d.Source = strings.TrimSuffix(lines[n-1], "\r")
+		}
+		return d
+	}
+	var list diag.List
+	var syntaxError syntax.Error
+	var unresolved resolve.ErrorList
+	switch {
+	case errors.As(err, &syntaxError):
+		list = append(list, at(syntaxError.Pos, syntaxError.Msg))
+	case errors.As(err, &unresolved):
+		for _, e := range unresolved {
+			list = append(list, at(e.Pos, e.Msg))
+		}
+	default:
+		return err
+	}
+	return list.Err()
+}

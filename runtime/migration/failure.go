@@ -1,0 +1,96 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package migration
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/mhmig/mhmig/runtime/result"
+	"github.com/mhmig/mhmig/runtime/testbed"
+)
+
+// Failure is a migration that went wrong: which side failed first, and what
+// both sides' QEMU and guest had to say. Its verdict is FAIL: the system under
+// test is wrong.
+type Failure struct {
+	Migration int
+	VM        string
+	First     Role   // the side that failed first
+	Host      string // of that side
+	Step      string // what that side was doing
+	Err       error
+	Evidence  []testbed.Evidence // source's, then destination's
+}
+
+func (e *Failure) Error() string {
+	return fmt.Sprintf("migration %d of %s: the %s failed first (%s): %v", e.Migration, e.VM, e.First, e.Host, e.Err)
+}
+
+func (e *Failure) Unwrap() error { return e.Err }
+
+// Status is FAIL.
+func (e *Failure) Status() result.Status { return result.Fail }
+
+// Detail is the evidence, for a person: one block per side.
+func (e *Failure) Detail() string {
+	var b strings.Builder
+	for _, ev := range e.Evidence {
+		b.WriteString(ev.String())
+	}
+	return b.String()
+}
+
+// fail is a failure whose side is known.
+func fail(mv *move, machine *testbed.Machine, role Role, err error) error {
+	ctx, cancel := context.WithTimeout(context.Background(), settleTimeout)
+	defer cancel()
+	f := &Failure{Migration: mv.m.Number, VM: mv.vm, First: role, Host: machine.Host.Name(), Err: err}
+	for _, side := range []*Side{mv.m.Source, mv.m.Destination} {
+		if side.Role == role {
+			f.Step = side.Step()
+		}
+	}
+	for _, side := range []*Side{mv.m.Source, mv.m.Destination} {
+		if peer := side.Machine(mv.vm); peer != nil {
+			f.Evidence = append(f.Evidence, peer.Evidence(ctx, string(side.Role)))
+		}
+	}
+	return f
+}
+
+// lostPeer are the words with which a destination's QEMU ends when the other
+// side is what failed.
+var lostPeer = []string{"Input/output error", "Connection reset by peer", "Unable to read from socket", "Broken pipe"}
+
+// judge says which side of a failed move failed first. said is what the source
+// reported, "" when its QEMU is gone.
+func (mv *move) judge(ctx context.Context, src, dst *testbed.Machine, said string) error {
+	if said == "" && src.Monitor().Err() != nil {
+		return fail(mv, src, SourceRole, exitError(ctx, src))
+	}
+	if said == "" {
+		said = "QEMU gave no reason"
+	}
+	select { // a destination that could not go on takes a moment to end
+	case <-dst.Exited():
+	case <-time.After(peerGrace):
+		return fail(mv, src, SourceRole, errors.New(said))
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	}
+	reason := dst.ExitReason(ctx)
+	for _, words := range lostPeer {
+		if strings.Contains(reason, words) {
+			return fail(mv, src, SourceRole, fmt.Errorf("%s; the destination's QEMU then ended: %s", said, reason))
+		}
+	}
+	return fail(mv, dst, DestinationRole, fmt.Errorf("QEMU ended: %s; the source said: %s", reason, said))
+}
+
+func exitError(ctx context.Context, machine *testbed.Machine) error {
+	return fmt.Errorf("QEMU ended: %s", machine.ExitReason(ctx))
+}

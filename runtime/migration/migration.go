@@ -1,0 +1,274 @@
+// SPDX-License-Identifier: Apache-2.0
+
+// Package migration moves VMs from one host to another: one [Migration] is one
+// move of one or several VMs, run by its two sides at the same time.
+//
+// The order of events is virt-test's multi-host migration:
+//
+//	step              source                          destination
+//	prepare           start the VMs, wait for login   start the VMs with -incoming
+//	ports             get the ports                   listen, send the ports
+//	start_work        start_work
+//	before_migration  before_migration                before_migration
+//	migrate           migrate_src                     migrate_dst
+//	mig_finished      barrier                         barrier
+//	check             check_src                       resume, check_dst, check_work
+//	checked           barrier                         barrier
+//	end               post_migration, end the VMs     post_migration
+//
+// A cancelled migration skips from migrate to end: the VMs stay where they
+// were, and the destination's are ended instead.
+//
+// What QEMU does not guard, this package does: return-path is set on both
+// ends, and a migration has succeeded only when the destination runs; a source
+// that has completed never runs again; a failure names the side that failed
+// first and carries what both hosts know.
+//
+// A Migration's methods may be called from any goroutine. Side.Run runs one
+// side and blocks until it is over; each side is run once.
+package migration
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"maps"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/mhmig/mhmig/lang/cartesian"
+	"github.com/mhmig/mhmig/runtime/barrier"
+	"github.com/mhmig/mhmig/runtime/testbed"
+)
+
+// Hook is a step of one side that the scenario brings. It runs on the side's
+// own goroutine.
+type Hook func(ctx context.Context, s *Side) error
+
+// Plan says what to move, from where to where, and what to do on the way.
+// Every hook may be nil; those with a default replace it.
+type Plan struct {
+	VMs         []string
+	Source      *testbed.Host
+	Destination *testbed.Host
+	Params      cartesian.Params // the variant's, with what the call changed
+
+	StartWork Hook // on the source, before the migration
+	CheckWork Hook // on the destination, after it
+
+	BeforeMigration Hook // on both sides
+	MigrateSrc      Hook // default: migrate all VMs at the same time
+	MigrateDst      Hook // default: wait until all VMs run
+	CheckSrc        Hook // default: no VM runs on the source any more
+	CheckDst        Hook // default: every VM runs and accepts a login
+	PostMigration   Hook // on both sides, at the end
+}
+
+// Migration is one move of the plan's VMs.
+type Migration struct {
+	Number int // counts from 1 in a scenario
+	Plan   Plan
+
+	Source      *Side
+	Destination *Side
+
+	bed     *testbed.Bed
+	log     *slog.Logger
+	room    *barrier.Room
+	options options
+	moves   map[string]*move // by VM name; complete when both sides are prepared
+
+	sourceDone chan struct{} // closed when the source's migrate step is over
+
+	mu        sync.Mutex // guards what follows
+	changed   chan struct{}
+	cancelled bool  // Cancel was asked for
+	failure   error // the first one, once the source's migrate step is over
+}
+
+// New checks the plan against the bed and returns the migration, not yet
+// begun: run both of its sides at the same time. A param with a bad value is
+// an error that names it.
+func New(bed *testbed.Bed, number int, plan Plan) (*Migration, error) {
+	if len(plan.VMs) == 0 {
+		return nil, fmt.Errorf("no VM to migrate")
+	}
+	if plan.Source == plan.Destination {
+		return nil, fmt.Errorf("source and destination are the same host, %s", plan.Source.Name())
+	}
+	opts, err := parseOptions(plan.Params)
+	if err != nil {
+		return nil, err
+	}
+	m := &Migration{
+		Number:     number,
+		Plan:       plan,
+		bed:        bed,
+		log:        bed.Log().With("migration", number),
+		room:       barrier.New(plan.Source.Name(), plan.Destination.Name()),
+		options:    opts,
+		moves:      map[string]*move{},
+		sourceDone: make(chan struct{}),
+		changed:    make(chan struct{}),
+	}
+	for _, name := range plan.VMs {
+		if _, twice := m.moves[name]; twice {
+			return nil, fmt.Errorf("%s is named twice", name)
+		}
+		m.moves[name] = newMove(m, name)
+	}
+	m.Source = newSide(m, SourceRole, plan.Source)
+	m.Destination = newSide(m, DestinationRole, plan.Destination)
+	return m, nil
+}
+
+// Room is where the two sides meet; its parties are the hosts' names.
+func (m *Migration) Room() *barrier.Room { return m.room }
+
+// Status is the migration's state in QEMU's words, "none" before it began. Of
+// several VMs, the one that is furthest from success decides.
+func (m *Migration) Status() string {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return m.statusLocked()
+}
+
+func (m *Migration) statusLocked() string {
+	worst, rank := "none", -1
+	for _, mv := range m.moves {
+		if r := statusRank(mv.status); r > rank {
+			worst, rank = mv.status, r
+		}
+	}
+	return worst
+}
+
+// statusRank orders QEMU's states so that the greatest speaks for a set of VMs.
+func statusRank(status string) int {
+	switch status {
+	case "failed":
+		return 5
+	case "cancelled", "cancelling":
+		return 4
+	case "none":
+		return 2
+	case "completed":
+		return 1
+	default: // setup, active, device, pre-switchover, postcopy-…: under way
+		return 3
+	}
+}
+
+// Stats returns, for each VM that began to move, QEMU's own figures
+// (query-migrate on the source): total-time, downtime, setup-time in
+// milliseconds, ram sizes in bytes. While a VM moves they are the last sample.
+func (m *Migration) Stats() map[string]map[string]any {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	out := map[string]map[string]any{}
+	for name, mv := range m.moves {
+		if mv.query != nil {
+			out[name] = maps.Clone(mv.query)
+		}
+	}
+	return out
+}
+
+// VMs returns the names of the VMs that move.
+func (m *Migration) VMs() []string { return slices.Clone(m.Plan.VMs) }
+
+// Cancel ends the migration: migrate_cancel on the source of every VM that is
+// under way, nothing for one that has not begun. It is refused in post-copy,
+// where it would destroy the guest on both ends. It does not wait; the sides
+// end by themselves.
+func (m *Migration) Cancel(ctx context.Context) error {
+	m.mu.Lock()
+	for _, mv := range m.moves {
+		if strings.HasPrefix(mv.status, "postcopy") {
+			m.mu.Unlock()
+			return fmt.Errorf("cancel: %s is in %s: cancelling now would destroy the guest on both hosts", mv.vm, mv.status)
+		}
+	}
+	m.cancelled = true
+	m.broadcastLocked()
+	m.mu.Unlock()
+	for _, mv := range m.moves {
+		if err := mv.cancel(ctx); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (m *Migration) wasCancelled() bool {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return m.cancelled
+}
+
+// SetSpeed limits the bandwidth of each VM's migration (max-bandwidth), in
+// bytes per second.
+func (m *Migration) SetSpeed(ctx context.Context, bytesPerSecond int64) error {
+	return m.setParameter(ctx, "max-bandwidth", bytesPerSecond)
+}
+
+// SetDowntime limits how long the guests may stand still (downtime-limit).
+func (m *Migration) SetDowntime(ctx context.Context, limit time.Duration) error {
+	return m.setParameter(ctx, "downtime-limit", limit.Milliseconds())
+}
+
+func (m *Migration) setParameter(ctx context.Context, name string, value int64) error {
+	for _, mv := range m.moves {
+		src := m.Source.Machine(mv.vm)
+		if src == nil {
+			return fmt.Errorf("%s: %s is not prepared on %s yet", name, mv.vm, m.Source.Host.Name())
+		}
+		if err := src.Monitor().Execute(ctx, "migrate-set-parameters", map[string]any{name: value}, nil); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// WaitStatus waits until the migration's status is want. It fails when the
+// migration ends in another one, saying how it ended.
+func (m *Migration) WaitStatus(ctx context.Context, want string) error {
+	for {
+		m.mu.Lock()
+		status, failure, changed := m.statusLocked(), m.failure, m.changed
+		m.mu.Unlock()
+		switch {
+		case status == want:
+			return nil
+		case isTerminal(status):
+			if failure != nil {
+				return fmt.Errorf("waited for %s, but the migration ended: %s: %w", want, status, failure)
+			}
+			return fmt.Errorf("waited for %s, but the migration ended: %s", want, status)
+		}
+		select {
+		case <-changed:
+		case <-m.ended():
+			if s := m.Status(); s != want {
+				return fmt.Errorf("waited for %s, but the migration ended: %s", want, s)
+			}
+			return nil
+		case <-ctx.Done():
+			return fmt.Errorf("waited for %s, the migration is %s: %w", want, status, context.Cause(ctx))
+		}
+	}
+}
+
+// ended is closed when the source's part of the move is over, however.
+func (m *Migration) ended() <-chan struct{} { return m.sourceDone }
+
+func (m *Migration) broadcastLocked() {
+	close(m.changed)
+	m.changed = make(chan struct{})
+}
+
+func isTerminal(status string) bool {
+	return status == "completed" || status == "failed" || status == "cancelled"
+}

@@ -1,0 +1,389 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package migration
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"slices"
+	"strconv"
+	"time"
+
+	"github.com/mhmig/mhmig/runtime/qmp"
+	"github.com/mhmig/mhmig/runtime/testbed"
+)
+
+const (
+	// sampleInterval is how often query-migrate is asked while a VM moves. The
+	// end is seen by QEMU's event, not by this.
+	sampleInterval = 250 * time.Millisecond
+	// settleTimeout is how long QEMU may take for what follows at once: the
+	// figures after completed, the destination's RESUME, a cancelled end.
+	settleTimeout = 20 * time.Second
+	// peerGrace is how long the other side's QEMU gets to die of a failure that
+	// was seen on this one, so that its last words can be read.
+	peerGrace = 2 * time.Second
+)
+
+// capabilities are set on both ends of every migration: return-path makes the
+// source fail when the destination could not load the guest, events tells the
+// state without polling.
+var capabilities = []string{"return-path", "events"}
+
+// move is one VM's way from source to destination.
+type move struct {
+	vm string
+	m  *Migration
+
+	port     int           // where the destination listens
+	running  chan struct{} // closed when the destination's guest runs
+	finished time.Time     // when the source's QEMU reported the end
+
+	// guarded by m.mu
+	status  string         // QEMU's, of the source; "none" before it began
+	query   map[string]any // the last query-migrate of the source
+	samples []Sample
+	source  *testbed.Machine // set while it may be cancelled
+}
+
+// Sample is one look at a migration under way.
+type Sample struct {
+	Time  time.Time      `json:"time"`
+	Query map[string]any `json:"query"` // query-migrate, as QEMU answered
+}
+
+func newMove(m *Migration, vm string) *move {
+	return &move{vm: vm, m: m, status: "none", running: make(chan struct{})}
+}
+
+// listen prepares the destination's QEMU: capabilities, then -incoming on a
+// port of its own choice or of mig_port's range.
+func (mv *move) listen(ctx context.Context, dst *testbed.Machine) error {
+	if err := setCapabilities(ctx, dst); err != nil {
+		return err
+	}
+	ports := mv.m.options.port
+	if ports.any() {
+		if err := incoming(ctx, dst, 0); err != nil {
+			return err
+		}
+	} else {
+		var err error
+		for port := ports.first; port <= ports.last; port++ {
+			if err = incoming(ctx, dst, port); err == nil {
+				break
+			}
+		}
+		if err != nil {
+			return fmt.Errorf("%w; mig_port = %s names no port that is free on %s (0 lets QEMU choose)",
+				err, mv.m.Plan.Params.Get("mig_port", ""), dst.Host.Name())
+		}
+	}
+	var reply struct {
+		SocketAddress []struct {
+			Port string `json:"port"`
+		} `json:"socket-address"`
+	}
+	if err := dst.Monitor().Execute(ctx, "query-migrate", nil, &reply); err != nil {
+		return err
+	}
+	if len(reply.SocketAddress) == 0 {
+		return fmt.Errorf("%s: QEMU does not tell the port it listens on", dst)
+	}
+	port, err := strconv.Atoi(reply.SocketAddress[0].Port)
+	if err != nil {
+		return fmt.Errorf("%s: port %q: %w", dst, reply.SocketAddress[0].Port, err)
+	}
+	mv.port = port
+	return nil
+}
+
+func incoming(ctx context.Context, dst *testbed.Machine, port int) error {
+	uri := "tcp:" + net.JoinHostPort(dst.Host.ListenAddress(), strconv.Itoa(port))
+	return dst.Monitor().Execute(ctx, "migrate-incoming", map[string]any{"uri": uri}, nil)
+}
+
+func setCapabilities(ctx context.Context, machine *testbed.Machine) error {
+	var list []map[string]any
+	for _, name := range capabilities {
+		list = append(list, map[string]any{"capability": name, "state": true})
+	}
+	return machine.Monitor().Execute(ctx, "migrate-set-capabilities", map[string]any{"capabilities": list}, nil)
+}
+
+// send moves the guest: from QMP migrate on the source until the source's QEMU
+// has come to an end of it, whichever. A cancelled migration is no error.
+func (mv *move) send(ctx context.Context, src, dst *testbed.Machine) error {
+	monitor := src.Monitor()
+	if err := setCapabilities(ctx, src); err != nil {
+		return err
+	}
+	if err := mv.limit(ctx, monitor); err != nil {
+		return err
+	}
+	if mv.m.options.offline {
+		if err := monitor.Execute(ctx, "stop", nil, nil); err != nil {
+			return err
+		}
+	}
+	events := monitor.Subscribe("MIGRATION")
+	defer events.Close()
+
+	mv.m.mu.Lock()
+	mv.source = src
+	cancelled := mv.m.cancelled
+	mv.m.mu.Unlock()
+	if cancelled {
+		mv.setStatus("cancelled")
+		return nil
+	}
+	uri := "tcp:" + net.JoinHostPort(dst.Host.MigrationAddress(), strconv.Itoa(mv.port))
+	src.Log().Info("migrate", "uri", uri)
+	began := time.Now()
+	if err := monitor.Execute(ctx, "migrate", map[string]any{"uri": uri}, nil); err != nil {
+		mv.setStatus("failed")
+		return mv.judge(ctx, src, dst, err.Error())
+	}
+	mv.setStatus("setup")
+	err := mv.follow(ctx, src, dst, events)
+	mv.finished = time.Now()
+	mv.m.mu.Lock()
+	mv.source = nil
+	status, query := mv.status, mv.query
+	mv.m.mu.Unlock()
+	if err != nil {
+		return err
+	}
+	src.Log().Info("migration "+status, "took", mv.finished.Sub(began).Round(time.Millisecond),
+		"total_time_ms", query["total-time"], "downtime_ms", query["downtime"])
+	return nil
+}
+
+func (mv *move) limit(ctx context.Context, monitor *qmp.Conn) error {
+	limits := map[string]any{}
+	if mv.m.options.speed > 0 {
+		limits["max-bandwidth"] = mv.m.options.speed
+	}
+	if mv.m.options.downtime > 0 {
+		limits["downtime-limit"] = mv.m.options.downtime.Milliseconds()
+	}
+	if len(limits) == 0 {
+		return nil
+	}
+	return monitor.Execute(ctx, "migrate-set-parameters", limits, nil)
+}
+
+// follow watches the source until the migration has ended.
+func (mv *move) follow(ctx context.Context, src, dst *testbed.Machine, events *qmp.Subscription) error {
+	timeout := time.NewTimer(mv.m.options.timeout)
+	defer timeout.Stop()
+	var cancelAt <-chan time.Time // nil: never
+	if d := mv.m.options.cancelDelay; d > 0 {
+		timer := time.NewTimer(d)
+		defer timer.Stop()
+		cancelAt = timer.C
+	}
+	sample := time.NewTicker(sampleInterval)
+	defer sample.Stop()
+	for {
+		select {
+		case e, open := <-events.C:
+			if !open {
+				mv.setStatus("failed")
+				return mv.judge(ctx, src, dst, "")
+			}
+			status, _ := e.Data["status"].(string)
+			if !isTerminal(status) {
+				mv.setStatus(status)
+				src.Log().Debug("migration status", "status", status)
+				continue
+			}
+			return mv.ending(ctx, src, dst, status)
+		case <-sample.C:
+			status, err := mv.sample(ctx, src.Monitor())
+			if err == nil && isTerminal(status) {
+				return mv.ending(ctx, src, dst, status)
+			}
+		case <-cancelAt:
+			cancelAt = nil
+			src.Log().Info("cancel", "after", mv.m.options.cancelDelay)
+			if err := mv.m.Cancel(ctx); err != nil {
+				return err
+			}
+		case <-timeout.C:
+			mv.abandon(src)
+			mv.setStatus("failed")
+			return mv.judge(ctx, src, dst, fmt.Sprintf("not finished after mig_timeout = %v", mv.m.options.timeout))
+		case <-ctx.Done():
+			mv.abandon(src)
+			return context.Cause(ctx)
+		}
+	}
+}
+
+// abandon tells QEMU to give the migration up, when nobody will wait for its end.
+func (mv *move) abandon(src *testbed.Machine) {
+	ctx, cancel := context.WithTimeout(context.Background(), peerGrace)
+	defer cancel()
+	if err := src.Monitor().Execute(ctx, "migrate_cancel", nil, nil); err != nil {
+		src.Log().Debug("migrate_cancel", "error", err)
+	}
+}
+
+// ending deals with a terminal status of the source.
+func (mv *move) ending(ctx context.Context, src, dst *testbed.Machine, status string) error {
+	desc, err := mv.finalFigures(ctx, src.Monitor(), status)
+	if err != nil && src.Monitor().Err() == nil {
+		return err
+	}
+	mv.setStatus(status)
+	switch status {
+	case "completed":
+		if delay := mv.m.options.cancelDelay; delay > 0 {
+			return fmt.Errorf("%s: the migration was over before cancel_delay = %v", src, delay)
+		}
+		if mv.m.wasCancelled() {
+			src.Log().Warn("the migration was over before it could be cancelled")
+		}
+		return nil
+	case "cancelled":
+		if mv.m.wasCancelled() {
+			return nil
+		}
+		return mv.judge(ctx, src, dst, "cancelled by someone else")
+	default:
+		return mv.judge(ctx, src, dst, desc)
+	}
+}
+
+// finalFigures reads query-migrate until its figures are there: QEMU reports
+// the end a little before it has them.
+func (mv *move) finalFigures(ctx context.Context, monitor *qmp.Conn, status string) (errorDesc string, err error) {
+	ctx, cancel := context.WithTimeoutCause(ctx, settleTimeout, errors.New("QEMU gives no figures of the ended migration"))
+	defer cancel()
+	for {
+		if _, err := mv.sample(ctx, monitor); err != nil {
+			return "", err
+		}
+		mv.m.mu.Lock()
+		query := mv.query
+		mv.m.mu.Unlock()
+		desc, _ := query["error-desc"].(string)
+		total, _ := query["total-time"].(float64)
+		if status != "completed" || total > 0 {
+			return desc, nil
+		}
+		select {
+		case <-time.After(2 * time.Millisecond):
+		case <-ctx.Done():
+			return "", context.Cause(ctx)
+		}
+	}
+}
+
+func (mv *move) sample(ctx context.Context, monitor *qmp.Conn) (status string, err error) {
+	var query map[string]any
+	if err := monitor.Execute(ctx, "query-migrate", nil, &query); err != nil {
+		return "", err
+	}
+	mv.m.mu.Lock()
+	defer mv.m.mu.Unlock()
+	mv.query = query
+	mv.samples = append(mv.samples, Sample{Time: time.Now(), Query: query})
+	status, _ = query["status"].(string)
+	return status, nil
+}
+
+func (mv *move) setStatus(status string) {
+	mv.m.mu.Lock()
+	defer mv.m.mu.Unlock()
+	if mv.status != status {
+		mv.status = status
+		mv.m.broadcastLocked()
+	}
+}
+
+// cancel asks the source to give up, if it has begun.
+func (mv *move) cancel(ctx context.Context) error {
+	mv.m.mu.Lock()
+	src := mv.source
+	mv.m.mu.Unlock()
+	if src == nil {
+		return nil
+	}
+	return src.Monitor().Execute(ctx, "migrate_cancel", nil, nil)
+}
+
+// receive waits on the destination until the guest has arrived: until it runs,
+// or, when it arrives stopped, until its state is loaded. It returns early,
+// without error, when the source has come to another end: that is judged there.
+func (mv *move) receive(ctx context.Context, dst *testbed.Machine, events *qmp.Subscription) error {
+	sourceDone := mv.m.sourceDone
+	var late <-chan time.Time
+	for {
+		select {
+		case e, open := <-events.C:
+			if !open {
+				return mv.awaitVerdict(ctx)
+			}
+			status, _ := e.Data["status"].(string)
+			if e.Name == "RESUME" || status == "completed" {
+				return nil
+			}
+		case <-dst.Exited():
+			return mv.awaitVerdict(ctx)
+		case <-sourceDone:
+			if err := mv.m.failed(); err != nil || mv.m.Status() != "completed" {
+				return err
+			}
+			sourceDone = nil
+			late = time.After(settleTimeout)
+		case <-late:
+			return fail(mv, dst, DestinationRole, fmt.Errorf("the source says completed, but the guest has not come up after %v", settleTimeout))
+		case <-ctx.Done():
+			return context.Cause(ctx)
+		}
+	}
+}
+
+// awaitVerdict is for a destination whose QEMU has ended: the source's side
+// finds the words for it.
+func (mv *move) awaitVerdict(ctx context.Context) error {
+	select {
+	case <-mv.m.sourceDone:
+		return mv.m.failed()
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	}
+}
+
+// Record is what is kept of a migration: migrations/N.json.
+type Record struct {
+	Number      int        `json:"number"`
+	Source      string     `json:"source"`
+	Destination string     `json:"destination"`
+	Status      string     `json:"status"`
+	VMs         []VMRecord `json:"vms"`
+}
+
+// VMRecord is what is kept of one VM's move.
+type VMRecord struct {
+	VM      string         `json:"vm"`
+	Status  string         `json:"status"`
+	Query   map[string]any `json:"query,omitempty"`
+	Samples []Sample       `json:"samples,omitempty"`
+}
+
+// Record returns what is known of the migration so far.
+func (m *Migration) Record() Record {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	r := Record{Number: m.Number, Source: m.Plan.Source.Name(), Destination: m.Plan.Destination.Name(), Status: m.statusLocked()}
+	for _, name := range m.Plan.VMs {
+		mv := m.moves[name]
+		r.VMs = append(r.VMs, VMRecord{VM: name, Status: mv.status, Query: mv.query, Samples: slices.Clone(mv.samples)})
+	}
+	return r
+}

@@ -1,0 +1,470 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package migration
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"sync"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+
+	"github.com/mhmig/mhmig/runtime/qmp"
+	"github.com/mhmig/mhmig/runtime/result"
+	"github.com/mhmig/mhmig/runtime/testbed"
+)
+
+// Role is which of a migration's two sides.
+type Role string
+
+// The two sides.
+const (
+	SourceRole      Role = "source"
+	DestinationRole Role = "destination"
+)
+
+// Side is a migration seen from one of its two hosts.
+type Side struct {
+	Migration *Migration
+	Role      Role
+	Host      *testbed.Host
+
+	log *slog.Logger
+
+	mu       sync.Mutex // guards what follows
+	machines map[string]*testbed.Machine
+	arrivals map[string]*qmp.Subscription // destination: what tells that a guest has come
+	step     string
+}
+
+func newSide(m *Migration, role Role, h *testbed.Host) *Side {
+	return &Side{
+		Migration: m, Role: role, Host: h,
+		log:      m.log.With("host", h.Name(), "side", string(role)),
+		machines: map[string]*testbed.Machine{},
+		arrivals: map[string]*qmp.Subscription{},
+	}
+}
+
+// Log writes with the side's host and role.
+func (s *Side) Log() *slog.Logger { return s.log }
+
+// IsSource says whether this is the source's side.
+func (s *Side) IsSource() bool { return s.Role == SourceRole }
+
+// Machine returns the side's instance of a VM, nil before it is prepared or
+// for a VM that does not take part.
+func (s *Side) Machine(vm string) *testbed.Machine {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.machines[vm]
+}
+
+// Step is what the side is doing: a name from the table in the package's
+// documentation.
+func (s *Side) Step() string {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.step
+}
+
+func (s *Side) begin(step string) {
+	s.mu.Lock()
+	s.step = step
+	s.mu.Unlock()
+	s.Migration.room.At(s.Host.Name(), step)
+	s.log.Info(step, "step", step)
+}
+
+// Run runs all steps of the side. It returns when the migration is over on
+// this side, the first error, or ctx's cause.
+func (s *Side) Run(ctx context.Context) (err error) {
+	m := s.Migration
+	defer func() {
+		switch {
+		case err == nil:
+			s.log.Info("done", "step", "end")
+			m.room.Leave(s.Host.Name(), "it is through with the migration")
+		default:
+			err = s.locate(err)
+			m.room.Leave(s.Host.Name(), err.Error())
+		}
+	}()
+	if s.IsSource() {
+		return s.runSource(ctx)
+	}
+	return s.runDestination(ctx)
+}
+
+func (s *Side) runSource(ctx context.Context) (err error) {
+	m := s.Migration
+	// The destination must learn of the source's end also when it comes early.
+	var once sync.Once
+	conclude := func(err error) {
+		once.Do(func() {
+			m.mu.Lock()
+			m.failure = err
+			m.broadcastLocked()
+			m.mu.Unlock()
+			close(m.sourceDone)
+		})
+	}
+	defer func() { conclude(err) }()
+
+	s.begin("prepare")
+	for _, vm := range m.Plan.VMs {
+		if err := m.bed.EndElsewhere(ctx, vm, s.Host); err != nil {
+			return err
+		}
+	}
+	if err := s.meet(ctx, "cleared", 0); err != nil {
+		return err
+	}
+	if err := s.each(ctx, s.prepareSource); err != nil {
+		return err
+	}
+	s.begin("ports")
+	if err := s.meet(ctx, "ports", 0); err != nil {
+		return err
+	}
+	if m.Plan.StartWork != nil {
+		s.begin("start_work")
+		if err := m.Plan.StartWork(ctx, s); err != nil {
+			return err
+		}
+	}
+	if err := s.hook(ctx, "before_migration", m.Plan.BeforeMigration); err != nil {
+		return err
+	}
+	s.begin("migrate")
+	if m.Plan.MigrateSrc != nil {
+		err = m.Plan.MigrateSrc(ctx, s)
+	} else {
+		err = s.Send(ctx, m.Plan.VMs)
+	}
+	s.saveRecord()
+	conclude(err)
+	if err != nil {
+		return err
+	}
+	if m.Status() == "cancelled" {
+		return s.endCancelled(ctx)
+	}
+	s.begin("mig_finished")
+	if err := s.meet(ctx, "mig_finished", m.options.timeout); err != nil {
+		return err
+	}
+	s.begin("check")
+	if m.Plan.CheckSrc != nil {
+		err = m.Plan.CheckSrc(ctx, s)
+	} else {
+		err = s.each(ctx, s.checkLeft)
+	}
+	if err != nil {
+		return err
+	}
+	if err := s.meet(ctx, "checked", m.options.loginTimeout+m.options.finishTimeout); err != nil {
+		return err
+	}
+	if err := s.each(ctx, func(ctx context.Context, vm string) error {
+		return m.bed.Remove(ctx, s.Machine(vm))
+	}); err != nil {
+		return err
+	}
+	return s.hook(ctx, "post_migration", m.Plan.PostMigration)
+}
+
+func (s *Side) runDestination(ctx context.Context) (err error) {
+	m := s.Migration
+	defer s.closeArrivals()
+	s.begin("prepare")
+	if err := s.meet(ctx, "cleared", 0); err != nil {
+		return err
+	}
+	if err := s.each(ctx, s.prepareDestination); err != nil {
+		return err
+	}
+	s.begin("ports")
+	if err := s.meet(ctx, "ports", 0); err != nil {
+		return err
+	}
+	if err := s.hook(ctx, "before_migration", m.Plan.BeforeMigration); err != nil {
+		return err
+	}
+	s.begin("migrate")
+	if m.Plan.MigrateDst != nil {
+		err = m.Plan.MigrateDst(ctx, s)
+	} else {
+		err = s.Receive(ctx, m.Plan.VMs)
+	}
+	if err != nil {
+		return err
+	}
+	select {
+	case <-m.sourceDone:
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	}
+	if err := m.failed(); err != nil {
+		return err
+	}
+	if m.Status() == "cancelled" {
+		return s.endCancelled(ctx)
+	}
+	s.begin("mig_finished")
+	if err := s.meet(ctx, "mig_finished", m.options.timeout); err != nil {
+		return err
+	}
+	s.begin("check")
+	if err := s.each(ctx, s.arrive); err != nil {
+		return err
+	}
+	if m.Plan.CheckDst != nil {
+		err = m.Plan.CheckDst(ctx, s)
+	} else {
+		err = s.each(ctx, s.checkArrived)
+	}
+	if err != nil {
+		return err
+	}
+	if m.Plan.CheckWork != nil {
+		s.begin("check_work")
+		if err := m.Plan.CheckWork(ctx, s); err != nil {
+			return err
+		}
+	}
+	if err := s.meet(ctx, "checked", m.options.loginTimeout+m.options.finishTimeout); err != nil {
+		return err
+	}
+	return s.hook(ctx, "post_migration", m.Plan.PostMigration)
+}
+
+// prepareSource makes sure that the VM runs here and can be logged in to.
+func (s *Side) prepareSource(ctx context.Context, vm string) error {
+	m := s.Migration
+	machine, started, err := m.bed.Ensure(ctx, vm, s.Host, m.Plan.Params)
+	if err != nil {
+		return err
+	}
+	s.add(machine)
+	if m.options.startTimeout > 0 {
+		if !started {
+			return nil
+		}
+		// The guest is to be caught while it boots: no login.
+		return pause(ctx, m.options.startTimeout)
+	}
+	return machine.EnsureLogin(ctx, m.options.loginTimeout)
+}
+
+// prepareDestination starts the VM's other half, which waits for the guest.
+func (s *Side) prepareDestination(ctx context.Context, vm string) error {
+	machine, err := s.Migration.bed.StartIncoming(ctx, vm, s.Host, s.Migration.Plan.Params)
+	if err != nil {
+		return err
+	}
+	s.mu.Lock()
+	s.arrivals[vm] = machine.Monitor().Subscribe("RESUME", "MIGRATION")
+	s.mu.Unlock()
+	s.add(machine)
+	return s.Migration.moves[vm].listen(ctx, machine)
+}
+
+func (s *Side) closeArrivals() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, subscription := range s.arrivals {
+		subscription.Close()
+	}
+}
+
+// Send is the source's migrate step: it moves the VMs, all at the same time.
+func (s *Side) Send(ctx context.Context, vms []string) error {
+	m := s.Migration
+	return each(ctx, vms, func(ctx context.Context, vm string) error {
+		mv := m.moves[vm]
+		if mv == nil {
+			return fmt.Errorf("%s does not take part in migration %d", vm, m.Number)
+		}
+		return mv.send(ctx, m.Source.Machine(vm), m.Destination.Machine(vm))
+	})
+}
+
+// Receive is the destination's migrate step: it waits until the VMs have
+// arrived. It ends early when the source has come to another end than success.
+func (s *Side) Receive(ctx context.Context, vms []string) error {
+	return each(ctx, vms, func(ctx context.Context, vm string) error {
+		s.mu.Lock()
+		machine, arrival := s.machines[vm], s.arrivals[vm]
+		s.mu.Unlock()
+		if machine == nil {
+			return fmt.Errorf("%s does not take part in migration %d", vm, s.Migration.Number)
+		}
+		return s.Migration.moves[vm].receive(ctx, machine, arrival)
+	})
+}
+
+// checkLeft proves that the guest does not run on the source any more.
+func (s *Side) checkLeft(ctx context.Context, vm string) error {
+	machine := s.Machine(vm)
+	state, err := machine.Status(ctx)
+	if err != nil {
+		return err
+	}
+	if state == "running" {
+		return fail(s.Migration.moves[vm], machine, SourceRole,
+			errors.New("the migration is completed, but the guest still runs on the source: two copies of it use one disk"))
+	}
+	machine.Left()
+	return nil
+}
+
+// arrive lets a guest run that arrived stopped, and makes the destination's
+// instance the VM's current one.
+func (s *Side) arrive(ctx context.Context, vm string) error {
+	m, machine := s.Migration, s.Machine(vm)
+	machine.Arrive()
+	state, err := machine.Status(ctx)
+	if err != nil {
+		return fail(m.moves[vm], machine, DestinationRole, err)
+	}
+	if state == "paused" {
+		return machine.Cont(ctx)
+	}
+	return nil
+}
+
+// checkArrived proves that the guest runs on the destination and answers.
+func (s *Side) checkArrived(ctx context.Context, vm string) error {
+	m, machine := s.Migration, s.Machine(vm)
+	state, err := machine.Status(ctx)
+	if err == nil && state != "running" {
+		err = fmt.Errorf("the guest is %s after the migration, not running", state)
+	}
+	if err == nil && m.options.login {
+		err = machine.EnsureLogin(ctx, m.options.loginTimeout)
+	}
+	if err != nil && ctx.Err() == nil {
+		return fail(m.moves[vm], machine, DestinationRole, err)
+	}
+	return err
+}
+
+// endCancelled is the end of a cancelled migration: the guest goes on where it
+// was, the destination's instances are ended.
+func (s *Side) endCancelled(ctx context.Context) error {
+	m := s.Migration
+	s.begin("cancelled")
+	if s.IsSource() {
+		return s.each(ctx, func(ctx context.Context, vm string) error {
+			machine := s.Machine(vm)
+			state, err := machine.Status(ctx)
+			if err == nil && state != "running" && !m.options.offline {
+				err = fmt.Errorf("the guest is %s on the source after the migration was cancelled, not running", state)
+			}
+			if err != nil {
+				return fail(m.moves[vm], machine, SourceRole, err)
+			}
+			if m.options.offline {
+				return machine.Cont(ctx)
+			}
+			return nil
+		})
+	}
+	return s.each(ctx, func(ctx context.Context, vm string) error {
+		return m.bed.Remove(ctx, s.Machine(vm))
+	})
+}
+
+func (s *Side) add(machine *testbed.Machine) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.machines[machine.Name()] = machine
+}
+
+// each runs f for all of the migration's VMs.
+func (s *Side) each(ctx context.Context, f func(ctx context.Context, vm string) error) error {
+	return each(ctx, s.Migration.Plan.VMs, f)
+}
+
+// each runs f for all VMs at the same time; the first error ends the others.
+func each(ctx context.Context, vms []string, f func(ctx context.Context, vm string) error) error {
+	group, ctx := errgroup.WithContext(ctx)
+	for _, vm := range vms {
+		group.Go(func() error { return f(ctx, vm) })
+	}
+	return group.Wait()
+}
+
+func (s *Side) hook(ctx context.Context, step string, h Hook) error {
+	if h == nil {
+		return nil
+	}
+	s.begin(step)
+	return h(ctx, s)
+}
+
+// meet waits for the other side. A timeout of 0 means no other limit than the
+// migration's parts have by themselves.
+func (s *Side) meet(ctx context.Context, tag string, timeout time.Duration) error {
+	if timeout > 0 {
+		var cancel context.CancelFunc
+		ctx, cancel = context.WithTimeoutCause(ctx, timeout, fmt.Errorf("not met after %v", timeout))
+		defer cancel()
+	}
+	_, err := s.Migration.room.Sync(ctx, s.Host.Name(), tag, nil, nil)
+	return err
+}
+
+func (s *Side) saveRecord() {
+	if err := s.Migration.bed.SaveMigration(s.Migration.Record()); err != nil {
+		s.log.Warn("migration record not written", "error", err)
+	}
+}
+
+// failed returns what the source's part of the migration failed with.
+func (m *Migration) failed() error {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return m.failure
+}
+
+// locate adds where in the migration an error arose, once, and keeps the
+// verdict it carries.
+func (s *Side) locate(err error) error {
+	var failure *Failure
+	if errors.As(err, &failure) {
+		return err
+	}
+	return &StepError{Migration: s.Migration.Number, Host: s.Host.Name(), Side: s.Role, Step: s.Step(), Err: err}
+}
+
+// StepError says in which step of which side something went wrong.
+type StepError struct {
+	Migration int
+	Host      string
+	Side      Role
+	Step      string
+	Err       error
+}
+
+func (e *StepError) Error() string {
+	return fmt.Sprintf("migration %d, %s %s, %s: %v", e.Migration, e.Side, e.Host, e.Step, e.Err)
+}
+
+func (e *StepError) Unwrap() error { return e.Err }
+
+// Status is that of the error inside.
+func (e *StepError) Status() result.Status { return result.StatusOf(e.Err) }
+
+func pause(ctx context.Context, d time.Duration) error {
+	select {
+	case <-time.After(d):
+		return nil
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	}
+}

@@ -1,0 +1,162 @@
+// SPDX-License-Identifier: Apache-2.0
+
+// Package run runs a scenario once per variant: it makes the variant's test
+// bed, hands it to the scenario, judges what came of it, and cleans up.
+//
+// Whatever happens to one variant, the next one runs; only an interruption and
+// lost hosts end a run early. [Variants] blocks until the last variant is
+// cleaned up.
+package run
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"iter"
+	"log/slog"
+	"maps"
+	"strings"
+	"time"
+
+	"github.com/mhmig/mhmig/lang/cartesian"
+	"github.com/mhmig/mhmig/runtime/host"
+	"github.com/mhmig/mhmig/runtime/migration"
+	"github.com/mhmig/mhmig/runtime/result"
+	"github.com/mhmig/mhmig/runtime/task"
+	"github.com/mhmig/mhmig/runtime/testbed"
+	"github.com/mhmig/mhmig/runtime/vm"
+)
+
+// ErrInterrupted is the cause of a context that a person has ended.
+var ErrInterrupted = errors.New("interrupted")
+
+// Verdict is what a scenario did: what failed, the first failure first, and
+// what it warned of.
+type Verdict struct {
+	Failures []*task.Error
+	Warnings []string
+}
+
+// Options are what all variants of a run have in common.
+type Options struct {
+	Hosts      []*host.Host // the first is the master
+	HostParams cartesian.Params
+	Results    *result.Folder
+	Ledger     vm.Ledger
+	Log        *slog.Logger
+	Timeout    time.Duration // per variant; 0: none
+	Shipped    func(name string) (localPath string, err error)
+	Scenario   func(context.Context, *testbed.Bed) Verdict
+}
+
+// Variants runs the scenario for each variant, one after the other, and
+// returns how they ended. Its error is one of the config, or ErrInterrupted.
+func Variants(ctx context.Context, o Options, variants iter.Seq2[*cartesian.Variant, error]) ([]result.Outcome, error) {
+	var outcomes []result.Outcome
+	for v, err := range variants {
+		if err != nil {
+			return outcomes, err
+		}
+		if ctx.Err() != nil {
+			return outcomes, context.Cause(ctx)
+		}
+		outcome, err := o.variant(ctx, len(outcomes)+1, v)
+		if err != nil {
+			return outcomes, err
+		}
+		outcomes = append(outcomes, outcome)
+	}
+	return outcomes, context.Cause(ctx)
+}
+
+// variant runs the scenario for one variant.
+func (o *Options) variant(ctx context.Context, number int, v *cartesian.Variant) (result.Outcome, error) {
+	params := maps.Clone(v.Params)
+	maps.Copy(params, o.HostParams)
+	results, err := o.Results.Start(v.Name, v.ShortName, params)
+	if err != nil {
+		return result.Outcome{}, err
+	}
+	began := time.Now()
+	log := o.Log.With("variant", results.ID())
+	log.Info("variant begins", "name", v.ShortName)
+	if o.Timeout > 0 {
+		var cancel context.CancelFunc
+		ctx, cancel = context.WithTimeoutCause(ctx, o.Timeout, fmt.Errorf("the variant's time (--timeout %v) is over", o.Timeout))
+		defer cancel()
+	}
+	bed := testbed.New(testbed.Config{
+		Hosts: o.Hosts, Params: params, Results: results, Ledger: o.Ledger, Log: log,
+		Name: bedName(o.Results.ID(), number), Shipped: o.Shipped,
+	})
+	outcome := result.Outcome{Name: v.Name, ShortName: v.ShortName, Started: began}
+	if err := bed.Prepare(ctx); err != nil {
+		addFailure(ctx, &outcome, fmt.Errorf("prepare: %w", err))
+	} else {
+		log.Info("scenario begins", "step", "scenario")
+		verdict := o.Scenario(ctx, bed)
+		outcome.Warnings = verdict.Warnings
+		for _, failure := range verdict.Failures {
+			addFailure(ctx, &outcome, failure)
+		}
+	}
+	settle(&outcome)
+	if err := bed.Close(ctx, outcome.Status); err != nil {
+		addFailure(context.WithoutCancel(ctx), &outcome, fmt.Errorf("clean up: %w", err))
+		settle(&outcome)
+	}
+	outcome.Seconds = time.Since(began).Seconds()
+	log.Info("variant ends", "status", outcome.Status.String(), "took", time.Since(began).Round(time.Millisecond))
+	if err := results.Finish(outcome); err != nil {
+		log.Warn("results not written", "error", err)
+	}
+	return outcome, nil
+}
+
+// settle gives an outcome its status: the first failure's, else WARN or PASS.
+func settle(o *result.Outcome) {
+	switch {
+	case o.Status != result.Running && o.Status != result.Pass && o.Status != result.Warn:
+	case len(o.Warnings) > 0:
+		o.Status = result.Warn
+	default:
+		o.Status = result.Pass
+	}
+}
+
+// addFailure adds a failure to an outcome: as the first one, or to those that
+// followed.
+func addFailure(ctx context.Context, o *result.Outcome, err error) {
+	f := describe(err)
+	if errors.Is(context.Cause(ctx), ErrInterrupted) {
+		f.Status = result.Cancel
+	}
+	if o.Message == "" {
+		o.Failure = f
+		return
+	}
+	o.Further = append(o.Further, f)
+}
+
+// describe says what an error knows of itself: its verdict, and where in the
+// test, in the migration and in the scenario's file it arose.
+func describe(err error) result.Failure {
+	f := result.Failure{
+		Status: result.StatusOf(err), Message: err.Error(),
+		Position: task.Position(err), Backtrace: task.Backtrace(err),
+	}
+	if step, ok := errors.AsType[*migration.StepError](err); ok {
+		f.Host, f.Side, f.Phase = step.Host, string(step.Side), step.Step
+	}
+	if failure, ok := errors.AsType[*migration.Failure](err); ok {
+		f.Host, f.VM, f.Side, f.Evidence = failure.Host, failure.VM, string(failure.First), failure.Detail()
+		f.Phase = failure.Step
+	}
+	return f
+}
+
+// bedName makes the name of a variant's folders on the hosts from the run's.
+func bedName(run string, number int) string {
+	short := run[strings.LastIndexByte(run, '-')+1:]
+	return fmt.Sprintf("mhmig-%s-%d", short, number)
+}

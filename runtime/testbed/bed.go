@@ -1,0 +1,365 @@
+// SPDX-License-Identifier: Apache-2.0
+
+// Package testbed is what one variant runs on: its hosts, the instances of its
+// VMs there, and the sessions in their guests.
+//
+//	bed := testbed.New(config)
+//	defer bed.Close(ctx, status)
+//	err := bed.Prepare(ctx)                        // folders, shared storage, disks
+//	machine, _, err := bed.Ensure(ctx, "vm1", bed.Hosts()[0], bed.Params())
+//	session, err := machine.WaitForLogin(ctx, time.Minute)
+//
+// Everything that a bed makes on a host goes through the ledger, and is gone
+// after Close.
+//
+// All methods may be called from any goroutine; those with a ctx block.
+package testbed
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"path"
+	"slices"
+	"strconv"
+	"sync"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+
+	"github.com/mhmig/mhmig/lang/cartesian"
+	"github.com/mhmig/mhmig/runtime/host"
+	"github.com/mhmig/mhmig/runtime/ledger"
+	"github.com/mhmig/mhmig/runtime/result"
+	"github.com/mhmig/mhmig/runtime/vm"
+)
+
+// closeTimeout bounds all of Close.
+const closeTimeout = 90 * time.Second
+
+// Config is what a bed is made of.
+type Config struct {
+	Hosts   []*host.Host // the first is the master
+	Params  cartesian.Params
+	Results *result.Variant
+	Ledger  vm.Ledger
+	Log     *slog.Logger
+	// Name is the name of the bed's folders on the hosts: short, and not used by
+	// any other bed.
+	Name string
+	// Shipped returns the local copy of a file that mhmig itself brings; a param
+	// names it as "jeos:kernel".
+	Shipped func(name string) (localPath string, err error)
+}
+
+// Bed is one variant's hosts, VMs and sessions.
+type Bed struct {
+	params  cartesian.Params
+	results *result.Variant
+	ledger  vm.Ledger
+	log     *slog.Logger
+	name    string
+	shipped func(string) (string, error)
+	hosts   []*Host
+
+	shapes  map[string]vm.Shape // set by Prepare
+	folders []madeFolder        // set by Prepare, in the order of making
+	images  []*vm.Images        // set by Prepare
+
+	mu       sync.Mutex // guards what follows
+	machines []*Machine
+	claims   map[string]string // VM -> who moves it
+}
+
+type madeFolder struct {
+	host  *Host
+	path  string
+	entry int
+}
+
+// New returns a bed; nothing is made on the hosts before [Bed.Prepare].
+func New(c Config) *Bed {
+	b := &Bed{
+		params: c.Params, results: c.Results, ledger: c.Ledger, log: c.Log,
+		name: c.Name, shipped: c.Shipped,
+		shapes: map[string]vm.Shape{}, claims: map[string]string{},
+	}
+	for i, h := range c.Hosts {
+		label := "host" + strconv.Itoa(i+1)
+		params := c.Params.Object(label)
+		base := params.Get("images_base_dir", "/var/lib/virt_test")
+		own := &Host{
+			Host: h, bed: b, label: label,
+			runDir:   path.Join(params.Get("state_dir", "/tmp"), b.name),
+			baseDir:  base,
+			imageDir: path.Join(base, b.name),
+		}
+		own.Params = own.onHost(c.Params)
+		b.hosts = append(b.hosts, own)
+	}
+	return b
+}
+
+// Params returns the variant's params.
+func (b *Bed) Params() cartesian.Params { return b.params }
+
+// Log returns the variant's log.
+func (b *Bed) Log() *slog.Logger { return b.log }
+
+// Hosts returns the hosts, the master first.
+func (b *Bed) Hosts() []*Host { return b.hosts }
+
+// HostNames returns the names of the hosts, the master's first.
+func (b *Bed) HostNames() []string {
+	names := make([]string, len(b.hosts))
+	for i, h := range b.hosts {
+		names[i] = h.Name()
+	}
+	return names
+}
+
+// Host returns the host of that name, nil if there is none.
+func (b *Bed) Host(name string) *Host {
+	for _, h := range b.hosts {
+		if h.Name() == name {
+			return h
+		}
+	}
+	return nil
+}
+
+// VMs returns the names of the variant's VMs: the param vms.
+func (b *Bed) VMs() []string { return b.params.Objects("vms") }
+
+// SaveArtifact keeps a file among the variant's results.
+func (b *Bed) SaveArtifact(name string, data []byte) error {
+	w, err := b.results.Artifact(name)
+	if err != nil {
+		return err
+	}
+	_, err = w.Write(data)
+	return errors.Join(err, w.Close())
+}
+
+// SaveMigration keeps the record of a migration among the variant's results.
+func (b *Bed) SaveMigration(record any) error { return b.results.Migration(record) }
+
+// Prepare makes everything ready for the VMs to start: the bed's folders on the
+// hosts, the check that they share one image folder, mhmig's own files, and
+// the disks of all VMs. It is the first step of the test: an error is an ERROR.
+func (b *Bed) Prepare(ctx context.Context) error {
+	if len(b.VMs()) == 0 {
+		return errors.New("param vms: empty, want the names of the VMs")
+	}
+	if err := b.makeFolders(ctx); err != nil {
+		return err
+	}
+	if err := b.ship(ctx); err != nil {
+		return err
+	}
+	if err := b.agree(ctx); err != nil {
+		return err
+	}
+	if err := b.prepareDisks(ctx); err != nil {
+		return err
+	}
+	b.log.Info("disks prepared", "step", "disk_prepared")
+	return b.startWanted(ctx)
+}
+
+// makeFolders makes each host's own folder and the one on shared storage.
+func (b *Bed) makeFolders(ctx context.Context) error {
+	group, groupCtx := errgroup.WithContext(ctx)
+	var mu sync.Mutex
+	for _, h := range b.hosts {
+		group.Go(func() error {
+			if err := h.learn(groupCtx); err != nil {
+				return err
+			}
+			mu.Lock()
+			defer mu.Unlock()
+			return b.makeFolder(groupCtx, h, h.runDir)
+		})
+	}
+	if err := group.Wait(); err != nil {
+		return err
+	}
+	master := b.hosts[0]
+	exists, err := master.Exists(ctx, master.baseDir)
+	if err != nil {
+		return err
+	}
+	if !exists {
+		return fmt.Errorf("%s: no folder %s, which param images_base_dir names: it is to be on storage that all hosts share", master.Name(), master.baseDir)
+	}
+	if err := b.makeFolder(ctx, master, master.imageDir); err != nil {
+		return err
+	}
+	var shared []vm.Folder
+	for _, h := range b.hosts {
+		shared = append(shared, vm.Folder{Host: h.Host, Path: h.imageDir})
+	}
+	return vm.CheckSharedStorage(ctx, shared)
+}
+
+func (b *Bed) makeFolder(ctx context.Context, h *Host, dir string) error {
+	entry, err := b.ledger.Record(ledger.Entry{Host: h.Name(), Kind: ledger.Dir, Path: dir})
+	if err != nil {
+		return err
+	}
+	b.folders = append(b.folders, madeFolder{h, dir, entry})
+	if err := h.MkdirAll(ctx, dir, 0o755); err != nil {
+		return fmt.Errorf("%s: make folder %s: %w", h.Name(), dir, err)
+	}
+	return nil
+}
+
+// ship puts those of mhmig's own files that the params name onto the shared
+// storage.
+func (b *Bed) ship(ctx context.Context) error {
+	master := b.hosts[0]
+	names := map[string]bool{}
+	for key, value := range b.params {
+		if name, ours := shippedName(key, value); ours {
+			names[name] = true
+		}
+	}
+	for name := range names {
+		local, err := b.shipped(name)
+		if err != nil {
+			return err
+		}
+		if err := master.Upload(ctx, local, master.shippedPath(name)); err != nil {
+			return fmt.Errorf("%s: upload %s: %w", master.Name(), name, err)
+		}
+	}
+	return nil
+}
+
+// agree settles, for each VM, what must be alike on all hosts.
+func (b *Bed) agree(ctx context.Context) error {
+	for _, name := range b.VMs() {
+		var sites []vm.Site
+		for _, h := range b.hosts {
+			sites = append(sites, vm.Site{Host: h.Host, Params: h.Params.Object(name)})
+		}
+		shape, err := vm.Agree(ctx, name, sites)
+		if err != nil {
+			return err
+		}
+		b.shapes[name] = shape
+	}
+	said := map[string]bool{}
+	for _, name := range b.VMs() {
+		for _, notice := range b.shapes[name].Notices {
+			if !said[notice] {
+				b.log.Info(notice)
+			}
+			said[notice] = true
+		}
+	}
+	return nil
+}
+
+func (b *Bed) prepareDisks(ctx context.Context) error {
+	timeout, err := b.params.Seconds("disk_prepare_timeout", 360*time.Second)
+	if err != nil {
+		return err
+	}
+	ctx, cancel := context.WithTimeoutCause(ctx, timeout, fmt.Errorf("disk_prepare_timeout (%v) is over", timeout))
+	defer cancel()
+	master := b.hosts[0]
+	for _, name := range b.VMs() {
+		images, err := vm.PrepareImages(ctx, b.place(name, master), name, master.Params.Object(name))
+		if err != nil {
+			return err
+		}
+		b.images = append(b.images, images)
+	}
+	return nil
+}
+
+// startWanted starts the VMs whose param start_vm says so, on the master.
+func (b *Bed) startWanted(ctx context.Context) error {
+	for _, name := range b.VMs() {
+		wanted, err := b.hosts[0].Params.Object(name).Bool("start_vm", false)
+		if err != nil {
+			return err
+		}
+		if !wanted {
+			continue
+		}
+		if _, _, err := b.Ensure(ctx, name, b.hosts[0], b.params); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// Claim says that VMs are being moved by one party, until release is called.
+// VMs that another one moves are an error.
+func (b *Bed) Claim(vms []string, by string) (release func(), err error) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	for _, name := range vms {
+		if other, taken := b.claims[name]; taken {
+			return nil, fmt.Errorf("%s is part of %s, which is not over yet; join it first", name, other)
+		}
+	}
+	for _, name := range vms {
+		b.claims[name] = by
+	}
+	return func() {
+		b.mu.Lock()
+		defer b.mu.Unlock()
+		for _, name := range vms {
+			delete(b.claims, name)
+		}
+	}, nil
+}
+
+// Close ends all that the bed has on its hosts: faults, processes, VMs,
+// folders. It works on after ctx has ended, within its own limit. status is
+// how the variant went: the params kill_vm and kill_vm_on_error may ask for
+// the VMs to be left, then all they need stays too, and [Close] says so.
+func (b *Bed) Close(ctx context.Context, status result.Status) error {
+	ctx, cancel := context.WithTimeoutCause(context.WithoutCancel(ctx), closeTimeout, fmt.Errorf("cleaning up took longer than %v", closeTimeout))
+	defer cancel()
+	var errs []error
+	for _, h := range b.hosts {
+		errs = append(errs, h.Unblock(ctx))
+	}
+	b.mu.Lock()
+	machines := slices.Clone(b.machines)
+	b.mu.Unlock()
+	key := "kill_vm_on_error"
+	if status.OK() {
+		key = "kill_vm"
+	}
+	kill, err := b.params.Bool(key, true)
+	errs = append(errs, err)
+	if !kill && err == nil && len(machines) > 0 {
+		for _, m := range machines {
+			m.detach()
+			b.log.Warn("left running", "vm", m.Name(), "host", m.Host.Name(), "because", key+" = no", "folder", m.Host.runDir)
+		}
+		return errors.Join(errs...)
+	}
+	group := errgroup.Group{}
+	for _, m := range machines {
+		group.Go(func() error { return b.Remove(ctx, m) })
+	}
+	errs = append(errs, group.Wait())
+	for _, images := range slices.Backward(b.images) {
+		errs = append(errs, images.Remove(ctx))
+	}
+	for _, folder := range slices.Backward(b.folders) {
+		if err := folder.host.RemoveAll(ctx, folder.path); err != nil {
+			errs = append(errs, fmt.Errorf("%s: remove %s: %w", folder.host.Name(), folder.path, err))
+			continue
+		}
+		errs = append(errs, b.ledger.Done(folder.entry))
+	}
+	return errors.Join(errs...)
+}

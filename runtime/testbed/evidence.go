@@ -1,0 +1,110 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package testbed
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"io"
+	"strings"
+	"sync"
+)
+
+// consoleTail is how many lines of the guest's console an error shows.
+const consoleTail = 10
+
+// Evidence is what one instance knew when something went wrong.
+type Evidence struct {
+	Side    string // source, destination, or ""
+	Host    string
+	VM      string
+	State   string   // QEMU's run state, or how it ended
+	LastQMP []string // the last exchange on its monitor
+	Console string   // the guest's last lines
+}
+
+// Evidence gathers what the instance knows, within ctx.
+func (m *Machine) Evidence(ctx context.Context, side string) Evidence {
+	e := Evidence{Side: side, Host: m.Host.Name(), VM: m.Name(), LastQMP: m.lastQMP.lines()}
+	select {
+	case <-m.Exited():
+		e.State = m.ExitReason(ctx)
+	default:
+		state, err := m.Status(ctx)
+		if err != nil {
+			state = err.Error()
+		}
+		e.State = state
+	}
+	if m.Console != nil {
+		e.Console = m.Console.Tail(consoleTail)
+	}
+	return e
+}
+
+// String is the evidence for a person: a heading and indented lines.
+func (e Evidence) String() string {
+	var b strings.Builder
+	fmt.Fprintf(&b, "%s %s, %s:\n  QEMU: %s\n", strings.TrimSpace(e.Side+" "+e.Host), e.VM, "at that time", e.State)
+	section := func(name string, lines []string) {
+		if len(lines) == 0 || lines[0] == "" {
+			return
+		}
+		fmt.Fprintf(&b, "  %s:\n", name)
+		for _, line := range lines {
+			fmt.Fprintf(&b, "    %s\n", line)
+		}
+	}
+	section("last QMP", e.LastQMP)
+	section("guest console", strings.Split(e.Console, "\n"))
+	return b.String()
+}
+
+// lastLines remembers the last lines that were written to a file.
+type lastLines struct {
+	keep int
+
+	mu   sync.Mutex // guards what follows
+	kept []string
+	part []byte
+}
+
+func (l *lastLines) lines() []string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return append([]string(nil), l.kept...)
+}
+
+func (l *lastLines) Write(p []byte) (int, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.part = append(l.part, p...)
+	for {
+		line, rest, whole := bytes.Cut(l.part, []byte("\n"))
+		if !whole {
+			return len(p), nil
+		}
+		l.kept = append(l.kept, shorten(string(line)))
+		if len(l.kept) > l.keep {
+			l.kept = l.kept[1:]
+		}
+		l.part = append([]byte(nil), rest...)
+	}
+}
+
+// tee makes what is written to w remembered too.
+func (l *lastLines) tee(w io.WriteCloser) io.WriteCloser {
+	return struct {
+		io.Writer
+		io.Closer
+	}{io.MultiWriter(w, l), w}
+}
+
+func shorten(line string) string {
+	const limit = 400
+	if len(line) <= limit {
+		return line
+	}
+	return line[:limit] + " …"
+}

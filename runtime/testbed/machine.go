@@ -1,0 +1,282 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package testbed
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/mhmig/mhmig/lang/cartesian"
+	"github.com/mhmig/mhmig/runtime/guest"
+	"github.com/mhmig/mhmig/runtime/qmp"
+	"github.com/mhmig/mhmig/runtime/vm"
+)
+
+// Machine is one instance of a VM in a bed: QEMU, its console, and where its
+// guest is on its way.
+type Machine struct {
+	*vm.Instance
+	Host    *Host
+	Console *guest.Console
+
+	log     *slog.Logger
+	watcher sync.WaitGroup
+	lastQMP *lastLines
+
+	mu      sync.Mutex // guards what follows
+	state   string     // QEMU's run state, as far as events tell
+	here    bool       // the guest is in this instance
+	arrived bool       // and came by a migration
+}
+
+func (m *Machine) String() string { return m.Name() + "@" + m.Host.Name() }
+
+// Log writes with the machine's VM and host.
+func (m *Machine) Log() *slog.Logger { return m.log }
+
+// State is QEMU's run state as its events have told, without asking.
+func (m *Machine) State() string {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return m.state
+}
+
+// Arrived says whether the guest came into this instance by a migration.
+func (m *Machine) Arrived() bool {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return m.arrived
+}
+
+// Arrive notes that a migration has brought the guest here.
+func (m *Machine) Arrive() {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.here, m.arrived = true, true
+}
+
+// Left notes that a migration has taken the guest away.
+func (m *Machine) Left() {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.here = false
+}
+
+func (m *Machine) isHere() bool {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return m.here
+}
+
+// place is where an instance of a VM on a host lives.
+func (b *Bed) place(name string, h *Host) vm.Place {
+	return vm.Place{
+		Host: h.Host, RunDir: h.runDir, ImageDir: h.imageDir, BaseDir: h.baseDir,
+		Ledger: b.ledger, Log: b.log,
+		Artifacts: func(file string) (io.WriteCloser, error) { return b.results.VMFile(name, h.Name(), file) },
+	}
+}
+
+// Ensure makes sure that the VM's guest runs on host h, and says whether it had
+// to be started. An instance on another host is not touched: see EndElsewhere.
+func (b *Bed) Ensure(ctx context.Context, name string, h *Host, params cartesian.Params) (m *Machine, started bool, err error) {
+	if m := b.Current(name); m != nil && m.Host == h {
+		select {
+		case <-m.Exited():
+			return nil, false, fmt.Errorf("%s: QEMU ended: %s", m, m.ExitReason(ctx))
+		default:
+			return m, false, nil
+		}
+	}
+	m, err = b.start(ctx, name, h, params, false)
+	if err != nil {
+		return nil, false, err
+	}
+	if err := m.Cont(ctx); err != nil {
+		return nil, false, err
+	}
+	return m, true, nil
+}
+
+// StartIncoming starts the half of the VM on host h that waits for a
+// migration. An old instance there is ended first.
+func (b *Bed) StartIncoming(ctx context.Context, name string, h *Host, params cartesian.Params) (*Machine, error) {
+	for _, old := range b.instances(name) {
+		if old.Host != h {
+			continue
+		}
+		b.log.Info("ending the old instance first", "vm", name, "host", h.Name())
+		if err := b.Remove(ctx, old); err != nil {
+			return nil, err
+		}
+	}
+	return b.start(ctx, name, h, params, true)
+}
+
+// EndElsewhere ends the instances of a VM on all hosts but h: one name never
+// runs twice.
+func (b *Bed) EndElsewhere(ctx context.Context, name string, h *Host) error {
+	for _, m := range b.instances(name) {
+		if m.Host == h {
+			continue
+		}
+		b.log.Warn("ending the instance that an earlier migration left there", "vm", name, "host", m.Host.Name(), "starts_on", h.Name())
+		if err := b.Remove(ctx, m); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (b *Bed) start(ctx context.Context, name string, h *Host, params cartesian.Params, incoming bool) (*Machine, error) {
+	p := h.onHost(params).Object(name)
+	place := b.place(name, h)
+	m := &Machine{
+		Host: h, log: b.log.With("vm", name, "host", h.Name()),
+		lastQMP: &lastLines{keep: 6}, state: "prelaunch", here: !incoming,
+	}
+	if incoming {
+		m.state = "inmigrate"
+	}
+	open := place.Artifacts
+	place.Artifacts = func(file string) (io.WriteCloser, error) {
+		w, err := open(file)
+		if err != nil || file != "qmp.jsonl" {
+			return w, err
+		}
+		return m.lastQMP.tee(w), nil
+	}
+	instance, err := vm.Start(ctx, place, name, p, b.shapes[name], incoming)
+	if err != nil {
+		return nil, err
+	}
+	m.Instance = instance
+	b.mu.Lock()
+	b.machines = append(b.machines, m)
+	b.mu.Unlock()
+	events := instance.Monitor().Subscribe()
+	m.watcher.Go(func() { m.watch(events) })
+	if err := m.attachConsole(ctx, place); err != nil {
+		return nil, err
+	}
+	return m, nil
+}
+
+func (m *Machine) attachConsole(ctx context.Context, place vm.Place) error {
+	if len(m.Spec().Serials) == 0 {
+		return nil
+	}
+	conn, err := m.DialConsole(ctx)
+	if err != nil {
+		return err
+	}
+	log, err := place.Artifacts("console.log")
+	if err != nil {
+		return errors.Join(err, conn.Close())
+	}
+	m.Console = guest.NewConsole(conn, log)
+	return nil
+}
+
+// runStates are the run states that events announce.
+var runStates = map[string]string{
+	"STOP": "paused", "RESUME": "running", "SHUTDOWN": "shutdown",
+	"SUSPEND": "suspended", "WAKEUP": "running", "GUEST_PANICKED": "guest-panicked",
+}
+
+// watch follows QEMU's events until it ends.
+func (m *Machine) watch(events *qmp.Subscription) {
+	defer events.Close()
+	for e := range events.C {
+		status, _ := e.Data["status"].(string)
+		m.mu.Lock()
+		if state, tells := runStates[e.Name]; tells {
+			m.state = state
+		} else if e.Name == "MIGRATION" && status == "completed" && m.here && !m.arrived {
+			m.state = "postmigrate"
+		}
+		m.mu.Unlock()
+		switch e.Name {
+		case "MIGRATION_PASS", "MIGRATION":
+			m.log.Debug("event", "event", e.Name, "data", e.Data)
+		default:
+			m.log.Info("event", "event", e.Name, "guest_clock", e.Time.Format(time.RFC3339Nano))
+		}
+	}
+	m.mu.Lock()
+	m.state = "none"
+	m.mu.Unlock()
+}
+
+// Current returns the instance that the VM's guest is in, nil when it runs
+// nowhere.
+func (b *Bed) Current(name string) *Machine {
+	for _, m := range b.instances(name) {
+		if m.isHere() {
+			return m
+		}
+	}
+	return nil
+}
+
+func (b *Bed) instances(name string) []*Machine {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	var found []*Machine
+	for _, m := range b.machines {
+		if m.Name() == name {
+			found = append(found, m)
+		}
+	}
+	return found
+}
+
+// Remove ends an instance and forgets it; again is fine.
+func (b *Bed) Remove(ctx context.Context, m *Machine) error {
+	err := m.Destroy(ctx)
+	m.detach()
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	for i, other := range b.machines {
+		if other == m && err == nil {
+			b.machines = append(b.machines[:i:i], b.machines[i+1:]...)
+			break
+		}
+	}
+	return err
+}
+
+// detach lets go of the instance's console and monitor.
+func (m *Machine) detach() {
+	if m.Console != nil {
+		_ = m.Console.Close()
+	}
+	_ = m.Monitor().Close()
+	m.watcher.Wait()
+}
+
+// Execute sends a QMP command of the scenario's own. What would lose a guest is
+// refused: cont on a source that has completed.
+func (m *Machine) Execute(ctx context.Context, command string, arguments map[string]any, reply any) error {
+	switch command {
+	case "cont":
+		return m.Cont(ctx)
+	case "migrate_cancel", "migrate-cancel":
+		var query struct {
+			Status string `json:"status"`
+		}
+		if err := m.Monitor().Execute(ctx, "query-migrate", nil, &query); err != nil {
+			return err
+		}
+		if strings.HasPrefix(query.Status, "postcopy") {
+			return fmt.Errorf("%s: %s refused in %s: it would destroy the guest on both hosts", m, command, query.Status)
+		}
+	}
+	return m.Monitor().Execute(ctx, command, arguments, reply)
+}
