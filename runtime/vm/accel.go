@@ -28,8 +28,8 @@ const (
 // guest counts down from 20 million and then ends its QEMU through
 // isa-debug-exit: a KVM that is itself emulated runs it, but far too slowly.
 const probeROM = `
-[ -e /dev/kvm ] || exit %[1]d
-[ -r /dev/kvm ] && [ -w /dev/kvm ] || exit %[2]d
+[ -e %[5]s ] || exit %[1]d
+[ -r %[5]s ] && [ -w %[5]s ] || exit %[2]d
 d=$(mktemp -d) || exit 1
 trap 'rm -rf "$d"' EXIT
 trap 'exit 1' HUP INT TERM
@@ -62,7 +62,7 @@ func ProbeAccel(ctx context.Context, h *host.Host, qemuBinary, want string) (acc
 		return "", "", fmt.Errorf("param accel: got %q, want one of auto, kvm, tcg", want)
 	}
 	verdict, err := probed.get(ctx, siteKey(h, qemuBinary), func(ctx context.Context) (kvmVerdict, error) {
-		return probeKVM(ctx, h, qemuBinary)
+		return probeKVM(ctx, h, qemuBinary, "/dev/kvm")
 	})
 	switch {
 	case err != nil:
@@ -76,9 +76,9 @@ func ProbeAccel(ctx context.Context, h *host.Host, qemuBinary, want string) (acc
 	}
 }
 
-func probeKVM(ctx context.Context, h *host.Host, qemuBinary string) (kvmVerdict, error) {
+func probeKVM(ctx context.Context, h *host.Host, qemuBinary, device string) (kvmVerdict, error) {
 	_, err := h.Run(ctx, host.Command{
-		Script:  fmt.Sprintf(probeROM, probeNoKVM, probeNoRight, probeSeconds, shellescape.Quote(qemuBinary)),
+		Script:  fmt.Sprintf(probeROM, probeNoKVM, probeNoRight, probeSeconds, shellescape.Quote(qemuBinary), shellescape.Quote(device)),
 		Timeout: probeTimeout,
 	})
 	exit, ok := errors.AsType[*host.ExitError](err)

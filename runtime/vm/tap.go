@@ -44,7 +44,7 @@ func (i *Instance) removeTaps(ctx context.Context) error {
 	for len(i.taps) > 0 {
 		t := i.taps[len(i.taps)-1]
 		if _, err := i.place.Host.Run(ctx, host.Command{
-			Script:  fmt.Sprintf("[ ! -e /sys/class/net/%[1]s ] || ip link delete dev %[1]s", shellescape.Quote(t.Name)),
+			Script:  fmt.Sprintf("! ip link show dev %[1]s >/dev/null 2>&1 || ip link delete dev %[1]s", shellescape.Quote(t.Name)),
 			Timeout: askTimeout,
 		}); err != nil {
 			return err

@@ -1,0 +1,193 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package vm_test
+
+import (
+	"flag"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/mhmig/mhmig/lang/cartesian"
+	"github.com/mhmig/mhmig/runtime/vm"
+)
+
+var update = flag.Bool("update", false, "rewrite the goldens in testdata")
+
+var (
+	place = vm.Place{RunDir: "/run/mhmig/v1", ImageDir: "/srv/images/v1", BaseDir: "/srv"}
+	shape = vm.Shape{Accel: "tcg", Machine: "pc-i440fx-7.2", CPU: "qemu64", MemoryKiB: 256<<10 - 8}
+	on35  = vm.Shape{Accel: "kvm", Machine: "pc-q35-7.2,smm=off", CPU: "host", MemoryKiB: 4 << 20}
+)
+
+func TestCommandLine(t *testing.T) {
+	tests := []struct {
+		name     string
+		params   cartesian.Params
+		shape    vm.Shape
+		incoming bool
+	}{
+		{name: "nothing", shape: shape},
+		{name: "incoming", shape: shape, incoming: true},
+		{name: "jeos", shape: shape, params: cartesian.Params{
+			"name": "JeOS.multihost", "smp": "2", "nics": "nic1", "serials": "serial0 serial1",
+			"kernel": "jeos/vmlinuz", "initrd": "/opt/jeos/initrd", "kernel_params": "console=ttyS0 quiet", "shell_port": "2222",
+			"extra_params": `-device virtio-rng-pci,addr=0x0b -fw_cfg 'name=opt/mhmig,string=a b'`,
+		}},
+		{name: "kernel-and-disk", shape: shape, params: cartesian.Params{
+			"kernel": "k", "images": "image1", "image_name": "images/jeos",
+		}},
+		{name: "installed-guest", shape: on35, params: cartesian.Params{
+			"name": "RHEL.6.4.x86_64", "images": "image1 stg raw", "image_name": "images/rhel64-64", "nics": "nic1 nic2 nic3",
+			"image_name_stg": "images/stg", "create_image_stg": "yes", "image_size_stg": "1G", "drive_format_stg": "scsi",
+			"image_name_raw": "/dev/shm/a,b", "image_format_raw": "raw", "image_overlay_raw": "no", "drive_cache_raw": "none", "drive_format_raw": "scsi",
+			"nic_model_nic1": "e1000", "nic_mode_nic2": "tap", "netdst_nic2": "br0", "mac_nic2": "52:54:00:00:00:01", "nic_mode_nic3": "none",
+			"qemu_binary": "/usr/libexec/qemu-kvm", "display": "vnc",
+		}},
+		{name: "ide-disks", shape: shape, params: cartesian.Params{
+			"images": "a b c", "image_name": "x", "drive_format": "ide",
+		}},
+		{name: "ide-disks-q35", shape: on35, params: cartesian.Params{
+			"images": "a b", "image_name": "x", "drive_format": "ide",
+		}},
+		{name: "redirections", shape: shape, params: cartesian.Params{
+			"nics": "nic1 nic2", "redirs": "remote_shell web fixed", "guest_port_remote_shell": "22", "guest_port_web": "80",
+			"guest_port_fixed": "443", "host_port_fixed": "8443",
+		}},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			t.Parallel()
+			spec, err := vm.CommandLine("vm1", tt.params, place, tt.shape, tt.incoming)
+			if err != nil {
+				t.Fatal(err)
+			}
+			golden(t, "commandline/"+tt.name+".golden", describe(spec))
+		})
+	}
+}
+
+// describe shows a Spec: the command line with one option a line, then what it
+// needs.
+func describe(s vm.Spec) string {
+	var b strings.Builder
+	for i, argument := range s.Argv {
+		switch {
+		case i == 0:
+		case strings.HasPrefix(argument, "-"):
+			b.WriteString("\n  ")
+		default:
+			b.WriteString(" ")
+		}
+		b.WriteString(argument)
+	}
+	b.WriteString("\n")
+	for _, f := range s.Files {
+		b.WriteString("file " + f.Path + " (" + f.Param + ")\n")
+	}
+	for _, t := range s.Taps {
+		b.WriteString("tap " + t.Name + " on " + t.Bridge + "\n")
+	}
+	return b.String()
+}
+
+func golden(t *testing.T, name, got string) {
+	t.Helper()
+	file := filepath.Join("testdata", filepath.FromSlash(name))
+	if *update {
+		if err := os.MkdirAll(filepath.Dir(file), 0o755); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.WriteFile(file, []byte(got), 0o644); err != nil {
+			t.Fatal(err)
+		}
+		return
+	}
+	want, err := os.ReadFile(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff(string(want), got); diff != "" {
+		t.Errorf("%s (-update rewrites it):\n%s", file, diff)
+	}
+}
+
+func TestCommandLineRefuses(t *testing.T) {
+	long := place
+	long.RunDir = "/run/" + strings.Repeat("x", 100)
+	tests := []struct {
+		name   string
+		vm     string
+		place  vm.Place
+		params cartesian.Params
+		want   string
+	}{
+		{"a VM's name", "../vm1", place, nil, `param vms: got "../vm1", want a name of letters, digits and ._-`},
+		{"smp", "vm1", place, cartesian.Params{"smp": "two"}, `vm1: param smp: got "two", want a whole number`},
+		{"no smp", "vm1", place, cartesian.Params{"smp": "0"}, `vm1: param smp: got "0", want 1 at least`},
+		{"display", "vm1", place, cartesian.Params{"display": "sdl"}, `vm1: param display: got "sdl", want one of none, nographic, vnc`},
+		{"drive_format", "vm1", place, cartesian.Params{"images": "image1", "image_name": "x", "drive_format": "floppy"}, `vm1: image1: param drive_format: got "floppy", want one of virtio, ide, scsi`},
+		{"drive_cache", "vm1", place, cartesian.Params{"images": "image1", "image_name": "x", "drive_cache": "x"}, `vm1: image1: param drive_cache: got "x"`},
+		{"image_format", "vm1", place, cartesian.Params{"images": "image1", "image_name": "x", "image_format": "vmdk"}, `vm1: image1: param image_format: got "vmdk", want one of qcow2, raw`},
+		{"image_overlay", "vm1", place, cartesian.Params{"images": "image1", "image_name": "x", "image_overlay": "maybe"}, `param image_overlay: got "maybe"`},
+		{"no image_name", "vm1", place, cartesian.Params{"images": "image1"}, `vm1: image1: param image_name: missing`},
+		{"no image_size", "vm1", place, cartesian.Params{"images": "image1", "create_image": "yes"}, `vm1: image1: param image_size: create_image needs it`},
+		{"an image's name", "vm1", place, cartesian.Params{"images": "a/b"}, `param images: got "a/b"`},
+		{"ide is full", "vm1", place, cartesian.Params{"images": "a b c d e", "image_name": "x", "drive_format": "ide"}, `vm1: e: param drive_format: disk 5 does not fit, ide has room for 4`},
+		{"too many images", "vm1", place, cartesian.Params{"images": "a b c d e f g h i j k", "image_name": "x"}, `param images: got 11, want 10 at most`},
+		{"nic_mode", "vm1", place, cartesian.Params{"nics": "nic1", "nic_mode": "bridge"}, `vm1: nic1: param nic_mode: got "bridge", want one of user, tap, none`},
+		{"nic_model", "vm1", place, cartesian.Params{"nics": "nic1", "nic_model": "ne2k"}, `vm1: nic1: param nic_model: got "ne2k", want one of virtio, e1000, e1000e, rtl8139`},
+		{"no bridge", "vm1", place, cartesian.Params{"nics": "nic1", "nic_mode": "tap"}, `vm1: nic1: param netdst: nic_mode = tap needs the name of a bridge on the host`},
+		{"a NIC's name", "vm1", place, cartesian.Params{"nics": "a,b"}, `param nics: got "a,b"`},
+		{"too many NICs", "vm1", place, cartesian.Params{"nics": "1 2 3 4 5 6 7 8 9"}, `param nics: got 9, want 8 at most`},
+		{"shell_port", "vm1", place, cartesian.Params{"nics": "nic1", "shell_port": "ssh"}, `vm1: nic1: param shell_port: got "ssh", want a port number`},
+		{"a redirection without port", "vm1", place, cartesian.Params{"nics": "nic1", "redirs": "web"}, `param guest_port_web: got "", want a port number`},
+		{"a host's port", "vm1", place, cartesian.Params{"nics": "nic1", "redirs": "web", "guest_port_web": "80", "host_port_web": "70000"}, `param host_port_web: got "70000", want a port number`},
+		{"initrd alone", "vm1", place, cartesian.Params{"initrd": "i"}, `vm1: param initrd: needs param kernel too`},
+		{"serials", "vm1", place, cartesian.Params{"serials": "qmp"}, `param serials: got "qmp", want another name`},
+		{"too many serials", "vm1", place, cartesian.Params{"serials": "a b c d e"}, `param serials: got 5 ports, want 4 at most`},
+		{"a long path", "vm1", long, nil, `choose a shorter param state_dir`},
+		{"a long path of vnc", "vm1", vm.Place{RunDir: "/" + strings.Repeat("x", 107-len("/vm1.qmp"))}, cartesian.Params{"display": "vnc"}, `state_dir`},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			t.Parallel()
+			_, err := vm.CommandLine(tt.vm, tt.params, tt.place, shape, false)
+			if err == nil || !strings.Contains(err.Error(), tt.want) {
+				t.Errorf("CommandLine: got %v, want %s", err, tt.want)
+			}
+		})
+	}
+	t.Run("machine_type", func(t *testing.T) {
+		_, err := vm.CommandLine("vm1", nil, place, vm.Shape{Machine: "microvm"}, false)
+		if want := `vm1: param machine_type: got "microvm", want a pc or q35 type`; err == nil || err.Error() != want {
+			t.Errorf("CommandLine: got %v, want %s", err, want)
+		}
+	})
+}
+
+// What both sides must have alike does not depend on the host's folders.
+func TestCommandLineSameOnBothHosts(t *testing.T) {
+	params := cartesian.Params{"name": "v", "nics": "nic1", "images": "image1", "image_name": "x"}
+	other := vm.Place{RunDir: "/home/u/v1", ImageDir: "/mnt/images/v1", BaseDir: "/mnt"}
+	source, err := vm.CommandLine("vm1", params, place, shape, false)
+	if err != nil {
+		t.Fatal(err)
+	}
+	destination, err := vm.CommandLine("vm1", params, other, shape, true)
+	if err != nil {
+		t.Fatal(err)
+	}
+	here := strings.NewReplacer("/home/u/v1", "/run/mhmig/v1", "/mnt", "/srv")
+	for n, argument := range destination.Argv {
+		if argument == "-incoming" {
+			break
+		}
+		if got := here.Replace(argument); got != source.Argv[n] {
+			t.Errorf("argument %d: %q on the source, %q on the destination", n, source.Argv[n], argument)
+		}
+	}
+}

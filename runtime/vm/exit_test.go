@@ -1,0 +1,41 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package vm_test
+
+import (
+	"errors"
+	"testing"
+
+	"github.com/mhmig/mhmig/runtime/vm"
+)
+
+func TestExitError(t *testing.T) {
+	tests := []struct {
+		name string
+		exit vm.ExitError
+		want string
+	}{
+		{"a status", vm.ExitError{Status: 1, Log: []string{"first", "second"}, CommandLine: "/run/vm1.sh"}, "QEMU of vm1 on host2 ended with status 1; it said: first | second; command line: /run/vm1.sh"},
+		{"a signal", vm.ExitError{Status: 139}, "QEMU of vm1 on host2 ended by signal 11 (segmentation fault)"},
+		{"alive", vm.ExitError{Status: vm.StillRuns}, "QEMU of vm1 on host2 still runs, but its monitor is closed"},
+		{"unknown", vm.ExitError{Status: vm.StatusUnknown}, "QEMU of vm1 on host2 ended in an unknown way"},
+		{"unknown, and why", vm.ExitError{Status: vm.StatusUnknown, Cause: errors.New("host2 is lost")}, "QEMU of vm1 on host2 ended in an unknown way: host2 is lost"},
+		{
+			"a port is taken", vm.ExitError{Status: 1, Log: []string{"Could not set up host forwarding rule 'tcp:127.0.0.1:8443-:443'"}},
+			"QEMU of vm1 on host2 ended with status 1; it said: Could not set up host forwarding rule 'tcp:127.0.0.1:8443-:443'; port 8443 of host2, which is to lead to the guest's port 443, is taken: set another host_port_… or none",
+		},
+		{
+			"an image is in use", vm.ExitError{Status: 1, Log: []string{`Failed to get "write" lock`}},
+			`QEMU of vm1 on host2 ended with status 1; it said: Failed to get "write" lock; another QEMU has the image open: is a VM of an earlier run left? (mhmig cleanup)`,
+		},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			t.Parallel()
+			tt.exit.VM, tt.exit.Host = "vm1", "host2"
+			if got := tt.exit.Error(); got != tt.want {
+				t.Errorf("got  %s\nwant %s", got, tt.want)
+			}
+		})
+	}
+}

@@ -1,0 +1,171 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package vm_test
+
+import (
+	"fmt"
+	"os"
+	"strings"
+	"sync"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/mhmig/mhmig/lang/cartesian"
+	"github.com/mhmig/mhmig/runtime/vm"
+)
+
+// fakeQEMU is a program that answers as a QEMU of some version does, and notes
+// each question.
+func (b *bed) fakeQEMU(name, help string) (binary, questions string) {
+	questions = b.dir + "/" + name + ".questions"
+	binary = b.write(name, []byte(fmt.Sprintf("#!/bin/sh\necho \"$*\" >>%s\n[ \"$1\" != --version ] || cat <<'END'\n%sEND\n", questions, help)), 0o755)
+	return binary, questions
+}
+
+func TestAgree(t *testing.T) {
+	t.Parallel()
+	b := newBed(t)
+	h1, h2 := b.host("host1"), b.host("host2")
+	old, questions := b.fakeQEMU("old-qemu", help72)
+	young, _ := b.fakeQEMU("young-qemu", help100)
+	agree := func(first, second cartesian.Params) (vm.Shape, error) {
+		for _, p := range []cartesian.Params{first, second} {
+			if p["accel"] == "" {
+				p["accel"] = "tcg"
+			}
+		}
+		return vm.Agree(t.Context(), "vm1", []vm.Site{{Host: h1.Host, Params: first}, {Host: h2.Host, Params: second}})
+	}
+
+	t.Run("the older QEMU decides", func(t *testing.T) {
+		for _, swap := range []bool{false, true} {
+			first, second := cartesian.Params{"qemu_binary": old, "mem": "256"}, cartesian.Params{"qemu_binary": young, "mem": "256"}
+			if swap {
+				first, second = second, first
+			}
+			got, err := agree(first, second)
+			if err != nil {
+				t.Fatal(err)
+			}
+			want := vm.Shape{Accel: "tcg", Machine: "pc-i440fx-7.2", CPU: "qemu64", MemoryKiB: 262136, Notices: []string{
+				"memory is 262136 KiB instead of 262144: QEMU 7.2.22 under TCG loses memory in a migration otherwise (tcg_dirty_guard)",
+			}}
+			if diff := cmp.Diff(want, got); diff != "" {
+				t.Error(diff)
+			}
+		}
+	})
+	t.Run("new ones need no guard", func(t *testing.T) {
+		got, err := agree(cartesian.Params{"qemu_binary": young, "mem": "1G"}, cartesian.Params{"qemu_binary": young, "mem": "1G"})
+		if want := (vm.Shape{Accel: "tcg", Machine: "pc-i440fx-10.0", CPU: "qemu64", MemoryKiB: 1 << 20}); err != nil || !cmp.Equal(got, want) {
+			t.Errorf("got %+v, %v; want %+v", got, err, want)
+		}
+	})
+	t.Run("the CPU", func(t *testing.T) {
+		p := func() cartesian.Params {
+			return cartesian.Params{"qemu_binary": young, "cpu_model": "host", "cpu_model_flags": ",+x2apic, -vmx"}
+		}
+		got, err := agree(p(), p())
+		if err != nil || got.CPU != "max,+x2apic,-vmx" || !strings.Contains(strings.Join(got.Notices, "\n"), "cpu_model is max instead of host, which needs KVM") {
+			t.Errorf("got %+v, %v; want max with the flags, and a notice", got, err)
+		}
+	})
+	t.Run("asked once", func(t *testing.T) {
+		var wg sync.WaitGroup
+		for range 8 {
+			wg.Go(func() {
+				if _, err := vm.Facts(t.Context(), h1.Host, old); err != nil {
+					t.Error(err)
+				}
+			})
+		}
+		wg.Wait()
+		text, err := os.ReadFile(questions)
+		if want := strings.Repeat("--version\n-machine help\n", 2); err != nil || string(text) != want {
+			t.Errorf("questions by two hosts: %q, %v; want each asked once by each host", text, err)
+		}
+	})
+
+	for name, tt := range map[string]struct {
+		first, second cartesian.Params
+		want          string
+	}{
+		"memory differs":  {cartesian.Params{"mem": "256"}, cartesian.Params{"mem": "512"}, `vm1: param mem: "256" on host1 but "512" on host2: a guest cannot move between them`},
+		"memory is none":  {cartesian.Params{"mem": "0"}, cartesian.Params{"mem": "0"}, `vm1: param mem: got "0", want 1M at least`},
+		"memory is text":  {cartesian.Params{"mem": "much"}, cartesian.Params{"mem": "much"}, `vm1: param mem: got "much", want a size (512, 64M, 1.5G)`},
+		"no such accel":   {cartesian.Params{"accel": "xen"}, cartesian.Params{"accel": "xen"}, `vm1: param accel: got "xen", want one of auto, kvm, tcg`},
+		"no such guard":   {cartesian.Params{"tcg_dirty_guard": "x"}, cartesian.Params{"tcg_dirty_guard": "x"}, `vm1: param tcg_dirty_guard: got "x", want one of auto, on, off`},
+		"no such machine": {cartesian.Params{"machine_type": "vax"}, cartesian.Params{"machine_type": "vax"}, `vm1: param machine_type: got "vax", want a type that ` + old + ` on host1 offers (pc, pc-i440fx-7.2, pc-i440fx-7.1, q35, pc-q35-7.2)`},
+		"no QEMU": {cartesian.Params{"qemu_binary": "qemu-system-none"}, cartesian.Params{"qemu_binary": "qemu-system-none"},
+			"vm1: host1: no program qemu-system-none (on Debian it is in package qemu-system-misc); install it there or set param qemu_binary"},
+		"no QEMU on the second": {cartesian.Params{}, cartesian.Params{"qemu_binary": "/opt/none/qemu-system-x86_64"},
+			"vm1: host2: no program /opt/none/qemu-system-x86_64 (on Debian it is in package qemu-system-x86); install it there or set param qemu_binary"},
+		"no QEMU but a shell": {cartesian.Params{"qemu_binary": "true"}, cartesian.Params{"qemu_binary": "true"}, `vm1: host1: true: does not say its QEMU version: ""`},
+	} {
+		t.Run(name, func(t *testing.T) {
+			for _, p := range []cartesian.Params{tt.first, tt.second} {
+				if p["qemu_binary"] == "" {
+					p["qemu_binary"] = old
+				}
+			}
+			if _, err := agree(tt.first, tt.second); err == nil || err.Error() != tt.want {
+				t.Errorf("Agree: got  %v\nwant %s", err, tt.want)
+			}
+		})
+	}
+	if _, err := vm.Agree(t.Context(), "vm1", nil); err == nil {
+		t.Error("Agree without hosts: no error")
+	}
+}
+
+func TestProbeKVM(t *testing.T) {
+	t.Parallel()
+	b := newBed(t)
+	s := b.host("host1")
+	device := b.write("kvm", nil, 0o600)
+	tests := []struct {
+		name, qemu, device, want string
+	}{
+		{"a working one", "exit 33", device, ""},
+		{"an emulated one", "exec sleep 60", device, "a guest of 20 million loops was not done in 2 s"},
+		{"a broken one", "echo could not set up vCPU >&2; exit 134", device, "its guest ended with status 134: could not set up vCPU"},
+		{"no device", "exit 33", "/dev/no-kvm", "no /dev/kvm"},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			binary := b.write("qemu", []byte("#!/bin/sh\n"+tt.qemu+"\n"), 0o755)
+			got, err := vm.ProbeKVM(t.Context(), s.Host, binary, tt.device)
+			if err != nil || got != tt.want {
+				t.Errorf("probeKVM = %q, %v; want %q", got, err, tt.want)
+			}
+		})
+	}
+	t.Run("a guest without last word", func(t *testing.T) {
+		binary := b.write("qemu", []byte("#!/bin/sh\nexit 0\n"), 0o755)
+		if _, err := vm.ProbeKVM(t.Context(), s.Host, binary, device); err == nil {
+			t.Error("probeKVM: no error")
+		}
+	})
+	// The probe's guest does reach its last word, in the accelerator that works
+	// everywhere.
+	t.Run("the guest itself", func(t *testing.T) {
+		binary := b.write("tcg-qemu", []byte("#!/bin/sh\nshift 2\nexec qemu-system-x86_64 -accel tcg \"$@\"\n"), 0o755)
+		if got, err := vm.ProbeKVM(t.Context(), s.Host, binary, device); err != nil || got != "" {
+			t.Errorf("probeKVM = %q, %v", got, err)
+		}
+	})
+	t.Run("here", func(t *testing.T) {
+		accel, reason, err := vm.ProbeAccel(t.Context(), s.Host, "qemu-system-x86_64", "auto")
+		if err != nil || (accel == "kvm") != (reason == "") || accel != "kvm" && accel != "tcg" {
+			t.Fatalf("ProbeAccel(auto) = %q, %q, %v", accel, reason, err)
+		}
+		forced, _, err := vm.ProbeAccel(t.Context(), s.Host, "qemu-system-x86_64", "kvm")
+		switch {
+		case accel == "kvm" && (err != nil || forced != "kvm"):
+			t.Errorf("ProbeAccel(kvm) = %q, %v", forced, err)
+		case accel == "tcg" && (err == nil || !strings.Contains(err.Error(), "param accel: KVM does not work on host1") || !strings.Contains(err.Error(), "set accel = auto or tcg")):
+			t.Errorf("ProbeAccel(kvm): got %v", err)
+		}
+	})
+}
