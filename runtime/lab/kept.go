@@ -1,0 +1,262 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package lab
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"log/slog"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"syscall"
+	"time"
+
+	"github.com/gofrs/flock"
+	"golang.org/x/sync/errgroup"
+	"golang.org/x/sys/unix"
+
+	"github.com/mhmig/mhmig/runtime/host"
+)
+
+const (
+	keptDir = "kept"     // in the user's folder of labs
+	keptLog = "kept.log" // what the process of the kept lab says
+	// lockStep is the time between two attempts to get a lock.
+	lockStep = 20 * time.Millisecond
+	// reportFD is where the process of the kept lab reports that it is up.
+	reportFD = 3
+)
+
+// ErrDown says that there is no kept lab.
+var ErrDown = errors.New("no lab is up")
+
+// UpError says that there is a kept lab already.
+type UpError struct{ State *State }
+
+// Error implements error.
+func (e *UpError) Error() string {
+	return fmt.Sprintf("a lab is up already: %d %s hosts since %s; `mhmig lab down` ends it",
+		len(e.State.Hosts), e.State.Kind, e.State.Since.Format(time.DateTime))
+}
+
+// Find returns the user's kept lab. The error is [ErrDown] if there is none,
+// also when its process has died.
+func Find() (*State, error) {
+	folder, err := Folder()
+	if err != nil {
+		return nil, err
+	}
+	dir := filepath.Join(folder, keptDir)
+	s, err := load(dir)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, ErrDown
+	} else if err != nil {
+		return nil, err
+	}
+	if alive, err := ownerAlive(dir); err != nil {
+		return nil, err
+	} else if !alive || !s.Ready {
+		return nil, ErrDown
+	}
+	return s, nil
+}
+
+// Up starts the kept lab in a process of its own, which runs command and there
+// calls [Serve]. It returns when all hosts answer. Dir and Logger of o are not
+// used. The error is an [*UpError] if there is a kept lab. The remains of dead
+// labs are removed first.
+func Up(ctx context.Context, o Options, command []string) (*State, error) {
+	unlock, err := lockFolder(ctx)
+	if err != nil {
+		return nil, err
+	}
+	defer unlock()
+	if s, err := Find(); err == nil {
+		return nil, &UpError{s}
+	} else if !errors.Is(err, ErrDown) {
+		return nil, err
+	}
+	if err := RemoveDead(ctx); err != nil {
+		return nil, err
+	}
+	if err := launchKept(ctx, o, command); err != nil {
+		return nil, err
+	}
+	s, err := Find()
+	if err != nil {
+		return nil, err
+	}
+	return s, s.Check(ctx)
+}
+
+// launchKept starts the process of the kept lab and waits for its report.
+func launchKept(ctx context.Context, o Options, command []string) error {
+	folder, err := Folder()
+	if err != nil {
+		return err
+	}
+	log, err := os.Create(filepath.Join(folder, keptLog))
+	if err != nil {
+		return err
+	}
+	defer log.Close()
+	order, err := json.Marshal(keptOrder{Hosts: o.Hosts, Kind: o.Kind, Dir: filepath.Join(folder, keptDir)})
+	if err != nil {
+		return err
+	}
+	report, reportEnd, err := os.Pipe()
+	if err != nil {
+		return err
+	}
+	defer report.Close()
+	cmd := exec.Command(command[0], command[1:]...)
+	cmd.Dir = "/"
+	cmd.Stdin = bytes.NewReader(order)
+	cmd.Stdout, cmd.Stderr = log, log
+	cmd.ExtraFiles = []*os.File{reportEnd} // becomes reportFD
+	cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true}
+	err = cmd.Start()
+	reportEnd.Close()
+	if err != nil {
+		return fmt.Errorf("start the lab's process: %w", err)
+	}
+	stop := context.AfterFunc(ctx, func() { cmd.Process.Signal(syscall.SIGTERM) })
+	defer stop()
+	text, err := io.ReadAll(report)
+	if err == nil && string(text) == keptReady {
+		return cmd.Process.Release()
+	}
+	cmd.Process.Signal(syscall.SIGTERM)
+	err = errors.Join(err, cmd.Wait())
+	if ctx.Err() != nil {
+		return context.Cause(ctx)
+	}
+	if len(text) > 0 {
+		return errors.New(string(text))
+	}
+	said, _ := os.ReadFile(log.Name())
+	return fmt.Errorf("the lab's process ended before the lab was up: %w\n%s", err, bytes.TrimSpace(said))
+}
+
+// keptOrder is what the process of the kept lab reads from its standard input.
+type keptOrder struct {
+	Hosts int
+	Kind  Kind
+	Dir   string
+}
+
+// keptReady is the report of a lab that is up; any other text is an error's.
+const keptReady = "ready\n"
+
+// Serve is the process of the kept lab, which [Up] has started. It returns when
+// ctx is over and the lab is gone.
+func Serve(ctx context.Context, log *slog.Logger) error {
+	report := os.NewFile(reportFD, "report")
+	var order keptOrder
+	if err := json.NewDecoder(os.Stdin).Decode(&order); err != nil {
+		return fmt.Errorf("read what lab to start (this command is for `mhmig lab up` only): %w", err)
+	}
+	l, err := Start(ctx, Options{Hosts: order.Hosts, Kind: order.Kind, Dir: order.Dir, Logger: log})
+	if err != nil {
+		fmt.Fprint(report, err)
+		return err
+	}
+	if _, err := io.WriteString(report, keptReady); err != nil {
+		return errors.Join(fmt.Errorf("report that the lab is up: %w", err), l.Close())
+	}
+	if err := report.Close(); err != nil {
+		return errors.Join(err, l.Close())
+	}
+	<-ctx.Done()
+	return l.Close()
+}
+
+// Down ends the kept lab, and returns when nothing of it is left. The error is
+// [ErrDown] if there was none; the remains of a dead one are removed.
+func Down(ctx context.Context) error {
+	unlock, err := lockFolder(ctx)
+	if err != nil {
+		return err
+	}
+	defer unlock()
+	folder, err := Folder()
+	if err != nil {
+		return err
+	}
+	dir := filepath.Join(folder, keptDir)
+	s, err := load(dir)
+	if errors.Is(err, fs.ErrNotExist) {
+		return ErrDown
+	} else if err != nil {
+		return err
+	}
+	if err := endOwner(ctx, dir, s.PID); err != nil {
+		return err
+	}
+	return errors.Join(Remove(ctx, dir), os.RemoveAll(filepath.Join(folder, keptLog)))
+}
+
+// endOwner ends the process that owns the lab in dir: it is asked to, and killed
+// when it takes longer than a lab may.
+func endOwner(ctx context.Context, dir string, pid int) error {
+	p, err := openProcess(pid)
+	if errors.Is(err, unix.ESRCH) {
+		return nil
+	} else if err != nil {
+		return fmt.Errorf("end the lab's process %d: %w", pid, err)
+	}
+	defer p.close()
+	if alive, err := ownerAlive(dir); err != nil || !alive {
+		return err // the number may be another process's by now
+	}
+	wait, cancel := context.WithTimeout(ctx, closeTimeout+5*time.Second)
+	defer cancel()
+	if err := p.signal(unix.SIGTERM); err != nil {
+		return fmt.Errorf("end the lab's process %d: %w", pid, err)
+	}
+	if p.wait(wait) == nil {
+		return nil
+	}
+	if err := errors.Join(p.signal(unix.SIGKILL), p.wait(ctx)); err != nil {
+		return fmt.Errorf("kill the lab's process %d: %w", pid, err)
+	}
+	return nil
+}
+
+// Check connects to all hosts of the lab, and returns nil if they answer.
+func (s *State) Check(ctx context.Context) error {
+	group, ctx := errgroup.WithContext(ctx)
+	for _, c := range s.Configs() {
+		group.Go(func() error {
+			h, err := host.Dial(ctx, c, slog.New(slog.DiscardHandler))
+			if err != nil {
+				return err
+			}
+			return h.Close()
+		})
+	}
+	return group.Wait()
+}
+
+// lockFolder keeps other processes of the user from starting and ending the
+// kept lab meanwhile. The lock is on the folder itself, so that no file stays.
+func lockFolder(ctx context.Context) (unlock func() error, err error) {
+	folder, err := Folder()
+	if err != nil {
+		return nil, err
+	}
+	if err := os.MkdirAll(folder, 0o700); err != nil {
+		return nil, fmt.Errorf("make the folder of labs (MHMIG_CACHE can name another one): %w", err)
+	}
+	lock := flock.New(folder, flock.SetFlag(os.O_RDONLY))
+	if _, err := lock.TryLockContext(ctx, lockStep); err != nil {
+		return nil, fmt.Errorf("wait for another command that starts or ends the lab: %w", err)
+	}
+	return lock.Close, nil
+}

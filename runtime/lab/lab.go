@@ -1,0 +1,227 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package lab
+
+import (
+	"context"
+	"crypto/rand"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"sync"
+	"time"
+
+	"github.com/gofrs/flock"
+
+	"github.com/mhmig/mhmig/runtime/host"
+)
+
+// Kind is how a lab makes its hosts.
+type Kind string
+
+const (
+	// Embedded hosts are SSH servers in this process, on loopback addresses.
+	Embedded Kind = "embedded"
+	// Netns hosts are network namespaces with a real sshd. They need root.
+	Netns Kind = "netns"
+)
+
+// MaxHosts is how many hosts a lab can have.
+const MaxHosts = 64
+
+// closeTimeout limits how long the parts of a lab may take to go away.
+const closeTimeout = 20 * time.Second
+
+// Options say what lab to start.
+type Options struct {
+	// Hosts is how many hosts to make, 1 to [MaxHosts].
+	Hosts int
+	// Kind is how to make them. Empty: Embedded.
+	Kind Kind
+	// Dir is the folder for the hosts' folders, the keys, and the storage that
+	// the hosts share. It is made if it does not exist, and must be empty but
+	// for the remains of a dead lab, which are removed. Empty: a new folder
+	// in the user's cache.
+	Dir string
+	// Logger gets what happens. Nil: nobody.
+	Logger *slog.Logger
+}
+
+// Lab is a set of hosts that were made on this machine.
+type Lab struct {
+	state *State
+	lock  *flock.Flock
+	log   *slog.Logger
+
+	servers  []*server  // of an embedded lab
+	machines []*machine // of a netns lab
+
+	closing  sync.Once
+	closeErr error
+}
+
+// Start makes the hosts and returns when all of them take SSH connections. It
+// leaves nothing behind when it fails. The caller closes the Lab; ctx is for
+// starting only.
+func Start(ctx context.Context, o Options) (*Lab, error) {
+	if o.Kind == "" {
+		o.Kind = Embedded
+	}
+	if o.Logger == nil {
+		o.Logger = slog.New(slog.DiscardHandler)
+	}
+	if o.Hosts < 1 || o.Hosts > MaxHosts {
+		return nil, fmt.Errorf("start a lab: hosts: got %d, want 1 to %d", o.Hosts, MaxHosts)
+	}
+	switch o.Kind {
+	case Embedded:
+	case Netns:
+		if err := checkNetns(); err != nil {
+			return nil, fmt.Errorf("start a netns lab: %w", err)
+		}
+	default:
+		return nil, fmt.Errorf("start a lab: kind: got %q, want %s or %s", o.Kind, Embedded, Netns)
+	}
+	l, err := start(ctx, o)
+	if err != nil {
+		return nil, fmt.Errorf("start the %s lab: %w", o.Kind, err)
+	}
+	return l, nil
+}
+
+func start(ctx context.Context, o Options) (_ *Lab, err error) {
+	started := time.Now()
+	id, err := newID()
+	if err != nil {
+		return nil, err
+	}
+	if o.Dir == "" {
+		folder, err := Folder()
+		if err != nil {
+			return nil, err
+		}
+		if err := RemoveDead(ctx); err != nil {
+			o.Logger.Warn("could not remove what is left of a dead lab", "error", err)
+		}
+		o.Dir = filepath.Join(folder, id)
+	}
+	l := &Lab{log: o.Logger, state: &State{ID: id, Kind: o.Kind, PID: os.Getpid(), Since: started}}
+	if l.state.Dir, err = filepath.Abs(o.Dir); err != nil {
+		return nil, err
+	}
+	if err := l.claim(ctx); err != nil {
+		return nil, err
+	}
+	defer func() {
+		if err != nil {
+			err = errors.Join(err, l.Close())
+		}
+	}()
+	if err := l.state.save(); err != nil {
+		return nil, err
+	}
+	keys, err := newKeys(l.state, o.Hosts)
+	if err != nil {
+		return nil, err
+	}
+	if err := os.Mkdir(l.state.sharedDir(), 0o755); err != nil {
+		return nil, err
+	}
+	switch o.Kind {
+	case Embedded:
+		err = l.startEmbedded(keys, o.Hosts)
+	case Netns:
+		err = l.startNetns(ctx, keys, o.Hosts)
+	}
+	if err != nil {
+		return nil, err
+	}
+	if err := keys.writeKnownHosts(l.state); err != nil {
+		return nil, err
+	}
+	l.state.Ready = true
+	if err := l.state.save(); err != nil {
+		return nil, err
+	}
+	l.log.Debug("lab started", "lab", id, "kind", o.Kind, "hosts", o.Hosts, "duration", time.Since(started))
+	return l, nil
+}
+
+// Hosts returns how to reach the hosts. They are named host1, host2, ….
+func (l *Lab) Hosts() []host.Config { return l.state.Configs() }
+
+// Params returns the params that fit the lab's hosts: images_base_dir, on
+// storage that all of them share, and a state_dir for each, as state_dir_host1,
+// state_dir_host2, ….
+func (l *Lab) Params() map[string]string { return l.state.Params() }
+
+// State returns the lab's description. The caller does not change it.
+func (l *Lab) State() *State { return l.state }
+
+// Close ends the hosts, kills whatever was started on them, and removes all
+// that the lab made. It blocks until that is done, 20 s at most. Calling it
+// again returns the same error.
+func (l *Lab) Close() error {
+	l.closing.Do(func() {
+		// A lab must go away however its user ends: hence no context of theirs.
+		ctx, cancel := context.WithTimeoutCause(context.Background(), closeTimeout,
+			fmt.Errorf("the lab did not end within %s", closeTimeout))
+		defer cancel()
+		var group sync.WaitGroup
+		for _, s := range l.servers {
+			group.Go(s.close)
+		}
+		for _, m := range l.machines {
+			group.Go(m.kill)
+		}
+		group.Wait()
+		l.closeErr = errors.Join(l.state.remove(ctx), l.lock.Close())
+	})
+	return l.closeErr
+}
+
+// claim makes the lab's folder this process's own.
+func (l *Lab) claim(ctx context.Context) error {
+	dir := l.state.Dir
+	if _, err := os.Stat(filepath.Join(dir, stateFile)); err == nil {
+		if err := Remove(ctx, dir); err != nil {
+			return err
+		}
+	}
+	if err := os.MkdirAll(filepath.Dir(dir), 0o700); err != nil {
+		return fmt.Errorf("make the lab's folder (choose another one by MHMIG_CACHE): %w", err)
+	}
+	err := os.Mkdir(dir, 0o700)
+	switch {
+	case err == nil:
+		l.state.MadeDir = true
+	case errors.Is(err, os.ErrExist):
+		if entries, err := os.ReadDir(dir); err != nil {
+			return err
+		} else if len(entries) > 0 {
+			return fmt.Errorf("the lab's folder %s is not empty: it has %s", dir, entries[0].Name())
+		}
+	default:
+		return fmt.Errorf("make the lab's folder: %w", err)
+	}
+	l.lock = flock.New(filepath.Join(dir, lockFile))
+	if mine, err := l.lock.TryLock(); err != nil {
+		return fmt.Errorf("lock the lab's folder: %w", err)
+	} else if !mine {
+		return fmt.Errorf("the lab's folder %s is taken by another lab", dir)
+	}
+	return nil
+}
+
+// newID returns a lab's name: short, as it is part of the names of links and
+// sockets.
+func newID() (string, error) {
+	b := make([]byte, 4)
+	if _, err := rand.Read(b); err != nil {
+		return "", fmt.Errorf("name the lab: %w", err)
+	}
+	return hex.EncodeToString(b)[:7], nil
+}

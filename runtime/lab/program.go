@@ -1,0 +1,209 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package lab
+
+import (
+	"io"
+	"os"
+	"os/exec"
+	"runtime"
+	"slices"
+	"strings"
+	"sync"
+	"syscall"
+	"time"
+
+	"github.com/creack/pty"
+	gossh "golang.org/x/crypto/ssh"
+	"golang.org/x/sys/unix"
+)
+
+// hangUpGrace is how long a shell may go on after its terminal was closed.
+const hangUpGrace = time.Second
+
+// program is a command or shell that runs for a session. It leads a process
+// session and group of its own.
+type program struct {
+	cmd    *exec.Cmd
+	exited <-chan struct{} // closed when cmd.ProcessState is set
+
+	terminal *os.File // the master side; nil: the pipes below are used
+	stdin    *os.File
+	stdout   *os.File
+	stderr   *os.File
+}
+
+// newProgram starts a command for the account's user, or a shell if command is
+// empty.
+func newProgram(a account, command string, env []string, terminal *ptyRequest) (*program, error) {
+	shell := "/bin/sh"
+	if _, err := os.Stat("/bin/bash"); err == nil {
+		shell = "/bin/bash"
+	}
+	cmd := exec.Command("/bin/sh", "-c", command)
+	if command == "" {
+		cmd = exec.Command(shell)
+	}
+	cmd.Dir = a.home
+	cmd.Env = slices.Concat([]string{
+		"HOME=" + a.home,
+		"USER=" + a.name,
+		"LOGNAME=" + a.name,
+		"SHELL=" + shell,
+		"PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
+	}, env, a.env)
+	cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true, Pdeathsig: syscall.SIGKILL}
+
+	p := &program{cmd: cmd}
+	var ends []*os.File // that the command gets
+	var err error
+	if terminal != nil {
+		ends, err = p.openTerminal(terminal)
+	} else {
+		ends, err = p.openPipes()
+	}
+	if err == nil {
+		p.exited, err = launch(cmd)
+	}
+	for _, f := range ends {
+		f.Close()
+	}
+	if err != nil {
+		p.closeFiles()
+		return nil, err
+	}
+	return p, nil
+}
+
+func (p *program) openTerminal(r *ptyRequest) ([]*os.File, error) {
+	master, slave, err := pty.Open()
+	if err != nil {
+		return nil, err
+	}
+	p.terminal = master
+	p.resize(pty.Winsize{Rows: uint16(r.Rows), Cols: uint16(r.Columns), X: uint16(r.Width), Y: uint16(r.Height)})
+	p.cmd.Stdin, p.cmd.Stdout, p.cmd.Stderr = slave, slave, slave
+	p.cmd.SysProcAttr.Setctty = true
+	p.cmd.Env = append(p.cmd.Env, "TERM="+r.Term, "SSH_TTY="+slave.Name())
+	return []*os.File{slave}, nil
+}
+
+func (p *program) openPipes() (ends []*os.File, err error) {
+	var stdin, stdout, stderr *os.File
+	if stdin, p.stdin, err = os.Pipe(); err != nil {
+		return nil, err
+	}
+	if p.stdout, stdout, err = os.Pipe(); err != nil {
+		return []*os.File{stdin}, err
+	}
+	if p.stderr, stderr, err = os.Pipe(); err != nil {
+		return []*os.File{stdin, stdout}, err
+	}
+	p.cmd.Stdin, p.cmd.Stdout, p.cmd.Stderr = stdin, stdout, stderr
+	return []*os.File{stdin, stdout, stderr}, nil
+}
+
+// launch starts cmd and returns a channel that is closed when it has ended. The
+// kernel ends a process with Pdeathsig when the thread ends that started it, so
+// this thread is kept for as long.
+func launch(cmd *exec.Cmd) (<-chan struct{}, error) {
+	started, exited := make(chan error), make(chan struct{})
+	go func() { // ends with the process
+		runtime.LockOSThread()
+		defer runtime.UnlockOSThread()
+		err := cmd.Start()
+		started <- err
+		if err == nil {
+			cmd.Wait() // ProcessState says how it ended
+			close(exited)
+		}
+	}()
+	return exited, <-started
+}
+
+// feed gives the program what its channel sends, until the channel's end.
+func (p *program) feed(channel gossh.Channel) {
+	if p.terminal != nil {
+		io.Copy(p.terminal, channel)
+		return
+	}
+	io.Copy(p.stdin, channel)
+	p.stdin.Close()
+}
+
+// collect sends what the program writes. It returns when the program has ended
+// and nobody writes to its outputs any more, or after hangUp.
+func (p *program) collect(channel gossh.Channel) {
+	var outputs sync.WaitGroup
+	if p.terminal != nil {
+		outputs.Go(func() { io.Copy(channel, p.terminal) })
+	} else {
+		outputs.Go(func() { io.Copy(channel, p.stdout) })
+		outputs.Go(func() { io.Copy(channel.Stderr(), p.stderr) })
+	}
+	<-p.exited
+	outputs.Wait()
+	p.closeFiles()
+}
+
+// hangUp ends what the session of a closed channel has left: a program that
+// still runs, and the reading of its outputs.
+func (p *program) hangUp() {
+	select {
+	case <-p.exited: // what it left in the background goes on, as on any host
+	default:
+		if p.terminal != nil {
+			p.kill(syscall.SIGHUP) // a shell passes it to its jobs
+			select {
+			case <-p.exited:
+			case <-time.After(hangUpGrace):
+			}
+		}
+		p.kill(syscall.SIGKILL)
+		<-p.exited
+	}
+	p.closeFiles()
+}
+
+// signal sends the signal of the given name, without "SIG", to the group.
+func (p *program) signal(name string) bool {
+	number := unix.SignalNum("SIG" + name)
+	return number != 0 && p.kill(number)
+}
+
+// kill sends a signal to the group. It does nothing once the program's exit is
+// known, as its number may then be another's.
+func (p *program) kill(signal syscall.Signal) bool {
+	select {
+	case <-p.exited:
+		return false
+	default:
+		return syscall.Kill(-p.cmd.Process.Pid, signal) == nil
+	}
+}
+
+// resize sets the terminal's size. It reports whether that could be done.
+func (p *program) resize(size pty.Winsize) bool {
+	return p.terminal != nil && pty.Setsize(p.terminal, &size) == nil
+}
+
+// killedBy returns the name of the signal that ended the program, without
+// "SIG", or nothing if it exited. It must have ended.
+func (p *program) killedBy() string {
+	status := p.cmd.ProcessState.Sys().(syscall.WaitStatus)
+	if !status.Signaled() {
+		return ""
+	}
+	return strings.TrimPrefix(unix.SignalName(status.Signal()), "SIG")
+}
+
+// status returns the program's exit status. It must have ended.
+func (p *program) status() int { return p.cmd.ProcessState.ExitCode() }
+
+func (p *program) closeFiles() {
+	for _, f := range []*os.File{p.terminal, p.stdin, p.stdout, p.stderr} {
+		if f != nil {
+			f.Close()
+		}
+	}
+}

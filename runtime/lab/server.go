@@ -1,0 +1,158 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package lab
+
+import (
+	"errors"
+	"io"
+	"log/slog"
+	"net"
+	"sync"
+	"time"
+
+	"github.com/gliderlabs/ssh"
+	gossh "golang.org/x/crypto/ssh"
+)
+
+// acceptPause is how long a server waits after it could not take a connection.
+const acceptPause = 100 * time.Millisecond
+
+// server is an SSH server in this process. Connections, logins and the choice
+// of handlers are gliderlabs/ssh's; sessions and forwardings are ours: a session
+// of theirs does not learn that its channel was closed and cannot report a
+// signal, and their forwardings close both ways when one way has ended.
+type server struct {
+	account  account
+	log      *slog.Logger
+	listener net.Listener
+	ssh      *ssh.Server
+	closing  chan struct{} // closed by close
+
+	mu     sync.Mutex // guards what follows, and that group only grows before closed is set
+	closed bool
+	conns  map[net.Conn]struct{}
+	group  sync.WaitGroup // all goroutines of the server
+}
+
+// account is who may log in to a server, and what they find.
+type account struct {
+	name string
+	home string
+	key  ssh.PublicKey
+	env  []string
+}
+
+// serve answers on listener until close.
+func serve(listener net.Listener, a account, hostKey gossh.Signer, log *slog.Logger) *server {
+	s := &server{account: a, log: log, listener: listener, closing: make(chan struct{}), conns: map[net.Conn]struct{}{}}
+	s.ssh = &ssh.Server{
+		Version:     "mhmig-lab",
+		HostSigners: []ssh.Signer{hostKey},
+		PublicKeyHandler: func(ctx ssh.Context, key ssh.PublicKey) bool {
+			return ctx.User() == a.name && ssh.KeysEqual(key, a.key)
+		},
+		ChannelHandlers: map[string]ssh.ChannelHandler{
+			"session":                        s.openSession,
+			"direct-tcpip":                   s.forwardTCP,
+			"direct-streamlocal@openssh.com": s.forwardUnix,
+		},
+		RequestHandlers: map[string]ssh.RequestHandler{
+			"keepalive@openssh.com":                  alwaysYes,
+			"tcpip-forward":                          s.listenTCP,
+			"cancel-tcpip-forward":                   s.cancelTCP,
+			"streamlocal-forward@openssh.com":        s.listenUnix,
+			"cancel-streamlocal-forward@openssh.com": s.cancelUnix,
+		},
+		ConnectionFailedCallback: func(_ net.Conn, err error) {
+			log.Debug("SSH login refused", "error", err)
+		},
+	}
+	s.spawn(s.accept)
+	return s
+}
+
+func alwaysYes(ssh.Context, *ssh.Server, *gossh.Request) (bool, []byte) { return true, nil }
+
+// close ends the server with all its connections and sessions, and returns when
+// nothing of it is left but processes that have detached themselves.
+func (s *server) close() {
+	s.listener.Close()
+	close(s.closing)
+	s.mu.Lock()
+	s.closed = true
+	for conn := range s.conns {
+		conn.Close()
+	}
+	s.mu.Unlock()
+	s.group.Wait()
+}
+
+// spawn runs f in a goroutine that close waits for. It reports false, and does
+// nothing, when the server is closed.
+func (s *server) spawn(f func()) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.closed {
+		return false
+	}
+	s.group.Go(f)
+	return true
+}
+
+func (s *server) accept() {
+	for {
+		conn, err := s.listener.Accept()
+		switch {
+		case errors.Is(err, net.ErrClosed):
+			return
+		case err != nil: // such as too many open files, which may get better
+			s.log.Warn("the lab's SSH server cannot take a connection", "error", err)
+			select {
+			case <-s.closing:
+				return
+			case <-time.After(acceptPause):
+			}
+		case !s.spawn(func() { s.handle(conn) }):
+			conn.Close()
+		}
+	}
+}
+
+// handle serves one connection until its end.
+func (s *server) handle(conn net.Conn) {
+	s.mu.Lock()
+	s.conns[conn] = struct{}{}
+	if s.closed {
+		conn.Close()
+	}
+	s.mu.Unlock()
+	s.ssh.HandleConn(conn)
+	conn.Close()
+	s.mu.Lock()
+	delete(s.conns, conn)
+	s.mu.Unlock()
+}
+
+// join copies between a channel and a socket, each way until its end, and
+// closes both when both ways have ended or the channel is closed.
+func join(channel gossh.Channel, requests <-chan *gossh.Request, socket net.Conn) {
+	var group sync.WaitGroup
+	group.Go(func() {
+		gossh.DiscardRequests(requests) // ends when the channel is closed
+		socket.Close()
+	})
+	var ways sync.WaitGroup
+	ways.Go(func() { copyWay(socket, channel) })
+	ways.Go(func() { copyWay(channel, socket) })
+	ways.Wait()
+	channel.Close()
+	group.Wait()
+}
+
+// copyWay copies to the end of from, and tells to about it.
+func copyWay(to io.Writer, from io.Reader) {
+	io.Copy(to, from)
+	if half, ok := to.(interface{ CloseWrite() error }); ok {
+		half.CloseWrite()
+	}
+}

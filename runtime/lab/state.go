@@ -1,0 +1,221 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package lab
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strconv"
+	"time"
+
+	"github.com/gofrs/flock"
+	"github.com/google/renameio/v2"
+
+	"github.com/mhmig/mhmig/runtime/host"
+)
+
+const (
+	stateFile = "lab.json"
+	lockFile  = "lab.lock"
+)
+
+// maxSessions is how many sessions a lab's server allows on a connection.
+const maxSessions = 200
+
+// ErrAlive says that a lab's owner still runs.
+var ErrAlive = errors.New("the lab is in use")
+
+// State describes a lab, as its state file does.
+type State struct {
+	ID    string    // unique on this machine
+	Kind  Kind      // how its hosts are made
+	PID   int       // the process that owns the lab
+	Since time.Time // when it was started
+	Ready bool      // all hosts are up
+	Dir   string    // the folder of the lab
+	User  string    // whom to log in as
+	Hosts []Endpoint
+
+	MadeDir  bool     // Dir was made by the lab
+	ShortDir string   // folder with a short path, for sockets; empty: none outside the hosts
+	Subnet   string   // of a netns lab
+	Links    []string // network links of a netns lab
+}
+
+// Endpoint is where a lab's host is reached.
+type Endpoint struct {
+	Name     string // host1, host2, …
+	Address  string // an IP address
+	Port     int
+	StateDir string // the host's own folder, as it sees it
+}
+
+// Configs returns how to reach the lab's hosts.
+func (s *State) Configs() []host.Config {
+	configs := make([]host.Config, 0, len(s.Hosts))
+	for _, e := range s.Hosts {
+		configs = append(configs, host.Config{
+			Name:            e.Name,
+			Address:         e.Address,
+			Port:            e.Port,
+			User:            s.User,
+			IdentityFiles:   []string{s.keyFile()},
+			IdentitiesOnly:  true,
+			KnownHostsFiles: []string{s.knownHostsFile()},
+			MaxSessions:     maxSessions,
+		})
+	}
+	return configs
+}
+
+// Params returns the params that fit the lab's hosts, as [Lab.Params] does.
+func (s *State) Params() map[string]string {
+	params := map[string]string{"images_base_dir": s.sharedDir()}
+	for _, e := range s.Hosts {
+		params["state_dir_"+e.Name] = e.StateDir
+	}
+	return params
+}
+
+// Folder returns the folder that holds the user's labs:
+// $MHMIG_CACHE/lab, else mhmig/lab in the user's cache folder.
+func Folder() (string, error) {
+	cache := os.Getenv("MHMIG_CACHE")
+	if cache == "" {
+		user, err := os.UserCacheDir()
+		if err != nil {
+			return "", fmt.Errorf("find a folder for the lab (MHMIG_CACHE can name one): %w", err)
+		}
+		cache = filepath.Join(user, "mhmig")
+	}
+	return filepath.Join(cache, "lab"), nil
+}
+
+// Remove removes what is left of the lab in dir, whose owner has died: it kills
+// what still runs on its hosts, and deletes its network links and folders. It
+// returns an error that is [ErrAlive] while the owner lives, and nil if dir has
+// no lab.
+func Remove(ctx context.Context, dir string) error {
+	s, err := load(dir)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	} else if err != nil {
+		return err
+	}
+	lock := flock.New(filepath.Join(dir, lockFile), flock.SetFlag(os.O_RDONLY)) // not to make it anew
+	mine, err := lock.TryLock()
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil // its owner has just removed it
+	} else if err != nil {
+		return fmt.Errorf("lock the lab's folder: %w", err)
+	} else if !mine {
+		return fmt.Errorf("remove lab %s of process %d: %w", dir, s.PID, ErrAlive)
+	}
+	err = s.remove(ctx)
+	if err != nil {
+		err = fmt.Errorf("remove lab %s: %w", dir, err)
+	}
+	return errors.Join(err, lock.Close())
+}
+
+// RemoveDead removes what is left of all labs in the user's cache folder
+// whose owners have died.
+func RemoveDead(ctx context.Context) error {
+	folder, err := Folder()
+	if err != nil {
+		return err
+	}
+	entries, err := os.ReadDir(folder)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	} else if err != nil {
+		return fmt.Errorf("look for dead labs: %w", err)
+	}
+	var errs []error
+	for _, e := range entries {
+		if err := Remove(ctx, filepath.Join(folder, e.Name())); !errors.Is(err, ErrAlive) {
+			errs = append(errs, err)
+		}
+	}
+	return errors.Join(errs...)
+}
+
+// remove removes all that the state speaks of. The caller holds the lab's lock.
+func (s *State) remove(ctx context.Context) error {
+	errs := []error{killMarked(ctx, s.ID), removeLinks(ctx, s.Links)}
+	folders := []string{s.sharedDir(), s.keyFile(), s.publicKeyFile(), s.knownHostsFile()}
+	for n := range len(s.Hosts) {
+		folders = append(folders, s.hostDir(n))
+	}
+	if s.ShortDir != "" {
+		folders = append(folders, s.ShortDir)
+	}
+	for _, f := range folders {
+		errs = append(errs, os.RemoveAll(f))
+	}
+	if err := errors.Join(errs...); err != nil {
+		return err // the state file stays, so that it can be tried again
+	}
+	for _, f := range []string{stateFile, lockFile} {
+		errs = append(errs, os.RemoveAll(filepath.Join(s.Dir, f)))
+	}
+	if s.MadeDir {
+		errs = append(errs, os.Remove(s.Dir))
+	}
+	return errors.Join(errs...)
+}
+
+// ownerAlive reports whether the process that owns the lab in dir lives.
+func ownerAlive(dir string) (bool, error) {
+	lock := flock.New(filepath.Join(dir, lockFile), flock.SetFlag(os.O_RDONLY))
+	dead, err := lock.TryLock()
+	if errors.Is(err, fs.ErrNotExist) {
+		return false, nil
+	} else if err != nil {
+		return false, fmt.Errorf("look for the lab's process: %w", err)
+	}
+	return !dead, lock.Close()
+}
+
+func load(dir string) (*State, error) {
+	data, err := os.ReadFile(filepath.Join(dir, stateFile))
+	if err != nil {
+		return nil, fmt.Errorf("read the lab's state: %w", err)
+	}
+	s := &State{}
+	if err := json.Unmarshal(data, s); err != nil {
+		return nil, fmt.Errorf("read the lab's state %s: %w", filepath.Join(dir, stateFile), err)
+	}
+	return s, nil
+}
+
+// save writes the state file, to the disk.
+func (s *State) save() error {
+	data, err := json.MarshalIndent(s, "", "  ")
+	if err == nil {
+		err = renameio.WriteFile(filepath.Join(s.Dir, stateFile), data, 0o600)
+	}
+	if err != nil {
+		return fmt.Errorf("write the lab's state: %w", err)
+	}
+	return nil
+}
+
+// environment returns what each command on host n finds in its environment.
+// The variable MHMIG_LAB is by which processes of a lab are known.
+func (s *State) environment(n int) []string {
+	return []string{"MHMIG_LAB=" + s.ID, "MHMIG_LAB_HOST=" + s.Hosts[n].Name}
+}
+
+func hostName(n int) string { return "host" + strconv.Itoa(n+1) }
+
+func (s *State) hostDir(n int) string   { return filepath.Join(s.Dir, hostName(n)) }
+func (s *State) sharedDir() string      { return filepath.Join(s.Dir, "shared") }
+func (s *State) keyFile() string        { return filepath.Join(s.Dir, "key") }
+func (s *State) publicKeyFile() string  { return filepath.Join(s.Dir, "key.pub") }
+func (s *State) knownHostsFile() string { return filepath.Join(s.Dir, "known_hosts") }
