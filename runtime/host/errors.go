@@ -202,7 +202,8 @@ func (e *TimeoutError) Timeout() bool { return true }
 
 // ForwardError says that a host did not connect to, or listen on, an address for
 // us. For a socket that does not exist yet, or that nobody listens on, Refused
-// is true: trying again may help.
+// is true: trying again may help. (OpenSSH says the same of a unix socket when
+// its configuration forbids the forwarding.)
 type ForwardError struct {
 	Host, Network, Address string
 	Listen                 bool // to listen; otherwise to connect
@@ -215,8 +216,13 @@ func (e *ForwardError) Error() string {
 	if e.Listen {
 		verb = "listen on"
 	}
-	if !e.Refused {
+	switch {
+	case !e.Refused:
 		hint = "sshd there must allow it: AllowTcpForwarding, AllowStreamLocalForwarding, PermitOpen, PermitListen"
+	case e.Network == "unix":
+		hint = "does a process listen there? sshd says the same if AllowStreamLocalForwarding is no"
+	default:
+		hint = "does a process listen there?"
 	}
 	return withHint(fmt.Sprintf("%s: %s %s %s: %v", e.Host, verb, e.Network, e.Address, e.Err), hint)
 }

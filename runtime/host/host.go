@@ -213,24 +213,45 @@ func (h *Host) session(ctx context.Context, u urgency) (*connection, *ssh.Sessio
 		if err != nil {
 			return nil, nil, err
 		}
-		s, err := await(ctx, k, k.client.NewSession, func(s *ssh.Session) { s.Close() })
+		s, err := k.openSession(ctx)
+		if isRefusal(err) {
+			// sshd may not have noted yet that a session before this one is
+			// closed. A round trip later it has.
+			if err = k.roundTrip(ctx); err == nil {
+				s, err = k.openSession(ctx)
+			}
+		}
 		if err == nil {
 			return k, s, nil
 		}
 		h.release(k)
-		if !h.learnLimit(k, err) {
+		if !isRefusal(err) || !h.learnLimit(k) {
 			return nil, nil, fmt.Errorf("%s: open a session: %w", h.Name(), err)
 		}
 	}
 }
 
-// learnLimit handles the refusal of a session: when others of the connection
-// are in use, they are as many as the server allows. It reports whether to try
-// again.
-func (h *Host) learnLimit(k *connection, err error) bool {
-	if _, refused := errors.AsType[*ssh.OpenChannelError](err); !refused {
-		return false
-	}
+func (k *connection) openSession(ctx context.Context) (*ssh.Session, error) {
+	return await(ctx, k, k.client.NewSession, func(s *ssh.Session) { s.Close() })
+}
+
+func (k *connection) roundTrip(ctx context.Context) error {
+	_, err := await(ctx, k, func() (bool, error) {
+		_, _, err := k.client.SendRequest("keepalive@openssh.com", true, nil)
+		return true, err
+	}, nil)
+	return err
+}
+
+// isRefusal reports whether the server said no to a channel.
+func isRefusal(err error) bool {
+	_, ok := errors.AsType[*ssh.OpenChannelError](err)
+	return ok
+}
+
+// learnLimit is called when the server refused a session on k: those that are in
+// use there are as many as it allows. It reports false when there are none.
+func (h *Host) learnLimit(k *connection) bool {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	if k.sessions == 0 {

@@ -1,0 +1,177 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package host_test
+
+import (
+	"bytes"
+	"context"
+	"crypto/rand"
+	"errors"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"testing"
+
+	"github.com/mhmig/mhmig/runtime/host"
+)
+
+func TestFiles(t *testing.T) {
+	t.Parallel()
+	h := startServer(t).dial(t)
+	dir := t.TempDir()
+	ctx := t.Context()
+
+	deep := filepath.Join(dir, "a b", "c'd")
+	if err := h.MkdirAll(ctx, deep, 0o700); err != nil {
+		t.Fatal(err)
+	}
+	if err := h.MkdirAll(ctx, deep, 0o755); err != nil {
+		t.Errorf("MkdirAll of a folder that is there: %v", err)
+	}
+	if info, err := os.Stat(deep); err != nil || info.Mode().Perm() != 0o700 {
+		t.Errorf("folder: got %v, %v; want mode 0700", info.Mode(), err)
+	}
+
+	name := filepath.Join(deep, "file")
+	for _, content := range []string{"a longer text", "short", ""} {
+		if err := h.WriteFile(ctx, name, []byte(content), 0o640); err != nil {
+			t.Fatal(err)
+		}
+		if got, err := h.ReadFile(ctx, name); err != nil || string(got) != content {
+			t.Errorf("ReadFile: got %q, %v; want %q", got, err, content)
+		}
+	}
+	if info, err := h.Stat(ctx, name); err != nil || info.Mode().Perm() != 0o640 || info.Size() != 0 {
+		t.Errorf("Stat: got %v, %v", info, err)
+	}
+	if there, err := h.Exists(ctx, name); err != nil || !there {
+		t.Errorf("Exists: got %v, %v; want true", there, err)
+	}
+
+	if err := h.RemoveAll(ctx, deep); err != nil {
+		t.Error(err)
+	}
+	if err := h.RemoveAll(ctx, deep); err != nil {
+		t.Errorf("RemoveAll of what is gone: %v", err)
+	}
+	if there, err := h.Exists(ctx, name); err != nil || there {
+		t.Errorf("Exists after RemoveAll: got %v, %v; want false", there, err)
+	}
+	for _, danger := range []string{"", "/", ".", "..", "//", "/../"} {
+		if err := h.RemoveAll(ctx, danger); err == nil {
+			t.Errorf("RemoveAll(%q): got no error", danger)
+		}
+	}
+
+	_, err := h.ReadFile(ctx, name)
+	if !errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("ReadFile of a missing file: got %v", err)
+	}
+	wantText(t, err, "host1: read "+name)
+	if err := h.WriteFile(ctx, name, nil, 0o600); !errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("WriteFile in a missing folder: got %v", err)
+	}
+}
+
+func TestUploadDownload(t *testing.T) {
+	t.Parallel()
+	h := startServer(t).dial(t)
+	ctx := t.Context()
+	data := make([]byte, 20<<20+17)
+	rand.Read(data)
+	local := filepath.Join(t.TempDir(), "program")
+	if err := os.WriteFile(local, data, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	remote := t.TempDir()
+	if err := h.Upload(ctx, local, remote+"/"); err != nil {
+		t.Fatal(err)
+	}
+	there := filepath.Join(remote, "program")
+	got, err := os.ReadFile(there)
+	if err != nil || !bytes.Equal(got, data) {
+		t.Errorf("uploaded: got %d bytes, %v; want %d, the same", len(got), err, len(data))
+	}
+	back := filepath.Join(t.TempDir(), "back")
+	if err := h.Download(ctx, there, back); err != nil {
+		t.Fatal(err)
+	}
+	got, err = os.ReadFile(back)
+	if err != nil || !bytes.Equal(got, data) {
+		t.Errorf("downloaded: got %d bytes, %v; want %d, the same", len(got), err, len(data))
+	}
+	for _, file := range []string{there, back} {
+		if info, err := os.Stat(file); err != nil || info.Mode().Perm() != 0o755 {
+			t.Errorf("%s: got mode %v, %v; want 0755", file, info.Mode(), err)
+		}
+	}
+
+	if err := h.Upload(ctx, local+"-none", remote); !errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("Upload of a missing file: got %v", err)
+	}
+	missing := filepath.Join(t.TempDir(), "missing")
+	if err := h.Download(ctx, there+"-none", missing); !errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("Download of a missing file: got %v", err)
+	}
+	if _, err := os.Stat(missing); err == nil {
+		t.Error("a failed Download left a local file")
+	}
+	cancelled, cancel := context.WithCancelCause(ctx)
+	cause := errors.New("interrupted")
+	cancel(cause)
+	if err := h.Upload(cancelled, local, there); !errors.Is(err, cause) {
+		t.Errorf("Upload under an ended context: got %v, want its cause", err)
+	}
+}
+
+func TestNoFileTransfer(t *testing.T) {
+	t.Parallel()
+	s := startServer(t, "ForceCommand exit 1")
+	h := s.dial(t)
+	if _, err := h.ReadFile(t.Context(), "x"); err == nil {
+		t.Error("ReadFile without a file server: got no error")
+	}
+}
+
+func TestFacts(t *testing.T) {
+	t.Parallel()
+	s := startServer(t)
+	facts, err := s.dial(t).Facts(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	name, err := os.Hostname()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if facts.Hostname != name || facts.User != s.config.User || facts.CPUs < 1 || facts.MemoryBytes < 64<<20 ||
+		facts.Kernel == "" || facts.Arch == "" || facts.OS == "" {
+		t.Errorf("facts: got %+v", facts)
+	}
+}
+
+func TestFreePort(t *testing.T) {
+	t.Parallel()
+	h := startServer(t).dial(t)
+	seen := map[int]bool{}
+	for range 5 {
+		port, err := h.FreePort(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		if seen[port] || port < 20000 || port >= 32000 {
+			t.Errorf("port %d: want a new one from 20000 to 31999", port)
+		}
+		seen[port] = true
+	}
+}
+
+func TestLocalPorts(t *testing.T) {
+	t.Parallel()
+	got, err := host.LocalPorts([]byte(`  sl  local_address rem_address   st tx_queue rx_queue tr tm->when
+   0: 0100007F:1F90 00000000:0000 0A 00000000:00000000
+   1: 00000000000000000000000001000000:0016 0:0 0A`))
+	if err != nil || !got[8080] || !got[22] || len(got) != 2 {
+		t.Errorf("got %v, %v; want 8080 and 22", got, err)
+	}
+}
