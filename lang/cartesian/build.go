@@ -208,7 +208,7 @@ func (b *builder) filter(stmt *filterStatement, s *scope) {
 		s.add(&joinWords{f, where})
 		return
 	}
-	s.add(&pick{filter: f, only: stmt.Keyword == "only"})
+	s.add(&pick{filter: f, only: stmt.Keyword == "only", owner: s.node})
 }
 
 func (b *builder) condition(stmt *condition, s *scope) {

@@ -36,6 +36,7 @@ type Config struct {
 	root     *node
 	labels   *labelTable
 	keys     *keyTable
+	nodes    int // number of nodes
 	patterns int // number of patterns
 	filters  []filterUse
 
@@ -111,9 +112,9 @@ func parseConfig(files files, name string, extra []string) (*Config, error) {
 		return nil, err
 	}
 	root := s.node
-	root.finish(len(b.labels.texts))
+	nodes := root.finish(len(b.labels.texts), 0)
 	return &Config{
-		root: root, labels: b.labels, keys: b.keys, patterns: b.patterns, filters: b.filters,
+		root: root, nodes: nodes, labels: b.labels, keys: b.keys, patterns: b.patterns, filters: b.filters,
 		files: files, name: name, extra: extra,
 	}, nil
 }

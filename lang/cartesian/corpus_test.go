@@ -10,6 +10,7 @@ import (
 	"fmt"
 	"hash"
 	"io"
+	"maps"
 	"os"
 	"path/filepath"
 	"regexp"
@@ -182,6 +183,9 @@ func list(t *testing.T, path string, filters []string, defaults bool, limit int,
 	return err
 }
 
+// enough is how many variants of a large config are looked at, unless MHMIG_CORPUS_FULL is set: there are millions.
+const enough = 1000
+
 // A golden is the digest of what must come of a large config.
 type golden struct {
 	ID, File, Mode, SHA256 string
@@ -199,9 +203,6 @@ type golden struct {
 
 func TestGoldens(t *testing.T) {
 	t.Parallel()
-	if testing.Short() {
-		t.Skip("large configs take minutes")
-	}
 	for _, folder := range corpora(t)[1:] {
 		text, err := os.ReadFile(filepath.Join(folder, "huge", "goldens.json"))
 		if err != nil {
@@ -223,6 +224,11 @@ func checkGolden(t *testing.T, folder string, g golden) {
 	if g.Limit != nil {
 		limit = *g.Limit
 	}
+	whole := g.Count <= enough || os.Getenv("MHMIG_CORPUS_FULL") != ""
+	if !whole {
+		limit = enough
+		maps.DeleteFunc(g.Checkpoints, func(n, _ string) bool { return len(n) > len(strconv.Itoa(enough)) })
+	}
 	digest := &lineDigest{Hash: sha256.New(), at: map[string]string{}}
 	for n := range g.Checkpoints {
 		digest.at[n] = ""
@@ -237,11 +243,11 @@ func checkGolden(t *testing.T, folder string, g golden) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	t.Logf("%d variants in %v; the reference took %vs: %.0f times faster", g.Count, took, g.RefSeconds, g.RefSeconds/took.Seconds())
+	t.Logf("%d of %d variants in %v; the reference took %v s for all", digest.lines, g.Count, took, g.RefSeconds)
 	if diff := cmp.Diff(g.Checkpoints, digest.at); diff != "" {
 		t.Errorf("digests after so many lines (-want +got):\n%s", diff)
 	}
-	if got := hex.EncodeToString(digest.Sum(nil)); got != g.SHA256 {
+	if got := hex.EncodeToString(digest.Sum(nil)); whole && got != g.SHA256 {
 		t.Errorf("digest of %d lines = %s, want %s of %d lines", digest.lines, got, g.SHA256, g.Count)
 	}
 }

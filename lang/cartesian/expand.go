@@ -6,6 +6,7 @@ import (
 	"context"
 	"fmt"
 	"iter"
+	"slices"
 	"strings"
 )
 
@@ -27,6 +28,8 @@ func (c *Config) Variants(ctx context.Context, o Options) iter.Seq2[*Variant, er
 			dict:     newDict(keys),
 			patterns: make(patternMatches, c.patterns),
 			lists:    map[*node]*statementList{},
+			way:      way{on: make([]bool, c.nodes)},
+			cuts:     make([][]*pick, c.nodes),
 		}
 		stopped := false
 		w.enter(c.root, nil, func(d *dict) bool {
@@ -54,8 +57,7 @@ func (d *dict) variant() *Variant {
 	return v
 }
 
-// A walk is one expansion. It goes from the root to the leaf by each way that filters leave open. path, short and dep
-// are stacks that describe the way so far.
+// A walk is one expansion. It goes from the root to the leaf by each way that filters leave open.
 type walk struct {
 	ctx      context.Context //nolint:containedctx // a walk lives within one call
 	options  Options
@@ -65,11 +67,32 @@ type walk struct {
 	err      error // why the walk ended early
 	steps    int
 
-	path  []nodeLabel
-	short []labelID
-	dep   []string
+	way
+
+	// Filters that have cut the way at a node, by the node's index. A node is reached on many ways, and what has cut one
+	// of them will mostly cut the next, as long as the filter's own node is on the way too.
+	cuts [][]*pick
+	cut  *pick // the filter that cut the way last
 
 	lists map[*node]*statementList // of nodes with joins that are being walked through
+}
+
+// A way is what a walk has passed from the root: stacks, but for on.
+type way struct {
+	path  []nodeLabel
+	short []labelID
+	deps  []dependency
+	on    []bool // by a node's index: whether the way goes through it
+}
+
+func (w *way) clone() way {
+	return way{slices.Clone(w.path), slices.Clone(w.short), slices.Clone(w.deps), slices.Clone(w.on)}
+}
+
+// A dependency is what a variant depends on: labels behind those of the path up to a depth.
+type dependency struct {
+	depth int
+	row   []labelID
 }
 
 // A segment is the statements of one node, followed by those of the nodes above it: what a variant below inherits. Only
@@ -103,17 +126,27 @@ func (w *walk) pass(n *node, own []statement, decides bool, inherited *segment, 
 		w.err = context.Cause(w.ctx)
 		return false
 	}
-	path, short, dep := len(w.path), len(w.short), len(w.dep)
-	defer func() { w.path, w.short, w.dep = w.path[:path], w.short[:short], w.dep[:dep] }()
+	path, short, deps := len(w.path), len(w.short), len(w.deps)
+	defer func() { w.path, w.short, w.deps = w.path[:path], w.short[:short], w.deps[:deps] }()
+	defer func(before bool) { w.on[n.index] = before }(w.on[n.index])
+	w.on[n.index] = true
 
 	for _, word := range n.deps {
 		for _, row := range word {
-			w.dep = append(w.dep, w.dependency(row))
+			w.deps = append(w.deps, dependency{path, row})
 		}
 	}
 	w.path = append(w.path, n.labels...)
-	segments, ok := w.settle(&segment{statements: own, decides: decides, open: true, next: inherited}, n.below)
+	if w.isCut(n) {
+		return true
+	}
+	segments := inherited
+	if len(own) > 0 {
+		segments = &segment{statements: own, decides: decides, open: true, next: inherited}
+	}
+	segments, ok := w.settle(segments, n.below)
 	if !ok {
+		w.rememberCut(n)
 		return true
 	}
 	if n.isChoice && !n.hidden {
@@ -145,75 +178,106 @@ func (w *walk) pass(n *node, own []statement, decides bool, inherited *segment, 
 	return ok
 }
 
-// settle decides what the path decides of s and the segments behind it. It returns what is left of them, or false when
-// a filter leaves nothing at or below the path.
+// maxCuts is how many filters a node remembers.
+const maxCuts = 4
+
+// isCut tells whether one of the filters that n remembers cuts the way once more.
+func (w *walk) isCut(n *node) bool {
+	for _, p := range w.cuts[n.index] {
+		if w.on[p.owner.index] && w.fails(p, n.below) {
+			return true
+		}
+	}
+	return false
+}
+
+// fails tells whether p leaves nothing at or below the path.
+func (w *walk) fails(p *pick, below labelSet) bool {
+	if p.only {
+		return !p.filter.mightMatch(w.path, below)
+	}
+	return p.filter.matches(w.path)
+}
+
+// rememberCut notes at n the filter that cut the way last, in place of the one that was noted first.
+func (w *walk) rememberCut(n *node) {
+	if w.cut.owner == nil {
+		return
+	}
+	cuts := w.cuts[n.index]
+	if len(cuts) == maxCuts {
+		copy(cuts, cuts[1:])
+		cuts = cuts[:maxCuts-1]
+	}
+	w.cuts[n.index] = append(cuts, w.cut)
+}
+
+// settle decides what the path decides of s and the segments behind it. It returns what is left of them, s itself if
+// that is all; or false when a filter leaves nothing at or below the path.
 func (w *walk) settle(s *segment, below labelSet) (*segment, bool) {
 	if s == nil || !s.open {
 		return s, true
 	}
-	settled := *s
+	settled, changed, ok := *s, false, true
 	if s.decides {
-		var ok bool
-		if settled.statements, settled.decides, ok = w.decide(s.statements, below); !ok {
+		if settled.statements, settled.decides, changed, ok = w.decide(s.statements, below); !ok {
 			return nil, false
 		}
 	}
-	var ok bool
 	if settled.next, ok = w.settle(s.next, below); !ok {
 		return nil, false
 	}
 	settled.open = settled.decides || settled.next != nil && settled.next.open
+	if !changed && settled.next == s.next && settled.open == s.open {
+		return s, true
+	}
 	return &settled, true
 }
 
-// decide returns the statements that are left of a list, and whether some of them are still open; false when a filter
-// leaves nothing.
-func (w *walk) decide(list []statement, below labelSet) (left []statement, open, ok bool) {
-	changed := false // left is list[:i] until then
+// decide returns the statements that are left of a list, whether some of them are still open, and whether that is
+// another list; ok is false when a filter leaves nothing.
+func (w *walk) decide(list []statement, below labelSet) (left []statement, open, changed, ok bool) {
 	for i, s := range list {
 		keep := true
 		var body []statement
 		switch s := s.(type) {
 		case *pick:
-			switch {
-			case s.filter.matches(w.path):
-				if !s.only {
-					return nil, false, false
-				}
-				keep = false
-			case !s.filter.mightMatch(w.path, below):
-				if s.only {
-					return nil, false, false
-				}
-				keep = false
+			if w.fails(s, below) {
+				w.cut = s
+				return nil, false, false, false
+			}
+			if s.only {
+				keep = !s.filter.matches(w.path)
+			} else {
+				keep = s.filter.mightMatch(w.path, below)
 			}
 			open = open || keep
 		case *guard:
 			holds := s.filter.matches(w.path)
-			if holds || !s.filter.mightMatch(w.path, below) {
-				keep = false
-				if holds != s.negated {
-					var bodyOpen bool
-					if body, bodyOpen, ok = w.decide(s.body, below); !ok {
-						return nil, false, false
-					}
-					open = open || bodyOpen
-				}
-			}
+			keep = !holds && s.filter.mightMatch(w.path, below)
 			open = open || keep
+			if !keep && holds != s.negated {
+				var bodyOpen bool
+				if body, bodyOpen, _, ok = w.decide(s.body, below); !ok {
+					return nil, false, false, false
+				}
+				open = open || bodyOpen
+			}
 		}
 		if !keep && !changed {
 			left, changed = append(make([]statement, 0, len(list)+len(body)), list[:i]...), true
 		}
-		left = append(left, body...)
-		if keep && changed {
-			left = append(left, s)
+		if changed {
+			left = append(left, body...)
+			if keep {
+				left = append(left, s)
+			}
 		}
 	}
 	if !changed {
-		return list, open, true
+		left = list
 	}
-	return left, open, true
+	return left, open, changed, true
 }
 
 // leaf builds the dict of the path.
@@ -229,7 +293,9 @@ func (w *walk) leaf(segments *segment, emit func(*dict) bool) bool {
 		b.WriteString(w.labels.texts[id])
 	}
 	d.shortName = b.String()
-	d.dep = append([]string(nil), w.dep...)
+	for _, dep := range w.deps {
+		d.dep = append(d.dep, w.dependencyName(dep))
+	}
 	for s := segments; s != nil; s = s.next {
 		if err := d.apply(s.statements, w.patterns); err != nil {
 			w.err = fmt.Errorf("variant %q: %w", d.name, err)
@@ -254,12 +320,11 @@ func (w *walk) pathName(path []nodeLabel) string {
 	return b.String()
 }
 
-// dependency is the name of a variant that the one being entered depends on.
-func (w *walk) dependency(row []labelID) string {
+func (w *walk) dependencyName(dep dependency) string {
 	var b strings.Builder
-	b.WriteString(w.pathName(w.path))
-	for i, id := range row {
-		if i > 0 || len(w.path) > 0 {
+	b.WriteString(w.pathName(w.path[:dep.depth]))
+	for i, id := range dep.row {
+		if i > 0 || dep.depth > 0 {
 			b.WriteByte('.')
 		}
 		b.WriteString(w.labels.texts[id])

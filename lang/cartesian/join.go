@@ -36,7 +36,8 @@ func (w *walk) join(n *node, list *statementList, inherited *segment, emit func(
 
 // multiply calls emit with each dict for the first of words, merged with each dict for the others.
 func (w *walk) multiply(n *node, words []word, inherited *segment, emit func(*dict) bool) bool {
-	path, short, dep := w.path, w.short, w.dep // of the way to n
+	atNode := w.way
+	atNode.on = slices.Clone(w.on)
 	list := w.lists[n]
 	keep := &statementList{slices.Clone(list.statements)}
 	list.statements = append(slices.Clip(list.statements), &pick{filter: filter{words[0]}, only: true})
@@ -45,10 +46,10 @@ func (w *walk) multiply(n *node, words []word, inherited *segment, emit func(*di
 	}
 	return w.passList(n, inherited, func(first *dict) bool {
 		first = first.clone()
-		// The other factors go out from n again, and must leave the stacks of the walk that they interrupt as they are.
-		inPath, inShort, inDep := w.path, w.short, w.dep
-		defer func() { w.path, w.short, w.dep = inPath, inShort, inDep }()
-		w.path, w.short, w.dep = slices.Clip(path), slices.Clip(short), slices.Clip(dep)
+		// The other factors go out from n again, and must leave the way of the walk that they interrupt as it is.
+		interrupted := w.way
+		defer func() { w.way = interrupted }()
+		w.way = atNode.clone()
 
 		w.lists[n] = keep
 		return w.multiply(n, words[1:], inherited, func(second *dict) bool {

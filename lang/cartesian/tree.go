@@ -25,6 +25,7 @@ type node struct {
 	// Of what stands behind a set:
 	preferred int // index of the default among children, or -1
 
+	index   int      // among the nodes of the config
 	decides bool     // statements holds a filter or a condition
 	joins   bool     // statements holds a join
 	below   labelSet // labels of all nodes under this one
@@ -92,6 +93,7 @@ type dropKey struct{ name string }
 type pick struct {
 	filter filter
 	only   bool
+	owner  *node // the node that it stands in; nil if it stands in a condition or comes of a join
 }
 
 // guard is a condition and its content.
@@ -139,20 +141,21 @@ func decide(statements []statement) (decides, joins bool) {
 	return decides, joins
 }
 
-// finish computes what expansion wants to know of each node at and below n.
-func (n *node) finish(labels int) {
+// finish computes what expansion wants to know of each node at and below n, given the number of labels that the config
+// has and of nodes that are finished already. It returns the latter.
+func (n *node) finish(labels, nodes int) int {
 	if n.below != nil {
-		return
+		return nodes
 	}
 	n.decides, n.joins = decide(n.statements)
 	if len(n.children) == 1 && len(n.children[0].labels) == 0 {
-		n.children[0].finish(labels)
-		n.below = n.children[0].below
-		return
+		nodes = n.children[0].finish(labels, nodes)
+		n.below, n.index = n.children[0].below, nodes
+		return nodes + 1
 	}
 	n.below = make(labelSet, (labels+63)/64)
 	for _, child := range n.children {
-		child.finish(labels)
+		nodes = child.finish(labels, nodes)
 		for i, bits := range child.below {
 			n.below[i] |= bits
 		}
@@ -161,6 +164,8 @@ func (n *node) finish(labels int) {
 			n.below.add(l.full)
 		}
 	}
+	n.index = nodes
+	return nodes + 1
 }
 
 // compileTemplate finds the references in a value: the shortest "${…}" with at least one character in it.
