@@ -3,6 +3,7 @@
 package cartesian
 
 import (
+	"errors"
 	"fmt"
 	"regexp"
 	"regexp/syntax"
@@ -31,6 +32,7 @@ type builder struct {
 	filters  []filterUse
 	includes int
 	errs     diag.List
+	warnings diag.List
 }
 
 // A parsedFile is a source and its statements.
@@ -40,11 +42,11 @@ type parsedFile struct {
 	body *block
 }
 
-// A filterUse is a filter of the text, for finding out why nothing is left.
+// A filterUse is a filter of the text, for finding labels in it that no variant has.
 type filterUse struct {
-	file *parsedFile
-	text filterText
-	word string // only, no, join, or "condition"
+	src     *source
+	text    filterText
+	demands bool // "only" or "join": nothing is left without its labels
 }
 
 // A scope is what the statements of a block act on.
@@ -84,6 +86,12 @@ func (b *builder) fail(s *scope, pos lexer.Position, hint, format string, args .
 	b.errs = append(b.errs, s.file.src.diagnostic(pos, fmt.Sprintf(format, args...), hint))
 }
 
+func (f *parsedFile) warning(pos lexer.Position, message, hint string) diag.Diagnostic {
+	d := f.src.diagnostic(pos, message, hint)
+	d.Severity = diag.Warning
+	return d
+}
+
 // block adds the statements of a block to what s stands for.
 func (b *builder) block(body *block, s *scope) {
 	lastSuffix := ""
@@ -119,6 +127,11 @@ func (s *scope) add(stmt statement) { *s.statements = append(*s.statements, stmt
 // assign adds an assignment to the run, or ends the run and stands alone.
 func (b *builder) assign(a *assignment, s *scope) {
 	op := operatorOf[a.Op]
+	if key := strings.TrimPrefix(a.Key, "!"); strings.HasPrefix(key, "(") && strings.Contains(a.Value, "):") {
+		b.warnings = append(b.warnings, s.file.warning(a.Pos,
+			fmt.Sprintf("this sets the key %q; it is no condition", a.Key),
+			"conditions cannot name a set; use the bare label, or only and no"))
+	}
 	if !strings.Contains(a.Value, "$") {
 		old, inRun := s.run.values[a.Key]
 		switch {
@@ -196,13 +209,13 @@ func (b *builder) pattern(a *assignment, s *scope) *pattern {
 	return p
 }
 
-func (b *builder) use(f filterText, s *scope, word string) filter {
-	b.filters = append(b.filters, filterUse{file: s.file, text: f, word: word})
+func (b *builder) use(f filterText, s *scope, demands bool) filter {
+	b.filters = append(b.filters, filterUse{s.file.src, f, demands})
 	return f.compile(b.labels)
 }
 
 func (b *builder) filter(stmt *filterStatement, s *scope) {
-	f := b.use(stmt.Filter, s, stmt.Keyword)
+	f := b.use(stmt.Filter, s, stmt.Keyword != "no")
 	if stmt.Keyword == "join" {
 		where := s.file.src.diagnostic(stmt.Pos, "a join cannot stand in a condition", "put it into a variant")
 		s.add(&joinWords{f, where})
@@ -212,7 +225,7 @@ func (b *builder) filter(stmt *filterStatement, s *scope) {
 }
 
 func (b *builder) condition(stmt *condition, s *scope) {
-	g := &guard{filter: b.use(stmt.Filter, s, "condition"), negated: stmt.Negated}
+	g := &guard{filter: b.use(stmt.Filter, s, false), negated: stmt.Negated}
 	b.block(&stmt.Body, &scope{file: s.file, depth: s.depth, statements: &g.body})
 	s.add(g)
 }
@@ -232,7 +245,7 @@ func (b *builder) include(stmt *include, s *scope) {
 	file, ok := b.parsed[path]
 	if !ok {
 		src, err := b.files.read(path)
-		if list, isList := err.(diag.List); isList { //nolint:errorlint // read returns it as it is
+		if list, ok := errors.AsType[diag.List](err); ok {
 			b.errs = append(b.errs, list...)
 		} else if err != nil {
 			hint := ""

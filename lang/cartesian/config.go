@@ -39,6 +39,7 @@ type Config struct {
 	nodes    int // number of nodes
 	patterns int // number of patterns
 	filters  []filterUse
+	warnings diag.List
 
 	// What it was made from.
 	files files
@@ -114,7 +115,7 @@ func parseConfig(files files, name string, extra []string) (*Config, error) {
 	root := s.node
 	nodes := root.finish(len(b.labels.texts), 0)
 	return &Config{
-		root: root, nodes: nodes, labels: b.labels, keys: b.keys, patterns: b.patterns, filters: b.filters,
+		root: root, nodes: nodes, labels: b.labels, keys: b.keys, patterns: b.patterns, filters: b.filters, warnings: b.warnings,
 		files: files, name: name, extra: extra,
 	}, nil
 }

@@ -14,7 +14,7 @@ import (
 // probably meant to be; or if all labels exist, which extra statement leaves nothing. It may expand the config several
 // times, up to the first variant; ctx ends that.
 func (c *Config) WhyEmpty(ctx context.Context, o Options) diag.List {
-	if unknown := c.unknownLabels(); unknown != nil {
+	if unknown := c.unknownLabels(func(f filterUse) bool { return f.demands }); unknown != nil {
 		return unknown
 	}
 	for i, text := range c.extra {
@@ -40,14 +40,21 @@ func (c *Config) hasVariants(ctx context.Context, o Options) bool {
 	return false
 }
 
-// unknownLabels returns the labels in "only" and "join" that no variant has.
-func (c *Config) unknownLabels() diag.List {
-	var known []string
-	has := slices.Clone(c.root.below)
-	for _, l := range c.root.labels {
-		has.add(l.name)
-		has.add(l.full)
+// Warnings tells what in the config has a meaning, but probably not the one that the user had in mind: labels in extra
+// statements that no variant has, and assignments that look like conditions.
+func (c *Config) Warnings() diag.List {
+	warnings := slices.Clone(c.warnings)
+	for _, d := range c.unknownLabels(func(f filterUse) bool { return f.src.name == extraName }) {
+		d.Severity = diag.Warning
+		warnings = append(warnings, d)
 	}
+	return warnings
+}
+
+// unknownLabels returns the labels in some filters that no variant has.
+func (c *Config) unknownLabels(where func(filterUse) bool) diag.List {
+	has := c.root.below // the root is no variant
+	var known []string
 	for id, text := range c.labels.texts {
 		if has.has(labelID(id)) {
 			known = append(known, text)
@@ -55,19 +62,17 @@ func (c *Config) unknownLabels() diag.List {
 	}
 	var unknown diag.List
 	for _, use := range c.filters {
-		if use.word != "only" && use.word != "join" {
+		if !where(use) {
 			continue
 		}
 		for _, word := range use.text.Words {
 			for _, row := range word {
 				for _, l := range row {
-					id := c.labels.filterID(l)
-					if has.has(id) {
-						continue
+					if id := c.labels.filterID(l); !has.has(id) {
+						text := c.labels.texts[id]
+						unknown = append(unknown, use.src.diagnostic(l.Pos,
+							fmt.Sprintf("no variant has the label %q", text), suggest(text, known)))
 					}
-					text := c.labels.texts[id]
-					unknown = append(unknown, use.file.src.diagnostic(l.Pos,
-						fmt.Sprintf("no variant has the label %q", text), suggest(text, known)))
 				}
 			}
 		}

@@ -162,3 +162,34 @@ variants disk:
 		})
 	}
 }
+
+func TestWarnings(t *testing.T) {
+	t.Parallel()
+	c := parseText(t, "variants v:\n  - aa:\n  - bb:\nno ghost\n(v=aa): k = 1\n!(v=bb):\n  k = 2\n(p) = q\n", "no ab, (v=aa)", "x..aa: k = 3")
+	var got strings.Builder
+	if err := diag.Render(&got, c.Warnings(), false); err != nil {
+		t.Fatal(err)
+	}
+	want := `main.cfg:5:1: warning: this sets the key "(v"; it is no condition
+    (v=aa): k = 1
+    ^
+    hint: conditions cannot name a set; use the bare label, or only and no
+main.cfg:6:1: warning: this sets the key "!(v"; it is no condition
+    !(v=bb):
+    ^
+    hint: conditions cannot name a set; use the bare label, or only and no
+<string>:1:4: warning: no variant has the label "ab"
+    no ab, (v=aa)
+       ^
+    hint: did you mean "aa"?
+<string>:1:1: warning: no variant has the label "x"
+    x..aa: k = 3
+    ^
+`
+	if diff := cmp.Diff(want, got.String()); diff != "" {
+		t.Errorf("Warnings (-want +got):\n%s", diff)
+	}
+	if c := parseText(t, "variants:\n  - a:\n", "only a"); c.Warnings() != nil {
+		t.Errorf("Warnings = %v, want none", c.Warnings())
+	}
+}

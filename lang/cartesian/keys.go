@@ -104,14 +104,14 @@ func (t *keyTable) id(text string) keyID {
 
 // withSuffix returns the number of a key with one more suffix.
 func (t *keyTable) withSuffix(id keyID, suffix string) keyID {
-	new, ok := t.suffixed[suffixedKey{id, suffix}]
+	renamed, ok := t.suffixed[suffixedKey{id, suffix}]
 	if !ok {
-		new = keyID(len(t.keys))
+		renamed = keyID(len(t.keys))
 		old := t.keys[id]
-		t.suffixed[suffixedKey{id, suffix}] = new
+		t.suffixed[suffixedKey{id, suffix}] = renamed
 		t.keys = append(t.keys, key{
 			text: old.text + suffix, base: old.base, suffixes: append(slices.Clip(old.suffixes), suffix),
 		})
 	}
-	return new
+	return renamed
 }

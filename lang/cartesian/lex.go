@@ -74,23 +74,16 @@ const maxDepth = 1000
 // definition makes our lexer known to participle.
 type definition struct{}
 
-var (
-	_ lexer.Definition       = definition{}
-	_ lexer.StringDefinition = definition{}
-)
+var _ lexer.Definition = definition{}
 
 func (definition) Symbols() map[string]lexer.TokenType { return symbols }
 
-func (d definition) Lex(name string, r io.Reader) (lexer.Lexer, error) {
+func (definition) Lex(name string, r io.Reader) (lexer.Lexer, error) {
 	text, err := io.ReadAll(r)
 	if err != nil {
 		return nil, err
 	}
-	return d.LexString(name, string(text))
-}
-
-func (definition) LexString(name, text string) (lexer.Lexer, error) {
-	src, err := newSource(name, path.Base(name), text)
+	src, err := newSource(name, path.Base(name), string(text))
 	if err != nil {
 		return nil, err
 	}
