@@ -194,19 +194,23 @@ func (i *Instance) forwarded(ctx context.Context, guestPort int) (int, error) {
 
 // endQEMU ends a QEMU by its pid, after making sure that the pid is still its own,
 // and waits until it is gone. %[1]s folder, %[2]s path of the VM's files without
-// the ending, %[3]d how many steps of 50 ms QEMU gets to end by itself.
+// the ending, %[3]d how many steps of 20 ms QEMU gets to end by itself. It prints
+// the status that QEMU ended with, if that is known.
 const endQEMU = `
 cd %[1]s 2>/dev/null || exit 0
 vm=%[2]s
 alive() { pid=$(cat "$vm.pid" 2>/dev/null); [ -n "$pid" ] && tr '\0' '\n' <"/proc/$pid/cmdline" 2>/dev/null | grep -qF -e %[1]s/; }
-gone() { n=$1; while alive; do [ $n -gt 0 ] || return 1; n=$((n-1)); sleep 0.05; done; }
-n=20 # a launch that was cut short may not have got to the pid yet
-while [ -e "$vm.sh" ] && [ ! -s "$vm.pid" ] && [ ! -e "$vm.exit" ] && [ $n -gt 0 ]; do n=$((n-1)); sleep 0.05; done
-gone %[3]d || { kill -TERM "$pid"; gone 20; } || { kill -KILL "$pid"; gone 200; } || { echo "process $pid cannot be ended" >&2; exit 1; }
-n=20 # the script that started it still writes the status
-while [ -s "$vm.pid" ] && [ ! -s "$vm.exit" ] && [ $n -gt 0 ]; do n=$((n-1)); sleep 0.05; done
-exit 0
+gone() { n=$1; while alive; do [ $n -gt 0 ] || return 1; n=$((n-1)); sleep 0.02; done; }
+n=50 # a launch that was cut short may not have got to the pid yet
+while [ -e "$vm.sh" ] && [ ! -s "$vm.pid" ] && [ ! -e "$vm.exit" ] && [ $n -gt 0 ]; do n=$((n-1)); sleep 0.02; done
+gone %[3]d || { kill -TERM "$pid"; gone 50; } || { kill -KILL "$pid"; gone 500; } || { echo "process $pid cannot be ended" >&2; exit 1; }
+n=50 # the script that started it still writes the status
+while [ -s "$vm.pid" ] && [ ! -s "$vm.exit" ] && [ $n -gt 0 ]; do n=$((n-1)); sleep 0.02; done
+cat "$vm.exit" 2>/dev/null; exit 0
 `
+
+// graceSteps is for a QEMU that has promised to quit.
+const graceSteps = 250
 
 // Destroy ends QEMU whatever its state: by quit, by TERM, by KILL. It waits until
 // the process is gone, saves QEMU's log, removes what the instance made on the
@@ -236,31 +240,33 @@ func (i *Instance) endProcess(ctx context.Context) error {
 	if !i.launched {
 		return nil
 	}
-	graceSteps := 0
+	grace := 0
 	if i.monitor != nil {
 		quit, cancel := context.WithTimeout(ctx, quitTimeout)
 		if i.Quit(quit) == nil {
-			graceSteps = 100
+			grace = graceSteps
 		}
 		cancel()
 		_ = i.monitor.Close()
 	}
+	h := i.place.Host
 	stem := strings.TrimSuffix(i.file("pid"), ".pid")
-	if _, err := i.place.Host.Run(ctx, host.Command{
-		Script: fmt.Sprintf(endQEMU, shellescape.Quote(i.place.RunDir), shellescape.Quote(stem), graceSteps),
-	}); err != nil {
+	out, err := h.Run(ctx, host.Command{
+		Script: fmt.Sprintf(endQEMU, shellescape.Quote(i.place.RunDir), shellescape.Quote(stem), grace),
+	})
+	if err != nil {
 		return err
 	}
-	exit := i.exit(ctx)
-	i.log.Info("QEMU ended", "status", exit.Status)
+	i.log.Info("QEMU ended", "status", strings.TrimSpace(string(out.Stdout)))
 	errs := []error{i.keepLog(ctx)}
 	if i.transcript != nil {
 		errs = append(errs, i.transcript.Close())
 		i.transcript = nil
 	}
-	files := append([]string{i.spec.QMP, i.spec.SpareQMP, i.file("vnc"), i.file("sh"), i.file("log"), i.file("exit"), i.file("pid")},
-		i.spec.Serials...)
-	if _, err := i.place.Host.Run(ctx, host.Command{Args: append([]string{"rm", "-f", "--"}, files...), Timeout: askTimeout}); err != nil {
+	files := append([]string{
+		i.spec.QMP, i.spec.SpareQMP, i.file("vnc"), i.file("sh"), i.file("log"), i.file("exit"), i.file("pid"),
+	}, i.spec.Serials...)
+	if _, err := h.Run(ctx, host.Command{Args: append([]string{"rm", "-f", "--"}, files...)}); err != nil {
 		return errors.Join(append(errs, err)...)
 	}
 	errs = append(errs, i.place.Ledger.Done(i.entry))
