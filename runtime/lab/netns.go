@@ -2,11 +2,363 @@
 
 package lab
 
-import "context"
+import (
+	"bytes"
+	"context"
+	_ "embed"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/netip"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"syscall"
+	"time"
 
-type machine struct{}
+	"golang.org/x/sync/errgroup"
+	"golang.org/x/sys/unix"
+)
 
-func (m *machine) kill()                                            {}
-func checkNetns() error                                             { return nil }
-func (l *Lab) startNetns(ctx context.Context, k *keys, n int) error { return nil }
-func removeLinks(ctx context.Context, links []string) error         { return nil }
+// netnsScript is what the first process of a host runs.
+//
+//go:embed netns-host.sh
+var netnsScript []byte
+
+// programs are what a netns lab needs, with the Debian packages that have them.
+var programs = []struct{ path, pack string }{
+	{"ip", "iproute2"},
+	{"mount", "mount"},
+	{"hostname", "hostname"},
+	{"/usr/sbin/sshd", "openssh-server"},
+}
+
+// checkNetns returns why there can be no netns lab, if so.
+func checkNetns() error {
+	if os.Geteuid() != 0 {
+		return errors.New("only root can make network namespaces: use sudo, or an embedded lab, which needs no root")
+	}
+	for _, p := range programs {
+		if _, err := exec.LookPath(p.path); err != nil {
+			return fmt.Errorf("%s is missing: install the package %s (apt-get install %s)", p.path, p.pack, p.pack)
+		}
+	}
+	return nil
+}
+
+// startNetns makes n hosts that are network namespaces with sshd.
+//
+//	this machine           host i
+//	mh<id> ── mh<id>-i ── eth0 ── br0
+//	10.77.x.1                     10.77.x.(10+i)
+func (l *Lab) startNetns(ctx context.Context, k *keys, n int) error {
+	s := l.state
+	s.User = "root"
+	subnet, err := l.makeBridge(ctx, n)
+	if err != nil {
+		return err
+	}
+	for i := range n {
+		if err := l.writeNetnsHost(k, i); err != nil {
+			return err
+		}
+		m, err := l.startMachine(i, subnet)
+		if err != nil {
+			return fmt.Errorf("start %s: %w", hostName(i), err)
+		}
+		l.machines = append(l.machines, m)
+	}
+	group, ctx := errgroup.WithContext(ctx)
+	for i, m := range l.machines {
+		group.Go(func() error {
+			if err := m.plug(ctx, s.Links[0], s.Links[i+1]); err != nil {
+				return fmt.Errorf("connect %s: %w", hostName(i), err)
+			}
+			return m.waitForSSH(ctx, s.Hosts[i])
+		})
+	}
+	return group.Wait()
+}
+
+// makeBridge chooses a free subnet and joins this machine to it by a bridge.
+// Other labs wait meanwhile, so that none takes the same.
+func (l *Lab) makeBridge(ctx context.Context, hosts int) (subnet netip.Prefix, err error) {
+	unlock, err := lockNetworks()
+	if err != nil {
+		return netip.Prefix{}, err
+	}
+	defer unlock()
+	if subnet, err = freeSubnet(ctx); err != nil {
+		return netip.Prefix{}, err
+	}
+	s := l.state
+	bridge := "mh" + s.ID
+	s.Subnet, s.Links = subnet.String(), []string{bridge}
+	for i := range hosts {
+		s.Links = append(s.Links, fmt.Sprintf("%s-%d", bridge, i+1))
+		s.Hosts = append(s.Hosts, Endpoint{
+			Name: hostName(i), Address: hostAddress(subnet, i).String(), Port: 22, StateDir: filepath.Join(shortDir(s.ID), hostName(i)),
+		})
+	}
+	if err := s.save(); err != nil {
+		return netip.Prefix{}, err
+	}
+	gateway := netip.PrefixFrom(subnet.Addr().Next(), subnet.Bits())
+	return subnet, ip(ctx,
+		fmt.Sprintf("link add %s address %s type bridge", bridge, bridgeMAC(subnet, 0)),
+		fmt.Sprintf("address add %s dev %s", gateway, bridge),
+		fmt.Sprintf("link set %s up", bridge))
+}
+
+// lockNetworks keeps other labs from making networks until unlock. The lock is
+// on a folder that each machine has, so that no file stays.
+func lockNetworks() (unlock func(), err error) {
+	fd, err := unix.Open("/run", unix.O_RDONLY|unix.O_CLOEXEC, 0)
+	if err != nil {
+		return nil, fmt.Errorf("open /run: %w", err)
+	}
+	for {
+		err := unix.Flock(fd, unix.LOCK_EX)
+		if err == nil {
+			return func() { unix.Close(fd) }, nil
+		}
+		if !errors.Is(err, unix.EINTR) {
+			unix.Close(fd)
+			return nil, fmt.Errorf("lock /run: %w", err)
+		}
+	}
+}
+
+// freeSubnet returns the first 10.77.x.0/24 that nothing on this machine is in
+// or has a route to.
+func freeSubnet(ctx context.Context) (netip.Prefix, error) {
+	out, err := exec.CommandContext(ctx, "ip", "-4", "route", "show", "table", "all").Output()
+	if err != nil {
+		return netip.Prefix{}, fmt.Errorf("list the routes: %w", err)
+	}
+	return chooseSubnet(string(out))
+}
+
+// chooseSubnet is freeSubnet for the given output of ip route.
+func chooseSubnet(routes string) (netip.Prefix, error) {
+	var taken []netip.Prefix
+	for word := range strings.FieldsSeq(routes) {
+		if p, err := netip.ParsePrefix(word); err == nil {
+			taken = append(taken, p)
+		} else if a, err := netip.ParseAddr(word); err == nil {
+			taken = append(taken, netip.PrefixFrom(a, a.BitLen()))
+		}
+	}
+next:
+	for x := range 256 {
+		subnet := netip.PrefixFrom(netip.AddrFrom4([4]byte{10, 77, byte(x), 0}), 24)
+		for _, p := range taken {
+			if p.Overlaps(subnet) {
+				continue next
+			}
+		}
+		return subnet, nil
+	}
+	return netip.Prefix{}, errors.New("find a network for the lab: none of 10.77.0.0/24 to 10.77.255.0/24 is free")
+}
+
+func hostAddress(subnet netip.Prefix, i int) netip.Addr {
+	a := subnet.Addr().As4()
+	a[3] = byte(11 + i)
+	return netip.AddrFrom4(a)
+}
+
+// bridgeMAC returns the address of bridge n of a subnet: 0 is this machine's, 1
+// that of host1.
+func bridgeMAC(subnet netip.Prefix, n int) string {
+	return fmt.Sprintf("02:4d:48:00:%02x:%02x", subnet.Addr().As4()[2], n)
+}
+
+// writeNetnsHost makes the folders and files of host i.
+func (l *Lab) writeNetnsHost(k *keys, i int) error {
+	dir := l.state.hostDir(i)
+	for _, folder := range []struct {
+		name string
+		mode os.FileMode
+	}{
+		{".", 0o755},
+		{"root", 0o700},
+		{"run", 0o755},
+		{"run/sshd", 0o755},
+		{"tmp", os.ModeSticky | 0o777},
+	} {
+		path := filepath.Join(dir, folder.name)
+		// Chmod, as the umask takes from Mkdir's mode.
+		if err := errors.Join(os.MkdirAll(path, 0o700), os.Chmod(path, folder.mode)); err != nil {
+			return err
+		}
+	}
+	config := strings.Join([]string{
+		"HostKey " + dir + "/ssh_host_key",
+		"AuthorizedKeysFile " + dir + "/authorized_keys",
+		"AuthenticationMethods publickey",
+		"PermitRootLogin prohibit-password",
+		"StrictModes no", // it looks at the owners of all folders above the keys
+		"UsePAM no",
+		"UseDNS no",
+		"PidFile none",
+		"PrintMotd no",
+		"PrintLastLog no",
+		"AllowTcpForwarding yes",
+		"AllowStreamLocalForwarding yes",
+		"StreamLocalBindUnlink yes",
+		"MaxSessions " + strconv.Itoa(maxSessions),
+		"MaxStartups 100:30:200",
+		"AcceptEnv LANG LC_*",
+		"SetEnv " + strings.Join(l.state.environment(i), " "),
+		"Subsystem sftp internal-sftp",
+		"",
+	}, "\n")
+	for _, file := range []struct {
+		name    string
+		content []byte
+	}{
+		{"netns-host.sh", netnsScript},
+		{"sshd_config", []byte(config)},
+		{"ssh_host_key", k.hosts[i].private},
+		{"authorized_keys", k.authorized()},
+		// Without PAM, sshd refuses an account that is locked by "!", as root is in many images.
+		{"shadow", []byte("root:*:19000:0:99999:7:::\n")},
+		{"root/.bashrc", fmt.Appendf(nil, "PS1='%s:\\w\\$ '\n", hostName(i))},
+	} {
+		if err := os.WriteFile(filepath.Join(dir, file.name), file.content, 0o600); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// machine is a netns host: a process that is the first of its PID namespace, so
+// that all the host's processes end with it.
+type machine struct {
+	name   string
+	cmd    *exec.Cmd
+	eth0   *os.File // says to the process that it has been plugged in
+	log    *os.File
+	exited <-chan struct{} // closed when cmd.ProcessState is set
+}
+
+// startMachine starts host i, which waits to be plugged in.
+func (l *Lab) startMachine(i int, subnet netip.Prefix) (*machine, error) {
+	s := l.state
+	log, err := os.Create(filepath.Join(s.hostDir(i), "host.log"))
+	if err != nil {
+		return nil, err
+	}
+	stdin, eth0, err := os.Pipe()
+	if err != nil {
+		log.Close()
+		return nil, err
+	}
+	defer stdin.Close()
+	m := &machine{name: hostName(i), eth0: eth0, log: log}
+	m.cmd = exec.Command("/bin/sh", filepath.Join(s.hostDir(i), "netns-host.sh"), m.name, s.Dir, s.Hosts[i].StateDir,
+		netip.PrefixFrom(hostAddress(subnet, i), subnet.Bits()).String(), bridgeMAC(subnet, i+1))
+	m.cmd.Stdin, m.cmd.Stdout, m.cmd.Stderr = stdin, log, log
+	m.cmd.Env = append([]string{"PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", "HOME=/root"}, s.environment(i)...)
+	m.cmd.SysProcAttr = &syscall.SysProcAttr{
+		Cloneflags: unix.CLONE_NEWNET | unix.CLONE_NEWNS | unix.CLONE_NEWUTS | unix.CLONE_NEWIPC | unix.CLONE_NEWPID,
+		Setsid:     true,
+		Pdeathsig:  syscall.SIGKILL,
+	}
+	if m.exited, err = launch(m.cmd); err != nil {
+		m.closeFiles()
+		return nil, err
+	}
+	return m, nil
+}
+
+// plug joins the host with the bridge by a pair of links, whose other end is the
+// host's eth0.
+func (m *machine) plug(ctx context.Context, bridge, link string) error {
+	err := ip(ctx,
+		fmt.Sprintf("link add %s type veth peer name eth0 netns %d", link, m.cmd.Process.Pid),
+		fmt.Sprintf("link set %s master %s up", link, bridge))
+	if err != nil {
+		return err
+	}
+	_, err = io.WriteString(m.eth0, "\n")
+	return err
+}
+
+// waitForSSH returns when the host's sshd takes connections.
+func (m *machine) waitForSSH(ctx context.Context, e Endpoint) error {
+	const (
+		limit = 20 * time.Second
+		step  = 10 * time.Millisecond
+	)
+	ctx, cancel := context.WithTimeoutCause(ctx, limit, fmt.Errorf("no answer within %s", limit))
+	defer cancel()
+	for {
+		attempt, stop := context.WithTimeout(ctx, time.Second)
+		conn, err := (&net.Dialer{}).DialContext(attempt, "tcp", net.JoinHostPort(e.Address, strconv.Itoa(e.Port)))
+		stop()
+		if err == nil {
+			return conn.Close()
+		}
+		select {
+		case <-time.After(step):
+		case <-m.exited:
+			return fmt.Errorf("%s ended: %s\n%s", m.name, m.cmd.ProcessState, m.said())
+		case <-ctx.Done():
+			return fmt.Errorf("wait for sshd of %s: %w (%w)\n%s", m.name, context.Cause(ctx), err, m.said())
+		}
+	}
+}
+
+// said returns what the host's first processes have written.
+func (m *machine) said() []byte {
+	text, _ := os.ReadFile(m.log.Name())
+	return bytes.TrimSpace(text)
+}
+
+// kill kills the host with all its processes, as a power cut would, and returns
+// when they are gone.
+func (m *machine) kill() {
+	m.cmd.Process.Kill()
+	<-m.exited
+	m.closeFiles()
+}
+
+func (m *machine) closeFiles() {
+	m.eth0.Close()
+	m.log.Close()
+}
+
+// removeLinks removes those of the links that exist. A host's link may go away
+// by itself meanwhile, as its other end does with the namespace.
+func removeLinks(ctx context.Context, links []string) error {
+	var errs []error
+	for _, link := range links {
+		if !linkExists(link) {
+			continue
+		}
+		if err := ip(ctx, "link delete "+link); err != nil && linkExists(link) {
+			errs = append(errs, err)
+		}
+	}
+	return errors.Join(errs...)
+}
+
+func linkExists(name string) bool {
+	_, err := net.InterfaceByName(name)
+	return err == nil
+}
+
+// ip runs commands of the program ip, and stops at the first that fails.
+func ip(ctx context.Context, commands ...string) error {
+	cmd := exec.CommandContext(ctx, "ip", "-batch", "-")
+	cmd.Stdin = strings.NewReader(strings.Join(commands, "\n") + "\n")
+	if out, err := cmd.CombinedOutput(); err != nil {
+		return fmt.Errorf("ip: %s: %w: %s", strings.Join(commands, "; "), err, bytes.TrimSpace(out))
+	}
+	return nil
+}

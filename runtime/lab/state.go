@@ -147,7 +147,8 @@ func RemoveDead(ctx context.Context) error {
 
 // remove removes all that the state speaks of. The caller holds the lab's lock.
 func (s *State) remove(ctx context.Context) error {
-	errs := []error{killMarked(ctx, s.ID), removeLinks(ctx, s.Links)}
+	s.Ready = false
+	errs := []error{s.save(), killMarked(ctx, s.ID), removeLinks(ctx, s.Links)}
 	folders := []string{s.sharedDir(), s.keyFile(), s.publicKeyFile(), s.knownHostsFile()}
 	for n := range len(s.Hosts) {
 		folders = append(folders, s.hostDir(n))
@@ -173,7 +174,7 @@ func (s *State) remove(ctx context.Context) error {
 // ownerAlive reports whether the process that owns the lab in dir lives.
 func ownerAlive(dir string) (bool, error) {
 	lock := flock.New(filepath.Join(dir, lockFile), flock.SetFlag(os.O_RDONLY))
-	dead, err := lock.TryLock()
+	dead, err := lock.TryRLock() // shared, as others may look too
 	if errors.Is(err, fs.ErrNotExist) {
 		return false, nil
 	} else if err != nil {
