@@ -28,7 +28,7 @@ type builder struct {
 	parsed   map[string]*parsedFile // by path: a file is read once, however often it is included
 	labels   *labelTable
 	keys     *keyTable
-	patterns int
+	patterns map[string]*pattern // by text
 	filters  []filterUse
 	includes int
 	errs     diag.List
@@ -139,7 +139,7 @@ func (b *builder) assign(a *assignment, s *scope) {
 			s.run.set(a.Key, a.Value)
 			return
 		case inRun && op.onPattern():
-			if p := b.pattern(a, s); p.err == nil {
+			if p, err := b.pattern(a, s); err == nil {
 				for _, key := range s.run.keys {
 					if !isReserved(key) && p.re.MatchString(key) {
 						s.run.values[key] = op.combine(s.run.values[key], a.Value)
@@ -158,7 +158,7 @@ func (b *builder) assign(a *assignment, s *scope) {
 	change := &changeKey{op: op, value: compileTemplate(a.Value, b.keys)}
 	switch {
 	case op.onPattern():
-		change.pattern = b.pattern(a, s)
+		change.pattern, change.err = b.pattern(a, s)
 	case isReserved(a.Key):
 		return
 	default:
@@ -193,20 +193,24 @@ func (s *scope) endRun(keys *keyTable) {
 }
 
 // pattern compiles the left side of a "?" operator: anchored at its start, and at the end of its last alternative.
-func (b *builder) pattern(a *assignment, s *scope) *pattern {
-	p := &pattern{index: b.patterns}
-	b.patterns++
+func (b *builder) pattern(a *assignment, s *scope) (*pattern, error) {
+	if p, ok := b.patterns[a.Key]; ok {
+		return p, nil
+	}
 	// First alone, so that no ")" of it closes our group.
 	_, err := syntax.Parse(a.Key, syntax.Perl)
+	var re *regexp.Regexp
 	if err == nil {
-		p.re, err = regexp.Compile("^(?:" + a.Key + "$)")
+		re, err = regexp.Compile("^(?:" + a.Key + "$)")
 	}
 	if err != nil {
 		reason, _, _ := strings.Cut(strings.TrimPrefix(err.Error(), "error parsing regexp: "), ": `")
-		p.err = diag.List{s.file.src.diagnostic(a.Pos, fmt.Sprintf("%q is no valid pattern: %s", a.Key, reason),
-			`the left side of "`+a.Op+`" is a regular expression of RE2's kind, tried on the names of keys`)}
+		return nil, s.file.src.diagnostic(a.Pos, fmt.Sprintf("%q is no valid pattern: %s", a.Key, reason),
+			`the left side of "`+a.Op+`" is a regular expression of RE2's kind, tried on the names of keys`)
 	}
-	return p
+	p := &pattern{index: len(b.patterns), re: re}
+	b.patterns[a.Key] = p
+	return p, nil
 }
 
 func (b *builder) use(f filterText, s *scope, demands bool) filter {

@@ -85,10 +85,11 @@ func parseConfig(files files, name string, extra []string) (*Config, error) {
 		return nil, fmt.Errorf("config %s: %w", name, err)
 	}
 	b := &builder{
-		files:  files,
-		parsed: map[string]*parsedFile{},
-		labels: &labelTable{ids: map[string]labelID{}},
-		keys:   newKeyTable(),
+		files:    files,
+		parsed:   map[string]*parsedFile{},
+		labels:   &labelTable{ids: map[string]labelID{}},
+		keys:     newKeyTable(),
+		patterns: map[string]*pattern{},
 	}
 	leaf := &node{preferred: -1}
 	s := &scope{node: leaf, statements: &leaf.statements}
@@ -115,7 +116,7 @@ func parseConfig(files files, name string, extra []string) (*Config, error) {
 	root := s.node
 	nodes := root.finish(len(b.labels.texts), 0)
 	return &Config{
-		root: root, nodes: nodes, labels: b.labels, keys: b.keys, patterns: b.patterns, filters: b.filters, warnings: b.warnings,
+		root: root, nodes: nodes, labels: b.labels, keys: b.keys, patterns: len(b.patterns), filters: b.filters, warnings: b.warnings,
 		files: files, name: name, extra: extra,
 	}, nil
 }

@@ -140,6 +140,9 @@ func (d *dict) apply(statements []statement, patterns patternMatches) error {
 }
 
 func (d *dict) change(c *changeKey, patterns patternMatches) error {
+	if c.err != nil {
+		return c.err
+	}
 	if c.pattern == nil {
 		value := d.substitute(c.value)
 		old, ok := d.get(c.key)
@@ -147,9 +150,6 @@ func (d *dict) change(c *changeKey, patterns patternMatches) error {
 			d.set(c.key, c.op.combine(old, value))
 		}
 		return nil
-	}
-	if c.pattern.err != nil {
-		return c.pattern.err
 	}
 	value := d.substitute(c.value)
 	d.all(func(k keyID) {

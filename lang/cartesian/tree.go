@@ -44,8 +44,9 @@ type setKeys struct {
 // changeKey is an assignment that setKeys cannot express.
 type changeKey struct {
 	op      operator
-	key     keyID    // of set, add, prepend, lazy
-	pattern *pattern // of the three operators on patterns
+	key     keyID    // of operators on one key
+	pattern *pattern // of operators on patterns
+	err     error    // the text is no pattern; that matters when the statement is used
 	value   template
 }
 
@@ -79,11 +80,10 @@ func (op operator) combine(old, operand string) string {
 	return operand
 }
 
-// A pattern is the left side of an operator on patterns. err is set when it is none; it counts when the pattern is used.
+// A pattern is the left side of operators on patterns.
 type pattern struct {
 	index int // among the config's patterns
 	re    *regexp.Regexp
-	err   error
 }
 
 // dropKey is "del NAME": it removes the keys that read so.
