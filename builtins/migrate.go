@@ -8,6 +8,7 @@ import (
 	"maps"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	"go.starlark.net/starlark"
@@ -120,22 +121,23 @@ func startMigration(t *task.Task, a *Args) (*running, error) {
 	if err != nil {
 		return nil, err
 	}
+	var atWork atomic.Int32
+	atWork.Store(2)
 	begin := make(chan struct{}) // both tasks are known before either calls a hook
 	start := func(side *migration.Side) *task.Task {
 		name := fmt.Sprintf("migration %d %s", m.Number, side.Role)
 		return t.Scenario().Go(name, &scope{host: side.Host, room: m.Room(), side: side},
 			func(t *task.Task) (starlark.Value, error) {
 				<-begin
+				defer func() {
+					if atWork.Add(-1) == 0 {
+						release()
+					}
+				}()
 				return starlark.None, side.Run(t.Context())
 			})
 	}
 	r.source, r.destination = start(m.Source), start(m.Destination)
-	t.Scenario().Go(fmt.Sprintf("migration %d end", m.Number), nil, func(*task.Task) (starlark.Value, error) {
-		<-r.source.Done()
-		<-r.destination.Done()
-		release()
-		return starlark.None, nil
-	})
 	close(begin)
 	return r, nil
 }

@@ -10,7 +10,6 @@ import (
 	"log/slog"
 	"strings"
 	"sync"
-	"time"
 
 	"github.com/mhmig/mhmig/lang/cartesian"
 	"github.com/mhmig/mhmig/runtime/guest"
@@ -202,16 +201,36 @@ func (m *Machine) watch(events *qmp.Subscription) {
 			m.state = "postmigrate"
 		}
 		m.mu.Unlock()
-		switch e.Name {
-		case "MIGRATION_PASS", "MIGRATION":
-			m.log.Debug("event", "event", e.Name, "data", e.Data)
-		default:
-			m.log.Info("event", "event", e.Name, "guest_clock", e.Time.Format(time.RFC3339Nano))
-		}
+		m.tell(e)
 	}
 	m.mu.Lock()
 	m.state = "none"
 	m.mu.Unlock()
+}
+
+// tidings are the events that a person wants to hear of, in words.
+var tidings = map[string]string{
+	"STOP": "guest stopped", "RESUME": "guest runs", "RESET": "guest resets",
+	"SUSPEND": "guest suspended", "WAKEUP": "guest woke up",
+}
+
+// alarms are the events that mean trouble.
+var alarms = map[string]string{
+	"GUEST_PANICKED": "guest panicked", "GUEST_CRASHLOADED": "guest crashed", "BLOCK_IO_ERROR": "disk error", "WATCHDOG": "watchdog barked",
+}
+
+func (m *Machine) tell(e qmp.Event) {
+	byGuest, _ := e.Data["guest"].(bool)
+	switch {
+	case tidings[e.Name] != "":
+		m.log.Info(tidings[e.Name])
+	case alarms[e.Name] != "":
+		m.log.Warn(alarms[e.Name], "data", e.Data)
+	case e.Name == "SHUTDOWN" && byGuest:
+		m.log.Info("guest shut down", "reason", e.Data["reason"])
+	default:
+		m.log.Debug("event", "event", e.Name, "data", e.Data)
+	}
 }
 
 // Current returns the instance that the VM's guest is in, nil when it runs
