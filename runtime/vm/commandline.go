@@ -61,7 +61,7 @@ type Forward struct{ Guest, Host int }
 // the value and what is allowed.
 func CommandLine(name string, p cartesian.Params, place Place, shape Shape, incoming bool) (Spec, error) {
 	if !plainName.MatchString(name) {
-		return Spec{}, fmt.Errorf("param vms: got %q, want a name of letters, digits and ._-", name)
+		return Spec{}, fmt.Errorf("param vms: got %q, want a name of at most 25 letters, digits and ._-, a letter first", name)
 	}
 	c := &commandLine{vm: name, p: p, place: place, shape: shape}
 	for _, step := range []func() error{
@@ -90,7 +90,9 @@ type commandLine struct {
 	bus  string // the root PCI bus
 }
 
-var plainName = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9_.-]*$`)
+// plainName fits everywhere: into files' names, QEMU's ids (a letter first) and its
+// node names (31 characters with our prefix).
+var plainName = regexp.MustCompile(`^[A-Za-z][A-Za-z0-9_.-]{0,24}$`)
 
 func (c *commandLine) add(arguments ...string) {
 	c.spec.Argv = append(c.spec.Argv, arguments...)
@@ -267,12 +269,12 @@ func (c *commandLine) disks() error {
 
 // ide is the place of the disk number i on the chipset's own controller.
 func (c *commandLine) ide(i int) (string, error) {
-	busses, perBus := 2, 2
+	buses, perBus := 2, 2
 	if family(c.shape.Machine) == "q35" {
-		busses, perBus = 6, 1
+		buses, perBus = 6, 1
 	}
-	if i >= busses*perBus {
-		return "", fmt.Errorf("param drive_format: disk %d does not fit, ide has room for %d", i+1, busses*perBus)
+	if i >= buses*perBus {
+		return "", fmt.Errorf("param drive_format: disk %d does not fit, ide has room for %d", i+1, buses*perBus)
 	}
 	return fmt.Sprintf("ide-hd,bus=ide.%d,unit=%d", i/perBus, i%perBus), nil
 }
@@ -294,7 +296,7 @@ func (c *commandLine) nics() error {
 	}
 	for i, nic := range nics {
 		if !plainName.MatchString(nic) {
-			return fmt.Errorf("param nics: got %q, want names of letters, digits and ._-", nic)
+			return fmt.Errorf("param nics: got %q, want names of at most 25 letters, digits and ._-, a letter first", nic)
 		}
 		if err := c.nic(i, nic, c.p.Object(nic)); err != nil {
 			return fmt.Errorf("%s: %w", nic, err)

@@ -125,7 +125,7 @@ func TestCommandLineRefuses(t *testing.T) {
 		params cartesian.Params
 		want   string
 	}{
-		{"a VM's name", "../vm1", place, nil, `param vms: got "../vm1", want a name of letters, digits and ._-`},
+		{"a VM's name", "../vm1", place, nil, `param vms: got "../vm1", want a name of at most 25 letters, digits and ._-, a letter first`},
 		{"smp", "vm1", place, cartesian.Params{"smp": "two"}, `vm1: param smp: got "two", want a whole number`},
 		{"no smp", "vm1", place, cartesian.Params{"smp": "0"}, `vm1: param smp: got "0", want 1 at least`},
 		{"display", "vm1", place, cartesian.Params{"display": "sdl"}, `vm1: param display: got "sdl", want one of none, nographic, vnc`},

@@ -39,7 +39,7 @@ func disksOf(vm string, p cartesian.Params, place Place) ([]disk, error) {
 	var disks []disk
 	for _, image := range p.Objects("images") {
 		if !plainName.MatchString(image) {
-			return nil, fmt.Errorf("param images: got %q, want names of letters, digits and ._-", image)
+			return nil, fmt.Errorf("param images: got %q, want names of at most 25 letters, digits and ._-, a letter first", image)
 		}
 		d, err := diskOf(vm, image, p.Object(image), place)
 		if err != nil {
