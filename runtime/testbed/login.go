@@ -45,6 +45,13 @@ func (m *Machine) credentials() (guest.Credentials, error) {
 // is over: guests boot. It ends early when QEMU ends, or when the guest refuses
 // the username and password.
 func (m *Machine) WaitForLogin(ctx context.Context, timeout time.Duration) (*guest.Session, error) {
+	if session := m.takeProof(ctx); session != nil {
+		return session, nil
+	}
+	return m.newLogin(ctx, timeout)
+}
+
+func (m *Machine) newLogin(ctx context.Context, timeout time.Duration) (*guest.Session, error) {
 	credentials, err := m.credentials()
 	if err != nil {
 		return nil, err
@@ -58,7 +65,7 @@ func (m *Machine) WaitForLogin(ctx context.Context, timeout time.Duration) (*gue
 		session, err := m.tryLogin(ctx, credentials, limit)
 		if err == nil {
 			m.log.Debug("logged in", "took", time.Since(began).Round(time.Millisecond))
-			return session, nil
+			return m.opened(session), nil
 		}
 		if errors.Is(err, guest.ErrRefused) {
 			return nil, fmt.Errorf("%s: login as %s: %w", m, credentials.Username, err)
@@ -133,19 +140,47 @@ func (m *Machine) WaitForSerialLogin(ctx context.Context, timeout time.Duration)
 	if err != nil {
 		return nil, m.noLogin(ctx, err)
 	}
-	return session, nil
+	return m.opened(session), nil
 }
 
 // EnsureLogin proves that the guest accepts a login: by SSH, or on the serial
-// console for a VM without a NIC.
+// console for a VM without a NIC. The next WaitForLogin gets the session that
+// the proof was made with, so that it is not made twice.
 func (m *Machine) EnsureLogin(ctx context.Context, timeout time.Duration) error {
-	login := m.WaitForLogin
 	if len(m.Params().Objects("nics")) == 0 {
-		login = m.WaitForSerialLogin
+		session, err := m.WaitForSerialLogin(ctx, timeout)
+		if err != nil {
+			return err
+		}
+		return session.Close()
 	}
-	session, err := login(ctx, timeout)
+	session, err := m.newLogin(ctx, timeout)
 	if err != nil {
 		return err
 	}
-	return session.Close()
+	m.mu.Lock()
+	m.proof = session
+	m.mu.Unlock()
+	return nil
+}
+
+// opened notes a session, which then ends with the instance at the latest.
+func (m *Machine) opened(session *guest.Session) *guest.Session {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.sessions = append(m.sessions, session)
+	return session
+}
+
+// takeProof returns EnsureLogin's session if nobody had it and it still works.
+func (m *Machine) takeProof(ctx context.Context) *guest.Session {
+	m.mu.Lock()
+	session := m.proof
+	m.proof = nil
+	m.mu.Unlock()
+	if session == nil || session.IsResponsive(ctx, firstAttempt) {
+		return session
+	}
+	_ = session.Close()
+	return nil
 }

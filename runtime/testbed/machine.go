@@ -28,10 +28,12 @@ type Machine struct {
 	watcher sync.WaitGroup
 	lastQMP *lastLines
 
-	mu      sync.Mutex // guards what follows
-	state   string     // QEMU's run state, as far as events tell
-	here    bool       // the guest is in this instance
-	arrived bool       // and came by a migration
+	mu       sync.Mutex       // guards what follows
+	state    string           // QEMU's run state, as far as events tell
+	here     bool             // the guest is in this instance
+	arrived  bool             // and came by a migration
+	proof    *guest.Session   // EnsureLogin's, until somebody takes it
+	sessions []*guest.Session // all that were opened, to be closed with the instance
 }
 
 func (m *Machine) String() string { return m.Name() + "@" + m.Host.Name() }
@@ -125,7 +127,7 @@ func (b *Bed) EndElsewhere(ctx context.Context, name string, h *Host) error {
 		if m.Host == h {
 			continue
 		}
-		b.log.Warn("ending the instance that an earlier migration left there", "vm", name, "host", m.Host.Name(), "starts_on", h.Name())
+		b.log.Info("ending the instance that an earlier migration left there", "vm", name, "host", m.Host.Name(), "starts_on", h.Name())
 		if err := b.Remove(ctx, m); err != nil {
 			return err
 		}
@@ -271,8 +273,15 @@ func (b *Bed) Remove(ctx context.Context, m *Machine) error {
 	return err
 }
 
-// detach lets go of the instance's console and monitor.
+// detach lets go of the instance's sessions, console and monitor.
 func (m *Machine) detach() {
+	m.mu.Lock()
+	sessions := m.sessions
+	m.sessions, m.proof = nil, nil
+	m.mu.Unlock()
+	for _, session := range sessions {
+		_ = session.Close()
+	}
 	if m.Console != nil {
 		_ = m.Console.Close()
 	}
