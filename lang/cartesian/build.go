@@ -51,8 +51,8 @@ type filterUse struct {
 
 // A scope is what the statements of a block act on.
 type scope struct {
-	file  *parsedFile
-	depth int // of includes
+	file   *parsedFile
+	within []string // paths of the files that include this one, directly or not, and its own
 
 	node       *node // nil in a condition: no variants can stand there
 	statements *[]statement
@@ -230,14 +230,18 @@ func (b *builder) filter(stmt *filterStatement, s *scope) {
 
 func (b *builder) condition(stmt *condition, s *scope) {
 	g := &guard{filter: b.use(stmt.Filter, s, false), negated: stmt.Negated}
-	b.block(&stmt.Body, &scope{file: s.file, depth: s.depth, statements: &g.body})
+	b.block(&stmt.Body, &scope{file: s.file, within: s.within, statements: &g.body})
 	s.add(g)
 }
 
 func (b *builder) include(stmt *include, s *scope) {
+	path := b.files.resolve(s.file.path, stmt.Path)
 	switch b.includes++; {
-	case s.depth >= maxIncludeDepth:
-		b.fail(s, stmt.Pos, "does a file include itself?", "more than %d files include each other", maxIncludeDepth)
+	case slices.Contains(s.within, path):
+		b.fail(s, stmt.Pos, "", "include %s: the file includes itself", stmt.Path)
+		return
+	case len(s.within) > maxIncludeDepth:
+		b.fail(s, stmt.Pos, "", "include %s: more than %d files include each other", stmt.Path, maxIncludeDepth)
 		return
 	case b.includes == maxIncludes+1:
 		b.fail(s, stmt.Pos, "", "more than %d includes", maxIncludes)
@@ -245,7 +249,6 @@ func (b *builder) include(stmt *include, s *scope) {
 	case b.includes > maxIncludes:
 		return
 	}
-	path := b.files.resolve(s.file.path, stmt.Path)
 	file, ok := b.parsed[path]
 	if !ok {
 		src, err := b.files.read(path)
@@ -266,7 +269,7 @@ func (b *builder) include(stmt *include, s *scope) {
 		return
 	}
 	inner := *s
-	inner.file, inner.depth = file, s.depth+1
+	inner.file, inner.within = file, append(slices.Clip(s.within), path)
 	b.block(file.body, &inner)
 	s.node, s.statements = inner.node, inner.statements
 }
@@ -339,7 +342,7 @@ func agree(a, b []string) bool {
 // variant returns the topmost node of a variant's block, with what s has so far below it.
 func (b *builder) variant(v *variant, setName string, marked bool, s *scope) *node {
 	bottom := &node{children: []*node{s.node}, preferred: -1}
-	inner := scope{file: s.file, depth: s.depth, node: bottom, statements: &bottom.statements}
+	inner := scope{file: s.file, within: s.within, node: bottom, statements: &bottom.statements}
 	if setName != "" {
 		inner.run.set(setName, strings.Join(v.Labels, "."))
 	}

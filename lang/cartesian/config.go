@@ -104,8 +104,9 @@ func parseConfig(files files, name string, extra []string) (*Config, error) {
 	}
 	for i, src := range sources {
 		from := name
+		s.within = []string{files.resolve("", name)}
 		if i > 0 {
-			from = ""
+			from, s.within = "", nil
 		}
 		s.file = b.parse(src, from)
 		b.block(s.file.body, s)

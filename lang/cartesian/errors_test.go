@@ -5,6 +5,7 @@ package cartesian_test
 import (
 	"errors"
 	"flag"
+	"fmt"
 	"os"
 	"path/filepath"
 	"strings"
@@ -93,14 +94,24 @@ func TestLimits(t *testing.T) {
 	t.Parallel()
 	tests := []struct{ name, config, want string }{
 		{"nested conditions", strings.Repeat("a:", 2000) + " k = 1", "main.cfg:1:2001: more than 1000 blocks lie in each other"},
-		{"includes in a ring", "include main.cfg", "main.cfg:1:1: more than 50 files include each other"},
-		{"includes without end", strings.Repeat("include main.cfg\n", 3), "main.cfg:3:1: more than 50 files include each other"},
+		{"includes in a ring", "include one.cfg", "one.cfg:1:1: include main.cfg: the file includes itself"},
+		{"includes in a row", "include deep0.cfg", "deep49.cfg:1:1: include deep50.cfg: more than 50 files include each other"},
+		{"includes without end", "include wide.cfg\ninclude wide.cfg\n", "wide.cfg:3999:1: more than 10000 includes"},
 		{"no UTF-8", "a = 1\nb = \xff\n", "main.cfg:2:5: a byte that is not UTF-8 text"},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
 			t.Parallel()
-			_, err := cartesian.ParseFS(fstest.MapFS{"main.cfg": {Data: []byte(tt.config)}}, "main.cfg")
+			files := fstest.MapFS{
+				"main.cfg": {Data: []byte(tt.config)},
+				"one.cfg":  {Data: []byte("include main.cfg")},
+				"wide.cfg": {Data: []byte(strings.Repeat("include leaf.cfg\n", 6000))},
+				"leaf.cfg": {Data: []byte("a = 1")},
+			}
+			for i := range 60 {
+				files[fmt.Sprintf("deep%d.cfg", i)] = &fstest.MapFile{Data: fmt.Appendf(nil, "include deep%d.cfg", i+1)}
+			}
+			_, err := cartesian.ParseFS(files, "main.cfg")
 			if err == nil || !strings.Contains(err.Error(), tt.want) {
 				t.Errorf("error = %.300v, want one with %q", err, tt.want)
 			}

@@ -3,12 +3,14 @@
 package cartesian_test
 
 import (
+	"context"
 	"os"
 	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
 	"testing/fstest"
+	"time"
 	"unicode/utf8"
 
 	"github.com/google/go-cmp/cmp"
@@ -33,7 +35,7 @@ func FuzzParse(f *testing.F) {
 		}
 	}
 	f.Fuzz(func(t *testing.T, text string) {
-		fsys := fstest.MapFS{"main.cfg": {Data: []byte(text)}, "inc.cfg": {Data: []byte("variants:\n  - i:\ninclude main.cfg")}}
+		fsys := fstest.MapFS{"main.cfg": {Data: []byte(text)}, "inc.cfg": {Data: []byte("variants:\n  - i:\nk ?+= 1\n")}}
 		c, err := cartesian.ParseFS(fsys, "main.cfg")
 		if err != nil {
 			list := diag.Of(err)
@@ -45,8 +47,11 @@ func FuzzParse(f *testing.F) {
 			}
 			return
 		}
+		// Few lines may describe more variants than anyone can search through.
+		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+		defer cancel()
 		n := 0
-		for v, err := range c.Variants(t.Context(), cartesian.Options{}) {
+		for v, err := range c.Variants(ctx, cartesian.Options{}) {
 			if err != nil {
 				break
 			}
