@@ -230,13 +230,20 @@ func migClass() *Class {
 				},
 				Doc: "Waits until the migration has this status. ERROR when it ends in another one, saying how it ended.",
 				Fn: func(t *task.Task, a *Args) (starlark.Value, error) {
-					r, status, timeout := self(a).running, arg[string](a, "status"), argOr(a, "timeout", 240*time.Second)
-					return wait(t, func(ctx context.Context) error {
-						ctx, cancel := context.WithTimeoutCause(ctx, timeout, fmt.Errorf("%v are over", timeout))
-						defer cancel()
-						return r.WaitStatus(ctx, status)
-					})
+					return waitCondition(t, a, migration.Condition{Status: arg[string](a, "status")})
 				},
+			},
+			{
+				Name: "wait", Waits: true,
+				Params: []Param{
+					{"status?", String, "the migration's status, in QEMU's words"},
+					{"passes?", Int, "how often every VM's RAM has been gone through"},
+					{"remaining?", Bytes, "how much RAM every VM has left to send, at most"},
+					{"event?", String, "a QMP event of any of the VMs, on either side, from now on"},
+					{"timeout?", Seconds, "how long to wait; default: 240"},
+				},
+				Doc: "Waits until the migration has come so far; takes one condition. ERROR when it ends first, saying how it ended.",
+				Fn:  migWait,
 			},
 			{
 				Name: "set_speed", Waits: true, Params: []Param{{"bytes_per_second", Bytes, "the limit of each VM's migration"}},
@@ -280,6 +287,33 @@ func migClass() *Class {
 			},
 		},
 	}
+}
+
+func migWait(t *task.Task, a *Args) (starlark.Value, error) {
+	c := migration.Condition{Status: arg[string](a, "status"), Event: arg[string](a, "event"), Passes: arg[int](a, "passes")}
+	if a.Has("remaining") {
+		remaining := arg[int64](a, "remaining")
+		c.Remaining = &remaining
+	}
+	given := 0
+	for _, name := range []string{"status", "passes", "remaining", "event"} {
+		if a.Has(name) {
+			given++
+		}
+	}
+	if given != 1 {
+		return nil, fmt.Errorf("mig.wait: got %d conditions, want one of status, passes, remaining, event", given)
+	}
+	return waitCondition(t, a, c)
+}
+
+func waitCondition(t *task.Task, a *Args, c migration.Condition) (starlark.Value, error) {
+	r, timeout := self(a).running, argOr(a, "timeout", meetingTimeout)
+	return wait(t, func(ctx context.Context) error {
+		ctx, cancel := context.WithTimeoutCause(ctx, timeout, fmt.Errorf("%v are over", timeout))
+		defer cancel()
+		return r.Wait(ctx, c)
+	})
 }
 
 func self(a *Args) migKey { return a.Self.(migKey) }

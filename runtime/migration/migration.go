@@ -232,38 +232,6 @@ func (m *Migration) setParameter(ctx context.Context, name string, value int64) 
 	return nil
 }
 
-// WaitStatus waits until the migration's status is want. It fails when the
-// migration ends in another one, saying how it ended.
-func (m *Migration) WaitStatus(ctx context.Context, want string) error {
-	for {
-		m.mu.Lock()
-		status, failure, changed := m.statusLocked(), m.failure, m.changed
-		m.mu.Unlock()
-		switch {
-		case status == want:
-			return nil
-		case isTerminal(status):
-			if failure != nil {
-				return fmt.Errorf("waited for %s, but the migration ended: %s: %w", want, status, failure)
-			}
-			return fmt.Errorf("waited for %s, but the migration ended: %s", want, status)
-		}
-		select {
-		case <-changed:
-		case <-m.ended():
-			if s := m.Status(); s != want {
-				return fmt.Errorf("waited for %s, but the migration ended: %s", want, s)
-			}
-			return nil
-		case <-ctx.Done():
-			return fmt.Errorf("waited for %s, the migration is %s: %w", want, status, context.Cause(ctx))
-		}
-	}
-}
-
-// ended is closed when the source's part of the move is over, however.
-func (m *Migration) ended() <-chan struct{} { return m.sourceDone }
-
 func (m *Migration) broadcastLocked() {
 	close(m.changed)
 	m.changed = make(chan struct{})
