@@ -15,11 +15,12 @@ import (
 	"strings"
 )
 
-// Packages of Debian that the guest is made of.
-const (
-	kernelPackage  = "linux-image-cloud-amd64" // depends on the current kernel
-	busyboxPackage = "busybox-static"
-)
+// The packages of Debian that the guest is made of: kernelPackage's dependency,
+// which is the current kernel, and these, of which the last two are a shell and
+// its library, 140 kB together.
+const kernelPackage = "linux-image-cloud-amd64"
+
+var userlandPackages = []string{"busybox-static", "klibc-utils", "libklibc"}
 
 // NoPackagesError says that this machine cannot fetch the guest's packages.
 type NoPackagesError struct {
@@ -29,7 +30,7 @@ type NoPackagesError struct {
 // Error says why, and what to do instead.
 func (e *NoPackagesError) Error() string {
 	return fmt.Sprintf("%v\nhint: on a machine without Debian's packages, give the guest's parts by path: "+
-		"mhmig bootstrap --kernel /boot/vmlinuz-R --modules /lib/modules/R --busybox /path/to/static/busybox", e.Reason)
+		"mhmig bootstrap --kernel /boot/vmlinuz-R --modules /lib/modules/R --busybox /path/to/static/busybox --shell /bin/dash", e.Reason)
 }
 
 // Unwrap returns the reason.
@@ -81,16 +82,17 @@ func (l aptLists) fetch(ctx context.Context, dir string, log *slog.Logger) (sour
 	if err := os.MkdirAll(dir, 0o755); err != nil {
 		return sources{}, err
 	}
-	log.Info("downloading packages, to be unpacked and not installed", "packages", kernel+" "+busyboxPackage)
-	if _, err := l.run(ctx, dir, "apt-get", "download", kernel, busyboxPackage); err != nil {
+	packages := append([]string{kernel}, userlandPackages...)
+	log.Info("downloading packages, to be unpacked and not installed", "packages", strings.Join(packages, " "))
+	if _, err := l.run(ctx, dir, "apt-get", append([]string{"download"}, packages...)...); err != nil {
 		return sources{}, err
 	}
 	debs, err := filepath.Glob(filepath.Join(dir, "*.deb"))
 	if err != nil {
 		return sources{}, err
 	}
-	src := sources{}
 	root := filepath.Join(dir, "root")
+	src := sources{root: root}
 	for _, deb := range debs {
 		log.Info("unpacking", "package", filepath.Base(deb))
 		if _, err := l.run(ctx, dir, "dpkg-deb", "-x", deb, root); err != nil {
@@ -104,6 +106,7 @@ func (l aptLists) fetch(ctx context.Context, dir string, log *slog.Logger) (sour
 	for path, places := range map[*string][]string{
 		&src.modules: {"lib/modules/" + release, "usr/lib/modules/" + release},
 		&src.busybox: {"bin/busybox", "usr/bin/busybox"},
+		&src.shell:   {"usr/lib/klibc/bin/sh"},
 	} {
 		for _, place := range places {
 			if _, err := os.Stat(filepath.Join(root, place)); err == nil {

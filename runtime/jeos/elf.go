@@ -8,34 +8,45 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 )
 
 // program is an executable with the files that it needs to start.
 type program struct {
 	content   []byte
-	libraries []string // paths of its dynamic loader and shared libraries
+	libraries []library
 }
 
-// loadProgram looks into an executable for what the guest must hold besides.
-// mhmig is usually static; go install and go test with cgo make it dynamic.
-func loadProgram(path string, content []byte) (program, error) {
+// library is a dynamic loader or a shared library.
+type library struct {
+	path    string // in the guest
+	content []byte
+}
+
+// loadProgram reads an executable and, where it is not static, what it needs
+// besides: mhmig is usually static, but go install and go test with cgo make it
+// dynamic. root is where the libraries' paths begin.
+func loadProgram(path, root string) (program, error) {
+	content, err := os.ReadFile(path)
+	if err != nil {
+		return program{}, err
+	}
 	f, err := elf.NewFile(bytes.NewReader(content))
 	if err != nil {
-		return program{}, fmt.Errorf("the guest's program %s: %w", path, err)
+		return program{}, fmt.Errorf("%s: %w", path, err)
 	}
 	if f.Machine != elf.EM_X86_64 {
-		return program{}, fmt.Errorf("the guest's program %s is for %s; the guest is x86_64", path, f.Machine)
+		return program{}, fmt.Errorf("%s is for %s; the guest is x86_64", path, f.Machine)
 	}
-	trimmed, err := trim(f, content)
-	if err != nil {
-		return program{}, fmt.Errorf("the guest's program %s: %w", path, err)
+	p := program{}
+	if p.content, err = trim(f, content); err != nil {
+		return program{}, fmt.Errorf("%s: %w", path, err)
 	}
-	p := program{content: trimmed}
-	seen := map[string]bool{}
-	if err := p.addLibraries(f, seen); err != nil {
-		return program{}, fmt.Errorf("the guest's program %s: %w; or build it static: CGO_ENABLED=0 go build", path, err)
+	if err := p.addLibraries(f, root); err != nil {
+		return program{}, fmt.Errorf("%s is not static: %w", path, err)
 	}
 	return p, nil
 }
@@ -45,18 +56,16 @@ func loadProgram(path string, content []byte) (program, error) {
 // its memory.
 func trim(f *elf.File, content []byte) ([]byte, error) {
 	const (
-		sectionsOffsetAt = 0x28 // e_shoff; e_shnum and e_shstrndx follow at the header's end
-		sectionsCountAt  = 0x3c
+		headerSize       = 64
+		sectionsOffsetAt = 0x28 // e_shoff
+		sectionsCountAt  = 0x3c // e_shnum and e_shstrndx
 	)
-	if f.Class != elf.ELFCLASS64 {
-		return nil, errors.New("not a 64-bit executable")
-	}
 	var end uint64
 	for _, prog := range f.Progs {
 		end = max(end, prog.Off+prog.Filesz)
 	}
-	if end < 64 || end > uint64(len(content)) {
-		return nil, errors.New("executable is cut short")
+	if f.Class != elf.ELFCLASS64 || end < headerSize || end > uint64(len(content)) {
+		return nil, errors.New("not a whole 64-bit executable")
 	}
 	trimmed := bytes.Clone(content[:end])
 	binary.LittleEndian.PutUint64(trimmed[sectionsOffsetAt:], 0)
@@ -67,14 +76,24 @@ func trim(f *elf.File, content []byte) ([]byte, error) {
 // libraryDirs are where the dynamic loader looks on the distributions we know.
 var libraryDirs = []string{"/lib/x86_64-linux-gnu", "/usr/lib/x86_64-linux-gnu", "/lib64", "/usr/lib64", "/lib", "/usr/lib"}
 
-func (p *program) addLibraries(f *elf.File, seen map[string]bool) error {
+// addLibraries adds what f asks for, and what that asks for in turn.
+func (p *program) addLibraries(f *elf.File, root string) error {
 	for _, prog := range f.Progs {
-		if prog.Type == elf.PT_INTERP {
-			name := make([]byte, prog.Filesz)
-			if _, err := prog.ReadAt(name, 0); err != nil {
-				return err
-			}
-			p.add(string(bytes.TrimRight(name, "\x00")), seen)
+		if prog.Type != elf.PT_INTERP {
+			continue
+		}
+		name := make([]byte, prog.Filesz)
+		if _, err := prog.ReadAt(name, 0); err != nil {
+			return err
+		}
+		loader := string(bytes.TrimRight(name, "\x00"))
+		// In a package, /lib may be /usr/lib; the guest has it where it is asked for.
+		_, content, err := readFirst(root, loader, "/usr"+loader)
+		if err != nil {
+			return err
+		}
+		if err := p.addLibrary(library{loader, content}, root); err != nil {
+			return err
 		}
 	}
 	needed, err := f.ImportedLibraries()
@@ -82,42 +101,40 @@ func (p *program) addLibraries(f *elf.File, seen map[string]bool) error {
 		return err
 	}
 	for _, name := range needed {
-		path, err := findLibrary(name)
+		var places []string
+		for _, dir := range libraryDirs {
+			places = append(places, filepath.Join(dir, name))
+		}
+		path, content, err := readFirst(root, places...)
 		if err != nil {
 			return err
 		}
-		if !p.add(path, seen) {
-			continue
-		}
-		library, err := elf.Open(path)
-		if err != nil {
-			return err
-		}
-		err = p.addLibraries(library, seen)
-		library.Close()
-		if err != nil {
+		if err := p.addLibrary(library{path, content}, root); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
-// add tells whether the path is new.
-func (p *program) add(path string, seen map[string]bool) bool {
-	if seen[path] {
-		return false
+func (p *program) addLibrary(l library, root string) error {
+	if slices.ContainsFunc(p.libraries, func(other library) bool { return other.path == l.path }) {
+		return nil
 	}
-	seen[path] = true
-	p.libraries = append(p.libraries, path)
-	return true
+	p.libraries = append(p.libraries, l)
+	f, err := elf.NewFile(bytes.NewReader(l.content))
+	if err != nil {
+		return fmt.Errorf("%s: %w", l.path, err)
+	}
+	return p.addLibraries(f, root)
 }
 
-func findLibrary(name string) (string, error) {
-	for _, dir := range libraryDirs {
-		path := filepath.Join(dir, name)
-		if _, err := os.Stat(path); err == nil {
-			return path, nil
+// readFirst reads the first of the paths that is there.
+func readFirst(root string, paths ...string) (path string, content []byte, err error) {
+	for _, path := range paths {
+		content, err := os.ReadFile(filepath.Join(root, path))
+		if !errors.Is(err, fs.ErrNotExist) {
+			return path, content, err
 		}
 	}
-	return "", fmt.Errorf("shared library %s is in none of %v", name, libraryDirs)
+	return "", nil, fmt.Errorf("none of %v is there", paths)
 }

@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"os"
 	"path"
+	"slices"
 	"strings"
 
 	"github.com/u-root/u-root/pkg/cpio"
@@ -18,24 +19,25 @@ import (
 
 // initramfs lists what is in the guest:
 //
-//	/init, /bin/*        links to busybox, which is pid 1 and the shell
+//	/init, /bin/*        links to busybox, which is pid 1 and most commands
+//	/bin/sh              the shell
 //	/bin/guestd          the program; memwork and diskwork are links to it
 //	/etc                 the userland folder of this package
-//	/lib/modules         drivers, and the order of loading them
+//	/lib/modules         drivers, and in early and late their names in order
 //	/dev/console, ttyS0  device nodes, so that init can talk before /dev is mounted
 //
 // The host key is made here: the guest would have to gather entropy first.
-func initramfs(p parts, programPath string, programContent []byte, small []file) ([]cpio.Record, error) {
-	prog, err := loadProgram(programPath, programContent)
-	if err != nil {
-		return nil, err
-	}
+func initramfs(p parts, prog program, small []file) ([]cpio.Record, error) {
 	_, hostKey, err := ed25519.GenerateKey(rand.Reader)
 	if err != nil {
 		return nil, err
 	}
+	seed := make([]byte, guestd.SeedSize)
+	if _, err := rand.Read(seed); err != nil {
+		return nil, err
+	}
 	t := tree{seen: map[string]bool{}}
-	for _, dir := range []string{"dev", "proc", "sys", "run", "root", "mnt"} {
+	for _, dir := range []string{"dev", "proc", "sys", "run", "root", "mnt", "var/log"} {
 		t.mkdir(dir)
 	}
 	t.add(cpio.Directory("tmp", 0o1777))
@@ -43,39 +45,44 @@ func initramfs(p parts, programPath string, programContent []byte, small []file)
 	t.add(cpio.CharDev("dev/ttyS0", 0o600, 4, 64))
 	t.add(cpio.CharDev("dev/null", 0o666, 1, 3))
 
-	t.file("bin/guestd", 0o755, prog.content)
+	t.program("bin/guestd", prog)
 	for _, name := range guestd.Commands() {
 		t.link("bin/"+name, "guestd")
-	}
-	for _, library := range prog.libraries {
-		content, err := os.ReadFile(library)
-		if err != nil {
-			return nil, err
-		}
-		t.file(strings.TrimPrefix(library, "/"), 0o755, content)
 	}
 	for _, f := range small {
 		t.file(f.path, f.mode, f.content)
 	}
 	t.file(strings.TrimPrefix(guestd.HostKeyFile, "/"), 0o600, hostKey)
+	t.file(strings.TrimPrefix(guestd.SeedFile, "/"), 0o600, seed)
 
-	for _, name := range append(p.Modules, "busybox") {
-		content, err := os.ReadFile(p.module(name))
-		if err != nil {
+	if err := t.copy(p.file("busybox"), "bin/busybox", 0o755); err != nil {
+		return nil, err
+	}
+	if err := t.copy(p.file("shell"), "bin/sh", 0o755); err != nil {
+		return nil, err
+	}
+	for i, path := range p.Shell {
+		if err := t.copy(p.shellLibrary(i), strings.TrimPrefix(path, "/"), 0o755); err != nil {
 			return nil, err
 		}
-		if name == "busybox" {
-			t.file("bin/busybox", 0o755, content)
-		} else {
-			t.file("lib/modules/"+name, 0o644, content)
+	}
+	for _, name := range p.Modules {
+		if err := t.copy(p.file(name), "lib/modules/"+name, 0o644); err != nil {
+			return nil, err
 		}
 	}
-	t.file("lib/modules/order", 0o644, []byte(strings.Join(p.Modules, "\n")+"\n"))
+	early, late := p.Modules, []string(nil)
+	if i := slices.Index(p.Modules, lateDriver+".ko"); i >= 0 {
+		early, late = p.Modules[:i], p.Modules[i:]
+	}
+	t.file("lib/modules/early", 0o644, []byte(strings.Join(early, "\n")))
+	t.file("lib/modules/late", 0o644, []byte(strings.Join(late, "\n")))
 
 	t.link("init", "bin/busybox")
 	t.link("sbin", "bin")
 	t.link("usr/bin", "../bin")
 	t.link("usr/sbin", "../bin")
+	t.link("var/run", "../run")
 	for _, applet := range p.Applets {
 		t.link("bin/"+applet, "busybox")
 	}
@@ -104,8 +111,23 @@ func (t *tree) mkdir(name string)        { t.add(cpio.Directory(name, 0o755)) }
 func (t *tree) link(name, target string) { t.add(cpio.Symlink(name, target)) }
 
 func (t *tree) file(name string, mode uint64, content []byte) {
-	r := cpio.StaticFile(name, string(content), mode)
-	t.add(r)
+	t.add(cpio.StaticFile(name, string(content), mode))
+}
+
+func (t *tree) copy(from, name string, mode uint64) error {
+	content, err := os.ReadFile(from)
+	if err != nil {
+		return err
+	}
+	t.file(name, mode, content)
+	return nil
+}
+
+func (t *tree) program(name string, p program) {
+	t.file(name, 0o755, p.content)
+	for _, l := range p.libraries {
+		t.file(strings.TrimPrefix(l.path, "/"), 0o755, l.content)
+	}
 }
 
 func writeArchive(path string, records []cpio.Record) error {

@@ -1,14 +1,14 @@
 // SPDX-License-Identifier: Apache-2.0
 
 // Package jeos builds JeOS, the guest that mhmig brings along: the
-// distribution's kernel, a busybox userland, and mhmig's own executable, which
-// inside the guest is the SSH server and the workloads that verify what they
-// wrote. Nothing is installed on the machine, nothing needs root, and nothing
+// distribution's kernel, a userland of busybox and a small shell, and mhmig's
+// own executable, which inside the guest is the SSH server and the workloads
+// that verify what they wrote. Nothing is installed on the machine, nothing needs root, and nothing
 // is embedded: packages are unpacked into mhmig's cache.
 //
 //	$MHMIG_CACHE or ~/.cache/mhmig
 //	  jeos/lock             one builder at a time
-//	  jeos/parts/           kernel, modules and busybox, ready for use
+//	  jeos/parts/           kernel, modules, busybox, shell; ready for use
 //	  jeos/<version>/       vmlinux, initrd.cpio, image.json
 //
 // A version is a hash over the parts, the guest's program and the userland, so
@@ -41,14 +41,14 @@ import (
 const (
 	// KernelParams makes the kernel quiet, puts its console on the first
 	// serial port and saves it the work that emulated hardware does not need.
-	KernelParams = "console=ttyS0 quiet loglevel=3 mitigations=off no_timer_check tsc=reliable"
+	KernelParams = "console=ttyS0 quiet loglevel=3 mitigations=off no_timer_check tsc=reliable rcupdate.rcu_expedited=1"
 	// Username is the only account.
 	Username = "root"
 	// Password is no secret: the guest lives in a lab. Another one is set by
 	// mhmig.password=… on the kernel command line.
 	Password = "mhmig"
 	// ShellPrompt is a regular expression for the end of the shell's prompt.
-	ShellPrompt = `[~/][^\n]* # $`
+	ShellPrompt = `# $`
 	// MemoryMiB is enough for the guest and 32 MiB of workload.
 	MemoryMiB = 128
 )
@@ -62,10 +62,11 @@ type Options struct {
 	// workloads; its main must call IsGuest and Main first. Empty means the
 	// running executable. A dynamic one takes its shared libraries along.
 	Init string
-	// Kernel, Modules and Busybox replace the distribution's packages: a
-	// bzImage, the folder of its modules (lib/modules/<release>), a static
-	// busybox. All three or none.
-	Kernel, Modules, Busybox string
+	// Kernel, Modules, Busybox and Shell replace the distribution's packages:
+	// a bzImage, the folder of its modules (lib/modules/<release>), a static
+	// busybox, a POSIX shell without line editing such as dash (its shared
+	// libraries are taken from this machine). All four or none.
+	Kernel, Modules, Busybox, Shell string
 	// Logger is told each step; nil means silence.
 	Logger *slog.Logger
 }
@@ -117,15 +118,15 @@ func Build(ctx context.Context, o Options) (Image, error) {
 			return Image{}, err
 		}
 	}
-	init, err := os.ReadFile(o.Init)
+	prog, err := loadProgram(o.Init, "/")
 	if err != nil {
-		return Image{}, fmt.Errorf("read the guest's program: %w", err)
+		return Image{}, fmt.Errorf("the guest's program: %w; or build it static: CGO_ENABLED=0 go build", err)
 	}
 	small, err := userland()
 	if err != nil {
 		return Image{}, err
 	}
-	version := imageVersion(p, init, small)
+	version := imageVersion(p, prog, small)
 	dir := filepath.Join(o.CacheDir, version)
 	if image, err := readImage(dir); err == nil {
 		now := time.Now()
@@ -133,7 +134,7 @@ func Build(ctx context.Context, o Options) (Image, error) {
 		o.Logger.Debug("guest image is up to date", "folder", dir)
 		return image, nil
 	}
-	image, err := assemble(o, p, init, small, version)
+	image, err := assemble(o, p, prog, small, version)
 	if err != nil {
 		return Image{}, fmt.Errorf("build the guest image: %w", err)
 	}
@@ -153,15 +154,15 @@ func Find(o Options) (Image, error) {
 	if err != nil {
 		return Image{}, ErrNotBuilt
 	}
-	init, err := os.ReadFile(o.Init)
+	prog, err := loadProgram(o.Init, "/")
 	if err != nil {
-		return Image{}, fmt.Errorf("read the guest's program: %w", err)
+		return Image{}, fmt.Errorf("the guest's program: %w; or build it static: CGO_ENABLED=0 go build", err)
 	}
 	small, err := userland()
 	if err != nil {
 		return Image{}, err
 	}
-	image, err := readImage(filepath.Join(o.CacheDir, imageVersion(p, init, small)))
+	image, err := readImage(filepath.Join(o.CacheDir, imageVersion(p, prog, small)))
 	if err != nil {
 		return Image{}, ErrNotBuilt
 	}
@@ -187,13 +188,13 @@ func (o Options) complete() (Options, error) {
 		o.Init = path
 	}
 	given := 0
-	for _, path := range []string{o.Kernel, o.Modules, o.Busybox} {
+	for _, path := range []string{o.Kernel, o.Modules, o.Busybox, o.Shell} {
 		if path != "" {
 			given++
 		}
 	}
-	if given != 0 && given != 3 {
-		return o, errors.New("kernel, modules and busybox: give all three or none")
+	if given != 0 && given != 4 {
+		return o, errors.New("kernel, modules, busybox and shell: give all four or none")
 	}
 	if o.Logger == nil {
 		o.Logger = slog.New(slog.DiscardHandler)
@@ -202,9 +203,12 @@ func (o Options) complete() (Options, error) {
 }
 
 // imageVersion names the image by what goes into it.
-func imageVersion(p parts, init []byte, small []file) string {
+func imageVersion(p parts, prog program, small []file) string {
 	h := sha256.New()
-	fmt.Fprintf(h, "%s\n%s\n%x\n", p.ID, KernelParams, sha256.Sum256(init))
+	fmt.Fprintf(h, "%s\n%s\n%x\n", p.ID, KernelParams, sha256.Sum256(prog.content))
+	for _, l := range prog.libraries {
+		fmt.Fprintf(h, "%s %x\n", l.path, sha256.Sum256(l.content))
+	}
 	for _, f := range small {
 		fmt.Fprintf(h, "%s %o %s\n", f.path, f.mode, f.content)
 	}
@@ -212,7 +216,7 @@ func imageVersion(p parts, init []byte, small []file) string {
 }
 
 // assemble writes the image's folder beside its place and renames it.
-func assemble(o Options, p parts, init []byte, small []file, version string) (Image, error) {
+func assemble(o Options, p parts, prog program, small []file, version string) (Image, error) {
 	tmp, err := os.MkdirTemp(o.CacheDir, "new-")
 	if err != nil {
 		return Image{}, err
@@ -232,7 +236,7 @@ func assemble(o Options, p parts, init []byte, small []file, version string) (Im
 	if err := linkOrCopy(p.kernel(), filepath.Join(tmp, "vmlinux")); err != nil {
 		return Image{}, err
 	}
-	records, err := initramfs(p, o.Init, init, small)
+	records, err := initramfs(p, prog, small)
 	if err != nil {
 		return Image{}, err
 	}

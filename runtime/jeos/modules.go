@@ -58,7 +58,7 @@ func (p *parts) addModules(ctx context.Context, o Options, dir string) error {
 			}
 		}
 		p.Modules = append(p.Modules, name+".ko")
-		return os.WriteFile(p.module(name+".ko"), content, 0o644)
+		return os.WriteFile(p.file(name+".ko"), content, 0o644)
 	}
 	for _, name := range drivers {
 		if err := add(name, "the guest"); err != nil {
@@ -78,7 +78,7 @@ func (p *parts) stripModules(ctx context.Context, o Options) error {
 	}
 	cmd := exec.CommandContext(ctx, strip, "--strip-debug", "--")
 	for _, name := range p.Modules {
-		cmd.Args = append(cmd.Args, p.module(name))
+		cmd.Args = append(cmd.Args, p.file(name))
 	}
 	if out, err := cmd.CombinedOutput(); err != nil {
 		return fmt.Errorf("strip the modules: %w: %s", err, bytes.TrimSpace(out))

@@ -13,35 +13,42 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
-	"slices"
 	"strings"
 )
 
 // partsDir is the folder of what comes from the distribution, made ready once.
 const partsDir = "parts"
 
-// parts are what every version of the image shares: the kernel, its modules
-// and busybox, unpacked, stripped and in the order of loading.
+// parts are what every version of the image shares: the kernel, its modules,
+// busybox and the shell, unpacked, stripped and in the order of loading.
 type parts struct {
 	ID      string   // hash of the files
 	Release string   // the kernel's
 	Modules []string // names of the .ko files, in the order of loading
 	Applets []string // busybox's
-	Wanted  []string // the drivers that were asked for, to notice that the list below has changed
+	Shell   []string // the guest's paths of the shell's libraries, files shell.0 and so on
+	Recipe  string   // of the mhmig that made them
 	From    []string // packages or paths, for people
 	dir     string
 }
 
-func (p parts) kernel() string            { return filepath.Join(p.dir, "vmlinux") }
-func (p parts) busybox() string           { return filepath.Join(p.dir, "busybox") }
-func (p parts) module(name string) string { return filepath.Join(p.dir, name) }
+func (p parts) kernel() string          { return p.file("vmlinux") }
+func (p parts) file(name string) string { return filepath.Join(p.dir, name) }
 
-// drivers are the modules that the guest loads, with what they depend on:
-// QEMU's virtio devices, and the power button that system_powerdown presses.
+// drivers are the modules that the guest loads, in this order, with what they
+// depend on: QEMU's virtio devices, and the power button that
+// system_powerdown presses. Those before lateDriver are loaded before the guest
+// can be logged into, the others behind its back: a tenth of a second each.
 var drivers = []string{
-	"virtio_pci", "virtio_net", "virtio_blk", "virtio_console", "virtio_rng",
-	"virtio_balloon", "virtio_scsi", "sd_mod", "button", "evdev",
+	"virtio_pci", "virtio_net", "virtio_blk",
+	lateDriver, "virtio_scsi", "sd_mod", "virtio_balloon", "virtio_rng", "button", "evdev",
 }
+
+// recipe tells parts apart that another version of mhmig has made in another
+// way. Its number goes up when this file changes what is in the folder.
+var recipe = fmt.Sprint(1, drivers, kernelPackage, userlandPackages)
+
+const lateDriver = "virtio_console"
 
 // findParts returns the parts that an earlier call has made.
 func findParts(cacheDir string) (parts, error) {
@@ -49,7 +56,7 @@ func findParts(cacheDir string) (parts, error) {
 	if err := readJSON(filepath.Join(p.dir, "parts.json"), &p); err != nil {
 		return parts{}, err
 	}
-	if !slices.Equal(p.Wanted, drivers) {
+	if p.Recipe != recipe {
 		return parts{}, errors.New("parts of another version of mhmig")
 	}
 	return p, nil
@@ -57,8 +64,9 @@ func findParts(cacheDir string) (parts, error) {
 
 // sources are where parts come from.
 type sources struct {
-	kernel, modules, busybox string // paths
-	from                     []string
+	kernel, modules, busybox, shell string // paths
+	root                            string // where the paths of the shell's libraries begin
+	from                            []string
 }
 
 // makeParts fetches the packages, or takes the files that the options name,
@@ -70,13 +78,16 @@ func makeParts(ctx context.Context, o Options) (parts, error) {
 	}
 	defer os.RemoveAll(tmp)
 
-	src := sources{o.Kernel, o.Modules, o.Busybox, []string{o.Kernel, o.Modules, o.Busybox}}
+	src := sources{
+		kernel: o.Kernel, modules: o.Modules, busybox: o.Busybox, shell: o.Shell, root: "/",
+		from: []string{o.Kernel, o.Modules, o.Busybox, o.Shell},
+	}
 	if o.Kernel == "" {
 		if src, err = fetchPackages(ctx, filepath.Join(tmp, "packages"), o.Logger); err != nil {
-			return parts{}, fmt.Errorf("fetch the guest's kernel and busybox: %w", err)
+			return parts{}, fmt.Errorf("fetch the guest's packages: %w", err)
 		}
 	}
-	p := parts{dir: filepath.Join(tmp, partsDir), Wanted: drivers, From: src.from}
+	p := parts{dir: filepath.Join(tmp, partsDir), Recipe: recipe, From: src.from}
 	if err := os.Mkdir(p.dir, 0o755); err != nil {
 		return parts{}, err
 	}
@@ -87,6 +98,9 @@ func makeParts(ctx context.Context, o Options) (parts, error) {
 		return parts{}, err
 	}
 	if err := p.addBusybox(ctx, src.busybox); err != nil {
+		return parts{}, err
+	}
+	if err := p.addShell(src.shell, src.root); err != nil {
 		return parts{}, err
 	}
 	if p.ID, err = p.hash(); err != nil {
@@ -158,34 +172,54 @@ func checkPVH(kernel []byte) error {
 
 // addBusybox also asks busybox what it can do; it runs here as in the guest.
 func (p *parts) addBusybox(ctx context.Context, path string) error {
-	f, err := elf.Open(path)
+	prog, err := loadProgram(path, "/")
 	if err != nil {
 		return fmt.Errorf("read busybox: %w", err)
 	}
-	defer f.Close()
-	for _, prog := range f.Progs {
-		if prog.Type == elf.PT_INTERP {
-			return fmt.Errorf("%s needs shared libraries; the guest has none: give a static busybox", path)
-		}
+	if len(prog.libraries) > 0 {
+		return fmt.Errorf("%s needs %s; give a static busybox", path, prog.libraries[0].path)
 	}
 	out, err := exec.CommandContext(ctx, path, "--list").Output()
 	if err != nil {
 		return fmt.Errorf("ask %s for its applets: %w", path, err)
 	}
 	p.Applets = strings.Fields(string(out))
-	return copyFile(path, p.busybox())
+	return os.WriteFile(p.file("busybox"), prog.content, 0o644)
 }
+
+// addShell adds the guest's /bin/sh. It is not busybox's, because that ends as
+// if its terminal were closed when a child dies while the echo is off, and
+// with the echo on asks the terminal where the cursor is.
+func (p *parts) addShell(path, root string) error {
+	prog, err := loadProgram(path, root)
+	if err != nil {
+		return fmt.Errorf("read the shell: %w", err)
+	}
+	for i, l := range prog.libraries {
+		p.Shell = append(p.Shell, l.path)
+		if err := os.WriteFile(p.shellLibrary(i), l.content, 0o644); err != nil {
+			return err
+		}
+	}
+	return os.WriteFile(p.file("shell"), prog.content, 0o644)
+}
+
+func (p parts) shellLibrary(i int) string { return p.file(fmt.Sprintf("shell.%d", i)) }
 
 // hash identifies the parts by their content.
 func (p parts) hash() (string, error) {
 	h := sha256.New()
-	fmt.Fprintln(h, p.Release, p.Modules)
-	for _, path := range append([]string{"vmlinux", "busybox"}, p.Modules...) {
-		content, err := os.ReadFile(filepath.Join(p.dir, path))
+	fmt.Fprintln(h, p.Release, p.Modules, p.Shell)
+	entries, err := os.ReadDir(p.dir)
+	if err != nil {
+		return "", err
+	}
+	for _, e := range entries {
+		content, err := os.ReadFile(p.file(e.Name()))
 		if err != nil {
 			return "", err
 		}
-		fmt.Fprintf(h, "%s %x\n", path, sha256.Sum256(content))
+		fmt.Fprintf(h, "%s %x\n", e.Name(), sha256.Sum256(content))
 	}
 	return hex.EncodeToString(h.Sum(nil)), nil
 }

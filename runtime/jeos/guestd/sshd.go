@@ -30,6 +30,9 @@ const defaultPassword = "mhmig"
 
 // serve accepts SSH logins until the listener fails.
 func serve() error {
+	if err := seedRandom(); err != nil {
+		return err
+	}
 	key, err := os.ReadFile(HostKeyFile)
 	if err != nil {
 		return err
