@@ -11,6 +11,8 @@ import (
 	"strings"
 	"syscall"
 	"time"
+
+	"golang.org/x/crypto/ssh"
 )
 
 // ErrClosed is why operations end on a Host that was closed.
@@ -28,7 +30,11 @@ func newUnreachable(c Config, err error) *UnreachableError {
 	u := &UnreachableError{Host: c.Name, Endpoint: c.endpoint(), Err: err}
 	var dns *net.DNSError
 	var timeout net.Error
+	var behind *ssh.OpenChannelError // said by a jump host
 	switch {
+	case errors.As(err, &behind):
+		u.Err = fmt.Errorf("the jump host says: %s: %w", behind.Message, err)
+		u.Hint = "can the jump host reach it, is sshd running there, and may the jump host forward TCP?"
 	case errors.As(err, &dns) && dns.IsNotFound:
 		u.Err = fmt.Errorf("no such host name %q: %w", c.Address, err)
 		u.Hint = "check its spelling, DNS and /etc/hosts, or set HostName in ~/.ssh/config or the param ssh_address"

@@ -169,11 +169,16 @@ func (k *connection) pump(channel net.Conn) net.Conn {
 			c.CloseWrite()
 		}
 	}
-	for _, pump := range []func(){receive, send} {
-		if !k.spawn(pump) {
-			channel.Close()
-			go pump() // ends at once, as the connection has
-		}
+	pump := func() {
+		stop := context.AfterFunc(k.ended, func() { toUs.Close(); fromUs.Close() })
+		defer stop()
+		var pumping sync.WaitGroup
+		pumping.Go(receive)
+		pumping.Go(send)
+		pumping.Wait()
+	}
+	if !k.spawn(pump) {
+		go pump() // ends at once, as the connection has
 	}
 	return f
 }

@@ -9,6 +9,7 @@ import (
 	"encoding/pem"
 	"errors"
 	"fmt"
+	"io"
 	"log/slog"
 	"net"
 	"os"
@@ -242,3 +243,7 @@ func poll(t *testing.T, what string, holds func() bool) {
 		}
 	}
 }
+
+func pemText(block *pem.Block) []byte { return pem.EncodeToMemory(block) }
+
+func logTo(w io.Writer) *slog.Logger { return slog.New(slog.NewTextHandler(w, nil)) }

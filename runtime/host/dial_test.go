@@ -1,0 +1,452 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package host_test
+
+import (
+	"context"
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+
+	gliderssh "github.com/gliderlabs/ssh"
+	"golang.org/x/crypto/ssh"
+	"golang.org/x/crypto/ssh/agent"
+
+	"github.com/mhmig/mhmig/runtime/host"
+)
+
+func dialError(t *testing.T, c host.Config) error {
+	t.Helper()
+	h, err := host.Dial(t.Context(), c, quiet())
+	if err == nil {
+		h.Close()
+		t.Fatalf("Dial(%s): got no error", c.Name)
+	}
+	return err
+}
+
+func TestUnreachable(t *testing.T) {
+	t.Parallel()
+	me := host.Config{Name: "host1", Address: "127.0.0.1", User: "me"}
+	gone := localListener(t, "tcp", "127.0.0.1:0")
+	gone.Close()
+	mute := localListener(t, "tcp", "127.0.0.1:0") // the kernel accepts, nobody speaks
+	rude := localListener(t, "tcp", "127.0.0.1:0")
+	var group sync.WaitGroup
+	t.Cleanup(func() { rude.Close(); group.Wait() })
+	group.Go(func() {
+		for {
+			conn, err := rude.Accept()
+			if err != nil {
+				return
+			}
+			io.WriteString(conn, "220 mail.example.com ESMTP\r\n")
+			conn.Close()
+		}
+	})
+	port := func(l net.Listener) int { return l.Addr().(*net.TCPAddr).Port }
+	tests := []struct {
+		name   string
+		change func(c *host.Config)
+		says   []string
+	}{
+		{"no such name", func(c *host.Config) { c.Address = "no-such-host.invalid" }, []string{"no-such-host.invalid", "ssh_address"}},
+		{"connection refused", func(c *host.Config) { c.Port = port(gone) }, []string{"connection refused", "is sshd running", gone.Addr().String()}},
+		{"no answer", func(c *host.Config) { c.Port, c.ConnectTimeout = port(mute), 200*time.Millisecond }, []string{"log in: its time limit of 200ms has passed", "firewall"}},
+		{"no SSH", func(c *host.Config) { c.Port = port(rude) }, []string{"speak SSH"}},
+	}
+	for _, test := range tests {
+		t.Run(test.name, func(t *testing.T) {
+			c := me
+			test.change(&c)
+			err := dialError(t, c)
+			wantError[*host.UnreachableError](t, "Dial", err)
+			wantText(t, err, append(test.says, "host1: connect to ")...)
+		})
+	}
+
+	t.Run("cancelled", func(t *testing.T) {
+		c := me
+		c.Port = port(mute)
+		ctx, cancel := context.WithCancelCause(t.Context())
+		cause := errors.New("interrupted")
+		cancel(cause)
+		if _, err := host.Dial(ctx, c, quiet()); !errors.Is(err, cause) {
+			t.Errorf("Dial: got %v, want the cause", err)
+		}
+	})
+}
+
+func TestRefusedKey(t *testing.T) {
+	t.Parallel()
+	s := startServer(t)
+	dir := t.TempDir()
+	wrong := newKey(t, filepath.Join(dir, "wrong"), "")
+	locked := newKey(t, filepath.Join(dir, "locked"), "secret")
+	broken := filepath.Join(dir, "broken")
+	writeFile(t, broken, "no key\n")
+	s.config.IdentityFiles = []string{wrong.file, locked.file, broken, filepath.Join(dir, "none")}
+	s.config.Password = "hidden"
+	err := dialError(t, s.config)
+	refused := wantError[*host.AuthError](t, "Dial", err)
+	wantText(t, err,
+		fmt.Sprintf("host1: sshd at %s refused %s; tried %s (ssh-ed25519 %s)", s.address, s.config.User, wrong.file, ssh.FingerprintSHA256(wrong.signer.PublicKey())),
+		"ssh-add "+locked.file, broken, "it accepts publickey",
+		fmt.Sprintf("ssh-copy-id -p %d %s@127.0.0.1", s.port, s.config.User))
+	if strings.Contains(err.Error(), "hidden") {
+		t.Errorf("the error shows the password: %v", err)
+	}
+	if len(refused.Tried) != 1 || len(refused.Skipped) != 2 {
+		t.Errorf("got tried %q, skipped %q; want 1 and 2", refused.Tried, refused.Skipped)
+	}
+
+	s.config.IdentityFiles, s.config.Password = nil, ""
+	wantText(t, dialError(t, s.config), "there was no key or password to try")
+}
+
+func TestTooManyKeys(t *testing.T) {
+	t.Parallel()
+	s := startServer(t)
+	s.config.IdentityFiles = nil
+	for i := range 8 {
+		s.config.IdentityFiles = append(s.config.IdentityFiles, newKey(t, filepath.Join(t.TempDir(), fmt.Sprint("key", i)), "").file)
+	}
+	err := dialError(t, s.config)
+	wantError[*host.AuthError](t, "Dial", err)
+	wantText(t, err, "IdentitiesOnly")
+}
+
+func TestHostKeys(t *testing.T) {
+	t.Parallel()
+	s := startServer(t)
+	other := newKey(t, filepath.Join(t.TempDir(), "other"), "")
+	known := filepath.Join(t.TempDir(), "known_hosts")
+	s.config.KnownHostsFiles = []string{known, filepath.Join(t.TempDir(), "none")}
+	name := fmt.Sprintf("[127.0.0.1]:%d", s.port)
+	shown := "ssh-ed25519 " + ssh.FingerprintSHA256(s.hostKey.signer.PublicKey())
+
+	t.Run("unknown", func(t *testing.T) {
+		writeFile(t, known, "elsewhere "+other.line())
+		err := dialError(t, s.config)
+		if wantError[*host.HostKeyError](t, "Dial", err).Changed() {
+			t.Error("Changed: got true for an unknown key")
+		}
+		wantText(t, err, "host1: ", shown, "not known", fmt.Sprintf("ssh-keyscan -p %d 127.0.0.1 >> %s", s.port, known))
+	})
+	t.Run("changed", func(t *testing.T) {
+		writeFile(t, known, "# a comment\n"+name+" "+other.line())
+		err := dialError(t, s.config)
+		if !wantError[*host.HostKeyError](t, "Dial", err).Changed() {
+			t.Error("Changed: got false for a changed key")
+		}
+		wantText(t, err, "has changed", shown, ssh.FingerprintSHA256(other.signer.PublicKey()), known+":2",
+			fmt.Sprintf("ssh-keygen -R '%s' -f %s", name, known))
+	})
+	t.Run("changed to another type", func(t *testing.T) {
+		rsa := "ssh-rsa AAAAB3NzaC1yc2EAAAADAQABAAAAgQDXWEm2mcZDBkz0xVnLSwjRBvEHGwZfsFEM5VoPCxjZnHCrZVbg0dG1HUGnZyjSCwqvSzGpz0Ho8xWLSiwWN8nJ4UwyHJRHw9lHTJqcZTRz8JbHUE1nm1mKqMJP9UCE8D0jLJf9f0H5Qx0jDyPHQZX5g0dYGHNk1NKhXv4mBFEd7Q=="
+		writeFile(t, known, name+" "+rsa+"\n")
+		err := dialError(t, s.config)
+		if !wantError[*host.HostKeyError](t, "Dial", err).Changed() {
+			t.Error("Changed: got false")
+		}
+	})
+	t.Run("revoked", func(t *testing.T) {
+		writeFile(t, known, "@revoked * "+s.hostKey.line())
+		err := dialError(t, s.config)
+		wantError[*host.HostKeyError](t, "Dial", err)
+		wantText(t, err, "revoked", known+":1")
+	})
+	t.Run("alias", func(t *testing.T) {
+		writeFile(t, known, "the-alias "+s.hostKey.line())
+		c := s.config
+		c.HostKeyAlias = "the-alias"
+		dial(t, c)
+	})
+	t.Run("two types known", func(t *testing.T) {
+		private, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+		if err != nil {
+			t.Fatal(err)
+		}
+		public, err := ssh.NewPublicKey(private.Public())
+		if err != nil {
+			t.Fatal(err)
+		}
+		writeFile(t, known, name+" "+string(ssh.MarshalAuthorizedKey(public))+name+" "+s.hostKey.line())
+		dial(t, s.config)
+	})
+	t.Run("accept new", func(t *testing.T) {
+		fresh := filepath.Join(t.TempDir(), "new folder", "known_hosts")
+		c := s.config
+		c.KnownHostsFiles, c.HostKeys = []string{fresh}, host.AcceptNewHostKeys
+		dial(t, c)
+		c.HostKeys = host.StrictHostKeys
+		dial(t, c) // it was learnt
+		writeFile(t, fresh, name+" "+other.line())
+		c.HostKeys = host.AcceptNewHostKeys
+		wantError[*host.HostKeyError](t, "Dial with a changed key", dialError(t, c))
+	})
+	t.Run("any", func(t *testing.T) {
+		writeFile(t, known, name+" "+other.line())
+		c := s.config
+		c.HostKeys = host.AnyHostKey
+		dial(t, c)
+	})
+	t.Run("broken file", func(t *testing.T) {
+		writeFile(t, known, "nonsense\n")
+		wantText(t, dialError(t, s.config), known+":1")
+	})
+}
+
+// startAgent serves an SSH agent that holds a key.
+func startAgent(t *testing.T, dir string, private any) string {
+	t.Helper()
+	keyring := agent.NewKeyring()
+	if err := keyring.Add(agent.AddedKey{PrivateKey: private, Comment: "key of the agent"}); err != nil {
+		t.Fatal(err)
+	}
+	l := localListener(t, "unix", filepath.Join(dir, "agent"))
+	var group sync.WaitGroup
+	group.Go(func() {
+		for {
+			conn, err := l.Accept()
+			if err != nil {
+				return
+			}
+			group.Go(func() {
+				defer conn.Close()
+				agent.ServeAgent(keyring, conn)
+			})
+		}
+	})
+	t.Cleanup(func() { l.Close(); group.Wait() })
+	return l.Addr().String()
+}
+
+func TestAgent(t *testing.T) {
+	t.Parallel()
+	s := startServer(t)
+	private, err := os.ReadFile(s.userKey.file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	key, err := ssh.ParseRawPrivateKey(private)
+	if err != nil {
+		t.Fatal(err)
+	}
+	s.config.AgentSocket = startAgent(t, s.dir, key)
+
+	t.Run("its own key", func(t *testing.T) {
+		c := s.config
+		c.IdentityFiles = nil
+		dial(t, c)
+	})
+	t.Run("key file with a passphrase", func(t *testing.T) {
+		block, err := ssh.MarshalPrivateKeyWithPassphrase(key, "", []byte("secret"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		locked := filepath.Join(t.TempDir(), "locked")
+		writeFile(t, locked, string(pemText(block)))
+		c := s.config
+		c.IdentityFiles, c.IdentitiesOnly = []string{locked}, true
+		dial(t, c)
+	})
+	t.Run("identities only", func(t *testing.T) {
+		c := s.config
+		c.IdentityFiles, c.IdentitiesOnly = nil, true
+		wantError[*host.AuthError](t, "Dial", dialError(t, c))
+	})
+	t.Run("gone", func(t *testing.T) {
+		c := s.config
+		c.AgentSocket += "-none"
+		dial(t, c) // by the file
+		c.IdentityFiles = nil
+		wantText(t, dialError(t, c), "the agent's keys")
+	})
+}
+
+// startPasswordServer starts an SSH server of our own that asks for passwords.
+func startPasswordServer(t *testing.T, options ...gliderssh.Option) (address *net.TCPAddr, known string) {
+	t.Helper()
+	key := newKey(t, filepath.Join(t.TempDir(), "key"), "")
+	server := &gliderssh.Server{Handler: func(s gliderssh.Session) { s.Exit(1) }}
+	for _, o := range append(options, gliderssh.HostKeyFile(key.file)) {
+		if err := server.SetOption(o); err != nil {
+			t.Fatal(err)
+		}
+	}
+	l := localListener(t, "tcp", "127.0.0.1:0")
+	var group sync.WaitGroup
+	group.Go(func() { server.Serve(l) })
+	t.Cleanup(func() { server.Close(); group.Wait() })
+	known = filepath.Join(t.TempDir(), "known_hosts")
+	address = l.Addr().(*net.TCPAddr)
+	writeFile(t, known, fmt.Sprintf("[127.0.0.1]:%d %s", address.Port, key.line()))
+	return address, known
+}
+
+func TestPassword(t *testing.T) {
+	t.Parallel()
+	tests := []struct {
+		name   string
+		option gliderssh.Option
+	}{
+		{"password", gliderssh.PasswordAuth(func(ctx gliderssh.Context, password string) bool {
+			return ctx.User() == "me" && password == "hidden"
+		})},
+		{"keyboard-interactive", gliderssh.KeyboardInteractiveAuth(func(ctx gliderssh.Context, ask ssh.KeyboardInteractiveChallenge) bool {
+			answers, err := ask("", "", []string{"Password: "}, []bool{false})
+			return err == nil && len(answers) == 1 && answers[0] == "hidden"
+		})},
+	}
+	for _, test := range tests {
+		t.Run(test.name, func(t *testing.T) {
+			address, known := startPasswordServer(t, test.option)
+			c := host.Config{Name: "host1", Address: "127.0.0.1", Port: address.Port, User: "me", Password: "hidden", KnownHostsFiles: []string{known}}
+			dial(t, c)
+			c.Password = "not it"
+			err := dialError(t, c)
+			wantError[*host.AuthError](t, "Dial", err)
+			wantText(t, err, "the password", "it accepts "+test.name)
+			if strings.Contains(err.Error(), "not it") {
+				t.Errorf("the error shows the password: %v", err)
+			}
+		})
+	}
+}
+
+func TestProxyJump(t *testing.T) {
+	t.Parallel()
+	first, second, last := startServer(t), startServer(t), startServer(t)
+	c := last.config
+	c.Name = "inner"
+	c.ProxyJump = []host.Config{first.config, second.config}
+	h := dial(t, c)
+	if _, err := h.Run(t.Context(), host.Command{Args: []string{"true"}}); err != nil {
+		t.Error(err)
+	}
+	if first.connections() != 1 || second.connections() != 1 || last.connections() != 1 {
+		t.Errorf("connections: got %d, %d, %d; want one each", first.connections(), second.connections(), last.connections())
+	}
+
+	t.Run("the jump host refuses the key", func(t *testing.T) {
+		c := c
+		c.ProxyJump = []host.Config{first.config}
+		c.ProxyJump[0].IdentityFiles = nil
+		err := dialError(t, c)
+		wantError[*host.AuthError](t, "Dial", err)
+		wantText(t, err, "inner: jump host: host1: ")
+	})
+	t.Run("nothing listens behind the jump host", func(t *testing.T) {
+		gone := localListener(t, "tcp", "127.0.0.1:0")
+		gone.Close()
+		c := c
+		c.Port = gone.Addr().(*net.TCPAddr).Port
+		err := dialError(t, c)
+		wantError[*host.UnreachableError](t, "Dial", err)
+		wantText(t, err, "inner: connect to ", "the jump host says: ", "is sshd running")
+	})
+	t.Run("the jump host dies", func(t *testing.T) {
+		first.signal(syscall.SIGKILL)
+		<-h.Lost()
+		wantError[*host.LostError](t, "Err", h.Err())
+	})
+}
+
+func TestFrozenServerIsFoundByKeepalive(t *testing.T) {
+	t.Parallel()
+	s := startServer(t)
+	s.config.KeepaliveInterval, s.config.KeepaliveCount = 100*time.Millisecond, 5
+	h := s.dial(t)
+	p, err := h.Start(t.Context(), host.Command{Args: []string{"sleep", "1000"}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { syscall.Kill(-p.Group, syscall.SIGKILL) })
+	l := localListener(t, "tcp", "127.0.0.1:0")
+	conn, err := h.Dial(t.Context(), "tcp", l.Addr().String())
+	if err != nil {
+		t.Fatal(err)
+	}
+
+	s.signal(syscall.SIGSTOP)
+	started := time.Now()
+	<-h.Lost()
+	if took := time.Since(started); took < 300*time.Millisecond || took > 5*time.Second {
+		t.Errorf("found after %v, want a little more than 0.5 s", took)
+	}
+	lost := wantError[*host.LostError](t, "Err", h.Err())
+	if lost.Silent < 500*time.Millisecond {
+		t.Errorf("silence: got %v, want at least 0.5 s", lost.Silent)
+	}
+	wantText(t, lost, "host1: lost the SSH connection: no answer to keepalives (last heard of 0.")
+	_, err = p.Wait(t.Context())
+	wantError[*host.LostError](t, "Wait", err)
+	_, err = h.Run(t.Context(), host.Command{Args: []string{"true"}})
+	wantError[*host.LostError](t, "Run", err)
+	_, err = h.ReadFile(t.Context(), "/etc/hostname")
+	wantError[*host.LostError](t, "ReadFile", err)
+	_, err = h.Dial(t.Context(), "tcp", l.Addr().String())
+	wantError[*host.LostError](t, "Dial", err)
+	if _, err := conn.Read(make([]byte, 1)); err == nil {
+		t.Error("read from a forwarded connection: got no error")
+	}
+	s.signal(syscall.SIGCONT)
+}
+
+func TestBusyConnectionIsNotLost(t *testing.T) {
+	t.Parallel()
+	s := startServer(t)
+	s.config.KeepaliveInterval, s.config.KeepaliveCount = 50*time.Millisecond, 10
+	h := s.dial(t)
+	if _, err := h.Run(t.Context(), host.Command{Args: []string{"sleep", "1.5"}}); err != nil {
+		t.Error(err)
+	}
+}
+
+func TestFrozenServerDoesNotHoldUpCancel(t *testing.T) {
+	t.Parallel()
+	s := startServer(t)
+	s.config.KeepaliveInterval = time.Minute
+	h := s.dial(t)
+	s.signal(syscall.SIGSTOP)
+	ctx, cancel := context.WithTimeout(t.Context(), 100*time.Millisecond)
+	defer cancel()
+	for what, f := range map[string]func() error{
+		"Run":      func() error { _, err := h.Run(ctx, host.Command{Args: []string{"true"}}); return err },
+		"ReadFile": func() error { _, err := h.ReadFile(ctx, "x"); return err },
+		"Dial":     func() error { _, err := h.Dial(ctx, "tcp", "127.0.0.1:1"); return err },
+		"Listen":   func() error { _, err := h.Listen(ctx, "tcp", "127.0.0.1:0"); return err },
+	} {
+		if err := f(); !errors.Is(err, context.DeadlineExceeded) {
+			t.Errorf("%s: got %v, want a deadline exceeded", what, err)
+		}
+	}
+}
+
+func TestServerDies(t *testing.T) {
+	t.Parallel()
+	s := startServer(t)
+	h := s.dial(t)
+	p, err := h.Start(t.Context(), host.Command{Args: []string{"sleep", "1000"}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { syscall.Kill(-p.Group, syscall.SIGKILL) })
+	s.signal(syscall.SIGKILL)
+	_, err = p.Wait(t.Context())
+	wantError[*host.LostError](t, "Wait", err)
+	<-h.Lost()
+	wantError[*host.LostError](t, "Err", h.Err())
+}
