@@ -1,0 +1,116 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package workload
+
+import (
+	"fmt"
+	"io"
+	"net"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"syscall"
+)
+
+func (o options) socket() string { return filepath.Join(o.dir, "socket") }
+func (o options) log() string    { return filepath.Join(o.dir, "log") }
+
+// start leaves a worker running and returns when each page is written once.
+func start(o options, stdout, stderr io.Writer) int {
+	if status, answer, err := ask(o, "status"); err == nil {
+		return say(stderr, max(status, statusFault), o.name, "is already running: "+answer)
+	}
+	ready, err := launch(o)
+	if err != nil {
+		return say(stderr, statusFault, o.name, err.Error())
+	}
+	return say(stdout, statusOK, o.name, ready)
+}
+
+// launch runs this program again as the worker. The worker writes a line to
+// its file 3 when it is ready; when it dies before, the file ends without.
+func launch(o options) (string, error) {
+	if err := os.RemoveAll(o.dir); err != nil {
+		return "", err
+	}
+	if err := os.MkdirAll(o.dir, 0o700); err != nil {
+		return "", err
+	}
+	log, err := os.Create(o.log())
+	if err != nil {
+		return "", err
+	}
+	defer log.Close()
+	r, w, err := os.Pipe()
+	if err != nil {
+		return "", err
+	}
+	defer r.Close()
+	worker := exec.Command("/proc/self/exe", "serve", "--dir", o.dir, "--device", o.device,
+		"--size", strconv.FormatInt(o.size, 10), "--rate", strconv.FormatInt(o.rate, 10))
+	worker.Args[0] = o.name
+	worker.Dir = "/"
+	worker.Stdout, worker.Stderr, worker.ExtraFiles = log, log, []*os.File{w}
+	worker.SysProcAttr = &syscall.SysProcAttr{Setsid: true}
+	err = worker.Start()
+	w.Close()
+	if err != nil {
+		return "", err
+	}
+	ready, err := io.ReadAll(r)
+	if err != nil {
+		return "", err
+	}
+	if len(ready) == 0 {
+		_ = worker.Wait()
+		return "", fmt.Errorf("the worker did not start: %s", lastWords(o))
+	}
+	return strings.TrimSpace(string(ready)), worker.Process.Release()
+}
+
+// ask sends the worker one word and returns its answer and exit status.
+func ask(o options, verb string) (int, string, error) {
+	conn, err := net.Dial("unix", o.socket())
+	if err != nil {
+		if _, err := os.Stat(o.dir); err != nil {
+			return statusUsage, "", fmt.Errorf("is not running; start it: %s start", o.name)
+		}
+		return statusFault, "", fmt.Errorf("the worker died: %s", lastWords(o))
+	}
+	defer conn.Close()
+	if _, err := fmt.Fprintln(conn, verb); err != nil {
+		return statusFault, "", err
+	}
+	reply, err := io.ReadAll(conn)
+	status, answer, ok := strings.Cut(strings.TrimSpace(string(reply)), " ")
+	number, numberErr := strconv.Atoi(status)
+	if err != nil || !ok || numberErr != nil {
+		return statusFault, "", fmt.Errorf("the worker died while it was asked: %s", lastWords(o))
+	}
+	if verb == "stop" {
+		return number, answer, os.RemoveAll(o.dir)
+	}
+	return number, answer, nil
+}
+
+// lastWords is the beginning of what a dead worker said: of a crash, the
+// beginning says why.
+func lastWords(o options) string {
+	const limit = 600
+	words, err := os.ReadFile(o.log())
+	if err != nil {
+		return err.Error()
+	}
+	if len(words) == 0 {
+		return "it left no message (killed?)"
+	}
+	return strings.TrimSpace(string(words[:min(len(words), limit)]))
+}
+
+// say prints one line and returns the status.
+func say(w io.Writer, status int, name, line string) int {
+	fmt.Fprintf(w, "%s: %s\n", name, line)
+	return status
+}

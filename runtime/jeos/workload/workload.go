@@ -1,0 +1,64 @@
+// SPDX-License-Identifier: Apache-2.0
+
+// Package workload is the work that a guest does while it is moved, and the
+// proof that it came over whole: memwork fills memory and diskwork a disk with
+// pages that can be told apart, keeps rewriting them, and verifies each page
+// before it rewrites it. A page that went back to an older content (a dirty
+// page that was not sent), a page of zeros and a flipped bit are all found.
+//
+//	memwork start --size 32M --rate 20M
+//	memwork check        # verifies every page; exit status 0 or 1
+//	memwork status
+//	memwork stop
+//	diskwork start --device /dev/vda --size 16M
+//
+// start leaves a worker behind, in a session of its own; the other commands
+// ask it through a unix socket in /run. A worker that died is told by all of
+// them, with its last words.
+//
+// Words: a page is 4096 bytes; a sweep goes through all pages in order; a
+// page's generation is the number of times it was written.
+//
+// A sweep belongs to one goroutine, the worker's; nothing here is shared.
+package workload
+
+import (
+	"io"
+)
+
+// kinds are the commands and what they work on.
+var kinds = map[string]func(options) (medium, error){
+	"memwork":  newMemory,
+	"diskwork": newDisk,
+}
+
+// Commands are the names that Main knows.
+func Commands() []string { return []string{"memwork", "diskwork"} }
+
+// Exit statuses of the commands.
+const (
+	statusOK    = 0
+	statusFault = 1 // the work is damaged, or the worker died
+	statusUsage = 2 // wrong arguments, or nothing was started
+)
+
+// Main carries out one command, as in memwork check: name is memwork, args are
+// [check]. It returns the exit status.
+func Main(name string, args []string, stdout, stderr io.Writer) int {
+	o, err := parse(name, args)
+	if err != nil {
+		return say(stderr, statusUsage, name, err.Error())
+	}
+	switch o.verb {
+	case "start":
+		return start(o, stdout, stderr)
+	case "serve":
+		return serve(o, stderr)
+	default:
+		status, answer, err := ask(o, o.verb)
+		if err != nil {
+			return say(stderr, status, name, err.Error())
+		}
+		return say(stdout, status, name, answer)
+	}
+}
