@@ -95,7 +95,8 @@ func (in *inbox) ended() error {
 func (in *inbox) watch(ctx context.Context, look func(buf []byte) bool) error {
 	for {
 		in.mu.Lock()
-		found, overflow, err := look(in.buf), in.overflow, in.err
+		overflow, err := in.overflow, in.err
+		found := !overflow && look(in.buf)
 		in.mu.Unlock()
 		switch {
 		case found:

@@ -7,6 +7,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 	"time"
 )
 
@@ -228,15 +229,25 @@ const setup = "stty -echo -opost 2>/dev/null\n" +
 func (s *Session) setUp(ctx context.Context) error {
 	err := s.askUntil(ctx, setup)
 	if err != nil {
-		return fmt.Errorf("logged in, but the shell does not answer: %w%s", err, showing(s.in.peek(), 5))
+		if ctx.Err() != nil {
+			err = context.Cause(ctx)
+		}
+		return fmt.Errorf("logged in, but the shell does not answer: %w%s", err, shownLogin(s.in.peek()))
 	}
 	return nil
 }
 
-// showing is the last lines of what a terminal showed, for an error message.
-func showing(buf []byte, lines int) string {
-	if text := lastLines(visible(buf), lines); text != "" {
-		return "; last lines:\n" + text
+// shownLogin is the end of what a terminal showed at login, without the echo of
+// what we typed, for an error message.
+func shownLogin(buf []byte) string {
+	var shown strings.Builder
+	for line := range strings.Lines(visible(buf)) {
+		if !strings.Contains(setup, strings.TrimSpace(line)) && !strings.Contains(line, " mhs: ") {
+			shown.WriteString(line)
+		}
+	}
+	if text := lastLines(shown.String(), shownLines); text != "" {
+		return "; the guest showed:\n" + text
 	}
 	return ""
 }

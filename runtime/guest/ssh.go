@@ -30,8 +30,8 @@ func SSH(ctx context.Context, conn net.Conn, c Credentials) (*Session, error) {
 		if s != nil {
 			_ = s.Close()
 		}
-		if ctx.Err() != nil {
-			err = context.Cause(ctx)
+		if cause := context.Cause(ctx); cause != nil && !errors.Is(err, cause) {
+			err = cause // what broke when ctx closed the connection
 		}
 		return nil, fmt.Errorf("ssh login as %s: %w", c.username(), err)
 	}

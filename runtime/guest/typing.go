@@ -57,7 +57,7 @@ func typed(command string) (before []string, word string) {
 		for len(text) > 0 {
 			n := min(len(text), maxPiece)
 			before = append(before, pieceName+"="+value+shellescape.Quote(text[:n])+"\n")
-			text, value = text[n:], "$"+pieceName
+			text, value = text[n:], "${"+pieceName+"}"
 		}
 		word = `"$` + pieceName + `"`
 	}
