@@ -6,8 +6,10 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net"
 	"regexp"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	"github.com/mhmig/mhmig/runtime/guest"
@@ -15,13 +17,16 @@ import (
 )
 
 const (
-	// firstAttempt is how long the first try of a login may take; the following
-	// ones get longer, up to longestAttempt. A guest that boots may swallow the
-	// first packets.
-	firstAttempt   = 2 * time.Second
-	longestAttempt = 20 * time.Second
+	// shortestHearing is how long a guest gets for its first word on a new
+	// connection; once it has spoken, a login may take longestLogin. A user-mode
+	// NIC accepts connections for a guest that still boots, and is slow to ask
+	// again, so a silent connection must be given up soon.
+	shortestHearing = 300 * time.Millisecond
+	longestLogin    = 30 * time.Second
 	// attemptPause lies between two tries that were refused at once.
 	attemptPause = 50 * time.Millisecond
+	// proofTimeout is for a session that worked a moment ago.
+	proofTimeout = 2 * time.Second
 )
 
 // credentials are what the VM's params say of logins in its guest.
@@ -60,9 +65,10 @@ func (m *Machine) newLogin(ctx context.Context, timeout time.Duration) (*guest.S
 	defer cancel()
 	stop := m.endWith(cancel)
 	defer stop()
-	began, limit := time.Now(), firstAttempt
+	began := time.Now()
 	for {
-		session, err := m.tryLogin(ctx, credentials, limit)
+		// A slow guest needs longer for its first word too.
+		session, err := m.tryLogin(ctx, credentials, max(shortestHearing, time.Since(began)/8))
 		if err == nil {
 			m.log.Debug("logged in", "took", time.Since(began).Round(time.Millisecond))
 			return m.opened(session), nil
@@ -70,7 +76,6 @@ func (m *Machine) newLogin(ctx context.Context, timeout time.Duration) (*guest.S
 		if errors.Is(err, guest.ErrRefused) {
 			return nil, fmt.Errorf("%s: login as %s: %w", m, credentials.Username, err)
 		}
-		limit = min(limit*2, longestAttempt)
 		select {
 		case <-time.After(attemptPause):
 		case <-ctx.Done():
@@ -79,14 +84,39 @@ func (m *Machine) newLogin(ctx context.Context, timeout time.Duration) (*guest.S
 	}
 }
 
-func (m *Machine) tryLogin(ctx context.Context, credentials guest.Credentials, limit time.Duration) (*guest.Session, error) {
-	ctx, cancel := context.WithTimeoutCause(ctx, limit, fmt.Errorf("no answer in %v", limit))
-	defer cancel()
+// tryLogin makes one login; hearing is how long the guest may be silent at
+// first.
+func (m *Machine) tryLogin(ctx context.Context, credentials guest.Credentials, hearing time.Duration) (*guest.Session, error) {
+	ctx, cancelTimeout := context.WithTimeoutCause(ctx, longestLogin, fmt.Errorf("not done in %v", longestLogin))
+	defer cancelTimeout()
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
 	conn, err := m.DialShell(ctx)
 	if err != nil {
 		return nil, err
 	}
-	return guest.SSH(ctx, conn, credentials)
+	heard := &hearingConn{Conn: conn}
+	timer := time.AfterFunc(hearing, func() {
+		if !heard.anything.Load() {
+			cancel(errors.New("nothing answers there"))
+		}
+	})
+	defer timer.Stop()
+	return guest.SSH(ctx, heard, credentials)
+}
+
+// hearingConn is a connection that knows whether anything has come.
+type hearingConn struct {
+	net.Conn
+	anything atomic.Bool
+}
+
+func (c *hearingConn) Read(p []byte) (int, error) {
+	n, err := c.Conn.Read(p)
+	if n > 0 {
+		c.anything.Store(true)
+	}
+	return n, err
 }
 
 // endWith cancels a wait when QEMU ends meanwhile.
@@ -178,7 +208,7 @@ func (m *Machine) takeProof(ctx context.Context) *guest.Session {
 	session := m.proof
 	m.proof = nil
 	m.mu.Unlock()
-	if session == nil || session.IsResponsive(ctx, firstAttempt) {
+	if session == nil || session.IsResponsive(ctx, proofTimeout) {
 		return session
 	}
 	_ = session.Close()
