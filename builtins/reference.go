@@ -1,0 +1,54 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package builtins
+
+import (
+	"fmt"
+	"io"
+	"strings"
+)
+
+// WriteReference writes the reference of all functions and values as Markdown.
+// builtins/REFERENCE.md is its output.
+func WriteReference(w io.Writer) error {
+	var b strings.Builder
+	b.WriteString(`# What scenarios can use
+
+This page is generated from the tables in this folder.
+
+Beside Starlark's own: ` + "`while`, `set`, top-level `if` and `for`" + `, and
+
+`)
+	for _, f := range Functions() {
+		fmt.Fprintf(&b, "- `%s`\n", f.Signature())
+	}
+	b.WriteString("\n## Functions\n")
+	for _, f := range Functions() {
+		writeBuiltin(&b, "### ", f)
+	}
+	for _, c := range Classes() {
+		fmt.Fprintf(&b, "\n## Value `%s`\n\n%s\n", c.Name, c.Doc)
+		if len(c.Attrs) > 0 {
+			b.WriteString("\n| attribute | |\n|---|---|\n")
+			for _, a := range c.Attrs {
+				fmt.Fprintf(&b, "| `%s` | %s |\n", a.Name, a.Doc)
+			}
+		}
+		for _, m := range c.Methods {
+			writeBuiltin(&b, "### "+c.Name+".", m)
+		}
+	}
+	_, err := io.WriteString(w, b.String())
+	return err
+}
+
+func writeBuiltin(b *strings.Builder, heading string, f *Builtin) {
+	fmt.Fprintf(b, "\n%s%s\n\n%s\n", heading, f.Signature(), f.Doc)
+	if len(f.Params) == 0 {
+		return
+	}
+	b.WriteString("\n| parameter | wants | |\n|---|---|---|\n")
+	for _, p := range f.Params {
+		fmt.Fprintf(b, "| `%s` | %s | %s |\n", p.name(), p.Type.Want, p.Doc)
+	}
+}
