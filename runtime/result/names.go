@@ -15,7 +15,7 @@ import (
 const maxName = 80
 
 // safeName makes a file name of any text: ASCII letters, digits and "._-"
-// stay, everything else becomes one "_", leading dots and dashes go, and what
+// stay, everything else becomes one "_", leading punctuation goes, and what
 // is too long loses its middle, since variants often differ in their last part.
 func safeName(text string) string {
 	var b strings.Builder
@@ -27,7 +27,7 @@ func safeName(text string) string {
 			b.WriteByte('_')
 		}
 	}
-	name := strings.Trim(strings.TrimLeft(b.String(), ".-"), "_")
+	name := strings.TrimRight(strings.TrimLeft(b.String(), "._-"), "_")
 	if len(name) > maxName {
 		half := maxName/2 - 1
 		name = name[:half] + "__" + name[len(name)-half:]

@@ -23,8 +23,8 @@ type TerminalOptions struct {
 // Terminal draws the run for a person: one line per record while it goes on
 // (it is a slog.Handler), and a table at the end.
 //
-//	  0.4s  host1 src vm1  guest started boot=2.1s
-//	 12.9s  host2 dst vm1  guest is active
+//	 0.4s  host1 src vm1  guest started boot=2.1s
+//	12.9s  host2 dst vm1  guest is active
 //
 // Host, side and VM stand in columns that grow with the names seen. On narrow
 // terminals they give way to the message. As soon as a second variant has been
@@ -150,13 +150,10 @@ func (s *screen) draw(e *Event) {
 			add("", strings.Repeat(" ", s.columns[i]-length(cell)))
 		}
 	}
-	add("", "  ")
-
-	indent := length(head.String())
+	gap := "  "
+	indent := length(head.String()) + len(gap)
 	if indent > width/2 { // the message gets lines of its own
-		drawn.WriteByte('\n')
-		drawn.WriteString("    ")
-		indent = 4
+		gap, indent = "\n    ", 4
 	}
 	text := e.line()
 	levelColor := ""
@@ -168,10 +165,9 @@ func (s *screen) draw(e *Event) {
 	case e.Level < slog.LevelInfo:
 		levelColor = dim
 	}
-	for i, line := range wrap(text, width-indent) {
-		if i > 0 {
-			drawn.WriteString(strings.Repeat(" ", indent))
-		}
+	for _, line := range wrap(text, width-indent) {
+		drawn.WriteString(gap)
+		gap = strings.Repeat(" ", indent)
 		drawn.WriteString(s.paint(levelColor, line))
 		drawn.WriteByte('\n')
 	}
@@ -245,7 +241,9 @@ func (t *Terminal) Table(outcomes []Outcome) {
 			}
 		}
 	}
-	b.WriteString(s.paint(bold, tally(len(outcomes), counts)) + "\n")
+	for _, line := range wrap(tally(len(outcomes), counts), width) {
+		b.WriteString(s.paint(bold, line) + "\n")
+	}
 	_, _ = io.WriteString(s.w, b.String())
 }
 
@@ -276,17 +274,21 @@ func tableMessages(o Outcome) []string {
 		if o.Position != "" {
 			first = o.Position + ": " + first
 		}
-		for line := range strings.SplitSeq(strings.TrimSpace(first), "\n") {
-			messages = append(messages, printable(line))
-		}
+		messages = append(messages, first)
 	}
 	for _, f := range o.Further {
-		messages = append(messages, printable("then: "+f.Message))
+		messages = append(messages, "then: "+f.Message)
 	}
 	for _, w := range o.Warnings {
-		messages = append(messages, printable("warning: "+w))
+		messages = append(messages, "warning: "+w)
 	}
-	return messages
+	var lines []string
+	for _, message := range messages {
+		for line := range strings.SplitSeq(strings.TrimSpace(message), "\n") {
+			lines = append(lines, printable(line))
+		}
+	}
+	return lines
 }
 
 func statusColor(s Status) string {

@@ -25,6 +25,7 @@ type Failure struct {
 	Phase     string `json:"phase,omitempty"`     // what was being done
 	Position  string `json:"position,omitempty"`  // file:line:col in the scenario
 	Backtrace string `json:"backtrace,omitempty"` // of the scenario's task, for people
+	Evidence  string `json:"evidence,omitempty"`  // what each host's QEMU and guest had to say, for people
 }
 
 // Outcome is outcome.json: how one variant ended.
