@@ -1,0 +1,101 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package task
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"runtime"
+	"time"
+
+	"go.starlark.net/starlark"
+)
+
+// quantum is how many Starlark steps a task runs without a wait before it
+// offers the lock to its siblings: about a millisecond of work.
+const quantum = 100_000
+
+// Call runs Starlark code with the scenario's lock held. It blocks until the
+// lock is free, and returns early when the scenario is stopped.
+func (t *Task) Call(fn starlark.Callable, args ...starlark.Value) (starlark.Value, error) {
+	t.sc.lock.Lock()
+	defer t.sc.lock.Unlock()
+	if err := t.stopped(); err != nil {
+		return nil, err
+	}
+	t.renew()
+	release := context.AfterFunc(t.ctx, func() { t.thread.Cancel(cancelReason) })
+	defer release()
+	value, err := starlark.Call(t.thread, fn, args, nil)
+	return value, t.explain(err)
+}
+
+// CallHeld runs Starlark code from inside a builtin, which holds the lock
+// already.
+func (t *Task) CallHeld(fn starlark.Callable, args ...starlark.Value) (starlark.Value, error) {
+	return starlark.Call(t.thread, fn, args, nil)
+}
+
+// yield is Starlark's callback after a quantum of steps: it lets the siblings
+// have the lock once, so that a busy loop starves nobody.
+func (t *Task) yield(*starlark.Thread) {
+	t.sc.lock.Unlock()
+	runtime.Gosched()
+	t.sc.lock.Lock()
+	t.renew()
+}
+
+// renew gives t a whole quantum, so that short work between two waits is never
+// interrupted.
+func (t *Task) renew() { t.thread.SetMaxExecutionSteps(t.thread.ExecutionSteps() + quantum) }
+
+// Wait runs f without the scenario's lock, so that other tasks can go on. f
+// must not touch Starlark values. Wait is called by a builtin, with the lock
+// held. It returns at once, without calling f, when the scenario was stopped.
+func Wait[T any](t *Task, f func(context.Context) (T, error)) (T, error) {
+	t.sc.lock.Unlock()
+	defer func() {
+		t.sc.lock.Lock()
+		t.renew()
+	}()
+	if err := t.stopped(); err != nil {
+		var zero T
+		return zero, err
+	}
+	v, err := f(t.ctx)
+	if err != nil && errors.Is(err, t.ctx.Err()) {
+		err = t.stopped() // names the cause, which "context canceled" does not
+	}
+	return v, err
+}
+
+// Join waits for other to end, at most timeout (0: no limit but t's own), and
+// returns its result. Like Wait, it gives the lock away. Tasks that join each
+// other in a circle would never end: the last one of them gets an error.
+func (t *Task) Join(other *Task, timeout time.Duration) (starlark.Value, error) {
+	for next := other; next != nil; next = next.joining {
+		if next == t {
+			return nil, fmt.Errorf("%s cannot wait for %s, which waits for it", t.Name, other.Name)
+		}
+	}
+	t.joining = other
+	defer func() { t.joining = nil }()
+	return Wait(t, func(ctx context.Context) (starlark.Value, error) {
+		if timeout > 0 {
+			var cancel context.CancelFunc
+			ctx, cancel = context.WithTimeoutCause(ctx, timeout, fmt.Errorf("%s: not finished after %v", other.Name, timeout))
+			defer cancel()
+		}
+		select {
+		case <-other.done:
+		case <-ctx.Done():
+			select {
+			case <-other.done: // what stopped the scenario, perhaps: its own error says more
+			default:
+				return nil, context.Cause(ctx)
+			}
+		}
+		return other.result, other.err
+	})
+}
