@@ -12,6 +12,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 	"go.starlark.net/starlark"
+	"go.starlark.net/syntax"
 
 	"github.com/mhmig/mhmig/runtime/task"
 )
@@ -206,6 +207,33 @@ def main():
 	}
 	if got, want := task.Position(failures[0]), "test.star:3:9"; got != want {
 		t.Errorf("Position: got %q, want %q", got, want)
+	}
+}
+
+// TestBacktraceIsNotAnotherTasks: an error that a task only passes on has that
+// task's place, not the one where the other failed.
+func TestBacktraceIsNotAnotherTasks(t *testing.T) {
+	t.Parallel()
+	raise := func(file string) error {
+		_, err := starlark.ExecFileOptions(&syntax.FileOptions{}, &starlark.Thread{}, file, "1 // 0\n", nil)
+		return err
+	}
+	other := &task.Error{Task: "other", Err: raise("other.star")}
+	for _, test := range []struct {
+		name string
+		err  error
+		want string
+	}{
+		{"only another's", &task.Error{Task: "own", Err: fmt.Errorf("join: %w", other)}, ""},
+		{"first of several", errors.Join(errors.New("no place"), raise("own.star"), other), "own.star:1:3"},
+		{"none of several", errors.Join(errors.New("no place"), errors.New("nor here")), ""},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			t.Parallel()
+			if got := task.Position(test.err); got != test.want {
+				t.Errorf("Position: got %q, want %q", got, test.want)
+			}
+		})
 	}
 }
 
