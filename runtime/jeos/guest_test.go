@@ -1,0 +1,344 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package jeos_test
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"testing"
+	"time"
+
+	"golang.org/x/crypto/ssh"
+
+	"github.com/mhmig/mhmig/runtime/guest"
+	"github.com/mhmig/mhmig/runtime/host"
+	"github.com/mhmig/mhmig/runtime/jeos"
+	"github.com/mhmig/mhmig/runtime/jeos/jeostest"
+)
+
+// machine is a QEMU with the guest in it.
+type machine struct {
+	dir     string
+	monitor net.Conn
+	exited  chan struct{}
+	booted  time.Time
+}
+
+// boot starts the guest under TCG with 128 MiB and a 16 MiB disk.
+func boot(t *testing.T, params string) *machine {
+	t.Helper()
+	if testing.Short() {
+		t.Skip("boots a guest in QEMU: not with -short")
+	}
+	image := jeostest.Image(t)
+	dir, err := os.MkdirTemp("", "mhmig-jeos-") // short: unix sockets lie in it
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { os.RemoveAll(dir) })
+	disk := filepath.Join(dir, "disk")
+	if err := os.WriteFile(disk, nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Truncate(disk, 16<<20); err != nil {
+		t.Fatal(err)
+	}
+	var stderr bytes.Buffer
+	cmd := exec.Command("qemu-system-x86_64", "-accel", "tcg", "-m", fmt.Sprint(jeos.MemoryMiB),
+		"-nodefaults", "-no-user-config", "-display", "none", "-no-reboot",
+		"-kernel", image.Kernel, "-initrd", image.Initrd, "-append", image.KernelParams+" "+params,
+		"-netdev", "user,id=n,hostfwd=tcp:127.0.0.1:0-:22", "-device", "virtio-net-pci,netdev=n,romfile=",
+		"-drive", "if=virtio,format=raw,file="+disk,
+		"-chardev", "socket,id=s,path="+dir+"/serial,server=on,wait=off", "-serial", "chardev:s",
+		"-monitor", "unix:"+dir+"/monitor,server,nowait")
+	cmd.Stderr = &stderr
+	m := &machine{dir: dir, exited: make(chan struct{}), booted: time.Now()}
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	go func() { // ends with QEMU, which the cleanup waits for
+		_ = cmd.Wait()
+		close(m.exited)
+	}()
+	t.Cleanup(func() {
+		_ = cmd.Process.Kill()
+		<-m.exited
+		if t.Failed() {
+			t.Logf("QEMU: %s", stderr.String())
+		}
+	})
+	m.monitor = m.dial(t, "monitor")
+	return m
+}
+
+// dial connects to one of QEMU's sockets as soon as it is there.
+func (m *machine) dial(t *testing.T, name string) net.Conn {
+	t.Helper()
+	var conn net.Conn
+	eventually(t, 10*time.Second, "QEMU's "+name+" socket", func() (err error) {
+		conn, err = net.Dial("unix", filepath.Join(m.dir, name))
+		return err
+	})
+	t.Cleanup(func() { conn.Close() })
+	return conn
+}
+
+// eventually tries until f succeeds.
+func eventually(t *testing.T, limit time.Duration, what string, f func() error) {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), limit)
+	defer cancel()
+	step := time.NewTicker(10 * time.Millisecond)
+	defer step.Stop()
+	for {
+		err := f()
+		if err == nil {
+			return
+		}
+		select {
+		case <-ctx.Done():
+			t.Fatalf("%s: %v after %v", what, err, limit)
+		case <-step.C:
+		}
+	}
+}
+
+// say types a monitor command and returns its answer.
+func (m *machine) say(t *testing.T, command string) string {
+	t.Helper()
+	if _, err := fmt.Fprintln(m.monitor, command); err != nil {
+		t.Fatal(err)
+	}
+	var answer []byte
+	buf := make([]byte, 4096)
+	prompts := 0
+	for prompts < 1 || !bytes.Contains(answer, []byte(command)) {
+		n, err := m.monitor.Read(buf)
+		if err != nil {
+			t.Fatalf("monitor: %v", err)
+		}
+		answer = append(answer, buf[:n]...)
+		if i := bytes.Index(answer, []byte(command)); i >= 0 {
+			prompts = bytes.Count(answer[i:], []byte("(qemu) "))
+		}
+	}
+	return string(answer)
+}
+
+var forwarding = regexp.MustCompile(`HOST_FORWARD\]\s+\d+\s+127\.0\.0\.1\s+(\d+)`)
+
+// shell returns a connection on which the guest's SSH server has begun to
+// talk. QEMU accepts connections before the guest does, and then repeats its
+// SYN only after seconds: so a silent connection is given up soon.
+func (m *machine) shell(t *testing.T) net.Conn {
+	t.Helper()
+	found := forwarding.FindStringSubmatch(m.say(t, "info usernet"))
+	if found == nil {
+		t.Fatal("info usernet shows no forwarded port")
+	}
+	var conn net.Conn
+	eventually(t, time.Minute, "the guest's SSH server", func() (err error) {
+		if conn, err = net.Dial("tcp", "127.0.0.1:"+found[1]); err != nil {
+			return err
+		}
+		begun := &begunConn{Conn: conn, first: make([]byte, 1)}
+		_ = conn.SetReadDeadline(time.Now().Add(200 * time.Millisecond))
+		if _, err = conn.Read(begun.first); err != nil {
+			conn.Close()
+			return err
+		}
+		_ = conn.SetReadDeadline(time.Time{})
+		conn = begun
+		return nil
+	})
+	return conn
+}
+
+// begunConn gives the first byte back.
+type begunConn struct {
+	net.Conn
+	first []byte
+}
+
+func (c *begunConn) Read(p []byte) (int, error) {
+	if len(c.first) > 0 {
+		n := copy(p, c.first)
+		c.first = c.first[n:]
+		return n, nil
+	}
+	return c.Conn.Read(p)
+}
+
+func credentials(password string) guest.Credentials {
+	return guest.Credentials{Username: jeos.Username, Password: host.Secret(password), Prompt: regexp.MustCompile(jeos.ShellPrompt)}
+}
+
+func (m *machine) login(t *testing.T) *guest.Session {
+	t.Helper()
+	s, err := guest.SSH(t.Context(), m.shell(t), credentials(jeos.Password))
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { s.Close() })
+	return s
+}
+
+// client logs in without a shell.
+func (m *machine) client(t *testing.T) *ssh.Client {
+	t.Helper()
+	conn, channels, requests, err := ssh.NewClientConn(m.shell(t), "guest", &ssh.ClientConfig{
+		User: jeos.Username, Auth: []ssh.AuthMethod{ssh.Password(jeos.Password)}, HostKeyCallback: ssh.InsecureIgnoreHostKey(),
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	c := ssh.NewClient(conn, channels, requests)
+	t.Cleanup(func() { c.Close() })
+	return c
+}
+
+func (m *machine) waitExit(t *testing.T) {
+	t.Helper()
+	select {
+	case <-m.exited:
+	case <-time.After(30 * time.Second):
+		t.Fatal("the guest has not switched off after 30s")
+	}
+}
+
+// want runs a command and matches its output.
+func want(t *testing.T, s *guest.Session, command, pattern string) {
+	t.Helper()
+	out, err := s.Cmd(t.Context(), command, 30*time.Second)
+	if err != nil || !regexp.MustCompile(pattern).MatchString(out) {
+		t.Errorf("%s: got %q, %v; want %q", command, out, err, pattern)
+	}
+}
+
+func TestGuest(t *testing.T) {
+	m := boot(t, "")
+	s := m.login(t)
+	took := time.Since(m.booted)
+	t.Logf("SSH login %.2f s after the start of QEMU", took.Seconds())
+	if took > 15*time.Second { // 4 s on an idle machine; tests share theirs
+		t.Errorf("SSH login after %v", took)
+	}
+
+	t.Run("system", func(t *testing.T) {
+		want(t, s, "hostname", "^jeos\n$")
+		want(t, s, "ip -4 addr show eth0", `inet 10\.0\.2\.15/24`)
+		want(t, s, "echo $HOME $USER $PATH; pwd", "^/root root /bin:/sbin\n/root\n$")
+		want(t, s, "free -m", "Mem:")
+	})
+	t.Run("seed's commands", func(t *testing.T) {
+		if err := s.Sendline(t.Context(), "nohup dd if=/dev/zero of=/dev/null &"); err != nil {
+			t.Fatal(err)
+		}
+		want(t, s, "killall -0 dd", "")
+		other := m.login(t)
+		want(t, other, "killall -9 dd", "")
+		// The shell must live on when its child dies, although its echo is off.
+		want(t, s, "killall -0 dd || echo gone", "gone\n")
+		want(t, s, "sleep 0.1 & wait; echo alive", "alive\n$")
+	})
+	t.Run("memory workload", func(t *testing.T) {
+		want(t, s, "memwork start --size 32M --rate 20M", "memwork: started: 8192 pages, 1 passes")
+		want(t, m.login(t), "memwork check", "memwork: OK: every page verified; 8192 pages")
+		want(t, s, "killall -9 memwork; sleep 0.2; memwork check; echo $?", "the worker died: it left no message.*\n1\n$")
+		want(t, s, "memwork start --size 1M; memwork stop", "stopped")
+	})
+	t.Run("disk workload", func(t *testing.T) {
+		want(t, s, "diskwork start --device /dev/vda --size 16M --rate 10M", "diskwork: started: 4096 pages")
+		want(t, s, "diskwork check", "diskwork: OK: every page verified")
+		want(t, s, "dd if=/dev/zero of=/dev/vda bs=4096 seek=9 count=1 conv=fsync 2>/dev/null; diskwork check; echo $?",
+			"FAILED.* page 9: expected generation .*, holds all zeros.*\n1\n$")
+		want(t, s, "diskwork stop", "stopped")
+	})
+	t.Run("commands without terminal", func(t *testing.T) { testExec(t, m.client(t)) })
+	t.Run("serial console", func(t *testing.T) {
+		var log bytes.Buffer
+		console := guest.NewConsole(m.dial(t, "serial"), &log)
+		defer console.Close()
+		serial, err := console.Login(t.Context(), credentials(jeos.Password))
+		if err != nil {
+			t.Fatal(err)
+		}
+		want(t, serial, "tty; hostname", "^/dev/ttyS0\njeos\n$")
+		if bytes.ContainsRune(log.Bytes(), '\x1b') {
+			t.Errorf("the console shows escape sequences: %q", log.String())
+		}
+	})
+	t.Run("power button", func(t *testing.T) {
+		want(t, s, "i=0; until pidof acpid >/dev/null || [ $i -gt 100 ]; do sleep 0.1; i=$((i+1)); done; pidof acpid", `^\d+\n$`)
+		m.say(t, "system_powerdown")
+		m.waitExit(t)
+	})
+}
+
+// testExec runs single commands, as ssh guest command does.
+func testExec(t *testing.T, c *ssh.Client) {
+	tests := []struct {
+		name, command, stdin string
+		stdout, stderr       string
+		status               int
+	}{
+		{name: "streams", command: "echo out; echo err >&2", stdout: "out\n", stderr: "err\n"},
+		{name: "status", command: "exit 3", status: 3},
+		{name: "signal", command: "kill -9 $$", status: 128 + 9},
+		{name: "input", command: "tr a-z A-Z", stdin: "hello", stdout: "HELLO"},
+		{name: "many bytes", command: "yes 0123456789 | head -n 100000", stdout: strings.Repeat("0123456789\n", 100000)},
+		{name: "background child holds the output", command: "sleep 60 & echo done", stdout: "done\n"},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			s, err := c.NewSession()
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer s.Close()
+			var stdout, stderr bytes.Buffer
+			s.Stdin, s.Stdout, s.Stderr = strings.NewReader(tt.stdin), &stdout, &stderr
+			err = s.Run(tt.command)
+			status := 0
+			var exit *ssh.ExitError
+			if errors.As(err, &exit) {
+				status, err = exit.ExitStatus(), nil
+			}
+			if err != nil || stdout.String() != tt.stdout || stderr.String() != tt.stderr || status != tt.status {
+				t.Errorf("%s: got %.100q, %q, status %d, %v", tt.command, stdout.String(), stderr.String(), status, err)
+			}
+		})
+	}
+}
+
+func TestGuestParams(t *testing.T) {
+	m := boot(t, "mhmig.password=s3cret mhmig.hostname=vm7 mhmig.ip=10.0.2.15/16 mhmig.gateway=10.0.2.2")
+	if _, err := guest.SSH(t.Context(), m.shell(t), credentials(jeos.Password)); !errors.Is(err, guest.ErrRefused) {
+		t.Errorf("login with the default password: got %v, want it refused", err)
+	}
+	s, err := guest.SSH(t.Context(), m.shell(t), credentials("s3cret"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer s.Close()
+	want(t, s, "hostname; ip -4 addr show eth0; ip route", `(?s)^vm7\n.*inet 10\.0\.2\.15/16.*default via 10\.0\.2\.2`)
+
+	console := guest.NewConsole(m.dial(t, "serial"), nil)
+	defer console.Close()
+	serial, err := console.Login(t.Context(), credentials("s3cret"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := serial.Sendline(t.Context(), "poweroff"); err != nil {
+		t.Fatal(err)
+	}
+	m.waitExit(t)
+}
