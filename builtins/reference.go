@@ -16,15 +16,12 @@ func WriteReference(w io.Writer) error {
 
 This page is generated from the tables in this folder.
 
-Beside Starlark's own: ` + "`while`, `set`, top-level `if` and `for`" + `, and
+Starlark's own functions are there too, with ` + "`while`, `set`, and `if` and `for`" + ` at the top level.
 
+## Functions
 `)
 	for _, f := range Functions() {
-		fmt.Fprintf(&b, "- `%s`\n", f.Signature())
-	}
-	b.WriteString("\n## Functions\n")
-	for _, f := range Functions() {
-		writeBuiltin(&b, "### ", f)
+		writeBuiltin(&b, "", f)
 	}
 	for _, c := range Classes() {
 		fmt.Fprintf(&b, "\n## Value `%s`\n\n%s\n", c.Name, c.Doc)
@@ -35,15 +32,15 @@ Beside Starlark's own: ` + "`while`, `set`, top-level `if` and `for`" + `, and
 			}
 		}
 		for _, m := range c.Methods {
-			writeBuiltin(&b, "### "+c.Name+".", m)
+			writeBuiltin(&b, c.Name+".", m)
 		}
 	}
 	_, err := io.WriteString(w, b.String())
 	return err
 }
 
-func writeBuiltin(b *strings.Builder, heading string, f *Builtin) {
-	fmt.Fprintf(b, "\n%s%s\n\n%s\n", heading, f.Signature(), f.Doc)
+func writeBuiltin(b *strings.Builder, owner string, f *Builtin) {
+	fmt.Fprintf(b, "\n### %s%s\n\n    %s\n\n%s\n", owner, f.Name, f.Signature(), f.Doc)
 	if len(f.Params) == 0 {
 		return
 	}
