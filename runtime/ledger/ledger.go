@@ -1,0 +1,230 @@
+// SPDX-License-Identifier: Apache-2.0
+
+// Package ledger notes what a run makes on its hosts: each thing before it is
+// made, so that a run that was killed leaves nothing that cannot be found.
+//
+//	id, err := l.Record(ledger.Entry{Host: "host1", Kind: ledger.Dir, Path: dir})
+//	…make the folder, use it, remove it…
+//	err = l.Done(id)
+//
+// What is noted and not done, [Ledger.Pending], is what a dead run has left.
+// [Ledger.Undo] removes it, for the run itself or later for mhmig cleanup.
+//
+// The file has one JSON object a line, either {"made": ENTRY} or {"done": ID}.
+// Lines are only ever appended. A last line that is not whole was being written
+// when the run died: its Record never returned, so nothing was made.
+//
+// # Concurrency
+//
+// All methods of [Ledger] may be called by any goroutine at the same time. A
+// file is held by one process at a time; see [ErrHeld].
+package ledger
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+	"sync"
+	"syscall"
+)
+
+// Kind is what kind of thing was made.
+type Kind string
+
+const (
+	// Process is a process that outlives the command that started it. PIDFile
+	// is where its id is; Path is a folder that its command line names.
+	Process Kind = "process"
+	// File is a file at Path.
+	File Kind = "file"
+	// Dir is a folder at Path, with all that is in it.
+	Dir Kind = "dir"
+	// Netdev is a network device named Path.
+	Netdev Kind = "netdev"
+	// Firewall is a table of nftables in the family inet, named Path.
+	Firewall Kind = "firewall"
+)
+
+// Entry is one thing on one host.
+type Entry struct {
+	ID      int               `json:"id"` // given by Record, from 1
+	Host    string            `json:"host"`
+	Kind    Kind              `json:"kind"`
+	Path    string            `json:"path"`
+	PIDFile string            `json:"pidfile,omitempty"`
+	Data    map[string]string `json:"data,omitempty"` // for people who read it
+}
+
+// String names the entry for a message.
+func (e Entry) String() string { return fmt.Sprintf("%s %s on %s", e.Kind, e.Path, e.Host) }
+
+// ErrHeld says that the process that writes a ledger is alive.
+var ErrHeld = errors.New("its run is still going on")
+
+// line is a line of the file. One of the two is set.
+type line struct {
+	Made *Entry `json:"made,omitempty"`
+	Done int    `json:"done,omitempty"`
+}
+
+// Ledger is an open ledger file.
+type Ledger struct {
+	mu      sync.Mutex // guards what follows
+	file    *os.File
+	size    int64 // of the whole lines
+	last    int   // the highest ID
+	pending []Entry
+}
+
+// Open opens the ledger at path, or makes a new one in a folder that exists, and
+// reads what is pending. When another process has it open, the error matches
+// [ErrHeld]. The caller closes it.
+func Open(path string) (*Ledger, error) {
+	file, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE, 0o644)
+	if err != nil {
+		return nil, fmt.Errorf("open ledger: %w", err)
+	}
+	l := &Ledger{file: file}
+	if err := l.load(); err != nil {
+		file.Close()
+		return nil, fmt.Errorf("open ledger %s: %w", path, err)
+	}
+	return l, nil
+}
+
+func (l *Ledger) load() error {
+	// The lock goes with the process, however it ends.
+	err := syscall.Flock(int(l.file.Fd()), syscall.LOCK_EX|syscall.LOCK_NB)
+	if errors.Is(err, syscall.EWOULDBLOCK) {
+		return ErrHeld
+	}
+	if err != nil {
+		return err
+	}
+	text, err := os.ReadFile(l.file.Name())
+	if err != nil {
+		return err
+	}
+	number := 0
+	for {
+		whole, rest, ok := bytes.Cut(text, []byte("\n"))
+		if !ok {
+			break
+		}
+		number++
+		if err := l.replay(whole); err != nil {
+			return fmt.Errorf("line %d: %w", number, err)
+		}
+		l.size += int64(len(whole)) + 1
+		text = rest
+	}
+	if err := l.file.Truncate(l.size); err != nil {
+		return err
+	}
+	return syncFolder(filepath.Dir(l.file.Name()))
+}
+
+// syncFolder makes a new file's name as durable as its content.
+func syncFolder(path string) error {
+	dir, err := os.Open(path)
+	if err != nil {
+		return err
+	}
+	return errors.Join(dir.Sync(), dir.Close())
+}
+
+func (l *Ledger) replay(text []byte) error {
+	var n line
+	if err := json.Unmarshal(text, &n); err != nil {
+		return err
+	}
+	switch {
+	case n.Made != nil && n.Made.ID > l.last:
+		l.pending = append(l.pending, *n.Made)
+		l.last = n.Made.ID
+	case n.Made == nil && n.Done > 0 && n.Done <= l.last:
+		l.strike(n.Done)
+	default:
+		return fmt.Errorf("%s: want made with a new id or done with one that was made", text)
+	}
+	return nil
+}
+
+func (l *Ledger) strike(id int) {
+	l.pending = slices.DeleteFunc(l.pending, func(e Entry) bool { return e.ID == id })
+}
+
+// Record notes what is about to be made, and returns when the note is on disk.
+// The entry's ID is ignored; the new one is returned. After an error the thing
+// must not be made.
+func (l *Ledger) Record(e Entry) (id int, err error) {
+	if e.Host == "" || e.Path == "" || (e.Kind == Process) != (e.PIDFile != "") {
+		return 0, fmt.Errorf("record %+v: want a host, a path, and for a process only a pidfile", e)
+	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	e.ID = l.last + 1
+	if err := l.write(line{Made: &e}); err != nil {
+		return 0, fmt.Errorf("record %s: %w", e, err)
+	}
+	if err := l.file.Sync(); err != nil {
+		return 0, fmt.Errorf("record %s: %w", e, err)
+	}
+	l.last = e.ID
+	l.pending = append(l.pending, e)
+	return e.ID, nil
+}
+
+// Done strikes out an entry: the thing is gone, or never came about. Striking it
+// out again is no error.
+func (l *Ledger) Done(id int) error {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if id < 1 || id > l.last {
+		return fmt.Errorf("strike out entry %d of the ledger: there is none", id)
+	}
+	if err := l.write(line{Done: id}); err != nil {
+		return fmt.Errorf("strike out entry %d of the ledger: %w", id, err)
+	}
+	l.strike(id)
+	return nil
+}
+
+// Pending returns what was made and is not done, the last first: the order to
+// undo it in.
+func (l *Ledger) Pending() []Entry {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	pending := slices.Clone(l.pending)
+	slices.Reverse(pending)
+	return pending
+}
+
+// Close closes the file. The Ledger cannot be used any more.
+func (l *Ledger) Close() error {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if err := l.file.Close(); err != nil {
+		return fmt.Errorf("close ledger: %w", err)
+	}
+	return nil
+}
+
+// write appends a line after the last whole one. What a failed write has left
+// is overwritten by the next, or seen as torn.
+func (l *Ledger) write(n line) error {
+	text, err := json.Marshal(n)
+	if err != nil {
+		return err
+	}
+	text = append(text, '\n')
+	if _, err := l.file.WriteAt(text, l.size); err != nil {
+		return errors.Join(err, l.file.Truncate(l.size))
+	}
+	l.size += int64(len(text))
+	return nil
+}
