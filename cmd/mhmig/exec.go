@@ -117,7 +117,7 @@ func (e *execution) run(ctx context.Context, command *cobra.Command) (err error)
 	}
 	defer func() { err = errors.Join(err, record.Close()) }()
 
-	hosts, labParams, closeHosts, err := e.reach(ctx, first, log)
+	hosts, labParams, closeHosts, err := e.reach(ctx, first, folder.Dir(), log)
 	if err != nil {
 		return err
 	}
@@ -145,9 +145,6 @@ func (e *execution) run(ctx context.Context, command *cobra.Command) (err error)
 	}
 	return nil
 }
-
-// ledgerFile is where, in a results folder, all is noted that was made on hosts.
-const ledgerFile = "ledger.jsonl"
 
 // load loads the scenario.
 func (e *execution) load() (*star.Scenario, error) {
@@ -180,9 +177,10 @@ func firstVariant(ctx context.Context, config *cartesian.Config, options cartesi
 }
 
 // reach connects to all hosts at the same time: those named by --hosts, else
-// those of a lab.
-func (e *execution) reach(ctx context.Context, first *cartesian.Variant, log *slog.Logger) (_ []*host.Host, labParams map[string]string, closeAll func() error, err error) {
+// those of a lab. How they are reached is noted in the results folder.
+func (e *execution) reach(ctx context.Context, first *cartesian.Variant, folder string, log *slog.Logger) (_ []*host.Host, labParams map[string]string, closeAll func() error, err error) {
 	var configs []host.Config
+	var ownLab bool
 	closeLab := func() error { return nil }
 	if len(e.hosts) > 0 {
 		for i, name := range e.hosts {
@@ -193,10 +191,13 @@ func (e *execution) reach(ctx context.Context, first *cartesian.Variant, log *sl
 			configs = append(configs, c)
 		}
 	} else {
-		configs, labParams, closeLab, err = e.lab.open(ctx, log)
+		configs, labParams, ownLab, closeLab, err = e.lab.open(ctx, log)
 		if err != nil {
 			return nil, nil, nil, err
 		}
+	}
+	if err := (reachRecord{OwnLab: ownLab, Hosts: configs}).save(folder); err != nil {
+		return nil, nil, nil, errors.Join(usageError(err), closeLab())
 	}
 	hosts := make([]*host.Host, len(configs))
 	closeAll = func() error {

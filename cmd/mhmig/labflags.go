@@ -25,18 +25,18 @@ func (f *labFlags) flags(flags *pflag.FlagSet) {
 }
 
 // open returns the hosts of the lab that is up, unless another is asked for;
-// else it makes one, which closeLab ends.
-func (f *labFlags) open(ctx context.Context, log *slog.Logger) (_ []host.Config, params map[string]string, closeLab func() error, err error) {
+// else it makes one of the run's own, which closeLab ends.
+func (f *labFlags) open(ctx context.Context, log *slog.Logger) (_ []host.Config, params map[string]string, own bool, closeLab func() error, err error) {
 	if f.kind != "" && f.kind != string(lab.Embedded) && f.kind != string(lab.Netns) {
-		return nil, nil, nil, usageError(fmt.Errorf("--lab %s: want embedded or netns", f.kind))
+		return nil, nil, false, nil, usageError(fmt.Errorf("--lab %s: want embedded or netns", f.kind))
 	}
 	if f.hosts < 0 || f.hosts > lab.MaxHosts {
-		return nil, nil, nil, usageError(fmt.Errorf("--lab-hosts %d: want 1 to %d", f.hosts, lab.MaxHosts))
+		return nil, nil, false, nil, usageError(fmt.Errorf("--lab-hosts %d: want 1 to %d", f.hosts, lab.MaxHosts))
 	}
 	if f.kind == "" && f.hosts == 0 {
 		if kept, err := lab.Find(); err == nil && kept != nil {
 			log.Info("using the lab that is up", "hosts", len(kept.Configs()))
-			return kept.Configs(), kept.Params(), func() error { return nil }, nil
+			return kept.Configs(), kept.Params(), false, func() error { return nil }, nil
 		}
 	}
 	count := f.hosts
@@ -45,7 +45,7 @@ func (f *labFlags) open(ctx context.Context, log *slog.Logger) (_ []host.Config,
 	}
 	made, err := lab.Start(ctx, lab.Options{Hosts: count, Kind: lab.Kind(f.kind), Logger: log})
 	if err != nil {
-		return nil, nil, nil, hostsError(err)
+		return nil, nil, false, nil, hostsError(err)
 	}
-	return made.Hosts(), made.Params(), made.Close, nil
+	return made.Hosts(), made.Params(), true, made.Close, nil
 }
