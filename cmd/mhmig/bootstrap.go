@@ -1,0 +1,176 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package main
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"log/slog"
+	"os"
+	"os/exec"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/lmittmann/tint"
+	"github.com/spf13/cobra"
+
+	"github.com/mhmig/mhmig/runtime/jeos"
+)
+
+// requirement is a program that this machine must have, and Debian's package
+// with it.
+type requirement struct {
+	program, packageName string
+	netns                bool // only for labs of network namespaces
+}
+
+var requirements = []requirement{
+	{program: "qemu-system-x86_64", packageName: "qemu-system-x86"},
+	{program: "qemu-img", packageName: "qemu-utils"},
+	{program: "sshd", packageName: "openssh-server", netns: true},
+	{program: "ip", packageName: "iproute2", netns: true},
+	{program: "nft", packageName: "nftables", netns: true},
+}
+
+func newBootstrapCommand() *cobra.Command {
+	var install, netns, quiet bool
+	var options jeos.Options
+	command := &cobra.Command{
+		Use:   "bootstrap",
+		Short: "Make this machine fit: programs and the guest image",
+		Long: `Make this machine fit to run scenarios on the lab: look for the programs that
+it needs, and build JeOS, the small guest that mhmig brings along.
+
+JeOS is made of the distribution's kernel, busybox and a shell, whose packages
+are downloaded and unpacked in mhmig's cache (MHMIG_CACHE, or mhmig in the
+user's cache folder) and not installed, and of mhmig's own executable. No root
+is needed. What is there already is kept: a second call takes a moment.
+
+Programs are only installed with --install, by apt-get, with sudo where not
+root. What cannot be installed is named, and the exit code is 3.`,
+		Example: `  mhmig bootstrap
+  mhmig bootstrap --install
+  mhmig bootstrap --kernel /boot/vmlinuz-R --modules /lib/modules/R --busybox ./busybox --shell /bin/dash`,
+		Args: cobra.NoArgs,
+		RunE: func(command *cobra.Command, _ []string) error {
+			level := slog.LevelInfo
+			if quiet {
+				level = slog.LevelWarn
+			}
+			out := command.ErrOrStderr()
+			file, isFile := out.(*os.File)
+			log := slog.New(tint.NewHandler(out, &tint.Options{
+				Level: level, TimeFormat: time.TimeOnly, NoColor: !isFile || !colour(file),
+			}))
+			options.Logger = log
+			missing := missingPackages(netns, log)
+			if install && len(missing) > 0 {
+				if err := installPackages(command.Context(), missing, command.InOrStdin(), out, log); err != nil {
+					return interruptedOr(command.Context(), hostsError(err))
+				}
+				missing = missingPackages(netns, log)
+			}
+			image, err := jeos.Build(command.Context(), options)
+			if err != nil {
+				return interruptedOr(command.Context(), hostsError(err))
+			}
+			log.Info("guest image is ready", "kernel", image.Kernel, "initrd", image.Initrd)
+			if len(missing) > 0 {
+				return hostsError(fmt.Errorf("packages are missing; install them: %s", shellLine(installCommand(missing, os.Geteuid()))))
+			}
+			return nil
+		},
+	}
+	flags := command.Flags()
+	flags.BoolVar(&install, "install", false, "install missing programs with apt-get")
+	flags.BoolVar(&netns, "netns", false, "also look for what lab hosts in network namespaces need")
+	flags.BoolVarP(&quiet, "quiet", "q", false, "say only what is wrong")
+	flags.StringVar(&options.Kernel, "kernel", "", "bzImage to take instead of the distribution's package")
+	flags.StringVar(&options.Modules, "modules", "", "that kernel's modules: `folder` lib/modules/RELEASE")
+	flags.StringVar(&options.Busybox, "busybox", "", "static busybox to take")
+	flags.StringVar(&options.Shell, "shell", "", "POSIX shell without line editing to take, such as dash")
+	command.MarkFlagsRequiredTogether("kernel", "modules", "busybox", "shell")
+	return command
+}
+
+// interruptedOr returns why ctx ended, or err if it did not.
+func interruptedOr(ctx context.Context, err error) error {
+	if ctx.Err() != nil {
+		return context.Cause(ctx)
+	}
+	return err
+}
+
+// missingPackages says of each requirement whether it is there, and returns
+// the packages of those that are not.
+func missingPackages(netns bool, log *slog.Logger) []string {
+	var missing []string
+	for _, r := range requirements {
+		if r.netns && !netns {
+			continue
+		}
+		path, err := lookProgram(r.program)
+		if err != nil {
+			log.Warn("program is missing", "program", r.program, "package", r.packageName)
+			missing = append(missing, r.packageName)
+			continue
+		}
+		log.Info("program is there", "program", path)
+	}
+	return missing
+}
+
+// lookProgram also looks where an ordinary user's PATH does not lead.
+func lookProgram(name string) (string, error) {
+	path, err := exec.LookPath(name)
+	for _, dir := range []string{"/usr/sbin", "/sbin"} {
+		if err != nil {
+			path, err = exec.LookPath(dir + "/" + name)
+		}
+	}
+	return path, err
+}
+
+// installPackages runs apt-get where it can. Package lists are fetched only
+// when the first try fails: they may be missing or old.
+func installPackages(ctx context.Context, packages []string, stdin io.Reader, out io.Writer, log *slog.Logger) error {
+	command := installCommand(packages, os.Geteuid())
+	for _, program := range command[:slices.Index(command, "install")] {
+		if _, err := exec.LookPath(program); err != nil {
+			return fmt.Errorf("%s is not here; install these packages: %s", program, strings.Join(packages, " "))
+		}
+	}
+	run := func(args []string) error {
+		log.Info("running", "command", shellLine(args))
+		cmd := exec.CommandContext(ctx, args[0], args[1:]...)
+		cmd.Env = append(os.Environ(), "DEBIAN_FRONTEND=noninteractive")
+		cmd.Stdin, cmd.Stdout, cmd.Stderr = stdin, out, out
+		return cmd.Run()
+	}
+	err := run(command)
+	if err != nil && ctx.Err() == nil {
+		update := append(slices.Clone(command[:slices.Index(command, "install")]), "update")
+		if err := run(update); err != nil {
+			log.Warn("package lists were not updated", "error", err)
+		}
+		err = run(command)
+	}
+	if err != nil {
+		return fmt.Errorf("install %s: %s: %w", strings.Join(packages, " "), shellLine(command), err)
+	}
+	return nil
+}
+
+// installCommand is the command line that installs packages.
+func installCommand(packages []string, euid int) []string {
+	command := append([]string{"apt-get", "install", "--yes", "--no-install-recommends"}, packages...)
+	if euid != 0 {
+		command = append([]string{"sudo"}, command...)
+	}
+	return command
+}
+
+// shellLine is a command as one would type it; none of ours needs quotes.
+func shellLine(args []string) string { return strings.Join(args, " ") }
