@@ -157,6 +157,7 @@ const keptReady = "ready\n"
 // Serve is the process of the kept lab, which [Up] has started. It returns when
 // ctx is over and the lab is gone.
 func Serve(ctx context.Context, log *slog.Logger) error {
+	syscall.CloseOnExec(reportFD) // Up reads until nobody can write any more
 	report := os.NewFile(reportFD, "report")
 	var order keptOrder
 	if err := json.NewDecoder(os.Stdin).Decode(&order); err != nil {

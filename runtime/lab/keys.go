@@ -7,6 +7,7 @@ import (
 	"crypto/ed25519"
 	"crypto/rand"
 	"encoding/pem"
+	"errors"
 	"fmt"
 	"net"
 	"os"
@@ -68,13 +69,18 @@ func newKey() (hostKey, error) {
 // authorized returns the line of an authorized_keys file.
 func (k *keys) authorized() []byte { return ssh.MarshalAuthorizedKey(k.client) }
 
-// writeKnownHosts writes the known_hosts file with which the lab's hosts are
-// verified.
-func (k *keys) writeKnownHosts(s *State) error {
-	var lines bytes.Buffer
+// writeClientFiles writes the known_hosts file with which the lab's hosts are
+// verified, and a configuration for the program ssh.
+func (k *keys) writeClientFiles(s *State) error {
+	var known, config bytes.Buffer
 	for n, e := range s.Hosts {
 		address := knownhosts.Normalize(net.JoinHostPort(e.Address, strconv.Itoa(e.Port)))
-		fmt.Fprintln(&lines, knownhosts.Line([]string{address}, k.hosts[n].signer.PublicKey()))
+		fmt.Fprintln(&known, knownhosts.Line([]string{address}, k.hosts[n].signer.PublicKey()))
+		fmt.Fprintf(&config, "Host %s\n\tHostName %s\n\tPort %d\n", e.Name, e.Address, e.Port)
 	}
-	return os.WriteFile(s.knownHostsFile(), lines.Bytes(), 0o600)
+	fmt.Fprintf(&config, "Host *\n\tUser %s\n\tIdentityFile \"%s\"\n\tIdentitiesOnly yes\n"+
+		"\tUserKnownHostsFile \"%s\"\n\tStrictHostKeyChecking yes\n", s.User, s.keyFile(), s.knownHostsFile())
+	return errors.Join(
+		os.WriteFile(s.knownHostsFile(), known.Bytes(), 0o600),
+		os.WriteFile(s.SSHConfig(), config.Bytes(), 0o600))
 }

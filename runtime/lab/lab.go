@@ -139,7 +139,7 @@ func start(ctx context.Context, o Options) (_ *Lab, err error) {
 	if err != nil {
 		return nil, err
 	}
-	if err := keys.writeKnownHosts(l.state); err != nil {
+	if err := keys.writeClientFiles(l.state); err != nil {
 		return nil, err
 	}
 	l.state.Ready = true

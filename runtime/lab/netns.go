@@ -294,11 +294,14 @@ func (m *machine) waitForSSH(ctx context.Context, e Endpoint) error {
 	const (
 		limit = 20 * time.Second
 		step  = 10 * time.Millisecond
+		// A first packet that comes before the host is on the network is lost, and
+		// TCP would repeat it after a second only.
+		patience = 50 * time.Millisecond
 	)
 	ctx, cancel := context.WithTimeoutCause(ctx, limit, fmt.Errorf("no answer within %s", limit))
 	defer cancel()
 	for {
-		attempt, stop := context.WithTimeout(ctx, time.Second)
+		attempt, stop := context.WithTimeout(ctx, patience)
 		conn, err := (&net.Dialer{}).DialContext(attempt, "tcp", net.JoinHostPort(e.Address, strconv.Itoa(e.Port)))
 		stop()
 		if err == nil {

@@ -82,6 +82,10 @@ func (s *State) Params() map[string]string {
 	return params
 }
 
+// SSHConfig returns a configuration file for the program ssh, which then knows
+// the lab's hosts by their names: ssh -F FILE host1.
+func (s *State) SSHConfig() string { return filepath.Join(s.Dir, "ssh_config") }
+
 // Folder returns the folder that holds the user's labs:
 // $MHMIG_CACHE/lab, else mhmig/lab in the user's cache folder.
 func Folder() (string, error) {
@@ -138,6 +142,9 @@ func RemoveDead(ctx context.Context) error {
 	}
 	var errs []error
 	for _, e := range entries {
+		if !e.IsDir() {
+			continue // the log of the kept lab
+		}
 		if err := Remove(ctx, filepath.Join(folder, e.Name())); !errors.Is(err, ErrAlive) {
 			errs = append(errs, err)
 		}
@@ -149,7 +156,7 @@ func RemoveDead(ctx context.Context) error {
 func (s *State) remove(ctx context.Context) error {
 	s.Ready = false
 	errs := []error{s.save(), killMarked(ctx, s.ID), removeLinks(ctx, s.Links)}
-	folders := []string{s.sharedDir(), s.keyFile(), s.publicKeyFile(), s.knownHostsFile()}
+	folders := []string{s.sharedDir(), s.keyFile(), s.publicKeyFile(), s.knownHostsFile(), s.SSHConfig()}
 	for n := range len(s.Hosts) {
 		folders = append(folders, s.hostDir(n))
 	}
