@@ -14,6 +14,7 @@ package barrier
 import (
 	"context"
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 	"sync"
@@ -38,7 +39,7 @@ type meeting struct {
 	err     error // set before done is closed, when the meeting failed
 }
 
-// New returns a room for the given parties.
+// New returns a room for the given parties, whose names differ.
 func New(parties ...string) *Room {
 	return &Room{
 		parties:  slices.Clone(parties),
@@ -58,8 +59,9 @@ func (r *Room) At(party, where string) {
 	r.where[party] = where
 }
 
-// Leave says that a party will not come to any meeting any more. Meetings that
-// expect it fail at once.
+// Leave says that a party will not come to any meeting any more, and why.
+// Meetings that wait for it fail at once. A party that failed need not leave
+// if its failure ends the contexts of the others: that tells them more.
 func (r *Room) Leave(party, reason string) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -77,7 +79,8 @@ func (r *Room) Leave(party, reason string) {
 // Sync waits until every party of with (nil: of the room) has called Sync with
 // the same tag, and returns what each of them brought. It fails when a party
 // that is still expected has left, when parties disagree about who is
-// expected, and when ctx ends; the error is an *[Error] then.
+// expected, and when ctx ends; the error is an *[Error] then. A party whose
+// ctx has ended has not come: the others go on waiting, and it may come again.
 func (r *Room) Sync(ctx context.Context, party, tag string, data any, with []string) (map[string]any, error) {
 	m, err := r.arrive(party, tag, data, with)
 	if err != nil {
@@ -86,18 +89,14 @@ func (r *Room) Sync(ctx context.Context, party, tag string, data any, with []str
 	select {
 	case <-m.done:
 	case <-ctx.Done():
-		r.mu.Lock()
-		select {
-		case <-m.done: // completed in the same moment
-		default:
-			r.end(m, r.incomplete(m, context.Cause(ctx)))
+		if err := r.giveUp(m, party, context.Cause(ctx)); err != nil {
+			return nil, err
 		}
-		r.mu.Unlock()
 	}
 	if m.err != nil {
 		return nil, m.err
 	}
-	return m.arrived, nil
+	return maps.Clone(m.arrived), nil
 }
 
 func (r *Room) arrive(party, tag string, data any, with []string) (*meeting, error) {
@@ -132,14 +131,34 @@ func (r *Room) arrive(party, tag string, data any, with []string) (*meeting, err
 	return m, nil
 }
 
+// giveUp takes an arrival back, unless the meeting is over in the same moment.
+func (r *Room) giveUp(m *meeting, party string, cause error) error {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	select {
+	case <-m.done:
+		return nil
+	default:
+	}
+	err := &Error{Tag: m.tag, Problem: cause.Error(), Missing: r.missing(m), Cause: cause}
+	delete(m.arrived, party)
+	if len(m.arrived) == 0 {
+		delete(r.meetings, m.tag) // the next to come may expect others
+	}
+	return err
+}
+
 // admit checks that party may wait at tag for expect.
 func (r *Room) admit(party, tag string, expect []string) error {
 	if !slices.Contains(expect, party) {
 		return &Error{Tag: tag, Problem: fmt.Sprintf("%s is not among those who are to meet (%s)", party, strings.Join(expect, ", "))}
 	}
-	for _, p := range expect {
+	for i, p := range expect {
 		if !slices.Contains(r.parties, p) {
 			return &Error{Tag: tag, Problem: fmt.Sprintf("no party %q here, only %s", p, strings.Join(r.parties, ", "))}
+		}
+		if slices.Contains(expect[:i], p) {
+			return &Error{Tag: tag, Problem: p + " is named twice among those who are to meet"}
 		}
 	}
 	if reason, gone := r.left[party]; gone {
@@ -152,9 +171,7 @@ func (r *Room) admit(party, tag string, expect []string) error {
 func (r *Room) end(m *meeting, err error) {
 	m.err = err
 	close(m.done)
-	if r.meetings[m.tag] == m {
-		delete(r.meetings, m.tag)
-	}
+	delete(r.meetings, m.tag)
 }
 
 func (r *Room) someoneLeft(m *meeting) bool {
@@ -167,10 +184,6 @@ func (r *Room) someoneLeft(m *meeting) bool {
 
 func (r *Room) impossible(m *meeting) error {
 	return &Error{Tag: m.tag, Problem: "cannot be met any more", Missing: r.missing(m)}
-}
-
-func (r *Room) incomplete(m *meeting, cause error) error {
-	return &Error{Tag: m.tag, Problem: cause.Error(), Missing: r.missing(m), Cause: cause}
 }
 
 func (r *Room) missing(m *meeting) []Absence {
