@@ -80,23 +80,19 @@ func (s *Side) begin(step string) {
 }
 
 // Run runs all steps of the side. It returns when the migration is over on
-// this side, the first error, or ctx's cause.
-func (s *Side) Run(ctx context.Context) (err error) {
-	m := s.Migration
-	defer func() {
-		switch {
-		case err == nil:
-			s.log.Info("done", "step", "end")
-			m.room.Leave(s.Host.Name(), "it is through with the migration")
-		default:
-			err = s.locate(err)
-			m.room.Leave(s.Host.Name(), err.Error())
-		}
-	}()
+// this side, the first error, or ctx's cause. When it fails, whoever runs both
+// sides ends ctx for the other one.
+func (s *Side) Run(ctx context.Context) error {
+	run := s.runDestination
 	if s.IsSource() {
-		return s.runSource(ctx)
+		run = s.runSource
 	}
-	return s.runDestination(ctx)
+	if err := run(ctx); err != nil {
+		return s.locate(err)
+	}
+	s.log.Info("done", "step", "end")
+	s.Migration.room.Leave(s.Host.Name(), "it is through with the migration")
+	return nil
 }
 
 func (s *Side) runSource(ctx context.Context) (err error) {
@@ -105,6 +101,9 @@ func (s *Side) runSource(ctx context.Context) (err error) {
 	var once sync.Once
 	conclude := func(err error) {
 		once.Do(func() {
+			if err != nil {
+				err = s.locate(err)
+			}
 			m.mu.Lock()
 			m.failure = err
 			m.broadcastLocked()
@@ -435,8 +434,9 @@ func (m *Migration) failed() error {
 // locate adds where in the migration an error arose, once, and keeps the
 // verdict it carries.
 func (s *Side) locate(err error) error {
-	var failure *Failure
-	if errors.As(err, &failure) {
+	_, whole := errors.AsType[*Failure](err)
+	_, located := errors.AsType[*StepError](err)
+	if whole || located {
 		return err
 	}
 	return &StepError{Migration: s.Migration.Number, Host: s.Host.Name(), Side: s.Role, Step: s.Step(), Err: err}
