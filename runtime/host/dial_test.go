@@ -7,6 +7,7 @@ import (
 	"crypto/ecdsa"
 	"crypto/elliptic"
 	"crypto/rand"
+	"encoding/pem"
 	"errors"
 	"fmt"
 	"io"
@@ -173,17 +174,30 @@ func TestHostKeys(t *testing.T) {
 		c.HostKeyAlias = "the-alias"
 		dial(t, c)
 	})
-	t.Run("two types known", func(t *testing.T) {
+	t.Run("two keys, the less usual one is known", func(t *testing.T) {
 		private, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 		if err != nil {
 			t.Fatal(err)
 		}
+		block, err := ssh.MarshalPrivateKey(private, "")
+		if err != nil {
+			t.Fatal(err)
+		}
+		second := filepath.Join(t.TempDir(), "ecdsa")
+		writeFile(t, second, string(pem.EncodeToMemory(block)))
 		public, err := ssh.NewPublicKey(private.Public())
 		if err != nil {
 			t.Fatal(err)
 		}
-		writeFile(t, known, name+" "+string(ssh.MarshalAuthorizedKey(public))+name+" "+s.hostKey.line())
-		dial(t, s.config)
+		for _, line := range []string{string(ssh.MarshalAuthorizedKey(public)), ""} {
+			s := startServer(t, "HostKey "+second)
+			if line == "" {
+				line = s.hostKey.line()
+			}
+			writeFile(t, known, fmt.Sprintf("[127.0.0.1]:%d %s", s.port, line))
+			s.config.KnownHostsFiles = []string{known}
+			s.dial(t)
+		}
 	})
 	t.Run("accept new", func(t *testing.T) {
 		fresh := filepath.Join(t.TempDir(), "new folder", "known_hosts")
@@ -257,7 +271,7 @@ func TestAgent(t *testing.T) {
 			t.Fatal(err)
 		}
 		locked := filepath.Join(t.TempDir(), "locked")
-		writeFile(t, locked, string(pemText(block)))
+		writeFile(t, locked, string(pem.EncodeToMemory(block)))
 		c := s.config
 		c.IdentityFiles, c.IdentitiesOnly = []string{locked}, true
 		dial(t, c)

@@ -125,7 +125,7 @@ func (l *listener) Close() error {
 		}
 		l.err = l.Listener.Close()
 		if l.Addr().Network() == "unix" {
-			ctx, cancel := context.WithTimeoutCause(context.Background(), killLimit, &TimeoutError{killLimit})
+			ctx, cancel := context.WithTimeoutCause(l.host.main.ended, killLimit, &TimeoutError{killLimit})
 			defer cancel()
 			l.err = errors.Join(l.err, l.host.removeSocket(ctx, l.Addr().String()))
 		}

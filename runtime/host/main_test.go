@@ -244,6 +244,4 @@ func poll(t *testing.T, what string, holds func() bool) {
 	}
 }
 
-func pemText(block *pem.Block) []byte { return pem.EncodeToMemory(block) }
-
 func logTo(w io.Writer) *slog.Logger { return slog.New(slog.NewTextHandler(w, nil)) }

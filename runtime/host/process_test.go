@@ -280,6 +280,48 @@ func TestCloseKillsWhatRuns(t *testing.T) {
 	}
 }
 
+// TestCloseWhileInUse closes a Host under calls that are at any point.
+func TestCloseWhileInUse(t *testing.T) {
+	t.Parallel()
+	h := startServer(t).dial(t)
+	l := localListener(t, "tcp", "127.0.0.1:0")
+	ctx := t.Context()
+	var group sync.WaitGroup
+	for _, use := range []func() error{
+		func() error { _, err := h.Run(ctx, host.Command{Args: []string{"true"}}); return err },
+		func() error { _, err := h.Run(ctx, host.Command{Args: []string{"sleep", "1000"}}); return err },
+		func() error { _, err := h.ReadFile(ctx, "/proc/version"); return err },
+		func() error { _, err := h.Dial(ctx, "tcp", l.Addr().String()); return err }, // Close ends it
+		func() error {
+			l, err := h.Listen(ctx, "tcp", "127.0.0.1:0")
+			if err == nil {
+				err = l.Close()
+			}
+			return err
+		},
+	} {
+		for range 2 {
+			group.Go(func() {
+				for {
+					if err := use(); err != nil {
+						if !errors.Is(err, host.ErrClosed) {
+							t.Errorf("got %v, want ErrClosed", err)
+						}
+						return
+					}
+				}
+			})
+		}
+	}
+	timer := time.NewTimer(300 * time.Millisecond)
+	defer timer.Stop()
+	<-timer.C
+	if err := h.Close(); err != nil {
+		t.Errorf("Close: %v", err)
+	}
+	group.Wait()
+}
+
 func TestWaitLeavesTheCommandAlone(t *testing.T) {
 	t.Parallel()
 	h := startServer(t).dial(t)

@@ -208,7 +208,10 @@ func (l *Ledger) Pending() []Entry {
 func (l *Ledger) Close() error {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if err := l.file.Close(); err != nil {
+	// Closing gives the lock back only when no child that is just being started
+	// has the file too.
+	err := syscall.Flock(int(l.file.Fd()), syscall.LOCK_UN)
+	if err := errors.Join(l.file.Close(), err); err != nil {
 		return fmt.Errorf("close ledger: %w", err)
 	}
 	return nil

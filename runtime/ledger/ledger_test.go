@@ -179,7 +179,11 @@ func TestModel(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		defer func() { l.Close() }()
+		defer func() {
+			if l != nil {
+				l.Close()
+			}
+		}()
 		var pending, before []ledger.Entry // oldest first; before the last line was written
 		last, lastBefore, lines := 0, 0, 0
 		reopen := func(t *rapid.T) {
