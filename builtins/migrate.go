@@ -84,17 +84,18 @@ func startMigration(t *task.Task, a *Args) (*running, error) {
 	params := maps.Clone(s.bed.Params())
 	maps.Copy(params, arg[cartesian.Params](a, "params"))
 	r := &running{}
+	var src, dst *object // the migration as its sides see it: made here, where the lock is held
 	hook := func(name string) migration.Hook {
 		fn := arg[starlark.Callable](a, name)
 		if fn == nil {
 			return nil
 		}
 		return func(_ context.Context, side *migration.Side) error {
-			self := r.source
+			self, mig := r.source, src
 			if !side.IsSource() {
-				self = r.destination
+				self, mig = r.destination, dst
 			}
-			_, err := self.Call(fn, s.mig(r, side))
+			_, err := self.Call(fn, mig)
 			return err
 		}
 	}
@@ -117,6 +118,7 @@ func startMigration(t *task.Task, a *Args) (*running, error) {
 	}
 	s.migrations++
 	r.Migration = m
+	src, dst = s.mig(r, m.Source), s.mig(r, m.Destination)
 	release, err := s.bed.Claim(m.VMs(), fmt.Sprintf("migration %d", m.Number))
 	if err != nil {
 		return nil, err
@@ -126,16 +128,17 @@ func startMigration(t *task.Task, a *Args) (*running, error) {
 	begin := make(chan struct{}) // both tasks are known before either calls a hook
 	start := func(side *migration.Side) *task.Task {
 		name := fmt.Sprintf("migration %d %s", m.Number, side.Role)
-		return t.Scenario().Go(name, &scope{host: side.Host, room: m.Room(), side: side},
-			func(t *task.Task) (starlark.Value, error) {
-				<-begin
-				defer func() {
-					if atWork.Add(-1) == 0 {
-						release()
-					}
-				}()
-				return starlark.None, side.Run(t.Context())
-			})
+		sc := &scope{host: side.Host, room: m.Room(), side: side}
+		return t.Scenario().Go(name, sc, func(t *task.Task) (starlark.Value, error) {
+			<-begin
+			defer func() {
+				if atWork.Add(-1) == 0 {
+					release()
+				}
+			}()
+			sc.owner = t
+			return starlark.None, side.Run(t.Context())
+		})
 	}
 	r.source, r.destination = start(m.Source), start(m.Destination)
 	close(begin)
