@@ -65,6 +65,7 @@ type scope struct {
 	room *barrier.Room   // where it meets by default
 	side *migration.Side // nil outside a migration
 
+	owner *task.Task // the one that the scope was made for; others are spawned in it
 	shell shellSync
 }
 

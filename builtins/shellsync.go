@@ -30,14 +30,14 @@ const syncVariable = "MHMIG_SYNC"
 //	sync TAG DATA        brings DATA; the answer is "ok" and a JSON object {"host": data}
 //
 // What cannot be met is answered "error" and the reason. There is one socket
-// per task, made with the first command.
+// per scope, made with the first command; it lives as long as the scope's owner.
 type shellSync struct {
 	mu   sync.Mutex // guards what follows
 	path string     // "" before the first command
 }
 
-// syncEnv returns the environment for a command of task t on host h: the
-// socket's path when the task stands for that host, else nothing.
+// syncEnv returns the environment for a command of task t, whose scope is sc, on
+// host h: the socket's path when the scope stands for that host, else nothing.
 func syncEnv(ctx context.Context, t *task.Task, sc *scope, h *testbed.Host) (map[string]string, error) {
 	if sc == nil || sc.host != h {
 		return nil, nil
@@ -52,23 +52,23 @@ func syncEnv(ctx context.Context, t *task.Task, sc *scope, h *testbed.Host) (map
 		}
 		sc.shell.path = socket
 		t.Scenario().Go("barriers of commands on "+h.Name(), sc, func(server *task.Task) (starlark.Value, error) {
-			serve(server.Context(), t.Done(), listener, sc.room, h.Name())
+			serve(server.Context(), sc.owner.Done(), listener, sc.room, h.Name())
 			return starlark.None, nil
 		})
 	}
 	return map[string]string{syncVariable: sc.shell.path}, nil
 }
 
-// serve answers requests until the task that the commands belong to, or its
+// serve answers requests until the owner of the commands' scope, or its
 // scenario, has ended.
-func serve(ctx context.Context, taskDone <-chan struct{}, listener net.Listener, room *barrier.Room, party string) {
+func serve(ctx context.Context, ownerDone <-chan struct{}, listener net.Listener, room *barrier.Room, party string) {
 	ctx, cancel := context.WithCancel(ctx)
 	var group sync.WaitGroup
 	defer group.Wait()
 	defer cancel()
 	group.Go(func() {
 		select {
-		case <-taskDone:
+		case <-ownerDone:
 		case <-ctx.Done():
 		}
 		cancel()

@@ -102,11 +102,15 @@ func onFn(t *task.Task, a *Args) (starlark.Value, error) {
 	tasks := make([]*task.Task, len(hosts))
 	for i, h := range hosts {
 		handle := s.host(h)
-		tasks[i] = t.Scenario().Go(fn.Name()+" on "+h.Name(), &scope{host: h, room: room},
-			func(t *task.Task) (starlark.Value, error) {
-				defer room.Leave(h.Name(), fn.Name()+" has returned")
-				return t.Call(fn, handle)
-			})
+		sc := &scope{host: h, room: room}
+		tasks[i] = t.Scenario().Go(fn.Name()+" on "+h.Name(), sc, func(t *task.Task) (starlark.Value, error) {
+			sc.owner = t
+			v, err := t.Call(fn, handle)
+			if err == nil { // else its failure ends all waits, and says more
+				room.Leave(h.Name(), fn.Name()+" has returned")
+			}
+			return v, err
+		})
 	}
 	results := starlark.NewDict(len(hosts))
 	deadline := time.Now().Add(arg[time.Duration](a, "timeout"))

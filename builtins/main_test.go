@@ -1,0 +1,25 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package builtins_test
+
+import (
+	"fmt"
+	"os"
+	"testing"
+
+	"go.uber.org/goleak"
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(tests{m}) }
+
+// tests are all tests of the package, and the end of what they share.
+type tests struct{ *testing.M }
+
+func (m tests) Run() int {
+	status := m.M.Run()
+	if err := closeStage(); err != nil {
+		fmt.Fprintln(os.Stderr, "the tests' lab:", err)
+		return 1
+	}
+	return status
+}

@@ -1,0 +1,429 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package builtins_test
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"iter"
+	"log/slog"
+	"maps"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+	"testing/fstest"
+	"time"
+
+	"go.starlark.net/starlark"
+
+	"github.com/mhmig/mhmig/builtins"
+	"github.com/mhmig/mhmig/lang/cartesian"
+	"github.com/mhmig/mhmig/lang/star"
+	"github.com/mhmig/mhmig/runtime/host"
+	"github.com/mhmig/mhmig/runtime/jeos"
+	"github.com/mhmig/mhmig/runtime/jeos/jeostest"
+	"github.com/mhmig/mhmig/runtime/lab"
+	"github.com/mhmig/mhmig/runtime/ledger"
+	"github.com/mhmig/mhmig/runtime/result"
+	"github.com/mhmig/mhmig/runtime/run"
+	"github.com/mhmig/mhmig/runtime/testbed"
+	"github.com/mhmig/mhmig/stdlib"
+)
+
+// stage is three hosts of an embedded lab. All tests of the package play on
+// one, each in folders of its own.
+type stage struct {
+	lab   *lab.Lab
+	hosts []*host.Host
+}
+
+var (
+	openStage = sync.OnceValues(newStage)
+	opened    *stage // set by openStage, for closeStage
+)
+
+func newStage() (*stage, error) {
+	ctx := context.Background() // it outlives the test that comes first
+	dir, err := os.MkdirTemp("", "mhmig-builtins-")
+	if err != nil {
+		return nil, err
+	}
+	s := &stage{}
+	opened = s
+	s.lab, err = lab.Start(ctx, lab.Options{Hosts: 3, Dir: filepath.Join(dir, "lab")})
+	if err != nil {
+		return nil, err
+	}
+	for _, c := range s.lab.Hosts() {
+		h, err := host.Dial(ctx, c, slog.New(slog.DiscardHandler))
+		if err != nil {
+			return nil, err
+		}
+		s.hosts = append(s.hosts, h)
+	}
+	return s, nil
+}
+
+func closeStage() error {
+	if opened == nil {
+		return nil
+	}
+	var errs []error
+	for _, h := range opened.hosts {
+		errs = append(errs, h.Close())
+	}
+	if opened.lab != nil {
+		errs = append(errs, opened.lab.Close(), os.Remove(filepath.Dir(opened.lab.State().Dir)))
+	}
+	return errors.Join(errs...)
+}
+
+// play is one run of a scenario for one variant, and what it is to do beside.
+type play struct {
+	source string           // the scenario's text
+	file   string           // its name in positions; "": scenario.star
+	params cartesian.Params // of the variant, over those of its kind
+	hosts  []*host.Host     // nil: two of the stage's
+	// on is called with each record of the log.
+	on func(message string, at map[string]string, p *play)
+	// extra are more names for the scenario.
+	extra starlark.StringDict
+	// left says that things may stay on the hosts: the test looks after them.
+	left bool
+
+	bed    *testbed.Bed // set when the scenario begins
+	cancel context.CancelCauseFunc
+}
+
+// ended is how a play ended.
+type ended struct {
+	result.Outcome
+	name   string // of the variant's folders on the hosts
+	dir    string // the variant's results
+	log    string // log.txt
+	runErr error  // of run.Variants
+}
+
+// perform runs the play on the stage and looks for what it has left there.
+func perform(t *testing.T, base cartesian.Params, p *play) ended {
+	t.Helper()
+	s, err := openStage()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if p.hosts == nil {
+		p.hosts = s.hosts[:2]
+	}
+	params := maps.Clone(base)
+	maps.Copy(params, p.params)
+	scenario := p.load(t)
+
+	folder, err := result.Create(t.TempDir(), result.Run{Command: []string{"test"}}, func(err error) { t.Error(err) })
+	if err != nil {
+		t.Fatal(err)
+	}
+	record, err := ledger.Open(filepath.Join(folder.Dir(), "ledger.jsonl"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancelCause(t.Context())
+	defer cancel(nil)
+	p.cancel = cancel
+	log := slog.New(slog.NewMultiHandler(folder.Handler(), &listener{play: p}))
+	variant := func(yield func(*cartesian.Variant, error) bool) {
+		yield(&cartesian.Variant{Name: "test." + t.Name(), ShortName: "test", Params: params}, nil)
+	}
+	outcomes, runErr := run.Variants(ctx, run.Options{
+		Hosts: p.hosts, HostParams: s.lab.Params(), Results: folder, Ledger: record, Log: log,
+		Shipped: func(name string) (string, error) { return "", fmt.Errorf("no file %s", name) },
+		Scenario: func(ctx context.Context, bed *testbed.Bed) run.Verdict {
+			p.bed = bed
+			return builtins.Run(ctx, bed, scenario.Main)
+		},
+	}, iter.Seq2[*cartesian.Variant, error](variant))
+	if len(outcomes) != 1 {
+		t.Fatalf("got %d outcomes, want one: %v", len(outcomes), runErr)
+	}
+	e := ended{
+		Outcome: outcomes[0], runErr: runErr, dir: filepath.Join(folder.Dir(), "001-test"),
+		name: "mhmig-" + folder.ID()[strings.LastIndexByte(folder.ID(), '-')+1:] + "-1",
+	}
+	text, err := os.ReadFile(filepath.Join(e.dir, result.LogFile))
+	if err != nil {
+		t.Error(err)
+	}
+	e.log = string(text)
+	t.Cleanup(func() {
+		if t.Failed() {
+			t.Logf("outcome: %s %s\nfurther: %+v\n%s\nlog:\n%s", e.Status, e.Message, e.Further, e.Evidence, e.log)
+		}
+	})
+	if !p.left {
+		s.wantNothingLeft(t, e.name)
+		if pending := record.Pending(); len(pending) > 0 {
+			t.Errorf("the ledger still has %+v", pending)
+		}
+	}
+	if err := errors.Join(folder.Finish(e.Status), record.Close()); err != nil {
+		t.Error(err)
+	}
+	return e
+}
+
+// load loads the scenario with what the tests add to the language.
+func (p *play) load(t *testing.T) *star.Scenario {
+	t.Helper()
+	scenario, err := p.tryLoad(t)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return scenario
+}
+
+func (p *play) tryLoad(t *testing.T) (*star.Scenario, error) {
+	t.Helper()
+	predeclared, err := builtins.Predeclared()
+	if err != nil {
+		t.Fatal(err)
+	}
+	maps.Copy(predeclared, starlark.StringDict{
+		"assert_eq": starlark.NewBuiltin("assert_eq", assertEqual),
+		"kill":      starlark.NewBuiltin("kill", p.kill),
+	})
+	maps.Copy(predeclared, p.extra)
+	if p.file == "" {
+		p.file = "scenario.star"
+	}
+	files := fstest.MapFS{p.file: {Data: []byte(p.source)}}
+	loader := &star.Loader{Predeclared: predeclared, Libraries: map[string]fs.FS{"std": stdlib.FS, "test": files}}
+	return loader.Scenario("@test//" + p.file)
+}
+
+func assertEqual(_ *starlark.Thread, b *starlark.Builtin, args starlark.Tuple, kwargs []starlark.Tuple) (starlark.Value, error) {
+	var got, want starlark.Value
+	if err := starlark.UnpackPositionalArgs(b.Name(), args, kwargs, 2, &got, &want); err != nil {
+		return nil, err
+	}
+	same, err := starlark.Equal(got, want)
+	if err != nil {
+		return nil, err
+	}
+	if !same {
+		return nil, fmt.Errorf("got %v, want %v", got, want)
+	}
+	return starlark.None, nil
+}
+
+// kill is kill(vm, host, signal=9): it sends a signal to the VM's QEMU.
+func (p *play) kill(_ *starlark.Thread, b *starlark.Builtin, args starlark.Tuple, kwargs []starlark.Tuple) (starlark.Value, error) {
+	var vm, hostName string
+	signal := int(syscall.SIGKILL)
+	if err := starlark.UnpackArgs(b.Name(), args, kwargs, "vm", &vm, "host", &hostName, "signal?", &signal); err != nil {
+		return nil, err
+	}
+	return starlark.None, p.signal(vm, hostName, syscall.Signal(signal))
+}
+
+// signal sends a signal to a VM's QEMU; the lab's hosts are on this machine.
+func (p *play) signal(vm, hostName string, signal syscall.Signal) error {
+	pid, err := os.ReadFile(filepath.Join(p.bed.Host(hostName).RunDir(), vm+".pid"))
+	if err != nil {
+		return err
+	}
+	n, err := strconv.Atoi(strings.TrimSpace(string(pid)))
+	if err != nil {
+		return err
+	}
+	return syscall.Kill(n, signal)
+}
+
+// listener hands each record of a play's log to its on.
+type listener struct {
+	play  *play
+	attrs []slog.Attr
+}
+
+func (l *listener) Enabled(context.Context, slog.Level) bool { return l.play.on != nil }
+func (l *listener) WithGroup(string) slog.Handler            { return l }
+
+func (l *listener) WithAttrs(attrs []slog.Attr) slog.Handler {
+	return &listener{l.play, append(slices.Clone(l.attrs), attrs...)}
+}
+
+func (l *listener) Handle(_ context.Context, r slog.Record) error {
+	at := map[string]string{}
+	for _, a := range l.attrs {
+		at[a.Key] = a.Value.String()
+	}
+	for a := range r.Attrs {
+		at[a.Key] = a.Value.String()
+	}
+	l.play.on(r.Message, at, l.play)
+	return nil
+}
+
+// wantNothingLeft looks for what a run has left on the hosts: processes that
+// name its folder, and the folders.
+func (s *stage) wantNothingLeft(t *testing.T, name string) {
+	t.Helper()
+	for _, line := range processes(t, name) {
+		t.Errorf("left running: %s", line)
+	}
+	for key, dir := range s.lab.Params() {
+		if _, err := os.Stat(filepath.Join(dir, name)); !errors.Is(err, fs.ErrNotExist) {
+			t.Errorf("left in %s: %s (%v)", key, filepath.Join(dir, name), err)
+		}
+	}
+}
+
+// processes returns the command lines that contain text.
+func processes(t *testing.T, text string) []string {
+	t.Helper()
+	files, err := filepath.Glob("/proc/[0-9]*/cmdline")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var found []string
+	for _, file := range files {
+		line, _ := os.ReadFile(file) // that of a process that has just ended is not there
+		if bytes.Contains(line, []byte(text)) {
+			found = append(found, filepath.Dir(file)+": "+strings.ReplaceAll(string(line), "\x00", " "))
+		}
+	}
+	return found
+}
+
+// want checks how a play ended: its status, and words of the first failure's
+// message (none: it must be empty).
+func (e ended) want(t *testing.T, status result.Status, words ...string) {
+	t.Helper()
+	if e.Status != status {
+		t.Errorf("status: got %s (%s), want %s", e.Status, e.Message, status)
+	}
+	if len(words) == 0 && e.Message != "" {
+		t.Errorf("message: got %q, want none", e.Message)
+	}
+	for _, w := range words {
+		if !strings.Contains(e.Message, w) {
+			t.Errorf("message: got %q, want %q in it", e.Message, w)
+		}
+	}
+	for _, f := range e.Further {
+		t.Errorf("further failure: %s %s", f.Status, f.Message)
+	}
+}
+
+// wantEvidence checks words of the first failure's evidence.
+func (e ended) wantEvidence(t *testing.T, words ...string) {
+	t.Helper()
+	for _, w := range words {
+		if !strings.Contains(e.Evidence, w) {
+			t.Errorf("evidence: got\n%s\nwant %q in it", e.Evidence, w)
+		}
+	}
+}
+
+// wantLog checks words of the log.
+func (e ended) wantLog(t *testing.T, words ...string) {
+	t.Helper()
+	for _, w := range words {
+		if !strings.Contains(e.log, w) {
+			t.Errorf("log: want %q in it", w)
+		}
+	}
+}
+
+// The params of a variant that starts no VM: its QEMU is a script that says
+// what mhmig asks each QEMU.
+func noQEMU(t *testing.T) cartesian.Params {
+	t.Helper()
+	fake := filepath.Join(t.TempDir(), "qemu")
+	script := "#!/bin/sh\necho 'QEMU emulator version 9.2.0'\necho 'Supported machines are:'\necho 'pc-i440fx-9.2  Standard PC'\n"
+	if err := os.WriteFile(fake, []byte(script), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	return cartesian.Params{
+		"vms": "vm1 vm2", "qemu_binary": fake, "machine_type": "pc-i440fx-9.2", "accel": "tcg", "mem": "32", "mem_vm2": "64",
+	}
+}
+
+func needQEMU(t testing.TB) {
+	t.Helper()
+	if testing.Short() {
+		t.Skip("NOT TESTED: -short leaves out what needs QEMU")
+	}
+	if _, err := exec.LookPath("qemu-system-x86_64"); err != nil {
+		t.Skip("NOT TESTED: no qemu-system-x86_64 here; on Debian it is in package qemu-system-x86")
+	}
+}
+
+// blank is the params of VMs in which nothing is: real QEMU, a BIOS that finds
+// no disk. They are up at once; nobody can log in.
+func blank(t testing.TB) cartesian.Params {
+	t.Helper()
+	needQEMU(t)
+	return cartesian.Params{
+		"vms": "vm1", "accel": "tcg", "mem": "16", "start_migration_timeout": "0.01", "not_login_after_mig": "yes",
+		"mig_timeout": "20",
+	}
+}
+
+// small is the params of VMs with JeOS in as little memory as it can do with.
+func small(t testing.TB) cartesian.Params {
+	t.Helper()
+	needQEMU(t)
+	image := jeostest.Image(t)
+	params := shipped(t)
+	maps.Copy(params, cartesian.Params{
+		"vms": "vm1", "accel": "tcg", "mem": "96", "images": "", "login_timeout": "60", "mig_timeout": "60",
+		"kernel": image.Kernel, "initrd": image.Initrd,
+	})
+	if params["password"] != jeos.Password {
+		t.Fatalf("the config's password for JeOS is %q, its own is %q", params["password"], jeos.Password)
+	}
+	return params
+}
+
+// shipped is the params of the config that mhmig brings.
+func shipped(t testing.TB) cartesian.Params {
+	t.Helper()
+	config, err := cartesian.ParseFS(stdlib.FS, stdlib.DefaultConfig, "only JeOS")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for v, err := range config.Variants(t.Context(), cartesian.Options{Defaults: true}) {
+		if err != nil {
+			t.Fatal(err)
+		}
+		return v.Params
+	}
+	t.Fatal("no variant")
+	return nil
+}
+
+// migrationRecord reads what was kept of a migration.
+func (e ended) migrationRecord(t *testing.T, number int) map[string]any {
+	t.Helper()
+	data, err := os.ReadFile(filepath.Join(e.dir, result.MigrationsDir, strconv.Itoa(number)+".json"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	var record map[string]any
+	if err := json.Unmarshal(data, &record); err != nil {
+		t.Fatal(err)
+	}
+	return record
+}
+
+// awaitTimeout is for what a test waits for outside of a scenario.
+const awaitTimeout = 20 * time.Second
