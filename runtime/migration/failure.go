@@ -85,12 +85,12 @@ func (mv *move) judge(ctx context.Context, src, dst *testbed.Machine, said strin
 	reason := dst.ExitReason(ctx)
 	for _, words := range lostPeer {
 		if strings.Contains(reason, words) {
-			return fail(mv, src, SourceRole, fmt.Errorf("%s; the destination's QEMU then ended: %s", said, reason))
+			return fail(mv, src, SourceRole, fmt.Errorf("%s; then %s", said, reason))
 		}
 	}
-	return fail(mv, dst, DestinationRole, fmt.Errorf("QEMU ended: %s; the source said: %s", reason, said))
+	return fail(mv, dst, DestinationRole, fmt.Errorf("%s; the source said: %s", reason, said))
 }
 
 func exitError(ctx context.Context, machine *testbed.Machine) error {
-	return fmt.Errorf("QEMU ended: %s", machine.ExitReason(ctx))
+	return errors.New(machine.ExitReason(ctx))
 }

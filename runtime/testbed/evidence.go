@@ -20,6 +20,7 @@ type Evidence struct {
 	Host    string
 	VM      string
 	State   string   // QEMU's run state, or how it ended
+	Log     []string // QEMU's last lines
 	LastQMP []string // the last exchange on its monitor
 	Console string   // the guest's last lines
 }
@@ -35,7 +36,7 @@ func (m *Machine) Evidence(ctx context.Context, side string) Evidence {
 		if err != nil {
 			state = err.Error()
 		}
-		e.State = state
+		e.State, e.Log = state, m.LastWords(ctx)
 	}
 	if m.Console != nil {
 		e.Console = m.Console.Tail(consoleTail)
@@ -56,6 +57,7 @@ func (e Evidence) String() string {
 			fmt.Fprintf(&b, "    %s\n", line)
 		}
 	}
+	section("QEMU's log", e.Log)
 	section("last QMP", e.LastQMP)
 	section("guest console", strings.Split(e.Console, "\n"))
 	return b.String()

@@ -90,7 +90,7 @@ func (b *Bed) Ensure(ctx context.Context, name string, h *Host, params cartesian
 	if m := b.Current(name); m != nil && m.Host == h {
 		select {
 		case <-m.Exited():
-			return nil, false, fmt.Errorf("%s: QEMU ended: %s", m, m.ExitReason(ctx))
+			return nil, false, errors.New(m.ExitReason(ctx))
 		default:
 			return m, false, nil
 		}

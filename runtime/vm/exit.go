@@ -106,6 +106,18 @@ tail -n %[7]d %[4]s 2>/dev/null; exit 0`,
 	return e
 }
 
+// LastWords returns the last lines that QEMU wrote; nil when there are none, or the
+// host cannot be asked, or after Destroy.
+func (i *Instance) LastWords(ctx context.Context) []string {
+	out, err := i.place.Host.Run(ctx, host.Command{
+		Args: []string{"tail", "-n", strconv.Itoa(logTail), i.file("log")}, Timeout: askTimeout,
+	})
+	if err != nil {
+		return nil
+	}
+	return nonEmptyLines(string(out.Stdout))
+}
+
 func nonEmptyLines(text string) []string {
 	var lines []string
 	for line := range strings.Lines(text) {
