@@ -34,8 +34,8 @@ type TimeoutError struct {
 func (e *TimeoutError) Error() string {
 	var b strings.Builder
 	fmt.Fprintf(&b, "command %q did not end within %s", e.Command, e.Limit)
-	if before := strings.TrimSpace(e.Before); before != "" {
-		fmt.Fprintf(&b, "; the shell was still busy with %q", before)
+	if e.Before != "" {
+		fmt.Fprintf(&b, "; the shell was still busy with %q", e.Before)
 	}
 	if !e.Usable {
 		b.WriteString("; the shell does not answer to Ctrl-C")

@@ -26,7 +26,7 @@ type Session struct {
 // wire is what a session's shell is reached by.
 type wire interface {
 	send(ctx context.Context, p []byte) error
-	interrupt(ctx context.Context) error // Ctrl-C
+	interrupt(ctx context.Context) error // Ctrl-C; errors.ErrUnsupported where there is none
 	close(s *Session) error
 }
 
@@ -137,6 +137,9 @@ func (s *Session) run(ctx context.Context, cmd string) (int, string, error) {
 // ready waits until the shell waits for a command.
 func (s *Session) ready(ctx context.Context) error {
 	if s.lost {
+		if err := s.wire.interrupt(ctx); err != nil && !errors.Is(err, errors.ErrUnsupported) {
+			return err
+		}
 		if err := s.regain(ctx); err != nil {
 			return err
 		}
@@ -183,14 +186,14 @@ func (s *Session) giveUp(ctx context.Context) bool {
 	}
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), grace)
 	defer cancel()
+	if err := s.wire.interrupt(ctx); err != nil {
+		return false
+	}
 	return s.regain(ctx) == nil
 }
 
-// regain interrupts the shell's command and waits until the shell answers.
+// regain waits until the shell of a command that was given up answers.
 func (s *Session) regain(ctx context.Context) error {
-	if err := s.wire.interrupt(ctx); err != nil {
-		return err
-	}
 	if err := s.askUntil(ctx, ""); err != nil {
 		return err
 	}
@@ -265,7 +268,9 @@ func (s *Session) Sendline(ctx context.Context, line string) error {
 	if err := s.wire.send(ctx, []byte(line+"\n")); err != nil {
 		return fmt.Errorf("sendline %q: %w", line, err)
 	}
-	s.sent = line + " " // not empty, also for an empty line
+	if line != "" {
+		s.sent = line
+	}
 	return nil
 }
 

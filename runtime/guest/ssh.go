@@ -191,7 +191,7 @@ func (w *sshWire) send(ctx context.Context, p []byte) error { return w.out.send(
 // SSH knows would end the shell itself: then the command is left to end.
 func (w *sshWire) interrupt(ctx context.Context) error {
 	if !w.pty {
-		return nil
+		return errors.ErrUnsupported
 	}
 	return w.out.send(ctx, []byte{ctrlC})
 }
