@@ -120,14 +120,15 @@ func (l *listener) Accept() (net.Conn, error) {
 // Close makes the host stop listening and removes its socket.
 func (l *listener) Close() error {
 	l.once.Do(func() {
-		if l.host.main.ended.Err() != nil {
-			return // it ended with the connection
-		}
-		l.err = l.Listener.Close()
+		ended := l.host.main.ended
+		err := l.Listener.Close()
 		if l.Addr().Network() == "unix" {
-			ctx, cancel := context.WithTimeoutCause(l.host.main.ended, killLimit, &TimeoutError{killLimit})
+			ctx, cancel := context.WithTimeoutCause(ended, killLimit, &TimeoutError{killLimit})
 			defer cancel()
-			l.err = errors.Join(l.err, l.host.removeSocket(ctx, l.Addr().String()))
+			err = errors.Join(err, l.host.removeSocket(ctx, l.Addr().String()))
+		}
+		if err != nil && ended.Err() == nil { // otherwise it ended with the connection
+			l.err = fmt.Errorf("%s: stop listening on %s: %w", l.host.Name(), l.Addr(), err)
 		}
 	})
 	return l.err
