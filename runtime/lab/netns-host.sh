@@ -2,23 +2,12 @@
 #
 # The first process of a netns host, in namespaces of its own.
 #
-#	sh netns-host.sh NAME DIR STATE_DIR ADDRESS/BITS BRIDGE_MAC
+#	sh netns-host.sh NAME DIR STATE_DIR
 #
-# DIR is the lab's folder. The standard input says when eth0 is there.
+# DIR is the lab's folder.
 
 set -eu
-name=$1 dir=$2 state=$3 address=$4 mac=$5
-read -r _
-
-# A bridge takes the lowest address of its ports if it has none of its own; when
-# a guest's port comes or goes, its peers would go on using the old one.
-ip -batch - <<END
-link set lo up
-link add br0 address $mac type bridge
-link set eth0 master br0 up
-link set br0 up
-address add $address dev br0
-END
+name=$1 dir=$2 state=$3
 
 # Sources are relative to the lab's folder, and stay in reach through the current
 # folder when a mount covers their path. (-c: paths are not made absolute.)
@@ -39,5 +28,5 @@ hostname "$name"
 cd /
 
 # The shell stays: it takes in orphans, and its environment names the lab.
-/usr/sbin/sshd -D -e -f "$dir/$name/sshd_config" </dev/null &
+/usr/sbin/sshd -D -e -f "$dir/$name/sshd_config" &
 wait $!

@@ -8,7 +8,6 @@ import (
 	_ "embed"
 	"errors"
 	"fmt"
-	"io"
 	"net"
 	"net/netip"
 	"os"
@@ -33,6 +32,7 @@ var programs = []struct{ path, pack string }{
 	{"ip", "iproute2"},
 	{"mount", "mount"},
 	{"hostname", "hostname"},
+	{"nsenter", "util-linux"},
 	{"/usr/sbin/sshd", "openssh-server"},
 }
 
@@ -65,7 +65,7 @@ func (l *Lab) startNetns(ctx context.Context, k *keys, n int) error {
 		if err := l.writeNetnsHost(k, i); err != nil {
 			return err
 		}
-		m, err := l.startMachine(i, subnet)
+		m, err := l.startMachine(i)
 		if err != nil {
 			return fmt.Errorf("start %s: %w", hostName(i), err)
 		}
@@ -74,7 +74,7 @@ func (l *Lab) startNetns(ctx context.Context, k *keys, n int) error {
 	group, ctx := errgroup.WithContext(ctx)
 	for i, m := range l.machines {
 		group.Go(func() error {
-			if err := m.plug(ctx, s.Links[0], s.Links[i+1]); err != nil {
+			if err := m.plug(ctx, s.Links[0], s.Links[i+1], subnet, i); err != nil {
 				return fmt.Errorf("connect %s: %w", hostName(i), err)
 			}
 			return m.waitForSSH(ctx, s.Hosts[i])
@@ -241,28 +241,20 @@ func (l *Lab) writeNetnsHost(k *keys, i int) error {
 type machine struct {
 	name   string
 	cmd    *exec.Cmd
-	eth0   *os.File // says to the process that it has been plugged in
 	log    *os.File
 	exited <-chan struct{} // closed when cmd.ProcessState is set
 }
 
-// startMachine starts host i, which waits to be plugged in.
-func (l *Lab) startMachine(i int, subnet netip.Prefix) (*machine, error) {
+// startMachine starts host i, which is not on the network yet.
+func (l *Lab) startMachine(i int) (*machine, error) {
 	s := l.state
 	log, err := os.Create(filepath.Join(s.hostDir(i), "host.log"))
 	if err != nil {
 		return nil, err
 	}
-	stdin, eth0, err := os.Pipe()
-	if err != nil {
-		log.Close()
-		return nil, err
-	}
-	defer stdin.Close()
-	m := &machine{name: hostName(i), eth0: eth0, log: log}
-	m.cmd = exec.Command("/bin/sh", filepath.Join(s.hostDir(i), "netns-host.sh"), m.name, s.Dir, s.Hosts[i].StateDir,
-		netip.PrefixFrom(hostAddress(subnet, i), subnet.Bits()).String(), bridgeMAC(subnet, i+1))
-	m.cmd.Stdin, m.cmd.Stdout, m.cmd.Stderr = stdin, log, log
+	m := &machine{name: hostName(i), log: log}
+	m.cmd = exec.Command("/bin/sh", filepath.Join(s.hostDir(i), "netns-host.sh"), m.name, s.Dir, s.Hosts[i].StateDir)
+	m.cmd.Stdout, m.cmd.Stderr = log, log
 	m.cmd.Env = append([]string{"PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", "HOME=/root"}, s.environment(i)...)
 	m.cmd.SysProcAttr = &syscall.SysProcAttr{
 		Cloneflags: unix.CLONE_NEWNET | unix.CLONE_NEWNS | unix.CLONE_NEWUTS | unix.CLONE_NEWIPC | unix.CLONE_NEWPID,
@@ -270,23 +262,30 @@ func (l *Lab) startMachine(i int, subnet netip.Prefix) (*machine, error) {
 		Pdeathsig:  syscall.SIGKILL,
 	}
 	if m.exited, err = launch(m.cmd); err != nil {
-		m.closeFiles()
+		log.Close()
 		return nil, err
 	}
 	return m, nil
 }
 
-// plug joins the host with the bridge by a pair of links, whose other end is the
-// host's eth0.
-func (m *machine) plug(ctx context.Context, bridge, link string) error {
+// plug puts host i on the network: it joins it with the bridge by a pair of
+// links, whose other end is the host's eth0, and gives it an address.
+func (m *machine) plug(ctx context.Context, bridge, link string, subnet netip.Prefix, i int) error {
+	pid := m.cmd.Process.Pid
 	err := ip(ctx,
-		fmt.Sprintf("link add %s type veth peer name eth0 netns %d", link, m.cmd.Process.Pid),
+		fmt.Sprintf("link add %s type veth peer name eth0 netns %d", link, pid),
 		fmt.Sprintf("link set %s master %s up", link, bridge))
 	if err != nil {
 		return err
 	}
-	_, err = io.WriteString(m.eth0, "\n")
-	return err
+	// A bridge without an address of its own takes the lowest of its ports; when
+	// a guest's port comes or goes, peers would go on using the old one.
+	return runIP(exec.CommandContext(ctx, "nsenter", "--net", "--target", strconv.Itoa(pid), "ip", "-batch", "-"),
+		"link set lo up",
+		fmt.Sprintf("link add br0 address %s type bridge", bridgeMAC(subnet, i+1)),
+		"link set eth0 master br0 up",
+		"link set br0 up",
+		fmt.Sprintf("address add %s dev br0", netip.PrefixFrom(hostAddress(subnet, i), subnet.Bits())))
 }
 
 // waitForSSH returns when the host's sshd takes connections.
@@ -294,16 +293,11 @@ func (m *machine) waitForSSH(ctx context.Context, e Endpoint) error {
 	const (
 		limit = 20 * time.Second
 		step  = 10 * time.Millisecond
-		// A first packet that comes before the host is on the network is lost, and
-		// TCP would repeat it after a second only.
-		patience = 50 * time.Millisecond
 	)
 	ctx, cancel := context.WithTimeoutCause(ctx, limit, fmt.Errorf("no answer within %s", limit))
 	defer cancel()
 	for {
-		attempt, stop := context.WithTimeout(ctx, patience)
-		conn, err := (&net.Dialer{}).DialContext(attempt, "tcp", net.JoinHostPort(e.Address, strconv.Itoa(e.Port)))
-		stop()
+		conn, err := (&net.Dialer{}).DialContext(ctx, "tcp", net.JoinHostPort(e.Address, strconv.Itoa(e.Port)))
 		if err == nil {
 			return conn.Close()
 		}
@@ -328,11 +322,6 @@ func (m *machine) said() []byte {
 func (m *machine) kill() {
 	m.cmd.Process.Kill()
 	<-m.exited
-	m.closeFiles()
-}
-
-func (m *machine) closeFiles() {
-	m.eth0.Close()
 	m.log.Close()
 }
 
@@ -358,7 +347,11 @@ func linkExists(name string) bool {
 
 // ip runs commands of the program ip, and stops at the first that fails.
 func ip(ctx context.Context, commands ...string) error {
-	cmd := exec.CommandContext(ctx, "ip", "-batch", "-")
+	return runIP(exec.CommandContext(ctx, "ip", "-batch", "-"), commands...)
+}
+
+// runIP gives commands to a program ip that reads them.
+func runIP(cmd *exec.Cmd, commands ...string) error {
 	cmd.Stdin = strings.NewReader(strings.Join(commands, "\n") + "\n")
 	if out, err := cmd.CombinedOutput(); err != nil {
 		return fmt.Errorf("ip: %s: %w: %s", strings.Join(commands, "; "), err, bytes.TrimSpace(out))
