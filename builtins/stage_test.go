@@ -206,7 +206,7 @@ func (p *play) tryLoad(t *testing.T) (*star.Scenario, error) {
 	}
 	files := fstest.MapFS{p.file: {Data: []byte(p.source)}}
 	loader := &star.Loader{Predeclared: predeclared, Libraries: map[string]fs.FS{"std": stdlib.FS, "test": files}}
-	return loader.Scenario("@test//" + p.file)
+	return loader.Scenario(t.Context(), "@test//"+p.file)
 }
 
 func assertEqual(_ *starlark.Thread, b *starlark.Builtin, args starlark.Tuple, kwargs []starlark.Tuple) (starlark.Value, error) {

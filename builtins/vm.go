@@ -82,16 +82,9 @@ func vmClass() *Class {
 		},
 		Methods: []*Builtin{
 			{
-				Name: "start", Waits: true, Params: []Param{{"host?", Host, "where; default: the first host"}},
-				Doc: "Starts the VM. One that runs there already is left alone.",
-				Fn: func(t *task.Task, a *Args) (starlark.Value, error) {
-					s, name := sceneOf(t), a.Self.(*vmHandle).name
-					where := argOr(a, "host", s.bed.Hosts()[0])
-					return wait(t, func(ctx context.Context) error {
-						_, _, err := s.bed.Ensure(ctx, name, where, s.bed.Params())
-						return err
-					})
-				},
+				Name: "start", Waits: true, Params: []Param{{"host?", Host, "where; default: where it runs, else the first host"}},
+				Doc: "Starts the VM. One that runs there already is left alone; one that runs on another host is an ERROR.",
+				Fn:  vmStart,
 			},
 			{
 				Name: "wait_for_login", Waits: true, Params: []Param{{"timeout?", Seconds, "default: the param login_timeout"}},
@@ -152,6 +145,24 @@ func vmClass() *Class {
 			},
 		},
 	}
+}
+
+func vmStart(t *task.Task, a *Args) (starlark.Value, error) {
+	bed, name := sceneOf(t).bed, a.Self.(*vmHandle).name
+	where := bed.Hosts()[0]
+	if m := bed.Current(name); m != nil {
+		where = m.Host
+	}
+	where = argOr(a, "host", where)
+	release, err := bed.Claim([]string{name}, "vm.start")
+	if err != nil {
+		return nil, fmt.Errorf("vm.start: %w", err)
+	}
+	defer release()
+	return wait(t, func(ctx context.Context) error {
+		_, _, err := bed.Ensure(ctx, name, where, bed.Params())
+		return err
+	})
 }
 
 func login(t *task.Task, a *Args, by func(*testbed.Machine, context.Context, time.Duration) (*guest.Session, error)) (starlark.Value, error) {

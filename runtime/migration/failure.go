@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/mhmig/mhmig/runtime/result"
@@ -35,31 +36,51 @@ func (e *Failure) Unwrap() error { return e.Err }
 // Status is FAIL.
 func (e *Failure) Status() result.Status { return result.Fail }
 
-// Detail is the evidence, for a person: one block per side.
-func (e *Failure) Detail() string {
-	var b strings.Builder
-	for _, ev := range e.Evidence {
-		b.WriteString(ev.String())
-	}
-	return b.String()
-}
+// Detail is the evidence, for a person.
+func (e *Failure) Detail() string { return detail(e.Evidence) }
 
 // fail is a failure whose side is known.
-func fail(mv *move, machine *testbed.Machine, role Role, err error) error {
-	ctx, cancel := context.WithTimeout(context.Background(), settleTimeout)
-	defer cancel()
+func fail(ctx context.Context, mv *move, machine *testbed.Machine, role Role, err error) error {
 	f := &Failure{Migration: mv.m.Number, VM: mv.vm, First: role, Host: machine.Host.Name(), Err: err}
 	for _, side := range []*Side{mv.m.Source, mv.m.Destination} {
 		if side.Role == role {
 			f.Step = side.Step()
 		}
 	}
-	for _, side := range []*Side{mv.m.Source, mv.m.Destination} {
-		if peer := side.Machine(mv.vm); peer != nil {
-			f.Evidence = append(f.Evidence, peer.Evidence(ctx, string(side.Role)))
+	f.Evidence = mv.m.evidence(ctx, mv.vm)
+	return f
+}
+
+// evidence asks all instances of the VMs, on both sides, what they know. It
+// works on after ctx has ended, for a moment.
+func (m *Migration) evidence(ctx context.Context, vms ...string) []testbed.Evidence {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), evidenceTimeout)
+	defer cancel()
+	var machines []*testbed.Machine
+	var roles []Role
+	for _, vm := range vms {
+		for _, side := range []*Side{m.Source, m.Destination} {
+			if machine := side.Machine(vm); machine != nil {
+				machines, roles = append(machines, machine), append(roles, side.Role)
+			}
 		}
 	}
-	return f
+	all := make([]testbed.Evidence, len(machines))
+	var asking sync.WaitGroup
+	for i, machine := range machines {
+		asking.Go(func() { all[i] = machine.Evidence(ctx, string(roles[i])) })
+	}
+	asking.Wait()
+	return all
+}
+
+// detail is the evidence, for a person: one block per instance.
+func detail(evidence []testbed.Evidence) string {
+	var b strings.Builder
+	for _, e := range evidence {
+		b.WriteString(e.String())
+	}
+	return b.String()
 }
 
 // lostPeer are the words with which a destination's QEMU ends when the other
@@ -70,7 +91,7 @@ var lostPeer = []string{"Input/output error", "Connection reset by peer", "Unabl
 // reported, "" when its QEMU is gone.
 func (mv *move) judge(ctx context.Context, src, dst *testbed.Machine, said string) error {
 	if said == "" && src.Monitor().Err() != nil {
-		return fail(mv, src, SourceRole, exitError(ctx, src))
+		return fail(ctx, mv, src, SourceRole, exitError(ctx, src))
 	}
 	if said == "" {
 		said = "QEMU gave no reason"
@@ -78,17 +99,17 @@ func (mv *move) judge(ctx context.Context, src, dst *testbed.Machine, said strin
 	select { // a destination that could not go on takes a moment to end
 	case <-dst.Exited():
 	case <-time.After(peerGrace):
-		return fail(mv, src, SourceRole, errors.New(said))
+		return fail(ctx, mv, src, SourceRole, errors.New(said))
 	case <-ctx.Done():
 		return context.Cause(ctx)
 	}
 	reason := dst.ExitReason(ctx)
 	for _, words := range lostPeer {
 		if strings.Contains(reason, words) {
-			return fail(mv, src, SourceRole, fmt.Errorf("%s; then %s", said, reason))
+			return fail(ctx, mv, src, SourceRole, fmt.Errorf("%s; then %s", said, reason))
 		}
 	}
-	return fail(mv, dst, DestinationRole, fmt.Errorf("%s; the source said: %s", reason, said))
+	return fail(ctx, mv, dst, DestinationRole, fmt.Errorf("%s; the source said: %s", reason, said))
 }
 
 func exitError(ctx context.Context, machine *testbed.Machine) error {

@@ -25,6 +25,9 @@ const (
 	// peerGrace is how long the other side's QEMU gets to die of a failure that
 	// was seen on this one, so that its last words can be read.
 	peerGrace = 2 * time.Second
+	// evidenceTimeout is how long a QEMU may take to say what it knows of a
+	// failure; one that hangs says nothing.
+	evidenceTimeout = 3 * time.Second
 )
 
 // capabilities are set on both ends of every migration: return-path makes the
@@ -213,21 +216,22 @@ func (mv *move) follow(ctx context.Context, src, dst *testbed.Machine, events *q
 				return err
 			}
 		case <-timeout.C:
-			mv.abandon(src)
+			mv.abandon(ctx, src)
 			mv.setStatus("failed")
 			return mv.judge(ctx, src, dst, fmt.Sprintf("not finished after mig_timeout = %v", mv.m.options.timeout))
 		case <-ctx.Done():
-			mv.abandon(src)
+			mv.abandon(ctx, src)
 			return context.Cause(ctx)
 		}
 	}
 }
 
-// abandon tells QEMU to give the migration up, when nobody will wait for its end.
-func (mv *move) abandon(src *testbed.Machine) {
-	ctx, cancel := context.WithTimeout(context.Background(), peerGrace)
+// abandon tells QEMU to give the migration up, when nobody will wait for its
+// end. In post-copy that is refused, and the migration goes on.
+func (mv *move) abandon(ctx context.Context, src *testbed.Machine) {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), peerGrace)
 	defer cancel()
-	if err := src.Monitor().Execute(ctx, "migrate_cancel", nil, nil); err != nil {
+	if err := src.Execute(ctx, "migrate_cancel", nil, nil); err != nil {
 		src.Log().Debug("migrate_cancel", "error", err)
 	}
 }
@@ -296,6 +300,16 @@ func (mv *move) sample(ctx context.Context, monitor *qmp.Conn) (status string, e
 	return status, nil
 }
 
+// state is the move's status, in QEMU's words.
+func (mv *move) state() string {
+	mv.m.mu.Lock()
+	defer mv.m.mu.Unlock()
+	return mv.status
+}
+
+// completed says whether the source's QEMU has sent the guest off.
+func (mv *move) completed() bool { return mv.state() == "completed" }
+
 func (mv *move) setStatus(status string) {
 	mv.m.mu.Lock()
 	defer mv.m.mu.Unlock()
@@ -335,13 +349,13 @@ func (mv *move) receive(ctx context.Context, dst *testbed.Machine, events *qmp.S
 		case <-dst.Exited():
 			return mv.awaitVerdict(ctx)
 		case <-sourceDone:
-			if err := mv.m.failed(); err != nil || mv.m.Status() != "completed" {
+			if err := mv.m.failed(); err != nil || !mv.completed() {
 				return err
 			}
 			sourceDone = nil
 			late = time.After(settleTimeout)
 		case <-late:
-			return fail(mv, dst, DestinationRole, fmt.Errorf("the source says completed, but the guest has not come up after %v", settleTimeout))
+			return fail(ctx, mv, dst, DestinationRole, fmt.Errorf("the source says completed, but the guest has not come up after %v", settleTimeout))
 		case <-ctx.Done():
 			return context.Cause(ctx)
 		}

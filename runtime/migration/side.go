@@ -3,6 +3,7 @@
 package migration
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -88,7 +89,7 @@ func (s *Side) Run(ctx context.Context) error {
 		run = s.runSource
 	}
 	if err := run(ctx); err != nil {
-		return s.locate(err)
+		return s.locate(ctx, err)
 	}
 	s.log.Info("done", "step", "end")
 	s.Migration.room.Leave(s.Host.Name(), "it is through with the migration")
@@ -102,7 +103,7 @@ func (s *Side) runSource(ctx context.Context) (err error) {
 	conclude := func(err error) {
 		once.Do(func() {
 			if err != nil {
-				err = s.locate(err)
+				err = s.locate(ctx, err)
 			}
 			m.mu.Lock()
 			m.failure = err
@@ -140,7 +141,9 @@ func (s *Side) runSource(ctx context.Context) (err error) {
 	}
 	s.begin("migrate")
 	if m.Plan.MigrateSrc != nil {
-		err = m.Plan.MigrateSrc(ctx, s)
+		if err = m.Plan.MigrateSrc(ctx, s); err == nil {
+			err = s.each(ctx, s.learnEnd)
+		}
 	} else {
 		err = s.Send(ctx, m.Plan.VMs)
 	}
@@ -157,6 +160,9 @@ func (s *Side) runSource(ctx context.Context) (err error) {
 		return err
 	}
 	s.begin("check")
+	for _, vm := range m.Plan.VMs {
+		s.Machine(vm).Left()
+	}
 	if m.Plan.CheckSrc != nil {
 		err = m.Plan.CheckSrc(ctx, s)
 	} else {
@@ -314,10 +320,9 @@ func (s *Side) checkLeft(ctx context.Context, vm string) error {
 		return err
 	}
 	if state == "running" {
-		return fail(s.Migration.moves[vm], machine, SourceRole,
+		return fail(ctx, s.Migration.moves[vm], machine, SourceRole,
 			errors.New("the migration is completed, but the guest still runs on the source: two copies of it use one disk"))
 	}
-	machine.Left()
 	return nil
 }
 
@@ -327,13 +332,13 @@ func (s *Side) arrive(ctx context.Context, vm string) error {
 	m, machine := s.Migration, s.Machine(vm)
 	machine.Arrive()
 	state, err := machine.Status(ctx)
-	if err != nil {
-		return fail(m.moves[vm], machine, DestinationRole, err)
+	if err == nil && state == "paused" {
+		err = machine.Cont(ctx)
 	}
-	if state == "paused" {
-		return machine.Cont(ctx)
+	if err != nil && ctx.Err() == nil {
+		return fail(ctx, m.moves[vm], machine, DestinationRole, err)
 	}
-	return nil
+	return err
 }
 
 // checkArrived proves that the guest runs on the destination and answers.
@@ -347,35 +352,80 @@ func (s *Side) checkArrived(ctx context.Context, vm string) error {
 		err = machine.EnsureLogin(ctx, m.options.loginTimeout)
 	}
 	if err != nil && ctx.Err() == nil {
-		return fail(m.moves[vm], machine, DestinationRole, err)
+		return fail(ctx, m.moves[vm], machine, DestinationRole, err)
 	}
 	return err
 }
 
-// endCancelled is the end of a cancelled migration: the guest goes on where it
-// was, the destination's instances are ended.
+// learnEnd asks QEMU how a migration ended that migrate_src has made by itself.
+func (s *Side) learnEnd(ctx context.Context, vm string) error {
+	mv, machine := s.Migration.moves[vm], s.Machine(vm)
+	if isTerminal(mv.state()) {
+		return nil
+	}
+	status, err := mv.sample(ctx, machine.Monitor())
+	switch {
+	case err != nil:
+		return err
+	case status == "" && s.Migration.wasCancelled():
+		status = "cancelled"
+	case !isTerminal(status):
+		return fmt.Errorf("migrate_src has returned, but the migration of %s is not over: it is %s", machine, cmp.Or(status, "not begun"))
+	}
+	mv.setStatus(status)
+	return nil
+}
+
+// endCancelled is the end of a cancelled migration. A guest whose move was
+// cancelled goes on where it was, and the destination's instance is ended; one
+// that had moved before stays moved.
 func (s *Side) endCancelled(ctx context.Context) error {
-	m := s.Migration
 	s.begin("cancelled")
+	end := s.dismiss
 	if s.IsSource() {
-		return s.each(ctx, func(ctx context.Context, vm string) error {
-			machine := s.Machine(vm)
-			state, err := machine.Status(ctx)
-			if err == nil && state != "running" && !m.options.offline {
-				err = fmt.Errorf("the guest is %s on the source after the migration was cancelled, not running", state)
-			}
-			if err != nil {
-				return fail(m.moves[vm], machine, SourceRole, err)
-			}
-			if m.options.offline {
-				return machine.Cont(ctx)
-			}
-			return nil
-		})
+		end = s.goOn
+	}
+	if err := s.each(ctx, end); err != nil {
+		return err
+	}
+	if err := s.meet(ctx, "cancelled", s.Migration.options.finishTimeout); err != nil || !s.IsSource() {
+		return err
 	}
 	return s.each(ctx, func(ctx context.Context, vm string) error {
-		return m.bed.Remove(ctx, s.Machine(vm))
+		if s.Migration.moves[vm].completed() {
+			return s.Migration.bed.Remove(ctx, s.Machine(vm))
+		}
+		return nil
 	})
+}
+
+// goOn is the source's part of the end of a cancelled move.
+func (s *Side) goOn(ctx context.Context, vm string) error {
+	mv, machine := s.Migration.moves[vm], s.Machine(vm)
+	if mv.completed() {
+		s.log.Warn("it had moved before the migration was cancelled, and stays moved", "vm", vm)
+		machine.Left()
+		return nil
+	}
+	if s.Migration.options.offline {
+		return machine.Cont(ctx)
+	}
+	state, err := machine.Status(ctx)
+	if err == nil && state != "running" {
+		err = fmt.Errorf("the guest is %s on the source after the migration was cancelled, not running", state)
+	}
+	if err != nil && ctx.Err() == nil {
+		return fail(ctx, mv, machine, SourceRole, err)
+	}
+	return err
+}
+
+// dismiss is the destination's part of the end of a cancelled move.
+func (s *Side) dismiss(ctx context.Context, vm string) error {
+	if s.Migration.moves[vm].completed() {
+		return s.arrive(ctx, vm)
+	}
+	return s.Migration.bed.Remove(ctx, s.Machine(vm))
 }
 
 func (s *Side) add(machine *testbed.Machine) {
@@ -431,15 +481,19 @@ func (m *Migration) failed() error {
 	return m.failure
 }
 
-// locate adds where in the migration an error arose, once, and keeps the
-// verdict it carries.
-func (s *Side) locate(err error) error {
+// locate adds where in the migration an error arose and what both sides' QEMU
+// knew then, once, and keeps the verdict it carries.
+func (s *Side) locate(ctx context.Context, err error) error {
 	_, whole := errors.AsType[*Failure](err)
 	_, located := errors.AsType[*StepError](err)
 	if whole || located {
 		return err
 	}
-	return &StepError{Migration: s.Migration.Number, Host: s.Host.Name(), Side: s.Role, Step: s.Step(), Err: err}
+	step := &StepError{Migration: s.Migration.Number, Host: s.Host.Name(), Side: s.Role, Step: s.Step(), Err: err}
+	if ctx.Err() == nil { // else it was stopped: others know why
+		step.Evidence = s.Migration.evidence(ctx, s.Migration.Plan.VMs...)
+	}
+	return step
 }
 
 // StepError says in which step of which side something went wrong.
@@ -449,6 +503,7 @@ type StepError struct {
 	Side      Role
 	Step      string
 	Err       error
+	Evidence  []testbed.Evidence // source's, then destination's, of each VM
 }
 
 func (e *StepError) Error() string {
@@ -456,6 +511,9 @@ func (e *StepError) Error() string {
 }
 
 func (e *StepError) Unwrap() error { return e.Err }
+
+// Detail is the evidence, for a person.
+func (e *StepError) Detail() string { return detail(e.Evidence) }
 
 // Status is that of the error inside.
 func (e *StepError) Status() result.Status { return result.StatusOf(e.Err) }

@@ -146,7 +146,7 @@ func describe(err error) result.Failure {
 		Position: task.Position(err), Backtrace: task.Backtrace(err),
 	}
 	if step, ok := errors.AsType[*migration.StepError](err); ok {
-		f.Host, f.Side, f.Phase = step.Host, string(step.Side), step.Step
+		f.Host, f.Side, f.Phase, f.Evidence = step.Host, string(step.Side), step.Step, step.Detail()
 	}
 	if failure, ok := errors.AsType[*migration.Failure](err); ok {
 		f.Host, f.VM, f.Side, f.Evidence = failure.Host, failure.VM, string(failure.First), failure.Detail()

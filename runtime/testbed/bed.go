@@ -69,7 +69,7 @@ type Bed struct {
 
 	mu       sync.Mutex // guards what follows
 	machines []*Machine
-	claims   map[string]string // VM -> who moves it
+	claims   map[string]string // VM -> who starts or moves it
 }
 
 type madeFolder struct {
@@ -297,14 +297,14 @@ func (b *Bed) startWanted(ctx context.Context) error {
 	return nil
 }
 
-// Claim says that VMs are being moved by one party, until release is called.
-// VMs that another one moves are an error.
+// Claim says that VMs are being started or moved by one party, until release is
+// called. VMs that another one has are an error.
 func (b *Bed) Claim(vms []string, by string) (release func(), err error) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	for _, name := range vms {
 		if other, taken := b.claims[name]; taken {
-			return nil, fmt.Errorf("%s is part of %s, which is not over yet; join it first", name, other)
+			return nil, fmt.Errorf("%s is in %s, which is not over yet: wait for its end first", name, other)
 		}
 	}
 	for _, name := range vms {

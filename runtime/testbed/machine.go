@@ -31,7 +31,8 @@ type Machine struct {
 	mu       sync.Mutex       // guards what follows
 	state    string           // QEMU's run state, as far as events tell
 	here     bool             // the guest is in this instance
-	arrived  bool             // and came by a migration
+	awaited  bool             // QEMU has not said yet that the guest has come
+	arrived  bool             // the guest came by a migration
 	proof    *guest.Session   // EnsureLogin's, until somebody takes it
 	sessions []*guest.Session // all that were opened, to be closed with the instance
 }
@@ -85,15 +86,19 @@ func (b *Bed) place(name string, h *Host) vm.Place {
 }
 
 // Ensure makes sure that the VM's guest runs on host h, and says whether it had
-// to be started. An instance on another host is not touched: see EndElsewhere.
+// to be started. One that is on another host is an error: see EndElsewhere.
+// The VM is claimed by the caller.
 func (b *Bed) Ensure(ctx context.Context, name string, h *Host, params cartesian.Params) (m *Machine, started bool, err error) {
-	if m := b.Current(name); m != nil && m.Host == h {
+	if m := b.Current(name); m != nil {
 		select {
 		case <-m.Exited():
-			return nil, false, errors.New(m.ExitReason(ctx))
+			return nil, false, fmt.Errorf("%s: QEMU ended: %s", m, m.ExitReason(ctx))
 		default:
-			return m, false, nil
 		}
+		if m.Host != h {
+			return nil, false, fmt.Errorf("%s runs on %s already, and one VM never runs twice", name, m.Host.Name())
+		}
+		return m, false, nil
 	}
 	m, err = b.start(ctx, name, h, params, false)
 	if err != nil {
@@ -143,7 +148,7 @@ func (b *Bed) start(ctx context.Context, name string, h *Host, params cartesian.
 		lastQMP: &lastLines{keep: 6}, state: "prelaunch", here: !incoming,
 	}
 	if incoming {
-		m.state = "inmigrate"
+		m.state, m.awaited = "inmigrate", true
 	}
 	open := place.Artifacts
 	place.Artifacts = func(file string) (io.WriteCloser, error) {
@@ -199,8 +204,11 @@ func (m *Machine) watch(events *qmp.Subscription) {
 		m.mu.Lock()
 		if state, tells := runStates[e.Name]; tells {
 			m.state = state
-		} else if e.Name == "MIGRATION" && status == "completed" && m.here && !m.arrived {
-			m.state = "postmigrate"
+		} else if e.Name == "MIGRATION" && status == "completed" {
+			if !m.awaited {
+				m.state = "postmigrate"
+			}
+			m.awaited = false
 		}
 		m.mu.Unlock()
 		m.tell(e)
