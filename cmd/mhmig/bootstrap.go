@@ -53,7 +53,7 @@ root. What cannot be installed is named, and the exit code is 3.`,
 		Example: `  mhmig bootstrap
   mhmig bootstrap --install
   mhmig bootstrap --kernel /boot/vmlinuz-R --modules /lib/modules/R --busybox ./busybox --shell /bin/dash`,
-		Args: cobra.NoArgs,
+		Args: arguments(0, 0),
 		RunE: func(command *cobra.Command, _ []string) error {
 			level := slog.LevelInfo
 			if quiet {

@@ -52,7 +52,7 @@ of labs whose owner has died are removed too. The run is that of RESULTS-DIR,
 else the latest one.`,
 		Example: `  mhmig cleanup
   mhmig cleanup mhmig-results/20260102T030405Z-a1b2c3`,
-		Args: cobra.MaximumNArgs(1),
+		Args: arguments(0, 1),
 		RunE: func(command *cobra.Command, args []string) error {
 			folder := filepath.Join("mhmig-results", result.LatestLink)
 			if len(args) == 1 {

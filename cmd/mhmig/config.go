@@ -3,12 +3,15 @@
 package main
 
 import (
+	"context"
 	"fmt"
+	"slices"
 	"strings"
 
 	"github.com/spf13/pflag"
 
 	"github.com/mhmig/mhmig/lang/cartesian"
+	"github.com/mhmig/mhmig/lang/diag"
 	"github.com/mhmig/mhmig/stdlib"
 )
 
@@ -32,11 +35,11 @@ func (s *selection) parse() (*cartesian.Config, error) {
 	for _, text := range s.params {
 		key, value, ok := strings.Cut(text, "=")
 		if !ok || strings.TrimSpace(key) == "" {
-			return nil, usageError(fmt.Errorf("--param %s: want KEY=VALUE", text))
+			return nil, fmt.Errorf("--param %s: want KEY=VALUE", text)
 		}
 		statement, err := cartesian.Assignment(strings.TrimSpace(key), value)
 		if err != nil {
-			return nil, usageError(fmt.Errorf("--param %s: %w", text, err))
+			return nil, fmt.Errorf("--param %s: %w", text, err)
 		}
 		extra = append(extra, statement)
 	}
@@ -51,6 +54,19 @@ func (s *selection) parse() (*cartesian.Config, error) {
 		return nil, usageError(err)
 	}
 	return config, nil
+}
+
+// whyEmpty says why a config has no variants, and then what in it may not have
+// the meaning that its author had in mind.
+func whyEmpty(ctx context.Context, config *cartesian.Config, options cartesian.Options) diag.List {
+	why := config.WhyEmpty(ctx, options)
+	for _, warning := range config.Warnings() {
+		said := func(d diag.Diagnostic) bool { return d.Pos == warning.Pos && d.Message == warning.Message }
+		if !slices.ContainsFunc(why, said) {
+			why = append(why, warning)
+		}
+	}
+	return why
 }
 
 // setByUser says whether --param sets this key.

@@ -11,10 +11,12 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
 	"golang.org/x/sync/errgroup"
 
 	"github.com/mhmig/mhmig/builtins"
@@ -54,32 +56,51 @@ arguments or an error in a file, 3 the hosts cannot be used, 130 interrupted.`,
 		Example: `  mhmig exec scenarios/multihost_migration.star
   mhmig exec my.star --hosts host1.foo.com,host2.foo.com --config my.cfg --filter 'only JeOS'
   mhmig exec my.star --lab netns --lab-hosts 3 --param mem=256`,
-		Args: func(_ *cobra.Command, args []string) error {
-			if len(args) != 1 {
-				return fmt.Errorf("exec: got %d scenarios, want one: mhmig exec SCENARIO.star", len(args))
-			}
-			return nil
-		},
+		Args: arguments(1, 1),
 		RunE: func(command *cobra.Command, args []string) error {
 			e.scenario = args[0]
+			if err := e.check(command.Flags()); err != nil {
+				return err
+			}
 			return e.run(command.Context(), command)
 		},
 	}
 	flags := command.Flags()
 	e.flags(flags)
 	flags.StringVar(&e.config, "config", "", "config `FILE` (default: the one that mhmig brings)")
-	flags.StringSliceVar(&e.hosts, "hosts", nil, "hosts to run on, the master first: `NAME,NAME…`, as for ssh")
+	flags.StringSliceVar(&e.hosts, "hosts", nil, "hosts to run on, the master first: `NAME,NAME,...`, as for ssh")
 	e.lab.flags(flags)
 	flags.StringVar(&e.results, "results", "mhmig-results", "`DIR` for the folders of results")
 	flags.DurationVar(&e.timeout, "timeout", 0, "end a variant after this `TIME`, such as 30m (default: no limit)")
 	flags.BoolVarP(&e.verbose, "verbose", "v", false, "show every remote command and QMP message")
-	command.MarkFlagsMutuallyExclusive("hosts", "lab")
-	command.MarkFlagsMutuallyExclusive("hosts", "lab-hosts")
 	return command
 }
 
+// check refuses flags that cannot be meant so, before anything is made.
+func (e *execution) check(flags *pflag.FlagSet) error {
+	switch {
+	case flags.Changed("timeout") && e.timeout <= 0:
+		return fmt.Errorf("--timeout %v: want more than 0", e.timeout)
+	case !flags.Changed("hosts"):
+		return e.lab.check(flags)
+	case flags.Changed("lab") || flags.Changed("lab-hosts"):
+		return errors.New("--hosts names hosts that are there, --lab and --lab-hosts make some: want one or the other")
+	case len(e.hosts) == 0: // from an unset variable, say: it must not mean the lab
+		return errors.New("--hosts: empty, want names of hosts")
+	}
+	for i, name := range e.hosts {
+		switch {
+		case strings.TrimSpace(name) != name || name == "":
+			return fmt.Errorf("--hosts: got the name %q, want names with commas between them and no blanks", name)
+		case slices.Contains(e.hosts[:i], name):
+			return fmt.Errorf("--hosts: %s is named twice; for two names of one machine, use aliases in ~/.ssh/config", name)
+		}
+	}
+	return nil
+}
+
 func (e *execution) run(ctx context.Context, command *cobra.Command) (err error) {
-	scenario, err := e.load()
+	scenario, err := e.load(ctx)
 	if err != nil {
 		return err
 	}
@@ -92,12 +113,15 @@ func (e *execution) run(ctx context.Context, command *cobra.Command) (err error)
 	if err != nil {
 		return err
 	}
+	stderr := command.ErrOrStderr()
+	if err := diag.Render(stderr, config.Warnings(), colour(os.Stderr)); err != nil {
+		return err
+	}
 	image, err := guestImage(first)
 	if err != nil {
 		return err
 	}
 
-	stderr := command.ErrOrStderr()
 	terminal := result.NewTerminal(stderr, result.TerminalOptions{
 		Color: colour(os.Stderr), Width: func() int { return width(os.Stderr) }, Verbose: e.verbose,
 	})
@@ -108,7 +132,12 @@ func (e *execution) run(ctx context.Context, command *cobra.Command) (err error)
 		return usageError(err)
 	}
 	status := result.Error // until something better is known
-	defer func() { err = errors.Join(err, folder.Finish(status)) }()
+	defer func() {
+		if errors.Is(err, run.ErrInterrupted) {
+			status = result.Cancel
+		}
+		err = errors.Join(err, folder.Finish(status))
+	}()
 	log := slog.New(slog.NewMultiHandler(folder.Handler(), terminal))
 
 	record, err := ledger.Open(filepath.Join(folder.Dir(), ledgerFile))
@@ -131,13 +160,12 @@ func (e *execution) run(ctx context.Context, command *cobra.Command) (err error)
 		},
 	}, config.Variants(ctx, options))
 	terminal.Table(outcomes)
-	showFailures(stderr, outcomes)
+	showFailures(stderr, outcomes, width(os.Stderr))
 	fmt.Fprintf(stderr, "results: %s\n", folder.Dir())
 	status = overall(outcomes)
 	switch {
 	case errors.Is(err, run.ErrInterrupted):
-		status = result.Cancel
-		return &exitError{code: exitInterrupted}
+		return err
 	case err != nil:
 		return usageError(err)
 	case !status.OK():
@@ -147,13 +175,13 @@ func (e *execution) run(ctx context.Context, command *cobra.Command) (err error)
 }
 
 // load loads the scenario.
-func (e *execution) load() (*star.Scenario, error) {
+func (e *execution) load(ctx context.Context) (*star.Scenario, error) {
 	predeclared, err := builtins.Predeclared()
 	if err != nil {
 		return nil, err
 	}
 	loader := &star.Loader{Predeclared: predeclared, Libraries: map[string]fs.FS{"std": stdlib.FS}}
-	scenario, err := loader.Scenario(e.scenario)
+	scenario, err := loader.Scenario(ctx, e.scenario)
 	if err != nil {
 		return nil, usageError(err)
 	}
@@ -172,8 +200,8 @@ func firstVariant(ctx context.Context, config *cartesian.Config, options cartesi
 	case any:
 		return v, nil
 	}
-	nothing := diag.List{{Message: "no variant is left to run: see mhmig list for all names"}}
-	return nil, usageError(append(config.WhyEmpty(ctx, options), nothing...))
+	nothing := diag.Diagnostic{Message: "no variant is left to run: see mhmig list for all names"}
+	return nil, usageError(append(whyEmpty(ctx, config, options), nothing))
 }
 
 // reach connects to all hosts at the same time: those named by --hosts, else

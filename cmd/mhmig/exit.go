@@ -5,6 +5,10 @@ package main
 import (
 	"errors"
 	"fmt"
+	"os"
+	"strings"
+
+	"github.com/spf13/cobra"
 
 	"github.com/mhmig/mhmig/lang/diag"
 	"github.com/mhmig/mhmig/runtime/run"
@@ -38,7 +42,7 @@ func usageError(err error) error { return &exitError{exitUsage, err} }
 func hostsError(err error) error { return &exitError{exitHosts, err} }
 
 // exitCode returns the code that err deserves. What nobody has judged is a
-// matter of usage: cobra's own errors about flags and arguments.
+// matter of usage: a wrong flag or argument.
 func exitCode(err error) int {
 	if err == nil {
 		return exitOK
@@ -52,5 +56,72 @@ func exitCode(err error) int {
 	return exitUsage
 }
 
-// hasDiagnostics says whether err is about places in the user's files.
-func hasDiagnostics(err error) bool { return len(diag.Of(err)) > 0 }
+// report writes for a person what a command has ended with. A wrong flag or
+// argument is answered with where to read about them.
+func report(w *os.File, command *cobra.Command, err error) {
+	if list := diag.Of(err); len(list) > 0 {
+		_ = diag.Render(w, list, colour(w))
+		return
+	}
+	for _, err := range unsaid(err) {
+		fmt.Fprintf(w, "mhmig: %v\n", err)
+	}
+	if _, judged := errors.AsType[*exitError](err); err != nil && !judged && exitCode(err) == exitUsage {
+		fmt.Fprintf(w, "see %s --help\n", command.CommandPath())
+	}
+}
+
+// unsaid takes an error apart into those that a person has not read yet.
+func unsaid(err error) []error {
+	if err == nil || errors.Is(err, run.ErrInterrupted) && !isJoined(err) {
+		return nil // the interruption was answered when it came
+	}
+	if judged, ok := err.(*exitError); ok {
+		return unsaid(judged.err)
+	}
+	if !isJoined(err) {
+		return []error{err}
+	}
+	var all []error
+	for _, part := range err.(interface{ Unwrap() []error }).Unwrap() {
+		all = append(all, unsaid(part)...)
+	}
+	return all
+}
+
+// isJoined says whether err is one of errors.Join, which has no words of its
+// own.
+func isJoined(err error) bool {
+	joined, ok := err.(interface{ Unwrap() []error })
+	return ok && errors.Join(joined.Unwrap()...).Error() == err.Error()
+}
+
+// arguments admits from least to most arguments.
+func arguments(least, most int) cobra.PositionalArgs {
+	return func(command *cobra.Command, args []string) error {
+		switch {
+		case len(args) < least:
+			return fmt.Errorf("an argument is missing: %s", command.UseLine())
+		case len(args) > most:
+			return fmt.Errorf("unexpected argument %q: %s", args[most], command.UseLine())
+		}
+		return nil
+	}
+}
+
+// group admits no arguments to a command that has only commands below it.
+func group(command *cobra.Command, args []string) error {
+	if len(args) == 0 {
+		return nil
+	}
+	var names []string
+	for _, c := range command.Commands() {
+		if c.IsAvailableCommand() {
+			names = append(names, c.Name())
+		}
+	}
+	if near := diag.Nearest(args[0], names); near != "" {
+		return fmt.Errorf("%s has no command %q; did you mean %s?", command.CommandPath(), args[0], near)
+	}
+	return fmt.Errorf("%s has no command %q, only %s", command.CommandPath(), args[0], strings.Join(names, ", "))
+}

@@ -5,39 +5,79 @@ package main
 import (
 	"fmt"
 	"io"
+	"io/fs"
+	"os"
+	"regexp"
 	"runtime/debug"
+	"strconv"
 	"strings"
 
 	"github.com/mhmig/mhmig/runtime/result"
+	"github.com/mhmig/mhmig/stdlib"
 )
 
-// showFailures writes, for each variant that did not pass, all that is known:
-// the message, where in the scenario it arose, and what both hosts had to say.
-func showFailures(w io.Writer, outcomes []result.Outcome) {
+// showFailures writes, for each variant that did not pass, what the table has no
+// room for: the line of the scenario, how it came there, and what both hosts
+// had to say. Lines have at most width columns.
+func showFailures(w io.Writer, outcomes []result.Outcome, width int) {
 	for _, o := range outcomes {
-		if o.Message == "" {
-			continue
-		}
-		fmt.Fprintf(w, "\n%s %s\n", o.Status, o.ShortName)
-		showFailure(w, o.Failure)
-		for _, f := range o.Further {
-			fmt.Fprintf(w, "and then %s\n", f.Status)
-			showFailure(w, f)
+		for i, f := range append([]result.Failure{o.Failure}, o.Further...) {
+			if f.Position == "" && f.Evidence == "" {
+				continue // the table has said it all
+			}
+			title := fmt.Sprintf("%s %s", f.Status, o.ShortName)
+			if i > 0 {
+				title = fmt.Sprintf("and then %s", f.Status)
+			}
+			for _, line := range failureLines(title, f) {
+				for _, part := range result.Wrap(line, width) {
+					fmt.Fprintln(w, part)
+				}
+			}
 		}
 	}
 }
 
-func showFailure(w io.Writer, f result.Failure) {
-	fmt.Fprintf(w, "  %s\n", indent(f.Message))
-	if f.Backtrace != "" {
-		fmt.Fprintf(w, "  %s\n", indent("called from, innermost last:\n"+strings.TrimSpace(f.Backtrace)))
+func failureLines(title string, f result.Failure) []string {
+	text := "\n" + title + "\n"
+	add := func(indent, part string) {
+		for line := range strings.Lines(strings.TrimSpace(part)) {
+			text += indent + strings.TrimRight(line, "\n") + "\n"
+		}
 	}
-	if f.Evidence != "" {
-		fmt.Fprintf(w, "  %s\n", indent(strings.TrimSpace(f.Evidence)))
+	if f.Position != "" {
+		add("  ", f.Position+": "+f.Message)
+		add("      ", sourceLine(f.Position))
+	} else {
+		add("  ", f.Message)
 	}
+	add("  ", strings.Replace(f.Backtrace, "Traceback (most recent call last):", "called from, innermost last:", 1))
+	add("  ", f.Evidence)
+	return strings.Split(strings.TrimSuffix(text, "\n"), "\n")
 }
 
-func indent(text string) string { return strings.ReplaceAll(text, "\n", "\n  ") }
+var position = regexp.MustCompile(`^(.+):(\d+):(\d+)$`)
+
+// sourceLine returns the line of a .star file that a position FILE:LINE:COLUMN is
+// in, "" if it cannot be read any more.
+func sourceLine(at string) string {
+	m := position.FindStringSubmatch(at)
+	if m == nil {
+		return ""
+	}
+	read := os.ReadFile
+	file, shipped := strings.CutPrefix(m[1], "@std//")
+	if shipped {
+		read = func(name string) ([]byte, error) { return fs.ReadFile(stdlib.FS, name) }
+	}
+	text, err := read(file)
+	number, _ := strconv.Atoi(m[2]) // digits only; too many are beyond the end
+	lines := strings.Split(string(text), "\n")
+	if err != nil || number < 1 || number > len(lines) {
+		return ""
+	}
+	return lines[number-1]
+}
 
 // version is the module's version, as the Go tool recorded it.
 func version() string {

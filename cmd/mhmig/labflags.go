@@ -21,18 +21,23 @@ type labFlags struct {
 
 func (f *labFlags) flags(flags *pflag.FlagSet) {
 	flags.StringVar(&f.kind, "lab", "", "make a lab for this run: `KIND` embedded, or netns (root)")
-	flags.IntVar(&f.hosts, "lab-hosts", 0, "how many hosts the lab has (default 2)")
+	flags.IntVar(&f.hosts, "lab-hosts", 0, "how many hosts that lab has: `N` (default 2)")
+}
+
+// check refuses a lab that cannot be made.
+func (f *labFlags) check(flags *pflag.FlagSet) error {
+	switch {
+	case flags.Changed("lab") && f.kind != string(lab.Embedded) && f.kind != string(lab.Netns):
+		return fmt.Errorf("--lab %s: want %s or %s", f.kind, lab.Embedded, lab.Netns)
+	case flags.Changed("lab-hosts") && (f.hosts < 1 || f.hosts > lab.MaxHosts):
+		return fmt.Errorf("--lab-hosts %d: want 1 to %d", f.hosts, lab.MaxHosts)
+	}
+	return nil
 }
 
 // open returns the hosts of the lab that is up, unless another is asked for;
 // else it makes one of the run's own, which closeLab ends.
 func (f *labFlags) open(ctx context.Context, log *slog.Logger) (_ []host.Config, params map[string]string, own bool, closeLab func() error, err error) {
-	if f.kind != "" && f.kind != string(lab.Embedded) && f.kind != string(lab.Netns) {
-		return nil, nil, false, nil, usageError(fmt.Errorf("--lab %s: want embedded or netns", f.kind))
-	}
-	if f.hosts < 0 || f.hosts > lab.MaxHosts {
-		return nil, nil, false, nil, usageError(fmt.Errorf("--lab-hosts %d: want 1 to %d", f.hosts, lab.MaxHosts))
-	}
 	if f.kind == "" && f.hosts == 0 {
 		if kept, err := lab.Find(); err == nil && kept != nil {
 			log.Info("using the lab that is up", "hosts", len(kept.Configs()))

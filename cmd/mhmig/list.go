@@ -5,6 +5,7 @@ package main
 import (
 	"bufio"
 	"fmt"
+	"os"
 
 	"github.com/spf13/cobra"
 
@@ -33,7 +34,7 @@ that mhmig brings. Nothing is run. A selection without variants is no error
 here.`,
 		Example: `  mhmig list
   mhmig list my.cfg --filter 'only RHEL.6.4.x86_64' --format jsonl --limit 1`,
-		Args: cobra.MaximumNArgs(1),
+		Args: arguments(0, 1),
 		RunE: func(command *cobra.Command, args []string) error {
 			write, known := listFormats[format]
 			if !known {
@@ -88,13 +89,14 @@ func list(command *cobra.Command, config *cartesian.Config, options cartesian.Op
 	if write == nil {
 		fmt.Fprintln(out, count)
 	}
+	remarks := config.Warnings()
 	if count == 0 && limit != 0 {
-		warnings := config.WhyEmpty(command.Context(), options)
-		if err := diag.Render(command.ErrOrStderr(), warnings, false); err != nil {
-			return err
-		}
+		remarks = whyEmpty(command.Context(), config, options)
 	}
-	return flush(out, nil)
+	if err := flush(out, nil); err != nil {
+		return err
+	}
+	return diag.Render(command.ErrOrStderr(), remarks, colour(os.Stderr))
 }
 
 func flush(w *bufio.Writer, err error) error {

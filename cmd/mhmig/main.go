@@ -5,8 +5,8 @@ package main
 
 import (
 	"context"
-	"errors"
 	"fmt"
+	"math"
 	"os"
 	"os/signal"
 	"syscall"
@@ -14,7 +14,6 @@ import (
 	"github.com/spf13/cobra"
 	"golang.org/x/term"
 
-	"github.com/mhmig/mhmig/lang/diag"
 	"github.com/mhmig/mhmig/runtime/jeos"
 	"github.com/mhmig/mhmig/runtime/run"
 )
@@ -32,8 +31,8 @@ func execute(args []string) int {
 	defer stop()
 	root := newRootCommand()
 	root.SetArgs(args)
-	err := root.ExecuteContext(ctx)
-	report(root, err)
+	command, err := root.ExecuteContextC(ctx)
+	report(os.Stderr, command, err)
 	return exitCode(err)
 }
 
@@ -77,6 +76,8 @@ mhmig makes on this machine.`,
 		Example: `  mhmig bootstrap                                   # once: build the guest image
   mhmig exec scenarios/multihost_migration.star     # on the lab
   mhmig exec my.star --hosts host1,host2 --filter 'only RHEL.6.4.x86_64'`,
+		Args:          group,
+		RunE:          func(command *cobra.Command, _ []string) error { return command.Help() },
 		SilenceUsage:  true,
 		SilenceErrors: true,
 	}
@@ -85,31 +86,17 @@ mhmig makes on this machine.`,
 	return root
 }
 
-// report writes an error for a person: one clear message on stderr.
-func report(root *cobra.Command, err error) {
-	var quiet *exitError
-	switch {
-	case err == nil, errors.As(err, &quiet) && quiet.err == nil:
-	case hasDiagnostics(err):
-		_ = diag.Render(os.Stderr, diag.Of(err), colour(os.Stderr))
-	default:
-		fmt.Fprintf(os.Stderr, "mhmig: %v\n", err)
-		if exitCode(err) == exitUsage && !errors.As(err, &quiet) {
-			fmt.Fprintf(os.Stderr, "see %s --help\n", root.Name())
-		}
-	}
-}
-
 // colour says whether to write colours to f.
 func colour(f *os.File) bool {
 	return os.Getenv("NO_COLOR") == "" && os.Getenv("TERM") != "dumb" && term.IsTerminal(int(f.Fd()))
 }
 
-// width returns the columns of the terminal that f is, 0 if it is none.
+// width returns the columns of the terminal that f is. What is no terminal has
+// lines without end: they are for other programs, and for people's grep.
 func width(f *os.File) int {
-	w, _, err := term.GetSize(int(f.Fd()))
+	columns, _, err := term.GetSize(int(f.Fd()))
 	if err != nil {
-		return 0
+		return math.MaxInt32
 	}
-	return w
+	return columns
 }

@@ -165,7 +165,7 @@ func (s *screen) draw(e *Event) {
 	case e.Level < slog.LevelInfo:
 		levelColor = dim
 	}
-	for _, line := range wrap(text, width-indent) {
+	for _, line := range Wrap(text, width-indent) {
 		drawn.WriteString(gap)
 		gap = strings.Repeat(" ", indent)
 		drawn.WriteString(s.paint(levelColor, line))
@@ -236,12 +236,12 @@ func (t *Terminal) Table(outcomes []Outcome) {
 		b.WriteString(s.paint(statusColor(o.Status), fmt.Sprintf("%-7s", o.Status)))
 		fmt.Fprintf(&b, " %8s\n", clock(time.Duration(o.Seconds*float64(time.Second))))
 		for _, message := range tableMessages(o) {
-			for _, line := range wrap(message, width-4) {
+			for _, line := range Wrap(message, width-4) {
 				b.WriteString("    " + line + "\n")
 			}
 		}
 	}
-	for _, line := range wrap(tally(len(outcomes), counts), width) {
+	for _, line := range Wrap(tally(len(outcomes), counts), width) {
 		b.WriteString(s.paint(bold, line) + "\n")
 	}
 	_, _ = io.WriteString(s.w, b.String())
@@ -341,9 +341,10 @@ func shorten(text string, width int) string {
 	return string(runes[:max(width-1, 0)]) + "…"
 }
 
-// wrap breaks text into lines of at most width columns: at blanks where it
-// can, inside words that are longer than a line. It returns at least one line.
-func wrap(text string, width int) []string {
+// Wrap breaks text into lines of at most width columns, 8 at least: at blanks
+// where it can, inside words that are longer than a line. It returns at least
+// one line.
+func Wrap(text string, width int) []string {
 	width = max(width, 8)
 	var lines []string
 	for length(text) > width {
