@@ -11,9 +11,11 @@
 package star
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io/fs"
+	"maps"
 	"os"
 	"path"
 	"path/filepath"
@@ -51,10 +53,11 @@ type Scenario struct {
 }
 
 // Scenario loads the scenario at path, a file of the operating system or
-// "@lib//path". All errors of the file's syntax and names come at once, as a
-// [diag.List].
-func (l *Loader) Scenario(path string) (*Scenario, error) {
-	globals, err := l.load(path, "")
+// "@lib//path". What its top level computes ends with ctx. All errors of the
+// file's syntax and names come at once, as a [diag.List]; what goes wrong at
+// its top level is a *[LoadError].
+func (l *Loader) Scenario(ctx context.Context, path string) (*Scenario, error) {
+	globals, err := l.load(ctx, path, "")
 	if err != nil {
 		return nil, err
 	}
@@ -68,10 +71,12 @@ func (l *Loader) Scenario(path string) (*Scenario, error) {
 		return nil, diag.List{{Pos: diag.Pos{File: path}, Message: fmt.Sprintf("%s is a %s, want a function", Entry, value.Type())}}.Err()
 	case main.NumParams() != 1:
 		pos := main.Position()
-		return nil, diag.List{{
-			Pos:     diag.Pos{File: pos.Filename(), Line: int(pos.Line), Col: int(pos.Col)},
-			Message: fmt.Sprintf("%s takes %d parameters, want one: env", Entry, main.NumParams()),
-		}}.Err()
+		source, err := l.read(pos.Filename())
+		if err != nil {
+			return nil, err
+		}
+		message := fmt.Sprintf("%s takes %d parameters, want one: env", Entry, main.NumParams())
+		return nil, diag.List{at(pos, source, message)}.Err()
 	}
 	return &Scenario{Path: path, Globals: globals, Main: main}, nil
 }
@@ -84,7 +89,7 @@ func suggest(name string, globals starlark.StringDict) string {
 }
 
 // load loads what module names, seen from the file called from ("" at the top).
-func (l *Loader) load(module, from string) (starlark.StringDict, error) {
+func (l *Loader) load(ctx context.Context, module, from string) (starlark.StringDict, error) {
 	name, err := resolveName(module, from)
 	if err != nil {
 		return nil, err
@@ -92,8 +97,8 @@ func (l *Loader) load(module, from string) (starlark.StringDict, error) {
 	if globals, done := l.loaded[name]; done {
 		return globals, nil
 	}
-	if slices.Contains(l.chain, name) {
-		return nil, fmt.Errorf("files load each other: %s -> %s", strings.Join(l.chain, " -> "), name)
+	if i := slices.Index(l.chain, name); i >= 0 {
+		return nil, fmt.Errorf("files load each other: %s -> %s", strings.Join(l.chain[i:], " -> "), name)
 	}
 	source, err := l.read(name)
 	if err != nil {
@@ -104,17 +109,23 @@ func (l *Loader) load(module, from string) (starlark.StringDict, error) {
 
 	_, program, err := starlark.SourceProgramOptions(Dialect, name, source, l.Predeclared.Has)
 	if err != nil {
-		return nil, diagnostics(name, source, err)
+		return nil, diagnostics(source, err)
 	}
 	thread := &starlark.Thread{
 		Name:  "load " + name,
 		Print: func(*starlark.Thread, string) {}, // loading has no side effects
 		Load: func(_ *starlark.Thread, module string) (starlark.StringDict, error) {
-			return l.load(module, name)
+			return l.load(ctx, module, name)
 		},
 	}
+	release := context.AfterFunc(ctx, func() { thread.Cancel("interrupted") })
+	defer release()
 	globals, err := program.Init(thread, l.Predeclared)
-	if err != nil {
+	switch {
+	case err == nil:
+	case ctx.Err() != nil:
+		return nil, context.Cause(ctx)
+	default:
 		return nil, loadError(err)
 	}
 	globals.Freeze()
@@ -128,10 +139,10 @@ func (l *Loader) load(module, from string) (starlark.StringDict, error) {
 // resolveName returns the full name of a module that the file from loads.
 func resolveName(module, from string) (string, error) {
 	library, inner, inLibrary := cutLibrary(module)
+	if strings.HasPrefix(module, "@") && (!inLibrary || !fs.ValidPath(inner)) {
+		return "", fmt.Errorf("load %q: want @library//path/file.star", module)
+	}
 	if inLibrary {
-		if !fs.ValidPath(inner) {
-			return "", fmt.Errorf("load %q: want @library//path/file.star", module)
-		}
 		return "@" + library + "//" + inner, nil
 	}
 	if fromLibrary, fromInner, ok := cutLibrary(from); ok {
@@ -163,18 +174,14 @@ func (l *Loader) read(name string) ([]byte, error) {
 	}
 	files, known := l.Libraries[library]
 	if !known {
-		names := make([]string, 0, len(l.Libraries))
-		for n := range l.Libraries {
-			names = append(names, "@"+n)
-		}
-		slices.Sort(names)
-		return nil, fmt.Errorf("no library @%s; there are %s", library, strings.Join(names, ", "))
+		there := strings.Join(slices.Sorted(maps.Keys(l.Libraries)), ", @")
+		return nil, fmt.Errorf("no library @%s, only @%s", library, there)
 	}
 	source, err := fs.ReadFile(files, inner)
-	if err != nil {
-		return nil, fmt.Errorf("@%s//%s: %w", library, inner, err)
+	if fault, ok := errors.AsType[*fs.PathError](err); ok {
+		return nil, &fs.PathError{Op: fault.Op, Path: name, Err: fault.Err}
 	}
-	return source, nil
+	return source, err
 }
 
 // LoadError is a file whose top level went wrong.
@@ -201,27 +208,32 @@ func loadError(err error) error {
 }
 
 // diagnostics converts what Starlark's parser and resolver found.
-func diagnostics(file string, source []byte, err error) error {
-	lines := strings.Split(string(source), "\n")
-	at := func(pos syntax.Position, message string) diag.Diagnostic {
-		d := diag.Diagnostic{Pos: diag.Pos{File: file, Line: int(pos.Line), Col: int(pos.Col)}, Message: message}
-		if n := int(pos.Line); n >= 1 && n <= len(lines) {
-			d.Source = strings.TrimSuffix(lines[n-1], "\r")
-		}
-		return d
-	}
+func diagnostics(source []byte, err error) error {
 	var list diag.List
 	var syntaxError syntax.Error
 	var unresolved resolve.ErrorList
 	switch {
 	case errors.As(err, &syntaxError):
-		list = append(list, at(syntaxError.Pos, syntaxError.Msg))
+		list = append(list, at(syntaxError.Pos, source, syntaxError.Msg))
 	case errors.As(err, &unresolved):
 		for _, e := range unresolved {
-			list = append(list, at(e.Pos, e.Msg))
+			list = append(list, at(e.Pos, source, e.Msg))
 		}
 	default:
 		return err
 	}
+	list.Sort()
 	return list.Err()
+}
+
+// at returns a diagnostic with the line of source that it is about.
+func at(pos syntax.Position, source []byte, message string) diag.Diagnostic {
+	d := diag.Diagnostic{
+		Pos:     diag.Pos{File: pos.Filename(), Line: int(pos.Line), Col: int(pos.Col)},
+		Message: message,
+	}
+	if lines := strings.Split(string(source), "\n"); d.Pos.Line >= 1 && d.Pos.Line <= len(lines) {
+		d.Source = strings.TrimSuffix(lines[d.Pos.Line-1], "\r")
+	}
+	return d
 }
