@@ -48,7 +48,11 @@ func TestPlainValues(t *testing.T) {
 	t.Parallel()
 	values := []any{
 		nil, "s", 1, uint64(math.MaxUint64), 1.5, math.NaN(), math.Inf(1), true, time.Second, time.Unix(0, 0), io.EOF,
-		[]byte("x"), map[string]int{"a": 1}, make(chan int), func() {}, struct{ A int }{1}, json.Number("3"), slog.LevelInfo,
+		[]byte("x"),
+		map[string]int{"a": 1},
+		make(chan int), func() {},
+		struct{ A int }{1},
+		json.Number("3"), slog.LevelInfo,
 		slog.GroupValue(slog.Int("a", 1)), (*int)(nil), "a\x00\x1b[31m\xff",
 	}
 	for _, v := range values {
