@@ -4,6 +4,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"log/slog"
@@ -73,12 +74,14 @@ root. What cannot be installed is named, and the exit code is 3.`,
 				missing = missingPackages(netns, log)
 			}
 			image, err := jeos.Build(command.Context(), options)
+			if err == nil {
+				log.Info("guest image is ready", "kernel", image.Kernel, "initrd", image.Initrd)
+			}
+			if len(missing) > 0 {
+				err = errors.Join(err, fmt.Errorf("packages are missing; install them: %s", shellLine(installCommand(missing, os.Geteuid()))))
+			}
 			if err != nil {
 				return interruptedOr(command.Context(), hostsError(err))
-			}
-			log.Info("guest image is ready", "kernel", image.Kernel, "initrd", image.Initrd)
-			if len(missing) > 0 {
-				return hostsError(fmt.Errorf("packages are missing; install them: %s", shellLine(installCommand(missing, os.Geteuid()))))
 			}
 			return nil
 		},

@@ -19,10 +19,14 @@ import (
 	gossh "golang.org/x/crypto/ssh"
 )
 
-// The cheapest algorithms under TCG come first; a client's own order wins.
+// What is offered. The client's order decides; the first of each list is the
+// cheapest under TCG. What counts there is less the arithmetic than how much
+// code a login runs for the first time after a migration, since the new QEMU
+// has none of it translated: with these two 290 ms of its CPU, with the others
+// 350 and more; a second login takes 60.
 var (
 	keyExchanges = []string{gossh.KeyExchangeCurve25519, gossh.KeyExchangeECDHP256}
-	ciphers      = []string{gossh.CipherAES128GCM, gossh.CipherChaCha20Poly1305, gossh.CipherAES128CTR}
+	ciphers      = []string{gossh.CipherChaCha20Poly1305, gossh.CipherAES128GCM, gossh.CipherAES128CTR}
 )
 
 // defaultPassword is also what /etc/shadow in the image holds.
