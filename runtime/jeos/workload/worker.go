@@ -20,6 +20,10 @@ const tick = 10 * time.Millisecond
 // serve is the worker process. It ends on the word stop.
 func serve(o options, stderr io.Writer) int {
 	ready := os.NewFile(3, "ready")
+	// Started by way of /proc/self/exe, it is called exe in ps and to killall.
+	if err := os.WriteFile("/proc/self/comm", []byte(o.name), 0); err != nil {
+		return say(stderr, statusFault, o.name, err.Error())
+	}
 	w, err := newWorker(o)
 	if err != nil {
 		return say(stderr, statusFault, o.name, err.Error())
