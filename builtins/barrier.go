@@ -4,7 +4,6 @@ package builtins
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"slices"
 	"time"
@@ -67,7 +66,7 @@ var meetingFunctions = []*Builtin{
 func meet(t *task.Task, a *Args, data starlark.Value) (map[string]any, error) {
 	sc := scopeOf(t)
 	if sc == nil {
-		return nil, errors.New("barrier, sync: only inside a migration's worker or a function started with on: the main task is on no host")
+		return nil, misusef("only inside a migration's worker or a function started with on: the main task is on no host")
 	}
 	room, with := sc.room, []string(nil)
 	if a.Has("hosts") {

@@ -3,7 +3,6 @@
 package builtins
 
 import (
-	"fmt"
 	"slices"
 	"strings"
 
@@ -42,7 +41,7 @@ func envClass() *Class {
 				Fn: func(t *task.Task, a *Args) (starlark.Value, error) {
 					s, name := sceneOf(t), arg[string](a, "name")
 					if !slices.Contains(s.bed.VMs(), name) {
-						return nil, fmt.Errorf("env.vm: name: no VM %q; the param vms has %s", name, strings.Join(s.bed.VMs(), ", "))
+						return nil, misusef("name: no VM %q; the param vms has %s", name, strings.Join(s.bed.VMs(), ", "))
 					}
 					return s.vm(name, nil), nil
 				},
@@ -55,7 +54,10 @@ func envClass() *Class {
 				},
 				Doc: "Keeps a file among the variant's results.",
 				Fn: func(t *task.Task, a *Args) (starlark.Value, error) {
-					return nil, sceneOf(t).bed.SaveArtifact(arg[string](a, "name"), []byte(arg[string](a, "data")))
+					if err := sceneOf(t).bed.SaveArtifact(arg[string](a, "name"), []byte(arg[string](a, "data"))); err != nil {
+						return nil, misuse{err}
+					}
+					return nil, nil
 				},
 			},
 		},

@@ -43,7 +43,7 @@ var migrationFunctions = []*Builtin{
 		Fn: func(t *task.Task, a *Args) (starlark.Value, error) {
 			r, err := startMigration(t, a)
 			if err != nil {
-				return nil, fmt.Errorf("migrate: %w", err)
+				return nil, misuse{err}
 			}
 			return sceneOf(t).mig(r, nil), nil
 		},
@@ -54,7 +54,7 @@ var migrationFunctions = []*Builtin{
 		Fn: func(t *task.Task, a *Args) (starlark.Value, error) {
 			r, err := startMigration(t, a)
 			if err != nil {
-				return nil, fmt.Errorf("migrate_wait: %w", err)
+				return nil, misuse{err}
 			}
 			if err := r.join(t, 0); err != nil {
 				return nil, err
@@ -305,7 +305,7 @@ func migWait(t *task.Task, a *Args) (starlark.Value, error) {
 		}
 	}
 	if given != 1 {
-		return nil, fmt.Errorf("mig.wait: got %d conditions, want one of status, passes, remaining, event", given)
+		return nil, misusef("got %d conditions, want one of status, passes, remaining, event", given)
 	}
 	return waitCondition(t, a, c)
 }
@@ -330,7 +330,7 @@ func wait(t *task.Task, f func(context.Context) error) (starlark.Value, error) {
 func sideOf(a *Args, role migration.Role) (*migration.Side, error) {
 	side := self(a).side
 	if side == nil || side.Role != role {
-		return nil, fmt.Errorf("only on the %s's side of the migration", role)
+		return nil, misusef("only on the %s's side of the migration", role)
 	}
 	return side, nil
 }
@@ -338,7 +338,7 @@ func sideOf(a *Args, role migration.Role) (*migration.Side, error) {
 func migVM(t *task.Task, a *Args) (starlark.Value, error) {
 	name, k := arg[string](a, "name"), self(a)
 	if !slices.Contains(k.running.VMs(), name) {
-		return nil, fmt.Errorf("mig.vm: name: no VM %q in this migration, only %s", name, strings.Join(k.running.VMs(), ", "))
+		return nil, misusef("name: no VM %q in this migration, only %s", name, strings.Join(k.running.VMs(), ", "))
 	}
 	if k.side == nil {
 		return sceneOf(t).vm(name, nil), nil

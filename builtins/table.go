@@ -68,6 +68,9 @@ func (b *Builtin) value(self any, label string) *starlark.Builtin {
 			return nil, fmt.Errorf("%s: %w", fn.Name(), err)
 		}
 		v, err := b.Fn(t, a)
+		if wrong, ok := err.(misuse); ok {
+			return nil, fmt.Errorf("%s: %w", fn.Name(), wrong.error)
+		}
 		if err != nil {
 			return nil, err
 		}
@@ -77,6 +80,12 @@ func (b *Builtin) value(self any, label string) *starlark.Builtin {
 		return v, nil
 	})
 }
+
+// misuse is the error of a call that makes no sense, whatever the hosts do. It
+// gets the builtin's name in front of it.
+type misuse struct{ error }
+
+func misusef(format string, args ...any) error { return misuse{fmt.Errorf(format, args...)} }
 
 // Class is a kind of value that scenarios handle: its attributes and methods.
 type Class struct {

@@ -86,14 +86,14 @@ func taskClass() *Class {
 func onFn(t *task.Task, a *Args) (starlark.Value, error) {
 	hosts, fn := arg[[]*testbed.Host](a, "hosts"), arg[starlark.Callable](a, "fn")
 	if len(hosts) == 0 {
-		return nil, fmt.Errorf("on: hosts: the list is empty")
+		return nil, misusef("hosts: the list is empty")
 	}
 	s := sceneOf(t)
 	names := make([]string, len(hosts))
 	for i, h := range hosts {
 		for _, other := range names[:i] {
 			if other == h.Name() {
-				return nil, fmt.Errorf("on: hosts: %s is named twice", other)
+				return nil, misusef("hosts: %s is named twice", other)
 			}
 		}
 		names[i] = h.Name()
@@ -178,7 +178,7 @@ func waitForFn(t *task.Task, a *Args) (starlark.Value, error) {
 	what := argOr(a, "what", fn.Name())
 	timeout, step := arg[time.Duration](a, "timeout"), argOr(a, "step", time.Second)
 	if step <= 0 {
-		return nil, fmt.Errorf("wait_for: step: got 0, want more, so that others can go on")
+		return nil, misusef("step: got 0, want more, so that others can go on")
 	}
 	deadline := time.Now().Add(timeout)
 	for {

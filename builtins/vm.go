@@ -4,7 +4,6 @@ package builtins
 
 import (
 	"context"
-	"fmt"
 	"time"
 
 	"go.starlark.net/starlark"
@@ -49,7 +48,7 @@ func instance(t *task.Task, a *Args) (*testbed.Machine, error) {
 	if m := sceneOf(t).machine(h); m != nil {
 		return m, nil
 	}
-	return nil, fmt.Errorf("%s: not running on any host; vm.start starts it", h.name)
+	return nil, misusef("%s: not running on any host; vm.start starts it", h.name)
 }
 
 func vmClass() *Class {
@@ -156,7 +155,7 @@ func vmStart(t *task.Task, a *Args) (starlark.Value, error) {
 	where = argOr(a, "host", where)
 	release, err := bed.Claim([]string{name}, "vm.start")
 	if err != nil {
-		return nil, fmt.Errorf("vm.start: %w", err)
+		return nil, misuse{err}
 	}
 	defer release()
 	return wait(t, func(ctx context.Context) error {
@@ -208,7 +207,7 @@ func vmQMP(t *task.Task, a *Args) (starlark.Value, error) {
 	for _, kv := range a.Fields {
 		v, err := fromStarlark(kv[1])
 		if err != nil {
-			return nil, fmt.Errorf("vm.qmp: %s: %w", kv[0], err)
+			return nil, misusef("%s: %w", string(kv[0].(starlark.String)), err)
 		}
 		arguments[qmpName(string(kv[0].(starlark.String)))] = v
 	}

@@ -13,6 +13,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/mhmig/mhmig/lang/cartesian"
@@ -124,6 +125,7 @@ func (h *Host) shippedPath(name string) string { return path.Join(h.imageDir, na
 type Process struct {
 	*host.Process
 	command        string
+	killed         atomic.Bool // by Kill
 	stdout, stderr buffer
 	reading        sync.WaitGroup
 }
@@ -144,11 +146,13 @@ func (h *Host) StartCommand(ctx context.Context, c host.Command) (*Process, erro
 }
 
 // Wait waits for the command's end and returns what it wrote. An exit status
-// that is not 0 is no error here.
+// that is not 0 is no error here, neither is an end by Kill.
 func (p *Process) Wait(ctx context.Context) (host.Output, error) {
 	out, err := p.Process.Wait(ctx)
-	var exit *host.ExitError
-	if err != nil && !errors.As(err, &exit) {
+	_, exited := errors.AsType[*host.ExitError](err)
+	killed, byForce := errors.AsType[*host.KilledError](err)
+	wanted := byForce && killed.KillErr == nil && p.killed.Load()
+	if err != nil && !exited && !wanted {
 		return out, err
 	}
 	p.reading.Wait()
@@ -158,6 +162,7 @@ func (p *Process) Wait(ctx context.Context) (host.Output, error) {
 
 // Kill ends the command and what it has started.
 func (p *Process) Kill(ctx context.Context) error {
+	p.killed.Store(true)
 	err := p.Process.Kill(ctx)
 	p.reading.Wait()
 	return err
@@ -198,7 +203,7 @@ func (k *Block) String() string { return fmt.Sprintf("port %d of %s blocked", k.
 // nftables of its own. It needs root on the host.
 func (h *Host) BlockPort(ctx context.Context, port int) (*Block, error) {
 	if port < 1 || port > 65535 {
-		return nil, fmt.Errorf("%d is no TCP port", port)
+		return nil, fmt.Errorf("block port %d: want a TCP port, 1 to 65535", port)
 	}
 	k := &Block{host: h, port: port, table: strings.ReplaceAll(fmt.Sprintf("%s_%d", h.bed.name, port), "-", "_")}
 	var err error
