@@ -109,7 +109,7 @@ func (l *Loader) load(ctx context.Context, module, from string) (starlark.String
 
 	_, program, err := starlark.SourceProgramOptions(Dialect, name, source, l.Predeclared.Has)
 	if err != nil {
-		return nil, diagnostics(source, err)
+		return nil, l.diagnostics(source, err)
 	}
 	thread := &starlark.Thread{
 		Name:  "load " + name,
@@ -208,7 +208,7 @@ func loadError(err error) error {
 }
 
 // diagnostics converts what Starlark's parser and resolver found.
-func diagnostics(source []byte, err error) error {
+func (l *Loader) diagnostics(source []byte, err error) error {
 	var list diag.List
 	var syntaxError syntax.Error
 	var unresolved resolve.ErrorList
@@ -217,7 +217,14 @@ func diagnostics(source []byte, err error) error {
 		list = append(list, at(syntaxError.Pos, source, syntaxError.Msg))
 	case errors.As(err, &unresolved):
 		for _, e := range unresolved {
-			list = append(list, at(e.Pos, source, e.Msg))
+			d := at(e.Pos, source, e.Msg)
+			// The resolver suggests names of the file itself, but knows no predeclared ones.
+			if name, undefined := strings.CutPrefix(e.Msg, "undefined: "); undefined {
+				if near := diag.Nearest(name, slices.Sorted(slices.Values(l.Predeclared.Keys()))); near != "" {
+					d.Hint = fmt.Sprintf("did you mean %s?", near)
+				}
+			}
+			list = append(list, d)
 		}
 	default:
 		return err
