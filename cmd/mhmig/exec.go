@@ -183,6 +183,9 @@ func (e *execution) load(ctx context.Context) (*star.Scenario, error) {
 	loader := &star.Loader{Predeclared: predeclared, Libraries: map[string]fs.FS{"std": stdlib.FS}}
 	scenario, err := loader.Scenario(ctx, e.scenario)
 	if err != nil {
+		if missing, ok := errors.AsType[*fs.PathError](err); ok && missing.Path == e.scenario {
+			err = fmt.Errorf("scenario %s: %w", e.scenario, missing.Err)
+		}
 		return nil, usageError(err)
 	}
 	return scenario, nil

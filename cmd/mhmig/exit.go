@@ -11,7 +11,10 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/mhmig/mhmig/lang/diag"
+	"github.com/mhmig/mhmig/lang/star"
+	"github.com/mhmig/mhmig/runtime/result"
 	"github.com/mhmig/mhmig/runtime/run"
+	"github.com/mhmig/mhmig/runtime/task"
 )
 
 // The exit codes of mhmig.
@@ -61,6 +64,11 @@ func exitCode(err error) int {
 func report(w *os.File, command *cobra.Command, err error) {
 	if list := diag.Of(err); len(list) > 0 {
 		_ = diag.Render(w, list, colour(w))
+		return
+	}
+	if load, ok := errors.AsType[*star.LoadError](err); ok {
+		failure := result.Failure{Position: task.Position(load), Backtrace: task.Backtrace(load), Message: load.Err.Error()}
+		writeLines(w, "", describeFailure(failure), width(w))
 		return
 	}
 	for _, err := range unsaid(err) {

@@ -29,31 +29,31 @@ func showFailures(w io.Writer, outcomes []result.Outcome, width int) {
 			if i > 0 {
 				title = fmt.Sprintf("and then %s", f.Status)
 			}
-			for _, line := range failureLines(title, f) {
-				for _, part := range result.Wrap(line, width) {
-					fmt.Fprintln(w, part)
-				}
-			}
+			fmt.Fprintf(w, "\n%s\n", title)
+			writeLines(w, "  ", describeFailure(f), width)
 		}
 	}
 }
 
-func failureLines(title string, f result.Failure) []string {
-	text := "\n" + title + "\n"
-	add := func(indent, part string) {
-		for line := range strings.Lines(strings.TrimSpace(part)) {
-			text += indent + strings.TrimRight(line, "\n") + "\n"
+// describeFailure says all that is known of a failure, in lines.
+func describeFailure(f result.Failure) string {
+	if f.Position == "" {
+		return f.Message + "\n" + f.Evidence
+	}
+	text := f.Position + ": " + f.Message + "\n"
+	if source := strings.TrimSpace(sourceLine(f.Position)); source != "" {
+		text += "    " + source + "\n"
+	}
+	text += strings.Replace(f.Backtrace, "Traceback (most recent call last):", "called from, innermost last:", 1)
+	return text + f.Evidence
+}
+
+func writeLines(w io.Writer, indent, text string, width int) {
+	for line := range strings.Lines(text) {
+		for _, part := range result.Wrap(indent+strings.TrimRight(line, "\n"), width) {
+			fmt.Fprintln(w, part)
 		}
 	}
-	if f.Position != "" {
-		add("  ", f.Position+": "+f.Message)
-		add("      ", sourceLine(f.Position))
-	} else {
-		add("  ", f.Message)
-	}
-	add("  ", strings.Replace(f.Backtrace, "Traceback (most recent call last):", "called from, innermost last:", 1))
-	add("  ", f.Evidence)
-	return strings.Split(strings.TrimSuffix(text, "\n"), "\n")
 }
 
 var position = regexp.MustCompile(`^(.+):(\d+):(\d+)$`)
