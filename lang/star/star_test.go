@@ -343,41 +343,49 @@ func TestLoadErrors(t *testing.T) {
 		want  string
 	}{
 		{
-			"no such file", files{},
+			"no such file",
+			files{},
 			"open DIR/main.star: no such file or directory",
 		},
 		{
-			"no such file loaded", files{"main.star": "x = 1\nload('gone.star', 'x')\n"},
+			"no such file loaded",
+			files{"main.star": "x = 1\nload('gone.star', 'x')\n"},
 			"Traceback (most recent call last):\n  DIR/main.star:2:1: in <toplevel>\n" +
 				"Error: cannot load gone.star: open DIR/gone.star: no such file or directory",
 		},
 		{
-			"no such name in it", files{"main.star": "load('a.star', 'itms')\n", "a.star": "items = []\n"},
+			"no such name in it",
+			files{"main.star": "load('a.star', 'itms')\n", "a.star": "items = []\n"},
 			"Traceback (most recent call last):\n  DIR/main.star:1:1: in <toplevel>\n" +
 				"Error: load: name itms not found in module a.star (did you mean items?)",
 		},
 		{
-			"no such library", files{"main.star": "load('@stb//work.star', 'x')\n"},
+			"no such library",
+			files{"main.star": "load('@stb//work.star', 'x')\n"},
 			"Traceback (most recent call last):\n  DIR/main.star:1:1: in <toplevel>\n" +
 				"Error: cannot load @stb//work.star: no library @stb, only @std, @team",
 		},
 		{
-			"no such file in the library", files{"main.star": "load('@std//gone.star', 'x')\n"},
+			"no such file in the library",
+			files{"main.star": "load('@std//gone.star', 'x')\n"},
 			"Traceback (most recent call last):\n  DIR/main.star:1:1: in <toplevel>\n" +
 				"Error: cannot load @std//gone.star: open @std//gone.star: file does not exist",
 		},
 		{
-			"one slash", files{"main.star": "load('@std/work.star', 'x')\n"},
+			"one slash",
+			files{"main.star": "load('@std/work.star', 'x')\n"},
 			"Traceback (most recent call last):\n  DIR/main.star:1:1: in <toplevel>\n" +
 				"Error: cannot load @std/work.star: load \"@std/work.star\": want @library//path/file.star",
 		},
 		{
-			"not a path in a library", files{"main.star": "load('@std//../work.star', 'x')\n"},
+			"not a path in a library",
+			files{"main.star": "load('@std//../work.star', 'x')\n"},
 			"Traceback (most recent call last):\n  DIR/main.star:1:1: in <toplevel>\n" +
 				"Error: cannot load @std//../work.star: load \"@std//../work.star\": want @library//path/file.star",
 		},
 		{
-			"out of a library", files{"main.star": "load('@std//out.star', 'x')\n"},
+			"out of a library",
+			files{"main.star": "load('@std//out.star', 'x')\n"},
 			"Traceback (most recent call last):\n  @std//out.star:1:1: in <toplevel>\n" +
 				"Error: cannot load ../x.star: load \"../x.star\": leaves the library @std",
 		},
@@ -388,7 +396,8 @@ func TestLoadErrors(t *testing.T) {
 				"Error: cannot load ../a.star: files load each other: DIR/a.star -> DIR/sub/b.star -> DIR/a.star",
 		},
 		{
-			"itself", files{"main.star": "load('main.star', 'x')\n"},
+			"itself",
+			files{"main.star": "load('main.star', 'x')\n"},
 			"Traceback (most recent call last):\n  DIR/main.star:1:1: in <toplevel>\n" +
 				"Error: cannot load main.star: files load each other: DIR/main.star -> DIR/main.star",
 		},

@@ -101,39 +101,48 @@ func TestRefusals(t *testing.T) {
 		want    string
 	}{
 		{
-			"a stranger", arrival{party: "host9", tag: "x"},
+			"a stranger",
+			arrival{party: "host9", tag: "x"},
 			"barrier x: host9 is not among those who are to meet (host1, host2, host3)",
 		},
 		{
-			"not among those it names", arrival{party: "host1", tag: "x", with: []string{"host2", "host3"}},
+			"not among those it names",
+			arrival{party: "host1", tag: "x", with: []string{"host2", "host3"}},
 			"barrier x: host1 is not among those who are to meet (host2, host3)",
 		},
 		{
-			"nobody", arrival{party: "host1", tag: "x", with: []string{}},
+			"nobody",
+			arrival{party: "host1", tag: "x", with: []string{}},
 			"barrier x: host1 is not among those who are to meet ()",
 		},
 		{
-			"unknown partner", arrival{party: "host1", tag: "x", with: []string{"host1", "hsot2"}},
+			"unknown partner",
+			arrival{party: "host1", tag: "x", with: []string{"host1", "hsot2"}},
 			`barrier x: no party "hsot2" here, only host1, host2, host3`,
 		},
 		{
-			"named twice", arrival{party: "host1", tag: "x", with: []string{"host1", "host1"}},
+			"named twice",
+			arrival{party: "host1", tag: "x", with: []string{"host1", "host1"}},
 			"barrier x: host1 is named twice among those who are to meet",
 		},
 		{
-			"waiting there already", arrival{party: "host2", tag: "busy"},
+			"waiting there already",
+			arrival{party: "host2", tag: "busy"},
 			"barrier busy: host2 is waiting there already",
 		},
 		{
-			"other partners", arrival{party: "host1", tag: "busy", with: []string{"host1", "host2"}},
+			"other partners",
+			arrival{party: "host1", tag: "busy", with: []string{"host1", "host2"}},
 			"barrier busy: host1 waits for host1, host2, but those already there wait for host1, host2, host3",
 		},
 		{
-			"as many, but others", arrival{party: "host1", tag: "pair", with: []string{"host1", "host2"}},
+			"as many, but others",
+			arrival{party: "host1", tag: "pair", with: []string{"host1", "host2"}},
 			"barrier pair: host1 waits for host1, host2, but those already there wait for host2, host3",
 		},
 		{
-			"has left", arrival{party: "host3", tag: "x", with: []string{"host3"}},
+			"has left",
+			arrival{party: "host3", tag: "x", with: []string{"host3"}},
 			"barrier x: host3 has left: it is done",
 		},
 	}

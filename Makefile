@@ -1,0 +1,63 @@
+# make help lists the targets.
+
+SHELL := /bin/bash
+.SHELLFLAGS := -eu -o pipefail -c
+.DEFAULT_GOAL := help
+
+# Seconds between the starts of the demo's two single migrations.
+DEMO_DELAY ?= 5
+# How many packages are tested at the same time. Their tests run in parallel
+# as they are, and QEMU without KVM keeps two cores busy.
+TEST_PACKAGES ?= 2
+TEST_TIMEOUT ?= 20m
+FUZZTIME ?= 30s
+BENCH ?= .
+
+.PHONY: help
+help: ## say what can be made
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+.PHONY: check-go
+check-go:
+	@.ci/check-go
+
+.PHONY: build
+build: check-go ## build bin/mhmig
+	CGO_ENABLED=0 go build -trimpath -o bin/mhmig ./cmd/mhmig
+
+.PHONY: demo
+demo: build ## install what is missing, then migrate real guests between two hosts made here
+	bin/mhmig bootstrap --install
+	bin/mhmig exec scenarios/multihost_migration.star --param mig_second_delay=$(DEMO_DELAY)
+
+.PHONY: test
+test: check-go ## install what tests need, then run them all, those with real QEMU too
+	.ci/install-test-packages
+	$(MAKE) --no-print-directory build
+	bin/mhmig bootstrap
+	go vet ./...
+	CGO_ENABLED=1 go test -race -shuffle=on -count=1 -p $(TEST_PACKAGES) -timeout $(TEST_TIMEOUT) ./...
+
+.PHONY: lint
+lint: check-go ## look for faults and for what is not in the house style
+	go vet ./...
+	go tool -modfile=.ci/tools.mod golangci-lint run
+
+.PHONY: fuzz
+fuzz: check-go ## run each fuzz target for FUZZTIME
+	@for package in $$(go list ./...); do \
+		listed=$$(go test -list '^Fuzz' "$$package"); \
+		for target in $$(grep '^Fuzz' <<<"$$listed" || true); do \
+			echo "$$package $$target"; \
+			go test -run '^$$' -fuzz "^$$target$$" -fuzztime $(FUZZTIME) "$$package"; \
+		done; \
+	done
+
+.PHONY: bench
+bench: build ## run the benchmarks that BENCH matches, one package at a time
+	bin/mhmig bootstrap --quiet
+	go test -run '^$$' -bench '$(BENCH)' -benchmem -p 1 -timeout 60m ./...
+
+.PHONY: clean
+clean: ## remove what was built; results and the guest image stay
+	rm -rf bin
