@@ -1,0 +1,184 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package builtins_test
+
+import (
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/mhmig/mhmig/runtime/result"
+	"github.com/mhmig/mhmig/runtime/run"
+)
+
+func TestVerdicts(t *testing.T) {
+	t.Parallel()
+	tests := []struct {
+		name, body string
+		status     result.Status
+		message    string
+		position   string // line:column, "" for none
+	}{
+		{"pass", `pass`, result.Pass, "", ""},
+		{"fail", `fail("the guest is gone")`, result.Fail, "the guest is gone", "3:9"},
+		{"error", `error("no disk")`, result.Error, "no disk", "3:10"},
+		{"skip", `skip("not for tcg")`, result.Skip, "not for tcg", "3:9"},
+		{"warn", `warn("slow"); warn("slower")`, result.Warn, "", ""},
+		{"warn then fail", `warn("slow"); fail("dead")`, result.Fail, "dead", "3:23"},
+		{"starlark", `1 // 0`, result.Error, "floored division by zero", "3:7"},
+		{"fail in a task", `spawn(lambda: fail("there")).join()`, result.Fail, "there", "3:23"},
+		{"skip in on", `on(env.hosts[:1], lambda h: skip("here"))`, result.Skip, "here", "3:37"},
+		{"fail in wait_for", `wait_for(lambda: fail("asked"), 10)`, result.Fail, "asked", "3:26"},
+		{"command", `env.hosts[0].run("exit 3")`, result.Error, "status 3", "3:21"},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			t.Parallel()
+			e := perform(t, noQEMU(t), &play{source: "\ndef migration_scenario(env):\n    " + tt.body + "\n"})
+			if tt.message == "" {
+				e.want(t, tt.status)
+			} else {
+				e.want(t, tt.status, tt.message)
+			}
+			position := ""
+			if tt.position != "" {
+				position = "@test//scenario.star:" + tt.position
+			}
+			if e.Position != position {
+				t.Errorf("position: got %q, want %q", e.Position, position)
+			}
+		})
+	}
+}
+
+// Warnings are kept in order, and in the log with where they were said.
+func TestWarnings(t *testing.T) {
+	t.Parallel()
+	e := perform(t, noQEMU(t), &play{source: `
+def migration_scenario(env):
+    warn("first")
+    warn("second")
+    log("a line\n", answer = 42, yes = True, host = "not a host")
+    print("printed", 7)
+    on(["host2"], lambda h: log("over there"))
+`})
+	e.want(t, result.Warn)
+	if want := []string{"first", "second"}; !slices.Equal(e.Warnings, want) {
+		t.Errorf("warnings: got %q, want %q", e.Warnings, want)
+	}
+	for _, words := range [][]string{
+		{"first", "@test//scenario.star:3:9"},
+		{"a line", "answer=42", "yes=yes"},
+		{"printed 7"},
+		{"over there", "host2"},
+	} {
+		if !containsLine(e.log, words...) {
+			t.Errorf("log: want a line with %q", words)
+		}
+	}
+}
+
+func containsLine(text string, words ...string) bool {
+	for line := range strings.Lines(text) {
+		if !slices.ContainsFunc(words, func(w string) bool { return !strings.Contains(line, w) }) {
+			return true
+		}
+	}
+	return false
+}
+
+// Cleanups run last first, whatever happened; one that fails keeps no other
+// from running, and is a failure of its own.
+func TestCleanups(t *testing.T) {
+	t.Parallel()
+	e := perform(t, noQEMU(t), &play{source: `
+def told(word):
+    sleep(0)
+    log("cleanup " + word)
+
+def broken():
+    error("cannot clean")
+
+def migration_scenario(env):
+    cleanup(told, "one")
+    cleanup(broken)
+    cleanup(lambda: cleanup(told, "inner"))
+    spawn(lambda: cleanup(told, "two")).join()
+    fail("at work")
+`})
+	if e.Status != result.Fail || e.Message != "at work" {
+		t.Errorf("got %s %q, want FAIL at work", e.Status, e.Message)
+	}
+	if len(e.Further) != 1 || e.Further[0].Message != "cannot clean" || e.Further[0].Status != result.Error {
+		t.Errorf("further: got %+v, want cannot clean", e.Further)
+	}
+	at := -1
+	for _, word := range []string{"cleanup two", "cleanup inner", "cleanup one"} {
+		i := strings.Index(e.log, word)
+		if i < at {
+			t.Errorf("log: %q comes too early or not at all", word)
+		}
+		at = i
+	}
+}
+
+func TestArtifact(t *testing.T) {
+	t.Parallel()
+	e := perform(t, noQEMU(t), &play{source: `
+def migration_scenario(env):
+    env.artifact("host1/dmesg.txt", "a\n")
+    env.artifact("blob", b"\xff")
+`})
+	e.want(t, result.Pass)
+	for name, want := range map[string]string{"host1/dmesg.txt": "a\n", "blob": "\xff"} {
+		got, err := os.ReadFile(filepath.Join(e.dir, result.ArtifactsDir, name))
+		if err != nil || string(got) != want {
+			t.Errorf("%s: got %q, %v, want %q", name, got, err, want)
+		}
+	}
+}
+
+// What keeps a variant from beginning is an ERROR that says what to do, and
+// leaves nothing on the hosts.
+func TestPrepareErrors(t *testing.T) {
+	t.Parallel()
+	tests := []struct {
+		name   string
+		params map[string]string
+		words  []string
+	}{
+		{"no vms", map[string]string{"vms": ""}, []string{"param vms: empty"}},
+		{"no such folder", map[string]string{"images_base_dir_host1": "/no/such"}, []string{"host1: no folder /no/such", "images_base_dir"}},
+		{"not shared", map[string]string{"images_base_dir_host2": t.TempDir()}, []string{"shared storage: host2 does not see"}},
+		{"no qemu", map[string]string{"qemu_binary_host2": "qemu-system-nothing"}, []string{"host2: no program qemu-system-nothing", "qemu_binary"}},
+		{"bad accel", map[string]string{"accel": "magic"}, []string{`accel`, `"magic"`, "auto, kvm, tcg"}},
+		{"no image", map[string]string{"images": "image1", "image_name": "images/nothing"}, []string{"host1: no file", "images/nothing.qcow2"}},
+		{"bad time", map[string]string{"disk_prepare_timeout": "soon"}, []string{"disk_prepare_timeout", `"soon"`}},
+		{"bad start_vm", map[string]string{"start_vm": "maybe"}, []string{"start_vm", `"maybe"`}},
+		{"no shipped file", map[string]string{"kernel": "jeos:nothing"}, []string{"no file nothing"}},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			t.Parallel()
+			e := perform(t, noQEMU(t), &play{source: "def migration_scenario(env): fail('it began')", params: tt.params})
+			e.want(t, result.Error, append(tt.words, "prepare: ")...)
+		})
+	}
+}
+
+// A Ctrl-C while the disks are prepared is CANCEL, and no ERROR of what it broke.
+func TestInterruptedPrepare(t *testing.T) {
+	t.Parallel()
+	e := perform(t, noQEMU(t), &play{
+		source: "def migration_scenario(env): sleep(60)",
+		params: map[string]string{"start_vm": "no"},
+		on: func(message string, _ map[string]string, p *play) {
+			if message == "variant begins" {
+				p.cancel(run.ErrInterrupted)
+			}
+		},
+	})
+	e.want(t, result.Cancel, "interrupted")
+}
