@@ -25,9 +25,9 @@ func showFailures(w io.Writer, outcomes []result.Outcome, width int) {
 			if f.Position == "" && f.Evidence == "" {
 				continue // the table has said it all
 			}
-			title := fmt.Sprintf("%s %s", f.Status, o.ShortName)
+			title := strings.TrimSpace(f.Status.String() + " " + o.ShortName)
 			if i > 0 {
-				title = fmt.Sprintf("and then %s", f.Status)
+				title = "and then " + f.Status.String()
 			}
 			fmt.Fprintf(w, "\n%s\n", title)
 			writeLines(w, "  ", describeFailure(f), width)

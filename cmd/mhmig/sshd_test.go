@@ -49,6 +49,7 @@ func scriptSSHD(ts *testscript.TestScript, neg bool, args []string) {
 		"UseDNS no",
 		"PermitRootLogin prohibit-password",
 		"PasswordAuthentication no",
+		"KbdInteractiveAuthentication no",
 		"PidFile none",
 		"MaxSessions 200",
 		"SetEnv HOME=" + dir,

@@ -247,14 +247,18 @@ func (t *Terminal) Table(outcomes []Outcome) {
 	_, _ = io.WriteString(s.w, b.String())
 }
 
-// tableName is the variant's number and short name.
+// tableName is the variant's number and short name. A config without variants
+// has one that has no name.
 func tableName(o Outcome) string {
 	number, _, _ := strings.Cut(o.ID, "-")
 	name := o.ShortName
 	if name == "" {
 		name = o.Name
 	}
-	return printable(strings.TrimSpace(number + " " + name))
+	if label := strings.TrimSpace(number + " " + name); label != "" {
+		return printable(label)
+	}
+	return "(no name)"
 }
 
 // tableMessages are the lines below a variant: what failed, and where.

@@ -152,6 +152,11 @@ func (b *Bed) Prepare(ctx context.Context) error {
 	if len(b.VMs()) == 0 {
 		return errors.New("param vms: empty, want the names of the VMs")
 	}
+	for _, key := range []string{"kill_vm", "kill_vm_on_error"} {
+		if _, err := b.params.Bool(key, true); err != nil {
+			return err // now, and not after hours of test
+		}
+	}
 	if err := b.makeFolders(ctx); err != nil {
 		return err
 	}
@@ -338,8 +343,7 @@ func (b *Bed) Close(ctx context.Context, status result.Status) error {
 		key = "kill_vm"
 	}
 	kill, err := b.params.Bool(key, true)
-	errs = append(errs, err)
-	if !kill && err == nil && len(machines) > 0 {
+	if err == nil && !kill && len(machines) > 0 {
 		for _, m := range machines {
 			m.detach()
 			b.log.Warn("left running", "vm", m.Name(), "host", m.Host.Name(), "because", key+" = no", "folder", m.Host.runDir)
