@@ -76,7 +76,7 @@ func (s *server) forward(ctx context.Context, c gossh.NewChannel, network, addre
 			socket.Close()
 			return
 		}
-		join(channel, requests, socket)
+		s.join(channel, requests, socket)
 	})
 	if !running {
 		c.Reject(gossh.ConnectionFailed, "the host is going down")
@@ -161,7 +161,7 @@ func (s *server) reverse(ctx ssh.Context, listener net.Listener, key any, channe
 					socket.Close()
 					return
 				}
-				join(channel, requests, socket)
+				s.join(channel, requests, socket)
 			})
 			if !running {
 				socket.Close()

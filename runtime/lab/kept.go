@@ -128,12 +128,12 @@ func launchKept(ctx context.Context, o Options, command []string) error {
 	}
 	stop := context.AfterFunc(ctx, func() { cmd.Process.Signal(syscall.SIGTERM) })
 	defer stop()
-	text, err := io.ReadAll(report)
-	if err == nil && string(text) == keptReady {
+	text, _ := io.ReadAll(report)
+	if string(text) == keptReady {
 		return cmd.Process.Release()
 	}
 	cmd.Process.Signal(syscall.SIGTERM)
-	err = errors.Join(err, cmd.Wait())
+	cmd.Wait() // ProcessState says how it ended
 	if ctx.Err() != nil {
 		return context.Cause(ctx)
 	}
@@ -141,7 +141,7 @@ func launchKept(ctx context.Context, o Options, command []string) error {
 		return errors.New(string(text))
 	}
 	said, _ := os.ReadFile(log.Name())
-	return fmt.Errorf("the lab's process ended before the lab was up: %w\n%s", err, bytes.TrimSpace(said))
+	return fmt.Errorf("the lab's process ended before the lab was up: %s\n%s", cmd.ProcessState, bytes.TrimSpace(said))
 }
 
 // keptOrder is what the process of the kept lab reads from its standard input.

@@ -24,6 +24,8 @@ import (
 	"github.com/mhmig/mhmig/runtime/lab"
 )
 
+var discard = slog.New(slog.DiscardHandler)
+
 // TestMain also is the process of a kept lab, and that of a lab whose owner is
 // killed.
 func TestMain(m *testing.M) {
@@ -59,7 +61,7 @@ func hold() error {
 		return err
 	}
 	for _, c := range l.Hosts() {
-		h, err := host.Dial(context.Background(), c, slog.New(slog.DiscardHandler))
+		h, err := host.Dial(context.Background(), c, discard)
 		if err != nil {
 			return err
 		}
@@ -74,8 +76,9 @@ func hold() error {
 	select {}
 }
 
-// daemon leaves a process behind that is in a session of its own.
-const daemon = "setsid sleep 1000 </dev/null >/dev/null 2>&1 & echo $!"
+// daemon leaves a process behind that is in a session of its own, and prints its
+// number.
+const daemon = "setsid sh -c 'echo $$; exec sleep 1000 >/dev/null 2>&1' </dev/null &"
 
 // kinds are the labs that can be tried here.
 func kinds(t *testing.T) []lab.Kind {
@@ -149,7 +152,7 @@ func processesOf(t *testing.T, id string) []string {
 
 func dial(t *testing.T, c host.Config) *host.Host {
 	t.Helper()
-	h, err := host.Dial(t.Context(), c, slog.New(slog.DiscardHandler))
+	h, err := host.Dial(t.Context(), c, discard)
 	if err != nil {
 		t.Fatal(err)
 	}

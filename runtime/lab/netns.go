@@ -36,6 +36,10 @@ var programs = []struct{ path, pack string }{
 	{"/usr/sbin/sshd", "openssh-server"},
 }
 
+// patience is how long to wait for an answer from a host that may not be on the
+// network yet.
+const patience = 50 * time.Millisecond
+
 // checkNetns returns why there can be no netns lab, if so.
 func checkNetns() error {
 	if os.Geteuid() != 0 {
@@ -107,10 +111,17 @@ func (l *Lab) makeBridge(ctx context.Context, hosts int) (subnet netip.Prefix, e
 		return netip.Prefix{}, err
 	}
 	gateway := netip.PrefixFrom(subnet.Addr().Next(), subnet.Bits())
-	return subnet, ip(ctx,
+	err = ip(ctx,
 		fmt.Sprintf("link add %s address %s type bridge", bridge, bridgeMAC(subnet, 0)),
 		fmt.Sprintf("address add %s dev %s", gateway, bridge),
 		fmt.Sprintf("link set %s up", bridge))
+	if err != nil {
+		return netip.Prefix{}, err
+	}
+	// A question for a host's link address is lost while the bridge does not know
+	// yet that the host has come, and would be repeated after a second only.
+	repeat := []byte(strconv.FormatInt(patience.Milliseconds(), 10))
+	return subnet, os.WriteFile("/proc/sys/net/ipv4/neigh/"+bridge+"/retrans_time_ms", repeat, 0)
 }
 
 // lockNetworks keeps other labs from making networks until unlock. The lock is
@@ -296,8 +307,9 @@ func (m *machine) waitForSSH(ctx context.Context, e Endpoint) error {
 	)
 	ctx, cancel := context.WithTimeoutCause(ctx, limit, fmt.Errorf("no answer within %s", limit))
 	defer cancel()
+	dialer := net.Dialer{Timeout: patience}
 	for {
-		conn, err := (&net.Dialer{}).DialContext(ctx, "tcp", net.JoinHostPort(e.Address, strconv.Itoa(e.Port)))
+		conn, err := dialer.DialContext(ctx, "tcp", net.JoinHostPort(e.Address, strconv.Itoa(e.Port)))
 		if err == nil {
 			return conn.Close()
 		}

@@ -3,23 +3,29 @@
 package lab
 
 import (
+	"fmt"
 	"io"
 	"os"
 	"os/exec"
 	"runtime"
 	"slices"
+	"strconv"
 	"strings"
 	"sync"
 	"syscall"
 	"time"
 
-	"github.com/creack/pty"
 	gossh "golang.org/x/crypto/ssh"
 	"golang.org/x/sys/unix"
 )
 
-// hangUpGrace is how long a shell may go on after its terminal was closed.
-const hangUpGrace = time.Second
+const (
+	// hangUpGrace is how long a shell may go on after its terminal was closed.
+	hangUpGrace = time.Second
+	// drainTime is how long to read from the terminal of a shell that has exited
+	// while jobs that it left still hold the terminal.
+	drainTime = 50 * time.Millisecond
+)
 
 // program is a command or shell that runs for a session. It leads a process
 // session and group of its own.
@@ -75,13 +81,25 @@ func newProgram(a account, command string, env []string, terminal *ptyRequest) (
 	return p, nil
 }
 
-func (p *program) openTerminal(r *ptyRequest) ([]*os.File, error) {
-	master, slave, err := pty.Open()
+func (p *program) openTerminal(r *ptyRequest) (ends []*os.File, err error) {
+	// Not blocking, so that reads have deadlines.
+	fd, err := unix.Open("/dev/ptmx", unix.O_RDWR|unix.O_NOCTTY|unix.O_CLOEXEC|unix.O_NONBLOCK, 0)
+	if err != nil {
+		return nil, fmt.Errorf("open /dev/ptmx: %w", err)
+	}
+	p.terminal = os.NewFile(uintptr(fd), "/dev/ptmx")
+	number, err := unix.IoctlGetInt(fd, unix.TIOCGPTN)
+	if err == nil {
+		err = unix.IoctlSetPointerInt(fd, unix.TIOCSPTLCK, 0) // unlock the slave
+	}
+	if err != nil {
+		return nil, fmt.Errorf("make a terminal: %w", err)
+	}
+	slave, err := os.OpenFile("/dev/pts/"+strconv.Itoa(number), os.O_RDWR|unix.O_NOCTTY, 0)
 	if err != nil {
 		return nil, err
 	}
-	p.terminal = master
-	p.resize(pty.Winsize{Rows: uint16(r.Rows), Cols: uint16(r.Columns), X: uint16(r.Width), Y: uint16(r.Height)})
+	p.resize(r.Columns, r.Rows)
 	p.cmd.Stdin, p.cmd.Stdout, p.cmd.Stderr = slave, slave, slave
 	p.cmd.SysProcAttr.Setctty = true
 	p.cmd.Env = append(p.cmd.Env, "TERM="+r.Term, "SSH_TTY="+slave.Name())
@@ -132,7 +150,8 @@ func (p *program) feed(channel gossh.Channel) {
 }
 
 // collect sends what the program writes. It returns when the program has ended
-// and nobody writes to its outputs any more, or after hangUp.
+// and nobody can write to its outputs any more (with a terminal: soon after its
+// end, as sshd does), or after hangUp.
 func (p *program) collect(channel gossh.Channel) {
 	var outputs sync.WaitGroup
 	if p.terminal != nil {
@@ -142,6 +161,9 @@ func (p *program) collect(channel gossh.Channel) {
 		outputs.Go(func() { io.Copy(channel.Stderr(), p.stderr) })
 	}
 	<-p.exited
+	if p.terminal != nil {
+		p.terminal.SetReadDeadline(time.Now().Add(drainTime))
+	}
 	outputs.Wait()
 	p.closeFiles()
 }
@@ -183,8 +205,17 @@ func (p *program) kill(signal syscall.Signal) bool {
 }
 
 // resize sets the terminal's size. It reports whether that could be done.
-func (p *program) resize(size pty.Winsize) bool {
-	return p.terminal != nil && pty.Setsize(p.terminal, &size) == nil
+func (p *program) resize(columns, rows uint32) bool {
+	if p.terminal == nil {
+		return false
+	}
+	raw, err := p.terminal.SyscallConn()
+	if err != nil {
+		return false
+	}
+	size := &unix.Winsize{Col: uint16(columns), Row: uint16(rows)}
+	controlErr := raw.Control(func(fd uintptr) { err = unix.IoctlSetWinsize(int(fd), unix.TIOCSWINSZ, size) })
+	return controlErr == nil && err == nil
 }
 
 // killedBy returns the name of the signal that ended the program, without

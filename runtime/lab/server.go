@@ -133,20 +133,28 @@ func (s *server) handle(conn net.Conn) {
 	s.mu.Unlock()
 }
 
-// join copies between a channel and a socket, each way until its end, and
-// closes both when both ways have ended or the channel is closed.
-func join(channel gossh.Channel, requests <-chan *gossh.Request, socket net.Conn) {
-	var group sync.WaitGroup
-	group.Go(func() {
-		gossh.DiscardRequests(requests) // ends when the channel is closed
-		socket.Close()
-	})
+// join copies between a channel and a socket, each way until its end. It returns
+// with both closed: when both ways have ended, or when the channel was closed
+// and the socket has taken what came before that.
+func (s *server) join(channel gossh.Channel, requests <-chan *gossh.Request, socket net.Conn) {
+	sent := make(chan struct{})
 	var ways sync.WaitGroup
-	ways.Go(func() { copyWay(socket, channel) })
-	ways.Go(func() { copyWay(channel, socket) })
+	ways.Go(func() {
+		defer close(sent)
+		copyWay(socket, channel)
+	})
+	ways.Go(func() {
+		copyWay(channel, socket)
+		<-sent
+		channel.Close()
+	})
+	gossh.DiscardRequests(requests) // until the channel is closed
+	select {
+	case <-sent:
+	case <-s.closing:
+	}
+	socket.Close()
 	ways.Wait()
-	channel.Close()
-	group.Wait()
 }
 
 // copyWay copies to the end of from, and tells to about it.

@@ -6,7 +6,6 @@ import (
 	"strings"
 	"sync"
 
-	"github.com/creack/pty"
 	"github.com/gliderlabs/ssh"
 	"github.com/pkg/sftp"
 	gossh "golang.org/x/crypto/ssh"
@@ -91,9 +90,7 @@ func (e *session) answer(r *gossh.Request) (ok bool, run func()) {
 		return true, nil
 	case "window-change":
 		var m windowChange
-		ok := e.program != nil && gossh.Unmarshal(r.Payload, &m) == nil &&
-			e.program.resize(pty.Winsize{Rows: uint16(m.Rows), Cols: uint16(m.Columns), X: uint16(m.Width), Y: uint16(m.Height)})
-		return ok, nil
+		return e.program != nil && gossh.Unmarshal(r.Payload, &m) == nil && e.program.resize(m.Columns, m.Rows), nil
 	case "signal":
 		var m signalRequest
 		return e.program != nil && gossh.Unmarshal(r.Payload, &m) == nil && e.program.signal(m.Name), nil
