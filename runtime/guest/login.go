@@ -153,7 +153,7 @@ func (l *serialLogin) tryShell(ctx context.Context) (bool, error) {
 	l.s.in.take(idleOutput)
 	limited, cancel := context.WithTimeout(ctx, setupPatience)
 	defer cancel()
-	err := l.s.askUntil(limited, setup)
+	err := l.s.askUntil(limited, quietTerminal+setup)
 	if err == nil || ctx.Err() != nil || !errors.Is(err, context.DeadlineExceeded) {
 		return err == nil, err
 	}

@@ -176,6 +176,14 @@ func markerIn(marker []byte) func([]byte) bool {
 	return func(buf []byte) bool { return bytes.Contains(buf, marker) }
 }
 
+// endedMarkerIn is markerIn for a marker of which the line's end is there too.
+func endedMarkerIn(marker []byte) func([]byte) bool {
+	return func(buf []byte) bool {
+		i := bytes.Index(buf, marker)
+		return i >= 0 && len(buf) > i+len(marker)
+	}
+}
+
 // giveUp interrupts the shell's command and tells whether the shell can be
 // used again. Where ctx has ended, it does not wait: the next command will.
 func (s *Session) giveUp(ctx context.Context) bool {
@@ -205,7 +213,7 @@ func (s *Session) regain(ctx context.Context) error {
 // answers: what is typed while a shell starts or is interrupted may get lost.
 func (s *Session) askUntil(ctx context.Context, lines string) error {
 	n := newNonce()
-	look := markerIn(n.synced())
+	look := endedMarkerIn(n.synced())
 	for {
 		if err := s.wire.send(ctx, []byte(lines+n.probe())); err != nil {
 			return err
@@ -220,10 +228,14 @@ func (s *Session) askUntil(ctx context.Context, lines string) error {
 	}
 }
 
-// setup makes a fresh login's terminal and shell quiet; each line stands alone,
-// so that what a shell does not know does not stop the others.
-const setup = "stty -echo -opost 2>/dev/null\n" +
-	"command set +o emacs 2>/dev/null\n" +
+// quietTerminal keeps a terminal from repeating what is typed. Over SSH the
+// terminal is asked for that way; to start stty there costs a guest without KVM
+// half of its login.
+const quietTerminal = "stty -echo -opost 2>/dev/null\n"
+
+// setup makes a fresh login's shell quiet; each line stands alone, so that what
+// a shell does not know does not stop the others.
+const setup = "command set +o emacs 2>/dev/null\n" +
 	"command set +o vi 2>/dev/null\n" +
 	"command set +o histexpand 2>/dev/null\n" +
 	"exec 2>&1\n" +
@@ -231,6 +243,9 @@ const setup = "stty -echo -opost 2>/dev/null\n" +
 
 func (s *Session) setUp(ctx context.Context) error {
 	err := s.askUntil(ctx, setup)
+	if err == nil && s.isCooked() {
+		err = s.askUntil(ctx, quietTerminal)
+	}
 	if err != nil {
 		if ctx.Err() != nil {
 			err = context.Cause(ctx)
@@ -240,12 +255,20 @@ func (s *Session) setUp(ctx context.Context) error {
 	return nil
 }
 
+// isCooked tells a terminal that the server made as it likes, not as it was
+// asked to: it ends the answer to the setup's probe with CR LF.
+func (s *Session) isCooked() bool {
+	buf := s.in.peek()
+	i := bytes.LastIndex(buf, []byte("<mhs:"))
+	return i >= 0 && bytes.Contains(buf[i:], []byte(">\r"))
+}
+
 // shownLogin is the end of what a terminal showed at login, without the echo of
 // what we typed, for an error message.
 func shownLogin(buf []byte) string {
 	var shown strings.Builder
 	for line := range strings.Lines(visible(buf)) {
-		if !strings.Contains(setup, strings.TrimSpace(line)) && !strings.Contains(line, " mhs: ") {
+		if !strings.Contains(quietTerminal+setup, strings.TrimSpace(line)) && !strings.Contains(line, " mhs: ") {
 			shown.WriteString(line)
 		}
 	}
