@@ -30,7 +30,7 @@ func TestNetnsHosts(t *testing.T) {
 	}
 	for i, c := range l.Hosts() {
 		h := dial(t, c)
-		if got := run(t, h, "hostname; id -un; pwd"); got != c.Name+"\nroot\n/root" {
+		if got := run(t, h, "hostname; whoami; pwd"); got != c.Name+"\nroot\n/root" {
 			t.Errorf("got %q", got)
 		}
 		if got := run(t, h, "ps -e | wc -l"); len(got) > 2 {
