@@ -16,11 +16,14 @@ import (
 	"github.com/mhmig/mhmig/stdlib"
 )
 
-// showFailures writes, for each variant that did not pass, what the table has no
+// showFailures writes, for each variant that went wrong, what the table has no
 // room for: the line of the scenario, how it came there, and what both hosts
 // had to say. Lines have at most width columns.
 func showFailures(w io.Writer, outcomes []result.Outcome, width int) {
 	for _, o := range outcomes {
+		if o.Status.OK() {
+			continue
+		}
 		for i, f := range append([]result.Failure{o.Failure}, o.Further...) {
 			if f.Position == "" && f.Evidence == "" {
 				continue // the table has said it all

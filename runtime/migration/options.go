@@ -29,7 +29,7 @@ type options struct {
 func parseOptions(p cartesian.Params) (options, error) {
 	var o options
 	if protocol := p.Get("mig_protocol", "tcp"); protocol != "tcp" {
-		return o, fmt.Errorf("mig_protocol = %s: not supported yet, only tcp", protocol)
+		return o, fmt.Errorf("param mig_protocol: got %q, want tcp; no other is supported yet", protocol)
 	}
 	var err error
 	seconds := func(key string, def time.Duration) (d time.Duration) {

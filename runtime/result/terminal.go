@@ -266,13 +266,15 @@ func tableMessages(o Outcome) []string {
 	var messages []string
 	if o.Message != "" {
 		var where []string
+		known := true // the message says it all by itself
 		for _, word := range []string{o.Host, o.Side, o.VM, o.Phase} {
 			if word != "" {
 				where = append(where, word)
+				known = known && strings.Contains(o.Message, word)
 			}
 		}
 		first := o.Message
-		if len(where) > 0 {
+		if !known {
 			first = strings.Join(where, " ") + ": " + first
 		}
 		if o.Position != "" {
