@@ -1,0 +1,237 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"math"
+	"os"
+	"os/signal"
+	"strings"
+	"syscall"
+	"text/tabwriter"
+	"time"
+
+	"github.com/spf13/cobra"
+	"golang.org/x/term"
+
+	"github.com/mhmig/mhmig/runtime/lab"
+)
+
+func newLabCommand() *cobra.Command {
+	c := &cobra.Command{
+		Use:   "lab",
+		Short: "Make hosts on this machine and keep them between runs",
+		Long: `Without --hosts, mhmig exec makes a lab: hosts on this machine, for the time of
+the run. A lab that is up is used instead, and stays.
+
+An embedded lab needs no root: each host is an SSH server on a loopback address.
+A netns lab (root) has a network namespace and a real sshd for each host.`,
+		Example: `  mhmig lab up --hosts 3
+  mhmig lab ssh host2
+  mhmig exec scenarios/multihost_migration.star
+  mhmig lab down`,
+		Args: group,
+		RunE: func(c *cobra.Command, _ []string) error { return c.Help() },
+	}
+	c.AddCommand(newLabUpCommand(), newLabStatusCommand(), newLabSSHCommand(), newLabDownCommand(), newLabServeCommand())
+	return c
+}
+
+func newLabUpCommand() *cobra.Command {
+	var o lab.Options
+	var kind string
+	c := &cobra.Command{
+		Use:     "up",
+		Short:   "Start the lab",
+		Example: "  mhmig lab up --hosts 3\n  sudo mhmig lab up --kind netns",
+		Args:    arguments(0, 0),
+		RunE: func(c *cobra.Command, _ []string) error {
+			o.Kind = lab.Kind(kind)
+			if o.Kind != lab.Embedded && o.Kind != lab.Netns {
+				return fmt.Errorf("--kind %s: want %s or %s", kind, lab.Embedded, lab.Netns)
+			}
+			if o.Hosts < 1 || o.Hosts > lab.MaxHosts {
+				return fmt.Errorf("--hosts %d: want 1 to %d", o.Hosts, lab.MaxHosts)
+			}
+			self, err := os.Executable()
+			if err != nil {
+				return hostsError(err)
+			}
+			s, err := lab.Up(c.Context(), o, []string{self, "lab", "serve"})
+			if err != nil {
+				return hostsError(err)
+			}
+			return describeLab(c.OutOrStdout(), s)
+		},
+	}
+	c.Flags().IntVar(&o.Hosts, "hosts", 2, "how many hosts")
+	c.Flags().StringVar(&kind, "kind", string(lab.Embedded), "how to make them: `KIND` embedded, or netns (root)")
+	return c
+}
+
+func newLabStatusCommand() *cobra.Command {
+	return &cobra.Command{
+		Use:     "status",
+		Short:   "Say whether the lab is up: exit status 0, else 1",
+		Example: "  mhmig lab status",
+		Args:    arguments(0, 0),
+		RunE: func(c *cobra.Command, _ []string) error {
+			s, err := findLab()
+			if err != nil {
+				return err
+			}
+			if err := describeLab(c.OutOrStdout(), s); err != nil {
+				return err
+			}
+			if err := s.Check(c.Context()); err != nil {
+				return &exitError{exitFailed, fmt.Errorf("the lab is up, but not all of it: %w", err)}
+			}
+			return nil
+		},
+	}
+}
+
+func newLabSSHCommand() *cobra.Command {
+	c := &cobra.Command{
+		Use:   "ssh HOST [COMMAND…]",
+		Short: "Log in to a host of the lab, or run a command there",
+		Long: `Log in to a host of the lab, or run a command there. As with ssh, the command's
+words are joined and given to the host's shell, and its exit status is passed on.`,
+		Example: "  mhmig lab ssh host2\n  mhmig lab ssh host2 'ps aux | grep qemu'",
+		Args:    arguments(1, math.MaxInt),
+		RunE: func(c *cobra.Command, args []string) error {
+			s, err := findLab()
+			if err != nil {
+				return err
+			}
+			status, err := login(c.Context(), s, args[0], strings.Join(args[1:], " "))
+			switch {
+			case err != nil:
+				return hostsError(err)
+			case status != 0:
+				return &exitError{status, nil}
+			}
+			return nil
+		},
+	}
+	c.Flags().SetInterspersed(false) // what follows HOST is the command's
+	return c
+}
+
+func newLabDownCommand() *cobra.Command {
+	return &cobra.Command{
+		Use:     "down",
+		Short:   "End the lab, with all that runs on its hosts",
+		Example: "  mhmig lab down",
+		Args:    arguments(0, 0),
+		RunE: func(c *cobra.Command, _ []string) error {
+			err := lab.Down(c.Context())
+			if errors.Is(err, lab.ErrDown) {
+				fmt.Fprintln(c.ErrOrStderr(), err)
+				return nil
+			} else if err != nil {
+				return hostsError(err)
+			}
+			return nil
+		},
+	}
+}
+
+// newLabServeCommand returns the command of the process that lab up leaves.
+func newLabServeCommand() *cobra.Command {
+	return &cobra.Command{
+		Use:    "serve",
+		Hidden: true,
+		Args:   arguments(0, 0),
+		RunE: func(c *cobra.Command, _ []string) error {
+			if err := lab.Serve(c.Context(), slog.New(slog.NewTextHandler(os.Stderr, nil))); err != nil {
+				return hostsError(err)
+			}
+			return nil
+		},
+	}
+}
+
+// findLab returns the lab that is up, or an error with exit status 1.
+func findLab() (*lab.State, error) {
+	s, err := lab.Find()
+	if errors.Is(err, lab.ErrDown) {
+		return nil, &exitError{exitFailed, fmt.Errorf("%w; `mhmig lab up` starts one", err)}
+	} else if err != nil {
+		return nil, hostsError(err)
+	}
+	return s, nil
+}
+
+// describeLab prints the lab's hosts and how to get in.
+func describeLab(w io.Writer, s *lab.State) error {
+	fmt.Fprintf(w, "The %s lab is up since %s (process %d).\n\n", s.Kind, s.Since.Local().Format(time.DateTime), s.PID)
+	t := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
+	fmt.Fprintln(t, "HOST\tADDRESS\tPORT\tSTATE FOLDER")
+	for _, e := range s.Hosts {
+		fmt.Fprintf(t, "%s\t%s\t%d\t%s\n", e.Name, e.Address, e.Port, e.StateDir)
+	}
+	fmt.Fprintln(t)
+	fmt.Fprintf(t, "shared folder:\t%s\n", s.Params()["images_base_dir"])
+	fmt.Fprintf(t, "log in:\tmhmig lab ssh %s\n", s.Hosts[0].Name)
+	fmt.Fprintf(t, "or, for scp, rsync, …:\tssh -F %s %s\n", s.SSHConfig(), s.Hosts[0].Name)
+	fmt.Fprintf(t, "end the lab:\tmhmig lab down\n")
+	return t.Flush()
+}
+
+// login joins this process's standard streams with a command on a host of the
+// lab, or with a shell there, and returns the exit status.
+func login(ctx context.Context, s *lab.State, host, command string) (status int, err error) {
+	l := lab.Login{Command: command, Stdin: os.Stdin, Stdout: os.Stdout, Stderr: os.Stderr}
+	tty := int(os.Stdin.Fd())
+	if command != "" || !term.IsTerminal(tty) {
+		return s.Login(ctx, host, l)
+	}
+	columns, rows, err := term.GetSize(tty)
+	if err != nil {
+		return 0, fmt.Errorf("ask for the terminal's size: %w", err)
+	}
+	before, err := term.MakeRaw(tty)
+	if err != nil {
+		return 0, fmt.Errorf("take the terminal: %w", err)
+	}
+	defer term.Restore(tty, before)
+	resized, stop := watchSize(tty)
+	defer stop()
+	l.Terminal = &lab.Terminal{Type: os.Getenv("TERM"), Size: lab.Size{Columns: columns, Rows: rows}, Resized: resized}
+	return s.Login(ctx, host, l)
+}
+
+// watchSize reports each new size of a terminal until stop.
+func watchSize(tty int) (sizes <-chan lab.Size, stop func()) {
+	resized := make(chan lab.Size)
+	signals, ended := make(chan os.Signal, 1), make(chan struct{})
+	signal.Notify(signals, syscall.SIGWINCH)
+	go func() {
+		for {
+			select {
+			case <-signals:
+			case <-ended:
+				return
+			}
+			columns, rows, err := term.GetSize(tty)
+			if err != nil {
+				continue
+			}
+			select {
+			case resized <- lab.Size{Columns: columns, Rows: rows}:
+			case <-ended:
+				return
+			}
+		}
+	}()
+	return resized, func() {
+		signal.Stop(signals)
+		close(ended)
+	}
+}
