@@ -145,19 +145,10 @@ func startMigration(t *task.Task, a *Args) (*running, error) {
 	return r, nil
 }
 
-// join waits for both sides.
+// join waits for both sides, at most timeout (0: no limit).
 func (r *running) join(t *task.Task, timeout time.Duration) error {
-	began := time.Now()
-	for _, side := range []*task.Task{r.source, r.destination} {
-		rest := timeout
-		if timeout > 0 {
-			rest = max(timeout-time.Since(began), time.Nanosecond)
-		}
-		if _, err := t.Join(side, rest); err != nil {
-			return err
-		}
-	}
-	return nil
+	_, err := joinAll(t, timeout, r.source, r.destination)
+	return err
 }
 
 func (s *Scene) mig(r *running, side *migration.Side) *object {
@@ -215,7 +206,7 @@ func migClass() *Class {
 				Name: "join", Waits: true, Params: []Param{{"timeout?", Seconds, "how long to wait; default: no limit but the migration's own"}},
 				Doc: "Waits until both sides are through. A migration that failed is a FAIL that names the side that failed first.",
 				Fn: func(t *task.Task, a *Args) (starlark.Value, error) {
-					return nil, self(a).running.join(t, arg[time.Duration](a, "timeout"))
+					return nil, self(a).running.join(t, limit(a))
 				},
 			},
 			{

@@ -427,3 +427,13 @@ func (e ended) migrationRecord(t *testing.T, number int) map[string]any {
 
 // awaitTimeout is for what a test waits for outside of a scenario.
 const awaitTimeout = 20 * time.Second
+
+// allHosts returns the stage's three hosts.
+func allHosts(t *testing.T) []*host.Host {
+	t.Helper()
+	s, err := openStage()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return s.hosts
+}

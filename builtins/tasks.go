@@ -77,7 +77,7 @@ func taskClass() *Class {
 			Name: "join", Waits: true, Params: []Param{{"timeout?", Seconds, "how long to wait; default: no limit"}},
 			Doc: "Waits until the task has ended and returns what its function returned.",
 			Fn: func(t *task.Task, a *Args) (starlark.Value, error) {
-				return t.Join(a.Self.(*task.Task), arg[time.Duration](a, "timeout"))
+				return t.Join(a.Self.(*task.Task), limit(a))
 			},
 		}},
 	}
@@ -112,22 +112,44 @@ func onFn(t *task.Task, a *Args) (starlark.Value, error) {
 			return v, err
 		})
 	}
+	values, err := joinAll(t, limit(a), tasks...)
+	if err != nil {
+		return nil, err
+	}
 	results := starlark.NewDict(len(hosts))
-	deadline := time.Now().Add(arg[time.Duration](a, "timeout"))
 	for i, h := range hosts {
-		var rest time.Duration // 0: no limit
-		if a.Has("timeout") {
-			rest = max(time.Until(deadline), time.Nanosecond)
-		}
-		v, err := t.Join(tasks[i], rest)
-		if err != nil {
-			return nil, err
-		}
-		if err := results.SetKey(s.host(h), orNone(v)); err != nil {
+		if err := results.SetKey(s.host(h), values[i]); err != nil {
 			return nil, err
 		}
 	}
 	return results, nil
+}
+
+// limit is the argument timeout, 0 when it was not given: no limit.
+func limit(a *Args) time.Duration {
+	if !a.Has("timeout") {
+		return 0
+	}
+	return max(arg[time.Duration](a, "timeout"), time.Nanosecond)
+}
+
+// joinAll waits for all tasks together at most timeout (0: no limit) and
+// returns what they returned.
+func joinAll(t *task.Task, timeout time.Duration, tasks ...*task.Task) ([]starlark.Value, error) {
+	values := make([]starlark.Value, len(tasks))
+	deadline := time.Now().Add(timeout)
+	rest := timeout
+	for i, child := range tasks {
+		if timeout > 0 && i > 0 {
+			rest = max(time.Until(deadline), time.Nanosecond)
+		}
+		v, err := t.Join(child, rest)
+		if err != nil {
+			return nil, err
+		}
+		values[i] = orNone(v)
+	}
+	return values, nil
 }
 
 func spawnFn(t *task.Task, a *Args) (starlark.Value, error) {
@@ -144,15 +166,11 @@ func parallelFn(t *task.Task, a *Args) (starlark.Value, error) {
 		tasks = append(tasks, t.Scenario().Go(fn.Name()+"#"+strconv.Itoa(i+1), t.Scope(),
 			func(t *task.Task) (starlark.Value, error) { return t.Call(fn) }))
 	}
-	results := make([]starlark.Value, len(tasks))
-	for i, child := range tasks {
-		v, err := t.Join(child, 0)
-		if err != nil {
-			return nil, err
-		}
-		results[i] = orNone(v)
+	values, err := joinAll(t, 0, tasks...)
+	if err != nil {
+		return nil, err
 	}
-	return starlark.NewList(results), nil
+	return starlark.NewList(values), nil
 }
 
 func sleepFn(t *task.Task, a *Args) (starlark.Value, error) {

@@ -8,7 +8,7 @@
 //	step              source                          destination
 //	prepare           start the VMs, wait for login   start the VMs with -incoming
 //	ports             get the ports                   listen, send the ports
-//	start_work        start_work
+//	start_work        start_work, barrier             barrier
 //	before_migration  before_migration                before_migration
 //	migrate           migrate_src                     migrate_dst
 //	mig_finished      barrier                         barrier

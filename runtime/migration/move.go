@@ -43,12 +43,19 @@ type move struct {
 	port     int           // where the destination listens
 	running  chan struct{} // closed when the destination's guest runs
 	finished time.Time     // when the source's QEMU reported the end
+	limits   limits        // the source's before this migration
 
 	// guarded by m.mu
 	status  string         // QEMU's, of the source; "none" before it began
 	query   map[string]any // the last query-migrate of the source
 	samples []Sample
 	source  *testbed.Machine // set while it may be cancelled
+}
+
+// limits are parameters of QEMU that hold for all migrations to come.
+type limits struct {
+	Bandwidth int64 `json:"max-bandwidth"`  // bytes per second
+	Downtime  int64 `json:"downtime-limit"` // milliseconds
 }
 
 // Sample is one look at a migration under way.
@@ -123,6 +130,9 @@ func (mv *move) send(ctx context.Context, src, dst *testbed.Machine) error {
 	if err := setCapabilities(ctx, src); err != nil {
 		return err
 	}
+	if err := monitor.Execute(ctx, "query-migrate-parameters", nil, &mv.limits); err != nil {
+		return err
+	}
 	if err := mv.limit(ctx, monitor); err != nil {
 		return err
 	}
@@ -134,14 +144,12 @@ func (mv *move) send(ctx context.Context, src, dst *testbed.Machine) error {
 	events := monitor.Subscribe("MIGRATION")
 	defer events.Close()
 
-	mv.m.mu.Lock()
-	mv.source = src
-	cancelled := mv.m.cancelled
-	mv.m.mu.Unlock()
-	if cancelled {
+	if mv.m.wasCancelled() {
 		mv.setStatus("cancelled")
 		return nil
 	}
+	mv.setSource(src)
+	defer mv.setSource(nil)
 	uri := "tcp:" + net.JoinHostPort(dst.Host.MigrationAddress(), strconv.Itoa(mv.port))
 	src.Log().Info("migrate", "uri", uri)
 	began := time.Now()
@@ -150,10 +158,14 @@ func (mv *move) send(ctx context.Context, src, dst *testbed.Machine) error {
 		return mv.judge(ctx, src, dst, err.Error())
 	}
 	mv.setStatus("setup")
+	if mv.m.wasCancelled() { // while QEMU had nothing to cancel yet
+		if err := mv.cancel(ctx); err != nil {
+			return err
+		}
+	}
 	err := mv.follow(ctx, src, dst, events)
 	mv.finished = time.Now()
 	mv.m.mu.Lock()
-	mv.source = nil
 	status, query := mv.status, mv.query
 	mv.m.mu.Unlock()
 	if err != nil {
@@ -164,18 +176,19 @@ func (mv *move) send(ctx context.Context, src, dst *testbed.Machine) error {
 	return nil
 }
 
+// limit sets the limits that the migration's params ask for.
 func (mv *move) limit(ctx context.Context, monitor *qmp.Conn) error {
-	limits := map[string]any{}
-	if mv.m.options.speed > 0 {
-		limits["max-bandwidth"] = mv.m.options.speed
+	asked := mv.limits
+	if speed := mv.m.options.speed; speed > 0 {
+		asked.Bandwidth = speed
 	}
-	if mv.m.options.downtime > 0 {
-		limits["downtime-limit"] = mv.m.options.downtime.Milliseconds()
+	if downtime := mv.m.options.downtime; downtime > 0 {
+		asked.Downtime = downtime.Milliseconds()
 	}
-	if len(limits) == 0 {
+	if asked == mv.limits {
 		return nil
 	}
-	return monitor.Execute(ctx, "migrate-set-parameters", limits, nil)
+	return monitor.Execute(ctx, "migrate-set-parameters", asked, nil)
 }
 
 // follow watches the source until the migration has ended.
@@ -300,6 +313,12 @@ func (mv *move) sample(ctx context.Context, monitor *qmp.Conn) (status string, e
 	return status, nil
 }
 
+func (mv *move) setSource(src *testbed.Machine) {
+	mv.m.mu.Lock()
+	defer mv.m.mu.Unlock()
+	mv.source = src
+}
+
 // state is the move's status, in QEMU's words.
 func (mv *move) state() string {
 	mv.m.mu.Lock()
@@ -327,7 +346,11 @@ func (mv *move) cancel(ctx context.Context) error {
 	if src == nil {
 		return nil
 	}
-	return src.Monitor().Execute(ctx, "migrate_cancel", nil, nil)
+	err := src.Monitor().Execute(ctx, "migrate_cancel", nil, nil)
+	if errors.Is(err, qmp.ErrGone) {
+		return nil // nothing is left to cancel; who follows the move says why
+	}
+	return err
 }
 
 // receive waits on the destination until the guest has arrived: until it runs,

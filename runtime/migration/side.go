@@ -102,9 +102,6 @@ func (s *Side) runSource(ctx context.Context) (err error) {
 	var once sync.Once
 	conclude := func(err error) {
 		once.Do(func() {
-			if err != nil {
-				err = s.locate(ctx, err)
-			}
 			m.mu.Lock()
 			m.failure = err
 			m.broadcastLocked()
@@ -112,7 +109,12 @@ func (s *Side) runSource(ctx context.Context) (err error) {
 			close(m.sourceDone)
 		})
 	}
-	defer func() { conclude(err) }()
+	defer func() {
+		if err != nil {
+			err = s.locate(ctx, err)
+		}
+		conclude(err)
+	}()
 
 	s.begin("prepare")
 	for _, vm := range m.Plan.VMs {
@@ -136,6 +138,9 @@ func (s *Side) runSource(ctx context.Context) (err error) {
 			return err
 		}
 	}
+	if err := s.meet(ctx, "worked", 0); err != nil {
+		return err
+	}
 	if err := s.hook(ctx, "before_migration", m.Plan.BeforeMigration); err != nil {
 		return err
 	}
@@ -148,10 +153,10 @@ func (s *Side) runSource(ctx context.Context) (err error) {
 		err = s.Send(ctx, m.Plan.VMs)
 	}
 	s.saveRecord()
-	conclude(err)
 	if err != nil {
 		return err
 	}
+	conclude(nil)
 	if m.Status() == "cancelled" {
 		return s.endCancelled(ctx)
 	}
@@ -193,8 +198,10 @@ func (s *Side) runDestination(ctx context.Context) (err error) {
 		return err
 	}
 	s.begin("ports")
-	if err := s.meet(ctx, "ports", 0); err != nil {
-		return err
+	for _, tag := range []string{"ports", "worked"} {
+		if err := s.meet(ctx, tag, 0); err != nil {
+			return err
+		}
 	}
 	if err := s.hook(ctx, "before_migration", m.Plan.BeforeMigration); err != nil {
 		return err
@@ -406,6 +413,11 @@ func (s *Side) goOn(ctx context.Context, vm string) error {
 		s.log.Warn("it had moved before the migration was cancelled, and stays moved", "vm", vm)
 		machine.Left()
 		return nil
+	}
+	if mv.limits != (limits{}) { // what was set for this migration is not for the next one
+		if err := machine.Monitor().Execute(ctx, "migrate-set-parameters", mv.limits, nil); err != nil {
+			return err
+		}
 	}
 	if s.Migration.options.offline {
 		return machine.Cont(ctx)
