@@ -117,7 +117,7 @@ func (e *execution) run(ctx context.Context, command *cobra.Command) (err error)
 	if err := diag.Render(stderr, config.Warnings(), colour(os.Stderr)); err != nil {
 		return err
 	}
-	image, err := guestImage(first)
+	image, err := guestImage(ctx, first)
 	if err != nil {
 		return err
 	}
@@ -154,7 +154,7 @@ func (e *execution) run(ctx context.Context, command *cobra.Command) (err error)
 
 	outcomes, err := run.Variants(ctx, run.Options{
 		Hosts: hosts, HostParams: e.labParams(labParams), Results: folder, Ledger: record, Log: log, Timeout: e.timeout,
-		Shipped: func(name string) (string, error) { return shippedFile(image, name) },
+		Shipped: func(name string) (string, error) { return shippedFile(ctx, image, name) },
 		Scenario: func(ctx context.Context, bed *testbed.Bed) run.Verdict {
 			return builtins.Run(ctx, bed, scenario.Main)
 		},
@@ -271,11 +271,11 @@ func (e *execution) labParams(all map[string]string) cartesian.Params {
 }
 
 // guestImage finds the guest that mhmig builds, if the variant wants it.
-func guestImage(v *cartesian.Variant) (*jeos.Image, error) {
+func guestImage(ctx context.Context, v *cartesian.Variant) (*jeos.Image, error) {
 	if !strings.HasPrefix(v.Params["kernel"], testbed.ShippedPrefix) {
 		return nil, nil
 	}
-	image, err := jeos.Find(jeos.Options{})
+	image, err := jeos.Find(ctx, jeos.Options{})
 	if err != nil {
 		return nil, hostsError(err)
 	}
@@ -283,9 +283,9 @@ func guestImage(v *cartesian.Variant) (*jeos.Image, error) {
 }
 
 // shippedFile returns the local copy of one of mhmig's own files.
-func shippedFile(image *jeos.Image, name string) (string, error) {
+func shippedFile(ctx context.Context, image *jeos.Image, name string) (string, error) {
 	if image == nil {
-		found, err := jeos.Find(jeos.Options{})
+		found, err := jeos.Find(ctx, jeos.Options{})
 		if err != nil {
 			return "", err
 		}

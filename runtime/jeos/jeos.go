@@ -143,30 +143,18 @@ func Build(ctx context.Context, o Options) (Image, error) {
 	return image, nil
 }
 
-// Find returns the image that Build would return, if it is there. It builds
-// and downloads nothing; else the error is ErrNotBuilt.
-func Find(o Options) (Image, error) {
-	o, err := o.complete()
+// Find is Build for when nothing may be downloaded: an image for an executable
+// that has changed is put together from the parts that are there. Without
+// parts the error is ErrNotBuilt.
+func Find(ctx context.Context, o Options) (Image, error) {
+	complete, err := o.complete()
 	if err != nil {
 		return Image{}, err
 	}
-	p, err := findParts(o.CacheDir)
-	if err != nil {
+	if _, err := findParts(complete.CacheDir); err != nil {
 		return Image{}, ErrNotBuilt
 	}
-	prog, err := loadProgram(o.Init, "/")
-	if err != nil {
-		return Image{}, fmt.Errorf("the guest's program: %w; or build it static: CGO_ENABLED=0 go build", err)
-	}
-	small, err := userland()
-	if err != nil {
-		return Image{}, err
-	}
-	image, err := readImage(filepath.Join(o.CacheDir, imageVersion(p, prog, small)))
-	if err != nil {
-		return Image{}, ErrNotBuilt
-	}
-	return image, nil
+	return Build(ctx, o)
 }
 
 // complete fills in what was left empty. CacheDir becomes the image's own

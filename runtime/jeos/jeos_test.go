@@ -88,16 +88,20 @@ func parts(t *testing.T) jeos.Options {
 func TestBuildFromPaths(t *testing.T) {
 	t.Parallel()
 	o := parts(t)
-	if _, err := jeos.Find(jeos.Options{CacheDir: o.CacheDir}); !errors.Is(err, jeos.ErrNotBuilt) {
+	if _, err := jeos.Find(t.Context(), jeos.Options{CacheDir: o.CacheDir}); !errors.Is(err, jeos.ErrNotBuilt) {
 		t.Errorf("Find before Build: got %v, want ErrNotBuilt", err)
 	}
 	image, err := jeos.Build(t.Context(), o)
 	if err != nil {
 		t.Fatal(err)
 	}
-	found, err := jeos.Find(jeos.Options{CacheDir: o.CacheDir})
+	found, err := jeos.Find(t.Context(), jeos.Options{CacheDir: o.CacheDir})
 	if err != nil || found != image {
 		t.Errorf("Find: got %+v, %v; want what Build returned: %+v", found, err, image)
+	}
+	other, err := jeos.Find(t.Context(), jeos.Options{CacheDir: o.CacheDir, Init: "/bin/true"})
+	if err != nil || other.Version == image.Version {
+		t.Errorf("Find for another program: got %+v, %v; want an image of its own from the same parts", other, err)
 	}
 	if image.KernelRelease != "6.1.0-test" || image.KernelParams != jeos.KernelParams {
 		t.Errorf("image: got %+v", image)
