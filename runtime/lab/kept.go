@@ -133,7 +133,7 @@ func launchKept(ctx context.Context, o Options, command []string) error {
 		return cmd.Process.Release()
 	}
 	cmd.Process.Signal(syscall.SIGTERM)
-	cmd.Wait() // ProcessState says how it ended
+	_ = cmd.Wait() // ProcessState says how it ended
 	if ctx.Err() != nil {
 		return context.Cause(ctx)
 	}
@@ -247,7 +247,7 @@ func (s *State) Check(ctx context.Context) error {
 
 // lockFolder keeps other processes of the user from starting and ending the
 // kept lab meanwhile. The lock is on the folder itself, so that no file stays.
-func lockFolder(ctx context.Context) (unlock func() error, err error) {
+func lockFolder(ctx context.Context) (unlock func(), err error) {
 	folder, err := Folder()
 	if err != nil {
 		return nil, err
@@ -259,5 +259,5 @@ func lockFolder(ctx context.Context) (unlock func() error, err error) {
 	if _, err := lock.TryLockContext(ctx, lockStep); err != nil {
 		return nil, fmt.Errorf("wait for another command that starts or ends the lab: %w", err)
 	}
-	return lock.Close, nil
+	return func() { _ = lock.Close() }, nil // a lock that cannot be given back ends with the process
 }

@@ -4,7 +4,6 @@ package lab
 
 import (
 	"fmt"
-	"io"
 	"os"
 	"os/exec"
 	"runtime"
@@ -132,7 +131,7 @@ func launch(cmd *exec.Cmd) (<-chan struct{}, error) {
 		err := cmd.Start()
 		started <- err
 		if err == nil {
-			cmd.Wait() // ProcessState says how it ended
+			_ = cmd.Wait() // ProcessState says how it ended
 			close(exited)
 		}
 	}()
@@ -142,10 +141,10 @@ func launch(cmd *exec.Cmd) (<-chan struct{}, error) {
 // feed gives the program what its channel sends, until the channel's end.
 func (p *program) feed(channel gossh.Channel) {
 	if p.terminal != nil {
-		io.Copy(p.terminal, channel)
+		pour(p.terminal, channel)
 		return
 	}
-	io.Copy(p.stdin, channel)
+	pour(p.stdin, channel)
 	p.stdin.Close()
 }
 
@@ -155,14 +154,14 @@ func (p *program) feed(channel gossh.Channel) {
 func (p *program) collect(channel gossh.Channel) {
 	var outputs sync.WaitGroup
 	if p.terminal != nil {
-		outputs.Go(func() { io.Copy(channel, p.terminal) })
+		outputs.Go(func() { pour(channel, p.terminal) })
 	} else {
-		outputs.Go(func() { io.Copy(channel, p.stdout) })
-		outputs.Go(func() { io.Copy(channel.Stderr(), p.stderr) })
+		outputs.Go(func() { pour(channel, p.stdout) })
+		outputs.Go(func() { pour(channel.Stderr(), p.stderr) })
 	}
 	<-p.exited
 	if p.terminal != nil {
-		p.terminal.SetReadDeadline(time.Now().Add(drainTime))
+		_ = p.terminal.SetReadDeadline(time.Now().Add(drainTime))
 	}
 	outputs.Wait()
 	p.closeFiles()

@@ -159,8 +159,12 @@ func (s *server) join(channel gossh.Channel, requests <-chan *gossh.Request, soc
 
 // copyWay copies to the end of from, and tells to about it.
 func copyWay(to io.Writer, from io.Reader) {
-	io.Copy(to, from)
+	pour(to, from)
 	if half, ok := to.(interface{ CloseWrite() error }); ok {
-		half.CloseWrite()
+		_ = half.CloseWrite() // an end that is gone need not be told
 	}
 }
+
+// pour copies until from has ended or to takes no more. SSH has no words for
+// the difference.
+func pour(to io.Writer, from io.Reader) { _, _ = io.Copy(to, from) }

@@ -113,15 +113,15 @@ func Remove(ctx context.Context, dir string) error {
 	}
 	lock := flock.New(filepath.Join(dir, lockFile), flock.SetFlag(os.O_RDONLY)) // not to make it anew
 	mine, err := lock.TryLock()
-	if errors.Is(err, fs.ErrNotExist) {
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
 		return nil // its owner has just removed it
-	} else if err != nil {
+	case err != nil:
 		return fmt.Errorf("lock the lab's folder: %w", err)
-	} else if !mine {
+	case !mine:
 		return fmt.Errorf("remove lab %s of process %d: %w", dir, s.PID, ErrAlive)
 	}
-	err = s.remove(ctx)
-	if err != nil {
+	if err = s.remove(ctx); err != nil {
 		err = fmt.Errorf("remove lab %s: %w", dir, err)
 	}
 	return errors.Join(err, lock.Close())
