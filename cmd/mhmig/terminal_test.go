@@ -1,0 +1,145 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package main
+
+import (
+	"bytes"
+	"errors"
+	"io"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"syscall"
+	"testing"
+	"unicode/utf8"
+
+	"github.com/creack/pty"
+)
+
+var escape = regexp.MustCompile("\x1b\\[[0-9;]*m")
+
+// TestTerminal runs a scenario that fails, on terminals of several widths: no
+// line is longer than the terminal, and colours come only where they are wanted.
+func TestTerminal(t *testing.T) {
+	t.Parallel()
+	needQEMU(t)
+	w := newWorld(t)
+	w.write("judge.star", `
+def migration_scenario(env):
+    log("a line that is certainly longer than the eighty columns of the terminal that it is shown on")
+    warn("careful: there is more to come than anybody would like to read on a narrow terminal")
+    fail("the guest has forgotten everything that it was told before it was moved to the other host")
+`)
+	tests := []struct {
+		name    string
+		columns uint16
+		env     string
+		colour  bool
+	}{
+		{"80", 80, "TERM=xterm", true},
+		{"40", 40, "TERM=xterm", true},
+		{"no colour", 80, "NO_COLOR=1", false},
+		{"dumb", 80, "TERM=dumb", false},
+	}
+	for _, test := range tests {
+		t.Run(test.name, func(t *testing.T) {
+			cmd := w.command("exec", "judge.star", "--config", "small.cfg")
+			cmd.Env = append(cmd.Env, "TERM=xterm", test.env)
+			text := runInTerminal(t, cmd, test.columns)
+			if !strings.Contains(text, "1 variant: 1 FAIL") {
+				t.Fatalf("the run did not end as it should:\n%s", text)
+			}
+			if got := escape.MatchString(text); got != test.colour {
+				t.Errorf("colour: got %v, want %v:\n%q", got, test.colour, text)
+			}
+			plain := escape.ReplaceAllString(text, "")
+			for line := range strings.Lines(plain) {
+				line = strings.TrimRight(line, "\r\n")
+				if strings.HasPrefix(line, "results: ") {
+					continue // a path stays in one piece, to be copied
+				}
+				if n := utf8.RuneCountInString(line); n > int(test.columns) {
+					t.Errorf("%d columns on a terminal of %d: %q", n, test.columns, line)
+				}
+			}
+			if i := strings.IndexFunc(plain, func(r rune) bool { return r < ' ' && r != '\r' && r != '\n' }); i >= 0 {
+				t.Errorf("control character in %q", plain[i:])
+			}
+		})
+	}
+}
+
+// runInTerminal returns what a command writes to a terminal that is all of its
+// standard streams.
+func runInTerminal(t *testing.T, cmd *exec.Cmd, columns uint16) string {
+	t.Helper()
+	terminal, err := pty.StartWithSize(cmd, &pty.Winsize{Rows: 24, Cols: columns})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer terminal.Close()
+	var text bytes.Buffer
+	_, err = io.Copy(&text, terminal)
+	if !errors.Is(err, syscall.EIO) && err != nil { // EIO: the other end is closed
+		t.Error(err)
+	}
+	_ = cmd.Wait() // its status is what the caller is not interested in
+	return text.String()
+}
+
+func needQEMU(t *testing.T) {
+	t.Helper()
+	if _, err := exec.LookPath("qemu-system-x86_64"); err != nil {
+		t.Skip("SKIPPED, NOT TESTED: needs QEMU (package qemu-system-x86)")
+	}
+}
+
+// world is a folder to run mhmig in, with a home and a cache of its own.
+type world struct {
+	t          *testing.T
+	dir, cache string
+}
+
+// newWorld has small.cfg: a VM without a guest, under TCG.
+func newWorld(t *testing.T) *world {
+	t.Helper()
+	dir := t.TempDir()
+	w := &world{t, dir, filepath.Join(dir, "cache")}
+	for _, folder := range []string{filepath.Join(dir, "home"), w.cache} {
+		if err := os.Mkdir(folder, 0o755); err != nil {
+			t.Fatal(err)
+		}
+	}
+	w.write("small.cfg", "vms = vm1\nmem = 32\naccel = tcg\n")
+	return w
+}
+
+func (w *world) write(name, text string) {
+	w.t.Helper()
+	if err := os.WriteFile(filepath.Join(w.dir, name), []byte(text), 0o644); err != nil {
+		w.t.Fatal(err)
+	}
+}
+
+// command is mhmig with arguments, not started.
+func (w *world) command(args ...string) *exec.Cmd {
+	cmd := exec.Command(filepath.Join(binDir, "mhmig"), args...)
+	cmd.Dir = w.dir
+	cmd.Env = []string{"PATH=" + os.Getenv("PATH"), "HOME=" + filepath.Join(w.dir, "home"), "MHMIG_CACHE=" + w.cache}
+	return cmd
+}
+
+// wantNothingLeft fails the test if runs in this world have left anything on the
+// machine.
+func (w *world) wantNothingLeft() {
+	w.t.Helper()
+	left, err := remains(w.dir, w.cache)
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	if len(left) > 0 {
+		w.t.Errorf("left behind:\n%s", strings.Join(left, "\n"))
+	}
+}
