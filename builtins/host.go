@@ -11,7 +11,6 @@ import (
 	"go.starlark.net/starlark"
 
 	"github.com/mhmig/mhmig/runtime/host"
-	"github.com/mhmig/mhmig/runtime/result"
 	"github.com/mhmig/mhmig/runtime/task"
 	"github.com/mhmig/mhmig/runtime/testbed"
 )
@@ -229,14 +228,4 @@ func faultClass() *Class {
 			},
 		}},
 	}
-}
-
-// blame turns what went wrong with an instance's guest into a verdict: FAIL
-// once the guest has been migrated, since it then is what a migration left of
-// it; before, the test could not be done.
-func blame(m *testbed.Machine, err error) error {
-	if err == nil || !m.Arrived() || errors.Is(err, context.Canceled) {
-		return err
-	}
-	return result.Fail.Wrap(err)
 }

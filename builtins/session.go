@@ -76,8 +76,7 @@ func sessionClass() *Class {
 				Doc: "Types a line and does not wait for what it does.",
 				Fn: func(t *task.Task, a *Args) (starlark.Value, error) {
 					s, line := a.Self.(*sessionHandle), arg[string](a, "line")
-					v, err := wait(t, func(ctx context.Context) error { return s.Sendline(ctx, line) })
-					return v, blame(s.machine, err)
+					return wait(t, func(ctx context.Context) error { return s.machine.Blame(ctx, s.Sendline(ctx, line)) })
 				},
 			},
 			{
@@ -105,9 +104,12 @@ func text(s string) starlark.Value { return starlark.String(s) }
 // inGuest runs a command in the session and converts its result.
 func inGuest[T any](t *task.Task, a *Args, run func(*guest.Session, context.Context, string, time.Duration) (T, error), convert func(T) starlark.Value) (starlark.Value, error) {
 	s, command, timeout := a.Self.(*sessionHandle), arg[string](a, "command"), argOr(a, "timeout", sessionTimeout)
-	v, err := task.Wait(t, func(ctx context.Context) (T, error) { return run(s.Session, ctx, command, timeout) })
+	v, err := task.Wait(t, func(ctx context.Context) (T, error) {
+		v, err := run(s.Session, ctx, command, timeout)
+		return v, s.machine.Blame(ctx, err)
+	})
 	if err != nil {
-		return nil, blame(s.machine, err)
+		return nil, err
 	}
 	return convert(v), nil
 }

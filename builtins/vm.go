@@ -174,9 +174,12 @@ func login(t *task.Task, a *Args, by func(*testbed.Machine, context.Context, tim
 		return nil, err
 	}
 	timeout = argOr(a, "timeout", timeout)
-	session, err := task.Wait(t, func(ctx context.Context) (*guest.Session, error) { return by(m, ctx, timeout) })
+	session, err := task.Wait(t, func(ctx context.Context) (*guest.Session, error) {
+		session, err := by(m, ctx, timeout)
+		return session, m.Blame(ctx, err)
+	})
 	if err != nil {
-		return nil, blame(m, err)
+		return nil, err
 	}
 	return sceneOf(t).object("session", &sessionHandle{session, m}, m.String()), nil
 }
@@ -188,7 +191,7 @@ func control(f func(*testbed.Machine, context.Context) error) func(*task.Task, *
 		if err != nil {
 			return nil, err
 		}
-		return wait(t, func(ctx context.Context) error { return f(m, ctx) })
+		return wait(t, func(ctx context.Context) error { return m.BlameGone(ctx, f(m, ctx)) })
 	}
 }
 
@@ -214,7 +217,7 @@ func vmQMP(t *task.Task, a *Args) (starlark.Value, error) {
 	reply, err := task.Wait(t, func(ctx context.Context) (any, error) {
 		var reply any
 		err := m.Execute(ctx, command, arguments, &reply)
-		return reply, err
+		return reply, m.BlameGone(ctx, err)
 	})
 	if err != nil {
 		return nil, err

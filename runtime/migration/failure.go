@@ -90,6 +90,11 @@ var lostPeer = []string{"Input/output error", "Connection reset by peer", "Unabl
 // judge says which side of a failed move failed first. said is what the source
 // reported, "" when its QEMU is gone.
 func (mv *move) judge(ctx context.Context, src, dst *testbed.Machine, said string) error {
+	for _, machine := range []*testbed.Machine{src, dst} {
+		if lost := machine.Host.Err(); lost != nil {
+			return fmt.Errorf("%s: %w", machine, lost)
+		}
+	}
 	if said == "" && src.Monitor().Err() != nil {
 		return fail(ctx, mv, src, SourceRole, exitError(ctx, src))
 	}
@@ -99,6 +104,9 @@ func (mv *move) judge(ctx context.Context, src, dst *testbed.Machine, said strin
 	select { // a destination that could not go on takes a moment to end
 	case <-dst.Exited():
 	case <-time.After(peerGrace):
+		if !answers(ctx, dst) {
+			return fail(ctx, mv, dst, DestinationRole, fmt.Errorf("QEMU does not answer; the source said: %s", said))
+		}
 		return fail(ctx, mv, src, SourceRole, errors.New(said))
 	case <-ctx.Done():
 		return context.Cause(ctx)
@@ -110,6 +118,14 @@ func (mv *move) judge(ctx context.Context, src, dst *testbed.Machine, said strin
 		}
 	}
 	return fail(ctx, mv, dst, DestinationRole, fmt.Errorf("%s; the source said: %s", reason, said))
+}
+
+// answers says whether QEMU answers on its monitor, soon.
+func answers(ctx context.Context, machine *testbed.Machine) bool {
+	ctx, cancel := context.WithTimeout(ctx, peerGrace)
+	defer cancel()
+	_, err := machine.Status(ctx)
+	return err == nil
 }
 
 func exitError(ctx context.Context, machine *testbed.Machine) error {

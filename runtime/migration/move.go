@@ -363,14 +363,14 @@ func (mv *move) receive(ctx context.Context, dst *testbed.Machine, events *qmp.S
 		select {
 		case e, open := <-events.C:
 			if !open {
-				return mv.awaitVerdict(ctx)
+				return mv.awaitVerdict(ctx, dst)
 			}
 			status, _ := e.Data["status"].(string)
 			if e.Name == "RESUME" || status == "completed" {
 				return nil
 			}
 		case <-dst.Exited():
-			return mv.awaitVerdict(ctx)
+			return mv.awaitVerdict(ctx, dst)
 		case <-sourceDone:
 			if err := mv.m.failed(); err != nil || !mv.completed() {
 				return err
@@ -386,8 +386,11 @@ func (mv *move) receive(ctx context.Context, dst *testbed.Machine, events *qmp.S
 }
 
 // awaitVerdict is for a destination whose QEMU has ended: the source's side
-// finds the words for it.
-func (mv *move) awaitVerdict(ctx context.Context) error {
+// finds the words for it, unless it is only out of reach.
+func (mv *move) awaitVerdict(ctx context.Context, dst *testbed.Machine) error {
+	if lost := dst.Host.Err(); lost != nil {
+		return fmt.Errorf("%s: %w", dst, lost)
+	}
 	select {
 	case <-mv.m.sourceDone:
 		return mv.m.failed()

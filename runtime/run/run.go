@@ -91,18 +91,18 @@ func (o *Options) variant(ctx context.Context, number int, v *cartesian.Variant)
 	})
 	outcome := result.Outcome{Name: v.Name, ShortName: v.ShortName, Started: began}
 	if err := bed.Prepare(ctx); err != nil {
-		addFailure(ctx, &outcome, fmt.Errorf("prepare: %w", err))
+		addFailure(&outcome, fmt.Errorf("prepare: %w", err))
 	} else {
 		log.Info("scenario begins", "step", "scenario")
 		verdict := o.Scenario(ctx, bed)
 		outcome.Warnings = verdict.Warnings
 		for _, failure := range verdict.Failures {
-			addFailure(ctx, &outcome, failure)
+			addFailure(&outcome, failure)
 		}
 	}
 	settle(&outcome)
 	if err := bed.Close(ctx, outcome.Status); err != nil {
-		addFailure(context.WithoutCancel(ctx), &outcome, fmt.Errorf("clean up: %w", err))
+		addFailure(&outcome, fmt.Errorf("clean up: %w", err))
 		settle(&outcome)
 	}
 	outcome.Seconds = time.Since(began).Seconds()
@@ -126,9 +126,9 @@ func settle(o *result.Outcome) {
 
 // addFailure adds a failure to an outcome: as the first one, or to those that
 // followed.
-func addFailure(ctx context.Context, o *result.Outcome, err error) {
+func addFailure(o *result.Outcome, err error) {
 	f := describe(err)
-	if errors.Is(context.Cause(ctx), ErrInterrupted) {
+	if errors.Is(err, ErrInterrupted) {
 		f.Status = result.Cancel
 	}
 	if o.Message == "" {

@@ -139,7 +139,7 @@ func (m *Machine) endWith(cancel context.CancelFunc) (stop func()) {
 func (m *Machine) noLogin(ctx context.Context, last error) error {
 	select {
 	case <-m.Exited():
-		return fmt.Errorf("%s: no login: %s", m, m.ExitReason(context.WithoutCancel(ctx)))
+		return m.ended(context.WithoutCancel(ctx), fmt.Errorf("%s: no login", m))
 	default:
 	}
 	err := fmt.Errorf("%s: no login: %w (last try: %w)", m, context.Cause(ctx), last)

@@ -10,12 +10,18 @@ import (
 	"log/slog"
 	"strings"
 	"sync"
+	"time"
 
 	"github.com/mhmig/mhmig/lang/cartesian"
 	"github.com/mhmig/mhmig/runtime/guest"
 	"github.com/mhmig/mhmig/runtime/qmp"
+	"github.com/mhmig/mhmig/runtime/result"
 	"github.com/mhmig/mhmig/runtime/vm"
 )
+
+// exitGrace is how much later than its guest's connections QEMU's own end may be
+// seen.
+const exitGrace = 100 * time.Millisecond
 
 // Machine is one instance of a VM in a bed: QEMU, its console, and where its
 // guest is on its way.
@@ -76,6 +82,60 @@ func (m *Machine) isHere() bool {
 	return m.here
 }
 
+// Blame turns what went wrong with the guest, or with the way to it, into a
+// verdict: FAIL once the guest has been migrated, since it then is what a
+// migration left of it; before, the test could not be done, as it cannot when
+// the connection to the host is lost. It says so when QEMU has ended.
+func (m *Machine) Blame(ctx context.Context, err error) error {
+	if err == nil || ctx.Err() != nil {
+		return err
+	}
+	select {
+	case <-m.Exited():
+		return m.ended(ctx, err)
+	case <-time.After(exitGrace):
+	case <-ctx.Done():
+		return err
+	}
+	if m.Arrived() {
+		return result.Fail.Wrap(err)
+	}
+	return err
+}
+
+// BlameGone is Blame for a QMP command: only the end of QEMU is anybody's
+// fault, its refusals are not.
+func (m *Machine) BlameGone(ctx context.Context, err error) error {
+	if errors.Is(err, qmp.ErrGone) {
+		return m.Blame(ctx, err)
+	}
+	return err
+}
+
+// ended is the error of an instance whose QEMU has ended or is out of reach;
+// err is what was seen of it.
+func (m *Machine) ended(ctx context.Context, err error) error {
+	if lost := m.Host.Err(); lost != nil {
+		return fmt.Errorf("%s: %w", m, lost)
+	}
+	if _, told := errors.AsType[*endedError](err); !told {
+		err = &endedError{seen: err, reason: m.ExitReason(ctx)}
+	}
+	if m.Arrived() {
+		return result.Fail.Wrap(err)
+	}
+	return err
+}
+
+// endedError is what was seen of an instance whose QEMU has ended, and why it has.
+type endedError struct {
+	seen   error
+	reason string
+}
+
+func (e *endedError) Error() string { return e.seen.Error() + "; " + e.reason }
+func (e *endedError) Unwrap() error { return e.seen }
+
 // place is where an instance of a VM on a host lives.
 func (b *Bed) place(name string, h *Host) vm.Place {
 	return vm.Place{
@@ -92,7 +152,7 @@ func (b *Bed) Ensure(ctx context.Context, name string, h *Host, params cartesian
 	if m := b.Current(name); m != nil {
 		select {
 		case <-m.Exited():
-			return nil, false, fmt.Errorf("%s: QEMU ended: %s", m, m.ExitReason(ctx))
+			return nil, false, m.ended(ctx, fmt.Errorf("%s is not running any more", m))
 		default:
 		}
 		if m.Host != h {
