@@ -79,6 +79,8 @@ arguments or an error in a file, 3 the hosts cannot be used, 130 interrupted.`,
 // check refuses flags that cannot be meant so, before anything is made.
 func (e *execution) check(flags *pflag.FlagSet) error {
 	switch {
+	case filepath.Ext(e.scenario) == ".cfg":
+		return fmt.Errorf("%[1]s is a config, want a scenario: mhmig exec SCENARIO.star --config %[1]s", e.scenario)
 	case flags.Changed("timeout") && e.timeout <= 0:
 		return fmt.Errorf("--timeout %v: want more than 0", e.timeout)
 	case !flags.Changed("hosts"):

@@ -6,6 +6,7 @@ import (
 	"bufio"
 	"fmt"
 	"os"
+	"path/filepath"
 
 	"github.com/spf13/cobra"
 
@@ -48,6 +49,9 @@ here.`,
 			}
 			if len(args) == 1 {
 				s.config = args[0]
+			}
+			if filepath.Ext(s.config) == ".star" {
+				return fmt.Errorf("%s is a scenario, want a config", s.config)
 			}
 			config, err := s.parse()
 			if err != nil {

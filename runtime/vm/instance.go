@@ -13,6 +13,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	"al.essio.dev/pkg/shellescape"
@@ -41,6 +42,8 @@ type Instance struct {
 	spec    Spec
 	log     *slog.Logger
 	monitor *qmp.Conn // set by Start
+
+	shellPort atomic.Int32 // what forwarded has found, or 0
 
 	turn chan struct{} // capacity 1; guards all below: who has put something in may use them
 	// launched is set when a process may exist.
@@ -178,16 +181,26 @@ func (i *Instance) shellAddress(ctx context.Context) (string, error) {
 var hostForward = regexp.MustCompile(`(?m)^\s*TCP\[HOST_FORWARD\]\s+\d+\s+\S+\s+(\d+)\s+\S+\s+(\d+)\s`)
 
 // forwarded asks QEMU for the port of the host's loopback that leads to a port of
-// the guest. QEMU picks it, so no two VMs can want the same.
+// the guest. QEMU picks it, so no two VMs can want the same, and keeps it: it is
+// asked once, not by each try of a login.
 func (i *Instance) forwarded(ctx context.Context, guestPort int) (int, error) {
+	if known := i.shellPort.Load(); known != 0 {
+		return int(known), nil
+	}
 	text, err := i.monitor.Human(ctx, "info usernet")
 	if err != nil {
 		return 0, err
 	}
 	for _, m := range hostForward.FindAllStringSubmatch(text, -1) {
-		if m[2] == strconv.Itoa(guestPort) {
-			return strconv.Atoi(m[1])
+		if m[2] != strconv.Itoa(guestPort) {
+			continue
 		}
+		hostPort, err := strconv.ParseUint(m[1], 10, 16)
+		if err != nil {
+			return 0, fmt.Errorf("QEMU forwards from no port: %q: %w", m[0], err)
+		}
+		i.shellPort.Store(int32(hostPort))
+		return int(hostPort), nil
 	}
 	return 0, fmt.Errorf("QEMU forwards no port to the guest's port %d: %q", guestPort, text)
 }
