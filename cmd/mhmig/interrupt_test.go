@@ -5,6 +5,7 @@ package main
 import (
 	"bytes"
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"net"
@@ -16,6 +17,8 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"github.com/mhmig/mhmig/runtime/lab"
 )
 
 const (
@@ -161,6 +164,54 @@ func TestInterruptDial(t *testing.T) {
 	if text := r.output(); strings.Count(text, "\n") != 1 || !strings.HasPrefix(text, "mhmig: interrupted") {
 		t.Errorf("got %q, want one line that says it was interrupted", text)
 	}
+}
+
+// TestInterruptNetns interrupts a run on a lab of network namespaces: neither
+// its processes nor its network links stay.
+func TestInterruptNetns(t *testing.T) {
+	t.Parallel()
+	needQEMU(t)
+	for _, program := range []string{sshdProgram, "ip"} {
+		if _, err := exec.LookPath(program); err != nil || os.Getuid() != 0 {
+			t.Skipf("SKIPPED, NOT TESTED: needs root, OpenSSH and iproute2: %v", err)
+		}
+	}
+	w := newWorld(t)
+	w.write("it.star", "def migration_scenario(env):\n    env.vm(\"vm1\").start()\n    log(\"now\")\n    sleep(600)\n")
+	r := w.start("exec", "it.star", "--config", "small.cfg", "--lab", "netns")
+	r.await("now")
+	states, err := filepath.Glob(filepath.Join(w.cache, "lab", "*", "lab.json"))
+	if err != nil || len(states) != 1 {
+		t.Fatalf("states of labs: got %q, %v, want one", states, err)
+	}
+	var state lab.State
+	text, err := os.ReadFile(states[0])
+	if err == nil {
+		err = json.Unmarshal(text, &state)
+	}
+	if err != nil || len(state.Links) == 0 {
+		t.Fatalf("the lab's state: got %+v, %v, want links", state, err)
+	}
+	r.signal(syscall.SIGINT)
+	if code := r.wait(farewell); code != exitInterrupted {
+		t.Errorf("exit status: got %d, want %d", code, exitInterrupted)
+	}
+	for _, link := range state.Links {
+		if _, err := os.Stat("/sys/class/net/" + link); err == nil {
+			t.Errorf("the network link %s is left", link)
+		}
+	}
+	environs, err := filepath.Glob("/proc/[0-9]*/environ")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, file := range environs {
+		environ, _ := os.ReadFile(file) // the process may have ended meanwhile
+		if bytes.Contains(environ, []byte("MHMIG_LAB="+state.ID)) {
+			t.Errorf("a process of the lab is left: %s", file)
+		}
+	}
+	w.wantNothingLeft()
 }
 
 // TestInterruptTwice ends a run that is cleaning up at once; mhmig cleanup then
