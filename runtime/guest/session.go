@@ -19,8 +19,9 @@ type Session struct {
 	turn chan struct{} // holds one token; who takes it has the turn
 
 	// For who has the turn.
-	sent string // a line given to Sendline that the shell may still be busy with
-	lost bool   // a command was given up: the shell may still be busy with it
+	fresh bool   // the shell has not been set up yet
+	sent  string // a line given to Sendline that the shell may still be busy with
+	lost  bool   // a command was given up: the shell may still be busy with it
 }
 
 // wire is what a session's shell is reached by.
@@ -38,6 +39,9 @@ const (
 
 // ErrEnded says that a session is over.
 var ErrEnded = errors.New("session has ended")
+
+// errNoAnswer says that a shell was started and is silent.
+var errNoAnswer = errors.New("logged in, but the shell does not answer")
 
 func newSession(w wire, in *inbox) *Session {
 	s := &Session{wire: w, in: in, turn: make(chan struct{}, 1)}
@@ -80,7 +84,7 @@ func (s *Session) CmdStatusOutput(ctx context.Context, cmd string, timeout time.
 	limited, cancel := context.WithTimeoutCause(ctx, timeout, limit)
 	defer cancel()
 	if err := s.takeTurn(limited); err != nil {
-		if errors.Is(err, limit) {
+		if errors.Is(err, limit) && !errors.Is(err, errNoAnswer) {
 			limit.Before, limit.Usable = "another command of this session", true
 			return 0, "", limit
 		}
@@ -250,7 +254,7 @@ func (s *Session) setUp(ctx context.Context) error {
 		if ctx.Err() != nil {
 			err = context.Cause(ctx)
 		}
-		return fmt.Errorf("logged in, but the shell does not answer: %w%s", err, shownLogin(s.in.peek()))
+		return fmt.Errorf("%w: %w%s", errNoAnswer, err, shownLogin(s.in.peek()))
 	}
 	return nil
 }
@@ -337,18 +341,27 @@ func (s *Session) Done() <-chan struct{} { return s.in.done }
 // Err returns why the session is over, an ErrEnded; nil while it is not.
 func (s *Session) Err() error { return s.in.ended() }
 
+// takeTurn waits until nobody else uses the session, and until its shell has
+// answered for the first time.
 func (s *Session) takeTurn(ctx context.Context) error {
 	if err := s.in.ended(); err != nil {
 		return err
 	}
 	select {
 	case <-s.turn:
-		return nil
 	case <-s.in.done:
 		return s.in.ended()
 	case <-ctx.Done():
 		return context.Cause(ctx)
 	}
+	if s.fresh {
+		if err := s.setUp(ctx); err != nil {
+			s.giveTurn()
+			return err
+		}
+		s.fresh = false
+	}
+	return nil
 }
 
 func (s *Session) giveTurn() { s.turn <- struct{}{} }

@@ -16,15 +16,30 @@ import (
 )
 
 // SSH logs in over conn, which it owns from now on, and returns a session in
-// the login shell. ctx limits the login, not the session. An error that is
-// ErrRefused will come again; after any other, trying again with a new
-// connection may help.
+// the login shell, which has answered. ctx limits the login, not the session.
+// An error that is ErrRefused will come again; after any other, trying again
+// with a new connection may help.
 //
 // The guest's host key is not checked: it is made anew with each image, and
 // conn leads to the guest's QEMU through a host that has been checked.
 func SSH(ctx context.Context, conn net.Conn, c Credentials) (*Session, error) {
+	s, err := LogIn(ctx, conn, c)
+	if err != nil {
+		return nil, err
+	}
+	if err := s.takeTurn(ctx); err != nil {
+		_ = s.Close()
+		return nil, fmt.Errorf("ssh login as %s: %w", c.username(), err)
+	}
+	s.giveTurn()
+	return s, nil
+}
+
+// LogIn is SSH without the shell's answer: it returns when the guest has let us
+// in and started a shell, for which the session's first use then waits.
+func LogIn(ctx context.Context, conn net.Conn, c Credentials) (*Session, error) {
 	stop := context.AfterFunc(ctx, func() { _ = conn.Close() })
-	s, err := logInSSH(ctx, conn, c)
+	s, err := logIn(conn, c)
 	if err != nil || !stop() {
 		_ = conn.Close()
 		if s != nil {
@@ -38,7 +53,7 @@ func SSH(ctx context.Context, conn net.Conn, c Credentials) (*Session, error) {
 	return s, nil
 }
 
-func logInSSH(ctx context.Context, conn net.Conn, c Credentials) (*Session, error) {
+func logIn(conn net.Conn, c Credentials) (*Session, error) {
 	client, err := handshake(conn, c)
 	if err != nil {
 		return nil, err
@@ -50,10 +65,7 @@ func logInSSH(ctx context.Context, conn net.Conn, c Credentials) (*Session, erro
 		return nil, fmt.Errorf("open a shell: %w", err)
 	}
 	s := newSession(w, in)
-	if err := s.setUp(ctx); err != nil {
-		_ = s.Close()
-		return nil, err
-	}
+	s.fresh = true
 	return s, nil
 }
 
