@@ -42,6 +42,7 @@ test: check-go ## install what tests need, then run them all, those with real QE
 lint: check-go ## look for faults and for what is not in the house style
 	go vet ./...
 	go tool -modfile=.ci/tools.mod golangci-lint run
+	go fix -diff ./...
 
 .PHONY: fuzz
 fuzz: check-go ## run each fuzz target for FUZZTIME
