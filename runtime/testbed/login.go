@@ -26,7 +26,7 @@ const (
 	// attemptPause lies between two tries that were refused at once.
 	attemptPause = 50 * time.Millisecond
 	// proofTimeout is for a session that worked a moment ago.
-	proofTimeout = 2 * time.Second
+	proofTimeout = 5 * time.Second
 )
 
 // credentials are what the VM's params say of logins in its guest.
@@ -53,10 +53,13 @@ func (m *Machine) WaitForLogin(ctx context.Context, timeout time.Duration) (*gue
 	if session := m.takeProof(ctx); session != nil {
 		return session, nil
 	}
-	return m.newLogin(ctx, timeout)
+	return m.newLogin(ctx, timeout, guest.SSH)
 }
 
-func (m *Machine) newLogin(ctx context.Context, timeout time.Duration) (*guest.Session, error) {
+// loginFunc logs in over a connection: guest.SSH, or guest.LogIn.
+type loginFunc func(context.Context, net.Conn, guest.Credentials) (*guest.Session, error)
+
+func (m *Machine) newLogin(ctx context.Context, timeout time.Duration, login loginFunc) (*guest.Session, error) {
 	credentials, err := m.credentials()
 	if err != nil {
 		return nil, err
@@ -68,7 +71,7 @@ func (m *Machine) newLogin(ctx context.Context, timeout time.Duration) (*guest.S
 	began := time.Now()
 	for {
 		// A slow guest needs longer for its first word too.
-		session, err := m.tryLogin(ctx, credentials, max(shortestHearing, time.Since(began)/8))
+		session, err := m.tryLogin(ctx, login, credentials, max(shortestHearing, time.Since(began)/8))
 		if err == nil {
 			m.log.Debug("logged in", "took", time.Since(began).Round(time.Millisecond))
 			return m.opened(session), nil
@@ -86,7 +89,7 @@ func (m *Machine) newLogin(ctx context.Context, timeout time.Duration) (*guest.S
 
 // tryLogin makes one login; hearing is how long the guest may be silent at
 // first.
-func (m *Machine) tryLogin(ctx context.Context, credentials guest.Credentials, hearing time.Duration) (*guest.Session, error) {
+func (m *Machine) tryLogin(ctx context.Context, login loginFunc, credentials guest.Credentials, hearing time.Duration) (*guest.Session, error) {
 	ctx, cancelTimeout := context.WithTimeoutCause(ctx, longestLogin, fmt.Errorf("not done in %v", longestLogin))
 	defer cancelTimeout()
 	ctx, cancel := context.WithCancelCause(ctx)
@@ -102,7 +105,7 @@ func (m *Machine) tryLogin(ctx context.Context, credentials guest.Credentials, h
 		}
 	})
 	defer timer.Stop()
-	return guest.SSH(ctx, heard, credentials)
+	return login(ctx, heard, credentials)
 }
 
 // hearingConn is a connection that knows whether anything has come.
@@ -184,7 +187,7 @@ func (m *Machine) EnsureLogin(ctx context.Context, timeout time.Duration) error 
 		}
 		return session.Close()
 	}
-	session, err := m.newLogin(ctx, timeout)
+	session, err := m.newLogin(ctx, timeout, guest.LogIn)
 	if err != nil {
 		return err
 	}
