@@ -3,12 +3,13 @@
 package builtins_test
 
 import (
+	"errors"
 	"fmt"
 	"log/slog"
-	"maps"
 	"net"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -226,66 +227,105 @@ def migration_scenario(env):
 }
 
 // A connection to a host that breaks in the middle is an ERROR: nobody knows
-// how the guest is.
+// how the guest is. What is left there is removed by a second connection.
 func TestHostLost(t *testing.T) {
 	t.Parallel()
+	moving := `
+def migration_scenario(env):
+    mig = migrate(["vm1"], "host1", "host2")
+    mig.wait_status("active")
+    log("cut")
+    mig.join()
+`
+	command := `
+def migration_scenario(env):
+    env.vm("vm1").start("host2")
+    spawn(lambda: [sleep(0.1), log("cut")])
+    env.hosts[1].run("sleep 60")
+`
 	for _, tt := range []struct {
 		name, source string
 		lost         int // host, from 0
-		words        []string
+		forGood      bool
+		params       cartesian.Params
 	}{
-		{"destination's in the migration", `
-def migration_scenario(env):
-    mig = migrate(["vm1"], "host1", "host2")
-    mig.wait_status("active")
-    log("cut")
-    mig.join()
-`, 1, []string{"host2: lost the SSH connection"}},
-		{"source's in the migration", `
-def migration_scenario(env):
-    mig = migrate(["vm1"], "host1", "host2")
-    mig.wait_status("active")
-    log("cut")
-    mig.join()
-`, 0, []string{"host1: lost the SSH connection"}},
-		{"in a command", `
-def migration_scenario(env):
-    env.vm("vm1").start("host1")
-    spawn(lambda: [sleep(0.1), log("cut")])
-    env.hosts[1].run("sleep 60")
-`, 1, []string{"host2: ", "lost the SSH connection"}},
+		{"the destination's in the migration", moving, 1, false, nil},
+		{"the source's in the migration", moving, 0, false, nil},
+		{"in a command", command, 1, false, nil},
+		{"for good", command, 1, true, nil},
+		{"with VMs that are to stay", command, 1, true, cartesian.Params{"kill_vm_on_error": "no"}},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			t.Parallel()
 			params := blank(t)
-			hosts := append([]*host.Host{}, allHosts(t)[:2]...)
+			params["mig_speed"] = "1K"
+			hosts := slices.Clone(allHosts(t)[:2])
 			wire := cuttable(t, hosts[tt.lost])
 			hosts[tt.lost] = wire.host
 			e := perform(t, params, &play{
-				hosts: hosts, source: tt.source, left: true, params: cartesian.Params{"mig_speed": "1K"},
+				hosts: hosts, source: tt.source, left: tt.forGood, params: tt.params,
 				on: func(message string, _ map[string]string, _ *play) {
 					if message == "cut" {
-						wire.cut()
+						wire.cut(tt.forGood)
 					}
 				},
 			})
-			if e.Status != result.Error {
-				t.Errorf("status: got %s, want ERROR", e.Status)
+			name := "host" + strconv.Itoa(tt.lost+1)
+			if lost, ok := errors.AsType[*host.LostError](e.runErr); !ok || lost.Host != name {
+				t.Errorf("the run: got %v, want that %s is lost", e.runErr, name)
 			}
-			for _, w := range tt.words {
-				if !strings.Contains(e.Message, w) {
-					t.Errorf("message: got %q, want %q in it", e.Message, w)
-				}
+			e.runErr = nil
+			if tt.forGood && tt.params == nil {
+				wantHint(t, &e)
 			}
-			t.Logf("message: %s\nfurther: %+v", e.Message, e.Further)
-			endLeftovers(t, e.name)
+			if tt.forGood {
+				removeLeftovers(t, e.name)
+			}
+			e.want(t, result.Error, name+": ", "lost the SSH connection")
 		})
 	}
 }
 
+// wantHint checks that the only further failure says how to remove what the run
+// could not remove.
+func wantHint(t *testing.T, e *ended) {
+	t.Helper()
+	if len(e.Further) != 1 || !strings.HasPrefix(e.Further[0].Message, "clean up: ") || !strings.Contains(e.Further[0].Message, "mhmig cleanup ") {
+		t.Errorf("further failures: got %+v, want one that tells of mhmig cleanup", e.Further)
+	}
+	e.Further = nil
+}
+
+// removeLeftovers removes what a run had to leave behind.
+func removeLeftovers(t *testing.T, name string) {
+	t.Helper()
+	s, err := openStage()
+	if err != nil {
+		t.Fatal(err)
+	}
+	running := processes(t, name)
+	if len(running) == 0 {
+		t.Error("nothing was left: the test does not test what it says")
+	}
+	for _, line := range running {
+		pid, err := strconv.Atoi(strings.TrimPrefix(line[:strings.Index(line, ":")], "/proc/"))
+		if err == nil {
+			_ = syscall.Kill(pid, syscall.SIGKILL)
+		}
+	}
+	for deadline := time.Now().Add(awaitTimeout); len(processes(t, name)) > 0 && time.Now().Before(deadline); {
+		time.Sleep(10 * time.Millisecond)
+	}
+	for _, dir := range s.lab.Params() {
+		os.RemoveAll(filepath.Join(dir, name))
+	}
+	s.wantNothingLeft(t, name)
+}
+
 // wire is a connection to a host that can be cut.
 type wire struct {
-	host *host.Host
+	host     *host.Host
+	listener net.Listener
 
 	mu    sync.Mutex // guards what follows
 	conns []net.Conn
@@ -299,7 +339,7 @@ func cuttable(t *testing.T, h *host.Host) *wire {
 	if err != nil {
 		t.Fatal(err)
 	}
-	w := &wire{}
+	w := &wire{listener: listener}
 	var relays sync.WaitGroup
 	relays.Go(func() {
 		for {
@@ -341,41 +381,21 @@ func cuttable(t *testing.T, h *host.Host) *wire {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() {
-		listener.Close()
-		w.cut()
+		w.cut(true)
 		w.host.Close()
 		relays.Wait()
 	})
 	return w
 }
 
-func (w *wire) cut() {
+// cut breaks the connections that there are; for good lets no new ones come.
+func (w *wire) cut(forGood bool) {
+	if forGood {
+		w.listener.Close()
+	}
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	for _, c := range w.conns {
 		c.Close()
 	}
-}
-
-// endLeftovers ends what a run could not end, because its host was lost.
-func endLeftovers(t *testing.T, name string) {
-	t.Helper()
-	s, err := openStage()
-	if err != nil {
-		t.Fatal(err)
-	}
-	for _, line := range processes(t, name) {
-		pid, err := strconv.Atoi(strings.TrimPrefix(line[:strings.Index(line, ":")], "/proc/"))
-		if err == nil {
-			_ = syscall.Kill(pid, syscall.SIGKILL)
-		}
-	}
-	for _, dir := range maps.All(s.lab.Params()) {
-		os.RemoveAll(filepath.Join(dir, name))
-	}
-	deadline := time.Now().Add(awaitTimeout)
-	for len(processes(t, name)) > 0 && time.Now().Before(deadline) {
-		time.Sleep(10 * time.Millisecond)
-	}
-	s.wantNothingLeft(t, name)
 }

@@ -142,7 +142,7 @@ func newBed(t *testing.T, params cartesian.Params, hosts int) *testbed.Bed {
 		Log: slog.New(folder.Handler()).With("variant", variant.ID()),
 	})
 	t.Cleanup(func() {
-		if err := bed.Close(t.Context(), result.Pass); err != nil {
+		if _, err := bed.Close(t.Context(), result.Pass); err != nil {
 			t.Error(err)
 		}
 		s.wantNothingLeft(t, name)

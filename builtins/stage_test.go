@@ -310,6 +310,9 @@ func (e ended) want(t *testing.T, status result.Status, words ...string) {
 	if e.Status != status {
 		t.Errorf("status: got %s (%s), want %s", e.Status, e.Message, status)
 	}
+	if e.runErr != nil && !errors.Is(e.runErr, run.ErrInterrupted) {
+		t.Errorf("the run: %v", e.runErr)
+	}
 	if len(words) == 0 && e.Message != "" {
 		t.Errorf("message: got %q, want none", e.Message)
 	}

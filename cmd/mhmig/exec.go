@@ -168,12 +168,20 @@ func (e *execution) run(ctx context.Context, command *cobra.Command) (err error)
 	switch {
 	case errors.Is(err, run.ErrInterrupted):
 		return err
+	case isLost(err):
+		return hostsError(err)
 	case err != nil:
 		return usageError(err)
 	case !status.OK():
 		return &exitError{code: exitFailed}
 	}
 	return nil
+}
+
+// isLost says that the connection to a host broke.
+func isLost(err error) bool {
+	_, lost := errors.AsType[*host.LostError](err)
+	return lost
 }
 
 // load loads the scenario.

@@ -20,11 +20,11 @@ import (
 
 	"github.com/mhmig/mhmig/lang/cartesian"
 	"github.com/mhmig/mhmig/runtime/host"
+	"github.com/mhmig/mhmig/runtime/ledger"
 	"github.com/mhmig/mhmig/runtime/migration"
 	"github.com/mhmig/mhmig/runtime/result"
 	"github.com/mhmig/mhmig/runtime/task"
 	"github.com/mhmig/mhmig/runtime/testbed"
-	"github.com/mhmig/mhmig/runtime/vm"
 )
 
 // ErrInterrupted is the cause of a context that a person has ended.
@@ -42,7 +42,7 @@ type Options struct {
 	Hosts      []*host.Host // the first is the master
 	HostParams cartesian.Params
 	Results    *result.Folder
-	Ledger     vm.Ledger
+	Ledger     *ledger.Ledger
 	Log        *slog.Logger
 	Timeout    time.Duration // per variant; 0: none
 	Shipped    func(name string) (localPath string, err error)
@@ -50,9 +50,11 @@ type Options struct {
 }
 
 // Variants runs the scenario for each variant, one after the other, and
-// returns how they ended. Its error is one of the config, or ErrInterrupted.
+// returns how they ended. Its error is one of the config, ErrInterrupted, or the
+// [*host.LostError] of a host whose connection broke.
 func Variants(ctx context.Context, o Options, variants iter.Seq2[*cartesian.Variant, error]) ([]result.Outcome, error) {
 	var outcomes []result.Outcome
+	r := &runner{Options: o}
 	for v, err := range variants {
 		if err != nil {
 			return outcomes, err
@@ -60,48 +62,60 @@ func Variants(ctx context.Context, o Options, variants iter.Seq2[*cartesian.Vari
 		if ctx.Err() != nil {
 			return outcomes, context.Cause(ctx)
 		}
-		outcome, err := o.variant(ctx, len(outcomes)+1, v)
+		if err := r.lost(); err != nil {
+			return outcomes, err
+		}
+		outcome, err := r.variant(ctx, len(outcomes)+1, v)
 		if err != nil {
 			return outcomes, err
 		}
 		outcomes = append(outcomes, outcome)
 	}
-	return outcomes, context.Cause(ctx)
+	if ctx.Err() != nil {
+		return outcomes, context.Cause(ctx)
+	}
+	return outcomes, r.lost()
+}
+
+// runner is a run that goes on.
+type runner struct {
+	Options
+	kept bool // VMs of some variant were left running, as its params ask for
 }
 
 // variant runs the scenario for one variant.
-func (o *Options) variant(ctx context.Context, number int, v *cartesian.Variant) (result.Outcome, error) {
+func (r *runner) variant(ctx context.Context, number int, v *cartesian.Variant) (result.Outcome, error) {
 	params := maps.Clone(v.Params)
-	maps.Copy(params, o.HostParams)
-	results, err := o.Results.Start(v.Name, v.ShortName, params)
+	maps.Copy(params, r.HostParams)
+	results, err := r.Results.Start(v.Name, v.ShortName, params)
 	if err != nil {
 		return result.Outcome{}, err
 	}
 	began := time.Now()
-	log := o.Log.With("variant", results.ID())
+	log := r.Log.With("variant", results.ID())
 	log.Info("variant begins", "name", v.ShortName)
-	if o.Timeout > 0 {
+	if r.Timeout > 0 {
 		var cancel context.CancelFunc
-		ctx, cancel = context.WithTimeoutCause(ctx, o.Timeout, fmt.Errorf("the variant's time (--timeout %v) is over", o.Timeout))
+		ctx, cancel = context.WithTimeoutCause(ctx, r.Timeout, fmt.Errorf("the variant's time (--timeout %v) is over", r.Timeout))
 		defer cancel()
 	}
 	bed := testbed.New(testbed.Config{
-		Hosts: o.Hosts, Params: params, Results: results, Ledger: o.Ledger, Log: log,
-		Name: bedName(o.Results.ID(), number), Shipped: o.Shipped,
+		Hosts: r.Hosts, Params: params, Results: results, Ledger: r.Ledger, Log: log,
+		Name: bedName(r.Results.ID(), number), Shipped: r.Shipped,
 	})
 	outcome := result.Outcome{Name: v.Name, ShortName: v.ShortName, Started: began}
 	if err := bed.Prepare(ctx); err != nil {
 		addFailure(&outcome, fmt.Errorf("prepare: %w", err))
 	} else {
 		log.Info("scenario begins", "step", "scenario")
-		verdict := o.Scenario(ctx, bed)
+		verdict := r.Scenario(ctx, bed)
 		outcome.Warnings = verdict.Warnings
 		for _, failure := range verdict.Failures {
 			addFailure(&outcome, failure)
 		}
 	}
 	settle(&outcome)
-	if err := bed.Close(ctx, outcome.Status); err != nil {
+	if err := r.close(ctx, bed, outcome.Status); err != nil {
 		addFailure(&outcome, fmt.Errorf("clean up: %w", err))
 		settle(&outcome)
 	}
@@ -113,15 +127,36 @@ func (o *Options) variant(ctx context.Context, number int, v *cartesian.Variant)
 	return outcome, nil
 }
 
+// close cleans up behind a variant; a host that was lost gets a second try.
+func (r *runner) close(ctx context.Context, bed *testbed.Bed, status result.Status) error {
+	kept, err := bed.Close(ctx, status)
+	r.kept = r.kept || kept
+	if err == nil || r.lost() == nil {
+		return err
+	}
+	if r.kept { // the ledger cannot tell what is to stay
+		return fmt.Errorf("%w; mhmig cleanup %s removes what is left there, and the VMs that were left on purpose", r.lost(), r.Results.Dir())
+	}
+	if err := r.reclaim(ctx); err != nil {
+		return fmt.Errorf("%w; mhmig cleanup %s tries again", err, r.Results.Dir())
+	}
+	return nil
+}
+
 // settle gives an outcome its status: the first failure's, else WARN or PASS.
 func settle(o *result.Outcome) {
 	switch {
-	case o.Status != result.Running && o.Status != result.Pass && o.Status != result.Warn:
+	case !unsettled(o):
 	case len(o.Warnings) > 0:
 		o.Status = result.Warn
 	default:
 		o.Status = result.Pass
 	}
+}
+
+// unsettled says that nothing has failed so far.
+func unsettled(o *result.Outcome) bool {
+	return o.Status == result.Running || o.Status == result.Pass || o.Status == result.Warn
 }
 
 // addFailure adds a failure to an outcome: as the first one, or to those that
@@ -131,7 +166,7 @@ func addFailure(o *result.Outcome, err error) {
 	if errors.Is(err, ErrInterrupted) {
 		f.Status = result.Cancel
 	}
-	if o.Message == "" {
+	if unsettled(o) {
 		o.Failure = f
 		return
 	}

@@ -327,8 +327,8 @@ func (b *Bed) Claim(vms []string, by string) (release func(), err error) {
 // Close ends all that the bed has on its hosts: faults, processes, VMs,
 // folders. It works on after ctx has ended, within its own limit. status is
 // how the variant went: the params kill_vm and kill_vm_on_error may ask for
-// the VMs to be left, then all they need stays too, and [Close] says so.
-func (b *Bed) Close(ctx context.Context, status result.Status) error {
+// the VMs to be left, then all they need stays too, and kept says so.
+func (b *Bed) Close(ctx context.Context, status result.Status) (kept bool, err error) {
 	ctx, cancel := context.WithTimeoutCause(context.WithoutCancel(ctx), closeTimeout, fmt.Errorf("cleaning up took longer than %v", closeTimeout))
 	defer cancel()
 	var errs []error
@@ -348,13 +348,15 @@ func (b *Bed) Close(ctx context.Context, status result.Status) error {
 			m.detach()
 			b.log.Warn("left running", "vm", m.Name(), "host", m.Host.Name(), "because", key+" = no", "folder", m.Host.runDir)
 		}
-		return errors.Join(errs...)
+		return true, errors.Join(errs...)
 	}
-	group := errgroup.Group{}
-	for _, m := range machines {
-		group.Go(func() error { return b.Remove(ctx, m) })
+	ends := make([]error, len(machines))
+	var ending sync.WaitGroup
+	for i, m := range machines {
+		ending.Go(func() { ends[i] = b.Remove(ctx, m) })
 	}
-	errs = append(errs, group.Wait())
+	ending.Wait()
+	errs = append(errs, ends...)
 	for _, images := range slices.Backward(b.images) {
 		errs = append(errs, images.Remove(ctx))
 	}
@@ -365,5 +367,5 @@ func (b *Bed) Close(ctx context.Context, status result.Status) error {
 		}
 		errs = append(errs, b.ledger.Done(folder.entry))
 	}
-	return errors.Join(errs...)
+	return false, errors.Join(errs...)
 }

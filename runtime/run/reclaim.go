@@ -1,0 +1,56 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package run
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"github.com/mhmig/mhmig/runtime/host"
+	"github.com/mhmig/mhmig/runtime/ledger"
+)
+
+// reclaimTimeout bounds the second try to clean up a host that was lost.
+const reclaimTimeout = 60 * time.Second
+
+// lost returns why the first of the run's hosts that is out of reach is so, nil
+// when all are there.
+func (r *runner) lost() error {
+	for _, h := range r.Hosts {
+		if err := h.Err(); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// reclaim connects anew to hosts that were lost and removes what a variant left
+// there, by the ledger. It works on after ctx has ended, within its own limit.
+func (r *runner) reclaim(ctx context.Context) error {
+	ctx, cancel := context.WithTimeoutCause(context.WithoutCancel(ctx), reclaimTimeout, fmt.Errorf("not done after %v", reclaimTimeout))
+	defer cancel()
+	var opened []*host.Host
+	defer func() {
+		for _, h := range opened {
+			_ = h.Close() // the commands on it have ended
+		}
+	}()
+	return r.Ledger.Undo(ctx, func(ctx context.Context, name string) (ledger.Host, error) {
+		for _, h := range r.Hosts {
+			switch {
+			case h.Name() != name:
+				continue
+			case h.Err() == nil:
+				return h, nil
+			}
+			again, err := host.Dial(ctx, h.Config(), r.Log)
+			if err != nil {
+				return nil, err
+			}
+			opened = append(opened, again)
+			return again, nil
+		}
+		return nil, fmt.Errorf("no host %s in this run", name)
+	}, r.Log)
+}
