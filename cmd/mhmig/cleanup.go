@@ -58,6 +58,7 @@ else the latest one.`,
 			if len(args) == 1 {
 				folder = args[0]
 			}
+			outliveReader()
 			return cleanup(command, folder, host.Secret(password))
 		},
 	}

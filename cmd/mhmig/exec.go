@@ -62,6 +62,7 @@ arguments or an error in a file, 3 the hosts cannot be used, 130 interrupted.`,
 			if err := e.check(command.Flags()); err != nil {
 				return err
 			}
+			outliveReader()
 			return e.run(command.Context(), command)
 		},
 	}

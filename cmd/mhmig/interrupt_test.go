@@ -3,6 +3,7 @@
 package main
 
 import (
+	"bufio"
 	"bytes"
 	"context"
 	"encoding/json"
@@ -212,6 +213,54 @@ func TestInterruptNetns(t *testing.T) {
 		}
 	}
 	w.wantNothingLeft()
+}
+
+// TestInterruptOtherwise ends runs as a closed terminal and a supervisor do, and
+// as Ctrl-C does with a tee behind the pipe, which is gone before mhmig has
+// cleaned up.
+func TestInterruptOtherwise(t *testing.T) {
+	t.Parallel()
+	needQEMU(t)
+	const scenario = "def migration_scenario(env):\n    env.vm(\"vm1\").start()\n    log(\"now\")\n    sleep(600)\n"
+	for _, s := range []syscall.Signal{syscall.SIGHUP, syscall.SIGTERM} {
+		t.Run(s.String(), func(t *testing.T) {
+			t.Parallel()
+			w := newWorld(t)
+			w.write("it.star", scenario)
+			r := w.start("exec", "it.star", "--config", "small.cfg")
+			r.await("now")
+			r.signal(s)
+			if code := r.wait(farewell); code != exitInterrupted {
+				t.Errorf("exit status: got %d, want %d:\n%s", code, exitInterrupted, r.output())
+			}
+			w.wantNothingLeft()
+		})
+	}
+	t.Run("reader gone", func(t *testing.T) {
+		t.Parallel()
+		w := newWorld(t)
+		w.write("it.star", scenario)
+		cmd := w.command("exec", "it.star", "--config", "small.cfg")
+		output, err := cmd.StderrPipe()
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := cmd.Start(); err != nil {
+			t.Fatal(err)
+		}
+		defer cmd.Process.Kill() // fails if it has ended
+		lines := bufio.NewScanner(output)
+		for lines.Scan() && !strings.HasSuffix(lines.Text(), "  now") {
+			continue
+		}
+		if err := errors.Join(output.Close(), cmd.Process.Signal(syscall.SIGINT)); err != nil {
+			t.Fatal(err)
+		}
+		if err := cmd.Wait(); exitStatus(err) != exitInterrupted {
+			t.Errorf("it ended with %v, want exit status %d", err, exitInterrupted)
+		}
+		w.wantNothingLeft()
+	})
 }
 
 // TestInterruptTwice ends a run that is cleaning up at once; mhmig cleanup then

@@ -36,12 +36,16 @@ func execute(args []string) int {
 	return exitCode(err)
 }
 
-// interruptible returns a context that the first SIGINT or SIGTERM ends. What
-// runs then cleans up; the second signal ends the program at once.
+// interruptible returns a context that the first SIGINT or SIGTERM ends, or
+// SIGHUP, when the terminal is closed. What runs then cleans up; the second
+// signal ends the program at once.
 func interruptible() (context.Context, func()) {
 	ctx, cancel := context.WithCancelCause(context.Background())
 	signals := make(chan os.Signal, 2)
 	signal.Notify(signals, os.Interrupt, syscall.SIGTERM)
+	if !signal.Ignored(syscall.SIGHUP) { // as nohup has it
+		signal.Notify(signals, syscall.SIGHUP)
+	}
 	done := make(chan struct{})
 	go func() {
 		select {
@@ -63,6 +67,11 @@ func interruptible() (context.Context, func()) {
 		cancel(nil)
 	}
 }
+
+// outliveReader lets the program go on when nobody reads its output any more: at
+// Ctrl-C the tee behind the pipe dies first, and what is on hosts must still be
+// cleaned up.
+func outliveReader() { signal.Notify(make(chan os.Signal, 1), syscall.SIGPIPE) }
 
 func newRootCommand() *cobra.Command {
 	root := &cobra.Command{

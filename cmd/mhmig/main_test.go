@@ -14,6 +14,7 @@ import (
 	"path/filepath"
 	"strings"
 	"sync"
+	"syscall"
 	"testing"
 
 	"github.com/mhmig/mhmig/runtime/jeos"
@@ -124,6 +125,19 @@ func remains(dir, cache string) (left []string, err error) {
 		}
 	}
 	return left, nil
+}
+
+// removeRemains ends the processes and removes the folders that remains has
+// found, so that a failed test does not harm others.
+func removeRemains(left []string) {
+	for _, thing := range left {
+		var pid int
+		if _, err := fmt.Sscanf(thing, "/proc/%d/cmdline:", &pid); err == nil {
+			_ = syscall.Kill(pid, syscall.SIGKILL)
+		} else if strings.Contains(thing, "/mhmig-") {
+			_ = os.RemoveAll(thing)
+		}
+	}
 }
 
 // madePlaces returns all that a run made on its hosts, as its ledger says, and

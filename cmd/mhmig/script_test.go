@@ -64,6 +64,7 @@ func setUp(env *testscript.Env) error {
 			env.T().Fatal(err)
 		}
 		if len(left) > 0 {
+			removeRemains(left)
 			env.T().Fatal("left behind:\n" + strings.Join(left, "\n"))
 		}
 	})

@@ -140,6 +140,7 @@ func (w *world) wantNothingLeft() {
 		w.t.Fatal(err)
 	}
 	if len(left) > 0 {
+		removeRemains(left)
 		w.t.Errorf("left behind:\n%s", strings.Join(left, "\n"))
 	}
 }
