@@ -41,6 +41,8 @@ type execution struct {
 	timeout  time.Duration
 	verbose  bool
 	scenario string
+
+	endVMs bool // set by reach: the params would leave VMs, but they cannot stay
 }
 
 func newExecCommand() *cobra.Command {
@@ -238,6 +240,9 @@ func (e *execution) reach(ctx context.Context, first *cartesian.Variant, folder 
 			return nil, nil, nil, err
 		}
 	}
+	if e.endVMs = ownLab && leavesVMs(first.Params); e.endVMs {
+		log.Warn("VMs cannot be left running on a lab that ends with the run; mhmig lab up makes one that stays")
+	}
 	if err := (reachRecord{OwnLab: ownLab, Hosts: configs}).save(folder); err != nil {
 		return nil, nil, nil, errors.Join(usageError(err), closeLab())
 	}
@@ -269,14 +274,28 @@ func (e *execution) reach(ctx context.Context, first *cartesian.Variant, folder 
 	return hosts, labParams, closeAll, nil
 }
 
+// leavesVMs says whether VMs may be wanted to stay when the scenario is over.
+func leavesVMs(p cartesian.Params) bool {
+	for _, key := range []string{"kill_vm", "kill_vm_on_error"} {
+		if kill, err := p.Bool(key, true); err == nil && !kill {
+			return true
+		}
+	}
+	return false
+}
+
 // labParams are the params that a lab sets, but those that the user has set
-// with --param.
+// with --param. On a lab that ends with the run no VM is left, as it would go
+// with the lab.
 func (e *execution) labParams(all map[string]string) cartesian.Params {
 	params := cartesian.Params{}
 	for key, value := range all {
 		if !e.setByUser(key) {
 			params[key] = value
 		}
+	}
+	if e.endVMs {
+		params["kill_vm"], params["kill_vm_on_error"] = "yes", "yes"
 	}
 	return params
 }

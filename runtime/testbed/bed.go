@@ -346,7 +346,7 @@ func (b *Bed) Close(ctx context.Context, status result.Status) (kept bool, err e
 	if err == nil && !kill && len(machines) > 0 {
 		for _, m := range machines {
 			m.detach()
-			b.log.Warn("left running", "vm", m.Name(), "host", m.Host.Name(), "because", key+" = no", "folder", m.Host.runDir)
+			b.log.Warn("left running, until mhmig cleanup", "vm", m.Name(), "host", m.Host.Name(), "because", key+" = no", "folder", m.Host.runDir)
 		}
 		return true, errors.Join(errs...)
 	}
