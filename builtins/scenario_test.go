@@ -51,3 +51,122 @@ def migration_scenario(env):
 `})
 	e.want(t, result.Pass)
 }
+
+// Sessions: their methods keep virt-test's meanings, on SSH and on the serial
+// console, before and after a migration.
+func TestSessions(t *testing.T) {
+	t.Parallel()
+	e := perform(t, small(t), &play{source: `
+def methods(s):
+    assert_eq(type(s), "session")
+    assert_eq(s.cmd("echo one; echo two >&2"), "one\ntwo\n")
+    assert_eq(s.cmd_status("exit_status() { return 3; }; exit_status"), 3)
+    assert_eq(s.cmd_output("echo out; false"), "out\n")
+    assert_eq(s.cmd_status_output("echo both; (exit 4)"), (4, "both\n"))
+    s.cmd("cd /tmp; WORD=kept")
+    s.sendline("LATER=too")
+    assert_eq(s.cmd("pwd; echo $WORD $LATER"), "/tmp\nkept too\n")
+    assert_eq(s.is_responsive(), True)
+
+def migration_scenario(env):
+    a, b = env.hosts
+    vm = env.vm("vm1")
+    vm.start(a)
+    ssh = vm.wait_for_login()
+    methods(ssh)
+    second = vm.wait_for_login(timeout = "1m")
+    assert_eq(second == ssh, False)
+    assert_eq(second.cmd("echo $WORD"), "\n")
+    second.close()
+    serial = vm.wait_for_serial_login()
+    methods(serial)
+
+    migrate_wait(["vm1"], a, b)
+    methods(vm.wait_for_login())
+    serial = vm.wait_for_serial_login()
+    methods(serial)
+    assert_eq(serial.cmd("echo $WORD"), "kept\n")
+`})
+	e.want(t, result.Pass)
+}
+
+// Memory that is not what was written is a FAIL that says where and shows both
+// hosts: here the workload's own pages are spoilt in the guest.
+func TestWorkErrors(t *testing.T) {
+	t.Parallel()
+	for _, tt := range []struct {
+		name, source string
+		status       result.Status
+		words        []string
+		position     string
+		evidence     []string
+	}{
+		{"check_work", `
+def migration_scenario(env):
+    def work(mig):
+        mig.vm("vm1").wait_for_login().cmd("memwork start --size 4M --rate 1M")
+    def check(mig):
+        session = mig.vm("vm1").wait_for_login()
+        session.cmd("memwork stop")
+        session.cmd("memwork check")
+    migrate_wait(["vm1"], "host1", "host2", work, check)
+`, result.Fail, []string{"migration 1, destination host2, check_work: ", `command "memwork check" ended with status 2`, "memwork: is not running"},
+			"8:20", []string{"source host1 vm1", "postmigrate", "destination host2 vm1", "running", "last QMP"}},
+		{"start_work", `
+def migration_scenario(env):
+    def work(mig):
+        mig.vm("vm1").wait_for_login().cmd("no-such-work")
+    migrate_wait(["vm1"], "host1", "host2", work)
+`, result.Error, []string{"migration 1, source host1, start_work: ", `command "no-such-work" ended with status 127`},
+			"4:43", []string{"source host1 vm1", "destination host2 vm1"}},
+		{"session of a guest whose QEMU was killed", `
+def migration_scenario(env):
+    def check(mig):
+        session = mig.vm("vm1").wait_for_login()
+        spawn(lambda: [sleep(0.3), kill("vm1", "host2")])
+        session.cmd("sleep 60")
+    migrate_wait(["vm1"], "host1", "host2", None, check)
+`, result.Fail, []string{"migration 1, destination host2, check_work: ", `command "sleep 60"`, "QEMU of vm1 on host2 ended by signal 9 (killed)"},
+			"6:20", []string{"destination host2 vm1"}},
+		{"wrong password", `
+def migration_scenario(env):
+    migrate_wait(["vm1"], "host1", "host2", params = {"password": "wrong"})
+`, result.Error, []string{"migration 1, source host1, prepare: vm1@host1: login as root: ", "login refused"},
+			"", []string{"source host1 vm1"}},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			t.Parallel()
+			e := perform(t, small(t), &play{source: tt.source})
+			e.want(t, tt.status, tt.words...)
+			e.wantEvidence(t, tt.evidence...)
+			if want := "@test//scenario.star:" + tt.position; tt.position != "" && e.Position != want {
+				t.Errorf("position: got %q, want %q", e.Position, want)
+			}
+		})
+	}
+}
+
+// A migration begins while the guest boots, and the guest goes on booting.
+func TestMigrateWhileBooting(t *testing.T) {
+	t.Parallel()
+	e := perform(t, small(t), &play{params: cartesian.Params{"start_migration_timeout": "0.8"}, source: `
+def migration_scenario(env):
+    mig = migrate_wait(["vm1"], "host1", "host2", check_work = lambda mig: mig.vm("vm1").wait_for_login().cmd("true"))
+    assert_eq(mig.stats["vm1"]["ram"]["total"] > 96 << 20, True)
+`})
+	e.want(t, result.Pass)
+}
+
+// A guest that writes faster than the migration may send does not converge.
+func TestNotConverging(t *testing.T) {
+	t.Parallel()
+	e := perform(t, small(t), &play{params: cartesian.Params{"mig_speed": "1M", "mig_timeout": "2", "memory_work": "8M"}, source: `
+load("@std//work.star", "start_memory_work")
+
+def migration_scenario(env):
+    work = lambda mig: start_memory_work(mig.vm("vm1").wait_for_login(), mig.params)
+    migrate_wait(["vm1"], "host1", "host2", work, lambda mig: error("it arrived"))
+`})
+	e.want(t, result.Fail, "migration 1 of vm1: the source failed first (host1): not finished after mig_timeout = 2s")
+	e.wantEvidence(t, "source host1 vm1", "running", "destination host2 vm1", "inmigrate")
+}

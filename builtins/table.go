@@ -110,9 +110,7 @@ type object struct {
 	label string // short, for messages: "vm1@host2"
 }
 
-var (
-	_ starlark.HasAttrs = (*object)(nil)
-)
+var _ starlark.HasAttrs = (*object)(nil)
 
 func (o *object) String() string       { return o.class.Name + " " + o.label }
 func (o *object) Type() string         { return o.class.Name }

@@ -74,7 +74,7 @@ var (
 	// Params unpacks to cartesian.Params.
 	Params = Type{"dict of params", unpackParams}
 	// Host unpacks to *testbed.Host.
-	Host = Type{"host", func(t *task.Task, v starlark.Value) (any, error) { return toHost(t, v) }}
+	Host = Type{"host", toHost}
 	// Hosts unpacks to []*testbed.Host.
 	Hosts = Type{"list of hosts", unpackHosts}
 	// VMs unpacks to []string, names of VMs of this variant.
@@ -90,7 +90,7 @@ func unpackSeconds(_ *task.Task, v starlark.Value) (any, error) {
 		if d, err := time.ParseDuration(string(v)); err == nil {
 			seconds = d.Seconds()
 		} else if seconds, err = strconv.ParseFloat(string(v), 64); err != nil {
-			return nil, nil
+			return nil, nil //nolint:nilerr // it is of the wrong kind, which Want describes better
 		}
 	default:
 		return nil, nil
@@ -111,7 +111,7 @@ func unpackBytes(_ *task.Task, v starlark.Value) (any, error) {
 	case starlark.String:
 		n, err := cartesian.Params{"size": string(v)}.Size("size", 0, 1)
 		if err != nil {
-			return nil, nil
+			return nil, nil //nolint:nilerr // it is of the wrong kind, which Want describes better
 		}
 		return n, nil
 	}

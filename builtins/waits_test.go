@@ -27,9 +27,17 @@ type witness struct {
 //
 //	watch(name, fn)   calls fn, which calls the builtin; returns what it returned
 //	look()            called by the sibling
+//	seen(name)        whether the sibling got in between
 func (w *witness) names() starlark.StringDict {
 	return starlark.StringDict{
 		"watch": starlark.NewBuiltin("watch", w.watch),
+		"seen": starlark.NewBuiltin("seen", func(_ *starlark.Thread, b *starlark.Builtin, args starlark.Tuple, kwargs []starlark.Tuple) (starlark.Value, error) {
+			var name string
+			if err := starlark.UnpackPositionalArgs(b.Name(), args, kwargs, 1, &name); err != nil {
+				return nil, err
+			}
+			return starlark.Bool(w.has(name)), nil
+		}),
 		"look": starlark.NewBuiltin("look", func(*starlark.Thread, *starlark.Builtin, starlark.Tuple, []starlark.Tuple) (starlark.Value, error) {
 			w.mu.Lock()
 			defer w.mu.Unlock()
@@ -173,4 +181,71 @@ func (w *witness) want(t *testing.T, names []string, untried ...string) {
 			t.Errorf("%s: not watched", name)
 		}
 	}
+}
+
+// So do those that need a VM.
+func TestWaitsOfVMsLetOthersThrough(t *testing.T) {
+	t.Parallel()
+	w := &witness{seen: map[string]bool{}}
+	e := perform(t, small(t), &play{extra: w.names(), source: `
+def look_on(over):
+    while not over:
+        look()
+        sleep(0.0001)
+
+def migration_scenario(env):
+    over = []
+    spawn(look_on, over)
+    a, b = env.hosts
+    vm = env.vm("vm1")
+    watch("vm.start", lambda: vm.start(a), once = True)
+    watch("vm.wait_for_serial_login", vm.wait_for_serial_login, once = True).close()
+    session = watch("vm.wait_for_login", vm.wait_for_login, once = True)
+    watch("session.cmd", lambda: session.cmd("true"))
+    watch("session.cmd_status", lambda: session.cmd_status("true"))
+    watch("session.cmd_output", lambda: session.cmd_output("true"))
+    watch("session.cmd_status_output", lambda: session.cmd_status_output("true"))
+    watch("session.sendline", lambda: session.sendline("true"))
+    watch("session.is_responsive", session.is_responsive)
+    watch("session.close", lambda: vm.wait_for_login().close())
+    watch("vm.qmp", lambda: vm.qmp("query-status"))
+    watch("vm.pause", vm.pause)
+    watch("vm.resume", vm.resume)
+    watch("vm.set_downtime", lambda: vm.set_downtime(0.3))
+    watch("vm.set_speed", lambda: vm.set_speed("10K"))
+
+    def src(mig):
+        watch("mig.migrate_vms_src", mig.migrate_vms_src, once = True)
+
+    def dst(mig):
+        mig.migrate_vms_dest()
+
+    mig = migrate(["vm1"], a, b, migrate_src = src, migrate_dst = dst)
+    mig.wait_status("active")
+    wait_for(lambda: seen("mig.migrate_vms_src"), 10, 0.01)
+    watch("mig.set_speed", lambda: mig.set_speed("1G"))
+    watch("mig.set_downtime", lambda: mig.set_downtime(1))
+    watch("mig.join", mig.join, once = True)
+
+    vm.set_speed("10K")
+    mig = migrate(["vm1"], b, a)
+    watch("mig.wait_status", lambda: mig.wait_status("active"), once = True)
+    watch("mig.wait", lambda: mig.wait(remaining = "1G"))
+    watch("mig.cancel", mig.cancel)
+    mig.join()
+
+    vm.set_speed("1G")
+
+    def dst(mig):
+        watch("mig.migrate_vms_dest", mig.migrate_vms_dest, once = True)
+
+    migrate_wait(["vm1"], b, a, migrate_dst = dst)
+    watch("migrate_wait", lambda: migrate_wait(["vm1"], a, b), once = True)
+    watch("vm.reboot", vm.reboot)
+    watch("vm.destroy", vm.destroy, once = True)
+    over.append(1)
+`})
+	e.want(t, result.Pass)
+	_, ofVMs := waiting()
+	w.want(t, ofVMs)
 }
