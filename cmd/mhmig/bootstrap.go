@@ -62,7 +62,7 @@ root. What cannot be installed is named, and the exit code is 3.`,
 			}
 			out := command.ErrOrStderr()
 			file, isFile := out.(*os.File)
-			log := slog.New(tint.NewHandler(out, &tint.Options{
+			log := slog.New(tint.NewTextHandler(out, &tint.Options{
 				Level: level, TimeFormat: time.TimeOnly, NoColor: !isFile || !colour(file),
 			}))
 			options.Logger = log

@@ -200,7 +200,7 @@ func login(ctx context.Context, s *lab.State, host, command string) (status int,
 	if err != nil {
 		return 0, fmt.Errorf("take the terminal: %w", err)
 	}
-	defer term.Restore(tty, before)
+	defer func() { _ = term.Restore(tty, before) }()
 	resized, stop := watchSize(tty)
 	defer stop()
 	l.Terminal = &lab.Terminal{Type: os.Getenv("TERM"), Size: lab.Size{Columns: columns, Rows: rows}, Resized: resized}
