@@ -43,10 +43,16 @@ func TestFiltersPickGuests(t *testing.T) {
 		{"no filter", nil, []string{"multihost_migration"}},
 		{"the default by name", []string{"only JeOS"}, []string{"multihost_migration"}},
 		{"the seed's filter", []string{"only RHEL.6.4.x86_64"}, []string{"multihost_migration.RHEL.6.4.x86_64"}},
-		{"with the test", []string{"only multihost_migration..Ubuntu.22.04"},
-			[]string{"multihost_migration.Ubuntu.22.04.x86_64"}},
-		{"two versions", []string{"only Debian.11.i386, Fedora.41"},
-			[]string{"multihost_migration.Fedora.41.x86_64", "multihost_migration.Debian.11.i386"}},
+		{
+			"with the test",
+			[]string{"only multihost_migration..Ubuntu.22.04"},
+			[]string{"multihost_migration.Ubuntu.22.04.x86_64"},
+		},
+		{
+			"two versions",
+			[]string{"only Debian.11.i386, Fedora.41"},
+			[]string{"multihost_migration.Fedora.41.x86_64", "multihost_migration.Debian.11.i386"},
+		},
 		{"a family", []string{"only RHEL", "no i386", "no RHEL.9"}, []string{
 			"multihost_migration.RHEL.5.11.x86_64", "multihost_migration.RHEL.6.3.x86_64",
 			"multihost_migration.RHEL.6.4.x86_64", "multihost_migration.RHEL.6.10.x86_64",

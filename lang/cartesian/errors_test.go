@@ -59,8 +59,10 @@ func TestLateErrors(t *testing.T) {
 		name, config, want string
 		variants           int // before the error
 	}{
-		{"no pattern", "variants:\n  - a:\n  - b:\n    (?!x) ?= 1\n",
-			"variant \"b\": main.cfg:4:5: \"(?!x)\" is no valid pattern: invalid or unsupported Perl syntax", 1},
+		{
+			"no pattern", "variants:\n  - a:\n  - b:\n    (?!x) ?= 1\n",
+			"variant \"b\": main.cfg:4:5: \"(?!x)\" is no valid pattern: invalid or unsupported Perl syntax", 1,
+		},
 		{"group that ours would close", "a)|(b ?= 1", `variant "": main.cfg:1:1: "a)|(b" is no valid pattern: unexpected )`, 0},
 		{"join in a condition", "variants:\n  - a:\na: join a\n", `variant "a": main.cfg:3:4: a join cannot stand in a condition`, 0},
 		{"no number", "m = five\nm_max = 5", `variant "": m_max of m: "five" is no whole number`, 0},

@@ -218,7 +218,8 @@ func (w *walk) settle(s *segment, below labelSet) (*segment, bool) {
 	if s == nil || !s.open {
 		return s, true
 	}
-	settled, changed, ok := *s, false, true
+	var ok bool
+	settled, changed := *s, false
 	if s.decides {
 		if settled.statements, settled.decides, changed, ok = w.decide(s.statements, below); !ok {
 			return nil, false

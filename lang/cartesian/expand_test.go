@@ -150,8 +150,17 @@ func TestAssignment(t *testing.T) {
 		}
 	}
 	for _, tt := range []struct{ key, value string }{
-		{"", "1"}, {"a b:", "1"}, {"only x", "1"}, {"a?=", "1"}, {"a", "1\n2"}, {"#a", "1"}, {"-a", "1"}, {"a", "x\ty"}, {" a", "1"},
-		{"a=b", "1"}, {"a", "\xff"},
+		{"", "1"},
+		{"a b:", "1"},
+		{"only x", "1"},
+		{"a?=", "1"},
+		{"a", "1\n2"},
+		{"#a", "1"},
+		{"-a", "1"},
+		{"a", "x\ty"},
+		{" a", "1"},
+		{"a=b", "1"},
+		{"a", "\xff"},
 	} {
 		if statement, err := cartesian.Assignment(tt.key, tt.value); err == nil {
 			t.Errorf("Assignment(%q, %q) = %s, want an error", tt.key, tt.value, statement)

@@ -64,8 +64,13 @@ var keywords = []struct {
 	word string
 	typ  lexer.TokenType
 }{
-	{"variants", tokVariants}, {"only", tokOnly}, {"no", tokNo}, {"include", tokInclude}, {"del", tokDel},
-	{"suffix", tokSuffix}, {"join", tokJoin},
+	{"variants", tokVariants},
+	{"only", tokOnly},
+	{"no", tokNo},
+	{"include", tokInclude},
+	{"del", tokDel},
+	{"suffix", tokSuffix},
+	{"join", tokJoin},
 }
 
 // maxDepth limits how deeply blocks may lie in each other: all readers of the tree recurse.

@@ -22,20 +22,44 @@ func TestRender(t *testing.T) {
 		color bool
 		want  string
 	}{
-		{"all parts", diag.Diagnostic{Pos: pos, Message: "three dots", Hint: "use two", Source: "only a...b"}, false,
-			"a.cfg:3:6: three dots\n    only a...b\n         ^\n    hint: use two\n"},
+		{
+			"all parts",
+			diag.Diagnostic{Pos: pos, Message: "three dots", Hint: "use two", Source: "only a...b"},
+			false,
+			"a.cfg:3:6: three dots\n    only a...b\n         ^\n    hint: use two\n",
+		},
 		{"no place", diag.Diagnostic{Message: "too many"}, false, "too many\n"},
-		{"no column", diag.Diagnostic{Pos: diag.Pos{File: "a.cfg", Line: 3}, Message: "m", Source: "k"}, false,
-			"a.cfg:3: m\n    k\n"},
+		{
+			"no column",
+			diag.Diagnostic{Pos: diag.Pos{File: "a.cfg", Line: 3}, Message: "m", Source: "k"},
+			false,
+			"a.cfg:3: m\n    k\n",
+		},
 		{"warning", diag.Diagnostic{Severity: diag.Warning, Pos: pos, Message: "m"}, false, "a.cfg:3:6: warning: m\n"},
-		{"wide letters before the caret", diag.Diagnostic{Pos: pos, Message: "m", Source: "größe!"}, false,
-			"a.cfg:3:6: m\n    größe!\n         ^\n"},
-		{"caret behind the end", diag.Diagnostic{Pos: diag.Pos{File: "f", Line: 1, Col: 99}, Message: "m", Source: "ab"}, false,
-			"f:1:99: m\n    ab\n      ^\n"},
-		{"control characters", diag.Diagnostic{Pos: pos, Message: "bad \x1b[2J", Source: "a\x1b]0;x\ab"}, false,
-			"a.cfg:3:6: bad \ufffd[2J\n    a\ufffd]0;x\ufffdb\n         ^\n"},
-		{"colour", diag.Diagnostic{Pos: pos, Message: "m", Source: "abcdef", Hint: "h"}, true,
-			"\x1b[1ma.cfg:3:6:\x1b[0m m\n    abcdef\n         \x1b[31m^\x1b[0m\n    \x1b[36mhint:\x1b[0m h\n"},
+		{
+			"wide letters before the caret",
+			diag.Diagnostic{Pos: pos, Message: "m", Source: "größe!"},
+			false,
+			"a.cfg:3:6: m\n    größe!\n         ^\n",
+		},
+		{
+			"caret behind the end",
+			diag.Diagnostic{Pos: diag.Pos{File: "f", Line: 1, Col: 99}, Message: "m", Source: "ab"},
+			false,
+			"f:1:99: m\n    ab\n      ^\n",
+		},
+		{
+			"control characters",
+			diag.Diagnostic{Pos: pos, Message: "bad \x1b[2J", Source: "a\x1b]0;x\ab"},
+			false,
+			"a.cfg:3:6: bad \ufffd[2J\n    a\ufffd]0;x\ufffdb\n         ^\n",
+		},
+		{
+			"colour",
+			diag.Diagnostic{Pos: pos, Message: "m", Source: "abcdef", Hint: "h"},
+			true,
+			"\x1b[1ma.cfg:3:6:\x1b[0m m\n    abcdef\n         \x1b[31m^\x1b[0m\n    \x1b[36mhint:\x1b[0m h\n",
+		},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {

@@ -159,15 +159,15 @@ func (k *connection) pump(channel net.Conn) net.Conn {
 	fromUs, out := net.Pipe()
 	f := &forwarded{channel: channel, in: in, out: out, sent: make(chan struct{})}
 	receive := func() {
-		io.Copy(toUs, channel)
+		_, _ = io.Copy(toUs, channel)
 		toUs.Close()
 	}
 	send := func() {
 		defer close(f.sent)
-		io.Copy(channel, fromUs)
+		_, _ = io.Copy(channel, fromUs)
 		fromUs.Close()
 		if c, ok := channel.(interface{ CloseWrite() error }); ok {
-			c.CloseWrite()
+			_ = c.CloseWrite()
 		}
 	}
 	pump := func() {

@@ -240,7 +240,7 @@ type capture struct {
 }
 
 func (c *capture) fill(r io.Reader) {
-	io.Copy(c, r) // ends with the command or the connection, which Run reports
+	_, _ = io.Copy(c, r) // ends with the command or the connection, which Run reports
 }
 
 // Write appends to what was collected.

@@ -10,6 +10,7 @@ import (
 	"os"
 	"os/user"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -209,10 +210,8 @@ func (r Resolver) fromFiles(s *settings, target string, through []string) (Confi
 	if err != nil {
 		return Config{}, err
 	}
-	for _, t := range through {
-		if t == alias {
-			return Config{}, fmt.Errorf("ProxyJump leads in a circle: %s", strings.Join(append(through, alias), ", "))
-		}
+	if slices.Contains(through, alias) {
+		return Config{}, fmt.Errorf("ProxyJump leads in a circle: %s", strings.Join(append(through, alias), ", "))
 	}
 	c := Config{Name: target, Address: alias, User: login, Port: port, AgentSocket: r.AgentSocket}
 	if v := s.get(alias, "HostName"); v != "" {

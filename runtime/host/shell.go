@@ -115,7 +115,7 @@ func (s *shell) run(script string, stdin io.Reader) <-chan error {
 		input = io.MultiReader(input, stdin)
 	}
 	go func() { // ends with the script, or, see Command.Stdin, when stdin lets it
-		io.Copy(s.stdin, input) // fails when the script does not want it all
+		_, _ = io.Copy(s.stdin, input) // fails when the script does not want it all
 		s.stdin.Close()
 	}()
 	exited := make(chan error, 1)

@@ -110,7 +110,7 @@ func Build(ctx context.Context, o Options) (Image, error) {
 	if _, err := lock.TryLockContext(ctx, 50*time.Millisecond); err != nil {
 		return Image{}, fmt.Errorf("wait for another build in %s: %w", o.CacheDir, err)
 	}
-	defer lock.Unlock()
+	defer func() { _ = lock.Unlock() }()
 
 	p, err := findParts(o.CacheDir)
 	if err != nil || o.Kernel != "" {

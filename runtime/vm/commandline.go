@@ -317,16 +317,17 @@ func (c *commandLine) nic(i int, nic string, p cartesian.Params) error {
 	mac := p.Get("mac", macOf(p["name"], c.vm, nic))
 	switch mode {
 	case "user":
-		netdev := "user,id=" + nic
+		var netdev strings.Builder
+		netdev.WriteString("user,id=" + nic)
 		if len(c.spec.Forwards) == 0 { // the guest's ports are reached through its first such NIC
 			if c.spec.Forwards, err = forwardsOf(p); err != nil {
 				return err
 			}
 			for _, f := range c.spec.Forwards {
-				netdev += fmt.Sprintf(",hostfwd=tcp:127.0.0.1:%d-:%d", f.Host, f.Guest)
+				fmt.Fprintf(&netdev, ",hostfwd=tcp:127.0.0.1:%d-:%d", f.Host, f.Guest)
 			}
 		}
-		c.add("-netdev", netdev)
+		c.add("-netdev", netdev.String())
 	case "tap":
 		bridge := p["netdst"]
 		if bridge == "" {

@@ -21,11 +21,13 @@ func TestExitError(t *testing.T) {
 		{"unknown", vm.ExitError{Status: vm.StatusUnknown}, "QEMU of vm1 on host2 ended in an unknown way"},
 		{"unknown, and why", vm.ExitError{Status: vm.StatusUnknown, Cause: errors.New("host2 is lost")}, "QEMU of vm1 on host2 ended in an unknown way: host2 is lost"},
 		{
-			"a port is taken", vm.ExitError{Status: 1, Log: []string{"Could not set up host forwarding rule 'tcp:127.0.0.1:8443-:443'"}},
+			"a port is taken",
+			vm.ExitError{Status: 1, Log: []string{"Could not set up host forwarding rule 'tcp:127.0.0.1:8443-:443'"}},
 			"QEMU of vm1 on host2 ended with status 1; it said: Could not set up host forwarding rule 'tcp:127.0.0.1:8443-:443'; port 8443 of host2, which is to lead to the guest's port 443, is taken: set another host_port_… or none",
 		},
 		{
-			"an image is in use", vm.ExitError{Status: 1, Log: []string{`Failed to get "write" lock`}},
+			"an image is in use",
+			vm.ExitError{Status: 1, Log: []string{`Failed to get "write" lock`}},
 			`QEMU of vm1 on host2 ended with status 1; it said: Failed to get "write" lock; another QEMU has the image open: is a VM of an earlier run left? (mhmig cleanup)`,
 		},
 	}

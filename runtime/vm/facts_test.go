@@ -54,8 +54,14 @@ func TestParseFacts(t *testing.T) {
 		t.Error(diff)
 	}
 	want := []vm.Machine{
-		{Name: "microvm"}, {Name: "pc", AliasOf: "pc-i440fx-7.2"}, {Name: "pc-i440fx-7.2"}, {Name: "pc-i440fx-7.1"},
-		{Name: "q35", AliasOf: "pc-q35-7.2"}, {Name: "pc-q35-7.2"}, {Name: "isapc"}, {Name: "none"},
+		{Name: "microvm"},
+		{Name: "pc", AliasOf: "pc-i440fx-7.2"},
+		{Name: "pc-i440fx-7.2"},
+		{Name: "pc-i440fx-7.1"},
+		{Name: "q35", AliasOf: "pc-q35-7.2"},
+		{Name: "pc-q35-7.2"},
+		{Name: "isapc"},
+		{Name: "none"},
 	}
 	if diff := cmp.Diff(want, q.Machines); diff != "" {
 		t.Error(diff)

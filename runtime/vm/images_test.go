@@ -4,6 +4,7 @@ package vm_test
 
 import (
 	"encoding/json"
+	"maps"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -115,9 +116,7 @@ func TestPrepareImagesFails(t *testing.T) {
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
 			p := cartesian.Params{"images": "image1 image2", "image_name": "images/counter", "image_format": "raw"}
-			for k, v := range tt.params {
-				p[k] = v
-			}
+			maps.Copy(p, tt.params)
 			_, err := vm.PrepareImages(t.Context(), s.place, "vm1", p)
 			if err == nil {
 				t.Fatal("PrepareImages: no error")

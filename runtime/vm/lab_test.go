@@ -9,11 +9,13 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"maps"
 	"net"
 	"os"
 	"os/exec"
 	"os/user"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -95,9 +97,7 @@ func (b *bed) params(more cartesian.Params) cartesian.Params {
 	p := cartesian.Params{
 		"name": "counter", "accel": "tcg", "mem": "32", "images": "image1", "image_name": "images/counter", "image_format": "raw",
 	}
-	for k, v := range more {
-		p[k] = v
-	}
+	maps.Copy(p, more)
 	return p
 }
 
@@ -130,7 +130,7 @@ func (b *bed) host(name string, wrapper ...string) *site {
 	if err != nil {
 		t.Fatal(err)
 	}
-	argv := append(wrapper, "/usr/sbin/sshd", "-i", "-f", filepath.Join(b.dir, name, "sshd_config"), "-E", filepath.Join(b.dir, name, "log"))
+	argv := append(slices.Clone(wrapper), "/usr/sbin/sshd", "-i", "-f", filepath.Join(b.dir, name, "sshd_config"), "-E", filepath.Join(b.dir, name, "log"))
 	var servers sync.WaitGroup
 	servers.Go(func() {
 		for {

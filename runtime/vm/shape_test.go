@@ -19,7 +19,7 @@ import (
 // each question.
 func (b *bed) fakeQEMU(name, help string) (binary, questions string) {
 	questions = b.dir + "/" + name + ".questions"
-	binary = b.write(name, []byte(fmt.Sprintf("#!/bin/sh\necho \"$*\" >>%s\n[ \"$1\" != --version ] || cat <<'END'\n%sEND\n", questions, help)), 0o755)
+	binary = b.write(name, fmt.Appendf(nil, "#!/bin/sh\necho \"$*\" >>%s\n[ \"$1\" != --version ] || cat <<'END'\n%sEND\n", questions, help), 0o755)
 	return binary, questions
 }
 
@@ -97,10 +97,16 @@ func TestAgree(t *testing.T) {
 		"no such accel":   {cartesian.Params{"accel": "xen"}, cartesian.Params{"accel": "xen"}, `vm1: param accel: got "xen", want one of auto, kvm, tcg`},
 		"no such guard":   {cartesian.Params{"tcg_dirty_guard": "x"}, cartesian.Params{"tcg_dirty_guard": "x"}, `vm1: param tcg_dirty_guard: got "x", want one of auto, on, off`},
 		"no such machine": {cartesian.Params{"machine_type": "vax"}, cartesian.Params{"machine_type": "vax"}, `vm1: param machine_type: got "vax", want a type that ` + old + ` on host1 offers (pc, pc-i440fx-7.2, pc-i440fx-7.1, q35, pc-q35-7.2)`},
-		"no QEMU": {cartesian.Params{"qemu_binary": "qemu-system-none"}, cartesian.Params{"qemu_binary": "qemu-system-none"},
-			"vm1: host1: no program qemu-system-none (on Debian it is in package qemu-system-misc); install it there or set param qemu_binary"},
-		"no QEMU on the second": {cartesian.Params{}, cartesian.Params{"qemu_binary": "/opt/none/qemu-system-x86_64"},
-			"vm1: host2: no program /opt/none/qemu-system-x86_64 (on Debian it is in package qemu-system-x86); install it there or set param qemu_binary"},
+		"no QEMU": {
+			cartesian.Params{"qemu_binary": "qemu-system-none"},
+			cartesian.Params{"qemu_binary": "qemu-system-none"},
+			"vm1: host1: no program qemu-system-none (on Debian it is in package qemu-system-misc); install it there or set param qemu_binary",
+		},
+		"no QEMU on the second": {
+			cartesian.Params{},
+			cartesian.Params{"qemu_binary": "/opt/none/qemu-system-x86_64"},
+			"vm1: host2: no program /opt/none/qemu-system-x86_64 (on Debian it is in package qemu-system-x86); install it there or set param qemu_binary",
+		},
 		"no QEMU but a shell": {cartesian.Params{"qemu_binary": "true"}, cartesian.Params{"qemu_binary": "true"}, `vm1: host1: true: does not say its QEMU version: ""`},
 	} {
 		t.Run(name, func(t *testing.T) {

@@ -87,7 +87,7 @@ func serverConfig(password string) (*ssh.ServerConfig, error) {
 // password reads the kernel command line as /etc/rc does: the last one counts.
 func password(cmdline string) string {
 	password := defaultPassword
-	for _, word := range strings.Fields(cmdline) {
+	for word := range strings.FieldsSeq(cmdline) {
 		if value, ok := strings.CutPrefix(word, "mhmig.password="); ok && value != "" {
 			password = value
 		}
