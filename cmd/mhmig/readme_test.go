@@ -1,0 +1,30 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package main
+
+import (
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/rogpeppe/go-internal/txtar"
+)
+
+// The README shows the scenario that testdata/script runs.
+func TestREADMEShowsATestedScenario(t *testing.T) {
+	t.Parallel()
+	readme, err := os.ReadFile(filepath.Join(repository(), "README.md"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	script, err := txtar.ParseFile(filepath.Join(repository(), "testdata/script/exec-first-scenario.txtar"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, f := range script.Files {
+		if !strings.Contains(string(readme), "```python\n"+string(f.Data)+"```\n") {
+			t.Errorf("README.md does not show %s as it is in %s", f.Name, "testdata/script/exec-first-scenario.txtar")
+		}
+	}
+}
