@@ -5,7 +5,6 @@ package builtins_test
 import (
 	"bytes"
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -115,7 +114,7 @@ type ended struct {
 }
 
 // perform runs the play on the stage and looks for what it has left there.
-func perform(t *testing.T, base cartesian.Params, p *play) ended {
+func perform(t testing.TB, base cartesian.Params, p *play) ended {
 	t.Helper()
 	s, err := openStage()
 	if err != nil {
@@ -181,7 +180,7 @@ func perform(t *testing.T, base cartesian.Params, p *play) ended {
 }
 
 // load loads the scenario with what the tests add to the language.
-func (p *play) load(t *testing.T) *star.Scenario {
+func (p *play) load(t testing.TB) *star.Scenario {
 	t.Helper()
 	scenario, err := p.tryLoad(t)
 	if err != nil {
@@ -190,7 +189,7 @@ func (p *play) load(t *testing.T) *star.Scenario {
 	return scenario
 }
 
-func (p *play) tryLoad(t *testing.T) (*star.Scenario, error) {
+func (p *play) tryLoad(t testing.TB) (*star.Scenario, error) {
 	t.Helper()
 	predeclared, err := builtins.Predeclared()
 	if err != nil {
@@ -274,7 +273,7 @@ func (l *listener) Handle(_ context.Context, r slog.Record) error {
 
 // wantNothingLeft looks for what a run has left on the hosts: processes that
 // name its folder, and the folders.
-func (s *stage) wantNothingLeft(t *testing.T, name string) {
+func (s *stage) wantNothingLeft(t testing.TB, name string) {
 	t.Helper()
 	for _, line := range processes(t, name) {
 		t.Errorf("left running: %s", line)
@@ -287,7 +286,7 @@ func (s *stage) wantNothingLeft(t *testing.T, name string) {
 }
 
 // processes returns the command lines that contain text.
-func processes(t *testing.T, text string) []string {
+func processes(t testing.TB, text string) []string {
 	t.Helper()
 	files, err := filepath.Glob("/proc/[0-9]*/cmdline")
 	if err != nil {
@@ -305,7 +304,7 @@ func processes(t *testing.T, text string) []string {
 
 // want checks how a play ended: its status, and words of the first failure's
 // message (none: it must be empty).
-func (e ended) want(t *testing.T, status result.Status, words ...string) {
+func (e ended) want(t testing.TB, status result.Status, words ...string) {
 	t.Helper()
 	if e.Status != status {
 		t.Errorf("status: got %s (%s), want %s", e.Status, e.Message, status)
@@ -412,20 +411,6 @@ func shipped(t testing.TB) cartesian.Params {
 	}
 	t.Fatal("no variant")
 	return nil
-}
-
-// migrationRecord reads what was kept of a migration.
-func (e ended) migrationRecord(t *testing.T, number int) map[string]any {
-	t.Helper()
-	data, err := os.ReadFile(filepath.Join(e.dir, result.MigrationsDir, strconv.Itoa(number)+".json"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	var record map[string]any
-	if err := json.Unmarshal(data, &record); err != nil {
-		t.Fatal(err)
-	}
-	return record
 }
 
 // awaitTimeout is for what a test waits for outside of a scenario.
