@@ -250,10 +250,11 @@ def migration_scenario(env):
     assert_eq((vm.host, vm.qmp("query-status")["running"]), (a, True))
     vm.start()
     vm.start(a)
+    assert_eq(vm.state, "running")
     vm.pause()
-    wait_for(lambda: vm.state == "paused", 5, 0.01)
+    assert_eq(vm.state, "paused")
     vm.resume()
-    wait_for(lambda: vm.state == "running", 5, 0.01)
+    assert_eq(vm.state, "running")
     vm.reboot()
     vm.set_speed("3M")
     vm.set_downtime(0.2)
@@ -384,6 +385,14 @@ def migration_scenario(env):
     a, b = env.hosts
     migrate_wait(["vm1"], a, b)
 `, result.Error, []string{"the migration was over before cancel_delay = 1m0s"}},
+		{"cancelled by hand", cartesian.Params{"mig_speed": "1K"}, `
+def migration_scenario(env):
+    a, b = env.hosts
+    mig = migrate(["vm1"], a, b)
+    mig.wait_status("active")
+    env.vm("vm1").qmp("migrate_cancel")
+    mig.join()
+`, result.Error, []string{"vm1@host1: the migration was cancelled, but not by mig.cancel or cancel_delay"}},
 		{"not converging", cartesian.Params{"mig_speed": "1K", "mig_timeout": "0.5"}, `
 def migration_scenario(env):
     a, b = env.hosts

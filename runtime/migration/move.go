@@ -269,7 +269,7 @@ func (mv *move) ending(ctx context.Context, src, dst *testbed.Machine, status st
 		if mv.m.wasCancelled() {
 			return nil
 		}
-		return mv.judge(ctx, src, dst, "cancelled by someone else")
+		return fmt.Errorf("%s: the migration was cancelled, but not by mig.cancel or cancel_delay", src)
 	default:
 		return mv.judge(ctx, src, dst, desc)
 	}

@@ -205,7 +205,7 @@ func (h *Host) BlockPort(ctx context.Context, port int) (*Block, error) {
 	if port < 1 || port > 65535 {
 		return nil, fmt.Errorf("block port %d: want a TCP port, 1 to 65535", port)
 	}
-	k := &Block{host: h, port: port, table: strings.ReplaceAll(fmt.Sprintf("%s_%d", h.bed.name, port), "-", "_")}
+	k := &Block{host: h, port: port, table: strings.ReplaceAll(fmt.Sprintf("%s_%d_%d", h.bed.name, port, h.NextNumber()), "-", "_")}
 	var err error
 	k.entry, err = h.bed.ledger.Record(ledger.Entry{Host: h.Name(), Kind: ledger.Firewall, Path: k.table})
 	if err != nil {

@@ -55,6 +55,28 @@ func (m *Machine) State() string {
 	return m.state
 }
 
+// Cont lets the guest run, see [vm.Instance.Cont].
+func (m *Machine) Cont(ctx context.Context) error {
+	return m.became("running", m.Instance.Cont(ctx))
+}
+
+// Stop pauses the guest.
+func (m *Machine) Stop(ctx context.Context) error {
+	return m.became("paused", m.Instance.Stop(ctx))
+}
+
+// became notes a state that QEMU was asked for: its event may come a moment
+// later than its answer.
+func (m *Machine) became(state string, err error) error {
+	if err != nil {
+		return err
+	}
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.state = state
+	return nil
+}
+
 // Arrived says whether the guest came into this instance by a migration.
 func (m *Machine) Arrived() bool {
 	m.mu.Lock()

@@ -1,0 +1,149 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package builtins_test
+
+import (
+	"encoding/json"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/mhmig/mhmig/lang/cartesian"
+	"github.com/mhmig/mhmig/runtime/migration"
+	"github.com/mhmig/mhmig/runtime/result"
+)
+
+// Of each instance and each migration the results keep what explains it.
+func TestResults(t *testing.T) {
+	t.Parallel()
+	e := perform(t, blank(t), &play{source: `
+def migration_scenario(env):
+    a, b = env.hosts
+    migrate_wait(["vm1"], a, b)
+    migrate_wait(["vm1"], b, a)
+`})
+	e.want(t, result.Pass)
+	for file, want := range map[string][]string{
+		"vm/vm1@host1/qemu.cmdline": {"qemu-system-x86_64", "-incoming defer", "pc-i440fx-"},
+		"vm/vm1@host1/qmp.jsonl":    {`"execute":"migrate"`, `"execute":"migrate-incoming"`, `"return-path"`},
+		"vm/vm1@host2/qmp.jsonl":    {`"execute":"migrate"`, `"event":"RESUME"`},
+		"vm/vm1@host1/console.log":  nil,
+		"vm/vm1@host2/qemu.log":     nil,
+		"params.json":               {`"mem": "16"`},
+	} {
+		text, err := os.ReadFile(filepath.Join(e.dir, file))
+		if err != nil {
+			t.Error(err)
+		}
+		for _, w := range want {
+			if !strings.Contains(string(text), w) {
+				t.Errorf("%s: want %s in it", file, w)
+			}
+		}
+	}
+	for number, way := range map[string][2]string{"1": {"host1", "host2"}, "2": {"host2", "host1"}} {
+		text, err := os.ReadFile(filepath.Join(e.dir, result.MigrationsDir, number+".json"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		var record migration.Record
+		if err := json.Unmarshal(text, &record); err != nil {
+			t.Fatal(err)
+		}
+		if record.Source != way[0] || record.Destination != way[1] || record.Status != "completed" || len(record.VMs) != 1 {
+			t.Errorf("migration %s: got %+v", number, record)
+			continue
+		}
+		vm := record.VMs[0]
+		if vm.VM != "vm1" || vm.Status != "completed" || vm.Query["total-time"] == nil || len(vm.Samples) == 0 {
+			t.Errorf("migration %s: got %+v", number, vm)
+		}
+	}
+}
+
+// VMs stay where the params say so: after an end of that kind only, and the
+// ledger knows of them.
+func TestKeptVMs(t *testing.T) {
+	t.Parallel()
+	for _, tt := range []struct {
+		name   string
+		params cartesian.Params
+		body   string
+		kept   bool
+	}{
+		{"kill_vm after pass", cartesian.Params{"kill_vm": "no"}, "pass", true},
+		{"kill_vm after fail", cartesian.Params{"kill_vm": "no"}, "fail('x')", false},
+		{"kill_vm_on_error after fail", cartesian.Params{"kill_vm_on_error": "no"}, "fail('x')", true},
+		{"kill_vm_on_error after pass", cartesian.Params{"kill_vm_on_error": "no"}, "pass", false},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			t.Parallel()
+			params := blank(t)
+			params["start_vm"] = "yes"
+			e := perform(t, params, &play{params: tt.params, left: true, source: "def migration_scenario(env): " + tt.body})
+			running := processes(t, e.name)
+			if kept := slices.ContainsFunc(running, func(line string) bool { return strings.Contains(line, "qemu-system-x86_64") }); kept != tt.kept {
+				t.Errorf("running at the end: got %q, want that there are some: %t", running, tt.kept)
+			}
+			if tt.kept {
+				e.wantLog(t, "left running", "because=")
+				removeLeftovers(t, e.name)
+			}
+		})
+	}
+}
+
+// A blocked port takes no connection until the block is undone, and none is
+// left at the end.
+func TestBlockPort(t *testing.T) {
+	t.Parallel()
+	if os.Geteuid() != 0 {
+		t.Skip("NOT TESTED: block_port: needs root")
+	}
+	if err := exec.Command("nft", "list", "tables").Run(); err != nil {
+		t.Skip("NOT TESTED: block_port: no nftables here: ", err)
+	}
+	const connect = `timeout 1 bash -c ': </dev/tcp/127.0.0.1/%d'`
+	w := &witness{seen: map[string]bool{}}
+	e := perform(t, noQEMU(t), &play{extra: w.names(), source: `
+def look_on(over):
+    while not over:
+        look()
+        sleep(0.0001)
+
+def migration_scenario(env):
+    over = []
+    spawn(look_on, over)
+    h = env.hosts[0]
+    port = h.free_port()
+    # Nobody listens: a refusal comes at once, a drop does not come.
+    refused = lambda: h.run("` + strings.ReplaceAll(connect, `'`, `\'`) + `" % port, check = False).status
+    assert_eq(refused(), 1)
+    f = watch("host.block_port", lambda: h.block_port(port), once = True)
+    assert_eq(type(f), "fault")
+    assert_eq(str(f), "fault port %d of host1 blocked" % port)
+    assert_eq(refused(), 124)
+    watch("fault.undo", f.undo, once = True)
+    f.undo()
+    assert_eq(refused(), 1)
+    h.block_port(port)
+    h.unblock()
+    assert_eq(refused(), 1)
+    h.block_port(port)
+    h.block_port(port).undo()
+    assert_eq(refused(), 124)
+    over.append(1)
+`})
+	e.want(t, result.Pass)
+	w.want(t, []string{"host.block_port", "fault.undo"})
+	tables, err := exec.Command("nft", "list", "tables").Output()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if name := strings.ReplaceAll(e.name, "-", "_"); strings.Contains(string(tables), name) {
+		t.Errorf("left: %s", tables)
+	}
+}
