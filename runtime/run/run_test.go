@@ -1,0 +1,333 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package run_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"iter"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	"go.uber.org/goleak"
+	"golang.org/x/sys/unix"
+
+	"github.com/mhmig/mhmig/lang/cartesian"
+	"github.com/mhmig/mhmig/runtime/host"
+	"github.com/mhmig/mhmig/runtime/lab"
+	"github.com/mhmig/mhmig/runtime/ledger"
+	"github.com/mhmig/mhmig/runtime/result"
+	"github.com/mhmig/mhmig/runtime/run"
+	"github.com/mhmig/mhmig/runtime/task"
+	"github.com/mhmig/mhmig/runtime/testbed"
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+// fixture is what a run needs: a lab of two hosts, whose QEMU is a script that
+// says what mhmig asks each QEMU.
+type fixture struct {
+	options run.Options
+	lab     *lab.Lab
+	base    cartesian.Params
+}
+
+func newFixture(t *testing.T) *fixture {
+	t.Helper()
+	l, err := lab.Start(t.Context(), lab.Options{Hosts: 2, Dir: filepath.Join(t.TempDir(), "lab")})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := l.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+	f := &fixture{lab: l}
+	log := slog.New(slog.NewTextHandler(t.Output(), nil))
+	for _, c := range l.Hosts() {
+		h, err := host.Dial(t.Context(), c, log)
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() {
+			if err := h.Close(); err != nil {
+				t.Error(err)
+			}
+		})
+		f.options.Hosts = append(f.options.Hosts, h)
+	}
+	results, err := result.Create(t.TempDir(), result.Run{Command: []string{"test"}}, func(err error) { t.Error(err) })
+	if err != nil {
+		t.Fatal(err)
+	}
+	record, err := ledger.Open(filepath.Join(results.Dir(), "ledger.jsonl"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := errors.Join(record.Close(), results.Finish(result.Pass)); err != nil {
+			t.Error(err)
+		}
+	})
+	qemu := filepath.Join(t.TempDir(), "qemu")
+	script := "#!/bin/sh\necho 'QEMU emulator version 9.2.0'\necho 'Supported machines are:'\necho 'pc-i440fx-9.2  Standard PC'\n"
+	if err := os.WriteFile(qemu, []byte(script), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	f.base = cartesian.Params{"vms": "vm1", "qemu_binary": qemu, "machine_type": "pc-i440fx-9.2", "accel": "tcg", "mem": "32"}
+	f.options.Results, f.options.Ledger, f.options.Log, f.options.HostParams = results, record, log, l.Params()
+	return f
+}
+
+// variants makes a variant of each name.
+func (f *fixture) variants(names ...string) iter.Seq2[*cartesian.Variant, error] {
+	return func(yield func(*cartesian.Variant, error) bool) {
+		for _, name := range names {
+			p := cartesian.Params{"shortname": name}
+			for k, v := range f.base {
+				p[k] = v
+			}
+			if !yield(&cartesian.Variant{Name: "whole." + name, ShortName: name, Params: p}, nil) {
+				return
+			}
+		}
+	}
+}
+
+// folders returns what runs have on the hosts.
+func (f *fixture) folders(t *testing.T) []string {
+	t.Helper()
+	var all []string
+	for _, dir := range f.lab.Params() {
+		found, err := filepath.Glob(filepath.Join(dir, "mhmig-*"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		all = append(all, found...)
+	}
+	return all
+}
+
+func failures(errs ...error) run.Verdict {
+	var v run.Verdict
+	for _, err := range errs {
+		v.Failures = append(v.Failures, &task.Error{Task: "main", Err: err})
+	}
+	return v
+}
+
+// Each variant runs, whatever became of the ones before it, and ends as its
+// scenario says.
+func TestVariants(t *testing.T) {
+	t.Parallel()
+	f := newFixture(t)
+	verdicts := map[string]run.Verdict{
+		"pass":  {},
+		"warn":  {Warnings: []string{"slow"}},
+		"fail":  failures(result.Fail.Errorf("lost"), errors.New("and then")),
+		"error": failures(errors.New("no disk")),
+		"skip":  failures(result.Skip.Errorf("not here")),
+		"mute":  failures(result.Fail.Errorf(""), errors.New("and then")),
+	}
+	names := []string{"pass", "fail", "warn", "error", "skip", "mute", "pass"}
+	folders := map[string]bool{}
+	f.options.Scenario = func(_ context.Context, bed *testbed.Bed) run.Verdict {
+		here := f.folders(t)
+		if len(here) != 3 {
+			t.Errorf("folders while the scenario runs: got %q, want one of each host and a shared one", here)
+		}
+		for _, dir := range here {
+			if folders[dir] {
+				t.Errorf("two variants use %s", dir)
+			}
+			folders[dir] = true
+		}
+		return verdicts[bed.Params()["shortname"]]
+	}
+	outcomes, err := run.Variants(t.Context(), f.options, f.variants(names...))
+	if err != nil {
+		t.Fatal(err)
+	}
+	var got []string
+	for _, o := range outcomes {
+		got = append(got, fmt.Sprintf("%s %s %q %d", o.ShortName, o.Status, o.Message, len(o.Further)))
+		if o.Seconds <= 0 {
+			t.Errorf("%s took no time", o.ShortName)
+		}
+	}
+	want := []string{
+		`pass PASS "" 0`, `fail FAIL "lost" 1`, `warn WARN "" 0`, `error ERROR "no disk" 0`, `skip SKIP "not here" 0`, `mute FAIL "" 1`, `pass PASS "" 0`,
+	}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Errorf("outcomes (- want, + got):\n%s", diff)
+	}
+	if left := f.folders(t); len(left) > 0 {
+		t.Errorf("left: %q", left)
+	}
+}
+
+// A fault of the config ends the run where it is found.
+func TestConfigError(t *testing.T) {
+	t.Parallel()
+	f := newFixture(t)
+	f.options.Scenario = func(context.Context, *testbed.Bed) run.Verdict { return run.Verdict{} }
+	broken := errors.New("line 7 is wrong")
+	outcomes, err := run.Variants(t.Context(), f.options, func(yield func(*cartesian.Variant, error) bool) {
+		for v := range f.variants("one") {
+			if !yield(v, nil) {
+				return
+			}
+		}
+		yield(nil, broken)
+	})
+	if !errors.Is(err, broken) || len(outcomes) != 1 {
+		t.Errorf("got %d outcomes and %v, want one and %v", len(outcomes), err, broken)
+	}
+}
+
+// Ctrl-C ends the variant that runs, and no other one begins.
+func TestInterrupted(t *testing.T) {
+	t.Parallel()
+	f := newFixture(t)
+	ctx, cancel := context.WithCancelCause(t.Context())
+	f.options.Scenario = func(ctx context.Context, bed *testbed.Bed) run.Verdict {
+		if bed.Params()["shortname"] == "one" {
+			return run.Verdict{}
+		}
+		cancel(run.ErrInterrupted)
+		<-ctx.Done()
+		return failures(fmt.Errorf("wait: %w", context.Cause(ctx)))
+	}
+	outcomes, err := run.Variants(ctx, f.options, f.variants("one", "two", "three"))
+	if !errors.Is(err, run.ErrInterrupted) {
+		t.Errorf("got %v, want %v", err, run.ErrInterrupted)
+	}
+	var got []result.Status
+	for _, o := range outcomes {
+		got = append(got, o.Status)
+	}
+	if want := []result.Status{result.Pass, result.Cancel}; !slices.Equal(got, want) {
+		t.Errorf("got %v, want %v", got, want)
+	}
+	if left := f.folders(t); len(left) > 0 {
+		t.Errorf("left: %q", left)
+	}
+}
+
+// A variant that takes too long is an ERROR that names the limit; the next one
+// runs.
+func TestTimeout(t *testing.T) {
+	t.Parallel()
+	f := newFixture(t)
+	f.options.Timeout = 2 * time.Second
+	f.options.Scenario = func(ctx context.Context, bed *testbed.Bed) run.Verdict {
+		if bed.Params()["shortname"] == "two" {
+			return run.Verdict{}
+		}
+		<-ctx.Done()
+		return failures(context.Cause(ctx))
+	}
+	outcomes, err := run.Variants(t.Context(), f.options, f.variants("one", "two"))
+	if err != nil || len(outcomes) != 2 {
+		t.Fatalf("got %d outcomes and %v", len(outcomes), err)
+	}
+	if o := outcomes[0]; o.Status != result.Error || o.Message != "the variant's time (--timeout 2s) is over" {
+		t.Errorf("got %s %q", o.Status, o.Message)
+	}
+	if o := outcomes[1]; o.Status != result.Pass {
+		t.Errorf("the next one: got %s %q", o.Status, o.Message)
+	}
+}
+
+// What cannot be prepared is an ERROR, and the scenario does not begin.
+func TestPrepareError(t *testing.T) {
+	t.Parallel()
+	f := newFixture(t)
+	f.base["accel"] = "magic"
+	f.options.Scenario = func(context.Context, *testbed.Bed) run.Verdict {
+		t.Error("the scenario began")
+		return run.Verdict{}
+	}
+	outcomes, err := run.Variants(t.Context(), f.options, f.variants("one"))
+	if err != nil || len(outcomes) != 1 {
+		t.Fatalf("got %d outcomes and %v", len(outcomes), err)
+	}
+	if o := outcomes[0]; o.Status != result.Error || !strings.HasPrefix(o.Message, "prepare: ") || !strings.Contains(o.Message, "magic") {
+		t.Errorf("got %s %q", o.Status, o.Message)
+	}
+	if left := f.folders(t); len(left) > 0 {
+		t.Errorf("left: %q", left)
+	}
+}
+
+// A variant that cannot be cleaned up after is an ERROR, also when it passed.
+func TestCleanUpError(t *testing.T) {
+	t.Parallel()
+	f := newFixture(t)
+	f.options.Scenario = func(ctx context.Context, bed *testbed.Bed) run.Verdict {
+		// A file system that is mounted in the folder keeps it from being removed.
+		dir := bed.Hosts()[0].RunDir() + "/busy"
+		if err := os.MkdirAll(dir, 0o755); err != nil {
+			t.Error(err)
+		}
+		if err := mountOn(t, dir); err != nil {
+			t.Skip("NOT TESTED: a folder that cannot be removed: ", err)
+		}
+		return run.Verdict{}
+	}
+	outcomes, err := run.Variants(t.Context(), f.options, f.variants("one"))
+	if err != nil || len(outcomes) != 1 {
+		t.Fatalf("got %d outcomes and %v", len(outcomes), err)
+	}
+	if o := outcomes[0]; o.Status != result.Error || !strings.HasPrefix(o.Message, "clean up: host1: remove ") {
+		t.Errorf("got %s %q", o.Status, o.Message)
+	}
+}
+
+// Once a host is lost, no further variant runs.
+func TestLostHost(t *testing.T) {
+	t.Parallel()
+	f := newFixture(t)
+	f.options.Scenario = func(_ context.Context, bed *testbed.Bed) run.Verdict {
+		h := f.options.Hosts[1]
+		if _, err := h.Run(t.Context(), host.Command{Script: "true"}); err != nil {
+			t.Error(err)
+		}
+		if err := h.Close(); err != nil {
+			t.Error(err)
+		}
+		return run.Verdict{}
+	}
+	outcomes, err := run.Variants(t.Context(), f.options, f.variants("one", "two"))
+	if !errors.Is(err, host.ErrClosed) || len(outcomes) != 1 {
+		t.Errorf("got %d outcomes and %v, want one and that the host is lost", len(outcomes), err)
+	}
+	if o := outcomes[0]; o.Status != result.Pass {
+		t.Errorf("got %s %q, want PASS: all was cleaned up by a second connection", o.Status, o.Message)
+	}
+	if left := f.folders(t); len(left) > 0 {
+		t.Errorf("left: %q", left)
+	}
+}
+
+// mountOn puts a file system on dir until the test's end.
+func mountOn(t *testing.T, dir string) error {
+	t.Helper()
+	if err := unix.Mount("none", dir, "tmpfs", 0, ""); err != nil {
+		return err
+	}
+	t.Cleanup(func() {
+		if err := unix.Unmount(dir, 0); err != nil {
+			t.Error(err)
+		}
+	})
+	return nil
+}
