@@ -21,6 +21,7 @@ import (
 	"github.com/mhmig/mhmig/runtime/host"
 	"github.com/mhmig/mhmig/runtime/result"
 	"github.com/mhmig/mhmig/runtime/run"
+	"github.com/mhmig/mhmig/runtime/testbed/bedtest"
 )
 
 // A QEMU that dies is told once: who it was, how it died, whose fault that is.
@@ -118,7 +119,7 @@ def migration_scenario(env):
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			t.Parallel()
-			e := perform(t, blank(t), &play{params: tt.params, source: tt.source})
+			e := perform(t, bedtest.Blank(t), &play{params: tt.params, source: tt.source})
 			e.want(t, tt.status, tt.words...)
 			e.wantEvidence(t, tt.evidence...)
 		})
@@ -141,7 +142,7 @@ def migration_scenario(env):
 	})
 	t.Run("silence", func(t *testing.T) {
 		t.Parallel()
-		e := perform(t, blank(t), &play{params: cartesian.Params{"login_timeout": "1"}, source: `
+		e := perform(t, bedtest.Blank(t), &play{params: cartesian.Params{"login_timeout": "1"}, source: `
 def migration_scenario(env):
     vm = env.vm("vm1")
     vm.start()
@@ -184,7 +185,7 @@ def migration_scenario(env):
 			t.Parallel()
 			began := time.Time{}
 			var once sync.Once
-			e := perform(t, blank(t), &play{params: tt.params, source: tt.source, on: func(message string, at map[string]string, p *play) {
+			e := perform(t, bedtest.Blank(t), &play{params: tt.params, source: tt.source, on: func(message string, at map[string]string, p *play) {
 				_, has := at[tt.key]
 				if message == tt.message && (tt.key == "" || has) && (tt.value == "" || at[tt.key] == tt.value) {
 					once.Do(func() {
@@ -210,7 +211,7 @@ def migration_scenario(env):
 // What had failed before Ctrl-C stays what it was.
 func TestInterruptedAfterFailure(t *testing.T) {
 	t.Parallel()
-	e := perform(t, noQEMU(t), &play{
+	e := perform(t, bedtest.NoQEMU(t), &play{
 		source: `
 def migration_scenario(env):
     cleanup(sleep, 0.01)
@@ -257,7 +258,7 @@ def migration_scenario(env):
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			t.Parallel()
-			params := blank(t)
+			params := bedtest.Blank(t)
 			params["mig_speed"] = "1K"
 			hosts := slices.Clone(allHosts(t)[:2])
 			wire := cuttable(t, hosts[tt.lost])
@@ -303,7 +304,7 @@ func removeLeftovers(t *testing.T, name string) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	running := processes(t, name)
+	running := bedtest.Processes(t, name)
 	if len(running) == 0 {
 		t.Error("nothing was left: the test does not test what it says")
 	}
@@ -313,13 +314,13 @@ func removeLeftovers(t *testing.T, name string) {
 			_ = syscall.Kill(pid, syscall.SIGKILL)
 		}
 	}
-	for deadline := time.Now().Add(awaitTimeout); len(processes(t, name)) > 0 && time.Now().Before(deadline); {
+	for deadline := time.Now().Add(awaitTimeout); len(bedtest.Processes(t, name)) > 0 && time.Now().Before(deadline); {
 		time.Sleep(10 * time.Millisecond)
 	}
 	for _, dir := range s.lab.Params() {
 		os.RemoveAll(filepath.Join(dir, name))
 	}
-	s.wantNothingLeft(t, name)
+	bedtest.WantNothingLeft(t, s.lab.Params(), name)
 }
 
 // wire is a connection to a host that can be cut.

@@ -4,7 +4,6 @@ package builtins_test
 
 import (
 	"errors"
-	"log/slog"
 	"os"
 	"path/filepath"
 	"regexp"
@@ -17,11 +16,10 @@ import (
 	"github.com/mhmig/mhmig/builtins"
 	"github.com/mhmig/mhmig/lang/cartesian"
 	"github.com/mhmig/mhmig/lang/star"
-	"github.com/mhmig/mhmig/runtime/ledger"
-	"github.com/mhmig/mhmig/runtime/result"
 	"github.com/mhmig/mhmig/runtime/run"
 	"github.com/mhmig/mhmig/runtime/task"
 	"github.com/mhmig/mhmig/runtime/testbed"
+	"github.com/mhmig/mhmig/runtime/testbed/bedtest"
 )
 
 // The files in testdata are scenarios in chunks, which lines of "---" separate.
@@ -40,7 +38,7 @@ func TestChunks(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			bed := newBed(t, noQEMU(t), 3)
+			bed := newBed(t, bedtest.NoQEMU(t), 3)
 			line := 0 // of the chunk's start, from 0
 			for chunk := range strings.SplitSeq(string(text), "\n---\n") {
 				c := chunkOf(t, file, line, chunk)
@@ -112,51 +110,18 @@ func (c chunk) perform(t *testing.T, bed *testbed.Bed) (message, position, backt
 	return failures[0].Error(), task.Position(failures[0]), task.Backtrace(failures[0])
 }
 
-// newBed prepares a bed on hosts of the stage. At the test's end it is closed,
-// and nothing of it may be left.
+// newBed prepares a bed on hosts of the stage.
 func newBed(t *testing.T, params cartesian.Params, hosts int) *testbed.Bed {
 	t.Helper()
 	s, err := openStage()
 	if err != nil {
 		t.Fatal(err)
 	}
-	folder, err := result.Create(t.TempDir(), result.Run{Command: []string{"test"}}, func(err error) { t.Error(err) })
-	if err != nil {
-		t.Fatal(err)
-	}
-	record, err := ledger.Open(filepath.Join(folder.Dir(), "ledger.jsonl"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	all := cartesian.Params(s.lab.Params())
-	for key, value := range params {
-		all[key] = value
-	}
-	variant, err := folder.Start(t.Name(), "test", all)
-	if err != nil {
-		t.Fatal(err)
-	}
-	name := "mhmig-" + folder.ID()[strings.LastIndexByte(folder.ID(), '-')+1:] + "-1"
-	bed := testbed.New(testbed.Config{
-		Hosts: s.hosts[:hosts], Params: all, Results: variant, Ledger: record, Name: name,
-		Log: slog.New(folder.Handler()).With("variant", variant.ID()),
-	})
-	t.Cleanup(func() {
-		if _, err := bed.Close(t.Context(), result.Pass); err != nil {
-			t.Error(err)
-		}
-		s.wantNothingLeft(t, name)
-		if pending := record.Pending(); len(pending) > 0 {
-			t.Errorf("the ledger still has %+v", pending)
-		}
-		if err := errors.Join(variant.Finish(result.Outcome{}), folder.Finish(result.Pass), record.Close()); err != nil {
-			t.Error(err)
-		}
-	})
+	bed := bedtest.New(t, s.hosts[:hosts], s.lab.Params(), params, nil)
 	if err := bed.Prepare(t.Context()); err != nil {
 		t.Fatal(err)
 	}
-	return bed
+	return bed.Bed
 }
 
 // runOn runs a scenario on a prepared bed.

@@ -11,6 +11,7 @@ import (
 
 	"github.com/mhmig/mhmig/lang/cartesian"
 	"github.com/mhmig/mhmig/runtime/result"
+	"github.com/mhmig/mhmig/runtime/testbed/bedtest"
 )
 
 // Migrations of VMs with nothing in them: what they obey and what they tell.
@@ -284,7 +285,7 @@ def migration_scenario(env):
 			if strings.Contains(tt.source, "a, b, c = env.hosts") {
 				p.hosts = allHosts(t)
 			}
-			e := perform(t, blank(t), p)
+			e := perform(t, bedtest.Blank(t), p)
 			e.want(t, result.Pass)
 			e.wantLog(t, tt.log...)
 		})
@@ -416,7 +417,7 @@ def migration_scenario(env):
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			t.Parallel()
-			e := perform(t, blank(t), &play{params: tt.params, source: tt.source})
+			e := perform(t, bedtest.Blank(t), &play{params: tt.params, source: tt.source})
 			e.want(t, tt.status, tt.words...)
 			if !strings.HasPrefix(e.Position, "@test//scenario.star:") && tt.status == result.Error && !strings.Contains(e.Message, "cancel_delay") && !strings.Contains(e.Message, "migrate_src has returned") {
 				t.Errorf("position: got %q, want one in the scenario", e.Position)
@@ -428,7 +429,7 @@ def migration_scenario(env):
 // The destination listens where mig_port says: on a port, in a range, or on any.
 func TestMigrationPort(t *testing.T) {
 	t.Parallel()
-	blank(t) // skips, where it must
+	bedtest.Blank(t) // skips, where it must
 	hosts := allHosts(t)
 	taken, err := net.Listen("tcp", net.JoinHostPort(hosts[1].Address(), "0"))
 	if err != nil {
@@ -443,14 +444,14 @@ def migration_scenario(env):
 `
 	t.Run("taken", func(t *testing.T) {
 		t.Parallel()
-		e := perform(t, blank(t), &play{source: source, params: cartesian.Params{"mig_port": strconv.Itoa(port)}})
+		e := perform(t, bedtest.Blank(t), &play{source: source, params: cartesian.Params{"mig_port": strconv.Itoa(port)}})
 		e.want(t, result.Error, "migration 1, destination host2, prepare: ",
 			"mig_port = "+strconv.Itoa(port)+" names no port that is free on host2 (0 lets QEMU choose)", "in use")
 	})
 	t.Run("the next in the range", func(t *testing.T) {
 		t.Parallel()
 		last := min(port+20, 65535)
-		e := perform(t, blank(t), &play{source: source, params: cartesian.Params{"mig_port": strconv.Itoa(port) + "-" + strconv.Itoa(last)}})
+		e := perform(t, bedtest.Blank(t), &play{source: source, params: cartesian.Params{"mig_port": strconv.Itoa(port) + "-" + strconv.Itoa(last)}})
 		e.want(t, result.Pass)
 		uri := to.FindStringSubmatch(e.log)
 		if uri == nil {

@@ -14,12 +14,13 @@ import (
 	"github.com/mhmig/mhmig/lang/cartesian"
 	"github.com/mhmig/mhmig/runtime/migration"
 	"github.com/mhmig/mhmig/runtime/result"
+	"github.com/mhmig/mhmig/runtime/testbed/bedtest"
 )
 
 // Of each instance and each migration the results keep what explains it.
 func TestResults(t *testing.T) {
 	t.Parallel()
-	e := perform(t, blank(t), &play{source: `
+	e := perform(t, bedtest.Blank(t), &play{source: `
 def migration_scenario(env):
     a, b = env.hosts
     migrate_wait(["vm1"], a, b)
@@ -81,10 +82,10 @@ func TestKeptVMs(t *testing.T) {
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			t.Parallel()
-			params := blank(t)
+			params := bedtest.Blank(t)
 			params["start_vm"] = "yes"
 			e := perform(t, params, &play{params: tt.params, left: true, source: "def migration_scenario(env): " + tt.body})
-			running := processes(t, e.name)
+			running := bedtest.Processes(t, e.name)
 			if kept := slices.ContainsFunc(running, func(line string) bool { return strings.Contains(line, "qemu-system-x86_64") }); kept != tt.kept {
 				t.Errorf("running at the end: got %q, want that there are some: %t", running, tt.kept)
 			}
@@ -108,7 +109,7 @@ func TestBlockPort(t *testing.T) {
 	}
 	const connect = `timeout 1 bash -c ': </dev/tcp/127.0.0.1/%d'`
 	w := &witness{seen: map[string]bool{}}
-	e := perform(t, noQEMU(t), &play{extra: w.names(), source: `
+	e := perform(t, bedtest.NoQEMU(t), &play{extra: w.names(), source: `
 def look_on(over):
     while not over:
         look()

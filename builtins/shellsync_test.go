@@ -6,6 +6,7 @@ import (
 	"os/exec"
 	"testing"
 
+	"github.com/mhmig/mhmig/runtime/testbed/bedtest"
 	"go.starlark.net/starlark"
 )
 
@@ -35,7 +36,7 @@ func asker(t *testing.T) starlark.StringDict {
 func TestShellSync(t *testing.T) {
 	t.Parallel()
 	ask := asker(t)
-	bed := newBed(t, noQEMU(t), 3)
+	bed := newBed(t, bedtest.NoQEMU(t), 3)
 	for _, tt := range []struct{ name, source string }{
 		{"barrier and sync with a task", `
 def work(host):

@@ -3,7 +3,6 @@
 package builtins_test
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -12,7 +11,6 @@ import (
 	"log/slog"
 	"maps"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"slices"
 	"strconv"
@@ -32,10 +30,10 @@ import (
 	"github.com/mhmig/mhmig/runtime/jeos"
 	"github.com/mhmig/mhmig/runtime/jeos/jeostest"
 	"github.com/mhmig/mhmig/runtime/lab"
-	"github.com/mhmig/mhmig/runtime/ledger"
 	"github.com/mhmig/mhmig/runtime/result"
 	"github.com/mhmig/mhmig/runtime/run"
 	"github.com/mhmig/mhmig/runtime/testbed"
+	"github.com/mhmig/mhmig/runtime/testbed/bedtest"
 	"github.com/mhmig/mhmig/stdlib"
 )
 
@@ -127,14 +125,7 @@ func perform(t testing.TB, base cartesian.Params, p *play) ended {
 	maps.Copy(params, p.params)
 	scenario := p.load(t)
 
-	folder, err := result.Create(t.TempDir(), result.Run{Command: []string{"test"}}, func(err error) { t.Error(err) })
-	if err != nil {
-		t.Fatal(err)
-	}
-	record, err := ledger.Open(filepath.Join(folder.Dir(), "ledger.jsonl"))
-	if err != nil {
-		t.Fatal(err)
-	}
+	folder, record := bedtest.Results(t)
 	ctx, cancel := context.WithCancelCause(t.Context())
 	defer cancel(nil)
 	p.cancel = cancel
@@ -168,13 +159,10 @@ func perform(t testing.TB, base cartesian.Params, p *play) ended {
 		}
 	})
 	if !p.left {
-		s.wantNothingLeft(t, e.name)
+		bedtest.WantNothingLeft(t, s.lab.Params(), e.name)
 		if pending := record.Pending(); len(pending) > 0 {
 			t.Errorf("the ledger still has %+v", pending)
 		}
-	}
-	if err := errors.Join(folder.Finish(e.Status), record.Close()); err != nil {
-		t.Error(err)
 	}
 	return e
 }
@@ -271,37 +259,6 @@ func (l *listener) Handle(_ context.Context, r slog.Record) error {
 	return nil
 }
 
-// wantNothingLeft looks for what a run has left on the hosts: processes that
-// name its folder, and the folders.
-func (s *stage) wantNothingLeft(t testing.TB, name string) {
-	t.Helper()
-	for _, line := range processes(t, name) {
-		t.Errorf("left running: %s", line)
-	}
-	for key, dir := range s.lab.Params() {
-		if _, err := os.Stat(filepath.Join(dir, name)); !errors.Is(err, fs.ErrNotExist) {
-			t.Errorf("left in %s: %s (%v)", key, filepath.Join(dir, name), err)
-		}
-	}
-}
-
-// processes returns the command lines that contain text.
-func processes(t testing.TB, text string) []string {
-	t.Helper()
-	files, err := filepath.Glob("/proc/[0-9]*/cmdline")
-	if err != nil {
-		t.Fatal(err)
-	}
-	var found []string
-	for _, file := range files {
-		line, _ := os.ReadFile(file) // that of a process that has just ended is not there
-		if bytes.Contains(line, []byte(text)) {
-			found = append(found, filepath.Dir(file)+": "+strings.ReplaceAll(string(line), "\x00", " "))
-		}
-	}
-	return found
-}
-
 // want checks how a play ended: its status, and words of the first failure's
 // message (none: it must be empty).
 func (e ended) want(t testing.TB, status result.Status, words ...string) {
@@ -345,45 +302,10 @@ func (e ended) wantLog(t *testing.T, words ...string) {
 	}
 }
 
-// The params of a variant that starts no VM: its QEMU is a script that says
-// what mhmig asks each QEMU.
-func noQEMU(t *testing.T) cartesian.Params {
-	t.Helper()
-	fake := filepath.Join(t.TempDir(), "qemu")
-	script := "#!/bin/sh\necho 'QEMU emulator version 9.2.0'\necho 'Supported machines are:'\necho 'pc-i440fx-9.2  Standard PC'\n"
-	if err := os.WriteFile(fake, []byte(script), 0o755); err != nil {
-		t.Fatal(err)
-	}
-	return cartesian.Params{
-		"vms": "vm1 vm2", "qemu_binary": fake, "machine_type": "pc-i440fx-9.2", "accel": "tcg", "mem": "32", "mem_vm2": "64",
-	}
-}
-
-func needQEMU(t testing.TB) {
-	t.Helper()
-	if testing.Short() {
-		t.Skip("NOT TESTED: -short leaves out what needs QEMU")
-	}
-	if _, err := exec.LookPath("qemu-system-x86_64"); err != nil {
-		t.Skip("NOT TESTED: no qemu-system-x86_64 here; on Debian it is in package qemu-system-x86")
-	}
-}
-
-// blank is the params of VMs in which nothing is: real QEMU, a BIOS that finds
-// no disk. They are up at once; nobody can log in.
-func blank(t testing.TB) cartesian.Params {
-	t.Helper()
-	needQEMU(t)
-	return cartesian.Params{
-		"vms": "vm1", "accel": "tcg", "mem": "16", "start_migration_timeout": "0.01", "not_login_after_mig": "yes",
-		"mig_timeout": "20",
-	}
-}
-
 // small is the params of VMs with JeOS in as little memory as it can do with.
 func small(t testing.TB) cartesian.Params {
 	t.Helper()
-	needQEMU(t)
+	bedtest.NeedQEMU(t)
 	image := jeostest.Image(t)
 	params := shipped(t)
 	maps.Copy(params, cartesian.Params{

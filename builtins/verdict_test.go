@@ -11,6 +11,7 @@ import (
 
 	"github.com/mhmig/mhmig/runtime/result"
 	"github.com/mhmig/mhmig/runtime/run"
+	"github.com/mhmig/mhmig/runtime/testbed/bedtest"
 )
 
 func TestVerdicts(t *testing.T) {
@@ -36,7 +37,7 @@ func TestVerdicts(t *testing.T) {
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
 			t.Parallel()
-			e := perform(t, noQEMU(t), &play{source: "\ndef migration_scenario(env):\n    " + tt.body + "\n"})
+			e := perform(t, bedtest.NoQEMU(t), &play{source: "\ndef migration_scenario(env):\n    " + tt.body + "\n"})
 			if tt.message == "" {
 				e.want(t, tt.status)
 			} else {
@@ -56,7 +57,7 @@ func TestVerdicts(t *testing.T) {
 // Warnings are kept in order, and in the log with where they were said.
 func TestWarnings(t *testing.T) {
 	t.Parallel()
-	e := perform(t, noQEMU(t), &play{source: `
+	e := perform(t, bedtest.NoQEMU(t), &play{source: `
 def migration_scenario(env):
     warn("first")
     warn("second")
@@ -93,7 +94,7 @@ func containsLine(text string, words ...string) bool {
 // from running, and is a failure of its own.
 func TestCleanups(t *testing.T) {
 	t.Parallel()
-	e := perform(t, noQEMU(t), &play{source: `
+	e := perform(t, bedtest.NoQEMU(t), &play{source: `
 def told(word):
     sleep(0)
     log("cleanup " + word)
@@ -126,7 +127,7 @@ def migration_scenario(env):
 
 func TestArtifact(t *testing.T) {
 	t.Parallel()
-	e := perform(t, noQEMU(t), &play{source: `
+	e := perform(t, bedtest.NoQEMU(t), &play{source: `
 def migration_scenario(env):
     env.artifact("host1/dmesg.txt", "a\n")
     env.artifact("blob", b"\xff")
@@ -162,7 +163,7 @@ func TestPrepareErrors(t *testing.T) {
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
 			t.Parallel()
-			e := perform(t, noQEMU(t), &play{source: "def migration_scenario(env): fail('it began')", params: tt.params})
+			e := perform(t, bedtest.NoQEMU(t), &play{source: "def migration_scenario(env): fail('it began')", params: tt.params})
 			e.want(t, result.Error, append(tt.words, "prepare: ")...)
 		})
 	}
@@ -171,7 +172,7 @@ func TestPrepareErrors(t *testing.T) {
 // A Ctrl-C while the disks are prepared is CANCEL, and no ERROR of what it broke.
 func TestInterruptedPrepare(t *testing.T) {
 	t.Parallel()
-	e := perform(t, noQEMU(t), &play{
+	e := perform(t, bedtest.NoQEMU(t), &play{
 		source: "def migration_scenario(env): sleep(60)",
 		params: map[string]string{"start_vm": "no"},
 		on: func(message string, _ map[string]string, p *play) {

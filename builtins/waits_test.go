@@ -13,6 +13,7 @@ import (
 
 	"github.com/mhmig/mhmig/builtins"
 	"github.com/mhmig/mhmig/runtime/result"
+	"github.com/mhmig/mhmig/runtime/testbed/bedtest"
 )
 
 // witness finds out which builtins give the scenario's lock away. A sibling
@@ -116,7 +117,7 @@ func waiting() (ordinary, ofVMs []string) {
 func TestWaitsLetOthersThrough(t *testing.T) {
 	t.Parallel()
 	w := &witness{seen: map[string]bool{}}
-	e := perform(t, noQEMU(t), &play{extra: w.names(), source: `
+	e := perform(t, bedtest.NoQEMU(t), &play{extra: w.names(), source: `
 def look_on(over):
     while not over:
         look()

@@ -21,69 +21,30 @@ import (
 
 	"github.com/mhmig/mhmig/lang/cartesian"
 	"github.com/mhmig/mhmig/runtime/host"
-	"github.com/mhmig/mhmig/runtime/lab"
-	"github.com/mhmig/mhmig/runtime/ledger"
 	"github.com/mhmig/mhmig/runtime/result"
 	"github.com/mhmig/mhmig/runtime/run"
 	"github.com/mhmig/mhmig/runtime/task"
 	"github.com/mhmig/mhmig/runtime/testbed"
+	"github.com/mhmig/mhmig/runtime/testbed/bedtest"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
-// fixture is what a run needs: a lab of two hosts, whose QEMU is a script that
-// says what mhmig asks each QEMU.
+// fixture is what a run needs: a lab of two hosts, without QEMU.
 type fixture struct {
 	options run.Options
-	lab     *lab.Lab
+	lab     *bedtest.Lab
 	base    cartesian.Params
 }
 
 func newFixture(t *testing.T) *fixture {
 	t.Helper()
-	l, err := lab.Start(t.Context(), lab.Options{Hosts: 2, Dir: filepath.Join(t.TempDir(), "lab")})
-	if err != nil {
-		t.Fatal(err)
+	f := &fixture{lab: bedtest.NewLab(t, 2), base: bedtest.NoQEMU(t)}
+	results, record := bedtest.Results(t)
+	f.options = run.Options{
+		Hosts: f.lab.Connected, HostParams: f.lab.Params(), Results: results, Ledger: record,
+		Log: slog.New(slog.NewTextHandler(t.Output(), nil)),
 	}
-	t.Cleanup(func() {
-		if err := l.Close(); err != nil {
-			t.Error(err)
-		}
-	})
-	f := &fixture{lab: l}
-	log := slog.New(slog.NewTextHandler(t.Output(), nil))
-	for _, c := range l.Hosts() {
-		h, err := host.Dial(t.Context(), c, log)
-		if err != nil {
-			t.Fatal(err)
-		}
-		t.Cleanup(func() {
-			if err := h.Close(); err != nil {
-				t.Error(err)
-			}
-		})
-		f.options.Hosts = append(f.options.Hosts, h)
-	}
-	results, err := result.Create(t.TempDir(), result.Run{Command: []string{"test"}}, func(err error) { t.Error(err) })
-	if err != nil {
-		t.Fatal(err)
-	}
-	record, err := ledger.Open(filepath.Join(results.Dir(), "ledger.jsonl"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		if err := errors.Join(record.Close(), results.Finish(result.Pass)); err != nil {
-			t.Error(err)
-		}
-	})
-	qemu := filepath.Join(t.TempDir(), "qemu")
-	script := "#!/bin/sh\necho 'QEMU emulator version 9.2.0'\necho 'Supported machines are:'\necho 'pc-i440fx-9.2  Standard PC'\n"
-	if err := os.WriteFile(qemu, []byte(script), 0o755); err != nil {
-		t.Fatal(err)
-	}
-	f.base = cartesian.Params{"vms": "vm1", "qemu_binary": qemu, "machine_type": "pc-i440fx-9.2", "accel": "tcg", "mem": "32"}
-	f.options.Results, f.options.Ledger, f.options.Log, f.options.HostParams = results, record, log, l.Params()
 	return f
 }
 

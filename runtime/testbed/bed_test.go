@@ -1,0 +1,257 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package testbed_test
+
+import (
+	"errors"
+	"maps"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"go.uber.org/goleak"
+
+	"github.com/mhmig/mhmig/lang/cartesian"
+	"github.com/mhmig/mhmig/runtime/host"
+	"github.com/mhmig/mhmig/runtime/qmp"
+	"github.com/mhmig/mhmig/runtime/result"
+	"github.com/mhmig/mhmig/runtime/testbed/bedtest"
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+// prepared returns a bed of two hosts, ready for VMs.
+func prepared(t *testing.T, params cartesian.Params) *bedtest.Bed {
+	t.Helper()
+	l := bedtest.NewLab(t, 2)
+	bed := bedtest.New(t, l.Connected, l.Params(), params, nil)
+	if err := bed.Prepare(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	return bed
+}
+
+func TestClaim(t *testing.T) {
+	t.Parallel()
+	bed := prepared(t, bedtest.NoQEMU(t))
+	release, err := bed.Claim([]string{"vm1", "vm2"}, "migration 1")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := bed.Claim([]string{"vm2"}, "vm.start"); err == nil || !strings.Contains(err.Error(), "vm2 is in migration 1, which is not over yet") {
+		t.Errorf("got %v, want that vm2 is taken", err)
+	}
+	release()
+	again, err := bed.Claim([]string{"vm2"}, "vm.start")
+	if err != nil {
+		t.Fatal(err)
+	}
+	again()
+}
+
+// The address on which a destination listens is no other host's.
+func TestListenAddress(t *testing.T) {
+	t.Parallel()
+	for address, want := range map[string]string{
+		"":              "127.0.0.2", // the lab's
+		"127.0.0.9":     "127.0.0.9",
+		"10.1.2.3":      "0.0.0.0",
+		"fd77::12":      "::",
+		"::1":           "::1",
+		"host1.foo.com": "0.0.0.0",
+	} {
+		params := bedtest.NoQEMU(t)
+		if address != "" {
+			params["mig_address_host1"] = address
+		}
+		bed := prepared(t, params)
+		if address == "" {
+			address = bed.Hosts()[0].Address()
+			want = address
+		}
+		h := bed.Hosts()[0]
+		if h.MigrationAddress() != address || h.ListenAddress() != want {
+			t.Errorf("%s: got %s, %s, want %s, %s", address, h.MigrationAddress(), h.ListenAddress(), address, want)
+		}
+	}
+}
+
+// Files of mhmig's own come onto the shared storage, and the hosts' params name
+// them there.
+func TestShippedFiles(t *testing.T) {
+	t.Parallel()
+	local := filepath.Join(t.TempDir(), "vmlinux")
+	if err := os.WriteFile(local, []byte("a kernel"), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	l := bedtest.NewLab(t, 2)
+	params := bedtest.NoQEMU(t)
+	maps.Copy(params, cartesian.Params{"kernel": "jeos:kernel", "kernel_vm2": "boot/other", "initrd": ""})
+	bed := bedtest.New(t, l.Connected, l.Params(), params, func(name string) (string, error) {
+		if name != "kernel" {
+			return "", errors.New("no file " + name)
+		}
+		return local, nil
+	})
+	if err := bed.Prepare(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	for _, h := range bed.Hosts() {
+		where := h.Params["kernel"]
+		if !strings.HasPrefix(where, l.Params()["images_base_dir"]+"/"+bed.Name+"/") {
+			t.Errorf("%s: the kernel is at %s, want it in the bed's folder on the shared storage", h.Name(), where)
+		}
+		data, err := h.ReadFile(t.Context(), where)
+		if err != nil || string(data) != "a kernel" {
+			t.Errorf("%s: got %q, %v", h.Name(), data, err)
+		}
+		if got := h.Params.Object("vm2")["kernel"]; got != "boot/other" {
+			t.Errorf("%s: vm2's kernel: got %q, want its own", h.Name(), got)
+		}
+	}
+}
+
+// One name never runs twice; an instance on another host is ended when it is
+// asked for.
+func TestInstances(t *testing.T) {
+	t.Parallel()
+	bed := prepared(t, bedtest.Blank(t))
+	ctx, params := t.Context(), bed.Params()
+	a, b := bed.Hosts()[0], bed.Hosts()[1]
+
+	first, started, err := bed.Ensure(ctx, "vm1", a, params)
+	if err != nil || !started {
+		t.Fatalf("got started %t, %v", started, err)
+	}
+	if got := bed.Current("vm1"); got != first || first.State() != "running" || first.Arrived() {
+		t.Errorf("got %v, %s, arrived %t", got, first.State(), first.Arrived())
+	}
+	same, started, err := bed.Ensure(ctx, "vm1", a, params)
+	if same != first || started || err != nil {
+		t.Errorf("again: got %v, started %t, %v", same, started, err)
+	}
+	if _, _, err := bed.Ensure(ctx, "vm1", b, params); err == nil || !strings.Contains(err.Error(), "vm1 runs on host1 already") {
+		t.Errorf("on another host: got %v, want that it runs already", err)
+	}
+
+	incoming, err := bed.StartIncoming(ctx, "vm1", b, params)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got := bed.Current("vm1"); got != first {
+		t.Errorf("while an incoming one waits: got %v, want %v", got, first)
+	}
+	if got := incoming.State(); got != "inmigrate" {
+		t.Errorf("the incoming one: got %s", got)
+	}
+	if err := bed.EndElsewhere(ctx, "vm1", b); err != nil {
+		t.Fatal(err)
+	}
+	<-first.Exited()
+	if got := bed.Current("vm1"); got != nil {
+		t.Errorf("after its end: got %v, want none", got)
+	}
+	next, err := bed.StartIncoming(ctx, "vm1", b, params)
+	if err != nil {
+		t.Fatal(err)
+	}
+	<-incoming.Exited()
+	if err := errors.Join(bed.Remove(ctx, next), bed.Remove(ctx, next)); err != nil {
+		t.Errorf("removed twice: %v", err)
+	}
+	if got := next.State(); got != "none" {
+		t.Errorf("a removed one: got state %s, want none", got)
+	}
+}
+
+// What went wrong with a guest is the fault of nobody before a migration, and of
+// the system under test after it; an end of QEMU is told.
+func TestBlame(t *testing.T) {
+	t.Parallel()
+	bed := prepared(t, bedtest.Blank(t))
+	ctx := t.Context()
+	seen := errors.New("it does not answer")
+	m, _, err := bed.Ensure(ctx, "vm1", bed.Hosts()[0], bed.Params())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if m.Blame(ctx, nil) != nil {
+		t.Error("blame for nothing")
+	}
+	check := func(what string, err error, status result.Status, words ...string) {
+		t.Helper()
+		if got := result.StatusOf(err); got != status {
+			t.Errorf("%s: got %s, want %s", what, got, status)
+		}
+		for _, w := range append(words, seen.Error()) {
+			if !strings.Contains(err.Error(), w) {
+				t.Errorf("%s: got %q, want %q in it", what, err, w)
+			}
+		}
+		if !errors.Is(err, seen) {
+			t.Errorf("%s: got %v, which has lost its cause", what, err)
+		}
+	}
+	check("before", m.Blame(ctx, seen), result.Error)
+	m.Arrive()
+	check("after", m.Blame(ctx, seen), result.Fail)
+	check("a refusal", m.BlameGone(ctx, seen), result.Error)
+	if _, err := bed.Hosts()[0].Run(ctx, host.Command{Script: "kill -9 $(cat " + bed.Hosts()[0].RunDir() + "/vm1.pid)"}); err != nil {
+		t.Fatal(err)
+	}
+	<-m.Exited()
+	gone := errors.Join(qmp.ErrGone, seen)
+	check("gone", m.BlameGone(ctx, gone), result.Fail, "QEMU of vm1 on host1 ended by signal 9 (killed)")
+	twice := m.Blame(ctx, m.Blame(ctx, seen))
+	if n := strings.Count(twice.Error(), "ended by signal 9"); n != 1 {
+		t.Errorf("told %d times: %v", n, twice)
+	}
+}
+
+// Evidence tells what an instance knows, also when its QEMU hangs or is gone.
+func TestEvidence(t *testing.T) {
+	t.Parallel()
+	bed := prepared(t, bedtest.Blank(t))
+	ctx := t.Context()
+	m, _, err := bed.Ensure(ctx, "vm1", bed.Hosts()[0], bed.Params())
+	if err != nil {
+		t.Fatal(err)
+	}
+	e := m.Evidence(ctx, "source")
+	if e.State != "running" || e.Host != "host1" || e.VM != "vm1" || len(e.LastQMP) == 0 {
+		t.Errorf("got %+v", e)
+	}
+	for _, w := range []string{"source host1 vm1", "running", `"execute":"cont"`} {
+		if !strings.Contains(e.String(), w) {
+			t.Errorf("got\n%s\nwant %s in it", e, w)
+		}
+	}
+	if err := bed.Remove(ctx, m); err != nil {
+		t.Fatal(err)
+	}
+	if e := m.Evidence(ctx, ""); e.State == "running" {
+		t.Errorf("after its end: got %+v", e)
+	}
+}
+
+// A login that is not answered is tried until the time is over.
+func TestNoLogin(t *testing.T) {
+	t.Parallel()
+	params := bedtest.Blank(t)
+	params["nics"], params["nic_mode"] = "nic1", "user"
+	bed := prepared(t, params)
+	m, _, err := bed.Ensure(t.Context(), "vm1", bed.Hosts()[0], bed.Params())
+	if err != nil {
+		t.Fatal(err)
+	}
+	began := time.Now()
+	_, err = m.WaitForLogin(t.Context(), 300*time.Millisecond)
+	if err == nil || !strings.Contains(err.Error(), "vm1@host1: no login: ") || !strings.Contains(err.Error(), "login_timeout (300ms) on vm1@host1 is over") {
+		t.Errorf("got %v, want that login_timeout is over", err)
+	}
+	if took := time.Since(began); took > 10*time.Second {
+		t.Errorf("it took %v", took)
+	}
+}

@@ -1,0 +1,186 @@
+// SPDX-License-Identifier: Apache-2.0
+
+// Package bedtest gives tests the hosts of an embedded lab, test beds on them,
+// and params of VMs that need no guest. It is only for tests.
+//
+// Its functions belong to the goroutine of the test that calls them.
+package bedtest
+
+import (
+	"bytes"
+	"errors"
+	"io/fs"
+	"log/slog"
+	"maps"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/mhmig/mhmig/lang/cartesian"
+	"github.com/mhmig/mhmig/runtime/host"
+	"github.com/mhmig/mhmig/runtime/lab"
+	"github.com/mhmig/mhmig/runtime/ledger"
+	"github.com/mhmig/mhmig/runtime/result"
+	"github.com/mhmig/mhmig/runtime/testbed"
+)
+
+// Lab is an embedded lab and connections to its hosts.
+type Lab struct {
+	*lab.Lab
+	Connected []*host.Host
+}
+
+// NewLab starts a lab, which ends with the test.
+func NewLab(t testing.TB, hosts int) *Lab {
+	t.Helper()
+	started, err := lab.Start(t.Context(), lab.Options{Hosts: hosts, Dir: filepath.Join(t.TempDir(), "lab")})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := started.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+	l := &Lab{Lab: started}
+	for _, c := range started.Hosts() {
+		h, err := host.Dial(t.Context(), c, slog.New(slog.DiscardHandler))
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() {
+			if err := h.Close(); err != nil {
+				t.Error(err)
+			}
+		})
+		l.Connected = append(l.Connected, h)
+	}
+	return l
+}
+
+// Bed is a test bed, and where its results are.
+type Bed struct {
+	*testbed.Bed
+	Name    string // of its folders on the hosts
+	Results *result.Variant
+}
+
+// New returns a bed on hosts of a lab, whose params params override. When the
+// test ends it is closed, and nothing of it may be left on the hosts.
+func New(t testing.TB, hosts []*host.Host, labParams, params cartesian.Params, shipped func(name string) (string, error)) *Bed {
+	t.Helper()
+	folder, record := Results(t)
+	all := maps.Clone(labParams)
+	maps.Copy(all, params)
+	variant, err := folder.Start(t.Name(), "test", all)
+	if err != nil {
+		t.Fatal(err)
+	}
+	b := &Bed{Name: "mhmig-" + folder.ID()[strings.LastIndexByte(folder.ID(), '-')+1:] + "-1", Results: variant}
+	b.Bed = testbed.New(testbed.Config{
+		Hosts: hosts, Params: all, Results: variant, Ledger: record, Name: b.Name, Shipped: shipped,
+		Log: slog.New(folder.Handler()).With("variant", variant.ID()),
+	})
+	t.Cleanup(func() {
+		if _, err := b.Close(t.Context(), result.Pass); err != nil {
+			t.Error(err)
+		}
+		WantNothingLeft(t, labParams, b.Name)
+		if pending := record.Pending(); len(pending) > 0 {
+			t.Errorf("the ledger still has %+v", pending)
+		}
+		if err := variant.Finish(result.Outcome{}); err != nil {
+			t.Error(err)
+		}
+	})
+	return b
+}
+
+// Results returns a results folder and a ledger in it, until the test's end.
+func Results(t testing.TB) (*result.Folder, *ledger.Ledger) {
+	t.Helper()
+	folder, err := result.Create(t.TempDir(), result.Run{Command: []string{"test"}}, func(err error) { t.Error(err) })
+	if err != nil {
+		t.Fatal(err)
+	}
+	record, err := ledger.Open(filepath.Join(folder.Dir(), "ledger.jsonl"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := errors.Join(record.Close(), folder.Finish(result.Pass)); err != nil {
+			t.Error(err)
+		}
+	})
+	return folder, record
+}
+
+// WantNothingLeft looks for what a bed has left on a lab's hosts: processes that
+// name its folders, and the folders.
+func WantNothingLeft(t testing.TB, labParams map[string]string, name string) {
+	t.Helper()
+	for _, line := range Processes(t, name) {
+		t.Errorf("left running: %s", line)
+	}
+	for key, dir := range labParams {
+		if _, err := os.Stat(filepath.Join(dir, name)); !errors.Is(err, fs.ErrNotExist) {
+			t.Errorf("left in %s: %s (%v)", key, filepath.Join(dir, name), err)
+		}
+	}
+}
+
+// Processes returns the processes of this machine whose command line contains
+// text, as "/proc/PID: command line".
+func Processes(t testing.TB, text string) []string {
+	t.Helper()
+	files, err := filepath.Glob("/proc/[0-9]*/cmdline")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var found []string
+	for _, file := range files {
+		line, _ := os.ReadFile(file) // that of a process that has just ended is not there
+		if bytes.Contains(line, []byte(text)) {
+			found = append(found, filepath.Dir(file)+": "+strings.ReplaceAll(string(line), "\x00", " "))
+		}
+	}
+	return found
+}
+
+// NoQEMU is the params of a variant that starts no VM: its QEMU is a script that
+// says what mhmig asks each QEMU.
+func NoQEMU(t testing.TB) cartesian.Params {
+	t.Helper()
+	fake := filepath.Join(t.TempDir(), "qemu")
+	script := "#!/bin/sh\necho 'QEMU emulator version 9.2.0'\necho 'Supported machines are:'\necho 'pc-i440fx-9.2  Standard PC'\n"
+	if err := os.WriteFile(fake, []byte(script), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	return cartesian.Params{
+		"vms": "vm1 vm2", "qemu_binary": fake, "machine_type": "pc-i440fx-9.2", "accel": "tcg", "mem": "32", "mem_vm2": "64",
+	}
+}
+
+// NeedQEMU skips a test where QEMU cannot or is not to be run.
+func NeedQEMU(t testing.TB) {
+	t.Helper()
+	if testing.Short() {
+		t.Skip("NOT TESTED: -short leaves out what needs QEMU")
+	}
+	if _, err := exec.LookPath("qemu-system-x86_64"); err != nil {
+		t.Skip("NOT TESTED: no qemu-system-x86_64 here; on Debian it is in package qemu-system-x86")
+	}
+}
+
+// Blank is the params of VMs in which nothing is: real QEMU, a BIOS that finds
+// no disk. They are up at once; nobody can log in.
+func Blank(t testing.TB) cartesian.Params {
+	t.Helper()
+	NeedQEMU(t)
+	return cartesian.Params{
+		"vms": "vm1", "accel": "tcg", "mem": "16", "start_migration_timeout": "0.01", "not_login_after_mig": "yes",
+		"mig_timeout": "20",
+	}
+}
