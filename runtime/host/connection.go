@@ -159,6 +159,19 @@ func (k *connection) lost(err error) *LostError {
 	return &LostError{Host: k.config.Name, Silent: k.wire.silence(), Err: err}
 }
 
+// reason returns why the connection ended, if an error came of that: then we
+// hear of it about now.
+func (k *connection) reason(err error) error {
+	timer := time.NewTimer(farewell)
+	defer timer.Stop()
+	select {
+	case <-k.ended.Done():
+		return context.Cause(k.ended)
+	case <-timer.C:
+		return err
+	}
+}
+
 // spawn runs f in a goroutine that close waits for. It reports false, and does
 // nothing, when the connection was closed.
 func (k *connection) spawn(f func()) bool {

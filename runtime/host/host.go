@@ -6,6 +6,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"log/slog"
 	"slices"
 	"sync"
@@ -232,7 +233,11 @@ func (h *Host) session(ctx context.Context, u urgency) (*connection, *ssh.Sessio
 }
 
 func (k *connection) openSession(ctx context.Context) (*ssh.Session, error) {
-	return await(ctx, k, k.client.NewSession, func(s *ssh.Session) { s.Close() })
+	s, err := await(ctx, k, k.client.NewSession, func(s *ssh.Session) { s.Close() })
+	if errors.Is(err, io.EOF) {
+		err = k.reason(err)
+	}
+	return s, err
 }
 
 func (k *connection) roundTrip(ctx context.Context) error {

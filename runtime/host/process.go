@@ -204,16 +204,7 @@ func (p *Process) settle(err error) {
 		p.status = exit.ExitStatus()
 		return
 	}
-	// There was no status. If it is because of the connection, we hear of it
-	// about now.
-	timer := time.NewTimer(farewell)
-	defer timer.Stop()
-	select {
-	case <-p.shell.conn.ended.Done():
-		err = context.Cause(p.shell.conn.ended)
-	case <-timer.C:
-	}
-	p.status, p.err = -1, fmt.Errorf("%s: %s: %w", p.host.Name(), p.command, err)
+	p.status, p.err = -1, fmt.Errorf("%s: %s: %w", p.host.Name(), p.command, p.shell.conn.reason(err))
 }
 
 // remember makes Close kill p. It reports false when the Host was closed.

@@ -10,6 +10,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/mhmig/mhmig/runtime/qmp"
 	"github.com/mhmig/mhmig/runtime/result"
 	"github.com/mhmig/mhmig/runtime/testbed"
 )
@@ -39,8 +40,15 @@ func (e *Failure) Status() result.Status { return result.Fail }
 // Detail is the evidence, for a person.
 func (e *Failure) Detail() string { return detail(e.Evidence) }
 
-// fail is a failure whose side is known.
+// fail is a failure whose side is known. When the connection to its host is
+// lost, nobody knows whether anything failed: then that is the error.
 func fail(ctx context.Context, mv *move, machine *testbed.Machine, role Role, err error) error {
+	if errors.Is(err, qmp.ErrGone) {
+		err = fmt.Errorf("%w; %s", err, machine.ExitReason(ctx))
+	}
+	if lost := machine.Host.Err(); lost != nil {
+		return fmt.Errorf("%s: %w", machine, lost)
+	}
 	f := &Failure{Migration: mv.m.Number, VM: mv.vm, First: role, Host: machine.Host.Name(), Err: err}
 	for _, side := range []*Side{mv.m.Source, mv.m.Destination} {
 		if side.Role == role {
@@ -90,13 +98,8 @@ var lostPeer = []string{"Input/output error", "Connection reset by peer", "Unabl
 // judge says which side of a failed move failed first. said is what the source
 // reported, "" when its QEMU is gone.
 func (mv *move) judge(ctx context.Context, src, dst *testbed.Machine, said string) error {
-	for _, machine := range []*testbed.Machine{src, dst} {
-		if lost := machine.Host.Err(); lost != nil {
-			return fmt.Errorf("%s: %w", machine, lost)
-		}
-	}
 	if said == "" && src.Monitor().Err() != nil {
-		return fail(ctx, mv, src, SourceRole, exitError(ctx, src))
+		return fail(ctx, mv, src, SourceRole, errors.New(src.ExitReason(ctx)))
 	}
 	if said == "" {
 		said = "QEMU gave no reason"
@@ -126,8 +129,4 @@ func answers(ctx context.Context, machine *testbed.Machine) bool {
 	defer cancel()
 	_, err := machine.Status(ctx)
 	return err == nil
-}
-
-func exitError(ctx context.Context, machine *testbed.Machine) error {
-	return errors.New(machine.ExitReason(ctx))
 }

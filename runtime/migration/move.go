@@ -155,7 +155,11 @@ func (mv *move) send(ctx context.Context, src, dst *testbed.Machine) error {
 	began := time.Now()
 	if err := monitor.Execute(ctx, "migrate", map[string]any{"uri": uri}, nil); err != nil {
 		mv.setStatus("failed")
-		return mv.judge(ctx, src, dst, err.Error())
+		said := err.Error()
+		if errors.Is(err, qmp.ErrGone) {
+			said = ""
+		}
+		return mv.judge(ctx, src, dst, said)
 	}
 	mv.setStatus("setup")
 	if mv.m.wasCancelled() { // while QEMU had nothing to cancel yet
@@ -388,10 +392,9 @@ func (mv *move) receive(ctx context.Context, dst *testbed.Machine, events *qmp.S
 // awaitVerdict is for a destination whose QEMU has ended: the source's side
 // finds the words for it, unless it is only out of reach.
 func (mv *move) awaitVerdict(ctx context.Context, dst *testbed.Machine) error {
-	if lost := dst.Host.Err(); lost != nil {
-		return fmt.Errorf("%s: %w", dst, lost)
-	}
 	select {
+	case <-dst.Host.Lost():
+		return fmt.Errorf("%s: %w", dst, dst.Host.Err())
 	case <-mv.m.sourceDone:
 		return mv.m.failed()
 	case <-ctx.Done():

@@ -137,11 +137,12 @@ func (m *Machine) BlameGone(ctx context.Context, err error) error {
 // ended is the error of an instance whose QEMU has ended or is out of reach;
 // err is what was seen of it.
 func (m *Machine) ended(ctx context.Context, err error) error {
+	reason := m.ExitReason(ctx) // asks the host, so that a loss is known by now
 	if lost := m.Host.Err(); lost != nil {
 		return fmt.Errorf("%s: %w", m, lost)
 	}
 	if _, told := errors.AsType[*endedError](err); !told {
-		err = &endedError{seen: err, reason: m.ExitReason(ctx)}
+		err = &endedError{seen: err, reason: reason}
 	}
 	if m.Arrived() {
 		return result.Fail.Wrap(err)
