@@ -110,7 +110,7 @@ func hostClass() *Class {
 					if err != nil {
 						return nil, err
 					}
-					return sceneOf(t).object("fault", block, block.String()), nil
+					return sceneOf(t).newObject("fault", block, block.String()), nil
 				},
 			},
 			{
@@ -126,7 +126,7 @@ func hostClass() *Class {
 
 func hostRun(t *task.Task, a *Args) (starlark.Value, error) {
 	h, command := a.Self.(*testbed.Host), arg[string](a, "command")
-	timeout, check := argOr(a, "timeout", commandTimeout), argOr(a, "check", true)
+	timeout, check := max(argOr(a, "timeout", commandTimeout), time.Nanosecond), argOr(a, "check", true)
 	sc := scopeOf(t)
 	out, err := task.Wait(t, func(ctx context.Context) (host.Output, error) {
 		env, err := syncEnv(ctx, t, sc, h)
@@ -142,7 +142,7 @@ func hostRun(t *task.Task, a *Args) (starlark.Value, error) {
 	if err != nil {
 		return nil, err
 	}
-	return sceneOf(t).object("result", &out, fmt.Sprintf("status %d", out.Status)), nil
+	return sceneOf(t).newObject("result", &out, fmt.Sprintf("status %d", out.Status)), nil
 }
 
 func hostStart(t *task.Task, a *Args) (starlark.Value, error) {
@@ -159,7 +159,7 @@ func hostStart(t *task.Task, a *Args) (starlark.Value, error) {
 		return nil, err
 	}
 	t.Scenario().AddCleanup(task.Cleanup{Name: "kill " + command, Func: func(c *task.Task) error { return p.Kill(c.Context()) }})
-	return sceneOf(t).object("process", p, command), nil
+	return sceneOf(t).newObject("process", p, command), nil
 }
 
 // resultClass is what host.run returns.
@@ -203,7 +203,7 @@ func processClass() *Class {
 					if err != nil {
 						return nil, err
 					}
-					return sceneOf(t).object("result", &out, fmt.Sprintf("status %d", out.Status)), nil
+					return sceneOf(t).newObject("result", &out, fmt.Sprintf("status %d", out.Status)), nil
 				},
 			},
 			{

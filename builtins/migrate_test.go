@@ -90,8 +90,9 @@ def migration_scenario(env):
         assert_eq((got["max-bandwidth"], got["downtime-limit"]), (32 << 20, 500))
     migrate_wait(["vm1"], a, b, check_src = told)
     # What params says holds for this migration only.
-    mig = migrate(["vm1"], b, a, params = {"mig_speed": "2K", "mig_downtime": 0.25})
+    mig = migrate(["vm1"], b, a, params = {"mig_speed": "2K", "mig_downtime": 0.25, "x": True, "y": ["a", "b"], "z": None})
     assert_eq(mig.params["mig_speed"], "2K")
+    assert_eq([mig.params[k] for k in "xyz".elems()], ["yes", "a b", ""])
     assert_eq(env.params["mig_speed"], "32M")
     mig.wait_status("active")
     got = env.vm("vm1").qmp("query-migrate-parameters")
@@ -120,8 +121,10 @@ def migration_scenario(env):
     mig.wait(status = "active")
     mig.wait(passes = 1)
     mig.wait(remaining = "1G")
+    resumed = spawn(lambda: mig.wait(event = "RESUME"))
+    sleep(0.2)
     mig.set_speed("1G")
-    mig.wait(event = "RESUME")
+    resumed.join()
     mig.wait_status("completed")
     mig.join()
     mig.wait(status = "completed")
@@ -274,9 +277,17 @@ def migration_scenario(env):
 		{"params for the VMs of one migration", nil, `
 def migration_scenario(env):
     a, b = env.hosts
+    memory = lambda: env.vm("vm1").qmp("query-memory-size-summary")["base-memory"]
     migrate_wait(["vm1"], a, b, params = {"mem": 24})
     assert_eq(env.vm("vm1").params["mem"], "24")
     assert_eq(env.params["mem"], "16")
+    assert_eq(memory() >> 10 >= 23 << 10, True)
+    # It runs, so its memory is what it is, whatever the params say now.
+    migrate_wait(["vm1"], b, a)
+    assert_eq(memory() >> 10 >= 23 << 10, True)
+    env.vm("vm1").destroy()
+    env.vm("vm1").start()
+    assert_eq(memory() >> 10 <= 16 << 10, True)
 `, nil},
 	} {
 		t.Run(tt.name, func(t *testing.T) {

@@ -47,15 +47,21 @@ func (s *Scene) Env() starlark.Value { return s.object("env", s, s.bed.Params()[
 // sceneOf is the one way from a task to its scene.
 func sceneOf(t *task.Task) *Scene { return t.Env().(*Scene) }
 
-// object returns the handle for a piece of state, always the same one, so that
-// two handles for one host are equal.
+// object returns the handle for a piece of state that scenarios may come by
+// more than once: always the same one, so that two handles for one host are
+// equal.
 func (s *Scene) object(class string, self any, label string) *object {
-	if o, known := s.objects[self]; known {
-		return o
+	o, known := s.objects[self]
+	if !known {
+		o = s.newObject(class, self, label)
+		s.objects[self] = o
 	}
-	o := &object{class: s.classes[class], scene: s, self: self, label: label}
-	s.objects[self] = o
 	return o
+}
+
+// newObject returns the only handle that there will be for a piece of state.
+func (s *Scene) newObject(class string, self any, label string) *object {
+	return &object{class: s.classes[class], scene: s, self: self, label: label}
 }
 
 // scope is what sets a task apart from the main one: the party it is when it

@@ -157,7 +157,7 @@ func spawnFn(t *task.Task, a *Args) (starlark.Value, error) {
 	child := t.Scenario().Go(fn.Name(), t.Scope(), func(t *task.Task) (starlark.Value, error) {
 		return t.Call(fn, args...)
 	})
-	return sceneOf(t).object("task", child, child.Name), nil
+	return sceneOf(t).newObject("task", child, child.Name), nil
 }
 
 func parallelFn(t *task.Task, a *Args) (starlark.Value, error) {

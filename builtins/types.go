@@ -150,9 +150,19 @@ func unpackParams(_ *task.Task, v starlark.Value) (any, error) {
 	return params, nil
 }
 
-// paramText writes a value as a config would.
+// paramText writes a value as a config would: a list as its words, None as
+// nothing.
 func paramText(v starlark.Value) string {
+	if items, ok := toSlice(v); ok {
+		words := make([]string, len(items))
+		for i, item := range items {
+			words[i] = paramText(item)
+		}
+		return strings.Join(words, " ")
+	}
 	switch v := v.(type) {
+	case starlark.NoneType:
+		return ""
 	case starlark.String:
 		return string(v)
 	case starlark.Bool:

@@ -181,7 +181,7 @@ func login(t *task.Task, a *Args, by func(*testbed.Machine, context.Context, tim
 	if err != nil {
 		return nil, err
 	}
-	return sceneOf(t).object("session", &sessionHandle{session, m}, m.String()), nil
+	return sceneOf(t).newObject("session", &sessionHandle{session, m}, m.String()), nil
 }
 
 // control makes a builtin of a method that needs nothing but the instance.

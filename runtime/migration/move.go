@@ -259,6 +259,12 @@ func (mv *move) ending(ctx context.Context, src, dst *testbed.Machine, status st
 	if err != nil && src.Monitor().Err() == nil {
 		return err
 	}
+	if status == "failed" && mv.m.wasCancelled() {
+		// To cancel, QEMU first shuts the return path down, and may take the broken
+		// connection for a failure before it notes that it cancels.
+		src.Log().Debug("failed by being cancelled", "error", desc)
+		status = "cancelled"
+	}
 	mv.setStatus(status)
 	switch status {
 	case "completed":

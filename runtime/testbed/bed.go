@@ -63,12 +63,12 @@ type Bed struct {
 	shipped func(string) (string, error)
 	hosts   []*Host
 
-	shapes  map[string]vm.Shape // set by Prepare
-	folders []madeFolder        // set by Prepare, in the order of making
-	images  []*vm.Images        // set by Prepare
+	folders []madeFolder // set by Prepare, in the order of making
+	images  []*vm.Images // set by Prepare
 
 	mu       sync.Mutex // guards what follows
 	machines []*Machine
+	said     map[string]bool   // notices
 	claims   map[string]string // VM -> who starts or moves it
 }
 
@@ -83,7 +83,7 @@ func New(c Config) *Bed {
 	b := &Bed{
 		params: c.Params, results: c.Results, ledger: c.Ledger, log: c.Log,
 		name: c.Name, shipped: c.Shipped,
-		shapes: map[string]vm.Shape{}, claims: map[string]string{},
+		said: map[string]bool{}, claims: map[string]string{},
 	}
 	for i, h := range c.Hosts {
 		label := "host" + strconv.Itoa(i+1)
@@ -242,29 +242,38 @@ func (b *Bed) ship(ctx context.Context) error {
 	return nil
 }
 
-// agree settles, for each VM, what must be alike on all hosts.
+// agree settles, for each VM, what must be alike on all hosts: so that what is
+// wrong shows before anything is started.
 func (b *Bed) agree(ctx context.Context) error {
 	for _, name := range b.VMs() {
-		var sites []vm.Site
-		for _, h := range b.hosts {
-			sites = append(sites, vm.Site{Host: h.Host, Params: h.Params.Object(name)})
-		}
-		shape, err := vm.Agree(ctx, name, sites)
-		if err != nil {
+		if _, err := b.shape(ctx, name, b.params); err != nil {
 			return err
-		}
-		b.shapes[name] = shape
-	}
-	said := map[string]bool{}
-	for _, name := range b.VMs() {
-		for _, notice := range b.shapes[name].Notices {
-			if !said[notice] {
-				b.log.Info(notice)
-			}
-			said[notice] = true
 		}
 	}
 	return nil
+}
+
+// shape is what all instances of a VM with these params must have alike. What
+// it asks the hosts is asked once. Each of its notices is logged once.
+func (b *Bed) shape(ctx context.Context, name string, params cartesian.Params) (vm.Shape, error) {
+	var sites []vm.Site
+	for _, h := range b.hosts {
+		sites = append(sites, vm.Site{Host: h.Host, Params: h.onHost(params).Object(name)})
+	}
+	shape, err := vm.Agree(ctx, name, sites)
+	if err != nil {
+		return vm.Shape{}, err
+	}
+	for _, notice := range shape.Notices {
+		b.mu.Lock()
+		said := b.said[notice]
+		b.said[notice] = true
+		b.mu.Unlock()
+		if !said {
+			b.log.Info(notice)
+		}
+	}
+	return shape, nil
 }
 
 func (b *Bed) prepareDisks(ctx context.Context) error {

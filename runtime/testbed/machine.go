@@ -30,6 +30,7 @@ type Machine struct {
 	Host    *Host
 	Console *guest.Console
 
+	shape   vm.Shape
 	log     *slog.Logger
 	watcher sync.WaitGroup
 	lastQMP *lastLines
@@ -183,7 +184,11 @@ func (b *Bed) Ensure(ctx context.Context, name string, h *Host, params cartesian
 		}
 		return m, false, nil
 	}
-	m, err = b.start(ctx, name, h, params, false)
+	shape, err := b.shape(ctx, name, params)
+	if err != nil {
+		return nil, false, err
+	}
+	m, err = b.start(ctx, name, h, params, shape, false)
 	if err != nil {
 		return nil, false, err
 	}
@@ -194,7 +199,8 @@ func (b *Bed) Ensure(ctx context.Context, name string, h *Host, params cartesian
 }
 
 // StartIncoming starts the half of the VM on host h that waits for a
-// migration. An old instance there is ended first.
+// migration. An old instance there is ended first. Where the guest runs already,
+// it decides the shape; params decide the rest.
 func (b *Bed) StartIncoming(ctx context.Context, name string, h *Host, params cartesian.Params) (*Machine, error) {
 	for _, old := range b.instances(name) {
 		if old.Host != h {
@@ -205,7 +211,14 @@ func (b *Bed) StartIncoming(ctx context.Context, name string, h *Host, params ca
 			return nil, err
 		}
 	}
-	return b.start(ctx, name, h, params, true)
+	if current := b.Current(name); current != nil {
+		return b.start(ctx, name, h, params, current.shape, true)
+	}
+	shape, err := b.shape(ctx, name, params)
+	if err != nil {
+		return nil, err
+	}
+	return b.start(ctx, name, h, params, shape, true)
 }
 
 // EndElsewhere ends the instances of a VM on all hosts but h: one name never
@@ -223,11 +236,11 @@ func (b *Bed) EndElsewhere(ctx context.Context, name string, h *Host) error {
 	return nil
 }
 
-func (b *Bed) start(ctx context.Context, name string, h *Host, params cartesian.Params, incoming bool) (*Machine, error) {
+func (b *Bed) start(ctx context.Context, name string, h *Host, params cartesian.Params, shape vm.Shape, incoming bool) (*Machine, error) {
 	p := h.onHost(params).Object(name)
 	place := b.place(name, h)
 	m := &Machine{
-		Host: h, log: b.log.With("vm", name, "host", h.Name()),
+		Host: h, shape: shape, log: b.log.With("vm", name, "host", h.Name()),
 		lastQMP: &lastLines{keep: 6}, state: "prelaunch", here: !incoming,
 	}
 	if incoming {
@@ -241,7 +254,7 @@ func (b *Bed) start(ctx context.Context, name string, h *Host, params cartesian.
 		}
 		return m.lastQMP.tee(w), nil
 	}
-	instance, err := vm.Start(ctx, place, name, p, b.shapes[name], incoming)
+	instance, err := vm.Start(ctx, place, name, p, shape, incoming)
 	if err != nil {
 		return nil, err
 	}
