@@ -291,6 +291,7 @@ func TestGuest(t *testing.T) {
 			t.Fatal(err)
 		}
 		want(t, serial, "tty; hostname", "^/dev/ttyS0\njeos\n$")
+		_ = console.Close() // it has written all to the log then
 		if bytes.ContainsRune(log.Bytes(), '\x1b') {
 			t.Errorf("the console shows escape sequences: %q", log.String())
 		}
