@@ -323,6 +323,10 @@ func (s *Side) Receive(ctx context.Context, vms []string) error {
 func (s *Side) checkLeft(ctx context.Context, vm string) error {
 	machine := s.Machine(vm)
 	state, err := machine.Status(ctx)
+	if errors.Is(err, qmp.ErrGone) && machine.Host.Err() == nil {
+		s.log.Warn("QEMU has ended by itself after its guest had left", "vm", vm, "reason", machine.ExitReason(ctx))
+		return nil
+	}
 	if err != nil {
 		return err
 	}
