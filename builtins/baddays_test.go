@@ -57,23 +57,33 @@ def migration_scenario(env):
     migrate_wait(["vm1"], "host1", "host2", start_work = work)
 `, result.Error, []string{"migration 1, source host1, start_work: ", "QEMU of vm1 on host1 ended by signal 9 (killed)"}, []string{"source host1 vm1", "destination host2 vm1"}},
 
-		{"the source's in the migration", cartesian.Params{"mig_speed": "1K"}, `
+		{
+			"the source's in the migration",
+			cartesian.Params{"mig_speed": "1K"},
+			`
 def migration_scenario(env):
     mig = migrate(["vm1"], "host1", "host2")
     mig.wait_status("active")
     kill("vm1", "host1")
     mig.join()
-`, result.Fail, []string{"migration 1 of vm1: the source failed first (host1): QEMU of vm1 on host1 ended by signal 9 (killed)"},
-			[]string{"source host1 vm1", "destination host2 vm1", "last QMP"}},
+`, result.Fail,
+			[]string{"migration 1 of vm1: the source failed first (host1): QEMU of vm1 on host1 ended by signal 9 (killed)"},
+			[]string{"source host1 vm1", "destination host2 vm1", "last QMP"},
+		},
 
-		{"the destination's in the migration", cartesian.Params{"mig_speed": "1K"}, `
+		{
+			"the destination's in the migration",
+			cartesian.Params{"mig_speed": "1K"},
+			`
 def migration_scenario(env):
     mig = migrate(["vm1"], "host1", "host2")
     mig.wait_status("active")
     kill("vm1", "host2")
     mig.join()
-`, result.Fail, []string{"migration 1 of vm1: the destination failed first (host2): QEMU of vm1 on host2 ended by signal 9 (killed)", "the source said: "},
-			[]string{"source host1 vm1", "running", "destination host2 vm1", "signal 9"}},
+`, result.Fail,
+			[]string{"migration 1 of vm1: the destination failed first (host2): QEMU of vm1 on host2 ended by signal 9 (killed)", "the source said: "},
+			[]string{"source host1 vm1", "running", "destination host2 vm1", "signal 9"},
+		},
 
 		{"the destination's before the migration", nil, `
 def migration_scenario(env):
@@ -102,20 +112,30 @@ def migration_scenario(env):
     migrate_wait(["vm1"], "host2", "host1")
 `, result.Pass, nil, nil},
 
-		{"the destination's hangs", cartesian.Params{"mig_timeout": "1", "mig_speed": "1K"}, fmt.Sprintf(`
+		{
+			"the destination's hangs",
+			cartesian.Params{"mig_timeout": "1", "mig_speed": "1K"},
+			fmt.Sprintf(`
 def migration_scenario(env):
     mig = migrate(["vm1"], "host1", "host2")
     mig.wait_status("active")
     kill("vm1", "host2", %d)
     mig.join()
-`, syscall.SIGSTOP), result.Fail, []string{"migration 1 of vm1: the destination failed first (host2): QEMU does not answer", "not finished after mig_timeout = 1s"},
-			[]string{"source host1 vm1", "destination host2 vm1"}},
+`, syscall.SIGSTOP), result.Fail,
+			[]string{"migration 1 of vm1: the destination failed first (host2): QEMU does not answer", "not finished after mig_timeout = 1s"},
+			[]string{"source host1 vm1", "destination host2 vm1"},
+		},
 
-		{"a device that only one side has", cartesian.Params{"extra_params_host1": "-device virtio-rng-pci,addr=0x1c"}, `
+		{
+			"a device that only one side has",
+			cartesian.Params{"extra_params_host1": "-device virtio-rng-pci,addr=0x1c"},
+			`
 def migration_scenario(env):
     migrate_wait(["vm1"], "host1", "host2")
-`, result.Fail, []string{"migration 1 of vm1: the destination failed first (host2): ", "Unknown savevm section", "virtio-rng"},
-			[]string{"source host1 vm1", "running"}},
+`, result.Fail,
+			[]string{"migration 1 of vm1: the destination failed first (host2): ", "Unknown savevm section", "virtio-rng"},
+			[]string{"source host1 vm1", "running"},
+		},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			t.Parallel()
@@ -309,7 +329,8 @@ func removeLeftovers(t *testing.T, name string) {
 		t.Error("nothing was left: the test does not test what it says")
 	}
 	for _, line := range running {
-		pid, err := strconv.Atoi(strings.TrimPrefix(line[:strings.Index(line, ":")], "/proc/"))
+		file, _, _ := strings.Cut(line, ":")
+		pid, err := strconv.Atoi(filepath.Base(file))
 		if err == nil {
 			_ = syscall.Kill(pid, syscall.SIGKILL)
 		}

@@ -101,7 +101,8 @@ func TestWorkErrors(t *testing.T) {
 		position     string
 		evidence     []string
 	}{
-		{"check_work", `
+		{
+			"check_work", `
 def migration_scenario(env):
     def work(mig):
         mig.vm("vm1").wait_for_login().cmd("memwork start --size 4M --rate 1M")
@@ -110,29 +111,44 @@ def migration_scenario(env):
         session.cmd("memwork stop")
         session.cmd("memwork check")
     migrate_wait(["vm1"], "host1", "host2", work, check)
-`, result.Fail, []string{"migration 1, destination host2, check_work: ", `command "memwork check" ended with status 2`, "memwork: is not running"},
-			"8:20", []string{"source host1 vm1", "postmigrate", "destination host2 vm1", "running", "last QMP"}},
-		{"start_work", `
+`, result.Fail,
+			[]string{"migration 1, destination host2, check_work: ", `command "memwork check" ended with status 2`, "memwork: is not running"},
+			"8:20",
+			[]string{"source host1 vm1", "postmigrate", "destination host2 vm1", "running", "last QMP"},
+		},
+		{
+			"start_work", `
 def migration_scenario(env):
     def work(mig):
         mig.vm("vm1").wait_for_login().cmd("no-such-work")
     migrate_wait(["vm1"], "host1", "host2", work)
-`, result.Error, []string{"migration 1, source host1, start_work: ", `command "no-such-work" ended with status 127`},
-			"4:43", []string{"source host1 vm1", "destination host2 vm1"}},
-		{"session of a guest whose QEMU was killed", `
+`, result.Error,
+			[]string{"migration 1, source host1, start_work: ", `command "no-such-work" ended with status 127`},
+			"4:43",
+			[]string{"source host1 vm1", "destination host2 vm1"},
+		},
+		{
+			"session of a guest whose QEMU was killed", `
 def migration_scenario(env):
     def check(mig):
         session = mig.vm("vm1").wait_for_login()
         spawn(lambda: [sleep(0.3), kill("vm1", "host2")])
         session.cmd("sleep 60")
     migrate_wait(["vm1"], "host1", "host2", None, check)
-`, result.Fail, []string{"migration 1, destination host2, check_work: ", `command "sleep 60"`, "QEMU of vm1 on host2 ended by signal 9 (killed)"},
-			"6:20", []string{"destination host2 vm1"}},
-		{"wrong password", `
+`, result.Fail,
+			[]string{"migration 1, destination host2, check_work: ", `command "sleep 60"`, "QEMU of vm1 on host2 ended by signal 9 (killed)"},
+			"6:20",
+			[]string{"destination host2 vm1"},
+		},
+		{
+			"wrong password", `
 def migration_scenario(env):
     migrate_wait(["vm1"], "host1", "host2", params = {"password": "wrong"})
-`, result.Error, []string{"migration 1, source host1, prepare: vm1@host1: login as root: ", "login refused"},
-			"", []string{"source host1 vm1"}},
+`, result.Error,
+			[]string{"migration 1, source host1, prepare: vm1@host1: login as root: ", "login refused"},
+			"",
+			[]string{"source host1 vm1"},
+		},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			t.Parallel()

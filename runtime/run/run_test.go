@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"iter"
 	"log/slog"
+	"maps"
 	"os"
 	"path/filepath"
 	"slices"
@@ -53,9 +54,7 @@ func (f *fixture) variants(names ...string) iter.Seq2[*cartesian.Variant, error]
 	return func(yield func(*cartesian.Variant, error) bool) {
 		for _, name := range names {
 			p := cartesian.Params{"shortname": name}
-			for k, v := range f.base {
-				p[k] = v
-			}
+			maps.Copy(p, f.base)
 			if !yield(&cartesian.Variant{Name: "whole." + name, ShortName: name, Params: p}, nil) {
 				return
 			}
