@@ -20,6 +20,8 @@ import (
 //	wall-ms    from migrate to the end of migrate_wait
 //	qemu-ms    QEMU's total-time
 //	added-ms   the difference
+//	login-ms   of that, the login that proves that the guest answers
+//	end-ms     of that, from the proof to the end: the source's QEMU is ended
 //
 // All are medians.
 func BenchmarkMigrateWait(b *testing.B) {
@@ -36,20 +38,23 @@ def migration_scenario(env):
 `})
 		e.want(b, result.Pass)
 	}
-	wall, qemu, added := median(c.wall), median(c.qemu), median(c.added)
+	wall, qemu, added, login, end := median(c.wall), median(c.qemu), median(c.added), median(c.login), median(c.end)
 	b.ReportMetric(0, "ns/op")
 	b.ReportMetric(wall, "wall-ms")
 	b.ReportMetric(qemu, "qemu-ms")
 	b.ReportMetric(added, "added-ms")
-	fmt.Printf("\n%d migrations of an idle guest, medians: wall %.0f ms, QEMU's total-time %.0f ms, mhmig adds %.0f ms\n",
-		len(c.wall), wall, qemu, added)
+	b.ReportMetric(login, "login-ms")
+	b.ReportMetric(end, "end-ms")
+	fmt.Printf("\n%d migrations of an idle guest, medians: wall %.0f ms, QEMU's total-time %.0f ms, mhmig adds %.0f ms (login %.0f ms, end of the source %.0f ms)\n",
+		len(c.wall), wall, qemu, added, login, end)
 }
 
 // clock takes the time of each hop from the log.
 type clock struct {
-	mu                sync.Mutex // guards what follows
-	migrate           time.Time
-	wall, qemu, added []float64 // milliseconds
+	mu               sync.Mutex // guards what follows
+	migrate, checked time.Time
+
+	wall, qemu, added, login, end []float64 // milliseconds
 }
 
 func (c *clock) tick(message string, at map[string]string, _ *play) {
@@ -57,13 +62,22 @@ func (c *clock) tick(message string, at map[string]string, _ *play) {
 	defer c.mu.Unlock()
 	switch {
 	case message == "migrate" && at["uri"] != "":
-		c.migrate = time.Now()
+		c.migrate, c.checked = time.Now(), time.Time{}
+	case message == "logged in" && !c.migrate.IsZero():
+		took, _ := time.ParseDuration(at["took"])
+		c.login = append(c.login, ms(took))
+	case message == "done" && at["side"] == "destination":
+		c.checked = time.Now()
 	case message == "hop over":
 		qemu, _ := strconv.ParseFloat(at["qemu_ms"], 64)
-		wall := time.Since(c.migrate).Seconds() * 1000
+		wall := ms(time.Since(c.migrate))
 		c.wall, c.qemu, c.added = append(c.wall, wall), append(c.qemu, qemu), append(c.added, wall-qemu)
+		c.end = append(c.end, ms(time.Since(c.checked)))
+		c.migrate = time.Time{}
 	}
 }
+
+func ms(d time.Duration) float64 { return d.Seconds() * 1000 }
 
 func median(values []float64) float64 {
 	if len(values) == 0 {
