@@ -51,13 +51,10 @@ var (
 
 func newStage() (*stage, error) {
 	ctx := context.Background() // it outlives the test that comes first
-	dir, err := os.MkdirTemp("", "mhmig-builtins-")
-	if err != nil {
-		return nil, err
-	}
 	s := &stage{}
 	opened = s
-	s.lab, err = lab.Start(ctx, lab.Options{Hosts: 3, Dir: filepath.Join(dir, "lab")})
+	var err error
+	s.lab, err = lab.Start(ctx, lab.Options{Hosts: 3}) // in the cache: the next lab removes what killed tests leave
 	if err != nil {
 		return nil, err
 	}
@@ -80,7 +77,7 @@ func closeStage() error {
 		errs = append(errs, h.Close())
 	}
 	if opened.lab != nil {
-		errs = append(errs, opened.lab.Close(), os.Remove(filepath.Dir(opened.lab.State().Dir)))
+		errs = append(errs, opened.lab.Close())
 	}
 	return errors.Join(errs...)
 }
