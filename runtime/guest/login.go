@@ -19,7 +19,8 @@ import (
 //	Password: (after the name)  the password
 //	Login incorrect             nothing; the second time it is ErrRefused
 //	a shell's prompt            the session's setup; without an answer: begins again
-//	anything else, 2 s long     a newline, for a prompt that a kernel message hides
+//	anything else, 2 s long     a newline, for a prompt that a kernel message hides;
+//	                            Ctrl-C before it, where a command may have been left
 var (
 	loginPrompt    = regexp.MustCompile(`(?i)(?:^|[^a-z])(?:login|username): *$`)
 	passwordPrompt = regexp.MustCompile(`(?i)password[^\n]*: *`)
@@ -43,8 +44,8 @@ const (
 func (c *Console) Login(ctx context.Context, cred Credentials) (*Session, error) {
 	s, occupied, err := c.attach()
 	if err == nil {
-		l := &serialLogin{s: s, cred: cred, awaited: "a login prompt"}
-		if err = l.run(ctx, occupied); err == nil {
+		l := &serialLogin{s: s, cred: cred, occupied: occupied, awaited: "a login prompt"}
+		if err = l.run(ctx); err == nil {
 			return s, nil
 		}
 		_ = s.Close()
@@ -63,6 +64,8 @@ type serialLogin struct {
 	s    *Session
 	cred Credentials
 
+	occupied bool // an earlier session may have left a command that still runs
+
 	named    bool // the name was typed
 	answered bool // the password was typed
 	refusals int
@@ -70,13 +73,8 @@ type serialLogin struct {
 	awaited  string // for errors
 }
 
-func (l *serialLogin) run(ctx context.Context, occupied bool) error {
-	if occupied {
-		if err := l.s.wire.interrupt(ctx); err != nil {
-			return err
-		}
-	}
-	if err := l.send(ctx, ""); err != nil { // an idle console shows its prompt again
+func (l *serialLogin) run(ctx context.Context) error {
+	if err := l.nudge(ctx); err != nil {
 		return err
 	}
 	for {
@@ -127,9 +125,20 @@ func (l *serialLogin) act(ctx context.Context) (bool, error) {
 	case l.promptMatches(last):
 		return l.tryShell(ctx)
 	case !l.named && waited > nudgeAfter, waited > patience:
-		return false, l.send(ctx, "")
+		return false, l.nudge(ctx)
 	}
 	return false, nil
+}
+
+// nudge makes an idle console show its prompt again. What an earlier session
+// left running is interrupted, each time: it may not have begun at the first.
+func (l *serialLogin) nudge(ctx context.Context) error {
+	if l.occupied && !l.named {
+		if err := l.s.wire.interrupt(ctx); err != nil {
+			return err
+		}
+	}
+	return l.send(ctx, "")
 }
 
 func (l *serialLogin) name(ctx context.Context) error {
