@@ -34,7 +34,7 @@ func hostClass() *Class {
 			{"address", "where its peers reach it for migrations", func(_ *Scene, self any) (starlark.Value, error) {
 				return starlark.String(self.(*testbed.Host).MigrationAddress()), nil
 			}},
-			{"facts", "dict of kernel, hostname, arch, os, cpus, memory (bytes), qemu, accel", func(_ *Scene, self any) (starlark.Value, error) {
+			{"facts", "dict of kernel, hostname, arch, os, user, cpus, memory (bytes)", func(_ *Scene, self any) (starlark.Value, error) {
 				return toStarlark(self.(*testbed.Host).Facts())
 			}},
 			{"params", "the variant's params as this host sees them", func(s *Scene, self any) (starlark.Value, error) {

@@ -81,6 +81,11 @@ func startMigration(t *task.Task, a *Args) (*running, error) {
 	if sc := scopeOf(t); sc != nil && sc.side != nil {
 		return nil, fmt.Errorf("not inside a migration's own worker")
 	}
+	for key := range arg[cartesian.Params](a, "params") {
+		if word, _, _ := strings.Cut(key, "_"); word == "vms" || word == "images" || word == "image" {
+			return nil, fmt.Errorf("params: %s: VMs and their disks were prepared before the scenario; set it in the config or by --param", key)
+		}
+	}
 	params := maps.Clone(s.bed.Params())
 	maps.Copy(params, arg[cartesian.Params](a, "params"))
 	r := &running{}
@@ -204,7 +209,7 @@ func migClass() *Class {
 			},
 			{
 				Name: "join", Waits: true, Params: []Param{{"timeout?", Seconds, "how long to wait; default: no limit but the migration's own"}},
-				Doc: "Waits until both sides are through. A migration that failed is a FAIL that names the side that failed first.",
+				Doc: "Waits until both sides are through. A migration that failed is a FAIL that names the side that failed first; one that was cancelled on request is none: see status.",
 				Fn: func(t *task.Task, a *Args) (starlark.Value, error) {
 					return nil, self(a).running.join(t, limit(a))
 				},

@@ -145,7 +145,7 @@ def migration_scenario(env):
 def migration_scenario(env):
     migrate_wait(["vm1"], "host1", "host2", params = {"password": "wrong"})
 `, result.Error,
-			[]string{"migration 1, source host1, prepare: vm1@host1: login as root: ", "login refused"},
+			[]string{"migration 1, source host1, prepare: vm1@host1: ssh login as root: ", "login refused"},
 			"",
 			[]string{"source host1 vm1"},
 		},

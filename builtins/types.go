@@ -74,9 +74,9 @@ var (
 	// Params unpacks to cartesian.Params.
 	Params = Type{"dict of params", unpackParams}
 	// Host unpacks to *testbed.Host.
-	Host = Type{"host", toHost}
+	Host = Type{"host, or its name", toHost}
 	// Hosts unpacks to []*testbed.Host.
-	Hosts = Type{"list of hosts", unpackHosts}
+	Hosts = Type{"list of hosts, or of their names", unpackHosts}
 	// VMs unpacks to []string, names of VMs of this variant.
 	VMs = Type{"list of VM names", unpackVMs}
 )

@@ -4,6 +4,8 @@ package builtins
 
 import (
 	"errors"
+	"fmt"
+	"slices"
 	"strings"
 
 	"go.starlark.net/starlark"
@@ -58,9 +60,15 @@ func warnFn(t *task.Task, a *Args) (starlark.Value, error) {
 	return nil, nil
 }
 
+// ownKeys are what every line of the log says of itself.
+var ownKeys = []string{"time", "level", "msg", "run", "variant", "task", "host", "vm", "side", "step", "migration"}
+
 func logFn(t *task.Task, a *Args) (starlark.Value, error) {
 	var fields []any
 	for _, kv := range a.Fields {
+		if name := string(kv[0].(starlark.String)); slices.Contains(ownKeys, name) {
+			return nil, fmt.Errorf("log: %s: the line's own field; choose another name", name)
+		}
 		fields = append(fields, string(kv[0].(starlark.String)), paramText(kv[1]))
 	}
 	logger(t).Info(strings.TrimRight(arg[string](a, "message"), "\n"), fields...)

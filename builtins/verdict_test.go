@@ -61,7 +61,7 @@ func TestWarnings(t *testing.T) {
 def migration_scenario(env):
     warn("first")
     warn("second")
-    log("a line\n", answer = 42, yes = True, host = "not a host")
+    log("a line\n", answer = 42, yes = True)
     print("printed", 7)
     on(["host2"], lambda h: log("over there"))
 `})

@@ -223,7 +223,7 @@ func (m *Migration) setParameter(ctx context.Context, name string, value int64) 
 	for _, mv := range m.moves {
 		src := m.Source.Machine(mv.vm)
 		if src == nil {
-			return fmt.Errorf("%s: %s is not prepared on %s yet", name, mv.vm, m.Source.Host.Name())
+			return fmt.Errorf("%s: %s is not prepared on %s yet; wait for a status first, such as mig.wait(status = \"setup\")", name, mv.vm, m.Source.Host.Name())
 		}
 		if err := src.Monitor().Execute(ctx, "migrate-set-parameters", map[string]any{name: value}, nil); err != nil {
 			return err

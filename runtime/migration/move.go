@@ -175,8 +175,11 @@ func (mv *move) send(ctx context.Context, src, dst *testbed.Machine) error {
 	if err != nil {
 		return err
 	}
-	src.Log().Info("migration "+status, "took", mv.finished.Sub(began).Round(time.Millisecond),
-		"total_time_ms", query["total-time"], "downtime_ms", query["downtime"])
+	figures := []any{"took", mv.finished.Sub(began).Round(time.Millisecond)}
+	if status == "completed" {
+		figures = append(figures, "total_time_ms", query["total-time"], "downtime_ms", query["downtime"])
+	}
+	src.Log().Info("migration "+status, figures...)
 	return nil
 }
 

@@ -12,7 +12,8 @@ import (
 )
 
 // options are the params that a migration obeys, by virt-test's names and with
-// its defaults.
+// the defaults of its config; finish_timeout and login_timeout are per barrier
+// and login, however many VMs take part.
 type options struct {
 	port          portRange     // mig_port: where the destination listens; empty: any free port
 	timeout       time.Duration // mig_timeout: from migrate to its end

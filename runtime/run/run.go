@@ -113,6 +113,11 @@ func (r *runner) variant(ctx context.Context, number int, v *cartesian.Variant) 
 		for _, failure := range verdict.Failures {
 			addFailure(&outcome, failure)
 		}
+		if unsettled(&outcome) && ctx.Err() == nil {
+			for _, dead := range bed.Dead(ctx) {
+				addFailure(&outcome, dead)
+			}
+		}
 	}
 	settle(&outcome)
 	if err := r.close(ctx, bed, outcome.Status); err != nil {

@@ -91,7 +91,7 @@ func New(c Config) *Bed {
 		base := params.Get("images_base_dir", "/var/lib/virt_test")
 		own := &Host{
 			Host: h, bed: b, label: label,
-			runDir:   path.Join(params.Get("state_dir", "/tmp"), b.name),
+			runDir:   path.Join(params.Get("state_dir", "/tmp"), b.name+"-"+label), // two names may be one machine
 			baseDir:  base,
 			imageDir: path.Join(base, b.name),
 		}

@@ -23,6 +23,8 @@ const (
 	// again, so a silent connection must be given up soon.
 	shortestHearing = 300 * time.Millisecond
 	longestLogin    = 30 * time.Second
+	// silence is how long nothing is said of a login that takes its time.
+	silence = 10 * time.Second
 	// attemptPause lies between two tries that were refused at once.
 	attemptPause = 50 * time.Millisecond
 	// proofTimeout is for a session that worked a moment ago.
@@ -69,6 +71,8 @@ func (m *Machine) newLogin(ctx context.Context, timeout time.Duration, login log
 	stop := m.endWith(cancel)
 	defer stop()
 	began := time.Now()
+	told := began
+	var last error // of a try that had its time
 	for {
 		// A slow guest needs longer for its first word too.
 		session, err := m.tryLogin(ctx, login, credentials, max(shortestHearing, time.Since(began)/8))
@@ -77,12 +81,19 @@ func (m *Machine) newLogin(ctx context.Context, timeout time.Duration, login log
 			return m.opened(session), nil
 		}
 		if errors.Is(err, guest.ErrRefused) {
-			return nil, fmt.Errorf("%s: login as %s: %w", m, credentials.Username, err)
+			return nil, fmt.Errorf("%s: %w (params username, password)", m, err)
+		}
+		if ctx.Err() == nil {
+			last = err
+		}
+		if time.Since(told) > silence {
+			told = time.Now()
+			m.log.Info("no login yet", "after", time.Since(began).Round(time.Second), "last_try", last)
 		}
 		select {
 		case <-time.After(attemptPause):
 		case <-ctx.Done():
-			return nil, m.noLogin(ctx, err)
+			return nil, m.noLogin(ctx, last)
 		}
 	}
 }
@@ -145,7 +156,10 @@ func (m *Machine) noLogin(ctx context.Context, last error) error {
 		return m.ended(context.WithoutCancel(ctx), fmt.Errorf("%s: no login", m))
 	default:
 	}
-	err := fmt.Errorf("%s: no login: %w (last try: %w)", m, context.Cause(ctx), last)
+	err := fmt.Errorf("%s: no login: %w", m, context.Cause(ctx))
+	if last != nil {
+		err = fmt.Errorf("%w (last try: %w)", err, last)
+	}
 	if m.Console == nil {
 		return err
 	}

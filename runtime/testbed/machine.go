@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -40,6 +41,7 @@ type Machine struct {
 	here     bool             // the guest is in this instance
 	awaited  bool             // QEMU has not said yet that the guest has come
 	arrived  bool             // the guest came by a migration
+	bidden   bool             // the guest, or a QMP quit, asked for QEMU\'s end
 	proof    *guest.Session   // EnsureLogin's, until somebody takes it
 	sessions []*guest.Session // all that were opened, to be closed with the instance
 }
@@ -298,6 +300,10 @@ func (m *Machine) watch(events *qmp.Subscription) {
 	for e := range events.C {
 		status, _ := e.Data["status"].(string)
 		m.mu.Lock()
+		if e.Name == "SHUTDOWN" {
+			byGuest, _ := e.Data["guest"].(bool)
+			m.bidden = byGuest || e.Data["reason"] == "host-qmp-quit"
+		}
 		if state, tells := runStates[e.Name]; tells {
 			m.state = state
 		} else if e.Name == "MIGRATION" && status == "completed" {
@@ -360,6 +366,28 @@ func (b *Bed) instances(name string) []*Machine {
 		}
 	}
 	return found
+}
+
+// Dead returns an error for each VM whose QEMU has ended under its guest
+// although nobody asked for it: neither mhmig, nor the guest, nor a QMP quit.
+func (b *Bed) Dead(ctx context.Context) []error {
+	b.mu.Lock()
+	machines := slices.Clone(b.machines)
+	b.mu.Unlock()
+	var dead []error
+	for _, m := range machines {
+		m.mu.Lock()
+		expected := m.bidden || !m.here
+		m.mu.Unlock()
+		select {
+		case <-m.Exited():
+			if !expected {
+				dead = append(dead, m.ended(ctx, fmt.Errorf("%s is not running any more", m)))
+			}
+		default:
+		}
+	}
+	return dead
 }
 
 // Remove ends an instance and forgets it; again is fine.
