@@ -9,9 +9,12 @@ import (
 	"math"
 	"os"
 	"os/signal"
+	"strings"
+	"sync"
 	"syscall"
 
 	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
 	"golang.org/x/term"
 
 	"github.com/mhmig/mhmig/runtime/jeos"
@@ -91,6 +94,10 @@ mhmig makes on this machine.`,
 		SilenceErrors: true,
 	}
 	root.CompletionOptions.HiddenDefaultCmd = true
+	addTemplateFuncs()
+	root.SetUsageTemplate(strings.NewReplacer(
+		".LocalFlags.FlagUsages", "flags .LocalFlags", ".InheritedFlags.FlagUsages", "flags .InheritedFlags",
+	).Replace(root.UsageTemplate()))
 	root.AddCommand(newExecCommand(), newListCommand(), newBootstrapCommand(), newLabCommand(), newCleanupCommand())
 	return root
 }
@@ -109,3 +116,12 @@ func width(f *os.File) int {
 	}
 	return columns
 }
+
+// addTemplateFuncs teaches cobra, whose functions are global, to write flags as
+// other programs do: pflag puts the values of a switch behind its name.
+var addTemplateFuncs = sync.OnceFunc(func() {
+	cobra.AddTemplateFunc("flags", func(flags *pflag.FlagSet) string {
+		const values = "[=true|false]"
+		return strings.ReplaceAll(flags.FlagUsages(), values, strings.Repeat(" ", len(values)))
+	})
+})
