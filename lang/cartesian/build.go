@@ -64,6 +64,7 @@ type scope struct {
 type run struct {
 	keys   []string // may be reserved ones, which are dropped at its end
 	values map[string]string
+	from   []*assignment
 }
 
 // parse cuts and parses text, and keeps its errors.
@@ -94,7 +95,7 @@ func (f *parsedFile) warning(pos lexer.Position, message, hint string) diag.Diag
 
 // block adds the statements of a block to what s stands for.
 func (b *builder) block(body *block, s *scope) {
-	lastSuffix := ""
+	var lastSuffix *suffix
 	for _, stmt := range body.Statements {
 		if _, ok := stmt.(*assignment); !ok {
 			s.endRun(b.keys)
@@ -107,9 +108,9 @@ func (b *builder) block(body *block, s *scope) {
 		case *include:
 			b.include(stmt, s)
 		case *del:
-			s.add(&dropKey{stmt.Name})
+			s.add(&dropKey{stmt.Name, s.at(stmt.Pos)})
 		case *suffix:
-			lastSuffix = stmt.Name
+			lastSuffix = stmt
 		case *condition:
 			b.condition(stmt, s)
 		case *set:
@@ -117,10 +118,12 @@ func (b *builder) block(body *block, s *scope) {
 		}
 	}
 	s.endRun(b.keys)
-	if lastSuffix != "" {
-		s.add(&renameKeys{lastSuffix})
+	if lastSuffix != nil {
+		s.add(&renameKeys{lastSuffix.Name, s.at(lastSuffix.Pos)})
 	}
 }
+
+func (s *scope) at(pos lexer.Position) place { return place{s.file.src, pos} }
 
 func (s *scope) add(stmt statement) { *s.statements = append(*s.statements, stmt) }
 
@@ -137,6 +140,7 @@ func (b *builder) assign(a *assignment, s *scope) {
 		switch {
 		case op == opSet:
 			s.run.set(a.Key, a.Value)
+			s.run.from = append(s.run.from, a)
 			return
 		case inRun && op.onPattern():
 			if p, err := b.pattern(a, s); err == nil {
@@ -145,17 +149,19 @@ func (b *builder) assign(a *assignment, s *scope) {
 						s.run.values[key] = op.combine(s.run.values[key], a.Value)
 					}
 				}
+				s.run.from = append(s.run.from, a)
 				return
 			}
 		case inRun:
 			if op != opLazy {
 				s.run.set(a.Key, op.combine(old, a.Value))
+				s.run.from = append(s.run.from, a)
 			}
 			return
 		}
 	}
 	s.endRun(b.keys)
-	change := &changeKey{op: op, value: compileTemplate(a.Value, b.keys)}
+	change := &changeKey{op: op, value: compileTemplate(a.Value, b.keys), place: s.at(a.Pos)}
 	switch {
 	case op.onPattern():
 		change.pattern, change.err = b.pattern(a, s)
@@ -181,7 +187,7 @@ func (s *scope) endRun(keys *keyTable) {
 	if len(s.run.keys) == 0 {
 		return
 	}
-	stmt := new(setKeys)
+	stmt := &setKeys{src: s.file.src, run: s.run.from}
 	for _, key := range s.run.keys {
 		if !isReserved(key) {
 			stmt.keys = append(stmt.keys, keys.id(key))
@@ -221,15 +227,14 @@ func (b *builder) use(f filterText, s *scope, demands bool) filter {
 func (b *builder) filter(stmt *filterStatement, s *scope) {
 	f := b.use(stmt.Filter, s, stmt.Keyword != "no")
 	if stmt.Keyword == "join" {
-		where := s.file.src.diagnostic(stmt.Pos, "a join cannot stand in a condition", "put it into a variant")
-		s.add(&joinWords{f, where})
+		s.add(&joinWords{f, s.at(stmt.Pos)})
 		return
 	}
-	s.add(&pick{filter: f, only: stmt.Keyword == "only", owner: s.node})
+	s.add(&pick{filter: f, only: stmt.Keyword == "only", owner: s.node, place: s.at(stmt.Pos)})
 }
 
 func (b *builder) condition(stmt *condition, s *scope) {
-	g := &guard{filter: b.use(stmt.Filter, s, false), negated: stmt.Negated}
+	g := &guard{filter: b.use(stmt.Filter, s, false), negated: stmt.Negated, place: s.at(stmt.Pos)}
 	b.block(&stmt.Body, &scope{file: s.file, within: s.within, statements: &g.body})
 	s.add(g)
 }

@@ -133,7 +133,7 @@ func (d *dict) apply(statements []statement, patterns patternMatches) error {
 		case *nameFile:
 			d.noteFile(s)
 		case *joinWords:
-			return s.where
+			return s.place.diagnostic("a join cannot stand in a condition", "put it into a variant")
 		}
 	}
 	return nil

@@ -6,6 +6,8 @@ import (
 	"regexp"
 	"strings"
 
+	"github.com/alecthomas/participle/v2/lexer"
+
 	"github.com/mhmig/mhmig/lang/diag"
 )
 
@@ -35,10 +37,25 @@ type node struct {
 // built.
 type statement any
 
+// A place is where a statement stands.
+type place struct {
+	src *source
+	pos lexer.Position
+}
+
+// diagnostic is what message says of the statement.
+func (p place) diagnostic(message, hint string) diag.Diagnostic {
+	return p.src.diagnostic(p.pos, message, hint)
+}
+
 // setKeys sets several keys to plain text.
 type setKeys struct {
 	keys   []keyID
 	values []string
+
+	// The assignments that it was made from, in order, and their source. The first key of a named set has none.
+	src *source
+	run []*assignment
 }
 
 // changeKey is an assignment that setKeys cannot express.
@@ -48,6 +65,7 @@ type changeKey struct {
 	pattern *pattern // of operators on patterns
 	err     error    // the text is no pattern; that matters when the statement is used
 	value   template
+	place   place
 }
 
 type operator int
@@ -87,13 +105,17 @@ type pattern struct {
 }
 
 // dropKey is "del NAME": it removes the keys that read so.
-type dropKey struct{ name string }
+type dropKey struct {
+	name  string
+	place place
+}
 
 // pick is "only FILTER" or "no FILTER".
 type pick struct {
 	filter filter
 	only   bool
 	owner  *node // the node that it stands in; nil if it stands in a condition or comes of a join
+	place  place // nowhere if it comes of a join
 }
 
 // guard is a condition and its content.
@@ -101,10 +123,14 @@ type guard struct {
 	filter  filter
 	negated bool
 	body    []statement
+	place   place
 }
 
 // renameKeys is "suffix NAME" at the end of its block.
-type renameKeys struct{ suffix string }
+type renameKeys struct {
+	suffix string
+	place  place
+}
 
 // nameFile notes the labels of a variant under the file that it stands in.
 type nameFile struct{ file, full, short string }
@@ -112,7 +138,7 @@ type nameFile struct{ file, full, short string }
 // joinWords is "join FILTER". It acts on its node before all others.
 type joinWords struct {
 	filter filter
-	where  diag.Diagnostic // what to say when it stands in a condition that holds
+	place  place
 }
 
 // A template is a value with references to keys in it.
