@@ -14,13 +14,7 @@ import (
 	"github.com/mhmig/mhmig/lang/diag"
 )
 
-// listFormats are the values of list's --format, and how each writes a variant.
-var listFormats = map[string]func([]byte, *cartesian.Variant) []byte{
-	"names":      func(line []byte, v *cartesian.Variant) []byte { return append(line, v.Name...) },
-	"shortnames": func(line []byte, v *cartesian.Variant) []byte { return append(line, v.ShortName...) },
-	"jsonl":      func(line []byte, v *cartesian.Variant) []byte { return v.AppendJSON(line) },
-	"count":      nil,
-}
+var formats = map[string]cartesian.Format{"names": cartesian.Names, "shortnames": cartesian.ShortNames, "jsonl": cartesian.JSON}
 
 func newListCommand() *cobra.Command {
 	var s selection
@@ -37,7 +31,7 @@ here.`,
   mhmig list my.cfg --filter 'only RHEL.6.4.x86_64' --format jsonl --limit 1`,
 		Args: arguments(0, 1),
 		RunE: func(command *cobra.Command, args []string) error {
-			write, known := listFormats[format]
+			_, known := formats[format]
 			if !known {
 				return fmt.Errorf("--format %s: want one of names, shortnames, jsonl, count", format)
 			}
@@ -57,7 +51,7 @@ here.`,
 			if err != nil {
 				return err
 			}
-			return list(command, config, cartesian.Options{Defaults: defaults || s.config == ""}, write, limit)
+			return list(command, config, cartesian.Options{Defaults: defaults || s.config == ""}, format, limit)
 		},
 	}
 	s.flags(command.Flags())
@@ -68,30 +62,12 @@ here.`,
 }
 
 // list writes the variants to stdout, at most limit of them unless it is
-// negative. write is nil for their count.
-func list(command *cobra.Command, config *cartesian.Config, options cartesian.Options, write func([]byte, *cartesian.Variant) []byte, limit int) error {
-	out := bufio.NewWriterSize(command.OutOrStdout(), 1<<16)
-	count := 0
-	var line []byte
-	if limit != 0 {
-		for v, err := range config.Variants(command.Context(), options) {
-			if err != nil {
-				return flush(out, usageError(err))
-			}
-			count++
-			if write != nil {
-				line = append(write(line[:0], v), '\n')
-				if _, err := out.Write(line); err != nil {
-					return err
-				}
-			}
-			if count == limit {
-				break
-			}
-		}
-	}
-	if write == nil {
-		fmt.Fprintln(out, count)
+// negative.
+func list(command *cobra.Command, config *cartesian.Config, options cartesian.Options, format string, limit int) error {
+	out := bufio.NewWriter(command.OutOrStdout())
+	count, err := config.Write(command.Context(), out, formats[format], limit, options)
+	if err != nil {
+		return flush(out, usageError(err))
 	}
 	remarks := config.Warnings()
 	if count == 0 && limit != 0 {

@@ -27,10 +27,19 @@ type builder struct {
 	files    files
 	parsed   map[string]*parsedFile // by path: a file is read once, however often it is included
 	labels   *labelTable
+	rows     *rowTable
 	keys     *keyTable
 	patterns map[string]*pattern // by text
 	filters  []filterUse
 	includes int
+
+	// Statements that know keys by their numbers, and how many there are of others.
+	sets       []*setKeys
+	changes    []*changeKey
+	drops      []*dropKey
+	decisions  int
+	statements int
+	stacked    int // sets
 	errs     diag.List
 	warnings diag.List
 }
@@ -98,7 +107,7 @@ func (b *builder) block(body *block, s *scope) {
 	var lastSuffix *suffix
 	for _, stmt := range body.Statements {
 		if _, ok := stmt.(*assignment); !ok {
-			s.endRun(b.keys)
+			b.endRun(s)
 		}
 		switch stmt := stmt.(type) {
 		case *assignment:
@@ -108,7 +117,7 @@ func (b *builder) block(body *block, s *scope) {
 		case *include:
 			b.include(stmt, s)
 		case *del:
-			s.add(&dropKey{stmt.Name, s.at(stmt.Pos)})
+			b.drop(stmt, s)
 		case *suffix:
 			lastSuffix = stmt
 		case *condition:
@@ -117,7 +126,7 @@ func (b *builder) block(body *block, s *scope) {
 			b.set(stmt, s)
 		}
 	}
-	s.endRun(b.keys)
+	b.endRun(s)
 	if lastSuffix != nil {
 		s.add(&renameKeys{lastSuffix.Name, s.at(lastSuffix.Pos)})
 	}
@@ -160,17 +169,37 @@ func (b *builder) assign(a *assignment, s *scope) {
 			return
 		}
 	}
-	s.endRun(b.keys)
-	change := &changeKey{op: op, value: compileTemplate(a.Value, b.keys), place: s.at(a.Pos)}
+	b.endRun(s)
+	change := &changeKey{index: len(b.changes), op: op, value: compileTemplate(a.Value, b.keys), place: s.at(a.Pos)}
 	switch {
 	case op.onPattern():
-		change.pattern, change.err = b.pattern(a, s)
+		var err error
+		if change.pattern, err = b.pattern(a, s); err != nil {
+			b.fault(err, s)
+			return
+		}
 	case isReserved(a.Key):
 		return
 	default:
 		change.key = b.keys.id(a.Key)
 	}
+	b.changes = append(b.changes, change)
 	s.add(change)
+}
+
+// fault adds an error of those variants that the statement acts on.
+func (b *builder) fault(err error, s *scope) { s.add(&fault{b.decision(), err}) }
+
+// decision numbers what decides on the way to a variant.
+func (b *builder) decision() int {
+	b.decisions++
+	return b.decisions - 1
+}
+
+func (b *builder) drop(stmt *del, s *scope) {
+	drop := &dropKey{name: stmt.Name, key: b.keys.id(stmt.Name), place: s.at(stmt.Pos)}
+	b.drops = append(b.drops, drop)
+	s.add(drop)
 }
 
 func (r *run) set(key, value string) {
@@ -183,18 +212,19 @@ func (r *run) set(key, value string) {
 	r.values[key] = value
 }
 
-func (s *scope) endRun(keys *keyTable) {
+func (b *builder) endRun(s *scope) {
 	if len(s.run.keys) == 0 {
 		return
 	}
 	stmt := &setKeys{src: s.file.src, run: s.run.from}
 	for _, key := range s.run.keys {
 		if !isReserved(key) {
-			stmt.keys = append(stmt.keys, keys.id(key))
-			stmt.values = append(stmt.values, s.run.values[key])
+			stmt.keys = append(stmt.keys, b.keys.id(key))
+			stmt.values = append(stmt.values, &value{text: s.run.values[key]})
 		}
 	}
 	s.run = run{}
+	b.sets = append(b.sets, stmt)
 	s.add(stmt)
 }
 
@@ -221,21 +251,34 @@ func (b *builder) pattern(a *assignment, s *scope) (*pattern, error) {
 
 func (b *builder) use(f filterText, s *scope, demands bool) filter {
 	b.filters = append(b.filters, filterUse{s.file.src, f, demands})
-	return f.compile(b.labels)
+	return f.compile(b.labels, b.rows)
 }
 
 func (b *builder) filter(stmt *filterStatement, s *scope) {
 	f := b.use(stmt.Filter, s, stmt.Keyword != "no")
-	if stmt.Keyword == "join" {
-		s.add(&joinWords{f, s.at(stmt.Pos)})
+	if stmt.Keyword != "join" {
+		s.add(&pick{id: b.decision(), filter: f, only: stmt.Keyword == "only", place: s.at(stmt.Pos)})
 		return
 	}
-	s.add(&pick{filter: f, only: stmt.Keyword == "only", owner: s.node, place: s.at(stmt.Pos)})
+	if s.node == nil {
+		b.fault(s.at(stmt.Pos).diagnostic("a join cannot stand in a condition", "put it into a variant"), s)
+		return
+	}
+	join := &joinWords{nothing: &pick{id: b.decision(), only: true}, place: s.at(stmt.Pos)}
+	for i := range f {
+		join.factors = append(join.factors, &pick{id: b.decision(), only: true, filter: f[i : i+1 : i+1]})
+	}
+	s.add(join)
 }
 
 func (b *builder) condition(stmt *condition, s *scope) {
-	g := &guard{filter: b.use(stmt.Filter, s, false), negated: stmt.Negated, place: s.at(stmt.Pos)}
+	g := &guard{id: b.decision(), filter: b.use(stmt.Filter, s, false), negated: stmt.Negated, place: s.at(stmt.Pos)}
 	b.block(&stmt.Body, &scope{file: s.file, within: s.within, statements: &g.body})
+	for _, inner := range g.body {
+		if decides(inner) {
+			g.decisions = append(g.decisions, inner)
+		}
+	}
 	s.add(g)
 }
 
@@ -355,18 +398,31 @@ func (b *builder) variant(v *variant, setName string, marked bool, s *scope) *no
 
 	top := inner.node
 	top.isChoice, top.hidden = true, marked
-	var full []string
-	for _, name := range v.Labels {
-		l := nodeLabel{name: b.labels.id(name)}
-		l.full = l.name
-		if setName != "" {
-			l.full = b.labels.filterID(label{Set: setName, Name: name})
-		}
-		top.labels = append(top.labels, l)
-		full = append(full, b.labels.texts[l.full])
+	top.short = strings.Join(v.Labels, ".")
+	top.full = top.short
+	top.labels = make([]nodeLabel, len(v.Labels))
+	for i, name := range v.Labels {
+		id := b.labels.id(name)
+		top.labels[i] = nodeLabel{id, id}
 	}
-	top.deps = v.Dep.compile(b.labels)
-	inner.add(&nameFile{s.file.src.base, strings.Join(full, "."), strings.Join(v.Labels, ".")})
+	if setName != "" {
+		full := make([]string, len(v.Labels))
+		for i, name := range v.Labels {
+			l := label{Set: setName, Name: name}
+			top.labels[i].full, full[i] = b.labels.filterID(l), l.String()
+		}
+		top.full = strings.Join(full, ".")
+	}
+	for _, word := range v.Dep.Words {
+		for _, row := range word {
+			labels := make([]string, len(row))
+			for i, l := range row {
+				labels[i] = l.String()
+			}
+			top.deps = append(top.deps, strings.Join(labels, "."))
+		}
+	}
+	inner.add(&nameFile{s.file.src.base, top.full, top.short})
 	return top
 }
 

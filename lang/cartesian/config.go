@@ -27,6 +27,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync"
 
 	"github.com/mhmig/mhmig/lang/diag"
 )
@@ -35,11 +36,19 @@ import (
 type Config struct {
 	root     *node
 	labels   *labelTable
+	rows     *rowTable
 	keys     *keyTable
-	nodes    int // number of nodes
 	patterns int // number of patterns
+	changes  int // number of changeKey statements
 	filters  []filterUse
 	warnings diag.List
+
+	sets     []*setKeys  // all of the config
+	common   []statement // what all variants begin with: the first statements of the leaf
+	limiting []keyID     // keys that limit others
+	nameless bool        // names depend on values, or finding them out may fail: dicts must be built for them
+
+	encoded sync.Once
 
 	// What it was made from.
 	files files
@@ -88,6 +97,7 @@ func parseConfig(files files, name string, extra []string) (*Config, error) {
 		files:    files,
 		parsed:   map[string]*parsedFile{},
 		labels:   &labelTable{ids: map[string]labelID{}},
+		rows:     &rowTable{ids: map[string]rowID{}},
 		keys:     newKeyTable(),
 		patterns: map[string]*pattern{},
 	}
@@ -114,12 +124,9 @@ func parseConfig(files files, name string, extra []string) (*Config, error) {
 	if err := onePerLine(b.errs).Err(); err != nil {
 		return nil, err
 	}
-	root := s.node
-	nodes := root.finish(len(b.labels.texts), 0)
-	return &Config{
-		root: root, nodes: nodes, labels: b.labels, keys: b.keys, patterns: len(b.patterns), filters: b.filters, warnings: b.warnings,
-		files: files, name: name, extra: extra,
-	}, nil
+	return b.finish(&Config{
+		root: s.node, common: commonStatements(leaf.statements), files: files, name: name, extra: extra,
+	}), nil
 }
 
 // onePerLine keeps the first error of each line: the others mostly follow from it.

@@ -11,6 +11,7 @@ import (
 	"hash"
 	"io"
 	"maps"
+	"math/big"
 	"os"
 	"path/filepath"
 	"regexp"
@@ -149,38 +150,21 @@ func list(t *testing.T, path string, filters []string, defaults bool, limit int,
 	if err != nil {
 		return err
 	}
-	n := 0
-	if limit == 0 {
-		return nil
-	}
-	var line []byte
-	for v, err := range c.Variants(t.Context(), cartesian.Options{Defaults: defaults}) {
-		if err != nil {
-			return err
-		}
-		switch format {
-		case "jsonl":
-			line = append(v.AppendJSON(line[:0]), '\n')
-		case "names":
-			line = append(append(line[:0], v.Name...), '\n')
-		case "shortnames":
-			line = append(append(line[:0], v.ShortName...), '\n')
-		case "count":
-			line = line[:0]
-		default:
-			return fmt.Errorf("format %q", format)
-		}
-		if _, err := w.Write(line); err != nil {
-			return err
-		}
-		if n++; n == limit {
-			break
-		}
-	}
+	o := cartesian.Options{Defaults: defaults}
 	if format == "count" {
-		_, err = fmt.Fprintln(w, n)
+		n, err := c.Count(t.Context(), o)
+		if limit >= 0 && n.Cmp(big.NewInt(int64(limit))) > 0 {
+			n.SetInt64(int64(limit))
+		}
+		fmt.Fprintln(w, n)
+		return err
 	}
+	_, err = c.Write(t.Context(), w, formats[format], limit, o)
 	return err
+}
+
+var formats = map[string]cartesian.Format{
+	"jsonl": cartesian.JSON, "names": cartesian.Names, "shortnames": cartesian.ShortNames,
 }
 
 // enough is how many variants of a large config are looked at, unless MHMIG_CORPUS_FULL is set: there are millions.
@@ -252,20 +236,22 @@ func checkGolden(t *testing.T, folder string, g golden) {
 	}
 }
 
-// lineDigest keeps the digests after certain numbers of lines. Each Write is one line.
+// lineDigest keeps the digests after certain numbers of lines.
 type lineDigest struct {
 	hash.Hash
 	lines int
 	at    map[string]string
 }
 
-func (d *lineDigest) Write(line []byte) (int, error) {
-	n, err := d.Hash.Write(line)
-	d.lines++
-	if key := strconv.Itoa(d.lines); d.at[key] == "" {
-		if _, wanted := d.at[key]; wanted {
-			d.at[key] = hex.EncodeToString(d.Sum(nil))
+func (d *lineDigest) Write(text []byte) (int, error) {
+	for line := range bytes.Lines(text) {
+		d.Hash.Write(line)
+		d.lines++
+		if key := strconv.Itoa(d.lines); d.at[key] == "" {
+			if _, wanted := d.at[key]; wanted {
+				d.at[key] = hex.EncodeToString(d.Sum(nil))
+			}
 		}
 	}
-	return n, err
+	return len(text), nil
 }

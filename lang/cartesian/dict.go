@@ -3,111 +3,196 @@
 package cartesian
 
 import (
+	"cmp"
 	"fmt"
-	"math/big"
-	"regexp"
+	"math/bits"
 	"slices"
 	"strings"
 )
 
-// A dict is a variant being built: values by key, in the order in which the keys came.
+// A dict is a variant being built: values by key, in the order in which the keys came. One dict serves all variants of
+// a walk, which have much in common: reset goes back to what the leaf makes of an empty dict.
 type dict struct {
-	keys   *keyTable
-	values []string // by keyID
-	place  []int    // by keyID: index in order plus one; 0 for keys that the dict does not have
-	order  []keyID  // gone for keys that were removed
-
+	keys    *keyTable
+	values  []*value // by keyID; nil for keys that the dict does not have
+	since   []uint64 // by keyID: when a key came that the dict has
+	present bitSet   // keys that the dict has
+	clock   uint64
 	renamed int // keys with suffixes that the dict has
 
-	name, shortName string
+	name, shortName []byte
 	dep             []string
-	files           []nameFile // in the order in which they came; nil without variants
+	files           []*nameFile // in the order in which they came; none without variants
+
+	// What to go back to, and the keys that may differ from it.
+	base    *dict // nil: an empty one
+	changed []keyID
+	epoch   uint64
+	touched []uint64 // by keyID: the epoch in which it came into changed
+
+	patterns []patternMatches // by a pattern's index
+	results  []result         // by a changeKey's index, of those on one key
+	matched  map[matchedKey]result
 }
 
-const gone keyID = -1
+func newDict(c *Config) *dict {
+	return &dict{
+		keys: c.keys.clone(), epoch: 1,
+		patterns: make([]patternMatches, c.patterns), results: make([]result, c.changes),
+		matched: map[matchedKey]result{},
+	}
+}
 
-func newDict(keys *keyTable) *dict { return &dict{keys: keys} }
+// Limits on what a small config can make of itself: bytes in a value, and keys with suffixes in a variant, or in all
+// variants that joins multiply.
+const (
+	maxValue    = 1 << 20
+	maxSuffixed = 1 << 16
+)
 
-// reset empties d.
+// reset makes d what it was when keep was called last.
 func (d *dict) reset() {
-	for _, k := range d.order {
-		if k != gone {
-			d.place[k] = 0
+	for _, k := range d.changed {
+		var before *value
+		if d.base != nil {
+			before = d.base.get(k)
+		}
+		switch has := d.values[k] != nil; {
+		case before == nil && has:
+			d.remove(k)
+		case before != nil:
+			if !has {
+				d.add(k, before)
+			}
+			d.values[k], d.since[k] = before, d.base.since[k]
 		}
 	}
-	d.order = d.order[:0]
-	d.renamed = 0
-	d.name, d.shortName, d.dep, d.files = "", "", nil, nil
+	d.changed = d.changed[:0]
+	d.epoch++
+	d.name, d.shortName, d.dep, d.files = nil, nil, nil, d.files[:0]
 }
 
-// clone returns a copy that shares nothing that changes but the key table.
-func (d *dict) clone() *dict {
-	c := *d
-	c.values, c.place, c.order = slices.Clone(d.values), slices.Clone(d.place), slices.Clone(d.order)
-	c.dep, c.files = slices.Clone(d.dep), slices.Clone(d.files)
-	return &c
+// forget gives up the numbers of keys with suffixes if there are many. The dict must be as reset leaves it.
+func (d *dict) forget() {
+	if len(d.keys.suffixed) < maxSuffixed/2 {
+		return
+	}
+	plain := len(d.keys.keys) - len(d.keys.suffixed)
+	d.keys = (&keyTable{keys: d.keys.keys[:plain], reserved: d.keys.reserved}).clone()
+	d.values, d.since, d.touched = slices.Clip(d.values[:plain]), slices.Clip(d.since[:plain]), slices.Clip(d.touched[:plain])
+	d.present = slices.Clip(d.present[:len(newBitSet(plain))])
+	clear(d.patterns)
+	clear(d.matched)
 }
 
-func (d *dict) get(k keyID) (string, bool) {
-	if int(k) < len(d.place) && d.place[k] > 0 {
-		return d.values[k], true
-	}
-	return "", false
+// keep makes the keys that d has the ones that reset leaves.
+func (d *dict) keep() {
+	d.grow()
+	d.base = &dict{values: slices.Clone(d.values), since: slices.Clone(d.since), present: slices.Clone(d.present)}
+	d.changed = d.changed[:0]
+	d.epoch++
 }
 
-func (d *dict) set(k keyID, value string) {
-	if int(k) >= len(d.place) {
-		grow := len(d.keys.keys) - len(d.place)
-		d.values = append(d.values, make([]string, grow)...)
-		d.place = append(d.place, make([]int, grow)...)
+// grow makes room for all keys.
+func (d *dict) grow() {
+	n := len(d.keys.keys)
+	d.values = append(d.values, make([]*value, n-len(d.values))...)
+	d.since = append(d.since, make([]uint64, n-len(d.since))...)
+	d.touched = append(d.touched, make([]uint64, n-len(d.touched))...)
+	d.present = append(d.present, make(bitSet, (n+63)/64-len(d.present))...)
+}
+
+func (d *dict) get(k keyID) *value {
+	if int(k) < len(d.values) {
+		return d.values[k]
 	}
-	if d.place[k] == 0 {
-		d.order = append(d.order, k)
-		d.place[k] = len(d.order)
-		if d.keys.keys[k].base != k {
-			d.renamed++
-		}
+	return nil
+}
+
+func (d *dict) set(k keyID, v *value) {
+	if int(k) >= len(d.values) {
+		d.grow()
 	}
-	d.values[k] = value
+	if d.touched[k] != d.epoch {
+		d.touched[k] = d.epoch
+		d.changed = append(d.changed, k)
+	}
+	if d.values[k] == nil {
+		d.add(k, v)
+	}
+	d.values[k] = v
+}
+
+func (d *dict) add(k keyID, v *value) {
+	d.values[k] = v
+	d.present.add(int(k))
+	d.clock++
+	d.since[k] = d.clock
+	if d.keys.keys[k].base != k {
+		d.renamed++
+	}
+}
+
+// drop removes a key that d has.
+func (d *dict) drop(k keyID) {
+	d.set(k, d.values[k]) // notes that the key changes
+	d.remove(k)
 }
 
 func (d *dict) remove(k keyID) {
-	d.order[d.place[k]-1] = gone
-	d.place[k] = 0
+	d.values[k] = nil
+	d.present.remove(int(k))
 	if d.keys.keys[k].base != k {
 		d.renamed--
 	}
 }
 
-// all calls f for each key in order; f may remove keys. Keys that f adds are not visited.
-func (d *dict) all(f func(k keyID)) {
-	for _, k := range d.order[:len(d.order):len(d.order)] {
-		if k != gone {
-			f(k)
-		}
+// size returns how many keys d has.
+func (d *dict) size() int {
+	n := 0
+	for _, w := range d.present {
+		n += bits.OnesCount64(w)
+	}
+	return n
+}
+
+// order returns the keys that d has in the order in which they came.
+func (d *dict) order() []keyID {
+	var order []keyID
+	d.present.all(func(k int) { order = append(order, keyID(k)) })
+	slices.SortFunc(order, func(a, b keyID) int { return cmp.Compare(d.since[a], d.since[b]) })
+	return order
+}
+
+// A finished is what a dict was when its variant was complete.
+type finished struct {
+	order           []keyID
+	values          []*value
+	name, shortName []byte
+	dep             []string
+	files           []*nameFile
+}
+
+func (d *dict) finished() finished {
+	f := finished{
+		order: d.order(), name: slices.Clone(d.name), shortName: slices.Clone(d.shortName),
+		dep: slices.Clone(d.dep), files: slices.Clone(d.files),
+	}
+	for _, k := range f.order {
+		f.values = append(f.values, d.values[k])
+	}
+	return f
+}
+
+// setAll sets all keys of f.
+func (d *dict) setAll(f finished) {
+	for i, k := range f.order {
+		d.set(k, f.values[i])
 	}
 }
 
-// patternMatches remembers which keys a pattern matches: 0 not known, 1 yes, 2 no.
-type patternMatches [][]uint8
-
-func (m patternMatches) matches(p *pattern, k keyID, keys *keyTable) bool {
-	known := m[p.index]
-	if int(k) >= len(known) {
-		known = append(known, make([]uint8, len(keys.keys)-len(known))...)
-		m[p.index] = known
-	}
-	if known[k] == 0 {
-		known[k] = 2
-		if p.re.MatchString(keys.keys[k].text) {
-			known[k] = 1
-		}
-	}
-	return known[k] == 1
-}
-
-// apply lets statements act on d in order.
-func (d *dict) apply(statements []statement, patterns patternMatches) error {
+// apply lets statements act on d in order, as their variant has the labels of p. Which variants there are is decided.
+func (d *dict) apply(statements []statement, p *labelPath) error {
 	for _, s := range statements {
 		switch s := s.(type) {
 		case *setKeys:
@@ -115,92 +200,186 @@ func (d *dict) apply(statements []statement, patterns patternMatches) error {
 				d.set(k, s.values[i])
 			}
 		case *changeKey:
-			if err := d.change(s, patterns); err != nil {
+			if err := d.change(s); err != nil {
 				return err
 			}
-		case *dropKey:
-			d.all(func(k keyID) {
-				if d.keys.keys[k].text == s.name {
-					d.remove(k)
+		case *guard:
+			if s.filter.matches(p) != s.negated {
+				if err := d.apply(s.body, p); err != nil {
+					return err
 				}
-			})
+			}
+		case *dropKey:
+			d.dropNamed(s)
 		case *renameKeys:
-			d.all(func(k keyID) {
-				value := d.values[k]
-				d.remove(k)
-				d.set(d.keys.withSuffix(k, s.suffix), value)
-			})
+			for _, k := range d.order() {
+				v := d.values[k]
+				d.drop(k)
+				d.set(d.keys.withSuffix(k, s.suffix), v)
+			}
+			if len(d.keys.suffixed) > maxSuffixed {
+				return s.place.diagnostic(fmt.Sprintf("suffixes make more than %d keys", maxSuffixed), "")
+			}
 		case *nameFile:
-			d.noteFile(s)
-		case *joinWords:
-			return s.place.diagnostic("a join cannot stand in a condition", "put it into a variant")
+			d.files = append(d.files, s)
+		case *fault:
+			return s.err
 		}
 	}
 	return nil
 }
 
-func (d *dict) change(c *changeKey, patterns patternMatches) error {
-	if c.err != nil {
-		return c.err
+func (d *dict) dropNamed(s *dropKey) {
+	if d.get(s.key) != nil {
+		d.drop(s.key)
 	}
-	if c.pattern == nil {
-		value := d.substitute(c.value)
-		old, ok := d.get(c.key)
-		if c.op != opLazy || !ok {
-			d.set(c.key, c.op.combine(old, value))
-		}
-		return nil
+	if d.renamed == 0 {
+		return
 	}
-	value := d.substitute(c.value)
-	d.all(func(k keyID) {
-		if patterns.matches(c.pattern, k, d.keys) {
-			d.values[k] = c.op.combine(d.values[k], value)
+	d.present.all(func(k int) {
+		if d.keys.keys[k].text == s.name {
+			d.drop(keyID(k))
 		}
 	})
-	return nil
 }
 
-// noteFile puts the labels of a variant before those that its file has.
-func (d *dict) noteFile(n *nameFile) {
-	for i := range d.files {
-		if f := &d.files[i]; f.file == n.file {
-			f.full, f.short = n.full+"."+f.full, n.short+"."+f.short
-			return
+// A result is what a statement last made of certain values. Neighbouring variants mostly give it the same again.
+type result struct {
+	inputs      []*value // of the references in the statement's text
+	substituted string   // what became of the text
+
+	operand string
+	old     *value
+	value   *value // nil: there is none yet
+}
+
+type matchedKey struct {
+	change int
+	key    keyID
+}
+
+func (d *dict) change(c *changeKey) error {
+	last := &d.results[c.index]
+	operand, err := d.substitute(c, last)
+	if err != nil {
+		return err
+	}
+	if c.pattern == nil {
+		old := d.get(c.key)
+		if c.op == opLazy && old != nil {
+			return nil
+		}
+		if last.value == nil || last.old != old || last.operand != operand {
+			if last.value, err = c.op.apply(old, operand); err != nil {
+				return c.place.diagnostic(err.Error(), "")
+			}
+			last.old, last.operand = old, operand
+		}
+		d.set(c.key, last.value)
+		return nil
+	}
+	d.matching(c.pattern, func(k keyID) {
+		old, at := d.values[k], matchedKey{c.index, k}
+		made := d.matched[at]
+		if made.value == nil || made.old != old || made.operand != operand {
+			v, tooLong := c.op.apply(old, operand)
+			if tooLong != nil {
+				err = c.place.diagnostic(tooLong.Error(), "")
+				return
+			}
+			made = result{operand: operand, old: old, value: v}
+			d.matched[at] = made
+		}
+		d.set(k, made.value)
+	})
+	return err
+}
+
+// apply returns what op makes of the old value, nil when there is none, and the operand.
+func (op operator) apply(old *value, operand string) (*value, error) {
+	v := &value{text: operand}
+	if old != nil {
+		v.text = op.combine(old.text, operand)
+	}
+	if len(v.text) > maxValue {
+		return nil, fmt.Errorf("the value has more than %d bytes", maxValue)
+	}
+	return v, nil
+}
+
+// patternMatches remembers of some keys whether a pattern matches them.
+type patternMatches struct{ known, match bitSet }
+
+// matching calls f for each key that d has and that p matches. f may set it.
+func (d *dict) matching(p *pattern, f func(keyID)) {
+	m := &d.patterns[p.index]
+	if len(m.known) < len(d.present) {
+		m.known = append(m.known, make(bitSet, len(d.present)-len(m.known))...)
+		m.match = append(m.match, make(bitSet, len(d.present)-len(m.match))...)
+	}
+	for i, w := range d.present {
+		for unknown := w &^ m.known[i]; unknown != 0; unknown &= unknown - 1 {
+			k := i<<6 + bits.TrailingZeros64(unknown)
+			m.known.add(k)
+			if p.re.MatchString(d.keys.keys[k].text) {
+				m.match.add(k)
+			}
+		}
+		for hits := w & m.match[i]; hits != 0; hits &= hits - 1 {
+			f(keyID(i<<6 + bits.TrailingZeros64(hits)))
 		}
 	}
-	d.files = append(d.files, *n)
 }
 
-// substitute replaces the references in a value up to the first one to a key that d does not have.
-func (d *dict) substitute(t template) string {
+// substitute returns the text of c with its references replaced, up to the first one to a key that d does not have.
+func (d *dict) substitute(c *changeKey, last *result) (string, error) {
+	t := &c.value
 	if len(t.refs) == 0 {
-		return t.text
+		return t.text, nil
 	}
-	var flat map[string]string
-	if d.renamed > 0 {
-		flat = map[string]string{}
-		d.flatten(flat)
+	same := d.renamed == 0 && len(last.inputs) == len(t.refs)
+	for i := 0; same && i < len(t.refs); i++ {
+		same = !t.refs[i].reserved && d.get(t.refs[i].key) == last.inputs[i]
 	}
+	if same {
+		return last.substituted, nil
+	}
+	last.inputs = last.inputs[:0]
 	var b strings.Builder
 	done := 0
 	for _, ref := range t.refs {
-		value, ok := d.reserved(ref.name)
-		switch {
-		case ok:
-		case flat != nil:
-			value, ok = flat[ref.name]
-		default:
-			value, ok = d.get(ref.key)
-		}
+		text, ok := d.lookUp(ref)
 		if !ok {
 			break
 		}
 		b.WriteString(t.text[done:ref.start])
-		b.WriteString(value)
-		done = ref.end
+		b.WriteString(text)
+		if done = ref.end; b.Len() > maxValue {
+			return "", c.place.diagnostic(fmt.Sprintf("the value has more than %d bytes", maxValue), "")
+		}
 	}
 	b.WriteString(t.text[done:])
-	return b.String()
+	last.substituted = b.String()
+	if d.renamed == 0 {
+		for _, ref := range t.refs {
+			last.inputs = append(last.inputs, d.get(ref.key))
+		}
+	}
+	return last.substituted, nil
+}
+
+// lookUp returns what stands for a reference.
+func (d *dict) lookUp(ref reference) (string, bool) {
+	if ref.reserved {
+		return d.reserved(ref.name)
+	}
+	if d.renamed > 0 {
+		return d.flattened(ref.name, ref.key)
+	}
+	if v := d.get(ref.key); v != nil {
+		return v.text, true
+	}
+	return "", false
 }
 
 // reserved returns a reserved key as Python would print it.
@@ -208,9 +387,9 @@ func (d *dict) reserved(key string) (string, bool) {
 	var b strings.Builder
 	switch key {
 	case keyName:
-		return d.name, true
+		return string(d.name), true
 	case keyShortName:
-		return d.shortName, true
+		return string(d.shortName), true
 	case keyDep:
 		b.WriteByte('[')
 		for i, dep := range d.dep {
@@ -222,26 +401,53 @@ func (d *dict) reserved(key string) (string, bool) {
 		b.WriteByte(']')
 		return b.String(), true
 	case keyNames, keyShorts:
-		if d.files == nil {
+		if len(d.files) == 0 {
 			return "", false
 		}
 		b.WriteByte('{')
-		for i, f := range d.files {
+		for i, file := range d.fileNames() {
 			if i > 0 {
 				b.WriteString(", ")
 			}
-			quote(&b, f.file)
+			quote(&b, file)
 			b.WriteString(": ")
-			if key == keyNames {
-				quote(&b, f.full)
-			} else {
-				quote(&b, f.short)
-			}
+			quote(&b, string(d.appendLabels(nil, file, key == keyShorts)))
 		}
 		b.WriteByte('}')
 		return b.String(), true
 	}
 	return "", false
+}
+
+// fileNames returns the names of the variants' files in the order in which they came.
+func (d *dict) fileNames() []string {
+	var names []string
+	for _, f := range d.files {
+		if !slices.Contains(names, f.file) {
+			names = append(names, f.file)
+		}
+	}
+	return names
+}
+
+// appendLabels appends to b the labels that stand in the file called name, outer ones in front.
+func (d *dict) appendLabels(b []byte, name string, short bool) []byte {
+	first := true
+	for _, f := range slices.Backward(d.files) {
+		if f.file != name {
+			continue
+		}
+		if !first {
+			b = append(b, '.')
+		}
+		first = false
+		if short {
+			b = append(b, f.short...)
+		} else {
+			b = append(b, f.full...)
+		}
+	}
+	return b
 }
 
 // quote writes s as Python's repr does.
@@ -260,147 +466,104 @@ func quote(b *strings.Builder, s string) {
 	b.WriteString(mark)
 }
 
-// flatten puts d's keys into m as they print. A key with suffixes keeps them only while its value differs from that of
-// another key with its base.
-func (d *dict) flatten(m map[string]string) {
-	d.all(func(k keyID) {
-		if key := &d.keys.keys[k]; key.base == k {
-			m[key.text] = d.values[k]
+// flatten calls f with d's keys as they print, plain ones first; of several calls with one key, the last counts. A key
+// with suffixes keeps them only while its value differs from that of another key with its base.
+func (d *dict) flatten(f func(key, text string)) {
+	d.present.all(func(k int) {
+		if key := &d.keys.keys[k]; key.base == keyID(k) {
+			f(key.text, d.values[k].text)
 		}
 	})
 	if d.renamed == 0 {
 		return
 	}
-	d.all(func(k keyID) {
+	for _, k := range d.order() {
 		key := &d.keys.keys[k]
 		if key.base == k {
-			return
+			continue
 		}
-		plain := d.keys.keys[key.base].text
-		value := d.values[k]
-		if old, ok := d.get(key.base); ok && old == value {
-			return
+		text := d.values[k].text
+		if plain := d.get(key.base); plain != nil && plain.text == text {
+			continue
 		}
-		agree := true
-		d.all(func(other keyID) {
-			agree = agree && (d.keys.keys[other].base != key.base || d.values[other] == value)
-		})
-		if agree {
-			m[plain] = value
+		if plain := d.keys.keys[key.base].text; d.agree(key.base, text) {
+			f(plain, text)
 		} else {
-			m[key.printed(plain)] = value
+			f(key.printed(plain), text)
+		}
+	}
+}
+
+// agree tells whether all keys with a certain base have this text.
+func (d *dict) agree(base keyID, text string) bool {
+	agree := true
+	d.present.all(func(k int) {
+		agree = agree && (d.keys.keys[k].base != base || d.values[k].text == text)
+	})
+	return agree
+}
+
+// flattened returns what prints as name, the plain key k.
+func (d *dict) flattened(name string, k keyID) (text string, ok bool) {
+	if v := d.get(k); v != nil {
+		text, ok = v.text, true
+	}
+	d.flatten(func(key, value string) {
+		if key == name {
+			text, ok = value, true
 		}
 	})
+	return text, ok
 }
 
 // limits applies the keys that end in _min, _max and _fixed: they correct the key before the ending.
-func (d *dict) limits() error {
+func (d *dict) limits(limiting []keyID) error {
 	type correction struct {
 		target keyID
-		value  string
+		text   string
+		since  uint64
 	}
 	var corrections []correction
-	var err error
-	d.all(func(k keyID) {
-		key := &d.keys.keys[k]
-		if key.limit == noLimit || err != nil {
-			return
+	for _, k := range limiting {
+		if d.get(k) == nil {
+			continue
 		}
-		value := d.values[k]
-		old, ok := d.limited(key.target)
-		if ok && key.limit != limitFixed {
-			var order int
-			if order, err = compareSizes(old, value); err != nil {
-				err = fmt.Errorf("%s of %s: %w", key.text, d.keys.keys[key.target].text, err)
-				return
+		key, text := &d.keys.keys[k], d.values[k].text
+		if old, ok := d.limited(key.target); ok && key.limit != limitFixed {
+			order, err := compareSizes(old, text)
+			if err != nil {
+				return fmt.Errorf("%s of %s: %w", key.text, d.keys.keys[key.target].text, err)
 			}
-			ok = key.limit == limitMax && order <= 0 || key.limit == limitMin && order >= 0
-		} else {
-			ok = false
+			if key.limit == limitMax && order <= 0 || key.limit == limitMin && order >= 0 {
+				continue
+			}
 		}
-		if !ok {
-			corrections = append(corrections, correction{key.target, value})
-		}
-	})
-	if err != nil {
-		return err
+		corrections = append(corrections, correction{key.target, text, d.since[k]})
 	}
+	// Of several corrections of one key, that of the key that came last stays.
+	slices.SortFunc(corrections, func(a, b correction) int { return cmp.Compare(a.since, b.since) })
 	for _, c := range corrections {
 		switch text := d.keys.keys[c.target].text; text {
 		case keyName:
-			d.name = c.value
+			d.name = []byte(c.text)
 		case keyShortName:
-			d.shortName = c.value
+			d.shortName = []byte(c.text)
 		case keyDep, keyNames, keyShorts:
 			return fmt.Errorf("%s is no text: _min, _max and _fixed cannot change it", text)
 		default:
-			d.set(c.target, c.value)
+			d.set(c.target, &value{text: c.text})
 		}
 	}
 	return nil
 }
 
-// limited returns the value of a plain key, which may be a reserved one.
+// limited returns the text of a plain key, which may be a reserved one.
 func (d *dict) limited(k keyID) (string, bool) {
-	if value, ok := d.reserved(d.keys.keys[k].text); ok {
-		return value, true
+	if text, ok := d.reserved(d.keys.keys[k].text); ok {
+		return text, true
 	}
-	return d.get(k)
-}
-
-const sizeUnits = "BbKkMmGgTt"
-
-// Numbers as Python reads them.
-var (
-	integerRE = regexp.MustCompile(`^[+-]?\d+(_\d+)*$`)
-	floatRE   = regexp.MustCompile(`^[+-]?(\d+(_\d+)*\.?(\d+(_\d+)*)?|\.\d+(_\d+)*)([eE][+-]?\d+(_\d+)*)?$`)
-)
-
-// compareSizes compares two numbers: whole ones, or sizes if one of them has a unit; then M is the unit of the other.
-func compareSizes(a, b string) (int, error) {
-	parse := parseInteger
-	if strings.ContainsAny(a, sizeUnits) || strings.ContainsAny(b, sizeUnits) {
-		parse = parseSize
+	if v := d.get(k); v != nil {
+		return v.text, true
 	}
-	x, err := parse(a)
-	if err != nil {
-		return 0, err
-	}
-	y, err := parse(b)
-	if err != nil {
-		return 0, err
-	}
-	return x.Cmp(y), nil
-}
-
-func parseInteger(s string) (*big.Int, error) {
-	digits := strings.TrimFunc(s, isBlank)
-	n, ok := new(big.Int), false
-	if integerRE.MatchString(digits) {
-		_, ok = n.SetString(strings.ReplaceAll(digits, "_", ""), 10)
-	}
-	if !ok {
-		return nil, fmt.Errorf("%q is no whole number", s)
-	}
-	return n, nil
-}
-
-// parseSize returns bytes.
-func parseSize(s string) (*big.Int, error) {
-	number, unit := s, strings.IndexByte(sizeUnits, 'M')/2
-	if s != "" {
-		if i := strings.IndexByte(sizeUnits, s[len(s)-1]); i >= 0 {
-			number, unit = s[:len(s)-1], i/2
-		}
-	}
-	number = strings.TrimFunc(number, isBlank)
-	if !floatRE.MatchString(number) {
-		return nil, fmt.Errorf("%q is no size", s)
-	}
-	f, _, err := big.ParseFloat(strings.ReplaceAll(number, "_", ""), 10, 53, big.ToNearestEven)
-	if err != nil || f.IsInf() || f.MantExp(nil) > 1024 { // Python's numbers end there
-		return nil, fmt.Errorf("%q is no size", s)
-	}
-	bytes, _ := f.SetMantExp(f, 10*unit).Int(nil)
-	return bytes, nil
+	return "", false
 }

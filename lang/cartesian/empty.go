@@ -56,7 +56,7 @@ func (c *Config) unknownLabels(where func(filterUse) bool) diag.List {
 	has := c.root.below // the root is no variant
 	var known []string
 	for id, text := range c.labels.texts {
-		if has.has(labelID(id)) {
+		if has.has(id) {
 			known = append(known, text)
 		}
 	}
@@ -68,7 +68,7 @@ func (c *Config) unknownLabels(where func(filterUse) bool) diag.List {
 		for _, word := range use.text.Words {
 			for _, row := range word {
 				for _, l := range row {
-					if id := c.labels.filterID(l); !has.has(id) {
+					if id := c.labels.filterID(l); !has.has(int(id)) {
 						text := c.labels.texts[id]
 						unknown = append(unknown, use.src.diagnostic(l.Pos,
 							fmt.Sprintf("no variant has the label %q", text), suggest(text, known)))

@@ -2,7 +2,11 @@
 
 package cartesian
 
-import "slices"
+import (
+	"encoding/binary"
+	"math/bits"
+	"slices"
+)
 
 // A labelID stands for a label: an identifier alone, or one of a named set in the form "(set=name)".
 type labelID int32
@@ -24,11 +28,14 @@ func (t *labelTable) id(text string) labelID {
 }
 
 // filterID returns the number by which a filter asks for l.
-func (t *labelTable) filterID(l label) labelID {
+func (t *labelTable) filterID(l label) labelID { return t.id(l.String()) }
+
+// String returns the label as it stands in names: NAME or (SET=NAME).
+func (l label) String() string {
 	if l.Set == "" {
-		return t.id(l.Name)
+		return l.Name
 	}
-	return t.id("(" + l.Set + "=" + l.Name + ")")
+	return "(" + l.Set + "=" + l.Name + ")"
 }
 
 // A nodeLabel is a label of a variant. A filter may ask for it by its name alone, and by its name within its set. Both
@@ -39,115 +46,262 @@ type nodeLabel struct {
 
 func (l nodeLabel) is(asked labelID) bool { return l.name == asked || l.full == asked }
 
-// A labelSet is a set of labels, with both numbers of each.
-type labelSet []uint64
+// A rowID stands for a row: labels that a filter wants to follow each other.
+type rowID int32
 
-func (s labelSet) has(id labelID) bool {
-	word := int(id >> 6)
-	return word < len(s) && s[word]&(1<<(id&63)) != 0
+// rowTable numbers the rows of a config's filters, so that a path can remember which of them it has.
+type rowTable struct {
+	rows [][]labelID
+	ids  map[string]rowID
+	key  []byte // of the row being looked up
+
+	// By a label: the rows that end with it, and the places in rows that it has otherwise.
+	ends   [][]rowID
+	within [][]rowPlace
 }
 
-func (s labelSet) add(id labelID) { s[id>>6] |= 1 << (id & 63) }
+// A rowPlace is the first labels of a row, but not all of them.
+type rowPlace struct {
+	row    rowID
+	length int32
+}
 
-// A filter is any of some words, each of which is all of some rows, each of which is labels that follow each other.
+func (t *rowTable) id(row []labelID) rowID {
+	t.key = t.key[:0]
+	for _, l := range row {
+		t.key = binary.LittleEndian.AppendUint32(t.key, uint32(l))
+	}
+	id, ok := t.ids[string(t.key)]
+	if !ok {
+		id = rowID(len(t.rows))
+		t.ids[string(t.key)] = id
+		t.rows = append(t.rows, row)
+	}
+	return id
+}
+
+// finish makes the look-up by label, given the number of labels.
+func (t *rowTable) finish(labels int) {
+	t.ends, t.within = make([][]rowID, labels), make([][]rowPlace, labels)
+	for id, row := range t.rows {
+		last := len(row) - 1
+		for i, l := range row[:last] {
+			t.within[l] = append(t.within[l], rowPlace{rowID(id), int32(i + 1)})
+		}
+		t.ends[row[last]] = append(t.ends[row[last]], rowID(id))
+	}
+}
+
+// A filter is any of some words, each of which is all of some rows.
 type filter []word
 
-type word [][]labelID
+type word []rowID
 
-// matches tells whether the filter holds for a variant with the labels path, outermost first. It then holds for
-// whatever lies below too, because paths only grow.
-func (f filter) matches(path []nodeLabel) bool {
-	for _, w := range f {
-		if w.matches(path) {
-			return true
-		}
-	}
-	return false
-}
-
-func (w word) matches(path []nodeLabel) bool {
-	for _, row := range w {
-		if !occurs(row, path) {
-			return false
-		}
-	}
-	return true
-}
-
-// mightMatch tells whether the filter can hold for something at or below a node with the labels path, when below are
-// the labels of all nodes under it. It may say yes too often, never no too often.
-func (f filter) mightMatch(path []nodeLabel, below labelSet) bool {
-	for _, w := range f {
-		if w.mightMatch(path, below) {
-			return true
-		}
-	}
-	return false
-}
-
-func (w word) mightMatch(path []nodeLabel, below labelSet) bool {
-	for _, row := range w {
-		if !rowMightOccur(row, path, below) {
-			return false
-		}
-	}
-	return true
-}
-
-// rowMightOccur tells whether the labels of row that path does not have yet are all below.
-func rowMightOccur(row []labelID, path []nodeLabel, below labelSet) bool {
-	// The common case is quick to see: nothing of a row can come before its last label.
-	if last := row[len(row)-1]; !below.has(last) {
-		return occurs(row, path)
-	}
-	missing := len(row)
-	for missing > 0 && below.has(row[missing-1]) {
-		missing--
-	}
-	// row[:missing] must come from the path: row[missing-1] is not below.
-	if missing == 0 {
-		return true
-	}
-	for n := min(len(row)-1, len(path)); n >= missing; n-- {
-		if startsAt(row[:n], path, len(path)-n) {
-			return true
-		}
-	}
-	return occurs(row, path)
-}
-
-// occurs tells whether the labels of row follow each other somewhere in path.
-func occurs(row []labelID, path []nodeLabel) bool {
-	for i := 0; i+len(row) <= len(path); i++ {
-		if startsAt(row, path, i) {
-			return true
-		}
-	}
-	return false
-}
-
-func startsAt(row []labelID, path []nodeLabel, at int) bool {
-	for i, asked := range row {
-		if !path[at+i].is(asked) {
-			return false
-		}
-	}
-	return true
-}
-
-// compile numbers the labels of a filter.
-func (f filterText) compile(t *labelTable) filter {
+// compile numbers the labels and rows of a filter.
+func (f filterText) compile(labels *labelTable, rows *rowTable) filter {
 	compiled := make(filter, 0, len(f.Words))
 	for _, w := range f.Words {
-		rows := make(word, 0, len(w))
+		ids := make(word, 0, len(w))
 		for _, r := range w {
 			row := make([]labelID, len(r))
 			for i, l := range r {
-				row[i] = t.filterID(l)
+				row[i] = labels.filterID(l)
 			}
-			rows = append(rows, row)
+			ids = append(ids, rows.id(row))
 		}
-		compiled = append(compiled, rows)
+		compiled = append(compiled, ids)
 	}
-	return slices.Clip(compiled)
+	return compiled
+}
+
+// A bitSet is a set of small numbers.
+type bitSet []uint64
+
+func newBitSet(size int) bitSet { return make(bitSet, (size+63)/64) }
+
+func (s bitSet) has(i int) bool {
+	w := i >> 6
+	return w < len(s) && s[w]&(1<<(i&63)) != 0
+}
+
+func (s bitSet) add(i int)    { s[i>>6] |= 1 << (i & 63) }
+func (s bitSet) remove(i int) { s[i>>6] &^= 1 << (i & 63) }
+
+// holds tells whether all of other is in s.
+func (s bitSet) holds(other bitSet) bool {
+	for i, w := range other {
+		if w&^s[i] != 0 {
+			return false
+		}
+	}
+	return true
+}
+
+func (s bitSet) addAll(other bitSet) {
+	for i, w := range other {
+		s[i] |= w
+	}
+}
+
+// all calls f for each number in s, in order; f may remove it.
+func (s bitSet) all(f func(int)) {
+	for i, w := range s {
+		for ; w != 0; w &= w - 1 {
+			f(i<<6 + bits.TrailingZeros64(w))
+		}
+	}
+}
+
+// A labelPath is the labels on a way from the root, outermost first, and the rows that they have.
+type labelPath struct {
+	rows   *rowTable
+	labels []nodeLabel
+	found  []rowID // rows that the labels have, as often as they have them, in order
+	counts []int32 // by row: how often it is in found
+	has    bitSet  // rows that are in found
+}
+
+func newLabelPath(rows *rowTable) *labelPath {
+	return &labelPath{rows: rows, counts: make([]int32, len(rows.rows)), has: newBitSet(len(rows.rows))}
+}
+
+func (p *labelPath) clone() *labelPath {
+	return &labelPath{p.rows, slices.Clone(p.labels), slices.Clone(p.found), slices.Clone(p.counts), slices.Clone(p.has)}
+}
+
+// A pathMark is a path's length.
+type pathMark struct{ labels, found int }
+
+// extend appends labels, and returns what cut takes to undo that.
+func (p *labelPath) extend(labels []nodeLabel) pathMark {
+	mark := pathMark{len(p.labels), len(p.found)}
+	for _, l := range labels {
+		p.labels = append(p.labels, l)
+		p.note(l.name)
+		if l.full != l.name {
+			p.note(l.full)
+		}
+	}
+	return mark
+}
+
+// note counts the rows that end with the last label, which is asked for as id.
+func (p *labelPath) note(id labelID) {
+	for _, r := range p.rows.ends[id] {
+		if row := p.rows.rows[r]; len(row) > 1 && !p.endsWith(row) {
+			continue
+		}
+		if p.counts[r]++; p.counts[r] == 1 {
+			p.has.add(int(r))
+		}
+		p.found = append(p.found, r)
+	}
+}
+
+func (p *labelPath) cut(mark pathMark) {
+	for _, r := range p.found[mark.found:] {
+		if p.counts[r]--; p.counts[r] == 0 {
+			p.has.remove(int(r))
+		}
+	}
+	p.labels, p.found = p.labels[:mark.labels], p.found[:mark.found]
+}
+
+// endsWith tells whether the last labels of p are row.
+func (p *labelPath) endsWith(row []labelID) bool {
+	at := len(p.labels) - len(row)
+	if at < 0 {
+		return false
+	}
+	for i, asked := range row {
+		if !p.labels[at+i].is(asked) {
+			return false
+		}
+	}
+	return true
+}
+
+// matches tells whether the filter holds for a variant with the labels of p. It then holds for whatever lies below
+// too, because paths only grow.
+func (f filter) matches(p *labelPath) bool {
+	for _, w := range f {
+		if w.matches(p) {
+			return true
+		}
+	}
+	return false
+}
+
+func (w word) matches(p *labelPath) bool {
+	for _, r := range w {
+		if p.counts[r] == 0 {
+			return false
+		}
+	}
+	return true
+}
+
+// mightMatch tells whether the filter can hold for something at or below the end of p, when below are the labels of all
+// nodes under it. It may say yes too often, never no too often.
+func (f filter) mightMatch(p *labelPath, below bitSet) bool {
+	for _, w := range f {
+		if w.mightMatch(p, below) {
+			return true
+		}
+	}
+	return false
+}
+
+func (w word) mightMatch(p *labelPath, below bitSet) bool {
+	for _, r := range w {
+		if p.counts[r] == 0 && !p.mightGet(p.rows.rows[r], below) {
+			return false
+		}
+	}
+	return true
+}
+
+// mightGet tells whether a row that p does not have can be completed by labels that are below.
+func (p *labelPath) mightGet(row []labelID, below bitSet) bool {
+	missing := len(row)
+	for missing > 0 && below.has(int(row[missing-1])) {
+		missing--
+	}
+	if missing == 0 {
+		return true
+	}
+	// row[missing-1] is not below: row[:missing] must be the end of p, or a longer part of row.
+	for n := len(row) - 1; n >= missing; n-- {
+		if p.endsWith(row[:n]) {
+			return true
+		}
+	}
+	return false
+}
+
+// appendState appends to key what of p decides about the given rows further down: which of them it has, and which it
+// may complete.
+func (p *labelPath) appendState(key []byte, rows bitSet) []byte {
+	for i, w := range rows {
+		if w != 0 {
+			key = binary.LittleEndian.AppendUint64(key, w&p.has[i])
+		}
+	}
+	if len(p.labels) == 0 {
+		return key
+	}
+	begun := func(id labelID) {
+		for _, at := range p.rows.within[id] {
+			if rows.has(int(at.row)) && p.counts[at.row] == 0 && p.endsWith(p.rows.rows[at.row][:at.length]) {
+				key = binary.LittleEndian.AppendUint32(key, uint32(at.row))
+				key = binary.LittleEndian.AppendUint32(key, uint32(at.length))
+			}
+		}
+	}
+	last := p.labels[len(p.labels)-1]
+	begun(last.name)
+	if last.full != last.name {
+		begun(last.full)
+	}
+	return key
 }

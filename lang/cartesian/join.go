@@ -3,106 +3,122 @@
 package cartesian
 
 import (
+	"bytes"
 	"fmt"
 	"slices"
-	"strings"
 )
 
-// A statementList is the statements of a node with joins while it is walked through. The language's joins change the
+// A joinList is the decisions and joins of a node with joins while it is walked through. The language's joins change the
 // list of their node while other walks through the node read it, and with three words and more, or a join within a
 // join, that decides which variants come out: so this list is shared and changes, unlike all else here.
-type statementList struct{ statements []statement }
+type joinList struct {
+	decisions []statement
+	joins     []*joinWords
+}
 
-// join multiplies the variants at and below n: each word of its joins is a factor.
-func (w *walk) join(n *node, list *statementList, inherited *segment, emit func(*dict) bool) bool {
-	var words []word
-	rest := new(statementList)
-	for _, s := range list.statements {
-		if j, ok := s.(*joinWords); ok {
-			words = append(words, j.filter...)
-		} else {
-			rest.statements = append(rest.statements, s)
-		}
+// listOf returns the list of a node that has joins, else nil.
+func (w *walk) listOf(n *node) *joinList {
+	if len(n.joins) == 0 {
+		return nil
 	}
+	if list := w.lists[n]; list != nil {
+		return list
+	}
+	return &joinList{n.decisions, n.joins}
+}
+
+// join multiplies the variants at and below n: each word of its joins is a factor. It tells whether there are any.
+func (w *walk) join(n *node, list *joinList) bool {
+	if len(list.joins) == 0 {
+		_, found := w.pass(n, list.decisions)
+		return found
+	}
+	var factors []*pick
+	for _, j := range list.joins {
+		factors = append(factors, j.factors...)
+	}
+	rest := &joinList{decisions: slices.Clip(list.decisions)}
 	before := w.lists[n]
 	w.lists[n] = rest
 	defer func() { w.lists[n] = before }()
-	if len(words) == 0 { // nothing to multiply with: as "only" without a word
-		rest.statements = append(rest.statements, &pick{only: true})
-		return w.passList(n, inherited, emit)
+	if len(factors) == 0 {
+		_, found := w.pass(n, append(rest.decisions, list.joins[0].nothing))
+		return found
 	}
-	return w.multiply(n, words, inherited, emit)
+	return w.multiply(n, factors)
 }
 
-// multiply calls emit with each dict for the first of words, merged with each dict for the others.
-func (w *walk) multiply(n *node, words []word, inherited *segment, emit func(*dict) bool) bool {
-	atNode := w.way
-	atNode.on = slices.Clone(w.on)
+// multiply emits each variant for the first of factors, merged with each variant for the others. It tells whether there
+// are any.
+func (w *walk) multiply(n *node, factors []*pick) (found bool) {
 	list := w.lists[n]
-	keep := &statementList{slices.Clone(list.statements)}
-	list.statements = append(slices.Clip(list.statements), &pick{filter: filter{words[0]}, only: true})
-	if len(words) == 1 {
-		return w.passList(n, inherited, emit)
+	keep := &joinList{decisions: slices.Clip(list.decisions)}
+	list.decisions = append(keep.decisions, factors[0])
+	if len(factors) == 1 {
+		_, found = w.pass(n, list.decisions)
+		return found
 	}
-	return w.passList(n, inherited, func(first *dict) bool {
-		first = first.clone()
+	atNode, emit := w.way.clone(), w.emit
+	defer func() { w.emit = emit }()
+	w.emit = func(d *dict) bool {
+		first := d.finished()
 		// The other factors go out from n again, and must leave the way of the walk that they interrupt as it is.
-		interrupted := w.way
-		defer func() { w.way = interrupted }()
+		interrupted, resume := w.way, w.emit
+		defer func() { w.way, w.emit = interrupted, resume }()
 		w.way = atNode.clone()
-
 		w.lists[n] = keep
-		return w.multiply(n, words[1:], inherited, func(second *dict) bool {
-			merged, err := merge(first, second)
-			if err != nil {
-				w.err = err
+		merged := newDict(w.config)
+		merged.keys = w.dict.keys
+		w.emit = func(second *dict) bool {
+			found = true
+			if err := merged.merge(first, second.finished()); err != nil {
+				w.end(err)
 				return false
 			}
-			return emit(merged)
-		})
-	})
+			return emit == nil || emit(merged)
+		}
+		w.multiply(n, factors[1:])
+		return !w.ended
+	}
+	w.pass(n, list.decisions)
+	return found
 }
 
-func (w *walk) passList(n *node, inherited *segment, emit func(*dict) bool) bool {
-	statements := w.lists[n].statements
-	decides, _ := decide(statements)
-	return w.pass(n, statements, decides, inherited, emit)
-}
-
-// merge returns first with all of second on top; their names are joined.
-func merge(first, second *dict) (*dict, error) {
+// merge makes d the first variant with all of the second on top; their names are joined.
+func (d *dict) merge(first, second finished) error {
 	name, err := mergeNames(first.name, second.name)
 	if err != nil {
-		return nil, err
+		return err
 	}
 	shortName, err := mergeNames(first.shortName, second.shortName)
 	if err != nil {
-		return nil, err
+		return err
 	}
-	merged := first.clone()
-	second.all(func(k keyID) { merged.set(k, second.values[k]) })
-	merged.name, merged.shortName, merged.dep = name, shortName, second.dep
-	if second.files != nil {
-		merged.files = second.files
+	d.reset()
+	d.setAll(first)
+	d.setAll(second)
+	d.name, d.shortName, d.dep, d.files = name, shortName, second.dep, first.files
+	if len(second.files) > 0 {
+		d.files = second.files
 	}
-	return merged, nil
+	return nil
 }
 
 // mergeNames writes what two names begin with only once, unless it has a named label.
-func mergeNames(a, b string) (string, error) {
-	if strings.HasPrefix(a, b) || strings.HasPrefix(b, a) {
-		return "", fmt.Errorf("join: cannot tell %q and %q apart, one begins with the other", a, b)
+func mergeNames(a, b []byte) ([]byte, error) {
+	if bytes.HasPrefix(a, b) || bytes.HasPrefix(b, a) {
+		return nil, fmt.Errorf("join: cannot tell %q and %q apart, one begins with the other", a, b)
 	}
 	n := 0
 	for a[n] == b[n] {
 		n++
 	}
-	common := a[:max(0, strings.LastIndexByte(a[:n], '.'))]
+	common := a[:max(0, bytes.LastIndexByte(a[:n], '.'))]
 	switch {
-	case common == "":
-		return a + "." + b, nil
-	case strings.Contains(common, "("):
-		return common + a + b, nil
+	case len(common) == 0:
+		return slices.Concat(a, []byte{'.'}, b), nil
+	case bytes.IndexByte(common, '(') >= 0:
+		return slices.Concat(common, a, b), nil
 	}
-	return common + a[len(common):] + b[len(common):], nil
+	return slices.Concat(a, b[len(common):]), nil
 }

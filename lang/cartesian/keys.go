@@ -3,12 +3,11 @@
 package cartesian
 
 import (
-	"maps"
 	"slices"
 	"strings"
 )
 
-// A keyID stands for a key of a dict.
+// A keyID stands for a key of a dict. In a finished config, keys are numbered in the order in which they are printed.
 type keyID int32
 
 // Reserved keys are set by the language itself, and no statement changes them.
@@ -48,6 +47,11 @@ const (
 	limitFixed
 )
 
+var limitEndings = []struct {
+	text  string
+	limit limit
+}{{"_max", limitMax}, {"_min", limitMin}, {"_fixed", limitFixed}}
+
 // printed returns the key as it reads when its value must not be confused with others: the last suffix first.
 func (k key) printed(plain string) string {
 	var b strings.Builder
@@ -62,8 +66,9 @@ func (k key) printed(plain string) string {
 // because suffixes make new keys.
 type keyTable struct {
 	keys     []key
-	ids      map[string]keyID // plain keys
+	ids      map[string]keyID // plain keys; only while a config is made
 	suffixed map[suffixedKey]keyID
+	reserved [5]keyID // keyName, keyShortName, keyDep, keyNames, keyShorts
 }
 
 type suffixedKey struct {
@@ -71,13 +76,7 @@ type suffixedKey struct {
 	suffix string
 }
 
-func newKeyTable() *keyTable {
-	return &keyTable{ids: map[string]keyID{}, suffixed: map[suffixedKey]keyID{}}
-}
-
-func (t *keyTable) clone() *keyTable {
-	return &keyTable{slices.Clone(t.keys), maps.Clone(t.ids), maps.Clone(t.suffixed)}
-}
+func newKeyTable() *keyTable { return &keyTable{ids: map[string]keyID{}} }
 
 // id returns the number of a plain key.
 func (t *keyTable) id(text string) keyID {
@@ -87,10 +86,7 @@ func (t *keyTable) id(text string) keyID {
 	id := keyID(len(t.keys))
 	t.ids[text] = id
 	t.keys = append(t.keys, key{text: text, base: id})
-	for _, ending := range []struct {
-		text  string
-		limit limit
-	}{{"_max", limitMax}, {"_min", limitMin}, {"_fixed", limitFixed}} {
+	for _, ending := range limitEndings {
 		if strings.HasSuffix(text, ending.text) {
 			target, _, _ := strings.Cut(text, ending.text)
 			t.keys[id].limit = ending.limit
@@ -100,6 +96,35 @@ func (t *keyTable) id(text string) keyID {
 		}
 	}
 	return id
+}
+
+// sort numbers the keys in the order of their text, and returns the new numbers by the old ones.
+func (t *keyTable) sort() []keyID {
+	for i, text := range []string{keyName, keyShortName, keyDep, keyNames, keyShorts} {
+		t.reserved[i] = t.id(text)
+	}
+	order := make([]keyID, len(t.keys))
+	for i := range order {
+		order[i] = keyID(i)
+	}
+	slices.SortFunc(order, func(a, b keyID) int { return strings.Compare(t.keys[a].text, t.keys[b].text) })
+	renumbered, keys := make([]keyID, len(order)), make([]key, len(order))
+	for id, old := range order {
+		renumbered[old], keys[id] = keyID(id), t.keys[old]
+	}
+	for i := range keys {
+		keys[i].base, keys[i].target = renumbered[keys[i].base], renumbered[keys[i].target]
+	}
+	for i, id := range t.reserved {
+		t.reserved[i] = renumbered[id]
+	}
+	t.keys, t.ids = keys, nil
+	return renumbered
+}
+
+// clone returns a table that can be given keys of its own.
+func (t *keyTable) clone() *keyTable {
+	return &keyTable{keys: slices.Clip(t.keys), suffixed: map[suffixedKey]keyID{}, reserved: t.reserved}
 }
 
 // withSuffix returns the number of a key with one more suffix.

@@ -20,21 +20,30 @@ type node struct {
 
 	// Of a variant:
 	labels   []nodeLabel
-	deps     filter
-	hidden   bool // marked by "@" or [default=]: keeps its labels out of the short name
-	isChoice bool // is a variant
+	full     string   // the labels as they stand in names, with dots between
+	short    string   // the same without set names
+	deps     []string // labels that it depends on, each to be put behind the path's
+	hidden   bool     // marked by "@" or [default=]: keeps its labels out of the short name
+	isChoice bool     // is a variant
 
 	// Of what stands behind a set:
 	preferred int // index of the default among children, or -1
 
-	index   int      // among the nodes of the config
-	decides bool     // statements holds a filter or a condition
-	joins   bool     // statements holds a join
-	below   labelSet // labels of all nodes under this one
+	// What follows from the above, see finish:
+	finished  bool
+	index     int          // among the config's nodes
+	decisions []statement  // those of statements that decide which variants there are
+	joins     []*joinWords // those of statements that are joins
+	below     bitSet       // labels of all nodes under this one
+	asked     bitSet       // rows that the decisions of this node and those under it ask for
+	joined    bool         // this node or one under it has joins
+	leaves    int          // how many variants there would be without filters and joins, up to manyLeaves
 }
 
-// A statement is one of the types below. Filters and conditions act on the way to a variant, the others when it is
-// built.
+// manyLeaves is where counting leaves ends.
+const manyLeaves = 1 << 30
+
+// A statement is one of the types below. All but filters, conditions and joins act when a variant is built.
 type statement any
 
 // A place is where a statement stands.
@@ -48,10 +57,16 @@ func (p place) diagnostic(message, hint string) diag.Diagnostic {
 	return p.src.diagnostic(p.pos, message, hint)
 }
 
+// A value is the text of a key.
+type value struct {
+	text string
+	json string // `"key":"text",`, for the key that has this value; "" until someone asks for it
+}
+
 // setKeys sets several keys to plain text.
 type setKeys struct {
 	keys   []keyID
-	values []string
+	values []*value
 
 	// The assignments that it was made from, in order, and their source. The first key of a named set has none.
 	src *source
@@ -60,10 +75,10 @@ type setKeys struct {
 
 // changeKey is an assignment that setKeys cannot express.
 type changeKey struct {
+	index   int // among the config's
 	op      operator
 	key     keyID    // of operators on one key
 	pattern *pattern // of operators on patterns
-	err     error    // the text is no pattern; that matters when the statement is used
 	value   template
 	place   place
 }
@@ -107,23 +122,32 @@ type pattern struct {
 // dropKey is "del NAME": it removes the keys that read so.
 type dropKey struct {
 	name  string
+	key   keyID
 	place place
 }
 
 // pick is "only FILTER" or "no FILTER".
 type pick struct {
+	id     int // among the config's decisions
 	filter filter
 	only   bool
-	owner  *node // the node that it stands in; nil if it stands in a condition or comes of a join
 	place  place // nowhere if it comes of a join
 }
 
 // guard is a condition and its content.
 type guard struct {
-	filter  filter
-	negated bool
-	body    []statement
-	place   place
+	id        int
+	filter    filter
+	negated   bool
+	body      []statement
+	decisions []statement // those of body that decide which variants there are
+	place     place
+}
+
+// fault is a statement that cannot act: an error for each variant that it would act on.
+type fault struct {
+	id  int
+	err error
 }
 
 // renameKeys is "suffix NAME" at the end of its block.
@@ -137,8 +161,9 @@ type nameFile struct{ file, full, short string }
 
 // joinWords is "join FILTER". It acts on its node before all others.
 type joinWords struct {
-	filter filter
-	place  place
+	factors []*pick // "only" with each of its words
+	nothing *pick   // what to do instead of multiplying when a node's joins have no words at all
+	place   place
 }
 
 // A template is a value with references to keys in it.
@@ -152,46 +177,120 @@ type reference struct {
 	start, end int // in the template's text
 	name       string
 	key        keyID
+	reserved   bool
 }
 
-// decide tells whether statements hold one that acts on the way to a variant, and one that is a join.
-func decide(statements []statement) (decides, joins bool) {
-	for _, s := range statements {
-		switch s.(type) {
-		case *pick, *guard:
-			decides = true
-		case *joinWords:
-			joins = true
+// decides tells whether s, or something in it, decides which variants there are. A fault does: where it acts there is
+// none.
+func decides(s statement) bool {
+	switch s := s.(type) {
+	case *pick, *fault:
+		return true
+	case *guard:
+		return len(s.decisions) > 0
+	}
+	return false
+}
+
+// decisionID returns the number of a statement that decides.
+func decisionID(s statement) int {
+	switch s := s.(type) {
+	case *pick:
+		return s.id
+	case *guard:
+		return s.id
+	case *fault:
+		return s.id
+	}
+	panic("no decision") // see decides
+}
+
+// treeSize counts what a config's tree consists of.
+type treeSize struct{ labels, rows, nodes int }
+
+// finish computes what expansion wants to know of each node at and below n, and counts the nodes.
+func (n *node) finish(size *treeSize) {
+	if n.finished {
+		return
+	}
+	n.finished = true
+	for _, s := range n.statements {
+		if join, ok := s.(*joinWords); ok {
+			n.joins = append(n.joins, join)
+		} else if decides(s) {
+			n.decisions = append(n.decisions, s)
 		}
 	}
-	return decides, joins
-}
-
-// finish computes what expansion wants to know of each node at and below n, given the number of labels that the config
-// has and of nodes that are finished already. It returns the latter.
-func (n *node) finish(labels, nodes int) int {
-	if n.below != nil {
-		return nodes
-	}
-	n.decides, n.joins = decide(n.statements)
-	if len(n.children) == 1 && len(n.children[0].labels) == 0 {
-		nodes = n.children[0].finish(labels, nodes)
-		n.below, n.index = n.children[0].below, nodes
-		return nodes + 1
-	}
-	n.below = make(labelSet, (labels+63)/64)
+	n.joined = len(n.joins) > 0
 	for _, child := range n.children {
-		nodes = child.finish(labels, nodes)
-		for i, bits := range child.below {
-			n.below[i] |= bits
-		}
+		child.finish(size)
+		n.joined = n.joined || child.joined
+		n.leaves = min(manyLeaves, n.leaves+child.leaves)
+	}
+	if len(n.children) == 0 {
+		n.leaves = 1
+	}
+	n.index = size.nodes
+	size.nodes++
+	n.finishBelow(size.labels)
+	n.finishAsked(size.rows)
+}
+
+// finishBelow shares the set of the only child where it can.
+func (n *node) finishBelow(labels int) {
+	if len(n.children) == 1 && len(n.children[0].labels) == 0 {
+		n.below = n.children[0].below
+		return
+	}
+	n.below = newBitSet(labels)
+	for _, child := range n.children {
+		n.below.addAll(child.below)
 		for _, l := range child.labels {
-			n.below.add(l.name)
-			n.below.add(l.full)
+			n.below.add(int(l.name))
+			n.below.add(int(l.full))
 		}
 	}
-	n.index = nodes
-	return nodes + 1
+}
+
+func (n *node) finishAsked(rows int) {
+	if len(n.children) == 1 && len(n.decisions) == 0 {
+		n.asked = n.children[0].asked
+		return
+	}
+	n.asked = newBitSet(rows)
+	for _, child := range n.children {
+		n.asked.addAll(child.asked)
+	}
+	addAsked(n.asked, n.decisions)
+}
+
+// addAsked adds the rows that decisions ask for.
+func addAsked(rows bitSet, decisions []statement) {
+	add := func(f filter) {
+		for _, w := range f {
+			for _, r := range w {
+				rows.add(int(r))
+			}
+		}
+	}
+	for _, s := range decisions {
+		switch s := s.(type) {
+		case *pick:
+			add(s.filter)
+		case *guard:
+			add(s.filter)
+			addAsked(rows, s.decisions)
+		}
+	}
+}
+
+func (t template) usesReserved() bool {
+	for _, ref := range t.refs {
+		if ref.reserved {
+			return true
+		}
+	}
+	return false
 }
 
 // compileTemplate finds the references in a value: the shortest "${…}" with at least one character in it.
@@ -214,7 +313,7 @@ func compileTemplate(value string, keys *keyTable) template {
 		}
 		end := first + 1 + i
 		name := value[first:end]
-		t.refs = append(t.refs, reference{start: start, end: end + 1, name: name, key: keys.id(name)})
+		t.refs = append(t.refs, reference{start: start, end: end + 1, name: name, key: keys.id(name), reserved: isReserved(name)})
 		at = end + 1
 	}
 }

@@ -1,0 +1,108 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package cartesian
+
+import "strings"
+
+// finish makes c, whose tree is complete, ready for expansion.
+func (b *builder) finish(c *Config) *Config {
+	b.renumberKeys()
+	b.rows.finish(len(b.labels.texts))
+	c.labels, c.rows, c.keys = b.labels, b.rows, b.keys
+	c.sets = b.sets
+	c.patterns, c.changes = len(b.patterns), len(b.changes)
+	c.filters, c.warnings = b.filters, b.warnings
+	c.root.finish(&treeSize{labels: len(b.labels.texts), rows: len(b.rows.rows)})
+	for id, key := range c.keys.keys {
+		if key.limit != noLimit {
+			c.limiting = append(c.limiting, keyID(id))
+		}
+	}
+	c.nameless = b.limitsMayFail(c.limiting)
+	return c
+}
+
+// renumberKeys gives keys the numbers by which they sort.
+func (b *builder) renumberKeys() {
+	ids := b.keys.sort()
+	renumber := func(k *keyID) { *k = ids[*k] }
+	for _, s := range b.sets {
+		for i := range s.keys {
+			renumber(&s.keys[i])
+		}
+	}
+	for _, s := range b.changes {
+		renumber(&s.key)
+		for i := range s.value.refs {
+			renumber(&s.value.refs[i].key)
+		}
+	}
+	for _, s := range b.drops {
+		renumber(&s.key)
+	}
+}
+
+// commonStatements returns those at the beginning of the leaf's that do the same in all variants.
+func commonStatements(statements []statement) []statement {
+	for i, s := range statements {
+		switch s := s.(type) {
+		case *setKeys, *dropKey:
+			continue
+		case *changeKey:
+			if !s.value.usesReserved() {
+				continue
+			}
+		}
+		return statements[:i]
+	}
+	return statements
+}
+
+// limitsMayFail tells whether a limiting key may meet something that is no number, or change a name. It may say so too
+// often.
+func (b *builder) limitsMayFail(limiting []keyID) bool {
+	if len(limiting) == 0 {
+		return false
+	}
+	// What is known of a key's values: whether it has any, and whether all are numbers of either kind.
+	type values struct{ any, odd bool }
+	known := make([]values, len(b.keys.keys))
+	for _, s := range b.sets {
+		for i, k := range s.keys {
+			known[k].any = true
+			known[k].odd = known[k].odd || !isNumber(s.values[i].text)
+		}
+	}
+	for _, s := range b.changes {
+		if s.pattern == nil {
+			known[s.key] = values{true, true}
+			continue
+		}
+		for _, k := range limiting {
+			for _, k := range []keyID{k, b.keys.keys[k].target} {
+				known[k].odd = known[k].odd || s.pattern.re.MatchString(b.keys.keys[k].text)
+			}
+		}
+	}
+	for _, k := range limiting {
+		target := b.keys.keys[k].target
+		switch limit := b.keys.keys[k].limit; {
+		case !known[k].any:
+		case isReserved(b.keys.keys[target].text):
+			return true
+		case limit != limitFixed && known[target].any && (known[k].odd || known[target].odd):
+			return true
+		}
+	}
+	return false
+}
+
+// isNumber tells whether text compares with all other numbers.
+func isNumber(text string) bool {
+	parse := parseInteger
+	if strings.ContainsAny(text, sizeUnits) {
+		parse = parseSize
+	}
+	_, err := parse(text)
+	return err == nil
+}

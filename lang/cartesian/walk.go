@@ -1,0 +1,509 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package cartesian
+
+import (
+	"context"
+	"encoding/binary"
+	"fmt"
+	"math/big"
+	"slices"
+)
+
+// A walk is one expansion. It goes from the root to the leaf by each way that filters leave open.
+//
+// What decides which variants there are (filters, conditions with filters in them) is looked at on the way down, and
+// what came of it is remembered: where the same of it is still open and the labels above make no difference to it, the
+// tree below has the same variants, and the walk follows the branches that led to some of them last time. All other
+// statements only pile up on the way down; a variant's dict is built at the leaf, by letting them act in the order of
+// the text.
+type walk struct {
+	ctx     context.Context //nolint:containedctx // a walk lives within one call
+	config  *Config
+	options Options
+	names   bool             // names are all that is wanted: dicts have nothing else
+	count   bool             // the number of variants is all that is wanted
+	emit    func(*dict) bool // gets each variant, valid during the call only; false ends the walk
+
+	// Gets what other walks are to emit, if this one does not emit itself: the branches at the end of w.way, or all that
+	// explore finds there if they are nil.
+	handOver func(n *node, left *branch)
+
+	way
+	dict *dict // of the variant being built
+
+	steps int
+	ended bool
+	err   error // why the walk ended early
+
+	known  map[string]*branch // what is known of nodes with several children, by state
+	size   int                // bytes that known takes, about
+	forgot int                // how often known was emptied
+	state  []byte
+	arena  []statement // what way.open is made from
+	asked  bitSet      // for appendState
+
+	lists map[*node]*joinList // of nodes with joins that are being walked through
+}
+
+// A way is what a walk has passed from the root.
+type way struct {
+	path        *labelPath
+	open        []statement // decisions that are still open
+	full, short []byte      // names
+	deps        []string
+	passed      [][]statement // statements of the nodes, those that come first in the text last
+}
+
+func (w *way) clone() way {
+	return way{
+		w.path.clone(), slices.Clone(w.open), slices.Clone(w.full), slices.Clone(w.short), slices.Clone(w.deps),
+		slices.Clone(w.passed),
+	}
+}
+
+// A branch is what is left of the tree at a node, without what leads to no variant.
+type branch struct {
+	node     *node
+	branches []*branch
+	variants *big.Int // how many there are; of walks that count, which keep no branches for that
+}
+
+func newWalk(ctx context.Context, c *Config, o Options) *walk {
+	return &walk{
+		ctx: ctx, config: c, options: o, way: way{path: newLabelPath(c.rows)},
+		known: map[string]*branch{}, lists: map[*node]*joinList{}, asked: newBitSet(len(c.rows.rows)),
+	}
+}
+
+// run walks through the whole tree, and returns what enter does.
+func (w *walk) run() (*branch, error) {
+	if err := w.begin(); err != nil {
+		return nil, err
+	}
+	left, _ := w.enter(w.config.root)
+	return left, w.err
+}
+
+// begin lets the dict have what all variants begin with.
+func (w *walk) begin() error {
+	if w.names {
+		return nil
+	}
+	w.dict.grow()
+	if err := w.dict.apply(w.config.common, w.path); err != nil {
+		return err
+	}
+	w.dict.keep()
+	return nil
+}
+
+// end ends the walk.
+func (w *walk) end(err error) {
+	w.ended, w.err = true, err
+}
+
+// tick counts a step, and ends the walk if its context has ended.
+func (w *walk) tick() {
+	if w.steps++; w.steps%256 == 0 && w.ctx.Err() != nil {
+		w.end(context.Cause(w.ctx))
+	}
+}
+
+// enter walks from n to the leaf by all ways that are open. It returns whether there was a variant, and if so what is
+// left of the tree there; that is nil if it cannot be used again.
+func (w *walk) enter(n *node) (left *branch, found bool) {
+	if list := w.listOf(n); list != nil {
+		return nil, w.join(n, list)
+	}
+	return w.pass(n, n.decisions)
+}
+
+// A mark is a way's length.
+type mark struct {
+	path                    pathMark
+	open                    []statement
+	arena                   int
+	full, short, deps, rows int
+}
+
+// push lengthens the way by n.
+func (w *walk) push(n *node) mark {
+	m := mark{
+		open: w.open, arena: len(w.arena),
+		full: len(w.full), short: len(w.short), deps: len(w.deps), rows: len(w.passed),
+	}
+	if !w.names {
+		for _, dep := range n.deps {
+			if len(w.full) > 0 {
+				dep = string(w.full) + "." + dep
+			}
+			w.deps = append(w.deps, dep)
+		}
+		w.passed = append(w.passed, n.statements)
+	}
+	m.path = w.path.extend(n.labels)
+	w.pushNames(n)
+	return m
+}
+
+func (w *walk) pushNames(n *node) {
+	if len(n.labels) == 0 {
+		return
+	}
+	w.full = appendLabels(w.full, n.full)
+	if !n.hidden {
+		w.short = appendLabels(w.short, n.short)
+	}
+}
+
+func appendLabels(name []byte, labels string) []byte {
+	if len(name) > 0 {
+		name = append(name, '.')
+	}
+	return append(name, labels...)
+}
+
+func (w *walk) pop(m mark) {
+	w.path.cut(m.path)
+	w.open, w.arena = m.open, w.arena[:m.arena]
+	w.full, w.short, w.deps, w.passed = w.full[:m.full], w.short[:m.short], w.deps[:m.deps], w.passed[:m.rows]
+}
+
+// pass walks through n with the given decisions as its own.
+func (w *walk) pass(n *node, own []statement) (*branch, bool) {
+	w.tick()
+	m := w.push(n)
+	defer w.pop(m)
+	inherited := w.open
+	w.open = nil
+	if !w.settle(own, n.below) || !w.settle(inherited, n.below) {
+		return nil, false
+	}
+	w.open = w.arena[m.arena:]
+	if w.handOver != nil && isUnit(n) {
+		return w.delegate(n)
+	}
+	if len(n.children) == 0 {
+		w.leaf()
+		return w.leafBranch(n), true
+	}
+	if len(n.children) == 1 || n.joined {
+		return w.explore(n)
+	}
+	return w.recall(n)
+}
+
+// recall does as explore does, but not again what is known.
+func (w *walk) recall(n *node) (*branch, bool) {
+	w.setState(n)
+	if left, known := w.known[string(w.state)]; known {
+		if left != nil {
+			w.follow(left)
+		}
+		return left, left != nil
+	}
+	state, forgot := string(w.state), w.forgot
+	left, found := w.explore(n)
+	if w.ended || forgot != w.forgot || found && left == nil {
+		return nil, found
+	}
+	w.remember(state, left)
+	return left, found
+}
+
+// isUnit tells whether all that is at and below n is worth to be handed to another walk, and not too much.
+func isUnit(n *node) bool { return n.leaves <= unitLeaves && len(n.children) > 1 || len(n.children) == 0 }
+
+// delegate finds out what is left at n, which was just passed, and hands it over.
+func (w *walk) delegate(n *node) (left *branch, found bool) {
+	handOver := w.handOver
+	w.handOver = nil
+	if len(n.children) == 0 {
+		left, found = w.leafBranch(n), true
+	} else {
+		left, found = w.recall(n)
+	}
+	w.handOver = handOver
+	switch {
+	case w.ended: // what comes before the error is for the other walk to find
+		handOver(n, nil)
+	case found:
+		handOver(n, left)
+	}
+	return left, found
+}
+
+// explore enters the children of a node that was just passed.
+func (w *walk) explore(n *node) (left *branch, found bool) {
+	defer w.fold(n)()
+	forgot := w.forgot
+	left = &branch{node: n}
+	if w.count {
+		left.variants = new(big.Int)
+	}
+	try := func(child *node) bool {
+		branch, ok := w.enter(child)
+		found = found || ok
+		switch {
+		case ok && branch == nil || forgot != w.forgot:
+			left = nil
+		case ok && w.count:
+			left.variants.Add(left.variants, branch.variants)
+		case ok && left != nil:
+			left.branches = append(left.branches, branch)
+		}
+		return ok
+	}
+	preferred := w.preferred(n)
+	if preferred >= 0 && try(n.children[preferred]) {
+		return left, true
+	}
+	for i, child := range n.children {
+		if i != preferred && !w.ended {
+			try(child)
+		}
+	}
+	if !found {
+		return nil, false
+	}
+	return left, true
+}
+
+// preferred is the index of the child to try first and, if variants come of it, alone; or -1.
+func (w *walk) preferred(n *node) int {
+	if w.options.Defaults {
+		return n.preferred
+	}
+	return -1
+}
+
+// What the walk may remember.
+const (
+	maxKnown   = 8 << 20 // bytes
+	branchSize = 64
+)
+
+// unitLeaves is how many leaves one walk hands over to another at once, at most, if they are at one node.
+const unitLeaves = 1 << 14
+
+func (w *walk) remember(state string, left *branch) {
+	w.known[state] = left
+	w.size += 2*len(state) + branchSize
+	if left != nil {
+		w.size += len(left.branches) * 2 * branchSize
+	}
+	if w.size > maxKnown {
+		clear(w.known)
+		w.size = 0
+		if !w.count {
+			w.forgot++ // what is being explored must not keep all that was forgotten
+		}
+	}
+}
+
+// setState sets w.state to what decides on the variants below n: what is still open, and what the path means to that and
+// to what comes.
+func (w *walk) setState(n *node) {
+	copy(w.asked, n.asked)
+	addAsked(w.asked, w.open)
+	w.state = binary.LittleEndian.AppendUint32(w.state[:0], uint32(n.index))
+	w.state = binary.LittleEndian.AppendUint32(w.state, uint32(len(w.open)))
+	for _, s := range w.open {
+		w.state = binary.LittleEndian.AppendUint32(w.state, uint32(decisionID(s)))
+	}
+	w.state = w.path.appendState(w.state, w.asked)
+}
+
+// follow walks on from a node that was just passed, by the branches that are left of it.
+func (w *walk) follow(left *branch) {
+	switch {
+	case w.handOver != nil && isUnit(left.node):
+		w.handOver(left.node, left)
+		return
+	case w.handOver == nil && w.emit == nil:
+		return
+	case len(left.node.children) == 0:
+		w.leaf()
+		return
+	}
+	defer w.fold(left.node)()
+	for _, b := range left.branches {
+		if w.tick(); w.ended {
+			return
+		}
+		m := w.push(b.node)
+		w.follow(b)
+		w.pop(m)
+	}
+}
+
+// followNames is follow for names alone, which need no more of the way.
+func (w *walk) followNames(left *branch) {
+	if len(left.node.children) == 0 {
+		w.dict.name, w.dict.shortName = w.full, w.short
+		if !w.emit(w.dict) {
+			w.ended = true
+		}
+		return
+	}
+	full, short := w.full, w.short
+	for _, b := range left.branches {
+		if w.tick(); w.ended {
+			return
+		}
+		w.pushNames(b.node)
+		w.followNames(b)
+		w.full, w.short = full, short
+	}
+}
+
+// settle puts those of decisions into the arena that the path leaves open. It returns false when one of them leaves
+// nothing at or below the path.
+func (w *walk) settle(decisions []statement, below bitSet) bool {
+	for _, s := range decisions {
+		switch s := s.(type) {
+		case *pick:
+			holds := s.filter.matches(w.path)
+			if !s.only && holds {
+				return false
+			}
+			if s.only && holds {
+				continue
+			}
+			might := s.filter.mightMatch(w.path, below)
+			if s.only && !might {
+				return false
+			}
+			if !might {
+				continue
+			}
+		case *guard:
+			holds := s.filter.matches(w.path)
+			if holds || !s.filter.mightMatch(w.path, below) {
+				if holds != s.negated && !w.settle(s.decisions, below) {
+					return false
+				}
+				continue
+			}
+		}
+		w.arena = append(w.arena, s)
+	}
+	return true
+}
+
+// foldFrom is how many leaves below a node make it worth to fold what was passed on the way to it.
+const foldFrom = 32
+
+// fold replaces what was passed on the way to n by less that does the same, if many variants are to come of it. It
+// returns what undoes that.
+func (w *walk) fold(n *node) func() {
+	if w.names || w.emit == nil || n.leaves < foldFrom || len(n.children) == 1 {
+		return func() {}
+	}
+	passed := w.passed
+	f := folding{walk: w, below: n.below, place: map[keyID]int{}}
+	for _, statements := range slices.Backward(passed) {
+		f.add(statements)
+	}
+	w.passed = [][]statement{f.folded}
+	return func() { w.passed = passed }
+}
+
+// A folding makes one list of statements from several.
+type folding struct {
+	walk   *walk
+	below  bitSet
+	folded []statement
+	sets   *setKeys      // the last of folded, if more keys can be set there
+	place  map[keyID]int // of a key in sets
+}
+
+func (f *folding) add(statements []statement) {
+	for _, s := range statements {
+		switch s := s.(type) {
+		case *setKeys:
+			if f.sets == nil {
+				f.sets = new(setKeys)
+				clear(f.place)
+				f.folded = append(f.folded, f.sets)
+			}
+			for i, k := range s.keys {
+				if at, ok := f.place[k]; ok {
+					f.sets.values[at] = s.values[i]
+					continue
+				}
+				f.place[k] = len(f.sets.keys)
+				f.sets.keys = append(f.sets.keys, k)
+				f.sets.values = append(f.sets.values, s.values[i])
+			}
+			continue
+		case *guard:
+			holds := s.filter.matches(f.walk.path)
+			if holds || !s.filter.mightMatch(f.walk.path, f.below) {
+				if holds != s.negated {
+					f.add(s.body)
+				}
+				continue
+			}
+		case *pick, *joinWords:
+			continue
+		}
+		f.sets = nil
+		f.folded = append(f.folded, s)
+	}
+}
+
+func (w *walk) leafBranch(n *node) *branch {
+	if w.count {
+		return &branch{node: n, variants: one}
+	}
+	return &branch{node: n}
+}
+
+var one = big.NewInt(1)
+
+// leaf emits the variant of the way.
+func (w *walk) leaf() {
+	for _, s := range w.open { // only these can be open at the leaf
+		if f, ok := s.(*fault); ok {
+			w.end(w.variantError(f.err))
+			return
+		}
+	}
+	if w.emit == nil {
+		return
+	}
+	d := w.dict
+	d.name, d.shortName = w.full, w.short
+	if !w.names {
+		if err := w.build(d); err != nil {
+			w.end(w.variantError(err))
+			return
+		}
+	}
+	if !w.emit(d) {
+		w.ended = true
+	}
+}
+
+func (w *walk) variantError(err error) error { return fmt.Errorf("variant %q: %w", w.full, err) }
+
+// build makes d the dict of the way.
+func (w *walk) build(d *dict) error {
+	d.reset()
+	if !w.config.root.joined {
+		d.forget()
+	}
+	d.name, d.shortName, d.dep = w.full, w.short, w.deps
+	last := len(w.passed) - 1
+	if err := d.apply(w.passed[last][len(w.config.common):], w.path); err != nil {
+		return err
+	}
+	for _, statements := range slices.Backward(w.passed[:last]) {
+		if err := d.apply(statements, w.path); err != nil {
+			return err
+		}
+	}
+	return d.limits(w.config.limiting)
+}

@@ -1,0 +1,288 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package cartesian
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"io"
+	"runtime"
+	"slices"
+	"sync"
+
+	"golang.org/x/sync/errgroup"
+)
+
+// A Format is what Write writes of each variant, on a line of its own.
+type Format int
+
+const (
+	// Names are the variants' names.
+	Names Format = iota
+	// ShortNames are the variants' short names.
+	ShortNames
+	// JSON is all of a variant, see [Variant.AppendJSON].
+	JSON
+)
+
+// Write writes a line for each of the first limit variants, or for all if limit is negative. It is much faster than
+// [Config.Variants], and uses all processors for configs with many variants. It returns how many lines it has written.
+// Errors of out are returned as they are, others are those of Variants; the lines before an error are written.
+func (c *Config) Write(ctx context.Context, out io.Writer, format Format, limit int, o Options) (int, error) {
+	l := &listing{config: c, options: o, format: format, out: out, limit: limit}
+	if limit == 0 {
+		return 0, nil
+	}
+	if format == JSON {
+		c.encode()
+	}
+	var err error
+	if few := limit > 0 && limit <= unitLeaves; few || c.root.leaves <= unitLeaves || c.root.joined || runtime.GOMAXPROCS(0) == 1 {
+		err = l.alone(ctx)
+	} else {
+		err = l.together(ctx)
+	}
+	if errors.Is(err, errEnough) {
+		err = nil
+	}
+	return l.written, err
+}
+
+// errEnough ends a listing at its limit.
+var errEnough = errors.New("enough variants")
+
+// A listing is one call of Write.
+type listing struct {
+	config  *Config
+	options Options
+	format  Format
+	out     io.Writer
+	limit   int
+	written int
+	buffers sync.Pool
+}
+
+// A chunk is some lines.
+type chunk struct {
+	text  []byte
+	lines int
+}
+
+const (
+	chunkSize  = 64 << 10 // bytes that are written at once, about
+	chunksKept = 128      // chunks that wait for those of other walks
+)
+
+// put writes a chunk, whose text may be used again.
+func (l *listing) put(c chunk) error {
+	text := c.text
+	if left := l.limit - l.written; l.limit >= 0 && c.lines > left {
+		text, c.lines = firstLines(text, left), left
+	}
+	if _, err := l.out.Write(text); err != nil {
+		return err
+	}
+	l.buffers.Put(c.text[:0])
+	if l.written += c.lines; l.written == l.limit {
+		return errEnough
+	}
+	return nil
+}
+
+// firstLines returns the first n lines of text.
+func firstLines(text []byte, n int) []byte {
+	end := 0
+	for range n {
+		end += bytes.IndexByte(text[end:], '\n') + 1
+	}
+	return text[:end]
+}
+
+// alone writes all lines by one walk.
+func (l *listing) alone(ctx context.Context) error {
+	w := l.newWalk(ctx, l.put)
+	w.most = l.limit
+	_, err := w.run()
+	return errors.Join(w.flush(), err)
+}
+
+// A unit is some branches whose lines one walk writes.
+type unit struct {
+	jobs   []job
+	leaves int
+	chunks chan chunk // closed when all is done
+	err    error      // why it ended early; valid then
+}
+
+// A job is one branch, see walk.handOver.
+type job struct {
+	way  way
+	node *node
+	left *branch
+}
+
+// together writes all lines by several walks. One goes through the upper part of the tree, and finds out what is below:
+// others then follow the branches, and their lines are put in order again.
+func (l *listing) together(ctx context.Context) error {
+	walks := runtime.GOMAXPROCS(0)
+	group, ctx := errgroup.WithContext(ctx)
+	todo, order := make(chan *unit, walks), make(chan *unit, 4*walks)
+	group.Go(func() error {
+		defer close(order)
+		defer close(todo)
+		return l.share(ctx, func(u *unit) error {
+			for _, to := range []chan *unit{order, todo} {
+				select {
+				case to <- u:
+				case <-ctx.Done():
+					return context.Cause(ctx)
+				}
+			}
+			return nil
+		})
+	})
+	for range walks {
+		group.Go(func() error { return l.work(ctx, todo) })
+	}
+	group.Go(func() error {
+		for u := range order {
+			for c := range u.chunks {
+				if err := l.put(c); err != nil {
+					return err
+				}
+			}
+			if u.err != nil {
+				return u.err
+			}
+		}
+		return nil
+	})
+	return group.Wait()
+}
+
+// share makes units.
+func (l *listing) share(ctx context.Context, send func(*unit) error) error {
+	w := newWalk(ctx, l.config, l.options)
+	next := new(unit)
+	sendNext := func() {
+		if len(next.jobs) == 0 {
+			return
+		}
+		next.chunks = make(chan chunk, chunksKept)
+		if err := send(next); err != nil {
+			w.end(err)
+		}
+		next = new(unit)
+	}
+	w.handOver = func(n *node, left *branch) {
+		at := way{full: slices.Clone(w.full), short: slices.Clone(w.short)}
+		if left == nil || !l.namesOnly() {
+			at = w.way.clone()
+		}
+		next.jobs = append(next.jobs, job{at, n, left})
+		if next.leaves += n.leaves; next.leaves >= unitLeaves {
+			sendNext()
+		}
+	}
+	w.enter(l.config.root)
+	sendNext()
+	// An error of the tree comes again, in its place, from the walk that it was handed to.
+	return context.Cause(ctx)
+}
+
+// work writes the lines of units.
+func (l *listing) work(ctx context.Context, todo <-chan *unit) error {
+	var u *unit
+	w := l.newWalk(ctx, func(c chunk) error {
+		select {
+		case u.chunks <- c:
+			return nil
+		case <-ctx.Done():
+			return context.Cause(ctx)
+		}
+	})
+	if err := w.begin(); err != nil {
+		return err
+	}
+	for u = range todo {
+		for _, j := range u.jobs {
+			w.do(j)
+		}
+		_ = w.flush() // what is wrong with it ends the walk
+		u.err = w.err
+		close(u.chunks)
+	}
+	return nil
+}
+
+func (l *listing) namesOnly() bool { return l.format != JSON && !l.config.nameless }
+
+// newWalk returns a walk that hands full chunks to put.
+func (l *listing) newWalk(ctx context.Context, put func(chunk) error) *lineWalk {
+	w := &lineWalk{walk: newWalk(ctx, l.config, l.options), listing: l, put: put, most: -1}
+	w.dict = newDict(l.config)
+	w.names = l.namesOnly()
+	w.emit = w.line
+	return w
+}
+
+// A lineWalk is a walk that writes lines.
+type lineWalk struct {
+	*walk
+	listing *listing
+	put     func(chunk) error
+	chunk   chunk
+	most    int // lines to write, or negative
+}
+
+func (w *lineWalk) do(j job) {
+	w.way = j.way
+	switch {
+	case w.ended:
+	case j.left == nil && len(j.node.children) == 0:
+		w.leaf()
+	case j.left == nil:
+		w.explore(j.node)
+	case w.names:
+		w.followNames(j.left)
+	default:
+		w.follow(j.left)
+	}
+}
+
+// line appends the line of a variant.
+func (w *lineWalk) line(d *dict) bool {
+	if w.chunk.text == nil {
+		w.chunk.text, _ = w.listing.buffers.Get().([]byte)
+	}
+	text := w.chunk.text
+	switch w.listing.format {
+	case Names:
+		text = append(text, d.name...)
+	case ShortNames:
+		text = append(text, d.shortName...)
+	case JSON:
+		text = d.appendJSON(text)
+	}
+	w.chunk.text = append(text, '\n')
+	w.chunk.lines++
+	w.most--
+	if len(w.chunk.text) < chunkSize && w.most != 0 {
+		return true
+	}
+	return w.flush() == nil
+}
+
+// flush hands over what there is.
+func (w *lineWalk) flush() error {
+	if w.chunk.lines == 0 {
+		return nil
+	}
+	err := w.put(w.chunk)
+	w.chunk = chunk{}
+	if err != nil {
+		w.end(err)
+	}
+	return err
+}
