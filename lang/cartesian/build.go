@@ -30,6 +30,7 @@ type builder struct {
 	rows     *rowTable
 	keys     *keyTable
 	patterns map[string]*pattern // by text
+	names    map[string]*namedFile
 	filters  []filterUse
 	includes int
 
@@ -422,8 +423,17 @@ func (b *builder) variant(v *variant, setName string, marked bool, s *scope) *no
 			top.deps = append(top.deps, strings.Join(labels, "."))
 		}
 	}
-	inner.add(&nameFile{s.file.src.base, top.full, top.short})
+	inner.add(&nameFile{b.namedFile(s.file.src.base), top.full, top.short})
 	return top
+}
+
+func (b *builder) namedFile(base string) *namedFile {
+	f, ok := b.names[base]
+	if !ok {
+		f = &namedFile{base: base, json: string(append(appendString(nil, base), ':'))}
+		b.names[base] = f
+	}
+	return f
 }
 
 // suggest is the hint "did you mean", or "" when nothing is near.

@@ -100,6 +100,7 @@ func parseConfig(files files, name string, extra []string) (*Config, error) {
 		rows:     &rowTable{ids: map[string]rowID{}},
 		keys:     newKeyTable(),
 		patterns: map[string]*pattern{},
+		names:    map[string]*namedFile{},
 	}
 	leaf := &node{preferred: -1}
 	s := &scope{node: leaf, statements: &leaf.statements}

@@ -405,11 +405,11 @@ func (d *dict) reserved(key string) (string, bool) {
 			return "", false
 		}
 		b.WriteByte('{')
-		for i, file := range d.fileNames() {
+		for i, file := range d.fileNames(nil) {
 			if i > 0 {
 				b.WriteString(", ")
 			}
-			quote(&b, file)
+			quote(&b, file.base)
 			b.WriteString(": ")
 			quote(&b, string(d.appendLabels(nil, file, key == keyShorts)))
 		}
@@ -419,9 +419,8 @@ func (d *dict) reserved(key string) (string, bool) {
 	return "", false
 }
 
-// fileNames returns the names of the variants' files in the order in which they came.
-func (d *dict) fileNames() []string {
-	var names []string
+// fileNames appends the names of the variants' files to names, in the order in which they came.
+func (d *dict) fileNames(names []*namedFile) []*namedFile {
 	for _, f := range d.files {
 		if !slices.Contains(names, f.file) {
 			names = append(names, f.file)
@@ -430,11 +429,12 @@ func (d *dict) fileNames() []string {
 	return names
 }
 
-// appendLabels appends to b the labels that stand in the file called name, outer ones in front.
-func (d *dict) appendLabels(b []byte, name string, short bool) []byte {
+// appendLabels appends to b the labels that stand in a file, outer ones in front.
+func (d *dict) appendLabels(b []byte, file *namedFile, short bool) []byte {
 	first := true
-	for _, f := range slices.Backward(d.files) {
-		if f.file != name {
+	for i := len(d.files) - 1; i >= 0; i-- {
+		f := d.files[i]
+		if f.file != file {
 			continue
 		}
 		if !first {

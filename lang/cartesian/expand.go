@@ -42,9 +42,9 @@ func (d *dict) variant() *Variant {
 	v.Params[keyName], v.Params[keyShortName] = v.Name, v.ShortName
 	if len(d.files) > 0 {
 		v.NameMapFile, v.ShortNameMapFile = map[string]string{}, map[string]string{}
-		for _, file := range d.fileNames() {
-			v.NameMapFile[file] = string(d.appendLabels(nil, file, false))
-			v.ShortNameMapFile[file] = string(d.appendLabels(nil, file, true))
+		for _, file := range d.fileNames(nil) {
+			v.NameMapFile[file.base] = string(d.appendLabels(nil, file, false))
+			v.ShortNameMapFile[file.base] = string(d.appendLabels(nil, file, true))
 		}
 	}
 	return v

@@ -94,6 +94,7 @@ func (d *dict) merge(first, second finished) error {
 	if err != nil {
 		return err
 	}
+	d.grow()
 	d.reset()
 	d.setAll(first)
 	d.setAll(second)

@@ -4,7 +4,6 @@ package cartesian
 
 import (
 	"maps"
-	"math/bits"
 	"slices"
 )
 
@@ -37,86 +36,6 @@ func (v *Variant) AppendJSON(b []byte) []byte {
 		default:
 			b = appendString(b, v.Params[key])
 		}
-	}
-	return append(b, '}')
-}
-
-// encode makes the JSON of all values of the config's text, which walks share.
-func (c *Config) encode() {
-	c.encoded.Do(func() {
-		for _, s := range c.sets {
-			for i, k := range s.keys {
-				s.values[i].encode(c.keys.keys[k].text)
-			}
-		}
-	})
-}
-
-func (v *value) encode(key string) {
-	b := make([]byte, 0, len(key)+len(v.text)+len(`"":"",`))
-	b = append(appendString(b, key), ':')
-	v.json = string(append(appendString(b, v.text), ','))
-}
-
-// appendJSON appends the canonical JSON of the variant that d has been built into, after Config.encode.
-func (d *dict) appendJSON(b []byte) []byte {
-	if d.renamed > 0 {
-		return d.variant().AppendJSON(b)
-	}
-	reserved := d.keys.reserved
-	own := reserved[:3]
-	if len(d.files) > 0 {
-		own = reserved[:]
-	}
-	b = append(b, '{')
-	for i, w := range d.present {
-		for _, k := range own {
-			if int(k>>6) == i {
-				w |= 1 << (k & 63)
-			}
-		}
-		for ; w != 0; w &= w - 1 {
-			k := keyID(i<<6 + bits.TrailingZeros64(w))
-			v := d.values[k]
-			if v == nil {
-				b = d.appendReserved(b, d.keys.keys[k].text)
-				continue
-			}
-			if v.json == "" {
-				v.encode(d.keys.keys[k].text)
-			}
-			b = append(b, v.json...)
-		}
-	}
-	b[len(b)-1] = '}'
-	return b
-}
-
-func (d *dict) appendReserved(b []byte, key string) []byte {
-	b = append(appendString(b, key), ':')
-	switch key {
-	case keyName:
-		b = appendString(b, string(d.name))
-	case keyShortName:
-		b = appendString(b, string(d.shortName))
-	case keyDep:
-		b = appendList(b, d.dep)
-	default:
-		b = d.appendFiles(b, key == keyShorts)
-	}
-	return append(b, ',')
-}
-
-func (d *dict) appendFiles(b []byte, short bool) []byte {
-	names := d.fileNames()
-	slices.Sort(names)
-	b = append(b, '{')
-	for i, name := range names {
-		if i > 0 {
-			b = append(b, ',')
-		}
-		b = append(appendString(b, name), ':', '"')
-		b = append(d.appendLabels(b, name, short), '"')
 	}
 	return append(b, '}')
 }

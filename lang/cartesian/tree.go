@@ -157,7 +157,16 @@ type renameKeys struct {
 }
 
 // nameFile notes the labels of a variant under the file that it stands in.
-type nameFile struct{ file, full, short string }
+type nameFile struct {
+	file        *namedFile
+	full, short string
+}
+
+// A namedFile is all files with the same base name.
+type namedFile struct {
+	base string
+	json string // `"base":`
+}
 
 // joinWords is "join FILTER". It acts on its node before all others.
 type joinWords struct {

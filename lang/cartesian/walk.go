@@ -42,6 +42,7 @@ type walk struct {
 	state  []byte
 	arena  []statement // what way.open is made from
 	asked  bitSet      // for appendState
+	places []foldPlace // by keyID, for folding
 
 	lists map[*node]*joinList // of nodes with joins that are being walked through
 }
@@ -236,7 +237,9 @@ func (w *walk) delegate(n *node) (left *branch, found bool) {
 
 // explore enters the children of a node that was just passed.
 func (w *walk) explore(n *node) (left *branch, found bool) {
-	defer w.fold(n)()
+	passed := w.passed
+	w.fold(n)
+	defer func() { w.passed = passed }()
 	forgot := w.forgot
 	left = &branch{node: n}
 	if w.count {
@@ -327,15 +330,17 @@ func (w *walk) follow(left *branch) {
 		w.leaf()
 		return
 	}
-	defer w.fold(left.node)()
+	passed := w.passed
+	w.fold(left.node)
 	for _, b := range left.branches {
 		if w.tick(); w.ended {
-			return
+			break
 		}
 		m := w.push(b.node)
 		w.follow(b)
 		w.pop(m)
 	}
+	w.passed = passed
 }
 
 // followNames is follow for names alone, which need no more of the way.
@@ -390,68 +395,6 @@ func (w *walk) settle(decisions []statement, below bitSet) bool {
 		w.arena = append(w.arena, s)
 	}
 	return true
-}
-
-// foldFrom is how many leaves below a node make it worth to fold what was passed on the way to it.
-const foldFrom = 32
-
-// fold replaces what was passed on the way to n by less that does the same, if many variants are to come of it. It
-// returns what undoes that.
-func (w *walk) fold(n *node) func() {
-	if w.names || w.emit == nil || n.leaves < foldFrom || len(n.children) == 1 {
-		return func() {}
-	}
-	passed := w.passed
-	f := folding{walk: w, below: n.below, place: map[keyID]int{}}
-	for _, statements := range slices.Backward(passed) {
-		f.add(statements)
-	}
-	w.passed = [][]statement{f.folded}
-	return func() { w.passed = passed }
-}
-
-// A folding makes one list of statements from several.
-type folding struct {
-	walk   *walk
-	below  bitSet
-	folded []statement
-	sets   *setKeys      // the last of folded, if more keys can be set there
-	place  map[keyID]int // of a key in sets
-}
-
-func (f *folding) add(statements []statement) {
-	for _, s := range statements {
-		switch s := s.(type) {
-		case *setKeys:
-			if f.sets == nil {
-				f.sets = new(setKeys)
-				clear(f.place)
-				f.folded = append(f.folded, f.sets)
-			}
-			for i, k := range s.keys {
-				if at, ok := f.place[k]; ok {
-					f.sets.values[at] = s.values[i]
-					continue
-				}
-				f.place[k] = len(f.sets.keys)
-				f.sets.keys = append(f.sets.keys, k)
-				f.sets.values = append(f.sets.values, s.values[i])
-			}
-			continue
-		case *guard:
-			holds := s.filter.matches(f.walk.path)
-			if holds || !s.filter.mightMatch(f.walk.path, f.below) {
-				if holds != s.negated {
-					f.add(s.body)
-				}
-				continue
-			}
-		case *pick, *joinWords:
-			continue
-		}
-		f.sets = nil
-		f.folded = append(f.folded, s)
-	}
 }
 
 func (w *walk) leafBranch(n *node) *branch {

@@ -233,6 +233,7 @@ type lineWalk struct {
 	listing *listing
 	put     func(chunk) error
 	chunk   chunk
+	encoder encoder
 	most    int // lines to write, or negative
 }
 
@@ -263,7 +264,7 @@ func (w *lineWalk) line(d *dict) bool {
 	case ShortNames:
 		text = append(text, d.shortName...)
 	case JSON:
-		text = d.appendJSON(text)
+		text = w.encoder.append(text, d)
 	}
 	w.chunk.text = append(text, '\n')
 	w.chunk.lines++
