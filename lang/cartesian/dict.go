@@ -21,7 +21,8 @@ type dict struct {
 	renamed int // keys with suffixes that the dict has
 
 	name, shortName []byte
-	dep             []string
+	path            []byte // the name, unless a limit or a join changes it
+	deps            []dependency
 	files           []*nameFile // in the order in which they came; none without variants
 
 	// What to go back to, and the keys that may differ from it.
@@ -69,7 +70,7 @@ func (d *dict) reset() {
 	}
 	d.changed = d.changed[:0]
 	d.epoch++
-	d.name, d.shortName, d.dep, d.files = nil, nil, nil, d.files[:0]
+	d.name, d.shortName, d.path, d.deps, d.files = nil, nil, nil, nil, d.files[:0]
 }
 
 // forget gives up the numbers of keys with suffixes if there are many. The dict must be as reset leaves it.
@@ -78,7 +79,8 @@ func (d *dict) forget() {
 		return
 	}
 	plain := len(d.keys.keys) - len(d.keys.suffixed)
-	d.keys = (&keyTable{keys: d.keys.keys[:plain], reserved: d.keys.reserved}).clone()
+	d.keys.keys = d.keys.keys[:plain]
+	d.keys = d.keys.clone()
 	d.values, d.since, d.touched = slices.Clip(d.values[:plain]), slices.Clip(d.since[:plain]), slices.Clip(d.touched[:plain])
 	d.present = slices.Clip(d.present[:len(newBitSet(plain))])
 	clear(d.patterns)
@@ -169,14 +171,15 @@ type finished struct {
 	order           []keyID
 	values          []*value
 	name, shortName []byte
-	dep             []string
+	path            []byte
+	deps            []dependency
 	files           []*nameFile
 }
 
 func (d *dict) finished() finished {
 	f := finished{
 		order: d.order(), name: slices.Clone(d.name), shortName: slices.Clone(d.shortName),
-		dep: slices.Clone(d.dep), files: slices.Clone(d.files),
+		path: slices.Clone(d.path), deps: slices.Clone(d.deps), files: slices.Clone(d.files),
 	}
 	for _, k := range f.order {
 		f.values = append(f.values, d.values[k])
@@ -382,6 +385,20 @@ func (d *dict) lookUp(ref reference) (string, bool) {
 	return "", false
 }
 
+// A dependency is labels that a variant depends on, behind the labels of its path that are the first so many bytes.
+type dependency struct {
+	above  int
+	labels string
+}
+
+// appendDependency appends the name of what d's variant depends on.
+func (d *dict) appendDependency(b []byte, dep dependency) []byte {
+	if dep.above > 0 {
+		b = append(append(b, d.path[:dep.above]...), '.')
+	}
+	return append(b, dep.labels...)
+}
+
 // reserved returns a reserved key as Python would print it.
 func (d *dict) reserved(key string) (string, bool) {
 	var b strings.Builder
@@ -392,11 +409,11 @@ func (d *dict) reserved(key string) (string, bool) {
 		return string(d.shortName), true
 	case keyDep:
 		b.WriteByte('[')
-		for i, dep := range d.dep {
+		for i, dep := range d.deps {
 			if i > 0 {
 				b.WriteString(", ")
 			}
-			quote(&b, dep)
+			quote(&b, string(d.appendDependency(nil, dep)))
 		}
 		b.WriteByte(']')
 		return b.String(), true

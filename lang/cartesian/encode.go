@@ -8,23 +8,6 @@ import (
 	"slices"
 )
 
-// encode makes the JSON of all values of the config's text, which walks share.
-func (c *Config) encode() {
-	c.encoded.Do(func() {
-		for _, s := range c.sets {
-			for i, k := range s.keys {
-				s.values[i].encode(c.keys.keys[k].text)
-			}
-		}
-	})
-}
-
-func (v *value) encode(key string) {
-	b := make([]byte, 0, len(key)+len(v.text)+len(`"":"",`))
-	b = append(appendString(b, key), ':')
-	v.json = string(append(appendString(b, v.text), ','))
-}
-
 // An encoder makes the canonical JSON of the dicts of a walk, one after the other. A line is mostly the line before with
 // a few keys changed: what lies between those is copied at once.
 type encoder struct {
@@ -33,8 +16,17 @@ type encoder struct {
 	// Of the keys in line:
 	values   []*value // by keyID; nil for the reserved ones
 	present  bitSet
-	sizes    []int // bytes of each 64 keys
-	reserved map[int]int
+	sizes    []int  // bytes of each 64 keys
+	reserved [5]int // bytes of the reserved ones
+
+	files    []fileText // by a file's rank
+	anyNames bool       // names may be something else than labels
+}
+
+// A fileText is what the variants of one file contribute to the name maps.
+type fileText struct {
+	from        []*nameFile
+	full, short []byte
 }
 
 // append appends the JSON of the variant that d has been built into. Config.encode comes first.
@@ -43,25 +35,18 @@ func (e *encoder) append(b []byte, d *dict) []byte {
 		return d.variant().AppendJSON(b)
 	}
 	if e.values == nil {
-		n := len(d.keys.keys)
-		e.values, e.present, e.sizes = make([]*value, n), newBitSet(n), make([]int, len(newBitSet(n)))
-		e.reserved = map[int]int{}
+		words := len(d.keys.always)
+		e.values, e.present, e.sizes = make([]*value, 64*words), make(bitSet, words), make([]int, words)
 	}
-	own := d.keys.reserved[:3]
+	always := d.keys.always
 	if len(d.files) > 0 {
-		own = d.keys.reserved[:]
+		always = d.keys.mostly
 	}
 	e.line, e.previous = e.previous[:0], e.line
 	var span, end int // of e.previous: what is to be copied begins and, so far, ends
 	for i := range e.present {
-		now, before := d.present[i], e.present[i]
-		changed := now ^ before
-		for _, k := range own {
-			if int(k>>6) == i {
-				now, changed = now|1<<(k&63), changed|1<<(k&63)
-			}
-		}
-		changed |= e.differing(d, i, now&before)
+		now, before := d.present[i]|always[i], e.present[i]
+		changed := now ^ before | always[i] | e.differing(d, i, d.present[i]&before)
 		if changed == 0 {
 			end += e.sizes[i]
 			continue
@@ -70,18 +55,18 @@ func (e *encoder) append(b []byte, d *dict) []byte {
 		for all := now | before; all != 0; all &= all - 1 {
 			bit, k := all&-all, i<<6+bits.TrailingZeros64(all)
 			if changed&bit == 0 {
-				end += len(e.values[k].json)
-				e.sizes[i] += len(e.values[k].json)
+				size := len(e.values[k].json)
+				end += size
+				e.sizes[i] += size
 				continue
 			}
 			e.line = append(e.line, e.previous[span:end]...)
 			if before&bit != 0 {
-				end += e.size(k)
+				end += e.size(d, k)
 			}
 			span = end
 			if now&bit != 0 {
-				e.appendKey(d, k)
-				e.sizes[i] += e.size(k)
+				e.sizes[i] += e.appendKey(d, k)
 			}
 		}
 	}
@@ -102,55 +87,119 @@ func (e *encoder) differing(d *dict, i int, keys uint64) (changed uint64) {
 }
 
 // size returns the bytes of a key in the line that it was last in.
-func (e *encoder) size(k int) int {
+func (e *encoder) size(d *dict, k int) int {
 	if v := e.values[k]; v != nil {
 		return len(v.json)
 	}
-	return e.reserved[k]
+	return e.reserved[slices.Index(d.keys.reserved[:], keyID(k))]
 }
 
-func (e *encoder) appendKey(d *dict, k int) {
+// appendKey appends a key to the line, and returns its bytes.
+func (e *encoder) appendKey(d *dict, k int) int {
+	before := len(e.line)
 	v := d.values[k]
 	e.values[k] = v
 	if v == nil {
-		before := len(e.line)
-		e.line = d.appendReserved(e.line, d.keys.keys[k].text)
-		e.reserved[k] = len(e.line) - before
-		return
+		e.appendReserved(d, d.keys.keys[k].text)
+		e.reserved[slices.Index(d.keys.reserved[:], keyID(k))] = len(e.line) - before
+		return len(e.line) - before
 	}
 	if v.json == "" {
 		v.encode(d.keys.keys[k].text)
 	}
 	e.line = append(e.line, v.json...)
+	return len(v.json)
 }
 
-// appendReserved appends a reserved key. Names of variants hold nothing that JSON escapes, unless a limit changes them.
-func (d *dict) appendReserved(b []byte, key string) []byte {
-	b = append(append(append(b, '"'), key...), `":`...)
+// appendReserved appends a reserved key to the line. Labels hold nothing that JSON escapes.
+func (e *encoder) appendReserved(d *dict, key string) {
+	b := append(append(append(e.line, '"'), key...), `":`...)
 	switch key {
 	case keyName:
-		b = appendString(b, string(d.name))
+		b = e.appendName(b, d.name)
 	case keyShortName:
-		b = appendString(b, string(d.shortName))
+		b = e.appendName(b, d.shortName)
 	case keyDep:
-		b = appendList(b, d.dep)
+		b = append(b, '[')
+		for i, dep := range d.deps {
+			if i > 0 {
+				b = append(b, ',')
+			}
+			b = append(d.appendDependency(append(b, '"'), dep), '"')
+		}
+		b = append(b, ']')
 	default:
-		b = d.appendFiles(b, key == keyShorts)
+		b = e.appendFiles(b, d, key == keyShorts)
 	}
-	return append(b, ',')
+	e.line = append(b, ',')
 }
 
-func (d *dict) appendFiles(b []byte, short bool) []byte {
+func (e *encoder) appendName(b, name []byte) []byte {
+	if e.anyNames {
+		return appendString(b, name)
+	}
+	return append(append(append(b, '"'), name...), '"')
+}
+
+func (e *encoder) appendFiles(b []byte, d *dict, short bool) []byte {
 	var array [8]*namedFile
 	names := d.fileNames(array[:0])
-	slices.SortFunc(names, func(a, b *namedFile) int { return cmp.Compare(a.base, b.base) })
+	slices.SortFunc(names, func(a, b *namedFile) int { return cmp.Compare(a.rank, b.rank) })
 	b = append(b, '{')
 	for i, name := range names {
 		if i > 0 {
 			b = append(b, ',')
 		}
-		b = append(append(b, name.json...), '"')
-		b = append(d.appendLabels(b, name, short), '"')
+		b = append(b, name.json...)
+		text := e.fileText(d, name)
+		if short {
+			b = append(b, text.short...)
+		} else {
+			b = append(b, text.full...)
+		}
 	}
 	return append(b, '}')
+}
+
+// fileText returns what the variants in d of a file contribute, made anew if they are others than last time.
+func (e *encoder) fileText(d *dict, file *namedFile) *fileText {
+	for len(e.files) <= file.rank {
+		e.files = append(e.files, fileText{})
+	}
+	text, n, same := &e.files[file.rank], 0, true
+	for _, f := range d.files {
+		if f.file == file {
+			same = same && n < len(text.from) && text.from[n] == f
+			n++
+		}
+	}
+	if same && n == len(text.from) {
+		return text
+	}
+	text.from = text.from[:0]
+	for _, f := range d.files {
+		if f.file == file {
+			text.from = append(text.from, f)
+		}
+	}
+	text.full = append(d.appendLabels(append(text.full[:0], '"'), file, false), '"')
+	text.short = append(d.appendLabels(append(text.short[:0], '"'), file, true), '"')
+	return text
+}
+
+// encode makes the JSON of all values of the config's text, which walks share.
+func (c *Config) encode() {
+	c.encoded.Do(func() {
+		for _, s := range c.sets {
+			for i, k := range s.keys {
+				s.values[i].encode(c.keys.keys[k].text)
+			}
+		}
+	})
+}
+
+func (v *value) encode(key string) {
+	b := make([]byte, 0, len(key)+len(v.text)+len(`"":"",`))
+	b = append(appendString(b, key), ':')
+	v.json = string(append(appendString(b, v.text), ','))
 }

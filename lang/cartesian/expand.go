@@ -5,7 +5,6 @@ package cartesian
 import (
 	"context"
 	"iter"
-	"slices"
 )
 
 // Options say how to expand a config.
@@ -36,7 +35,10 @@ func (c *Config) Variants(ctx context.Context, o Options) iter.Seq2[*Variant, er
 // variant returns what d has been built into.
 func (d *dict) variant() *Variant {
 	v := &Variant{
-		Name: string(d.name), ShortName: string(d.shortName), Dep: slices.Clone(d.dep), Params: make(Params, d.size()+2),
+		Name: string(d.name), ShortName: string(d.shortName), Params: make(Params, d.size()+2),
+	}
+	for _, dep := range d.deps {
+		v.Dep = append(v.Dep, string(d.appendDependency(nil, dep)))
 	}
 	d.flatten(func(key, text string) { v.Params[key] = text })
 	v.Params[keyName], v.Params[keyShortName] = v.Name, v.ShortName

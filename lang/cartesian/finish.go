@@ -2,7 +2,11 @@
 
 package cartesian
 
-import "strings"
+import (
+	"maps"
+	"slices"
+	"strings"
+)
 
 // finish makes c, whose tree is complete, ready for expansion.
 func (b *builder) finish(c *Config) *Config {
@@ -10,6 +14,9 @@ func (b *builder) finish(c *Config) *Config {
 	b.rows.finish(len(b.labels.texts))
 	c.labels, c.rows, c.keys = b.labels, b.rows, b.keys
 	c.sets = b.sets
+	for i, base := range slices.Sorted(maps.Keys(b.names)) {
+		b.names[base].rank = i
+	}
 	c.patterns, c.changes = len(b.patterns), len(b.changes)
 	c.filters, c.warnings = b.filters, b.warnings
 	c.root.finish(&treeSize{labels: len(b.labels.texts), rows: len(b.rows.rows)})

@@ -5,7 +5,7 @@ package cartesian
 import "slices"
 
 // foldFrom is how many leaves below a node make it worth to fold what was passed on the way to it.
-const foldFrom = 32
+const foldFrom = 256
 
 // fold replaces what was passed on the way to n by less that does the same, if many variants are to come of it.
 func (w *walk) fold(n *node) {
@@ -19,7 +19,8 @@ func (w *walk) fold(n *node) {
 	for _, statements := range slices.Backward(w.passed) {
 		f.add(statements)
 	}
-	w.passed = [][]statement{f.folded}
+	const deep = 16 // what is commonly passed below n
+	w.passed = append(make([][]statement, 0, deep), f.folded)
 }
 
 // A folding makes one list of statements from several.

@@ -98,7 +98,7 @@ func (d *dict) merge(first, second finished) error {
 	d.reset()
 	d.setAll(first)
 	d.setAll(second)
-	d.name, d.shortName, d.dep, d.files = name, shortName, second.dep, first.files
+	d.name, d.shortName, d.path, d.deps, d.files = name, shortName, second.path, second.deps, first.files
 	if len(second.files) > 0 {
 		d.files = second.files
 	}

@@ -63,7 +63,7 @@ func appendMap(b []byte, m map[string]string) []byte {
 	return append(b, '}')
 }
 
-func appendString(b []byte, s string) []byte {
+func appendString[T string | []byte](b []byte, s T) []byte {
 	const hex = "0123456789abcdef"
 	b = append(b, '"')
 	done := 0 // s[:done] is written

@@ -68,7 +68,10 @@ type keyTable struct {
 	keys     []key
 	ids      map[string]keyID // plain keys; only while a config is made
 	suffixed map[suffixedKey]keyID
+
 	reserved [5]keyID // keyName, keyShortName, keyDep, keyNames, keyShorts
+	always   bitSet   // those of reserved that all variants have
+	mostly   bitSet   // those that variants have which come of a set
 }
 
 type suffixedKey struct {
@@ -118,13 +121,22 @@ func (t *keyTable) sort() []keyID {
 	for i, id := range t.reserved {
 		t.reserved[i] = renumbered[id]
 	}
+	t.always, t.mostly = newBitSet(len(keys)), newBitSet(len(keys))
+	for i, id := range t.reserved {
+		if i < 3 {
+			t.always.add(int(id))
+		}
+		t.mostly.add(int(id))
+	}
 	t.keys, t.ids = keys, nil
 	return renumbered
 }
 
 // clone returns a table that can be given keys of its own.
 func (t *keyTable) clone() *keyTable {
-	return &keyTable{keys: slices.Clip(t.keys), suffixed: map[suffixedKey]keyID{}, reserved: t.reserved}
+	c := *t
+	c.keys, c.suffixed = slices.Clip(t.keys), map[suffixedKey]keyID{}
+	return &c
 }
 
 // withSuffix returns the number of a key with one more suffix.

@@ -166,6 +166,7 @@ type nameFile struct {
 type namedFile struct {
 	base string
 	json string // `"base":`
+	rank int    // among the sorted names
 }
 
 // joinWords is "join FILTER". It acts on its node before all others.

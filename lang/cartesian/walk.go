@@ -52,7 +52,7 @@ type way struct {
 	path        *labelPath
 	open        []statement // decisions that are still open
 	full, short []byte      // names
-	deps        []string
+	deps        []dependency
 	passed      [][]statement // statements of the nodes, those that come first in the text last
 }
 
@@ -135,11 +135,8 @@ func (w *walk) push(n *node) mark {
 		full: len(w.full), short: len(w.short), deps: len(w.deps), rows: len(w.passed),
 	}
 	if !w.names {
-		for _, dep := range n.deps {
-			if len(w.full) > 0 {
-				dep = string(w.full) + "." + dep
-			}
-			w.deps = append(w.deps, dep)
+		for _, labels := range n.deps {
+			w.deps = append(w.deps, dependency{len(w.full), labels})
 		}
 		w.passed = append(w.passed, n.statements)
 	}
@@ -438,7 +435,7 @@ func (w *walk) build(d *dict) error {
 	if !w.config.root.joined {
 		d.forget()
 	}
-	d.name, d.shortName, d.dep = w.full, w.short, w.deps
+	d.name, d.shortName, d.path, d.deps = w.full, w.short, w.full, w.deps
 	last := len(w.passed) - 1
 	if err := d.apply(w.passed[last][len(w.config.common):], w.path); err != nil {
 		return err

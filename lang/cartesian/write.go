@@ -71,7 +71,7 @@ type chunk struct {
 
 const (
 	chunkSize  = 64 << 10 // bytes that are written at once, about
-	chunksKept = 128      // chunks that wait for those of other walks
+	chunksKept = 64       // chunks of a unit that wait for those of other walks
 )
 
 // put writes a chunk, whose text may be used again.
@@ -221,6 +221,7 @@ func (l *listing) namesOnly() bool { return l.format != JSON && !l.config.namele
 // newWalk returns a walk that hands full chunks to put.
 func (l *listing) newWalk(ctx context.Context, put func(chunk) error) *lineWalk {
 	w := &lineWalk{walk: newWalk(ctx, l.config, l.options), listing: l, put: put, most: -1}
+	w.encoder.anyNames = l.config.nameless
 	w.dict = newDict(l.config)
 	w.names = l.namesOnly()
 	w.emit = w.line
