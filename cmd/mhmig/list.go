@@ -4,7 +4,9 @@ package main
 
 import (
 	"bufio"
+	"context"
 	"fmt"
+	"io"
 	"os"
 	"path/filepath"
 
@@ -14,7 +16,49 @@ import (
 	"github.com/mhmig/mhmig/lang/diag"
 )
 
-var formats = map[string]cartesian.Format{"names": cartesian.Names, "shortnames": cartesian.ShortNames, "jsonl": cartesian.JSON}
+// A lister writes the variants of a config in one of list's formats, at most
+// limit of them unless that is negative, and tells whether there are any.
+type lister func(ctx context.Context, c *cartesian.Config, out io.Writer, limit int, o cartesian.Options) (bool, error)
+
+// listers are what the values of list's --format stand for.
+var listers = map[string]lister{
+	"names":      listLines(cartesian.Names),
+	"shortnames": listLines(cartesian.ShortNames),
+	"jsonl":      listLines(cartesian.JSON),
+	"count":      listCount,
+	"tree":       listTree,
+}
+
+func listLines(format cartesian.Format) lister {
+	return func(ctx context.Context, c *cartesian.Config, out io.Writer, limit int, o cartesian.Options) (bool, error) {
+		n, err := c.Write(ctx, out, format, limit, o)
+		return n > 0, err
+	}
+}
+
+// listCount does not go through all variants, but with a limit it need not look
+// behind that.
+func listCount(ctx context.Context, c *cartesian.Config, out io.Writer, limit int, o cartesian.Options) (bool, error) {
+	if limit < 0 {
+		n, err := c.Count(ctx, o)
+		if err != nil {
+			return false, err
+		}
+		_, err = fmt.Fprintln(out, n)
+		return n.Sign() > 0, err
+	}
+	n, err := c.Write(ctx, io.Discard, cartesian.Names, limit, o)
+	if err != nil {
+		return false, err
+	}
+	_, err = fmt.Fprintln(out, n)
+	return n > 0, err
+}
+
+func listTree(ctx context.Context, c *cartesian.Config, out io.Writer, limit int, o cartesian.Options) (bool, error) {
+	n, err := c.WriteTree(ctx, out, limit, o)
+	return n > 0, err
+}
 
 func newListCommand() *cobra.Command {
 	var s selection
@@ -31,9 +75,9 @@ here.`,
   mhmig list my.cfg --filter 'only RHEL.6.4.x86_64' --format jsonl --limit 1`,
 		Args: arguments(0, 1),
 		RunE: func(command *cobra.Command, args []string) error {
-			_, known := formats[format]
+			write, known := listers[format]
 			if !known {
-				return fmt.Errorf("--format %s: want one of names, shortnames, jsonl, count", format)
+				return fmt.Errorf("--format %s: want one of names, shortnames, jsonl, count, tree", format)
 			}
 			if command.Flags().Changed("limit") && limit < 0 {
 				return fmt.Errorf("--limit %d: want 0 or more", limit)
@@ -51,26 +95,25 @@ here.`,
 			if err != nil {
 				return err
 			}
-			return list(command, config, cartesian.Options{Defaults: defaults || s.config == ""}, format, limit)
+			return list(command, config, cartesian.Options{Defaults: defaults || s.config == ""}, write, limit)
 		},
 	}
 	s.flags(command.Flags())
-	command.Flags().StringVar(&format, "format", "names", "what to print of each variant: names, shortnames, jsonl; or count")
+	command.Flags().StringVar(&format, "format", "names", "what to print of each variant: names, shortnames, jsonl; or count, or tree")
 	command.Flags().IntVar(&limit, "limit", 0, "stop after `N` variants")
 	command.Flags().BoolVar(&defaults, "defaults", false, "of sets with a default, take only that")
 	return command
 }
 
-// list writes the variants to stdout, at most limit of them unless it is
-// negative.
-func list(command *cobra.Command, config *cartesian.Config, options cartesian.Options, format string, limit int) error {
+// list writes the variants to stdout, and remarks about the config to stderr.
+func list(command *cobra.Command, config *cartesian.Config, options cartesian.Options, write lister, limit int) error {
 	out := bufio.NewWriter(command.OutOrStdout())
-	count, err := config.Write(command.Context(), out, formats[format], limit, options)
+	some, err := write(command.Context(), config, out, limit, options)
 	if err != nil {
 		return flush(out, usageError(err))
 	}
 	remarks := config.Warnings()
-	if count == 0 && limit != 0 {
+	if !some && limit != 0 {
 		remarks = whyEmpty(command.Context(), config, options)
 	}
 	if err := flush(out, nil); err != nil {

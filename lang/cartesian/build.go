@@ -16,10 +16,13 @@ import (
 	"github.com/mhmig/mhmig/lang/diag"
 )
 
-// Limits on includes: how deeply they may lie in each other, and how many a config may have in all.
+// Limits, far above what people write: all that comes later takes memory or stack in proportion.
 const (
-	maxIncludeDepth = 50
-	maxIncludes     = 10_000
+	maxIncludeDepth = 50        // includes that lie in each other
+	maxIncludes     = 10_000    // in all
+	maxStatements   = 5_000_000 // in all; those of a file count as often as it is included
+	maxDepth        = 20_000    // nodes on a way to a variant; each set of variants makes two of them
+	maxPattern      = 4096      // bytes of a pattern
 )
 
 // A builder makes a config's tree from the files' statements. It collects all errors.
@@ -40,7 +43,6 @@ type builder struct {
 	drops      []*dropKey
 	decisions  int
 	statements int
-	stacked    int // sets
 	errs     diag.List
 	warnings diag.List
 }
@@ -105,6 +107,11 @@ func (f *parsedFile) warning(pos lexer.Position, message, hint string) diag.Diag
 
 // block adds the statements of a block to what s stands for.
 func (b *builder) block(body *block, s *scope) {
+	if b.statements += len(body.Statements); b.statements > maxStatements {
+		b.errs = append(b.errs, s.file.src.diagnostic(lexer.Position{Line: 1, Column: 1},
+			fmt.Sprintf("more than %d statements, with those of included files", maxStatements), ""))
+		return
+	}
 	var lastSuffix *suffix
 	for _, stmt := range body.Statements {
 		if _, ok := stmt.(*assignment); !ok {
@@ -233,6 +240,9 @@ func (b *builder) endRun(s *scope) {
 func (b *builder) pattern(a *assignment, s *scope) (*pattern, error) {
 	if p, ok := b.patterns[a.Key]; ok {
 		return p, nil
+	}
+	if len(a.Key) > maxPattern {
+		return nil, s.file.src.diagnostic(a.Pos, fmt.Sprintf("a pattern of more than %d bytes", maxPattern), "")
 	}
 	// First alone, so that no ")" of it closes our group.
 	_, err := syntax.Parse(a.Key, syntax.Perl)
@@ -364,6 +374,12 @@ func (b *builder) set(stmt *set, s *scope) {
 		return
 	}
 	s.node = &node{children: variants, preferred: preferred}
+	for _, v := range variants {
+		s.node.depth = max(s.node.depth, v.depth+1)
+	}
+	if s.node.depth > maxDepth {
+		b.fail(s, stmt.Pos, "", "more than %d variants sets on the way to a variant", maxDepth/2)
+	}
 	s.statements = &s.node.statements
 }
 
@@ -390,7 +406,7 @@ func agree(a, b []string) bool {
 
 // variant returns the topmost node of a variant's block, with what s has so far below it.
 func (b *builder) variant(v *variant, setName string, marked bool, s *scope) *node {
-	bottom := &node{children: []*node{s.node}, preferred: -1}
+	bottom := &node{children: []*node{s.node}, preferred: -1, depth: s.node.depth + 1}
 	inner := scope{file: s.file, within: s.within, node: bottom, statements: &bottom.statements}
 	if setName != "" {
 		inner.run.set(setName, strings.Join(v.Labels, "."))

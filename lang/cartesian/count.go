@@ -11,9 +11,7 @@ import (
 // filters is counted once. Only variants that joins multiply, and all where a key with the ending _min or _max may meet
 // what is no number, are made one by one. Errors are as those of [Config.Variants].
 func (c *Config) Count(ctx context.Context, o Options) (*big.Int, error) {
-	w := newWalk(ctx, c, o)
-	w.dict = newDict(c)
-	w.names = !c.nameless
+	w := c.newNamesWalk(ctx, o)
 	if c.root.joined || c.nameless {
 		n := new(big.Int)
 		w.emit = func(*dict) bool { n.Add(n, one); return true }

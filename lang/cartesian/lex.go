@@ -73,8 +73,8 @@ var keywords = []struct {
 	{"join", tokJoin},
 }
 
-// maxDepth limits how deeply blocks may lie in each other: all readers of the tree recurse.
-const maxDepth = 1000
+// maxNesting limits how deeply blocks may lie in each other: all readers of the tree recurse.
+const maxNesting = 1000
 
 // definition makes our lexer known to participle.
 type definition struct{}
@@ -212,8 +212,8 @@ func (x *lineLexer) read(indent int, body string) {
 // statement reads x.body as a statement of the innermost block, with an indent that may differ from its column when it
 // stands behind a condition on one line.
 func (x *lineLexer) statement(indent int) {
-	if len(x.levels) > maxDepth {
-		x.bad(0, fmt.Sprintf("more than %d blocks lie in each other", maxDepth), "")
+	if len(x.levels) > maxNesting {
+		x.bad(0, fmt.Sprintf("more than %d blocks lie in each other", maxNesting), "")
 		x.skipBelow = indent
 		return
 	}

@@ -26,6 +26,8 @@ type node struct {
 	hidden   bool     // marked by "@" or [default=]: keeps its labels out of the short name
 	isChoice bool     // is a variant
 
+	depth int // how many nodes lie under this one in a row, at most
+
 	// Of what stands behind a set:
 	preferred int // index of the default among children, or -1
 

@@ -38,6 +38,7 @@ type walk struct {
 
 	known  map[string]*branch // what is known of nodes with several children, by state
 	size   int                // bytes that known takes, about
+	most   int                // limit of size
 	forgot int                // how often known was emptied
 	state  []byte
 	arena  []statement // what way.open is made from
@@ -73,7 +74,7 @@ type branch struct {
 func newWalk(ctx context.Context, c *Config, o Options) *walk {
 	return &walk{
 		ctx: ctx, config: c, options: o, way: way{path: newLabelPath(c.rows)},
-		known: map[string]*branch{}, lists: map[*node]*joinList{}, asked: newBitSet(len(c.rows.rows)),
+		known: map[string]*branch{}, most: 8 << 20, lists: map[*node]*joinList{}, asked: newBitSet(len(c.rows.rows)),
 	}
 }
 
@@ -278,11 +279,8 @@ func (w *walk) preferred(n *node) int {
 	return -1
 }
 
-// What the walk may remember.
-const (
-	maxKnown   = 8 << 20 // bytes
-	branchSize = 64
-)
+// branchSize is how many bytes a branch takes, about.
+const branchSize = 64
 
 // unitLeaves is how many leaves one walk hands over to another at once, at most, if they are at one node.
 const unitLeaves = 1 << 14
@@ -293,7 +291,7 @@ func (w *walk) remember(state string, left *branch) {
 	if left != nil {
 		w.size += len(left.branches) * 2 * branchSize
 	}
-	if w.size > maxKnown {
+	if w.size > w.most {
 		clear(w.known)
 		w.size = 0
 		if !w.count {

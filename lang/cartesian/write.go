@@ -102,7 +102,7 @@ func firstLines(text []byte, n int) []byte {
 // alone writes all lines by one walk.
 func (l *listing) alone(ctx context.Context) error {
 	w := l.newWalk(ctx, l.put)
-	w.most = l.limit
+	w.left = l.limit
 	_, err := w.run()
 	return errors.Join(w.flush(), err)
 }
@@ -220,7 +220,7 @@ func (l *listing) namesOnly() bool { return l.format != JSON && !l.config.namele
 
 // newWalk returns a walk that hands full chunks to put.
 func (l *listing) newWalk(ctx context.Context, put func(chunk) error) *lineWalk {
-	w := &lineWalk{walk: newWalk(ctx, l.config, l.options), listing: l, put: put, most: -1}
+	w := &lineWalk{walk: newWalk(ctx, l.config, l.options), listing: l, put: put, left: -1}
 	w.encoder.anyNames = l.config.nameless
 	w.dict = newDict(l.config)
 	w.names = l.namesOnly()
@@ -235,7 +235,7 @@ type lineWalk struct {
 	put     func(chunk) error
 	chunk   chunk
 	encoder encoder
-	most    int // lines to write, or negative
+	left    int // lines to write, or negative
 }
 
 func (w *lineWalk) do(j job) {
@@ -269,8 +269,8 @@ func (w *lineWalk) line(d *dict) bool {
 	}
 	w.chunk.text = append(text, '\n')
 	w.chunk.lines++
-	w.most--
-	if len(w.chunk.text) < chunkSize && w.most != 0 {
+	w.left--
+	if len(w.chunk.text) < chunkSize && w.left != 0 {
 		return true
 	}
 	return w.flush() == nil
