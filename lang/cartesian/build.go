@@ -43,6 +43,7 @@ type builder struct {
 	drops      []*dropKey
 	decisions  int
 	statements int
+	tooDeep    bool // is reported
 	errs     diag.List
 	warnings diag.List
 }
@@ -377,7 +378,8 @@ func (b *builder) set(stmt *set, s *scope) {
 	for _, v := range variants {
 		s.node.depth = max(s.node.depth, v.depth+1)
 	}
-	if s.node.depth > maxDepth {
+	if s.node.depth > maxDepth && !b.tooDeep {
+		b.tooDeep = true
 		b.fail(s, stmt.Pos, "", "more than %d variants sets on the way to a variant", maxDepth/2)
 	}
 	s.statements = &s.node.statements
