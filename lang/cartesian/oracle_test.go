@@ -502,6 +502,9 @@ func (r *oReader) condition(line oLine, colon int, b *oBlock) {
 	if colon < 0 {
 		r.fail("neither assignment nor condition")
 	}
+	if strings.ContainsRune("+<?~", rune(line.text[0])) {
+		panic(oracleOpen("an operator before a condition"))
+	}
 	tokens, comment := r.tokens(line.text[:colon])
 	if comment {
 		r.fail("a comment before the colon")
@@ -687,7 +690,7 @@ func (r *oReader) meta(tokens []oToken) (key string, value []string, rest []oTok
 		switch t := tokens[0]; {
 		case t.kind == 'a' || t.kind == '.':
 			value = append(value, t.text)
-		case t.kind == ' ' && tokens[1].kind == 0:
+		case t.kind == ' ' && (tokens[1].kind == 0 || key != "default"):
 		default:
 			panic(oracleOpen("odd meta data"))
 		}
