@@ -19,6 +19,7 @@ type generator struct {
 	file   bool // an included file
 	late   bool // errors at expansion may be made
 	strict bool // what follows is read as tokens
+	ended  bool // an empty set, behind which nothing may stand in its block
 }
 
 var (
@@ -102,9 +103,13 @@ func withoutIncludes(text string) string {
 func (g *generator) text(n int) string {
 	g.out.Reset()
 	g.strict = false
-	for !g.file && g.size < 3 && !g.one(6) {
+	for !g.file && g.size < 3 && !g.ended && !g.one(6) {
 		g.set(0)
 	}
+	if g.ended {
+		n = 0
+	}
+	g.ended = false
 	g.block(n, 0)
 	return g.out.String()
 }
@@ -130,6 +135,10 @@ func (g *generator) block(n, indent int) {
 			continue
 		}
 		g.statement(indent)
+		if g.ended {
+			g.ended = false
+			break
+		}
 	}
 	g.depth--
 }
@@ -169,7 +178,7 @@ func (g *generator) short() string {
 	case n < 5:
 		return "no " + g.filter()
 	case n < 7 && g.size > 1:
-		return "only " + g.filter() + g.pick([]string{"", " a b", ", x c..a"})
+		return "only " + g.pick([]string{"", "a b ", "x,c..a,y, "}) + g.filter()
 	case n < 11:
 		return "del " + g.pick(append([]string{"k_x", "k_y_x", "name", "k_x_y"}, genKeys[:10]...))
 	case n < 16:
@@ -274,7 +283,7 @@ func (g *generator) set(indent int) {
 	}
 	g.line(indent, "variants%s%s:%s", name, meta, g.pick([]string{"", "", "", " # set"}))
 	if n == 0 {
-		g.strict = true
+		g.strict, g.ended = true, true
 		return
 	}
 	g.size *= n

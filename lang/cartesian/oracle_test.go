@@ -567,8 +567,7 @@ func (r *oReader) set(line oLine, floor int, b *oBlock) {
 			r.fail("a set of something else than variants")
 		}
 		v := &oNode{list: &oList{}, children: []*oNode{b.node}, preferred: -1}
-		tokens, _ := r.tokens(dash.text[1:])
-		marked, parts, rest := r.variantName(skipBlanks(tokens))
+		marked, parts, rest := r.variantName(dash.text[1:])
 		deps := r.filter(rest)
 		var values, single []string // single is parts without the dots that mean nothing
 		for _, p := range parts {
@@ -688,6 +687,8 @@ func (r *oReader) meta(tokens []oToken) (key string, value []string, rest []oTok
 	}
 	for tokens = skipBlanks(tokens[1:]); tokens[0].kind != 0; tokens = tokens[1:] {
 		switch t := tokens[0]; {
+		case key == "default" && t.kind == '.' && (value == nil || value[len(value)-1] == "."):
+			panic(oracleOpen("a default with many dots"))
 		case t.kind == 'a' || t.kind == '.':
 			value = append(value, t.text)
 		case t.kind == ' ' && (tokens[1].kind == 0 || key != "default"):
@@ -698,8 +699,15 @@ func (r *oReader) meta(tokens []oToken) (key string, value []string, rest []oTok
 	return key, value, rest
 }
 
+var oDroppedFirst = regexp.MustCompile(`^ *[+<?~]+ `)
+
 // variantName reads up to the colon: parts are the identifiers and the dots of the name.
-func (r *oReader) variantName(tokens []oToken) (marked bool, parts []string, rest []oToken) {
+func (r *oReader) variantName(text string) (marked bool, parts []string, rest []oToken) {
+	tokens, _ := r.tokens(text)
+	tokens = skipBlanks(tokens)
+	if oDroppedFirst.MatchString(text) {
+		panic(oracleOpen("an operator and a blank before a name"))
+	}
 	if tokens[0].kind == '@' {
 		marked = true
 		tokens = tokens[1:]
