@@ -18,9 +18,20 @@ type generator struct {
 	inside bool // a condition
 	file   bool // an included file
 	late   bool // errors at expansion may be made
+	focus  int  // what there is more of
+	sets   [][]string
 	strict bool // what follows is read as tokens
 	ended  bool // an empty set, behind which nothing may stand in its block
 }
+
+// What configs have more of than others do: of everything, of filters in many sets, of joins, or of changes to dicts.
+const (
+	focusNone = iota
+	focusFilters
+	focusJoins
+	focusDicts
+	focuses
+)
 
 var (
 	genLabels   = strings.Fields("a a a b b c d x x y 1 ab a-b é")
@@ -35,6 +46,7 @@ var (
 func newGenerator(seed uint64) *generator {
 	g := &generator{Rand: rand.New(rand.NewPCG(seed, 0)), size: 1} //nolint:gosec // to be repeated
 	g.late = g.one(6)
+	g.focus = g.IntN(focuses)
 	return g
 }
 
@@ -46,7 +58,11 @@ func (g *generator) pick(from []string) string { return from[g.IntN(len(from))] 
 // generate makes a whole case.
 func (g *generator) generate() oracleCase {
 	c := oracleCase{files: map[string]string{}}
-	main := g.text(2 + g.IntN(9))
+	n := 2 + g.IntN(9)
+	if g.focus == focusFilters {
+		n = 1 + g.IntN(4)
+	}
+	main := g.text(n)
 	g.file = true
 	for i, name := range genIncludes {
 		if strings.Contains(main, name) {
@@ -103,7 +119,11 @@ func withoutIncludes(text string) string {
 func (g *generator) text(n int) string {
 	g.out.Reset()
 	g.strict = false
-	for !g.file && g.size < 3 && !g.ended && !g.one(6) {
+	first := 3
+	if g.focus == focusFilters {
+		first = 40
+	}
+	for !g.file && g.size < first && !g.ended && !g.one(12) {
 		g.set(0)
 	}
 	if g.ended {
@@ -152,7 +172,14 @@ func (g *generator) tokens(indent int) {
 }
 
 func (g *generator) statement(indent int) {
-	switch n := g.IntN(20); {
+	n := g.IntN(20)
+	if g.focus == focusFilters && g.one(2) {
+		n = 9 + g.IntN(11)
+	}
+	if g.focus == focusDicts && g.one(2) {
+		n = 8
+	}
+	switch {
 	case n < 8:
 		g.line(indent, "%s", g.assignment())
 	case n < 9:
@@ -160,7 +187,7 @@ func (g *generator) statement(indent int) {
 			g.line(indent, "%s", g.assignment())
 		}
 	case n < 12 && !g.inside:
-		if g.depth < 4 && g.size <= 60 {
+		if g.depth < 5 && g.size <= 60 {
 			g.set(indent)
 		}
 	case n < 14 && g.depth < 6:
@@ -172,13 +199,22 @@ func (g *generator) statement(indent int) {
 
 // short is a statement that is one line, but for conditions.
 func (g *generator) short() string {
-	switch n := g.IntN(22); {
+	n := g.IntN(22)
+	switch {
+	case g.focus == focusFilters && g.one(2):
+		n = g.IntN(7)
+	case g.focus == focusJoins && g.one(3) && !g.inside:
+		n = 16
+	case g.focus == focusDicts && g.one(3):
+		n = 8 + g.IntN(8)
+	}
+	switch {
 	case n < 4:
-		return "no " + g.word(1+g.IntN(3))
+		return "no " + g.word(2+g.IntN(3))
 	case n < 5:
 		return "no " + g.filter()
 	case n < 7 && g.size > 1:
-		return "only " + g.pick([]string{"", "a b ", "x,c..a,y, "}) + g.filter()
+		return "only " + g.pick([]string{"", "a b x y ", "x,c..a,y,1, ", "a b c d x y ", "a, b, x, y, d..a-b, c..ab, "}) + g.filter()
 	case n < 11:
 		return "del " + g.pick(append([]string{"k_x", "k_y_x", "name", "k_x_y"}, genKeys[:10]...))
 	case n < 16:
@@ -193,17 +229,20 @@ func (g *generator) short() string {
 
 // join takes words that differ, else most joins would only fail.
 func (g *generator) join() string {
-	if g.one(3) {
+	if g.one(6) {
 		return "join " + g.filter()
 	}
 	words := strings.Fields("a b x y c d")
+	if len(g.sets) > 0 && !g.one(5) {
+		words = slices.Clone(g.sets[g.IntN(len(g.sets))])
+	}
 	g.Shuffle(len(words), func(i, j int) { words[i], words[j] = words[j], words[i] })
 	for i := range words {
 		if g.one(4) {
 			words[i] += ".." + g.row()
 		}
 	}
-	return "join " + strings.Join(words[:1+g.IntN(3)], g.pick([]string{" ", ", "}))
+	return "join " + strings.Join(words[:min(1+g.IntN(3), len(words))], g.pick([]string{" ", ", "}))
 }
 
 func (g *generator) assignment() string {
@@ -252,6 +291,9 @@ func (g *generator) set(indent int) {
 	if g.size > 20 {
 		n = 1 + g.IntN(2)
 	}
+	if g.focus == focusFilters {
+		n = max(n, 2)
+	}
 	name, meta := "", ""
 	if g.one(2) {
 		name = " " + g.pick(genSets)
@@ -266,8 +308,11 @@ func (g *generator) set(indent int) {
 	var names []string
 	for range n {
 		v := g.pick(genLabels)
-		for g.one(4) {
+		for g.one(5) {
 			v += "." + g.pick(genLabels)
+		}
+		if slices.Contains(names, v) && !g.one(4) {
+			v = g.pick(genLabels)
 		}
 		names = append(names, v)
 	}
@@ -287,6 +332,19 @@ func (g *generator) set(indent int) {
 		return
 	}
 	g.size *= n
+	if words := slices.Compact(slices.Sorted(slices.Values(names))); len(words) > 1 {
+		for i, w := range words {
+			if first, rest, dotted := strings.Cut(w, "."); name != "" && !g.one(4) {
+				words[i] = "(" + strings.TrimSpace(name) + "=" + first + ")"
+				if dotted {
+					words[i] += "." + rest
+				}
+			}
+		}
+		if !strings.Contains(name, "@") {
+			g.sets = append(g.sets, words)
+		}
+	}
 	dash := indent + 1 + g.IntN(3)
 	content := dash + 1 + g.IntN(3)
 	for i, v := range names {
@@ -348,7 +406,7 @@ func (g *generator) label() string {
 		return "(" + g.pick(genSets) + "=" + g.pick(genLabels) + ")"
 	case g.one(15):
 		return "(" + g.pick(genLabels) + ")"
-	case g.one(40):
+	case g.one(90):
 		return "ghost"
 	}
 	return g.pick(genLabels)

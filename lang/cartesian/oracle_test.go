@@ -193,6 +193,9 @@ func (r *oReader) tokens(text string) (list []oToken, comment bool) {
 			continue
 		}
 		dropped = dropped || pending != ""
+		if pending != "" && strings.ContainsRune(oBlank, c) {
+			panic(oracleOpen("a blank behind an operator that nothing completed"))
+		}
 		pending = ""
 		switch {
 		case c == '#':
@@ -699,15 +702,10 @@ func (r *oReader) meta(tokens []oToken) (key string, value []string, rest []oTok
 	return key, value, rest
 }
 
-var oDroppedFirst = regexp.MustCompile(`^ *[+<?~]+ `)
-
 // variantName reads up to the colon: parts are the identifiers and the dots of the name.
 func (r *oReader) variantName(text string) (marked bool, parts []string, rest []oToken) {
 	tokens, _ := r.tokens(text)
 	tokens = skipBlanks(tokens)
-	if oDroppedFirst.MatchString(text) {
-		panic(oracleOpen("an operator and a blank before a name"))
-	}
 	if tokens[0].kind == '@' {
 		marked = true
 		tokens = tokens[1:]
