@@ -18,6 +18,7 @@ type generator struct {
 	inside bool // a condition
 	file   bool // an included file
 	late   bool // errors at expansion may be made
+	limits bool // keys with _min and _max are written
 	focus  int  // what there is more of
 	sets   [][]string
 	strict bool // what follows is read as tokens
@@ -45,7 +46,8 @@ var (
 
 func newGenerator(seed uint64) *generator {
 	g := &generator{Rand: rand.New(rand.NewPCG(seed, 0)), size: 1} //nolint:gosec // to be repeated
-	g.late = g.one(6)
+	g.late = g.one(10)
+	g.limits = g.one(3)
 	g.focus = g.IntN(focuses)
 	return g
 }
@@ -261,6 +263,9 @@ func (g *generator) assignment() string {
 	if g.late && g.one(10) {
 		key = g.pick([]string{"(k", "k)", "[", "*"})
 	}
+	if !g.limits {
+		key = strings.NewReplacer("_min", "_mi", "_max", "_ma").Replace(key)
+	}
 	blank := g.pick([]string{" ", " ", " ", ""})
 	return key + blank + op + blank + g.value()
 }
@@ -325,6 +330,9 @@ func (g *generator) set(indent int) {
 	}
 	if g.one(30) {
 		n = 0
+		if !g.one(10) {
+			meta = ""
+		}
 	}
 	g.line(indent, "variants%s%s:%s", name, meta, g.pick([]string{"", "", "", " # set"}))
 	if n == 0 {

@@ -32,7 +32,7 @@ type (
 
 // Bounds of the oracle's work: visits of nodes, and the length of a value that substitution lets grow.
 const (
-	oracleVisits = 20_000
+	oracleVisits = 4_000
 	oracleLength = 20_000
 	oracleDepth  = 60
 )
