@@ -18,6 +18,8 @@ type generator struct {
 	inside bool // a condition
 	file   bool // an included file
 	late   bool // errors at expansion may be made
+	many   bool // different labels
+	names  []string
 	limits bool // keys with _min and _max are written
 	focus  int  // what there is more of
 	sets   [][]string
@@ -41,6 +43,14 @@ var (
 	genSuffixes = strings.Fields("_x _y _x x _min 1")
 	genPatterns = strings.Fields("k k.* .*_x k|m k|l .* [km] (k|l)_. a.b .*k k_x k_x_y k_y_x k$ ^k l+ n.* s?hort.* \\w+_x v|w x_k k_m.. .")
 	genRefs     = strings.Fields("k k l m k_x k_y k_x_y v w name shortname dep _name_map_file _short_name_map_file nope a.b k_min @")
+	genRun      = strings.Fields("a.b aXb k k.* kl k|m m b l?")
+	genOdd      = []string{
+		"a:b = 1", "b:c = x:y", "k = :v", "(v=a): k = 1", "a?: k = 1", "b+: l = 2", "!(v=a): m = 1", "a: # why = because",
+		"k =\t5\t6", `k = "a" and "b"`, "k = 'it\"s'", "a b = 1", "= 5", "k <?= 2", "$k = 1", "k==2", "_fixed = 3", "k  =  ' '",
+		"/path/x = 3 # c", "only=9", "variantsx = 11", "[m] = 12", "@at = 13", ".dot = //", "k ~=", "ключ = ✓", "del l+",
+		"only (  v = a ), a b c d x y 1", "no ( ab ).a ( a )", "no #", "del k # why", "!: k += t", "! a , b..x : k += u",
+		"a, b, x.(a): k += w", "k +=\u00a0z\u00a0", "no\ta.a.a", "?=1", "~= 2", "é = ${é}", "k = ${k} ${nope} ${l}", "é: é = 1",
+	}
 	genIncludes = strings.Fields("plain.cfg one/set.cfg two/set.cfg")
 )
 
@@ -48,6 +58,7 @@ func newGenerator(seed uint64) *generator {
 	g := &generator{Rand: rand.New(rand.NewPCG(seed, 0)), size: 1} //nolint:gosec // to be repeated
 	g.late = g.one(10)
 	g.limits = g.one(3)
+	g.many = g.one(6)
 	g.focus = g.IntN(focuses)
 	return g
 }
@@ -185,9 +196,7 @@ func (g *generator) statement(indent int) {
 	case n < 8:
 		g.line(indent, "%s", g.assignment())
 	case n < 9:
-		for range 2 + g.IntN(3) {
-			g.line(indent, "%s", g.assignment())
-		}
+		g.run(indent)
 	case n < 12 && !g.inside:
 		if g.depth < 5 && g.size <= 60 {
 			g.set(indent)
@@ -229,6 +238,19 @@ func (g *generator) short() string {
 	return g.assignment()
 }
 
+// run writes assignments in a row, most of them of one pending run.
+func (g *generator) run(indent int) {
+	g.line(indent, "%s = %d", g.pick(genRun), g.IntN(9))
+	for range 1 + g.IntN(6) {
+		op := g.pick([]string{"=", "=", "=", "+=", "<=", "~=", "?=", "?=", "?+=", "?<="})
+		value := fmt.Sprint(g.IntN(9))
+		if g.one(15) {
+			value = g.value()
+		}
+		g.line(indent, "%s %s %s", g.pick(genRun), op, value)
+	}
+}
+
 // join takes words that differ, else most joins would only fail.
 func (g *generator) join() string {
 	if g.one(6) {
@@ -248,6 +270,9 @@ func (g *generator) join() string {
 }
 
 func (g *generator) assignment() string {
+	if g.one(25) {
+		return g.pick(genOdd)
+	}
 	var key, op string
 	switch n := g.IntN(10); {
 	case n < 4:
@@ -313,6 +338,9 @@ func (g *generator) set(indent int) {
 	var names []string
 	for range n {
 		v := g.pick(genLabels)
+		if g.many {
+			v = fmt.Sprint("l", g.IntN(150)) // more than fit into one word of a bit set
+		}
 		for g.one(5) {
 			v += "." + g.pick(genLabels)
 		}
@@ -320,6 +348,7 @@ func (g *generator) set(indent int) {
 			v = g.pick(genLabels)
 		}
 		names = append(names, v)
+		g.names = append(g.names, v)
 	}
 	if strings.Contains(meta, "default") && !g.one(20) {
 		meta = " [default=" + names[g.IntN(n)] + "]"
@@ -416,6 +445,8 @@ func (g *generator) label() string {
 		return "(" + g.pick(genLabels) + ")"
 	case g.one(90):
 		return "ghost"
+	case g.many && g.names != nil:
+		return g.pick(g.names)
 	}
 	return g.pick(genLabels)
 }

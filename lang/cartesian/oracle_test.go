@@ -533,11 +533,8 @@ func (r *oReader) condition(line oLine, colon int, b *oBlock) {
 
 func (r *oReader) include(rest string, b *oBlock) {
 	name := strings.Trim(rest, oBlank)
-	if strings.HasPrefix(name, "~") {
-		panic(oracleOpen("a home folder"))
-	}
-	if path.IsAbs(name) {
-		r.fail("no such file")
+	if strings.HasPrefix(name, "~") || path.IsAbs(name) {
+		panic(oracleOpen("a file outside of the file system"))
 	}
 	name = path.Join(r.folder, name)
 	if _, ok := r.o.files[name]; !ok {
@@ -778,6 +775,10 @@ func (d *oDict) put(key, value string) {
 
 // oraclePattern returns nil for a bad pattern.
 func oraclePattern(text string) *regexp.Regexp {
+	// Alone too, lest a bracket of its own close the group.
+	if _, err := regexp.Compile(text + "$"); err != nil {
+		return nil
+	}
 	p, err := regexp.Compile("^(?:" + text + "$)")
 	if err != nil {
 		return nil
