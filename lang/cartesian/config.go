@@ -66,7 +66,7 @@ func Assignment(key, value string) (string, error) {
 	statement := fmt.Sprintf(`%s = "%s"`, key, value)
 	if src, err := newSource(extraName, extraName, statement); err == nil {
 		var got []string
-		for _, t := range lex(src).list {
+		for _, t := range lex(src).all() {
 			got = append(got, t.Value)
 		}
 		if slices.Equal(got, []string{key, "=", value, ""}) && key != "" {

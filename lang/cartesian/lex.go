@@ -110,6 +110,9 @@ func (t *tokens) Next() (lexer.Token, error) {
 	return token, nil
 }
 
+// all returns all tokens.
+func (t *tokens) all() []lexer.Token { return t.list }
+
 // lex turns indentation into blocks and lines into tokens. It never fails: bad text becomes Bad tokens and entries of
 // errs, and what follows is read as well as possible.
 func lex(src *source) *tokens {
