@@ -17,6 +17,7 @@ type source struct {
 	name  string   // as shown to the user: a path, or extraName
 	base  string   // last element of the path, used in the name maps
 	lines []string // tabs expanded, blanks at the end removed
+	ascii bool     // a character is a byte
 }
 
 // extraName is the file name of statements that come from outside of any file.
@@ -24,28 +25,34 @@ const extraName = "<string>"
 
 // newSource cuts text into lines. Text that is not UTF-8 is an error at the line of the first bad byte.
 func newSource(name, base, text string) (*source, error) {
-	s := &source{name: name, base: base}
-	valid := utf8.ValidString(text)
+	s := &source{name: name, base: base, ascii: isASCII(text)}
+	if !s.ascii && !utf8.ValidString(text) {
+		return nil, diag.List{{Pos: firstBadByte(name, text), Message: "a byte that is not UTF-8 text"}}
+	}
+	s.lines = make([]string, 0, strings.Count(text, "\n")+1)
 	for len(text) > 0 {
 		var line string
 		line, text = cutLine(text)
-		if !valid && !utf8.ValidString(line) {
-			col := 1
-			for ; ; col++ {
-				r, size := utf8.DecodeRuneInString(line)
-				if r == utf8.RuneError && size == 1 {
-					break
-				}
-				line = line[size:]
-			}
-			return nil, diag.List{{
-				Pos:     diag.Pos{File: name, Line: len(s.lines) + 1, Col: col},
-				Message: "a byte that is not UTF-8 text",
-			}}
-		}
-		s.lines = append(s.lines, expandTabs(strings.TrimRightFunc(line, isBlank)))
+		s.lines = append(s.lines, expandTabs(trimRight(line)))
 	}
 	return s, nil
+}
+
+func firstBadByte(name, text string) diag.Pos {
+	pos := diag.Pos{File: name, Line: 1, Col: 1}
+	line, text := cutLine(text)
+	for utf8.ValidString(line) {
+		line, text = cutLine(text)
+		pos.Line++
+	}
+	for {
+		r, size := utf8.DecodeRuneInString(line)
+		if r == utf8.RuneError && size == 1 {
+			return pos
+		}
+		line = line[size:]
+		pos.Col++
+	}
 }
 
 // diagnostic is an error at pos in s.
@@ -61,17 +68,51 @@ func (s *source) diagnostic(pos lexer.Position, message, hint string) diag.Diagn
 	return d
 }
 
+// isASCII tells whether a character of text is a byte.
+func isASCII(text string) bool {
+	for ; len(text) >= 4; text = text[4:] {
+		// The compiler makes one load of it.
+		four := uint32(text[0]) | uint32(text[1])<<8 | uint32(text[2])<<16 | uint32(text[3])<<24
+		if four&0x80808080 != 0 {
+			return false
+		}
+	}
+	for i := range len(text) {
+		if text[i] >= utf8.RuneSelf {
+			return false
+		}
+	}
+	return true
+}
+
 // cutLine returns the first line of text and what follows it. The language ends lines where Python does.
 func cutLine(text string) (line, rest string) {
-	for i, r := range text {
-		switch r {
+	for i := 0; i < len(text); i++ {
+		c := text[i]
+		if ' ' <= c && c < utf8.RuneSelf {
+			continue
+		}
+		size := 0
+		switch c {
+		case '\n', '\v', '\f', '\x1c', '\x1d', '\x1e':
+			size = 1
 		case '\r':
+			size = 1
 			if strings.HasPrefix(text[i+1:], "\n") {
-				return text[:i], text[i+2:]
+				size = 2
 			}
-			return text[:i], text[i+1:]
-		case '\n', '\v', '\f', '\x1c', '\x1d', '\x1e', '\u0085', '\u2028', '\u2029':
-			return text[:i], text[i+utf8.RuneLen(r):]
+		default:
+			if c < utf8.RuneSelf {
+				continue
+			}
+			for _, end := range []string{"\u0085", "\u2028", "\u2029"} {
+				if strings.HasPrefix(text[i:], end) {
+					size = len(end)
+				}
+			}
+		}
+		if size > 0 {
+			return text[:i], text[i+size:]
 		}
 	}
 	return text, ""
@@ -96,6 +137,60 @@ func expandTabs(line string) string {
 	}
 	return b.String()
 }
+
+// trimRight removes blanks at the end.
+func trimRight(s string) string {
+	for end := len(s); end > 0; end-- {
+		switch c := s[end-1]; {
+		case c >= utf8.RuneSelf:
+			return strings.TrimRightFunc(s[:end], isBlank)
+		case !isBlank(rune(c)):
+			return s[:end]
+		}
+	}
+	return ""
+}
+
+// skipBlanks returns the offset of the first character from the offset at on that is not blank, or the length of s.
+func skipBlanks(s string, at int) int {
+	for ; at < len(s); at++ {
+		switch c := s[at]; {
+		case c >= utf8.RuneSelf:
+			return len(s) - len(strings.TrimLeftFunc(s[at:], isBlank))
+		case !isBlank(rune(c)):
+			return at
+		}
+	}
+	return at
+}
+
+// skipLabel returns the offset of the first character from the offset at on that cannot stand in an identifier, or the
+// length of s.
+func skipLabel(s string, at int) int {
+	for at < len(s) {
+		if c := s[at]; c < utf8.RuneSelf {
+			if !asciiLabel[c] {
+				break
+			}
+			at++
+			continue
+		}
+		r, size := utf8.DecodeRuneInString(s[at:])
+		if !isLabelRune(r) {
+			break
+		}
+		at += size
+	}
+	return at
+}
+
+// asciiLabel is isLabelRune for ASCII.
+var asciiLabel = func() (table [utf8.RuneSelf]bool) {
+	for c := range table {
+		table[c] = isLabelRune(rune(c))
+	}
+	return table
+}()
 
 // isBlank tells whether r is white space; the language counts the separators U+001C to U+001F among it.
 func isBlank(r rune) bool {
