@@ -172,11 +172,9 @@ func (e syntaxError) Error() string { return e.Pos.String() + ": " + e.Message }
 // errors returns the errors of the block of a whole source.
 func (b *block) errors() []syntaxError { return b.found }
 
-// explain says in the language's own words what a parser of statement x stumbled over.
-func explain(x any, err error) syntaxError {
-	if own, ok := errors.AsType[syntaxError](err); ok {
-		return own
-	}
+// explain says in the language's own words what a parser of statement x, which begins with the given tokens, stumbled
+// over.
+func explain(x any, err error, tokens []lexer.Token) syntaxError {
 	where, form := "here", ""
 	switch x.(type) {
 	case *filterStatement:
@@ -186,18 +184,26 @@ func explain(x any, err error) syntaxError {
 	case *suffix:
 		where, form = `behind "suffix"`, `the form is "suffix NAME", with one name`
 	case *condition:
-		where, form = "in a condition", `the form is "FILTER:", where only commas separate words`
+		where, form = "in a condition", `the form is "FILTER:" or "!FILTER:", where only commas separate words`
 	case *set:
 		where, form = `in a "variants" line`, `the form is "variants [NAME] [META=VALUE]:", and nothing stands behind the colon`
 	case *variant:
 		where, form = "in the head of a variant", `the form is "- NAME: DEPENDENCIES", with only "." "_" "-" letters and digits in the name`
 	}
+	if own, ok := errors.AsType[syntaxError](err); ok {
+		if own.Hint == "" {
+			own.Hint = form
+		}
+		return own
+	}
 	if unexpected, ok := errors.AsType[*participle.UnexpectedTokenError](err); ok {
 		token := unexpected.Unexpected
-		return syntaxError{
+		e := syntaxError{
 			Pos: token.Pos, Hint: form, bad: token.Type == tokBad,
 			Message: fmt.Sprintf("unexpected %s %s", describe(token), where),
 		}
+		e.guess(x, token, tokens)
+		return e
 	}
 	if other, ok := errors.AsType[participle.Error](err); ok {
 		return syntaxError{Pos: other.Position(), Message: other.Message(), Hint: form}
@@ -205,10 +211,52 @@ func explain(x any, err error) syntaxError {
 	return syntaxError{Message: err.Error(), Hint: form}
 }
 
+// guess makes e clearer where the unexpected token shows what was probably meant.
+func (e *syntaxError) guess(x any, token lexer.Token, tokens []lexer.Token) {
+	_, isFilter := x.(*filterStatement)
+	_, isSet := x.(*set)
+	_, isVariant := x.(*variant)
+	atEnd := describe(token) == endOfLine
+	switch typ := token.Type; {
+	case typ == tokRParen:
+		e.Message = `")" without "("`
+	case isSet && (atEnd || typ == tokColon) && inBrackets(tokens, token.Pos):
+		e.Message = `"[" without "]"`
+	case isSet && atEnd:
+		e.Message = `a "variants" line without ":"`
+	case isVariant && atEnd:
+		e.Message = `a variant without ":"`
+	case isFilter && typ == tokColon:
+		e.Hint = fmt.Sprintf("a condition is the filter alone, without %q", tokens[0].Value)
+	case isFilter && typ == tokNot:
+		e.Hint = `"!" negates conditions only; "no" drops what its filter matches`
+	case (typ == tokEquals || typ == tokOp) && tokens[1].Pos == token.Pos:
+		e.Hint = fmt.Sprintf("%q begins a statement of its own and cannot be a key", tokens[0].Value)
+	}
+}
+
+// inBrackets tells whether a "[" is open where pos is.
+func inBrackets(tokens []lexer.Token, pos lexer.Position) bool {
+	open := false
+	for _, t := range tokens {
+		switch {
+		case t.Pos == pos:
+			return open
+		case t.Type == tokLBracket:
+			open = true
+		case t.Type == tokRBracket:
+			open = false
+		}
+	}
+	return open
+}
+
+const endOfLine = "end of the line"
+
 func describe(t lexer.Token) string {
 	switch t.Type {
 	case lexer.EOF, tokEOL, tokOpen, tokClose:
-		return "end of the line"
+		return endOfLine
 	case tokWhite:
 		return "blank"
 	}

@@ -145,6 +145,7 @@ func (x *lineLexer) all() []lexer.Token {
 // A level is a block that is open.
 type level struct {
 	floor  int    // the block takes lines that are indented more than this
+	line   int    // number of the line that opened it
 	opener string // text of a condition that opened it
 	told   bool   // a line that cannot stand in it was reported: one is enough
 
@@ -169,6 +170,9 @@ type lineLexer struct {
 	body      string // the statement being read
 	skipBelow int    // lines that are indented more than this belong to a bad one; -1: there is none
 
+	opener, behind string // the first condition of the line, and what stands behind it
+	ended          level  // the outermost set that ended at the line
+
 	// Columns ascend mostly: characters are counted from the last one on.
 	counted, countedTo int // number of characters of body before the offset countedTo
 
@@ -188,6 +192,7 @@ func (x *lineLexer) fill() {
 			continue
 		}
 		x.begin(0, text)
+		x.opener, x.behind, x.ended = "", "", level{}
 		indent := x.column(at) - 1
 		x.begin(indent, text[at:])
 		if len(x.errs)+x.failed >= maxErrors {
@@ -248,11 +253,15 @@ func (x *lineLexer) bad(at int, message, hint string) {
 // open begins a block behind the byte offset at of the statement.
 func (x *lineLexer) open(l level, at int) {
 	x.emit(tokOpen, "", at)
+	l.line = x.line
 	x.levels = append(x.levels, l)
 }
 
 func (x *lineLexer) close() {
 	x.emit(tokClose, "", 0)
+	if top := x.top(); top.set {
+		x.ended = *top
+	}
 	x.levels = x.levels[:len(x.levels)-1]
 }
 
@@ -293,7 +302,7 @@ func (x *lineLexer) statement(indent int) {
 	case x.top().set:
 		if top := x.top(); !top.told {
 			x.bad(0, `only variants can stand directly below a "variants" line`,
-				`a variant is a line "- NAME:", its content is indented more than the first "-" of the set`)
+				x.withTabs(`a variant is a line "- NAME:", its content is indented more than the first "-" of the set`))
 			top.told = true
 		}
 		x.skipBelow = indent
@@ -324,13 +333,29 @@ func (x *lineLexer) statement(indent int) {
 func (x *lineLexer) strayDash(indent int) {
 	if top := x.top(); !top.told {
 		hint := `variants stand below a "variants:" line, all in one column, and the first one decides where that is`
+		// Probably meant is one of the sets around, or one that just ended: that whose variants stand nearest.
+		nearest := -1
+		for _, l := range slices.Backward(append(x.levels, x.ended)) {
+			if off := max(l.dash-indent, indent-l.dash); l.started && (nearest < 0 || off < nearest) {
+				nearest = off
+				hint = fmt.Sprintf("variants of the set in line %d stand in column %d, like its first one", l.line, l.dash+1)
+			}
+		}
 		if diag.Nearest(top.opener, []string{"variants"}) != "" {
 			hint = fmt.Sprintf(`did you mean "variants:" where %q stands?`, top.opener+":")
 		}
-		x.bad(0, "a variant outside of a variants set", hint)
+		x.bad(0, "a variant outside of a variants set", x.withTabs(hint))
 		top.told = true
 	}
 	x.skipBelow = indent
+}
+
+// withTabs adds to a hint about columns what tabs mean, when the text has some.
+func (x *lineLexer) withTabs(hint string) string {
+	if x.src.tabs {
+		hint += "; a tab reaches to the next of the columns 9, 17, 25, …"
+	}
+	return hint
 }
 
 // variant reads "- [@]NAME: DEPENDENCIES" and opens its content.
@@ -435,6 +460,9 @@ func (x *lineLexer) condition(indent int) {
 	}
 	opener := x.body[:colon]
 	rest := skipBlanks(x.body, colon+1)
+	if x.opener == "" {
+		x.opener, x.behind = opener, x.body[rest:]
+	}
 	x.open(level{floor: indent, opener: opener}, colon+1)
 	x.strict = false
 	if rest < len(x.body) {
@@ -468,8 +496,16 @@ func (x *lineLexer) notAStatement() {
 	case end == len(x.body) && slices.Contains(words, word):
 		message = fmt.Sprintf("nothing stands behind %q", word)
 		hint = ""
+	case slices.Contains(words, x.opener):
+		hint = fmt.Sprintf("did you mean %q?", x.opener+" "+x.behind)
+	case x.opener != "":
+		hint = fmt.Sprintf(`":" makes %q a condition; if it is a key, write %q`, x.opener, x.opener+" = "+x.behind)
 	case near != "":
 		hint = fmt.Sprintf("did you mean %q?", near)
+	case x.body[0] == ';' || strings.HasPrefix(x.body, "/*"):
+		hint = `comments begin with "#" or "//"`
+	case strings.HasPrefix(x.body, "<<<<<<<") || strings.HasPrefix(x.body, ">>>>>>>"):
+		hint = "a merge left its conflict here"
 	}
 	x.bad(0, message, hint)
 }

@@ -209,7 +209,8 @@ func byGrammar[T any](p *parser, production *participle.Parser[T]) *T {
 		}
 	}
 	tokens = append(tokens, lexer.EOFToken(lexer.Position{Filename: p.lx.src.name}))
-	lx, err := lexer.Upgrade(&tokens)
+	rest := tokens
+	lx, err := lexer.Upgrade(&rest)
 	if err != nil {
 		panic(err) // a sequence does not fail
 	}
@@ -218,7 +219,8 @@ func byGrammar[T any](p *parser, production *participle.Parser[T]) *T {
 		p.lx.next += min(lx.Cursor(), len(head))
 		return s
 	}
-	p.fail(explain(s, err))
+	p.fail(explain(s, err, tokens))
+	opener := p.lx.peek().Type
 	p.lx.skip()
 	for {
 		switch p.lx.peek().Type {
@@ -227,7 +229,7 @@ func byGrammar[T any](p *parser, production *participle.Parser[T]) *T {
 			return nil
 		case tokOpen:
 			p.lx.skip()
-			if p.lx.peek().Type == tokDash {
+			if opener == tokVariants {
 				p.variantList(new(variantList))
 			} else {
 				p.block(new(block))
@@ -364,10 +366,14 @@ func readLabel(tokens []lexer.Token) (l label, n int, err error) {
 	}
 	for i, typ := range form {
 		if t := tokens[i]; t.Type != typ {
-			return l, i, syntaxError{
+			e := syntaxError{
 				Pos: t.Pos, bad: t.Type == tokBad, Message: fmt.Sprintf("unexpected %s in a label", describe(t)),
 				Hint: "a label of a named set is written (SET=NAME)",
 			}
+			if t.Type == tokEOL {
+				e.Message = `"(" without ")"`
+			}
+			return l, i, e
 		}
 	}
 	l.Name = tokens[len(form)-2].Value

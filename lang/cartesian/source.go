@@ -18,6 +18,7 @@ type source struct {
 	base  string   // last element of the path, used in the name maps
 	lines []string // tabs expanded, blanks at the end removed
 	ascii bool     // a character is a byte
+	tabs  bool     // there were tabs in indents
 }
 
 // extraName is the file name of statements that come from outside of any file.
@@ -33,7 +34,12 @@ func newSource(name, base, text string) (*source, error) {
 	for len(text) > 0 {
 		var line string
 		line, text = cutLine(text)
-		s.lines = append(s.lines, expandTabs(trimRight(line)))
+		line = trimRight(line)
+		if tab := strings.IndexByte(line, '\t'); tab >= 0 {
+			s.tabs = s.tabs || tab < skipBlanks(line, 0)
+			line = expandTabs(line)
+		}
+		s.lines = append(s.lines, line)
 	}
 	return s, nil
 }
@@ -120,9 +126,6 @@ func cutLine(text string) (line, rest string) {
 
 // expandTabs fills with blanks up to the next multiple of eight characters for each tab.
 func expandTabs(line string) string {
-	if strings.IndexByte(line, '\t') < 0 {
-		return line
-	}
 	var b strings.Builder
 	col := 0
 	for _, r := range line {
