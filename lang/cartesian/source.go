@@ -3,6 +3,9 @@
 package cartesian
 
 import (
+	"bytes"
+	"fmt"
+	"io"
 	"strings"
 	"unicode"
 	"unicode/utf8"
@@ -23,6 +26,24 @@ type source struct {
 
 // extraName is the file name of statements that come from outside of any file.
 const extraName = "<string>"
+
+// maxSource limits the bytes of one file. Its statements may take a hundred times as much memory.
+const maxSource = 16 << 20
+
+// readText reads all of r, a file of probably size bytes.
+func readText(r io.Reader, size int64) (string, error) {
+	var text bytes.Buffer
+	if size <= maxSource {
+		text.Grow(int(size) + bytes.MinRead)
+		if _, err := text.ReadFrom(io.LimitReader(r, maxSource+1)); err != nil {
+			return "", err
+		}
+	}
+	if size > maxSource || text.Len() > maxSource {
+		return "", fmt.Errorf("the file is larger than %d MiB", maxSource>>20)
+	}
+	return text.String(), nil
+}
 
 // newSource cuts text into lines. Text that is not UTF-8 is an error at the line of the first bad byte.
 func newSource(name, base, text string) (*source, error) {
