@@ -150,11 +150,16 @@ func (osFiles) read(name string) (*source, error) {
 	if !info.Mode().IsRegular() {
 		return nil, errNotRegular
 	}
-	text, err := os.ReadFile(name)
+	f, err := os.Open(name)
 	if err != nil {
 		return nil, withoutPath(err)
 	}
-	return newSource(name, filepath.Base(name), string(text))
+	defer f.Close()
+	text, err := readText(f, info.Size())
+	if err != nil {
+		return nil, withoutPath(err)
+	}
+	return newSource(name, filepath.Base(name), text)
 }
 
 func (osFiles) resolve(from, include string) string {
@@ -196,11 +201,16 @@ func (f fsFiles) read(name string) (*source, error) {
 	if !info.Mode().IsRegular() {
 		return nil, errNotRegular
 	}
-	text, err := fs.ReadFile(f.fsys, name)
+	file, err := f.fsys.Open(name)
 	if err != nil {
 		return nil, withoutPath(err)
 	}
-	return newSource(name, path.Base(name), string(text))
+	defer file.Close()
+	text, err := readText(file, info.Size())
+	if err != nil {
+		return nil, withoutPath(err)
+	}
+	return newSource(name, path.Base(name), text)
 }
 
 func (fsFiles) resolve(from, include string) string {
