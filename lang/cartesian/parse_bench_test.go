@@ -10,16 +10,20 @@ import (
 	"testing"
 )
 
-// hugeConfig is the largest config of the corpus that corpus_test.go describes.
+// corpusFolder is where the large corpus is, which corpus_test.go describes.
+func corpusFolder() string {
+	if folder := os.Getenv("MHMIG_CORPUS"); folder != "" {
+		return folder
+	}
+	return filepath.Join("..", "..", "..", "shared", "corpus")
+}
+
+// hugeConfig is the largest config of the corpus.
 func hugeConfig(tb testing.TB) string {
 	tb.Helper()
-	corpus := os.Getenv("MHMIG_CORPUS")
-	if corpus == "" {
-		corpus = filepath.Join("..", "..", "..", "shared", "corpus")
-	}
-	path := filepath.Join(corpus, "huge", "tests.cfg")
+	path := filepath.Join(corpusFolder(), "huge", "tests.cfg")
 	if _, err := os.Stat(path); err != nil {
-		tb.Skipf("THE HUGE CONFIG IS NOT PARSED: the large corpus is not at %s; MHMIG_CORPUS names its folder", corpus)
+		tb.Skipf("THE HUGE CONFIG IS NOT PARSED: it is not at %s; MHMIG_CORPUS names the corpus's folder", path)
 	}
 	return path
 }
