@@ -197,7 +197,8 @@ func (x *lineLexer) fill() {
 		x.begin(indent, text[at:])
 		if len(x.errs)+x.failed >= maxErrors {
 			x.bad(0, fmt.Sprintf("%d errors are enough: the file is not read from here on", maxErrors), "")
-			break
+			x.line = len(x.src.lines)
+			return
 		}
 		x.read(indent)
 	}
