@@ -113,7 +113,6 @@ type label struct {
 type grammar struct {
 	block     *participle.Parser[block]
 	filter    *participle.Parser[filterStatement]
-	include   *participle.Parser[include]
 	del       *participle.Parser[del]
 	suffix    *participle.Parser[suffix]
 	condition *participle.Parser[condition]
@@ -129,7 +128,7 @@ var theGrammar = sync.OnceValue(func() grammar {
 		),
 	)
 	return grammar{
-		whole, production[filterStatement](whole), production[include](whole), production[del](whole),
+		whole, production[filterStatement](whole), production[del](whole),
 		production[suffix](whole), production[condition](whole), production[set](whole), production[variant](whole),
 	}
 })

@@ -10,7 +10,7 @@ import (
 )
 
 // A parser reads the tokens of one source. Its productions give what the grammar's tags say, many times faster: they know
-// assignments, filters, and the heads of conditions, variants and sets in the form that nearly all of them have. What
+// assignments, includes, filters, and the heads of conditions, variants and sets in the form that nearly all of them have. What
 // they do not know they leave to the grammar.
 type parser struct {
 	lx   *lineLexer
@@ -57,7 +57,7 @@ func (p *parser) block(b *block) {
 		case tokOnly, tokNo, tokJoin:
 			add(p, p.filterStatement())
 		case tokInclude:
-			add(p, byGrammar(p, theGrammar().include))
+			add(p, p.include())
 		case tokDel:
 			add(p, byGrammar(p, theGrammar().del))
 		case tokSuffix:
@@ -104,6 +104,12 @@ func (p *parser) assignment() *assignment {
 	a.Pos, a.Key, a.Op, a.Value = tokens[0].Pos, tokens[0].Value, tokens[1].Value, tokens[2].Value
 	p.lx.next += 3
 	return a
+}
+
+func (p *parser) include() *include {
+	tokens := p.lx.rest()
+	p.lx.next += 2
+	return &include{Pos: tokens[0].Pos, Path: tokens[1].Value}
 }
 
 func (p *parser) filterStatement() *filterStatement {

@@ -3,7 +3,6 @@
 package cartesian
 
 import (
-	"bytes"
 	"fmt"
 	"io"
 	"strings"
@@ -32,10 +31,11 @@ const maxSource = 16 << 20
 
 // readText reads all of r, a file of probably size bytes.
 func readText(r io.Reader, size int64) (string, error) {
-	var text bytes.Buffer
+	var text strings.Builder
 	if size <= maxSource {
-		text.Grow(int(size) + bytes.MinRead)
-		if _, err := text.ReadFrom(io.LimitReader(r, maxSource+1)); err != nil {
+		text.Grow(int(size))
+		part := make([]byte, min(size+1, 16<<10))
+		if _, err := io.CopyBuffer(&text, io.LimitReader(r, maxSource+1), part); err != nil {
 			return "", err
 		}
 	}
@@ -52,9 +52,14 @@ func newSource(name, base, text string) (*source, error) {
 		return nil, diag.List{{Pos: firstBadByte(name, text), Message: "a byte that is not UTF-8 text"}}
 	}
 	s.lines = make([]string, 0, strings.Count(text, "\n")+1)
+	simple := s.ascii && !hasOddBreaks(text)
 	for len(text) > 0 {
 		var line string
-		line, text = cutLine(text)
+		if simple {
+			line, text, _ = strings.Cut(text, "\n")
+		} else {
+			line, text = cutLine(text)
+		}
 		line = trimRight(line)
 		if tab := strings.IndexByte(line, '\t'); tab >= 0 {
 			s.tabs = s.tabs || tab < skipBlanks(line, 0)
@@ -110,6 +115,16 @@ func isASCII(text string) bool {
 		}
 	}
 	return true
+}
+
+// hasOddBreaks tells whether ASCII text has line ends besides newlines.
+func hasOddBreaks(text string) bool {
+	for _, c := range []byte("\r\v\f\x1c\x1d\x1e") {
+		if strings.IndexByte(text, c) >= 0 {
+			return true
+		}
+	}
+	return false
 }
 
 // cutLine returns the first line of text and what follows it. The language ends lines where Python does.
@@ -177,6 +192,9 @@ func trimRight(s string) string {
 
 // skipBlanks returns the offset of the first character from the offset at on that is not blank, or the length of s.
 func skipBlanks(s string, at int) int {
+	for at < len(s) && s[at] == ' ' {
+		at++
+	}
 	for ; at < len(s); at++ {
 		switch c := s[at]; {
 		case c >= utf8.RuneSelf:
