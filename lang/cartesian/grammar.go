@@ -19,7 +19,7 @@ import (
 type block struct {
 	Statements []clause `parser:"@@*"`
 
-	found []syntaxError
+	found []syntaxError // of a whole source: what was wrong with its statements
 }
 
 // A clause is a statement as it is written: *assignment *filterStatement *include *del *suffix *condition *set.
