@@ -75,7 +75,7 @@ func Assignment(key, value string) (string, error) {
 	statement := fmt.Sprintf(`%s = "%s"`, key, value)
 	if src, err := newSource(extraName, extraName, statement); err == nil {
 		var got []string
-		for _, t := range lex(src).list {
+		for _, t := range lex(src).all() {
 			got = append(got, t.Value)
 		}
 		if slices.Equal(got, []string{key, "=", value, ""}) && key != "" {
@@ -158,11 +158,16 @@ func (osFiles) read(name string) (*source, error) {
 	if !info.Mode().IsRegular() {
 		return nil, errNotRegular
 	}
-	text, err := os.ReadFile(name)
+	f, err := os.Open(name)
 	if err != nil {
 		return nil, withoutPath(err)
 	}
-	return newSource(name, filepath.Base(name), string(text))
+	defer f.Close()
+	text, err := readText(f, info.Size())
+	if err != nil {
+		return nil, withoutPath(err)
+	}
+	return newSource(name, filepath.Base(name), text)
 }
 
 func (osFiles) resolve(from, include string) string {
@@ -204,11 +209,16 @@ func (f fsFiles) read(name string) (*source, error) {
 	if !info.Mode().IsRegular() {
 		return nil, errNotRegular
 	}
-	text, err := fs.ReadFile(f.fsys, name)
+	file, err := f.fsys.Open(name)
 	if err != nil {
 		return nil, withoutPath(err)
 	}
-	return newSource(name, path.Base(name), string(text))
+	defer file.Close()
+	text, err := readText(file, info.Size())
+	if err != nil {
+		return nil, withoutPath(err)
+	}
+	return newSource(name, path.Base(name), text)
 }
 
 func (fsFiles) resolve(from, include string) string {

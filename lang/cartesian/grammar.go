@@ -12,19 +12,25 @@ import (
 )
 
 // This file is the grammar of the config language over the tokens of lex.go. The tags of the structs are its rules in
-// participle's notation; block, variantList, assignment and filterText have Parse methods of their own, because they
-// recover from errors (the first two), are most of every config (the third), or follow rules that tags cannot say.
+// participle's notation, and filterText has a Parse method of its own for what tags cannot say. parse.go reads the forms
+// that most of every config consists of by hand, and leaves all others, and all errors, to this grammar.
 
 // A block is a run of statements of equal standing.
 type block struct {
-	Statements []any // *assignment *filterStatement *include *del *suffix *condition *set
-	Errors     []syntaxError
+	Statements []clause `parser:"@@*"`
+
+	found []syntaxError // of a whole source: what was wrong with its statements
 }
+
+// A clause is a statement as it is written: *assignment *filterStatement *include *del *suffix *condition *set.
+type clause any
 
 // An assignment is KEY OP VALUE.
 type assignment struct {
-	Pos            lexer.Position
-	Key, Op, Value string
+	Pos   lexer.Position
+	Key   string `parser:"@Key"`
+	Op    string `parser:"@Op"`
+	Value string `parser:"@Value"`
 }
 
 // A filterStatement is "only FILTER", "no FILTER" or "join FILTER".
@@ -80,8 +86,7 @@ type meta struct {
 
 // A variantList is what stands below a "variants" line.
 type variantList struct {
-	Variants []*variant
-	Errors   []syntaxError
+	Variants []*variant `parser:"@@*"`
 }
 
 // A variant is "- [@]NAME: DEPENDENCIES" and its content.
@@ -104,10 +109,10 @@ type label struct {
 	Set, Name string
 }
 
-// grammar holds a parser for each statement that tags describe.
+// grammar holds a parser for the whole language, and those for its statements.
 type grammar struct {
+	block     *participle.Parser[block]
 	filter    *participle.Parser[filterStatement]
-	include   *participle.Parser[include]
 	del       *participle.Parser[del]
 	suffix    *participle.Parser[suffix]
 	condition *participle.Parser[condition]
@@ -116,182 +121,42 @@ type grammar struct {
 }
 
 var theGrammar = sync.OnceValue(func() grammar {
+	whole := participle.MustBuild[block](
+		participle.Lexer(definition{}),
+		participle.Union[clause](
+			&assignment{}, &filterStatement{}, &include{}, &del{}, &suffix{}, &condition{}, &set{},
+		),
+	)
 	return grammar{
-		build[filterStatement](), build[include](), build[del](), build[suffix](), build[condition](), build[set](),
-		build[variant](),
+		whole, production[filterStatement](whole), production[del](whole),
+		production[suffix](whole), production[condition](whole), production[set](whole), production[variant](whole),
 	}
 })
 
-func build[T any]() *participle.Parser[T] {
-	return participle.MustBuild[T](participle.Lexer(definition{}))
-}
-
-// parse reads all tokens of a source. Errors are in the blocks.
-func parse(t *tokens) (*block, error) {
-	lx, err := lexer.Upgrade(t)
+func production[T any](whole *participle.Parser[block]) *participle.Parser[T] {
+	p, err := participle.ParserForProduction[T](whole)
 	if err != nil {
-		return nil, err
+		panic(err) // T is no part of the grammar
 	}
-	b := new(block)
-	err = b.Parse(lx)
-	return b, err
+	return p
 }
 
-// Parse reads statements up to the end of the block. It never fails: errors are kept, and what follows is read on.
-func (b *block) Parse(lx *lexer.PeekingLexer) error {
-	g := theGrammar()
-	for {
-		switch lx.Peek().Type {
-		case lexer.EOF, tokClose:
-			return nil
-		case tokKey:
-			a := new(assignment)
-			a.parse(lx)
-			b.Statements = append(b.Statements, a)
-		case tokOnly, tokNo, tokJoin:
-			parseStatement(b, lx, g.filter)
-		case tokInclude:
-			parseStatement(b, lx, g.include)
-		case tokDel:
-			parseStatement(b, lx, g.del)
-		case tokSuffix:
-			parseStatement(b, lx, g.suffix)
-		case tokIf, tokUnless:
-			parseStatement(b, lx, g.condition)
-		case tokVariants:
-			parseStatement(b, lx, g.set)
-		default: // left over from a bad line
-			lx.Next()
-		}
-	}
-}
-
-func parseStatement[T any](b *block, lx *lexer.PeekingLexer, p *participle.Parser[T]) {
-	statement, errs := parseOrSkip(lx, p)
-	if errs != nil {
-		b.Errors = append(b.Errors, errs...)
-		return
-	}
-	b.Statements = append(b.Statements, statement)
-}
-
-// Parse reads variants up to the end of the set. It never fails, like block's.
-func (l *variantList) Parse(lx *lexer.PeekingLexer) error {
-	g := theGrammar()
-	for {
-		switch lx.Peek().Type {
-		case lexer.EOF, tokClose:
-			return nil
-		case tokDash:
-			v, errs := parseOrSkip(lx, g.variant)
-			if errs != nil {
-				l.Errors = append(l.Errors, errs...)
-				continue
-			}
-			l.Variants = append(l.Variants, v)
-		default:
-			lx.Next()
-		}
-	}
-}
-
-func (a *assignment) parse(lx *lexer.PeekingLexer) {
-	key := lx.Next()
-	a.Pos, a.Key, a.Op, a.Value = key.Pos, key.Value, lx.Next().Value, lx.Next().Value
-}
-
-// Parse reads a filter up to the end of the line or the colon of a condition. Between two labels stands one dot or two;
-// a comma or a blank ends a word. Dots and commas at the end mean nothing.
+// Parse makes f a production of participle's.
 func (f *filterText) Parse(lx *lexer.PeekingLexer) error {
-	if typ := lx.Peek().Type; typ != tokIdent && typ != tokLParen {
-		return nil // no filter at all: whoever reads it says whether something else stands here
-	}
-	var word [][]label
-	endWord := func() {
-		if word != nil {
-			f.Words = append(f.Words, word)
-			word = nil
-		}
-	}
-	const none, row, both = 0, 1, 2 // dots before a label: not yet, the block goes on, a new block begins
-	dots := row
+	start := lx.RawCursor()
+	scan := *lx
 	for {
-		token := lx.Peek()
-		switch token.Type {
-		case tokIdent, tokLParen:
-			switch {
-			case dots == none:
-				return syntaxError{Pos: token.Pos, Message: "two labels without a dot or a comma between them"}
-			case dots > both:
-				return syntaxError{
-					Pos: token.Pos, Message: fmt.Sprintf("%d dots between two labels", dots),
-					Hint: `"." joins neighbours, ".." joins labels that stand anywhere`,
-				}
-			case dots == both && word == nil:
-				return syntaxError{Pos: token.Pos, Message: "a dot with nothing before it"}
-			}
-			l, err := parseLabel(lx)
-			if err != nil {
-				return err
-			}
-			if dots == both || word == nil {
-				word = append(word, nil)
-			}
-			word[len(word)-1] = append(word[len(word)-1], l)
-			dots = none
-		case tokDot:
-			dots++
-			lx.Next()
-		case tokComma, tokWhite:
-			if dots > none {
-				return syntaxError{
-					Pos: token.Pos, Message: fmt.Sprintf("a label is missing before %s", describe(*token)),
-					Hint: `words of a filter stand with one comma or blanks between them: "a, b" or "a b"`,
-				}
-			}
-			endWord()
-			dots = row
-			lx.Next()
-			if lx.Peek().Type == tokWhite {
-				lx.Next()
-			}
-		default:
-			endWord()
-			return nil
+		if typ := scan.Peek().Type; typ == lexer.EOF || typ == tokEOL || typ == tokColon {
+			break
 		}
+		scan.Next()
 	}
-}
-
-func parseLabel(lx *lexer.PeekingLexer) (label, error) {
-	token := lx.Next()
-	if token.Type == tokIdent {
-		return label{Pos: token.Pos, Name: token.Value}, nil
+	var r filterReader
+	n, err := r.read(f, lx.Range(start, scan.RawCursor()+1))
+	for range n {
+		lx.Next()
 	}
-	l := label{Pos: token.Pos}
-	wrong := func(t lexer.Token) error {
-		return syntaxError{
-			Pos: t.Pos, bad: t.Type == tokBad, Message: fmt.Sprintf("unexpected %s in a label", describe(t)),
-			Hint: "a label of a named set is written (SET=NAME)",
-		}
-	}
-	name := *lx.Next()
-	if name.Type != tokIdent {
-		return l, wrong(name)
-	}
-	l.Name = name.Value
-	end := *lx.Next()
-	if end.Type == tokEquals {
-		value := *lx.Next()
-		if value.Type != tokIdent {
-			return l, wrong(value)
-		}
-		l.Set, l.Name = l.Name, value.Value
-		end = *lx.Next()
-	}
-	if end.Type != tokRParen {
-		return l, wrong(end)
-	}
-	return l, nil
+	return err
 }
 
 // A syntaxError is a statement that breaks the grammar.
@@ -303,68 +168,12 @@ type syntaxError struct {
 
 func (e syntaxError) Error() string { return e.Pos.String() + ": " + e.Message }
 
-// parseOrSkip reads one statement. When that fails it skips to the next one of this block; the content of the failed
-// one is read for its own errors, which are returned too.
-func parseOrSkip[T any](lx *lexer.PeekingLexer, p *participle.Parser[T]) (*T, []syntaxError) {
-	before := lx.MakeCheckpoint()
-	x, err := p.ParseFromLexer(lx, participle.AllowTrailing(true))
-	if err == nil {
-		return x, nil
-	}
-	errs := []syntaxError{explain(x, err)}
-	lx.LoadCheckpoint(before)
-	lx.Next()
-	for {
-		switch lx.Peek().Type {
-		case lexer.EOF, tokClose, tokKey, tokOnly, tokNo, tokJoin, tokInclude, tokDel, tokSuffix, tokIf, tokUnless,
-			tokVariants, tokDash:
-			return nil, errs
-		case tokOpen:
-			lx.Next()
-			if lx.Peek().Type == tokDash {
-				var l variantList
-				_ = l.Parse(lx) // never fails
-				errs = append(errs, l.errors()...)
-			} else {
-				var b block
-				_ = b.Parse(lx)
-				errs = append(errs, b.errors()...)
-			}
-			lx.Next() // Close
-			return nil, errs
-		default:
-			lx.Next()
-		}
-	}
-}
+// errors returns the errors of the block of a whole source.
+func (b *block) errors() []syntaxError { return b.found }
 
-// errors returns the errors of a block and of all blocks in it.
-func (b *block) errors() []syntaxError {
-	errs := b.Errors
-	for _, s := range b.Statements {
-		switch s := s.(type) {
-		case *condition:
-			errs = append(errs, s.Body.errors()...)
-		case *set:
-			errs = append(errs, s.Variants.errors()...)
-		}
-	}
-	return errs
-}
-
-func (l *variantList) errors() []syntaxError {
-	errs := l.Errors
-	for _, v := range l.Variants {
-		errs = append(errs, v.Body.errors()...)
-	}
-	return errs
-}
-
-// explain says in the language's own words what a parser of statement x stumbled over.
-func explain(x any, err error) syntaxError {
-	if own, ok := errors.AsType[syntaxError](err); ok {
-		return own
-	}
+// explain says in the language's own words what a parser of statement x, which begins with the given tokens, stumbled
+// over.
+func explain(x any, err error, tokens []lexer.Token) syntaxError {
 	where, form := "here", ""
 	switch x.(type) {
 	case *filterStatement:
@@ -374,18 +183,26 @@ func explain(x any, err error) syntaxError {
 	case *suffix:
 		where, form = `behind "suffix"`, `the form is "suffix NAME", with one name`
 	case *condition:
-		where, form = "in a condition", `the form is "FILTER:", where only commas separate words`
+		where, form = "in a condition", `the form is "FILTER:" or "!FILTER:", where only commas separate words`
 	case *set:
 		where, form = `in a "variants" line`, `the form is "variants [NAME] [META=VALUE]:", and nothing stands behind the colon`
 	case *variant:
 		where, form = "in the head of a variant", `the form is "- NAME: DEPENDENCIES", with only "." "_" "-" letters and digits in the name`
 	}
+	if own, ok := errors.AsType[syntaxError](err); ok {
+		if own.Hint == "" {
+			own.Hint = form
+		}
+		return own
+	}
 	if unexpected, ok := errors.AsType[*participle.UnexpectedTokenError](err); ok {
 		token := unexpected.Unexpected
-		return syntaxError{
+		e := syntaxError{
 			Pos: token.Pos, Hint: form, bad: token.Type == tokBad,
 			Message: fmt.Sprintf("unexpected %s %s", describe(token), where),
 		}
+		e.guess(x, token, tokens)
+		return e
 	}
 	if other, ok := errors.AsType[participle.Error](err); ok {
 		return syntaxError{Pos: other.Position(), Message: other.Message(), Hint: form}
@@ -393,10 +210,52 @@ func explain(x any, err error) syntaxError {
 	return syntaxError{Message: err.Error(), Hint: form}
 }
 
+// guess makes e clearer where the unexpected token shows what was probably meant.
+func (e *syntaxError) guess(x any, token lexer.Token, tokens []lexer.Token) {
+	_, isFilter := x.(*filterStatement)
+	_, isSet := x.(*set)
+	_, isVariant := x.(*variant)
+	atEnd := describe(token) == endOfLine
+	switch typ := token.Type; {
+	case typ == tokRParen:
+		e.Message = `")" without "("`
+	case isSet && (atEnd || typ == tokColon) && inBrackets(tokens, token.Pos):
+		e.Message = `"[" without "]"`
+	case isSet && atEnd:
+		e.Message = `a "variants" line without ":"`
+	case isVariant && atEnd:
+		e.Message = `a variant without ":"`
+	case isFilter && typ == tokColon:
+		e.Hint = fmt.Sprintf("a condition is the filter alone, without %q", tokens[0].Value)
+	case isFilter && typ == tokNot:
+		e.Hint = `"!" negates conditions only; "no" drops what its filter matches`
+	case (typ == tokEquals || typ == tokOp) && tokens[1].Pos == token.Pos:
+		e.Hint = fmt.Sprintf("%q begins a statement of its own and cannot be a key", tokens[0].Value)
+	}
+}
+
+// inBrackets tells whether a "[" is open where pos is.
+func inBrackets(tokens []lexer.Token, pos lexer.Position) bool {
+	open := false
+	for _, t := range tokens {
+		switch {
+		case t.Pos == pos:
+			return open
+		case t.Type == tokLBracket:
+			open = true
+		case t.Type == tokRBracket:
+			open = false
+		}
+	}
+	return open
+}
+
+const endOfLine = "end of the line"
+
 func describe(t lexer.Token) string {
 	switch t.Type {
 	case lexer.EOF, tokEOL, tokOpen, tokClose:
-		return "end of the line"
+		return endOfLine
 	case tokWhite:
 		return "blank"
 	}

@@ -73,8 +73,12 @@ var keywords = []struct {
 	{"join", tokJoin},
 }
 
-// maxNesting limits how deeply blocks may lie in each other: all readers of the tree recurse.
-const maxNesting = 1000
+// Limits on what a source may hold. Each is far above what real configs have, and is told to the user by name.
+const (
+	maxNesting  = 1000    // blocks that lie in each other: all readers of the tree recurse
+	maxTokens = 200_000 // tokens of one line, which are all kept until the line is parsed
+	maxErrors = 1000    // errors of one file, behind which the rest is not read
+)
 
 // definition makes our lexer known to participle.
 type definition struct{}
@@ -95,45 +99,53 @@ func (definition) Lex(name string, r io.Reader) (lexer.Lexer, error) {
 	return lex(src), nil
 }
 
-// tokens are all tokens of one source, and what was wrong with its text. They are participle's Lexer.
-type tokens struct {
-	list []lexer.Token
-	next int
-	errs diag.List
+// lex turns indentation into blocks and lines into tokens, one line at a time as they are asked for. It never fails: bad
+// text becomes Bad tokens and entries of errs, and what follows is read as well as possible.
+func lex(src *source) *lineLexer {
+	return &lineLexer{src: src, levels: []level{{floor: -1}}, skipBelow: -1}
 }
 
-func (t *tokens) Next() (lexer.Token, error) {
-	token := t.list[t.next]
-	if !token.EOF() {
-		t.next++
+// peek returns the next token. It is valid until the one behind its line is asked for.
+func (x *lineLexer) peek() *lexer.Token {
+	if x.next == len(x.list) {
+		x.fill()
 	}
+	return &x.list[x.next]
+}
+
+// skip moves behind the token that peek has returned; there is nothing behind EOF.
+func (x *lineLexer) skip() {
+	if !x.list[x.next].EOF() {
+		x.next++
+	}
+}
+
+// rest returns the tokens of the line from the one that peek has returned on. The last one ends a statement, or its head.
+func (x *lineLexer) rest() []lexer.Token { return x.list[x.next:] }
+
+// Next makes x participle's Lexer.
+func (x *lineLexer) Next() (lexer.Token, error) {
+	token := *x.peek()
+	x.skip()
 	return token, nil
 }
 
-// lex turns indentation into blocks and lines into tokens. It never fails: bad text becomes Bad tokens and entries of
-// errs, and what follows is read as well as possible.
-func lex(src *source) *tokens {
-	x := &lineLexer{src: src, levels: []level{{floor: -1}}, skipBelow: -1}
-	x.out.list = make([]lexer.Token, 0, 4*len(src.lines)+1)
-	for i, text := range src.lines {
-		body := strings.TrimLeftFunc(text, isBlank)
-		if body == "" || body[0] == '#' || strings.HasPrefix(body, "//") {
-			continue
+// all returns all tokens that are left.
+func (x *lineLexer) all() []lexer.Token {
+	var all []lexer.Token
+	for {
+		token, _ := x.Next() // never fails
+		all = append(all, token)
+		if token.EOF() {
+			return all
 		}
-		x.line = i + 1
-		x.read(utf8.RuneCountInString(text)-utf8.RuneCountInString(body), body)
 	}
-	x.line = 0
-	for len(x.levels) > 1 {
-		x.close()
-	}
-	x.emit(lexer.EOF, "", 0)
-	return &x.out
 }
 
 // A level is a block that is open.
 type level struct {
 	floor  int    // the block takes lines that are indented more than this
+	line   int    // number of the line that opened it
 	opener string // text of a condition that opened it
 	told   bool   // a line that cannot stand in it was reported: one is enough
 
@@ -143,55 +155,119 @@ type level struct {
 	started bool // set: has a "-" line
 }
 
-// A lineLexer reads one source line by line.
+// A lineLexer reads one source line by line. It keeps the tokens of one line: a statement's head is always in one.
 type lineLexer struct {
 	src    *source
-	out    tokens
-	levels []level // the open blocks, outermost first
+	errs   diag.List // what was wrong with the text so far
+	failed int       // number of errors that the parser has found in the tokens
+	levels []level   // the open blocks, outermost first
+
+	list []lexer.Token // of the line being read; of none before the first, with EOF behind the last
+	next int           // index of the next one
 
 	line      int    // number of the line being read, 0 at the end of the file
 	base      int    // column of the first character of the statement being read, from 0
 	body      string // the statement being read
 	skipBelow int    // lines that are indented more than this belong to a bad one; -1: there is none
 
+	opener, behind string // the first condition of the line, and what stands behind it
+	ended          level  // the outermost set that ended at the line
+
+	// Columns ascend mostly: characters are counted from the last one on.
+	counted, countedTo int // number of characters of body before the offset countedTo
+
 	// After the head of a set the language takes nothing for an assignment before the next content of a variant or a
 	// condition begins. It shows where a variant ends in a set without variants.
 	strict bool
+}
+
+// fill reads the next line that has tokens.
+func (x *lineLexer) fill() {
+	x.list, x.next = x.list[:0], 0
+	for len(x.list) == 0 && x.line < len(x.src.lines) {
+		text := x.src.lines[x.line]
+		x.line++
+		at := skipBlanks(text, 0)
+		if at == len(text) || text[at] == '#' || strings.HasPrefix(text[at:], "//") {
+			continue
+		}
+		x.begin(0, text)
+		x.opener, x.behind, x.ended = "", "", level{}
+		indent := x.column(at) - 1
+		x.begin(indent, text[at:])
+		if len(x.errs)+x.failed >= maxErrors {
+			x.bad(0, fmt.Sprintf("%d errors are enough: the file is not read from here on", maxErrors), "")
+			x.line = len(x.src.lines)
+			return
+		}
+		x.read(indent)
+	}
+	if len(x.list) > 0 {
+		return
+	}
+	x.line = 0
+	for len(x.levels) > 1 {
+		x.close()
+	}
+	x.emit(lexer.EOF, "", 0)
+}
+
+// begin says what the statement being read is, and how many characters stand before it.
+func (x *lineLexer) begin(base int, body string) {
+	x.base, x.body = base, body
+	x.counted, x.countedTo = 0, 0
 }
 
 func (x *lineLexer) top() *level { return &x.levels[len(x.levels)-1] }
 
 // emit adds a token that stands at the byte offset at of the statement.
 func (x *lineLexer) emit(typ lexer.TokenType, value string, at int) {
-	x.out.list = append(x.out.list, lexer.Token{Type: typ, Value: value, Pos: x.pos(at)})
+	x.list = append(x.list, lexer.Token{Type: typ, Value: value, Pos: x.pos(at)})
 }
 
 func (x *lineLexer) pos(at int) lexer.Position {
 	if x.line == 0 {
 		return lexer.Position{Filename: x.src.name}
 	}
-	return lexer.Position{Filename: x.src.name, Line: x.line, Column: x.base + utf8.RuneCountInString(x.body[:at]) + 1}
+	return lexer.Position{Filename: x.src.name, Line: x.line, Column: x.column(at)}
+}
+
+// column returns the column, from 1, of what stands at the byte offset at of the statement.
+func (x *lineLexer) column(at int) int {
+	if x.src.ascii {
+		return x.base + at + 1
+	}
+	if at < x.countedTo {
+		x.counted, x.countedTo = 0, 0
+	}
+	x.counted += utf8.RuneCountInString(x.body[x.countedTo:at])
+	x.countedTo = at
+	return x.base + x.counted + 1
 }
 
 // bad reports what stands at the byte offset at of the statement, and leaves a Bad token there.
 func (x *lineLexer) bad(at int, message, hint string) {
-	x.out.errs = append(x.out.errs, x.src.diagnostic(x.pos(at), message, hint))
+	x.errs = append(x.errs, x.src.diagnostic(x.pos(at), message, hint))
 	x.emit(tokBad, "", at)
 }
 
-func (x *lineLexer) open(l level) {
-	x.emit(tokOpen, "", len(x.body))
+// open begins a block behind the byte offset at of the statement.
+func (x *lineLexer) open(l level, at int) {
+	x.emit(tokOpen, "", at)
+	l.line = x.line
 	x.levels = append(x.levels, l)
 }
 
 func (x *lineLexer) close() {
 	x.emit(tokClose, "", 0)
+	if top := x.top(); top.set {
+		x.ended = *top
+	}
 	x.levels = x.levels[:len(x.levels)-1]
 }
 
 // read takes one line: it ends the blocks that the line does not belong to, and reads the line as a statement.
-func (x *lineLexer) read(indent int, body string) {
-	x.base, x.body = indent, body
+func (x *lineLexer) read(indent int) {
 	if x.skipBelow >= 0 && indent > x.skipBelow {
 		return
 	}
@@ -199,7 +275,7 @@ func (x *lineLexer) read(indent int, body string) {
 	for indent <= x.top().floor {
 		x.close()
 	}
-	if top := x.top(); top.set && !top.started && body[0] != '-' && indent <= top.header {
+	if top := x.top(); top.set && !top.started && x.body[0] != '-' && indent <= top.header {
 		if !top.told {
 			x.bad(0, "the variants set above has no variants", `a variant is a line "- NAME:" below the "variants" line`)
 		}
@@ -227,13 +303,16 @@ func (x *lineLexer) statement(indent int) {
 	case x.top().set:
 		if top := x.top(); !top.told {
 			x.bad(0, `only variants can stand directly below a "variants" line`,
-				`a variant is a line "- NAME:", its content is indented more than the first "-" of the set`)
+				x.withTabs(`a variant is a line "- NAME:", its content is indented more than the first "-" of the set`))
 			top.told = true
 		}
 		x.skipBelow = indent
 		return
 	}
 	for _, k := range keywords {
+		if x.body[0] != k.word[0] {
+			continue
+		}
 		rest, ok := strings.CutPrefix(x.body, k.word)
 		switch {
 		case !ok:
@@ -245,8 +324,8 @@ func (x *lineLexer) statement(indent int) {
 			return
 		}
 	}
-	if key, op, value := splitAssignment(x.body); op != "" && !x.strict {
-		x.assignment(key, op, value)
+	if at, end := findOperator(x.body); end > 0 && !x.strict {
+		x.assignment(at, end)
 		return
 	}
 	x.condition(indent)
@@ -255,13 +334,29 @@ func (x *lineLexer) statement(indent int) {
 func (x *lineLexer) strayDash(indent int) {
 	if top := x.top(); !top.told {
 		hint := `variants stand below a "variants:" line, all in one column, and the first one decides where that is`
+		// Probably meant is one of the sets around, or one that just ended: that whose variants stand nearest.
+		nearest := -1
+		for _, l := range slices.Backward(append(x.levels, x.ended)) {
+			if off := max(l.dash-indent, indent-l.dash); l.started && (nearest < 0 || off < nearest) {
+				nearest = off
+				hint = fmt.Sprintf("variants of the set in line %d stand in column %d, like its first one", l.line, l.dash+1)
+			}
+		}
 		if diag.Nearest(top.opener, []string{"variants"}) != "" {
 			hint = fmt.Sprintf(`did you mean "variants:" where %q stands?`, top.opener+":")
 		}
-		x.bad(0, "a variant outside of a variants set", hint)
+		x.bad(0, "a variant outside of a variants set", x.withTabs(hint))
 		top.told = true
 	}
 	x.skipBelow = indent
+}
+
+// withTabs adds to a hint about columns what tabs mean, when the text has some.
+func (x *lineLexer) withTabs(hint string) string {
+	if x.src.tabs {
+		hint += "; a tab reaches to the next of the columns 9, 17, 25, …"
+	}
+	return hint
 }
 
 // variant reads "- [@]NAME: DEPENDENCIES" and opens its content.
@@ -275,7 +370,7 @@ func (x *lineLexer) variant(indent int) {
 	x.emit(tokDash, "-", 0)
 	x.tokens(skipBlanks(x.body, 1), mode{white: true})
 	x.emit(tokEOL, "", len(x.body))
-	x.open(level{floor: floor})
+	x.open(level{floor: floor}, len(x.body))
 	x.strict = false
 }
 
@@ -286,7 +381,7 @@ func (x *lineLexer) set(indent int) {
 	x.tokens(skipBlanks(x.body, len(word)), mode{})
 	x.emit(tokEOL, "", len(x.body))
 	// The first variant need only belong to the block around the set.
-	x.open(level{floor: x.top().floor, set: true, header: indent})
+	x.open(level{floor: x.top().floor, set: true, header: indent}, len(x.body))
 	x.strict = true
 }
 
@@ -309,35 +404,38 @@ func (x *lineLexer) keyword(word string, typ lexer.TokenType) {
 // operators of assignments; those that begin alike stand longest first.
 var operators = []string{"=", "+=", "<=", "~=", "?=", "?+=", "?<="}
 
-// splitAssignment splits body at its leftmost operator. op is "" when body is no assignment: when there is no operator,
-// or a colon stands before or directly behind it. op and value are parts of body.
-func splitAssignment(body string) (key, op, value string) {
+// findOperator returns where the leftmost operator of an assignment begins and ends. end is 0 when body is no
+// assignment: when there is no operator, or a colon stands before or directly behind it.
+func findOperator(body string) (at, end int) {
 	for i := range len(body) {
-		if strings.IndexByte("=+<~?", body[i]) < 0 {
-			continue
-		}
-		for _, o := range operators {
-			if !strings.HasPrefix(body[i:], o) {
-				continue
+		switch body[i] {
+		case ':':
+			return 0, 0
+		case '=', '+', '<', '~', '?':
+			for _, o := range operators {
+				if !strings.HasPrefix(body[i:], o) {
+					continue
+				}
+				if end := i + len(o); end == len(body) || body[end] != ':' {
+					return i, end
+				}
+				return 0, 0
 			}
-			end := i + len(o)
-			if colon := strings.IndexByte(body, ':'); 0 <= colon && colon <= end {
-				return "", "", ""
-			}
-			return strings.TrimRightFunc(body[:i], isBlank), body[i:end], strings.TrimLeftFunc(body[end:], isBlank)
 		}
 	}
-	return "", "", ""
+	return 0, 0
 }
 
-func (x *lineLexer) assignment(key, op, value string) {
-	x.emit(tokKey, key, 0)
-	at := len(x.body) - len(value)
-	x.emit(tokOp, op, strings.Index(x.body[len(key):], op)+len(key))
+// assignment reads "KEY OP VALUE", where the operator stands between the offsets at and end.
+func (x *lineLexer) assignment(at, end int) {
+	x.emit(tokKey, trimRight(x.body[:at]), 0)
+	x.emit(tokOp, x.body[at:end], at)
+	start := skipBlanks(x.body, end)
+	value := x.body[start:]
 	if n := len(value); n > 0 && (value[0] == '"' || value[0] == '\'') && value[n-1] == value[0] {
 		value = value[1:max(1, n-1)]
 	}
-	x.emit(tokValue, value, at)
+	x.emit(tokValue, value, start)
 }
 
 // condition reads "FILTER:" or "!FILTER:", opens its content, and reads what stands behind the colon as its first
@@ -363,21 +461,20 @@ func (x *lineLexer) condition(indent int) {
 	}
 	opener := x.body[:colon]
 	rest := skipBlanks(x.body, colon+1)
-	x.open(level{floor: indent, opener: opener})
+	if x.opener == "" {
+		x.opener, x.behind = opener, x.body[rest:]
+	}
+	x.open(level{floor: indent, opener: opener}, colon+1)
 	x.strict = false
 	if rest < len(x.body) {
-		x.base += utf8.RuneCountInString(x.body[:rest])
-		x.body = x.body[rest:]
+		x.begin(x.column(rest)-1, x.body[rest:])
 		x.statement(indent + 1)
 	}
 }
 
 // notAStatement reports a line of no known form, with the likeliest reason.
 func (x *lineLexer) notAStatement() {
-	end := strings.IndexFunc(x.body, func(r rune) bool { return !isLabelRune(r) })
-	if end < 0 {
-		end = len(x.body)
-	}
+	end := skipLabel(x.body, 0)
 	word := x.body[:end]
 	words := make([]string, len(keywords))
 	for i, k := range keywords {
@@ -385,9 +482,9 @@ func (x *lineLexer) notAStatement() {
 	}
 	message := "neither an assignment, nor a condition, nor a keyword"
 	hint := `write "KEY = VALUE", or "FILTER:" for a condition`
-	_, op, _ := splitAssignment(x.body)
+	_, operator := findOperator(x.body)
 	switch near := diag.Nearest(word, words); {
-	case x.strict && op != "":
+	case x.strict && operator > 0:
 		message = "no assignment can stand here, behind a variants set without variants"
 		hint = "give that set a variant, or remove it"
 	case x.body[0] == '#':
@@ -400,8 +497,16 @@ func (x *lineLexer) notAStatement() {
 	case end == len(x.body) && slices.Contains(words, word):
 		message = fmt.Sprintf("nothing stands behind %q", word)
 		hint = ""
+	case slices.Contains(words, x.opener):
+		hint = fmt.Sprintf("did you mean %q?", x.opener+" "+x.behind)
+	case x.opener != "":
+		hint = fmt.Sprintf(`":" makes %q a condition; if it is a key, write %q`, x.opener, x.opener+" = "+x.behind)
 	case near != "":
 		hint = fmt.Sprintf("did you mean %q?", near)
+	case x.body[0] == ';' || strings.HasPrefix(x.body, "/*"):
+		hint = `comments begin with "#" or "//"`
+	case strings.HasPrefix(x.body, "<<<<<<<") || strings.HasPrefix(x.body, ">>>>>>>"):
+		hint = "a merge left its conflict here"
 	}
 	x.bad(0, message, hint)
 }
@@ -412,7 +517,7 @@ type mode struct {
 	toColon bool // stop behind the first colon
 }
 
-var punctuation = map[byte]lexer.TokenType{
+var punctuation = [utf8.RuneSelf]lexer.TokenType{
 	'.': tokDot, ':': tokColon, ',': tokComma, '@': tokAt, '!': tokNot,
 	'(': tokLParen, ')': tokRParen, '[': tokLBracket, ']': tokRBracket,
 }
@@ -420,13 +525,22 @@ var punctuation = map[byte]lexer.TokenType{
 // tokens reads the statement from the byte offset at to its end. With toColon it returns the offset of the colon that
 // ended it, else and on an error -1.
 func (x *lineLexer) tokens(at int, m mode) int {
-	operator := "" // collected characters of one, which only a "=" completes
-	parens := 0    // blanks within them never matter
+	var operator []byte // collected characters of one, which only a "=" completes
+	parens := 0         // blanks within them never matter
 	afterColon := false
 	for i := at; i < len(x.body); {
-		c := x.body[i]
-		if typ, ok := punctuation[c]; ok {
-			x.emit(typ, x.body[i:i+1], i)
+		if len(x.list) >= maxTokens {
+			x.bad(i, fmt.Sprintf("more than %d words and signs in one line", maxTokens), "")
+			return -1
+		}
+		if end := skipLabel(x.body, i); end > i {
+			x.emit(tokIdent, x.body[i:end], i)
+			i = end
+			continue
+		}
+		switch c := x.body[i]; c {
+		case '.', ':', ',', '@', '!', '(', ')', '[', ']':
+			x.emit(punctuation[c], x.body[i:i+1], i)
 			i++
 			switch c {
 			case '(':
@@ -440,59 +554,51 @@ func (x *lineLexer) tokens(at int, m mode) int {
 				afterColon = true
 				i = skipBlanks(x.body, i)
 			}
-			continue
-		}
-		switch c {
 		case '+', '<', '?', '~':
-			operator += string(c)
+			operator = append(operator, c)
 			i++
-			continue
 		case '=':
-			switch operator += "="; {
-			case operator == "=":
-				x.emit(tokEquals, "=", i)
-			case slices.Contains(operators, operator):
-				x.emit(tokOp, operator, i)
+			operator = append(operator, c)
+			switch op := string(operator); {
+			case op == "=":
+				x.emit(tokEquals, op, i)
+			case slices.Contains(operators, op):
+				x.emit(tokOp, op, i)
 			default:
-				x.bad(i, fmt.Sprintf("%q is no operator", operator), "operators are "+strings.Join(operators, " "))
+				x.bad(i, fmt.Sprintf("%q is no operator", op), "operators are "+strings.Join(operators, " "))
 				return -1
 			}
-			operator = ""
+			operator = operator[:0]
 			i++
-			continue
 		case '#':
 			return x.end(m)
-		}
-		if r, _ := utf8.DecodeRuneInString(x.body[i:]); isBlank(r) {
+		default:
+			r, _ := utf8.DecodeRuneInString(x.body[i:])
+			if !isBlank(r) {
+				x.badCharacter(r, i, afterColon)
+				return -1
+			}
 			if m.white && parens <= 0 {
 				x.emit(tokWhite, " ", i)
 			}
 			i = skipBlanks(x.body, i)
-			continue
-		} else if !isLabelRune(r) {
-			hint := ""
-			switch {
-			case c == '"' || c == '\'':
-				hint = "labels stand without quotes"
-			case c == '$' && !afterColon:
-				hint = "${…} is replaced in values only"
-			case c == '*' || c == '|' || c == '^' || c == '\\':
-				hint = `patterns stand on the left of "?=" only`
-			}
-			x.bad(i, fmt.Sprintf("the character %q cannot stand here", r), hint)
-			return -1
 		}
-		start := i
-		for i < len(x.body) {
-			r, size := utf8.DecodeRuneInString(x.body[i:])
-			if !isLabelRune(r) {
-				break
-			}
-			i += size
-		}
-		x.emit(tokIdent, x.body[start:i], start)
 	}
 	return x.end(m)
+}
+
+// badCharacter reports the character r at the byte offset at, which no token begins with.
+func (x *lineLexer) badCharacter(r rune, at int, afterColon bool) {
+	hint := ""
+	switch {
+	case r == '"' || r == '\'':
+		hint = "labels stand without quotes"
+	case r == '$' && !afterColon:
+		hint = "${…} is replaced in values only"
+	case r == '*' || r == '|' || r == '^' || r == '\\':
+		hint = `patterns stand on the left of "?=" only`
+	}
+	x.bad(at, fmt.Sprintf("the character %q cannot stand here", r), hint)
 }
 
 // end is what tokens returns at the end of the line: a condition that has no colon is an error.
@@ -501,8 +607,4 @@ func (x *lineLexer) end(m mode) int {
 		x.bad(len(x.body), `a condition without ":"`, "")
 	}
 	return -1
-}
-
-func skipBlanks(s string, at int) int {
-	return len(s) - len(strings.TrimLeftFunc(s[at:], isBlank))
 }
