@@ -10,6 +10,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"sync"
 
 	"github.com/alecthomas/participle/v2/lexer"
 
@@ -36,6 +37,7 @@ type builder struct {
 	names    map[string]*namedFile
 	filters  []filterUse
 	includes int
+	run      run
 
 	// Statements that know keys by their numbers, and how many there are of others.
 	sets       []*setKeys
@@ -44,8 +46,16 @@ type builder struct {
 	decisions  int
 	statements int
 	tooDeep    bool // is reported
-	errs     diag.List
-	warnings diag.List
+
+	newSets     slab[setKeys]
+	newKeys     slab[keyID]
+	newValues   slab[value]
+	newPointers slab[*value]
+	newSources  slab[*assignment]
+	newNodes    slab[node]
+	newLabels   slab[nodeLabel]
+	errs       diag.List
+	warnings   diag.List
 }
 
 // A parsedFile is a source and its statements.
@@ -67,17 +77,18 @@ type scope struct {
 	file   *parsedFile
 	within []string // paths of the files that include this one, directly or not, and its own
 
-	node       *node // nil in a condition: no variants can stand there
+	node       *node   // nil in a condition: no variants can stand there
+	child      []*node // node alone, as the child of the variants of a set
 	statements *[]statement
-	run        run
 }
 
 // A run is assignments that follow each other and take effect together. This matters for operators on patterns only:
 // when the text of the pattern is a key of the run, the pattern is tried on the keys of the run alone.
 type run struct {
-	keys   []string // may be reserved ones, which are dropped at its end
-	values map[string]string
+	keys   []keyID // may be reserved ones, which are dropped at its end
+	values []string
 	from   []*assignment
+	places []int // by keyID: the place in keys, plus one; 0 for keys that are not in the run
 }
 
 // parse cuts and parses text, and keeps its errors.
@@ -154,26 +165,29 @@ func (b *builder) assign(a *assignment, s *scope) {
 			"conditions cannot name a set; use the bare label, or only and no"))
 	}
 	if !strings.Contains(a.Value, "$") {
-		old, inRun := s.run.values[a.Key]
-		switch {
+		at := -1
+		if key, ok := b.keys.ids[a.Key]; ok {
+			at = b.run.find(key)
+		}
+		switch inRun := at >= 0; {
 		case op == opSet:
-			s.run.set(a.Key, a.Value)
-			s.run.from = append(s.run.from, a)
+			b.run.set(b.keys.id(a.Key), a.Value)
+			b.run.from = append(b.run.from, a)
 			return
 		case inRun && op.onPattern():
 			if p, err := b.pattern(a, s); err == nil {
-				for _, key := range s.run.keys {
-					if !isReserved(key) && p.re.MatchString(key) {
-						s.run.values[key] = op.combine(s.run.values[key], a.Value)
+				for i, key := range b.run.keys {
+					if text := b.keys.keys[key].text; !isReserved(text) && p.matches(text) {
+						b.run.values[i] = op.combine(b.run.values[i], a.Value)
 					}
 				}
-				s.run.from = append(s.run.from, a)
+				b.run.from = append(b.run.from, a)
 				return
 			}
 		case inRun:
 			if op != opLazy {
-				s.run.set(a.Key, op.combine(old, a.Value))
-				s.run.from = append(s.run.from, a)
+				b.run.values[at] = op.combine(b.run.values[at], a.Value)
+				b.run.from = append(b.run.from, a)
 			}
 			return
 		}
@@ -211,28 +225,48 @@ func (b *builder) drop(stmt *del, s *scope) {
 	s.add(drop)
 }
 
-func (r *run) set(key, value string) {
-	if r.values == nil {
-		r.values = map[string]string{}
+// find returns the place of a key in the run, or -1.
+func (r *run) find(key keyID) int {
+	if int(key) < len(r.places) {
+		return r.places[key] - 1
 	}
-	if _, ok := r.values[key]; !ok {
-		r.keys = append(r.keys, key)
-	}
-	r.values[key] = value
+	return -1
 }
 
-func (b *builder) endRun(s *scope) {
-	if len(s.run.keys) == 0 {
+func (r *run) set(key keyID, value string) {
+	if at := r.find(key); at >= 0 {
+		r.values[at] = value
 		return
 	}
-	stmt := &setKeys{src: s.file.src, run: s.run.from}
-	for _, key := range s.run.keys {
-		if !isReserved(key) {
-			stmt.keys = append(stmt.keys, b.keys.id(key))
-			stmt.values = append(stmt.values, &value{text: s.run.values[key]})
-		}
+	if n := int(key) + 1; n > len(r.places) {
+		r.places = append(r.places, make([]int, n-len(r.places))...)
 	}
-	s.run = run{}
+	r.keys, r.values = append(r.keys, key), append(r.values, value)
+	r.places[key] = len(r.keys)
+}
+
+// endRun adds the run of s as one statement. There is never more than one run: a block ends that of the block around it.
+func (b *builder) endRun(s *scope) {
+	r := &b.run
+	if len(r.keys) == 0 {
+		return
+	}
+	stmt := b.newSets.next()
+	*stmt = setKeys{
+		src: s.file.src, keys: b.newKeys.cut(len(r.keys))[:0], values: b.newPointers.cut(len(r.keys))[:0],
+		run: b.newSources.cut(len(r.from)),
+	}
+	copy(stmt.run, r.from)
+	for i, key := range r.keys {
+		r.places[key] = 0
+		if isReserved(b.keys.keys[key].text) {
+			continue
+		}
+		v := b.newValues.next()
+		v.text = r.values[i]
+		stmt.keys, stmt.values = append(stmt.keys, key), append(stmt.values, v)
+	}
+	r.keys, r.values, r.from = r.keys[:0], r.values[:0], r.from[:0]
 	b.sets = append(b.sets, stmt)
 	s.add(stmt)
 }
@@ -247,16 +281,16 @@ func (b *builder) pattern(a *assignment, s *scope) (*pattern, error) {
 	}
 	// First alone, so that no ")" of it closes our group.
 	_, err := syntax.Parse(a.Key, syntax.Perl)
-	var re *regexp.Regexp
+	text := "^(?:" + a.Key + "$)"
 	if err == nil {
-		re, err = regexp.Compile("^(?:" + a.Key + "$)")
+		_, err = syntax.Parse(text, syntax.Perl)
 	}
 	if err != nil {
 		reason, _, _ := strings.Cut(strings.TrimPrefix(err.Error(), "error parsing regexp: "), ": `")
 		return nil, s.file.src.diagnostic(a.Pos, fmt.Sprintf("%q is no valid pattern: %s", a.Key, reason),
 			`the left side of "`+a.Op+`" is a regular expression of RE2's kind, tried on the names of keys`)
 	}
-	p := &pattern{index: len(b.patterns), re: re}
+	p := &pattern{index: len(b.patterns), compiled: sync.OnceValue(func() *regexp.Regexp { return regexp.MustCompile(text) })}
 	b.patterns[a.Key] = p
 	return p, nil
 }
@@ -345,6 +379,9 @@ func (b *builder) set(stmt *set, s *scope) {
 		name = "@" // as the language has it
 	}
 	defaults := b.defaults(stmt, s)
+	if len(stmt.Variants.Variants) > 0 {
+		s.child = []*node{s.node}
+	}
 	var variants []*node
 	preferred := -1
 	for i, v := range stmt.Variants.Variants {
@@ -374,7 +411,8 @@ func (b *builder) set(stmt *set, s *scope) {
 	if len(variants) == 0 {
 		return
 	}
-	s.node = &node{children: variants, preferred: preferred}
+	s.node = b.newNodes.next()
+	*s.node = node{children: variants, preferred: preferred}
 	for _, v := range variants {
 		s.node.depth = max(s.node.depth, v.depth+1)
 	}
@@ -408,10 +446,11 @@ func agree(a, b []string) bool {
 
 // variant returns the topmost node of a variant's block, with what s has so far below it.
 func (b *builder) variant(v *variant, setName string, marked bool, s *scope) *node {
-	bottom := &node{children: []*node{s.node}, preferred: -1, depth: s.node.depth + 1}
+	bottom := b.newNodes.next()
+	*bottom = node{children: s.child, preferred: -1, depth: s.node.depth + 1}
 	inner := scope{file: s.file, within: s.within, node: bottom, statements: &bottom.statements}
 	if setName != "" {
-		inner.run.set(setName, strings.Join(v.Labels, "."))
+		b.run.set(b.keys.id(setName), strings.Join(v.Labels, "."))
 	}
 	b.block(&v.Body, &inner)
 
@@ -419,7 +458,7 @@ func (b *builder) variant(v *variant, setName string, marked bool, s *scope) *no
 	top.isChoice, top.hidden = true, marked
 	top.short = strings.Join(v.Labels, ".")
 	top.full = top.short
-	top.labels = make([]nodeLabel, len(v.Labels))
+	top.labels = b.newLabels.cut(len(v.Labels))
 	for i, name := range v.Labels {
 		id := b.labels.id(name)
 		top.labels[i] = nodeLabel{id, id}

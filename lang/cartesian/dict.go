@@ -324,7 +324,7 @@ func (d *dict) matching(p *pattern, f func(keyID)) {
 		for unknown := w &^ m.known[i]; unknown != 0; unknown &= unknown - 1 {
 			k := i<<6 + bits.TrailingZeros64(unknown)
 			m.known.add(k)
-			if p.re.MatchString(d.keys.keys[k].text) {
+			if p.matches(d.keys.keys[k].text) {
 				m.match.add(k)
 			}
 		}

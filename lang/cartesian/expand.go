@@ -51,4 +51,3 @@ func (d *dict) variant() *Variant {
 	}
 	return v
 }
-

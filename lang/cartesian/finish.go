@@ -87,7 +87,7 @@ func (b *builder) limitsMayFail(limiting []keyID) bool {
 		}
 		for _, k := range limiting {
 			for _, k := range []keyID{k, b.keys.keys[k].target} {
-				known[k].odd = known[k].odd || s.pattern.re.MatchString(b.keys.keys[k].text)
+				known[k].odd = known[k].odd || s.pattern.matches(b.keys.keys[k].text)
 			}
 		}
 	}

@@ -75,9 +75,9 @@ var keywords = []struct {
 
 // Limits on what a source may hold. Each is far above what real configs have, and is told to the user by name.
 const (
-	maxNesting  = 1000    // blocks that lie in each other: all readers of the tree recurse
-	maxTokens = 200_000 // tokens of one line, which are all kept until the line is parsed
-	maxErrors = 1000    // errors of one file, behind which the rest is not read
+	maxNesting = 1000    // blocks that lie in each other: all readers of the tree recurse
+	maxTokens  = 200_000 // tokens of one line, which are all kept until the line is parsed
+	maxErrors  = 1000    // errors of one file, behind which the rest is not read
 )
 
 // definition makes our lexer known to participle.

@@ -117,9 +117,11 @@ func (op operator) combine(old, operand string) string {
 
 // A pattern is the left side of operators on patterns.
 type pattern struct {
-	index int // among the config's patterns
-	re    *regexp.Regexp
+	index    int // among the config's patterns
+	compiled func() *regexp.Regexp
 }
+
+func (p *pattern) matches(key string) bool { return p.compiled().MatchString(key) }
 
 // dropKey is "del NAME": it removes the keys that read so.
 type dropKey struct {

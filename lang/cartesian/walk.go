@@ -212,7 +212,9 @@ func (w *walk) recall(n *node) (*branch, bool) {
 }
 
 // isUnit tells whether all that is at and below n is worth to be handed to another walk, and not too much.
-func isUnit(n *node) bool { return n.leaves <= unitLeaves && len(n.children) > 1 || len(n.children) == 0 }
+func isUnit(n *node) bool {
+	return n.leaves <= unitLeaves && len(n.children) > 1 || len(n.children) == 0
+}
 
 // delegate finds out what is left at n, which was just passed, and hands it over.
 func (w *walk) delegate(n *node) (left *branch, found bool) {
