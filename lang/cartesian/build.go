@@ -54,8 +54,8 @@ type builder struct {
 	newSources  slab[*assignment]
 	newNodes    slab[node]
 	newLabels   slab[nodeLabel]
-	errs       diag.List
-	warnings   diag.List
+	errs        diag.List
+	warnings    diag.List
 }
 
 // A parsedFile is a source and its statements.

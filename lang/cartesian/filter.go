@@ -166,7 +166,7 @@ func newLabelPath(rows *rowTable) *labelPath {
 }
 
 func (p *labelPath) clone() *labelPath {
-	return &labelPath{p.rows, slices.Clone(p.labels), slices.Clone(p.found), slices.Clone(p.counts), slices.Clone(p.has)}
+	return &labelPath{p.rows, roomy(p.labels, 16), roomy(p.found, 32), slices.Clone(p.counts), slices.Clone(p.has)}
 }
 
 // A pathMark is a path's length.

@@ -10,31 +10,50 @@ import (
 	"github.com/mhmig/mhmig/lang/cartesian"
 )
 
+// BenchmarkHuge writes the variants of the corpus's huge config, and compares their number per second with that of the
+// reference implementation, as the corpus has it.
 func BenchmarkHuge(b *testing.B) {
-	for _, bench := range []struct {
-		name, file, format string
-		filters            []string
-		limit              int
-	}{
-		{"names", "tests.cfg", "names", nil, 600_000},
-		{"jsonl", "tests.cfg", "jsonl", nil, 20_000},
-		{"rhel63", "tests.cfg", "jsonl", []string{"only RHEL.6.3.x86_64", "only qcow2", "only smp2"}, 100_000},
-	} {
-		b.Run(bench.name, func(b *testing.B) {
-			c, err := cartesian.ParseFile(filepath.Join("../../../shared/corpus/huge", bench.file), bench.filters...)
-			if err != nil {
-				b.Fatal(err)
-			}
-			b.ReportAllocs()
-			n := 0
-			for b.Loop() {
-				lines, err := c.Write(b.Context(), io.Discard, formats[bench.format], bench.limit, cartesian.Options{})
-				if err != nil {
-					b.Fatal(err)
-				}
-				n += lines
-			}
-			b.ReportMetric(float64(n)/b.Elapsed().Seconds(), "variants/s")
-		})
+	folder := largeCorpus(b)
+	for _, g := range goldensOf(b, folder) {
+		switch g.ID {
+		case "huge-tests-200k-names", "huge-tests-600k-names", "huge-tests-50k-shortnames", "huge-tests-20k-jsonl",
+			"huge-tests-rhel63", "huge-multi-host-slice", "huge-shared-boot", "huge-tests-join":
+			b.Run(g.ID, func(b *testing.B) { benchmarkGolden(b, folder, g) })
+		}
 	}
+	b.Run("count", func(b *testing.B) {
+		for b.Loop() {
+			n, err := parseFile(b, filepath.Join(folder, "huge", "tests.cfg")).Count(b.Context(), cartesian.Options{})
+			if err != nil || n.Int64() != 133_179_864 {
+				b.Fatal(n, err)
+			}
+		}
+	})
+}
+
+func benchmarkGolden(b *testing.B, folder string, g golden) {
+	limit := -1
+	if g.Limit != nil {
+		limit = *g.Limit
+	}
+	c := parseFile(b, filepath.Join(folder, "huge", g.File), g.Filters...)
+	b.ReportAllocs()
+	for b.Loop() {
+		n, err := c.Write(b.Context(), io.Discard, formats[g.Mode], limit, cartesian.Options{Defaults: g.Defaults})
+		if err != nil || n != g.Count {
+			b.Fatalf("%d variants, %v, want %d", n, err, g.Count)
+		}
+	}
+	perSecond := float64(g.Count*b.N) / b.Elapsed().Seconds()
+	b.ReportMetric(perSecond, "variants/s")
+	b.ReportMetric(perSecond/(float64(g.Count)/(g.RefSeconds-g.RefParseSeconds)), "xref")
+}
+
+func parseFile(tb testing.TB, path string, extra ...string) *cartesian.Config {
+	tb.Helper()
+	c, err := cartesian.ParseFile(path, extra...)
+	if err != nil {
+		tb.Fatal(err)
+	}
+	return c
 }

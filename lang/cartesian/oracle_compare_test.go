@@ -27,28 +27,36 @@ import (
 // TestOracle holds the oracle itself to what the reference made of the corpus's snippets.
 func TestOracle(t *testing.T) {
 	t.Parallel()
-	for _, folder := range corpora(t) {
-		files := map[string]string{}
-		root := filepath.Join(folder, "snippets")
-		err := filepath.WalkDir(root, func(name string, entry fs.DirEntry, err error) error {
-			if err != nil || entry.IsDir() {
-				return err
-			}
-			text, err := os.ReadFile(name)
-			short, _ := filepath.Rel(root, name)
-			files[filepath.ToSlash(short)] = string(text)
+	checkOracleIn(t, "testdata")
+}
+
+func TestOracleInLargeCorpus(t *testing.T) {
+	t.Parallel()
+	checkOracleIn(t, largeCorpus(t))
+}
+
+func checkOracleIn(t *testing.T, folder string) {
+	t.Helper()
+	files := map[string]string{}
+	root := filepath.Join(folder, "snippets")
+	err := filepath.WalkDir(root, func(name string, entry fs.DirEntry, err error) error {
+		if err != nil || entry.IsDir() {
 			return err
-		})
-		if err != nil {
-			t.Fatal(err)
 		}
-		for name := range files {
-			if base, ok := strings.CutSuffix(name, ".cfg"); ok && !strings.Contains(name, "/") {
-				t.Run(base, func(t *testing.T) {
-					t.Parallel()
-					checkOracle(t, files, name, files[base+".json"])
-				})
-			}
+		text, err := os.ReadFile(name)
+		short, _ := filepath.Rel(root, name)
+		files[filepath.ToSlash(short)] = string(text)
+		return err
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for name := range files {
+		if base, ok := strings.CutSuffix(name, ".cfg"); ok && !strings.Contains(name, "/") {
+			t.Run(base, func(t *testing.T) {
+				t.Parallel()
+				checkOracle(t, files, name, files[base+".json"])
+			})
 		}
 	}
 }

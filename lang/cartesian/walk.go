@@ -57,17 +57,21 @@ type way struct {
 	passed      [][]statement // statements of the nodes, those that come first in the text last
 }
 
+// clone returns a way of its own, with room to go on.
 func (w *way) clone() way {
 	return way{
-		w.path.clone(), slices.Clone(w.open), slices.Clone(w.full), slices.Clone(w.short), slices.Clone(w.deps),
-		slices.Clone(w.passed),
+		w.path.clone(), slices.Clone(w.open), roomy(w.full, 256), roomy(w.short, 256), roomy(w.deps, 8), roomy(w.passed, 32),
 	}
 }
+
+// roomy returns a copy of s with room for more elements.
+func roomy[T any](s []T, more int) []T { return append(make([]T, 0, len(s)+more), s...) }
 
 // A branch is what is left of the tree at a node, without what leads to no variant.
 type branch struct {
 	node     *node
 	branches []*branch
+	size     int      // how many variants there are, up to manyLeaves
 	variants *big.Int // how many there are; of walks that count, which keep no branches for that
 }
 
@@ -180,7 +184,7 @@ func (w *walk) pass(n *node, own []statement) (*branch, bool) {
 		return nil, false
 	}
 	w.open = w.arena[m.arena:]
-	if w.handOver != nil && isUnit(n) {
+	if w.handOver != nil && n.leaves <= delegatedLeaves {
 		return w.delegate(n)
 	}
 	if len(n.children) == 0 {
@@ -211,11 +215,6 @@ func (w *walk) recall(n *node) (*branch, bool) {
 	return left, found
 }
 
-// isUnit tells whether all that is at and below n is worth to be handed to another walk, and not too much.
-func isUnit(n *node) bool {
-	return n.leaves <= unitLeaves && len(n.children) > 1 || len(n.children) == 0
-}
-
 // delegate finds out what is left at n, which was just passed, and hands it over.
 func (w *walk) delegate(n *node) (left *branch, found bool) {
 	handOver := w.handOver
@@ -227,10 +226,10 @@ func (w *walk) delegate(n *node) (left *branch, found bool) {
 	}
 	w.handOver = handOver
 	switch {
-	case w.ended: // what comes before the error is for the other walk to find
+	case w.ended || found && left == nil: // what is there, or comes before the error, is for the other walk to find
 		handOver(n, nil)
 	case found:
-		handOver(n, left)
+		w.follow(left)
 	}
 	return left, found
 }
@@ -255,6 +254,7 @@ func (w *walk) explore(n *node) (left *branch, found bool) {
 			left.variants.Add(left.variants, branch.variants)
 		case ok && left != nil:
 			left.branches = append(left.branches, branch)
+			left.size = min(manyLeaves, left.size+branch.size)
 		}
 		return ok
 	}
@@ -284,8 +284,13 @@ func (w *walk) preferred(n *node) int {
 // branchSize is how many bytes a branch takes, about.
 const branchSize = 64
 
-// unitLeaves is how many leaves one walk hands over to another at once, at most, if they are at one node.
-const unitLeaves = 1 << 14
+const (
+	// delegatedLeaves is how many leaves there are at a node, at most, when a walk that hands over finds out what is left
+	// of them before it hands over any.
+	delegatedLeaves = 1 << 17
+	// unitSize is how many variants a walk hands over at once, about.
+	unitSize = 1 << 11
+)
 
 func (w *walk) remember(state string, left *branch) {
 	w.known[state] = left
@@ -318,7 +323,7 @@ func (w *walk) setState(n *node) {
 // follow walks on from a node that was just passed, by the branches that are left of it.
 func (w *walk) follow(left *branch) {
 	switch {
-	case w.handOver != nil && isUnit(left.node):
+	case w.handOver != nil && left.size <= unitSize:
 		w.handOver(left.node, left)
 		return
 	case w.handOver == nil && w.emit == nil:
@@ -398,7 +403,7 @@ func (w *walk) leafBranch(n *node) *branch {
 	if w.count {
 		return &branch{node: n, variants: one}
 	}
-	return &branch{node: n}
+	return &branch{node: n, size: 1}
 }
 
 var one = big.NewInt(1)

@@ -8,8 +8,6 @@ import (
 	"errors"
 	"io"
 	"runtime"
-	"slices"
-	"sync"
 
 	"golang.org/x/sync/errgroup"
 )
@@ -30,7 +28,7 @@ const (
 // [Config.Variants], and uses all processors for configs with many variants. It returns how many lines it has written.
 // Errors of out are returned as they are, others are those of Variants; the lines before an error are written.
 func (c *Config) Write(ctx context.Context, out io.Writer, format Format, limit int, o Options) (int, error) {
-	l := &listing{config: c, options: o, format: format, out: out, limit: limit}
+	l := &listing{config: c, options: o, format: format, out: out, limit: limit, buffers: make(chan []byte, 4*chunksKept)}
 	if limit == 0 {
 		return 0, nil
 	}
@@ -38,7 +36,7 @@ func (c *Config) Write(ctx context.Context, out io.Writer, format Format, limit 
 		c.encode()
 	}
 	var err error
-	if few := limit > 0 && limit <= unitLeaves; few || c.root.leaves <= unitLeaves || c.root.joined || runtime.GOMAXPROCS(0) == 1 {
+	if few := limit > 0 && limit <= unitSize; few || c.root.leaves <= unitSize || c.root.joined || runtime.GOMAXPROCS(0) == 1 {
 		err = l.alone(ctx)
 	} else {
 		err = l.together(ctx)
@@ -60,7 +58,7 @@ type listing struct {
 	out     io.Writer
 	limit   int
 	written int
-	buffers sync.Pool
+	buffers chan []byte // that can be used again
 }
 
 // A chunk is some lines.
@@ -83,11 +81,24 @@ func (l *listing) put(c chunk) error {
 	if _, err := l.out.Write(text); err != nil {
 		return err
 	}
-	l.buffers.Put(c.text[:0])
+	select {
+	case l.buffers <- c.text[:0]:
+	default:
+	}
 	if l.written += c.lines; l.written == l.limit {
 		return errEnough
 	}
 	return nil
+}
+
+// buffer returns an empty one.
+func (l *listing) buffer() []byte {
+	select {
+	case b := <-l.buffers:
+		return b
+	default:
+		return make([]byte, 0, chunkSize+chunkSize/8)
+	}
 }
 
 // firstLines returns the first n lines of text.
@@ -110,7 +121,7 @@ func (l *listing) alone(ctx context.Context) error {
 // A unit is some branches whose lines one walk writes.
 type unit struct {
 	jobs   []job
-	leaves int
+	size   int        // variants, about
 	chunks chan chunk // closed when all is done
 	err    error      // why it ended early; valid then
 }
@@ -176,12 +187,15 @@ func (l *listing) share(ctx context.Context, send func(*unit) error) error {
 		next = new(unit)
 	}
 	w.handOver = func(n *node, left *branch) {
-		at := way{full: slices.Clone(w.full), short: slices.Clone(w.short)}
+		at := way{full: roomy(w.full, 256), short: roomy(w.short, 256)}
 		if left == nil || !l.namesOnly() {
 			at = w.way.clone()
 		}
 		next.jobs = append(next.jobs, job{at, n, left})
-		if next.leaves += n.leaves; next.leaves >= unitLeaves {
+		if next.size++; left != nil {
+			next.size += left.size
+		}
+		if next.size >= unitSize {
 			sendNext()
 		}
 	}
@@ -256,7 +270,7 @@ func (w *lineWalk) do(j job) {
 // line appends the line of a variant.
 func (w *lineWalk) line(d *dict) bool {
 	if w.chunk.text == nil {
-		w.chunk.text, _ = w.listing.buffers.Get().([]byte)
+		w.chunk.text = w.listing.buffer()
 	}
 	text := w.chunk.text
 	switch w.listing.format {
