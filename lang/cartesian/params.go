@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"maps"
 	"math"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -32,22 +33,39 @@ import (
 // setting and its value when the value makes no sense. Params are an ordinary map: safe for any number of readers.
 type Params map[string]string
 
-// Object returns the params as the object called name sees them: each setting that ends in "_"+name also sets the one
-// without that ending. All other settings stay. The result is a new map.
+// Object returns the params as the object called name sees them, as virt-test's object_params does: each setting that
+// ends in "_"+name also sets the one without that ending. All other settings stay. The result is a new map.
+//
+// A setting that has "_"+name further in front too sets what stands before the first: for vm1, note_vm1_on_vm1 sets
+// note, unless note_vm1 is there.
 func (p Params) Object(name string) Params {
 	ending := "_" + name
-	narrowed := maps.Clone(p)
-	for key, value := range p {
-		if base, ok := strings.CutSuffix(key, ending); ok {
-			narrowed[base] = value
+	narrowed := make(Params, len(p)+len(p)/8)
+	maps.Copy(narrowed, p)
+	var meant []string
+	for key := range p {
+		if strings.HasSuffix(key, ending) {
+			meant = append(meant, key)
 		}
+	}
+	slices.Sort(meant)
+	for _, key := range slices.Backward(meant) { // so that the shortest of those with one base comes last
+		base, _, _ := strings.Cut(key, ending)
+		narrowed[base] = p[key]
 	}
 	return narrowed
 }
 
-// Objects returns the words of the setting key: names of objects, as in "vms = vm1 vm2".
+// Objects returns the words of the setting key: names of objects, as in "vms = vm1 vm2". A name that stands there
+// several times counts once, at its first place.
 func (p Params) Objects(key string) []string {
-	return strings.Fields(p[key])
+	var names []string
+	for name := range strings.FieldsSeq(p[key]) {
+		if !slices.Contains(names, name) {
+			names = append(names, name)
+		}
+	}
+	return names
 }
 
 // Get returns the setting key as it is, or def when it is missing.

@@ -16,6 +16,8 @@ func TestObject(t *testing.T) {
 	p := cartesian.Params{
 		"mem": "512", "mem_vm1": "1024", "mem_vm1_host2": "2048", "mem_host2": "256",
 		"image_size": "1G", "image_size_stg_vm1": "10G", "other_vm11": "x", "vm1": "y",
+		"nic_model": "e1000", "nic_model_nic2": "virtio", "x_host2": "h", "twice_vm1_vm1": "t", "odd_vm1_in_vm1": "o",
+		"mem_vm1_in_vm1": "never",
 	}
 	vm1 := p.Object("host2").Object("vm1")
 	tests := []struct {
@@ -31,6 +33,12 @@ func TestObject(t *testing.T) {
 		{"VM wins over host", p.Object("host1").Object("vm1"), "mem", "1024"},
 		{"image of another VM", p.Object("vm2").Object("stg"), "image_size", "1G"},
 		{"image of the VM", vm1.Object("stg"), "image_size", "10G"},
+		{"NIC of the VM", vm1.Object("nic2"), "nic_model", "virtio"},
+		{"another NIC of the VM", vm1.Object("nic1"), "nic_model", "e1000"},
+		{"host", p.Object("host2"), "x", "h"},
+		{"another host", p.Object("host1"), "x", ""},
+		{"ending twice", vm1, "twice", "t"},
+		{"ending in the middle too", vm1, "odd", "o"},
 		{"all keys stay", vm1, "mem_vm1", "2048"},
 		{"longer names are others", p.Object("vm1"), "other", ""},
 		{"the bare name is no ending", p.Object("vm1"), "", ""},
@@ -43,7 +51,7 @@ func TestObject(t *testing.T) {
 	if p["mem"] != "512" {
 		t.Error("Object changed its receiver")
 	}
-	if diff := cmp.Diff([]string{"vm1", "vm2"}, cartesian.Params{"vms": "  vm1\tvm2 "}.Objects("vms")); diff != "" {
+	if diff := cmp.Diff([]string{"vm1", "vm2"}, cartesian.Params{"vms": "  vm1\tvm2 vm1"}.Objects("vms")); diff != "" {
 		t.Errorf("Objects (-want +got):\n%s", diff)
 	}
 }
