@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"io/fs"
 	"maps"
+	"math/big"
 	"os"
 	"path"
 	"path/filepath"
@@ -105,7 +106,7 @@ func (c oracleCase) compare(t *testing.T, defaults bool) (want oracleResult, ok 
 	if want.skip != "" {
 		return want, true
 	}
-	got, err := c.expand(t.Context(), defaults, len(want.lines)+1)
+	got, err := c.expand(t, defaults, len(want.lines)+1)
 	switch {
 	case want.err != nil && err == nil:
 		t.Errorf("%s\ngot %d variants, want the error %+v", c, len(got), want.err)
@@ -143,7 +144,7 @@ func (e *oracleError) foundIn(list diag.List) bool {
 }
 
 // expand returns up to limit variants, as the package makes them.
-func (c oracleCase) expand(ctx context.Context, defaults bool, limit int) (lines []string, err error) {
+func (c oracleCase) expand(t *testing.T, defaults bool, limit int) (lines []string, err error) {
 	fsys := fstest.MapFS{}
 	for name, text := range c.files {
 		fsys[name] = &fstest.MapFile{Data: []byte(text)}
@@ -152,18 +153,71 @@ func (c oracleCase) expand(ctx context.Context, defaults bool, limit int) (lines
 	if err != nil {
 		return nil, err
 	}
-	ctx, cancel := context.WithTimeout(ctx, 20*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
 	defer cancel()
-	for v, err := range config.Variants(ctx, cartesian.Options{Defaults: defaults}) {
-		if err != nil {
-			return lines, err
+	o := cartesian.Options{Defaults: defaults}
+	for v, e := range config.Variants(ctx, o) {
+		if e != nil {
+			err = e
+			break
 		}
 		lines = append(lines, string(v.AppendJSON(nil)))
 		if len(lines) == limit {
 			break
 		}
 	}
-	return lines, nil
+	if e := otherWays(ctx, config, o, lines, limit, err); e != nil {
+		t.Errorf("%s\ndefaults %t: %v", c, defaults, e)
+	}
+	return lines, err
+}
+
+// otherWays compares the other ways of listing variants with what came of the first.
+func otherWays(ctx context.Context, config *cartesian.Config, o cartesian.Options, lines []string, limit int, first error) error {
+	var wanted strings.Builder
+	for _, line := range lines {
+		wanted.WriteString(line + "\n")
+	}
+	for _, bounds := range [][2]int{{0, 0}, {1, 0}, {3, 500}, {3, 1 << 20}} {
+		var got strings.Builder
+		var err error
+		if bounds[0] == 0 {
+			_, err = config.Write(ctx, &got, cartesian.JSON, limit, o)
+		} else {
+			_, err = config.WriteTogether(ctx, &got, cartesian.JSON, limit, o, bounds[0], bounds[1])
+		}
+		if (err == nil) != (first == nil) || err != nil && err.Error() != first.Error() || got.String() != wanted.String() {
+			return fmt.Errorf("Write with bounds %v: error %v, but %v at first; lines (-Variants +Write):\n%s",
+				bounds, err, first, cmp.Diff(wanted.String(), got.String()))
+		}
+	}
+	n, err := config.Count(ctx, o)
+	if (err == nil) != (first == nil) || err == nil && len(lines) < limit && n.Cmp(big.NewInt(int64(len(lines)))) != 0 {
+		return fmt.Errorf("Count gives %v, %v, want %d, %v", n, err, len(lines), first)
+	}
+	var names, short, tree strings.Builder
+	_, namesErr := config.Write(ctx, &names, cartesian.Names, limit, o)
+	_, shortErr := config.WriteTogether(ctx, &short, cartesian.ShortNames, limit, o, 2, 0)
+	_, treeErr := config.WriteTree(ctx, &tree, -1, o)
+	if (namesErr == nil) != (first == nil) || (shortErr == nil) != (first == nil) || (treeErr == nil) != (first == nil) {
+		return fmt.Errorf("names %v, short names %v, tree %v: want error %v", namesErr, shortErr, treeErr, first)
+	}
+	if first == nil {
+		var wantNames, wantShort strings.Builder
+		for _, line := range lines {
+			var v struct{ Name, ShortName string }
+			if err := json.Unmarshal([]byte(line), &v); err != nil {
+				return err
+			}
+			wantNames.WriteString(v.Name + "\n")
+			wantShort.WriteString(v.ShortName + "\n")
+		}
+		if wantNames.String() != names.String() || wantShort.String() != short.String() {
+			return fmt.Errorf("names differ from those in JSON:\n%s%s",
+				cmp.Diff(wantNames.String(), names.String()), cmp.Diff(wantShort.String(), short.String()))
+		}
+	}
+	return nil
 }
 
 // String is the config as it can be read and tried again.

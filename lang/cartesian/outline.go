@@ -31,7 +31,7 @@ func (c *Config) WriteTree(ctx context.Context, out io.Writer, limit int, o Opti
 	var err error
 	if !c.root.joined && !c.nameless {
 		w := c.newNamesWalk(ctx, o)
-		w.most = 64 << 20
+		w.bounds.known = 64 << 20
 		root, err = w.run()
 	}
 	switch {

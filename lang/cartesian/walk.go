@@ -38,8 +38,8 @@ type walk struct {
 
 	known  map[string]*branch // what is known of nodes with several children, by state
 	size   int                // bytes that known takes, about
-	most   int                // limit of size
-	forgot int                // how often known was emptied
+	bounds bounds
+	forgot int // how often known was emptied
 	state  []byte
 	arena  []statement // what way.open is made from
 	asked  bitSet      // for appendState
@@ -78,7 +78,7 @@ type branch struct {
 func newWalk(ctx context.Context, c *Config, o Options) *walk {
 	return &walk{
 		ctx: ctx, config: c, options: o, way: way{path: newLabelPath(c.rows)},
-		known: map[string]*branch{}, most: 8 << 20, lists: map[*node]*joinList{}, asked: newBitSet(len(c.rows.rows)),
+		known: map[string]*branch{}, bounds: usualBounds, lists: map[*node]*joinList{}, asked: newBitSet(len(c.rows.rows)),
 	}
 }
 
@@ -184,7 +184,7 @@ func (w *walk) pass(n *node, own []statement) (*branch, bool) {
 		return nil, false
 	}
 	w.open = w.arena[m.arena:]
-	if w.handOver != nil && n.leaves <= delegatedLeaves {
+	if w.handOver != nil && n.leaves <= w.bounds.delegated {
 		return w.delegate(n)
 	}
 	if len(n.children) == 0 {
@@ -284,13 +284,14 @@ func (w *walk) preferred(n *node) int {
 // branchSize is how many bytes a branch takes, about.
 const branchSize = 64
 
-const (
-	// delegatedLeaves is how many leaves there are at a node, at most, when a walk that hands over finds out what is left
-	// of them before it hands over any.
-	delegatedLeaves = 1 << 17
-	// unitSize is how many variants a walk hands over at once, about.
-	unitSize = 1 << 11
-)
+// bounds are how much of something there may be at once.
+type bounds struct {
+	known     int // bytes that a walk remembers, about
+	unit      int // variants that a walk hands over, about
+	delegated int // leaves at a node when a walk that hands over first finds out what is left of them
+}
+
+var usualBounds = bounds{known: 8 << 20, unit: 1 << 11, delegated: 1 << 17}
 
 func (w *walk) remember(state string, left *branch) {
 	w.known[state] = left
@@ -298,7 +299,7 @@ func (w *walk) remember(state string, left *branch) {
 	if left != nil {
 		w.size += len(left.branches) * 2 * branchSize
 	}
-	if w.size > w.most {
+	if w.size > w.bounds.known {
 		clear(w.known)
 		w.size = 0
 		if !w.count {
@@ -323,7 +324,7 @@ func (w *walk) setState(n *node) {
 // follow walks on from a node that was just passed, by the branches that are left of it.
 func (w *walk) follow(left *branch) {
 	switch {
-	case w.handOver != nil && left.size <= unitSize:
+	case w.handOver != nil && left.size <= w.bounds.unit:
 		w.handOver(left.node, left)
 		return
 	case w.handOver == nil && w.emit == nil:

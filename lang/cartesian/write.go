@@ -28,18 +28,25 @@ const (
 // [Config.Variants], and uses all processors for configs with many variants. It returns how many lines it has written.
 // Errors of out are returned as they are, others are those of Variants; the lines before an error are written.
 func (c *Config) Write(ctx context.Context, out io.Writer, format Format, limit int, o Options) (int, error) {
-	l := &listing{config: c, options: o, format: format, out: out, limit: limit, buffers: make(chan []byte, 4*chunksKept)}
-	if limit == 0 {
+	l := &listing{config: c, options: o, format: format, out: out, limit: limit, bounds: usualBounds}
+	return l.run(ctx, runtime.GOMAXPROCS(0))
+}
+
+// run writes all lines by so many walks, or by one alone if it is not worth more.
+func (l *listing) run(ctx context.Context, walks int) (int, error) {
+	if l.limit == 0 {
 		return 0, nil
 	}
-	if format == JSON {
-		c.encode()
+	if l.format == JSON {
+		l.config.encode()
 	}
+	l.buffers = make(chan []byte, 4*chunksKept)
 	var err error
-	if few := limit > 0 && limit <= unitSize; few || c.root.leaves <= unitSize || c.root.joined || runtime.GOMAXPROCS(0) == 1 {
+	root := l.config.root
+	if few := min(uint(l.limit), uint(root.leaves)) <= uint(l.bounds.unit); few || root.joined || walks == 1 {
 		err = l.alone(ctx)
 	} else {
-		err = l.together(ctx)
+		err = l.together(ctx, walks)
 	}
 	if errors.Is(err, errEnough) {
 		err = nil
@@ -57,6 +64,7 @@ type listing struct {
 	format  Format
 	out     io.Writer
 	limit   int
+	bounds  bounds
 	written int
 	buffers chan []byte // that can be used again
 }
@@ -135,8 +143,7 @@ type job struct {
 
 // together writes all lines by several walks. One goes through the upper part of the tree, and finds out what is below:
 // others then follow the branches, and their lines are put in order again.
-func (l *listing) together(ctx context.Context) error {
-	walks := runtime.GOMAXPROCS(0)
+func (l *listing) together(ctx context.Context, walks int) error {
 	group, ctx := errgroup.WithContext(ctx)
 	todo, order := make(chan *unit, walks), make(chan *unit, 4*walks)
 	group.Go(func() error {
@@ -158,13 +165,8 @@ func (l *listing) together(ctx context.Context) error {
 	}
 	group.Go(func() error {
 		for u := range order {
-			for c := range u.chunks {
-				if err := l.put(c); err != nil {
-					return err
-				}
-			}
-			if u.err != nil {
-				return u.err
+			if err := l.putAll(ctx, u); err != nil {
+				return err
 			}
 		}
 		return nil
@@ -172,9 +174,27 @@ func (l *listing) together(ctx context.Context) error {
 	return group.Wait()
 }
 
+// putAll writes the chunks of a unit, as they come.
+func (l *listing) putAll(ctx context.Context, u *unit) error {
+	for {
+		select {
+		case c, ok := <-u.chunks:
+			if !ok {
+				return u.err
+			}
+			if err := l.put(c); err != nil {
+				return err
+			}
+		case <-ctx.Done():
+			return context.Cause(ctx)
+		}
+	}
+}
+
 // share makes units.
 func (l *listing) share(ctx context.Context, send func(*unit) error) error {
 	w := newWalk(ctx, l.config, l.options)
+	w.bounds = l.bounds
 	next := new(unit)
 	sendNext := func() {
 		if len(next.jobs) == 0 {
@@ -195,7 +215,7 @@ func (l *listing) share(ctx context.Context, send func(*unit) error) error {
 		if next.size++; left != nil {
 			next.size += left.size
 		}
-		if next.size >= unitSize {
+		if next.size >= l.bounds.unit {
 			sendNext()
 		}
 	}
@@ -236,6 +256,7 @@ func (l *listing) namesOnly() bool { return l.format != JSON && !l.config.namele
 func (l *listing) newWalk(ctx context.Context, put func(chunk) error) *lineWalk {
 	w := &lineWalk{walk: newWalk(ctx, l.config, l.options), listing: l, put: put, left: -1}
 	w.encoder.anyNames = l.config.nameless
+	w.bounds = l.bounds
 	w.dict = newDict(l.config)
 	w.names = l.namesOnly()
 	w.emit = w.line
