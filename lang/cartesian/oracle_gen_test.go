@@ -186,7 +186,7 @@ func (g *generator) tokens(indent int) {
 
 func (g *generator) statement(indent int) {
 	n := g.IntN(20)
-	if g.focus == focusFilters && g.one(2) {
+	if g.focus == focusFilters && g.one(2) || g.focus == focusJoins && g.one(4) {
 		n = 9 + g.IntN(11)
 	}
 	if g.focus == focusDicts && g.one(2) {
@@ -212,7 +212,7 @@ func (g *generator) statement(indent int) {
 func (g *generator) short() string {
 	n := g.IntN(22)
 	switch {
-	case g.focus == focusFilters && g.one(2):
+	case g.focus == focusFilters && g.one(2), g.focus == focusJoins && g.one(4):
 		n = g.IntN(7)
 	case g.focus == focusJoins && g.one(3) && !g.inside:
 		n = 16
@@ -297,6 +297,8 @@ func (g *generator) assignment() string {
 
 func (g *generator) value() string {
 	switch n := g.IntN(12); {
+	case n < 1 && !g.limits:
+		return ""
 	case n < 5:
 		return fmt.Sprint(g.IntN(12))
 	case n < 6:
@@ -498,6 +500,7 @@ func damage(r *rand.Rand, text string) string {
 		}
 		insert := []string{
 			" ", "  ", "\t", "\u00a0", "\u2003", "\u001f", "\u3000", "\ufeff", "\n", "\r", "\r\n", "\u2028", "\v", "\x1c", "\u0085",
+			"\x1d", "\x1e", "\f", "\u2029", "\u1680", "\u202f", "\u205f", "\u200b",
 			":", "=", ".", "..", ",", "@", "[", "]", "(", ")", "!", "+", "<", "?", "~", "\"", "'", "#", "//", "-", "- ", "$", "${k}",
 			"a", "only ", "no ", "variants:", "variants v:", "suffix ", "del ", "include ", "join ", "²", "/", "*", "\x00", "a: ", "!a:",
 		}
