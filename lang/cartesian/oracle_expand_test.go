@@ -139,7 +139,7 @@ func (d *oDict) apply(s oStatement) {
 			}
 			renamed = append(renamed, e)
 		}
-		d.entries = append(kept, renamed...)
+		d.entries = slices.Concat(kept, renamed)
 	case "maps":
 		var long, short []string
 		for _, l := range s.labels {

@@ -283,11 +283,11 @@ func (g *generator) value() string {
 	case n < 6:
 		return fmt.Sprint(g.IntN(3)) + g.pick([]string{"G", "M", "k", "", ".5G", "_0", "T"})
 	case n < 9:
-		value := ""
+		var value strings.Builder
 		for range 1 + g.IntN(3) {
-			value += g.pick([]string{"", "-", ".", "$"}) + "${" + g.pick(genRefs) + "}" + g.pick([]string{"", "", "}", "0"})
+			value.WriteString(g.pick([]string{"", "-", ".", "$"}) + "${" + g.pick(genRefs) + "}" + g.pick([]string{"", "", "}", "0"}))
 		}
-		return value
+		return value.String()
 	case n < 10 && g.late:
 		return g.pick([]string{"", `"`, `'a'`, "b", "x = y", "a:b", `" 1 "`, "#", "$k", "${", "${}", "${}k}"})
 	case n < 10:
@@ -432,33 +432,36 @@ func (g *generator) label() string {
 }
 
 func (g *generator) row() string {
-	row := g.label()
+	var row strings.Builder
+	row.WriteString(g.label())
 	for g.one(4) {
-		row += "." + g.label()
+		row.WriteString("." + g.label())
 	}
-	return row
+	return row.String()
 }
 
 func (g *generator) word(rows int) string {
-	word := g.row()
+	var word strings.Builder
+	word.WriteString(g.row())
 	for range rows - 1 {
-		word += ".." + g.row()
+		word.WriteString(".." + g.row())
 	}
-	return word
+	return word.String()
 }
 
 // filter has many words mostly, so that few variants are dropped.
 func (g *generator) filter() string {
-	filter := g.word(1)
+	var filter strings.Builder
+	filter.WriteString(g.word(1))
 	for g.one(2) || g.one(3) {
-		filter += g.pick([]string{" ", ",", ", ", "  "})
+		filter.WriteString(g.pick([]string{" ", ",", ", ", "  "}))
 		rows := 1
 		if g.one(4) {
 			rows = 2
 		}
-		filter += g.word(rows)
+		filter.WriteString(g.word(rows))
 	}
-	return filter + g.pick([]string{"", "", "", "", "", "", ",", ".."})
+	return filter.String() + g.pick([]string{"", "", "", "", "", "", ",", ".."})
 }
 
 // damage makes small faults in a text.

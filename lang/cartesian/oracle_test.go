@@ -481,8 +481,11 @@ func (r *oReader) statement(line oLine, floor int, b *oBlock) {
 		if !r.strict && op != nil && (colon < 0 || colon > op[1]) {
 			key := strings.TrimRight(line.text[:op[0]], oBlank)
 			value := strings.TrimLeft(line.text[op[1]:], oBlank)
-			if len(value) > 0 && strings.Contains(`"'`, value[:1]) && value[len(value)-1] == value[0] {
-				value = value[1:max(1, len(value)-1)]
+			for _, quote := range []string{`"`, "'"} {
+				if strings.HasPrefix(value, quote) && strings.HasSuffix(value, quote) {
+					value = value[1:max(1, len(value)-1)]
+					break
+				}
 			}
 			b.assign(line.text[op[0]:op[1]], key, value)
 			return
@@ -622,13 +625,14 @@ func oracleAgree(a, b []string) bool {
 func (r *oReader) header(text string) (name string, defaults [][]string) {
 	tokens, _ := r.tokens(text)
 	tokens = skipBlanks(tokens)
-	if tokens[0].kind == '@' {
+	switch tokens[0].kind {
+	case '@':
 		tokens = skipBlanks(tokens[1:])
 		if tokens[0].kind == 'a' {
 			name = "@"
 			tokens = tokens[1:]
 		}
-	} else if tokens[0].kind == 'a' {
+	case 'a':
 		name = tokens[0].text
 		tokens = tokens[1:]
 	}
