@@ -4,6 +4,7 @@ package cartesian_test
 
 import (
 	"fmt"
+	"maps"
 	"math/rand/v2"
 	"slices"
 	"strings"
@@ -12,19 +13,20 @@ import (
 // A generator writes random configs: valid ones mostly, small, and made of few words, so that what they say meets.
 type generator struct {
 	*rand.Rand
-	out    strings.Builder
-	size   int  // about how many variants there are so far
-	depth  int  // of blocks
-	inside bool // a condition
-	file   bool // an included file
-	late   bool // errors at expansion may be made
-	many   bool // different labels
-	names  []string
-	limits bool // keys with _min and _max are written
-	focus  int  // what there is more of
-	sets   [][]string
-	strict bool // what follows is read as tokens
-	ended  bool // an empty set, behind which nothing may stand in its block
+	out      strings.Builder
+	size     int        // about how many variants there are so far
+	depth    int        // of blocks
+	inside   bool       // a condition
+	file     bool       // an included file
+	includes []string   // what the file may include
+	late     bool       // errors at expansion may be made
+	many     bool       // different labels
+	names    []string   // of the variants so far
+	limits   bool       // keys with _min and _max are written
+	focus    int        // what there is more of
+	sets     [][]string // words that a join may take together
+	strict   bool       // what follows is read as tokens
+	ended    bool       // an empty set, behind which nothing may stand in its block
 }
 
 // What configs have more of than others do: of everything, of filters in many sets, of joins, or of changes to dicts.
@@ -51,7 +53,6 @@ var (
 		"only (  v = a ), a b c d x y 1", "no ( ab ).a ( a )", "no #", "del k # why", "!: k += t", "! a , b..x : k += u",
 		"a, b, x.(a): k += w", "k +=\u00a0z\u00a0", "no\ta.a.a", "?=1", "~= 2", "é = ${é}", "k = ${k} ${nope} ${l}", "é: é = 1",
 	}
-	genIncludes = strings.Fields("plain.cfg one/set.cfg two/set.cfg")
 )
 
 func newGenerator(seed uint64) *generator {
@@ -68,64 +69,39 @@ func (g *generator) one(n int) bool { return g.IntN(n) == 0 }
 
 func (g *generator) pick(from []string) string { return from[g.IntN(len(from))] }
 
-// generate makes a whole case.
+// generate makes a whole case. A file includes those behind it in the list only, so that none includes itself.
 func (g *generator) generate() oracleCase {
-	c := oracleCase{files: map[string]string{}}
 	n := 2 + g.IntN(9)
 	if g.focus == focusFilters {
 		n = 1 + g.IntN(4)
 	}
-	main := g.text(n)
-	g.file = true
-	for i, name := range genIncludes {
-		if strings.Contains(main, name) {
-			g.size = max(g.size, 20) // so that sets stay small
-			text := g.text(1 + g.IntN(3))
-			// Folders differ, and no file includes itself.
-			text = strings.ReplaceAll(text, "include one/set.cfg", "include ../two/set.cfg")
-			if i > 0 {
-				text = strings.ReplaceAll(text, "include ../two/set.cfg", "include ../plain.cfg")
-				text = strings.ReplaceAll(text, "include two/set.cfg", "include ../plain.cfg")
-				text = strings.ReplaceAll(text, "include plain.cfg", "include ../plain.cfg")
-			} else {
-				text = withoutIncludes(text)
-			}
-			c.files[name] = text
-		}
+	inMain := []string{"plain.cfg", "one/set.cfg", "two/set.cfg"}
+	c := oracleCase{files: map[string]string{}}
+	for _, f := range []struct {
+		name     string
+		includes []string
+	}{
+		{"main.cfg", inMain},
+		{"one/set.cfg", []string{"../two/set.cfg", "../plain.cfg"}},
+		{"two/set.cfg", []string{"../plain.cfg"}},
+		{"plain.cfg", nil},
+	} {
+		g.includes = f.includes
+		c.files[f.name] = g.text(n)
+		g.file = true
+		g.size = max(g.size, 20) // so that further sets stay small
+		n = 1 + g.IntN(3)
 	}
-	for _, text := range slices.Collect(func(yield func(string) bool) {
-		for _, name := range genIncludes {
-			if !yield(c.files[name]) {
-				return
-			}
-		}
-	}) {
-		if strings.Contains(text, "plain.cfg") && c.files["plain.cfg"] == "" {
-			c.files["plain.cfg"] = "k = plain\nk += ${v}\n"
-		}
-		if strings.Contains(text, "two/set.cfg") && c.files["two/set.cfg"] == "" {
-			c.files["two/set.cfg"] = "variants:\n  - a:\n  - x:\n"
-		}
-	}
-	c.files["main.cfg"] = main
+	g.file = false
+	g.includes = inMain
 	if g.one(3) {
 		for range 1 + g.IntN(2) {
-			text := g.text(1)
-			c.extra = append(c.extra, strings.TrimSuffix(text, "\n"))
+			c.extra = append(c.extra, strings.TrimSuffix(g.text(1), "\n"))
 		}
 	}
-	for i, text := range c.extra {
-		c.extra[i] = withoutIncludes(text)
-	}
+	all := strings.Join(slices.Concat(slices.Collect(maps.Values(c.files)), c.extra), "\n")
+	maps.DeleteFunc(c.files, func(name, _ string) bool { return name != "main.cfg" && !strings.Contains(all, name) })
 	return c
-}
-
-func withoutIncludes(text string) string {
-	for _, name := range genIncludes {
-		text = strings.ReplaceAll(text, "include "+name, "k <= i")
-		text = strings.ReplaceAll(text, "include ../"+name, "k <= i")
-	}
-	return text
 }
 
 // text writes a file of about n statements.
@@ -186,7 +162,7 @@ func (g *generator) tokens(indent int) {
 
 func (g *generator) statement(indent int) {
 	n := g.IntN(20)
-	if g.focus == focusFilters && g.one(2) {
+	if g.focus == focusFilters && g.one(2) || g.focus == focusJoins && g.one(4) {
 		n = 9 + g.IntN(11)
 	}
 	if g.focus == focusDicts && g.one(2) {
@@ -212,7 +188,7 @@ func (g *generator) statement(indent int) {
 func (g *generator) short() string {
 	n := g.IntN(22)
 	switch {
-	case g.focus == focusFilters && g.one(2):
+	case g.focus == focusFilters && g.one(2), g.focus == focusJoins && g.one(4):
 		n = g.IntN(7)
 	case g.focus == focusJoins && g.one(3) && !g.inside:
 		n = 16
@@ -232,8 +208,11 @@ func (g *generator) short() string {
 		return "suffix " + g.pick(genSuffixes)
 	case n < 18 && (g.late || !g.inside) && g.size > 1:
 		return g.join()
-	case n < 20 && (!g.inside || g.file):
-		return "include " + g.pick(genIncludes)
+	case n < 20 && g.includes != nil && (!g.inside || g.one(3)):
+		if g.one(80) {
+			return "include missing.cfg"
+		}
+		return "include " + g.pick(g.includes)
 	}
 	return g.assignment()
 }
@@ -297,16 +276,18 @@ func (g *generator) assignment() string {
 
 func (g *generator) value() string {
 	switch n := g.IntN(12); {
+	case n < 1 && !g.limits:
+		return ""
 	case n < 5:
 		return fmt.Sprint(g.IntN(12))
 	case n < 6:
 		return fmt.Sprint(g.IntN(3)) + g.pick([]string{"G", "M", "k", "", ".5G", "_0", "T"})
 	case n < 9:
-		value := ""
+		var value strings.Builder
 		for range 1 + g.IntN(3) {
-			value += g.pick([]string{"", "-", ".", "$"}) + "${" + g.pick(genRefs) + "}" + g.pick([]string{"", "", "}", "0"})
+			value.WriteString(g.pick([]string{"", "-", ".", "$"}) + "${" + g.pick(genRefs) + "}" + g.pick([]string{"", "", "}", "0"}))
 		}
-		return value
+		return value.String()
 	case n < 10 && g.late:
 		return g.pick([]string{"", `"`, `'a'`, "b", "x = y", "a:b", `" 1 "`, "#", "$k", "${", "${}", "${}k}"})
 	case n < 10:
@@ -334,7 +315,6 @@ func (g *generator) set(indent int) {
 	for g.one(4) {
 		meta += g.pick([]string{" [flag]", " [m = a b]", " [default=" + g.pick(genLabels) + "]", "[default = a]", " [default=]"})
 	}
-	// What comes after the meta data of a missing default is an error; make it rare.
 	var names []string
 	for range n {
 		v := g.pick(genLabels)
@@ -350,7 +330,7 @@ func (g *generator) set(indent int) {
 		names = append(names, v)
 		g.names = append(g.names, v)
 	}
-	if strings.Contains(meta, "default") && !g.one(20) {
+	if strings.Contains(meta, "default") && !g.one(20) { // a default that is missing is an error
 		meta = " [default=" + names[g.IntN(n)] + "]"
 		if g.one(3) {
 			first, _, _ := strings.Cut(names[g.IntN(n)], ".")
@@ -452,33 +432,36 @@ func (g *generator) label() string {
 }
 
 func (g *generator) row() string {
-	row := g.label()
+	var row strings.Builder
+	row.WriteString(g.label())
 	for g.one(4) {
-		row += "." + g.label()
+		row.WriteString("." + g.label())
 	}
-	return row
+	return row.String()
 }
 
 func (g *generator) word(rows int) string {
-	word := g.row()
+	var word strings.Builder
+	word.WriteString(g.row())
 	for range rows - 1 {
-		word += ".." + g.row()
+		word.WriteString(".." + g.row())
 	}
-	return word
+	return word.String()
 }
 
 // filter has many words mostly, so that few variants are dropped.
 func (g *generator) filter() string {
-	filter := g.word(1)
+	var filter strings.Builder
+	filter.WriteString(g.word(1))
 	for g.one(2) || g.one(3) {
-		filter += g.pick([]string{" ", ",", ", ", "  "})
+		filter.WriteString(g.pick([]string{" ", ",", ", ", "  "}))
 		rows := 1
 		if g.one(4) {
 			rows = 2
 		}
-		filter += g.word(rows)
+		filter.WriteString(g.word(rows))
 	}
-	return filter + g.pick([]string{"", "", "", "", "", "", ",", ".."})
+	return filter.String() + g.pick([]string{"", "", "", "", "", "", ",", ".."})
 }
 
 // damage makes small faults in a text.
@@ -498,6 +481,7 @@ func damage(r *rand.Rand, text string) string {
 		}
 		insert := []string{
 			" ", "  ", "\t", "\u00a0", "\u2003", "\u001f", "\u3000", "\ufeff", "\n", "\r", "\r\n", "\u2028", "\v", "\x1c", "\u0085",
+			"\x1d", "\x1e", "\f", "\u2029", "\u1680", "\u202f", "\u205f", "\u200b",
 			":", "=", ".", "..", ",", "@", "[", "]", "(", ")", "!", "+", "<", "?", "~", "\"", "'", "#", "//", "-", "- ", "$", "${k}",
 			"a", "only ", "no ", "variants:", "variants v:", "suffix ", "del ", "include ", "join ", "²", "/", "*", "\x00", "a: ", "!a:",
 		}
