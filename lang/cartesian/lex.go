@@ -324,7 +324,7 @@ func (x *lineLexer) statement(indent int) {
 			return
 		}
 	}
-	if at, end := findOperator(x.body); end > 0 && !x.strict {
+	if at, end := findOperator(x.body); end > 0 && (!x.strict || x.setsNothing()) {
 		x.assignment(at, end)
 		return
 	}
@@ -441,20 +441,23 @@ func (x *lineLexer) assignment(at, end int) {
 // condition reads "FILTER:" or "!FILTER:", opens its content, and reads what stands behind the colon as its first
 // statement.
 func (x *lineLexer) condition(indent int) {
-	first, _ := utf8.DecodeRuneInString(x.body)
+	begin := 0 // behind the characters of an operator that no "=" completes: these mean nothing
+	for begin < len(x.body) && strings.IndexByte("+<?~", x.body[begin]) >= 0 {
+		begin++
+	}
+	first, _ := utf8.DecodeRuneInString(x.body[begin:])
 	negated := first == '!'
 	if !negated && !isLabelRune(first) || strings.IndexByte(x.body, ':') < 0 {
 		x.notAStatement()
 		return
 	}
-	start := 0
 	if negated {
-		x.emit(tokUnless, "!", 0)
-		start = 1
+		x.emit(tokUnless, "!", begin)
+		begin++
 	} else {
-		x.emit(tokIf, "", 0)
+		x.emit(tokIf, "", begin)
 	}
-	colon := x.tokens(start, mode{toColon: true})
+	colon := x.tokens(begin, mode{toColon: true})
 	if colon < 0 {
 		x.emit(tokEOL, "", len(x.body))
 		return
@@ -470,6 +473,12 @@ func (x *lineLexer) condition(indent int) {
 		x.begin(x.column(rest)-1, x.body[rest:])
 		x.statement(indent + 1)
 	}
+}
+
+// setsNothing tells whether the statement is KEY="", the one assignment that reads the same as tokens.
+func (x *lineLexer) setsNothing() bool {
+	end := skipLabel(x.body, 0)
+	return end > 0 && x.body[end:] == `=""`
 }
 
 // notAStatement reports a line of no known form, with the likeliest reason.
