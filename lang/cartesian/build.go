@@ -155,8 +155,8 @@ func (b *builder) assign(a *assignment, s *scope) {
 		case inRun:
 			if op != opLazy {
 				s.run.set(a.Key, op.combine(old, a.Value))
-				s.run.from = append(s.run.from, a)
 			}
+			s.run.from = append(s.run.from, a)
 			return
 		}
 	}
@@ -350,11 +350,12 @@ func (b *builder) variant(v *variant, setName string, marked bool, s *scope) *no
 	inner := scope{file: s.file, within: s.within, node: bottom, statements: &bottom.statements}
 	if setName != "" {
 		inner.run.set(setName, strings.Join(v.Labels, "."))
+		inner.run.from = []*assignment{{Pos: v.Pos, Key: setName, Value: strings.Join(v.Labels, ".")}}
 	}
 	b.block(&v.Body, &inner)
 
 	top := inner.node
-	top.isChoice, top.hidden = true, marked
+	top.isChoice, top.hidden, top.place = true, marked, s.at(v.Pos)
 	var full []string
 	for _, name := range v.Labels {
 		l := nodeLabel{name: b.labels.id(name)}

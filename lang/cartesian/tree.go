@@ -23,6 +23,7 @@ type node struct {
 	deps     filter
 	hidden   bool // marked by "@" or [default=]: keeps its labels out of the short name
 	isChoice bool // is a variant
+	place    place
 
 	// Of what stands behind a set:
 	preferred int // index of the default among children, or -1
@@ -53,7 +54,8 @@ type setKeys struct {
 	keys   []keyID
 	values []string
 
-	// The assignments that it was made from, in order, and their source. The first key of a named set has none.
+	// The assignments that it was made from, in order, and their source: those that did nothing too. The first key of a
+	// variant of a named set comes from the head of the variant; its assignment has no operator.
 	src *source
 	run []*assignment
 }
