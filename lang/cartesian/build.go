@@ -32,7 +32,8 @@ type builder struct {
 	filters  []filterUse
 	includes int
 	errs     diag.List
-	warnings diag.List
+
+	lookalikes []place // assignments that may look like conditions
 }
 
 // A parsedFile is a source and its statements.
@@ -87,12 +88,6 @@ func (b *builder) fail(s *scope, pos lexer.Position, hint, format string, args .
 	b.errs = append(b.errs, s.file.src.diagnostic(pos, fmt.Sprintf(format, args...), hint))
 }
 
-func (f *parsedFile) warning(pos lexer.Position, message, hint string) diag.Diagnostic {
-	d := f.src.diagnostic(pos, message, hint)
-	d.Severity = diag.Warning
-	return d
-}
-
 // block adds the statements of a block to what s stands for.
 func (b *builder) block(body *block, s *scope) {
 	var lastSuffix *suffix
@@ -130,10 +125,8 @@ func (s *scope) add(stmt statement) { *s.statements = append(*s.statements, stmt
 // assign adds an assignment to the run, or ends the run and stands alone.
 func (b *builder) assign(a *assignment, s *scope) {
 	op := operatorOf[a.Op]
-	if key := strings.TrimPrefix(a.Key, "!"); strings.HasPrefix(key, "(") && strings.Contains(a.Value, "):") {
-		b.warnings = append(b.warnings, s.file.warning(a.Pos,
-			fmt.Sprintf("this sets the key %q; it is no condition", a.Key),
-			"conditions cannot name a set; use the bare label, or only and no"))
+	if mayLookLikeCondition(a.Key, a.Op, a.Value) {
+		b.lookalikes = append(b.lookalikes, s.at(a.Pos))
 	}
 	if !strings.Contains(a.Value, "$") {
 		old, inRun := s.run.values[a.Key]
@@ -346,7 +339,7 @@ func agree(a, b []string) bool {
 
 // variant returns the topmost node of a variant's block, with what s has so far below it.
 func (b *builder) variant(v *variant, setName string, marked bool, s *scope) *node {
-	bottom := &node{children: []*node{s.node}, preferred: -1}
+	bottom := &node{children: []*node{s.node}, preferred: -1, closes: true}
 	inner := scope{file: s.file, within: s.within, node: bottom, statements: &bottom.statements}
 	if setName != "" {
 		inner.run.set(setName, strings.Join(v.Labels, "."))

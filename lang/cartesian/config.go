@@ -39,7 +39,8 @@ type Config struct {
 	nodes    int // number of nodes
 	patterns int // number of patterns
 	filters  []filterUse
-	warnings diag.List
+
+	lookalikes []place // assignments that may look like conditions
 
 	// What it was made from.
 	files files
@@ -117,8 +118,9 @@ func parseConfig(files files, name string, extra []string) (*Config, error) {
 	root := s.node
 	nodes := root.finish(len(b.labels.texts), 0)
 	return &Config{
-		root: root, nodes: nodes, labels: b.labels, keys: b.keys, patterns: len(b.patterns), filters: b.filters, warnings: b.warnings,
-		files: files, name: name, extra: extra,
+		root: root, nodes: nodes, labels: b.labels, keys: b.keys, patterns: len(b.patterns), filters: b.filters,
+		lookalikes: b.lookalikes,
+		files:      files, name: name, extra: extra,
 	}, nil
 }
 

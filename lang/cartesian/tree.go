@@ -22,8 +22,10 @@ type node struct {
 	labels   []nodeLabel
 	deps     filter
 	hidden   bool // marked by "@" or [default=]: keeps its labels out of the short name
-	isChoice bool // is a variant
+	isChoice bool // is a variant: the topmost node of its block
 	place    place
+
+	closes bool // is the lowest node of a variant's block
 
 	// Of what stands behind a set:
 	preferred int // index of the default among children, or -1
