@@ -5,6 +5,7 @@ package cartesian
 import (
 	"cmp"
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"iter"
@@ -34,6 +35,25 @@ type Absence struct {
 	// Impossible is set when nothing matches even without any filter in the config: which labels do not exist, or never
 	// stand so.
 	Impossible diag.List `json:"-"`
+}
+
+// MarshalJSON writes what is impossible as objects with file, line, col, text, message and hint.
+func (a *Absence) MarshalJSON() ([]byte, error) {
+	type remark struct {
+		Location
+		Message string `json:"message"`
+		Hint    string `json:"hint,omitempty"`
+	}
+	type plain Absence
+	all := struct {
+		*plain
+		Impossible []remark `json:"impossible,omitempty"`
+	}{plain: (*plain)(a)}
+	for _, d := range a.Impossible {
+		at := Location{File: d.Pos.File, Line: d.Pos.Line, Col: d.Pos.Col, Text: d.Source}
+		all.Impossible = append(all.Impossible, remark{at, d.Message, d.Hint})
+	}
+	return json.Marshal(all)
 }
 
 // A Drop is a set of statements that together drop some variants, which nothing else drops.
