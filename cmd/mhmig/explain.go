@@ -153,6 +153,12 @@ func flushed(command *cobra.Command, write func(io.Writer) error) error {
 	return flush(out, write(out))
 }
 
+func writeJSONLine(out io.Writer, x any) error {
+	encoder := json.NewEncoder(out)
+	encoder.SetEscapeHTML(false)
+	return encoder.Encode(x)
+}
+
 func writeJSON(out io.Writer, x any) error {
 	encoder := json.NewEncoder(out)
 	encoder.SetEscapeHTML(false)

@@ -31,19 +31,26 @@ func writeExplanation(w io.Writer, e *cartesian.Explanation, one bool) {
 			fmt.Fprintln(w)
 		}
 		first = false
-		writeStory(w, p)
+		writeStory(w, p, one)
 	}
 }
 
-func writeStory(w io.Writer, p *cartesian.ParamStory) {
+func writeStory(w io.Writer, p *cartesian.ParamStory, one bool) {
 	key := printable(p.Key)
+	columns := pageWidth - len([]rune(key)) - 3
+	if one {
+		columns = len(p.Value)*10 + 2 // whatever it needs
+	}
 	switch {
 	case p.Removed:
 		fmt.Fprintf(w, "%s is not set\n", key)
 	case p.Reserved:
-		fmt.Fprintf(w, "%s = %s\n  the language makes it of the variants\n", key, showValue(p.Value, pageWidth-len(key)-3))
+		fmt.Fprintf(w, "%s = %s\n  the language makes it of the variants\n", key, showValue(p.Value, columns))
+		if !one {
+			return
+		}
 	default:
-		fmt.Fprintf(w, "%s = %s\n", key, showValue(p.Value, pageWidth-len(key)-3))
+		fmt.Fprintf(w, "%s = %s\n", key, showValue(p.Value, columns))
 	}
 	const widest = 30
 	column := 0
@@ -102,13 +109,15 @@ func effect(s cartesian.Step, reserved bool) []string {
 		return append(lines, arrow+"removed")
 	case s.Op == "suffix":
 		return append(lines, "its key gets the suffix "+s.Operand)
-	case s.After == nil:
-		return append(lines, "adds "+showValue(s.Operand, room))
+	case s.Op == "dep":
+		return append(lines, "adds "+showValue(s.Operand, 10*room))
+	case reserved && s.Op == "variants":
+		return lines
 	case s.Op == "_min" || s.Op == "_max" || s.Op == "_fixed":
 		return append(lines, fmt.Sprintf("%s corrects it %s%s", s.Op, arrow, showValue(*s.After, room)))
 	case s.Op == "=" && s.Written == "" && !reserved:
 		return lines
-	case s.Before != nil && s.Op != "variants" && s.Op != "dep":
+	case s.Before != nil && s.Op != "variants":
 		return append(lines, showValue(*s.Before, room/2)+" "+arrow+showValue(*s.After, room))
 	}
 	return append(lines, arrow+showValue(*s.After, room))
@@ -152,9 +161,9 @@ func writeAbsence(w io.Writer, a *cartesian.Absence) {
 		}
 	}
 	for i, d := range a.Drops {
-		fmt.Fprintf(w, "\n%d. %s %s\n", i+1, counted(len(d.Statements), "statement drops", "statements drop"), printable(d.Variant))
+		fmt.Fprintf(w, "\n%d. %s\n     %s\n", i+1, counted(len(d.Statements), "statement drops", "statements together drop"), printable(d.Variant))
 		for _, s := range d.Statements {
-			fmt.Fprintf(w, "   %s:%d:%s\n       %s\n       ^\n", printable(s.Location.String()), s.Col, because(s), printable(s.Text))
+			fmt.Fprintf(w, "   %s:%d%s\n       %s\n       ^\n", printable(s.Location.String()), s.Col, because(s), cut(printable(s.Text), pageWidth-7))
 			for _, c := range s.Conditions {
 				fmt.Fprintf(w, "       if %s (%s)\n", printable(c.Text), printable(c.String()))
 			}
@@ -172,7 +181,7 @@ func writeAbsence(w io.Writer, a *cartesian.Absence) {
 
 func because(s cartesian.Culprit) string {
 	if s.Keyword == "default" {
-		return " with --defaults, this variant is taken instead"
+		return ": with --defaults, this variant is taken instead"
 	}
 	return ""
 }

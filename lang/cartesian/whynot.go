@@ -3,6 +3,7 @@
 package cartesian
 
 import (
+	"bytes"
 	"cmp"
 	"context"
 	"encoding/json"
@@ -53,7 +54,11 @@ func (a *Absence) MarshalJSON() ([]byte, error) {
 		at := Location{File: d.Pos.File, Line: d.Pos.Line, Col: d.Pos.Col, Text: d.Source}
 		all.Impossible = append(all.Impossible, remark{at, d.Message, d.Hint})
 	}
-	return json.Marshal(all)
+	var b bytes.Buffer
+	encoder := json.NewEncoder(&b)
+	encoder.SetEscapeHTML(false)
+	err := encoder.Encode(all)
+	return b.Bytes(), err
 }
 
 // A Drop is a set of statements that together drop some variants, which nothing else drops.
