@@ -192,7 +192,7 @@ func (s *survey) settle(list []statement, p *point, failed *[]*pick) {
 			switch {
 			case stmt.only && !might, !stmt.only && matches:
 				*failed = append(*failed, stmt)
-			case stmt.only != matches && might:
+			case !matches && might:
 				p.open = append(p.open, stmt)
 			}
 		case *guard:
