@@ -172,10 +172,14 @@ func writeAbsence(w io.Writer, a *cartesian.Absence) {
 	if len(a.Drops) > 0 {
 		fmt.Fprintln(w)
 		size := counted(len(a.Drops[0].Statements), "statement", "statements")
-		if a.Others > 0 {
-			fmt.Fprintf(w, "%s of %s not shown, ", counted(a.Others, "more set", "more sets"), size)
+		switch {
+		case a.Partial:
+			fmt.Fprintf(w, "there may be more sets of %s; larger ones are not looked for\n", size)
+		case a.Others > 0:
+			fmt.Fprintf(w, "%s of %s not shown; larger ones are not looked for\n", counted(a.Others, "more set", "more sets"), size)
+		default:
+			fmt.Fprintf(w, "no other set of %s does; larger ones are not looked for\n", size)
 		}
-		fmt.Fprintf(w, "sets of more than %s not looked for\n", size)
 	}
 }
 

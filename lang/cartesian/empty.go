@@ -10,9 +10,10 @@ import (
 )
 
 // WhyEmpty explains a config that has no variants by the fewest statements without which it would have some, and by
-// words in them that no variant can match. It holds warnings, at least one, and stops looking when ctx ends.
+// words in them that no variant can match. It holds warnings, at least one unless there are variants, and stops looking
+// when ctx ends.
 func (c *Config) WhyEmpty(ctx context.Context, o Options) diag.List {
-	drops, err := c.drops(ctx, nil, o)
+	drops, _, err := c.drops(ctx, nil, o)
 	if err != nil || len(drops) == 0 {
 		why := diag.Diagnostic{
 			Severity: diag.Warning, Pos: diag.Pos{File: c.name}, Message: "the config's own filters leave no variant",

@@ -28,6 +28,9 @@ type search struct {
 	asked filter // they match it; nil: all do
 	by    naming
 	name  string // if they are looked for by a name: it
+
+	// In defaults mode, what is asked for does not decide whether a default has a variant.
+	afterDefaults bool
 }
 
 type naming int
@@ -63,6 +66,8 @@ type finder struct {
 	o      Options
 	err    error
 	steps  int
+
+	any *finder // for afterDefaults
 
 	nodes []*node
 	short []labelID
@@ -192,7 +197,20 @@ func (f *finder) pass(n *node, own []statement, from point, emit func(*origin) b
 // choose goes on to the children of n.
 func (f *finder) choose(n *node, p point, emit func(*origin) bool) bool {
 	preferred := -1
-	if f.o.Defaults && n.preferred >= 0 {
+	if f.o.Defaults && n.preferred >= 0 && f.wanted.afterDefaults {
+		if f.any == nil {
+			f.any = newFinder(f.ctx, f.config, search{}, Options{})
+		}
+		child := n.children[n.preferred]
+		yields, err := f.any.yields(child, p.path, p.open)
+		if err != nil {
+			f.err = err
+			return false
+		}
+		if yields {
+			return f.enter(child, p, emit)
+		}
+	} else if f.o.Defaults && n.preferred >= 0 {
 		preferred = n.preferred
 		found := false
 		if ok := f.enter(n.children[preferred], p, func(v *origin) bool { found = true; return emit(v) }); !ok || found {
