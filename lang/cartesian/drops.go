@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"math"
 	"slices"
+	"strings"
 )
 
 // drops returns the smallest sets of statements that drop what is asked for (nil: anything), none when it is
@@ -40,8 +41,12 @@ func (c *Config) drops(ctx context.Context, asked filter, o Options) (drops []Dr
 					d.Statements = append(d.Statements, *s.all[number])
 				}
 				slices.SortFunc(d.Statements, func(a, b Culprit) int { return a.compare(b.Location) })
-				if set := fmt.Sprint(d.Statements); bySet[set].Statements == nil {
-					bySet[set] = d
+				var set strings.Builder
+				for i := range d.Statements {
+					set.WriteString(d.Statements[i].id() + "\n")
+				}
+				if bySet[set.String()].Statements == nil {
+					bySet[set.String()] = d
 				}
 			}
 		}
@@ -317,7 +322,7 @@ func (s *dropSearch) yields(n *node, from dropped) (bool, error) {
 }
 
 func (s *dropSearch) number(c *Culprit) int {
-	at := fmt.Sprint(c.Location, c.Col, c.Text)
+	at := c.id()
 	number, ok := s.numbers[at]
 	if !ok {
 		number = len(s.all)
@@ -326,6 +331,9 @@ func (s *dropSearch) number(c *Culprit) int {
 	}
 	return number
 }
+
+// id tells statements apart: all extra ones have one file name, and mostly one line.
+func (l Location) id() string { return fmt.Sprintf("%s:%d:%d: %s", l.File, l.Line, l.Col, l.Text) }
 
 func defaultCulprit(n *node) *Culprit {
 	return &Culprit{Location: n.place.location(), Keyword: "default"}

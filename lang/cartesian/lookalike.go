@@ -5,6 +5,7 @@ package cartesian
 import (
 	"fmt"
 	"strings"
+	"unicode/utf8"
 
 	"github.com/mhmig/mhmig/lang/diag"
 )
@@ -20,13 +21,7 @@ func looksLikeCondition(text string) (f filterText, negated bool, content string
 		return f, false, "", false
 	}
 	head, negated = strings.CutPrefix(head, "!")
-	// Blanks mean nothing in a condition.
-	head = strings.Map(func(r rune) rune {
-		if isBlank(r) {
-			return -1
-		}
-		return r
-	}, head)
+	head = withoutBlanks(head)
 	f, _, err := parseFilter(head)
 	if err != nil {
 		return f, false, "", false
@@ -40,6 +35,21 @@ func looksLikeCondition(text string) (f filterText, negated bool, content string
 		}
 	}
 	return f, negated, strings.TrimLeftFunc(content, isBlank), named
+}
+
+// withoutBlanks removes blanks, which mean nothing in a condition, but where they part labels.
+func withoutBlanks(head string) string {
+	var b strings.Builder
+	last := ' '
+	for part := range strings.FieldsFuncSeq(head, isBlank) {
+		first, _ := utf8.DecodeRuneInString(part)
+		if isLabelRune(last) && isLabelRune(first) {
+			b.WriteByte(' ')
+		}
+		b.WriteString(part)
+		last, _ = utf8.DecodeLastRuneInString(part)
+	}
+	return b.String()
 }
 
 // conditionLookalikes warns of assignments that look like conditions.
