@@ -196,4 +196,3 @@ variants disk:
 		})
 	}
 }
-
