@@ -114,7 +114,7 @@ func TestDiffLimit(t *testing.T) {
 
 // TestDiffForgetsParams compares many variants that all differ in long values.
 func TestDiffForgetsParams(t *testing.T) {
-	const long = 20_000
+	const long = 10_000
 	config := func(letter string) *cartesian.Config {
 		return parseText(t, "k = "+strings.Repeat(letter, long)+"\nk += ${name}\n"+product(3, 10))
 	}
