@@ -8,11 +8,14 @@ import (
 	"hash/maphash"
 	"iter"
 	"maps"
+	"path/filepath"
 	"slices"
 )
 
 // A Diff compares the variants of two configs, which usually are two versions of one. Variants belong together when they
 // have the same name; of several with one name, the first in Old and the first in New, and so on.
+//
+// The names of the two config files themselves do not count in the maps of names by file.
 //
 // It expands both configs twice. In between it remembers a digest of each variant, so its memory grows with their
 // number, but not with their params. A Diff is for one goroutine.
@@ -131,6 +134,7 @@ func (d *Diff) digests(ctx context.Context) (*digests, error) {
 			if n++; n > limit {
 				return nil, fmt.Errorf("%s: %w", c.name, &LimitError{limit})
 			}
+			d.rename(c, v)
 			line = v.AppendJSON(line[:0])
 			id, content := numbers.id(v.Name), maphash.Bytes(known.seeds[0], line)
 			before, ok := known.of[id]
@@ -151,6 +155,21 @@ func (d *Diff) digests(ctx context.Context) (*digests, error) {
 	return known, nil
 }
 
+// rename calls the file of the old config as that of the new one, in the maps of a variant of c.
+func (d *Diff) rename(c *Config, v *Variant) {
+	older, newer := filepath.Base(d.Old.name), filepath.Base(d.New.name)
+	if c != d.Old || older == newer {
+		return
+	}
+	for _, m := range []map[string]string{v.NameMapFile, v.ShortNameMapFile} {
+		labels, ok := m[older]
+		if _, taken := m[newer]; ok && !taken {
+			delete(m, older)
+			m[newer] = labels
+		}
+	}
+}
+
 // second expands both configs again, side by side.
 func (d *Diff) second(ctx context.Context, known *digests, yield func(*Difference, error) bool) {
 	nextOld, stopOld := iter.Pull2(d.Old.Variants(ctx, d.Options))
@@ -165,6 +184,7 @@ func (d *Diff) second(ctx context.Context, known *digests, yield func(*Differenc
 		if !ok || err != nil {
 			return nil, false, err
 		}
+		d.rename(d.Old, v)
 		id := numbersOld.id(v.Name)
 		switch known.of[id].fate {
 		case fateRemoved:

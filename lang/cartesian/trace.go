@@ -353,7 +353,7 @@ func (r *tracer) matchRun(a *assignment, step Step, op operator, keys []string, 
 		}
 	}
 	step.Kept = true
-	step.Note = fmt.Sprintf("%q is a key of the assignments right above: only those are tried", a.Key)
+	step.Note = "it names a key set right above, and is tried on those only"
 	for _, e := range r.d.entries() {
 		if _, inRun := values[e.id]; !inRun && re.MatchString(e.text) {
 			r.add(e.id, step, &e.value, &e.value)
