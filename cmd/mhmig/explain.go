@@ -86,7 +86,7 @@ func (e *explanation) options() cartesian.Options { return cartesian.Options{Def
 func (e *explanation) explainVariant(command *cobra.Command, config *cartesian.Config, variant, key string, one bool) error {
 	all, err := config.Explain(command.Context(), variant, e.options())
 	if err != nil {
-		return notOneVariant(command, err)
+		return notOneVariant(err)
 	}
 	if one {
 		story, near := all.Param(key)
@@ -109,7 +109,7 @@ func (e *explanation) explainVariant(command *cobra.Command, config *cartesian.C
 }
 
 // notOneVariant says what to do when not exactly one variant is asked for.
-func notOneVariant(command *cobra.Command, err error) error {
+func notOneVariant(err error) error {
 	if several, ok := errors.AsType[*cartesian.SeveralError](err); ok {
 		var b strings.Builder
 		fmt.Fprintf(&b, "%v:\n", err)

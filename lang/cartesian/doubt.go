@@ -183,6 +183,15 @@ func (c *Config) suggestRow(row []label, wrong int) string {
 	if wrong == 0 {
 		return ""
 	}
+	for i := range row {
+		for j := range row[:i] {
+			swapped := slices.Clone(row)
+			swapped[i], swapped[j] = swapped[j], swapped[i]
+			if c.possible(lookUpWord([][]label{swapped}, c.labels)) {
+				return fmt.Sprintf("did you mean %q?", rowText(swapped))
+			}
+		}
+	}
 	if c.possible(word{ids[:wrong], ids[wrong:]}) {
 		return fmt.Sprintf("write %q: \"..\" joins labels that do not follow each other", rowText(row[:wrong])+".."+rowText(row[wrong:]))
 	}

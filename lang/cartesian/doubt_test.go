@@ -53,6 +53,7 @@ func TestDoubts(t *testing.T) {
 		{"label of a row", "only Fedora.71", "1:13: warning: no variant has the label \"71\"; did you mean \"Fedora.17\"?"},
 		{"first label of a row", "only Fedroa.17", "1:6: warning: no variant has the label \"Fedroa\"; did you mean \"Fedora.17\"?"},
 		{"no neighbours", "only RHEL.6", "1:11: warning: \"6\" never stands right behind \"RHEL\"; write \"RHEL..6\": \"..\" joins labels that do not follow each other"},
+		{"other order", "only Linux.17.Fedora", "1:12: warning: \"17\" never stands right behind \"Linux\"; did you mean \"Linux.Fedora.17\"?"},
 		{"never together", "only Fedora.x86_64", "1:13: warning: \"x86_64\" never stands right behind \"Fedora\"; behind \"Fedora\" stand 11, 17, 18"},
 		{"blocks never together", "only Fedora..x86_64", "1:14: warning: no variant has both \"Fedora\" and \"x86_64\"; "},
 		{"name of a set", "only (os=Linus)", "1:6: warning: no variant has the label \"(os=Linus)\"; did you mean \"(os=Linux)\"?"},

@@ -309,7 +309,7 @@ func (s *dropSearch) isFound(set numberSet) bool {
 // isSeen tells whether a part of the set of a point has been seen at its key: a smaller one, or any.
 func (s *dropSearch) isSeen(d dropped, smaller bool) bool {
 	return slices.ContainsFunc(s.seen[d.key], func(seen numberSet) bool {
-		return seen.within(d.set) && !(smaller && len(seen) == len(d.set))
+		return seen.within(d.set) && (!smaller || len(seen) < len(d.set))
 	})
 }
 

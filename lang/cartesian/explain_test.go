@@ -198,7 +198,8 @@ func TestExplain(t *testing.T) {
 			[]string{`7: = nothing -> "1" if 6 a: if 7 c: if 7 !b:`},
 		},
 		{
-			"extra statements", "k = 1\n", "", "k", []string{"k = 2", "k = 3"},
+			"extra statements", "k = 1\n", "", "k",
+			[]string{"k = 2", "k = 3"},
 			[]string{`1: = nothing -> "1"`, `<string>:1: = "1" -> "2"`, `<string>:1: = "2" -> "3"`},
 		},
 		{

@@ -233,7 +233,8 @@ func (r *tracer) note(stmt statement) {
 		for _, e := range r.d.entries() {
 			step := r.step(stmt.place, "suffix")
 			step.Operand, step.Before, step.After = stmt.suffix, &e.value, &e.value
-			moved[entryID(e.plain, append(slices.Clip(e.suffixes), stmt.suffix))] = append(r.steps[e.id], step)
+			steps := append(r.steps[e.id], step)
+			moved[entryID(e.plain, append(slices.Clip(e.suffixes), stmt.suffix))] = steps
 			delete(r.steps, e.id)
 		}
 		maps.Copy(r.steps, moved)

@@ -49,18 +49,24 @@ func TestWhyNot(t *testing.T) {
 		{"is there", guestTree, "Fedora.17", nil, false, []string{"(os=Linux).Fedora.17.tcp", "(os=Linux).Fedora.17.unix"}},
 		{"one statement", guestTree, "Windows..unix", nil, false, []string{"main.cfg:20 only tcp drops (os=Windows).unix"}},
 		{
-			"each of two ways", guestTree, "RHEL", []string{"no 6.x86_64, x86_64.6", "no x86_64.4, x86_64", "no i386"}, false,
+			"each of two ways", guestTree, "RHEL",
+			[]string{"no 6.x86_64, x86_64.6", "no x86_64.4, x86_64", "no i386"},
+			false,
 			[]string{"<string>:1 no i386 drops (os=Linux).RHEL.i386.6.3.tcp"},
 		},
 		{
-			"two sets of one", guestTree, "RHEL", []string{"no x86_64", "no i386"}, false,
+			"two sets of one", guestTree, "RHEL",
+			[]string{"no x86_64", "no i386"},
+			false,
 			[]string{
 				"<string>:1 no i386 drops (os=Linux).RHEL.i386.6.3.tcp",
 				"<string>:1 no x86_64 drops (os=Linux).RHEL.x86_64.6.3.tcp",
 			},
 		},
 		{
-			"two statements", guestTree, "Windows..unix", []string{"only Linux"}, false,
+			"two statements", guestTree, "Windows..unix",
+			[]string{"only Linux"},
+			false,
 			[]string{"<string>:1 only Linux + main.cfg:20 only tcp drops (os=Windows).unix"},
 		},
 		{
