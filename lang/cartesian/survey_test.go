@@ -75,6 +75,66 @@ func TestWhyNotAgainstAllPaths(t *testing.T) {
 	}
 }
 
+// TestWhyNotInDefaultsMode compares what WhyNot says is there with the variants of random configs, and when it says that
+// only a default is in the way, with the variants without defaults.
+func TestWhyNotInDefaultsMode(t *testing.T) {
+	t.Parallel()
+	present, byDefault := 0, 0
+	for seed := range uint64(3000) {
+		r := rand.New(rand.NewPCG(seed, 8))
+		text := randomConfig(r)
+		c, err := parseConfig(fsFiles{fstest.MapFS{"main.cfg": {Data: []byte(text)}}}, "main.cfg", nil)
+		if err != nil {
+			t.Fatalf("%v\n%s", err, text)
+		}
+		question := randomFilter(r)
+		filter, _, err := parseFilter(question)
+		if err != nil {
+			t.Fatal(err)
+		}
+		asked := filter.lookUp(c.labels)
+		count := func(o Options) (n int) {
+			for v, err := range c.Variants(t.Context(), o) {
+				if err != nil {
+					t.Fatal(err)
+				}
+				var path []nodeLabel
+				for l := range strings.FieldsFuncSeq(v.Name, func(r rune) bool { return r == '.' }) {
+					id := c.labels.lookUp(label{Name: l})
+					path = append(path, nodeLabel{id, id})
+				}
+				if asked.matches(path) {
+					n++
+				}
+			}
+			return n
+		}
+		a, err := c.WhyNot(t.Context(), question, Options{Defaults: true})
+		if err != nil {
+			t.Fatal(err)
+		}
+		want := count(Options{Defaults: true})
+		if a.Count != want || (want > 0) != (a.Drops == nil && a.Impossible == nil) {
+			t.Errorf("seed %d: WhyNot(%s) = %+v, want %d variants\n%s", seed, question, a, want, text)
+		}
+		if want > 0 {
+			present++
+		}
+		for _, d := range a.Drops {
+			if !slices.ContainsFunc(d.Statements, func(s Culprit) bool { return s.Keyword != "default" }) {
+				byDefault++
+				if count(Options{}) == 0 {
+					t.Errorf("seed %d: WhyNot(%s): %+v drop something, but without defaults it is not there\n%s", seed, question, d, text)
+				}
+			}
+		}
+	}
+	t.Logf("%d present, %d sets of defaults alone", present, byDefault)
+	if present < 100 || byDefault < 20 {
+		t.Errorf("got %d present, %d sets of defaults alone; want more", present, byDefault)
+	}
+}
+
 // randomConfig has sets in sets, with filters and conditions that hold filters.
 func randomConfig(r *rand.Rand) string {
 	var b strings.Builder
@@ -92,7 +152,11 @@ func randomConfig(r *rand.Rand) string {
 			case depth < 3:
 				fmt.Fprintf(&b, "%svariants:\n", indent)
 				for range 1 + r.IntN(3) {
-					fmt.Fprintf(&b, "%s  - %s:\n", indent, randomLabel(r))
+					mark := ""
+					if r.IntN(5) == 0 {
+						mark = "@"
+					}
+					fmt.Fprintf(&b, "%s  - %s%s:\n", indent, mark, randomLabel(r))
 					if r.IntN(2) == 0 {
 						block(indent+"      ", depth+1)
 					}
