@@ -29,11 +29,12 @@ func differences(t *testing.T, d *cartesian.Diff) []string {
 		if err != nil {
 			return append(all, "error: "+err.Error())
 		}
-		line := x.Kind + " " + x.Name
+		var line strings.Builder
+		line.WriteString(x.Kind + " " + x.Name)
 		for _, p := range x.Params {
-			line += fmt.Sprintf(" %s %s %s", p.Key, value(p.Old), value(p.New))
+			line.WriteString(fmt.Sprintf(" %s %s %s", p.Key, value(p.Old), value(p.New)))
 		}
-		all = append(all, line)
+		all = append(all, line.String())
 	}
 	return append(all, fmt.Sprintf("%d alike", d.Alike()))
 }

@@ -171,11 +171,12 @@ func randomConfig(r *rand.Rand) string {
 func randomLabel(r *rand.Rand) string { return string(rune('a' + r.IntN(6))) }
 
 func randomFilter(r *rand.Rand) string {
-	f := randomLabel(r)
+	var f strings.Builder
+	f.WriteString(randomLabel(r))
 	for r.IntN(2) == 0 {
-		f += []string{".", "..", ", "}[r.IntN(3)] + randomLabel(r)
+		f.WriteString([]string{".", "..", ", "}[r.IntN(3)] + randomLabel(r))
 	}
-	return f
+	return f.String()
 }
 
 // smallestSets looks at each path that matches what is asked for, and returns the smallest sets of lines of statements

@@ -233,8 +233,7 @@ func (r *tracer) note(stmt statement) {
 		for _, e := range r.d.entries() {
 			step := r.step(stmt.place, "suffix")
 			step.Operand, step.Before, step.After = stmt.suffix, &e.value, &e.value
-			steps := append(r.steps[e.id], step)
-			moved[entryID(e.plain, append(slices.Clip(e.suffixes), stmt.suffix))] = steps
+			moved[entryID(e.plain, append(slices.Clip(e.suffixes), stmt.suffix))] = slices.Concat(r.steps[e.id], []Step{step})
 			delete(r.steps, e.id)
 		}
 		maps.Copy(r.steps, moved)
