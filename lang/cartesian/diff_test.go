@@ -32,7 +32,7 @@ func differences(t *testing.T, d *cartesian.Diff) []string {
 		var line strings.Builder
 		line.WriteString(x.Kind + " " + x.Name)
 		for _, p := range x.Params {
-			line.WriteString(fmt.Sprintf(" %s %s %s", p.Key, value(p.Old), value(p.New)))
+			fmt.Fprintf(&line, " %s %s %s", p.Key, value(p.Old), value(p.New))
 		}
 		all = append(all, line.String())
 	}
