@@ -5,6 +5,7 @@ package main
 import (
 	"context"
 	"fmt"
+	"math/big"
 	"slices"
 	"strings"
 
@@ -56,17 +57,36 @@ func (s *selection) parse() (*cartesian.Config, error) {
 	return config, nil
 }
 
-// whyEmpty says why a config has no variants, and then what in it may not have
-// the meaning that its author had in mind.
-func whyEmpty(ctx context.Context, config *cartesian.Config, options cartesian.Options) diag.List {
+// whyEmpty says why a config has no variants, and what else in it may not have
+// the meaning that its author had in mind, which remarks tell.
+func whyEmpty(ctx context.Context, config *cartesian.Config, options cartesian.Options, remarks diag.List) diag.List {
 	why := config.WhyEmpty(ctx, options)
-	for _, warning := range config.Warnings() {
-		said := func(d diag.Diagnostic) bool { return d.Pos == warning.Pos && d.Message == warning.Message }
+	for _, remark := range remarks {
+		said := func(d diag.Diagnostic) bool { return d.Pos == remark.Pos && d.Message == remark.Message }
 		if !slices.ContainsFunc(why, said) {
-			why = append(why, warning)
+			why = append(why, remark)
 		}
 	}
+	why.Sort()
 	return why
+}
+
+// limitVariants refuses a config with more variants than limit, which --max-variants
+// says. A mistake in a filter can leave millions.
+func limitVariants(ctx context.Context, config *cartesian.Config, options cartesian.Options, limit int) error {
+	n, err := config.Count(ctx, options)
+	if err != nil {
+		return usageError(err)
+	}
+	if n.Cmp(big.NewInt(int64(limit))) > 0 {
+		return usageError(tooManyVariants(limit, n.String()))
+	}
+	return nil
+}
+
+func tooManyVariants(limit int, count string) error {
+	return fmt.Errorf("--max-variants %d: the config has %s variants; narrow it with --filter, or allow more with --max-variants",
+		limit, count)
 }
 
 // setByUser says whether --param sets this key.

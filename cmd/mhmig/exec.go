@@ -40,6 +40,7 @@ type execution struct {
 	results  string
 	timeout  time.Duration
 	verbose  bool
+	most     int // variants
 	scenario string
 
 	endVMs bool // set by reach: the params would leave VMs, but they cannot stay
@@ -52,6 +53,8 @@ func newExecCommand() *cobra.Command {
 		Short: "Run a scenario for each variant of the config",
 		Long: `Run a scenario once per variant of the config: on the hosts that --hosts names,
 else on the lab that is up (mhmig lab up), else on a lab made for this run.
+A word of an "only" or "join" of --filter that no variant can match is an error,
+and so are no variants at all, or more than --max-variants.
 
 Exit status: 0 everything passed, 1 some variant failed or erred, 2 wrong
 arguments or an error in a file, 3 the hosts cannot be used, 130 interrupted.`,
@@ -75,6 +78,7 @@ arguments or an error in a file, 3 the hosts cannot be used, 130 interrupted.`,
 	e.lab.flags(flags)
 	flags.StringVar(&e.results, "results", "mhmig-results", "`DIR` for the folders of results")
 	flags.DurationVar(&e.timeout, "timeout", 0, "end a variant after this `TIME`, such as 30m (default: no limit)")
+	flags.IntVar(&e.most, "max-variants", 10_000, "refuse a config with more than `N` variants")
 	flags.BoolVarP(&e.verbose, "verbose", "v", false, "show every remote command and QMP message")
 	return command
 }
@@ -86,6 +90,8 @@ func (e *execution) check(flags *pflag.FlagSet) error {
 		return fmt.Errorf("%[1]s is a config, want a scenario: mhmig exec SCENARIO.star --config %[1]s", e.scenario)
 	case flags.Changed("timeout") && e.timeout <= 0:
 		return fmt.Errorf("--timeout %v: want more than 0", e.timeout)
+	case e.most < 1:
+		return fmt.Errorf("--max-variants %d: want 1 or more", e.most)
 	case !flags.Changed("hosts"):
 		return e.lab.check(flags)
 	case flags.Changed("lab") || flags.Changed("lab-hosts"):
@@ -113,9 +119,15 @@ func (e *execution) run(ctx context.Context, command *cobra.Command) (err error)
 	if err != nil {
 		return err
 	}
+	if typos := config.Typos(); typos != nil { // they must not run less, and pass
+		return usageError(typos)
+	}
 	options := cartesian.Options{Defaults: e.config == ""}
 	first, err := firstVariant(ctx, config, options)
 	if err != nil {
+		return err
+	}
+	if err := limitVariants(ctx, config, options, e.most); err != nil {
 		return err
 	}
 	stderr := command.ErrOrStderr()
@@ -217,7 +229,7 @@ func firstVariant(ctx context.Context, config *cartesian.Config, options cartesi
 		return v, nil
 	}
 	nothing := diag.Diagnostic{Message: "no variant is left to run: see mhmig list for all names"}
-	return nil, usageError(append(whyEmpty(ctx, config, options), nothing))
+	return nil, usageError(append(whyEmpty(ctx, config, options, config.Warnings()), nothing))
 }
 
 // reach connects to all hosts at the same time: those named by --hosts, else

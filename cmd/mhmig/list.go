@@ -60,61 +60,127 @@ func listTree(ctx context.Context, c *cartesian.Config, out io.Writer, limit int
 	return n > 0, err
 }
 
+// listing is one call of mhmig list: its flags.
+type listing struct {
+	selection
+	format   string
+	limit    int // negative: none
+	most     int // variants; 0: any number
+	defaults bool
+	strict   bool
+	diff     string
+}
+
 func newListCommand() *cobra.Command {
-	var s selection
-	var format string
-	var limit int
-	var defaults bool
+	var l listing
 	command := &cobra.Command{
 		Use:   "list [CONFIG.cfg]",
 		Short: "List the variants of a config",
 		Long: `List the variants of a config, one per line: of CONFIG.cfg, or of the config
 that mhmig brings. Nothing is run. A selection without variants is no error
-here.`,
+here, but with --strict: then that is exit status 2, and so is a word of an
+"only" or "join" of --filter that no variant can match. Such words in files are
+only warned of, and only with --strict.
+
+With --diff, compare the variants of two configs, OLD.cfg and the argument: which
+were added, which removed, and which params changed. --filter, --param and
+--defaults apply to both. The exit status is 0 whether they differ or not.`,
 		Example: `  mhmig list
-  mhmig list my.cfg --filter 'only RHEL.6.4.x86_64' --format jsonl --limit 1`,
+  mhmig list my.cfg --filter 'only RHEL.6.4.x86_64' --format jsonl --limit 1
+  mhmig list --diff old.cfg new.cfg --filter 'only RHEL'`,
 		Args: arguments(0, 1),
 		RunE: func(command *cobra.Command, args []string) error {
-			write, known := listers[format]
-			if !known {
-				return fmt.Errorf("--format %s: want one of names, shortnames, jsonl, count, tree", format)
-			}
-			if command.Flags().Changed("limit") && limit < 0 {
-				return fmt.Errorf("--limit %d: want 0 or more", limit)
-			}
-			if !command.Flags().Changed("limit") {
-				limit = -1
-			}
 			if len(args) == 1 {
-				s.config = args[0]
+				l.config = args[0]
 			}
-			if filepath.Ext(s.config) == ".star" {
-				return fmt.Errorf("%s is a scenario, want a config", s.config)
+			if err := l.check(command); err != nil {
+				return err
 			}
-			config, err := s.parse()
+			if command.Flags().Changed("diff") {
+				return l.compare(command)
+			}
+			config, err := l.parse()
 			if err != nil {
 				return err
 			}
-			return list(command, config, cartesian.Options{Defaults: defaults || s.config == ""}, write, limit)
+			return l.list(command, config)
 		},
 	}
-	s.flags(command.Flags())
-	command.Flags().StringVar(&format, "format", "names", "what to print of each variant: names, shortnames, jsonl; or count, or tree")
-	command.Flags().IntVar(&limit, "limit", 0, "stop after `N` variants")
-	command.Flags().BoolVar(&defaults, "defaults", false, "of sets with a default, take only that")
+	flags := command.Flags()
+	l.flags(flags)
+	flags.StringVar(&l.format, "format", "names", "what to print of each variant: names, shortnames, jsonl; or count, or tree")
+	flags.IntVar(&l.limit, "limit", 0, "stop after `N` variants")
+	flags.IntVar(&l.most, "max-variants", 0, "refuse a config with more than `N` variants (default: no limit)")
+	flags.BoolVar(&l.defaults, "defaults", false, "of sets with a default, take only that")
+	flags.BoolVar(&l.strict, "strict", false, "refuse what selects nothing; warn of such words in files too")
+	flags.StringVar(&l.diff, "diff", "", "compare with the variants of this older `CONFIG`")
 	return command
 }
 
-// list writes the variants to stdout, and remarks about the config to stderr.
-func list(command *cobra.Command, config *cartesian.Config, options cartesian.Options, write lister, limit int) error {
+// check refuses flags that cannot be meant so.
+func (l *listing) check(command *cobra.Command) error {
+	flags := command.Flags()
+	if _, known := listers[l.format]; !known {
+		return fmt.Errorf("--format %s: want one of names, shortnames, jsonl, count, tree", l.format)
+	}
+	if flags.Changed("limit") && l.limit < 0 {
+		return fmt.Errorf("--limit %d: want 0 or more", l.limit)
+	}
+	if !flags.Changed("limit") {
+		l.limit = -1
+	}
+	if flags.Changed("max-variants") && l.most < 1 {
+		return fmt.Errorf("--max-variants %d: want 1 or more", l.most)
+	}
+	for _, name := range []string{l.config, l.diff} {
+		if filepath.Ext(name) == ".star" {
+			return fmt.Errorf("%s is a scenario, want a config", name)
+		}
+	}
+	if !flags.Changed("diff") {
+		return nil
+	}
+	switch {
+	case l.config == "" || l.diff == "":
+		return fmt.Errorf("--diff compares two configs: want mhmig list --diff OLD.cfg NEW.cfg")
+	case flags.Changed("limit"):
+		return fmt.Errorf("--limit: not with --diff")
+	case flags.Changed("format") && l.format != "jsonl":
+		return fmt.Errorf("--format %s: with --diff, want jsonl or no format", l.format)
+	}
+	return nil
+}
+
+func (l *listing) options() cartesian.Options {
+	return cartesian.Options{Defaults: l.defaults || l.config == ""}
+}
+
+// list writes the variants to stdout.
+func (l *listing) list(command *cobra.Command, config *cartesian.Config) error {
+	ctx, options := command.Context(), l.options()
+	remarks := config.Warnings()
+	if l.strict {
+		if typos := config.Typos(); typos != nil {
+			return usageError(typos)
+		}
+		remarks = config.StrictWarnings()
+	}
+	// What has a limit is within it if no more is wanted.
+	if l.most > 0 && (l.limit < 0 || l.limit > l.most) {
+		if err := limitVariants(ctx, config, options, l.most); err != nil {
+			return err
+		}
+	}
 	out := bufio.NewWriter(command.OutOrStdout())
-	some, err := write(command.Context(), config, out, limit, options)
+	some, err := listers[l.format](ctx, config, out, l.limit, options)
 	if err != nil {
 		return flush(out, usageError(err))
 	}
-	remarks := config.Warnings()
-	if !some && limit != 0 {
-		remarks = whyEmpty(command.Context(), config, options)
+	if !some && l.limit != 0 {
+		remarks = whyEmpty(ctx, config, options, remarks)
+		if l.strict {
+			return usageError(append(remarks, diag.Diagnostic{Message: "no variant is left"}))
+		}
 	}
 	if err := flush(out, nil); err != nil {
 		return err

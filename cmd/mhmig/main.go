@@ -98,7 +98,7 @@ mhmig makes on this machine.`,
 	root.SetUsageTemplate(strings.NewReplacer(
 		".LocalFlags.FlagUsages", "flags .LocalFlags", ".InheritedFlags.FlagUsages", "flags .InheritedFlags",
 	).Replace(root.UsageTemplate()))
-	root.AddCommand(newExecCommand(), newListCommand(), newBootstrapCommand(), newLabCommand(), newCleanupCommand())
+	root.AddCommand(newExecCommand(), newListCommand(), newExplainCommand(), newBootstrapCommand(), newLabCommand(), newCleanupCommand())
 	return root
 }
 

@@ -28,3 +28,32 @@ func TestREADMEShowsATestedScenario(t *testing.T) {
 		}
 	}
 }
+
+// The README shows what explain and list --diff say as testdata/script checks it.
+func TestREADMEShowsTestedExplanations(t *testing.T) {
+	t.Parallel()
+	readme, err := os.ReadFile(filepath.Join(repository(), "README.md"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	script, err := txtar.ParseFile(filepath.Join(repository(), "testdata/script/explain-shipped.txtar"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, f := range script.Files {
+		if f.Name != "my.cfg" && !strings.Contains(string(readme), indented(string(f.Data))) {
+			t.Errorf("README.md does not show %s as it is in testdata/script/explain-shipped.txtar", f.Name)
+		}
+	}
+}
+
+func indented(text string) string {
+	var b strings.Builder
+	for line := range strings.Lines(text) {
+		if line != "\n" {
+			b.WriteString("    ")
+		}
+		b.WriteString(line)
+	}
+	return b.String()
+}

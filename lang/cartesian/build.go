@@ -54,8 +54,9 @@ type builder struct {
 	newSources  slab[*assignment]
 	newNodes    slab[node]
 	newLabels   slab[nodeLabel]
-	errs        diag.List
-	warnings    diag.List
+
+	errs       diag.List
+	lookalikes []place // assignments that may look like conditions
 }
 
 // A parsedFile is a source and its statements.
@@ -111,12 +112,6 @@ func (b *builder) fail(s *scope, pos lexer.Position, hint, format string, args .
 	b.errs = append(b.errs, s.file.src.diagnostic(pos, fmt.Sprintf(format, args...), hint))
 }
 
-func (f *parsedFile) warning(pos lexer.Position, message, hint string) diag.Diagnostic {
-	d := f.src.diagnostic(pos, message, hint)
-	d.Severity = diag.Warning
-	return d
-}
-
 // block adds the statements of a block to what s stands for.
 func (b *builder) block(body *block, s *scope) {
 	if b.statements += len(body.Statements); b.statements > maxStatements {
@@ -159,10 +154,8 @@ func (s *scope) add(stmt statement) { *s.statements = append(*s.statements, stmt
 // assign adds an assignment to the run, or ends the run and stands alone.
 func (b *builder) assign(a *assignment, s *scope) {
 	op := operatorOf[a.Op]
-	if key := strings.TrimPrefix(a.Key, "!"); strings.HasPrefix(key, "(") && strings.Contains(a.Value, "):") {
-		b.warnings = append(b.warnings, s.file.warning(a.Pos,
-			fmt.Sprintf("this sets the key %q; it is no condition", a.Key),
-			"conditions cannot name a set; use the bare label, or only and no"))
+	if mayLookLikeCondition(a.Key, a.Op, a.Value) {
+		b.lookalikes = append(b.lookalikes, s.at(a.Pos))
 	}
 	if !strings.Contains(a.Value, "$") {
 		at := -1
@@ -187,8 +180,8 @@ func (b *builder) assign(a *assignment, s *scope) {
 		case inRun:
 			if op != opLazy {
 				b.run.values[at] = op.combine(b.run.values[at], a.Value)
-				b.run.from = append(b.run.from, a)
 			}
+			b.run.from = append(b.run.from, a)
 			return
 		}
 	}
@@ -312,7 +305,7 @@ func (b *builder) filter(stmt *filterStatement, s *scope) {
 	}
 	join := &joinWords{nothing: &pick{id: b.decision(), only: true}, place: s.at(stmt.Pos)}
 	for i := range f {
-		join.factors = append(join.factors, &pick{id: b.decision(), only: true, filter: f[i : i+1 : i+1]})
+		join.factors = append(join.factors, &pick{id: b.decision(), only: true, filter: f[i : i+1 : i+1], place: join.place})
 	}
 	s.add(join)
 }
@@ -447,15 +440,16 @@ func agree(a, b []string) bool {
 // variant returns the topmost node of a variant's block, with what s has so far below it.
 func (b *builder) variant(v *variant, setName string, marked bool, s *scope) *node {
 	bottom := b.newNodes.next()
-	*bottom = node{children: s.child, preferred: -1, depth: s.node.depth + 1}
+	*bottom = node{children: s.child, preferred: -1, depth: s.node.depth + 1, closes: true}
 	inner := scope{file: s.file, within: s.within, node: bottom, statements: &bottom.statements}
 	if setName != "" {
 		b.run.set(b.keys.id(setName), strings.Join(v.Labels, "."))
+		b.run.from = append(b.run.from, &assignment{Pos: v.Pos, Key: setName, Value: strings.Join(v.Labels, ".")})
 	}
 	b.block(&v.Body, &inner)
 
 	top := inner.node
-	top.isChoice, top.hidden = true, marked
+	top.isChoice, top.hidden, top.place = true, marked, s.at(v.Pos)
 	top.short = strings.Join(v.Labels, ".")
 	top.full = top.short
 	top.labels = b.newLabels.cut(len(v.Labels))

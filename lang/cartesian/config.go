@@ -40,8 +40,11 @@ type Config struct {
 	keys     *keyTable
 	patterns int // number of patterns
 	changes  int // number of changeKey statements
+	nodes    int
+	picks    int // and of other statements that decide
 	filters  []filterUse
-	warnings diag.List
+
+	lookalikes []place // assignments that may look like conditions
 
 	sets     []*setKeys  // all of the config
 	common   []statement // what all variants begin with: the first statements of the leaf

@@ -24,6 +24,7 @@ type dict struct {
 	path            []byte // the name, unless a limit or a join changes it
 	deps            []dependency
 	files           []*nameFile // in the order in which they came; none without variants
+	origin          *origin     // if the walk tracks
 
 	// What to go back to, and the keys that may differ from it.
 	base    *dict // nil: an empty one
@@ -174,12 +175,14 @@ type finished struct {
 	path            []byte
 	deps            []dependency
 	files           []*nameFile
+	origin          *origin
 }
 
 func (d *dict) finished() finished {
 	f := finished{
 		order: d.order(), name: slices.Clone(d.name), shortName: slices.Clone(d.shortName),
 		path: slices.Clone(d.path), deps: slices.Clone(d.deps), files: slices.Clone(d.files),
+		origin: d.origin,
 	}
 	for _, k := range f.order {
 		f.values = append(f.values, d.values[k])

@@ -150,10 +150,31 @@ variants disk:
 		extra []string
 		want  string
 	}{
-		{"misspelt", []string{"only REHL.6.4"}, "<string>:1:6: no variant has the label \"REHL\"\n    only REHL.6.4\n         ^\n    hint: did you mean \"RHEL\"?\n"},
-		{"misspelt set", []string{"mem = 1", "only (dsk=ide)"}, "<string>:1:6: no variant has the label \"(dsk=ide)\"\n    only (dsk=ide)\n         ^\n    hint: did you mean \"(disk=ide)\"?\n"},
-		{"not together", []string{"only RHEL", "only Windows"}, "<string>:1:1: no variant is left behind this statement\n    only Windows\n    ^\n" +
-			"    hint: all its labels exist, but not together: \".\" wants neighbours in this order, \"..\" any place\n"},
+		{"misspelt", []string{"only REHL.6.4"}, "<string>:1:6: warning: no variant has the label \"REHL\"\n    only REHL.6.4\n         ^\n    hint: did you mean \"RHEL.6.4\"?\n"},
+		{"misspelt set", []string{"mem = 1", "only (dsk=ide)"}, "<string>:1:6: warning: no variant has the label \"(dsk=ide)\"\n    only (dsk=ide)\n         ^\n    hint: did you mean \"(disk=ide)\"?\n"},
+		{"not together", []string{"only RHEL", "only Windows"}, `<string>:1:1: warning: this statement leaves no variant
+    only RHEL
+    ^
+    hint: without it, "(disk=virtio).Windows" would be left
+<string>:1:1: warning: this statement leaves no variant
+    only Windows
+    ^
+    hint: without it, "(disk=virtio).Linux.RHEL.6.4" would be left
+`},
+		{"in both ways", []string{"no RHEL, Debian", "no Debian, Windows, Linux"}, `<string>:1:1: warning: this statement leaves no variant
+    no Debian, Windows, Linux
+    ^
+    hint: without it, "(disk=virtio).Windows" would be left
+`},
+		{"two together", []string{"only RHEL", "no Linux", "no (disk=ide), (disk=virtio)"}, `<string>:1:1: warning: this statement and another one leave no variant
+    no (disk=ide), (disk=virtio)
+    ^
+    hint: without them, "(disk=virtio).Linux.RHEL.6.4" would be left
+<string>:1:1: warning: this statement and another one leave no variant
+    no Linux
+    ^
+    hint: without them, "(disk=virtio).Linux.RHEL.6.4" would be left
+`},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
@@ -173,36 +194,5 @@ variants disk:
 				t.Errorf("WhyEmpty (-want +got):\n%s", diff)
 			}
 		})
-	}
-}
-
-func TestWarnings(t *testing.T) {
-	t.Parallel()
-	c := parseText(t, "variants v:\n  - aa:\n  - bb:\nno ghost\n(v=aa): k = 1\n!(v=bb):\n  k = 2\n(p) = q\n", "no ab, (v=aa)", "x..aa: k = 3")
-	var got strings.Builder
-	if err := diag.Render(&got, c.Warnings(), false); err != nil {
-		t.Fatal(err)
-	}
-	want := `main.cfg:5:1: warning: this sets the key "(v"; it is no condition
-    (v=aa): k = 1
-    ^
-    hint: conditions cannot name a set; use the bare label, or only and no
-main.cfg:6:1: warning: this sets the key "!(v"; it is no condition
-    !(v=bb):
-    ^
-    hint: conditions cannot name a set; use the bare label, or only and no
-<string>:1:4: warning: no variant has the label "ab"
-    no ab, (v=aa)
-       ^
-    hint: did you mean "aa"?
-<string>:1:1: warning: no variant has the label "x"
-    x..aa: k = 3
-    ^
-`
-	if diff := cmp.Diff(want, got.String()); diff != "" {
-		t.Errorf("Warnings (-want +got):\n%s", diff)
-	}
-	if c := parseText(t, "variants:\n  - a:\n", "only a"); c.Warnings() != nil {
-		t.Errorf("Warnings = %v, want none", c.Warnings())
 	}
 }

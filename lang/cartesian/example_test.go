@@ -42,3 +42,109 @@ variants protocol:
 	// (protocol=tcp).RHEL.7.9 tcp.RHEL.7.9 1024 256 tcp
 	// (protocol=exec).JeOS exec.JeOS 512 256 exec
 }
+
+// twoGuests is a config with a few variants.
+var twoGuests = fstest.MapFS{"guests.cfg": {Data: []byte(`mem = 512
+variants:
+    - RHEL:
+        mem = 1024
+        variants:
+            - 6.4:
+            - 7.9:
+    - JeOS:
+        no exec
+variants protocol:
+    - tcp:
+    - exec:
+tcp: mem += M
+`)}}
+
+func ExampleConfig_Explain() {
+	c, err := cartesian.ParseFS(twoGuests, "guests.cfg")
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	e, err := c.Explain(context.Background(), "RHEL.7.9..tcp", cartesian.Options{})
+	if err != nil {
+		fmt.Println(err) // several variants match, or none
+		return
+	}
+	fmt.Println(e.Name)
+	mem, _ := e.Param("mem")
+	for _, step := range mem.Steps {
+		fmt.Printf("%v: %s makes it %s\n", step.Location, step.Text, *step.After)
+		for _, condition := range step.Conditions {
+			fmt.Printf("\tbecause of %v: %s\n", condition, condition.Text)
+		}
+	}
+	// Output:
+	// (protocol=tcp).RHEL.7.9
+	// guests.cfg:1: mem = 512 makes it 512
+	// guests.cfg:4: mem = 1024 makes it 1024
+	// guests.cfg:13: mem += M makes it 1024M
+	// 	because of guests.cfg:13: tcp:
+}
+
+func ExampleConfig_WhyNot() {
+	c, err := cartesian.ParseFS(twoGuests, "guests.cfg", "only RHEL")
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	for _, filter := range []string{"RHEL..tcp", "JeOS..exec", "RHEL.6.5"} {
+		a, err := c.WhyNot(context.Background(), filter, cartesian.Options{})
+		if err != nil {
+			fmt.Println(err)
+			return
+		}
+		fmt.Printf("%s: %d variants\n", filter, a.Count)
+		for _, drop := range a.Drops {
+			for _, statement := range drop.Statements {
+				fmt.Printf("\t%v: %s\n", statement.Location, statement.Text)
+			}
+		}
+		for _, reason := range a.Impossible {
+			fmt.Printf("\t%s; %s\n", reason.Message, reason.Hint)
+		}
+	}
+	// Output:
+	// RHEL..tcp: 2 variants
+	// JeOS..exec: 0 variants
+	// 	<string>:1: only RHEL
+	// 	guests.cfg:9: no exec
+	// RHEL.6.5: 0 variants
+	// 	no variant has the label "5"; behind "RHEL.6" stand 4
+}
+
+func ExampleDiff() {
+	older, err := cartesian.ParseFS(twoGuests, "guests.cfg", "only exec")
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	newer, err := cartesian.ParseFS(twoGuests, "guests.cfg", "no 6.4", "mem = 2048")
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	d := &cartesian.Diff{Old: older, New: newer}
+	for difference, err := range d.All(context.Background()) {
+		if err != nil {
+			fmt.Println(err)
+			return
+		}
+		fmt.Println(difference.Kind, difference.Name)
+		for _, p := range difference.Params {
+			fmt.Printf("\t%s: %s -> %s\n", p.Key, *p.Old, *p.New)
+		}
+	}
+	fmt.Println(d.Alike(), "alike")
+	// Unordered output:
+	// added (protocol=tcp).RHEL.7.9
+	// added (protocol=tcp).JeOS
+	// removed (protocol=exec).RHEL.6.4
+	// changed (protocol=exec).RHEL.7.9
+	// 	mem: 1024 -> 2048
+	// 0 alike
+}

@@ -194,3 +194,17 @@ func TestIncludesOfFiles(t *testing.T) {
 		t.Errorf("variants (-want +got):\n%s", diff)
 	}
 }
+
+// parseFiles parses the file main.cfg of some.
+func parseFiles(tb testing.TB, files map[string]string, extra ...string) *cartesian.Config {
+	tb.Helper()
+	fsys := fstest.MapFS{}
+	for name, text := range files {
+		fsys[name] = &fstest.MapFile{Data: []byte(text)}
+	}
+	c, err := cartesian.ParseFS(fsys, "main.cfg", extra...)
+	if err != nil {
+		tb.Fatal(err)
+	}
+	return c
+}

@@ -83,13 +83,34 @@ func (t *rowTable) id(row []labelID) rowID {
 // finish makes the look-up by label, given the number of labels.
 func (t *rowTable) finish(labels int) {
 	t.ends, t.within = make([][]rowID, labels), make([][]rowPlace, labels)
-	for id, row := range t.rows {
-		last := len(row) - 1
-		for i, l := range row[:last] {
-			t.within[l] = append(t.within[l], rowPlace{rowID(id), int32(i + 1)})
-		}
-		t.ends[row[last]] = append(t.ends[row[last]], rowID(id))
+	for id := range t.rows {
+		t.index(rowID(id))
 	}
+}
+
+func (t *rowTable) index(id rowID) {
+	row := t.rows[id]
+	last := len(row) - 1
+	for i, l := range row[:last] {
+		t.within[l] = append(t.within[l], rowPlace{id, int32(i + 1)})
+	}
+	t.ends[row[last]] = append(t.ends[row[last]], id)
+}
+
+// clone returns a finished table that can be given rows of its own.
+func (t *rowTable) clone() *rowTable {
+	return &rowTable{rows: slices.Clip(t.rows), ends: slices.Clone(t.ends), within: slices.Clone(t.within)}
+}
+
+// add adds a row to a clone.
+func (t *rowTable) add(row []labelID) rowID {
+	id := rowID(len(t.rows))
+	t.rows = append(t.rows, row)
+	for _, l := range row { // the clone shares these lists with the table
+		t.ends[l], t.within[l] = slices.Clip(t.ends[l]), slices.Clip(t.within[l])
+	}
+	t.index(id)
+	return id
 }
 
 // A filter is any of some words, each of which is all of some rows.
@@ -121,7 +142,7 @@ func newBitSet(size int) bitSet { return make(bitSet, (size+63)/64) }
 
 func (s bitSet) has(i int) bool {
 	w := i >> 6
-	return w < len(s) && s[w]&(1<<(i&63)) != 0
+	return 0 <= i && w < len(s) && s[w]&(1<<(i&63)) != 0
 }
 
 func (s bitSet) add(i int)    { s[i>>6] |= 1 << (i & 63) }
@@ -188,7 +209,7 @@ func (p *labelPath) extend(labels []nodeLabel) pathMark {
 // note counts the rows that end with the last label, which is asked for as id.
 func (p *labelPath) note(id labelID) {
 	for _, r := range p.rows.ends[id] {
-		if row := p.rows.rows[r]; len(row) > 1 && !p.endsWith(row) {
+		if row := p.rows.rows[r]; len(row) > 1 && !endsWith(p.labels, row) {
 			continue
 		}
 		if p.counts[r]++; p.counts[r] == 1 {
@@ -207,14 +228,14 @@ func (p *labelPath) cut(mark pathMark) {
 	p.labels, p.found = p.labels[:mark.labels], p.found[:mark.found]
 }
 
-// endsWith tells whether the last labels of p are row.
-func (p *labelPath) endsWith(row []labelID) bool {
-	at := len(p.labels) - len(row)
+// endsWith tells whether the last labels of a path are row.
+func endsWith(path []nodeLabel, row []labelID) bool {
+	at := len(path) - len(row)
 	if at < 0 {
 		return false
 	}
 	for i, asked := range row {
-		if !p.labels[at+i].is(asked) {
+		if !path[at+i].is(asked) {
 			return false
 		}
 	}
@@ -254,15 +275,15 @@ func (f filter) mightMatch(p *labelPath, below bitSet) bool {
 
 func (w word) mightMatch(p *labelPath, below bitSet) bool {
 	for _, r := range w {
-		if p.counts[r] == 0 && !p.mightGet(p.rows.rows[r], below) {
+		if p.counts[r] == 0 && !mightGet(p.rows.rows[r], p.labels, below) {
 			return false
 		}
 	}
 	return true
 }
 
-// mightGet tells whether a row that p does not have can be completed by labels that are below.
-func (p *labelPath) mightGet(row []labelID, below bitSet) bool {
+// mightGet tells whether a row that a path does not have can be completed by labels that are below.
+func mightGet(row []labelID, path []nodeLabel, below bitSet) bool {
 	missing := len(row)
 	for missing > 0 && below.has(int(row[missing-1])) {
 		missing--
@@ -272,7 +293,7 @@ func (p *labelPath) mightGet(row []labelID, below bitSet) bool {
 	}
 	// row[missing-1] is not below: row[:missing] must be the end of p, or a longer part of row.
 	for n := len(row) - 1; n >= missing; n-- {
-		if p.endsWith(row[:n]) {
+		if endsWith(path, row[:n]) {
 			return true
 		}
 	}
@@ -292,7 +313,7 @@ func (p *labelPath) appendState(key []byte, rows bitSet) []byte {
 	}
 	begun := func(id labelID) {
 		for _, at := range p.rows.within[id] {
-			if rows.has(int(at.row)) && p.counts[at.row] == 0 && p.endsWith(p.rows.rows[at.row][:at.length]) {
+			if rows.has(int(at.row)) && p.counts[at.row] == 0 && endsWith(p.labels, p.rows.rows[at.row][:at.length]) {
 				key = binary.LittleEndian.AppendUint32(key, uint32(at.row))
 				key = binary.LittleEndian.AppendUint32(key, uint32(at.length))
 			}

@@ -18,8 +18,10 @@ func (b *builder) finish(c *Config) *Config {
 		b.names[base].rank = i
 	}
 	c.patterns, c.changes = len(b.patterns), len(b.changes)
-	c.filters, c.warnings = b.filters, b.warnings
-	c.root.finish(&treeSize{labels: len(b.labels.texts), rows: len(b.rows.rows)})
+	c.filters, c.lookalikes = b.filters, b.lookalikes
+	size := &treeSize{labels: len(b.labels.texts), rows: len(b.rows.rows)}
+	c.root.finish(size)
+	c.nodes, c.picks = size.nodes, b.decisions
 	for id, key := range c.keys.keys {
 		if key.limit != noLimit {
 			c.limiting = append(c.limiting, keyID(id))

@@ -71,7 +71,7 @@ func (w *walk) multiply(n *node, factors []*pick) (found bool) {
 		merged.keys = w.dict.keys
 		w.emit = func(second *dict) bool {
 			found = true
-			if err := merged.merge(first, second.finished()); err != nil {
+			if err := merged.merge(first, second.finished(), factors[1].place); err != nil {
 				w.end(err)
 				return false
 			}
@@ -85,7 +85,7 @@ func (w *walk) multiply(n *node, factors []*pick) (found bool) {
 }
 
 // merge makes d the first variant with all of the second on top; their names are joined.
-func (d *dict) merge(first, second finished) error {
+func (d *dict) merge(first, second finished, join place) error {
 	name, err := mergeNames(first.name, second.name)
 	if err != nil {
 		return err
@@ -101,6 +101,11 @@ func (d *dict) merge(first, second finished) error {
 	d.name, d.shortName, d.path, d.deps, d.files = name, shortName, second.path, second.deps, first.files
 	if len(second.files) > 0 {
 		d.files = second.files
+	}
+	if first.origin != nil {
+		d.origin = &origin{
+			name: string(name), shortName: string(shortName), first: first.origin, second: second.origin, join: join,
+		}
 	}
 	return nil
 }

@@ -132,6 +132,13 @@ func (t *keyTable) sort() []keyID {
 	return renumbered
 }
 
+// find returns the number of a plain key of a sorted table, which it must have.
+func (t *keyTable) find(text string) keyID {
+	plain := t.keys[:len(t.keys)-len(t.suffixed)]
+	i, _ := slices.BinarySearchFunc(plain, text, func(k key, text string) int { return strings.Compare(k.text, text) })
+	return keyID(i)
+}
+
 // clone returns a table that can be given keys of its own.
 func (t *keyTable) clone() *keyTable {
 	c := *t

@@ -505,14 +505,14 @@ func (r *oReader) condition(line oLine, colon int, b *oBlock) {
 	if colon < 0 {
 		r.fail("neither assignment nor condition")
 	}
-	if strings.ContainsRune("+<?~", rune(line.text[0])) {
-		panic(oracleOpen("an operator before a condition"))
-	}
 	tokens, comment := r.tokens(line.text[:colon])
 	if comment {
 		r.fail("a comment before the colon")
 	}
 	tokens = slices.DeleteFunc(tokens, func(t oToken) bool { return t.kind == ' ' })
+	if len(tokens) == 0 {
+		r.fail("a condition without a filter")
+	}
 	kind := "if"
 	switch tokens[0].kind {
 	case '!':

@@ -24,7 +24,10 @@ type node struct {
 	short    string   // the same without set names
 	deps     []string // labels that it depends on, each to be put behind the path's
 	hidden   bool     // marked by "@" or [default=]: keeps its labels out of the short name
-	isChoice bool     // is a variant
+	isChoice bool     // is a variant: the topmost node of its block
+	place    place
+
+	closes bool // is the lowest node of a variant's block
 
 	depth int // how many nodes lie under this one in a row, at most
 
@@ -70,7 +73,8 @@ type setKeys struct {
 	keys   []keyID
 	values []*value
 
-	// The assignments that it was made from, in order, and their source. The first key of a named set has none.
+	// The assignments that it was made from, in order, and their source: those that did nothing too. The first key of a
+	// variant of a named set comes from the head of the variant; its assignment has no operator.
 	src *source
 	run []*assignment
 }

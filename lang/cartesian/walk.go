@@ -21,6 +21,7 @@ type walk struct {
 	ctx     context.Context //nolint:containedctx // a walk lives within one call
 	config  *Config
 	options Options
+	tracks  bool             // dicts get an origin
 	names   bool             // names are all that is wanted: dicts have nothing else
 	count   bool             // the number of variants is all that is wanted
 	emit    func(*dict) bool // gets each variant, valid during the call only; false ends the walk
@@ -55,12 +56,14 @@ type way struct {
 	full, short []byte      // names
 	deps        []dependency
 	passed      [][]statement // statements of the nodes, those that come first in the text last
+	nodes       []*node       // of walks that track
 }
 
 // clone returns a way of its own, with room to go on.
 func (w *way) clone() way {
 	return way{
 		w.path.clone(), slices.Clone(w.open), roomy(w.full, 256), roomy(w.short, 256), roomy(w.deps, 8), roomy(w.passed, 32),
+		slices.Clone(w.nodes),
 	}
 }
 
@@ -84,6 +87,9 @@ func newWalk(ctx context.Context, c *Config, o Options) *walk {
 
 // run walks through the whole tree, and returns what enter does.
 func (w *walk) run() (*branch, error) {
+	if w.ctx.Err() != nil {
+		return nil, context.Cause(w.ctx)
+	}
 	if err := w.begin(); err != nil {
 		return nil, err
 	}
@@ -131,6 +137,7 @@ type mark struct {
 	open                    []statement
 	arena                   int
 	full, short, deps, rows int
+	nodes                   int
 }
 
 // push lengthens the way by n.
@@ -138,6 +145,10 @@ func (w *walk) push(n *node) mark {
 	m := mark{
 		open: w.open, arena: len(w.arena),
 		full: len(w.full), short: len(w.short), deps: len(w.deps), rows: len(w.passed),
+		nodes: len(w.nodes),
+	}
+	if w.tracks {
+		w.nodes = append(w.nodes, n)
 	}
 	if !w.names {
 		for _, labels := range n.deps {
@@ -171,6 +182,7 @@ func (w *walk) pop(m mark) {
 	w.path.cut(m.path)
 	w.open, w.arena = m.open, w.arena[:m.arena]
 	w.full, w.short, w.deps, w.passed = w.full[:m.full], w.short[:m.short], w.deps[:m.deps], w.passed[:m.rows]
+	w.nodes = w.nodes[:m.nodes]
 }
 
 // pass walks through n with the given decisions as its own.
@@ -311,7 +323,7 @@ func (w *walk) remember(state string, left *branch) {
 // setState sets w.state to what decides on the variants below n: what is still open, and what the path means to that and
 // to what comes.
 func (w *walk) setState(n *node) {
-	copy(w.asked, n.asked)
+	clear(w.asked[copy(w.asked, n.asked):])
 	addAsked(w.asked, w.open)
 	w.state = binary.LittleEndian.AppendUint32(w.state[:0], uint32(n.index))
 	w.state = binary.LittleEndian.AppendUint32(w.state, uint32(len(w.open)))
@@ -422,6 +434,11 @@ func (w *walk) leaf() {
 	}
 	d := w.dict
 	d.name, d.shortName = w.full, w.short
+	if w.tracks {
+		d.origin = &origin{
+			name: string(w.full), shortName: string(w.short), nodes: slices.Clone(w.nodes), path: slices.Clone(w.path.labels),
+		}
+	}
 	if !w.names {
 		if err := w.build(d); err != nil {
 			w.end(w.variantError(err))

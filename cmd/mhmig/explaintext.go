@@ -1,0 +1,232 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package main
+
+import (
+	"fmt"
+	"io"
+	"strconv"
+	"strings"
+	"unicode"
+
+	"github.com/mhmig/mhmig/lang/cartesian"
+)
+
+// pageWidth is how many columns the texts of explain and list --diff are made for.
+const pageWidth = 80
+
+// writeExplanation writes where params come from, for a person to read. Removed
+// params are written if one was asked for.
+func writeExplanation(w io.Writer, e *cartesian.Explanation, one bool) {
+	if e.Twin {
+		fmt.Fprintf(w, "# several variants are called %s; this is the first\n", printable(e.Name))
+	}
+	first := true
+	for i := range e.Params {
+		p := &e.Params[i]
+		if p.Removed && !one {
+			continue
+		}
+		if !first {
+			fmt.Fprintln(w)
+		}
+		first = false
+		writeStory(w, p, one)
+	}
+}
+
+func writeStory(w io.Writer, p *cartesian.ParamStory, one bool) {
+	key := printable(p.Key)
+	columns := pageWidth - len([]rune(key)) - 3
+	if one {
+		columns = len(p.Value)*10 + 2 // whatever it needs
+	}
+	switch {
+	case p.Removed:
+		fmt.Fprintf(w, "%s is not set\n", key)
+	case p.Reserved:
+		fmt.Fprintf(w, "%s = %s\n  the language makes it of the variants\n", key, showValue(p.Value, columns))
+		if !one {
+			return
+		}
+	default:
+		fmt.Fprintf(w, "%s = %s\n", key, showValue(p.Value, columns))
+	}
+	const widest = 30
+	column := 0
+	for _, s := range p.Steps {
+		if n := len([]rune(s.Location.String())); n <= widest {
+			column = max(column, n)
+		}
+	}
+	indent := strings.Repeat(" ", column+4)
+	for _, s := range p.Steps {
+		at := printable(s.Location.String())
+		text := cut(printable(s.Text), pageWidth-len(indent))
+		if len([]rune(at)) > column {
+			fmt.Fprintf(w, "  %s\n%s%s", at, indent, text)
+		} else {
+			fmt.Fprintf(w, "  %-*s  %s", column, at, text)
+		}
+		used := len(indent) + len([]rune(text))
+		if place := variantsOf(s.Variants); place != "" {
+			place = "in " + cut(place, pageWidth-len(indent)-3)
+			const apart = 48 // where these begin if there is room
+			switch free := pageWidth - len([]rune(place)); {
+			case used+2 <= min(apart, free):
+				fmt.Fprint(w, strings.Repeat(" ", min(apart, free)-used), place)
+			case used+2 <= free:
+				fmt.Fprint(w, "  ", place)
+			default:
+				fmt.Fprintf(w, "\n%s%s", indent, place)
+			}
+		}
+		fmt.Fprintln(w)
+		for _, c := range s.Conditions {
+			fmt.Fprintf(w, "%sif %s (%s)\n", indent, printable(c.Text), printable(c.String()))
+		}
+		for _, line := range effect(s, p.Reserved) {
+			fmt.Fprintf(w, "%s%s\n", indent, line)
+		}
+	}
+}
+
+// effect says what a step did, unless its text shows it.
+func effect(s cartesian.Step, reserved bool) []string {
+	const arrow = "-> "
+	const room = pageWidth - 40
+	var lines []string
+	if s.Factor > 0 {
+		lines = append(lines, fmt.Sprintf("of factor %d of the join", s.Factor))
+	}
+	if s.Written != "" {
+		lines = append(lines, fmt.Sprintf("%s becomes %s", showValue(s.Written, room/2), showValue(s.Operand, room/2)))
+	}
+	switch {
+	case s.Kept:
+		return append(lines, "no effect: "+s.Note)
+	case s.Op == "del":
+		return append(lines, arrow+"removed")
+	case s.Op == "suffix":
+		return append(lines, "its key gets the suffix "+s.Operand)
+	case s.Op == "dep":
+		return append(lines, "adds "+showValue(s.Operand, 10*room))
+	case reserved && s.Op == "variants":
+		return lines
+	case s.Op == "_min" || s.Op == "_max" || s.Op == "_fixed":
+		return append(lines, fmt.Sprintf("%s corrects it %s%s", s.Op, arrow, showValue(*s.After, room)))
+	case s.Op == "=" && s.Written == "" && !reserved:
+		return lines
+	case s.Before != nil && s.Op != "variants":
+		return append(lines, showValue(*s.Before, room/2)+" "+arrow+showValue(*s.After, room))
+	}
+	return append(lines, arrow+showValue(*s.After, room))
+}
+
+// variantsOf returns the names of variants that stand in each other, by their heads.
+func variantsOf(heads []cartesian.Location) string {
+	names := make([]string, len(heads))
+	for i, h := range heads {
+		name, _, _ := strings.Cut(strings.TrimPrefix(h.Text, "-"), ":")
+		names[i] = printable(strings.TrimPrefix(strings.TrimSpace(name), "@"))
+	}
+	return strings.Join(names, ".")
+}
+
+// writeAbsence writes why nothing matches a filter, for a person to read.
+func writeAbsence(w io.Writer, a *cartesian.Absence) {
+	filter := printable(a.Filter)
+	if a.Count > 0 {
+		more := ""
+		if a.More {
+			more = "more than "
+		}
+		fmt.Fprintf(w, "%s%s:\n", more, counted(a.Count, "variant matches "+filter, "variants match "+filter))
+		for _, name := range a.Present {
+			fmt.Fprintf(w, "  %s\n", printable(name))
+		}
+		if a.Count > len(a.Present) {
+			fmt.Fprintln(w, "  ...")
+		}
+		return
+	}
+	fmt.Fprintf(w, "no variant matches %s\n", filter)
+	for _, d := range a.Impossible {
+		fmt.Fprintf(w, "  %s\n", printable(d.Message))
+		if d.Source != "" && d.Pos.Col > 0 {
+			fmt.Fprintf(w, "      %s\n      %s^\n", printable(d.Source), strings.Repeat(" ", d.Pos.Col-1))
+		}
+		if d.Hint != "" {
+			fmt.Fprintf(w, "      hint: %s\n", printable(d.Hint))
+		}
+	}
+	for i, d := range a.Drops {
+		fmt.Fprintf(w, "\n%d. %s\n     %s\n", i+1, counted(len(d.Statements), "statement drops", "statements together drop"), printable(d.Variant))
+		for _, s := range d.Statements {
+			fmt.Fprintf(w, "   %s:%d%s\n       %s\n       ^\n", printable(s.Location.String()), s.Col, because(s), cut(printable(s.Text), pageWidth-7))
+			for _, c := range s.Conditions {
+				fmt.Fprintf(w, "       if %s (%s)\n", printable(c.Text), printable(c.String()))
+			}
+		}
+	}
+	if len(a.Drops) > 0 {
+		fmt.Fprintln(w)
+		size := counted(len(a.Drops[0].Statements), "statement", "statements")
+		switch {
+		case a.Partial:
+			fmt.Fprintf(w, "there may be more sets of %s; larger ones are not looked for\n", size)
+		case a.Others > 0:
+			fmt.Fprintf(w, "%s of %s not shown; larger ones are not looked for\n", counted(a.Others, "more set", "more sets"), size)
+		default:
+			fmt.Fprintf(w, "no other set of %s does; larger ones are not looked for\n", size)
+		}
+	}
+}
+
+func because(s cartesian.Culprit) string {
+	if s.Keyword == "default" {
+		return ": with --defaults, this variant is taken instead"
+	}
+	return ""
+}
+
+func counted(n int, one, many string) string {
+	if n == 1 {
+		return "1 " + one
+	}
+	return strconv.Itoa(n) + " " + many
+}
+
+// showValue writes a value in at most so many columns: in quotes if it would not be
+// seen or understood without them.
+func showValue(value string, columns int) string {
+	shown := value
+	if value == "" || strings.TrimSpace(value) != value || strings.ContainsFunc(value, isUnseen) {
+		shown = strconv.Quote(value)
+	}
+	return cut(shown, columns)
+}
+
+// isUnseen tells whether r must not go to a terminal as it is.
+func isUnseen(r rune) bool { return !unicode.IsPrint(r) }
+
+// printable replaces what must not go to a terminal.
+func printable(text string) string {
+	return strings.Map(func(r rune) rune {
+		if isUnseen(r) {
+			return unicode.ReplacementChar
+		}
+		return r
+	}, text)
+}
+
+// cut shortens text to so many columns.
+func cut(text string, columns int) string {
+	const least = 12
+	r := []rune(text)
+	columns = max(columns, least)
+	if len(r) <= columns {
+		return text
+	}
+	return string(r[:columns-3]) + "..."
+}

@@ -1,0 +1,302 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package cartesian
+
+import (
+	"encoding/binary"
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/mhmig/mhmig/lang/diag"
+)
+
+// Warnings tells what in the config has a meaning, but probably not the one that the user had in mind: words of filters
+// in extra statements that no variant can match, and assignments that look like conditions. They are in order of
+// position.
+func (c *Config) Warnings() diag.List {
+	warnings := c.conditionLookalikes()
+	for _, use := range c.filters {
+		if use.src.name == extraName {
+			warnings = append(warnings, c.doubts(use.src, use.text)...)
+		}
+	}
+	return onceEach(warnings)
+}
+
+// Typos tells of the words of "only" and "join" in extra statements that no variant can match. Each is among the
+// Warnings too. What runs for others should refuse them: a typo must not select less than was asked for.
+func (c *Config) Typos() diag.List {
+	var typos diag.List
+	for _, use := range c.filters {
+		if use.demands && use.src.name == extraName {
+			typos = append(typos, c.doubts(use.src, use.text)...)
+		}
+	}
+	for i := range typos {
+		typos[i].Severity = diag.Error
+	}
+	return onceEach(typos)
+}
+
+// StrictWarnings are Warnings, and the words of "only" and "join" in the config's files that no variant can match. Large
+// configs have many of them: words for parts of a config that this one does not include.
+func (c *Config) StrictWarnings() diag.List {
+	warnings := c.Warnings()
+	for _, use := range c.filters {
+		if use.demands && use.src.name != extraName {
+			warnings = append(warnings, c.doubts(use.src, use.text)...)
+		}
+	}
+	return onceEach(warnings)
+}
+
+// onceEach sorts l, and removes what it says again.
+func onceEach(l diag.List) diag.List {
+	l.Sort()
+	var once diag.List
+	for _, d := range l {
+		if !slices.Contains(once[max(0, len(once)-20):], d) {
+			once = append(once, d)
+		}
+	}
+	return once
+}
+
+// doubts warns of the words of a filter that no variant can match, whatever statements drop.
+func (c *Config) doubts(src *source, f filterText) diag.List {
+	var doubts diag.List
+	for _, w := range f.Words {
+		if !c.possible(lookUpWord(w, c.labels)) {
+			doubts = append(doubts, c.doubt(src, w)...)
+		}
+	}
+	for i := range doubts {
+		doubts[i].Severity = diag.Warning
+	}
+	return doubts
+}
+
+// doubt says what about a word cannot be: labels that no variant has, else labels that never follow each other, else
+// rows that no variant has together.
+func (c *Config) doubt(src *source, w [][]label) diag.List {
+	var doubts diag.List
+	for _, row := range w {
+		for i, l := range row {
+			if !c.root.below.has(int(c.labels.lookUp(l))) {
+				doubts = append(doubts, src.diagnostic(l.Pos,
+					fmt.Sprintf("no variant has the label %q", l.String()), c.suggestRow(row, i)))
+			}
+		}
+	}
+	if doubts != nil {
+		return doubts
+	}
+	for _, row := range w {
+		ids := lookUpWord([][]label{row}, c.labels)
+		if c.possible(ids) {
+			continue
+		}
+		at := 1 // the first label that does not follow
+		for c.possible(askedWord{ids[0][:at+1]}) {
+			at++
+		}
+		doubts = append(doubts, src.diagnostic(row[at].Pos,
+			fmt.Sprintf("%q never stands right behind %q", row[at].String(), rowText(row[:at])), c.suggestRow(row, at)))
+	}
+	if doubts != nil {
+		return doubts
+	}
+	ids := lookUpWord(w, c.labels)
+	for i := range w {
+		for j := range w[:i] {
+			if !c.possible(askedWord{ids[j], ids[i]}) {
+				return diag.List{src.diagnostic(w[i][0].Pos,
+					fmt.Sprintf("no variant has both %q and %q", rowText(w[j]), rowText(w[i])), "")}
+			}
+		}
+	}
+	texts := make([]string, len(w))
+	for i, row := range w {
+		texts[i] = fmt.Sprintf("%q", rowText(row))
+	}
+	return diag.List{src.diagnostic(w[0][0].Pos, "no variant has all of "+strings.Join(texts, ", "), "")}
+}
+
+// suggestRow is a hint for a row of labels of which the one at wrong cannot be.
+func (c *Config) suggestRow(row []label, wrong int) string {
+	ids := lookUpWord([][]label{row}, c.labels)[0]
+	meant := func(at int, name label) string {
+		better := slices.Clone(row)
+		better[at] = name
+		for n := len(row); n > at; n-- {
+			if c.possible(lookUpWord([][]label{better[:n]}, c.labels)) {
+				return fmt.Sprintf("did you mean %q?", rowText(better[:n]))
+			}
+		}
+		return ""
+	}
+	nearest := func(at int, candidates []label) string {
+		byText := map[string]label{}
+		var texts []string
+		for _, l := range candidates {
+			byText[l.String()] = l
+			texts = append(texts, l.String())
+		}
+		// Of equally near ones, one with the same letters in another order is most probably meant.
+		letters := func(s string) string { return string(slices.Sorted(slices.Values([]rune(s)))) }
+		var swapped, others []string
+		for _, t := range texts {
+			if letters(t) == letters(row[at].String()) {
+				swapped = append(swapped, t)
+			} else {
+				others = append(others, t)
+			}
+		}
+		texts = slices.Concat(swapped, others)
+		for range 3 {
+			near := diag.Nearest(row[at].String(), texts)
+			if near == "" {
+				break
+			}
+			if hint := meant(at, byText[near]); hint != "" {
+				return hint
+			}
+			texts = slices.DeleteFunc(texts, func(t string) bool { return t == near })
+		}
+		return ""
+	}
+
+	var following []label
+	if wrong > 0 {
+		following = c.followers(ids[:wrong], row[wrong].Set != "")
+		if hint := nearest(wrong, following); hint != "" {
+			return hint
+		}
+	}
+	known := c.knownLabels(row[wrong].Set != "")
+	if wrong == 0 || len(following) == 0 {
+		if hint := nearest(wrong, known); hint != "" {
+			return hint
+		}
+	}
+	if wrong == 0 {
+		return ""
+	}
+	for i := range row {
+		for j := range row[:i] {
+			swapped := slices.Clone(row)
+			swapped[i], swapped[j] = swapped[j], swapped[i]
+			if c.possible(lookUpWord([][]label{swapped}, c.labels)) {
+				return fmt.Sprintf("did you mean %q?", rowText(swapped))
+			}
+		}
+	}
+	if c.possible(askedWord{ids[:wrong], ids[wrong:]}) {
+		return fmt.Sprintf("write %q: \"..\" joins labels that do not follow each other", rowText(row[:wrong])+".."+rowText(row[wrong:]))
+	}
+	if len(following) == 0 {
+		return fmt.Sprintf("nothing stands behind %q", rowText(row[:wrong]))
+	}
+	const shown = 8
+	names := make([]string, len(following))
+	for i, l := range following {
+		names[i] = l.String()
+	}
+	more := ""
+	if len(names) > shown {
+		more, names = fmt.Sprintf(" and %d more", len(names)-shown), names[:shown]
+	}
+	return fmt.Sprintf("behind %q stand %s%s", rowText(row[:wrong]), strings.Join(names, ", "), more)
+}
+
+// knownLabels returns all labels that variants have: bare, or also those in the form "(set=name)".
+func (c *Config) knownLabels(named bool) []label {
+	var known []label
+	for id, text := range c.labels.texts {
+		if c.root.below.has(id) {
+			if l := splitLabel(text); named || l.Set == "" {
+				known = append(known, l)
+			}
+		}
+	}
+	return known
+}
+
+// splitLabel is the opposite of label.text.
+func splitLabel(text string) label {
+	inner, ok := strings.CutPrefix(text, "(")
+	if !ok {
+		return label{Name: text}
+	}
+	set, name, _ := strings.Cut(strings.TrimSuffix(inner, ")"), "=")
+	return label{Set: set, Name: name}
+}
+
+// possible tells whether some path of the tree matches a word, whatever statements drop.
+func (c *Config) possible(w askedWord) bool {
+	dead := map[string]bool{}
+	var visit func(n *node, path []nodeLabel) bool
+	visit = func(n *node, path []nodeLabel) bool {
+		path = append(slices.Clip(path), n.labels...)
+		if w.matches(path) {
+			return true // all that lies below does
+		}
+		if !w.mightMatch(path, n.below) {
+			return false
+		}
+		key := binary.AppendUvarint(nil, uint64(n.index))
+		for _, row := range w {
+			key = appendProgress(key, row, path)
+		}
+		if dead[string(key)] {
+			return false
+		}
+		for _, child := range n.children {
+			if visit(child, path) {
+				return true
+			}
+		}
+		dead[string(key)] = true
+		return false
+	}
+	return visit(c.root, nil)
+}
+
+// followers returns the labels that stand right behind a row somewhere, in order of the tree; with their sets if named.
+func (c *Config) followers(row []labelID, named bool) []label {
+	var found []label
+	seen := map[string]bool{}
+	ends := func(path []nodeLabel, n int) bool { return endsWith(path, row[:n]) }
+	var visit func(n *node, path []nodeLabel)
+	visit = func(n *node, path []nodeLabel) {
+		path = append(slices.Clip(path), n.labels...)
+		for i := len(path) - len(n.labels); i < len(path); i++ {
+			if !ends(path[:i], len(row)) {
+				continue
+			}
+			l := label{Name: c.labels.texts[path[i].name]}
+			if named {
+				l = splitLabel(c.labels.texts[path[i].full])
+			}
+			if !slices.Contains(found, l) {
+				found = append(found, l)
+			}
+		}
+		key := binary.AppendUvarint(nil, uint64(n.index))
+		for length := 1; length <= len(row); length++ {
+			if ends(path, length) {
+				key = binary.AppendUvarint(key, uint64(length))
+			}
+		}
+		if seen[string(key)] {
+			return
+		}
+		seen[string(key)] = true
+		for _, child := range n.children {
+			visit(child, path)
+		}
+	}
+	visit(c.root, nil)
+	return found
+}
