@@ -19,13 +19,15 @@ type encoder struct {
 	sizes    []int  // bytes of each 64 keys
 	reserved [5]int // bytes of the reserved ones
 
-	files    []fileText // by a file's rank
-	anyNames bool       // names may be something else than labels
+	files        []*fileText // by a file's rank
+	contributing []*fileText // to the line, sorted
+	anyNames     bool        // names may be something else than labels
 }
 
 // A fileText is what the variants of one file contribute to the name maps.
 type fileText struct {
-	from        []*nameFile
+	name        *namedFile
+	from, last  []*nameFile // in this line, in the line before
 	full, short []byte
 }
 
@@ -41,6 +43,7 @@ func (e *encoder) append(b []byte, d *dict) []byte {
 	always := d.keys.always
 	if len(d.files) > 0 {
 		always = d.keys.mostly
+		e.gatherFiles(d)
 	}
 	e.line, e.previous = e.previous[:0], e.line
 	var span, end int // of e.previous: what is to be copied begins and, so far, ends
@@ -129,7 +132,7 @@ func (e *encoder) appendReserved(d *dict, key string) {
 		}
 		b = append(b, ']')
 	default:
-		b = e.appendFiles(b, d, key == keyShorts)
+		b = e.appendFiles(b, key == keyShorts)
 	}
 	e.line = append(b, ',')
 }
@@ -141,17 +144,13 @@ func (e *encoder) appendName(b, name []byte) []byte {
 	return append(append(append(b, '"'), name...), '"')
 }
 
-func (e *encoder) appendFiles(b []byte, d *dict, short bool) []byte {
-	var array [8]*namedFile
-	names := d.fileNames(array[:0])
-	slices.SortFunc(names, func(a, b *namedFile) int { return cmp.Compare(a.rank, b.rank) })
+func (e *encoder) appendFiles(b []byte, short bool) []byte {
 	b = append(b, '{')
-	for i, name := range names {
+	for i, text := range e.contributing {
 		if i > 0 {
 			b = append(b, ',')
 		}
-		b = append(b, name.json...)
-		text := e.fileText(d, name)
+		b = append(b, text.name.json...)
 		if short {
 			b = append(b, text.short...)
 		} else {
@@ -161,30 +160,30 @@ func (e *encoder) appendFiles(b []byte, d *dict, short bool) []byte {
 	return append(b, '}')
 }
 
-// fileText returns what the variants in d of a file contribute, made anew if they are others than last time.
-func (e *encoder) fileText(d *dict, file *namedFile) *fileText {
-	for len(e.files) <= file.rank {
-		e.files = append(e.files, fileText{})
+// gatherFiles finds out what each file contributes to d, made anew where it is not the same as last time.
+func (e *encoder) gatherFiles(d *dict) {
+	for _, text := range e.contributing {
+		text.from, text.last = text.last[:0], text.from
 	}
-	text, n, same := &e.files[file.rank], 0, true
+	e.contributing = e.contributing[:0]
 	for _, f := range d.files {
-		if f.file == file {
-			same = same && n < len(text.from) && text.from[n] == f
-			n++
+		for len(e.files) <= f.file.rank {
+			e.files = append(e.files, &fileText{})
+		}
+		text := e.files[f.file.rank]
+		if len(text.from) == 0 {
+			text.name = f.file
+			e.contributing = append(e.contributing, text)
+		}
+		text.from = append(text.from, f)
+	}
+	slices.SortFunc(e.contributing, func(a, b *fileText) int { return cmp.Compare(a.name.rank, b.name.rank) })
+	for _, text := range e.contributing {
+		if !slices.Equal(text.from, text.last) {
+			text.full = append(d.appendLabels(append(text.full[:0], '"'), text.name, false), '"')
+			text.short = append(d.appendLabels(append(text.short[:0], '"'), text.name, true), '"')
 		}
 	}
-	if same && n == len(text.from) {
-		return text
-	}
-	text.from = text.from[:0]
-	for _, f := range d.files {
-		if f.file == file {
-			text.from = append(text.from, f)
-		}
-	}
-	text.full = append(d.appendLabels(append(text.full[:0], '"'), file, false), '"')
-	text.short = append(d.appendLabels(append(text.short[:0], '"'), file, true), '"')
-	return text
 }
 
 // encode makes the JSON of all values of the config's text, which walks share.

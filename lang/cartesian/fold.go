@@ -12,30 +12,43 @@ func (w *walk) fold(n *node) {
 	if w.names || w.emit == nil || n.leaves < foldFrom || len(n.children) == 1 {
 		return
 	}
-	if w.places == nil {
-		w.places = make([]foldPlace, len(w.config.keys.keys))
+	if w.folds == len(w.foldings) {
+		w.foldings = append(w.foldings, &folding{walk: w, places: make([]foldPlace, len(w.config.keys.keys))})
 	}
-	f := folding{walk: w, below: n.below, folded: make([]statement, 0, 32)}
+	f := w.foldings[w.folds]
+	w.folds++
+	f.below, f.folded, f.sets, f.used = n.below, f.folded[:0], nil, 0
 	for _, statements := range slices.Backward(w.passed) {
 		f.add(statements)
 	}
-	const deep = 16 // what is commonly passed below n
-	w.passed = append(make([][]statement, 0, deep), f.folded)
+	f.passed = append(f.passed[:0], f.folded)
+	w.passed = f.passed
 }
 
-// A folding makes one list of statements from several.
+// unfold undoes what fold has done since there were so many foldings.
+func (w *walk) unfold(passed [][]statement, folds int) {
+	if w.folds > folds {
+		w.foldings[folds].passed = w.passed // has grown, maybe
+	}
+	w.passed, w.folds = passed, folds
+}
+
+// A folding makes one list of statements from several. A walk uses its foldings again.
 type folding struct {
 	walk   *walk
 	below  bitSet
 	folded []statement
-	sets   *setKeys // the last of folded, if more keys can be set there
+	passed [][]statement // folded, and room for what is passed below
+	sets   *setKeys      // the last of folded, if more keys can be set there
+	places []foldPlace   // by keyID
+	made   []*setKeys
+	used   int // of made
+
+	generation int // of sets
 }
 
-// A foldPlace is where a key is in a folding's sets.
-type foldPlace struct {
-	sets *setKeys
-	at   int
-}
+// A foldPlace is where a key is in a folding's sets, if it is of the same generation.
+type foldPlace struct{ generation, at int }
 
 func (f *folding) add(statements []statement) {
 	for _, s := range statements {
@@ -61,16 +74,22 @@ func (f *folding) add(statements []statement) {
 
 func (f *folding) set(s *setKeys) {
 	if f.sets == nil {
-		f.sets = &setKeys{keys: make([]keyID, 0, 64), values: make([]*value, 0, 64)}
+		if f.used == len(f.made) {
+			f.made = append(f.made, new(setKeys))
+		}
+		f.sets = f.made[f.used]
+		f.used++
+		f.generation++
+		f.sets.keys, f.sets.values = f.sets.keys[:0], f.sets.values[:0]
 		f.folded = append(f.folded, f.sets)
 	}
 	for i, k := range s.keys {
-		p := &f.walk.places[k]
-		if p.sets == f.sets {
+		p := &f.places[k]
+		if p.generation == f.generation {
 			f.sets.values[p.at] = s.values[i]
 			continue
 		}
-		*p = foldPlace{f.sets, len(f.sets.keys)}
+		*p = foldPlace{f.generation, len(f.sets.keys)}
 		f.sets.keys = append(f.sets.keys, k)
 		f.sets.values = append(f.sets.values, s.values[i])
 	}

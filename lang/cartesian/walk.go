@@ -44,7 +44,9 @@ type walk struct {
 	state  []byte
 	arena  []statement // what way.open is made from
 	asked  bitSet      // for appendState
-	places []foldPlace // by keyID, for folding
+
+	foldings []*folding
+	folds    int // how many of them are in use
 
 	lists map[*node]*joinList // of nodes with joins that are being walked through
 }
@@ -248,9 +250,9 @@ func (w *walk) delegate(n *node) (left *branch, found bool) {
 
 // explore enters the children of a node that was just passed.
 func (w *walk) explore(n *node) (left *branch, found bool) {
-	passed := w.passed
+	passed, folds := w.passed, w.folds
 	w.fold(n)
-	defer func() { w.passed = passed }()
+	defer func() { w.unfold(passed, folds) }()
 	forgot := w.forgot
 	left = &branch{node: n}
 	if w.count {
@@ -345,7 +347,7 @@ func (w *walk) follow(left *branch) {
 		w.leaf()
 		return
 	}
-	passed := w.passed
+	passed, folds := w.passed, w.folds
 	w.fold(left.node)
 	for _, b := range left.branches {
 		if w.tick(); w.ended {
@@ -355,7 +357,7 @@ func (w *walk) follow(left *branch) {
 		w.follow(b)
 		w.pop(m)
 	}
-	w.passed = passed
+	w.unfold(passed, folds)
 }
 
 // followNames is follow for names alone, which need no more of the way.
