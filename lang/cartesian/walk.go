@@ -305,7 +305,7 @@ type bounds struct {
 	delegated int // leaves at a node when a walk that hands over first finds out what is left of them
 }
 
-var usualBounds = bounds{known: 8 << 20, unit: 1 << 11, delegated: 1 << 17}
+var usualBounds = bounds{known: 8 << 20, unit: 1 << 12, delegated: 1 << 17}
 
 func (w *walk) remember(state string, left *branch) {
 	w.known[state] = left

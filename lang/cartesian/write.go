@@ -29,6 +29,9 @@ const (
 // Errors of out are returned as they are, others are those of Variants; the lines before an error are written.
 func (c *Config) Write(ctx context.Context, out io.Writer, format Format, limit int, o Options) (int, error) {
 	l := &listing{config: c, options: o, format: format, out: out, limit: limit, bounds: usualBounds}
+	if format == JSON {
+		l.bounds.unit /= 8 // its lines are long
+	}
 	return l.run(ctx, runtime.GOMAXPROCS(0))
 }
 
@@ -77,7 +80,7 @@ type chunk struct {
 
 const (
 	chunkSize  = 64 << 10 // bytes that are written at once, about
-	chunksKept = 64       // chunks of a unit that wait for those of other walks
+	chunksKept = 24       // chunks of a unit that wait for those of other walks
 )
 
 // put writes a chunk, whose text may be used again.
@@ -195,7 +198,7 @@ func (l *listing) putAll(ctx context.Context, u *unit) error {
 func (l *listing) share(ctx context.Context, send func(*unit) error) error {
 	w := newWalk(ctx, l.config, l.options)
 	w.bounds = l.bounds
-	next := new(unit)
+	next, handed := new(unit), 0
 	sendNext := func() {
 		if len(next.jobs) == 0 {
 			return
@@ -212,11 +215,15 @@ func (l *listing) share(ctx context.Context, send func(*unit) error) error {
 			at = w.way.clone()
 		}
 		next.jobs = append(next.jobs, job{at, n, left})
-		if next.size++; left != nil {
+		if left != nil {
 			next.size += left.size
+			handed += left.size
 		}
-		if next.size >= l.bounds.unit {
+		if next.size >= l.bounds.unit || len(next.jobs) >= l.bounds.unit {
 			sendNext()
+		}
+		if l.limit >= 0 && handed >= l.limit {
+			w.ended = true
 		}
 	}
 	w.enter(l.config.root)
