@@ -32,6 +32,7 @@ type key struct {
 	text     string   // plain name and suffixes in the order in which they were applied
 	base     keyID    // the plain key; itself if it has no suffixes
 	suffixes []string // in the order in which they were applied
+	printed  string   // with suffixes: how it reads when its value must not be confused with others, the last suffix first
 
 	limit  limit // of a plain key: what its ending says
 	target keyID // of a plain key with a limit: the key that is limited
@@ -51,16 +52,6 @@ var limitEndings = []struct {
 	text  string
 	limit limit
 }{{"_max", limitMax}, {"_min", limitMin}, {"_fixed", limitFixed}}
-
-// printed returns the key as it reads when its value must not be confused with others: the last suffix first.
-func (k key) printed(plain string) string {
-	var b strings.Builder
-	b.WriteString(plain)
-	for _, s := range slices.Backward(k.suffixes) {
-		b.WriteString(s)
-	}
-	return b.String()
-}
 
 // keyTable numbers keys. A config has one with all keys of its text; each expansion goes on with a copy of its own,
 // because suffixes make new keys.
@@ -153,9 +144,12 @@ func (t *keyTable) withSuffix(id keyID, suffix string) keyID {
 		renamed = keyID(len(t.keys))
 		old := t.keys[id]
 		t.suffixed[suffixedKey{id, suffix}] = renamed
-		t.keys = append(t.keys, key{
-			text: old.text + suffix, base: old.base, suffixes: append(slices.Clip(old.suffixes), suffix),
-		})
+		added := key{text: old.text + suffix, base: old.base, suffixes: append(slices.Clip(old.suffixes), suffix)}
+		added.printed = t.keys[old.base].text
+		for _, s := range slices.Backward(added.suffixes) {
+			added.printed += s
+		}
+		t.keys = append(t.keys, added)
 	}
 	return renamed
 }
