@@ -88,8 +88,8 @@ type numbering struct {
 	count map[[2]uint64]uint32
 }
 
-func (n *numbering) id(name string) variantID {
-	id := variantID{name: [2]uint64{maphash.String(n.seeds[0], name), maphash.String(n.seeds[1], name)}}
+func (n *numbering) id(name []byte) variantID {
+	id := variantID{name: [2]uint64{maphash.Bytes(n.seeds[0], name), maphash.Bytes(n.seeds[1], name)}}
 	id.earlier = n.count[id.name]
 	n.count[id.name]++
 	return id
@@ -126,17 +126,22 @@ func (d *Diff) digests(ctx context.Context) (*digests, error) {
 	}
 	var line []byte
 	for _, c := range []*Config{d.Old, d.New} {
+		c.encode()
+		encoder := encoder{anyNames: c.nameless}
 		numbers, n := known.numbering(), 0
-		for v, err := range c.Variants(ctx, d.Options) {
+		for v, err := range c.dicts(ctx, d.Options) {
 			if err != nil {
 				return nil, fmt.Errorf("%s: %w", c.name, err)
 			}
 			if n++; n > limit {
 				return nil, fmt.Errorf("%s: %w", c.name, &LimitError{limit})
 			}
-			d.rename(c, v)
-			line = v.AppendJSON(line[:0])
-			id, content := numbers.id(v.Name), maphash.Bytes(known.seeds[0], line)
+			if d.renames(c) {
+				line = d.variant(c, v).AppendJSON(line[:0])
+			} else {
+				line = encoder.append(line[:0], v)
+			}
+			id, content := numbers.id(v.name), maphash.Bytes(known.seeds[0], line)
 			before, ok := known.of[id]
 			switch {
 			case c == d.Old && !ok:
@@ -155,12 +160,18 @@ func (d *Diff) digests(ctx context.Context) (*digests, error) {
 	return known, nil
 }
 
-// rename calls the file of the old config as that of the new one, in the maps of a variant of c.
-func (d *Diff) rename(c *Config, v *Variant) {
-	older, newer := filepath.Base(d.Old.name), filepath.Base(d.New.name)
-	if c != d.Old || older == newer {
-		return
+// renames tells whether the file of c must be called as that of the new config in the maps of variants.
+func (d *Diff) renames(c *Config) bool {
+	return c == d.Old && filepath.Base(d.Old.name) != filepath.Base(d.New.name)
+}
+
+// variant returns a variant of c, with the file of the old config called as that of the new one.
+func (d *Diff) variant(c *Config, from *dict) *Variant {
+	v := from.variant()
+	if !d.renames(c) {
+		return v
 	}
+	older, newer := filepath.Base(d.Old.name), filepath.Base(d.New.name)
 	for _, m := range []map[string]string{v.NameMapFile, v.ShortNameMapFile} {
 		labels, ok := m[older]
 		if _, taken := m[newer]; ok && !taken {
@@ -168,28 +179,29 @@ func (d *Diff) rename(c *Config, v *Variant) {
 			m[newer] = labels
 		}
 	}
+	return v
 }
 
 // second expands both configs again, side by side.
 func (d *Diff) second(ctx context.Context, known *digests, yield func(*Difference, error) bool) {
-	nextOld, stopOld := iter.Pull2(d.Old.Variants(ctx, d.Options))
+	nextOld, stopOld := iter.Pull2(d.Old.dicts(ctx, d.Options))
 	defer stopOld()
-	nextNew, stopNew := iter.Pull2(d.New.Variants(ctx, d.Options))
+	nextNew, stopNew := iter.Pull2(d.New.dicts(ctx, d.Options))
 	defer stopNew()
 	numbersOld, numbersNew := known.numbering(), known.numbering()
 	waitingOld, waitingNew := map[variantID]*Variant{}, map[variantID]*Variant{}
 
 	stepOld := func() (*Difference, bool, error) {
-		v, err, ok := nextOld()
+		from, err, ok := nextOld()
 		if !ok || err != nil {
 			return nil, false, err
 		}
-		d.rename(d.Old, v)
-		id := numbersOld.id(v.Name)
+		id := numbersOld.id(from.name)
 		switch known.of[id].fate {
 		case fateRemoved:
-			return &Difference{Kind: Removed, Name: v.Name}, true, nil
+			return &Difference{Kind: Removed, Name: string(from.name)}, true, nil
 		case fateChanged:
+			v := d.variant(d.Old, from)
 			if other := waitingNew[id]; other != nil {
 				delete(waitingNew, id)
 				return changed(v, other), true, nil
@@ -199,16 +211,17 @@ func (d *Diff) second(ctx context.Context, known *digests, yield func(*Differenc
 		return nil, true, nil
 	}
 	stepNew := func() (*Difference, bool, error) {
-		v, err, ok := nextNew()
+		from, err, ok := nextNew()
 		if !ok || err != nil {
 			return nil, false, err
 		}
-		id := numbersNew.id(v.Name)
+		id := numbersNew.id(from.name)
 		before, ok := known.of[id]
 		switch {
 		case !ok:
-			return &Difference{Kind: Added, Name: v.Name}, true, nil
+			return &Difference{Kind: Added, Name: string(from.name)}, true, nil
 		case before.fate == fateChanged:
+			v := d.variant(d.New, from)
 			if other := waitingOld[id]; other != nil {
 				delete(waitingOld, id)
 				return changed(other, v), true, nil

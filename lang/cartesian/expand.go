@@ -19,11 +19,26 @@ type Options struct {
 // any variants is no error; [Config.WhyEmpty] says what to tell the user then.
 func (c *Config) Variants(ctx context.Context, o Options) iter.Seq2[*Variant, error] {
 	return func(yield func(*Variant, error) bool) {
+		for d, err := range c.dicts(ctx, o) {
+			var v *Variant
+			if err == nil {
+				v = d.variant()
+			}
+			if !yield(v, err) {
+				return
+			}
+		}
+	}
+}
+
+// dicts returns what the variants are made from, each valid until the next one is asked for.
+func (c *Config) dicts(ctx context.Context, o Options) iter.Seq2[*dict, error] {
+	return func(yield func(*dict, error) bool) {
 		stopped := false
 		w := newWalk(ctx, c, o)
 		w.dict = newDict(c)
 		w.emit = func(d *dict) bool {
-			stopped = !yield(d.variant(), nil)
+			stopped = !yield(d, nil)
 			return !stopped
 		}
 		if _, err := w.run(); err != nil && !stopped {
