@@ -1,20 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
 
-// Package cartesian reads Cartesian config, the format of virt-test and avocado-vt, and expands it into variants.
-//
-//	c, err := cartesian.ParseFile("guests.cfg", "only RHEL.6.4.x86_64", "mem = 2048")
-//	if err != nil {
-//		return err // a diag.List with all syntax errors
-//	}
-//	for v, err := range c.Variants(ctx, cartesian.Options{}) {
-//		...
-//	}
-//
-// A text goes through lex.go (lines and indents become tokens), grammar.go (tokens become statements), build.go
-// (statements become a tree of nodes) and expand.go (walks to the leaf of the tree become variants, one at a time).
-//
-// A Config never changes once it is parsed: any number of goroutines may expand it at the same time. A Variant belongs
-// to the one who received it.
 package cartesian
 
 import (

@@ -5,6 +5,8 @@ package cartesian_test
 import (
 	"context"
 	"fmt"
+	"os"
+	"strings"
 	"testing/fstest"
 
 	"github.com/mhmig/mhmig/lang/cartesian"
@@ -147,4 +149,65 @@ func ExampleDiff() {
 	// changed (protocol=exec).RHEL.7.9
 	// 	mem: 1024 -> 2048
 	// 0 alike
+}
+
+func ExampleConfig_Write() {
+	files := fstest.MapFS{"guests.cfg": {Data: []byte("mem = 512\nvariants:\n  - @small:\n  - big:\n    mem = 2048\n")}}
+	c, err := cartesian.ParseFS(files, "guests.cfg")
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	for _, format := range []cartesian.Format{cartesian.Names, cartesian.JSON} {
+		if _, err := c.Write(context.Background(), os.Stdout, format, -1, cartesian.Options{}); err != nil {
+			fmt.Println(err)
+		}
+	}
+	// Output:
+	// small
+	// big
+	// {"_name_map_file":{"guests.cfg":"small"},"_short_name_map_file":{"guests.cfg":"small"},"dep":[],"mem":"512","name":"small","shortname":""}
+	// {"_name_map_file":{"guests.cfg":"big"},"_short_name_map_file":{"guests.cfg":"big"},"dep":[],"mem":"2048","name":"big","shortname":"big"}
+}
+
+func ExampleConfig_Count() {
+	// Forty sets of ten variants each.
+	text := strings.Repeat("variants:\n  - 0:\n  - 1:\n  - 2:\n  - 3:\n  - 4:\n  - 5:\n  - 6:\n  - 7:\n  - 8:\n  - 9:\n", 40)
+	c, err := cartesian.ParseFS(fstest.MapFS{"guests.cfg": {Data: []byte(text)}}, "guests.cfg", "no 7.7")
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	n, err := c.Count(context.Background(), cartesian.Options{})
+	fmt.Println(n, err)
+	// Output:
+	// 6977153870077065106622295302127207456840 <nil>
+}
+
+func ExampleConfig_WriteTree() {
+	files := fstest.MapFS{"guests.cfg": {Data: []byte(
+		"variants:\n  - tcp:\n  - exec:\nvariants:\n  - RHEL.6:\n  - RHEL.7:\n  - Windows:\n    no exec\n")}}
+	c, err := cartesian.ParseFS(files, "guests.cfg")
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	if _, err := c.WriteTree(context.Background(), os.Stdout, -1, cartesian.Options{}); err != nil {
+		fmt.Println(err)
+	}
+	// Output:
+	// RHEL.6 (2)
+	//   tcp
+	//   exec
+	// RHEL.7 (2, as in RHEL.6)
+	// Windows.tcp
+}
+
+func ExampleParams_Object() {
+	p := cartesian.Params{"mem": "512", "mem_vm1": "1024", "mem_vm1_host2": "2048", "image_size": "1G", "image_size_stg_vm1": "10G"}
+	onHost := p.Object("host2")
+	vm1 := onHost.Object("vm1")
+	fmt.Println(onHost.Object("vm2")["mem"], p.Object("vm1")["mem"], vm1["mem"], vm1.Object("stg")["image_size"])
+	// Output:
+	// 512 1024 2048 10G
 }
