@@ -134,7 +134,8 @@ func (e *encoder) appendReserved(d *dict, key string) {
 	default:
 		b = e.appendFiles(b, key == keyShorts)
 	}
-	e.line = append(b, ',')
+	b = append(b, ',')
+	e.line = b
 }
 
 func (e *encoder) appendName(b, name []byte) []byte {

@@ -148,16 +148,6 @@ func (s bitSet) has(i int) bool {
 func (s bitSet) add(i int)    { s[i>>6] |= 1 << (i & 63) }
 func (s bitSet) remove(i int) { s[i>>6] &^= 1 << (i & 63) }
 
-// holds tells whether all of other is in s.
-func (s bitSet) holds(other bitSet) bool {
-	for i, w := range other {
-		if w&^s[i] != 0 {
-			return false
-		}
-	}
-	return true
-}
-
 func (s bitSet) addAll(other bitSet) {
 	for i, w := range other {
 		s[i] |= w

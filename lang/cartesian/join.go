@@ -53,7 +53,7 @@ func (w *walk) join(n *node, list *joinList) bool {
 func (w *walk) multiply(n *node, factors []*pick) (found bool) {
 	list := w.lists[n]
 	keep := &joinList{decisions: slices.Clip(list.decisions)}
-	list.decisions = append(keep.decisions, factors[0])
+	list.decisions = slices.Concat(keep.decisions, []statement{factors[0]})
 	if len(factors) == 1 {
 		_, found = w.pass(n, list.decisions)
 		return found

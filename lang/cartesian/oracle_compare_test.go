@@ -166,14 +166,14 @@ func (c oracleCase) expand(t *testing.T, defaults bool, limit int) (lines []stri
 			break
 		}
 	}
-	if e := otherWays(ctx, config, o, lines, limit, err); e != nil {
-		t.Errorf("%s\ndefaults %t: %v", c, defaults, e)
+	if problem := otherWays(ctx, config, o, lines, limit, err); problem != "" {
+		t.Errorf("%s\ndefaults %t: %s", c, defaults, problem)
 	}
 	return lines, err
 }
 
 // otherWays compares the other ways of listing variants with what came of the first.
-func otherWays(ctx context.Context, config *cartesian.Config, o cartesian.Options, lines []string, limit int, first error) error {
+func otherWays(ctx context.Context, config *cartesian.Config, o cartesian.Options, lines []string, limit int, first error) (problem string) {
 	var wanted strings.Builder
 	for _, line := range lines {
 		wanted.WriteString(line + "\n")
@@ -187,37 +187,37 @@ func otherWays(ctx context.Context, config *cartesian.Config, o cartesian.Option
 			_, err = config.WriteTogether(ctx, &got, cartesian.JSON, limit, o, bounds[0], bounds[1])
 		}
 		if (err == nil) != (first == nil) || err != nil && err.Error() != first.Error() || got.String() != wanted.String() {
-			return fmt.Errorf("Write with bounds %v: error %v, but %v at first; lines (-Variants +Write):\n%s",
+			return fmt.Sprintf("Write with bounds %v: error %v, but %v at first; lines (-Variants +Write):\n%s",
 				bounds, err, first, cmp.Diff(wanted.String(), got.String()))
 		}
 	}
 	n, err := config.Count(ctx, o)
 	if (err == nil) != (first == nil) || err == nil && len(lines) < limit && n.Cmp(big.NewInt(int64(len(lines)))) != 0 {
-		return fmt.Errorf("Count gives %v, %v, want %d, %v", n, err, len(lines), first)
+		return fmt.Sprintf("Count gives %v, %v, want %d, %v", n, err, len(lines), first)
 	}
 	var names, short, tree strings.Builder
 	_, namesErr := config.Write(ctx, &names, cartesian.Names, limit, o)
 	_, shortErr := config.WriteTogether(ctx, &short, cartesian.ShortNames, limit, o, 2, 0)
 	_, treeErr := config.WriteTree(ctx, &tree, -1, o)
 	if (namesErr == nil) != (first == nil) || (shortErr == nil) != (first == nil) || (treeErr == nil) != (first == nil) {
-		return fmt.Errorf("names %v, short names %v, tree %v: want error %v", namesErr, shortErr, treeErr, first)
+		return fmt.Sprintf("names %v, short names %v, tree %v: want error %v", namesErr, shortErr, treeErr, first)
 	}
 	if first == nil {
 		var wantNames, wantShort strings.Builder
 		for _, line := range lines {
 			var v struct{ Name, ShortName string }
 			if err := json.Unmarshal([]byte(line), &v); err != nil {
-				return err
+				return err.Error()
 			}
 			wantNames.WriteString(v.Name + "\n")
 			wantShort.WriteString(v.ShortName + "\n")
 		}
 		if wantNames.String() != names.String() || wantShort.String() != short.String() {
-			return fmt.Errorf("names differ from those in JSON:\n%s%s",
+			return fmt.Sprintf("names differ from those in JSON:\n%s%s",
 				cmp.Diff(wantNames.String(), names.String()), cmp.Diff(wantShort.String(), short.String()))
 		}
 	}
-	return nil
+	return ""
 }
 
 // String is the config as it can be read and tried again.

@@ -309,7 +309,8 @@ func (w *lineWalk) line(d *dict) bool {
 	case JSON:
 		text = w.encoder.append(text, d)
 	}
-	w.chunk.text = append(text, '\n')
+	text = append(text, '\n')
+	w.chunk.text = text
 	w.chunk.lines++
 	w.left--
 	if len(w.chunk.text) < chunkSize && w.left != 0 {
