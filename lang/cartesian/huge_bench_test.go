@@ -21,6 +21,12 @@ func BenchmarkHuge(b *testing.B) {
 			b.Run(g.ID, func(b *testing.B) { benchmarkGolden(b, folder, g) })
 		}
 	}
+	b.Run("parse-to-ready", func(b *testing.B) {
+		b.ReportAllocs()
+		for b.Loop() {
+			parseFile(b, filepath.Join(folder, "huge", "tests.cfg"))
+		}
+	})
 	b.Run("count", func(b *testing.B) {
 		for b.Loop() {
 			n, err := parseFile(b, filepath.Join(folder, "huge", "tests.cfg")).Count(b.Context(), cartesian.Options{})
