@@ -3,11 +3,65 @@
 package cartesian
 
 import (
+	"cmp"
 	"fmt"
 	"math/big"
 	"regexp"
+	"slices"
 	"strings"
 )
+
+// limits applies the keys that end in _min, _max and _fixed: they correct the key before the ending.
+func (d *dict) limits(limiting []keyID) error {
+	type correction struct {
+		target keyID
+		text   string
+		since  uint64
+	}
+	var corrections []correction
+	for _, k := range limiting {
+		if d.get(k) == nil {
+			continue
+		}
+		key, text := &d.keys.keys[k], d.values[k].text
+		if old, ok := d.limited(key.target); ok && key.limit != limitFixed {
+			order, err := compareSizes(old, text)
+			if err != nil {
+				return fmt.Errorf("%s of %s: %w", key.text, d.keys.keys[key.target].text, err)
+			}
+			if key.limit == limitMax && order <= 0 || key.limit == limitMin && order >= 0 {
+				continue
+			}
+		}
+		corrections = append(corrections, correction{key.target, text, d.since[k]})
+	}
+	// Of several corrections of one key, that of the key that came last stays.
+	slices.SortFunc(corrections, func(a, b correction) int { return cmp.Compare(a.since, b.since) })
+	for _, c := range corrections {
+		switch text := d.keys.keys[c.target].text; text {
+		case keyName:
+			d.name = []byte(c.text)
+		case keyShortName:
+			d.shortName = []byte(c.text)
+		case keyDep, keyNames, keyShorts:
+			return fmt.Errorf("%s is no text: _min, _max and _fixed cannot change it", text)
+		default:
+			d.set(c.target, &value{text: c.text})
+		}
+	}
+	return nil
+}
+
+// limited returns the text of a plain key, which may be a reserved one.
+func (d *dict) limited(k keyID) (string, bool) {
+	if text, ok := d.reserved(d.keys.keys[k].text); ok {
+		return text, true
+	}
+	if v := d.get(k); v != nil {
+		return v.text, true
+	}
+	return "", false
+}
 
 const sizeUnits = "BbKkMmGgTt"
 
