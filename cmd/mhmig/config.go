@@ -62,8 +62,7 @@ func (s *selection) parse() (*cartesian.Config, error) {
 func whyEmpty(ctx context.Context, config *cartesian.Config, options cartesian.Options, remarks diag.List) diag.List {
 	why := config.WhyEmpty(ctx, options)
 	for _, remark := range remarks {
-		said := func(d diag.Diagnostic) bool { return d.Pos == remark.Pos && d.Message == remark.Message }
-		if !slices.ContainsFunc(why, said) {
+		if !slices.ContainsFunc(why, remark.SaysTheSame) {
 			why = append(why, remark)
 		}
 	}

@@ -9,6 +9,7 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"slices"
 
 	"github.com/spf13/cobra"
 
@@ -171,21 +172,24 @@ func (l *listing) list(command *cobra.Command, config *cartesian.Config) error {
 			return err
 		}
 	}
+	if err := diag.Render(command.ErrOrStderr(), remarks, colour(os.Stderr)); err != nil {
+		return err
+	}
 	out := bufio.NewWriter(command.OutOrStdout())
 	some, err := listers[l.format](ctx, config, out, l.limit, options)
 	if err != nil {
 		return flush(out, usageError(err))
 	}
-	if !some && l.limit != 0 {
-		remarks = whyEmpty(ctx, config, options, remarks)
-		if l.strict {
-			return usageError(append(remarks, diag.Diagnostic{Message: "no variant is left"}))
-		}
-	}
-	if err := flush(out, nil); err != nil {
+	if err := flush(out, nil); err != nil || some || l.limit == 0 {
 		return err
 	}
-	return diag.Render(command.ErrOrStderr(), remarks, colour(os.Stderr))
+	why := slices.DeleteFunc(config.WhyEmpty(ctx, options), func(d diag.Diagnostic) bool {
+		return slices.ContainsFunc(remarks, d.SaysTheSame) // is printed already
+	})
+	if l.strict {
+		return usageError(append(why, diag.Diagnostic{Message: "no variant is left"}))
+	}
+	return diag.Render(command.ErrOrStderr(), why, colour(os.Stderr))
 }
 
 func flush(w *bufio.Writer, err error) error {

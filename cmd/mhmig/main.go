@@ -30,7 +30,7 @@ func main() {
 
 // execute runs one command line and returns the exit code.
 func execute(args []string) int {
-	ctx, stop := interruptible()
+	ctx, stop := interruptible(args)
 	defer stop()
 	root := newRootCommand()
 	root.SetArgs(args)
@@ -42,7 +42,7 @@ func execute(args []string) int {
 // interruptible returns a context that the first SIGINT or SIGTERM ends, or
 // SIGHUP, when the terminal is closed. What runs then cleans up; the second
 // signal ends the program at once.
-func interruptible() (context.Context, func()) {
+func interruptible(args []string) (context.Context, func()) {
 	ctx, cancel := context.WithCancelCause(context.Background())
 	signals := make(chan os.Signal, 2)
 	signal.Notify(signals, os.Interrupt, syscall.SIGTERM)
@@ -56,7 +56,7 @@ func interruptible() (context.Context, func()) {
 		case <-done:
 			return
 		}
-		fmt.Fprintln(os.Stderr, "mhmig: interrupted, cleaning up (again to leave at once; mhmig cleanup then removes what is left)")
+		fmt.Fprintln(os.Stderr, interruption(args))
 		cancel(run.ErrInterrupted)
 		select {
 		case <-signals:
@@ -69,6 +69,15 @@ func interruptible() (context.Context, func()) {
 		close(done)
 		cancel(nil)
 	}
+}
+
+// interruption says what happens after the first signal: commands that only read
+// configs leave nothing behind.
+func interruption(args []string) string {
+	if len(args) > 0 && (args[0] == "list" || args[0] == "explain") {
+		return "mhmig: interrupted"
+	}
+	return "mhmig: interrupted, cleaning up (again to leave at once; mhmig cleanup then removes what is left)"
 }
 
 // outliveReader lets the program go on when nobody reads its output any more: at

@@ -281,7 +281,8 @@ func (b *builder) pattern(a *assignment, s *scope) (*pattern, error) {
 	if err != nil {
 		reason, _, _ := strings.Cut(strings.TrimPrefix(err.Error(), "error parsing regexp: "), ": `")
 		return nil, s.file.src.diagnostic(a.Pos, fmt.Sprintf("%q is no valid pattern: %s", a.Key, reason),
-			`the left side of "`+a.Op+`" is a regular expression of RE2's kind, tried on the names of keys`)
+			`the left side of "`+a.Op+`" is a regular expression of RE2's kind, tried on the names of keys: `+
+				"lookaround, back references and possessive quantifiers of Python do not exist here")
 	}
 	p := &pattern{index: len(b.patterns), compiled: sync.OnceValue(func() *regexp.Regexp { return regexp.MustCompile(text) })}
 	b.patterns[a.Key] = p

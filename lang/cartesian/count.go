@@ -9,7 +9,8 @@ import (
 
 // Count returns how many variants the config has. It does not go through all of them: what looks the same to the
 // filters is counted once. Only variants that joins multiply, and all where a key with the ending _min or _max may meet
-// what is no number, are made one by one. Errors are as those of [Config.Variants].
+// what is no number, are made one by one. Errors are as those of [Config.Variants], but that values too long are not
+// noticed.
 func (c *Config) Count(ctx context.Context, o Options) (*big.Int, error) {
 	w := c.newNamesWalk(ctx, o)
 	if c.root.joined || c.nameless {

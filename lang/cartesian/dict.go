@@ -4,6 +4,7 @@ package cartesian
 
 import (
 	"cmp"
+	"context"
 	"fmt"
 	"math/bits"
 	"slices"
@@ -32,13 +33,16 @@ type dict struct {
 	epoch   uint64
 	touched []uint64 // by keyID: the epoch in which it came into changed
 
+	ctx      context.Context //nolint:containedctx // that of the walk
+	steps    int
 	patterns []patternMatches // by a pattern's index
 	results  []result         // by a changeKey's index, of those on one key
 	matched  map[matchedKey]result
 }
 
-func newDict(c *Config) *dict {
+func newDict(ctx context.Context, c *Config) *dict {
 	return &dict{
+		ctx:  ctx,
 		keys: c.keys.clone(), epoch: 1,
 		patterns: make([]patternMatches, c.patterns), results: make([]result, c.changes),
 		matched: map[matchedKey]result{},
@@ -50,6 +54,8 @@ func newDict(c *Config) *dict {
 const (
 	maxValue    = 1 << 20
 	maxSuffixed = 1 << 16
+	maxSuffixes = 32      // of one key
+	maxResults  = 1 << 15 // that are remembered of patterns
 )
 
 // reset makes d what it was when keep was called last.
@@ -218,19 +224,33 @@ func (d *dict) apply(statements []statement, p *labelPath) error {
 		case *dropKey:
 			d.dropNamed(s)
 		case *renameKeys:
-			for _, k := range d.order() {
-				v := d.values[k]
-				d.drop(k)
-				d.set(d.keys.withSuffix(k, s.suffix), v)
-			}
-			if len(d.keys.suffixed) > maxSuffixed {
-				return s.place.diagnostic(fmt.Sprintf("suffixes make more than %d keys", maxSuffixed), "")
+			if err := d.rename(s); err != nil {
+				return err
 			}
 		case *nameFile:
 			d.files = append(d.files, s)
 		case *fault:
 			return s.err
 		}
+	}
+	return nil
+}
+
+// rename gives all keys one more suffix.
+func (d *dict) rename(s *renameKeys) error {
+	if err := d.tick(); err != nil {
+		return err
+	}
+	for _, k := range d.order() {
+		if len(d.keys.keys[k].suffixes) == maxSuffixes {
+			return s.place.diagnostic(fmt.Sprintf("a key gets more than %d suffixes", maxSuffixes), "")
+		}
+		v := d.values[k]
+		d.drop(k)
+		d.set(d.keys.withSuffix(k, s.suffix), v)
+	}
+	if len(d.keys.suffixed) > maxSuffixed {
+		return s.place.diagnostic(fmt.Sprintf("suffixes make more than %d keys", maxSuffixed), "")
 	}
 	return nil
 }
@@ -249,6 +269,14 @@ func (d *dict) dropNamed(s *dropKey) {
 	})
 }
 
+// tick is called where much may be done without any step of the walk. It returns why the context has ended.
+func (d *dict) tick() error {
+	if d.steps++; d.steps%64 == 0 && d.ctx.Err() != nil {
+		return context.Cause(d.ctx)
+	}
+	return nil
+}
+
 // A result is what a statement last made of certain values. Neighbouring variants mostly give it the same again.
 type result struct {
 	inputs      []*value // of the references in the statement's text
@@ -265,6 +293,9 @@ type matchedKey struct {
 }
 
 func (d *dict) change(c *changeKey) error {
+	if err := d.tick(); err != nil {
+		return err
+	}
 	last := &d.results[c.index]
 	operand, err := d.substitute(c, last)
 	if err != nil {
@@ -294,6 +325,9 @@ func (d *dict) change(c *changeKey) error {
 				return
 			}
 			made = result{operand: operand, old: old, value: v}
+			if len(d.matched) >= maxResults {
+				clear(d.matched)
+			}
 			d.matched[at] = made
 		}
 		d.set(k, made.value)

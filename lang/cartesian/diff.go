@@ -8,6 +8,7 @@ import (
 	"hash/maphash"
 	"iter"
 	"maps"
+	"math/big"
 	"path/filepath"
 	"slices"
 )
@@ -123,6 +124,18 @@ func (d *Diff) digests(ctx context.Context) (*digests, error) {
 	limit := d.Limit
 	if limit == 0 {
 		limit = MaxDiff
+	}
+	for _, c := range []*Config{d.Old, d.New} {
+		if c.root.joined || c.nameless {
+			continue // is counted on the way
+		}
+		n, err := c.Count(ctx, d.Options)
+		if err != nil {
+			return nil, fmt.Errorf("%s: %w", c.name, err)
+		}
+		if n.Cmp(big.NewInt(int64(limit))) > 0 {
+			return nil, fmt.Errorf("%s: %w", c.name, &LimitError{limit})
+		}
 	}
 	var line []byte
 	for _, c := range []*Config{d.Old, d.New} {

@@ -36,7 +36,7 @@ func (c *Config) dicts(ctx context.Context, o Options) iter.Seq2[*dict, error] {
 	return func(yield func(*dict, error) bool) {
 		stopped := false
 		w := newWalk(ctx, c, o)
-		w.dict = newDict(c)
+		w.dict = newDict(ctx, c)
 		w.emit = func(d *dict) bool {
 			stopped = !yield(d, nil)
 			return !stopped

@@ -103,7 +103,7 @@ func (c *Config) Explain(ctx context.Context, variant string, o Options) (*Expla
 	if err != nil {
 		return nil, err
 	}
-	t, err := c.trace(v)
+	t, err := c.trace(ctx, v)
 	if err != nil {
 		return nil, err
 	}

@@ -4,12 +4,19 @@ package cartesian
 
 import "slices"
 
-// foldFrom is how many leaves below a node make it worth to fold what was passed on the way to it.
-const foldFrom = 256
+// When it is worth to fold what was passed on the way to a node, and how often that can be done on one way: all that was
+// folded stays in memory until the walk comes back.
+const (
+	foldLeaves   = 256 // below the node
+	foldPassed   = 8   // lists of statements
+	foldChildren = 16  // or else so many children of the node
+	maxFolds     = 64
+)
 
 // fold replaces what was passed on the way to n by less that does the same, if many variants are to come of it.
 func (w *walk) fold(n *node) {
-	if w.names || w.emit == nil || n.leaves < foldFrom || len(n.children) == 1 {
+	few := len(w.passed) < foldPassed && len(n.children) < foldChildren
+	if w.names || w.emit == nil || n.leaves < foldLeaves || few || w.folds == maxFolds {
 		return
 	}
 	if w.folds == len(w.foldings) {

@@ -67,7 +67,7 @@ func (w *walk) multiply(n *node, factors []*pick) (found bool) {
 		defer func() { w.way, w.emit = interrupted, resume }()
 		w.way = atNode.clone()
 		w.lists[n] = keep
-		merged := newDict(w.config)
+		merged := newDict(w.ctx, w.config)
 		merged.keys = w.dict.keys
 		w.emit = func(second *dict) bool {
 			found = true

@@ -47,7 +47,7 @@ func (c *Config) WriteTree(ctx context.Context, out io.Writer, limit int, o Opti
 // newNamesWalk returns a walk for names; or for all, if names depend on the rest.
 func (c *Config) newNamesWalk(ctx context.Context, o Options) *walk {
 	w := newWalk(ctx, c, o)
-	w.dict = newDict(c)
+	w.dict = newDict(ctx, c)
 	w.names = !c.nameless
 	return w
 }

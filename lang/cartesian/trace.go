@@ -3,6 +3,7 @@
 package cartesian
 
 import (
+	"context"
 	"fmt"
 	"maps"
 	"regexp"
@@ -48,28 +49,28 @@ func (d *dict) entries() []entry {
 }
 
 // trace tells how the variant of an origin comes to be.
-func (c *Config) trace(v *origin) (*trace, error) {
+func (c *Config) trace(ctx context.Context, v *origin) (*trace, error) {
 	factor := 0
 	if v.first != nil {
 		factor = 1
 	}
-	return c.traceFactor(v, &factor)
+	return c.traceFactor(ctx, v, &factor)
 }
 
 // traceFactor counts the factors of joins in factor, which is 0 without any.
-func (c *Config) traceFactor(v *origin, factor *int) (*trace, error) {
+func (c *Config) traceFactor(ctx context.Context, v *origin, factor *int) (*trace, error) {
 	if v.first == nil {
-		t, err := c.tracePath(v, *factor)
+		t, err := c.tracePath(ctx, v, *factor)
 		if *factor > 0 {
 			*factor++
 		}
 		return t, err
 	}
-	first, err := c.traceFactor(v.first, factor)
+	first, err := c.traceFactor(ctx, v.first, factor)
 	if err != nil {
 		return nil, err
 	}
-	second, err := c.traceFactor(v.second, factor)
+	second, err := c.traceFactor(ctx, v.second, factor)
 	if err != nil {
 		return nil, err
 	}
@@ -87,10 +88,10 @@ type tracer struct {
 	within   []*guard
 }
 
-func (c *Config) tracePath(v *origin, factor int) (*trace, error) {
+func (c *Config) tracePath(ctx context.Context, v *origin, factor int) (*trace, error) {
 	r := &tracer{
 		trace: &trace{steps: map[string][]Step{}, made: map[string][]Step{}, maps: map[string]string{}},
-		d:     newDict(c), factor: factor,
+		d:     newDict(ctx, c), factor: factor,
 	}
 	r.d.grow()
 	r.d.name, r.d.shortName, r.d.path = []byte(v.name), []byte(v.shortName), []byte(v.name)

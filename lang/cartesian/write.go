@@ -26,7 +26,8 @@ const (
 
 // Write writes a line for each of the first limit variants, or for all if limit is negative. It is much faster than
 // [Config.Variants], and uses all processors for configs with many variants. It returns how many lines it has written.
-// Errors of out are returned as they are, others are those of Variants; the lines before an error are written.
+// Errors of out are returned as they are, others are those of Variants (names do not notice values too long); the lines
+// before an error are written.
 func (c *Config) Write(ctx context.Context, out io.Writer, format Format, limit int, o Options) (int, error) {
 	l := &listing{config: c, options: o, format: format, out: out, limit: limit, bounds: usualBounds}
 	if format == JSON {
@@ -264,7 +265,7 @@ func (l *listing) newWalk(ctx context.Context, put func(chunk) error) *lineWalk 
 	w := &lineWalk{walk: newWalk(ctx, l.config, l.options), listing: l, put: put, left: -1}
 	w.encoder.anyNames = l.config.nameless
 	w.bounds = l.bounds
-	w.dict = newDict(l.config)
+	w.dict = newDict(ctx, l.config)
 	w.names = l.namesOnly()
 	w.emit = w.line
 	return w

@@ -82,6 +82,11 @@ func (d Diagnostic) Error() string {
 	return message
 }
 
+// SaysTheSame tells whether d and other have the same message about the same place.
+func (d Diagnostic) SaysTheSame(other Diagnostic) bool {
+	return d.Pos == other.Pos && d.Message == other.Message
+}
+
 // A List is several diagnostics, usually all that one parse found.
 type List []Diagnostic
 

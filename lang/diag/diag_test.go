@@ -49,6 +49,18 @@ func TestRender(t *testing.T) {
 			"f:1:99: m\n    ab\n      ^\n",
 		},
 		{
+			"long line",
+			diag.Diagnostic{Pos: diag.Pos{File: "f", Line: 1, Col: 201}, Message: "m", Source: strings.Repeat("a", 200) + "!" + strings.Repeat("b", 300)},
+			false,
+			"f:1:201: m\n    …" + strings.Repeat("a", 60) + "!" + strings.Repeat("b", 99) + "…\n    " + strings.Repeat(" ", 61) + "^\n",
+		},
+		{
+			"long line, place at its end",
+			diag.Diagnostic{Pos: diag.Pos{File: "f", Line: 1, Col: 301}, Message: "m", Source: strings.Repeat("a", 300)},
+			false,
+			"f:1:301: m\n    …" + strings.Repeat("a", 160) + "\n    " + strings.Repeat(" ", 161) + "^\n",
+		},
+		{
 			"control characters",
 			diag.Diagnostic{Pos: pos, Message: "bad \x1b[2J", Source: "a\x1b]0;x\ab"},
 			false,

@@ -46,7 +46,7 @@ func render(b *strings.Builder, d Diagnostic, color bool) {
 	}
 	fmt.Fprintln(b, printable(d.Message))
 
-	if source, col := printable(d.Source), d.Pos.Col; source != "" {
+	if source, col := window(printable(d.Source), d.Pos.Col); source != "" {
 		fmt.Fprintln(b, margin+source)
 		if col > 0 {
 			style := red
@@ -61,6 +61,29 @@ func render(b *strings.Builder, d Diagnostic, color bool) {
 	if d.Hint != "" {
 		fmt.Fprintln(b, margin+paint(cyan, "hint:")+" "+printable(d.Hint))
 	}
+}
+
+// What is shown at most of a source line, in characters, and of that at least before the place.
+const (
+	windowWidth  = 160
+	windowBefore = 60
+)
+
+// window cuts a long line to what is around the character col, counted from 1, and returns where that stands then.
+func window(source string, col int) (string, int) {
+	runes := []rune(source)
+	if len(runes) <= windowWidth {
+		return source, col
+	}
+	start := min(max(0, col-1-windowBefore), len(runes)-windowWidth)
+	cut := string(runes[start : start+windowWidth])
+	if start+windowWidth < len(runes) {
+		cut += "…"
+	}
+	if start > 0 {
+		return "…" + cut, col - start + 1
+	}
+	return cut, col
 }
 
 // printable replaces what would move the terminal's cursor or change its state, one character by one.
