@@ -24,6 +24,7 @@ func (l *listing) compare(command *cobra.Command) error {
 	configs := make([]*cartesian.Config, 2)
 	var remarks diag.List
 	var errs []error
+	var typos []diag.List // of each config
 	for i, s := range []selection{older, l.selection} {
 		config, err := s.parse()
 		if err != nil {
@@ -32,11 +33,16 @@ func (l *listing) compare(command *cobra.Command) error {
 		}
 		configs[i] = config
 		if l.strict {
-			errs = append(errs, asError(config.Typos()))
+			typos = append(typos, config.Typos())
 			remarks = append(remarks, config.StrictWarnings()...)
 		} else {
 			remarks = append(remarks, config.Warnings()...)
 		}
+	}
+	if len(typos) == len(configs) {
+		// What one config has is there to be compared.
+		both := slices.DeleteFunc(typos[1], func(d diag.Diagnostic) bool { return !slices.ContainsFunc(typos[0], d.SaysTheSame) })
+		errs = append(errs, asError(both))
 	}
 	if err := oneError(errs); err != nil {
 		return err
@@ -71,7 +77,7 @@ func (l *listing) compare(command *cobra.Command) error {
 
 // asError is l as an error, nil if it is empty.
 func asError(l diag.List) error {
-	if l == nil {
+	if len(l) == 0 {
 		return nil
 	}
 	return usageError(l)
