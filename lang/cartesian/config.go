@@ -38,10 +38,7 @@ type Config struct {
 
 	encoded sync.Once
 
-	// What it was made from.
-	files files
-	name  string
-	extra []string
+	name string // as the caller named its file
 }
 
 // ParseFile reads the config file at path, and what it includes. Each of extra is more config text that stands behind
@@ -114,7 +111,7 @@ func parseConfig(files files, name string, extra []string) (*Config, error) {
 		return nil, err
 	}
 	return b.finish(&Config{
-		root: s.node, common: commonStatements(leaf.statements), files: files, name: name, extra: extra,
+		root: s.node, common: commonStatements(leaf.statements), name: name,
 	}), nil
 }
 
