@@ -87,7 +87,7 @@ type runner struct {
 func (r *runner) variant(ctx context.Context, number int, v *cartesian.Variant) (result.Outcome, error) {
 	params := maps.Clone(v.Params)
 	maps.Copy(params, r.HostParams)
-	results, err := r.Results.Start(v.Name, v.ShortName, params)
+	results, err := r.Results.Start(result.Entry{Name: v.Name, ShortName: v.ShortName, Params: params})
 	if err != nil {
 		return result.Outcome{}, err
 	}

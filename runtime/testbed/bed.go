@@ -143,7 +143,7 @@ func (b *Bed) SaveArtifact(name string, data []byte) error {
 }
 
 // SaveMigration keeps the record of a migration among the variant's results.
-func (b *Bed) SaveMigration(record any) error { return b.results.Migration(record) }
+func (b *Bed) SaveMigration(record result.Migration) error { return b.results.Migration(record) }
 
 // Prepare makes everything ready for the VMs to start: the bed's folders on the
 // hosts, the check that they share one image folder, mhmig's own files, and

@@ -74,7 +74,7 @@ func New(t testing.TB, hosts []*host.Host, labParams, params cartesian.Params, s
 	folder, record := Results(t)
 	all := maps.Clone(labParams)
 	maps.Copy(all, params)
-	variant, err := folder.Start(t.Name(), "test", all)
+	variant, err := folder.Start(result.Entry{Name: t.Name(), ShortName: "test", Params: all})
 	if err != nil {
 		t.Fatal(err)
 	}
