@@ -79,8 +79,12 @@ func New(t testing.TB, hosts []*host.Host, labParams, params cartesian.Params, s
 		t.Fatal(err)
 	}
 	b := &Bed{Name: "mhmig-" + folder.ID()[strings.LastIndexByte(folder.ID(), '-')+1:] + "-1", Results: variant}
+	var places []testbed.Place
+	for i, h := range hosts {
+		places = append(places, testbed.Place{Host: h, Number: i + 1})
+	}
 	b.Bed = testbed.New(testbed.Config{
-		Hosts: hosts, Params: all, Results: variant, Ledger: record, Name: b.Name, Shipped: shipped,
+		Hosts: places, Params: all, Results: variant, Ledger: record, Name: b.Name, Shipped: shipped,
 		Log: slog.New(folder.Handler()).With("variant", variant.ID()),
 	})
 	t.Cleanup(func() {
