@@ -108,7 +108,9 @@ func Variants(ctx context.Context, o Options, variants iter.Seq2[*cartesian.Vari
 		return Summary{}, err
 	}
 	r := &runner{Options: o, hosts: hosts, summary: Summary{Counts: map[result.Status]int{}}}
+	r.shared = testbed.NewShared(r.name(), o.Ledger, o.Shipped)
 	err = r.rounds(ctx, variants)
+	r.closeShared(ctx)
 	if n := o.Planned - r.started; n > 0 {
 		r.summary.NotRun, r.summary.Reason = n, r.reason(err)
 		o.Results.NotRun(n, r.summary.Reason)
@@ -121,6 +123,7 @@ func Variants(ctx context.Context, o Options, variants iter.Seq2[*cartesian.Vari
 type runner struct {
 	Options
 	hosts   *pool
+	shared  *testbed.Shared
 	started int
 	stop    string // why no further variant begins; "": go on
 	summary Summary

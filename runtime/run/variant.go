@@ -46,7 +46,7 @@ func (r *runner) variant(ctx context.Context, number, repeat int, v *cartesian.V
 	}
 	c := testbed.Config{
 		Params: params, Results: results, Ledger: r.Ledger, Log: log,
-		Name: bedName(r.Results.ID(), number), Shipped: r.Shipped,
+		Name: fmt.Sprintf("%s-%d", r.name(), number), Shared: r.shared,
 	}
 	for _, s := range l.slots {
 		c.Hosts = append(c.Hosts, testbed.Place{Host: s.host, Number: s.number})
@@ -102,7 +102,7 @@ func (r *runner) close(ctx context.Context, bed *testbed.Bed, l *lease, status r
 	if kept { // the ledger cannot tell what is to stay
 		return fmt.Errorf("%w; mhmig cleanup %s removes what is left there, and the VMs that were left on purpose", lost, r.Results.Dir())
 	}
-	if err := r.reclaim(ctx, bed); err != nil {
+	if err := r.reclaim(ctx, bed.Owns); err != nil {
 		return fmt.Errorf("%w; mhmig cleanup %s tries again", err, r.Results.Dir())
 	}
 	return nil
@@ -158,8 +158,8 @@ func describe(err error) result.Failure {
 	return f
 }
 
-// bedName makes the name of a variant's folders on the hosts from the run's.
-func bedName(run string, number int) string {
-	short := run[strings.LastIndexByte(run, '-')+1:]
-	return fmt.Sprintf("mhmig-%s-%d", short, number)
+// name begins the names of the run's folders on the hosts.
+func (r *runner) name() string {
+	id := r.Results.ID()
+	return "mhmig-" + id[strings.LastIndexByte(id, '-')+1:]
 }

@@ -47,10 +47,8 @@ type Config struct {
 	Log     *slog.Logger
 	// Name is the name of the bed's folders on the hosts: short, and not used by
 	// any other bed.
-	Name string
-	// Shipped returns the local copy of a file that mhmig itself brings; a param
-	// names it as "jeos:kernel".
-	Shipped func(name string) (localPath string, err error)
+	Name   string
+	Shared *Shared
 }
 
 // Place is a host that a bed is on.
@@ -66,7 +64,8 @@ type Bed struct {
 	ledger  *owned
 	log     *slog.Logger
 	name    string
-	shipped func(string) (string, error)
+	shared  *Shared
+	store   *store // of mhmig's own files
 	hosts   []*Host
 
 	folders []madeFolder // set by Prepare, in the order of making
@@ -87,12 +86,15 @@ type madeFolder struct {
 // New returns a bed; nothing is made on the hosts before [Bed.Prepare].
 func New(c Config) *Bed {
 	b := &Bed{
-		params: c.Params, results: c.Results, ledger: &owned{Ledger: c.Ledger, ids: map[int]bool{}}, log: c.Log,
-		name: c.Name, shipped: c.Shipped,
+		params: c.Params, results: c.Results, ledger: newOwned(c.Ledger), log: c.Log,
+		name: c.Name, shared: c.Shared,
 		said: map[string]bool{}, claims: map[string]string{},
 	}
 	for _, p := range c.Hosts {
 		label := "host" + strconv.Itoa(p.Number)
+		if b.store == nil {
+			b.store = c.Shared.store(label)
+		}
 		params := c.Params.Object(label)
 		base := params.Get("images_base_dir", "/var/lib/virt_test")
 		own := &Host{
@@ -106,6 +108,10 @@ func New(c Config) *Bed {
 	}
 	return b
 }
+
+// Owns says whether an entry of the ledger is about something that this bed has
+// made.
+func (b *Bed) Owns(e ledger.Entry) bool { return b.ledger.owns(e) }
 
 // Params returns the variant's params.
 func (b *Bed) Params() cartesian.Params { return b.params }
@@ -229,7 +235,6 @@ func (b *Bed) makeFolder(ctx context.Context, h *Host, dir string) error {
 // ship puts those of mhmig's own files that the params name onto the shared
 // storage.
 func (b *Bed) ship(ctx context.Context) error {
-	master := b.hosts[0]
 	names := map[string]bool{}
 	for key, value := range b.params {
 		if name, ours := shippedName(key, value); ours {
@@ -237,12 +242,8 @@ func (b *Bed) ship(ctx context.Context) error {
 		}
 	}
 	for name := range names {
-		local, err := b.shipped(name)
-		if err != nil {
+		if err := b.shared.put(ctx, b.hosts[0], name); err != nil {
 			return err
-		}
-		if err := master.Upload(ctx, local, master.shippedPath(name)); err != nil {
-			return fmt.Errorf("%s: upload %s: %w", master.Name(), name, err)
 		}
 	}
 	return nil
