@@ -47,6 +47,12 @@ type Options struct {
 	Timeout    time.Duration // per variant; 0: none
 	Shipped    func(name string) (localPath string, err error)
 	Scenario   func(context.Context, *testbed.Bed) Verdict
+	// Opened is called with each bed before anything is made in it, and what it
+	// returns when the bed is closed. Nil: nothing.
+	Opened func(*testbed.Bed) (closed func())
+	// Failed is called when a variant has failed or erred, before its bed is
+	// closed. It may block, until ctx ends. True leaves the bed as it is. Nil: false.
+	Failed func(context.Context, *testbed.Bed, result.Failure) (keep bool)
 }
 
 // Variants runs the scenario for each variant, one after the other, and
@@ -94,6 +100,7 @@ func (r *runner) variant(ctx context.Context, number int, v *cartesian.Variant) 
 	began := time.Now()
 	log := r.Log.With("variant", results.ID())
 	log.Info("variant begins", "name", v.ShortName)
+	runCtx := ctx
 	if r.Timeout > 0 {
 		var cancel context.CancelFunc
 		ctx, cancel = context.WithTimeoutCause(ctx, r.Timeout, fmt.Errorf("the variant's time (--timeout %v) is over", r.Timeout))
@@ -103,6 +110,9 @@ func (r *runner) variant(ctx context.Context, number int, v *cartesian.Variant) 
 		Hosts: r.Hosts, Params: params, Results: results, Ledger: r.Ledger, Log: log,
 		Name: bedName(r.Results.ID(), number), Shipped: r.Shipped,
 	})
+	if r.Opened != nil {
+		defer r.Opened(bed)()
+	}
 	outcome := result.Outcome{Name: v.Name, ShortName: v.ShortName, Started: began}
 	if err := bed.Prepare(ctx); err != nil {
 		addFailure(&outcome, fmt.Errorf("prepare: %w", err))
@@ -120,7 +130,10 @@ func (r *runner) variant(ctx context.Context, number int, v *cartesian.Variant) 
 		}
 	}
 	settle(&outcome)
-	if err := r.close(ctx, bed, outcome.Status); err != nil {
+	if r.Failed != nil && !outcome.Status.OK() && r.Failed(runCtx, bed, outcome.Failure) {
+		bed.Keep()
+		r.kept = true
+	} else if err := r.close(ctx, bed, outcome.Status); err != nil {
 		addFailure(&outcome, fmt.Errorf("clean up: %w", err))
 		settle(&outcome)
 	}
