@@ -42,8 +42,10 @@ type execution struct {
 	verbose  bool
 	most     int // variants
 	scenario string
+	debug    debugFlags
 
-	endVMs bool // set by reach: the params would leave VMs, but they cannot stay
+	keptLab string // set by reach: the lab that is made for this run and may stay
+	endVMs  bool   // set by reach: the params would leave VMs, but they cannot stay
 }
 
 func newExecCommand() *cobra.Command {
@@ -64,7 +66,7 @@ arguments or an error in a file, 3 the hosts cannot be used, 130 interrupted.`,
 		Args: arguments(1, 1),
 		RunE: func(command *cobra.Command, args []string) error {
 			e.scenario = args[0]
-			if err := e.check(command.Flags()); err != nil {
+			if err := errors.Join(e.check(command.Flags()), e.debug.check()); err != nil {
 				return err
 			}
 			outliveReader()
@@ -79,6 +81,7 @@ arguments or an error in a file, 3 the hosts cannot be used, 130 interrupted.`,
 	flags.StringVar(&e.results, "results", "mhmig-results", "`DIR` for the folders of results")
 	flags.DurationVar(&e.timeout, "timeout", 0, "end a variant after this `TIME`, such as 30m (default: no limit)")
 	flags.IntVar(&e.most, "max-variants", 10_000, "refuse a config with more than `N` variants")
+	e.debug.flags(flags)
 	flags.BoolVarP(&e.verbose, "verbose", "v", false, "show every remote command and QMP message")
 	return command
 }
@@ -163,22 +166,32 @@ func (e *execution) run(ctx context.Context, command *cobra.Command) (err error)
 	}
 	defer func() { err = errors.Join(err, record.Close()) }()
 
+	e.debug.folder = folder.Dir()
+	consoles, err := openRelay(ctx, folder.Dir())
+	if err != nil {
+		return usageError(fmt.Errorf("offer the VMs' consoles: %w", err))
+	}
+	defer func() { err = errors.Join(err, consoles.Close()) }()
+
 	hosts, labParams, closeHosts, err := e.reach(ctx, first, folder.Dir(), log)
 	if err != nil {
 		return err
 	}
 	defer func() { err = errors.Join(err, closeHosts()) }()
 
+	runCtx := ctx // without the variant's timeout
 	outcomes, err := run.Variants(ctx, run.Options{
 		Hosts: hosts, HostParams: e.labParams(labParams), Results: folder, Ledger: record, Log: log, Timeout: e.timeout,
 		Shipped: func(name string) (string, error) { return shippedFile(ctx, image, name) },
 		Scenario: func(ctx context.Context, bed *testbed.Bed) run.Verdict {
-			return builtins.Run(ctx, bed, scenario.Main)
+			return builtins.Run(ctx, bed, scenario.Main, e.debug.scenario(runCtx, bed))
 		},
+		Opened: consoles.opened, Failed: e.debug.failed,
 	}, config.Variants(ctx, options))
 	terminal.Table(outcomes)
 	showFailures(stderr, outcomes, width(os.Stderr))
 	fmt.Fprintf(stderr, "results: %s\n", folder.Dir())
+	e.debug.tell()
 	status = overall(outcomes)
 	switch {
 	case errors.Is(err, run.ErrInterrupted):
@@ -247,7 +260,7 @@ func (e *execution) reach(ctx context.Context, first *cartesian.Variant, folder 
 			configs = append(configs, c)
 		}
 	} else {
-		configs, labParams, ownLab, closeLab, err = e.lab.open(ctx, log)
+		configs, labParams, ownLab, closeLab, err = e.openLab(ctx, log)
 		if err != nil {
 			return nil, nil, nil, err
 		}
@@ -255,7 +268,7 @@ func (e *execution) reach(ctx context.Context, first *cartesian.Variant, folder 
 	if e.endVMs = ownLab && leavesVMs(first.Params); e.endVMs {
 		log.Warn("VMs cannot be left running on a lab that ends with the run; mhmig lab up makes one that stays")
 	}
-	if err := (reachRecord{OwnLab: ownLab, Hosts: configs}).save(folder); err != nil {
+	if err := (reachRecord{OwnLab: ownLab, KeptLab: e.keptLab, Hosts: configs}).save(folder); err != nil {
 		return nil, nil, nil, errors.Join(usageError(err), closeLab())
 	}
 	hosts := make([]*host.Host, len(configs))
