@@ -69,7 +69,6 @@ func (d *door) console(ctx context.Context, stderr io.Writer) (err error) {
 	if !term.IsTerminal(int(os.Stdin.Fd())) {
 		return talkTo(ctx, conn, p, false)
 	}
-	fmt.Fprintf(stderr, "mhmig: console of %s@%s; Ctrl-] leaves\n", d.VM, d.Host)
 	before, err := term.MakeRaw(int(os.Stdin.Fd()))
 	if err != nil {
 		return err
@@ -78,6 +77,7 @@ func (d *door) console(ctx context.Context, stderr io.Writer) (err error) {
 		_ = term.Restore(int(os.Stdin.Fd()), before)
 		fmt.Fprintln(stderr)
 	}()
+	fmt.Fprintf(stderr, "mhmig: console of %s@%s; Ctrl-] leaves\r\n", d.VM, d.Host)
 	return talkTo(ctx, conn, p, true)
 }
 

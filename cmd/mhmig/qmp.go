@@ -219,7 +219,7 @@ func (t *monitorTalk) scripted(ctx context.Context, r io.Reader) error {
 			t.event(e)
 		case line := <-lines:
 			if strings.TrimSpace(line) != "" {
-				t.perform(line)
+				t.perform(line) //nolint:contextcheck // closing the monitor ends it
 			}
 		case err := <-ended:
 			if err != nil {
@@ -275,7 +275,7 @@ func (t *monitorTalk) interactive(ctx context.Context, prompt string) error {
 			return hostsError(err)
 		}
 		if strings.TrimSpace(line) != "" {
-			t.perform(line)
+			t.perform(line) //nolint:contextcheck // closing the monitor ends it
 		}
 	}
 }

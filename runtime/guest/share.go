@@ -4,6 +4,7 @@ package guest
 
 import (
 	"context"
+	"errors"
 	"io"
 	"net"
 	"slices"
@@ -36,7 +37,7 @@ func (c *Console) Share(ctx context.Context, person net.Conn) error {
 	err := show(ctx, in, person)
 	_ = person.Close()
 	typing.Wait()
-	if err == io.EOF {
+	if errors.Is(err, io.EOF) {
 		return nil
 	}
 	return err
