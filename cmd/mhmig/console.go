@@ -97,6 +97,9 @@ func talkTo(ctx context.Context, conn net.Conn, p *person, terminal bool) error 
 			if terminal && i >= 0 {
 				text = text[:i]
 			}
+			if terminal { // a session of mhmig's leaves a guest's terminal that takes no CR for Enter
+				text = bytes.ReplaceAll(text, []byte("\r"), []byte("\n"))
+			}
 			if len(text) > 0 {
 				if _, err := conn.Write(text); err != nil {
 					return
