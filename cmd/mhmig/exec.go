@@ -48,8 +48,10 @@ type execution struct {
 	verbose      bool
 	most         int    // variants
 	scenario     string // "": each variant's type names it
+	debug        debugFlags
 
-	endVMs bool // set by reach: the params would leave VMs, but they cannot stay
+	keptLab string // set by reach: the lab that is made for this run and may stay
+	endVMs  bool   // set by reach: the params would leave VMs, but they cannot stay
 }
 
 func newExecCommand() *cobra.Command {
@@ -81,7 +83,7 @@ arguments or an error in a file, 3 the hosts cannot be used, 130 interrupted.`,
 			if err := e.take(args[0]); err != nil {
 				return err
 			}
-			if err := e.check(command.Flags()); err != nil {
+			if err := errors.Join(e.check(command.Flags()), e.debug.check()); err != nil {
 				return err
 			}
 			outliveReader()
@@ -105,6 +107,7 @@ arguments or an error in a file, 3 the hosts cannot be used, 130 interrupted.`,
 	flags.StringVar(&e.quarantine, "quarantine", "", "`FILE` (TOML) of variants whose failures are only warnings for a time")
 	flags.BoolVar(&e.dryRun, "dry-run", false, "only show what would run, and where")
 	flags.IntVar(&e.most, "max-variants", 10_000, "refuse a config with more than `N` variants")
+	e.debug.flags(flags)
 	flags.BoolVar(&e.json, "json", false, "write events to stdout as JSON lines instead of text for people")
 	flags.BoolVarP(&e.verbose, "verbose", "v", false, "show every remote command and QMP message")
 	return command
@@ -208,11 +211,12 @@ func (e *execution) run(ctx context.Context, command *cobra.Command) error {
 	case e.dryRun:
 		return e.show(command.OutOrStdout(), plan, scenes)
 	}
+	runCtx := ctx // without a variant's timeout
 	return e.perform(ctx, command, plan, run.Options{
 		Quarantine: quarantine,
 		Origins:    func(v *cartesian.Variant) map[string]string { return origins(ctx, config, options, v) },
 		Scenario: func(ctx context.Context, bed *testbed.Bed) run.Verdict {
-			return builtins.Run(ctx, bed, scenes.of(bed.Params()).Main)
+			return builtins.Run(ctx, bed, scenes.of(bed.Params()).Main, e.debug.scenario(runCtx, bed))
 		},
 		ScenarioHosts: func(p cartesian.Params) int { return scenes.of(p).HostsNeeded },
 	})
@@ -254,6 +258,13 @@ func (e *execution) perform(ctx context.Context, command *cobra.Command, plan *p
 	}
 	defer func() { err = errors.Join(err, record.Close()) }()
 
+	e.debug.folder = folder.Dir()
+	consoles, err := openRelay(ctx, folder.Dir())
+	if err != nil {
+		return usageError(fmt.Errorf("offer the VMs' consoles: %w", err))
+	}
+	defer func() { err = errors.Join(err, consoles.Close()) }()
+
 	hosts, labParams, closeHosts, err := e.reach(ctx, plan.first, folder.Dir(), log)
 	if err != nil {
 		return err
@@ -266,6 +277,7 @@ func (e *execution) perform(ctx context.Context, command *cobra.Command, plan *p
 	o.Timeout, o.RunTimeout, o.FailFast = e.timeout, e.runTimeout, e.failFast
 	o.Repeat, o.UntilFailure = e.repeat, e.untilFailure
 	o.SourceLine = sourceLine
+	o.Opened, o.Failed = consoles.opened, e.debug.failed
 	summary, err := run.Variants(ctx, o, plan.variants)
 	status = summary.Status()
 	if !e.json {
@@ -275,6 +287,7 @@ func (e *execution) perform(ctx context.Context, command *cobra.Command, plan *p
 			fmt.Fprintf(stderr, "%d of %d variants did not begin: %s\n", summary.NotRun, planned, summary.Reason)
 		}
 		fmt.Fprintf(stderr, "results: %s\n", folder.Dir())
+		e.debug.tell()
 	}
 	switch {
 	case errors.Is(err, run.ErrInterrupted):

@@ -107,7 +107,8 @@ mhmig makes on this machine.`,
 	root.SetUsageTemplate(strings.NewReplacer(
 		".LocalFlags.FlagUsages", "flags .LocalFlags", ".InheritedFlags.FlagUsages", "flags .InheritedFlags",
 	).Replace(root.UsageTemplate()))
-	root.AddCommand(newExecCommand(), newListCommand(), newExplainCommand(), newBootstrapCommand(), newLabCommand(), newCleanupCommand())
+	root.AddCommand(newExecCommand(), newListCommand(), newExplainCommand(), newBootstrapCommand(), newLabCommand(), newCleanupCommand(),
+		newConsoleCommand(), newQMPCommand())
 	return root
 }
 

@@ -230,7 +230,7 @@ func (t *Terminal) Table(outcomes iter.Seq2[Outcome, error]) {
 	for o := range outcomes {
 		total++
 		counts[o.Status]++
-		nameWidth = max(nameWidth, length(tableName(o)))
+		nameWidth = max(nameWidth, length(tableName(o, true)))
 	}
 	nameWidth = min(nameWidth, max(width-len("ERROR    1h02m03s "), len("VARIANT")))
 	hidden := 0
@@ -244,7 +244,7 @@ func (t *Terminal) Table(outcomes iter.Seq2[Outcome, error]) {
 			hidden++
 			continue
 		}
-		name := shorten(tableName(o), nameWidth)
+		name := shorten(tableName(o, total > 1), nameWidth)
 		b.WriteString(name + strings.Repeat(" ", nameWidth-length(name)) + "  ")
 		b.WriteString(s.paint(statusColor(o.Status), fmt.Sprintf("%-7s", o.Status)))
 		fmt.Fprintf(&b, " %8s\n", clock(time.Duration(o.Seconds*float64(time.Second))))
@@ -267,10 +267,13 @@ func (t *Terminal) Table(outcomes iter.Seq2[Outcome, error]) {
 	_, _ = io.WriteString(s.w, b.String())
 }
 
-// tableName is the variant's number and short name. A config without variants
+// tableName is the variant's short name, its number before it. A config without variants
 // has one that has no name.
-func tableName(o Outcome) string {
-	number, _, _ := strings.Cut(o.ID, "-")
+func tableName(o Outcome, numbered bool) string {
+	number := ""
+	if numbered {
+		number, _, _ = strings.Cut(o.ID, "-")
+	}
 	name := o.ShortName
 	if name == "" {
 		name = o.Name

@@ -71,7 +71,15 @@ type Options struct {
 
 	Origins    func(*cartesian.Variant) map[string]string // where params come from, for the results; may be nil
 	SourceLine func(position string) string               // of a scenario's file; may be nil
-	Changed    func()                                     // called after a variant has begun and after it has ended; may be nil
+	// Opened is called with each bed before anything is made in it, and what it
+	// returns when the bed is closed. Nil: nothing.
+	Opened func(*testbed.Bed) (closed func())
+	// Failed is called when a variant has failed or erred, before its bed is
+	// closed. It may block, until ctx ends. True leaves the bed as it is, and its
+	// hosts to it. Nil: false.
+	Failed func(context.Context, *testbed.Bed, result.Failure) (keep bool)
+
+	Changed func() // called after a variant has begun and after it has ended; may be nil
 }
 
 // Summary is how the variants of a run ended.
@@ -154,6 +162,9 @@ func (r *runner) rounds(ctx context.Context, variants iter.Seq2[*cartesian.Varia
 func (r *runner) reason(err error) string {
 	if err != nil {
 		return err.Error()
+	}
+	if r.stop == "" {
+		return "the hosts of variants that failed were left as they are (--keep)"
 	}
 	return r.stop
 }

@@ -44,7 +44,7 @@ type queue struct {
 	repeat  int
 	next    func() (*cartesian.Variant, error, bool)
 	drained bool
-	broken  error // of the config, behind the last variant
+	broken  error      // of the config, behind the last variant
 	waits   []*waiting // in their order
 	runs    []*waiting
 	ends    chan ended
@@ -159,7 +159,9 @@ func (q *queue) begin(ctx context.Context) (bool, error) {
 
 // end notes that a variant is over.
 func (q *queue) end(e ended) error {
-	q.hosts.release(e.lease)
+	if !e.lease.kept {
+		q.hosts.release(e.lease)
+	}
 	q.runs = slices.DeleteFunc(q.runs, func(w *waiting) bool { return w == e.waiting })
 	if e.err != nil {
 		return e.err

@@ -39,6 +39,7 @@ func (r *runner) variant(ctx context.Context, number, repeat int, v *cartesian.V
 	began := time.Now()
 	log := r.Log.With("variant", results.ID())
 	log.Info("variant begins", "name", v.ShortName, "hosts", strings.Join(l.names(), ","))
+	runCtx := ctx
 	if r.Timeout > 0 {
 		var cancel context.CancelFunc
 		ctx, cancel = context.WithTimeoutCause(ctx, r.Timeout, fmt.Errorf("the variant's time (--timeout %v) is over", r.Timeout))
@@ -52,6 +53,9 @@ func (r *runner) variant(ctx context.Context, number, repeat int, v *cartesian.V
 		c.Hosts = append(c.Hosts, testbed.Place{Host: s.host, Number: s.number})
 	}
 	bed := testbed.New(c)
+	if r.Opened != nil {
+		defer r.Opened(bed)()
+	}
 	var outcome result.Outcome
 	if err := bed.Prepare(ctx); err != nil {
 		r.addFailure(&outcome, fmt.Errorf("prepare: %w", err))
@@ -73,7 +77,13 @@ func (r *runner) variant(ctx context.Context, number, repeat int, v *cartesian.V
 	}
 	settle(&outcome)
 	log.Info("clean up", "step", "clean_up")
-	if err := r.close(ctx, bed, l, outcome.Status); err != nil {
+	if r.Failed != nil && !outcome.Status.OK() && r.Failed(runCtx, bed, outcome.Failure) {
+		bed.Keep()
+		l.kept = true
+		r.mu.Lock()
+		r.kept = true
+		r.mu.Unlock()
+	} else if err := r.close(ctx, bed, l, outcome.Status); err != nil {
 		r.addFailure(&outcome, fmt.Errorf("clean up: %w", err))
 		settle(&outcome)
 	}

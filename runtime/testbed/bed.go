@@ -113,6 +113,9 @@ func New(c Config) *Bed {
 // made.
 func (b *Bed) Owns(e ledger.Entry) bool { return b.ledger.owns(e) }
 
+// Variant returns the variant's ID, the name of its folder in the results.
+func (b *Bed) Variant() string { return b.results.ID() }
+
 // Params returns the variant's params.
 func (b *Bed) Params() cartesian.Params { return b.params }
 
@@ -340,6 +343,15 @@ func (b *Bed) Claim(vms []string, by string) (release func(), err error) {
 	}, nil
 }
 
+// Keep leaves all that the bed has on its hosts as it is, faults too, and lets
+// go of it. The commands that were started with StartCommand end with the
+// connections to the hosts.
+func (b *Bed) Keep() {
+	for _, m := range b.Machines() {
+		m.detach()
+	}
+}
+
 // Close ends all that the bed has on its hosts: faults, processes, VMs,
 // folders. It works on after ctx has ended, within its own limit. status is
 // how the variant went: the params kill_vm and kill_vm_on_error may ask for
@@ -351,9 +363,7 @@ func (b *Bed) Close(ctx context.Context, status result.Status) (kept bool, err e
 	for _, h := range b.hosts {
 		errs = append(errs, h.Unblock(ctx))
 	}
-	b.mu.Lock()
-	machines := slices.Clone(b.machines)
-	b.mu.Unlock()
+	machines := b.Machines()
 	key := "kill_vm_on_error"
 	if status.OK() {
 		key = "kill_vm"
