@@ -6,7 +6,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"log/slog"
 	"os"
 	"path/filepath"
@@ -229,14 +228,13 @@ func (e *execution) perform(ctx context.Context, command *cobra.Command, plan *p
 		return err
 	}
 	stderr := command.ErrOrStderr()
-	terminal := result.NewTerminal(stderr, result.TerminalOptions{
-		Color: colour(os.Stderr), Width: func() int { return width(os.Stderr) }, Verbose: e.verbose,
-	})
 	planned := plan.count * e.repeat // 0: until a failure
+	watch := e.watch(command, planned)
+	defer watch.close()
 	folder, err := result.Create(e.results, result.Run{
 		Command: os.Args, Version: version(), Scenario: e.scenario, Config: e.config, Filters: e.filters, Hosts: e.hosts,
 		Seed: e.seed, Shard: e.shard, Planned: planned,
-	}, func(err error) { fmt.Fprintln(stderr, "mhmig:", err) })
+	}, func(err error) { fmt.Fprintln(watch.out, "mhmig:", err) })
 	if err != nil {
 		return usageError(err)
 	}
@@ -247,7 +245,7 @@ func (e *execution) perform(ctx context.Context, command *cobra.Command, plan *p
 		}
 		err = errors.Join(err, folder.Finish(status))
 	}()
-	log := slog.New(slog.NewMultiHandler(folder.Handler(), e.watcher(command.OutOrStdout(), terminal)))
+	log := slog.New(slog.NewMultiHandler(folder.Handler(), watch.handler))
 	if e.shuffle {
 		log.Info("shuffled", "seed", e.seed)
 	}
@@ -280,8 +278,9 @@ func (e *execution) perform(ctx context.Context, command *cobra.Command, plan *p
 	o.Opened, o.Failed = consoles.opened, e.debug.failed
 	summary, err := run.Variants(ctx, o, plan.variants)
 	status = summary.Status()
+	watch.close()
 	if !e.json {
-		terminal.Table(result.Outcomes(folder.Dir()))
+		watch.terminal.Table(result.Outcomes(folder.Dir()))
 		showFailures(stderr, result.Outcomes(folder.Dir()), width(os.Stderr))
 		if summary.NotRun > 0 {
 			fmt.Fprintf(stderr, "%d of %d variants did not begin: %s\n", summary.NotRun, planned, summary.Reason)
@@ -303,14 +302,6 @@ func (e *execution) perform(ctx context.Context, command *cobra.Command, plan *p
 		return &exitError{code: exitFailed}
 	}
 	return nil
-}
-
-// watcher shows what happens to whoever watches.
-func (e *execution) watcher(stdout io.Writer, terminal *result.Terminal) slog.Handler {
-	if e.json {
-		return result.NewLines(stdout)
-	}
-	return terminal
 }
 
 // origins says of each param of a variant where it was set last. It is only for

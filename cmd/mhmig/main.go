@@ -117,6 +117,11 @@ func colour(f *os.File) bool {
 	return os.Getenv("NO_COLOR") == "" && os.Getenv("TERM") != "dumb" && term.IsTerminal(int(f.Fd()))
 }
 
+// drawable says whether f is a terminal on which the cursor can be moved.
+func drawable(f *os.File) bool {
+	return os.Getenv("TERM") != "dumb" && os.Getenv("TERM") != "" && term.IsTerminal(int(f.Fd()))
+}
+
 // width returns the columns of the terminal that f is. What is no terminal has
 // lines without end: they are for other programs, and for people's grep.
 func width(f *os.File) int {

@@ -39,7 +39,7 @@ migrate-set-parameters max-bandwidth=1000000 (a value is JSON, else a string).
 Tab completes names, Ctrl-D leaves. Without a terminal, each line of standard
 input is a command, and each reply and event one line of JSON; the exit status is
 1 when QEMU has refused one.`,
-		Example: "  mhmig qmp vm1\n  echo query-status | mhmig qmp vm1 --host host2",
+		Example: "  mhmig qmp vm1\n  mhmig qmp vm1 --host host2 --variant 001",
 		Args:    arguments(1, 1),
 		RunE: func(c *cobra.Command, args []string) error {
 			d, err := a.find(args[0])

@@ -19,6 +19,7 @@ type TerminalOptions struct {
 	Color   bool       // a terminal, and NO_COLOR is not set: the caller knows
 	Width   func() int // columns now; nil, or a result below 20: 80
 	Verbose bool       // records from Debug on, else from Info on
+	Brief   bool       // records from Warn on, unless Verbose
 }
 
 // Terminal draws the run for a person: one line per record while it goes on
@@ -64,7 +65,14 @@ func NewTerminal(w io.Writer, opts TerminalOptions) *Terminal {
 
 // Enabled is slog.Handler's.
 func (t *Terminal) Enabled(_ context.Context, level slog.Level) bool {
-	return level >= slog.LevelInfo || t.screen.opts.Verbose && level >= slog.LevelDebug
+	least := slog.LevelInfo
+	switch {
+	case t.screen.opts.Verbose:
+		least = slog.LevelDebug
+	case t.screen.opts.Brief:
+		least = slog.LevelWarn
+	}
+	return level >= least
 }
 
 // Handle draws one record.
@@ -386,7 +394,7 @@ func Wrap(text string, width int) []string {
 		runes := []rune(text)
 		cut := width
 		for i := width; i > 0; i-- {
-			if runes[i] == ' ' {
+			if runes[i] == ' ' && strings.TrimSpace(string(runes[:i])) != "" {
 				cut = i
 				break
 			}
