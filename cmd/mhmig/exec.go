@@ -22,6 +22,7 @@ import (
 	"github.com/mhmig/mhmig/lang/star"
 	"github.com/mhmig/mhmig/runtime/host"
 	"github.com/mhmig/mhmig/runtime/ledger"
+	"github.com/mhmig/mhmig/runtime/report"
 	"github.com/mhmig/mhmig/runtime/result"
 	"github.com/mhmig/mhmig/runtime/run"
 	"github.com/mhmig/mhmig/runtime/testbed"
@@ -44,6 +45,7 @@ type execution struct {
 	quarantine   string
 	dryRun       bool
 	json         bool
+	format       string // of a report to stdout
 	verbose      bool
 	most         int    // variants
 	scenario     string // "": each variant's type names it
@@ -107,6 +109,7 @@ arguments or an error in a file, 3 the hosts cannot be used, 130 interrupted.`,
 	flags.BoolVar(&e.dryRun, "dry-run", false, "only show what would run, and where")
 	flags.IntVar(&e.most, "max-variants", 10_000, "refuse a config with more than `N` variants")
 	e.debug.flags(flags)
+	flags.StringVar(&e.format, "format", textFormat, "also write the run's report to stdout, as `FORMAT` of mhmig report: tap, junit, md, json, html, github")
 	flags.BoolVar(&e.json, "json", false, "write events to stdout as JSON lines instead of text for people")
 	flags.BoolVarP(&e.verbose, "verbose", "v", false, "show every remote command and QMP message")
 	return command
@@ -127,7 +130,7 @@ func (e *execution) take(argument string) error {
 
 // check refuses flags that cannot be meant so, before anything is made.
 func (e *execution) check(flags *pflag.FlagSet) error {
-	if err := e.choice.check(flags); err != nil {
+	if err := errors.Join(e.choice.check(flags), checkFormat(e.format)); err != nil {
 		return err
 	}
 	switch {
@@ -139,6 +142,8 @@ func (e *execution) check(flags *pflag.FlagSet) error {
 		return fmt.Errorf("--parallel %d: want 1 or more", e.parallel)
 	case e.repeat < 1:
 		return fmt.Errorf("--repeat %d: want 1 or more", e.repeat)
+	case e.json && e.format != textFormat:
+		return fmt.Errorf("--json and --format %s: both are for stdout, want one or the other", e.format)
 	case e.json && e.verbose:
 		return errors.New("--json and --verbose: want one or the other")
 	case e.most < 1:
@@ -238,12 +243,20 @@ func (e *execution) perform(ctx context.Context, command *cobra.Command, plan *p
 	if err != nil {
 		return usageError(err)
 	}
+	reports := report.Keep(folder.Dir(), func(err error) { fmt.Fprintln(watch.out, "mhmig:", err) })
 	status := result.Error // until something better is known
 	defer func() {
 		if errors.Is(err, run.ErrInterrupted) {
 			status = result.Cancel
 		}
 		err = errors.Join(err, folder.Finish(status))
+		reports.Close()
+		if e.json {
+			return
+		}
+		if final := writeFinal(command.OutOrStdout(), e.format, folder.Dir()); final != nil {
+			err = errors.Join(err, usageError(final))
+		}
 	}()
 	log := slog.New(slog.NewMultiHandler(folder.Handler(), watch.handler))
 	if e.shuffle {
@@ -274,7 +287,7 @@ func (e *execution) perform(ctx context.Context, command *cobra.Command, plan *p
 	o.Parallel, o.Share, o.Planned = e.parallel, e.share, planned
 	o.Timeout, o.RunTimeout, o.FailFast = e.timeout, e.runTimeout, e.failFast
 	o.Repeat, o.UntilFailure = e.repeat, e.untilFailure
-	o.SourceLine = sourceLine
+	o.SourceLine, o.Changed = sourceLine, reports.Changed
 	o.Opened, o.Failed = consoles.opened, e.debug.failed
 	summary, err := run.Variants(ctx, o, plan.variants)
 	status = summary.Status()

@@ -35,7 +35,7 @@ func execute(args []string) int {
 	root := newRootCommand()
 	root.SetArgs(args)
 	command, err := root.ExecuteContextC(ctx)
-	report(os.Stderr, command, err)
+	tell(os.Stderr, command, err)
 	return exitCode(err)
 }
 
@@ -107,7 +107,7 @@ mhmig makes on this machine.`,
 	root.SetUsageTemplate(strings.NewReplacer(
 		".LocalFlags.FlagUsages", "flags .LocalFlags", ".InheritedFlags.FlagUsages", "flags .InheritedFlags",
 	).Replace(root.UsageTemplate()))
-	root.AddCommand(newExecCommand(), newListCommand(), newExplainCommand(), newBootstrapCommand(), newLabCommand(), newCleanupCommand(),
+	root.AddCommand(newExecCommand(), newListCommand(), newExplainCommand(), newReportCommand(), newBootstrapCommand(), newLabCommand(), newCleanupCommand(),
 		newConsoleCommand(), newQMPCommand())
 	return root
 }

@@ -8,6 +8,7 @@ package bedtest
 
 import (
 	"bytes"
+	"context"
 	"errors"
 	"io/fs"
 	"log/slog"
@@ -90,7 +91,7 @@ func New(t testing.TB, hosts []*host.Host, labParams, params cartesian.Params, s
 	})
 	t.Cleanup(func() {
 		_, err := b.Close(t.Context(), result.Pass)
-		if err := errors.Join(err, shared.Close(t.Context())); err != nil {
+		if err := errors.Join(err, shared.Close(context.WithoutCancel(t.Context()))); err != nil {
 			t.Error(err)
 		}
 		WantNothingLeft(t, labParams, b.Name)
