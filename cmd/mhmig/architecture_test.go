@@ -19,7 +19,7 @@ var layers = [][]string{
 	{"lang/diag"},
 	{"lang/cartesian", "lang/star"},
 	{"runtime/host", "runtime/qmp", "runtime/result", "runtime/barrier", "runtime/task", "runtime/jeos"},
-	{"runtime/ledger", "runtime/guest", "runtime/lab"},
+	{"runtime/ledger", "runtime/guest", "runtime/lab", "runtime/compare", "runtime/history"},
 	{"runtime/vm"},
 	{"runtime/testbed"},
 	{"runtime/migration"},
@@ -37,6 +37,8 @@ var confined = map[string][]string{
 	"github.com/alecthomas/participle": {"lang/cartesian"},
 	"github.com/digitalocean/go-qemu":  {"runtime/qmp"},
 	"github.com/spf13/cobra":           {"cmd/mhmig"},
+	"modernc.org/sqlite":               {"runtime/history"},
+	"github.com/aclements/go-moremath": {"runtime/compare", "runtime/history"},
 	"github.com/rogpeppe/go-internal":  {}, // for tests only
 	"github.com/google/go-cmp":         {},
 	"go.uber.org/goleak":               {},

@@ -134,7 +134,7 @@ func migrate(ctx context.Context, db *sql.DB, file string, notice func(error)) e
 		return nil
 	case version > schemaVersion:
 		return errNewer
-	case version > 0:
+	case version != 0: // as Rebuild leaves it, and SQLite makes it
 		notice(fmt.Errorf("%s: of an older mhmig; it is made anew from the results folders", file))
 	}
 	if err := dropTables(ctx, tx); err != nil {
