@@ -19,7 +19,7 @@ var layers = [][]string{
 	{"lang/diag"},
 	{"lang/cartesian", "lang/star"},
 	{"runtime/host", "runtime/qmp", "runtime/result", "runtime/barrier", "runtime/task", "runtime/jeos"},
-	{"runtime/ledger", "runtime/guest", "runtime/lab", "runtime/live", "runtime/report"},
+	{"runtime/ledger", "runtime/guest", "runtime/lab", "runtime/live", "runtime/report", "runtime/compare", "runtime/history"},
 	{"runtime/vm"},
 	{"runtime/testbed"},
 	{"runtime/migration"},
@@ -38,6 +38,8 @@ var confined = map[string][]string{
 	"github.com/digitalocean/go-qemu":       {"runtime/qmp"},
 	"github.com/spf13/cobra":                {"cmd/mhmig"},
 	"github.com/vbauerster/mpb":             {"runtime/live"},
+	"modernc.org/sqlite":                    {"runtime/history"},
+	"github.com/aclements/go-moremath":      {"runtime/compare", "runtime/history"},
 	"github.com/pelletier/go-toml":          {"runtime/run"},
 	"github.com/rogpeppe/go-internal":       {}, // for tests only
 	"github.com/google/go-cmp":              {},

@@ -6,6 +6,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"log/slog"
 	"os"
 	"path/filepath"
@@ -20,6 +21,7 @@ import (
 	"github.com/mhmig/mhmig/lang/cartesian"
 	"github.com/mhmig/mhmig/lang/diag"
 	"github.com/mhmig/mhmig/lang/star"
+	"github.com/mhmig/mhmig/runtime/history"
 	"github.com/mhmig/mhmig/runtime/host"
 	"github.com/mhmig/mhmig/runtime/ledger"
 	"github.com/mhmig/mhmig/runtime/report"
@@ -27,6 +29,9 @@ import (
 	"github.com/mhmig/mhmig/runtime/run"
 	"github.com/mhmig/mhmig/runtime/testbed"
 )
+
+// historyTimeout is how long a run waits at its end for the history.
+const historyTimeout = 20 * time.Second
 
 // execution is one call of mhmig exec: its flags.
 type execution struct {
@@ -251,6 +256,7 @@ func (e *execution) perform(ctx context.Context, command *cobra.Command, plan *p
 		}
 		err = errors.Join(err, folder.Finish(status))
 		reports.Close()
+		e.remember(ctx, watch.out)
 		if e.json {
 			return
 		}
@@ -315,6 +321,17 @@ func (e *execution) perform(ctx context.Context, command *cobra.Command, plan *p
 		return &exitError{code: exitFailed}
 	}
 	return nil
+}
+
+// remember brings the history of all runs up to date, also when this one was
+// interrupted. What it cannot do now, the next run does.
+func (e *execution) remember(ctx context.Context, out io.Writer) {
+	ctx, cancel := context.WithTimeoutCause(context.WithoutCancel(ctx), historyTimeout, fmt.Errorf("not done after %v", historyTimeout))
+	defer cancel()
+	notice := func(err error) { fmt.Fprintln(out, "mhmig:", err) }
+	if err := history.Sync(ctx, e.results, notice); err != nil {
+		notice(err)
+	}
 }
 
 // origins says of each param of a variant where it was set last. It is only for

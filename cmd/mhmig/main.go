@@ -72,9 +72,9 @@ func interruptible(args []string) (context.Context, func()) {
 }
 
 // interruption says what happens after the first signal: commands that only read
-// configs leave nothing behind.
+// leave nothing behind.
 func interruption(args []string) string {
-	if len(args) > 0 && (args[0] == "list" || args[0] == "explain") {
+	if len(args) > 0 && (args[0] == "list" || args[0] == "explain" || args[0] == "report") {
 		return "mhmig: interrupted"
 	}
 	return "mhmig: interrupted, cleaning up (again to leave at once; mhmig cleanup then removes what is left)"

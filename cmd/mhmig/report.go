@@ -70,6 +70,7 @@ The exit status does not tell how the run went: exec's has.`,
 	flags.StringVar(&r.format, "format", textFormat, "form of the report: "+strings.Join(names, ", "))
 	flags.StringVarP(&r.out, "output", "o", "", "write to this `FILE`, and not to standard output")
 	flags.BoolVar(&r.schema, "schema", false, "print the JSON Schema of --format json")
+	command.AddCommand(newCompareCommand(), newHistoryCommand())
 	return command
 }
 
