@@ -3,7 +3,6 @@
 package main
 
 import (
-	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -106,9 +105,9 @@ func findRun(base, name string) (string, error) {
 	case 1:
 		return found[0], nil
 	}
-	errs := []error{fmt.Errorf("run %q: %d in %s begin so:", name, len(found), base)}
+	var ids strings.Builder
 	for _, dir := range found[max(0, len(found)-shownVariants):] {
-		errs = append(errs, fmt.Errorf("  %s", filepath.Base(dir)))
+		ids.WriteString("\n  " + filepath.Base(dir))
 	}
-	return "", errors.New(strings.TrimSpace(errors.Join(errs...).Error()))
+	return "", fmt.Errorf("run %q: %d in %s begin so:%s", name, len(found), base, &ids)
 }

@@ -136,16 +136,16 @@ func writeVariants(w io.Writer, variants []history.Variant) {
 		v := &variants[i]
 		name := v.Name
 		if names[name] > 1 { // of which scenario
-			name = strings.TrimSpace(fmt.Sprintf("%s (%s", name, strings.TrimSpace(v.Scenario+" "+v.Config))) + ")"
+			name += " (" + strings.TrimSpace(v.Scenario+" "+v.Config) + ")"
 		}
 		fmt.Fprintln(w, printable(name))
-		line := strip(v.Statuses, paint) + "  " + rate(v)
+		fmt.Fprintf(w, "  %s  %s", strip(v.Statuses, paint), rate(v))
 		for _, t := range v.Trends {
 			if !t.More { // a time
-				line += "  " + trend(t)
+				fmt.Fprintf(w, "  %s", trend(t))
 			}
 		}
-		fmt.Fprintf(w, "  %s\n", line)
+		fmt.Fprintln(w)
 		writeGood(w, v)
 	}
 }

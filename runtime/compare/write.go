@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"io"
 	"math"
-	"slices"
 	"strconv"
 	"strings"
 	"unicode"
@@ -25,15 +24,13 @@ func (r *Report) WriteText(w io.Writer) {
 		v := &r.Variants[i]
 		fmt.Fprintf(w, "\n%s\n", printable(v.Name))
 		if v.StatusChanged() {
-			fmt.Fprintf(w, "  %-16s%s -> %s\n", "status", statuses(v.Old), statuses(v.New))
+			fmt.Fprintf(w, "  %-14s%s -> %s\n", "status", statuses(v.Old), statuses(v.New))
 		}
-		var reasons []string
 		for j := range v.Changes {
 			c := &v.Changes[j]
-			line := fmt.Sprintf("  %-15s%10s ->%10s  %7s %-18s %-7s %s", label(c.Name), c.show(c.Old), c.show(c.New), c.size(), c.interval(), c.p(), verdict(c))
+			line := fmt.Sprintf("  %-14s%10s ->%10s %7s %-17s %-7s %s", label(c.Name), c.show(c.Old), c.show(c.New), c.size(), c.interval(), c.p(), verdict(c))
 			fmt.Fprintln(w, strings.TrimRight(line, " "))
-			if c.Because != "" && !slices.Contains(reasons, c.Because) {
-				reasons = append(reasons, c.Because)
+			if c.Because != "" && (j+1 == len(v.Changes) || v.Changes[j+1].Because != c.Because) { // said once, below those it is about
 				fmt.Fprintf(w, "  %s\n", c.Because)
 			}
 		}
@@ -111,7 +108,7 @@ func (r *Report) summary() string {
 			counts[c.Verdict]++
 		}
 	}
-	return fmt.Sprintf("%d variants in both: %d with another status; measures: %d better, %d worse, %d same, %d with too few runs",
+	return fmt.Sprintf("variants in both runs: %d, %d with another status\nmeasures: %d better, %d worse, %d without a proven change, %d with too few runs",
 		len(r.Variants), changed, counts[Better], counts[Worse], counts[Same], counts[TooFew])
 }
 
@@ -152,18 +149,14 @@ func (c *Change) show(s Sample) string {
 	if unit == "ms" && value >= 1000 {
 		value, unit = value/1000, "s"
 	}
-	return digits(value) + " " + unit
-}
-
-// digits writes three digits, or all of the whole part.
-func digits(value float64) string {
+	decimals := 2 // three digits, but of whole milliseconds, and of more than a thousand
 	switch {
-	case value == math.Trunc(value) || value >= 100:
-		return strconv.FormatFloat(value, 'f', 0, 64)
+	case value >= 100 || unit == "ms" && value == math.Trunc(value):
+		decimals = 0
 	case value >= 10:
-		return strconv.FormatFloat(value, 'f', 1, 64)
+		decimals = 1
 	}
-	return strconv.FormatFloat(value, 'f', 2, 64)
+	return strconv.FormatFloat(value, 'f', decimals, 64) + " " + unit
 }
 
 // size is the change for people: "~" where none is proven.
@@ -201,14 +194,19 @@ func verdict(c *Change) string {
 	return ""
 }
 
+// signed writes a change in at most 7 columns.
 func signed(percent *float64) string {
 	if percent == nil {
 		return "+inf"
 	}
-	if math.Abs(*percent) < 100 {
-		return fmt.Sprintf("%+.1f%%", *percent)
+	format := "%+.1f%%"
+	switch {
+	case *percent >= 10000:
+		format = "%+.0e%%"
+	case *percent >= 100:
+		format = "%+.0f%%"
 	}
-	return fmt.Sprintf("%+.0f%%", *percent)
+	return fmt.Sprintf(format, *percent)
 }
 
 // statuses writes statuses with their counts, the worst first: "2 FAIL 3 PASS".

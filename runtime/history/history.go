@@ -38,7 +38,7 @@ type History struct {
 // which are left out. The caller closes the History.
 func Open(ctx context.Context, base string, notice func(error)) (*History, error) {
 	if _, err := os.Stat(base); err != nil {
-		return nil, fmt.Errorf("history: %w", err)
+		return nil, fmt.Errorf("history: %w; want the folder that runs left their results in", err)
 	}
 	h, err := open(ctx, base, filepath.Join(base, File), notice)
 	if err == nil || ctx.Err() != nil {

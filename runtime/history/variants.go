@@ -61,7 +61,7 @@ type Trend struct {
 	Count  int     `json:"count"` // outcomes that passed and have it
 	Median float64 `json:"median"`
 	// Percent is the change from the older half to the newer half, nil when
-	// the Mann-Whitney U test (p<0.05) proves none.
+	// the Mann-Whitney U test (p<0.01: there are many variants) proves none.
 	Percent *float64 `json:"percent,omitempty"`
 }
 
@@ -260,7 +260,7 @@ func (v *Variant) measure(outcomes []outcome, values map[place]float64) {
 		t := Trend{Measure: m, Count: len(all), Median: median(all)}
 		older, newer := all[:len(all)/2], all[len(all)/2:]
 		test, err := stats.MannWhitneyUTest(older, newer, stats.LocationDiffers)
-		if before := median(older); err == nil && test.P < 0.05 && before > 0 {
+		if before := median(older); err == nil && test.P < 0.01 && before > 0 {
 			t.Percent = new((median(newer)/before - 1) * 100)
 		}
 		v.Trends = append(v.Trends, t)

@@ -17,8 +17,10 @@ func TestMeasures(t *testing.T) {
 		name, moved string
 		want        map[string]float64
 	}{
-		{"completed", `{"status": "completed", "query": {"total-time": 2310, "downtime": 0, "ram": {"mbps": 902.5}}}`,
-			map[string]float64{"total_time_ms": 2310, "downtime_ms": 0, "throughput_mbps": 902.5}},
+		{
+			"completed", `{"status": "completed", "query": {"total-time": 2310, "downtime": 0, "ram": {"mbps": 902.5}}}`,
+			map[string]float64{"total_time_ms": 2310, "downtime_ms": 0, "throughput_mbps": 902.5},
+		},
 		{"without RAM", `{"status": "completed", "query": {"total-time": 7}}`, map[string]float64{"total_time_ms": 7}},
 		{"broken off", `{"status": "failed", "query": {"total-time": 7, "ram": {"mbps": 1}}}`, map[string]float64{}},
 		{"unknown", `{"status": "completed", "query": {"ram": 3}}`, map[string]float64{}},
