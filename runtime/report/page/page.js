@@ -145,7 +145,7 @@ function drawRow(row) {
   return h("tr", { class: row.status + (bad ? " bad" : ""), onclick: event => { if (!event.target.closest("a")) location.hash = row.id; } },
     h("td", {}, badge(row.status)),
     h("td", { class: "name" }, h("a", { href: "#" + row.id }, row.label), row.message ? h("div", { class: "note" }, row.message) : ""),
-    h("td", { class: "moves" }, moves.length ? h("div", { class: "sparks" }, moves.slice(0, 3).map(m => spark(m, scale, moves.length > 1 ? 76 : 150, 34)), moves.length > 3 ? h("span", { class: "soft" }, "+" + (moves.length - 3)) : "") : ""),
+    h("td", { class: "moves" }, moves.length ? h("div", { class: "sparks" }, moves.slice(0, 3).map(m => spark(m, scale, moves.length > 1 ? 100 : 190, 40)), moves.length > 3 ? h("span", { class: "soft" }, "+" + (moves.length - 3)) : "") : ""),
     h("td", { class: "number down" }, row.down >= 0 ? ms(row.down) : ""),
     h("td", { class: "number" }, ms(row.seconds * 1000)));
 }
@@ -224,7 +224,7 @@ function drawParams(row, d) {
   fill();
   return h("section", { class: "card", id: "params" },
     h("div", { class: "head" }, h("h2", {}, "Params"), count, h("span", { class: "end" }, search)),
-    h("table", {}, h("thead", {}, h("tr", {}, h("th", {}, "param"), h("th", {}, "value"), known ? h("th", {}, "from") : "")), body));
+    h("div", { class: "scroll" }, h("table", {}, h("thead", {}, h("tr", {}, h("th", {}, "param"), h("th", {}, "value"), known ? h("th", {}, "from") : "")), body)));
 }
 
 function drawLog(d) {

@@ -88,8 +88,9 @@ function chart(width, move, curves, most, end, others, format) {
     svg.append(s("text", { x: fits ? from + wide + 5 : from - 5, y: top + 10, "text-anchor": fits ? "start" : "end", style: "fill: var(--down); font-weight: 600" }, "down " + ms(move.down)));
   }
   for (const c of curves) {
-    const line = points(move.t, c.values, x, y);
-    if (c.area) svg.append(s("polygon", { points: `${x(move.t[0])},${y(0)} ${line} ${x(move.t.at(-1))},${y(0)}`, fill: c.color, "fill-opacity": .16 }));
+    let line = points(move.t, c.values, x, y);
+    if (c.area) line = `${x(0)},${y(c.begin)} ` + line;
+    if (c.area) svg.append(s("polygon", { points: `${x(0)},${y(0)} ${line} ${x(move.t.at(-1))},${y(0)}`, fill: c.color, "fill-opacity": .16 }));
     svg.append(s("polyline", { points: line, fill: "none", stroke: c.color, "stroke-width": 1.8, "stroke-linejoin": "round", class: "curve" }));
     if (move.t.length < 40) move.t.forEach((t, i) => svg.append(s("circle", { cx: x(t), cy: y(c.values[i]), r: 1.8, fill: c.color })));
   }
@@ -111,11 +112,11 @@ function chart(width, move, curves, most, end, others, format) {
 // plots are the charts of one move, all with the run's scale or with its own.
 function plots(move, limit, others) {
   const most = (...lists) => Math.max(1, ...lists.flat());
-  const remaining = { name: "RAM remaining", values: move.left, color: "var(--remaining)", area: true };
+  const remaining = { name: "RAM remaining", values: move.left, color: "var(--remaining)", area: true, begin: move.total };
   const rate = { name: "transfer rate", values: move.rate, color: "var(--rate)" };
   const dirty = { name: "dirty rate", values: move.dirty, color: "var(--dirty)" };
   const end = limit ? limit.end : move.end * 1.04;
-  const memory = limit ? limit.total : most(move.left), peak = (limit ? limit.peak : most(move.rate, move.dirty)) * 1.04;
+  const memory = limit ? limit.total : most(move.left, move.total), peak = (limit ? limit.peak : most(move.rate, move.dirty)) * 1.04;
   return h("div", { class: "charts" },
     h("figure", { class: "chart" }, h("figcaption", {}, key("remaining", "RAM remaining"), others.length ? key("soft", "other migrations of the run") : ""),
       fitted(w => chart(w, move, [remaining], memory, end, others, bytes))),
@@ -123,7 +124,7 @@ function plots(move, limit, others) {
       fitted(w => chart(w, move, [rate, dirty], peak, end, [], v => bytes(v) + "/s"))));
 }
 
-const key = (color, text, kind = "") => h("span", { class: "key", style: "display: inline; margin-right: 14px" }, h("i", { class: kind, style: `background: var(--${color})` }), text);
+const key = (color, text, kind = "") => h("span", { class: "swatch" }, h("i", { class: kind, style: `background: var(--${color})` }), text);
 
 // fitted draws into the width that there is, and again when that changes.
 function fitted(draw) {
@@ -131,10 +132,7 @@ function fitted(draw) {
   let drawn = 0;
   new ResizeObserver(([entry]) => {
     const width = Math.floor(entry.contentRect.width);
-    if (width > 0 && width !== drawn) {
-      drawn = width;
-      box.replaceChildren(draw(width));
-    }
+    if (width > 0 && width !== drawn) requestAnimationFrame(() => box.replaceChildren(draw(drawn = width)));
   }).observe(box);
   return box;
 }

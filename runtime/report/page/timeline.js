@@ -54,8 +54,9 @@ function timeline(spans, seconds) {
   let zoom = 1;
   const draw = width => drawTimeline(lanes, waits, end, Math.max(width, 560) * zoom);
   const paint = () => box.replaceChildren(draw(box.clientWidth));
+  let width = 0;
   const zoomed = by => () => { zoom = Math.min(16, Math.max(1, zoom * by)); paint(); };
-  new ResizeObserver(paint).observe(box);
+  new ResizeObserver(() => { if (box.clientWidth !== width) { width = box.clientWidth; requestAnimationFrame(paint); } }).observe(box);
   const notable = waits.filter(w => w.length >= 50).slice(0, 10);
   return h("section", { class: "card", id: "timeline" },
     h("div", { class: "head" }, h("h2", {}, "Timeline"), h("span", { class: "end zoom" },
