@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"math"
+	"sync"
 	"testing"
 	"time"
 
@@ -48,6 +49,25 @@ func makeRun(t testing.TB, unfinished bool) string {
 		return f.Dir()
 	}
 	check(t, f.Finish(result.Fail))
+	return f.Dir()
+}
+
+// makeLargeRun makes a results folder with so many variants that pass.
+func makeLargeRun(t testing.TB, variants int) string {
+	t.Helper()
+	f, err := result.Create(t.TempDir(), result.Run{Scenario: "large.star"}, func(err error) { t.Error(err) })
+	check(t, err)
+	var all sync.WaitGroup
+	const workers = 16 // they wait for the disk
+	for w := range workers {
+		all.Go(func() {
+			for i := w; i < variants; i += workers {
+				run(t, f, fmt.Sprint("v", i), result.Outcome{Failure: result.Failure{Status: result.Pass}}, 30e6)
+			}
+		})
+	}
+	all.Wait()
+	check(t, f.Finish(result.Pass))
 	return f.Dir()
 }
 

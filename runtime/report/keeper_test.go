@@ -104,18 +104,13 @@ func TestKeeperRests(t *testing.T) {
 }
 
 func BenchmarkReports(b *testing.B) {
-	f, err := result.Create(b.TempDir(), result.Run{Scenario: "a.star"}, func(err error) { b.Error(err) })
-	check(b, err)
 	const variants = 1000
-	for i := range variants {
-		run(b, f, fmt.Sprint("v", i), result.Outcome{Failure: result.Failure{Status: result.Pass}}, 30e6)
-	}
-	check(b, f.Finish(result.Pass))
+	dir := makeLargeRun(b, variants)
 	for name, format := range formats {
 		b.Run(name, func(b *testing.B) {
 			b.ReportAllocs()
 			for b.Loop() {
-				check(b, format(io.Discard, f.Dir()))
+				check(b, format(io.Discard, dir))
 			}
 			b.ReportMetric(float64(b.Elapsed().Microseconds())/float64(b.N)/variants, "µs/variant")
 		})

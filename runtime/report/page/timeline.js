@@ -61,8 +61,16 @@ function timeline(spans, seconds) {
   return h("section", { class: "card", id: "timeline" },
     h("div", { class: "head" }, h("h2", {}, "Timeline"), h("span", { class: "end zoom" },
       h("button", { type: "button", title: "zoom out", onclick: zoomed(1 / 2) }, "−"), h("button", { type: "button", title: "zoom in", onclick: zoomed(2) }, "+"))),
-    box,
+    box, legend(spans, waits),
     notable.length ? h("ul", { class: "waits" }, notable.map(w => h("li", {}, h("b", {}, ms(w.length)), w.text.replace(ms(w.length) + " ", "")))) : "");
+}
+
+// legend names the colours, as short steps have no room for their names.
+function legend(spans, waits) {
+  const names = [...new Set(spans.filter(sp => sp.k === "step").map(sp => sp.n))].slice(0, 16);
+  return h("div", { class: "key" },
+    names.map(name => h("span", { class: "swatch" }, h("i", { class: "step", style: `background: ${stepColor(name)}` }), name)),
+    waits.length ? h("span", { class: "swatch" }, h("i", { class: "step hatched" }), "waits; an arrow comes from who was awaited") : "");
 }
 
 function drawTimeline(lanes, waits, end, width) {
