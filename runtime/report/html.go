@@ -48,7 +48,7 @@ const (
 	goodLogs   = 2 << 20
 	badLogs    = 8 << 20
 	maxPoints  = 300 // of a plot
-	sparkSteps = 24
+	sparkSteps = 72
 )
 
 // The page's data.
@@ -99,9 +99,9 @@ type (
 	series struct {
 		Time      []float64 `json:"t"`
 		Remaining []float64 `json:"left"`
-		Rate      []float64 `json:"rate"`
+		Rate      []float64 `json:"rate,omitempty"`
 		Dirty     []float64 `json:"dirty"`
-		Pass      []int     `json:"pass"`
+		Pass      []int     `json:"pass,omitempty"`
 	}
 	// span is a result.Span with times in ms after the variant began.
 	span struct {
@@ -347,5 +347,6 @@ func newSpark(p plot) spark {
 	for i := range p.Time {
 		s.Peak = max(s.Peak, p.Rate[i], p.Dirty[i])
 	}
+	s.Rate, s.Pass = nil, nil // are not drawn
 	return s
 }

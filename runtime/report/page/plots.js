@@ -67,12 +67,13 @@ function chart(width, move, curves, most, end, others, format) {
   const ticks = steps(end / 1000, Math.max(3, Math.floor(width / 90)), 10);
   for (const t of ticks) svg.append(s("text", { x: x(t * 1000), y: height - 6, "text-anchor": "middle" }, +t.toFixed(3) + " s"));
 
+  const downAt = move.down > 0 ? x(move.end) : Infinity; // its label comes before those of the passes
   let before = 0, labelled = -99; // dirty-sync-count goes up when a pass over the memory begins
   move.pass.forEach((pass, i) => {
     if (pass > before && before > 0) {
       const at = x(move.t[i]);
       svg.append(s("line", { x1: at, x2: at, y1: top, y2: height - bottom, stroke: "var(--soft)", "stroke-dasharray": "2 3", "stroke-width": .8, class: "pass" }));
-      if (at - labelled > 26) {
+      if (at - labelled > 26 && (at < downAt - 112 || at > downAt + 112)) {
         svg.append(s("text", { x: at, y: top - 5, "text-anchor": "middle" }, "pass " + pass));
         labelled = at + 16;
       }
@@ -84,8 +85,8 @@ function chart(width, move, curves, most, end, others, format) {
   if (move.down > 0) {
     const from = x(Math.max(0, move.end - move.down)), wide = Math.max(2.5, x(move.end) - from);
     svg.append(s("rect", { x: from, width: wide, y: top, height: height - top - bottom, fill: "var(--down)", "fill-opacity": .3, class: "blackout" }));
-    const fits = from + wide + 90 < width;
-    svg.append(s("text", { x: fits ? from + wide + 5 : from - 5, y: top + 10, "text-anchor": fits ? "start" : "end", style: "fill: var(--down); font-weight: 600" }, "down " + ms(move.down)));
+    const fits = from + wide + 60 < width;
+    svg.append(s("text", { x: fits ? from + wide / 2 : from + wide, y: top - 5, "text-anchor": fits ? "middle" : "end", style: "fill: var(--down); font-weight: 600" }, "down " + ms(move.down)));
   }
   for (const c of curves) {
     let line = points(move.t, c.values, x, y);

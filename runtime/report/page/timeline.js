@@ -75,7 +75,7 @@ function legend(spans, waits) {
 
 function drawTimeline(lanes, waits, end, width) {
   const row = 30, bar = 20, left = 138, top = 20, right = 14, height = top + lanes.length * row + 10;
-  const x = t => left + t / end * (width - left - right), y = lane => top + lane * row + (row - bar) / 2;
+  const x = t => left + Math.max(0, t) / end * (width - left - right), y = lane => top + lane * row + (row - bar) / 2;
   const svg = s("svg", { width, height, class: "timeline" });
   svg.append(s("defs", {},
     s("pattern", { id: "hatch", width: 6, height: 6, patternUnits: "userSpaceOnUse", patternTransform: "rotate(45)" },
