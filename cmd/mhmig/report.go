@@ -70,22 +70,20 @@ The exit status does not tell how the run went: exec's has.`,
 	flags.StringVar(&r.format, "format", textFormat, "form of the report: "+strings.Join(names, ", "))
 	flags.StringVarP(&r.out, "output", "o", "", "write to this `FILE`, and not to standard output")
 	flags.BoolVar(&r.schema, "schema", false, "print the JSON Schema of --format json")
+	command.AddCommand(newCompareCommand(), newHistoryCommand())
 	return command
 }
 
 func (r *reporting) run(command *cobra.Command, dir string) error {
-	format, known := reportFormats[r.format]
+	if err := checkFormat(r.format); err != nil {
+		return err
+	}
+	format := reportFormats[r.format]
 	switch {
 	case r.schema:
 		format = func(w io.Writer, _ string) error { _, err := w.Write(report.Schema); return err }
 	case r.format == textFormat:
 		format = r.text
-	case !known:
-		names := append(slices.Sorted(maps.Keys(reportFormats)), textFormat)
-		if near := diag.Nearest(r.format, names); near != "" {
-			return fmt.Errorf("--format %s: did you mean %s?", r.format, near)
-		}
-		return fmt.Errorf("--format %s: want one of %s", r.format, strings.Join(names, ", "))
 	}
 	if r.out == "" {
 		w := bufio.NewWriter(command.OutOrStdout())
@@ -103,6 +101,49 @@ func (r *reporting) run(command *cobra.Command, dir string) error {
 	return asUsageError(file.CloseAtomicallyReplace())
 }
 
+// checkFormat refuses what is no value of --format.
+func checkFormat(format string) error {
+	if _, known := reportFormats[format]; known || format == textFormat {
+		return nil
+	}
+	names := append(slices.Sorted(maps.Keys(reportFormats)), textFormat)
+	if near := diag.Nearest(format, names); near != "" {
+		return fmt.Errorf("--format %s: did you mean %s?", format, near)
+	}
+	return fmt.Errorf("--format %s: want one of %s", format, strings.Join(names, ", "))
+}
+
+// writeFinal writes the reports that a run owes besides its folder's: one to
+// standard output if --format asks for it, and on GitHub's machines its
+// annotations and its summary.
+func writeFinal(stdout io.Writer, format, dir string) error {
+	var errs []error
+	w := bufio.NewWriter(stdout)
+	if format != textFormat {
+		errs = append(errs, reportFormats[format](w, dir))
+	}
+	if os.Getenv("GITHUB_ACTIONS") == "true" {
+		if format == textFormat { // else they would stand in the report
+			errs = append(errs, report.Annotations(w, dir))
+		}
+		errs = append(errs, appendSummary(os.Getenv("GITHUB_STEP_SUMMARY"), dir))
+	}
+	return errors.Join(append(errs, w.Flush())...)
+}
+
+// appendSummary adds the report to the page that GitHub shows of a job. path is
+// "" where there is none.
+func appendSummary(path, dir string) error {
+	if path == "" {
+		return nil
+	}
+	file, err := os.OpenFile(path, os.O_APPEND|os.O_CREATE|os.O_WRONLY, 0o644)
+	if err != nil {
+		return fmt.Errorf("GITHUB_STEP_SUMMARY: %w", err)
+	}
+	return errors.Join(report.Markdown(file, dir), file.Close())
+}
+
 func asUsageError(err error) error {
 	if err == nil {
 		return nil
@@ -112,7 +153,7 @@ func asUsageError(err error) error {
 
 // text writes what exec writes at the end of a run.
 func (r *reporting) text(w io.Writer, dir string) error {
-	run, outcomes, err := result.Load(dir)
+	run, err := result.LoadRun(dir)
 	if err != nil {
 		return err
 	}
@@ -121,8 +162,8 @@ func (r *reporting) text(w io.Writer, dir string) error {
 		columns, paint = width(os.Stdout), colour(os.Stdout)
 	}
 	terminal := result.NewTerminal(w, result.TerminalOptions{Color: paint, Width: func() int { return columns }})
-	terminal.Table(outcomes)
-	showFailures(w, outcomes, columns)
+	terminal.Table(result.Outcomes(dir))
+	showFailures(w, result.Outcomes(dir), columns)
 	if run.Status == result.Running {
 		fmt.Fprintln(w, "the run did not end: mhmig was killed, or is still at it")
 	}

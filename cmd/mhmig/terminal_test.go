@@ -55,6 +55,10 @@ def migration_scenario(env):
 				t.Errorf("colour: got %v, want %v:\n%q", got, test.colour, text)
 			}
 			plain := escape.ReplaceAllString(text, "")
+			if drawn := movement.MatchString(plain); drawn != (test.env != "TERM=dumb") {
+				t.Errorf("a live view: got %v:\n%q", drawn, text)
+			}
+			plain = movement.ReplaceAllString(plain, "")
 			for line := range strings.Lines(plain) {
 				line = strings.TrimRight(line, "\r\n")
 				if strings.HasPrefix(line, "results: ") {
@@ -70,6 +74,9 @@ def migration_scenario(env):
 		})
 	}
 }
+
+// movement is what the live view moves the cursor with: up, and clear to the end.
+var movement = regexp.MustCompile(`\x1b\[\d+A|\x1b\[J`)
 
 // runInTerminal returns what a command writes to a terminal that is all of its
 // standard streams.

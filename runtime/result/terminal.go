@@ -6,6 +6,7 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"iter"
 	"log/slog"
 	"strings"
 	"sync"
@@ -18,6 +19,7 @@ type TerminalOptions struct {
 	Color   bool       // a terminal, and NO_COLOR is not set: the caller knows
 	Width   func() int // columns now; nil, or a result below 20: 80
 	Verbose bool       // records from Debug on, else from Info on
+	Brief   bool       // records from Warn on, unless Verbose
 }
 
 // Terminal draws the run for a person: one line per record while it goes on
@@ -63,7 +65,14 @@ func NewTerminal(w io.Writer, opts TerminalOptions) *Terminal {
 
 // Enabled is slog.Handler's.
 func (t *Terminal) Enabled(_ context.Context, level slog.Level) bool {
-	return level >= slog.LevelInfo || t.screen.opts.Verbose && level >= slog.LevelDebug
+	least := slog.LevelInfo
+	switch {
+	case t.screen.opts.Verbose:
+		least = slog.LevelDebug
+	case t.screen.opts.Brief:
+		least = slog.LevelWarn
+	}
+	return level >= least
 }
 
 // Handle draws one record.
@@ -212,48 +221,73 @@ func (s *screen) hostColor(host string) string {
 	return hostColors[(len(s.hosts)-1)%len(hostColors)]
 }
 
-// Table draws how the variants ended, and a last line that counts them.
-func (t *Terminal) Table(outcomes []Outcome) {
+// maxRows is how many variants a table shows. When there are more, those that
+// passed are left out.
+const maxRows = 60
+
+// Table draws how the variants ended, and a last line that counts them. It goes
+// through outcomes twice.
+func (t *Terminal) Table(outcomes iter.Seq2[Outcome, error]) {
 	s := t.screen
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	width := s.width()
 	nameWidth := len("VARIANT")
-	for _, o := range outcomes {
-		nameWidth = max(nameWidth, length(tableName(o)))
+	counts := map[Status]int{}
+	total := 0
+	for o := range outcomes {
+		total++
+		counts[o.Status]++
+		nameWidth = max(nameWidth, length(tableName(o, true)))
 	}
 	nameWidth = min(nameWidth, max(width-len("ERROR    1h02m03s "), len("VARIANT")))
+	hidden := 0
 
 	var b strings.Builder
 	b.WriteByte('\n')
 	b.WriteString(s.paint(bold, fmt.Sprintf("%-*s  %-7s %8s", nameWidth, "VARIANT", "STATUS", "TIME")))
 	b.WriteByte('\n')
-	counts := map[Status]int{}
-	for _, o := range outcomes {
-		counts[o.Status]++
-		name := shorten(tableName(o), nameWidth)
+	for o, err := range outcomes {
+		if total > maxRows && o.Status == Pass && err == nil {
+			hidden++
+			continue
+		}
+		name := shorten(tableName(o, total > 1), nameWidth)
 		b.WriteString(name + strings.Repeat(" ", nameWidth-length(name)) + "  ")
 		b.WriteString(s.paint(statusColor(o.Status), fmt.Sprintf("%-7s", o.Status)))
 		fmt.Fprintf(&b, " %8s\n", clock(time.Duration(o.Seconds*float64(time.Second))))
-		for _, message := range tableMessages(o) {
+		messages := tableMessages(o)
+		if err != nil {
+			messages = append(messages, "not readable: "+printable(err.Error()))
+		}
+		for _, message := range messages {
 			for _, line := range Wrap(message, width-4) {
 				b.WriteString("    " + line + "\n")
 			}
 		}
 	}
-	for _, line := range Wrap(tally(len(outcomes), counts), width) {
+	if hidden > 0 {
+		fmt.Fprintf(&b, "(%d more that passed)\n", hidden)
+	}
+	for _, line := range Wrap(tally(total, counts), width) {
 		b.WriteString(s.paint(bold, line) + "\n")
 	}
 	_, _ = io.WriteString(s.w, b.String())
 }
 
-// tableName is the variant's number and short name. A config without variants
+// tableName is the variant's short name, its number before it. A config without variants
 // has one that has no name.
-func tableName(o Outcome) string {
-	number, _, _ := strings.Cut(o.ID, "-")
+func tableName(o Outcome, numbered bool) string {
+	number := ""
+	if numbered {
+		number, _, _ = strings.Cut(o.ID, "-")
+	}
 	name := o.ShortName
 	if name == "" {
 		name = o.Name
+	}
+	if o.Repeat > 0 {
+		name += fmt.Sprintf(" #%d", o.Repeat)
 	}
 	if label := strings.TrimSpace(number + " " + name); label != "" {
 		return printable(label)
@@ -284,6 +318,9 @@ func tableMessages(o Outcome) []string {
 	}
 	for _, f := range o.Further {
 		messages = append(messages, "then: "+f.Message)
+	}
+	if q := o.Quarantine; q != nil {
+		messages = append(messages, fmt.Sprintf("%s, in quarantine until %s: %s (%s)", q.Status, q.Expires.Format(time.DateOnly), q.Reason, q.Tracker))
 	}
 	for _, w := range o.Warnings {
 		messages = append(messages, "warning: "+w)
@@ -357,7 +394,7 @@ func Wrap(text string, width int) []string {
 		runes := []rune(text)
 		cut := width
 		for i := width; i > 0; i-- {
-			if runes[i] == ' ' {
+			if runes[i] == ' ' && strings.TrimSpace(string(runes[:i])) != "" {
 				cut = i
 				break
 			}

@@ -14,20 +14,20 @@ import (
 // reclaimTimeout bounds the second try to clean up a host that was lost.
 const reclaimTimeout = 60 * time.Second
 
-// lost returns why the first of the run's hosts that is out of reach is so, nil
-// when all are there.
-func (r *runner) lost() error {
-	for _, h := range r.Hosts {
-		if err := h.Err(); err != nil {
+// lost returns why the first of the lease's hosts that is out of reach is so,
+// nil when all are there.
+func (l *lease) lost() error {
+	for _, s := range l.slots {
+		if err := s.host.Err(); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
-// reclaim connects anew to hosts that were lost and removes what a variant left
-// there, by the ledger. It works on after ctx has ended, within its own limit.
-func (r *runner) reclaim(ctx context.Context) error {
+// reclaim connects anew to hosts that were lost and removes what was left there,
+// by the ledger, of what somebody owns. It works on after ctx has ended, within its own limit.
+func (r *runner) reclaim(ctx context.Context, owns func(ledger.Entry) bool) error {
 	ctx, cancel := context.WithTimeoutCause(context.WithoutCancel(ctx), reclaimTimeout, fmt.Errorf("not done after %v", reclaimTimeout))
 	defer cancel()
 	var opened []*host.Host
@@ -36,7 +36,7 @@ func (r *runner) reclaim(ctx context.Context) error {
 			_ = h.Close() // the commands on it have ended
 		}
 	}()
-	return r.Ledger.Undo(ctx, func(ctx context.Context, name string) (ledger.Host, error) {
+	return r.Ledger.Undo(ctx, owns, func(ctx context.Context, name string) (ledger.Host, error) {
 		for _, h := range r.Hosts {
 			switch {
 			case h.Name() != name:
@@ -53,4 +53,17 @@ func (r *runner) reclaim(ctx context.Context) error {
 		}
 		return nil, fmt.Errorf("no host %s in this run", name)
 	}, r.Log)
+}
+
+// closeShared removes what was put onto the hosts for all variants.
+func (r *runner) closeShared(ctx context.Context) {
+	ctx, cancel := context.WithTimeoutCause(context.WithoutCancel(ctx), reclaimTimeout, fmt.Errorf("not done after %v", reclaimTimeout))
+	defer cancel()
+	err := r.shared.Close(ctx)
+	if err != nil && r.lost() != nil {
+		err = r.reclaim(ctx, r.shared.Owns)
+	}
+	if err != nil {
+		r.Log.Error("files left on a host; mhmig cleanup tries again", "error", err, "results", r.Results.Dir())
+	}
 }

@@ -5,10 +5,13 @@ package testbed
 import (
 	"bytes"
 	"context"
+	"encoding/json"
 	"fmt"
 	"io"
+	"slices"
 	"strings"
 	"sync"
+	"time"
 )
 
 // consoleTail is how many lines of the guest's console an error shows.
@@ -44,6 +47,26 @@ func (m *Machine) Evidence(ctx context.Context, side string) Evidence {
 	return e
 }
 
+// evidenceTimeout is how long the VMs may take to say what they know.
+const evidenceTimeout = 3 * time.Second
+
+// Evidence is what all VMs know, for a person. It works on after ctx has ended,
+// within its own limit.
+func (b *Bed) Evidence(ctx context.Context) string {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), evidenceTimeout)
+	defer cancel()
+	b.mu.Lock()
+	machines := slices.Clone(b.machines)
+	b.mu.Unlock()
+	all := make([]string, len(machines))
+	var asking sync.WaitGroup
+	for i, m := range machines {
+		asking.Go(func() { all[i] = m.Evidence(ctx, "").String() })
+	}
+	asking.Wait()
+	return strings.Join(all, "")
+}
+
 // String is the evidence for a person: a heading and indented lines.
 func (e Evidence) String() string {
 	var b strings.Builder
@@ -58,9 +81,32 @@ func (e Evidence) String() string {
 		}
 	}
 	section("QEMU's log", e.Log)
-	section("last QMP", e.LastQMP)
+	section("last QMP", spoken(e.LastQMP))
 	section("guest console", strings.Split(e.Console, "\n"))
 	return b.String()
+}
+
+// spoken is lines of a QMP transcript for a person: when, who (> is mhmig, < is
+// QEMU), and what.
+func spoken(transcript []string) []string {
+	lines := make([]string, len(transcript))
+	for i, text := range transcript {
+		lines[i] = shorten(text)
+		var said struct {
+			Time    time.Time       `json:"time"`
+			Dir     string          `json:"dir"`
+			Message json.RawMessage `json:"message"`
+		}
+		if json.Unmarshal([]byte(text), &said) != nil {
+			continue
+		}
+		who := "<"
+		if said.Dir == "send" {
+			who = ">"
+		}
+		lines[i] = shorten(said.Time.UTC().Format("15:04:05.000 ") + who + " " + string(said.Message))
+	}
+	return lines
 }
 
 // lastLines remembers the last lines that were written to a file.
@@ -87,7 +133,7 @@ func (l *lastLines) Write(p []byte) (int, error) {
 		if !whole {
 			return len(p), nil
 		}
-		l.kept = append(l.kept, shorten(string(line)))
+		l.kept = append(l.kept, string(line))
 		if len(l.kept) > l.keep {
 			l.kept = l.kept[1:]
 		}

@@ -1,0 +1,181 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package run
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/mhmig/mhmig/lang/cartesian"
+	"github.com/mhmig/mhmig/runtime/migration"
+	"github.com/mhmig/mhmig/runtime/result"
+	"github.com/mhmig/mhmig/runtime/task"
+	"github.com/mhmig/mhmig/runtime/testbed"
+)
+
+// start makes the results folder of a variant.
+func (r *runner) start(v *cartesian.Variant, repeat int, params cartesian.Params, hosts []string) (*result.Variant, error) {
+	entry := result.Entry{Name: v.Name, ShortName: v.ShortName, Repeat: repeat, Hosts: hosts, Params: params}
+	if r.Origins != nil {
+		entry.Origins = r.Origins(v)
+	}
+	return r.Results.Start(entry)
+}
+
+// unit is one variant that runs.
+type unit struct {
+	*runner
+	number  int // counts all that the run has begun
+	variant *cartesian.Variant
+	params  cartesian.Params
+	lease   *lease
+	results *result.Variant
+}
+
+// run runs the scenario for the variant, and judges it.
+func (u *unit) run(ctx context.Context) result.Status {
+	u.changed()
+	began := time.Now()
+	log := u.Log.With("variant", u.results.ID())
+	log.Info("variant begins", "name", u.variant.ShortName, "hosts", strings.Join(u.lease.names(), ","))
+	runCtx := ctx
+	if u.Timeout > 0 {
+		var cancel context.CancelFunc
+		ctx, cancel = context.WithTimeoutCause(ctx, u.Timeout, fmt.Errorf("the variant's time (--timeout %v) is over", u.Timeout))
+		defer cancel()
+	}
+	c := testbed.Config{
+		Params: u.params, Results: u.results, Ledger: u.Ledger, Log: log,
+		Name: fmt.Sprintf("%s-%d", u.name(), u.number), Shared: u.shared,
+	}
+	for _, s := range u.lease.slots {
+		c.Hosts = append(c.Hosts, testbed.Place{Host: s.host, Number: s.number})
+	}
+	bed := testbed.New(c)
+	if u.Opened != nil {
+		defer u.Opened(bed)()
+	}
+	var outcome result.Outcome
+	if err := bed.Prepare(ctx); err != nil {
+		u.addFailure(&outcome, fmt.Errorf("prepare: %w", err))
+	} else {
+		log.Info("scenario begins", "step", "scenario")
+		verdict := u.Scenario(ctx, bed)
+		outcome.Warnings = verdict.Warnings
+		for _, failure := range verdict.Failures {
+			u.addFailure(&outcome, failure)
+		}
+		if unsettled(&outcome) && ctx.Err() == nil {
+			for _, dead := range bed.Dead(ctx) {
+				u.addFailure(&outcome, dead)
+			}
+		}
+	}
+	if !unsettled(&outcome) && !outcome.Status.OK() && outcome.Evidence == "" {
+		outcome.Evidence = bed.Evidence(ctx)
+	}
+	settle(&outcome)
+	log.Info("clean up", "step", "clean_up")
+	if u.Failed != nil && !outcome.Status.OK() && u.Failed(runCtx, bed, outcome.Failure) {
+		bed.Keep()
+		u.lease.kept = true
+		u.mu.Lock()
+		u.kept = true
+		u.mu.Unlock()
+	} else if err := u.close(ctx, bed, u.lease, outcome.Status); err != nil {
+		u.addFailure(&outcome, fmt.Errorf("clean up: %w", err))
+		settle(&outcome)
+	}
+	if notice := u.Quarantine.apply(u.variant.Name, &outcome); notice != "" {
+		log.Warn(notice)
+	}
+	facts := []any{"step", "end", "status", outcome.Status.String(), "took", time.Since(began).Round(time.Millisecond)}
+	if outcome.Message != "" {
+		facts = append(facts, "because", outcome.Message)
+	}
+	log.Info("variant ends", facts...)
+	if err := u.results.Finish(outcome); err != nil {
+		log.Warn("results not written", "error", err)
+	}
+	u.changed()
+	return outcome.Status
+}
+
+// close cleans up behind a variant; a host that was lost gets a second try.
+func (r *runner) close(ctx context.Context, bed *testbed.Bed, l *lease, status result.Status) error {
+	kept, err := bed.Close(ctx, status)
+	r.mu.Lock()
+	r.kept = r.kept || kept
+	kept = r.kept
+	r.mu.Unlock()
+	lost := l.lost()
+	if err == nil || lost == nil {
+		return err
+	}
+	if kept { // the ledger cannot tell what is to stay
+		return fmt.Errorf("%w; mhmig cleanup %s removes what is left there, and the VMs that were left on purpose", lost, r.Results.Dir())
+	}
+	if err := r.reclaim(ctx, bed.Owns); err != nil {
+		return fmt.Errorf("%w; mhmig cleanup %s tries again", err, r.Results.Dir())
+	}
+	return nil
+}
+
+// settle gives an outcome its status: the first failure's, else WARN or PASS.
+func settle(o *result.Outcome) {
+	switch {
+	case !unsettled(o):
+	case len(o.Warnings) > 0:
+		o.Status = result.Warn
+	default:
+		o.Status = result.Pass
+	}
+}
+
+// unsettled says that nothing has failed so far.
+func unsettled(o *result.Outcome) bool {
+	return o.Status == result.Running || o.Status == result.Pass || o.Status == result.Warn
+}
+
+// addFailure adds a failure to an outcome: as the first one, or to those that
+// followed.
+func (r *runner) addFailure(o *result.Outcome, err error) {
+	f := describe(err)
+	if errors.Is(err, ErrInterrupted) || errors.Is(err, ErrTimeout) {
+		f.Status = result.Cancel
+	}
+	if f.Position != "" && r.SourceLine != nil {
+		f.Source = r.SourceLine(f.Position)
+	}
+	if unsettled(o) {
+		o.Failure = f
+		return
+	}
+	o.Further = append(o.Further, f)
+}
+
+// describe says what an error knows of itself: its verdict, and where in the
+// test, in the migration and in the scenario's file it arose.
+func describe(err error) result.Failure {
+	f := result.Failure{
+		Status: result.StatusOf(err), Message: err.Error(),
+		Position: task.Position(err), Backtrace: task.Backtrace(err),
+	}
+	if step, ok := errors.AsType[*migration.StepError](err); ok {
+		f.Host, f.Side, f.Phase, f.Evidence = step.Host, string(step.Side), step.Step, step.Detail()
+	}
+	if failure, ok := errors.AsType[*migration.Failure](err); ok {
+		f.Host, f.VM, f.Side, f.Evidence = failure.Host, failure.VM, string(failure.First), failure.Detail()
+		f.Phase = failure.Step
+	}
+	return f
+}
+
+// name begins the names of the run's folders on the hosts.
+func (r *runner) name() string {
+	id := r.Results.ID()
+	return "mhmig-" + id[strings.LastIndexByte(id, '-')+1:]
+}
