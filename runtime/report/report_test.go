@@ -15,6 +15,7 @@ import (
 	"path/filepath"
 	"regexp"
 	"strings"
+	"sync"
 	"testing"
 	"unicode/utf8"
 
@@ -193,12 +194,7 @@ func TestJSON(t *testing.T) {
 
 func matchesSchema(t testing.TB, text string) error {
 	t.Helper()
-	document, err := jsonschema.UnmarshalJSON(bytes.NewReader(report.Schema))
-	check(t, err)
-	c := jsonschema.NewCompiler()
-	c.AssertFormat()
-	check(t, c.AddResource("results.schema.json", document))
-	schema, err := c.Compile("results.schema.json")
+	schema, err := resultsSchema()
 	check(t, err)
 	value, err := jsonschema.UnmarshalJSON(strings.NewReader(text))
 	if err != nil {
@@ -206,6 +202,19 @@ func matchesSchema(t testing.TB, text string) error {
 	}
 	return schema.Validate(value)
 }
+
+var resultsSchema = sync.OnceValues(func() (*jsonschema.Schema, error) {
+	document, err := jsonschema.UnmarshalJSON(bytes.NewReader(report.Schema))
+	if err != nil {
+		return nil, err
+	}
+	c := jsonschema.NewCompiler()
+	c.AssertFormat()
+	if err := c.AddResource("results.schema.json", document); err != nil {
+		return nil, err
+	}
+	return c.Compile("results.schema.json")
+})
 
 func TestTAP(t *testing.T) {
 	t.Parallel()

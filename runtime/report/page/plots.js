@@ -81,7 +81,7 @@ function chart(width, move, curves, most, end, others, format) {
     before = pass;
   });
   for (const o of others)
-    svg.append(s("polyline", { points: points([0, ...o.t], [o.total, ...o.left], x, y), fill: "none", stroke: "var(--soft)", "stroke-opacity": .28, "stroke-width": 1.1 }));
+    svg.append(s("polyline", { points: points([0, ...o.t], [o.total, ...o.left], x, y), fill: "none", stroke: "var(--soft)", "stroke-opacity": .45, "stroke-width": 1.1 }));
   if (move.down > 0) {
     const from = x(Math.max(0, move.end - move.down)), wide = Math.max(2.5, x(move.end) - from);
     svg.append(s("rect", { x: from, width: wide, y: top, height: height - top - bottom, fill: "var(--down)", "fill-opacity": .3, class: "blackout" }));

@@ -43,8 +43,8 @@ function waitsOf(spans) {
 }
 
 function waitText(sp, last, length) {
-  const who = p => p.s && last && p.s !== (p === sp ? last.s : sp.s) ? p.s : p.h || p.s || "the variant";
-  return `${who(sp)} waited ${ms(length)} ${last ? `for ${who(last)} ` : ""}at ${sp.n}` + (sp.m ? ` (migration ${sp.m})` : "");
+  const bySide = sp.s && (!last || last.s && last.s !== sp.s), who = p => bySide ? p.s : p.h || "the variant";
+  return `${who(sp)} waited ${ms(length)} ${last ? `for ${who(last)} ` : ""}at ${sp.n}` + (sp.m ? ` (migration ${sp.m})` : "") + (last ? "" : "; nobody else came");
 }
 
 function timeline(spans, seconds) {
