@@ -20,6 +20,7 @@ import (
 	"unicode/utf8"
 
 	"github.com/santhosh-tekuri/jsonschema/v6"
+	"pgregory.net/rapid"
 
 	"github.com/mhmig/mhmig/runtime/report"
 	"github.com/mhmig/mhmig/runtime/result"
@@ -330,30 +331,44 @@ func FuzzHostileText(f *testing.F) {
 	for _, text := range []string{hostile, "", "]]>", "</ScRiPt>", "<!--<script>", "\xed\xa0\x80\ufffe", "{{.}}", "\u2029*/"} {
 		f.Add(text)
 	}
-	f.Fuzz(func(t *testing.T, text string) {
-		folder, err := result.Create(t.TempDir(), result.Run{Scenario: text, Command: []string{text}}, func(err error) { t.Error(err) })
-		check(t, err)
-		v, err := folder.Start(result.Entry{Name: text, Params: map[string]string{text: text}, Origins: map[string]string{text: text}})
-		check(t, err)
-		check(t, v.Finish(result.Outcome{Failure: result.Failure{Status: result.Fail, Message: text, Position: text, Source: text, Evidence: text}, Warnings: []string{text}}))
-		check(t, folder.Finish(result.Fail))
-		readJUnit(t, write(t, report.JUnit, folder.Dir()))
-		if err := matchesSchema(t, write(t, report.JSON, folder.Dir())); err != nil {
-			t.Error(err)
-		}
-		page := write(t, report.HTML, folder.Dir())
-		if n := strings.Count(strings.ToLower(page), "<script"); n != scripts {
-			t.Errorf("page: got %d scripts, want %d\n%s", n, scripts, page)
-		}
-		if n := strings.Count(strings.ToLower(page), "</script"); n != scripts || strings.Count(page, "<!--") != 0 {
-			t.Errorf("page: got %d ends of scripts, want %d\n%s", n, scripts, page)
-		}
-		for line := range strings.Lines(write(t, report.Annotations, folder.Dir())) {
-			if !strings.HasPrefix(line, "::") {
-				t.Errorf("annotations: got line %q", line)
-			}
-		}
+	f.Fuzz(checkHostile)
+}
+
+// TestHostileText is the same with texts made of what is dangerous.
+func TestHostileText(t *testing.T) {
+	t.Parallel()
+	rapid.Check(t, func(r *rapid.T) {
+		piece := rapid.OneOf(
+			rapid.SampledFrom([]string{"]]>", "</script", ">", "<!--", "*/", "::", "\x00", "\xff", "\u2028", "\ufffe", "```", "|", "\r\n", "%", "{{", "\\", `"`, "#"}),
+			rapid.StringN(0, 5, -1), rapid.Map(rapid.SliceOfN(rapid.Byte(), 0, 5), func(b []byte) string { return string(b) }))
+		checkHostile(t, strings.Join(rapid.SliceOfN(piece, 0, 8).Draw(r, "text"), ""))
 	})
+}
+
+func checkHostile(t *testing.T, text string) {
+	t.Helper()
+	folder, err := result.Create(t.TempDir(), result.Run{Scenario: text, Command: []string{text}}, func(err error) { t.Error(err) })
+	check(t, err)
+	v, err := folder.Start(result.Entry{Name: text, Params: map[string]string{text: text}, Origins: map[string]string{text: text}})
+	check(t, err)
+	check(t, v.Finish(result.Outcome{Failure: result.Failure{Status: result.Fail, Message: text, Position: text, Source: text, Evidence: text}, Warnings: []string{text}}))
+	check(t, folder.Finish(result.Fail))
+	readJUnit(t, write(t, report.JUnit, folder.Dir()))
+	if err := matchesSchema(t, write(t, report.JSON, folder.Dir())); err != nil {
+		t.Error(err)
+	}
+	page := write(t, report.HTML, folder.Dir())
+	if n := strings.Count(strings.ToLower(page), "<script"); n != scripts {
+		t.Errorf("page: got %d scripts, want %d\n%s", n, scripts, page)
+	}
+	if n := strings.Count(strings.ToLower(page), "</script"); n != scripts || strings.Count(page, "<!--") != 0 {
+		t.Errorf("page: got %d ends of scripts, want %d\n%s", n, scripts, page)
+	}
+	for line := range strings.Lines(write(t, report.Annotations, folder.Dir())) {
+		if !strings.HasPrefix(line, "::") {
+			t.Errorf("annotations: got line %q", line)
+		}
+	}
 }
 
 // scripts is how many script elements the page of one variant has.

@@ -183,7 +183,7 @@ func files(dir, id, part string) []file {
 				all = append(all, file{name, info.Size()})
 			}
 		}
-		return nil //nolint:nilerr // the rest is still worth its place
+		return nil
 	})
 	return all
 }
