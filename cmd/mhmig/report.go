@@ -53,7 +53,7 @@ the lines of a change; json, whose form --schema prints.
 
 The exit status does not tell how the run went: exec's has.`,
 		Example: `  mhmig report                                      # the newest run
-  mhmig report --format md
+  mhmig report --format md -o review.md
   mhmig report mhmig-results/20260301T101500Z-a1b2c3 --format html -o report.html
   mhmig report --schema`,
 		Args: arguments(0, 1),

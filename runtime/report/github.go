@@ -46,7 +46,7 @@ func Annotations(w io.Writer, dir string) error {
 func annotation(command, variant string, f result.Failure) string {
 	var properties []string
 	add := func(key, value string) {
-		value = strings.NewReplacer("%", "%25", "\r", "%0D", "\n", "%0A", ":", "%3A", ",", "%2C").Replace(value)
+		value = strings.NewReplacer(":", "%3A", ",", "%2C").Replace(commandText(value))
 		properties = append(properties, key+"="+value)
 	}
 	if file, line, column := split(f.Position); line > 0 && !strings.HasPrefix(file, "@") { // a library's file is not the change's
@@ -61,8 +61,14 @@ func annotation(command, variant string, f result.Failure) string {
 	if where := place(f); where != "" {
 		text += "\non " + where
 	}
+	return fmt.Sprintf("::%s %s::%s\n", command, strings.Join(properties, ","), commandText(text))
+}
+
+// commandText is text on one line of commands: escaped as they want it, and
+// without control characters.
+func commandText(text string) string {
 	text = strings.NewReplacer("%", "%25", "\r", "%0D", "\n", "%0A").Replace(strings.ToValidUTF8(text, "\uFFFD"))
-	return fmt.Sprintf("::%s %s::%s\n", command, strings.Join(properties, ","), text)
+	return strings.Map(visible, text)
 }
 
 // relative is a file's path from the working folder, if it is below that: the

@@ -48,7 +48,7 @@ const (
 	goodLogs   = 2 << 20
 	badLogs    = 8 << 20
 	maxPoints  = 300 // of a plot
-	sparkSteps = 24
+	sparkSteps = 72
 )
 
 // The page's data.
@@ -90,6 +90,7 @@ type (
 		series
 		Migration int     `json:"migration"`
 		VM        string  `json:"vm"`
+		Total     float64 `json:"total"` // bytes of RAM
 		Start     float64 `json:"start"` // ms after the variant began
 		End       float64 `json:"end"`   // ms after Start
 		Downtime  float64 `json:"down"`
@@ -98,9 +99,9 @@ type (
 	series struct {
 		Time      []float64 `json:"t"`
 		Remaining []float64 `json:"left"`
-		Rate      []float64 `json:"rate"`
+		Rate      []float64 `json:"rate,omitempty"`
 		Dirty     []float64 `json:"dirty"`
-		Pass      []int     `json:"pass"`
+		Pass      []int     `json:"pass,omitempty"`
 	}
 	// span is a result.Span with times in ms after the variant began.
 	span struct {
@@ -171,7 +172,7 @@ func (b *book) variants(yield func(row, detail) bool) {
 			if i == maxSparks {
 				break
 			}
-			r.Moves = append(r.Moves, newSpark(p, moves))
+			r.Moves = append(r.Moves, newSpark(p))
 		}
 		if !yield(r, d) {
 			return
@@ -268,7 +269,7 @@ func tail(path string, bytes int) (string, bool) {
 // plot.
 func newPlot(number int, vm result.MovedVM, since func(time.Time) float64) (p plot, ok bool) {
 	f := newMoved(vm)
-	p = plot{Migration: number, VM: vm.VM, End: f.TotalTime, Downtime: f.Downtime}
+	p = plot{Migration: number, VM: vm.VM, Total: f.RAM, End: f.TotalTime, Downtime: f.Downtime}
 	for i, s := range vm.Samples {
 		passed, timed := s.Query["total-time"].(float64)
 		if i == 0 {
@@ -282,6 +283,7 @@ func newPlot(number int, vm result.MovedVM, since func(time.Time) float64) (p pl
 			continue // before it began
 		}
 		p.add(passed, g)
+		p.Total = max(p.Total, float64(g.Total))
 		p.End = max(p.End, passed)
 	}
 	if len(p.Time) == 0 {
@@ -340,18 +342,11 @@ func (s series) thinned(n int) series {
 	return out
 }
 
-func newSpark(p plot, moves []result.Migration) spark {
-	s := spark{series: p.thinned(sparkSteps), Downtime: p.Downtime, End: p.End}
+func newSpark(p plot) spark {
+	s := spark{series: p.thinned(sparkSteps), Downtime: p.Downtime, End: p.End, Total: p.Total}
 	for i := range p.Time {
 		s.Peak = max(s.Peak, p.Rate[i], p.Dirty[i])
-		s.Total = max(s.Total, p.Remaining[i])
 	}
-	for _, m := range moves {
-		for _, vm := range m.VMs {
-			if m.Number == p.Migration && vm.VM == p.VM {
-				s.Total = max(s.Total, newMoved(vm).RAM)
-			}
-		}
-	}
+	s.Rate, s.Pass = nil, nil // are not drawn
 	return s
 }

@@ -175,14 +175,13 @@ const maxFiles = 200
 func files(dir, id, part string) []file {
 	var all []file
 	_ = fs.WalkDir(os.DirFS(dir), path.Join(id, part), func(name string, entry fs.DirEntry, err error) error {
-		switch {
-		case errors.Is(err, fs.ErrNotExist) || len(all) == maxFiles:
+		if len(all) == maxFiles || errors.Is(err, fs.ErrNotExist) {
 			return fs.SkipAll
-		case err != nil || entry.IsDir():
-			return nil
 		}
-		if info, err := entry.Info(); err == nil {
-			all = append(all, file{name, info.Size()})
+		if err == nil && !entry.IsDir() {
+			if info, err := entry.Info(); err == nil {
+				all = append(all, file{name, info.Size()})
+			}
 		}
 		return nil
 	})

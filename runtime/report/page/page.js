@@ -145,9 +145,9 @@ function drawRow(row) {
   return h("tr", { class: row.status + (bad ? " bad" : ""), onclick: event => { if (!event.target.closest("a")) location.hash = row.id; } },
     h("td", {}, badge(row.status)),
     h("td", { class: "name" }, h("a", { href: "#" + row.id }, row.label), row.message ? h("div", { class: "note" }, row.message) : ""),
-    h("td", { class: "moves" }, moves.length ? h("div", { class: "sparks" }, moves.slice(0, 3).map(m => spark(m, scale, moves.length > 1 ? 76 : 150, 34)), moves.length > 3 ? h("span", { class: "soft" }, "+" + (moves.length - 3)) : "") : ""),
+    h("td", { class: "moves" }, moves.length ? h("div", { class: "sparks" }, moves.slice(0, 3).map(m => spark(m, scale, moves.length > 1 ? 100 : 190, 40)), moves.length > 3 ? h("span", { class: "soft" }, "+" + (moves.length - 3)) : "") : ""),
     h("td", { class: "number down" }, row.down >= 0 ? ms(row.down) : ""),
-    h("td", { class: "number" }, ms(row.seconds * 1000)));
+    h("td", { class: "number" }, row.status === "running" ? "" : ms(row.seconds * 1000)));
 }
 
 // ---- one variant
@@ -158,7 +158,7 @@ function drawDetail(row) {
   return [
     h("nav", {}, h("a", { href: "#" }, "← all variants"), h("span", { class: "end" }, beside(i < 0 ? undefined : view.shown[i - 1], "previous"), beside(i < 0 ? undefined : view.shown[i + 1], "next"))),
     h("div", { class: "card " + row.status }, h("div", { class: "top" }, h("h1", {}, row.label), badge(row.status)),
-      h("div", { style: "margin-top: 8px" }, facts([["name", d.name !== row.label ? d.name : ""], ["took", ms(d.seconds * 1000)], ["started", date(d.started)], ["hosts", (d.hosts || []).join(", ")], ["folder", d.id]])),
+      h("div", { style: "margin-top: 8px" }, facts([["name", d.name !== row.label ? d.name : ""], ["took", row.status === "running" ? "" : ms(d.seconds * 1000)], ["started", date(d.started)], ["hosts", (d.hosts || []).join(", ")], ["folder", d.id]])),
       (d.warnings || []).map(w => h("div", { class: "WARN", style: "margin-top: 8px; color: var(--tone)" }, "⚠ " + w)),
       d.quarantine ? h("div", { style: "margin-top: 8px" }, `In quarantine until ${d.quarantine.expires.slice(0, 10)}; without, ${d.quarantine.status}: ${d.quarantine.reason} `,
         /^https?:\/\//.test(d.quarantine.tracker) ? h("a", { href: d.quarantine.tracker, rel: "noreferrer" }, d.quarantine.tracker) : d.quarantine.tracker) : ""),
@@ -224,7 +224,7 @@ function drawParams(row, d) {
   fill();
   return h("section", { class: "card", id: "params" },
     h("div", { class: "head" }, h("h2", {}, "Params"), count, h("span", { class: "end" }, search)),
-    h("table", {}, h("thead", {}, h("tr", {}, h("th", {}, "param"), h("th", {}, "value"), known ? h("th", {}, "from") : "")), body));
+    h("div", { class: "scroll" }, h("table", {}, h("thead", {}, h("tr", {}, h("th", {}, "param"), h("th", {}, "value"), known ? h("th", {}, "from") : "")), body)));
 }
 
 function drawLog(d) {

@@ -67,12 +67,13 @@ function chart(width, move, curves, most, end, others, format) {
   const ticks = steps(end / 1000, Math.max(3, Math.floor(width / 90)), 10);
   for (const t of ticks) svg.append(s("text", { x: x(t * 1000), y: height - 6, "text-anchor": "middle" }, +t.toFixed(3) + " s"));
 
+  const downAt = move.down > 0 ? x(move.end) : Infinity; // its label comes before those of the passes
   let before = 0, labelled = -99; // dirty-sync-count goes up when a pass over the memory begins
   move.pass.forEach((pass, i) => {
     if (pass > before && before > 0) {
       const at = x(move.t[i]);
       svg.append(s("line", { x1: at, x2: at, y1: top, y2: height - bottom, stroke: "var(--soft)", "stroke-dasharray": "2 3", "stroke-width": .8, class: "pass" }));
-      if (at - labelled > 26) {
+      if (at - labelled > 26 && (at < downAt - 112 || at > downAt + 112)) {
         svg.append(s("text", { x: at, y: top - 5, "text-anchor": "middle" }, "pass " + pass));
         labelled = at + 16;
       }
@@ -80,16 +81,17 @@ function chart(width, move, curves, most, end, others, format) {
     before = pass;
   });
   for (const o of others)
-    svg.append(s("polyline", { points: points([0, ...o.t], [o.total, ...o.left], x, y), fill: "none", stroke: "var(--soft)", "stroke-opacity": .28, "stroke-width": 1.1 }));
+    svg.append(s("polyline", { points: points([0, ...o.t], [o.total, ...o.left], x, y), fill: "none", stroke: "var(--soft)", "stroke-opacity": .45, "stroke-width": 1.1 }));
   if (move.down > 0) {
     const from = x(Math.max(0, move.end - move.down)), wide = Math.max(2.5, x(move.end) - from);
     svg.append(s("rect", { x: from, width: wide, y: top, height: height - top - bottom, fill: "var(--down)", "fill-opacity": .3, class: "blackout" }));
-    const fits = from + wide + 90 < width;
-    svg.append(s("text", { x: fits ? from + wide + 5 : from - 5, y: top + 10, "text-anchor": fits ? "start" : "end", style: "fill: var(--down); font-weight: 600" }, "down " + ms(move.down)));
+    const fits = from + wide + 60 < width;
+    svg.append(s("text", { x: fits ? from + wide / 2 : from + wide, y: top - 5, "text-anchor": fits ? "middle" : "end", style: "fill: var(--down); font-weight: 600" }, "down " + ms(move.down)));
   }
   for (const c of curves) {
-    const line = points(move.t, c.values, x, y);
-    if (c.area) svg.append(s("polygon", { points: `${x(move.t[0])},${y(0)} ${line} ${x(move.t.at(-1))},${y(0)}`, fill: c.color, "fill-opacity": .16 }));
+    let line = points(move.t, c.values, x, y);
+    if (c.area) line = `${x(0)},${y(c.begin)} ` + line;
+    if (c.area) svg.append(s("polygon", { points: `${x(0)},${y(0)} ${line} ${x(move.t.at(-1))},${y(0)}`, fill: c.color, "fill-opacity": .16 }));
     svg.append(s("polyline", { points: line, fill: "none", stroke: c.color, "stroke-width": 1.8, "stroke-linejoin": "round", class: "curve" }));
     if (move.t.length < 40) move.t.forEach((t, i) => svg.append(s("circle", { cx: x(t), cy: y(c.values[i]), r: 1.8, fill: c.color })));
   }
@@ -111,11 +113,11 @@ function chart(width, move, curves, most, end, others, format) {
 // plots are the charts of one move, all with the run's scale or with its own.
 function plots(move, limit, others) {
   const most = (...lists) => Math.max(1, ...lists.flat());
-  const remaining = { name: "RAM remaining", values: move.left, color: "var(--remaining)", area: true };
+  const remaining = { name: "RAM remaining", values: move.left, color: "var(--remaining)", area: true, begin: move.total };
   const rate = { name: "transfer rate", values: move.rate, color: "var(--rate)" };
   const dirty = { name: "dirty rate", values: move.dirty, color: "var(--dirty)" };
   const end = limit ? limit.end : move.end * 1.04;
-  const memory = limit ? limit.total : most(move.left), peak = (limit ? limit.peak : most(move.rate, move.dirty)) * 1.04;
+  const memory = limit ? limit.total : most(move.left, move.total), peak = (limit ? limit.peak : most(move.rate, move.dirty)) * 1.04;
   return h("div", { class: "charts" },
     h("figure", { class: "chart" }, h("figcaption", {}, key("remaining", "RAM remaining"), others.length ? key("soft", "other migrations of the run") : ""),
       fitted(w => chart(w, move, [remaining], memory, end, others, bytes))),
@@ -123,7 +125,7 @@ function plots(move, limit, others) {
       fitted(w => chart(w, move, [rate, dirty], peak, end, [], v => bytes(v) + "/s"))));
 }
 
-const key = (color, text, kind = "") => h("span", { class: "key", style: "display: inline; margin-right: 14px" }, h("i", { class: kind, style: `background: var(--${color})` }), text);
+const key = (color, text, kind = "") => h("span", { class: "swatch" }, h("i", { class: kind, style: `background: var(--${color})` }), text);
 
 // fitted draws into the width that there is, and again when that changes.
 function fitted(draw) {
@@ -131,10 +133,7 @@ function fitted(draw) {
   let drawn = 0;
   new ResizeObserver(([entry]) => {
     const width = Math.floor(entry.contentRect.width);
-    if (width > 0 && width !== drawn) {
-      drawn = width;
-      box.replaceChildren(draw(width));
-    }
+    if (width > 0 && width !== drawn) requestAnimationFrame(() => box.replaceChildren(draw(drawn = width)));
   }).observe(box);
   return box;
 }

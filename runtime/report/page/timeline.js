@@ -43,8 +43,8 @@ function waitsOf(spans) {
 }
 
 function waitText(sp, last, length) {
-  const who = p => p.s && last && p.s !== (p === sp ? last.s : sp.s) ? p.s : p.h || p.s || "the variant";
-  return `${who(sp)} waited ${ms(length)} ${last ? `for ${who(last)} ` : ""}at ${sp.n}` + (sp.m ? ` (migration ${sp.m})` : "");
+  const bySide = sp.s && (!last || last.s && last.s !== sp.s), who = p => bySide ? p.s : p.h || "the variant";
+  return `${who(sp)} waited ${ms(length)} ${last ? `for ${who(last)} ` : ""}at ${sp.n}` + (sp.m ? ` (migration ${sp.m})` : "") + (last ? "" : "; nobody else came");
 }
 
 function timeline(spans, seconds) {
@@ -54,19 +54,28 @@ function timeline(spans, seconds) {
   let zoom = 1;
   const draw = width => drawTimeline(lanes, waits, end, Math.max(width, 560) * zoom);
   const paint = () => box.replaceChildren(draw(box.clientWidth));
+  let width = 0;
   const zoomed = by => () => { zoom = Math.min(16, Math.max(1, zoom * by)); paint(); };
-  new ResizeObserver(paint).observe(box);
+  new ResizeObserver(() => { if (box.clientWidth !== width) { width = box.clientWidth; requestAnimationFrame(paint); } }).observe(box);
   const notable = waits.filter(w => w.length >= 50).slice(0, 10);
   return h("section", { class: "card", id: "timeline" },
     h("div", { class: "head" }, h("h2", {}, "Timeline"), h("span", { class: "end zoom" },
       h("button", { type: "button", title: "zoom out", onclick: zoomed(1 / 2) }, "−"), h("button", { type: "button", title: "zoom in", onclick: zoomed(2) }, "+"))),
-    box,
+    box, legend(spans, waits),
     notable.length ? h("ul", { class: "waits" }, notable.map(w => h("li", {}, h("b", {}, ms(w.length)), w.text.replace(ms(w.length) + " ", "")))) : "");
+}
+
+// legend names the colours, as short steps have no room for their names.
+function legend(spans, waits) {
+  const names = [...new Set(spans.filter(sp => sp.k === "step").map(sp => sp.n))].slice(0, 16);
+  return h("div", { class: "key" },
+    names.map(name => h("span", { class: "swatch" }, h("i", { class: "step", style: `background: ${stepColor(name)}` }), name)),
+    waits.length ? h("span", { class: "swatch" }, h("i", { class: "step hatched" }), "waits; an arrow comes from who was awaited") : "");
 }
 
 function drawTimeline(lanes, waits, end, width) {
   const row = 30, bar = 20, left = 138, top = 20, right = 14, height = top + lanes.length * row + 10;
-  const x = t => left + t / end * (width - left - right), y = lane => top + lane * row + (row - bar) / 2;
+  const x = t => left + Math.max(0, t) / end * (width - left - right), y = lane => top + lane * row + (row - bar) / 2;
   const svg = s("svg", { width, height, class: "timeline" });
   svg.append(s("defs", {},
     s("pattern", { id: "hatch", width: 6, height: 6, patternUnits: "userSpaceOnUse", patternTransform: "rotate(45)" },
