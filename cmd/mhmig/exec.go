@@ -337,11 +337,11 @@ func (e *execution) remember(ctx context.Context, out io.Writer) {
 // origins says of each param of a variant where it was set last. It is only for
 // the report: what cannot be explained is left out.
 func origins(ctx context.Context, config *cartesian.Config, options cartesian.Options, v *cartesian.Variant) map[string]string {
+	places := map[string]string{}
 	explanation, err := config.Explain(ctx, v.Name, options)
 	if err != nil {
-		return nil
+		return places
 	}
-	places := map[string]string{}
 	for _, p := range explanation.Params {
 		for _, step := range p.Steps {
 			if !step.Kept && step.File != "" {

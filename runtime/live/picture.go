@@ -198,8 +198,9 @@ func (p *picture) totals(now time.Time) []run {
 		}
 	}
 	line = append(line, run{plain, fmt.Sprintf("  %d running", len(p.running))}, run{dim, "  " + clock(now.Sub(p.started))})
-	if left := p.planned - ended; ended > 0 && left > 0 {
-		rest := time.Duration(float64(now.Sub(p.started)) / float64(ended) * float64(left))
+	ran := ended - p.ended[result.Skip] - p.ended[result.Cancel] // the others took no time
+	if left := p.planned - ended; ran > 0 && left > 0 {
+		rest := time.Duration(float64(now.Sub(p.started)) / float64(ran) * float64(left))
 		line = append(line, run{dim, ", about " + clock(rest) + " left"})
 	}
 	return line

@@ -69,7 +69,7 @@ type Options struct {
 	Quarantine   *Quarantine   // nil: nothing is in it
 	Planned      int           // how many variants there are to run, repeats counted; 0: unknown
 
-	Origins    func(*cartesian.Variant) map[string]string // where params come from, for the results; may be nil
+	Origins    func(*cartesian.Variant) map[string]string // where params come from, for the results, in a new map; may be nil
 	SourceLine func(position string) string               // of a scenario's file; may be nil
 	// Opened is called with each bed before anything is made in it, and what it
 	// returns when the bed is closed. Nil: nothing.

@@ -21,6 +21,9 @@ func (r *runner) start(v *cartesian.Variant, repeat int, params cartesian.Params
 	entry := result.Entry{Name: v.Name, ShortName: v.ShortName, Repeat: repeat, Hosts: hosts, Params: params}
 	if r.Origins != nil {
 		entry.Origins = r.Origins(v)
+		for key := range r.HostParams {
+			entry.Origins[key] = "the lab"
+		}
 	}
 	return r.Results.Start(entry)
 }
