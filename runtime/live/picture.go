@@ -8,6 +8,7 @@ import (
 	"slices"
 	"strings"
 	"time"
+	"unicode"
 
 	"github.com/mhmig/mhmig/runtime/result"
 )
@@ -167,7 +168,7 @@ const barWidth = 16
 func moveLine(vm string, p result.Progress) []run {
 	part := 0.0
 	if p.Total > 0 && p.Pass > 0 {
-		part = 1 - float64(p.Remaining)/float64(p.Total)
+		part = min(max(1-float64(p.Remaining)/float64(p.Total), 0), 1)
 	}
 	full := int(part * barWidth)
 	line := []run{
@@ -220,7 +221,7 @@ func statusColor(s result.Status) string {
 func draw(line []run, width int, color bool) string {
 	var b strings.Builder
 	for _, r := range line {
-		text := []rune(r.text)
+		text := []rune(strings.Map(printable, r.text))
 		if len(text) > width {
 			text = text[:max(width, 0)]
 		}
@@ -232,6 +233,14 @@ func draw(line []run, width int, color bool) string {
 		b.WriteString("\x1b[" + r.color + "m" + string(text) + "\x1b[0m")
 	}
 	return b.String()
+}
+
+// printable keeps what a guest has said from moving the cursor.
+func printable(r rune) rune {
+	if unicode.IsPrint(r) {
+		return r
+	}
+	return '?'
 }
 
 // clock is a duration in whole seconds: 4s, 1m02s, 1h02m.
