@@ -264,7 +264,7 @@ func (e *execution) perform(ctx context.Context, command *cobra.Command, plan *p
 			err = errors.Join(err, usageError(final))
 		}
 	}()
-	log := slog.New(slog.NewMultiHandler(folder.Handler(), watch.handler))
+	log := slog.New(folder.Masked(slog.NewMultiHandler(folder.Handler(), watch.handler)))
 	if e.shuffle {
 		log.Info("shuffled", "seed", e.seed)
 	}

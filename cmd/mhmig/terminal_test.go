@@ -105,12 +105,12 @@ func needQEMU(t *testing.T) {
 
 // world is a folder to run mhmig in, with a home and a cache of its own.
 type world struct {
-	t          *testing.T
+	t          testing.TB
 	dir, cache string
 }
 
 // newWorld has small.cfg: a VM without a guest, under TCG.
-func newWorld(t *testing.T) *world {
+func newWorld(t testing.TB) *world {
 	t.Helper()
 	dir := t.TempDir()
 	w := &world{t, dir, filepath.Join(dir, "cache")}

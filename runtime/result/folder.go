@@ -68,6 +68,7 @@ type Folder struct {
 	complain func(error)
 	events   *sink
 	journal  *sink
+	secrets  secrets
 
 	mu       sync.Mutex
 	run      Run
