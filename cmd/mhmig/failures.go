@@ -16,7 +16,7 @@ import (
 // room for: the line of the scenario, how it came there, and what both hosts
 // had to say. Lines have at most width columns.
 func showFailures(w io.Writer, outcomes iter.Seq2[result.Outcome, error], width int) {
-	for o := range outcomes { // what cannot be read, the table has told
+	for o := range outcomes { //nolint:errcheck // what cannot be read, the table has told
 		if o.Status.OK() && o.Quarantine == nil {
 			continue
 		}

@@ -114,20 +114,20 @@ func TestLiveView(t *testing.T) {
 			frames <- string(buf[:n])
 		}
 	}()
-	text := ""
+	var text strings.Builder
 	await := func(what string, there func(lines []string) bool) {
 		t.Helper()
 		late := time.After(patience)
 		for {
 			select {
 			case frame := <-frames:
-				text += frame
-				plain := escape.ReplaceAllString(text[strings.LastIndex(text, "\x1b[J")+1:], "")
+				text.WriteString(frame)
+				plain := escape.ReplaceAllString(text.String()[strings.LastIndex(text.String(), "\x1b[J")+1:], "")
 				if there(strings.Split(movement.ReplaceAllString(plain, ""), "\r\n")) {
 					return
 				}
 			case <-late:
-				t.Fatalf("no %s:\n%q", what, text)
+				t.Fatalf("no %s:\n%q", what, text.String())
 			}
 		}
 	}
@@ -158,10 +158,10 @@ func TestLiveView(t *testing.T) {
 	if err != nil || *after != *before {
 		t.Errorf("the terminal is not as it was: %v", err)
 	}
-	if strings.Count(text, "\x1b[?25l") != strings.Count(text, "\x1b[?25h") || strings.Contains(text, "\x1b[?1049h") {
+	if strings.Count(text.String(), "\x1b[?25l") != strings.Count(text.String(), "\x1b[?25h") || strings.Contains(text.String(), "\x1b[?1049h") {
 		t.Error("the cursor, or the screen, was not given back")
 	}
-	if i := strings.LastIndex(text, "\x1b[0m"); strings.LastIndex(text, "\x1b[3") > i || strings.LastIndex(text, "\x1b[1m") > i {
+	if i := strings.LastIndex(text.String(), "\x1b[0m"); strings.LastIndex(text.String(), "\x1b[3") > i || strings.LastIndex(text.String(), "\x1b[1m") > i {
 		t.Error("a colour was left on")
 	}
 	if err := tty.Close(); err != nil {

@@ -172,7 +172,9 @@ func moveLine(vm string, p result.Progress) []run {
 	}
 	full := int(part * barWidth)
 	line := []run{
-		{plain, fmt.Sprintf("    %-5s ", vm)}, {green, strings.Repeat("█", full)}, {dim, strings.Repeat("░", barWidth-full)},
+		{plain, fmt.Sprintf("    %-5s ", vm)},
+		{green, strings.Repeat("█", full)},
+		{dim, strings.Repeat("░", barWidth-full)},
 		{plain, fmt.Sprintf(" %3.0f%%  %s sent, %s left", 100*part, size(float64(p.Transferred)), size(float64(p.Remaining)))},
 		{dim, fmt.Sprintf("  %s/s  dirty %s/s  pass %d", size(p.Rate), size(p.Dirty), p.Pass)},
 	}

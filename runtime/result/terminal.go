@@ -235,7 +235,7 @@ func (t *Terminal) Table(outcomes iter.Seq2[Outcome, error]) {
 	nameWidth := len("VARIANT")
 	counts := map[Status]int{}
 	total := 0
-	for o := range outcomes {
+	for o := range outcomes { //nolint:errcheck // the second time tells of errors
 		total++
 		counts[o.Status]++
 		nameWidth = max(nameWidth, length(tableName(o, true)))

@@ -84,7 +84,7 @@ func (f *fixture) folders(t *testing.T) []string {
 }
 
 // run runs variants and returns their outcomes as the results folder has them.
-func (f *fixture) run(t *testing.T, ctx context.Context, variants run.Sequence) ([]result.Outcome, error) {
+func (f *fixture) run(ctx context.Context, t *testing.T, variants run.Sequence) ([]result.Outcome, error) {
 	t.Helper()
 	summary, err := run.Variants(ctx, f.options, variants)
 	_, outcomes, loadErr := result.Load(f.options.Results.Dir())
@@ -138,7 +138,7 @@ func TestVariants(t *testing.T) {
 		}
 		return verdicts[bed.Params()["shortname"]]
 	}
-	outcomes, err := f.run(t, t.Context(), f.variants(names...))
+	outcomes, err := f.run(t.Context(), t, f.variants(names...))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -166,7 +166,7 @@ func TestConfigError(t *testing.T) {
 	f := newFixture(t)
 	f.options.Scenario = func(context.Context, *testbed.Bed) run.Verdict { return run.Verdict{} }
 	broken := errors.New("line 7 is wrong")
-	outcomes, err := f.run(t, t.Context(), func(yield func(*cartesian.Variant, error) bool) {
+	outcomes, err := f.run(t.Context(), t, func(yield func(*cartesian.Variant, error) bool) {
 		for v := range f.variants("one") {
 			if !yield(v, nil) {
 				return
@@ -192,7 +192,7 @@ func TestInterrupted(t *testing.T) {
 		<-ctx.Done()
 		return failures(fmt.Errorf("wait: %w", context.Cause(ctx)))
 	}
-	outcomes, err := f.run(t, ctx, f.variants("one", "two", "three"))
+	outcomes, err := f.run(ctx, t, f.variants("one", "two", "three"))
 	if !errors.Is(err, run.ErrInterrupted) {
 		t.Errorf("got %v, want %v", err, run.ErrInterrupted)
 	}
@@ -221,7 +221,7 @@ func TestTimeout(t *testing.T) {
 		<-ctx.Done()
 		return failures(context.Cause(ctx))
 	}
-	outcomes, err := f.run(t, t.Context(), f.variants("one", "two"))
+	outcomes, err := f.run(t.Context(), t, f.variants("one", "two"))
 	if err != nil || len(outcomes) != 2 {
 		t.Fatalf("got %d outcomes and %v", len(outcomes), err)
 	}
@@ -242,7 +242,7 @@ func TestPrepareError(t *testing.T) {
 		t.Error("the scenario began")
 		return run.Verdict{}
 	}
-	outcomes, err := f.run(t, t.Context(), f.variants("one"))
+	outcomes, err := f.run(t.Context(), t, f.variants("one"))
 	if err != nil || len(outcomes) != 1 {
 		t.Fatalf("got %d outcomes and %v", len(outcomes), err)
 	}
@@ -269,7 +269,7 @@ func TestCleanUpError(t *testing.T) {
 		}
 		return run.Verdict{}
 	}
-	outcomes, err := f.run(t, t.Context(), f.variants("one"))
+	outcomes, err := f.run(t.Context(), t, f.variants("one"))
 	if err != nil || len(outcomes) != 1 {
 		t.Fatalf("got %d outcomes and %v", len(outcomes), err)
 	}
@@ -292,7 +292,7 @@ func TestLostHost(t *testing.T) {
 		}
 		return run.Verdict{}
 	}
-	outcomes, err := f.run(t, t.Context(), f.variants("one", "two"))
+	outcomes, err := f.run(t.Context(), t, f.variants("one", "two"))
 	if !errors.Is(err, host.ErrClosed) || len(outcomes) != 1 {
 		t.Errorf("got %d outcomes and %v, want one and that the host is lost", len(outcomes), err)
 	}

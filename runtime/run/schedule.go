@@ -97,7 +97,7 @@ func (q *queue) run(ctx context.Context) error {
 		}
 		q.end(<-q.ends)
 		if q.stop != "" || ctx.Err() != nil {
-			return nil
+			return nil //nolint:nilerr // who called knows that ctx has ended
 		}
 	}
 }

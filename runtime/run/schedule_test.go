@@ -121,7 +121,7 @@ func TestParallel(t *testing.T) {
 				o.meeting(ctx, test.most)
 				return run.Verdict{}
 			}
-			outcomes, err := f.run(t, t.Context(), sequence(f.base, "a 2", "b 2", "c 2", "d 2", "e 2", "f 2"))
+			outcomes, err := f.run(t.Context(), t, sequence(f.base, "a 2", "b 2", "c 2", "d 2", "e 2", "f 2"))
 			if err != nil || len(outcomes) != 6 || o.most != test.most || o.shared {
 				t.Errorf("got %d outcomes, %v; %d at the same time, want %d; hosts shared: %v", len(outcomes), err, o.most, test.most, o.shared)
 			}
@@ -143,7 +143,7 @@ func TestShare(t *testing.T) {
 		o.meeting(ctx, 2)
 		return run.Verdict{}
 	}
-	if outcomes, err := f.run(t, t.Context(), sequence(f.base, "a", "b", "c")); err != nil || len(outcomes) != 3 {
+	if outcomes, err := f.run(t.Context(), t, sequence(f.base, "a", "b", "c")); err != nil || len(outcomes) != 3 {
 		t.Fatalf("got %d outcomes, %v", len(outcomes), err)
 	}
 	cpus := f.options.Hosts[0]
@@ -168,7 +168,7 @@ func TestShare(t *testing.T) {
 		time.Sleep(50 * time.Millisecond)
 		return run.Verdict{}
 	}
-	if _, err := f2.run(t, t.Context(), sequence(f2.base, "a", "b", "c")); err != nil || o.most != 1 {
+	if _, err := f2.run(t.Context(), t, sequence(f2.base, "a", "b", "c")); err != nil || o.most != 1 {
 		t.Errorf("got %v, %d at the same time, want 1", err, o.most)
 	}
 }
@@ -193,7 +193,7 @@ func TestHostsNeeded(t *testing.T) {
 	for i := range 40 {
 		specs = append(specs, fmt.Sprintf("small%d", i))
 	}
-	outcomes, err := f.run(t, t.Context(), sequence(f.base, specs...))
+	outcomes, err := f.run(t.Context(), t, sequence(f.base, specs...))
 	if err != nil || len(outcomes) != 43 {
 		t.Fatalf("got %d outcomes, %v", len(outcomes), err)
 	}
@@ -228,7 +228,7 @@ func TestDependencies(t *testing.T) {
 		}
 		return run.Verdict{}
 	}
-	outcomes, err := f.run(t, t.Context(), sequence(f.base,
+	outcomes, err := f.run(t.Context(), t, sequence(f.base,
 		"bad", "good", "careful", "after_bad: bad", "after_good: all.good", "after_careful: careful", "chain: after_bad", "free: nobody"))
 	if err != nil {
 		t.Fatal(err)
@@ -261,7 +261,7 @@ func TestFailFast(t *testing.T) {
 		}
 		return run.Verdict{}
 	}
-	outcomes, err := f.run(t, t.Context(), sequence(f.base, "one", "two", "three", "four"))
+	outcomes, err := f.run(t.Context(), t, sequence(f.base, "one", "two", "three", "four"))
 	if err != nil || len(outcomes) != 2 || f.summary.NotRun != 2 || f.summary.Reason != "--fail-fast: two ended with FAIL" {
 		t.Errorf("got %d outcomes, %v, %+v", len(outcomes), err, f.summary)
 	}
@@ -272,7 +272,7 @@ func TestRepeat(t *testing.T) {
 	f := newFixture(t)
 	f.options.Repeat, f.options.Planned = 3, 6
 	f.options.Scenario = func(context.Context, *testbed.Bed) run.Verdict { return run.Verdict{} }
-	outcomes, err := f.run(t, t.Context(), sequence(f.base, "a", "b"))
+	outcomes, err := f.run(t.Context(), t, sequence(f.base, "a", "b"))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -297,7 +297,7 @@ func TestUntilFailure(t *testing.T) {
 			}
 			return run.Verdict{}
 		}
-		outcomes, err := f.run(t, t.Context(), sequence(f.base, "a"))
+		outcomes, err := f.run(t.Context(), t, sequence(f.base, "a"))
 		want := 4
 		if limit == 2 {
 			want = 2
@@ -320,7 +320,7 @@ func TestRunTimeout(t *testing.T) {
 		<-ctx.Done()
 		return failures(fmt.Errorf("sleep: %w", context.Cause(ctx)))
 	}
-	outcomes, err := f.run(t, t.Context(), sequence(f.base, "one", "two", "three"))
+	outcomes, err := f.run(t.Context(), t, sequence(f.base, "one", "two", "three"))
 	if !errors.Is(err, run.ErrTimeout) || len(outcomes) != 2 || outcomes[1].Status != result.Cancel || f.summary.NotRun != 1 {
 		t.Errorf("got %v, %d outcomes, %+v", err, len(outcomes), f.summary)
 	}
@@ -359,7 +359,7 @@ func TestQuarantine(t *testing.T) {
 		}
 		return failures(result.Fail.Errorf("broken"))
 	}
-	outcomes, err := f.run(t, t.Context(), sequence(f.base, "known", "fine", "old", "other"))
+	outcomes, err := f.run(t.Context(), t, sequence(f.base, "known", "fine", "old", "other"))
 	if err != nil {
 		t.Fatal(err)
 	}
