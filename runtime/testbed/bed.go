@@ -73,7 +73,6 @@ type Bed struct {
 
 	mu       sync.Mutex // guards what follows
 	machines []*Machine
-	said     map[string]bool   // notices
 	claims   map[string]string // VM -> who starts or moves it
 }
 
@@ -88,7 +87,7 @@ func New(c Config) *Bed {
 	b := &Bed{
 		params: c.Params, results: c.Results, ledger: newOwned(c.Ledger), log: c.Log,
 		name: c.Name, shared: c.Shared,
-		said: map[string]bool{}, claims: map[string]string{},
+		claims: map[string]string{},
 	}
 	for _, p := range c.Hosts {
 		label := "host" + strconv.Itoa(p.Number)
@@ -264,7 +263,8 @@ func (b *Bed) agree(ctx context.Context) error {
 }
 
 // shape is what all instances of a VM with these params must have alike. What
-// it asks the hosts is asked once. Each of its notices is logged once.
+// it asks the hosts is asked once. Each of its notices is told a person once in a
+// run.
 func (b *Bed) shape(ctx context.Context, name string, params cartesian.Params) (vm.Shape, error) {
 	var sites []vm.Site
 	for _, h := range b.hosts {
@@ -275,12 +275,10 @@ func (b *Bed) shape(ctx context.Context, name string, params cartesian.Params) (
 		return vm.Shape{}, err
 	}
 	for _, notice := range shape.Notices {
-		b.mu.Lock()
-		said := b.said[notice]
-		b.said[notice] = true
-		b.mu.Unlock()
-		if !said {
+		if b.shared.firstToSay(notice) {
 			b.log.Info(notice)
+		} else {
+			b.log.Debug(notice)
 		}
 	}
 	return shape, nil

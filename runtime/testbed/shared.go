@@ -24,6 +24,7 @@ type Shared struct {
 	mu     sync.Mutex // guards what follows
 	stores map[string]*store
 	facts  map[*host.Host]host.Facts
+	said   map[string]bool // notices
 }
 
 // store is a folder with mhmig's files on the storage of one master.
@@ -44,7 +45,7 @@ type store struct {
 func NewShared(name string, record vm.Ledger, local func(name string) (path string, err error)) *Shared {
 	return &Shared{
 		name: name, ledger: newOwned(record), local: local,
-		stores: map[string]*store{}, facts: map[*host.Host]host.Facts{},
+		stores: map[string]*store{}, facts: map[*host.Host]host.Facts{}, said: map[string]bool{},
 	}
 }
 
@@ -128,4 +129,13 @@ func (s *Shared) learn(ctx context.Context, h *host.Host) (host.Facts, error) {
 	defer s.mu.Unlock()
 	s.facts[h] = facts
 	return facts, nil
+}
+
+// firstToSay says whether no bed has said this before.
+func (s *Shared) firstToSay(notice string) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	said := s.said[notice]
+	s.said[notice] = true
+	return !said
 }
