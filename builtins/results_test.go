@@ -12,7 +12,6 @@ import (
 	"testing"
 
 	"github.com/mhmig/mhmig/lang/cartesian"
-	"github.com/mhmig/mhmig/runtime/migration"
 	"github.com/mhmig/mhmig/runtime/result"
 	"github.com/mhmig/mhmig/runtime/testbed/bedtest"
 )
@@ -50,7 +49,7 @@ def migration_scenario(env):
 		if err != nil {
 			t.Fatal(err)
 		}
-		var record migration.Record
+		var record result.Migration
 		if err := json.Unmarshal(text, &record); err != nil {
 			t.Fatal(err)
 		}

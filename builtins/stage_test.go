@@ -130,14 +130,18 @@ func perform(t testing.TB, base cartesian.Params, p *play) ended {
 	variant := func(yield func(*cartesian.Variant, error) bool) {
 		yield(&cartesian.Variant{Name: "test." + t.Name(), ShortName: "test", Params: params}, nil)
 	}
-	outcomes, runErr := run.Variants(ctx, run.Options{
-		Hosts: p.hosts, HostParams: s.lab.Params(), Results: folder, Ledger: record, Log: log,
+	_, runErr := run.Variants(ctx, run.Options{
+		Hosts: p.hosts, ScenarioHosts: func(cartesian.Params) int { return len(p.hosts) }, HostParams: s.lab.Params(), Results: folder, Ledger: record, Log: log,
 		Shipped: func(name string) (string, error) { return "", fmt.Errorf("no file %s", name) },
 		Scenario: func(ctx context.Context, bed *testbed.Bed) run.Verdict {
 			p.bed = bed
 			return builtins.Run(ctx, bed, scenario.Main)
 		},
 	}, iter.Seq2[*cartesian.Variant, error](variant))
+	_, outcomes, err := result.Load(folder.Dir())
+	if err != nil {
+		t.Fatal(err)
+	}
 	if len(outcomes) != 1 {
 		t.Fatalf("got %d outcomes, want one: %v", len(outcomes), runErr)
 	}

@@ -124,7 +124,7 @@ func undoAll(ctx context.Context, record *ledger.Ledger, configs []host.Config, 
 			_ = h.Close()
 		}
 	}()
-	return record.Undo(ctx, func(ctx context.Context, name string) (ledger.Host, error) {
+	return record.Undo(ctx, nil, func(ctx context.Context, name string) (ledger.Host, error) {
 		for _, c := range configs {
 			if c.Name != name {
 				continue

@@ -6,8 +6,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io/fs"
-	"iter"
+	"io"
 	"log/slog"
 	"os"
 	"path/filepath"
@@ -17,31 +16,38 @@ import (
 
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
-	"golang.org/x/sync/errgroup"
 
 	"github.com/mhmig/mhmig/builtins"
 	"github.com/mhmig/mhmig/lang/cartesian"
 	"github.com/mhmig/mhmig/lang/diag"
 	"github.com/mhmig/mhmig/lang/star"
 	"github.com/mhmig/mhmig/runtime/host"
-	"github.com/mhmig/mhmig/runtime/jeos"
 	"github.com/mhmig/mhmig/runtime/ledger"
 	"github.com/mhmig/mhmig/runtime/result"
 	"github.com/mhmig/mhmig/runtime/run"
 	"github.com/mhmig/mhmig/runtime/testbed"
-	"github.com/mhmig/mhmig/stdlib"
 )
 
 // execution is one call of mhmig exec: its flags.
 type execution struct {
 	selection
-	hosts    []string
-	lab      labFlags
-	results  string
-	timeout  time.Duration
-	verbose  bool
-	most     int // variants
-	scenario string
+	choice
+	hosts        []string
+	lab          labFlags
+	results      string
+	parallel     int
+	share        bool
+	timeout      time.Duration
+	runTimeout   time.Duration
+	failFast     bool
+	repeat       int
+	untilFailure bool
+	quarantine   string
+	dryRun       bool
+	json         bool
+	verbose      bool
+	most         int    // variants
+	scenario     string // "": each variant's type names it
 
 	endVMs bool // set by reach: the params would leave VMs, but they cannot stay
 }
@@ -49,10 +55,17 @@ type execution struct {
 func newExecCommand() *cobra.Command {
 	var e execution
 	command := &cobra.Command{
-		Use:   "exec SCENARIO.star",
+		Use:   "exec SCENARIO.star|CONFIG.cfg",
 		Short: "Run a scenario for each variant of the config",
 		Long: `Run a scenario once per variant of the config: on the hosts that --hosts names,
-else on the lab that is up (mhmig lab up), else on a lab made for this run.
+else on the lab that is up (mhmig lab up), else on a lab made for this run. With
+a config as the argument, each variant's param type names its scenario: TYPE.star
+beside the config, else one that mhmig brings.
+
+A variant runs as soon as enough hosts are free: two, or as many as the param
+hosts_needed or the scenario's global hosts_needed says. One that depends on a
+variant that did not pass is CANCEL.
+
 A word of an "only" or "join" of --filter that no variant can match is an error,
 and so are no variants at all, or more than --max-variants.
 
@@ -60,10 +73,14 @@ Exit status: 0 everything passed, 1 some variant failed or erred, 2 wrong
 arguments or an error in a file, 3 the hosts cannot be used, 130 interrupted.`,
 		Example: `  mhmig exec scenarios/multihost_migration.star
   mhmig exec my.star --hosts host1.foo.com,host2.foo.com --config my.cfg --filter 'only JeOS'
-  mhmig exec my.star --lab netns --lab-hosts 3 --param mem=256`,
+  mhmig exec my.star --lab netns --lab-hosts 3 --param mem=256
+  mhmig exec nightly.cfg --lab-hosts 4 --shard 1/2 --quarantine known.toml --json
+  mhmig exec my.star --rerun failed --repeat 20 --until-failure`,
 		Args: arguments(1, 1),
 		RunE: func(command *cobra.Command, args []string) error {
-			e.scenario = args[0]
+			if err := e.take(args[0]); err != nil {
+				return err
+			}
 			if err := e.check(command.Flags()); err != nil {
 				return err
 			}
@@ -72,26 +89,63 @@ arguments or an error in a file, 3 the hosts cannot be used, 130 interrupted.`,
 		},
 	}
 	flags := command.Flags()
-	e.flags(flags)
+	e.selection.flags(flags)
+	e.choice.flags(flags)
 	flags.StringVar(&e.config, "config", "", "config `FILE` (default: the one that mhmig brings)")
 	flags.StringSliceVar(&e.hosts, "hosts", nil, "hosts to run on, the master first: `NAME,NAME,...`, as for ssh")
 	e.lab.flags(flags)
 	flags.StringVar(&e.results, "results", "mhmig-results", "`DIR` for the folders of results")
+	flags.IntVar(&e.parallel, "parallel", 0, "run at most `N` variants at the same time (default: as many as there are hosts for)")
+	flags.BoolVar(&e.share, "share", false, "let variants share hosts, as far as memory and processors allow")
 	flags.DurationVar(&e.timeout, "timeout", 0, "end a variant after this `TIME`, such as 30m (default: no limit)")
+	flags.DurationVar(&e.runTimeout, "run-timeout", 0, "end the run after this `TIME` (default: no limit)")
+	flags.BoolVar(&e.failFast, "fail-fast", false, "begin no further variant after a FAIL or ERROR")
+	flags.IntVar(&e.repeat, "repeat", 1, "run all variants `N` times")
+	flags.BoolVar(&e.untilFailure, "until-failure", false, "repeat until a FAIL or ERROR, at most as often as --repeat says")
+	flags.StringVar(&e.quarantine, "quarantine", "", "`FILE` (TOML) of variants whose failures are only warnings for a time")
+	flags.BoolVar(&e.dryRun, "dry-run", false, "only show what would run, and where")
 	flags.IntVar(&e.most, "max-variants", 10_000, "refuse a config with more than `N` variants")
+	flags.BoolVar(&e.json, "json", false, "write events to stdout as JSON lines instead of text for people")
 	flags.BoolVarP(&e.verbose, "verbose", "v", false, "show every remote command and QMP message")
 	return command
 }
 
+// take decides what the argument is.
+func (e *execution) take(argument string) error {
+	if filepath.Ext(argument) != ".cfg" {
+		e.scenario = argument
+		return nil
+	}
+	if e.config != "" {
+		return fmt.Errorf("%s is a config, and --config %s another: want a scenario with --config, or one config alone", argument, e.config)
+	}
+	e.config = argument
+	return nil
+}
+
 // check refuses flags that cannot be meant so, before anything is made.
 func (e *execution) check(flags *pflag.FlagSet) error {
+	if err := e.choice.check(flags); err != nil {
+		return err
+	}
 	switch {
-	case filepath.Ext(e.scenario) == ".cfg":
-		return fmt.Errorf("%[1]s is a config, want a scenario: mhmig exec SCENARIO.star --config %[1]s", e.scenario)
 	case flags.Changed("timeout") && e.timeout <= 0:
 		return fmt.Errorf("--timeout %v: want more than 0", e.timeout)
+	case flags.Changed("run-timeout") && e.runTimeout <= 0:
+		return fmt.Errorf("--run-timeout %v: want more than 0", e.runTimeout)
+	case flags.Changed("parallel") && e.parallel < 1:
+		return fmt.Errorf("--parallel %d: want 1 or more", e.parallel)
+	case e.repeat < 1:
+		return fmt.Errorf("--repeat %d: want 1 or more", e.repeat)
+	case e.json && e.verbose:
+		return errors.New("--json and --verbose: want one or the other")
 	case e.most < 1:
 		return fmt.Errorf("--max-variants %d: want 1 or more", e.most)
+	}
+	if e.untilFailure && !flags.Changed("repeat") {
+		e.repeat = 0 // no limit
+	}
+	switch {
 	case !flags.Changed("hosts"):
 		return e.lab.check(flags)
 	case flags.Changed("lab") || flags.Changed("lab-hosts"):
@@ -110,10 +164,14 @@ func (e *execution) check(flags *pflag.FlagSet) error {
 	return nil
 }
 
-func (e *execution) run(ctx context.Context, command *cobra.Command) (err error) {
-	scenario, err := e.load(ctx)
-	if err != nil {
-		return err
+// run plans the run, and then runs it.
+func (e *execution) run(ctx context.Context, command *cobra.Command) error {
+	scenes := &repertoire{byType: map[string]*star.Scenario{}, folder: filepath.Dir(e.config)}
+	if e.scenario != "" {
+		var err error
+		if scenes.one, err = loadScenario(ctx, e.scenario); err != nil {
+			return err
+		}
 	}
 	config, err := e.parse()
 	if err != nil {
@@ -122,28 +180,58 @@ func (e *execution) run(ctx context.Context, command *cobra.Command) (err error)
 	if typos := config.Typos(); typos != nil { // they must not run less, and pass
 		return usageError(typos)
 	}
-	options := cartesian.Options{Defaults: e.config == ""}
-	first, err := firstVariant(ctx, config, options)
-	if err != nil {
-		return err
+	var quarantine *run.Quarantine
+	if e.quarantine != "" {
+		if quarantine, err = run.ReadQuarantine(e.quarantine); err != nil {
+			return usageError(err)
+		}
 	}
-	if err := limitVariants(ctx, config, options, e.most); err != nil {
+	options := cartesian.Options{Defaults: e.config == ""}
+	plan, err := e.plan(ctx, config, options, scenes)
+	if err != nil {
 		return err
 	}
 	stderr := command.ErrOrStderr()
 	if err := diag.Render(stderr, config.Warnings(), colour(os.Stderr)); err != nil {
 		return err
 	}
-	image, err := guestImage(ctx, first)
+	for _, line := range quarantine.Expired(time.Now()) {
+		fmt.Fprintln(stderr, "mhmig:", line)
+	}
+	switch {
+	case plan.first == nil && e.rerun != "":
+		fmt.Fprintf(stderr, "nothing to do: nothing failed in %s\n", e.latest())
+		return nil
+	case plan.first == nil:
+		fmt.Fprintf(stderr, "nothing to do: no variant is in shard %s\n", e.shard)
+		return nil
+	case e.dryRun:
+		return e.show(command.OutOrStdout(), plan, scenes)
+	}
+	return e.perform(ctx, command, plan, run.Options{
+		Quarantine: quarantine,
+		Origins:    func(v *cartesian.Variant) map[string]string { return origins(ctx, config, options, v) },
+		Scenario: func(ctx context.Context, bed *testbed.Bed) run.Verdict {
+			return builtins.Run(ctx, bed, scenes.of(bed.Params()).Main)
+		},
+		ScenarioHosts: func(p cartesian.Params) int { return scenes.of(p).HostsNeeded },
+	})
+}
+
+// perform runs the plan's variants. What the caller knows better is in o.
+func (e *execution) perform(ctx context.Context, command *cobra.Command, plan *plan, o run.Options) (err error) {
+	image, err := guestImage(ctx, plan.first)
 	if err != nil {
 		return err
 	}
-
+	stderr := command.ErrOrStderr()
 	terminal := result.NewTerminal(stderr, result.TerminalOptions{
 		Color: colour(os.Stderr), Width: func() int { return width(os.Stderr) }, Verbose: e.verbose,
 	})
+	planned := plan.count * e.repeat // 0: until a failure
 	folder, err := result.Create(e.results, result.Run{
 		Command: os.Args, Version: version(), Scenario: e.scenario, Config: e.config, Filters: e.filters, Hosts: e.hosts,
+		Seed: e.seed, Shard: e.shard, Planned: planned,
 	}, func(err error) { fmt.Fprintln(stderr, "mhmig:", err) })
 	if err != nil {
 		return usageError(err)
@@ -155,7 +243,10 @@ func (e *execution) run(ctx context.Context, command *cobra.Command) (err error)
 		}
 		err = errors.Join(err, folder.Finish(status))
 	}()
-	log := slog.New(slog.NewMultiHandler(folder.Handler(), terminal))
+	log := slog.New(slog.NewMultiHandler(folder.Handler(), e.watcher(command.OutOrStdout(), terminal)))
+	if e.shuffle {
+		log.Info("shuffled", "seed", e.seed)
+	}
 
 	record, err := ledger.Open(filepath.Join(folder.Dir(), ledgerFile))
 	if err != nil {
@@ -163,26 +254,34 @@ func (e *execution) run(ctx context.Context, command *cobra.Command) (err error)
 	}
 	defer func() { err = errors.Join(err, record.Close()) }()
 
-	hosts, labParams, closeHosts, err := e.reach(ctx, first, folder.Dir(), log)
+	hosts, labParams, closeHosts, err := e.reach(ctx, plan.first, folder.Dir(), log)
 	if err != nil {
 		return err
 	}
 	defer func() { err = errors.Join(err, closeHosts()) }()
 
-	outcomes, err := run.Variants(ctx, run.Options{
-		Hosts: hosts, HostParams: e.labParams(labParams), Results: folder, Ledger: record, Log: log, Timeout: e.timeout,
-		Shipped: func(name string) (string, error) { return shippedFile(ctx, image, name) },
-		Scenario: func(ctx context.Context, bed *testbed.Bed) run.Verdict {
-			return builtins.Run(ctx, bed, scenario.Main)
-		},
-	}, config.Variants(ctx, options))
-	terminal.Table(outcomes)
-	showFailures(stderr, outcomes, width(os.Stderr))
-	fmt.Fprintf(stderr, "results: %s\n", folder.Dir())
-	status = overall(outcomes)
+	o.Hosts, o.HostParams, o.Results, o.Ledger, o.Log = hosts, e.labParams(labParams), folder, record, log
+	o.Shipped = func(name string) (string, error) { return shippedFile(ctx, image, name) }
+	o.Parallel, o.Share, o.Planned = e.parallel, e.share, planned
+	o.Timeout, o.RunTimeout, o.FailFast = e.timeout, e.runTimeout, e.failFast
+	o.Repeat, o.UntilFailure = e.repeat, e.untilFailure
+	o.SourceLine = sourceLine
+	summary, err := run.Variants(ctx, o, plan.variants)
+	status = summary.Status()
+	if !e.json {
+		terminal.Table(result.Outcomes(folder.Dir()))
+		showFailures(stderr, result.Outcomes(folder.Dir()), width(os.Stderr))
+		if summary.NotRun > 0 {
+			fmt.Fprintf(stderr, "%d of %d variants did not begin: %s\n", summary.NotRun, planned, summary.Reason)
+		}
+		fmt.Fprintf(stderr, "results: %s\n", folder.Dir())
+	}
 	switch {
 	case errors.Is(err, run.ErrInterrupted):
 		return err
+	case errors.Is(err, run.ErrTimeout):
+		status = result.Error
+		return &exitError{exitFailed, err}
 	case isLost(err):
 		return hostsError(err)
 	case err != nil:
@@ -193,159 +292,34 @@ func (e *execution) run(ctx context.Context, command *cobra.Command) (err error)
 	return nil
 }
 
+// watcher shows what happens to whoever watches.
+func (e *execution) watcher(stdout io.Writer, terminal *result.Terminal) slog.Handler {
+	if e.json {
+		return result.NewLines(stdout)
+	}
+	return terminal
+}
+
+// origins says of each param of a variant where it was set last. It is only for
+// the report: what cannot be explained is left out.
+func origins(ctx context.Context, config *cartesian.Config, options cartesian.Options, v *cartesian.Variant) map[string]string {
+	explanation, err := config.Explain(ctx, v.Name, options)
+	if err != nil {
+		return nil
+	}
+	places := map[string]string{}
+	for _, p := range explanation.Params {
+		for _, step := range p.Steps {
+			if !step.Kept && step.File != "" {
+				places[p.Key] = step.Location.String()
+			}
+		}
+	}
+	return places
+}
+
 // isLost says that the connection to a host broke.
 func isLost(err error) bool {
 	_, lost := errors.AsType[*host.LostError](err)
 	return lost
-}
-
-// load loads the scenario.
-func (e *execution) load(ctx context.Context) (*star.Scenario, error) {
-	predeclared, err := builtins.Predeclared()
-	if err != nil {
-		return nil, err
-	}
-	loader := &star.Loader{Predeclared: predeclared, Libraries: map[string]fs.FS{"std": stdlib.FS}}
-	scenario, err := loader.Scenario(ctx, e.scenario)
-	if err != nil {
-		if missing, ok := errors.AsType[*fs.PathError](err); ok && missing.Path == e.scenario {
-			err = fmt.Errorf("scenario %s: %w", e.scenario, missing.Err)
-		}
-		return nil, usageError(err)
-	}
-	return scenario, nil
-}
-
-// firstVariant checks that the config has any variant at all: a typo must
-// never run nothing and pass.
-func firstVariant(ctx context.Context, config *cartesian.Config, options cartesian.Options) (*cartesian.Variant, error) {
-	next, stop := iter.Pull2(config.Variants(ctx, options))
-	defer stop()
-	v, err, any := next()
-	switch {
-	case err != nil:
-		return nil, usageError(err)
-	case any:
-		return v, nil
-	}
-	nothing := diag.Diagnostic{Message: "no variant is left to run: see mhmig list for all names"}
-	return nil, usageError(append(whyEmpty(ctx, config, options, config.Warnings()), nothing))
-}
-
-// reach connects to all hosts at the same time: those named by --hosts, else
-// those of a lab. How they are reached is noted in the results folder.
-func (e *execution) reach(ctx context.Context, first *cartesian.Variant, folder string, log *slog.Logger) (_ []*host.Host, labParams map[string]string, closeAll func() error, err error) {
-	var configs []host.Config
-	var ownLab bool
-	closeLab := func() error { return nil }
-	if len(e.hosts) > 0 {
-		for i, name := range e.hosts {
-			c, err := host.Resolve(name, first.Params, i+1)
-			if err != nil {
-				return nil, nil, nil, hostsError(err)
-			}
-			configs = append(configs, c)
-		}
-	} else {
-		configs, labParams, ownLab, closeLab, err = e.lab.open(ctx, log)
-		if err != nil {
-			return nil, nil, nil, err
-		}
-	}
-	if e.endVMs = ownLab && leavesVMs(first.Params); e.endVMs {
-		log.Warn("VMs cannot be left running on a lab that ends with the run; mhmig lab up makes one that stays")
-	}
-	if err := (reachRecord{OwnLab: ownLab, Hosts: configs}).save(folder); err != nil {
-		return nil, nil, nil, errors.Join(usageError(err), closeLab())
-	}
-	hosts := make([]*host.Host, len(configs))
-	closeAll = func() error {
-		var errs []error
-		for _, h := range hosts {
-			if h != nil {
-				errs = append(errs, h.Close())
-			}
-		}
-		return errors.Join(append(errs, closeLab())...)
-	}
-	group, groupCtx := errgroup.WithContext(ctx)
-	errs := make([]error, len(configs)) // of each host: a user wants to hear of all at once
-	for i, c := range configs {
-		group.Go(func() error {
-			hosts[i], errs[i] = host.Dial(groupCtx, c, log)
-			return nil
-		})
-	}
-	_ = group.Wait()
-	if err := errors.Join(errs...); err != nil {
-		if ctx.Err() != nil {
-			err = context.Cause(ctx)
-		}
-		return nil, nil, nil, errors.Join(hostsError(err), closeAll())
-	}
-	return hosts, labParams, closeAll, nil
-}
-
-// leavesVMs says whether VMs may be wanted to stay when the scenario is over.
-func leavesVMs(p cartesian.Params) bool {
-	for _, key := range []string{"kill_vm", "kill_vm_on_error"} {
-		if kill, err := p.Bool(key, true); err == nil && !kill {
-			return true
-		}
-	}
-	return false
-}
-
-// labParams are the params that a lab sets, but those that the user has set
-// with --param. On a lab that ends with the run no VM is left, as it would go
-// with the lab.
-func (e *execution) labParams(all map[string]string) cartesian.Params {
-	params := cartesian.Params{}
-	for key, value := range all {
-		if !e.setByUser(key) {
-			params[key] = value
-		}
-	}
-	if e.endVMs {
-		params["kill_vm"], params["kill_vm_on_error"] = "yes", "yes"
-	}
-	return params
-}
-
-// guestImage finds the guest that mhmig builds, if the variant wants it.
-func guestImage(ctx context.Context, v *cartesian.Variant) (*jeos.Image, error) {
-	if !strings.HasPrefix(v.Params["kernel"], testbed.ShippedPrefix) {
-		return nil, nil
-	}
-	image, err := jeos.Find(ctx, jeos.Options{})
-	if err != nil {
-		return nil, hostsError(err)
-	}
-	return &image, nil
-}
-
-// shippedFile returns the local copy of one of mhmig's own files.
-func shippedFile(ctx context.Context, image *jeos.Image, name string) (string, error) {
-	if image == nil {
-		found, err := jeos.Find(ctx, jeos.Options{})
-		if err != nil {
-			return "", err
-		}
-		image = &found
-	}
-	switch name {
-	case "kernel":
-		return image.Kernel, nil
-	case "initrd":
-		return image.Initrd, nil
-	}
-	return "", fmt.Errorf("%s%s: mhmig brings no such file, only kernel and initrd", testbed.ShippedPrefix, name)
-}
-
-func overall(outcomes []result.Outcome) result.Status {
-	parts := make([]result.Status, len(outcomes))
-	for i, o := range outcomes {
-		parts[i] = o.Status
-	}
-	return result.Worst(parts...)
 }

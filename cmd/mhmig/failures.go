@@ -5,23 +5,19 @@ package main
 import (
 	"fmt"
 	"io"
-	"io/fs"
-	"os"
-	"regexp"
+	"iter"
 	"runtime/debug"
-	"strconv"
 	"strings"
 
 	"github.com/mhmig/mhmig/runtime/result"
-	"github.com/mhmig/mhmig/stdlib"
 )
 
 // showFailures writes, for each variant that went wrong, what the table has no
 // room for: the line of the scenario, how it came there, and what both hosts
 // had to say. Lines have at most width columns.
-func showFailures(w io.Writer, outcomes []result.Outcome, width int) {
-	for _, o := range outcomes {
-		if o.Status.OK() {
+func showFailures(w io.Writer, outcomes iter.Seq2[result.Outcome, error], width int) {
+	for o := range outcomes { // what cannot be read, the table has told
+		if o.Status.OK() && o.Quarantine == nil {
 			continue
 		}
 		for i, f := range append([]result.Failure{o.Failure}, o.Further...) {
@@ -44,7 +40,11 @@ func describeFailure(f result.Failure) string {
 		return f.Message + "\n" + f.Evidence
 	}
 	text := f.Position + ": " + f.Message + "\n"
-	if source := strings.TrimSpace(sourceLine(f.Position)); source != "" {
+	source := f.Source
+	if source == "" {
+		source = sourceLine(f.Position)
+	}
+	if source := strings.TrimSpace(source); source != "" {
 		text += "    " + source + "\n"
 	}
 	text += strings.Replace(f.Backtrace, "Traceback (most recent call last):", "called from, innermost last:", 1)
@@ -57,29 +57,6 @@ func writeLines(w io.Writer, indent, text string, width int) {
 			fmt.Fprintln(w, part)
 		}
 	}
-}
-
-var position = regexp.MustCompile(`^(.+):(\d+):(\d+)$`)
-
-// sourceLine returns the line of a .star file that a position FILE:LINE:COLUMN is
-// in, "" if it cannot be read any more.
-func sourceLine(at string) string {
-	m := position.FindStringSubmatch(at)
-	if m == nil {
-		return ""
-	}
-	read := os.ReadFile
-	file, shipped := strings.CutPrefix(m[1], "@std//")
-	if shipped {
-		read = func(name string) ([]byte, error) { return fs.ReadFile(stdlib.FS, name) }
-	}
-	text, err := read(file)
-	number, _ := strconv.Atoi(m[2]) // digits only; too many are beyond the end
-	lines := strings.Split(string(text), "\n")
-	if err != nil || number < 1 || number > len(lines) {
-		return ""
-	}
-	return lines[number-1]
 }
 
 // version is the module's version, as the Go tool recorded it.

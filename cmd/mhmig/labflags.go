@@ -44,13 +44,34 @@ func (f *labFlags) open(ctx context.Context, log *slog.Logger) (_ []host.Config,
 			return kept.Configs(), kept.Params(), false, func() error { return nil }, nil
 		}
 	}
-	count := f.hosts
-	if count == 0 {
-		count = 2
-	}
-	made, err := lab.Start(ctx, lab.Options{Hosts: count, Kind: lab.Kind(f.kind), Logger: log})
+	made, err := lab.Start(ctx, lab.Options{Hosts: f.count(), Kind: lab.Kind(f.kind), Logger: log})
 	if err != nil {
 		return nil, nil, false, nil, hostsError(err)
 	}
 	return made.Hosts(), made.Params(), true, made.Close, nil
+}
+
+// count is how many hosts the run's own lab has.
+func (f *labFlags) count() int {
+	if f.hosts == 0 {
+		return 2
+	}
+	return f.hosts
+}
+
+// wouldUse names the hosts that open would return, without making any, and says
+// what they are.
+func (f *labFlags) wouldUse() (hosts []string, what string) {
+	if f.kind == "" && f.hosts == 0 {
+		if kept, err := lab.Find(); err == nil && kept != nil {
+			for _, c := range kept.Configs() {
+				hosts = append(hosts, c.Name)
+			}
+			return hosts, "of the lab that is up"
+		}
+	}
+	for i := range f.count() {
+		hosts = append(hosts, fmt.Sprintf("host%d", i+1))
+	}
+	return hosts, "of a lab made for the run"
 }

@@ -50,7 +50,14 @@ type Scenario struct {
 	Path    string
 	Globals starlark.StringDict
 	Main    *starlark.Function
+
+	// HostsNeeded is how many hosts the scenario needs, as its global hosts_needed
+	// says. 0: it says nothing.
+	HostsNeeded int
 }
+
+// hostsNeeded is the global of a scenario that says how many hosts it needs.
+const hostsNeeded = "hosts_needed"
 
 // Scenario loads the scenario at path, a file of the operating system or
 // "@lib//path". What its top level computes ends with ctx. All errors of the
@@ -78,7 +85,14 @@ func (l *Loader) Scenario(ctx context.Context, path string) (*Scenario, error) {
 		message := fmt.Sprintf("%s takes %d parameters, want one: env", Entry, main.NumParams())
 		return nil, diag.List{at(pos, source, message)}.Err()
 	}
-	return &Scenario{Path: path, Globals: globals, Main: main}, nil
+	scenario := &Scenario{Path: path, Globals: globals, Main: main}
+	if value, says := globals[hostsNeeded]; says {
+		if err := starlark.AsInt(value, &scenario.HostsNeeded); err != nil || scenario.HostsNeeded < 1 {
+			message := fmt.Sprintf("%s is %s, want the number of hosts, 1 or more", hostsNeeded, value)
+			return nil, diag.List{{Pos: diag.Pos{File: path}, Message: message}}.Err()
+		}
+	}
+	return scenario, nil
 }
 
 func suggest(name string, globals starlark.StringDict) string {

@@ -22,6 +22,7 @@ type Facts struct {
 	User        string // the user that commands run as
 	CPUs        int
 	MemoryBytes int64
+	BootID      string // differs between machines and between their boots
 }
 
 // Facts asks the host about itself.
@@ -35,6 +36,7 @@ echo "cpus=$(getconf _NPROCESSORS_ONLN 2>/dev/null || grep -c ^processor /proc/c
 while read -r key value unit; do
 	[ "$key" = MemTotal: ] && echo "memory=$value"
 done </proc/meminfo
+[ -r /proc/sys/kernel/random/boot_id ] && read -r boot </proc/sys/kernel/random/boot_id && echo "boot=$boot"
 if [ -r /etc/os-release ]; then . /etc/os-release; echo "os=$PRETTY_NAME"; fi
 `})
 	if err != nil {
@@ -53,7 +55,7 @@ if [ -r /etc/os-release ]; then . /etc/os-release; echo "os=$PRETTY_NAME"; fi
 	}
 	return Facts{
 		Kernel: said["kernel"], Hostname: said["hostname"], Arch: said["arch"], OS: said["os"], User: said["user"],
-		CPUs: cpus, MemoryBytes: kib << 10,
+		CPUs: cpus, MemoryBytes: kib << 10, BootID: said["boot"],
 	}, nil
 }
 

@@ -24,8 +24,8 @@ type Host interface {
 // undoTimeout limits the undoing of one entry.
 const undoTimeout = 30 * time.Second
 
-// Undo removes all that is pending, the last first, and strikes it out. What is
-// gone already is fine. Reach returns the host of that name; it is asked once
+// Undo removes what is pending, the last first, and strikes it out: all for which
+// wanted is true, and all if it is nil. What is gone already is fine. Reach returns the host of that name; it is asked once
 // for each. After a failure on a host, what is older there is left alone: a
 // folder must not go before the process that lives in it. The error has all
 // failures, and what is left stays pending.
@@ -34,10 +34,13 @@ const undoTimeout = 30 * time.Second
 // command line names its entry's folder, and removes only what has a name as
 // mhmig gives it: folders "mhmig-…" and what is in them, devices "mh…", tables
 // "mhmig_…".
-func (l *Ledger) Undo(ctx context.Context, reach func(ctx context.Context, name string) (Host, error), log *slog.Logger) error {
+func (l *Ledger) Undo(ctx context.Context, wanted func(Entry) bool, reach func(ctx context.Context, name string) (Host, error), log *slog.Logger) error {
 	var errs []error
 	hosts := map[string]Host{} // nil: given up
 	for _, e := range l.Pending() {
+		if wanted != nil && !wanted(e) {
+			continue
+		}
 		h, asked := hosts[e.Host]
 		if !asked {
 			var err error

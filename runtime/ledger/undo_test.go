@@ -45,7 +45,7 @@ func (l *local) Run(ctx context.Context, c host.Command) (host.Output, error) {
 
 func undo(t *testing.T, l *ledger.Ledger, hosts map[string]*local) error {
 	t.Helper()
-	return l.Undo(t.Context(), func(_ context.Context, name string) (ledger.Host, error) {
+	return l.Undo(t.Context(), nil, func(_ context.Context, name string) (ledger.Host, error) {
 		if h := hosts[name]; h != nil {
 			return h, nil
 		}

@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/mhmig/mhmig/runtime/qmp"
+	"github.com/mhmig/mhmig/runtime/result"
 	"github.com/mhmig/mhmig/runtime/testbed"
 )
 
@@ -48,7 +49,7 @@ type move struct {
 	// guarded by m.mu
 	status  string         // QEMU's, of the source; "none" before it began
 	query   map[string]any // the last query-migrate of the source
-	samples []Sample
+	samples []result.Sample
 	source  *testbed.Machine // set while it may be cancelled
 }
 
@@ -56,12 +57,6 @@ type move struct {
 type limits struct {
 	Bandwidth int64 `json:"max-bandwidth"`  // bytes per second
 	Downtime  int64 `json:"downtime-limit"` // milliseconds
-}
-
-// Sample is one look at a migration under way.
-type Sample struct {
-	Time  time.Time      `json:"time"`
-	Query map[string]any `json:"query"` // query-migrate, as QEMU answered
 }
 
 func newMove(m *Migration, vm string) *move {
@@ -321,7 +316,7 @@ func (mv *move) sample(ctx context.Context, monitor *qmp.Conn) (status string, e
 	mv.m.mu.Lock()
 	defer mv.m.mu.Unlock()
 	mv.query = query
-	mv.samples = append(mv.samples, Sample{Time: time.Now(), Query: query})
+	mv.samples = append(mv.samples, result.Sample{Time: time.Now(), Query: query})
 	status, _ = query["status"].(string)
 	return status, nil
 }
@@ -411,31 +406,14 @@ func (mv *move) awaitVerdict(ctx context.Context, dst *testbed.Machine) error {
 	}
 }
 
-// Record is what is kept of a migration: migrations/N.json.
-type Record struct {
-	Number      int        `json:"number"`
-	Source      string     `json:"source"`
-	Destination string     `json:"destination"`
-	Status      string     `json:"status"`
-	VMs         []VMRecord `json:"vms"`
-}
-
-// VMRecord is what is kept of one VM's move.
-type VMRecord struct {
-	VM      string         `json:"vm"`
-	Status  string         `json:"status"`
-	Query   map[string]any `json:"query,omitempty"`
-	Samples []Sample       `json:"samples,omitempty"`
-}
-
 // Record returns what is known of the migration so far.
-func (m *Migration) Record() Record {
+func (m *Migration) Record() result.Migration {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	r := Record{Number: m.Number, Source: m.Plan.Source.Name(), Destination: m.Plan.Destination.Name(), Status: m.statusLocked()}
+	r := result.Migration{Number: m.Number, Source: m.Plan.Source.Name(), Destination: m.Plan.Destination.Name(), Status: m.statusLocked()}
 	for _, name := range m.Plan.VMs {
 		mv := m.moves[name]
-		r.VMs = append(r.VMs, VMRecord{VM: name, Status: mv.status, Query: mv.query, Samples: slices.Clone(mv.samples)})
+		r.VMs = append(r.VMs, result.MovedVM{VM: name, Status: mv.status, Query: mv.query, Samples: slices.Clone(mv.samples)})
 	}
 	return r
 }

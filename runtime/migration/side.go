@@ -480,7 +480,9 @@ func (s *Side) meet(ctx context.Context, tag string, timeout time.Duration) erro
 		ctx, cancel = context.WithTimeoutCause(ctx, timeout, fmt.Errorf("not met after %v", timeout))
 		defer cancel()
 	}
+	began := time.Now()
 	_, err := s.Migration.room.Sync(ctx, s.Host.Name(), tag, nil, nil)
+	s.log.Debug("barrier is over", result.BarrierKey, tag, result.WaitedKey, time.Since(began))
 	return err
 }
 

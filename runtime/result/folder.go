@@ -22,9 +22,12 @@ import (
 // The names of the files in a results folder.
 const (
 	RunFile        = "run.json"
+	JournalFile    = "variants.jsonl"
 	EventsFile     = "events.jsonl"
 	LatestLink     = "latest" // beside the folders: a symbolic link to the newest
 	ParamsFile     = "params.json"
+	OriginsFile    = "origins.json"  // where each param came from
+	TimelineFile   = "timeline.json" // Timeline
 	LogFile        = "log.txt"
 	OutcomeFile    = "outcome.json"
 	ArtifactsDir   = "artifacts"
@@ -34,8 +37,9 @@ const (
 	createAttempts = 100
 )
 
-// Run is run.json: what is known of a whole run. It is rewritten, as one
-// piece, whenever something changes, so that a killed run leaves what it knew.
+// Run is run.json: what is known of a whole run. It is written, as one piece,
+// when the run begins and when it ends; what becomes of the variants meanwhile
+// is in the journal.
 type Run struct {
 	ID       string    `json:"id"` // the folder's name; set by Create
 	Status   Status    `json:"status"`
@@ -49,19 +53,12 @@ type Run struct {
 	Config   string    `json:"config,omitempty"`
 	Filters  []string  `json:"filters,omitempty"` // Create masks secrets
 	Hosts    []string  `json:"hosts,omitempty"`   // as the user named them, master first
+	Seed     uint64    `json:"seed,omitzero"`     // of --shuffle
+	Shard    string    `json:"shard,omitempty"`   // as --shard has it: i/n
 
-	Variants []VariantState `json:"variants"` // in the order in which they were started
-}
-
-// VariantState is a variant's line in run.json.
-type VariantState struct {
-	ID        string    `json:"id"` // its folder
-	Name      string    `json:"name"`
-	ShortName string    `json:"shortname,omitempty"`
-	Status    Status    `json:"status"`
-	Started   time.Time `json:"started"`
-	Seconds   float64   `json:"seconds,omitzero"`
-	Message   string    `json:"message,omitempty"`
+	Planned int    `json:"planned,omitzero"`  // how many variants were to run, repeats counted; 0: unknown
+	NotRun  int    `json:"not_run,omitzero"`  // how many of them never began
+	Because string `json:"because,omitempty"` // why the run ended before they began
 }
 
 // Folder is the results folder of the run that goes on.
@@ -70,11 +67,12 @@ type Folder struct {
 	root     *os.Root
 	complain func(error)
 	events   *sink
+	journal  *sink
 
 	mu       sync.Mutex
 	run      Run
-	runTold  bool // the fault of writing run.json has been said
-	variants map[string]*Variant
+	started  int                 // variants
+	variants map[string]*Variant // those that run
 }
 
 // Create makes a new folder in base, named by the time (UTC) and a short
@@ -100,14 +98,19 @@ func Create(base string, run Run, complain func(error)) (*Folder, error) {
 	if err != nil {
 		return nil, errors.Join(fmt.Errorf("results folder: %w", err), root.Close())
 	}
+	journal, err := openSink(root, JournalFile, os.O_APPEND, complain)
+	if err != nil {
+		return nil, errors.Join(fmt.Errorf("results folder: %w", err), events.Close(), root.Close())
+	}
 	run.ID, run.PID, run.Status = filepath.Base(dir), os.Getpid(), Running
 	run.Command, run.Filters = maskStatements(run.Command), maskStatements(run.Filters)
-	run.Variants = []VariantState{}
-	f := &Folder{dir: dir, root: root, complain: complain, events: events, run: run, variants: map[string]*Variant{}}
+	f := &Folder{dir: dir, root: root, complain: complain, events: events, journal: journal, run: run, variants: map[string]*Variant{}}
+	if err := writeJSON(filepath.Join(dir, RunFile), run); err != nil {
+		complain(fmt.Errorf("results are incomplete: %w", err))
+	}
 	if err := renameio.Symlink(run.ID, filepath.Join(base, LatestLink)); err != nil {
 		complain(fmt.Errorf("link %s to the new results: %w", LatestLink, err))
 	}
-	f.save()
 	return f, nil
 }
 
@@ -134,46 +137,30 @@ func (f *Folder) Dir() string { return f.dir }
 // ID returns the folder's name: what the key "run" of its events says.
 func (f *Folder) ID() string { return f.run.ID }
 
+// NotRun says that so many of the planned variants will not begin, and why.
+func (f *Folder) NotRun(variants int, because string) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.run.NotRun, f.run.Because = variants, because
+}
+
 // Finish writes the run's status and closes the folder's files. Records that
 // come later are dropped; variants that are not finished stay "running".
 func (f *Folder) Finish(status Status) error {
 	f.mu.Lock()
 	f.run.Status, f.run.Finished = status, time.Now().UTC()
 	f.run.Seconds = f.run.Finished.Sub(f.run.Started).Seconds()
-	err := f.saveLocked()
+	err := writeJSON(filepath.Join(f.dir, RunFile), f.run)
 	variants := f.variants
 	f.variants = map[string]*Variant{}
 	f.mu.Unlock()
 
-	errs := []error{err, f.events.Close()}
+	errs := []error{err, f.events.Close(), f.journal.Close()}
 	for _, v := range variants {
 		errs = append(errs, v.close())
 	}
 	return errors.Join(append(errs, f.root.Close())...)
 }
-
-// change changes run.json.
-func (f *Folder) change(edit func(*Run)) {
-	f.mu.Lock()
-	edit(&f.run)
-	f.mu.Unlock()
-	f.save()
-}
-
-// save writes run.json and says its first fault.
-func (f *Folder) save() {
-	f.mu.Lock()
-	err := f.saveLocked()
-	say := err != nil && !f.runTold
-	f.runTold = f.runTold || say
-	f.mu.Unlock()
-	if say {
-		f.complain(fmt.Errorf("results are incomplete: %w", err))
-	}
-}
-
-// saveLocked writes run.json under the lock, so that the newest state stays.
-func (f *Folder) saveLocked() error { return writeJSON(filepath.Join(f.dir, RunFile), f.run) }
 
 // writeJSON writes value to path as one piece: a reader sees the old or the
 // new, never a half.
@@ -203,6 +190,7 @@ func (h *folderHandler) Handle(_ context.Context, rec slog.Record) error {
 	e := h.event(rec)
 	if v := h.folder.variant(e.Variant); v != nil {
 		_, _ = v.log.Write(e.logLine()) // a sink never fails
+		v.timeline.add(&e)
 	}
 	if e.Level < slog.LevelInfo {
 		return nil

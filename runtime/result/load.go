@@ -3,42 +3,142 @@
 package result
 
 import (
+	"bufio"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"io/fs"
+	"iter"
 	"os"
 	"path/filepath"
+	"slices"
 )
 
 // Load reads a results folder: its run, and an outcome for each variant that
-// was started, in that order. A variant without outcome.json, as a killed run
-// leaves it, has the status and message of run.json, usually Running.
-// dir may be the link "latest".
+// was started, in that order. dir may be the link "latest".
 func Load(dir string) (Run, []Outcome, error) {
-	var run Run
-	if err := readJSON(filepath.Join(dir, RunFile), &run); err != nil {
-		if errors.Is(err, fs.ErrNotExist) {
-			return Run{}, nil, fmt.Errorf("%s is not a results folder: %w", dir, err)
-		}
+	run, err := LoadRun(dir)
+	if err != nil {
 		return Run{}, nil, err
 	}
-	outcomes := make([]Outcome, len(run.Variants))
-	for i, s := range run.Variants {
-		if !filepath.IsLocal(s.ID) {
-			return Run{}, nil, fmt.Errorf("%s: variant id %q: want a folder's name", filepath.Join(dir, RunFile), s.ID)
-		}
-		err := readJSON(filepath.Join(dir, s.ID, OutcomeFile), &outcomes[i])
-		if errors.Is(err, fs.ErrNotExist) {
-			outcomes[i] = Outcome{
-				ID: s.ID, Name: s.Name, ShortName: s.ShortName, Started: s.Started, Seconds: s.Seconds,
-				Failure: Failure{Status: s.Status, Message: s.Message},
-			}
-		} else if err != nil {
+	var outcomes []Outcome
+	for o, err := range Outcomes(dir) {
+		if err != nil {
 			return Run{}, nil, err
 		}
+		outcomes = append(outcomes, o)
 	}
 	return run, outcomes, nil
+}
+
+// LoadRun reads the run.json of a results folder.
+func LoadRun(dir string) (Run, error) {
+	var run Run
+	err := readJSON(filepath.Join(dir, RunFile), &run)
+	if errors.Is(err, fs.ErrNotExist) {
+		err = fmt.Errorf("%s is not a results folder: %w", dir, err)
+	}
+	return run, err
+}
+
+// Outcomes yields an outcome for each variant of a results folder that was
+// started, in that order. Of a variant without outcome.json, as a killed run
+// leaves it, it has the status and message of the journal, usually Running.
+// A variant whose files are broken yields what the journal knows of it and an
+// error, and reading goes on.
+func Outcomes(dir string) iter.Seq2[Outcome, error] {
+	return func(yield func(Outcome, error) bool) {
+		states, err := journal(filepath.Join(dir, JournalFile))
+		if err != nil {
+			yield(Outcome{}, err)
+			return
+		}
+		for _, s := range states {
+			o := Outcome{
+				ID: s.ID, Name: s.Name, ShortName: s.ShortName, Repeat: s.Repeat, Hosts: s.Hosts, Started: s.Started, Seconds: s.Seconds,
+				Failure: Failure{Status: s.Status, Message: s.Message},
+			}
+			known := o
+			err := readJSON(filepath.Join(dir, s.ID, OutcomeFile), &o)
+			if errors.Is(err, fs.ErrNotExist) {
+				err = nil
+			} else if err != nil {
+				o = known
+			}
+			if !yield(o, err) {
+				return
+			}
+		}
+	}
+}
+
+// journal reads a journal: of each variant its last line. Lines that were cut
+// when the run was killed or the disk was full are left out.
+func journal(path string) ([]State, error) {
+	file, err := os.Open(path)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, nil // killed before the first variant
+	}
+	if err != nil {
+		return nil, err
+	}
+	defer func() { _ = file.Close() }() // only read
+	place := map[string]int{}
+	var states []State
+	lines := bufio.NewScanner(file)
+	lines.Buffer(nil, maxEventLine)
+	for lines.Scan() {
+		var s State
+		if json.Unmarshal(lines.Bytes(), &s) != nil || s.ID == "" {
+			continue
+		}
+		if !filepath.IsLocal(s.ID) {
+			return nil, fmt.Errorf("%s: variant id %q: want a folder's name", path, s.ID)
+		}
+		i, known := place[s.ID]
+		if !known {
+			i = len(states)
+			place[s.ID] = i
+			states = append(states, State{})
+		}
+		states[i] = s
+	}
+	return states, lines.Err()
+}
+
+// Migrations reads the records of a variant's migrations, in their order.
+func Migrations(variantDir string) ([]Migration, error) {
+	files, err := filepath.Glob(filepath.Join(variantDir, MigrationsDir, "*.json"))
+	if err != nil {
+		return nil, err
+	}
+	var all []Migration
+	for _, file := range files {
+		var m Migration
+		if err := readJSON(file, &m); err != nil {
+			return nil, err
+		}
+		all = append(all, m)
+	}
+	slices.SortFunc(all, func(a, b Migration) int { return a.Number - b.Number })
+	return all, nil
+}
+
+// Runs returns the results folders in base, the oldest first. That base does
+// not exist is no error.
+func Runs(base string) ([]string, error) {
+	files, err := filepath.Glob(filepath.Join(base, "*", RunFile))
+	if err != nil {
+		return nil, err
+	}
+	var dirs []string
+	for _, file := range files {
+		if dir := filepath.Dir(file); filepath.Base(dir) != LatestLink {
+			dirs = append(dirs, dir)
+		}
+	}
+	slices.Sort(dirs) // their names begin with the time
+	return dirs, nil
 }
 
 func readJSON(path string, into any) error {

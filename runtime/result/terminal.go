@@ -6,6 +6,7 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"iter"
 	"log/slog"
 	"strings"
 	"sync"
@@ -212,36 +213,55 @@ func (s *screen) hostColor(host string) string {
 	return hostColors[(len(s.hosts)-1)%len(hostColors)]
 }
 
-// Table draws how the variants ended, and a last line that counts them.
-func (t *Terminal) Table(outcomes []Outcome) {
+// maxRows is how many variants a table shows. When there are more, those that
+// passed are left out.
+const maxRows = 60
+
+// Table draws how the variants ended, and a last line that counts them. It goes
+// through outcomes twice.
+func (t *Terminal) Table(outcomes iter.Seq2[Outcome, error]) {
 	s := t.screen
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	width := s.width()
 	nameWidth := len("VARIANT")
-	for _, o := range outcomes {
+	counts := map[Status]int{}
+	total := 0
+	for o := range outcomes {
+		total++
+		counts[o.Status]++
 		nameWidth = max(nameWidth, length(tableName(o)))
 	}
 	nameWidth = min(nameWidth, max(width-len("ERROR    1h02m03s "), len("VARIANT")))
+	hidden := 0
 
 	var b strings.Builder
 	b.WriteByte('\n')
 	b.WriteString(s.paint(bold, fmt.Sprintf("%-*s  %-7s %8s", nameWidth, "VARIANT", "STATUS", "TIME")))
 	b.WriteByte('\n')
-	counts := map[Status]int{}
-	for _, o := range outcomes {
-		counts[o.Status]++
+	for o, err := range outcomes {
+		if total > maxRows && o.Status == Pass && err == nil {
+			hidden++
+			continue
+		}
 		name := shorten(tableName(o), nameWidth)
 		b.WriteString(name + strings.Repeat(" ", nameWidth-length(name)) + "  ")
 		b.WriteString(s.paint(statusColor(o.Status), fmt.Sprintf("%-7s", o.Status)))
 		fmt.Fprintf(&b, " %8s\n", clock(time.Duration(o.Seconds*float64(time.Second))))
-		for _, message := range tableMessages(o) {
+		messages := tableMessages(o)
+		if err != nil {
+			messages = append(messages, "not readable: "+printable(err.Error()))
+		}
+		for _, message := range messages {
 			for _, line := range Wrap(message, width-4) {
 				b.WriteString("    " + line + "\n")
 			}
 		}
 	}
-	for _, line := range Wrap(tally(len(outcomes), counts), width) {
+	if hidden > 0 {
+		fmt.Fprintf(&b, "(%d more that passed)\n", hidden)
+	}
+	for _, line := range Wrap(tally(total, counts), width) {
 		b.WriteString(s.paint(bold, line) + "\n")
 	}
 	_, _ = io.WriteString(s.w, b.String())
@@ -254,6 +274,9 @@ func tableName(o Outcome) string {
 	name := o.ShortName
 	if name == "" {
 		name = o.Name
+	}
+	if o.Repeat > 0 {
+		name += fmt.Sprintf(" #%d", o.Repeat)
 	}
 	if label := strings.TrimSpace(number + " " + name); label != "" {
 		return printable(label)
@@ -284,6 +307,9 @@ func tableMessages(o Outcome) []string {
 	}
 	for _, f := range o.Further {
 		messages = append(messages, "then: "+f.Message)
+	}
+	if q := o.Quarantine; q != nil {
+		messages = append(messages, fmt.Sprintf("%s, in quarantine until %s: %s (%s)", q.Status, q.Expires.Format(time.DateOnly), q.Reason, q.Tracker))
 	}
 	for _, w := range o.Warnings {
 		messages = append(messages, "warning: "+w)

@@ -7,6 +7,7 @@ import (
 	"context"
 	"flag"
 	"fmt"
+	"iter"
 	"log/slog"
 	"os"
 	"path/filepath"
@@ -63,9 +64,20 @@ func drawRun(t *testing.T, opts result.TerminalOptions) string {
 		destination.Error("guest lost", "vm", "vm1", "path", "/"+strings.Repeat("very-long-path/", 8))
 		log.With("variant", "002-second").Info("begun", "host", "a-host-with-a-very-long-name.example.com")
 		source.Info("over", "vm", "vm1")
-		terminal.Table(outcomes())
+		terminal.Table(each(outcomes()))
 	})
 	return b.String()
+}
+
+// each yields outcomes as those of a folder are.
+func each(outcomes []result.Outcome) iter.Seq2[result.Outcome, error] {
+	return func(yield func(result.Outcome, error) bool) {
+		for _, o := range outcomes {
+			if !yield(o, nil) {
+				return
+			}
+		}
+	}
 }
 
 func TestTerminal(t *testing.T) {
@@ -120,7 +132,7 @@ func TestTerminalWidths(t *testing.T) {
 		for _, text := range []string{"", " ", "a", strings.Repeat("移行", 80), strings.Repeat(" ", 100), "a " + strings.Repeat("b", 200)} {
 			log.Info(text)
 		}
-		terminal.Table(outcomes())
+		terminal.Table(each(outcomes()))
 		limit := width
 		if limit < 20 {
 			limit = 80
@@ -158,7 +170,7 @@ func TestTerminalConcurrently(t *testing.T) {
 func TestTableOfNothing(t *testing.T) {
 	t.Parallel()
 	var b bytes.Buffer
-	result.NewTerminal(&b, result.TerminalOptions{}).Table(nil)
+	result.NewTerminal(&b, result.TerminalOptions{}).Table(each(nil))
 	if !strings.HasSuffix(b.String(), "\n0 variants\n") {
 		t.Errorf("got %q", b.String())
 	}

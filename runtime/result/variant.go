@@ -3,6 +3,7 @@
 package result
 
 import (
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -25,6 +26,7 @@ type Failure struct {
 	Phase     string `json:"phase,omitempty"`     // what was being done
 	Position  string `json:"position,omitempty"`  // file:line:col in the scenario
 	Backtrace string `json:"backtrace,omitempty"` // of the scenario's task, for people
+	Source    string `json:"source,omitempty"`    // the scenario's line that Position is in
 	Evidence  string `json:"evidence,omitempty"`  // what each host's QEMU and guest had to say, for people
 }
 
@@ -33,22 +35,56 @@ type Outcome struct {
 	ID        string    `json:"id"`   // the variant's folder; set by Finish
 	Name      string    `json:"name"` // set by Finish
 	ShortName string    `json:"shortname,omitempty"`
-	Started   time.Time `json:"started"` // set by Finish
-	Seconds   float64   `json:"seconds"` // set by Finish
+	Repeat    int       `json:"repeat,omitzero"` // counts from 1 when the run repeats its variants; set by Finish
+	Hosts     []string  `json:"hosts,omitempty"` // that it ran on, the master first; set by Finish
+	Started   time.Time `json:"started"`         // set by Finish
+	Seconds   float64   `json:"seconds"`         // set by Finish
 
 	Failure           // the status, and the first thing that went wrong
 	Further []Failure `json:"further,omitempty"` // what went wrong afterwards, in order
 
-	Warnings []string `json:"warnings,omitempty"`
+	Warnings   []string    `json:"warnings,omitempty"`
+	Quarantine *Quarantine `json:"quarantine,omitempty"` // set when it turned a failure into a warning
+}
+
+// Quarantine is why a variant's failure is only a warning for the time being.
+type Quarantine struct {
+	Status  Status    `json:"status"` // what it would be without
+	Reason  string    `json:"reason"`
+	Tracker string    `json:"tracker"` // URL
+	Expires time.Time `json:"expires"` // from this day on, a failure is one
+}
+
+// State is a line of the journal: that a variant has begun, or how it ended.
+type State struct {
+	ID        string    `json:"id"` // its folder
+	Name      string    `json:"name"`
+	ShortName string    `json:"shortname,omitempty"`
+	Repeat    int       `json:"repeat,omitzero"`
+	Hosts     []string  `json:"hosts,omitempty"`
+	Status    Status    `json:"status"` // Running when it begins
+	Started   time.Time `json:"started"`
+	Seconds   float64   `json:"seconds,omitzero"`
+	Message   string    `json:"message,omitempty"`
+}
+
+// Entry is what is known of a variant when it begins.
+type Entry struct {
+	Name      string
+	ShortName string // "": as Name
+	Repeat    int    // counts from 1 when the run repeats its variants, else 0
+	Hosts     []string
+	Params    map[string]string
+	Origins   map[string]string // param to the FILE:LINE that set it; nil: unknown
 }
 
 // Variant is the folder of one variant that is being run.
 type Variant struct {
-	folder *Folder
-	id     string
-	index  int // in Run.Variants
-	root   *os.Root
-	log    *sink
+	folder   *Folder
+	state    State
+	root     *os.Root
+	log      *sink
+	timeline timeline
 
 	mu         sync.Mutex
 	migrations int
@@ -58,47 +94,56 @@ type Variant struct {
 // Start makes the folder of the next variant and writes its params, with
 // secrets masked. One name may be started several times. From now on, records
 // with the key variant=ID go to the variant's log.
-func (f *Folder) Start(name, shortName string, params map[string]string) (*Variant, error) {
-	if shortName == "" {
-		shortName = name
+func (f *Folder) Start(e Entry) (*Variant, error) {
+	if e.ShortName == "" {
+		e.ShortName = e.Name
 	}
 	f.mu.Lock()
-	index := len(f.run.Variants)
-	id := fmt.Sprintf("%03d", index+1)
-	if safe := safeName(shortName); safe != "" {
+	f.started++
+	id := fmt.Sprintf("%03d", f.started)
+	f.mu.Unlock()
+	if safe := safeName(e.ShortName); safe != "" {
 		id += "-" + safe
 	}
-	f.run.Variants = append(f.run.Variants, VariantState{
-		ID: id, Name: name, ShortName: shortName, Started: time.Now().UTC(),
-	})
-	f.mu.Unlock()
-
-	v := &Variant{folder: f, id: id, index: index}
-	if err := v.open(params); err != nil {
-		err = fmt.Errorf("results of variant %s: %w", shortName, err)
-		f.change(func(r *Run) {
-			r.Variants[index].Status, r.Variants[index].Message = Error, err.Error()
-		})
-		return nil, err
+	v := &Variant{folder: f, state: State{
+		ID: id, Name: e.Name, ShortName: e.ShortName, Repeat: e.Repeat, Hosts: e.Hosts, Started: time.Now().UTC(),
+	}}
+	if err := v.open(e); err != nil {
+		err = fmt.Errorf("results of variant %s: %w", e.ShortName, err)
+		v.state.Status, v.state.Message = Error, err.Error()
+		return nil, errors.Join(err, f.note(v.state))
 	}
 	f.mu.Lock()
 	f.variants[id] = v
 	f.mu.Unlock()
-	f.save()
-	return v, nil
+	return v, f.note(v.state)
 }
 
-func (v *Variant) open(params map[string]string) (err error) {
-	if err := v.folder.root.Mkdir(v.id, 0o755); err != nil {
+// note writes a line of the journal.
+func (f *Folder) note(s State) error {
+	line, err := json.Marshal(s)
+	if err != nil {
 		return err
 	}
-	if v.root, err = v.folder.root.OpenRoot(v.id); err != nil {
+	_, err = f.journal.Write(append(line, '\n'))
+	return err
+}
+
+func (v *Variant) open(e Entry) (err error) {
+	if err := v.folder.root.Mkdir(v.state.ID, 0o755); err != nil {
+		return err
+	}
+	if v.root, err = v.folder.root.OpenRoot(v.state.ID); err != nil {
 		return err
 	}
 	if v.log, err = openSink(v.root, LogFile, os.O_APPEND, v.folder.complain); err != nil {
 		return errors.Join(err, v.root.Close())
 	}
-	if err := writeJSON(filepath.Join(v.Dir(), ParamsFile), maskParams(params)); err != nil {
+	err = writeJSON(filepath.Join(v.Dir(), ParamsFile), maskParams(e.Params))
+	if err == nil && e.Origins != nil {
+		err = writeJSON(filepath.Join(v.Dir(), OriginsFile), e.Origins)
+	}
+	if err != nil {
 		v.folder.complain(fmt.Errorf("results are incomplete: %w", err))
 	}
 	return nil
@@ -106,10 +151,10 @@ func (v *Variant) open(params map[string]string) (err error) {
 
 // ID returns the name of the variant's folder, unique in the run: what the
 // key "variant" of records must say.
-func (v *Variant) ID() string { return v.id }
+func (v *Variant) ID() string { return v.state.ID }
 
 // Dir returns the path of the variant's folder.
-func (v *Variant) Dir() string { return filepath.Join(v.folder.dir, v.id) }
+func (v *Variant) Dir() string { return filepath.Join(v.folder.dir, v.state.ID) }
 
 // VMFile opens a file about one VM on one host (qemu.log, console.log, …) for
 // appending: an instance that comes back to a host continues its files. The
@@ -141,9 +186,9 @@ func (v *Variant) create(name string, flags int) (io.WriteCloser, error) {
 	return s, nil
 }
 
-// Migration writes what is known of one migration, any value that
-// encoding/json takes, to the next migrations/N.json (from 1).
-func (v *Variant) Migration(data any) error {
+// Migration writes what is known of one migration to the next
+// migrations/N.json (from 1).
+func (v *Variant) Migration(m Migration) error {
 	if err := v.root.Mkdir(MigrationsDir, 0o755); err != nil && !errors.Is(err, fs.ErrExist) {
 		return fmt.Errorf("results: %w", err)
 	}
@@ -151,10 +196,10 @@ func (v *Variant) Migration(data any) error {
 	v.migrations++
 	n := v.migrations
 	v.mu.Unlock()
-	return writeJSON(filepath.Join(v.Dir(), MigrationsDir, strconv.Itoa(n)+".json"), data)
+	return writeJSON(filepath.Join(v.Dir(), MigrationsDir, strconv.Itoa(n)+".json"), m)
 }
 
-// Finish writes outcome.json and the variant's line in run.json, and closes
+// Finish writes outcome.json and the variant's line in the journal, and closes
 // its log. Later calls do nothing: the first outcome stays.
 func (v *Variant) Finish(o Outcome) error {
 	v.mu.Lock()
@@ -164,16 +209,16 @@ func (v *Variant) Finish(o Outcome) error {
 	if again {
 		return nil
 	}
-	ended := time.Now()
-	v.folder.change(func(r *Run) {
-		s := &r.Variants[v.index]
-		s.Status, s.Message, s.Seconds = o.Status, o.Message, ended.Sub(s.Started).Seconds()
-		o.ID, o.Name, o.ShortName, o.Started, o.Seconds = s.ID, s.Name, s.ShortName, s.Started, s.Seconds
-	})
 	v.folder.mu.Lock()
-	delete(v.folder.variants, v.id)
+	delete(v.folder.variants, v.state.ID)
 	v.folder.mu.Unlock()
-	return errors.Join(writeJSON(filepath.Join(v.Dir(), OutcomeFile), o), v.close())
+	s := v.state
+	s.Status, s.Message, s.Seconds = o.Status, o.Message, time.Since(s.Started).Seconds()
+	o.ID, o.Name, o.ShortName, o.Repeat, o.Hosts, o.Started, o.Seconds = s.ID, s.Name, s.ShortName, s.Repeat, s.Hosts, s.Started, s.Seconds
+	return errors.Join(
+		writeJSON(filepath.Join(v.Dir(), TimelineFile), v.timeline.end()),
+		writeJSON(filepath.Join(v.Dir(), OutcomeFile), o),
+		v.folder.note(s), v.close())
 }
 
 func (v *Variant) close() error { return errors.Join(v.log.Close(), v.root.Close()) }

@@ -9,16 +9,17 @@ import (
 
 	"github.com/mhmig/mhmig/runtime/host"
 	"github.com/mhmig/mhmig/runtime/ledger"
+	"github.com/mhmig/mhmig/runtime/testbed"
 )
 
 // reclaimTimeout bounds the second try to clean up a host that was lost.
 const reclaimTimeout = 60 * time.Second
 
-// lost returns why the first of the run's hosts that is out of reach is so, nil
-// when all are there.
-func (r *runner) lost() error {
-	for _, h := range r.Hosts {
-		if err := h.Err(); err != nil {
+// lost returns why the first of the lease's hosts that is out of reach is so,
+// nil when all are there.
+func (l *lease) lost() error {
+	for _, s := range l.slots {
+		if err := s.host.Err(); err != nil {
 			return err
 		}
 	}
@@ -27,7 +28,7 @@ func (r *runner) lost() error {
 
 // reclaim connects anew to hosts that were lost and removes what a variant left
 // there, by the ledger. It works on after ctx has ended, within its own limit.
-func (r *runner) reclaim(ctx context.Context) error {
+func (r *runner) reclaim(ctx context.Context, bed *testbed.Bed) error {
 	ctx, cancel := context.WithTimeoutCause(context.WithoutCancel(ctx), reclaimTimeout, fmt.Errorf("not done after %v", reclaimTimeout))
 	defer cancel()
 	var opened []*host.Host
@@ -36,7 +37,7 @@ func (r *runner) reclaim(ctx context.Context) error {
 			_ = h.Close() // the commands on it have ended
 		}
 	}()
-	return r.Ledger.Undo(ctx, func(ctx context.Context, name string) (ledger.Host, error) {
+	return r.Ledger.Undo(ctx, bed.Owns, func(ctx context.Context, name string) (ledger.Host, error) {
 		for _, h := range r.Hosts {
 			switch {
 			case h.Name() != name:

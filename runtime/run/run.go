@@ -1,11 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
 
-// Package run runs a scenario once per variant: it makes the variant's test
-// bed, hands it to the scenario, judges what came of it, and cleans up.
+// Package run runs a scenario once per variant: as soon as enough hosts are
+// free it makes the variant's test bed, hands it to the scenario, judges what
+// came of it, and cleans up.
 //
-// Whatever happens to one variant, the next one runs; only an interruption and
-// lost hosts end a run early. [Variants] blocks until the last variant is
-// cleaned up.
+// Whatever happens to one variant, the others run; only an interruption, the
+// run's time limit, lost hosts, and what the options ask for end a run early.
+// [Variants] blocks until the last variant is cleaned up. How variants ended
+// goes to the results folder: nothing here grows with their number.
 package run
 
 import (
@@ -14,14 +16,12 @@ import (
 	"fmt"
 	"iter"
 	"log/slog"
-	"maps"
-	"strings"
+	"sync"
 	"time"
 
 	"github.com/mhmig/mhmig/lang/cartesian"
 	"github.com/mhmig/mhmig/runtime/host"
 	"github.com/mhmig/mhmig/runtime/ledger"
-	"github.com/mhmig/mhmig/runtime/migration"
 	"github.com/mhmig/mhmig/runtime/result"
 	"github.com/mhmig/mhmig/runtime/task"
 	"github.com/mhmig/mhmig/runtime/testbed"
@@ -29,6 +29,10 @@ import (
 
 // ErrInterrupted is the cause of a context that a person has ended.
 var ErrInterrupted = errors.New("interrupted")
+
+// ErrTimeout is the cause of a context that has ended because the run took too
+// long.
+var ErrTimeout = errors.New("the run's time is over")
 
 // Verdict is what a scenario did: what failed, the first failure first, and
 // what it warned of.
@@ -39,164 +43,131 @@ type Verdict struct {
 
 // Options are what all variants of a run have in common.
 type Options struct {
-	Hosts      []*host.Host // the first is the master
+	Hosts      []*host.Host // variants prefer the first ones
 	HostParams cartesian.Params
 	Results    *result.Folder
 	Ledger     *ledger.Ledger
 	Log        *slog.Logger
-	Timeout    time.Duration // per variant; 0: none
 	Shipped    func(name string) (localPath string, err error)
 	Scenario   func(context.Context, *testbed.Bed) Verdict
+
+	// ScenarioHosts is how many hosts a variant's scenario says it needs; 0: it does
+	// not say. May be nil.
+	ScenarioHosts func(cartesian.Params) int
+	// Parallel is how many variants may run at the same time. 0: as many as the
+	// hosts allow.
+	Parallel int
+	// Share lets variants run on the same hosts at the same time, as far as memory
+	// and processors allow.
+	Share bool
+
+	Timeout      time.Duration // per variant; 0: none
+	RunTimeout   time.Duration // 0: none
+	FailFast     bool          // begin no variant after a FAIL or ERROR
+	Repeat       int           // run all variants so many times; 0: once
+	UntilFailure bool          // repeat until a FAIL or ERROR, at most Repeat times if that is not 0
+	Quarantine   *Quarantine   // nil: nothing is in it
+	Planned      int           // how many variants there are to run, repeats counted; 0: unknown
+
+	Origins    func(*cartesian.Variant) map[string]string // where params come from, for the results; may be nil
+	SourceLine func(position string) string               // of a scenario's file; may be nil
+	Changed    func()                                     // called after a variant has begun and after it has ended; may be nil
 }
 
-// Variants runs the scenario for each variant, one after the other, and
-// returns how they ended. Its error is one of the config, ErrInterrupted, or the
-// [*host.LostError] of a host whose connection broke.
-func Variants(ctx context.Context, o Options, variants iter.Seq2[*cartesian.Variant, error]) ([]result.Outcome, error) {
-	var outcomes []result.Outcome
-	r := &runner{Options: o}
-	for v, err := range variants {
-		if err != nil {
-			return outcomes, err
-		}
-		if ctx.Err() != nil {
-			return outcomes, context.Cause(ctx)
-		}
-		if err := r.lost(); err != nil {
-			return outcomes, err
-		}
-		outcome, err := r.variant(ctx, len(outcomes)+1, v)
-		if err != nil {
-			return outcomes, err
-		}
-		outcomes = append(outcomes, outcome)
-	}
-	if ctx.Err() != nil {
-		return outcomes, context.Cause(ctx)
-	}
-	return outcomes, r.lost()
+// Summary is how the variants of a run ended.
+type Summary struct {
+	Counts map[result.Status]int
+	NotRun int    // how many of the planned ones never began
+	Reason string // why
 }
 
-// runner is a run that goes on.
-type runner struct {
-	Options
-	kept bool // VMs of some variant were left running, as its params ask for
+// Status is the worst status of the variants.
+func (s Summary) Status() result.Status {
+	worst := result.Running
+	for status, n := range s.Counts {
+		if n > 0 {
+			worst = result.Worst(worst, status)
+		}
+	}
+	return worst
 }
 
-// variant runs the scenario for one variant.
-func (r *runner) variant(ctx context.Context, number int, v *cartesian.Variant) (result.Outcome, error) {
-	params := maps.Clone(v.Params)
-	maps.Copy(params, r.HostParams)
-	results, err := r.Results.Start(v.Name, v.ShortName, params)
-	if err != nil {
-		return result.Outcome{}, err
-	}
-	began := time.Now()
-	log := r.Log.With("variant", results.ID())
-	log.Info("variant begins", "name", v.ShortName)
-	if r.Timeout > 0 {
+// Variants runs the scenario for each variant. Variants begin in the given
+// order, but one that waits for hosts or for another variant lets some of the
+// next ones pass. The error is one of the config, [ErrInterrupted],
+// [ErrTimeout], or the [*host.LostError] of a host without which it could not
+// go on.
+func Variants(ctx context.Context, o Options, variants iter.Seq2[*cartesian.Variant, error]) (Summary, error) {
+	if o.RunTimeout > 0 {
 		var cancel context.CancelFunc
-		ctx, cancel = context.WithTimeoutCause(ctx, r.Timeout, fmt.Errorf("the variant's time (--timeout %v) is over", r.Timeout))
+		ctx, cancel = context.WithTimeoutCause(ctx, o.RunTimeout, fmt.Errorf("%w (--run-timeout %v)", ErrTimeout, o.RunTimeout))
 		defer cancel()
 	}
-	bed := testbed.New(testbed.Config{
-		Hosts: r.Hosts, Params: params, Results: results, Ledger: r.Ledger, Log: log,
-		Name: bedName(r.Results.ID(), number), Shipped: r.Shipped,
-	})
-	outcome := result.Outcome{Name: v.Name, ShortName: v.ShortName, Started: began}
-	if err := bed.Prepare(ctx); err != nil {
-		addFailure(&outcome, fmt.Errorf("prepare: %w", err))
-	} else {
-		log.Info("scenario begins", "step", "scenario")
-		verdict := r.Scenario(ctx, bed)
-		outcome.Warnings = verdict.Warnings
-		for _, failure := range verdict.Failures {
-			addFailure(&outcome, failure)
-		}
-		if unsettled(&outcome) && ctx.Err() == nil {
-			for _, dead := range bed.Dead(ctx) {
-				addFailure(&outcome, dead)
-			}
-		}
+	hosts, err := newPool(ctx, o.Hosts, o.Share)
+	if err != nil {
+		return Summary{}, err
 	}
-	settle(&outcome)
-	if err := r.close(ctx, bed, outcome.Status); err != nil {
-		addFailure(&outcome, fmt.Errorf("clean up: %w", err))
-		settle(&outcome)
+	r := &runner{Options: o, hosts: hosts, summary: Summary{Counts: map[result.Status]int{}}}
+	err = r.rounds(ctx, variants)
+	if n := o.Planned - r.started; n > 0 {
+		r.summary.NotRun, r.summary.Reason = n, r.reason(err)
+		o.Results.NotRun(n, r.summary.Reason)
 	}
-	outcome.Seconds = time.Since(began).Seconds()
-	log.Info("variant ends", "status", outcome.Status.String(), "took", time.Since(began).Round(time.Millisecond))
-	if err := results.Finish(outcome); err != nil {
-		log.Warn("results not written", "error", err)
-	}
-	return outcome, nil
+	return r.summary, err
 }
 
-// close cleans up behind a variant; a host that was lost gets a second try.
-func (r *runner) close(ctx context.Context, bed *testbed.Bed, status result.Status) error {
-	kept, err := bed.Close(ctx, status)
-	r.kept = r.kept || kept
-	if err == nil || r.lost() == nil {
-		return err
+// runner is a run that goes on. Its fields belong to the goroutine of
+// [Variants], but for those that mu guards.
+type runner struct {
+	Options
+	hosts   *pool
+	started int
+	stop    string // why no further variant begins; "": go on
+	summary Summary
+
+	mu   sync.Mutex // guards what follows
+	kept bool       // VMs of some variant were left running, as its params ask for
+}
+
+// rounds runs all variants as often as is wanted.
+func (r *runner) rounds(ctx context.Context, variants iter.Seq2[*cartesian.Variant, error]) error {
+	repeats := r.UntilFailure || r.Repeat > 1
+	for n := 1; ; n++ {
+		repeat := 0
+		if repeats {
+			repeat = n
+		}
+		before := r.started
+		if err := r.round(ctx, variants, repeat); err != nil {
+			return err
+		}
+		if r.stop != "" || !repeats || n == r.Repeat || r.started == before {
+			return nil
+		}
 	}
-	if r.kept { // the ledger cannot tell what is to stay
-		return fmt.Errorf("%w; mhmig cleanup %s removes what is left there, and the VMs that were left on purpose", r.lost(), r.Results.Dir())
+}
+
+// reason says why planned variants did not begin.
+func (r *runner) reason(err error) string {
+	if err != nil {
+		return err.Error()
 	}
-	if err := r.reclaim(ctx); err != nil {
-		return fmt.Errorf("%w; mhmig cleanup %s tries again", err, r.Results.Dir())
+	return r.stop
+}
+
+// lost returns why the first of the run's hosts that is out of reach is so, nil
+// when all are there.
+func (r *runner) lost() error {
+	for _, h := range r.Hosts {
+		if err := h.Err(); err != nil {
+			return err
+		}
 	}
 	return nil
 }
 
-// settle gives an outcome its status: the first failure's, else WARN or PASS.
-func settle(o *result.Outcome) {
-	switch {
-	case !unsettled(o):
-	case len(o.Warnings) > 0:
-		o.Status = result.Warn
-	default:
-		o.Status = result.Pass
+func (r *runner) changed() {
+	if r.Changed != nil {
+		r.Changed()
 	}
-}
-
-// unsettled says that nothing has failed so far.
-func unsettled(o *result.Outcome) bool {
-	return o.Status == result.Running || o.Status == result.Pass || o.Status == result.Warn
-}
-
-// addFailure adds a failure to an outcome: as the first one, or to those that
-// followed.
-func addFailure(o *result.Outcome, err error) {
-	f := describe(err)
-	if errors.Is(err, ErrInterrupted) {
-		f.Status = result.Cancel
-	}
-	if unsettled(o) {
-		o.Failure = f
-		return
-	}
-	o.Further = append(o.Further, f)
-}
-
-// describe says what an error knows of itself: its verdict, and where in the
-// test, in the migration and in the scenario's file it arose.
-func describe(err error) result.Failure {
-	f := result.Failure{
-		Status: result.StatusOf(err), Message: err.Error(),
-		Position: task.Position(err), Backtrace: task.Backtrace(err),
-	}
-	if step, ok := errors.AsType[*migration.StepError](err); ok {
-		f.Host, f.Side, f.Phase, f.Evidence = step.Host, string(step.Side), step.Step, step.Detail()
-	}
-	if failure, ok := errors.AsType[*migration.Failure](err); ok {
-		f.Host, f.VM, f.Side, f.Evidence = failure.Host, failure.VM, string(failure.First), failure.Detail()
-		f.Phase = failure.Step
-	}
-	return f
-}
-
-// bedName makes the name of a variant's folders on the hosts from the run's.
-func bedName(run string, number int) string {
-	short := run[strings.LastIndexByte(run, '-')+1:]
-	return fmt.Sprintf("mhmig-%s-%d", short, number)
 }

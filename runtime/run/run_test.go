@@ -36,6 +36,7 @@ type fixture struct {
 	options run.Options
 	lab     *bedtest.Lab
 	base    cartesian.Params
+	summary run.Summary // of the last run
 }
 
 func newFixture(t *testing.T) *fixture {
@@ -76,6 +77,25 @@ func (f *fixture) folders(t *testing.T) []string {
 	return all
 }
 
+// run runs variants and returns their outcomes as the results folder has them.
+func (f *fixture) run(t *testing.T, ctx context.Context, variants run.Sequence) ([]result.Outcome, error) {
+	t.Helper()
+	summary, err := run.Variants(ctx, f.options, variants)
+	_, outcomes, loadErr := result.Load(f.options.Results.Dir())
+	if loadErr != nil {
+		t.Fatal(loadErr)
+	}
+	counts := map[result.Status]int{}
+	for _, o := range outcomes {
+		counts[o.Status]++
+	}
+	if diff := cmp.Diff(counts, summary.Counts); diff != "" {
+		t.Errorf("counts (- as the folder has them, + summary):\n%s", diff)
+	}
+	f.summary = summary
+	return outcomes, err
+}
+
 func failures(errs ...error) run.Verdict {
 	var v run.Verdict
 	for _, err := range errs {
@@ -112,7 +132,7 @@ func TestVariants(t *testing.T) {
 		}
 		return verdicts[bed.Params()["shortname"]]
 	}
-	outcomes, err := run.Variants(t.Context(), f.options, f.variants(names...))
+	outcomes, err := f.run(t, t.Context(), f.variants(names...))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -140,7 +160,7 @@ func TestConfigError(t *testing.T) {
 	f := newFixture(t)
 	f.options.Scenario = func(context.Context, *testbed.Bed) run.Verdict { return run.Verdict{} }
 	broken := errors.New("line 7 is wrong")
-	outcomes, err := run.Variants(t.Context(), f.options, func(yield func(*cartesian.Variant, error) bool) {
+	outcomes, err := f.run(t, t.Context(), func(yield func(*cartesian.Variant, error) bool) {
 		for v := range f.variants("one") {
 			if !yield(v, nil) {
 				return
@@ -166,7 +186,7 @@ func TestInterrupted(t *testing.T) {
 		<-ctx.Done()
 		return failures(fmt.Errorf("wait: %w", context.Cause(ctx)))
 	}
-	outcomes, err := run.Variants(ctx, f.options, f.variants("one", "two", "three"))
+	outcomes, err := f.run(t, ctx, f.variants("one", "two", "three"))
 	if !errors.Is(err, run.ErrInterrupted) {
 		t.Errorf("got %v, want %v", err, run.ErrInterrupted)
 	}
@@ -195,7 +215,7 @@ func TestTimeout(t *testing.T) {
 		<-ctx.Done()
 		return failures(context.Cause(ctx))
 	}
-	outcomes, err := run.Variants(t.Context(), f.options, f.variants("one", "two"))
+	outcomes, err := f.run(t, t.Context(), f.variants("one", "two"))
 	if err != nil || len(outcomes) != 2 {
 		t.Fatalf("got %d outcomes and %v", len(outcomes), err)
 	}
@@ -216,7 +236,7 @@ func TestPrepareError(t *testing.T) {
 		t.Error("the scenario began")
 		return run.Verdict{}
 	}
-	outcomes, err := run.Variants(t.Context(), f.options, f.variants("one"))
+	outcomes, err := f.run(t, t.Context(), f.variants("one"))
 	if err != nil || len(outcomes) != 1 {
 		t.Fatalf("got %d outcomes and %v", len(outcomes), err)
 	}
@@ -243,7 +263,7 @@ func TestCleanUpError(t *testing.T) {
 		}
 		return run.Verdict{}
 	}
-	outcomes, err := run.Variants(t.Context(), f.options, f.variants("one"))
+	outcomes, err := f.run(t, t.Context(), f.variants("one"))
 	if err != nil || len(outcomes) != 1 {
 		t.Fatalf("got %d outcomes and %v", len(outcomes), err)
 	}
@@ -266,7 +286,7 @@ func TestLostHost(t *testing.T) {
 		}
 		return run.Verdict{}
 	}
-	outcomes, err := run.Variants(t.Context(), f.options, f.variants("one", "two"))
+	outcomes, err := f.run(t, t.Context(), f.variants("one", "two"))
 	if !errors.Is(err, host.ErrClosed) || len(outcomes) != 1 {
 		t.Errorf("got %d outcomes and %v, want one and that the host is lost", len(outcomes), err)
 	}

@@ -40,7 +40,7 @@ const closeTimeout = 90 * time.Second
 
 // Config is what a bed is made of.
 type Config struct {
-	Hosts   []*host.Host // the first is the master
+	Hosts   []Place // the first is the master
 	Params  cartesian.Params
 	Results *result.Variant
 	Ledger  vm.Ledger
@@ -53,11 +53,17 @@ type Config struct {
 	Shipped func(name string) (localPath string, err error)
 }
 
+// Place is a host that a bed is on.
+type Place struct {
+	Host   *host.Host
+	Number int // among all hosts of the run, from 1: params call it host1, host2, …
+}
+
 // Bed is one variant's hosts, VMs and sessions.
 type Bed struct {
 	params  cartesian.Params
 	results *result.Variant
-	ledger  vm.Ledger
+	ledger  *owned
 	log     *slog.Logger
 	name    string
 	shipped func(string) (string, error)
@@ -81,16 +87,16 @@ type madeFolder struct {
 // New returns a bed; nothing is made on the hosts before [Bed.Prepare].
 func New(c Config) *Bed {
 	b := &Bed{
-		params: c.Params, results: c.Results, ledger: c.Ledger, log: c.Log,
+		params: c.Params, results: c.Results, ledger: &owned{Ledger: c.Ledger, ids: map[int]bool{}}, log: c.Log,
 		name: c.Name, shipped: c.Shipped,
 		said: map[string]bool{}, claims: map[string]string{},
 	}
-	for i, h := range c.Hosts {
-		label := "host" + strconv.Itoa(i+1)
+	for _, p := range c.Hosts {
+		label := "host" + strconv.Itoa(p.Number)
 		params := c.Params.Object(label)
 		base := params.Get("images_base_dir", "/var/lib/virt_test")
 		own := &Host{
-			Host: h, bed: b, label: label,
+			Host: p.Host, bed: b, label: label,
 			runDir:   path.Join(params.Get("state_dir", "/tmp"), b.name+"-"+label), // two names may be one machine
 			baseDir:  base,
 			imageDir: path.Join(base, b.name),
@@ -143,7 +149,7 @@ func (b *Bed) SaveArtifact(name string, data []byte) error {
 }
 
 // SaveMigration keeps the record of a migration among the variant's results.
-func (b *Bed) SaveMigration(record any) error { return b.results.Migration(record) }
+func (b *Bed) SaveMigration(record result.Migration) error { return b.results.Migration(record) }
 
 // Prepare makes everything ready for the VMs to start: the bed's folders on the
 // hosts, the check that they share one image folder, mhmig's own files, and

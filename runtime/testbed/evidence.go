@@ -7,8 +7,10 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"slices"
 	"strings"
 	"sync"
+	"time"
 )
 
 // consoleTail is how many lines of the guest's console an error shows.
@@ -42,6 +44,26 @@ func (m *Machine) Evidence(ctx context.Context, side string) Evidence {
 		e.Console = m.Console.Tail(consoleTail)
 	}
 	return e
+}
+
+// evidenceTimeout is how long the VMs may take to say what they know.
+const evidenceTimeout = 3 * time.Second
+
+// Evidence is what all VMs know, for a person. It works on after ctx has ended,
+// within its own limit.
+func (b *Bed) Evidence(ctx context.Context) string {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), evidenceTimeout)
+	defer cancel()
+	b.mu.Lock()
+	machines := slices.Clone(b.machines)
+	b.mu.Unlock()
+	all := make([]string, len(machines))
+	var asking sync.WaitGroup
+	for i, m := range machines {
+		asking.Go(func() { all[i] = m.Evidence(ctx, "").String() })
+	}
+	asking.Wait()
+	return strings.Join(all, "")
 }
 
 // String is the evidence for a person: a heading and indented lines.

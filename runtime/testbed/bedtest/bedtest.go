@@ -74,13 +74,17 @@ func New(t testing.TB, hosts []*host.Host, labParams, params cartesian.Params, s
 	folder, record := Results(t)
 	all := maps.Clone(labParams)
 	maps.Copy(all, params)
-	variant, err := folder.Start(t.Name(), "test", all)
+	variant, err := folder.Start(result.Entry{Name: t.Name(), ShortName: "test", Params: all})
 	if err != nil {
 		t.Fatal(err)
 	}
 	b := &Bed{Name: "mhmig-" + folder.ID()[strings.LastIndexByte(folder.ID(), '-')+1:] + "-1", Results: variant}
+	var places []testbed.Place
+	for i, h := range hosts {
+		places = append(places, testbed.Place{Host: h, Number: i + 1})
+	}
 	b.Bed = testbed.New(testbed.Config{
-		Hosts: hosts, Params: all, Results: variant, Ledger: record, Name: b.Name, Shipped: shipped,
+		Hosts: places, Params: all, Results: variant, Ledger: record, Name: b.Name, Shipped: shipped,
 		Log: slog.New(folder.Handler()).With("variant", variant.ID()),
 	})
 	t.Cleanup(func() {

@@ -1,0 +1,219 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"iter"
+	"math/rand/v2"
+	"path/filepath"
+	"strings"
+	"text/tabwriter"
+
+	"github.com/spf13/pflag"
+
+	"github.com/mhmig/mhmig/lang/cartesian"
+	"github.com/mhmig/mhmig/lang/diag"
+	"github.com/mhmig/mhmig/runtime/result"
+	"github.com/mhmig/mhmig/runtime/run"
+)
+
+// choice is what the flags say of which variants run, and in which order.
+type choice struct {
+	rerun   string
+	shard   string
+	shuffle bool
+	seed    uint64
+}
+
+func (c *choice) flags(flags *pflag.FlagSet) {
+	flags.StringVar(&c.rerun, "rerun", "", "run only those variants of the latest run that are `WHICH`: failed")
+	flags.StringVar(&c.shard, "shard", "", "run only part `I/N` of the variants; which one a variant is in depends on its name alone")
+	flags.BoolVar(&c.shuffle, "shuffle", false, "run the variants in random order")
+	flags.Uint64Var(&c.seed, "seed", 0, "the order of --shuffle: `NUMBER` (default: a random one, which the run tells)")
+}
+
+func (c *choice) check(flags *pflag.FlagSet) error {
+	switch {
+	case c.rerun != "" && c.rerun != "failed":
+		return fmt.Errorf("--rerun %s: want failed", c.rerun)
+	case flags.Changed("seed") && !c.shuffle:
+		return errors.New("--seed is for --shuffle, which is not given")
+	case c.shard != "" || flags.Changed("shard"):
+		if _, err := run.ParseShard(c.shard); err != nil {
+			return fmt.Errorf("--shard: %w", err)
+		}
+	}
+	if c.shuffle && !flags.Changed("seed") {
+		c.seed = rand.Uint64()
+	}
+	return nil
+}
+
+// plan is the variants that are to run.
+type plan struct {
+	variants run.Sequence
+	first    *cartesian.Variant // nil: there is nothing to do
+	count    int
+}
+
+// plan goes once through all variants: it picks those that are wanted and finds
+// what is wrong before anything is made.
+func (e *execution) plan(ctx context.Context, config *cartesian.Config, options cartesian.Options, scenes *repertoire) (*plan, error) {
+	if _, err := firstVariant(ctx, config, options); err != nil {
+		return nil, err
+	}
+	if err := limitVariants(ctx, config, options, e.most); err != nil {
+		return nil, err
+	}
+	p := &plan{variants: config.Variants(ctx, options)}
+	if e.rerun != "" {
+		failed, err := e.failedBefore()
+		if err != nil {
+			return nil, err
+		}
+		if len(failed) == 0 {
+			return p, nil
+		}
+		p.variants = run.Only(p.variants, failed)
+	}
+	if e.shard != "" {
+		shard, err := run.ParseShard(e.shard)
+		if err != nil {
+			return nil, err
+		}
+		p.variants = shard.Of(p.variants)
+	}
+	if e.shuffle {
+		p.variants = run.Shuffle(p.variants, e.seed)
+	}
+	for v, err := range p.variants {
+		if err != nil {
+			return nil, usageError(err)
+		}
+		if err := scenes.learn(ctx, v); err != nil {
+			return nil, err
+		}
+		if p.first == nil {
+			p.first = v
+		}
+		p.count++
+	}
+	if p.first == nil && e.rerun != "" {
+		return nil, usageError(fmt.Errorf("--rerun failed: no variant that failed in %s is among those of this config and these filters", e.latest()))
+	}
+	return p, nil
+}
+
+func (e *execution) latest() string { return filepath.Join(e.results, result.LatestLink) }
+
+// failedBefore returns the names of the variants that did not pass in the latest
+// run.
+func (e *execution) failedBefore() (map[string]bool, error) {
+	if _, err := result.LoadRun(e.latest()); err != nil {
+		if errors.Is(err, fs.ErrNotExist) {
+			err = fmt.Errorf("there is no latest run in %s", e.results)
+		}
+		return nil, usageError(fmt.Errorf("--rerun failed: %w", err))
+	}
+	names := map[string]bool{}
+	for o, err := range result.Outcomes(e.latest()) {
+		if err != nil {
+			return nil, usageError(fmt.Errorf("--rerun failed: %w", err))
+		}
+		if !o.Status.OK() || o.Status == result.Cancel {
+			names[o.Name] = true
+		}
+	}
+	return names, nil
+}
+
+// firstVariant checks that the config has any variant at all: a typo must
+// never run nothing and pass.
+func firstVariant(ctx context.Context, config *cartesian.Config, options cartesian.Options) (*cartesian.Variant, error) {
+	next, stop := iter.Pull2(config.Variants(ctx, options))
+	defer stop()
+	v, err, any := next()
+	switch {
+	case err != nil:
+		return nil, usageError(err)
+	case any:
+		return v, nil
+	}
+	nothing := diag.Diagnostic{Message: "no variant is left to run: see mhmig list for all names"}
+	return nil, usageError(append(whyEmpty(ctx, config, options, config.Warnings()), nothing))
+}
+
+// show writes what would run, and where.
+func (e *execution) show(w io.Writer, p *plan, scenes *repertoire) error {
+	hosts := e.hosts
+	where := "of --hosts"
+	if len(hosts) == 0 {
+		hosts, where = e.lab.wouldUse()
+	}
+	table := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
+	fmt.Fprintln(table, "VARIANT\tSCENARIO\tHOSTS\tVMS")
+	most, least := 0, len(hosts)
+	for v, err := range p.variants {
+		if err != nil {
+			return usageError(err)
+		}
+		scenario := scenes.of(v.Params)
+		needed := run.HostsNeeded(v.Params, scenario.HostsNeeded, len(hosts))
+		most, least = max(most, needed), min(least, needed)
+		text := fmt.Sprint(needed)
+		if needed > len(hosts) {
+			text += ": SKIP"
+		}
+		name := v.ShortName
+		if len(v.Dep) > 0 {
+			name += " (after " + strings.Join(v.Dep, ", ") + ")"
+		}
+		fmt.Fprintf(table, "%s\t%s\t%s\t%s\n", name, scenario.Path, text, describeVMs(v.Params))
+	}
+	if err := table.Flush(); err != nil {
+		return err
+	}
+	repeats := ""
+	switch {
+	case e.untilFailure && e.repeat > 0:
+		repeats = fmt.Sprintf(", up to %d times", e.repeat)
+	case e.untilFailure:
+		repeats = ", until one fails"
+	case e.repeat > 1:
+		repeats = fmt.Sprintf(", %d times", e.repeat)
+	}
+	fmt.Fprintf(w, "\n%d variants%s, on %d hosts %s: %s\n", p.count, repeats, len(hosts), where, strings.Join(hosts, ", "))
+	width := len(hosts) / max(least, 1)
+	if e.parallel > 0 {
+		width = min(width, e.parallel)
+	}
+	switch {
+	case e.share:
+		fmt.Fprintln(w, "as many at the same time as the hosts' memory and processors allow")
+	default:
+		fmt.Fprintf(w, "at most %d at the same time\n", max(width, 1))
+	}
+	if e.shuffle {
+		fmt.Fprintf(w, "shuffled: --seed %d\n", e.seed)
+	}
+	return nil
+}
+
+// describeVMs is "vm1 512M 2 cpus, vm2 256M".
+func describeVMs(p cartesian.Params) string {
+	var all []string
+	for _, name := range p.Objects("vms") {
+		own := p.Object(name)
+		text := name + " " + own.Get("mem", "1024") + "M"
+		if cpus := own.Get("smp", "1"); cpus != "1" {
+			text += " " + cpus + " cpus"
+		}
+		all = append(all, text)
+	}
+	return strings.Join(all, ", ")
+}

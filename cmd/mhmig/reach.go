@@ -1,0 +1,128 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"strings"
+
+	"golang.org/x/sync/errgroup"
+
+	"github.com/mhmig/mhmig/lang/cartesian"
+	"github.com/mhmig/mhmig/runtime/host"
+	"github.com/mhmig/mhmig/runtime/jeos"
+	"github.com/mhmig/mhmig/runtime/testbed"
+)
+
+// reach connects to all hosts at the same time: those named by --hosts, else
+// those of a lab. How they are reached is noted in the results folder.
+func (e *execution) reach(ctx context.Context, first *cartesian.Variant, folder string, log *slog.Logger) (_ []*host.Host, labParams map[string]string, closeAll func() error, err error) {
+	var configs []host.Config
+	var ownLab bool
+	closeLab := func() error { return nil }
+	if len(e.hosts) > 0 {
+		for i, name := range e.hosts {
+			c, err := host.Resolve(name, first.Params, i+1)
+			if err != nil {
+				return nil, nil, nil, hostsError(err)
+			}
+			configs = append(configs, c)
+		}
+	} else {
+		configs, labParams, ownLab, closeLab, err = e.lab.open(ctx, log)
+		if err != nil {
+			return nil, nil, nil, err
+		}
+	}
+	if e.endVMs = ownLab && leavesVMs(first.Params); e.endVMs {
+		log.Warn("VMs cannot be left running on a lab that ends with the run; mhmig lab up makes one that stays")
+	}
+	if err := (reachRecord{OwnLab: ownLab, Hosts: configs}).save(folder); err != nil {
+		return nil, nil, nil, errors.Join(usageError(err), closeLab())
+	}
+	hosts := make([]*host.Host, len(configs))
+	closeAll = func() error {
+		var errs []error
+		for _, h := range hosts {
+			if h != nil {
+				errs = append(errs, h.Close())
+			}
+		}
+		return errors.Join(append(errs, closeLab())...)
+	}
+	group, groupCtx := errgroup.WithContext(ctx)
+	errs := make([]error, len(configs)) // of each host: a user wants to hear of all at once
+	for i, c := range configs {
+		group.Go(func() error {
+			hosts[i], errs[i] = host.Dial(groupCtx, c, log)
+			return nil
+		})
+	}
+	_ = group.Wait()
+	if err := errors.Join(errs...); err != nil {
+		if ctx.Err() != nil {
+			err = context.Cause(ctx)
+		}
+		return nil, nil, nil, errors.Join(hostsError(err), closeAll())
+	}
+	return hosts, labParams, closeAll, nil
+}
+
+// leavesVMs says whether VMs may be wanted to stay when the scenario is over.
+func leavesVMs(p cartesian.Params) bool {
+	for _, key := range []string{"kill_vm", "kill_vm_on_error"} {
+		if kill, err := p.Bool(key, true); err == nil && !kill {
+			return true
+		}
+	}
+	return false
+}
+
+// labParams are the params that a lab sets, but those that the user has set
+// with --param. On a lab that ends with the run no VM is left, as it would go
+// with the lab.
+func (e *execution) labParams(all map[string]string) cartesian.Params {
+	params := cartesian.Params{}
+	for key, value := range all {
+		if !e.setByUser(key) {
+			params[key] = value
+		}
+	}
+	if e.endVMs {
+		params["kill_vm"], params["kill_vm_on_error"] = "yes", "yes"
+	}
+	return params
+}
+
+// guestImage finds the guest that mhmig builds, if the variant wants it.
+func guestImage(ctx context.Context, v *cartesian.Variant) (*jeos.Image, error) {
+	if !strings.HasPrefix(v.Params["kernel"], testbed.ShippedPrefix) {
+		return nil, nil
+	}
+	image, err := jeos.Find(ctx, jeos.Options{})
+	if err != nil {
+		return nil, hostsError(err)
+	}
+	return &image, nil
+}
+
+// shippedFile returns the local copy of one of mhmig's own files.
+func shippedFile(ctx context.Context, image *jeos.Image, name string) (string, error) {
+	if image == nil {
+		found, err := jeos.Find(ctx, jeos.Options{})
+		if err != nil {
+			return "", err
+		}
+		image = &found
+	}
+	switch name {
+	case "kernel":
+		return image.Kernel, nil
+	case "initrd":
+		return image.Initrd, nil
+	}
+	return "", fmt.Errorf("%s%s: mhmig brings no such file, only kernel and initrd", testbed.ShippedPrefix, name)
+}

@@ -1,0 +1,118 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package result
+
+import (
+	"log/slog"
+	"sync"
+	"time"
+)
+
+// Kind is what a span of a timeline is.
+type Kind string
+
+// The kinds of spans.
+const (
+	StepSpan    Kind = "step"    // a host, or the variant itself, is in this step
+	BarrierSpan Kind = "barrier" // a side waits for the other one
+	MarkSpan    Kind = "mark"    // something happened: it has no length
+)
+
+// Span is one thing in a variant's timeline.
+type Span struct {
+	Kind      Kind      `json:"kind"`
+	Name      string    `json:"name"`               // the step, the barrier's tag, or what happened
+	Host      string    `json:"host,omitempty"`     // "": the variant as a whole
+	Side      string    `json:"side,omitempty"`     // source, destination
+	VM        string    `json:"vm,omitempty"`       // of a mark
+	Migration int       `json:"migration,omitzero"` // its number
+	Start     time.Time `json:"start"`
+	End       time.Time `json:"end"`
+	Level     string    `json:"level,omitempty"` // of a mark: INFO, WARN, ERROR
+}
+
+// Timeline is timeline.json: what a variant's hosts did when, in the order of
+// beginning.
+type Timeline []Span
+
+// maxMarks bounds a timeline; the log has them all.
+const maxMarks = 500
+
+// The keys of records that a timeline is made of, beside "step".
+const (
+	MigrationKey = "migration" // the migration's number
+	BarrierKey   = "barrier"   // the tag of a barrier that has been met
+	WaitedKey    = "waited"    // for how long
+)
+
+// timeline makes a Timeline of a variant's events: an event with a step begins
+// that step in its lane and ends the one before; an event with a barrier is one
+// that has been met; what else is worth telling a person is a mark.
+type timeline struct {
+	mu    sync.Mutex // guards what follows
+	spans Timeline
+	open  map[lane]int // in spans: the step that each lane is in
+	marks int
+}
+
+// lane is where one step follows the other.
+type lane struct {
+	host, side string
+	migration  int64
+}
+
+// lastStep is the name of a step with which a lane ends.
+const lastStep = "end"
+
+func (t *timeline) add(e *Event) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	number, _ := e.Fields.Get(MigrationKey).(int64)
+	span := Span{Kind: MarkSpan, Name: e.Message, Host: e.Host, Side: e.Side, VM: e.VM, Migration: int(number), Start: e.Time, End: e.Time}
+	tag, _ := e.Fields.Get(BarrierKey).(string)
+	switch {
+	case tag != "":
+		waited, _ := e.Fields.Get(WaitedKey).(string)
+		length, err := time.ParseDuration(waited)
+		if err != nil {
+			return
+		}
+		span.Kind, span.Name, span.Start = BarrierSpan, tag, e.Time.Add(-length)
+	case e.Step != "":
+		t.step(e, lane{e.Host, e.Side, number}, span)
+		return
+	case e.Level < slog.LevelInfo || t.marks == maxMarks:
+		return
+	default:
+		t.marks++
+		span.Level = e.Level.String()
+	}
+	t.spans = append(t.spans, span)
+}
+
+func (t *timeline) step(e *Event, l lane, span Span) {
+	if i, ok := t.open[l]; ok {
+		t.spans[i].End = e.Time
+		delete(t.open, l)
+	}
+	if e.Step == lastStep {
+		return
+	}
+	span.Kind, span.Name = StepSpan, e.Step
+	if t.open == nil {
+		t.open = map[lane]int{}
+	}
+	t.open[l] = len(t.spans)
+	t.spans = append(t.spans, span)
+}
+
+// end ends the steps that are under way and returns the whole.
+func (t *timeline) end() Timeline {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	for _, i := range t.open {
+		t.spans[i].End = time.Now()
+	}
+	t.open = nil
+	return t.spans
+}
