@@ -146,6 +146,7 @@ func (s *Side) runSource(ctx context.Context) (err error) {
 		return err
 	}
 	s.begin("migrate")
+	defer s.saveRecord() // at the end: what the guest felt is known when it has settled on the destination
 	if m.Plan.MigrateSrc != nil {
 		if err = m.Plan.MigrateSrc(ctx, s); err == nil {
 			err = s.each(ctx, s.learnEnd)
@@ -153,7 +154,6 @@ func (s *Side) runSource(ctx context.Context) (err error) {
 	} else {
 		err = s.Send(ctx, m.Plan.VMs)
 	}
-	s.saveRecord()
 	if err != nil {
 		return err
 	}
