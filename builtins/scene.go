@@ -24,6 +24,7 @@ type Scene struct {
 	classes    map[string]*Class
 	objects    map[any]*object
 	warnings   []string
+	debug      Debug
 }
 
 // NewScene returns the scene of one scenario on bed.
@@ -129,7 +130,7 @@ func Predeclared() (starlark.StringDict, error) {
 // Functions returns the table of all functions, in the order of the reference.
 func Functions() []*Builtin {
 	var all []*Builtin
-	for _, family := range [][]*Builtin{migrationFunctions, meetingFunctions, taskFunctions, verdictFunctions} {
+	for _, family := range [][]*Builtin{migrationFunctions, meetingFunctions, taskFunctions, verdictFunctions, debugFunctions()} {
 		all = append(all, family...)
 	}
 	return all

@@ -94,6 +94,8 @@ type play struct {
 	extra starlark.StringDict
 	// left says that things may stay on the hosts: the test looks after them.
 	left bool
+	// debug is what a person wants who debugs it.
+	debug builtins.Debug
 
 	bed    *testbed.Bed // set when the scenario begins
 	cancel context.CancelCauseFunc
@@ -135,7 +137,7 @@ func perform(t testing.TB, base cartesian.Params, p *play) ended {
 		Shipped: func(name string) (string, error) { return "", fmt.Errorf("no file %s", name) },
 		Scenario: func(ctx context.Context, bed *testbed.Bed) run.Verdict {
 			p.bed = bed
-			return builtins.Run(ctx, bed, scenario.Main)
+			return builtins.Run(ctx, bed, scenario.Main, p.debug)
 		},
 	}, iter.Seq2[*cartesian.Variant, error](variant))
 	_, outcomes, err := result.Load(folder.Dir())

@@ -3,6 +3,7 @@
 package builtins_test
 
 import (
+	"context"
 	"fmt"
 	"slices"
 	"sync"
@@ -117,7 +118,8 @@ func waiting() (ordinary, ofVMs []string) {
 func TestWaitsLetOthersThrough(t *testing.T) {
 	t.Parallel()
 	w := &witness{seen: map[string]bool{}}
-	e := perform(t, bedtest.NoQEMU(t), &play{extra: w.names(), source: `
+	silent := func(context.Context) (builtins.Prompt, error) { return &typed{pause: 50 * time.Millisecond}, nil }
+	e := perform(t, bedtest.NoQEMU(t), &play{extra: w.names(), debug: builtins.Debug{Prompt: silent}, source: `
 def look_on(over):
     while not over:
         look()
@@ -133,6 +135,7 @@ def migration_scenario(env):
 
     watch("on", lambda: on(env.hosts, lambda h: None))
     watch("parallel", lambda: parallel([lambda: None]))
+    watch("breakpoint", breakpoint, once = True)
     watch("sleep", lambda: sleep(0.001))
     answers = [0, 0, 1]
     watch("wait_for", lambda: wait_for(lambda: answers.pop(0), 10, 0.02), once = True)

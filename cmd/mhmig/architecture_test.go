@@ -19,7 +19,7 @@ var layers = [][]string{
 	{"lang/diag"},
 	{"lang/cartesian", "lang/star"},
 	{"runtime/host", "runtime/qmp", "runtime/result", "runtime/barrier", "runtime/task", "runtime/jeos"},
-	{"runtime/ledger", "runtime/guest", "runtime/guestclock", "runtime/lab"},
+	{"runtime/ledger", "runtime/guest", "runtime/guestclock", "runtime/lab", "runtime/live", "runtime/report", "runtime/compare", "runtime/history"},
 	{"runtime/vm"},
 	{"runtime/testbed"},
 	{"runtime/migration"},
@@ -31,16 +31,22 @@ var layers = [][]string{
 
 // confined are the dependencies that only some packages may know.
 var confined = map[string][]string{
-	"go.starlark.net":                  {"lang/star", "runtime/task", "builtins"},
-	"golang.org/x/crypto/ssh":          {"runtime/host", "runtime/lab", "runtime/guest", "runtime/jeos"},
-	"github.com/gliderlabs/ssh":        {"runtime/lab", "runtime/jeos"},
-	"github.com/alecthomas/participle": {"lang/cartesian"},
-	"github.com/digitalocean/go-qemu":  {"runtime/qmp"},
-	"github.com/spf13/cobra":           {"cmd/mhmig"},
-	"github.com/rogpeppe/go-internal":  {}, // for tests only
-	"github.com/google/go-cmp":         {},
-	"go.uber.org/goleak":               {},
-	"pgregory.net/rapid":               {},
+	"go.starlark.net":                       {"lang/star", "runtime/task", "builtins"},
+	"golang.org/x/crypto/ssh":               {"runtime/host", "runtime/lab", "runtime/guest", "runtime/jeos"},
+	"github.com/gliderlabs/ssh":             {"runtime/lab", "runtime/jeos"},
+	"github.com/alecthomas/participle":      {"lang/cartesian"},
+	"github.com/digitalocean/go-qemu":       {"runtime/qmp"},
+	"github.com/spf13/cobra":                {"cmd/mhmig"},
+	"github.com/vbauerster/mpb":             {"runtime/live"},
+	"modernc.org/sqlite":                    {"runtime/history"},
+	"github.com/aclements/go-moremath":      {"runtime/compare", "runtime/history"},
+	"github.com/pelletier/go-toml":          {"runtime/run"},
+	"github.com/rogpeppe/go-internal":       {}, // for tests only
+	"github.com/google/go-cmp":              {},
+	"go.uber.org/goleak":                    {},
+	"github.com/chromedp":                   {},
+	"github.com/santhosh-tekuri/jsonschema": {},
+	"pgregory.net/rapid":                    {},
 }
 
 // TestImportsGoOneWay holds the architecture: which package may import which.

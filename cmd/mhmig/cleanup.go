@@ -29,8 +29,9 @@ const (
 
 // reachRecord is what reachFile holds.
 type reachRecord struct {
-	OwnLab bool          `json:"own_lab"` // a lab of the run's own, which dies with it
-	Hosts  []host.Config `json:"hosts"`   // without passwords
+	OwnLab  bool          `json:"own_lab"`            // a lab of the run's own, which dies with it
+	KeptLab string        `json:"kept_lab,omitempty"` // a lab that exec --keep has made, which stays until mhmig cleanup
+	Hosts   []host.Config `json:"hosts"`              // without passwords
 }
 
 func (r reachRecord) save(folder string) error {
@@ -39,6 +40,24 @@ func (r reachRecord) save(folder string) error {
 		return err
 	}
 	return renameio.WriteFile(filepath.Join(folder, reachFile), data, 0o644)
+}
+
+// loadReach reads what a run has noted of its hosts.
+func loadReach(folder string) (how reachRecord, err error) {
+	data, err := os.ReadFile(filepath.Join(folder, reachFile))
+	if err == nil {
+		err = json.Unmarshal(data, &how)
+	}
+	if err != nil {
+		return how, fmt.Errorf("how to reach the hosts: %w", err)
+	}
+	return how, nil
+}
+
+// isUp says whether the lab that is up is this one.
+func isUp(id string) bool {
+	s, err := lab.Find()
+	return err == nil && s.ID == id
 }
 
 func newCleanupCommand() *cobra.Command {
@@ -87,16 +106,13 @@ func cleanup(command *cobra.Command, folder string, password host.Secret) (err e
 		fmt.Fprintf(command.OutOrStdout(), "%s: nothing is left\n", folder)
 		return nil
 	}
-	var how reachRecord
-	data, err := os.ReadFile(filepath.Join(folder, reachFile))
-	if err == nil {
-		err = json.Unmarshal(data, &how)
-	}
+	how, err := loadReach(folder)
 	if err != nil {
-		return usageError(fmt.Errorf("how to reach the hosts: %w", err))
+		return usageError(err)
 	}
 	count := len(record.Pending())
-	if how.OwnLab {
+	labUp := how.KeptLab != "" && isUp(how.KeptLab)
+	if how.OwnLab || how.KeptLab != "" && !labUp {
 		err = strikeAll(record) // all of it went with the lab
 	} else {
 		err = undoAll(ctx, record, how.Hosts, password, log)
@@ -105,6 +121,12 @@ func cleanup(command *cobra.Command, folder string, password host.Secret) (err e
 		return hostsError(err)
 	}
 	fmt.Fprintf(command.OutOrStdout(), "%s: removed %d things\n", folder, count)
+	if labUp {
+		if err := lab.Down(ctx); err != nil {
+			return hostsError(err)
+		}
+		fmt.Fprintln(command.OutOrStdout(), "the lab that was made for it is down")
+	}
 	return nil
 }
 

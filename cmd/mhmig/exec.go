@@ -21,12 +21,17 @@ import (
 	"github.com/mhmig/mhmig/lang/cartesian"
 	"github.com/mhmig/mhmig/lang/diag"
 	"github.com/mhmig/mhmig/lang/star"
+	"github.com/mhmig/mhmig/runtime/history"
 	"github.com/mhmig/mhmig/runtime/host"
 	"github.com/mhmig/mhmig/runtime/ledger"
+	"github.com/mhmig/mhmig/runtime/report"
 	"github.com/mhmig/mhmig/runtime/result"
 	"github.com/mhmig/mhmig/runtime/run"
 	"github.com/mhmig/mhmig/runtime/testbed"
 )
+
+// historyTimeout is how long a run waits at its end for the history.
+const historyTimeout = 20 * time.Second
 
 // execution is one call of mhmig exec: its flags.
 type execution struct {
@@ -45,11 +50,14 @@ type execution struct {
 	quarantine   string
 	dryRun       bool
 	json         bool
+	format       string // of a report to stdout
 	verbose      bool
 	most         int    // variants
 	scenario     string // "": each variant's type names it
+	debug        debugFlags
 
-	endVMs bool // set by reach: the params would leave VMs, but they cannot stay
+	keptLab string // set by reach: the lab that is made for this run and may stay
+	endVMs  bool   // set by reach: the params would leave VMs, but they cannot stay
 }
 
 func newExecCommand() *cobra.Command {
@@ -81,7 +89,7 @@ arguments or an error in a file, 3 the hosts cannot be used, 130 interrupted.`,
 			if err := e.take(args[0]); err != nil {
 				return err
 			}
-			if err := e.check(command.Flags()); err != nil {
+			if err := errors.Join(e.check(command.Flags()), e.debug.check()); err != nil {
 				return err
 			}
 			outliveReader()
@@ -105,6 +113,8 @@ arguments or an error in a file, 3 the hosts cannot be used, 130 interrupted.`,
 	flags.StringVar(&e.quarantine, "quarantine", "", "`FILE` (TOML) of variants whose failures are only warnings for a time")
 	flags.BoolVar(&e.dryRun, "dry-run", false, "only show what would run, and where")
 	flags.IntVar(&e.most, "max-variants", 10_000, "refuse a config with more than `N` variants")
+	e.debug.flags(flags)
+	flags.StringVar(&e.format, "format", textFormat, "also write the run's report to stdout, as `FORMAT` of mhmig report: tap, junit, md, json, html, github")
 	flags.BoolVar(&e.json, "json", false, "write events to stdout as JSON lines instead of text for people")
 	flags.BoolVarP(&e.verbose, "verbose", "v", false, "show every remote command and QMP message")
 	return command
@@ -125,7 +135,7 @@ func (e *execution) take(argument string) error {
 
 // check refuses flags that cannot be meant so, before anything is made.
 func (e *execution) check(flags *pflag.FlagSet) error {
-	if err := e.choice.check(flags); err != nil {
+	if err := errors.Join(e.choice.check(flags), checkFormat(e.format)); err != nil {
 		return err
 	}
 	switch {
@@ -137,6 +147,8 @@ func (e *execution) check(flags *pflag.FlagSet) error {
 		return fmt.Errorf("--parallel %d: want 1 or more", e.parallel)
 	case e.repeat < 1:
 		return fmt.Errorf("--repeat %d: want 1 or more", e.repeat)
+	case e.json && e.format != textFormat:
+		return fmt.Errorf("--json and --format %s: both are for stdout, want one or the other", e.format)
 	case e.json && e.verbose:
 		return errors.New("--json and --verbose: want one or the other")
 	case e.most < 1:
@@ -208,11 +220,12 @@ func (e *execution) run(ctx context.Context, command *cobra.Command) error {
 	case e.dryRun:
 		return e.show(command.OutOrStdout(), plan, scenes)
 	}
+	runCtx := ctx // without a variant's timeout
 	return e.perform(ctx, command, plan, run.Options{
 		Quarantine: quarantine,
 		Origins:    func(v *cartesian.Variant) map[string]string { return origins(ctx, config, options, v) },
 		Scenario: func(ctx context.Context, bed *testbed.Bed) run.Verdict {
-			return builtins.Run(ctx, bed, scenes.of(bed.Params()).Main)
+			return builtins.Run(ctx, bed, scenes.of(bed.Params()).Main, e.debug.scenario(runCtx, bed))
 		},
 		ScenarioHosts: func(p cartesian.Params) int { return scenes.of(p).HostsNeeded },
 	})
@@ -225,25 +238,33 @@ func (e *execution) perform(ctx context.Context, command *cobra.Command, plan *p
 		return err
 	}
 	stderr := command.ErrOrStderr()
-	terminal := result.NewTerminal(stderr, result.TerminalOptions{
-		Color: colour(os.Stderr), Width: func() int { return width(os.Stderr) }, Verbose: e.verbose,
-	})
 	planned := plan.count * e.repeat // 0: until a failure
+	watch := e.watch(command, planned)
+	defer watch.close()
 	folder, err := result.Create(e.results, result.Run{
 		Command: os.Args, Version: version(), Scenario: e.scenario, Config: e.config, Filters: e.filters, Hosts: e.hosts,
 		Seed: e.seed, Shard: e.shard, Planned: planned,
-	}, func(err error) { fmt.Fprintln(stderr, "mhmig:", err) })
+	}, func(err error) { fmt.Fprintln(watch.out, "mhmig:", err) })
 	if err != nil {
 		return usageError(err)
 	}
+	reports := report.Keep(folder.Dir(), func(err error) { fmt.Fprintln(watch.out, "mhmig:", err) })
 	status := result.Error // until something better is known
 	defer func() {
 		if errors.Is(err, run.ErrInterrupted) {
 			status = result.Cancel
 		}
 		err = errors.Join(err, folder.Finish(status))
+		reports.Close()
+		e.remember(ctx, watch.out)
+		if e.json {
+			return
+		}
+		if final := writeFinal(command.OutOrStdout(), e.format, folder.Dir()); final != nil {
+			err = errors.Join(err, usageError(final))
+		}
 	}()
-	log := slog.New(slog.NewMultiHandler(folder.Handler(), e.watcher(command.OutOrStdout(), terminal)))
+	log := slog.New(folder.Masked(slog.NewMultiHandler(folder.Handler(), watch.handler)))
 	if e.shuffle {
 		log.Info("shuffled", "seed", e.seed)
 	}
@@ -253,6 +274,13 @@ func (e *execution) perform(ctx context.Context, command *cobra.Command, plan *p
 		return usageError(err)
 	}
 	defer func() { err = errors.Join(err, record.Close()) }()
+
+	e.debug.folder = folder.Dir()
+	consoles, err := openRelay(ctx, folder.Dir())
+	if err != nil {
+		return usageError(fmt.Errorf("offer the VMs' consoles: %w", err))
+	}
+	defer func() { err = errors.Join(err, consoles.Close()) }()
 
 	hosts, labParams, closeHosts, err := e.reach(ctx, plan.first, folder.Dir(), log)
 	if err != nil {
@@ -265,16 +293,19 @@ func (e *execution) perform(ctx context.Context, command *cobra.Command, plan *p
 	o.Parallel, o.Share, o.Planned = e.parallel, e.share, planned
 	o.Timeout, o.RunTimeout, o.FailFast = e.timeout, e.runTimeout, e.failFast
 	o.Repeat, o.UntilFailure = e.repeat, e.untilFailure
-	o.SourceLine = sourceLine
+	o.SourceLine, o.Changed = sourceLine, reports.Changed
+	o.Opened, o.Failed = consoles.opened, e.debug.failed
 	summary, err := run.Variants(ctx, o, plan.variants)
 	status = summary.Status()
+	watch.close()
 	if !e.json {
-		terminal.Table(result.Outcomes(folder.Dir()))
+		watch.terminal.Table(result.Outcomes(folder.Dir()))
 		showFailures(stderr, result.Outcomes(folder.Dir()), width(os.Stderr))
 		if summary.NotRun > 0 {
 			fmt.Fprintf(stderr, "%d of %d variants did not begin: %s\n", summary.NotRun, planned, summary.Reason)
 		}
 		fmt.Fprintf(stderr, "results: %s\n", folder.Dir())
+		e.debug.tell()
 	}
 	switch {
 	case errors.Is(err, run.ErrInterrupted):
@@ -292,22 +323,25 @@ func (e *execution) perform(ctx context.Context, command *cobra.Command, plan *p
 	return nil
 }
 
-// watcher shows what happens to whoever watches.
-func (e *execution) watcher(stdout io.Writer, terminal *result.Terminal) slog.Handler {
-	if e.json {
-		return result.NewLines(stdout)
+// remember brings the history of all runs up to date, also when this one was
+// interrupted. What it cannot do now, the next run does.
+func (e *execution) remember(ctx context.Context, out io.Writer) {
+	ctx, cancel := context.WithTimeoutCause(context.WithoutCancel(ctx), historyTimeout, fmt.Errorf("not done after %v", historyTimeout))
+	defer cancel()
+	notice := func(err error) { fmt.Fprintln(out, "mhmig:", err) }
+	if err := history.Sync(ctx, e.results, notice); err != nil {
+		notice(err)
 	}
-	return terminal
 }
 
 // origins says of each param of a variant where it was set last. It is only for
 // the report: what cannot be explained is left out.
 func origins(ctx context.Context, config *cartesian.Config, options cartesian.Options, v *cartesian.Variant) map[string]string {
+	places := map[string]string{}
 	explanation, err := config.Explain(ctx, v.Name, options)
 	if err != nil {
-		return nil
+		return places
 	}
-	places := map[string]string{}
 	for _, p := range explanation.Params {
 		for _, step := range p.Steps {
 			if !step.Kept && step.File != "" {

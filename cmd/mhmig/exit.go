@@ -59,9 +59,9 @@ func exitCode(err error) int {
 	return exitUsage
 }
 
-// report writes for a person what a command has ended with. A wrong flag or
+// tell writes for a person what a command has ended with. A wrong flag or
 // argument is answered with where to read about them.
-func report(w *os.File, command *cobra.Command, err error) {
+func tell(w *os.File, command *cobra.Command, err error) {
 	if list := diag.Of(err); len(list) > 0 {
 		_ = diag.Render(w, list, colour(w))
 		return

@@ -393,7 +393,7 @@ func (w *world) needGuest() {
 
 // running is an mhmig that goes on.
 type running struct {
-	t     *testing.T
+	t     testing.TB
 	cmd   *exec.Cmd
 	ended chan struct{}
 

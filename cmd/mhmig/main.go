@@ -35,7 +35,7 @@ func execute(args []string) int {
 	root := newRootCommand()
 	root.SetArgs(args)
 	command, err := root.ExecuteContextC(ctx)
-	report(os.Stderr, command, err)
+	tell(os.Stderr, command, err)
 	return exitCode(err)
 }
 
@@ -72,9 +72,9 @@ func interruptible(args []string) (context.Context, func()) {
 }
 
 // interruption says what happens after the first signal: commands that only read
-// configs leave nothing behind.
+// leave nothing behind.
 func interruption(args []string) string {
-	if len(args) > 0 && (args[0] == "list" || args[0] == "explain") {
+	if len(args) > 0 && (args[0] == "list" || args[0] == "explain" || args[0] == "report") {
 		return "mhmig: interrupted"
 	}
 	return "mhmig: interrupted, cleaning up (again to leave at once; mhmig cleanup then removes what is left)"
@@ -107,13 +107,19 @@ mhmig makes on this machine.`,
 	root.SetUsageTemplate(strings.NewReplacer(
 		".LocalFlags.FlagUsages", "flags .LocalFlags", ".InheritedFlags.FlagUsages", "flags .InheritedFlags",
 	).Replace(root.UsageTemplate()))
-	root.AddCommand(newExecCommand(), newListCommand(), newExplainCommand(), newBootstrapCommand(), newLabCommand(), newCleanupCommand())
+	root.AddCommand(newExecCommand(), newListCommand(), newExplainCommand(), newReportCommand(), newBootstrapCommand(), newLabCommand(), newCleanupCommand(),
+		newConsoleCommand(), newQMPCommand())
 	return root
 }
 
 // colour says whether to write colours to f.
 func colour(f *os.File) bool {
 	return os.Getenv("NO_COLOR") == "" && os.Getenv("TERM") != "dumb" && term.IsTerminal(int(f.Fd()))
+}
+
+// drawable says whether f is a terminal on which the cursor can be moved.
+func drawable(f *os.File) bool {
+	return os.Getenv("TERM") != "dumb" && os.Getenv("TERM") != "" && term.IsTerminal(int(f.Fd()))
 }
 
 // width returns the columns of the terminal that f is. What is no terminal has

@@ -157,14 +157,15 @@ func (e *execution) show(w io.Writer, p *plan, scenes *repertoire) error {
 	}
 	table := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
 	fmt.Fprintln(table, "VARIANT\tSCENARIO\tHOSTS\tVMS")
-	most, least := 0, len(hosts)
+	share := run.FairShare(len(hosts), e.parallel, p.count*e.repeat)
+	least := len(hosts)
 	for v, err := range p.variants {
 		if err != nil {
 			return usageError(err)
 		}
 		scenario := scenes.of(v.Params)
-		needed := run.HostsNeeded(v.Params, scenario.HostsNeeded, len(hosts))
-		most, least = max(most, needed), min(least, needed)
+		needed := run.HostsNeeded(v.Params, scenario.HostsNeeded, share)
+		least = min(least, needed)
 		text := fmt.Sprint(needed)
 		if needed > len(hosts) {
 			text += ": SKIP"

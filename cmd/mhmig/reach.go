@@ -32,7 +32,7 @@ func (e *execution) reach(ctx context.Context, first *cartesian.Variant, folder 
 			configs = append(configs, c)
 		}
 	} else {
-		configs, labParams, ownLab, closeLab, err = e.lab.open(ctx, log)
+		configs, labParams, ownLab, closeLab, err = e.openLab(ctx, log)
 		if err != nil {
 			return nil, nil, nil, err
 		}
@@ -40,7 +40,7 @@ func (e *execution) reach(ctx context.Context, first *cartesian.Variant, folder 
 	if e.endVMs = ownLab && leavesVMs(first.Params); e.endVMs {
 		log.Warn("VMs cannot be left running on a lab that ends with the run; mhmig lab up makes one that stays")
 	}
-	if err := (reachRecord{OwnLab: ownLab, Hosts: configs}).save(folder); err != nil {
+	if err := (reachRecord{OwnLab: ownLab, KeptLab: e.keptLab, Hosts: configs}).save(folder); err != nil {
 		return nil, nil, nil, errors.Join(usageError(err), closeLab())
 	}
 	hosts := make([]*host.Host, len(configs))

@@ -13,9 +13,11 @@ import (
 	"strings"
 	"syscall"
 	"testing"
+	"time"
 	"unicode/utf8"
 
 	"github.com/creack/pty"
+	"golang.org/x/term"
 )
 
 var escape = regexp.MustCompile("\x1b\\[[0-9;]*m")
@@ -55,6 +57,10 @@ def migration_scenario(env):
 				t.Errorf("colour: got %v, want %v:\n%q", got, test.colour, text)
 			}
 			plain := escape.ReplaceAllString(text, "")
+			if drawn := movement.MatchString(plain); drawn != (test.env != "TERM=dumb") {
+				t.Errorf("a live view: got %v:\n%q", drawn, text)
+			}
+			plain = movement.ReplaceAllString(plain, "")
 			for line := range strings.Lines(plain) {
 				line = strings.TrimRight(line, "\r\n")
 				if strings.HasPrefix(line, "results: ") {
@@ -70,6 +76,102 @@ def migration_scenario(env):
 		})
 	}
 }
+
+// TestLiveView: the view is drawn anew for a terminal that became narrow, and
+// Ctrl-C leaves the terminal as it was.
+func TestLiveView(t *testing.T) {
+	t.Parallel()
+	needQEMU(t)
+	w := newWorld(t)
+	w.write("long.star", "def migration_scenario(env):\n    sleep(600)\n")
+	cmd := w.command("exec", "long.star", "--config", "small.cfg", "--param", "shortname_fixed="+strings.Repeat("long", 30))
+	cmd.Env = append(cmd.Env, "TERM=xterm")
+	terminal, tty, err := pty.Open()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer terminal.Close()
+	if err := pty.Setsize(terminal, &pty.Winsize{Rows: 24, Cols: 80}); err != nil {
+		t.Fatal(err)
+	}
+	before, err := term.GetState(int(tty.Fd()))
+	if err != nil {
+		t.Fatal(err)
+	}
+	cmd.Stdin, cmd.Stdout, cmd.Stderr = tty, tty, tty
+	cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true, Setctty: true}
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	frames := make(chan string, 1000)
+	go func() { // ends with the terminal
+		defer close(frames)
+		for buf := make([]byte, 64<<10); ; {
+			n, err := terminal.Read(buf)
+			if err != nil {
+				return
+			}
+			frames <- string(buf[:n])
+		}
+	}()
+	text := ""
+	await := func(what string, there func(lines []string) bool) {
+		t.Helper()
+		late := time.After(patience)
+		for {
+			select {
+			case frame := <-frames:
+				text += frame
+				plain := escape.ReplaceAllString(text[strings.LastIndex(text, "\x1b[J")+1:], "")
+				if there(strings.Split(movement.ReplaceAllString(plain, ""), "\r\n")) {
+					return
+				}
+			case <-late:
+				t.Fatalf("no %s:\n%q", what, text)
+			}
+		}
+	}
+	width := func(n int) func([]string) bool {
+		return func(lines []string) bool {
+			for i, line := range lines {
+				if strings.HasPrefix(line, "001 ") && i+1 < len(lines) {
+					return utf8.RuneCountInString(line) == n
+				}
+			}
+			return false
+		}
+	}
+	await("line as wide as the terminal", width(79))
+	if err := pty.Setsize(terminal, &pty.Winsize{Rows: 24, Cols: 40}); err != nil {
+		t.Fatal(err)
+	}
+	await("line as wide as the narrow terminal", width(39))
+	if _, err := terminal.Write([]byte{3}); err != nil { // Ctrl-C
+		t.Fatal(err)
+	}
+	await("end", func(lines []string) bool { return strings.Contains(strings.Join(lines, ""), "results: ") })
+	_ = cmd.Wait()
+	if code := cmd.ProcessState.ExitCode(); code != exitInterrupted {
+		t.Errorf("exit status: got %d, want %d", code, exitInterrupted)
+	}
+	after, err := term.GetState(int(tty.Fd()))
+	if err != nil || *after != *before {
+		t.Errorf("the terminal is not as it was: %v", err)
+	}
+	if strings.Count(text, "\x1b[?25l") != strings.Count(text, "\x1b[?25h") || strings.Contains(text, "\x1b[?1049h") {
+		t.Error("the cursor, or the screen, was not given back")
+	}
+	if i := strings.LastIndex(text, "\x1b[0m"); strings.LastIndex(text, "\x1b[3") > i || strings.LastIndex(text, "\x1b[1m") > i {
+		t.Error("a colour was left on")
+	}
+	if err := tty.Close(); err != nil {
+		t.Error(err)
+	}
+	w.wantNothingLeft()
+}
+
+// movement is what the live view moves the cursor with: up, and clear to the end.
+var movement = regexp.MustCompile(`\x1b\[\d+A|\x1b\[J`)
 
 // runInTerminal returns what a command writes to a terminal that is all of its
 // standard streams.
@@ -98,12 +200,12 @@ func needQEMU(t *testing.T) {
 
 // world is a folder to run mhmig in, with a home and a cache of its own.
 type world struct {
-	t          *testing.T
+	t          testing.TB
 	dir, cache string
 }
 
 // newWorld has small.cfg: a VM without a guest, under TCG.
-func newWorld(t *testing.T) *world {
+func newWorld(t testing.TB) *world {
 	t.Helper()
 	dir := t.TempDir()
 	w := &world{t, dir, filepath.Join(dir, "cache")}

@@ -28,6 +28,7 @@ type Console struct {
 	mu       sync.Mutex
 	tail     []byte
 	session  *Session // the one that has the stream, nil when none
+	viewers  []*inbox // of people who look on, see Share
 	occupied bool     // what a session left may still run in the shell
 	err      error
 }
@@ -74,6 +75,9 @@ func (c *Console) keep(p []byte) {
 	if c.session != nil {
 		_, _ = c.session.in.Write(p) // never waits, never fails
 	}
+	for _, in := range c.viewers {
+		_, _ = in.Write(p)
+	}
 }
 
 // end says that the stream is over. The first reason stays.
@@ -90,6 +94,9 @@ func (c *Console) end(err error) {
 	close(c.done)
 	if c.session != nil {
 		c.session.in.end(fmt.Errorf("%w: %w", ErrEnded, err))
+	}
+	for _, in := range c.viewers {
+		in.end(err)
 	}
 }
 

@@ -95,7 +95,17 @@ func (h *Host) Download(ctx context.Context, remote, local string) error {
 // MkdirAll makes a folder on the host and those above it that are missing. Only
 // the last one, if new, gets the permission bits perm.
 func (h *Host) MkdirAll(ctx context.Context, name string, perm fs.FileMode) error {
-	_, err := h.Run(ctx, Command{Args: []string{"mkdir", "-p", "-m", fmt.Sprintf("%04o", perm.Perm()), "--", name}})
+	_, err := transfer(ctx, h, "make folder", name, func(c *sftp.Client) (struct{}, error) {
+		err := c.Mkdir(name)
+		if err == nil {
+			err = c.Chmod(name, perm.Perm())
+		}
+		return struct{}{}, err
+	})
+	if err == nil || ctx.Err() != nil {
+		return err
+	}
+	_, err = h.Run(ctx, Command{Args: []string{"mkdir", "-p", "-m", fmt.Sprintf("%04o", perm.Perm()), "--", name}})
 	return err
 }
 
@@ -105,7 +115,15 @@ func (h *Host) RemoveAll(ctx context.Context, name string) error {
 	if clean := path.Clean(name); name == "" || clean == "/" || clean == "." || clean == ".." {
 		return fmt.Errorf("%s: remove %q: refused", h.Name(), name)
 	}
-	_, err := h.Run(ctx, Command{Args: []string{"rm", "-rf", "--", name}})
+	// What is no full folder needs no process on the host.
+	_, err := transfer(ctx, h, "remove", name, func(c *sftp.Client) (struct{}, error) { return struct{}{}, c.Remove(name) })
+	switch {
+	case err == nil, errors.Is(err, fs.ErrNotExist):
+		return nil
+	case ctx.Err() != nil:
+		return err
+	}
+	_, err = h.Run(ctx, Command{Args: []string{"rm", "-rf", "--", name}})
 	return err
 }
 

@@ -56,7 +56,7 @@ type Entry struct {
 	Kind    Kind              `json:"kind"`
 	Path    string            `json:"path"`
 	PIDFile string            `json:"pidfile,omitempty"`
-	Data    map[string]string `json:"data,omitempty"` // for people who read it
+	Data    map[string]string `json:"data,omitempty"` // what else is to be known of it; undoing does without
 }
 
 // String names the entry for a message.
@@ -96,6 +96,25 @@ func Open(path string) (*Ledger, error) {
 	return l, nil
 }
 
+// Read returns what is pending in the ledger at path, the last first, and
+// whether the process that writes it is alive. It changes nothing.
+func Read(path string) (pending []Entry, held bool, err error) {
+	file, err := os.Open(path)
+	if err != nil {
+		return nil, false, fmt.Errorf("read ledger: %w", err)
+	}
+	defer file.Close()
+	err = syscall.Flock(int(file.Fd()), syscall.LOCK_SH|syscall.LOCK_NB) // given back by Close
+	if held = errors.Is(err, syscall.EWOULDBLOCK); err != nil && !held {
+		return nil, false, fmt.Errorf("read ledger %s: %w", path, err)
+	}
+	l := &Ledger{file: file}
+	if err := l.replayAll(); err != nil {
+		return nil, held, fmt.Errorf("read ledger %s: %w", path, err)
+	}
+	return l.Pending(), held, nil
+}
+
 func (l *Ledger) load() error {
 	// The lock goes with the process, however it ends.
 	err := syscall.Flock(int(l.file.Fd()), syscall.LOCK_EX|syscall.LOCK_NB)
@@ -105,6 +124,17 @@ func (l *Ledger) load() error {
 	if err != nil {
 		return err
 	}
+	if err := l.replayAll(); err != nil {
+		return err
+	}
+	if err := l.file.Truncate(l.size); err != nil {
+		return err
+	}
+	return syncFolder(filepath.Dir(l.file.Name()))
+}
+
+// replayAll reads all whole lines of the file.
+func (l *Ledger) replayAll() error {
 	text, err := os.ReadFile(l.file.Name())
 	if err != nil {
 		return err
@@ -122,10 +152,7 @@ func (l *Ledger) load() error {
 		l.size += int64(len(whole)) + 1
 		text = rest
 	}
-	if err := l.file.Truncate(l.size); err != nil {
-		return err
-	}
-	return syncFolder(filepath.Dir(l.file.Name()))
+	return nil
 }
 
 // syncFolder makes a new file's name as durable as its content.

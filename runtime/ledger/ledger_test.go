@@ -116,6 +116,31 @@ func TestHeld(t *testing.T) {
 	open(t, path)
 }
 
+// TestRead looks into a ledger that another writes, and into one that is left.
+func TestRead(t *testing.T) {
+	t.Parallel()
+	path := filepath.Join(t.TempDir(), "ledger.jsonl")
+	l := open(t, path)
+	if _, err := l.Record(ledger.Entry{Host: "host1", Kind: ledger.Dir, Path: "/mhmig-1"}); err != nil {
+		t.Fatal(err)
+	}
+	for _, wantHeld := range []bool{true, false} {
+		pending, held, err := ledger.Read(path)
+		if err != nil || held != wantHeld || !cmp.Equal(pending, l.Pending()) {
+			t.Errorf("Read: got %v, %v, %v; want %v, %v", pending, held, err, l.Pending(), wantHeld)
+		}
+		if wantHeld {
+			if err := l.Close(); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	open(t, path) // Read has left no lock
+	if _, _, err := ledger.Read(path + "x"); err == nil {
+		t.Error("Read of no file: got no error")
+	}
+}
+
 func TestDamagedFile(t *testing.T) {
 	t.Parallel()
 	made := `{"made":{"id":1,"host":"h","kind":"file","path":"/mhmig-1/x"}}` + "\n"

@@ -225,6 +225,10 @@ func (mv *move) follow(ctx context.Context, src, dst *testbed.Machine, events *q
 			return mv.ending(ctx, src, dst, status)
 		case <-sample.C:
 			status, err := mv.sample(ctx, src.Monitor())
+			mv.m.mu.Lock()
+			progress := result.Sample{Query: mv.query}.Progress()
+			mv.m.mu.Unlock()
+			src.Log().LogAttrs(ctx, result.LevelProgress, "progress", progress.Attrs()...)
 			if err == nil && isTerminal(status) {
 				return mv.ending(ctx, src, dst, status)
 			}

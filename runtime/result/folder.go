@@ -68,6 +68,7 @@ type Folder struct {
 	complain func(error)
 	events   *sink
 	journal  *sink
+	secrets  secrets
 
 	mu       sync.Mutex
 	run      Run
@@ -163,13 +164,27 @@ func (f *Folder) Finish(status Status) error {
 }
 
 // writeJSON writes value to path as one piece: a reader sees the old or the
-// new, never a half.
-func writeJSON(path string, value any) error {
+// new, never a half, also when mhmig is killed. It does not wait for the disk, as
+// a run of many variants would do little else.
+func writeJSON(path string, value any) (err error) {
 	data, err := json.MarshalIndent(value, "", "  ")
 	if err != nil {
 		return fmt.Errorf("%s: %w", path, err)
 	}
-	return renameio.WriteFile(path, append(data, '\n'), 0o644, renameio.WithTempDir(filepath.Dir(path)))
+	file, err := os.CreateTemp(filepath.Dir(path), "."+filepath.Base(path))
+	if err != nil {
+		return err
+	}
+	defer func() {
+		if err != nil {
+			err = errors.Join(err, os.Remove(file.Name()))
+		}
+	}()
+	_, err = file.Write(append(data, '\n'))
+	if err := errors.Join(err, file.Chmod(0o644), file.Close()); err != nil {
+		return err
+	}
+	return os.Rename(file.Name(), path)
 }
 
 // Handler returns the handler that writes the records from Info on to

@@ -9,39 +9,51 @@ import (
 	"sync"
 )
 
-// Lines writes the records from Info on to w as they are in events.jsonl: one
-// JSON object a line. It is a slog.Handler; faults of w are ignored.
-type Lines struct {
+// LevelProgress is the level of records that tell how far a move has come, a few
+// times a second: too many for any log.
+const LevelProgress = slog.LevelDebug - 4
+
+// Listener is a slog.Handler that gives the records from some level on to a
+// function, as events.
+type Listener struct {
 	recorder
-	out *lockedWriter
+	least slog.Level
+	hear  func(Event)
 }
 
-type lockedWriter struct {
-	mu sync.Mutex // guards w
-	w  io.Writer
-}
+// Listen returns a Listener. The function may be called by any goroutine.
+func Listen(least slog.Level, hear func(Event)) *Listener { return &Listener{least: least, hear: hear} }
 
-// NewLines returns a Lines that writes to w.
-func NewLines(w io.Writer) *Lines { return &Lines{out: &lockedWriter{w: w}} }
+// Lines writes the records from Info on to w as they are in events.jsonl: one
+// JSON object a line. Faults of w are ignored.
+func Lines(w io.Writer) *Listener {
+	var mu sync.Mutex
+	return Listen(slog.LevelInfo, func(e Event) {
+		line, err := e.jsonLine()
+		if err != nil {
+			return // a value that JSON cannot say, which events.jsonl lacks too
+		}
+		mu.Lock()
+		defer mu.Unlock()
+		_, _ = w.Write(line)
+	})
+}
 
 // Enabled is slog.Handler's.
-func (l *Lines) Enabled(_ context.Context, level slog.Level) bool { return level >= slog.LevelInfo }
+func (l *Listener) Enabled(_ context.Context, level slog.Level) bool { return level >= l.least }
 
-// Handle writes one record.
-func (l *Lines) Handle(_ context.Context, rec slog.Record) error {
-	e := l.event(rec)
-	line, err := e.jsonLine()
-	if err != nil {
-		return err
-	}
-	l.out.mu.Lock()
-	defer l.out.mu.Unlock()
-	_, _ = l.out.w.Write(line)
+// Handle hears one record.
+func (l *Listener) Handle(_ context.Context, rec slog.Record) error {
+	l.hear(l.event(rec))
 	return nil
 }
 
 // WithAttrs is slog.Handler's.
-func (l *Lines) WithAttrs(attrs []slog.Attr) slog.Handler { return &Lines{l.withAttrs(attrs), l.out} }
+func (l *Listener) WithAttrs(attrs []slog.Attr) slog.Handler {
+	return &Listener{l.withAttrs(attrs), l.least, l.hear}
+}
 
 // WithGroup is slog.Handler's.
-func (l *Lines) WithGroup(name string) slog.Handler { return &Lines{l.withGroup(name), l.out} }
+func (l *Listener) WithGroup(name string) slog.Handler {
+	return &Listener{l.withGroup(name), l.least, l.hear}
+}

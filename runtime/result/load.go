@@ -12,6 +12,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strings"
 )
 
 // Load reads a results folder: its run, and an outcome for each variant that
@@ -108,14 +109,21 @@ func journal(path string) ([]State, error) {
 
 // Migrations reads the records of a variant's migrations, in their order.
 func Migrations(variantDir string) ([]Migration, error) {
-	files, err := filepath.Glob(filepath.Join(variantDir, MigrationsDir, "*.json"))
+	dir := filepath.Join(variantDir, MigrationsDir)
+	entries, err := os.ReadDir(dir)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, nil
+	}
 	if err != nil {
 		return nil, err
 	}
 	var all []Migration
-	for _, file := range files {
+	for _, e := range entries {
+		if filepath.Ext(e.Name()) != ".json" || strings.HasPrefix(e.Name(), ".") {
+			continue // left by a writer that was killed
+		}
 		var m Migration
-		if err := readJSON(file, &m); err != nil {
+		if err := readJSON(filepath.Join(dir, e.Name()), &m); err != nil {
 			return nil, err
 		}
 		all = append(all, m)
@@ -127,17 +135,17 @@ func Migrations(variantDir string) ([]Migration, error) {
 // Runs returns the results folders in base, the oldest first. That base does
 // not exist is no error.
 func Runs(base string) ([]string, error) {
-	files, err := filepath.Glob(filepath.Join(base, "*", RunFile))
-	if err != nil {
+	entries, err := os.ReadDir(base)
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return nil, err
 	}
 	var dirs []string
-	for _, file := range files {
-		if dir := filepath.Dir(file); filepath.Base(dir) != LatestLink {
+	for _, e := range entries { // sorted: their names begin with the time
+		dir := filepath.Join(base, e.Name())
+		if _, err := os.Stat(filepath.Join(dir, RunFile)); err == nil && e.IsDir() {
 			dirs = append(dirs, dir)
 		}
 	}
-	slices.Sort(dirs) // their names begin with the time
 	return dirs, nil
 }
 

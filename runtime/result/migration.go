@@ -2,7 +2,10 @@
 
 package result
 
-import "time"
+import (
+	"log/slog"
+	"time"
+)
 
 // Migration is migrations/N.json: what is kept of a migration.
 type Migration struct {
@@ -37,6 +40,28 @@ type Progress struct {
 	Rate        float64 // bytes per second, as QEMU measures it
 	Dirty       float64 // bytes of RAM per second that the guest changes
 	Pass        int     // over the RAM, from 1: query-migrate's dirty-sync-count
+}
+
+// Attrs are the figures as a record of [LevelProgress] has them.
+func (p Progress) Attrs() []slog.Attr {
+	return []slog.Attr{
+		slog.String("status", p.Status), slog.Int64("transferred", p.Transferred), slog.Int64("remaining", p.Remaining),
+		slog.Int64("total", p.Total), slog.Float64("rate", p.Rate), slog.Float64("dirty", p.Dirty), slog.Int("pass", p.Pass),
+	}
+}
+
+// Progress reads the figures that Attrs has said.
+func (e Event) Progress() Progress {
+	var p Progress
+	p.Status, _ = e.Fields.Get("status").(string)
+	p.Transferred, _ = e.Fields.Get("transferred").(int64)
+	p.Remaining, _ = e.Fields.Get("remaining").(int64)
+	p.Total, _ = e.Fields.Get("total").(int64)
+	p.Rate, _ = e.Fields.Get("rate").(float64)
+	p.Dirty, _ = e.Fields.Get("dirty").(float64)
+	pass, _ := e.Fields.Get("pass").(int64)
+	p.Pass = int(pass)
+	return p
 }
 
 // Progress reads the figures of a sample; those that QEMU does not give are 0.

@@ -19,6 +19,7 @@ type TerminalOptions struct {
 	Color   bool       // a terminal, and NO_COLOR is not set: the caller knows
 	Width   func() int // columns now; nil, or a result below 20: 80
 	Verbose bool       // records from Debug on, else from Info on
+	Brief   bool       // records from Warn on, unless Verbose
 }
 
 // Terminal draws the run for a person: one line per record while it goes on
@@ -64,7 +65,14 @@ func NewTerminal(w io.Writer, opts TerminalOptions) *Terminal {
 
 // Enabled is slog.Handler's.
 func (t *Terminal) Enabled(_ context.Context, level slog.Level) bool {
-	return level >= slog.LevelInfo || t.screen.opts.Verbose && level >= slog.LevelDebug
+	least := slog.LevelInfo
+	switch {
+	case t.screen.opts.Verbose:
+		least = slog.LevelDebug
+	case t.screen.opts.Brief:
+		least = slog.LevelWarn
+	}
+	return level >= least
 }
 
 // Handle draws one record.
@@ -230,7 +238,7 @@ func (t *Terminal) Table(outcomes iter.Seq2[Outcome, error]) {
 	for o := range outcomes {
 		total++
 		counts[o.Status]++
-		nameWidth = max(nameWidth, length(tableName(o)))
+		nameWidth = max(nameWidth, length(tableName(o, true)))
 	}
 	nameWidth = min(nameWidth, max(width-len("ERROR    1h02m03s "), len("VARIANT")))
 	hidden := 0
@@ -244,7 +252,7 @@ func (t *Terminal) Table(outcomes iter.Seq2[Outcome, error]) {
 			hidden++
 			continue
 		}
-		name := shorten(tableName(o), nameWidth)
+		name := shorten(tableName(o, total > 1), nameWidth)
 		b.WriteString(name + strings.Repeat(" ", nameWidth-length(name)) + "  ")
 		b.WriteString(s.paint(statusColor(o.Status), fmt.Sprintf("%-7s", o.Status)))
 		fmt.Fprintf(&b, " %8s\n", clock(time.Duration(o.Seconds*float64(time.Second))))
@@ -267,10 +275,13 @@ func (t *Terminal) Table(outcomes iter.Seq2[Outcome, error]) {
 	_, _ = io.WriteString(s.w, b.String())
 }
 
-// tableName is the variant's number and short name. A config without variants
+// tableName is the variant's short name, its number before it. A config without variants
 // has one that has no name.
-func tableName(o Outcome) string {
-	number, _, _ := strings.Cut(o.ID, "-")
+func tableName(o Outcome, numbered bool) string {
+	number := ""
+	if numbered {
+		number, _, _ = strings.Cut(o.ID, "-")
+	}
 	name := o.ShortName
 	if name == "" {
 		name = o.Name
@@ -383,7 +394,7 @@ func Wrap(text string, width int) []string {
 		runes := []rune(text)
 		cut := width
 		for i := width; i > 0; i-- {
-			if runes[i] == ' ' {
+			if runes[i] == ' ' && strings.TrimSpace(string(runes[:i])) != "" {
 				cut = i
 				break
 			}

@@ -98,6 +98,7 @@ func (f *Folder) Start(e Entry) (*Variant, error) {
 	if e.ShortName == "" {
 		e.ShortName = e.Name
 	}
+	f.secrets.learn(e.Params)
 	f.mu.Lock()
 	f.started++
 	id := fmt.Sprintf("%03d", f.started)
@@ -161,7 +162,11 @@ func (v *Variant) Dir() string { return filepath.Join(v.folder.dir, v.state.ID) 
 // caller closes it.
 func (v *Variant) VMFile(vm, host, name string) (io.WriteCloser, error) {
 	dir := path.Join(VMDir, safeName(vm)+"@"+safeName(host))
-	return v.create(path.Join(dir, safeName(name)), os.O_APPEND)
+	file, err := v.create(path.Join(dir, safeName(name)), os.O_APPEND)
+	if err != nil {
+		return nil, err
+	}
+	return maskingWriter{file, &v.folder.secrets}, nil
 }
 
 // Artifact opens a file that the scenario keeps, replacing what an earlier
@@ -199,7 +204,7 @@ func (v *Variant) Migration(m Migration) error {
 	return writeJSON(filepath.Join(v.Dir(), MigrationsDir, strconv.Itoa(n)+".json"), m)
 }
 
-// Finish writes outcome.json and the variant's line in the journal, and closes
+// Finish writes outcome.json, with secrets masked, and the variant's line in the journal, and closes
 // its log. Later calls do nothing: the first outcome stays.
 func (v *Variant) Finish(o Outcome) error {
 	v.mu.Lock()
@@ -212,6 +217,7 @@ func (v *Variant) Finish(o Outcome) error {
 	v.folder.mu.Lock()
 	delete(v.folder.variants, v.state.ID)
 	v.folder.mu.Unlock()
+	o = v.folder.secrets.maskOutcome(o)
 	s := v.state
 	s.Status, s.Message, s.Seconds = o.Status, o.Message, time.Since(s.Started).Seconds()
 	o.ID, o.Name, o.ShortName, o.Repeat, o.Hosts, o.Started, o.Seconds = s.ID, s.Name, s.ShortName, s.Repeat, s.Hosts, s.Started, s.Seconds

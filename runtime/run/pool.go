@@ -29,17 +29,30 @@ type needs struct {
 	cpus   int   // of all its VMs
 }
 
+// FairShare is how many of a run's hosts a variant gets that does not say how
+// many it needs: an equal part, with at least two in each, for as many variants
+// as can then run at the same time. Parallel and planned bound their number if
+// they are not 0.
+func FairShare(hosts, parallel, planned int) int {
+	side := max(hosts/defaultHosts, 1)
+	for _, limit := range []int{parallel, planned} {
+		if limit > 0 {
+			side = min(side, limit)
+		}
+	}
+	return hosts / side
+}
+
 // HostsNeeded is how many of a run's hosts a variant needs: as its param
-// hosts_needed says, else as its scenario does, else two, or one if there is
-// only one.
-func HostsNeeded(params cartesian.Params, scenario, available int) int {
+// hosts_needed says, else as its scenario does, else a fair share.
+func HostsNeeded(params cartesian.Params, scenario, fairShare int) int {
 	if n, err := params.Int("hosts_needed", 0); err == nil && n > 0 {
 		return n
 	}
 	if scenario > 0 {
 		return scenario
 	}
-	return min(defaultHosts, available)
+	return fairShare
 }
 
 // needsOf reads what a variant needs. Values that are no numbers are 0 here: the
@@ -50,7 +63,7 @@ func (r *runner) needsOf(v *cartesian.Variant) needs {
 	if r.ScenarioHosts != nil {
 		scenario = r.ScenarioHosts(params)
 	}
-	n := needs{hosts: HostsNeeded(params, scenario, len(r.Hosts))}
+	n := needs{hosts: HostsNeeded(params, scenario, FairShare(len(r.Hosts), r.Parallel, r.Planned))}
 	for _, name := range params.Objects("vms") {
 		own := params.Object(name)
 		memory, _ := own.Size("mem", 1<<30, 1<<20)
@@ -85,6 +98,7 @@ type machine struct {
 type lease struct {
 	slots []*slot
 	needs needs
+	kept  bool // the hosts stay as the variant left them; set before it ends
 }
 
 // newPool learns from the hosts, if variants are to share them, what they have.

@@ -9,7 +9,6 @@ import (
 
 	"github.com/mhmig/mhmig/runtime/host"
 	"github.com/mhmig/mhmig/runtime/ledger"
-	"github.com/mhmig/mhmig/runtime/testbed"
 )
 
 // reclaimTimeout bounds the second try to clean up a host that was lost.
@@ -26,9 +25,9 @@ func (l *lease) lost() error {
 	return nil
 }
 
-// reclaim connects anew to hosts that were lost and removes what a variant left
-// there, by the ledger. It works on after ctx has ended, within its own limit.
-func (r *runner) reclaim(ctx context.Context, bed *testbed.Bed) error {
+// reclaim connects anew to hosts that were lost and removes what was left there,
+// by the ledger, of what somebody owns. It works on after ctx has ended, within its own limit.
+func (r *runner) reclaim(ctx context.Context, owns func(ledger.Entry) bool) error {
 	ctx, cancel := context.WithTimeoutCause(context.WithoutCancel(ctx), reclaimTimeout, fmt.Errorf("not done after %v", reclaimTimeout))
 	defer cancel()
 	var opened []*host.Host
@@ -37,7 +36,7 @@ func (r *runner) reclaim(ctx context.Context, bed *testbed.Bed) error {
 			_ = h.Close() // the commands on it have ended
 		}
 	}()
-	return r.Ledger.Undo(ctx, bed.Owns, func(ctx context.Context, name string) (ledger.Host, error) {
+	return r.Ledger.Undo(ctx, owns, func(ctx context.Context, name string) (ledger.Host, error) {
 		for _, h := range r.Hosts {
 			switch {
 			case h.Name() != name:
@@ -54,4 +53,17 @@ func (r *runner) reclaim(ctx context.Context, bed *testbed.Bed) error {
 		}
 		return nil, fmt.Errorf("no host %s in this run", name)
 	}, r.Log)
+}
+
+// closeShared removes what was put onto the hosts for all variants.
+func (r *runner) closeShared(ctx context.Context) {
+	ctx, cancel := context.WithTimeoutCause(context.WithoutCancel(ctx), reclaimTimeout, fmt.Errorf("not done after %v", reclaimTimeout))
+	defer cancel()
+	err := r.shared.Close(ctx)
+	if err != nil && r.lost() != nil {
+		err = r.reclaim(ctx, r.shared.Owns)
+	}
+	if err != nil {
+		r.Log.Error("files left on a host; mhmig cleanup tries again", "error", err, "results", r.Results.Dir())
+	}
 }

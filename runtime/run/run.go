@@ -69,9 +69,17 @@ type Options struct {
 	Quarantine   *Quarantine   // nil: nothing is in it
 	Planned      int           // how many variants there are to run, repeats counted; 0: unknown
 
-	Origins    func(*cartesian.Variant) map[string]string // where params come from, for the results; may be nil
+	Origins    func(*cartesian.Variant) map[string]string // where params come from, for the results, in a new map; may be nil
 	SourceLine func(position string) string               // of a scenario's file; may be nil
-	Changed    func()                                     // called after a variant has begun and after it has ended; may be nil
+	// Opened is called with each bed before anything is made in it, and what it
+	// returns when the bed is closed. Nil: nothing.
+	Opened func(*testbed.Bed) (closed func())
+	// Failed is called when a variant has failed or erred, before its bed is
+	// closed. It may block, until ctx ends. True leaves the bed as it is, and its
+	// hosts to it. Nil: false.
+	Failed func(context.Context, *testbed.Bed, result.Failure) (keep bool)
+
+	Changed func() // called after a variant has begun and after it has ended; may be nil
 }
 
 // Summary is how the variants of a run ended.
@@ -108,7 +116,9 @@ func Variants(ctx context.Context, o Options, variants iter.Seq2[*cartesian.Vari
 		return Summary{}, err
 	}
 	r := &runner{Options: o, hosts: hosts, summary: Summary{Counts: map[result.Status]int{}}}
+	r.shared = testbed.NewShared(r.name(), o.Ledger, o.Shipped)
 	err = r.rounds(ctx, variants)
+	r.closeShared(ctx)
 	if n := o.Planned - r.started; n > 0 {
 		r.summary.NotRun, r.summary.Reason = n, r.reason(err)
 		o.Results.NotRun(n, r.summary.Reason)
@@ -121,6 +131,7 @@ func Variants(ctx context.Context, o Options, variants iter.Seq2[*cartesian.Vari
 type runner struct {
 	Options
 	hosts   *pool
+	shared  *testbed.Shared
 	started int
 	stop    string // why no further variant begins; "": go on
 	summary Summary
@@ -151,6 +162,9 @@ func (r *runner) rounds(ctx context.Context, variants iter.Seq2[*cartesian.Varia
 func (r *runner) reason(err error) string {
 	if err != nil {
 		return err.Error()
+	}
+	if r.stop == "" {
+		return "the hosts of variants that failed were left as they are (--keep)"
 	}
 	return r.stop
 }

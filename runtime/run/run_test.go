@@ -41,7 +41,13 @@ type fixture struct {
 
 func newFixture(t *testing.T) *fixture {
 	t.Helper()
-	f := &fixture{lab: bedtest.NewLab(t, 2), base: bedtest.NoQEMU(t)}
+	return newFixtureOf(t, 2)
+}
+
+// newFixtureOf has a lab of so many hosts.
+func newFixtureOf(t *testing.T, hosts int) *fixture {
+	t.Helper()
+	f := &fixture{lab: bedtest.NewLab(t, hosts), base: bedtest.NoQEMU(t)}
 	results, record := bedtest.Results(t)
 	f.options = run.Options{
 		Hosts: f.lab.Connected, HostParams: f.lab.Params(), Results: results, Ledger: record,

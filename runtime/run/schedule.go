@@ -6,6 +6,7 @@ import (
 	"context"
 	"fmt"
 	"iter"
+	"maps"
 	"slices"
 	"strings"
 
@@ -34,7 +35,6 @@ type ended struct {
 	*waiting
 	lease  *lease
 	status result.Status
-	err    error // the results could not be begun
 }
 
 // queue is one round of all variants: those that wait, those that run, and what
@@ -44,7 +44,7 @@ type queue struct {
 	repeat  int
 	next    func() (*cartesian.Variant, error, bool)
 	drained bool
-	broken  error // of the config, behind the last variant
+	broken  error      // of the config, behind the last variant
 	waits   []*waiting // in their order
 	runs    []*waiting
 	ends    chan ended
@@ -63,9 +63,7 @@ func (r *runner) round(ctx context.Context, variants iter.Seq2[*cartesian.Varian
 	q := &queue{runner: r, repeat: repeat, next: next, ends: make(chan ended)}
 	err := q.run(ctx)
 	for len(q.runs) > 0 { // what has begun is cleaned up
-		if endErr := q.end(<-q.ends); err == nil {
-			err = endErr
-		}
+		q.end(<-q.ends)
 	}
 	switch {
 	case err != nil:
@@ -74,7 +72,7 @@ func (r *runner) round(ctx context.Context, variants iter.Seq2[*cartesian.Varian
 	default:
 		err = q.broken
 	}
-	if err == nil && (len(q.waits) > 0 || !q.drained) && r.stop == "" {
+	if err == nil {
 		err = r.lost()
 	}
 	return err
@@ -97,9 +95,7 @@ func (q *queue) run(ctx context.Context) error {
 		if len(q.runs) == 0 {
 			return nil // all are over, or the hosts that the rest needs are lost
 		}
-		if err := q.end(<-q.ends); err != nil {
-			return err
-		}
+		q.end(<-q.ends)
 		if q.stop != "" || ctx.Err() != nil {
 			return nil
 		}
@@ -145,27 +141,29 @@ func (q *queue) begin(ctx context.Context) (bool, error) {
 			passed.overtaken++
 		}
 		q.waits = slices.Delete(q.waits, i, i+1)
-		q.runs = append(q.runs, w)
 		q.started++
-		number := q.started
-		go func() { // q.end waits for it
-			status, err := q.variant(ctx, number, q.repeat, w.Variant, lease)
-			q.ends <- ended{w, lease, status, err}
-		}()
+		params := maps.Clone(w.Params)
+		maps.Copy(params, q.HostParams)
+		results, err := q.start(w.Variant, q.repeat, params, lease.names())
+		if err != nil {
+			q.hosts.release(lease)
+			return false, err
+		}
+		q.runs = append(q.runs, w)
+		u := &unit{runner: q.runner, number: q.started, variant: w.Variant, params: params, lease: lease, results: results}
+		go func() { q.ends <- ended{w, lease, u.run(ctx)} }() // q.end waits for it
 		return true, nil
 	}
 	return false, nil
 }
 
 // end notes that a variant is over.
-func (q *queue) end(e ended) error {
-	q.hosts.release(e.lease)
-	q.runs = slices.DeleteFunc(q.runs, func(w *waiting) bool { return w == e.waiting })
-	if e.err != nil {
-		return e.err
+func (q *queue) end(e ended) {
+	if !e.lease.kept {
+		q.hosts.release(e.lease)
 	}
+	q.runs = slices.DeleteFunc(q.runs, func(w *waiting) bool { return w == e.waiting })
 	q.count(e.Variant, e.status)
-	return nil
 }
 
 func (q *queue) count(v *cartesian.Variant, status result.Status) {
@@ -190,7 +188,7 @@ func (q *queue) giveUp(w *waiting, why error) error {
 		return err
 	}
 	o := result.Outcome{Failure: describe(why)}
-	q.Log.Info("variant ends", "variant", results.ID(), "name", w.ShortName, "status", o.Status.String(), "because", o.Message)
+	q.Log.Info("variant ends", "variant", results.ID(), "step", "end", "name", w.ShortName, "status", o.Status.String(), "because", o.Message)
 	if err := results.Finish(o); err != nil {
 		q.Log.Warn("results not written", "error", err)
 	}

@@ -6,7 +6,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"maps"
 	"strings"
 	"time"
 
@@ -22,49 +21,59 @@ func (r *runner) start(v *cartesian.Variant, repeat int, params cartesian.Params
 	entry := result.Entry{Name: v.Name, ShortName: v.ShortName, Repeat: repeat, Hosts: hosts, Params: params}
 	if r.Origins != nil {
 		entry.Origins = r.Origins(v)
+		for key := range r.HostParams {
+			entry.Origins[key] = "the lab"
+		}
 	}
 	return r.Results.Start(entry)
 }
 
-// variant runs the scenario for one variant. The error is one of the results
-// folder, without which a variant cannot begin.
-func (r *runner) variant(ctx context.Context, number, repeat int, v *cartesian.Variant, l *lease) (result.Status, error) {
-	params := maps.Clone(v.Params)
-	maps.Copy(params, r.HostParams)
-	results, err := r.start(v, repeat, params, l.names())
-	if err != nil {
-		return result.Error, err
-	}
-	r.changed()
+// unit is one variant that runs.
+type unit struct {
+	*runner
+	number  int // counts all that the run has begun
+	variant *cartesian.Variant
+	params  cartesian.Params
+	lease   *lease
+	results *result.Variant
+}
+
+// run runs the scenario for the variant, and judges it.
+func (u *unit) run(ctx context.Context) result.Status {
+	u.changed()
 	began := time.Now()
-	log := r.Log.With("variant", results.ID())
-	log.Info("variant begins", "name", v.ShortName, "hosts", strings.Join(l.names(), ","))
-	if r.Timeout > 0 {
+	log := u.Log.With("variant", u.results.ID())
+	log.Info("variant begins", "name", u.variant.ShortName, "hosts", strings.Join(u.lease.names(), ","))
+	runCtx := ctx
+	if u.Timeout > 0 {
 		var cancel context.CancelFunc
-		ctx, cancel = context.WithTimeoutCause(ctx, r.Timeout, fmt.Errorf("the variant's time (--timeout %v) is over", r.Timeout))
+		ctx, cancel = context.WithTimeoutCause(ctx, u.Timeout, fmt.Errorf("the variant's time (--timeout %v) is over", u.Timeout))
 		defer cancel()
 	}
 	c := testbed.Config{
-		Params: params, Results: results, Ledger: r.Ledger, Log: log,
-		Name: bedName(r.Results.ID(), number), Shipped: r.Shipped,
+		Params: u.params, Results: u.results, Ledger: u.Ledger, Log: log,
+		Name: fmt.Sprintf("%s-%d", u.name(), u.number), Shared: u.shared,
 	}
-	for _, s := range l.slots {
+	for _, s := range u.lease.slots {
 		c.Hosts = append(c.Hosts, testbed.Place{Host: s.host, Number: s.number})
 	}
 	bed := testbed.New(c)
+	if u.Opened != nil {
+		defer u.Opened(bed)()
+	}
 	var outcome result.Outcome
 	if err := bed.Prepare(ctx); err != nil {
-		r.addFailure(&outcome, fmt.Errorf("prepare: %w", err))
+		u.addFailure(&outcome, fmt.Errorf("prepare: %w", err))
 	} else {
 		log.Info("scenario begins", "step", "scenario")
-		verdict := r.Scenario(ctx, bed)
+		verdict := u.Scenario(ctx, bed)
 		outcome.Warnings = verdict.Warnings
 		for _, failure := range verdict.Failures {
-			r.addFailure(&outcome, failure)
+			u.addFailure(&outcome, failure)
 		}
 		if unsettled(&outcome) && ctx.Err() == nil {
 			for _, dead := range bed.Dead(ctx) {
-				r.addFailure(&outcome, dead)
+				u.addFailure(&outcome, dead)
 			}
 		}
 	}
@@ -73,19 +82,29 @@ func (r *runner) variant(ctx context.Context, number, repeat int, v *cartesian.V
 	}
 	settle(&outcome)
 	log.Info("clean up", "step", "clean_up")
-	if err := r.close(ctx, bed, l, outcome.Status); err != nil {
-		r.addFailure(&outcome, fmt.Errorf("clean up: %w", err))
+	if u.Failed != nil && !outcome.Status.OK() && u.Failed(runCtx, bed, outcome.Failure) {
+		bed.Keep()
+		u.lease.kept = true
+		u.mu.Lock()
+		u.kept = true
+		u.mu.Unlock()
+	} else if err := u.close(ctx, bed, u.lease, outcome.Status); err != nil {
+		u.addFailure(&outcome, fmt.Errorf("clean up: %w", err))
 		settle(&outcome)
 	}
-	if notice := r.Quarantine.apply(v.Name, &outcome); notice != "" {
+	if notice := u.Quarantine.apply(u.variant.Name, &outcome); notice != "" {
 		log.Warn(notice)
 	}
-	log.Info("variant ends", "step", "end", "status", outcome.Status.String(), "took", time.Since(began).Round(time.Millisecond))
-	if err := results.Finish(outcome); err != nil {
+	facts := []any{"step", "end", "status", outcome.Status.String(), "took", time.Since(began).Round(time.Millisecond)}
+	if outcome.Message != "" {
+		facts = append(facts, "because", outcome.Message)
+	}
+	log.Info("variant ends", facts...)
+	if err := u.results.Finish(outcome); err != nil {
 		log.Warn("results not written", "error", err)
 	}
-	r.changed()
-	return outcome.Status, nil
+	u.changed()
+	return outcome.Status
 }
 
 // close cleans up behind a variant; a host that was lost gets a second try.
@@ -102,7 +121,7 @@ func (r *runner) close(ctx context.Context, bed *testbed.Bed, l *lease, status r
 	if kept { // the ledger cannot tell what is to stay
 		return fmt.Errorf("%w; mhmig cleanup %s removes what is left there, and the VMs that were left on purpose", lost, r.Results.Dir())
 	}
-	if err := r.reclaim(ctx, bed); err != nil {
+	if err := r.reclaim(ctx, bed.Owns); err != nil {
 		return fmt.Errorf("%w; mhmig cleanup %s tries again", err, r.Results.Dir())
 	}
 	return nil
@@ -158,8 +177,8 @@ func describe(err error) result.Failure {
 	return f
 }
 
-// bedName makes the name of a variant's folders on the hosts from the run's.
-func bedName(run string, number int) string {
-	short := run[strings.LastIndexByte(run, '-')+1:]
-	return fmt.Sprintf("mhmig-%s-%d", short, number)
+// name begins the names of the run's folders on the hosts.
+func (r *runner) name() string {
+	id := r.Results.ID()
+	return "mhmig-" + id[strings.LastIndexByte(id, '-')+1:]
 }

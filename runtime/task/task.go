@@ -32,6 +32,10 @@ import (
 
 // Scenario is one running scenario: its lock, its tasks and what stops them.
 type Scenario struct {
+	// Failed, if set before Run, is called when all tasks have ended and some have
+	// failed. True leaves the cleanups undone.
+	Failed func([]*Error) (keep bool)
+
 	ctx   context.Context // ends when the scenario is stopped; a per-scenario value, like a Task's
 	stop  context.CancelCauseFunc
 	print func(t *Task, message string)
@@ -90,6 +94,9 @@ func From(thread *starlark.Thread) *Task {
 // cleanupTimeout.
 func (s *Scenario) Run(main func(*Task) error, cleanupTimeout time.Duration) []*Error {
 	failures := s.run("main", main)
+	if len(failures) > 0 && s.Failed != nil && s.Failed(failures) {
+		return failures
+	}
 	return append(failures, s.cleanUp(cleanupTimeout)...)
 }
 
@@ -184,6 +191,10 @@ func (t *Task) Env() any { return t.sc.env }
 // Scope returns the value given to [Scenario.Go]: what sets this task apart,
 // such as the side of a migration it runs. Nil for the main task.
 func (t *Task) Scope() any { return t.scope }
+
+// Thread returns the task's Starlark thread, for builtins that look into it. It
+// belongs to the goroutine that runs the task.
+func (t *Task) Thread() *starlark.Thread { return t.thread }
 
 // Context ends when the task has ended or its scenario is stopped.
 func (t *Task) Context() context.Context { return t.ctx }

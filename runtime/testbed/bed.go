@@ -47,10 +47,8 @@ type Config struct {
 	Log     *slog.Logger
 	// Name is the name of the bed's folders on the hosts: short, and not used by
 	// any other bed.
-	Name string
-	// Shipped returns the local copy of a file that mhmig itself brings; a param
-	// names it as "jeos:kernel".
-	Shipped func(name string) (localPath string, err error)
+	Name   string
+	Shared *Shared
 }
 
 // Place is a host that a bed is on.
@@ -66,7 +64,8 @@ type Bed struct {
 	ledger  *owned
 	log     *slog.Logger
 	name    string
-	shipped func(string) (string, error)
+	shared  *Shared
+	store   *store // of mhmig's own files
 	hosts   []*Host
 
 	folders []madeFolder // set by Prepare, in the order of making
@@ -87,12 +86,15 @@ type madeFolder struct {
 // New returns a bed; nothing is made on the hosts before [Bed.Prepare].
 func New(c Config) *Bed {
 	b := &Bed{
-		params: c.Params, results: c.Results, ledger: &owned{Ledger: c.Ledger, ids: map[int]bool{}}, log: c.Log,
-		name: c.Name, shipped: c.Shipped,
+		params: c.Params, results: c.Results, ledger: newOwned(c.Ledger), log: c.Log,
+		name: c.Name, shared: c.Shared,
 		said: map[string]bool{}, claims: map[string]string{},
 	}
 	for _, p := range c.Hosts {
 		label := "host" + strconv.Itoa(p.Number)
+		if b.store == nil {
+			b.store = c.Shared.store(label)
+		}
 		params := c.Params.Object(label)
 		base := params.Get("images_base_dir", "/var/lib/virt_test")
 		own := &Host{
@@ -106,6 +108,13 @@ func New(c Config) *Bed {
 	}
 	return b
 }
+
+// Owns says whether an entry of the ledger is about something that this bed has
+// made.
+func (b *Bed) Owns(e ledger.Entry) bool { return b.ledger.owns(e) }
+
+// Variant returns the variant's ID, the name of its folder in the results.
+func (b *Bed) Variant() string { return b.results.ID() }
 
 // Params returns the variant's params.
 func (b *Bed) Params() cartesian.Params { return b.params }
@@ -229,7 +238,6 @@ func (b *Bed) makeFolder(ctx context.Context, h *Host, dir string) error {
 // ship puts those of mhmig's own files that the params name onto the shared
 // storage.
 func (b *Bed) ship(ctx context.Context) error {
-	master := b.hosts[0]
 	names := map[string]bool{}
 	for key, value := range b.params {
 		if name, ours := shippedName(key, value); ours {
@@ -237,12 +245,8 @@ func (b *Bed) ship(ctx context.Context) error {
 		}
 	}
 	for name := range names {
-		local, err := b.shipped(name)
-		if err != nil {
+		if err := b.shared.put(ctx, b.hosts[0], name); err != nil {
 			return err
-		}
-		if err := master.Upload(ctx, local, master.shippedPath(name)); err != nil {
-			return fmt.Errorf("%s: upload %s: %w", master.Name(), name, err)
 		}
 	}
 	return nil
@@ -339,6 +343,15 @@ func (b *Bed) Claim(vms []string, by string) (release func(), err error) {
 	}, nil
 }
 
+// Keep leaves all that the bed has on its hosts as it is, faults too, and lets
+// go of it. The commands that were started with StartCommand end with the
+// connections to the hosts.
+func (b *Bed) Keep() {
+	for _, m := range b.Machines() {
+		m.detach()
+	}
+}
+
 // Close ends all that the bed has on its hosts: faults, processes, VMs,
 // folders. It works on after ctx has ended, within its own limit. status is
 // how the variant went: the params kill_vm and kill_vm_on_error may ask for
@@ -350,9 +363,7 @@ func (b *Bed) Close(ctx context.Context, status result.Status) (kept bool, err e
 	for _, h := range b.hosts {
 		errs = append(errs, h.Unblock(ctx))
 	}
-	b.mu.Lock()
-	machines := slices.Clone(b.machines)
-	b.mu.Unlock()
+	machines := b.Machines()
 	key := "kill_vm_on_error"
 	if status.OK() {
 		key = "kill_vm"

@@ -100,8 +100,8 @@ func TestShippedFiles(t *testing.T) {
 	}
 	for _, h := range bed.Hosts() {
 		where := h.Params["kernel"]
-		if !strings.HasPrefix(where, l.Params()["images_base_dir"]+"/"+bed.Name+"/") {
-			t.Errorf("%s: the kernel is at %s, want it in the bed's folder on the shared storage", h.Name(), where)
+		if !strings.HasPrefix(where, l.Params()["images_base_dir"]+"/"+bed.Name+"-files-host1/") {
+			t.Errorf("%s: the kernel is at %s, want it in the run's folder on the shared storage", h.Name(), where)
 		}
 		data, err := h.ReadFile(t.Context(), where)
 		if err != nil || string(data) != "a kernel" {

@@ -5,6 +5,7 @@ package testbed
 import (
 	"bytes"
 	"context"
+	"encoding/json"
 	"fmt"
 	"io"
 	"slices"
@@ -80,9 +81,32 @@ func (e Evidence) String() string {
 		}
 	}
 	section("QEMU's log", e.Log)
-	section("last QMP", e.LastQMP)
+	section("last QMP", spoken(e.LastQMP))
 	section("guest console", strings.Split(e.Console, "\n"))
 	return b.String()
+}
+
+// spoken is lines of a QMP transcript for a person: when, who (> is mhmig, < is
+// QEMU), and what.
+func spoken(transcript []string) []string {
+	lines := make([]string, len(transcript))
+	for i, text := range transcript {
+		lines[i] = shorten(text)
+		var said struct {
+			Time    time.Time       `json:"time"`
+			Dir     string          `json:"dir"`
+			Message json.RawMessage `json:"message"`
+		}
+		if json.Unmarshal([]byte(text), &said) != nil {
+			continue
+		}
+		who := "<"
+		if said.Dir == "send" {
+			who = ">"
+		}
+		lines[i] = shorten(said.Time.UTC().Format("15:04:05.000 ") + who + " " + string(said.Message))
+	}
+	return lines
 }
 
 // lastLines remembers the last lines that were written to a file.
@@ -109,7 +133,7 @@ func (l *lastLines) Write(p []byte) (int, error) {
 		if !whole {
 			return len(p), nil
 		}
-		l.kept = append(l.kept, shorten(string(line)))
+		l.kept = append(l.kept, string(line))
 		if len(l.kept) > l.keep {
 			l.kept = l.kept[1:]
 		}

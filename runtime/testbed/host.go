@@ -61,7 +61,7 @@ func (h *Host) Facts() map[string]any {
 }
 
 func (h *Host) learn(ctx context.Context) error {
-	f, err := h.Host.Facts(ctx)
+	f, err := h.bed.shared.learn(ctx, h.Host)
 	if err != nil {
 		return err
 	}
@@ -119,7 +119,7 @@ func shippedName(key, value string) (name string, ours bool) {
 	return strings.CutPrefix(value, ShippedPrefix)
 }
 
-func (h *Host) shippedPath(name string) string { return path.Join(h.imageDir, name) }
+func (h *Host) shippedPath(name string) string { return path.Join(h.baseDir, h.bed.store.name, name) }
 
 // Process is a command of the scenario's that goes on by itself.
 type Process struct {

@@ -166,7 +166,7 @@ func (e *endedError) Unwrap() error { return e.seen }
 func (b *Bed) place(name string, h *Host) vm.Place {
 	return vm.Place{
 		Host: h.Host, RunDir: h.runDir, ImageDir: h.imageDir, BaseDir: h.baseDir,
-		Ledger: b.ledger, Log: b.log,
+		Variant: b.Variant(), Ledger: b.ledger, Log: b.log,
 		Artifacts: func(file string) (io.WriteCloser, error) { return b.results.VMFile(name, h.Name(), file) },
 	}
 }
@@ -356,11 +356,17 @@ func (b *Bed) Current(name string) *Machine {
 	return nil
 }
 
-func (b *Bed) instances(name string) []*Machine {
+// Machines returns all instances that were started and not removed, those whose
+// QEMU has ended by itself included.
+func (b *Bed) Machines() []*Machine {
 	b.mu.Lock()
 	defer b.mu.Unlock()
+	return slices.Clone(b.machines)
+}
+
+func (b *Bed) instances(name string) []*Machine {
 	var found []*Machine
-	for _, m := range b.machines {
+	for _, m := range b.Machines() {
 		if m.Name() == name {
 			found = append(found, m)
 		}
@@ -371,11 +377,8 @@ func (b *Bed) instances(name string) []*Machine {
 // Dead returns an error for each VM whose QEMU has ended under its guest
 // although nobody asked for it: neither mhmig, nor the guest, nor a QMP quit.
 func (b *Bed) Dead(ctx context.Context) []error {
-	b.mu.Lock()
-	machines := slices.Clone(b.machines)
-	b.mu.Unlock()
 	var dead []error
-	for _, m := range machines {
+	for _, m := range b.Machines() {
 		m.mu.Lock()
 		expected := m.bidden || !m.here
 		m.mu.Unlock()

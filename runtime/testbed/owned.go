@@ -9,7 +9,7 @@ import (
 	"github.com/mhmig/mhmig/runtime/vm"
 )
 
-// owned is the run's ledger, and which of its entries are the bed's: other beds
+// owned is the run's ledger, and which of its entries are the owner's: others
 // write to it at the same time.
 type owned struct {
 	vm.Ledger
@@ -18,7 +18,9 @@ type owned struct {
 	ids map[int]bool
 }
 
-// Record notes an entry of the bed.
+func newOwned(l vm.Ledger) *owned { return &owned{Ledger: l, ids: map[int]bool{}} }
+
+// Record notes an entry of the owner.
 func (o *owned) Record(e ledger.Entry) (int, error) {
 	id, err := o.Ledger.Record(e)
 	if err == nil {
@@ -29,10 +31,8 @@ func (o *owned) Record(e ledger.Entry) (int, error) {
 	return id, err
 }
 
-// Owns says whether an entry of the ledger is about something that this bed has
-// made.
-func (b *Bed) Owns(e ledger.Entry) bool {
-	b.ledger.mu.Lock()
-	defer b.ledger.mu.Unlock()
-	return b.ledger.ids[e.ID]
+func (o *owned) owns(e ledger.Entry) bool {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return o.ids[e.ID]
 }

@@ -41,7 +41,7 @@ const (
 type Spec struct {
 	Argv     []string  // the program and its arguments
 	QMP      string    // socket of the monitor
-	SpareQMP string    // socket of a second monitor, for a helper on the host
+	SpareQMP string    // socket of a second monitor, for people: mhmig qmp
 	Serials  []string  // sockets of the serial ports; the first is the console
 	Clock    string    // socket of the port on which the guest stamps its clock, or ""
 	Files    []File    // what must exist before QEMU starts

@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"path"
 	"path/filepath"
+	"slices"
 	"strings"
 
 	"github.com/mhmig/mhmig/lang/cartesian"
@@ -182,15 +183,53 @@ func (im *Images) make(ctx context.Context, d disk, qemuImg string) error {
 	if d.base != "" {
 		args = append(args, "-F", d.baseFormat, "-b", backingPath(im.place, d))
 	}
-	args = append(args, d.path)
+	size := ""
 	if d.size != 0 {
-		args = append(args, fmt.Sprint(d.size))
+		size = fmt.Sprint(d.size)
+	}
+	if d.keep {
+		return createImage(ctx, h, args, d.path, size)
+	}
+	made := false
+	blank, err := blanks.get(ctx, siteKey(h, strings.Join(append(slices.Clip(args), size, im.place.BaseDir), " ")), func(ctx context.Context) ([]byte, error) {
+		made = true
+		if err := createImage(ctx, h, args, d.path, size); err != nil {
+			return nil, err
+		}
+		info, err := h.Stat(ctx, d.path)
+		if err != nil || info.Size() > maxBlank {
+			return nil, err
+		}
+		return h.ReadFile(ctx, d.path)
+	})
+	switch {
+	case err != nil || made:
+		return err
+	case blank == nil:
+		return createImage(ctx, h, args, d.path, size)
+	default:
+		return h.WriteFile(ctx, d.path, blank, 0o644)
+	}
+}
+
+// blanks are images in which nothing is yet, nil for those that are larger than
+// maxBlank: for a run of many variants, writing one again is many times faster
+// than qemu-img. Nothing in an image tells its own name.
+var blanks memo[[]byte]
+
+// maxBlank is the size of blank images that are worth keeping. A qcow2 has 192 KiB.
+const maxBlank = 256 << 10
+
+func createImage(ctx context.Context, h *host.Host, args []string, path, size string) error {
+	args = append(slices.Clip(args), path)
+	if size != "" {
+		args = append(args, size)
 	}
 	_, err := h.Run(ctx, host.Command{Args: args})
 	exit, ok := errors.AsType[*host.ExitError](err)
 	switch {
 	case ok && (exit.Output.Status == 126 || exit.Output.Status == 127):
-		return explainMissing(h, "qemu_img_binary", qemuImg, err)
+		return explainMissing(h, "qemu_img_binary", args[0], err)
 	case ok:
 		return fmt.Errorf("%s: %s", strings.Join(args[:2], " "), strings.TrimSpace(string(exit.Output.Stderr)))
 	default:

@@ -160,7 +160,7 @@ func (i *Instance) DialClock(ctx context.Context) (net.Conn, error) {
 // user NIC, from the host to the guest's address with a tap NIC. That a
 // connection is made does not mean that the guest listens.
 func (i *Instance) DialShell(ctx context.Context) (net.Conn, error) {
-	address, err := i.shellAddress(ctx)
+	address, err := i.ShellAddress(ctx)
 	if err == nil {
 		var conn net.Conn
 		if conn, err = i.place.Host.Dial(ctx, "tcp", address); err == nil {
@@ -170,7 +170,8 @@ func (i *Instance) DialShell(ctx context.Context) (net.Conn, error) {
 	return nil, fmt.Errorf("%s on %s: shell: %w", i.name, i.place.Host.Name(), err)
 }
 
-func (i *Instance) shellAddress(ctx context.Context) (string, error) {
+// ShellAddress is where its host reaches the guest's shell_port.
+func (i *Instance) ShellAddress(ctx context.Context) (string, error) {
 	guestPort, err := port(i.params, "shell_port", defaultShellPort)
 	switch {
 	case err != nil:

@@ -38,6 +38,7 @@ type Ledger interface {
 type Place struct {
 	Host     *host.Host
 	RunDir   string // this variant's own folder on Host, for sockets and logs; must exist; short
+	Variant  string // the variant's ID in the results, for people who look for the VM
 	ImageDir string // this variant's folder on the shared storage, as Host sees it; must exist where images are made
 	BaseDir  string // images_base_dir as Host sees it: image_name, kernel and initrd are relative to it
 	Ledger   Ledger
@@ -137,6 +138,7 @@ func (i *Instance) launch(ctx context.Context) error {
 		Kind:    ledger.Process,
 		Path:    i.place.RunDir, // its command line contains it
 		PIDFile: i.file("pid"),
+		Data:    i.doors(),
 	})
 	if err != nil {
 		return err
@@ -148,6 +150,21 @@ func (i *Instance) launch(ctx context.Context) error {
 	_, err = h.Run(ctx, host.Command{Script: fmt.Sprintf(launchQEMU, shellescape.Quote(i.place.RunDir),
 		shellescape.Quote(i.file("sh")), shellescape.Quote(i.spec.SpareQMP), shellescape.Quote(i.file("exit")))})
 	return err
+}
+
+// The keys of a QEMU's entry in the ledger, which say how people get at the VM.
+const (
+	DataVM      = "vm"
+	DataVariant = "variant"
+	DataQMP     = "qmp"     // the socket of its monitor for people
+	DataConsole = "console" // the socket of its first serial port
+)
+
+// doors is how people get at the VM, also when this process has died.
+func (i *Instance) doors() map[string]string {
+	return map[string]string{
+		DataVM: i.name, DataVariant: i.place.Variant, DataQMP: i.spec.SpareQMP, DataConsole: i.spec.Serials[0],
+	}
 }
 
 // script is the command line as a person can read and repeat it.

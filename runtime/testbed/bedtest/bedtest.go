@@ -8,6 +8,7 @@ package bedtest
 
 import (
 	"bytes"
+	"context"
 	"errors"
 	"io/fs"
 	"log/slog"
@@ -79,16 +80,18 @@ func New(t testing.TB, hosts []*host.Host, labParams, params cartesian.Params, s
 		t.Fatal(err)
 	}
 	b := &Bed{Name: "mhmig-" + folder.ID()[strings.LastIndexByte(folder.ID(), '-')+1:] + "-1", Results: variant}
+	shared := testbed.NewShared(b.Name, record, shipped)
 	var places []testbed.Place
 	for i, h := range hosts {
 		places = append(places, testbed.Place{Host: h, Number: i + 1})
 	}
 	b.Bed = testbed.New(testbed.Config{
-		Hosts: places, Params: all, Results: variant, Ledger: record, Name: b.Name, Shipped: shipped,
+		Hosts: places, Params: all, Results: variant, Ledger: record, Name: b.Name, Shared: shared,
 		Log: slog.New(folder.Handler()).With("variant", variant.ID()),
 	})
 	t.Cleanup(func() {
-		if _, err := b.Close(t.Context(), result.Pass); err != nil {
+		_, err := b.Close(t.Context(), result.Pass)
+		if err := errors.Join(err, shared.Close(context.WithoutCancel(t.Context()))); err != nil {
 			t.Error(err)
 		}
 		WantNothingLeft(t, labParams, b.Name)

@@ -1,0 +1,113 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package main
+
+import (
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	"github.com/mhmig/mhmig/runtime/compare"
+	"github.com/mhmig/mhmig/runtime/result"
+)
+
+// resultsDir is where runs leave their results unless told otherwise.
+const resultsDir = "mhmig-results"
+
+// comparisonWriters are what the values of compare's --format stand for.
+var comparisonWriters = map[string]func(io.Writer, *compare.Report) error{
+	"text": func(w io.Writer, r *compare.Report) error { r.WriteText(w); return nil },
+	"md":   func(w io.Writer, r *compare.Report) error { r.WriteMarkdown(w); return nil },
+	"json": func(w io.Writer, r *compare.Report) error { return writeJSON(w, r) },
+}
+
+func newCompareCommand() *cobra.Command {
+	var results, format string
+	var percent float64
+	command := &cobra.Command{
+		Use:   "compare RUN1 RUN2",
+		Short: "Compare two runs, variant by variant",
+		Long: `Compare two runs, the old one and the new one: which variants ended otherwise,
+and how the times and the throughput of their migrations changed. A run is a
+results folder, the id of one in --results or the beginning of it, or "latest".
+
+A change is claimed only if a statistical test (Mann-Whitney U over the repeats,
+adjusted for the number of variants) proves it; "~" is none. Four repeats each
+(--repeat 4 of mhmig exec) are the least that can prove anything.`,
+		Example: `  mhmig report compare 20260102T030405Z latest
+  mhmig report compare before/mhmig-results/latest mhmig-results/latest --format md
+  mhmig report compare 20260102 latest --fail-on-regression 10`,
+		Args: arguments(2, 2),
+		RunE: func(command *cobra.Command, args []string) error {
+			write, known := comparisonWriters[format]
+			switch {
+			case !known:
+				return fmt.Errorf("--format %s: want one of text, md, json", format)
+			case !(percent >= 0): // nor NaN
+				return fmt.Errorf("--fail-on-regression %g: want 0 or more", percent)
+			}
+			var dirs [2]string
+			for i, name := range args {
+				var err error
+				if dirs[i], err = findRun(results, name); err != nil {
+					return usageError(err)
+				}
+			}
+			report, err := compare.Runs(dirs[0], dirs[1])
+			if err != nil {
+				return usageError(err)
+			}
+			if err := flushed(command, func(out io.Writer) error { return write(out, report) }); err != nil {
+				return err
+			}
+			if !command.Flags().Changed("fail-on-regression") {
+				return nil
+			}
+			if worse := report.Regressed(percent); len(worse) > 0 {
+				return &exitError{exitFailed, fmt.Errorf("worse by more than %g%%:\n  %s", percent, strings.Join(worse, "\n  "))}
+			}
+			return nil
+		},
+	}
+	flags := command.Flags()
+	flags.StringVar(&results, "results", resultsDir, "where runs are looked for: this `DIR`")
+	flags.StringVar(&format, "format", "text", "text, md (Markdown) or json")
+	flags.Float64Var(&percent, "fail-on-regression", 0, "exit with 1 if a measure is proven to be worse by more than `PERCENT`")
+	return command
+}
+
+// findRun returns the results folder that name stands for: a folder, or a run's
+// id in base, or the beginning of only one.
+func findRun(base, name string) (string, error) {
+	for _, dir := range []string{name, filepath.Join(base, name)} {
+		_, err := os.Stat(filepath.Join(dir, result.RunFile))
+		if name != "" && err == nil {
+			return dir, nil
+		}
+	}
+	dirs, err := result.Runs(base)
+	if err != nil {
+		return "", err
+	}
+	var found []string
+	for _, dir := range dirs {
+		if name != "" && strings.HasPrefix(filepath.Base(dir), name) {
+			found = append(found, dir)
+		}
+	}
+	switch len(found) {
+	case 0:
+		return "", fmt.Errorf("run %q: no results folder, and none in %s begins so; mhmig report history --runs lists them", name, base)
+	case 1:
+		return found[0], nil
+	}
+	var ids strings.Builder
+	for _, dir := range found[max(0, len(found)-shownVariants):] {
+		ids.WriteString("\n  " + filepath.Base(dir))
+	}
+	return "", fmt.Errorf("run %q: %d in %s begin so:%s", name, len(found), base, &ids)
+}

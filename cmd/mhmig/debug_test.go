@@ -1,0 +1,179 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package main
+
+import (
+	"bytes"
+	"errors"
+	"io"
+	"os"
+	"os/exec"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+
+	"github.com/creack/pty"
+)
+
+// inTerminal starts a command on a terminal of its own, which is also keyboard.
+func (w *world) inTerminal(args ...string) (r *running, keyboard *os.File) {
+	w.t.Helper()
+	r = &running{t: w.t, cmd: w.command(args...), ended: make(chan struct{}), changed: make(chan struct{})}
+	r.cmd.Env = append(r.cmd.Env, "TERM=dumb")
+	keyboard, err := pty.Start(r.cmd)
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	var copying sync.WaitGroup
+	copying.Go(func() { _, _ = io.Copy(r, keyboard) }) // EIO: the other end is closed
+	go func() {
+		_ = r.cmd.Wait()
+		copying.Wait()
+		close(r.ended)
+	}()
+	w.t.Cleanup(func() {
+		_ = r.cmd.Process.Kill()
+		<-r.ended
+		_ = keyboard.Close()
+	})
+	return r, keyboard
+}
+
+func press(t *testing.T, keyboard io.Writer, keys string) {
+	t.Helper()
+	if _, err := io.WriteString(keyboard, keys); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// TestPauseOnFailure: while a failed run waits, others look at its VM; Enter, or
+// Ctrl-C, then cleans up.
+func TestPauseOnFailure(t *testing.T) {
+	t.Parallel()
+	needQEMU(t)
+	for _, key := range []string{"\r", "\x03"} {
+		w := newWorld(t)
+		w.write("it.star", "def migration_scenario(env):\n    env.vm(\"vm1\").start()\n    fail(\"look\")\n")
+		r, keyboard := w.inTerminal("exec", "it.star", "--config", "small.cfg", "--pause-on-failure")
+		r.await("Enter goes on and cleans up")
+		if text := r.output(); !strings.Contains(text, "paused: 001 FAIL: it.star:3:9: look") || !strings.Contains(text, "mhmig qmp vm1 --run") {
+			t.Errorf("it does not say what failed and how to get in:\n%s", text)
+		}
+		query := w.command("qmp", "vm1")
+		query.Stdin = strings.NewReader("query-status\n")
+		out, err := query.CombinedOutput()
+		if err != nil || !bytes.Contains(out, []byte(`"status":"running"`)) || !bytes.Contains(out, []byte("may disturb")) {
+			t.Errorf("qmp: %v\n%s", err, out)
+		}
+		press(t, keyboard, key)
+		if code := r.wait(farewell); code != exitFailed && key == "\r" || code != exitInterrupted && key != "\r" {
+			t.Errorf("exit status after %q: got %d\n%s", key, code, r.output())
+		}
+		w.wantNothingLeft()
+	}
+}
+
+// TestBreakpointAtTerminal types at a breakpoint; Ctrl-C ends the run.
+func TestBreakpointAtTerminal(t *testing.T) {
+	t.Parallel()
+	needQEMU(t)
+	for _, interrupt := range []bool{false, true} {
+		w := newWorld(t)
+		w.write("it.star", "def migration_scenario(env):\n    secret = 6\n    breakpoint()\n    log(\"went on\")\n")
+		r, keyboard := w.inTerminal("exec", "it.star", "--config", "small.cfg")
+		r.await("variables: env, secret")
+		r.await(">>> ")
+		press(t, keyboard, "secret * 7\r")
+		r.await("42")
+		if interrupt {
+			press(t, keyboard, "\x03")
+		} else {
+			press(t, keyboard, "continue\r")
+		}
+		code := r.wait(farewell)
+		switch {
+		case interrupt && code != exitInterrupted:
+			t.Errorf("exit status after Ctrl-C: got %d\n%s", code, r.output())
+		case !interrupt && (code != exitOK || !strings.Contains(r.output(), "went on")):
+			t.Errorf("exit status: got %d\n%s", code, r.output())
+		}
+		w.wantNothingLeft()
+	}
+}
+
+// TestConsoleOfRunningRun joins the console of a run that goes on, from a terminal
+// and from a pipe, while the run uses it itself.
+func TestConsoleOfRunningRun(t *testing.T) {
+	t.Parallel()
+	needQEMU(t)
+	w := newWorld(t)
+	w.needGuest()
+	w.write("it.star", `
+def migration_scenario(env):
+    vm = env.vm("vm1")
+    vm.start()
+    vm.wait_for_serial_login().close()
+    log("now")
+    wait_for(lambda: "over" in env.hosts[0].run("cat DIR/over 2>/dev/null; true").stdout, 300, 0.1)
+    log("run has it still: " + vm.wait_for_serial_login().cmd("echo $((40+2))"))
+`)
+	script, err := os.ReadFile(w.dir + "/it.star")
+	if err != nil {
+		t.Fatal(err)
+	}
+	w.write("it.star", strings.ReplaceAll(string(script), "DIR", w.dir))
+	run := w.start("exec", "it.star", "--param", "vms=vm1", "--param", "accel=tcg")
+	run.await("now")
+
+	piped := w.command("console", "vm1")
+	piped.Stdin = strings.NewReader("echo $((1000+234))\n")
+	out, err := piped.CombinedOutput()
+	if err != nil || !bytes.Contains(out, []byte("1234")) {
+		t.Errorf("console, from a pipe: %v\n%s", err, out)
+	}
+	r, keyboard := w.inTerminal("console", "vm1")
+	r.await("Ctrl-] leaves")
+	press(t, keyboard, "echo $((2000+345))\r")
+	r.await("2345")
+	press(t, keyboard, "\x1d")
+	if code := r.wait(farewell); code != exitOK {
+		t.Errorf("exit status of console after Ctrl-]: got %d\n%s", code, r.output())
+	}
+	w.write("over", "over")
+	if code := run.wait(patience); code != exitOK || !strings.Contains(run.output(), "run has it still: 42") {
+		t.Errorf("the run: got %d\n%s", code, run.output())
+	}
+	log, err := exec.Command("sh", "-c", "cat "+w.dir+"/mhmig-results/latest/001*/vm/vm1@host1/console.log").Output()
+	if err != nil || !bytes.Contains(log, []byte("2345")) {
+		t.Errorf("the console's log: %v: %q, want what was shown meanwhile", err, log)
+	}
+	if _, err := os.Stat(w.dir + "/mhmig-results/latest/attach"); !errors.Is(err, os.ErrNotExist) {
+		t.Errorf("the folder of the relay is left: %v", err)
+	}
+	w.wantNothingLeft()
+}
+
+// TestQMPAtTerminal uses the interactive monitor: completion, events, an error.
+func TestQMPAtTerminal(t *testing.T) {
+	t.Parallel()
+	needQEMU(t)
+	w := newWorld(t)
+	w.write("it.star", "def migration_scenario(env):\n    env.vm(\"vm1\").start()\n    log(\"now\")\n    sleep(600)\n")
+	run := w.start("exec", "it.star", "--config", "small.cfg")
+	run.await("now")
+	r, keyboard := w.inTerminal("qmp", "vm1")
+	r.await("vm1@host1> ")
+	press(t, keyboard, "query-stat\t")
+	press(t, keyboard, "us\r")
+	r.await(`"status": "running"`)
+	press(t, keyboard, "stop\r")
+	r.await(" STOP ")
+	press(t, keyboard, "\x04")
+	if code := r.wait(farewell); code != exitOK {
+		t.Errorf("exit status: got %d\n%s", code, r.output())
+	}
+	run.signal(syscall.SIGINT)
+	run.wait(farewell)
+	w.wantNothingLeft()
+}

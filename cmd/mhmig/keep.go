@@ -1,0 +1,226 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"os"
+	"slices"
+	"strconv"
+	"strings"
+	"sync"
+	"time"
+
+	"al.essio.dev/pkg/shellescape"
+	"github.com/spf13/pflag"
+
+	"github.com/mhmig/mhmig/builtins"
+	"github.com/mhmig/mhmig/runtime/host"
+	"github.com/mhmig/mhmig/runtime/lab"
+	"github.com/mhmig/mhmig/runtime/result"
+	"github.com/mhmig/mhmig/runtime/run"
+	"github.com/mhmig/mhmig/runtime/task"
+	"github.com/mhmig/mhmig/runtime/testbed"
+)
+
+// debugFlags say what exec does for a person who debugs.
+type debugFlags struct {
+	keep, pause bool
+
+	person *person
+	folder string // the run's results
+
+	mu   sync.Mutex            // guards what follows
+	seen map[*testbed.Bed]bool // failed; the value is what was decided
+	kept []string              // how to get in
+}
+
+func (d *debugFlags) flags(flags *pflag.FlagSet) {
+	flags.BoolVar(&d.keep, "keep", false, "leave VMs and hosts of a failed variant as they are; a lab made for the run stays up too")
+	flags.BoolVar(&d.pause, "pause-on-failure", false, "wait for Enter before cleaning up behind a failed variant")
+}
+
+// check refuses what cannot be done, and looks for the person at the terminal.
+func (d *debugFlags) check() error {
+	d.seen = map[*testbed.Bed]bool{}
+	d.person = newPerson(os.Stdin, os.Stderr)
+	if d.pause && !d.person.there() {
+		return errors.New("--pause-on-failure: standard input or error is no terminal: use --keep there")
+	}
+	return nil
+}
+
+// scenario is what the builtins need to let a person debug on a bed.
+func (d *debugFlags) scenario(ctx context.Context, bed *testbed.Bed) builtins.Debug {
+	debug := builtins.Debug{Failed: func(failures []*task.Error) bool {
+		err := error(failures[0])
+		if errors.Is(err, run.ErrInterrupted) || result.StatusOf(err).OK() {
+			return false
+		}
+		return d.failed(ctx, bed, result.Failure{Status: result.StatusOf(err), Message: err.Error(), Position: task.Position(err)})
+	}}
+	if d.person.there() {
+		debug.Prompt = d.person.prompt
+	}
+	return debug
+}
+
+// failed decides, once for each bed, whether it is kept; with --pause-on-failure
+// only after the person has looked.
+func (d *debugFlags) failed(ctx context.Context, bed *testbed.Bed, f result.Failure) (keep bool) {
+	if !d.keep && !d.pause {
+		return false
+	}
+	d.mu.Lock()
+	keep, again := d.seen[bed]
+	d.seen[bed] = d.keep
+	d.mu.Unlock()
+	if again {
+		return keep
+	}
+	what := fmt.Sprintf("%s %s: %s", bed.Variant(), f.Status, f.Message)
+	if f.Position != "" {
+		what = fmt.Sprintf("%s %s: %s: %s", bed.Variant(), f.Status, f.Position, f.Message)
+	}
+	text := d.waysIn(context.WithoutCancel(ctx), bed)
+	if d.keep {
+		d.mu.Lock()
+		d.kept = append(d.kept, "kept: "+what+"\n"+text)
+		d.mu.Unlock()
+	}
+	if d.pause {
+		if release, err := d.person.take(ctx); err == nil {
+			fmt.Fprintf(d.person.out, "paused: %s\n%sEnter goes on and cleans up\n", what, text)
+			_ = d.person.enter(ctx) // Ctrl-C and the end of input go on too
+			release()
+		}
+	}
+	return d.keep
+}
+
+// stays says whether something was kept.
+func (d *debugFlags) stays() bool {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return len(d.kept) > 0
+}
+
+// openLab opens the lab to run on. With --keep one that is made for this run is in
+// a process of its own, so that it can outlive the run.
+func (e *execution) openLab(ctx context.Context, log *slog.Logger) (_ []host.Config, params map[string]string, own bool, closeLab func() error, err error) {
+	if !e.debug.keep {
+		return e.lab.open(ctx, log)
+	}
+	if kept, err := lab.Find(); err == nil {
+		if e.lab.kind != "" || e.lab.hosts != 0 {
+			return nil, nil, false, nil, usageError(errors.New("--keep with --lab or --lab-hosts: a lab is up already, and there can be only one that stays: mhmig lab down first, or leave them out"))
+		}
+		log.Info("using the lab that is up", "hosts", len(kept.Configs()))
+		return kept.Configs(), kept.Params(), false, func() error { return nil }, nil
+	}
+	self, err := os.Executable()
+	if err != nil {
+		return nil, nil, false, nil, hostsError(err)
+	}
+	o := lab.Options{Hosts: e.lab.hosts, Kind: lab.Kind(e.lab.kind)}
+	if o.Hosts == 0 {
+		o.Hosts = 2
+	}
+	made, err := lab.Up(ctx, o, []string{self, "lab", "serve"})
+	if err != nil {
+		return nil, nil, false, nil, hostsError(fmt.Errorf("--keep needs hosts that stay (mhmig lab up first, or --hosts): %w", err))
+	}
+	e.keptLab = made.ID
+	return made.Configs(), made.Params(), false, func() error {
+		if e.debug.stays() {
+			return nil
+		}
+		return lab.Down(context.WithoutCancel(ctx))
+	}, nil
+}
+
+// tell says, at the run's end, what was kept and how to get in.
+func (d *debugFlags) tell() {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	for _, text := range d.kept {
+		fmt.Fprint(d.person.out, text)
+	}
+	if len(d.kept) > 0 {
+		fmt.Fprintf(d.person.out, "to end it: mhmig cleanup %s\n", shellescape.Quote(d.folder))
+	}
+}
+
+// askTimeout is for asking a VM where its guest is reached.
+const askTimeout = 5 * time.Second
+
+// waysIn are the command lines by which a person gets at a bed.
+func (d *debugFlags) waysIn(ctx context.Context, bed *testbed.Bed) string {
+	var b strings.Builder
+	line := func(command, about string) { fmt.Fprintf(&b, "  %s   # %s\n", command, about) }
+	for _, h := range bed.Hosts() {
+		line(shellescape.QuoteCommand(sshCommand(h.Config())), h.Name()+", folder "+h.RunDir())
+	}
+	for _, m := range bed.Machines() {
+		target := shellescape.QuoteCommand([]string{m.Name(), "--run", d.folder, "--host", m.Host.Name(), "--variant", bed.Variant()})
+		line("mhmig console "+target, m.String())
+		line("mhmig qmp "+target, m.String())
+		ctx, cancel := context.WithTimeout(ctx, askTimeout)
+		address, err := m.ShellAddress(ctx)
+		cancel()
+		if err == nil {
+			user := m.Params().Get("username", "root")
+			line(shellescape.QuoteCommand(guestCommand(m.Host.Config(), address, user)), "the guest of "+m.String())
+		}
+	}
+	return b.String()
+}
+
+// sshCommand is the program ssh with all that it must know to reach a host.
+func sshCommand(c host.Config) []string {
+	args := []string{"ssh"}
+	if c.Port != 0 && c.Port != 22 {
+		args = append(args, "-p", strconv.Itoa(c.Port))
+	}
+	for _, file := range c.IdentityFiles {
+		if _, err := os.Stat(file); err == nil {
+			args = append(args, "-i", file)
+		}
+	}
+	if c.IdentitiesOnly {
+		args = append(args, "-o", "IdentitiesOnly=yes")
+	}
+	if len(c.KnownHostsFiles) > 0 {
+		args = append(args, "-o", "UserKnownHostsFile="+strings.Join(c.KnownHostsFiles, " "))
+	}
+	if c.HostKeyAlias != "" {
+		args = append(args, "-o", "HostKeyAlias="+c.HostKeyAlias)
+	}
+	if n := len(c.ProxyJump); n > 0 {
+		last := c.ProxyJump[n-1]
+		last.ProxyJump = slices.Clone(c.ProxyJump[:n-1])
+		args = append(args, "-o", "ProxyCommand="+through(last))
+	}
+	return append(args, c.User+"@"+c.Address)
+}
+
+// guestCommand is the program ssh to a guest, whose key nobody knows, at an
+// address of its host.
+func guestCommand(c host.Config, address, user string) []string {
+	name, port, _ := net.SplitHostPort(address) // the VM has made it
+	return []string{
+		"ssh", "-p", port, "-o", "ProxyCommand=" + through(c),
+		"-o", "StrictHostKeyChecking=no", "-o", "UserKnownHostsFile=/dev/null", user + "@" + name,
+	}
+}
+
+// through is the command that connects ssh by way of a host.
+func through(c host.Config) string {
+	command := sshCommand(c)
+	last := len(command) - 1
+	return shellescape.QuoteCommand(command[:last]) + " -W %h:%p " + shellescape.Quote(command[last])
+}

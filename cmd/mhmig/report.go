@@ -1,0 +1,174 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package main
+
+import (
+	"bufio"
+	"errors"
+	"fmt"
+	"io"
+	"maps"
+	"math"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+
+	"github.com/google/renameio/v2"
+	"github.com/spf13/cobra"
+
+	"github.com/mhmig/mhmig/lang/diag"
+	"github.com/mhmig/mhmig/runtime/report"
+	"github.com/mhmig/mhmig/runtime/result"
+)
+
+// reporting is one call of mhmig report: its flags.
+type reporting struct {
+	results string
+	format  string
+	out     string
+	schema  bool
+}
+
+// textFormat is the form of report that the terminal gets, not a file.
+const textFormat = "text"
+
+// reportFormats are the values of --format beside it.
+var reportFormats = map[string]report.Format{
+	"md": report.Markdown, "tap": report.TAP, "junit": report.JUnit, "json": report.JSON, "html": report.HTML, "github": report.Annotations,
+}
+
+func newReportCommand() *cobra.Command {
+	var r reporting
+	names := append([]string{textFormat}, slices.Sorted(maps.Keys(reportFormats))...)
+	command := &cobra.Command{
+		Use:   "report [RESULTS-DIR]",
+		Short: "Report how a run went, in the form that a person or a program wants",
+		Long: `Report how a run went: of RESULTS-DIR, or of the newest run. Everything is made
+from that folder, also when the run was killed, or still goes on.
+
+The forms are text, as exec prints it; md, to paste into a review; html, one page
+for browsers; junit and tap, for continuous integration; github, annotations of
+the lines of a change; json, whose form --schema prints.
+
+The exit status does not tell how the run went: exec's has.`,
+		Example: `  mhmig report                                      # the newest run
+  mhmig report --format md -o review.md
+  mhmig report mhmig-results/20260301T101500Z-a1b2c3 --format html -o report.html
+  mhmig report --schema`,
+		Args: arguments(0, 1),
+		RunE: func(command *cobra.Command, args []string) error {
+			dir := filepath.Join(r.results, result.LatestLink)
+			if len(args) > 0 {
+				dir = args[0]
+			}
+			return r.run(command, dir)
+		},
+	}
+	flags := command.Flags()
+	flags.StringVar(&r.results, "results", "mhmig-results", "`DIR` with the folders of results; the newest is reported")
+	flags.StringVar(&r.format, "format", textFormat, "form of the report: "+strings.Join(names, ", "))
+	flags.StringVarP(&r.out, "output", "o", "", "write to this `FILE`, and not to standard output")
+	flags.BoolVar(&r.schema, "schema", false, "print the JSON Schema of --format json")
+	command.AddCommand(newCompareCommand(), newHistoryCommand())
+	return command
+}
+
+func (r *reporting) run(command *cobra.Command, dir string) error {
+	if err := checkFormat(r.format); err != nil {
+		return err
+	}
+	format := reportFormats[r.format]
+	switch {
+	case r.schema:
+		format = func(w io.Writer, _ string) error { _, err := w.Write(report.Schema); return err }
+	case r.format == textFormat:
+		format = r.text
+	}
+	if r.out == "" {
+		w := bufio.NewWriter(command.OutOrStdout())
+		return asUsageError(errors.Join(format(w, dir), w.Flush()))
+	}
+	file, err := renameio.NewPendingFile(r.out, renameio.WithTempDir(filepath.Dir(r.out)), renameio.WithPermissions(0o644))
+	if err != nil {
+		return usageError(fmt.Errorf("report: %w", err))
+	}
+	defer func() { _ = file.Cleanup() }() // nothing is left to do after a replacement
+	w := bufio.NewWriter(file)
+	if err := errors.Join(format(w, dir), w.Flush()); err != nil {
+		return usageError(err)
+	}
+	return asUsageError(file.CloseAtomicallyReplace())
+}
+
+// checkFormat refuses what is no value of --format.
+func checkFormat(format string) error {
+	if _, known := reportFormats[format]; known || format == textFormat {
+		return nil
+	}
+	names := append(slices.Sorted(maps.Keys(reportFormats)), textFormat)
+	if near := diag.Nearest(format, names); near != "" {
+		return fmt.Errorf("--format %s: did you mean %s?", format, near)
+	}
+	return fmt.Errorf("--format %s: want one of %s", format, strings.Join(names, ", "))
+}
+
+// writeFinal writes the reports that a run owes besides its folder's: one to
+// standard output if --format asks for it, and on GitHub's machines its
+// annotations and its summary.
+func writeFinal(stdout io.Writer, format, dir string) error {
+	var errs []error
+	w := bufio.NewWriter(stdout)
+	if format != textFormat {
+		errs = append(errs, reportFormats[format](w, dir))
+	}
+	if os.Getenv("GITHUB_ACTIONS") == "true" {
+		if format == textFormat { // else they would stand in the report
+			errs = append(errs, report.Annotations(w, dir))
+		}
+		errs = append(errs, appendSummary(os.Getenv("GITHUB_STEP_SUMMARY"), dir))
+	}
+	return errors.Join(append(errs, w.Flush())...)
+}
+
+// appendSummary adds the report to the page that GitHub shows of a job. path is
+// "" where there is none.
+func appendSummary(path, dir string) error {
+	if path == "" {
+		return nil
+	}
+	file, err := os.OpenFile(path, os.O_APPEND|os.O_CREATE|os.O_WRONLY, 0o644)
+	if err != nil {
+		return fmt.Errorf("GITHUB_STEP_SUMMARY: %w", err)
+	}
+	return errors.Join(report.Markdown(file, dir), file.Close())
+}
+
+func asUsageError(err error) error {
+	if err == nil {
+		return nil
+	}
+	return usageError(err)
+}
+
+// text writes what exec writes at the end of a run.
+func (r *reporting) text(w io.Writer, dir string) error {
+	run, err := result.LoadRun(dir)
+	if err != nil {
+		return err
+	}
+	columns, paint := math.MaxInt32, false
+	if r.out == "" {
+		columns, paint = width(os.Stdout), colour(os.Stdout)
+	}
+	terminal := result.NewTerminal(w, result.TerminalOptions{Color: paint, Width: func() int { return columns }})
+	terminal.Table(result.Outcomes(dir))
+	showFailures(w, result.Outcomes(dir), columns)
+	if run.Status == result.Running {
+		fmt.Fprintln(w, "the run did not end: mhmig was killed, or is still at it")
+	}
+	if run.NotRun > 0 {
+		fmt.Fprintf(w, "%d of %d variants did not begin: %s\n", run.NotRun, run.Planned, run.Because)
+	}
+	return nil
+}

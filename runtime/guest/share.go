@@ -1,0 +1,97 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package guest
+
+import (
+	"context"
+	"errors"
+	"io"
+	"net"
+	"slices"
+	"strings"
+	"sync"
+)
+
+// sharedTail is how many of the console's last lines somebody sees who joins.
+const sharedTail = 20
+
+// Share joins a person to the console, beside the session that has it: what the
+// console shows goes to person too, its last lines first, and what person sends
+// is typed. It blocks until person's connection ends, which gives nil, until the
+// console does, or ctx. A person who does not read misses output; the guest and
+// its session never wait for them. Share owns person and closes it.
+func (c *Console) Share(ctx context.Context, person net.Conn) error {
+	in := newInbox()
+	if err := c.join(in); err != nil {
+		_ = person.Close()
+		return err
+	}
+	defer c.leave(in)
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	stop := context.AfterFunc(ctx, func() { _ = person.Close() })
+	defer stop()
+
+	var typing sync.WaitGroup
+	typing.Go(func() { cancel(c.typed(ctx, person)) })
+	err := show(ctx, in, person)
+	_ = person.Close()
+	typing.Wait()
+	if errors.Is(err, io.EOF) {
+		return nil
+	}
+	return err
+}
+
+// join lets in have what the console shows from now on, after its last lines.
+func (c *Console) join(in *inbox) error {
+	tail := c.Tail(sharedTail)
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.err != nil {
+		return c.err
+	}
+	if tail != "" {
+		_, _ = in.Write([]byte(strings.ReplaceAll(tail, "\n", "\r\n") + "\r\n"))
+	}
+	c.viewers = append(c.viewers, in)
+	return nil
+}
+
+func (c *Console) leave(in *inbox) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.viewers = slices.DeleteFunc(c.viewers, func(other *inbox) bool { return other == in })
+}
+
+// typed passes on what a person types until there is no more: io.EOF.
+func (c *Console) typed(ctx context.Context, person io.Reader) error {
+	for {
+		buf := make([]byte, 4<<10) // the outbox keeps it
+		n, err := person.Read(buf)
+		if n > 0 {
+			c.mu.Lock()
+			c.occupied = true // who knows what runs there now
+			c.mu.Unlock()
+			if err := c.out.send(ctx, buf[:n]); err != nil {
+				return err
+			}
+		}
+		if err != nil {
+			return io.EOF // whatever it is, the person has gone
+		}
+	}
+}
+
+// show writes what comes into in to w.
+func show(ctx context.Context, in *inbox, w io.Writer) error {
+	for {
+		err := in.watch(ctx, func(buf []byte) bool { return len(buf) > 0 })
+		if _, gone := w.Write(in.take(idleOutput)); gone != nil {
+			return io.EOF
+		}
+		if err != nil {
+			return err
+		}
+	}
+}

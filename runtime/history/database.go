@@ -1,0 +1,195 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package history
+
+import (
+	"context"
+	"database/sql"
+	_ "embed"
+	"errors"
+	"fmt"
+	"io/fs"
+	"net/url"
+	"os"
+	"path/filepath"
+
+	"github.com/gofrs/flock"
+	"modernc.org/sqlite"
+	sqlite3 "modernc.org/sqlite/lib"
+)
+
+// File is the database's name, beside the results folders.
+const File = "history.db"
+
+// schemaVersion is raised by each change of schema.sql: databases of older
+// versions are then made anew.
+const schemaVersion = 1
+
+//go:embed schema.sql
+var schema string
+
+const inMemory = ":memory:"
+
+// errDamaged is what a check of a database finds.
+var errDamaged = errors.New("damaged")
+
+// errNewer is what a database of a newer mhmig gives.
+var errNewer = errors.New("it was made by a newer mhmig")
+
+// openDatabase opens the database of base, or one in memory, and gives it its
+// tables. What is no database, or of an older schema, is replaced with a notice.
+func openDatabase(ctx context.Context, base, file string, notice func(error)) (*sql.DB, error) {
+	db, err := connect(ctx, file, notice)
+	if !isBroken(err) {
+		return db, err
+	}
+	if err := replace(ctx, base, file, notice); err != nil {
+		return nil, err
+	}
+	return connect(ctx, file, notice)
+}
+
+// replace removes a database that is damaged. Only one process may do so:
+// another's new one must stay.
+func replace(ctx context.Context, base, file string, notice func(error)) (err error) {
+	lock := flock.New(base, flock.SetFlag(os.O_RDONLY))
+	if err := lock.Lock(); err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, lock.Close()) }()
+	damage := check(ctx, file, notice)
+	if !isBroken(damage) {
+		return damage
+	}
+	notice(fmt.Errorf("%s: %w; it is made anew from the results folders", file, damage))
+	return remove(file)
+}
+
+// check looks at all of a database.
+func check(ctx context.Context, file string, notice func(error)) error {
+	db, err := connect(ctx, file, notice)
+	if err != nil {
+		return err
+	}
+	var said string
+	err = db.QueryRowContext(ctx, "PRAGMA quick_check(1)").Scan(&said)
+	if err == nil && said != "ok" {
+		err = fmt.Errorf("%w: %s", errDamaged, said)
+	}
+	return errors.Join(err, db.Close())
+}
+
+// remove removes a database and what SQLite left beside it.
+func remove(file string) error {
+	for _, suffix := range []string{"", "-journal", "-wal", "-shm"} {
+		if err := os.Remove(file + suffix); err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return err
+		}
+	}
+	return nil
+}
+
+// connect opens a database and sees to its tables.
+func connect(ctx context.Context, file string, notice func(error)) (_ *sql.DB, err error) {
+	name := file
+	if file != inMemory {
+		path, err := filepath.Abs(file)
+		if err != nil {
+			return nil, err
+		}
+		// A rollback journal with a busy timeout, and not a write-ahead log,
+		// as that does not work where the folder is shared between machines.
+		settings := url.Values{"_pragma": {"busy_timeout(10000)"}, "_txlock": {"immediate"}}
+		name = (&url.URL{Scheme: "file", Path: path, RawQuery: settings.Encode()}).String()
+	}
+	db, err := sql.Open("sqlite", name)
+	if err != nil {
+		return nil, err
+	}
+	db.SetMaxOpenConns(1) // each connection to memory would be a database of its own
+	if err := migrate(ctx, db, file, notice); err != nil {
+		return nil, errors.Join(err, db.Close())
+	}
+	return db, nil
+}
+
+// migrate gives a database its tables, if it has not got those of this schema.
+// It does so in one transaction: other processes see all of it or nothing.
+func migrate(ctx context.Context, db *sql.DB, file string, notice func(error)) error {
+	var version int
+	if err := db.QueryRowContext(ctx, "PRAGMA user_version").Scan(&version); err != nil || version == schemaVersion {
+		return err
+	}
+	tx, err := db.BeginTx(ctx, nil)
+	if err != nil {
+		return err
+	}
+	defer func() { _ = tx.Rollback() }() // does nothing after Commit
+	// Another process may have been quicker.
+	if err := tx.QueryRowContext(ctx, "PRAGMA user_version").Scan(&version); err != nil {
+		return err
+	}
+	switch {
+	case version == schemaVersion:
+		return nil
+	case version > schemaVersion:
+		return errNewer
+	case version != 0: // as Rebuild leaves it, and SQLite makes it
+		notice(fmt.Errorf("%s: of an older mhmig; it is made anew from the results folders", file))
+	}
+	if err := dropTables(ctx, tx); err != nil {
+		return err
+	}
+	if _, err := tx.ExecContext(ctx, schema+fmt.Sprintf("PRAGMA user_version = %d;", schemaVersion)); err != nil {
+		return err
+	}
+	return tx.Commit()
+}
+
+func dropTables(ctx context.Context, tx *sql.Tx) error {
+	names, err := collect(ctx, tx, func(rows *sql.Rows) (name string, err error) {
+		return name, rows.Scan(&name)
+	}, "SELECT name FROM sqlite_schema WHERE type = 'table' AND name NOT LIKE 'sqlite_%'")
+	if err != nil {
+		return err
+	}
+	for _, name := range names {
+		if _, err := tx.ExecContext(ctx, fmt.Sprintf("DROP TABLE %q", name)); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// isBroken tells whether err says that a file is no database, or a damaged one.
+func isBroken(err error) bool {
+	e, ok := errors.AsType[*sqlite.Error](err)
+	if !ok {
+		return errors.Is(err, errDamaged)
+	}
+	primary := e.Code() & 0xff
+	return primary == sqlite3.SQLITE_NOTADB || primary == sqlite3.SQLITE_CORRUPT
+}
+
+// queryer is a database or a transaction.
+type queryer interface {
+	QueryContext(ctx context.Context, query string, args ...any) (*sql.Rows, error)
+}
+
+// collect returns what scan makes of each row of a query.
+func collect[T any](ctx context.Context, q queryer, scan func(*sql.Rows) (T, error), query string, args ...any) ([]T, error) {
+	rows, err := q.QueryContext(ctx, query, args...)
+	if err != nil {
+		return nil, err
+	}
+	defer func() { _ = rows.Close() }() // Err says it
+	var all []T
+	for rows.Next() {
+		one, err := scan(rows)
+		if err != nil {
+			return nil, err
+		}
+		all = append(all, one)
+	}
+	return all, rows.Err()
+}

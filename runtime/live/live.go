@@ -1,0 +1,144 @@
+// SPDX-License-Identifier: Apache-2.0
+
+// Package live draws a run on a terminal while it goes on: a line for each
+// variant that runs, a bar for each VM that moves, the run's totals.
+//
+//	view := live.New(os.Stderr, live.Options{Planned: 40, Color: true})
+//	terminal := result.NewTerminal(view, …)      // its lines go above
+//	log := slog.New(slog.NewMultiHandler(folder.Handler(), view.Handler(), terminal))
+//	…
+//	view.Close()
+//
+// Concurrency: all methods may be called by any goroutine. The view has
+// goroutines of its own until Close.
+package live
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"os"
+	"sync"
+	"time"
+
+	"github.com/vbauerster/mpb/v8"
+	"github.com/vbauerster/mpb/v8/decor"
+	"golang.org/x/term"
+
+	"github.com/mhmig/mhmig/runtime/result"
+)
+
+// refreshRate is how often the view is drawn anew.
+const refreshRate = 150 * time.Millisecond
+
+// Options say how a View draws.
+type Options struct {
+	Planned int // how many variants there will be; 0: unknown
+	Color   bool
+}
+
+// View is the live view of one run. What is written to it appears above.
+type View struct {
+	options Options
+	out     *os.File
+
+	mu      sync.Mutex // guards what follows
+	picture *picture
+	screen  *screen // nil while it is suspended, and after Close
+}
+
+// screen is the part of a terminal that is drawn anew all the time.
+type screen struct {
+	progress *mpb.Progress
+	bar      *mpb.Bar
+}
+
+// New draws on out, which must be a terminal, from now on.
+func New(out *os.File, o Options) *View {
+	v := &View{options: o, out: out, picture: newPicture(o.Planned, time.Now())}
+	v.screen = v.open()
+	return v
+}
+
+// Handler is what must get the run's records.
+func (v *View) Handler() slog.Handler {
+	return result.Listen(result.LevelProgress, func(e result.Event) {
+		v.mu.Lock()
+		over := v.picture.hear(e)
+		v.mu.Unlock()
+		if over != nil {
+			_, _ = fmt.Fprintln(v, draw(over.end(e), v.width(), v.options.Color))
+		}
+	})
+}
+
+// width is the columns of the terminal.
+func (v *View) width() int {
+	columns, _, err := term.GetSize(int(v.out.Fd()))
+	if err != nil {
+		return 80
+	}
+	return columns
+}
+
+// Write puts whole lines above the view.
+func (v *View) Write(p []byte) (int, error) {
+	v.mu.Lock()
+	s := v.screen
+	v.mu.Unlock()
+	if s == nil {
+		return v.out.Write(p)
+	}
+	n, err := s.progress.Write(bytes.Clone(p))
+	if errors.Is(err, mpb.ErrDone) { // it was closed meanwhile
+		return v.out.Write(p)
+	}
+	return n, err
+}
+
+// Suspend takes the view off the terminal until resume.
+func (v *View) Suspend() (resume func()) {
+	v.close()
+	return func() {
+		v.mu.Lock()
+		defer v.mu.Unlock()
+		if v.screen == nil {
+			v.screen = v.open()
+		}
+	}
+}
+
+// Close takes the view off the terminal for good.
+func (v *View) Close() { v.close() }
+
+func (v *View) close() {
+	v.mu.Lock()
+	s := v.screen
+	v.screen = nil
+	v.mu.Unlock()
+	if s != nil {
+		s.bar.Abort(true)
+		s.progress.Wait()
+	}
+}
+
+// open begins to draw.
+func (v *View) open() *screen {
+	progress := mpb.New(mpb.WithOutput(v.out), mpb.WithRefreshRate(refreshRate), mpb.WithAutoRefresh())
+	nothing := mpb.BarFillerFunc(func(io.Writer, decor.Statistics) error { return nil })
+	all := mpb.BarFillerFunc(func(w io.Writer, stat decor.Statistics) error {
+		v.mu.Lock()
+		lines := v.picture.lines(time.Now())
+		v.mu.Unlock()
+		for _, line := range lines {
+			if _, err := io.WriteString(w, draw(line, stat.AvailableWidth-1, v.options.Color)+"\n"); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+	bar := progress.MustAdd(1, nothing, mpb.BarExtender(all, false))
+	return &screen{progress, bar}
+}

@@ -1,0 +1,139 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package live
+
+import (
+	"log/slog"
+	"math/rand/v2"
+	"regexp"
+	"strings"
+	"testing"
+	"time"
+	"unicode/utf8"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/mhmig/mhmig/runtime/result"
+)
+
+// stage is a picture that hears what is logged, at a time of the test's choice.
+type stage struct {
+	*picture
+	now  time.Time
+	ends []string
+}
+
+func newStage(planned int) *stage {
+	now := time.Date(2026, 11, 26, 12, 0, 0, 0, time.UTC)
+	return &stage{picture: newPicture(planned, now), now: now}
+}
+
+// at logs as a variant's part of the run does.
+func (s *stage) at(second float64, variant string) *slog.Logger {
+	s.now = s.started.Add(time.Duration(second * float64(time.Second)))
+	return slog.New(result.Listen(result.LevelProgress, func(e result.Event) {
+		e.Time = s.now
+		if v := s.hear(e); v != nil {
+			s.ends = append(s.ends, draw(v.end(e), 80, false))
+		}
+	})).With("variant", variant)
+}
+
+func (s *stage) drawn(width int, color bool) string {
+	var b strings.Builder
+	for _, line := range s.lines(s.now) {
+		b.WriteString(strings.TrimRight(draw(line, width, color), " ") + "\n")
+	}
+	return b.String()
+}
+
+func TestPicture(t *testing.T) {
+	t.Parallel()
+	s := newStage(4)
+	s.at(0, "001-a").Info("variant begins", "name", "a.JeOS", "hosts", "host1,host2")
+	s.at(0, "002-b").Info("variant begins", "name", "b")
+	s.at(1, "002-b").Info("disks prepared", "step", "disk_prepared")
+	a := s.at(2, "001-a").With("migration", 1)
+	a.Info("migrate", "step", "migrate", "host", "host1", "side", "source")
+	a.Info("ports", "step", "ports", "host", "host2", "side", "destination")
+	p := result.Progress{Status: "active", Transferred: 81 << 20, Remaining: 32 << 20, Total: 128 << 20, Rate: 100 << 20, Dirty: 2 << 20, Pass: 2}
+	a.With("vm", "vm1", "host", "host1").LogAttrs(t.Context(), result.LevelProgress, "progress", p.Attrs()...)
+	p.Status = "device"
+	a.With("vm", "vm2", "host", "host1").LogAttrs(t.Context(), result.LevelProgress, "progress", p.Attrs()...)
+	s.at(62, "003-c").Info("variant ends", "step", "end", "name", "c", "status", "SKIP", "because", "not here\nreally")
+	want := `001 a.JeOS  1m02s  host1 migrate  →  host2 ports
+    vm1   ████████████░░░░  75%  81M sent, 32M left  100M/s  dirty 2M/s  pass 2
+    vm2   ████████████░░░░  75%  81M sent, 32M left  100M/s  dirty 2M/s  pass 2
+002 b  1m02s  disk prepared
+1 of 4 variants over  1 SKIP  2 running  1m02s
+`
+	if diff := cmp.Diff(want, s.drawn(79, false)); diff != "" {
+		t.Errorf("(- want, + got):\n%s", diff)
+	}
+
+	// The next migration takes the place of the one before.
+	a = s.at(64, "001-a").With("migration", 2)
+	a.Info("prepare", "step", "prepare", "host", "host2", "side", "source")
+	a.Info("prepare", "step", "prepare", "host", "host1", "side", "destination")
+	s.at(65, "001-a").With("migration", 1, "side", "source", "host", "host1").Info("done", "step", "end")
+	s.at(120, "002-b").Info("variant ends", "step", "end", "status", "FAIL", "because", "lost")
+	want = `001 a.JeOS  2m00s  host2 prepare  →  host1 prepare
+2 of 4 variants over  1 SKIP  1 FAIL  1 running  2m00s, about 4m00s left
+`
+	got := strings.ReplaceAll(s.drawn(79, false), "    vm1", "\x00")
+	if lines := strings.Split(got, "\n"); len(lines) > 2 {
+		got = lines[0] + "\n" + lines[len(lines)-2] + "\n"
+	}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Errorf("(- want, + got):\n%s", diff)
+	}
+	if diff := cmp.Diff([]string{"SKIP   003 c  0s  not here", "FAIL   002 b  2m00s  lost"}, s.ends); diff != "" {
+		t.Errorf("ends (- want, + got):\n%s", diff)
+	}
+}
+
+// Whatever is logged, no line is wider than the terminal or moves the cursor, and
+// the colours are only colours.
+func TestNarrowAndHostile(t *testing.T) {
+	t.Parallel()
+	s := newStage(0)
+	for i := range 12 {
+		v := s.at(float64(i), string(rune('a'+i))+"-x")
+		v.Info("variant begins", "name", "long."+strings.Repeat("name.", 30)+"\x1b[2J\n")
+		v.With("migration", 1, "host", "h\r\x07", "side", "source").Info("x", "step", "mig\x1b_finished")
+		v.With("vm", "vm\t1").LogAttrs(t.Context(), result.LevelProgress, "progress", result.Progress{Status: "\x1b[A", Remaining: -5, Total: 1, Pass: 1}.Attrs()...)
+	}
+	sgr := regexp.MustCompile(`\x1b\[\d+m`)
+	for width := range 130 {
+		text := s.drawn(width, true)
+		for line := range strings.Lines(text) {
+			line = sgr.ReplaceAllString(strings.TrimSuffix(line, "\n"), "")
+			if n := utf8.RuneCountInString(line); n > width {
+				t.Fatalf("%d columns of %d: %q", n, width, line)
+			}
+			if strings.ContainsFunc(line, func(r rune) bool { return r < ' ' }) {
+				t.Fatalf("control character: %q", line)
+			}
+		}
+	}
+	if n := strings.Count(s.drawn(80, false), "\n"); n > 3*mostVariants {
+		t.Errorf("%d lines of 12 variants", n)
+	}
+}
+
+// No order of events breaks the picture.
+func TestAnyEvents(t *testing.T) {
+	t.Parallel()
+	random := rand.New(rand.NewPCG(1, 2))
+	pick := func(of ...string) string { return of[random.IntN(len(of))] }
+	s := newStage(3)
+	for i := range 20_000 {
+		log := s.at(float64(i)/100, pick("", "1-a", "2-b", "3")).With("migration", random.IntN(3))
+		log.Log(t.Context(), []slog.Level{result.LevelProgress, slog.LevelInfo, slog.LevelWarn}[random.IntN(3)], "m",
+			"step", pick("", "end", "migrate", "mig_finished"), "side", pick("", "source", "destination"), "host", pick("", "h"),
+			"vm", pick("", "vm1"), "status", pick("", "PASS", "nonsense", "FAIL"))
+		if len(s.lines(s.now)) == 0 {
+			t.Fatal("no totals")
+		}
+	}
+}

@@ -1,0 +1,224 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package report_test
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/chromedp/cdproto/cdp"
+	"github.com/chromedp/cdproto/emulation"
+	"github.com/chromedp/cdproto/log"
+	"github.com/chromedp/cdproto/network"
+	"github.com/chromedp/cdproto/page"
+	"github.com/chromedp/cdproto/runtime"
+	"github.com/chromedp/chromedp"
+	"github.com/chromedp/chromedp/kb"
+
+	"github.com/mhmig/mhmig/runtime/report"
+)
+
+// TestPage clicks through the page in a browser, as a person would. Its
+// pictures are in the artifacts: go test -artifacts.
+func TestPage(t *testing.T) {
+	t.Parallel()
+	dir := makeRun(t, true)
+	report.Keep(dir, func(err error) { t.Error(err) }).Close()
+	b := openBrowser(t, "file://"+filepath.Join(dir, report.HTMLFile))
+
+	b.do(chromedp.EmulateViewport(1280, 800))
+	b.want("6 rows", `document.querySelectorAll("#variants tbody tr").length`, 6)
+	b.want("an idle migration and one under load", `document.querySelectorAll("#variants .spark").length`, 4)
+	b.want("a dirty rate of that under load alone", `[0, 1].map(i => document.querySelectorAll("#variants tbody tr")[i].querySelectorAll(".spark polyline").length).join()`, "1,2")
+	b.picture("list")
+
+	b.do(chromedp.SendKeys(chromedp.CSS("#filter"), "host2 broken"))
+	b.want("one row", shownRows, "broken")
+	b.do(chromedp.Evaluate[chromedp.Void](`document.querySelector("#filter").value = ""`), chromedp.SendKeys(chromedp.CSS("#filter"), " "), chromedp.Click(chromedp.CSS(".chip.WARN")))
+	b.want("one row of that status", shownRows, "quarantined")
+	b.do(chromedp.Click(chromedp.CSS(".chip.WARN")), chromedp.Click(chromedp.CSS(`th[data-sort=seconds] button`)))
+	b.want("sorted", `document.querySelector("th[aria-sort]").dataset.sort`, "seconds")
+	b.do(chromedp.Click(chromedp.CSS(`th[data-sort=label] button`)))
+	b.want("by name", shownRows, "broken,idle,killed,load,nordma,quarantined")
+
+	b.do(chromedp.Click(`//tr//a[text()="load"]`))
+	b.want("the variant", `document.querySelector("#detail h1").textContent`, "load")
+	b.want("two plots", `document.querySelectorAll("#migrations svg.plot").length`, 2)
+	b.want("three curves", `document.querySelectorAll("#migrations .curve").length`, 3)
+	b.want("passes", `document.querySelectorAll("#migrations .pass").length > 4`, true)
+	b.want("the downtime", `document.querySelector("#migrations .figures .down").textContent`, "downtime 40 ms")
+	b.want("the blackout", `document.querySelectorAll("#migrations .blackout").length`, 2)
+	b.want("lanes with steps", `document.querySelectorAll("#timeline .step").length >= 3`, true)
+	b.want("who waited", `document.querySelector("#timeline .waits").textContent`, "1.20 sdestination waited for source at ports (migration 1)")
+	b.want("a param's origin", `[...document.querySelectorAll("#params tbody tr")].find(r => r.cells[0].textContent === "mem").cells[2].textContent`, "base.cfg:12")
+	b.do(chromedp.SendKeys(chromedp.CSS("#params-filter"), "tests.cfg:3"))
+	b.want("one param", `[...document.querySelectorAll("#params tbody tr")].map(r => r.cells[1].textContent).join()`, "load")
+	b.want("the log", `document.querySelector("#log pre").textContent.includes("scenario begins")`, true)
+	b.want("artifacts", `document.querySelector("#files a").getAttribute("href")`, "./002-load/artifacts/dmesg%20of%20guest.txt")
+	b.do(chromedp.Click(chromedp.CSS("#scale")))
+	b.want("plots on their own scale", `document.querySelectorAll("#migrations svg.plot").length`, 2)
+	b.do(chromedp.Click(chromedp.CSS("#scale")))
+	b.do(chromedp.Click(chromedp.CSS("#timeline .zoom button:last-child")))
+	b.want("zoomed in", `(e => e.scrollWidth > e.clientWidth)(document.querySelector("#timeline .scroll"))`, true)
+	b.do(chromedp.Click(chromedp.CSS("#timeline .zoom button:first-child")), chromedp.Evaluate[chromedp.Void](`document.activeElement.blur()`))
+	b.picture("load")
+
+	b.do(chromedp.KeyEvent("k")) // in the order of the table
+	b.want("the one before", `document.querySelector("#detail h1").textContent.startsWith("killed.<i>")`, true)
+	b.do(chromedp.KeyEvent(kb.Escape))
+	b.want("the table again", `!document.querySelector("#list").hidden && document.querySelector("#detail").hidden`, true)
+
+	b.do(chromedp.Evaluate[chromedp.Void](`location.hash = "#003-broken"`))
+	b.want("both failures", `[...document.querySelectorAll(".failure .status")].map(e => e.textContent).join()`, "FAIL,ERROR")
+	b.want("the scenario's line", `document.querySelector(".source").textContent`, "30check_memory_work(session)")
+	b.want("evidence", `document.querySelector(".failure").textContent.includes("guest console")`, true)
+	b.picture("broken")
+	b.want("no element of a guest's making", `document.querySelectorAll("main script, main img, main i:not(.swatch i)").length`, 0)
+
+	for _, id := range []string{"", "002-load"} {
+		b.do(chromedp.EmulateViewport(420, 800), chromedp.Evaluate[chromedp.Void](`location.hash = "`+id+`"`))
+		b.want("no sideways scrolling", `document.documentElement.scrollWidth <= innerWidth`, true)
+		b.picture("narrow-" + id)
+	}
+}
+
+const shownRows = `[...document.querySelectorAll("#variants tbody tr a")].map(a => a.textContent.split(".")[0]).join()`
+
+// TestLargePage: a run of 1,000 variants opens fast.
+func TestLargePage(t *testing.T) {
+	t.Parallel()
+	if testing.Short() {
+		t.Skip("makes 1,000 variants")
+	}
+	dir := makeLargeRun(t, 1000)
+	report.Keep(dir, func(err error) { t.Error(err) }).Close()
+	b := openBrowser(t, "file://"+filepath.Join(dir, report.HTMLFile))
+	b.want("1,000 variants", `rows.length`, 1000)
+	b.want("some of them drawn", `document.querySelectorAll("#variants tbody tr").length < 500`, true)
+	took, err := chromedp.Run(b.ctx, chromedp.Evaluate[float64](`performance.timing.domContentLoadedEventEnd - performance.timing.navigationStart`))
+	check(t, err)
+	if t.Logf("opened in %v ms", took); took > 10_000 {
+		t.Errorf("took %v ms to open", took)
+	}
+	b.do(chromedp.SendKeys(chromedp.CSS("#filter"), "v999"))
+	b.want("one row", `document.querySelectorAll("#variants tbody tr").length`, 1)
+}
+
+// browser is one window of a browser without a screen.
+type browser struct {
+	*testing.T
+	ctx context.Context
+}
+
+func openBrowser(t *testing.T, url string) *browser {
+	t.Helper()
+	var program string
+	for _, name := range []string{"chromium", "chromium-browser", "google-chrome"} {
+		if found, err := exec.LookPath(name); err == nil {
+			program = found
+			break
+		}
+	}
+	if program == "" {
+		t.Skip("THE HTML REPORT IS NOT TRIED: there is no chromium here; .ci/install-test-packages installs it")
+	}
+	options := append(chromedp.DefaultExecAllocatorOptions[:], chromedp.ExecPath(program), chromedp.UserDataDir(t.TempDir()))
+	if os.Getuid() == 0 {
+		options = append(options, chromedp.NoSandbox)
+	}
+	ctx, cancel := context.WithTimeoutCause(t.Context(), 2*time.Minute, fmt.Errorf("the browser did not do it in 2m"))
+	ctx, endProgram := chromedp.NewExecAllocator(ctx, options...)
+	ctx, closeWindow := chromedp.NewContext(ctx)
+	t.Cleanup(func() {
+		_ = chromedp.Cancel(ctx) // waits for the program
+		closeWindow()
+		endProgram()
+		cancel()
+	})
+	b := &browser{t, ctx}
+	var mu sync.Mutex
+	var faults []string
+	err := chromedp.Listen(ctx, func(event any) {
+		var fault string
+		switch e := event.(type) {
+		case *network.EventRequestWillBeSent:
+			if e.Request.URL != url && !strings.HasPrefix(e.Request.URL, "data:") {
+				fault = "request: " + e.Request.URL
+			}
+		case *runtime.EventExceptionThrown:
+			fault = fmt.Sprintf("exception: %+v", *e.ExceptionDetails)
+		case *runtime.EventConsoleAPICalled:
+			fault = fmt.Sprintf("console: %s %s", e.Type, e.Args[0].Value)
+		case *log.EventEntryAdded:
+			fault = fmt.Sprintf("log: %s %s", e.Entry.Level, e.Entry.Text)
+		case *page.EventJavascriptDialogOpening:
+			fault = "dialog: " + e.Message
+		}
+		if fault != "" {
+			mu.Lock()
+			defer mu.Unlock()
+			faults = append(faults, fault)
+		}
+	})
+	check(t, err)
+	_, err = chromedp.Call(ctx, network.Enable, network.EnableParams{})
+	check(t, err)
+	_, err = chromedp.Call(ctx, log.Enable, cdp.Empty{})
+	check(t, err)
+	b.do(chromedp.Navigate(url))
+	t.Cleanup(func() {
+		mu.Lock()
+		defer mu.Unlock()
+		for _, fault := range faults {
+			t.Error(fault)
+		}
+	})
+	return b
+}
+
+func (b *browser) do(actions ...chromedp.Action[chromedp.Void]) {
+	b.Helper()
+	if err := chromedp.Do(b.ctx, actions...); err != nil {
+		b.Fatalf("%v: %v", err, context.Cause(b.ctx))
+	}
+}
+
+// want waits until an expression has a value.
+func (b *browser) want(what, expression string, value any) {
+	b.Helper()
+	want := fmt.Sprint(value)
+	for deadline := time.Now().Add(5 * time.Second); ; {
+		got, err := chromedp.Run(b.ctx, chromedp.Evaluate[any](expression))
+		check(b, err)
+		if fmt.Sprint(got) == want {
+			return
+		}
+		if time.Now().After(deadline) {
+			b.Errorf("%s: %s: got %v, want %v", what, expression, got, want)
+			return
+		}
+		b.do(chromedp.Sleep(20 * time.Millisecond))
+	}
+}
+
+// picture keeps what the page looks like, in light and in dark.
+func (b *browser) picture(name string) {
+	b.Helper()
+	for _, scheme := range []string{"light", "dark"} {
+		_, err := chromedp.Call(b.ctx, emulation.SetEmulatedMedia, emulation.SetEmulatedMediaParams{
+			Features: []*emulation.MediaFeature{{Name: "prefers-color-scheme", Value: scheme}},
+		})
+		check(b, err)
+		b.do(chromedp.Sleep(100 * time.Millisecond))
+		png, err := chromedp.Run(b.ctx, chromedp.FullScreenshot(100))
+		check(b, err)
+		check(b, os.WriteFile(filepath.Join(b.ArtifactDir(), name+"-"+scheme+".png"), png, 0o644))
+	}
+}

@@ -1,0 +1,19 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package report
+
+// KeepBy is Keep with a write of the test's own.
+var KeepBy = keep
+
+// The names of what a test looks into.
+var (
+	ThinnedLength = func(values []float64, n int) (kept int, most float64) {
+		pass := make([]int, len(values))
+		s := series{Time: values, Remaining: values, Rate: values, Dirty: values, Pass: pass}.thinned(n)
+		for _, v := range s.Remaining {
+			most = max(most, v)
+		}
+		return len(s.Time), most
+	}
+	Tail = tail
+)

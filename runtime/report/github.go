@@ -1,0 +1,85 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package report
+
+import (
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"strings"
+
+	"github.com/mhmig/mhmig/runtime/result"
+)
+
+// Annotations writes the commands with which GitHub's Actions (and Gitea's,
+// and others) mark the lines of a change: an error for each variant that went
+// wrong, a warning for each warning.
+func Annotations(w io.Writer, dir string) error {
+	run, err := result.LoadRun(dir)
+	if err != nil {
+		return err
+	}
+	for o, err := range outcomesAndRun(run, dir) {
+		if err != nil {
+			return err
+		}
+		var lines []string
+		for _, f := range failures(o) {
+			switch {
+			case !o.Status.OK():
+				lines = append(lines, annotation("error", label(o), f))
+			case o.Status == result.Warn:
+				lines = append(lines, annotation("warning", label(o), f))
+			}
+		}
+		for _, warning := range o.Warnings {
+			lines = append(lines, annotation("warning", label(o), result.Failure{Status: result.Warn, Message: warning}))
+		}
+		if _, err := io.WriteString(w, strings.Join(lines, "")); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func annotation(command, variant string, f result.Failure) string {
+	var properties []string
+	add := func(key, value string) {
+		value = strings.NewReplacer(":", "%3A", ",", "%2C").Replace(commandText(value))
+		properties = append(properties, key+"="+value)
+	}
+	if file, line, column := split(f.Position); line > 0 && !strings.HasPrefix(file, "@") { // a library's file is not the change's
+		add("file", relative(file))
+		add("line", fmt.Sprint(line))
+		if column > 0 {
+			add("col", fmt.Sprint(column))
+		}
+	}
+	add("title", f.Status.String()+" "+variant)
+	text := f.Message
+	if where := place(f); where != "" {
+		text += "\non " + where
+	}
+	return fmt.Sprintf("::%s %s::%s\n", command, strings.Join(properties, ","), commandText(text))
+}
+
+// commandText is text on one line of commands: escaped as they want it, and
+// without control characters.
+func commandText(text string) string {
+	text = strings.NewReplacer("%", "%25", "\r", "%0D", "\n", "%0A").Replace(strings.ToValidUTF8(text, "\uFFFD"))
+	return strings.Map(visible, text)
+}
+
+// relative is a file's path from the working folder, if it is below that: the
+// paths that GitHub knows are those of the checkout.
+func relative(file string) string {
+	here, err := os.Getwd()
+	if err != nil || !filepath.IsAbs(file) {
+		return filepath.ToSlash(filepath.Clean(file))
+	}
+	if below, err := filepath.Rel(here, file); err == nil && filepath.IsLocal(below) {
+		file = below
+	}
+	return filepath.ToSlash(file)
+}

@@ -1,0 +1,352 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package report
+
+import (
+	"embed"
+	"encoding/json"
+	"fmt"
+	"html/template"
+	"io"
+	"iter"
+	"maps"
+	"os"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"github.com/mhmig/mhmig/runtime/result"
+)
+
+//go:embed page
+var pageFiles embed.FS
+
+// page is the HTML page. Its data are JSON in script elements that are not
+// run: one with what the table shows of each variant, and one with the rest of
+// it, which the browser reads when somebody looks.
+var page = template.Must(template.New("page.html").Funcs(template.FuncMap{
+	"style": func() template.CSS { return template.CSS(pageFile("page.css")) },
+	"script": func() template.JS {
+		return template.JS(pageFile("plots.js") + pageFile("timeline.js") + pageFile("page.js"))
+	},
+}).ParseFS(pageFiles, "page/page.html"))
+
+func pageFile(name string) string {
+	data, err := pageFiles.ReadFile("page/" + name)
+	if err != nil {
+		panic(err) // embedded
+	}
+	return string(data)
+}
+
+// What the page holds at most of each variant, and of all logs together; the
+// logs of variants that are not fine come first in that they have a budget of
+// their own.
+const (
+	logLines   = 200
+	logBytes   = 32 << 10
+	goodLogs   = 2 << 20
+	badLogs    = 8 << 20
+	maxPoints  = 300 // of a plot
+	sparkSteps = 72
+)
+
+// The page's data.
+type (
+	// row is what the table shows of a variant.
+	row struct {
+		ID      string        `json:"id"`
+		Name    string        `json:"name"`
+		Label   string        `json:"label"`
+		Status  result.Status `json:"status"`
+		Seconds float64       `json:"seconds"`
+		Hosts   []string      `json:"hosts,omitempty"`
+		Message string        `json:"message,omitempty"`
+		Moves   []spark       `json:"moves,omitempty"`
+	}
+	// spark is a move in small: the figures that it is judged by, and the
+	// largest ones, by which all plots of a run get one scale.
+	spark struct {
+		series
+		Downtime float64 `json:"down"`
+		End      float64 `json:"end"`   // ms
+		Total    float64 `json:"total"` // bytes
+		Peak     float64 `json:"peak"`  // of both rates, bytes per second
+	}
+	// detail is the rest.
+	detail struct {
+		variant
+		Plots    []plot            `json:"plots,omitempty"`
+		Timeline []span            `json:"timeline,omitempty"`
+		Params   map[string]string `json:"params,omitempty"`  // that are not those of the first variant
+		Without  []string          `json:"without,omitempty"` // params that only the first has
+		Origins  map[string]string `json:"origins,omitempty"` // that are not the first one's
+		LogTail  string            `json:"logTail"`
+		LogCut   bool              `json:"logCut"`
+		VMFiles  []file            `json:"vmFiles,omitempty"`
+	}
+	// plot is one VM's move in full.
+	plot struct {
+		series
+		Migration int     `json:"migration"`
+		VM        string  `json:"vm"`
+		Total     float64 `json:"total"` // bytes of RAM
+		Start     float64 `json:"start"` // ms after the variant began
+		End       float64 `json:"end"`   // ms after Start
+		Downtime  float64 `json:"down"`
+	}
+	// series are what was sampled, by ms after the move began.
+	series struct {
+		Time      []float64 `json:"t"`
+		Remaining []float64 `json:"left"`
+		Rate      []float64 `json:"rate,omitempty"`
+		Dirty     []float64 `json:"dirty"`
+		Pass      []int     `json:"pass,omitempty"`
+	}
+	// span is a result.Span with times in ms after the variant began.
+	span struct {
+		Kind      result.Kind `json:"k"`
+		Name      string      `json:"n"`
+		Host      string      `json:"h,omitempty"`
+		Side      string      `json:"s,omitempty"`
+		VM        string      `json:"vm,omitempty"`
+		Migration int         `json:"m,omitzero"`
+		From      float64     `json:"a"`
+		To        float64     `json:"b"`
+		Level     string      `json:"l,omitempty"`
+	}
+)
+
+// HTML writes one page that needs no other file and no network: the summary, a
+// table of variants, and of each all that is known. Links to logs and
+// artifacts lead into the results folder, where the page has its place.
+func HTML(w io.Writer, dir string) error {
+	run, err := result.LoadRun(dir)
+	if err != nil {
+		return err
+	}
+	b := &book{dir: dir, run: run, counts: map[result.Status]int{}, good: goodLogs, bad: badLogs}
+	err = page.Execute(w, struct {
+		Title    string
+		Run      runEntry
+		Variants iter.Seq2[row, detail]
+		Remark   func() string
+		Written  time.Time
+	}{title(run), newRunEntry(run), b.variants, func() string { return remark(run, b.counts).Message }, time.Now()})
+	if b.err != nil {
+		return b.err
+	}
+	return err
+}
+
+// book goes through the variants once.
+type book struct {
+	dir    string
+	run    result.Run
+	counts map[result.Status]int
+	err    error
+
+	params, origins map[string]string // the first variant's
+	good, bad       int               // how many bytes of logs may still come
+}
+
+func (b *book) variants(yield func(row, detail) bool) {
+	for o, err := range outcomes(b.dir) {
+		if err != nil {
+			b.err = err
+			return
+		}
+		b.counts[o.Status]++
+		moves, err := result.Migrations(filepath.Join(b.dir, o.ID))
+		if err != nil {
+			o.Warnings = append(o.Warnings, fmt.Sprintf("results are incomplete: %v", err))
+		}
+		d := b.detail(o, moves)
+		r := row{
+			ID: o.ID, Name: o.Name, Label: label(o), Status: o.Status, Seconds: o.Seconds, Hosts: o.Hosts, Message: cut(o.Message, 300),
+		}
+		if r.Message == "" && len(o.Warnings) > 0 {
+			r.Message = cut(o.Warnings[0], 300)
+		}
+		for i, p := range d.Plots {
+			if i == maxSparks {
+				break
+			}
+			r.Moves = append(r.Moves, newSpark(p))
+		}
+		if !yield(r, d) {
+			return
+		}
+	}
+}
+
+// maxSparks bounds the small pictures of one variant.
+const maxSparks = 8
+
+func (b *book) detail(o result.Outcome, moves []result.Migration) detail {
+	folder := filepath.Join(b.dir, o.ID)
+	d := detail{variant: newVariant(b.dir, o, moves), VMFiles: files(b.dir, o.ID, result.VMDir)}
+	since := func(t time.Time) float64 { return float64(t.Sub(o.Started).Microseconds()) / 1000 }
+	for _, m := range moves {
+		for _, vm := range m.VMs {
+			if p, ok := newPlot(m.Number, vm, since); ok {
+				d.Plots = append(d.Plots, p)
+			}
+		}
+	}
+	var timeline result.Timeline
+	read(filepath.Join(folder, result.TimelineFile), &timeline)
+	for _, s := range timeline {
+		d.Timeline = append(d.Timeline, span{s.Kind, s.Name, s.Host, s.Side, s.VM, s.Migration, since(s.Start), since(s.End), s.Level})
+	}
+	var params, origins map[string]string
+	read(filepath.Join(folder, result.ParamsFile), &params)
+	read(filepath.Join(folder, result.OriginsFile), &origins)
+	if b.params == nil {
+		b.params, b.origins = params, origins
+		d.Params, d.Origins = params, origins
+	} else {
+		d.Params, d.Origins = beside(b.params, params), beside(b.origins, origins)
+		for key := range b.params {
+			if _, has := params[key]; !has {
+				d.Without = append(d.Without, key)
+			}
+		}
+	}
+	budget := &b.good
+	if !o.Status.OK() {
+		budget = &b.bad
+	}
+	d.LogTail, d.LogCut = tail(filepath.Join(folder, result.LogFile), min(logBytes, *budget))
+	*budget -= len(d.LogTail)
+	return d
+}
+
+// read reads a JSON file of a variant. One that is not there, as of a variant
+// that has not ended, or is broken leaves its part of the page empty.
+func read(path string, into any) {
+	if data, err := os.ReadFile(path); err == nil {
+		_ = json.Unmarshal(data, into)
+	}
+}
+
+// beside returns what of m is not the same in base.
+func beside(base, m map[string]string) map[string]string {
+	m = maps.Clone(m)
+	maps.DeleteFunc(m, func(key, value string) bool { old, has := base[key]; return has && old == value })
+	return m
+}
+
+// tail returns the last lines of a file, at most logLines and so many bytes,
+// and whether there are more.
+func tail(path string, bytes int) (string, bool) {
+	file, err := os.Open(path)
+	if err != nil {
+		return "", false
+	}
+	defer func() { _ = file.Close() }() // only read
+	info, err := file.Stat()
+	if err != nil {
+		return "", false
+	}
+	begin := max(0, info.Size()-int64(bytes))
+	data, err := io.ReadAll(io.NewSectionReader(file, begin, int64(bytes)))
+	if err != nil {
+		return "", false
+	}
+	text := string(data)
+	if begin > 0 {
+		_, text, _ = strings.Cut(text, "\n") // a part of a line
+	}
+	lines := strings.SplitAfter(text, "\n")
+	if extra := len(lines) - logLines - 1; extra > 0 {
+		return strings.Join(lines[extra:], ""), true
+	}
+	return text, begin > 0
+}
+
+// newPlot makes a plot of the samples; ok is false when there is nothing to
+// plot.
+func newPlot(number int, vm result.MovedVM, since func(time.Time) float64) (p plot, ok bool) {
+	f := newMoved(vm)
+	p = plot{Migration: number, VM: vm.VM, Total: f.RAM, End: f.TotalTime, Downtime: f.Downtime}
+	for i, s := range vm.Samples {
+		passed, timed := s.Query["total-time"].(float64)
+		if i == 0 {
+			p.Start = since(s.Time) - passed
+		}
+		if !timed {
+			passed = since(s.Time) - p.Start
+		}
+		g := s.Progress()
+		if g.Total == 0 {
+			continue // before it began
+		}
+		p.add(passed, g)
+		p.Total = max(p.Total, float64(g.Total))
+		p.End = max(p.End, passed)
+	}
+	if len(p.Time) == 0 {
+		return plot{}, false
+	}
+	if last := (result.Sample{Query: vm.Query}).Progress(); f.TotalTime > p.Time[len(p.Time)-1] && last.Total > 0 {
+		p.add(f.TotalTime, last)
+	}
+	p.series = p.thinned(maxPoints)
+	return p, true
+}
+
+func (s *series) add(at float64, g result.Progress) {
+	s.Time = append(s.Time, at)
+	s.Remaining = append(s.Remaining, float64(g.Remaining))
+	s.Rate = append(s.Rate, g.Rate)
+	s.Dirty = append(s.Dirty, g.Dirty)
+	s.Pass = append(s.Pass, g.Pass)
+}
+
+// thinned returns at most about n of the points: of each stretch those with
+// the smallest and largest values, so that no peak is lost.
+func (s series) thinned(n int) series {
+	if len(s.Time) <= n {
+		return s
+	}
+	curves := [][]float64{s.Remaining, s.Rate, s.Dirty}
+	stretches := max(1, n/(2*len(curves)))
+	keep := make([]bool, len(s.Time))
+	keep[0], keep[len(keep)-1] = true, true
+	for i := range stretches {
+		from, to := i*len(s.Time)/stretches, (i+1)*len(s.Time)/stretches
+		for _, curve := range curves {
+			least, most := from, from
+			for j := from; j < to; j++ {
+				if curve[j] < curve[least] {
+					least = j
+				}
+				if curve[j] > curve[most] {
+					most = j
+				}
+			}
+			keep[least], keep[most] = true, true
+		}
+	}
+	var out series
+	for i, kept := range keep {
+		if kept {
+			out.Time = append(out.Time, s.Time[i])
+			out.Remaining = append(out.Remaining, s.Remaining[i])
+			out.Rate = append(out.Rate, s.Rate[i])
+			out.Dirty = append(out.Dirty, s.Dirty[i])
+			out.Pass = append(out.Pass, s.Pass[i])
+		}
+	}
+	return out
+}
+
+func newSpark(p plot) spark {
+	s := spark{series: p.thinned(sparkSteps), Downtime: p.Downtime, End: p.End, Total: p.Total}
+	for i := range p.Time {
+		s.Peak = max(s.Peak, p.Rate[i], p.Dirty[i])
+	}
+	s.Rate, s.Pass = nil, nil // are not drawn
+	return s
+}

@@ -1,0 +1,141 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package report
+
+import (
+	"cmp"
+	"fmt"
+	"html"
+	"io"
+	"path/filepath"
+	"slices"
+	"strings"
+
+	"github.com/mhmig/mhmig/runtime/result"
+)
+
+// What Markdown shows at most, as comments have a limit of 64 KiB.
+const (
+	maxFailures = 20
+	maxText     = 2000 // bytes of what is known of one failure
+	maxRows     = 10
+)
+
+// Markdown writes a summary to paste into a review: the totals, what went
+// wrong, the slowest variants, and the migrations with the longest downtimes.
+func Markdown(w io.Writer, dir string) error {
+	run, err := result.LoadRun(dir)
+	if err != nil {
+		return err
+	}
+	var wrong strings.Builder
+	var slow, down top
+	counts := map[result.Status]int{}
+	failed := 0
+	for o, err := range outcomes(dir) {
+		if err != nil {
+			return err
+		}
+		counts[o.Status]++
+		slow.add(o.Seconds, fmt.Sprintf("| %s | %s | %s |\n", cell(label(o)), o.Status, clock(o.Seconds)))
+		if len(failures(o)) > 0 && o.Status != result.Skip {
+			if failed++; failed <= maxFailures {
+				writeFailure(&wrong, o)
+			}
+		}
+		moves, _ := result.Migrations(filepath.Join(dir, o.ID)) // a broken record has no figures to show
+		for _, m := range moves {
+			for _, vm := range m.VMs {
+				f := newMoved(vm)
+				down.add(f.Downtime, fmt.Sprintf("| %s | %d: %s → %s | %s | %s | %.0f ms | %s | %.0f |\n",
+					cell(label(o)), m.Number, cell(m.Source), cell(m.Destination), cell(vm.VM), cell(vm.Status), f.Downtime, clock(f.TotalTime/1000), f.Passes))
+			}
+		}
+	}
+	var b strings.Builder
+	fmt.Fprintf(&b, "### mhmig: %s %s\n\n", cell(title(run)), run.Status)
+	b.WriteString("| variants | PASS | WARN | SKIP | CANCEL | FAIL | ERROR | not ended | time |\n|---|---|---|---|---|---|---|---|---|\n| ")
+	total := 0
+	for _, n := range counts {
+		total += n
+	}
+	fmt.Fprint(&b, total)
+	for _, s := range []result.Status{result.Pass, result.Warn, result.Skip, result.Cancel, result.Fail, result.Error, result.Running} {
+		fmt.Fprintf(&b, " | %d", counts[s])
+	}
+	fmt.Fprintf(&b, " | %s |\n\n", clock(run.Seconds))
+	if o := remark(run, counts); o.Message != "" {
+		fmt.Fprintf(&b, "**%s**\n\n", cell(o.Message))
+	}
+	b.WriteString(wrong.String())
+	if failed > maxFailures {
+		fmt.Fprintf(&b, "and %d more\n\n", failed-maxFailures)
+	}
+	down.write(&b, "Longest downtimes", "| variant | migration | VM | status | downtime | total | passes |\n|---|---|---|---|---|---|---|\n")
+	slow.write(&b, "Slowest variants", "| variant | status | time |\n|---|---|---|\n")
+	fmt.Fprintf(&b, "<sub>%s · mhmig %s · hosts: %s</sub>\n", cell(run.ID), cell(run.Version), cell(cmp.Or(strings.Join(run.Hosts, ", "), "lab")))
+	_, err = io.WriteString(w, b.String())
+	return err
+}
+
+func writeFailure(b *strings.Builder, o result.Outcome) {
+	fmt.Fprintf(b, "<details><summary><b>%s</b> %s: %s</summary>\n\n", o.Status, cell(label(o)), cell(cut(o.Message, 200)))
+	for _, f := range failures(o) {
+		text := f.Status.String() + " " + f.Message + "\n" + describe(f)
+		fence := "```"
+		for strings.Contains(text, fence) {
+			fence += "`"
+		}
+		fmt.Fprintf(b, "%s\n%s\n%s\n\n", fence, strings.TrimRight(strings.ToValidUTF8(cut(text, maxText), "\uFFFD"), "\n"), fence)
+	}
+	b.WriteString("</details>\n\n")
+}
+
+// cut shortens text to about n bytes.
+func cut(text string, n int) string {
+	if len(text) <= n {
+		return text
+	}
+	return strings.ToValidUTF8(text[:n], "") + "…"
+}
+
+var markdownSpecial = strings.NewReplacer("|", `\|`, "*", `\*`, "_", `\_`, "`", "\\`", "[", `\[`, "]", `\]`, "@", "@\u200b")
+
+// cell is text for a table's cell or a line: nothing in it is Markdown or HTML,
+// and nobody is notified by an @.
+func cell(text string) string {
+	text = strings.Map(visible, strings.Join(strings.Fields(strings.ToValidUTF8(text, "\uFFFD")), " "))
+	return markdownSpecial.Replace(html.EscapeString(strings.ReplaceAll(text, `\`, `\\`)))
+}
+
+// top keeps the table rows with the largest numbers.
+type top struct {
+	rows []ranked
+	all  int
+}
+
+type ranked struct {
+	number float64
+	row    string
+}
+
+func (t *top) add(number float64, row string) {
+	t.all++
+	t.rows = append(t.rows, ranked{number, row})
+	slices.SortStableFunc(t.rows, func(a, b ranked) int { return cmp.Compare(b.number, a.number) })
+	t.rows = t.rows[:min(len(t.rows), maxRows)]
+}
+
+func (t *top) write(b *strings.Builder, title, head string) {
+	if t.all == 0 {
+		return
+	}
+	if t.all > maxRows {
+		title += fmt.Sprintf(" (%d of %d)", maxRows, t.all)
+	}
+	fmt.Fprintf(b, "<details><summary>%s</summary>\n\n%s", title, head)
+	for _, r := range t.rows {
+		b.WriteString(r.row)
+	}
+	b.WriteString("\n</details>\n\n")
+}

@@ -1,0 +1,189 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package report
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"path"
+	"path/filepath"
+	"strings"
+	"time"
+
+	_ "embed"
+
+	"github.com/mhmig/mhmig/runtime/result"
+)
+
+// Schema is the JSON Schema (2020-12) of what JSON writes.
+//
+//go:embed results.schema.json
+var Schema []byte
+
+// jsonFormat is the version of results.json: it goes up when a reader of the
+// one before would misread it. New names do not make a new version.
+const jsonFormat = 1
+
+// The parts of results.json.
+type (
+	variant struct {
+		ID         string             `json:"id"`
+		Name       string             `json:"name"`
+		ShortName  string             `json:"shortname"`
+		Repeat     int                `json:"repeat,omitzero"`
+		Hosts      []string           `json:"hosts,omitempty"`
+		Status     result.Status      `json:"status"`
+		Started    time.Time          `json:"started"`
+		Seconds    float64            `json:"seconds"`
+		Failures   []result.Failure   `json:"failures,omitempty"`
+		Warnings   []string           `json:"warnings,omitempty"`
+		Quarantine *result.Quarantine `json:"quarantine,omitempty"`
+		Migrations []migration        `json:"migrations,omitempty"`
+		Log        string             `json:"log"`
+		Artifacts  []file             `json:"artifacts,omitempty"`
+	}
+	migration struct {
+		Number      int     `json:"number"`
+		Source      string  `json:"source"`
+		Destination string  `json:"destination"`
+		Status      string  `json:"status"`
+		VMs         []moved `json:"vms"`
+	}
+	// moved is the move of one VM; figures that QEMU did not give are left out.
+	moved struct {
+		VM          string  `json:"vm"`
+		Status      string  `json:"status"`
+		TotalTime   float64 `json:"total_time_ms,omitzero"`
+		Downtime    float64 `json:"downtime_ms,omitzero"`
+		SetupTime   float64 `json:"setup_time_ms,omitzero"`
+		Transferred float64 `json:"transferred_bytes,omitzero"`
+		RAM         float64 `json:"ram_bytes,omitzero"`
+		Rate        float64 `json:"rate_mbps,omitzero"`
+		Passes      float64 `json:"passes,omitzero"`
+	}
+	file struct {
+		Path string `json:"path"` // below the results folder, with slashes
+		Size int64  `json:"size"`
+	}
+	runEntry struct {
+		ID       string        `json:"id"`
+		Status   result.Status `json:"status"`
+		Started  time.Time     `json:"started"`
+		Finished time.Time     `json:"finished,omitzero"`
+		Seconds  float64       `json:"seconds"`
+		Version  string        `json:"version,omitempty"`
+		Command  []string      `json:"command"`
+		Scenario string        `json:"scenario,omitempty"`
+		Config   string        `json:"config,omitempty"`
+		Filters  []string      `json:"filters,omitempty"`
+		Hosts    []string      `json:"hosts,omitempty"`
+		Seed     uint64        `json:"seed,omitzero"`
+		Shard    string        `json:"shard,omitempty"`
+		Planned  int           `json:"planned,omitzero"`
+		NotRun   int           `json:"not_run,omitzero"`
+		Because  string        `json:"because,omitempty"`
+	}
+)
+
+// JSON writes results.json, whose form Schema publishes: the run, each
+// variant, and the totals.
+func JSON(w io.Writer, dir string) error {
+	run, err := result.LoadRun(dir)
+	if err != nil {
+		return err
+	}
+	head, err := json.Marshal(newRunEntry(run))
+	if err != nil {
+		return err
+	}
+	if _, err := fmt.Fprintf(w, "{\"format\":%d,\n\"run\":%s,\n\"variants\":[", jsonFormat, head); err != nil {
+		return err
+	}
+	counts := map[string]int{}
+	separator := "\n"
+	for o, err := range outcomes(dir) {
+		if err != nil {
+			return err
+		}
+		counts["variants"]++
+		counts[strings.ToLower(o.Status.String())]++
+		moves, err := result.Migrations(filepath.Join(dir, o.ID))
+		if err != nil {
+			o.Warnings = append(o.Warnings, fmt.Sprintf("results are incomplete: %v", err))
+		}
+		line, err := json.Marshal(newVariant(dir, o, moves))
+		if err != nil {
+			return err
+		}
+		if _, err := fmt.Fprintf(w, "%s%s", separator, line); err != nil {
+			return err
+		}
+		separator = ",\n"
+	}
+	totals, err := json.Marshal(counts)
+	if err != nil {
+		return err
+	}
+	_, err = fmt.Fprintf(w, "\n],\n\"totals\":%s}\n", totals)
+	return err
+}
+
+func newRunEntry(run result.Run) runEntry {
+	return runEntry{
+		ID: run.ID, Status: run.Status, Started: run.Started, Finished: run.Finished, Seconds: run.Seconds,
+		Version: run.Version, Command: run.Command, Scenario: run.Scenario, Config: run.Config, Filters: run.Filters, Hosts: run.Hosts,
+		Seed: run.Seed, Shard: run.Shard, Planned: run.Planned, NotRun: run.NotRun, Because: run.Because,
+	}
+}
+
+func newVariant(dir string, o result.Outcome, moves []result.Migration) variant {
+	v := variant{
+		ID: o.ID, Name: o.Name, ShortName: o.ShortName, Repeat: o.Repeat, Hosts: o.Hosts, Status: o.Status, Started: o.Started, Seconds: o.Seconds,
+		Failures: failures(o), Warnings: o.Warnings, Quarantine: o.Quarantine,
+		Log: path.Join(o.ID, result.LogFile), Artifacts: files(dir, o.ID, result.ArtifactsDir),
+	}
+	for _, m := range moves {
+		entry := migration{Number: m.Number, Source: m.Source, Destination: m.Destination, Status: m.Status, VMs: []moved{}}
+		for _, vm := range m.VMs {
+			entry.VMs = append(entry.VMs, newMoved(vm))
+		}
+		v.Migrations = append(v.Migrations, entry)
+	}
+	return v
+}
+
+// newMoved reads the figures of a VM's move.
+func newMoved(vm result.MovedVM) moved {
+	ram, _ := vm.Query["ram"].(map[string]any)
+	number := func(in map[string]any, key string) float64 { n, _ := in[key].(float64); return n }
+	return moved{
+		VM: vm.VM, Status: vm.Status,
+		TotalTime: number(vm.Query, "total-time"), Downtime: number(vm.Query, "downtime"), SetupTime: number(vm.Query, "setup-time"),
+		Transferred: number(ram, "transferred"), RAM: number(ram, "total"), Rate: number(ram, "mbps"), Passes: number(ram, "dirty-sync-count"),
+	}
+}
+
+// maxFiles bounds how many files of a variant a report names.
+const maxFiles = 200
+
+// files are the files below a part of a variant's folder, the first ones of
+// many. What cannot be read is left out: the folder has it all.
+func files(dir, id, part string) []file {
+	var all []file
+	_ = fs.WalkDir(os.DirFS(dir), path.Join(id, part), func(name string, entry fs.DirEntry, err error) error {
+		if len(all) == maxFiles || errors.Is(err, fs.ErrNotExist) {
+			return fs.SkipAll
+		}
+		if err == nil && !entry.IsDir() {
+			if info, err := entry.Info(); err == nil {
+				all = append(all, file{name, info.Size()})
+			}
+		}
+		return nil
+	})
+	return all
+}

@@ -1,0 +1,131 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package testbed
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"path"
+	"sync"
+
+	"github.com/mhmig/mhmig/runtime/host"
+	"github.com/mhmig/mhmig/runtime/ledger"
+	"github.com/mhmig/mhmig/runtime/vm"
+)
+
+// Shared is what the beds of one run have in common: mhmig's own files, which
+// are put onto shared storage once, and what the hosts say of themselves.
+type Shared struct {
+	name   string
+	ledger *owned
+	local  func(name string) (path string, err error)
+
+	mu     sync.Mutex // guards what follows
+	stores map[string]*store
+	facts  map[*host.Host]host.Facts
+}
+
+// store is a folder with mhmig's files on the storage of one master.
+type store struct {
+	name string     // of the folder
+	mu   sync.Mutex // guards what follows; held while a file is uploaded
+
+	host  *host.Host // nil: the folder is not made
+	path  string
+	entry int
+	files map[string]bool
+}
+
+// NewShared returns what beds can share. Its folders on the hosts have names
+// that begin with name, which nobody else uses. Local returns mhmig's own copy
+// of a file that it brings; a param names it as "jeos:kernel". It may be nil if
+// no param does.
+func NewShared(name string, record vm.Ledger, local func(name string) (path string, err error)) *Shared {
+	return &Shared{
+		name: name, ledger: newOwned(record), local: local,
+		stores: map[string]*store{}, facts: map[*host.Host]host.Facts{},
+	}
+}
+
+// Owns says whether an entry of the ledger is about something that was made
+// for all beds.
+func (s *Shared) Owns(e ledger.Entry) bool { return s.ledger.owns(e) }
+
+// Close removes what was put onto the hosts. All beds are closed before.
+func (s *Shared) Close(ctx context.Context) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	var errs []error
+	for _, st := range s.stores {
+		if st.host == nil {
+			continue
+		}
+		if err := st.host.RemoveAll(ctx, st.path); err != nil {
+			errs = append(errs, fmt.Errorf("%s: remove %s: %w", st.host.Name(), st.path, err))
+			continue
+		}
+		errs = append(errs, s.ledger.Done(st.entry))
+		st.host = nil
+	}
+	return errors.Join(errs...)
+}
+
+// store returns the store of the beds whose master has this label.
+func (s *Shared) store(label string) *store {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	st := s.stores[label]
+	if st == nil {
+		st = &store{name: s.name + "-files-" + label, files: map[string]bool{}}
+		s.stores[label] = st
+	}
+	return st
+}
+
+// put makes sure that a file is in the store of master.
+func (s *Shared) put(ctx context.Context, master *Host, name string) error {
+	st := master.bed.store
+	st.mu.Lock()
+	defer st.mu.Unlock()
+	if st.files[name] {
+		return nil
+	}
+	local, err := s.local(name)
+	if err != nil {
+		return err
+	}
+	if st.host == nil {
+		st.path = path.Join(master.baseDir, st.name)
+		if st.entry, err = s.ledger.Record(ledger.Entry{Host: master.Name(), Kind: ledger.Dir, Path: st.path}); err != nil {
+			return err
+		}
+		st.host = master.Host
+		if err := master.MkdirAll(ctx, st.path, 0o755); err != nil {
+			return fmt.Errorf("%s: make folder %s: %w", master.Name(), st.path, err)
+		}
+	}
+	if err := master.Upload(ctx, local, path.Join(st.path, name)); err != nil {
+		return fmt.Errorf("%s: upload %s: %w", master.Name(), name, err)
+	}
+	st.files[name] = true
+	return nil
+}
+
+// learn returns what a host says of itself. It is asked once.
+func (s *Shared) learn(ctx context.Context, h *host.Host) (host.Facts, error) {
+	s.mu.Lock()
+	facts, known := s.facts[h]
+	s.mu.Unlock()
+	if known {
+		return facts, nil
+	}
+	facts, err := h.Facts(ctx)
+	if err != nil {
+		return host.Facts{}, err
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.facts[h] = facts
+	return facts, nil
+}
