@@ -37,6 +37,7 @@ func TestPage(t *testing.T) {
 	b.want("6 rows", `document.querySelectorAll("#variants tbody tr").length`, 6)
 	b.want("an idle migration and one under load", `document.querySelectorAll("#variants .spark").length`, 4)
 	b.want("a dirty rate of that under load alone", `[0, 1].map(i => document.querySelectorAll("#variants tbody tr")[i].querySelectorAll(".spark polyline").length).join()`, "1,2")
+	b.want("time that goes on", `rows[1].moves[0].t.every((t, i, all) => !i || t > all[i - 1])`, true)
 	b.picture("list")
 
 	b.do(chromedp.SendKeys(chromedp.CSS("#filter"), "host2 broken"))

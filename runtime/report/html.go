@@ -271,13 +271,11 @@ func newPlot(number int, vm result.MovedVM, since func(time.Time) float64) (p pl
 	f := newMoved(vm)
 	p = plot{Migration: number, VM: vm.VM, Total: f.RAM, End: f.TotalTime, Downtime: f.Downtime}
 	for i, s := range vm.Samples {
-		passed, timed := s.Query["total-time"].(float64)
 		if i == 0 {
-			p.Start = since(s.Time) - passed
+			before, _ := s.Query["total-time"].(float64)
+			p.Start = since(s.Time) - before
 		}
-		if !timed {
-			passed = since(s.Time) - p.Start
-		}
+		passed := max(0, since(s.Time)-p.Start) // by our clock: between two states QEMU's says 0 for a moment
 		g := s.Progress()
 		if g.Total == 0 {
 			continue // before it began

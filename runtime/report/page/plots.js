@@ -54,10 +54,12 @@ function steps(most, count, base) {
   return all;
 }
 
+const chartHeight = 172;
+
 // chart draws curves over the time of a move. others are moves to compare with,
 // in grey.
 function chart(width, move, curves, most, end, others, format) {
-  const height = 172, left = 58, right = 10, top = 16, bottom = 22;
+  const height = chartHeight, left = 58, right = 10, top = 16, bottom = 22;
   const x = t => left + t / end * (width - left - right), y = v => height - bottom - v / most * (height - top - bottom);
   const svg = s("svg", { width, height, class: "plot" });
   for (const v of steps(most, 4, 2)) {
@@ -129,7 +131,7 @@ const key = (color, text, kind = "") => h("span", { class: "swatch" }, h("i", { 
 
 // fitted draws into the width that there is, and again when that changes.
 function fitted(draw) {
-  const box = h("div", {});
+  const box = h("div", { style: `min-height: ${chartHeight}px` }); // nothing jumps when it is drawn
   let drawn = 0;
   new ResizeObserver(([entry]) => {
     const width = Math.floor(entry.contentRect.width);

@@ -16,6 +16,8 @@ function stepColor(name) {
   return moreColors[hash % moreColors.length];
 }
 
+const laneHeight = 30;
+
 function lanesOf(spans) {
   const lanes = new Map();
   const rank = sp => sp.m ? sp.m * 3 + (sp.s === "destination" ? 1 : 0) : sp.h ? 1e6 : 0;
@@ -50,7 +52,7 @@ function waitText(sp, last, length) {
 function timeline(spans, seconds) {
   const lanes = lanesOf(spans), waits = waitsOf(spans);
   const end = spans.reduce((most, sp) => Math.max(most, sp.b), Math.max(1, seconds * 1000));
-  const box = h("div", { class: "scroll" });
+  const box = h("div", { class: "scroll", style: `min-height: ${lanes.length * laneHeight + 34}px` });
   let zoom = 1;
   const draw = width => drawTimeline(lanes, waits, end, Math.max(width, 560) * zoom);
   const paint = () => box.replaceChildren(draw(box.clientWidth));
@@ -74,7 +76,7 @@ function legend(spans, waits) {
 }
 
 function drawTimeline(lanes, waits, end, width) {
-  const row = 30, bar = 20, left = 138, top = 20, right = 14, height = top + lanes.length * row + 10;
+  const row = laneHeight, bar = 20, left = 138, top = 20, right = 14, height = top + lanes.length * row + 10;
   const x = t => left + Math.max(0, t) / end * (width - left - right), y = lane => top + lane * row + (row - bar) / 2;
   const svg = s("svg", { width, height, class: "timeline" });
   svg.append(s("defs", {},
