@@ -14,8 +14,9 @@ import (
 )
 
 // felt moves an idle guest, then a busy one, then one that is stopped while it is
-// sent over a slow line. What QEMU says must be in what the guest felt, less the
-// jitter; of the stopped one, the time since it was stopped.
+// sent over a slow line. Its clock stands still for QEMU's downtime, give or take
+// the jitter; of the stopped one, from when it was stopped. How much longer the
+// guest itself takes to go on has no limit here, as the machine may be busy.
 const felt = `
 load("@std//work.star", "start_memory_work")
 
@@ -26,19 +27,22 @@ def migration_scenario(env):
         stats = mig.stats["vm1"]
         log("felt", hop = mig.number, downtime = stats["downtime"],
             figures = str({k: v for k, v in stats.items() if k.startswith("guest_")}))
-        if stats["guest_downtime"] < stats["downtime"] - 20:
-            fail("guest_downtime %d, but QEMU's is %d" % (stats["guest_downtime"], stats["downtime"]))
+        if stats["guest_downtime"] < stats["guest_clock_stop"]:
+            fail("guest_downtime is %d, but the clock stood still for %d" % (stats["guest_downtime"], stats["guest_clock_stop"]))
+        return stats
+
+    def exact(stats):
+        if abs(stats["guest_clock_stop"] - stats["downtime"]) > 50 + stats["downtime"] // 4:
+            fail("guest_clock_stop is %d, but QEMU's downtime %d" % (stats["guest_clock_stop"], stats["downtime"]))
         return stats
 
     def work(mig):
         start_memory_work(mig.vm("vm1").wait_for_login(), mig.params)
 
-    idle = tell(migrate_wait(["vm1"], a, b))
-    if idle["guest_downtime"] > idle["downtime"] + 500:
-        fail("an idle guest stood still for %d ms" % idle["guest_downtime"])
-    tell(migrate_wait(["vm1"], b, a, work))
+    idle = exact(tell(migrate_wait(["vm1"], a, b)))
+    exact(tell(migrate_wait(["vm1"], b, a, work)))
     slow = tell(migrate_wait(["vm1"], a, b, params = {"mig_offline": True, "mig_speed": "32M"}))
-    if slow["guest_clock_stop"] < 1000 or slow["guest_downtime"] < slow["guest_clock_stop"]:
+    if slow["guest_clock_stop"] < max(1000, idle["guest_clock_stop"]):
         fail("the long downtime is not seen")
 `
 
