@@ -210,15 +210,18 @@ func (w *Watch) take(s *stream, r reading) {
 
 // note counts the gap before a stamp; before is the same host's last one.
 func (w *Watch) note(r, before reading) {
-	var gap, silence time.Duration
-	if before.Life == r.Life {
+	var gap, across, silence time.Duration
+	switch r.Life {
+	case before.Life:
 		gap = max(r.Time-before.Time-time.Duration(r.Seq-before.Seq)*clockwork.Period, 0)
+	case w.last.Life: // from one host to the other: the downtime's, not the brownout's
+		across = max(r.Time-w.last.Time-clockwork.Period, 0)
 	}
 	if !w.last.arrival.IsZero() {
 		silence = max(r.arrival.Sub(w.last.arrival), 0)
 	}
 	w.last = r
-	w.series.add(r.arrival, gap, silence)
+	w.series.add(r.arrival, gap+across, silence)
 	if w.began.IsZero() || r.arrival.Before(w.began) {
 		return
 	}

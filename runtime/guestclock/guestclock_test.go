@@ -5,6 +5,7 @@ package guestclock_test
 import (
 	"io"
 	"net"
+	"slices"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -14,6 +15,7 @@ import (
 
 	"github.com/mhmig/mhmig/runtime/guestclock"
 	"github.com/mhmig/mhmig/runtime/jeos/clockwork"
+	"github.com/mhmig/mhmig/runtime/result"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
@@ -72,6 +74,10 @@ func TestFigures(t *testing.T) {
 		f := w.Figures()
 		if !f.Moved || f.ClockStop != 300 || f.Downtime != 315 || f.Silence != 325 || f.Brownout != 60 {
 			t.Errorf("got %+v", *f)
+		}
+		across := func(g result.ClockGap) bool { return g.Gap == 15 && g.Silence == 325 }
+		if !slices.ContainsFunc(f.Gaps, across) {
+			t.Errorf("got gaps %+v, want the downtime in them, 15 ms of it with the clock going on", f.Gaps)
 		}
 	})
 }

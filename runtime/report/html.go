@@ -76,7 +76,7 @@ type (
 		Total    float64 `json:"total"`          // bytes
 		Peak     float64 `json:"peak"`           // of both rates, bytes per second
 		Pause    int64   `json:"pause"`          // the longest one, ms
-		Last     float64 `json:"last"`           // when the last pause was over, ms
+		Last     float64 `json:"last"`           // as plot's
 	}
 	// detail is the rest.
 	detail struct {
@@ -101,8 +101,9 @@ type (
 		Downtime  float64 `json:"down"`
 		Guest     int64   `json:"guest,omitzero"`
 		Pauses    []pause `json:"pauses,omitempty"`
+		Last      float64 `json:"last,omitzero"` // up to when they are to be seen, ms after Start
 	}
-	// pause is a time in which no stamp of the guest's clock came.
+	// pause is a time in which no stamp of the guest's clock came, beyond the usual.
 	pause struct {
 		End    float64 `json:"t"`    // ms after the move began; the pause lasted Length
 		Length int64   `json:"long"` // ms
@@ -310,11 +311,14 @@ func newPlot(number int, vm result.MovedVM, since func(time.Time) float64) (p pl
 	return p, true
 }
 
-// usual is up to how many ms without a stamp are none that anybody feels: the
-// clock stamps every 10 ms.
-const usual = 20
+// The clock stamps every 10 ms; pauses of as much again nobody feels.
+const (
+	period = 10 // ms
+	felt   = 10 // ms
+)
 
 // addPauses adds those that began while the VM moved; of very many, the longest.
+// One that goes on long after the move is seen in part, for the move to be seen.
 func (p *plot) addPauses(gaps []result.ClockGap, since func(time.Time) float64) {
 	if len(gaps) < 2 {
 		return
@@ -322,9 +326,10 @@ func (p *plot) addPauses(gaps []result.ClockGap, since func(time.Time) float64) 
 	span := since(gaps[1].Time) - since(gaps[0].Time)
 	for _, g := range gaps {
 		end := since(g.Time) + span - p.Start
-		length := max(g.Silence, g.Gap)
-		if begin := end - float64(length); length > usual && end > 0 && begin <= p.End {
+		length := max(g.Silence-period, g.Gap)
+		if begin := end - float64(length); length > felt && end > 0 && begin <= p.End {
 			p.Pauses = append(p.Pauses, pause{end, length, g.Gap})
+			p.Last = min(end, p.End*1.25)
 		}
 	}
 	if len(p.Pauses) > maxPoints {
@@ -381,12 +386,12 @@ func (s series) thinned(n int) series {
 }
 
 func newSpark(p plot) spark {
-	s := spark{series: p.thinned(sparkSteps), Downtime: p.Downtime, Guest: p.Guest, End: p.End, Total: p.Total}
+	s := spark{series: p.thinned(sparkSteps), Downtime: p.Downtime, Guest: p.Guest, End: p.End, Total: p.Total, Last: p.Last}
 	for i := range p.Time {
 		s.Peak = max(s.Peak, p.Rate[i], p.Dirty[i])
 	}
 	for _, pause := range p.Pauses {
-		s.Pause, s.Last = max(s.Pause, pause.Length), max(s.Last, pause.End)
+		s.Pause = max(s.Pause, pause.Length)
 	}
 	s.Rate, s.Pass = nil, nil // are not drawn
 	return s

@@ -125,17 +125,17 @@ function lines(move, curves, others, format) {
 
 // blocks draws the guest's pauses, each as wide and as high as it was long: the
 // part in which its clock went on below, and that in which it stood still above.
-function blocks(pauses) {
+function blocks(pauses, end) {
   return (svg, x, y) => {
     for (const p of pauses) {
-      const from = x(Math.max(0, p.t - p.long)), width = Math.max(2, x(p.t) - from), gap = Math.min(p.gap, p.long);
+      const from = x(Math.max(0, p.t - p.long)), width = Math.max(2, x(Math.min(p.t, end)) - from), gap = Math.min(p.gap, p.long);
       const block = (low, high, color) => high > low && svg.append(s("rect", { x: from, width, y: y(high), height: y(low) - y(high), fill: `var(--${color})`, "fill-opacity": .85, class: "pause " + color }));
       block(0, gap, "gap");
       block(gap, p.long, "stop");
     }
     return t => {
       const p = pauses.find(p => t <= p.t && t >= p.t - Math.max(p.long, 50));
-      return p ? [p.t, `until ${ms(p.t)} the guest was not heard for ${ms(p.long)}\nits clock went on for ${ms(p.gap)} of it`] : [Math.max(0, t), `${ms(Math.max(0, t))}: the guest ran`];
+      return p ? [p.t, `until ${ms(p.t)} the guest did not run for ${ms(p.long)};\nin ${ms(p.gap)} of it its clock went on`] : [Math.max(0, t), `${ms(Math.max(0, t))}: the guest ran`];
     };
   };
 }
@@ -147,17 +147,17 @@ function plots(move, limit, others) {
   const speed = v => bytes(v) + "/s";
   const rate = { name: "transfer rate", values: move.rate, color: "var(--rate)" };
   const dirty = { name: "dirty rate", values: move.dirty, color: "var(--dirty)" };
-  const pauses = move.pauses || [], all = key => pauses.map(p => p[key]);
-  const end = limit ? limit.end : Math.max(move.end * 1.04, ...all("t"));
-  const longest = (limit ? limit.pause : most(all("long"))) * 1.04;
+  const pauses = move.pauses || [];
+  const end = limit ? limit.end : Math.max(move.end * 1.04, move.last || 0);
+  const longest = (limit ? limit.pause : most(pauses.map(p => p.long))) * 1.04;
   const memory = limit ? limit.total : most(move.left, move.total), peak = (limit ? limit.peak : most(move.rate, move.dirty)) * 1.04;
   return h("div", { class: "charts" },
     h("figure", { class: "chart" }, h("figcaption", {}, key("remaining", "RAM remaining"), others.length ? key("soft", "other migrations of the run") : ""),
       fitted(w => chart(w, move, memory, end, 2, bytes, lines(move, [remaining], others, bytes)))),
     h("figure", { class: "chart" }, h("figcaption", {}, key("rate", "transfer rate"), key("dirty", "dirty rate: what the guest changes")),
       fitted(w => chart(w, move, peak, end, 2, speed, lines(move, [rate, dirty], [], speed)))),
-    !pauses.length ? "" : h("figure", { class: "chart" }, h("figcaption", {}, key("stop", "guest not heard"), key("gap", "while its clock went on")),
-      fitted(w => chart(w, move, longest, end, 10, ms, blocks(pauses)))));
+    !pauses.length ? "" : h("figure", { class: "chart" }, h("figcaption", {}, key("stop", "guest's clock stood still"), key("gap", "only the guest did")),
+      fitted(w => chart(w, move, longest, end, 10, ms, blocks(pauses, end)))));
 }
 
 const key = (color, text, kind = "") => h("span", { class: "swatch" }, h("i", { class: kind, style: `background: var(--${color})` }), text);
