@@ -16,34 +16,34 @@ import (
 // felt moves an idle guest, then a busy one, then one that is stopped while it is
 // sent over a slow line. Its clock stands still for QEMU's downtime, give or take
 // the jitter; of the stopped one, from when it was stopped. How much longer the
-// guest itself takes to go on has no limit here, as the machine may be busy.
+// guest itself takes to go on has no limit here: on a busy machine it hangs now and
+// then, and may set its clock right after that, so that each move has some tries.
 const felt = `
 load("@std//work.star", "start_memory_work")
 
 def migration_scenario(env):
-    a, b = env.hosts
+    hosts = list(env.hosts)
 
-    def tell(mig):
-        stats = mig.stats["vm1"]
-        log("felt", hop = mig.number, downtime = stats["downtime"],
-            figures = str({k: v for k, v in stats.items() if k.startswith("guest_")}))
-        if stats["guest_downtime"] < stats["guest_clock_stop"]:
-            fail("guest_downtime is %d, but the clock stood still for %d" % (stats["guest_downtime"], stats["guest_clock_stop"]))
-        return stats
+    def move(what, right, work = None, params = {}):
+        for i in range(4):
+            mig = migrate_wait(["vm1"], hosts[0], hosts[1], work, params = params)
+            hosts.reverse()
+            stats = mig.stats["vm1"]
+            downtime, stop = stats.get("guest_downtime"), stats.get("guest_clock_stop")
+            log("felt", what = what, hop = mig.number, qemu = stats["downtime"], downtime = downtime, stop = stop, brownout = stats.get("guest_brownout"))
+            if downtime != None and downtime >= stop and right(stop, stats["downtime"]):
+                return stop
+        fail("%s: the guest did not feel what QEMU says" % what)
 
-    def exact(stats):
-        if abs(stats["guest_clock_stop"] - stats["downtime"]) > 50 + stats["downtime"] // 4:
-            fail("guest_clock_stop is %d, but QEMU's downtime %d" % (stats["guest_clock_stop"], stats["downtime"]))
-        return stats
+    def as_long(stop, downtime):
+        return abs(stop - downtime) <= 20 + downtime // 10
 
     def work(mig):
         start_memory_work(mig.vm("vm1").wait_for_login(), mig.params)
 
-    idle = exact(tell(migrate_wait(["vm1"], a, b)))
-    exact(tell(migrate_wait(["vm1"], b, a, work)))
-    slow = tell(migrate_wait(["vm1"], a, b, params = {"mig_offline": True, "mig_speed": "32M"}))
-    if slow["guest_clock_stop"] < max(1000, idle["guest_clock_stop"]):
-        fail("the long downtime is not seen")
+    idle = move("idle", as_long)
+    move("busy", as_long, work)
+    move("stopped", lambda stop, downtime: stop >= max(1000, 2 * idle), params = {"mig_offline": True, "mig_speed": "32M"})
 `
 
 func TestGuestDowntime(t *testing.T) {
@@ -51,7 +51,7 @@ func TestGuestDowntime(t *testing.T) {
 	e := perform(t, small(t), &play{source: felt, params: cartesian.Params{"memory_work": "16M", "memory_work_rate": "40M"}})
 	e.want(t, result.Pass)
 	for line := range strings.Lines(e.log) {
-		if strings.Contains(line, "felt hop") {
+		if strings.Contains(line, "felt what") {
 			t.Log(line)
 		}
 	}

@@ -326,9 +326,9 @@ func (p *plot) addPauses(gaps []result.ClockGap, since func(time.Time) float64) 
 	span := since(gaps[1].Time) - since(gaps[0].Time)
 	for _, g := range gaps {
 		end := since(g.Time) + span - p.Start
-		length := max(g.Silence-period, g.Gap)
+		length := g.Silence - period
 		if begin := end - float64(length); length > felt && end > 0 && begin <= p.End {
-			p.Pauses = append(p.Pauses, pause{end, length, g.Gap})
+			p.Pauses = append(p.Pauses, pause{end, length, min(g.Gap, length)}) // a clock may jump
 			p.Last = min(end, p.End*1.25)
 		}
 	}

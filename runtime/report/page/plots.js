@@ -124,14 +124,15 @@ function lines(move, curves, others, format) {
 }
 
 // blocks draws the guest's pauses, each as wide and as high as it was long: the
-// part in which its clock went on below, and that in which it stood still above.
+// part in which its clock went on below; above that in which it stood still, or its
+// stamps were late.
 function blocks(pauses, end) {
   return (svg, x, y) => {
     for (const p of pauses) {
-      const from = x(Math.max(0, p.t - p.long)), width = Math.max(2, x(Math.min(p.t, end)) - from), gap = Math.min(p.gap, p.long);
+      const from = x(Math.max(0, p.t - p.long)), width = Math.max(2, x(Math.min(p.t, end)) - from);
       const block = (low, high, color) => high > low && svg.append(s("rect", { x: from, width, y: y(high), height: y(low) - y(high), fill: `var(--${color})`, "fill-opacity": .85, class: "pause " + color }));
-      block(0, gap, "gap");
-      block(gap, p.long, "stop");
+      block(0, p.gap, "gap");
+      block(p.gap, p.long, "stop");
     }
     return t => {
       const p = pauses.find(p => t <= p.t && t >= p.t - Math.max(p.long, 50));
@@ -156,7 +157,7 @@ function plots(move, limit, others) {
       fitted(w => chart(w, move, memory, end, 2, bytes, lines(move, [remaining], others, bytes)))),
     h("figure", { class: "chart" }, h("figcaption", {}, key("rate", "transfer rate"), key("dirty", "dirty rate: what the guest changes")),
       fitted(w => chart(w, move, peak, end, 2, speed, lines(move, [rate, dirty], [], speed)))),
-    !pauses.length ? "" : h("figure", { class: "chart" }, h("figcaption", {}, key("stop", "guest's clock stood still"), key("gap", "only the guest did")),
+    !pauses.length ? "" : h("figure", { class: "chart" }, h("figcaption", {}, key("stop", "guest not heard"), key("gap", "though its clock went on")),
       fitted(w => chart(w, move, longest, end, 10, ms, blocks(pauses, end)))));
 }
 
