@@ -27,7 +27,7 @@ def migration_scenario(env):
     def move(what, right, work = None, params = {}):
         for i in range(4):
             mig = migrate_wait(["vm1"], hosts[0], hosts[1], work, params = params)
-            hosts.reverse()
+            hosts[0], hosts[1] = hosts[1], hosts[0]
             stats = mig.stats["vm1"]
             downtime, stop = stats.get("guest_downtime"), stats.get("guest_clock_stop")
             log("felt", what = what, hop = mig.number, qemu = stats["downtime"], downtime = downtime, stop = stop, brownout = stats.get("guest_brownout"))
