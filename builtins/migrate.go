@@ -197,7 +197,9 @@ func migClass() *Class {
 			{"status", "the state in QEMU's words: none, setup, active, completed, failed, cancelled, …", func(_ *Scene, self any) (starlark.Value, error) {
 				return starlark.String(self.(migKey).running.Status()), nil
 			}},
-			{"stats", "per VM name, QEMU's figures: total-time, downtime, setup-time in ms, ram in bytes", func(_ *Scene, self any) (starlark.Value, error) {
+			{"stats", "per VM name, QEMU's figures: total-time, downtime, setup-time in ms, ram in bytes; of a guest that stamps its clock (param guest_clock) also what it felt, in ms: " +
+				"guest_downtime from its last stamp on src to its first on dst, guest_clock_stop the part of it in which its clock stood still, " +
+				"guest_brownout the sum of its other gaps, guest_longest_gap the longest of them, guest_silence the longest time without a stamp, by the controller's clock", func(_ *Scene, self any) (starlark.Value, error) {
 				return toStarlark(self.(migKey).running.Stats())
 			}},
 		},

@@ -19,7 +19,7 @@ var layers = [][]string{
 	{"lang/diag"},
 	{"lang/cartesian", "lang/star"},
 	{"runtime/host", "runtime/qmp", "runtime/result", "runtime/barrier", "runtime/task", "runtime/jeos"},
-	{"runtime/ledger", "runtime/guest", "runtime/lab", "runtime/live", "runtime/report", "runtime/compare", "runtime/history"},
+	{"runtime/ledger", "runtime/guest", "runtime/guestclock", "runtime/lab", "runtime/live", "runtime/report", "runtime/compare", "runtime/history"},
 	{"runtime/vm"},
 	{"runtime/testbed"},
 	{"runtime/migration"},

@@ -146,6 +146,27 @@ func TestMany(t *testing.T) {
 	}
 }
 
+// TestOlder: a run of before there was a measure compares with one that has it.
+func TestOlder(t *testing.T) {
+	t.Parallel()
+	before, after := folder(t, passes("v", 40)), folder(t, passes("v", 40))
+	const moved = `{"number": 1, "vms": [{"vm": "vm1", "status": "completed", "query": {"downtime": 40}, "guest": {"moved": true, "downtime": 52}}]}`
+	if err := os.WriteFile(filepath.Join(after, "001-v", result.MigrationsDir, "1.json"), []byte(moved), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	r := compared(t, before, after)
+	if c := downtime(t, r, "v"); c.Old.Count != 1 || c.New.Count != 1 {
+		t.Errorf("downtime: got %+v", c)
+	}
+	i := slices.IndexFunc(r.Variants[0].Changes, func(c Change) bool { return c.Name == "guest_downtime_ms" })
+	if i < 0 {
+		t.Fatalf("changes: got %+v, want guest_downtime_ms", r.Variants[0].Changes)
+	}
+	if c := r.Variants[0].Changes[i]; c.Old.Count != 0 || c.New.Count != 1 || *c.New.Median != 52 || c.P != nil {
+		t.Errorf("guest_downtime_ms: got %+v", c)
+	}
+}
+
 func TestRegressed(t *testing.T) {
 	t.Parallel()
 	r := compared(t, folder(t, passes("v", 100, 101, 102, 103, 104)), folder(t, passes("v", 120, 121, 122, 123, 124)))

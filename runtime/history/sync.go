@@ -126,6 +126,9 @@ func read(dir string, notice func(error)) (folder, error) {
 		for _, m := range moves {
 			for i := range m.VMs {
 				m.VMs[i].Samples = nil // they are large, and nothing of them is kept
+				if guest := m.VMs[i].Guest; guest != nil {
+					guest.Gaps = nil
+				}
 			}
 		}
 		f.outcomes, f.moves = append(f.outcomes, o), append(f.moves, moves)

@@ -3,10 +3,12 @@
 package jeos_test
 
 import (
+	"bufio"
 	"bytes"
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"net"
 	"os"
 	"os/exec"
@@ -21,6 +23,7 @@ import (
 	"github.com/mhmig/mhmig/runtime/guest"
 	"github.com/mhmig/mhmig/runtime/host"
 	"github.com/mhmig/mhmig/runtime/jeos"
+	"github.com/mhmig/mhmig/runtime/jeos/clockwork"
 	"github.com/mhmig/mhmig/runtime/jeos/jeostest"
 )
 
@@ -59,6 +62,8 @@ func boot(t *testing.T, params string) *machine {
 		"-netdev", "user,id=n,hostfwd=tcp:127.0.0.1:0-:22", "-device", "virtio-net-pci,netdev=n,romfile=",
 		"-drive", "if=virtio,format=raw,file="+disk,
 		"-chardev", "socket,id=s,path="+dir+"/serial,server=on,wait=off", "-serial", "chardev:s",
+		"-device", "virtio-serial-pci,id=clocks,max_ports=2", "-chardev", "socket,id=c,path="+dir+"/clock,server=on,wait=off",
+		"-device", "virtserialport,bus=clocks.0,chardev=c,name="+clockwork.PortName,
 		"-monitor", "unix:"+dir+"/monitor,server,nowait")
 	cmd.Stderr = &stderr
 	m := &machine{dir: dir, exited: make(chan struct{}), booted: time.Now()}
@@ -296,11 +301,51 @@ func TestGuest(t *testing.T) {
 			t.Errorf("the console shows escape sequences: %q", log.String())
 		}
 	})
+	t.Run("clock", func(t *testing.T) { testClock(t, m) })
 	t.Run("power button", func(t *testing.T) {
 		want(t, s, "i=0; until pidof acpid >/dev/null || [ $i -gt 100 ]; do sleep 0.1; i=$((i+1)); done; pidof acpid", `^\d+\n$`)
 		m.say(t, "system_powerdown")
 		m.waitExit(t)
 	})
+}
+
+// testClock reads the guest's stamps, twice: in between nobody listens.
+func testClock(t *testing.T, m *machine) {
+	const span, n = time.Second, 100
+	cost := func() (share float64) {
+		before, began := m.cpuTime(t), time.Now()
+		<-time.After(span)
+		return 100 * float64(m.cpuTime(t)-before) / float64(time.Since(began))
+	}
+	silent := cost()
+	var last clockwork.Stamp
+	for range 2 {
+		port := m.dial(t, "clock")
+		lines := bufio.NewScanner(port)
+		for i := range n {
+			if !lines.Scan() {
+				t.Fatalf("after %d stamps: %v", i, lines.Err())
+			}
+			s, ok := clockwork.Parse(lines.Bytes())
+			if !ok {
+				t.Fatalf("got %q", lines.Text())
+			}
+			if last.Life != 0 && (s.Life != last.Life || s.Seq <= last.Seq || s.Time < last.Time+clockwork.Period) {
+				t.Errorf("got %+v after %+v", s, last)
+			}
+			last = s
+		}
+		_ = port.Close()
+	}
+	port := m.dial(t, "clock")
+	drained := make(chan int64)
+	go func() { // ends with the port
+		got, _ := io.Copy(io.Discard, port)
+		drained <- got
+	}()
+	stamping := cost()
+	_ = port.Close()
+	t.Logf("QEMU uses %.0f %% of a CPU while nobody listens, %.0f %% while the guest stamps; %d bytes in %v", silent, stamping, <-drained, span)
 }
 
 // testExec runs single commands, as ssh guest command does.

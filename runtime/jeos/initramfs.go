@@ -21,7 +21,7 @@ import (
 //
 //	/init, /bin/*        links to busybox, which is pid 1 and most commands
 //	/bin/sh              the shell
-//	/bin/guestd          the program; memwork and diskwork are links to it
+//	/bin/guestd          the program; memwork, diskwork and clockwork are links to it
 //	/etc                 the userland folder of this package
 //	/lib/modules         drivers, and in early and late their names in order
 //	/dev/console, ttyS0  device nodes, so that init can talk before /dev is mounted

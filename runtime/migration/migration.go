@@ -163,7 +163,9 @@ func statusRank(status string) int {
 
 // Stats returns, for each VM that began to move, QEMU's own figures
 // (query-migrate on the source): total-time, downtime, setup-time in
-// milliseconds, ram sizes in bytes. While a VM moves they are the last sample.
+// milliseconds, ram sizes in bytes; and how the guest felt it, if it stamps its
+// clock: guest_downtime, guest_clock_stop, guest_brownout, guest_longest_gap and
+// guest_silence in milliseconds, see [result.GuestClock]. While a VM moves they are the last sample.
 func (m *Migration) Stats() map[string]map[string]any {
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -171,6 +173,7 @@ func (m *Migration) Stats() map[string]map[string]any {
 	for name, mv := range m.moves {
 		if mv.query != nil {
 			out[name] = maps.Clone(mv.query)
+			mv.addGuestClock(out[name])
 		}
 	}
 	return out

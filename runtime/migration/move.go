@@ -11,6 +11,7 @@ import (
 	"strconv"
 	"time"
 
+	"github.com/mhmig/mhmig/runtime/guestclock"
 	"github.com/mhmig/mhmig/runtime/qmp"
 	"github.com/mhmig/mhmig/runtime/result"
 	"github.com/mhmig/mhmig/runtime/testbed"
@@ -45,6 +46,7 @@ type move struct {
 	running  chan struct{} // closed when the destination's guest runs
 	finished time.Time     // when the source's QEMU reported the end
 	limits   limits        // the source's before this migration
+	clock    guestclock.Watch
 
 	// guarded by m.mu
 	status  string         // QEMU's, of the source; "none" before it began
@@ -148,6 +150,7 @@ func (mv *move) send(ctx context.Context, src, dst *testbed.Machine) error {
 	uri := "tcp:" + net.JoinHostPort(dst.Host.MigrationAddress(), strconv.Itoa(mv.port))
 	src.Log().Info("migrate", "uri", uri)
 	began := time.Now()
+	mv.clock.Begin()
 	if err := monitor.Execute(ctx, "migrate", map[string]any{"uri": uri}, nil); err != nil {
 		mv.setStatus("failed")
 		said := err.Error()
@@ -164,6 +167,7 @@ func (mv *move) send(ctx context.Context, src, dst *testbed.Machine) error {
 	}
 	err := mv.follow(ctx, src, dst, events)
 	mv.finished = time.Now()
+	mv.clock.End()
 	mv.m.mu.Lock()
 	status, query := mv.status, mv.query
 	mv.m.mu.Unlock()
@@ -417,7 +421,7 @@ func (m *Migration) Record() result.Migration {
 	r := result.Migration{Number: m.Number, Source: m.Plan.Source.Name(), Destination: m.Plan.Destination.Name(), Status: m.statusLocked()}
 	for _, name := range m.Plan.VMs {
 		mv := m.moves[name]
-		r.VMs = append(r.VMs, result.MovedVM{VM: name, Status: mv.status, Query: mv.query, Samples: slices.Clone(mv.samples)})
+		r.VMs = append(r.VMs, result.MovedVM{VM: name, Status: mv.status, Query: mv.query, Samples: slices.Clone(mv.samples), Guest: mv.clock.Figures()})
 	}
 	return r
 }

@@ -98,6 +98,7 @@ func (s *Side) Run(ctx context.Context) error {
 
 func (s *Side) runSource(ctx context.Context) (err error) {
 	m := s.Migration
+	defer s.closeClocks()
 	// The destination must learn of the source's end also when it comes early.
 	var once sync.Once
 	conclude := func(err error) {
@@ -145,6 +146,7 @@ func (s *Side) runSource(ctx context.Context) (err error) {
 		return err
 	}
 	s.begin("migrate")
+	defer s.saveRecord() // at the end: what the guest felt is known when it has settled on the destination
 	if m.Plan.MigrateSrc != nil {
 		if err = m.Plan.MigrateSrc(ctx, s); err == nil {
 			err = s.each(ctx, s.learnEnd)
@@ -152,7 +154,6 @@ func (s *Side) runSource(ctx context.Context) (err error) {
 	} else {
 		err = s.Send(ctx, m.Plan.VMs)
 	}
-	s.saveRecord()
 	if err != nil {
 		return err
 	}
@@ -190,6 +191,7 @@ func (s *Side) runSource(ctx context.Context) (err error) {
 func (s *Side) runDestination(ctx context.Context) (err error) {
 	m := s.Migration
 	defer s.closeArrivals()
+	defer s.closeClocks()
 	s.begin("prepare")
 	if err := s.meet(ctx, "cleared", 0); err != nil {
 		return err
@@ -242,6 +244,9 @@ func (s *Side) runDestination(ctx context.Context) (err error) {
 	if err != nil {
 		return err
 	}
+	if err := s.each(ctx, s.settleClock); err != nil {
+		return err
+	}
 	if m.Plan.CheckWork != nil {
 		s.begin("check_work")
 		if err := m.Plan.CheckWork(ctx, s); err != nil {
@@ -262,6 +267,9 @@ func (s *Side) prepareSource(ctx context.Context, vm string) error {
 		return err
 	}
 	s.add(machine)
+	if err := s.listenClock(ctx, machine); err != nil {
+		return err
+	}
 	if m.options.startTimeout > 0 {
 		if !started {
 			return nil
@@ -269,7 +277,10 @@ func (s *Side) prepareSource(ctx context.Context, vm string) error {
 		// The guest is to be caught while it boots: no login.
 		return pause(ctx, m.options.startTimeout)
 	}
-	return machine.EnsureLogin(ctx, m.options.loginTimeout)
+	if err := machine.EnsureLogin(ctx, m.options.loginTimeout); err != nil {
+		return err
+	}
+	return s.settleClock(ctx, vm)
 }
 
 // prepareDestination starts the VM's other half, which waits for the guest.
@@ -282,6 +293,9 @@ func (s *Side) prepareDestination(ctx context.Context, vm string) error {
 	s.arrivals[vm] = machine.Monitor().Subscribe("RESUME", "MIGRATION")
 	s.mu.Unlock()
 	s.add(machine)
+	if err := s.listenClock(ctx, machine); err != nil {
+		return err
+	}
 	return s.Migration.moves[vm].listen(ctx, machine)
 }
 

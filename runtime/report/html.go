@@ -3,6 +3,7 @@
 package report
 
 import (
+	"cmp"
 	"embed"
 	"encoding/json"
 	"fmt"
@@ -12,6 +13,7 @@ import (
 	"maps"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"time"
 
@@ -69,9 +71,12 @@ type (
 	spark struct {
 		series
 		Downtime float64 `json:"down"`
-		End      float64 `json:"end"`   // ms
-		Total    float64 `json:"total"` // bytes
-		Peak     float64 `json:"peak"`  // of both rates, bytes per second
+		Guest    int64   `json:"guest,omitzero"` // the downtime that it felt
+		End      float64 `json:"end"`            // ms
+		Total    float64 `json:"total"`          // bytes
+		Peak     float64 `json:"peak"`           // of both rates, bytes per second
+		Pause    int64   `json:"pause"`          // the longest one, ms
+		Last     float64 `json:"last"`           // as plot's
 	}
 	// detail is the rest.
 	detail struct {
@@ -94,6 +99,15 @@ type (
 		Start     float64 `json:"start"` // ms after the variant began
 		End       float64 `json:"end"`   // ms after Start
 		Downtime  float64 `json:"down"`
+		Guest     int64   `json:"guest,omitzero"`
+		Pauses    []pause `json:"pauses,omitempty"`
+		Last      float64 `json:"last,omitzero"` // up to when they are to be seen, ms after Start
+	}
+	// pause is a time in which no stamp of the guest's clock came, beyond the usual.
+	pause struct {
+		End    float64 `json:"t"`    // ms after the move began; the pause lasted Length
+		Length int64   `json:"long"` // ms
+		Gap    int64   `json:"gap"`  // the part of it in which the guest's clock went on
 	}
 	// series are what was sampled, by ms after the move began.
 	series struct {
@@ -269,7 +283,7 @@ func tail(path string, bytes int) (string, bool) {
 // plot.
 func newPlot(number int, vm result.MovedVM, since func(time.Time) float64) (p plot, ok bool) {
 	f := newMoved(vm)
-	p = plot{Migration: number, VM: vm.VM, Total: f.RAM, End: f.TotalTime, Downtime: f.Downtime}
+	p = plot{Migration: number, VM: vm.VM, Total: f.RAM, End: f.TotalTime, Downtime: f.Downtime, Guest: f.GuestDowntime}
 	for i, s := range vm.Samples {
 		if i == 0 {
 			before, _ := s.Query["total-time"].(float64)
@@ -291,7 +305,38 @@ func newPlot(number int, vm result.MovedVM, since func(time.Time) float64) (p pl
 		p.add(f.TotalTime, last)
 	}
 	p.series = p.thinned(maxPoints)
+	if vm.Guest != nil {
+		p.addPauses(vm.Guest.Gaps, since)
+	}
 	return p, true
+}
+
+// The clock stamps every 10 ms; pauses of as much again nobody feels.
+const (
+	period = 10 // ms
+	felt   = 10 // ms
+)
+
+// addPauses adds those that began while the VM moved; of very many, the longest.
+// One that goes on long after the move is seen in part, for the move to be seen.
+func (p *plot) addPauses(gaps []result.ClockGap, since func(time.Time) float64) {
+	if len(gaps) < 2 {
+		return
+	}
+	span := since(gaps[1].Time) - since(gaps[0].Time)
+	for _, g := range gaps {
+		end := since(g.Time) + span - p.Start
+		length := g.Silence - period
+		if begin := end - float64(length); length > felt && end > 0 && begin <= p.End {
+			p.Pauses = append(p.Pauses, pause{end, length, min(g.Gap, length)}) // a clock may jump
+			p.Last = min(end, p.End*1.25)
+		}
+	}
+	if len(p.Pauses) > maxPoints {
+		slices.SortFunc(p.Pauses, func(a, b pause) int { return cmp.Compare(b.Length, a.Length) })
+		p.Pauses = p.Pauses[:maxPoints]
+		slices.SortFunc(p.Pauses, func(a, b pause) int { return cmp.Compare(a.End, b.End) })
+	}
 }
 
 func (s *series) add(at float64, g result.Progress) {
@@ -341,9 +386,12 @@ func (s series) thinned(n int) series {
 }
 
 func newSpark(p plot) spark {
-	s := spark{series: p.thinned(sparkSteps), Downtime: p.Downtime, End: p.End, Total: p.Total}
+	s := spark{series: p.thinned(sparkSteps), Downtime: p.Downtime, Guest: p.Guest, End: p.End, Total: p.Total, Last: p.Last}
 	for i := range p.Time {
 		s.Peak = max(s.Peak, p.Rate[i], p.Dirty[i])
+	}
+	for _, pause := range p.Pauses {
+		s.Pause = max(s.Pause, pause.Length)
 	}
 	s.Rate, s.Pass = nil, nil // are not drawn
 	return s

@@ -47,8 +47,12 @@ func Markdown(w io.Writer, dir string) error {
 		for _, m := range moves {
 			for _, vm := range m.VMs {
 				f := newMoved(vm)
-				down.add(f.Downtime, fmt.Sprintf("| %s | %d: %s → %s | %s | %s | %.0f ms | %s | %.0f |\n",
-					cell(label(o)), m.Number, cell(m.Source), cell(m.Destination), cell(vm.VM), cell(vm.Status), f.Downtime, clock(f.TotalTime/1000), f.Passes))
+				felt := ""
+				if f.GuestDowntime > 0 {
+					felt = fmt.Sprintf("%d ms", f.GuestDowntime)
+				}
+				down.add(f.Downtime, fmt.Sprintf("| %s | %d: %s → %s | %s | %s | %.0f ms | %s | %s | %.0f |\n",
+					cell(label(o)), m.Number, cell(m.Source), cell(m.Destination), cell(vm.VM), cell(vm.Status), f.Downtime, felt, clock(f.TotalTime/1000), f.Passes))
 			}
 		}
 	}
@@ -71,7 +75,7 @@ func Markdown(w io.Writer, dir string) error {
 	if failed > maxFailures {
 		fmt.Fprintf(&b, "and %d more\n\n", failed-maxFailures)
 	}
-	down.write(&b, "Longest downtimes", "| variant | migration | VM | status | downtime | total | passes |\n|---|---|---|---|---|---|---|\n")
+	down.write(&b, "Longest downtimes", "| variant | migration | VM | status | downtime | guest downtime | total | passes |\n|---|---|---|---|---|---|---|---|\n")
 	slow.write(&b, "Slowest variants", "| variant | status | time |\n|---|---|---|\n")
 	fmt.Fprintf(&b, "<sub>%s · mhmig %s · hosts: %s</sub>\n", cell(run.ID), cell(run.Version), cell(cmp.Or(strings.Join(run.Hosts, ", "), "lab")))
 	_, err = io.WriteString(w, b.String())

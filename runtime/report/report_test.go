@@ -172,6 +172,10 @@ func TestJSON(t *testing.T) {
 					VMs []struct {
 						Downtime float64 `json:"downtime_ms"`
 						Passes   int
+						Guest    int `json:"guest_downtime_ms"`
+						Stop     int `json:"guest_clock_stop_ms"`
+						Brownout int `json:"guest_brownout_ms"`
+						Gap      int `json:"guest_longest_gap_ms"`
 					}
 				}
 				Artifacts []struct{ Path string }
@@ -181,7 +185,7 @@ func TestJSON(t *testing.T) {
 		if got.Totals["pass"] != 2 || got.Totals["variants"] != len(got.Variants) || (got.Totals["running"] == 1) != unfinished {
 			t.Errorf("totals: got %v", got.Totals)
 		}
-		if vm := got.Variants[1].Migrations[0].VMs[0]; vm.Downtime != 40 || vm.Passes != 7 {
+		if vm := got.Variants[1].Migrations[0].VMs[0]; vm.Downtime != 40 || vm.Passes != 7 || vm.Guest != 52 || vm.Stop != 41 || vm.Brownout == 0 || vm.Gap != 60 {
 			t.Errorf("figures: got %+v", vm)
 		}
 		if files := got.Variants[0].Artifacts; len(files) != 1 || files[0].Path != "001-idle/artifacts/dmesg of guest.txt" {
@@ -246,7 +250,8 @@ func TestMarkdown(t *testing.T) {
 		"### mhmig: moves running\n",
 		"| 6 | 2 | 1 | 1 | 0 | 1 | 0 | 1 | ",
 		"<details><summary><b>FAIL</b> broken: memory differs: ",
-		"| load | 1: host1 → host2 | vm1 | completed | 40 ms |",
+		"| load | 1: host1 → host2 | vm1 | completed | 40 ms | 52 ms | ",
+		"| idle | 1: host1 → host2 | vm1 | completed | 40 ms |  | ",
 	} {
 		if !strings.Contains(got, want) {
 			t.Errorf("got\n%s\nwant in it\n%s", got, want)

@@ -53,7 +53,8 @@ type (
 		Status      string  `json:"status"`
 		VMs         []moved `json:"vms"`
 	}
-	// moved is the move of one VM; figures that QEMU did not give are left out.
+	// moved is the move of one VM; figures that QEMU or the guest's clock did not
+	// give are left out.
 	moved struct {
 		VM          string  `json:"vm"`
 		Status      string  `json:"status"`
@@ -64,6 +65,11 @@ type (
 		RAM         float64 `json:"ram_bytes,omitzero"`
 		Rate        float64 `json:"rate_mbps,omitzero"`
 		Passes      float64 `json:"passes,omitzero"`
+
+		GuestDowntime   int64 `json:"guest_downtime_ms,omitzero"`
+		GuestClockStop  int64 `json:"guest_clock_stop_ms,omitzero"`
+		GuestBrownout   int64 `json:"guest_brownout_ms,omitzero"`
+		GuestLongestGap int64 `json:"guest_longest_gap_ms,omitzero"`
 	}
 	file struct {
 		Path string `json:"path"` // below the results folder, with slashes
@@ -160,11 +166,15 @@ func newVariant(dir string, o result.Outcome, moves []result.Migration) variant 
 func newMoved(vm result.MovedVM) moved {
 	ram, _ := vm.Query["ram"].(map[string]any)
 	number := func(in map[string]any, key string) float64 { n, _ := in[key].(float64); return n }
-	return moved{
+	m := moved{
 		VM: vm.VM, Status: vm.Status,
 		TotalTime: number(vm.Query, "total-time"), Downtime: number(vm.Query, "downtime"), SetupTime: number(vm.Query, "setup-time"),
 		Transferred: number(ram, "transferred"), RAM: number(ram, "total"), Rate: number(ram, "mbps"), Passes: number(ram, "dirty-sync-count"),
 	}
+	if g := vm.Guest; g != nil {
+		m.GuestDowntime, m.GuestClockStop, m.GuestBrownout, m.GuestLongestGap = g.Downtime, g.ClockStop, g.Brownout, g.LongestGap
+	}
+	return m
 }
 
 // maxFiles bounds how many files of a variant a report names.

@@ -21,6 +21,14 @@ func TestMeasures(t *testing.T) {
 			"completed", `{"status": "completed", "query": {"total-time": 2310, "downtime": 0, "ram": {"mbps": 902.5}}}`,
 			map[string]float64{"total_time_ms": 2310, "downtime_ms": 0, "throughput_mbps": 902.5},
 		},
+		{
+			"stamped", `{"status": "completed", "query": {"downtime": 40}, "guest": {"moved": true, "downtime": 52, "clock_stop": 41}}`,
+			map[string]float64{"downtime_ms": 40, "guest_downtime_ms": 52},
+		},
+		{
+			"stamped on the source alone", `{"status": "completed", "query": {"downtime": 40}, "guest": {"moved": false, "downtime": 0}}`,
+			map[string]float64{"downtime_ms": 40},
+		},
 		{"without RAM", `{"status": "completed", "query": {"total-time": 7}}`, map[string]float64{"total_time_ms": 7}},
 		{"broken off", `{"status": "failed", "query": {"total-time": 7, "ram": {"mbps": 1}}}`, map[string]float64{}},
 		{"unknown", `{"status": "completed", "query": {"ram": 3}}`, map[string]float64{}},

@@ -22,6 +22,7 @@ type MovedVM struct {
 	Status  string         `json:"status"`
 	Query   map[string]any `json:"query,omitempty"`   // the source's last query-migrate, as QEMU answered
 	Samples []Sample       `json:"samples,omitempty"` // while it moved
+	Guest   *GuestClock    `json:"guest,omitempty"`   // how its guest felt it, if it stamps its clock
 }
 
 // Sample is one look at a migration under way.

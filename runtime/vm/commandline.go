@@ -15,6 +15,7 @@ import (
 	"github.com/hugelgupf/go-shlex"
 
 	"github.com/mhmig/mhmig/lang/cartesian"
+	"github.com/mhmig/mhmig/runtime/jeos/clockwork"
 )
 
 // Where devices sit on the PCI bus. Every address is pinned, so that a device
@@ -27,6 +28,7 @@ const (
 	slotFirstDisk = 0x10
 	maxDisks      = 10
 	slotSCSI      = 0x1a
+	slotClock     = 0x1c
 )
 
 const (
@@ -41,6 +43,7 @@ type Spec struct {
 	QMP      string    // socket of the monitor
 	SpareQMP string    // socket of a second monitor, for people: mhmig qmp
 	Serials  []string  // sockets of the serial ports; the first is the console
+	Clock    string    // socket of the port on which the guest stamps its clock, or ""
 	Files    []File    // what must exist before QEMU starts
 	Taps     []Tap     // network devices that must exist before QEMU starts
 	Forwards []Forward // guest ports that can be reached on the host's loopback
@@ -65,7 +68,7 @@ func CommandLine(name string, p cartesian.Params, place Place, shape Shape, inco
 	}
 	c := &commandLine{vm: name, p: p, place: place, shape: shape}
 	for _, step := range []func() error{
-		c.machine, c.monitors, c.serials, c.display, c.disks, c.nics, c.kernel, c.extra,
+		c.machine, c.monitors, c.serials, c.clock, c.display, c.disks, c.nics, c.kernel, c.extra,
 	} {
 		if err := step(); err != nil {
 			return Spec{}, fmt.Errorf("%s: %w", name, err)
@@ -170,7 +173,7 @@ func (c *commandLine) serials() error {
 	}
 	c.spec.Serials = make([]string, len(names))
 	for i, name := range names {
-		if !plainName.MatchString(name) || name == "qmp" || name == "spare" {
+		if !plainName.MatchString(name) || slices.Contains([]string{"qmp", "spare", "clock"}, name) {
 			return fmt.Errorf("param serials: got %q, want another name", name)
 		}
 		if err := c.socket(name, &c.spec.Serials[i]); err != nil {
@@ -178,6 +181,21 @@ func (c *commandLine) serials() error {
 		}
 		c.add("-device", fmt.Sprintf("isa-serial,chardev=%s,index=%d", name, i))
 	}
+	return nil
+}
+
+// clock adds the port on which the guest stamps its clock. Nobody else uses its
+// controller, which so needs no more than the port and the console's reserved one.
+func (c *commandLine) clock() error {
+	wanted, err := c.p.Bool("guest_clock", false)
+	if err != nil || !wanted {
+		return err
+	}
+	if err := c.socket("clock", &c.spec.Clock); err != nil {
+		return err
+	}
+	c.add("-device", c.at("virtio-serial-pci", slotClock)+",id=clocks,max_ports=2",
+		"-device", "virtserialport,bus=clocks.0,nr=1,chardev=clock,name="+clockwork.PortName)
 	return nil
 }
 

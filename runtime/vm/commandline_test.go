@@ -37,6 +37,7 @@ func TestCommandLine(t *testing.T) {
 			"kernel": "jeos/vmlinuz", "initrd": "/opt/jeos/initrd", "kernel_params": "console=ttyS0 quiet", "shell_port": "2222",
 			"extra_params": `-device virtio-rng-pci,addr=0x0b -fw_cfg 'name=opt/mhmig,string=a b'`,
 		}},
+		{name: "guest-clock", shape: shape, params: cartesian.Params{"guest_clock": "yes", "serials": "serial0"}},
 		{name: "kernel-and-disk", shape: shape, params: cartesian.Params{
 			"kernel": "k", "images": "image1", "image_name": "images/jeos",
 		}},
@@ -128,6 +129,8 @@ func TestCommandLineRefuses(t *testing.T) {
 		{"a VM's name", "../vm1", place, nil, `param vms: got "../vm1", want a name of at most 25 letters, digits and ._-, a letter first`},
 		{"smp", "vm1", place, cartesian.Params{"smp": "two"}, `vm1: param smp: got "two", want a whole number`},
 		{"no smp", "vm1", place, cartesian.Params{"smp": "0"}, `vm1: param smp: got "0", want 1 at least`},
+		{"guest_clock", "vm1", place, cartesian.Params{"guest_clock": "maybe"}, `vm1: param guest_clock: got "maybe"`},
+		{"a port's name", "vm1", place, cartesian.Params{"serials": "clock"}, `vm1: param serials: got "clock", want another name`},
 		{"display", "vm1", place, cartesian.Params{"display": "sdl"}, `vm1: param display: got "sdl", want one of none, nographic, vnc`},
 		{"drive_format", "vm1", place, cartesian.Params{"images": "image1", "image_name": "x", "drive_format": "floppy"}, `vm1: image1: param drive_format: got "floppy", want one of virtio, ide, scsi`},
 		{"drive_cache", "vm1", place, cartesian.Params{"images": "image1", "image_name": "x", "drive_cache": "x"}, `vm1: image1: param drive_cache: got "x"`},

@@ -145,6 +145,17 @@ func (i *Instance) DialConsole(ctx context.Context) (net.Conn, error) {
 	return conn, nil
 }
 
+// DialClock connects to the port on which the guest stamps its clock, where the
+// VM has one: see [Spec]. As the console, it has one reader at a time; while there
+// is none, the guest does not stamp.
+func (i *Instance) DialClock(ctx context.Context) (net.Conn, error) {
+	conn, err := i.place.Host.Dial(ctx, "unix", i.spec.Clock)
+	if err != nil {
+		return nil, fmt.Errorf("%s on %s: the guest's clock: %w", i.name, i.place.Host.Name(), err)
+	}
+	return conn, nil
+}
+
 // DialShell connects to the guest's shell_port: through QEMU's forwarding with a
 // user NIC, from the host to the guest's address with a tap NIC. That a
 // connection is made does not mean that the guest listens.
@@ -278,7 +289,7 @@ func (i *Instance) endProcess(ctx context.Context) error {
 		i.transcript = nil
 	}
 	files := append([]string{
-		i.spec.QMP, i.spec.SpareQMP, i.file("vnc"), i.file("sh"), i.file("log"), i.file("exit"), i.file("pid"),
+		i.spec.QMP, i.spec.SpareQMP, i.file("clock"), i.file("vnc"), i.file("sh"), i.file("log"), i.file("exit"), i.file("pid"),
 	}, i.spec.Serials...)
 	if _, err := h.Run(ctx, host.Command{Args: append([]string{"rm", "-f", "--"}, files...)}); err != nil {
 		return errors.Join(append(errs, err)...)

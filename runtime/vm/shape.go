@@ -109,7 +109,7 @@ func sameParams(sites []Site) error {
 	var all []error
 	for _, key := range []string{
 		"accel", "machine_type", "cpu_model", "cpu_model_flags", "mem", "smp", "tcg_dirty_guard",
-		"nics", "nic_model", "images", "drive_format", "serials", "display",
+		"nics", "nic_model", "images", "drive_format", "serials", "guest_clock", "display",
 	} {
 		first := sites[0]
 		for _, site := range sites[1:] {

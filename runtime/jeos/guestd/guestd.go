@@ -5,6 +5,7 @@
 //	guestd     SSH server, kept running by busybox init
 //	memwork    memory workload, see package workload
 //	diskwork   disk workload
+//	clockwork  says all the time that the guest runs, see package clockwork
 //
 // It is not meant to run anywhere else: guestd serves a root shell to whoever
 // knows a password that is in this source.
@@ -16,6 +17,7 @@ import (
 	"path/filepath"
 	"slices"
 
+	"github.com/mhmig/mhmig/runtime/jeos/clockwork"
 	"github.com/mhmig/mhmig/runtime/jeos/workload"
 )
 
@@ -25,7 +27,7 @@ const HostKeyFile = "/etc/guestd.key"
 const serverName = "guestd"
 
 // Commands are the names besides guestd under which the executable is called.
-func Commands() []string { return workload.Commands() }
+func Commands() []string { return append(workload.Commands(), clockwork.Name) }
 
 // IsGuest tells whether the process was started under a name of the guest's.
 func IsGuest() bool {
@@ -33,10 +35,14 @@ func IsGuest() bool {
 	return name == serverName || slices.Contains(Commands(), name)
 }
 
-// Main serves SSH or carries out a workload command, whatever the process was
+// Main serves SSH, stamps the clock or carries out a workload command, whatever the process was
 // started as, and returns the exit status.
 func Main() int {
-	if name := filepath.Base(os.Args[0]); name != serverName {
+	switch name := filepath.Base(os.Args[0]); name {
+	case serverName:
+	case clockwork.Name:
+		return clockwork.Main(os.Stderr)
+	default:
 		return workload.Main(name, os.Args[1:], os.Stdout, os.Stderr)
 	}
 	err := serve()

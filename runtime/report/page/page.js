@@ -8,7 +8,7 @@ const data = e => JSON.parse(e.textContent);
 const run = data(document.getElementById("run")), remark = data(document.getElementById("remark"));
 const rows = [...document.querySelectorAll("script.row")].map(data);
 const details = [...document.querySelectorAll("script.detail")]; // read when looked at
-rows.forEach((row, i) => { row.index = i; row.down = Math.max(-1, ...(row.moves || []).map(m => m.down)); });
+rows.forEach((row, i) => { row.index = i; row.down = Math.max(-1, ...(row.moves || []).map(m => m.down)); row.guest = Math.max(0, ...(row.moves || []).map(m => m.guest || 0)); });
 const scale = limits(rows.flatMap(row => row.moves || []));
 const first = details.length ? data(details[0]) : {};
 
@@ -146,7 +146,7 @@ function drawRow(row) {
     h("td", {}, badge(row.status)),
     h("td", { class: "name" }, h("a", { href: "#" + row.id }, row.label), row.message ? h("div", { class: "note" }, row.message) : ""),
     h("td", { class: "moves" }, moves.length ? h("div", { class: "sparks" }, moves.slice(0, 3).map(m => spark(m, scale, moves.length > 1 ? 100 : 190, 40)), moves.length > 3 ? h("span", { class: "soft" }, "+" + (moves.length - 3)) : "") : ""),
-    h("td", { class: "number down" }, row.down >= 0 ? ms(row.down) : ""),
+    h("td", { class: "number down" }, row.down >= 0 ? [ms(row.down), row.guest ? h("span", { class: "soft" }, ` (guest ${row.guest < 1000 && row.down < 1000 ? Math.round(row.guest) : ms(row.guest)})`) : ""] : ""),
     h("td", { class: "number" }, row.status === "running" ? "" : ms(row.seconds * 1000)));
 }
 
@@ -196,7 +196,7 @@ function drawMoves(row, d) {
       const figure = (name, value, show, kind = "") => value === undefined ? "" : h("span", { class: kind }, name + " ", h("b", {}, show(value)));
       return h("div", { class: "move" },
         h("h3", {}, `${m.number}: ${vm.vm}, ${m.source} → ${m.destination} `, h("span", { class: "soft" }, vm.status)),
-        h("div", { class: "figures" }, figure("total", vm.total_time_ms, ms), figure("downtime", vm.downtime_ms, ms, "down"), figure("setup", vm.setup_time_ms, ms),
+        h("div", { class: "figures" }, figure("total", vm.total_time_ms, ms), figure("downtime", vm.downtime_ms, ms, "down"), figure("guest downtime", vm.guest_downtime_ms, ms, "stop"), figure("guest brownout", vm.guest_brownout_ms, ms, "gap"), figure("setup", vm.setup_time_ms, ms),
           figure("sent", vm.transferred_bytes, bytes), figure("RAM", vm.ram_bytes, bytes), figure("mean rate", vm.rate_mbps, v => bytes(v * 125000) + "/s"), figure("passes", vm.passes, String)),
         plot ? plots(plot, own.checked ? scale : undefined, others) : h("div", { class: "soft" }, "Nothing was sampled."));
     })));

@@ -17,7 +17,7 @@ const points = (xs, ys, x, y) => xs.map((v, i) => x(v).toFixed(1) + "," + y(ys[i
 // them be compared at a glance.
 function limits(moves) {
   const of = (key, least) => moves.reduce((most, m) => Math.max(most, m[key]), least);
-  return { end: of("end", 1), total: of("total", 1), peak: of("peak", 1) };
+  return { end: Math.max(of("end", 1), of("last", 1)), total: of("total", 1), peak: of("peak", 1), pause: of("pause", 1) };
 }
 
 // spark draws a move in small: what is left to send as an area, how fast the
@@ -38,7 +38,7 @@ function spark(move, limit, width, height) {
   return g;
 }
 
-const moveText = m => `took ${ms(m.end)}, stood still for ${ms(m.down)}; up to ${bytes(Math.max(...m.dirty))}/s changed by the guest`;
+const moveText = m => `took ${ms(m.end)}, stood still for ${ms(m.down)}${m.guest ? `, as the guest felt it ${ms(m.guest)}` : ""}; up to ${bytes(Math.max(...m.dirty))}/s changed by the guest`;
 
 // steps are round numbers from 0 to most, in steps of 1, 2 or 5 (or powers of
 // two for bytes).
@@ -56,13 +56,13 @@ function steps(most, count, base) {
 
 const chartHeight = 172;
 
-// chart draws curves over the time of a move. others are moves to compare with,
-// in grey.
-function chart(width, move, curves, most, end, others, format) {
+// chart is a picture over the time of a move, up to a value of most. draw adds
+// what is particular to it, and returns what to say of a time: [when, text].
+function chart(width, move, most, end, base, format, draw) {
   const height = chartHeight, left = 58, right = 10, top = 16, bottom = 22;
   const x = t => left + t / end * (width - left - right), y = v => height - bottom - v / most * (height - top - bottom);
   const svg = s("svg", { width, height, class: "plot" });
-  for (const v of steps(most, 4, 2)) {
+  for (const v of steps(most, 4, base)) {
     svg.append(s("line", { x1: left, x2: width - right, y1: y(v), y2: y(v), stroke: "var(--line)", "stroke-width": v ? .7 : 1 }));
     svg.append(s("text", { x: left - 6, y: y(v) + 4, "text-anchor": "end" }, format(v)));
   }
@@ -82,49 +82,83 @@ function chart(width, move, curves, most, end, others, format) {
     }
     before = pass;
   });
-  for (const o of others)
-    svg.append(s("polyline", { points: points([0, ...o.t], [o.total, ...o.left], x, y), fill: "none", stroke: "var(--soft)", "stroke-opacity": .45, "stroke-width": 1.1 }));
   if (move.down > 0) {
     const from = x(Math.max(0, move.end - move.down)), wide = Math.max(2.5, x(move.end) - from);
     svg.append(s("rect", { x: from, width: wide, y: top, height: height - top - bottom, fill: "var(--down)", "fill-opacity": .3, class: "blackout" }));
     const fits = from + wide + 60 < width;
     svg.append(s("text", { x: fits ? from + wide / 2 : from + wide, y: top - 5, "text-anchor": fits ? "middle" : "end", style: "fill: var(--down); font-weight: 600" }, "down " + ms(move.down)));
   }
-  for (const c of curves) {
-    let line = points(move.t, c.values, x, y);
-    if (c.area) line = `${x(0)},${y(c.begin)} ` + line;
-    if (c.area) svg.append(s("polygon", { points: `${x(0)},${y(0)} ${line} ${x(move.t.at(-1))},${y(0)}`, fill: c.color, "fill-opacity": .16 }));
-    svg.append(s("polyline", { points: line, fill: "none", stroke: c.color, "stroke-width": 1.8, "stroke-linejoin": "round", class: "curve" }));
-    if (move.t.length < 40) move.t.forEach((t, i) => svg.append(s("circle", { cx: x(t), cy: y(c.values[i]), r: 1.8, fill: c.color })));
-  }
+  const say = draw(svg, x, y);
   const cross = s("line", { y1: top, y2: height - bottom, stroke: "var(--ink)", "stroke-width": .8, visibility: "hidden" });
   const area = s("rect", { x: left, y: 0, width: Math.max(0, width - left - right), height: height - bottom, fill: "transparent" });
   svg.append(cross, area);
   hover(area, event => {
     const t = (event.clientX - svg.getBoundingClientRect().left - left) / (width - left - right) * end;
-    let near = 0;
-    move.t.forEach((v, i) => { if (Math.abs(v - t) < Math.abs(move.t[near] - t)) near = i; });
-    cross.setAttribute("x1", x(move.t[near]));
-    cross.setAttribute("x2", x(move.t[near]));
+    const [at, text] = say(t);
+    cross.setAttribute("x1", x(at));
+    cross.setAttribute("x2", x(at));
     cross.setAttribute("visibility", "visible");
-    return [`${ms(move.t[near])}, pass ${move.pass[near]}`, ...curves.map(c => `${c.name}: ${format(c.values[near])}`)].join("\n");
+    return text;
   }, () => cross.setAttribute("visibility", "hidden"));
   return svg;
+}
+
+// lines draws curves. others are moves to compare with, in grey.
+function lines(move, curves, others, format) {
+  return (svg, x, y) => {
+    for (const o of others)
+      svg.append(s("polyline", { points: points([0, ...o.t], [o.total, ...o.left], x, y), fill: "none", stroke: "var(--soft)", "stroke-opacity": .45, "stroke-width": 1.1 }));
+    for (const c of curves) {
+      let line = points(move.t, c.values, x, y);
+      if (c.area) line = `${x(0)},${y(c.begin)} ` + line;
+      if (c.area) svg.append(s("polygon", { points: `${x(0)},${y(0)} ${line} ${x(move.t.at(-1))},${y(0)}`, fill: c.color, "fill-opacity": .16 }));
+      svg.append(s("polyline", { points: line, fill: "none", stroke: c.color, "stroke-width": 1.8, "stroke-linejoin": "round", class: "curve" }));
+      if (move.t.length < 40) move.t.forEach((t, i) => svg.append(s("circle", { cx: x(t), cy: y(c.values[i]), r: 1.8, fill: c.color })));
+    }
+    return t => {
+      let near = 0;
+      move.t.forEach((v, i) => { if (Math.abs(v - t) < Math.abs(move.t[near] - t)) near = i; });
+      return [move.t[near], [`${ms(move.t[near])}, pass ${move.pass[near]}`, ...curves.map(c => `${c.name}: ${format(c.values[near])}`)].join("\n")];
+    };
+  };
+}
+
+// blocks draws the guest's pauses, each as wide and as high as it was long: the
+// part in which its clock went on below; above that in which it stood still, or its
+// stamps were late.
+function blocks(pauses, end) {
+  return (svg, x, y) => {
+    for (const p of pauses) {
+      const from = x(Math.max(0, p.t - p.long)), width = Math.max(2, x(Math.min(p.t, end)) - from);
+      const block = (low, high, color) => high > low && svg.append(s("rect", { x: from, width, y: y(high), height: y(low) - y(high), fill: `var(--${color})`, "fill-opacity": .85, class: "pause " + color }));
+      block(0, p.gap, "gap");
+      block(p.gap, p.long, "stop");
+    }
+    return t => {
+      const p = pauses.find(p => t <= p.t && t >= p.t - Math.max(p.long, 50));
+      return p ? [p.t, `until ${ms(p.t)} the guest did not run for ${ms(p.long)};\nin ${ms(p.gap)} of it its clock went on`] : [Math.max(0, t), `${ms(Math.max(0, t))}: the guest ran`];
+    };
+  };
 }
 
 // plots are the charts of one move, all with the run's scale or with its own.
 function plots(move, limit, others) {
   const most = (...lists) => Math.max(1, ...lists.flat());
   const remaining = { name: "RAM remaining", values: move.left, color: "var(--remaining)", area: true, begin: move.total };
+  const speed = v => bytes(v) + "/s";
   const rate = { name: "transfer rate", values: move.rate, color: "var(--rate)" };
   const dirty = { name: "dirty rate", values: move.dirty, color: "var(--dirty)" };
-  const end = limit ? limit.end : move.end * 1.04;
+  const pauses = move.pauses || [];
+  const end = limit ? limit.end : Math.max(move.end * 1.04, move.last || 0);
+  const longest = (limit ? limit.pause : most(pauses.map(p => p.long))) * 1.04;
   const memory = limit ? limit.total : most(move.left, move.total), peak = (limit ? limit.peak : most(move.rate, move.dirty)) * 1.04;
   return h("div", { class: "charts" },
     h("figure", { class: "chart" }, h("figcaption", {}, key("remaining", "RAM remaining"), others.length ? key("soft", "other migrations of the run") : ""),
-      fitted(w => chart(w, move, [remaining], memory, end, others, bytes))),
+      fitted(w => chart(w, move, memory, end, 2, bytes, lines(move, [remaining], others, bytes)))),
     h("figure", { class: "chart" }, h("figcaption", {}, key("rate", "transfer rate"), key("dirty", "dirty rate: what the guest changes")),
-      fitted(w => chart(w, move, [rate, dirty], peak, end, [], v => bytes(v) + "/s"))));
+      fitted(w => chart(w, move, peak, end, 2, speed, lines(move, [rate, dirty], [], speed)))),
+    !pauses.length ? "" : h("figure", { class: "chart" }, h("figcaption", {}, key("stop", "guest not heard"), key("gap", "though its clock went on")),
+      fitted(w => chart(w, move, longest, end, 10, ms, blocks(pauses, end)))));
 }
 
 const key = (color, text, kind = "") => h("span", { class: "swatch" }, h("i", { class: kind, style: `background: var(--${color})` }), text);

@@ -1,0 +1,82 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package migration
+
+import (
+	"context"
+	"time"
+
+	"github.com/mhmig/mhmig/runtime/testbed"
+)
+
+// clockTimeout is how long a side waits for a guest's stamps: those of a guest
+// that has just booted, or arrived, come late.
+const clockTimeout = 2 * time.Second
+
+// listenClock begins to read the stamps of the guest's clock on this side, where
+// the VM has a port for them.
+func (s *Side) listenClock(ctx context.Context, machine *testbed.Machine) error {
+	if machine.Spec().Clock == "" {
+		return nil
+	}
+	conn, err := machine.DialClock(ctx)
+	if err != nil {
+		return err
+	}
+	clock := &s.Migration.moves[machine.Name()].clock
+	if s.IsSource() {
+		clock.FromSource(conn)
+	} else {
+		clock.FromDestination(conn)
+	}
+	return nil
+}
+
+// settleClock waits until enough stamps have come on this side. That a guest
+// sends none is no fault.
+func (s *Side) settleClock(ctx context.Context, vm string) error {
+	clock := &s.Migration.moves[vm].clock
+	settled := clock.SourceSettled()
+	if !s.IsSource() {
+		if clock.Figures() == nil {
+			return nil // none came from the source
+		}
+		settled = clock.DestinationSettled()
+	}
+	if settled == nil {
+		return nil
+	}
+	select {
+	case <-settled:
+	case <-time.After(clockTimeout):
+		if clock.Figures() == nil {
+			s.log.Info("the guest does not stamp its clock: there will be no guest_downtime", "vm", vm)
+		}
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	}
+	return nil
+}
+
+// closeClocks ends the reading on this side.
+func (s *Side) closeClocks() {
+	for _, mv := range s.Migration.moves {
+		if s.IsSource() {
+			mv.clock.CloseSource()
+		} else {
+			mv.clock.CloseDestination()
+		}
+	}
+}
+
+// addGuestClock adds what the guest felt to QEMU's figures.
+func (mv *move) addGuestClock(stats map[string]any) {
+	f := mv.clock.Figures()
+	if f == nil {
+		return
+	}
+	if f.Moved {
+		stats["guest_downtime"], stats["guest_clock_stop"] = f.Downtime, f.ClockStop
+	}
+	stats["guest_brownout"], stats["guest_longest_gap"], stats["guest_silence"] = f.Brownout, f.LongestGap, f.Silence
+}
