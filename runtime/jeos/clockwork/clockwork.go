@@ -9,10 +9,10 @@
 // Any guest that has the port may run the command, or a program of its own that
 // writes the same lines, see [Stamp.Append].
 //
-// The command is one thread of the best priority, so that the load in the guest
-// shows little in its stamps; what shows is what the guest as a whole did not
-// get. While nobody listens on the host it only looks, a few times a second,
-// whether somebody does.
+// The command has the best priority, so that the load in the guest shows little
+// in its stamps; what shows is what the guest as a whole did not get. While
+// nobody listens on the host it only looks, a few times a second, whether
+// somebody does.
 package clockwork
 
 import (
@@ -23,6 +23,7 @@ import (
 	"os"
 	"path/filepath"
 	"runtime"
+	"strconv"
 	"strings"
 	"time"
 
@@ -109,12 +110,38 @@ func listening(port int) bool {
 	return err == nil && fds[0].Revents&unix.POLLHUP == 0
 }
 
-// hurry gives the thread the best priority of those that share the processor.
-// A real-time one would be the closer look, but under TCG guests hung for
-// seconds behind it, after one migration in ten.
+// bestNice is the best priority of those that share the processor.
+const bestNice = -20
+
+// hurry gives the best priority of those that share the processor to all threads
+// of the process, also those that the runtime is yet to start, which inherit it.
+//
+// It must be all of them: what the runtime does to a goroutine from another
+// thread, as when sysmon takes the P of a system call, that goroutine waits for
+// in a loop around sched_yield. Where the other thread has a worse priority, the
+// loop takes the processor it needs, for seconds: under TCG that was one
+// migration in ten. A real-time thread would do the same.
 func hurry() error {
-	if err := unix.Setpriority(unix.PRIO_PROCESS, 0, -20); err != nil { // 0: this thread
-		return fmt.Errorf("take the best priority: %w", err)
+	for again := true; again; {
+		again = false
+		threads, err := os.ReadDir("/proc/self/task")
+		if err != nil {
+			return err
+		}
+		for _, thread := range threads {
+			id, err := strconv.Atoi(thread.Name())
+			if err != nil {
+				return err
+			}
+			has, err := unix.Getpriority(unix.PRIO_PROCESS, id)
+			if errors.Is(err, unix.ESRCH) || has == 20-bestNice { // as the system call has it: never negative
+				continue
+			}
+			if err := unix.Setpriority(unix.PRIO_PROCESS, id, bestNice); err != nil && !errors.Is(err, unix.ESRCH) {
+				return fmt.Errorf("take the best priority: %w", err)
+			}
+			again = true // it may have started another one before
+		}
 	}
 	return nil
 }
