@@ -147,6 +147,10 @@ func (e *execution) check(flags *pflag.FlagSet) error {
 		return fmt.Errorf("--parallel %d: want 1 or more", e.parallel)
 	case e.repeat < 1:
 		return fmt.Errorf("--repeat %d: want 1 or more", e.repeat)
+	case flags.Changed("quarantine") && e.quarantine == "":
+		return errors.New("--quarantine: empty, want a file")
+	case e.dryRun && (e.json || e.format != textFormat):
+		return errors.New("--dry-run is for people: want it without --json and --format")
 	case e.json && e.format != textFormat:
 		return fmt.Errorf("--json and --format %s: both are for stdout, want one or the other", e.format)
 	case e.json && e.verbose:
@@ -207,16 +211,16 @@ func (e *execution) run(ctx context.Context, command *cobra.Command) error {
 	if err := diag.Render(stderr, config.Warnings(), colour(os.Stderr)); err != nil {
 		return err
 	}
-	for _, line := range quarantine.Expired(time.Now()) {
+	for _, line := range slices.Concat(quarantine.Expired(time.Now()), plan.notes) {
 		fmt.Fprintln(stderr, "mhmig:", line)
 	}
 	switch {
-	case plan.first == nil && e.rerun != "":
+	case plan.first == nil && e.shard == "":
 		fmt.Fprintf(stderr, "nothing to do: nothing failed in %s\n", e.latest())
 		return nil
-	case plan.first == nil:
+	case plan.first == nil && !e.dryRun:
 		fmt.Fprintf(stderr, "nothing to do: no variant is in shard %s\n", e.shard)
-		return nil
+		return e.nothing(command)
 	case e.dryRun:
 		return e.show(command.OutOrStdout(), plan, scenes)
 	}
@@ -231,6 +235,31 @@ func (e *execution) run(ctx context.Context, command *cobra.Command) error {
 	})
 }
 
+// nothing leaves the results of a run without variants: who collects them must
+// not find those of an older one.
+func (e *execution) nothing(command *cobra.Command) error {
+	complain := func(err error) { fmt.Fprintln(command.ErrOrStderr(), "mhmig:", err) }
+	folder, err := result.Create(e.results, e.header(0), complain)
+	if err != nil {
+		return usageError(err)
+	}
+	folder.BecomeLatest()
+	err = folder.Finish(result.Pass)
+	report.Keep(folder.Dir(), complain).Close()
+	if err != nil {
+		return &exitError{exitFailed, err}
+	}
+	return nil
+}
+
+// header is what is known of the run beforehand.
+func (e *execution) header(planned int) result.Run {
+	return result.Run{
+		Command: os.Args, Version: version(), Scenario: e.scenario, Config: e.config, Filters: e.filters, Hosts: e.hosts,
+		Seed: e.seed, Shard: e.shard, Planned: planned,
+	}
+}
+
 // perform runs the plan's variants. What the caller knows better is in o.
 func (e *execution) perform(ctx context.Context, command *cobra.Command, plan *plan, o run.Options) (err error) {
 	image, err := guestImage(ctx, plan.first)
@@ -241,10 +270,7 @@ func (e *execution) perform(ctx context.Context, command *cobra.Command, plan *p
 	planned := plan.count * e.repeat // 0: until a failure
 	watch := e.watch(command, planned)
 	defer watch.close()
-	folder, err := result.Create(e.results, result.Run{
-		Command: os.Args, Version: version(), Scenario: e.scenario, Config: e.config, Filters: e.filters, Hosts: e.hosts,
-		Seed: e.seed, Shard: e.shard, Planned: planned,
-	}, func(err error) { fmt.Fprintln(watch.out, "mhmig:", err) })
+	folder, err := result.Create(e.results, e.header(planned), func(err error) { fmt.Fprintln(watch.out, "mhmig:", err) })
 	if err != nil {
 		return usageError(err)
 	}
@@ -254,7 +280,9 @@ func (e *execution) perform(ctx context.Context, command *cobra.Command, plan *p
 		if errors.Is(err, run.ErrInterrupted) {
 			status = result.Cancel
 		}
-		err = errors.Join(err, folder.Finish(status))
+		if unwritten := folder.Finish(status); unwritten != nil {
+			err = errors.Join(err, &exitError{exitFailed, unwritten})
+		}
 		reports.Close()
 		e.remember(ctx, watch.out)
 		if e.json {
@@ -265,6 +293,10 @@ func (e *execution) perform(ctx context.Context, command *cobra.Command, plan *p
 		}
 	}()
 	log := slog.New(folder.Masked(slog.NewMultiHandler(folder.Handler(), watch.handler)))
+	log.Info("run begins", "variants", planned, "results", folder.Dir())
+	if err := folder.Plan(plan.names); err != nil {
+		fmt.Fprintln(watch.out, "mhmig:", err)
+	}
 	if e.shuffle {
 		log.Info("shuffled", "seed", e.seed)
 	}
@@ -297,12 +329,16 @@ func (e *execution) perform(ctx context.Context, command *cobra.Command, plan *p
 	o.Opened, o.Failed = consoles.opened, e.debug.failed
 	summary, err := run.Variants(ctx, o, plan.variants)
 	status = summary.Status()
+	log.Info("run ends", runFacts(summary, folder.Dir())...)
 	watch.close()
 	if !e.json {
 		watch.terminal.Table(result.Outcomes(folder.Dir()))
 		showFailures(stderr, result.Outcomes(folder.Dir()), width(os.Stderr))
-		if summary.NotRun > 0 {
+		switch {
+		case summary.NotRun > 0:
 			fmt.Fprintf(stderr, "%d of %d variants did not begin: %s\n", summary.NotRun, planned, summary.Reason)
+		case summary.Reason != "":
+			fmt.Fprintln(stderr, summary.Reason)
 		}
 		fmt.Fprintf(stderr, "results: %s\n", folder.Dir())
 		e.debug.tell()
@@ -321,6 +357,23 @@ func (e *execution) perform(ctx context.Context, command *cobra.Command, plan *p
 		return &exitError{code: exitFailed}
 	}
 	return nil
+}
+
+// runFacts is how a run has ended, for its last event.
+func runFacts(s run.Summary, dir string) []any {
+	facts := []any{"status", s.Status().String()}
+	for status := result.Pass; status <= result.Error; status++ {
+		if n := s.Counts[status]; n > 0 {
+			facts = append(facts, strings.ToLower(status.String()), n)
+		}
+	}
+	if s.NotRun > 0 {
+		facts = append(facts, "not_begun", s.NotRun)
+	}
+	if s.Reason != "" {
+		facts = append(facts, "because", s.Reason)
+	}
+	return append(facts, "results", dir)
 }
 
 // remember brings the history of all runs up to date, also when this one was

@@ -12,12 +12,19 @@ import (
 	"github.com/mhmig/mhmig/runtime/result"
 )
 
+// maxFailures is how many variants' failures are told in full. The report has all.
+const maxFailures = 20
+
 // showFailures writes, for each variant that went wrong, what the table has no
 // room for: the line of the scenario, how it came there, and what both hosts
 // had to say. Lines have at most width columns.
 func showFailures(w io.Writer, outcomes iter.Seq2[result.Outcome, error], width int) {
+	shown := 0
 	for o := range outcomes { //nolint:errcheck // what cannot be read, the table has told
 		if o.Status.OK() && o.Quarantine == nil {
+			continue
+		}
+		if shown++; shown > maxFailures {
 			continue
 		}
 		for i, f := range append([]result.Failure{o.Failure}, o.Further...) {
@@ -31,6 +38,9 @@ func showFailures(w io.Writer, outcomes iter.Seq2[result.Outcome, error], width 
 			fmt.Fprintf(w, "\n%s\n", title)
 			writeLines(w, "  ", describeFailure(f), width)
 		}
+	}
+	if more := shown - maxFailures; more > 0 {
+		fmt.Fprintf(w, "\nand %d more that went wrong: see the report\n", more)
 	}
 }
 

@@ -9,6 +9,7 @@ import (
 	"io"
 	"io/fs"
 	"iter"
+	"maps"
 	"math/rand/v2"
 	"path/filepath"
 	"strings"
@@ -39,7 +40,7 @@ func (c *choice) flags(flags *pflag.FlagSet) {
 
 func (c *choice) check(flags *pflag.FlagSet) error {
 	switch {
-	case c.rerun != "" && c.rerun != "failed":
+	case flags.Changed("rerun") && c.rerun != "failed":
 		return fmt.Errorf("--rerun %s: want failed", c.rerun)
 	case flags.Changed("seed") && !c.shuffle:
 		return errors.New("--seed is for --shuffle, which is not given")
@@ -59,6 +60,7 @@ type plan struct {
 	variants run.Sequence
 	first    *cartesian.Variant // nil: there is nothing to do
 	count    int
+	notes    []string // what a person should know of it
 }
 
 // plan goes once through all variants: it picks those that are wanted and finds
@@ -80,6 +82,18 @@ func (e *execution) plan(ctx context.Context, config *cartesian.Config, options 
 			return p, nil
 		}
 		p.variants = run.Only(p.variants, failed)
+		some := false
+		for range p.variants {
+			some = true
+			break
+		}
+		if !some {
+			return nil, usageError(fmt.Errorf("--rerun failed: no variant that failed in %s is among those of this config and these filters", e.latest()))
+		}
+	}
+	var err error
+	if p.notes, err = run.Unmet(p.variants); err != nil {
+		return nil, usageError(err)
 	}
 	if e.shard != "" {
 		shard, err := run.ParseShard(e.shard)
@@ -98,21 +112,30 @@ func (e *execution) plan(ctx context.Context, config *cartesian.Config, options 
 		if err := scenes.learn(ctx, v); err != nil {
 			return nil, err
 		}
+		if n, err := v.Params.Int("hosts_needed", 1); err != nil || n < 1 {
+			return nil, usageError(fmt.Errorf("variant %s: param hosts_needed: got %q, want a number, 1 or more", v.ShortName, v.Params["hosts_needed"]))
+		}
 		if p.first == nil {
 			p.first = v
 		}
 		p.count++
 	}
-	if p.first == nil && e.rerun != "" {
-		return nil, usageError(fmt.Errorf("--rerun failed: no variant that failed in %s is among those of this config and these filters", e.latest()))
-	}
 	return p, nil
+}
+
+// names yields the names of the plan's variants.
+func (p *plan) names(yield func(string) bool) {
+	for v, err := range p.variants {
+		if err != nil || !yield(v.Name) { // an error has shown when the plan was made
+			return
+		}
+	}
 }
 
 func (e *execution) latest() string { return filepath.Join(e.results, result.LatestLink) }
 
 // failedBefore returns the names of the variants that did not pass in the latest
-// run.
+// run, or did not even begin.
 func (e *execution) failedBefore() (map[string]bool, error) {
 	if _, err := result.LoadRun(e.latest()); err != nil {
 		if errors.Is(err, fs.ErrNotExist) {
@@ -120,15 +143,22 @@ func (e *execution) failedBefore() (map[string]bool, error) {
 		}
 		return nil, usageError(fmt.Errorf("--rerun failed: %w", err))
 	}
-	names := map[string]bool{}
+	names, err := result.Planned(e.latest())
+	if err != nil {
+		return nil, usageError(fmt.Errorf("--rerun failed: %w", err))
+	}
+	if names == nil {
+		names = map[string]bool{}
+	}
+	bad := map[string]bool{} // of repeats one may be good
 	for o, err := range result.Outcomes(e.latest()) {
 		if err != nil {
 			return nil, usageError(fmt.Errorf("--rerun failed: %w", err))
 		}
-		if !o.Status.OK() || o.Status == result.Cancel {
-			names[o.Name] = true
-		}
+		bad[o.Name] = bad[o.Name] || !o.Status.OK() || o.Status == result.Cancel
+		names[o.Name] = bad[o.Name]
 	}
+	maps.DeleteFunc(names, func(_ string, wanted bool) bool { return !wanted })
 	return names, nil
 }
 

@@ -131,7 +131,7 @@ func TestDiskFull(t *testing.T) {
 	if len(said) != 1 || !strings.Contains(said[0].Error(), "no space left") {
 		t.Errorf("complaints: got %v, want one", said)
 	}
-	if err := s.Close(); err == nil || !strings.Contains(err.Error(), "events.jsonl") {
+	if err := s.Close(); err == nil || !strings.Contains(err.Error(), "no space left") {
 		t.Errorf("Close: got %v", err)
 	}
 	if n, err := s.Write([]byte("late\n")); n != 5 || err != nil {

@@ -3,6 +3,7 @@
 package result
 
 import (
+	"bufio"
 	"context"
 	"crypto/rand"
 	"encoding/hex"
@@ -10,10 +11,12 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"iter"
 	"log/slog"
 	"os"
 	"path/filepath"
 	"sync"
+	"syscall"
 	"time"
 
 	"github.com/google/renameio/v2"
@@ -23,6 +26,7 @@ import (
 const (
 	RunFile        = "run.json"
 	JournalFile    = "variants.jsonl"
+	PlanFile       = "plan.jsonl"
 	EventsFile     = "events.jsonl"
 	LatestLink     = "latest" // beside the folders: a symbolic link to the newest
 	ParamsFile     = "params.json"
@@ -77,16 +81,18 @@ type Folder struct {
 }
 
 // Create makes a new folder in base, named by the time (UTC) and a short
-// random part, points base's link "latest" at it and writes run.json. base is
-// made when missing. Of run the caller fills what it knows.
+// random part, and writes run.json. base is made when missing. Of run the caller
+// fills what it knows. base's link "latest" points at it from the first variant
+// on: a run that cannot even begin does not hide the one before.
 //
-// complain is told each file's first fault, and may be called by any
-// goroutine; it must not log through the folder's own Handler.
+// complain is told the first fault of each kind, such as a full disk, and may be
+// called by any goroutine; it must not log through the folder's own Handler.
 func Create(base string, run Run, complain func(error)) (*Folder, error) {
 	if run.Started.IsZero() {
 		run.Started = time.Now()
 	}
 	run.Started = run.Started.UTC()
+	complain = oncePerKind(complain)
 	dir, err := makeFolder(base, run.Started)
 	if err != nil {
 		return nil, fmt.Errorf("results folder: %w; another place: --results DIR", err)
@@ -109,10 +115,54 @@ func Create(base string, run Run, complain func(error)) (*Folder, error) {
 	if err := writeJSON(filepath.Join(dir, RunFile), run); err != nil {
 		complain(fmt.Errorf("results are incomplete: %w", err))
 	}
-	if err := renameio.Symlink(run.ID, filepath.Join(base, LatestLink)); err != nil {
-		complain(fmt.Errorf("link %s to the new results: %w", LatestLink, err))
-	}
 	return f, nil
+}
+
+// oncePerKind lets the first complaint of each kind through: a full disk would
+// have one for every file of every variant.
+func oncePerKind(complain func(error)) func(error) {
+	var mu sync.Mutex
+	told := map[string]bool{}
+	return func(err error) {
+		kind := err.Error()
+		if errno, ok := errors.AsType[syscall.Errno](err); ok {
+			kind = errno.Error()
+		}
+		mu.Lock()
+		again := told[kind]
+		told[kind] = true
+		mu.Unlock()
+		if !again {
+			complain(err)
+		}
+	}
+}
+
+// Plan writes the names of the variants that are to run, for a later one that
+// runs what this one did not come to.
+func (f *Folder) Plan(names iter.Seq[string]) error {
+	file, err := f.root.Create(PlanFile)
+	if err != nil {
+		return fmt.Errorf("results: %w", err)
+	}
+	w := bufio.NewWriter(file)
+	encode := json.NewEncoder(w)
+	var errs []error
+	for name := range names {
+		if err := encode.Encode(name); err != nil {
+			errs = append(errs, err)
+			break
+		}
+	}
+	return errors.Join(append(errs, w.Flush(), file.Close())...)
+}
+
+// BecomeLatest points the link "latest" beside the folder at it. It is done when
+// the first variant begins; only a run without any needs to ask for it.
+func (f *Folder) BecomeLatest() {
+	if err := renameio.Symlink(f.ID(), filepath.Join(filepath.Dir(f.dir), LatestLink)); err != nil {
+		f.complain(fmt.Errorf("link %s to the new results: %w", LatestLink, err))
+	}
 }
 
 // makeFolder makes the folder under a name that nobody has.
@@ -166,10 +216,20 @@ func (f *Folder) Finish(status Status) error {
 // writeJSON writes value to path as one piece: a reader sees the old or the
 // new, never a half, also when mhmig is killed. It does not wait for the disk, as
 // a run of many variants would do little else.
-func writeJSON(path string, value any) (err error) {
+func writeJSON(path string, value any) error {
+	if err := writeWhole(path, value); err != nil {
+		if failed, ok := errors.AsType[*fs.PathError](err); ok { // it names a file that will not be
+			err = failed.Err
+		}
+		return fmt.Errorf("write %s: %w", path, err)
+	}
+	return nil
+}
+
+func writeWhole(path string, value any) (err error) {
 	data, err := json.MarshalIndent(value, "", "  ")
 	if err != nil {
-		return fmt.Errorf("%s: %w", path, err)
+		return err
 	}
 	file, err := os.CreateTemp(filepath.Dir(path), "."+filepath.Base(path))
 	if err != nil {

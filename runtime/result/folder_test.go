@@ -196,6 +196,7 @@ func TestRunsInTheSameSecond(t *testing.T) {
 				return
 			}
 			seen <- f.ID()
+			f.BecomeLatest()
 			if err := f.Finish(result.Pass); err != nil {
 				t.Error(err)
 			}
@@ -254,6 +255,7 @@ func TestLatestIsInTheWay(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	f.BecomeLatest()
 	if err := f.Finish(result.Pass); err != nil {
 		t.Error(err)
 	}

@@ -73,6 +73,27 @@ func Outcomes(dir string) iter.Seq2[Outcome, error] {
 	}
 }
 
+// Planned reads the names of the variants that a run was to run. There are none
+// when it was killed before it wrote them.
+func Planned(dir string) (map[string]bool, error) {
+	file, err := os.Open(filepath.Join(dir, PlanFile))
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	defer func() { _ = file.Close() }() // only read
+	names := map[string]bool{}
+	for d := json.NewDecoder(file); ; {
+		var name string
+		if err := d.Decode(&name); err != nil { // the end, or where it was cut
+			return names, nil //nolint:nilerr // what is there is known
+		}
+		names[name] = true
+	}
+}
+
 // journal reads a journal: of each variant its last line. Lines that were cut
 // when the run was killed or the disk was full are left out.
 func journal(path string) ([]State, error) {

@@ -67,7 +67,7 @@ func (s *sink) Close() error {
 		s.file = nil
 	}
 	if s.err != nil {
-		return fmt.Errorf("write %s: %w", s.path, s.err)
+		return fmt.Errorf("results are incomplete: %w", s.err)
 	}
 	return nil
 }

@@ -116,7 +116,11 @@ func (f *Folder) Start(e Entry) (*Variant, error) {
 	}
 	f.mu.Lock()
 	f.variants[id] = v
+	first := f.started == 1
 	f.mu.Unlock()
+	if first {
+		f.BecomeLatest()
+	}
 	return v, f.note(v.state)
 }
 

@@ -25,12 +25,13 @@ type Quarantine struct {
 
 // quarantined is an entry of a quarantine file.
 type quarantined struct {
-	Variant string         `toml:"variant"`
-	Reason  string         `toml:"reason"`
-	Tracker string         `toml:"tracker"`
-	Expires toml.LocalDate `toml:"expires"`
+	Variant string `toml:"variant"`
+	Reason  string `toml:"reason"`
+	Tracker string `toml:"tracker"`
+	Expires any    `toml:"expires"` // a toml.LocalDate, once checked
 
 	pattern *cartesian.Pattern
+	day     toml.LocalDate
 }
 
 // ReadQuarantine reads a quarantine file: TOML, with a table for each pattern of
@@ -51,7 +52,7 @@ func ReadQuarantine(path string) (*Quarantine, error) {
 		Quarantine []quarantined `toml:"quarantine"`
 	}
 	if err := toml.NewDecoder(file).DisallowUnknownFields().Decode(&content); err != nil {
-		return nil, fmt.Errorf("quarantine %s: %w", place(path, err), err)
+		return nil, at(path, err)
 	}
 	q := &Quarantine{path: path, entries: content.Quarantine}
 	var errs []error
@@ -63,19 +64,17 @@ func ReadQuarantine(path string) (*Quarantine, error) {
 	return q, errors.Join(errs...)
 }
 
-// place adds to a file's name where in it an error arose.
-func place(path string, err error) string {
+// at says where in a file an error arose.
+func at(path string, err error) error {
 	var line int
 	if wrong, ok := errors.AsType[*toml.DecodeError](err); ok {
 		line, _ = wrong.Position()
 	}
 	if strict, ok := errors.AsType[*toml.StrictMissingError](err); ok && len(strict.Errors) > 0 {
 		line, _ = strict.Errors[0].Position()
+		err = fmt.Errorf("unknown key %s, want variant, reason, tracker, expires", strings.Join(strict.Errors[0].Key(), "."))
 	}
-	if line == 0 {
-		return path
-	}
-	return fmt.Sprintf("%s:%d", path, line)
+	return fmt.Errorf("quarantine %s:%d: %w", path, max(line, 1), err)
 }
 
 func (e *quarantined) check() (err error) {
@@ -86,8 +85,12 @@ func (e *quarantined) check() (err error) {
 		return errors.New("reason: missing, want why the failure is known")
 	case urlErr != nil || address.Scheme == "" || address.Host == "":
 		return fmt.Errorf("tracker: got %q, want the URL of the defect", e.Tracker)
-	case e.Expires == toml.LocalDate{}:
+	case e.Expires == nil:
 		return errors.New("expires: missing, want a day such as 2027-03-01")
+	}
+	var isDay bool
+	if e.day, isDay = e.Expires.(toml.LocalDate); !isDay {
+		return fmt.Errorf("expires: got %v, want a day such as 2027-03-01, without quotes", e.Expires)
 	}
 	if e.pattern, err = cartesian.ParsePattern(e.Variant); err != nil {
 		return fmt.Errorf("variant: %w", err)
@@ -102,23 +105,22 @@ func (q *Quarantine) Expired(now time.Time) []string {
 	}
 	var lines []string
 	for _, e := range q.entries {
-		if day := e.Expires.AsTime(time.Local); !now.Before(day) {
-			lines = append(lines, fmt.Sprintf("quarantine %s: %q has expired (%s): its failures are failures again: %s", q.path, e.Variant, e.Expires, e.Tracker))
+		if day := e.day.AsTime(time.Local); !now.Before(day) {
+			lines = append(lines, fmt.Sprintf("quarantine %s: %q has expired (%s): its failures are failures again: %s", q.path, e.Variant, e.day, e.Tracker))
 		}
 	}
 	return lines
 }
 
-// apply makes a failure of a variant in quarantine a warning, and says what to
-// tell a person: that, or that the variant has passed. A nil Quarantine has
-// nobody in it.
+// apply makes a failure of a variant in quarantine a warning, and says so for a
+// person. A nil Quarantine has nobody in it.
 func (q *Quarantine) apply(variant string, o *result.Outcome) (notice string) {
 	if q == nil {
 		return ""
 	}
 	now := time.Now()
 	for _, e := range q.entries {
-		expires := e.Expires.AsTime(time.Local)
+		expires := e.day.AsTime(time.Local)
 		if !e.pattern.Match(variant) || !now.Before(expires) {
 			continue
 		}
@@ -127,7 +129,7 @@ func (q *Quarantine) apply(variant string, o *result.Outcome) (notice string) {
 		}
 		o.Quarantine = &result.Quarantine{Status: o.Status, Reason: e.Reason, Tracker: e.Tracker, Expires: expires}
 		o.Status = result.Warn
-		return fmt.Sprintf("in quarantine until %s: %s (%s)", e.Expires, e.Reason, e.Tracker)
+		return fmt.Sprintf("in quarantine until %s: %s (%s)", e.day, e.Reason, e.Tracker)
 	}
 	return ""
 }

@@ -14,7 +14,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"iter"
 	"log/slog"
 	"sync"
 	"time"
@@ -86,7 +85,7 @@ type Options struct {
 type Summary struct {
 	Counts map[result.Status]int
 	NotRun int    // how many of the planned ones never began
-	Reason string // why
+	Reason string // why the run ended early; "": it did not
 }
 
 // Status is the worst status of the variants.
@@ -105,7 +104,7 @@ func (s Summary) Status() result.Status {
 // next ones pass. The error is one of the config, [ErrInterrupted],
 // [ErrTimeout], or the [*host.LostError] of a host without which it could not
 // go on.
-func Variants(ctx context.Context, o Options, variants iter.Seq2[*cartesian.Variant, error]) (Summary, error) {
+func Variants(ctx context.Context, o Options, variants Sequence) (Summary, error) {
 	if o.RunTimeout > 0 {
 		var cancel context.CancelFunc
 		ctx, cancel = context.WithTimeoutCause(ctx, o.RunTimeout, fmt.Errorf("%w (--run-timeout %v)", ErrTimeout, o.RunTimeout))
@@ -117,12 +116,13 @@ func Variants(ctx context.Context, o Options, variants iter.Seq2[*cartesian.Vari
 	}
 	r := &runner{Options: o, hosts: hosts, summary: Summary{Counts: map[result.Status]int{}}}
 	r.shared = testbed.NewShared(r.name(), o.Ledger, o.Shipped)
-	err = r.rounds(ctx, variants)
+	err = r.all(ctx, variants)
 	r.closeShared(ctx)
+	r.summary.Reason = r.stop
 	if n := o.Planned - r.started; n > 0 {
 		r.summary.NotRun, r.summary.Reason = n, r.reason(err)
-		o.Results.NotRun(n, r.summary.Reason)
 	}
+	o.Results.NotRun(r.summary.NotRun, r.summary.Reason)
 	return r.summary, err
 }
 
@@ -138,24 +138,6 @@ type runner struct {
 
 	mu   sync.Mutex // guards what follows
 	kept bool       // VMs of some variant were left running, as its params ask for
-}
-
-// rounds runs all variants as often as is wanted.
-func (r *runner) rounds(ctx context.Context, variants iter.Seq2[*cartesian.Variant, error]) error {
-	repeats := r.UntilFailure || r.Repeat > 1
-	for n := 1; ; n++ {
-		repeat := 0
-		if repeats {
-			repeat = n
-		}
-		before := r.started
-		if err := r.round(ctx, variants, repeat); err != nil {
-			return err
-		}
-		if r.stop != "" || !repeats || n == r.Repeat || r.started == before {
-			return nil
-		}
-	}
 }
 
 // reason says why planned variants did not begin.

@@ -9,6 +9,7 @@ import (
 	"maps"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/mhmig/mhmig/lang/cartesian"
 	"github.com/mhmig/mhmig/runtime/result"
@@ -26,6 +27,7 @@ const (
 // waiting is a variant that is to run.
 type waiting struct {
 	*cartesian.Variant
+	repeat    int // counts from 1 when the run repeats its variants, else 0
 	needs     needs
 	overtaken int
 }
@@ -35,32 +37,35 @@ type ended struct {
 	*waiting
 	lease  *lease
 	status result.Status
+	met    bool // it did what those that depend on it want
 }
 
-// queue is one round of all variants: those that wait, those that run, and what
-// the later ones must know of the ones that are over.
+// queue is the variants of a run: those that wait, those that run, and what the
+// later ones must know of the ones that are over.
 type queue struct {
 	*runner
-	repeat  int
-	next    func() (*cartesian.Variant, error, bool)
+	next    func() (*cartesian.Variant, int, error)
 	drained bool
-	broken  error      // of the config, behind the last variant
-	waits   []*waiting // in their order
-	runs    []*waiting
-	ends    chan ended
-	unmet   []unmet // what did not pass: dependents cannot run
+	broken  error             // of the config, behind the last variant
+	waits   []*waiting        // in their order
+	runs    []*waiting        // those that have begun
+	ends    chan ended        // from each of runs
+	wanted  map[string]string // all that variants depend on, as keys
+	unmet   []unmet           // what did not pass: dependents cannot run
 }
 
 type unmet struct {
 	name   string
+	repeat int
 	status result.Status
 }
 
-// round runs each variant once.
-func (r *runner) round(ctx context.Context, variants iter.Seq2[*cartesian.Variant, error], repeat int) error {
-	next, stop := iter.Pull2(variants)
+// all runs each variant, as often as is wanted.
+func (r *runner) all(ctx context.Context, variants Sequence) error {
+	next, stop := r.repeated(variants)
 	defer stop()
-	q := &queue{runner: r, repeat: repeat, next: next, ends: make(chan ended)}
+	wanted, _ := dependencies(variants) // what is wrong with the config, next will tell
+	q := &queue{runner: r, next: next, ends: make(chan ended), wanted: wanted}
 	err := q.run(ctx)
 	for len(q.runs) > 0 { // what has begun is cleaned up
 		q.end(<-q.ends)
@@ -76,6 +81,30 @@ func (r *runner) round(ctx context.Context, variants iter.Seq2[*cartesian.Varian
 		err = r.lost()
 	}
 	return err
+}
+
+// repeated returns the variants of all repeats, one by one, and nil at the end.
+func (r *runner) repeated(variants Sequence) (next func() (*cartesian.Variant, int, error), stop func()) {
+	repeats := r.UntilFailure || r.Repeat > 1
+	round, some := 1, false
+	pull, end := iter.Pull2(variants)
+	return func() (*cartesian.Variant, int, error) {
+		for {
+			v, err, more := pull()
+			switch {
+			case more && repeats:
+				some = true
+				return v, round, err
+			case more:
+				return v, 0, err
+			case !repeats || !some || round == r.Repeat:
+				return nil, 0, nil
+			}
+			end()
+			round, some = round+1, false
+			pull, end = iter.Pull2(variants)
+		}
+	}, func() { end() }
 }
 
 // run begins variants until none is left that could begin.
@@ -105,14 +134,14 @@ func (q *queue) run(ctx context.Context) error {
 // fill takes as many variants from the config as may wait.
 func (q *queue) fill() {
 	for !q.drained && len(q.waits) < lookAhead {
-		v, err, more := q.next()
+		v, repeat, err := q.next()
 		switch {
-		case !more:
-			q.drained = true
 		case err != nil:
 			q.drained, q.broken = true, err
+		case v == nil:
+			q.drained = true
 		default:
-			q.waits = append(q.waits, &waiting{Variant: v, needs: q.needsOf(v)})
+			q.waits = append(q.waits, &waiting{Variant: v, repeat: repeat, needs: q.needsOf(v)})
 		}
 	}
 }
@@ -144,14 +173,17 @@ func (q *queue) begin(ctx context.Context) (bool, error) {
 		q.started++
 		params := maps.Clone(w.Params)
 		maps.Copy(params, q.HostParams)
-		results, err := q.start(w.Variant, q.repeat, params, lease.names())
+		results, err := q.start(w.Variant, w.repeat, params, lease.names())
 		if err != nil {
 			q.hosts.release(lease)
 			return false, err
 		}
 		q.runs = append(q.runs, w)
-		u := &unit{runner: q.runner, number: q.started, variant: w.Variant, params: params, lease: lease, results: results}
-		go func() { q.ends <- ended{w, lease, u.run(ctx)} }() // q.end waits for it
+		u := &unit{runner: q.runner, number: q.started, variant: w.Variant, repeat: w.repeat, params: params, lease: lease, results: results}
+		go func() { // q.end waits for it
+			status, met := u.run(ctx)
+			q.ends <- ended{w, lease, status, met}
+		}()
 		return true, nil
 	}
 	return false, nil
@@ -163,45 +195,55 @@ func (q *queue) end(e ended) {
 		q.hosts.release(e.lease)
 	}
 	q.runs = slices.DeleteFunc(q.runs, func(w *waiting) bool { return w == e.waiting })
-	q.count(e.Variant, e.status)
+	q.count(e.waiting, e.status, e.met)
 }
 
-func (q *queue) count(v *cartesian.Variant, status result.Status) {
+func (q *queue) count(w *waiting, status result.Status, met bool) {
 	q.summary.Counts[status]++
-	if status != result.Pass && status != result.Warn {
-		q.unmet = append(q.unmet, unmet{v.Name, status})
+	if !met && q.isWanted(w.Name) {
+		q.unmet = append(q.unmet, unmet{w.Name, w.repeat, status})
 	}
 	if !status.OK() && (q.FailFast || q.UntilFailure) {
 		flag := "--fail-fast"
 		if !q.FailFast {
 			flag = "--until-failure"
 		}
-		q.stop = fmt.Sprintf("%s: %s ended with %s", flag, v.ShortName, status)
+		q.stop = fmt.Sprintf("%s: %s ended with %s", flag, w.ShortName, status)
 	}
 }
 
 // giveUp records a variant that cannot run.
 func (q *queue) giveUp(w *waiting, why error) error {
 	q.started++
-	results, err := q.start(w.Variant, q.repeat, w.Params, nil)
+	results, err := q.start(w.Variant, w.repeat, w.Params, nil)
 	if err != nil {
 		return err
 	}
 	o := result.Outcome{Failure: describe(why)}
-	q.Log.Info("variant ends", "variant", results.ID(), "step", "end", "name", w.ShortName, "status", o.Status.String(), "because", o.Message)
+	q.Log.Info("variant ends", "variant", results.ID(), "step", "end", "name", w.ShortName, "status", o.Status.String(), "took", time.Duration(0), "because", o.Message)
 	if err := results.Finish(o); err != nil {
 		q.Log.Warn("results not written", "error", err)
 	}
 	q.changed()
-	q.count(w.Variant, o.Status)
+	q.count(w, o.Status, false)
 	return nil
+}
+
+// isWanted says whether some variant depends on one of this name.
+func (q *queue) isWanted(name string) bool {
+	for dependency := range q.wanted {
+		if satisfies(name, dependency) {
+			return true
+		}
+	}
+	return false
 }
 
 // refuse says why a variant cannot run, nil if it can.
 func (q *queue) refuse(w *waiting) error {
 	for _, dependency := range w.Dep {
 		for _, other := range q.unmet {
-			if satisfies(other.name, dependency) {
+			if other.repeat == w.repeat && satisfies(other.name, dependency) {
 				return result.Cancel.Errorf("it depends on %s, which ended with %s", other.name, other.status)
 			}
 		}
@@ -216,7 +258,7 @@ func (q *queue) refuse(w *waiting) error {
 func (q *queue) dependsOnRunning(w *waiting, place int) bool {
 	for _, dependency := range w.Dep {
 		for _, other := range slices.Concat(q.runs, q.waits[:place]) {
-			if satisfies(other.Name, dependency) {
+			if other.repeat == w.repeat && satisfies(other.Name, dependency) {
 				return true
 			}
 		}

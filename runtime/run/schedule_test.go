@@ -285,6 +285,47 @@ func TestRepeat(t *testing.T) {
 	}
 }
 
+// Repeats of one variant run at the same time too.
+func TestRepeatsInParallel(t *testing.T) {
+	t.Parallel()
+	f := newFixtureOf(t, 4)
+	var o observer
+	f.options.Repeat, f.options.Planned = 4, 4
+	f.options.Scenario = func(ctx context.Context, bed *testbed.Bed) run.Verdict {
+		end := o.begin(bed)
+		o.mu.Lock()
+		o.running[bed.HostNames()[0]] = nil // the names are alike
+		o.most = max(o.most, len(o.running)-1)
+		o.mu.Unlock()
+		defer end()
+		o.meeting(ctx, 2)
+		return run.Verdict{}
+	}
+	if outcomes, err := f.run(t.Context(), t, sequence(f.base, "a")); err != nil || len(outcomes) != 4 || o.most < 2 {
+		t.Errorf("got %d outcomes, %v; %d at the same time, want 2", len(outcomes), err, o.most)
+	}
+}
+
+// Quarantine does not help those that depend on a variant.
+func TestQuarantinedDependency(t *testing.T) {
+	t.Parallel()
+	path := filepath.Join(t.TempDir(), "known.toml")
+	text := "[[quarantine]]\nvariant = \"bad\"\nreason = \"r\"\ntracker = \"https://x/1\"\nexpires = 2999-01-01\n"
+	if err := os.WriteFile(path, []byte(text), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	f := newFixture(t)
+	var err error
+	if f.options.Quarantine, err = run.ReadQuarantine(path); err != nil {
+		t.Fatal(err)
+	}
+	f.options.Scenario = func(context.Context, *testbed.Bed) run.Verdict { return failures(result.Fail.Errorf("broken")) }
+	outcomes, err := f.run(t.Context(), t, sequence(f.base, "bad", "after: bad"))
+	if err != nil || len(outcomes) != 2 || outcomes[0].Status != result.Warn || outcomes[1].Status != result.Cancel {
+		t.Errorf("got %v, %+v", err, outcomes)
+	}
+}
+
 func TestUntilFailure(t *testing.T) {
 	t.Parallel()
 	for _, limit := range []int{0, 2, 9} {
@@ -387,7 +428,8 @@ func TestQuarantineErrors(t *testing.T) {
 		{"https://x/1", "bug 1", "entry 1: tracker: got \"bug 1\", want the URL of the defect"},
 		{"expires = 2999-01-01\n", "", "entry 1: expires: missing"},
 		{"2999-01-01", "2999-02-31", "known.toml:5: "},
-		{"reason", "raison", "known.toml:3: "},
+		{"reason", "raison", "known.toml:3: unknown key quarantine.raison, want "},
+		{"2999-01-01", "\"soon\"", "entry 1: expires: got soon, want a day"},
 	} {
 		path := filepath.Join(t.TempDir(), "known.toml")
 		if err := os.WriteFile(path, []byte(strings.Replace(whole, test.old, test.new, 1)), 0o644); err != nil {

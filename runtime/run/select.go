@@ -87,6 +87,34 @@ func dependencies(variants Sequence) (map[string]string, error) {
 	return all, nil
 }
 
+// Unmet says of each dependency that no earlier variant meets what becomes of
+// it: nobody waits for such.
+func Unmet(variants Sequence) ([]string, error) {
+	wanted, err := dependencies(variants)
+	if err != nil || len(wanted) == 0 {
+		return nil, err
+	}
+	var notes []string
+	noted := map[string]bool{}
+	for v, err := range variants {
+		if err != nil {
+			return nil, err
+		}
+		for _, dependency := range v.Dep {
+			if wanted[dependency] == "" && !noted[dependency] {
+				noted[dependency] = true
+				notes = append(notes, fmt.Sprintf("%s depends on %s, and no variant before it is that: it does not wait", v.ShortName, dependency))
+			}
+		}
+		for dependency := range wanted {
+			if satisfies(v.Name, dependency) {
+				wanted[dependency] = v.Name
+			}
+		}
+	}
+	return notes, nil
+}
+
 // Only leaves the variants that have these names.
 func Only(variants Sequence, names map[string]bool) Sequence {
 	return func(yield func(*cartesian.Variant, error) bool) {

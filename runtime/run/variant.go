@@ -33,17 +33,19 @@ type unit struct {
 	*runner
 	number  int // counts all that the run has begun
 	variant *cartesian.Variant
+	repeat  int
 	params  cartesian.Params
 	lease   *lease
 	results *result.Variant
 }
 
-// run runs the scenario for the variant, and judges it.
-func (u *unit) run(ctx context.Context) result.Status {
+// run runs the scenario for the variant, and judges it. Met says whether those
+// that depend on it can run: quarantine does not help them.
+func (u *unit) run(ctx context.Context) (status result.Status, met bool) {
 	u.changed()
 	began := time.Now()
 	log := u.Log.With("variant", u.results.ID())
-	log.Info("variant begins", "name", u.variant.ShortName, "hosts", strings.Join(u.lease.names(), ","))
+	log.Info("variant begins", append(u.label(), "hosts", strings.Join(u.lease.names(), ","))...)
 	runCtx := ctx
 	if u.Timeout > 0 {
 		var cancel context.CancelFunc
@@ -92,10 +94,11 @@ func (u *unit) run(ctx context.Context) result.Status {
 		u.addFailure(&outcome, fmt.Errorf("clean up: %w", err))
 		settle(&outcome)
 	}
+	met = outcome.Status == result.Pass || outcome.Status == result.Warn
 	if notice := u.Quarantine.apply(u.variant.Name, &outcome); notice != "" {
 		log.Warn(notice)
 	}
-	facts := []any{"step", "end", "status", outcome.Status.String(), "took", time.Since(began).Round(time.Millisecond)}
+	facts := append(u.label(), "step", "end", "status", outcome.Status.String(), "took", time.Since(began).Round(time.Millisecond))
 	if outcome.Message != "" {
 		facts = append(facts, "because", outcome.Message)
 	}
@@ -104,7 +107,15 @@ func (u *unit) run(ctx context.Context) result.Status {
 		log.Warn("results not written", "error", err)
 	}
 	u.changed()
-	return outcome.Status
+	return outcome.Status, met
+}
+
+// label is what events of a variant's begin and end call it.
+func (u *unit) label() []any {
+	if u.repeat == 0 {
+		return []any{"name", u.variant.ShortName}
+	}
+	return []any{"name", u.variant.ShortName, "repeat", u.repeat}
 }
 
 // close cleans up behind a variant; a host that was lost gets a second try.
