@@ -44,8 +44,9 @@ func newReportCommand() *cobra.Command {
 	command := &cobra.Command{
 		Use:   "report [RESULTS-DIR]",
 		Short: "Report how a run went, in the form that a person or a program wants",
-		Long: `Report how a run went: of RESULTS-DIR, the folder of a run or one with several, of
-which the newest is taken; else of the newest in --results. Everything is made from that folder, also when the run was killed, or still goes on.
+		Long: `Report how a run went: of RESULTS-DIR, or of the newest run in it, or else in
+--results. Everything is made from that folder, also when the run was killed, or
+still goes on.
 
 The forms are text, as exec prints it; md, to paste into a review; html, one page
 for browsers; junit and tap, for continuous integration; github, annotations of
@@ -210,7 +211,7 @@ func asUsageError(err error) error {
 
 // text writes what exec writes at the end of a run.
 func (r *reporting) text(w io.Writer, dir string) error {
-	run, err := result.LoadRun(dir)
+	remark, err := report.Remark(dir)
 	if err != nil {
 		return err
 	}
@@ -221,11 +222,8 @@ func (r *reporting) text(w io.Writer, dir string) error {
 	terminal := result.NewTerminal(w, result.TerminalOptions{Color: paint, Width: func() int { return columns }})
 	terminal.Table(result.Outcomes(dir))
 	showFailures(w, result.Outcomes(dir), columns)
-	if run.Status == result.Running {
-		fmt.Fprintln(w, "the run did not end: mhmig was killed, or is still at it")
-	}
-	if run.NotRun > 0 {
-		fmt.Fprintf(w, "%d of %d variants did not begin: %s\n", run.NotRun, run.Planned, run.Because)
+	if remark != "" {
+		fmt.Fprintln(w, remark)
 	}
 	return nil
 }
