@@ -3,7 +3,7 @@
 package result
 
 import (
-	"unicode/utf8"
+	"strings"
 
 	"github.com/mattn/go-runewidth"
 )
@@ -14,10 +14,31 @@ var cells = &runewidth.Condition{}
 
 // Columns is how many columns of a terminal text takes: two for 名, one for é, also
 // where that is two runes.
-func Columns(text string) int { return cells.StringWidth(text) }
+func Columns(text string) int {
+	if isPlain(text) {
+		return len(text)
+	}
+	return cells.StringWidth(text)
+}
 
 // Cut is the beginning of text that has at most width columns.
-func Cut(text string, width int) string { return cells.Truncate(text, max(width, 0), "") }
+func Cut(text string, width int) string {
+	width = max(width, 0)
+	if isPlain(text) {
+		return text[:min(width, len(text))]
+	}
+	return cells.Truncate(text, width, "")
+}
+
+// isPlain says whether each byte of text takes one column, as in most texts.
+func isPlain(text string) bool {
+	for i := range len(text) {
+		if text[i] < ' ' || text[i] > '~' {
+			return false
+		}
+	}
+	return true
+}
 
 // Shorten cuts text to width columns, the last of which then is "…".
 func Shorten(text string, width int) string {
@@ -38,20 +59,6 @@ func ShortenMiddle(text string, width int) string {
 		return ""
 	}
 	first := Cut(text, width/2)
-	rest := text[len(first):]
-	for Columns(rest) > width-1-Columns(first) {
-		rest = rest[len(firstCharacter(rest)):]
-	}
-	return first + "…" + rest
-}
-
-// firstCharacter is what text begins with: all runes of one cell, at least one.
-func firstCharacter(text string) string {
-	for n := range 3 {
-		if first := Cut(text, n); first != "" {
-			return first
-		}
-	}
-	_, size := utf8.DecodeRuneInString(text)
-	return text[:size]
+	last := cells.TruncateLeft(text, all-(width-1-Columns(first)), "") // with a blank for half of a wide character
+	return first + "…" + strings.TrimLeft(last, " ")
 }
