@@ -44,8 +44,9 @@ func newReportCommand() *cobra.Command {
 	command := &cobra.Command{
 		Use:   "report [RESULTS-DIR]",
 		Short: "Report how a run went, in the form that a person or a program wants",
-		Long: `Report how a run went: of RESULTS-DIR, or of the newest run. Everything is made
-from that folder, also when the run was killed, or still goes on.
+		Long: `Report how a run went: of RESULTS-DIR, or of the newest run in it, or else in
+--results. Everything is made from that folder, also when the run was killed, or
+still goes on.
 
 The forms are text, as exec prints it; md, to paste into a review; html, one page
 for browsers; junit and tap, for continuous integration; github, annotations of
@@ -58,7 +59,7 @@ The exit status does not tell how the run went: exec's has.`,
   mhmig report --schema`,
 		Args: arguments(0, 1),
 		RunE: func(command *cobra.Command, args []string) error {
-			dir := filepath.Join(r.results, result.LatestLink)
+			dir := r.results
 			if len(args) > 0 {
 				dir = args[0]
 			}
@@ -67,7 +68,7 @@ The exit status does not tell how the run went: exec's has.`,
 	}
 	flags := command.Flags()
 	flags.StringVar(&r.results, "results", "mhmig-results", "`DIR` with the folders of results; the newest is reported")
-	flags.StringVar(&r.format, "format", textFormat, "form of the report: "+strings.Join(names, ", "))
+	flags.StringVar(&r.format, "format", textFormat, "`FORMAT` of the report: "+strings.Join(names, ", "))
 	flags.StringVarP(&r.out, "output", "o", "", "write to this `FILE`, and not to standard output")
 	flags.BoolVar(&r.schema, "schema", false, "print the JSON Schema of --format json")
 	command.AddCommand(newCompareCommand(), newHistoryCommand())
@@ -79,26 +80,83 @@ func (r *reporting) run(command *cobra.Command, dir string) error {
 		return err
 	}
 	format := reportFormats[r.format]
-	switch {
-	case r.schema:
+	if r.schema {
+		if command.Flags().Changed("format") {
+			return errors.New("--schema: not with --format: it prints the schema of json, and no report")
+		}
 		format = func(w io.Writer, _ string) error { _, err := w.Write(report.Schema); return err }
-	case r.format == textFormat:
-		format = r.text
+	} else {
+		var err error
+		if dir, err = runFolder(dir); err != nil {
+			return usageError(err)
+		}
+		if r.format == textFormat {
+			format = r.text
+		}
+	}
+	write := func(w io.Writer) error {
+		buffered := bufio.NewWriter(w)
+		return errors.Join(format(buffered, dir), buffered.Flush())
 	}
 	if r.out == "" {
-		w := bufio.NewWriter(command.OutOrStdout())
-		return asUsageError(errors.Join(format(w, dir), w.Flush()))
+		return asUsageError(write(command.OutOrStdout()))
 	}
-	file, err := renameio.NewPendingFile(r.out, renameio.WithTempDir(filepath.Dir(r.out)), renameio.WithPermissions(0o644))
+	return asUsageError(writeOutput(r.out, write))
+}
+
+// runFolder is the folder of a run that dir names: dir itself, or the newest in it.
+func runFolder(dir string) (string, error) {
+	for _, run := range []string{dir, filepath.Join(dir, result.LatestLink)} {
+		if _, err := os.Stat(filepath.Join(run, result.RunFile)); err == nil {
+			return run, nil
+		}
+	}
+	return "", fmt.Errorf("%s is not a results folder: want a folder that mhmig exec wrote, such as mhmig-results/latest", dir)
+}
+
+// writeOutput writes to the file that path names. A regular file is replaced as a
+// whole, when all is written; what is none, such as a FIFO or /dev/stdout, stays what
+// it is and is written to. The target of a symbolic link is what counts, not the link.
+func writeOutput(path string, write func(io.Writer) error) error {
+	about, err := os.Stat(path)
+	switch {
+	case err == nil:
+		for _, stream := range []*os.File{os.Stdout, os.Stderr} { // /dev/stdout, and it is a file that others write to as well
+			if of, err := stream.Stat(); err == nil && os.SameFile(of, about) {
+				return write(stream)
+			}
+		}
+		if !about.Mode().IsRegular() {
+			return writeInPlace(path, write)
+		}
+		if path, err = filepath.EvalSymlinks(path); err != nil {
+			return fmt.Errorf("report: %w", err)
+		}
+	case isLink(path): // to a file that is not there yet
+		return writeInPlace(path, write)
+	}
+	file, err := renameio.NewPendingFile(path, renameio.WithTempDir(filepath.Dir(path)), renameio.WithPermissions(0o644))
 	if err != nil {
-		return usageError(fmt.Errorf("report: %w", err))
+		return fmt.Errorf("report: %w", err)
 	}
 	defer func() { _ = file.Cleanup() }() // nothing is left to do after a replacement
-	w := bufio.NewWriter(file)
-	if err := errors.Join(format(w, dir), w.Flush()); err != nil {
-		return usageError(err)
+	if err := write(file); err != nil {
+		return err
 	}
-	return asUsageError(file.CloseAtomicallyReplace())
+	return file.CloseAtomicallyReplace()
+}
+
+func isLink(path string) bool {
+	about, err := os.Lstat(path)
+	return err == nil && about.Mode()&os.ModeSymlink != 0
+}
+
+func writeInPlace(path string, write func(io.Writer) error) error {
+	file, err := os.OpenFile(path, os.O_WRONLY|os.O_CREATE|os.O_TRUNC, 0o644)
+	if err != nil {
+		return fmt.Errorf("report: %w", err)
+	}
+	return errors.Join(write(file), file.Close())
 }
 
 // checkFormat refuses what is no value of --format.
@@ -153,7 +211,7 @@ func asUsageError(err error) error {
 
 // text writes what exec writes at the end of a run.
 func (r *reporting) text(w io.Writer, dir string) error {
-	run, err := result.LoadRun(dir)
+	remark, err := report.Remark(dir)
 	if err != nil {
 		return err
 	}
@@ -164,11 +222,8 @@ func (r *reporting) text(w io.Writer, dir string) error {
 	terminal := result.NewTerminal(w, result.TerminalOptions{Color: paint, Width: func() int { return columns }})
 	terminal.Table(result.Outcomes(dir))
 	showFailures(w, result.Outcomes(dir), columns)
-	if run.Status == result.Running {
-		fmt.Fprintln(w, "the run did not end: mhmig was killed, or is still at it")
-	}
-	if run.NotRun > 0 {
-		fmt.Fprintf(w, "%d of %d variants did not begin: %s\n", run.NotRun, run.Planned, run.Because)
+	if remark != "" {
+		fmt.Fprintln(w, remark)
 	}
 	return nil
 }

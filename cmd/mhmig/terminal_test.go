@@ -14,10 +14,11 @@ import (
 	"syscall"
 	"testing"
 	"time"
-	"unicode/utf8"
 
 	"github.com/creack/pty"
 	"golang.org/x/term"
+
+	"github.com/mhmig/mhmig/runtime/result"
 )
 
 var escape = regexp.MustCompile("\x1b\\[[0-9;]*m")
@@ -66,7 +67,7 @@ def migration_scenario(env):
 				if strings.HasPrefix(line, "results: ") {
 					continue // a path stays in one piece, to be copied
 				}
-				if n := utf8.RuneCountInString(line); n > int(test.columns) {
+				if n := result.Columns(line); n > int(test.columns) {
 					t.Errorf("%d columns on a terminal of %d: %q", n, test.columns, line)
 				}
 			}
@@ -135,7 +136,7 @@ func TestLiveView(t *testing.T) {
 		return func(lines []string) bool {
 			for i, line := range lines {
 				if strings.HasPrefix(line, "001 ") && i+1 < len(lines) {
-					return utf8.RuneCountInString(line) == n
+					return result.Columns(line) == n
 				}
 			}
 			return false

@@ -47,6 +47,7 @@ type View struct {
 	mu      sync.Mutex // guards what follows
 	picture *picture
 	screen  *screen // nil while it is suspended, and after Close
+	closed  bool    // for good
 }
 
 // screen is the part of a terminal that is drawn anew all the time.
@@ -69,7 +70,8 @@ func (v *View) Handler() slog.Handler {
 		over := v.picture.hear(e)
 		v.mu.Unlock()
 		if over != nil {
-			_, _ = fmt.Fprintln(v, draw(over.end(e), v.width(), v.options.Color))
+			width := v.width()
+			_, _ = fmt.Fprintln(v, draw(over.end(e, width), width, v.options.Color))
 		}
 	})
 }
@@ -98,20 +100,25 @@ func (v *View) Write(p []byte) (int, error) {
 	return n, err
 }
 
-// Suspend takes the view off the terminal until resume.
+// Suspend takes the view off the terminal until resume, which does nothing after Close.
 func (v *View) Suspend() (resume func()) {
 	v.close()
 	return func() {
 		v.mu.Lock()
 		defer v.mu.Unlock()
-		if v.screen == nil {
+		if v.screen == nil && !v.closed {
 			v.screen = v.open()
 		}
 	}
 }
 
 // Close takes the view off the terminal for good.
-func (v *View) Close() { v.close() }
+func (v *View) Close() {
+	v.mu.Lock()
+	v.closed = true
+	v.mu.Unlock()
+	v.close()
+}
 
 func (v *View) close() {
 	v.mu.Lock()
@@ -129,11 +136,12 @@ func (v *View) open() *screen {
 	progress := mpb.New(mpb.WithOutput(v.out), mpb.WithRefreshRate(refreshRate), mpb.WithAutoRefresh())
 	nothing := mpb.BarFillerFunc(func(io.Writer, decor.Statistics) error { return nil })
 	all := mpb.BarFillerFunc(func(w io.Writer, stat decor.Statistics) error {
+		width := stat.AvailableWidth - 1
 		v.mu.Lock()
-		lines := v.picture.lines(time.Now())
+		lines := v.picture.lines(time.Now(), width)
 		v.mu.Unlock()
 		for _, line := range lines {
-			if _, err := io.WriteString(w, draw(line, stat.AvailableWidth-1, v.options.Color)+"\n"); err != nil {
+			if _, err := io.WriteString(w, draw(line, width, v.options.Color)+"\n"); err != nil {
 				return err
 			}
 		}

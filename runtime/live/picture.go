@@ -3,9 +3,12 @@
 package live
 
 import (
+	"cmp"
 	"fmt"
 	"maps"
+	"net"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 	"unicode"
@@ -118,95 +121,229 @@ const (
 // mostVariants is how many variants are drawn; the totals count the others.
 const mostVariants = 8
 
-// lines draws the picture.
-func (p *picture) lines(now time.Time) [][]run {
+// lines draws the picture for so many columns.
+func (p *picture) lines(now time.Time, width int) [][]run {
 	var all [][]run
-	running := slices.SortedFunc(maps.Values(p.running), func(a, b *variant) int { return strings.Compare(a.number, b.number) })
+	running := slices.SortedFunc(maps.Values(p.running), byNumber)
 	for i, v := range running {
 		if i == mostVariants {
 			all = append(all, []run{{dim, fmt.Sprintf("and %d more that run", len(running)-i)}})
 			break
 		}
-		all = append(all, v.lines(now)...)
+		all = append(all, v.head(now, width))
+		for _, vm := range slices.Sorted(maps.Keys(v.moves)) {
+			all = append(all, moveLine(vm, v.moves[vm], width))
+		}
 	}
-	return append(all, p.totals(now))
+	return append(all, p.totals(now, width))
 }
 
-func (v *variant) lines(now time.Time) [][]run {
-	head := []run{{dim, v.number + " "}, {bold, v.name}, {dim, fmt.Sprintf("  %s  ", clock(now.Sub(v.began)))}}
+// byNumber orders variants as they were begun: 1000 comes after 999.
+func byNumber(a, b *variant) int {
+	first, _ := strconv.Atoi(a.number) // what is no number comes first
+	second, _ := strconv.Atoi(b.number)
+	return cmp.Or(cmp.Compare(first, second), strings.Compare(a.number, b.number))
+}
+
+// What a variant's name gets at least, if it is as long, before other things give way.
+const (
+	leastName = 16
+	tightName = 8
+	tightHost = 8
+)
+
+// head is a variant's first line. The name is shortened, then the hosts, and then both
+// are left out, so that the time and what each side does are seen.
+func (v *variant) head(now time.Time, width int) []run {
+	elapsed := clock(now.Sub(v.began))
+	for _, form := range []struct {
+		gap, arrow string
+		leastName  int
+		host       func(string) string
+	}{{"  ", "  →  ", leastName, whole}, {" ", " → ", leastName, undomained}, {" ", " → ", tightName, tight}, {" ", " → ", tightName, nil}} {
+		number, rest := run{dim, v.number + " "}, append([]run{{dim, form.gap + elapsed + form.gap}}, v.doing(form.host, form.arrow)...)
+		room := width - columns(number) - columns(rest...)
+		if room >= min(form.leastName, columns(run{text: v.name})) {
+			return append([]run{number, {bold, shortened(v.name, room)}}, rest...)
+		}
+	}
+	line := []run{{dim, v.number + " " + elapsed + " "}}
+	doing := v.doing(nil, " → ")
+	if room := width - columns(line...) - columns(doing...); room < 0 && len(doing) > 1 { // both steps give the same
+		both := columns(doing...) + room - columns(doing[1])
+		first := max(both-columns(doing[2]), both/2)
+		doing[0].text = shortened(doing[0].text, first)
+		doing[2].text = shortened(doing[2].text, both-columns(doing[0]))
+	}
+	return append(line, doing...)
+}
+
+// How a host is named where there is little place.
+func whole(host string) string { return host }
+
+func undomained(host string) string {
+	if name, _, _ := strings.Cut(host, "."); net.ParseIP(host) == nil && name != "" {
+		return name
+	}
+	return host
+}
+
+func tight(host string) string { return shortened(undomained(host), tightHost) }
+
+// doing is what a variant does: each side's host, if it is to be named, and step.
+func (v *variant) doing(host func(string) string, arrow string) []run {
 	source, isSource := v.sides[true]
 	destination, isDestination := v.sides[false]
-	switch {
-	case !isSource && !isDestination:
-		head = append(head, run{plain, v.phase})
-	default:
-		head = append(head, run{blue, source.host}, run{plain, " " + source.step}, run{dim, "  →  "}, run{blue, destination.host}, run{plain, " " + destination.step})
+	if !isSource && !isDestination {
+		return []run{{plain, v.phase}}
 	}
-	all := [][]run{head}
-	for _, vm := range slices.Sorted(maps.Keys(v.moves)) {
-		all = append(all, moveLine(vm, v.moves[vm]))
+	if host == nil {
+		return []run{{plain, source.step}, {dim, arrow}, {plain, destination.step}}
 	}
-	return all
+	return []run{
+		{blue, host(source.host)}, {plain, " " + source.step}, {dim, arrow},
+		{blue, host(destination.host)}, {plain, " " + destination.step},
+	}
 }
 
 // end is the line that stays of a variant that is over.
-func (v *variant) end(e result.Event) []run {
+func (v *variant) end(e result.Event, width int) []run {
 	var status result.Status
 	said, _ := e.Fields.Get("status").(string)
 	_ = status.UnmarshalText([]byte(said)) // hear has read it
-	line := []run{{statusColor(status), fmt.Sprintf("%-6s ", status)}, {dim, v.number + " "}, {plain, v.name}, {dim, "  " + clock(e.Time.Sub(v.began))}}
+	head := []run{{statusColor(status), fmt.Sprintf("%-6s ", status)}, {dim, v.number + " "}}
+	tail := []run{{dim, "  " + clock(e.Time.Sub(v.began))}}
+	room := width - columns(head...) - columns(tail...)
 	if because, _ := e.Fields.Get("because").(string); because != "" {
 		first, _, _ := strings.Cut(because, "\n")
-		line = append(line, run{plain, "  " + first})
+		why := run{plain, "  " + first}
+		tail = append(tail, why)
+		room -= min(columns(why), width/3)
 	}
-	return line
+	return append(append(head, run{plain, shortened(v.name, room)}), tail...)
 }
 
-// barWidth is the length of a progress bar.
-const barWidth = 16
+// The length of a progress bar, and of the VM's name before it.
+const (
+	leastBar = 6
+	mostBar  = 16
+	mostVM   = 12
+)
 
-func moveLine(vm string, p result.Progress) []run {
+// moveLine is the bar of a VM. Where it has no place for all figures, it keeps those
+// that tell how long it will take.
+func moveLine(vm string, p result.Progress, width int) []run {
 	part := 0.0
 	if p.Total > 0 && p.Pass > 0 {
 		part = min(max(1-float64(p.Remaining)/float64(p.Total), 0), 1)
 	}
-	full := int(part * barWidth)
-	line := []run{
-		{plain, fmt.Sprintf("    %-5s ", vm)},
-		{green, strings.Repeat("█", full)},
-		{dim, strings.Repeat("░", barWidth-full)},
-		{plain, fmt.Sprintf(" %3.0f%%  %s sent, %s left", 100*part, size(float64(p.Transferred)), size(float64(p.Remaining)))},
-		{dim, fmt.Sprintf("  %s/s  dirty %s/s  pass %d", size(p.Rate), size(p.Dirty), p.Pass)},
+	name := shortened(vm, mostVM)
+	name = "    " + name + strings.Repeat(" ", max(5-columns(run{text: name}), 0)+1)
+	// The figures in their order, and which of them goes first when there is no place.
+	figures := []figure{
+		{run{plain, fmt.Sprintf(" %3.0f%%", 100*part)}, 7},
+		{run{plain, fmt.Sprintf("  %s left", size(float64(p.Remaining)))}, 6},
+		{run{plain, fmt.Sprintf(", %s sent", size(float64(p.Transferred)))}, 1},
+		{run{dim, fmt.Sprintf("  %s/s", size(p.Rate))}, 4},
+		{run{dim, fmt.Sprintf("  dirty %s/s", size(p.Dirty))}, 3},
+		{run{dim, fmt.Sprintf("  pass %d", p.Pass)}, 2},
 	}
 	if p.Status != "active" && p.Status != "" {
-		line = append(line, run{yellow, "  " + p.Status})
+		figures = append(figures, figure{run{yellow, "  " + p.Status}, 5})
 	}
-	return line
+	room := width - columns(run{text: name})
+	kept := texts(fit(fit(figures, room-leastBar, 2), room, 1)) // two figures matter more than the bar
+	bar := min(max(room-columns(kept...), 0), mostBar)
+	full := int(part * float64(bar))
+	return append([]run{{plain, name}, {green, strings.Repeat("█", full)}, {dim, strings.Repeat("░", bar-full)}}, kept...)
 }
 
-// totals is the last line: how many have ended how, and how long the rest takes.
-func (p *picture) totals(now time.Time) []run {
+// totals is the last line: how many have ended how, and how long the rest takes. That
+// and the time are what a narrow terminal keeps.
+func (p *picture) totals(now time.Time, width int) []run {
 	ended := 0
 	for _, n := range p.ended {
 		ended += n
 	}
-	count := fmt.Sprintf("%d variants over", ended)
-	if p.planned > 0 {
-		count = fmt.Sprintf("%d of %d variants over", ended, p.planned)
+	elapsed, left := clock(now.Sub(p.started)), ""
+	ran := ended - p.ended[result.Skip] - p.ended[result.Cancel] // the others took no time
+	if n := p.planned - ended; ran > 0 && n > 0 {
+		left = clock(time.Duration(float64(now.Sub(p.started)) / float64(ran) * float64(n)))
 	}
-	line := []run{{bold, count}}
+	long := p.totalsIn("  ", "%d of %d variants over", "%d variants over", ", about ", ended, elapsed, left)
+	if columns(texts(long)...) <= width {
+		return texts(long)
+	}
+	return texts(fit(p.totalsIn(" ", "%d/%d", "%d over", ", ~", ended, elapsed, left), width, 1))
+}
+
+// totalsIn is the totals' figures, in some wording.
+func (p *picture) totalsIn(gap, of, over, about string, ended int, elapsed, left string) []figure {
+	count := fmt.Sprintf(over, ended)
+	if p.planned > 0 {
+		count = fmt.Sprintf(of, ended, p.planned)
+	}
+	all := []figure{{run{bold, count}, 20}}
 	for status := result.Pass; status <= result.Error; status++ {
 		if n := p.ended[status]; n > 0 {
-			line = append(line, run{statusColor(status), fmt.Sprintf("  %d %s", n, status)})
+			rank := 2
+			switch status {
+			case result.Pass:
+				rank = 3
+			case result.Fail, result.Error:
+				rank = 4
+			}
+			all = append(all, figure{run{statusColor(status), fmt.Sprintf("%s%d %s", gap, n, status)}, rank})
 		}
 	}
-	line = append(line, run{plain, fmt.Sprintf("  %d running", len(p.running))}, run{dim, "  " + clock(now.Sub(p.started))})
-	ran := ended - p.ended[result.Skip] - p.ended[result.Cancel] // the others took no time
-	if left := p.planned - ended; ran > 0 && left > 0 {
-		rest := time.Duration(float64(now.Sub(p.started)) / float64(ran) * float64(left))
-		line = append(line, run{dim, ", about " + clock(rest) + " left"})
+	all = append(all, figure{run{plain, fmt.Sprintf("%s%d running", gap, len(p.running))}, 1}, figure{run{dim, gap + elapsed}, 5})
+	if left != "" {
+		all = append(all, figure{run{dim, about + left + " left"}, 6})
 	}
-	return line
+	return all
+}
+
+// figure is a piece of a line that may be left out: of the lowest rank first.
+type figure struct {
+	run
+	rank int
+}
+
+// fit leaves figures out until they have at most so many columns, or only so many are
+// left.
+func fit(figures []figure, width, stay int) []figure {
+	for len(figures) > stay && columns(texts(figures)...) > width {
+		least := 0
+		for i, f := range figures {
+			if f.rank <= figures[least].rank {
+				least = i
+			}
+		}
+		figures = slices.Delete(figures, least, least+1)
+	}
+	return figures
+}
+
+func texts(figures []figure) []run {
+	var all []run
+	for _, f := range figures {
+		all = append(all, f.run)
+	}
+	return all
+}
+
+// columns is how wide pieces of a line are.
+func columns(line ...run) int {
+	n := 0
+	for _, r := range line {
+		n += result.Columns(strings.Map(printable, r.text))
+	}
+	return n
+}
+
+// shortened is text in at most so many columns, without its middle.
+func shortened(text string, width int) string {
+	return result.ShortenMiddle(strings.Map(printable, text), width)
 }
 
 func statusColor(s result.Status) string {
@@ -223,16 +360,17 @@ func statusColor(s result.Status) string {
 func draw(line []run, width int, color bool) string {
 	var b strings.Builder
 	for _, r := range line {
-		text := []rune(strings.Map(printable, r.text))
-		if len(text) > width {
-			text = text[:max(width, 0)]
+		whole := strings.Map(printable, r.text)
+		text := result.Cut(whole, width)
+		width -= result.Columns(text)
+		if text != whole {
+			width = 0 // nothing comes after what was cut
 		}
-		width -= len(text)
-		if !color || r.color == plain || len(text) == 0 {
-			b.WriteString(string(text))
+		if !color || r.color == plain || text == "" {
+			b.WriteString(text)
 			continue
 		}
-		b.WriteString("\x1b[" + r.color + "m" + string(text) + "\x1b[0m")
+		b.WriteString("\x1b[" + r.color + "m" + text + "\x1b[0m")
 	}
 	return b.String()
 }

@@ -9,7 +9,6 @@ import (
 	"strings"
 	"testing"
 	"time"
-	"unicode/utf8"
 
 	"github.com/google/go-cmp/cmp"
 
@@ -34,14 +33,14 @@ func (s *stage) at(second float64, variant string) *slog.Logger {
 	return slog.New(result.Listen(result.LevelProgress, func(e result.Event) {
 		e.Time = s.now
 		if v := s.hear(e); v != nil {
-			s.ends = append(s.ends, draw(v.end(e), 80, false))
+			s.ends = append(s.ends, draw(v.end(e, 80), 80, false))
 		}
 	})).With("variant", variant)
 }
 
 func (s *stage) drawn(width int, color bool) string {
 	var b strings.Builder
-	for _, line := range s.lines(s.now) {
+	for _, line := range s.lines(s.now, width) {
 		b.WriteString(strings.TrimRight(draw(line, width, color), " ") + "\n")
 	}
 	return b.String()
@@ -62,8 +61,8 @@ func TestPicture(t *testing.T) {
 	a.With("vm", "vm2", "host", "host1").LogAttrs(t.Context(), result.LevelProgress, "progress", p.Attrs()...)
 	s.at(62, "003-c").Info("variant ends", "step", "end", "name", "c", "status", "SKIP", "because", "not here\nreally")
 	want := `001 a.JeOS  1m02s  host1 migrate  →  host2 ports
-    vm1   ████████████░░░░  75%  81M sent, 32M left  100M/s  dirty 2M/s  pass 2
-    vm2   ████████████░░░░  75%  81M sent, 32M left  100M/s  dirty 2M/s  pass 2
+    vm1   ████████████░░░░  75%  32M left, 81M sent  100M/s  dirty 2M/s  pass 2
+    vm2   ██████░░  75%  32M left, 81M sent  100M/s  dirty 2M/s  pass 2  device
 002 b  1m02s  disk prepared
 1 of 4 variants over  1 SKIP  2 running  1m02s
 `
@@ -92,6 +91,77 @@ func TestPicture(t *testing.T) {
 	}
 }
 
+// A long name hides neither the time nor what the sides do, and what is left out on a
+// narrow terminal is what matters least.
+func TestLongNames(t *testing.T) {
+	t.Parallel()
+	s := newStage(2000)
+	name := strings.Repeat("üñïcödé_名前.", 10) + "JeOS.x86_64"
+	for i := range 9 {
+		s.at(0, "00"+string(rune('1'+i))+"-x").Info("variant ends", "step", "end", "status", []string{"PASS", "FAIL", "SKIP"}[i%3], "name", name, "because", "the guest was lost while it moved to its host")
+	}
+	s.at(2, "1000-x").Info("variant begins", "name", "short")
+	v := s.at(2, "0999-x")
+	v.Info("variant begins", "name", name)
+	v = v.With("migration", 1)
+	v.Info("finished", "step", "mig_finished", "host", "host1.example.com", "side", "source")
+	v.Info("waits", "step", "wait_for_guest", "host", "host2.example.com", "side", "destination")
+	p := result.Progress{Status: "active", Transferred: 81 << 20, Remaining: 32 << 20, Total: 128 << 20, Rate: 100 << 20, Dirty: 2 << 20, Pass: 2}
+	v.With("vm", "vm1", "host", "host1").LogAttrs(t.Context(), result.LevelProgress, "progress", p.Attrs()...)
+	s.at(64, "1000-x").Info("boots", "step", "boot")
+	for _, c := range []struct {
+		width int
+		want  string
+	}{
+		{140, `
+0999 üñïcödé_名前.üñïcödé_名前.üñï…名前.üñïcödé_名前.JeOS.x86_64  1m02s  host1.example.com mig finished  →  host2.example.com wait for guest
+    vm1   ████████████░░░░  75%  32M left, 81M sent  100M/s  dirty 2M/s  pass 2
+1000 short  1m02s  boot
+9 of 2000 variants over  3 PASS  3 SKIP  3 FAIL  2 running  1m04s, about 5h53m left
+`},
+		{80, `
+0999 üñïcödé_名前.….JeOS.x86_64 1m02s host1 mig finished → host2 wait for guest
+    vm1   ████████████░░░░  75%  32M left, 81M sent  100M/s  dirty 2M/s  pass 2
+1000 short  1m02s  boot
+9/2000 3 PASS 3 SKIP 3 FAIL 2 running 1m04s, ~5h53m left
+`},
+		{40, `
+0999 1m02s mig finished → wait for guest
+    vm1   █████░░  75%  32M left  100M/s
+1000 short  1m02s  boot
+9/2000 3 PASS 3 FAIL 1m04s, ~5h53m left
+`},
+		{30, `
+0999 1m02s mig …hed → wait…est
+    vm1   ███░░  75%  32M left
+1000 short  1m02s  boot
+9/2000 1m04s, ~5h53m left
+`},
+	} {
+		if diff := cmp.Diff(c.want, "\n"+s.drawn(c.width, false)); diff != "" {
+			t.Errorf("%d columns (- want, + got):\n%s", c.width, diff)
+		}
+	}
+	for _, end := range s.ends {
+		if !strings.Contains(end, "x86_64  0s  the guest was lost") || result.Columns(end) > 80 {
+			t.Errorf("end: got %q, want time and reason", end)
+		}
+	}
+}
+
+// Variants stand in the order of their numbers, however many digits these have.
+func TestOrder(t *testing.T) {
+	t.Parallel()
+	s := newStage(0)
+	for _, id := range []string{"1000-d", "999-c", "98-b", "x-a"} {
+		s.at(0, id).Info("variant begins", "name", "n")
+	}
+	want := "x n  0s  begins\n98 n  0s  begins\n999 n  0s  begins\n1000 n  0s  begins\n0 variants over  4 running  0s\n"
+	if diff := cmp.Diff(want, s.drawn(80, false)); diff != "" {
+		t.Errorf("(- want, + got):\n%s", diff)
+	}
+}
+
 // Whatever is logged, no line is wider than the terminal or moves the cursor, and
 // the colours are only colours.
 func TestNarrowAndHostile(t *testing.T) {
@@ -99,8 +169,8 @@ func TestNarrowAndHostile(t *testing.T) {
 	s := newStage(0)
 	for i := range 12 {
 		v := s.at(float64(i), string(rune('a'+i))+"-x")
-		v.Info("variant begins", "name", "long."+strings.Repeat("name.", 30)+"\x1b[2J\n")
-		v.With("migration", 1, "host", "h\r\x07", "side", "source").Info("x", "step", "mig\x1b_finished")
+		v.Info("variant begins", "name", "long."+strings.Repeat("name.üñïcödé_名前", 30)+"\x1b[2J\n")
+		v.With("migration", 1, "host", "名前\r\x07", "side", "source").Info("x", "step", "mig\x1b_finished")
 		v.With("vm", "vm\t1").LogAttrs(t.Context(), result.LevelProgress, "progress", result.Progress{Status: "\x1b[A", Remaining: -5, Total: 1, Pass: 1}.Attrs()...)
 	}
 	sgr := regexp.MustCompile(`\x1b\[\d+m`)
@@ -108,7 +178,7 @@ func TestNarrowAndHostile(t *testing.T) {
 		text := s.drawn(width, true)
 		for line := range strings.Lines(text) {
 			line = sgr.ReplaceAllString(strings.TrimSuffix(line, "\n"), "")
-			if n := utf8.RuneCountInString(line); n > width {
+			if n := result.Columns(line); n > width {
 				t.Fatalf("%d columns of %d: %q", n, width, line)
 			}
 			if strings.ContainsFunc(line, func(r rune) bool { return r < ' ' }) {
@@ -132,7 +202,7 @@ func TestAnyEvents(t *testing.T) {
 		log.Log(t.Context(), []slog.Level{result.LevelProgress, slog.LevelInfo, slog.LevelWarn}[random.IntN(3)], "m",
 			"step", pick("", "end", "migrate", "mig_finished"), "side", pick("", "source", "destination"), "host", pick("", "h"),
 			"vm", pick("", "vm1"), "status", pick("", "PASS", "nonsense", "FAIL"))
-		if len(s.lines(s.now)) == 0 {
+		if len(s.lines(s.now, i%130)) == 0 {
 			t.Fatal("no totals")
 		}
 	}

@@ -3,10 +3,12 @@
 package report
 
 import (
+	"cmp"
 	"encoding/xml"
 	"errors"
 	"fmt"
 	"io"
+	"os"
 	"path"
 	"strconv"
 	"strings"
@@ -77,7 +79,7 @@ func JUnit(w io.Writer, dir string) error {
 	suites := xml.StartElement{Name: xml.Name{Local: "testsuites"}, Attr: counts}
 	suite := xml.StartElement{Name: xml.Name{Local: "testsuite"}, Attr: attributes(
 		"name", title(run), "tests", tests, "failures", failed, "errors", erred, "skipped", skipped, "time", decimal(run.Seconds),
-		"timestamp", run.Started.UTC().Format("2006-01-02T15:04:05"), "hostname", strings.Join(run.Hosts, ","), "id", run.ID)}
+		"timestamp", run.Started.UTC().Format("2006-01-02T15:04:05"), "hostname", hostname(run), "id", run.ID)}
 	properties := struct {
 		Property []junitProperty `xml:"property"`
 	}{junitProperties(run)}
@@ -161,11 +163,18 @@ func junitProperties(run result.Run) []junitProperty {
 	add("command", strings.Join(run.Command, " "))
 	add("scenario", run.Scenario)
 	add("config", run.Config)
+	add("hosts", strings.Join(run.Hosts, ","))
 	add("shard", run.Shard)
 	if run.Seed != 0 {
 		add("seed", strconv.FormatUint(run.Seed, 10))
 	}
 	return all
+}
+
+// hostname is the run's first host, else the name of this machine: the schema wants one.
+func hostname(run result.Run) string {
+	here, _ := os.Hostname() // there is another name
+	return cmp.Or(strings.Join(run.Hosts[:min(1, len(run.Hosts))], ""), here, "localhost")
 }
 
 // attributes makes attributes of names and values by turns.

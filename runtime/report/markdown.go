@@ -38,7 +38,7 @@ func Markdown(w io.Writer, dir string) error {
 		}
 		counts[o.Status]++
 		slow.add(o.Seconds, fmt.Sprintf("| %s | %s | %s |\n", cell(label(o)), o.Status, clock(o.Seconds)))
-		if len(failures(o)) > 0 && o.Status != result.Skip {
+		if len(failures(o)) > 0 && o.Status != result.Skip || len(o.Warnings) > 0 {
 			if failed++; failed <= maxFailures {
 				writeFailure(&wrong, o)
 			}
@@ -82,17 +82,29 @@ func Markdown(w io.Writer, dir string) error {
 	return err
 }
 
+// writeFailure writes what went wrong in a variant, and its warnings.
 func writeFailure(b *strings.Builder, o result.Outcome) {
-	fmt.Fprintf(b, "<details><summary><b>%s</b> %s: %s</summary>\n\n", o.Status, cell(label(o)), cell(cut(o.Message, 200)))
+	first := o.Message
+	if first == "" && len(o.Warnings) > 0 {
+		first = o.Warnings[0]
+	}
+	fmt.Fprintf(b, "<details><summary><b>%s</b> %s: %s</summary>\n\n", o.Status, cell(label(o)), cell(cut(first, 200)))
 	for _, f := range failures(o) {
-		text := f.Status.String() + " " + f.Message + "\n" + describe(f)
-		fence := "```"
-		for strings.Contains(text, fence) {
-			fence += "`"
-		}
-		fmt.Fprintf(b, "%s\n%s\n%s\n\n", fence, strings.TrimRight(strings.ToValidUTF8(cut(text, maxText), "\uFFFD"), "\n"), fence)
+		writeFenced(b, f.Status.String()+" "+f.Message+"\n"+describe(f))
+	}
+	if len(o.Warnings) > 0 {
+		writeFenced(b, "WARN "+strings.Join(o.Warnings, "\nWARN "))
 	}
 	b.WriteString("</details>\n\n")
+}
+
+// writeFenced writes text that is no Markdown.
+func writeFenced(b *strings.Builder, text string) {
+	fence := "```"
+	for strings.Contains(text, fence) {
+		fence += "`"
+	}
+	fmt.Fprintf(b, "%s\n%s\n%s\n\n", fence, strings.TrimRight(strings.ToValidUTF8(cut(text, maxText), "\uFFFD"), "\n"), fence)
 }
 
 // cut shortens text to about n bytes.

@@ -23,7 +23,9 @@
 package report
 
 import (
+	"bytes"
 	"cmp"
+	"encoding/json"
 	"fmt"
 	"io"
 	"iter"
@@ -85,21 +87,60 @@ func outcomesAndRun(run result.Run, dir string) iter.Seq2[result.Outcome, error]
 	}
 }
 
-// remark is what a run has to say that its variants do not; its message is
-// empty if there is nothing.
+// Remark is what the run of a results folder has to say that its variants do not: that
+// it did not end, could not begin, or left variants out. "": nothing.
+func Remark(dir string) (string, error) {
+	run, err := result.LoadRun(dir)
+	if err != nil {
+		return "", err
+	}
+	counts := map[result.Status]int{}
+	for o, err := range outcomes(dir) {
+		if err != nil {
+			return "", err
+		}
+		counts[o.Status]++
+	}
+	if o := remark(run, counts); o.Message != "" {
+		return o.Message, nil
+	}
+	if run.Status == result.Running {
+		return unended, nil
+	}
+	return "", nil
+}
+
+// unended is what there is to say of a run without an end.
+const unended = "the run did not end: mhmig was killed, or is still at it"
+
+// remark is the same for a report that shows the variants which did not end; its
+// message is empty if there is nothing.
 func remark(run result.Run, counts map[result.Status]int) result.Outcome {
 	o := result.Outcome{Name: wholeRun, Started: run.Started, Hosts: run.Hosts, Failure: result.Failure{Status: result.Error}}
 	green := counts[result.Running]+counts[result.Fail]+counts[result.Error] == 0
+	begun := 0
+	for _, n := range counts {
+		begun += n
+	}
 	switch {
-	case run.Status == result.Running && green:
-		o.Message = "the run did not end: mhmig was killed, or is still at it"
+	case run.Status == result.Running && (green || begun < run.Planned):
+		o.Message = unended
+		if begun < run.Planned {
+			o.Message += fmt.Sprintf("; %d of %d variants did not begin", run.Planned-begun, run.Planned)
+		}
+		if !green {
+			o.Status = result.Skip // the reason for red is elsewhere
+		}
 	case run.NotRun > 0:
 		o.Message = fmt.Sprintf("%d variants did not begin", run.NotRun)
+		if run.Planned > 0 {
+			o.Message = fmt.Sprintf("%d of %d variants did not begin", run.NotRun, run.Planned)
+		}
 		if run.Because != "" {
 			o.Message += ": " + run.Because
 		}
 		if !green {
-			o.Status = result.Skip // the reason for red is elsewhere
+			o.Status = result.Skip
 		}
 	case run.Status == result.Cancel && counts[result.Cancel] == 0:
 		o.Message = "the run was interrupted"
@@ -107,6 +148,15 @@ func remark(run result.Run, counts map[result.Status]int) result.Outcome {
 		o.Message = fmt.Sprintf("the run ended with %s, and not because of a variant: what mhmig wrote to its terminal says why", run.Status)
 	}
 	return o
+}
+
+// marshal is value in JSON, with & < > as they are.
+func marshal(value any) ([]byte, error) {
+	var b bytes.Buffer
+	e := json.NewEncoder(&b)
+	e.SetEscapeHTML(false)
+	err := e.Encode(value)
+	return bytes.TrimSuffix(b.Bytes(), []byte("\n")), err
 }
 
 // label is the name that a person knows a variant by.

@@ -46,10 +46,11 @@ func validate(t testing.TB, junit string) {
 // suites are the parts of a JUnit report that tests look at.
 type suites struct {
 	Suite struct {
-		Tests    int `xml:"tests,attr"`
-		Failures int `xml:"failures,attr"`
-		Errors   int `xml:"errors,attr"`
-		Skipped  int `xml:"skipped,attr"`
+		Hostname string `xml:"hostname,attr"`
+		Tests    int    `xml:"tests,attr"`
+		Failures int    `xml:"failures,attr"`
+		Errors   int    `xml:"errors,attr"`
+		Skipped  int    `xml:"skipped,attr"`
 		Cases    []struct {
 			Class   string `xml:"classname,attr"`
 			Name    string `xml:"name,attr"`
@@ -84,6 +85,9 @@ func TestJUnit(t *testing.T) {
 	s := readJUnit(t, text).Suite
 	if s.Tests != 5 || s.Failures != 1 || s.Errors != 0 || s.Skipped != 1 || len(s.Cases) != 5 {
 		t.Errorf("got %d tests, %d failures, %d errors, %d skipped, %d cases", s.Tests, s.Failures, s.Errors, s.Skipped, len(s.Cases))
+	}
+	if s.Hostname != "host1" {
+		t.Errorf("hostname: got %q, want that of the first host", s.Hostname)
 	}
 	broken := s.Cases[2]
 	if broken.Class != "mhmig.moves" || broken.Name != "broken.Linux.JeOS" || len(broken.Failures) != 1 || len(broken.Errors) != 1 {
@@ -120,10 +124,17 @@ func TestKilledRunIsNotGreen(t *testing.T) {
 		red        bool
 		change     func(f *result.Folder)
 	}{
+		{"killed before all had begun", "the run did not end: mhmig was killed, or is still at it; 3 of 4 variants did not begin", true, func(f *result.Folder) {
+			run(t, f, "one", result.Outcome{Failure: result.Failure{Status: result.Pass}}, -1)
+		}},
+		{"killed in the first variant", "the run did not end: mhmig was killed, or is still at it; 3 of 4 variants did not begin", true, func(f *result.Folder) {
+			_, err := f.Start(result.Entry{Name: "one"})
+			check(t, err)
+		}},
 		{"killed before the first variant", "did not end", true, func(*result.Folder) {}},
 		{"hosts could not be used", "ended with ERROR", true, func(f *result.Folder) { check(t, f.Finish(result.Error)) }},
 		{"interrupted", "interrupted", true, func(f *result.Folder) { check(t, f.Finish(result.Cancel)) }},
-		{"stopped early", "3 variants did not begin: time is up", true, func(f *result.Folder) {
+		{"stopped early", "3 of 4 variants did not begin: time is up", true, func(f *result.Folder) {
 			run(t, f, "one", result.Outcome{Failure: result.Failure{Status: result.Pass}}, -1)
 			f.NotRun(3, "time is up")
 			check(t, f.Finish(result.Pass))
@@ -138,16 +149,22 @@ func TestKilledRunIsNotGreen(t *testing.T) {
 			check(t, f.Finish(result.Pass))
 		}},
 	} {
-		f, err := result.Create(t.TempDir(), result.Run{Scenario: "a.star"}, func(err error) { t.Error(err) })
+		f, err := result.Create(t.TempDir(), result.Run{Scenario: "a.star", Planned: 4}, func(err error) { t.Error(err) })
 		check(t, err)
 		c.change(f)
 		text := write(t, report.JUnit, f.Dir())
 		validate(t, text)
 		s := readJUnit(t, text).Suite
+		if s.Hostname == "" {
+			t.Errorf("%s: got no hostname", c.name)
+		}
+		if remark, err := report.Remark(f.Dir()); err != nil || !strings.Contains(remark, c.want) {
+			t.Errorf("%s: remark: got %q, %v, want %q", c.name, remark, err, c.want)
+		}
 		if red := s.Errors+s.Failures > 0; red != c.red || !strings.Contains(text, c.want) {
 			t.Errorf("%s: got %s, want red: %v, and %q", c.name, text, c.red, c.want)
 		}
-		if tap := write(t, report.TAP, f.Dir()); strings.Contains(tap, "\nnot ok") != c.red {
+		if tap := write(t, report.TAP, f.Dir()); strings.Contains(tap, "\nnot ok") != c.red || !strings.Contains(tap, c.want) {
 			t.Errorf("%s: TAP: got %s", c.name, tap)
 		}
 		if md := write(t, report.Markdown, f.Dir()); !strings.Contains(md, c.want) {
@@ -194,6 +211,24 @@ func TestJSON(t *testing.T) {
 	}
 	if err := matchesSchema(t, `{"format": 1, "run": {}, "variants": [], "totals": {}}`); err == nil {
 		t.Error("schema: took a run without a name")
+	}
+}
+
+// TestPlainText: what a person reads is not spelt for browsers, and Markdown has the
+// warnings of a variant that passed.
+func TestPlainText(t *testing.T) {
+	t.Parallel()
+	f, err := result.Create(t.TempDir(), result.Run{Scenario: "a.star"}, func(err error) { t.Error(err) })
+	check(t, err)
+	run(t, f, "slow", result.Outcome{Failure: result.Failure{Status: result.Warn}, Warnings: []string{"a < b && c > d", "and slow"}}, -1)
+	check(t, f.Finish(result.Warn))
+	for _, format := range []report.Format{report.TAP, report.JSON} {
+		if got := write(t, format, f.Dir()); !strings.Contains(got, `"a < b && c > d"`) {
+			t.Errorf("got %s, want a < b && c > d", got)
+		}
+	}
+	if got := write(t, report.Markdown, f.Dir()); !strings.Contains(got, "</b> slow: a &lt; b &amp;&amp; c &gt; d</summary>\n\n```\nWARN a < b && c > d\nWARN and slow\n```\n") {
+		t.Errorf("got %s, want both warnings", got)
 	}
 }
 

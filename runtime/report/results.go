@@ -3,7 +3,6 @@
 package report
 
 import (
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -102,7 +101,7 @@ func JSON(w io.Writer, dir string) error {
 	if err != nil {
 		return err
 	}
-	head, err := json.Marshal(newRunEntry(run))
+	head, err := marshal(newRunEntry(run))
 	if err != nil {
 		return err
 	}
@@ -121,7 +120,7 @@ func JSON(w io.Writer, dir string) error {
 		if err != nil {
 			o.Warnings = append(o.Warnings, fmt.Sprintf("results are incomplete: %v", err))
 		}
-		line, err := json.Marshal(newVariant(dir, o, moves))
+		line, err := marshal(newVariant(dir, o, moves))
 		if err != nil {
 			return err
 		}
@@ -130,7 +129,7 @@ func JSON(w io.Writer, dir string) error {
 		}
 		separator = ",\n"
 	}
-	totals, err := json.Marshal(counts)
+	totals, err := marshal(counts)
 	if err != nil {
 		return err
 	}

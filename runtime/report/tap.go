@@ -3,7 +3,6 @@
 package report
 
 import (
-	"encoding/json"
 	"fmt"
 	"io"
 	"strings"
@@ -55,7 +54,7 @@ func testPoint(number int, o result.Outcome) string {
 	var lines []string
 	add := func(key, value string) {
 		if value != "" {
-			quoted, _ := json.Marshal(value) // of a string never fails, and is YAML too
+			quoted, _ := marshal(value) // of a string never fails, and is YAML too
 			lines = append(lines, fmt.Sprintf("  %s: %s\n", key, quoted))
 		}
 	}

@@ -11,7 +11,6 @@ import (
 	"strings"
 	"sync"
 	"time"
-	"unicode/utf8"
 )
 
 // TerminalOptions says how a Terminal draws.
@@ -145,22 +144,22 @@ func (s *screen) draw(e *Event) {
 		if width < narrow {
 			if cell != "" {
 				add("", " ")
-				add(colors[i], shorten(cell, 8))
+				add(colors[i], Shorten(cell, 8))
 			}
 			continue
 		}
 		if len(cell) > 0 {
-			s.columns[i] = min(max(s.columns[i], length(cell)), widestColumn)
+			s.columns[i] = min(max(s.columns[i], Columns(cell)), widestColumn)
 		}
 		if s.columns[i] > 0 {
 			add("", " ")
-			cell = shorten(cell, s.columns[i])
+			cell = Shorten(cell, s.columns[i])
 			add(colors[i], cell)
-			add("", strings.Repeat(" ", s.columns[i]-length(cell)))
+			add("", strings.Repeat(" ", s.columns[i]-Columns(cell)))
 		}
 	}
 	gap := "  "
-	indent := length(head.String()) + len(gap)
+	indent := Columns(head.String()) + len(gap)
 	if indent > width/2 { // the message gets lines of its own
 		gap, indent = "\n    ", 4
 	}
@@ -238,7 +237,7 @@ func (t *Terminal) Table(outcomes iter.Seq2[Outcome, error]) {
 	for o := range outcomes { //nolint:errcheck // the second time tells of errors
 		total++
 		counts[o.Status]++
-		nameWidth = max(nameWidth, length(tableName(o, true)))
+		nameWidth = max(nameWidth, Columns(tableName(o, true)))
 	}
 	nameWidth = min(nameWidth, max(width-len("ERROR    1h02m03s "), len("VARIANT")))
 	hidden := 0
@@ -252,8 +251,8 @@ func (t *Terminal) Table(outcomes iter.Seq2[Outcome, error]) {
 			hidden++
 			continue
 		}
-		name := shorten(tableName(o, total > 1), nameWidth)
-		b.WriteString(name + strings.Repeat(" ", nameWidth-length(name)) + "  ")
+		name := Shorten(tableName(o, total > 1), nameWidth)
+		b.WriteString(name + strings.Repeat(" ", nameWidth-Columns(name)) + "  ")
 		b.WriteString(s.paint(statusColor(o.Status), fmt.Sprintf("%-7s", o.Status)))
 		fmt.Fprintf(&b, " %8s\n", clock(time.Duration(o.Seconds*float64(time.Second))))
 		messages := tableMessages(o)
@@ -372,35 +371,19 @@ func clock(d time.Duration) string {
 	return fmt.Sprintf("%dh%02dm%02ds", seconds/3600, seconds/60%60, seconds%60)
 }
 
-// length counts columns: one per rune, which is right for all but a few scripts.
-func length(text string) int { return utf8.RuneCountInString(text) }
-
-// shorten cuts text to width columns, the last of which then is "…".
-func shorten(text string, width int) string {
-	if length(text) <= width {
-		return text
-	}
-	runes := []rune(text)
-	return string(runes[:max(width-1, 0)]) + "…"
-}
-
 // Wrap breaks text into lines of at most width columns, 8 at least: at blanks
 // where it can, inside words that are longer than a line. It returns at least
 // one line.
 func Wrap(text string, width int) []string {
 	width = max(width, 8)
 	var lines []string
-	for length(text) > width {
-		runes := []rune(text)
-		cut := width
-		for i := width; i > 0; i-- {
-			if runes[i] == ' ' && strings.TrimSpace(string(runes[:i])) != "" {
-				cut = i
-				break
-			}
+	for Columns(text) > width {
+		cut := len(Cut(text, width))
+		if blank := strings.LastIndexByte(text[:cut+1], ' '); blank > 0 && strings.TrimSpace(text[:blank]) != "" {
+			cut = blank
 		}
-		lines = append(lines, strings.TrimRight(string(runes[:cut]), " "))
-		text = strings.TrimLeft(string(runes[cut:]), " ")
+		lines = append(lines, strings.TrimRight(text[:cut], " "))
+		text = strings.TrimLeft(text[cut:], " ")
 	}
 	return append(lines, text)
 }

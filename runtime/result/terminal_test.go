@@ -17,7 +17,6 @@ import (
 	"testing"
 	"testing/synctest"
 	"time"
-	"unicode/utf8"
 
 	"github.com/google/go-cmp/cmp"
 
@@ -108,7 +107,7 @@ func TestTerminal(t *testing.T) {
 			}
 			for line := range strings.Lines(regexp.MustCompile("\x1b\\[[0-9]+m").ReplaceAllString(got, "")) {
 				line = strings.TrimSuffix(line, "\n")
-				if n := utf8.RuneCountInString(line); n > width {
+				if n := result.Columns(line); n > width {
 					t.Errorf("line of %d columns: %q", n, line)
 				}
 				if strings.ContainsAny(line, "\x1b\t\r") {
@@ -129,16 +128,21 @@ func TestTerminalWidths(t *testing.T) {
 		var b bytes.Buffer
 		terminal := result.NewTerminal(&b, result.TerminalOptions{Width: func() int { return width }})
 		log := slog.New(terminal).With("variant", "001-a", "host", "host1", "side", "source", "vm", "vm1")
-		for _, text := range []string{"", " ", "a", strings.Repeat("移行", 80), strings.Repeat(" ", 100), "a " + strings.Repeat("b", 200)} {
+		for _, text := range []string{"", " ", "a", strings.Repeat("移行", 80), strings.Repeat(" ", 100), "a " + strings.Repeat("b", 200), strings.Repeat("üñïcödé_名前 ", 20), strings.Repeat("e\u0301", 150)} {
 			log.Info(text)
 		}
-		terminal.Table(each(outcomes()))
+		named := outcomes()
+		for i := range named {
+			named[i].ShortName = strings.Repeat("üñïcödé_名前.", 5*i+1)
+			named[i].Message = strings.Repeat("名前", 30)
+		}
+		terminal.Table(each(append(outcomes(), named...)))
 		limit := width
 		if limit < 20 {
 			limit = 80
 		}
 		for line := range strings.Lines(b.String()) {
-			if n := utf8.RuneCountInString(strings.TrimSuffix(line, "\n")); n > max(limit, 27) { // the table's columns need 27
+			if n := result.Columns(strings.TrimSuffix(line, "\n")); n > max(limit, 27) { // the table's columns need 27
 				t.Fatalf("width %d: line of %d columns: %q", width, n, line)
 			}
 		}

@@ -1,0 +1,33 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package live
+
+import (
+	"io"
+	"testing"
+
+	"github.com/creack/pty"
+)
+
+// TestResumeAfterClose: who was suspended while the run ended does not draw again.
+func TestResumeAfterClose(t *testing.T) {
+	t.Parallel()
+	reader, terminal, err := pty.Open()
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = terminal.Close(); _ = reader.Close() })
+	go func() { _, _ = io.Copy(io.Discard, reader) }() // ends with the terminal
+	v := New(terminal, Options{})
+	v.Suspend()()
+	if v.screen == nil {
+		t.Error("resumed: got no screen")
+	}
+	resume := v.Suspend()
+	v.Close()
+	resume()
+	if v.screen != nil {
+		t.Error("resumed after Close: got a screen")
+		v.close()
+	}
+}
