@@ -41,7 +41,6 @@ type unit struct {
 // run runs the scenario for the variant, and judges it.
 func (u *unit) run(ctx context.Context) result.Status {
 	u.changed()
-	began := time.Now()
 	log := u.Log.With("variant", u.results.ID())
 	log.Info("variant begins", "name", u.variant.ShortName, "hosts", strings.Join(u.lease.names(), ","))
 	runCtx := ctx
@@ -81,21 +80,23 @@ func (u *unit) run(ctx context.Context) result.Status {
 		outcome.Evidence = bed.Evidence(ctx)
 	}
 	settle(&outcome)
-	log.Info("clean up", "step", "clean_up")
 	if u.Failed != nil && !outcome.Status.OK() && u.Failed(runCtx, bed, outcome.Failure) {
 		bed.Keep()
 		u.lease.kept = true
 		u.mu.Lock()
 		u.kept = true
 		u.mu.Unlock()
-	} else if err := u.close(ctx, bed, u.lease, outcome.Status); err != nil {
-		u.addFailure(&outcome, fmt.Errorf("clean up: %w", err))
-		settle(&outcome)
+	} else {
+		log.Info("clean up", "step", "clean_up")
+		if err := u.close(ctx, bed, u.lease, outcome.Status); err != nil {
+			u.addFailure(&outcome, fmt.Errorf("clean up: %w", err))
+			settle(&outcome)
+		}
 	}
 	if notice := u.Quarantine.apply(u.variant.Name, &outcome); notice != "" {
 		log.Warn(notice)
 	}
-	facts := []any{"step", "end", "status", outcome.Status.String(), "took", time.Since(began).Round(time.Millisecond)}
+	facts := []any{"step", "end", "status", outcome.Status.String(), "took", u.results.Took().Round(time.Millisecond)}
 	if outcome.Message != "" {
 		facts = append(facts, "because", outcome.Message)
 	}
