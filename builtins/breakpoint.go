@@ -33,7 +33,7 @@ type Prompt interface {
 func debugFunctions() []*Builtin {
 	return []*Builtin{{
 		Name: "breakpoint", Waits: true,
-		Doc: "Opens a Starlark prompt at the terminal with the variables of where it is called. Other tasks go on meanwhile, and so do all timeouts. Without a terminal it warns and goes on.",
+		Doc: "Opens a Starlark prompt at the terminal with the variables of where it is called, of the functions that have called that one, and env. Other tasks go on meanwhile, and so do all timeouts. Without a terminal it warns and goes on.",
 		Fn:  breakpointFn,
 	}}
 }
@@ -59,30 +59,37 @@ func breakpointFn(t *task.Task, _ *Args) (starlark.Value, error) {
 		return nil, err
 	}
 	defer p.Close()
-	frame := callerFrame(t.Thread())
-	talk := &talk{task: t, prompt: p, frame: frame, own: starlark.StringDict{}}
+	frames := callerFrames(t.Thread())
+	frame := frames[0]
+	talk := &talk{task: t, prompt: p, frames: frames, env: s.Env(), own: starlark.StringDict{}}
 	fmt.Fprintf(p, "breakpoint at %s, in %s (task %s of %s)\n", frame.Position(), frame.Callable().Name(), t.Name, s.bed.Variant())
 	talk.list()
 	fmt.Fprintln(p, "help says what can be done here; continue or Ctrl-D goes on")
 	return nil, talk.run()
 }
 
-// callerFrame is the innermost frame of Starlark code.
-func callerFrame(thread *starlark.Thread) starlark.DebugFrame {
-	depth := 1
-	for ; depth < thread.CallStackDepth()-1; depth++ {
-		if _, code := thread.DebugFrame(depth).Callable().(*starlark.Function); code {
-			break
+// callerFrames are the frames of Starlark code, the innermost first: at least
+// one, be it of a builtin that was given to spawn.
+func callerFrames(thread *starlark.Thread) []starlark.DebugFrame {
+	var frames []starlark.DebugFrame
+	for depth := 1; depth < thread.CallStackDepth(); depth++ {
+		frame := thread.DebugFrame(depth)
+		if _, code := frame.Callable().(*starlark.Function); code {
+			frames = append(frames, frame)
 		}
 	}
-	return thread.DebugFrame(depth)
+	if len(frames) == 0 {
+		frames = append(frames, thread.DebugFrame(thread.CallStackDepth()-1))
+	}
+	return frames
 }
 
 // talk is the prompt of one breakpoint.
 type talk struct {
 	task   *task.Task
 	prompt Prompt
-	frame  starlark.DebugFrame
+	frames []starlark.DebugFrame // the one that stands still, and those that have called it
+	env    starlark.Value
 	own    starlark.StringDict // what was assigned at the prompt
 }
 
@@ -173,7 +180,7 @@ func (k *talk) list() {
 // names is all that can be named at the prompt.
 func (k *talk) names() starlark.StringDict {
 	all := universe()
-	if fn, ok := k.frame.Callable().(*starlark.Function); ok {
+	if fn, ok := k.frames[0].Callable().(*starlark.Function); ok {
 		maps.Copy(all, fn.Globals())
 	}
 	maps.Copy(all, k.variables())
@@ -181,23 +188,26 @@ func (k *talk) names() starlark.StringDict {
 	return all
 }
 
-// variables are those of the function that stands still, and those that it has
-// of the functions around it, with their values of now.
+// variables are those of the functions that stand still, and those that these
+// have of the functions around them, with their values of now. Of two with one
+// name it is the inner one. A task begins with no caller, so env is added.
 func (k *talk) variables() starlark.StringDict {
-	all := starlark.StringDict{}
-	fn, ok := k.frame.Callable().(*starlark.Function)
-	if !ok {
-		return all
-	}
-	for i := range fn.NumFreeVars() {
-		if b, v := fn.FreeVar(i); v != nil {
-			all[b.Name] = v
+	all := starlark.StringDict{"env": k.env}
+	for _, frame := range slices.Backward(k.frames) {
+		fn, ok := frame.Callable().(*starlark.Function)
+		if !ok {
+			continue
 		}
-	}
-	for i := range k.frame.NumLocals() {
-		if b, v := k.frame.Local(i); v != nil {
-			if v = uncelled(v); v != nil {
+		for i := range fn.NumFreeVars() {
+			if b, v := fn.FreeVar(i); v != nil {
 				all[b.Name] = v
+			}
+		}
+		for i := range frame.NumLocals() {
+			if b, v := frame.Local(i); v != nil {
+				if v = uncelled(v); v != nil {
+					all[b.Name] = v
+				}
 			}
 		}
 	}

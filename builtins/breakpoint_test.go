@@ -103,6 +103,50 @@ def migration_scenario(env):
 	}
 }
 
+// TestBreakpointInNested: a nested function that names nothing of those around it
+// sees what they and its callers have, the inner one of a name; so does a task,
+// which has no callers, as far as env goes.
+func TestBreakpointInNested(t *testing.T) {
+	t.Parallel()
+	person := &typed{lines: []string{"env.vms", "caller", "same", "free", "continue", "env.vms", "caller", "free", "continue", "env.vms"}}
+	e := perform(t, bedtest.NoQEMU(t), &play{
+		debug: builtins.Debug{Prompt: func(context.Context) (builtins.Prompt, error) { return person, nil }},
+		source: `
+def call(fn):
+    caller, same = "calls", "callers"
+    fn()
+
+def migration_scenario(env):
+    same, free = "outermost", "is free"
+    def check():
+        same = "inner"
+        breakpoint()
+    def worker():
+        use = free
+        breakpoint()
+    call(lambda: [check()])
+    spawn(worker).join()
+    spawn(breakpoint).join()
+`,
+	})
+	e.want(t, result.Pass)
+	shown := person.shown.String()
+	for _, words := range []string{
+		"in check (task main of 001-test)\nvariables: caller, check, env, fn, free, same, worker\n",
+		">>> env.vms\n[\"vm1\", \"vm2\"]\n>>> caller\n\"calls\"\n>>> same\n\"inner\"\n>>> free\n\"is free\"\n>>> continue\n",
+		"\nvariables: env, free, use\n",
+		">>> env.vms\n[\"vm1\", \"vm2\"]\n>>> caller\nprompt:1:1: undefined: caller\n>>> free\n\"is free\"\n",
+		"\nvariables: env\n",
+	} {
+		if !strings.Contains(shown, words) {
+			t.Errorf("the prompt does not show %q", words)
+		}
+	}
+	if t.Failed() {
+		t.Logf("it showed:\n%s", shown)
+	}
+}
+
 // Without a terminal a breakpoint is passed, and said so.
 func TestBreakpointWithoutTerminal(t *testing.T) {
 	t.Parallel()

@@ -11,11 +11,15 @@ import (
 	"log/slog"
 	"net"
 	"os"
+	"path/filepath"
+	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
 	"golang.org/x/term"
 
+	"github.com/mhmig/mhmig/runtime/guest"
+	"github.com/mhmig/mhmig/runtime/result"
 	"github.com/mhmig/mhmig/runtime/vm"
 )
 
@@ -33,9 +37,10 @@ func newConsoleCommand() *cobra.Command {
 		Use:   "console VM",
 		Short: "Join the serial console of a VM, of a run that goes on or was kept",
 		Long: `Join the serial console of a VM: of a run that goes on, which keeps the console
-and its log, or of one whose VMs were left (exec --keep). Ctrl-] leaves. Without
-a terminal, standard input is typed, and the command ends when that has ended and
-the console has been quiet for a second.`,
+and its log, or of one whose VMs were left (exec --keep). The last lines that the
+run saw there come first. Ctrl-] leaves. Without a terminal, standard input is
+typed, and the command ends when that has ended and the console has been quiet
+for a second.`,
 		Example: "  mhmig console vm1\n  mhmig console vm1 --host host2 --run mhmig-results/20260102T030405Z-a1b2c3",
 		Args:    arguments(1, 1),
 		RunE: func(c *cobra.Command, args []string) error {
@@ -65,20 +70,60 @@ func (d *door) console(ctx context.Context, stderr io.Writer) (err error) {
 		defer func() { err = errors.Join(err, closeHost()) }()
 	}
 	defer conn.Close()
+	before, err := d.shown()
+	if err != nil {
+		return err
+	}
+	if before == "" {
+		fmt.Fprintln(stderr, "mhmig: the console has shown nothing yet")
+	}
 	p := newPerson(os.Stdin, os.Stdout)
 	if !term.IsTerminal(int(os.Stdin.Fd())) {
+		d.recall(p.out, before)
 		return talkTo(ctx, conn, p, false)
 	}
-	before, err := term.MakeRaw(int(os.Stdin.Fd()))
+	cooked, err := term.MakeRaw(int(os.Stdin.Fd()))
 	if err != nil {
 		return err
 	}
 	defer func() {
-		_ = term.Restore(int(os.Stdin.Fd()), before)
+		_ = term.Restore(int(os.Stdin.Fd()), cooked)
 		fmt.Fprintln(stderr)
 	}()
 	fmt.Fprintf(stderr, "mhmig: console of %s@%s; Ctrl-] leaves\r\n", d.VM, d.Host)
+	d.recall(p.out, before)
 	return talkTo(ctx, conn, p, true)
+}
+
+// shownLines and shownBytes are how much of a console's log is shown to whom joins.
+const (
+	shownLines = 20
+	shownBytes = 64 << 10
+)
+
+// shown is the last lines of the console's log, "" when it has none.
+func (d *door) shown() (string, error) {
+	file, err := os.Open(filepath.Join(d.folder, d.Variant, result.VMPath(d.VM, d.Host, "console.log")))
+	if errors.Is(err, os.ErrNotExist) {
+		return "", nil
+	} else if err != nil {
+		return "", err
+	}
+	defer file.Close()
+	size, err := file.Seek(0, io.SeekEnd)
+	if err == nil {
+		_, err = file.Seek(max(0, size-shownBytes), io.SeekStart)
+	}
+	log, more := io.ReadAll(file)
+	return guest.LastLines(log, shownLines), errors.Join(err, more)
+}
+
+// recall shows what the console of a run that is over showed; one that goes on
+// does so itself.
+func (d *door) recall(w io.Writer, before string) {
+	if before != "" && !d.running {
+		fmt.Fprintf(w, "%s\r\n", strings.ReplaceAll(before, "\n", "\r\n"))
+	}
 }
 
 // talkTo joins a person with a console until either goes.

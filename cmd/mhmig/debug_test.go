@@ -4,16 +4,23 @@ package main
 
 import (
 	"bytes"
+	"encoding/json"
 	"errors"
+	"fmt"
 	"io"
 	"os"
 	"os/exec"
+	"path/filepath"
+	"strconv"
 	"strings"
 	"sync"
 	"syscall"
 	"testing"
+	"time"
 
 	"github.com/creack/pty"
+
+	"github.com/mhmig/mhmig/runtime/result"
 )
 
 // inTerminal starts a command on a terminal of its own, which is also keyboard.
@@ -55,8 +62,10 @@ func TestPauseOnFailure(t *testing.T) {
 	for _, key := range []string{"\r", "\x03"} {
 		w := newWorld(t)
 		w.write("it.star", "def migration_scenario(env):\n    env.vm(\"vm1\").start()\n    fail(\"look\")\n")
+		began := time.Now()
 		r, keyboard := w.inTerminal("exec", "it.star", "--config", "small.cfg", "--pause-on-failure")
 		r.await("Enter goes on and cleans up")
+		waits := time.Now()
 		if text := r.output(); !strings.Contains(text, "paused: 001 FAIL: it.star:3:9: look") || !strings.Contains(text, "mhmig qmp vm1 --run") {
 			t.Errorf("it does not say what failed and how to get in:\n%s", text)
 		}
@@ -66,11 +75,54 @@ func TestPauseOnFailure(t *testing.T) {
 		if err != nil || !bytes.Contains(out, []byte(`"status":"running"`)) || !bytes.Contains(out, []byte("may disturb")) {
 			t.Errorf("qmp: %v\n%s", err, out)
 		}
+		if text := r.output(); !strings.Contains(text, "paused") || strings.Contains(text, "clean up\r\n") {
+			t.Errorf("what it does while it waits:\n%s", text)
+		}
+		paused := time.Since(waits)
 		press(t, keyboard, key)
 		if code := r.wait(farewell); code != exitFailed && key == "\r" || code != exitInterrupted && key != "\r" {
 			t.Errorf("exit status after %q: got %d\n%s", key, code, r.output())
 		}
+		all := time.Since(began).Seconds()
+		if text := r.output(); strings.LastIndex(text, "clean up\r\n") < strings.LastIndex(text, "goes on and cleans up") {
+			t.Errorf("it does not say that it cleans up afterwards:\n%s", text)
+		}
+		var outcome result.Outcome
+		files, err := filepath.Glob(w.dir + "/mhmig-results/latest/001*/outcome.json")
+		if err != nil || len(files) != 1 {
+			t.Fatalf("outcomes: got %v, %v", files, err)
+		}
+		if data, err := os.ReadFile(files[0]); err != nil || json.Unmarshal(data, &outcome) != nil {
+			t.Fatalf("outcome: %v\n%s", err, data)
+		}
+		if took := outcome.Seconds; took <= 0 || took > all-paused.Seconds() {
+			t.Errorf("seconds: got %v of %v, of which %v were a pause", took, all, paused)
+		}
 		w.wantNothingLeft()
+	}
+}
+
+// TestEndOfWorld: a test that fails while a lab and VMs are kept leaves nothing.
+func TestEndOfWorld(t *testing.T) {
+	t.Parallel()
+	needQEMU(t)
+	w := newWorld(t)
+	w.write("it.star", "def migration_scenario(env):\n    env.vm(\"vm1\").start()\n    fail(\"look\")\n")
+	if code, _, stderr := w.exec("exec", "it.star", "--config", "small.cfg", "--keep"); code != exitFailed || !strings.Contains(stderr, "\nkept: 001 FAIL") {
+		t.Fatalf("exec --keep: exit status %d\n%s", code, stderr)
+	}
+	_, status, _ := w.exec("lab", "status")
+	_, number, _ := strings.Cut(status, "(process ")
+	number, _, _ = strings.Cut(number, ")")
+	pid, err := strconv.Atoi(number)
+	if err != nil {
+		t.Fatalf("mhmig lab status: %v\n%s", err, status)
+	}
+	w.end()
+	w.wantNothingLeft()
+	command, _ := os.ReadFile(fmt.Sprintf("/proc/%d/cmdline", pid)) // nothing when it is gone, or dead and nobody has noticed
+	if bytes.Contains(command, []byte("lab\x00serve")) {
+		t.Errorf("the lab's process %d goes on: %q", pid, command)
 	}
 }
 
@@ -134,6 +186,7 @@ def migration_scenario(env):
 	}
 	r, keyboard := w.inTerminal("console", "vm1")
 	r.await("Ctrl-] leaves")
+	r.await("1234") // the guest is quiet: what it showed before
 	press(t, keyboard, "echo $((2000+345))\r")
 	r.await("2345")
 	press(t, keyboard, "\x1d")

@@ -93,10 +93,15 @@ func (d *debugFlags) failed(ctx context.Context, bed *testbed.Bed, f result.Fail
 		d.mu.Unlock()
 	}
 	if d.pause {
+		resume := bed.Pause()
 		if release, err := d.person.take(ctx); err == nil {
 			fmt.Fprintf(d.person.out, "paused: %s\n%sEnter goes on and cleans up\n", what, text)
 			_ = d.person.enter(ctx) // Ctrl-C and the end of input go on too
 			release()
+		}
+		resume()
+		if !d.keep {
+			bed.Log().Info("clean up", "step", "clean_up") // the scenario's own comes first
 		}
 	}
 	return d.keep

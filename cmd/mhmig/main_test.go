@@ -127,6 +127,17 @@ func remains(dir, cache string) (left []string, err error) {
 	return left, nil
 }
 
+// endLab ends the lab that is kept in a test's own cache, with all that runs on its
+// hosts. It is meant for tests that have failed.
+func endLab(cache string) error {
+	down := exec.Command(filepath.Join(binDir, "mhmig"), "lab", "down")
+	down.Env = append(os.Environ(), "MHMIG_CACHE="+cache)
+	if out, err := down.CombinedOutput(); err != nil {
+		return fmt.Errorf("mhmig lab down: %w\n%s", err, out)
+	}
+	return nil
+}
+
 // removeRemains ends the processes and removes the folders that remains has
 // found, so that a failed test does not harm others.
 func removeRemains(left []string) {

@@ -11,6 +11,7 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"math"
 	"os"
 	"slices"
 	"strings"
@@ -31,29 +32,32 @@ const lastEvents = 200 * time.Millisecond
 func newQMPCommand() *cobra.Command {
 	var a attachment
 	c := &cobra.Command{
-		Use:   "qmp VM",
+		Use:   "qmp VM [COMMAND [KEY=VALUE…]]",
 		Short: "Talk to the monitor of a VM, of a run that goes on or was kept",
 		Long: `Talk to a VM's second QMP monitor, which is there for people. A command is JSON,
 {"execute": "query-status"}, or short: query-status, or
 migrate-set-parameters max-bandwidth=1000000 (a value is JSON, else a string).
-Tab completes names, Ctrl-D leaves. Without a terminal, each line of standard
-input is a command, and each reply and event one line of JSON; the exit status is
-1 when QEMU has refused one.`,
-		Example: "  mhmig qmp vm1\n  mhmig qmp vm1 --host host2 --variant 001",
-		Args:    arguments(1, 1),
+Tab completes names, Ctrl-D leaves. A command that is given as arguments is carried
+out, and its reply printed. Without that and a terminal, each line of standard
+input is a command, and each reply and event one line of JSON. The exit status is
+1 when QEMU has refused a command.`,
+		Example: "  mhmig qmp vm1\n  mhmig qmp vm1 --host host2 --variant 001\n  mhmig qmp vm1 query-status\n  mhmig qmp vm1 migrate-set-parameters max-bandwidth=1000000",
+		Args:    arguments(1, math.MaxInt),
 		RunE: func(c *cobra.Command, args []string) error {
 			d, err := a.find(args[0])
 			if err != nil {
 				return err
 			}
-			return d.qmp(c.Context(), c.ErrOrStderr())
+			return d.qmp(c.Context(), args[1:], c.ErrOrStderr())
 		},
 	}
 	a.flags(c)
 	return c
 }
 
-func (d *door) qmp(ctx context.Context, stderr io.Writer) (err error) {
+// qmp talks with the VM's monitor: of words, if there are any, else of what comes
+// from standard input.
+func (d *door) qmp(ctx context.Context, words []string, stderr io.Writer) (err error) {
 	if d.running {
 		fmt.Fprintln(stderr, "mhmig:", disturbed)
 	}
@@ -72,6 +76,10 @@ func (d *door) qmp(ctx context.Context, stderr io.Writer) (err error) {
 	t := &monitorTalk{monitor: monitor, out: os.Stdout}
 	if t.commands, err = commandNames(ctx, monitor); err != nil {
 		return hostsError(err)
+	}
+	if len(words) > 0 {
+		t.pretty = term.IsTerminal(int(os.Stdout.Fd()))
+		return t.once(ctx, commandLine(words))
 	}
 	if term.IsTerminal(int(os.Stdin.Fd())) && term.IsTerminal(int(os.Stdout.Fd())) {
 		return t.interactive(ctx, d.VM+"@"+d.Host+"> ")
@@ -194,6 +202,35 @@ func cutValue(text string) (value any, rest string) {
 	}
 	word, rest, _ := strings.Cut(text, " ")
 	return word, rest
+}
+
+// commandLine makes one line of arguments. What a shell has quoted stays together:
+// a value that is not JSON becomes a string of it.
+func commandLine(words []string) string {
+	words = slices.Clone(words)
+	for i, word := range words {
+		key, value, ok := strings.Cut(word, "=")
+		if i == 0 || !ok || strings.HasPrefix(words[0], "{") || json.Valid([]byte(value)) {
+			continue
+		}
+		text, _ := json.Marshal(value) // a string always can be
+		words[i] = key + "=" + string(text)
+	}
+	return strings.Join(words, " ")
+}
+
+// once carries out one line.
+func (t *monitorTalk) once(ctx context.Context, line string) error {
+	stop := context.AfterFunc(ctx, func() { _ = t.monitor.Close() })
+	defer stop()
+	t.perform(line) //nolint:contextcheck // closing the monitor ends it
+	switch {
+	case ctx.Err() != nil:
+		return context.Cause(ctx)
+	case t.refused:
+		return &exitError{code: exitFailed}
+	}
+	return nil
 }
 
 // scripted carries out each line of r.

@@ -64,6 +64,9 @@ func setUp(env *testscript.Env) error {
 			env.T().Fatal(err)
 		}
 		if len(left) > 0 {
+			if err := endLab(cache); err != nil {
+				env.T().Log(err)
+			}
 			removeRemains(left)
 			env.T().Fatal("left behind:\n" + strings.Join(left, "\n"))
 		}

@@ -216,7 +216,21 @@ func newWorld(t testing.TB) *world {
 		}
 	}
 	w.write("small.cfg", "vms = vm1\nmem = 32\naccel = tcg\n")
+	t.Cleanup(w.end)
 	return w
+}
+
+// end ends what a test that has failed left running.
+func (w *world) end() {
+	w.t.Helper()
+	left, err := remains(w.dir, w.cache)
+	if len(left) > 0 {
+		err = errors.Join(err, endLab(w.cache))
+		removeRemains(left)
+	}
+	if err != nil {
+		w.t.Error(err)
+	}
 }
 
 func (w *world) write(name, text string) {

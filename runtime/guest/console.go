@@ -117,8 +117,11 @@ func (c *Console) Tail(n int) string {
 	c.mu.Lock()
 	tail := append([]byte(nil), c.tail[max(0, len(c.tail)-tailBytes):]...)
 	c.mu.Unlock()
-	return lastLines(visible(tail), n)
+	return LastLines(tail, n)
 }
+
+// LastLines returns the last lines of what a console showed, as [Console.Tail] does.
+func LastLines(shown []byte, n int) string { return lastLines(visible(shown), n) }
 
 // Close closes the stream; a session on it ends. It waits until the log has
 // all that came. Closing twice is allowed.

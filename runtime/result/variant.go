@@ -38,7 +38,7 @@ type Outcome struct {
 	Repeat    int       `json:"repeat,omitzero"` // counts from 1 when the run repeats its variants; set by Finish
 	Hosts     []string  `json:"hosts,omitempty"` // that it ran on, the master first; set by Finish
 	Started   time.Time `json:"started"`         // set by Finish
-	Seconds   float64   `json:"seconds"`         // set by Finish
+	Seconds   float64   `json:"seconds"`         // without pauses; set by Finish
 
 	Failure           // the status, and the first thing that went wrong
 	Further []Failure `json:"further,omitempty"` // what went wrong afterwards, in order
@@ -89,6 +89,7 @@ type Variant struct {
 	mu         sync.Mutex
 	migrations int
 	finished   bool
+	paused     time.Duration
 }
 
 // Start makes the folder of the next variant and writes its params, with
@@ -165,12 +166,16 @@ func (v *Variant) Dir() string { return filepath.Join(v.folder.dir, v.state.ID) 
 // appending: an instance that comes back to a host continues its files. The
 // caller closes it.
 func (v *Variant) VMFile(vm, host, name string) (io.WriteCloser, error) {
-	dir := path.Join(VMDir, safeName(vm)+"@"+safeName(host))
-	file, err := v.create(path.Join(dir, safeName(name)), os.O_APPEND)
+	file, err := v.create(VMPath(vm, host, name), os.O_APPEND)
 	if err != nil {
 		return nil, err
 	}
 	return maskingWriter{file, &v.folder.secrets}, nil
+}
+
+// VMPath is where in a variant's folder the file of [Variant.VMFile] lies.
+func VMPath(vm, host, name string) string {
+	return path.Join(VMDir, safeName(vm)+"@"+safeName(host), safeName(name))
 }
 
 // Artifact opens a file that the scenario keeps, replacing what an earlier
@@ -208,6 +213,21 @@ func (v *Variant) Migration(m Migration) error {
 	return writeJSON(filepath.Join(v.Dir(), MigrationsDir, strconv.Itoa(n)+".json"), m)
 }
 
+// Paused says that the variant stood still for d, while a person looked at it:
+// that does not count as its time.
+func (v *Variant) Paused(d time.Duration) {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	v.paused += d
+}
+
+// Took is how long the variant has run so far, without pauses.
+func (v *Variant) Took() time.Duration {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	return time.Since(v.state.Started) - v.paused
+}
+
 // Finish writes outcome.json, with secrets masked, and the variant's line in the journal, and closes
 // its log. Later calls do nothing: the first outcome stays.
 func (v *Variant) Finish(o Outcome) error {
@@ -223,7 +243,7 @@ func (v *Variant) Finish(o Outcome) error {
 	v.folder.mu.Unlock()
 	o = v.folder.secrets.maskOutcome(o)
 	s := v.state
-	s.Status, s.Message, s.Seconds = o.Status, o.Message, time.Since(s.Started).Seconds()
+	s.Status, s.Message, s.Seconds = o.Status, o.Message, v.Took().Seconds()
 	o.ID, o.Name, o.ShortName, o.Repeat, o.Hosts, o.Started, o.Seconds = s.ID, s.Name, s.ShortName, s.Repeat, s.Hosts, s.Started, s.Seconds
 	return errors.Join(
 		writeJSON(filepath.Join(v.Dir(), TimelineFile), v.timeline.end()),

@@ -43,7 +43,6 @@ type unit struct {
 // that depend on it can run: quarantine does not help them.
 func (u *unit) run(ctx context.Context) (status result.Status, met bool) {
 	u.changed()
-	began := time.Now()
 	log := u.Log.With("variant", u.results.ID())
 	log.Info("variant begins", append(u.label(), "hosts", strings.Join(u.lease.names(), ","))...)
 	runCtx := ctx
@@ -83,22 +82,24 @@ func (u *unit) run(ctx context.Context) (status result.Status, met bool) {
 		outcome.Evidence = bed.Evidence(ctx)
 	}
 	settle(&outcome)
-	log.Info("clean up", "step", "clean_up")
 	if u.Failed != nil && !outcome.Status.OK() && u.Failed(runCtx, bed, outcome.Failure) {
 		bed.Keep()
 		u.lease.kept = true
 		u.mu.Lock()
 		u.kept = true
 		u.mu.Unlock()
-	} else if err := u.close(ctx, bed, u.lease, outcome.Status); err != nil {
-		u.addFailure(&outcome, fmt.Errorf("clean up: %w", err))
-		settle(&outcome)
+	} else {
+		log.Info("clean up", "step", "clean_up")
+		if err := u.close(ctx, bed, u.lease, outcome.Status); err != nil {
+			u.addFailure(&outcome, fmt.Errorf("clean up: %w", err))
+			settle(&outcome)
+		}
 	}
 	met = outcome.Status == result.Pass || outcome.Status == result.Warn
 	if notice := u.Quarantine.apply(u.variant.Name, &outcome); notice != "" {
 		log.Warn(notice)
 	}
-	facts := append(u.label(), "step", "end", "status", outcome.Status.String(), "took", time.Since(began).Round(time.Millisecond))
+	facts := append(u.label(), "step", "end", "status", outcome.Status.String(), "took", u.results.Took().Round(time.Millisecond))
 	if outcome.Message != "" {
 		facts = append(facts, "because", outcome.Message)
 	}

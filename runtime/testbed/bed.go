@@ -115,6 +115,14 @@ func (b *Bed) Owns(e ledger.Entry) bool { return b.ledger.owns(e) }
 // Variant returns the variant's ID, the name of its folder in the results.
 func (b *Bed) Variant() string { return b.results.ID() }
 
+// Pause says that the variant stands still for a person until resume: its time
+// does not go on meanwhile.
+func (b *Bed) Pause() (resume func()) {
+	began := time.Now()
+	b.log.Info("paused", "step", "paused")
+	return func() { b.results.Paused(time.Since(began)) }
+}
+
 // Params returns the variant's params.
 func (b *Bed) Params() cartesian.Params { return b.params }
 
