@@ -82,11 +82,9 @@ func (e *execution) plan(ctx context.Context, config *cartesian.Config, options 
 			return p, nil
 		}
 		p.variants = run.Only(p.variants, failed)
-		some := false
-		for range p.variants {
-			some = true
-			break
-		}
+		next, stop := iter.Pull2(p.variants)
+		_, _, some := next()
+		stop()
 		if !some {
 			return nil, usageError(fmt.Errorf("--rerun failed: no variant that failed in %s is among those of this config and these filters", e.latest()))
 		}

@@ -201,8 +201,11 @@ func (v *variant) doing(host func(string) string, arrow string) []run {
 		return []run{{plain, source.step}, {dim, arrow}, {plain, destination.step}}
 	}
 	return []run{
-		{blue, host(source.host)}, {plain, " " + source.step}, {dim, arrow},
-		{blue, host(destination.host)}, {plain, " " + destination.step},
+		{blue, host(source.host)},
+		{plain, " " + source.step},
+		{dim, arrow},
+		{blue, host(destination.host)},
+		{plain, " " + destination.step},
 	}
 }
 

@@ -374,15 +374,15 @@ func TestRunTimeout(t *testing.T) {
 func TestQuarantine(t *testing.T) {
 	t.Parallel()
 	path := filepath.Join(t.TempDir(), "known.toml")
-	text := ""
+	var text strings.Builder
 	for _, name := range []string{"known", "fine", "old"} {
 		day := "2999-01-01"
 		if name == "old" {
 			day = "2020-01-01"
 		}
-		text += fmt.Sprintf("[[quarantine]]\nvariant = %q\nreason = \"loses its NIC\"\ntracker = \"https://bugs.example.com/1\"\nexpires = %s\n", name, day)
+		text.WriteString(fmt.Sprintf("[[quarantine]]\nvariant = %q\nreason = \"loses its NIC\"\ntracker = \"https://bugs.example.com/1\"\nexpires = %s\n", name, day))
 	}
-	if err := os.WriteFile(path, []byte(text), 0o644); err != nil {
+	if err := os.WriteFile(path, []byte(text.String()), 0o644); err != nil {
 		t.Fatal(err)
 	}
 	q, err := run.ReadQuarantine(path)
