@@ -380,7 +380,7 @@ func TestQuarantine(t *testing.T) {
 		if name == "old" {
 			day = "2020-01-01"
 		}
-		text.WriteString(fmt.Sprintf("[[quarantine]]\nvariant = %q\nreason = \"loses its NIC\"\ntracker = \"https://bugs.example.com/1\"\nexpires = %s\n", name, day))
+		fmt.Fprintf(&text, "[[quarantine]]\nvariant = %q\nreason = \"loses its NIC\"\ntracker = \"https://bugs.example.com/1\"\nexpires = %s\n", name, day)
 	}
 	if err := os.WriteFile(path, []byte(text.String()), 0o644); err != nil {
 		t.Fatal(err)
