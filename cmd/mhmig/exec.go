@@ -293,7 +293,6 @@ func (e *execution) perform(ctx context.Context, command *cobra.Command, plan *p
 		}
 	}()
 	log := slog.New(folder.Masked(slog.NewMultiHandler(folder.Handler(), watch.handler)))
-	log.Info("run begins", "variants", planned, "results", folder.Dir())
 	if err := folder.Plan(plan.names); err != nil {
 		fmt.Fprintln(watch.out, "mhmig:", err)
 	}
@@ -320,6 +319,7 @@ func (e *execution) perform(ctx context.Context, command *cobra.Command, plan *p
 	}
 	defer func() { err = errors.Join(err, closeHosts()) }()
 
+	log.Info("run begins", "variants", planned, "results", folder.Dir())
 	o.Hosts, o.HostParams, o.Results, o.Ledger, o.Log = hosts, e.labParams(labParams), folder, record, log
 	o.Shipped = func(name string) (string, error) { return shippedFile(ctx, image, name) }
 	o.Parallel, o.Share, o.Planned = e.parallel, e.share, planned

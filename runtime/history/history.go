@@ -24,12 +24,30 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"time"
+
+	"github.com/gofrs/flock"
 )
 
 // History is the open database of a folder of results folders.
 type History struct {
 	base string
 	db   *sql.DB
+}
+
+// lockFile is held by who brings the database up to date: none sees it while
+// another makes it anew.
+const lockFile = ".history.lock"
+
+// lockStep is how often who waits for the lock looks.
+const lockStep = 10 * time.Millisecond
+
+func takeLock(ctx context.Context, base string) (*flock.Flock, error) {
+	lock := flock.New(filepath.Join(base, lockFile))
+	if _, err := lock.TryLockContext(ctx, lockStep); err != nil {
+		return nil, err
+	}
+	return lock, nil
 }
 
 // Open returns the history of the results folders in base, up to date. Where
@@ -59,27 +77,41 @@ func Sync(ctx context.Context, base string, notice func(error)) error {
 	return h.Close()
 }
 
-// Rebuild empties the database of base, so that the next Open or Sync reads all
-// folders again.
+// Rebuild makes the database of base anew from all folders. Who reads the old one
+// goes on with that.
 func Rebuild(ctx context.Context, base string, notice func(error)) error {
 	file := filepath.Join(base, File)
-	if _, err := os.Stat(file); errors.Is(err, fs.ErrNotExist) {
-		return nil
+	lock, err := takeLock(ctx, base)
+	if err != nil {
+		return fmt.Errorf("history: %w", err)
 	}
-	db, err := openDatabase(ctx, base, file, notice)
+	defer func() { _ = lock.Unlock() }() // it ends with the process at the latest
+	for _, old := range []string{file, file + "-journal"} {
+		if err := os.Remove(old); err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return fmt.Errorf("history: %w", err)
+		}
+	}
+	h, err := openLocked(ctx, base, file, notice)
 	if err != nil {
 		return fmt.Errorf("history: %s: %w; remove the file", file, err)
 	}
-	_, err = db.ExecContext(ctx, "PRAGMA user_version = 0") // as one of no schema
-	if err := errors.Join(err, db.Close()); err != nil {
-		return fmt.Errorf("history: %s: %w; remove the file", file, err)
-	}
-	return nil
+	return h.Close()
 }
 
 // open opens a database and brings it up to date. That it is damaged may show
 // only then.
 func open(ctx context.Context, base, file string, notice func(error)) (*History, error) {
+	if file != inMemory {
+		lock, err := takeLock(ctx, base)
+		if err != nil {
+			return nil, err
+		}
+		defer func() { _ = lock.Unlock() }() // it ends with the process at the latest
+	}
+	return openLocked(ctx, base, file, notice)
+}
+
+func openLocked(ctx context.Context, base, file string, notice func(error)) (*History, error) {
 	for again := true; ; again = false {
 		db, err := openDatabase(ctx, base, file, notice)
 		if err != nil {
@@ -90,7 +122,7 @@ func open(ctx context.Context, base, file string, notice func(error)) (*History,
 		if err == nil {
 			return h, nil
 		}
-		_ = h.Close() // err says more
+		_ = db.Close() // err says more
 		if !again || !isBroken(err) {
 			return nil, err
 		}
