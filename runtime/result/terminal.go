@@ -231,13 +231,16 @@ func (t *Terminal) Table(outcomes iter.Seq2[Outcome, error]) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	width := s.width()
-	nameWidth := len("VARIANT")
+	nameWidth, numbered := len("VARIANT"), len("VARIANT")
 	counts := map[Status]int{}
 	total := 0
 	for o := range outcomes { //nolint:errcheck // the second time tells of errors
 		total++
 		counts[o.Status]++
-		nameWidth = max(nameWidth, Columns(tableName(o, true)))
+		nameWidth, numbered = max(nameWidth, length(tableName(o, false))), max(numbered, length(tableName(o, true)))
+	}
+	if total > 1 {
+		nameWidth = numbered
 	}
 	nameWidth = min(nameWidth, max(width-len("ERROR    1h02m03s "), len("VARIANT")))
 	hidden := 0
