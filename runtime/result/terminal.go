@@ -237,7 +237,7 @@ func (t *Terminal) Table(outcomes iter.Seq2[Outcome, error]) {
 	for o := range outcomes { //nolint:errcheck // the second time tells of errors
 		total++
 		counts[o.Status]++
-		nameWidth, numbered = max(nameWidth, length(tableName(o, false))), max(numbered, length(tableName(o, true)))
+		nameWidth, numbered = max(nameWidth, Columns(tableName(o, false))), max(numbered, Columns(tableName(o, true)))
 	}
 	if total > 1 {
 		nameWidth = numbered
