@@ -40,6 +40,9 @@ func TestDirtyGuard(t *testing.T) {
 	t.Parallel()
 	base := small(t)
 	base["mem"], base["memory_work"], base["memory_work_rate"] = "128", "24M", "30M"
+	// What switches processes empties TCG's TLB, and hides the loss: a page is lost
+	// when the guest writes to it again through an entry that QEMU did not reset.
+	base["guest_clock"] = "no"
 	base["not_login_after_mig"] = "yes" // check logs in, and waits no longer than it must for a dead guest
 
 	t.Run("auto", func(t *testing.T) {
@@ -53,10 +56,7 @@ func TestDirtyGuard(t *testing.T) {
 		if major := qemuMajor(t); major >= 9 {
 			t.Skipf("NOT TESTED: the loss of memory: QEMU %d has not got the defect", major)
 		}
-		e := perform(t, base, &play{source: hops, params: cartesian.Params{"hops": "15", "tcg_dirty_guard": "off"}})
-		if e.Status == result.Pass { // a page is lost when a write of the guest meets QEMU's look at the bitmap
-			t.Skip("NOT TESTED: what happens to a guest that lost memory: QEMU lost none in 15 moves")
-		}
+		e := perform(t, base, &play{source: hops, params: cartesian.Params{"hops": "30", "tcg_dirty_guard": "off"}})
 		e.want(t, result.Fail, "migration ", "destination", "check_work")
 		e.wantLog(t, "tcg_dirty_guard = off", "migration completed")
 		if e.Evidence == "" {

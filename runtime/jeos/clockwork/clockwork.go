@@ -23,6 +23,7 @@ import (
 	"os"
 	"path/filepath"
 	"runtime"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -58,8 +59,27 @@ func Main(stderr io.Writer) int {
 	return 1
 }
 
-// openPort waits for the port; it is -1 if the VM has none.
+// consoleDevices are the PCI IDs of virtio-serial controllers, as the kernel
+// writes them: the transitional one and the modern one.
+var consoleDevices = []string{"0x1003", "0x1043"}
+
+// mayHavePort says whether the VM has a controller that could have the port. The
+// bus tells so before any driver is there.
+func mayHavePort() bool {
+	files, _ := filepath.Glob("/sys/bus/pci/devices/*/device")
+	return slices.ContainsFunc(files, func(file string) bool {
+		id, _ := os.ReadFile(file)
+		return slices.Contains(consoleDevices, strings.TrimSpace(string(id)))
+	})
+}
+
+// openPort waits for the port; it is -1 if the VM has none. It does not look for
+// long in vain: who wakes up now and then keeps a guest from being as idle, or as
+// busy with one thing, as it would be without.
 func openPort() (int, error) {
+	if !mayHavePort() {
+		return -1, nil
+	}
 	for range portTimeout / idle {
 		names, _ := filepath.Glob("/sys/class/virtio-ports/*/name")
 		for _, file := range names {
