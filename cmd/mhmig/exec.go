@@ -70,9 +70,9 @@ else on the lab that is up (mhmig lab up), else on a lab made for this run. With
 a config as the argument, each variant's param type names its scenario: TYPE.star
 beside the config, else one that mhmig brings.
 
-A variant runs as soon as enough hosts are free: two, or as many as the param
-hosts_needed or the scenario's global hosts_needed says. One that depends on a
-variant that did not pass is CANCEL.
+A variant runs as soon as enough hosts are free: as many as its param hosts_needed
+or its scenario's global hosts_needed says, else a fair share, two at least. One
+that depends on a variant that did not pass is CANCEL.
 
 A word of an "only" or "join" of --filter that no variant can match is an error,
 and so are no variants at all, or more than --max-variants.
@@ -215,7 +215,7 @@ func (e *execution) run(ctx context.Context, command *cobra.Command) error {
 		fmt.Fprintln(stderr, "mhmig:", line)
 	}
 	switch {
-	case plan.first == nil && e.shard == "":
+	case plan.nothingFailed:
 		fmt.Fprintf(stderr, "nothing to do: nothing failed in %s\n", e.latest())
 		return nil
 	case plan.first == nil && !e.dryRun:

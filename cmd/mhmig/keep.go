@@ -120,22 +120,18 @@ func (e *execution) openLab(ctx context.Context, log *slog.Logger) (_ []host.Con
 	if !e.debug.keep {
 		return e.lab.open(ctx, log)
 	}
-	if kept, err := lab.Find(); err == nil {
-		if e.lab.kind != "" || e.lab.hosts != 0 {
+	if up, err := lab.Find(); err == nil && up != nil {
+		if e.lab.asksForOwn() {
 			return nil, nil, false, nil, usageError(errors.New("--keep with --lab or --lab-hosts: a lab is up already, and there can be only one that stays: mhmig lab down first, or leave them out"))
 		}
-		log.Info("using the lab that is up", "hosts", len(kept.Configs()))
-		return kept.Configs(), kept.Params(), false, func() error { return nil }, nil
+		configs, params, closeLab := use(up, log)
+		return configs, params, false, closeLab, nil
 	}
 	self, err := os.Executable()
 	if err != nil {
 		return nil, nil, false, nil, hostsError(err)
 	}
-	o := lab.Options{Hosts: e.lab.hosts, Kind: lab.Kind(e.lab.kind)}
-	if o.Hosts == 0 {
-		o.Hosts = 2
-	}
-	made, err := lab.Up(ctx, o, []string{self, "lab", "serve"})
+	made, err := lab.Up(ctx, lab.Options{Hosts: e.lab.count(), Kind: lab.Kind(e.lab.kind)}, []string{self, "lab", "serve"})
 	if err != nil {
 		return nil, nil, false, nil, hostsError(fmt.Errorf("--keep needs hosts that stay (mhmig lab up first, or --hosts): %w", err))
 	}

@@ -38,17 +38,36 @@ func (f *labFlags) check(flags *pflag.FlagSet) error {
 // open returns the hosts of the lab that is up, unless another is asked for;
 // else it makes one of the run's own, which closeLab ends.
 func (f *labFlags) open(ctx context.Context, log *slog.Logger) (_ []host.Config, params map[string]string, own bool, closeLab func() error, err error) {
-	if f.kind == "" && f.hosts == 0 {
-		if kept, err := lab.Find(); err == nil && kept != nil {
-			log.Info("using the lab that is up", "hosts", len(kept.Configs()))
-			return kept.Configs(), kept.Params(), false, func() error { return nil }, nil
-		}
+	if up := f.up(); up != nil {
+		configs, params, closeLab := use(up, log)
+		return configs, params, false, closeLab, nil
 	}
 	made, err := lab.Start(ctx, lab.Options{Hosts: f.count(), Kind: lab.Kind(f.kind), Logger: log})
 	if err != nil {
 		return nil, nil, false, nil, hostsError(err)
 	}
 	return made.Hosts(), made.Params(), true, made.Close, nil
+}
+
+// asksForOwn says whether the flags want another lab than the one that is up.
+func (f *labFlags) asksForOwn() bool { return f.kind != "" || f.hosts != 0 }
+
+// up returns the lab that is up, nil if there is none or another is asked for.
+func (f *labFlags) up() *lab.State {
+	if f.asksForOwn() {
+		return nil
+	}
+	up, err := lab.Find()
+	if err != nil {
+		return nil
+	}
+	return up
+}
+
+// use returns what open does of a lab that is up, and stays so.
+func use(up *lab.State, log *slog.Logger) (_ []host.Config, params map[string]string, closeLab func() error) {
+	log.Info("using the lab that is up", "hosts", len(up.Configs()))
+	return up.Configs(), up.Params(), func() error { return nil }
 }
 
 // count is how many hosts the run's own lab has.
@@ -62,13 +81,11 @@ func (f *labFlags) count() int {
 // wouldUse names the hosts that open would return, without making any, and says
 // what they are.
 func (f *labFlags) wouldUse() (hosts []string, what string) {
-	if f.kind == "" && f.hosts == 0 {
-		if kept, err := lab.Find(); err == nil && kept != nil {
-			for _, c := range kept.Configs() {
-				hosts = append(hosts, c.Name)
-			}
-			return hosts, "of the lab that is up"
+	if up := f.up(); up != nil {
+		for _, c := range up.Configs() {
+			hosts = append(hosts, c.Name)
 		}
+		return hosts, "of the lab that is up"
 	}
 	for i := range f.count() {
 		hosts = append(hosts, fmt.Sprintf("host%d", i+1))

@@ -61,6 +61,8 @@ type plan struct {
 	first    *cartesian.Variant // nil: there is nothing to do
 	count    int
 	notes    []string // what a person should know of it
+
+	nothingFailed bool // so that nothing is to run again
 }
 
 // plan goes once through all variants: it picks those that are wanted and finds
@@ -79,6 +81,7 @@ func (e *execution) plan(ctx context.Context, config *cartesian.Config, options 
 			return nil, err
 		}
 		if len(failed) == 0 {
+			p.nothingFailed = true
 			return p, nil
 		}
 		p.variants = run.Only(p.variants, failed)

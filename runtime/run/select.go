@@ -32,8 +32,6 @@ func ParseShard(text string) (Shard, error) {
 	return Shard{i, n}, nil
 }
 
-func (s Shard) String() string { return fmt.Sprintf("%d/%d", s.Index, s.Count) }
-
 // Of leaves the variants of the shard. One that depends on others is where the
 // first of them is.
 func (s Shard) Of(variants Sequence) Sequence {
