@@ -74,6 +74,7 @@ type Bed struct {
 	mu       sync.Mutex // guards what follows
 	machines []*Machine
 	claims   map[string]string // VM -> who starts or moves it
+	consoles map[string]string // VM -> what the console of an instance that was ended had shown last
 }
 
 type madeFolder struct {
@@ -87,7 +88,7 @@ func New(c Config) *Bed {
 	b := &Bed{
 		params: c.Params, results: c.Results, ledger: newOwned(c.Ledger), log: c.Log,
 		name: c.Name, shared: c.Shared,
-		claims: map[string]string{},
+		claims: map[string]string{}, consoles: map[string]string{},
 	}
 	for _, p := range c.Hosts {
 		label := "host" + strconv.Itoa(p.Number)

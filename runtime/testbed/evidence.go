@@ -44,6 +44,12 @@ func (m *Machine) Evidence(ctx context.Context, side string) Evidence {
 	if m.Console != nil {
 		e.Console = m.Console.Tail(consoleTail)
 	}
+	if e.Console == "" { // since the guest came it has said nothing: what did it say before?
+		b := m.Host.bed
+		b.mu.Lock()
+		e.Console = b.consoles[m.Name()]
+		b.mu.Unlock()
+	}
 	return e
 }
 

@@ -399,6 +399,11 @@ func (b *Bed) Remove(ctx context.Context, m *Machine) error {
 	m.detach()
 	b.mu.Lock()
 	defer b.mu.Unlock()
+	if m.Console != nil {
+		if shown := m.Console.Tail(consoleTail); shown != "" {
+			b.consoles[m.Name()] = shown
+		}
+	}
 	for i, other := range b.machines {
 		if other == m && err == nil {
 			b.machines = append(b.machines[:i:i], b.machines[i+1:]...)
