@@ -106,6 +106,9 @@ func TestDiskFull(t *testing.T) {
 	if !strings.Contains(stderr, "no space left on device") {
 		t.Errorf("nothing says that the disk is full:\n%s", stderr)
 	}
+	if n := strings.Count("\n"+stderr, "\nmhmig: results are incomplete"); n > 2 { // when it is seen, and at the end
+		t.Errorf("it says %d times that results are incomplete:\n%s", n, stderr)
+	}
 	latest := filepath.Join(results, "latest")
 	w.wantReadable(latest)
 	w.wantNothingLeft()

@@ -514,3 +514,58 @@ func TestFairShare(t *testing.T) {
 		}
 	}
 }
+
+// A dependency that did not pass once stops only the dependents of that repeat.
+func TestRepeatedDependency(t *testing.T) {
+	t.Parallel()
+	f := newFixture(t)
+	f.options.Repeat = 2
+	times := 0
+	f.options.Scenario = func(_ context.Context, bed *testbed.Bed) run.Verdict {
+		if bed.Params()["shortname"] == "a" {
+			if times++; times == 1 {
+				return failures(result.Fail.Errorf("broken"))
+			}
+		}
+		return run.Verdict{}
+	}
+	outcomes, err := f.run(t.Context(), t, sequence(f.base, "a", "b: a"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	var got []string
+	for _, o := range outcomes {
+		got = append(got, fmt.Sprint(o.ShortName, o.Repeat, o.Status))
+	}
+	slices.Sort(got)
+	if want := []string{"a1 FAIL", "a2 PASS", "b1 CANCEL", "b2 PASS"}; !slices.Equal(got, want) {
+		t.Errorf("got %v, want %v", got, want)
+	}
+}
+
+// mhmig's own files go onto shared storage once, and are gone with the run.
+func TestShippedOnce(t *testing.T) {
+	t.Parallel()
+	f := newFixture(t)
+	local := filepath.Join(t.TempDir(), "vmlinux")
+	if err := os.WriteFile(local, []byte("a kernel"), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	f.base["kernel"] = "jeos:kernel"
+	shipped := 0
+	f.options.Shipped = func(string) (string, error) { shipped++; return local, nil }
+	f.options.Scenario = func(ctx context.Context, bed *testbed.Bed) run.Verdict {
+		h := bed.Hosts()[1]
+		if data, err := h.ReadFile(ctx, h.Params["kernel"]); err != nil || string(data) != "a kernel" {
+			return failures(fmt.Errorf("got %q, %w", data, err))
+		}
+		return run.Verdict{}
+	}
+	outcomes, err := f.run(t.Context(), t, sequence(f.base, "a", "b", "c"))
+	if err != nil || len(outcomes) != 3 || f.summary.Counts[result.Pass] != 3 || shipped != 1 {
+		t.Errorf("got %v, %+v, shipped %d times, want 3 PASS and once", err, f.summary, shipped)
+	}
+	if left := f.folders(t); len(left) > 0 {
+		t.Errorf("left: %q", left)
+	}
+}
