@@ -31,6 +31,7 @@ const lastEvents = 200 * time.Millisecond
 
 func newQMPCommand() *cobra.Command {
 	var a attachment
+	var timeout time.Duration
 	c := &cobra.Command{
 		Use:   "qmp VM [COMMAND [KEY=VALUE…]]",
 		Short: "Talk to the monitor of a VM, of a run that goes on or was kept",
@@ -48,16 +49,17 @@ input is a command, and each reply and event one line of JSON. The exit status i
 			if err != nil {
 				return err
 			}
-			return d.qmp(c.Context(), args[1:], c.ErrOrStderr())
+			return d.qmp(c.Context(), args[1:], timeout, c.ErrOrStderr())
 		},
 	}
 	a.flags(c)
+	c.Flags().DurationVar(&timeout, "timeout", qmp.DefaultTimeout, "how long QEMU may take for one command: `TIME`, such as 5m")
 	return c
 }
 
 // qmp talks with the VM's monitor: of words, if there are any, else of what comes
-// from standard input.
-func (d *door) qmp(ctx context.Context, words []string, stderr io.Writer) (err error) {
+// from standard input. timeout limits each command.
+func (d *door) qmp(ctx context.Context, words []string, timeout time.Duration, stderr io.Writer) (err error) {
 	if d.running {
 		fmt.Fprintln(stderr, "mhmig:", disturbed)
 	}
@@ -68,7 +70,7 @@ func (d *door) qmp(ctx context.Context, words []string, stderr io.Writer) (err e
 	defer func() { err = errors.Join(err, closeHost()) }()
 	greeting, cancel := context.WithTimeoutCause(ctx, 2*askTimeout, errors.New("it is taken: one at a time can use it"))
 	defer cancel()
-	monitor, err := qmp.New(greeting, conn, qmp.Options{Name: d.VM + "@" + d.Host})
+	monitor, err := qmp.New(greeting, conn, qmp.Options{Name: d.VM + "@" + d.Host, Timeout: timeout})
 	if err != nil {
 		return hostsError(err)
 	}

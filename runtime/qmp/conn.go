@@ -23,7 +23,16 @@ var (
 	// ErrClosed is matched by the error of every call on a Conn that this side
 	// has closed.
 	ErrClosed = errors.New("monitor is closed")
+	// ErrSilent is matched by the error of every call that QEMU did not answer
+	// within the limit of one exchange, though its process is there: it hangs, is
+	// stopped, or is out of reach. Later calls may succeed.
+	ErrSilent = errors.New("QEMU does not answer its monitor")
 )
+
+// DefaultTimeout is how long one exchange may take when [Options] say nothing
+// else. QEMU answers from its main loop, and what keeps that busy for longer
+// keeps the guest's devices waiting too.
+const DefaultTimeout = 10 * time.Second
 
 // Error is QEMU's own refusal of a command.
 type Error struct {
@@ -49,6 +58,9 @@ type Options struct {
 	Transcript io.Writer
 	// Logger gets what is odd at level Warn and every message at level Debug.
 	Logger *slog.Logger
+	// Timeout is how long one exchange may take, from the command to QEMU's reply;
+	// 0 means [DefaultTimeout].
+	Timeout time.Duration
 }
 
 // Conn is a negotiated connection to one QEMU's monitor. A QMP socket serves one
@@ -56,6 +68,7 @@ type Options struct {
 type Conn struct {
 	conn       net.Conn
 	name       string
+	timeout    time.Duration // of one exchange
 	log        *slog.Logger
 	transcript *transcript
 
@@ -106,9 +119,13 @@ func New(ctx context.Context, conn net.Conn, o Options) (*Conn, error) {
 	if o.Logger == nil {
 		o.Logger = slog.New(slog.DiscardHandler)
 	}
+	if o.Timeout == 0 {
+		o.Timeout = DefaultTimeout
+	}
 	c := &Conn{
 		conn:          conn,
 		name:          o.Name,
+		timeout:       o.Timeout,
 		log:           o.Logger,
 		transcript:    &transcript{w: o.Transcript, log: o.Logger},
 		greeted:       make(chan gqmp.Version, 1),
@@ -152,17 +169,15 @@ func (c *Conn) Err() error {
 	return c.err
 }
 
-// Execute sends a command and waits for its reply. arguments is nil or anything
-// that encoding/json makes an object of; reply is nil or what the reply's
-// "return" is decoded into. The error is an [*Error] when QEMU refused the
-// command, matches [ErrGone] or [ErrClosed] when nobody is there to answer, and
-// wraps ctx's cause when ctx ended first. In that last case QEMU may still carry
-// the command out.
+// Execute sends a command and waits for its reply. arguments is anything that
+// encoding/json makes an object of, or null for none; reply is nil or what the
+// reply's "return" is decoded into. The error is an [*Error] when QEMU refused
+// the command, matches [ErrGone] or [ErrClosed] when nobody is there to answer
+// and [ErrSilent] when the limit of one exchange is over, and wraps ctx's cause
+// when ctx ended first. In those last two cases QEMU may still carry the command
+// out.
 func (c *Conn) Execute(ctx context.Context, command string, arguments, reply any) error {
-	request := map[string]any{"execute": command}
-	if arguments != nil {
-		request["arguments"] = arguments
-	}
+	request := map[string]any{"execute": command, "arguments": arguments}
 	m, err := c.exchange(ctx, command, request)
 	if err != nil {
 		return err
@@ -206,6 +221,11 @@ func (c *Conn) exchange(ctx context.Context, command string, request map[string]
 	if err := ctx.Err(); err != nil {
 		return message{}, fmt.Errorf("%s: %s: not sent: %w", c.name, command, context.Cause(ctx))
 	}
+	if err := settleArguments(request); err != nil {
+		return message{}, fmt.Errorf("%s: %s: arguments: %w", c.name, command, err)
+	}
+	ctx, cancel := context.WithTimeoutCause(ctx, c.timeout, ErrSilent)
+	defer cancel()
 	reply := make(chan message, 1)
 	c.mu.Lock()
 	c.lastID++
@@ -221,14 +241,14 @@ func (c *Conn) exchange(ctx context.Context, command string, request map[string]
 	request["id"] = id
 	line, err := json.Marshal(request)
 	if err != nil {
-		return message{}, fmt.Errorf("%s: %s: arguments: %w", c.name, command, err)
+		return message{}, fmt.Errorf("%s: %s: %w", c.name, command, err)
 	}
 	select {
 	case c.requests <- append(line, '\n'):
 	case <-c.done:
 		return message{}, c.errorOf(command)
 	case <-ctx.Done():
-		return message{}, fmt.Errorf("%s: %s: not sent, QEMU does not read: %w", c.name, command, context.Cause(ctx))
+		return message{}, c.unanswered(ctx, command, "not sent, QEMU does not read")
 	}
 
 	var m message
@@ -241,12 +261,38 @@ func (c *Conn) exchange(ctx context.Context, command string, request map[string]
 			return message{}, c.errorOf(command)
 		}
 	case <-ctx.Done():
-		return message{}, fmt.Errorf("%s: %s: no reply: %w", c.name, command, context.Cause(ctx))
+		return message{}, c.unanswered(ctx, command, "no reply")
 	}
 	if m.Error != nil {
 		return message{}, fmt.Errorf("%s: %w", c.name, &Error{Command: command, Class: m.Error.Class, Desc: m.Error.Desc})
 	}
 	return m, nil
+}
+
+// settleArguments makes of a request's arguments what QEMU takes: an object, or
+// nothing at all. A null, which Go makes of a nil map, it refuses.
+func settleArguments(request map[string]any) error {
+	text, err := json.Marshal(request["arguments"])
+	switch {
+	case err != nil:
+		return err
+	case string(text) == "null":
+		delete(request, "arguments")
+	case text[0] != '{':
+		return fmt.Errorf("got %s, want an object", text)
+	default:
+		request["arguments"] = json.RawMessage(text)
+	}
+	return nil
+}
+
+// unanswered is the error of an exchange that ctx has ended.
+func (c *Conn) unanswered(ctx context.Context, command, seen string) error {
+	cause := context.Cause(ctx)
+	if cause == ErrSilent { //nolint:errorlint // the limit of this exchange, and nobody else's
+		return fmt.Errorf("%s: %w: %s: %s within %v", c.name, ErrSilent, command, seen, c.timeout)
+	}
+	return fmt.Errorf("%s: %s: %s: %w", c.name, command, seen, cause)
 }
 
 // read owns the read side: it is the only one that reads from the connection, and

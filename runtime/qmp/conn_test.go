@@ -3,7 +3,9 @@
 package qmp_test
 
 import (
+	"cmp"
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -263,6 +265,106 @@ func TestFrozenQEMU(t *testing.T) {
 			t.Errorf("after the thaw: %q, %v", got, err)
 		}
 	})
+}
+
+// Without any limit of the caller's, the exchange has its own, and the error says
+// who is silent and in what.
+func TestSilentQEMU(t *testing.T) {
+	for _, tt := range []struct {
+		name  string
+		reads bool
+		limit time.Duration
+		want  string
+	}{
+		{"it reads", true, 0, "vm1@host1: QEMU does not answer its monitor: query-status: no reply within 10s"},
+		{"it does not read", false, 0, "vm1@host1: QEMU does not answer its monitor: query-status: no reply within 10s"},
+		{"another limit", true, 3 * time.Second, "vm1@host1: QEMU does not answer its monitor: query-status: no reply within 3s"},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				thaw := make(chan struct{})
+				c := connect(t, qmp.Options{Name: "vm1@host1", Timeout: tt.limit}, func(f *fake) {
+					if tt.reads {
+						f.next()
+					}
+					<-thaw
+					f.serve(func(r request) { f.reply(r, `"`+r.Execute+`"`) })
+				})
+				began := time.Now()
+				limit := cmp.Or(tt.limit, qmp.DefaultTimeout)
+				err := c.Execute(t.Context(), "query-status", nil, nil)
+				if !errors.Is(err, qmp.ErrSilent) || err.Error() != tt.want {
+					t.Errorf("Execute: got %v, want %s", err, tt.want)
+				}
+				if took := time.Since(began); took != limit {
+					t.Errorf("it took %v, want %v", took, limit)
+				}
+				if _, err := c.Run([]byte(`{"execute": "stop"}`)); !errors.Is(err, qmp.ErrSilent) {
+					t.Errorf("Run: got %v, want ErrSilent", err)
+				}
+				if _, err := c.Supports(t.Context(), "migrate"); !errors.Is(err, qmp.ErrSilent) {
+					t.Errorf("Supports: got %v, want ErrSilent", err)
+				}
+				if _, err := c.Human(t.Context(), "info name"); !errors.Is(err, qmp.ErrSilent) {
+					t.Errorf("Human: got %v, want ErrSilent", err)
+				}
+				// A limit of the caller's own that is over sooner speaks for itself.
+				ctx, cancel := context.WithTimeoutCause(t.Context(), time.Second, errors.New("mig_timeout (1s) is over"))
+				defer cancel()
+				if err := c.Execute(ctx, "query-status", nil, nil); errors.Is(err, qmp.ErrSilent) || !strings.Contains(err.Error(), "mig_timeout (1s) is over") {
+					t.Errorf("with a limit: got %v, want its cause", err)
+				}
+				close(thaw)
+				var got string
+				if err := c.Execute(t.Context(), "thawed", nil, &got); err != nil || got != "thawed" {
+					t.Errorf("after the thaw: %q, %v", got, err)
+				}
+			})
+		})
+	}
+}
+
+// QEMU takes an object for arguments, or none at all.
+func TestArguments(t *testing.T) {
+	var sent []string
+	c := connect(t, qmp.Options{}, func(f *fake) {
+		f.serve(func(r request) {
+			sent = append(sent, r.Execute+" "+string(r.Arguments))
+			f.reply(r, `{}`)
+		})
+	})
+	for name, arguments := range map[string]any{
+		"nothing": nil, "a nil map": map[string]any(nil), "a nil pointer": (*struct{ A int })(nil), "null": json.RawMessage("null"),
+	} {
+		sent = nil
+		if err := c.Execute(t.Context(), "migrate_cancel", arguments, nil); err != nil || len(sent) != 1 || sent[0] != "migrate_cancel " {
+			t.Errorf("%s: sent %q, %v; want no arguments", name, sent, err)
+		}
+	}
+	for name, arguments := range map[string]any{"empty": map[string]any{}, "an object": json.RawMessage(` {"a": null} `)} {
+		if err := c.Execute(t.Context(), "stop", arguments, nil); err != nil {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+	if got := sent[len(sent)-1]; !strings.HasPrefix(got, "stop {") {
+		t.Errorf("sent %q, want the object", got)
+	}
+	for _, command := range []string{
+		`{"execute": "migrate_cancel", "arguments": null}`, `{"execute": "migrate_cancel", "arguments": null, "id": 7}`,
+	} {
+		sent = nil
+		if _, err := c.Run([]byte(command)); err != nil || len(sent) != 1 || sent[0] != "migrate_cancel " {
+			t.Errorf("%s: sent %q, %v; want no arguments", command, sent, err)
+		}
+	}
+	for _, bad := range []any{[]string{"a"}, "a", 7} {
+		if err := c.Execute(t.Context(), "stop", bad, nil); err == nil || !strings.Contains(err.Error(), "want an object") {
+			t.Errorf("%v: got %v, want a refusal", bad, err)
+		}
+	}
+	if _, err := c.Run([]byte(`{"execute": "stop", "arguments": ["a"]}`)); err == nil || !strings.Contains(err.Error(), "want an object") {
+		t.Errorf("a list: got %v, want a refusal", err)
+	}
 }
 
 func TestGone(t *testing.T) {

@@ -18,8 +18,9 @@
 //
 // All methods of Conn and [Subscription] may be called by any goroutine at the
 // same time. One goroutine owns the connection's read side and one its write
-// side; neither ever waits for a subscriber or a caller. A call whose context
-// ends returns at once and leaves the connection usable: its reply is thrown
-// away when it comes. When QEMU ends, all waiting calls return an error that
-// matches [ErrGone].
+// side; neither ever waits for a subscriber or a caller. Every call ends within
+// [Options.Timeout], whatever QEMU does, with an error that matches [ErrSilent]. A
+// call whose context ends returns at once. Either leaves the connection usable:
+// the reply is thrown away when it comes. When QEMU ends, all waiting calls
+// return an error that matches [ErrGone].
 package qmp

@@ -19,7 +19,8 @@ func (c *Conn) Disconnect() error { return c.Close() }
 
 // Run is part of go-qemu's Monitor: it sends a whole command, a JSON object with
 // "execute", and returns QEMU's whole reply, with the command's own id if it had
-// one. It waits as long as QEMU lives; use [Conn.Execute] where a limit is wanted.
+// one. As every exchange it ends by [Options.Timeout]; see [Conn.Execute] for its
+// errors.
 func (c *Conn) Run(command []byte) ([]byte, error) {
 	var fields map[string]json.RawMessage
 	if err := json.Unmarshal(command, &fields); err != nil {

@@ -70,6 +70,10 @@ func start(ctx context.Context, place Place, name string, p cartesian.Params, sh
 	if err != nil {
 		return nil, err
 	}
+	exchange, err := p.Seconds("monitor_timeout", qmp.DefaultTimeout)
+	if err != nil {
+		return nil, err
+	}
 	for _, f := range spec.Files {
 		if err := checkFile(ctx, place.Host, f); err != nil {
 			return nil, err
@@ -81,7 +85,7 @@ func start(ctx context.Context, place Place, name string, p cartesian.Params, sh
 		turn: make(chan struct{}, 1),
 		log:  place.Log.With("vm", name, "host", place.Host.Name()),
 	}
-	ctx, cancel := context.WithTimeoutCause(ctx, startTimeout, fmt.Errorf("QEMU did not answer within %s", startTimeout))
+	ctx, cancel := context.WithTimeoutCause(ctx, startTimeout, fmt.Errorf("%w within %s of its start", qmp.ErrSilent, startTimeout))
 	defer cancel()
 	defer func() {
 		if err != nil {
@@ -96,7 +100,7 @@ func start(ctx context.Context, place Place, name string, p cartesian.Params, sh
 	if err := i.launch(ctx); err != nil {
 		return nil, err
 	}
-	if err := i.attach(ctx); err != nil {
+	if err := i.attach(ctx, exchange); err != nil {
 		if errors.Is(err, qmp.ErrGone) {
 			if exit := i.exit(ctx); exit.ended() {
 				return nil, exit
@@ -185,8 +189,8 @@ func (i *Instance) script() string {
 	return b.String()
 }
 
-// attach opens the monitor.
-func (i *Instance) attach(ctx context.Context) error {
+// attach opens the monitor, each exchange on which has a limit.
+func (i *Instance) attach(ctx context.Context, exchange time.Duration) error {
 	conn, err := i.place.Host.Dial(ctx, "unix", i.spec.QMP)
 	if err != nil {
 		if exit := i.exit(ctx); exit.ended() {
@@ -204,6 +208,7 @@ func (i *Instance) attach(ctx context.Context) error {
 		Name:       i.name + "@" + i.place.Host.Name(),
 		Transcript: transcript,
 		Logger:     i.log,
+		Timeout:    exchange,
 	})
 	return err
 }
