@@ -6,7 +6,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io/fs"
 	"iter"
 	"log/slog"
 	"maps"
@@ -25,6 +24,7 @@ import (
 
 	"github.com/mhmig/mhmig/builtins"
 	"github.com/mhmig/mhmig/lang/cartesian"
+	"github.com/mhmig/mhmig/lang/library"
 	"github.com/mhmig/mhmig/lang/star"
 	"github.com/mhmig/mhmig/runtime/host"
 	"github.com/mhmig/mhmig/runtime/jeos"
@@ -195,7 +195,7 @@ func (p *play) tryLoad(t testing.TB) (*star.Scenario, error) {
 		p.file = "scenario.star"
 	}
 	files := fstest.MapFS{p.file: {Data: []byte(p.source)}}
-	loader := &star.Loader{Predeclared: predeclared, Libraries: map[string]fs.FS{"std": stdlib.FS, "test": files}}
+	loader := &star.Loader{Predeclared: predeclared, Libraries: library.Set{"std": stdlib.FS, "test": files}}
 	return loader.Scenario(t.Context(), "@test//"+p.file)
 }
 

@@ -17,6 +17,7 @@ const module = "github.com/mhmig/mhmig/"
 // below a package in the tree belongs to it.
 var layers = [][]string{
 	{"lang/diag"},
+	{"lang/library"},
 	{"lang/cartesian", "lang/star"},
 	{"runtime/host", "runtime/qmp", "runtime/result", "runtime/barrier", "runtime/task", "runtime/jeos"},
 	{"runtime/ledger", "runtime/guest", "runtime/guestclock", "runtime/lab", "runtime/live", "runtime/report", "runtime/compare", "runtime/history"},

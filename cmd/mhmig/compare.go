@@ -46,7 +46,7 @@ adjusted for the number of variants) proves it; "~" is none. Four repeats each
 			write, known := comparisonWriters[format]
 			switch {
 			case !known:
-				return fmt.Errorf("--format %s: want one of text, md, json", format)
+				return wrongValue("format", format, textFormat, "md", "json")
 			case !(percent >= 0): // nor NaN
 				return fmt.Errorf("--fail-on-regression %g: want 0 or more", percent)
 			}

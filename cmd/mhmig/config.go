@@ -16,6 +16,10 @@ import (
 	"github.com/mhmig/mhmig/stdlib"
 )
 
+// configEnding is how the names of configs end that stand where a scenario or a
+// variant could.
+const configEnding = ".cfg"
+
 // selection is what the flags say of the config and of which of its variants
 // are wanted.
 type selection struct {

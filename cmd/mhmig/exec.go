@@ -122,7 +122,7 @@ arguments or an error in a file, 3 the hosts cannot be used, 130 interrupted.`,
 
 // take decides what the argument is.
 func (e *execution) take(argument string) error {
-	if filepath.Ext(argument) != ".cfg" {
+	if filepath.Ext(argument) != configEnding {
 		e.scenario = argument
 		return nil
 	}
@@ -182,7 +182,7 @@ func (e *execution) check(flags *pflag.FlagSet) error {
 
 // run plans the run, and then runs it.
 func (e *execution) run(ctx context.Context, command *cobra.Command) error {
-	scenes := &repertoire{byType: map[string]*star.Scenario{}, folder: filepath.Dir(e.config)}
+	scenes := &repertoire{byType: map[string]*star.Scenario{}, config: e.config}
 	if e.scenario != "" {
 		var err error
 		if scenes.one, err = loadScenario(ctx, e.scenario); err != nil {

@@ -6,9 +6,11 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"slices"
 	"strings"
 
 	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
 
 	"github.com/mhmig/mhmig/lang/diag"
 	"github.com/mhmig/mhmig/lang/star"
@@ -122,14 +124,70 @@ func group(command *cobra.Command, args []string) error {
 	if len(args) == 0 {
 		return nil
 	}
+	names := subcommands(command)
+	if near := diag.Nearest(args[0], names); near != "" {
+		return fmt.Errorf("%s has no command %q%s", command.CommandPath(), args[0], didYouMean(near))
+	}
+	return fmt.Errorf("%s has no command %q, only %s", command.CommandPath(), args[0], strings.Join(names, ", "))
+}
+
+// subcommands are the names of the commands below a command.
+func subcommands(command *cobra.Command) []string {
 	var names []string
 	for _, c := range command.Commands() {
 		if c.IsAvailableCommand() {
 			names = append(names, c.Name())
 		}
 	}
-	if near := diag.Nearest(args[0], names); near != "" {
-		return fmt.Errorf("%s has no command %q; did you mean %s?", command.CommandPath(), args[0], near)
+	return names
+}
+
+// wrongValue says of a flag's value that it is none of those allowed, which are
+// two or more.
+func wrongValue(flag, value string, allowed ...string) error {
+	if near := diag.Nearest(value, allowed); near != "" {
+		return fmt.Errorf("--%s %s: did you mean %s?", flag, value, near)
 	}
-	return fmt.Errorf("%s has no command %q, only %s", command.CommandPath(), args[0], strings.Join(names, ", "))
+	if len(allowed) == 2 {
+		return fmt.Errorf("--%s %s: want %s or %s", flag, value, allowed[0], allowed[1])
+	}
+	return fmt.Errorf("--%s %s: want one of %s", flag, value, strings.Join(allowed, ", "))
+}
+
+// didYouMean ends a message about what does not exist; near is "" when nothing
+// is like it.
+func didYouMean(near string) string {
+	if near == "" {
+		return ""
+	}
+	return fmt.Sprintf("; did you mean %s?", near)
+}
+
+// unknownFlag adds to an error of the flags the flag that was probably meant.
+func unknownFlag(command *cobra.Command, err error) error {
+	unknown, ok := errors.AsType[*pflag.NotExistError](err)
+	if !ok {
+		return err
+	}
+	name := unknown.GetSpecifiedName()
+	var names []string
+	part := "" // a flag of which the name is a part, or which takes what it names
+	command.Flags().VisitAll(func(f *pflag.Flag) {
+		if f.Hidden {
+			return
+		}
+		names = append(names, f.Name)
+		value, _ := pflag.UnquoteUsage(f)
+		if slices.Contains(strings.Split(f.Name, "-"), name) || strings.EqualFold(value, name) {
+			part = f.Name
+		}
+	})
+	near := part
+	if near == "" {
+		near = diag.Nearest(name, names)
+	}
+	if near == "" || unknown.GetSpecifiedShortnames() != "" {
+		return err
+	}
+	return fmt.Errorf("%w%s", err, didYouMean("--"+near))
 }

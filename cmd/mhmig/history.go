@@ -50,7 +50,7 @@ with that file: it is made anew.`,
 			}
 			switch {
 			case t.format != "text" && t.format != "json":
-				return fmt.Errorf("--format %s: want text or json", t.format)
+				return wrongValue("format", t.format, textFormat, "json")
 			case t.query.Last < 1:
 				return fmt.Errorf("--limit %d: want 1 or more", t.query.Last)
 			case t.runs && len(args) > 0:

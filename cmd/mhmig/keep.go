@@ -131,7 +131,7 @@ func (e *execution) openLab(ctx context.Context, log *slog.Logger) (_ []host.Con
 	if err != nil {
 		return nil, nil, false, nil, hostsError(err)
 	}
-	made, err := lab.Up(ctx, lab.Options{Hosts: e.lab.count(), Kind: lab.Kind(e.lab.kind)}, []string{self, "lab", "serve"})
+	made, err := lab.Up(ctx, e.lab.options(), []string{self, "lab", "serve"})
 	if err != nil {
 		return nil, nil, false, nil, hostsError(fmt.Errorf("--keep needs hosts that stay (mhmig lab up first, or --hosts): %w", err))
 	}

@@ -31,7 +31,7 @@ the run. A lab that is up is used instead, and stays.
 
 An embedded lab needs no root: each host is an SSH server on a loopback address.
 A netns lab (root) has a network namespace and a real sshd for each host.`,
-		Example: `  mhmig lab up --hosts 3
+		Example: `  mhmig lab up --lab-hosts 3
   mhmig lab ssh host2
   mhmig exec scenarios/multihost_migration.star
   mhmig lab down`,
@@ -43,34 +43,28 @@ A netns lab (root) has a network namespace and a real sshd for each host.`,
 }
 
 func newLabUpCommand() *cobra.Command {
-	var o lab.Options
-	var kind string
+	var wanted labFlags
 	c := &cobra.Command{
 		Use:     "up",
 		Short:   "Start the lab",
-		Example: "  mhmig lab up --hosts 3\n  sudo mhmig lab up --kind netns",
+		Example: "  mhmig lab up --lab-hosts 3\n  sudo mhmig lab up --lab netns",
 		Args:    arguments(0, 0),
 		RunE: func(c *cobra.Command, _ []string) error {
-			o.Kind = lab.Kind(kind)
-			if o.Kind != lab.Embedded && o.Kind != lab.Netns {
-				return fmt.Errorf("--kind %s: want %s or %s", kind, lab.Embedded, lab.Netns)
-			}
-			if o.Hosts < 1 || o.Hosts > lab.MaxHosts {
-				return fmt.Errorf("--hosts %d: want 1 to %d", o.Hosts, lab.MaxHosts)
+			if err := wanted.check(c.Flags()); err != nil {
+				return err
 			}
 			self, err := os.Executable()
 			if err != nil {
 				return hostsError(err)
 			}
-			s, err := lab.Up(c.Context(), o, []string{self, "lab", "serve"})
+			s, err := lab.Up(c.Context(), wanted.options(), []string{self, "lab", "serve"})
 			if err != nil {
 				return hostsError(err)
 			}
 			return describeLab(c.OutOrStdout(), s)
 		},
 	}
-	c.Flags().IntVar(&o.Hosts, "hosts", 2, "how many hosts")
-	c.Flags().StringVar(&kind, "kind", string(lab.Embedded), "how to make them: `KIND` embedded, or netns (root)")
+	wanted.flags(c.Flags())
 	return c
 }
 

@@ -13,26 +13,38 @@ import (
 	"github.com/mhmig/mhmig/runtime/lab"
 )
 
-// labFlags say on which lab to run when no hosts are named.
+// labFlags say which lab to make, or on which to run when no hosts are named.
 type labFlags struct {
-	kind  string // "": the lab that is up, else embedded
-	hosts int    // 0: as many as the lab that is up has, else 2
+	kind  string // "": exec takes the lab that is up, else an embedded one is made
+	hosts int    // 0: as many as the lab that is up has, else labHosts
 }
 
+// labHosts is how many hosts a lab has unless a flag says otherwise.
+const labHosts = 2
+
 func (f *labFlags) flags(flags *pflag.FlagSet) {
-	flags.StringVar(&f.kind, "lab", "", "make a lab for this run: `KIND` embedded, or netns (root)")
-	flags.IntVar(&f.hosts, "lab-hosts", 0, "how many hosts that lab has: `N` (default 2)")
+	flags.StringVar(&f.kind, "lab", "", "make a lab of this `KIND`: embedded, or netns (root)")
+	flags.IntVar(&f.hosts, "lab-hosts", 0, fmt.Sprintf("how many hosts that lab has: `N` (default %d)", labHosts))
 }
 
 // check refuses a lab that cannot be made.
 func (f *labFlags) check(flags *pflag.FlagSet) error {
 	switch {
 	case flags.Changed("lab") && f.kind != string(lab.Embedded) && f.kind != string(lab.Netns):
-		return fmt.Errorf("--lab %s: want %s or %s", f.kind, lab.Embedded, lab.Netns)
+		return wrongValue("lab", f.kind, string(lab.Embedded), string(lab.Netns))
 	case flags.Changed("lab-hosts") && (f.hosts < 1 || f.hosts > lab.MaxHosts):
 		return fmt.Errorf("--lab-hosts %d: want 1 to %d", f.hosts, lab.MaxHosts)
 	}
 	return nil
+}
+
+// options describe the lab that the flags ask for.
+func (f *labFlags) options() lab.Options {
+	o := lab.Options{Hosts: f.count(), Kind: lab.Embedded}
+	if f.kind != "" {
+		o.Kind = lab.Kind(f.kind)
+	}
+	return o
 }
 
 // open returns the hosts of the lab that is up, unless another is asked for;
@@ -42,7 +54,9 @@ func (f *labFlags) open(ctx context.Context, log *slog.Logger) (_ []host.Config,
 		configs, params, closeLab := use(up, log)
 		return configs, params, false, closeLab, nil
 	}
-	made, err := lab.Start(ctx, lab.Options{Hosts: f.count(), Kind: lab.Kind(f.kind), Logger: log})
+	o := f.options()
+	o.Logger = log
+	made, err := lab.Start(ctx, o)
 	if err != nil {
 		return nil, nil, false, nil, hostsError(err)
 	}
@@ -70,10 +84,10 @@ func use(up *lab.State, log *slog.Logger) (_ []host.Config, params map[string]st
 	return up.Configs(), up.Params(), func() error { return nil }
 }
 
-// count is how many hosts the run's own lab has.
+// count is how many hosts the lab has that is made.
 func (f *labFlags) count() int {
 	if f.hosts == 0 {
-		return 2
+		return labHosts
 	}
 	return f.hosts
 }

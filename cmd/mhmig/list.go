@@ -122,7 +122,7 @@ were added, which removed, and which params changed. --filter, --param and
 func (l *listing) check(command *cobra.Command) error {
 	flags := command.Flags()
 	if _, known := listers[l.format]; !known {
-		return fmt.Errorf("--format %s: want one of names, shortnames, jsonl, count, tree", l.format)
+		return wrongValue("format", l.format, "names", "shortnames", "jsonl", "count", "tree")
 	}
 	if flags.Changed("limit") && l.limit < 0 {
 		return fmt.Errorf("--limit %d: want 0 or more", l.limit)

@@ -102,7 +102,9 @@ mhmig makes on this machine.`,
 		SilenceUsage:  true,
 		SilenceErrors: true,
 	}
+	root.SetHelpCommand(newHelpCommand())
 	root.CompletionOptions.HiddenDefaultCmd = true
+	root.SetFlagErrorFunc(unknownFlag)
 	addTemplateFuncs()
 	root.SetUsageTemplate(strings.NewReplacer(
 		".LocalFlags.FlagUsages", "flags .LocalFlags", ".InheritedFlags.FlagUsages", "flags .InheritedFlags",
@@ -110,6 +112,28 @@ mhmig makes on this machine.`,
 	root.AddCommand(newExecCommand(), newListCommand(), newExplainCommand(), newReportCommand(), newBootstrapCommand(), newLabCommand(), newCleanupCommand(),
 		newConsoleCommand(), newQMPCommand())
 	return root
+}
+
+// newHelpCommand returns cobra's help command, which lets nothing pass that is no
+// command.
+func newHelpCommand() *cobra.Command {
+	return &cobra.Command{
+		Use:     "help [COMMAND]",
+		Short:   "Show what a command is for",
+		Example: "  mhmig help exec",
+		RunE: func(command *cobra.Command, args []string) error {
+			asked := command.Root()
+			for _, name := range args {
+				below, _, err := asked.Find([]string{name})
+				if err != nil || below == asked {
+					return group(asked, []string{name})
+				}
+				asked = below
+			}
+			asked.InitDefaultHelpFlag()
+			return asked.Help()
+		},
+	}
 }
 
 // colour says whether to write colours to f.

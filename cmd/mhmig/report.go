@@ -62,6 +62,9 @@ The exit status does not tell how the run went: exec's has.`,
 			dir := r.results
 			if len(args) > 0 {
 				dir = args[0]
+				if near := diag.Nearest(dir, subcommands(command)); near != "" && !libraries.Exists(dir) {
+					return fmt.Errorf("there is no results folder %s%s", dir, didYouMean(near))
+				}
 			}
 			return r.run(command, dir)
 		},
@@ -165,10 +168,7 @@ func checkFormat(format string) error {
 		return nil
 	}
 	names := append(slices.Sorted(maps.Keys(reportFormats)), textFormat)
-	if near := diag.Nearest(format, names); near != "" {
-		return fmt.Errorf("--format %s: did you mean %s?", format, near)
-	}
-	return fmt.Errorf("--format %s: want one of %s", format, strings.Join(names, ", "))
+	return wrongValue("format", format, names...)
 }
 
 // writeFinal writes the reports that a run owes besides its folder's: one to

@@ -7,7 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
-	"os"
+	"path"
 	"path/filepath"
 	"regexp"
 	"strconv"
@@ -15,24 +15,24 @@ import (
 
 	"github.com/mhmig/mhmig/builtins"
 	"github.com/mhmig/mhmig/lang/cartesian"
+	"github.com/mhmig/mhmig/lang/library"
 	"github.com/mhmig/mhmig/lang/star"
 	"github.com/mhmig/mhmig/scenarios"
 	"github.com/mhmig/mhmig/stdlib"
 )
 
-// libraries are the .star files that mhmig brings along, by the name of the
-// library: "@std//work.star".
-var libraries = map[string]fs.FS{"std": stdlib.FS, "scenarios": scenarios.FS}
+// libraries are what mhmig brings along for configs and scenarios.
+var libraries = library.Set{"std": stdlib.FS, "scenarios": scenarios.FS}
 
-// scenarioExt is the ending of a scenario's file.
-const scenarioExt = ".star"
+// shippedScenario returns the full name of a scenario that mhmig brings.
+func shippedScenario(name string) string { return "@scenarios//" + name + star.Ending }
 
 // repertoire is the scenarios of a run: one for all variants, or that which a
 // variant's param type names.
 type repertoire struct {
 	one    *star.Scenario // nil: by type
 	byType map[string]*star.Scenario
-	folder string // of the config: where the scenarios of types are looked for first
+	config string // its full name: beside it the scenarios of types are looked for first
 }
 
 // loadScenario loads the one scenario of a run.
@@ -44,8 +44,8 @@ func loadScenario(ctx context.Context, path string) (*star.Scenario, error) {
 	loader := &star.Loader{Predeclared: predeclared, Libraries: libraries}
 	scenario, err := loader.Scenario(ctx, path)
 	if err != nil {
-		if missing, ok := errors.AsType[*fs.PathError](err); ok && missing.Path == path {
-			err = fmt.Errorf("scenario %s: %w", path, missing.Err)
+		if !libraries.Exists(path) {
+			err = missingScenario(path)
 		}
 		return nil, usageError(err)
 	}
@@ -66,15 +66,20 @@ func (r *repertoire) learn(ctx context.Context, v *cartesian.Variant) error {
 	if r.one != nil || r.byType[name] != nil {
 		return nil
 	}
-	if name == "" || name != filepath.Base(name) {
-		return usageError(fmt.Errorf("variant %s: param type: got %q, want the name of a scenario, such as multihost_migration for multihost_migration%s", v.ShortName, name, scenarioExt))
+	if name == "" || name != filepath.Base(name) || strings.HasSuffix(name, star.Ending) {
+		return usageError(fmt.Errorf("variant %s: param type: got %q, want the name of a scenario, such as multihost_migration for multihost_migration%s", v.ShortName, name, star.Ending))
 	}
-	path := filepath.Join(r.folder, name+scenarioExt)
-	if _, err := os.Stat(path); errors.Is(err, fs.ErrNotExist) {
-		if _, err := fs.Stat(scenarios.FS, name+scenarioExt); err != nil {
-			return usageError(fmt.Errorf("variant %s: param type = %s: there is no %s, and mhmig brings no scenario of that name", v.ShortName, name, path))
+	beside, err := library.Resolve(r.config, name+star.Ending)
+	if err != nil {
+		return usageError(fmt.Errorf("variant %s: param type: %w", v.ShortName, err))
+	}
+	path := beside
+	if !libraries.Exists(path) {
+		path = shippedScenario(name)
+		if !libraries.Exists(path) {
+			return usageError(fmt.Errorf("variant %s: param type = %s: there is no %s, and mhmig brings no scenario of that name%s",
+				v.ShortName, name, beside, didYouMean(typeOf(nearestScenario(beside)))))
 		}
-		path = "@scenarios//" + name + scenarioExt
 	}
 	scenario, err := loadScenario(ctx, path)
 	if err != nil {
@@ -82,6 +87,43 @@ func (r *repertoire) learn(ctx context.Context, v *cartesian.Variant) error {
 	}
 	r.byType[name] = scenario
 	return nil
+}
+
+// missingScenario says that there is no scenario at path, and what was probably
+// meant.
+func missingScenario(path string) error {
+	_, err := libraries.ReadFile(path)
+	if _, unknown := errors.AsType[*library.UnknownError](err); unknown {
+		return err
+	}
+	if missing, ok := errors.AsType[*fs.PathError](err); ok {
+		err = missing.Err
+	}
+	return fmt.Errorf("scenario %s: %w%s", path, err, didYouMean(nearestScenario(path)))
+}
+
+// nearestScenario returns the file that was probably meant by one that does not
+// exist, "" if there is none.
+func nearestScenario(name string) string {
+	stem := strings.TrimSuffix(path.Base(filepath.ToSlash(name)), star.Ending)
+	if near := libraries.Nearest(name, star.Ending); near != "" {
+		return near
+	}
+	if shipped := shippedScenario(stem); libraries.Exists(shipped) {
+		return shipped
+	}
+	if config := name + configEnding; libraries.Exists(config) {
+		return config
+	}
+	return libraries.Nearest(shippedScenario(stem), star.Ending)
+}
+
+// typeOf returns the param type that names a scenario's file, "" for "".
+func typeOf(file string) string {
+	if file == "" {
+		return ""
+	}
+	return strings.TrimSuffix(path.Base(file), star.Ending)
 }
 
 var position = regexp.MustCompile(`^(.+):(\d+):(\d+)$`)
@@ -93,22 +135,11 @@ func sourceLine(at string) string {
 	if m == nil {
 		return ""
 	}
-	text, err := readScenario(m[1])
+	text, err := libraries.ReadFile(m[1])
 	number, _ := strconv.Atoi(m[2]) // digits only; too many are beyond the end
 	lines := strings.Split(string(text), "\n")
 	if err != nil || number < 1 || number > len(lines) {
 		return ""
 	}
 	return lines[number-1]
-}
-
-// readScenario reads a .star file, also one that mhmig brings along.
-func readScenario(name string) ([]byte, error) {
-	if shipped, ours := strings.CutPrefix(name, "@"); ours {
-		library, file, _ := strings.Cut(shipped, "//")
-		if fsys := libraries[library]; fsys != nil {
-			return fs.ReadFile(fsys, file)
-		}
-	}
-	return os.ReadFile(name)
 }

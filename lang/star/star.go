@@ -15,9 +15,6 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
-	"maps"
-	"os"
-	"path"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -27,10 +24,14 @@ import (
 	"go.starlark.net/syntax"
 
 	"github.com/mhmig/mhmig/lang/diag"
+	"github.com/mhmig/mhmig/lang/library"
 )
 
 // Dialect is what is switched on beside Starlark's core.
 var Dialect = &syntax.FileOptions{Set: true, While: true, TopLevelControl: true, GlobalReassign: true}
+
+// Ending is how the names of Starlark files end.
+const Ending = ".star"
 
 // Entry is the function that a scenario must define.
 const Entry = "migration_scenario"
@@ -39,7 +40,7 @@ const Entry = "migration_scenario"
 // goroutine; what it has loaded is frozen and free for all.
 type Loader struct {
 	Predeclared starlark.StringDict // what every file sees beside Starlark's own
-	Libraries   map[string]fs.FS    // by name, without the @
+	Libraries   library.Set
 
 	loaded map[string]starlark.StringDict
 	chain  []string // the files that are being loaded, outermost first
@@ -78,7 +79,7 @@ func (l *Loader) Scenario(ctx context.Context, path string) (*Scenario, error) {
 		return nil, diag.List{{Pos: diag.Pos{File: path}, Message: fmt.Sprintf("%s is a %s, want a function", Entry, value.Type())}}.Err()
 	case main.NumParams() != 1:
 		pos := main.Position()
-		source, err := l.read(pos.Filename())
+		source, err := l.Libraries.ReadFile(pos.Filename())
 		if err != nil {
 			return nil, err
 		}
@@ -114,7 +115,7 @@ func (l *Loader) load(ctx context.Context, module, from string) (starlark.String
 	if i := slices.Index(l.chain, name); i >= 0 {
 		return nil, fmt.Errorf("files load each other: %s -> %s", strings.Join(l.chain[i:], " -> "), name)
 	}
-	source, err := l.read(name)
+	source, err := l.read(name, from)
 	if err != nil {
 		return nil, err
 	}
@@ -152,50 +153,28 @@ func (l *Loader) load(ctx context.Context, module, from string) (starlark.String
 
 // resolveName returns the full name of a module that the file from loads.
 func resolveName(module, from string) (string, error) {
-	library, inner, inLibrary := cutLibrary(module)
-	if strings.HasPrefix(module, "@") && (!inLibrary || !fs.ValidPath(inner)) {
-		return "", fmt.Errorf("load %q: want @library//path/file.star", module)
+	if _, _, inLibrary := library.Cut(module); strings.HasPrefix(module, "@") && !inLibrary {
+		return "", fmt.Errorf("%q is no file of a library; want @LIBRARY//FOLDER/FILE", module)
 	}
-	if inLibrary {
-		return "@" + library + "//" + inner, nil
+	name, err := library.Resolve(from, module)
+	if _, _, inLibrary := library.Cut(name); inLibrary || err != nil {
+		return name, err
 	}
-	if fromLibrary, fromInner, ok := cutLibrary(from); ok {
-		inner := path.Join(path.Dir(fromInner), module)
-		if !fs.ValidPath(inner) {
-			return "", fmt.Errorf("load %q: leaves the library @%s", module, fromLibrary)
+	return filepath.Clean(name), nil
+}
+
+// read returns the text of a file, which the file from loads, if it can be a
+// program. What is wrong with its bytes is a [diag.List].
+func (l *Loader) read(name, from string) ([]byte, error) {
+	source, err := l.Libraries.ReadFile(name)
+	if err != nil {
+		// Where nothing loads it, the caller knows better what the file was to be.
+		if near := l.Libraries.Nearest(name, Ending); from != "" && near != "" && errors.Is(err, fs.ErrNotExist) {
+			err = fmt.Errorf("%w; did you mean %s?", err, near)
 		}
-		return "@" + fromLibrary + "//" + inner, nil
+		return nil, err
 	}
-	if from == "" || filepath.IsAbs(module) {
-		return filepath.Clean(module), nil
-	}
-	return filepath.Join(filepath.Dir(from), module), nil
-}
-
-func cutLibrary(module string) (library, inner string, ok bool) {
-	rest, ok := strings.CutPrefix(module, "@")
-	if !ok {
-		return "", "", false
-	}
-	library, inner, ok = strings.Cut(rest, "//")
-	return library, inner, ok
-}
-
-func (l *Loader) read(name string) ([]byte, error) {
-	library, inner, inLibrary := cutLibrary(name)
-	if !inLibrary {
-		return os.ReadFile(name)
-	}
-	files, known := l.Libraries[library]
-	if !known {
-		there := strings.Join(slices.Sorted(maps.Keys(l.Libraries)), ", @")
-		return nil, fmt.Errorf("no library @%s, only @%s", library, there)
-	}
-	source, err := fs.ReadFile(files, inner)
-	if fault, ok := errors.AsType[*fs.PathError](err); ok {
-		return nil, &fs.PathError{Op: fault.Op, Path: name, Err: fault.Err}
-	}
-	return source, err
+	return source, checkText(name, source)
 }
 
 // LoadError is a file whose top level went wrong.
@@ -228,7 +207,7 @@ func (l *Loader) diagnostics(source []byte, err error) error {
 	var unresolved resolve.ErrorList
 	switch {
 	case errors.As(err, &syntaxError):
-		list = append(list, at(syntaxError.Pos, source, syntaxError.Msg))
+		list = append(list, explain(syntaxError, source))
 	case errors.As(err, &unresolved):
 		for _, e := range unresolved {
 			d := at(e.Pos, source, e.Msg)
@@ -249,12 +228,9 @@ func (l *Loader) diagnostics(source []byte, err error) error {
 
 // at returns a diagnostic with the line of source that it is about.
 func at(pos syntax.Position, source []byte, message string) diag.Diagnostic {
-	d := diag.Diagnostic{
+	return diag.Diagnostic{
 		Pos:     diag.Pos{File: pos.Filename(), Line: int(pos.Line), Col: int(pos.Col)},
 		Message: message,
+		Source:  line(source, int(pos.Line)),
 	}
-	if lines := strings.Split(string(source), "\n"); d.Pos.Line >= 1 && d.Pos.Line <= len(lines) {
-		d.Source = strings.TrimSuffix(lines[d.Pos.Line-1], "\r")
-	}
-	return d
 }

@@ -17,6 +17,7 @@ import (
 	"go.starlark.net/starlark"
 
 	"github.com/mhmig/mhmig/lang/diag"
+	"github.com/mhmig/mhmig/lang/library"
 	"github.com/mhmig/mhmig/lang/star"
 )
 
@@ -39,7 +40,7 @@ func (f files) write(t *testing.T) (dir string) {
 	return dir
 }
 
-func library(f files) fs.FS {
+func shelf(f files) fs.FS {
 	library := fstest.MapFS{}
 	for name, text := range f {
 		library[name] = &fstest.MapFile{Data: []byte(text)}
@@ -109,9 +110,9 @@ func TestLoadGraph(t *testing.T) {
 	for _, test := range tests {
 		t.Run(test.name, func(t *testing.T) {
 			t.Parallel()
-			loader := &star.Loader{Libraries: map[string]fs.FS{
-				"std":  library(std),
-				"team": library(files{"t.star": "load('@std//base.star', 'base')\nt = 'team ' + base\n"}),
+			loader := &star.Loader{Libraries: library.Set{
+				"std":  shelf(std),
+				"team": shelf(files{"t.star": "load('@std//base.star', 'base')\nt = 'team ' + base\n"}),
 			}}
 			scenario, err := loader.Scenario(t.Context(), filepath.Join(test.files.write(t), "main.star"))
 			if err != nil {
@@ -126,7 +127,7 @@ func TestLoadGraph(t *testing.T) {
 
 func TestScenarioOfLibrary(t *testing.T) {
 	t.Parallel()
-	loader := &star.Loader{Libraries: map[string]fs.FS{"std": library(files{
+	loader := &star.Loader{Libraries: map[string]fs.FS{"std": shelf(files{
 		"s/main.star":  "load('other.star', 'other')\ndef migration_scenario(env): return other\n",
 		"s/other.star": "other = 'other'\n",
 	})}}
@@ -157,7 +158,7 @@ func TestLoadedOnce(t *testing.T) {
 	}.write(t)
 	loader := &star.Loader{
 		Predeclared: starlark.StringDict{"count": count},
-		Libraries:   map[string]fs.FS{"std": library(files{"c.star": "count('c')\nc = 1\n"})},
+		Libraries:   map[string]fs.FS{"std": shelf(files{"c.star": "count('c')\nc = 1\n"})},
 	}
 	for _, name := range []string{"one.star", "two.star", "one.star"} {
 		if _, err := loader.Scenario(t.Context(), filepath.Join(dir, name)); err != nil {
@@ -261,12 +262,12 @@ func TestDiagnostics(t *testing.T) {
 		{
 			"syntax",
 			files{"main.star": "x = 1\ndef migration_scenario(env):\r\n    return (\n"},
-			diag.List{{Pos: diag.Pos{File: "DIR/main.star", Line: 4, Col: 1}, Message: "got outdent, want primary expression"}},
+			diag.List{{Pos: diag.Pos{File: "DIR/main.star", Line: 4, Col: 1}, Message: "got the end of the block, want a value"}},
 		},
 		{
 			"a line with CR LF",
 			files{"main.star": "x = 1\r\ny = = 2\r\n"},
-			diag.List{{Pos: diag.Pos{File: "DIR/main.star", Line: 2, Col: 5}, Message: "got '=', want primary expression", Source: "y = = 2"}},
+			diag.List{{Pos: diag.Pos{File: "DIR/main.star", Line: 2, Col: 5}, Message: "got '=', want a value", Source: "y = = 2"}},
 		},
 		{
 			"all undefined names",
@@ -360,34 +361,40 @@ func TestLoadErrors(t *testing.T) {
 				"Error: load: name itms not found in module a.star (did you mean items?)",
 		},
 		{
+			"no such file loaded, but one that is meant",
+			files{"main.star": "load('work', 'x')\n", "work.star": "x = 1\n"},
+			"Traceback (most recent call last):\n  DIR/main.star:1:1: in <toplevel>\n" +
+				"Error: cannot load work: open DIR/work: no such file or directory; did you mean DIR/work.star?",
+		},
+		{
 			"no such library",
 			files{"main.star": "load('@stb//work.star', 'x')\n"},
 			"Traceback (most recent call last):\n  DIR/main.star:1:1: in <toplevel>\n" +
-				"Error: cannot load @stb//work.star: no library @stb, only @std, @team",
+				"Error: cannot load @stb//work.star: no library @stb; did you mean @std?",
 		},
 		{
 			"no such file in the library",
 			files{"main.star": "load('@std//gone.star', 'x')\n"},
 			"Traceback (most recent call last):\n  DIR/main.star:1:1: in <toplevel>\n" +
-				"Error: cannot load @std//gone.star: open @std//gone.star: file does not exist",
+				"Error: cannot load @std//gone.star: library @std has no file gone.star",
 		},
 		{
 			"one slash",
 			files{"main.star": "load('@std/work.star', 'x')\n"},
 			"Traceback (most recent call last):\n  DIR/main.star:1:1: in <toplevel>\n" +
-				"Error: cannot load @std/work.star: load \"@std/work.star\": want @library//path/file.star",
+				"Error: cannot load @std/work.star: \"@std/work.star\" is no file of a library; want @LIBRARY//FOLDER/FILE",
 		},
 		{
 			"not a path in a library",
 			files{"main.star": "load('@std//../work.star', 'x')\n"},
 			"Traceback (most recent call last):\n  DIR/main.star:1:1: in <toplevel>\n" +
-				"Error: cannot load @std//../work.star: load \"@std//../work.star\": want @library//path/file.star",
+				"Error: cannot load @std//../work.star: \"@std//../work.star\" is no file of a library; want @LIBRARY//FOLDER/FILE",
 		},
 		{
 			"out of a library",
 			files{"main.star": "load('@std//out.star', 'x')\n"},
 			"Traceback (most recent call last):\n  @std//out.star:1:1: in <toplevel>\n" +
-				"Error: cannot load ../x.star: load \"../x.star\": leaves the library @std",
+				"Error: cannot load ../x.star: \"../x.star\" leaves the library @std",
 		},
 		{
 			"a circle",
@@ -412,9 +419,9 @@ func TestLoadErrors(t *testing.T) {
 		t.Run(test.name, func(t *testing.T) {
 			t.Parallel()
 			dir := test.files.write(t)
-			loader := &star.Loader{Libraries: map[string]fs.FS{
-				"std":  library(files{"out.star": "load('../x.star', 'x')\n"}),
-				"team": library(nil),
+			loader := &star.Loader{Libraries: library.Set{
+				"std":  shelf(files{"out.star": "load('../x.star', 'x')\n"}),
+				"team": shelf(nil),
 			}}
 			_, err := loader.Scenario(t.Context(), filepath.Join(dir, "main.star"))
 			if err == nil {

@@ -1,0 +1,179 @@
+// SPDX-License-Identifier: Apache-2.0
+
+// Package library finds the files that configs and scenarios name.
+//
+// A name is a path of the operating system, or a file of a library:
+//
+//	include @std//cfg/base.cfg
+//	load("@std//work.star", "start_memory_work")
+//
+// What a file of a library names without "@" lies in that library too: it cannot reach the files around it.
+//
+// Values of this package never change: any goroutine may use them.
+package library
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"maps"
+	"os"
+	"path"
+	"path/filepath"
+	"slices"
+	"strings"
+
+	"github.com/mhmig/mhmig/lang/diag"
+)
+
+// A Set is the libraries that files can name, by their names without the "@". The nil Set has none: it knows only the
+// files of the operating system.
+type Set map[string]fs.FS
+
+// Cut splits "@LIBRARY//FILE". In that form ok is true, also when the set of libraries has no such one.
+func Cut(name string) (library, file string, ok bool) {
+	rest, ok := strings.CutPrefix(name, "@")
+	if !ok {
+		return "", "", false
+	}
+	library, file, ok = strings.Cut(rest, "//")
+	return library, file, ok
+}
+
+// Resolve returns the full name of what the file from names; from is "" for what is named outside of any file. Full
+// names resolve to themselves. An error is a name that can be none, or one that leaves its library.
+func Resolve(from, name string) (string, error) {
+	if _, file, ok := Cut(name); ok {
+		if !fs.ValidPath(file) || file == "." {
+			return "", fmt.Errorf("%q is no file of a library; want @LIBRARY//FOLDER/FILE", name)
+		}
+		return name, nil
+	}
+	if library, file, ok := Cut(from); ok {
+		inner := path.Join(path.Dir(file), name)
+		if path.IsAbs(name) || !fs.ValidPath(inner) {
+			return "", fmt.Errorf("%q leaves the library @%s", name, library)
+		}
+		return "@" + library + "//" + inner, nil
+	}
+	if from == "" || filepath.IsAbs(name) {
+		return name, nil
+	}
+	return filepath.Join(filepath.Dir(from), name), nil
+}
+
+// Open opens a file by its full name. An error names the file, and the library if it is in one; what does not exist is
+// fs.ErrNotExist.
+func (s Set) Open(name string) (fs.File, error) {
+	library, file, ok := Cut(name)
+	if !ok {
+		return os.Open(name)
+	}
+	files, known := s[library]
+	if !known {
+		return nil, &UnknownError{Library: library, known: slices.Sorted(maps.Keys(s))}
+	}
+	f, err := files.Open(file)
+	if fault, ok := errors.AsType[*fs.PathError](err); ok {
+		if errors.Is(err, fs.ErrNotExist) {
+			return nil, &missingError{library: library, file: file}
+		}
+		return nil, &fs.PathError{Op: fault.Op, Path: name, Err: fault.Err}
+	}
+	return f, err
+}
+
+// ReadFile returns the text of a file by its full name.
+func (s Set) ReadFile(name string) ([]byte, error) {
+	library, file, ok := Cut(name)
+	if !ok {
+		return os.ReadFile(name)
+	}
+	f, err := s.Open(name)
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	return fs.ReadFile(s[library], file)
+}
+
+// Exists tells whether there is a file of this full name, which may be a folder.
+func (s Set) Exists(name string) bool {
+	library, file, ok := Cut(name)
+	if !ok {
+		_, err := os.Stat(name)
+		return !errors.Is(err, fs.ErrNotExist)
+	}
+	files, known := s[library]
+	if !known {
+		return false
+	}
+	_, err := fs.Stat(files, file)
+	return err == nil
+}
+
+// Nearest returns the full name of a file that was probably meant by one that does not exist, "" when none is like it:
+// one with the ending that was left out, or another file beside it with that ending, which begins with a dot.
+func (s Set) Nearest(name, ending string) string {
+	library, file, inLibrary := Cut(name)
+	if inLibrary && s[library] == nil {
+		known := slices.Sorted(maps.Keys(s))
+		if near := "@" + diag.Nearest(library, known) + "//" + file; s.Exists(near) {
+			return near
+		}
+		return ""
+	}
+	folder, base := filepath.Split(name)
+	var entries []fs.DirEntry
+	if inLibrary {
+		inner, last := path.Split(file)
+		folder, base = "@"+library+"//"+inner, last
+		entries, _ = fs.ReadDir(s[library], path.Clean("./"+inner))
+	} else {
+		entries, _ = os.ReadDir(filepath.Clean(folder + "."))
+	}
+	var names []string
+	for _, e := range entries {
+		if strings.HasSuffix(e.Name(), ending) && !e.IsDir() {
+			names = append(names, e.Name())
+		}
+	}
+	if slices.Contains(names, base+ending) {
+		return folder + base + ending
+	}
+	// Endings are alike and must not make names so.
+	stems := make([]string, len(names))
+	for i, n := range names {
+		stems[i] = strings.TrimSuffix(n, ending)
+	}
+	if near := diag.Nearest(strings.TrimSuffix(base, ending), stems); near != "" {
+		return folder + near + ending
+	}
+	return ""
+}
+
+// An UnknownError is a name of a library that the set does not have.
+type UnknownError struct {
+	Library string
+
+	known []string
+}
+
+func (e *UnknownError) Error() string {
+	switch near := diag.Nearest(e.Library, e.known); {
+	case near != "":
+		return fmt.Sprintf("no library @%s; did you mean @%s?", e.Library, near)
+	case len(e.known) == 0:
+		return fmt.Sprintf("no library @%s", e.Library)
+	}
+	return fmt.Sprintf("no library @%s, only @%s", e.Library, strings.Join(e.known, ", @"))
+}
+
+// missingError is a file that its library does not have.
+type missingError struct{ library, file string }
+
+func (e *missingError) Error() string {
+	return fmt.Sprintf("library @%s has no file %s", e.library, e.file)
+}
+
+func (e *missingError) Unwrap() error { return fs.ErrNotExist }

@@ -1,0 +1,181 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package star
+
+import (
+	"fmt"
+	"regexp"
+	"slices"
+	"strings"
+	"unicode/utf8"
+
+	"go.starlark.net/syntax"
+
+	"github.com/mhmig/mhmig/lang/diag"
+)
+
+// Starlark's parser tells what it stumbled over by the names of its tokens, as
+// text, and mostly at the place where the token ends. People who know Python
+// stumble over the words that Starlark reserves but does not have, and over
+// keywords as names: these are found in the source at that place.
+
+// foreign are the words of Python that Starlark reserves and does not have, and
+// what to do instead.
+var foreign = map[string]string{
+	"as":       "",
+	"async":    "spawn(fn) and parallel([fn, ...]) run functions at the same time",
+	"await":    "spawn(fn) returns a task, whose join() waits for it",
+	"class":    "use functions, and a dict for what belongs together",
+	"del":      "remove an element by its list's or dict's pop(key)",
+	"except":   exceptions,
+	"finally":  "cleanup(fn) runs a function at the end, whatever happened",
+	"from":     loading,
+	"global":   "a function cannot assign to names outside of it; change a list or a dict there",
+	"import":   loading,
+	"is":       `compare by "==" and "!="`,
+	"nonlocal": "a function cannot assign to names outside of it; change a list or a dict there",
+	"raise":    `fail("...") ends the scenario as FAIL, error("...") as ERROR`,
+	"try":      exceptions,
+	"with":     "call the function, and cleanup(fn) for what must be undone at the end",
+	"yield":    "return a list",
+}
+
+const (
+	exceptions = "an error cannot be caught; ask before it happens, such as by session.cmd_status(), and leave cleaning up to cleanup(fn)"
+	loading    = `load("@std//work.star", "name") takes a name of another file`
+)
+
+// keywords are the words that Starlark has.
+var keywords = map[string]bool{
+	"and": true, "break": true, "continue": true, "def": true, "elif": true, "else": true, "for": true, "if": true,
+	"in": true, "lambda": true, "load": true, "not": true, "or": true, "pass": true, "return": true, "while": true,
+}
+
+// tokens are what Starlark's parser calls some of them, in plain words.
+var tokens = map[string]string{
+	"identifier":         "a name",
+	"int literal":        "a number",
+	"float literal":      "a number",
+	"string literal":     "a string",
+	"bytes literal":      "a string",
+	"newline":            "the end of the line",
+	"indent":             "an indented line",
+	"outdent":            "the end of the block",
+	"end of file":        "the end of the file",
+	"primary expression": "a value",
+}
+
+var gotWant = regexp.MustCompile(`^got (.+), want (.+)$`)
+
+// explain says in mhmig's words what Starlark's parser found.
+func explain(e syntax.Error, source []byte) diag.Diagnostic {
+	d := at(e.Pos, source, e.Msg)
+	got, want := "", ""
+	if m := gotWant.FindStringSubmatch(e.Msg); m != nil {
+		got, want = m[1], m[2]
+		d.Message = fmt.Sprintf("got %s, want %s", plain(got), plain(want))
+	}
+	if got == "newline" && d.Pos.Col == 1 && d.Pos.Line > 1 { // it ends the line before
+		d.Source = line(source, d.Pos.Line-1)
+		d.Pos.Line, d.Pos.Col = d.Pos.Line-1, utf8.RuneCountInString(d.Source)+1
+		return d
+	}
+	parts := split(d.Source)
+	atEnd := got != "" && want != "primary expression" || e.Msg == "not an identifier" || strings.HasPrefix(e.Msg, "load operand")
+	i := slices.IndexFunc(parts, func(p part) bool {
+		return atEnd && p.end == d.Pos.Col-1 || !atEnd && p.begin == d.Pos.Col-1
+	})
+	if i < 0 {
+		return d
+	}
+	if textAt(parts, i) == "=" && isReserved(textAt(parts, i-1)) { // pass = 1
+		i--
+	}
+	d.Pos.Col = parts[i].begin + 1
+	word := parts[i].text
+	switch hint, isForeign := foreign[word]; {
+	case isReserved(word) && isName(parts, i):
+		d.Message = fmt.Sprintf("%q is a word of the language and cannot be a name", word)
+		d.Hint = fmt.Sprintf("choose another one, such as %s_", word)
+	case isForeign:
+		d.Message, d.Hint = fmt.Sprintf("there is no %q: scenarios are Starlark, which is like Python but smaller", word), hint
+	case word == "if" && textAt(parts, i-1) == "else":
+		d.Message, d.Hint = `got "else if"`, `write "elif"`
+	case keywords[word] && want != "":
+		d.Message = fmt.Sprintf("the keyword %q cannot stand here, want %s", word, plain(want))
+	default:
+		d.Hint = habit(parts, i, got)
+	}
+	return d
+}
+
+// plain is a token in plain words.
+func plain(token string) string {
+	if words, ok := tokens[token]; ok {
+		return words
+	}
+	return token
+}
+
+func isReserved(word string) bool {
+	_, isForeign := foreign[word]
+	return isForeign || keywords[word]
+}
+
+// isName tells whether a part of a line stands where a name is given or asked
+// for.
+func isName(parts []part, i int) bool {
+	switch textAt(parts, i-1) {
+	case ".", "def", "lambda", "for":
+		return true
+	case "(", ",", "*", "**":
+		if textAt(parts, 0) == "def" || slices.ContainsFunc(parts[:i], func(p part) bool { return p.text == "lambda" }) {
+			return true // a parameter
+		}
+	}
+	return textAt(parts, i+1) == "="
+}
+
+// habit is a hint for what other languages have; "" if nothing is known.
+func habit(parts []part, i int, got string) string {
+	word, before := textAt(parts, i), textAt(parts, i-1)
+	switch {
+	case i == 0 && word == "@":
+		return "functions have no decorators"
+	case word == "!", word == "&" && before == "&", word == "|" && before == "|":
+		return `write "and", "or" and "not"`
+	case before == "assert":
+		return `write: if not CONDITION: fail("...")`
+	case before == "print":
+		return "print is a function: print(...)"
+	case got == "string literal" && strings.EqualFold(before, "f"):
+		return `write "%s" % x, or "{}".format(x)`
+	}
+	return ""
+}
+
+// A part of a line is a word, a string, or a sign. Its places are in characters.
+type part struct {
+	text       string
+	begin, end int
+}
+
+var onePart = regexp.MustCompile(`[\pL_][\pL\pN_]*|"(?:[^"\\]|\\.)*"|'(?:[^'\\]|\\.)*'|\*\*|[=!<>]=|[^\s]`)
+
+func split(line string) []part {
+	var parts []part
+	for _, at := range onePart.FindAllStringIndex(line, -1) {
+		text := line[at[0]:at[1]]
+		begin := utf8.RuneCountInString(line[:at[0]])
+		parts = append(parts, part{text, begin, begin + utf8.RuneCountInString(text)})
+	}
+	return parts
+}
+
+// textAt returns the text of a part, "" if there is none.
+func textAt(parts []part, i int) string {
+	if i < 0 || i >= len(parts) {
+		return ""
+	}
+	return parts[i].text
+}

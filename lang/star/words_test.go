@@ -1,0 +1,98 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package star_test
+
+import (
+	"fmt"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/mhmig/mhmig/lang/diag"
+	"github.com/mhmig/mhmig/lang/star"
+)
+
+// TestWords: what Starlark's parser stumbles over is told in words for people
+// who write scenarios, at the word that is meant.
+func TestWords(t *testing.T) {
+	t.Parallel()
+	const (
+		noImport  = `there is no "import": scenarios are Starlark, which is like Python but smaller`
+		loading   = `load("@std//work.star", "name") takes a name of another file`
+		exception = "an error cannot be caught; ask before it happens, such as by session.cmd_status(), and leave cleaning up to cleanup(fn)"
+	)
+	foreign := func(word string) string { return strings.Replace(noImport, "import", word, 1) }
+	name := func(word string) string {
+		return fmt.Sprintf("%q is a word of the language and cannot be a name", word)
+	}
+	tests := []struct {
+		program, place, message, hint string
+	}{
+		{"import os\n", "1:1", noImport, loading},
+		{"def f():\n    import os\n", "2:5", noImport, loading},
+		{"from x import y\n", "1:1", foreign("from"), loading},
+		{"try:\n    f()\nexcept Error:\n    pass\n", "1:1", foreign("try"), exception},
+		{"if True:\n    pass\nexcept Error:\n    pass\n", "3:1", foreign("except"), exception},
+		{"class A:\n    pass\n", "1:1", foreign("class"), "use functions, and a dict for what belongs together"},
+		{"raise x\n", "1:1", foreign("raise"), `fail("...") ends the scenario as FAIL, error("...") as ERROR`},
+		{"with a as b:\n    pass\n", "1:1", foreign("with"), "call the function, and cleanup(fn) for what must be undone at the end"},
+		{"x is None\n", "1:3", foreign("is"), `compare by "==" and "!="`},
+		{"if x is not None:\n    pass\n", "1:6", foreign("is"), `compare by "==" and "!="`},
+		{"x = await y\n", "1:5", foreign("await"), "spawn(fn) returns a task, whose join() waits for it"},
+
+		{"in = 3\n", "1:1", name("in"), "choose another one, such as in_"},
+		{"pass = 1\n", "1:1", name("pass"), "choose another one, such as pass_"},
+		{"for = 3\n", "1:1", name("for"), "choose another one, such as for_"},
+		{"load = 3\n", "1:1", name("load"), "choose another one, such as load_"},
+		{"lambda = 3\n", "1:1", name("lambda"), "choose another one, such as lambda_"},
+		{"import = 3\n", "1:1", name("import"), "choose another one, such as import_"},
+		{"größe = 1; in = 3\n", "1:12", name("in"), "choose another one, such as in_"},
+		{"def class():\n    pass\n", "1:5", name("class"), "choose another one, such as class_"},
+		{"def f(a, in):\n    pass\n", "1:10", name("in"), "choose another one, such as in_"},
+		{"def f(**class):\n    pass\n", "1:9", name("class"), "choose another one, such as class_"},
+		{"x = lambda in: 1\n", "1:12", name("in"), "choose another one, such as in_"},
+		{"x.class = 3\n", "1:3", name("class"), "choose another one, such as class_"},
+		{"x = a.in\n", "1:7", name("in"), "choose another one, such as in_"},
+		{"f(class=1)\n", "1:3", name("class"), "choose another one, such as class_"},
+		{"f(a, in = 3)\n", "1:6", name("in"), "choose another one, such as in_"},
+		{"for import in x:\n    pass\n", "1:5", name("import"), "choose another one, such as import_"},
+		{"load('a', class='b')\n", "1:11", name("class"), "choose another one, such as class_"},
+		{"x = in\n", "1:5", `the keyword "in" cannot stand here, want a value`, ""},
+		{"def f():\npass\n", "2:1", `the keyword "pass" cannot stand here, want an indented line`, ""},
+
+		{"if a:\n    pass\nelse if b:\n    pass\n", "3:6", `got "else if"`, `write "elif"`},
+		{"if a && b:\n    pass\n", "1:7", "got '&', want a value", `write "and", "or" and "not"`},
+		{"assert x\n", "1:8", "got a name, want the end of the line", `write: if not CONDITION: fail("...")`},
+		{"print 'x'\n", "1:7", "got a string, want the end of the line", "print is a function: print(...)"},
+		{"x = f'a'\n", "1:6", "got a string, want the end of the line", `write "%s" % x, or "{}".format(x)`},
+		{"def f(x: int):\n    pass\n", "1:8", "got ':', want ')'", ""},
+		{"for x in y\n    pass\n", "1:11", "got the end of the line, want ':'", ""},
+		{"x = (1\n", "2:1", "got the end of the file, want ')'", ""},
+
+		// Bytes that no program has. What is behind a NUL would never run.
+		{"def migration_scenario(env):\n    log('a')\n\x00\n    fail('x')\n", "3:1", "a NUL byte", "nothing behind it would run; remove it, or save the file as UTF-8 if it is UTF-16"},
+		{"x = 'größe\x00'\n", "1:11", "a NUL byte", "nothing behind it would run; remove it, or save the file as UTF-8 if it is UTF-16"},
+		{"x = 1 # a\x00\ny = 2\n", "1:10", "a NUL byte", "nothing behind it would run; remove it, or save the file as UTF-8 if it is UTF-16"},
+		{"x = 1\r\ny = 2\rz = '\xff'\n", "3:6", "a byte that is not UTF-8 text", "save the file as UTF-8"},
+		{"\ufeffx = 1\n", "1:1", "a byte order mark before the program", "save the file as UTF-8 without one"},
+		{"d\x00e\x00f\x00", "1:2", "a NUL byte", "nothing behind it would run; remove it, or save the file as UTF-8 if it is UTF-16"},
+	}
+	for _, tt := range tests {
+		t.Run(tt.program, func(t *testing.T) {
+			t.Parallel()
+			// Loaded by another file, which need not be so good.
+			dir := files{"main.star": "load('other.star', 'x')\n", "other.star": tt.program}.write(t)
+			for _, name := range []string{"other.star", "main.star"} {
+				_, err := (&star.Loader{}).Scenario(t.Context(), filepath.Join(dir, name))
+				list := diag.Of(err)
+				if len(list) != 1 {
+					t.Fatalf("got %v, want one diagnostic", err)
+				}
+				want := fmt.Sprintf("%s:%s: %s; %s", filepath.Join(dir, "other.star"), tt.place, tt.message, tt.hint)
+				if got := fmt.Sprintf("%v; %s", list[0], list[0].Hint); got != want {
+					t.Errorf("got  %s\nwant %s", got, want)
+				}
+			}
+		})
+	}
+}
