@@ -43,10 +43,10 @@ type Config struct {
 
 	// ConnectTimeout limits connecting and logging in. Zero: 10 s.
 	ConnectTimeout time.Duration
-	// KeepaliveInterval is the time between two questions for a sign of life.
-	// Zero: 2 s.
+	// KeepaliveInterval times KeepaliveCount is how long a silent host is waited
+	// for. Zero: 2 s.
 	KeepaliveInterval time.Duration
-	// KeepaliveCount is how many intervals of silence make a connection lost.
+	// KeepaliveCount is how many questions for a sign of life are asked meanwhile.
 	// Zero: 5.
 	KeepaliveCount int
 	// MaxSessions is how many sessions sshd allows on a connection. Zero: 10,

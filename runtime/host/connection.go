@@ -22,6 +22,8 @@ type connection struct {
 	wire   *wire
 	jump   *connection // what this one goes through; nil: a TCP connection
 
+	questions chan struct{} // each asks the host for a sign of life
+
 	stop  context.CancelCauseFunc
 	ended context.Context // ends with the connection; its cause says why
 
@@ -65,7 +67,7 @@ func connect(ctx context.Context, c Config, log *slog.Logger) (*connection, erro
 		}
 		return nil, err
 	}
-	k := &connection{config: c, client: client, wire: w, jump: jump, limit: c.MaxSessions}
+	k := &connection{config: c, client: client, wire: w, jump: jump, questions: make(chan struct{}, 1), limit: c.MaxSessions}
 	k.ended, k.stop = context.WithCancelCause(context.WithoutCancel(ctx))
 	k.spawn(k.watch)
 	k.spawn(k.askForLife)
@@ -120,34 +122,33 @@ func handshake(ctx context.Context, w *wire, c Config, log *slog.Logger) (*ssh.C
 	return nil, newUnreachable(c, fmt.Errorf("speak SSH: %w", err))
 }
 
-// watch ends the connection when nothing was heard for too long.
+// watch ends the connection when the host is silent for too long.
 func (k *connection) watch() {
-	limit := k.config.KeepaliveInterval * time.Duration(k.config.KeepaliveCount)
-	ticker := time.NewTicker(k.config.KeepaliveInterval)
-	defer ticker.Stop()
-	for {
-		select {
-		case <-k.ended.Done():
-			k.wire.Close()
-			return
-		case <-ticker.C:
-			if k.wire.silence() > limit {
-				k.stop(k.lost(errors.New("no answer to keepalives")))
+	defer k.wire.Close()
+	watched := keepalive{
+		interval: k.config.KeepaliveInterval,
+		count:    k.config.KeepaliveCount,
+		heard:    k.wire.heard,
+		ask: func() {
+			select {
+			case k.questions <- struct{}{}:
+			default: // one is on its way
 			}
-		}
+		},
+	}
+	if err := watched.watch(k.ended); err != nil {
+		k.stop(k.lost(err))
 	}
 }
 
 // askForLife sends questions that each SSH server answers. It is a goroutine of
 // its own, because sending blocks on a network that takes nothing.
 func (k *connection) askForLife() {
-	ticker := time.NewTicker(k.config.KeepaliveInterval)
-	defer ticker.Stop()
 	for {
 		select {
 		case <-k.ended.Done():
 			return
-		case <-ticker.C:
+		case <-k.questions:
 			if _, _, err := k.client.SendRequest("keepalive@openssh.com", true, nil); err != nil {
 				return // the connection is at its end, which client.Wait reports
 			}
@@ -253,6 +254,7 @@ func (w *wire) Read(p []byte) (int, error) {
 	return n, err
 }
 
-func (w *wire) silence() time.Duration {
-	return time.Since(w.start) - time.Duration(w.last.Load())
-}
+// heard returns when the host was last heard.
+func (w *wire) heard() time.Time { return w.start.Add(time.Duration(w.last.Load())) }
+
+func (w *wire) silence() time.Duration { return time.Since(w.heard()) }

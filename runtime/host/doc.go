@@ -28,9 +28,10 @@
 //
 // # Lost connections
 //
-// Each connection is asked for a sign of life every [Config.KeepaliveInterval].
-// When nothing at all arrives for [Config.KeepaliveCount] intervals, it is lost:
-// whatever waits on it returns a [*LostError].
+// When nothing at all arrives on a connection for [Config.KeepaliveCount] times
+// [Config.KeepaliveInterval], though as many signs of life were asked for, it is
+// lost: whatever waits on it returns a [*LostError]. Time in which this process
+// was stopped does not count.
 //
 // # Concurrency
 //

@@ -28,7 +28,16 @@ import (
 	"github.com/mhmig/mhmig/runtime/host"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+func TestMain(m *testing.M) {
+	if config, ok := os.LookupEnv(controllerEnv); ok {
+		if err := controller(config); err != nil {
+			fmt.Fprintln(os.Stderr, err)
+			os.Exit(1)
+		}
+		return
+	}
+	goleak.VerifyTestMain(m)
+}
 
 // server is a real OpenSSH server on loopback. It runs in inetd mode, one sshd
 // for each connection that the test accepts: so there is no port to guess.
