@@ -4,6 +4,7 @@ package builtins
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"strconv"
 	"time"
@@ -50,7 +51,7 @@ var taskFunctions = []*Builtin{
 			{"step?", Seconds, "between two calls; default: 1.0"},
 			{"what?", String, "what is waited for, in words, for the error"},
 		},
-		Doc: "Calls fn until it returns something true, and returns that. ERROR when the time is over.",
+		Doc: "Calls fn until it returns something true, and returns that. ERROR when the time is over: what fn waits for or computes then ends too.",
 		Fn:  waitForFn,
 	},
 }
@@ -191,6 +192,9 @@ func sleep(t *task.Task, d time.Duration) error {
 	return err
 }
 
+// lastLook is how long wait_for's function gets once more when the time is over.
+const lastLook = 250 * time.Millisecond
+
 func waitForFn(t *task.Task, a *Args) (starlark.Value, error) {
 	fn := arg[starlark.Callable](a, "fn")
 	what := argOr(a, "what", fn.Name())
@@ -200,21 +204,45 @@ func waitForFn(t *task.Task, a *Args) (starlark.Value, error) {
 	}
 	deadline := time.Now().Add(timeout)
 	for {
-		v, err := t.CallHeld(fn)
-		if err != nil {
-			return nil, err
-		}
-		if v.Truth() {
-			return v, nil
-		}
 		rest := time.Until(deadline)
-		if rest <= 0 {
+		v, err := callWithin(t, max(rest, lastLook), fn)
+		switch at, unended := errors.AsType[*unendedError](err); {
+		case unended:
+			return nil, fmt.Errorf("wait_for: %s: not so after %v: the function has not come to an end%s", what, timeout, at.place())
+		case err != nil:
+			return nil, err
+		case bool(v.Truth()):
+			return v, nil
+		case rest <= 0:
 			return nil, fmt.Errorf("wait_for: %s: not so after %v", what, timeout)
 		}
-		if err := sleep(t, min(step, rest)); err != nil {
+		if err := sleep(t, min(step, max(time.Until(deadline), 0))); err != nil {
 			return nil, err
 		}
 	}
+}
+
+// callWithin calls fn, for at most limit: then the error is an *unendedError.
+func callWithin(t *task.Task, limit time.Duration, fn starlark.Callable) (starlark.Value, error) {
+	over := errors.New("the time is over") // this one, and not that of a wait_for in or around it
+	ctx, cancel := context.WithTimeoutCause(t.Context(), limit, over)
+	defer cancel()
+	v, err := t.Within(ctx, func() (starlark.Value, error) { return t.CallHeld(fn) })
+	if errors.Is(err, over) {
+		return nil, &unendedError{err}
+	}
+	return v, err
+}
+
+// unendedError is a function that was ended because its time was over.
+type unendedError struct{ error }
+
+// place says where in the scenario the function was, if that is known.
+func (e *unendedError) place() string {
+	if at := task.Position(e.error); at != "" {
+		return ", it was at " + at
+	}
+	return ""
 }
 
 func orNone(v starlark.Value) starlark.Value {

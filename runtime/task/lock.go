@@ -25,7 +25,7 @@ func (t *Task) Call(fn starlark.Callable, args ...starlark.Value) (starlark.Valu
 		return nil, err
 	}
 	t.renew()
-	release := context.AfterFunc(t.ctx, func() { t.thread.Cancel(cancelReason) })
+	release := t.cancelWith(t.ctx)
 	defer release()
 	value, err := starlark.Call(t.thread, fn, args, nil)
 	return value, t.explain(err)
@@ -35,6 +35,44 @@ func (t *Task) Call(fn starlark.Callable, args ...starlark.Value) (starlark.Valu
 // already.
 func (t *Task) CallHeld(fn starlark.Callable, args ...starlark.Value) (starlark.Value, error) {
 	return starlark.Call(t.thread, fn, args, nil)
+}
+
+// Within runs f, which calls Starlark code, under a limit of its own: when ctx,
+// which comes of the task's Context, ends, all that the code waits for ends, and
+// so does the code where it computes. The error then matches ctx's cause. The
+// task itself goes on.
+func (t *Task) Within(ctx context.Context, f func() (starlark.Value, error)) (starlark.Value, error) {
+	outer := t.ctx
+	t.ctx = ctx
+	release := t.cancelWith(ctx)
+	defer func() {
+		release()
+		t.ctx = outer
+		if outer.Err() != nil {
+			return
+		}
+		t.thread.Uncancel()
+		if outer.Err() != nil { // in this very moment: then that was undone too
+			t.thread.Cancel(cancelReason)
+		}
+	}()
+	value, err := f()
+	return value, t.explain(err)
+}
+
+// cancelWith cancels the thread when ctx ends, until release, after which
+// nothing of it is under way.
+func (t *Task) cancelWith(ctx context.Context) (release func()) {
+	done := make(chan struct{})
+	stop := context.AfterFunc(ctx, func() {
+		defer close(done)
+		t.thread.Cancel(cancelReason)
+	})
+	return func() {
+		if !stop() {
+			<-done
+		}
+	}
 }
 
 // yield is Starlark's callback after a quantum of steps: it lets the siblings

@@ -198,3 +198,24 @@ func BenchmarkWait(b *testing.B) {
 		b.Fatal(failures[0])
 	}
 }
+
+// Code that computes is ended by a limit as well, and the task goes on.
+func TestWithinEndsBusyLoop(t *testing.T) {
+	t.Parallel()
+	printed, failures := play(t.Context(), t, `
+def busy():
+    while True:
+        pass
+
+def main():
+    for _ in range(3):
+        print(within(1, busy))
+    print(len([0 for _ in range(300000)]))
+`)
+	if len(failures) > 0 {
+		t.Errorf("failures: %q", told(failures))
+	}
+	if len(printed) != 4 || !strings.HasPrefix(printed[2], "main: over at test.star:") || printed[3] != "main: 300000" {
+		t.Errorf("printed: got %q", printed)
+	}
+}

@@ -105,6 +105,17 @@ var predeclared = starlark.StringDict{
 		}
 		return v, nil
 	}),
+	// within(seconds, fn) calls back with a limit, and says what became of it.
+	"within": builtin(func(t *task.Task, args starlark.Tuple) (starlark.Value, error) {
+		over := errors.New("over")
+		ctx, cancel := context.WithTimeoutCause(t.Context(), seconds(args[0]), over)
+		defer cancel()
+		v, err := t.Within(ctx, func() (starlark.Value, error) { return t.CallHeld(args[1].(starlark.Callable)) })
+		if errors.Is(err, over) {
+			return starlark.String("over at " + task.Position(err)), nil
+		}
+		return v, err
+	}),
 	"panic":         builtin(func(*task.Task, starlark.Tuple) (starlark.Value, error) { panic("boom") }),
 	"panic_waiting": builtin(panicWaiting),
 	"where": builtin(func(t *task.Task, _ starlark.Tuple) (starlark.Value, error) {

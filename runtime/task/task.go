@@ -16,7 +16,8 @@
 // Starlark code are cancelled.
 //
 // Scenario's and Task's methods may be called from any goroutine, except that
-// Call and Wait belong to the goroutine that runs the task.
+// Call, CallHeld, Within, Wait and Context belong to the goroutine that runs the
+// task.
 package task
 
 import (
@@ -119,7 +120,8 @@ func (s *Scenario) Failures() []*Error {
 
 // AddCleanup leaves work for the scenario's end. Cleanups run last first,
 // whatever happened before. Each is a little scenario of its own, so it may
-// wait and start tasks; what it leaves behind in turn runs right after it.
+// wait and start tasks; what it leaves behind in turn runs right after it, within
+// the same time, and at most deepest deep: one that leaves itself ends.
 func (s *Scenario) AddCleanup(c Cleanup) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -138,15 +140,37 @@ func (s *Scenario) takeCleanup() (c Cleanup, more bool) {
 	return c, true
 }
 
+// deepest is how many cleanups may have left each other.
+const deepest = 10
+
 func (s *Scenario) cleanUp(timeout time.Duration) []*Error {
 	var failures []*Error
 	for c, more := s.takeCleanup(); more; c, more = s.takeCleanup() {
 		ctx, cancel := context.WithTimeoutCause(context.WithoutCancel(s.ctx), timeout,
 			fmt.Errorf("cleanup %s took longer than %v", c.Name, timeout))
-		own := New(ctx, s.env, s.print)
-		failures = append(failures, own.run("cleanup "+c.Name, c.Func)...)
+		failures = append(failures, s.perform(ctx, c, 1)...)
 		cancel()
-		failures = append(failures, own.cleanUp(timeout)...)
+	}
+	return failures
+}
+
+// perform runs a cleanup, then what it leaves behind, all under ctx. depth
+// counts the cleanups that have left each other, from 1.
+func (s *Scenario) perform(ctx context.Context, c Cleanup, depth int) []*Error {
+	own := New(ctx, s.env, s.print)
+	failures := own.run("cleanup "+c.Name, c.Func)
+	for next, more := own.takeCleanup(); more; next, more = own.takeCleanup() {
+		var err error
+		switch {
+		case depth == deepest:
+			err = fmt.Errorf("cleanup %s is not run: %d cleanups have left each other; does it leave itself?", next.Name, deepest)
+		case ctx.Err() != nil:
+			err = fmt.Errorf("cleanup %s is not run: %w", next.Name, context.Cause(ctx))
+		default:
+			failures = append(failures, own.perform(ctx, next, depth+1)...)
+			continue
+		}
+		return append(failures, &Error{Task: "cleanup " + next.Name, Err: err})
 	}
 	return failures
 }
@@ -196,7 +220,8 @@ func (t *Task) Scope() any { return t.scope }
 // belongs to the goroutine that runs the task.
 func (t *Task) Thread() *starlark.Thread { return t.thread }
 
-// Context ends when the task has ended or its scenario is stopped.
+// Context ends when the task has ended or its scenario is stopped, and inside
+// [Task.Within] with that. It belongs to the goroutine that runs the task.
 func (t *Task) Context() context.Context { return t.ctx }
 
 // Done is closed when the task has ended.

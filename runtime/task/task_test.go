@@ -6,6 +6,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -150,6 +151,48 @@ func TestScenario(t *testing.T) {
 			name:    "what a cleanup leaves behind runs right after it",
 			program: "def main():\n  cleanup(lambda: print('outer'))\n  def undo():\n    def inner(): print('inner')\n    cleanup(inner)\n    print('undo')\n  cleanup(undo)\n",
 			printed: []string{"cleanup undo: undo", "cleanup inner: inner", "cleanup lambda: outer"},
+		},
+		{
+			name:     "a cleanup that leaves itself ends",
+			program:  "def again():\n  print('again')\n  cleanup(again)\ndef main():\n  cleanup(lambda: print('outer'))\n  cleanup(again)\n",
+			printed:  append(slices.Repeat([]string{"cleanup again: again"}, 10), "cleanup lambda: outer"),
+			failures: []string{"cleanup again: cleanup again is not run: 10 cleanups have left each other; does it leave itself?"},
+		},
+		{
+			name:     "what a cleanup leaves has no time of its own",
+			program:  "def inner():\n  sleep(40)\n  print('inner')\ndef outer():\n  cleanup(inner)\n  cleanup(inner)\n  cleanup(inner)\ndef main():\n  cleanup(outer)\n",
+			printed:  []string{"cleanup inner: inner"},
+			failures: []string{"cleanup inner: cleanup outer took longer than 1m0s", "cleanup inner: cleanup inner is not run: cleanup outer took longer than 1m0s"},
+			took:     cleanupLimit,
+		},
+		{
+			name:    "a limit ends a wait, and only that",
+			program: "def main():\n  print(within(2, lambda: sleep(1000)))\n  print(within(2, lambda: 'done'))\n  sleep(1)\n  print('on')\n",
+			printed: []string{"main: over at test.star:2:32", "main: done", "main: on"},
+			took:    3 * time.Second,
+		},
+		{
+			name:    "of two limits the sooner one ends, whichever is inside",
+			program: "def main():\n  print(within(5, lambda: within(2, lambda: careless_sleep(1000))))\n  print(within(2, lambda: [within(5, lambda: sleep(1000)), print('never')]))\n  sleep(1)\n",
+			printed: []string{"main: over at test.star:2:59", "main: over at test.star:3:51"},
+			took:    5 * time.Second,
+		},
+		{
+			name:    "a limit ends a join, not the other task",
+			program: "def main():\n  def child():\n    sleep(5)\n    print('child')\n  other = spawn(child)\n  within(2, lambda: join(other, 0))\n  join(other, 0)\n",
+			printed: []string{"child: child"},
+			took:    5 * time.Second,
+		},
+		{
+			name:     "a failure before the limit stays one",
+			program:  "def main():\n  within(5, lambda: fail('no'))\n",
+			failures: []string{"main: no"},
+		},
+		{
+			name:     "a scenario that is stopped meanwhile is",
+			program:  "def bad():\n  sleep(1)\n  fail('no')\ndef main():\n  spawn(bad)\n  print(within(5, lambda: sleep(1000)))\n",
+			failures: []string{"bad: no"},
+			took:     time.Second,
 		},
 		{
 			name:     "each cleanup has its own limit",

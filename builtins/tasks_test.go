@@ -1,0 +1,60 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package builtins_test
+
+import (
+	"testing"
+	"time"
+
+	"github.com/mhmig/mhmig/runtime/result"
+	"github.com/mhmig/mhmig/runtime/testbed/bedtest"
+)
+
+// wait_for ends when its time is over, whatever its function does.
+func TestWaitForEnds(t *testing.T) {
+	t.Parallel()
+	for _, tt := range []struct{ name, fn, message string }{
+		{"an answer that is never true", `lambda: False`, "wait_for: it: not so after 1s"},
+		{"a busy loop", `busy`, "wait_for: it: not so after 1s: the function has not come to an end, it was at @test//scenario.star:"},
+		{"a nested wait_for", `lambda: wait_for(lambda: False, 600)`, "not come to an end, it was at @test//scenario.star:6:"},
+		{"a busy loop in a nested wait_for", `lambda: wait_for(busy, 600)`, "wait_for: it: not so after 1s: the function has not come to an end"},
+		{"sleep", `lambda: sleep(600)`, "not come to an end, it was at @test//scenario.star:6:"},
+		{"a command", `lambda: env.hosts[0].run("sleep 600")`, "wait_for: it: not so after 1s: the function has not come to an end"},
+		{"another task", `lambda: spawn(sleep, 600).join()`, "wait_for: it: not so after 1s: the function has not come to an end"},
+		{"other tasks", `lambda: parallel([lambda: sleep(600)])`, "wait_for: it: not so after 1s: the function has not come to an end"},
+		{"a failure", `lambda: fail("at once")`, "at once"},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			t.Parallel()
+			began := time.Now()
+			e := perform(t, bedtest.NoQEMU(t), &play{source: `
+def busy():
+    while True:
+        pass
+def migration_scenario(env):
+    wait_for(` + tt.fn + `, 1, step = 0.1, what = "it")
+`})
+			status := result.Error
+			if tt.name == "a failure" {
+				status = result.Fail
+			}
+			e.want(t, status, tt.message)
+			if took := time.Since(began); took > awaitTimeout {
+				t.Errorf("it took %v", took)
+			}
+		})
+	}
+}
+
+// What a limit has ended leaves the scenario in order: it is told once more when
+// the time is over, and a step longer than the time is none.
+func TestWaitForLooksAgain(t *testing.T) {
+	t.Parallel()
+	perform(t, bedtest.NoQEMU(t), &play{source: `
+def migration_scenario(env):
+    looks = []
+    assert_eq(wait_for(lambda: looks.append(1) or len(looks) == 2 and "twice", 0.2, step = 60), "twice")
+    assert_eq(wait_for(lambda: "at once", 0), "at once")
+    assert_eq(wait_for(lambda: wait_for(lambda: "inner", 5), 1), "inner")
+`}).want(t, result.Pass)
+}
