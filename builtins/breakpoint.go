@@ -15,6 +15,7 @@ import (
 	"go.starlark.net/starlark"
 	"go.starlark.net/syntax"
 
+	"github.com/mhmig/mhmig/lang/printable"
 	"github.com/mhmig/mhmig/lang/star"
 	"github.com/mhmig/mhmig/runtime/task"
 )
@@ -142,7 +143,7 @@ func (k *talk) perform(line string) error {
 		if sole, ok := file.Stmts[0].(*syntax.ExprStmt); ok {
 			v, err := starlark.EvalExprOptions(star.Dialect, k.task.Thread(), sole.X, names)
 			if err == nil && v != starlark.None {
-				fmt.Fprintln(k.prompt, v)
+				fmt.Fprintln(k.prompt, printable.Lines(v.String()))
 			}
 			return err
 		}
@@ -167,7 +168,7 @@ func (k *talk) show(err error) {
 	if at := task.Position(err); at != "" {
 		fmt.Fprintf(k.prompt, "%s: ", at)
 	}
-	fmt.Fprintln(k.prompt, err)
+	fmt.Fprintln(k.prompt, printable.Lines(err.Error()))
 }
 
 // list names the variables.

@@ -16,6 +16,7 @@ const module = "github.com/mhmig/mhmig/"
 // of lower layers; those of one layer know nothing of each other. What lies
 // below a package in the tree belongs to it.
 var layers = [][]string{
+	{"lang/printable"},
 	{"lang/diag"},
 	{"lang/library"},
 	{"lang/cartesian", "lang/star"},

@@ -79,8 +79,9 @@ func (d *door) console(ctx context.Context, stderr io.Writer) (err error) {
 	}
 	p := newPerson(os.Stdin, os.Stdout)
 	if !term.IsTerminal(int(os.Stdin.Fd())) {
-		d.recall(p.out, before)
-		return talkTo(ctx, conn, p, false)
+		out := disarmed(os.Stdout)
+		d.recall(out, before)
+		return talkTo(ctx, conn, p, out, false)
 	}
 	cooked, err := term.MakeRaw(int(os.Stdin.Fd()))
 	if err != nil {
@@ -92,7 +93,7 @@ func (d *door) console(ctx context.Context, stderr io.Writer) (err error) {
 	}()
 	fmt.Fprintf(stderr, "mhmig: console of %s@%s; Ctrl-] leaves\r\n", d.VM, d.Host)
 	d.recall(p.out, before)
-	return talkTo(ctx, conn, p, true)
+	return talkTo(ctx, conn, p, p.out, true)
 }
 
 // shownLines and shownBytes are how much of a console's log is shown to whom joins.
@@ -126,8 +127,8 @@ func (d *door) recall(w io.Writer, before string) {
 	}
 }
 
-// talkTo joins a person with a console until either goes.
-func talkTo(ctx context.Context, conn net.Conn, p *person, terminal bool) error {
+// talkTo joins a person, and out, with a console until either goes.
+func talkTo(ctx context.Context, conn net.Conn, p *person, out io.Writer, terminal bool) error {
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
 	stop := context.AfterFunc(ctx, func() { _ = conn.Close() })
@@ -164,7 +165,7 @@ func talkTo(ctx context.Context, conn net.Conn, p *person, terminal bool) error 
 	buf := make([]byte, 32<<10)
 	for {
 		n, err := conn.Read(buf)
-		if _, gone := p.out.Write(buf[:n]); gone != nil {
+		if _, gone := out.Write(buf[:n]); gone != nil {
 			return gone
 		}
 		select {

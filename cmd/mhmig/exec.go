@@ -20,6 +20,7 @@ import (
 	"github.com/mhmig/mhmig/builtins"
 	"github.com/mhmig/mhmig/lang/cartesian"
 	"github.com/mhmig/mhmig/lang/diag"
+	"github.com/mhmig/mhmig/lang/printable"
 	"github.com/mhmig/mhmig/lang/star"
 	"github.com/mhmig/mhmig/runtime/history"
 	"github.com/mhmig/mhmig/runtime/host"
@@ -238,7 +239,7 @@ func (e *execution) run(ctx context.Context, command *cobra.Command) error {
 // nothing leaves the results of a run without variants: who collects them must
 // not find those of an older one.
 func (e *execution) nothing(command *cobra.Command) error {
-	complain := func(err error) { fmt.Fprintln(command.ErrOrStderr(), "mhmig:", err) }
+	complain := complaining(command.ErrOrStderr())
 	folder, err := result.Create(e.results, e.header(0), complain)
 	if err != nil {
 		return usageError(err)
@@ -270,11 +271,11 @@ func (e *execution) perform(ctx context.Context, command *cobra.Command, plan *p
 	planned := plan.count * e.repeat // 0: until a failure
 	watch := e.watch(command, planned)
 	defer watch.close()
-	folder, err := result.Create(e.results, e.header(planned), func(err error) { fmt.Fprintln(watch.out, "mhmig:", err) })
+	folder, err := result.Create(e.results, e.header(planned), complaining(watch.out))
 	if err != nil {
 		return usageError(err)
 	}
-	reports := report.Keep(folder.Dir(), func(err error) { fmt.Fprintln(watch.out, "mhmig:", err) })
+	reports := report.Keep(folder.Dir(), complaining(watch.out))
 	status := result.Error // until something better is known
 	defer func() {
 		if errors.Is(err, run.ErrInterrupted) {
@@ -288,13 +289,13 @@ func (e *execution) perform(ctx context.Context, command *cobra.Command, plan *p
 		if e.json {
 			return
 		}
-		if final := writeFinal(command.OutOrStdout(), e.format, folder.Dir()); final != nil {
+		if final := writeFinal(e.format, folder.Dir()); final != nil {
 			err = errors.Join(err, usageError(final))
 		}
 	}()
 	log := slog.New(folder.Masked(slog.NewMultiHandler(folder.Handler(), watch.handler)))
 	if err := folder.Plan(plan.names); err != nil {
-		fmt.Fprintln(watch.out, "mhmig:", err)
+		complain(watch.out, err)
 	}
 	if e.shuffle {
 		log.Info("shuffled", "seed", e.seed)
@@ -336,12 +337,12 @@ func (e *execution) perform(ctx context.Context, command *cobra.Command, plan *p
 		showFailures(stderr, result.Outcomes(folder.Dir()), width(os.Stderr))
 		switch {
 		case summary.NotRun > 0:
-			fmt.Fprintf(stderr, "%d of %d variants did not begin: %s\n", summary.NotRun, planned, summary.Reason)
+			fmt.Fprintf(stderr, "%d of %d variants did not begin: %s\n", summary.NotRun, planned, printable.Lines(summary.Reason))
 		case summary.Reason != "":
-			fmt.Fprintln(stderr, summary.Reason)
+			fmt.Fprintln(stderr, printable.Lines(summary.Reason))
 		}
 		fmt.Fprintf(stderr, "results: %s\n", folder.Dir())
-		e.debug.tell()
+		e.debug.tell(stderr)
 	}
 	switch {
 	case errors.Is(err, run.ErrInterrupted):
@@ -381,7 +382,7 @@ func runFacts(s run.Summary, dir string) []any {
 func (e *execution) remember(ctx context.Context, out io.Writer) {
 	ctx, cancel := context.WithTimeoutCause(context.WithoutCancel(ctx), historyTimeout, fmt.Errorf("not done after %v", historyTimeout))
 	defer cancel()
-	notice := func(err error) { fmt.Fprintln(out, "mhmig:", err) }
+	notice := complaining(out)
 	if err := history.Sync(ctx, e.results, notice); err != nil {
 		notice(err)
 	}

@@ -5,6 +5,7 @@ package main
 import (
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"slices"
 	"strings"
@@ -13,6 +14,7 @@ import (
 	"github.com/spf13/pflag"
 
 	"github.com/mhmig/mhmig/lang/diag"
+	"github.com/mhmig/mhmig/lang/printable"
 	"github.com/mhmig/mhmig/lang/star"
 	"github.com/mhmig/mhmig/runtime/result"
 	"github.com/mhmig/mhmig/runtime/run"
@@ -61,20 +63,29 @@ func exitCode(err error) int {
 	return exitUsage
 }
 
+// complain tells a person of an error.
+func complain(w io.Writer, err error) {
+	fmt.Fprintf(w, "mhmig: %s\n", printable.Lines(err.Error()))
+}
+
+// complaining returns complain with its writer.
+func complaining(w io.Writer) func(error) { return func(err error) { complain(w, err) } }
+
 // tell writes for a person what a command has ended with. A wrong flag or
 // argument is answered with where to read about them.
-func tell(w *os.File, command *cobra.Command, err error) {
+func tell(stderr *os.File, command *cobra.Command, err error) {
+	w := disarmed(stderr)
 	if list := diag.Of(err); len(list) > 0 {
-		_ = diag.Render(w, list, colour(w))
+		_ = diag.Render(w, list, colour(stderr))
 		return
 	}
 	if load, ok := errors.AsType[*star.LoadError](err); ok {
 		failure := result.Failure{Position: task.Position(load), Backtrace: task.Backtrace(load), Message: load.Err.Error()}
-		writeLines(w, "", describeFailure(failure), width(w))
+		writeLines(w, "", describeFailure(failure), width(stderr))
 		return
 	}
 	for _, err := range unsaid(err) {
-		fmt.Fprintf(w, "mhmig: %v\n", err)
+		complain(w, err)
 	}
 	if _, judged := errors.AsType[*exitError](err); err != nil && !judged && exitCode(err) == exitUsage {
 		fmt.Fprintf(w, "see %s --help\n", command.CommandPath())

@@ -4,6 +4,7 @@ package main
 
 import (
 	"bufio"
+	"bytes"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -16,6 +17,7 @@ import (
 
 	"github.com/mhmig/mhmig/lang/cartesian"
 	"github.com/mhmig/mhmig/lang/diag"
+	"github.com/mhmig/mhmig/lang/printable"
 )
 
 // explanation is one call of mhmig explain: its flags.
@@ -114,7 +116,7 @@ func notOneVariant(err error) error {
 		var b strings.Builder
 		fmt.Fprintf(&b, "%v:\n", err)
 		for _, name := range several.Names {
-			fmt.Fprintf(&b, "  %s\n", printable(name))
+			fmt.Fprintf(&b, "  %s\n", printable.Line(name))
 		}
 		if several.More {
 			b.WriteString("  ...\n")
@@ -153,15 +155,22 @@ func flushed(command *cobra.Command, write func(io.Writer) error) error {
 	return flush(out, write(out))
 }
 
-func writeJSONLine(out io.Writer, x any) error {
-	encoder := json.NewEncoder(out)
-	encoder.SetEscapeHTML(false)
-	return encoder.Encode(x)
-}
+func writeJSONLine(out io.Writer, x any) error { return encodeJSON(out, x, "") }
 
-func writeJSON(out io.Writer, x any) error {
-	encoder := json.NewEncoder(out)
+func writeJSON(out io.Writer, x any) error { return encodeJSON(out, x, "  ") }
+
+func encodeJSON(out io.Writer, x any, indent string) error {
+	var b bytes.Buffer
+	encoder := json.NewEncoder(&b)
 	encoder.SetEscapeHTML(false)
-	encoder.SetIndent("", "  ")
-	return encoder.Encode(x)
+	encoder.SetIndent("", indent)
+	if err := encoder.Encode(x); err != nil {
+		return err
+	}
+	for line := range bytes.Lines(b.Bytes()) {
+		if _, err := out.Write(append(printable.JSON(bytes.TrimSuffix(line, []byte("\n"))), '\n')); err != nil {
+			return err
+		}
+	}
+	return nil
 }

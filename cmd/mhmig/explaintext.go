@@ -7,9 +7,9 @@ import (
 	"io"
 	"strconv"
 	"strings"
-	"unicode"
 
 	"github.com/mhmig/mhmig/lang/cartesian"
+	"github.com/mhmig/mhmig/lang/printable"
 )
 
 // pageWidth is how many columns the texts of explain and list --diff are made for.
@@ -19,7 +19,7 @@ const pageWidth = 80
 // params are written if one was asked for.
 func writeExplanation(w io.Writer, e *cartesian.Explanation, one bool) {
 	if e.Twin {
-		fmt.Fprintf(w, "# several variants are called %s; this is the first\n", printable(e.Name))
+		fmt.Fprintf(w, "# several variants are called %s; this is the first\n", printable.Line(e.Name))
 	}
 	first := true
 	for i := range e.Params {
@@ -36,7 +36,7 @@ func writeExplanation(w io.Writer, e *cartesian.Explanation, one bool) {
 }
 
 func writeStory(w io.Writer, p *cartesian.ParamStory, one bool) {
-	key := printable(p.Key)
+	key := printable.Line(p.Key)
 	columns := pageWidth - len([]rune(key)) - 3
 	if one {
 		columns = len(p.Value)*10 + 2 // whatever it needs
@@ -61,8 +61,8 @@ func writeStory(w io.Writer, p *cartesian.ParamStory, one bool) {
 	}
 	indent := strings.Repeat(" ", column+4)
 	for _, s := range p.Steps {
-		at := printable(s.Location.String())
-		text := cut(printable(s.Text), pageWidth-len(indent))
+		at := printable.Line(s.Location.String())
+		text := cut(printable.Line(s.Text), pageWidth-len(indent))
 		if len([]rune(at)) > column {
 			fmt.Fprintf(w, "  %s\n%s%s", at, indent, text)
 		} else {
@@ -83,7 +83,7 @@ func writeStory(w io.Writer, p *cartesian.ParamStory, one bool) {
 		}
 		fmt.Fprintln(w)
 		for _, c := range s.Conditions {
-			fmt.Fprintf(w, "%sif %s (%s)\n", indent, printable(c.Text), printable(c.String()))
+			fmt.Fprintf(w, "%sif %s (%s)\n", indent, printable.Line(c.Text), printable.Line(c.String()))
 		}
 		for _, line := range effect(s, p.Reserved) {
 			fmt.Fprintf(w, "%s%s\n", indent, line)
@@ -128,14 +128,14 @@ func variantsOf(heads []cartesian.Location) string {
 	names := make([]string, len(heads))
 	for i, h := range heads {
 		name, _, _ := strings.Cut(strings.TrimPrefix(h.Text, "-"), ":")
-		names[i] = printable(strings.TrimPrefix(strings.TrimSpace(name), "@"))
+		names[i] = printable.Line(strings.TrimPrefix(strings.TrimSpace(name), "@"))
 	}
 	return strings.Join(names, ".")
 }
 
 // writeAbsence writes why nothing matches a filter, for a person to read.
 func writeAbsence(w io.Writer, a *cartesian.Absence) {
-	filter := printable(a.Filter)
+	filter := printable.Line(a.Filter)
 	if a.Count > 0 {
 		more := ""
 		if a.More {
@@ -143,7 +143,7 @@ func writeAbsence(w io.Writer, a *cartesian.Absence) {
 		}
 		fmt.Fprintf(w, "%s%s:\n", more, counted(a.Count, "variant matches "+filter, "variants match "+filter))
 		for _, name := range a.Present {
-			fmt.Fprintf(w, "  %s\n", printable(name))
+			fmt.Fprintf(w, "  %s\n", printable.Line(name))
 		}
 		if a.Count > len(a.Present) {
 			fmt.Fprintln(w, "  ...")
@@ -152,20 +152,21 @@ func writeAbsence(w io.Writer, a *cartesian.Absence) {
 	}
 	fmt.Fprintf(w, "no variant matches %s\n", filter)
 	for _, d := range a.Impossible {
-		fmt.Fprintf(w, "  %s\n", printable(d.Message))
+		fmt.Fprintf(w, "  %s\n", printable.Line(d.Message))
 		if d.Source != "" && d.Pos.Col > 0 {
-			fmt.Fprintf(w, "      %s\n      %s^\n", printable(d.Source), strings.Repeat(" ", d.Pos.Col-1))
+			source, col := d.Shown()
+			fmt.Fprintf(w, "      %s\n      %s^\n", source, strings.Repeat(" ", col-1))
 		}
 		if d.Hint != "" {
-			fmt.Fprintf(w, "      hint: %s\n", printable(d.Hint))
+			fmt.Fprintf(w, "      hint: %s\n", printable.Line(d.Hint))
 		}
 	}
 	for i, d := range a.Drops {
-		fmt.Fprintf(w, "\n%d. %s\n     %s\n", i+1, counted(len(d.Statements), "statement drops", "statements together drop"), printable(d.Variant))
+		fmt.Fprintf(w, "\n%d. %s\n     %s\n", i+1, counted(len(d.Statements), "statement drops", "statements together drop"), printable.Line(d.Variant))
 		for _, s := range d.Statements {
-			fmt.Fprintf(w, "   %s:%d%s\n       %s\n       ^\n", printable(s.Location.String()), s.Col, because(s), cut(printable(s.Text), pageWidth-7))
+			fmt.Fprintf(w, "   %s:%d%s\n       %s\n       ^\n", printable.Line(s.Location.String()), s.Col, because(s), cut(printable.Line(s.Text), pageWidth-7))
 			for _, c := range s.Conditions {
-				fmt.Fprintf(w, "       if %s (%s)\n", printable(c.Text), printable(c.String()))
+				fmt.Fprintf(w, "       if %s (%s)\n", printable.Line(c.Text), printable.Line(c.String()))
 			}
 		}
 	}
@@ -201,23 +202,10 @@ func counted(n int, one, many string) string {
 // seen or understood without them.
 func showValue(value string, columns int) string {
 	shown := value
-	if value == "" || strings.TrimSpace(value) != value || strings.ContainsFunc(value, isUnseen) {
+	if value == "" || strings.TrimSpace(value) != value || printable.Line(value) != value {
 		shown = strconv.Quote(value)
 	}
 	return cut(shown, columns)
-}
-
-// isUnseen tells whether r must not go to a terminal as it is.
-func isUnseen(r rune) bool { return !unicode.IsPrint(r) }
-
-// printable replaces what must not go to a terminal.
-func printable(text string) string {
-	return strings.Map(func(r rune) rune {
-		if isUnseen(r) {
-			return unicode.ReplacementChar
-		}
-		return r
-	}, text)
 }
 
 // cut shortens text to so many columns.

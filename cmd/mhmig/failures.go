@@ -9,6 +9,7 @@ import (
 	"runtime/debug"
 	"strings"
 
+	"github.com/mhmig/mhmig/lang/printable"
 	"github.com/mhmig/mhmig/runtime/result"
 )
 
@@ -35,7 +36,7 @@ func showFailures(w io.Writer, outcomes iter.Seq2[result.Outcome, error], width 
 			if i > 0 {
 				title = "and then " + f.Status.String()
 			}
-			fmt.Fprintf(w, "\n%s\n", title)
+			fmt.Fprintf(w, "\n%s\n", printable.Line(title))
 			writeLines(w, "  ", describeFailure(f), width)
 		}
 	}
@@ -61,8 +62,9 @@ func describeFailure(f result.Failure) string {
 	return text + f.Evidence
 }
 
+// writeLines writes text as a terminal may have it.
 func writeLines(w io.Writer, indent, text string, width int) {
-	for line := range strings.Lines(text) {
+	for line := range strings.Lines(printable.Lines(text)) {
 		for _, part := range result.Wrap(indent+strings.TrimRight(line, "\n"), width) {
 			fmt.Fprintln(w, part)
 		}

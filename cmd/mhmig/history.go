@@ -12,6 +12,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/mhmig/mhmig/lang/printable"
 	"github.com/mhmig/mhmig/runtime/history"
 	"github.com/mhmig/mhmig/runtime/result"
 )
@@ -70,7 +71,7 @@ with that file: it is made anew.`,
 
 func (t *telling) tell(command *cobra.Command) error {
 	ctx := command.Context()
-	notice := func(err error) { fmt.Fprintf(command.ErrOrStderr(), "mhmig: %v\n", err) }
+	notice := complaining(command.ErrOrStderr())
 	if t.rebuild {
 		if err := history.Rebuild(ctx, t.results, notice); err != nil {
 			return usageError(err)
@@ -119,9 +120,9 @@ func writeRuns(w io.Writer, runs []history.Run) {
 			took = "-"
 		}
 		line := fmt.Sprintf("%-23s %s %-7v %8s  %s", r.ID, minute(r.Started), r.Status, took, strings.Join(counts, ", "))
-		fmt.Fprintln(w, strings.TrimRight(line, " "))
+		fmt.Fprintln(w, strings.TrimRight(printable.Line(line), " "))
 		if from := strings.TrimSpace(r.Scenario + " " + r.Config); from != "" {
-			fmt.Fprintf(w, "  %s\n", printable(from))
+			fmt.Fprintf(w, "  %s\n", printable.Line(from))
 		}
 	}
 }
@@ -138,7 +139,7 @@ func writeVariants(w io.Writer, variants []history.Variant) {
 		if names[name] > 1 { // of which scenario
 			name += " (" + strings.TrimSpace(v.Scenario+" "+v.Config) + ")"
 		}
-		fmt.Fprintln(w, printable(name))
+		fmt.Fprintln(w, printable.Line(name))
 		fmt.Fprintf(w, "  %s  %s", strip(v.Statuses, paint), rate(v))
 		for _, t := range v.Trends {
 			if !t.More { // a time
@@ -154,11 +155,11 @@ func writeVariants(w io.Writer, variants []history.Variant) {
 func writeGood(w io.Writer, v *history.Variant) {
 	switch {
 	case v.FirstBad != nil && v.LastGood != nil:
-		fmt.Fprintf(w, "  last good %s (%s)\n  first bad %s (%s)\n", v.LastGood.ID, minute(v.LastGood.Started), v.FirstBad.ID, minute(v.FirstBad.Started))
+		fmt.Fprintf(w, "  last good %s (%s)\n  first bad %s (%s)\n", printable.Line(v.LastGood.ID), minute(v.LastGood.Started), printable.Line(v.FirstBad.ID), minute(v.FirstBad.Started))
 	case v.FirstBad != nil:
-		fmt.Fprintf(w, "  no good run; bad since %s (%s)\n", v.FirstBad.ID, minute(v.FirstBad.Started))
+		fmt.Fprintf(w, "  no good run; bad since %s (%s)\n", printable.Line(v.FirstBad.ID), minute(v.FirstBad.Started))
 	case v.LastGood != nil:
-		fmt.Fprintf(w, "  last good %s (%s)\n", v.LastGood.ID, minute(v.LastGood.Started))
+		fmt.Fprintf(w, "  last good %s (%s)\n", printable.Line(v.LastGood.ID), minute(v.LastGood.Started))
 	}
 }
 

@@ -6,6 +6,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"log/slog"
 	"net"
 	"os"
@@ -19,6 +20,7 @@ import (
 	"github.com/spf13/pflag"
 
 	"github.com/mhmig/mhmig/builtins"
+	"github.com/mhmig/mhmig/lang/printable"
 	"github.com/mhmig/mhmig/runtime/host"
 	"github.com/mhmig/mhmig/runtime/lab"
 	"github.com/mhmig/mhmig/runtime/result"
@@ -86,6 +88,7 @@ func (d *debugFlags) failed(ctx context.Context, bed *testbed.Bed, f result.Fail
 	if f.Position != "" {
 		what = fmt.Sprintf("%s %s: %s: %s", bed.Variant(), f.Status, f.Position, f.Message)
 	}
+	what = printable.Line(what)
 	text := d.waysIn(context.WithoutCancel(ctx), bed)
 	if d.keep {
 		d.mu.Lock()
@@ -145,14 +148,14 @@ func (e *execution) openLab(ctx context.Context, log *slog.Logger) (_ []host.Con
 }
 
 // tell says, at the run's end, what was kept and how to get in.
-func (d *debugFlags) tell() {
+func (d *debugFlags) tell(w io.Writer) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	for _, text := range d.kept {
-		fmt.Fprint(d.person.out, text)
+		fmt.Fprint(w, text)
 	}
 	if len(d.kept) > 0 {
-		fmt.Fprintf(d.person.out, "to end it: mhmig cleanup %s\n", shellescape.Quote(d.folder))
+		fmt.Fprintf(w, "to end it: mhmig cleanup %s\n", shellescape.Quote(d.folder))
 	}
 }
 

@@ -15,6 +15,7 @@ import (
 
 	"github.com/mhmig/mhmig/lang/cartesian"
 	"github.com/mhmig/mhmig/lang/diag"
+	"github.com/mhmig/mhmig/lang/printable"
 )
 
 // compare writes how the variants of two configs differ.
@@ -186,7 +187,7 @@ func (r *review) write(w io.Writer, alike int) {
 		}
 		fmt.Fprintf(w, "%s\n", counted(n.count, "variant "+title, "variants "+title))
 		for _, name := range n.first {
-			fmt.Fprintf(w, "  %s\n", printable(name))
+			fmt.Fprintf(w, "  %s\n", printable.Line(name))
 		}
 		if more := n.count - len(n.first); more > 0 {
 			fmt.Fprintf(w, "  and %d more\n", more)
@@ -211,18 +212,18 @@ func (r *review) write(w io.Writer, alike int) {
 		slices.SortStableFunc(key.changes, func(a, b *paramChange) int { return cmp.Compare(b.in.count, a.in.count) })
 		for _, c := range key.changes {
 			before, after := showChange(c)
-			if line := fmt.Sprintf("  %s: %s -> %s", printable(name), before, after); len([]rune(line)) <= pageWidth {
+			if line := fmt.Sprintf("  %s: %s -> %s", printable.Line(name), before, after); len([]rune(line)) <= pageWidth {
 				fmt.Fprintln(w, line)
 			} else {
-				fmt.Fprintf(w, "  %s:\n       %s\n    -> %s\n", printable(name), before, after)
+				fmt.Fprintf(w, "  %s:\n       %s\n    -> %s\n", printable.Line(name), before, after)
 			}
 			fmt.Fprintf(w, "    in %s, such as\n", counted(c.in.count, "variant", "variants"))
 			for _, variant := range c.in.first {
-				fmt.Fprintf(w, "      %s\n", printable(variant))
+				fmt.Fprintf(w, "      %s\n", printable.Line(variant))
 			}
 		}
 		if key.others > 0 {
-			fmt.Fprintf(w, "  %s: in other ways in %s (--format jsonl shows all)\n", printable(name), counted(key.others, "variant", "variants"))
+			fmt.Fprintf(w, "  %s: in other ways in %s (--format jsonl shows all)\n", printable.Line(name), counted(key.others, "variant", "variants"))
 		}
 	}
 	if r.changed > 0 {

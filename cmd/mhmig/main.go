@@ -6,6 +6,7 @@ package main
 import (
 	"context"
 	"fmt"
+	"io"
 	"math"
 	"os"
 	"os/signal"
@@ -17,6 +18,7 @@ import (
 	"github.com/spf13/pflag"
 	"golang.org/x/term"
 
+	"github.com/mhmig/mhmig/lang/printable"
 	"github.com/mhmig/mhmig/runtime/jeos"
 	"github.com/mhmig/mhmig/runtime/run"
 )
@@ -34,6 +36,8 @@ func execute(args []string) int {
 	defer stop()
 	root := newRootCommand()
 	root.SetArgs(args)
+	root.SetOut(disarmed(os.Stdout))
+	root.SetErr(disarmed(os.Stderr))
 	command, err := root.ExecuteContextC(ctx)
 	tell(os.Stderr, command, err)
 	return exitCode(err)
@@ -154,6 +158,17 @@ func width(f *os.File) int {
 		return math.MaxInt32
 	}
 	return columns
+}
+
+// disarmed returns f, for text that others may have written: where a system reads
+// the lines of a job's output and obeys some, with nothing in it for it to obey.
+func disarmed(f *os.File) io.Writer {
+	for _, sign := range []string{"GITHUB_ACTIONS", "TF_BUILD", "TEAMCITY_VERSION"} {
+		if os.Getenv(sign) != "" {
+			return printable.Disarm(f, printable.Backslash)
+		}
+	}
+	return f
 }
 
 // addTemplateFuncs teaches cobra, whose functions are global, to write flags as

@@ -22,6 +22,7 @@ import (
 	"golang.org/x/term"
 
 	"github.com/mhmig/mhmig/lang/diag"
+	"github.com/mhmig/mhmig/lang/printable"
 	"github.com/mhmig/mhmig/runtime/qmp"
 	"github.com/mhmig/mhmig/runtime/vm"
 )
@@ -122,8 +123,11 @@ func (t *monitorTalk) tell(object []byte) {
 		b.Reset()
 		b.Write(object)
 	}
-	b.WriteByte('\n')
-	_, _ = t.out.Write(b.Bytes())
+	lines := bytes.Split(b.Bytes(), []byte("\n")) // a string of JSON has none
+	for i, line := range lines {
+		lines[i] = printable.JSON(line)
+	}
+	_, _ = t.out.Write(append(bytes.Join(lines, []byte("\n")), '\n'))
 }
 
 // event tells an event: for a person in one line, with its time.
@@ -132,7 +136,7 @@ func (t *monitorTalk) event(e qmp.Event) {
 	if t.pretty {
 		t.mu.Lock()
 		defer t.mu.Unlock()
-		fmt.Fprintf(t.out, "%s %s %s\n", e.Received.Format("15:04:05.000"), e.Name, data)
+		fmt.Fprintf(t.out, "%s %s %s\n", e.Received.Format("15:04:05.000"), printable.Line(e.Name), printable.JSON(data))
 		return
 	}
 	object, _ := json.Marshal(map[string]any{"event": e.Name, "data": json.RawMessage(data), "time": e.Received})

@@ -18,6 +18,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/mhmig/mhmig/lang/diag"
+	"github.com/mhmig/mhmig/lang/printable"
 	"github.com/mhmig/mhmig/runtime/report"
 	"github.com/mhmig/mhmig/runtime/result"
 )
@@ -33,9 +34,12 @@ type reporting struct {
 // textFormat is the form of report that the terminal gets, not a file.
 const textFormat = "text"
 
+// annotations is the form whose lines are to be obeyed.
+const annotations = "github"
+
 // reportFormats are the values of --format beside it.
 var reportFormats = map[string]report.Format{
-	"md": report.Markdown, "tap": report.TAP, "junit": report.JUnit, "json": report.JSON, "html": report.HTML, "github": report.Annotations,
+	"md": report.Markdown, "tap": report.TAP, "junit": report.JUnit, "json": report.JSON, "html": report.HTML, annotations: report.Annotations,
 }
 
 func newReportCommand() *cobra.Command {
@@ -102,9 +106,17 @@ func (r *reporting) run(command *cobra.Command, dir string) error {
 		return errors.Join(format(buffered, dir), buffered.Flush())
 	}
 	if r.out == "" {
-		return asUsageError(write(command.OutOrStdout()))
+		return asUsageError(write(stream(os.Stdout, r.format)))
 	}
-	return asUsageError(writeOutput(r.out, write))
+	return asUsageError(r.writeOutput(write))
+}
+
+// stream is a stream of this process as a report of some format gets it.
+func stream(f *os.File, format string) io.Writer {
+	if format == annotations {
+		return f
+	}
+	return disarmed(f)
 }
 
 // runFolder is the folder of a run that dir names: dir itself, or the newest in it.
@@ -117,16 +129,17 @@ func runFolder(dir string) (string, error) {
 	return "", fmt.Errorf("%s is not a results folder: want a folder that mhmig exec wrote, such as mhmig-results/latest", dir)
 }
 
-// writeOutput writes to the file that path names. A regular file is replaced as a
+// writeOutput writes to the file that --output names. A regular file is replaced as a
 // whole, when all is written; what is none, such as a FIFO or /dev/stdout, stays what
 // it is and is written to. The target of a symbolic link is what counts, not the link.
-func writeOutput(path string, write func(io.Writer) error) error {
+func (r *reporting) writeOutput(write func(io.Writer) error) error {
+	path := r.out
 	about, err := os.Stat(path)
 	switch {
 	case err == nil:
-		for _, stream := range []*os.File{os.Stdout, os.Stderr} { // /dev/stdout, and it is a file that others write to as well
-			if of, err := stream.Stat(); err == nil && os.SameFile(of, about) {
-				return write(stream)
+		for _, f := range []*os.File{os.Stdout, os.Stderr} { // /dev/stdout, and it is a file that others write to as well
+			if of, err := f.Stat(); err == nil && os.SameFile(of, about) {
+				return write(stream(f, r.format))
 			}
 		}
 		if !about.Mode().IsRegular() {
@@ -174,16 +187,17 @@ func checkFormat(format string) error {
 // writeFinal writes the reports that a run owes besides its folder's: one to
 // standard output if --format asks for it, and on GitHub's machines its
 // annotations and its summary.
-func writeFinal(stdout io.Writer, format, dir string) error {
+func writeFinal(format, dir string) error {
 	var errs []error
-	w := bufio.NewWriter(stdout)
+	onActions := os.Getenv("GITHUB_ACTIONS") == "true"
+	if format == textFormat && onActions {
+		format = annotations // in another form they would stand in the report
+	}
+	w := bufio.NewWriter(stream(os.Stdout, format))
 	if format != textFormat {
 		errs = append(errs, reportFormats[format](w, dir))
 	}
-	if os.Getenv("GITHUB_ACTIONS") == "true" {
-		if format == textFormat { // else they would stand in the report
-			errs = append(errs, report.Annotations(w, dir))
-		}
+	if onActions {
 		errs = append(errs, appendSummary(os.Getenv("GITHUB_STEP_SUMMARY"), dir))
 	}
 	return errors.Join(append(errs, w.Flush())...)
@@ -223,7 +237,7 @@ func (r *reporting) text(w io.Writer, dir string) error {
 	terminal.Table(result.Outcomes(dir))
 	showFailures(w, result.Outcomes(dir), columns)
 	if remark != "" {
-		fmt.Fprintln(w, remark)
+		fmt.Fprintln(w, printable.Lines(remark))
 	}
 	return nil
 }

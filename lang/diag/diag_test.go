@@ -64,7 +64,7 @@ func TestRender(t *testing.T) {
 			"control characters",
 			diag.Diagnostic{Pos: pos, Message: "bad \x1b[2J", Source: "a\x1b]0;x\ab"},
 			false,
-			"a.cfg:3:6: bad \ufffd[2J\n    a\ufffd]0;x\ufffdb\n         ^\n",
+			"a.cfg:3:6: bad \\x1b[2J\n    a\\x1b]0;x\\ab\n            ^\n",
 		},
 		{
 			"colour",

@@ -6,7 +6,8 @@ import (
 	"fmt"
 	"io"
 	"strings"
-	"unicode"
+
+	"github.com/mhmig/mhmig/lang/printable"
 )
 
 // What a terminal needs to set off the parts of a diagnostic.
@@ -39,14 +40,14 @@ func render(b *strings.Builder, d Diagnostic, color bool) {
 		return style + text + plain
 	}
 	if pos := d.Pos.String(); pos != "" {
-		b.WriteString(paint(bold, printable(pos)+":") + " ")
+		b.WriteString(paint(bold, printable.Line(pos)+":") + " ")
 	}
 	if d.Severity == Warning {
 		b.WriteString(paint(yellow, "warning:") + " ")
 	}
-	fmt.Fprintln(b, printable(d.Message))
+	fmt.Fprintln(b, printable.Line(d.Message))
 
-	if source, col := window(printable(d.Source), d.Pos.Col); source != "" {
+	if source, col := window(d.Shown()); source != "" {
 		fmt.Fprintln(b, margin+source)
 		if col > 0 {
 			style := red
@@ -59,7 +60,7 @@ func render(b *strings.Builder, d Diagnostic, color bool) {
 		}
 	}
 	if d.Hint != "" {
-		fmt.Fprintln(b, margin+paint(cyan, "hint:")+" "+printable(d.Hint))
+		fmt.Fprintln(b, margin+paint(cyan, "hint:")+" "+printable.Line(d.Hint))
 	}
 }
 
@@ -86,15 +87,14 @@ func window(source string, col int) (string, int) {
 	return cut, col
 }
 
-// printable replaces what would move the terminal's cursor or change its state, one character by one.
-func printable(s string) string {
-	return strings.Map(func(r rune) rune {
-		switch {
-		case r == '\t':
-			return ' '
-		case unicode.IsControl(r) || r == '\u2028' || r == '\u2029':
-			return unicode.ReplacementChar
-		}
-		return r
-	}, s)
+// Shown is the source line as a terminal may have it, and the character of that, counted from 1, at which d.Pos
+// stands; 0 where that has no column.
+func (d Diagnostic) Shown() (source string, col int) {
+	runes := []rune(d.Source)
+	if d.Pos.Col < 1 {
+		return printable.Line(d.Source), 0
+	}
+	at := min(d.Pos.Col-1, len(runes))
+	before := printable.Line(string(runes[:at]))
+	return before + printable.Line(string(runes[at:])), len([]rune(before)) + 1
 }

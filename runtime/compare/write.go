@@ -8,8 +8,8 @@ import (
 	"math"
 	"strconv"
 	"strings"
-	"unicode"
 
+	"github.com/mhmig/mhmig/lang/printable"
 	"github.com/mhmig/mhmig/runtime/result"
 )
 
@@ -18,11 +18,11 @@ import (
 func (r *Report) WriteText(w io.Writer) {
 	fmt.Fprintf(w, "old  %s\nnew  %s\n", describe(r.Old), describe(r.New))
 	for _, note := range r.Notes {
-		fmt.Fprintf(w, "note: %s\n", printable(note))
+		fmt.Fprintf(w, "note: %s\n", printable.Line(note))
 	}
 	for i := range r.Variants {
 		v := &r.Variants[i]
-		fmt.Fprintf(w, "\n%s\n", printable(v.Name))
+		fmt.Fprintf(w, "\n%s\n", printable.Line(v.Name))
 		if v.StatusChanged() {
 			fmt.Fprintf(w, "  %-14s%s -> %s\n", "status", statuses(v.Old), statuses(v.New))
 		}
@@ -45,14 +45,14 @@ func (r *Report) WriteText(w io.Writer) {
 
 // WriteMarkdown writes the report for a page or a comment on a change.
 func (r *Report) WriteMarkdown(w io.Writer) {
-	fmt.Fprintf(w, "**old** %s  \n**new** %s\n", escape(describe(r.Old)), escape(describe(r.New)))
+	fmt.Fprintf(w, "**old** %s  \n**new** %s\n", printable.Markdown(describe(r.Old)), printable.Markdown(describe(r.New)))
 	for _, note := range r.Notes {
-		fmt.Fprintf(w, "\n> %s\n", escape(note))
+		fmt.Fprintf(w, "\n> %s\n", printable.Markdown(note))
 	}
 	fmt.Fprint(w, "\n| variant | measure | old | new | change | 95% interval | p | verdict |\n| --- | --- | ---: | ---: | ---: | :---: | ---: | --- |\n")
 	for i := range r.Variants {
 		v := &r.Variants[i]
-		name := escape(v.Name)
+		name := printable.Markdown(v.Name)
 		if v.StatusChanged() {
 			fmt.Fprintf(w, "| %s | status | %s | %s | | | | |\n", name, statuses(v.Old), statuses(v.New))
 		}
@@ -63,7 +63,7 @@ func (r *Report) WriteMarkdown(w io.Writer) {
 				said = c.Because
 			}
 			fmt.Fprintf(w, "| %s | %s | %s | %s | %s | %s | %s | %s |\n",
-				name, label(c.Name), c.show(c.Old), c.show(c.New), c.size(), c.interval(), strings.TrimPrefix(c.p(), "p="), escape(said))
+				name, label(c.Name), c.show(c.Old), c.show(c.New), c.size(), c.interval(), strings.TrimPrefix(c.p(), "p="), printable.Markdown(said))
 		}
 	}
 	for _, only := range []struct {
@@ -74,7 +74,7 @@ func (r *Report) WriteMarkdown(w io.Writer) {
 			fmt.Fprintf(w, "\n%s:\n\n", only.title)
 		}
 		for _, name := range only.names {
-			fmt.Fprintf(w, "- %s\n", escape(name))
+			fmt.Fprintf(w, "- %s\n", printable.Markdown(name))
 		}
 	}
 	fmt.Fprintf(w, "\n%s\n", r.summary())
@@ -84,7 +84,7 @@ func (r *Report) WriteMarkdown(w io.Writer) {
 }
 
 func describe(run result.Run) string {
-	return printable(fmt.Sprintf("%s  %s  %s", run.ID, run.Started.Format("2006-01-02 15:04"), run.Status))
+	return printable.Line(fmt.Sprintf("%s  %s  %s", run.ID, run.Started.Format("2006-01-02 15:04"), run.Status))
 }
 
 func writeNames(w io.Writer, title string, names []string) {
@@ -93,7 +93,7 @@ func writeNames(w io.Writer, title string, names []string) {
 	}
 	fmt.Fprintf(w, "\n%s\n", title)
 	for _, name := range names {
-		fmt.Fprintf(w, "  %s\n", printable(name))
+		fmt.Fprintf(w, "  %s\n", printable.Line(name))
 	}
 }
 
@@ -225,26 +225,4 @@ func statuses(all []result.Status) string {
 		}
 	}
 	return strings.Join(words, " ")
-}
-
-// printable replaces what must not go to a terminal.
-func printable(text string) string {
-	return strings.Map(func(r rune) rune {
-		if !unicode.IsPrint(r) {
-			return unicode.ReplacementChar
-		}
-		return r
-	}, text)
-}
-
-// escape writes text so that Markdown shows it as it is.
-func escape(text string) string {
-	var b strings.Builder
-	for _, r := range printable(text) {
-		if strings.ContainsRune("\\`*_{}[]<>#|~", r) {
-			b.WriteByte('\\')
-		}
-		b.WriteRune(r)
-	}
-	return b.String()
 }

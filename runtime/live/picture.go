@@ -11,8 +11,8 @@ import (
 	"strconv"
 	"strings"
 	"time"
-	"unicode"
 
+	"github.com/mhmig/mhmig/lang/printable"
 	"github.com/mhmig/mhmig/runtime/result"
 )
 
@@ -339,14 +339,14 @@ func texts(figures []figure) []run {
 func columns(line ...run) int {
 	n := 0
 	for _, r := range line {
-		n += result.Columns(strings.Map(printable, r.text))
+		n += result.Columns(printable.Line(r.text))
 	}
 	return n
 }
 
 // shortened is text in at most so many columns, without its middle.
 func shortened(text string, width int) string {
-	return result.ShortenMiddle(strings.Map(printable, text), width)
+	return result.ShortenMiddle(printable.Line(text), width)
 }
 
 func statusColor(s result.Status) string {
@@ -363,7 +363,7 @@ func statusColor(s result.Status) string {
 func draw(line []run, width int, color bool) string {
 	var b strings.Builder
 	for _, r := range line {
-		whole := strings.Map(printable, r.text)
+		whole := printable.Line(r.text)
 		text := result.Cut(whole, width)
 		width -= result.Columns(text)
 		if text != whole {
@@ -376,14 +376,6 @@ func draw(line []run, width int, color bool) string {
 		b.WriteString("\x1b[" + r.color + "m" + text + "\x1b[0m")
 	}
 	return b.String()
-}
-
-// printable keeps what a guest has said from moving the cursor.
-func printable(r rune) rune {
-	if unicode.IsPrint(r) {
-		return r
-	}
-	return '?'
 }
 
 // clock is a duration in whole seconds: 4s, 1m02s, 1h02m.

@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 	"strings"
 
+	"github.com/mhmig/mhmig/lang/printable"
 	"github.com/mhmig/mhmig/runtime/result"
 )
 
@@ -67,8 +68,7 @@ func annotation(command, variant string, f result.Failure) string {
 // commandText is text on one line of commands: escaped as they want it, and
 // without control characters.
 func commandText(text string) string {
-	text = strings.NewReplacer("%", "%25", "\r", "%0D", "\n", "%0A").Replace(strings.ToValidUTF8(text, "\uFFFD"))
-	return strings.Map(visible, text)
+	return strings.NewReplacer("%", "%25", "\r", "%0D", "\n", "%0A").Replace(printable.Lines(text))
 }
 
 // relative is a file's path from the working folder, if it is below that: the

@@ -17,6 +17,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/mhmig/mhmig/lang/printable"
 	"github.com/mhmig/mhmig/runtime/result"
 )
 
@@ -140,6 +141,7 @@ func HTML(w io.Writer, dir string) error {
 		return err
 	}
 	b := &book{dir: dir, run: run, counts: map[result.Status]int{}, good: goodLogs, bad: badLogs}
+	w = printable.Disarm(w, func(c byte) string { return fmt.Sprintf(`\u%04x`, c) }) // what others have written stands in JSON
 	err = page.Execute(w, struct {
 		Title    string
 		Run      runEntry

@@ -13,6 +13,7 @@ import (
 	"strconv"
 	"strings"
 
+	"github.com/mhmig/mhmig/lang/printable"
 	"github.com/mhmig/mhmig/runtime/result"
 )
 
@@ -73,6 +74,7 @@ func JUnit(w io.Writer, dir string) error {
 	if _, err := io.WriteString(w, xml.Header); err != nil {
 		return err
 	}
+	w = printable.Disarm(w, func(c byte) string { return fmt.Sprintf("&#%d;", c) })
 	e := xml.NewEncoder(w)
 	e.Indent("", "  ")
 	counts := attributes("name", "mhmig", "tests", tests, "failures", failed, "errors", erred, "time", decimal(run.Seconds))
@@ -108,12 +110,12 @@ func newJUnitCase(run result.Run, o result.Outcome) junitCase {
 	if o.Repeat > 0 {
 		name += fmt.Sprintf(" (repeat %d)", o.Repeat)
 	}
-	c := junitCase{ClassName: "mhmig." + title(run), Name: name, Time: decimal(o.Seconds), Out: junitOutput(o)}
+	c := junitCase{ClassName: "mhmig." + title(run), Name: printable.Line(name), Time: decimal(o.Seconds), Out: printable.Lines(junitOutput(o))}
 	for i, f := range failures(o) {
-		text := junitText{Type: f.Status.String(), Message: f.Message, Text: describe(f)}
+		text := junitText{Type: f.Status.String(), Message: printable.Lines(f.Message), Text: printable.Lines(describe(f))}
 		switch {
 		case i == 0 && (o.Status == result.Skip || o.Status == result.Cancel):
-			c.Skipped = &junitReason{f.Message}
+			c.Skipped = &junitReason{text.Message}
 		case o.Status.OK(): // a warning, in the output
 		case f.Status == result.Fail:
 			c.Failures = append(c.Failures, text)
@@ -154,7 +156,7 @@ func junitProperties(run result.Run) []junitProperty {
 	var all []junitProperty
 	add := func(name, value string) {
 		if value != "" {
-			all = append(all, junitProperty{name, value})
+			all = append(all, junitProperty{name, printable.Line(value)})
 		}
 	}
 	add("run", run.ID)

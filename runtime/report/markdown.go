@@ -5,12 +5,12 @@ package report
 import (
 	"cmp"
 	"fmt"
-	"html"
 	"io"
 	"path/filepath"
 	"slices"
 	"strings"
 
+	"github.com/mhmig/mhmig/lang/printable"
 	"github.com/mhmig/mhmig/runtime/result"
 )
 
@@ -37,7 +37,7 @@ func Markdown(w io.Writer, dir string) error {
 			return err
 		}
 		counts[o.Status]++
-		slow.add(o.Seconds, fmt.Sprintf("| %s | %s | %s |\n", cell(label(o)), o.Status, clock(o.Seconds)))
+		slow.add(o.Seconds, fmt.Sprintf("| %s | %s | %s |\n", printable.Markdown(label(o)), o.Status, clock(o.Seconds)))
 		if len(failures(o)) > 0 && o.Status != result.Skip || len(o.Warnings) > 0 {
 			if failed++; failed <= maxFailures {
 				writeFailure(&wrong, o)
@@ -52,12 +52,12 @@ func Markdown(w io.Writer, dir string) error {
 					felt = fmt.Sprintf("%d ms", f.GuestDowntime)
 				}
 				down.add(f.Downtime, fmt.Sprintf("| %s | %d: %s → %s | %s | %s | %.0f ms | %s | %s | %.0f |\n",
-					cell(label(o)), m.Number, cell(m.Source), cell(m.Destination), cell(vm.VM), cell(vm.Status), f.Downtime, felt, clock(f.TotalTime/1000), f.Passes))
+					printable.Markdown(label(o)), m.Number, printable.Markdown(m.Source), printable.Markdown(m.Destination), printable.Markdown(vm.VM), printable.Markdown(vm.Status), f.Downtime, felt, clock(f.TotalTime/1000), f.Passes))
 			}
 		}
 	}
 	var b strings.Builder
-	fmt.Fprintf(&b, "### mhmig: %s %s\n\n", cell(title(run)), run.Status)
+	fmt.Fprintf(&b, "### mhmig: %s %s\n\n", printable.Markdown(title(run)), run.Status)
 	b.WriteString("| variants | PASS | WARN | SKIP | CANCEL | FAIL | ERROR | not ended | time |\n|---|---|---|---|---|---|---|---|---|\n| ")
 	total := 0
 	for _, n := range counts {
@@ -69,7 +69,7 @@ func Markdown(w io.Writer, dir string) error {
 	}
 	fmt.Fprintf(&b, " | %s |\n\n", clock(run.Seconds))
 	if o := remark(run, counts); o.Message != "" {
-		fmt.Fprintf(&b, "**%s**\n\n", cell(o.Message))
+		fmt.Fprintf(&b, "**%s**\n\n", printable.Markdown(o.Message))
 	}
 	b.WriteString(wrong.String())
 	if failed > maxFailures {
@@ -77,7 +77,7 @@ func Markdown(w io.Writer, dir string) error {
 	}
 	down.write(&b, "Longest downtimes", "| variant | migration | VM | status | downtime | guest downtime | total | passes |\n|---|---|---|---|---|---|---|---|\n")
 	slow.write(&b, "Slowest variants", "| variant | status | time |\n|---|---|---|\n")
-	fmt.Fprintf(&b, "<sub>%s · mhmig %s · hosts: %s</sub>\n", cell(run.ID), cell(run.Version), cell(cmp.Or(strings.Join(run.Hosts, ", "), "lab")))
+	fmt.Fprintf(&b, "<sub>%s · mhmig %s · hosts: %s</sub>\n", printable.Markdown(run.ID), printable.Markdown(run.Version), printable.Markdown(cmp.Or(strings.Join(run.Hosts, ", "), "lab")))
 	_, err = io.WriteString(w, b.String())
 	return err
 }
@@ -88,7 +88,7 @@ func writeFailure(b *strings.Builder, o result.Outcome) {
 	if first == "" && len(o.Warnings) > 0 {
 		first = o.Warnings[0]
 	}
-	fmt.Fprintf(b, "<details><summary><b>%s</b> %s: %s</summary>\n\n", o.Status, cell(label(o)), cell(cut(first, 200)))
+	fmt.Fprintf(b, "<details><summary><b>%s</b> %s: %s</summary>\n\n", o.Status, printable.Markdown(label(o)), printable.Markdown(cut(first, 200)))
 	for _, f := range failures(o) {
 		writeFenced(b, f.Status.String()+" "+f.Message+"\n"+describe(f))
 	}
@@ -100,11 +100,12 @@ func writeFailure(b *strings.Builder, o result.Outcome) {
 
 // writeFenced writes text that is no Markdown.
 func writeFenced(b *strings.Builder, text string) {
+	text = printable.Lines(text)
 	fence := "```"
 	for strings.Contains(text, fence) {
 		fence += "`"
 	}
-	fmt.Fprintf(b, "%s\n%s\n%s\n\n", fence, strings.TrimRight(strings.ToValidUTF8(cut(text, maxText), "\uFFFD"), "\n"), fence)
+	fmt.Fprintf(b, "%s\n%s\n%s\n\n", fence, strings.TrimRight(cut(text, maxText), "\n"), fence)
 }
 
 // cut shortens text to about n bytes.
@@ -113,15 +114,6 @@ func cut(text string, n int) string {
 		return text
 	}
 	return strings.ToValidUTF8(text[:n], "") + "…"
-}
-
-var markdownSpecial = strings.NewReplacer("|", `\|`, "*", `\*`, "_", `\_`, "`", "\\`", "[", `\[`, "]", `\]`, "@", "@\u200b")
-
-// cell is text for a table's cell or a line: nothing in it is Markdown or HTML,
-// and nobody is notified by an @.
-func cell(text string) string {
-	text = strings.Map(visible, strings.Join(strings.Fields(strings.ToValidUTF8(text, "\uFFFD")), " "))
-	return markdownSpecial.Replace(html.EscapeString(strings.ReplaceAll(text, `\`, `\\`)))
 }
 
 // top keeps the table rows with the largest numbers.

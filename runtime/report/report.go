@@ -15,8 +15,9 @@
 // error, and a run that was killed, was interrupted, or could not begin ends
 // with an error of its own.
 //
-// Whatever a guest has printed, a report is valid: what its format cannot
-// hold is replaced by U+FFFD.
+// Whatever a guest has printed, a report is valid, and can be shown on a terminal
+// or in a job's output: package printable says how that is done. Only Annotations
+// writes what GitHub obeys.
 //
 // Concurrency: the functions may be called by any goroutine; Keeper says it
 // of itself.
@@ -35,6 +36,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/mhmig/mhmig/lang/printable"
 	"github.com/mhmig/mhmig/runtime/result"
 )
 
@@ -150,13 +152,13 @@ func remark(run result.Run, counts map[result.Status]int) result.Outcome {
 	return o
 }
 
-// marshal is value in JSON, with & < > as they are.
+// marshal is value in JSON, with & < > as they are, and fit for a terminal.
 func marshal(value any) ([]byte, error) {
 	var b bytes.Buffer
 	e := json.NewEncoder(&b)
 	e.SetEscapeHTML(false)
 	err := e.Encode(value)
-	return bytes.TrimSuffix(b.Bytes(), []byte("\n")), err
+	return printable.JSON(bytes.TrimSuffix(b.Bytes(), []byte("\n"))), err
 }
 
 // label is the name that a person knows a variant by.
@@ -171,7 +173,7 @@ func label(o result.Outcome) string {
 // title is what a run is about: the name of its scenario, else of its config.
 func title(run result.Run) string {
 	file := filepath.Base(cmp.Or(run.Scenario, run.Config, run.ID))
-	return strings.TrimSuffix(file, filepath.Ext(file))
+	return printable.Line(strings.TrimSuffix(file, filepath.Ext(file)))
 }
 
 // failures are all that went wrong in a variant, the first thing first.

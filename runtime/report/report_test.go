@@ -22,6 +22,7 @@ import (
 	"github.com/santhosh-tekuri/jsonschema/v6"
 	"pgregory.net/rapid"
 
+	"github.com/mhmig/mhmig/lang/printable"
 	"github.com/mhmig/mhmig/runtime/report"
 	"github.com/mhmig/mhmig/runtime/result"
 )
@@ -379,7 +380,7 @@ func TestHostileText(t *testing.T) {
 	t.Parallel()
 	rapid.Check(t, func(r *rapid.T) {
 		piece := rapid.OneOf(
-			rapid.SampledFrom([]string{"]]>", "</script", ">", "<!--", "*/", "::", "\x00", "\xff", "\u2028", "\ufffe", "```", "|", "\r\n", "%", "{{", "\\", `"`, "#"}),
+			rapid.SampledFrom([]string{"]]>", "</script", ">", "<!--", "*/", "::", "\x00", "\xff", "\u2028", "\ufffe", "```", "|", "\r\n", "%", "{{", "\\", `"`, "#", "\u202e", "##[", "\n ::error::"}),
 			rapid.StringN(0, 5, -1), rapid.Map(rapid.SliceOfN(rapid.Byte(), 0, 5), func(b []byte) string { return string(b) }))
 		checkHostile(t, strings.Join(rapid.SliceOfN(piece, 0, 8).Draw(r, "text"), ""))
 	})
@@ -404,12 +405,32 @@ func checkHostile(t *testing.T, text string) {
 	if n := strings.Count(strings.ToLower(page), "</script"); n != scripts || strings.Count(page, "<!--") != 0 {
 		t.Errorf("page: got %d ends of scripts, want %d\n%s", n, scripts, page)
 	}
+	for name, format := range formats {
+		shown := write(t, format, folder.Dir())
+		if name == "HTML" { // what it shows, browsers show
+			continue
+		}
+		for _, r := range shown {
+			if r != '\n' && !printable.Is(r) && r != '\u200b' { // Markdown's @ notifies nobody
+				t.Errorf("%s: got %q in\n%s", name, r, shown)
+			}
+		}
+		if command := obeyed.FindString(shown); command != "" && (name == "JUnit" || name == "JSON" || name == "TAP") {
+			t.Errorf("%s: %q is obeyed", name, command)
+		}
+	}
+	if command := obeyed.FindString(page); command != "" {
+		t.Errorf("page: %q is obeyed", command)
+	}
 	for line := range strings.Lines(write(t, report.Annotations, folder.Dir())) {
 		if !strings.HasPrefix(line, "::") {
 			t.Errorf("annotations: got line %q", line)
 		}
 	}
 }
+
+// obeyed is what the systems that read a job's output take for a command.
+var obeyed = regexp.MustCompile(`(?:^|[\r\n])[\s\v\x{85}\p{Z}]*::.*|##[A-Za-z]*\[.*`)
 
 // scripts is how many script elements the page of one variant has.
 const scripts = 5

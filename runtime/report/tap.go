@@ -7,6 +7,7 @@ import (
 	"io"
 	"strings"
 
+	"github.com/mhmig/mhmig/lang/printable"
 	"github.com/mhmig/mhmig/runtime/result"
 )
 
@@ -81,14 +82,6 @@ func testPoint(number int, o result.Outcome) string {
 // tapText is text for the line of a test point: on one line, and without what
 // would begin a directive.
 func tapText(text string) string {
-	text = strings.ToValidUTF8(strings.Join(strings.Fields(text), " "), "\uFFFD")
-	return strings.NewReplacer(`\`, `\\`, "#", `\#`).Replace(strings.Map(visible, text))
-}
-
-// visible replaces control characters.
-func visible(r rune) rune {
-	if r < ' ' || r >= 0x7f && r < 0xa0 {
-		return '\uFFFD'
-	}
-	return r
+	text = printable.Line(strings.Join(strings.Fields(text), " "))
+	return strings.NewReplacer(`\`, `\\`, "#", `\#`).Replace(text)
 }

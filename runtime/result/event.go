@@ -16,6 +16,8 @@ import (
 	"strings"
 	"time"
 	"unicode"
+
+	"github.com/mhmig/mhmig/lang/printable"
 )
 
 // Event is one record of what happened: one line of events.jsonl.
@@ -298,34 +300,17 @@ func (f Field) String() string {
 }
 
 func needsQuotes(r rune) bool {
-	return unicode.IsSpace(r) || !unicode.IsPrint(r) || r == '"' || r == '='
+	return unicode.IsSpace(r) || !printable.Is(r) || r == '"' || r == '='
 }
 
 // line is the event without its time and place: the message and its fields,
 // on one line and without control characters, whatever a guest printed.
 func (e *Event) line() string {
 	var b strings.Builder
-	b.WriteString(printable(e.Message))
+	b.WriteString(printable.Line(e.Message))
 	for _, f := range e.Fields {
 		b.WriteByte(' ')
-		b.WriteString(printable(f.String()))
-	}
-	return b.String()
-}
-
-// printable escapes what would move the cursor or break the line.
-func printable(s string) string {
-	if strings.IndexFunc(s, func(r rune) bool { return !unicode.IsPrint(r) }) < 0 {
-		return s
-	}
-	var b strings.Builder
-	for _, r := range s {
-		if unicode.IsPrint(r) {
-			b.WriteRune(r)
-			continue
-		}
-		quoted := strconv.QuoteRune(r)
-		b.WriteString(quoted[1 : len(quoted)-1])
+		b.WriteString(printable.Line(f.String()))
 	}
 	return b.String()
 }
@@ -340,7 +325,7 @@ func (e *Event) logLine() []byte {
 	var where []string
 	for _, word := range []string{e.Task, e.Host, e.VM, e.Side, e.Step} {
 		if word != "" {
-			where = append(where, printable(word))
+			where = append(where, printable.Line(word))
 		}
 	}
 	if len(where) > 0 {
@@ -357,5 +342,5 @@ func (e *Event) jsonLine() ([]byte, error) {
 	if err != nil {
 		return nil, errors.Join(fmt.Errorf("event %q", e.Message), err)
 	}
-	return append(data, '\n'), nil
+	return append(printable.JSON(data), '\n'), nil
 }

@@ -11,6 +11,8 @@ import (
 	"strings"
 	"sync"
 	"time"
+
+	"github.com/mhmig/mhmig/lang/printable"
 )
 
 // TerminalOptions says how a Terminal draws.
@@ -189,17 +191,17 @@ func (s *screen) cells(e *Event) (cells, colors [columnCount]string) {
 	}
 	if len(s.variants) > 1 {
 		number, _, _ := strings.Cut(e.Variant, "-")
-		cells[columnVariant] = printable(number)
+		cells[columnVariant] = printable.Line(number)
 	}
-	cells[columnHost] = printable(e.Host)
-	cells[columnVM] = printable(e.VM)
+	cells[columnHost] = printable.Line(e.Host)
+	cells[columnVM] = printable.Line(e.VM)
 	switch e.Side {
 	case "source":
 		cells[columnSide] = "src"
 	case "destination":
 		cells[columnSide] = "dst"
 	default:
-		cells[columnSide] = printable(e.Side)
+		cells[columnSide] = printable.Line(e.Side)
 	}
 	colors[columnVariant] = dim
 	color := s.hostColor(e.Host)
@@ -260,7 +262,7 @@ func (t *Terminal) Table(outcomes iter.Seq2[Outcome, error]) {
 		fmt.Fprintf(&b, " %8s\n", clock(time.Duration(o.Seconds*float64(time.Second))))
 		messages := tableMessages(o)
 		if err != nil {
-			messages = append(messages, "not readable: "+printable(err.Error()))
+			messages = append(messages, "not readable: "+printable.Line(err.Error()))
 		}
 		for _, message := range messages {
 			for _, line := range Wrap(message, width-4) {
@@ -292,7 +294,7 @@ func tableName(o Outcome, numbered bool) string {
 		name += fmt.Sprintf(" #%d", o.Repeat)
 	}
 	if label := strings.TrimSpace(number + " " + name); label != "" {
-		return printable(label)
+		return printable.Line(label)
 	}
 	return "(no name)"
 }
@@ -330,7 +332,7 @@ func tableMessages(o Outcome) []string {
 	var lines []string
 	for _, message := range messages {
 		for line := range strings.SplitSeq(strings.TrimSpace(message), "\n") {
-			lines = append(lines, printable(line))
+			lines = append(lines, printable.Line(line))
 		}
 	}
 	return lines
