@@ -24,6 +24,7 @@ import (
 	"github.com/mhmig/mhmig/lang/star"
 	"github.com/mhmig/mhmig/runtime/history"
 	"github.com/mhmig/mhmig/runtime/host"
+	"github.com/mhmig/mhmig/runtime/jeos"
 	"github.com/mhmig/mhmig/runtime/ledger"
 	"github.com/mhmig/mhmig/runtime/report"
 	"github.com/mhmig/mhmig/runtime/result"
@@ -293,7 +294,13 @@ func (e *execution) perform(ctx context.Context, command *cobra.Command, plan *p
 			err = errors.Join(err, usageError(final))
 		}
 	}()
+	folder.Public(jeos.Password)
+	e.debug.mask = folder.Mask
+	defer func() { err = hiding(err, folder.Mask) }()
 	log := slog.New(folder.Masked(slog.NewMultiHandler(folder.Handler(), watch.handler)))
+	for _, place := range folder.Hide(plan.first.Params) {
+		log.Warn("a password cannot be hidden everywhere", "param", place.Param, "not_hidden", place.Where)
+	}
 	if err := folder.Plan(plan.names); err != nil {
 		complain(watch.out, err)
 	}
@@ -337,9 +344,9 @@ func (e *execution) perform(ctx context.Context, command *cobra.Command, plan *p
 		showFailures(stderr, result.Outcomes(folder.Dir()), width(os.Stderr))
 		switch {
 		case summary.NotRun > 0:
-			fmt.Fprintf(stderr, "%d of %d variants did not begin: %s\n", summary.NotRun, planned, printable.Lines(summary.Reason))
+			fmt.Fprintf(stderr, "%d of %d variants did not begin: %s\n", summary.NotRun, planned, printable.Lines(folder.Mask(summary.Reason)))
 		case summary.Reason != "":
-			fmt.Fprintln(stderr, printable.Lines(summary.Reason))
+			fmt.Fprintln(stderr, printable.Lines(folder.Mask(summary.Reason)))
 		}
 		fmt.Fprintf(stderr, "results: %s\n", folder.Dir())
 		e.debug.tell(stderr)

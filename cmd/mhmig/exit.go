@@ -71,6 +71,14 @@ func complain(w io.Writer, err error) {
 // complaining returns complain with its writer.
 func complaining(w io.Writer) func(error) { return func(err error) { complain(w, err) } }
 
+// hiding is err with its text as hide leaves it.
+func hiding(err error, hide func(string) string) error {
+	if err == nil || hide(err.Error()) == err.Error() {
+		return err
+	}
+	return &exitError{exitCode(err), errors.New(hide(err.Error()))}
+}
+
 // tell writes for a person what a command has ended with. A wrong flag or
 // argument is answered with where to read about them.
 func tell(stderr *os.File, command *cobra.Command, err error) {

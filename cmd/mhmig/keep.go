@@ -34,7 +34,8 @@ type debugFlags struct {
 	keep, pause bool
 
 	person *person
-	folder string // the run's results
+	folder string              // the run's results
+	mask   func(string) string // hides the run's passwords
 
 	mu   sync.Mutex            // guards what follows
 	seen map[*testbed.Bed]bool // failed; the value is what was decided
@@ -66,7 +67,7 @@ func (d *debugFlags) scenario(ctx context.Context, bed *testbed.Bed) builtins.De
 		return d.failed(ctx, bed, result.Failure{Status: result.StatusOf(err), Message: err.Error(), Position: task.Position(err)})
 	}}
 	if d.person.there() {
-		debug.Prompt = d.person.prompt
+		debug.Prompt = func(ctx context.Context) (builtins.Prompt, error) { return d.person.prompt(ctx, d.mask) }
 	}
 	return debug
 }
@@ -88,7 +89,7 @@ func (d *debugFlags) failed(ctx context.Context, bed *testbed.Bed, f result.Fail
 	if f.Position != "" {
 		what = fmt.Sprintf("%s %s: %s: %s", bed.Variant(), f.Status, f.Position, f.Message)
 	}
-	what = printable.Line(what)
+	what = printable.Line(d.mask(what))
 	text := d.waysIn(context.WithoutCancel(ctx), bed)
 	if d.keep {
 		d.mu.Lock()

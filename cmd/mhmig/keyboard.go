@@ -96,18 +96,19 @@ type prompt struct {
 	person   *person
 	terminal *term.Terminal
 	release  func()
-	ctx      context.Context // of the ReadLine that goes on
+	mask     func(string) string // hides passwords
+	ctx      context.Context     // of the ReadLine that goes on
 	rest     []byte
 }
 
 var _ builtins.Prompt = (*prompt)(nil)
 
-func (p *person) prompt(ctx context.Context) (builtins.Prompt, error) {
+func (p *person) prompt(ctx context.Context, mask func(string) string) (builtins.Prompt, error) {
 	release, err := p.take(ctx)
 	if err != nil {
 		return nil, err
 	}
-	t := &prompt{person: p, release: release}
+	t := &prompt{person: p, release: release, mask: mask}
 	t.terminal = term.NewTerminal(struct {
 		io.Reader
 		io.Writer
@@ -115,7 +116,10 @@ func (p *person) prompt(ctx context.Context) (builtins.Prompt, error) {
 	return t, nil
 }
 
-func (t *prompt) Write(text []byte) (int, error) { return t.terminal.Write(text) }
+func (t *prompt) Write(text []byte) (int, error) {
+	_, err := t.terminal.Write([]byte(t.mask(string(text))))
+	return len(text), err
+}
 
 // Read gives the keys to the line editor. Ctrl-C is for the run.
 func (t *prompt) Read(buf []byte) (int, error) {

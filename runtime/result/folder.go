@@ -201,6 +201,7 @@ func (f *Folder) Finish(status Status) error {
 	f.mu.Lock()
 	f.run.Status, f.run.Finished = status, time.Now().UTC()
 	f.run.Seconds = f.run.Finished.Sub(f.run.Started).Seconds()
+	f.maskRun()
 	err := writeJSON(filepath.Join(f.dir, RunFile), f.run)
 	variants := f.variants
 	f.variants = map[string]*Variant{}

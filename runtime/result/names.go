@@ -62,19 +62,6 @@ var (
 	secretAssignment = regexp.MustCompile(`(?im)([\w.-]*(?:` + secretWords + `)[\w.-]*\s*[+?<:]?=\s*)\S.*$`)
 )
 
-// maskParams returns a copy of params in which the values of passwords and
-// their like are hidden.
-func maskParams(params map[string]string) map[string]string {
-	shown := make(map[string]string, len(params))
-	for key, value := range params {
-		if value != "" && secretKey.MatchString(key) {
-			value = masked
-		}
-		shown[key] = value
-	}
-	return shown
-}
-
 // maskStatements returns a copy of command-line words or config statements in
 // which what is assigned to passwords and their like is hidden.
 func maskStatements(statements []string) []string {

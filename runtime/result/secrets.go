@@ -3,58 +3,295 @@
 package result
 
 import (
+	"bytes"
 	"cmp"
 	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"html"
 	"io"
 	"log/slog"
+	"maps"
+	"net/url"
+	"path/filepath"
+	"regexp"
 	"slices"
+	"strconv"
 	"strings"
 	"sync"
 	"sync/atomic"
+	"unicode"
+	"unicode/utf8"
+
+	"github.com/mhmig/mhmig/lang/printable"
 )
 
-// shortestSecret is the length from which on the value of a password is hidden
-// wherever it appears. Shorter ones are words, as that of a guest that everybody
-// knows, and would make holes in all texts.
-const shortestSecret = 6
+// shortSecret is the number of letters below which the value of a password is
+// hidden only where it stands as a word of its own: "root" is not hidden in
+// "rootfs", nor 1 in a number.
+const shortSecret = 6
+
+// leastSigns is how long a password without letters and digits must be to be hidden.
+const leastSigns = 2
 
 // secrets are the values of passwords and their like that params have. They are
 // hidden in all that a run shows and keeps, also where a scenario has put them
-// into a command.
+// into a command or a guest prints them, in quotes or not.
 type secrets struct {
-	mu       sync.Mutex // guards known
-	known    []string   // the longest first
-	replacer atomic.Pointer[strings.Replacer]
+	mu     sync.Mutex // guards what follows
+	public []string   // are none, though a param for passwords has them
+	known  []string   // hidden
+	told   map[Unhidden]bool
+
+	forms atomic.Pointer[forms] // nil: nothing is to be hidden
 }
 
-// learn adds those among params.
-func (s *secrets) learn(params map[string]string) {
+// Unhidden says where the value of a param cannot be hidden.
+type Unhidden struct{ Param, Where string }
+
+// form is a way to write a secret.
+type form struct {
+	text  string
+	whole bool // only as a word of its own
+}
+
+// forms are all, by the byte that they begin with, the longest first.
+type forms [256][]form
+
+// learn adds those among params. It returns what is not known yet of where they
+// cannot be hidden; names are those that records and files are found by.
+func (s *secrets) learn(params map[string]string, names []string) []Unhidden {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	before := len(s.known)
-	for key, value := range params {
-		if len(value) >= shortestSecret && secretKey.MatchString(key) && !slices.Contains(s.known, value) {
+	var doubts []Unhidden
+	for _, key := range slices.Sorted(maps.Keys(params)) {
+		value := params[key]
+		if value == "" || !secretKey.MatchString(key) || slices.Contains(s.public, value) {
+			continue
+		}
+		if !slices.Contains(s.known, value) && hidable(value) {
 			s.known = append(s.known, value)
+			s.forms.Store(formsOf(s.known))
+		}
+		for _, where := range unhidden(value, names) {
+			doubt := Unhidden{key, where}
+			if s.told == nil {
+				s.told = map[Unhidden]bool{}
+			}
+			if !s.told[doubt] {
+				s.told[doubt] = true
+				doubts = append(doubts, doubt)
+			}
 		}
 	}
-	if len(s.known) == before {
-		return
-	}
-	slices.SortFunc(s.known, func(a, b string) int { return cmp.Or(len(b)-len(a), strings.Compare(a, b)) })
-	var pairs []string
-	for _, value := range s.known {
-		pairs = append(pairs, value, masked)
-	}
-	s.replacer.Store(strings.NewReplacer(pairs...))
+	return doubts
 }
 
-// mask hides secrets in text.
-func (s *secrets) mask(text string) string {
-	if r := s.replacer.Load(); r != nil {
-		return r.Replace(text)
-	}
-	return text
+// long are those that are hidden in numbers too.
+func (s *secrets) long() []string {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return slices.DeleteFunc(slices.Clone(s.known), isShort)
 }
+
+func isShort(value string) bool { return utf8.RuneCountInString(value) < shortSecret }
+
+// hidable tells whether a value can be told from other text.
+func hidable(value string) bool {
+	switch value {
+	case "yes", "no", "on", "off", "true", "false": // of a param that switches passwords on or off
+		return false
+	}
+	return strings.ContainsFunc(value, isWordRune) || utf8.RuneCountInString(strings.TrimSpace(value)) >= leastSigns
+}
+
+// unhidden says where a value stays seen.
+func unhidden(value string, names []string) []string {
+	if !hidable(value) {
+		return []string{"anywhere but in its own param: it is a word or sign that all texts have"}
+	}
+	var where []string
+	if isShort(value) {
+		where = append(where, "inside of words, and in numbers")
+	}
+	own := formsOf([]string{value})
+	if slices.ContainsFunc(names, func(name string) bool { return own.mask(name) != name }) {
+		where = append(where, "in names of hosts, VMs and variants")
+	}
+	return where
+}
+
+func formsOf(values []string) *forms {
+	var all forms
+	for _, value := range values {
+		for _, text := range spellings(value) {
+			f := form{text, isShort(value)}
+			if same := all[text[0]]; !slices.Contains(same, f) {
+				all[text[0]] = append(same, f)
+			}
+		}
+	}
+	for _, same := range all {
+		slices.SortStableFunc(same, func(a, b form) int { return cmp.Compare(len(b.text), len(a.text)) })
+	}
+	return &all
+}
+
+// spellings are the ways in which a value is written inside of other text: as it is,
+// in a string of JSON, Go or Starlark, in XML and HTML, in a shell's quotes, in a URL,
+// in an option of QEMU's; and each of those inside of another.
+func spellings(value string) []string {
+	all := []string{value}
+	const depth = 2
+	for range depth {
+		for _, text := range all {
+			for _, spell := range spellers {
+				if other := spell(text); other != "" && !slices.Contains(all, other) {
+					all = append(all, other)
+				}
+			}
+		}
+	}
+	return all
+}
+
+var spellers = []func(string) string{
+	func(text string) string { return jsonString(text, true) },
+	func(text string) string { return jsonString(text, false) },
+	func(text string) string { return inner(strconv.Quote(text)) },
+	func(text string) string { return inner(strconv.QuoteToASCII(text)) },
+	printable.Line,
+	html.EscapeString,
+	strings.NewReplacer("&", "&amp;", "<", "&lt;", ">", "&gt;").Replace,
+	strings.NewReplacer("&", "&amp;", "<", "&lt;", ">", "&gt;", `"`, "&quot;").Replace,
+	strings.NewReplacer("&", "&amp;", "<", "&lt;", ">", "&gt;", `"`, "&quot;", "'", "&apos;").Replace,
+	strings.NewReplacer("&", "&amp;", "<", "&lt;", ">", "&gt;", `"`, "&quot;", "'", "&#x27;").Replace,
+	strings.NewReplacer("&", "&amp;", "<", "&lt;").Replace,
+	strings.NewReplacer("'", `'\''`).Replace,
+	strings.NewReplacer("'", `'"'"'`).Replace,
+	strings.NewReplacer(`\`, `\\`, `"`, `\"`, "$", `\$`, "`", "\\`").Replace,
+	strings.NewReplacer(`\`, `\\`, "'", `\'`).Replace,
+	strings.NewReplacer(",", ",,").Replace,
+	url.QueryEscape,
+	url.PathEscape,
+}
+
+func jsonString(text string, escapeHTML bool) string {
+	var b bytes.Buffer
+	e := json.NewEncoder(&b)
+	e.SetEscapeHTML(escapeHTML)
+	_ = e.Encode(text) // a string always can be
+	return inner(strings.TrimSuffix(b.String(), "\n"))
+}
+
+// inner is what stands between quotes.
+func inner(quoted string) string { return quoted[1 : len(quoted)-1] }
+
+// mask hides secrets in text.
+func (s *secrets) mask(text string) string { return s.forms.Load().mask(text) }
+
+// mask hides secrets in text; of nil, none.
+func (f *forms) mask(text string) string {
+	if f == nil {
+		return text
+	}
+	shown, _ := f.maskPart(text, 0, len(text))
+	return shown
+}
+
+// maskPart is text[from:to], with secrets hidden, also one that begins there and ends
+// behind. It returns where that is, else to.
+func (f *forms) maskPart(text string, from, to int) (shown string, end int) {
+	var b strings.Builder
+	begin := from
+	for i := from; i < to; {
+		n := f.at(text, i)
+		if n == 0 {
+			i++
+			continue
+		}
+		b.WriteString(text[begin:i])
+		b.WriteString(masked)
+		i += n
+		begin = i
+	}
+	if begin >= to {
+		return b.String(), begin
+	}
+	b.WriteString(text[begin:to])
+	return b.String(), to
+}
+
+// at is how long the secret is that stands in text at index i; 0: there is none.
+func (f *forms) at(text string, i int) int {
+	for _, form := range f[text[i]] {
+		if strings.HasPrefix(text[i:], form.text) && (!form.whole || isWhole(text, i, i+len(form.text))) {
+			return len(form.text)
+		}
+	}
+	return 0
+}
+
+func isWordRune(r rune) bool { return r == '_' || unicode.IsLetter(r) || unicode.IsDigit(r) }
+
+// isWhole tells whether text[i:j] is not a part of a longer word.
+func isWhole(text string, i, j int) bool {
+	before, _ := utf8.DecodeLastRuneInString(text[:i])
+	first, _ := utf8.DecodeRuneInString(text[i:])
+	if isWordRune(before) && isWordRune(first) && !escapeBefore.MatchString(text[max(0, i-longestEscape):i]) {
+		return false
+	}
+	last, _ := utf8.DecodeLastRuneInString(text[:j])
+	after, _ := utf8.DecodeRuneInString(text[j:])
+	return !isWordRune(after) || !isWordRune(last)
+}
+
+// escapeBefore finds what ends with a letter or digit and is no word: an escape in a
+// string, as the n of \nroot, in a URL, or of a terminal.
+var escapeBefore = regexp.MustCompile(`(?:\\[abefnrtv0]|\\x[0-9a-fA-F]{2}|\\u[0-9a-fA-F]{4}|%[0-9a-fA-F]{2}|\x1b\[[0-9;?]*[A-Za-z])$`)
+
+const longestEscape = 24
+
+// tail is how many bytes at the end of text may be the beginning of a secret.
+func (f *forms) tail(text string) int {
+	longest := 0
+	for _, same := range f {
+		for _, form := range same {
+			n := len(form.text)
+			if !form.whole {
+				n-- // one that is there is hidden, whatever comes
+			}
+			for n = min(n, len(text)); n > longest; n-- {
+				if strings.HasSuffix(text, form.text[:n]) {
+					longest = n
+				}
+			}
+		}
+	}
+	return longest
+}
+
+// maskJSON hides secrets in the strings of a text of JSON, but not in the names of
+// members, which no guest chooses.
+func (s *secrets) maskJSON(text string) string {
+	f := s.forms.Load()
+	if f == nil {
+		return text
+	}
+	return jsonStrings.ReplaceAllStringFunc(text, func(found string) string {
+		var value string
+		if !strings.HasSuffix(found, `"`) || json.Unmarshal([]byte(found), &value) != nil {
+			return found // a member's name
+		}
+		if hidden := f.mask(value); hidden != value {
+			return `"` + jsonString(hidden, false) + `"`
+		}
+		return found
+	})
+}
+
+var jsonStrings = regexp.MustCompile(`"(?:[^"\\]|\\.)*"(?:\s*:)?`)
 
 func (s *secrets) maskFailure(f Failure) Failure {
 	for _, text := range []*string{&f.Message, &f.Backtrace, &f.Source, &f.Evidence} {
@@ -65,31 +302,126 @@ func (s *secrets) maskFailure(f Failure) Failure {
 
 func (s *secrets) maskOutcome(o Outcome) Outcome {
 	o.Failure = s.maskFailure(o.Failure)
-	o.Further, o.Warnings = slices.Clone(o.Further), slices.Clone(o.Warnings)
+	o.Further, o.Warnings = slices.Clone(o.Further), s.maskAll(o.Warnings)
 	for i, f := range o.Further {
 		o.Further[i] = s.maskFailure(f)
-	}
-	for i, w := range o.Warnings {
-		o.Warnings[i] = s.mask(w)
 	}
 	return o
 }
 
-// maskingWriter hides secrets in what is written as one piece.
-type maskingWriter struct {
-	io.WriteCloser
-	secrets *secrets
+// maskAll returns a copy of texts with secrets hidden.
+func (s *secrets) maskAll(texts []string) []string {
+	shown := slices.Clone(texts)
+	for i, text := range texts {
+		shown[i] = s.mask(text)
+	}
+	return shown
 }
 
-func (w maskingWriter) Write(p []byte) (int, error) {
-	if w.secrets.replacer.Load() == nil {
-		return w.WriteCloser.Write(p)
+// maskParams returns a copy of params in which the values of passwords and
+// their like are hidden, wherever they stand.
+func (s *secrets) maskParams(params map[string]string) map[string]string {
+	shown := make(map[string]string, len(params))
+	for key, value := range params {
+		if value != "" && secretKey.MatchString(key) {
+			value = masked
+		}
+		shown[key] = s.mask(value)
 	}
-	if _, err := io.WriteString(w.WriteCloser, w.secrets.mask(string(p))); err != nil {
-		return 0, err
-	}
-	return len(p), nil
+	return shown
 }
+
+// maskingFile hides secrets in what is written to a file. What may be the beginning
+// of one waits for the rest.
+type maskingFile struct {
+	file    io.WriteCloser
+	secrets *secrets
+	lines   bool // of JSON, each in one piece
+
+	mu     sync.Mutex // guards what follows
+	before string     // the end of what was written, before it was hidden
+	held   string
+}
+
+func (f *Folder) maskingFile(file io.WriteCloser, name string) io.WriteCloser {
+	return &maskingFile{file: file, secrets: &f.secrets, lines: filepath.Ext(name) == ".jsonl"}
+}
+
+func (w *maskingFile) Write(p []byte) (int, error) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.lines {
+		_, err := io.WriteString(w.file, w.secrets.maskJSON(string(p)))
+		return len(p), err
+	}
+	text := w.held + string(p)
+	w.held = ""
+	forms := w.secrets.forms.Load()
+	if forms == nil {
+		return len(p), w.write(text, text)
+	}
+	all := w.before + text
+	shown, now := forms.maskPart(all, len(w.before), len(all)-min(forms.tail(all), len(text)))
+	w.held = all[now:]
+	return len(p), w.write(all[:now], shown)
+}
+
+// write writes shown, which stands for the end of text.
+func (w *maskingFile) write(text, shown string) error {
+	w.before = text[max(0, len(text)-longestEscape):]
+	_, err := io.WriteString(w.file, shown)
+	return err
+}
+
+func (w *maskingFile) Close() error {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if all := w.before + w.held; w.held != "" {
+		w.held, _ = w.secrets.forms.Load().maskPart(all, len(w.before), len(all))
+	}
+	_, err := io.WriteString(w.file, w.held)
+	w.held = ""
+	return errors.Join(err, w.file.Close())
+}
+
+// Public says that the values are no secrets though params for passwords have them:
+// everybody knows them. It is for before the first variant.
+func (f *Folder) Public(values ...string) {
+	f.secrets.mu.Lock()
+	defer f.secrets.mu.Unlock()
+	f.secrets.public = append(f.secrets.public, values...)
+}
+
+// Hide hides from now on the values of passwords and their like among params, in all
+// that the run shows and keeps. Start does so by itself; this is for what comes
+// before. It returns where that cannot be done, each once.
+func (f *Folder) Hide(params map[string]string) []Unhidden {
+	return f.learn(params, nil)
+}
+
+func (f *Folder) learn(params map[string]string, names []string) []Unhidden {
+	doubts := f.secrets.learn(params, names)
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.maskRun() {
+		if err := writeJSON(filepath.Join(f.dir, RunFile), f.run); err != nil {
+			f.complain(fmt.Errorf("results are incomplete: %w", err))
+		}
+	}
+	return doubts
+}
+
+// maskRun hides what is known now in what is known of the run, and says whether that
+// has changed it. The lock is held.
+func (f *Folder) maskRun() (changed bool) {
+	command, filters, because := f.secrets.maskAll(f.run.Command), f.secrets.maskAll(f.run.Filters), f.secrets.mask(f.run.Because)
+	changed = !slices.Equal(command, f.run.Command) || !slices.Equal(filters, f.run.Filters) || because != f.run.Because
+	f.run.Command, f.run.Filters, f.run.Because = command, filters, because
+	return changed
+}
+
+// Mask is text with the secrets of the run's variants hidden.
+func (f *Folder) Mask(text string) string { return f.secrets.mask(text) }
 
 // Masked returns a handler that gives records on to h in which the secrets of the
 // run's variants are hidden.
@@ -101,7 +433,7 @@ type maskingHandler struct {
 }
 
 func (h maskingHandler) Handle(ctx context.Context, rec slog.Record) error {
-	if h.secrets.replacer.Load() == nil {
+	if h.secrets.forms.Load() == nil {
 		return h.Handler.Handle(ctx, rec)
 	}
 	clean := slog.NewRecord(rec.Time, rec.Level, h.secrets.mask(rec.Message), rec.PC)
@@ -124,16 +456,24 @@ func (h maskingHandler) WithGroup(name string) slog.Handler {
 	return maskingHandler{h.Handler.WithGroup(name), h.secrets}
 }
 
-// maskAttr hides secrets in what is text; what is not, and has one in it,
-// becomes text.
+// maskAttr hides secrets in what is text; what is none, and has a long one in it,
+// becomes text. Where a record belongs is told by names, which stay.
 func (s *secrets) maskAttr(a slog.Attr) slog.Attr {
+	if (&Event{}).fixed(a.Key) != nil || a.Key == statusKey {
+		return a
+	}
 	value := a.Value.Resolve()
-	if value.Kind() == slog.KindGroup {
+	switch value.Kind() {
+	case slog.KindGroup:
 		group := slices.Clone(value.Group())
 		for i, member := range group {
 			group[i] = s.maskAttr(member)
 		}
 		return slog.Attr{Key: a.Key, Value: slog.GroupValue(group...)}
+	case slog.KindInt64, slog.KindUint64, slog.KindFloat64, slog.KindBool, slog.KindDuration, slog.KindTime:
+		if shown := text(plain(value)); !slices.ContainsFunc(s.long(), func(secret string) bool { return strings.Contains(shown, secret) }) {
+			return slog.Attr{Key: a.Key, Value: value}
+		}
 	}
 	shown := text(plain(value))
 	if hidden := s.mask(shown); hidden != shown {
@@ -141,3 +481,6 @@ func (s *secrets) maskAttr(a slog.Attr) slog.Attr {
 	}
 	return slog.Attr{Key: a.Key, Value: value}
 }
+
+// statusKey is the key of how a variant or run has ended.
+const statusKey = "status"

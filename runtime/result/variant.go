@@ -11,7 +11,9 @@ import (
 	"os"
 	"path"
 	"path/filepath"
+	"slices"
 	"strconv"
+	"strings"
 	"sync"
 	"time"
 )
@@ -85,6 +87,7 @@ type Variant struct {
 	root     *os.Root
 	log      *sink
 	timeline timeline
+	unhidden []Unhidden
 
 	mu         sync.Mutex
 	migrations int
@@ -99,7 +102,6 @@ func (f *Folder) Start(e Entry) (*Variant, error) {
 	if e.ShortName == "" {
 		e.ShortName = e.Name
 	}
-	f.secrets.learn(e.Params)
 	f.mu.Lock()
 	f.started++
 	id := fmt.Sprintf("%03d", f.started)
@@ -110,6 +112,7 @@ func (f *Folder) Start(e Entry) (*Variant, error) {
 	v := &Variant{folder: f, state: State{
 		ID: id, Name: e.Name, ShortName: e.ShortName, Repeat: e.Repeat, Hosts: e.Hosts, Started: time.Now().UTC(),
 	}}
+	v.unhidden = f.learn(e.Params, slices.Concat(e.Hosts, []string{id}, strings.Fields(e.Params["vms"])))
 	if err := v.open(e); err != nil {
 		err = fmt.Errorf("results of variant %s: %w", e.ShortName, err)
 		v.state.Status, v.state.Message = Error, err.Error()
@@ -145,7 +148,7 @@ func (v *Variant) open(e Entry) (err error) {
 	if v.log, err = openSink(v.root, LogFile, os.O_APPEND, v.folder.complain); err != nil {
 		return errors.Join(err, v.root.Close())
 	}
-	err = writeJSON(filepath.Join(v.Dir(), ParamsFile), maskParams(e.Params))
+	err = writeJSON(filepath.Join(v.Dir(), ParamsFile), v.folder.secrets.maskParams(e.Params))
 	if err == nil && e.Origins != nil {
 		err = writeJSON(filepath.Join(v.Dir(), OriginsFile), e.Origins)
 	}
@@ -154,6 +157,10 @@ func (v *Variant) open(e Entry) (err error) {
 	}
 	return nil
 }
+
+// Unhidden says where passwords among the variant's params cannot be hidden, as far
+// as no one has been told.
+func (v *Variant) Unhidden() []Unhidden { return v.unhidden }
 
 // ID returns the name of the variant's folder, unique in the run: what the
 // key "variant" of records must say.
@@ -170,7 +177,7 @@ func (v *Variant) VMFile(vm, host, name string) (io.WriteCloser, error) {
 	if err != nil {
 		return nil, err
 	}
-	return maskingWriter{file, &v.folder.secrets}, nil
+	return v.folder.maskingFile(file, name), nil
 }
 
 // VMPath is where in a variant's folder the file of [Variant.VMFile] lies.
@@ -178,7 +185,7 @@ func VMPath(vm, host, name string) string {
 	return path.Join(VMDir, safeName(vm)+"@"+safeName(host), safeName(name))
 }
 
-// Artifact opens a file that the scenario keeps, replacing what an earlier
+// Artifact opens a file that the scenario keeps, with secrets masked, replacing what an earlier
 // call wrote under that name. name is a path below the artifacts folder; what
 // would leave it is an error. The caller closes it; Close tells whether all
 // was written.
@@ -186,7 +193,11 @@ func (v *Variant) Artifact(name string) (io.WriteCloser, error) {
 	if err := checkArtifactName(name); err != nil {
 		return nil, err
 	}
-	return v.create(path.Join(ArtifactsDir, name), os.O_TRUNC)
+	file, err := v.create(path.Join(ArtifactsDir, name), os.O_TRUNC)
+	if err != nil {
+		return nil, err
+	}
+	return v.folder.maskingFile(file, name), nil
 }
 
 func (v *Variant) create(name string, flags int) (io.WriteCloser, error) {

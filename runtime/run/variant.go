@@ -45,6 +45,9 @@ func (u *unit) run(ctx context.Context) (status result.Status, met bool) {
 	u.changed()
 	log := u.Log.With("variant", u.results.ID())
 	log.Info("variant begins", append(u.label(), "hosts", strings.Join(u.lease.names(), ","))...)
+	for _, place := range u.results.Unhidden() {
+		log.Warn("a password cannot be hidden everywhere", "param", place.Param, "not_hidden", place.Where)
+	}
 	runCtx := ctx
 	if u.Timeout > 0 {
 		var cancel context.CancelFunc
