@@ -20,6 +20,7 @@ var layers = [][]string{
 	{"lang/diag"},
 	{"lang/library"},
 	{"lang/cartesian", "lang/star"},
+	{"lang/api"},
 	{"runtime/host", "runtime/qmp", "runtime/result", "runtime/barrier", "runtime/task", "runtime/jeos"},
 	{"runtime/ledger", "runtime/guest", "runtime/guestclock", "runtime/lab", "runtime/live", "runtime/report", "runtime/compare", "runtime/history"},
 	{"runtime/vm"},

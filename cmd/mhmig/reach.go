@@ -14,7 +14,7 @@ import (
 	"github.com/mhmig/mhmig/lang/cartesian"
 	"github.com/mhmig/mhmig/runtime/host"
 	"github.com/mhmig/mhmig/runtime/jeos"
-	"github.com/mhmig/mhmig/runtime/testbed"
+	"github.com/mhmig/mhmig/runtime/vm"
 )
 
 // reach connects to all hosts at the same time: those named by --hosts, else
@@ -99,7 +99,7 @@ func (e *execution) labParams(all map[string]string) cartesian.Params {
 
 // guestImage finds the guest that mhmig builds, if the variant wants it.
 func guestImage(ctx context.Context, v *cartesian.Variant) (*jeos.Image, error) {
-	if !strings.HasPrefix(v.Params["kernel"], testbed.ShippedPrefix) {
+	if !strings.HasPrefix(v.Params["kernel"], vm.ShippedPrefix) {
 		return nil, nil
 	}
 	image, err := jeos.Find(ctx, jeos.Options{})
@@ -124,5 +124,5 @@ func shippedFile(ctx context.Context, image *jeos.Image, name string) (string, e
 	case "initrd":
 		return image.Initrd, nil
 	}
-	return "", fmt.Errorf("%s%s: mhmig brings no such file, only kernel and initrd", testbed.ShippedPrefix, name)
+	return "", fmt.Errorf("%s%s: mhmig brings no such file, only kernel and initrd", vm.ShippedPrefix, name)
 }

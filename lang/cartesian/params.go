@@ -56,6 +56,30 @@ func (p Params) Object(name string) Params {
 	return narrowed
 }
 
+// Source returns the name of the setting that key has after narrowing to the objects, from the outside to the inside:
+// Source("smp", "host2", "vm1") may be smp_vm1_host2, smp_vm1, smp_host2, or smp, which is the answer too where there is
+// no such setting at all.
+func (p Params) Source(key string, objects ...string) string {
+	if len(objects) == 0 {
+		return key
+	}
+	outer, inner := objects[:len(objects)-1], objects[len(objects)-1]
+	if own := key + "_" + inner; p.sets(own, outer) {
+		return p.Source(own, outer...)
+	}
+	return p.Source(key, outer...)
+}
+
+// sets tells whether there is a setting key after narrowing to the objects.
+func (p Params) sets(key string, objects []string) bool {
+	if len(objects) == 0 {
+		_, ok := p[key]
+		return ok
+	}
+	outer, inner := objects[:len(objects)-1], objects[len(objects)-1]
+	return p.sets(key+"_"+inner, outer) || p.sets(key, outer)
+}
+
 // Objects returns the words of the setting key: names of objects, as in "vms = vm1 vm2". A name that stands there
 // several times counts once, at its first place.
 func (p Params) Objects(key string) []string {

@@ -103,7 +103,7 @@ func New(c Config) *Bed {
 			baseDir:  base,
 			imageDir: path.Join(base, b.name),
 		}
-		own.Params = own.onHost(c.Params)
+		own.Params = c.Params.Object(label)
 		b.hosts = append(b.hosts, own)
 	}
 	return b
@@ -277,7 +277,11 @@ func (b *Bed) agree(ctx context.Context) error {
 func (b *Bed) shape(ctx context.Context, name string, params cartesian.Params) (vm.Shape, error) {
 	var sites []vm.Site
 	for _, h := range b.hosts {
-		sites = append(sites, vm.Site{Host: h.Host, Params: h.onHost(params).Object(name)})
+		site, err := h.site(name, params)
+		if err != nil {
+			return vm.Shape{}, err
+		}
+		sites = append(sites, site)
 	}
 	shape, err := vm.Agree(ctx, name, sites)
 	if err != nil {
@@ -302,7 +306,11 @@ func (b *Bed) prepareDisks(ctx context.Context) error {
 	defer cancel()
 	master := b.hosts[0]
 	for _, name := range b.VMs() {
-		images, err := vm.PrepareImages(ctx, b.place(name, master), name, master.Params.Object(name))
+		site, err := master.site(name, b.params)
+		if err != nil {
+			return err
+		}
+		images, err := vm.PrepareImages(ctx, b.place(name, master), site.Config)
 		if err != nil {
 			return err
 		}
@@ -314,11 +322,11 @@ func (b *Bed) prepareDisks(ctx context.Context) error {
 // startWanted starts the VMs whose param start_vm says so, on the master.
 func (b *Bed) startWanted(ctx context.Context) error {
 	for _, name := range b.VMs() {
-		wanted, err := b.hosts[0].Params.Object(name).Bool("start_vm", false)
+		site, err := b.hosts[0].site(name, b.params)
 		if err != nil {
 			return err
 		}
-		if !wanted {
+		if !site.Config.Start {
 			continue
 		}
 		if _, _, err := b.Ensure(ctx, name, b.hosts[0], b.params); err != nil {

@@ -19,6 +19,7 @@ import (
 	"github.com/mhmig/mhmig/lang/cartesian"
 	"github.com/mhmig/mhmig/runtime/host"
 	"github.com/mhmig/mhmig/runtime/ledger"
+	"github.com/mhmig/mhmig/runtime/vm"
 )
 
 // commandTimeout bounds the small commands that a bed itself needs.
@@ -95,20 +96,17 @@ func (h *Host) ListenAddress() string {
 	}
 }
 
-// onHost narrows params to this host and lets those that name files of
-// mhmig's own name them where they were put.
-func (h *Host) onHost(params cartesian.Params) cartesian.Params {
-	narrowed := params.Object(h.label)
-	for key, value := range narrowed {
-		if name, ours := shippedName(key, value); ours {
-			narrowed[key] = h.shippedPath(name)
-		}
+// site is the host as one that a VM with these params may run on.
+func (h *Host) site(name string, params cartesian.Params) (vm.Site, error) {
+	config, err := vm.ParseConfig(name, params.Object(h.label).Object(name))
+	switch {
+	case err != nil && h != h.bed.hosts[0]: // what is wrong on all hosts is told of the first
+		return vm.Site{}, fmt.Errorf("%s: %w", h.Name(), err)
+	case err != nil:
+		return vm.Site{}, err
 	}
-	return narrowed
+	return vm.Site{Host: h.Host, Label: h.label, Params: params, Config: config}, nil
 }
-
-// ShippedPrefix marks the value of kernel or initrd as one of mhmig's own files.
-const ShippedPrefix = "jeos:"
 
 // shippedName tells which of mhmig's own files a param names, if it does.
 func shippedName(key, value string) (name string, ours bool) {
@@ -116,10 +114,11 @@ func shippedName(key, value string) (name string, ours bool) {
 	if base != "kernel" && base != "initrd" {
 		return "", false
 	}
-	return strings.CutPrefix(value, ShippedPrefix)
+	return strings.CutPrefix(value, vm.ShippedPrefix)
 }
 
-func (h *Host) shippedPath(name string) string { return path.Join(h.baseDir, h.bed.store.name, name) }
+// shippedDir is where mhmig's own files are put.
+func (h *Host) shippedDir() string { return path.Join(h.baseDir, h.bed.store.name) }
 
 // Process is a command of the scenario's that goes on by itself.
 type Process struct {

@@ -7,13 +7,11 @@ import (
 	"errors"
 	"fmt"
 	"net"
-	"regexp"
 	"strings"
 	"sync/atomic"
 	"time"
 
 	"github.com/mhmig/mhmig/runtime/guest"
-	"github.com/mhmig/mhmig/runtime/host"
 )
 
 const (
@@ -32,20 +30,9 @@ const (
 )
 
 // credentials are what the VM's params say of logins in its guest.
-func (m *Machine) credentials() (guest.Credentials, error) {
-	p := m.Params()
-	prompt, err := regexp.Compile(p.Get("shell_prompt", `[#$]\s*$`))
-	if err != nil {
-		return guest.Credentials{}, fmt.Errorf("param shell_prompt: %w", err)
-	}
-	if client := p.Get("shell_client", "ssh"); client != "ssh" {
-		return guest.Credentials{}, fmt.Errorf("param shell_client = %s: not supported, only ssh", client)
-	}
-	return guest.Credentials{
-		Username: p.Get("username", "root"),
-		Password: host.Secret(p.Get("password", "")),
-		Prompt:   prompt,
-	}, nil
+func (m *Machine) credentials() guest.Credentials {
+	login := m.Config().Login
+	return guest.Credentials{Username: login.Username, Password: login.Password, Prompt: login.Prompt}
 }
 
 // WaitForLogin returns a new SSH session in the guest. It tries until timeout
@@ -62,10 +49,7 @@ func (m *Machine) WaitForLogin(ctx context.Context, timeout time.Duration) (*gue
 type loginFunc func(context.Context, net.Conn, guest.Credentials) (*guest.Session, error)
 
 func (m *Machine) newLogin(ctx context.Context, timeout time.Duration, login loginFunc) (*guest.Session, error) {
-	credentials, err := m.credentials()
-	if err != nil {
-		return nil, err
-	}
+	credentials := m.credentials()
 	ctx, cancel := context.WithTimeoutCause(ctx, timeout, fmt.Errorf("login_timeout (%v) on %s is over", timeout, m))
 	defer cancel()
 	stop := m.endWith(cancel)
@@ -175,10 +159,7 @@ func (m *Machine) WaitForSerialLogin(ctx context.Context, timeout time.Duration)
 	if m.Console == nil {
 		return nil, fmt.Errorf("%s: no serial console: the param serials is empty", m)
 	}
-	credentials, err := m.credentials()
-	if err != nil {
-		return nil, err
-	}
+	credentials := m.credentials()
 	ctx, cancel := context.WithTimeoutCause(ctx, timeout, fmt.Errorf("login_timeout (%v) on %s is over", timeout, m))
 	defer cancel()
 	stop := m.endWith(cancel)
@@ -194,7 +175,7 @@ func (m *Machine) WaitForSerialLogin(ctx context.Context, timeout time.Duration)
 // console for a VM without a NIC. The next WaitForLogin gets the session that
 // the proof was made with, so that it is not made twice.
 func (m *Machine) EnsureLogin(ctx context.Context, timeout time.Duration) error {
-	if len(m.Params().Objects("nics")) == 0 {
+	if !m.Config().Login.NIC {
 		session, err := m.WaitForSerialLogin(ctx, timeout)
 		if err != nil {
 			return err

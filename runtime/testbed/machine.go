@@ -31,6 +31,7 @@ type Machine struct {
 	Host    *Host
 	Console *guest.Console
 
+	site    vm.Site
 	shape   vm.Shape
 	log     *slog.Logger
 	watcher sync.WaitGroup
@@ -47,6 +48,11 @@ type Machine struct {
 }
 
 func (m *Machine) String() string { return m.Name() + "@" + m.Host.Name() }
+
+// Params are the VM's params on this host.
+func (m *Machine) Params() cartesian.Params {
+	return m.site.Params.Object(m.Host.label).Object(m.Name())
+}
 
 // Log writes with the machine's VM and host.
 func (m *Machine) Log() *slog.Logger { return m.log }
@@ -165,7 +171,7 @@ func (e *endedError) Unwrap() error { return e.seen }
 // place is where an instance of a VM on a host lives.
 func (b *Bed) place(name string, h *Host) vm.Place {
 	return vm.Place{
-		Host: h.Host, RunDir: h.runDir, ImageDir: h.imageDir, BaseDir: h.baseDir,
+		Host: h.Host, RunDir: h.runDir, ImageDir: h.imageDir, BaseDir: h.baseDir, ShippedDir: h.shippedDir(),
 		Variant: b.Variant(), Ledger: b.ledger, Log: b.log,
 		Artifacts: func(file string) (io.WriteCloser, error) { return b.results.VMFile(name, h.Name(), file) },
 	}
@@ -190,7 +196,7 @@ func (b *Bed) Ensure(ctx context.Context, name string, h *Host, params cartesian
 	if err != nil {
 		return nil, false, err
 	}
-	m, err = b.start(ctx, name, h, params, shape, false)
+	m, err = b.start(ctx, name, h, params, shape, vm.Launch{})
 	if err != nil {
 		return nil, false, err
 	}
@@ -213,14 +219,23 @@ func (b *Bed) StartIncoming(ctx context.Context, name string, h *Host, params ca
 			return nil, err
 		}
 	}
+	var shape vm.Shape
 	if current := b.Current(name); current != nil {
-		return b.start(ctx, name, h, params, current.shape, true)
+		site, err := h.site(name, params)
+		if err != nil {
+			return nil, err
+		}
+		if err := vm.CheckAlike(current.site, site); err != nil {
+			return nil, err
+		}
+		shape = current.shape
+	} else {
+		var err error
+		if shape, err = b.shape(ctx, name, params); err != nil {
+			return nil, err
+		}
 	}
-	shape, err := b.shape(ctx, name, params)
-	if err != nil {
-		return nil, err
-	}
-	return b.start(ctx, name, h, params, shape, true)
+	return b.start(ctx, name, h, params, shape, vm.Launch{Incoming: true})
 }
 
 // EndElsewhere ends the instances of a VM on all hosts but h: one name never
@@ -238,14 +253,17 @@ func (b *Bed) EndElsewhere(ctx context.Context, name string, h *Host) error {
 	return nil
 }
 
-func (b *Bed) start(ctx context.Context, name string, h *Host, params cartesian.Params, shape vm.Shape, incoming bool) (*Machine, error) {
-	p := h.onHost(params).Object(name)
+func (b *Bed) start(ctx context.Context, name string, h *Host, params cartesian.Params, shape vm.Shape, launch vm.Launch) (*Machine, error) {
+	site, err := h.site(name, params)
+	if err != nil {
+		return nil, err
+	}
 	place := b.place(name, h)
 	m := &Machine{
-		Host: h, shape: shape, log: b.log.With("vm", name, "host", h.Name()),
-		lastQMP: &lastLines{keep: 6}, state: "prelaunch", here: !incoming,
+		Host: h, site: site, shape: shape, log: b.log.With("vm", name, "host", h.Name()),
+		lastQMP: &lastLines{keep: 6}, state: "prelaunch", here: !launch.Incoming,
 	}
-	if incoming {
+	if launch.Incoming {
 		m.state, m.awaited = "inmigrate", true
 	}
 	open := place.Artifacts
@@ -256,7 +274,7 @@ func (b *Bed) start(ctx context.Context, name string, h *Host, params cartesian.
 		}
 		return m.lastQMP.tee(w), nil
 	}
-	instance, err := vm.Start(ctx, place, name, p, shape, incoming)
+	instance, err := vm.Start(ctx, place, site.Config, shape, launch)
 	if err != nil {
 		return nil, err
 	}

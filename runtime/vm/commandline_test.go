@@ -62,13 +62,22 @@ func TestCommandLine(t *testing.T) {
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
 			t.Parallel()
-			spec, err := vm.CommandLine("vm1", tt.params, place, tt.shape, tt.incoming)
+			spec, err := commandLine("vm1", tt.params, place, tt.shape, vm.Launch{Incoming: tt.incoming})
 			if err != nil {
 				t.Fatal(err)
 			}
 			golden(t, "commandline/"+tt.name+".golden", describe(spec))
 		})
 	}
+}
+
+// commandLine makes a command line of params.
+func commandLine(name string, p cartesian.Params, place vm.Place, shape vm.Shape, launch vm.Launch) (vm.Spec, error) {
+	c, err := vm.ParseConfig(name, p)
+	if err != nil {
+		return vm.Spec{}, err
+	}
+	return vm.CommandLine(c, place, shape, launch)
 }
 
 // describe shows a Spec: the command line with one option a line, then what it
@@ -126,13 +135,13 @@ func TestCommandLineRefuses(t *testing.T) {
 		params cartesian.Params
 		want   string
 	}{
-		{"a VM's name", "../vm1", place, nil, `param vms: got "../vm1", want a name of at most 25 letters, digits and ._-, a letter first`},
+		{"a VM's name", "../vm1", place, nil, `param vms: got "../vm1", want names of at most 25 letters, digits and ._-, a letter first`},
 		{"smp", "vm1", place, cartesian.Params{"smp": "two"}, `vm1: param smp: got "two", want a whole number`},
 		{"no smp", "vm1", place, cartesian.Params{"smp": "0"}, `vm1: param smp: got "0", want 1 at least`},
 		{"guest_clock", "vm1", place, cartesian.Params{"guest_clock": "maybe"}, `vm1: param guest_clock: got "maybe"`},
 		{"a port's name", "vm1", place, cartesian.Params{"serials": "clock"}, `vm1: param serials: got "clock", want another name`},
-		{"display", "vm1", place, cartesian.Params{"display": "sdl"}, `vm1: param display: got "sdl", want one of none, nographic, vnc`},
-		{"drive_format", "vm1", place, cartesian.Params{"images": "image1", "image_name": "x", "drive_format": "floppy"}, `vm1: image1: param drive_format: got "floppy", want one of virtio, ide, scsi`},
+		{"display", "vm1", place, cartesian.Params{"display": "sdl"}, `vm1: param display: got "sdl", want one of none, vnc`},
+		{"drive_format", "vm1", place, cartesian.Params{"images": "image1", "image_name": "x", "drive_format": "floppy"}, `vm1: image1: param drive_format: got "floppy", want one of virtio, ide, ahci, scsi`},
 		{"drive_cache", "vm1", place, cartesian.Params{"images": "image1", "image_name": "x", "drive_cache": "x"}, `vm1: image1: param drive_cache: got "x"`},
 		{"image_format", "vm1", place, cartesian.Params{"images": "image1", "image_name": "x", "image_format": "vmdk"}, `vm1: image1: param image_format: got "vmdk", want one of qcow2, raw`},
 		{"image_overlay", "vm1", place, cartesian.Params{"images": "image1", "image_name": "x", "image_overlay": "maybe"}, `param image_overlay: got "maybe"`},
@@ -151,21 +160,21 @@ func TestCommandLineRefuses(t *testing.T) {
 		{"a host's port", "vm1", place, cartesian.Params{"nics": "nic1", "redirs": "web", "guest_port_web": "80", "host_port_web": "70000"}, `param host_port_web: got "70000", want a port number`},
 		{"initrd alone", "vm1", place, cartesian.Params{"initrd": "i"}, `vm1: param initrd: needs param kernel too`},
 		{"serials", "vm1", place, cartesian.Params{"serials": "qmp"}, `param serials: got "qmp", want another name`},
-		{"too many serials", "vm1", place, cartesian.Params{"serials": "a b c d e"}, `param serials: got 5 ports, want 4 at most`},
+		{"too many serials", "vm1", place, cartesian.Params{"serials": "a b c d e"}, `param serials: got 5, want 4 at most`},
 		{"a long path", "vm1", long, nil, `choose a shorter param state_dir`},
 		{"a long path of vnc", "vm1", vm.Place{RunDir: "/" + strings.Repeat("x", 107-len("/vm1.qmp"))}, cartesian.Params{"display": "vnc"}, `state_dir`},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
 			t.Parallel()
-			_, err := vm.CommandLine(tt.vm, tt.params, tt.place, shape, false)
+			_, err := commandLine(tt.vm, tt.params, tt.place, shape, vm.Launch{})
 			if err == nil || !strings.Contains(err.Error(), tt.want) {
 				t.Errorf("CommandLine: got %v, want %s", err, tt.want)
 			}
 		})
 	}
 	t.Run("machine_type", func(t *testing.T) {
-		_, err := vm.CommandLine("vm1", nil, place, vm.Shape{Machine: "microvm"}, false)
+		_, err := commandLine("vm1", cartesian.Params{"machine_type": "microvm"}, place, shape, vm.Launch{})
 		if want := `vm1: param machine_type: got "microvm", want a pc or q35 type`; err == nil || err.Error() != want {
 			t.Errorf("CommandLine: got %v, want %s", err, want)
 		}
@@ -176,11 +185,11 @@ func TestCommandLineRefuses(t *testing.T) {
 func TestCommandLineSameOnBothHosts(t *testing.T) {
 	params := cartesian.Params{"name": "v", "nics": "nic1", "images": "image1", "image_name": "x"}
 	other := vm.Place{RunDir: "/home/u/v1", ImageDir: "/mnt/images/v1", BaseDir: "/mnt"}
-	source, err := vm.CommandLine("vm1", params, place, shape, false)
+	source, err := commandLine("vm1", params, place, shape, vm.Launch{})
 	if err != nil {
 		t.Fatal(err)
 	}
-	destination, err := vm.CommandLine("vm1", params, other, shape, true)
+	destination, err := commandLine("vm1", params, other, shape, vm.Launch{Incoming: true})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -80,7 +80,7 @@ func (e *ExitError) hint() string {
 // exit finds out how QEMU ended: from the status that the script keeps, which
 // comes a moment after the monitor closes, and QEMU's log.
 func (i *Instance) exit(ctx context.Context) *ExitError {
-	e := &ExitError{VM: i.name, Host: i.place.Host.Name(), Status: StatusUnknown, CommandLine: i.file("sh")}
+	e := &ExitError{VM: i.config.Name, Host: i.place.Host.Name(), Status: StatusUnknown, CommandLine: i.file("sh")}
 	out, err := i.place.Host.Run(ctx, host.Command{
 		Script: fmt.Sprintf(`
 cd %s || exit

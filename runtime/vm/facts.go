@@ -158,7 +158,7 @@ func CommonMachine(wanted string, qemus ...QEMU) (string, error) {
 func (q QEMU) offers() string {
 	var names []string
 	for _, m := range q.Machines {
-		if family(m.Name) != "" {
+		if chipsetOf(m.Name) != "" {
 			names = append(names, m.Name)
 		}
 	}

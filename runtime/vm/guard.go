@@ -23,27 +23,25 @@ var guardedSince = Version{Major: 9}
 //
 // setting is the param tcg_dirty_guard: auto, on or off. notice is for the user,
 // empty when there is nothing to say.
-func guardMemory(accel string, oldest Version, wantedKiB int64, setting string) (memoryKiB int64, notice string, err error) {
+func guardMemory(accel string, oldest Version, wantedKiB int64, setting string) (memoryKiB int64, notice string) {
 	memoryKiB = (wantedKiB + memoryGranuleKiB - 1) / memoryGranuleKiB * memoryGranuleKiB
 	exposed := memoryKiB%bitmapWordKiB == 0
 	faulty := accel == "tcg" && oldest.Less(guardedSince)
 	switch setting {
 	case "auto", "on":
 		if !exposed || setting == "auto" && !faulty {
-			return memoryKiB, "", nil
+			return memoryKiB, ""
 		}
 		why := "tcg_dirty_guard = on"
 		if faulty {
 			why = fmt.Sprintf("QEMU %s under TCG loses memory in a migration otherwise (tcg_dirty_guard)", oldest)
 		}
 		return memoryKiB - memoryGranuleKiB, fmt.Sprintf("memory is %d KiB instead of %d: %s",
-			memoryKiB-memoryGranuleKiB, memoryKiB, why), nil
-	case "off":
+			memoryKiB-memoryGranuleKiB, memoryKiB, why)
+	default: // off
 		if exposed && faulty {
 			notice = fmt.Sprintf("tcg_dirty_guard = off: QEMU %s under TCG loses memory in a migration", oldest)
 		}
-		return memoryKiB, notice, nil
-	default:
-		return 0, "", fmt.Errorf("param tcg_dirty_guard: got %q, want one of auto, on, off", setting)
+		return memoryKiB, notice
 	}
 }

@@ -11,94 +11,9 @@ import (
 	"slices"
 	"strings"
 
-	"github.com/mhmig/mhmig/lang/cartesian"
 	"github.com/mhmig/mhmig/runtime/host"
 	"github.com/mhmig/mhmig/runtime/ledger"
 )
-
-// disk is one of a VM's images: what lies where, and how it comes to be.
-//
-//	image_overlay  create_image  the guest writes to           made by PrepareImages
-//	yes (default)  no (default)  an overlay in the image dir   the overlay, on image_name
-//	yes            yes           an image in the image dir     the image, empty
-//	no             no            image_name itself             nothing
-//	no             yes           image_name itself             the image, empty; force_create_image: anew
-type disk struct {
-	image  string // its name in the param images
-	path   string // what the guest writes to
-	format string // of path: qcow2 or raw
-
-	base       string // what an overlay stands on, or ""
-	baseFormat string
-	size       int64 // bytes of an image to be made, or 0
-	force      bool  // make it even if it is there
-	keep       bool  // it outlives the variant
-}
-
-// disksOf reads the params of a VM's images.
-func disksOf(vm string, p cartesian.Params, place Place) ([]disk, error) {
-	var disks []disk
-	for _, image := range p.Objects("images") {
-		if !plainName.MatchString(image) {
-			return nil, fmt.Errorf("param images: got %q, want names of at most 25 letters, digits and ._-, a letter first", image)
-		}
-		d, err := diskOf(vm, image, p.Object(image), place)
-		if err != nil {
-			return nil, fmt.Errorf("%s: %w", image, err)
-		}
-		disks = append(disks, d)
-	}
-	return disks, nil
-}
-
-func diskOf(vm, image string, p cartesian.Params, place Place) (disk, error) {
-	format, err := choice(p, "image_format", "qcow2", "qcow2", "raw")
-	if err != nil {
-		return disk{}, err
-	}
-	overlay, err := p.Bool("image_overlay", true)
-	if err != nil {
-		return disk{}, err
-	}
-	create, err := p.Bool("create_image", false)
-	if err != nil {
-		return disk{}, err
-	}
-	force, err := p.Bool("force_create_image", false)
-	if err != nil {
-		return disk{}, err
-	}
-	create = create || force
-
-	own := path.Join(place.ImageDir, vm+"-"+image)
-	named := ""
-	if name := word(p, "image_name", ""); name != "" {
-		named = under(place.BaseDir, name+"."+format)
-	}
-	if named == "" && (!create || !overlay) {
-		return disk{}, errors.New("param image_name: missing")
-	}
-
-	d := disk{image: image, format: format, force: force}
-	switch {
-	case overlay && create:
-		d.path = own + "." + format
-	case overlay:
-		d.path, d.format = own+".qcow2", "qcow2"
-		d.base, d.baseFormat = named, format
-	default:
-		d.path, d.keep = named, true
-	}
-	if create {
-		if d.size, err = p.Size("image_size", 0, 1); err != nil {
-			return disk{}, err
-		}
-		if d.size == 0 {
-			return disk{}, errors.New("param image_size: create_image needs it, as 10G")
-		}
-	}
-	return d, nil
-}
 
 // Images are the files that PrepareImages made for one VM.
 type Images struct {
@@ -134,28 +49,28 @@ func (im *Images) Remove(ctx context.Context) error {
 	return errors.Join(all...)
 }
 
-// PrepareImages makes the disks of the VM called name before it starts anywhere.
+// PrepareImages makes the disks of a VM before it starts anywhere.
 // place is on any one of the hosts; its image folder, which must exist, is on
 // storage that all of them share. By default each image is an overlay over the
 // installed guest that image_name names, which is never written to. ctx carries
 // the limit disk_prepare_timeout. After an error nothing is left behind.
-func PrepareImages(ctx context.Context, place Place, name string, p cartesian.Params) (*Images, error) {
+func PrepareImages(ctx context.Context, place Place, c Config) (*Images, error) {
 	im := &Images{place: place}
-	disks, err := disksOf(name, p, place)
-	if err != nil {
-		return nil, fmt.Errorf("%s: %w", name, err)
-	}
-	for _, d := range disks {
-		if err := im.make(ctx, d, word(p, "qemu_img_binary", "qemu-img")); err != nil {
+	for _, device := range c.Devices {
+		d, ok := device.(*disk)
+		if !ok {
+			continue
+		}
+		if err := im.make(ctx, d.files(c.Name, place), c.QEMUImg); err != nil {
 			undo, cancel := context.WithTimeout(context.WithoutCancel(ctx), askTimeout)
 			defer cancel()
-			return nil, errors.Join(fmt.Errorf("%s: prepare %s on %s: %w", name, d.image, place.Host.Name(), err), im.Remove(undo))
+			return nil, errors.Join(fmt.Errorf("%s: prepare %s on %s: %w", c.Name, d.name, place.Host.Name(), err), im.Remove(undo))
 		}
 	}
 	return im, nil
 }
 
-func (im *Images) make(ctx context.Context, d disk, qemuImg string) error {
+func (im *Images) make(ctx context.Context, d diskFiles, qemuImg string) error {
 	h := im.place.Host
 	if d.base != "" {
 		if err := checkFile(ctx, h, File{"image_name", d.base}); err != nil {
@@ -239,7 +154,7 @@ func createImage(ctx context.Context, h *host.Host, args []string, path, size st
 
 // backingPath is relative where it can be, so that hosts may mount the shared
 // storage at different places.
-func backingPath(place Place, d disk) string {
+func backingPath(place Place, d diskFiles) string {
 	inside := func(p string) bool { return strings.HasPrefix(p, path.Clean(place.BaseDir)+"/") }
 	if place.BaseDir != "" && inside(d.base) && inside(d.path) {
 		if relative, err := filepath.Rel(path.Dir(d.path), d.base); err == nil {

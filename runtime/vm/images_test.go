@@ -37,6 +37,15 @@ func facts(t *testing.T, file string) imageFacts {
 	return f
 }
 
+// prepareImages makes the disks of a VM of these params.
+func (s *site) prepareImages(name string, p cartesian.Params) (*vm.Images, error) {
+	c, err := vm.ParseConfig(name, p)
+	if err != nil {
+		return nil, err
+	}
+	return vm.PrepareImages(s.bed.t.Context(), s.place, c)
+}
+
 func TestPrepareImages(t *testing.T) {
 	t.Parallel()
 	b := newBed(t)
@@ -46,7 +55,7 @@ func TestPrepareImages(t *testing.T) {
 	existing := b.write("shared/existing.raw", []byte("precious"), 0o644)
 	old := b.write("shared/old.raw", []byte("of no worth"), 0o644)
 
-	images, err := vm.PrepareImages(t.Context(), s.place, "vm1", cartesian.Params{
+	images, err := s.prepareImages("vm1", cartesian.Params{
 		"images": "overlay far own named kept anew plain", "image_format": "raw",
 		"image_name_overlay": "images/counter",
 		"image_name_far":     strings.TrimSuffix(outside, ".raw"),
@@ -117,7 +126,7 @@ func TestPrepareImagesFails(t *testing.T) {
 		t.Run(tt.name, func(t *testing.T) {
 			p := cartesian.Params{"images": "image1 image2", "image_name": "images/counter", "image_format": "raw"}
 			maps.Copy(p, tt.params)
-			_, err := vm.PrepareImages(t.Context(), s.place, "vm1", p)
+			_, err := s.prepareImages("vm1", p)
 			if err == nil {
 				t.Fatal("PrepareImages: no error")
 			}

@@ -18,7 +18,6 @@ import (
 
 	"al.essio.dev/pkg/shellescape"
 
-	"github.com/mhmig/mhmig/lang/cartesian"
 	"github.com/mhmig/mhmig/runtime/host"
 	"github.com/mhmig/mhmig/runtime/qmp"
 )
@@ -35,8 +34,7 @@ const (
 // Instance is one QEMU process: a VM on one host. One name has one instance per
 // host.
 type Instance struct {
-	name    string
-	params  cartesian.Params
+	config  Config
 	place   Place
 	shape   Shape
 	spec    Spec
@@ -54,13 +52,13 @@ type Instance struct {
 }
 
 // Name is the VM's name, as vm1.
-func (i *Instance) Name() string { return i.name }
+func (i *Instance) Name() string { return i.config.Name }
 
 // Host is the host that it runs on.
 func (i *Instance) Host() *host.Host { return i.place.Host }
 
-// Params are the VM's params on this host.
-func (i *Instance) Params() cartesian.Params { return i.params }
+// Config is the VM's config on this host.
+func (i *Instance) Config() Config { return i.config }
 
 // Monitor is its QMP connection, open until Destroy.
 func (i *Instance) Monitor() *qmp.Conn { return i.monitor }
@@ -94,7 +92,7 @@ func (i *Instance) Cont(ctx context.Context) error {
 	}
 	if status == "postmigrate" || status == "finish-migrate" {
 		return fmt.Errorf("%s on %s: cont refused: its guest has moved away (%s), it would run twice",
-			i.name, i.place.Host.Name(), status)
+			i.config.Name, i.place.Host.Name(), status)
 	}
 	return i.monitor.Execute(ctx, "cont", nil, nil)
 }
@@ -123,7 +121,7 @@ func (i *Instance) Quit(ctx context.Context) error {
 	case <-i.monitor.Done():
 		return nil
 	case <-ctx.Done():
-		return fmt.Errorf("%s on %s: quit: %w", i.name, i.place.Host.Name(), context.Cause(ctx))
+		return fmt.Errorf("%s on %s: quit: %w", i.config.Name, i.place.Host.Name(), context.Cause(ctx))
 	}
 }
 
@@ -140,7 +138,7 @@ func (i *Instance) ExitReason(ctx context.Context) string { return i.exit(ctx).E
 func (i *Instance) DialConsole(ctx context.Context) (net.Conn, error) {
 	conn, err := i.place.Host.Dial(ctx, "unix", i.spec.Serials[0])
 	if err != nil {
-		return nil, fmt.Errorf("%s on %s: console: %w", i.name, i.place.Host.Name(), err)
+		return nil, fmt.Errorf("%s on %s: console: %w", i.config.Name, i.place.Host.Name(), err)
 	}
 	return conn, nil
 }
@@ -151,7 +149,7 @@ func (i *Instance) DialConsole(ctx context.Context) (net.Conn, error) {
 func (i *Instance) DialClock(ctx context.Context) (net.Conn, error) {
 	conn, err := i.place.Host.Dial(ctx, "unix", i.spec.Clock)
 	if err != nil {
-		return nil, fmt.Errorf("%s on %s: the guest's clock: %w", i.name, i.place.Host.Name(), err)
+		return nil, fmt.Errorf("%s on %s: the guest's clock: %w", i.config.Name, i.place.Host.Name(), err)
 	}
 	return conn, nil
 }
@@ -167,21 +165,18 @@ func (i *Instance) DialShell(ctx context.Context) (net.Conn, error) {
 			return conn, nil
 		}
 	}
-	return nil, fmt.Errorf("%s on %s: shell: %w", i.name, i.place.Host.Name(), err)
+	return nil, fmt.Errorf("%s on %s: shell: %w", i.config.Name, i.place.Host.Name(), err)
 }
 
 // ShellAddress is where its host reaches the guest's shell_port.
 func (i *Instance) ShellAddress(ctx context.Context) (string, error) {
-	guestPort, err := port(i.params, "shell_port", defaultShellPort)
 	switch {
-	case err != nil:
-		return "", err
 	case len(i.spec.Forwards) > 0:
 		hostPort, err := i.forwarded(ctx, i.spec.Forwards[0].Guest)
 		return net.JoinHostPort("127.0.0.1", strconv.Itoa(hostPort)), err
 	case len(i.spec.Taps) > 0:
 		address, err := i.guestAddress(ctx, i.spec.Taps[0])
-		return net.JoinHostPort(address, strconv.Itoa(guestPort)), err
+		return net.JoinHostPort(address, strconv.Itoa(i.config.Login.Port)), err
 	default:
 		return "", errors.New("it has no NIC; use the serial console")
 	}
@@ -246,7 +241,7 @@ func (i *Instance) Destroy(ctx context.Context) error {
 	case i.turn <- struct{}{}:
 		defer func() { <-i.turn }()
 	case <-ctx.Done():
-		return fmt.Errorf("destroy %s on %s: %w", i.name, i.place.Host.Name(), context.Cause(ctx))
+		return fmt.Errorf("destroy %s on %s: %w", i.config.Name, i.place.Host.Name(), context.Cause(ctx))
 	}
 	ctx, cancel := context.WithTimeoutCause(ctx, destroyTimeout, fmt.Errorf("not gone within %s", destroyTimeout))
 	defer cancel()
@@ -256,7 +251,7 @@ func (i *Instance) Destroy(ctx context.Context) error {
 		err = i.removeTaps(ctx)
 	}
 	if err != nil {
-		return fmt.Errorf("destroy %s on %s: %w", i.name, i.place.Host.Name(), err)
+		return fmt.Errorf("destroy %s on %s: %w", i.config.Name, i.place.Host.Name(), err)
 	}
 	return nil
 }
@@ -312,4 +307,4 @@ func (i *Instance) keepLog(ctx context.Context) error {
 	return i.keep("qemu.log", data)
 }
 
-func (i *Instance) file(kind string) string { return i.place.file(i.name, kind) }
+func (i *Instance) file(kind string) string { return i.place.file(i.config.Name, kind) }

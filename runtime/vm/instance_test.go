@@ -29,8 +29,8 @@ func TestInstance(t *testing.T) {
 	i := s.start("vm1", p, false)
 	ctx := t.Context()
 
-	if i.Name() != "vm1" || i.Host() != s.Host || i.Params()["mem"] != "32" {
-		t.Errorf("got %s on %v with %v", i.Name(), i.Host(), i.Params())
+	if i.Name() != "vm1" || i.Host() != s.Host || i.Config().MemoryBytes != 32<<20 {
+		t.Errorf("got %s on %v with %v", i.Name(), i.Host(), i.Config())
 	}
 	if i.RAMBytes() != 32<<20-8<<10 || len(i.Notices()) != 1 {
 		t.Errorf("RAMBytes = %d, Notices = %q; want 8 KiB less than 32 MiB, and why", i.RAMBytes(), i.Notices())
@@ -196,16 +196,15 @@ func TestStartFails(t *testing.T) {
 		{"no kernel", cartesian.Params{"kernel": "boot/vmlinuz"}, []string{"host1: no file " + b.dir + "/shared/boot/vmlinuz (param kernel)"}, 0},
 		{"no initrd", cartesian.Params{"kernel": "images/counter.raw", "initrd": "/nowhere/initrd"}, []string{"host1: no file /nowhere/initrd (param initrd)"}, 0},
 		{"no image", cartesian.Params{"images": "image2"}, []string{"host1: no file " + b.dir + "/shared/v1/vm1-image2.qcow2 (param image_name of image2)"}, 0},
-		{"a bad param", cartesian.Params{"drive_format": "tape"}, []string{"param drive_format"}, 0},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
 			p := b.params(tt.params)
-			shape, err := vm.Agree(t.Context(), "vm1", []vm.Site{{Host: s.Host, Params: p}})
+			shape, err := vm.Agree(t.Context(), "vm1", s.sites("vm1", p))
 			if err != nil {
 				t.Fatal(err)
 			}
-			_, err = vm.Start(t.Context(), s.place, "vm1", p, shape, false)
+			_, err = vm.Start(t.Context(), s.place, s.config("vm1", p), shape, vm.Launch{})
 			if err == nil {
 				t.Fatal("Start: no error")
 			}
@@ -251,7 +250,7 @@ func TestStartInterrupted(t *testing.T) {
 		}
 		cancel(errors.New("interrupted"))
 	}()
-	_, err := vm.Start(ctx, s.place, "vm1", cartesian.Params{"qemu_binary": stuck}, shape, false)
+	_, err := vm.Start(ctx, s.place, s.config("vm1", cartesian.Params{"qemu_binary": stuck}), shape, vm.Launch{})
 	if err == nil || !strings.Contains(err.Error(), "interrupted") {
 		t.Errorf("Start: got %v, want the cause", err)
 	}
@@ -379,7 +378,7 @@ func TestTap(t *testing.T) {
 
 	p["netdst"] = "br7"
 	shape := vm.Shape{Accel: "tcg", Machine: "pc-i440fx-7.2", CPU: "qemu64", MemoryKiB: 32 << 10}
-	_, err := vm.Start(t.Context(), s.place, "vm1", p, shape, false)
+	_, err := vm.Start(t.Context(), s.place, s.config("vm1", p), shape, vm.Launch{})
 	if err == nil || !strings.Contains(err.Error(), "tap on bridge br7 (param netdst)") || !strings.Contains(err.Error(), "on host1") {
 		t.Errorf("Start without the bridge: got %v", err)
 	}

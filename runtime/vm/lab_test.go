@@ -275,15 +275,31 @@ func (l *fakeLedger) pending() []ledger.Entry {
 	return all
 }
 
+// config is a VM of these params.
+func (s *site) config(name string, p cartesian.Params) vm.Config {
+	s.bed.t.Helper()
+	c, err := vm.ParseConfig(name, p)
+	if err != nil {
+		s.bed.t.Fatal(err)
+	}
+	return c
+}
+
+// sites are this host alone, with a VM of these params.
+func (s *site) sites(name string, p cartesian.Params) []vm.Site {
+	s.bed.t.Helper()
+	return []vm.Site{{Host: s.Host, Label: "host1", Params: p, Config: s.config(name, p)}}
+}
+
 // start starts a VM and destroys it at the test's end.
 func (s *site) start(name string, p cartesian.Params, incoming bool) *vm.Instance {
 	t := s.bed.t
 	t.Helper()
-	shape, err := vm.Agree(t.Context(), name, []vm.Site{{Host: s.Host, Params: p}})
+	shape, err := vm.Agree(t.Context(), name, s.sites(name, p))
 	if err != nil {
 		t.Fatal(err)
 	}
-	i, err := vm.Start(t.Context(), s.place, name, p, shape, incoming)
+	i, err := vm.Start(t.Context(), s.place, s.config(name, p), shape, vm.Launch{Incoming: incoming})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -301,7 +317,7 @@ func (s *site) start(name string, p cartesian.Params, incoming bool) *vm.Instanc
 func (s *site) prepare(name string, p cartesian.Params) *vm.Images {
 	t := s.bed.t
 	t.Helper()
-	images, err := vm.PrepareImages(t.Context(), s.place, name, p)
+	images, err := vm.PrepareImages(t.Context(), s.place, s.config(name, p))
 	if err != nil {
 		t.Fatal(err)
 	}

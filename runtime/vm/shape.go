@@ -6,15 +6,19 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
+	"strings"
 
 	"github.com/mhmig/mhmig/lang/cartesian"
 	"github.com/mhmig/mhmig/runtime/host"
 )
 
-// Site is one host that a VM may run on, with the VM's params there.
+// Site is one host that a VM may run on, with the VM's config there.
 type Site struct {
 	Host   *host.Host
-	Params cartesian.Params // narrowed to the host and the VM
+	Label  string           // how params name the host: host1
+	Params cartesian.Params // the variant's, in which errors find what set a value
+	Config Config
 }
 
 // Shape is what all instances of one VM must have alike, on whatever host, so
@@ -42,15 +46,17 @@ func Agree(ctx context.Context, name string, sites []Site) (Shape, error) {
 }
 
 func agree(ctx context.Context, sites []Site) (Shape, error) {
-	if err := sameParams(sites); err != nil {
-		return Shape{}, err
+	for _, site := range sites[1:] {
+		if err := CheckAlike(sites[0], site); err != nil {
+			return Shape{}, err
+		}
 	}
-	p := sites[0].Params
+	c := sites[0].Config
 	s := Shape{Accel: "kvm"}
 	var qemus []QEMU
 	oldest := Version{}
 	for i, site := range sites {
-		binary := qemuBinary(site.Params)
+		binary := site.Config.QEMU
 		q, err := Facts(ctx, site.Host, binary)
 		if err != nil {
 			return Shape{}, err
@@ -63,7 +69,7 @@ func agree(ctx context.Context, sites []Site) (Shape, error) {
 		if s.Accel == "tcg" {
 			continue // a guest cannot move between accelerators
 		}
-		accel, reason, err := ProbeAccel(ctx, site.Host, binary, word(p, "accel", "auto"))
+		accel, reason, err := ProbeAccel(ctx, site.Host, binary, c.Accel)
 		if err != nil {
 			return Shape{}, err
 		}
@@ -73,27 +79,17 @@ func agree(ctx context.Context, sites []Site) (Shape, error) {
 		}
 	}
 
-	machine, err := CommonMachine(word(p, "machine_type", "pc"), qemus...)
+	machine, err := CommonMachine(c.MachineType, qemus...)
 	if err != nil {
 		return Shape{}, err
 	}
 	s.Machine = machine
 
-	cpu, notice := cpuOf(p, s.Accel)
+	cpu, notice := cpuOf(c, s.Accel)
 	s.CPU = cpu
 	s.notice(notice)
 
-	bytes, err := p.Size("mem", defaultMemory, 1<<20)
-	if err != nil {
-		return Shape{}, err
-	}
-	if bytes < 1<<20 {
-		return Shape{}, fmt.Errorf("param mem: got %q, want 1M at least", p["mem"])
-	}
-	s.MemoryKiB, notice, err = guardMemory(s.Accel, oldest, bytes>>10, word(p, "tcg_dirty_guard", "auto"))
-	if err != nil {
-		return Shape{}, err
-	}
+	s.MemoryKiB, notice = guardMemory(s.Accel, oldest, c.MemoryBytes>>10, c.DirtyGuard)
 	s.notice(notice)
 	return s, nil
 }
@@ -104,32 +100,51 @@ func (s *Shape) notice(text string) {
 	}
 }
 
-// sameParams refuses sites that cannot take the guest from each other.
-func sameParams(sites []Site) error {
-	var all []error
-	for _, key := range []string{
-		"accel", "machine_type", "cpu_model", "cpu_model_flags", "mem", "smp", "tcg_dirty_guard",
-		"nics", "nic_model", "images", "drive_format", "serials", "guest_clock", "display",
-	} {
-		first := sites[0]
-		for _, site := range sites[1:] {
-			if a, b := first.Params[key], site.Params[key]; a != b {
-				all = append(all, fmt.Errorf("param %s: %q on %s but %q on %s: a guest cannot move between them",
-					key, a, first.Host.Name(), b, site.Host.Name()))
-			}
+// CheckAlike is an error when a VM's guest cannot move between two sites, because
+// its configs differ there in what both must have alike. It names each param, as
+// the config sets it.
+func CheckAlike(first, second Site) error {
+	var lines []string
+	for _, d := range Differences(&first.Config, &second.Config) {
+		line := fmt.Sprintf("%s: %q on %s but %q on %s: a guest cannot move between them",
+			differingParams(d, first, second), d.First, first.Host.Name(), d.Second, second.Host.Name())
+		if !slices.Contains(lines, line) { // one param may hold for several disks
+			lines = append(lines, line)
 		}
+	}
+	var all []error
+	for _, line := range lines {
+		all = append(all, errors.New(line))
 	}
 	return errors.Join(all...)
 }
 
+// differingParams names what sets the values that differ: "param smp_vm1_host2".
+func differingParams(d Difference, sites ...Site) string {
+	var keys []string
+	for _, s := range sites {
+		key := s.Params.Source(d.Param, append([]string{s.Label, s.Config.Name}, d.Objects...)...)
+		if !slices.Contains(keys, key) && (strings.HasSuffix(key, "_"+s.Label) || key == d.Param) {
+			keys = append(keys, key)
+		}
+	}
+	if len(keys) > 1 {
+		keys = slices.DeleteFunc(keys, func(key string) bool { return key == d.Param })
+	}
+	if len(keys) == 0 {
+		keys = []string{d.Param}
+	}
+	return "param " + strings.Join(keys, ", ")
+}
+
 // cpuOf makes -cpu from cpu_model and cpu_model_flags. Without a model it is
 // qemu64, which is the same on every host.
-func cpuOf(p cartesian.Params, accel string) (cpu, notice string) {
-	cpu = word(p, "cpu_model", "qemu64")
+func cpuOf(c Config, accel string) (cpu, notice string) {
+	cpu = c.CPUModel
 	if cpu == "host" && accel != "kvm" {
 		cpu, notice = "max", "cpu_model is max instead of host, which needs KVM"
 	}
-	for _, flag := range splitFlags(p["cpu_model_flags"]) {
+	for _, flag := range c.CPUFlags {
 		cpu += "," + flag
 	}
 	return cpu, notice

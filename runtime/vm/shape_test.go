@@ -12,6 +12,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/mhmig/mhmig/lang/cartesian"
+	"github.com/mhmig/mhmig/runtime/host"
 	"github.com/mhmig/mhmig/runtime/vm"
 )
 
@@ -35,7 +36,15 @@ func TestAgree(t *testing.T) {
 				p["accel"] = "tcg"
 			}
 		}
-		return vm.Agree(t.Context(), "vm1", []vm.Site{{Host: h1.Host, Params: first}, {Host: h2.Host, Params: second}})
+		var sites []vm.Site
+		for i, p := range []cartesian.Params{first, second} {
+			c, err := vm.ParseConfig("vm1", p)
+			if err != nil {
+				return vm.Shape{}, err
+			}
+			sites = append(sites, vm.Site{Host: []*host.Host{h1.Host, h2.Host}[i], Label: fmt.Sprintf("host%d", i+1), Params: p, Config: c})
+		}
+		return vm.Agree(t.Context(), "vm1", sites)
 	}
 
 	t.Run("the older QEMU decides", func(t *testing.T) {
@@ -91,12 +100,12 @@ func TestAgree(t *testing.T) {
 		first, second cartesian.Params
 		want          string
 	}{
-		"memory differs":  {cartesian.Params{"mem": "256"}, cartesian.Params{"mem": "512"}, `vm1: param mem: "256" on host1 but "512" on host2: a guest cannot move between them`},
+		"memory differs":  {cartesian.Params{"mem": "256"}, cartesian.Params{"mem": "512"}, `vm1: param mem: "256M" on host1 but "512M" on host2: a guest cannot move between them`},
 		"memory is none":  {cartesian.Params{"mem": "0"}, cartesian.Params{"mem": "0"}, `vm1: param mem: got "0", want 1M at least`},
 		"memory is text":  {cartesian.Params{"mem": "much"}, cartesian.Params{"mem": "much"}, `vm1: param mem: got "much", want a size (512, 64M, 1.5G)`},
 		"no such accel":   {cartesian.Params{"accel": "xen"}, cartesian.Params{"accel": "xen"}, `vm1: param accel: got "xen", want one of auto, kvm, tcg`},
 		"no such guard":   {cartesian.Params{"tcg_dirty_guard": "x"}, cartesian.Params{"tcg_dirty_guard": "x"}, `vm1: param tcg_dirty_guard: got "x", want one of auto, on, off`},
-		"no such machine": {cartesian.Params{"machine_type": "vax"}, cartesian.Params{"machine_type": "vax"}, `vm1: param machine_type: got "vax", want a type that ` + old + ` on host1 offers (pc, pc-i440fx-7.2, pc-i440fx-7.1, q35, pc-q35-7.2)`},
+		"no such machine": {cartesian.Params{"machine_type": "pc-i440fx-99.0"}, cartesian.Params{"machine_type": "pc-i440fx-99.0"}, `vm1: param machine_type: got "pc-i440fx-99.0", want a type that ` + old + ` on host1 offers (pc, pc-i440fx-7.2, pc-i440fx-7.1, q35, pc-q35-7.2)`},
 		"no QEMU": {
 			cartesian.Params{"qemu_binary": "qemu-system-none"},
 			cartesian.Params{"qemu_binary": "qemu-system-none"},

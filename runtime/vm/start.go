@@ -14,7 +14,6 @@ import (
 
 	"al.essio.dev/pkg/shellescape"
 
-	"github.com/mhmig/mhmig/lang/cartesian"
 	"github.com/mhmig/mhmig/runtime/host"
 	"github.com/mhmig/mhmig/runtime/ledger"
 	"github.com/mhmig/mhmig/runtime/qmp"
@@ -36,13 +35,14 @@ type Ledger interface {
 
 // Place is where an instance of a VM runs, and where what it leaves goes.
 type Place struct {
-	Host     *host.Host
-	RunDir   string // this variant's own folder on Host, for sockets and logs; must exist; short
-	Variant  string // the variant's ID in the results, for people who look for the VM
-	ImageDir string // this variant's folder on the shared storage, as Host sees it; must exist where images are made
-	BaseDir  string // images_base_dir as Host sees it: image_name, kernel and initrd are relative to it
-	Ledger   Ledger
-	Log      *slog.Logger
+	Host       *host.Host
+	RunDir     string // this variant's own folder on Host, for sockets and logs; must exist; short
+	Variant    string // the variant's ID in the results, for people who look for the VM
+	ImageDir   string // this variant's folder on the shared storage, as Host sees it; must exist where images are made
+	ShippedDir string // mhmig's own files as Host sees them: jeos:kernel is the file kernel there
+	BaseDir    string // images_base_dir as Host sees it: image_name, kernel and initrd are relative to it
+	Ledger     Ledger
+	Log        *slog.Logger
 	// Artifacts opens a file of the results for this VM on this host, to append to:
 	// qemu.cmdline, qemu.log and qmp.jsonl.
 	Artifacts func(name string) (io.WriteCloser, error)
@@ -51,22 +51,22 @@ type Place struct {
 // file is a file of a VM in the run folder, as vm1.qmp.
 func (pl Place) file(vm, kind string) string { return path.Join(pl.RunDir, vm+"."+kind) }
 
-// Start runs QEMU for the VM called name. It returns when QEMU answers on its
+// Start runs QEMU for a VM. It returns when QEMU answers on its
 // monitor. The guest does not run yet: it waits for [Instance.Cont], so that a
-// console can be attached before the first word; or, if incoming, for a
+// console can be attached before the first word; or, if launch says so, for a
 // migration. QEMU outlives the connection to the host until [Instance.Destroy].
 // After an error nothing is left on the host. A QEMU that ended by itself is an
 // [*ExitError] with its last words.
-func Start(ctx context.Context, place Place, name string, p cartesian.Params, shape Shape, incoming bool) (*Instance, error) {
-	i, err := start(ctx, place, name, p, shape, incoming)
+func Start(ctx context.Context, place Place, c Config, shape Shape, launch Launch) (*Instance, error) {
+	i, err := start(ctx, place, c, shape, launch)
 	if err != nil {
-		return nil, fmt.Errorf("start %s on %s: %w", name, place.Host.Name(), err)
+		return nil, fmt.Errorf("start %s on %s: %w", c.Name, place.Host.Name(), err)
 	}
 	return i, nil
 }
 
-func start(ctx context.Context, place Place, name string, p cartesian.Params, shape Shape, incoming bool) (_ *Instance, err error) {
-	spec, err := CommandLine(name, p, place, shape, incoming)
+func start(ctx context.Context, place Place, c Config, shape Shape, launch Launch) (_ *Instance, err error) {
+	spec, err := CommandLine(c, place, shape, launch)
 	if err != nil {
 		return nil, err
 	}
@@ -81,9 +81,9 @@ func start(ctx context.Context, place Place, name string, p cartesian.Params, sh
 	}
 
 	i := &Instance{
-		name: name, params: p, place: place, shape: shape, spec: spec,
+		config: c, place: place, shape: shape, spec: spec,
 		turn: make(chan struct{}, 1),
-		log:  place.Log.With("vm", name, "host", place.Host.Name()),
+		log:  place.Log.With("vm", c.Name, "host", place.Host.Name()),
 	}
 	ctx, cancel := context.WithTimeoutCause(ctx, startTimeout, fmt.Errorf("%w within %s of its start", qmp.ErrSilent, startTimeout))
 	defer cancel()
@@ -108,7 +108,7 @@ func start(ctx context.Context, place Place, name string, p cartesian.Params, sh
 		}
 		return nil, err
 	}
-	i.log.Info("QEMU runs", "incoming", incoming, "qemu", i.monitor.Version().String(), "accel", shape.Accel)
+	i.log.Info("QEMU runs", "incoming", launch.Incoming, "qemu", i.monitor.Version().String(), "accel", shape.Accel)
 	return i, nil
 }
 
@@ -167,14 +167,14 @@ const (
 // doors is how people get at the VM, also when this process has died.
 func (i *Instance) doors() map[string]string {
 	return map[string]string{
-		DataVM: i.name, DataVariant: i.place.Variant, DataQMP: i.spec.SpareQMP, DataConsole: i.spec.Serials[0],
+		DataVM: i.config.Name, DataVariant: i.place.Variant, DataQMP: i.spec.SpareQMP, DataConsole: i.spec.Serials[0],
 	}
 }
 
 // script is the command line as a person can read and repeat it.
 func (i *Instance) script() string {
 	var b strings.Builder
-	fmt.Fprintf(&b, "#!/bin/sh\n# %s on %s\n", i.name, i.place.Host.Name())
+	fmt.Fprintf(&b, "#!/bin/sh\n# %s on %s\n", i.config.Name, i.place.Host.Name())
 	for n, argument := range i.spec.Argv {
 		if n > 0 {
 			b.WriteString(" ")
@@ -205,7 +205,7 @@ func (i *Instance) attach(ctx context.Context, exchange time.Duration) error {
 	}
 	i.transcript = transcript
 	i.monitor, err = qmp.New(ctx, conn, qmp.Options{
-		Name:       i.name + "@" + i.place.Host.Name(),
+		Name:       i.config.Name + "@" + i.place.Host.Name(),
 		Transcript: transcript,
 		Logger:     i.log,
 		Timeout:    exchange,

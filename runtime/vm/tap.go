@@ -60,8 +60,8 @@ func (i *Instance) removeTaps(ctx context.Context) error {
 // guestAddress is where the guest behind a tap can be reached from its host: the
 // param nic_ip, or what the host has learned about the NIC's MAC.
 func (i *Instance) guestAddress(ctx context.Context, t Tap) (string, error) {
-	if address := word(i.params.Object(i.params.Objects("nics")[0]), "nic_ip", ""); address != "" {
-		return address, nil
+	if t.Address != "" {
+		return t.Address, nil
 	}
 	out, err := i.place.Host.Run(ctx, host.Command{Args: []string{"ip", "-4", "neighbour", "show", "dev", t.Bridge}, Timeout: askTimeout})
 	if err != nil {

@@ -1,0 +1,124 @@
+// SPDX-License-Identifier: Apache-2.0
+
+// Package api describes, as data, what configs can say to mhmig: the params that
+// it honours, with their types, units, defaults and meaning, and those of
+// virt-test that it does not honour yet.
+//
+// Everything that reads, checks or explains params stands on these tables: the
+// typed readers of the runtime ([Values]), exec --dry-run, the warnings about
+// params that nobody reads, and the reference.
+//
+// The tables never change; all functions may be called from any goroutine.
+// [Values] belongs to one goroutine.
+package api
+
+import (
+	"slices"
+	"strings"
+	"sync"
+)
+
+// Kind is how the text of a param is read.
+type Kind string
+
+// The kinds of params.
+const (
+	Text    Kind = "text"
+	Word    Kind = "word"    // text without blanks around it
+	Names   Kind = "names"   // of objects, separated by blanks
+	Number  Kind = "number"  // a whole number
+	Bool    Kind = "bool"    // yes or no
+	Seconds Kind = "seconds" // 240, 1.5 or 1m30s
+	Size    Kind = "size"    // 512, 64M, 1.5G
+	Choice  Kind = "choice"  // one of few words
+	Port    Kind = "port"    // a TCP port
+	Pattern Kind = "pattern" // a regular expression
+)
+
+// Object is the innermost thing for which a param may be set alone, by the thing's
+// name behind the param's: mem_vm1, image_size_stg_vm1, qemu_binary_host2. What
+// holds for an image may be set for its VM and its host too.
+type Object string
+
+// The objects of params.
+const (
+	Variant Object = "variant" // for the whole variant only
+	Host    Object = "host"
+	VM      Object = "VM"
+	Image   Object = "image"
+	NIC     Object = "NIC"
+)
+
+// Param is a row of the registry.
+type Param struct {
+	Name    string
+	Kind    Kind
+	Unit    string   // what a number without a letter counts: "MiB", "bytes"; "" where the kind says it
+	Least   int      // of a Number
+	Default string   // "" for none
+	Choices []string // of a Choice
+	// Spellings are other words for choices, as virt-test has them.
+	Spellings map[string]string
+	Object    Object
+	Reader    string // the package that reads it
+	Doc       string
+}
+
+// Unhonoured is a param of virt-test that mhmig knows and does not honour yet.
+type Unhonoured struct {
+	Name   string
+	Effect string   // what would be different if it were honoured
+	Same   []string // values that ask for what mhmig does anyway, besides none at all, no, none and off
+}
+
+// Asks says whether the value asks for something else than mhmig does.
+func (u Unhonoured) Asks(value string) bool {
+	value = strings.ToLower(strings.TrimSpace(value))
+	return !slices.Contains([]string{"", "no", "none", "off", "false"}, value) && !slices.Contains(u.Same, value)
+}
+
+var byName = sync.OnceValue(func() map[string]*Param {
+	m := make(map[string]*Param, len(params))
+	for i := range params {
+		m[params[i].Name] = &params[i]
+	}
+	return m
+})
+
+// Params returns the rows of all params that mhmig honours, in the order of the
+// reference.
+func Params() []Param { return slices.Clone(params) }
+
+// UnhonouredParams returns the params of virt-test that mhmig does not honour yet.
+func UnhonouredParams() []Unhonoured { return slices.Clone(unhonoured) }
+
+// Find returns the param that key sets: key is a param's name, or that with names
+// of objects behind it (mem_vm1_host2). false when there is none. A family of
+// params whose names end in a name of the user's (guest_port_NAME) has one row
+// with the ending "*".
+func Find(key string) (Param, bool) {
+	for name := key; ; {
+		if p, ok := byName()[name]; ok {
+			return *p, true
+		}
+		cut := strings.LastIndexByte(name, '_')
+		if cut < 0 {
+			return Param{}, false
+		}
+		name = name[:cut]
+		if p, ok := byName()[name+"_*"]; ok {
+			return *p, true
+		}
+	}
+}
+
+// FindUnhonoured returns the param of virt-test that key sets, where mhmig does
+// not honour it.
+func FindUnhonoured(key string) (Unhonoured, bool) {
+	for _, u := range unhonoured {
+		if key == u.Name || strings.HasPrefix(key, u.Name+"_") {
+			return u, true
+		}
+	}
+	return Unhonoured{}, false
+}

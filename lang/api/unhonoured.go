@@ -1,0 +1,69 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package api
+
+// unhonoured are params of virt-test that shape the guest or its migration, and
+// that mhmig does not honour yet: a test that sets one tests something else than
+// its author meant.
+var unhonoured = []Unhonoured{
+	// devices
+	{Name: "cdroms", Effect: "the VM would have CD-ROM drives"},
+	{Name: "cdrom_cd1", Effect: "the CD-ROM drive cd1 would have a disc"},
+	{Name: "floppies", Effect: "the VM would have floppy drives"},
+	{Name: "floppy_name", Effect: "the floppy drive would have a disk"},
+	{Name: "usbs", Effect: "the VM would have USB controllers"},
+	{Name: "usb_type", Effect: "the USB controller would be of this type"},
+	{Name: "usb_devices", Effect: "the VM would have USB devices"},
+	{Name: "vga", Effect: "the VM would have this VGA card"},
+	{Name: "inputs", Effect: "the VM would have input devices"},
+	{Name: "enable_pvpanic", Effect: "the VM would have a pvpanic device"},
+	{Name: "memballoon_model", Effect: "the VM would have a balloon"},
+	{Name: "iothreads", Effect: "disks would be served by threads of their own"},
+	{Name: "virtio_ports", Effect: "the VM would have virtio-serial ports"},
+	{Name: "watchdogs", Effect: "the VM would have a watchdog"},
+	{Name: "watchdog_device_type", Effect: "the VM would have a watchdog"},
+	{Name: "sound_devices", Effect: "the VM would have a sound card"},
+	{Name: "virtio_rngs", Effect: "the VM would have a source of random numbers"},
+	{Name: "blk_extra_params", Effect: "the disk's device would have more properties"},
+	{Name: "bus_extra_params", Effect: "the disk's controller would have more properties"},
+	{Name: "drive_werror", Effect: "the guest would be stopped, or told, when a write to the disk fails"},
+	{Name: "drive_rerror", Effect: "the guest would be stopped, or told, when a read from the disk fails"},
+	{Name: "drive_serial", Effect: "the disk would have this serial number"},
+	{Name: "netdev_extra_params", Effect: "the network card's other end would have more properties (vhost)"},
+	{Name: "nic_extra_params", Effect: "the network card would have more properties"},
+
+	// the machine
+	{Name: "vcpu_maxcpus", Effect: "CPUs could be plugged in up to this number", Same: []string{"0", "1"}},
+	{Name: "vcpu_sockets", Effect: "the CPUs would sit on so many sockets", Same: []string{"0", "1"}},
+	{Name: "vcpu_cores", Effect: "each socket would have so many cores", Same: []string{"0", "1"}},
+	{Name: "vcpu_threads", Effect: "each core would have so many threads", Same: []string{"0", "1"}},
+	{Name: "rtc_base", Effect: "the guest's real-time clock would start there", Same: []string{"utc"}},
+	{Name: "rtc_clock", Effect: "the guest's real-time clock would follow this clock", Same: []string{"host"}},
+	{Name: "rtc_drift", Effect: "lost ticks of the guest's real-time clock would be dealt with so"},
+	{Name: "auto_cpu_model", Effect: "the CPU's model would be that of the host"},
+	{Name: "host_spec_flags", Effect: "the CPU's flags would be chosen by the hosts'"},
+	{Name: "guest_spec_flags", Effect: "the CPU's flags would be chosen by the guest's"},
+	{Name: "all_host_supported_flags", Effect: "the CPU would have all flags that the hosts support"},
+	{Name: "strict_mode", Effect: "flags of the CPU that a host lacks would end the test"},
+
+	// the migration
+	{Name: "capabilitys", Effect: "QEMU's migration would have these capabilities"},
+	{Name: "capabilitys_state", Effect: "QEMU's migration would have these capabilities on or off"},
+	{Name: "parameters", Effect: "QEMU's migration would have these parameters"},
+	{Name: "parameters_value", Effect: "QEMU's migration would have these parameters' values"},
+	{Name: "host_mig_offline", Effect: "the guest would be saved to a file and loaded on the other host"},
+	{Name: "migration_sync_vms", Effect: "devices that were plugged in would be on the destination too"},
+	{Name: "not_wait_for_migration", Effect: "nobody would wait for the migration's end"},
+	{Name: "reuse_previous_config", Effect: "the VM would start as it ran before"},
+
+	// preparation
+	{Name: "paused_after_start_vm", Effect: "the VM would stay paused after its start"},
+	{Name: "need_to_login", Effect: "nobody would log in before the migration, or somebody would", Same: []string{"yes"}},
+	{Name: "not_preprocess", Effect: "nothing would be prepared"},
+	{Name: "preprocess_env", Effect: "nothing would be prepared"},
+	{Name: "pre_sub_test", Effect: "another test would run before the migration"},
+	{Name: "post_sub_test", Effect: "another test would run after the migration"},
+	{Name: "regain_ip_cmd", Effect: "the guest would ask for its address again with this command"},
+	{Name: "force_image_clone", Effect: "the image would be copied first"},
+	{Name: "iterations", Effect: "the test would be repeated", Same: []string{"1"}},
+}

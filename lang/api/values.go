@@ -1,0 +1,198 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package api
+
+import (
+	"errors"
+	"fmt"
+	"regexp"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/mhmig/mhmig/lang/cartesian"
+)
+
+// ValueError is a param whose value makes no sense.
+type ValueError struct {
+	Param string // as the config names it, or "NAME of OBJECT"
+	Value string
+	Want  string // what is allowed
+}
+
+// Error names the param, the value and what is allowed.
+func (e *ValueError) Error() string {
+	return fmt.Sprintf("param %s: got %q, want %s", e.Param, e.Value, e.Want)
+}
+
+// Values reads the params of one object by the registry: what a param is, and what
+// it is without a value, stands there and nowhere else. A value that makes no
+// sense is an error of [Values.Err], and reads as the param's zero value, so that
+// one pass finds all wrong values.
+//
+// To ask for a name that is not in the registry, or for another kind than it has
+// there, is a fault of mhmig's and panics: the tests of each reader come by it.
+type Values struct {
+	params cartesian.Params
+	of     string // the object within what params are narrowed to: "stg"
+	errs   *[]error
+}
+
+// Read returns a reader of params that are narrowed to the object that is read.
+func Read(p cartesian.Params) Values { return Values{params: p, errs: new([]error)} }
+
+// Object returns a reader for an object within, whose errors come to the same
+// place.
+func (v Values) Object(name string) Values {
+	return Values{params: v.params.Object(name), of: name, errs: v.errs}
+}
+
+// Params are the params that are read.
+func (v Values) Params() cartesian.Params { return v.params }
+
+// Err returns all wrong values, each an error of its own behind [errors.Join].
+func (v Values) Err() error { return errors.Join(*v.errs...) }
+
+// Fail notes an error of the object that is read.
+func (v Values) Fail(err error) {
+	if v.of != "" {
+		err = fmt.Errorf("%s: %w", v.of, err)
+	}
+	*v.errs = append(*v.errs, err)
+}
+
+// Wrong notes that a param's value makes no sense, and what is wanted.
+func (v Values) Wrong(name, want string) {
+	v.Fail(&ValueError{Param: name, Value: v.params[name], Want: want})
+}
+
+// row is the registry's row of a param, which must be of one of these kinds.
+func row(name string, kinds ...Kind) Param {
+	p, ok := Find(name)
+	if !ok || !slices.Contains(kinds, p.Kind) {
+		panic(fmt.Sprintf("param %s is not in the registry as %v", name, kinds))
+	}
+	return p
+}
+
+// text is the value without blanks around it, or the default.
+func (v Values) text(p Param, name string) string {
+	if s := strings.TrimSpace(v.params[name]); s != "" {
+		return s
+	}
+	return p.Default
+}
+
+// Has says whether the param has a value.
+func (v Values) Has(name string) bool { return strings.TrimSpace(v.params[name]) != "" }
+
+// Text is the value as it is, or the default where there is none.
+func (v Values) Text(name string) string {
+	p := row(name, Text)
+	return v.params.Get(name, p.Default)
+}
+
+// Word is the value without blanks around it.
+func (v Values) Word(name string) string { return v.text(row(name, Word), name) }
+
+// Names are the names of objects, each once.
+func (v Values) Names(name string) []string {
+	p := row(name, Names)
+	if !v.Has(name) {
+		return cartesian.Params{name: p.Default}.Objects(name)
+	}
+	return v.params.Objects(name)
+}
+
+// Int is a whole number.
+func (v Values) Int(name string) int {
+	p := row(name, Number)
+	s := v.text(p, name)
+	if s == "" {
+		return 0
+	}
+	n, err := strconv.Atoi(s)
+	switch {
+	case err != nil:
+		v.Wrong(name, "a whole number")
+		return 0
+	case n < p.Least:
+		v.Wrong(name, fmt.Sprintf("%d at least", p.Least))
+		return 0
+	}
+	return n
+}
+
+// Port is a TCP port; 0 where there is none.
+func (v Values) Port(name string) int {
+	s := v.text(row(name, Port), name)
+	if s == "" {
+		return 0
+	}
+	n, err := strconv.Atoi(s)
+	if err != nil || n < 1 || n > 65535 {
+		v.Wrong(name, "a port number")
+		return 0
+	}
+	return n
+}
+
+// Bool is yes or no.
+func (v Values) Bool(name string) bool {
+	p := row(name, Bool)
+	b, err := cartesian.Params{name: v.text(p, name)}.Bool(name, false)
+	if err != nil {
+		v.Wrong(name, "yes or no")
+	}
+	return b
+}
+
+// Seconds is a length of time.
+func (v Values) Seconds(name string) time.Duration {
+	p := row(name, Seconds)
+	d, err := cartesian.Params{name: v.text(p, name)}.Seconds(name, 0)
+	if err != nil {
+		v.Wrong(name, "seconds (240, 1.5) or a time with units (1m30s)")
+	}
+	return d
+}
+
+// Size is a number of bytes.
+func (v Values) Size(name string) int64 {
+	p := row(name, Size)
+	unit := int64(1)
+	if p.Unit == "MiB" {
+		unit = 1 << 20
+	}
+	n, err := cartesian.Params{name: v.text(p, name)}.Size(name, 0, unit)
+	if err != nil {
+		v.Wrong(name, "a size (512, 64M, 1.5G)")
+	}
+	return n
+}
+
+// Choice is one of the row's words.
+func (v Values) Choice(name string) string {
+	p := row(name, Choice)
+	s := v.text(p, name)
+	if ours, ok := p.Spellings[s]; ok {
+		s = ours
+	}
+	if !slices.Contains(p.Choices, s) {
+		v.Wrong(name, "one of "+strings.Join(p.Choices, ", "))
+		return p.Default
+	}
+	return s
+}
+
+// Pattern is a regular expression.
+func (v Values) Pattern(name string) *regexp.Regexp {
+	s := v.params.Get(name, row(name, Pattern).Default)
+	re, err := regexp.Compile(s)
+	if err != nil {
+		v.Fail(fmt.Errorf("param %s: %w", name, err))
+		return nil
+	}
+	return re
+}

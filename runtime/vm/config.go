@@ -1,0 +1,181 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package vm
+
+import (
+	"errors"
+	"fmt"
+	"regexp"
+	"slices"
+	"strings"
+
+	"github.com/hugelgupf/go-shlex"
+
+	"github.com/mhmig/mhmig/lang/api"
+	"github.com/mhmig/mhmig/lang/cartesian"
+	"github.com/mhmig/mhmig/runtime/host"
+)
+
+// Config is a VM on one host, as its params describe it: read once, and checked.
+// What depends on the host itself, and on what its QEMU can do, comes later: see
+// [Agree] and [CommandLine].
+type Config struct {
+	Name    string
+	QEMU    string // the program
+	QEMUImg string // the program that makes disk images
+	Start   bool   // before the scenario begins
+
+	Accel       string // auto, kvm or tcg
+	DirtyGuard  string // auto, on or off
+	MachineType string // a pc or q35 type, or an alias, with its options
+	CPUModel    string
+	CPUFlags    []string // as +x2apic, -vmx
+	CPUs        int
+	MemoryBytes int64
+
+	Kernel       string // "" boots from the first disk
+	Initrd       string
+	KernelParams string
+	Extra        []string // more arguments for QEMU
+
+	Devices []Device
+	Login   Login
+}
+
+// Login is how one gets into the guest.
+type Login struct {
+	Port     int // of its SSH server
+	Username string
+	Password host.Secret
+	Prompt   *regexp.Regexp // of its shell
+	NIC      bool           // the guest can be reached by its network at all
+}
+
+// ParseConfig reads the params of the VM called name, narrowed to the host and then
+// to the VM. It is pure, and finds all that is wrong: each wrong value is an error
+// of its own that names the param, the value and what is allowed.
+func ParseConfig(name string, p cartesian.Params) (Config, error) {
+	if !plainName.MatchString(name) {
+		return Config{}, &api.ValueError{Param: "vms", Value: name, Want: wantPlainNames}
+	}
+	v := api.Read(p)
+	c := Config{
+		Name: name, QEMU: v.Word("qemu_binary"), QEMUImg: v.Word("qemu_img_binary"), Start: v.Bool("start_vm"),
+		Accel: v.Choice("accel"), DirtyGuard: v.Choice("tcg_dirty_guard"),
+		MachineType: v.Word("machine_type"), CPUModel: v.Word("cpu_model"), CPUFlags: splitFlags(v.Text("cpu_model_flags")),
+		CPUs: v.Int("smp"), MemoryBytes: v.Size("mem"),
+		Kernel: v.Text("kernel"), Initrd: v.Text("initrd"), KernelParams: v.Text("kernel_params"),
+		Extra: shlex.Split(v.Text("extra_params")),
+		Login: Login{
+			Port: v.Port("shell_port"), Username: v.Text("username"), Password: host.Secret(v.Text("password")),
+			Prompt: v.Pattern("shell_prompt"), NIC: v.Has("nics"),
+		},
+	}
+	v.Choice("shell_client")
+	if c.chipset() == "" {
+		v.Wrong("machine_type", "a pc or q35 type")
+	}
+	if c.MemoryBytes < 1<<20 && v.Err() == nil {
+		v.Wrong("mem", "1M at least")
+	}
+	if c.Initrd != "" && c.Kernel == "" {
+		v.Fail(errors.New("param initrd: needs param kernel too"))
+	}
+	for _, kind := range deviceKinds {
+		c.Devices = append(c.Devices, kind(&c, v)...)
+	}
+	if err := v.Err(); err != nil {
+		return Config{}, named(name, err)
+	}
+	return c, nil
+}
+
+// named puts the VM's name in front of each of the joined errors.
+func named(name string, err error) error {
+	joined, ok := err.(interface{ Unwrap() []error })
+	if !ok {
+		return fmt.Errorf("%s: %w", name, err)
+	}
+	var all []error
+	for _, e := range joined.Unwrap() {
+		all = append(all, fmt.Errorf("%s: %w", name, e))
+	}
+	return errors.Join(all...)
+}
+
+// chipset is what the machine type is a version of: i440fx or q35, "" for one
+// that is not a PC.
+func (c *Config) chipset() string { return chipsetOf(c.MachineType) }
+
+func chipsetOf(machine string) string {
+	name, _, _ := strings.Cut(machine, ",")
+	switch {
+	case name == "q35" || strings.HasPrefix(name, "pc-q35-"):
+		return "q35"
+	case name == "pc" || strings.HasPrefix(name, "pc-i440fx-"):
+		return "i440fx"
+	default:
+		return ""
+	}
+}
+
+// splitFlags takes virt-test's form too, which begins with a comma.
+func splitFlags(flags string) []string {
+	return strings.FieldsFunc(flags, func(r rune) bool { return r == ',' || r == ' ' })
+}
+
+// settings are what all instances of the VM must have alike, on whatever host.
+func (c *Config) settings() []Setting {
+	settings := []Setting{
+		{Param: "accel", Value: c.Accel},
+		{Param: "tcg_dirty_guard", Value: c.DirtyGuard},
+		{Param: "machine_type", Value: c.MachineType},
+		{Param: "cpu_model", Value: c.CPUModel},
+		{Param: "cpu_model_flags", Value: strings.Join(c.CPUFlags, ",")},
+		{Param: "smp", Value: fmt.Sprint(c.CPUs)},
+		{Param: "mem", Value: memoryOption(c.MemoryBytes >> 10)},
+		{Param: "kernel", Value: c.Kernel},
+		{Param: "initrd", Value: c.Initrd},
+	}
+	for _, d := range c.Devices {
+		settings = append(settings, d.Settings()...)
+	}
+	return settings
+}
+
+// Difference is a setting that two hosts have not alike, so that a guest cannot
+// move between them.
+type Difference struct {
+	Setting        // of the one that has it, or the first
+	First   string // its value on the first host, "" where it has none
+	Second  string
+}
+
+// Differences are the settings in which two configs of one VM differ.
+func Differences(first, second *Config) []Difference {
+	one, other := byParam(first), byParam(second)
+	var differences []Difference
+	for _, s := range append(first.settings(), second.settings()...) {
+		d := Difference{Setting: s, First: one[s.key()], Second: other[s.key()]}
+		if len(s.Objects) > 0 && (d.First == "" || d.Second == "") {
+			continue // the object itself is missing there, which shows in the param that lists it
+		}
+		if d.First == d.Second || slices.ContainsFunc(differences, func(o Difference) bool { return o.key() == s.key() }) {
+			continue
+		}
+		differences = append(differences, d)
+	}
+	return differences
+}
+
+// byParam are a config's settings by their keys. Names of objects stand behind each
+// other, as in the param that lists them.
+func byParam(c *Config) map[string]string {
+	m := map[string]string{}
+	for _, s := range c.settings() {
+		m[s.key()] = strings.TrimSpace(m[s.key()] + " " + s.Value)
+	}
+	return m
+}
+
+func (s Setting) key() string { return strings.Join(append([]string{s.Param}, s.Objects...), "_") }

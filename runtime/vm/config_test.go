@@ -1,0 +1,161 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package vm_test
+
+import (
+	"encoding/json"
+	"maps"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/mhmig/mhmig/lang/cartesian"
+	"github.com/mhmig/mhmig/runtime/vm"
+)
+
+// One pass finds all that is wrong, on whatever device.
+func TestParseConfigFindsAll(t *testing.T) {
+	t.Parallel()
+	_, err := vm.ParseConfig("vm1", cartesian.Params{
+		"mem": "128MB", "smp": "two", "images": "image1 stg", "image_name": "x", "drive_format_stg": "zip", "image_size": "big",
+		"nics": "nic1 nic2", "nic_model_nic2": "bogus", "mac_nic1": "52:54", "shell_prompt": "[", "shell_client": "telnet", "accel": "xen",
+	})
+	want := []string{
+		`vm1: param accel: got "xen", want one of auto, kvm, tcg`,
+		`vm1: param smp: got "two", want a whole number`,
+		`vm1: param mem: got "128MB", want a size (512, 64M, 1.5G)`,
+		"vm1: param shell_prompt: error parsing regexp: missing closing ]: `[`",
+		`vm1: param shell_client: got "telnet", want one of ssh`,
+		`vm1: image1: param image_size: got "big", want a size (512, 64M, 1.5G)`,
+		`vm1: stg: param drive_format: got "zip", want one of virtio, ide, ahci, scsi`,
+		`vm1: stg: param image_size: got "big", want a size (512, 64M, 1.5G)`,
+		`vm1: nic1: param mac: got "52:54", want an address such as 52:54:00:12:34:56`,
+		`vm1: nic2: param nic_model: got "bogus", want one of virtio, e1000, e1000e, rtl8139`,
+	}
+	if err == nil {
+		t.Fatal("ParseConfig: no error")
+	}
+	if diff := cmp.Diff(want, strings.Split(err.Error(), "\n")); diff != "" {
+		t.Error(diff)
+	}
+}
+
+// Words that virt-test has for the same.
+func TestSpellings(t *testing.T) {
+	t.Parallel()
+	ours := cartesian.Params{"images": "i", "image_name": "x", "nics": "n", "drive_format": "scsi", "nic_model": "virtio", "display": "none"}
+	theirs := maps.Clone(ours)
+	maps.Copy(theirs, cartesian.Params{"drive_format": "scsi-hd", "nic_model": "virtio_net", "display": "nographic"})
+	one, err := commandLine("vm1", ours, place, shape, vm.Launch{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	other, err := commandLine("vm1", theirs, place, shape, vm.Launch{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff(one.Argv, other.Argv); diff != "" {
+		t.Error(diff)
+	}
+}
+
+// What both ends must have alike, however the params say it.
+func TestCheckAlike(t *testing.T) {
+	t.Parallel()
+	base := cartesian.Params{
+		"vms": "vm1", "images": "image1 stg", "image_name": "images/x", "nics": "nic1", "serials": "serial0",
+		"images_base_dir_host2": "/elsewhere", "netdst": "br0", "kernel": "k",
+	}
+	tests := []struct {
+		name   string
+		params cartesian.Params
+		want   string // "" where the guest can move
+	}{
+		{"nothing", nil, ""},
+		{"a bridge of another name", cartesian.Params{"nic_mode": "tap", "netdst_host2": "br1"}, ""},
+		{"another QEMU", cartesian.Params{"qemu_binary_host2": "/opt/qemu"}, ""},
+		{"a NIC's model", cartesian.Params{"nic_model_nic1_vm1_host2": "e1000"}, `param nic_model_nic1_vm1_host2: "virtio" on host1 but "e1000" on host2`},
+		{"a NIC's mode", cartesian.Params{"nic_mode_host2": "none"}, `param nic_mode_host2: "user" on host1 but "none" on host2`},
+		{"a NIC's address", cartesian.Params{"mac_nic1_host1": "52:54:00:00:00:01"}, `param mac_nic1_host1: "52:54:00:00:00:01" on host1`},
+		{"a NIC more", cartesian.Params{"nics_host2": "nic1 nic2"}, `param nics_host2: "nic1" on host1 but "nic1 nic2" on host2`},
+		{"a disk's bus", cartesian.Params{"drive_format_stg_vm1_host2": "ide"}, `param drive_format_stg_vm1_host2: "virtio" on host1 but "ide" on host2`},
+		{"the same bus by another word", cartesian.Params{"drive_format": "scsi", "drive_format_host2": "scsi-hd"}, ""},
+		{"a disk's format", cartesian.Params{"image_format_vm1_host2": "raw"}, `param image_format_vm1_host2: "qcow2" on host1 but "raw" on host2`},
+		{"a disk less", cartesian.Params{"images_vm1_host2": "image1"}, `param images_vm1_host2: "image1 stg" on host1 but "image1" on host2`},
+		{"an image's file", cartesian.Params{"image_overlay": "no", "image_name_stg_host2": "y"}, `param image_name_stg_host2: "images/x" on host1 but "y" on host2`},
+		{"a device's name", cartesian.Params{"image_overlay": "no", "image_raw_device_stg": "yes", "image_name_stg_host1": "/dev/sdb", "image_name_stg_host2": "/dev/sdc"}, ""},
+		{"a cache mode", cartesian.Params{"drive_cache_host2": "none"}, ""},
+		{"a cache that the guest flushes", cartesian.Params{"drive_cache_stg_host2": "writethrough"}, `param drive_cache_stg_host2: "writeback" on host1 but "writethrough" on host2`},
+		{"memory", cartesian.Params{"mem": "1G", "mem_vm1_host1": "1024"}, ""},
+		{"other memory", cartesian.Params{"mem_vm1_host2": "2G"}, `param mem_vm1_host2: "1024M" on host1 but "2048M" on host2`},
+		{"CPUs", cartesian.Params{"smp_host2": "2"}, `param smp_host2: "1" on host1 but "2" on host2`},
+		{"a kernel", cartesian.Params{"kernel_host2": ""}, `param kernel_host2: "k" on host1 but "" on host2`},
+		{"a port more", cartesian.Params{"serials_host2": "serial0 s1"}, `param serials_host2: "1" on host1 but "1 2" on host2`},
+		{"the clock's port", cartesian.Params{"guest_clock_vm1_host1": "yes"}, `param guest_clock_vm1_host1: "yes" on host1 but "" on host2`},
+		{"a display", cartesian.Params{"display_host2": "vnc"}, `param display_host2: "" on host1 but "vnc" on host2`},
+	}
+	b := newBed(t)
+	h1, h2 := b.host("host1"), b.host("host2")
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			params := maps.Clone(base)
+			maps.Copy(params, tt.params)
+			var sites []vm.Site
+			for _, s := range []struct {
+				label string
+				on    *site
+			}{{"host1", h1}, {"host2", h2}} {
+				c, err := vm.ParseConfig("vm1", params.Object(s.label).Object("vm1"))
+				if err != nil {
+					t.Fatal(err)
+				}
+				sites = append(sites, vm.Site{Host: s.on.Host, Label: s.label, Params: params, Config: c})
+			}
+			err := vm.CheckAlike(sites[0], sites[1])
+			switch {
+			case tt.want == "" && err != nil:
+				t.Errorf("CheckAlike: got %v, want none", err)
+			case tt.want != "" && (err == nil || !strings.Contains(err.Error(), tt.want)):
+				t.Errorf("CheckAlike: got %v, want %s", err, tt.want)
+			case err != nil && strings.Contains(err.Error(), "\n"):
+				t.Errorf("CheckAlike: got %v, want one line", err)
+			}
+		})
+	}
+}
+
+// Each device can be plugged into a QEMU that runs, from the same options that its
+// command line is made of.
+func TestDevicesPlugIn(t *testing.T) {
+	t.Parallel()
+	b := newBed(t)
+	s := b.host("host1")
+	bare := b.params(cartesian.Params{"images": "", "machine_type": "pc"})
+	i := s.start("vm1", bare, false)
+	p := b.params(cartesian.Params{
+		"images": "a b d", "drive_format_b": "scsi", "drive_cache_b": "none", "drive_format_d": "scsi", "drive_cache_d": "writethrough",
+		"nics": "nic1 nic2", "nic_model_nic2": "e1000", "redirs": "web", "guest_port_web": "80", "guest_clock": "yes",
+	})
+	s.prepare("vm1", p)
+	spec, err := vm.CommandLine(s.config("vm1", p), s.place, vm.Shape{Accel: "tcg", Machine: "pc", CPU: "qemu64", MemoryKiB: 32 << 10}, vm.Launch{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	plugged := 0
+	for _, o := range spec.Options {
+		if o.Kind == "isa-serial" || o.Flag == "-chardev" && o.Properties[0].Value != "clock" {
+			continue // made when QEMU started, and there to stay
+		}
+		command, arguments := o.QMP()
+		if err := i.Monitor().Execute(t.Context(), command, arguments, nil); err != nil {
+			text, _ := json.Marshal(arguments)
+			t.Fatalf("%s %s: %v", command, text, err)
+		}
+		plugged++
+	}
+	// A disk has two block nodes and a device, a card two parts, the clock three; and there is a SCSI controller.
+	if want := 3*3 + 2*2 + 3 + 1; plugged != want {
+		t.Errorf("plugged in %d, want %d of %+v", plugged, want, spec.Options)
+	}
+}

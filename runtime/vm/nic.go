@@ -1,0 +1,133 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package vm
+
+import (
+	"crypto/sha256"
+	"errors"
+	"fmt"
+	"net"
+	"slices"
+	"strings"
+
+	"github.com/mhmig/mhmig/lang/api"
+)
+
+// nicDrivers are QEMU's devices for the values of nic_model.
+var nicDrivers = map[string]string{
+	"virtio": "virtio-net-pci", "e1000": "e1000", "e1000e": "e1000e", "rtl8139": "rtl8139",
+}
+
+// nic is a network card. One whose mode is none keeps its slot free.
+type nic struct {
+	name     string
+	index    int
+	mode     string // user, tap or none
+	model    string
+	mac      string
+	bridge   string    // of a tap: netdst
+	address  string    // of a guest behind a tap: nic_ip, or ""
+	forwards []Forward // of the first NIC in user mode
+}
+
+func nics(c *Config, v api.Values) []Device {
+	var devices []Device
+	for i, name := range plainNames(v, "nics", maxNICs) {
+		own := v.Object(name)
+		n := &nic{
+			name: name, index: i, mode: own.Choice("nic_mode"), model: own.Choice("nic_model"),
+			mac: own.Word("mac"), bridge: own.Word("netdst"), address: own.Word("nic_ip"),
+		}
+		if n.mac == "" {
+			n.mac = macOf(v.Text("name"), c.Name, name)
+		} else if mac, err := net.ParseMAC(n.mac); err != nil || len(mac) != 6 {
+			own.Wrong("mac", "an address such as 52:54:00:12:34:56")
+		}
+		if n.mode == "tap" && n.bridge == "" {
+			own.Fail(errors.New("param netdst: nic_mode = tap needs the name of a bridge on the host"))
+		}
+		if n.mode == "user" && !slices.ContainsFunc(devices, func(d Device) bool { return d.(*nic).mode == "user" }) {
+			n.forwards = forwardsOf(own) // the guest's ports are reached through its first such NIC
+		}
+		devices = append(devices, n)
+	}
+	return devices
+}
+
+func (n *nic) Settings() []Setting {
+	settings := []Setting{
+		{Param: "nics", Value: n.name},
+		{Param: "nic_mode", Objects: []string{n.name}, Value: n.mode},
+	}
+	if n.mode != "none" {
+		settings = append(settings,
+			Setting{Param: "nic_model", Objects: []string{n.name}, Value: n.model},
+			Setting{Param: "mac", Objects: []string{n.name}, Value: n.mac})
+	}
+	return settings
+}
+
+func (n *nic) Render(l *Layout) error {
+	switch n.mode {
+	case "none":
+		return nil
+	case "user":
+		netdev := Option{Flag: "-netdev", Kind: "user", Properties: []Property{{"id", n.name}}}
+		for _, f := range n.forwards {
+			netdev = netdev.with(Property{"hostfwd", fmt.Sprintf("tcp:127.0.0.1:%d-:%d", f.Host, f.Guest)})
+		}
+		l.spec.Forwards = append(l.spec.Forwards, n.forwards...)
+		l.option(netdev)
+	case "tap":
+		t := Tap{Name: tapName(l.Place.RunDir, l.vm, n.name), Bridge: n.bridge, MAC: n.mac, Address: n.address}
+		l.spec.Taps = append(l.spec.Taps, t)
+		l.option(Option{Flag: "-netdev", Kind: "tap", Properties: []Property{
+			{"id", n.name}, {"ifname", t.Name}, {"script", "no"}, {"downscript", "no"},
+		}})
+	}
+	// An empty romfile spares hosts the package of boot ROMs, and the migration
+	// their equality.
+	l.device(nicDrivers[n.model], append(l.at(slotFirstNIC+n.index),
+		Property{"id", "dev_" + n.name}, Property{"netdev", n.name}, Property{"mac", n.mac}, Property{"romfile", ""})...)
+	return nil
+}
+
+// forwardsOf are the guest's shell port and those that redirs names. A redirection
+// NAME has the params guest_port_NAME and, if the host's port matters,
+// host_port_NAME. virt-test's remote_shell is the shell port.
+func forwardsOf(v api.Values) []Forward {
+	shell := v.Port("shell_port")
+	forwards := []Forward{{Guest: shell}}
+	for _, name := range v.Names("redirs") {
+		f := Forward{Guest: v.Port("guest_port_" + name), Host: v.Port("host_port_" + name)}
+		switch {
+		case v.Has("guest_port_" + name):
+		case name == "remote_shell":
+			f.Guest = shell
+		default:
+			v.Wrong("guest_port_"+name, "a port number")
+		}
+		if i := slices.IndexFunc(forwards, func(o Forward) bool { return o.Guest == f.Guest }); i >= 0 {
+			forwards[i] = f
+			continue
+		}
+		forwards = append(forwards, f)
+	}
+	return forwards
+}
+
+// macOf is the same on every host, and another for each variant, VM and NIC.
+func macOf(variant, vm, nic string) string {
+	h := digest(variant, vm, nic)
+	return fmt.Sprintf("52:54:00:%02x:%02x:%02x", h[0], h[1], h[2])
+}
+
+// tapName fits into the 15 characters of a network device's name.
+func tapName(runDir, vm, nic string) string {
+	return fmt.Sprintf("mh%x", digest(runDir, vm, nic)[:5])
+}
+
+func digest(parts ...string) []byte {
+	sum := sha256.Sum256([]byte(strings.Join(parts, "\x00")))
+	return sum[:]
+}
