@@ -167,6 +167,11 @@ var params = []Param{
 		Doc: "Give the VM a port on which its guest stamps its clock while it moves, so that statistics tell the downtime that the guest felt. JeOS stamps by itself.",
 	},
 
+	{
+		Name: "monitor_timeout", Kind: Seconds, Default: "10", Object: VM, Reader: "runtime/vm",
+		Doc: "How long QEMU may take to answer a QMP command.",
+	},
+
 	// ---- disks
 	{
 		Name: "images", Kind: Names, Object: VM, Reader: "runtime/vm",

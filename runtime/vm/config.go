@@ -8,6 +8,7 @@ import (
 	"regexp"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/hugelgupf/go-shlex"
 
@@ -38,6 +39,9 @@ type Config struct {
 	KernelParams string
 	Extra        []string // more arguments for QEMU
 
+	// MonitorTimeout is how long QEMU may take to answer a QMP command.
+	MonitorTimeout time.Duration
+
 	Devices []Device
 	Login   Login
 }
@@ -65,7 +69,8 @@ func ParseConfig(name string, p cartesian.Params) (Config, error) {
 		MachineType: v.Word("machine_type"), CPUModel: v.Word("cpu_model"), CPUFlags: splitFlags(v.Text("cpu_model_flags")),
 		CPUs: v.Int("smp"), MemoryBytes: v.Size("mem"),
 		Kernel: v.Text("kernel"), Initrd: v.Text("initrd"), KernelParams: v.Text("kernel_params"),
-		Extra: shlex.Split(v.Text("extra_params")),
+		MonitorTimeout: v.Seconds("monitor_timeout"),
+		Extra:          shlex.Split(v.Text("extra_params")),
 		Login: Login{
 			Port: v.Port("shell_port"), Username: v.Text("username"), Password: host.Secret(v.Text("password")),
 			Prompt: v.Pattern("shell_prompt"), NIC: v.Has("nics"),

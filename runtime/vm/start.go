@@ -70,10 +70,6 @@ func start(ctx context.Context, place Place, c Config, shape Shape, launch Launc
 	if err != nil {
 		return nil, err
 	}
-	exchange, err := p.Seconds("monitor_timeout", qmp.DefaultTimeout)
-	if err != nil {
-		return nil, err
-	}
 	for _, f := range spec.Files {
 		if err := checkFile(ctx, place.Host, f); err != nil {
 			return nil, err
@@ -100,7 +96,7 @@ func start(ctx context.Context, place Place, c Config, shape Shape, launch Launc
 	if err := i.launch(ctx); err != nil {
 		return nil, err
 	}
-	if err := i.attach(ctx, exchange); err != nil {
+	if err := i.attach(ctx); err != nil {
 		if errors.Is(err, qmp.ErrGone) {
 			if exit := i.exit(ctx); exit.ended() {
 				return nil, exit
@@ -190,7 +186,7 @@ func (i *Instance) script() string {
 }
 
 // attach opens the monitor, each exchange on which has a limit.
-func (i *Instance) attach(ctx context.Context, exchange time.Duration) error {
+func (i *Instance) attach(ctx context.Context) error {
 	conn, err := i.place.Host.Dial(ctx, "unix", i.spec.QMP)
 	if err != nil {
 		if exit := i.exit(ctx); exit.ended() {
@@ -208,7 +204,7 @@ func (i *Instance) attach(ctx context.Context, exchange time.Duration) error {
 		Name:       i.config.Name + "@" + i.place.Host.Name(),
 		Transcript: transcript,
 		Logger:     i.log,
-		Timeout:    exchange,
+		Timeout:    i.config.MonitorTimeout,
 	})
 	return err
 }
