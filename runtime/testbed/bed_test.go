@@ -6,6 +6,7 @@ import (
 	"errors"
 	"maps"
 	"os"
+	"path"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -99,7 +100,7 @@ func TestShippedFiles(t *testing.T) {
 		t.Fatal(err)
 	}
 	for _, h := range bed.Hosts() {
-		where := h.Params["kernel"]
+		where := path.Join(h.ShippedDir(), "kernel")
 		if !strings.HasPrefix(where, l.Params()["images_base_dir"]+"/"+bed.Name+"-files-host1/") {
 			t.Errorf("%s: the kernel is at %s, want it in the run's folder on the shared storage", h.Name(), where)
 		}

@@ -117,8 +117,9 @@ func shippedName(key, value string) (name string, ours bool) {
 	return strings.CutPrefix(value, vm.ShippedPrefix)
 }
 
-// shippedDir is where mhmig's own files are put.
-func (h *Host) shippedDir() string { return path.Join(h.baseDir, h.bed.store.name) }
+// ShippedDir is where mhmig's own files are put: jeos:kernel is the file kernel
+// there.
+func (h *Host) ShippedDir() string { return path.Join(h.baseDir, h.bed.store.name) }
 
 // Process is a command of the scenario's that goes on by itself.
 type Process struct {

@@ -171,7 +171,7 @@ func (e *endedError) Unwrap() error { return e.seen }
 // place is where an instance of a VM on a host lives.
 func (b *Bed) place(name string, h *Host) vm.Place {
 	return vm.Place{
-		Host: h.Host, RunDir: h.runDir, ImageDir: h.imageDir, BaseDir: h.baseDir, ShippedDir: h.shippedDir(),
+		Host: h.Host, RunDir: h.runDir, ImageDir: h.imageDir, BaseDir: h.baseDir, ShippedDir: h.ShippedDir(),
 		Variant: b.Variant(), Ledger: b.ledger, Log: b.log,
 		Artifacts: func(file string) (io.WriteCloser, error) { return b.results.VMFile(name, h.Name(), file) },
 	}
