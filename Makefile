@@ -25,6 +25,10 @@ check-go:
 build: check-go ## build bin/mhmig
 	CGO_ENABLED=0 go build -trimpath -o bin/mhmig ./cmd/mhmig
 
+.PHONY: guest
+guest: check-go ## build the guest's program anew, which is committed packed; tests say when it is due
+	go test ./runtime/jeos/program -update
+
 .PHONY: demo
 demo: build ## install what is missing, then migrate real guests between two hosts made here
 	bin/mhmig bootstrap --install

@@ -318,6 +318,9 @@ func small(t testing.TB) cartesian.Params {
 	if params["password"] != jeos.Password {
 		t.Fatalf("the config's password for JeOS is %q, its own is %q", params["password"], jeos.Password)
 	}
+	if params["kernel_params"] != jeos.KernelParams {
+		t.Fatalf("the config's kernel_params for JeOS are %q, its own are %q", params["kernel_params"], jeos.KernelParams)
+	}
 	return params
 }
 

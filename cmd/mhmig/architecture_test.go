@@ -29,7 +29,7 @@ var layers = [][]string{
 	{"runtime/run"},
 	{"builtins"},
 	{"stdlib", "scenarios"}, // embedded data, which only cmd passes on
-	{"cmd/mhmig"},
+	{"cmd/mhmig", "cmd/guestd"},
 }
 
 // confined are the dependencies that only some packages may know.

@@ -46,8 +46,8 @@ it needs, and build JeOS, the small guest that mhmig brings along.
 
 JeOS is made of the distribution's kernel, busybox and a shell, whose packages
 are downloaded and unpacked in mhmig's cache (MHMIG_CACHE, or mhmig in the
-user's cache folder) and not installed, and of mhmig's own executable. No root
-is needed. What is there already is kept: a second call takes a moment.
+user's cache folder) and not installed, and of a small program that mhmig has
+inside. No root is needed. What is there already is kept: a second call takes a moment.
 
 Programs are only installed with --install, by apt-get, with sudo where not
 root. What cannot be installed is named, and the exit code is 3.`,

@@ -19,16 +19,10 @@ import (
 	"golang.org/x/term"
 
 	"github.com/mhmig/mhmig/lang/printable"
-	"github.com/mhmig/mhmig/runtime/jeos"
 	"github.com/mhmig/mhmig/runtime/run"
 )
 
-func main() {
-	if jeos.IsGuest() {
-		os.Exit(jeos.Main())
-	}
-	os.Exit(execute(os.Args[1:]))
-}
+func main() { os.Exit(execute(os.Args[1:])) }
 
 // execute runs one command line and returns the exit code.
 func execute(args []string) int {

@@ -23,8 +23,7 @@ import (
 var update = flag.Bool("update", false, "rewrite the scripts' golden files")
 
 // The tests run mhmig as users do: the static executable, built once, by its
-// name. A child of the test binary would be another program inside the guest
-// too, and ten times as large.
+// name.
 var binDir string
 
 func TestMain(m *testing.M) {

@@ -14,8 +14,9 @@ import (
 	"slices"
 )
 
-// program is an executable with the files that it needs to start.
-type program struct {
+// executable is a program of the distribution's with the files that it needs to
+// start.
+type executable struct {
 	content   []byte
 	libraries []library
 }
@@ -26,34 +27,32 @@ type library struct {
 	content []byte
 }
 
-// loadProgram reads an executable and, where it is not static, what it needs
-// besides: mhmig is usually static, but go install and go test with cgo make it
-// dynamic. root is where the libraries' paths begin.
-func loadProgram(path, root string) (program, error) {
+// loadExecutable reads an executable and, where it is not static, what it needs
+// besides. root is where the libraries' paths begin.
+func loadExecutable(path, root string) (executable, error) {
 	content, err := os.ReadFile(path)
 	if err != nil {
-		return program{}, err
+		return executable{}, err
 	}
 	f, err := elf.NewFile(bytes.NewReader(content))
 	if err != nil {
-		return program{}, fmt.Errorf("%s: %w", path, err)
+		return executable{}, fmt.Errorf("%s: %w", path, err)
 	}
 	if f.Machine != elf.EM_X86_64 {
-		return program{}, fmt.Errorf("%s is for %s; the guest is x86_64", path, f.Machine)
+		return executable{}, fmt.Errorf("%s is for %s; the guest is x86_64", path, f.Machine)
 	}
-	p := program{}
+	p := executable{}
 	if p.content, err = trim(f, content); err != nil {
-		return program{}, fmt.Errorf("%s: %w", path, err)
+		return executable{}, fmt.Errorf("%s: %w", path, err)
 	}
 	if err := p.addLibraries(f, root); err != nil {
-		return program{}, fmt.Errorf("%s is not static: %w", path, err)
+		return executable{}, fmt.Errorf("%s is not static: %w", path, err)
 	}
 	return p, nil
 }
 
 // trim drops what follows the last byte that is mapped into memory: symbols
-// and debug information, half of a Go program, which the guest would hold in
-// its memory.
+// and debug information, which the guest would hold in its memory.
 func trim(f *elf.File, content []byte) ([]byte, error) {
 	const (
 		headerSize       = 64
@@ -77,7 +76,7 @@ func trim(f *elf.File, content []byte) ([]byte, error) {
 var libraryDirs = []string{"/lib/x86_64-linux-gnu", "/usr/lib/x86_64-linux-gnu", "/lib64", "/usr/lib64", "/lib", "/usr/lib"}
 
 // addLibraries adds what f asks for, and what that asks for in turn.
-func (p *program) addLibraries(f *elf.File, root string) error {
+func (p *executable) addLibraries(f *elf.File, root string) error {
 	for _, prog := range f.Progs {
 		if prog.Type != elf.PT_INTERP {
 			continue
@@ -116,7 +115,7 @@ func (p *program) addLibraries(f *elf.File, root string) error {
 	return nil
 }
 
-func (p *program) addLibrary(l library, root string) error {
+func (p *executable) addLibrary(l library, root string) error {
 	if slices.ContainsFunc(p.libraries, func(other library) bool { return other.path == l.path }) {
 		return nil
 	}

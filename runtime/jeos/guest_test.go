@@ -15,6 +15,7 @@ import (
 	"path/filepath"
 	"regexp"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -39,6 +40,12 @@ type machine struct {
 // boot starts the guest under TCG with 128 MiB and a 16 MiB disk.
 func boot(t *testing.T, params string) *machine {
 	t.Helper()
+	return bootWith(t, jeos.MemoryMiB, params)
+}
+
+// bootWith is boot with that much memory.
+func bootWith(t *testing.T, memoryMiB int, params string) *machine {
+	t.Helper()
 	if testing.Short() {
 		t.Skip("boots a guest in QEMU: not with -short")
 	}
@@ -56,7 +63,7 @@ func boot(t *testing.T, params string) *machine {
 		t.Fatal(err)
 	}
 	var stderr bytes.Buffer
-	cmd := exec.Command("qemu-system-x86_64", "-accel", "tcg", "-m", fmt.Sprint(jeos.MemoryMiB),
+	cmd := exec.Command("qemu-system-x86_64", "-accel", "tcg", "-m", fmt.Sprint(memoryMiB),
 		"-nodefaults", "-no-user-config", "-display", "none", "-no-reboot",
 		"-kernel", image.Kernel, "-initrd", image.Initrd, "-append", image.KernelParams+" "+params,
 		"-netdev", "user,id=n,hostfwd=tcp:127.0.0.1:0-:22", "-device", "virtio-net-pci,netdev=n,romfile=",
@@ -261,6 +268,7 @@ func TestGuest(t *testing.T) {
 		want(t, s, "echo $HOME $USER $PATH; pwd", "^/root root /bin:/sbin\n/root\n$")
 		want(t, s, "free -m", "Mem:")
 	})
+	t.Run("memory", func(t *testing.T) { testMemory(t, s) })
 	t.Run("seed's commands", func(t *testing.T) {
 		if err := s.Sendline(t.Context(), "nohup dd if=/dev/zero of=/dev/null &"); err != nil {
 			t.Fatal(err)
@@ -278,6 +286,7 @@ func TestGuest(t *testing.T) {
 		want(t, s, "killall -9 memwork; sleep 0.2; memwork check; echo $?", "the worker died: it left no message.*\n1\n$")
 		want(t, s, "memwork start --size 1M; memwork stop", "stopped")
 	})
+	t.Run("out of memory", func(t *testing.T) { testShortage(t, m, s) })
 	t.Run("disk workload", func(t *testing.T) {
 		want(t, s, "diskwork start --device /dev/vda --size 16M --rate 10M", "diskwork: started: 4096 pages")
 		want(t, s, "diskwork check", "diskwork: OK: every page verified")
@@ -311,6 +320,76 @@ func TestGuest(t *testing.T) {
 		m.say(t, "system_powerdown")
 		m.waitExit(t)
 	})
+}
+
+// leastAvailable is what a guest of 128 MiB leaves for workloads.
+const leastAvailable = 60 << 10 // KiB
+
+// testMemory looks at what the guest takes for itself. What the kernel calls
+// available may not be: memory that is free counts as well.
+func testMemory(t *testing.T, s *guest.Session) {
+	// The last thing that starts up frees the drivers' files before.
+	want(t, s, "i=0; until pidof acpid >/dev/null || [ $i -gt 100 ]; do sleep 0.1; i=$((i+1)); done; [ -e /lib/modules ] || echo gone", "^gone\n$")
+	kib := func(name string) (n int) {
+		out, err := s.Cmd(t.Context(), "grep ^"+name+": /proc/meminfo", 30*time.Second)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := fmt.Sscanf(out, name+": %d kB", &n); err != nil {
+			t.Fatalf("%q: %v", out, err)
+		}
+		return n
+	}
+	available, free := kib("MemAvailable"), kib("MemFree")
+	t.Logf("of %d MiB, %.1f MiB are available, %.1f MiB free", jeos.MemoryMiB, float64(available)/1024, float64(free)/1024)
+	if min(available, free) < leastAvailable {
+		t.Errorf("of %d MiB, %d KiB are available and %d KiB free; want %d at least", jeos.MemoryMiB, available, free, leastAvailable)
+	}
+}
+
+// testShortage lets work meet the end of the guest's memory: it is told as such,
+// by the command and by the kernel on the console, and the guest goes on.
+func testShortage(t *testing.T, m *machine, s *guest.Session) {
+	var shown syncBuffer
+	console := guest.NewConsole(m.dial(t, "serial"), &shown)
+	defer console.Close()
+	want(t, s, "memwork start --size 100M; echo $?", `(?s)memwork: the guest has only \d+ MiB of memory available.*param mem.*\n3\n$`)
+	want(t, s, "memwork start --size 48M --rate 20M", "memwork: started")
+	// A file in memory: half of the guest's is allowed for it, and no process is
+	// larger than memwork that could be killed.
+	want(t, s, "dd if=/dev/zero of=/dev/shm/file bs=1M 2>&1; rm -f /dev/shm/file; memwork check; echo $?",
+		`(?s)memwork: the worker died: the guest ran out of memory and killed it \(Out of memory: Killed process \d+ \(memwork\).*param mem.*\n3\n$`)
+	eventually(t, 10*time.Second, "the kernel's words on the console", func() error {
+		if !strings.Contains(shown.String(), "Out of memory: Killed process") {
+			return fmt.Errorf("it shows %q", shown.String())
+		}
+		return nil
+	})
+	want(t, s, "memwork start --size 1M; memwork stop", "stopped")
+}
+
+// syncBuffer is a buffer that another goroutine writes.
+type syncBuffer struct {
+	mu  sync.Mutex
+	buf bytes.Buffer
+}
+
+func (b *syncBuffer) Write(p []byte) (int, error) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.buf.Write(p)
+}
+
+func (b *syncBuffer) String() string {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.buf.String()
+}
+
+// TestLeastMemory: what mhmig refuses to go below is enough to be logged in to.
+func TestLeastMemory(t *testing.T) {
+	m := bootWith(t, jeos.LeastMemoryMiB, "")
+	want(t, m.login(t), "memwork start --size 4M; memwork check; memwork stop", "OK: every page verified")
 }
 
 // testClock reads the guest's stamps, twice: in between nobody listens.

@@ -21,13 +21,13 @@ import (
 //
 //	/init, /bin/*        links to busybox, which is pid 1 and most commands
 //	/bin/sh              the shell
-//	/bin/guestd          the program; memwork, diskwork and clockwork are links to it
+//	/bin/guestd          mhmig's program; memwork, diskwork and clockwork are links to it
 //	/etc                 the userland folder of this package
-//	/lib/modules         drivers, and in early and late their names in order
+//	/lib/modules         drivers, and in early and late their names in order; gone once they are loaded
 //	/dev/console, ttyS0  device nodes, so that init can talk before /dev is mounted
 //
 // The host key is made here: the guest would have to gather entropy first.
-func initramfs(p parts, prog program, small []file) ([]cpio.Record, error) {
+func initramfs(p parts, program []byte, small []file) ([]cpio.Record, error) {
 	_, hostKey, err := ed25519.GenerateKey(rand.Reader)
 	if err != nil {
 		return nil, err
@@ -45,7 +45,7 @@ func initramfs(p parts, prog program, small []file) ([]cpio.Record, error) {
 	t.add(cpio.CharDev("dev/ttyS0", 0o600, 4, 64))
 	t.add(cpio.CharDev("dev/null", 0o666, 1, 3))
 
-	t.program("bin/guestd", prog)
+	t.file("bin/guestd", 0o755, program)
 	for _, name := range guestd.Commands() {
 		t.link("bin/"+name, "guestd")
 	}
@@ -121,13 +121,6 @@ func (t *tree) copy(from, name string, mode uint64) error {
 	}
 	t.file(name, mode, content)
 	return nil
-}
-
-func (t *tree) program(name string, p program) {
-	t.file(name, 0o755, p.content)
-	for _, l := range p.libraries {
-		t.file(strings.TrimPrefix(l.path, "/"), 0o755, l.content)
-	}
 }
 
 func writeArchive(path string, records []cpio.Record) error {

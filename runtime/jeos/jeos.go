@@ -1,10 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 
 // Package jeos builds JeOS, the guest that mhmig brings along: the
-// distribution's kernel, a userland of busybox and a small shell, and mhmig's
-// own executable, which inside the guest is the SSH server and the workloads
-// that verify what they wrote. Nothing is installed on the machine, nothing needs root, and nothing
-// is embedded: packages are unpacked into mhmig's cache.
+// distribution's kernel, a userland of busybox and a small shell, and a program
+// of mhmig's own, the SSH server and the workloads that verify what they wrote.
+// That program is embedded, see package program; the rest is not: packages are
+// unpacked into mhmig's cache. Nothing is installed on the machine, and nothing
+// needs root.
 //
 //	$MHMIG_CACHE or ~/.cache/mhmig
 //	  jeos/lock             one builder at a time
@@ -12,10 +13,10 @@
 //	  jeos/<version>/       vmlinux, initrd.cpio, image.json
 //
 // A version is a hash over the parts, the guest's program and the userland, so
-// a rebuilt mhmig gets a rebuilt image (a copy of one executable into a cpio
-// archive) and keeps the downloaded parts.
+// an mhmig with another program gets another image (a copy of one executable into
+// a cpio archive) and keeps the downloaded parts.
 //
-// The guest's own side is in the packages guestd and workload.
+// The guest's own side is in the packages guestd, workload and clockwork.
 //
 // All functions may be called from any goroutine and from several processes at
 // once: a lock file lets one build and the others use what it built.
@@ -35,13 +36,20 @@ import (
 	"time"
 
 	"github.com/gofrs/flock"
+
+	"github.com/mhmig/mhmig/runtime/jeos/program"
 )
 
 // What a config needs to know to run and to log into the guest.
 const (
-	// KernelParams makes the kernel quiet, puts its console on the first
-	// serial port and saves it the work that emulated hardware does not need.
-	KernelParams = "console=ttyS0 quiet loglevel=3 mitigations=off no_timer_check tsc=reliable rcupdate.rcu_expedited=1"
+	// KernelParams puts the kernel's console on the first serial port and lets
+	// it show errors there, such as that a process was killed for want of memory,
+	// and nothing less. It saves the kernel the work that emulated hardware does
+	// not need, and 13 MiB of the guest's memory: 9 for the inodes of the files
+	// of tracing, which nobody looks for here, and 4 for accounting to control
+	// groups what processors have of their own.
+	KernelParams = "console=ttyS0 quiet mitigations=off no_timer_check tsc=reliable rcupdate.rcu_expedited=1 " +
+		"initcall_blacklist=tracer_init_tracefs cgroup.memory=nokmem"
 	// Username is the only account.
 	Username = "root"
 	// Password is no secret: the guest lives in a lab. Another one is set by
@@ -49,19 +57,19 @@ const (
 	Password = "mhmig"
 	// ShellPrompt is a regular expression for the end of the shell's prompt.
 	ShellPrompt = `# $`
-	// MemoryMiB is enough for the guest and 32 MiB of workload.
+	// MemoryMiB is what the guest has where nobody says otherwise: 60 of it and
+	// more are left for workloads.
 	MemoryMiB = 128
+	// LeastMemoryMiB is what the guest starts with and can be logged in to;
+	// with less, its kernel panics or does not even begin.
+	LeastMemoryMiB = 72
 )
 
-// Options say what to build and where. The zero value builds for the running
-// executable, from the distribution's packages, in the user's cache.
+// Options say what to build and where. The zero value builds from the
+// distribution's packages, in the user's cache.
 type Options struct {
 	// CacheDir is mhmig's cache folder; empty means DefaultCacheDir.
 	CacheDir string
-	// Init is the executable that becomes the guest's SSH server and
-	// workloads; its main must call IsGuest and Main first. Empty means the
-	// running executable. A dynamic one takes its shared libraries along.
-	Init string
 	// Kernel, Modules, Busybox and Shell replace the distribution's packages:
 	// a bzImage, the folder of its modules (lib/modules/<release>), a static
 	// busybox, a POSIX shell without line editing such as dash (its shared
@@ -69,6 +77,8 @@ type Options struct {
 	Kernel, Modules, Busybox, Shell string
 	// Logger is told each step; nil means silence.
 	Logger *slog.Logger
+
+	program []byte // the guest's; nil means that of package program
 }
 
 // Image is a guest ready to be booted with QEMU's -kernel and -initrd.
@@ -95,8 +105,8 @@ func DefaultCacheDir() (string, error) {
 	return filepath.Join(dir, "mhmig"), nil
 }
 
-// Build makes the image, or finds the one that is already there: then it takes
-// as long as hashing the executable. It blocks while another process builds.
+// Build makes the image, or finds the one that is already there, which takes a
+// moment. It blocks while another process builds.
 // Without network and without packages it fails with a *NoPackagesError.
 func Build(ctx context.Context, o Options) (Image, error) {
 	o, err := o.complete()
@@ -118,15 +128,11 @@ func Build(ctx context.Context, o Options) (Image, error) {
 			return Image{}, err
 		}
 	}
-	prog, err := loadProgram(o.Init, "/")
-	if err != nil {
-		return Image{}, fmt.Errorf("the guest's program: %w; or build it static: CGO_ENABLED=0 go build", err)
-	}
 	small, err := userland()
 	if err != nil {
 		return Image{}, err
 	}
-	version := imageVersion(p, prog, small)
+	version := imageVersion(p, o.program, small)
 	dir := filepath.Join(o.CacheDir, version)
 	if image, err := readImage(dir); err == nil {
 		now := time.Now()
@@ -134,7 +140,7 @@ func Build(ctx context.Context, o Options) (Image, error) {
 		o.Logger.Debug("guest image is up to date", "folder", dir)
 		return image, nil
 	}
-	image, err := assemble(o, p, prog, small, version)
+	image, err := assemble(o, p, small, version)
 	if err != nil {
 		return Image{}, fmt.Errorf("build the guest image: %w", err)
 	}
@@ -143,9 +149,9 @@ func Build(ctx context.Context, o Options) (Image, error) {
 	return image, nil
 }
 
-// Find is Build for when nothing may be downloaded: an image for an executable
-// that has changed is put together from the parts that are there. Without
-// parts the error is ErrNotBuilt.
+// Find is Build for when nothing may be downloaded: an image for a program that
+// has changed is put together from the parts that are there. Without parts the
+// error is ErrNotBuilt.
 func Find(ctx context.Context, o Options) (Image, error) {
 	complete, err := o.complete()
 	if err != nil {
@@ -168,12 +174,11 @@ func (o Options) complete() (Options, error) {
 		o.CacheDir = dir
 	}
 	o.CacheDir = filepath.Join(o.CacheDir, "jeos")
-	if o.Init == "" {
-		path, err := os.Executable()
-		if err != nil {
-			return o, fmt.Errorf("find mhmig's own executable: %w", err)
+	if o.program == nil {
+		var err error
+		if o.program, err = program.Executable(); err != nil {
+			return o, err
 		}
-		o.Init = path
 	}
 	given := 0
 	for _, path := range []string{o.Kernel, o.Modules, o.Busybox, o.Shell} {
@@ -191,12 +196,9 @@ func (o Options) complete() (Options, error) {
 }
 
 // imageVersion names the image by what goes into it.
-func imageVersion(p parts, prog program, small []file) string {
+func imageVersion(p parts, guestd []byte, small []file) string {
 	h := sha256.New()
-	fmt.Fprintf(h, "%s\n%s\n%x\n", p.ID, KernelParams, sha256.Sum256(prog.content))
-	for _, l := range prog.libraries {
-		fmt.Fprintf(h, "%s %x\n", l.path, sha256.Sum256(l.content))
-	}
+	fmt.Fprintf(h, "%s\n%s\n%x\n", p.ID, KernelParams, sha256.Sum256(guestd))
 	for _, f := range small {
 		fmt.Fprintf(h, "%s %o %s\n", f.path, f.mode, f.content)
 	}
@@ -204,7 +206,7 @@ func imageVersion(p parts, prog program, small []file) string {
 }
 
 // assemble writes the image's folder beside its place and renames it.
-func assemble(o Options, p parts, prog program, small []file, version string) (Image, error) {
+func assemble(o Options, p parts, small []file, version string) (Image, error) {
 	tmp, err := os.MkdirTemp(o.CacheDir, "new-")
 	if err != nil {
 		return Image{}, err
@@ -224,7 +226,7 @@ func assemble(o Options, p parts, prog program, small []file, version string) (I
 	if err := linkOrCopy(p.kernel(), filepath.Join(tmp, "vmlinux")); err != nil {
 		return Image{}, err
 	}
-	records, err := initramfs(p, prog, small)
+	records, err := initramfs(p, o.program, small)
 	if err != nil {
 		return Image{}, err
 	}

@@ -99,7 +99,7 @@ func TestBuildFromPaths(t *testing.T) {
 	if err != nil || found != image {
 		t.Errorf("Find: got %+v, %v; want what Build returned: %+v", found, err, image)
 	}
-	other, err := jeos.Find(t.Context(), jeos.Options{CacheDir: o.CacheDir, Init: "/bin/true"})
+	other, err := jeos.Find(t.Context(), jeos.Options{CacheDir: o.CacheDir}.WithProgram("another"))
 	if err != nil || other.Version == image.Version {
 		t.Errorf("Find for another program: got %+v, %v; want an image of its own from the same parts", other, err)
 	}
@@ -167,8 +167,7 @@ func TestBuildOnce(t *testing.T) {
 	if _, err := os.Stat(first.Kernel); err != nil {
 		t.Errorf("Build after damage: %v", err)
 	}
-	again.Init = "/bin/ls"
-	other, err := jeos.Build(t.Context(), again)
+	other, err := jeos.Build(t.Context(), again.WithProgram("another"))
 	if err != nil || other.Version == first.Version {
 		t.Errorf("another program: got version %s, %v; want not %s", other.Version, err, first.Version)
 	}
@@ -194,7 +193,7 @@ func TestBuildPrunes(t *testing.T) {
 	if _, err := jeos.Build(t.Context(), jeos.Options{CacheDir: o.CacheDir}); err != nil { // in use again
 		t.Fatal(err)
 	}
-	if _, err := jeos.Build(t.Context(), jeos.Options{CacheDir: o.CacheDir, Init: "/bin/ls"}); err != nil {
+	if _, err := jeos.Build(t.Context(), jeos.Options{CacheDir: o.CacheDir}.WithProgram("another")); err != nil {
 		t.Fatal(err)
 	}
 	for dir, want := range map[string]bool{old: false, recent: true, filepath.Dir(image.Kernel): true} {
@@ -247,12 +246,6 @@ func TestBuildFails(t *testing.T) {
 				t.Fatal(err)
 			}
 		}, "read the shell: "},
-		{"script as program", func(t *testing.T, o *jeos.Options) {
-			o.Init = filepath.Join(t.TempDir(), "mhmig")
-			if err := os.WriteFile(o.Init, []byte("#!/bin/sh\n"), 0o755); err != nil {
-				t.Fatal(err)
-			}
-		}, "the guest's program: "},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {

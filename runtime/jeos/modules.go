@@ -65,6 +65,14 @@ func (p *parts) addModules(ctx context.Context, o Options, dir string) error {
 			return err
 		}
 	}
+	for _, name := range extraDrivers {
+		if files[name] == "" {
+			continue
+		}
+		if err := add(name, "the guest"); err != nil {
+			return err
+		}
+	}
 	return p.stripModules(ctx, o)
 }
 

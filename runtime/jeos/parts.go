@@ -44,9 +44,13 @@ var drivers = []string{
 	lateDriver, "virtio_scsi", "sd_mod", "virtio_balloon", "virtio_rng", "button", "evdev",
 }
 
+// extraDrivers are loaded last, if the kernel has them: pvpanic, a device that a
+// config may give a VM, by which QEMU learns that the guest has panicked.
+var extraDrivers = []string{"pvpanic_mmio"}
+
 // recipe tells parts apart that another version of mhmig has made in another
 // way. Its number goes up when this file changes what is in the folder.
-var recipe = fmt.Sprint(1, drivers, kernelPackage, userlandPackages)
+var recipe = fmt.Sprint(1, drivers, extraDrivers, kernelPackage, userlandPackages)
 
 const lateDriver = "virtio_console"
 
@@ -172,7 +176,7 @@ func checkPVH(kernel []byte) error {
 
 // addBusybox also asks busybox what it can do; it runs here as in the guest.
 func (p *parts) addBusybox(ctx context.Context, path string) error {
-	prog, err := loadProgram(path, "/")
+	prog, err := loadExecutable(path, "/")
 	if err != nil {
 		return fmt.Errorf("read busybox: %w", err)
 	}
@@ -191,7 +195,7 @@ func (p *parts) addBusybox(ctx context.Context, path string) error {
 // if its terminal were closed when a child dies while the echo is off, and
 // with the echo on asks the terminal where the cursor is.
 func (p *parts) addShell(path, root string) error {
-	prog, err := loadProgram(path, root)
+	prog, err := loadExecutable(path, root)
 	if err != nil {
 		return fmt.Errorf("read the shell: %w", err)
 	}

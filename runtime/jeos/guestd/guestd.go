@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 
-// Package guestd is mhmig's executable inside the JeOS guest, under these names:
+// Package guestd is mhmig's program inside the JeOS guest, the command guestd,
+// under these names:
 //
 //	guestd     SSH server, kept running by busybox init
 //	memwork    memory workload, see package workload
@@ -24,25 +25,17 @@ import (
 // HostKeyFile holds the SSH server's ed25519 private key, as its 64 bytes.
 const HostKeyFile = "/etc/guestd.key"
 
-const serverName = "guestd"
-
-// Commands are the names besides guestd under which the executable is called.
+// Commands are the names besides guestd under which the program is called.
 func Commands() []string { return append(workload.Commands(), clockwork.Name) }
 
-// IsGuest tells whether the process was started under a name of the guest's.
-func IsGuest() bool {
-	name := filepath.Base(os.Args[0])
-	return name == serverName || slices.Contains(Commands(), name)
-}
-
-// Main serves SSH, stamps the clock or carries out a workload command, whatever the process was
-// started as, and returns the exit status.
+// Main serves SSH, stamps the clock or carries out a workload command, whatever
+// the process was started as, and returns the exit status.
 func Main() int {
-	switch name := filepath.Base(os.Args[0]); name {
-	case serverName:
-	case clockwork.Name:
+	name := filepath.Base(os.Args[0])
+	switch {
+	case name == clockwork.Name:
 		return clockwork.Main(os.Stderr)
-	default:
+	case slices.Contains(workload.Commands(), name):
 		return workload.Main(name, os.Args[1:], os.Stdout, os.Stderr)
 	}
 	err := serve()

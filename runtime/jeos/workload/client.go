@@ -3,6 +3,7 @@
 package workload
 
 import (
+	"errors"
 	"fmt"
 	"io"
 	"net"
@@ -16,15 +17,19 @@ import (
 
 func (o options) socket() string { return filepath.Join(o.dir, "socket") }
 func (o options) log() string    { return filepath.Join(o.dir, "log") }
+func (o options) pid() string    { return filepath.Join(o.dir, "pid") }
 
 // start leaves a worker running and returns when each page is written once.
 func start(o options, stdout, stderr io.Writer) int {
 	if status, answer, err := ask(o, "status"); err == nil {
 		return say(stderr, max(status, statusFault), o.name, "is already running: "+answer)
 	}
+	if err := checkRoom(o, readFile("/proc/meminfo")); err != nil {
+		return say(stderr, statusShort, o.name, err.Error())
+	}
 	ready, err := launch(o)
 	if err != nil {
-		return say(stderr, statusFault, o.name, err.Error())
+		return say(stderr, statusOf(err), o.name, err.Error())
 	}
 	return say(stdout, statusOK, o.name, ready)
 }
@@ -59,13 +64,16 @@ func launch(o options) (string, error) {
 	if err != nil {
 		return "", err
 	}
+	if err := os.WriteFile(o.pid(), []byte(strconv.Itoa(worker.Process.Pid)), 0o600); err != nil {
+		return "", err
+	}
 	ready, err := io.ReadAll(r)
 	if err != nil {
 		return "", err
 	}
 	if len(ready) == 0 {
 		_ = worker.Wait()
-		return "", fmt.Errorf("the worker did not start: %s", lastWords(o))
+		return "", deathOf(o, "the worker did not start")
 	}
 	return strings.TrimSpace(string(ready)), worker.Process.Release()
 }
@@ -77,7 +85,8 @@ func ask(o options, verb string) (int, string, error) {
 		if _, err := os.Stat(o.dir); err != nil {
 			return statusUsage, "", fmt.Errorf("is not running; start it: %s start", o.name)
 		}
-		return statusFault, "", fmt.Errorf("the worker died: %s", lastWords(o))
+		err := deathOf(o, "the worker died")
+		return statusOf(err), "", err
 	}
 	defer conn.Close()
 	if _, err := fmt.Fprintln(conn, verb); err != nil {
@@ -87,12 +96,38 @@ func ask(o options, verb string) (int, string, error) {
 	status, answer, ok := strings.Cut(strings.TrimSpace(string(reply)), " ")
 	number, numberErr := strconv.Atoi(status)
 	if err != nil || !ok || numberErr != nil {
-		return statusFault, "", fmt.Errorf("the worker died while it was asked: %s", lastWords(o))
+		err := deathOf(o, "the worker died while it was asked")
+		return statusOf(err), "", err
 	}
 	if verb == "stop" {
 		return number, answer, os.RemoveAll(o.dir)
 	}
 	return number, answer, nil
+}
+
+// shortageError says that the kernel has killed a worker for want of memory.
+type shortageError struct{ seen, words string }
+
+func (e *shortageError) Error() string {
+	return fmt.Sprintf("%s: the guest ran out of memory and killed it (%s): %s", e.seen, e.words, moreMemory)
+}
+
+// deathOf says why a worker is gone; seen is how that was noticed.
+func deathOf(o options, seen string) error {
+	if pid, err := strconv.Atoi(readFile(o.pid())); err == nil {
+		if words := killedForMemory(pid); words != "" {
+			return &shortageError{seen, words}
+		}
+	}
+	return fmt.Errorf("%s: %s", seen, lastWords(o))
+}
+
+// statusOf is the exit status for the end of a worker.
+func statusOf(err error) int {
+	if _, short := errors.AsType[*shortageError](err); short {
+		return statusShort
+	}
+	return statusFault
 }
 
 // lastWords is the beginning of what a dead worker said: of a crash, the

@@ -14,7 +14,8 @@
 //
 // start leaves a worker behind, in a session of its own; the other commands
 // ask it through a unix socket in /run. A worker that died is told by all of
-// them, with its last words.
+// them, with its last words, or the kernel's that has killed it for want of
+// memory. Work that is too large for the guest's memory is not even started.
 //
 // Words: a page is 4096 bytes; a sweep goes through all pages in order; a
 // page's generation is the number of times it was written.
@@ -28,18 +29,24 @@ import (
 
 // kinds are the commands and what they work on.
 var kinds = map[string]func(options) (medium, error){
-	"memwork":  newMemory,
-	"diskwork": newDisk,
+	memwork:  newMemory,
+	diskwork: newDisk,
 }
 
+const (
+	memwork  = "memwork"
+	diskwork = "diskwork"
+)
+
 // Commands are the names that Main knows.
-func Commands() []string { return []string{"memwork", "diskwork"} }
+func Commands() []string { return []string{memwork, diskwork} }
 
 // Exit statuses of the commands.
 const (
 	statusOK    = 0
 	statusFault = 1 // the work is damaged, or the worker died
 	statusUsage = 2 // wrong arguments, or nothing was started
+	statusShort = 3 // the guest has too little memory for the work
 )
 
 // Main carries out one command, as in memwork check: name is memwork, args are

@@ -174,3 +174,42 @@ func killWorker(t *testing.T, r runner) {
 	}
 	t.Fatal("no worker found")
 }
+
+func TestCheckRoom(t *testing.T) {
+	t.Parallel()
+	meminfo := "MemTotal:          94800 kB\nMemFree:            9000 kB\nMemAvailable:      40960 kB\nSwapFree: 2048 kB\n"
+	for _, tt := range []struct {
+		name, meminfo string
+		size          int64
+		want          string
+	}{
+		{memwork, meminfo, 38 << 20, ""},
+		{memwork, meminfo, 38<<20 + pageSize, "the guest has only 42 MiB of memory available, too little for 38 MiB"},
+		{diskwork, meminfo, 1 << 30, ""},
+		{memwork, "MemFree: 9000 kB\n", 1 << 30, ""}, // a kernel that does not say
+		{memwork, "", 1 << 30, ""},
+	} {
+		err := checkRoom(options{name: tt.name, size: tt.size}, tt.meminfo)
+		if (err == nil) != (tt.want == "") || err != nil && !strings.Contains(err.Error(), tt.want) {
+			t.Errorf("%s of %d bytes: got %v, want %q", tt.name, tt.size, err, tt.want)
+		}
+	}
+}
+
+func TestKillOf(t *testing.T) {
+	t.Parallel()
+	const words = "Out of memory: Killed process 137 (memwork) total-vm:1344464kB, anon-rss:69216kB"
+	for record, want := range map[string]string{
+		"3,513,67583195,-;" + words + "\n SUBSYSTEM=none\n":                            words,
+		"3,513,1,-;Memory cgroup out of memory: Killed process 137 (memwork) total":    "Memory cgroup out of memory: Killed process 137 (memwork) total",
+		"3,513,1,-;Out of memory: Killed process 1370 (memwork)":                       "",
+		"3,513,1,-;Out of memory: Killed process 13 (memwork)":                         "",
+		"6,1,1,-;oom_reaper: reaped process 137 (memwork), now anon-rss:0kB":           "",
+		"Out of memory: Killed process 137 (a record without a head has no message)\n": "",
+	} {
+		got, ours := killOf([]byte(record), 137)
+		if ours != (want != "") || ours && got != want {
+			t.Errorf("%q: got %q, %t; want %q", record, got, ours, want)
+		}
+	}
+}
