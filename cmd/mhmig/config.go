@@ -3,11 +3,11 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"math/big"
 	"slices"
-	"strings"
 
 	"github.com/spf13/pflag"
 
@@ -20,45 +20,63 @@ import (
 // variant could.
 const configEnding = ".cfg"
 
+// shippedConfig is the full name of the config that is used when the user names
+// none: in defaults mode.
+const shippedConfig = "@std//" + stdlib.DefaultConfig
+
 // selection is what the flags say of the config and of which of its variants
 // are wanted.
 type selection struct {
-	config  string // "": the one that mhmig brings
-	filters []string
-	params  []string
+	config   string // "": the one that mhmig brings
+	filters  []string
+	params   []string
+	defaults bool
+	strict   bool
 }
 
 // flags adds the flags that all commands have which read a config.
 func (s *selection) flags(flags *pflag.FlagSet) {
 	flags.StringArrayVar(&s.filters, "filter", nil, "config `STATEMENT` to apply after the file, such as 'only Fedora'; repeatable")
-	flags.StringArrayVar(&s.params, "param", nil, "set a param in every variant: `KEY=VALUE`; repeatable")
+	flags.StringArrayVar(&s.params, "param", nil, "set a param in every variant: `KEY=VALUE`, or with an operator of configs, such as 'KEY += VALUE'; repeatable")
+	flags.BoolVar(&s.defaults, "defaults", false, "of sets with a default, take only that (without a config of your own: always)")
+}
+
+// strictFlag adds the flag of commands that can refuse what is else warned of.
+func (s *selection) strictFlag(flags *pflag.FlagSet) {
+	flags.BoolVar(&s.strict, "strict", false, "refuse a config with warnings, and with words of filters in its files that no variant can match")
+}
+
+func (s *selection) options() cartesian.Options {
+	return cartesian.Options{Defaults: s.defaults || s.config == ""}
 }
 
 // parse reads the config with the filters and params applied.
 func (s *selection) parse() (*cartesian.Config, error) {
-	extra := append([]string(nil), s.filters...)
-	for _, text := range s.params {
-		key, value, ok := strings.Cut(text, "=")
-		if !ok || strings.TrimSpace(key) == "" {
-			return nil, fmt.Errorf("--param %s: want KEY=VALUE", text)
-		}
-		statement, err := cartesian.Assignment(strings.TrimSpace(key), value)
-		if err != nil {
-			return nil, fmt.Errorf("--param %s: %w", text, err)
-		}
-		extra = append(extra, statement)
+	var extra []cartesian.Extra
+	for i, text := range s.filters {
+		extra = append(extra, cartesian.Extra{Name: flagName("filter", i), Text: text})
 	}
-	var config *cartesian.Config
-	var err error
-	if s.config == "" {
-		config, err = cartesian.ParseFS(stdlib.FS, stdlib.DefaultConfig, extra...)
-	} else {
-		config, err = cartesian.ParseFile(s.config, extra...)
+	for i, text := range s.params {
+		extra = append(extra, cartesian.Extra{Name: flagName("param", i), Text: text, Param: true})
 	}
+	config, err := cartesian.Reader{Libraries: libraries}.Read(cmp.Or(s.config, shippedConfig), extra...)
 	if err != nil {
 		return nil, usageError(err)
 	}
 	return config, nil
+}
+
+// flagName is what errors call the place of a flag that can be repeated.
+func flagName(flag string, i int) string { return fmt.Sprintf("--%s %d", flag, i+1) }
+
+// isFlag says whether a place is in a flag, and in no file.
+func (s *selection) isFlag(place string) bool {
+	for i := range max(len(s.filters), len(s.params)) {
+		if place == flagName("filter", i) || place == flagName("param", i) {
+			return true
+		}
+	}
+	return false
 }
 
 // whyEmpty says why a config has no variants, and what else in it may not have
@@ -94,10 +112,5 @@ func tooManyVariants(limit int, count string) error {
 
 // setByUser says whether --param sets this key.
 func (s *selection) setByUser(key string) bool {
-	for _, text := range s.params {
-		if k, _, _ := strings.Cut(text, "="); strings.TrimSpace(k) == key {
-			return true
-		}
-	}
-	return false
+	return slices.ContainsFunc(s.params, func(text string) bool { return cartesian.ParamKey(text) == key })
 }

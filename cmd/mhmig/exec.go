@@ -77,7 +77,8 @@ or its scenario's global hosts_needed says, else a fair share, two at least. One
 that depends on a variant that did not pass is CANCEL.
 
 A word of an "only" or "join" of --filter that no variant can match is an error,
-and so are no variants at all, or more than --max-variants.
+and so are no variants at all, or more than --max-variants; with --strict, also
+whatever is else only warned of, as for mhmig list.
 
 Exit status: 0 everything passed, 1 some variant failed or erred, 2 wrong
 arguments or an error in a file, 3 the hosts cannot be used, 130 interrupted.`,
@@ -100,6 +101,7 @@ arguments or an error in a file, 3 the hosts cannot be used, 130 interrupted.`,
 	}
 	flags := command.Flags()
 	e.selection.flags(flags)
+	e.strictFlag(flags)
 	e.choice.flags(flags)
 	flags.StringVar(&e.config, "config", "", "config `FILE` (default: the one that mhmig brings)")
 	flags.StringSliceVar(&e.hosts, "hosts", nil, "hosts to run on, the master first: `NAME,NAME,...`, as for ssh")
@@ -195,8 +197,12 @@ func (e *execution) run(ctx context.Context, command *cobra.Command) error {
 	if err != nil {
 		return err
 	}
-	if typos := config.Typos(); typos != nil { // they must not run less, and pass
-		return usageError(typos)
+	faults := config.Typos() // they must not run less, and pass
+	if e.strict {
+		faults = config.Strict()
+	}
+	if faults != nil {
+		return usageError(faults)
 	}
 	var quarantine *run.Quarantine
 	if e.quarantine != "" {
@@ -204,7 +210,7 @@ func (e *execution) run(ctx context.Context, command *cobra.Command) error {
 			return usageError(err)
 		}
 	}
-	options := cartesian.Options{Defaults: e.config == ""}
+	options := e.options()
 	plan, err := e.plan(ctx, config, options, scenes)
 	if err != nil {
 		return err

@@ -18,45 +18,51 @@ import (
 	"github.com/mhmig/mhmig/lang/cartesian"
 	"github.com/mhmig/mhmig/lang/diag"
 	"github.com/mhmig/mhmig/lang/printable"
+	"github.com/mhmig/mhmig/lang/star"
 )
 
 // explanation is one call of mhmig explain: its flags.
 type explanation struct {
 	selection
-	whyNot   string
-	defaults bool
-	json     bool
+	whyNot string
+	json   bool
 }
 
 func newExplainCommand() *cobra.Command {
 	var e explanation
 	command := &cobra.Command{
-		Use:   "explain CONFIG.cfg VARIANT [KEY]",
+		Use:   "explain [CONFIG.cfg] VARIANT [KEY]",
 		Short: "Show which statements made a param, or dropped a variant",
 		Long: `Show where the params of a variant come from, or that of KEY alone: all
 statements that made it, with their lines, what they made of the value, and the
 variants and conditions that they stand in. VARIANT is a name or short name as
-list prints them, or any filter that leaves exactly one variant.
+list prints them, or any filter that leaves exactly one variant. The config is
+CONFIG.cfg, told by its ending, or the one that mhmig brings.
 
 With --why-not, show why no variant matches a filter: the statements that drop
 those that would, the smallest sets first. If none could match, it says which
 label does not exist, or which never follow each other.`,
 		Example: `  mhmig explain my.cfg RHEL.6.4.x86_64 mem
   mhmig explain my.cfg 'RHEL.6.4..tcp' --filter 'only smp2' --json
-  mhmig explain my.cfg --why-not 'Fedora.17..tcp'`,
+  mhmig explain my.cfg --why-not 'Fedora.17..tcp'
+  mhmig explain JeOS mem`,
 		Args: func(command *cobra.Command, args []string) error {
-			if !command.Flags().Changed("why-not") {
-				return arguments(2, 3)(command, args)
+			_, asked := splitConfig(args)
+			switch whyNot := command.Flags().Changed("why-not"); {
+			case whyNot && len(asked) > 0:
+				return fmt.Errorf("unexpected argument %q: --why-not asks for no variant", asked[0])
+			case whyNot:
+				return nil
+			case len(asked) > 2:
+				return fmt.Errorf("unexpected argument %q: %s", asked[2], command.UseLine())
 			}
-			if len(args) > 1 {
-				return fmt.Errorf("unexpected argument %q: --why-not asks for no variant", args[1])
-			}
-			return arguments(1, 1)(command, args)
+			return arguments(1, 2)(command, asked)
 		},
 		RunE: func(command *cobra.Command, args []string) error {
-			e.config = args[0]
-			if filepath.Ext(e.config) == ".star" {
-				return fmt.Errorf("%s is a scenario, want a config", e.config)
+			var asked []string
+			e.config, asked = splitConfig(args)
+			if len(args) > 0 && filepath.Ext(args[0]) == star.Ending {
+				return fmt.Errorf("%s is a scenario, want a config", args[0])
 			}
 			config, err := e.parse()
 			if err != nil {
@@ -69,21 +75,26 @@ label does not exist, or which never follow each other.`,
 				return e.explainAbsence(command, config)
 			}
 			key := ""
-			if len(args) == 3 {
-				key = args[2]
+			if len(asked) == 2 {
+				key = asked[1]
 			}
-			return e.explainVariant(command, config, args[1], key, len(args) == 3)
+			return e.explainVariant(command, config, asked[0], key, len(asked) == 2)
 		},
 	}
 	flags := command.Flags()
 	e.flags(flags)
 	flags.StringVar(&e.whyNot, "why-not", "", "show why no variant matches this `FILTER`")
-	flags.BoolVar(&e.defaults, "defaults", false, "of sets with a default, take only that")
 	flags.BoolVar(&e.json, "json", false, "write JSON")
 	return command
 }
 
-func (e *explanation) options() cartesian.Options { return cartesian.Options{Defaults: e.defaults} }
+// splitConfig takes the config off explain's arguments, "" if there is none.
+func splitConfig(args []string) (config string, asked []string) {
+	if len(args) > 0 && filepath.Ext(args[0]) == configEnding {
+		return args[0], args[1:]
+	}
+	return "", args
+}
 
 func (e *explanation) explainVariant(command *cobra.Command, config *cartesian.Config, variant, key string, one bool) error {
 	all, err := config.Explain(command.Context(), variant, e.options())

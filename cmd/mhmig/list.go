@@ -64,12 +64,10 @@ func listTree(ctx context.Context, c *cartesian.Config, out io.Writer, limit int
 // listing is one call of mhmig list: its flags.
 type listing struct {
 	selection
-	format   string
-	limit    int // negative: none
-	most     int // variants; 0: any number
-	defaults bool
-	strict   bool
-	diff     string
+	format string
+	limit  int // negative: none
+	most   int // variants; 0: any number
+	diff   string
 }
 
 func newListCommand() *cobra.Command {
@@ -79,9 +77,9 @@ func newListCommand() *cobra.Command {
 		Short: "List the variants of a config",
 		Long: `List the variants of a config, one per line: of CONFIG.cfg, or of the config
 that mhmig brings. Nothing is run. A selection without variants is no error
-here, but with --strict: then that is exit status 2, and so is a word of an
-"only" or "join" of --filter that no variant can match. Such words in files are
-only warned of, and only with --strict.
+here, but with --strict: then that is exit status 2, and so is whatever is else
+only warned of, and words of an "only" or "join" in files that no variant can
+match.
 
 With --diff, compare the variants of two configs, OLD.cfg and the argument: which
 were added, which removed, and which params changed. --filter, --param and
@@ -113,8 +111,7 @@ were added, which removed, and which params changed. --filter, --param and
 	flags.StringVar(&l.format, "format", "names", "what to print of each variant: names, shortnames, jsonl; or count, or tree")
 	flags.IntVar(&l.limit, "limit", 0, "stop after `N` variants")
 	flags.IntVar(&l.most, "max-variants", 0, "refuse a config with more than `N` variants (default: no limit)")
-	flags.BoolVar(&l.defaults, "defaults", false, "of sets with a default, take only that")
-	flags.BoolVar(&l.strict, "strict", false, "refuse what selects nothing; warn of such words in files too")
+	l.strictFlag(flags)
 	flags.StringVar(&l.diff, "diff", "", "compare with the variants of this older `CONFIG`")
 	return command
 }
@@ -153,20 +150,15 @@ func (l *listing) check(command *cobra.Command) error {
 	return nil
 }
 
-func (l *listing) options() cartesian.Options {
-	return cartesian.Options{Defaults: l.defaults || l.config == ""}
-}
-
 // list writes the variants to stdout.
 func (l *listing) list(command *cobra.Command, config *cartesian.Config) error {
 	ctx, options := command.Context(), l.options()
-	remarks := config.Warnings()
 	if l.strict {
-		if typos := config.Typos(); typos != nil {
-			return usageError(typos)
+		if faults := config.Strict(); faults != nil {
+			return usageError(faults)
 		}
-		remarks = config.StrictWarnings()
 	}
+	remarks := config.Warnings()
 	// What has a limit is within it if no more is wanted.
 	if l.most > 0 && (l.limit < 0 || l.limit > l.most) {
 		if err := limitVariants(ctx, config, options, l.most); err != nil {

@@ -23,9 +23,9 @@ func (l *listing) compare(command *cobra.Command) error {
 	older := l.selection
 	older.config = l.diff
 	configs := make([]*cartesian.Config, 2)
+	faults := make([]diag.List, 2) // of each config
 	var remarks diag.List
 	var errs []error
-	var typos []diag.List // of each config
 	for i, s := range []selection{older, l.selection} {
 		config, err := s.parse()
 		if err != nil {
@@ -34,16 +34,13 @@ func (l *listing) compare(command *cobra.Command) error {
 		}
 		configs[i] = config
 		if l.strict {
-			typos = append(typos, config.Typos())
-			remarks = append(remarks, config.StrictWarnings()...)
+			faults[i] = config.Strict()
 		} else {
 			remarks = append(remarks, config.Warnings()...)
 		}
 	}
-	if len(typos) == len(configs) {
-		// What one config has is there to be compared.
-		both := slices.DeleteFunc(typos[1], func(d diag.Diagnostic) bool { return !slices.ContainsFunc(typos[0], d.SaysTheSame) })
-		errs = append(errs, asError(both))
+	if len(errs) == 0 {
+		errs = append(errs, asError(l.ofBoth(faults[0], faults[1])))
 	}
 	if err := oneError(errs); err != nil {
 		return err
@@ -74,6 +71,22 @@ func (l *listing) compare(command *cobra.Command) error {
 		}
 		return nil
 	})
+}
+
+// ofBoth joins what is wrong in two configs. What a filter asks for and only one
+// of them has is no fault: it is there to be compared.
+func (l *listing) ofBoth(older, newer diag.List) diag.List {
+	both := slices.Clone(newer)
+	for _, d := range older {
+		if !slices.ContainsFunc(newer, d.SaysTheSame) {
+			both = append(both, d)
+		}
+	}
+	both = slices.DeleteFunc(both, func(d diag.Diagnostic) bool {
+		return l.isFlag(d.Pos.File) && !(slices.ContainsFunc(older, d.SaysTheSame) && slices.ContainsFunc(newer, d.SaysTheSame))
+	})
+	both.Sort()
+	return both
 }
 
 // asError is l as an error, nil if it is empty.

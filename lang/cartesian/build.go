@@ -5,6 +5,8 @@ package cartesian
 import (
 	"errors"
 	"fmt"
+	"io/fs"
+	"path/filepath"
 	"regexp"
 	"regexp/syntax"
 	"slices"
@@ -15,6 +17,7 @@ import (
 	"github.com/alecthomas/participle/v2/lexer"
 
 	"github.com/mhmig/mhmig/lang/diag"
+	"github.com/mhmig/mhmig/lang/library"
 )
 
 // Limits, far above what people write: all that comes later takes memory or stack in proportion.
@@ -56,7 +59,8 @@ type builder struct {
 	newLabels   slab[nodeLabel]
 
 	errs       diag.List
-	lookalikes []place // assignments that may look like conditions
+	lookalikes []place // assignments that may look like filters
+	oddities   []oddity
 }
 
 // A parsedFile is a source and its statements.
@@ -154,7 +158,8 @@ func (s *scope) add(stmt statement) { *s.statements = append(*s.statements, stmt
 // assign adds an assignment to the run, or ends the run and stands alone.
 func (b *builder) assign(a *assignment, s *scope) {
 	op := operatorOf[a.Op]
-	if mayLookLikeCondition(a.Key, a.Op, a.Value) {
+	b.judge(a, op, s.file.src)
+	if mayLookLikeFilter(a.Key, op) {
 		b.lookalikes = append(b.lookalikes, s.at(a.Pos))
 	}
 	if !strings.Contains(a.Value, "$") {
@@ -312,6 +317,9 @@ func (b *builder) filter(stmt *filterStatement, s *scope) {
 }
 
 func (b *builder) condition(stmt *condition, s *scope) {
+	if src := s.file.src; src.extra && len(stmt.Body.Statements) == 0 {
+		b.warn(src, stmt.Pos, insteadOfEmpty(stmt), "a condition with nothing behind its colon does nothing")
+	}
 	g := &guard{id: b.decision(), filter: b.use(stmt.Filter, s, false), negated: stmt.Negated, place: s.at(stmt.Pos)}
 	b.block(&stmt.Body, &scope{file: s.file, within: s.within, statements: &g.body})
 	for _, inner := range g.body {
@@ -323,8 +331,11 @@ func (b *builder) condition(stmt *condition, s *scope) {
 }
 
 func (b *builder) include(stmt *include, s *scope) {
-	path := b.files.resolve(s.file.path, stmt.Path)
+	path, err := b.files.resolve(s.file.path, stmt.Path)
 	switch b.includes++; {
+	case err != nil:
+		b.fail(s, stmt.Pos, "", "include %s: %v", stmt.Path, err)
+		return
 	case slices.Contains(s.within, path):
 		b.fail(s, stmt.Pos, "", "include %s: the file includes itself", stmt.Path)
 		return
@@ -343,11 +354,7 @@ func (b *builder) include(stmt *include, s *scope) {
 		if list, ok := errors.AsType[diag.List](err); ok {
 			b.errs = append(b.errs, list...)
 		} else if err != nil {
-			hint := ""
-			if strings.ContainsAny(stmt.Path, `"'#`) {
-				hint = "quotes and comments behind include are part of the file's name"
-			}
-			b.fail(s, stmt.Pos, hint, "include %s: %v", stmt.Path, err)
+			b.fail(s, stmt.Pos, b.hintAtFile(stmt.Path, path, err), "include %s: %v", stmt.Path, err)
 		} else {
 			file = b.parse(src, path)
 		}
@@ -360,6 +367,23 @@ func (b *builder) include(stmt *include, s *scope) {
 	inner.file, inner.within = file, append(slices.Clip(s.within), path)
 	b.block(file.body, &inner)
 	s.node, s.statements = inner.node, inner.statements
+}
+
+// hintAtFile says what was probably meant by an include that failed.
+func (b *builder) hintAtFile(include, path string, err error) string {
+	_, _, inLibrary := library.Cut(path)
+	switch near := b.files.nearest(path); {
+	case strings.ContainsAny(include, `"'#`):
+		return "quotes and comments behind include are part of the file's name"
+	case near != "" && errors.Is(err, fs.ErrNotExist):
+		if !inLibrary { // as it is written here
+			near = include[:strings.LastIndexByte(include, '/')+1] + filepath.Base(near)
+		}
+		return fmt.Sprintf("did you mean %s?", near)
+	case strings.HasPrefix(include, "@") && !inLibrary:
+		return "a file of a library is written @LIBRARY//FOLDER/FILE, such as @std//cfg/base.cfg"
+	}
+	return ""
 }
 
 // set puts a node for each variant above what s has so far, and a new one above them all.

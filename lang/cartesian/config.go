@@ -15,6 +15,7 @@ import (
 	"sync"
 
 	"github.com/mhmig/mhmig/lang/diag"
+	"github.com/mhmig/mhmig/lang/library"
 )
 
 // A Config is a parsed config.
@@ -29,7 +30,8 @@ type Config struct {
 	picks    int // and of other statements that decide
 	filters  []filterUse
 
-	lookalikes []place // assignments that may look like conditions
+	lookalikes []place // assignments that may look like filters
+	oddities   []oddity
 
 	sets     []*setKeys  // all of the config
 	common   []statement // what all variants begin with: the first statements of the leaf
@@ -41,41 +43,60 @@ type Config struct {
 	name string // as the caller named its file
 }
 
-// ParseFile reads the config file at path, and what it includes. Each of extra is more config text that stands behind
-// the file's, as given by --filter and --param: "only RHEL", "mem = 512". Errors in the text are a [diag.List] with all
-// of them; extra statements have the file name "<string>".
+// A Reader reads configs. The zero Reader knows the files of this machine.
+type Reader struct {
+	Libraries library.Set // whose files "include @LIBRARY//FILE" and a config's name can mean too
+}
+
+// An Extra is config text that stands behind the file's, as --filter and --param give it.
+type Extra struct {
+	Name string // what errors call its place, such as "--filter 2"
+	Text string // any statements: "only RHEL", "mem = 512"; includes start at the working directory
+
+	// Param says that Text is one assignment. Then KEY=VALUE sets exactly VALUE, with its quotes; with blanks around the
+	// operator, and with the other operators, it reads as in a file. Keys that a file could not set so are errors.
+	Param bool
+}
+
+// Read reads the config file called name, and what it includes, and then each of extra. Errors in the text are a
+// [diag.List] with all of them.
+func (r Reader) Read(name string, extra ...Extra) (*Config, error) {
+	return parseConfig(namedFiles{r.Libraries}, name, extra)
+}
+
+// ParseFile reads the config file at path, and what it includes. Each of extra is the text of an [Extra] that errors call
+// "<string>".
 func ParseFile(path string, extra ...string) (*Config, error) {
-	return parseConfig(osFiles{}, path, extra)
+	return Reader{}.Read(path, unnamed(extra)...)
 }
 
 // ParseFS is ParseFile for a file of fsys, whose includes lie in fsys too. Includes of extra statements start at the
 // root of fsys.
 func ParseFS(fsys fs.FS, name string, extra ...string) (*Config, error) {
-	return parseConfig(fsFiles{fsys}, name, extra)
+	return parseConfig(fsFiles{fsys}, name, unnamed(extra))
 }
 
-// Assignment returns the extra statement that sets key to exactly value, for --param. In the value, "${name}" is
-// replaced as always.
-func Assignment(key, value string) (string, error) {
-	statement := fmt.Sprintf(`%s = "%s"`, key, value)
-	if src, err := newSource(extraName, extraName, statement); err == nil {
-		var got []string
-		for _, t := range lex(src).all() {
-			got = append(got, t.Value)
-		}
-		if slices.Equal(got, []string{key, "=", value, ""}) && key != "" {
-			return statement, nil
-		}
+func unnamed(texts []string) []Extra {
+	extra := make([]Extra, len(texts))
+	for i, text := range texts {
+		extra[i] = Extra{Name: extraName, Text: text}
 	}
-	return "", fmt.Errorf("param %s=%s: a name has no operator, colon or keyword in it, a value no tab and only one line", key, value)
+	return extra
 }
 
-func parseConfig(files files, name string, extra []string) (*Config, error) {
-	src, err := files.read(name)
+func parseConfig(files files, name string, extra []Extra) (*Config, error) {
+	path, err := files.resolve("", name)
+	if err != nil {
+		return nil, fmt.Errorf("config %s: %w", name, err)
+	}
+	src, err := files.read(path)
 	if list, ok := errors.AsType[diag.List](err); ok {
 		return nil, list
 	}
 	if err != nil {
+		if near := files.nearest(path); near != "" && errors.Is(err, fs.ErrNotExist) {
+			err = fmt.Errorf("%w; did you mean %s?", err, near)
+		}
 		return nil, fmt.Errorf("config %s: %w", name, err)
 	}
 	b := &builder{
@@ -88,24 +109,14 @@ func parseConfig(files files, name string, extra []string) (*Config, error) {
 		names:    map[string]*namedFile{},
 	}
 	leaf := &node{preferred: -1}
-	s := &scope{node: leaf, statements: &leaf.statements}
-	sources := []*source{src}
-	for _, text := range extra {
-		src, err := newSource(extraName, extraName, text)
-		if list, ok := errors.AsType[diag.List](err); ok {
-			b.errs = append(b.errs, list...)
-			continue
+	s := &scope{node: leaf, statements: &leaf.statements, within: []string{path}}
+	s.file = b.parse(src, path)
+	b.block(s.file.body, s)
+	s.within = nil
+	for _, e := range extra {
+		if s.file = b.extra(e); s.file != nil {
+			b.block(s.file.body, s)
 		}
-		sources = append(sources, src)
-	}
-	for i, src := range sources {
-		from := name
-		s.within = []string{files.resolve("", name)}
-		if i > 0 {
-			from, s.within = "", nil
-		}
-		s.file = b.parse(src, from)
-		b.block(s.file.body, s)
 	}
 	if err := onePerLine(b.errs).Err(); err != nil {
 		return nil, err
@@ -129,38 +140,53 @@ type files interface {
 	// read returns a regular file. Its errors need no path; those in its text are a diag.List.
 	read(path string) (*source, error)
 	// resolve returns the path of a file that the file from includes; from is "" for an extra statement.
-	resolve(from, include string) string
+	resolve(from, include string) (string, error)
+	// nearest returns the path of a config that was probably meant by one that does not exist, "" if there is none.
+	nearest(path string) string
 }
 
-// osFiles are the files of this machine.
-type osFiles struct{}
+// ending is how the names of configs mostly end.
+const ending = ".cfg"
 
-func (osFiles) read(name string) (*source, error) {
-	info, err := os.Stat(name)
+// namedFiles are the files of this machine, and those of libraries.
+type namedFiles struct{ libraries library.Set }
+
+func (f namedFiles) read(name string) (*source, error) {
+	if _, _, inLibrary := library.Cut(name); !inLibrary { // to open a FIFO could wait without end
+		if info, err := os.Stat(name); err != nil {
+			return nil, withoutPath(err)
+		} else if !info.Mode().IsRegular() {
+			return nil, errNotRegular
+		}
+	}
+	file, err := f.libraries.Open(name)
+	if err != nil {
+		return nil, withoutPath(err)
+	}
+	defer file.Close()
+	return readSource(file, name, filepath.Base(name))
+}
+
+func (namedFiles) resolve(from, include string) (string, error) {
+	return library.Resolve(from, expandHome(include))
+}
+
+func (f namedFiles) nearest(path string) string { return f.libraries.Nearest(path, ending) }
+
+// readSource reads a regular file.
+func readSource(file fs.File, name, base string) (*source, error) {
+	info, err := file.Stat()
 	if err != nil {
 		return nil, withoutPath(err)
 	}
 	if !info.Mode().IsRegular() {
 		return nil, errNotRegular
 	}
-	f, err := os.Open(name)
+	text, err := readText(file, info.Size())
 	if err != nil {
 		return nil, withoutPath(err)
 	}
-	defer f.Close()
-	text, err := readText(f, info.Size())
-	if err != nil {
-		return nil, withoutPath(err)
-	}
-	return newSource(name, filepath.Base(name), text)
-}
-
-func (osFiles) resolve(from, include string) string {
-	include = expandHome(include)
-	if filepath.IsAbs(include) || from == "" {
-		return include
-	}
-	return filepath.Join(filepath.Dir(from), include)
+	return newSource(name, base, text)
 }
 
 // expandHome replaces a leading "~" or "~name" by a user's home folder, if there is such a user.
@@ -187,31 +213,22 @@ func expandHome(p string) string {
 type fsFiles struct{ fsys fs.FS }
 
 func (f fsFiles) read(name string) (*source, error) {
-	info, err := fs.Stat(f.fsys, name)
-	if err != nil {
-		return nil, withoutPath(err)
-	}
-	if !info.Mode().IsRegular() {
-		return nil, errNotRegular
-	}
 	file, err := f.fsys.Open(name)
 	if err != nil {
 		return nil, withoutPath(err)
 	}
 	defer file.Close()
-	text, err := readText(file, info.Size())
-	if err != nil {
-		return nil, withoutPath(err)
-	}
-	return newSource(name, path.Base(name), text)
+	return readSource(file, name, path.Base(name))
 }
 
-func (fsFiles) resolve(from, include string) string {
+func (fsFiles) resolve(from, include string) (string, error) {
 	if from == "" {
-		return path.Clean(include)
+		return path.Clean(include), nil
 	}
-	return path.Join(path.Dir(from), include)
+	return path.Join(path.Dir(from), include), nil
 }
+
+func (fsFiles) nearest(string) string { return "" }
 
 var errNotRegular = errors.New("not a regular file")
 

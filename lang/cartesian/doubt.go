@@ -12,31 +12,37 @@ import (
 )
 
 // Warnings tells what in the config has a meaning, but probably not the one that the user had in mind: words of filters
-// in extra statements that no variant can match, and assignments that look like conditions. They are in order of
-// position.
+// in extra statements that no variant can match, assignments that look like filters or conditions or have a key that
+// cannot be meant, quotes without a partner. They are in order of position.
 func (c *Config) Warnings() diag.List {
-	warnings := c.conditionLookalikes()
+	warnings := c.lookalikeWarnings(false)
+	for _, o := range c.oddities {
+		warnings = append(warnings, o.warning())
+	}
 	for _, use := range c.filters {
-		if use.src.name == extraName {
+		if use.src.extra {
 			warnings = append(warnings, c.doubts(use.src, use.text)...)
 		}
 	}
 	return onceEach(warnings)
 }
 
-// Typos tells of the words of "only" and "join" in extra statements that no variant can match. Each is among the
-// Warnings too. What runs for others should refuse them: a typo must not select less than was asked for.
+// Typos tells of the extra statements that do not select or set what they seem to, and of the words of "only" and "join"
+// in them that no variant can match. Each is among the Warnings too. What runs for others should refuse them: a typo must
+// not select less than was asked for, nor more.
 func (c *Config) Typos() diag.List {
-	var typos diag.List
+	typos := c.lookalikeWarnings(true)
+	for _, o := range c.oddities {
+		if o.src.extra && o.message != emptyStatement {
+			typos = append(typos, o.warning())
+		}
+	}
 	for _, use := range c.filters {
-		if use.demands && use.src.name == extraName {
+		if use.demands && use.src.extra {
 			typos = append(typos, c.doubts(use.src, use.text)...)
 		}
 	}
-	for i := range typos {
-		typos[i].Severity = diag.Error
-	}
-	return onceEach(typos)
+	return onceEach(asErrors(typos))
 }
 
 // StrictWarnings are Warnings, and the words of "only" and "join" in the config's files that no variant can match. Large
@@ -44,11 +50,21 @@ func (c *Config) Typos() diag.List {
 func (c *Config) StrictWarnings() diag.List {
 	warnings := c.Warnings()
 	for _, use := range c.filters {
-		if use.demands && use.src.name != extraName {
+		if use.demands && !use.src.extra {
 			warnings = append(warnings, c.doubts(use.src, use.text)...)
 		}
 	}
 	return onceEach(warnings)
+}
+
+// Strict are the StrictWarnings as errors, for those who want none.
+func (c *Config) Strict() diag.List { return asErrors(c.StrictWarnings()) }
+
+func asErrors(l diag.List) diag.List {
+	for i := range l {
+		l[i].Severity = diag.Error
+	}
+	return l
 }
 
 // onceEach sorts l, and removes what it says again.
@@ -84,8 +100,11 @@ func (c *Config) doubt(src *source, w [][]label) diag.List {
 	for _, row := range w {
 		for i, l := range row {
 			if !c.root.below.has(int(c.labels.lookUp(l))) {
-				doubts = append(doubts, src.diagnostic(l.Pos,
-					fmt.Sprintf("no variant has the label %q", l.String()), c.suggestRow(row, i)))
+				message := fmt.Sprintf("no variant has the label %q", l.String())
+				if l.Set != "" && !slices.Contains(c.setNames(), l.Set) {
+					message = "no set is named " + l.Set
+				}
+				doubts = append(doubts, src.diagnostic(l.Pos, message, c.suggestRow(row, i)))
 			}
 		}
 	}
@@ -221,6 +240,17 @@ func (c *Config) knownLabels(named bool) []label {
 		}
 	}
 	return known
+}
+
+// setNames returns the names of the config's sets.
+func (c *Config) setNames() []string {
+	var names []string
+	for _, l := range c.knownLabels(true) {
+		if l.Set != "" && !slices.Contains(names, l.Set) {
+			names = append(names, l.Set)
+		}
+	}
+	return names
 }
 
 // splitLabel is the opposite of label.text.

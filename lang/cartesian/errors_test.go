@@ -151,7 +151,7 @@ variants disk:
 		want  string
 	}{
 		{"misspelt", []string{"only REHL.6.4"}, "<string>:1:6: warning: no variant has the label \"REHL\"\n    only REHL.6.4\n         ^\n    hint: did you mean \"RHEL.6.4\"?\n"},
-		{"misspelt set", []string{"mem = 1", "only (dsk=ide)"}, "<string>:1:6: warning: no variant has the label \"(dsk=ide)\"\n    only (dsk=ide)\n         ^\n    hint: did you mean \"(disk=ide)\"?\n"},
+		{"misspelt set", []string{"mem = 1", "only (dsk=ide)"}, "<string>:1:6: warning: no set is named dsk\n    only (dsk=ide)\n         ^\n    hint: did you mean \"(disk=ide)\"?\n"},
 		{"not together", []string{"only RHEL", "only Windows"}, `<string>:1:1: warning: this statement leaves no variant
     only RHEL
     ^

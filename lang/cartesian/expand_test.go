@@ -133,41 +133,6 @@ func TestVariantIsTheCallers(t *testing.T) {
 	}
 }
 
-func TestAssignment(t *testing.T) {
-	t.Parallel()
-	for _, tt := range []struct{ key, value string }{
-		{"mem", "512"}, {"mem_vm1", ""}, {"a.b", `"quoted"`}, {"k", "  blanks  "}, {"k", "a=b:c # d"}, {"k", `'`}, {"k", "?+= 1"},
-	} {
-		statement, err := cartesian.Assignment(tt.key, tt.value)
-		if err != nil {
-			t.Errorf("Assignment(%q, %q): %v", tt.key, tt.value, err)
-			continue
-		}
-		for v, err := range parseText(t, "", statement).Variants(t.Context(), cartesian.Options{}) {
-			if err != nil || v.Params[tt.key] != tt.value {
-				t.Errorf("%s gives %q, %v, want %q", statement, v.Params[tt.key], err, tt.value)
-			}
-		}
-	}
-	for _, tt := range []struct{ key, value string }{
-		{"", "1"},
-		{"a b:", "1"},
-		{"only x", "1"},
-		{"a?=", "1"},
-		{"a", "1\n2"},
-		{"#a", "1"},
-		{"-a", "1"},
-		{"a", "x\ty"},
-		{" a", "1"},
-		{"a=b", "1"},
-		{"a", "\xff"},
-	} {
-		if statement, err := cartesian.Assignment(tt.key, tt.value); err == nil {
-			t.Errorf("Assignment(%q, %q) = %s, want an error", tt.key, tt.value, statement)
-		}
-	}
-}
-
 // TestIncludesOfFiles are those that a file system of fs.FS cannot have.
 func TestIncludesOfFiles(t *testing.T) {
 	dir := t.TempDir()

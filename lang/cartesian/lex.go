@@ -501,6 +501,9 @@ func (x *lineLexer) notAStatement() {
 		hint = "put the comment on a line of its own"
 	case x.body[0] == '!':
 		message = `a condition without ":"`
+		if x.src.extra && isFilter(x.body[1:]) {
+			hint = fmt.Sprintf("to drop variants, write %q", "no "+x.body[1:])
+		}
 	case x.body[0] == '(':
 		hint = `a condition cannot begin with "("; for a label of a named set use "only" or "no"`
 	case end == len(x.body) && slices.Contains(words, word):
@@ -512,6 +515,8 @@ func (x *lineLexer) notAStatement() {
 		hint = fmt.Sprintf(`":" makes %q a condition; if it is a key, write %q`, x.opener, x.opener+" = "+x.behind)
 	case near != "":
 		hint = fmt.Sprintf("did you mean %q?", near)
+	case x.src.extra && isFilter(x.body):
+		hint = fmt.Sprintf("to select variants, write %q", "only "+x.body)
 	case x.body[0] == ';' || strings.HasPrefix(x.body, "/*"):
 		hint = `comments begin with "#" or "//"`
 	case strings.HasPrefix(x.body, "<<<<<<<") || strings.HasPrefix(x.body, ">>>>>>>"):

@@ -4,37 +4,53 @@ package cartesian
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 	"unicode/utf8"
 
 	"github.com/mhmig/mhmig/lang/diag"
 )
 
-// A line such as "(v=x): k = 1" looks like a condition that names a set, but "=" stands before the first colon, and so
-// the language takes it for an assignment to the key "(v".
+// A line such as "(v=x): k = 1" looks like a condition that names a set, and "(v=x)" like a filter, but "=" stands before
+// the first colon, and so the language takes them for assignments to the key "(v".
 
-// looksLikeCondition tells whether the text of an assignment is a filter that names a set, with a colon behind it. It
-// returns the filter and what follows the colon.
-func looksLikeCondition(text string) (f filterText, negated bool, content string, ok bool) {
-	head, content, ok := strings.Cut(text, ":")
-	if !ok {
-		return f, false, "", false
+// A lookalike is the filter that the text of an assignment looks like.
+type lookalike struct {
+	filter      filterText
+	isCondition bool // a colon stands behind it
+	negated     bool
+	content     string // what follows the colon
+}
+
+// readLookalike tells whether the text of an assignment is a filter that names a set, or such a condition.
+func readLookalike(text string) (l lookalike, ok bool) {
+	head, content, isCondition := strings.Cut(text, ":")
+	l.isCondition, l.content = isCondition, strings.TrimLeftFunc(content, isBlank)
+	head, l.negated = strings.CutPrefix(head, "!")
+	if isCondition {
+		head = withoutBlanks(head)
 	}
-	head, negated = strings.CutPrefix(head, "!")
-	head = withoutBlanks(head)
 	f, _, err := parseFilter(head)
 	if err != nil {
-		return f, false, "", false
+		return l, false
 	}
-	named := false
+	l.filter = f
+	return l, len(f.named()) > 0
+}
+
+// named returns the labels of a filter that name their sets.
+func (f filterText) named() []label {
+	var named []label
 	for _, w := range f.Words {
 		for _, row := range w {
 			for _, l := range row {
-				named = named || l.Set != ""
+				if l.Set != "" {
+					named = append(named, l)
+				}
 			}
 		}
 	}
-	return f, negated, strings.TrimLeftFunc(content, isBlank), named
+	return named
 }
 
 // withoutBlanks removes blanks, which mean nothing in a condition, but where they part labels.
@@ -52,30 +68,52 @@ func withoutBlanks(head string) string {
 	return b.String()
 }
 
-// conditionLookalikes warns of assignments that look like conditions.
-func (c *Config) conditionLookalikes() diag.List {
+// lookalikeWarnings warns of assignments that look like filters or conditions: of all, or of those in extra statements.
+func (c *Config) lookalikeWarnings(onlyExtra bool) diag.List {
 	var warnings diag.List
 	for _, at := range c.lookalikes {
+		if onlyExtra && !at.src.extra {
+			continue
+		}
 		text := at.location().Text
-		f, negated, content, ok := looksLikeCondition(text)
+		l, ok := readLookalike(text)
 		if !ok {
 			continue
 		}
 		key, value := splitAssignment(text)
 		message := fmt.Sprintf("this sets the key %q to %q; it is no condition", key, value)
-		if content == "" {
+		switch {
+		case !l.isCondition:
+			message = fmt.Sprintf("this sets the key %q to %q; it selects nothing", key, value)
+		case l.content == "":
 			message += ", and what stands below it always acts"
 		}
-		d := at.diagnostic(message, c.insteadOf(f, negated, content))
+		d := at.diagnostic(message, c.insteadOf(l))
 		d.Severity = diag.Warning
 		warnings = append(warnings, d)
 	}
 	return warnings
 }
 
-// insteadOf says what to write for a condition that names a set. Conditions can only ask for bare labels, which other
-// sets may have too.
-func (c *Config) insteadOf(f filterText, negated bool, content string) string {
+// insteadOf says what to write for a lookalike, or why there can be nothing. Conditions can only ask for bare labels,
+// which other sets may have too.
+func (c *Config) insteadOf(like lookalike) string {
+	f, negated, content := like.filter, like.negated, like.content
+	for _, l := range f.named() {
+		if sets := c.setNames(); !slices.Contains(sets, l.Set) {
+			return "no set is named " + l.Set + c.nearestLabel(l)
+		}
+		if !c.root.below.has(int(c.labels.lookUp(l))) {
+			return fmt.Sprintf("the set %s has no variant %s%s", l.Set, l.Name, c.nearestLabel(l))
+		}
+	}
+	if !like.isCondition {
+		keyword := "only"
+		if negated {
+			keyword = "no"
+		}
+		return fmt.Sprintf("write %q", keyword+" "+f.String())
+	}
 	var words []string
 	shared := ""
 	for _, w := range f.Words {
@@ -103,6 +141,28 @@ func (c *Config) insteadOf(f filterText, negated bool, content string) string {
 		return fmt.Sprintf("write %q, but %q is also a label outside of that set; or put the content into the variant itself", head, shared)
 	}
 	return fmt.Sprintf("write %q", head)
+}
+
+// nearestLabel ends a message about a label of a named set that no variant has.
+func (c *Config) nearestLabel(l label) string {
+	var sets, names []string
+	for _, known := range c.knownLabels(true) {
+		if known.Set == "" {
+			continue
+		}
+		sets = append(sets, known.Set)
+		if known.Set == l.Set {
+			names = append(names, known.Name)
+		}
+	}
+	near := label{Set: l.Set, Name: diag.Nearest(l.Name, names)}
+	if len(names) == 0 {
+		near = label{Set: diag.Nearest(l.Set, sets), Name: l.Name}
+	}
+	if near.Set == "" || near.Name == "" || !c.root.below.has(int(c.labels.lookUp(near))) {
+		return ""
+	}
+	return fmt.Sprintf("; did you mean %q?", near.String())
 }
 
 // isInOtherSets tells whether variants have the label by its name alone, or in another set.
@@ -146,7 +206,7 @@ func (c *Config) allNodes() []*node {
 	return nodes
 }
 
-// mayLookLikeCondition is a quick test that lets all pass that do.
-func mayLookLikeCondition(key, op, value string) bool {
-	return op == "=" && strings.Contains(key, "(") && strings.Contains(value, ":")
+// mayLookLikeFilter is a quick test that lets all pass that do.
+func mayLookLikeFilter(key string, op operator) bool {
+	return op == opSet && strings.Contains(key, "(")
 }

@@ -30,7 +30,7 @@ func hugeConfig(tb testing.TB) string {
 
 // parseFiles reads, lexes and parses the file at path and all that it includes, each once. It returns the lines.
 func parseFiles(tb testing.TB, path string, done map[string]bool) int {
-	src, err := osFiles{}.read(path)
+	src, err := namedFiles{}.read(path)
 	if err != nil {
 		tb.Fatal(err)
 	}
@@ -46,7 +46,11 @@ func parseFiles(tb testing.TB, path string, done map[string]bool) int {
 	lines := len(src.lines)
 	for _, s := range body.Statements {
 		if i, ok := s.(*include); ok {
-			if path := (osFiles{}).resolve(path, i.Path); !done[path] {
+			path, err := (namedFiles{}).resolve(path, i.Path)
+			if err != nil {
+				tb.Fatal(err)
+			}
+			if !done[path] {
 				lines += parseFiles(tb, path, done)
 			}
 		}

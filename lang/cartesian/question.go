@@ -53,6 +53,12 @@ func parseFilter(text string) (filterText, *source, error) {
 	return f, src, nil
 }
 
+// isFilter tells whether text is a filter that stands alone.
+func isFilter(text string) bool {
+	f, _, err := parseFilter(text)
+	return err == nil && len(f.Words) > 0
+}
+
 // A question is a filter that is asked of a config, and no part of it: any of some words, each of which is all of some
 // rows of labels. It is tried on paths as they are, without what a labelPath remembers.
 type question []askedWord
@@ -99,6 +105,19 @@ func (t *rowTable) question(f filter) question {
 		}
 	}
 	return q
+}
+
+// String returns the filter as it could be written.
+func (f filterText) String() string {
+	words := make([]string, len(f.Words))
+	for i, w := range f.Words {
+		rows := make([]string, len(w))
+		for j, row := range w {
+			rows[j] = rowText(row)
+		}
+		words[i] = strings.Join(rows, "..")
+	}
+	return strings.Join(words, ", ")
 }
 
 func rowText(row []label) string {

@@ -21,9 +21,10 @@ type source struct {
 	lines []string // tabs expanded, blanks at the end removed
 	ascii bool     // a character is a byte
 	tabs  bool     // there were tabs in indents
+	extra bool     // it is an extra statement, and in no file
 }
 
-// extraName is the file name of statements that come from outside of any file.
+// extraName is the language's file name for statements that come from outside of any file.
 const extraName = "<string>"
 
 // maxSource limits the bytes of one file. Its statements may take a hundred times as much memory.
