@@ -102,11 +102,12 @@ func vmClass() *Class {
 			{
 				Name: "qmp", Waits: true, Params: []Param{{"command", String, "a QMP command"}}, Fields: "arguments",
 				Doc: "Sends a command to QEMU and returns its answer. A _ in the name of an argument stands for a -. " +
-					"cont is refused on a source that has completed, and migrate_cancel in post-copy: they lose guests.",
+					"cont, system_reset and system_wakeup are refused on a source that has completed, and migrate_cancel in post-copy: they lose guests. " +
+					"A stop, a system_reset and what human-monitor-command does are not taken as asked for, as pause and reboot are; a quit is, as destroy is.",
 				Fn: vmQMP,
 			},
 			{
-				Name: "pause", Waits: true, Doc: "Stops the guest (QMP stop).",
+				Name: "pause", Waits: true, Doc: "Stops the guest (QMP stop). One that stands still at the scenario's end otherwise is a FAIL, once it has moved, else an ERROR.",
 				Fn: control((*testbed.Machine).Stop),
 			},
 			{
@@ -114,11 +115,11 @@ func vmClass() *Class {
 				Fn: control((*testbed.Machine).Cont),
 			},
 			{
-				Name: "reboot", Waits: true, Doc: "Resets the guest (QMP system_reset).",
+				Name: "reboot", Waits: true, Doc: "Resets the guest (QMP system_reset). Any other reset between migrate and the end of check is a FAIL. Refused on a source that has completed its migration.",
 				Fn: control((*testbed.Machine).Reset),
 			},
 			{
-				Name: "destroy", Waits: true, Doc: "Ends the VM at once.",
+				Name: "destroy", Waits: true, Doc: "Ends the VM at once. A QEMU that ends by a signal, with a status other than 0 or with a complaint of a sanitizer is a FAIL.",
 				Fn: func(t *task.Task, a *Args) (starlark.Value, error) {
 					m, err := instance(t, a)
 					if err != nil {

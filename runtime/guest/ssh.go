@@ -159,6 +159,9 @@ type sshWire struct {
 	out     *outbox
 	waiting sync.WaitGroup
 	closing sync.Once
+
+	mu     sync.Mutex // guards closed
+	closed bool       // nothing more is begun that close would wait for
 }
 
 // openShell starts the login shell, on a terminal if the guest gives one.
@@ -210,8 +213,58 @@ func (w *sshWire) interrupt(ctx context.Context) error {
 
 const ctrlC = 3
 
+// mostBeside is how much Beside reads, in bytes.
+const mostBeside = 64 << 10
+
+// Beside runs a command on the session's connection, but not in its shell, which
+// may be busy, and returns what it wrote to stdout: at most 64 KiB. It works on SSH
+// sessions only; on others it is errors.ErrUnsupported.
+func (s *Session) Beside(ctx context.Context, command string) (string, error) {
+	w, ok := s.wire.(*sshWire)
+	if !ok {
+		return "", errors.ErrUnsupported
+	}
+	w.mu.Lock()
+	if w.closed {
+		w.mu.Unlock()
+		return "", ErrEnded
+	}
+	var out []byte
+	ended := make(chan error, 1)
+	w.waiting.Go(func() { ended <- w.beside(ctx, command, &out) }) // at the latest with the connection
+	w.mu.Unlock()
+	select {
+	case err := <-ended:
+		return string(out), err
+	case <-ctx.Done():
+		return "", context.Cause(ctx)
+	}
+}
+
+func (w *sshWire) beside(ctx context.Context, command string, out *[]byte) error {
+	session, err := w.client.NewSession()
+	if err != nil {
+		return err
+	}
+	defer func() { _ = session.Close() }()
+	stop := context.AfterFunc(ctx, func() { _ = session.Close() })
+	defer stop()
+	stdout, err := session.StdoutPipe()
+	if err != nil {
+		return err
+	}
+	if err := session.Start(command); err != nil {
+		return err
+	}
+	*out, err = io.ReadAll(io.LimitReader(stdout, mostBeside))
+	return err
+}
+
 func (w *sshWire) close(*Session) error {
 	w.closing.Do(func() {
+		w.mu.Lock()
+		w.closed = true
+		w.mu.Unlock()
 		_ = w.client.Close()
 		w.out.close()
 		w.waiting.Wait()

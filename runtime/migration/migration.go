@@ -13,7 +13,7 @@
 //	migrate           migrate_src                     migrate_dst
 //	mig_finished      barrier                         barrier
 //	check             check_src                       resume, check_dst, check_work
-//	checked           barrier                         barrier
+//	checked           barrier, look once more         barrier, look once more
 //	end               post_migration, end the VMs     post_migration
 //
 // A cancelled migration skips from migrate to end: the VMs stay where they
@@ -21,8 +21,9 @@
 //
 // What QEMU does not guard, this package does: return-path is set on both
 // ends, and a migration has succeeded only when the destination runs; a source
-// that has completed never runs again; a failure names the side that failed
-// first and carries what both hosts know.
+// that has completed never runs again; from the step migrate on, until both sides
+// have looked once more, nothing but vm.reboot() has reset the guest; a failure
+// names the side that failed first and carries what both hosts know.
 //
 // A Migration's methods may be called from any goroutine. Side.Run runs one
 // side and blocks until it is over; each side is run once.

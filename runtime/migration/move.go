@@ -48,6 +48,9 @@ type move struct {
 	limits   limits        // the source's before this migration
 	clock    guestclock.Watch
 
+	resetsBefore int    // the source's guest's, when it began to move
+	bootID       string // the guest's then, "" if unknown
+
 	// guarded by m.mu
 	status  string         // QEMU's, of the source; "none" before it began
 	query   map[string]any // the last query-migrate of the source

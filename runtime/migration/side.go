@@ -146,6 +146,9 @@ func (s *Side) runSource(ctx context.Context) (err error) {
 		return err
 	}
 	s.begin("migrate")
+	if err := s.each(ctx, s.takeLeave); err != nil {
+		return err
+	}
 	defer s.saveRecord() // at the end: what the guest felt is known when it has settled on the destination
 	if m.Plan.MigrateSrc != nil {
 		if err = m.Plan.MigrateSrc(ctx, s); err == nil {
@@ -177,7 +180,7 @@ func (s *Side) runSource(ctx context.Context) (err error) {
 	if err != nil {
 		return err
 	}
-	if err := s.meet(ctx, "checked", m.options.loginTimeout+m.options.finishTimeout); err != nil {
+	if err := s.conclude(ctx); err != nil {
 		return err
 	}
 	if err := s.each(ctx, func(ctx context.Context, vm string) error {
@@ -253,7 +256,7 @@ func (s *Side) runDestination(ctx context.Context) (err error) {
 			return err
 		}
 	}
-	if err := s.meet(ctx, "checked", m.options.loginTimeout+m.options.finishTimeout); err != nil {
+	if err := s.conclude(ctx); err != nil {
 		return err
 	}
 	return s.hook(ctx, "post_migration", m.Plan.PostMigration)
@@ -336,17 +339,19 @@ func (s *Side) Receive(ctx context.Context, vms []string) error {
 // checkLeft proves that the guest does not run on the source any more.
 func (s *Side) checkLeft(ctx context.Context, vm string) error {
 	machine := s.Machine(vm)
-	state, err := machine.Status(ctx)
+	state, err := machine.AskStatus(ctx)
 	if errors.Is(err, qmp.ErrGone) && machine.Host.Err() == nil {
-		s.log.Warn("QEMU has ended by itself after its guest had left", "vm", vm, "reason", machine.ExitReason(ctx))
-		return nil
+		if exit := machine.Exit(ctx); !exit.Abnormal() {
+			s.log.Warn("QEMU has ended by itself after its guest had left", "vm", vm, "reason", exit.Error())
+			return nil
+		}
+		return fail(ctx, s.Migration.moves[vm], machine, SourceRole, fmt.Errorf("its guest had left: %w", err))
 	}
 	if err != nil {
 		return err
 	}
-	if state == "running" {
-		return fail(ctx, s.Migration.moves[vm], machine, SourceRole,
-			errors.New("the migration is completed, but the guest still runs on the source: two copies of it use one disk"))
+	if state == "running" || machine.Revived() {
+		return fail(ctx, s.Migration.moves[vm], machine, SourceRole, machine.TwoCopies())
 	}
 	return nil
 }
@@ -373,8 +378,14 @@ func (s *Side) checkArrived(ctx context.Context, vm string) error {
 	if err == nil && state != "running" {
 		err = fmt.Errorf("the guest is %s after the migration, not running", state)
 	}
+	if err == nil {
+		_, err = m.moves[vm].checkResets()
+	}
 	if err == nil && m.options.login {
 		err = machine.EnsureLogin(ctx, m.options.loginTimeout)
+		if _, reset := m.moves[vm].checkResets(); reset != nil { // which explains a login that failed
+			err = reset
+		}
 	}
 	if err != nil && ctx.Err() == nil {
 		return fail(ctx, m.moves[vm], machine, DestinationRole, err)
@@ -441,6 +452,9 @@ func (s *Side) goOn(ctx context.Context, vm string) error {
 		return machine.Cont(ctx)
 	}
 	state, err := machine.Status(ctx)
+	if err == nil {
+		err = mv.checkBoot(ctx, machine, false)
+	}
 	if err == nil && state != "running" {
 		err = fmt.Errorf("the guest is %s on the source after the migration was cancelled, not running", state)
 	}

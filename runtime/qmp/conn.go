@@ -84,6 +84,7 @@ type Conn struct {
 	lastID        uint64
 	pending       map[uint64]chan message
 	subscriptions map[*Subscription]struct{}
+	handlers      []func(Event)
 	shutdown      string // the reason in QEMU's SHUTDOWN event
 	cause         error  // why the connection is to end, when this side knows before the reader does
 	err           error  // why it ended; set before done is closed

@@ -92,9 +92,25 @@ func (s *Subscription) Close() {
 	<-s.ended
 }
 
-// publish gives an event to all who want it; it never waits for them.
+// Handle calls f for each event that comes after the call, before a reply that
+// QEMU sent later is delivered: who has an answer of QEMU also has what came
+// before it. f runs on the connection's reader: it must return at once, and not
+// use the Conn.
+func (c *Conn) Handle(f func(Event)) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.handlers = append(c.handlers, f)
+}
+
+// publish gives an event to all who want it; it never waits for subscribers.
 func (c *Conn) publish(m message, received time.Time) {
 	e := Event{Name: m.Event, Data: m.Data, Time: m.Timestamp.time(), Received: received}
+	c.mu.Lock()
+	handlers := slices.Clone(c.handlers)
+	c.mu.Unlock()
+	for _, f := range handlers {
+		f(e)
+	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if e.Name == "SHUTDOWN" {

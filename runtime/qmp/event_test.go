@@ -178,3 +178,24 @@ func TestLastEvents(t *testing.T) {
 		t.Error(diff)
 	}
 }
+
+// Who has an answer of QEMU has what QEMU told before it, also when nobody else
+// has had time to take it.
+func TestHandle(t *testing.T) {
+	c := connect(t, qmp.Options{}, func(f *fake) {
+		f.serve(func(r request) {
+			f.event("RESET", `{"guest": true}`)
+			f.event("STOP", `{}`)
+			f.reply(r, `{}`)
+		})
+	})
+	var told []string // with no lock of its own: the reply comes after it
+	c.Handle(func(e qmp.Event) { told = append(told, e.Name) })
+	for range 100 {
+		told = nil
+		migrate(t, c)
+		if diff := cmp.Diff([]string{"RESET", "STOP"}, told); diff != "" {
+			t.Fatal(diff)
+		}
+	}
+}

@@ -76,8 +76,8 @@ func (u *unit) run(ctx context.Context) (status result.Status, met bool) {
 			u.addFailure(&outcome, failure)
 		}
 		if unsettled(&outcome) && ctx.Err() == nil {
-			for _, dead := range bed.Dead(ctx) {
-				u.addFailure(&outcome, dead)
+			for _, wrong := range bed.LastLook(ctx) {
+				u.addFailure(&outcome, wrong)
 			}
 		}
 	}
@@ -93,10 +93,14 @@ func (u *unit) run(ctx context.Context) (status result.Status, met bool) {
 		u.mu.Unlock()
 	} else {
 		log.Info("clean up", "step", "clean_up")
-		if err := u.close(ctx, bed, u.lease, outcome.Status); err != nil {
-			u.addFailure(&outcome, fmt.Errorf("clean up: %w", err))
-			settle(&outcome)
+		err := u.close(ctx, bed, u.lease, outcome.Status)
+		for _, fault := range bed.Faults() {
+			u.addFailure(&outcome, fault)
 		}
+		if err != nil {
+			u.addFailure(&outcome, fmt.Errorf("clean up: %w", err))
+		}
+		settle(&outcome)
 	}
 	met = outcome.Status == result.Pass || outcome.Status == result.Warn
 	if notice := u.Quarantine.apply(u.variant.Name, &outcome); notice != "" {

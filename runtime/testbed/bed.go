@@ -71,10 +71,12 @@ type Bed struct {
 	folders []madeFolder // set by Prepare, in the order of making
 	images  []*vm.Images // set by Prepare
 
-	mu       sync.Mutex // guards what follows
-	machines []*Machine
-	claims   map[string]string // VM -> who starts or moves it
-	consoles map[string]string // VM -> what the console of an instance that was ended had shown last
+	mu        sync.Mutex // guards what follows
+	machines  []*Machine
+	claims    map[string]string // VM -> who starts or moves it
+	rebooting map[string]bool   // VM -> its guest has been reset by request, and nobody has logged in since
+	faults    []error           // of QEMUs that Close has ended
+	consoles  map[string]string // VM -> what the console of an instance that was ended had shown last
 }
 
 type madeFolder struct {
@@ -88,7 +90,7 @@ func New(c Config) *Bed {
 	b := &Bed{
 		params: c.Params, results: c.Results, ledger: newOwned(c.Ledger), log: c.Log,
 		name: c.Name, shared: c.Shared,
-		claims: map[string]string{}, consoles: map[string]string{},
+		claims: map[string]string{}, consoles: map[string]string{}, rebooting: map[string]bool{},
 	}
 	for _, p := range c.Hosts {
 		label := "host" + strconv.Itoa(p.Number)
@@ -367,6 +369,14 @@ func (b *Bed) Keep() {
 	}
 }
 
+// Faults returns an error, a FAIL, for each QEMU that did not end as it should
+// when Close ended it.
+func (b *Bed) Faults() []error {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return slices.Clone(b.faults)
+}
+
 // Close ends all that the bed has on its hosts: faults, processes, VMs,
 // folders. It works on after ctx has ended, within its own limit. status is
 // how the variant went: the params kill_vm and kill_vm_on_error may ask for
@@ -391,13 +401,16 @@ func (b *Bed) Close(ctx context.Context, status result.Status) (kept bool, err e
 		}
 		return true, errors.Join(errs...)
 	}
-	ends := make([]error, len(machines))
+	faults, ends := make([]error, len(machines)), make([]error, len(machines))
 	var ending sync.WaitGroup
 	for i, m := range machines {
-		ending.Go(func() { ends[i] = b.Remove(ctx, m) })
+		ending.Go(func() { faults[i], ends[i] = b.remove(ctx, m) })
 	}
 	ending.Wait()
 	errs = append(errs, ends...)
+	b.mu.Lock()
+	b.faults = slices.DeleteFunc(faults, func(err error) bool { return err == nil })
+	b.mu.Unlock()
 	for _, images := range slices.Backward(b.images) {
 		errs = append(errs, images.Remove(ctx))
 	}

@@ -33,7 +33,7 @@ func (m *Machine) Evidence(ctx context.Context, side string) Evidence {
 	e := Evidence{Side: side, Host: m.Host.Name(), VM: m.Name(), LastQMP: m.lastQMP.lines()}
 	select {
 	case <-m.Exited():
-		e.State = m.ExitReason(ctx)
+		e.State = m.Instance.ExitReason(ctx)
 	default:
 		state, err := m.Status(ctx)
 		if err != nil {

@@ -7,6 +7,8 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"regexp"
+	"slices"
 	"strings"
 	"sync/atomic"
 	"time"
@@ -192,11 +194,48 @@ func (m *Machine) EnsureLogin(ctx context.Context, timeout time.Duration) error 
 	return nil
 }
 
+// bootIDTimeout is how long a guest may take to tell its boot ID.
+const bootIDTimeout = 5 * time.Second
+
+// bootID is what Linux makes anew at each boot.
+var bootID = regexp.MustCompile(`^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$`)
+
+// BootID asks a Linux guest for the ID of its boot, beside what its sessions do; if
+// there are none and login says so, in one of its own. It is "" where nobody is
+// logged in by SSH, or the guest does not tell.
+func (m *Machine) BootID(ctx context.Context, login bool) string {
+	ctx, cancel := context.WithTimeoutCause(ctx, bootIDTimeout, fmt.Errorf("no answer within %v", bootIDTimeout))
+	defer cancel()
+	m.mu.Lock()
+	var sessions []*guest.Session // those that no reset has cut off
+	for _, s := range m.sessions {
+		if s.resets == len(m.resets) {
+			sessions = append(sessions, s.Session)
+		}
+	}
+	m.mu.Unlock()
+	sessions = slices.DeleteFunc(sessions, func(s *guest.Session) bool { return s.Err() != nil })
+	if len(sessions) == 0 && login && len(m.Params().Objects("nics")) > 0 {
+		if session, err := m.newLogin(ctx, bootIDTimeout, guest.LogIn); err == nil {
+			sessions = append(sessions, session)
+		}
+	}
+	for _, session := range slices.Backward(sessions) {
+		said, err := session.Beside(ctx, "read -r id </proc/sys/kernel/random/boot_id && echo $id")
+		if id := strings.TrimSpace(said); err == nil && bootID.MatchString(id) {
+			return id
+		}
+		m.log.Debug("no boot ID", "error", err)
+	}
+	return ""
+}
+
 // opened notes a session, which then ends with the instance at the latest.
 func (m *Machine) opened(session *guest.Session) *guest.Session {
+	m.Host.bed.setRebooting(m.Name(), false)
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	m.sessions = append(m.sessions, session)
+	m.sessions = append(m.sessions, openSession{session, len(m.resets)})
 	return session
 }
 

@@ -9,7 +9,6 @@ import (
 	"io"
 	"log/slog"
 	"slices"
-	"strings"
 	"sync"
 	"time"
 
@@ -37,14 +36,25 @@ type Machine struct {
 	watcher sync.WaitGroup
 	lastQMP *lastLines
 
-	mu       sync.Mutex       // guards what follows
-	state    string           // QEMU's run state, as far as events tell
-	here     bool             // the guest is in this instance
-	awaited  bool             // QEMU has not said yet that the guest has come
-	arrived  bool             // the guest came by a migration
-	bidden   bool             // the guest, or a QMP quit, asked for QEMU\'s end
-	proof    *guest.Session   // EnsureLogin's, until somebody takes it
-	sessions []*guest.Session // all that were opened, to be closed with the instance
+	mu       sync.Mutex     // guards what follows
+	state    string         // QEMU's run state, as far as events tell
+	here     bool           // the guest is in this instance
+	awaited  bool           // QEMU has not said yet that the guest has come
+	arrived  bool           // the guest came by a migration
+	departed bool           // QEMU has said that the guest has gone to another instance
+	revived  bool           // the guest has run here after that
+	killed   bool           // by a signal that QEMU obeys
+	asked    asked          // of QEMU, by mhmig or the scenario
+	resets   []Reset        // in their order
+	told     bool           // an error says how QEMU ended
+	proof    *guest.Session // EnsureLogin's, until somebody takes it
+	sessions []openSession  // all that were opened, to be closed with the instance
+}
+
+// openSession is a session, and how many resets the guest had had when it began.
+type openSession struct {
+	*guest.Session
+	resets int
 }
 
 func (m *Machine) String() string { return m.Name() + "@" + m.Host.Name() }
@@ -62,28 +72,6 @@ func (m *Machine) State() string {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	return m.state
-}
-
-// Cont lets the guest run, see [vm.Instance.Cont].
-func (m *Machine) Cont(ctx context.Context) error {
-	return m.became("running", m.Instance.Cont(ctx))
-}
-
-// Stop pauses the guest.
-func (m *Machine) Stop(ctx context.Context) error {
-	return m.became("paused", m.Instance.Stop(ctx))
-}
-
-// became notes a state that QEMU was asked for: its event may come a moment
-// later than its answer.
-func (m *Machine) became(state string, err error) error {
-	if err != nil {
-		return err
-	}
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	m.state = state
-	return nil
 }
 
 // Arrived says whether the guest came into this instance by a migration.
@@ -144,19 +132,39 @@ func (m *Machine) BlameGone(ctx context.Context, err error) error {
 }
 
 // ended is the error of an instance whose QEMU has ended or is out of reach;
-// err is what was seen of it.
+// err is what was seen of it. A QEMU that ended as none should is at fault
+// itself, whatever had become of its guest.
 func (m *Machine) ended(ctx context.Context, err error) error {
-	reason := m.ExitReason(ctx) // asks the host, so that a loss is known by now
+	exit := m.Exit(ctx) // asks the host, so that a loss is known by now
 	if lost := m.Host.Err(); lost != nil {
 		return fmt.Errorf("%s: %w", m, lost)
 	}
+	m.mu.Lock()
+	m.told = true
+	m.mu.Unlock()
 	if _, told := errors.AsType[*endedError](err); !told {
-		err = &endedError{seen: err, reason: reason}
+		err = &endedError{seen: err, reason: exit.Error()}
 	}
-	if m.Arrived() {
+	if m.Arrived() || exit.Abnormal() {
 		return result.Fail.Wrap(err)
 	}
 	return err
+}
+
+// Removed says whether the instance was ended on purpose: by Remove, or by the
+// scenario's quit.
+func (m *Machine) Removed() bool {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return m.asked.end
+}
+
+// ExitReason is [vm.Instance.ExitReason], for an error that tells it.
+func (m *Machine) ExitReason(ctx context.Context) string {
+	m.mu.Lock()
+	m.told = true
+	m.mu.Unlock()
+	return m.Instance.ExitReason(ctx)
 }
 
 // endedError is what was seen of an instance whose QEMU has ended, and why it has.
@@ -265,6 +273,8 @@ func (b *Bed) start(ctx context.Context, name string, h *Host, params cartesian.
 	}
 	if launch.Incoming {
 		m.state, m.awaited = "inmigrate", true
+	} else {
+		b.setRebooting(name, false)
 	}
 	open := place.Artifacts
 	place.Artifacts = func(file string) (io.WriteCloser, error) {
@@ -282,8 +292,9 @@ func (b *Bed) start(ctx context.Context, name string, h *Host, params cartesian.
 	b.mu.Lock()
 	b.machines = append(b.machines, m)
 	b.mu.Unlock()
+	instance.Monitor().Handle(m.note)
 	events := instance.Monitor().Subscribe()
-	m.watcher.Go(func() { m.watch(events) })
+	m.watcher.Go(func() { m.watch(context.WithoutCancel(ctx), events) })
 	if err := m.attachConsole(ctx, place); err != nil {
 		return nil, err
 	}
@@ -304,38 +315,6 @@ func (m *Machine) attachConsole(ctx context.Context, place vm.Place) error {
 	}
 	m.Console = guest.NewConsole(conn, log)
 	return nil
-}
-
-// runStates are the run states that events announce.
-var runStates = map[string]string{
-	"STOP": "paused", "RESUME": "running", "SHUTDOWN": "shutdown",
-	"SUSPEND": "suspended", "WAKEUP": "running", "GUEST_PANICKED": "guest-panicked",
-}
-
-// watch follows QEMU's events until it ends.
-func (m *Machine) watch(events *qmp.Subscription) {
-	defer events.Close()
-	for e := range events.C {
-		status, _ := e.Data["status"].(string)
-		m.mu.Lock()
-		if e.Name == "SHUTDOWN" {
-			byGuest, _ := e.Data["guest"].(bool)
-			m.bidden = byGuest || e.Data["reason"] == "host-qmp-quit"
-		}
-		if state, tells := runStates[e.Name]; tells {
-			m.state = state
-		} else if e.Name == "MIGRATION" && status == "completed" {
-			if !m.awaited {
-				m.state = "postmigrate"
-			}
-			m.awaited = false
-		}
-		m.mu.Unlock()
-		m.tell(e)
-	}
-	m.mu.Lock()
-	m.state = "none"
-	m.mu.Unlock()
 }
 
 // tidings are the events that a person wants to hear of, in words.
@@ -392,29 +371,31 @@ func (b *Bed) instances(name string) []*Machine {
 	return found
 }
 
-// Dead returns an error for each VM whose QEMU has ended under its guest
-// although nobody asked for it: neither mhmig, nor the guest, nor a QMP quit.
-func (b *Bed) Dead(ctx context.Context) []error {
-	var dead []error
-	for _, m := range b.Machines() {
-		m.mu.Lock()
-		expected := m.bidden || !m.here
-		m.mu.Unlock()
-		select {
-		case <-m.Exited():
-			if !expected {
-				dead = append(dead, m.ended(ctx, fmt.Errorf("%s is not running any more", m)))
-			}
-		default:
-		}
+// Remove ends an instance and forgets it; again is fine. A QEMU that ended as
+// none should is a FAIL, unless an error has told of it before.
+func (b *Bed) Remove(ctx context.Context, m *Machine) error {
+	fault, err := b.remove(ctx, m)
+	if err != nil {
+		return err
 	}
-	return dead
+	return fault
 }
 
-// Remove ends an instance and forgets it; again is fine.
-func (b *Bed) Remove(ctx context.Context, m *Machine) error {
-	err := m.Destroy(ctx)
+func (b *Bed) remove(ctx context.Context, m *Machine) (fault, err error) {
+	m.mu.Lock()
+	m.asked.end = true
+	m.mu.Unlock()
+	err = m.Destroy(ctx)
 	m.detach()
+	if b.forget(m, err == nil) {
+		fault = m.fault()
+	}
+	return fault, err
+}
+
+// forget keeps what an instance's console has shown, and, once it is gone, strikes
+// it from the bed's; known says that it was there.
+func (b *Bed) forget(m *Machine, gone bool) (known bool) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	if m.Console != nil {
@@ -422,13 +403,12 @@ func (b *Bed) Remove(ctx context.Context, m *Machine) error {
 			b.consoles[m.Name()] = shown
 		}
 	}
-	for i, other := range b.machines {
-		if other == m && err == nil {
-			b.machines = append(b.machines[:i:i], b.machines[i+1:]...)
-			break
-		}
+	i := slices.Index(b.machines, m)
+	if i < 0 || !gone {
+		return false
 	}
-	return err
+	b.machines = slices.Delete(b.machines, i, i+1)
+	return true
 }
 
 // detach lets go of the instance's sessions, console and monitor.
@@ -445,24 +425,4 @@ func (m *Machine) detach() {
 	}
 	_ = m.Monitor().Close()
 	m.watcher.Wait()
-}
-
-// Execute sends a QMP command of the scenario's own. What would lose a guest is
-// refused: cont on a source that has completed.
-func (m *Machine) Execute(ctx context.Context, command string, arguments map[string]any, reply any) error {
-	switch command {
-	case "cont":
-		return m.Cont(ctx)
-	case "migrate_cancel", "migrate-cancel":
-		var query struct {
-			Status string `json:"status"`
-		}
-		if err := m.Monitor().Execute(ctx, "query-migrate", nil, &query); err != nil {
-			return err
-		}
-		if strings.HasPrefix(query.Status, "postcopy") {
-			return fmt.Errorf("%s: %s refused in %s: it would destroy the guest on both hosts", m, command, query.Status)
-		}
-	}
-	return m.Monitor().Execute(ctx, command, arguments, reply)
 }

@@ -26,6 +26,7 @@ type ExitError struct {
 	VM, Host    string
 	Status      int      // as a shell gives it: 128+n is signal n; StillRuns; StatusUnknown
 	Log         []string // QEMU's last lines
+	Sanitizer   []string // what sanitizers have complained of, in their first words
 	CommandLine string   // where its command line can be read: a path on the host
 	Cause       error    // why nothing is known, with StatusUnknown
 }
@@ -46,6 +47,9 @@ func (e *ExitError) Error() string {
 	default:
 		fmt.Fprintf(&b, "ended with status %d", e.Status)
 	}
+	if len(e.Sanitizer) > 0 {
+		fmt.Fprintf(&b, "; its sanitizer complained: %s", strings.Join(e.Sanitizer, " | "))
+	}
 	if len(e.Log) > 0 {
 		fmt.Fprintf(&b, "; it said: %s", strings.Join(e.Log, " | "))
 	}
@@ -62,6 +66,19 @@ func (e *ExitError) Error() string {
 func (e *ExitError) Unwrap() error { return e.Cause }
 
 func (e *ExitError) ended() bool { return e.Status >= 0 }
+
+// Abnormal says whether no QEMU should end like this: with a status, by a signal,
+// in an unknown way, or with a sanitizer's complaint.
+func (e *ExitError) Abnormal() bool {
+	return e.Status > 0 || len(e.Sanitizer) > 0 || e.Status == StatusUnknown && e.Cause == nil
+}
+
+// sanitizers finds the first words of the complaints of a QEMU that was built
+// with sanitizers: the words of grep -E, without a single quote.
+const sanitizers = `(Address|HWAddress|Leak|Memory|Thread|UndefinedBehavior)Sanitizer:|: runtime error: `
+
+// mostComplaints bounds how many of them are told.
+const mostComplaints = 3
 
 var forwardRule = regexp.MustCompile(`Could not set up host forwarding rule '?tcp:127\.0\.0\.1:(\d+)-:(\d+)`)
 
@@ -89,21 +106,34 @@ while [ ! -s %[2]s ] && [ $n -gt 0 ]; do n=$((n-1)); sleep 0.05; done
 if [ -s %[2]s ]; then cat %[2]s
 elif pid=$(cat %[3]s) && kill -0 "$pid"; then echo %[5]d
 else echo %[6]d; fi 2>/dev/null
+grep -a -m %[8]d -E '%[9]s' %[4]s 2>/dev/null
+echo %[10]s
 tail -n %[7]d %[4]s 2>/dev/null; exit 0`,
 			shellescape.Quote(i.place.RunDir), shellescape.Quote(i.file("exit")), shellescape.Quote(i.file("pid")),
-			shellescape.Quote(i.file("log")), StillRuns, StatusUnknown, logTail),
+			shellescape.Quote(i.file("log")), StillRuns, StatusUnknown, logTail,
+			mostComplaints, sanitizers, logFollows),
 		Timeout: askTimeout,
 	})
 	if err != nil {
 		e.Cause = err
 		return e
 	}
-	status, log, _ := strings.Cut(string(out.Stdout), "\n")
-	if n, err := strconv.Atoi(status); err == nil {
+	e.read(string(out.Stdout))
+	return e
+}
+
+// logFollows parts what sanitizers said from QEMU's last words.
+const logFollows = "--log--"
+
+// read takes in how QEMU ended, as scripts print it: the status, complaints of
+// sanitizers, and, behind a line of its own, the end of QEMU's log.
+func (e *ExitError) read(text string) {
+	status, rest, _ := strings.Cut(text, "\n")
+	if n, err := strconv.Atoi(strings.TrimSpace(status)); err == nil {
 		e.Status = n
 	}
-	e.Log = nonEmptyLines(log)
-	return e
+	complaints, log, _ := strings.Cut(rest, logFollows+"\n")
+	e.Sanitizer, e.Log = nonEmptyLines(complaints), nonEmptyLines(log)
 }
 
 // LastWords returns the last lines that QEMU wrote; nil when there are none, or the

@@ -49,6 +49,7 @@ type Instance struct {
 	entry      int // of the process in the ledger
 	taps       []addedTap
 	transcript io.Closer
+	fault      *ExitError
 }
 
 // Name is the VM's name, as vm1.
@@ -133,6 +134,17 @@ func (i *Instance) Exited() <-chan struct{} { return i.monitor.Done() }
 // knows nothing after Destroy.
 func (i *Instance) ExitReason(ctx context.Context) string { return i.exit(ctx).Error() }
 
+// Exit is ExitReason for who wants to judge it.
+func (i *Instance) Exit(ctx context.Context) *ExitError { return i.exit(ctx) }
+
+// Fault is how QEMU ended, if that is not as one ends that was told to: known
+// after Destroy, which it waits for; nil before.
+func (i *Instance) Fault() *ExitError {
+	i.turn <- struct{}{}
+	defer func() { <-i.turn }()
+	return i.fault
+}
+
 // DialConsole connects to the first serial port. QEMU serves one client at a time
 // and drops what the guest writes while there is none.
 func (i *Instance) DialConsole(ctx context.Context) (net.Conn, error) {
@@ -215,7 +227,7 @@ func (i *Instance) forwarded(ctx context.Context, guestPort int) (int, error) {
 // endQEMU ends a QEMU by its pid, after making sure that the pid is still its own,
 // and waits until it is gone. %[1]s folder, %[2]s path of the VM's files without
 // the ending, %[3]d how many steps of 20 ms QEMU gets to end by itself. It prints
-// the status that QEMU ended with, if that is known.
+// what ended it, none if there was no process, and what [ExitError.read] reads.
 const endQEMU = `
 cd %[1]s 2>/dev/null || exit 0
 vm=%[2]s
@@ -223,10 +235,16 @@ alive() { pid=$(cat "$vm.pid" 2>/dev/null); [ -n "$pid" ] && tr '\0' '\n' <"/pro
 gone() { n=$1; while alive; do [ $n -gt 0 ] || return 1; n=$((n-1)); sleep 0.02; done; }
 n=50 # a launch that was cut short may not have got to the pid yet
 while [ -e "$vm.sh" ] && [ ! -s "$vm.pid" ] && [ ! -e "$vm.exit" ] && [ $n -gt 0 ]; do n=$((n-1)); sleep 0.02; done
-gone %[3]d || { kill -TERM "$pid"; gone 50; } || { kill -KILL "$pid"; gone 500; } || { echo "process $pid cannot be ended" >&2; exit 1; }
-n=50 # the script that started it still writes the status
+by=itself
+gone %[3]d || { by=TERM; kill -TERM "$pid"; gone 50; } || { by=KILL; kill -KILL "$pid"; gone 500; } || { echo "process $pid cannot be ended" >&2; exit 1; }
+n=250 # the script that started it still writes the status
 while [ -s "$vm.pid" ] && [ ! -s "$vm.exit" ] && [ $n -gt 0 ]; do n=$((n-1)); sleep 0.02; done
-cat "$vm.exit" 2>/dev/null; exit 0
+[ -s "$vm.pid" ] || by=none
+echo $by
+if [ -s "$vm.exit" ]; then cat "$vm.exit"; else echo; fi
+grep -a -m %[4]d -E '%[5]s' "$vm.log" 2>/dev/null
+echo %[6]s
+tail -n %[7]d "$vm.log" 2>/dev/null; exit 0
 `
 
 // graceSteps is for a QEMU that has promised to quit.
@@ -272,12 +290,16 @@ func (i *Instance) endProcess(ctx context.Context) error {
 	h := i.place.Host
 	stem := strings.TrimSuffix(i.file("pid"), ".pid")
 	out, err := h.Run(ctx, host.Command{
-		Script: fmt.Sprintf(endQEMU, shellescape.Quote(i.place.RunDir), shellescape.Quote(stem), grace),
+		Script: fmt.Sprintf(endQEMU, shellescape.Quote(i.place.RunDir), shellescape.Quote(stem), grace,
+			mostComplaints, sanitizers, logFollows, logTail),
 	})
 	if err != nil {
 		return err
 	}
-	i.log.Info("QEMU ended", "status", strings.TrimSpace(string(out.Stdout)))
+	by, rest, _ := strings.Cut(string(out.Stdout), "\n")
+	exit := &ExitError{VM: i.Name(), Host: h.Name(), Status: StatusUnknown}
+	exit.read(rest)
+	i.judge(exit, by)
 	errs := []error{i.keepLog(ctx)}
 	if i.transcript != nil {
 		errs = append(errs, i.transcript.Close())
@@ -292,6 +314,24 @@ func (i *Instance) endProcess(ctx context.Context) error {
 	errs = append(errs, i.place.Ledger.Done(i.entry))
 	i.launched = false
 	return errors.Join(errs...)
+}
+
+// judge tells how QEMU ended, and notes it when none should end so. by is what
+// ended it: itself, TERM or KILL when it did not do so in time, or none when
+// there was nothing to end.
+func (i *Instance) judge(exit *ExitError, by string) {
+	if by == "none" || by == "" {
+		return
+	}
+	expected := exit.Status == 0
+	if by != "itself" {
+		i.log.Warn("QEMU did not end when it was told to", "ended_by", by)
+		expected = expected || exit.Status > 128 // by that signal
+	}
+	i.log.Info("QEMU ended", "status", strconv.Itoa(exit.Status))
+	if !expected || len(exit.Sanitizer) > 0 {
+		i.fault = exit
+	}
 }
 
 // keepLog saves what QEMU said.

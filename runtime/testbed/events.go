@@ -1,0 +1,143 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package testbed
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"time"
+
+	"github.com/mhmig/mhmig/runtime/qmp"
+)
+
+// Reset is a reset of a guest.
+type Reset struct {
+	Time   time.Time
+	Reason string // in QEMU's words: guest-reset, host-qmp-system-reset, …
+	Asked  bool   // by [Machine.Reset], or by the firmware in the boot that followed
+}
+
+func (r Reset) String() string {
+	return fmt.Sprintf("%s (%s)", r.Time.UTC().Format("15:04:05.000"), r.Reason)
+}
+
+// asked is what mhmig or the scenario has asked of an instance, and what its
+// events so are no surprise.
+type asked struct {
+	end    bool // of QEMU
+	pause  bool // of the guest, until it is to run again
+	resets int  // that QEMU has not told of yet
+}
+
+// byRequest is the reason of a reset that was asked for on the monitor, whoever
+// did.
+const byRequest = "host-qmp-system-reset"
+
+// runStates are the run states that events announce.
+var runStates = map[string]string{
+	"STOP": "paused", "RESUME": "running", "SHUTDOWN": "shutdown",
+	"SUSPEND": "suspended", "WAKEUP": "running", "GUEST_PANICKED": "guest-panicked",
+}
+
+// note takes an event of QEMU in, before any answer that came later.
+func (m *Machine) note(e qmp.Event) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if state, tells := runStates[e.Name]; tells {
+		m.state = state
+	}
+	switch e.Name {
+	case "MIGRATION":
+		if e.Data["status"] != "completed" {
+			return
+		}
+		if !m.awaited {
+			m.state, m.departed = "postmigrate", true
+		}
+		m.awaited = false
+	case "SHUTDOWN":
+		m.killed = m.killed || e.Data["reason"] == "host-signal"
+	case "RESUME":
+		m.revived = m.revived || m.departed
+	case "RESET":
+		if m.departed { // what is left here is no guest
+			return
+		}
+		m.resets = append(m.resets, m.newReset(e))
+	}
+}
+
+// newReset tells a reset that was asked for from others. Firmware that finds itself
+// reset may reset the machine once more, on either host: until somebody has
+// logged in, that belongs to the reboot that was asked for. m.mu is held.
+func (m *Machine) newReset(e qmp.Event) Reset {
+	byGuest, _ := e.Data["guest"].(bool)
+	reason, _ := e.Data["reason"].(string)
+	if reason == "" { // QEMU before 4.0
+		reason = byRequest
+		if byGuest {
+			reason = "guest-reset"
+		}
+	}
+	r := Reset{Time: e.Received, Reason: reason}
+	bed := m.Host.bed
+	switch {
+	case reason != byRequest:
+		r.Asked = bed.isRebooting(m.Name())
+	case m.asked.resets > 0:
+		m.asked.resets--
+		r.Asked = true
+		bed.setRebooting(m.Name(), true)
+	}
+	return r
+}
+
+// Resets returns the guest's resets in this instance so far.
+func (m *Machine) Resets() []Reset {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return slices.Clone(m.resets)
+}
+
+// isRebooting says whether a VM's guest is in a boot that was asked for.
+func (b *Bed) isRebooting(vm string) bool {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.rebooting[vm]
+}
+
+func (b *Bed) setRebooting(vm string, yes bool) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.rebooting[vm] = yes
+}
+
+// haltTimeout is for stopping a second copy of a guest.
+const haltTimeout = 5 * time.Second
+
+// watch follows QEMU's events until it ends: it tells of them, and stops a guest
+// that runs where it has left.
+func (m *Machine) watch(ctx context.Context, events *qmp.Subscription) {
+	defer events.Close()
+	for e := range events.C {
+		m.tell(e)
+		if e.Name == "RESUME" && m.Revived() {
+			m.halt(ctx)
+		}
+	}
+	m.mu.Lock()
+	m.state = "none"
+	m.mu.Unlock()
+}
+
+// halt stops the second copy of a guest, before the two have done more to their
+// disk.
+func (m *Machine) halt(ctx context.Context) {
+	ctx, cancel := context.WithTimeoutCause(ctx, haltTimeout, fmt.Errorf("not stopped within %v", haltTimeout))
+	defer cancel()
+	m.log.Warn("the guest has moved away, but runs here again: two copies of it use one disk; stopping this one")
+	if err := m.Instance.Stop(ctx); err != nil {
+		m.log.Warn("the second copy of the guest is not stopped", "error", err)
+	}
+}
