@@ -17,6 +17,7 @@ import (
 
 	"github.com/mhmig/mhmig/lang/printable"
 	"github.com/mhmig/mhmig/lang/star"
+	"github.com/mhmig/mhmig/runtime/result"
 	"github.com/mhmig/mhmig/runtime/task"
 )
 
@@ -52,7 +53,7 @@ values, though what they refer to can be changed: items.append(1).
 func breakpointFn(t *task.Task, _ *Args) (starlark.Value, error) {
 	s := sceneOf(t)
 	if s.debug.Prompt == nil {
-		logger(t).Warn("no terminal: breakpoint passed", "at", position(t))
+		logger(t).Warn("no terminal: breakpoint passed", result.AtKey, position(t))
 		return nil, nil
 	}
 	p, err := task.Wait(t, s.debug.Prompt)

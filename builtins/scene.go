@@ -5,11 +5,13 @@ package builtins
 import (
 	"fmt"
 	"log/slog"
+	"strings"
 
 	"go.starlark.net/starlark"
 
 	"github.com/mhmig/mhmig/runtime/barrier"
 	"github.com/mhmig/mhmig/runtime/migration"
+	"github.com/mhmig/mhmig/runtime/result"
 	"github.com/mhmig/mhmig/runtime/task"
 	"github.com/mhmig/mhmig/runtime/testbed"
 )
@@ -95,7 +97,9 @@ func logger(t *task.Task) *slog.Logger {
 }
 
 // Print is where Starlark's print goes.
-func Print(t *task.Task, message string) { logger(t).Info(message, "task", t.Name) }
+func Print(t *task.Task, message string) {
+	logger(t).Info(strings.TrimRight(message, "\n"), "task", t.Name, result.AtKey, position(t))
+}
 
 // position is the line of the .star file that called the running builtin.
 func position(t *task.Task) string {

@@ -4,7 +4,6 @@ package builtins
 
 import (
 	"errors"
-	"fmt"
 	"slices"
 	"strings"
 
@@ -40,7 +39,7 @@ var verdictFunctions = []*Builtin{
 	},
 	{
 		Name: "log", Params: messageParam, Fields: "fields",
-		Doc: "Writes a line with fields to the log.",
+		Doc: "Writes a line with fields to the terminal and the log, with the place in the scenario that says it. The line has fields of its own: " + strings.Join(ownKeys, ", ") + ". A field of one of these names is written with _ behind it.",
 		Fn:  logFn,
 	},
 	{
@@ -56,22 +55,26 @@ func warnFn(t *task.Task, a *Args) (starlark.Value, error) {
 	message := arg[string](a, "message")
 	s := sceneOf(t)
 	s.warnings = append(s.warnings, message)
-	logger(t).Warn(message, "at", position(t))
+	logger(t).Warn(message, result.AtKey, position(t))
 	return nil, nil
 }
 
-// ownKeys are what every line of the log says of itself.
-var ownKeys = []string{"time", "level", "msg", "run", "variant", "task", "host", "vm", "side", "step", "migration"}
+// ownKeys are what lines of the log say of themselves, and readers of the log go by.
+var ownKeys = []string{
+	"time", "level", "msg", "run", "variant", "task", "host", "vm", "side", "step",
+	result.MigrationKey, result.BarrierKey, result.WaitedKey, result.AtKey,
+}
 
 func logFn(t *task.Task, a *Args) (starlark.Value, error) {
 	var fields []any
 	for _, kv := range a.Fields {
-		if name := string(kv[0].(starlark.String)); slices.Contains(ownKeys, name) {
-			return nil, fmt.Errorf("log: %s: the line's own field; choose another name", name)
+		name := string(kv[0].(starlark.String))
+		if slices.Contains(ownKeys, name) {
+			name += "_"
 		}
-		fields = append(fields, string(kv[0].(starlark.String)), paramText(kv[1]))
+		fields = append(fields, name, paramText(kv[1]))
 	}
-	logger(t).Info(strings.TrimRight(arg[string](a, "message"), "\n"), fields...)
+	logger(t).Info(strings.TrimRight(arg[string](a, "message"), "\n"), append(fields, result.AtKey, position(t))...)
 	return nil, nil
 }
 

@@ -125,6 +125,22 @@ def migration_scenario(env):
 	}
 }
 
+// TestWhatIsSaid: a line says where it comes from, and keeps the fields of its own.
+func TestWhatIsSaid(t *testing.T) {
+	t.Parallel()
+	e := perform(t, bedtest.NoQEMU(t), &play{source: `
+def migration_scenario(env):
+    log("moved", host = "elsewhere", at = 7, migration = 1, n = 2)
+    print("printed", 3)
+`})
+	e.want(t, result.Pass)
+	for _, want := range []string{" moved host_=elsewhere at_=7 migration_=1 n=2 at=@test//scenario.star:3:8\n", "] printed 3 at=@test//scenario.star:4:10\n"} {
+		if !strings.Contains(e.log, want) {
+			t.Errorf("log: got %s, want %q in it", e.log, want)
+		}
+	}
+}
+
 func TestArtifact(t *testing.T) {
 	t.Parallel()
 	e := perform(t, bedtest.NoQEMU(t), &play{source: `

@@ -23,12 +23,17 @@ import (
 	"github.com/mhmig/mhmig/runtime/result"
 )
 
-// inTerminal starts a command on a terminal of its own, which is also keyboard.
+// inTerminal starts a command on a terminal of its own, which is also keyboard. Where
+// nothing is drawn, but for a first argument TERM=….
 func (w *world) inTerminal(args ...string) (r *running, keyboard *os.File) {
 	w.t.Helper()
+	kind := "TERM=dumb"
+	if strings.HasPrefix(args[0], "TERM=") {
+		kind, args = args[0], args[1:]
+	}
 	r = &running{t: w.t, cmd: w.command(args...), ended: make(chan struct{}), changed: make(chan struct{})}
-	r.cmd.Env = append(r.cmd.Env, "TERM=dumb")
-	keyboard, err := pty.Start(r.cmd)
+	r.cmd.Env = append(r.cmd.Env, kind)
+	keyboard, err := pty.StartWithSize(r.cmd, &pty.Winsize{Rows: 24, Cols: 120})
 	if err != nil {
 		w.t.Fatal(err)
 	}
@@ -152,6 +157,45 @@ func TestBreakpointAtTerminal(t *testing.T) {
 		}
 		w.wantNothingLeft()
 	}
+}
+
+// TestScenarioSpeaks: what a scenario prints and logs is seen where the view is drawn,
+// with its line, and at a prompt too.
+func TestScenarioSpeaks(t *testing.T) {
+	t.Parallel()
+	needQEMU(t)
+	w := newWorld(t)
+	w.write("it.star", `print("at the top")
+
+def migration_scenario(env):
+    words = []
+    def chatter():
+        wait_for(lambda: "go" in words, 300, 0.01)
+        print("from elsewhere")
+        words.append("gone")
+    task = spawn(chatter)
+    print("line one\nline two")
+    log("logged", host = "somewhere")
+    breakpoint()
+    task.join()
+`)
+	r, keyboard := w.inTerminal("TERM=xterm", "exec", "it.star", "--config", "small.cfg")
+	r.await("it.star:1:6: at the top")
+	r.await(">>> ")
+	for _, want := range []string{"  it.star:10:10: line one\r\n", " line two\r\n", "  it.star:11:8: logged host_=somewhere\r\n"} {
+		if text := r.output(); !strings.Contains(text, want) {
+			t.Errorf("want %q in\n%s", want, text)
+		}
+	}
+	press(t, keyboard, "print(6 * 7)\r")
+	r.await("prompt:1:6: 42")
+	press(t, keyboard, "words.append('go')\r")
+	r.await("it.star:7:14: from elsewhere\r\r\n>>> ") // the prompt is there again
+	press(t, keyboard, "continue\r")
+	if code := r.wait(farewell); code != exitOK {
+		t.Errorf("exit status: got %d\n%s", code, r.output())
+	}
+	w.wantNothingLeft()
 }
 
 // TestConsoleOfRunningRun joins the console of a run that goes on, from a terminal

@@ -98,7 +98,7 @@ func (d *debugFlags) failed(ctx context.Context, bed *testbed.Bed, f result.Fail
 	}
 	if d.pause {
 		resume := bed.Pause()
-		if release, err := d.person.take(ctx); err == nil {
+		if release, err := d.person.take(ctx, d.person.out); err == nil {
 			fmt.Fprintf(d.person.out, "paused: %s\n%sEnter goes on and cleans up\n", what, text)
 			_ = d.person.enter(ctx) // Ctrl-C and the end of input go on too
 			release()

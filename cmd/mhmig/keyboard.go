@@ -20,8 +20,9 @@ import (
 type person struct {
 	in, out *os.File
 	turn    chan struct{} // capacity 1: who has put something in has the terminal
-	// suspend clears the screen of what is drawn there until resume. Nil: nothing is.
-	suspend func() (resume func())
+	// suspend clears the screen of what is drawn there until resume; other lines go
+	// through a writer meanwhile. Nil: nothing is drawn.
+	suspend func(through io.Writer) (resume func())
 
 	mu      sync.Mutex // guards what follows
 	reading bool       // a goroutine reads, or has read what nobody has taken
@@ -43,8 +44,8 @@ func (p *person) there() bool {
 	return term.IsTerminal(int(p.in.Fd())) && term.IsTerminal(int(p.out.Fd()))
 }
 
-// take takes the terminal until release.
-func (p *person) take(ctx context.Context) (release func(), err error) {
+// take takes the terminal until release. Lines of others go through a writer meanwhile.
+func (p *person) take(ctx context.Context, through io.Writer) (release func(), err error) {
 	select {
 	case p.turn <- struct{}{}:
 	case <-ctx.Done():
@@ -52,7 +53,7 @@ func (p *person) take(ctx context.Context) (release func(), err error) {
 	}
 	resume := func() {}
 	if p.suspend != nil {
-		resume = p.suspend()
+		resume = p.suspend(through)
 	}
 	return func() { resume(); <-p.turn }, nil
 }
@@ -104,15 +105,16 @@ type prompt struct {
 var _ builtins.Prompt = (*prompt)(nil)
 
 func (p *person) prompt(ctx context.Context, mask func(string) string) (builtins.Prompt, error) {
-	release, err := p.take(ctx)
-	if err != nil {
-		return nil, err
-	}
-	t := &prompt{person: p, release: release, mask: mask}
+	t := &prompt{person: p, mask: mask}
 	t.terminal = term.NewTerminal(struct {
 		io.Reader
 		io.Writer
 	}{t, p.out}, "")
+	release, err := p.take(ctx, t.terminal)
+	if err != nil {
+		return nil, err
+	}
+	t.release = release
 	return t, nil
 }
 

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"os"
 	"path"
 	"path/filepath"
 	"regexp"
@@ -41,7 +42,9 @@ func loadScenario(ctx context.Context, path string) (*star.Scenario, error) {
 	if err != nil {
 		return nil, err
 	}
-	loader := &star.Loader{Predeclared: predeclared, Libraries: libraries}
+	loader := &star.Loader{Predeclared: predeclared, Libraries: libraries, Print: func(at, message string) {
+		writeLines(disarmed(os.Stderr), "", at+": "+message, width(os.Stderr))
+	}}
 	scenario, err := loader.Scenario(ctx, path)
 	if err != nil {
 		if !libraries.Exists(path) {

@@ -42,6 +42,9 @@ type Loader struct {
 	Predeclared starlark.StringDict // what every file sees beside Starlark's own
 	Libraries   library.Set
 
+	// Print gets what print says while a file is loaded, and where. Nil: nobody does.
+	Print func(at, message string)
+
 	loaded map[string]starlark.StringDict
 	chain  []string // the files that are being loaded, outermost first
 }
@@ -103,6 +106,12 @@ func suggest(name string, globals starlark.StringDict) string {
 	return ""
 }
 
+func (l *Loader) print(at, message string) {
+	if l.Print != nil {
+		l.Print(at, message)
+	}
+}
+
 // load loads what module names, seen from the file called from ("" at the top).
 func (l *Loader) load(ctx context.Context, module, from string) (starlark.StringDict, error) {
 	name, err := resolveName(module, from)
@@ -128,7 +137,7 @@ func (l *Loader) load(ctx context.Context, module, from string) (starlark.String
 	}
 	thread := &starlark.Thread{
 		Name:  "load " + name,
-		Print: func(*starlark.Thread, string) {}, // loading has no side effects
+		Print: func(t *starlark.Thread, message string) { l.print(t.CallFrame(1).Pos.String(), message) },
 		Load: func(_ *starlark.Thread, module string) (starlark.StringDict, error) {
 			return l.load(ctx, module, name)
 		},

@@ -46,8 +46,9 @@ type View struct {
 
 	mu      sync.Mutex // guards what follows
 	picture *picture
-	screen  *screen // nil while it is suspended, and after Close
-	closed  bool    // for good
+	screen  *screen   // nil while it is suspended, and after Close
+	closed  bool      // for good
+	through io.Writer // while it is suspended: gets what is written
 }
 
 // screen is the part of a terminal that is drawn anew all the time.
@@ -88,8 +89,11 @@ func (v *View) width() int {
 // Write puts whole lines above the view.
 func (v *View) Write(p []byte) (int, error) {
 	v.mu.Lock()
-	s := v.screen
+	s, through := v.screen, v.through
 	v.mu.Unlock()
+	if s == nil && through != nil {
+		return through.Write(p)
+	}
 	if s == nil {
 		return v.out.Write(p)
 	}
@@ -101,11 +105,17 @@ func (v *View) Write(p []byte) (int, error) {
 }
 
 // Suspend takes the view off the terminal until resume, which does nothing after Close.
-func (v *View) Suspend() (resume func()) {
+// What is written meanwhile goes to through, which keeps it apart from what a person
+// types.
+func (v *View) Suspend(through io.Writer) (resume func()) {
 	v.close()
+	v.mu.Lock()
+	v.through = through
+	v.mu.Unlock()
 	return func() {
 		v.mu.Lock()
 		defer v.mu.Unlock()
+		v.through = nil
 		if v.screen == nil && !v.closed {
 			v.screen = v.open()
 		}

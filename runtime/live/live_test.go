@@ -19,11 +19,11 @@ func TestResumeAfterClose(t *testing.T) {
 	t.Cleanup(func() { _ = terminal.Close(); _ = reader.Close() })
 	go func() { _, _ = io.Copy(io.Discard, reader) }() // ends with the terminal
 	v := New(terminal, Options{})
-	v.Suspend()()
+	v.Suspend(nil)()
 	if v.screen == nil {
 		t.Error("resumed: got no screen")
 	}
-	resume := v.Suspend()
+	resume := v.Suspend(nil)
 	v.Close()
 	resume()
 	if v.screen != nil {

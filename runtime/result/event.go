@@ -12,6 +12,7 @@ import (
 	"iter"
 	"log/slog"
 	"math"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -58,6 +59,10 @@ func (e *Event) fixed(key string) *string {
 	}
 	return nil
 }
+
+// AtKey is the key of the place in a scenario that says something: a person gets to
+// see that, however little else.
+const AtKey = "at"
 
 // Fields are named values in the order in which they were said. In JSON they
 // are an object.
@@ -305,10 +310,22 @@ func needsQuotes(r rune) bool {
 
 // line is the event without its time and place: the message and its fields,
 // on one line and without control characters, whatever a guest printed.
-func (e *Event) line() string {
+func (e *Event) line() string { return printable.Line(e.Message) + e.Fields.line() }
+
+// lines is line for a terminal: the message keeps its lines, and the place in a
+// scenario that says it stands in front.
+func (e *Event) lines() []string {
+	fields, place := e.Fields, ""
+	if at, _ := fields.Get(AtKey).(string); at != "" {
+		fields = slices.DeleteFunc(slices.Clone(fields), func(f Field) bool { return f.Key == AtKey })
+		place = printable.Line(at) + ": "
+	}
+	return strings.Split(place+printable.Lines(strings.TrimRight(e.Message, "\r\n"))+fields.line(), "\n")
+}
+
+func (fs Fields) line() string {
 	var b strings.Builder
-	b.WriteString(printable.Line(e.Message))
-	for _, f := range e.Fields {
+	for _, f := range fs {
 		b.WriteByte(' ')
 		b.WriteString(printable.Line(f.String()))
 	}

@@ -20,7 +20,7 @@ type TerminalOptions struct {
 	Color   bool       // a terminal, and NO_COLOR is not set: the caller knows
 	Width   func() int // columns now; nil, or a result below 20: 80
 	Verbose bool       // records from Debug on, else from Info on
-	Brief   bool       // records from Warn on, unless Verbose
+	Brief   bool       // records from Warn on and what a scenario says, unless Verbose
 }
 
 // Terminal draws the run for a person: one line per record while it goes on
@@ -67,11 +67,8 @@ func NewTerminal(w io.Writer, opts TerminalOptions) *Terminal {
 // Enabled is slog.Handler's.
 func (t *Terminal) Enabled(_ context.Context, level slog.Level) bool {
 	least := slog.LevelInfo
-	switch {
-	case t.screen.opts.Verbose:
+	if t.screen.opts.Verbose {
 		least = slog.LevelDebug
-	case t.screen.opts.Brief:
-		least = slog.LevelWarn
 	}
 	return level >= least
 }
@@ -79,6 +76,9 @@ func (t *Terminal) Enabled(_ context.Context, level slog.Level) bool {
 // Handle draws one record.
 func (t *Terminal) Handle(_ context.Context, rec slog.Record) error {
 	e := t.event(rec)
+	if o := t.screen.opts; o.Brief && !o.Verbose && e.Level < slog.LevelWarn && e.Fields.Get(AtKey) == nil {
+		return nil
+	}
 	t.screen.draw(&e)
 	return nil
 }
@@ -165,21 +165,23 @@ func (s *screen) draw(e *Event) {
 	if indent > width/2 { // the message gets lines of its own
 		gap, indent = "\n    ", 4
 	}
-	text := e.line()
+	text := e.lines()
 	levelColor := ""
 	switch {
 	case e.Level >= slog.LevelError:
-		text, levelColor = "ERROR: "+text, red
+		text[0], levelColor = "ERROR: "+text[0], red
 	case e.Level >= slog.LevelWarn:
-		text, levelColor = "WARN: "+text, yellow
+		text[0], levelColor = "WARN: "+text[0], yellow
 	case e.Level < slog.LevelInfo:
 		levelColor = dim
 	}
-	for _, line := range Wrap(text, width-indent) {
-		drawn.WriteString(gap)
-		gap = strings.Repeat(" ", indent)
-		drawn.WriteString(s.paint(levelColor, line))
-		drawn.WriteByte('\n')
+	for _, line := range text {
+		for _, part := range Wrap(line, width-indent) {
+			drawn.WriteString(gap)
+			gap = strings.Repeat(" ", indent)
+			drawn.WriteString(s.paint(levelColor, part))
+			drawn.WriteByte('\n')
+		}
 	}
 	_, _ = io.WriteString(s.w, drawn.String())
 }
