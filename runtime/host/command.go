@@ -30,7 +30,15 @@ type Command struct {
 	Stdin io.Reader
 	// Timeout limits the command's life. Zero: only its context does.
 	Timeout time.Duration
+	// Mark is put into the command's environment, see [MarkVariable]. All that the
+	// command starts has it too, unless it clears its environment: by that it is
+	// found and killed with the command, in whatever session and group it is. A
+	// mark ends in a slash. Empty: only the process group is killed.
+	Mark string
 }
+
+// MarkVariable is the environment variable that holds a command's mark.
+const MarkVariable = "MHMIG_RUN"
 
 // String returns the command as a person would type it, without Dir and Env.
 func (c Command) String() string {
@@ -61,6 +69,9 @@ func (c Command) script(hostEnv map[string]string) (string, error) {
 		env = map[string]string{}
 	}
 	maps.Copy(env, c.Env)
+	if c.Mark != "" {
+		env[MarkVariable] = c.Mark
+	}
 	for _, name := range slices.Sorted(maps.Keys(env)) {
 		if !envName.MatchString(name) {
 			return "", fmt.Errorf("command %s: Env: got the name %q, want letters, digits and _", c, name)

@@ -16,7 +16,11 @@
 // before (prompts, banners) is dropped. Each command is the leader of a process
 // group of its own. When its time is over, its context ends, or the Host is
 // closed, the whole group is killed: TERM, two seconds of grace, KILL. No
-// command starts before mhmig knows its group, so none can be lost.
+// command starts before mhmig knows its group, so none can be lost. A command with
+// a [Command.Mark] takes with it what has left its group.
+//
+// What is taken into memory has a limit, [MaxOutput], for a command's outputs and
+// for a file: a host that sends without end is an error.
 //
 // # Sessions and connections
 //

@@ -182,7 +182,11 @@ func (e *KilledError) Error() string {
 	if e.KillErr != nil {
 		state = fmt.Sprintf("not killed (%v)", e.KillErr)
 	}
-	return fmt.Sprintf("%s: %s: %s after %.1f s: %v%s", e.Host, e.Command, state, e.Output.Duration.Seconds(), e.Cause, lastWords(e.Output))
+	said := lastWords(e.Output)
+	if _, full := e.Cause.(*OutputError); full {
+		said = "" // out of all that it wrote, no word is worth more than another
+	}
+	return fmt.Sprintf("%s: %s: %s after %.1f s: %v%s", e.Host, e.Command, state, e.Output.Duration.Seconds(), e.Cause, said)
 }
 
 // Unwrap returns the reasons.

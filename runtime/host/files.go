@@ -3,6 +3,7 @@
 package host
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -12,22 +13,73 @@ import (
 	"path"
 	"path/filepath"
 
+	"al.essio.dev/pkg/shellescape"
 	"github.com/pkg/sftp"
 	"golang.org/x/crypto/ssh"
 )
 
 // Paths on the host are absolute or below the user's home; ~ is not special.
 
-// ReadFile returns the content of a file on the host.
+// What is no regular file, such as a pipe or a device, and what says that it is
+// empty, as the kernel's files do, is read and written by a command: it may block
+// for ever, and would then block all that comes after it on the file client. A
+// command can be killed.
+
+// errSpecial says that a file is to be left to a command.
+var errSpecial = errors.New("is no regular file")
+
+// TooLargeError is a file that is too large to be read into memory.
+type TooLargeError struct{ Limit int }
+
+func (e *TooLargeError) Error() string {
+	return fmt.Sprintf("it has more than %d MiB; download it, or let a command on the host take what is needed", e.Limit>>20)
+}
+
+// ReadFile returns the content of a file on the host. One of more than
+// [MaxOutput] is a [*TooLargeError].
 func (h *Host) ReadFile(ctx context.Context, name string) ([]byte, error) {
-	return transfer(ctx, h, "read", name, func(c *sftp.Client) ([]byte, error) {
-		f, err := c.Open(name)
+	data, err := transfer(ctx, h, "read", name, func(c *sftp.Client) ([]byte, error) {
+		f, info, err := openRegular(c, name)
 		if err != nil {
 			return nil, err
 		}
 		defer f.Close()
-		return io.ReadAll(untilDone{ctx, f})
+		if info.Size() > MaxOutput {
+			return nil, &TooLargeError{MaxOutput}
+		}
+		data, err := io.ReadAll(io.LimitReader(untilDone{ctx, f}, MaxOutput+1))
+		if len(data) > MaxOutput {
+			return nil, &TooLargeError{MaxOutput}
+		}
+		return data, err
 	})
+	if !errors.Is(err, errSpecial) {
+		return data, err
+	}
+	out, err := h.Run(ctx, Command{Args: []string{"cat", "--", name}})
+	if _, full := errors.AsType[*OutputError](err); full {
+		err = &TooLargeError{MaxOutput}
+	}
+	if err != nil {
+		return nil, fmt.Errorf("%s: read %s: %w", h.Name(), name, err)
+	}
+	return out.Stdout, nil
+}
+
+// openRegular opens a file to read, if that cannot block; else the error matches
+// errSpecial.
+func openRegular(c *sftp.Client, name string) (*sftp.File, fs.FileInfo, error) {
+	info, err := c.Stat(name)
+	switch {
+	case err != nil:
+		return nil, nil, err
+	case info.IsDir():
+		return nil, nil, errors.New("is a folder")
+	case !info.Mode().IsRegular() || info.Size() == 0:
+		return nil, nil, errSpecial
+	}
+	f, err := c.Open(name)
+	return f, info, err
 }
 
 // WriteFile writes data to a file on the host with the permission bits perm,
@@ -39,56 +91,105 @@ func (h *Host) WriteFile(ctx context.Context, name string, data []byte, perm fs.
 			return err
 		})
 	})
+	if errors.Is(err, errSpecial) {
+		return h.writeSpecial(ctx, name, bytes.NewReader(data))
+	}
 	return err
 }
 
-// Upload copies a local file to the host, with its permission bits. A remote
-// name that ends in a slash is a folder that the file goes into.
+// writeSpecial writes to what is no regular file.
+func (h *Host) writeSpecial(ctx context.Context, name string, data io.Reader) error {
+	if _, err := h.Run(ctx, Command{Script: "cat >" + shellescape.Quote(name), Stdin: data}); err != nil {
+		return fmt.Errorf("%s: write %s: %w", h.Name(), name, err)
+	}
+	return nil
+}
+
+// Upload copies a local regular file to the host, with its permission bits. A
+// remote name that ends in a slash is a folder that the file goes into.
 func (h *Host) Upload(ctx context.Context, local, remote string) error {
 	if remote != "" && remote[len(remote)-1] == '/' {
 		remote = path.Join(remote, filepath.Base(local))
 	}
-	_, err := transfer(ctx, h, "upload to", remote, func(c *sftp.Client) (struct{}, error) {
-		from, err := os.Open(local)
-		if err != nil {
-			return struct{}{}, err
-		}
-		defer from.Close()
-		info, err := from.Stat()
-		if err != nil {
-			return struct{}{}, err
-		}
+	info, err := os.Stat(local) // to open a pipe would block
+	if err == nil && !info.Mode().IsRegular() {
+		err = fmt.Errorf("%s %w", local, errSpecial)
+	}
+	var from *os.File
+	if err == nil {
+		from, err = os.Open(local)
+	}
+	if err != nil {
+		return fmt.Errorf("%s: upload to %s: %w", h.Name(), remote, err)
+	}
+	defer from.Close()
+	_, err = transfer(ctx, h, "upload to", remote, func(c *sftp.Client) (struct{}, error) {
 		return struct{}{}, h.store(c, remote, info.Mode().Perm(), func(f *sftp.File) error {
 			_, err := f.ReadFromWithConcurrency(untilDone{ctx, from}, 64)
 			return err
 		})
 	})
+	if errors.Is(err, errSpecial) {
+		return h.writeSpecial(ctx, remote, from)
+	}
 	return err
 }
 
 // Download copies a file of the host to a local one, with its permission bits.
 // When it fails, the local file is removed.
 func (h *Host) Download(ctx context.Context, remote, local string) error {
+	if info, err := os.Stat(local); err == nil && !info.Mode().IsRegular() {
+		return fmt.Errorf("%s: download %s: %s %w", h.Name(), remote, local, errSpecial)
+	}
 	_, err := transfer(ctx, h, "download", remote, func(c *sftp.Client) (struct{}, error) {
-		from, err := c.Open(remote)
+		from, info, err := openRegular(c, remote)
 		if err != nil {
 			return struct{}{}, err
 		}
 		defer from.Close()
-		info, err := from.Stat()
-		if err != nil {
-			return struct{}{}, err
-		}
-		to, err := os.OpenFile(local, os.O_WRONLY|os.O_CREATE|os.O_TRUNC, info.Mode().Perm())
-		if err != nil {
-			return struct{}{}, err
-		}
-		_, err = from.WriteTo(writeUntilDone{ctx, to})
-		if err = errors.Join(err, to.Close()); err != nil {
-			os.Remove(local)
-		}
-		return struct{}{}, err
+		return struct{}{}, create(local, info.Mode().Perm(), func(to *os.File) error {
+			_, err := from.WriteTo(writeUntilDone{ctx, to})
+			return err
+		})
 	})
+	if !errors.Is(err, errSpecial) {
+		return err
+	}
+	err = create(local, 0o644, func(to *os.File) error { return h.pourSpecial(ctx, remote, to) })
+	if err != nil {
+		return fmt.Errorf("%s: download %s: %w", h.Name(), remote, err)
+	}
+	return nil
+}
+
+// pourSpecial copies what can be read from no regular file, until its end.
+func (h *Host) pourSpecial(ctx context.Context, name string, to io.Writer) error {
+	p, err := h.Start(ctx, Command{Args: []string{"cat", "--", name}})
+	if err != nil {
+		return err
+	}
+	_, failed := io.Copy(to, p.Stdout)
+	if failed != nil {
+		_ = p.Kill(ctx)
+	}
+	said, _ := io.ReadAll(io.LimitReader(p.Stderr, lastKept)) // it ends with the command
+	out, err := p.Wait(context.WithoutCancel(ctx))            // it ends with ctx
+	if _, exited := errors.AsType[*ExitError](err); exited {
+		out.Stderr = said
+		err = &ExitError{Host: h.Name(), Command: p.command, Output: out}
+	}
+	return errors.Join(failed, err)
+}
+
+// create makes a local file and lets fill write it; after an error it is gone.
+func create(local string, perm fs.FileMode, fill func(*os.File) error) error {
+	to, err := os.OpenFile(local, os.O_WRONLY|os.O_CREATE|os.O_TRUNC, perm)
+	if err != nil {
+		return err
+	}
+	if err = errors.Join(fill(to), to.Close()); err != nil {
+		os.Remove(local)
+	}
 	return err
 }
 
@@ -142,8 +243,12 @@ func (h *Host) Exists(ctx context.Context, name string) (bool, error) {
 	return err == nil, err
 }
 
-// store writes a file. It sets the permissions before the content is there.
+// store writes a file. It sets the permissions before the content is there. Of
+// what is there and no regular file the error matches errSpecial.
 func (h *Host) store(c *sftp.Client, name string, perm fs.FileMode, fill func(*sftp.File) error) error {
+	if info, err := c.Stat(name); err == nil && !info.Mode().IsRegular() && !info.IsDir() {
+		return errSpecial
+	}
 	f, err := c.OpenFile(name, os.O_WRONLY|os.O_CREATE|os.O_TRUNC)
 	if err != nil {
 		return err

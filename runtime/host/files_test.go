@@ -10,7 +10,10 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"strings"
+	"syscall"
 	"testing"
+	"time"
 
 	"github.com/mhmig/mhmig/runtime/host"
 )
@@ -173,5 +176,83 @@ func TestLocalPorts(t *testing.T) {
    1: 00000000000000000000000001000000:0016 0:0 0A`))
 	if err != nil || !got[8080] || !got[22] || len(got) != 2 {
 		t.Errorf("got %v, %v; want 8080 and 22", got, err)
+	}
+}
+
+// TestSpecialFiles reads and writes what may never end or never begin. It ends
+// by its context, what ran on the host for it is gone, and other transfers go on.
+func TestSpecialFiles(t *testing.T) {
+	t.Parallel()
+	h := startServer(t).dial(t)
+	dir := t.TempDir()
+	pipe := filepath.Join(dir, "pipe")
+	if err := syscall.Mkfifo(pipe, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	local := filepath.Join(dir, "local")
+	if err := os.WriteFile(local, []byte("content"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	blocking := []struct {
+		name string
+		call func(context.Context) error
+	}{
+		{"ReadFile", func(ctx context.Context) error { _, err := h.ReadFile(ctx, pipe); return err }},
+		{"WriteFile", func(ctx context.Context) error { return h.WriteFile(ctx, pipe, []byte("x"), 0o600) }},
+		{"Upload", func(ctx context.Context) error { return h.Upload(ctx, local, pipe) }},
+		{"Download", func(ctx context.Context) error { return h.Download(ctx, pipe, filepath.Join(dir, "copy")) }},
+	}
+	for _, b := range blocking {
+		reason := errors.New("its time is over")
+		ctx, cancel := context.WithTimeoutCause(t.Context(), 300*time.Millisecond, reason)
+		err := b.call(ctx)
+		cancel()
+		if !errors.Is(err, reason) {
+			t.Errorf("%s of a pipe without another end: got %v, want that its time is over", b.name, err)
+		}
+		wantText(t, err, "host1: ", pipe)
+		again, cancel := context.WithTimeout(t.Context(), 30*time.Second)
+		if data, err := h.ReadFile(again, local); err != nil || string(data) != "content" {
+			t.Errorf("ReadFile of another file after %s: got %q, %v", b.name, data, err)
+		}
+		cancel()
+	}
+	if _, err := os.Stat(filepath.Join(dir, "copy")); !errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("a download that failed leaves its file: %v", err)
+	}
+	if out, err := h.Run(t.Context(), host.Command{Script: "grep -lsF -e " + pipe + " /proc/[0-9]*/cmdline || true"}); err != nil || strings.Count(string(out.Stdout), "\n") > 1 {
+		t.Errorf("processes for the pipe are left (one is the question's own shell): %q, %v", out.Stdout, err)
+	}
+
+	for _, name := range []string{pipe, "/dev/zero"} {
+		if err := h.Upload(t.Context(), name, filepath.Join(dir, "to")); err == nil {
+			t.Errorf("Upload of %s: got no error", name)
+		}
+	}
+	if err := h.Download(t.Context(), local, pipe); err == nil {
+		t.Error("Download into a pipe: got no error")
+	}
+	if _, err := h.ReadFile(t.Context(), dir); err == nil {
+		t.Error("ReadFile of a folder: got no error")
+	}
+	if data, err := h.ReadFile(t.Context(), "/proc/version"); err != nil || !bytes.Contains(data, []byte("Linux")) {
+		t.Errorf("ReadFile of a file of the kernel's, which says that it is empty: got %q, %v", data, err)
+	}
+}
+
+func TestReadFileHasALimit(t *testing.T) {
+	t.Parallel()
+	h := startServer(t).dial(t)
+	sparse := filepath.Join(t.TempDir(), "sparse")
+	if err := os.WriteFile(sparse, nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Truncate(sparse, host.MaxOutput+1); err != nil {
+		t.Fatal(err)
+	}
+	for _, name := range []string{sparse, "/dev/zero"} {
+		_, err := h.ReadFile(t.Context(), name)
+		wantError[*host.TooLargeError](t, "ReadFile "+name, err)
+		wantText(t, err, "host1: read "+name, "more than 64 MiB")
 	}
 }

@@ -3,12 +3,10 @@
 package host
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"fmt"
 	"io"
-	"sync"
 	"time"
 
 	"golang.org/x/crypto/ssh"
@@ -27,31 +25,25 @@ type Output struct {
 
 // Run runs c and returns when it has ended. The error is an [*ExitError] when its
 // status is not zero, a [*KilledError] when it was killed because c.Timeout or
-// ctx was over (after its group is gone), a [*LostError] when the connection
-// was lost (the command may go on there). The Output is filled in any case.
+// ctx was over or it wrote more than [MaxOutput] (after its group is gone), a
+// [*LostError] when the connection was lost (the command may go on there). The
+// Output is filled in any case.
 func (h *Host) Run(ctx context.Context, c Command) (Output, error) {
 	p, err := h.Start(ctx, c)
 	if err != nil {
 		return Output{Status: -1}, err
 	}
-	var stdout, stderr capture
-	var group sync.WaitGroup
-	group.Go(func() { stdout.fill(p.Stdout) })
-	group.Go(func() { stderr.fill(p.Stderr) })
-	collected := make(chan struct{})
-	go func() { group.Wait(); close(collected) }() // ends with the command's outputs or the connection
+	p.Collect()
 	<-p.done
-	select {
-	case <-collected:
-	case <-p.gaveUp: // a process left the group and still holds the outputs
-	}
-	out := p.output(stdout.bytes(), stderr.bytes())
+	p.collected()
+	out := p.output()
 	return out, p.failure(out)
 }
 
 // Process is a command that was started on a host.
 type Process struct {
-	// Stdout and Stderr are what the command writes. They end with it.
+	// Stdout and Stderr are what the command writes. They end with it. After
+	// Collect they are no longer the caller's.
 	Stdout, Stderr io.Reader
 	// Group is the id of the command's process group on the host, which is
 	// also that of its first process.
@@ -59,9 +51,11 @@ type Process struct {
 
 	host    *Host
 	command string
+	mark    string
 	cancel  context.CancelCauseFunc
 	shell   *shell
 	started time.Time
+	outputs *outputs // nil before Collect
 
 	done     chan struct{} // closed when what follows is set
 	gaveUp   chan struct{} // closed when its outputs are not worth waiting for
@@ -71,8 +65,8 @@ type Process struct {
 }
 
 // Start starts c and returns while it runs. Its life is bounded by ctx and
-// c.Timeout, as with [Host.Run]. The caller must read Stdout and Stderr, or the
-// command will block when it has written much.
+// c.Timeout, as with [Host.Run]. The caller must read Stdout and Stderr, or let
+// [Process.Collect] do so, or the command will block when it has written much.
 func (h *Host) Start(ctx context.Context, c Command) (*Process, error) {
 	script, err := c.script(h.config.Env)
 	if err != nil {
@@ -84,7 +78,7 @@ func (h *Host) Start(ctx context.Context, c Command) (*Process, error) {
 	}
 	ctx, cancel := context.WithCancelCause(ctx)
 	p := &Process{
-		host: h, command: c.String(), cancel: cancel,
+		host: h, command: c.String(), mark: c.Mark, cancel: cancel,
 		done: make(chan struct{}), gaveUp: make(chan struct{}),
 	}
 	end := func() {
@@ -118,21 +112,23 @@ func (h *Host) Start(ctx context.Context, c Command) (*Process, error) {
 }
 
 // Wait blocks until the command has ended or ctx is over, which leaves the
-// command alone. It returns errors as [Host.Run] does; Stdout and Stderr in
-// them are empty.
+// command alone. It returns errors as [Host.Run] does; without
+// [Process.Collect], Stdout and Stderr in them are empty.
 func (p *Process) Wait(ctx context.Context) (Output, error) {
 	select {
 	case <-p.done:
-		out := p.output(nil, nil)
+		p.collected()
+		out := p.output()
 		return out, p.failure(out)
 	case <-ctx.Done():
 		return Output{Status: -1}, fmt.Errorf("%s: wait for %s: %w", p.host.Name(), p.command, context.Cause(ctx))
 	}
 }
 
-// Kill kills the command's process group: TERM, two seconds of grace, KILL. It
-// blocks until the group is gone or ctx is over, and returns why the group may
-// not be gone. A command that has ended already is no error.
+// Kill kills the command's process group and all that has its mark: TERM, two
+// seconds of grace, KILL. It blocks until they are gone or ctx is over, and
+// returns why they may not be gone. A command that has ended already is no error;
+// what it has left behind is not killed then.
 func (p *Process) Kill(ctx context.Context) error {
 	p.cancel(errors.New("killed on request"))
 	select {
@@ -149,8 +145,12 @@ func (p *Process) Kill(ctx context.Context) error {
 // Done returns a channel that is closed when the command has ended.
 func (p *Process) Done() <-chan struct{} { return p.done }
 
-func (p *Process) output(stdout, stderr []byte) Output {
-	return Output{Stdout: stdout, Stderr: stderr, Status: p.status, Duration: p.duration}
+func (p *Process) output() Output {
+	out := Output{Status: p.status, Duration: p.duration}
+	if p.outputs != nil {
+		out.Stdout, out.Stderr = p.outputs.stdout.bytes(), p.outputs.stderr.bytes()
+	}
+	return out
 }
 
 // failure returns the error of a command that has ended.
@@ -178,7 +178,7 @@ func (p *Process) supervise(ctx context.Context, exited <-chan error) {
 	case <-ctx.Done():
 	}
 	killed := &KilledError{Host: p.host.Name(), Command: p.command, Cause: context.Cause(ctx)}
-	killed.KillErr = p.host.killGroup(context.WithoutCancel(ctx), p.Group)
+	killed.KillErr = p.host.killProcesses(context.WithoutCancel(ctx), p.Group, p.mark)
 	timer := time.NewTimer(farewell)
 	defer timer.Stop()
 	select {
@@ -222,27 +222,4 @@ func (h *Host) forget(p *Process) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	delete(h.processes, p)
-}
-
-// capture collects an output. What it has so far may be read at any time.
-type capture struct {
-	mu  sync.Mutex // guards buf
-	buf bytes.Buffer
-}
-
-func (c *capture) fill(r io.Reader) {
-	_, _ = io.Copy(c, r) // ends with the command or the connection, which Run reports
-}
-
-// Write appends to what was collected.
-func (c *capture) Write(data []byte) (int, error) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	return c.buf.Write(data)
-}
-
-func (c *capture) bytes() []byte {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	return bytes.Clone(c.buf.Bytes())
 }

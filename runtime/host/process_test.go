@@ -5,6 +5,7 @@ package host_test
 import (
 	"bytes"
 	"context"
+	"crypto/rand"
 	"errors"
 	"fmt"
 	"io"
@@ -114,6 +115,85 @@ func TestBigOutputs(t *testing.T) {
 	}
 	if len(out.Stdout) != 32<<20 || len(out.Stderr) != 16<<20 {
 		t.Errorf("got %d and %d bytes, want %d and %d", len(out.Stdout), len(out.Stderr), 32<<20, 16<<20)
+	}
+}
+
+// TestOutputHasALimit runs commands that print for ever. Each is killed, and what
+// it printed is not kept.
+func TestOutputHasALimit(t *testing.T) {
+	t.Parallel()
+	h := startServer(t).dial(t)
+	want := func(t *testing.T, out host.Output, err error) {
+		t.Helper()
+		killed := wantError[*host.KilledError](t, "a command that prints for ever", err)
+		wantError[*host.OutputError](t, "a command that prints for ever", err)
+		wantText(t, err, "host1: ", "killed after", "more than 64 MiB", "send its output to a file")
+		if killed.KillErr != nil {
+			t.Errorf("it is not killed: %v", killed.KillErr)
+		}
+		if n := len(out.Stdout) + len(out.Stderr); n == 0 || n > 64<<10 {
+			t.Errorf("kept: got %d bytes, want the last words only", n)
+		}
+	}
+	t.Run("run", func(t *testing.T) {
+		t.Parallel()
+		out, err := h.Run(t.Context(), host.Command{Script: "yes"})
+		want(t, out, err)
+	})
+	t.Run("start", func(t *testing.T) {
+		t.Parallel()
+		p, err := h.Start(t.Context(), host.Command{Script: "trap '' TERM; yes & yes >&2"})
+		if err != nil {
+			t.Fatal(err)
+		}
+		p.Collect()
+		out, err := p.Wait(t.Context())
+		want(t, out, err)
+		wantGone(t, p.Group)
+	})
+}
+
+// TestMarkedAreKilled leaves children in sessions of their own. They are killed
+// with their command, by its mark, or when all of a mark are; those of another
+// mark are not.
+func TestMarkedAreKilled(t *testing.T) {
+	t.Parallel()
+	h := startServer(t).dial(t)
+	const leave = `setsid sh -c 'echo $$; trap "" TERM; while :; do sleep 1; done' & wait`
+	start := func(mark string) (*host.Process, int) {
+		t.Helper()
+		p, err := h.Start(t.Context(), host.Command{Script: leave, Mark: mark})
+		if err != nil {
+			t.Fatal(err)
+		}
+		child := readPids(t, p.Stdout, 1)[0]
+		t.Cleanup(func() { syscall.Kill(-child, syscall.SIGKILL) })
+		return p, child
+	}
+	run := "mhmig-" + rand.Text()
+	one, childOfOne := start(run + "-1/1/")
+	_, childOfTwo := start(run + "-1/2/")
+	_, childOfOther := start(run + "-10/1/")
+	if err := one.Kill(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	wantGone(t, childOfOne)
+	if processState(childOfTwo) == "" {
+		t.Error("another command of the same run was killed too")
+	}
+	out, err := h.Run(t.Context(), host.Command{Script: host.EndMarked(host.MarkVariable, run+"-1/")})
+	if err != nil {
+		t.Fatal(err)
+	}
+	wantGone(t, childOfTwo)
+	if said := string(out.Stdout); !strings.Contains(said, fmt.Sprintf("process %d (sh -c echo $$;", childOfTwo)) {
+		t.Errorf("it says %q, want what it ended: %d", said, childOfTwo)
+	}
+	if processState(childOfOther) == "" {
+		t.Error("a command of another run was killed too")
+	}
+	if out, err = h.Run(t.Context(), host.Command{Script: host.EndMarked(host.MarkVariable, run+"-1/")}); err != nil || len(out.Stdout) != 0 {
+		t.Errorf("once more: got %q, %v, want nothing", out.Stdout, err)
 	}
 }
 

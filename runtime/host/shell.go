@@ -14,6 +14,7 @@ import (
 	"strings"
 	"time"
 
+	"al.essio.dev/pkg/shellescape"
 	"golang.org/x/crypto/ssh"
 )
 
@@ -140,30 +141,55 @@ func skipTo(r *bufio.Reader, mark string) (rest, before string, found bool) {
 	}
 }
 
-// killScript ends a process group: TERM, two seconds of grace, KILL. It exits
-// when no process of the group is left but for zombies, which wait for parents
-// that are not our concern.
+// killScript ends the process group $group, if that is not 0, and all processes
+// with the mark $mark in their environment, if that is not empty: TERM, two seconds
+// of grace, KILL. It writes a line for each process that it found at first, and
+// exits when none is left but zombies, which wait for parents that are not our
+// concern.
 const killScript = `
-alive() {
-	for stat in /proc/[0-9]*/stat; do
-		read -r line 2>/dev/null <"$stat" || continue
-		set -- ${line##*) } # state, parent, group
-		[ "$3" = "$group" ] && [ "$1" != Z ] && return 0
+look() {
+	pids=
+	for file in $(
+		# A stat has the name in parentheses, the state, the parent and the group.
+		[ "$group" -gt 0 ] && grep -lsE -e ") [^Z] [0-9]+ $group [0-9]" /proc/[0-9]*/stat
+		[ -n "$mark" ] && grep -lsF -e "$mark" /proc/[0-9]*/environ
+	); do
+		pid=${file#/proc/}
+		pids="$pids ${pid%/*}"
 	done
-	return 1
+	[ -n "$pids" ]
 }
-kill -TERM -"$group" 2>/dev/null
-kill -CONT -"$group" 2>/dev/null
-polls=0
-while alive; do
-	polls=$((polls + 1))
-	[ $polls -ge 40 ] && kill -KILL -"$group" 2>/dev/null
-	[ $polls -ge 80 ] && exit 1
+look || exit 0
+for pid in $(printf '%s\n' $pids | sort -un); do
+	printf 'process %s (%s)\n' "$pid" "$(tr '\0' ' ' 2>/dev/null <"/proc/$pid/cmdline" | cut -c 1-80)"
+done
+kill -TERM $pids 2>/dev/null
+[ "$group" -gt 0 ] && kill -TERM -"$group" 2>/dev/null
+kill -CONT $pids 2>/dev/null
+seconds() { read -r up _ </proc/uptime; echo "${up%%.*}"; }
+begun=$(seconds)
+while look; do
+	passed=$(($(seconds) - begun))
+	if [ $passed -gt 2 ]; then
+		[ "$group" -gt 0 ] && kill -KILL -"$group" 2>/dev/null
+		kill -KILL $pids 2>/dev/null
+	fi
+	[ $passed -gt 7 ] && echo "still there: process$pids" >&2 && exit 1
 	sleep 0.05
 done`
 
-// killGroup kills a process group on the host by a session of its own.
-func (h *Host) killGroup(ctx context.Context, group int) error {
+// EndMarked is a script that ends all processes in whose environment the variable's
+// value begins with mark: TERM, two seconds of grace, KILL. It writes a line for
+// each, and exits when they are gone.
+func EndMarked(variable, mark string) string { return endScript(0, variable+"="+mark) }
+
+func endScript(group int, mark string) string {
+	return fmt.Sprintf("group=%d mark=%s%s", group, shellescape.Quote(mark), killScript)
+}
+
+// killProcesses kills, by a session of its own, a process group on the host and
+// what has the mark, if that is not empty.
+func (h *Host) killProcesses(ctx context.Context, group int, mark string) error {
 	ctx, cancel := context.WithTimeoutCause(ctx, killLimit, &TimeoutError{killLimit})
 	defer cancel()
 	s, err := h.openShell(ctx, urgent)
@@ -171,8 +197,11 @@ func (h *Host) killGroup(ctx context.Context, group int) error {
 		return fmt.Errorf("kill process group %d: %w", group, err)
 	}
 	defer s.close()
+	if mark != "" {
+		mark = MarkVariable + "=" + mark
+	}
 	select {
-	case err = <-s.run(fmt.Sprintf("group=%d%s", group, killScript), nil):
+	case err = <-s.run(endScript(group, mark), nil):
 	case <-ctx.Done():
 		err = context.Cause(ctx)
 	}

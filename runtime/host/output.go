@@ -1,0 +1,109 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package host
+
+import (
+	"bytes"
+	"fmt"
+	"io"
+	"sync"
+)
+
+const (
+	// MaxOutput is how many bytes of a command's outputs are kept, both together,
+	// and how large a file may be that [Host.ReadFile] returns.
+	MaxOutput = 64 << 20
+	// lastKept is what is kept of each output of a command that wrote more.
+	lastKept = 4 << 10
+)
+
+// OutputError is the cause when a command was killed because it wrote more than
+// is kept.
+type OutputError struct{ Limit int }
+
+func (e *OutputError) Error() string {
+	return fmt.Sprintf("it wrote more than %d MiB; send its output to a file on the host", e.Limit>>20)
+}
+
+// Collect reads the outputs from now on, so that [Process.Wait] and the errors
+// have them. A command that writes more than [MaxOutput] is killed: the error is a
+// [*KilledError] whose cause is an [*OutputError], with the last words only.
+// Calling it again does nothing; it belongs to the goroutine that called Start.
+func (p *Process) Collect() {
+	if p.outputs != nil {
+		return
+	}
+	o := &outputs{left: MaxOutput, ended: make(chan struct{})}
+	o.full = func() { p.cancel(&OutputError{MaxOutput}) }
+	o.stdout.all, o.stderr.all = o, o
+	p.outputs = o
+	var group sync.WaitGroup
+	group.Go(func() { o.stdout.fill(p.Stdout) })
+	group.Go(func() { o.stderr.fill(p.Stderr) })
+	go func() { group.Wait(); close(o.ended) }() // ends with the command's outputs or the connection
+}
+
+// collected waits until the outputs have ended, after the command has.
+func (p *Process) collected() {
+	if p.outputs == nil {
+		return
+	}
+	select {
+	case <-p.outputs.ended:
+	case <-p.gaveUp: // a process left the group and still holds the outputs
+	}
+}
+
+// outputs are what a command writes, up to a limit.
+type outputs struct {
+	stdout, stderr capture
+	ended          chan struct{} // closed when nothing more comes
+	full           func()        // called when more comes than is kept
+
+	mu   sync.Mutex // guards what follows, and the captures
+	left int        // how many bytes more are kept; negative: no more than the last words
+}
+
+// capture is one of a command's outputs. What it has so far may be read at any
+// time.
+type capture struct {
+	all *outputs
+	buf bytes.Buffer
+}
+
+func (c *capture) fill(r io.Reader) {
+	_, _ = io.Copy(c, r) // ends with the command or the connection, which Run reports
+}
+
+// Write keeps data, or its end when there was too much already. It always takes
+// all: a command that is to be killed must not be held up by its outputs.
+func (c *capture) Write(data []byte) (int, error) {
+	o := c.all
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	if o.left >= 0 {
+		if o.left -= len(data); o.left < 0 {
+			o.stdout.cut()
+			o.stderr.cut()
+			o.full()
+		}
+	}
+	c.buf.Write(data)
+	if o.left < 0 && c.buf.Len() > 2*lastKept {
+		c.cut()
+	}
+	return len(data), nil
+}
+
+// cut gives the memory back, but for the last words. The lock is held.
+func (c *capture) cut() {
+	last := c.buf.Bytes()
+	last = bytes.Clone(last[max(0, len(last)-lastKept):])
+	c.buf = *bytes.NewBuffer(last)
+}
+
+func (c *capture) bytes() []byte {
+	c.all.mu.Lock()
+	defer c.all.mu.Unlock()
+	return bytes.Clone(c.buf.Bytes())
+}
