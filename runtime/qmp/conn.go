@@ -299,7 +299,7 @@ func (c *Conn) unanswered(ctx context.Context, command, seen string) error {
 // read owns the read side: it is the only one that reads from the connection, and
 // the one that declares it ended.
 func (c *Conn) read() {
-	err := c.readAll(json.NewDecoder(c.conn))
+	err := c.readAll(&limited{reader: c.conn, left: maxMessage})
 	_ = c.conn.Close()
 
 	c.mu.Lock()
@@ -321,9 +321,31 @@ func (c *Conn) read() {
 	close(c.done)
 }
 
-func (c *Conn) readAll(d *json.Decoder) error {
+// maxMessage is how large a message may be, in bytes: what ends in none must not
+// fill the memory. The largest that is known, query-qmp-schema's reply, has a few
+// hundred KiB.
+const maxMessage = 64 << 20
+
+// limited is a reader that fails when left is used up.
+type limited struct {
+	reader io.Reader
+	left   int
+}
+
+func (l *limited) Read(p []byte) (int, error) {
+	if l.left <= 0 {
+		return 0, fmt.Errorf("a message without an end: %d MiB so far", maxMessage>>20)
+	}
+	n, err := l.reader.Read(p)
+	l.left -= n
+	return n, err
+}
+
+func (c *Conn) readAll(from *limited) error {
+	d := json.NewDecoder(from)
 	greeted := false
 	for {
+		from.left = maxMessage
 		var line json.RawMessage
 		if err := d.Decode(&line); err != nil {
 			var syntax *json.SyntaxError

@@ -3,6 +3,7 @@
 package qmp_test
 
 import (
+	"bytes"
 	"cmp"
 	"context"
 	"encoding/json"
@@ -40,6 +41,14 @@ func TestNewRefuses(t *testing.T) {
 		{"another protocol", func(f *fake) { f.send("SSH-2.0-OpenSSH_9.2\r\n") }, "garbled message"},
 		{"another JSON", func(f *fake) { f.send(`{"hello": 1}`) }, "this is no QMP monitor"},
 		{"a wrong type", func(f *fake) { f.send(`{"QMP": 7}`) }, "garbled message"},
+		{"a message without an end", func(f *fake) {
+			f.send(`{"QMP": "`)
+			for endless := bytes.Repeat([]byte("a"), 1<<20); ; {
+				if _, err := f.conn.Write(endless); err != nil {
+					return
+				}
+			}
+		}, "QEMU is gone: a message without an end: 64 MiB so far"},
 		{"a refusal", func(f *fake) {
 			f.send(greeting)
 			f.send(fmt.Sprintf(`{"id": %d, "error": {"class": "GenericError", "desc": "not you"}}`, f.next().ID))

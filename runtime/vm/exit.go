@@ -106,12 +106,12 @@ while [ ! -s %[2]s ] && [ $n -gt 0 ]; do n=$((n-1)); sleep 0.05; done
 if [ -s %[2]s ]; then cat %[2]s
 elif pid=$(cat %[3]s) && kill -0 "$pid"; then echo %[5]d
 else echo %[6]d; fi 2>/dev/null
-grep -a -m %[8]d -E '%[9]s' %[4]s 2>/dev/null
+grep -a -m %[8]d -E '%[9]s' %[4]s 2>/dev/null | cut -b 1-%[11]d
 echo %[10]s
-tail -n %[7]d %[4]s 2>/dev/null; exit 0`,
+tail -c %[11]d %[4]s 2>/dev/null | tail -n %[7]d; exit 0`,
 			shellescape.Quote(i.place.RunDir), shellescape.Quote(i.file("exit")), shellescape.Quote(i.file("pid")),
 			shellescape.Quote(i.file("log")), StillRuns, StatusUnknown, logTail,
-			mostComplaints, sanitizers, logFollows),
+			mostComplaints, sanitizers, logFollows, tailBytes),
 		Timeout: askTimeout,
 	})
 	if err != nil {
@@ -140,7 +140,8 @@ func (e *ExitError) read(text string) {
 // host cannot be asked, or after Destroy.
 func (i *Instance) LastWords(ctx context.Context) []string {
 	out, err := i.place.Host.Run(ctx, host.Command{
-		Args: []string{"tail", "-n", strconv.Itoa(logTail), i.file("log")}, Timeout: askTimeout,
+		Script:  fmt.Sprintf("tail -c %d -- %s | tail -n %d", tailBytes, shellescape.Quote(i.file("log")), logTail),
+		Timeout: askTimeout,
 	})
 	if err != nil {
 		return nil

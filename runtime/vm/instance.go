@@ -29,6 +29,8 @@ const (
 	destroyTimeout = 30 * time.Second
 	// logTail is how many of QEMU's last lines an error shows.
 	logTail = 8
+	// tailBytes is where they are looked for: lines may have no end.
+	tailBytes = 4 << 10
 )
 
 // Instance is one QEMU process: a VM on one host. One name has one instance per
@@ -334,17 +336,28 @@ func (i *Instance) judge(exit *ExitError, by string) {
 	}
 }
 
+// logKept is how many bytes of QEMU's log are saved from its begin, and as many
+// from its end.
+const logKept = 4 << 20
+
+// takeLog writes the log %[1]s, without the middle if there is more than twice
+// %[2]d bytes of it.
+const takeLog = `
+[ -e %[1]s ] || exit 0
+size=$(wc -c <%[1]s)
+left=$((size - 2 * %[2]d))
+[ $left -le 0 ] && exec cat %[1]s
+head -c %[2]d %[1]s
+printf '\n[%%s bytes left out]\n' "$left"
+tail -c %[2]d %[1]s`
+
 // keepLog saves what QEMU said.
 func (i *Instance) keepLog(ctx context.Context) error {
-	exists, err := i.place.Host.Exists(ctx, i.file("log"))
-	if err != nil || !exists {
-		return err
-	}
-	data, err := i.place.Host.ReadFile(ctx, i.file("log"))
+	out, err := i.place.Host.Run(ctx, host.Command{Script: fmt.Sprintf(takeLog, shellescape.Quote(i.file("log")), logKept)})
 	if err != nil {
-		return err
+		return fmt.Errorf("save QEMU's log: %w", err)
 	}
-	return i.keep("qemu.log", data)
+	return i.keep("qemu.log", out.Stdout)
 }
 
 func (i *Instance) file(kind string) string { return i.place.file(i.config.Name, kind) }

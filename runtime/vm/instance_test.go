@@ -230,6 +230,25 @@ func TestStartFails(t *testing.T) {
 	}
 }
 
+// Of a QEMU that prints without end the begin and the end are saved, and its last
+// words are told, though they are one line.
+func TestChattyQEMU(t *testing.T) {
+	t.Parallel()
+	b := newBed(t)
+	s := b.host("host1")
+	chatty := b.write("chatty-qemu", []byte("#!/bin/sh\necho first; yes | tr -d '\\n' | head -c 20000000; echo last words; exit 4\n"), 0o755)
+	shape := vm.Shape{Accel: "tcg", Machine: "pc-i440fx-7.2", CPU: "qemu64", MemoryKiB: 32 << 10}
+	_, err := vm.Start(t.Context(), s.place, s.config("vm1", cartesian.Params{"qemu_binary": chatty}), shape, vm.Launch{})
+	exit, ok := errors.AsType[*vm.ExitError](err)
+	if !ok || exit.Status != 4 || len(exit.Log) != 1 || !strings.HasSuffix(exit.Log[0], "last words") || len(exit.Log[0]) > 64<<10 {
+		t.Fatalf("Start: got %.200v, want its status and last words", err)
+	}
+	log := s.artifact("qemu.log")
+	if len(log) > 9<<20 || !strings.HasPrefix(log, "first\n") || !strings.HasSuffix(log, "last words\n") || !strings.Contains(log, "\n[11611409 bytes left out]\n") {
+		t.Errorf("the saved log has %d bytes, want the begin and the end", len(log))
+	}
+}
+
 // A start that is interrupted ends the process that it began.
 func TestStartInterrupted(t *testing.T) {
 	t.Parallel()
