@@ -15,9 +15,12 @@ import (
 	"github.com/mhmig/mhmig/runtime/testbed"
 )
 
-// commandTimeout is how long a command on a host may take when the scenario
-// does not say.
-const commandTimeout = 60 * time.Second
+// How long things on a host may take when the scenario does not say.
+const (
+	commandTimeout = 60 * time.Second
+	copyTimeout    = 10 * time.Minute
+	blockTimeout   = 10 * time.Minute
+)
 
 func (s *Scene) host(h *testbed.Host) *object { return s.object("host", h, h.Name()) }
 
@@ -49,48 +52,54 @@ func hostClass() *Class {
 					{"timeout?", Seconds, "default: 60; then the command's whole process group is killed"},
 					{"check?", Bool, "whether an exit status that is not 0 is an ERROR; default: True"},
 				},
-				Doc: "Runs a command and returns its status, stdout and stderr.",
+				Doc: "Runs a command and returns its status, stdout and stderr. More than 64 MiB of output is an ERROR. What it leaves in the background is ended with the scenario.",
 				Fn:  hostRun,
 			},
 			{
 				Name: "start", Waits: true, Params: []Param{{"command", String, "run by sh on the host"}},
-				Doc: "Starts a command that goes on by itself; at the scenario's end it is killed.",
+				Doc: "Starts a command that goes on by itself. At the scenario's end it is killed, with all it has started. When it has written more than 64 MiB it is killed at once, which is an ERROR.",
 				Fn:  hostStart,
 			},
 			{
-				Name: "read_file", Waits: true, Params: []Param{pathParam},
-				Doc: "Returns a file's content.",
+				Name: "read_file", Waits: true, Params: []Param{pathParam, {"timeout?", Seconds, "default: 60"}},
+				Doc: "Returns a file's content. More than 64 MiB is an ERROR.",
 				Fn: func(t *task.Task, a *Args) (starlark.Value, error) {
 					h, path := a.Self.(*testbed.Host), arg[string](a, "path")
-					data, err := task.Wait(t, func(ctx context.Context) ([]byte, error) { return h.ReadFile(ctx, path) })
+					data, err := transfer(t, a, commandTimeout, func(ctx context.Context) ([]byte, error) { return h.ReadFile(ctx, path) })
 					return starlark.String(data), err
 				},
 			},
 			{
 				Name: "write_file", Waits: true,
-				Params: []Param{pathParam, {"data", Content, "what is to be in it"}},
+				Params: []Param{pathParam, {"data", Content, "what is to be in it"}, {"timeout?", Seconds, "default: 60"}},
 				Doc:    "Writes a file. It stays: leave a cleanup if it should not.",
 				Fn: func(t *task.Task, a *Args) (starlark.Value, error) {
 					h, path, data := a.Self.(*testbed.Host), arg[string](a, "path"), arg[string](a, "data")
-					return wait(t, func(ctx context.Context) error { return h.WriteFile(ctx, path, []byte(data), 0o644) })
+					return done(transfer(t, a, commandTimeout, func(ctx context.Context) (struct{}, error) {
+						return struct{}{}, h.WriteFile(ctx, path, []byte(data), 0o644)
+					}))
 				},
 			},
 			{
 				Name: "upload", Waits: true,
-				Params: []Param{{"local", String, "a file on this machine"}, pathParam},
-				Doc:    "Copies a file to the host.",
+				Params: []Param{{"local", String, "a file on this machine"}, pathParam, {"timeout?", Seconds, "default: 600"}},
+				Doc:    "Copies a file to the host. It stays: leave a cleanup if it should not.",
 				Fn: func(t *task.Task, a *Args) (starlark.Value, error) {
 					h, local, path := a.Self.(*testbed.Host), arg[string](a, "local"), arg[string](a, "path")
-					return wait(t, func(ctx context.Context) error { return h.Upload(ctx, local, path) })
+					return done(transfer(t, a, copyTimeout, func(ctx context.Context) (struct{}, error) {
+						return struct{}{}, h.Upload(ctx, local, path)
+					}))
 				},
 			},
 			{
 				Name: "download", Waits: true,
-				Params: []Param{pathParam, {"local", String, "a file on this machine"}},
+				Params: []Param{pathParam, {"local", String, "a file on this machine"}, {"timeout?", Seconds, "default: 600"}},
 				Doc:    "Copies a file from the host.",
 				Fn: func(t *task.Task, a *Args) (starlark.Value, error) {
 					h, path, local := a.Self.(*testbed.Host), arg[string](a, "path"), arg[string](a, "local")
-					return wait(t, func(ctx context.Context) error { return h.Download(ctx, path, local) })
+					return done(transfer(t, a, copyTimeout, func(ctx context.Context) (struct{}, error) {
+						return struct{}{}, h.Download(ctx, path, local)
+					}))
 				},
 			},
 			{
@@ -102,11 +111,15 @@ func hostClass() *Class {
 				},
 			},
 			{
-				Name: "block_port", Waits: true, Params: []Param{{"port", Int, "a TCP port"}},
-				Doc: "Drops all TCP packets to or from the port on this host (nftables, root). Undone with undo, unblock, or at the scenario's end.",
+				Name: "block_port", Waits: true,
+				Params: []Param{
+					{"port", Int, "a TCP port, but none by which mhmig reaches a host of the run by SSH"},
+					{"timeout?", Seconds, "after so long the host undoes it by itself; at most 3600, default: 600"},
+				},
+				Doc: "Drops all TCP packets to or from the port on this host (nftables, root). Undone with undo, unblock, or at the scenario's end; to find it undone before, by the timeout, is an ERROR then.",
 				Fn: func(t *task.Task, a *Args) (starlark.Value, error) {
-					h, port := a.Self.(*testbed.Host), arg[int](a, "port")
-					block, err := task.Wait(t, func(ctx context.Context) (*testbed.Block, error) { return h.BlockPort(ctx, port) })
+					h, port, limit := a.Self.(*testbed.Host), arg[int](a, "port"), argOr(a, "timeout", blockTimeout)
+					block, err := task.Wait(t, func(ctx context.Context) (*testbed.Block, error) { return h.BlockPort(ctx, port, limit) })
 					if err != nil {
 						return nil, err
 					}
@@ -124,6 +137,19 @@ func hostClass() *Class {
 	}
 }
 
+// transfer waits for the copying of a file, as long as the call allows.
+func transfer[T any](t *task.Task, a *Args, usual time.Duration, do func(context.Context) (T, error)) (T, error) {
+	timeout := argOr(a, "timeout", usual)
+	return task.Wait(t, func(ctx context.Context) (T, error) {
+		ctx, cancel := context.WithTimeoutCause(ctx, timeout, fmt.Errorf("not done after %v", timeout))
+		defer cancel()
+		return do(ctx)
+	})
+}
+
+// done is the value of a builtin that returns nothing.
+func done(_ struct{}, err error) (starlark.Value, error) { return nil, err }
+
 func hostRun(t *task.Task, a *Args) (starlark.Value, error) {
 	h, command := a.Self.(*testbed.Host), arg[string](a, "command")
 	timeout, check := max(argOr(a, "timeout", commandTimeout), time.Nanosecond), argOr(a, "check", true)
@@ -133,7 +159,7 @@ func hostRun(t *task.Task, a *Args) (starlark.Value, error) {
 		if err != nil {
 			return host.Output{}, err
 		}
-		return h.Run(ctx, host.Command{Script: command, Env: env, Timeout: timeout})
+		return h.RunCommand(ctx, host.Command{Script: command, Env: env, Timeout: timeout})
 	})
 	var exit *host.ExitError
 	if errors.As(err, &exit) && !check {

@@ -100,12 +100,7 @@ func TestKeptVMs(t *testing.T) {
 // left at the end.
 func TestBlockPort(t *testing.T) {
 	t.Parallel()
-	if os.Geteuid() != 0 {
-		t.Skip("NOT TESTED: block_port: needs root")
-	}
-	if err := exec.Command("nft", "list", "tables").Run(); err != nil {
-		t.Skip("NOT TESTED: block_port: no nftables here: ", err)
-	}
+	needNftables(t)
 	const connect = `timeout 1 bash -c ': </dev/tcp/127.0.0.1/%d'`
 	w := &witness{seen: map[string]bool{}}
 	e := perform(t, bedtest.NoQEMU(t), &play{extra: w.names(), source: `

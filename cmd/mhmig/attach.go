@@ -207,7 +207,7 @@ func (a *attachment) find(name string) (*door, error) {
 	if err != nil {
 		return nil, usageError(err)
 	}
-	if how.OwnLab && !running {
+	if how.diesWithRun() && !running {
 		return nil, hostsError(fmt.Errorf("%s: its hosts were a lab of the run's own and went with it", folder))
 	}
 	for _, c := range how.Hosts {

@@ -58,8 +58,7 @@ type execution struct {
 	scenario     string // "": each variant's type names it
 	debug        debugFlags
 
-	keptLab string // set by reach: the lab that is made for this run and may stay
-	endVMs  bool   // set by reach: the params would leave VMs, but they cannot stay
+	endVMs bool // set by reach: the params would leave VMs, but they cannot stay
 }
 
 func newExecCommand() *cobra.Command {

@@ -348,11 +348,11 @@ func TestKilled(t *testing.T) {
 		r.signal(syscall.SIGKILL)
 		r.wait(farewell)
 		out, err := w.command("cleanup").CombinedOutput()
-		if err != nil || !bytes.Contains(out, []byte("latest: removed ")) {
+		if err != nil || !bytes.Contains(out, []byte(": removed ")) {
 			t.Errorf("cleanup: %v\n%s", err, out)
 		}
 		out, err = w.command("cleanup").CombinedOutput()
-		if err != nil || !bytes.Contains(out, []byte("latest: nothing is left")) {
+		if err != nil || !bytes.Contains(out, []byte("mhmig-results: nothing is left")) {
 			t.Errorf("a second cleanup: %v\n%s", err, out)
 		}
 		left, err := remains(filepath.Join(w.dir, "mhmig-results"), filepath.Join(w.dir, "no cache"))

@@ -119,33 +119,37 @@ func (d *debugFlags) stays() bool {
 }
 
 // openLab opens the lab to run on. With --keep one that is made for this run is in
-// a process of its own, so that it can outlive the run.
-func (e *execution) openLab(ctx context.Context, log *slog.Logger) (_ []host.Config, params map[string]string, own bool, closeLab func() error, err error) {
+// a process of its own, so that it can outlive the run. Who is the run, for people.
+func (e *execution) openLab(ctx context.Context, who string, log *slog.Logger) (*usedLab, error) {
 	if !e.debug.keep {
-		return e.lab.open(ctx, log)
+		return e.lab.open(ctx, who, log)
 	}
 	if up, err := lab.Find(); err == nil && up != nil {
 		if e.lab.asksForOwn() {
-			return nil, nil, false, nil, usageError(errors.New("--keep with --lab or --lab-hosts: a lab is up already, and there can be only one that stays: mhmig lab down first, or leave them out"))
+			return nil, usageError(errors.New("--keep with --lab or --lab-hosts: a lab is up already, and there can be only one that stays: mhmig lab down first, or leave them out"))
 		}
-		configs, params, closeLab := use(up, log)
-		return configs, params, false, closeLab, nil
+		return use(ctx, up, who, log)
 	}
 	self, err := os.Executable()
 	if err != nil {
-		return nil, nil, false, nil, hostsError(err)
+		return nil, hostsError(err)
 	}
 	made, err := lab.Up(ctx, e.lab.options(), []string{self, "lab", "serve"})
 	if err != nil {
-		return nil, nil, false, nil, hostsError(fmt.Errorf("--keep needs hosts that stay (mhmig lab up first, or --hosts): %w", err))
+		return nil, hostsError(fmt.Errorf("--keep needs hosts that stay (mhmig lab up first, or --hosts): %w", err))
 	}
-	e.keptLab = made.ID
-	return made.Configs(), made.Params(), false, func() error {
+	down := func() error { return lab.Down(context.WithoutCancel(ctx), false) }
+	release, err := made.Use(ctx, who)
+	if err != nil {
+		return nil, errors.Join(hostsError(err), down())
+	}
+	return &usedLab{state: made, kept: true, close: func() error {
+		release()
 		if e.debug.stays() {
 			return nil
 		}
-		return lab.Down(context.WithoutCancel(ctx))
-	}, nil
+		return down()
+	}}, nil
 }
 
 // tell says, at the run's end, what was kept and how to get in.

@@ -118,13 +118,22 @@ words are joined and given to the host's shell, and its exit status is passed on
 }
 
 func newLabDownCommand() *cobra.Command {
-	return &cobra.Command{
-		Use:     "down",
-		Short:   "End the lab, with all that runs on its hosts",
+	var force bool
+	c := &cobra.Command{
+		Use:   "down",
+		Short: "End the lab, with all that runs on its hosts",
+		Long: `End the lab, with all that runs on its hosts. While a run uses it, a person at a
+terminal is asked first; without a terminal it is refused, but with --force.`,
 		Example: "  mhmig lab down",
 		Args:    arguments(0, 0),
 		RunE: func(c *cobra.Command, _ []string) error {
-			err := lab.Down(c.Context())
+			err := lab.Down(c.Context(), force)
+			used, inUse := errors.AsType[*lab.InUseError](err)
+			if inUse && askToEnd(c.ErrOrStderr(), used) {
+				err = lab.Down(c.Context(), true)
+			} else if inUse {
+				return &exitError{exitFailed, fmt.Errorf("%w; end that first, or end both with --force", err)}
+			}
 			if errors.Is(err, lab.ErrDown) {
 				fmt.Fprintln(c.ErrOrStderr(), err)
 				return nil
@@ -134,6 +143,20 @@ func newLabDownCommand() *cobra.Command {
 			return nil
 		},
 	}
+	c.Flags().BoolVar(&force, "force", false, "end it also while runs use it, and so them")
+	return c
+}
+
+// askToEnd asks a person at the terminal whether a lab that is in use is to end.
+// Where there is none, nobody has agreed.
+func askToEnd(out io.Writer, used *lab.InUseError) bool {
+	if !term.IsTerminal(int(os.Stdin.Fd())) || !term.IsTerminal(int(os.Stderr.Fd())) {
+		return false
+	}
+	fmt.Fprintf(out, "%v\nEnd it all the same? [y/N] ", used)
+	var answer string
+	_, _ = fmt.Fscanln(os.Stdin, &answer) // no answer is a no
+	return answer == "y" || answer == "yes"
 }
 
 // newLabServeCommand returns the command of the process that lab up leaves.

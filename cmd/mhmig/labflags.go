@@ -9,7 +9,6 @@ import (
 
 	"github.com/spf13/pflag"
 
-	"github.com/mhmig/mhmig/runtime/host"
 	"github.com/mhmig/mhmig/runtime/lab"
 )
 
@@ -47,20 +46,27 @@ func (f *labFlags) options() lab.Options {
 	return o
 }
 
-// open returns the hosts of the lab that is up, unless another is asked for;
-// else it makes one of the run's own, which closeLab ends.
-func (f *labFlags) open(ctx context.Context, log *slog.Logger) (_ []host.Config, params map[string]string, own bool, closeLab func() error, err error) {
+// usedLab is the lab that a run is on.
+type usedLab struct {
+	state *lab.State
+	own   bool // dies with the run
+	kept  bool // was made for the run, and may stay
+	close func() error
+}
+
+// open returns the lab that is up, unless another is asked for; else it makes one
+// of the run's own. Who says, for people, who uses a lab that is up.
+func (f *labFlags) open(ctx context.Context, who string, log *slog.Logger) (*usedLab, error) {
 	if up := f.up(); up != nil {
-		configs, params, closeLab := use(up, log)
-		return configs, params, false, closeLab, nil
+		return use(ctx, up, who, log)
 	}
 	o := f.options()
 	o.Logger = log
 	made, err := lab.Start(ctx, o)
 	if err != nil {
-		return nil, nil, false, nil, hostsError(err)
+		return nil, hostsError(err)
 	}
-	return made.Hosts(), made.Params(), true, made.Close, nil
+	return &usedLab{state: made.State(), own: true, close: made.Close}, nil
 }
 
 // asksForOwn says whether the flags want another lab than the one that is up.
@@ -78,10 +84,14 @@ func (f *labFlags) up() *lab.State {
 	return up
 }
 
-// use returns what open does of a lab that is up, and stays so.
-func use(up *lab.State, log *slog.Logger) (_ []host.Config, params map[string]string, closeLab func() error) {
-	log.Info("using the lab that is up", "hosts", len(up.Configs()))
-	return up.Configs(), up.Params(), func() error { return nil }
+// use returns a lab that is up, and stays so; meanwhile it is noted to be in use.
+func use(ctx context.Context, up *lab.State, who string, log *slog.Logger) (*usedLab, error) {
+	release, err := up.Use(ctx, who)
+	if err != nil {
+		return nil, hostsError(fmt.Errorf("use the lab that is up: %w", err))
+	}
+	log.Info("using the lab that is up", "hosts", len(up.Hosts))
+	return &usedLab{state: up, close: func() error { release(); return nil }}, nil
 }
 
 // count is how many hosts the lab has that is made.

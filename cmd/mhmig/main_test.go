@@ -116,8 +116,9 @@ func remains(dir, cache string) (left []string, err error) {
 	}
 	for _, file := range commands {
 		command, _ := os.ReadFile(file) // the process may have ended meanwhile
+		environ, _ := os.ReadFile(filepath.Join(filepath.Dir(file), "environ"))
 		for _, place := range places {
-			if bytes.Contains(command, []byte(place)) {
+			if bytes.Contains(command, []byte(place)) || bytes.Contains(environ, []byte("MHMIG_RUN="+place+"/")) {
 				left = append(left, fmt.Sprintf("%s: %s", file, bytes.ReplaceAll(command, []byte{0}, []byte{' '})))
 				break
 			}

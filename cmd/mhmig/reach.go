@@ -21,7 +21,7 @@ import (
 // those of a lab. How they are reached is noted in the results folder.
 func (e *execution) reach(ctx context.Context, first *cartesian.Variant, folder string, log *slog.Logger) (_ []*host.Host, labParams map[string]string, closeAll func() error, err error) {
 	var configs []host.Config
-	var ownLab bool
+	var record reachRecord
 	closeLab := func() error { return nil }
 	if len(e.hosts) > 0 {
 		for i, name := range e.hosts {
@@ -32,15 +32,18 @@ func (e *execution) reach(ctx context.Context, first *cartesian.Variant, folder 
 			configs = append(configs, c)
 		}
 	} else {
-		configs, labParams, ownLab, closeLab, err = e.openLab(ctx, log)
+		used, err := e.openLab(ctx, folder, log)
 		if err != nil {
 			return nil, nil, nil, err
 		}
+		configs, labParams, closeLab = used.state.Configs(), used.state.Params(), used.close
+		record.Lab = newLabRecord(used)
 	}
-	if e.endVMs = ownLab && leavesVMs(first.Params); e.endVMs {
+	if e.endVMs = record.diesWithRun() && leavesVMs(first.Params); e.endVMs {
 		log.Warn("VMs cannot be left running on a lab that ends with the run; mhmig lab up makes one that stays")
 	}
-	if err := (reachRecord{OwnLab: ownLab, KeptLab: e.keptLab, Hosts: configs}).save(folder); err != nil {
+	record.Hosts = configs
+	if err := record.save(folder); err != nil {
 		return nil, nil, nil, errors.Join(usageError(err), closeLab())
 	}
 	hosts := make([]*host.Host, len(configs))

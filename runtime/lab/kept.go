@@ -82,7 +82,7 @@ func Up(ctx context.Context, o Options, command []string) (*State, error) {
 	} else if !errors.Is(err, ErrDown) {
 		return nil, err
 	}
-	if err := RemoveDead(ctx); err != nil {
+	if _, err := RemoveDead(ctx); err != nil {
 		return nil, err
 	}
 	if err := launchKept(ctx, o, command); err != nil {
@@ -179,8 +179,10 @@ func Serve(ctx context.Context, log *slog.Logger) error {
 }
 
 // Down ends the kept lab, and returns when nothing of it is left. The error is
-// [ErrDown] if there was none; the remains of a dead one are removed.
-func Down(ctx context.Context) error {
+// [ErrDown] if there was none; the remains of a dead one are removed. A lab that
+// somebody uses, see [State.Use], is left alone unless force is set: the error is
+// an [*InUseError].
+func Down(ctx context.Context, force bool) error {
 	unlock, err := lockFolder(ctx)
 	if err != nil {
 		return err
@@ -197,10 +199,18 @@ func Down(ctx context.Context) error {
 	} else if err != nil {
 		return err
 	}
+	if alive, err := ownerAlive(dir); err != nil {
+		return err
+	} else if alive && !force {
+		if users := s.users(); len(users) > 0 {
+			return &InUseError{users}
+		}
+	}
 	if err := endOwner(ctx, dir, s.PID); err != nil {
 		return err
 	}
-	return errors.Join(Remove(ctx, dir), os.RemoveAll(filepath.Join(folder, keptLog)))
+	_, err = Remove(ctx, dir)
+	return errors.Join(err, os.RemoveAll(filepath.Join(folder, keptLog)))
 }
 
 // endOwner ends the process that owns the lab in dir: it is asked to, and killed

@@ -23,14 +23,14 @@ func TestKeptLab(t *testing.T) {
 		if _, err := lab.Find(); !errors.Is(err, lab.ErrDown) {
 			t.Errorf("Find before Up: got %v, want %v", err, lab.ErrDown)
 		}
-		if err := lab.Down(t.Context()); !errors.Is(err, lab.ErrDown) {
+		if err := lab.Down(t.Context(), false); !errors.Is(err, lab.ErrDown) {
 			t.Errorf("Down before Up: got %v, want %v", err, lab.ErrDown)
 		}
 		s, err := lab.Up(t.Context(), lab.Options{Hosts: 2, Kind: kind}, served)
 		if err != nil {
 			t.Fatal(err)
 		}
-		defer lab.Down(t.Context())
+		defer lab.Down(t.Context(), false)
 		found, err := lab.Find()
 		if err != nil || found.ID != s.ID || len(found.Configs()) != 2 {
 			t.Fatalf("Find: got %v, %v, want lab %s", found, err, s.ID)
@@ -47,7 +47,7 @@ func TestKeptLab(t *testing.T) {
 		if err := h.Close(); err != nil {
 			t.Error(err)
 		}
-		if err := lab.Down(t.Context()); err != nil {
+		if err := lab.Down(t.Context(), false); err != nil {
 			t.Fatal(err)
 		}
 		wantNothingLeft(t, s)
@@ -84,7 +84,7 @@ func TestKeptLabKilled(t *testing.T) {
 		first := killed()
 		second := killed() // Up has removed the remains of the first
 		wantNothingLeft(t, &lab.State{ID: first.ID, ShortDir: first.ShortDir})
-		if err := lab.Down(t.Context()); err != nil {
+		if err := lab.Down(t.Context(), false); err != nil {
 			t.Fatal(err)
 		}
 		wantNothingLeft(t, second)
@@ -133,7 +133,7 @@ func TestDefaultFolder(t *testing.T) {
 	} else {
 		h.Close()
 	}
-	if err := lab.RemoveDead(t.Context()); err != nil { // leaves the living alone
+	if _, err := lab.RemoveDead(t.Context()); err != nil { // leaves the living alone
 		t.Error(err)
 	}
 	if err := l.State().Check(t.Context()); err != nil {

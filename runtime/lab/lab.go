@@ -103,7 +103,7 @@ func start(ctx context.Context, o Options) (_ *Lab, err error) {
 		if err != nil {
 			return nil, err
 		}
-		if err := RemoveDead(ctx); err != nil {
+		if _, err := RemoveDead(ctx); err != nil {
 			o.Logger.Warn("could not remove what is left of a dead lab", "error", err)
 		}
 		o.Dir = filepath.Join(folder, id)
@@ -178,7 +178,8 @@ func (l *Lab) Close() error {
 			group.Go(m.kill)
 		}
 		group.Wait()
-		l.closeErr = errors.Join(l.state.remove(ctx), l.lock.Close())
+		_, err := l.state.remove(ctx)
+		l.closeErr = errors.Join(err, l.lock.Close())
 	})
 	return l.closeErr
 }
@@ -187,7 +188,7 @@ func (l *Lab) Close() error {
 func (l *Lab) claim(ctx context.Context) error {
 	dir := l.state.Dir
 	if _, err := os.Stat(filepath.Join(dir, stateFile)); err == nil {
-		if err := Remove(ctx, dir); err != nil {
+		if _, err := Remove(ctx, dir); err != nil {
 			return err
 		}
 	}

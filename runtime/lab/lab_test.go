@@ -244,7 +244,7 @@ func TestKilledOwner(t *testing.T) {
 			t.Fatal(err)
 		}
 		s := readState(t, dir)
-		if err := lab.Remove(t.Context(), dir); !errors.Is(err, lab.ErrAlive) {
+		if _, err := lab.Remove(t.Context(), dir); !errors.Is(err, lab.ErrAlive) {
 			t.Errorf("Remove of a lab in use: got %v, want %v", err, lab.ErrAlive)
 		}
 		if got := len(processesOf(t, s.ID)); got < 4 {
@@ -263,7 +263,7 @@ func TestKilledOwner(t *testing.T) {
 			t.Error(err)
 		}
 		wantNothingLeft(t, s)
-		if err := lab.Remove(t.Context(), dir); err != nil {
+		if _, err := lab.Remove(t.Context(), dir); err != nil {
 			t.Errorf("Remove of nothing: %v", err)
 		}
 	})

@@ -16,20 +16,18 @@ import (
 )
 
 // killMarked kills all processes with MHMIG_LAB=id in their environment, and
-// returns when they are gone.
-func killMarked(ctx context.Context, id string) error {
+// returns how many there were when they are gone.
+func killMarked(ctx context.Context, id string) (killed int, err error) {
 	for {
 		pids, err := marked(id)
-		if err != nil {
-			return err
-		}
-		if len(pids) == 0 {
-			return nil
+		if err != nil || len(pids) == 0 {
+			return killed, err
 		}
 		for _, pid := range pids {
 			if err := killProcess(ctx, pid, id); err != nil {
-				return fmt.Errorf("kill process %d, which ran on a host of the lab: %w", pid, err)
+				return killed, fmt.Errorf("kill process %d, which ran on a host of the lab: %w", pid, err)
 			}
+			killed++
 		}
 	}
 }

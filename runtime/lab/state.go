@@ -100,63 +100,111 @@ func Folder() (string, error) {
 	return filepath.Join(cache, "lab"), nil
 }
 
+// Removed is a dead lab whose remains were removed.
+type Removed struct {
+	*State
+	Processes int // that still ran on its hosts and were killed
+}
+
 // Remove removes what is left of the lab in dir, whose owner has died: it kills
 // what still runs on its hosts, and deletes its network links and folders. It
-// returns an error that is [ErrAlive] while the owner lives, and nil if dir has
-// no lab.
-func Remove(ctx context.Context, dir string) error {
+// returns an error that is [ErrAlive] while the owner lives, and nil and no error
+// if dir has no lab.
+func Remove(ctx context.Context, dir string) (*Removed, error) {
 	s, err := load(dir)
 	if errors.Is(err, fs.ErrNotExist) {
-		return nil
+		return nil, nil
 	} else if err != nil {
-		return err
+		return nil, err
 	}
 	lock := flock.New(filepath.Join(dir, lockFile), flock.SetFlag(os.O_RDONLY)) // not to make it anew
 	mine, err := lock.TryLock()
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
-		return nil // its owner has just removed it
+		return nil, nil // its owner has just removed it
 	case err != nil:
-		return fmt.Errorf("lock the lab's folder: %w", err)
+		return nil, fmt.Errorf("lock the lab's folder: %w", err)
 	case !mine:
-		return fmt.Errorf("remove lab %s of process %d: %w", dir, s.PID, ErrAlive)
+		return nil, fmt.Errorf("remove lab %s of process %d: %w", dir, s.PID, ErrAlive)
 	}
-	if err = s.remove(ctx); err != nil {
+	killed, err := s.remove(ctx)
+	if err != nil {
 		err = fmt.Errorf("remove lab %s: %w", dir, err)
 	}
-	return errors.Join(err, lock.Close())
+	return &Removed{s, killed}, errors.Join(err, lock.Close())
 }
 
 // RemoveDead removes what is left of all labs in the user's cache folder
-// whose owners have died.
-func RemoveDead(ctx context.Context) error {
+// whose owners have died, and returns these labs.
+func RemoveDead(ctx context.Context) ([]Removed, error) {
 	folder, err := Folder()
 	if err != nil {
-		return err
+		return nil, err
 	}
 	entries, err := os.ReadDir(folder)
 	if errors.Is(err, fs.ErrNotExist) {
-		return nil
+		return nil, nil
 	} else if err != nil {
-		return fmt.Errorf("look for dead labs: %w", err)
+		return nil, fmt.Errorf("look for dead labs: %w", err)
 	}
+	var all []Removed
 	var errs []error
 	for _, e := range entries {
 		if !e.IsDir() {
 			continue // the log of the kept lab
 		}
-		if err := Remove(ctx, filepath.Join(folder, e.Name())); !errors.Is(err, ErrAlive) {
+		dir := filepath.Join(folder, e.Name())
+		removed, err := Remove(ctx, dir)
+		switch {
+		case errors.Is(err, ErrAlive):
+		case err != nil:
 			errs = append(errs, err)
+		case removed != nil:
+			all = append(all, *removed)
+		default:
+			errs = append(errs, removeHalfMade(dir))
 		}
 	}
-	return errors.Join(errs...)
+	return all, errors.Join(errs...)
 }
 
-// remove removes all that the state speaks of. The caller holds the lab's lock.
-func (s *State) remove(ctx context.Context) error {
+// removeHalfMade removes the folder of a lab whose owner died before it had noted
+// anything, and so before it made anything else. A young folder's owner may live.
+func removeHalfMade(dir string) error {
+	const young = time.Minute
+	info, err := os.Stat(dir)
+	if err != nil || time.Since(info.ModTime()) < young {
+		return nil //nolint:nilerr // it is gone
+	}
+	err = os.Remove(filepath.Join(dir, lockFile))
+	if err == nil || errors.Is(err, fs.ErrNotExist) {
+		err = os.Remove(dir)
+	}
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return fmt.Errorf("remove the folder of a lab that was never made: %w", err)
+	}
+	return nil
+}
+
+// Lives reports whether the lab of this name is the one in dir, and its owner
+// alive.
+func Lives(dir, id string) bool {
+	s, err := load(dir)
+	if err != nil || s.ID != id {
+		return false
+	}
+	alive, err := ownerAlive(dir)
+	return err == nil && alive
+}
+
+// remove removes all that the state speaks of, and returns how many processes it
+// had to kill. The caller holds the lab's lock.
+func (s *State) remove(ctx context.Context) (killed int, err error) {
 	s.Ready = false
-	errs := []error{s.save(), killMarked(ctx, s.ID), removeLinks(ctx, s.Links)}
-	folders := []string{s.sharedDir(), s.keyFile(), s.publicKeyFile(), s.knownHostsFile(), s.SSHConfig()}
+	saved := s.save()
+	killed, unkilled := killMarked(ctx, s.ID)
+	errs := []error{saved, unkilled, removeLinks(ctx, s.Links)}
+	folders := []string{s.sharedDir(), s.usersDir(), s.keyFile(), s.publicKeyFile(), s.knownHostsFile(), s.SSHConfig()}
 	for n := range len(s.Hosts) {
 		folders = append(folders, s.hostDir(n))
 	}
@@ -167,7 +215,7 @@ func (s *State) remove(ctx context.Context) error {
 		errs = append(errs, os.RemoveAll(f))
 	}
 	if err := errors.Join(errs...); err != nil {
-		return err // the state file stays, so that it can be tried again
+		return killed, err // the state file stays, so that it can be tried again
 	}
 	for _, f := range []string{stateFile, lockFile} {
 		errs = append(errs, os.RemoveAll(filepath.Join(s.Dir, f)))
@@ -175,7 +223,7 @@ func (s *State) remove(ctx context.Context) error {
 	if s.MadeDir {
 		errs = append(errs, os.Remove(s.Dir))
 	}
-	return errors.Join(errs...)
+	return killed, errors.Join(errs...)
 }
 
 // ownerAlive reports whether the process that owns the lab in dir lives.
@@ -224,6 +272,7 @@ func hostName(n int) string { return "host" + strconv.Itoa(n+1) }
 
 func (s *State) hostDir(n int) string   { return filepath.Join(s.Dir, hostName(n)) }
 func (s *State) sharedDir() string      { return filepath.Join(s.Dir, "shared") }
+func (s *State) usersDir() string       { return filepath.Join(s.Dir, "users") }
 func (s *State) keyFile() string        { return filepath.Join(s.Dir, "key") }
 func (s *State) publicKeyFile() string  { return filepath.Join(s.Dir, "key.pub") }
 func (s *State) knownHostsFile() string { return filepath.Join(s.Dir, "known_hosts") }

@@ -45,9 +45,17 @@ const (
 	Dir Kind = "dir"
 	// Netdev is a network device named Path.
 	Netdev Kind = "netdev"
-	// Firewall is a table of nftables in the family inet, named Path.
+	// Firewall is a table of nftables in the family inet, named Path. A process
+	// with [FirewallVariable] in its environment, Path and a slash, may be about to
+	// delete it.
 	Firewall Kind = "firewall"
+	// Commands are the commands of a scenario on a host, and what they have
+	// started: all whose mark (see host.Command) begins with Path and a slash.
+	Commands Kind = "commands"
 )
+
+// FirewallVariable marks processes that belong to a [Firewall].
+const FirewallVariable = "MHMIG_FIREWALL"
 
 // Entry is one thing on one host.
 type Entry struct {

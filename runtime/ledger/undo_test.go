@@ -7,7 +7,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"log/slog"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -34,23 +33,31 @@ func (l *local) Run(ctx context.Context, c host.Command) (host.Output, error) {
 	l.scripts = append(l.scripts, c.Script)
 	argv := append(slices.Clone(l.shell), "/bin/sh", "-c", c.Script)
 	cmd := exec.CommandContext(ctx, argv[0], argv[1:]...)
-	var stderr bytes.Buffer
-	cmd.Stderr = &stderr
+	var stdout, stderr bytes.Buffer
+	cmd.Stdout, cmd.Stderr = &stdout, &stderr
 	if err := cmd.Run(); err != nil {
 		out := host.Output{Stderr: stderr.Bytes(), Status: cmd.ProcessState.ExitCode()}
 		return out, &host.ExitError{Host: "host1", Command: c.String(), Output: out}
 	}
-	return host.Output{}, nil
+	return host.Output{Stdout: stdout.Bytes()}, nil
 }
 
 func undo(t *testing.T, l *ledger.Ledger, hosts map[string]*local) error {
 	t.Helper()
-	return l.Undo(t.Context(), nil, func(_ context.Context, name string) (ledger.Host, error) {
+	_, err := undoAll(t, l, hosts)
+	return err
+}
+
+// undoAll undoes what is pending, and returns what was there.
+func undoAll(t *testing.T, l *ledger.Ledger, hosts map[string]*local) (all []string, err error) {
+	t.Helper()
+	err = l.Undo(t.Context(), nil, func(_ context.Context, name string) (ledger.Host, error) {
 		if h := hosts[name]; h != nil {
 			return h, nil
 		}
 		return nil, errors.New("no such host")
-	}, slog.New(slog.DiscardHandler))
+	}, func(_ ledger.Entry, was []string) { all = append(all, was...) })
+	return all, err
 }
 
 // startMarked starts a process whose command line names dir.
@@ -124,8 +131,16 @@ func TestUndo(t *testing.T) {
 		ledger.Entry{Kind: ledger.Process, Path: dir, PIDFile: filepath.Join(dir, "never.pid")},
 	)
 	h := &local{}
-	if err := undo(t, l, map[string]*local{"host1": h}); err != nil {
+	was, err := undoAll(t, l, map[string]*local{"host1": h})
+	if err != nil {
 		t.Fatal(err)
+	}
+	want := []string{
+		fmt.Sprintf("process %d (/bin/sh -c trap '' TERM;", stubborn), fmt.Sprintf("process %d (/bin/sh -c echo;", obedient),
+		"file " + file, "folder " + dir,
+	}
+	if !slices.EqualFunc(was, want, strings.HasPrefix) {
+		t.Errorf("it says that there was %q, want %q", was, want)
 	}
 	if running(obedient) || running(stubborn) {
 		t.Errorf("running: %v, %v; want neither", running(obedient), running(stubborn))
@@ -133,7 +148,7 @@ func TestUndo(t *testing.T) {
 	if _, err := os.Stat(dir); !os.IsNotExist(err) {
 		t.Errorf("the folder is still there: %v", err)
 	}
-	if len(h.scripts) != 6 || !strings.HasPrefix(h.scripts[5], "rm -rf") {
+	if len(h.scripts) != 6 || !strings.Contains(h.scripts[5], "rm -rf") {
 		t.Errorf("scripts: got %q, want six, the folder's last", h.scripts)
 	}
 	if pending := l.Pending(); len(pending) != 0 {
@@ -141,6 +156,62 @@ func TestUndo(t *testing.T) {
 	}
 	if err := undo(t, l, nil); err != nil {
 		t.Errorf("Undo of nothing: %v", err)
+	}
+}
+
+// TestUndoCommands ends all that has a bed's mark in its environment, in whatever
+// session; and the program that a wrapper in place of QEMU has started, though the
+// wrapper is gone.
+func TestUndoCommands(t *testing.T) {
+	t.Parallel()
+	dir := filepath.Join(t.TempDir(), "mhmig-run-1")
+	if err := os.Mkdir(dir, 0o700); err != nil {
+		t.Fatal(err)
+	}
+	name := fmt.Sprintf("mhmig-%d-1-host1", os.Getpid())
+	marked := func(mark string) *exec.Cmd {
+		cmd := exec.Command("sleep", "600")
+		cmd.Env = append(os.Environ(), mark)
+		cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true}
+		return cmd
+	}
+	ours := []*exec.Cmd{
+		marked(host.MarkVariable + "=" + name + "/1/"), marked(host.MarkVariable + "=" + name + "/22/"),
+		exec.Command("sh", "-c", "sleep 600; :", "unix:"+filepath.Join(dir, "vm1.qmp")),
+	}
+	theirs := []*exec.Cmd{
+		marked(host.MarkVariable + "=" + name + "0/1/"), exec.Command("sh", "-c", "sleep 600; :", filepath.Join(dir, "vm11.qmp")),
+	}
+	ended := make(chan int, len(ours)+len(theirs))
+	for i, cmd := range slices.Concat(ours, theirs) {
+		if cmd.SysProcAttr == nil {
+			cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
+		}
+		if err := cmd.Start(); err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL) })
+		go func() { // ends with the process
+			_ = cmd.Wait()
+			ended <- i
+		}()
+	}
+	l := open(t, filepath.Join(t.TempDir(), "ledger.jsonl"))
+	record(t, l,
+		ledger.Entry{Kind: ledger.Commands, Path: name},
+		ledger.Entry{Kind: ledger.Process, Path: dir, PIDFile: filepath.Join(dir, "vm1.pid")},
+	)
+	was, err := undoAll(t, l, map[string]*local{"host1": {}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(was) != len(ours) {
+		t.Errorf("it says that there was %q, want %d processes", was, len(ours))
+	}
+	for range ours {
+		if i := <-ended; i >= len(ours) {
+			t.Errorf("it ended %q with %q", theirs[i-len(ours)].Args, theirs[i-len(ours)].Env)
+		}
 	}
 }
 
@@ -178,6 +249,9 @@ func TestUndoRefusesForeignNames(t *testing.T) {
 		{Kind: ledger.Process, Path: "/var/mhmig-x", PIDFile: "/run/sshd.pid"},
 		{Kind: ledger.Netdev, Path: "eth0"},
 		{Kind: ledger.Firewall, Path: "filter"},
+		{Kind: ledger.Firewall, Path: "mhmig_x; reboot"},
+		{Kind: ledger.Commands, Path: "mhmig-"},
+		{Kind: ledger.Commands, Path: "x"},
 		{Kind: "kernel", Path: "/boot/mhmig-x"},
 	} {
 		l := open(t, filepath.Join(t.TempDir(), "ledger.jsonl"))
@@ -263,8 +337,22 @@ func TestUndoNetwork(t *testing.T) {
 		ledger.Entry{Kind: ledger.Firewall, Path: "mhmig_x_1_4444"},
 		ledger.Entry{Kind: ledger.Firewall, Path: "mhmig_never"},
 	)
-	if err := undo(t, l, map[string]*local{"host1": {shell: inside}}); err != nil {
+	timer := exec.Command("sleep", "600")
+	timer.Env = append(os.Environ(), ledger.FirewallVariable+"=mhmig_x_1_4444/")
+	if err := timer.Start(); err != nil {
 		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = timer.Process.Kill() })
+	was, err := undoAll(t, l, map[string]*local{"host1": {shell: inside}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := []string{"table mhmig_x_1_4444 of nftables", fmt.Sprintf("process %d (sleep 600 )", timer.Process.Pid), "network device mh0123456789"}
+	if d := cmp.Diff(want, was); d != "" {
+		t.Errorf("what was there (-want +got):\n%s", d)
+	}
+	if err := timer.Wait(); err == nil {
+		t.Error("what would delete the table later ended by itself, want it killed")
 	}
 	links, _ := command(append(inside, "ip", "link")...)
 	tables, _ := command(append(inside, "nft", "list", "tables")...)

@@ -5,6 +5,7 @@ package run
 import (
 	"context"
 	"fmt"
+	"strings"
 	"time"
 
 	"github.com/mhmig/mhmig/runtime/host"
@@ -52,7 +53,9 @@ func (r *runner) reclaim(ctx context.Context, owns func(ledger.Entry) bool) erro
 			return again, nil
 		}
 		return nil, fmt.Errorf("no host %s in this run", name)
-	}, r.Log)
+	}, func(e ledger.Entry, was []string) {
+		r.Log.Info("undone", "host", e.Host, "kind", string(e.Kind), "path", e.Path, "was", strings.Join(was, "; "))
+	})
 }
 
 // closeShared removes what was put onto the hosts for all variants.

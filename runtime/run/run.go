@@ -115,7 +115,7 @@ func Variants(ctx context.Context, o Options, variants Sequence) (Summary, error
 		return Summary{}, err
 	}
 	r := &runner{Options: o, hosts: hosts, summary: Summary{Counts: map[result.Status]int{}}}
-	r.shared = testbed.NewShared(r.name(), o.Ledger, o.Shipped)
+	r.shared = testbed.NewShared(r.name(), o.Hosts, o.Ledger, o.Shipped)
 	err = r.all(ctx, variants)
 	r.closeShared(ctx)
 	r.summary.Reason = r.stop

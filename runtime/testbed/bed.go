@@ -101,10 +101,10 @@ func New(c Config) *Bed {
 		base := params.Get("images_base_dir", "/var/lib/virt_test")
 		own := &Host{
 			Host: p.Host, bed: b, label: label,
-			runDir:   path.Join(params.Get("state_dir", "/tmp"), b.name+"-"+label), // two names may be one machine
 			baseDir:  base,
 			imageDir: path.Join(base, b.name),
 		}
+		own.runDir = path.Join(params.Get("state_dir", "/tmp"), own.ownName())
 		own.Params = c.Params.Object(label)
 		b.hosts = append(b.hosts, own)
 	}
@@ -360,9 +360,9 @@ func (b *Bed) Claim(vms []string, by string) (release func(), err error) {
 	}, nil
 }
 
-// Keep leaves all that the bed has on its hosts as it is, faults too, and lets
-// go of it. The commands that were started with StartCommand end with the
-// connections to the hosts.
+// Keep leaves all that the bed has on its hosts as it is, and lets go of it. The
+// commands that were started with StartCommand end with the connections to the
+// hosts; faults end by themselves when their time is over.
 func (b *Bed) Keep() {
 	for _, m := range b.Machines() {
 		m.detach()
@@ -377,8 +377,8 @@ func (b *Bed) Faults() []error {
 	return slices.Clone(b.faults)
 }
 
-// Close ends all that the bed has on its hosts: faults, processes, VMs,
-// folders. It works on after ctx has ended, within its own limit. status is
+// Close ends all that the bed has on its hosts: faults, commands and what they
+// left, VMs, folders. It works on after ctx has ended, within its own limit. status is
 // how the variant went: the params kill_vm and kill_vm_on_error may ask for
 // the VMs to be left, then all they need stays too, and kept says so.
 func (b *Bed) Close(ctx context.Context, status result.Status) (kept bool, err error) {
@@ -386,7 +386,7 @@ func (b *Bed) Close(ctx context.Context, status result.Status) (kept bool, err e
 	defer cancel()
 	var errs []error
 	for _, h := range b.hosts {
-		errs = append(errs, h.Unblock(ctx))
+		errs = append(errs, h.Unblock(ctx), h.endCommands(ctx))
 	}
 	machines := b.Machines()
 	key := "kill_vm_on_error"

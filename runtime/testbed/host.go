@@ -3,22 +3,16 @@
 package testbed
 
 import (
-	"bytes"
 	"context"
-	"errors"
 	"fmt"
-	"io"
 	"net/netip"
 	"path"
-	"slices"
 	"strings"
 	"sync"
-	"sync/atomic"
 	"time"
 
 	"github.com/mhmig/mhmig/lang/cartesian"
 	"github.com/mhmig/mhmig/runtime/host"
-	"github.com/mhmig/mhmig/runtime/ledger"
 	"github.com/mhmig/mhmig/runtime/vm"
 )
 
@@ -40,7 +34,14 @@ type Host struct {
 	facts  map[string]any
 	blocks []*Block
 	number int
+
+	marking  sync.Mutex // guards what follows; held while the ledger is written
+	commands int        // the entry of the scenario's commands in the ledger; 0: there was none yet
 }
+
+// ownName is the name of what the bed has on this host: two names of hosts may be
+// one machine.
+func (h *Host) ownName() string { return h.bed.name + "-" + h.label }
 
 // RunDir is the bed's own folder on this host.
 func (h *Host) RunDir() string { return h.runDir }
@@ -120,139 +121,3 @@ func shippedName(key, value string) (name string, ours bool) {
 // ShippedDir is where mhmig's own files are put: jeos:kernel is the file kernel
 // there.
 func (h *Host) ShippedDir() string { return path.Join(h.baseDir, h.bed.store.name) }
-
-// Process is a command of the scenario's that goes on by itself.
-type Process struct {
-	*host.Process
-	command        string
-	killed         atomic.Bool // by Kill
-	stdout, stderr buffer
-	reading        sync.WaitGroup
-}
-
-func (p *Process) String() string { return p.command }
-
-// StartCommand starts a command. It ends at the latest with the connection to
-// the host.
-func (h *Host) StartCommand(ctx context.Context, c host.Command) (*Process, error) {
-	started, err := h.Host.Start(context.WithoutCancel(ctx), c)
-	if err != nil {
-		return nil, err
-	}
-	p := &Process{Process: started, command: c.Script}
-	p.reading.Go(func() { _, _ = io.Copy(&p.stdout, started.Stdout) })
-	p.reading.Go(func() { _, _ = io.Copy(&p.stderr, started.Stderr) })
-	return p, nil
-}
-
-// Wait waits for the command's end and returns what it wrote. An exit status
-// that is not 0 is no error here, neither is an end by Kill.
-func (p *Process) Wait(ctx context.Context) (host.Output, error) {
-	out, err := p.Process.Wait(ctx)
-	_, exited := errors.AsType[*host.ExitError](err)
-	killed, byForce := errors.AsType[*host.KilledError](err)
-	wanted := byForce && killed.KillErr == nil && p.killed.Load()
-	if err != nil && !exited && !wanted {
-		return out, err
-	}
-	p.reading.Wait()
-	out.Stdout, out.Stderr = p.stdout.bytes(), p.stderr.bytes()
-	return out, nil
-}
-
-// Kill ends the command and what it has started.
-func (p *Process) Kill(ctx context.Context) error {
-	p.killed.Store(true)
-	err := p.Process.Kill(ctx)
-	p.reading.Wait()
-	return err
-}
-
-// buffer collects what several goroutines may look at.
-type buffer struct {
-	mu  sync.Mutex
-	buf bytes.Buffer
-}
-
-func (b *buffer) Write(p []byte) (int, error) {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	return b.buf.Write(p)
-}
-
-func (b *buffer) bytes() []byte {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	return bytes.Clone(b.buf.Bytes())
-}
-
-// Block is a port whose packets a host drops.
-type Block struct {
-	host  *Host
-	port  int
-	table string
-	entry int
-
-	mu     sync.Mutex
-	undone bool
-}
-
-func (k *Block) String() string { return fmt.Sprintf("port %d of %s blocked", k.port, k.host.Name()) }
-
-// BlockPort drops all TCP packets to or from a port of the host, in a table of
-// nftables of its own. It needs root on the host.
-func (h *Host) BlockPort(ctx context.Context, port int) (*Block, error) {
-	if port < 1 || port > 65535 {
-		return nil, fmt.Errorf("block port %d: want a TCP port, 1 to 65535", port)
-	}
-	k := &Block{host: h, port: port, table: strings.ReplaceAll(fmt.Sprintf("%s_%d_%d", h.bed.name, port, h.NextNumber()), "-", "_")}
-	var err error
-	k.entry, err = h.bed.ledger.Record(ledger.Entry{Host: h.Name(), Kind: ledger.Firewall, Path: k.table})
-	if err != nil {
-		return nil, err
-	}
-	script := fmt.Sprintf(`nft -f - <<'END'
-add table inet %[1]s
-add chain inet %[1]s in { type filter hook input priority -10; }
-add chain inet %[1]s out { type filter hook output priority -10; }
-add rule inet %[1]s in tcp dport %[2]d drop
-add rule inet %[1]s in tcp sport %[2]d drop
-add rule inet %[1]s out tcp dport %[2]d drop
-add rule inet %[1]s out tcp sport %[2]d drop
-END`, k.table, port)
-	if _, err := h.Run(ctx, host.Command{Script: script, Timeout: commandTimeout}); err != nil {
-		return nil, errors.Join(fmt.Errorf("block port %d (needs root and nftables on the host): %w", port, err), h.bed.ledger.Done(k.entry))
-	}
-	h.mu.Lock()
-	h.blocks = append(h.blocks, k)
-	h.mu.Unlock()
-	h.bed.log.Info("port blocked", "host", h.Name(), "port", port)
-	return k, nil
-}
-
-// Undo lets the packets through again; again is fine.
-func (k *Block) Undo(ctx context.Context) error {
-	k.mu.Lock()
-	defer k.mu.Unlock()
-	if k.undone {
-		return nil
-	}
-	if _, err := k.host.Run(ctx, host.Command{Args: []string{"nft", "delete", "table", "inet", k.table}, Timeout: commandTimeout}); err != nil {
-		return fmt.Errorf("unblock port %d: %w", k.port, err)
-	}
-	k.undone = true
-	k.host.bed.log.Info("port unblocked", "host", k.host.Name(), "port", k.port)
-	return k.host.bed.ledger.Done(k.entry)
-}
-
-// Unblock undoes all blocks of the host.
-func (h *Host) Unblock(ctx context.Context) error {
-	h.mu.Lock()
-	blocks := slices.Clone(h.blocks)
-	h.mu.Unlock()
-	var errs []error
-	for _, k := range slices.Backward(blocks) {
-		errs = append(errs, k.Undo(ctx))
-	}
-	return errors.Join(errs...)
-}

@@ -18,6 +18,7 @@ import (
 // are put onto shared storage once, and what the hosts say of themselves.
 type Shared struct {
 	name   string
+	hosts  []*host.Host // of the run
 	ledger *owned
 	local  func(name string) (path string, err error)
 
@@ -38,13 +39,13 @@ type store struct {
 	files map[string]bool
 }
 
-// NewShared returns what beds can share. Its folders on the hosts have names
-// that begin with name, which nobody else uses. Local returns mhmig's own copy
+// NewShared returns what beds on the run's hosts can share. Its folders there have
+// names that begin with name, which nobody else uses. Local returns mhmig's own copy
 // of a file that it brings; a param names it as "jeos:kernel". It may be nil if
 // no param does.
-func NewShared(name string, record vm.Ledger, local func(name string) (path string, err error)) *Shared {
+func NewShared(name string, hosts []*host.Host, record vm.Ledger, local func(name string) (path string, err error)) *Shared {
 	return &Shared{
-		name: name, ledger: newOwned(record), local: local,
+		name: name, hosts: hosts, ledger: newOwned(record), local: local,
 		stores: map[string]*store{}, facts: map[*host.Host]host.Facts{}, said: map[string]bool{},
 	}
 }

@@ -80,7 +80,7 @@ func New(t testing.TB, hosts []*host.Host, labParams, params cartesian.Params, s
 		t.Fatal(err)
 	}
 	b := &Bed{Name: "mhmig-" + folder.ID()[strings.LastIndexByte(folder.ID(), '-')+1:] + "-1", Results: variant}
-	shared := testbed.NewShared(b.Name, record, shipped)
+	shared := testbed.NewShared(b.Name, hosts, record, shipped)
 	var places []testbed.Place
 	for i, h := range hosts {
 		places = append(places, testbed.Place{Host: h, Number: i + 1})

@@ -1,0 +1,156 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package builtins_test
+
+import (
+	"bytes"
+	"fmt"
+	"log/slog"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"testing"
+
+	"github.com/mhmig/mhmig/runtime/host"
+	"github.com/mhmig/mhmig/runtime/result"
+	"github.com/mhmig/mhmig/runtime/testbed/bedtest"
+)
+
+// TestRemoteOutputHasALimit lets hosts send without end. Each is an error that
+// says so; what nobody waited for is told at the scenario's end.
+func TestRemoteOutputHasALimit(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	pipe := filepath.Join(dir, "pipe")
+	if err := syscall.Mkfifo(pipe, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	const forgotten = `h.start("echo $$ >%[1]s/pid; exec yes")
+    h.run("until [ -s %[1]s/pid ]; do sleep 0.05; done; while [ -d /proc/$(cat %[1]s/pid) ]; do sleep 0.05; done")`
+	const tooMuch = "it wrote more than 64 MiB; send its output to a file on the host"
+	for _, tt := range []struct{ name, body, want string }{
+		{"run", `h.run("yes")`, tooMuch},
+		{"start", `h.start("yes").wait()`, tooMuch},
+		{"started and forgotten", fmt.Sprintf(forgotten, dir), tooMuch},
+		{"device", `h.read_file("/dev/zero")`, "host1: read /dev/zero: it has more than 64 MiB"},
+		{"pipe", fmt.Sprintf("h.read_file(%q, timeout = 0.2)", pipe), "not done after 200ms"},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			t.Parallel()
+			e := perform(t, bedtest.NoQEMU(t), &play{source: "def migration_scenario(env):\n    h = env.hosts[0]\n    " + tt.body + "\n"})
+			e.want(t, result.Error, tt.want)
+		})
+	}
+}
+
+// What commands leave in sessions of their own is ended with the scenario, or with
+// the process that left it.
+func TestCommandsLeaveNothing(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	const source = `
+def leave(name):
+    return "setsid sh -c 'echo $$ >%[1]s/" + name + "; trap \"\" TERM; while :; do sleep 1; done' >/dev/null 2>&1 </dev/null & until [ -s %[1]s/" + name + " ]; do sleep 0.02; done"
+
+def migration_scenario(env):
+    h = env.hosts[0]
+    h.run(leave("run"))
+    h.start(leave("ended")).wait()
+    h.start(leave("started") + "; sleep 600")
+    p = h.start(leave("killed") + "; sleep 600")
+    h.run("until [ -s %[1]s/started ] && [ -s %[1]s/killed ]; do sleep 0.02; done")
+    p.kill()
+    h.run("! kill -0 $(cat %[1]s/killed) || grep -q ') Z' /proc/$(cat %[1]s/killed)/stat")
+    h.run("kill -0 $(cat %[1]s/run)")
+`
+	e := perform(t, bedtest.NoQEMU(t), &play{source: fmt.Sprintf(source, dir)})
+	e.want(t, result.Pass)
+	for _, name := range []string{"run", "ended", "started", "killed"} {
+		pid, err := os.ReadFile(filepath.Join(dir, name))
+		if err != nil {
+			t.Fatal(err)
+		}
+		stat, err := os.ReadFile("/proc/" + strings.TrimSpace(string(pid)) + "/stat")
+		if err == nil && !bytes.Contains(stat, []byte(") Z")) {
+			t.Errorf("what %s left is still there: %s", name, stat)
+		}
+	}
+	if n := strings.Count(e.log, "ended what a command had left"); n < 2 {
+		t.Errorf("the log tells %d times that something was ended, want it for run and ended at least", n)
+	}
+}
+
+// needNftables skips a test where no port can be blocked.
+func needNftables(t *testing.T) {
+	t.Helper()
+	if os.Geteuid() != 0 {
+		t.Skip("NOT TESTED: block_port: needs root")
+	}
+	if err := exec.Command("nft", "list", "tables").Run(); err != nil {
+		t.Skip("NOT TESTED: block_port: no nftables here: ", err)
+	}
+}
+
+// The ports by which mhmig reaches hosts cannot be blocked: the host's own, that
+// of another host of the run, a jump host's, and what the host itself says that
+// its sshd's is.
+func TestBlockPortRefusesSSH(t *testing.T) {
+	t.Parallel()
+	s, err := openStage()
+	if err != nil {
+		t.Fatal(err)
+	}
+	config := s.hosts[0].Config()
+	config.ProxyJump = []host.Config{s.hosts[2].Config()}
+	config.Env = map[string]string{"SSH_CONNECTION": "10.0.0.1 40001 10.0.0.2 2222"}
+	behind, err := host.Dial(t.Context(), config, slog.New(slog.DiscardHandler))
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { behind.Close() })
+	for what, port := range map[string]int{
+		"its own": s.hosts[0].Config().Port, "another host's": s.hosts[1].Config().Port, "the jump host's": s.hosts[2].Config().Port,
+		"what sshd says": 2222, "the connection's other end": 40001,
+	} {
+		t.Run(what, func(t *testing.T) {
+			e := perform(t, bedtest.NoQEMU(t), &play{
+				hosts:  []*host.Host{behind, s.hosts[1]},
+				source: fmt.Sprintf("def migration_scenario(env):\n    env.hosts[0].block_port(%d)\n", port),
+			})
+			e.want(t, result.Error, fmt.Sprintf("block port %d of host1: refused: mhmig reaches host", port))
+		})
+	}
+}
+
+// A host undoes a block by itself when its time is over, which a scenario that took
+// it for blocked is told; what would do so is gone with the block.
+func TestBlockPortEnds(t *testing.T) {
+	t.Parallel()
+	needNftables(t)
+	const timers = `grep -lsF -e MHMIG_FIREWALL=%s_ /proc/[0-9]*/environ`
+	source := `
+def migration_scenario(env):
+    h = env.hosts[0]
+    port = h.free_port()
+    f = h.block_port(port, timeout = 1)
+    h.run("while nft list tables | grep -q _%d_; do sleep 0.05; done" % port)
+    f.undo()
+`
+	e := perform(t, bedtest.NoQEMU(t), &play{source: source})
+	e.want(t, result.Error, "was no longer blocked: the host undoes a block by itself, this one after 1s")
+	e = perform(t, bedtest.NoQEMU(t), &play{source: `
+def migration_scenario(env):
+    env.hosts[0].block_port(env.hosts[0].free_port()).undo()
+    env.hosts[0].block_port(env.hosts[0].free_port(), timeout = 3600)
+`})
+	e.want(t, result.Pass)
+	if out, err := exec.Command("sh", "-c", fmt.Sprintf(timers, strings.ReplaceAll(e.name, "-", "_"))).Output(); err == nil {
+		t.Errorf("left: %s", out)
+	}
+	for _, timeout := range []string{"0", "3601"} {
+		e = perform(t, bedtest.NoQEMU(t), &play{source: "def migration_scenario(env):\n    env.hosts[0].block_port(4444, timeout = " + timeout + ")\n"})
+		e.want(t, result.Error, "want more than 0 and at most 1h0m0s")
+	}
+}
