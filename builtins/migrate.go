@@ -13,6 +13,7 @@ import (
 
 	"go.starlark.net/starlark"
 
+	"github.com/mhmig/mhmig/lang/api"
 	"github.com/mhmig/mhmig/lang/cartesian"
 	"github.com/mhmig/mhmig/runtime/migration"
 	"github.com/mhmig/mhmig/runtime/task"
@@ -87,6 +88,11 @@ func startMigration(t *task.Task, a *Args) (*running, error) {
 		}
 	}
 	params := maps.Clone(s.bed.Params())
+	for key := range arg[cartesian.Params](a, "params") {
+		if meant := api.Meant(key, slices.Sorted(maps.Keys(params))); meant != "" {
+			return nil, fmt.Errorf("params: no param %q; did you mean %q?", key, meant)
+		}
+	}
 	maps.Copy(params, arg[cartesian.Params](a, "params"))
 	r := &running{}
 	var src, dst *object // the migration as its sides see it: made here, where the lock is held
@@ -226,7 +232,7 @@ func migClass() *Class {
 			{
 				Name: "wait_status", Waits: true,
 				Params: []Param{
-					{"status", String, "in QEMU's words"},
+					{"status", MigrationStatus, "in QEMU's words"},
 					{"timeout?", Seconds, "how long to wait; default: 240"},
 				},
 				Doc: "Waits until the migration has this status. ERROR when it ends in another one, saying how it ended.",
@@ -237,10 +243,10 @@ func migClass() *Class {
 			{
 				Name: "wait", Waits: true,
 				Params: []Param{
-					{"status?", String, "the migration's status, in QEMU's words"},
+					{"status?", MigrationStatus, "the migration's status, in QEMU's words"},
 					{"passes?", Int, "how often every VM's RAM has been gone through"},
 					{"remaining?", Bytes, "how much RAM every VM has left to send, at most"},
-					{"event?", String, "a QMP event of any of the VMs, on either side, from now on"},
+					{"event?", EventName, "a QMP event of any of the VMs, on either side, from now on"},
 					{"timeout?", Seconds, "how long to wait; default: 240"},
 				},
 				Doc: "Waits until the migration has come so far; takes one condition. ERROR when it ends first, saying how it ended.",

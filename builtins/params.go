@@ -11,6 +11,7 @@ import (
 	"go.starlark.net/starlark"
 
 	"github.com/mhmig/mhmig/lang/cartesian"
+	"github.com/mhmig/mhmig/lang/diag"
 	"github.com/mhmig/mhmig/runtime/task"
 )
 
@@ -38,6 +39,9 @@ func (p *paramsValue) Get(key starlark.Value) (starlark.Value, bool, error) {
 		return nil, false, fmt.Errorf("params: got key %s, want string", describe(key))
 	}
 	v, found := p.params[name]
+	if near := diag.Nearest(name, slices.Sorted(maps.Keys(p.params))); !found && near != "" {
+		return nil, false, fmt.Errorf("params has no key %q; did you mean %q?", name, near) // in takes it for not found
+	}
 	return starlark.String(v), found, nil
 }
 

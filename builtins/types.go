@@ -13,6 +13,7 @@ import (
 	"go.starlark.net/starlark"
 
 	"github.com/mhmig/mhmig/lang/cartesian"
+	"github.com/mhmig/mhmig/lang/diag"
 	"github.com/mhmig/mhmig/runtime/task"
 	"github.com/mhmig/mhmig/runtime/testbed"
 )
@@ -77,9 +78,53 @@ var (
 	Host = Type{"host, or its name", toHost}
 	// Hosts unpacks to []*testbed.Host.
 	Hosts = Type{"list of hosts, or of their names", unpackHosts}
+	// MigrationStatus unpacks to string, one that QEMU has: another would be waited for in vain.
+	MigrationStatus = Type{"a migration's status", unpackStatus}
+	// EventName unpacks to string. QEMU may have more of them than are known here.
+	EventName = Type{"a QMP event's name", unpackEvent}
 	// VMs unpacks to []string, names of VMs of this variant.
 	VMs = Type{"list of VM names", unpackVMs}
 )
+
+// statuses are QEMU's MigrationStatus.
+var statuses = []string{
+	"none", "setup", "cancelling", "cancelled", "active", "postcopy-device", "postcopy-active", "postcopy-paused",
+	"postcopy-recover-setup", "postcopy-recover", "completed", "failing", "failed", "colo", "pre-switchover", "device",
+	"wait-unplug",
+}
+
+func unpackStatus(_ *task.Task, v starlark.Value) (any, error) {
+	status, ok := starlark.AsString(v)
+	switch near := diag.Nearest(status, statuses); {
+	case !ok:
+		return nil, nil
+	case slices.Contains(statuses, status):
+		return status, nil
+	case near != "":
+		return nil, fmt.Errorf("no status %q; did you mean %q?", status, near)
+	}
+	return nil, fmt.Errorf("no status %q, only %s", status, strings.Join(statuses, ", "))
+}
+
+// events are QEMU's events that scenarios may wait for.
+var events = []string{
+	"ACPI_DEVICE_OST", "BALLOON_CHANGE", "BLOCK_IO_ERROR", "BLOCK_JOB_CANCELLED", "BLOCK_JOB_COMPLETED", "BLOCK_JOB_ERROR",
+	"BLOCK_JOB_READY", "DEVICE_DELETED", "DEVICE_TRAY_MOVED", "DEVICE_UNPLUG_GUEST_ERROR", "FAILOVER_NEGOTIATED",
+	"GUEST_CRASHLOADED", "GUEST_PANICKED", "JOB_STATUS_CHANGE", "MIGRATION", "MIGRATION_PASS", "NIC_RX_FILTER_CHANGED",
+	"POWERDOWN", "RESET", "RESUME", "RTC_CHANGE", "SHUTDOWN", "STOP", "SUSPEND", "SUSPEND_DISK", "UNPLUG_PRIMARY",
+	"VSERPORT_CHANGE", "WAKEUP", "WATCHDOG",
+}
+
+func unpackEvent(_ *task.Task, v starlark.Value) (any, error) {
+	name, ok := starlark.AsString(v)
+	if !ok {
+		return nil, nil
+	}
+	if near := diag.Nearest(name, events); near != "" && !slices.Contains(events, name) {
+		return nil, fmt.Errorf("no event %q; did you mean %q?", name, near)
+	}
+	return name, nil
+}
 
 func unpackSeconds(_ *task.Task, v starlark.Value) (any, error) {
 	var seconds float64

@@ -11,6 +11,7 @@ import (
 
 	"github.com/spf13/pflag"
 
+	"github.com/mhmig/mhmig/lang/api"
 	"github.com/mhmig/mhmig/lang/cartesian"
 	"github.com/mhmig/mhmig/lang/diag"
 	"github.com/mhmig/mhmig/stdlib"
@@ -64,6 +65,40 @@ func (s *selection) parse() (*cartesian.Config, error) {
 		return nil, usageError(err)
 	}
 	return config, nil
+}
+
+// warnings tells what has a meaning but is probably not meant so: in the config,
+// and of params that nothing reads under the name that --param gives them.
+func (s *selection) warnings(config *cartesian.Config) diag.List {
+	return s.withUnread(config, config.Warnings())
+}
+
+// faults are what --strict refuses: warnings, and words of filters in files that
+// no variant can match.
+func (s *selection) faults(config *cartesian.Config) diag.List {
+	faults := s.withUnread(config, config.Strict())
+	for i := range faults {
+		faults[i].Severity = diag.Error
+	}
+	return faults
+}
+
+func (s *selection) withUnread(config *cartesian.Config, l diag.List) diag.List {
+	var known []string
+	for i, text := range s.params {
+		key := cartesian.ParamKey(text)
+		if known == nil {
+			known = config.KeysInFiles()
+		}
+		if meant := api.Meant(key, known); meant != "" {
+			l = append(l, diag.Diagnostic{
+				Severity: diag.Warning, Pos: diag.Pos{File: flagName("param", i), Line: 1, Col: 1}, Source: text,
+				Message: fmt.Sprintf("neither mhmig nor the config has a param %q", key), Hint: fmt.Sprintf("did you mean %q?", meant),
+			})
+		}
+	}
+	l.Sort()
+	return l
 }
 
 // flagName is what errors call the place of a flag that can be repeated.

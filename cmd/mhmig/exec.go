@@ -198,7 +198,7 @@ func (e *execution) run(ctx context.Context, command *cobra.Command) error {
 	}
 	faults := config.Typos() // they must not run less, and pass
 	if e.strict {
-		faults = config.Strict()
+		faults = e.faults(config)
 	}
 	if faults != nil {
 		return usageError(faults)
@@ -215,7 +215,7 @@ func (e *execution) run(ctx context.Context, command *cobra.Command) error {
 		return err
 	}
 	stderr := command.ErrOrStderr()
-	if err := diag.Render(stderr, config.Warnings(), colour(os.Stderr)); err != nil {
+	if err := diag.Render(stderr, e.warnings(config), colour(os.Stderr)); err != nil {
 		return err
 	}
 	for _, line := range slices.Concat(quarantine.Expired(time.Now()), plan.notes) {

@@ -68,7 +68,7 @@ label does not exist, or which never follow each other.`,
 			if err != nil {
 				return err
 			}
-			if err := diag.Render(command.ErrOrStderr(), config.Warnings(), colour(os.Stderr)); err != nil {
+			if err := diag.Render(command.ErrOrStderr(), e.warnings(config), colour(os.Stderr)); err != nil {
 				return err
 			}
 			if command.Flags().Changed("why-not") {

@@ -154,11 +154,11 @@ func (l *listing) check(command *cobra.Command) error {
 func (l *listing) list(command *cobra.Command, config *cartesian.Config) error {
 	ctx, options := command.Context(), l.options()
 	if l.strict {
-		if faults := config.Strict(); faults != nil {
+		if faults := l.faults(config); faults != nil {
 			return usageError(faults)
 		}
 	}
-	remarks := config.Warnings()
+	remarks := l.warnings(config)
 	// What has a limit is within it if no more is wanted.
 	if l.most > 0 && (l.limit < 0 || l.limit > l.most) {
 		if err := limitVariants(ctx, config, options, l.most); err != nil {

@@ -34,9 +34,9 @@ func (l *listing) compare(command *cobra.Command) error {
 		}
 		configs[i] = config
 		if l.strict {
-			faults[i] = config.Strict()
+			faults[i] = s.faults(config)
 		} else {
-			remarks = append(remarks, config.Warnings()...)
+			remarks = append(remarks, s.warnings(config)...)
 		}
 	}
 	if len(errs) == 0 {

@@ -68,7 +68,7 @@ type plan struct {
 // plan goes once through all variants: it picks those that are wanted and finds
 // what is wrong before anything is made.
 func (e *execution) plan(ctx context.Context, config *cartesian.Config, options cartesian.Options, scenes *repertoire) (*plan, error) {
-	if _, err := firstVariant(ctx, config, options); err != nil {
+	if _, err := e.firstVariant(ctx, config, options); err != nil {
 		return nil, err
 	}
 	if err := limitVariants(ctx, config, options, e.most); err != nil {
@@ -165,7 +165,7 @@ func (e *execution) failedBefore() (map[string]bool, error) {
 
 // firstVariant checks that the config has any variant at all: a typo must
 // never run nothing and pass.
-func firstVariant(ctx context.Context, config *cartesian.Config, options cartesian.Options) (*cartesian.Variant, error) {
+func (e *execution) firstVariant(ctx context.Context, config *cartesian.Config, options cartesian.Options) (*cartesian.Variant, error) {
 	next, stop := iter.Pull2(config.Variants(ctx, options))
 	defer stop()
 	v, err, any := next()
@@ -176,7 +176,7 @@ func firstVariant(ctx context.Context, config *cartesian.Config, options cartesi
 		return v, nil
 	}
 	nothing := diag.Diagnostic{Message: "no variant is left to run: see mhmig list for all names"}
-	return nil, usageError(append(whyEmpty(ctx, config, options, config.Warnings()), nothing))
+	return nil, usageError(append(whyEmpty(ctx, config, options, e.warnings(config)), nothing))
 }
 
 // show writes what would run, and where.

@@ -13,9 +13,12 @@
 package api
 
 import (
+	"regexp"
 	"slices"
 	"strings"
 	"sync"
+
+	"github.com/mhmig/mhmig/lang/diag"
 )
 
 // Kind is how the text of a param is read.
@@ -111,6 +114,41 @@ func Find(key string) (Param, bool) {
 		}
 	}
 }
+
+// Meant returns the key that was probably meant by one that neither the registry
+// nor own has, with the names of objects behind it; "" when the key is known, or is
+// like none.
+func Meant(key string, own []string) string {
+	if _, known := Find(key); known || slices.Contains(own, key) {
+		return ""
+	}
+	if _, known := FindUnhonoured(key); known {
+		return ""
+	}
+	names := slices.Clone(own)
+	for _, p := range params {
+		names = append(names, p.Name)
+	}
+	// Without the names of objects first: with them, much of the key may be wrong.
+	ends := []int{len(key)}
+	for end := len(key); numberedObject.MatchString(key[:end]); ends = append(ends, end) {
+		end = strings.LastIndexByte(key[:end], '_')
+	}
+	for _, end := range slices.Backward(ends) {
+		name, objects := key[:end], key[end:]
+		near := diag.Nearest(name, names)
+		if near != "" && strings.TrimRight(near, digits) != strings.TrimRight(name, digits) { // key2 beside key1 is no mistake
+			return near + objects
+		}
+	}
+	return ""
+}
+
+const digits = "0123456789"
+
+// numberedObject is a key with the name of an object behind it, as objects mostly
+// are called: vm1, host2.
+var numberedObject = regexp.MustCompile(`^.{3,}_[a-z]+[0-9]+$`)
 
 // FindUnhonoured returns the param of virt-test that key sets, where mhmig does
 // not honour it.

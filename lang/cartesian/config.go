@@ -32,6 +32,7 @@ type Config struct {
 
 	lookalikes []place // assignments that may look like filters
 	oddities   []oddity
+	inFiles    bitSet // keys that assignments in files name
 
 	sets     []*setKeys  // all of the config
 	common   []statement // what all variants begin with: the first statements of the leaf
@@ -124,6 +125,13 @@ func parseConfig(files files, name string, extra []Extra) (*Config, error) {
 	return b.finish(&Config{
 		root: s.node, common: commonStatements(leaf.statements), name: name,
 	}), nil
+}
+
+// KeysInFiles returns the keys that assignments in the config's files name, in order: not those of extra statements.
+func (c *Config) KeysInFiles() []string {
+	var keys []string
+	c.inFiles.all(func(id int) { keys = append(keys, c.keys.keys[id].text) })
+	return keys
 }
 
 // onePerLine keeps the first error of each line: the others mostly follow from it.

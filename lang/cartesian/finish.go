@@ -21,6 +21,7 @@ func (b *builder) finish(c *Config) *Config {
 	c.filters, c.lookalikes, c.oddities = b.filters, b.lookalikes, b.oddities
 	size := &treeSize{labels: len(b.labels.texts), rows: len(b.rows.rows)}
 	c.root.finish(size)
+	c.inFiles = b.keysInFiles()
 	c.nodes, c.picks = size.nodes, b.decisions
 	for id, key := range c.keys.keys {
 		if key.limit != noLimit {
@@ -29,6 +30,24 @@ func (b *builder) finish(c *Config) *Config {
 	}
 	c.nameless = b.limitsMayFail(c.limiting)
 	return c
+}
+
+// keysInFiles are the keys that assignments in files name, after renumberKeys.
+func (b *builder) keysInFiles() bitSet {
+	keys := newBitSet(len(b.keys.keys))
+	for _, s := range b.sets {
+		if !s.src.extra {
+			for _, key := range s.keys {
+				keys.add(int(key))
+			}
+		}
+	}
+	for _, s := range b.changes {
+		if !s.place.src.extra && s.pattern == nil {
+			keys.add(int(s.key))
+		}
+	}
+	return keys
 }
 
 // renumberKeys gives keys the numbers by which they sort.

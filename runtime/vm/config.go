@@ -9,6 +9,7 @@ import (
 	"slices"
 	"strings"
 	"time"
+	"unicode"
 
 	"github.com/hugelgupf/go-shlex"
 
@@ -70,7 +71,7 @@ func ParseConfig(name string, p cartesian.Params) (Config, error) {
 		CPUs: v.Int("smp"), MemoryBytes: v.Size("mem"),
 		Kernel: v.Text("kernel"), Initrd: v.Text("initrd"), KernelParams: v.Text("kernel_params"),
 		MonitorTimeout: v.Seconds("monitor_timeout"),
-		Extra:          shlex.Split(v.Text("extra_params")),
+		Extra:          words(v, "extra_params"),
 		Login: Login{
 			Port: v.Port("shell_port"), Username: v.Text("username"), Password: host.Secret(v.Text("password")),
 			Prompt: v.Pattern("shell_prompt"), NIC: v.Has("nics"),
@@ -122,6 +123,53 @@ func chipsetOf(machine string) string {
 	default:
 		return ""
 	}
+}
+
+// words are a param's words, as a shell splits them. A shell would not take what
+// begins and does not end.
+func words(v api.Values, param string) []string {
+	text := v.Text(param)
+	switch open := unclosed(text); open {
+	case "":
+	case "#":
+		v.Wrong(param, `words as in a shell, where "#" begins a comment; write '#' in quotes`)
+	case `\`:
+		v.Wrong(param, `words as in a shell, and something behind the last \`)
+	default:
+		v.Wrong(param, "words as in a shell, each "+open+" with another that closes it")
+	}
+	return shlex.Split(text)
+}
+
+// unclosed returns the sign of a shell's that begins something in text that does
+// not end there: a quote, a backslash, a comment. "" if there is none.
+func unclosed(text string) string {
+	var quote rune
+	escaped, between := false, true // between words
+	for _, r := range text {
+		switch {
+		case escaped:
+			escaped = false
+		case r == '\\' && quote != '\'':
+			escaped = true
+		case quote != 0:
+			if r == quote {
+				quote = 0
+			}
+		case r == '"' || r == '\'':
+			quote = r
+		case r == '#' && between:
+			return "#"
+		}
+		between = quote == 0 && !escaped && unicode.IsSpace(r)
+	}
+	switch {
+	case quote != 0:
+		return string(quote)
+	case escaped:
+		return `\`
+	}
+	return ""
 }
 
 // splitFlags takes virt-test's form too, which begins with a comma.

@@ -4,6 +4,7 @@ package vm_test
 
 import (
 	"encoding/json"
+	"fmt"
 	"maps"
 	"strings"
 	"testing"
@@ -38,6 +39,35 @@ func TestParseConfigFindsAll(t *testing.T) {
 	}
 	if diff := cmp.Diff(want, strings.Split(err.Error(), "\n")); diff != "" {
 		t.Error(diff)
+	}
+}
+
+// A quote that nothing closes would swallow arguments of QEMU, or make one of many.
+func TestExtraParamsAreWholeWords(t *testing.T) {
+	t.Parallel()
+	tests := []struct{ text, want string }{
+		{``, ""}, {`-a 'b c' "d\"e" f\ g h#i '#' "it's"`, ""},
+		{`-smbios "type=1,serial=zz`, `words as in a shell, each " with another that closes it`},
+		{`-smbios 'type=1`, `words as in a shell, each ' with another that closes it`},
+		{`it's`, `words as in a shell, each ' with another that closes it`},
+		{`'a\'`, ""},
+		{`"a\"`, `words as in a shell, each " with another that closes it`},
+		{`-a \`, `words as in a shell, and something behind the last \`},
+		{`-a # -b`, `words as in a shell, where "#" begins a comment; write '#' in quotes`},
+	}
+	for _, tt := range tests {
+		_, err := vm.ParseConfig("vm1", cartesian.Params{"extra_params": tt.text})
+		got := ""
+		if err != nil {
+			got = err.Error()
+		}
+		want := tt.want
+		if want != "" {
+			want = fmt.Sprintf("vm1: param extra_params: got %q, want %s", tt.text, want)
+		}
+		if got != want {
+			t.Errorf("%s: got %s, want %s", tt.text, got, want)
+		}
 	}
 }
 
