@@ -21,6 +21,7 @@ import (
 	"github.com/mhmig/mhmig/lang/diag"
 	"github.com/mhmig/mhmig/runtime/result"
 	"github.com/mhmig/mhmig/runtime/run"
+	"github.com/mhmig/mhmig/runtime/vm"
 )
 
 // choice is what the flags say of which variants run, and in which order.
@@ -115,6 +116,11 @@ func (e *execution) plan(ctx context.Context, config *cartesian.Config, options 
 		}
 		if n, err := v.Params.Int("hosts_needed", 1); err != nil || n < 1 {
 			return nil, usageError(fmt.Errorf("variant %s: param hosts_needed: got %q, want a number, 1 or more", v.ShortName, v.Params["hosts_needed"]))
+		}
+		for _, name := range v.Params.Objects("vms") {
+			if err := vm.CheckGuestMemory(name, v.Params.Object(name)); err != nil {
+				return nil, usageError(fmt.Errorf("variant %s: %w", v.ShortName, err))
+			}
 		}
 		if p.first == nil {
 			p.first = v

@@ -84,6 +84,9 @@ func ParseConfig(name string, p cartesian.Params) (Config, error) {
 	if c.MemoryBytes < 1<<20 && v.Err() == nil {
 		v.Wrong("mem", "1M at least")
 	}
+	if v.Err() == nil && !c.holdsGuest() {
+		v.Wrong("mem", wantGuestMemory)
+	}
 	if c.Initrd != "" && c.Kernel == "" {
 		v.Fail(errors.New("param initrd: needs param kernel too"))
 	}

@@ -71,6 +71,31 @@ func TestExtraParamsAreWholeWords(t *testing.T) {
 	}
 }
 
+// Who plans a run asks for the guest's memory alone; who starts the VM hears of it
+// among the rest.
+func TestGuestMemory(t *testing.T) {
+	t.Parallel()
+	const small = "vm1: param mem: got %q, want 72M at least: JeOS, the guest that mhmig brings, does not start with less"
+	shipped := cartesian.Params{"kernel": "jeos:kernel", "initrd": "jeos:initrd"}
+	for mem, want := range map[string]string{
+		"40": fmt.Sprintf(small, "40"), "71.9M": fmt.Sprintf(small, "71.9M"), "72": "", "1G": "", "lots": "",
+	} {
+		p := maps.Clone(shipped)
+		p["mem"] = mem
+		if err := vm.CheckGuestMemory("vm1", p); (err != nil || want != "") && fmt.Sprint(err) != want {
+			t.Errorf("CheckGuestMemory with %s: got %v, want %q", mem, err, want)
+		}
+		if _, err := vm.ParseConfig("vm1", p); want != "" && fmt.Sprint(err) != want {
+			t.Errorf("ParseConfig with %s: got %v, want %q", mem, err, want)
+		}
+	}
+	for _, p := range []cartesian.Params{{"mem": "40"}, {"mem": "40", "kernel": "jeos:kernel", "initrd": "/boot/initrd"}} {
+		if err := vm.CheckGuestMemory("vm1", p); err != nil {
+			t.Errorf("CheckGuestMemory of another guest: %v", err)
+		}
+	}
+}
+
 // Words that virt-test has for the same.
 func TestSpellings(t *testing.T) {
 	t.Parallel()
