@@ -94,6 +94,7 @@ func startMigration(t *task.Task, a *Args) (*running, error) {
 		}
 	}
 	maps.Copy(params, arg[cartesian.Params](a, "params"))
+	s.bed.SetParams(arg[cartesian.Params](a, "params"), t.CallerPosition().String())
 	r := &running{}
 	var src, dst *object // the migration as its sides see it: made here, where the lock is held
 	hook := func(name string) migration.Hook {

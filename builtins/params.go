@@ -38,6 +38,7 @@ func (p *paramsValue) Get(key starlark.Value) (starlark.Value, bool, error) {
 	if !ok {
 		return nil, false, fmt.Errorf("params: got key %s, want string", describe(key))
 	}
+	p.scene.bed.ReadParam(name)
 	v, found := p.params[name]
 	if near := diag.Nearest(name, slices.Sorted(maps.Keys(p.params))); !found && near != "" {
 		return nil, false, fmt.Errorf("params has no key %q; did you mean %q?", name, near) // in takes it for not found
@@ -46,6 +47,7 @@ func (p *paramsValue) Get(key starlark.Value) (starlark.Value, bool, error) {
 }
 
 func (p *paramsValue) keys() []starlark.Value {
+	p.readAll()
 	var keys []starlark.Value
 	for _, k := range slices.Sorted(maps.Keys(p.params)) {
 		keys = append(keys, starlark.String(k))
@@ -55,11 +57,19 @@ func (p *paramsValue) keys() []starlark.Value {
 
 // Items returns the pairs in the order of their keys.
 func (p *paramsValue) Items() []starlark.Tuple {
+	p.readAll()
 	var items []starlark.Tuple
 	for _, k := range slices.Sorted(maps.Keys(p.params)) {
 		items = append(items, starlark.Tuple{starlark.String(k), starlark.String(p.params[k])})
 	}
 	return items
+}
+
+// readAll notes that the scenario looks at all params.
+func (p *paramsValue) readAll() {
+	for key := range p.params {
+		p.scene.bed.ReadParam(key)
+	}
 }
 
 // Iterate goes over the keys in order.
@@ -70,6 +80,13 @@ func (p *paramsValue) Len() int { return len(p.params) }
 
 var keyParam = Param{"key", String, "the param's name"}
 
+// paramOf is the param that a method of params was asked for.
+func paramOf(t *task.Task, a *Args) (p cartesian.Params, key string) {
+	key = arg[string](a, "key")
+	sceneOf(t).bed.ReadParam(key)
+	return a.Self.(cartesian.Params), key
+}
+
 func paramsClass() *Class {
 	return &Class{
 		Name: "params",
@@ -78,8 +95,9 @@ func paramsClass() *Class {
 			{
 				Name: "get", Params: []Param{keyParam, {"default?", Any, "what to return without it; default: None"}},
 				Doc: "Returns a param's text.",
-				Fn: func(_ *task.Task, a *Args) (starlark.Value, error) {
-					if v, ok := a.Self.(cartesian.Params)[arg[string](a, "key")]; ok {
+				Fn: func(t *task.Task, a *Args) (starlark.Value, error) {
+					p, key := paramOf(t, a)
+					if v, ok := p[key]; ok {
 						return starlark.String(v), nil
 					}
 					return argOr[starlark.Value](a, "default", starlark.None), nil
@@ -88,24 +106,27 @@ func paramsClass() *Class {
 			{
 				Name: "int", Params: []Param{keyParam, {"default?", Int, "what to return without it; default: 0"}},
 				Doc: "Returns a param as a whole number.",
-				Fn: func(_ *task.Task, a *Args) (starlark.Value, error) {
-					n, err := a.Self.(cartesian.Params).Int(arg[string](a, "key"), arg[int](a, "default"))
+				Fn: func(t *task.Task, a *Args) (starlark.Value, error) {
+					p, key := paramOf(t, a)
+					n, err := p.Int(key, arg[int](a, "default"))
 					return starlark.MakeInt(n), err
 				},
 			},
 			{
 				Name: "bool", Params: []Param{keyParam, {"default?", Bool, "what to return without it; default: False"}},
 				Doc: "Returns a yes-or-no param.",
-				Fn: func(_ *task.Task, a *Args) (starlark.Value, error) {
-					b, err := a.Self.(cartesian.Params).Bool(arg[string](a, "key"), arg[bool](a, "default"))
+				Fn: func(t *task.Task, a *Args) (starlark.Value, error) {
+					p, key := paramOf(t, a)
+					b, err := p.Bool(key, arg[bool](a, "default"))
 					return starlark.Bool(b), err
 				},
 			},
 			{
 				Name: "seconds", Params: []Param{keyParam, {"default?", Seconds, "what to return without it; default: 0"}},
 				Doc: "Returns a param that is a length of time, in seconds.",
-				Fn: func(_ *task.Task, a *Args) (starlark.Value, error) {
-					d, err := a.Self.(cartesian.Params).Seconds(arg[string](a, "key"), arg[time.Duration](a, "default"))
+				Fn: func(t *task.Task, a *Args) (starlark.Value, error) {
+					p, key := paramOf(t, a)
+					d, err := p.Seconds(key, arg[time.Duration](a, "default"))
 					return starlark.Float(d.Seconds()), err
 				},
 			},
@@ -119,8 +140,9 @@ func paramsClass() *Class {
 			{
 				Name: "objects", Params: []Param{keyParam},
 				Doc: "Returns the words of a param as a list.",
-				Fn: func(_ *task.Task, a *Args) (starlark.Value, error) {
-					return stringList(a.Self.(cartesian.Params).Objects(arg[string](a, "key"))), nil
+				Fn: func(t *task.Task, a *Args) (starlark.Value, error) {
+					p, key := paramOf(t, a)
+					return stringList(p.Objects(key)), nil
 				},
 			},
 			{

@@ -35,6 +35,7 @@ const (
 	Size    Kind = "size"    // 512, 64M, 1.5G
 	Choice  Kind = "choice"  // one of few words
 	Port    Kind = "port"    // a TCP port
+	Ports   Kind = "ports"   // a TCP port, a range of them such as 5200-5899, or 0 for any
 	Pattern Kind = "pattern" // a regular expression
 )
 
@@ -88,9 +89,9 @@ var byName = sync.OnceValue(func() map[string]*Param {
 	return m
 })
 
-// Params returns the rows of all params that mhmig honours, in the order of the
+// All returns the rows of all params that mhmig honours, in the order of the
 // reference.
-func Params() []Param { return slices.Clone(params) }
+func All() []Param { return slices.Clone(params) }
 
 // UnhonouredParams returns the params of virt-test that mhmig does not honour yet.
 func UnhonouredParams() []Unhonoured { return slices.Clone(unhonoured) }

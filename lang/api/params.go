@@ -314,7 +314,7 @@ var params = []Param{
 		Doc: "How long the guest may stand still; without it QEMU's own limit.",
 	},
 	{
-		Name: "mig_port", Kind: Word, Object: Variant, Reader: "runtime/migration",
+		Name: "mig_port", Kind: Ports, Object: Variant, Reader: "runtime/migration",
 		Doc: "Where the destination listens: a port, a range such as 5200-5899, or 0 for any that is free.",
 	},
 	{

@@ -16,9 +16,10 @@ import (
 
 // ValueError is a param whose value makes no sense.
 type ValueError struct {
-	Param string // as the config names it, or "NAME of OBJECT"
-	Value string
-	Want  string // what is allowed
+	Param   string   // its name in the registry
+	Objects []string // within what was read: stg, nic1
+	Value   string
+	Want    string // what is allowed
 }
 
 // Error names the param, the value and what is allowed.
@@ -35,7 +36,7 @@ func (e *ValueError) Error() string {
 // there, is a fault of mhmig's and panics: the tests of each reader come by it.
 type Values struct {
 	params cartesian.Params
-	of     string // the object within what params are narrowed to: "stg"
+	of     []string // the object within what params were narrowed to: stg
 	errs   *[]error
 }
 
@@ -45,7 +46,7 @@ func Read(p cartesian.Params) Values { return Values{params: p, errs: new([]erro
 // Object returns a reader for an object within, whose errors come to the same
 // place.
 func (v Values) Object(name string) Values {
-	return Values{params: v.params.Object(name), of: name, errs: v.errs}
+	return Values{params: v.params.Object(name), of: append(slices.Clip(v.of), name), errs: v.errs}
 }
 
 // Params are the params that are read.
@@ -56,15 +57,15 @@ func (v Values) Err() error { return errors.Join(*v.errs...) }
 
 // Fail notes an error of the object that is read.
 func (v Values) Fail(err error) {
-	if v.of != "" {
-		err = fmt.Errorf("%s: %w", v.of, err)
+	if len(v.of) > 0 {
+		err = fmt.Errorf("%s: %w", strings.Join(v.of, ": "), err)
 	}
 	*v.errs = append(*v.errs, err)
 }
 
 // Wrong notes that a param's value makes no sense, and what is wanted.
 func (v Values) Wrong(name, want string) {
-	v.Fail(&ValueError{Param: name, Value: v.params[name], Want: want})
+	v.Fail(&ValueError{Param: name, Objects: v.of, Value: v.params[name], Want: want})
 }
 
 // row is the registry's row of a param, which must be of one of these kinds.
@@ -191,8 +192,50 @@ func (v Values) Pattern(name string) *regexp.Regexp {
 	s := v.params.Get(name, row(name, Pattern).Default)
 	re, err := regexp.Compile(s)
 	if err != nil {
-		v.Fail(fmt.Errorf("param %s: %w", name, err))
+		v.Wrong(name, "a regular expression: "+err.Error())
 		return nil
 	}
 	return re
+}
+
+// Ports is a range of TCP ports; two zeros mean any.
+func (v Values) Ports(name string) (first, last int) {
+	s := v.text(row(name, Ports), name)
+	if s == "" || s == "0" {
+		return 0, 0
+	}
+	low, high, isRange := strings.Cut(s, "-")
+	if !isRange {
+		high = low
+	}
+	one, err1 := strconv.ParseUint(strings.TrimSpace(low), 10, 16)
+	other, err2 := strconv.ParseUint(strings.TrimSpace(high), 10, 16)
+	if err1 != nil || err2 != nil || one == 0 || one > other {
+		v.Wrong(name, "a TCP port, a range such as 5200-5899, or 0 for any")
+		return 0, 0
+	}
+	return int(one), int(other)
+}
+
+// Check reads a param only to find out whether its value makes sense.
+func (v Values) Check(p Param) {
+	switch p.Kind {
+	case Text, Word, Names:
+	case Number:
+		v.Int(p.Name)
+	case Bool:
+		v.Bool(p.Name)
+	case Seconds:
+		v.Seconds(p.Name)
+	case Size:
+		v.Size(p.Name)
+	case Choice:
+		v.Choice(p.Name)
+	case Port:
+		v.Port(p.Name)
+	case Ports:
+		v.Ports(p.Name)
+	case Pattern:
+		v.Pattern(p.Name)
+	}
 }

@@ -47,6 +47,16 @@ type Outcome struct {
 
 	Warnings   []string    `json:"warnings,omitempty"`
 	Quarantine *Quarantine `json:"quarantine,omitempty"` // set when it turned a failure into a warning
+
+	// Unread are the params of the user's that neither mhmig nor the scenario has read.
+	Unread []UnreadParam `json:"unread_params,omitempty"`
+}
+
+// UnreadParam is a param that nobody has read: mistyped, or for another program.
+type UnreadParam struct {
+	Key     string `json:"key"`
+	Origin  string `json:"origin,omitempty"`  // FILE:LINE that sets it
+	Nearest string `json:"nearest,omitempty"` // what may have been meant
 }
 
 // Quarantine is why a variant's failure is only a warning for the time being.

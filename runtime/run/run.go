@@ -60,6 +60,10 @@ type Options struct {
 	// and processors allow.
 	Share bool
 
+	// Strict makes an ERROR of what is else only warned of: params that mhmig knows
+	// and does not honour.
+	Strict bool
+
 	Timeout      time.Duration // per variant; 0: none
 	RunTimeout   time.Duration // 0: none
 	FailFast     bool          // begin no variant after a FAIL or ERROR
@@ -123,6 +127,9 @@ func Variants(ctx context.Context, o Options, variants Sequence) (Summary, error
 		r.summary.NotRun, r.summary.Reason = n, r.reason(err)
 	}
 	o.Results.NotRun(r.summary.NotRun, r.summary.Reason)
+	if names := r.unread.String(); names != "" {
+		o.Log.Warn("params that nobody has read", "params", names)
+	}
 	return r.summary, err
 }
 
@@ -132,6 +139,7 @@ type runner struct {
 	Options
 	hosts   *pool
 	shared  *testbed.Shared
+	unread  unreadParams
 	started int
 	stop    string // why no further variant begins; "": go on
 	summary Summary

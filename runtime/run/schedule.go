@@ -173,13 +173,14 @@ func (q *queue) begin(ctx context.Context) (bool, error) {
 		q.started++
 		params := maps.Clone(w.Params)
 		maps.Copy(params, q.HostParams)
-		results, err := q.start(w.Variant, w.repeat, params, lease.names())
+		origins := q.origins(w.Variant)
+		results, err := q.start(w.Variant, w.repeat, params, origins, lease.names())
 		if err != nil {
 			q.hosts.release(lease)
 			return false, err
 		}
 		q.runs = append(q.runs, w)
-		u := &unit{runner: q.runner, number: q.started, variant: w.Variant, repeat: w.repeat, params: params, lease: lease, results: results}
+		u := &unit{runner: q.runner, number: q.started, variant: w.Variant, repeat: w.repeat, params: params, origins: origins, lease: lease, results: results}
 		go func() { // q.end waits for it
 			status, met := u.run(ctx)
 			q.ends <- ended{w, lease, status, met}
@@ -215,7 +216,7 @@ func (q *queue) count(w *waiting, status result.Status, met bool) {
 // giveUp records a variant that cannot run.
 func (q *queue) giveUp(w *waiting, why error) error {
 	q.started++
-	results, err := q.start(w.Variant, w.repeat, w.Params, nil)
+	results, err := q.start(w.Variant, w.repeat, w.Params, q.origins(w.Variant), nil)
 	if err != nil {
 		return err
 	}

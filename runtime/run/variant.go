@@ -17,15 +17,24 @@ import (
 )
 
 // start makes the results folder of a variant.
-func (r *runner) start(v *cartesian.Variant, repeat int, params cartesian.Params, hosts []string) (*result.Variant, error) {
-	entry := result.Entry{Name: v.Name, ShortName: v.ShortName, Repeat: repeat, Hosts: hosts, Params: params}
-	if r.Origins != nil {
-		entry.Origins = r.Origins(v)
-		for key := range r.HostParams {
-			entry.Origins[key] = "the lab"
-		}
-	}
+func (r *runner) start(v *cartesian.Variant, repeat int, params cartesian.Params, origins map[string]string, hosts []string) (*result.Variant, error) {
+	entry := result.Entry{Name: v.Name, ShortName: v.ShortName, Repeat: repeat, Hosts: hosts, Params: params, Origins: origins}
 	return r.Results.Start(entry)
+}
+
+// labOrigin stands for the place of params that no config sets, but the lab.
+const labOrigin = "the lab"
+
+// origins says where each param of a variant was set, nil where nobody knows.
+func (r *runner) origins(v *cartesian.Variant) map[string]string {
+	if r.Origins == nil {
+		return nil
+	}
+	origins := r.Origins(v)
+	for key := range r.HostParams {
+		origins[key] = labOrigin
+	}
+	return origins
 }
 
 // unit is one variant that runs.
@@ -35,6 +44,7 @@ type unit struct {
 	variant *cartesian.Variant
 	repeat  int
 	params  cartesian.Params
+	origins map[string]string // where each param was set; nil: unknown
 	lease   *lease
 	results *result.Variant
 }
@@ -66,12 +76,14 @@ func (u *unit) run(ctx context.Context) (status result.Status, met bool) {
 		defer u.Opened(bed)()
 	}
 	var outcome result.Outcome
-	if err := bed.Prepare(ctx); err != nil {
+	if err := u.checkParams(&outcome); err != nil {
+		u.addFailure(&outcome, fmt.Errorf("prepare: %w", err))
+	} else if err := bed.Prepare(ctx); err != nil {
 		u.addFailure(&outcome, fmt.Errorf("prepare: %w", err))
 	} else {
 		log.Info("scenario begins", "step", "scenario")
 		verdict := u.Scenario(ctx, bed)
-		outcome.Warnings = verdict.Warnings
+		outcome.Warnings = append(outcome.Warnings, verdict.Warnings...)
 		for _, failure := range verdict.Failures {
 			u.addFailure(&outcome, failure)
 		}
@@ -102,6 +114,8 @@ func (u *unit) run(ctx context.Context) (status result.Status, met bool) {
 		}
 		settle(&outcome)
 	}
+	outcome.Unread = unread(u.params, bed.ParamsRead(), bed.ParamsSet(), u.origins)
+	u.unread.add(outcome.Unread)
 	met = outcome.Status == result.Pass || outcome.Status == result.Warn
 	if notice := u.Quarantine.apply(u.variant.Name, &outcome); notice != "" {
 		log.Warn(notice)
@@ -116,6 +130,29 @@ func (u *unit) run(ctx context.Context) (status result.Status, met bool) {
 	}
 	u.changed()
 	return outcome.Status, met
+}
+
+// checkParams finds what is wrong with the variant's params before anything is
+// made: the error is that of values that make no sense, a warning that of params
+// which mhmig does not honour.
+func (u *unit) checkParams(o *result.Outcome) error {
+	hosts := 0
+	for _, s := range u.lease.slots {
+		hosts = max(hosts, s.number)
+	}
+	var all []error
+	for _, e := range CheckParams(u.params, hosts) {
+		all = append(all, e)
+	}
+	for _, text := range notHonoured(u.params, u.origins) {
+		if u.Strict {
+			all = append(all, errors.New(text))
+			continue
+		}
+		u.Log.Warn(text, "variant", u.results.ID())
+		o.Warnings = append(o.Warnings, text)
+	}
+	return errors.Join(all...)
 }
 
 // label is what events of a variant's begin and end call it.

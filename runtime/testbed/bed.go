@@ -20,6 +20,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"maps"
 	"path"
 	"slices"
 	"strconv"
@@ -76,6 +77,8 @@ type Bed struct {
 	claims    map[string]string // VM -> who starts or moves it
 	rebooting map[string]bool   // VM -> its guest has been reset by request, and nobody has logged in since
 	faults    []error           // of QEMUs that Close has ended
+	read      map[string]bool   // names of params that the scenario has asked for
+	set       map[string]string // params that the scenario has set -> where
 	consoles  map[string]string // VM -> what the console of an instance that was ended had shown last
 }
 
@@ -91,6 +94,7 @@ func New(c Config) *Bed {
 		params: c.Params, results: c.Results, ledger: newOwned(c.Ledger), log: c.Log,
 		name: c.Name, shared: c.Shared,
 		claims: map[string]string{}, consoles: map[string]string{}, rebooting: map[string]bool{},
+		read: map[string]bool{}, set: map[string]string{},
 	}
 	for _, p := range c.Hosts {
 		label := "host" + strconv.Itoa(p.Number)
@@ -124,6 +128,36 @@ func (b *Bed) Pause() (resume func()) {
 	began := time.Now()
 	b.log.Info("paused", "step", "paused")
 	return func() { b.results.Paused(time.Since(began)) }
+}
+
+// ReadParam notes that the scenario has asked for a param.
+func (b *Bed) ReadParam(name string) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.read[name] = true
+}
+
+// SetParams notes params that the scenario sets for one migration, and where.
+func (b *Bed) SetParams(params cartesian.Params, where string) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	for key := range params {
+		b.set[key] = where
+	}
+}
+
+// ParamsSet are the params that the scenario has set for migrations, and where.
+func (b *Bed) ParamsSet() map[string]string {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return maps.Clone(b.set)
+}
+
+// ParamsRead are the names of the params that the scenario has asked for.
+func (b *Bed) ParamsRead() map[string]bool {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return maps.Clone(b.read)
 }
 
 // Params returns the variant's params.

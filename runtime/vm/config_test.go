@@ -26,7 +26,7 @@ func TestParseConfigFindsAll(t *testing.T) {
 		`vm1: param accel: got "xen", want one of auto, kvm, tcg`,
 		`vm1: param smp: got "two", want a whole number`,
 		`vm1: param mem: got "128MB", want a size (512, 64M, 1.5G)`,
-		"vm1: param shell_prompt: error parsing regexp: missing closing ]: `[`",
+		"vm1: param shell_prompt: got \"[\", want a regular expression: error parsing regexp: missing closing ]: `[`",
 		`vm1: param shell_client: got "telnet", want one of ssh`,
 		`vm1: image1: param image_size: got "big", want a size (512, 64M, 1.5G)`,
 		`vm1: stg: param drive_format: got "zip", want one of virtio, ide, ahci, scsi`,

@@ -1,0 +1,131 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package api
+
+import (
+	"maps"
+	"slices"
+	"strings"
+
+	"github.com/mhmig/mhmig/lang/cartesian"
+	"github.com/mhmig/mhmig/lang/diag"
+)
+
+// Unread is a param that nobody reads.
+type Unread struct {
+	Key     string
+	Nearest string // what may have been meant, or ""
+}
+
+// UnreadParams returns the params that neither mhmig nor the scenario reads, sorted
+// by name. read are the names that the scenario has asked for; a param set for one
+// object alone is read with that name.
+func UnreadParams(params cartesian.Params, read map[string]bool) []Unread {
+	objects := objectNames(params)
+	var unread []Unread
+	for _, key := range slices.Sorted(maps.Keys(params)) {
+		if strings.HasPrefix(key, "_") || scenarioReads(key, objects, read) {
+			continue
+		}
+		if _, known := FindUnhonoured(key); known {
+			continue // told with what it would change
+		}
+		if p, ok := Find(key); ok && isFor(key, p.Name, objects) {
+			continue
+		}
+		unread = append(unread, Unread{Key: key, Nearest: nearest(key, objects)})
+	}
+	return unread
+}
+
+// objectNames are the names that a param may have behind its own.
+func objectNames(params cartesian.Params) map[string]bool {
+	names := map[string]bool{}
+	for _, p := range All() {
+		if p.Kind != Names {
+			continue
+		}
+		for key := range params {
+			if key == p.Name || strings.HasPrefix(key, p.Name+"_") {
+				for _, name := range params.Objects(key) {
+					names[name] = true
+				}
+			}
+		}
+	}
+	return names
+}
+
+// isFor says whether key is name, or that with names of objects behind it.
+func isFor(key, name string, objects map[string]bool) bool {
+	if family, ok := strings.CutSuffix(name, "*"); ok {
+		return strings.HasPrefix(key, family)
+	}
+	rest, ok := strings.CutPrefix(key, name)
+	return ok && (rest == "" || endsInObjects(rest, objects))
+}
+
+// endsInObjects says whether rest is a chain of names of objects, each behind "_".
+// A host's name is host and its number.
+func endsInObjects(rest string, objects map[string]bool) bool {
+	if rest == "" {
+		return true
+	}
+	rest, ok := strings.CutPrefix(rest, "_")
+	if !ok {
+		return false
+	}
+	for end := len(rest); end > 0; end-- {
+		name := rest[:end]
+		if (objects[name] || isHostLabel(name)) && endsInObjects(rest[end:], objects) {
+			return true
+		}
+	}
+	return false
+}
+
+func isHostLabel(name string) bool {
+	number, ok := strings.CutPrefix(name, "host")
+	return ok && number != "" && strings.Trim(number, "0123456789") == ""
+}
+
+func scenarioReads(key string, objects, read map[string]bool) bool {
+	if read[key] {
+		return true
+	}
+	for name := range read {
+		if strings.HasPrefix(key, name+"_") && isFor(key, name, objects) {
+			return true
+		}
+	}
+	return false
+}
+
+// nearest is the param that may have been meant by key, "" where none is near.
+func nearest(key string, objects map[string]bool) string {
+	if p, ok := Find(key); ok { // the name is right, what stands behind it names nothing
+		rest := strings.TrimPrefix(key, p.Name+"_")
+		if object := diag.Nearest(rest, slices.Sorted(maps.Keys(objects))); object != "" {
+			return p.Name + "_" + object
+		}
+		return ""
+	}
+	var names []string
+	for _, p := range All() {
+		if !strings.HasSuffix(p.Name, "*") {
+			names = append(names, p.Name)
+		}
+	}
+	if name := diag.Nearest(key, names); name != "" {
+		return name
+	}
+	for end := strings.LastIndexByte(key, '_'); end > 0; end = strings.LastIndexByte(key[:end], '_') {
+		if !endsInObjects(key[end:], objects) {
+			continue
+		}
+		if name := diag.Nearest(key[:end], names); name != "" {
+			return name + key[end:]
+		}
+	}
+	return ""
+}

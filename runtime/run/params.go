@@ -1,0 +1,165 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package run
+
+import (
+	"errors"
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+	"sync"
+
+	"github.com/mhmig/mhmig/lang/api"
+	"github.com/mhmig/mhmig/lang/cartesian"
+	"github.com/mhmig/mhmig/runtime/result"
+	"github.com/mhmig/mhmig/runtime/vm"
+)
+
+// ParamError is a param of a variant whose value makes no sense, on whatever host.
+type ParamError struct {
+	Key string // as the config sets it
+	Err error
+}
+
+// Error is what is wrong, and what is wanted.
+func (e *ParamError) Error() string { return e.Err.Error() }
+
+// Unwrap is what is wrong.
+func (e *ParamError) Unwrap() error { return e.Err }
+
+// CheckParams finds all values of a variant's params that a run would refuse on so
+// many hosts, whatever those are. It is pure.
+func CheckParams(params cartesian.Params, hosts int) []*ParamError {
+	var all []*ParamError
+	note := func(err error, objects ...string) {
+		for _, e := range apart(err) {
+			found := &ParamError{Err: e}
+			if value, ok := errors.AsType[*api.ValueError](e); ok {
+				found.Key = params.Source(value.Param, append(objects, value.Objects...)...)
+			}
+			if !slices.ContainsFunc(all, func(o *ParamError) bool { return o.Error() == found.Error() }) {
+				all = append(all, found)
+			}
+		}
+	}
+	variant := api.Read(params)
+	for _, p := range api.All() {
+		if p.Object == api.Variant {
+			variant.Check(p)
+		}
+	}
+	note(variant.Err())
+	for n := range max(hosts, 1) {
+		label := fmt.Sprintf("host%d", n+1)
+		own := params.Object(label)
+		host := api.Read(own)
+		for _, p := range api.All() {
+			if p.Object == api.Host {
+				host.Check(p)
+			}
+		}
+		note(host.Err(), label)
+		for _, name := range params.Objects("vms") {
+			_, err := vm.ParseConfig(name, own.Object(name))
+			note(err, label, name)
+		}
+	}
+	return all
+}
+
+// apart is the errors that one is joined of.
+func apart(err error) []error {
+	if err == nil {
+		return nil
+	}
+	if joined, ok := err.(interface{ Unwrap() []error }); ok {
+		return joined.Unwrap()
+	}
+	return []error{err}
+}
+
+// notHonoured are the params that ask for something which mhmig does not do: the
+// variant tests something else than its config says.
+func notHonoured(params cartesian.Params, origins map[string]string) []string {
+	var all []string
+	for _, key := range slices.Sorted(maps.Keys(params)) {
+		u, known := api.FindUnhonoured(key)
+		if !known || !u.Asks(params[key]) {
+			continue
+		}
+		at := ""
+		if origin := origins[key]; origin != "" {
+			at = " (" + origin + ")"
+		}
+		all = append(all, fmt.Sprintf("param %s = %s%s is not honoured: %s", key, params[key], at, u.Effect))
+	}
+	return all
+}
+
+// unread are the user's params that nobody has read, of the config and of those
+// that the scenario set for a migration. Those of the configs that mhmig brings,
+// and of its labs, are not the user's.
+func unread(params cartesian.Params, read map[string]bool, set, origins map[string]string) []result.UnreadParam {
+	params = maps.Clone(params)
+	for key := range set {
+		params[key] = ""
+	}
+	var all []result.UnreadParam
+	for _, u := range api.UnreadParams(params, read) {
+		origin, inScenario := set[u.Key]
+		if !inScenario {
+			origin = origins[u.Key]
+		}
+		if origins != nil && (origin == "" || origin == labOrigin || strings.HasPrefix(origin, "@")) {
+			continue
+		}
+		all = append(all, result.UnreadParam{Key: u.Key, Origin: origin, Nearest: u.Nearest})
+	}
+	return all
+}
+
+// unreadParams are those of all variants of a run, in the order in which they were
+// found.
+type unreadParams struct {
+	mu   sync.Mutex // guards what follows
+	keys []string
+	near map[string]string
+}
+
+func (u *unreadParams) add(found []result.UnreadParam) {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	if u.near == nil {
+		u.near = map[string]string{}
+	}
+	for _, p := range found {
+		if _, known := u.near[p.Key]; !known {
+			u.keys = append(u.keys, p.Key)
+			u.near[p.Key] = p.Nearest
+		}
+	}
+}
+
+// mostNamed is how many unread params a line names; the report has them all.
+const mostNamed = 8
+
+// String names them, those first that are near to another.
+func (u *unreadParams) String() string {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	slices.SortStableFunc(u.keys, func(a, b string) int {
+		return strings.Compare(u.near[b], u.near[a])
+	})
+	var named []string
+	for _, key := range u.keys[:min(len(u.keys), mostNamed)] {
+		if near := u.near[key]; near != "" {
+			key += fmt.Sprintf(" (did you mean %s?)", near)
+		}
+		named = append(named, key)
+	}
+	if more := len(u.keys) - len(named); more > 0 {
+		named = append(named, fmt.Sprintf("and %d more, which the report lists", more))
+	}
+	return strings.Join(named, ", ")
+}
