@@ -221,6 +221,7 @@ func (e *execution) run(ctx context.Context, command *cobra.Command) error {
 	for _, line := range slices.Concat(quarantine.Expired(time.Now()), plan.notes) {
 		fmt.Fprintln(stderr, "mhmig:", line)
 	}
+	places := func(v *cartesian.Variant) map[string]string { return origins(ctx, config, options, v) }
 	switch {
 	case plan.nothingFailed:
 		fmt.Fprintf(stderr, "nothing to do: nothing failed in %s\n", e.latest())
@@ -229,12 +230,13 @@ func (e *execution) run(ctx context.Context, command *cobra.Command) error {
 		fmt.Fprintf(stderr, "nothing to do: no variant is in shard %s\n", e.shard)
 		return e.nothing(command)
 	case e.dryRun:
-		return e.show(command.OutOrStdout(), plan, scenes)
+		return e.show(command.OutOrStdout(), stderr, plan, scenes, places)
 	}
 	runCtx := ctx // without a variant's timeout
 	return e.perform(ctx, command, plan, run.Options{
 		Quarantine: quarantine,
-		Origins:    func(v *cartesian.Variant) map[string]string { return origins(ctx, config, options, v) },
+		Origins:    places,
+		Strict:     e.strict,
 		Scenario: func(ctx context.Context, bed *testbed.Bed) run.Verdict {
 			return builtins.Run(ctx, bed, scenes.of(bed.Params()).Main, e.debug.scenario(runCtx, bed))
 		},

@@ -17,8 +17,10 @@ import (
 
 	"github.com/spf13/pflag"
 
+	"github.com/mhmig/mhmig/lang/api"
 	"github.com/mhmig/mhmig/lang/cartesian"
 	"github.com/mhmig/mhmig/lang/diag"
+	"github.com/mhmig/mhmig/lang/star"
 	"github.com/mhmig/mhmig/runtime/result"
 	"github.com/mhmig/mhmig/runtime/run"
 	"github.com/mhmig/mhmig/runtime/vm"
@@ -186,7 +188,7 @@ func (e *execution) firstVariant(ctx context.Context, config *cartesian.Config, 
 }
 
 // show writes what would run, and where.
-func (e *execution) show(w io.Writer, p *plan, scenes *repertoire) error {
+func (e *execution) show(w, stderr io.Writer, p *plan, scenes *repertoire, origins func(*cartesian.Variant) map[string]string) error {
 	hosts := e.hosts
 	where := "of --hosts"
 	if len(hosts) == 0 {
@@ -196,12 +198,14 @@ func (e *execution) show(w io.Writer, p *plan, scenes *repertoire) error {
 	fmt.Fprintln(table, "VARIANT\tSCENARIO\tHOSTS\tVMS")
 	share := run.FairShare(len(hosts), e.parallel, p.count*e.repeat)
 	least := len(hosts)
+	var wrong, doubtful paramFaults
 	for v, err := range p.variants {
 		if err != nil {
 			return usageError(err)
 		}
 		scenario := scenes.of(v.Params)
 		needed := run.HostsNeeded(v.Params, scenario.HostsNeeded, share)
+		e.checkParams(v, scenario, needed, origins, &wrong, &doubtful)
 		least = min(least, needed)
 		text := fmt.Sprint(needed)
 		if needed > len(hosts) {
@@ -239,6 +243,11 @@ func (e *execution) show(w io.Writer, p *plan, scenes *repertoire) error {
 	if e.shuffle {
 		fmt.Fprintf(w, "shuffled: --seed %d\n", e.seed)
 	}
+	doubtful.write(stderr, "warning")
+	wrong.write(stderr, "error")
+	if n := len(wrong.order); n > 0 {
+		return usageError(fmt.Errorf("params have wrong values: %d", n))
+	}
 	return nil
 }
 
@@ -246,12 +255,77 @@ func (e *execution) show(w io.Writer, p *plan, scenes *repertoire) error {
 func describeVMs(p cartesian.Params) string {
 	var all []string
 	for _, name := range p.Objects("vms") {
-		own := p.Object(name)
-		text := name + " " + own.Get("mem", "1024") + "M"
-		if cpus := own.Get("smp", "1"); cpus != "1" {
-			text += " " + cpus + " cpus"
+		config, err := vm.ParseConfig(name, p.Object(name))
+		if err != nil {
+			all = append(all, name+" ?") // told below the table
+			continue
+		}
+		text := name + " " + config.Memory()
+		if config.CPUs != 1 {
+			text += fmt.Sprintf(" %d cpus", config.CPUs)
 		}
 		all = append(all, text)
 	}
 	return strings.Join(all, ", ")
+}
+
+// paramFaults is what is wrong with the params of a plan's variants, each told
+// once.
+type paramFaults struct {
+	lines map[string]int // text -> how many variants have it
+	order []string
+}
+
+func (f *paramFaults) add(text string) {
+	if f.lines == nil {
+		f.lines = map[string]int{}
+	}
+	if f.lines[text] == 0 {
+		f.order = append(f.order, text)
+	}
+	f.lines[text]++
+}
+
+func (f *paramFaults) write(w io.Writer, what string) {
+	for _, text := range f.order {
+		more := ""
+		if n := f.lines[text]; n > 1 {
+			more = fmt.Sprintf(" (in %d variants)", n)
+		}
+		fmt.Fprintf(w, "%s: %s%s\n", what, text, more)
+	}
+}
+
+// checkParams looks at a variant's params: values that no host could run, and
+// params that nobody seems to read.
+func (e *execution) checkParams(v *cartesian.Variant, scenario *star.Scenario, hosts int, origins func(*cartesian.Variant) map[string]string, wrong, doubtful *paramFaults) {
+	var places map[string]string // found out when something is wrong
+	at := func(key string) string {
+		if places == nil {
+			places = origins(v)
+		}
+		if place := places[key]; place != "" {
+			return place + ": "
+		}
+		return ""
+	}
+	for _, fault := range run.CheckParams(v.Params, hosts) {
+		wrong.add(at(fault.Key) + fault.Error())
+	}
+	for _, text := range run.NotHonoured(v.Params) {
+		fault := doubtful
+		if e.strict {
+			fault = wrong
+		}
+		fault.add(at(text.Key) + text.Text)
+	}
+	read := map[string]bool{}
+	for key := range v.Params {
+		read[key] = scenario.Mentions(key)
+	}
+	for _, u := range api.UnreadParams(v.Params, read) {
+		if u.Nearest != "" && !strings.HasPrefix(at(u.Key), "@") {
+			doubtful.add(fmt.Sprintf("%sparam %s: nobody reads it; did you mean %s?", at(u.Key), u.Key, u.Nearest))
+		}
+	}
 }

@@ -46,7 +46,8 @@ type Loader struct {
 	Print func(at, message string)
 
 	loaded map[string]starlark.StringDict
-	chain  []string // the files that are being loaded, outermost first
+	words  map[string]bool // all string literals of what was loaded
+	chain  []string        // the files that are being loaded, outermost first
 }
 
 // Scenario is a loaded file that defines [Entry].
@@ -58,7 +59,13 @@ type Scenario struct {
 	// HostsNeeded is how many hosts the scenario needs, as its global hosts_needed
 	// says. 0: it says nothing.
 	HostsNeeded int
+
+	words map[string]bool
 }
+
+// Mentions says whether the scenario, or a file that it loads, has text as a
+// string: a param, say, that it may ask for.
+func (s *Scenario) Mentions(text string) bool { return s.words[text] }
 
 // hostsNeeded is the global of a scenario that says how many hosts it needs.
 const hostsNeeded = "hosts_needed"
@@ -89,7 +96,7 @@ func (l *Loader) Scenario(ctx context.Context, path string) (*Scenario, error) {
 		message := fmt.Sprintf("%s takes %d parameters, want one: env", Entry, main.NumParams())
 		return nil, diag.List{at(pos, source, message)}.Err()
 	}
-	scenario := &Scenario{Path: path, Globals: globals, Main: main}
+	scenario := &Scenario{Path: path, Globals: globals, Main: main, words: l.words}
 	if value, says := globals[hostsNeeded]; says {
 		if err := starlark.AsInt(value, &scenario.HostsNeeded); err != nil || scenario.HostsNeeded < 1 {
 			message := fmt.Sprintf("%s is %s, want the number of hosts, 1 or more", hostsNeeded, value)
@@ -131,10 +138,11 @@ func (l *Loader) load(ctx context.Context, module, from string) (starlark.String
 	l.chain = append(l.chain, name)
 	defer func() { l.chain = l.chain[:len(l.chain)-1] }()
 
-	_, program, err := starlark.SourceProgramOptions(Dialect, name, source, l.Predeclared.Has)
+	file, program, err := starlark.SourceProgramOptions(Dialect, name, source, l.Predeclared.Has)
 	if err != nil {
 		return nil, l.diagnostics(source, err)
 	}
+	l.learnWords(file)
 	thread := &starlark.Thread{
 		Name:  "load " + name,
 		Print: func(t *starlark.Thread, message string) { l.print(t.CallFrame(1).Pos.String(), message) },
@@ -158,6 +166,19 @@ func (l *Loader) load(ctx context.Context, module, from string) (starlark.String
 	}
 	l.loaded[name] = globals
 	return globals, nil
+}
+
+// learnWords notes a file's string literals.
+func (l *Loader) learnWords(file *syntax.File) {
+	if l.words == nil {
+		l.words = map[string]bool{}
+	}
+	syntax.Walk(file, func(n syntax.Node) bool {
+		if literal, ok := n.(*syntax.Literal); ok && literal.Token == syntax.STRING {
+			l.words[literal.Value.(string)] = true
+		}
+		return true
+	})
 }
 
 // resolveName returns the full name of a module that the file from loads.

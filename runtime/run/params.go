@@ -79,20 +79,20 @@ func apart(err error) []error {
 	return []error{err}
 }
 
-// notHonoured are the params that ask for something which mhmig does not do: the
-// variant tests something else than its config says.
-func notHonoured(params cartesian.Params, origins map[string]string) []string {
-	var all []string
+// Disregarded is a param that asks for something which mhmig does not do yet.
+type Disregarded struct {
+	Key  string
+	Text string // what it is, and what would be different
+}
+
+// NotHonoured are the params that ask for something which mhmig does not do: the
+// variant tests something else than its config says. It is pure.
+func NotHonoured(params cartesian.Params) []Disregarded {
+	var all []Disregarded
 	for _, key := range slices.Sorted(maps.Keys(params)) {
-		u, known := api.FindUnhonoured(key)
-		if !known || !u.Asks(params[key]) {
-			continue
+		if u, known := api.FindUnhonoured(key); known && u.Asks(params[key]) {
+			all = append(all, Disregarded{Key: key, Text: fmt.Sprintf("param %s = %s is not honoured: %s", key, params[key], u.Effect)})
 		}
-		at := ""
-		if origin := origins[key]; origin != "" {
-			at = " (" + origin + ")"
-		}
-		all = append(all, fmt.Sprintf("param %s = %s%s is not honoured: %s", key, params[key], at, u.Effect))
 	}
 	return all
 }

@@ -144,7 +144,11 @@ func (u *unit) checkParams(o *result.Outcome) error {
 	for _, e := range CheckParams(u.params, hosts) {
 		all = append(all, e)
 	}
-	for _, text := range notHonoured(u.params, u.origins) {
+	for _, d := range NotHonoured(u.params) {
+		text := d.Text
+		if origin := u.origins[d.Key]; origin != "" {
+			text = origin + ": " + text
+		}
 		if u.Strict {
 			all = append(all, errors.New(text))
 			continue

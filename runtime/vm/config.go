@@ -112,6 +112,9 @@ func named(name string, err error) error {
 	return errors.Join(all...)
 }
 
+// Memory is the guest's memory as QEMU's -m has it: 512M.
+func (c *Config) Memory() string { return memoryOption(c.MemoryBytes >> 10) }
+
 // chipset is what the machine type is a version of: i440fx or q35, "" for one
 // that is not a PC.
 func (c *Config) chipset() string { return chipsetOf(c.MachineType) }
@@ -189,7 +192,7 @@ func (c *Config) settings() []Setting {
 		{Param: "cpu_model", Value: c.CPUModel},
 		{Param: "cpu_model_flags", Value: strings.Join(c.CPUFlags, ",")},
 		{Param: "smp", Value: fmt.Sprint(c.CPUs)},
-		{Param: "mem", Value: memoryOption(c.MemoryBytes >> 10)},
+		{Param: "mem", Value: c.Memory()},
 		{Param: "kernel", Value: c.Kernel},
 		{Param: "initrd", Value: c.Initrd},
 	}

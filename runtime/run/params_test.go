@@ -1,0 +1,104 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package run_test
+
+import (
+	"maps"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/mhmig/mhmig/lang/cartesian"
+	"github.com/mhmig/mhmig/runtime/run"
+)
+
+// Each value that a run would refuse sooner or later, on whatever host, is found
+// beforehand, with the param that sets it.
+func TestCheckParams(t *testing.T) {
+	t.Parallel()
+	base := cartesian.Params{"vms": "vm1 vm2", "images": "image1", "image_name": "x", "nics": "nic1"}
+	for _, planted := range []struct{ key, value, want string }{
+		{"mem", "abc", `vm1: param mem: got "abc", want a size (512, 64M, 1.5G)`},
+		{"mem_vm2", "128MB", `vm2: param mem: got "128MB", want a size (512, 64M, 1.5G)`},
+		{"mem_vm1_host2", "0", `vm1: param mem: got "0", want 1M at least`},
+		{"smp", "0", `vm1: param smp: got "0", want 1 at least`},
+		{"smp_vm1", "many", `vm1: param smp: got "many", want a whole number`},
+		{"machine_type", "vax", `vm1: param machine_type: got "vax", want a pc or q35 type`},
+		{"accel", "xen", `vm1: param accel: got "xen", want one of auto, kvm, tcg`},
+		{"tcg_dirty_guard", "maybe", `vm1: param tcg_dirty_guard: got "maybe", want one of auto, on, off`},
+		{"display", "sdl", `vm1: param display: got "sdl", want one of none, vnc`},
+		{"initrd_vm2", "i", `vm2: param initrd: needs param kernel too`},
+		{"serials", "qmp", `vm1: param serials: got "qmp", want another name`},
+		{"serials_vm1", "a b c d e", `vm1: param serials: got 5, want 4 at most`},
+		{"guest_clock", "sometimes", `vm1: param guest_clock: got "sometimes", want yes or no`},
+		{"monitor_timeout", "-1", `vm1: param monitor_timeout: got "-1", want seconds (240, 1.5) or a time with units (1m30s)`},
+		{"start_vm_vm2", "x", `vm2: param start_vm: got "x", want yes or no`},
+		{"images_vm1", "../x", `vm1: param images: got "../x", want names of at most 25 letters, digits and ._-, a letter first`},
+		{"image_format", "vmdk", `vm1: image1: param image_format: got "vmdk", want one of qcow2, raw`},
+		{"image_name_image1_vm2", "", `vm2: image1: param image_name: missing`},
+		{"create_image", "yes", `vm1: image1: param image_size: create_image needs it, as 10G`},
+		{"drive_format_image1", "zip", `vm1: image1: param drive_format: got "zip", want one of virtio, ide, ahci, scsi`},
+		{"drive_cache", "often", `vm1: image1: param drive_cache: got "often", want one of writeback, none, writethrough, directsync, unsafe`},
+		{"nic_model", "bogus", `vm1: nic1: param nic_model: got "bogus", want one of virtio, e1000, e1000e, rtl8139`},
+		{"nic_mode_host2", "bridge", `vm1: nic1: param nic_mode: got "bridge", want one of user, tap, none`},
+		{"nic_mode_nic1_vm2", "tap", `vm2: nic1: param netdst: nic_mode = tap needs the name of a bridge on the host`},
+		{"mac_nic1", "x", `vm1: nic1: param mac: got "x", want an address such as 52:54:00:12:34:56`},
+		{"redirs", "web", `vm1: nic1: param guest_port_web: got "", want a port number`},
+		{"shell_port", "70000", `vm1: param shell_port: got "70000", want a port number`},
+		{"shell_prompt", "[", "vm1: param shell_prompt: got \"[\", want a regular expression: error parsing regexp: missing closing ]: `[`"},
+		{"shell_client", "nc", `vm1: param shell_client: got "nc", want one of ssh`},
+		{"mig_protocol", "nosuch", `param mig_protocol: got "nosuch", want one of tcp`},
+		{"mig_speed", "fast", `param mig_speed: got "fast", want a size (512, 64M, 1.5G)`},
+		{"mig_downtime", "short", `param mig_downtime: got "short", want seconds (240, 1.5) or a time with units (1m30s)`},
+		{"mig_port", "5200-100", `param mig_port: got "5200-100", want a TCP port, a range such as 5200-5899, or 0 for any`},
+		{"mig_timeout", "soon", `param mig_timeout: got "soon", want seconds (240, 1.5) or a time with units (1m30s)`},
+		{"mig_offline", "x", `param mig_offline: got "x", want yes or no`},
+		{"kill_vm", "maybe", `param kill_vm: got "maybe", want yes or no`},
+		{"disk_prepare_timeout", "x", `param disk_prepare_timeout: got "x", want seconds (240, 1.5) or a time with units (1m30s)`},
+		{"ssh_port_host2", "x", `param ssh_port: got "x", want a port number`},
+		{"ssh_connect_timeout", "0", `param ssh_connect_timeout: got "0", want 1 at least`},
+		{"hosts_needed", "none", `param hosts_needed: got "none", want a whole number`},
+	} {
+		t.Run(planted.key+"="+planted.value, func(t *testing.T) {
+			t.Parallel()
+			params := maps.Clone(base)
+			params[planted.key] = planted.value
+			var got []string
+			for _, fault := range run.CheckParams(params, 2) {
+				got = append(got, fault.Error())
+			}
+			if len(got) == 0 || got[0] != planted.want {
+				t.Errorf("got %q, want %q first", got, planted.want)
+			}
+		})
+	}
+	if faults := run.CheckParams(base, 3); len(faults) > 0 {
+		t.Errorf("without a fault: got %v", faults)
+	}
+	faults := run.CheckParams(cartesian.Params{"vms": "vm1", "nics": "nic1", "nic_model_nic1_vm1_host2": "x"}, 2)
+	if len(faults) != 1 || faults[0].Key != "nic_model_nic1_vm1_host2" {
+		t.Errorf("got %+v, want the key that sets the value", faults)
+	}
+}
+
+// What virt-test would do and mhmig does not is told; values that change nothing
+// are not.
+func TestNotHonoured(t *testing.T) {
+	t.Parallel()
+	var got []string
+	for _, d := range run.NotHonoured(cartesian.Params{
+		"cdroms": "cd1", "cdrom_cd1_host2": "x.iso", "floppies": "", "vcpu_maxcpus": "4", "vcpu_cores": "1", "enable_pvpanic": "no",
+		"netdev_extra_params_host1": "vhost=on", "need_to_login": "yes", "mem": "128", "stress_memory": "2G",
+	}) {
+		got = append(got, d.Text)
+	}
+	want := []string{
+		"param cdrom_cd1_host2 = x.iso is not honoured: the CD-ROM drive cd1 would have a disc",
+		"param cdroms = cd1 is not honoured: the VM would have CD-ROM drives",
+		"param netdev_extra_params_host1 = vhost=on is not honoured: the network card's other end would have more properties (vhost)",
+		"param vcpu_maxcpus = 4 is not honoured: CPUs could be plugged in up to this number",
+	}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Error(diff)
+	}
+}
