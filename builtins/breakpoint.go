@@ -15,6 +15,7 @@ import (
 	"go.starlark.net/starlark"
 	"go.starlark.net/syntax"
 
+	"github.com/mhmig/mhmig/lang/diag"
 	"github.com/mhmig/mhmig/lang/printable"
 	"github.com/mhmig/mhmig/lang/star"
 	"github.com/mhmig/mhmig/runtime/result"
@@ -125,19 +126,21 @@ func (k *talk) run() error {
 // perform parses a statement that begins with line, reading on where it goes on,
 // and carries it out.
 func (k *talk) perform(line string) error {
+	text := []byte(line + "\n")
 	file, err := task.Wait(k.task, func(ctx context.Context) (*syntax.File, error) {
-		next := []byte(line + "\n")
+		next := text
 		return star.Dialect.ParseCompoundStmt("prompt", func() ([]byte, error) {
 			if now := next; now != nil {
 				next = nil
 				return now, nil
 			}
 			more, err := k.prompt.ReadLine(ctx, "... ")
+			text = append(text, more+"\n"...)
 			return []byte(more + "\n"), err
 		})
 	})
 	if err != nil {
-		return err
+		return star.Explain(err, text)
 	}
 	names := k.names()
 	if len(file.Stmts) == 1 {
@@ -166,6 +169,10 @@ func (k *talk) perform(line string) error {
 
 // show tells an error, with its place.
 func (k *talk) show(err error) {
+	if list := diag.Of(err); list != nil {
+		_ = diag.Render(k.prompt, list, false) // it is as lost as all else here would be
+		return
+	}
 	if at := task.Position(err); at != "" {
 		fmt.Fprintf(k.prompt, "%s: ", at)
 	}

@@ -49,7 +49,7 @@ func TestBreakpoint(t *testing.T) {
 		"number + GLOBAL", "shared", "outer", "env.vms", "items.append(3)",
 		"number = 40", "number + 2", "def twice(x):", "    return 2 * x", "", "twice(number)",
 		"for i in range(2):", "    print(i)", "", "env.hosts[0].run(\"echo hi\").stdout",
-		"1 +", "nothing", "[][7]", "broken()", "sleep(0.01)", "later", "help", "vars", "continue", "unread",
+		"1 +", "import os", "nothing", "[][7]", "broken()", "sleep(0.01)", "later", "help", "vars", "continue", "unread",
 	}}
 	e := perform(t, bedtest.NoQEMU(t), &play{
 		debug: builtins.Debug{Prompt: func(context.Context) (builtins.Prompt, error) { return person, nil }},
@@ -86,7 +86,8 @@ def migration_scenario(env):
 		">>> number + GLOBAL\n7\n", ">>> shared\n\"s\"\n", ">>> outer\n\"o\"\n", ">>> env.vms\n[\"vm1\", \"vm2\"]\n",
 		"number: changed here only; the scenario's own keeps its value\n", ">>> number + 2\n42\n",
 		">>> def twice(x):\n...     return 2 * x\n... \n", ">>> twice(number)\n80\n", "\"hi\\n\"\n",
-		">>> 1 +\nprompt:1:4: got newline, want primary expression\n", ">>> nothing\nprompt:1:1: undefined: nothing\n",
+		">>> 1 +\nprompt:1:4: got the end of the line, want a value\n    1 +\n       ^\n",
+		">>> import os\nprompt:1:1: there is no \"import\": ", ">>> nothing\nprompt:1:1: undefined: nothing\n",
 		">>> [][7]\nprompt:1:3: index 7 out of range: empty list\n",
 		">>> broken()\n@test//scenario.star:5:9: it is broken\n", "prompt:1:1: undefined: later\n",
 		"what waits, waits", "variables: env, i, items, ", "number, outer, shared, task, ticker, ticks, twice\n",

@@ -3,6 +3,7 @@
 package star
 
 import (
+	"errors"
 	"fmt"
 	"regexp"
 	"slices"
@@ -66,6 +67,16 @@ var tokens = map[string]string{
 }
 
 var gotWant = regexp.MustCompile(`^got (.+), want (.+)$`)
+
+// Explain says in mhmig's words what Starlark's parser found in source, as a
+// [diag.List]; other errors it returns as they are.
+func Explain(err error, source []byte) error {
+	var fault syntax.Error
+	if !errors.As(err, &fault) {
+		return err
+	}
+	return diag.List{explain(fault, source)}
+}
 
 // explain says in mhmig's words what Starlark's parser found.
 func explain(e syntax.Error, source []byte) diag.Diagnostic {
