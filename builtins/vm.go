@@ -170,11 +170,7 @@ func login(t *task.Task, a *Args, by func(*testbed.Machine, context.Context, tim
 	if err != nil {
 		return nil, err
 	}
-	timeout, err := m.Params().Seconds("login_timeout", 360*time.Second)
-	if err != nil {
-		return nil, err
-	}
-	timeout = argOr(a, "timeout", timeout)
+	timeout := argOr(a, "timeout", m.Config().Login.Timeout)
 	session, err := task.Wait(t, func(ctx context.Context) (*guest.Session, error) {
 		session, err := by(m, ctx, timeout)
 		return session, m.Blame(ctx, err)

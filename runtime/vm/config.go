@@ -54,6 +54,7 @@ type Login struct {
 	Password host.Secret
 	Prompt   *regexp.Regexp // of its shell
 	NIC      bool           // the guest can be reached by its network at all
+	Timeout  time.Duration  // from the guest's start until somebody is logged in
 }
 
 // ParseConfig reads the params of the VM called name, narrowed to the host and then
@@ -74,7 +75,7 @@ func ParseConfig(name string, p cartesian.Params) (Config, error) {
 		Extra:          words(v, "extra_params"),
 		Login: Login{
 			Port: v.Port("shell_port"), Username: v.Text("username"), Password: host.Secret(v.Text("password")),
-			Prompt: v.Pattern("shell_prompt"), NIC: v.Has("nics"),
+			Prompt: v.Pattern("shell_prompt"), NIC: v.Has("nics"), Timeout: v.Seconds("login_timeout"),
 		},
 	}
 	v.Choice("shell_client")
