@@ -98,6 +98,10 @@ func splitConfig(args []string) (config string, asked []string) {
 
 func (e *explanation) explainVariant(command *cobra.Command, config *cartesian.Config, variant, key string, one bool) error {
 	all, err := config.Explain(command.Context(), variant, e.options())
+	if _, none := errors.AsType[*cartesian.NoneError](err); none && e.config == "" && !e.defaults {
+		// Asked for by name, it needs no filter that sets the default aside.
+		all, err = config.Explain(command.Context(), variant, cartesian.Options{})
+	}
 	if err != nil {
 		return notOneVariant(err)
 	}

@@ -33,7 +33,7 @@ func (c *Config) Warnings() diag.List {
 func (c *Config) Typos() diag.List {
 	typos := c.lookalikeWarnings(true)
 	for _, o := range c.oddities {
-		if o.src.extra && o.message != emptyStatement {
+		if o.src.extra && !o.harmless {
 			typos = append(typos, o.warning())
 		}
 	}

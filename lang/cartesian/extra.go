@@ -25,13 +25,11 @@ func (b *builder) extra(e Extra) *parsedFile {
 	}
 	file := b.parse(src, "")
 	if len(file.body.Statements) == 0 && len(file.body.found) == 0 && len(b.errs) == 0 {
-		b.warn(src, lexerStart, "", emptyStatement)
+		// --filter "$UNSET" gives it.
+		b.keep(oddity{place: place{src, lexerStart}, message: "the statement is empty, and does nothing", harmless: true})
 	}
 	return file
 }
-
-// emptyStatement is what --filter "$UNSET" gives: no mistake for sure.
-const emptyStatement = "the statement is empty, and does nothing"
 
 // param parses an extra statement that is one assignment.
 func (b *builder) param(src *source, text string) *parsedFile {
@@ -65,8 +63,12 @@ func (b *builder) param(src *source, text string) *parsedFile {
 	spaced := hasBlankAt(text, at-1)
 	if op != "=" || spaced || hasBlankAt(text, end) {
 		if value := strings.TrimFunc(text[end:], isBlank); op == "+=" && !spaced && len(value) < len(text)-end && value[:min(1, len(value))] != `"` {
-			b.warn(src, lexer.Position{Line: 1, Column: utf8.RuneCountInString(text[:end]) + 1},
-				fmt.Sprintf(`to append it too, write %s+=" %s"`, key, value), "the blank behind %q is no part of the value", op)
+			b.keep(oddity{
+				place:    place{src, lexer.Position{Line: 1, Column: utf8.RuneCountInString(text[:end]) + 1}},
+				message:  fmt.Sprintf("the blank behind %q is no part of the value", op),
+				hint:     fmt.Sprintf(`to append it too, write %s+=" %s"`, key, value),
+				harmless: true,
+			})
 		}
 		return b.parse(src, "")
 	}
@@ -166,6 +168,7 @@ func hasOpenQuote(value string) bool {
 type oddity struct {
 	place
 	message, hint string
+	harmless      bool // it may well be meant so
 }
 
 func (o oddity) warning() diag.Diagnostic {
@@ -174,9 +177,14 @@ func (o oddity) warning() diag.Diagnostic {
 	return d
 }
 
-// warn keeps an oddity; like errors, there can be too many to read.
+// warn keeps an oddity.
 func (b *builder) warn(src *source, pos lexer.Position, hint, format string, args ...any) {
+	b.keep(oddity{place: place{src, pos}, message: fmt.Sprintf(format, args...), hint: hint})
+}
+
+// keep keeps an oddity; like errors, there can be too many to read.
+func (b *builder) keep(o oddity) {
 	if len(b.oddities) < maxErrors {
-		b.oddities = append(b.oddities, oddity{place{src, pos}, fmt.Sprintf(format, args...), hint})
+		b.oddities = append(b.oddities, o)
 	}
 }
