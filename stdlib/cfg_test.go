@@ -11,6 +11,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"github.com/mhmig/mhmig/lang/api"
 	"github.com/mhmig/mhmig/lang/cartesian"
 	"github.com/mhmig/mhmig/stdlib"
 )
@@ -159,6 +160,33 @@ func TestWholeSet(t *testing.T) {
 		}
 		if p["type"] == "" || p["username"] == "" || p["password"] == "" {
 			t.Errorf("%s: type, username or password is missing", v.Name)
+		}
+	}
+}
+
+// What the shipped config sets is in the registry, with the same default, so that a
+// config of one's own that sets nothing means the same.
+func TestBaseConfigMatchesRegistry(t *testing.T) {
+	t.Parallel()
+	for _, file := range []string{"cfg/base.cfg", "cfg/host.cfg"} {
+		c, err := cartesian.ParseFS(stdlib.FS, file)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for v, err := range c.Variants(t.Context(), cartesian.Options{}) {
+			if err != nil {
+				t.Fatal(err)
+			}
+			for key, value := range v.Params {
+				p, known := api.Find(key)
+				switch {
+				case strings.HasPrefix(key, "_"):
+				case !known || p.Name != key:
+					t.Errorf("%s: %s is not in the registry", file, key)
+				case p.Default != "" && p.Default != value:
+					t.Errorf("%s: %s = %s, but the registry has %s", file, key, value, p.Default)
+				}
+			}
 		}
 	}
 }

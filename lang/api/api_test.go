@@ -3,6 +3,9 @@
 package api_test
 
 import (
+	"bytes"
+	"flag"
+	"os"
 	"slices"
 	"strings"
 	"testing"
@@ -12,6 +15,29 @@ import (
 	"github.com/mhmig/mhmig/lang/api"
 	"github.com/mhmig/mhmig/lang/cartesian"
 )
+
+var update = flag.Bool("update", false, "rewrite the files that are compared with")
+
+// The committed reference is what the registry says.
+func TestParamsReferenceIsCurrent(t *testing.T) {
+	t.Parallel()
+	var now bytes.Buffer
+	if err := api.WriteParams(&now); err != nil {
+		t.Fatal(err)
+	}
+	if *update {
+		if err := os.WriteFile("PARAMS.md", now.Bytes(), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	committed, err := os.ReadFile("PARAMS.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff(string(committed), now.String()); diff != "" {
+		t.Errorf("PARAMS.md is stale (- committed, + now); go test ./lang/api -run Reference -update\n%s", diff)
+	}
+}
 
 // Each row says what its param is, and its default is one of its values.
 func TestRows(t *testing.T) {

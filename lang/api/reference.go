@@ -1,0 +1,75 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package api
+
+import (
+	"fmt"
+	"io"
+	"maps"
+	"slices"
+	"strings"
+)
+
+// WriteParams writes the reference of all params as Markdown. lang/api/PARAMS.md is
+// its output.
+func WriteParams(w io.Writer) error {
+	var b strings.Builder
+	b.WriteString(`# Params
+
+This page is generated from the registry in this folder.
+
+A param holds for all VMs and hosts, or for one object alone by the object's name behind its own: the names are appended
+from the inside to the outside, image or NIC, then VM, then host (` + "`mem_vm1_host2`" + `). The hosts are host1, host2, … in the
+order in which they were given. "For each" says how far in a param can be set apart.
+
+Times are seconds (240, 1.5) or have units (1m30s). Sizes have the units K, M, G, T.
+
+| param | for each | value | default | what it is |
+|---|---|---|---|---|
+`)
+	for _, p := range params {
+		fmt.Fprintf(&b, "| `%s` | %s | %s | %s | %s |\n", p.Name, p.Object, p.value(), code(p.Default), cell(p.Doc))
+	}
+	b.WriteString(`
+## Params of virt-test that are not honoured yet
+
+A variant that sets one of these runs without it, and ends as WARN at best; with ` + "`--strict`" + ` it is an ERROR.
+
+| param | if it were honoured |
+|---|---|
+`)
+	for _, u := range unhonoured {
+		fmt.Fprintf(&b, "| `%s` | %s |\n", u.Name, u.Effect)
+	}
+	_, err := io.WriteString(w, b.String())
+	return err
+}
+
+// value is what the param takes.
+func (p Param) value() string {
+	switch p.Kind {
+	case Choice:
+		text := strings.Join(p.Choices, ", ")
+		if len(p.Spellings) > 0 {
+			text += " (also " + strings.Join(slices.Sorted(maps.Keys(p.Spellings)), ", ") + ")"
+		}
+		return text
+	case Size:
+		return "size in " + p.Unit
+	case Number:
+		if p.Unit != "" {
+			return "number of " + p.Unit
+		}
+	}
+	return string(p.Kind)
+}
+
+func code(text string) string {
+	if text == "" {
+		return ""
+	}
+	return "`" + cell(text) + "`"
+}
+
+// cell is text for a cell of a table.
+func cell(text string) string { return strings.ReplaceAll(text, "|", `\|`) }
