@@ -40,7 +40,6 @@ var confined = map[string][]string{
 	"github.com/alecthomas/participle":      {"lang/cartesian"},
 	"github.com/digitalocean/go-qemu":       {"runtime/qmp"},
 	"github.com/spf13/cobra":                {"cmd/mhmig"},
-	"github.com/vbauerster/mpb":             {"runtime/live"},
 	"github.com/mattn/go-runewidth":         {"runtime/result"},
 	"modernc.org/sqlite":                    {"runtime/history"},
 	"github.com/aclements/go-moremath":      {"runtime/compare", "runtime/history"},

@@ -19,6 +19,7 @@ import (
 	"golang.org/x/term"
 
 	"github.com/mhmig/mhmig/lang/printable"
+	"github.com/mhmig/mhmig/runtime/live"
 	"github.com/mhmig/mhmig/runtime/run"
 )
 
@@ -147,10 +148,10 @@ func drawable(f *os.File) bool {
 // width returns the columns of the terminal that f is. What is no terminal has
 // lines without end: they are for other programs, and for people's grep.
 func width(f *os.File) int {
-	columns, _, err := term.GetSize(int(f.Fd()))
-	if err != nil {
+	if !term.IsTerminal(int(f.Fd())) {
 		return math.MaxInt32
 	}
+	columns, _ := live.Size(f)
 	return columns
 }
 

@@ -14,18 +14,12 @@
 package live
 
 import (
-	"bytes"
-	"errors"
 	"fmt"
 	"io"
 	"log/slog"
 	"os"
 	"sync"
 	"time"
-
-	"github.com/vbauerster/mpb/v8"
-	"github.com/vbauerster/mpb/v8/decor"
-	"golang.org/x/term"
 
 	"github.com/mhmig/mhmig/runtime/result"
 )
@@ -51,12 +45,6 @@ type View struct {
 	through io.Writer // while it is suspended: gets what is written
 }
 
-// screen is the part of a terminal that is drawn anew all the time.
-type screen struct {
-	progress *mpb.Progress
-	bar      *mpb.Bar
-}
-
 // New draws on out, which must be a terminal, from now on.
 func New(out *os.File, o Options) *View {
 	v := &View{options: o, out: out, picture: newPicture(o.Planned, time.Now())}
@@ -71,19 +59,10 @@ func (v *View) Handler() slog.Handler {
 		over := v.picture.hear(e)
 		v.mu.Unlock()
 		if over != nil {
-			width := v.width()
+			width, _ := Size(v.out)
 			_, _ = fmt.Fprintln(v, draw(over.end(e, width), width, v.options.Color))
 		}
 	})
-}
-
-// width is the columns of the terminal.
-func (v *View) width() int {
-	columns, _, err := term.GetSize(int(v.out.Fd()))
-	if err != nil {
-		return 80
-	}
-	return columns
 }
 
 // Write puts whole lines above the view.
@@ -91,17 +70,13 @@ func (v *View) Write(p []byte) (int, error) {
 	v.mu.Lock()
 	s, through := v.screen, v.through
 	v.mu.Unlock()
-	if s == nil && through != nil {
+	switch {
+	case s != nil && s.write(p): // else it was closed meanwhile
+		return len(p), nil
+	case through != nil:
 		return through.Write(p)
 	}
-	if s == nil {
-		return v.out.Write(p)
-	}
-	n, err := s.progress.Write(bytes.Clone(p))
-	if errors.Is(err, mpb.ErrDone) { // it was closed meanwhile
-		return v.out.Write(p)
-	}
-	return n, err
+	return v.out.Write(p)
 }
 
 // Suspend takes the view off the terminal until resume, which does nothing after Close.
@@ -136,27 +111,23 @@ func (v *View) close() {
 	v.screen = nil
 	v.mu.Unlock()
 	if s != nil {
-		s.bar.Abort(true)
-		s.progress.Wait()
+		s.close()
 	}
 }
 
 // open begins to draw.
 func (v *View) open() *screen {
-	progress := mpb.New(mpb.WithOutput(v.out), mpb.WithRefreshRate(refreshRate), mpb.WithAutoRefresh())
-	nothing := mpb.BarFillerFunc(func(io.Writer, decor.Statistics) error { return nil })
-	all := mpb.BarFillerFunc(func(w io.Writer, stat decor.Statistics) error {
-		width := stat.AvailableWidth - 1
+	return newScreen(v.out, func(width, rows int) []string {
 		v.mu.Lock()
-		lines := v.picture.lines(time.Now(), width)
+		pieces := v.picture.lines(time.Now(), width, rows)
 		v.mu.Unlock()
-		for _, line := range lines {
-			if _, err := io.WriteString(w, draw(line, width, v.options.Color)+"\n"); err != nil {
-				return err
-			}
+		var lines []string
+		if len(pieces) < rows {
+			lines = append(lines, "") // sets the view apart
 		}
-		return nil
+		for _, p := range pieces {
+			lines = append(lines, draw(p, width, v.options.Color))
+		}
+		return lines
 	})
-	bar := progress.MustAdd(1, nothing, mpb.BarExtender(all, false))
-	return &screen{progress, bar}
 }

@@ -121,19 +121,24 @@ const (
 // mostVariants is how many variants are drawn; the totals count the others.
 const mostVariants = 8
 
-// lines draws the picture for so many columns.
-func (p *picture) lines(now time.Time, width int) [][]run {
+// lines draws the picture for so many columns and rows: one at least.
+func (p *picture) lines(now time.Time, width, rows int) [][]run {
 	var all [][]run
 	running := slices.SortedFunc(maps.Values(p.running), byNumber)
+	room := rows - 1 // for the totals
 	for i, v := range running {
-		if i == mostVariants {
-			all = append(all, []run{{dim, fmt.Sprintf("and %d more that run", len(running)-i)}})
+		its := [][]run{v.head(now, width)}
+		for _, vm := range slices.Sorted(maps.Keys(v.moves)) {
+			its = append(its, moveLine(vm, v.moves[vm], width))
+		}
+		last := i == len(running)-1
+		if i == mostVariants || len(all)+len(its) > room || !last && len(all)+len(its) == room {
+			if len(all) < room {
+				all = append(all, []run{{dim, fmt.Sprintf("and %d more that run", len(running)-i)}})
+			}
 			break
 		}
-		all = append(all, v.head(now, width))
-		for _, vm := range slices.Sorted(maps.Keys(v.moves)) {
-			all = append(all, moveLine(vm, v.moves[vm], width))
-		}
+		all = append(all, its...)
 	}
 	return append(all, p.totals(now, width))
 }

@@ -40,7 +40,7 @@ func (s *stage) at(second float64, variant string) *slog.Logger {
 
 func (s *stage) drawn(width int, color bool) string {
 	var b strings.Builder
-	for _, line := range s.lines(s.now, width) {
+	for _, line := range s.lines(s.now, width, 24) {
 		b.WriteString(strings.TrimRight(draw(line, width, color), " ") + "\n")
 	}
 	return b.String()
@@ -202,7 +202,7 @@ func TestAnyEvents(t *testing.T) {
 		log.Log(t.Context(), []slog.Level{result.LevelProgress, slog.LevelInfo, slog.LevelWarn}[random.IntN(3)], "m",
 			"step", pick("", "end", "migrate", "mig_finished"), "side", pick("", "source", "destination"), "host", pick("", "h"),
 			"vm", pick("", "vm1"), "status", pick("", "PASS", "nonsense", "FAIL"))
-		if len(s.lines(s.now, i%130)) == 0 {
+		if len(s.lines(s.now, i%130, 1+i%30)) == 0 {
 			t.Fatal("no totals")
 		}
 	}

@@ -3,6 +3,7 @@
 package result_test
 
 import (
+	"slices"
 	"strings"
 	"testing"
 	"unicode/utf8"
@@ -56,6 +57,16 @@ func TestShortenedText(t *testing.T) {
 		for _, got := range []string{result.Cut(text, width), result.Shorten(text, width), result.ShortenMiddle(text, width)} {
 			if result.Columns(got) > width || !utf8.ValidString(got) {
 				r.Errorf("%d columns: got %q of %d", width, got, result.Columns(got))
+			}
+		}
+		for _, line := range result.Wrap(text, width) {
+			if result.Columns(line) > max(width, 8) && strings.Contains(strings.Trim(line, " "), " ") {
+				r.Errorf("Wrap(%q, %d): got %q", text, width, line)
+			}
+		}
+		for _, word := range strings.Fields(text) {
+			if !slices.ContainsFunc(result.Wrap(text, width), func(line string) bool { return strings.Contains(line, word) }) {
+				r.Errorf("Wrap(%q, %d): %q is broken", text, width, word)
 			}
 		}
 		if got := strings.Join(result.Wrap(text, width), ""); strings.ReplaceAll(got, " ", "") != strings.ReplaceAll(text, " ", "") {

@@ -258,7 +258,11 @@ func (t *Terminal) Table(outcomes iter.Seq2[Outcome, error]) {
 			hidden++
 			continue
 		}
-		name := Shorten(tableName(o, total > 1), nameWidth)
+		name := tableName(o, total > 1)
+		if Columns(name) > nameWidth { // whole, to be copied
+			b.WriteString(name + "\n")
+			name = ""
+		}
 		b.WriteString(name + strings.Repeat(" ", nameWidth-Columns(name)) + "  ")
 		b.WriteString(s.paint(statusColor(o.Status), fmt.Sprintf("%-7s", o.Status)))
 		fmt.Fprintf(&b, " %8s\n", clock(time.Duration(o.Seconds*float64(time.Second))))
@@ -378,19 +382,24 @@ func clock(d time.Duration) string {
 	return fmt.Sprintf("%dh%02dm%02ds", seconds/3600, seconds/60%60, seconds%60)
 }
 
-// Wrap breaks text into lines of at most width columns, 8 at least: at blanks
-// where it can, inside words that are longer than a line. It returns at least
-// one line.
+// Wrap breaks text at blanks into lines of at most width columns, 8 at least. A word
+// that is longer, such as a path or a name, stays whole, to be copied: terminals wrap it
+// by themselves. It returns at least one line.
 func Wrap(text string, width int) []string {
 	width = max(width, 8)
 	var lines []string
 	for Columns(text) > width {
-		cut := len(Cut(text, width))
-		if blank := strings.LastIndexByte(text[:cut+1], ' '); blank > 0 && strings.TrimSpace(text[:blank]) != "" {
-			cut = blank
+		begin := len(text) - len(strings.TrimLeft(text, " ")) // an indent is no place to break at
+		cut := max(len(Cut(text, width)), begin)
+		blank := strings.LastIndexByte(text[begin:min(cut+1, len(text))], ' ')
+		if blank < 0 {
+			if blank = strings.IndexByte(text[begin:], ' '); blank < 0 {
+				break
+			}
 		}
-		lines = append(lines, strings.TrimRight(text[:cut], " "))
-		text = strings.TrimLeft(text[cut:], " ")
+		blank += begin
+		lines = append(lines, strings.TrimRight(text[:blank], " "))
+		text = strings.TrimLeft(text[blank:], " ")
 	}
 	return append(lines, text)
 }

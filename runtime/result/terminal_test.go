@@ -107,7 +107,7 @@ func TestTerminal(t *testing.T) {
 			}
 			for line := range strings.Lines(regexp.MustCompile("\x1b\\[[0-9]+m").ReplaceAllString(got, "")) {
 				line = strings.TrimSuffix(line, "\n")
-				if n := result.Columns(line); n > width {
+				if n := result.Columns(line); n > width && !oneWord.MatchString(line) {
 					t.Errorf("line of %d columns: %q", n, line)
 				}
 				if strings.ContainsAny(line, "\x1b\t\r") {
@@ -142,7 +142,11 @@ func TestTerminalWidths(t *testing.T) {
 			limit = 80
 		}
 		for line := range strings.Lines(b.String()) {
-			if n := result.Columns(strings.TrimSuffix(line, "\n")); n > max(limit, 27) { // the table's columns need 27
+			line = strings.TrimSuffix(line, "\n")
+			if head := regexp.MustCompile(`\S+$`).ReplaceAllString(line, ""); result.Columns(line) > limit && result.Columns(head) <= limit/2+4 {
+				continue // a word that no line has room for, behind nothing or what says where it belongs
+			}
+			if n := result.Columns(line); n > max(limit, 27) { // the table's columns need 27
 				t.Fatalf("width %d: line of %d columns: %q", width, n, line)
 			}
 		}
@@ -170,6 +174,9 @@ func TestTerminalConcurrently(t *testing.T) {
 		t.Error("Debug is enabled without Verbose")
 	}
 }
+
+// oneWord is a line that cannot be wrapped at blanks: a path, or a variant's number and name.
+var oneWord = regexp.MustCompile(`^ *(\d{3} )?\S+$`)
 
 func TestTableOfNothing(t *testing.T) {
 	t.Parallel()
