@@ -113,7 +113,7 @@ def migration_scenario(env):
 
 		{
 			"the destination's hangs",
-			cartesian.Params{"mig_timeout": "1", "mig_speed": "1K"},
+			cartesian.Params{"mig_timeout": "3", "mig_speed": "1K"},
 			fmt.Sprintf(`
 def migration_scenario(env):
     mig = migrate(["vm1"], "host1", "host2")
@@ -121,9 +121,36 @@ def migration_scenario(env):
     kill("vm1", "host2", %d)
     mig.join()
 `, syscall.SIGSTOP), result.Fail,
-			[]string{"migration 1 of vm1: the destination failed first (host2): QEMU does not answer", "not finished after mig_timeout = 1s"},
+			[]string{"migration 1 of vm1: the destination failed first (host2): vm1@host2: QEMU does not answer its monitor", "not finished after mig_timeout = 3s", "T (stopped)"},
 			[]string{"source host1 vm1", "destination host2 vm1"},
 		},
+
+		{
+			"the source's hangs",
+			cartesian.Params{"monitor_timeout": "3", "mig_speed": "1K", "mig_timeout": "300"},
+			fmt.Sprintf(`
+def migration_scenario(env):
+    mig = migrate(["vm1"], "host1", "host2")
+    mig.wait_status("active")
+    kill("vm1", "host1", %d)
+    mig.wait(passes = 1)
+`, syscall.SIGSTOP), result.Fail,
+			[]string{"migration 1 of vm1: the source failed first (host1): vm1@host1: QEMU does not answer its monitor: query-migrate: no reply within 3s", "T (stopped)"},
+			[]string{"source host1 vm1", "destination host2 vm1"},
+		},
+
+		{"the source's hangs before the migration", cartesian.Params{"monitor_timeout": "3"}, fmt.Sprintf(`
+def migration_scenario(env):
+    migrate_wait(["vm1"], "host1", "host2", before_migration = lambda mig: kill("vm1", "host1", %d) if mig.is_src else None)
+`, syscall.SIGSTOP), result.Fail, []string{"migration 1 of vm1: the source failed first (host1): vm1@host1: QEMU does not answer its monitor"}, nil},
+
+		{"the destination's hangs in check_work", cartesian.Params{"monitor_timeout": "3"}, fmt.Sprintf(`
+def migration_scenario(env):
+    def check(mig):
+        kill("vm1", "host2", %d)
+        mig.vm("vm1").qmp("query-status")
+    migrate_wait(["vm1"], "host1", "host2", check_work = check)
+`, syscall.SIGSTOP), result.Fail, []string{"migration 1, destination host2, check_work: ", "vm1@host2: QEMU does not answer its monitor: query-status: no reply within 3s"}, nil},
 
 		{
 			"a device that only one side has",

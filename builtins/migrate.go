@@ -102,12 +102,12 @@ func startMigration(t *task.Task, a *Args) (*running, error) {
 		if fn == nil {
 			return nil
 		}
-		return func(_ context.Context, side *migration.Side) error {
+		return func(ctx context.Context, side *migration.Side) error {
 			self, mig := r.source, src
 			if !side.IsSource() {
 				self, mig = r.destination, dst
 			}
-			_, err := self.Call(fn, mig)
+			_, err := self.Within(ctx, func() (starlark.Value, error) { return self.Call(fn, mig) })
 			return err
 		}
 	}
@@ -204,7 +204,7 @@ func migClass() *Class {
 			{"status", "the state in QEMU's words: none, setup, active, completed, failed, cancelled, …", func(_ *Scene, self any) (starlark.Value, error) {
 				return starlark.String(self.(migKey).running.Status()), nil
 			}},
-			{"stats", "per VM name, QEMU's figures: total-time, downtime, setup-time in ms, ram in bytes; of a guest that stamps its clock (param guest_clock) also what it felt, in ms: " +
+			{"stats", "per VM name, QEMU's figures, from the start: status, total-time, downtime, setup-time in ms, ram in bytes; of a guest that stamps its clock (param guest_clock) also what it felt, in ms: " +
 				"guest_downtime from its last stamp on src to its first on dst, guest_clock_stop the part of it in which its clock stood still, " +
 				"guest_brownout the sum of its other gaps, guest_longest_gap the longest of them, guest_silence the longest time without a stamp, by the controller's clock", func(_ *Scene, self any) (starlark.Value, error) {
 				return toStarlark(self.(migKey).running.Stats())
@@ -245,7 +245,7 @@ func migClass() *Class {
 				Name: "wait", Waits: true,
 				Params: []Param{
 					{"status?", MigrationStatus, "the migration's status, in QEMU's words"},
-					{"passes?", Int, "how often every VM's RAM has been gone through"},
+					{"passes?", Int, "how often every VM's RAM has been gone through: complete passes"},
 					{"remaining?", Bytes, "how much RAM every VM has left to send, at most"},
 					{"event?", EventName, "a QMP event of any of the VMs, on either side, from now on"},
 					{"timeout?", Seconds, "how long to wait; default: 240"},

@@ -102,6 +102,7 @@ func vmClass() *Class {
 			{
 				Name: "qmp", Waits: true, Params: []Param{{"command", String, "a QMP command"}}, Fields: "arguments",
 				Doc: "Sends a command to QEMU and returns its answer. A _ in the name of an argument stands for a -. " +
+					"An answer may take as long as the param monitor_timeout says, 10 s by default. " +
 					"cont, system_reset and system_wakeup are refused on a source that has completed, and migrate_cancel in post-copy: they lose guests. " +
 					"A stop, a system_reset and what human-monitor-command does are not taken as asked for, as pause and reboot are; a quit is, as destroy is.",
 				Fn: vmQMP,

@@ -219,6 +219,9 @@ type ForwardError struct {
 	Listen                 bool // to listen; otherwise to connect
 	Refused                bool
 	Err                    error
+
+	denied bool // sshd does not do that for us
+	late   bool // nothing had come of it when the time was over
 }
 
 func (e *ForwardError) Error() string {
@@ -227,11 +230,13 @@ func (e *ForwardError) Error() string {
 		verb = "listen on"
 	}
 	switch {
-	case !e.Refused:
+	case e.denied:
 		hint = "sshd there must allow it: AllowTcpForwarding, AllowStreamLocalForwarding, PermitOpen, PermitListen"
-	case e.Network == "unix":
-		hint = "does a process listen there? sshd says the same if AllowStreamLocalForwarding is no"
-	default:
+	case e.late && !e.Listen:
+		hint = "the process that listens there may hang"
+	case e.Refused && e.Network == "unix":
+		hint = "does a process listen there, and does it take connections? sshd says the same if AllowStreamLocalForwarding is no"
+	case e.Refused:
 		hint = "does a process listen there?"
 	}
 	return withHint(fmt.Sprintf("%s: %s %s %s: %v", e.Host, verb, e.Network, e.Address, e.Err), hint)

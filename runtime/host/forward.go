@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"strings"
 	"sync"
 	"time"
 
@@ -22,7 +23,7 @@ import (
 func (h *Host) Dial(ctx context.Context, network, address string) (net.Conn, error) {
 	conn, err := h.main.dial(ctx, network, address)
 	if err != nil {
-		return nil, h.forwardError(network, address, false, err)
+		return nil, h.forwardError(ctx, network, address, false, err)
 	}
 	return conn, nil
 }
@@ -35,7 +36,7 @@ func (h *Host) Dial(ctx context.Context, network, address string) (net.Conn, err
 func (h *Host) Listen(ctx context.Context, network, address string) (net.Listener, error) {
 	if network == "unix" {
 		if err := h.removeSocket(ctx, address); err != nil {
-			return nil, h.forwardError(network, address, true, err)
+			return nil, h.forwardError(ctx, network, address, true, err)
 		}
 	}
 	inner, err := await(ctx, h.main, func() (net.Listener, error) {
@@ -48,21 +49,28 @@ func (h *Host) Listen(ctx context.Context, network, address string) (net.Listene
 		return nil, net.UnknownNetworkError(network)
 	}, func(l net.Listener) { l.Close() })
 	if err != nil {
-		return nil, h.forwardError(network, address, true, err)
+		return nil, h.forwardError(ctx, network, address, true, err)
 	}
 	l := &listener{Listener: inner, host: h, conns: make(chan net.Conn, 128)}
 	if !h.main.spawn(l.receive) {
 		inner.Close()
-		return nil, h.forwardError(network, address, true, ErrClosed)
+		return nil, h.forwardError(ctx, network, address, true, ErrClosed)
 	}
 	return l, nil
 }
 
-func (h *Host) forwardError(network, address string, listen bool, err error) error {
+func (h *Host) forwardError(ctx context.Context, network, address string, listen bool, err error) error {
 	e := &ForwardError{Host: h.Name(), Network: network, Address: address, Listen: listen, Err: err}
-	if refusal, ok := errors.AsType[*ssh.OpenChannelError](err); ok {
+	refusal, refused := errors.AsType[*ssh.OpenChannelError](err)
+	switch {
+	case refused:
 		e.Refused = refusal.Reason == ssh.ConnectionFailed
+		e.denied = !e.Refused
 		e.Err = fmt.Errorf("sshd says: %s", refusal.Message)
+	case ctx.Err() != nil:
+		e.late = true
+	default: // the SSH library has no type for a denied listener
+		e.denied = strings.Contains(err.Error(), "denied by peer")
 	}
 	return e
 }

@@ -259,6 +259,9 @@ func moveLine(vm string, p result.Progress, width int) []run {
 	if p.Status != "active" && p.Status != "" {
 		figures = append(figures, figure{run{yellow, "  " + p.Status}, 5})
 	}
+	if p.Diverges() {
+		figures = append(figures, figure{run{yellow, "  does not converge"}, 5})
+	}
 	room := width - columns(run{text: name})
 	kept := texts(fit(fit(figures, room-leastBar, 2), room, 1)) // two figures matter more than the bar
 	bar := min(max(room-columns(kept...), 0), mostBar)

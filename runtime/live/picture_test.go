@@ -207,3 +207,34 @@ func TestAnyEvents(t *testing.T) {
 		}
 	}
 }
+
+// A move that will not come to an end like this says so, at its end.
+func TestDiverges(t *testing.T) {
+	t.Parallel()
+	s := newStage(1)
+	v := s.at(2, "001-x")
+	v.Info("variant begins", "name", "x")
+	v = v.With("migration", 1)
+	v.Info("migrate", "step", "migrate", "host", "host1", "side", "source")
+	p := result.Progress{Status: "active", Transferred: 81 << 20, Remaining: 32 << 20, Total: 128 << 20, Rate: 1 << 20, Dirty: 40 << 20, Pass: 7}
+	tell := func() {
+		v.With("vm", "vm1", "host", "host1").LogAttrs(t.Context(), result.LevelProgress, "progress", p.Attrs()...)
+	}
+	const words = "does not converge"
+	tell()
+	if got := s.drawn(100, false); !strings.Contains(got, "pass 7  "+words) {
+		t.Errorf("got\n%swant %q behind the figures", got, words)
+	}
+	if got := s.drawn(50, false); !strings.Contains(got, words) {
+		t.Errorf("narrow: got\n%swant %q", got, words)
+	}
+	for _, ends := range []func(){
+		func() { p.Dirty = 1000 }, func() { p.Dirty, p.Pass = 40<<20, 2 }, func() { p.Pass, p.Status = 7, "device" },
+	} {
+		ends()
+		tell()
+		if got := s.drawn(100, false); strings.Contains(got, words) {
+			t.Errorf("%+v: got\n%s", p, got)
+		}
+	}
+}

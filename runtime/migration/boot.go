@@ -14,8 +14,8 @@ import (
 // takeLeave notes, right before a guest moves, what it must not lose: its boot.
 func (s *Side) takeLeave(ctx context.Context, vm string) error {
 	mv, machine := s.Migration.moves[vm], s.Machine(vm)
-	if _, err := machine.AskStatus(ctx); err != nil && !errors.Is(err, qmp.ErrGone) { // what was reset before is told by now
-		return err
+	if _, err := machine.Status(ctx); err != nil && !errors.Is(err, qmp.ErrGone) { // what was reset before is told by now
+		return blame(ctx, mv, machine, SourceRole, err)
 	}
 	mv.resetsBefore = len(machine.Resets())
 	mv.bootID = machine.BootID(ctx, false)
@@ -62,13 +62,13 @@ func (mv *move) checkBoot(ctx context.Context, machine *testbed.Machine, login b
 // look once more before anything is removed.
 func (s *Side) conclude(ctx context.Context) error {
 	o := s.Migration.options
-	if err := s.meet(ctx, "checked", o.loginTimeout+o.finishTimeout); err != nil {
+	if err := s.meet(ctx, "checked", limit{o.loginTimeout + o.finishTimeout, "login_timeout + finish_timeout"}); err != nil {
 		return err
 	}
 	if err := s.each(ctx, s.lookAgain); err != nil {
 		return err
 	}
-	return s.meet(ctx, "concluded", o.finishTimeout)
+	return s.meet(ctx, "concluded", limit{o.finishTimeout, "finish_timeout"})
 }
 
 // lookAgain proves that, whatever hooks and workers did, the guest runs once, and
@@ -82,7 +82,7 @@ func (s *Side) lookAgain(ctx context.Context, vm string) error {
 		return s.checkLeft(ctx, vm)
 	}
 	mv := s.Migration.moves[vm]
-	_, err := machine.AskStatus(ctx)
+	_, err := machine.Status(ctx)
 	if err == nil {
 		err = mv.checkBoot(ctx, machine, s.Migration.options.login)
 	}

@@ -15,13 +15,13 @@ import (
 	"github.com/mhmig/mhmig/runtime/testbed"
 )
 
-// Failure is a migration that went wrong: which side failed first, and what
-// both sides' QEMU and guest had to say. Its verdict is FAIL: the system under
-// test is wrong.
+// Failure is a migration that went wrong: which side failed first, if either did,
+// and what both sides' QEMU and guest had to say. Its verdict is FAIL: the system
+// under test is wrong.
 type Failure struct {
 	Migration int
 	VM        string
-	First     Role   // the side that failed first
+	First     Role   // the side that failed first, "" when neither has: it only took too long
 	Host      string // of that side
 	Step      string // what that side was doing
 	Err       error
@@ -29,6 +29,9 @@ type Failure struct {
 }
 
 func (e *Failure) Error() string {
+	if e.First == "" {
+		return fmt.Sprintf("migration %d of %s: %v", e.Migration, e.VM, e.Err)
+	}
 	return fmt.Sprintf("migration %d of %s: the %s failed first (%s): %v", e.Migration, e.VM, e.First, e.Host, e.Err)
 }
 
@@ -40,11 +43,41 @@ func (e *Failure) Status() result.Status { return result.Fail }
 // Detail is the evidence, for a person.
 func (e *Failure) Detail() string { return detail(e.Evidence) }
 
-// fail is a failure whose side is known. When the connection to its host is
-// lost, nobody knows whether anything failed: then that is the error.
+// blame is fail for what only a QEMU that has ended or hangs is to blame for; any
+// other error stays what it is.
+func blame(ctx context.Context, mv *move, machine *testbed.Machine, role Role, err error) error {
+	if errors.Is(err, qmp.ErrGone) || errors.Is(err, qmp.ErrSilent) {
+		return fail(ctx, mv, machine, role, err)
+	}
+	return err
+}
+
+// fail is a failure whose side is known. When the host is out of reach, nobody
+// knows whether anything failed: then that is the error. A migration fails once:
+// whoever comes later gets the first failure.
 func fail(ctx context.Context, mv *move, machine *testbed.Machine, role Role, err error) error {
-	if errors.Is(err, qmp.ErrGone) {
+	if ctx.Err() != nil { // it was stopped: others know why
+		return err
+	}
+	mv.m.failing.Lock()
+	defer mv.m.failing.Unlock()
+	if mv.m.verdict != nil {
+		return mv.m.verdict
+	}
+	mv.m.verdict = mv.failure(ctx, machine, role, err)
+	return mv.m.verdict
+}
+
+func (mv *move) failure(ctx context.Context, machine *testbed.Machine, role Role, err error) error {
+	switch {
+	case errors.Is(err, qmp.ErrGone):
 		err = fmt.Errorf("%w; %s", err, machine.ExitReason(ctx))
+	case errors.Is(err, qmp.ErrSilent):
+		state, unknown := machine.ProcessState(ctx)
+		if unknown != nil {
+			return fmt.Errorf("%w; nor can its host be asked: %w", err, unknown)
+		}
+		err = fmt.Errorf("%w; %s", err, state)
 	}
 	if lost := machine.Host.Err(); lost != nil {
 		return fmt.Errorf("%s: %w", machine, lost)
@@ -57,6 +90,36 @@ func fail(ctx context.Context, mv *move, machine *testbed.Machine, role Role, er
 	}
 	f.Evidence = mv.m.evidence(ctx, mv.vm)
 	return f
+}
+
+// overdue is the verdict on a move that mig_timeout has ended: a side whose QEMU
+// has ended or hangs has failed; else neither has, and the error says what took so
+// long.
+func (mv *move) overdue(ctx context.Context, src, dst *testbed.Machine) error {
+	late := fmt.Errorf("not finished after mig_timeout = %v", mv.m.options.timeout)
+	var srcErr, dstErr error
+	var asking sync.WaitGroup
+	asking.Go(func() { srcErr = answers(ctx, src) })
+	asking.Go(func() { dstErr = answers(ctx, dst) })
+	asking.Wait()
+	switch {
+	case srcErr != nil && dstErr != nil:
+		return fail(ctx, mv, src, SourceRole, fmt.Errorf("%w; %w; %w", srcErr, dstErr, late))
+	case srcErr != nil:
+		return fail(ctx, mv, src, SourceRole, fmt.Errorf("%w; %w", srcErr, late))
+	case dstErr != nil:
+		return fail(ctx, mv, dst, DestinationRole, fmt.Errorf("%w; %w", dstErr, late))
+	case ctx.Err() != nil:
+		return context.Cause(ctx)
+	}
+	f := &Failure{Migration: mv.m.Number, VM: mv.vm, Err: fmt.Errorf("%w: %s", late, mv.account(ctx, src))}
+	f.Evidence = mv.m.evidence(ctx, mv.vm)
+	mv.m.failing.Lock()
+	defer mv.m.failing.Unlock()
+	if mv.m.verdict == nil {
+		mv.m.verdict = f
+	}
+	return mv.m.verdict
 }
 
 // evidence asks all instances of the VMs, on both sides, what they know. It
@@ -107,8 +170,8 @@ func (mv *move) judge(ctx context.Context, src, dst *testbed.Machine, said strin
 	select { // a destination that could not go on takes a moment to end
 	case <-dst.Exited():
 	case <-time.After(peerGrace):
-		if !answers(ctx, dst) {
-			return fail(ctx, mv, dst, DestinationRole, fmt.Errorf("QEMU does not answer; the source said: %s", said))
+		if err := answers(ctx, dst); err != nil {
+			return fail(ctx, mv, dst, DestinationRole, fmt.Errorf("%w; the source said: %s", err, said))
 		}
 		return fail(ctx, mv, src, SourceRole, errors.New(said))
 	case <-ctx.Done():
@@ -123,10 +186,15 @@ func (mv *move) judge(ctx context.Context, src, dst *testbed.Machine, said strin
 	return fail(ctx, mv, dst, DestinationRole, fmt.Errorf("%s; the source said: %s", reason, said))
 }
 
-// answers says whether QEMU answers on its monitor, soon.
-func answers(ctx context.Context, machine *testbed.Machine) bool {
-	ctx, cancel := context.WithTimeout(ctx, peerGrace)
+// answers returns an error when QEMU has ended or does not answer on its monitor,
+// soon.
+func answers(ctx context.Context, machine *testbed.Machine) error {
+	soon := fmt.Errorf("%w within %v", qmp.ErrSilent, answerTimeout)
+	ctx, cancel := context.WithTimeoutCause(ctx, answerTimeout, soon)
 	defer cancel()
 	_, err := machine.Status(ctx)
-	return err == nil
+	if errors.Is(err, soon) {
+		return fmt.Errorf("%s: %w", machine, soon)
+	}
+	return err
 }

@@ -83,6 +83,9 @@ type Migration struct {
 
 	sourceDone chan struct{} // closed when the source's migrate step is over
 
+	failing sync.Mutex // guards verdict; held while the failure is looked into
+	verdict error      // see fail
+
 	mu        sync.Mutex // guards what follows
 	changed   chan struct{}
 	cancelled bool  // Cancel was asked for
@@ -162,9 +165,9 @@ func statusRank(status string) int {
 	}
 }
 
-// Stats returns, for each VM that began to move, QEMU's own figures
-// (query-migrate on the source): total-time, downtime, setup-time in
-// milliseconds, ram sizes in bytes; and how the guest felt it, if it stamps its
+// Stats returns, for each VM, QEMU's own figures (query-migrate on the source):
+// total-time, downtime, setup-time in milliseconds, ram sizes in bytes, and before
+// it begins to move only its status, none; and how the guest felt it, if it stamps its
 // clock: guest_downtime, guest_clock_stop, guest_brownout, guest_longest_gap and
 // guest_silence in milliseconds, see [result.GuestClock]. While a VM moves they are the last sample.
 func (m *Migration) Stats() map[string]map[string]any {
@@ -172,6 +175,7 @@ func (m *Migration) Stats() map[string]map[string]any {
 	defer m.mu.Unlock()
 	out := map[string]map[string]any{}
 	for name, mv := range m.moves {
+		out[name] = map[string]any{"status": mv.status}
 		if mv.query != nil {
 			out[name] = maps.Clone(mv.query)
 			mv.addGuestClock(out[name])
@@ -230,7 +234,7 @@ func (m *Migration) setParameter(ctx context.Context, name string, value int64) 
 			return fmt.Errorf("%s: %s is not prepared on %s yet; wait for a status first, such as mig.wait(status = \"setup\")", name, mv.vm, m.Source.Host.Name())
 		}
 		if err := src.Monitor().Execute(ctx, "migrate-set-parameters", map[string]any{name: value}, nil); err != nil {
-			return err
+			return blame(ctx, mv, src, SourceRole, err)
 		}
 	}
 	return nil

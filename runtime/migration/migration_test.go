@@ -16,11 +16,15 @@ import (
 
 	"github.com/mhmig/mhmig/lang/cartesian"
 	"github.com/mhmig/mhmig/runtime/migration"
+	"github.com/mhmig/mhmig/runtime/qmp/qmptest"
 	"github.com/mhmig/mhmig/runtime/result"
 	"github.com/mhmig/mhmig/runtime/testbed/bedtest"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+func TestMain(m *testing.M) {
+	qmptest.Main()
+	goleak.VerifyTestMain(m)
+}
 
 func prepared(t *testing.T, params cartesian.Params) *bedtest.Bed {
 	t.Helper()
@@ -136,7 +140,7 @@ func TestOrder(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if m.Status() != "none" || len(m.Stats()) != 0 || m.Source.Machine("vm1") != nil {
+	if m.Status() != "none" || m.Stats()["vm1"]["status"] != "none" || m.Source.Machine("vm1") != nil {
 		t.Errorf("before: got %s, %v, %v", m.Status(), m.Stats(), m.Source.Machine("vm1"))
 	}
 	if err := runBoth(t.Context(), m); err != nil {

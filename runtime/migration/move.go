@@ -27,9 +27,16 @@ const (
 	// peerGrace is how long the other side's QEMU gets to die of a failure that
 	// was seen on this one, so that its last words can be read.
 	peerGrace = 2 * time.Second
+	// cancelTimeout is how long QEMU may take to give a migration up.
+	cancelTimeout = 2 * time.Second
+	// answerTimeout is how long QEMU may take to answer when it is asked whether it
+	// does, where less than its own limit for an exchange.
+	answerTimeout = 5 * time.Second
 	// evidenceTimeout is how long a QEMU may take to say what it knows of a
 	// failure; one that hangs says nothing.
 	evidenceTimeout = 3 * time.Second
+	// remindInterval is how often it is said that a migration does not converge.
+	remindInterval = 30 * time.Second
 )
 
 // capabilities are set on both ends of every migration: return-path makes the
@@ -46,16 +53,19 @@ type move struct {
 	running  chan struct{} // closed when the destination's guest runs
 	finished time.Time     // when the source's QEMU reported the end
 	limits   limits        // the source's before this migration
+	asked    limits        // those of this migration
 	clock    guestclock.Watch
 
 	resetsBefore int    // the source's guest's, when it began to move
 	bootID       string // the guest's then, "" if unknown
 
 	// guarded by m.mu
-	status  string         // QEMU's, of the source; "none" before it began
-	query   map[string]any // the last query-migrate of the source
-	samples []result.Sample
-	source  *testbed.Machine // set while it may be cancelled
+	status   string         // QEMU's, of the source; "none" before it began
+	query    map[string]any // the last query-migrate of the source
+	samples  []result.Sample
+	source   *testbed.Machine // set while it may be cancelled
+	moved    time.Time        // when a sample showed last that something had been sent
+	reminded time.Time        // when it was said last that it does not converge
 }
 
 // limits are parameters of QEMU that hold for all migrations to come.
@@ -123,24 +133,17 @@ func setCapabilities(ctx context.Context, machine *testbed.Machine) error {
 	return machine.Monitor().Execute(ctx, "migrate-set-capabilities", map[string]any{"capabilities": list}, nil)
 }
 
+// errOverdue is the cause with which the time of a move ends.
+var errOverdue = errors.New("mig_timeout is over")
+
 // send moves the guest: from QMP migrate on the source until the source's QEMU
-// has come to an end of it, whichever. A cancelled migration is no error.
+// has come to an end of it, whichever, or until mig_timeout, which begins with
+// that command whatever QEMU answers. A cancelled migration is no error.
 func (mv *move) send(ctx context.Context, src, dst *testbed.Machine) error {
+	if err := mv.ready(ctx, src); err != nil {
+		return blame(ctx, mv, src, SourceRole, err)
+	}
 	monitor := src.Monitor()
-	if err := setCapabilities(ctx, src); err != nil {
-		return err
-	}
-	if err := monitor.Execute(ctx, "query-migrate-parameters", nil, &mv.limits); err != nil {
-		return err
-	}
-	if err := mv.limit(ctx, monitor); err != nil {
-		return err
-	}
-	if mv.m.options.offline {
-		if err := monitor.Execute(ctx, "stop", nil, nil); err != nil {
-			return err
-		}
-	}
 	events := monitor.Subscribe("MIGRATION")
 	defer events.Close()
 
@@ -152,31 +155,39 @@ func (mv *move) send(ctx context.Context, src, dst *testbed.Machine) error {
 	defer mv.setSource(nil)
 	uri := "tcp:" + net.JoinHostPort(dst.Host.MigrationAddress(), strconv.Itoa(mv.port))
 	src.Log().Info("migrate", "uri", uri)
+	src.Depart()
 	began := time.Now()
 	mv.clock.Begin()
-	if err := monitor.Execute(ctx, "migrate", map[string]any{"uri": uri}, nil); err != nil {
+	moving, stop := context.WithTimeoutCause(ctx, mv.m.options.timeout, errOverdue)
+	defer stop()
+	err := monitor.Execute(moving, "migrate", map[string]any{"uri": uri}, nil)
+	switch refusal, refused := errors.AsType[*qmp.Error](err); {
+	case refused:
 		mv.setStatus("failed")
-		said := err.Error()
-		if errors.Is(err, qmp.ErrGone) {
-			said = ""
-		}
-		return mv.judge(ctx, src, dst, said)
+		return mv.judge(ctx, src, dst, refusal.Error())
+	case err != nil:
+		return mv.giveUp(ctx, src, dst, err)
 	}
 	mv.setStatus("setup")
 	if mv.m.wasCancelled() { // while QEMU had nothing to cancel yet
-		if err := mv.cancel(ctx); err != nil {
-			return err
-		}
+		err = mv.cancel(moving)
 	}
-	err := mv.follow(ctx, src, dst, events)
+	var status string
+	if err == nil {
+		status, err = mv.follow(moving, src, events)
+	}
+	if err != nil {
+		return mv.giveUp(ctx, src, dst, err)
+	}
+	err = mv.ending(ctx, src, dst, status)
 	mv.finished = time.Now()
 	mv.clock.End()
-	mv.m.mu.Lock()
-	status, query := mv.status, mv.query
-	mv.m.mu.Unlock()
 	if err != nil {
 		return err
 	}
+	mv.m.mu.Lock()
+	status, query := mv.status, mv.query
+	mv.m.mu.Unlock()
 	figures := []any{"took", mv.finished.Sub(began).Round(time.Millisecond)}
 	if status == "completed" {
 		figures = append(figures, "total_time_ms", query["total-time"], "downtime_ms", query["downtime"])
@@ -185,80 +196,194 @@ func (mv *move) send(ctx context.Context, src, dst *testbed.Machine) error {
 	return nil
 }
 
-// limit sets the limits that the migration's params ask for.
-func (mv *move) limit(ctx context.Context, monitor *qmp.Conn) error {
-	asked := mv.limits
+// ready sets up the source: what must be set on both ends, the limits of this
+// migration, and that the guest stands still where it is to.
+func (mv *move) ready(ctx context.Context, src *testbed.Machine) error {
+	monitor := src.Monitor()
+	if err := setCapabilities(ctx, src); err != nil {
+		return err
+	}
+	if err := monitor.Execute(ctx, "query-migrate-parameters", nil, &mv.limits); err != nil {
+		return err
+	}
+	mv.asked = mv.limits
 	if speed := mv.m.options.speed; speed > 0 {
-		asked.Bandwidth = speed
+		mv.asked.Bandwidth = speed
 	}
 	if downtime := mv.m.options.downtime; downtime > 0 {
-		asked.Downtime = downtime.Milliseconds()
+		mv.asked.Downtime = downtime.Milliseconds()
 	}
-	if asked == mv.limits {
-		return nil
+	if mv.asked != mv.limits {
+		if err := monitor.Execute(ctx, "migrate-set-parameters", mv.asked, nil); err != nil {
+			return err
+		}
 	}
-	return monitor.Execute(ctx, "migrate-set-parameters", asked, nil)
+	if mv.m.options.offline {
+		return monitor.Execute(ctx, "stop", nil, nil)
+	}
+	return nil
 }
 
-// follow watches the source until the migration has ended.
-func (mv *move) follow(ctx context.Context, src, dst *testbed.Machine, events *qmp.Subscription) error {
-	timeout := time.NewTimer(mv.m.options.timeout)
-	defer timeout.Stop()
+// follow watches the source until the migration has ended, and returns how. An
+// event that tells of the end counts at once; the figures are asked for beside, by
+// a goroutine of their own, so that a QEMU that is silent holds up nothing here.
+func (mv *move) follow(ctx context.Context, src *testbed.Machine, events *qmp.Subscription) (status string, err error) {
 	var cancelAt <-chan time.Time // nil: never
 	if d := mv.m.options.cancelDelay; d > 0 {
 		timer := time.NewTimer(d)
 		defer timer.Stop()
 		cancelAt = timer.C
 	}
-	sample := time.NewTicker(sampleInterval)
-	defer sample.Stop()
+	asking, stop := context.WithCancel(ctx)
+	looks := mv.sampleAlong(asking, src.Monitor())
+	defer func() { // the goroutine ends with its channel
+		stop()
+		for range looks {
+		}
+	}()
 	for {
 		select {
 		case e, open := <-events.C:
 			if !open {
-				mv.setStatus("failed")
-				return mv.judge(ctx, src, dst, "")
+				return "", src.Monitor().Err()
 			}
 			status, _ := e.Data["status"].(string)
-			if !isTerminal(status) {
-				mv.setStatus(status)
-				src.Log().Debug("migration status", "status", status)
-				continue
+			if isTerminal(status) {
+				return status, nil
 			}
-			return mv.ending(ctx, src, dst, status)
-		case <-sample.C:
-			status, err := mv.sample(ctx, src.Monitor())
-			mv.m.mu.Lock()
-			progress := result.Sample{Query: mv.query}.Progress()
-			mv.m.mu.Unlock()
-			src.Log().LogAttrs(ctx, result.LevelProgress, "progress", progress.Attrs()...)
-			if err == nil && isTerminal(status) {
-				return mv.ending(ctx, src, dst, status)
+			mv.setStatus(status)
+			src.Log().Debug("migration status", "status", status)
+		case l := <-looks:
+			if l.err == nil && isTerminal(l.status) {
+				return l.status, nil
+			}
+			if err := mv.weigh(ctx, src, l.err); err != nil {
+				return "", err
 			}
 		case <-cancelAt:
 			cancelAt = nil
 			src.Log().Info("cancel", "after", mv.m.options.cancelDelay)
 			if err := mv.m.Cancel(ctx); err != nil {
-				return err
+				return "", err
 			}
-		case <-timeout.C:
-			mv.abandon(ctx, src)
-			mv.setStatus("failed")
-			return mv.judge(ctx, src, dst, fmt.Sprintf("not finished after mig_timeout = %v", mv.m.options.timeout))
 		case <-ctx.Done():
-			mv.abandon(ctx, src)
-			return context.Cause(ctx)
+			return "", context.Cause(ctx)
 		}
 	}
 }
 
-// abandon tells QEMU to give the migration up, when nobody will wait for its
-// end. In post-copy that is refused, and the migration goes on.
-func (mv *move) abandon(ctx context.Context, src *testbed.Machine) {
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), peerGrace)
+// look is what became of one question for the figures.
+type look struct {
+	status string
+	err    error
+}
+
+// sampleAlong asks the source for the figures again and again until ctx ends,
+// then closes the channel.
+func (mv *move) sampleAlong(ctx context.Context, monitor *qmp.Conn) <-chan look {
+	looks := make(chan look)
+	go func() {
+		defer close(looks)
+		tick := time.NewTicker(sampleInterval)
+		defer tick.Stop()
+		for {
+			select {
+			case <-tick.C:
+			case <-ctx.Done():
+				return
+			}
+			status, err := mv.sample(ctx, monitor)
+			select {
+			case looks <- look{status, err}:
+			case <-ctx.Done():
+				return
+			}
+		}
+	}()
+	return looks
+}
+
+// weigh says how the move goes on, and decides what a question that failed with
+// err, if it did, means. A source that has stopped its guest holds its monitor up
+// while it sends the last of it, for as long as that takes: there mig_timeout
+// decides. One whose guest runs answers.
+func (mv *move) weigh(ctx context.Context, src *testbed.Machine, err error) error {
+	switch {
+	case err == nil:
+		mv.tellProgress(ctx, src)
+		return nil
+	case errors.Is(err, qmp.ErrSilent) && src.State() != "running":
+		src.Log().Warn("no answer from QEMU's monitor at the switchover", "error", err)
+		return nil
+	case errors.Is(err, qmp.ErrGone):
+		return nil // its events tell, after the last of them has been read
+	default:
+		return err
+	}
+}
+
+// tellProgress says how far the move has come, and from time to time that it will
+// not come to an end like this.
+func (mv *move) tellProgress(ctx context.Context, src *testbed.Machine) {
+	mv.m.mu.Lock()
+	progress := result.Sample{Query: mv.query}.Progress()
+	remind := progress.Diverges() && time.Since(mv.reminded) > remindInterval
+	if remind {
+		mv.reminded = time.Now()
+	}
+	mv.m.mu.Unlock()
+	src.Log().LogAttrs(ctx, result.LevelProgress, "progress", progress.Attrs()...)
+	if remind {
+		src.Log().Warn("the migration does not converge", "passes", progress.Passes(),
+			"dirty", rate(progress.Dirty), "sent", rate(progress.Rate), "limit", rate(float64(mv.asked.Bandwidth)))
+	}
+}
+
+// giveUp ends a move whose end nobody waits for any more, because of cause. The
+// verdict is found before QEMU is told, which changes what there is to be seen.
+func (mv *move) giveUp(ctx context.Context, src, dst *testbed.Machine, cause error) error {
+	mv.clock.End()
+	var err error
+	switch {
+	case errors.Is(cause, errOverdue):
+		err = mv.overdue(ctx, src, dst)
+	case errors.Is(cause, qmp.ErrSilent):
+		err = fail(ctx, mv, src, SourceRole, cause)
+	case errors.Is(cause, qmp.ErrGone) || errors.Is(cause, qmp.ErrClosed):
+		mv.setStatus("failed")
+		return mv.judge(ctx, src, dst, "")
+	default: // the scenario was stopped, or QEMU has refused something
+		abandon(ctx, src)
+		return cause
+	}
+	abandon(ctx, src)
+	mv.setStatus("failed")
+	return err
+}
+
+// abandon tells QEMU to give a migration up and waits for that, for a moment and
+// also when ctx has ended. In post-copy it is refused, and the migration goes on.
+func abandon(ctx context.Context, src *testbed.Machine) {
+	ctx, cancel := context.WithTimeoutCause(context.WithoutCancel(ctx), cancelTimeout, fmt.Errorf("it has not happened within %v", cancelTimeout))
 	defer cancel()
-	if err := src.Execute(ctx, "migrate_cancel", nil, nil); err != nil {
-		src.Log().Debug("migrate_cancel", "error", err)
+	err := src.Execute(ctx, "migrate_cancel", nil, nil)
+	for err == nil {
+		var query struct {
+			Status string `json:"status"`
+		}
+		err = src.Monitor().Execute(ctx, "query-migrate", nil, &query)
+		if err == nil && (query.Status == "" || query.Status == "none" || isTerminal(query.Status)) {
+			src.Log().Info("migration given up", "status", query.Status)
+			return
+		}
+		select {
+		case <-time.After(waitInterval):
+		case <-ctx.Done():
+			err = context.Cause(ctx)
+		}
+	}
+	if !errors.Is(err, qmp.ErrGone) {
+		src.Log().Warn("the migration is given up, but could not be cancelled", "error", err)
 	}
 }
 
@@ -266,7 +391,7 @@ func (mv *move) abandon(ctx context.Context, src *testbed.Machine) {
 func (mv *move) ending(ctx context.Context, src, dst *testbed.Machine, status string) error {
 	desc, err := mv.finalFigures(ctx, src.Monitor(), status)
 	if err != nil && src.Monitor().Err() == nil {
-		return err
+		return blame(ctx, mv, src, SourceRole, err)
 	}
 	if status == "failed" && mv.m.wasCancelled() {
 		// To cancel, QEMU first shuts the return path down, and may take the broken
@@ -326,8 +451,12 @@ func (mv *move) sample(ctx context.Context, monitor *qmp.Conn) (status string, e
 	}
 	mv.m.mu.Lock()
 	defer mv.m.mu.Unlock()
+	now := result.Sample{Time: time.Now(), Query: query}
+	if before := (result.Sample{Query: mv.query}); mv.query == nil || now.Progress().Transferred != before.Progress().Transferred {
+		mv.moved = now.Time
+	}
 	mv.query = query
-	mv.samples = append(mv.samples, result.Sample{Time: time.Now(), Query: query})
+	mv.samples = append(mv.samples, now)
 	status, _ = query["status"].(string)
 	return status, nil
 }
@@ -369,7 +498,7 @@ func (mv *move) cancel(ctx context.Context) error {
 	if errors.Is(err, qmp.ErrGone) {
 		return nil // nothing is left to cancel; who follows the move says why
 	}
-	return err
+	return blame(ctx, mv, src, SourceRole, err)
 }
 
 // receive waits on the destination until the guest has arrived: until it runs,
@@ -396,6 +525,9 @@ func (mv *move) receive(ctx context.Context, dst *testbed.Machine, events *qmp.S
 			}
 			sourceDone = nil
 			late = time.After(settleTimeout)
+			if _, err := dst.Status(ctx); errors.Is(err, qmp.ErrSilent) {
+				return fail(ctx, mv, dst, DestinationRole, err)
+			}
 		case <-late:
 			return fail(ctx, mv, dst, DestinationRole, fmt.Errorf("the source says completed, but the guest has not come up after %v", settleTimeout))
 		case <-ctx.Done():

@@ -39,6 +39,7 @@ type Side struct {
 	machines map[string]*testbed.Machine
 	arrivals map[string]*qmp.Subscription // destination: what tells that a guest has come
 	step     string
+	onAdd    func(*testbed.Machine) // told of each instance that the side gets
 }
 
 func newSide(m *Migration, role Role, h *testbed.Host) *Side {
@@ -117,32 +118,7 @@ func (s *Side) runSource(ctx context.Context) (err error) {
 		conclude(err)
 	}()
 
-	s.begin("prepare")
-	for _, vm := range m.Plan.VMs {
-		if err := m.bed.EndElsewhere(ctx, vm, s.Host); err != nil {
-			return err
-		}
-	}
-	if err := s.meet(ctx, "cleared", 0); err != nil {
-		return err
-	}
-	if err := s.each(ctx, s.prepareSource); err != nil {
-		return err
-	}
-	s.begin("ports")
-	if err := s.meet(ctx, "ports", 0); err != nil {
-		return err
-	}
-	if m.Plan.StartWork != nil {
-		s.begin("start_work")
-		if err := m.Plan.StartWork(ctx, s); err != nil {
-			return err
-		}
-	}
-	if err := s.meet(ctx, "worked", 0); err != nil {
-		return err
-	}
-	if err := s.hook(ctx, "before_migration", m.Plan.BeforeMigration); err != nil {
+	if err := s.early(ctx, s.readySource); err != nil {
 		return err
 	}
 	s.begin("migrate")
@@ -153,6 +129,9 @@ func (s *Side) runSource(ctx context.Context) (err error) {
 	if m.Plan.MigrateSrc != nil {
 		if err = m.Plan.MigrateSrc(ctx, s); err == nil {
 			err = s.each(ctx, s.learnEnd)
+		}
+		if err != nil {
+			s.abandonUnended(ctx)
 		}
 	} else {
 		err = s.Send(ctx, m.Plan.VMs)
@@ -165,7 +144,7 @@ func (s *Side) runSource(ctx context.Context) (err error) {
 		return s.endCancelled(ctx)
 	}
 	s.begin("mig_finished")
-	if err := s.meet(ctx, "mig_finished", m.options.timeout); err != nil {
+	if err := s.meet(ctx, "mig_finished", limit{m.options.timeout, "mig_timeout"}); err != nil {
 		return err
 	}
 	s.begin("check")
@@ -195,20 +174,7 @@ func (s *Side) runDestination(ctx context.Context) (err error) {
 	m := s.Migration
 	defer s.closeArrivals()
 	defer s.closeClocks()
-	s.begin("prepare")
-	if err := s.meet(ctx, "cleared", 0); err != nil {
-		return err
-	}
-	if err := s.each(ctx, s.prepareDestination); err != nil {
-		return err
-	}
-	s.begin("ports")
-	for _, tag := range []string{"ports", "worked"} {
-		if err := s.meet(ctx, tag, 0); err != nil {
-			return err
-		}
-	}
-	if err := s.hook(ctx, "before_migration", m.Plan.BeforeMigration); err != nil {
+	if err := s.early(ctx, s.readyDestination); err != nil {
 		return err
 	}
 	s.begin("migrate")
@@ -232,7 +198,7 @@ func (s *Side) runDestination(ctx context.Context) (err error) {
 		return s.endCancelled(ctx)
 	}
 	s.begin("mig_finished")
-	if err := s.meet(ctx, "mig_finished", m.options.timeout); err != nil {
+	if err := s.meet(ctx, "mig_finished", limit{m.options.timeout, "mig_timeout"}); err != nil {
 		return err
 	}
 	s.begin("check")
@@ -261,6 +227,94 @@ func (s *Side) runDestination(ctx context.Context) (err error) {
 	}
 	return s.hook(ctx, "post_migration", m.Plan.PostMigration)
 }
+
+// readySource takes the source through the steps before the move.
+func (s *Side) readySource(ctx context.Context) error {
+	m := s.Migration
+	s.begin("prepare")
+	for _, vm := range m.Plan.VMs {
+		if err := m.bed.EndElsewhere(ctx, vm, s.Host); err != nil {
+			return err
+		}
+	}
+	if err := s.meet(ctx, "cleared", limit{}); err != nil {
+		return err
+	}
+	if err := s.each(ctx, s.prepareSource); err != nil {
+		return err
+	}
+	s.begin("ports")
+	if err := s.meet(ctx, "ports", limit{}); err != nil {
+		return err
+	}
+	if m.Plan.StartWork != nil {
+		s.begin("start_work")
+		if err := m.Plan.StartWork(ctx, s); err != nil {
+			return err
+		}
+	}
+	if err := s.meet(ctx, "worked", limit{}); err != nil {
+		return err
+	}
+	return s.hook(ctx, "before_migration", m.Plan.BeforeMigration)
+}
+
+// readyDestination takes the destination through the steps before the move.
+func (s *Side) readyDestination(ctx context.Context) error {
+	m := s.Migration
+	s.begin("prepare")
+	if err := s.meet(ctx, "cleared", limit{}); err != nil {
+		return err
+	}
+	if err := s.each(ctx, s.prepareDestination); err != nil {
+		return err
+	}
+	s.begin("ports")
+	for _, tag := range []string{"ports", "worked"} {
+		if err := s.meet(ctx, tag, limit{}); err != nil {
+			return err
+		}
+	}
+	return s.hook(ctx, "before_migration", m.Plan.BeforeMigration)
+}
+
+// early runs the side's steps before the move. A QEMU that ends during them ends
+// them, whatever the side waits for: there is nothing left to move.
+func (s *Side) early(ctx context.Context, steps func(context.Context) error) error {
+	watched, cancel := context.WithCancelCause(ctx)
+	var watching sync.WaitGroup
+	s.mu.Lock()
+	s.onAdd = func(machine *testbed.Machine) {
+		watching.Go(func() {
+			select {
+			case <-machine.Exited():
+				cancel(&endedEarly{machine})
+			case <-watched.Done():
+			}
+		})
+	}
+	s.mu.Unlock()
+	err := steps(watched)
+	cancel(nil)
+	watching.Wait()
+	s.mu.Lock()
+	s.onAdd = nil
+	s.mu.Unlock()
+	ended, early := errors.AsType[*endedEarly](context.Cause(watched))
+	if !early || err != nil && !errors.Is(err, ended) && !errors.Is(err, qmp.ErrGone) {
+		return err // nil, or what it says more of
+	}
+	if s.IsSource() {
+		return ended.machine.Ended(ctx)
+	}
+	reason := errors.New(ended.machine.ExitReason(ctx))
+	return fail(ctx, s.Migration.moves[ended.machine.Name()], ended.machine, DestinationRole, reason)
+}
+
+// endedEarly is the cause when a QEMU has ended before the move.
+type endedEarly struct{ machine *testbed.Machine }
+
+func (e *endedEarly) Error() string { return e.machine.String() + " has ended" }
 
 // prepareSource makes sure that the VM runs here and can be logged in to.
 func (s *Side) prepareSource(ctx context.Context, vm string) error {
@@ -339,7 +393,7 @@ func (s *Side) Receive(ctx context.Context, vms []string) error {
 // checkLeft proves that the guest does not run on the source any more.
 func (s *Side) checkLeft(ctx context.Context, vm string) error {
 	machine := s.Machine(vm)
-	state, err := machine.AskStatus(ctx)
+	state, err := machine.Status(ctx)
 	if errors.Is(err, qmp.ErrGone) && machine.Host.Err() == nil {
 		if exit := machine.Exit(ctx); !exit.Abnormal() {
 			s.log.Warn("QEMU has ended by itself after its guest had left", "vm", vm, "reason", exit.Error())
@@ -348,7 +402,7 @@ func (s *Side) checkLeft(ctx context.Context, vm string) error {
 		return fail(ctx, s.Migration.moves[vm], machine, SourceRole, fmt.Errorf("its guest had left: %w", err))
 	}
 	if err != nil {
-		return err
+		return blame(ctx, s.Migration.moves[vm], machine, SourceRole, err)
 	}
 	if state == "running" || machine.Revived() {
 		return fail(ctx, s.Migration.moves[vm], machine, SourceRole, machine.TwoCopies())
@@ -402,7 +456,7 @@ func (s *Side) learnEnd(ctx context.Context, vm string) error {
 	status, err := mv.sample(ctx, machine.Monitor())
 	switch {
 	case err != nil:
-		return err
+		return blame(ctx, mv, machine, SourceRole, err)
 	case status == "" && s.Migration.wasCancelled():
 		status = "cancelled"
 	case !isTerminal(status):
@@ -410,6 +464,17 @@ func (s *Side) learnEnd(ctx context.Context, vm string) error {
 	}
 	mv.setStatus(status)
 	return nil
+}
+
+// abandonUnended gives up what migrate_src has begun by itself and not brought to
+// an end.
+func (s *Side) abandonUnended(ctx context.Context) {
+	_ = s.each(context.WithoutCancel(ctx), func(ctx context.Context, vm string) error {
+		if !isTerminal(s.Migration.moves[vm].state()) {
+			abandon(ctx, s.Machine(vm))
+		}
+		return nil
+	})
 }
 
 // endCancelled is the end of a cancelled migration. A guest whose move was
@@ -424,7 +489,7 @@ func (s *Side) endCancelled(ctx context.Context) error {
 	if err := s.each(ctx, end); err != nil {
 		return err
 	}
-	if err := s.meet(ctx, "cancelled", s.Migration.options.finishTimeout); err != nil || !s.IsSource() {
+	if err := s.meet(ctx, "cancelled", limit{s.Migration.options.finishTimeout, "finish_timeout"}); err != nil || !s.IsSource() {
 		return err
 	}
 	return s.each(ctx, func(ctx context.Context, vm string) error {
@@ -445,11 +510,11 @@ func (s *Side) goOn(ctx context.Context, vm string) error {
 	}
 	if mv.limits != (limits{}) { // what was set for this migration is not for the next one
 		if err := machine.Monitor().Execute(ctx, "migrate-set-parameters", mv.limits, nil); err != nil {
-			return err
+			return blame(ctx, mv, machine, SourceRole, err)
 		}
 	}
 	if s.Migration.options.offline {
-		return machine.Cont(ctx)
+		return blame(ctx, mv, machine, SourceRole, machine.Cont(ctx))
 	}
 	state, err := machine.Status(ctx)
 	if err == nil {
@@ -476,6 +541,9 @@ func (s *Side) add(machine *testbed.Machine) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.machines[machine.Name()] = machine
+	if s.onAdd != nil {
+		s.onAdd(machine)
+	}
 }
 
 // each runs f for all of the migration's VMs.
@@ -501,17 +569,33 @@ func (s *Side) hook(ctx context.Context, step string, h Hook) error {
 }
 
 // meet waits for the other side. A timeout of 0 means no other limit than the
-// migration's parts have by themselves.
-func (s *Side) meet(ctx context.Context, tag string, timeout time.Duration) error {
-	if timeout > 0 {
+// migration's parts have by themselves. When it is over, the other side is what
+// has not come to an end.
+func (s *Side) meet(ctx context.Context, tag string, limit limit) error {
+	waiting := ctx
+	late := fmt.Errorf("not over after %v (%s)", limit.time, limit.params)
+	if limit.time > 0 {
 		var cancel context.CancelFunc
-		ctx, cancel = context.WithTimeoutCause(ctx, timeout, fmt.Errorf("not met after %v", timeout))
+		waiting, cancel = context.WithTimeoutCause(ctx, limit.time, late)
 		defer cancel()
 	}
 	began := time.Now()
-	_, err := s.Migration.room.Sync(ctx, s.Host.Name(), tag, nil, nil)
+	_, err := s.Migration.room.Sync(waiting, s.Host.Name(), tag, nil, nil)
 	s.log.Debug("barrier is over", result.BarrierKey, tag, result.WaitedKey, time.Since(began))
+	if errors.Is(err, late) {
+		other := s.Migration.Source
+		if s.IsSource() {
+			other = s.Migration.Destination
+		}
+		return other.stepError(ctx, fmt.Errorf("%w; %s waits for it at barrier %s", late, s.Host.Name(), tag))
+	}
 	return err
+}
+
+// limit is how long a side waits for the other one, and which params say so.
+type limit struct {
+	time   time.Duration
+	params string
 }
 
 func (s *Side) saveRecord() {
@@ -535,6 +619,11 @@ func (s *Side) locate(ctx context.Context, err error) error {
 	if whole || located {
 		return err
 	}
+	return s.stepError(ctx, err)
+}
+
+// stepError says that err is about what the side is doing now.
+func (s *Side) stepError(ctx context.Context, err error) *StepError {
 	step := &StepError{Migration: s.Migration.Number, Host: s.Host.Name(), Side: s.Role, Step: s.Step(), Err: err}
 	if ctx.Err() == nil { // else it was stopped: others know why
 		step.Evidence = s.Migration.evidence(ctx, s.Migration.Plan.VMs...)

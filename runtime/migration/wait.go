@@ -4,10 +4,12 @@ package migration
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"time"
 
 	"github.com/mhmig/mhmig/runtime/qmp"
+	"github.com/mhmig/mhmig/runtime/result"
 )
 
 // waitInterval is how often the figures of a migration are looked at for a
@@ -18,7 +20,7 @@ const waitInterval = 20 * time.Millisecond
 type Condition struct {
 	Status    string // the migration's, in QEMU's words
 	Event     string // a QMP event of any of its VMs, on either side, from now on
-	Passes    int    // that every VM's RAM has been gone through so often
+	Passes    int    // that every VM's RAM has been gone through so often: passes that are complete
 	Remaining *int64 // that every VM has at most so many bytes of RAM left to send
 }
 
@@ -45,15 +47,20 @@ func (m *Migration) Wait(ctx context.Context, c Condition) error {
 	case c.Status == "":
 		holds = m.figuresHold
 	}
+	underWay, stop := m.underWay(ctx)
+	defer stop()
 	for {
 		m.mu.Lock()
 		status, changed := m.statusLocked(), m.changed
 		m.mu.Unlock()
-		if holds(ctx, c) {
+		held, err := holds(underWay, c)
+		switch {
+		case held:
 			return nil
-		}
-		if isTerminal(status) || m.isOver() {
+		case isTerminal(status) || m.isOver():
 			return m.endedFirst(c)
+		case err != nil:
+			return fmt.Errorf("waited for %s: %w", c, err)
 		}
 		var tick <-chan time.Time
 		if c.Status == "" {
@@ -66,6 +73,24 @@ func (m *Migration) Wait(ctx context.Context, c Condition) error {
 		case <-ctx.Done():
 			return fmt.Errorf("waited for %s, the migration is %s: %w", c, status, context.Cause(ctx))
 		}
+	}
+}
+
+// underWay is ctx for questions about a migration: it also ends when that is over.
+func (m *Migration) underWay(ctx context.Context) (_ context.Context, stop func()) {
+	ctx, cancel := context.WithCancel(ctx)
+	ended := make(chan struct{})
+	go func() {
+		defer close(ended)
+		select {
+		case <-m.sourceDone:
+			cancel()
+		case <-ctx.Done():
+		}
+	}()
+	return ctx, func() {
+		cancel()
+		<-ended
 	}
 }
 
@@ -85,34 +110,36 @@ func (m *Migration) endedFirst(c Condition) error {
 	return fmt.Errorf("waited for %s, but the migration ended first: %s", c, m.Status())
 }
 
-func (m *Migration) statusHolds(_ context.Context, c Condition) bool { return m.Status() == c.Status }
+func (m *Migration) statusHolds(_ context.Context, c Condition) (bool, error) {
+	return m.Status() == c.Status, nil
+}
 
-// figuresHold looks at every VM's query-migrate.
-func (m *Migration) figuresHold(ctx context.Context, c Condition) bool {
+// figuresHold looks at every VM's query-migrate. What QEMU refuses is an error;
+// that it is silent is its move's matter, which knows how long it may be.
+func (m *Migration) figuresHold(ctx context.Context, c Condition) (bool, error) {
 	for _, mv := range m.moves {
 		m.mu.Lock()
 		src := mv.source
 		m.mu.Unlock()
 		if src == nil {
-			return false
+			return false, nil
 		}
-		var query struct {
-			RAM *struct {
-				Passes    int   `json:"dirty-sync-count"`
-				Remaining int64 `json:"remaining"`
-			} `json:"ram"`
-		}
+		var query map[string]any
 		err := src.Monitor().Execute(ctx, "query-migrate", nil, &query)
+		if _, refused := errors.AsType[*qmp.Error](err); refused {
+			return false, err
+		}
+		progress := result.Sample{Query: query}.Progress()
 		switch {
-		case err != nil || query.RAM == nil:
-			return false
-		case c.Remaining != nil && (query.RAM.Remaining > *c.Remaining || query.RAM.Passes == 0):
-			return false
-		case c.Remaining == nil && query.RAM.Passes < c.Passes:
-			return false
+		case err != nil || progress.Pass == 0:
+			return false, nil
+		case c.Remaining != nil && progress.Remaining > *c.Remaining:
+			return false, nil
+		case c.Remaining == nil && progress.Passes() < c.Passes:
+			return false, nil
 		}
 	}
-	return true
+	return true, nil
 }
 
 func (m *Migration) waitEvent(ctx context.Context, c Condition) error {

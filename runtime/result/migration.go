@@ -42,6 +42,16 @@ type Progress struct {
 	Pass        int     // over the RAM, from 1: query-migrate's dirty-sync-count
 }
 
+// Passes is how often the RAM has been gone through: passes that are complete.
+func (p Progress) Passes() int { return max(p.Pass-1, 0) }
+
+// Diverges says that the move will not come to an end like this: the guest
+// changes its RAM at least as quickly as it is sent. It is not known before two
+// passes are complete, as QEMU then first knows the dirty rate.
+func (p Progress) Diverges() bool {
+	return p.Status == "active" && p.Passes() >= 2 && p.Dirty > 0 && p.Dirty >= p.Rate
+}
+
 // Attrs are the figures as a record of [LevelProgress] has them.
 func (p Progress) Attrs() []slog.Attr {
 	return []slog.Attr{

@@ -35,11 +35,16 @@ func (m *Machine) Evidence(ctx context.Context, side string) Evidence {
 	case <-m.Exited():
 		e.State = m.Instance.ExitReason(ctx)
 	default:
-		state, err := m.Status(ctx)
-		if err != nil {
-			state = err.Error()
-		}
-		e.State, e.Log = state, m.LastWords(ctx)
+		var asking sync.WaitGroup // beside each other: of a QEMU that hangs, its log is all there is
+		asking.Go(func() {
+			state, err := m.Status(ctx)
+			if err != nil {
+				state = err.Error()
+			}
+			e.State = state
+		})
+		asking.Go(func() { e.Log = m.LastWords(ctx) })
+		asking.Wait()
 	}
 	if m.Console != nil {
 		e.Console = m.Console.Tail(consoleTail)

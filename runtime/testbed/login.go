@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"github.com/mhmig/mhmig/runtime/guest"
+	"github.com/mhmig/mhmig/runtime/qmp"
 )
 
 const (
@@ -27,6 +28,9 @@ const (
 	silence = 10 * time.Second
 	// attemptPause lies between two tries that were refused at once.
 	attemptPause = 50 * time.Millisecond
+	// monitorCheck is how often QEMU is asked whether it is well while its guest is
+	// waited for.
+	monitorCheck = 5 * time.Second
 	// proofTimeout is for a session that worked a moment ago.
 	proofTimeout = 5 * time.Second
 )
@@ -52,9 +56,7 @@ type loginFunc func(context.Context, net.Conn, guest.Credentials) (*guest.Sessio
 
 func (m *Machine) newLogin(ctx context.Context, timeout time.Duration, login loginFunc) (*guest.Session, error) {
 	credentials := m.credentials()
-	ctx, cancel := context.WithTimeoutCause(ctx, timeout, fmt.Errorf("login_timeout (%v) on %s is over", timeout, m))
-	defer cancel()
-	stop := m.endWith(cancel)
+	ctx, stop := m.loginTime(ctx, timeout)
 	defer stop()
 	began := time.Now()
 	told := began
@@ -68,6 +70,9 @@ func (m *Machine) newLogin(ctx context.Context, timeout time.Duration, login log
 		}
 		if errors.Is(err, guest.ErrRefused) {
 			return nil, fmt.Errorf("%s: %w (params username, password)", m, err)
+		}
+		if errors.Is(err, qmp.ErrSilent) {
+			return nil, fmt.Errorf("%s: no login: %w", m, err)
 		}
 		if ctx.Err() == nil {
 			last = err
@@ -119,19 +124,39 @@ func (c *hearingConn) Read(p []byte) (int, error) {
 	return n, err
 }
 
-// endWith cancels a wait when QEMU ends meanwhile.
-func (m *Machine) endWith(cancel context.CancelFunc) (stop func()) {
-	done := make(chan struct{})
+// errEnded is the cause when QEMU has ended under a login.
+var errEnded = errors.New("QEMU has ended")
+
+// loginTime is the time that a login has: at most timeout, and only while QEMU
+// is there and answers its monitor.
+func (m *Machine) loginTime(ctx context.Context, timeout time.Duration) (_ context.Context, stop func()) {
+	ctx, cancelTimeout := context.WithTimeoutCause(ctx, timeout, fmt.Errorf("login_timeout (%v) on %s is over", timeout, m))
+	ctx, cancel := context.WithCancelCause(ctx)
 	finished := make(chan struct{})
 	go func() {
 		defer close(finished)
-		select {
-		case <-m.Exited():
-			cancel()
-		case <-done:
+		check := time.NewTicker(monitorCheck)
+		defer check.Stop()
+		for {
+			select {
+			case <-m.Exited():
+				cancel(errEnded)
+				return
+			case <-check.C:
+				if _, err := m.Status(ctx); errors.Is(err, qmp.ErrSilent) {
+					cancel(err)
+					return
+				}
+			case <-ctx.Done():
+				return
+			}
 		}
 	}()
-	return func() { close(done); <-finished }
+	return ctx, func() {
+		cancel(nil)
+		cancelTimeout()
+		<-finished
+	}
 }
 
 // noLogin is the error of a guest that cannot be logged in to: why, and what
@@ -162,9 +187,7 @@ func (m *Machine) WaitForSerialLogin(ctx context.Context, timeout time.Duration)
 		return nil, fmt.Errorf("%s: no serial console: the param serials is empty", m)
 	}
 	credentials := m.credentials()
-	ctx, cancel := context.WithTimeoutCause(ctx, timeout, fmt.Errorf("login_timeout (%v) on %s is over", timeout, m))
-	defer cancel()
-	stop := m.endWith(cancel)
+	ctx, stop := m.loginTime(ctx, timeout)
 	defer stop()
 	session, err := m.Console.Login(ctx, credentials)
 	if err != nil {

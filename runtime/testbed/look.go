@@ -7,13 +7,9 @@ import (
 	"fmt"
 	"strings"
 	"sync"
-	"time"
 
 	"github.com/mhmig/mhmig/runtime/result"
 )
-
-// lookTimeout is how long a QEMU may take to say how its guest is.
-const lookTimeout = 10 * time.Second
 
 // LastLook looks at all instances once more, at the scenario's end, and returns
 // what is wrong: a guest that does not run although nobody has ended or paused
@@ -48,14 +44,14 @@ func (m *Machine) look(ctx context.Context) error {
 	if asked.end {
 		return nil
 	}
-	state, err := m.AskStatus(ctx)
+	state, err := m.Status(ctx)
 	if err != nil {
 		select {
 		case <-m.Exited():
 			if !here { // how it ended is judged when it is removed
 				return nil
 			}
-			return m.ended(ctx, fmt.Errorf("%s is not running any more", m))
+			return m.Ended(ctx)
 		default:
 			return m.hangs(ctx, err)
 		}
@@ -74,14 +70,6 @@ func (m *Machine) look(ctx context.Context) error {
 	return nil
 }
 
-// AskStatus is [vm.Instance.Status] with a limit of its own, for an answer that
-// is due at once.
-func (m *Machine) AskStatus(ctx context.Context) (string, error) {
-	ctx, cancel := context.WithTimeoutCause(ctx, lookTimeout, fmt.Errorf("no answer within %v", lookTimeout))
-	defer cancel()
-	return m.Status(ctx)
-}
-
 // hangs is the error of a QEMU that should answer and does not.
 func (m *Machine) hangs(ctx context.Context, err error) error {
 	if ctx.Err() != nil {
@@ -90,7 +78,7 @@ func (m *Machine) hangs(ctx context.Context, err error) error {
 	if lost := m.Host.Err(); lost != nil {
 		return fmt.Errorf("%s: %w", m, lost)
 	}
-	return result.Fail.Errorf("%s: QEMU does not answer its monitor: %w", m, err)
+	return result.Fail.Wrap(err)
 }
 
 // How far from the console's end a kernel's last words may be: behind them come

@@ -42,6 +42,7 @@ type Machine struct {
 	awaited  bool           // QEMU has not said yet that the guest has come
 	arrived  bool           // the guest came by a migration
 	departed bool           // QEMU has said that the guest has gone to another instance
+	sent     bool           // a migration has begun to take the guest away
 	revived  bool           // the guest has run here after that
 	killed   bool           // by a signal that QEMU obeys
 	asked    asked          // of QEMU, by mhmig or the scenario
@@ -81,6 +82,21 @@ func (m *Machine) Arrived() bool {
 	return m.arrived
 }
 
+// Depart notes that a migration begins to take the guest away: what goes wrong
+// with QEMU from now on is what the migration did to it.
+func (m *Machine) Depart() {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.sent = true
+}
+
+// underTest says whether a migration has had to do with this instance's guest.
+func (m *Machine) underTest() bool {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return m.arrived || m.sent
+}
+
 // Arrive notes that a migration has brought the guest here.
 func (m *Machine) Arrive() {
 	m.mu.Lock()
@@ -102,9 +118,10 @@ func (m *Machine) isHere() bool {
 }
 
 // Blame turns what went wrong with the guest, or with the way to it, into a
-// verdict: FAIL once the guest has been migrated, since it then is what a
-// migration left of it; before, the test could not be done, as it cannot when
-// the connection to the host is lost. It says so when QEMU has ended.
+// verdict: FAIL once a migration has had to do with the guest, since it then is
+// what a migration left of it; before, the test could not be done, as it cannot
+// when the connection to the host is lost. It says so when QEMU has ended, or
+// does not answer its monitor.
 func (m *Machine) Blame(ctx context.Context, err error) error {
 	if err == nil || ctx.Err() != nil {
 		return err
@@ -116,19 +133,30 @@ func (m *Machine) Blame(ctx context.Context, err error) error {
 	case <-ctx.Done():
 		return err
 	}
-	if m.Arrived() {
+	if !errors.Is(err, qmp.ErrSilent) {
+		if _, asked := m.Status(ctx); errors.Is(asked, qmp.ErrSilent) {
+			err = fmt.Errorf("%w; seen by: %w", asked, err)
+		}
+	}
+	if m.underTest() {
 		return result.Fail.Wrap(err)
 	}
 	return err
 }
 
-// BlameGone is Blame for a QMP command: only the end of QEMU is anybody's
-// fault, its refusals are not.
+// BlameGone is Blame for a QMP command: only that QEMU has ended or does not
+// answer is anybody's fault, its refusals are not.
 func (m *Machine) BlameGone(ctx context.Context, err error) error {
-	if errors.Is(err, qmp.ErrGone) {
+	if errors.Is(err, qmp.ErrGone) || errors.Is(err, qmp.ErrSilent) {
 		return m.Blame(ctx, err)
 	}
 	return err
+}
+
+// Ended is the error of an instance whose QEMU has ended, though its guest was
+// still wanted here.
+func (m *Machine) Ended(ctx context.Context) error {
+	return m.ended(ctx, fmt.Errorf("%s is not running any more", m))
 }
 
 // ended is the error of an instance whose QEMU has ended or is out of reach;
@@ -145,7 +173,7 @@ func (m *Machine) ended(ctx context.Context, err error) error {
 	if _, told := errors.AsType[*endedError](err); !told {
 		err = &endedError{seen: err, reason: exit.Error()}
 	}
-	if m.Arrived() || exit.Abnormal() {
+	if m.underTest() || exit.Abnormal() {
 		return result.Fail.Wrap(err)
 	}
 	return err
@@ -192,7 +220,7 @@ func (b *Bed) Ensure(ctx context.Context, name string, h *Host, params cartesian
 	if m := b.Current(name); m != nil {
 		select {
 		case <-m.Exited():
-			return nil, false, m.ended(ctx, fmt.Errorf("%s is not running any more", m))
+			return nil, false, m.Ended(ctx)
 		default:
 		}
 		if m.Host != h {

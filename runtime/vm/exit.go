@@ -9,6 +9,7 @@ import (
 	"strconv"
 	"strings"
 	"syscall"
+	"time"
 
 	"al.essio.dev/pkg/shellescape"
 
@@ -18,17 +19,18 @@ import (
 // Statuses of an ExitError besides those of a process.
 const (
 	StillRuns     = -1 // the process is there: only the way to its monitor is lost
-	StatusUnknown = -2 // nobody can say
+	StatusUnknown = -2 // it has ended, and its status was not kept
+	Unreachable   = -3 // its host cannot be asked: it may run
 )
 
 // ExitError is the end of a QEMU that nobody asked to end.
 type ExitError struct {
 	VM, Host    string
-	Status      int      // as a shell gives it: 128+n is signal n; StillRuns; StatusUnknown
+	Status      int      // as a shell gives it: 128+n is signal n; StillRuns; StatusUnknown; Unreachable
 	Log         []string // QEMU's last lines
 	Sanitizer   []string // what sanitizers have complained of, in their first words
 	CommandLine string   // where its command line can be read: a path on the host
-	Cause       error    // why nothing is known, with StatusUnknown
+	Cause       error    // why nothing is known, with Unreachable
 }
 
 // Error says how QEMU ended and in which words, and what to do when we know.
@@ -38,8 +40,8 @@ func (e *ExitError) Error() string {
 	switch {
 	case e.Status == StillRuns:
 		b.WriteString("still runs, but its monitor is closed")
-	case e.Status == StatusUnknown && e.Cause != nil:
-		fmt.Fprintf(&b, "ended in an unknown way: %v", e.Cause)
+	case e.Status == Unreachable:
+		fmt.Fprintf(&b, "is out of reach and may still run: %v", e.Cause)
 	case e.Status == StatusUnknown:
 		b.WriteString("ended in an unknown way")
 	case e.Status > 128:
@@ -100,11 +102,11 @@ func (i *Instance) exit(ctx context.Context) *ExitError {
 	e := &ExitError{VM: i.config.Name, Host: i.place.Host.Name(), Status: StatusUnknown, CommandLine: i.file("sh")}
 	out, err := i.place.Host.Run(ctx, host.Command{
 		Script: fmt.Sprintf(`
-cd %s || exit
+cd %s 2>/dev/null || { echo %[6]d; exit 0; }
 n=20
 while [ ! -s %[2]s ] && [ $n -gt 0 ]; do n=$((n-1)); sleep 0.05; done
 if [ -s %[2]s ]; then cat %[2]s
-elif pid=$(cat %[3]s) && kill -0 "$pid"; then echo %[5]d
+elif pid=$(cat %[3]s) && [ -n "$pid" ] && [ -d "/proc/$pid" ]; then echo %[5]d
 else echo %[6]d; fi 2>/dev/null
 grep -a -m %[8]d -E '%[9]s' %[4]s 2>/dev/null | cut -b 1-%[11]d
 echo %[10]s
@@ -115,7 +117,7 @@ tail -c %[11]d %[4]s 2>/dev/null | tail -n %[7]d; exit 0`,
 		Timeout: askTimeout,
 	})
 	if err != nil {
-		e.Cause = err
+		e.Status, e.Cause = Unreachable, err
 		return e
 	}
 	e.read(string(out.Stdout))
@@ -134,6 +136,25 @@ func (e *ExitError) read(text string) {
 	}
 	complaints, log, _ := strings.Cut(rest, logFollows+"\n")
 	e.Sanitizer, e.Log = nonEmptyLines(complaints), nonEmptyLines(log)
+}
+
+// stateTimeout is for the question what a process does: a host that is well
+// answers it at once.
+const stateTimeout = 5 * time.Second
+
+// ProcessState says what the host knows of a QEMU that does not answer its
+// monitor, as "its process 4711 is T (stopped)". It is an error when the host
+// does not answer either.
+func (i *Instance) ProcessState(ctx context.Context) (string, error) {
+	out, err := i.place.Host.Run(ctx, host.Command{
+		Script: fmt.Sprintf(`pid=$(cat %s) 2>/dev/null && [ -n "$pid" ] && echo "its process $pid is $(sed -n 's/^State:[[:space:]]*//p' "/proc/$pid/status")" ||
+echo "its process has ended"`, shellescape.Quote(i.file("pid"))),
+		Timeout: stateTimeout,
+	})
+	if err != nil {
+		return "", err
+	}
+	return strings.TrimSpace(string(out.Stdout)), nil
 }
 
 // LastWords returns the last lines that QEMU wrote; nil when there are none, or the

@@ -19,7 +19,7 @@ func TestExitError(t *testing.T) {
 		{"a signal", vm.ExitError{Status: 139}, "QEMU of vm1 on host2 ended by signal 11 (segmentation fault)"},
 		{"alive", vm.ExitError{Status: vm.StillRuns}, "QEMU of vm1 on host2 still runs, but its monitor is closed"},
 		{"unknown", vm.ExitError{Status: vm.StatusUnknown}, "QEMU of vm1 on host2 ended in an unknown way"},
-		{"unknown, and why", vm.ExitError{Status: vm.StatusUnknown, Cause: errors.New("host2 is lost")}, "QEMU of vm1 on host2 ended in an unknown way: host2 is lost"},
+		{"out of reach", vm.ExitError{Status: vm.Unreachable, Cause: errors.New("host2 is lost")}, "QEMU of vm1 on host2 is out of reach and may still run: host2 is lost"},
 		{
 			"a port is taken",
 			vm.ExitError{Status: 1, Log: []string{"Could not set up host forwarding rule 'tcp:127.0.0.1:8443-:443'"}},

@@ -23,6 +23,7 @@ import (
 	"github.com/mhmig/mhmig/runtime/host"
 	"github.com/mhmig/mhmig/runtime/lab"
 	"github.com/mhmig/mhmig/runtime/ledger"
+	"github.com/mhmig/mhmig/runtime/qmp/qmptest"
 	"github.com/mhmig/mhmig/runtime/result"
 	"github.com/mhmig/mhmig/runtime/testbed"
 )
@@ -167,6 +168,18 @@ func NoQEMU(t testing.TB) cartesian.Params {
 	}
 	return cartesian.Params{
 		"vms": "vm1 vm2", "qemu_binary": fake, "machine_type": "pc-i440fx-9.2", "accel": "tcg", "mem": "32", "mem_vm2": "64",
+	}
+}
+
+// Scripted is the params of VMs whose QEMU is a scripted one, by script on the
+// source, which is the first host, and on the destination, the second. The test's
+// TestMain calls [qmptest.Main].
+func Scripted(t testing.TB, source, destination qmptest.Script) cartesian.Params {
+	t.Helper()
+	return cartesian.Params{
+		"vms": "vm1", "qemu_binary": qmptest.Program(t), "machine_type": "pc-i440fx-9.2", "accel": "tcg", "mem": "32",
+		"extra_params_host1": source.Option(), "extra_params_host2": destination.Option(),
+		"start_migration_timeout": "0.01", "not_login_after_mig": "yes",
 	}
 }
 

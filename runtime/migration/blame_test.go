@@ -1,0 +1,299 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package migration_test
+
+import (
+	"context"
+	"errors"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/mhmig/mhmig/lang/cartesian"
+	"github.com/mhmig/mhmig/runtime/migration"
+	"github.com/mhmig/mhmig/runtime/qmp/qmptest"
+	"github.com/mhmig/mhmig/runtime/result"
+	"github.com/mhmig/mhmig/runtime/testbed"
+	"github.com/mhmig/mhmig/runtime/testbed/bedtest"
+)
+
+// scripted is a bed of scripted QEMUs and the plan of a migration on it.
+func scripted(t *testing.T, source qmptest.Script, change cartesian.Params) (*bedtest.Bed, migration.Plan) {
+	t.Helper()
+	params := bedtest.Scripted(t, source, qmptest.Script{})
+	params["mig_timeout"] = "60"
+	for key, value := range change {
+		params[key] = value
+	}
+	bed := prepared(t, params)
+	return bed, plan(bed)
+}
+
+func start(t *testing.T, bed *bedtest.Bed, p migration.Plan) *migration.Migration {
+	t.Helper()
+	m, err := migration.New(bed.Bed, 1, p)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return m
+}
+
+// statusOf is what QEMU says of the instance's migration.
+func statusOf(t *testing.T, machine *testbed.Machine) string {
+	t.Helper()
+	var query struct{ Status string }
+	if err := machine.Monitor().Execute(context.WithoutCancel(t.Context()), "query-migrate", nil, &query); err != nil {
+		t.Fatal(err)
+	}
+	return query.Status
+}
+
+// kill ends the QEMU of an instance, whose process is on this machine.
+func kill(machine *testbed.Machine) error {
+	text, err := os.ReadFile(strings.TrimSuffix(machine.Spec().QMP, "qmp") + "pid")
+	if err != nil {
+		return err
+	}
+	pid, err := strconv.Atoi(strings.TrimSpace(string(text)))
+	if err != nil {
+		return err
+	}
+	return syscall.Kill(pid, syscall.SIGKILL)
+}
+
+// log is the variant's log so far.
+func log(t *testing.T, bed *bedtest.Bed) string {
+	t.Helper()
+	text, err := os.ReadFile(filepath.Join(bed.Results.Dir(), result.LogFile))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(text)
+}
+
+// A migration that only takes too long is nobody's fault: the verdict says why it
+// does not come to an end, the log has said so before, and QEMU was told to give
+// it up.
+func TestOverdue(t *testing.T) {
+	t.Parallel()
+	bed, p := scripted(t, qmptest.Script{Endless: true}, cartesian.Params{"mig_timeout": "3", "mig_speed": "2M"})
+	m := start(t, bed, p)
+	err := runBoth(t.Context(), m)
+	failure, ok := errors.AsType[*migration.Failure](err)
+	if !ok || failure.First != "" || failure.Status() != result.Fail {
+		t.Fatalf("got %v, want a failure of neither side", err)
+	}
+	for _, words := range []string{
+		"migration 1 of vm1: not finished after mig_timeout = 3s: it does not converge: ", " passes over the guest's memory, 32 MiB of 64 MiB left: ",
+		"the guest changes 32 MiB/s, the limit is 2 MiB/s, 1.9 MiB/s are sent",
+	} {
+		if !strings.Contains(err.Error(), words) {
+			t.Errorf("got %v, want %q in it", err, words)
+		}
+	}
+	if strings.Contains(err.Error(), "failed first") {
+		t.Errorf("got %v, want that nobody failed first", err)
+	}
+	if got := statusOf(t, m.Source.Machine("vm1")); got != "cancelled" {
+		t.Errorf("the source's migration: got %s, want cancelled", got)
+	}
+	for _, words := range []string{"the migration does not converge", `dirty="32 MiB/s"`, `limit="2 MiB/s"`, "migration given up"} {
+		if !strings.Contains(log(t, bed), words) {
+			t.Errorf("log: want %q in\n%s", words, log(t, bed))
+		}
+	}
+}
+
+// A migration that a scenario's error ends half way is given up too, whoever has
+// begun it.
+func TestGivenUp(t *testing.T) {
+	t.Parallel()
+	broken := errors.New("the scenario is broken")
+	byHand := func(ctx context.Context, s *migration.Side) error {
+		_, err := s.Migration.Room().Sync(ctx, s.Host.Name(), "listening", nil, nil)
+		if err != nil {
+			return err
+		}
+		var query struct {
+			Address []struct{ Port string } `json:"socket-address"`
+		}
+		dst := s.Migration.Destination.Machine("vm1")
+		if err := dst.Monitor().Execute(ctx, "query-migrate", nil, &query); err != nil {
+			return err
+		}
+		port := query.Address[0].Port
+		if err := s.Machine("vm1").Execute(ctx, "migrate", map[string]any{"uri": "tcp:" + s.Migration.Destination.Host.MigrationAddress() + ":" + port}, nil); err != nil {
+			return err
+		}
+		return broken
+	}
+	t.Run("by migrate", func(t *testing.T) {
+		t.Parallel()
+		bed, p := scripted(t, qmptest.Script{Endless: true}, nil)
+		m := start(t, bed, p)
+		ctx, cancel := context.WithCancelCause(t.Context())
+		defer cancel(nil)
+		go func() {
+			_ = m.Wait(ctx, migration.Condition{Status: "active"})
+			cancel(broken)
+		}()
+		if err := runBoth(ctx, m); !errors.Is(err, broken) {
+			t.Errorf("got %v, want %v", err, broken)
+		}
+		if got := statusOf(t, m.Source.Machine("vm1")); got != "cancelled" {
+			t.Errorf("the source's migration: got %s, want cancelled", got)
+		}
+	})
+	t.Run("by migrate_src", func(t *testing.T) {
+		t.Parallel()
+		bed, p := scripted(t, qmptest.Script{Endless: true}, nil)
+		p.MigrateSrc = byHand
+		p.MigrateDst = func(ctx context.Context, s *migration.Side) error {
+			if _, err := s.Migration.Room().Sync(ctx, s.Host.Name(), "listening", nil, nil); err != nil {
+				return err
+			}
+			return s.Receive(ctx, s.Migration.VMs())
+		}
+		m := start(t, bed, p)
+		if err := runBoth(t.Context(), m); !errors.Is(err, broken) {
+			t.Errorf("got %v, want %v", err, broken)
+		}
+		if got := statusOf(t, m.Source.Machine("vm1")); got != "cancelled" {
+			t.Errorf("the source's migration: got %s, want cancelled", got)
+		}
+	})
+}
+
+// What QEMU refuses of mhmig's own commands is told.
+func TestRefused(t *testing.T) {
+	t.Parallel()
+	t.Run("the last one", func(t *testing.T) {
+		t.Parallel()
+		bed, p := scripted(t, qmptest.Script{Endless: true, Refuse: []string{"migrate_cancel"}}, cartesian.Params{"mig_timeout": "1"})
+		err := runBoth(t.Context(), start(t, bed, p))
+		if err == nil || !strings.Contains(err.Error(), "not finished after mig_timeout = 1s") {
+			t.Errorf("got %v, want that it is overdue", err)
+		}
+		if want := "the script refuses migrate_cancel"; !strings.Contains(log(t, bed), want) || !strings.Contains(log(t, bed), "WARN") {
+			t.Errorf("log: want a warning with %q in\n%s", want, log(t, bed))
+		}
+	})
+	for _, command := range []string{"migrate-set-capabilities", "query-migrate-parameters", "query-migrate", "migrate"} {
+		t.Run(command, func(t *testing.T) {
+			t.Parallel()
+			bed, p := scripted(t, qmptest.Script{Endless: true, Refuse: []string{command}}, nil)
+			err := runBoth(t.Context(), start(t, bed, p))
+			if err == nil || !strings.Contains(err.Error(), command+": the script refuses "+command) {
+				t.Errorf("got %v, want that %s is refused", err, command)
+			}
+		})
+	}
+}
+
+// The side that has not come to an end is named, not the one that waits for it.
+func TestHungCheck(t *testing.T) {
+	t.Parallel()
+	bed, p := scripted(t, qmptest.Script{}, cartesian.Params{"login_timeout": "1", "finish_timeout": "0.5"})
+	p.CheckWork = func(ctx context.Context, _ *migration.Side) error {
+		<-ctx.Done()
+		return context.Cause(ctx)
+	}
+	err := runBoth(t.Context(), start(t, bed, p))
+	step, ok := errors.AsType[*migration.StepError](err)
+	if !ok || step.Host != "host2" || step.Side != migration.DestinationRole || step.Step != "check_work" {
+		t.Fatalf("got %v (%+v), want that host2 is in check_work", err, step)
+	}
+	if want := "migration 1, destination host2, check_work: not over after 1.5s (login_timeout + finish_timeout); host1 waits for it at barrier checked"; err.Error() != want {
+		t.Errorf("got %v, want %s", err, want)
+	}
+}
+
+// A QEMU that dies before the move ends the migration then, whatever the other
+// side is doing.
+func TestDeadEarly(t *testing.T) {
+	t.Parallel()
+	stuck := func(ctx context.Context) error {
+		<-ctx.Done()
+		return context.Cause(ctx)
+	}
+	for _, tt := range []struct {
+		name   string
+		change func(*migration.Plan)
+		status result.Status
+		want   string
+	}{
+		{"the destination's in start_work", func(p *migration.Plan) {
+			p.StartWork = func(ctx context.Context, s *migration.Side) error {
+				for s.Migration.Destination.Step() != "ports" {
+					select {
+					case <-time.After(time.Millisecond):
+					case <-ctx.Done():
+						return context.Cause(ctx)
+					}
+				}
+				if err := kill(s.Migration.Destination.Machine("vm1")); err != nil {
+					return err
+				}
+				return stuck(ctx)
+			}
+		}, result.Fail, "migration 1 of vm1: the destination failed first (host2): QEMU of vm1 on host2 ended by signal 9"},
+		{"the source's in start_work", func(p *migration.Plan) {
+			p.StartWork = func(ctx context.Context, s *migration.Side) error {
+				if err := kill(s.Machine("vm1")); err != nil {
+					return err
+				}
+				return stuck(ctx)
+			}
+		}, result.Fail, "migration 1, source host1, start_work: vm1@host1 is not running any more; QEMU of vm1 on host1 ended by signal 9"},
+		{"the source's in before_migration", func(p *migration.Plan) {
+			p.BeforeMigration = func(ctx context.Context, s *migration.Side) error {
+				if s.IsSource() {
+					if err := kill(s.Machine("vm1")); err != nil {
+						return err
+					}
+				}
+				return stuck(ctx)
+			}
+		}, result.Fail, "migration 1, source host1, before_migration: vm1@host1 is not running any more; QEMU of vm1 on host1 ended by signal 9"},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			t.Parallel()
+			bed, p := scripted(t, qmptest.Script{}, nil)
+			tt.change(&p)
+			ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
+			defer cancel()
+			err := runBoth(ctx, start(t, bed, p))
+			if err == nil || result.StatusOf(err) != tt.status || !strings.HasPrefix(err.Error(), tt.want) {
+				t.Errorf("got %v: %v\nwant %v: %s", result.StatusOf(err), err, tt.status, tt.want)
+			}
+		})
+	}
+}
+
+// A pass counts when it is complete.
+func TestWaitPasses(t *testing.T) {
+	t.Parallel()
+	bed, p := scripted(t, qmptest.Script{Endless: true}, nil)
+	m := start(t, bed, p)
+	waited := make(chan error, 1)
+	var passes int
+	go func() {
+		err := m.Wait(t.Context(), migration.Condition{Passes: 3})
+		if err == nil {
+			var query map[string]any
+			err = m.Source.Machine("vm1").Monitor().Execute(t.Context(), "query-migrate", nil, &query)
+			passes = result.Sample{Query: query}.Progress().Pass
+		}
+		waited <- errors.Join(err, m.Cancel(t.Context()))
+	}()
+	if err := runBoth(t.Context(), m); err != nil {
+		t.Error(err)
+	}
+	if err := <-waited; err != nil || passes < 4 {
+		t.Errorf("after three passes: in pass %d, %v; want the fourth at least", passes, err)
+	}
+}

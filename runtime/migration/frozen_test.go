@@ -1,0 +1,155 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package migration_test
+
+import (
+	"context"
+	"strings"
+	"testing"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+
+	"github.com/mhmig/mhmig/runtime/migration"
+	"github.com/mhmig/mhmig/runtime/qmp/qmptest"
+	"github.com/mhmig/mhmig/runtime/result"
+	"github.com/mhmig/mhmig/runtime/testbed/bedtest"
+)
+
+// ask is a hook that asks a VM's monitor, as vm.qmp does, on one side.
+func ask(role migration.Role) migration.Hook {
+	return func(ctx context.Context, s *migration.Side) error {
+		if s.Role != role {
+			return nil
+		}
+		m := s.Machine("vm1")
+		return m.BlameGone(ctx, m.Execute(ctx, "query-name", nil, nil))
+	}
+}
+
+// A QEMU that is stopped, on either side and in whatever step, ends the migration
+// within the limit of one exchange or mig_timeout, and the verdict names it.
+func TestFrozen(t *testing.T) {
+	t.Parallel()
+	const (
+		source, destination = migration.SourceRole, migration.DestinationRole
+		exchange            = 3 * time.Second // and not less: a machine with much to do is slow
+		overdue             = 4 * time.Second
+		enough              = 45 * time.Second // for all that comes to the limit
+	)
+	var cells errgroup.Group // they wait most of their time: more of them than there are processors
+	cells.SetLimit(12)
+	defer func() { _ = cells.Wait() }()
+	for _, tt := range []struct {
+		step   string
+		side   migration.Role
+		stopAt string
+		change func(*migration.Plan)
+		status result.Status
+		where  string // how the error begins
+		late   bool   // mig_timeout decides
+		kept   bool   // the script's other option: a migration without end
+	}{
+		{step: "prepare", side: source, stopAt: "cont", status: result.Error, where: "migration 1, source host1, prepare: "},
+		{step: "prepare", side: destination, stopAt: "migrate-set-capabilities", status: result.Error, where: "migration 1, destination host2, prepare: "},
+		{step: "listen", side: destination, stopAt: "migrate-incoming", status: result.Error, where: "migration 1, destination host2, prepare: "},
+		{
+			step: "start_work", side: source, stopAt: "query-name", status: result.Error, where: "migration 1, source host1, start_work: ",
+			change: func(p *migration.Plan) { p.StartWork = ask(source) },
+		},
+		{
+			step: "before_migration", side: source, stopAt: "query-name", status: result.Error, where: "migration 1, source host1, before_migration: ",
+			change: func(p *migration.Plan) { p.BeforeMigration = ask(source) },
+		},
+		{
+			step: "before_migration", side: destination, stopAt: "query-name", status: result.Error, where: "migration 1, destination host2, before_migration: ",
+			change: func(p *migration.Plan) { p.BeforeMigration = ask(destination) },
+		},
+		{step: "migrate is prepared", side: source, stopAt: "query-migrate-parameters", status: result.Fail},
+		{step: "migrate", side: source, stopAt: "migrate", status: result.Fail},
+		{step: "setup", side: source, stopAt: "MIGRATION:setup", status: result.Fail},
+		{step: "setup", side: destination, stopAt: "MIGRATION:setup", status: result.Fail, late: true, kept: true},
+		{step: "migrating", side: source, stopAt: "MIGRATION:active", status: result.Fail},
+		{step: "migrating", side: destination, stopAt: "MIGRATION:active", status: result.Fail, late: true, kept: true},
+		{step: "switchover", side: source, stopAt: "STOP", status: result.Fail, late: true},
+		{step: "switchover", side: destination, stopAt: "load", status: result.Fail, late: true},
+		{step: "completed", side: source, stopAt: "MIGRATION:completed", status: result.Fail},
+		{step: "completed", side: destination, stopAt: "loaded", status: result.Fail},
+		{step: "resume", side: destination, stopAt: "RESUME", status: result.Fail},
+		{step: "check", side: source, stopAt: "query-status@postmigrate", status: result.Fail},
+		{step: "check", side: destination, stopAt: "query-status@running", status: result.Fail},
+		{
+			step: "login", side: destination, stopAt: "human-monitor-command", status: result.Fail,
+			change: func(p *migration.Plan) { p.Params["not_login_after_mig"] = "no" },
+		},
+		{
+			step: "check_work", side: destination, stopAt: "query-name", status: result.Fail, where: "migration 1, destination host2, check_work: ",
+			change: func(p *migration.Plan) { p.CheckWork = ask(destination) },
+		},
+		{
+			step: "cancel", side: source, stopAt: "migrate_cancel", status: result.Fail, kept: true,
+			change: func(p *migration.Plan) { p.Params["cancel_delay"] = "0.1" },
+		},
+		{step: "end", side: source, stopAt: "quit", status: result.Pass},
+	} {
+		cell := func(t *testing.T) {
+			scripts := map[migration.Role]qmptest.Script{source: {Endless: tt.kept}}
+			script := scripts[tt.side]
+			script.StopAt = tt.stopAt
+			scripts[tt.side] = script
+			params := bedtest.Scripted(t, scripts[source], scripts[destination])
+			params["monitor_timeout"], params["mig_timeout"] = exchange.String(), "60"
+			params["nics"] = "nic1"
+			if tt.late {
+				params["mig_timeout"] = overdue.String()
+			}
+			bed := prepared(t, params)
+			p := plan(bed)
+			if tt.change != nil {
+				tt.change(&p)
+			}
+			m, err := migration.New(bed.Bed, 1, p)
+			if err != nil {
+				t.Fatal(err)
+			}
+			ctx, cancel := context.WithTimeout(t.Context(), enough)
+			defer cancel()
+			began := time.Now()
+			err = runBoth(ctx, m)
+			took := time.Since(began)
+			if ctx.Err() != nil {
+				t.Fatalf("it does not end: %v", err)
+			}
+			if tt.status == result.Pass {
+				if err != nil {
+					t.Errorf("got %v, want that the migration is over", err)
+				}
+				return
+			}
+			name, where := "vm1@host1", "migration 1 of vm1: the source failed first (host1): "
+			if tt.side == destination {
+				name, where = "vm1@host2", "migration 1 of vm1: the destination failed first (host2): "
+			}
+			if tt.where != "" {
+				where = tt.where
+			}
+			if err == nil || result.StatusOf(err) != tt.status || !strings.HasPrefix(err.Error(), where) ||
+				!strings.Contains(err.Error(), name+": QEMU does not answer its monitor") {
+				t.Errorf("got %v: %v\nwant %v: %s… %s: QEMU does not answer its monitor", result.StatusOf(err), err, tt.status, where, name)
+			}
+			if err == nil {
+				return
+			}
+			if late := strings.Contains(err.Error(), "mig_timeout"); late != tt.late {
+				t.Errorf("got %v, want mig_timeout told: %t", err, tt.late)
+			}
+			if tt.late && took < overdue {
+				t.Errorf("it took %v, want mig_timeout at least", took)
+			}
+		}
+		cells.Go(func() error {
+			t.Run(tt.step+" "+string(tt.side), cell)
+			return nil
+		})
+	}
+}

@@ -1,0 +1,212 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package qmptest
+
+import (
+	"encoding/json"
+	"io"
+	"net"
+	"strings"
+	"time"
+)
+
+// What the two sides say to each other, a byte each.
+const (
+	beginsToMove = 'b' // source: the guest's memory follows
+	theState     = 's' // source: the guest stands still, here is the rest of it
+	isLoaded     = 'l' // destination: it is loaded
+)
+
+// figures is query-migrate.
+func (m *Machine) figures() map[string]any {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	figures := map[string]any{}
+	if m.listener != nil {
+		_, port, _ := net.SplitHostPort(m.listener.Addr().String())
+		figures["socket-address"] = []map[string]any{{"type": "inet", "host": "127.0.0.1", "port": port}}
+	}
+	if m.status == "" {
+		return figures
+	}
+	figures["status"] = m.status
+	if m.failure != "" {
+		figures["error-desc"] = m.failure
+	}
+	if m.took > 0 {
+		figures["total-time"], figures["downtime"] = max(m.took.Milliseconds(), 1), 1
+	}
+	if m.passes == 0 {
+		return figures
+	}
+	ram := map[string]any{
+		"total": ramBytes, "page-size": pageBytes, "dirty-sync-count": m.passes, "remaining": ramBytes / 2,
+		"transferred": ramBytes / 8 * m.passes, "mbps": 16.0, "dirty-pages-rate": 0,
+	}
+	if m.script.Endless && m.passes > 2 {
+		ram["dirty-pages-rate"] = dirtyRate
+	}
+	if m.status == "completed" {
+		ram["remaining"] = 0
+	}
+	figures["ram"] = ram
+	return figures
+}
+
+// turn sets the migration's status and tells of it.
+func (m *Machine) turn(status, failure string) {
+	m.mu.Lock()
+	m.status, m.failure = status, failure
+	if !m.began.IsZero() && (status == "completed" || status == "failed" || status == "cancelled") {
+		m.took = time.Since(m.began)
+	}
+	m.mu.Unlock()
+	m.emit("MIGRATION", map[string]any{"status": status})
+}
+
+func address(arguments json.RawMessage) (string, *refusal) {
+	var a struct {
+		URI string `json:"uri"`
+	}
+	if err := json.Unmarshal(arguments, &a); err != nil {
+		return "", &refusal{"GenericError", err.Error()}
+	}
+	where, tcp := strings.CutPrefix(a.URI, "tcp:")
+	if !tcp {
+		return "", &refusal{"GenericError", "unknown migration protocol: " + a.URI}
+	}
+	return where, nil
+}
+
+// listen makes this the destination.
+func (m *Machine) listen(arguments json.RawMessage) (any, *refusal) {
+	where, refused := address(arguments)
+	if refused != nil {
+		return nil, refused
+	}
+	l, err := net.Listen("tcp", where)
+	if err != nil {
+		return nil, &refusal{"GenericError", "Failed to bind socket: " + err.Error()}
+	}
+	m.mu.Lock()
+	m.listener = l
+	m.mu.Unlock()
+	m.working.Go(func() {
+		conn, err := l.Accept()
+		if err != nil {
+			return
+		}
+		m.use(conn)
+		m.receive(conn)
+	})
+	return map[string]any{}, nil
+}
+
+func (m *Machine) use(conn net.Conn) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.wire = conn
+}
+
+// receive is the destination's part of a migration. One that fails ends QEMU.
+func (m *Machine) receive(conn net.Conn) {
+	defer conn.Close()
+	m.turn("setup", "")
+	for _, said := range []byte{beginsToMove, theState} {
+		if !hear(conn, said) {
+			m.turn("failed", "load of migration failed: Input/output error")
+			m.once.Do(func() { close(m.quit) })
+			return
+		}
+		if said == beginsToMove {
+			m.turn("active", "")
+		}
+	}
+	m.at("load")
+	_, _ = conn.Write([]byte{isLoaded})
+	m.at("loaded")
+	m.become("running")
+	m.emit("RESUME", nil)
+	m.turn("completed", "")
+}
+
+func hear(conn net.Conn, said byte) bool {
+	var b [1]byte
+	_, err := io.ReadFull(conn, b[:])
+	return err == nil && b[0] == said
+}
+
+// migrate makes this the source.
+func (m *Machine) migrate(arguments json.RawMessage) (any, *refusal) {
+	where, refused := address(arguments)
+	if refused != nil {
+		return nil, refused
+	}
+	m.mu.Lock()
+	m.began, m.took, m.passes, m.cancelled = time.Now(), 0, 0, false
+	m.mu.Unlock()
+	m.working.Go(func() { m.send(where) })
+	return map[string]any{}, nil
+}
+
+// send is the source's part of a migration.
+func (m *Machine) send(where string) {
+	m.turn("setup", "")
+	conn, err := net.Dial("tcp", where)
+	if err != nil {
+		m.turn("failed", "Failed to connect to '"+where+"': Connection refused")
+		return
+	}
+	defer conn.Close()
+	m.use(conn)
+	if _, err := conn.Write([]byte{beginsToMove}); err != nil {
+		m.broke()
+		return
+	}
+	m.turn("active", "")
+	gone := make(chan bool, 1) // what the destination said, if anything
+	m.working.Go(func() { gone <- hear(conn, isLoaded) })
+	for pass := 1; m.script.Endless || pass <= 2; pass++ {
+		m.mu.Lock()
+		m.passes = pass
+		m.mu.Unlock()
+		m.emit("MIGRATION_PASS", map[string]any{"pass": pass})
+		select {
+		case <-gone:
+			m.broke()
+			return
+		case <-time.After(passTime):
+		}
+	}
+	before := m.become("finish-migrate")
+	m.emit("STOP", nil)
+	if _, err := conn.Write([]byte{theState}); err != nil || !<-gone {
+		m.become(before)
+		m.broke()
+		return
+	}
+	m.become("postmigrate")
+	m.turn("completed", "")
+}
+
+// broke is the source's end of a migration whose connection has broken.
+func (m *Machine) broke() {
+	m.mu.Lock()
+	cancelled := m.cancelled
+	m.mu.Unlock()
+	if cancelled {
+		m.turn("cancelled", "")
+		return
+	}
+	m.turn("failed", "Unable to write to socket: Broken pipe")
+}
+
+func (m *Machine) cancel() {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if m.status != "setup" && m.status != "active" || m.wire == nil {
+		return
+	}
+	m.cancelled = true
+	_ = m.wire.Close()
+}

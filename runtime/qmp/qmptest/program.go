@@ -1,0 +1,129 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package qmptest
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"os"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+)
+
+// environment makes a program with Main in it a scripted QEMU.
+const environment = "MHMIG_SCRIPTED_QEMU"
+
+// Program writes a program that is this test's binary as a scripted QEMU, and
+// returns its path: a value for the param qemu_binary. The test's TestMain calls
+// [Main].
+func Program(t testing.TB) string {
+	t.Helper()
+	self, err := os.Executable()
+	if err != nil {
+		t.Fatal(err)
+	}
+	path := filepath.Join(t.TempDir(), "scripted-qemu")
+	script := fmt.Sprintf(`#!/bin/sh
+case $1 in
+--version) echo 'QEMU emulator version 9.2.0'; exit ;;
+-machine) printf 'Supported machines are:\npc-i440fx-9.2  Standard PC\n'; exit ;;
+esac
+%s=1 exec '%s' "$@"
+`, environment, self)
+	if err := os.WriteFile(path, []byte(script), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	return path
+}
+
+// Option is what a script is as an option of the scripted QEMU's command line: a
+// value for the param extra_params. Only StopAt, where the process then stops as
+// by SIGSTOP, Endless and Refuse can be said there.
+func (s Script) Option() string {
+	return fmt.Sprintf("-script stop-at=%s;endless=%t;refuse=%s", s.StopAt, s.Endless, strings.Join(s.Refuse, "+"))
+}
+
+// Main is a scripted QEMU's whole life where this process was started as one; it
+// does not return then. Else it does nothing.
+func Main() {
+	if os.Getenv(environment) == "" {
+		return
+	}
+	if err := run(os.Args[1:]); err != nil {
+		fmt.Fprintln(os.Stderr, "scripted-qemu:", err)
+		os.Exit(1)
+	}
+	os.Exit(0)
+}
+
+// run takes of QEMU's command line what matters here: the sockets, and which side
+// of a migration it is.
+func run(arguments []string) error {
+	script := Script{Stop: stop}
+	incoming := false
+	var sockets []map[string]string // in order: mhmig waits for the last
+	for i, option := range arguments {
+		if i+1 == len(arguments) {
+			break
+		}
+		switch value := arguments[i+1]; option {
+		case "-incoming":
+			incoming = true
+		case "-chardev":
+			sockets = append(sockets, properties(value, ","))
+		case "-script":
+			fields := properties(value, ";")
+			script.StopAt, script.Endless = fields["stop-at"], fields["endless"] == "true"
+			script.Refuse = strings.Split(fields["refuse"], "+")
+		}
+	}
+	m := New(script, incoming)
+	listeners := make([]net.Listener, len(sockets)) // all, before one is served
+	for i, socket := range sockets {
+		var err error
+		if listeners[i], err = net.Listen("unix", socket["path"]); err != nil {
+			return err
+		}
+	}
+	for i, l := range listeners {
+		serve := m.Serve
+		if id := sockets[i]["id"]; id != "qmp" && id != "spare" { // a serial port, of a guest that says nothing
+			serve = func(conn net.Conn) { _, _ = io.Copy(io.Discard, conn) }
+		}
+		go func() {
+			for {
+				conn, err := l.Accept()
+				if err != nil {
+					return
+				}
+				go serve(conn)
+			}
+		}()
+	}
+	<-m.Done()
+	if incoming && m.figures()["status"] == "failed" {
+		return errors.New("load of migration failed: Input/output error")
+	}
+	return nil
+}
+
+// stop stops this process. The signal may reach another of its threads first: this
+// one waits for it.
+func stop() {
+	_ = syscall.Kill(os.Getpid(), syscall.SIGSTOP)
+	time.Sleep(time.Second)
+}
+
+func properties(text, separator string) map[string]string {
+	fields := map[string]string{}
+	for field := range strings.SplitSeq(text, separator) {
+		key, value, _ := strings.Cut(field, "=")
+		fields[key] = value
+	}
+	return fields
+}
