@@ -319,7 +319,7 @@ func (b *Bed) shape(ctx context.Context, name string, params cartesian.Params) (
 		}
 		sites = append(sites, site)
 	}
-	shape, err := vm.Agree(ctx, name, sites)
+	shape, err := b.shared.vms.Agree(ctx, name, sites)
 	if err != nil {
 		return vm.Shape{}, err
 	}

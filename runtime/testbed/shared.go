@@ -21,6 +21,7 @@ type Shared struct {
 	hosts  []*host.Host // of the run
 	ledger *owned
 	local  func(name string) (path string, err error)
+	vms    vm.Cache
 
 	mu     sync.Mutex // guards what follows
 	stores map[string]*store

@@ -45,15 +45,12 @@ timeout -k 1 %[3]d %[4]s -accel kvm -machine pc -nodefaults -no-user-config -dis
 // kvmVerdict is what a probe found: the reason why KVM is of no use, or "".
 type kvmVerdict struct{ unusable string }
 
-// probed keeps the verdicts for the life of this process.
-var probed memo[kvmVerdict]
-
 // ProbeAccel chooses the accelerator for a QEMU binary on h. want is the param
 // accel: tcg, kvm or auto, which takes KVM if it works. Whether it works is found
 // out by running a guest in it, once per host and binary; /dev/kvm alone proves
 // nothing. reason says why auto fell back to TCG. kvm where KVM does not work is
 // an error.
-func ProbeAccel(ctx context.Context, h *host.Host, qemuBinary, want string) (accel, reason string, err error) {
+func (c *Cache) ProbeAccel(ctx context.Context, h *host.Host, qemuBinary, want string) (accel, reason string, err error) {
 	switch want {
 	case "tcg":
 		return "tcg", "", nil
@@ -61,7 +58,7 @@ func ProbeAccel(ctx context.Context, h *host.Host, qemuBinary, want string) (acc
 	default:
 		return "", "", fmt.Errorf("param accel: got %q, want one of auto, kvm, tcg", want)
 	}
-	verdict, err := probed.get(ctx, siteKey(h, qemuBinary), func(ctx context.Context) (kvmVerdict, error) {
+	verdict, err := c.accels.get(ctx, siteKey(h, qemuBinary), func(ctx context.Context) (kvmVerdict, error) {
 		return probeKVM(ctx, h, qemuBinary, "/dev/kvm")
 	})
 	switch {

@@ -60,13 +60,10 @@ func (q QEMU) Resolve(name string) (string, bool) {
 	return "", false
 }
 
-// asked keeps the answers of Facts for the life of this process.
-var asked memo[QEMU]
-
 // Facts asks a QEMU binary on h for its version and machine types, once per host
 // and binary. A missing binary is an error that names the Debian package.
-func Facts(ctx context.Context, h *host.Host, qemuBinary string) (QEMU, error) {
-	return asked.get(ctx, siteKey(h, qemuBinary), func(ctx context.Context) (QEMU, error) {
+func (c *Cache) Facts(ctx context.Context, h *host.Host, qemuBinary string) (QEMU, error) {
+	return c.qemus.get(ctx, siteKey(h, qemuBinary), func(ctx context.Context) (QEMU, error) {
 		out, err := h.Run(ctx, host.Command{
 			Script: fmt.Sprintf("command -v -- %[1]s >/dev/null || exit 127\n%[1]s --version && %[1]s -machine help",
 				shellescape.Quote(qemuBinary)),

@@ -106,7 +106,7 @@ func (im *Images) make(ctx context.Context, d diskFiles, qemuImg string) error {
 		return createImage(ctx, h, args, d.path, size)
 	}
 	made := false
-	blank, err := blanks.get(ctx, siteKey(h, strings.Join(append(slices.Clip(args), size, im.place.BaseDir), " ")), func(ctx context.Context) ([]byte, error) {
+	blank, err := im.place.Cache.blanks.get(ctx, siteKey(h, strings.Join(append(slices.Clip(args), size, im.place.BaseDir), " ")), func(ctx context.Context) ([]byte, error) {
 		made = true
 		if err := createImage(ctx, h, args, d.path, size); err != nil {
 			return nil, err
@@ -126,11 +126,6 @@ func (im *Images) make(ctx context.Context, d diskFiles, qemuImg string) error {
 		return h.WriteFile(ctx, d.path, blank, 0o644)
 	}
 }
-
-// blanks are images in which nothing is yet, nil for those that are larger than
-// maxBlank: for a run of many variants, writing one again is many times faster
-// than qemu-img. Nothing in an image tells its own name.
-var blanks memo[[]byte]
 
 // maxBlank is the size of blank images that are worth keeping. A qcow2 has 192 KiB.
 const maxBlank = 256 << 10

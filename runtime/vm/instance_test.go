@@ -200,7 +200,7 @@ func TestStartFails(t *testing.T) {
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
 			p := b.params(tt.params)
-			shape, err := vm.Agree(t.Context(), "vm1", s.sites("vm1", p))
+			shape, err := s.place.Cache.Agree(t.Context(), "vm1", s.sites("vm1", p))
 			if err != nil {
 				t.Fatal(err)
 			}

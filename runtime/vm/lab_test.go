@@ -50,6 +50,7 @@ var guest = []byte{
 // bed is hosts of a test: real OpenSSH servers, one process for each connection,
 // and real QEMU, all on this machine.
 type bed struct {
+	cache  vm.Cache
 	t      *testing.T
 	dir    string // short, as unix sockets want it
 	ledger *fakeLedger
@@ -156,7 +157,8 @@ func (b *bed) host(name string, wrapper ...string) *site {
 	t.Cleanup(func() { h.Close() })
 	s := &site{Host: h, bed: b, artifacts: filepath.Join(b.dir, name)}
 	s.place = vm.Place{
-		Host: h, RunDir: filepath.Join(b.dir, name, "run"), ImageDir: filepath.Join(b.dir, "shared/v1"), BaseDir: filepath.Join(b.dir, "shared"),
+		Cache: &b.cache,
+		Host:  h, RunDir: filepath.Join(b.dir, name, "run"), ImageDir: filepath.Join(b.dir, "shared/v1"), BaseDir: filepath.Join(b.dir, "shared"),
 		Ledger: b.ledger, Log: slog.New(slog.DiscardHandler),
 		Artifacts: func(file string) (io.WriteCloser, error) {
 			return os.OpenFile(filepath.Join(s.artifacts, file), os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o644)
@@ -295,7 +297,7 @@ func (s *site) sites(name string, p cartesian.Params) []vm.Site {
 func (s *site) start(name string, p cartesian.Params, incoming bool) *vm.Instance {
 	t := s.bed.t
 	t.Helper()
-	shape, err := vm.Agree(t.Context(), name, s.sites(name, p))
+	shape, err := s.place.Cache.Agree(t.Context(), name, s.sites(name, p))
 	if err != nil {
 		t.Fatal(err)
 	}

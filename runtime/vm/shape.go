@@ -34,30 +34,30 @@ type Shape struct {
 // Agree settles the shape of the VM called name for all sites that it may run on.
 // It asks each host for its QEMU and, where the params let it choose, whether KVM
 // works there. Sites whose params differ in what must be alike are an error.
-func Agree(ctx context.Context, name string, sites []Site) (Shape, error) {
+func (c *Cache) Agree(ctx context.Context, name string, sites []Site) (Shape, error) {
 	if len(sites) == 0 {
 		return Shape{}, fmt.Errorf("%s: no hosts to run on", name)
 	}
-	s, err := agree(ctx, sites)
+	s, err := c.agree(ctx, sites)
 	if err != nil {
 		return Shape{}, fmt.Errorf("%s: %w", name, err)
 	}
 	return s, nil
 }
 
-func agree(ctx context.Context, sites []Site) (Shape, error) {
+func (c *Cache) agree(ctx context.Context, sites []Site) (Shape, error) {
 	for _, site := range sites[1:] {
 		if err := CheckAlike(sites[0], site); err != nil {
 			return Shape{}, err
 		}
 	}
-	c := sites[0].Config
+	first := sites[0].Config
 	s := Shape{Accel: "kvm"}
 	var qemus []QEMU
 	oldest := Version{}
 	for i, site := range sites {
 		binary := site.Config.QEMU
-		q, err := Facts(ctx, site.Host, binary)
+		q, err := c.Facts(ctx, site.Host, binary)
 		if err != nil {
 			return Shape{}, err
 		}
@@ -69,7 +69,7 @@ func agree(ctx context.Context, sites []Site) (Shape, error) {
 		if s.Accel == "tcg" {
 			continue // a guest cannot move between accelerators
 		}
-		accel, reason, err := ProbeAccel(ctx, site.Host, binary, c.Accel)
+		accel, reason, err := c.ProbeAccel(ctx, site.Host, binary, first.Accel)
 		if err != nil {
 			return Shape{}, err
 		}
@@ -79,17 +79,17 @@ func agree(ctx context.Context, sites []Site) (Shape, error) {
 		}
 	}
 
-	machine, err := CommonMachine(c.MachineType, qemus...)
+	machine, err := CommonMachine(first.MachineType, qemus...)
 	if err != nil {
 		return Shape{}, err
 	}
 	s.Machine = machine
 
-	cpu, notice := cpuOf(c, s.Accel)
+	cpu, notice := cpuOf(first, s.Accel)
 	s.CPU = cpu
 	s.notice(notice)
 
-	s.MemoryKiB, notice = guardMemory(s.Accel, oldest, c.MemoryBytes>>10, c.DirtyGuard)
+	s.MemoryKiB, notice = guardMemory(s.Accel, oldest, first.MemoryBytes>>10, first.DirtyGuard)
 	s.notice(notice)
 	return s, nil
 }

@@ -44,7 +44,7 @@ func TestAgree(t *testing.T) {
 			}
 			sites = append(sites, vm.Site{Host: []*host.Host{h1.Host, h2.Host}[i], Label: fmt.Sprintf("host%d", i+1), Params: p, Config: c})
 		}
-		return vm.Agree(t.Context(), "vm1", sites)
+		return b.cache.Agree(t.Context(), "vm1", sites)
 	}
 
 	t.Run("the older QEMU decides", func(t *testing.T) {
@@ -84,7 +84,7 @@ func TestAgree(t *testing.T) {
 		var wg sync.WaitGroup
 		for range 8 {
 			wg.Go(func() {
-				if _, err := vm.Facts(t.Context(), h1.Host, old); err != nil {
+				if _, err := b.cache.Facts(t.Context(), h1.Host, old); err != nil {
 					t.Error(err)
 				}
 			})
@@ -129,7 +129,7 @@ func TestAgree(t *testing.T) {
 			}
 		})
 	}
-	if _, err := vm.Agree(t.Context(), "vm1", nil); err == nil {
+	if _, err := b.cache.Agree(t.Context(), "vm1", nil); err == nil {
 		t.Error("Agree without hosts: no error")
 	}
 }
@@ -171,11 +171,11 @@ func TestProbeKVM(t *testing.T) {
 		}
 	})
 	t.Run("here", func(t *testing.T) {
-		accel, reason, err := vm.ProbeAccel(t.Context(), s.Host, "qemu-system-x86_64", "auto")
+		accel, reason, err := s.place.Cache.ProbeAccel(t.Context(), s.Host, "qemu-system-x86_64", "auto")
 		if err != nil || (accel == "kvm") != (reason == "") || accel != "kvm" && accel != "tcg" {
 			t.Fatalf("ProbeAccel(auto) = %q, %q, %v", accel, reason, err)
 		}
-		forced, _, err := vm.ProbeAccel(t.Context(), s.Host, "qemu-system-x86_64", "kvm")
+		forced, _, err := s.place.Cache.ProbeAccel(t.Context(), s.Host, "qemu-system-x86_64", "kvm")
 		switch {
 		case accel == "kvm" && (err != nil || forced != "kvm"):
 			t.Errorf("ProbeAccel(kvm) = %q, %v", forced, err)

@@ -41,6 +41,7 @@ type Place struct {
 	ImageDir   string // this variant's folder on the shared storage, as Host sees it; must exist where images are made
 	ShippedDir string // mhmig's own files as Host sees them: jeos:kernel is the file kernel there
 	BaseDir    string // images_base_dir as Host sees it: image_name, kernel and initrd are relative to it
+	Cache      *Cache // of the run, or of the bed alone
 	Ledger     Ledger
 	Log        *slog.Logger
 	// Artifacts opens a file of the results for this VM on this host, to append to:

@@ -7,6 +7,17 @@ import (
 	"sync"
 )
 
+// Cache keeps what was found out about the hosts of a run, so that each is asked
+// once. The zero value is empty. Its methods may be called from any goroutine.
+type Cache struct {
+	qemus  memo[QEMU]
+	accels memo[kvmVerdict]
+	// blanks are images in which nothing is yet, nil for those that are larger than
+	// maxBlank: for a run of many variants, writing one again is many times faster
+	// than qemu-img. Nothing in an image tells its own name.
+	blanks memo[[]byte]
+}
+
 // memo keeps answers by key. Who asks what somebody is just finding out waits for
 // that; an error is not kept.
 type memo[T any] struct {
