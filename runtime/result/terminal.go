@@ -387,6 +387,7 @@ func clock(d time.Duration) string {
 // by themselves. It returns at least one line.
 func Wrap(text string, width int) []string {
 	width = max(width, 8)
+	text = strings.TrimRight(text, " ")
 	var lines []string
 	for Columns(text) > width {
 		begin := len(text) - len(strings.TrimLeft(text, " ")) // an indent is no place to break at
