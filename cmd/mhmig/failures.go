@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"io"
 	"iter"
-	"runtime/debug"
 	"strings"
 
 	"github.com/mhmig/mhmig/lang/printable"
@@ -69,13 +68,4 @@ func writeLines(w io.Writer, indent, text string, width int) {
 			fmt.Fprintln(w, part)
 		}
 	}
-}
-
-// version is the module's version, as the Go tool recorded it.
-func version() string {
-	info, ok := debug.ReadBuildInfo()
-	if !ok || info.Main.Version == "" {
-		return "devel"
-	}
-	return info.Main.Version
 }

@@ -98,10 +98,12 @@ mhmig makes on this machine.`,
   mhmig exec my.star --hosts host1,host2 --filter 'only RHEL.6.4.x86_64'`,
 		Args:          group,
 		RunE:          func(command *cobra.Command, _ []string) error { return command.Help() },
+		Version:       versionText(),
 		SilenceUsage:  true,
 		SilenceErrors: true,
 	}
 	root.SetHelpCommand(newHelpCommand())
+	root.SetVersionTemplate("{{.Version}}\n")
 	root.CompletionOptions.HiddenDefaultCmd = true
 	root.SetFlagErrorFunc(unknownFlag)
 	addTemplateFuncs()
