@@ -4,12 +4,14 @@ package host_test
 
 import (
 	"bytes"
+	"context"
 	"crypto/rand"
 	"errors"
 	"io"
 	"net"
 	"os"
 	"path/filepath"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -121,6 +123,21 @@ func TestDialForwardedRefused(t *testing.T) {
 	_, err = forbidding.Listen(t.Context(), "tcp", "127.0.0.1:0")
 	wantError[*host.ForwardError](t, "Listen", err)
 	wantText(t, err, "host1: listen on tcp 127.0.0.1:0", "PermitListen")
+}
+
+// A process that listens but takes no connections, as one that is stopped, is not
+// taken for an sshd that forbids them.
+func TestDialForwardedHangs(t *testing.T) {
+	t.Parallel()
+	s := startServer(t)
+	h := s.dial(t)
+	ctx, cancel := context.WithCancelCause(t.Context())
+	cancel(errors.New("login_timeout is over"))
+	_, err := h.Dial(ctx, "tcp", "127.0.0.1:1")
+	if e := wantError[*host.ForwardError](t, "Dial", err); e.Refused || strings.Contains(err.Error(), "AllowTcpForwarding") {
+		t.Errorf("Dial without an answer in time: got %v, want no word of sshd's configuration", err)
+	}
+	wantText(t, err, "login_timeout is over", "the process that listens there may hang")
 }
 
 func TestForwardedConnection(t *testing.T) {

@@ -108,6 +108,25 @@ func TestOverdue(t *testing.T) {
 	}
 }
 
+// A network that is cut when the guest has stopped ends the migration by
+// mig_timeout, and the verdict says where to look.
+func TestCutAtSwitchover(t *testing.T) {
+	t.Parallel()
+	params := bedtest.Scripted(t, qmptest.Script{}, qmptest.Script{Cut: true})
+	params["mig_timeout"] = "6"
+	bed := prepared(t, params)
+	m := start(t, bed, plan(bed))
+	err := runBoth(t.Context(), m)
+	failure, ok := errors.AsType[*migration.Failure](err)
+	if !ok || failure.First != "" || !strings.Contains(err.Error(), "not finished after mig_timeout = 6s: ") ||
+		!strings.Contains(err.Error(), ", and nothing was sent for ") || !strings.Contains(err.Error(), "is the way from host1 to host2 cut?") {
+		t.Errorf("got %v, want that the way is cut", err)
+	}
+	if got := statusOf(t, m.Source.Machine("vm1")); got != "cancelled" {
+		t.Errorf("the source's migration: got %s, want cancelled", got)
+	}
+}
+
 // A migration that a scenario's error ends half way is given up too, whoever has
 // begun it.
 func TestGivenUp(t *testing.T) {

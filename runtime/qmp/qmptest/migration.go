@@ -113,6 +113,10 @@ func (m *Machine) receive(conn net.Conn) {
 	defer conn.Close()
 	m.turn("setup", "")
 	for _, said := range []byte{beginsToMove, theState} {
+		if said == theState && m.script.Cut {
+			<-m.quit
+			return
+		}
 		if !hear(conn, said) {
 			m.turn("failed", "load of migration failed: Input/output error")
 			m.once.Do(func() { close(m.quit) })

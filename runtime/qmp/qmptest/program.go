@@ -43,9 +43,9 @@ esac
 
 // Option is what a script is as an option of the scripted QEMU's command line: a
 // value for the param extra_params. Only StopAt, where the process then stops as
-// by SIGSTOP, Endless and Refuse can be said there.
+// by SIGSTOP, Endless, Cut and Refuse can be said there.
 func (s Script) Option() string {
-	return fmt.Sprintf("-script stop-at=%s;endless=%t;refuse=%s", s.StopAt, s.Endless, strings.Join(s.Refuse, "+"))
+	return fmt.Sprintf("-script stop-at=%s;endless=%t;cut=%t;refuse=%s", s.StopAt, s.Endless, s.Cut, strings.Join(s.Refuse, "+"))
 }
 
 // Main is a scripted QEMU's whole life where this process was started as one; it
@@ -79,6 +79,7 @@ func run(arguments []string) error {
 		case "-script":
 			fields := properties(value, ";")
 			script.StopAt, script.Endless = fields["stop-at"], fields["endless"] == "true"
+			script.Cut = fields["cut"] == "true"
 			script.Refuse = strings.Split(fields["refuse"], "+")
 		}
 	}

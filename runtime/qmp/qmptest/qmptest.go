@@ -42,6 +42,9 @@ type Script struct {
 	Stop func()
 	// Endless makes a migration from here not converge until it is cancelled.
 	Endless bool
+	// Cut cuts the way to here at the switchover: what the source sends then does not
+	// arrive, and neither end learns of it.
+	Cut bool
 	// Refuse are commands that are refused.
 	Refuse []string
 }
