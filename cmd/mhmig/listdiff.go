@@ -83,7 +83,8 @@ func (l *listing) ofBoth(older, newer diag.List) diag.List {
 		}
 	}
 	both = slices.DeleteFunc(both, func(d diag.Diagnostic) bool {
-		return l.isFlag(d.Pos.File) && !(slices.ContainsFunc(older, d.SaysTheSame) && slices.ContainsFunc(newer, d.SaysTheSame))
+		ofBoth := slices.ContainsFunc(older, d.SaysTheSame) && slices.ContainsFunc(newer, d.SaysTheSame)
+		return l.isFlag(d.Pos.File) && !ofBoth
 	})
 	both.Sort()
 	return both

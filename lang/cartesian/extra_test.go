@@ -65,8 +65,18 @@ func TestParamReadsAsInAFile(t *testing.T) {
 func TestParamSetsExactly(t *testing.T) {
 	t.Parallel()
 	for _, tt := range []struct{ key, value string }{
-		{"mem", "512"}, {"mem_vm1", ""}, {"a.b", `"quoted"`}, {"k", "blanks  "}, {"k", "a=b:c # d"}, {"k", `'`}, {"k", "?+= 1"},
-		{"k", "größe"}, {"größe", "x"}, {"extra_params", `-smbios "type=1, x"`}, {"onlyx", "1"}, {"no-x", "1"},
+		{"mem", "512"},
+		{"mem_vm1", ""},
+		{"a.b", `"quoted"`},
+		{"k", "blanks  "},
+		{"k", "a=b:c # d"},
+		{"k", `'`},
+		{"k", "?+= 1"},
+		{"k", "größe"},
+		{"größe", "x"},
+		{"extra_params", `-smbios "type=1, x"`},
+		{"onlyx", "1"},
+		{"no-x", "1"},
 	} {
 		c, err := readConfig(t, someKeys, params(tt.key+"="+tt.value)...)
 		if err != nil {

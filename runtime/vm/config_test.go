@@ -46,7 +46,8 @@ func TestParseConfigFindsAll(t *testing.T) {
 func TestExtraParamsAreWholeWords(t *testing.T) {
 	t.Parallel()
 	tests := []struct{ text, want string }{
-		{``, ""}, {`-a 'b c' "d\"e" f\ g h#i '#' "it's"`, ""},
+		{``, ""},
+		{`-a 'b c' "d\"e" f\ g h#i '#' "it's"`, ""},
 		{`-smbios "type=1,serial=zz`, `words as in a shell, each " with another that closes it`},
 		{`-smbios 'type=1`, `words as in a shell, each ' with another that closes it`},
 		{`it's`, `words as in a shell, each ' with another that closes it`},
