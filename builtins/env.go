@@ -3,6 +3,7 @@
 package builtins
 
 import (
+	"cmp"
 	"slices"
 	"strings"
 
@@ -41,7 +42,7 @@ func envClass() *Class {
 				Fn: func(t *task.Task, a *Args) (starlark.Value, error) {
 					s, name := sceneOf(t), arg[string](a, "name")
 					if !slices.Contains(s.bed.VMs(), name) {
-						return nil, misusef("name: no VM %q; the param vms has %s", name, strings.Join(s.bed.VMs(), ", "))
+						return nil, misusef("name: no VM %q; the param vms has %s", name, cmp.Or(strings.Join(s.bed.VMs(), ", "), "none"))
 					}
 					return s.vm(name, nil), nil
 				},

@@ -6,6 +6,7 @@ import (
 	"context"
 	"fmt"
 	"maps"
+	"regexp"
 	"slices"
 	"strings"
 	"sync/atomic"
@@ -65,6 +66,9 @@ var migrationFunctions = []*Builtin{
 	},
 }
 
+// preparedParam are the params of VMs and disks that nothing can change any more.
+var preparedParam = regexp.MustCompile(`^(vms|images?|create_image|force_create_image)(_|$)`)
+
 // running is a migration and the tasks of its two sides.
 type running struct {
 	*migration.Migration
@@ -83,7 +87,7 @@ func startMigration(t *task.Task, a *Args) (*running, error) {
 		return nil, fmt.Errorf("not inside a migration's own worker")
 	}
 	for key := range arg[cartesian.Params](a, "params") {
-		if word, _, _ := strings.Cut(key, "_"); word == "vms" || word == "images" || word == "image" {
+		if preparedParam.MatchString(key) {
 			return nil, fmt.Errorf("params: %s: VMs and their disks were prepared before the scenario; set it in the config or by --param", key)
 		}
 	}

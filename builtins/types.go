@@ -3,6 +3,7 @@
 package builtins
 
 import (
+	"cmp"
 	"fmt"
 	"math"
 	"slices"
@@ -274,7 +275,7 @@ func unpackVMs(t *task.Task, v starlark.Value) (any, error) {
 			return nil, fmt.Errorf("got %s in the list, want VM names", describe(item))
 		}
 		if !slices.Contains(known, name) {
-			return nil, fmt.Errorf("no VM %q; the param vms has %s", name, strings.Join(known, ", "))
+			return nil, fmt.Errorf("no VM %q; the param vms has %s", name, cmp.Or(strings.Join(known, ", "), "none"))
 		}
 		names = append(names, name)
 	}

@@ -157,6 +157,28 @@ def migration_scenario(env):
 	}
 }
 
+// A variant without VMs is one for scenarios that use the hosts alone: what VMs
+// need is not asked of them.
+func TestNoVMs(t *testing.T) {
+	t.Parallel()
+	for name, source := range map[string]string{
+		"commands": "def migration_scenario(env):\n    assert_eq(env.vms, [])\n    assert_eq(on(env.hosts, lambda h: h.run('echo hello').stdout), {h: 'hello\\n' for h in env.hosts})\n",
+		"nothing":  "def migration_scenario(env): pass",
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			perform(t, bedtest.NoQEMU(t), &play{source: source, params: map[string]string{
+				"vms": " ", "images_base_dir": "/no/such", "kernel": "jeos:nothing", "qemu_binary": "/no/such",
+			}}).want(t, result.Pass)
+		})
+	}
+	t.Run("a VM", func(t *testing.T) {
+		t.Parallel()
+		e := perform(t, bedtest.NoQEMU(t), &play{source: "def migration_scenario(env): env.vm('vm1').start()", params: map[string]string{"vms": ""}})
+		e.want(t, result.Error, `env.vm: name: no VM "vm1"; the param vms has none`)
+	})
+}
+
 // What keeps a variant from beginning is an ERROR that says what to do, and
 // leaves nothing on the hosts.
 func TestPrepareErrors(t *testing.T) {
@@ -166,7 +188,7 @@ func TestPrepareErrors(t *testing.T) {
 		params map[string]string
 		words  []string
 	}{
-		{"no vms", map[string]string{"vms": ""}, []string{"param vms: empty"}},
+		{"a path as a name", map[string]string{"vms": "../../../evil"}, []string{`param vms: got "../../../evil", want names of at most 25 letters`}},
 		{"no such folder", map[string]string{"images_base_dir_host1": "/no/such"}, []string{"host1: no folder /no/such", "images_base_dir"}},
 		{"not shared", map[string]string{"images_base_dir_host2": t.TempDir()}, []string{"shared storage: host2 does not see"}},
 		{"no qemu", map[string]string{"qemu_binary_host2": "qemu-system-nothing"}, []string{"host2: no program qemu-system-nothing", "qemu_binary"}},

@@ -102,7 +102,7 @@ func (e *execution) labParams(all map[string]string) cartesian.Params {
 
 // guestImage finds the guest that mhmig builds, if the variant wants it.
 func guestImage(ctx context.Context, v *cartesian.Variant) (*jeos.Image, error) {
-	if !strings.HasPrefix(v.Params["kernel"], vm.ShippedPrefix) {
+	if !strings.HasPrefix(v.Params["kernel"], vm.ShippedPrefix) || len(v.Params.Objects("vms")) == 0 {
 		return nil, nil
 	}
 	image, err := jeos.Find(ctx, jeos.Options{})

@@ -199,11 +199,11 @@ var params = []Param{
 	},
 	{
 		Name: "create_image", Kind: Bool, Default: "no", Object: Image, Reader: "runtime/vm",
-		Doc: "Make an empty image of image_size, unless there is one.",
+		Doc: "Make an empty image of image_size, unless image_name is there: that one is kept, and with image_overlay the guest writes to an overlay on it.",
 	},
 	{
 		Name: "force_create_image", Kind: Bool, Default: "no", Object: Image, Reader: "runtime/vm",
-		Doc: "Make an empty image of image_size even if there is one.",
+		Doc: "Make an empty image of image_size even if image_name is there. With image_overlay that one is left as it is.",
 	},
 	{
 		Name: "drive_format", Kind: Choice, Default: "virtio", Choices: []string{"virtio", "ide", "ahci", "scsi"},

@@ -69,8 +69,9 @@ type Bed struct {
 	store   *store // of mhmig's own files
 	hosts   []*Host
 
-	folders []madeFolder // set by Prepare, in the order of making
-	images  []*vm.Images // set by Prepare
+	folders []madeFolder        // set by Prepare, in the order of making
+	images  []*vm.Images        // set by Prepare
+	kept    map[string][]string // VM -> images that create_image has kept; set by Prepare
 
 	mu        sync.Mutex // guards what follows
 	machines  []*Machine
@@ -94,7 +95,7 @@ func New(c Config) *Bed {
 		params: c.Params, results: c.Results, ledger: newOwned(c.Ledger), log: c.Log,
 		name: c.Name, shared: c.Shared,
 		claims: map[string]string{}, consoles: map[string]string{}, rebooting: map[string]bool{},
-		read: map[string]bool{}, set: map[string]string{},
+		kept: map[string][]string{}, read: map[string]bool{}, set: map[string]string{},
 	}
 	for _, p := range c.Hosts {
 		label := "host" + strconv.Itoa(p.Number)
@@ -208,15 +209,21 @@ func (b *Bed) SaveMigration(record result.Migration) error { return b.results.Mi
 // hosts, the check that they share one image folder, mhmig's own files, and
 // the disks of all VMs. It is the first step of the test: an error is an ERROR.
 func (b *Bed) Prepare(ctx context.Context) error {
-	if len(b.VMs()) == 0 {
-		return errors.New("param vms: empty, want the names of the VMs")
-	}
 	for _, key := range []string{"kill_vm", "kill_vm_on_error"} {
 		if _, err := b.params.Bool(key, true); err != nil {
 			return err // now, and not after hours of test
 		}
 	}
+	if err := b.checkNames(); err != nil {
+		return err
+	}
 	if err := b.makeFolders(ctx); err != nil {
+		return err
+	}
+	if len(b.VMs()) == 0 { // a scenario that uses the hosts alone
+		return nil
+	}
+	if err := b.shareFolder(ctx); err != nil {
 		return err
 	}
 	if err := b.ship(ctx); err != nil {
@@ -232,7 +239,36 @@ func (b *Bed) Prepare(ctx context.Context) error {
 	return b.startWanted(ctx)
 }
 
-// makeFolders makes each host's own folder and the one on shared storage.
+// checkNames checks all that params name and that becomes part of a path on a
+// host, before anything is made there.
+func (b *Bed) checkNames() error {
+	for _, h := range b.hosts {
+		for key, dir := range map[string]string{"state_dir": h.runDir, "images_base_dir": h.baseDir} {
+			if !path.IsAbs(dir) {
+				return fmt.Errorf("%s: param %s: got %q, want an absolute path", h.Name(), key, h.Params[key])
+			}
+		}
+		var configs []vm.Config
+		for _, name := range b.VMs() {
+			site, err := h.site(name, b.params)
+			if err != nil {
+				return err
+			}
+			configs = append(configs, site.Config)
+		}
+		if err := vm.CheckFiles(configs); err != nil {
+			return fmt.Errorf("%s: %w", h.Name(), err)
+		}
+	}
+	for key, value := range b.params {
+		if name, ours := shippedName(key, value); ours && name != path.Base(name) {
+			return fmt.Errorf("param %s: got %q, want the name of one of mhmig's own files, with no path", key, value)
+		}
+	}
+	return nil
+}
+
+// makeFolders makes each host's own folder.
 func (b *Bed) makeFolders(ctx context.Context) error {
 	group, groupCtx := errgroup.WithContext(ctx)
 	var mu sync.Mutex
@@ -246,9 +282,11 @@ func (b *Bed) makeFolders(ctx context.Context) error {
 			return b.makeFolder(groupCtx, h, h.runDir)
 		})
 	}
-	if err := group.Wait(); err != nil {
-		return err
-	}
+	return group.Wait()
+}
+
+// shareFolder makes the bed's folder on shared storage.
+func (b *Bed) shareFolder(ctx context.Context) error {
 	master := b.hosts[0]
 	exists, err := master.Exists(ctx, master.baseDir)
 	if err != nil {
@@ -351,6 +389,7 @@ func (b *Bed) prepareDisks(ctx context.Context) error {
 			return err
 		}
 		b.images = append(b.images, images)
+		b.kept[name] = images.Kept
 	}
 	return nil
 }

@@ -256,3 +256,43 @@ func TestNoLogin(t *testing.T) {
 		t.Errorf("it took %v", took)
 	}
 }
+
+// A name that would lead elsewhere is refused before anything is noted or made.
+func TestNames(t *testing.T) {
+	t.Parallel()
+	for name, params := range map[string]cartesian.Params{
+		"a VM":             {"vms": "../../../evil"},
+		"a VM that hides":  {"vms": ".evil"},
+		"a VM of two":      {"vms": "vm1 vm2/.."},
+		"an image":         {"images": "../evil", "create_image": "yes", "image_size": "1M"},
+		"a VM's image":     {"images_vm2": "../evil", "create_image": "yes", "image_size": "1M"},
+		"a NIC":            {"nics": "../evil"},
+		"a serial port":    {"serials": "serial0 ../evil"},
+		"a host's port":    {"serials_host2": "../evil"},
+		"a file's own":     {"serials": "sh"},
+		"one of mhmig's":   {"kernel": "jeos:../evil"},
+		"a host's kernel":  {"kernel_host1": "jeos:/evil"},
+		"a relative state": {"state_dir_host2": "evil"},
+		"a relative base":  {"images_base_dir": "../evil"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			l := bedtest.NewLab(t, 2)
+			all := bedtest.NoQEMU(t)
+			maps.Copy(all, params)
+			bed := bedtest.New(t, l.Connected, l.Params(), all, func(name string) (string, error) { return "", errors.New("asked for " + name) })
+			err := bed.Prepare(t.Context())
+			if err == nil || !strings.Contains(err.Error(), "param ") || strings.Contains(err.Error(), "asked for") {
+				t.Errorf("got %v, want an error that names the param", err)
+			}
+			for _, h := range bed.Hosts() {
+				if !filepath.IsAbs(h.RunDir()) {
+					continue
+				}
+				if exists, err := h.Exists(t.Context(), h.RunDir()); exists || err != nil {
+					t.Errorf("%s: its folder is there: %t, %v", h.Name(), exists, err)
+				}
+			}
+		})
+	}
+}

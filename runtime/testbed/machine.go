@@ -208,7 +208,7 @@ func (e *endedError) Unwrap() error { return e.seen }
 func (b *Bed) place(name string, h *Host) vm.Place {
 	return vm.Place{
 		Host: h.Host, RunDir: h.runDir, ImageDir: h.imageDir, BaseDir: h.baseDir, ShippedDir: h.ShippedDir(),
-		Variant: b.Variant(), Cache: &b.shared.vms, Ledger: b.ledger, Log: b.log,
+		Kept: b.kept[name], Variant: b.Variant(), Cache: &b.shared.vms, Ledger: b.ledger, Log: b.log,
 		Artifacts: func(file string) (io.WriteCloser, error) { return b.results.VMFile(name, h.Name(), file) },
 	}
 }

@@ -100,6 +100,39 @@ func ParseConfig(name string, p cartesian.Params) (Config, error) {
 	return c, nil
 }
 
+// CheckFiles makes it an error when files of the VMs, on one host, would be one and
+// the same: their names are made of those of VMs, images and serial ports.
+func CheckFiles(configs []Config) error {
+	owner := map[string]string{}
+	claim := func(name, who string) error {
+		if other, taken := owner[name]; taken {
+			return fmt.Errorf("%s and %s would both have the file %s: name one otherwise", other, who, name)
+		}
+		owner[name] = who
+		return nil
+	}
+	for _, c := range configs {
+		for _, kind := range fileKinds {
+			if err := claim(fileName(c.Name, kind), c.Name); err != nil {
+				return err
+			}
+		}
+		for _, device := range c.Devices {
+			var err error
+			switch d := device.(type) {
+			case *serialPort:
+				err = claim(fileName(c.Name, d.name), fmt.Sprintf("serial port %s of %s", d.name, c.Name))
+			case *disk:
+				err = claim(d.ownName(c.Name), fmt.Sprintf("image %s of %s", d.name, c.Name))
+			}
+			if err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
 // named puts the VM's name in front of each of the joined errors.
 func named(name string, err error) error {
 	joined, ok := err.(interface{ Unwrap() []error })

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"path"
+	"slices"
 	"strings"
 
 	"github.com/mhmig/mhmig/lang/api"
@@ -17,7 +18,10 @@ import (
 //	yes (default)  no (default)  an overlay in the image dir   the overlay, on image_name
 //	yes            yes           an image in the image dir     the image, empty
 //	no             no            image_name itself             nothing
-//	no             yes           image_name itself             the image, empty; force_create_image: anew
+//	no             yes           image_name itself             the image, empty
+//
+// An image_name that is there is kept by create_image, as if it said no; but
+// force_create_image makes an empty image in any case.
 type disk struct {
 	name  string // in the param images
 	index int
@@ -42,7 +46,8 @@ type diskFiles struct {
 
 	base       string // what an overlay stands on, or ""
 	baseFormat string
-	size       int64 // bytes of an image to be made, or 0
+	create     bool  // an empty image is to be made
+	size       int64 // of that, in bytes
 	force      bool  // make it even if it is there
 	keep       bool  // it outlives the variant
 }
@@ -63,8 +68,8 @@ func disks(c *Config, v api.Values) []Device {
 		switch {
 		case d.image == "" && (!d.create || !d.overlay):
 			own.Fail(errors.New("param image_name: missing"))
-		case d.create && d.size == 0:
-			own.Fail(errors.New("param image_size: create_image needs it, as 10G"))
+		case d.create && d.size == 0 && (d.force || d.image == ""): // else the image may be there
+			own.Fail(errSizeless)
 		}
 		if d.bus == "ahci" && c.chipset() == "q35" {
 			d.bus = "ide" // the chipset's own controller is one
@@ -81,6 +86,9 @@ func disks(c *Config, v api.Values) []Device {
 	}
 	return append(controllers, all...)
 }
+
+// errSizeless is the error of an image that is to be made, of no size.
+var errSizeless = errors.New("param image_size: create_image needs it, as 10G")
 
 // controllerRoom is how many disks fit on a controller, if that is few.
 func controllerRoom(bus, chipset string) (room int, limited bool) {
@@ -139,29 +147,39 @@ func yesNo(b bool) string {
 	return "no"
 }
 
-// files are where the disk's image lies on the host of place.
-func (d *disk) files(vm string, place Place) diskFiles {
-	own := path.Join(place.ImageDir, vm+"-"+d.name)
-	named := ""
+// ownName is the name of the disk's own image in the image folder, without what
+// tells its format.
+func (d *disk) ownName(vm string) string { return vm + "-" + d.name }
+
+// named is the file that image_name names on the host of place, "" if it names
+// none.
+func (d *disk) named(place Place) string {
 	switch {
 	case d.image == "":
+		return ""
 	case d.device:
-		named = under(place.BaseDir, d.image)
+		return under(place.BaseDir, d.image)
 	default:
-		named = under(place.BaseDir, d.image+"."+d.format)
+		return under(place.BaseDir, d.image+"."+d.format)
 	}
+}
+
+// files are where the disk's image lies on the host of place.
+func (d *disk) files(vm string, place Place) diskFiles {
+	own := path.Join(place.ImageDir, d.ownName(vm))
+	create := d.force || d.create && !slices.Contains(place.Kept, d.name)
 	f := diskFiles{format: d.format, force: d.force}
 	switch {
-	case d.overlay && d.create:
+	case d.overlay && create:
 		f.path = own + "." + d.format
 	case d.overlay:
 		f.path, f.format = own+".qcow2", "qcow2"
-		f.base, f.baseFormat = named, d.format
+		f.base, f.baseFormat = d.named(place), d.format
 	default:
-		f.path, f.keep = named, true
+		f.path, f.keep = d.named(place), true
 	}
-	if d.create {
-		f.size = d.size
+	if create {
+		f.create, f.size = true, d.size
 	}
 	return f
 }

@@ -90,10 +90,19 @@ func (e *ExitError) hint() string {
 	if m := forwardRule.FindStringSubmatch(log); m != nil {
 		return fmt.Sprintf("port %s of %s, which is to lead to the guest's port %s, is taken: set another host_port_… or none", m[1], e.Host, m[2])
 	}
-	if strings.Contains(log, `Failed to get "write" lock`) {
-		return "another QEMU has the image open: is a VM of an earlier run left? (mhmig cleanup)"
+	return lockHint(log)
+}
+
+// lockRule is what QEMU and qemu-img say of an image that another one has open: of
+// the image itself, or of one that it stands on.
+var lockRule = regexp.MustCompile(`Failed to get (shared )?"[a-z ]+" lock`)
+
+// lockHint translates their words, if they are among those of a log.
+func lockHint(log string) string {
+	if !lockRule.MatchString(log) {
+		return ""
 	}
-	return ""
+	return "another QEMU has the image open: is a VM of an earlier run left? (mhmig cleanup)"
 }
 
 // exit finds out how QEMU ended: from the status that the script keeps, which

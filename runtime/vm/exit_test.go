@@ -26,6 +26,16 @@ func TestExitError(t *testing.T) {
 			"QEMU of vm1 on host2 ended with status 1; it said: Could not set up host forwarding rule 'tcp:127.0.0.1:8443-:443'; port 8443 of host2, which is to lead to the guest's port 443, is taken: set another host_port_… or none",
 		},
 		{
+			"a sanitizer",
+			vm.ExitError{Status: 0, Sanitizer: []string{"==7==ERROR: AddressSanitizer: heap-use-after-free"}, Log: []string{"SUMMARY"}},
+			"QEMU of vm1 on host2 ended with status 0; its sanitizer complained: ==7==ERROR: AddressSanitizer: heap-use-after-free; it said: SUMMARY",
+		},
+		{
+			"an image below is in use",
+			vm.ExitError{Status: 1, Log: []string{`Could not open backing file: Failed to get shared "write" lock`}},
+			`QEMU of vm1 on host2 ended with status 1; it said: Could not open backing file: Failed to get shared "write" lock; another QEMU has the image open: is a VM of an earlier run left? (mhmig cleanup)`,
+		},
+		{
 			"an image is in use",
 			vm.ExitError{Status: 1, Log: []string{`Failed to get "write" lock`}},
 			`QEMU of vm1 on host2 ended with status 1; it said: Failed to get "write" lock; another QEMU has the image open: is a VM of an earlier run left? (mhmig cleanup)`,

@@ -4,8 +4,10 @@ package vm
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
+	"io/fs"
 	"path"
 	"path/filepath"
 	"slices"
@@ -17,6 +19,10 @@ import (
 
 // Images are the files that PrepareImages made for one VM.
 type Images struct {
+	// Kept are the names of the images that create_image has found there, and has
+	// kept: the instances of the VM must know, see Place.
+	Kept []string
+
 	place Place
 	made  []madeFile
 }
@@ -61,13 +67,34 @@ func PrepareImages(ctx context.Context, place Place, c Config) (*Images, error) 
 		if !ok {
 			continue
 		}
-		if err := im.make(ctx, d.files(c.Name, place), c.QEMUImg); err != nil {
+		err := im.keep(ctx, d)
+		if err == nil {
+			err = im.make(ctx, d.files(c.Name, im.place), c.QEMUImg)
+		}
+		if err != nil {
 			undo, cancel := context.WithTimeout(context.WithoutCancel(ctx), askTimeout)
 			defer cancel()
 			return nil, errors.Join(fmt.Errorf("%s: prepare %s on %s: %w", c.Name, d.name, place.Host.Name(), err), im.Remove(undo))
 		}
 	}
 	return im, nil
+}
+
+// keep notes an image that is to be made and is there: as in virt-test it stays
+// what it is, and the guest gets it.
+func (im *Images) keep(ctx context.Context, d *disk) error {
+	where := d.named(im.place)
+	if !d.create || d.force || where == "" {
+		return nil
+	}
+	exists, err := im.place.Host.Exists(ctx, where)
+	if err != nil || !exists {
+		return err
+	}
+	im.Kept = append(im.Kept, d.name)
+	im.place.Kept = im.Kept
+	im.place.Log.Info("create_image keeps an image that is there", "image", d.name, "path", where)
+	return nil
 }
 
 func (im *Images) make(ctx context.Context, d diskFiles, qemuImg string) error {
@@ -77,12 +104,17 @@ func (im *Images) make(ctx context.Context, d diskFiles, qemuImg string) error {
 			return err
 		}
 	}
-	if d.base == "" && d.size == 0 {
+	switch {
+	case d.base == "" && !d.create:
 		return checkFile(ctx, h, File{"image_name", d.path})
-	}
-	if d.keep && !d.force {
+	case d.create && d.size == 0:
+		return errSizeless
+	case d.keep: // it may be made anew, where it is one
 		exists, err := h.Exists(ctx, d.path)
-		if err != nil || exists {
+		if err == nil && exists {
+			err = checkFile(ctx, h, File{"image_name", d.path})
+		}
+		if err != nil {
 			return err
 		}
 	}
@@ -108,6 +140,9 @@ func (im *Images) make(ctx context.Context, d diskFiles, qemuImg string) error {
 	made := false
 	blank, err := im.place.Cache.blanks.get(ctx, siteKey(h, strings.Join(append(slices.Clip(args), size, im.place.BaseDir), " ")), func(ctx context.Context) ([]byte, error) {
 		made = true
+		if err := checkBacking(ctx, h, qemuImg, d); err != nil {
+			return nil, err
+		}
 		if err := createImage(ctx, h, args, d.path, size); err != nil {
 			return nil, err
 		}
@@ -141,7 +176,11 @@ func createImage(ctx context.Context, h *host.Host, args []string, path, size st
 	case ok && (exit.Output.Status == 126 || exit.Output.Status == 127):
 		return explainMissing(h, "qemu_img_binary", args[0], err)
 	case ok:
-		return fmt.Errorf("%s: %s", strings.Join(args[:2], " "), strings.TrimSpace(string(exit.Output.Stderr)))
+		said := strings.TrimSpace(string(exit.Output.Stderr))
+		if hint := lockHint(said); hint != "" {
+			said += "; " + hint
+		}
+		return fmt.Errorf("%s: %s", strings.Join(args[:2], " "), said)
 	default:
 		return err
 	}
@@ -159,15 +198,65 @@ func backingPath(place Place, d diskFiles) string {
 	return d.base
 }
 
-// checkFile makes a missing file an error that says which one, where, and which
-// param names it.
+// mostBackings bounds a chain of images.
+const mostBackings = 100
+
+// checkBacking looks through the images that an overlay's base stands on: qemu-img
+// would open them all, and wait for ever at a named pipe.
+func checkBacking(ctx context.Context, h *host.Host, qemuImg string, d diskFiles) error {
+	if d.baseFormat != "qcow2" {
+		return nil
+	}
+	image := d.base
+	for range mostBackings {
+		out, err := h.Run(ctx, host.Command{Args: []string{qemuImg, "info", "-U", "--output=json", "--", image}, Timeout: askTimeout})
+		var info struct {
+			Backing string `json:"full-backing-filename"`
+		}
+		if err != nil || json.Unmarshal(out.Stdout, &info) != nil || !path.IsAbs(info.Backing) {
+			return nil //nolint:nilerr // what is wrong with it, qemu-img create tells in its words
+		}
+		image = path.Clean(info.Backing)
+		if err := checkFile(ctx, h, File{"image_name", image}); err != nil {
+			return fmt.Errorf("%w, which %s stands on", err, d.base)
+		}
+	}
+	return nil
+}
+
+// checkFile makes a missing file, or one that is none of the kind, an error that
+// says which one, where, and which param names it. Who opens a named pipe may wait
+// for ever.
 func checkFile(ctx context.Context, h *host.Host, f File) error {
-	exists, err := h.Exists(ctx, f.Path)
+	info, err := h.Stat(ctx, f.Path)
+	if errors.Is(err, fs.ErrNotExist) {
+		return fmt.Errorf("%s: no file %s (param %s)", h.Name(), f.Path, f.Param)
+	}
 	if err != nil {
 		return fmt.Errorf("%s: %s: %w", h.Name(), f.Path, err)
 	}
-	if !exists {
-		return fmt.Errorf("%s: no file %s (param %s)", h.Name(), f.Path, f.Param)
+	image := strings.HasPrefix(f.Param, "image_name")
+	mode := info.Mode()
+	is := "a special file"
+	switch {
+	case mode.IsRegular():
+		return nil
+	case mode.IsDir():
+		is = "a folder"
+	case mode&fs.ModeNamedPipe != 0:
+		is = "a named pipe"
+	case mode&fs.ModeSocket != 0:
+		is = "a socket"
+	case mode&fs.ModeCharDevice != 0:
+		is = "a character device"
+	case mode&fs.ModeDevice != 0 && image:
+		return nil
+	case mode&fs.ModeDevice != 0:
+		is = "a block device"
 	}
-	return nil
+	want := "a file"
+	if image {
+		want = "an image file or a block device"
+	}
+	return fmt.Errorf("%s: %s is %s, want %s (param %s)", h.Name(), f.Path, is, want, f.Param)
 }

@@ -5,11 +5,14 @@ package vm_test
 import (
 	"encoding/json"
 	"maps"
+	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 
@@ -142,6 +145,160 @@ func TestPrepareImagesFails(t *testing.T) {
 				t.Errorf("the ledger still holds %v", pending)
 			}
 		})
+	}
+}
+
+// What create_image finds under image_name it keeps, as virt-test does; the guest
+// writes to an overlay on it, whatever the format of what would have been made.
+func TestCreateImageKeeps(t *testing.T) {
+	t.Parallel()
+	b := newBed(t)
+	s := b.host("host1")
+	counter := filepath.Join(b.dir, "shared/images/counter.raw")
+	before, err := os.ReadFile(counter)
+	if err != nil {
+		t.Fatal(err)
+	}
+	p := cartesian.Params{
+		"images": "kept suffixed forced missing", "image_format": "raw", "image_name": "images/counter", "create_image": "yes", "create_image_suffixed": "no",
+		"create_image_suffixed_vm1": "yes", "image_name_missing": "images/missing", "image_size_missing": "3M",
+		"force_create_image_forced": "yes", "image_size_forced": "2M",
+	}
+	images, err := s.prepareImages("vm1", p.Object("vm1"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff([]string{"kept", "suffixed"}, images.Kept); diff != "" {
+		t.Errorf("kept (- want, + got):\n%s", diff)
+	}
+	made := func(file string) string { return filepath.Join(b.dir, "shared/v1/vm1-"+file) }
+	for file, want := range map[string]imageFacts{
+		made("kept.qcow2"):     {"qcow2", 1 << 20, "../images/counter.raw"},
+		made("suffixed.qcow2"): {"qcow2", 1 << 20, "../images/counter.raw"},
+		made("forced.raw"):     {"raw", 2 << 20, ""},
+		made("missing.raw"):    {"raw", 3 << 20, ""},
+	} {
+		if diff := cmp.Diff(want, facts(t, file)); diff != "" {
+			t.Errorf("%s:\n%s", file, diff)
+		}
+	}
+	if after, err := os.ReadFile(counter); err != nil || string(after) != string(before) {
+		t.Errorf("the image that was there is another: %v", err)
+	}
+
+	place := s.place
+	place.Kept = images.Kept
+	c, err := vm.ParseConfig("vm1", p.Object("vm1"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	spec, err := vm.CommandLine(c, place, vm.Shape{Accel: "tcg", Machine: "pc-i440fx-7.2", CPU: "qemu64", MemoryKiB: 32 << 10}, vm.Launch{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, file := range images.Paths() {
+		if line := strings.Join(spec.Argv, " "); !strings.Contains(line, "filename="+file+",") {
+			t.Errorf("the command line does not have %s:\n%s", file, line)
+		}
+	}
+	if err := images.Remove(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+
+	delete(p, "image_size_missing")
+	if _, err := s.prepareImages("vm1", p.Object("vm1")); err == nil || !strings.Contains(err.Error(), "prepare missing on host1: param image_size: create_image needs it") {
+		t.Errorf("no size: got %v", err)
+	}
+}
+
+// What is no image is told at once: who opens a named pipe waits for ever.
+func TestSpecialImages(t *testing.T) {
+	t.Parallel()
+	b := newBed(t)
+	s := b.host("host1")
+	images := filepath.Join(b.dir, "shared/images")
+	if err := syscall.Mkfifo(filepath.Join(images, "pipe.qcow2"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Mkdir(filepath.Join(images, "folder.qcow2"), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	listener, err := net.Listen("unix", filepath.Join(images, "socket.qcow2"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer listener.Close()
+	for name, target := range map[string]string{"zero.raw": "/dev/zero", "link.qcow2": "pipe.qcow2"} {
+		if err := os.Symlink(target, filepath.Join(images, name)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for overlay, base := range map[string]string{"on_pipe": "pipe.qcow2", "on_that": "on_pipe.qcow2"} {
+		command := exec.Command("qemu-img", "create", "-q", "-u", "-f", "qcow2", "-F", "qcow2", "-b", base, filepath.Join(images, overlay+".qcow2"), "1M")
+		if out, err := command.CombinedOutput(); err != nil {
+			t.Fatalf("%v: %s", err, out)
+		}
+	}
+	began := time.Now()
+	for name, is := range map[string]string{
+		"pipe": "pipe.qcow2 is a named pipe", "folder": "folder.qcow2 is a folder", "socket": "socket.qcow2 is a socket",
+		"zero": "zero.raw is a character device", "link": "link.qcow2 is a named pipe",
+		"on_pipe": "pipe.qcow2 is a named pipe", "on_that": "pipe.qcow2 is a named pipe",
+	} {
+		for _, more := range []cartesian.Params{{}, {"image_overlay": "no"}, {"create_image": "yes"}, {"create_image": "yes", "image_overlay": "no", "force_create_image": "yes", "image_size": "1M"}} {
+			if strings.HasPrefix(name, "on_") && more["image_overlay"] == "no" {
+				continue // QEMU opens it, and its start has a limit of its own
+			}
+			p := cartesian.Params{"images": "image1", "image_name": "images/" + name}
+			if name == "zero" {
+				p["image_format"] = "raw"
+			}
+			maps.Copy(p, more)
+			_, err := s.prepareImages("vm1", p)
+			if want := is + ", want an image file or a block device (param image_name)"; err == nil || !strings.Contains(err.Error(), want) {
+				t.Errorf("%s %v: got %v, want %s", name, more, err, want)
+			}
+		}
+	}
+	if took := time.Since(began); took > 20*time.Second {
+		t.Errorf("it took %v", took)
+	}
+	if left, _ := filepath.Glob(filepath.Join(b.dir, "shared/v1/*")); len(left) > 0 {
+		t.Errorf("left behind: %q", left)
+	}
+
+	// The kernel too.
+	p := b.params(cartesian.Params{"kernel": "images/pipe.qcow2", "images": ""})
+	c := s.config("vm1", p)
+	_, err = vm.Start(t.Context(), s.place, c, vm.Shape{Accel: "tcg", Machine: "pc-i440fx-7.2", CPU: "qemu64", MemoryKiB: 32 << 10}, vm.Launch{})
+	if err == nil || !strings.Contains(err.Error(), "pipe.qcow2 is a named pipe, want a file (param kernel)") {
+		t.Errorf("kernel: got %v", err)
+	}
+}
+
+// An image that another QEMU writes to cannot be stood on; the error says what to
+// do, as it does for one that is to be written to.
+func TestLockedBacking(t *testing.T) {
+	t.Parallel()
+	b := newBed(t)
+	s := b.host("host1")
+	if out, err := exec.Command("qemu-img", "create", "-q", "-f", "qcow2", filepath.Join(b.dir, "shared/locked.qcow2"), "1M").CombinedOutput(); err != nil {
+		t.Fatalf("%v: %s", err, out)
+	}
+	p := cartesian.Params{"name": "locked", "accel": "tcg", "mem": "32", "images": "image1", "image_name": "locked"}
+	direct := maps.Clone(p)
+	direct["image_overlay"] = "no"
+	s.start("vm1", direct, false)
+	s.prepare("vm2", p)
+	shape, err := s.place.Cache.Agree(t.Context(), "vm2", s.sites("vm2", p))
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, err = vm.Start(t.Context(), s.place, s.config("vm2", p), shape, vm.Launch{})
+	for _, want := range []string{`Failed to get shared "write" lock`, "another QEMU has the image open: is a VM of an earlier run left? (mhmig cleanup)"} {
+		if err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("got %v, want %q in it", err, want)
+		}
 	}
 }
 

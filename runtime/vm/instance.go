@@ -307,9 +307,10 @@ func (i *Instance) endProcess(ctx context.Context) error {
 		errs = append(errs, i.transcript.Close())
 		i.transcript = nil
 	}
-	files := append([]string{
-		i.spec.QMP, i.spec.SpareQMP, i.file("clock"), i.file("vnc"), i.file("sh"), i.file("log"), i.file("exit"), i.file("pid"),
-	}, i.spec.Serials...)
+	files := slices.Clone(i.spec.Serials)
+	for _, kind := range fileKinds {
+		files = append(files, i.file(kind))
+	}
 	if _, err := h.Run(ctx, host.Command{Args: append([]string{"rm", "-f", "--"}, files...)}); err != nil {
 		return errors.Join(append(errs, err)...)
 	}

@@ -5,6 +5,7 @@ package vm
 import (
 	"slices"
 	"strconv"
+	"strings"
 
 	"github.com/mhmig/mhmig/lang/api"
 )
@@ -20,8 +21,8 @@ type serialPort struct {
 func serialPorts(_ *Config, v api.Values) []Device {
 	var devices []Device
 	for i, name := range plainNames(v, "serials", maxSerials) {
-		if slices.Contains([]string{"qmp", "spare", "clock"}, name) {
-			v.Fail(&api.ValueError{Param: "serials", Value: name, Want: "another name"})
+		if slices.Contains(fileKinds, name) {
+			v.Fail(&api.ValueError{Param: "serials", Value: name, Want: "another name: " + strings.Join(fileKinds, ", ") + " are taken"})
 			continue
 		}
 		devices = append(devices, &serialPort{name, i})

@@ -36,12 +36,13 @@ type Ledger interface {
 // Place is where an instance of a VM runs, and where what it leaves goes.
 type Place struct {
 	Host       *host.Host
-	RunDir     string // this variant's own folder on Host, for sockets and logs; must exist; short
-	Variant    string // the variant's ID in the results, for people who look for the VM
-	ImageDir   string // this variant's folder on the shared storage, as Host sees it; must exist where images are made
-	ShippedDir string // mhmig's own files as Host sees them: jeos:kernel is the file kernel there
-	BaseDir    string // images_base_dir as Host sees it: image_name, kernel and initrd are relative to it
-	Cache      *Cache // of the run, or of the bed alone
+	RunDir     string   // this variant's own folder on Host, for sockets and logs; must exist; short
+	Variant    string   // the variant's ID in the results, for people who look for the VM
+	ImageDir   string   // this variant's folder on the shared storage, as Host sees it; must exist where images are made
+	ShippedDir string   // mhmig's own files as Host sees them: jeos:kernel is the file kernel there
+	BaseDir    string   // images_base_dir as Host sees it: image_name, kernel and initrd are relative to it
+	Cache      *Cache   // of the run, or of the bed alone
+	Kept       []string // the VM's images that create_image found there, and keeps: see Images.Kept
 	Ledger     Ledger
 	Log        *slog.Logger
 	// Artifacts opens a file of the results for this VM on this host, to append to:
@@ -49,8 +50,14 @@ type Place struct {
 	Artifacts func(name string) (io.WriteCloser, error)
 }
 
+// fileKinds are the files that each VM has in the run folder, or may have, beside
+// the sockets of its serial ports.
+var fileKinds = []string{"qmp", "spare", "clock", "vnc", "sh", "log", "exit", "pid"}
+
 // file is a file of a VM in the run folder, as vm1.qmp.
-func (pl Place) file(vm, kind string) string { return path.Join(pl.RunDir, vm+"."+kind) }
+func (pl Place) file(vm, kind string) string { return path.Join(pl.RunDir, fileName(vm, kind)) }
+
+func fileName(vm, kind string) string { return vm + "." + kind }
 
 // Start runs QEMU for a VM. It returns when QEMU answers on its
 // monitor. The guest does not run yet: it waits for [Instance.Cont], so that a
