@@ -37,6 +37,7 @@ type Config struct {
 	sets     []*setKeys  // all of the config
 	common   []statement // what all variants begin with: the first statements of the leaf
 	limiting []keyID     // keys that limit others
+	worrying []keyID     // those of them that may make it impossible to build a variant
 	nameless bool        // names depend on values, or finding them out may fail: dicts must be built for them
 
 	encoded sync.Once

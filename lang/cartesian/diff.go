@@ -126,7 +126,7 @@ func (d *Diff) digests(ctx context.Context) (*digests, error) {
 		limit = MaxDiff
 	}
 	for _, c := range []*Config{d.Old, d.New} {
-		if c.root.joined || c.nameless {
+		if c.root.joined {
 			continue // is counted on the way
 		}
 		n, err := c.Count(ctx, d.Options)

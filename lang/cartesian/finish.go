@@ -28,7 +28,10 @@ func (b *builder) finish(c *Config) *Config {
 			c.limiting = append(c.limiting, keyID(id))
 		}
 	}
-	c.nameless = b.limitsMayFail(c.limiting)
+	c.worrying = b.worrying(c.limiting)
+	c.nameless = len(c.worrying) > 0 || slices.ContainsFunc(c.limiting, func(k keyID) bool {
+		return isReserved(c.keys.keys[c.keys.keys[k].target].text)
+	})
 	return c
 }
 
@@ -86,11 +89,11 @@ func commonStatements(statements []statement) []statement {
 	return statements
 }
 
-// limitsMayFail tells whether a limiting key may meet something that is no number, or change a name. It may say so too
-// often.
-func (b *builder) limitsMayFail(limiting []keyID) bool {
+// worrying returns the limiting keys that may meet something that is no number, or a reserved key. It may return too
+// many; all others never keep a variant from being built.
+func (b *builder) worrying(limiting []keyID) (worrying []keyID) {
 	if len(limiting) == 0 {
-		return false
+		return nil
 	}
 	// What is known of a key's values: whether it has any, and whether all are numbers of either kind.
 	type values struct{ any, odd bool }
@@ -103,7 +106,8 @@ func (b *builder) limitsMayFail(limiting []keyID) bool {
 	}
 	for _, s := range b.changes {
 		if s.pattern == nil {
-			known[s.key] = values{true, true}
+			plain := (s.op == opSet || s.op == opLazy) && len(s.value.refs) == 0
+			known[s.key] = values{true, known[s.key].odd || !plain || !isNumber(s.value.text)}
 			continue
 		}
 		for _, k := range limiting {
@@ -113,16 +117,18 @@ func (b *builder) limitsMayFail(limiting []keyID) bool {
 		}
 	}
 	for _, k := range limiting {
-		target := b.keys.keys[k].target
-		switch limit := b.keys.keys[k].limit; {
+		target, limit := b.keys.keys[k].target, b.keys.keys[k].limit
+		switch text := b.keys.keys[target].text; {
 		case !known[k].any:
-		case isReserved(b.keys.keys[target].text):
-			return true
+		case isReserved(text):
+			if limit != limitFixed || text != keyName && text != keyShortName {
+				worrying = append(worrying, k)
+			}
 		case limit != limitFixed && known[target].any && (known[k].odd || known[target].odd):
-			return true
+			worrying = append(worrying, k)
 		}
 	}
-	return false
+	return worrying
 }
 
 // isNumber tells whether text compares with all other numbers.

@@ -195,6 +195,15 @@ func otherWays(ctx context.Context, config *cartesian.Config, o cartesian.Option
 	if (err == nil) != (first == nil) || err == nil && len(lines) < limit && n.Cmp(big.NewInt(int64(len(lines)))) != 0 {
 		return fmt.Sprintf("Count gives %v, %v, want %d, %v", n, err, len(lines), first)
 	}
+	if len(lines) < limit {
+		for _, most := range []int{0, len(lines) - 1, len(lines)} {
+			more, err := config.Exceeds(ctx, max(most, 0), o)
+			switch beyond := len(lines) > max(most, 0); {
+			case beyond && !more, !beyond && (more || (err == nil) != (first == nil)):
+				return fmt.Sprintf("Exceeds(%d) is %t, %v, of %d variants and error %v", most, more, err, len(lines), first)
+			}
+		}
+	}
 	var names, short, tree strings.Builder
 	_, namesErr := config.Write(ctx, &names, cartesian.Names, limit, o)
 	_, shortErr := config.WriteTogether(ctx, &short, cartesian.ShortNames, limit, o, 2, 0)

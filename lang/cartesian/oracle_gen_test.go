@@ -23,6 +23,7 @@ type generator struct {
 	many     bool       // different labels
 	names    []string   // of the variants so far
 	limits   bool       // keys with _min and _max are written
+	limiting bool       // and many of them, with all sorts of values
 	focus    int        // what there is more of
 	sets     [][]string // words that a join may take together
 	strict   bool       // what follows is read as tokens
@@ -39,9 +40,12 @@ const (
 )
 
 var (
-	genLabels   = strings.Fields("a a a b b c d x x y 1 ab a-b é")
-	genSets     = strings.Fields("v w v s k k_x")
-	genKeys     = strings.Fields("k k k l m kl k_x k_y k_x_y k_min k_max l_fixed k_x_max m_min v w a.b aXb k|m k.* x_k")
+	genLabels = strings.Fields("a a a b b c d x x y 1 ab a-b é")
+	genSets   = strings.Fields("v w v s k k_x")
+	genKeys   = strings.Fields("k k k l m kl k_x k_y k_x_y k_min k_max l_fixed k_x_max m_min v w a.b aXb k|m k.* x_k")
+	genLimits = strings.Fields("k_min k_max k_fixed k_min k_max l_max l_min k_x_min k_min_max x_k_min v_max w_min k_max_x a.b_max _min " +
+		"name_min shortname_max name_fixed dep_fixed dep_max _name_map_file_min k")
+	genNumbers  = strings.Fields("0 1 7 10 -1 +3 1_000 1__0 12345678901234567890123 1G 2.5M 1e3 1e400k .5G 512 x 1x k G 0x10 1.5 é 1,5 007 - NaN inf")
 	genSuffixes = strings.Fields("_x _y _x x _min 1")
 	genPatterns = strings.Fields("k k.* .*_x k|m k|l .* [km] (k|l)_. a.b .*k k_x k_x_y k_y_x k$ ^k l+ n.* s?hort.* \\w+_x v|w x_k k_m.. .")
 	genRefs     = strings.Fields("k k l m k_x k_y k_x_y v w name shortname dep _name_map_file _short_name_map_file nope a.b k_min @")
@@ -60,6 +64,7 @@ func newGenerator(seed uint64) *generator {
 	g.late = g.one(10)
 	g.limits = g.one(3)
 	g.many = g.one(6)
+	g.limiting = g.limits && g.one(2)
 	g.focus = g.IntN(focuses)
 	return g
 }
@@ -252,6 +257,9 @@ func (g *generator) assignment() string {
 	if g.one(25) {
 		return g.pick(genOdd)
 	}
+	if g.limiting && g.one(2) {
+		return g.limit()
+	}
 	var key, op string
 	switch n := g.IntN(10); {
 	case n < 4:
@@ -272,6 +280,25 @@ func (g *generator) assignment() string {
 	}
 	blank := g.pick([]string{" ", " ", " ", ""})
 	return key + blank + op + blank + g.value()
+}
+
+// limit sets a key that limits another one, or one that is limited.
+func (g *generator) limit() string {
+	key, op := g.pick(genLimits), g.pick([]string{"=", "=", "=", "~=", "+=", "<="})
+	if g.one(4) {
+		key = g.pick([]string{"k", "k", "l", "v", "a.b", "k_x"})
+	}
+	if g.one(8) {
+		key, op = g.pick([]string{"k_m.*", ".*_max", ".*_min", "k.*", ".*"}), g.pick([]string{"?=", "?+=", "?<="})
+	}
+	value := g.pick(genNumbers[:10])
+	switch {
+	case g.one(4):
+		value = g.pick(genNumbers)
+	case g.one(5):
+		value = g.value()
+	}
+	return key + " " + op + " " + value
 }
 
 func (g *generator) value() string {

@@ -33,9 +33,10 @@ type walk struct {
 	way
 	dict *dict // of the variant being built
 
-	steps int
-	ended bool
-	err   error // why the walk ended early
+	steps     int
+	mostSteps int // where the walk ends, if not 0
+	ended     bool
+	err       error // why the walk ended early
 
 	known  map[string]*branch // what is known of nodes with several children, by state
 	size   int                // bytes that known takes, about
@@ -121,6 +122,9 @@ func (w *walk) end(err error) {
 func (w *walk) tick() {
 	if w.steps++; w.steps%256 == 0 && w.ctx.Err() != nil {
 		w.end(context.Cause(w.ctx))
+	}
+	if w.steps > w.mostSteps && w.mostSteps > 0 {
+		w.ended = true
 	}
 }
 

@@ -1,0 +1,419 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package cartesian
+
+import (
+	"context"
+	"encoding/binary"
+	"slices"
+	"strings"
+)
+
+// A concern is what may keep variants from being built, without building them: a key that limits another one, where one
+// of them may be no number, with all keys that their values are made from; or all statements that cannot act.
+type concern struct {
+	limit keyID  // noKey: faults
+	keys  bitSet // plain keys
+	named bool   // the limited key is a reserved one
+
+	effects [][]statement // by node: its statements that matter
+	raises  bitSet        // nodes that have statements with which the concern begins
+
+	// Of one tally:
+	asked  []bitSet // by node: rows that conditions around effects above ask for; nil for none
+	coming bitSet   // nodes above which some of raises are
+}
+
+const noKey keyID = -1
+
+// A course is what has become of a concern on ways from a node to the leaf: the values that its keys have, and behind
+// them what conditions on labels above do to these.
+type course struct {
+	sight
+	concern int
+	values  valuesID
+	pending []remnantID // effects, in order; the first is a condition
+}
+
+type courseID int32
+
+// A trail is a course, and the way on which it came.
+type trail struct {
+	course courseID
+	node   *node // nil: begins
+	from   *trail
+}
+
+// A courseTable numbers courses. A config that joins has one more concern than others, which never fails: the way.
+type courseTable struct {
+	config   *Config
+	remnants *remnantTable
+	concerns []concern
+	renames  bool // a limit may change names
+	traced   bool // there are trails of all ways
+
+	courses []course
+	ids     map[string]courseID
+	values  valuesTable
+	suffix  bool // there are suffixes
+	key     []byte
+}
+
+// wayCourse is the course of ways that are traced.
+const wayCourse courseID = 0
+
+// courseLens remembers what courses become at a node.
+type courseLens map[courseID]courseID
+
+func newCourseLens() courseLens { return courseLens{} }
+
+// noCourse stands for a course that does not matter any more.
+const noCourse courseID = -1
+
+func newCourseTable(ctx context.Context, c *Config, nodes []*node, remnants *remnantTable) *courseTable {
+	t := &courseTable{
+		config: c, remnants: remnants, traced: c.root.joined,
+		courses: []course{{concern: -1}}, ids: map[string]courseID{},
+		values: newValuesTable(ctx, c),
+	}
+	for _, k := range c.limiting {
+		if isReserved(c.keys.keys[c.keys.keys[k].target].text) {
+			t.renames = true
+		}
+	}
+	var all statements
+	for _, n := range nodes {
+		all.add(n.statements)
+	}
+	t.suffix = all.renames
+	for _, k := range c.worrying {
+		target := c.keys.keys[k].target
+		concern := concern{limit: k, keys: newBitSet(len(c.keys.keys)), named: isReserved(c.keys.keys[target].text)}
+		concern.keys.add(int(k))
+		concern.keys.add(int(target))
+		t.close(&concern, all.changes)
+		t.concerns = append(t.concerns, concern)
+	}
+	if all.faults {
+		t.concerns = append(t.concerns, concern{limit: noKey})
+	}
+	for i := range t.concerns {
+		concern := &t.concerns[i]
+		concern.effects, concern.raises = make([][]statement, c.nodes), newBitSet(c.nodes)
+		for _, n := range nodes {
+			effects := t.effects(concern, n.statements)
+			concern.effects[n.index] = effects
+			if t.begins(concern, effects) {
+				concern.raises.add(n.index)
+			}
+		}
+	}
+	return t
+}
+
+// statements are some of those of a config, those in conditions too.
+type statements struct {
+	changes         []*changeKey
+	renames, faults bool
+}
+
+func (all *statements) add(list []statement) {
+	for _, s := range list {
+		switch s := s.(type) {
+		case *changeKey:
+			all.changes = append(all.changes, s)
+		case *renameKeys:
+			all.renames = true
+		case *fault:
+			all.faults = true
+		case *guard:
+			all.add(s.body)
+		}
+	}
+}
+
+// close adds to the keys of a concern those that their values are made from.
+func (t *courseTable) close(c *concern, changes []*changeKey) {
+	for grown := true; grown; {
+		grown = false
+		for _, s := range changes {
+			if len(s.value.refs) == 0 || !t.touches(c, s) {
+				continue
+			}
+			for _, ref := range s.value.refs {
+				grown = t.addReference(c, ref) || grown
+			}
+		}
+	}
+}
+
+// addReference adds what a reference may stand for, and tells whether that is more than there was.
+func (t *courseTable) addReference(c *concern, ref reference) (grown bool) {
+	add := func(k keyID) {
+		grown = grown || !c.keys.has(int(k))
+		c.keys.add(int(k))
+	}
+	add(ref.key)
+	if t.suffix { // the name may be that of another key with a suffix
+		for k, other := range t.config.keys.keys {
+			if strings.HasPrefix(ref.name, other.text) {
+				add(keyID(k)) //nolint:gosec // there are not so many keys
+			}
+		}
+	}
+	return grown
+}
+
+// touches tells whether an assignment may change one of the keys of a concern.
+func (t *courseTable) touches(c *concern, s *changeKey) bool {
+	if s.pattern == nil {
+		return c.keys.has(int(s.key))
+	}
+	touches := t.suffix
+	c.keys.all(func(k int) { touches = touches || s.pattern.matches(t.config.keys.keys[k].text) })
+	return touches
+}
+
+// effects returns those of statements that matter to a concern, and of those in them only what does.
+func (t *courseTable) effects(c *concern, list []statement) (effects []statement) {
+	for _, s := range list {
+		switch s := s.(type) {
+		case *guard:
+			if body := t.effects(c, s.body); len(body) > 0 {
+				effects = append(effects, &guard{filter: s.filter, negated: s.negated, body: body})
+			}
+			continue
+		case *fault:
+			if c.limit == noKey {
+				effects = append(effects, s)
+			}
+			continue
+		}
+		if c.limit == noKey {
+			continue
+		}
+		switch s := s.(type) {
+		case *setKeys:
+			some := &setKeys{}
+			for i, k := range s.keys {
+				if c.keys.has(int(k)) {
+					some.keys, some.values = append(some.keys, k), append(some.values, s.values[i])
+				}
+			}
+			if len(some.keys) > 0 {
+				effects = append(effects, some)
+			}
+		case *changeKey:
+			if t.touches(c, s) {
+				effects = append(effects, s)
+			}
+		case *dropKey:
+			if t.suffix || c.keys.has(int(s.key)) {
+				effects = append(effects, s)
+			}
+		case *renameKeys:
+			effects = append(effects, s)
+		}
+	}
+	return effects
+}
+
+// begins tells whether a concern may begin with one of effects: the limiting key is set.
+func (t *courseTable) begins(c *concern, effects []statement) bool {
+	return slices.ContainsFunc(effects, func(s statement) bool {
+		switch s := s.(type) {
+		case *guard:
+			return t.begins(c, s.body)
+		case *fault:
+			return true
+		case *setKeys:
+			return slices.Contains(s.keys, c.limit)
+		case *changeKey:
+			return s.pattern == nil && s.key == c.limit
+		}
+		return false
+	})
+}
+
+// pendingBegins is begins for remnants.
+func (t *courseTable) pendingBegins(c *concern, pending []remnantID) bool {
+	return slices.ContainsFunc(pending, func(id remnantID) bool {
+		remnant := &t.remnants.remnants[id]
+		if remnant.kind == remnantEffect {
+			return t.begins(c, []statement{remnant.effect})
+		}
+		return t.pendingBegins(c, remnant.body)
+	})
+}
+
+// prepare finds out what may come above each node.
+func (t *courseTable) prepare(tally *tally) {
+	for i := range t.concerns {
+		c := &t.concerns[i]
+		c.asked, c.coming = make([]bitSet, t.config.nodes), newBitSet(t.config.nodes)
+		for _, n := range slices.Backward(tally.order) {
+			if !tally.alive[n.index] {
+				continue
+			}
+			var own bitSet
+			for _, s := range c.effects[n.index] {
+				if g, ok := s.(*guard); ok {
+					if own == nil {
+						own = newBitSet(len(t.config.rows.rows))
+					}
+					addEffectsAsked(own, g)
+				}
+			}
+			coming := c.raises.has(n.index) || c.coming.has(n.index)
+			for _, child := range tally.childrenOf(n) {
+				if coming {
+					c.coming.add(child.index)
+				}
+				for _, rows := range []bitSet{own, c.asked[n.index]} {
+					if rows == nil {
+						continue
+					}
+					if c.asked[child.index] == nil {
+						c.asked[child.index] = newBitSet(len(t.config.rows.rows))
+					}
+					c.asked[child.index].addAll(rows)
+				}
+			}
+		}
+	}
+}
+
+// addEffectsAsked adds the rows that a condition around effects asks for, with those in it.
+func addEffectsAsked(rows bitSet, g *guard) {
+	for _, w := range g.filter {
+		for _, r := range w {
+			rows.add(int(r))
+		}
+	}
+	for _, s := range g.body {
+		if inner, ok := s.(*guard); ok {
+			addEffectsAsked(rows, inner)
+		}
+	}
+}
+
+// begin returns the part that is below the leaf.
+func (t *courseTable) begin(c *Config) *part {
+	p := &part{n: one, sight: sight{has: newBitSet(len(c.rows.rows))}}
+	if t.traced {
+		p.courses = append(p.courses, &trail{course: wayCourse})
+	}
+	for i := range t.concerns {
+		id := t.id(course{concern: i, sight: p.sight}, p.has)
+		p.courses = append(p.courses, &trail{course: id})
+	}
+	return p
+}
+
+func (t *courseTable) id(c course, asked bitSet) courseID {
+	key := binary.AppendUvarint(t.key[:0], uint64(c.concern+1)) //nolint:gosec // never negative
+	key = binary.AppendVarint(key, int64(c.values))             //nolint:gosec // never negative
+	for _, id := range c.pending {
+		key = binary.AppendUvarint(key, uint64(id)+1) //nolint:gosec // never negative
+	}
+	key = append(key, 0)
+	for i, w := range c.has {
+		if i < len(asked) && w != 0 {
+			key = binary.AppendUvarint(key, uint64(i)+1) //nolint:gosec // never negative
+			key = binary.LittleEndian.AppendUint64(key, w)
+		}
+	}
+	key = sight{begun: c.begun}.appendKey(append(key, 0), nil)
+	t.key = key
+	id, ok := t.ids[string(key)]
+	if !ok {
+		id = courseID(len(t.courses)) //nolint:gosec // memory ends before
+		t.ids[string(key)] = id
+		t.courses = append(t.courses, c)
+	}
+	return id
+}
+
+// extend returns what becomes of courses when their ways go through n too.
+func (t *courseTable) extend(tally *tally, n *node, from []*trail) []*trail {
+	if len(from) == 0 {
+		return nil
+	}
+	courses := make([]*trail, 0, len(from))
+	for _, f := range from {
+		id := f.course
+		if id != wayCourse {
+			var known bool
+			if id, known = tally.lens[f.course]; !known {
+				id = t.next(tally, n, t.courses[f.course])
+				tally.lens[f.course] = id
+			}
+		}
+		if id != noCourse {
+			courses = append(courses, &trail{id, n, f})
+		}
+	}
+	slices.SortStableFunc(courses, byCourse)
+	return slices.CompactFunc(courses, func(a, b *trail) bool { return a.course == b.course })
+}
+
+func byCourse(a, b *trail) int { return int(a.course) - int(b.course) }
+
+// mergeTrails returns each course of both once, with its way in a if it is there.
+func mergeTrails(a, b []*trail) []*trail {
+	if slices.EqualFunc(a, b, func(a, b *trail) bool { return a.course == b.course }) {
+		return a
+	}
+	all := slices.Concat(a, b)
+	slices.SortStableFunc(all, byCourse)
+	return slices.CompactFunc(all, func(a, b *trail) bool { return a.course == b.course })
+}
+
+// next returns what becomes of a course at n.
+func (t *courseTable) next(tally *tally, n *node, from course) courseID {
+	if from.values == badValues {
+		return t.id(from, nil)
+	}
+	c := &t.concerns[from.concern]
+	next := course{concern: from.concern, values: from.values}
+	next.sight = tally.look(n, from.sight)
+	known := tally.known(n, next.sight)
+	for _, id := range from.pending {
+		next.pending = t.remnants.appendRestOfEffect(next.pending, id, known)
+	}
+	for _, s := range c.effects[n.index] {
+		next.pending = t.remnants.appendEffects(next.pending, s, known)
+	}
+	for len(next.pending) > 0 && next.values != badValues {
+		remnant := &t.remnants.remnants[next.pending[0]]
+		if remnant.kind != remnantEffect {
+			break
+		}
+		next.values = t.values.apply(next.values, next.pending[0], remnant.effect)
+		next.pending = next.pending[1:]
+	}
+	if next.values == badValues {
+		next.pending, next.sight = nil, sight{}
+		return t.id(next, nil)
+	}
+	matters := c.coming.has(n.index) || t.pendingBegins(c, next.pending) || c.limit != noKey && t.values.has(next.values, c.limit)
+	if !matters {
+		return noCourse
+	}
+	tally.trim(n, &next.sight, c.asked[n.index], next.pending)
+	return t.id(next, c.asked[n.index])
+}
+
+// failing returns the first of courses at the root with which a variant cannot be built.
+func (t *courseTable) failing(courses []*trail) *trail {
+	for _, f := range courses {
+		if f.course == wayCourse {
+			continue
+		}
+		c := &t.courses[f.course]
+		if concern := &t.concerns[c.concern]; t.values.fail(c.values, concern) {
+			return f
+		}
+	}
+	return nil
+}
