@@ -6,9 +6,9 @@ import (
 	"cmp"
 	"context"
 	"fmt"
-	"math/big"
 	"slices"
 
+	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
 
 	"github.com/mhmig/mhmig/lang/api"
@@ -129,20 +129,17 @@ func whyEmpty(ctx context.Context, config *cartesian.Config, options cartesian.O
 
 // limitVariants refuses a config with more variants than limit, which --max-variants
 // says. A mistake in a filter can leave millions.
-func limitVariants(ctx context.Context, config *cartesian.Config, options cartesian.Options, limit int) error {
-	n, err := config.Count(ctx, options)
-	if err != nil {
+func limitVariants(command *cobra.Command, config *cartesian.Config, options cartesian.Options, limit int) error {
+	wait := waits(command, fmt.Sprintf("looking whether there are more than %d variants", limit))
+	defer wait.done()
+	switch more, err := config.Exceeds(command.Context(), limit, options); {
+	case err != nil:
 		return usageError(err)
-	}
-	if n.Cmp(big.NewInt(int64(limit))) > 0 {
-		return usageError(tooManyVariants(limit, n.String()))
+	case more:
+		return usageError(fmt.Errorf(
+			"--max-variants %d: the config has more variants than that; narrow it with --filter, or allow more with --max-variants", limit))
 	}
 	return nil
-}
-
-func tooManyVariants(limit int, count string) error {
-	return fmt.Errorf("--max-variants %d: the config has %s variants; narrow it with --filter, or allow more with --max-variants",
-		limit, count)
 }
 
 // setByUser says whether --param sets this key.

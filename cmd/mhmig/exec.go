@@ -210,7 +210,7 @@ func (e *execution) run(ctx context.Context, command *cobra.Command) error {
 		}
 	}
 	options := e.options()
-	plan, err := e.plan(ctx, config, options, scenes)
+	plan, err := e.plan(command, config, options, scenes)
 	if err != nil {
 		return err
 	}

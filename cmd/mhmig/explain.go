@@ -97,11 +97,13 @@ func splitConfig(args []string) (config string, asked []string) {
 }
 
 func (e *explanation) explainVariant(command *cobra.Command, config *cartesian.Config, variant, key string, one bool) error {
+	wait := waits(command, "looking for the variant")
 	all, err := config.Explain(command.Context(), variant, e.options())
 	if _, none := errors.AsType[*cartesian.NoneError](err); none && e.config == "" && !e.defaults {
 		// Asked for by name, it needs no filter that sets the default aside.
 		all, err = config.Explain(command.Context(), variant, cartesian.Options{})
 	}
+	wait.done()
 	if err != nil {
 		return notOneVariant(err)
 	}
@@ -151,7 +153,9 @@ func notOneVariant(err error) error {
 }
 
 func (e *explanation) explainAbsence(command *cobra.Command, config *cartesian.Config) error {
+	wait := waits(command, "finding out why there is no such variant")
 	absence, err := config.WhyNot(command.Context(), e.whyNot, e.options())
+	wait.done()
 	if err != nil {
 		return usageError(err)
 	}

@@ -161,14 +161,20 @@ func (l *listing) list(command *cobra.Command, config *cartesian.Config) error {
 	remarks := l.warnings(config)
 	// What has a limit is within it if no more is wanted.
 	if l.most > 0 && (l.limit < 0 || l.limit > l.most) {
-		if err := limitVariants(ctx, config, options, l.most); err != nil {
+		if err := limitVariants(command, config, options, l.most); err != nil {
 			return err
 		}
 	}
 	if err := diag.Render(command.ErrOrStderr(), remarks, colour(os.Stderr)); err != nil {
 		return err
 	}
-	out := bufio.NewWriter(command.OutOrStdout())
+	what := "making variants"
+	if l.format == "count" {
+		what = "counting variants"
+	}
+	wait := waits(command, what)
+	defer wait.done()
+	out := bufio.NewWriter(wait.writer(command.OutOrStdout()))
 	some, err := listers[l.format](ctx, config, out, l.limit, options)
 	if err != nil {
 		return flush(out, usageError(err))
@@ -176,9 +182,13 @@ func (l *listing) list(command *cobra.Command, config *cartesian.Config) error {
 	if err := flush(out, nil); err != nil || some || l.limit == 0 {
 		return err
 	}
+	wait.done()
+	wait = waits(command, "finding out why there are no variants")
+	defer wait.done()
 	why := slices.DeleteFunc(config.WhyEmpty(ctx, options), func(d diag.Diagnostic) bool {
 		return slices.ContainsFunc(remarks, d.SaysTheSame) // is printed already
 	})
+	wait.done()
 	if l.strict {
 		return usageError(append(why, diag.Diagnostic{Message: "no variant is left"}))
 	}

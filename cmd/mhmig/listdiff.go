@@ -51,7 +51,10 @@ func (l *listing) compare(command *cobra.Command) error {
 		return err
 	}
 	d := &cartesian.Diff{Old: configs[0], New: configs[1], Options: l.options(), Limit: l.most}
+	wait := waits(command, "comparing variants")
+	defer wait.done()
 	return flushed(command, func(out io.Writer) error {
+		out = wait.writer(out)
 		var changes review
 		for difference, err := range d.All(command.Context()) {
 			if limit, ok := errors.AsType[*cartesian.LimitError](err); ok {

@@ -15,6 +15,7 @@ import (
 	"strings"
 	"text/tabwriter"
 
+	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
 
 	"github.com/mhmig/mhmig/lang/api"
@@ -70,13 +71,19 @@ type plan struct {
 
 // plan goes once through all variants: it picks those that are wanted and finds
 // what is wrong before anything is made.
-func (e *execution) plan(ctx context.Context, config *cartesian.Config, options cartesian.Options, scenes *repertoire) (*plan, error) {
-	if _, err := e.firstVariant(ctx, config, options); err != nil {
+func (e *execution) plan(command *cobra.Command, config *cartesian.Config, options cartesian.Options, scenes *repertoire) (*plan, error) {
+	ctx := command.Context()
+	wait := waits(command, "looking for the first variant")
+	_, err := e.firstVariant(ctx, config, options)
+	wait.done()
+	if err != nil {
 		return nil, err
 	}
-	if err := limitVariants(ctx, config, options, e.most); err != nil {
+	if err := limitVariants(command, config, options, e.most); err != nil {
 		return nil, err
 	}
+	wait = waits(command, "planning the run")
+	defer wait.done()
 	p := &plan{variants: config.Variants(ctx, options)}
 	if e.rerun != "" {
 		failed, err := e.failedBefore()
@@ -95,7 +102,6 @@ func (e *execution) plan(ctx context.Context, config *cartesian.Config, options 
 			return nil, usageError(fmt.Errorf("--rerun failed: no variant that failed in %s is among those of this config and these filters", e.latest()))
 		}
 	}
-	var err error
 	if p.notes, err = run.Unmet(p.variants); err != nil {
 		return nil, usageError(err)
 	}

@@ -1,0 +1,99 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package main
+
+import (
+	"fmt"
+	"io"
+	"os"
+	"sync"
+	"time"
+
+	"github.com/spf13/cobra"
+)
+
+// How long a command may be silent before it says what it does, and how often a
+// terminal sees the time pass.
+const (
+	silence    = 2 * time.Second
+	waitUpdate = time.Second
+)
+
+// A wait is work that may take long. When it does, stderr says what it is: a
+// terminal in a line that counts the seconds and goes away, anything else once.
+type wait struct {
+	out      io.Writer
+	redraws  bool
+	what     string
+	began    time.Time
+	mu       sync.Mutex
+	timer    *time.Timer
+	told     bool // the line is to be seen, or has been written
+	finished bool
+}
+
+// waits begins a wait for what is being done; done ends it. What the command
+// writes to its stdout meanwhile goes through writer.
+func waits(command *cobra.Command, what string) *wait {
+	w := &wait{out: command.ErrOrStderr(), redraws: drawable(os.Stderr), what: what, began: time.Now()}
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.timer = time.AfterFunc(silence, w.tell)
+	return w
+}
+
+func (w *wait) tell() {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	switch {
+	case w.finished:
+	case w.redraws:
+		fmt.Fprintf(w.out, "\r\x1b[Kmhmig: %s, %d s", w.what, int(time.Since(w.began).Seconds()))
+		w.told = true
+		w.timer.Reset(waitUpdate)
+	case !w.told:
+		fmt.Fprintf(w.out, "mhmig: %s: takes longer than %v\n", w.what, silence)
+		w.told = true
+	}
+}
+
+// hide removes the line from a terminal.
+func (w *wait) hide() {
+	if w.told && w.redraws {
+		fmt.Fprint(w.out, "\r\x1b[K")
+		w.told = false
+	}
+}
+
+// done ends the wait. It may be called again.
+func (w *wait) done() {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.finished = true
+	w.timer.Stop()
+	w.hide()
+}
+
+// writer returns a writer to out, which is stdout. Where nobody sees that, only what
+// comes soon enough keeps stderr silent.
+func (w *wait) writer(out io.Writer) io.Writer { return waitedFor{w, out} }
+
+type waitedFor struct {
+	wait *wait
+	out  io.Writer
+}
+
+func (f waitedFor) Write(text []byte) (int, error) {
+	f.wait.mu.Lock()
+	defer f.wait.mu.Unlock()
+	f.wait.hide()
+	f.wait.began = time.Now()
+	if drawable(os.Stdout) {
+		f.wait.finished = true
+		f.wait.timer.Stop()
+	}
+	if !f.wait.finished {
+		f.wait.timer.Reset(silence)
+	}
+	return f.out.Write(text)
+}
