@@ -261,7 +261,7 @@ func (b *Bed) StartIncoming(ctx context.Context, name string, h *Host, params ca
 		if err != nil {
 			return nil, err
 		}
-		if err := vm.CheckAlike(current.site, site); err != nil {
+		if err := vm.CheckFits(current.site, site); err != nil {
 			return nil, err
 		}
 		shape = current.shape

@@ -103,9 +103,22 @@ func (s *Shape) notice(text string) {
 // CheckAlike is an error when a VM's guest cannot move between two sites, because
 // its configs differ there in what both must have alike. It names each param, as
 // the config sets it.
-func CheckAlike(first, second Site) error {
+func CheckAlike(first, second Site) error { return checkAlike(first, second, nil) }
+
+// shapeParams are the params of which a [Shape] is made.
+var shapeParams = []string{"accel", "machine_type", "cpu_model", "cpu_model_flags", "mem", "tcg_dirty_guard"}
+
+// CheckFits is an error when a guest that runs on one site cannot move to another
+// one. Its shape is what it is, whatever the params say now.
+func CheckFits(running, other Site) error { return checkAlike(running, other, shapeParams) }
+
+// checkAlike compares all settings but those of some params.
+func checkAlike(first, second Site, but []string) error {
 	var lines []string
 	for _, d := range Differences(&first.Config, &second.Config) {
+		if slices.Contains(but, d.Param) {
+			continue
+		}
 		line := fmt.Sprintf("%s: %q on %s but %q on %s: a guest cannot move between them",
 			differingParams(d, first, second), d.First, first.Host.Name(), d.Second, second.Host.Name())
 		if !slices.Contains(lines, line) { // one param may hold for several disks
