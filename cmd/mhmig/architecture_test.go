@@ -36,6 +36,7 @@ var layers = [][]string{
 var confined = map[string][]string{
 	"go.starlark.net":                       {"lang/star", "runtime/task", "builtins"},
 	"golang.org/x/crypto/ssh":               {"runtime/host", "runtime/lab", "runtime/guest", "runtime/jeos"},
+	"github.com/kevinburke/ssh_config":      {"runtime/host"},
 	"github.com/gliderlabs/ssh":             {"runtime/lab", "runtime/jeos"},
 	"github.com/alecthomas/participle":      {"lang/cartesian"},
 	"github.com/digitalocean/go-qemu":       {"runtime/qmp"},

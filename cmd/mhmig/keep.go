@@ -200,15 +200,25 @@ func sshCommand(c host.Config) []string {
 			args = append(args, "-i", file)
 		}
 	}
+	option := func(name, value string) {
+		if value != "" {
+			args = append(args, "-o", name+"="+value)
+		}
+	}
 	if c.IdentitiesOnly {
-		args = append(args, "-o", "IdentitiesOnly=yes")
+		option("IdentitiesOnly", "yes")
 	}
-	if len(c.KnownHostsFiles) > 0 {
-		args = append(args, "-o", "UserKnownHostsFile="+strings.Join(c.KnownHostsFiles, " "))
+	for _, file := range c.CertificateFiles {
+		option("CertificateFile", file)
 	}
-	if c.HostKeyAlias != "" {
-		args = append(args, "-o", "HostKeyAlias="+c.HostKeyAlias)
+	option("UserKnownHostsFile", strings.Join(c.KnownHostsFiles, " "))
+	if !slices.Equal(c.GlobalKnownHostsFiles, host.SystemKnownHosts()) {
+		option("GlobalKnownHostsFile", strings.Join(c.GlobalKnownHostsFiles, " "))
 	}
+	option("HostKeyAlias", c.HostKeyAlias)
+	option("AddressFamily", c.AddressFamily)
+	option("BindAddress", c.BindAddress)
+	option("BindInterface", c.BindInterface)
 	if n := len(c.ProxyJump); n > 0 {
 		last := c.ProxyJump[n-1]
 		last.ProxyJump = slices.Clone(c.ProxyJump[:n-1])

@@ -25,7 +25,7 @@ func (e *execution) reach(ctx context.Context, first *cartesian.Variant, folder 
 	closeLab := func() error { return nil }
 	if len(e.hosts) > 0 {
 		for i, name := range e.hosts {
-			c, err := host.Resolve(name, first.Params, i+1)
+			c, err := host.Resolve(ctx, name, first.Params, i+1)
 			if err != nil {
 				return nil, nil, nil, hostsError(err)
 			}

@@ -5,28 +5,38 @@ package host
 import (
 	"bytes"
 	"context"
+	"crypto/rsa"
 	"errors"
 	"fmt"
 	"io/fs"
+	"log/slog"
 	"net"
 	"os"
 	"slices"
+	"strings"
+	"syscall"
 
 	"golang.org/x/crypto/ssh"
 	"golang.org/x/crypto/ssh/agent"
 )
 
+// authentications are the methods of logging in, in ssh's order.
+var authentications = []string{"publickey", "keyboard-interactive", "password"}
+
 // login offers a host our keys and passwords, and remembers for the error
-// message what it offered. Like ssh, it takes the key files first, by way of the
-// agent where that holds them, then the agent's other keys.
+// message what it offered. It takes the keys in ssh's order: certificates that
+// the user names, keys of the user's files that the agent holds, the agent's
+// other keys, and the files whose keys the agent does not hold.
 type login struct {
 	config  Config
+	log     *slog.Logger
 	agent   net.Conn // nil: none
 	keys    []offer
 	tried   []string
 	skipped []string
 	allowed []string
 	started bool // the server has asked us to log in
+	unsafe  bool // the host may be another one: it gets no password
 }
 
 // offer is a key and how a person would name it.
@@ -35,21 +45,142 @@ type offer struct {
 	name string
 }
 
-func newLogin(ctx context.Context, c Config) *login {
-	l := &login{config: c}
-	held := l.agentKeys(ctx)
-	for _, file := range c.IdentityFiles {
-		l.addFile(file, held)
-	}
-	if c.IdentitiesOnly {
+// identity is a key that a file names.
+type identity struct {
+	file   string
+	public ssh.PublicKey // nil: not known before the private key is read
+}
+
+func newLogin(ctx context.Context, c Config, log *slog.Logger) *login {
+	l := &login{config: c, log: log}
+	if !slices.Contains(c.methods(), "publickey") {
 		return l
 	}
+	held := l.agentKeys(ctx)
+	identities := l.identities()
+	var wanted, others []offer // of the agent
 	for _, key := range held {
-		if !l.has(key.PublicKey()) {
-			l.keys = append(l.keys, key)
+		if i := slices.IndexFunc(identities, func(id identity) bool { return id.public != nil && sameKey(id.public, key.PublicKey()) }); i >= 0 {
+			wanted = append(wanted, offer{key.Signer, identities[i].file + " (by the agent)"})
+			identities = slices.DeleteFunc(identities, func(id identity) bool { return id.public != nil && sameKey(id.public, key.PublicKey()) })
+		} else if !c.IdentitiesOnly {
+			others = append(others, key)
+		}
+	}
+	var read []offer // of files
+	for _, id := range identities {
+		if key, ok := l.load(id, wanted); ok {
+			read = append(read, key)
+		}
+	}
+	all := slices.Concat(wanted, others, read)
+	for _, o := range append(l.certificates(all), all...) {
+		if signer, ok := l.restrict(o); ok && !l.has(o.PublicKey()) {
+			l.keys = append(l.keys, offer{signer, o.name})
 		}
 	}
 	return l
+}
+
+// skip notes why a key is not offered.
+func (l *login) skip(name, why string) {
+	l.skipped = append(l.skipped, fmt.Sprintf("%s (%s)", name, why))
+}
+
+// identities returns the keys of the user's key files, and behind each its
+// certificate, unless the user names certificates.
+func (l *login) identities() (all []identity) {
+	for _, file := range l.config.IdentityFiles {
+		all = append(all, identity{file, publicHalf(file)})
+		if len(l.config.CertificateFiles) > 0 {
+			continue
+		}
+		if cert, _ := readCertificate(file + "-cert"); cert != nil {
+			all = append(all, identity{file, cert})
+		} else if cert, _ := readCertificate(file + "-cert.pub"); cert != nil {
+			all = append(all, identity{file, cert})
+		}
+	}
+	return all
+}
+
+// certificates returns the certificates that the user names, with the private
+// keys among all.
+func (l *login) certificates(all []offer) (certified []offer) {
+	for _, file := range l.config.CertificateFiles {
+		cert, err := readCertificate(file)
+		if err != nil {
+			l.skip(file, err.Error())
+			continue
+		}
+		i := slices.IndexFunc(all, func(o offer) bool { return sameKey(o.PublicKey(), cert.Key) })
+		if i < 0 {
+			l.skip(file, "no key file and no agent has its private key")
+			continue
+		}
+		if signer, err := ssh.NewCertSigner(cert, all[i].Signer); err != nil {
+			l.skip(file, err.Error())
+		} else {
+			certified = append(certified, offer{signer, file})
+		}
+	}
+	return certified
+}
+
+// restrict makes a key sign by the algorithms only that the user allows. It
+// reports false for a key that must not be offered.
+func (l *login) restrict(o offer) (ssh.Signer, bool) {
+	key := o.PublicKey()
+	if k, ok := key.(*agent.Key); ok {
+		parsed, err := ssh.ParsePublicKey(k.Blob)
+		if err != nil {
+			l.skip(o.name, err.Error())
+			return nil, false
+		}
+		key = parsed
+	}
+	if tooShort(key, l.config.MinRSABits) {
+		l.skip(o.name, fmt.Sprintf("shorter than RequiredRSASize %d", l.config.MinRSABits))
+		return nil, false
+	}
+	underlying := key.Type()
+	if cert, ok := key.(*ssh.Certificate); ok {
+		underlying = cert.Key.Type()
+	}
+	algorithms := []string{underlying}
+	if underlying == ssh.KeyAlgoRSA {
+		algorithms = []string{ssh.KeyAlgoRSASHA512, ssh.KeyAlgoRSASHA256}
+	}
+	if allowed := l.config.KeyAlgorithms; len(allowed) > 0 {
+		if underlying == ssh.KeyAlgoRSA {
+			algorithms = append(algorithms, ssh.KeyAlgoRSA)
+		}
+		suffix := strings.TrimPrefix(key.Type(), underlying) // of certificates
+		algorithms = slices.DeleteFunc(algorithms, func(a string) bool { return !slices.Contains(allowed, a+suffix) })
+		if len(algorithms) == 0 {
+			l.skip(o.name, "PubkeyAcceptedAlgorithms do not have "+key.Type())
+			return nil, false
+		}
+	}
+	if signer, ok := o.Signer.(ssh.AlgorithmSigner); ok {
+		if restricted, err := ssh.NewSignerWithAlgorithms(signer, algorithms); err == nil {
+			return restricted, true
+		}
+	}
+	return o.Signer, true
+}
+
+// tooShort says whether a key is an RSA key of fewer bits.
+func tooShort(key ssh.PublicKey, bits int) bool {
+	if cert, ok := key.(*ssh.Certificate); ok {
+		key = cert.Key
+	}
+	if k, ok := key.(ssh.CryptoPublicKey); ok {
+		if k, ok := k.CryptoPublicKey().(*rsa.PublicKey); ok {
+			return k.N.BitLen() < bits
+		}
+	}
+	return false
 }
 
 // close ends the connection to the agent; its keys cannot sign any more.
@@ -66,14 +197,14 @@ func (l *login) agentKeys(ctx context.Context) []offer {
 	}
 	conn, err := (&net.Dialer{}).DialContext(ctx, "unix", l.config.AgentSocket)
 	if err != nil {
-		l.skipped = append(l.skipped, fmt.Sprintf("the agent's keys (%v)", err))
+		l.skip("the agent's keys", err.Error())
 		return nil
 	}
 	l.agent = conn
 	client := agent.NewClient(conn)
 	signers, err := client.Signers()
 	if err != nil {
-		l.skipped = append(l.skipped, fmt.Sprintf("the agent's keys (%v)", err))
+		l.skip("the agent's keys", err.Error())
 		return nil
 	}
 	held := make([]offer, len(signers))
@@ -87,41 +218,59 @@ func (l *login) agentKeys(ctx context.Context) []offer {
 	return held
 }
 
-func (l *login) addFile(file string, held []offer) {
-	pem, err := os.ReadFile(file)
+// load reads the private key of an identity that the agent does not hold.
+func (l *login) load(id identity, held []offer) (key offer, ok bool) {
+	cert, _ := id.public.(*ssh.Certificate)
+	if cert != nil {
+		if i := slices.IndexFunc(held, func(o offer) bool { return sameKey(o.PublicKey(), cert.Key) }); i >= 0 {
+			signer, err := ssh.NewCertSigner(cert, held[i].Signer)
+			return offer{signer, id.file + "-cert.pub"}, err == nil
+		}
+	}
+	info, err := os.Stat(id.file)
 	if errors.Is(err, fs.ErrNotExist) {
-		return
+		if id.public != nil && cert == nil {
+			l.skip(id.file, "only its public half is here, and no agent holds it")
+		}
+		return offer{}, false
+	}
+	var text []byte
+	if err == nil {
+		text, err = os.ReadFile(id.file)
 	}
 	if err != nil {
-		l.skipped = append(l.skipped, fmt.Sprintf("%s (%v)", file, err))
-		return
+		l.skip(id.file, err.Error())
+		return offer{}, false
 	}
-	signer, err := ssh.ParsePrivateKey(pem)
+	if owner, ok := info.Sys().(*syscall.Stat_t); ok && int(owner.Uid) == os.Getuid() && info.Mode().Perm()&0o077 != 0 && holdsPrivateKey(text) {
+		why := fmt.Sprintf("others may read it, its mode is %04o, so it is not used, as by ssh: run chmod 600 %s", info.Mode().Perm(), id.file)
+		l.skip(id.file, why)
+		l.log.Warn("an SSH key is not used", "file", id.file, "reason", why)
+		return offer{}, false
+	}
+	signer, err := ssh.ParsePrivateKey(text)
 	var locked *ssh.PassphraseMissingError
 	switch {
 	case errors.As(err, &locked):
-		public := locked.PublicKey
-		if public == nil {
-			public = publicHalf(file)
-		}
-		if i := slices.IndexFunc(held, func(o offer) bool { return public != nil && sameKey(o.PublicKey(), public) }); i >= 0 {
-			l.keys = append(l.keys, offer{held[i], file + " (by the agent)"})
-			return
-		}
-		l.skipped = append(l.skipped, fmt.Sprintf("%s (it has a passphrase and no agent holds it: run ssh-add %s)", file, file))
-		return
+		l.skip(id.file, "it has a passphrase and no agent holds it: run ssh-add "+id.file)
+		return offer{}, false
+	case err != nil && id.public != nil && !holdsPrivateKey(text):
+		l.skip(id.file, "only its public half is here, and no agent holds it")
+		return offer{}, false
 	case err != nil:
-		l.skipped = append(l.skipped, fmt.Sprintf("%s (%v)", file, err))
-		return
+		l.skip(id.file, err.Error())
+		return offer{}, false
+	case cert != nil:
+		signer, err = ssh.NewCertSigner(cert, signer)
+		return offer{signer, id.file + "-cert.pub"}, err == nil
+	case id.public != nil && !sameKey(id.public, signer.PublicKey()):
+		l.skip(id.file, "the public key beside it, "+id.file+".pub, is another one's")
+		return offer{}, false
 	}
-	if l.has(signer.PublicKey()) {
-		return
-	}
-	if certified, ok := withCertificate(file, signer); ok {
-		l.keys = append(l.keys, offer{certified, file + "-cert.pub"})
-	}
-	l.keys = append(l.keys, offer{signer, file})
+	return offer{signer, id.file}, true
 }
+
+func holdsPrivateKey(text []byte) bool { return bytes.Contains(text, []byte("PRIVATE KEY-----")) }
 
 func (l *login) has(key ssh.PublicKey) bool {
 	return slices.ContainsFunc(l.keys, func(o offer) bool { return sameKey(o.PublicKey(), key) })
@@ -129,10 +278,34 @@ func (l *login) has(key ssh.PublicKey) bool {
 
 func sameKey(a, b ssh.PublicKey) bool { return bytes.Equal(a.Marshal(), b.Marshal()) }
 
-// publicHalf reads the public key that lies beside a private one.
+// publicHalf finds the public key of a key file as ssh does: the file may be a
+// public key, one may lie beside it, or the private key is in a format that
+// shows it. It returns nil if the private key must be unlocked first.
 func publicHalf(file string) ssh.PublicKey {
-	text, err := os.ReadFile(file + ".pub")
+	for _, name := range []string{file, file + ".pub"} {
+		if key := readPublic(name); key != nil {
+			return key
+		}
+	}
+	text, err := os.ReadFile(file)
 	if err != nil {
+		return nil
+	}
+	signer, err := ssh.ParsePrivateKey(text)
+	var locked *ssh.PassphraseMissingError
+	if errors.As(err, &locked) {
+		return locked.PublicKey
+	}
+	if err != nil {
+		return nil
+	}
+	return signer.PublicKey()
+}
+
+// readPublic reads a file that holds a public key, and returns nil if it does not.
+func readPublic(file string) ssh.PublicKey {
+	text, err := os.ReadFile(file)
+	if err != nil || holdsPrivateKey(text) {
 		return nil
 	}
 	key, _, _, _, err := ssh.ParseAuthorizedKey(text)
@@ -142,49 +315,73 @@ func publicHalf(file string) ssh.PublicKey {
 	return key
 }
 
-func withCertificate(file string, signer ssh.Signer) (ssh.Signer, bool) {
-	text, err := os.ReadFile(file + "-cert.pub")
+// readCertificate reads a file that holds a certificate of a user.
+func readCertificate(file string) (*ssh.Certificate, error) {
+	text, err := os.ReadFile(file)
 	if err != nil {
-		return nil, false
+		return nil, err
 	}
 	key, _, _, _, err := ssh.ParseAuthorizedKey(text)
 	if err != nil {
-		return nil, false
+		return nil, err
 	}
 	cert, ok := key.(*ssh.Certificate)
-	if !ok {
-		return nil, false
+	if !ok || cert.CertType != ssh.UserCert {
+		return nil, errors.New("no certificate of a user")
 	}
-	certified, err := ssh.NewCertSigner(cert, signer)
-	return certified, err == nil
+	return cert, nil
 }
 
-// methods returns what to offer, in order.
-func (l *login) methods() []ssh.AuthMethod {
-	methods := []ssh.AuthMethod{ssh.PublicKeysCallback(func() ([]ssh.Signer, error) {
-		signers := make([]ssh.Signer, len(l.keys))
-		for i, k := range l.keys {
-			l.tried = append(l.tried, k.name+" ("+fingerprint(k.PublicKey())+")")
-			signers[i] = k.Signer
-		}
-		return signers, nil
-	})}
-	if l.config.Password == "" {
-		return methods
+// methods returns the methods of logging in that the user allows, in order.
+func (c Config) methods() []string {
+	if len(c.Authentications) == 0 {
+		return authentications
 	}
-	return append(methods,
-		ssh.PasswordCallback(func() (string, error) {
-			l.tried = append(l.tried, "the password")
-			return l.config.Password.Reveal(), nil
-		}),
-		ssh.KeyboardInteractive(func(_, _ string, questions []string, _ []bool) ([]string, error) {
-			l.tried = append(l.tried, "the password (keyboard-interactive)")
-			answers := make([]string, len(questions))
-			for i := range answers {
-				answers[i] = l.config.Password.Reveal()
-			}
-			return answers, nil
-		}))
+	return c.Authentications
+}
+
+// errUnsafe keeps a password from a host that may be another one.
+var errUnsafe = errors.New("its host key has changed or is revoked")
+
+// methods returns what to offer, in order.
+func (l *login) methods() (methods []ssh.AuthMethod) {
+	for _, name := range l.config.methods() {
+		switch {
+		case name == "publickey":
+			methods = append(methods, ssh.PublicKeysCallback(l.offerKeys))
+		case l.config.Password == "":
+		case name == "keyboard-interactive":
+			methods = append(methods, ssh.KeyboardInteractive(func(_, _ string, questions []string, _ []bool) ([]string, error) {
+				password, err := l.reveal("the password (keyboard-interactive)")
+				answers := make([]string, len(questions))
+				for i := range answers {
+					answers[i] = password
+				}
+				return answers, err
+			}))
+		case name == "password":
+			methods = append(methods, ssh.PasswordCallback(func() (string, error) { return l.reveal("the password") }))
+		}
+	}
+	return methods
+}
+
+func (l *login) offerKeys() ([]ssh.Signer, error) {
+	signers := make([]ssh.Signer, len(l.keys))
+	for i, k := range l.keys {
+		l.tried = append(l.tried, k.name+" ("+fingerprint(k.PublicKey())+")")
+		signers[i] = k.Signer
+	}
+	return signers, nil
+}
+
+func (l *login) reveal(as string) (string, error) {
+	if l.unsafe {
+		l.skip(as, errUnsafe.Error())
+		return "", errUnsafe
+	}
+	l.tried = append(l.tried, as)
+	return l.config.Password.Reveal(), nil
 }
 
 // observe is an [ssh.ClientAuthCallback]: it learns what the server accepts and
@@ -196,6 +393,11 @@ func (l *login) observe(auth *ssh.ClientAuthContext) (ssh.AuthMethod, error) {
 
 // refused makes the error of a failed login.
 func (l *login) refused(err error) *AuthError {
+	for _, method := range []string{"gssapi-with-mic", "hostbased"} {
+		if slices.Contains(l.allowed, method) {
+			l.skip(method, "mhmig does not speak it")
+		}
+	}
 	return &AuthError{
 		Host: l.config.Name, User: l.config.User, Endpoint: l.config.endpoint(),
 		Tried: l.tried, Skipped: l.skipped, Allowed: l.allowed, Err: err,

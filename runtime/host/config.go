@@ -18,31 +18,72 @@ type Config struct {
 	Address string
 	// Port is the TCP port of sshd. Zero: 22.
 	Port int
+	// AddressFamily is inet for IPv4 only, inet6 for IPv6 only. Empty: any.
+	AddressFamily string
+	// BindAddress is the local address to connect from, BindInterface the network
+	// interface that has it. Empty: the system chooses.
+	BindAddress, BindInterface string
+	// ConnectionAttempts is how often to try, a second apart. Zero: once.
+	ConnectionAttempts int
 	// User is the login name. It must be set.
 	User string
 
 	// Password is tried after the keys. Empty: no password.
 	Password Secret
-	// IdentityFiles are private key files, tried in this order; files that do
-	// not exist are passed over.
+	// IdentityFiles are private key files, or public ones whose private keys the
+	// agent holds; files that do not exist are passed over.
 	IdentityFiles []string
+	// CertificateFiles are certificates of keys. Empty: those that lie beside the
+	// key files.
+	CertificateFiles []string
 	// IdentitiesOnly keeps keys that only the agent knows from being offered.
 	IdentitiesOnly bool
 	// AgentSocket is the unix socket of the SSH agent. Empty: no agent.
 	AgentSocket string
+	// Authentications are the methods of logging in, in order, by their names in
+	// the protocol. Empty: publickey, keyboard-interactive, password.
+	Authentications []string
+	// KeyAlgorithms are the signature algorithms of keys that may be offered, by
+	// OpenSSH's names. Empty: all that are held for safe.
+	KeyAlgorithms []string
+	// MinRSABits is the length of the shortest RSA key to offer or to accept of a
+	// host. Zero: any.
+	MinRSABits int
 
 	// KnownHostsFiles hold the accepted host keys; new ones go to the first.
 	KnownHostsFiles []string
+	// GlobalKnownHostsFiles hold more of them, and are not written to.
+	GlobalKnownHostsFiles []string
+	// HashKnownHosts writes new host names as hashes.
+	HashKnownHosts bool
 	// HostKeyAlias is looked up in the known_hosts files instead of Address.
 	HostKeyAlias string
 	// HostKeys says what to do with a host key that is not known. Zero: refuse.
 	HostKeys HostKeyPolicy
+	// CheckHostIP looks up the host's IP address, too.
+	CheckHostIP bool
+	// TrustLocalhost accepts any host key of a loopback address.
+	TrustLocalhost bool
+	// RevokedHostKeys is a file of public keys that no host may have. Empty: none.
+	RevokedHostKeys string
+	// HostKeyAlgorithms are the kinds of host keys to accept, in order of
+	// preference. Empty: all that are held for safe, known ones first.
+	HostKeyAlgorithms []string
+	// CAAlgorithms are those that may sign the certificate of a host. Empty: all
+	// that are held for safe.
+	CAAlgorithms []string
+
+	// Ciphers, MACs and KeyExchanges are the algorithms to negotiate. Empty: all
+	// that are held for safe.
+	Ciphers, MACs, KeyExchanges []string
 
 	// ProxyJump are the hosts to go through, the first one first.
 	ProxyJump []Config
 
 	// ConnectTimeout limits connecting and logging in. Zero: 10 s.
 	ConnectTimeout time.Duration
+	// NoTCPKeepAlive keeps the kernel from asking for signs of life, too.
+	NoTCPKeepAlive bool
 	// KeepaliveInterval times KeepaliveCount is how long a silent host is waited
 	// for. Zero: 2 s.
 	KeepaliveInterval time.Duration
@@ -69,7 +110,9 @@ const (
 	// AcceptNewHostKeys also accepts the key of a host that has none yet, and
 	// writes it into the first known_hosts file.
 	AcceptNewHostKeys
-	// AnyHostKey accepts any key, changed ones too. It protects from nothing.
+	// AnyHostKey also accepts a key that has changed or is revoked in a known_hosts
+	// file: it says so loudly, and offers such a host no password. It protects from
+	// nothing.
 	AnyHostKey
 )
 

@@ -39,7 +39,8 @@ type connection struct {
 // connect opens a connection to the host of c, through its jump hosts.
 func connect(ctx context.Context, c Config, log *slog.Logger) (*connection, error) {
 	c = c.withDefaults()
-	ctx, cancel := context.WithTimeoutCause(ctx, c.ConnectTimeout, &TimeoutError{c.ConnectTimeout})
+	limit := c.ConnectTimeout * time.Duration(max(1, c.ConnectionAttempts))
+	ctx, cancel := context.WithTimeoutCause(ctx, limit, &TimeoutError{limit})
 	defer cancel()
 
 	var jump *connection
@@ -78,30 +79,35 @@ func connect(ctx context.Context, c Config, log *slog.Logger) (*connection, erro
 // dialThrough opens the stream that the SSH protocol runs over.
 func dialThrough(ctx context.Context, jump *connection, c Config) (net.Conn, error) {
 	if jump == nil {
-		conn, err := (&net.Dialer{}).DialContext(ctx, "tcp", c.endpoint())
-		if err != nil && ctx.Err() != nil {
-			err = context.Cause(ctx)
-		}
-		return conn, err
+		return dialTCP(ctx, c)
 	}
 	return jump.dial(ctx, "tcp", c.endpoint())
 }
 
 // handshake agrees on keys, checks the host's, and logs in.
 func handshake(ctx context.Context, w *wire, c Config, log *slog.Logger) (*ssh.Client, error) {
-	check, err := newHostKeyCheck(c, log)
+	login := newLogin(ctx, c, log)
+	defer login.close()
+	check, err := newHostKeyCheck(c, log, func() { login.unsafe = true })
 	if err != nil {
 		return nil, err
 	}
-	login := newLogin(ctx, c)
-	defer login.close()
+	algorithms, err := check.algorithms()
+	if err != nil {
+		return nil, fmt.Errorf("%s: ssh_config: %w", c.Name, err)
+	}
+	negotiation, err := c.negotiation()
+	if err != nil {
+		return nil, err
+	}
 	stop := context.AfterFunc(ctx, func() { w.Close() })
 	sshConn, channels, requests, err := ssh.NewClientConn(w, c.endpoint(), &ssh.ClientConfig{
+		Config:            negotiation,
 		User:              c.User,
 		Auth:              login.methods(),
 		AuthCallback:      login.observe,
 		HostKeyCallback:   check.verify,
-		HostKeyAlgorithms: check.algorithms(),
+		HostKeyAlgorithms: algorithms,
 		ClientVersion:     "SSH-2.0-mhmig",
 	})
 	interrupted := !stop()
@@ -116,7 +122,7 @@ func handshake(ctx context.Context, w *wire, c Config, log *slog.Logger) (*ssh.C
 		return nil, key
 	case login.started:
 		return nil, login.refused(err)
-	case check.passed:
+	case check.passed != nil:
 		return nil, newUnreachable(c, fmt.Errorf("log in: %w", err))
 	}
 	return nil, newUnreachable(c, fmt.Errorf("speak SSH: %w", err))

@@ -214,12 +214,106 @@ func TestHostKeys(t *testing.T) {
 		writeFile(t, known, name+" "+other.line())
 		c := s.config
 		c.HostKeys = host.AnyHostKey
-		dial(t, c)
+		wantLog(t, c, "level=WARN", "NOT THE KNOWN ONE", "has changed", shown, known+":1")
 	})
-	t.Run("broken file", func(t *testing.T) {
-		writeFile(t, known, "nonsense\n")
-		wantText(t, dialError(t, s.config), known+":1")
+	t.Run("bad lines", func(t *testing.T) {
+		bad := strings.Repeat("nonsense\n", 8)
+		writeFile(t, known, "[127.0.0.1 x y\n"+bad+name+" "+s.hostKey.line())
+		wantLog(t, s.config, "level=WARN", "passed over", known, "1, 2, 3, 4, 5, and 4 more")
+		writeFile(t, known, bad+name+" "+other.line())
+		wantText(t, dialError(t, s.config), "has changed", known+":9")
 	})
+	t.Run("files that cannot be read", func(t *testing.T) {
+		writeFile(t, known, name+" "+s.hostKey.line())
+		c := s.config
+		c.KnownHostsFiles, c.GlobalKnownHostsFiles = []string{t.TempDir()}, []string{known}
+		wantLog(t, c, "level=WARN", "known hosts are passed over", "is a directory")
+	})
+}
+
+// wantLog connects, and checks that the log says all of parts.
+func wantLog(t *testing.T, c host.Config, parts ...string) {
+	t.Helper()
+	var log strings.Builder
+	h, err := host.Dial(t.Context(), c, logTo(&log))
+	if err != nil {
+		t.Fatal(err)
+	}
+	h.Close()
+	for _, part := range parts {
+		if !strings.Contains(log.String(), part) {
+			t.Errorf("the log %s does not say %q", log.String(), part)
+		}
+	}
+}
+
+// TestChangedHostGetsNoPassword: with StrictHostKeyChecking no, a host that may be
+// another one is let pass, but hears no password, as by ssh.
+func TestChangedHostGetsNoPassword(t *testing.T) {
+	t.Parallel()
+	heard := make(chan string, 10)
+	address, known := startPasswordServer(t, gliderssh.PasswordAuth(func(_ gliderssh.Context, password string) bool {
+		heard <- password
+		return true
+	}))
+	other := newKey(t, filepath.Join(t.TempDir(), "other"), "")
+	writeFile(t, known, fmt.Sprintf("[127.0.0.1]:%d %s", address.Port, other.line()))
+	c := host.Config{Name: "host1", Address: "127.0.0.1", Port: address.Port, User: "me", Password: "hidden", KnownHostsFiles: []string{known}, HostKeys: host.AnyHostKey}
+	err := dialError(t, c)
+	wantError[*host.AuthError](t, "Dial", err)
+	wantText(t, err, "not tried: the password (its host key has changed")
+	if len(heard) > 0 {
+		t.Errorf("the server heard the password %q", <-heard)
+	}
+	c.KnownHostsFiles = []string{filepath.Join(t.TempDir(), "new")}
+	dial(t, c)
+	if len(heard) != 1 {
+		t.Errorf("a new host heard %d passwords, want 1", len(heard))
+	}
+}
+
+// TestCheckHostIP: the key of a host's address counts, too, as by ssh, which looks
+// at it for addresses that are not of this machine.
+func TestCheckHostIP(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	key, other := newKey(t, filepath.Join(dir, "key"), ""), newKey(t, filepath.Join(dir, "other"), "")
+	known := filepath.Join(dir, "known_hosts")
+	writeFile(t, known, "name "+key.line()+"192.0.2.1 "+other.line())
+	c := host.Config{Name: "host1", Address: "name", Port: 22, KnownHostsFiles: []string{known}, CheckHostIP: true}
+	remote := func(ip string) net.Addr { return &net.TCPAddr{IP: net.ParseIP(ip), Port: 22} }
+	err := host.CheckHostKey(c, remote("192.0.2.1"), key.signer.PublicKey())
+	wantError[*host.HostKeyError](t, "CheckHostKey", err)
+	wantText(t, err, "has changed", known+":2", "ssh-keygen -R '192.0.2.1'")
+	if err := host.CheckHostKey(c, remote("192.0.2.2"), key.signer.PublicKey()); err != nil {
+		t.Errorf("an address that is not known: %v", err)
+	}
+	c.CheckHostIP = false
+	if err := host.CheckHostKey(c, remote("192.0.2.1"), key.signer.PublicKey()); err != nil {
+		t.Errorf("without CheckHostIP: %v", err)
+	}
+}
+
+// TestOpenKeyIsNotUsed: a key file that others may read is refused, and that is told
+// even when another key lets us in.
+func TestOpenKeyIsNotUsed(t *testing.T) {
+	t.Parallel()
+	s := startServer(t)
+	if err := os.Chmod(s.userKey.file, 0o644); err != nil {
+		t.Fatal(err)
+	}
+	err := dialError(t, s.config)
+	wantError[*host.AuthError](t, "Dial", err)
+	wantText(t, err, "not tried: "+s.userKey.file, "0644", "chmod 600 "+s.userKey.file)
+
+	text, err := os.ReadFile(s.userKey.file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	closed := filepath.Join(t.TempDir(), "closed")
+	writeFile(t, closed, string(text))
+	s.config.IdentityFiles = append(s.config.IdentityFiles, closed)
+	wantLog(t, s.config, "level=WARN", "not used", s.userKey.file, "0644")
 }
 
 // startAgent serves an SSH agent that holds a key.
@@ -229,6 +323,12 @@ func startAgent(t *testing.T, dir string, private any) string {
 	if err := keyring.Add(agent.AddedKey{PrivateKey: private, Comment: "key of the agent"}); err != nil {
 		t.Fatal(err)
 	}
+	return serveAgent(t, dir, keyring)
+}
+
+// serveAgent serves the keys of a keyring on a socket in dir.
+func serveAgent(t *testing.T, dir string, keyring agent.Agent) string {
+	t.Helper()
 	l := localListener(t, "unix", filepath.Join(dir, "agent"))
 	var group sync.WaitGroup
 	group.Go(func() {

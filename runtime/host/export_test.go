@@ -4,12 +4,25 @@ package host
 
 import (
 	"context"
+	"log/slog"
+	"net"
 	"time"
+
+	"golang.org/x/crypto/ssh"
 )
 
 // WatchKeepalive runs a keepalive.
 func WatchKeepalive(ctx context.Context, interval time.Duration, count int, heard func() time.Time, ask func()) error {
 	return keepalive{interval, count, heard, ask}.watch(ctx)
+}
+
+// CheckHostKey judges a key that the host of c shows at an address.
+func CheckHostKey(c Config, remote net.Addr, key ssh.PublicKey) error {
+	check, err := newHostKeyCheck(c, slog.New(slog.DiscardHandler), func() {})
+	if err != nil {
+		return err
+	}
+	return check.verify("", remote, key)
 }
 
 // For the tests.

@@ -168,7 +168,8 @@ func (h *Host) acquire(ctx context.Context, u urgency) (*connection, error) {
 				return nil, context.Cause(h.main.ended)
 			}
 		}
-		k, err := connect(ctx, h.config, h.log)
+		// What there is to say of keys was said when the main one was opened.
+		k, err := connect(ctx, h.config, slog.New(slog.DiscardHandler))
 		h.mu.Lock()
 		h.opening = false
 		if err == nil {

@@ -3,9 +3,9 @@
 package host
 
 import (
-	"errors"
+	"context"
 	"fmt"
-	"io/fs"
+	"math"
 	"net"
 	"os"
 	"os/user"
@@ -15,21 +15,23 @@ import (
 	"strings"
 	"time"
 
-	"github.com/kevinburke/ssh_config"
+	"github.com/mhmig/mhmig/runtime/host/sshconfig"
 )
 
 // Resolver makes Configs from SSH configuration files and params.
 type Resolver struct {
-	Home         string   // the folder that ~ stands for
-	User         string   // the login name when nothing names one
-	ConfigFiles  []string // ssh_config files, the first one wins; those that do not exist are passed over
-	SystemConfig string   // read last; a mistake in it is only a notice. Empty: none
-	KnownHosts   []string // the known_hosts files when nothing names some
-	AgentSocket  string   // the agent when nothing names one
+	Home             string   // the folder that ~ stands for
+	User             string   // the login name when nothing names one
+	ConfigFile       string   // the user's ssh_config file, which may be missing
+	SystemConfig     string   // read last. Empty: none
+	KnownHosts       []string // the known_hosts files when nothing names some
+	GlobalKnownHosts []string // more of them, which are not written to
+	AgentSocket      string   // the agent when nothing names one
 }
 
 // Resolve makes the Config of the host that the user calls name, by the
-// [Resolver] of the user who runs this process.
+// [Resolver] of the user who runs this process. It blocks while OpenSSH's client
+// is asked what the configuration files mean.
 //
 // Name is an alias of ~/.ssh/config, a DNS name or an IP address, as
 // [user@]host[:port]. Position is the host's place among the run's hosts, from
@@ -42,7 +44,7 @@ type Resolver struct {
 //	ssh_config       an ssh_config file to read instead of the user's; "none" for no file
 //	ssh_connect_timeout  seconds
 //	ssh_max_sessions     what the server allows on a connection
-func Resolve(name string, params map[string]string, position int) (Config, error) {
+func Resolve(ctx context.Context, name string, params map[string]string, position int) (Config, error) {
 	home, err := os.UserHomeDir()
 	if err != nil {
 		return Config{}, fmt.Errorf("resolve host %s: %w", name, err)
@@ -53,285 +55,386 @@ func Resolve(name string, params map[string]string, position int) (Config, error
 	}
 	ssh := filepath.Join(home, ".ssh")
 	return Resolver{
-		Home:         home,
-		User:         login,
-		ConfigFiles:  []string{filepath.Join(ssh, "config")},
-		SystemConfig: "/etc/ssh/ssh_config",
-		KnownHosts:   []string{filepath.Join(ssh, "known_hosts"), filepath.Join(ssh, "known_hosts2"), "/etc/ssh/ssh_known_hosts", "/etc/ssh/ssh_known_hosts2"},
-		AgentSocket:  os.Getenv("SSH_AUTH_SOCK"),
-	}.Resolve(name, params, position)
+		Home:             home,
+		User:             login,
+		ConfigFile:       filepath.Join(ssh, "config"),
+		SystemConfig:     "/etc/ssh/ssh_config",
+		KnownHosts:       []string{filepath.Join(ssh, "known_hosts"), filepath.Join(ssh, "known_hosts2")},
+		GlobalKnownHosts: SystemKnownHosts(),
+		AgentSocket:      os.Getenv("SSH_AUTH_SOCK"),
+	}.Resolve(ctx, name, params, position)
+}
+
+// SystemKnownHosts are the known_hosts files of all users of this machine.
+func SystemKnownHosts() []string {
+	return []string{"/etc/ssh/ssh_known_hosts", "/etc/ssh/ssh_known_hosts2"}
 }
 
 // Resolve does what the function [Resolve] does, by r's files.
-func (r Resolver) Resolve(name string, params map[string]string, position int) (Config, error) {
-	param := func(key string) string {
+func (r Resolver) Resolve(ctx context.Context, name string, params map[string]string, position int) (Config, error) {
+	c, err := r.resolve(ctx, name, func(key string) string {
 		if v, ok := params[fmt.Sprintf("%s_host%d", key, position)]; ok {
 			return v
 		}
 		return params[key]
+	})
+	if err != nil {
+		return Config{}, fmt.Errorf("resolve host %s: %w", name, err)
 	}
+	return c, nil
+}
+
+func (r Resolver) resolve(ctx context.Context, name string, param func(string) string) (Config, error) {
 	switch file := param("ssh_config"); file {
 	case "":
 	case "none":
-		r.ConfigFiles, r.SystemConfig = nil, ""
+		r.ConfigFile, r.SystemConfig = "", ""
 	default:
 		path := r.expandHome(file)
 		if _, err := os.Stat(path); err != nil {
-			return Config{}, fmt.Errorf("resolve host %s: param ssh_config: %w", name, err)
+			return Config{}, fmt.Errorf("param ssh_config: %w", err)
 		}
-		r.ConfigFiles, r.SystemConfig = []string{path}, ""
+		r.ConfigFile, r.SystemConfig = path, ""
 	}
-	files, err := r.parse()
+	target, err := splitTarget(name)
 	if err != nil {
-		return Config{}, fmt.Errorf("resolve host %s: %w", name, err)
+		return Config{}, err
 	}
-	c, err := r.fromFiles(files, name, nil)
-	if err != nil {
-		return Config{}, fmt.Errorf("resolve host %s: %w", name, err)
-	}
-	c.Notices = files.notices
-
-	if v := param("ssh_address"); v != "" {
-		c.Address = v
-	}
-	if v := param("ssh_user"); v != "" {
-		c.User = v
-	}
-	c.Password = Secret(param("ssh_password"))
-	if v := strings.Fields(param("ssh_key")); len(v) > 0 {
-		c.IdentityFiles, c.IdentitiesOnly = r.expandAll(v, &c), true
-		for _, file := range c.IdentityFiles {
-			if _, err := os.Stat(file); err != nil {
-				return Config{}, fmt.Errorf("resolve host %s: param ssh_key: %w", name, err)
-			}
-		}
-	}
-	if v := strings.Fields(param("ssh_known_hosts")); len(v) > 0 {
-		c.KnownHostsFiles = r.expandAll(v, &c)
-	}
-	numbers := []struct {
-		key string
-		set func(n int)
-	}{
-		{"ssh_port", func(n int) { c.Port = n }},
-		{"ssh_connect_timeout", func(n int) { c.ConnectTimeout = time.Duration(n) * time.Second }},
-		{"ssh_max_sessions", func(n int) { c.MaxSessions = n }},
-	}
-	for _, p := range numbers {
-		v := param(p.key)
+	target.HostName = param("ssh_address")
+	target.User = orDefault(param("ssh_user"), target.User)
+	numbers := map[string]int{}
+	for _, key := range []string{"ssh_port", "ssh_connect_timeout", "ssh_max_sessions"} {
+		v := param(key)
 		if v == "" {
 			continue
 		}
 		n, err := strconv.Atoi(v)
-		if err != nil || n <= 0 || p.key == "ssh_port" && n > 65535 {
-			return Config{}, fmt.Errorf("resolve host %s: param %s: got %q, want a positive number", name, p.key, v)
+		if err != nil || n <= 0 || key == "ssh_port" && n > 65535 {
+			return Config{}, fmt.Errorf("param %s: got %q, want a positive number", key, v)
 		}
-		p.set(n)
+		numbers[key] = n
 	}
+	if n := numbers["ssh_port"]; n != 0 {
+		target.Port = n
+	}
+	c, err := r.fromFiles(ctx, target, nil)
+	if err != nil {
+		return Config{}, fmt.Errorf("%w (to do without the SSH configuration files, set the param ssh_config to another one or to none)", err)
+	}
+	c.Name = name
+
+	c.Password = Secret(param("ssh_password"))
+	if c.Password != "" {
+		c.allow("keyboard-interactive", "password")
+	}
+	if v := strings.Fields(param("ssh_key")); len(v) > 0 {
+		c.IdentityFiles, c.IdentitiesOnly, c.CertificateFiles = r.expandHomes(v), true, nil
+		for _, file := range c.IdentityFiles {
+			if _, err := os.Stat(file); err != nil {
+				return Config{}, fmt.Errorf("param ssh_key: %w", err)
+			}
+		}
+		c.allow("publickey")
+	}
+	if v := strings.Fields(param("ssh_known_hosts")); len(v) > 0 {
+		c.KnownHostsFiles, c.GlobalKnownHostsFiles = r.expandHomes(v), nil
+	}
+	if n := numbers["ssh_connect_timeout"]; n != 0 {
+		c.ConnectTimeout = time.Duration(n) * time.Second
+	}
+	c.MaxSessions = numbers["ssh_max_sessions"]
 	return c, nil
 }
 
-// settings are the parsed ssh_config files.
-type settings struct {
-	files   []*ssh_config.Config
-	notices []string
-}
+// defaultKeys are the key files that ssh tries when nothing names some.
+var defaultKeys = []string{"id_rsa", "id_ecdsa", "id_ecdsa_sk", "id_ed25519", "id_ed25519_sk"}
 
-func (r Resolver) parse() (*settings, error) {
-	s := &settings{}
-	for _, file := range r.ConfigFiles {
-		if err := s.add(file); err != nil {
-			return nil, fmt.Errorf("%w; to do without this file, set the param ssh_config to another one or to none", err)
-		}
+// fromFiles makes the Config of a target from the files. Through are the aliases
+// that led here by ProxyJump.
+func (r Resolver) fromFiles(ctx context.Context, target sshconfig.Target, through []string) (Config, error) {
+	if slices.Contains(through, target.Name) {
+		return Config{}, fmt.Errorf("ProxyJump leads in a circle: %s", strings.Join(append(through, target.Name), ", "))
 	}
-	if r.SystemConfig != "" {
-		if err := s.add(r.SystemConfig); err != nil {
-			s.notices = append(s.notices, fmt.Sprintf("%v; the file is passed over", err))
-		}
-	}
-	return s, nil
-}
-
-// add parses one file. The parser refuses conditions that we cannot judge, like
-// "Match exec" and "Match user"; such blocks are passed over, with a notice.
-func (s *settings) add(file string) error {
-	text, err := os.ReadFile(file)
-	if errors.Is(err, fs.ErrNotExist) {
-		return nil
-	}
-	if err != nil {
-		return err
-	}
-	lines := strings.Split(string(text), "\n")
-	for i, line := range lines {
-		words := strings.Fields(strings.Replace(line, "=", " ", 1))
-		if len(words) < 2 || !strings.EqualFold(words[0], "match") {
-			continue
-		}
-		if c := strings.ToLower(words[1]); c == "all" && len(words) == 2 || c == "host" && len(words) == 3 {
-			continue
-		}
-		s.notices = append(s.notices, fmt.Sprintf("%s:%d: %s: mhmig does not know this condition and passes over the block", file, i+1, strings.TrimSpace(line)))
-		lines[i] = "Host !*"
-	}
-	parsed, err := ssh_config.DecodeBytes([]byte(strings.Join(lines, "\n")))
-	if err != nil {
-		return fmt.Errorf("%s: %w", file, err)
-	}
-	s.files = append(s.files, parsed)
-	return nil
-}
-
-// get returns the first value of key for alias, as ssh does.
-func (s *settings) get(alias, key string) string {
-	for _, f := range s.files {
-		if v, err := f.Get(alias, key); err == nil && v != "" {
-			return v
-		}
-	}
-	return ""
-}
-
-// all returns the values of key for alias in all files.
-func (s *settings) all(alias, key string) []string {
-	var values []string
-	for _, f := range s.files {
-		if v, err := f.GetAll(alias, key); err == nil {
-			values = append(values, v...)
-		}
-	}
-	return values
-}
-
-// fromFiles makes the Config of target, [user@]host[:port], from the files.
-// Through are the aliases that led here by ProxyJump.
-func (r Resolver) fromFiles(s *settings, target string, through []string) (Config, error) {
-	login, alias, port, err := splitTarget(target)
+	files := sshconfig.Files{User: r.ConfigFile, System: r.SystemConfig, Home: r.Home, Login: r.User}
+	options, err := sshconfig.Read(ctx, files, target)
 	if err != nil {
 		return Config{}, err
 	}
-	if slices.Contains(through, alias) {
-		return Config{}, fmt.Errorf("ProxyJump leads in a circle: %s", strings.Join(append(through, alias), ", "))
+	o := parser{options: options, tokens: sshconfig.NewTokens(files, target, options)}
+	c := Config{
+		Notices:            options.Notices,
+		Name:               target.Name,
+		Address:            orDefault(o.word("hostname"), strings.ToLower(target.Name)),
+		Port:               o.number("port", 65535),
+		AddressFamily:      o.choice("addressfamily", "any", "inet", "inet6"),
+		BindAddress:        o.word("bindaddress"),
+		BindInterface:      o.word("bindinterface"),
+		ConnectionAttempts: o.number("connectionattempts", math.MaxInt32),
+		ConnectTimeout:     o.seconds("connecttimeout"),
+		User:               orDefault(o.word("user"), r.User),
+
+		IdentityFiles:    o.expanded("identityfile"),
+		CertificateFiles: o.expanded("certificatefile"),
+		IdentitiesOnly:   o.flag("identitiesonly", false),
+		AgentSocket:      r.agent(o.word("identityagent")),
+		Authentications:  o.authentications(),
+		KeyAlgorithms:    o.list("pubkeyacceptedalgorithms"),
+		MinRSABits:       o.number("requiredrsasize", math.MaxInt32),
+
+		KnownHostsFiles:       o.files("userknownhostsfile", r.KnownHosts),
+		GlobalKnownHostsFiles: o.files("globalknownhostsfile", r.GlobalKnownHosts),
+		HashKnownHosts:        o.flag("hashknownhosts", false),
+		HostKeyAlias:          o.word("hostkeyalias"),
+		HostKeys:              o.hostKeyPolicy(),
+		CheckHostIP:           o.flag("checkhostip", false),
+		TrustLocalhost:        o.flag("nohostauthenticationforlocalhost", false),
+		HostKeyAlgorithms:     o.list("hostkeyalgorithms"),
+		CAAlgorithms:          o.list("casignaturealgorithms"),
+
+		Ciphers:        o.list("ciphers"),
+		MACs:           o.list("macs"),
+		KeyExchanges:   o.list("kexalgorithms"),
+		NoTCPKeepAlive: !o.flag("tcpkeepalive", true),
 	}
-	c := Config{Name: target, Address: alias, User: login, Port: port, AgentSocket: r.AgentSocket}
-	if v := s.get(alias, "HostName"); v != "" {
-		c.Address = strings.ReplaceAll(v, "%h", alias)
+	if revoked := o.expanded("revokedhostkeys"); len(revoked) > 0 {
+		c.RevokedHostKeys = revoked[0]
 	}
-	if c.User == "" {
-		c.User = orDefault(s.get(alias, "User"), r.User)
-	}
-	numbers := []struct {
-		key string
-		set func(n int)
-	}{
-		{"Port", func(n int) {
-			if c.Port == 0 {
-				c.Port = n
-			}
-		}},
-		{"ConnectTimeout", func(n int) { c.ConnectTimeout = time.Duration(n) * time.Second }},
-		{"ServerAliveInterval", func(n int) { c.KeepaliveInterval = time.Duration(n) * time.Second }},
-		{"ServerAliveCountMax", func(n int) { c.KeepaliveCount = n }},
-	}
-	for _, k := range numbers {
-		v := s.get(alias, k.key)
-		if v == "" {
-			continue
-		}
-		n, err := strconv.Atoi(v)
-		if err != nil || n < 0 {
-			return Config{}, fmt.Errorf("ssh_config: %s: got %q, want a number", k.key, v)
-		}
-		k.set(n)
-	}
-	c.HostKeyAlias = s.get(alias, "HostKeyAlias")
-	if c.HostKeys, err = hostKeyPolicy(s.get(alias, "StrictHostKeyChecking")); err != nil {
-		return Config{}, err
-	}
-	c.KnownHostsFiles = r.KnownHosts
-	if v := strings.Fields(s.get(alias, "UserKnownHostsFile")); len(v) > 0 {
-		c.KnownHostsFiles = r.expandAll(v, &c)
-	}
-	c.IdentitiesOnly = strings.EqualFold(s.get(alias, "IdentitiesOnly"), "yes")
-	c.IdentityFiles = r.expandAll(s.all(alias, "IdentityFile"), &c)
-	if len(c.IdentityFiles) == 0 {
-		for _, key := range []string{"id_ed25519", "id_ecdsa", "id_rsa"} {
+	if options.All("identityfile") == nil {
+		for _, key := range defaultKeys {
 			c.IdentityFiles = append(c.IdentityFiles, filepath.Join(r.Home, ".ssh", key))
 		}
 	}
-	switch v := s.get(alias, "IdentityAgent"); {
-	case v == "", v == "SSH_AUTH_SOCK":
-	case v == "none":
-		c.AgentSocket = ""
-	case strings.HasPrefix(v, "$"):
-		c.AgentSocket = os.Getenv(strings.Trim(v, "${}"))
-	default:
-		c.AgentSocket = r.expandAll([]string{v}, &c)[0]
-	}
-	jumps := s.get(alias, "ProxyJump")
-	if v := s.get(alias, "ProxyCommand"); v != "" && !strings.EqualFold(v, "none") && jumps == "" {
-		return Config{}, fmt.Errorf("ssh_config: ProxyCommand %q: mhmig cannot use it; ProxyJump does the same for most", v)
-	}
-	if jumps == "" || strings.EqualFold(jumps, "none") {
-		return c, nil
-	}
-	for i, jump := range strings.Split(jumps, ",") {
-		j, err := r.fromFiles(s, strings.TrimSpace(jump), append(through, alias))
-		if err != nil {
-			return Config{}, fmt.Errorf("ProxyJump %s: %w", jump, err)
+	if c.KeepaliveInterval = o.seconds("serveraliveinterval"); c.KeepaliveInterval > 0 {
+		c.KeepaliveCount = 3 // ssh's default, which fits an interval of the user's
+		if n := o.number("serveralivecountmax", math.MaxInt32); n > 0 {
+			c.KeepaliveCount = n
 		}
+	}
+	if o.err != nil {
+		return Config{}, fmt.Errorf("ssh_config: %w", o.err)
+	}
+	c.ProxyJump, err = r.jumps(ctx, o.word("proxyjump"), append(through, target.Name))
+	for _, jump := range c.ProxyJump {
+		for _, notice := range jump.Notices {
+			if !slices.Contains(c.Notices, notice) {
+				c.Notices = append(c.Notices, notice)
+			}
+		}
+	}
+	return c, err
+}
+
+// jumps makes the Configs of the hosts that the option ProxyJump names.
+func (r Resolver) jumps(ctx context.Context, names string, through []string) (jumps []Config, err error) {
+	if names == "" || strings.EqualFold(names, "none") {
+		return nil, nil
+	}
+	for i, name := range strings.Split(names, ",") {
+		target, err := splitTarget(strings.TrimSpace(name))
+		if err != nil {
+			return nil, fmt.Errorf("ProxyJump %s: %w", name, err)
+		}
+		j, err := r.fromFiles(ctx, target, through)
+		if err != nil {
+			return nil, fmt.Errorf("ProxyJump %s: %w", name, err)
+		}
+		j.Name = nameOf(target)
 		if i == 0 { // the later ones are reached through the first one
-			c.ProxyJump = j.ProxyJump
+			jumps = j.ProxyJump
 		}
 		j.ProxyJump = nil
-		c.ProxyJump = append(c.ProxyJump, j)
+		jumps = append(jumps, j)
 	}
-	return c, nil
+	return jumps, nil
+}
+
+// agent returns the socket that the option IdentityAgent names.
+func (r Resolver) agent(value string) string {
+	switch {
+	case value == "" || value == "SSH_AUTH_SOCK":
+		return r.AgentSocket
+	case value == "none":
+		return ""
+	case strings.HasPrefix(value, "$"):
+		return os.Getenv(strings.Trim(value, "${}"))
+	}
+	return r.expandHome(value)
+}
+
+// parser reads the values of options. Its error is that of the first bad one.
+type parser struct {
+	options sshconfig.Options
+	tokens  sshconfig.Tokens
+	err     error
+}
+
+func (p *parser) bad(keyword, want string) {
+	if p.err == nil {
+		p.err = fmt.Errorf("%s: got %q, want %s", keyword, p.options.Get(keyword), want)
+	}
+}
+
+func (p *parser) word(keyword string) string { return p.options.Get(keyword) }
+
+// number returns a number up to limit, and 0 if there is none.
+func (p *parser) number(keyword string, limit int) int {
+	v := p.word(keyword)
+	if v == "" {
+		return 0
+	}
+	n, err := strconv.Atoi(v)
+	if err != nil || n < 0 || n > limit {
+		p.bad(keyword, "a number")
+	}
+	return n
+}
+
+func (p *parser) seconds(keyword string) time.Duration {
+	if p.word(keyword) == "none" {
+		return 0
+	}
+	return time.Duration(p.number(keyword, math.MaxInt32)) * time.Second
+}
+
+func (p *parser) flag(keyword string, byDefault bool) bool {
+	switch strings.ToLower(p.word(keyword)) {
+	case "":
+		return byDefault
+	case "yes", "true", "unbound", "host-bound": // the last two of PubkeyAuthentication
+		return true
+	case "no", "false":
+		return false
+	}
+	p.bad(keyword, "yes or no")
+	return byDefault
+}
+
+// choice returns one of the words, and nothing for the first, ssh's default.
+func (p *parser) choice(keyword string, words ...string) string {
+	v := strings.ToLower(p.word(keyword))
+	if v == "" || v == words[0] {
+		return ""
+	}
+	if !slices.Contains(words, v) {
+		p.bad(keyword, strings.Join(words, " or "))
+	}
+	return v
+}
+
+func (p *parser) list(keyword string) []string {
+	if p.word(keyword) == "" {
+		return nil
+	}
+	return strings.FieldsFunc(p.word(keyword), func(r rune) bool { return r == ',' })
+}
+
+// files returns file names in which only ~ is left to be expanded.
+func (p *parser) files(keyword string, byDefault []string) []string {
+	names := p.options.All(keyword)
+	if names == nil {
+		return byDefault
+	}
+	var files []string
+	for _, name := range names {
+		if !strings.EqualFold(name, "none") {
+			files = append(files, p.tokens.Home(name))
+		}
+	}
+	return files
+}
+
+// expanded returns file names as ssh expands them.
+func (p *parser) expanded(keyword string) []string {
+	var files []string
+	for _, name := range p.options.All(keyword) {
+		if strings.EqualFold(name, "none") {
+			continue
+		}
+		file, err := p.tokens.Expand(name)
+		if err != nil && p.err == nil {
+			p.err = fmt.Errorf("%s %s: %w", keyword, name, err)
+		}
+		files = append(files, file)
+	}
+	return files
+}
+
+func (p *parser) hostKeyPolicy() HostKeyPolicy {
+	switch strings.ToLower(p.word("stricthostkeychecking")) {
+	case "", "yes", "true", "ask": // nobody is there to be asked
+	case "accept-new":
+		return AcceptNewHostKeys
+	case "no", "false", "off":
+		return AnyHostKey
+	default:
+		p.bad("stricthostkeychecking", "yes, ask, accept-new or no")
+	}
+	return StrictHostKeys
+}
+
+// authentications returns what Config.Authentications wants.
+func (p *parser) authentications() []string {
+	allowed := map[string]bool{
+		"publickey":            p.flag("pubkeyauthentication", true),
+		"keyboard-interactive": p.flag("kbdinteractiveauthentication", true),
+		"password":             p.flag("passwordauthentication", true),
+	}
+	order := p.list("preferredauthentications")
+	if order == nil {
+		order = slices.Clone(authentications)
+	}
+	order = slices.DeleteFunc(order, func(method string) bool { return !allowed[method] })
+	switch {
+	case slices.Equal(order, authentications):
+		return nil
+	case len(order) == 0:
+		return []string{"none"}
+	}
+	return order
+}
+
+// allow adds methods of logging in for which a param speaks.
+func (c *Config) allow(methods ...string) {
+	if len(c.Authentications) == 0 {
+		return // all are allowed
+	}
+	for _, method := range methods {
+		if !slices.Contains(c.Authentications, method) {
+			c.Authentications = append(c.Authentications, method)
+		}
+	}
 }
 
 // splitTarget splits [ssh://][user@]host[:port]. IPv6 addresses with a port need brackets.
-func splitTarget(target string) (login, address string, port int, err error) {
-	rest := strings.TrimPrefix(target, "ssh://")
+func splitTarget(name string) (t sshconfig.Target, err error) {
+	rest := strings.TrimPrefix(name, "ssh://")
 	if i := strings.LastIndex(rest, "@"); i >= 0 {
-		login, rest = rest[:i], rest[i+1:]
+		t.User, rest = rest[:i], rest[i+1:]
 	}
-	address = rest
+	t.Name = rest
 	if h, p, splitErr := net.SplitHostPort(rest); splitErr == nil {
-		address = h
-		if port, err = strconv.Atoi(p); err != nil || port < 1 || port > 65535 {
-			return "", "", 0, fmt.Errorf("%q: port %q: want 1 to 65535", target, p)
+		t.Name = h
+		if t.Port, err = strconv.Atoi(p); err != nil || t.Port < 1 || t.Port > 65535 {
+			return t, fmt.Errorf("%q: port %q: want 1 to 65535", name, p)
 		}
 	}
-	address = strings.TrimSuffix(strings.TrimPrefix(address, "["), "]")
-	if address == "" || strings.ContainsAny(address, " \t/") {
-		return "", "", 0, fmt.Errorf("%q: want [user@]host[:port]", target)
+	t.Name = strings.TrimSuffix(strings.TrimPrefix(t.Name, "["), "]")
+	if t.Name == "" || strings.ContainsAny(t.Name, " \t/") || t.Name[0] == '-' {
+		return t, fmt.Errorf("%q: want [user@]host[:port]", name)
 	}
-	return login, address, port, nil
+	return t, nil
 }
 
-func hostKeyPolicy(v string) (HostKeyPolicy, error) {
-	switch strings.ToLower(v) {
-	case "", "yes", "ask": // nobody is there to be asked
-		return StrictHostKeys, nil
-	case "accept-new":
-		return AcceptNewHostKeys, nil
-	case "no", "off":
-		return AnyHostKey, nil
+// nameOf is the opposite of splitTarget.
+func nameOf(t sshconfig.Target) string {
+	name := t.Name
+	if t.Port != 0 {
+		name = net.JoinHostPort(name, strconv.Itoa(t.Port))
 	}
-	return 0, fmt.Errorf("ssh_config: StrictHostKeyChecking: got %q, want yes, ask, accept-new or no", v)
-}
-
-// expandAll resolves ~ and ssh's percent tokens in file names of c.
-func (r Resolver) expandAll(files []string, c *Config) []string {
-	tokens := strings.NewReplacer("%%", "%", "%d", r.Home, "%h", c.Address, "%n", c.Name, "%r", c.User, "%u", r.User)
-	var expanded []string
-	for _, file := range files {
-		if strings.EqualFold(file, "none") {
-			continue
-		}
-		expanded = append(expanded, r.expandHome(tokens.Replace(strings.Trim(file, `"`))))
+	if t.User != "" {
+		name = t.User + "@" + name
 	}
-	return expanded
+	return name
 }
 
 func (r Resolver) expandHome(path string) string {
@@ -339,6 +442,14 @@ func (r Resolver) expandHome(path string) string {
 		return filepath.Join(r.Home, rest)
 	}
 	return path
+}
+
+func (r Resolver) expandHomes(paths []string) []string {
+	expanded := make([]string, len(paths))
+	for i, path := range paths {
+		expanded[i] = r.expandHome(path)
+	}
+	return expanded
 }
 
 func orDefault(v, def string) string {

@@ -1,0 +1,379 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package sshconfig
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"os/user"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strconv"
+	"strings"
+	"unicode/utf8"
+
+	"github.com/kevinburke/ssh_config"
+)
+
+// byLibrary reads the files without OpenSSH's client.
+func (f Files) byLibrary(t Target) (Options, error) {
+	o := Options{values: map[string][]string{}}
+	if strings.ContainsFunc(t.Name, func(r rune) bool { return r > utf8.RuneSelf }) {
+		return o, fmt.Errorf("host name %q: only ASCII letters are understood; %s", t.Name, remedy)
+	}
+	var read []*ssh_config.Config
+	matchesHost := "" // where a Match host stands
+	for _, name := range []string{f.User, f.System} {
+		if name == "" {
+			continue
+		}
+		r := reader{home: f.Home, mine: name == filepath.Join(f.Home, ".ssh", "config"), system: name == f.System}
+		if err := r.check(name, 0); err != nil {
+			return o, err
+		}
+		matchesHost = orElse(matchesHost, r.matchesHost)
+		text, err := os.ReadFile(name)
+		if err != nil {
+			return o, err
+		}
+		parsed, err := ssh_config.DecodeBytes(text)
+		if err != nil {
+			return o, fmt.Errorf("%s: %w; %s", name, err, remedy)
+		}
+		read = append(read, parsed)
+	}
+	for name := range keywords {
+		values, err := get(read, t.Name, name)
+		for old, usual := range aliases {
+			if usual != name || err != nil {
+				continue
+			}
+			var more []string
+			more, err = get(read, t.Name, old)
+			if len(more) > 0 && len(values) > 0 {
+				return o, fmt.Errorf("ssh_config: %s and its old name %s are both set for %s, and the first one counts; %s", name, old, t.Name, remedy)
+			}
+			values = append(values, more...)
+		}
+		for _, v := range values {
+			err = errors.Join(err, o.add(name, v))
+		}
+		if err != nil {
+			return o, err
+		}
+	}
+	if o.Get("proxyjump") != "" && o.Get("proxycommand") != "" {
+		return o, fmt.Errorf("ssh_config: ProxyJump and ProxyCommand are both set for %s, and the first one counts; %s", t.Name, remedy)
+	}
+	if strings.EqualFold(o.Get("proxycommand"), "none") {
+		delete(o.values, "proxycommand")
+	}
+	for _, name := range []string{"canonicalizehostname", "canonicalizepermittedcnames"} {
+		if v := o.Get(name); v != "" && !isNo(v) {
+			return o, fmt.Errorf("ssh_config: %s %s: %s; %s", name, v, keywords[name].why, remedy)
+		}
+		delete(o.values, name)
+	}
+	hostName := strings.NewReplacer("%%", "%", "%h", t.Name).Replace(o.Get("hostname"))
+	if matchesHost != "" && (hostName != "" || t.HostName != "") {
+		return o, fmt.Errorf("%s: Match host looks at the HostName of %s; %s", matchesHost, t.Name, remedy)
+	}
+	o.set("hostkeyalias", strings.ToLower(o.Get("hostkeyalias")))
+	o.set("hostname", hostName)
+	o.decided(t)
+	return o, o.expand(f, t)
+}
+
+// remedy is what to do about files that only OpenSSH's client understands.
+const remedy = "install OpenSSH's client (ssh), which mhmig then asks, or name another file by the param ssh_config"
+
+// get returns the values of an option in all files, in order.
+func get(read []*ssh_config.Config, alias, name string) (values []string, err error) {
+	for _, parsed := range read {
+		more, err := parsed.GetAll(alias, name)
+		if err != nil {
+			return nil, err
+		}
+		values = append(values, more...)
+	}
+	return values, nil
+}
+
+func (o Options) set(name, value string) {
+	if value != "" {
+		o.values[name] = []string{value}
+	}
+}
+
+// decided sets what is decided before the files are read.
+func (o Options) decided(t Target) {
+	o.set("hostname", t.HostName)
+	o.set("user", t.User)
+	if t.Port != 0 {
+		o.set("port", strconv.Itoa(t.Port))
+	}
+}
+
+// add adds a value that a file has for an option: where only the first one
+// counts, it is kept.
+func (o Options) add(name, value string) error {
+	switch k := keywords[name]; {
+	case k.kind == several:
+		if !slices.Contains(o.values[name], value) {
+			o.values[name] = append(o.values[name], value)
+		}
+	case o.values[name] != nil:
+	case k.kind == files:
+		for _, w := range strings.Fields(value) {
+			o.values[name] = append(o.values[name], strings.Trim(w, `"`))
+		}
+	case k.kind == seconds:
+		n, err := parseSeconds(value)
+		if err != nil {
+			return fmt.Errorf("ssh_config: %s: %w", name, err)
+		}
+		o.set(name, n)
+	case k.kind == list && strings.ContainsAny(value[:1], "+-^") || k.kind == list && strings.Contains(value, "*"):
+		return fmt.Errorf("ssh_config: %s %s: changes OpenSSH's own list; %s", name, value, remedy)
+	default:
+		o.set(name, value)
+	}
+	return nil
+}
+
+// expand expands the tokens that ssh -G does not print as they stand.
+func (o Options) expand(f Files, t Target) error {
+	tokens := NewTokens(f, t, o)
+	for _, name := range []string{"userknownhostsfile", "identityagent"} {
+		if name == "identityagent" && strings.HasPrefix(o.Get(name), "$") && !strings.HasPrefix(o.Get(name), "${") {
+			continue // the name of a variable
+		}
+		for i, v := range o.values[name] {
+			expanded, err := tokens.Expand(v)
+			if err != nil {
+				return fmt.Errorf("ssh_config: %s %s: %w", name, v, err)
+			}
+			o.values[name][i] = expanded
+		}
+	}
+	return nil
+}
+
+// reader checks that the library reads a file as ssh does.
+type reader struct {
+	home        string
+	mine        bool   // the user's own file, of which ssh looks at the permissions
+	system      bool   // the system's file
+	matchesHost string // where a Match host stands
+}
+
+var statement = regexp.MustCompile(`^[ \t]*([A-Za-z0-9]+)(?:[ \t]*=[ \t]*|[ \t]+)(.*?)[ \t\r\f]*$`)
+
+// check returns an error that names the first line, of the file or one that it
+// includes, which the library reads otherwise than ssh.
+func (r *reader) check(name string, depth int) error {
+	if depth > 5 {
+		return fmt.Errorf("%s: is included over more than 5 files; %s", name, remedy)
+	}
+	text, err := os.ReadFile(name)
+	if err != nil {
+		return err
+	}
+	if r.mine {
+		if err := checkMode(name); err != nil {
+			return err
+		}
+	}
+	for i, raw := range strings.Split(string(text), "\n") {
+		if s := strings.TrimSpace(raw); s == "" || strings.HasPrefix(s, "#") {
+			continue
+		}
+		if err := r.line(name, raw, depth); err != nil {
+			return fmt.Errorf("%s:%d: %s: %w", name, i+1, strings.TrimSpace(raw), err)
+		}
+		if w := strings.Fields(strings.ToLower(raw)); w[0] == "match" && len(w) > 2 {
+			r.matchesHost = fmt.Sprintf("%s:%d", name, i+1)
+		}
+	}
+	return nil
+}
+
+// checkMode refuses a file that others may write, as ssh does.
+func checkMode(name string) error {
+	info, err := os.Stat(name)
+	if err == nil && info.Mode().Perm()&0o022 != 0 {
+		return fmt.Errorf("%s: others may write it (mode %04o), so ssh refuses it: chmod go-w %s", name, info.Mode().Perm(), name)
+	}
+	return err
+}
+
+var (
+	errHard     = errors.New("cannot be read without OpenSSH's client; " + remedy)
+	errBadValue = errors.New("ssh refuses this value")
+)
+
+// line checks one statement.
+func (r *reader) line(file, raw string, depth int) error {
+	parts := statement.FindStringSubmatch(raw)
+	if parts == nil || !utf8.ValidString(raw) {
+		return errHard
+	}
+	name, value := strings.ToLower(parts[1]), parts[2]
+	if before, _, found := strings.Cut(value, "#"); found {
+		if !strings.HasSuffix(before, " ") {
+			return errHard
+		}
+		value = strings.TrimRight(before, " \t")
+	}
+	if value == "" || strings.ContainsAny(value, "'\\") {
+		return errHard
+	}
+	switch name {
+	case "host":
+		if strings.ContainsAny(value, "\"\t?") {
+			return errHard
+		}
+		return nil
+	case "match":
+		return checkMatch(value)
+	case "include":
+		return r.include(file, value, depth)
+	}
+	if usual, ok := aliases[name]; ok {
+		name = usual
+	}
+	k, known := keywords[name]
+	if !known || name == "host" {
+		return fmt.Errorf("no option of ssh that mhmig knows; %s", remedy)
+	}
+	return k.check(value)
+}
+
+func checkMatch(value string) error {
+	words := strings.Fields(value)
+	switch c := strings.ToLower(words[0]); {
+	case c == "all" && len(words) == 1:
+		return nil
+	case c == "host" && len(words) == 2 && !strings.ContainsAny(words[1], `,"?`):
+		return nil
+	}
+	return errHard
+}
+
+// include checks the files that a statement of a file includes.
+func (r *reader) include(file, value string, depth int) error {
+	if strings.ContainsAny(value, "\"\t[$") {
+		return errHard
+	}
+	for _, pattern := range strings.Fields(value) {
+		if !filepath.IsAbs(pattern) {
+			u, err := user.Current()
+			if err != nil || r.system || u.HomeDir != r.home || strings.HasPrefix(file, "/etc/ssh/") || strings.HasPrefix(pattern, "~") && !strings.HasPrefix(pattern, "~/") {
+				return errHard
+			}
+			if rest, ok := strings.CutPrefix(pattern, "~/"); ok {
+				pattern = filepath.Join(r.home, rest)
+			} else {
+				pattern = filepath.Join(r.home, ".ssh", pattern)
+			}
+		}
+		found, err := filepath.Glob(pattern)
+		if err != nil {
+			return errHard
+		}
+		for _, name := range found {
+			if strings.HasPrefix(filepath.Base(name), ".") && !strings.HasPrefix(filepath.Base(pattern), ".") {
+				return errHard // a shell's pattern does not match it, Go's does
+			}
+			if err := r.check(name, depth+1); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// check checks how a value is written.
+func (k keyword) check(value string) error {
+	quoted := strings.Contains(value, `"`)
+	switch k.kind {
+	case line:
+		return nil
+	case files:
+		// The library takes the outer quotes away, and leaves the others.
+		if quoted && (strings.HasPrefix(value, `"`) || !wholeWordsQuoted(value)) {
+			return errHard
+		}
+		return nil
+	case word, several:
+		if quoted && (strings.Count(value, `"`) != 2 || value[0] != '"' || value[len(value)-1] != '"' || value == `""`) {
+			return errHard
+		}
+		if !quoted && strings.ContainsAny(value, " \t") {
+			return errBadValue
+		}
+		return nil
+	}
+	if quoted || strings.ContainsAny(value, " \t") {
+		return errHard
+	}
+	switch k.kind {
+	case number:
+		if n, err := strconv.Atoi(value); err != nil || n < 0 {
+			return errBadValue
+		}
+	case seconds:
+		if _, err := parseSeconds(value); err != nil {
+			return err
+		}
+	case flag:
+		if !slices.Contains([]string{"yes", "no", "true", "false", "ask", "auto", "unbound", "host-bound"}, strings.ToLower(value)) {
+			return errBadValue
+		}
+	}
+	return nil
+}
+
+// wholeWordsQuoted says whether quotes stand only around words without blanks.
+func wholeWordsQuoted(value string) bool {
+	return !slices.ContainsFunc(strings.Fields(value), func(w string) bool {
+		n := strings.Count(w, `"`)
+		return n != 0 && (n != 2 || w[0] != '"' || w[len(w)-1] != '"')
+	})
+}
+
+// parseSeconds reads a time as ssh_config has it, like 90, 1m30s or none, and
+// returns it as ssh -G prints it.
+func parseSeconds(value string) (string, error) {
+	if strings.EqualFold(value, "none") {
+		return "none", nil
+	}
+	units := map[byte]int{'s': 1, 'm': 60, 'h': 3600, 'd': 86400, 'w': 604800}
+	total, rest := 0, strings.ToLower(value)
+	for rest != "" {
+		digits := len(rest) - len(strings.TrimLeft(rest, "0123456789"))
+		n, err := strconv.Atoi(rest[:digits])
+		if err != nil || n > 1<<30 {
+			return "", fmt.Errorf("got %q, want a time like 90 or 1m30s", value)
+		}
+		rest = rest[digits:]
+		unit := 1
+		if rest != "" {
+			if unit = units[rest[0]]; unit == 0 {
+				return "", fmt.Errorf("got %q, want a time like 90 or 1m30s", value)
+			}
+			rest = rest[1:]
+		}
+		total += n * unit
+	}
+	return strconv.Itoa(total), nil
+}
+
+func orElse(v, other string) string {
+	if v == "" {
+		return other
+	}
+	return v
+}

@@ -1,0 +1,108 @@
+// SPDX-License-Identifier: Apache-2.0
+
+// Package sshconfig finds out what the ssh_config files of a user say of a host.
+//
+// Where OpenSSH's client is installed, it is the judge: it is asked with ssh -G,
+// which connects to nothing, but resolves names where CanonicalizeHostname says
+// so and runs the commands of Match exec. Where it is not, a library reads the
+// files. It knows less of the language than ssh; a file that it would read
+// otherwise than ssh is refused, with its line.
+//
+// An option that mhmig cannot heed and that decides where or as whom one connects
+// is refused or told, whoever has read it: see the table of keywords.
+//
+// All functions may be called by several goroutines at the same time.
+package sshconfig
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"maps"
+	"os"
+	"os/exec"
+	"slices"
+	"strings"
+)
+
+// Files are the configuration files to read, and whose they are.
+type Files struct {
+	User   string // the user's file, which wins; empty or not there: none
+	System string // read last; empty or not there: none
+	Home   string // the folder that ~ stands for
+	Login  string // the local user's name
+}
+
+// Target is a host as the user names it, with what is decided before the files
+// are read, like on ssh's command line.
+type Target struct {
+	Name     string // an alias, a DNS name or an IP address
+	User     string // empty: the files decide
+	Port     int    // 0: the files decide
+	HostName string // the address to connect to; empty: the files decide
+}
+
+// Options are what the files say of a host.
+type Options struct {
+	// Notices are remarks for the user.
+	Notices []string
+
+	values map[string][]string // by keyword in lower case; without what ssh does by default
+}
+
+// Get returns the value of an option as ssh -G prints it or as it stands in a
+// file; empty, if the files leave it at ssh's default. The keyword is in lower
+// case.
+func (o Options) Get(keyword string) string {
+	if v := o.values[keyword]; len(v) > 0 {
+		return v[0]
+	}
+	return ""
+}
+
+// All returns the values of an option that has several: of identityfile,
+// certificatefile, userknownhostsfile and globalknownhostsfile each a file name.
+// It returns nil if the files leave it at ssh's default.
+func (o Options) All(keyword string) []string { return o.values[keyword] }
+
+// Read returns what the files say of a host. It blocks while ssh -G runs, which
+// is ended after ten seconds or when ctx ends. Its errors name the file and the
+// line, or are those of ssh.
+func Read(ctx context.Context, f Files, t Target) (Options, error) {
+	for _, file := range []*string{&f.User, &f.System} {
+		if _, err := os.Stat(*file); errors.Is(err, fs.ErrNotExist) {
+			*file = ""
+		}
+	}
+	o, err := f.read(ctx, t)
+	if err != nil {
+		return Options{}, err
+	}
+	for _, name := range slices.Sorted(maps.Keys(o.values)) {
+		k, known := keywords[name]
+		switch {
+		case !known:
+			o.Notices = append(o.Notices, fmt.Sprintf("ssh_config: %s: mhmig does not know this option and passes over it", name))
+		case k.effect == refused:
+			return Options{}, fmt.Errorf("ssh_config: %s %s: %s", name, strings.Join(o.values[name], " "), k.why)
+		case k.effect == told && !isNo(o.values[name][0]):
+			o.Notices = append(o.Notices, fmt.Sprintf("ssh_config: %s %s: %s", name, strings.Join(o.values[name], " "), k.why))
+		}
+	}
+	return o, nil
+}
+
+func (f Files) read(ctx context.Context, t Target) (Options, error) {
+	program, err := exec.LookPath("ssh")
+	if err != nil {
+		return f.byLibrary(t)
+	}
+	o, err := client(program).ask(ctx, f, t)
+	if errors.Is(err, errNoJudge) {
+		return f.byLibrary(t)
+	}
+	return o, err
+}
+
+func isNo(value string) bool { return value == "no" || value == "false" || value == "none" }
