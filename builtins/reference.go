@@ -6,6 +6,9 @@ import (
 	"fmt"
 	"io"
 	"strings"
+
+	"github.com/mhmig/mhmig/runtime/jeos"
+	"github.com/mhmig/mhmig/runtime/jeos/workload"
 )
 
 // WriteReference writes the reference of all functions and values as Markdown.
@@ -35,8 +38,26 @@ Starlark's own functions are there too, with ` + "`while`, `set`, and `if` and `
 			writeBuiltin(&b, c.Name+".", m)
 		}
 	}
+	writeGuestCommands(&b)
 	_, err := io.WriteString(w, b.String())
 	return err
+}
+
+// writeGuestCommands writes what sessions find in the guest that mhmig makes.
+func writeGuestCommands(b *strings.Builder) {
+	b.WriteString(`
+## Commands in JeOS
+
+JeOS, the guest that mhmig makes, has the commands of busybox and those below, for
+` + "`session.cmd`" + ` and the console. One logs in as ` + "`" + jeos.Username + "`" + ` with the password ` + "`" + jeos.Password + "`" + `, unless the param
+` + "`password`" + ` says another. ` + "`@std//work.star`" + ` has functions that use the commands.
+`)
+	for _, name := range workload.Commands() {
+		fmt.Fprintf(b, "\n### %s\n\n", name)
+		for line := range strings.Lines(workload.Usage(name)) {
+			b.WriteString(strings.TrimRight("    "+line, " \n") + "\n")
+		}
+	}
 }
 
 func writeBuiltin(b *strings.Builder, owner string, f *Builtin) {

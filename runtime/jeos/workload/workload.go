@@ -24,7 +24,10 @@
 package workload
 
 import (
+	"errors"
 	"io"
+
+	"github.com/spf13/pflag"
 )
 
 // kinds are the commands and what they work on.
@@ -53,6 +56,10 @@ const (
 // [check]. It returns the exit status.
 func Main(name string, args []string, stdout, stderr io.Writer) int {
 	o, err := parse(name, args)
+	if errors.Is(err, pflag.ErrHelp) {
+		_, _ = io.WriteString(stdout, Usage(name)) // who has closed it does not read it
+		return statusOK
+	}
 	if err != nil {
 		return say(stderr, statusUsage, name, err.Error())
 	}

@@ -25,6 +25,27 @@ func TestMain(m *testing.M) {
 	goleak.VerifyTestMain(m)
 }
 
+// TestUsage: a person who asks gets all that a command knows.
+func TestUsage(t *testing.T) {
+	t.Parallel()
+	for _, name := range Commands() {
+		for _, ask := range []string{"--help", "-h"} {
+			var out, wrong bytes.Buffer
+			if status := Main(name, []string{ask}, &out, &wrong); status != 0 || wrong.Len() > 0 {
+				t.Errorf("%s %s: got exit status %d and %q", name, ask, status, wrong.String())
+			}
+			for _, want := range []string{name + " start ", name + " check ", name + " stop ", "--size BYTES", "--rate BYTES", "--dir FOLDER", "Exit status: "} {
+				if !strings.Contains(out.String(), want) {
+					t.Errorf("%s %s: got\n%s\nwant %q in it", name, ask, out.String(), want)
+				}
+			}
+			if got := strings.Contains(out.String(), "--device FILE"); got != (name == diskwork) {
+				t.Errorf("%s %s: --device: got %v", name, ask, got)
+			}
+		}
+	}
+}
+
 // runner runs a command against a worker of the test's own.
 type runner struct {
 	name string
