@@ -49,8 +49,11 @@ func (c client) ask(ctx context.Context, f Files, t Target) (Options, error) {
 		return Options{}, err
 	}
 	values, notices, err := c.print(ctx, t, which...)
-	if err != nil {
+	switch {
+	case err != nil && ctx.Err() == nil:
 		return Options{}, errors.New(originals.originals(err.Error()))
+	case err != nil:
+		return Options{}, err
 	}
 	for i, notice := range notices {
 		notices[i] = originals.originals(notice)
@@ -95,10 +98,10 @@ func (c client) print(ctx context.Context, t Target, which ...string) (values ma
 		}
 	}
 	if err != nil {
-		if ctx.Err() != nil {
+		switch {
+		case ctx.Err() != nil:
 			err = context.Cause(ctx)
-		}
-		if len(notices) > 0 {
+		case len(notices) > 0:
 			err = errors.New(strings.Join(notices, "; "))
 		}
 		return nil, nil, fmt.Errorf("ssh -G %s: %w", t.Name, err)
