@@ -18,6 +18,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/mhmig/mhmig/runtime/jeos"
+	"github.com/mhmig/mhmig/runtime/terminal"
 )
 
 // requirement is a program that this machine must have, and Debian's package
@@ -63,7 +64,7 @@ root. What cannot be installed is named, and the exit code is 3.`,
 			out := command.ErrOrStderr()
 			file, isFile := out.(*os.File)
 			log := slog.New(tint.NewTextHandler(out, &tint.Options{
-				Level: level, TimeFormat: time.TimeOnly, NoColor: !isFile || !colour(file),
+				Level: level, TimeFormat: time.TimeOnly, NoColor: !isFile || !terminal.Coloured(file),
 			}))
 			options.Logger = log
 			missing := missingPackages(netns, log)

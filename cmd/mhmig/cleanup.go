@@ -18,7 +18,7 @@ import (
 	"github.com/mhmig/mhmig/runtime/host"
 	"github.com/mhmig/mhmig/runtime/lab"
 	"github.com/mhmig/mhmig/runtime/ledger"
-	"github.com/mhmig/mhmig/runtime/result"
+	"github.com/mhmig/mhmig/runtime/terminal"
 )
 
 const (
@@ -98,8 +98,8 @@ still going on or nothing is known of it, 3 a host could not be cleaned up.`,
 				folder = args[0]
 			}
 			outliveReader()
-			c.out, c.log = command.OutOrStdout(), slog.New(result.NewTerminal(command.ErrOrStderr(), result.TerminalOptions{
-				Color: colour(os.Stderr), Width: func() int { return width(os.Stderr) },
+			c.out, c.log = command.OutOrStdout(), slog.New(terminal.New(command.ErrOrStderr(), terminal.Options{
+				Color: terminal.Coloured(os.Stderr), Width: func() int { return terminal.Width(os.Stderr) },
 			}))
 			return c.all(command.Context(), folder)
 		},

@@ -130,8 +130,8 @@ func whyEmpty(ctx context.Context, config *cartesian.Config, options cartesian.O
 // limitVariants refuses a config with more variants than limit, which --max-variants
 // says. A mistake in a filter can leave millions.
 func limitVariants(command *cobra.Command, config *cartesian.Config, options cartesian.Options, limit int) error {
-	wait := waits(command, fmt.Sprintf("looking whether there are more than %d variants", limit))
-	defer wait.done()
+	wait := waitFor(command, fmt.Sprintf("looking whether there are more than %d variants", limit))
+	defer wait.Done()
 	switch more, err := config.Exceeds(command.Context(), limit, options); {
 	case err != nil:
 		return usageError(err)

@@ -29,6 +29,7 @@ import (
 	"github.com/mhmig/mhmig/runtime/report"
 	"github.com/mhmig/mhmig/runtime/result"
 	"github.com/mhmig/mhmig/runtime/run"
+	"github.com/mhmig/mhmig/runtime/terminal"
 	"github.com/mhmig/mhmig/runtime/testbed"
 )
 
@@ -215,7 +216,7 @@ func (e *execution) run(ctx context.Context, command *cobra.Command) error {
 		return err
 	}
 	stderr := command.ErrOrStderr()
-	if err := diag.Render(stderr, e.warnings(config), colour(os.Stderr)); err != nil {
+	if err := diag.Render(stderr, e.warnings(config), terminal.Coloured(os.Stderr)); err != nil {
 		return err
 	}
 	for _, line := range slices.Concat(quarantine.Expired(time.Now()), plan.notes) {
@@ -347,8 +348,8 @@ func (e *execution) perform(ctx context.Context, command *cobra.Command, plan *p
 	log.Info("run ends", runFacts(summary, folder.Dir())...)
 	watch.close()
 	if !e.json {
-		watch.terminal.Table(result.Outcomes(folder.Dir()))
-		showFailures(stderr, result.Outcomes(folder.Dir()), width(os.Stderr))
+		watch.printer.Table(result.Outcomes(folder.Dir()))
+		terminal.Failures(stderr, result.Outcomes(folder.Dir()), terminal.Width(os.Stderr))
 		switch {
 		case summary.NotRun > 0:
 			fmt.Fprintf(stderr, "%d of %d variants did not begin: %s\n", summary.NotRun, planned, printable.Lines(folder.Mask(summary.Reason)))

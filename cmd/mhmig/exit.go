@@ -19,6 +19,7 @@ import (
 	"github.com/mhmig/mhmig/runtime/result"
 	"github.com/mhmig/mhmig/runtime/run"
 	"github.com/mhmig/mhmig/runtime/task"
+	"github.com/mhmig/mhmig/runtime/terminal"
 )
 
 // The exit codes of mhmig.
@@ -84,12 +85,13 @@ func hiding(err error, hide func(string) string) error {
 func tell(stderr *os.File, command *cobra.Command, err error) {
 	w := disarmed(stderr)
 	if list := diag.Of(err); len(list) > 0 {
-		_ = diag.Render(w, list, colour(stderr))
+		_ = diag.Render(w, list, terminal.Coloured(stderr))
 		return
 	}
 	if load, ok := errors.AsType[*star.LoadError](err); ok {
-		failure := result.Failure{Position: task.Position(load), Backtrace: task.Backtrace(load), Message: load.Err.Error()}
-		writeLines(w, "", describeFailure(failure), width(stderr))
+		at := task.Position(load)
+		failure := result.Failure{Position: at, Source: sourceLine(at), Backtrace: task.Backtrace(load), Message: load.Err.Error()}
+		terminal.Failure(w, failure, terminal.Width(stderr))
 		return
 	}
 	for _, err := range unsaid(err) {

@@ -19,6 +19,7 @@ import (
 	"github.com/mhmig/mhmig/lang/diag"
 	"github.com/mhmig/mhmig/lang/printable"
 	"github.com/mhmig/mhmig/lang/star"
+	"github.com/mhmig/mhmig/runtime/terminal"
 )
 
 // explanation is one call of mhmig explain: its flags.
@@ -68,7 +69,7 @@ label does not exist, or which never follow each other.`,
 			if err != nil {
 				return err
 			}
-			if err := diag.Render(command.ErrOrStderr(), e.warnings(config), colour(os.Stderr)); err != nil {
+			if err := diag.Render(command.ErrOrStderr(), e.warnings(config), terminal.Coloured(os.Stderr)); err != nil {
 				return err
 			}
 			if command.Flags().Changed("why-not") {
@@ -97,13 +98,13 @@ func splitConfig(args []string) (config string, asked []string) {
 }
 
 func (e *explanation) explainVariant(command *cobra.Command, config *cartesian.Config, variant, key string, one bool) error {
-	wait := waits(command, "looking for the variant")
+	wait := waitFor(command, "looking for the variant")
 	all, err := config.Explain(command.Context(), variant, e.options())
 	if _, none := errors.AsType[*cartesian.NoneError](err); none && e.config == "" && !e.defaults {
 		// Asked for by name, it needs no filter that sets the default aside.
 		all, err = config.Explain(command.Context(), variant, cartesian.Options{})
 	}
-	wait.done()
+	wait.Done()
 	if err != nil {
 		return notOneVariant(err)
 	}
@@ -153,9 +154,9 @@ func notOneVariant(err error) error {
 }
 
 func (e *explanation) explainAbsence(command *cobra.Command, config *cartesian.Config) error {
-	wait := waits(command, "finding out why there is no such variant")
+	wait := waitFor(command, "finding out why there is no such variant")
 	absence, err := config.WhyNot(command.Context(), e.whyNot, e.options())
-	wait.done()
+	wait.Done()
 	if err != nil {
 		return usageError(err)
 	}

@@ -15,6 +15,7 @@ import (
 	"github.com/mhmig/mhmig/lang/printable"
 	"github.com/mhmig/mhmig/runtime/history"
 	"github.com/mhmig/mhmig/runtime/result"
+	"github.com/mhmig/mhmig/runtime/terminal"
 )
 
 // telling is one call of mhmig report history: its flags.
@@ -128,7 +129,7 @@ func writeRuns(w io.Writer, runs []history.Run) {
 }
 
 func writeVariants(w io.Writer, variants []history.Variant) {
-	paint := colour(os.Stdout)
+	paint := terminal.Coloured(os.Stdout)
 	names := map[string]int{}
 	for i := range variants {
 		names[variants[i].Name]++

@@ -15,6 +15,7 @@ import (
 
 	"github.com/mhmig/mhmig/lang/cartesian"
 	"github.com/mhmig/mhmig/lang/diag"
+	"github.com/mhmig/mhmig/runtime/terminal"
 )
 
 // A lister writes the variants of a config in one of list's formats, at most
@@ -165,16 +166,16 @@ func (l *listing) list(command *cobra.Command, config *cartesian.Config) error {
 			return err
 		}
 	}
-	if err := diag.Render(command.ErrOrStderr(), remarks, colour(os.Stderr)); err != nil {
+	if err := diag.Render(command.ErrOrStderr(), remarks, terminal.Coloured(os.Stderr)); err != nil {
 		return err
 	}
 	what := "making variants"
 	if l.format == "count" {
 		what = "counting variants"
 	}
-	wait := waits(command, what)
-	defer wait.done()
-	out := bufio.NewWriter(wait.writer(command.OutOrStdout()))
+	wait := waitFor(command, what)
+	defer wait.Done()
+	out := bufio.NewWriter(wait.Writer(command.OutOrStdout()))
 	some, err := listers[l.format](ctx, config, out, l.limit, options)
 	if err != nil {
 		return flush(out, usageError(err))
@@ -182,17 +183,17 @@ func (l *listing) list(command *cobra.Command, config *cartesian.Config) error {
 	if err := flush(out, nil); err != nil || some || l.limit == 0 {
 		return err
 	}
-	wait.done()
-	wait = waits(command, "finding out why there are no variants")
-	defer wait.done()
+	wait.Done()
+	wait = waitFor(command, "finding out why there are no variants")
+	defer wait.Done()
 	why := slices.DeleteFunc(config.WhyEmpty(ctx, options), func(d diag.Diagnostic) bool {
 		return slices.ContainsFunc(remarks, d.SaysTheSame) // is printed already
 	})
-	wait.done()
+	wait.Done()
 	if l.strict {
 		return usageError(append(why, diag.Diagnostic{Message: "no variant is left"}))
 	}
-	return diag.Render(command.ErrOrStderr(), why, colour(os.Stderr))
+	return diag.Render(command.ErrOrStderr(), why, terminal.Coloured(os.Stderr))
 }
 
 func flush(w *bufio.Writer, err error) error {

@@ -16,6 +16,7 @@ import (
 	"github.com/mhmig/mhmig/lang/cartesian"
 	"github.com/mhmig/mhmig/lang/diag"
 	"github.com/mhmig/mhmig/lang/printable"
+	"github.com/mhmig/mhmig/runtime/terminal"
 )
 
 // compare writes how the variants of two configs differ.
@@ -47,14 +48,14 @@ func (l *listing) compare(command *cobra.Command) error {
 	}
 	remarks.Sort()
 	remarks = slices.Compact(remarks) // --filter is of both
-	if err := diag.Render(command.ErrOrStderr(), remarks, colour(os.Stderr)); err != nil {
+	if err := diag.Render(command.ErrOrStderr(), remarks, terminal.Coloured(os.Stderr)); err != nil {
 		return err
 	}
 	d := &cartesian.Diff{Old: configs[0], New: configs[1], Options: l.options(), Limit: l.most}
-	wait := waits(command, "comparing variants")
-	defer wait.done()
+	wait := waitFor(command, "comparing variants")
+	defer wait.Done()
 	return flushed(command, func(out io.Writer) error {
-		out = wait.writer(out)
+		out = wait.Writer(out)
 		var changes review
 		for difference, err := range d.All(command.Context()) {
 			if limit, ok := errors.AsType[*cartesian.LimitError](err); ok {

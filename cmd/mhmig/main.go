@@ -7,7 +7,6 @@ import (
 	"context"
 	"fmt"
 	"io"
-	"math"
 	"os"
 	"os/signal"
 	"strings"
@@ -16,11 +15,10 @@ import (
 
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
-	"golang.org/x/term"
 
 	"github.com/mhmig/mhmig/lang/printable"
-	"github.com/mhmig/mhmig/runtime/live"
 	"github.com/mhmig/mhmig/runtime/run"
+	"github.com/mhmig/mhmig/runtime/terminal"
 )
 
 func main() { os.Exit(execute(os.Args[1:])) }
@@ -137,24 +135,9 @@ func newHelpCommand() *cobra.Command {
 	}
 }
 
-// colour says whether to write colours to f.
-func colour(f *os.File) bool {
-	return os.Getenv("NO_COLOR") == "" && os.Getenv("TERM") != "dumb" && term.IsTerminal(int(f.Fd()))
-}
-
-// drawable says whether f is a terminal on which the cursor can be moved.
-func drawable(f *os.File) bool {
-	return os.Getenv("TERM") != "dumb" && os.Getenv("TERM") != "" && term.IsTerminal(int(f.Fd()))
-}
-
-// width returns the columns of the terminal that f is. What is no terminal has
-// lines without end: they are for other programs, and for people's grep.
-func width(f *os.File) int {
-	if !term.IsTerminal(int(f.Fd())) {
-		return math.MaxInt32
-	}
-	columns, _ := live.Size(f)
-	return columns
+// waitFor begins a wait for what a command does.
+func waitFor(command *cobra.Command, what string) *terminal.Wait {
+	return terminal.NewWait(command.ErrOrStderr(), terminal.Drawable(os.Stderr), what)
 }
 
 // disarmed returns f, for text that others may have written: where a system reads

@@ -73,17 +73,17 @@ type plan struct {
 // what is wrong before anything is made.
 func (e *execution) plan(command *cobra.Command, config *cartesian.Config, options cartesian.Options, scenes *repertoire) (*plan, error) {
 	ctx := command.Context()
-	wait := waits(command, "looking for the first variant")
+	wait := waitFor(command, "looking for the first variant")
 	_, err := e.firstVariant(ctx, config, options)
-	wait.done()
+	wait.Done()
 	if err != nil {
 		return nil, err
 	}
 	if err := limitVariants(command, config, options, e.most); err != nil {
 		return nil, err
 	}
-	wait = waits(command, "planning the run")
-	defer wait.done()
+	wait = waitFor(command, "planning the run")
+	defer wait.Done()
 	p := &plan{variants: config.Variants(ctx, options)}
 	if e.rerun != "" {
 		failed, err := e.failedBefore()

@@ -21,6 +21,7 @@ import (
 	"github.com/mhmig/mhmig/lang/printable"
 	"github.com/mhmig/mhmig/runtime/report"
 	"github.com/mhmig/mhmig/runtime/result"
+	"github.com/mhmig/mhmig/runtime/terminal"
 )
 
 // reporting is one call of mhmig report: its flags.
@@ -231,11 +232,11 @@ func (r *reporting) text(w io.Writer, dir string) error {
 	}
 	columns, paint := math.MaxInt32, false
 	if r.out == "" {
-		columns, paint = width(os.Stdout), colour(os.Stdout)
+		columns, paint = terminal.Width(os.Stdout), terminal.Coloured(os.Stdout)
 	}
-	terminal := result.NewTerminal(w, result.TerminalOptions{Color: paint, Width: func() int { return columns }})
-	terminal.Table(result.Outcomes(dir))
-	showFailures(w, result.Outcomes(dir), columns)
+	printer := terminal.New(w, terminal.Options{Color: paint, Width: func() int { return columns }})
+	printer.Table(result.Outcomes(dir))
+	terminal.Failures(w, result.Outcomes(dir), columns)
 	if remark != "" {
 		fmt.Fprintln(w, printable.Lines(remark))
 	}

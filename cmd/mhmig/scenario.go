@@ -18,6 +18,7 @@ import (
 	"github.com/mhmig/mhmig/lang/cartesian"
 	"github.com/mhmig/mhmig/lang/library"
 	"github.com/mhmig/mhmig/lang/star"
+	"github.com/mhmig/mhmig/runtime/terminal"
 	"github.com/mhmig/mhmig/scenarios"
 	"github.com/mhmig/mhmig/stdlib"
 )
@@ -43,7 +44,7 @@ func loadScenario(ctx context.Context, path string) (*star.Scenario, error) {
 		return nil, err
 	}
 	loader := &star.Loader{Predeclared: predeclared, Libraries: libraries, Print: func(at, message string) {
-		writeLines(disarmed(os.Stderr), "", at+": "+message, width(os.Stderr))
+		terminal.WriteLines(disarmed(os.Stderr), "", at+": "+message, terminal.Width(os.Stderr))
 	}}
 	scenario, err := loader.Scenario(ctx, path)
 	if err != nil {

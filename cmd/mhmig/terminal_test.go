@@ -18,7 +18,7 @@ import (
 	"github.com/creack/pty"
 	"golang.org/x/term"
 
-	"github.com/mhmig/mhmig/runtime/result"
+	"github.com/mhmig/mhmig/runtime/terminal"
 )
 
 var escape = regexp.MustCompile("\x1b\\[[0-9;]*m")
@@ -73,7 +73,7 @@ def migration_scenario(env):
 					columns = 80
 				}
 				for shown := range strings.SplitSeq(line, "\r") {
-					if n := result.Columns(shown); n > columns {
+					if n := terminal.Columns(shown); n > columns {
 						t.Errorf("%d columns on a terminal of %d: %q", n, columns, shown)
 					}
 				}
@@ -96,12 +96,12 @@ func TestLiveView(t *testing.T) {
 	w.write("long.star", "def migration_scenario(env):\n    sleep(600)\n")
 	cmd := w.command("exec", "long.star", "--config", "small.cfg", "--param", "shortname_fixed="+strings.Repeat("long", 30))
 	cmd.Env = append(cmd.Env, "TERM=xterm")
-	terminal, tty, err := pty.Open()
+	screen, tty, err := pty.Open()
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer terminal.Close()
-	if err := pty.Setsize(terminal, &pty.Winsize{Rows: 24, Cols: 80}); err != nil {
+	defer screen.Close()
+	if err := pty.Setsize(screen, &pty.Winsize{Rows: 24, Cols: 80}); err != nil {
 		t.Fatal(err)
 	}
 	before, err := term.GetState(int(tty.Fd()))
@@ -117,7 +117,7 @@ func TestLiveView(t *testing.T) {
 	go func() { // ends with the terminal
 		defer close(frames)
 		for buf := make([]byte, 64<<10); ; {
-			n, err := terminal.Read(buf)
+			n, err := screen.Read(buf)
 			if err != nil {
 				return
 			}
@@ -145,18 +145,18 @@ func TestLiveView(t *testing.T) {
 		return func(lines []string) bool {
 			for i, line := range lines {
 				if strings.HasPrefix(line, "001 ") && i+1 < len(lines) {
-					return result.Columns(line) == n
+					return terminal.Columns(line) == n
 				}
 			}
 			return false
 		}
 	}
 	await("line as wide as the terminal", width(79))
-	if err := pty.Setsize(terminal, &pty.Winsize{Rows: 24, Cols: 40}); err != nil {
+	if err := pty.Setsize(screen, &pty.Winsize{Rows: 24, Cols: 40}); err != nil {
 		t.Fatal(err)
 	}
 	await("line as wide as the narrow terminal", width(39))
-	if _, err := terminal.Write([]byte{3}); err != nil { // Ctrl-C
+	if _, err := screen.Write([]byte{3}); err != nil { // Ctrl-C
 		t.Fatal(err)
 	}
 	await("end", func(lines []string) bool { return strings.Contains(strings.Join(lines, ""), "results: ") })
@@ -188,13 +188,13 @@ var movement = regexp.MustCompile(`\x1b\[\d*[AC]|\x1b\[[JK]|\x1b\[\?7[lh]`)
 // standard streams.
 func runInTerminal(t *testing.T, cmd *exec.Cmd, columns uint16) string {
 	t.Helper()
-	terminal, err := pty.StartWithSize(cmd, &pty.Winsize{Rows: 24, Cols: columns})
+	screen, err := pty.StartWithSize(cmd, &pty.Winsize{Rows: 24, Cols: columns})
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer terminal.Close()
+	defer screen.Close()
 	var text bytes.Buffer
-	_, err = io.Copy(&text, terminal)
+	_, err = io.Copy(&text, screen)
 	if !errors.Is(err, syscall.EIO) && err != nil { // EIO: the other end is closed
 		t.Error(err)
 	}

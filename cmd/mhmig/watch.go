@@ -11,36 +11,37 @@ import (
 
 	"github.com/mhmig/mhmig/runtime/live"
 	"github.com/mhmig/mhmig/runtime/result"
+	"github.com/mhmig/mhmig/runtime/terminal"
 )
 
 // watch is how a run shows what happens: drawn on a terminal, as lines elsewhere,
 // or as JSON lines.
 type watch struct {
-	handler  slog.Handler
-	terminal *result.Terminal
-	out      io.Writer // for other lines to a person
-	close    func()    // takes down what is drawn; again is fine
+	handler slog.Handler
+	printer *terminal.Printer
+	out     io.Writer // for other lines to a person
+	close   func()    // takes down what is drawn; again is fine
 }
 
 func (e *execution) watch(command *cobra.Command, planned int) *watch {
 	w := &watch{out: command.ErrOrStderr(), close: func() {}}
-	options := result.TerminalOptions{
-		Color: colour(os.Stderr), Width: func() int { return width(os.Stderr) }, Verbose: e.verbose,
+	options := terminal.Options{
+		Color: terminal.Coloured(os.Stderr), Width: func() int { return terminal.Width(os.Stderr) }, Verbose: e.verbose,
 	}
 	if e.json {
-		w.handler, w.terminal = result.Lines(command.OutOrStdout()), result.NewTerminal(w.out, options)
+		w.handler, w.printer = result.Lines(command.OutOrStdout()), terminal.New(w.out, options)
 		return w
 	}
-	if !drawable(os.Stderr) {
-		w.terminal = result.NewTerminal(w.out, options)
-		w.handler = w.terminal
+	if !terminal.Drawable(os.Stderr) {
+		w.printer = terminal.New(w.out, options)
+		w.handler = w.printer
 		return w
 	}
 	view := live.New(os.Stderr, live.Options{Planned: planned, Color: options.Color})
 	options.Brief = true
 	w.out, w.close = view, view.Close
-	w.terminal = result.NewTerminal(view, options)
-	w.handler = slog.NewMultiHandler(view.Handler(), w.terminal)
+	w.printer = terminal.New(view, options)
+	w.handler = slog.NewMultiHandler(view.Handler(), w.printer)
 	e.debug.person.suspend = view.Suspend
 	return w
 }

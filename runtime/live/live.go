@@ -4,8 +4,8 @@
 // variant that runs, a bar for each VM that moves, the run's totals.
 //
 //	view := live.New(os.Stderr, live.Options{Planned: 40, Color: true})
-//	terminal := result.NewTerminal(view, …)      // its lines go above
-//	log := slog.New(slog.NewMultiHandler(folder.Handler(), view.Handler(), terminal))
+//	printer := terminal.New(view, …)      // its lines go above
+//	log := slog.New(slog.NewMultiHandler(folder.Handler(), view.Handler(), printer))
 //	…
 //	view.Close()
 //
@@ -22,6 +22,7 @@ import (
 	"time"
 
 	"github.com/mhmig/mhmig/runtime/result"
+	"github.com/mhmig/mhmig/runtime/terminal"
 )
 
 // refreshRate is how often the view is drawn anew.
@@ -59,7 +60,7 @@ func (v *View) Handler() slog.Handler {
 		over := v.picture.hear(e)
 		v.mu.Unlock()
 		if over != nil {
-			width, _ := Size(v.out)
+			width, _ := terminal.Size(v.out)
 			_, _ = fmt.Fprintln(v, draw(over.end(e, width), width, v.options.Color))
 		}
 	})

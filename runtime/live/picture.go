@@ -14,6 +14,7 @@ import (
 
 	"github.com/mhmig/mhmig/lang/printable"
 	"github.com/mhmig/mhmig/runtime/result"
+	"github.com/mhmig/mhmig/runtime/terminal"
 )
 
 // picture is the state of a run as far as it is drawn.
@@ -347,14 +348,14 @@ func texts(figures []figure) []run {
 func columns(line ...run) int {
 	n := 0
 	for _, r := range line {
-		n += result.Columns(printable.Line(r.text))
+		n += terminal.Columns(printable.Line(r.text))
 	}
 	return n
 }
 
 // shortened is text in at most so many columns, without its middle.
 func shortened(text string, width int) string {
-	return result.ShortenMiddle(printable.Line(text), width)
+	return terminal.ShortenMiddle(printable.Line(text), width)
 }
 
 func statusColor(s result.Status) string {
@@ -372,8 +373,8 @@ func draw(line []run, width int, color bool) string {
 	var b strings.Builder
 	for _, r := range line {
 		whole := printable.Line(r.text)
-		text := result.Cut(whole, width)
-		width -= result.Columns(text)
+		text := terminal.Cut(whole, width)
+		width -= terminal.Columns(text)
 		if text != whole {
 			width = 0 // nothing comes after what was cut
 		}

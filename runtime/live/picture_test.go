@@ -13,6 +13,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/mhmig/mhmig/runtime/result"
+	"github.com/mhmig/mhmig/runtime/terminal"
 )
 
 // stage is a picture that hears what is logged, at a time of the test's choice.
@@ -143,7 +144,7 @@ func TestLongNames(t *testing.T) {
 		}
 	}
 	for _, end := range s.ends {
-		if !strings.Contains(end, "x86_64  0s  the guest was lost") || result.Columns(end) > 80 {
+		if !strings.Contains(end, "x86_64  0s  the guest was lost") || terminal.Columns(end) > 80 {
 			t.Errorf("end: got %q, want time and reason", end)
 		}
 	}
@@ -178,7 +179,7 @@ func TestNarrowAndHostile(t *testing.T) {
 		text := s.drawn(width, true)
 		for line := range strings.Lines(text) {
 			line = sgr.ReplaceAllString(strings.TrimSuffix(line, "\n"), "")
-			if n := result.Columns(line); n > width {
+			if n := terminal.Columns(line); n > width {
 				t.Fatalf("%d columns of %d: %q", n, width, line)
 			}
 			if strings.ContainsFunc(line, func(r rune) bool { return r < ' ' }) {

@@ -10,27 +10,8 @@ import (
 	"sync"
 	"time"
 
-	"golang.org/x/term"
+	"github.com/mhmig/mhmig/runtime/terminal"
 )
-
-// What a terminal that does not know its size is taken for.
-const (
-	defaultColumns = 80
-	defaultRows    = 24
-)
-
-// Size is the columns and rows of a terminal. One without a size, as some serial
-// lines and containers have, is one of 80 by 24.
-func Size(terminal *os.File) (columns, rows int) {
-	columns, rows, err := term.GetSize(int(terminal.Fd()))
-	if err != nil || columns <= 0 {
-		columns = defaultColumns
-	}
-	if err != nil || rows <= 0 {
-		rows = defaultRows
-	}
-	return columns, rows
-}
 
 // screen is lines at the end of a terminal that are drawn anew again and again, and
 // what is written above them.
@@ -98,7 +79,7 @@ const (
 func (s *screen) draw(end bool) {
 	var lines []string
 	if !end {
-		columns, rows := Size(s.out)
+		columns, rows := terminal.Size(s.out)
 		lines = s.frame(columns-1, rows)
 	}
 	s.mu.Lock()

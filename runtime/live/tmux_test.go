@@ -12,6 +12,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/mhmig/mhmig/runtime/terminal"
 )
 
 // drawingEnv has the test's program draw a view on its terminal, for another one to
@@ -147,8 +149,8 @@ func TestTmux(t *testing.T) {
 // TestNoSize: a terminal of 0 by 0 is one of 80 by 24.
 func TestNoSize(t *testing.T) {
 	t.Parallel()
-	reader, terminal := openTerminal(t)
-	if columns, rows := Size(terminal); columns != 80 || rows != 24 {
+	reader, tty := openTerminal(t)
+	if columns, rows := terminal.Size(tty); columns != 80 || rows != 24 {
 		t.Errorf("got %d by %d, want 80 by 24", columns, rows)
 	}
 	shown := make(chan string)
@@ -163,7 +165,7 @@ func TestNoSize(t *testing.T) {
 			shown <- string(buf[:n])
 		}
 	}()
-	v := New(terminal, Options{Planned: 1})
+	v := New(tty, Options{Planned: 1})
 	slog.New(v.Handler()).Info("variant begins", "variant", "001-"+strings.Repeat("long", 40))
 	var text string
 	for !strings.Contains(text, " of 1 variants over") {

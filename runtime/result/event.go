@@ -312,9 +312,10 @@ func needsQuotes(r rune) bool {
 // on one line and without control characters, whatever a guest printed.
 func (e *Event) line() string { return printable.Line(e.Message) + e.Fields.line() }
 
-// lines is line for a terminal: the message keeps its lines, and the place in a
-// scenario that says it stands in front.
-func (e *Event) lines() []string {
+// Lines are the message and its fields, without control characters, for a terminal:
+// the message keeps its lines, and the place in a scenario that says it stands in
+// front.
+func (e *Event) Lines() []string {
 	fields, place := e.Fields, ""
 	if at, _ := fields.Get(AtKey).(string); at != "" {
 		fields = slices.DeleteFunc(slices.Clone(fields), func(f Field) bool { return f.Key == AtKey })

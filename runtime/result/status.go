@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 
 // Package result says how a run went: statuses and verdicts, the results
-// folder that is written while the run goes on, the lines a person reads
-// meanwhile, and the reading of a folder afterwards.
+// folder that is written while the run goes on, and the reading of a folder
+// afterwards.
 //
 //	folder, err := result.Create("mhmig-results", result.Run{Command: os.Args}, complain)
-//	log := slog.New(slog.NewMultiHandler(folder.Handler(), terminal))
+//	log := slog.New(slog.NewMultiHandler(folder.Handler(), printer))
 //	v, err := folder.Start(variant.Name, variant.ShortName, variant.Params)
 //	log.With("variant", v.ID(), "host", "host1").Info("guest started", "boot", took)
 //	v.Finish(result.Outcome{Status: result.Pass})
@@ -19,7 +19,7 @@
 // been opened, writing to it does not fail; the first fault of each file is
 // said once (to the function given to Create), and told by Close.
 //
-// Concurrency: all methods of Folder, Variant, Terminal and of the writers
+// Concurrency: all methods of Folder, Variant and of the writers
 // they hand out may be called by any goroutine at any time. Nothing here
 // starts a goroutine.
 package result

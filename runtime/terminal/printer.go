@@ -1,9 +1,16 @@
 // SPDX-License-Identifier: Apache-2.0
 
-package result
+// Package terminal draws for people: a run's records as lines, tables and failures,
+// waits that take long, and text in the columns that a terminal has.
+//
+//	printer := terminal.New(os.Stderr, terminal.Options{Color: terminal.Coloured(os.Stderr)})
+//	log := slog.New(slog.NewMultiHandler(folder.Handler(), printer))
+//	printer.Table(result.Outcomes(folder.Dir()))
+//
+// Faults of what is written to are ignored: nobody could read of them.
+package terminal
 
 import (
-	"context"
 	"fmt"
 	"io"
 	"iter"
@@ -13,17 +20,18 @@ import (
 	"time"
 
 	"github.com/mhmig/mhmig/lang/printable"
+	"github.com/mhmig/mhmig/runtime/result"
 )
 
-// TerminalOptions says how a Terminal draws.
-type TerminalOptions struct {
+// Options say how a Printer draws.
+type Options struct {
 	Color   bool       // a terminal, and NO_COLOR is not set: the caller knows
 	Width   func() int // columns now; nil, or a result below 20: 80
 	Verbose bool       // records from Debug on, else from Info on
 	Brief   bool       // records from Warn on and what a scenario says, unless Verbose
 }
 
-// Terminal draws the run for a person: one line per record while it goes on
+// Printer draws the run for a person: one line per record while it goes on
 // (it is a slog.Handler), and a table at the end.
 //
 //	 0.4s  host1 src vm1  guest started boot=2.1s
@@ -31,15 +39,15 @@ type TerminalOptions struct {
 //
 // Host, side and VM stand in columns that grow with the names seen. On narrow
 // terminals they give way to the message. As soon as a second variant has been
-// seen, its number stands in front.
-type Terminal struct {
-	recorder
+// seen, its number stands in front. Its methods may be called by any goroutine.
+type Printer struct {
+	*result.Listener
 	screen *screen
 }
 
-// screen is what the handlers made by WithAttrs share.
+// screen is where a Printer draws.
 type screen struct {
-	opts    TerminalOptions
+	opts    Options
 	started time.Time
 
 	mu       sync.Mutex
@@ -58,39 +66,22 @@ const (
 	columnCount
 )
 
-// NewTerminal returns a Terminal that draws to w; its clock starts now. Faults
-// of w are ignored.
-func NewTerminal(w io.Writer, opts TerminalOptions) *Terminal {
-	return &Terminal{screen: &screen{opts: opts, started: time.Now(), w: w, variants: map[string]bool{}}}
-}
-
-// Enabled is slog.Handler's.
-func (t *Terminal) Enabled(_ context.Context, level slog.Level) bool {
+// New returns a Printer that draws to w; its clock starts now. Faults of w are
+// ignored.
+func New(w io.Writer, opts Options) *Printer {
+	s := &screen{opts: opts, started: time.Now(), w: w, variants: map[string]bool{}}
 	least := slog.LevelInfo
-	if t.screen.opts.Verbose {
+	if opts.Verbose {
 		least = slog.LevelDebug
 	}
-	return level >= least
+	return &Printer{result.Listen(least, s.hear), s}
 }
 
-// Handle draws one record.
-func (t *Terminal) Handle(_ context.Context, rec slog.Record) error {
-	e := t.event(rec)
-	if o := t.screen.opts; o.Brief && !o.Verbose && e.Level < slog.LevelWarn && e.Fields.Get(AtKey) == nil {
-		return nil
+func (s *screen) hear(e result.Event) {
+	if s.opts.Brief && !s.opts.Verbose && e.Level < slog.LevelWarn && e.Fields.Get(result.AtKey) == nil {
+		return
 	}
-	t.screen.draw(&e)
-	return nil
-}
-
-// WithAttrs is slog.Handler's.
-func (t *Terminal) WithAttrs(attrs []slog.Attr) slog.Handler {
-	return &Terminal{t.withAttrs(attrs), t.screen}
-}
-
-// WithGroup is slog.Handler's.
-func (t *Terminal) WithGroup(name string) slog.Handler {
-	return &Terminal{t.withGroup(name), t.screen}
+	s.draw(&e)
 }
 
 // Colours, as select-graphic-rendition codes.
@@ -105,7 +96,6 @@ const (
 var hostColors = []string{"36", "35", "34", "33", "32"}
 
 const (
-	defaultWidth = 80
 	leastWidth   = 20
 	narrow       = 60 // below it, the columns are not padded
 	widestColumn = 16
@@ -113,12 +103,12 @@ const (
 
 func (s *screen) width() int {
 	if s.opts.Width == nil {
-		return defaultWidth
+		return defaultColumns
 	}
 	if w := s.opts.Width(); w >= leastWidth {
 		return w
 	}
-	return defaultWidth
+	return defaultColumns
 }
 
 func (s *screen) paint(color, text string) string {
@@ -128,7 +118,7 @@ func (s *screen) paint(color, text string) string {
 	return "\x1b[" + color + "m" + text + "\x1b[0m"
 }
 
-func (s *screen) draw(e *Event) {
+func (s *screen) draw(e *result.Event) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	width := s.width()
@@ -165,7 +155,7 @@ func (s *screen) draw(e *Event) {
 	if indent > width/2 { // the message gets lines of its own
 		gap, indent = "\n    ", 4
 	}
-	text := e.lines()
+	text := e.Lines()
 	levelColor := ""
 	switch {
 	case e.Level >= slog.LevelError:
@@ -187,7 +177,7 @@ func (s *screen) draw(e *Event) {
 }
 
 // cells returns the record's columns and their colours.
-func (s *screen) cells(e *Event) (cells, colors [columnCount]string) {
+func (s *screen) cells(e *result.Event) (cells, colors [columnCount]string) {
 	if e.Variant != "" {
 		s.variants[e.Variant] = true
 	}
@@ -230,13 +220,13 @@ const maxRows = 60
 
 // Table draws how the variants ended, and a last line that counts them. It goes
 // through outcomes twice.
-func (t *Terminal) Table(outcomes iter.Seq2[Outcome, error]) {
-	s := t.screen
+func (p *Printer) Table(outcomes iter.Seq2[result.Outcome, error]) {
+	s := p.screen
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	width := s.width()
 	nameWidth, numbered := len("VARIANT"), len("VARIANT")
-	counts := map[Status]int{}
+	counts := map[result.Status]int{}
 	total := 0
 	for o := range outcomes { //nolint:errcheck // the second time tells of errors
 		total++
@@ -254,7 +244,7 @@ func (t *Terminal) Table(outcomes iter.Seq2[Outcome, error]) {
 	b.WriteString(s.paint(bold, fmt.Sprintf("%-*s  %-7s %8s", nameWidth, "VARIANT", "STATUS", "TIME")))
 	b.WriteByte('\n')
 	for o, err := range outcomes {
-		if total > maxRows && o.Status == Pass && err == nil {
+		if total > maxRows && o.Status == result.Pass && err == nil {
 			hidden++
 			continue
 		}
@@ -287,7 +277,7 @@ func (t *Terminal) Table(outcomes iter.Seq2[Outcome, error]) {
 
 // tableName is the variant's short name, its number before it. A config without variants
 // has one that has no name.
-func tableName(o Outcome, numbered bool) string {
+func tableName(o result.Outcome, numbered bool) string {
 	number := ""
 	if numbered {
 		number, _, _ = strings.Cut(o.ID, "-")
@@ -306,7 +296,7 @@ func tableName(o Outcome, numbered bool) string {
 }
 
 // tableMessages are the lines below a variant: what failed, and where.
-func tableMessages(o Outcome) []string {
+func tableMessages(o result.Outcome) []string {
 	var messages []string
 	if o.Message != "" {
 		var where []string
@@ -344,22 +334,22 @@ func tableMessages(o Outcome) []string {
 	return lines
 }
 
-func statusColor(s Status) string {
+func statusColor(s result.Status) string {
 	switch s {
-	case Pass:
+	case result.Pass:
 		return green
-	case Fail, Error:
+	case result.Fail, result.Error:
 		return red
 	}
 	return yellow
 }
 
 // tally is "3 variants: 2 PASS, 1 FAIL".
-func tally(total int, counts map[Status]int) string {
+func tally(total int, counts map[result.Status]int) string {
 	var parts []string
-	for i := range statusNames {
-		if n := counts[Status(i)]; n > 0 {
-			parts = append(parts, fmt.Sprintf("%d %s", n, Status(i)))
+	for status := result.Running; status <= result.Error; status++ {
+		if n := counts[status]; n > 0 {
+			parts = append(parts, fmt.Sprintf("%d %s", n, status))
 		}
 	}
 	noun := "variants"
@@ -380,27 +370,4 @@ func clock(d time.Duration) string {
 		return fmt.Sprintf("%dm%02ds", seconds/60, seconds%60)
 	}
 	return fmt.Sprintf("%dh%02dm%02ds", seconds/3600, seconds/60%60, seconds%60)
-}
-
-// Wrap breaks text at blanks into lines of at most width columns, 8 at least. A word
-// that is longer, such as a path or a name, stays whole, to be copied: terminals wrap it
-// by themselves. It returns at least one line.
-func Wrap(text string, width int) []string {
-	width = max(width, 8)
-	text = strings.TrimRight(text, " ")
-	var lines []string
-	for Columns(text) > width {
-		begin := len(text) - len(strings.TrimLeft(text, " ")) // an indent is no place to break at
-		cut := max(len(Cut(text, width)), begin)
-		blank := strings.LastIndexByte(text[begin:min(cut+1, len(text))], ' ')
-		if blank < 0 {
-			if blank = strings.IndexByte(text[begin:], ' '); blank < 0 {
-				break
-			}
-		}
-		blank += begin
-		lines = append(lines, strings.TrimRight(text[:blank], " "))
-		text = strings.TrimLeft(text[blank:], " ")
-	}
-	return append(lines, text)
 }

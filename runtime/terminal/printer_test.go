@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 
-package result_test
+package terminal_test
 
 import (
 	"bytes"
@@ -21,6 +21,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/mhmig/mhmig/runtime/result"
+	"github.com/mhmig/mhmig/runtime/terminal"
 )
 
 var update = flag.Bool("update", false, "rewrite the golden files")
@@ -43,12 +44,12 @@ func outcomes() []result.Outcome {
 }
 
 // drawRun draws a small run in virtual time.
-func drawRun(t *testing.T, opts result.TerminalOptions) string {
+func drawRun(t *testing.T, opts terminal.Options) string {
 	t.Helper()
 	var b bytes.Buffer
 	synctest.Test(t, func(t *testing.T) {
-		terminal := result.NewTerminal(&b, opts)
-		log := slog.New(terminal)
+		printer := terminal.New(&b, opts)
+		log := slog.New(printer)
 		log.Info("lab is up", "hosts", 2)
 		time.Sleep(400 * time.Millisecond)
 		v := log.With("variant", "001-virtio.JeOS.x86_64")
@@ -63,7 +64,7 @@ func drawRun(t *testing.T, opts result.TerminalOptions) string {
 		destination.Error("guest lost", "vm", "vm1", "path", "/"+strings.Repeat("very-long-path/", 8))
 		log.With("variant", "002-second").Info("begun", "host", "a-host-with-a-very-long-name.example.com")
 		source.Info("over", "vm", "vm1")
-		terminal.Table(each(outcomes()))
+		printer.Table(each(outcomes()))
 	})
 	return b.String()
 }
@@ -79,26 +80,30 @@ func each(outcomes []result.Outcome) iter.Seq2[result.Outcome, error] {
 	}
 }
 
-func TestTerminal(t *testing.T) {
+func TestPrinter(t *testing.T) {
 	tests := []struct {
 		golden string
-		opts   result.TerminalOptions
+		opts   terminal.Options
 	}{
-		{"80", result.TerminalOptions{}},
-		{"40", result.TerminalOptions{Width: func() int { return 40 }}},
-		{"120-verbose", result.TerminalOptions{Width: func() int { return 120 }, Verbose: true}},
-		{"color", result.TerminalOptions{Color: true, Width: func() int { return 0 }}},
+		{"80", terminal.Options{}},
+		{"40", terminal.Options{Width: func() int { return 40 }}},
+		{"120-verbose", terminal.Options{Width: func() int { return 120 }, Verbose: true}},
+		{"color", terminal.Options{Color: true, Width: func() int { return 0 }}},
 	}
 	for _, tt := range tests {
 		t.Run(tt.golden, func(t *testing.T) {
 			got := drawRun(t, tt.opts)
-			path := filepath.Join("testdata", "terminal", tt.golden+".txt")
+			path := filepath.Join("testdata", "printer", tt.golden+".txt")
 			if *update {
 				if err := os.WriteFile(path, []byte(got), 0o644); err != nil {
 					t.Fatal(err)
 				}
 			}
-			if diff := cmp.Diff(read(t, path), got); diff != "" {
+			want, err := os.ReadFile(path)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if diff := cmp.Diff(string(want), got); diff != "" {
 				t.Errorf("(-want +got):\n%s", diff)
 			}
 			width := 80
@@ -107,7 +112,7 @@ func TestTerminal(t *testing.T) {
 			}
 			for line := range strings.Lines(regexp.MustCompile("\x1b\\[[0-9]+m").ReplaceAllString(got, "")) {
 				line = strings.TrimSuffix(line, "\n")
-				if n := result.Columns(line); n > width && !oneWord.MatchString(line) {
+				if n := terminal.Columns(line); n > width && !oneWord.MatchString(line) {
 					t.Errorf("line of %d columns: %q", n, line)
 				}
 				if strings.ContainsAny(line, "\x1b\t\r") {
@@ -121,13 +126,13 @@ func TestTerminal(t *testing.T) {
 	}
 }
 
-// TestTerminalWidths: no width and no text breaks it.
-func TestTerminalWidths(t *testing.T) {
+// TestPrinterWidths: no width and no text breaks it.
+func TestPrinterWidths(t *testing.T) {
 	t.Parallel()
 	for width := -1; width < 130; width++ {
 		var b bytes.Buffer
-		terminal := result.NewTerminal(&b, result.TerminalOptions{Width: func() int { return width }})
-		log := slog.New(terminal).With("variant", "001-a", "host", "host1", "side", "source", "vm", "vm1")
+		printer := terminal.New(&b, terminal.Options{Width: func() int { return width }})
+		log := slog.New(printer).With("variant", "001-a", "host", "host1", "side", "source", "vm", "vm1")
 		for _, text := range []string{"", " ", "a", strings.Repeat("移行", 80), strings.Repeat(" ", 100), "a " + strings.Repeat("b", 200), strings.Repeat("üñïcödé_名前 ", 20), strings.Repeat("e\u0301", 150)} {
 			log.Info(text)
 		}
@@ -136,31 +141,31 @@ func TestTerminalWidths(t *testing.T) {
 			named[i].ShortName = strings.Repeat("üñïcödé_名前.", 5*i+1)
 			named[i].Message = strings.Repeat("名前", 30)
 		}
-		terminal.Table(each(append(outcomes(), named...)))
+		printer.Table(each(append(outcomes(), named...)))
 		limit := width
 		if limit < 20 {
 			limit = 80
 		}
 		for line := range strings.Lines(b.String()) {
 			line = strings.TrimSuffix(line, "\n")
-			if head := regexp.MustCompile(`\S+$`).ReplaceAllString(line, ""); result.Columns(line) > limit && result.Columns(head) <= limit/2+4 {
+			if head := regexp.MustCompile(`\S+$`).ReplaceAllString(line, ""); terminal.Columns(line) > limit && terminal.Columns(head) <= limit/2+4 {
 				continue // a word that no line has room for, behind nothing or what says where it belongs
 			}
-			if n := result.Columns(line); n > max(limit, 27) { // the table's columns need 27
+			if n := terminal.Columns(line); n > max(limit, 27) { // the table's columns need 27
 				t.Fatalf("width %d: line of %d columns: %q", width, n, line)
 			}
 		}
 	}
 }
 
-func TestTerminalConcurrently(t *testing.T) {
+func TestPrinterConcurrently(t *testing.T) {
 	t.Parallel()
 	var b bytes.Buffer // the terminal locks for it
-	terminal := result.NewTerminal(&b, result.TerminalOptions{})
+	printer := terminal.New(&b, terminal.Options{})
 	var wg sync.WaitGroup
 	for i := range 10 {
 		wg.Go(func() {
-			log := slog.New(terminal).With("host", fmt.Sprintf("host%d", i))
+			log := slog.New(printer).With("host", fmt.Sprintf("host%d", i))
 			for range 20 {
 				log.Info("line")
 			}
@@ -170,7 +175,7 @@ func TestTerminalConcurrently(t *testing.T) {
 	if got := strings.Count(b.String(), "line\n"); got != 200 {
 		t.Errorf("got %d lines, want 200", got)
 	}
-	if terminal.Enabled(context.Background(), slog.LevelDebug) {
+	if printer.Enabled(context.Background(), slog.LevelDebug) {
 		t.Error("Debug is enabled without Verbose")
 	}
 }
@@ -181,7 +186,7 @@ var oneWord = regexp.MustCompile(`^ *(\d{3} )?\S+$`)
 func TestTableOfNothing(t *testing.T) {
 	t.Parallel()
 	var b bytes.Buffer
-	result.NewTerminal(&b, result.TerminalOptions{}).Table(each(nil))
+	terminal.New(&b, terminal.Options{}).Table(each(nil))
 	if !strings.HasSuffix(b.String(), "\n0 variants\n") {
 		t.Errorf("got %q", b.String())
 	}

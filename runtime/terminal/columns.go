@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 
-package result
+package terminal
 
 import (
 	"strings"
@@ -61,4 +61,27 @@ func ShortenMiddle(text string, width int) string {
 	first := Cut(text, width/2)
 	last := cells.TruncateLeft(text, all-(width-1-Columns(first)), "") // with a blank for half of a wide character
 	return first + "…" + strings.TrimLeft(last, " ")
+}
+
+// Wrap breaks text at blanks into lines of at most width columns, 8 at least. A word
+// that is longer, such as a path or a name, stays whole, to be copied: terminals wrap it
+// by themselves. It returns at least one line.
+func Wrap(text string, width int) []string {
+	width = max(width, 8)
+	text = strings.TrimRight(text, " ")
+	var lines []string
+	for Columns(text) > width {
+		begin := len(text) - len(strings.TrimLeft(text, " ")) // an indent is no place to break at
+		cut := max(len(Cut(text, width)), begin)
+		blank := strings.LastIndexByte(text[begin:min(cut+1, len(text))], ' ')
+		if blank < 0 {
+			if blank = strings.IndexByte(text[begin:], ' '); blank < 0 {
+				break
+			}
+		}
+		blank += begin
+		lines = append(lines, strings.TrimRight(text[:blank], " "))
+		text = strings.TrimLeft(text[blank:], " ")
+	}
+	return append(lines, text)
 }

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 
-package main
+package terminal
 
 import (
 	"bytes"
@@ -8,46 +8,42 @@ import (
 	"testing"
 	"testing/synctest"
 	"time"
-
-	"github.com/spf13/cobra"
 )
 
 // TestWaits says what a command does when that takes longer than 2 s, and nothing before.
 func TestWaits(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var stdout, stderr bytes.Buffer
-		command := &cobra.Command{}
-		command.SetErr(&stderr)
-		short := waits(command, "making tea")
+		short := NewWait(&stderr, false, "making tea")
 		time.Sleep(silence - time.Millisecond)
-		short.done()
+		short.Done()
 		time.Sleep(time.Minute)
 		if stderr.Len() > 0 {
 			t.Errorf("a short wait has said %q", stderr.String())
 		}
 
-		long := waits(command, "making tea")
+		long := NewWait(&stderr, false, "making tea")
 		time.Sleep(silence + time.Millisecond)
 		synctest.Wait()
 		if got, want := stderr.String(), "mhmig: making tea: takes longer than 2s\n"; got != want {
 			t.Errorf("a long wait has said %q, want %q", got, want)
 		}
 		time.Sleep(time.Minute)
-		long.done()
+		long.Done()
 		if got := strings.Count(stderr.String(), "\n"); got != 1 {
 			t.Errorf("a long wait has said %d lines", got)
 		}
 
 		stderr.Reset()
-		busy := waits(command, "making tea")
-		out := busy.writer(&stdout)
+		busy := NewWait(&stderr, false, "making tea")
+		out := busy.Writer(&stdout)
 		for range 10 {
 			time.Sleep(silence / 2)
 			if _, err := out.Write([]byte("cup\n")); err != nil {
 				t.Fatal(err)
 			}
 		}
-		busy.done()
+		busy.Done()
 		if stderr.Len() > 0 || stdout.String() != strings.Repeat("cup\n", 10) {
 			t.Errorf("work that shows has said %q and written %q", stderr.String(), stdout.String())
 		}
@@ -58,12 +54,7 @@ func TestWaits(t *testing.T) {
 func TestWaitOnTerminal(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var stdout, stderr bytes.Buffer
-		command := &cobra.Command{}
-		command.SetErr(&stderr)
-		w := waits(command, "making tea")
-		w.mu.Lock()
-		w.redraws = true
-		w.mu.Unlock()
+		w := NewWait(&stderr, true, "making tea")
 		time.Sleep(4*time.Second + time.Millisecond)
 		synctest.Wait()
 		const line = "\r\x1b[Kmhmig: making tea, "
@@ -71,10 +62,10 @@ func TestWaitOnTerminal(t *testing.T) {
 			t.Errorf("the terminal got %q, want %q", stderr.String(), want)
 		}
 		stderr.Reset()
-		if _, err := w.writer(&stdout).Write([]byte("cup\n")); err != nil {
+		if _, err := w.Writer(&stdout).Write([]byte("cup\n")); err != nil {
 			t.Fatal(err)
 		}
-		w.done()
+		w.Done()
 		if want := "\r\x1b[K"; stderr.String() != want {
 			t.Errorf("the terminal got %q at the end, want %q", stderr.String(), want)
 		}

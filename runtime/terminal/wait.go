@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 
-package main
+package terminal
 
 import (
 	"fmt"
@@ -8,8 +8,6 @@ import (
 	"os"
 	"sync"
 	"time"
-
-	"github.com/spf13/cobra"
 )
 
 // How long a command may be silent before it says what it does, and how often a
@@ -19,9 +17,9 @@ const (
 	waitUpdate = time.Second
 )
 
-// A wait is work that may take long. When it does, stderr says what it is: a
+// A Wait is work that may take long. When it does, stderr says what it is: a
 // terminal in a line that counts the seconds and goes away, anything else once.
-type wait struct {
+type Wait struct {
 	out      io.Writer
 	redraws  bool
 	what     string
@@ -32,17 +30,18 @@ type wait struct {
 	finished bool
 }
 
-// waits begins a wait for what is being done; done ends it. What the command
-// writes to its stdout meanwhile goes through writer.
-func waits(command *cobra.Command, what string) *wait {
-	w := &wait{out: command.ErrOrStderr(), redraws: drawable(os.Stderr), what: what, began: time.Now()}
+// NewWait begins a wait for what is being done; Done ends it. What the command
+// writes to its stdout meanwhile goes through Writer. Out is its stderr, and a
+// terminal where redraws is set.
+func NewWait(out io.Writer, redraws bool, what string) *Wait {
+	w := &Wait{out: out, redraws: redraws, what: what, began: time.Now()}
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	w.timer = time.AfterFunc(silence, w.tell)
 	return w
 }
 
-func (w *wait) tell() {
+func (w *Wait) tell() {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	switch {
@@ -58,15 +57,15 @@ func (w *wait) tell() {
 }
 
 // hide removes the line from a terminal.
-func (w *wait) hide() {
+func (w *Wait) hide() {
 	if w.told && w.redraws {
 		fmt.Fprint(w.out, "\r\x1b[K")
 		w.told = false
 	}
 }
 
-// done ends the wait. It may be called again.
-func (w *wait) done() {
+// Done ends the wait. It may be called again.
+func (w *Wait) Done() {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	w.finished = true
@@ -74,12 +73,12 @@ func (w *wait) done() {
 	w.hide()
 }
 
-// writer returns a writer to out, which is stdout. Where nobody sees that, only what
+// Writer returns a writer to out, which is stdout. Where nobody sees that, only what
 // comes soon enough keeps stderr silent.
-func (w *wait) writer(out io.Writer) io.Writer { return waitedFor{w, out} }
+func (w *Wait) Writer(out io.Writer) io.Writer { return waitedFor{w, out} }
 
 type waitedFor struct {
-	wait *wait
+	wait *Wait
 	out  io.Writer
 }
 
@@ -88,7 +87,7 @@ func (f waitedFor) Write(text []byte) (int, error) {
 	defer f.wait.mu.Unlock()
 	f.wait.hide()
 	f.wait.began = time.Now()
-	if drawable(os.Stdout) {
+	if Drawable(os.Stdout) {
 		f.wait.finished = true
 		f.wait.timer.Stop()
 	}

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 
-package result_test
+package terminal_test
 
 import (
 	"slices"
@@ -10,7 +10,7 @@ import (
 
 	"pgregory.net/rapid"
 
-	"github.com/mhmig/mhmig/runtime/result"
+	"github.com/mhmig/mhmig/runtime/terminal"
 )
 
 func TestColumns(t *testing.T) {
@@ -30,18 +30,18 @@ func TestColumns(t *testing.T) {
 		{"e\u0301e\u0301e\u0301", 2, "e\u0301…", "e\u0301…"},
 		{"", 3, "", ""},
 	} {
-		if got := result.Shorten(c.text, c.width); got != c.end {
+		if got := terminal.Shorten(c.text, c.width); got != c.end {
 			t.Errorf("Shorten(%q, %d): got %q, want %q", c.text, c.width, got, c.end)
 		}
-		if got := result.ShortenMiddle(c.text, c.width); got != c.mid {
+		if got := terminal.ShortenMiddle(c.text, c.width); got != c.mid {
 			t.Errorf("ShortenMiddle(%q, %d): got %q, want %q", c.text, c.width, got, c.mid)
 		}
 	}
-	if n := result.Columns(name); n != 12 {
+	if n := terminal.Columns(name); n != 12 {
 		t.Errorf("Columns(%q): got %d, want 12", name, n)
 	}
-	for _, line := range result.Wrap(strings.Repeat(name+" ", 3), 30) {
-		if n := result.Columns(line); n > 30 || n < 12 {
+	for _, line := range terminal.Wrap(strings.Repeat(name+" ", 3), 30) {
+		if n := terminal.Columns(line); n > 30 || n < 12 {
 			t.Errorf("Wrap: got line %q of %d columns, want at most 30", line, n)
 		}
 	}
@@ -54,22 +54,22 @@ func TestShortenedText(t *testing.T) {
 	rapid.Check(t, func(r *rapid.T) {
 		text := rapid.String().Draw(r, "text")
 		width := rapid.IntRange(1, 40).Draw(r, "width")
-		for _, got := range []string{result.Cut(text, width), result.Shorten(text, width), result.ShortenMiddle(text, width)} {
-			if result.Columns(got) > width || !utf8.ValidString(got) {
-				r.Errorf("%d columns: got %q of %d", width, got, result.Columns(got))
+		for _, got := range []string{terminal.Cut(text, width), terminal.Shorten(text, width), terminal.ShortenMiddle(text, width)} {
+			if terminal.Columns(got) > width || !utf8.ValidString(got) {
+				r.Errorf("%d columns: got %q of %d", width, got, terminal.Columns(got))
 			}
 		}
-		for _, line := range result.Wrap(text, width) {
-			if result.Columns(line) > max(width, 8) && strings.Contains(strings.Trim(line, " "), " ") {
+		for _, line := range terminal.Wrap(text, width) {
+			if terminal.Columns(line) > max(width, 8) && strings.Contains(strings.Trim(line, " "), " ") {
 				r.Errorf("Wrap(%q, %d): got %q", text, width, line)
 			}
 		}
 		for _, word := range strings.Fields(text) {
-			if !slices.ContainsFunc(result.Wrap(text, width), func(line string) bool { return strings.Contains(line, word) }) {
+			if !slices.ContainsFunc(terminal.Wrap(text, width), func(line string) bool { return strings.Contains(line, word) }) {
 				r.Errorf("Wrap(%q, %d): %q is broken", text, width, word)
 			}
 		}
-		if got := strings.Join(result.Wrap(text, width), ""); strings.ReplaceAll(got, " ", "") != strings.ReplaceAll(text, " ", "") {
+		if got := strings.Join(terminal.Wrap(text, width), ""); strings.ReplaceAll(got, " ", "") != strings.ReplaceAll(text, " ", "") {
 			r.Errorf("Wrap(%q, %d): got %q", text, width, got)
 		}
 	})

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 
-package main
+package terminal
 
 import (
 	"fmt"
@@ -15,10 +15,10 @@ import (
 // maxFailures is how many variants' failures are told in full. The report has all.
 const maxFailures = 20
 
-// showFailures writes, for each variant that went wrong, what the table has no
+// Failures writes, for each variant that went wrong, what the table has no
 // room for: the line of the scenario, how it came there, and what both hosts
 // had to say. Lines have at most width columns.
-func showFailures(w io.Writer, outcomes iter.Seq2[result.Outcome, error], width int) {
+func Failures(w io.Writer, outcomes iter.Seq2[result.Outcome, error], width int) {
 	shown := 0
 	for o := range outcomes { //nolint:errcheck // what cannot be read, the table has told
 		if o.Status.OK() && o.Quarantine == nil {
@@ -36,7 +36,7 @@ func showFailures(w io.Writer, outcomes iter.Seq2[result.Outcome, error], width 
 				title = "and then " + f.Status.String()
 			}
 			fmt.Fprintf(w, "\n%s\n", printable.Line(title))
-			writeLines(w, "  ", describeFailure(f), width)
+			WriteLines(w, "  ", describe(f), width)
 		}
 	}
 	if more := shown - maxFailures; more > 0 {
@@ -44,27 +44,27 @@ func showFailures(w io.Writer, outcomes iter.Seq2[result.Outcome, error], width 
 	}
 }
 
-// describeFailure says all that is known of a failure, in lines.
-func describeFailure(f result.Failure) string {
+// describe says all that is known of a failure, in lines.
+func describe(f result.Failure) string {
 	if f.Position == "" {
 		return f.Message + "\n" + f.Evidence
 	}
 	text := f.Position + ": " + f.Message + "\n"
-	source := f.Source
-	if source == "" {
-		source = sourceLine(f.Position)
-	}
-	if source := strings.TrimSpace(source); source != "" {
+	if source := strings.TrimSpace(f.Source); source != "" {
 		text += "    " + source + "\n"
 	}
 	text += strings.Replace(f.Backtrace, "Traceback (most recent call last):", "called from, innermost last:", 1)
 	return text + f.Evidence
 }
 
-// writeLines writes text as a terminal may have it.
-func writeLines(w io.Writer, indent, text string, width int) {
+// Failure writes all that is known of a failure, in lines of at most width columns.
+func Failure(w io.Writer, f result.Failure, width int) { WriteLines(w, "", describe(f), width) }
+
+// WriteLines writes text as a terminal may have it: each line behind indent, without
+// control characters, wrapped to width columns.
+func WriteLines(w io.Writer, indent, text string, width int) {
 	for line := range strings.Lines(printable.Lines(text)) {
-		for _, part := range result.Wrap(indent+strings.TrimRight(line, "\n"), width) {
+		for _, part := range Wrap(indent+strings.TrimRight(line, "\n"), width) {
 			fmt.Fprintln(w, part)
 		}
 	}
