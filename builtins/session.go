@@ -35,7 +35,7 @@ func sessionClass() *Class {
 		Methods: []*Builtin{
 			{
 				Name: "cmd", Waits: true, Params: commandParams,
-				Doc: "Runs a command and returns its output. An exit status that is not 0 ends the scenario: FAIL in a guest that was migrated, else ERROR.",
+				Doc: "Runs a command and returns its output. An exit status that is not 0 ends the scenario: FAIL in a guest that was migrated, unless it had too little memory for the work; else ERROR.",
 				Fn: func(t *task.Task, a *Args) (starlark.Value, error) {
 					return inGuest(t, a, (*guest.Session).Cmd, text)
 				},

@@ -82,6 +82,10 @@ func (mv *move) failure(ctx context.Context, machine *testbed.Machine, role Role
 	if lost := machine.Host.Err(); lost != nil {
 		return fmt.Errorf("%s: %w", machine, lost)
 	}
+	err = machine.InItsWords(err)
+	if short := machine.OutOfMemory(err); short != nil {
+		return short
+	}
 	f := &Failure{Migration: mv.m.Number, VM: mv.vm, First: role, Host: machine.Host.Name(), Err: err}
 	for _, side := range []*Side{mv.m.Source, mv.m.Destination} {
 		if side.Role == role {

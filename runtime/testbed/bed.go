@@ -75,12 +75,13 @@ type Bed struct {
 
 	mu        sync.Mutex // guards what follows
 	machines  []*Machine
-	claims    map[string]string // VM -> who starts or moves it
-	rebooting map[string]bool   // VM -> its guest has been reset by request, and nobody has logged in since
-	faults    []error           // of QEMUs that Close has ended
-	read      map[string]bool   // names of params that the scenario has asked for
-	set       map[string]string // params that the scenario has set -> where
-	consoles  map[string]string // VM -> what the console of an instance that was ended had shown last
+	claims    map[string]string   // VM -> who starts or moves it
+	rebooting map[string]bool     // VM -> its guest has been reset by request, and nobody has logged in since
+	faults    []error             // of QEMUs that Close has ended
+	read      map[string]bool     // names of params that the scenario has asked for
+	set       map[string]string   // params that the scenario has set -> where
+	consoles  map[string]string   // VM -> what the console of an instance that was ended had shown last
+	troubles  map[string]troubles // by VM
 }
 
 type madeFolder struct {
@@ -95,7 +96,7 @@ func New(c Config) *Bed {
 		params: c.Params, results: c.Results, ledger: newOwned(c.Ledger), log: c.Log,
 		name: c.Name, shared: c.Shared,
 		claims: map[string]string{}, consoles: map[string]string{}, rebooting: map[string]bool{},
-		kept: map[string][]string{}, read: map[string]bool{}, set: map[string]string{},
+		kept: map[string][]string{}, troubles: map[string]troubles{}, read: map[string]bool{}, set: map[string]string{},
 	}
 	for _, p := range c.Hosts {
 		label := "host" + strconv.Itoa(p.Number)

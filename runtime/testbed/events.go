@@ -64,7 +64,11 @@ func (m *Machine) note(e qmp.Event) {
 		if m.departed { // what is left here is no guest
 			return
 		}
-		m.resets = append(m.resets, m.newReset(e))
+		r := m.newReset(e)
+		m.resets = append(m.resets, r)
+		m.Host.bed.bootTroubles(m.Name(), false)
+	case "GUEST_PANICKED":
+		m.hearPanic(e)
 	}
 }
 
@@ -72,18 +76,10 @@ func (m *Machine) note(e qmp.Event) {
 // reset may reset the machine once more, on either host: until somebody has
 // logged in, that belongs to the reboot that was asked for. m.mu is held.
 func (m *Machine) newReset(e qmp.Event) Reset {
-	byGuest, _ := e.Data["guest"].(bool)
-	reason, _ := e.Data["reason"].(string)
-	if reason == "" { // QEMU before 4.0
-		reason = byRequest
-		if byGuest {
-			reason = "guest-reset"
-		}
-	}
-	r := Reset{Time: e.Received, Reason: reason}
+	r := Reset{Time: e.Received, Reason: resetReason(e)}
 	bed := m.Host.bed
 	switch {
-	case reason != byRequest:
+	case r.Reason != byRequest:
 		r.Asked = bed.isRebooting(m.Name())
 	case m.asked.resets > 0:
 		m.asked.resets--
@@ -91,6 +87,17 @@ func (m *Machine) newReset(e qmp.Event) Reset {
 		bed.setRebooting(m.Name(), true)
 	}
 	return r
+}
+
+// resetReason is why the guest was reset, in QEMU's words.
+func resetReason(e qmp.Event) string {
+	if reason, _ := e.Data["reason"].(string); reason != "" {
+		return reason
+	}
+	if byGuest, _ := e.Data["guest"].(bool); byGuest { // QEMU before 4.0
+		return "guest-reset"
+	}
+	return byRequest
 }
 
 // Resets returns the guest's resets in this instance so far.
@@ -120,15 +127,41 @@ const haltTimeout = 5 * time.Second
 // that runs where it has left.
 func (m *Machine) watch(ctx context.Context, events *qmp.Subscription) {
 	defer events.Close()
-	for e := range events.C {
-		m.tell(e)
-		if e.Name == "RESUME" && m.Revived() {
-			m.halt(ctx)
+	resets := newResetFold(m.tellResets)
+	defer resets.timer.Stop()
+	for open := true; open; {
+		select {
+		case e, more := <-events.C:
+			if open = more; !more {
+				break
+			}
+			switch {
+			case e.Name == "RESET":
+				resets.add(resetReason(e))
+			case tells(e):
+				resets.over()
+			}
+			m.tell(e)
+			if e.Name == "RESUME" && m.Revived() {
+				m.halt(ctx)
+			}
+		case <-resets.timer.C:
+			resets.due()
 		}
 	}
+	resets.over()
 	m.mu.Lock()
 	m.state = "none"
 	m.mu.Unlock()
+}
+
+// tellResets tells of resets that followed each other.
+func (m *Machine) tellResets(times int, reason string) {
+	if times == 1 {
+		m.log.Info("guest resets", "reason", reason)
+	} else {
+		m.log.Info("guest resets", "times", times, "reason", reason)
+	}
 }
 
 // halt stops the second copy of a guest, before the two have done more to their

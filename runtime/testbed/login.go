@@ -164,12 +164,15 @@ func (m *Machine) loginTime(ctx context.Context, timeout time.Duration) (_ conte
 func (m *Machine) noLogin(ctx context.Context, last error) error {
 	select {
 	case <-m.Exited():
-		return m.ended(context.WithoutCancel(ctx), fmt.Errorf("%s: no login", m))
+		return m.ended(context.WithoutCancel(ctx), fmt.Errorf("%s: %w", m, errNoLogin))
 	default:
 	}
-	err := fmt.Errorf("%s: no login: %w", m, context.Cause(ctx))
+	err := fmt.Errorf("%s: %w: %w", m, errNoLogin, context.Cause(ctx))
 	if last != nil {
 		err = fmt.Errorf("%w (last try: %w)", err, last)
+	}
+	if resets := m.resetWords(); resets != "" {
+		err = fmt.Errorf("%w; %s", err, resets)
 	}
 	if m.Console == nil {
 		return err

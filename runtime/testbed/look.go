@@ -64,7 +64,7 @@ func (m *Machine) look(ctx context.Context) error {
 	case state != "running":
 		return m.Blame(ctx, fmt.Errorf("%s: its guest does not run: it is %s, and nobody has asked for that", m, state))
 	case m.panicked():
-		return m.Blame(ctx, fmt.Errorf("%s: its guest has panicked; its console ends:\n  %s", m,
+		return m.Blame(ctx, fmt.Errorf("%s: its guest %w; its console ends:\n  %s", m, errPanicked,
 			strings.ReplaceAll(m.Console.Tail(consoleTail), "\n", "\n  ")))
 	}
 	return nil

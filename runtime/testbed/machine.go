@@ -120,8 +120,9 @@ func (m *Machine) isHere() bool {
 // Blame turns what went wrong with the guest, or with the way to it, into a
 // verdict: FAIL once a migration has had to do with the guest, since it then is
 // what a migration left of it; before, the test could not be done, as it cannot
-// when the connection to the host is lost. It says so when QEMU has ended, or
-// does not answer its monitor.
+// when the connection to the host is lost, or the guest has too little memory for
+// what it is to do. It says so when QEMU has ended, or does not answer its monitor,
+// and what the guest's kernel has said of trouble.
 func (m *Machine) Blame(ctx context.Context, err error) error {
 	if err == nil || ctx.Err() != nil {
 		return err
@@ -137,6 +138,10 @@ func (m *Machine) Blame(ctx context.Context, err error) error {
 		if _, asked := m.Status(ctx); errors.Is(asked, qmp.ErrSilent) {
 			err = fmt.Errorf("%w; seen by: %w", asked, err)
 		}
+	}
+	err = m.InItsWords(err)
+	if short := m.OutOfMemory(err); short != nil {
+		return short
 	}
 	if m.underTest() {
 		return result.Fail.Wrap(err)
@@ -171,7 +176,7 @@ func (m *Machine) ended(ctx context.Context, err error) error {
 	m.told = true
 	m.mu.Unlock()
 	if _, told := errors.AsType[*endedError](err); !told {
-		err = &endedError{seen: err, reason: exit.Error()}
+		err = &endedError{seen: m.InItsWords(err), reason: exit.Error()}
 	}
 	if m.underTest() || exit.Abnormal() {
 		return result.Fail.Wrap(err)
@@ -303,6 +308,7 @@ func (b *Bed) start(ctx context.Context, name string, h *Host, params cartesian.
 		m.state, m.awaited = "inmigrate", true
 	} else {
 		b.setRebooting(name, false)
+		b.bootTroubles(name, true)
 	}
 	open := place.Artifacts
 	place.Artifacts = func(file string) (io.WriteCloser, error) {
@@ -341,19 +347,24 @@ func (m *Machine) attachConsole(ctx context.Context, place vm.Place) error {
 	if err != nil {
 		return errors.Join(err, conn.Close())
 	}
-	m.Console = guest.NewConsole(conn, log)
+	m.Console = guest.NewConsole(conn, guest.WatchKernel(log, m.hearKernel))
 	return nil
 }
 
 // tidings are the events that a person wants to hear of, in words.
 var tidings = map[string]string{
-	"STOP": "guest stopped", "RESUME": "guest runs", "RESET": "guest resets",
+	"STOP": "guest stopped", "RESUME": "guest runs",
 	"SUSPEND": "guest suspended", "WAKEUP": "guest woke up",
 }
 
 // alarms are the events that mean trouble.
 var alarms = map[string]string{
 	"GUEST_PANICKED": "guest panicked", "GUEST_CRASHLOADED": "guest crashed", "BLOCK_IO_ERROR": "disk error", "WATCHDOG": "watchdog barked",
+}
+
+// tells says whether an event is one that a person hears of.
+func tells(e qmp.Event) bool {
+	return tidings[e.Name] != "" || alarms[e.Name] != "" || e.Name == "SHUTDOWN"
 }
 
 func (m *Machine) tell(e qmp.Event) {

@@ -1,0 +1,102 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package guest
+
+import (
+	"bytes"
+	"io"
+	"regexp"
+	"strings"
+)
+
+// Trouble is what a guest's kernel says on its console of its own end, or of a
+// process that it had to end.
+type Trouble struct {
+	Kind   TroubleKind
+	Words  string // the kernel's
+	Victim string // the process that was killed, with OutOfMemory; "" for none
+}
+
+// TroubleKind tells kinds of trouble apart.
+type TroubleKind uint8
+
+// The kinds of trouble.
+const (
+	OutOfMemory TroubleKind = iota + 1 // a process was killed for want of memory, or there was none left to kill
+	Panicked                           // the kernel has ended
+	Crashed                            // the kernel has failed, and may go on
+)
+
+// String says the kind as of a guest: "out of memory".
+func (k TroubleKind) String() string {
+	switch k {
+	case OutOfMemory:
+		return "out of memory"
+	case Panicked:
+		return "panicked"
+	default:
+		return "kernel crashed"
+	}
+}
+
+// troubles are the kernel's words for it, of Linux. What stands before them on the
+// line is a time, or what somebody has typed.
+var troubles = []struct {
+	kind  TroubleKind
+	words *regexp.Regexp // the victim is its first group
+}{
+	{OutOfMemory, regexp.MustCompile(`(?:Out of memory|emory cgroup out of memory): Kill(?:ed)? process \d+ \(([^)]*)\).*`)},
+	{OutOfMemory, regexp.MustCompile(`Kernel panic - not syncing: (?:Out of memory|System is deadlocked on memory).*`)},
+	{Panicked, regexp.MustCompile(`Kernel panic - not syncing: .*`)},
+	{Crashed, regexp.MustCompile(`(?:BUG: |Oops: |kernel BUG at ).*`)},
+}
+
+// findTrouble looks for trouble in a line.
+func findTrouble(line string) (Trouble, bool) {
+	if strings.Contains(line, "end Kernel panic") { // it says so twice
+		return Trouble{}, false
+	}
+	for _, t := range troubles {
+		if m := t.words.FindStringSubmatch(line); m != nil {
+			found := Trouble{Kind: t.kind, Words: strings.TrimSpace(m[0])}
+			if len(m) > 1 {
+				found.Victim = m[1]
+			}
+			return found, true
+		}
+	}
+	return Trouble{}, false
+}
+
+// maxKernelLine is more than the kernel writes in one line.
+const maxKernelLine = 4 << 10
+
+// WatchKernel passes on to w what a console shows, and tells of each trouble in
+// it as soon as its line is whole. tell is called by whoever writes.
+func WatchKernel(w io.WriteCloser, tell func(Trouble)) io.WriteCloser {
+	return &kernelWatch{WriteCloser: w, tell: tell}
+}
+
+type kernelWatch struct {
+	io.WriteCloser
+	tell func(Trouble)
+	line []byte // what has come of it
+}
+
+func (k *kernelWatch) Write(p []byte) (int, error) {
+	for rest := p; len(rest) > 0; {
+		part, after, whole := bytes.Cut(rest, []byte("\n"))
+		if room := maxKernelLine - len(k.line); room > 0 {
+			k.line = append(k.line, part[:min(len(part), room)]...)
+		}
+		rest = after
+		if !whole {
+			break
+		}
+		if t, found := findTrouble(visible(k.line)); found {
+			k.tell(t)
+		}
+		k.line = k.line[:0]
+	}
+	return k.WriteCloser.Write(p)
+}

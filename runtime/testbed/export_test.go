@@ -1,0 +1,14 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package testbed
+
+import "github.com/mhmig/mhmig/runtime/guest"
+
+// Hear takes trouble in as from the guest's console.
+func (m *Machine) Hear(t guest.Trouble) { m.hearKernel(t) }
+
+// Forget lets another guest boot, whose console has shown nothing.
+func (m *Machine) Forget() { m.Host.bed.bootTroubles(m.Name(), true) }
+
+// NoLogin is the error of a guest that cannot be logged in to.
+var NoLogin = errNoLogin

@@ -1,0 +1,133 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package testbed_test
+
+import (
+	"errors"
+	"fmt"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/mhmig/mhmig/runtime/guest"
+	"github.com/mhmig/mhmig/runtime/qmp"
+	"github.com/mhmig/mhmig/runtime/result"
+	"github.com/mhmig/mhmig/runtime/testbed"
+	"github.com/mhmig/mhmig/runtime/testbed/bedtest"
+)
+
+// A guest's want of memory is the test's fault where it explains what went wrong,
+// and no excuse for anything else.
+func TestOutOfMemory(t *testing.T) {
+	t.Parallel()
+	params := bedtest.Blank(t)
+	bed := prepared(t, params)
+	m, _, err := bed.Ensure(t.Context(), "vm1", bed.Hosts()[0], bed.Params())
+	if err != nil {
+		t.Fatal(err)
+	}
+	m.Arrive() // so that all else is a FAIL
+	command := func(status int, line, output string) error {
+		return fmt.Errorf("check: %w", &guest.CmdError{Command: line, Status: status, Output: output})
+	}
+	killed := func(name string) []guest.Trouble {
+		return []guest.Trouble{{Kind: guest.OutOfMemory, Words: "Out of memory: Killed process 9 (" + name + ")", Victim: name}}
+	}
+	deadlock := []guest.Trouble{{Kind: guest.OutOfMemory, Words: "Kernel panic - not syncing: System is deadlocked on memory"}}
+	ended := fmt.Errorf("%w: it was closed", guest.ErrEnded)
+	noLogin := fmt.Errorf("vm1: %w: login_timeout is over", testbed.NoLogin)
+	late := &guest.TimeoutError{Command: "true", Limit: time.Second}
+	tests := []struct {
+		name   string
+		kernel []guest.Trouble
+		err    error
+		status result.Status
+	}{
+		{"memwork says so", nil, command(3, "memwork check", "memwork: the worker died: the guest ran out of memory and killed it (…): give the VM more memory (param mem)"), result.Error},
+		{"no room for memwork", nil, command(3, "memwork start", "memwork: the guest has only 9 MiB of memory available, too little for 32 MiB"), result.Error},
+		{"another program says so", nil, command(1, "stress", "mmap: Cannot allocate memory"), result.Error},
+		{"the work is gone", killed("dd"), command(1, "killall -0 dd", "killall: dd: no process killed"), result.Error},
+		{"the command was killed", killed("stress"), command(137, "./work.sh", "Killed"), result.Error},
+		{"killed by somebody else", nil, command(137, "./work.sh", "Killed"), result.Fail},
+		{"other work is gone", killed("dd"), command(1, "killall -0 fio", "killall: fio: no process killed"), result.Fail},
+		{"damaged memory", killed("dd"), command(1, "memwork check", "memwork: FAILED: 3 damaged pages"), result.Fail},
+		{"damaged memory, beside a second worker that was killed", killed("memwork"), command(1, "memwork check", "memwork: FAILED: 3 damaged pages"), result.Fail},
+		{"the server was killed", killed("sshd"), ended, result.Error},
+		{"no server any more", killed("guestd"), noLogin, result.Error},
+		{"no login, and something else was killed", killed("dd"), noLogin, result.Fail},
+		{"nothing left to kill", deadlock, late, result.Error},
+		{"no answer", nil, late, result.Fail},
+		{"a silent QEMU, beside a deadlock", deadlock, fmt.Errorf("%w; seen by: %w", qmp.ErrSilent, late), result.Fail},
+		{"QEMU, beside a deadlock", deadlock, errors.New("the source failed"), result.Fail},
+		{"QEMU, beside a killed server", killed("sshd"), errors.New("the source failed"), result.Fail},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			m.Forget()
+			for _, said := range tt.kernel {
+				m.Hear(said)
+			}
+			err := m.Blame(t.Context(), tt.err)
+			if got := result.StatusOf(err); got != tt.status {
+				t.Errorf("got %v (%v), want %v", got, err, tt.status)
+			}
+			if !strings.Contains(err.Error(), tt.err.Error()) || tt.status == result.Error && !strings.Contains(err.Error(), "param mem") && !strings.Contains(err.Error(), "too little for") {
+				t.Errorf("got %v, want what went wrong and what to do", err)
+			}
+			for _, said := range tt.kernel {
+				if !strings.Contains(err.Error(), said.Words) {
+					t.Errorf("got %v, want the kernel's words %q", err, said.Words)
+				}
+			}
+		})
+	}
+}
+
+// reset resets the guest, and returns when QEMU has told so.
+func reset(t *testing.T, m *testbed.Machine) {
+	t.Helper()
+	before := len(m.Resets())
+	if err := m.Monitor().Execute(t.Context(), "system_reset", nil, nil); err != nil {
+		t.Fatal(err)
+	}
+	for len(m.Resets()) == before { // its event may follow the answer
+		if _, err := m.Status(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
+// What the kernel said before a reset explains the reset, and not what comes later.
+func TestTroubleBeforeAReset(t *testing.T) {
+	t.Parallel()
+	bed := prepared(t, bedtest.Blank(t))
+	m, _, err := bed.Ensure(t.Context(), "vm1", bed.Hosts()[0], bed.Params())
+	if err != nil {
+		t.Fatal(err)
+	}
+	const words = "Kernel panic - not syncing: Fatal exception"
+	for range 20 { // few are kept
+		m.Hear(guest.Trouble{Kind: guest.Crashed, Words: "BUG: first"})
+	}
+	m.Hear(guest.Trouble{Kind: guest.Panicked, Words: words})
+	wrong := errors.New("the guest was reset")
+	if got, want := m.InItsWords(wrong).Error(), "the guest was reset; the guest's kernel said: BUG: first | "+words; got != want {
+		t.Errorf("before the reset: got %q, want %q", got, want)
+	}
+	again := errors.New("its console ends: BUG: first\n" + words)
+	if got := m.InItsWords(again); got != again {
+		t.Errorf("words that are told: got %v, want no change", got)
+	}
+	reset(t, m)
+	if got := m.InItsWords(wrong).Error(); !strings.HasSuffix(got, words) {
+		t.Errorf("after the reset: got %q, want the words before it", got)
+	}
+	m.Hear(guest.Trouble{Kind: guest.Panicked, Words: "Kernel panic - not syncing: another"})
+	if got := m.InItsWords(wrong).Error(); strings.Contains(got, words) || !strings.HasSuffix(got, "another") {
+		t.Errorf("in the boot after: got %q, want its own words", got)
+	}
+	m.Forget()
+	if got := m.InItsWords(wrong); got != wrong {
+		t.Errorf("of another guest: got %v, want no change", got)
+	}
+}
