@@ -18,6 +18,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"time"
 
 	"go.starlark.net/resolve"
 	"go.starlark.net/starlark"
@@ -152,7 +153,7 @@ func (l *Loader) load(ctx context.Context, module, from string) (starlark.String
 	}
 	release := context.AfterFunc(ctx, func() { thread.Cancel("interrupted") })
 	defer release()
-	globals, err := program.Init(thread, l.Predeclared)
+	globals, err := initialize(ctx, program, thread, l.Predeclared)
 	switch {
 	case err == nil:
 	case ctx.Err() != nil:
@@ -179,6 +180,34 @@ func (l *Loader) learnWords(file *syntax.File) {
 		}
 		return true
 	})
+}
+
+// stopLimit is how long a file's top level may take to see that it is to stop.
+const stopLimit = 3 * time.Second
+
+// initialize runs a file's top level. One operation, such as the product of huge
+// numbers, cannot be stopped: it is left behind, with the loader, when ctx ends.
+func initialize(ctx context.Context, program *starlark.Program, thread *starlark.Thread, predeclared starlark.StringDict) (starlark.StringDict, error) {
+	var globals starlark.StringDict
+	var err error // both of the goroutine, until it has ended
+	ended := make(chan struct{})
+	go func() { // ends with the top level
+		defer close(ended)
+		globals, err = program.Init(thread, predeclared)
+	}()
+	select {
+	case <-ended:
+		return globals, err
+	case <-ctx.Done():
+	}
+	timer := time.NewTimer(stopLimit)
+	defer timer.Stop()
+	select {
+	case <-ended:
+		return globals, err
+	case <-timer.C:
+		return nil, context.Cause(ctx)
+	}
 }
 
 // resolveName returns the full name of a module that the file from loads.

@@ -7,6 +7,8 @@ import (
 	"errors"
 	"fmt"
 	"runtime"
+	"sync"
+	"sync/atomic"
 	"time"
 
 	"go.starlark.net/starlark"
@@ -15,6 +17,31 @@ import (
 // quantum is how many Starlark steps a task runs without a wait before it
 // offers the lock to its siblings: about a millisecond of work.
 const quantum = 100_000
+
+// turnLock is a mutex of which can be seen whether its holder changes.
+type turnLock struct {
+	mutex sync.Mutex
+	turns atomic.Int64 // odd while the lock is held
+}
+
+// Lock takes the lock.
+func (l *turnLock) Lock() {
+	l.mutex.Lock()
+	l.turns.Add(1)
+}
+
+// Unlock gives it back.
+func (l *turnLock) Unlock() {
+	l.turns.Add(1)
+	l.mutex.Unlock()
+}
+
+// look returns a number that differs for each time that the lock is held, and
+// whether it is now.
+func (l *turnLock) look() (turn int64, held bool) {
+	turn = l.turns.Load()
+	return turn, turn%2 == 1
+}
 
 // Call runs Starlark code with the scenario's lock held. It blocks until the
 // lock is free, and returns early when the scenario is stopped.

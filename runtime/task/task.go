@@ -42,7 +42,7 @@ type Scenario struct {
 	print func(t *Task, message string)
 	env   any
 
-	lock  sync.Mutex // held by the task that runs Starlark code
+	lock  turnLock // held by the task that runs Starlark code
 	group sync.WaitGroup
 
 	mu       sync.Mutex // guards what follows
@@ -104,9 +104,58 @@ func (s *Scenario) Run(main func(*Task) error, cleanupTimeout time.Duration) []*
 // run runs main and all tasks that come of it.
 func (s *Scenario) run(name string, main func(*Task) error) []*Error {
 	s.Go(name, nil, func(t *Task) (starlark.Value, error) { return nil, main(t) })
-	s.group.Wait()
+	if !s.wait() {
+		s.leave(name)
+	}
 	s.stop(errEnded)
 	return s.Failures()
+}
+
+// A task that computes sees within some steps that it is to stop. One operation,
+// such as the product of huge numbers, is one step however long it takes. It was
+// given up when the lock's holder has been in one step for so many looks.
+const (
+	lookEvery = 100 * time.Millisecond
+	looks     = 30
+)
+
+// wait waits for all tasks. It reports false when the scenario was stopped and one
+// of them does not see it, nor lets the others see it.
+func (s *Scenario) wait() bool {
+	ended := make(chan struct{})
+	go func() { s.group.Wait(); close(ended) }() // ends with the tasks
+	select {
+	case <-ended:
+		return true
+	case <-s.ctx.Done():
+	}
+	ticker := time.NewTicker(lookEvery)
+	defer ticker.Stop()
+	last, seen := int64(0), 0
+	for seen < looks {
+		select {
+		case <-ended:
+			return true
+		case <-ticker.C:
+		}
+		if turn, held := s.lock.look(); !held || turn != last {
+			last, seen = turn, 0
+			continue
+		}
+		seen++
+	}
+	return false
+}
+
+// leave notes that tasks were left behind which do not end. They end by themselves
+// when their operation is over, or with the process.
+func (s *Scenario) leave(name string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	err := fmt.Errorf("%w; the scenario is in a computation that cannot be stopped, and was left there", context.Cause(s.ctx))
+	if len(s.failures) == 0 {
+		s.failures = append(s.failures, &Error{Task: name, Err: err})
+	}
 }
 
 var errEnded = errors.New("the scenario ended")
