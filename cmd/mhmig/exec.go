@@ -298,9 +298,7 @@ func (e *execution) perform(ctx context.Context, command *cobra.Command, plan *p
 		if e.json {
 			return
 		}
-		if final := writeFinal(e.format, folder.Dir()); final != nil {
-			err = errors.Join(err, usageError(final))
-		}
+		err = errors.Join(err, asUsageError(writeFinal(e.format, folder.Dir())))
 	}()
 	folder.Public(jeos.Password)
 	e.debug.mask = folder.Mask
@@ -333,8 +331,6 @@ func (e *execution) perform(ctx context.Context, command *cobra.Command, plan *p
 	if err != nil {
 		return err
 	}
-	defer func() { err = errors.Join(err, closeHosts()) }()
-
 	log.Info("run begins", "variants", planned, "results", folder.Dir())
 	o.Hosts, o.HostParams, o.Results, o.Ledger, o.Log = hosts, e.labParams(labParams), folder, record, log
 	o.Shipped = func(name string) (string, error) { return shippedFile(ctx, image, name) }
@@ -345,7 +341,13 @@ func (e *execution) perform(ctx context.Context, command *cobra.Command, plan *p
 	o.Opened, o.Failed = consoles.opened, e.debug.failed
 	summary, err := run.Variants(ctx, o, plan.variants)
 	status = summary.Status()
-	log.Info("run ends", runFacts(summary, folder.Dir())...)
+	unclean := errors.Join(summary.Unclean, closeHosts())
+	if unclean != nil {
+		log.Error("clean-up failed", "error", unclean)
+		status = result.Worst(status, result.Error)
+		defer func() { err = errors.Join(err, &exitError{exitFailed, fmt.Errorf("clean-up failed: %w", unclean)}) }()
+	}
+	log.Info("run ends", runFacts(summary, status, folder.Dir())...)
 	watch.close()
 	if !e.json {
 		watch.printer.Table(result.Outcomes(folder.Dir()))
@@ -376,8 +378,8 @@ func (e *execution) perform(ctx context.Context, command *cobra.Command, plan *p
 }
 
 // runFacts is how a run has ended, for its last event.
-func runFacts(s run.Summary, dir string) []any {
-	facts := []any{"status", s.Status().String()}
+func runFacts(s run.Summary, worst result.Status, dir string) []any {
+	facts := []any{"status", worst.String()}
 	for status := result.Pass; status <= result.Error; status++ {
 		if n := s.Counts[status]; n > 0 {
 			facts = append(facts, strings.ToLower(status.String()), n)

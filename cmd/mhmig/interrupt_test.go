@@ -14,6 +14,7 @@ import (
 	"os/exec"
 	"os/signal"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"sync"
 	"syscall"
@@ -53,6 +54,7 @@ def migration_scenario(env):
 		}, ""},
 		{"scenario", false, "def migration_scenario(env):\n    log(\"now\")\n    sleep(600)\n", nil, "now"},
 		{"busy scenario", false, "def migration_scenario(env):\n    log(\"now\")\n    while True:\n        pass\n", nil, "now"},
+		{"huge numbers", false, "def migration_scenario(env):\n    env.vm(\"vm1\").start()\n    x = 3\n    log(\"now\")\n    while True:\n        x = x * x\n", nil, "now"},
 		{"remote command", false, "def migration_scenario(env):\n    log(\"now\")\n    env.hosts[0].run(\"sleep 600 & sleep 600\")\n", nil, "now"},
 		{"start of QEMU", false, simple, []string{"--param", "images="}, "prepare migration=1"},
 		{"guest boot", true, simple, nil, "guest runs"},
@@ -103,6 +105,9 @@ exec qemu-system-x86_64 "$@"`)
 			} else {
 				r.await(test.moment)
 			}
+			if test.name == "huge numbers" {
+				r.awaitComputing()
+			}
 			r.signal(syscall.SIGINT)
 			if code := r.wait(farewell); code != exitInterrupted {
 				t.Errorf("exit status: got %d, want %d", code, exitInterrupted)
@@ -130,6 +135,46 @@ exec qemu-system-x86_64 "$@"`)
 				t.Logf("output:\n%s", text)
 			}
 		})
+	}
+}
+
+// TestInterruptLoad interrupts the top level of a scenario's file in one operation
+// that takes for ever.
+func TestInterruptLoad(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	w.write("begun.star", "x = 3\nwhile True:\n    x = x * x\n")
+	r := w.start("exec", "begun.star", "--config", "small.cfg")
+	r.awaitComputing()
+	r.signal(syscall.SIGINT)
+	if code := r.wait(farewell); code != exitInterrupted {
+		t.Errorf("exit status: got %d, want %d:\n%s", code, exitInterrupted, r.output())
+	}
+}
+
+// awaitComputing waits until it has used a second of processor time.
+func (r *running) awaitComputing() {
+	r.t.Helper()
+	const ticksPerSecond = 100
+	ticker := time.NewTicker(10 * time.Millisecond)
+	defer ticker.Stop()
+	timeout := time.After(patience)
+	for {
+		stat, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", r.cmd.Process.Pid))
+		if err != nil {
+			r.t.Fatal(err)
+		}
+		_, fields, _ := bytes.Cut(stat, []byte(") "))
+		if user, err := strconv.Atoi(string(bytes.Fields(fields)[11])); err == nil && user >= ticksPerSecond {
+			return
+		}
+		select {
+		case <-ticker.C:
+		case <-r.ended:
+			r.t.Fatalf("it ended:\n%s", r.output())
+		case <-timeout:
+			r.t.Fatalf("it does not compute:\n%s", r.output())
+		}
 	}
 }
 
@@ -254,7 +299,7 @@ func TestInterruptOtherwise(t *testing.T) {
 		}
 		defer cmd.Process.Kill() // fails if it has ended
 		lines := bufio.NewScanner(output)
-		for lines.Scan() && !strings.HasSuffix(lines.Text(), "  now") {
+		for lines.Scan() && !strings.HasSuffix(lines.Text(), " now") {
 			continue
 		}
 		if err := errors.Join(output.Close(), cmd.Process.Signal(syscall.SIGINT)); err != nil {

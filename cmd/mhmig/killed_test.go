@@ -8,30 +8,20 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
-	"strconv"
 	"strings"
 	"testing"
 	"time"
 )
 
-// momentsVariable asks for more moments of TestKilledAtMoments than the few that
-// each run of the tests has time for.
-const momentsVariable = "MHMIG_TEST_MOMENTS"
-
 // TestKilledAtMoments kills two runs, which have folders outside their labs and
 // commands that go on by themselves, at moments spread over all that the runs do.
 // One mhmig cleanup says what it removes, and nothing is left on the hosts.
-//
-//	MHMIG_TEST_MOMENTS=20 go test -run TestKilledAtMoments ./cmd/mhmig
 func TestKilledAtMoments(t *testing.T) {
 	t.Parallel()
 	needQEMU(t)
-	moments := 4
-	if text := os.Getenv(momentsVariable); text != "" {
-		var err error
-		if moments, err = strconv.Atoi(text); err != nil || moments < 1 {
-			t.Fatalf("%s=%s: want how many moments", momentsVariable, text)
-		}
+	moments := 20
+	if testing.Short() {
+		moments = 4
 	}
 	undisturbed := newDoomed(t)
 	run := undisturbed.begin()

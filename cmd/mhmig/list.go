@@ -106,7 +106,7 @@ were added, which removed, and which params changed. --filter, --param and
 			return l.list(command, config)
 		},
 	}
-	command.SetOut(os.Stdout) // a config's text and nobody else's: for programs, as it is
+	command.SetOut(&output{w: os.Stdout}) // a config's text and nobody else's: for programs, as it is
 	flags := command.Flags()
 	l.flags(flags)
 	flags.StringVar(&l.format, "format", "names", "what to print of each variant: names, shortnames, jsonl; or count, or tree")

@@ -5,6 +5,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -29,9 +30,13 @@ func execute(args []string) int {
 	defer stop()
 	root := newRootCommand()
 	root.SetArgs(args)
-	root.SetOut(disarmed(os.Stdout))
-	root.SetErr(disarmed(os.Stderr))
+	stdout := &output{w: disarmed(os.Stdout)}
+	root.SetOut(stdout)
+	root.SetErr(notices{disarmed(os.Stderr)})
 	command, err := root.ExecuteContextC(ctx)
+	if lost := stdout.fault(); lost != nil && !errors.Is(err, lost) {
+		err = errors.Join(err, lost)
+	}
 	tell(os.Stderr, command, err)
 	return exitCode(err)
 }

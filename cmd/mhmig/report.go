@@ -115,9 +115,9 @@ func (r *reporting) run(command *cobra.Command, dir string) error {
 // stream is a stream of this process as a report of some format gets it.
 func stream(f *os.File, format string) io.Writer {
 	if format == annotations {
-		return f
+		return &output{w: f}
 	}
-	return disarmed(f)
+	return &output{w: disarmed(f)}
 }
 
 // runFolder is the folder of a run that dir names: dir itself, or the newest in it.
@@ -218,8 +218,8 @@ func appendSummary(path, dir string) error {
 }
 
 func asUsageError(err error) error {
-	if err == nil {
-		return nil
+	if _, judged := errors.AsType[*exitError](err); judged || err == nil {
+		return err
 	}
 	return usageError(err)
 }

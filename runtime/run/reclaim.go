@@ -59,7 +59,7 @@ func (r *runner) reclaim(ctx context.Context, owns func(ledger.Entry) bool) erro
 }
 
 // closeShared removes what was put onto the hosts for all variants.
-func (r *runner) closeShared(ctx context.Context) {
+func (r *runner) closeShared(ctx context.Context) error {
 	ctx, cancel := context.WithTimeoutCause(context.WithoutCancel(ctx), reclaimTimeout, fmt.Errorf("not done after %v", reclaimTimeout))
 	defer cancel()
 	err := r.shared.Close(ctx)
@@ -67,6 +67,7 @@ func (r *runner) closeShared(ctx context.Context) {
 		err = r.reclaim(ctx, r.shared.Owns)
 	}
 	if err != nil {
-		r.Log.Error("files left on a host; mhmig cleanup tries again", "error", err, "results", r.Results.Dir())
+		return fmt.Errorf("files left on a host: %w; mhmig cleanup %s tries again", err, r.Results.Dir())
 	}
+	return nil
 }

@@ -90,6 +90,9 @@ type Summary struct {
 	Counts map[result.Status]int
 	NotRun int    // how many of the planned ones never began
 	Reason string // why the run ended early; "": it did not
+
+	// Unclean is why what was made for all variants could not be removed; nil: it was.
+	Unclean error
 }
 
 // Status is the worst status of the variants.
@@ -121,7 +124,7 @@ func Variants(ctx context.Context, o Options, variants Sequence) (Summary, error
 	r := &runner{Options: o, hosts: hosts, summary: Summary{Counts: map[result.Status]int{}}}
 	r.shared = testbed.NewShared(r.name(), o.Hosts, o.Ledger, o.Shipped)
 	err = r.all(ctx, variants)
-	r.closeShared(ctx)
+	r.summary.Unclean = r.closeShared(ctx)
 	r.summary.Reason = r.stop
 	if n := o.Planned - r.started; n > 0 {
 		r.summary.NotRun, r.summary.Reason = n, r.reason(err)

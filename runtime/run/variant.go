@@ -110,6 +110,7 @@ func (u *unit) run(ctx context.Context) (status result.Status, met bool) {
 			u.addFailure(&outcome, fault)
 		}
 		if err != nil {
+			log.Error("clean-up failed", "error", err) // the variant's end tells the first failure only
 			u.addFailure(&outcome, fmt.Errorf("clean up: %w", err))
 		}
 		settle(&outcome)

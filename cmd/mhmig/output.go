@@ -1,0 +1,50 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package main
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"sync"
+	"syscall"
+)
+
+// output is standard output: what is asked for, often by a program. It remembers
+// its first fault, with which the command then fails, whoever wrote and whether
+// they looked. A reader that has gone had enough, and that is no fault.
+type output struct {
+	w io.Writer
+
+	mu  sync.Mutex // guards err
+	err error
+}
+
+func (o *output) Write(p []byte) (int, error) {
+	n, err := o.w.Write(p)
+	if err == nil {
+		return n, nil
+	}
+	err = &exitError{exitFailed, fmt.Errorf("the output is incomplete: %w", err)}
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	if o.err == nil && !errors.Is(err, syscall.EPIPE) {
+		o.err = err
+	}
+	return n, err
+}
+
+func (o *output) fault() error {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return o.err
+}
+
+// notices is standard error: words to a person. Whom they do not reach, they do
+// not reach; nothing else is to go wrong for that.
+type notices struct{ w io.Writer }
+
+func (n notices) Write(p []byte) (int, error) {
+	_, _ = n.w.Write(p)
+	return len(p), nil
+}
