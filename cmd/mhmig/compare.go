@@ -80,6 +80,9 @@ adjusted for the number of variants) proves it; "~" is none. Four repeats each
 	return command
 }
 
+// shownRuns is how many runs an error names.
+const shownRuns = 10
+
 // findRun returns the results folder that name stands for: a folder, or a run's
 // id in base, or the beginning of only one.
 func findRun(base, name string) (string, error) {
@@ -106,7 +109,7 @@ func findRun(base, name string) (string, error) {
 		return found[0], nil
 	}
 	var ids strings.Builder
-	for _, dir := range found[max(0, len(found)-shownVariants):] {
+	for _, dir := range found[max(0, len(found)-shownRuns):] {
 		ids.WriteString("\n  " + filepath.Base(dir))
 	}
 	return "", fmt.Errorf("run %q: %d in %s begin so:%s", name, len(found), base, &ids)

@@ -17,6 +17,7 @@ import (
 
 	"github.com/mhmig/mhmig/lang/cartesian"
 	"github.com/mhmig/mhmig/lang/diag"
+	"github.com/mhmig/mhmig/lang/explain"
 	"github.com/mhmig/mhmig/lang/printable"
 	"github.com/mhmig/mhmig/lang/star"
 	"github.com/mhmig/mhmig/runtime/terminal"
@@ -123,7 +124,7 @@ func (e *explanation) explainVariant(command *cobra.Command, config *cartesian.C
 		if e.json {
 			return writeJSON(out, all)
 		}
-		writeExplanation(out, all, one)
+		explain.Params(out, all, one)
 		return nil
 	})
 }
@@ -147,7 +148,7 @@ func notOneVariant(err error) error {
 	}
 	if none, ok := errors.AsType[*cartesian.NoneError](err); ok {
 		var b strings.Builder
-		writeAbsence(&b, none.Absence)
+		explain.Absence(&b, none.Absence)
 		return usageError(errors.New(strings.TrimRight(b.String(), "\n")))
 	}
 	return usageError(err)
@@ -164,7 +165,7 @@ func (e *explanation) explainAbsence(command *cobra.Command, config *cartesian.C
 		if e.json {
 			return writeJSON(out, absence)
 		}
-		writeAbsence(out, absence)
+		explain.Absence(out, absence)
 		return nil
 	})
 }

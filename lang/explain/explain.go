@@ -1,6 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
 
-package main
+// Package explain writes, for a person to read: where a variant's params come from,
+// why no variant matches a filter, and how the variants of two configs differ.
+//
+//	explain.Params(os.Stdout, explanation, false)
+//	explain.Absence(os.Stdout, absence)
+//
+// The texts have at most 80 columns, but for names and values that are to be copied.
+package explain
 
 import (
 	"fmt"
@@ -12,12 +19,12 @@ import (
 	"github.com/mhmig/mhmig/lang/printable"
 )
 
-// pageWidth is how many columns the texts of explain and list --diff are made for.
+// pageWidth is how many columns the texts are made for.
 const pageWidth = 80
 
-// writeExplanation writes where params come from, for a person to read. Removed
-// params are written if one was asked for.
-func writeExplanation(w io.Writer, e *cartesian.Explanation, one bool) {
+// Params writes where params come from. Removed params are written if one was asked
+// for.
+func Params(w io.Writer, e *cartesian.Explanation, one bool) {
 	if e.Twin {
 		fmt.Fprintf(w, "# several variants are called %s; this is the first\n", printable.Line(e.Name))
 	}
@@ -133,8 +140,8 @@ func variantsOf(heads []cartesian.Location) string {
 	return strings.Join(names, ".")
 }
 
-// writeAbsence writes why nothing matches a filter, for a person to read.
-func writeAbsence(w io.Writer, a *cartesian.Absence) {
+// Absence writes why nothing matches a filter.
+func Absence(w io.Writer, a *cartesian.Absence) {
 	filter := printable.Line(a.Filter)
 	if a.Count > 0 {
 		more := ""
