@@ -8,10 +8,7 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
-	"net"
 	"os"
-	"slices"
-	"strconv"
 	"strings"
 	"sync"
 	"time"
@@ -21,7 +18,6 @@ import (
 
 	"github.com/mhmig/mhmig/builtins"
 	"github.com/mhmig/mhmig/lang/printable"
-	"github.com/mhmig/mhmig/runtime/host"
 	"github.com/mhmig/mhmig/runtime/lab"
 	"github.com/mhmig/mhmig/runtime/result"
 	"github.com/mhmig/mhmig/runtime/run"
@@ -172,7 +168,7 @@ func (d *debugFlags) waysIn(ctx context.Context, bed *testbed.Bed) string {
 	var b strings.Builder
 	line := func(command, about string) { fmt.Fprintf(&b, "  %s   # %s\n", command, about) }
 	for _, h := range bed.Hosts() {
-		line(shellescape.QuoteCommand(sshCommand(h.Config())), h.Name()+", folder "+h.RunDir())
+		line(shellescape.QuoteCommand(h.Config().SSH()), h.Name()+", folder "+h.RunDir())
 	}
 	for _, m := range bed.Machines() {
 		target := shellescape.QuoteCommand([]string{m.Name(), "--run", d.folder, "--host", m.Host.Name(), "--variant", bed.Variant()})
@@ -183,63 +179,8 @@ func (d *debugFlags) waysIn(ctx context.Context, bed *testbed.Bed) string {
 		cancel()
 		if err == nil {
 			user := m.Params().Get("username", "root")
-			line(shellescape.QuoteCommand(guestCommand(m.Host.Config(), address, user)), "the guest of "+m.String())
+			line(shellescape.QuoteCommand(m.Host.Config().SSHThrough(address, user)), "the guest of "+m.String())
 		}
 	}
 	return b.String()
-}
-
-// sshCommand is the program ssh with all that it must know to reach a host.
-func sshCommand(c host.Config) []string {
-	args := []string{"ssh"}
-	if c.Port != 0 && c.Port != 22 {
-		args = append(args, "-p", strconv.Itoa(c.Port))
-	}
-	for _, file := range c.IdentityFiles {
-		if _, err := os.Stat(file); err == nil {
-			args = append(args, "-i", file)
-		}
-	}
-	option := func(name, value string) {
-		if value != "" {
-			args = append(args, "-o", name+"="+value)
-		}
-	}
-	if c.IdentitiesOnly {
-		option("IdentitiesOnly", "yes")
-	}
-	for _, file := range c.CertificateFiles {
-		option("CertificateFile", file)
-	}
-	option("UserKnownHostsFile", strings.Join(c.KnownHostsFiles, " "))
-	if !slices.Equal(c.GlobalKnownHostsFiles, host.SystemKnownHosts()) {
-		option("GlobalKnownHostsFile", strings.Join(c.GlobalKnownHostsFiles, " "))
-	}
-	option("HostKeyAlias", c.HostKeyAlias)
-	option("AddressFamily", c.AddressFamily)
-	option("BindAddress", c.BindAddress)
-	option("BindInterface", c.BindInterface)
-	if n := len(c.ProxyJump); n > 0 {
-		last := c.ProxyJump[n-1]
-		last.ProxyJump = slices.Clone(c.ProxyJump[:n-1])
-		args = append(args, "-o", "ProxyCommand="+through(last))
-	}
-	return append(args, c.User+"@"+c.Address)
-}
-
-// guestCommand is the program ssh to a guest, whose key nobody knows, at an
-// address of its host.
-func guestCommand(c host.Config, address, user string) []string {
-	name, port, _ := net.SplitHostPort(address) // the VM has made it
-	return []string{
-		"ssh", "-p", port, "-o", "ProxyCommand=" + through(c),
-		"-o", "StrictHostKeyChecking=no", "-o", "UserKnownHostsFile=/dev/null", user + "@" + name,
-	}
-}
-
-// through is the command that connects ssh by way of a host.
-func through(c host.Config) string {
-	command := sshCommand(c)
-	last := len(command) - 1
-	return shellescape.QuoteCommand(command[:last]) + " -W %h:%p " + shellescape.Quote(command[last])
 }
