@@ -34,6 +34,7 @@ var migrateParams = []Param{
 	{"check_src?", Function, "replaces the check that no guest runs on the source any more"},
 	{"check_dst?", Function, "replaces the check that each guest runs on the destination and accepts a login"},
 	{"post_migration?", Function, "called with mig on both sides, at the end"},
+	{"fresh?", Bool, "whether guests are started anew on src: True, always, also where they run there; False, an ERROR where a guest ran elsewhere or has ended; default: where one does not run on src, which is told"},
 }
 
 // migrationFunctions move VMs.
@@ -41,7 +42,8 @@ var migrationFunctions = []*Builtin{
 	{
 		Name: "migrate", Params: migrateParams,
 		Doc: "Starts a migration of VMs from src to dst and returns it at once; join waits for its end. " +
-			"VMs that do not run on src are started there first; an instance that an earlier migration left on another host is ended.",
+			"VMs that do not run on src are started there first; an instance that an earlier migration left on another host is ended, and " +
+			"that the guest is another one from then on is told: see fresh.",
 		Fn: func(t *task.Task, a *Args) (starlark.Value, error) {
 			r, err := startMigration(t, a)
 			if err != nil {
@@ -120,6 +122,7 @@ func startMigration(t *task.Task, a *Args) (*running, error) {
 		Source:          arg[*testbed.Host](a, "src"),
 		Destination:     arg[*testbed.Host](a, "dst"),
 		Params:          params,
+		Fresh:           freshness(a),
 		StartWork:       hook("start_work"),
 		CheckWork:       hook("check_work"),
 		BeforeMigration: hook("before_migration"),
@@ -159,6 +162,18 @@ func startMigration(t *task.Task, a *Args) (*running, error) {
 	r.source, r.destination = start(m.Source), start(m.Destination)
 	close(begin)
 	return r, nil
+}
+
+// freshness is what the argument fresh says.
+func freshness(a *Args) testbed.Fresh {
+	switch {
+	case !a.Has("fresh"):
+		return testbed.FreshTold
+	case arg[bool](a, "fresh"):
+		return testbed.FreshAlways
+	default:
+		return testbed.FreshNever
+	}
 }
 
 // join waits for both sides, at most timeout (0: no limit).

@@ -3,8 +3,12 @@
 package builtins_test
 
 import (
+	"fmt"
 	"net"
+	"os"
+	"path/filepath"
 	"regexp"
+	"slices"
 	"strconv"
 	"strings"
 	"testing"
@@ -300,6 +304,96 @@ def migration_scenario(env):
 			e := perform(t, bedtest.Blank(t), p)
 			e.want(t, result.Pass)
 			e.wantLog(t, tt.log...)
+		})
+	}
+}
+
+// A guest that is started in the place of one that has moved is told everywhere,
+// wanted, or an ERROR, as fresh says.
+func TestFresh(t *testing.T) {
+	t.Parallel()
+	const twoHops = `
+def migration_scenario(env):
+    a, b = env.hosts
+    migrate_wait(["vm1"], a, b%[1]s)
+    migrate_wait(["vm1"], a, b%[1]s)
+`
+	hops := func(more string) string { return fmt.Sprintf(twoHops, more) }
+	const moved = "vm1 is another guest than the one that moved to host2: it is started anew on host1"
+	for _, tt := range []struct {
+		name, source string
+		status       result.Status
+		words        []string // of its message
+		notice       string   // "": none
+	}{
+		{"two hops", hops(""), result.Pass, nil, moved},
+		{"two hops that want it", hops(", fresh = True"), result.Pass, nil, ""},
+		{"two hops that do not", hops(", fresh = False"), result.Error, []string{"migration 2, source host1, prepare: fresh = False, but vm1 runs on host2, not on host1: it would be ended"}, ""},
+		{"there and back", `
+def migration_scenario(env):
+    a, b = env.hosts
+    migrate_wait(["vm1"], a, b, fresh = False)
+    migrate_wait(["vm1"], b, a, fresh = False)
+`, result.Pass, nil, ""},
+		{"started elsewhere", `
+def migration_scenario(env):
+    a, b = env.hosts
+    env.vm("vm1").start(a)
+    migrate_wait(["vm1"], b, a)
+`, result.Pass, nil, "vm1 is another guest than the one that ran on host1: it is started anew on host2"},
+		{"started elsewhere, and not wanted", `
+def migration_scenario(env):
+    a, b = env.hosts
+    env.vm("vm1").start(a)
+    migrate(["vm1"], b, a, fresh = False).join()
+`, result.Error, []string{"fresh = False, but vm1 runs on host1, not on host2"}, ""},
+		{"destroyed", `
+def migration_scenario(env):
+    a, b = env.hosts
+    env.vm("vm1").start(a)
+    env.vm("vm1").destroy()
+    migrate_wait(["vm1"], a, b, fresh = False)
+`, result.Error, []string{"fresh = False, but vm1 runs nowhere any more"}, ""},
+		{"anew where it runs", `
+def migration_scenario(env):
+    a, b = env.hosts
+    vm = env.vm("vm1")
+    vm.start(a)
+    vm.qmp("stop")
+    vm.set_speed("7M")
+    migrate_wait(["vm1"], a, b, fresh = True, check_src = lambda mig: assert_eq(mig.vm("vm1").qmp("query-migrate-parameters")["max-bandwidth"], 128 << 20))
+`, result.Pass, nil, ""},
+		{"one that had stopped", `
+def migration_scenario(env):
+    a, b = env.hosts
+    migrate_wait(["vm1"], a, b)
+    env.vm("vm1").qmp("stop")
+    migrate_wait(["vm1"], a, b)
+`, result.Fail, []string{"vm1@host2: its guest does not run: it is paused"}, ""},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			t.Parallel()
+			e := perform(t, bedtest.Blank(t), &play{source: tt.source})
+			e.want(t, tt.status, tt.words...)
+			var notices []string
+			if tt.notice != "" {
+				notices = []string{tt.notice}
+			}
+			if !slices.Equal(e.Notices, notices) {
+				t.Errorf("notices: got %q, want %q", e.Notices, notices)
+			}
+			timeline, err := os.ReadFile(filepath.Join(e.dir, result.TimelineFile))
+			if err != nil {
+				t.Fatal(err)
+			}
+			for where, text := range map[string]string{"log": e.log, "timeline": string(timeline)} {
+				if told := strings.Contains(text, "is another guest than"); told != (tt.notice != "") {
+					t.Errorf("%s: told %t, want %t", where, told, tt.notice != "")
+				}
+			}
+			if tt.notice != "" && !strings.Contains(e.log, "WARN") {
+				t.Error("not a WARN, which a terminal with a live view shows")
+			}
 		})
 	}
 }

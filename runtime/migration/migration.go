@@ -55,6 +55,7 @@ type Plan struct {
 	Source      *testbed.Host
 	Destination *testbed.Host
 	Params      cartesian.Params // the variant's, with what the call changed
+	Fresh       testbed.Fresh    // what to do where a guest is not on the source
 
 	StartWork Hook // on the source, before the migration
 	CheckWork Hook // on the destination, after it

@@ -232,10 +232,8 @@ func (s *Side) runDestination(ctx context.Context) (err error) {
 func (s *Side) readySource(ctx context.Context) error {
 	m := s.Migration
 	s.begin("prepare")
-	for _, vm := range m.Plan.VMs {
-		if err := m.bed.EndElsewhere(ctx, vm, s.Host); err != nil {
-			return err
-		}
+	if err := m.bed.ClearFor(ctx, m.Plan.VMs, s.Host, m.Plan.Fresh); err != nil {
+		return err
 	}
 	if err := s.meet(ctx, "cleared", limit{}); err != nil {
 		return err

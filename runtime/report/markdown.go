@@ -95,6 +95,9 @@ func writeFailure(b *strings.Builder, o result.Outcome) {
 	if len(o.Warnings) > 0 {
 		writeFenced(b, "WARN "+strings.Join(o.Warnings, "\nWARN "))
 	}
+	if len(o.Notices) > 0 {
+		writeFenced(b, strings.Join(o.Notices, "\n"))
+	}
 	b.WriteString("</details>\n\n")
 }
 

@@ -221,15 +221,15 @@ func TestPlainText(t *testing.T) {
 	t.Parallel()
 	f, err := result.Create(t.TempDir(), result.Run{Scenario: "a.star"}, func(err error) { t.Error(err) })
 	check(t, err)
-	run(t, f, "slow", result.Outcome{Failure: result.Failure{Status: result.Warn}, Warnings: []string{"a < b && c > d", "and slow"}}, -1)
+	run(t, f, "slow", result.Outcome{Failure: result.Failure{Status: result.Warn}, Warnings: []string{"a < b && c > d", "and slow"}, Notices: []string{"vm1 is another guest"}}, -1)
 	check(t, f.Finish(result.Warn))
 	for _, format := range []report.Format{report.TAP, report.JSON} {
 		if got := write(t, format, f.Dir()); !strings.Contains(got, `"a < b && c > d"`) {
 			t.Errorf("got %s, want a < b && c > d", got)
 		}
 	}
-	if got := write(t, report.Markdown, f.Dir()); !strings.Contains(got, "</b> slow: a &lt; b &amp;&amp; c &gt; d</summary>\n\n```\nWARN a < b && c > d\nWARN and slow\n```\n") {
-		t.Errorf("got %s, want both warnings", got)
+	if got := write(t, report.Markdown, f.Dir()); !strings.Contains(got, "</b> slow: a &lt; b &amp;&amp; c &gt; d</summary>\n\n```\nWARN a < b && c > d\nWARN and slow\n```\n\n```\nvm1 is another guest\n```\n") {
+		t.Errorf("got %s, want both warnings and the notice", got)
 	}
 }
 

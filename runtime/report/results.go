@@ -40,6 +40,7 @@ type (
 		Seconds    float64            `json:"seconds"`
 		Failures   []result.Failure   `json:"failures,omitempty"`
 		Warnings   []string           `json:"warnings,omitempty"`
+		Notices    []string           `json:"notices,omitempty"`
 		Quarantine *result.Quarantine `json:"quarantine,omitempty"`
 		Migrations []migration        `json:"migrations,omitempty"`
 		Log        string             `json:"log"`
@@ -148,7 +149,7 @@ func newRunEntry(run result.Run) runEntry {
 func newVariant(dir string, o result.Outcome, moves []result.Migration) variant {
 	v := variant{
 		ID: o.ID, Name: o.Name, ShortName: o.ShortName, Repeat: o.Repeat, Hosts: o.Hosts, Status: o.Status, Started: o.Started, Seconds: o.Seconds,
-		Failures: failures(o), Warnings: o.Warnings, Quarantine: o.Quarantine,
+		Failures: failures(o), Warnings: o.Warnings, Notices: o.Notices, Quarantine: o.Quarantine,
 		Log: path.Join(o.ID, result.LogFile), Artifacts: files(dir, o.ID, result.ArtifactsDir),
 	}
 	for _, m := range moves {

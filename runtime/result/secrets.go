@@ -302,7 +302,7 @@ func (s *secrets) maskFailure(f Failure) Failure {
 
 func (s *secrets) maskOutcome(o Outcome) Outcome {
 	o.Failure = s.maskFailure(o.Failure)
-	o.Further, o.Warnings = slices.Clone(o.Further), s.maskAll(o.Warnings)
+	o.Further, o.Warnings, o.Notices = slices.Clone(o.Further), s.maskAll(o.Warnings), s.maskAll(o.Notices)
 	for i, f := range o.Further {
 		o.Further[i] = s.maskFailure(f)
 	}

@@ -67,7 +67,7 @@ func TestSecretsAreHidden(t *testing.T) {
 			}
 			write("qmp.jsonl", len(line)+1, string(line)+"\n")
 			failure := result.Failure{Status: result.Fail, Message: all.String(), Backtrace: all.String(), Source: all.String(), Evidence: all.String()}
-			if err := v.Finish(result.Outcome{Failure: failure, Further: []result.Failure{failure}, Warnings: []string{all.String()}}); err != nil {
+			if err := v.Finish(result.Outcome{Failure: failure, Further: []result.Failure{failure}, Warnings: []string{all.String()}, Notices: []string{all.String()}}); err != nil {
 				t.Fatal(err)
 			}
 			if err := f.Finish(result.Fail); err != nil {

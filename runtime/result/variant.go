@@ -46,6 +46,7 @@ type Outcome struct {
 	Further []Failure `json:"further,omitempty"` // what went wrong afterwards, in order
 
 	Warnings   []string    `json:"warnings,omitempty"`
+	Notices    []string    `json:"notices,omitempty"`    // what is good to know, though nothing is wrong
 	Quarantine *Quarantine `json:"quarantine,omitempty"` // set when it turned a failure into a warning
 
 	// Unread are the params of the user's that neither mhmig nor the scenario has read.

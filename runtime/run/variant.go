@@ -84,6 +84,7 @@ func (u *unit) run(ctx context.Context) (status result.Status, met bool) {
 		log.Info("scenario begins", "step", "scenario")
 		verdict := u.Scenario(ctx, bed)
 		outcome.Warnings = append(outcome.Warnings, verdict.Warnings...)
+		outcome.Notices = bed.Notices()
 		for _, failure := range verdict.Failures {
 			u.addFailure(&outcome, failure)
 		}

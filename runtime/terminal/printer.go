@@ -325,6 +325,9 @@ func tableMessages(o result.Outcome) []string {
 	for _, w := range o.Warnings {
 		messages = append(messages, "warning: "+w)
 	}
+	for _, n := range o.Notices {
+		messages = append(messages, "note: "+n)
+	}
 	var lines []string
 	for _, message := range messages {
 		for line := range strings.SplitSeq(strings.TrimSpace(message), "\n") {

@@ -28,7 +28,7 @@ var update = flag.Bool("update", false, "rewrite the golden files")
 
 func outcomes() []result.Outcome {
 	return []result.Outcome{
-		{ID: "001-a", ShortName: "virtio.JeOS.x86_64", Seconds: 42.1, Failure: result.Failure{Status: result.Pass}},
+		{ID: "001-a", ShortName: "virtio.JeOS.x86_64", Seconds: 42.1, Failure: result.Failure{Status: result.Pass}, Notices: []string{"vm1 is another guest"}},
 		{
 			ID: "002-b", ShortName: "virtio.very.long.name.of.a.variant.that.does.not.fit.in.eighty.columns.JeOS.x86_64", Seconds: 3723,
 			Failure: result.Failure{

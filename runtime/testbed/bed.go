@@ -75,6 +75,8 @@ type Bed struct {
 
 	mu        sync.Mutex // guards what follows
 	machines  []*Machine
+	ran       map[string]bool     // VM -> its guest has been started
+	notices   []string            // for the results
 	claims    map[string]string   // VM -> who starts or moves it
 	rebooting map[string]bool     // VM -> its guest has been reset by request, and nobody has logged in since
 	faults    []error             // of QEMUs that Close has ended
@@ -95,7 +97,7 @@ func New(c Config) *Bed {
 	b := &Bed{
 		params: c.Params, results: c.Results, ledger: newOwned(c.Ledger), log: c.Log,
 		name: c.Name, shared: c.Shared,
-		claims: map[string]string{}, consoles: map[string]string{}, rebooting: map[string]bool{},
+		claims: map[string]string{}, consoles: map[string]string{}, rebooting: map[string]bool{}, ran: map[string]bool{},
 		kept: map[string][]string{}, troubles: map[string]troubles{}, read: map[string]bool{}, set: map[string]string{},
 	}
 	for _, p := range c.Hosts {

@@ -18,6 +18,7 @@ import (
 	"github.com/mhmig/mhmig/runtime/host"
 	"github.com/mhmig/mhmig/runtime/qmp"
 	"github.com/mhmig/mhmig/runtime/result"
+	"github.com/mhmig/mhmig/runtime/testbed"
 	"github.com/mhmig/mhmig/runtime/testbed/bedtest"
 )
 
@@ -147,7 +148,7 @@ func TestInstances(t *testing.T) {
 	if got := incoming.State(); got != "inmigrate" {
 		t.Errorf("the incoming one: got %s", got)
 	}
-	if err := bed.EndElsewhere(ctx, "vm1", b); err != nil {
+	if err := bed.ClearFor(ctx, []string{"vm1"}, b, testbed.FreshTold); err != nil {
 		t.Fatal(err)
 	}
 	<-first.Exited()

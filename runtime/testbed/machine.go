@@ -219,7 +219,7 @@ func (b *Bed) place(name string, h *Host) vm.Place {
 }
 
 // Ensure makes sure that the VM's guest runs on host h, and says whether it had
-// to be started. One that is on another host is an error: see EndElsewhere.
+// to be started. One that is on another host is an error: see ClearFor.
 // The VM is claimed by the caller.
 func (b *Bed) Ensure(ctx context.Context, name string, h *Host, params cartesian.Params) (m *Machine, started bool, err error) {
 	if m := b.Current(name); m != nil {
@@ -279,21 +279,6 @@ func (b *Bed) StartIncoming(ctx context.Context, name string, h *Host, params ca
 	return b.start(ctx, name, h, params, shape, vm.Launch{Incoming: true})
 }
 
-// EndElsewhere ends the instances of a VM on all hosts but h: one name never
-// runs twice.
-func (b *Bed) EndElsewhere(ctx context.Context, name string, h *Host) error {
-	for _, m := range b.instances(name) {
-		if m.Host == h {
-			continue
-		}
-		b.log.Info("ending the instance that an earlier migration left there", "vm", name, "host", m.Host.Name(), "starts_on", h.Name())
-		if err := b.Remove(ctx, m); err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
 func (b *Bed) start(ctx context.Context, name string, h *Host, params cartesian.Params, shape vm.Shape, launch vm.Launch) (*Machine, error) {
 	site, err := h.site(name, params)
 	if err != nil {
@@ -309,6 +294,9 @@ func (b *Bed) start(ctx context.Context, name string, h *Host, params cartesian.
 	} else {
 		b.setRebooting(name, false)
 		b.bootTroubles(name, true)
+		b.mu.Lock()
+		b.ran[name] = true
+		b.mu.Unlock()
 	}
 	open := place.Artifacts
 	place.Artifacts = func(file string) (io.WriteCloser, error) {

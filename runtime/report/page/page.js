@@ -160,6 +160,7 @@ function drawDetail(row) {
     h("div", { class: "card " + row.status }, h("div", { class: "top" }, h("h1", {}, row.label), badge(row.status)),
       h("div", { style: "margin-top: 8px" }, facts([["name", d.name !== row.label ? d.name : ""], ["took", row.status === "running" ? "" : ms(d.seconds * 1000)], ["started", date(d.started)], ["hosts", (d.hosts || []).join(", ")], ["folder", d.id]])),
       (d.warnings || []).map(w => h("div", { class: "WARN", style: "margin-top: 8px; color: var(--tone)" }, "⚠ " + w)),
+      (d.notices || []).map(n => h("div", { style: "margin-top: 8px" }, n)),
       d.quarantine ? h("div", { style: "margin-top: 8px" }, `In quarantine until ${d.quarantine.expires.slice(0, 10)}; without, ${d.quarantine.status}: ${d.quarantine.reason} `,
         /^https?:\/\//.test(d.quarantine.tracker) ? h("a", { href: d.quarantine.tracker, rel: "noreferrer" }, d.quarantine.tracker) : d.quarantine.tracker) : ""),
     (d.failures || []).map(drawFailure),
