@@ -3,9 +3,9 @@
 package host
 
 import (
-	"bytes"
 	"fmt"
 	"io"
+	"slices"
 	"sync"
 )
 
@@ -65,11 +65,15 @@ type outputs struct {
 }
 
 // capture is one of a command's outputs. What it has so far may be read at any
-// time.
+// time. It is kept in pieces: a buffer that grows in one piece would take three
+// times as much.
 type capture struct {
-	all *outputs
-	buf bytes.Buffer
+	all    *outputs
+	pieces [][]byte
+	size   int
 }
+
+const largestPiece = 256 << 10
 
 func (c *capture) fill(r io.Reader) {
 	_, _ = io.Copy(c, r) // ends with the command or the connection, which Run reports
@@ -88,22 +92,44 @@ func (c *capture) Write(data []byte) (int, error) {
 			o.full()
 		}
 	}
-	c.buf.Write(data)
-	if o.left < 0 && c.buf.Len() > 2*lastKept {
+	c.keep(data)
+	if o.left < 0 && c.size > 2*lastKept {
 		c.cut()
 	}
 	return len(data), nil
 }
 
+// keep appends data. The lock is held.
+func (c *capture) keep(data []byte) {
+	c.size += len(data)
+	for len(data) > 0 {
+		last := len(c.pieces) - 1
+		if last < 0 || len(c.pieces[last]) == cap(c.pieces[last]) {
+			c.pieces = append(c.pieces, make([]byte, 0, min(max(c.size, 512), largestPiece)))
+			last++
+		}
+		piece := c.pieces[last]
+		n := min(len(data), cap(piece)-len(piece))
+		c.pieces[last] = append(piece, data[:n]...)
+		data = data[n:]
+	}
+}
+
 // cut gives the memory back, but for the last words. The lock is held.
 func (c *capture) cut() {
-	last := c.buf.Bytes()
-	last = bytes.Clone(last[max(0, len(last)-lastKept):])
-	c.buf = *bytes.NewBuffer(last)
+	var end []byte
+	for _, piece := range slices.Backward(c.pieces) {
+		if end = append(slices.Clone(piece), end...); len(end) >= lastKept {
+			end = slices.Clone(end[len(end)-lastKept:])
+			break
+		}
+	}
+	c.pieces, c.size = nil, 0
+	c.keep(end)
 }
 
 func (c *capture) bytes() []byte {
 	c.all.mu.Lock()
 	defer c.all.mu.Unlock()
-	return bytes.Clone(c.buf.Bytes())
+	return slices.Concat(c.pieces...)
 }
