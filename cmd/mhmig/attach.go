@@ -13,13 +13,18 @@ import (
 	"net"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
+	"time"
 
 	"github.com/spf13/cobra"
+	"golang.org/x/term"
 
+	"github.com/mhmig/mhmig/lang/printable"
 	"github.com/mhmig/mhmig/runtime/host"
 	"github.com/mhmig/mhmig/runtime/ledger"
+	"github.com/mhmig/mhmig/runtime/qmp"
 	"github.com/mhmig/mhmig/runtime/result"
 	"github.com/mhmig/mhmig/runtime/testbed"
 	"github.com/mhmig/mhmig/runtime/vm"
@@ -172,8 +177,9 @@ type door struct {
 	config  host.Config
 }
 
-// find looks for the VM in the run's ledger.
-func (a *attachment) find(name string) (*door, error) {
+// find looks for the VM in the run's ledger. Of several instances it is the one that
+// runs; a person at the terminal is asked where that does not decide it.
+func (a *attachment) find(ctx context.Context, name string, stderr io.Writer) (*door, error) {
 	folder := a.run
 	if folder == "" {
 		folder = filepath.Join(a.results, result.LatestLink)
@@ -182,50 +188,125 @@ func (a *attachment) find(name string) (*door, error) {
 	if err != nil {
 		return nil, usageError(fmt.Errorf("%s is no results folder of mhmig exec: %w", folder, err))
 	}
-	var all, found []instance
-	d := &door{folder: folder, running: running}
+	var all []string
+	var found []*door
 	for _, e := range pending {
 		i := instance{e.Data[vm.DataVariant], e.Data[vm.DataVM], e.Host}
 		if e.Kind != ledger.Process || i.VM == "" {
 			continue
 		}
-		all = append(all, i)
+		all = append(all, i.String())
 		if i.VM == name && (a.host == "" || a.host == i.Host) && (a.variant == "" || a.variant == i.Variant) {
-			found = append(found, i)
-			d.instance, d.entry = i, e
+			found = append(found, &door{instance: i, entry: e, folder: folder, running: running})
 		}
 	}
 	switch {
 	case len(all) == 0:
 		return nil, usageError(fmt.Errorf("%s: no VM is there now; exec --keep leaves those of failed variants", folder))
 	case len(found) == 0:
-		return nil, usageError(fmt.Errorf("%s: no such VM %s there, only:%s", folder, name, listed(all)))
-	case len(found) > 1:
-		return nil, usageError(fmt.Errorf("%s: %s is there %d times, want one of:%s", folder, name, len(found), listed(found)))
+		return nil, usageError(fmt.Errorf("%s: no such VM %s there, only:\n  %s", folder, name, strings.Join(all, "\n  ")))
 	}
-	how, err := loadReach(folder)
-	if err != nil {
-		return nil, usageError(err)
+	if err := a.reach(folder, running, found); err != nil {
+		return nil, err
 	}
-	if how.diesWithRun() && !running {
-		return nil, hostsError(fmt.Errorf("%s: its hosts were a lab of the run's own and went with it", folder))
+	if len(found) == 1 {
+		return found[0], nil
 	}
-	for _, c := range how.Hosts {
-		if c.Name == d.Host {
-			d.config = c
-			d.config.Password = host.Secret(a.password)
-			return d, nil
-		}
-	}
-	return nil, usageError(fmt.Errorf("%s does not say how to reach %s", reachFile, d.Host))
+	return choose(ctx, found, stderr)
 }
 
-func listed(all []instance) string {
-	var b strings.Builder
-	for _, i := range all {
-		b.WriteString("\n  " + i.String())
+// reach notes how the hosts of the doors are reached.
+func (a *attachment) reach(folder string, running bool, doors []*door) error {
+	how, err := loadReach(folder)
+	if err != nil {
+		return usageError(err)
 	}
-	return b.String()
+	if how.diesWithRun() && !running {
+		return hostsError(fmt.Errorf("%s: its hosts were a lab of the run's own and went with it", folder))
+	}
+	for _, d := range doors {
+		i := slices.IndexFunc(how.Hosts, func(c host.Config) bool { return c.Name == d.Host })
+		if i < 0 {
+			return usageError(fmt.Errorf("%s does not say how to reach %s", reachFile, d.Host))
+		}
+		d.config = how.Hosts[i]
+		d.config.Password = host.Secret(a.password)
+	}
+	return nil
+}
+
+// choose returns the one of several instances that runs.
+func choose(ctx context.Context, doors []*door, stderr io.Writer) (*door, error) {
+	lines := make([]string, len(doors))
+	runs := make([]bool, len(doors))
+	var asking sync.WaitGroup
+	for i, d := range doors {
+		asking.Go(func() {
+			var state string
+			state, runs[i] = d.state(ctx)
+			lines[i] = fmt.Sprintf("%s   # %s", d.instance, state)
+		})
+	}
+	asking.Wait()
+	if ctx.Err() != nil {
+		return nil, context.Cause(ctx)
+	}
+	chosen := slices.Index(runs, true)
+	if chosen >= 0 && !slices.Contains(runs[chosen+1:], true) {
+		fmt.Fprintf(stderr, "mhmig: of %d instances of %s, that on %s runs (--host chooses another)\n", len(doors), doors[chosen].VM, doors[chosen].Host)
+		return doors[chosen], nil
+	}
+	several := usageError(fmt.Errorf("%s is there %d times, want one of:\n  %s", doors[0].VM, len(doors), strings.Join(lines, "\n  ")))
+	if !term.IsTerminal(int(os.Stdin.Fd())) || !term.IsTerminal(int(os.Stderr.Fd())) {
+		return nil, several
+	}
+	for i, line := range lines {
+		fmt.Fprintf(stderr, "%d: %s\n", i+1, line)
+	}
+	fmt.Fprintf(stderr, "Which one? [1-%d] ", len(lines))
+	var answer int
+	_, _ = fmt.Fscanln(os.Stdin, &answer) // no answer is none of them
+	if answer < 1 || answer > len(doors) {
+		return nil, several
+	}
+	return doors[answer-1], nil
+}
+
+// state is what the VM's QEMU says of itself, and whether its guest runs.
+func (d *door) state(ctx context.Context) (state string, running bool) {
+	ctx, cancel := context.WithTimeoutCause(ctx, askTimeout, errors.New("it does not answer"))
+	defer cancel()
+	monitor, closeMonitor, err := d.monitor(ctx, askTimeout)
+	if err != nil {
+		return printable.Line(err.Error()), false
+	}
+	defer func() { _ = closeMonitor() }() // it has said what it is for
+	var status struct {
+		Status  string
+		Running bool
+	}
+	if err := monitor.Execute(ctx, "query-status", nil, &status); err != nil {
+		return printable.Line(err.Error()), false
+	}
+	return printable.Line(status.Status), status.Running
+}
+
+// monitor connects to the VM's second monitor; timeout limits each command.
+func (d *door) monitor(ctx context.Context, timeout time.Duration) (_ *qmp.Conn, closeAll func() error, err error) {
+	conn, closeHost, err := d.dial(ctx, vm.DataQMP, slog.New(slog.DiscardHandler))
+	if err != nil {
+		return nil, nil, err
+	}
+	greeting, cancel := context.WithTimeoutCause(ctx, 2*askTimeout, errors.New("it is taken: one at a time can use it"))
+	defer cancel()
+	monitor, err := qmp.New(greeting, conn, qmp.Options{Name: d.VM + "@" + d.Host, Timeout: timeout})
+	if err != nil {
+		return nil, nil, errors.Join(hostsError(err), closeHost())
+	}
+	return monitor, func() error {
+		_ = monitor.Close() // nobody asks any more
+		return closeHost()
+	}, nil
 }
 
 // dial connects to a socket of the VM's on its host; close ends both.

@@ -5,6 +5,7 @@ package main
 import (
 	"bytes"
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -18,7 +19,10 @@ import (
 	"github.com/spf13/cobra"
 	"golang.org/x/term"
 
+	"github.com/mhmig/mhmig/lang/cartesian"
+	"github.com/mhmig/mhmig/lang/printable"
 	"github.com/mhmig/mhmig/runtime/guest"
+	"github.com/mhmig/mhmig/runtime/jeos"
 	"github.com/mhmig/mhmig/runtime/result"
 	"github.com/mhmig/mhmig/runtime/vm"
 )
@@ -44,7 +48,7 @@ for a second.`,
 		Example: "  mhmig console vm1\n  mhmig console vm1 --host host2 --run mhmig-results/20260102T030405Z-a1b2c3",
 		Args:    arguments(1, 1),
 		RunE: func(c *cobra.Command, args []string) error {
-			d, err := a.find(args[0])
+			d, err := a.find(c.Context(), args[0], c.ErrOrStderr())
 			if err != nil {
 				return err
 			}
@@ -77,6 +81,7 @@ func (d *door) console(ctx context.Context, stderr io.Writer) (err error) {
 	if before == "" {
 		fmt.Fprintln(stderr, "mhmig: the console has shown nothing yet")
 	}
+	fmt.Fprintf(stderr, "mhmig: console of %s@%s: the guest's account is %s\n", d.VM, d.Host, printable.Line(d.account()))
 	p := newPerson(os.Stdin, os.Stdout)
 	if !term.IsTerminal(int(os.Stdin.Fd())) {
 		out := disarmed(os.Stdout)
@@ -91,9 +96,27 @@ func (d *door) console(ctx context.Context, stderr io.Writer) (err error) {
 		_ = term.Restore(int(os.Stdin.Fd()), cooked)
 		fmt.Fprintln(stderr)
 	}()
-	fmt.Fprintf(stderr, "mhmig: console of %s@%s; Ctrl-] leaves\r\n", d.VM, d.Host)
+	fmt.Fprint(stderr, "mhmig: Ctrl-] leaves\r\n")
 	d.recall(p.out, before)
 	return talkTo(ctx, conn, p, p.out, true)
+}
+
+// account is whom the variant's params log in as, and the password if everybody knows it.
+func (d *door) account() string {
+	var params cartesian.Params
+	data, err := os.ReadFile(filepath.Join(d.folder, d.Variant, result.ParamsFile))
+	if err != nil || json.Unmarshal(data, &params) != nil {
+		return "what params username and password say"
+	}
+	own := params.Object(d.VM)
+	user := own.Get("username", "root")
+	switch own["password"] {
+	case "":
+		return user + ", without a password"
+	case jeos.Password:
+		return user + ", its password " + jeos.Password
+	}
+	return user + ", its password what the param password says"
 }
 
 // shownLines and shownBytes are how much of a console's log is shown to whom joins.

@@ -74,6 +74,12 @@ func TestPauseOnFailure(t *testing.T) {
 		if text := r.output(); !strings.Contains(text, "paused: 001 FAIL: it.star:3:9: look") || !strings.Contains(text, "mhmig qmp vm1 --run") {
 			t.Errorf("it does not say what failed and how to get in:\n%s", text)
 		}
+		for _, args := range [][]string{{"lab", "ssh", "host2"}, {"lab", "ssh", "--run", "mhmig-results/latest", "host2"}} {
+			visit := w.command(append(args, "echo $MHMIG_LAB_HOST")...)
+			if out, err := visit.CombinedOutput(); err != nil || string(out) != "host2\n" {
+				t.Errorf("%v: %v\n%s", args, err, out)
+			}
+		}
 		query := w.command("qmp", "vm1")
 		query.Stdin = strings.NewReader("query-status\n")
 		out, err := query.CombinedOutput()

@@ -11,6 +11,7 @@ import (
 	"math"
 	"os"
 	"os/signal"
+	"path/filepath"
 	"strings"
 	"syscall"
 	"text/tabwriter"
@@ -20,6 +21,7 @@ import (
 	"golang.org/x/term"
 
 	"github.com/mhmig/mhmig/runtime/lab"
+	"github.com/mhmig/mhmig/runtime/result"
 )
 
 func newLabCommand() *cobra.Command {
@@ -91,15 +93,19 @@ func newLabStatusCommand() *cobra.Command {
 }
 
 func newLabSSHCommand() *cobra.Command {
+	var run string
 	c := &cobra.Command{
 		Use:   "ssh HOST [COMMAND…]",
 		Short: "Log in to a host of the lab, or run a command there",
 		Long: `Log in to a host of the lab, or run a command there. As with ssh, the command's
-words are joined and given to the host's shell, and its exit status is passed on.`,
+words are joined and given to the host's shell, and its exit status is passed on.
+
+The lab is the one that is up, else that of the latest run here, if it goes on: it
+may have paused. --run names the run.`,
 		Example: "  mhmig lab ssh host2\n  mhmig lab ssh host2 'ps aux | grep qemu'",
 		Args:    arguments(1, math.MaxInt),
 		RunE: func(c *cobra.Command, args []string) error {
-			s, err := findLab()
+			s, err := labToEnter(run)
 			if err != nil {
 				return err
 			}
@@ -114,6 +120,7 @@ words are joined and given to the host's shell, and its exit status is passed on
 		},
 	}
 	c.Flags().SetInterspersed(false) // what follows HOST is the command's
+	c.Flags().StringVar(&run, "run", "", "the lab of the run with the results folder `DIR`")
 	return c
 }
 
@@ -172,6 +179,34 @@ func newLabServeCommand() *cobra.Command {
 			return nil
 		},
 	}
+}
+
+// labToEnter returns the lab of a run, "" for the lab that is up, else the latest run's.
+func labToEnter(run string) (*lab.State, error) {
+	if run == "" {
+		up, err := findLab()
+		if !errors.Is(err, lab.ErrDown) {
+			return up, err
+		}
+		if how, unread := loadReach(filepath.Join(resultsDir, result.LatestLink)); unread == nil && how.Lab != nil {
+			if s, gone := lab.At(how.Lab.Dir, how.Lab.ID); gone == nil {
+				return s, nil
+			}
+		}
+		return nil, err
+	}
+	how, err := loadReach(run)
+	if err != nil {
+		return nil, usageError(err)
+	}
+	if how.Lab == nil {
+		return nil, usageError(fmt.Errorf("%s: its hosts were no lab: use ssh", run))
+	}
+	s, err := lab.At(how.Lab.Dir, how.Lab.ID)
+	if err != nil {
+		return nil, &exitError{exitFailed, fmt.Errorf("%s: its lab went with it: %w", run, err)}
+	}
+	return s, nil
 }
 
 // findLab returns the lab that is up, or an error with exit status 1.

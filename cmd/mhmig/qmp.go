@@ -10,7 +10,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"log/slog"
 	"math"
 	"os"
 	"slices"
@@ -24,7 +23,6 @@ import (
 	"github.com/mhmig/mhmig/lang/diag"
 	"github.com/mhmig/mhmig/lang/printable"
 	"github.com/mhmig/mhmig/runtime/qmp"
-	"github.com/mhmig/mhmig/runtime/vm"
 )
 
 // lastEvents is how long events are waited for after the last command.
@@ -46,7 +44,7 @@ input is a command, and each reply and event one line of JSON. The exit status i
 		Example: "  mhmig qmp vm1\n  mhmig qmp vm1 --host host2 --variant 001\n  mhmig qmp vm1 query-status\n  mhmig qmp vm1 migrate-set-parameters max-bandwidth=1000000",
 		Args:    arguments(1, math.MaxInt),
 		RunE: func(c *cobra.Command, args []string) error {
-			d, err := a.find(args[0])
+			d, err := a.find(c.Context(), args[0], c.ErrOrStderr())
 			if err != nil {
 				return err
 			}
@@ -64,18 +62,11 @@ func (d *door) qmp(ctx context.Context, words []string, timeout time.Duration, s
 	if d.running {
 		fmt.Fprintln(stderr, "mhmig:", disturbed)
 	}
-	conn, closeHost, err := d.dial(ctx, vm.DataQMP, slog.New(slog.DiscardHandler))
+	monitor, closeMonitor, err := d.monitor(ctx, timeout)
 	if err != nil {
 		return err
 	}
-	defer func() { err = errors.Join(err, closeHost()) }()
-	greeting, cancel := context.WithTimeoutCause(ctx, 2*askTimeout, errors.New("it is taken: one at a time can use it"))
-	defer cancel()
-	monitor, err := qmp.New(greeting, conn, qmp.Options{Name: d.VM + "@" + d.Host, Timeout: timeout})
-	if err != nil {
-		return hostsError(err)
-	}
-	defer monitor.Close()
+	defer func() { err = errors.Join(err, closeMonitor()) }()
 	t := &monitorTalk{monitor: monitor, out: os.Stdout}
 	if t.commands, err = commandNames(ctx, monitor); err != nil {
 		return hostsError(err)

@@ -186,6 +186,15 @@ func removeHalfMade(dir string) error {
 	return nil
 }
 
+// At returns the lab in dir, or an error that is [ErrDown] if it is not the one with
+// this ID, or that is not there any more.
+func At(dir, id string) (*State, error) {
+	if !Lives(dir, id) {
+		return nil, ErrDown
+	}
+	return load(dir)
+}
+
 // Lives reports whether the lab of this name is the one in dir, and its owner
 // alive.
 func Lives(dir, id string) bool {

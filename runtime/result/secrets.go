@@ -323,12 +323,18 @@ func (s *secrets) maskAll(texts []string) []string {
 func (s *secrets) maskParams(params map[string]string) map[string]string {
 	shown := make(map[string]string, len(params))
 	for key, value := range params {
-		if value != "" && secretKey.MatchString(key) {
+		if value != "" && secretKey.MatchString(key) && !s.isPublic(value) {
 			value = masked
 		}
 		shown[key] = s.mask(value)
 	}
 	return shown
+}
+
+func (s *secrets) isPublic(value string) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return slices.Contains(s.public, value)
 }
 
 // maskingFile hides secrets in what is written to a file. What may be the beginning
