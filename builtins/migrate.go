@@ -221,7 +221,7 @@ func migClass() *Class {
 				return s.params(self.(migKey).running.Plan.Params), nil
 			}},
 			{"status", "the state in QEMU's words: none, setup, active, completed, failed, cancelled, …", func(_ *Scene, self any) (starlark.Value, error) {
-				return starlark.String(self.(migKey).running.Status()), nil
+				return starlark.String(self.(migKey).running.State()), nil
 			}},
 			{"stats", "per VM name, QEMU's figures, from the start: status, total-time, downtime, setup-time in ms, ram in bytes; of a guest that stamps its clock (param guest_clock) also what it felt, in ms: " +
 				"guest_downtime from its last stamp on src to its first on dst, guest_clock_stop the part of it in which its clock stood still, " +
@@ -257,7 +257,7 @@ func migClass() *Class {
 				},
 				Doc: "Waits until the migration has this status. ERROR when it ends in another one, saying how it ended.",
 				Fn: func(t *task.Task, a *Args) (starlark.Value, error) {
-					return waitCondition(t, a, migration.Condition{Status: arg[string](a, "status")})
+					return waitCondition(t, a, migration.Condition{Status: migration.State(arg[string](a, "status"))})
 				},
 			},
 			{
@@ -317,7 +317,7 @@ func migClass() *Class {
 }
 
 func migWait(t *task.Task, a *Args) (starlark.Value, error) {
-	c := migration.Condition{Status: arg[string](a, "status"), Event: arg[string](a, "event"), Passes: arg[int](a, "passes")}
+	c := migration.Condition{Status: migration.State(arg[string](a, "status")), Event: arg[string](a, "event"), Passes: arg[int](a, "passes")}
 	if a.Has("remaining") {
 		remaining := arg[int64](a, "remaining")
 		c.Remaining = &remaining

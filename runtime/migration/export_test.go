@@ -2,5 +2,8 @@
 
 package migration
 
-// Account is account, for tests.
-var Account = account
+// Account is account, DescribeSteps describeSteps, for tests.
+var (
+	Account       = account
+	DescribeSteps = describeSteps
+)

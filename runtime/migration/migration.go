@@ -5,19 +5,22 @@
 //
 // The order of events is virt-test's multi-host migration:
 //
-//	step              source                          destination
-//	prepare           start the VMs, wait for login   start the VMs with -incoming
-//	ports             get the ports                   listen, send the ports
-//	start_work        start_work, barrier             barrier
-//	before_migration  before_migration                before_migration
-//	migrate           migrate_src                     migrate_dst
-//	mig_finished      barrier                         barrier
-//	check             check_src                       resume, check_dst, check_work
-//	checked           barrier, look once more         barrier, look once more
-//	end               post_migration, end the VMs     post_migration
+//	step              source                                                       destination
+//	prepare           end the VMs elsewhere, barrier cleared, start them, log in   barrier cleared, start the VMs' other halves, which listen
+//	ports             barrier ports                                                barrier ports
+//	start_work        start_work, barrier worked                                   barrier worked
+//	before_migration  before_migration                                             before_migration
+//	migrate           migrate_src                                                  migrate_dst
+//	mig_finished      barrier mig_finished                                         barrier mig_finished
+//	check             check_src                                                    let the guests run, check_dst
+//	check_work                                                                     check_work
+//	conclude          barrier checked, look again, barrier concluded, end the VMs  barrier checked, look again, barrier concluded
+//	post_migration    post_migration                                               post_migration
+//	cancelled         the guests go on, barrier cancelled                          end the VMs' other halves, barrier cancelled
 //
-// A cancelled migration skips from migrate to end: the VMs stay where they
-// were, and the destination's are ended instead.
+// A step of whose side the scenario brings no hook is not told of there. The last row
+// is that of a cancelled migration, which goes there from migrate: the VMs stay where
+// they were.
 //
 // What QEMU does not guard, this package does: return-path is set on both
 // ends, and a migration has succeeded only when the destination runs; a source
@@ -35,7 +38,6 @@ import (
 	"log/slog"
 	"maps"
 	"slices"
-	"strings"
 	"sync"
 	"time"
 
@@ -83,6 +85,7 @@ type Migration struct {
 	moves   map[string]*move // by VM name; complete when both sides are prepared
 
 	sourceDone chan struct{} // closed when the source's migrate step is over
+	ended      sync.Once     // guards that
 
 	failing sync.Mutex // guards verdict; held while the failure is looked into
 	verdict error      // see fail
@@ -132,38 +135,20 @@ func New(bed *testbed.Bed, number int, plan Plan) (*Migration, error) {
 // Room is where the two sides meet; its parties are the hosts' names.
 func (m *Migration) Room() *barrier.Room { return m.room }
 
-// Status is the migration's state in QEMU's words, "none" before it began. Of
-// several VMs, the one that is furthest from success decides.
-func (m *Migration) Status() string {
+// State is where the migration is, none before it began. Of several VMs, the one
+// that is furthest from success decides.
+func (m *Migration) State() State {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	return m.statusLocked()
+	return m.stateLocked()
 }
 
-func (m *Migration) statusLocked() string {
-	worst, rank := "none", -1
+func (m *Migration) stateLocked() State {
+	var states []State
 	for _, mv := range m.moves {
-		if r := statusRank(mv.status); r > rank {
-			worst, rank = mv.status, r
-		}
+		states = append(states, mv.state)
 	}
-	return worst
-}
-
-// statusRank orders QEMU's states so that the greatest speaks for a set of VMs.
-func statusRank(status string) int {
-	switch status {
-	case "failed":
-		return 5
-	case "cancelled", "cancelling":
-		return 4
-	case "none":
-		return 2
-	case "completed":
-		return 1
-	default: // setup, active, device, pre-switchover, postcopy-…: under way
-		return 3
-	}
+	return worst(states)
 }
 
 // Stats returns, for each VM, QEMU's own figures (query-migrate on the source):
@@ -176,7 +161,7 @@ func (m *Migration) Stats() map[string]map[string]any {
 	defer m.mu.Unlock()
 	out := map[string]map[string]any{}
 	for name, mv := range m.moves {
-		out[name] = map[string]any{"status": mv.status}
+		out[name] = map[string]any{"status": string(mv.state)}
 		if mv.query != nil {
 			out[name] = maps.Clone(mv.query)
 			mv.addGuestClock(out[name])
@@ -195,9 +180,9 @@ func (m *Migration) VMs() []string { return slices.Clone(m.Plan.VMs) }
 func (m *Migration) Cancel(ctx context.Context) error {
 	m.mu.Lock()
 	for _, mv := range m.moves {
-		if strings.HasPrefix(mv.status, "postcopy") {
+		if mv.state.Postcopy() {
 			m.mu.Unlock()
-			return fmt.Errorf("cancel: %s is in %s: cancelling now would destroy the guest on both hosts", mv.vm, mv.status)
+			return fmt.Errorf("cancel: %s is in %s: cancelling now would destroy the guest on both hosts", mv.vm, mv.state)
 		}
 	}
 	m.cancelled = true
@@ -244,8 +229,4 @@ func (m *Migration) setParameter(ctx context.Context, name string, value int64) 
 func (m *Migration) broadcastLocked() {
 	close(m.changed)
 	m.changed = make(chan struct{})
-}
-
-func isTerminal(status string) bool {
-	return status == "completed" || status == "failed" || status == "cancelled"
 }

@@ -60,7 +60,7 @@ type move struct {
 	bootID       string // the guest's then, "" if unknown
 
 	// guarded by m.mu
-	status   string         // QEMU's, of the source; "none" before it began
+	state    State          // of the source; none before it began
 	query    map[string]any // the last query-migrate of the source
 	samples  []result.Sample
 	source   *testbed.Machine // set while it may be cancelled
@@ -75,7 +75,7 @@ type limits struct {
 }
 
 func newMove(m *Migration, vm string) *move {
-	return &move{vm: vm, m: m, status: "none", running: make(chan struct{})}
+	return &move{vm: vm, m: m, state: qmp.MigrationNone, running: make(chan struct{})}
 }
 
 // listen prepares the destination's QEMU: capabilities, then -incoming on a
@@ -148,7 +148,7 @@ func (mv *move) send(ctx context.Context, src, dst *testbed.Machine) error {
 	defer events.Close()
 
 	if mv.m.wasCancelled() {
-		mv.setStatus("cancelled")
+		mv.setState(qmp.MigrationCancelled)
 		return nil
 	}
 	mv.setSource(src)
@@ -163,36 +163,36 @@ func (mv *move) send(ctx context.Context, src, dst *testbed.Machine) error {
 	err := monitor.Execute(moving, "migrate", map[string]any{"uri": uri}, nil)
 	switch refusal, refused := errors.AsType[*qmp.Error](err); {
 	case refused:
-		mv.setStatus("failed")
+		mv.setState(qmp.MigrationFailed)
 		return mv.judge(ctx, src, dst, refusal.Error())
 	case err != nil:
 		return mv.giveUp(ctx, src, dst, err)
 	}
-	mv.setStatus("setup")
+	mv.setState(qmp.MigrationSetup)
 	if mv.m.wasCancelled() { // while QEMU had nothing to cancel yet
 		err = mv.cancel(moving)
 	}
-	var status string
+	var state State
 	if err == nil {
-		status, err = mv.follow(moving, src, events)
+		state, err = mv.follow(moving, src, events)
 	}
 	if err != nil {
 		return mv.giveUp(ctx, src, dst, err)
 	}
-	err = mv.ending(ctx, src, dst, status)
+	err = mv.ending(ctx, src, dst, state)
 	mv.finished = time.Now()
 	mv.clock.End()
 	if err != nil {
 		return err
 	}
 	mv.m.mu.Lock()
-	status, query := mv.status, mv.query
+	state, query := mv.state, mv.query
 	mv.m.mu.Unlock()
 	figures := []any{"took", mv.finished.Sub(began).Round(time.Millisecond)}
-	if status == "completed" {
+	if state == qmp.MigrationCompleted {
 		figures = append(figures, "total_time_ms", query["total-time"], "downtime_ms", query["downtime"])
 	}
-	src.Log().Info("migration "+status, figures...)
+	src.Log().Info("migration "+string(state), figures...)
 	return nil
 }
 
@@ -227,7 +227,7 @@ func (mv *move) ready(ctx context.Context, src *testbed.Machine) error {
 // follow watches the source until the migration has ended, and returns how. An
 // event that tells of the end counts at once; the figures are asked for beside, by
 // a goroutine of their own, so that a QEMU that is silent holds up nothing here.
-func (mv *move) follow(ctx context.Context, src *testbed.Machine, events *qmp.Subscription) (status string, err error) {
+func (mv *move) follow(ctx context.Context, src *testbed.Machine, events *qmp.Subscription) (state State, err error) {
 	var cancelAt <-chan time.Time // nil: never
 	if d := mv.m.options.cancelDelay; d > 0 {
 		timer := time.NewTimer(d)
@@ -247,15 +247,15 @@ func (mv *move) follow(ctx context.Context, src *testbed.Machine, events *qmp.Su
 			if !open {
 				return "", src.Monitor().Err()
 			}
-			status, _ := e.Data["status"].(string)
-			if isTerminal(status) {
-				return status, nil
+			state := e.MigrationStatus()
+			if state.Terminal() {
+				return state, nil
 			}
-			mv.setStatus(status)
-			src.Log().Debug("migration status", "status", status)
+			mv.setState(state)
+			src.Log().Debug("migration status", "status", string(state))
 		case l := <-looks:
-			if l.err == nil && isTerminal(l.status) {
-				return l.status, nil
+			if l.err == nil && l.state.Terminal() {
+				return l.state, nil
 			}
 			if err := mv.weigh(ctx, src, l.err); err != nil {
 				return "", err
@@ -274,8 +274,8 @@ func (mv *move) follow(ctx context.Context, src *testbed.Machine, events *qmp.Su
 
 // look is what became of one question for the figures.
 type look struct {
-	status string
-	err    error
+	state State
+	err   error
 }
 
 // sampleAlong asks the source for the figures again and again until ctx ends,
@@ -292,9 +292,9 @@ func (mv *move) sampleAlong(ctx context.Context, monitor *qmp.Conn) <-chan look 
 			case <-ctx.Done():
 				return
 			}
-			status, err := mv.sample(ctx, monitor)
+			state, err := mv.sample(ctx, monitor)
 			select {
-			case looks <- look{status, err}:
+			case looks <- look{state, err}:
 			case <-ctx.Done():
 				return
 			}
@@ -350,14 +350,14 @@ func (mv *move) giveUp(ctx context.Context, src, dst *testbed.Machine, cause err
 	case errors.Is(cause, qmp.ErrSilent):
 		err = fail(ctx, mv, src, SourceRole, cause)
 	case errors.Is(cause, qmp.ErrGone) || errors.Is(cause, qmp.ErrClosed):
-		mv.setStatus("failed")
+		mv.setState(qmp.MigrationFailed)
 		return mv.judge(ctx, src, dst, "")
 	default: // the scenario was stopped, or QEMU has refused something
 		abandon(ctx, src)
 		return cause
 	}
 	abandon(ctx, src)
-	mv.setStatus("failed")
+	mv.setState(qmp.MigrationFailed)
 	return err
 }
 
@@ -369,11 +369,11 @@ func abandon(ctx context.Context, src *testbed.Machine) {
 	err := src.Execute(ctx, "migrate_cancel", nil, nil)
 	for err == nil {
 		var query struct {
-			Status string `json:"status"`
+			Status State `json:"status"`
 		}
 		err = src.Monitor().Execute(ctx, "query-migrate", nil, &query)
-		if err == nil && (query.Status == "" || query.Status == "none" || isTerminal(query.Status)) {
-			src.Log().Info("migration given up", "status", query.Status)
+		if err == nil && (!query.Status.Begun() || query.Status.Terminal()) {
+			src.Log().Info("migration given up", "status", string(query.Status))
 			return
 		}
 		select {
@@ -387,21 +387,21 @@ func abandon(ctx context.Context, src *testbed.Machine) {
 	}
 }
 
-// ending deals with a terminal status of the source.
-func (mv *move) ending(ctx context.Context, src, dst *testbed.Machine, status string) error {
-	desc, err := mv.finalFigures(ctx, src.Monitor(), status)
+// ending deals with a terminal state of the source.
+func (mv *move) ending(ctx context.Context, src, dst *testbed.Machine, state State) error {
+	desc, err := mv.finalFigures(ctx, src.Monitor(), state)
 	if err != nil && src.Monitor().Err() == nil {
 		return blame(ctx, mv, src, SourceRole, err)
 	}
-	if status == "failed" && mv.m.wasCancelled() {
+	if state == qmp.MigrationFailed && mv.m.wasCancelled() {
 		// To cancel, QEMU first shuts the return path down, and may take the broken
 		// connection for a failure before it notes that it cancels.
 		src.Log().Debug("failed by being cancelled", "error", desc)
-		status = "cancelled"
+		state = qmp.MigrationCancelled
 	}
-	mv.setStatus(status)
-	switch status {
-	case "completed":
+	mv.setState(state)
+	switch state {
+	case qmp.MigrationCompleted:
 		if delay := mv.m.options.cancelDelay; delay > 0 {
 			return fmt.Errorf("%s: the migration was over before cancel_delay = %v", src, delay)
 		}
@@ -409,7 +409,7 @@ func (mv *move) ending(ctx context.Context, src, dst *testbed.Machine, status st
 			src.Log().Warn("the migration was over before it could be cancelled")
 		}
 		return nil
-	case "cancelled":
+	case qmp.MigrationCancelled:
 		if mv.m.wasCancelled() {
 			return nil
 		}
@@ -421,7 +421,7 @@ func (mv *move) ending(ctx context.Context, src, dst *testbed.Machine, status st
 
 // finalFigures reads query-migrate until its figures are there: QEMU reports
 // the end a little before it has them.
-func (mv *move) finalFigures(ctx context.Context, monitor *qmp.Conn, status string) (errorDesc string, err error) {
+func (mv *move) finalFigures(ctx context.Context, monitor *qmp.Conn, state State) (errorDesc string, err error) {
 	ctx, cancel := context.WithTimeoutCause(ctx, settleTimeout, errors.New("QEMU gives no figures of the ended migration"))
 	defer cancel()
 	for {
@@ -433,7 +433,7 @@ func (mv *move) finalFigures(ctx context.Context, monitor *qmp.Conn, status stri
 		mv.m.mu.Unlock()
 		desc, _ := query["error-desc"].(string)
 		total, _ := query["total-time"].(float64)
-		if status != "completed" || total > 0 {
+		if state != qmp.MigrationCompleted || total > 0 {
 			return desc, nil
 		}
 		select {
@@ -444,7 +444,7 @@ func (mv *move) finalFigures(ctx context.Context, monitor *qmp.Conn, status stri
 	}
 }
 
-func (mv *move) sample(ctx context.Context, monitor *qmp.Conn) (status string, err error) {
+func (mv *move) sample(ctx context.Context, monitor *qmp.Conn) (state State, err error) {
 	var query map[string]any
 	if err := monitor.Execute(ctx, "query-migrate", nil, &query); err != nil {
 		return "", err
@@ -457,8 +457,8 @@ func (mv *move) sample(ctx context.Context, monitor *qmp.Conn) (status string, e
 	}
 	mv.query = query
 	mv.samples = append(mv.samples, now)
-	status, _ = query["status"].(string)
-	return status, nil
+	status, _ := query["status"].(string)
+	return State(status), nil
 }
 
 func (mv *move) setSource(src *testbed.Machine) {
@@ -467,21 +467,21 @@ func (mv *move) setSource(src *testbed.Machine) {
 	mv.source = src
 }
 
-// state is the move's status, in QEMU's words.
-func (mv *move) state() string {
+// now is the move's state.
+func (mv *move) now() State {
 	mv.m.mu.Lock()
 	defer mv.m.mu.Unlock()
-	return mv.status
+	return mv.state
 }
 
 // completed says whether the source's QEMU has sent the guest off.
-func (mv *move) completed() bool { return mv.state() == "completed" }
+func (mv *move) completed() bool { return mv.now() == qmp.MigrationCompleted }
 
-func (mv *move) setStatus(status string) {
+func (mv *move) setState(state State) {
 	mv.m.mu.Lock()
 	defer mv.m.mu.Unlock()
-	if mv.status != status {
-		mv.status = status
+	if mv.state != state {
+		mv.state = state
 		mv.m.broadcastLocked()
 	}
 }
@@ -513,8 +513,7 @@ func (mv *move) receive(ctx context.Context, dst *testbed.Machine, events *qmp.S
 			if !open {
 				return mv.awaitVerdict(ctx, dst)
 			}
-			status, _ := e.Data["status"].(string)
-			if e.Name == "RESUME" || status == "completed" {
+			if e.Name == "RESUME" || e.MigrationStatus() == qmp.MigrationCompleted {
 				return nil
 			}
 		case <-dst.Exited():
@@ -553,10 +552,10 @@ func (mv *move) awaitVerdict(ctx context.Context, dst *testbed.Machine) error {
 func (m *Migration) Record() result.Migration {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	r := result.Migration{Number: m.Number, Source: m.Plan.Source.Name(), Destination: m.Plan.Destination.Name(), Status: m.statusLocked()}
+	r := result.Migration{Number: m.Number, Source: m.Plan.Source.Name(), Destination: m.Plan.Destination.Name(), Status: string(m.stateLocked())}
 	for _, name := range m.Plan.VMs {
 		mv := m.moves[name]
-		r.VMs = append(r.VMs, result.MovedVM{VM: name, Status: mv.status, Query: mv.query, Samples: slices.Clone(mv.samples), Guest: mv.clock.Figures()})
+		r.VMs = append(r.VMs, result.MovedVM{VM: name, Status: string(mv.state), Query: mv.query, Samples: slices.Clone(mv.samples), Guest: mv.clock.Figures()})
 	}
 	return r
 }

@@ -66,7 +66,7 @@ func (s *Side) Machine(vm string) *testbed.Machine {
 }
 
 // Step is what the side is doing: a name from the table in the package's
-// documentation.
+// documentation, "" before the first.
 func (s *Side) Step() string {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -85,47 +85,57 @@ func (s *Side) begin(step string) {
 // this side, the first error, or ctx's cause. When it fails, whoever runs both
 // sides ends ctx for the other one.
 func (s *Side) Run(ctx context.Context) error {
-	run := s.runDestination
-	if s.IsSource() {
-		run = s.runSource
-	}
-	if err := run(ctx); err != nil {
-		return s.locate(ctx, err)
+	defer s.closeArrivals()
+	defer s.closeClocks()
+	if err := s.run(ctx); err != nil {
+		err = s.locate(ctx, err)
+		s.endMove(err)
+		return err
 	}
 	s.log.Info("done", "step", "end")
 	s.Migration.room.Leave(s.Host.Name(), "it is through with the migration")
 	return nil
 }
 
-func (s *Side) runSource(ctx context.Context) (err error) {
-	m := s.Migration
-	defer s.closeClocks()
-	// The destination must learn of the source's end also when it comes early.
-	var once sync.Once
-	conclude := func(err error) {
-		once.Do(func() {
-			m.mu.Lock()
-			m.failure = err
-			m.broadcastLocked()
-			m.mu.Unlock()
-			close(m.sourceDone)
-		})
-	}
-	defer func() {
-		if err != nil {
-			err = s.locate(ctx, err)
-		}
-		conclude(err)
-	}()
-
-	if err := s.early(ctx, s.readySource); err != nil {
+func (s *Side) run(ctx context.Context) error {
+	if err := s.early(ctx, func(ctx context.Context) error { return s.take(ctx, beforeMove) }); err != nil {
 		return err
 	}
-	s.begin("migrate")
+	if s.IsSource() {
+		defer s.saveRecord() // at the end: what the guest felt is known when it has settled on the destination
+	}
+	if err := s.take(ctx, inMove); err != nil {
+		return err
+	}
+	if s.Migration.State() == qmp.MigrationCancelled {
+		return s.take(ctx, afterCancel)
+	}
+	return s.take(ctx, afterMove)
+}
+
+// endMove tells the destination, once, how the source's part of the move has ended,
+// with err or without: also when that comes early.
+func (s *Side) endMove(err error) {
+	if !s.IsSource() {
+		return
+	}
+	m := s.Migration
+	m.ended.Do(func() {
+		m.mu.Lock()
+		m.failure = err
+		m.broadcastLocked()
+		m.mu.Unlock()
+		close(m.sourceDone)
+	})
+}
+
+// moveAway is the source's part of the move.
+func (s *Side) moveAway(ctx context.Context) error {
+	m := s.Migration
 	if err := s.each(ctx, s.takeLeave); err != nil {
 		return err
 	}
-	defer s.saveRecord() // at the end: what the guest felt is known when it has settled on the destination
+	var err error
 	if m.Plan.MigrateSrc != nil {
 		if err = m.Plan.MigrateSrc(ctx, s); err == nil {
 			err = s.each(ctx, s.learnEnd)
@@ -136,48 +146,15 @@ func (s *Side) runSource(ctx context.Context) (err error) {
 	} else {
 		err = s.Send(ctx, m.Plan.VMs)
 	}
-	if err != nil {
-		return err
+	if err == nil {
+		s.endMove(nil)
 	}
-	conclude(nil)
-	if m.Status() == "cancelled" {
-		return s.endCancelled(ctx)
-	}
-	s.begin("mig_finished")
-	if err := s.meet(ctx, "mig_finished", limit{m.options.timeout, "mig_timeout"}); err != nil {
-		return err
-	}
-	s.begin("check")
-	for _, vm := range m.Plan.VMs {
-		s.Machine(vm).Left()
-	}
-	if m.Plan.CheckSrc != nil {
-		err = m.Plan.CheckSrc(ctx, s)
-	} else {
-		err = s.each(ctx, s.checkLeft)
-	}
-	if err != nil {
-		return err
-	}
-	if err := s.conclude(ctx); err != nil {
-		return err
-	}
-	if err := s.each(ctx, func(ctx context.Context, vm string) error {
-		return m.bed.Remove(ctx, s.Machine(vm))
-	}); err != nil {
-		return err
-	}
-	return s.hook(ctx, "post_migration", m.Plan.PostMigration)
+	return err
 }
 
-func (s *Side) runDestination(ctx context.Context) (err error) {
+// moveHere is the destination's part of the move, which is over when the source's is.
+func (s *Side) moveHere(ctx context.Context) (err error) {
 	m := s.Migration
-	defer s.closeArrivals()
-	defer s.closeClocks()
-	if err := s.early(ctx, s.readyDestination); err != nil {
-		return err
-	}
-	s.begin("migrate")
 	if m.Plan.MigrateDst != nil {
 		err = m.Plan.MigrateDst(ctx, s)
 	} else {
@@ -188,92 +165,73 @@ func (s *Side) runDestination(ctx context.Context) (err error) {
 	}
 	select {
 	case <-m.sourceDone:
+		return m.failed()
 	case <-ctx.Done():
 		return context.Cause(ctx)
 	}
-	if err := m.failed(); err != nil {
-		return err
+}
+
+func (s *Side) meetFinished(ctx context.Context) error {
+	return s.meet(ctx, "mig_finished", limit{s.Migration.options.timeout, "mig_timeout"})
+}
+
+// checkSource proves that the guests have left.
+func (s *Side) checkSource(ctx context.Context) error {
+	for _, vm := range s.Migration.Plan.VMs {
+		s.Machine(vm).Left()
 	}
-	if m.Status() == "cancelled" {
-		return s.endCancelled(ctx)
+	if check := s.Migration.Plan.CheckSrc; check != nil {
+		return check(ctx, s)
 	}
-	s.begin("mig_finished")
-	if err := s.meet(ctx, "mig_finished", limit{m.options.timeout, "mig_timeout"}); err != nil {
-		return err
-	}
-	s.begin("check")
+	return s.each(ctx, s.checkLeft)
+}
+
+// checkDestination lets the guests run that have arrived, and proves that they do.
+func (s *Side) checkDestination(ctx context.Context) error {
 	if err := s.each(ctx, s.arrive); err != nil {
 		return err
 	}
-	if m.Plan.CheckDst != nil {
-		err = m.Plan.CheckDst(ctx, s)
+	var err error
+	if check := s.Migration.Plan.CheckDst; check != nil {
+		err = check(ctx, s)
 	} else {
 		err = s.each(ctx, s.checkArrived)
 	}
 	if err != nil {
 		return err
 	}
-	if err := s.each(ctx, s.settleClock); err != nil {
-		return err
-	}
-	if m.Plan.CheckWork != nil {
-		s.begin("check_work")
-		if err := m.Plan.CheckWork(ctx, s); err != nil {
-			return err
-		}
-	}
+	return s.each(ctx, s.settleClock)
+}
+
+// concludeSource ends the instances that the guests have left, when nobody wants to
+// look at them any more.
+func (s *Side) concludeSource(ctx context.Context) error {
 	if err := s.conclude(ctx); err != nil {
 		return err
 	}
-	return s.hook(ctx, "post_migration", m.Plan.PostMigration)
+	return s.each(ctx, func(ctx context.Context, vm string) error {
+		return s.Migration.bed.Remove(ctx, s.Machine(vm))
+	})
 }
 
-// readySource takes the source through the steps before the move.
-func (s *Side) readySource(ctx context.Context) error {
+// prepareSources makes sure that each VM runs here, and nowhere else.
+func (s *Side) prepareSources(ctx context.Context) error {
 	m := s.Migration
-	s.begin("prepare")
 	if err := m.bed.ClearFor(ctx, m.Plan.VMs, s.Host, m.Plan.Fresh); err != nil {
 		return err
 	}
 	if err := s.meet(ctx, "cleared", limit{}); err != nil {
 		return err
 	}
-	if err := s.each(ctx, s.prepareSource); err != nil {
-		return err
-	}
-	s.begin("ports")
-	if err := s.meet(ctx, "ports", limit{}); err != nil {
-		return err
-	}
-	if m.Plan.StartWork != nil {
-		s.begin("start_work")
-		if err := m.Plan.StartWork(ctx, s); err != nil {
-			return err
-		}
-	}
-	if err := s.meet(ctx, "worked", limit{}); err != nil {
-		return err
-	}
-	return s.hook(ctx, "before_migration", m.Plan.BeforeMigration)
+	return s.each(ctx, s.prepareSource)
 }
 
-// readyDestination takes the destination through the steps before the move.
-func (s *Side) readyDestination(ctx context.Context) error {
-	m := s.Migration
-	s.begin("prepare")
+// prepareDestinations starts the VMs' other halves, when there are none elsewhere.
+func (s *Side) prepareDestinations(ctx context.Context) error {
 	if err := s.meet(ctx, "cleared", limit{}); err != nil {
 		return err
 	}
-	if err := s.each(ctx, s.prepareDestination); err != nil {
-		return err
-	}
-	s.begin("ports")
-	for _, tag := range []string{"ports", "worked"} {
-		if err := s.meet(ctx, tag, limit{}); err != nil {
-			return err
-		}
-	}
-	return s.hook(ctx, "before_migration", m.Plan.BeforeMigration)
+	return s.each(ctx, s.prepareDestination)
 }
 
 // early runs the side's steps before the move. A QEMU that ends during them ends
@@ -448,7 +406,7 @@ func (s *Side) checkArrived(ctx context.Context, vm string) error {
 // learnEnd asks QEMU how a migration ended that migrate_src has made by itself.
 func (s *Side) learnEnd(ctx context.Context, vm string) error {
 	mv, machine := s.Migration.moves[vm], s.Machine(vm)
-	if isTerminal(mv.state()) {
+	if mv.now().Terminal() {
 		return nil
 	}
 	status, err := mv.sample(ctx, machine.Monitor())
@@ -456,11 +414,11 @@ func (s *Side) learnEnd(ctx context.Context, vm string) error {
 	case err != nil:
 		return blame(ctx, mv, machine, SourceRole, err)
 	case status == "" && s.Migration.wasCancelled():
-		status = "cancelled"
-	case !isTerminal(status):
+		status = qmp.MigrationCancelled
+	case !status.Terminal():
 		return fmt.Errorf("migrate_src has returned, but the migration of %s is not over: it is %s", machine, cmp.Or(status, "not begun"))
 	}
-	mv.setStatus(status)
+	mv.setState(status)
 	return nil
 }
 
@@ -468,26 +426,20 @@ func (s *Side) learnEnd(ctx context.Context, vm string) error {
 // an end.
 func (s *Side) abandonUnended(ctx context.Context) {
 	_ = s.each(context.WithoutCancel(ctx), func(ctx context.Context, vm string) error {
-		if !isTerminal(s.Migration.moves[vm].state()) {
+		if !s.Migration.moves[vm].now().Terminal() {
 			abandon(ctx, s.Machine(vm))
 		}
 		return nil
 	})
 }
 
-// endCancelled is the end of a cancelled migration. A guest whose move was
-// cancelled goes on where it was, and the destination's instance is ended; one
-// that had moved before stays moved.
-func (s *Side) endCancelled(ctx context.Context) error {
-	s.begin("cancelled")
-	end := s.dismiss
-	if s.IsSource() {
-		end = s.goOn
-	}
-	if err := s.each(ctx, end); err != nil {
+// endCancelledSource is the source's end of a cancelled migration: a guest whose
+// move was cancelled goes on where it was; one that had moved before stays moved.
+func (s *Side) endCancelledSource(ctx context.Context) error {
+	if err := s.each(ctx, s.goOn); err != nil {
 		return err
 	}
-	if err := s.meet(ctx, "cancelled", limit{s.Migration.options.finishTimeout, "finish_timeout"}); err != nil || !s.IsSource() {
+	if err := s.meetCancelled(ctx); err != nil {
 		return err
 	}
 	return s.each(ctx, func(ctx context.Context, vm string) error {
@@ -496,6 +448,18 @@ func (s *Side) endCancelled(ctx context.Context) error {
 		}
 		return nil
 	})
+}
+
+// endCancelledDestination is the destination's.
+func (s *Side) endCancelledDestination(ctx context.Context) error {
+	if err := s.each(ctx, s.dismiss); err != nil {
+		return err
+	}
+	return s.meetCancelled(ctx)
+}
+
+func (s *Side) meetCancelled(ctx context.Context) error {
+	return s.meet(ctx, "cancelled", limit{s.Migration.options.finishTimeout, "finish_timeout"})
 }
 
 // goOn is the source's part of the end of a cancelled move.
@@ -556,14 +520,6 @@ func each(ctx context.Context, vms []string, f func(ctx context.Context, vm stri
 		group.Go(func() error { return f(ctx, vm) })
 	}
 	return group.Wait()
-}
-
-func (s *Side) hook(ctx context.Context, step string, h Hook) error {
-	if h == nil {
-		return nil
-	}
-	s.begin(step)
-	return h(ctx, s)
 }
 
 // meet waits for the other side. A timeout of 0 means no other limit than the

@@ -18,7 +18,7 @@ const waitInterval = 20 * time.Millisecond
 
 // Condition is a state of a migration under way. One field is set.
 type Condition struct {
-	Status    string // the migration's, in QEMU's words
+	Status    State  // the migration's
 	Event     string // a QMP event of any of its VMs, on either side, from now on
 	Passes    int    // that every VM's RAM has been gone through so often: passes that are complete
 	Remaining *int64 // that every VM has at most so many bytes of RAM left to send
@@ -27,7 +27,7 @@ type Condition struct {
 func (c Condition) String() string {
 	switch {
 	case c.Status != "":
-		return "status " + c.Status
+		return "status " + string(c.Status)
 	case c.Event != "":
 		return "event " + c.Event
 	case c.Remaining != nil:
@@ -51,13 +51,13 @@ func (m *Migration) Wait(ctx context.Context, c Condition) error {
 	defer stop()
 	for {
 		m.mu.Lock()
-		status, changed := m.statusLocked(), m.changed
+		state, changed := m.stateLocked(), m.changed
 		m.mu.Unlock()
 		held, err := holds(underWay, c)
 		switch {
 		case held:
 			return nil
-		case isTerminal(status) || m.isOver():
+		case state.Terminal() || m.isOver():
 			return m.endedFirst(c)
 		case err != nil:
 			return fmt.Errorf("waited for %s: %w", c, err)
@@ -71,7 +71,7 @@ func (m *Migration) Wait(ctx context.Context, c Condition) error {
 		case <-tick:
 		case <-m.sourceDone:
 		case <-ctx.Done():
-			return fmt.Errorf("waited for %s, the migration is %s: %w", c, status, context.Cause(ctx))
+			return fmt.Errorf("waited for %s, the migration is %s: %w", c, state, context.Cause(ctx))
 		}
 	}
 }
@@ -105,13 +105,13 @@ func (m *Migration) isOver() bool {
 
 func (m *Migration) endedFirst(c Condition) error {
 	if failure := m.failed(); failure != nil {
-		return fmt.Errorf("waited for %s, but the migration ended first: %s: %w", c, m.Status(), failure)
+		return fmt.Errorf("waited for %s, but the migration ended first: %s: %w", c, m.State(), failure)
 	}
-	return fmt.Errorf("waited for %s, but the migration ended first: %s", c, m.Status())
+	return fmt.Errorf("waited for %s, but the migration ended first: %s", c, m.State())
 }
 
 func (m *Migration) statusHolds(_ context.Context, c Condition) (bool, error) {
-	return m.Status() == c.Status, nil
+	return m.State() == c.Status, nil
 }
 
 // figuresHold looks at every VM's query-migrate. What QEMU refuses is an error;
@@ -182,6 +182,6 @@ func (m *Migration) waitEvent(ctx context.Context, c Condition) error {
 			return m.endedFirst(c)
 		}
 	case <-ctx.Done():
-		return fmt.Errorf("waited for %s, the migration is %s: %w", c, m.Status(), context.Cause(ctx))
+		return fmt.Errorf("waited for %s, the migration is %s: %w", c, m.State(), context.Cause(ctx))
 	}
 }

@@ -6,8 +6,8 @@ import (
 	"context"
 	"fmt"
 	"slices"
-	"strings"
 
+	"github.com/mhmig/mhmig/runtime/qmp"
 	"github.com/mhmig/mhmig/runtime/result"
 )
 
@@ -100,12 +100,12 @@ func (m *Machine) Execute(ctx context.Context, command string, arguments map[str
 		m.mu.Unlock()
 	case "migrate_cancel", "migrate-cancel":
 		var query struct {
-			Status string `json:"status"`
+			Status qmp.MigrationStatus `json:"status"`
 		}
 		if err := m.Monitor().Execute(ctx, "query-migrate", nil, &query); err != nil {
 			return err
 		}
-		if strings.HasPrefix(query.Status, "postcopy") {
+		if query.Status.Postcopy() {
 			return fmt.Errorf("%s: %s refused in %s: it would destroy the guest on both hosts", m, command, query.Status)
 		}
 	}

@@ -49,7 +49,7 @@ func (m *Machine) note(e qmp.Event) {
 	}
 	switch e.Name {
 	case "MIGRATION":
-		if e.Data["status"] != "completed" {
+		if e.MigrationStatus() != qmp.MigrationCompleted {
 			return
 		}
 		if !m.awaited {

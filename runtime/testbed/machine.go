@@ -358,6 +358,8 @@ func tells(e qmp.Event) bool {
 func (m *Machine) tell(e qmp.Event) {
 	byGuest, _ := e.Data["guest"].(bool)
 	switch {
+	case !e.MigrationStatus().Known():
+		m.log.Warn("QEMU tells of a migration status that mhmig does not know; it is taken for one that is under way", "status", string(e.MigrationStatus()))
 	case tidings[e.Name] != "":
 		m.log.Info(tidings[e.Name])
 	case alarms[e.Name] != "":
