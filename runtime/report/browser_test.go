@@ -5,6 +5,8 @@ package report_test
 import (
 	"context"
 	"fmt"
+	"io"
+	"log/slog"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -23,6 +25,7 @@ import (
 	"github.com/chromedp/chromedp/kb"
 
 	"github.com/mhmig/mhmig/runtime/report"
+	"github.com/mhmig/mhmig/runtime/result"
 )
 
 // TestPage clicks through the page in a browser, as a person would. Its
@@ -64,6 +67,7 @@ func TestPage(t *testing.T) {
 	b.want("lanes with steps", `document.querySelectorAll("#timeline .step").length >= 3`, true)
 	b.want("who waited", `document.querySelector("#timeline .waits").textContent`, "1.20 sdestination waited for source at ports (migration 1)")
 	b.want("a param's origin", `[...document.querySelectorAll("#params tbody tr")].find(r => r.cells[0].textContent === "mem").cells[2].textContent`, "base.cfg:12")
+	b.want("its place below the log", `[...document.querySelectorAll("#detail > section")].map(e => e.id).filter(Boolean).join()`, "migrations,timeline,log,files,params")
 	b.do(chromedp.SendKeys(chromedp.CSS("#params-filter"), "tests.cfg:3"))
 	b.want("one param", `[...document.querySelectorAll("#params tbody tr")].map(r => r.cells[1].textContent).join()`, "load")
 	b.want("the log", `document.querySelector("#log pre").textContent.includes("scenario begins")`, true)
@@ -93,6 +97,87 @@ func TestPage(t *testing.T) {
 		b.want("no sideways scrolling", `document.documentElement.scrollWidth <= innerWidth`, true)
 		b.picture("narrow-" + id)
 	}
+}
+
+// TestMovedPage: a page that lies alone in a folder has no link that leads nowhere, and
+// shows what it knows. One of a single variant shows that.
+func TestMovedPage(t *testing.T) {
+	t.Parallel()
+	f, err := result.Create(t.TempDir(), result.Run{Scenario: "fast.star", Planned: 1}, func(err error) { t.Error(err) })
+	check(t, err)
+	v, err := f.Start(result.Entry{Name: "fast.JeOS", Hosts: []string{"host1", "host2"}, Params: map[string]string{"mem": "128"}})
+	check(t, err)
+	log := slog.New(f.Handler()).With("variant", v.ID())
+	log.Debug("remote command", "command", "uname")
+	log.Info("guest started")
+	log.Warn("it is slow")
+	log.Error("it is gone")
+	for _, write := range []struct {
+		to   func() (io.WriteCloser, error)
+		text string
+	}{
+		{func() (io.WriteCloser, error) { return v.VMFile("vm1", "host1", "console.log") }, "login: \x1b[1mroot\n"},
+		{func() (io.WriteCloser, error) { return v.Artifact("dump.bin") }, "\x00\xff"},
+	} {
+		w, err := write.to()
+		check(t, err)
+		_, err = io.WriteString(w, write.text)
+		check(t, err)
+		check(t, w.Close())
+	}
+	check(t, v.Migration(fastMove(time.Now())))
+	check(t, v.Finish(result.Outcome{Failure: result.Failure{Status: result.Fail, Message: "lost"}}))
+	check(t, f.Finish(result.Fail))
+	report.Keep(f.Dir(), func(err error) { t.Error(err) }).Close()
+	page, err := os.ReadFile(filepath.Join(f.Dir(), report.HTMLFile))
+	check(t, err)
+	alone := filepath.Join(t.TempDir(), "mailed.html")
+	check(t, os.WriteFile(alone, page, 0o644))
+
+	const links = `[...document.querySelectorAll("a[href]")].map(a => a.getAttribute("href")).filter(href => !href.startsWith("#")).join()`
+	b := openBrowser(t, "file://"+alone)
+	b.do(chromedp.EmulateViewport(1280, 800))
+	b.want("the only variant", `document.querySelector("#detail h1").textContent`, "fast.JeOS")
+	b.want("the run's summary", `document.querySelector("#summary").hidden`, false)
+	b.want("no link to another file", links, "")
+	b.want("names instead", `[...document.querySelectorAll("code.path")].map(e => e.textContent).join()`, "001-fast.JeOS/log.txt,artifacts/dump.bin,vm/vm1@host1/console.log,results.json,junit.xml")
+	b.want("what a file says", `[...document.querySelectorAll("#files pre")].map(e => e.textContent).join()`, "login: \\x1b[1mroot\n")
+	b.want("the whole log", `document.querySelectorAll("#log .line").length`, 4)
+	b.do(chromedp.Evaluate[chromedp.Void](`(e => { e.value = "WARN"; e.dispatchEvent(new Event("change")); })(document.querySelector("#log-level"))`))
+	b.want("what is worse than INFO", `[...document.querySelectorAll("#log .line")].map(e => e.textContent.trim().slice(13)).join()`, "WARN  it is slow,ERROR it is gone")
+	b.want("dirty rates of each pass", `data(details[0]).plots[0].dirty.map(v => Math.round(v / 1e6)).join()`, "20,20,20,20,4")
+	b.want("rates between samples", `data(details[0]).plots[0].rate.map(v => Math.round(v / 1e6)).join()`, "300,200,180,150,60")
+	b.picture("fast")
+
+	home := openBrowser(t, "file://"+filepath.Join(f.Dir(), report.HTMLFile))
+	home.want("links at home", links, "./001-fast.JeOS/log.txt,./001-fast.JeOS/artifacts/dump.bin,./001-fast.JeOS/vm/vm1%40host1/console.log,./results.json,./junit.xml")
+}
+
+// fastMove is a move of half a second, in which QEMU knows no dirty rate: the guest
+// changes 20 MB/s of its memory in the first 400 ms, and 4 in the last 100.
+func fastMove(begun time.Time) result.Migration {
+	const total = 96_000_000
+	type look struct {
+		at, left, sent, bytes float64
+		pass                  int
+		status                string
+	}
+	query := func(l look) map[string]any {
+		const page = 4096
+		return map[string]any{"status": l.status, "total-time": l.at, "setup-time": 0.0, "downtime": 20.0, "ram": map[string]any{
+			"total": float64(total), "remaining": l.left, "normal": l.sent / page, "duplicate": 0.0, "transferred": l.bytes, "page-size": float64(page),
+			"dirty-sync-count": float64(l.pass), "dirty-pages-rate": 0.0, "mbps": 0.0,
+		}}
+	}
+	looks := []look{
+		{100, 66e6, 30e6, 30e6, 1, "active"}, {200, 46e6, 50e6, 50e6, 1, "active"}, {300, 28e6, 68e6, 68e6, 1, "active"},
+		{400, 21e6, 83e6, 83e6, 2, "active"}, {500, 0, 104.4e6, 89e6, 4, "completed"},
+	}
+	moved := result.MovedVM{VM: "vm1", Status: "completed", Query: query(looks[4])}
+	for _, l := range looks[:4] {
+		moved.Samples = append(moved.Samples, result.Sample{Time: begun.Add(time.Duration(l.at) * time.Millisecond), Query: query(l)})
+	}
+	return result.Migration{Number: 1, Source: "host1", Destination: "host2", Status: "completed", VMs: []result.MovedVM{moved}}
 }
 
 const shownRows = `[...document.querySelectorAll("#variants tbody tr a")].map(a => a.textContent.split(".")[0]).join()`

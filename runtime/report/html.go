@@ -16,6 +16,7 @@ import (
 	"slices"
 	"strings"
 	"time"
+	"unicode/utf8"
 
 	"github.com/mhmig/mhmig/lang/printable"
 	"github.com/mhmig/mhmig/runtime/result"
@@ -42,12 +43,13 @@ func pageFile(name string) string {
 	return string(data)
 }
 
-// What the page holds at most of each variant, and of all logs together; the
-// logs of variants that are not fine come first in that they have a budget of
-// their own.
+// What the page holds at most of each variant, and of all logs and other files
+// together; those of variants that are not fine come first in that they have a budget
+// of their own.
 const (
 	logLines   = 200
 	logBytes   = 32 << 10
+	fileBytes  = 8 << 10
 	goodLogs   = 2 << 20
 	badLogs    = 8 << 20
 	maxPoints  = 300 // of a plot
@@ -90,6 +92,12 @@ type (
 		LogTail  string            `json:"logTail"`
 		LogCut   bool              `json:"logCut"`
 		VMFiles  []file            `json:"vmFiles,omitempty"`
+		Texts    map[string]text   `json:"texts,omitempty"` // what files say, by path
+	}
+	// text is what a file says, or its end.
+	text struct {
+		Text string `json:"text"`
+		Cut  bool   `json:"cut,omitzero"`
 	}
 	// plot is one VM's move in full.
 	plot struct {
@@ -133,8 +141,9 @@ type (
 )
 
 // HTML writes one page that needs no other file and no network: the summary, a
-// table of variants, and of each all that is known. Links to logs and
-// artifacts lead into the results folder, where the page has its place.
+// table of variants, and of each all that is known. Where it lies in the results
+// folder, it links to the logs and artifacts there; elsewhere it names them, and shows
+// what it holds of them.
 func HTML(w io.Writer, dir string) error {
 	run, err := result.LoadRun(dir)
 	if err != nil {
@@ -235,6 +244,17 @@ func (b *book) detail(o result.Outcome, moves []result.Migration) detail {
 	}
 	d.LogTail, d.LogCut = tail(filepath.Join(folder, result.LogFile), min(logBytes, *budget))
 	*budget -= len(d.LogTail)
+	for _, f := range slices.Concat(d.Artifacts, d.VMFiles) {
+		said, cut := tail(filepath.Join(b.dir, filepath.FromSlash(f.Path)), min(fileBytes, *budget))
+		if said == "" || !utf8.ValidString(said) || strings.ContainsRune(said, 0) {
+			continue // nothing to read
+		}
+		if d.Texts == nil {
+			d.Texts = map[string]text{}
+		}
+		d.Texts[f.Path] = text{printable.Lines(said), cut}
+		*budget -= len(said)
+	}
 	return d
 }
 
@@ -286,6 +306,7 @@ func tail(path string, bytes int) (string, bool) {
 func newPlot(number int, vm result.MovedVM, since func(time.Time) float64) (p plot, ok bool) {
 	f := newMoved(vm)
 	p = plot{Migration: number, VM: vm.VM, Total: f.RAM, End: f.TotalTime, Downtime: f.Downtime, Guest: f.GuestDowntime}
+	var counts []counted
 	for i, s := range vm.Samples {
 		if i == 0 {
 			before, _ := s.Query["total-time"].(float64)
@@ -297,6 +318,7 @@ func newPlot(number int, vm result.MovedVM, since func(time.Time) float64) (p pl
 			continue // before it began
 		}
 		p.add(passed, g)
+		counts = append(counts, countsOf(s.Query))
 		p.Total = max(p.Total, float64(g.Total))
 		p.End = max(p.End, passed)
 	}
@@ -305,12 +327,66 @@ func newPlot(number int, vm result.MovedVM, since func(time.Time) float64) (p pl
 	}
 	if last := (result.Sample{Query: vm.Query}).Progress(); f.TotalTime > p.Time[len(p.Time)-1] && last.Total > 0 {
 		p.add(f.TotalTime, last)
+		counts = append(counts, countsOf(vm.Query))
 	}
+	p.measure(counts, f.SetupTime)
 	p.series = p.thinned(maxPoints)
 	if vm.Guest != nil {
 		p.addPauses(vm.Guest.Gaps, since)
 	}
 	return p, true
+}
+
+// counted is what QEMU counts of a move, from its begin on.
+type counted struct {
+	known bool
+	sent  float64 // bytes of RAM: whole pages, also those that took less room
+	bytes float64 // over the network
+}
+
+func countsOf(query map[string]any) counted {
+	ram, _ := query["ram"].(map[string]any)
+	cache, _ := query["xbzrle-cache"].(map[string]any)
+	number := func(in map[string]any, key string) float64 { n, _ := in[key].(float64); return n }
+	_, known := ram["normal"].(float64)
+	pageSize := cmp.Or(number(ram, "page-size"), 4096)
+	return counted{known, pageSize * (number(ram, "normal") + number(ram, "duplicate") + number(cache, "pages")), number(ram, "transferred")}
+}
+
+// measure replaces the rates that QEMU gives by those between two samples. It knows
+// the dirty rate only once a second and forgets it at the end: of a move that is shorter
+// it says 0. What the guest has changed is what is left to send more than it would be
+// by what was sent; it is seen when a pass ends, of the time since the pass before.
+// setup is when the guest's changes begin to be noted, in ms.
+func (p *plot) measure(counts []counted, setup float64) {
+	if slices.ContainsFunc(counts, func(c counted) bool { return !c.known }) {
+		return
+	}
+	for i := range counts {
+		before, bytes := 0.0, 0.0
+		if i > 0 {
+			before, bytes = p.Time[i-1], counts[i-1].bytes
+		}
+		if passed := p.Time[i] - before; passed > 0 {
+			p.Rate[i] = max(0, counts[i].bytes-bytes) * 1000 / passed
+		}
+	}
+	begin, left := min(setup, p.Time[0]), p.Remaining[0]+counts[0].sent
+	from, rate := 0, 0.0
+	for i := range counts {
+		if i == 0 || p.Pass[i] == p.Pass[i-1] {
+			continue
+		}
+		all := p.Remaining[i] + counts[i].sent
+		rate = max(0, all-left) * 1000 / max(1, p.Time[i]-begin)
+		for j := from; j <= i; j++ {
+			p.Dirty[j] = rate
+		}
+		begin, left, from = p.Time[i], all, i+1
+	}
+	for j := from; j < len(counts); j++ {
+		p.Dirty[j] = rate // that of the pass before, as far as is known
+	}
 }
 
 // The clock stamps every 10 ms; pauses of as much again nobody feels.

@@ -10,6 +10,8 @@ const rows = [...document.querySelectorAll("script.row")].map(data);
 const details = [...document.querySelectorAll("script.detail")]; // read when looked at
 rows.forEach((row, i) => { row.index = i; row.down = Math.max(-1, ...(row.moves || []).map(m => m.down)); row.guest = Math.max(0, ...(row.moves || []).map(m => m.guest || 0)); });
 const scale = limits(rows.flatMap(row => row.moves || []));
+// What there is but one of is shown at once.
+const only = rows.length === 1 && !(run.planned > 1) ? rows[0] : undefined;
 const first = details.length ? data(details[0]) : {};
 
 // h makes an element; children may be lists.
@@ -40,7 +42,13 @@ function ms(t) {
 const short = (text, n) => text.length > n ? text.slice(0, n - 1) + "…" : text;
 const date = text => new Date(text).toISOString().replace("T", " ").slice(0, 19) + " UTC";
 const badge = status => h("span", { class: "status " + status }, status === "running" ? "NOT ENDED" : status);
+
+// The page can be anywhere. Only in the folder of its run, which has the run's name,
+// are the files that it names beside it: there it links to them.
+const folder = decodeURIComponent(location.pathname.split("/").at(-2) || "");
+const atHome = folder === run.id || folder === "latest";
 const address = path => "./" + path.split("/").map(encodeURIComponent).join("/");
+const file = (path, name) => atHome ? h("a", { href: address(path) }, name || path) : h("code", { class: "path", title: "in the run's folder" }, name || path);
 
 // hover shows what text says of a place while the pointer is there.
 const tip = h("div", { class: "tip", role: "tooltip", hidden: "" });
@@ -156,7 +164,7 @@ function drawDetail(row) {
   const d = data(details[row.index]), i = view.shown.indexOf(row);
   const beside = (other, text) => other ? h("a", { href: "#" + other.id, title: other.label }, text) : h("span", { class: "soft" }, text);
   return [
-    h("nav", {}, h("a", { href: "#" }, "← all variants"), h("span", { class: "end" }, beside(i < 0 ? undefined : view.shown[i - 1], "previous"), beside(i < 0 ? undefined : view.shown[i + 1], "next"))),
+    only ? "" : h("nav", {}, h("a", { href: "#" }, "← all variants"), h("span", { class: "end" }, beside(i < 0 ? undefined : view.shown[i - 1], "previous"), beside(i < 0 ? undefined : view.shown[i + 1], "next"))),
     h("div", { class: "card " + row.status }, h("div", { class: "top" }, h("h1", {}, row.label), badge(row.status)),
       h("div", { style: "margin-top: 8px" }, facts([["name", d.name !== row.label ? d.name : ""], ["took", row.status === "running" ? "" : ms(d.seconds * 1000)], ["started", date(d.started)], ["hosts", (d.hosts || []).join(", ")], ["folder", d.id]])),
       (d.warnings || []).map(w => h("div", { class: "WARN", style: "margin-top: 8px; color: var(--tone)" }, "⚠ " + w)),
@@ -166,9 +174,9 @@ function drawDetail(row) {
     (d.failures || []).map(drawFailure),
     drawMoves(row, d),
     d.timeline && d.timeline.length ? timeline(d.timeline, d.seconds) : "",
-    drawParams(row, d),
     drawLog(d),
     drawFiles(d),
+    drawParams(row, d),
   ].flat().filter(Boolean);
 }
 
@@ -228,16 +236,32 @@ function drawParams(row, d) {
     h("div", { class: "scroll" }, h("table", {}, h("thead", {}, h("tr", {}, h("th", {}, "param"), h("th", {}, "value"), known ? h("th", {}, "from") : "")), body)));
 }
 
+const levels = ["DEBUG", "INFO", "WARN", "ERROR"];
+
 function drawLog(d) {
-  const box = h("pre", { class: "box" }, d.logTail || "");
+  const box = h("pre", { class: "box" }), count = h("span", { class: "soft" });
+  const all = (d.logTail || "").split("\n").filter(Boolean).map(text => ({ text, level: levels.indexOf(text.slice(13).match(/^[A-Z]+/)?.[0]) }));
+  const choice = h("select", { id: "log-level", "aria-label": "least level", onchange: fill }, levels.map(level => h("option", { value: level }, level === "DEBUG" ? "all" : level === "ERROR" ? "ERROR" : level + " and worse")));
+  function fill() {
+    const least = levels.indexOf(choice.value);
+    const shown = all.filter(line => line.level < 0 || line.level >= least);
+    box.replaceChildren(...shown.map(line => h("span", { class: "line " + (levels[line.level] || "") }, line.text + "\n")));
+    count.textContent = shown.length === all.length ? `${all.length} lines` : `${shown.length} of ${all.length} lines`;
+    box.scrollTop = box.scrollHeight;
+  }
+  fill();
   requestAnimationFrame(() => { box.scrollTop = box.scrollHeight; });
-  return h("section", { class: "card", id: "log" }, h("div", { class: "head" }, h("h2", {}, "Log"), h("span", { class: "end" }, h("a", { href: address(d.log) }, d.log))),
+  return h("section", { class: "card", id: "log" }, h("div", { class: "head" }, h("h2", {}, "Log"), d.logTail ? [count, choice] : "", h("span", { class: "end" }, file(d.log))),
     d.logTail ? [d.logCut ? h("div", { class: "soft" }, "Its end; the file has it all.") : "", box] : h("div", { class: "soft" }, d.logCut ? "The logs of this run are too long for one page: see the file." : "Nothing was logged."));
 }
 
 function drawFiles(d) {
+  const content = f => {
+    const text = (d.texts || {})[f.path];
+    return text ? h("details", {}, h("summary", {}, text.cut ? "its end" : "show"), h("pre", { class: "box" }, text.text)) : "";
+  };
   const list = (name, files) => files && files.length ? [h("h2", {}, name), h("ul", { class: "files" }, files.map(f =>
-    h("li", {}, h("a", { href: address(f.path) }, f.path.slice(d.id.length + 1)), h("span", { class: "soft" }, " " + bytes(f.size)))))] : [];
+    h("li", {}, file(f.path, f.path.slice(d.id.length + 1)), h("span", { class: "soft" }, " " + bytes(f.size)), content(f))))] : [];
   const all = [...list("Artifacts", d.artifacts), ...list("VMs", d.vmFiles)];
   return all.length ? h("section", { class: "card", id: "files" }, all) : "";
 }
@@ -248,11 +272,11 @@ function show() {
   const list = document.getElementById("list"), detail = document.getElementById("detail");
   let id = location.hash.slice(1);
   try { id = decodeURIComponent(id); } catch { /* as it is */ }
-  const row = rows.find(r => r.id === id);
+  const row = only || rows.find(r => r.id === id);
   tip.hidden = true;
   list.hidden = Boolean(row);
   detail.hidden = !row;
-  document.getElementById("summary").hidden = Boolean(row);
+  document.getElementById("summary").hidden = Boolean(row) && !only;
   detail.replaceChildren(...(row ? drawDetail(row) : []));
   detail.style.paddingTop = row ? "22px" : "";
   if (row) {
@@ -295,6 +319,7 @@ addEventListener("keydown", event => {
   }
 });
 
+document.getElementById("files-of-run").replaceChildren(...["results.json", "junit.xml"].flatMap(name => [" · ", file(name)]));
 drawSummary();
 drawList();
 addEventListener("hashchange", show);
