@@ -22,6 +22,7 @@ import (
 	"golang.org/x/term"
 
 	"github.com/mhmig/mhmig/lang/printable"
+	"github.com/mhmig/mhmig/runtime/exit"
 	"github.com/mhmig/mhmig/runtime/host"
 	"github.com/mhmig/mhmig/runtime/ledger"
 	"github.com/mhmig/mhmig/runtime/qmp"
@@ -186,7 +187,7 @@ func (a *attachment) find(ctx context.Context, name string, stderr io.Writer) (*
 	}
 	pending, running, err := ledger.Read(filepath.Join(folder, ledgerFile))
 	if err != nil {
-		return nil, usageError(fmt.Errorf("%s is no results folder of mhmig exec: %w", folder, err))
+		return nil, exit.Usage.Wrap(fmt.Errorf("%s is no results folder of mhmig exec: %w", folder, err))
 	}
 	var all []string
 	var found []*door
@@ -202,9 +203,9 @@ func (a *attachment) find(ctx context.Context, name string, stderr io.Writer) (*
 	}
 	switch {
 	case len(all) == 0:
-		return nil, usageError(fmt.Errorf("%s: no VM is there now; exec --keep leaves those of failed variants", folder))
+		return nil, exit.Usage.Wrap(fmt.Errorf("%s: no VM is there now; exec --keep leaves those of failed variants", folder))
 	case len(found) == 0:
-		return nil, usageError(fmt.Errorf("%s: no such VM %s there, only:\n  %s", folder, name, strings.Join(all, "\n  ")))
+		return nil, exit.Usage.Wrap(fmt.Errorf("%s: no such VM %s there, only:\n  %s", folder, name, strings.Join(all, "\n  ")))
 	}
 	if err := a.reach(folder, running, found); err != nil {
 		return nil, err
@@ -219,15 +220,15 @@ func (a *attachment) find(ctx context.Context, name string, stderr io.Writer) (*
 func (a *attachment) reach(folder string, running bool, doors []*door) error {
 	how, err := loadReach(folder)
 	if err != nil {
-		return usageError(err)
+		return exit.Usage.Wrap(err)
 	}
 	if how.diesWithRun() && !running {
-		return hostsError(fmt.Errorf("%s: its hosts were a lab of the run's own and went with it", folder))
+		return exit.Hosts.Wrap(fmt.Errorf("%s: its hosts were a lab of the run's own and went with it", folder))
 	}
 	for _, d := range doors {
 		i := slices.IndexFunc(how.Hosts, func(c host.Config) bool { return c.Name == d.Host })
 		if i < 0 {
-			return usageError(fmt.Errorf("%s does not say how to reach %s", reachFile, d.Host))
+			return exit.Usage.Wrap(fmt.Errorf("%s does not say how to reach %s", reachFile, d.Host))
 		}
 		d.config = how.Hosts[i]
 		d.config.Password = host.Secret(a.password)
@@ -256,7 +257,7 @@ func choose(ctx context.Context, doors []*door, stderr io.Writer) (*door, error)
 		fmt.Fprintf(stderr, "mhmig: of %d instances of %s, that on %s runs (--host chooses another)\n", len(doors), doors[chosen].VM, doors[chosen].Host)
 		return doors[chosen], nil
 	}
-	several := usageError(fmt.Errorf("%s is there %d times, want one of:\n  %s", doors[0].VM, len(doors), strings.Join(lines, "\n  ")))
+	several := exit.Usage.Wrap(fmt.Errorf("%s is there %d times, want one of:\n  %s", doors[0].VM, len(doors), strings.Join(lines, "\n  ")))
 	if !term.IsTerminal(int(os.Stdin.Fd())) || !term.IsTerminal(int(os.Stderr.Fd())) {
 		return nil, several
 	}
@@ -301,7 +302,7 @@ func (d *door) monitor(ctx context.Context, timeout time.Duration) (_ *qmp.Conn,
 	defer cancel()
 	monitor, err := qmp.New(greeting, conn, qmp.Options{Name: d.VM + "@" + d.Host, Timeout: timeout})
 	if err != nil {
-		return nil, nil, errors.Join(hostsError(err), closeHost())
+		return nil, nil, errors.Join(exit.Hosts.Wrap(err), closeHost())
 	}
 	return monitor, func() error {
 		_ = monitor.Close() // nobody asks any more
@@ -313,10 +314,10 @@ func (d *door) monitor(ctx context.Context, timeout time.Duration) (_ *qmp.Conn,
 func (d *door) dial(ctx context.Context, key string, log *slog.Logger) (conn net.Conn, closeHost func() error, err error) {
 	h, err := host.Dial(ctx, d.config, log)
 	if err != nil {
-		return nil, nil, hostsError(err)
+		return nil, nil, exit.Hosts.Wrap(err)
 	}
 	if conn, err = h.Dial(ctx, "unix", d.entry.Data[key]); err != nil {
-		return nil, nil, hostsError(errors.Join(fmt.Errorf("%s@%s: has its QEMU ended? %w", d.VM, d.Host, err), h.Close()))
+		return nil, nil, exit.Hosts.Wrap(errors.Join(fmt.Errorf("%s@%s: has its QEMU ended? %w", d.VM, d.Host, err), h.Close()))
 	}
 	return conn, h.Close, nil
 }

@@ -19,6 +19,8 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/mhmig/mhmig/runtime/exit"
 )
 
 // mountSmall puts a file system of so many KiB on a new folder of the world,
@@ -100,7 +102,7 @@ func TestDiskFull(t *testing.T) {
 	w.write("fill.cfg", fillConfig)
 	w.write("fill.star", fillScenario)
 	code, _, stderr := w.exec("exec", "fill.star", "--config", "fill.cfg", "--results", results)
-	if code == 0 || code == exitInterrupted {
+	if code == 0 || code == int(exit.Interrupted) {
 		t.Errorf("exit status: got %d, want one of a failure:\n%s", code, stderr)
 	}
 	if !strings.Contains(stderr, "no space left on device") {
@@ -124,6 +126,30 @@ func TestDiskFull(t *testing.T) {
 	w.wantReadable(latest)
 }
 
+// A disk that is full from the beginning is this machine's fault, and not an argument's.
+func TestDiskFullAtStart(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	results := w.mountSmall("small", 100)
+	w.write("fine.star", fineScenario)
+	w.write("small.cfg", "vms =\n")
+	full, err := os.Create(filepath.Join(results, "ballast"))
+	if err == nil {
+		_, err = io.Copy(full, bytes.NewReader(make([]byte, 1<<20)))
+		_ = full.Close()
+	}
+	if !errors.Is(err, unix.ENOSPC) {
+		t.Fatalf("the disk is not full: %v", err)
+	}
+	code, _, stderr := w.exec("exec", "fine.star", "--config", "small.cfg", "--results", results)
+	if code != int(exit.Hosts) || !strings.Contains(stderr, "no space left on device") || strings.Contains(stderr, "--help") {
+		t.Errorf("exit status: got %d, want %d:\n%s", code, exit.Hosts, stderr)
+	}
+	if code, _, stderr := w.exec("report", results, "-o", filepath.Join(results, "report.txt")); code != int(exit.Usage) {
+		t.Errorf("a folder without results: exit status: got %d, want %d:\n%s", code, exit.Usage, stderr)
+	}
+}
+
 // The results folder is read-only: one clear error before anything is made; the
 // next run, to another place, works.
 func TestReadOnlyResults(t *testing.T) {
@@ -139,8 +165,8 @@ func TestReadOnlyResults(t *testing.T) {
 		t.Fatal(err)
 	}
 	code, _, stderr := w.exec("exec", "fine.star", "--config", "small.cfg", "--results", results)
-	if want := "read-only file system; another place: --results DIR\n"; code != exitUsage || !strings.HasSuffix(stderr, want) || strings.Count(stderr, "\n") != 1 {
-		t.Errorf("got %d and %q, want %d and one line that ends in %q", code, stderr, exitUsage, want)
+	if want := "read-only file system; another place: --results DIR\n"; code != int(exit.Usage) || !strings.HasSuffix(stderr, want) || strings.Count(stderr, "\n") != 1 {
+		t.Errorf("got %d and %q, want %d and one line that ends in %q", code, stderr, int(exit.Usage), want)
 	}
 	if code, stdout, stderr := w.exec("report", "history", "--results", results); code != 0 || stdout == "" {
 		t.Errorf("history of a folder that cannot be written to: exit status %d, %q, %q", code, stdout, stderr)

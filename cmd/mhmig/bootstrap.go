@@ -17,6 +17,7 @@ import (
 	"github.com/lmittmann/tint"
 	"github.com/spf13/cobra"
 
+	"github.com/mhmig/mhmig/runtime/exit"
 	"github.com/mhmig/mhmig/runtime/jeos"
 	"github.com/mhmig/mhmig/runtime/terminal"
 )
@@ -57,6 +58,9 @@ root. What cannot be installed is named, and the exit code is 3.`,
   mhmig bootstrap --kernel /boot/vmlinuz-R --modules /lib/modules/R --busybox ./busybox --shell /bin/dash`,
 		Args: arguments(0, 0),
 		RunE: func(command *cobra.Command, _ []string) error {
+			if err := checkGuestFlags(options); err != nil {
+				return err
+			}
 			level := slog.LevelInfo
 			if quiet {
 				level = slog.LevelWarn
@@ -70,7 +74,7 @@ root. What cannot be installed is named, and the exit code is 3.`,
 			missing := missingPackages(netns, log)
 			if install && len(missing) > 0 {
 				if err := installPackages(command.Context(), missing, command.InOrStdin(), out, log); err != nil {
-					return interruptedOr(command.Context(), hostsError(err))
+					return interruptedOr(command.Context(), exit.Hosts.Wrap(err))
 				}
 				missing = missingPackages(netns, log)
 			}
@@ -82,7 +86,7 @@ root. What cannot be installed is named, and the exit code is 3.`,
 				err = errors.Join(err, fmt.Errorf("packages are missing; install them: %s", shellLine(installCommand(missing, os.Geteuid()))))
 			}
 			if err != nil {
-				return interruptedOr(command.Context(), hostsError(err))
+				return interruptedOr(command.Context(), exit.Hosts.Wrap(err))
 			}
 			return nil
 		},
@@ -95,8 +99,25 @@ root. What cannot be installed is named, and the exit code is 3.`,
 	flags.StringVar(&options.Modules, "modules", "", "that kernel's modules: `folder` lib/modules/RELEASE")
 	flags.StringVar(&options.Busybox, "busybox", "", "static busybox to take")
 	flags.StringVar(&options.Shell, "shell", "", "POSIX shell without line editing to take, such as dash")
-	command.MarkFlagsRequiredTogether("kernel", "modules", "busybox", "shell")
 	return command
+}
+
+// checkGuestFlags refuses a guest that is to be made of only some parts of one's own.
+func checkGuestFlags(o jeos.Options) error {
+	var given, missing []string
+	for _, f := range []struct{ name, value string }{
+		{"--kernel", o.Kernel}, {"--modules", o.Modules}, {"--busybox", o.Busybox}, {"--shell", o.Shell},
+	} {
+		if f.value != "" {
+			given = append(given, f.name)
+		} else {
+			missing = append(missing, f.name)
+		}
+	}
+	if len(given) > 0 && len(missing) > 0 {
+		return wrongArgument("%s: want %s with it", strings.Join(given, ", "), strings.Join(missing, ", "))
+	}
+	return nil
 }
 
 // interruptedOr returns why ctx ended, or err if it did not.

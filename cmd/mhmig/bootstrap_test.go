@@ -8,6 +8,8 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+
+	"github.com/mhmig/mhmig/runtime/exit"
 )
 
 // TestBootstrapInstall runs bootstrap on a machine without QEMU, where an
@@ -22,26 +24,26 @@ func TestBootstrapInstall(t *testing.T) {
 		not  string
 	}{
 		{
-			name: "missing", apt: "exit 1", code: exitHosts,
+			name: "missing", apt: "exit 1", code: int(exit.Hosts),
 			want: []string{"package=qemu-system-x86", "apt-get install --yes --no-install-recommends qemu-system-x86 qemu-utils"}, not: "running",
 		},
 		{
-			name: "installed at once", args: []string{"--install"}, code: exitHosts, // then the image has no packages
+			name: "installed at once", args: []string{"--install"}, code: int(exit.Hosts), // then the image has no packages
 			apt:  `case $* in install*) echo '#!/bin/sh' >$BIN/qemu-system-x86_64; echo '#!/bin/sh' >$BIN/qemu-img; chmod +x $BIN/* ;; *) exit 1 ;; esac`,
 			want: []string{"program=", "apt-cache is not installed"}, not: "apt-get update",
 		},
 		{
-			name: "installed after an update", args: []string{"--install"}, code: exitHosts,
+			name: "installed after an update", args: []string{"--install"}, code: int(exit.Hosts),
 			apt: `case $* in update) >$BIN/updated ;; install*) [ -e $BIN/updated ] || exit 100
 echo '#!/bin/sh' >$BIN/qemu-system-x86_64; echo '#!/bin/sh' >$BIN/qemu-img; chmod +x $BIN/* ;; esac`,
 			want: []string{"apt-get update", "program=", "apt-cache is not installed"},
 		},
 		{
-			name: "cannot be installed", args: []string{"--install"}, apt: "exit 100", code: exitHosts,
+			name: "cannot be installed", args: []string{"--install"}, apt: "exit 100", code: int(exit.Hosts),
 			want: []string{"apt-get update", "install qemu-system-x86 qemu-utils: ", "exit status 100"}, not: "downloading",
 		},
 		{
-			name: "no apt-get", args: []string{"--install"}, code: exitHosts,
+			name: "no apt-get", args: []string{"--install"}, code: int(exit.Hosts),
 			want: []string{"is not here; install these packages: qemu-system-x86 qemu-utils"},
 		},
 	}
@@ -66,8 +68,8 @@ echo '#!/bin/sh' >$BIN/qemu-system-x86_64; echo '#!/bin/sh' >$BIN/qemu-img; chmo
 			command.SetErr(&out)
 			command.SetArgs(tt.args)
 			err := command.ExecuteContext(t.Context())
-			if exitCode(err) != tt.code {
-				t.Errorf("got exit code %d (%v), want %d", exitCode(err), err, tt.code)
+			if int(exit.Of(err)) != tt.code {
+				t.Errorf("got exit code %d (%v), want %d", int(exit.Of(err)), err, tt.code)
 			}
 			if err != nil {
 				out.WriteString(err.Error())

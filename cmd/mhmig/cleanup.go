@@ -15,6 +15,7 @@ import (
 	"github.com/google/renameio/v2"
 	"github.com/spf13/cobra"
 
+	"github.com/mhmig/mhmig/runtime/exit"
 	"github.com/mhmig/mhmig/runtime/host"
 	"github.com/mhmig/mhmig/runtime/lab"
 	"github.com/mhmig/mhmig/runtime/ledger"
@@ -121,14 +122,14 @@ func (c *cleanup) all(ctx context.Context, folder string) error {
 	removed, err := lab.RemoveDead(ctx)
 	var errs []error
 	if err != nil {
-		errs = append(errs, hostsError(fmt.Errorf("remains of labs: %w", err)))
+		errs = append(errs, exit.Hosts.Wrap(fmt.Errorf("remains of labs: %w", err)))
 	}
 	for _, l := range removed {
 		fmt.Fprintf(c.out, "removed what was left of the %s lab %s: folder %s, %d processes\n", l.Kind, l.ID, l.Dir, l.Processes)
 	}
 	runs, err := runsIn(folder)
 	if err != nil {
-		errs = append(errs, usageError(err))
+		errs = append(errs, exit.Usage.Wrap(err))
 	}
 	clean := len(removed) == 0
 	for _, run := range runs {
@@ -170,7 +171,7 @@ func runsIn(folder string) ([]string, error) {
 func (c *cleanup) run(ctx context.Context, folder string) (left bool, err error) {
 	record, err := ledger.Open(filepath.Join(folder, ledgerFile))
 	if err != nil {
-		return false, usageError(err)
+		return false, exit.Usage.Wrap(err)
 	}
 	defer func() { err = errors.Join(err, record.Close()) }()
 	if len(record.Pending()) == 0 {
@@ -178,7 +179,7 @@ func (c *cleanup) run(ctx context.Context, folder string) (left bool, err error)
 	}
 	how, err := loadReach(folder)
 	if err != nil {
-		return true, usageError(err)
+		return true, exit.Usage.Wrap(err)
 	}
 	var removed, gone int
 	undone := func(e ledger.Entry, was []string) {
@@ -201,14 +202,14 @@ func (c *cleanup) run(ctx context.Context, folder string) (left bool, err error)
 	}
 	fmt.Fprintln(c.out)
 	if err != nil {
-		return true, hostsError(err)
+		return true, exit.Hosts.Wrap(err)
 	}
 	if how.Lab == nil || !how.Lab.Kept || !how.Lab.lives() {
 		return true, nil
 	}
 	switch err := lab.Down(ctx, false); {
 	case err != nil:
-		return true, hostsError(fmt.Errorf("the lab that was made for it stays: %w", err))
+		return true, exit.Hosts.Wrap(fmt.Errorf("the lab that was made for it stays: %w", err))
 	default:
 		fmt.Fprintln(c.out, "the lab that was made for it is down")
 		return true, nil

@@ -12,6 +12,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/mhmig/mhmig/runtime/compare"
+	"github.com/mhmig/mhmig/runtime/exit"
 	"github.com/mhmig/mhmig/runtime/result"
 )
 
@@ -48,18 +49,18 @@ adjusted for the number of variants) proves it; "~" is none. Four repeats each
 			case !known:
 				return wrongValue("format", format, textFormat, "md", "json")
 			case !(percent >= 0): // nor NaN
-				return fmt.Errorf("--fail-on-regression %g: want 0 or more", percent)
+				return wrongArgument("--fail-on-regression %g: want 0 or more", percent)
 			}
 			var dirs [2]string
 			for i, name := range args {
 				var err error
 				if dirs[i], err = findRun(results, name); err != nil {
-					return usageError(err)
+					return exit.Usage.Wrap(err)
 				}
 			}
 			report, err := compare.Runs(dirs[0], dirs[1])
 			if err != nil {
-				return usageError(err)
+				return exit.Usage.Wrap(err)
 			}
 			if err := flushed(command, func(out io.Writer) error { return write(out, report) }); err != nil {
 				return err
@@ -68,7 +69,7 @@ adjusted for the number of variants) proves it; "~" is none. Four repeats each
 				return nil
 			}
 			if worse := report.Regressed(percent); len(worse) > 0 {
-				return &exitError{exitFailed, fmt.Errorf("worse by more than %g%%:\n  %s", percent, strings.Join(worse, "\n  "))}
+				return exit.Failed.Wrap(fmt.Errorf("worse by more than %g%%:\n  %s", percent, strings.Join(worse, "\n  ")))
 			}
 			return nil
 		},

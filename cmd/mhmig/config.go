@@ -14,6 +14,7 @@ import (
 	"github.com/mhmig/mhmig/lang/api"
 	"github.com/mhmig/mhmig/lang/cartesian"
 	"github.com/mhmig/mhmig/lang/diag"
+	"github.com/mhmig/mhmig/runtime/exit"
 	"github.com/mhmig/mhmig/stdlib"
 )
 
@@ -62,7 +63,7 @@ func (s *selection) parse() (*cartesian.Config, error) {
 	}
 	config, err := cartesian.Reader{Libraries: libraries}.Read(cmp.Or(s.config, shippedConfig), extra...)
 	if err != nil {
-		return nil, usageError(err)
+		return nil, exit.Usage.Wrap(err)
 	}
 	return config, nil
 }
@@ -134,9 +135,9 @@ func limitVariants(command *cobra.Command, config *cartesian.Config, options car
 	defer wait.Done()
 	switch more, err := config.Exceeds(command.Context(), limit, options); {
 	case err != nil:
-		return usageError(err)
+		return exit.Usage.Wrap(err)
 	case more:
-		return usageError(fmt.Errorf(
+		return exit.Usage.Wrap(fmt.Errorf(
 			"--max-variants %d: the config has more variants than that; narrow it with --filter, or allow more with --max-variants", limit))
 	}
 	return nil

@@ -21,6 +21,7 @@ import (
 
 	"github.com/mhmig/mhmig/lang/cartesian"
 	"github.com/mhmig/mhmig/lang/printable"
+	"github.com/mhmig/mhmig/runtime/exit"
 	"github.com/mhmig/mhmig/runtime/guest"
 	"github.com/mhmig/mhmig/runtime/jeos"
 	"github.com/mhmig/mhmig/runtime/result"
@@ -64,7 +65,7 @@ func (d *door) console(ctx context.Context, stderr io.Writer) (err error) {
 	if d.running {
 		fmt.Fprintln(stderr, "mhmig:", disturbed)
 		if conn, err = d.join(); err != nil {
-			return hostsError(err)
+			return exit.Hosts.Wrap(err)
 		}
 	} else {
 		var closeHost func() error
@@ -202,7 +203,7 @@ func talkTo(ctx context.Context, conn net.Conn, p *person, out io.Writer, termin
 		if cause := context.Cause(ctx); cause != nil && !errors.Is(cause, io.EOF) {
 			return cause
 		} else if cause == nil {
-			return hostsError(errors.New("the console has ended"))
+			return exit.Hosts.Wrap(errors.New("the console has ended"))
 		}
 		return nil
 	}

@@ -20,6 +20,7 @@ import (
 
 	"github.com/creack/pty"
 
+	"github.com/mhmig/mhmig/runtime/exit"
 	"github.com/mhmig/mhmig/runtime/result"
 )
 
@@ -91,7 +92,7 @@ func TestPauseOnFailure(t *testing.T) {
 		}
 		paused := time.Since(waits)
 		press(t, keyboard, key)
-		if code := r.wait(farewell); code != exitFailed && key == "\r" || code != exitInterrupted && key != "\r" {
+		if code := r.wait(farewell); code != int(exit.Failed) && key == "\r" || code != int(exit.Interrupted) && key != "\r" {
 			t.Errorf("exit status after %q: got %d\n%s", key, code, r.output())
 		}
 		all := time.Since(began).Seconds()
@@ -119,7 +120,7 @@ func TestEndOfWorld(t *testing.T) {
 	needQEMU(t)
 	w := newWorld(t)
 	w.write("it.star", "def migration_scenario(env):\n    env.vm(\"vm1\").start()\n    fail(\"look\")\n")
-	if code, _, stderr := w.exec("exec", "it.star", "--config", "small.cfg", "--keep"); code != exitFailed || !strings.Contains(stderr, "\nkept: 001 FAIL") {
+	if code, _, stderr := w.exec("exec", "it.star", "--config", "small.cfg", "--keep"); code != int(exit.Failed) || !strings.Contains(stderr, "\nkept: 001 FAIL") {
 		t.Fatalf("exec --keep: exit status %d\n%s", code, stderr)
 	}
 	_, status, _ := w.exec("lab", "status")
@@ -156,9 +157,9 @@ func TestBreakpointAtTerminal(t *testing.T) {
 		}
 		code := r.wait(farewell)
 		switch {
-		case interrupt && code != exitInterrupted:
+		case interrupt && code != int(exit.Interrupted):
 			t.Errorf("exit status after Ctrl-C: got %d\n%s", code, r.output())
-		case !interrupt && (code != exitOK || !strings.Contains(r.output(), "went on")):
+		case !interrupt && (code != int(exit.OK) || !strings.Contains(r.output(), "went on")):
 			t.Errorf("exit status: got %d\n%s", code, r.output())
 		}
 		w.wantNothingLeft()
@@ -198,7 +199,7 @@ def migration_scenario(env):
 	press(t, keyboard, "words.append('go')\r")
 	r.await("it.star:7:14: from elsewhere\r\r\n>>> ") // the prompt is there again
 	press(t, keyboard, "continue\r")
-	if code := r.wait(farewell); code != exitOK {
+	if code := r.wait(farewell); code != int(exit.OK) {
 		t.Errorf("exit status: got %d\n%s", code, r.output())
 	}
 	w.wantNothingLeft()
@@ -240,11 +241,11 @@ def migration_scenario(env):
 	press(t, keyboard, "echo $((2000+345))\r")
 	r.await("2345")
 	press(t, keyboard, "\x1d")
-	if code := r.wait(farewell); code != exitOK {
+	if code := r.wait(farewell); code != int(exit.OK) {
 		t.Errorf("exit status of console after Ctrl-]: got %d\n%s", code, r.output())
 	}
 	w.write("over", "over")
-	if code := run.wait(patience); code != exitOK || !strings.Contains(run.output(), "run has it still: 42") {
+	if code := run.wait(patience); code != int(exit.OK) || !strings.Contains(run.output(), "run has it still: 42") {
 		t.Errorf("the run: got %d\n%s", code, run.output())
 	}
 	log, err := exec.Command("sh", "-c", "cat "+w.dir+"/mhmig-results/latest/001*/vm/vm1@host1/console.log").Output()
@@ -273,7 +274,7 @@ func TestQMPAtTerminal(t *testing.T) {
 	press(t, keyboard, "stop\r")
 	r.await(" STOP ")
 	press(t, keyboard, "\x04")
-	if code := r.wait(farewell); code != exitOK {
+	if code := r.wait(farewell); code != int(exit.OK) {
 		t.Errorf("exit status: got %d\n%s", code, r.output())
 	}
 	run.signal(syscall.SIGINT)

@@ -22,6 +22,7 @@ import (
 	"github.com/mhmig/mhmig/lang/diag"
 	"github.com/mhmig/mhmig/lang/printable"
 	"github.com/mhmig/mhmig/lang/star"
+	"github.com/mhmig/mhmig/runtime/exit"
 	"github.com/mhmig/mhmig/runtime/history"
 	"github.com/mhmig/mhmig/runtime/host"
 	"github.com/mhmig/mhmig/runtime/jeos"
@@ -81,7 +82,9 @@ and so are no variants at all, or more than --max-variants; with --strict, also
 whatever is else only warned of, as for mhmig list.
 
 Exit status: 0 everything passed, 1 some variant failed or erred, 2 wrong
-arguments or an error in a file, 3 the hosts cannot be used, 130 interrupted.`,
+arguments or an error in a file, 3 the hosts, or this machine as their controller
+(its disk is full, say), cannot be used, 4 an error that mhmig does not expect,
+130 interrupted.`,
 		Example: `  mhmig exec scenarios/multihost_migration.star
   mhmig exec my.star --hosts host1.foo.com,host2.foo.com --config my.cfg --filter 'only JeOS'
   mhmig exec my.star --lab netns --lab-hosts 3 --param mem=256
@@ -90,10 +93,10 @@ arguments or an error in a file, 3 the hosts cannot be used, 130 interrupted.`,
 		Args: arguments(1, 1),
 		RunE: func(command *cobra.Command, args []string) error {
 			if err := e.take(args[0]); err != nil {
-				return err
+				return wrongArguments(err)
 			}
 			if err := errors.Join(e.check(command.Flags()), e.debug.check()); err != nil {
-				return err
+				return wrongArguments(err)
 			}
 			outliveReader()
 			return e.run(command.Context(), command)
@@ -202,12 +205,12 @@ func (e *execution) run(ctx context.Context, command *cobra.Command) error {
 		faults = e.faults(config)
 	}
 	if faults != nil {
-		return usageError(faults)
+		return exit.Usage.Wrap(faults)
 	}
 	var quarantine *run.Quarantine
 	if e.quarantine != "" {
 		if quarantine, err = run.ReadQuarantine(e.quarantine); err != nil {
-			return usageError(err)
+			return exit.Usage.Wrap(err)
 		}
 	}
 	options := e.options()
@@ -251,13 +254,13 @@ func (e *execution) nothing(command *cobra.Command) error {
 	complain := complaining(command.ErrOrStderr())
 	folder, err := result.Create(e.results, e.header(0), complain)
 	if err != nil {
-		return usageError(err)
+		return exit.Usage.Wrap(err)
 	}
 	folder.BecomeLatest()
 	err = folder.Finish(result.Pass)
 	report.Keep(folder.Dir(), complain).Close()
 	if err != nil {
-		return &exitError{exitFailed, err}
+		return exit.Failed.Wrap(err)
 	}
 	return nil
 }
@@ -282,7 +285,7 @@ func (e *execution) perform(ctx context.Context, command *cobra.Command, plan *p
 	defer watch.close()
 	folder, err := result.Create(e.results, e.header(planned), complaining(watch.out))
 	if err != nil {
-		return usageError(err)
+		return exit.Usage.Wrap(err)
 	}
 	reports := report.Keep(folder.Dir(), complaining(watch.out))
 	status := result.Error // until something better is known
@@ -291,14 +294,14 @@ func (e *execution) perform(ctx context.Context, command *cobra.Command, plan *p
 			status = result.Cancel
 		}
 		if unwritten := folder.Finish(status); unwritten != nil {
-			err = errors.Join(err, &exitError{exitFailed, unwritten})
+			err = errors.Join(err, exit.Failed.Wrap(unwritten))
 		}
 		reports.Close()
 		e.remember(ctx, watch.out)
 		if e.json {
 			return
 		}
-		err = errors.Join(err, asUsageError(writeFinal(e.format, folder.Dir())))
+		err = errors.Join(err, exit.Usage.Default(writeFinal(e.format, folder.Dir())))
 	}()
 	folder.Public(jeos.Password)
 	e.debug.mask = folder.Mask
@@ -316,14 +319,14 @@ func (e *execution) perform(ctx context.Context, command *cobra.Command, plan *p
 
 	record, err := ledger.Open(filepath.Join(folder.Dir(), ledgerFile))
 	if err != nil {
-		return usageError(err)
+		return exit.Usage.Wrap(err)
 	}
 	defer func() { err = errors.Join(err, record.Close()) }()
 
 	e.debug.folder = folder.Dir()
 	consoles, err := openRelay(ctx, folder.Dir())
 	if err != nil {
-		return usageError(fmt.Errorf("offer the VMs' consoles: %w", err))
+		return exit.Usage.Wrap(fmt.Errorf("offer the VMs' consoles: %w", err))
 	}
 	defer func() { err = errors.Join(err, consoles.Close()) }()
 
@@ -345,7 +348,7 @@ func (e *execution) perform(ctx context.Context, command *cobra.Command, plan *p
 	if unclean != nil {
 		log.Error("clean-up failed", "error", unclean)
 		status = result.Worst(status, result.Error)
-		defer func() { err = errors.Join(err, &exitError{exitFailed, fmt.Errorf("clean-up failed: %w", unclean)}) }()
+		defer func() { err = errors.Join(err, exit.Failed.Wrap(fmt.Errorf("clean-up failed: %w", unclean))) }()
 	}
 	log.Info("run ends", runFacts(summary, status, folder.Dir())...)
 	watch.close()
@@ -366,13 +369,13 @@ func (e *execution) perform(ctx context.Context, command *cobra.Command, plan *p
 		return err
 	case errors.Is(err, run.ErrTimeout):
 		status = result.Error
-		return &exitError{exitFailed, err}
+		return exit.Failed.Wrap(err)
 	case isLost(err):
-		return hostsError(err)
+		return exit.Hosts.Wrap(err)
 	case err != nil:
-		return usageError(err)
+		return exit.Usage.Wrap(err)
 	case !status.OK():
-		return &exitError{code: exitFailed}
+		return &exit.Error{Code: exit.Failed}
 	}
 	return nil
 }

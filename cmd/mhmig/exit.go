@@ -16,52 +16,31 @@ import (
 	"github.com/mhmig/mhmig/lang/diag"
 	"github.com/mhmig/mhmig/lang/printable"
 	"github.com/mhmig/mhmig/lang/star"
+	"github.com/mhmig/mhmig/runtime/exit"
 	"github.com/mhmig/mhmig/runtime/result"
 	"github.com/mhmig/mhmig/runtime/run"
 	"github.com/mhmig/mhmig/runtime/task"
 	"github.com/mhmig/mhmig/runtime/terminal"
 )
 
-// The exit codes of mhmig.
-const (
-	exitOK          = 0   // everything passed (or warned, or was skipped)
-	exitFailed      = 1   // some variant failed or erred
-	exitUsage       = 2   // wrong arguments, or an error in a config or scenario file
-	exitHosts       = 3   // the hosts, or this machine as their controller, cannot be used
-	exitInterrupted = 130 // Ctrl-C
-)
+// argumentError is about a wrong flag or argument: --help says what is right.
+type argumentError struct{ err error }
 
-// exitError is an error that knows the exit code it deserves.
-type exitError struct {
-	code int
-	err  error // nil: all is said
-}
+func (e *argumentError) Error() string     { return e.err.Error() }
+func (e *argumentError) Unwrap() error     { return e.err }
+func (*argumentError) ExitCode() exit.Code { return exit.Usage }
 
-func (e *exitError) Error() string {
-	if e.err == nil {
-		return fmt.Sprintf("exit status %d", e.code)
-	}
-	return e.err.Error()
-}
-
-func (e *exitError) Unwrap() error { return e.err }
-
-func usageError(err error) error { return &exitError{exitUsage, err} }
-func hostsError(err error) error { return &exitError{exitHosts, err} }
-
-// exitCode returns the code that err deserves. What nobody has judged is a
-// matter of usage: a wrong flag or argument.
-func exitCode(err error) int {
+// wrongArguments says that err is about flags or arguments; it may be nil.
+func wrongArguments(err error) error {
 	if err == nil {
-		return exitOK
+		return nil
 	}
-	if errors.Is(err, run.ErrInterrupted) {
-		return exitInterrupted
-	}
-	if judged, ok := errors.AsType[*exitError](err); ok {
-		return judged.code
-	}
-	return exitUsage
+	return &argumentError{err}
+}
+
+// wrongArgument is fmt.Errorf for an error about a flag or an argument.
+func wrongArgument(format string, args ...any) error {
+	return wrongArguments(fmt.Errorf(format, args...))
 }
 
 // complain tells a person of an error.
@@ -77,11 +56,12 @@ func hiding(err error, hide func(string) string) error {
 	if err == nil || hide(err.Error()) == err.Error() {
 		return err
 	}
-	return &exitError{exitCode(err), errors.New(hide(err.Error()))}
+	return exit.Of(err).Wrap(errors.New(hide(err.Error())))
 }
 
 // tell writes for a person what a command has ended with. A wrong flag or
-// argument is answered with where to read about them.
+// argument is answered with where to read about them, what mhmig does not expect with
+// what that means.
 func tell(stderr *os.File, command *cobra.Command, err error) {
 	w := disarmed(stderr)
 	if list := diag.Of(err); len(list) > 0 {
@@ -97,8 +77,11 @@ func tell(stderr *os.File, command *cobra.Command, err error) {
 	for _, err := range unsaid(err) {
 		complain(w, err)
 	}
-	if _, judged := errors.AsType[*exitError](err); err != nil && !judged && exitCode(err) == exitUsage {
+	switch _, wrong := errors.AsType[*argumentError](err); {
+	case wrong && exit.Of(err) == exit.Usage:
 		fmt.Fprintf(w, "see %s --help\n", command.CommandPath())
+	case exit.Of(err) == exit.Internal:
+		fmt.Fprintln(w, "mhmig did not expect this error: it may be a defect of mhmig's own, please report it")
 	}
 }
 
@@ -107,7 +90,10 @@ func unsaid(err error) []error {
 	if err == nil || errors.Is(err, run.ErrInterrupted) && !isJoined(err) {
 		return nil // the interruption was answered when it came
 	}
-	if judged, ok := err.(*exitError); ok {
+	switch judged := err.(type) {
+	case *exit.Error:
+		return unsaid(judged.Err)
+	case *argumentError:
 		return unsaid(judged.err)
 	}
 	if !isJoined(err) {
@@ -132,9 +118,9 @@ func arguments(least, most int) cobra.PositionalArgs {
 	return func(command *cobra.Command, args []string) error {
 		switch {
 		case len(args) < least:
-			return fmt.Errorf("an argument is missing: %s", command.UseLine())
+			return wrongArgument("an argument is missing: %s", command.UseLine())
 		case len(args) > most:
-			return fmt.Errorf("unexpected argument %q: %s", args[most], command.UseLine())
+			return wrongArgument("unexpected argument %q: %s", args[most], command.UseLine())
 		}
 		return nil
 	}
@@ -147,9 +133,9 @@ func group(command *cobra.Command, args []string) error {
 	}
 	names := subcommands(command)
 	if near := diag.Nearest(args[0], names); near != "" {
-		return fmt.Errorf("%s has no command %q%s", command.CommandPath(), args[0], didYouMean(near))
+		return wrongArgument("%s has no command %q%s", command.CommandPath(), args[0], didYouMean(near))
 	}
-	return fmt.Errorf("%s has no command %q, only %s", command.CommandPath(), args[0], strings.Join(names, ", "))
+	return wrongArgument("%s has no command %q, only %s", command.CommandPath(), args[0], strings.Join(names, ", "))
 }
 
 // subcommands are the names of the commands below a command.
@@ -167,12 +153,12 @@ func subcommands(command *cobra.Command) []string {
 // two or more.
 func wrongValue(flag, value string, allowed ...string) error {
 	if near := diag.Nearest(value, allowed); near != "" {
-		return fmt.Errorf("--%s %s: did you mean %s?", flag, value, near)
+		return wrongArgument("--%s %s: did you mean %s?", flag, value, near)
 	}
 	if len(allowed) == 2 {
-		return fmt.Errorf("--%s %s: want %s or %s", flag, value, allowed[0], allowed[1])
+		return wrongArgument("--%s %s: want %s or %s", flag, value, allowed[0], allowed[1])
 	}
-	return fmt.Errorf("--%s %s: want one of %s", flag, value, strings.Join(allowed, ", "))
+	return wrongArgument("--%s %s: want one of %s", flag, value, strings.Join(allowed, ", "))
 }
 
 // didYouMean ends a message about what does not exist; near is "" when nothing
@@ -188,7 +174,7 @@ func didYouMean(near string) string {
 func unknownFlag(command *cobra.Command, err error) error {
 	unknown, ok := errors.AsType[*pflag.NotExistError](err)
 	if !ok {
-		return err
+		return wrongArguments(err)
 	}
 	name := unknown.GetSpecifiedName()
 	var names []string
@@ -208,7 +194,7 @@ func unknownFlag(command *cobra.Command, err error) error {
 		near = diag.Nearest(name, names)
 	}
 	if near == "" || unknown.GetSpecifiedShortnames() != "" {
-		return err
+		return wrongArguments(err)
 	}
-	return fmt.Errorf("%w%s", err, didYouMean("--"+near))
+	return wrongArgument("%w%s", err, didYouMean("--"+near))
 }

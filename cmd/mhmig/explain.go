@@ -20,6 +20,7 @@ import (
 	"github.com/mhmig/mhmig/lang/explain"
 	"github.com/mhmig/mhmig/lang/printable"
 	"github.com/mhmig/mhmig/lang/star"
+	"github.com/mhmig/mhmig/runtime/exit"
 	"github.com/mhmig/mhmig/runtime/terminal"
 )
 
@@ -52,11 +53,11 @@ label does not exist, or which never follow each other.`,
 			_, asked := splitConfig(args)
 			switch whyNot := command.Flags().Changed("why-not"); {
 			case whyNot && len(asked) > 0:
-				return fmt.Errorf("unexpected argument %q: --why-not asks for no variant", asked[0])
+				return wrongArgument("unexpected argument %q: --why-not asks for no variant", asked[0])
 			case whyNot:
 				return nil
 			case len(asked) > 2:
-				return fmt.Errorf("unexpected argument %q: %s", asked[2], command.UseLine())
+				return wrongArgument("unexpected argument %q: %s", asked[2], command.UseLine())
 			}
 			return arguments(1, 2)(command, asked)
 		},
@@ -64,7 +65,7 @@ label does not exist, or which never follow each other.`,
 			var asked []string
 			e.config, asked = splitConfig(args)
 			if len(args) > 0 && filepath.Ext(args[0]) == star.Ending {
-				return fmt.Errorf("%s is a scenario, want a config", args[0])
+				return wrongArgument("%s is a scenario, want a config", args[0])
 			}
 			config, err := e.parse()
 			if err != nil {
@@ -116,7 +117,7 @@ func (e *explanation) explainVariant(command *cobra.Command, config *cartesian.C
 			if near != "" {
 				hint = fmt.Sprintf("; did you mean %q?", near)
 			}
-			return usageError(fmt.Errorf("variant %s has no param %q%s", all.Name, key, hint))
+			return exit.Usage.Wrap(fmt.Errorf("variant %s has no param %q%s", all.Name, key, hint))
 		}
 		all.Params = []cartesian.ParamStory{*story}
 	}
@@ -144,14 +145,14 @@ func notOneVariant(err error) error {
 		if several.Hint != "" {
 			fmt.Fprintf(&b, ", such as %q", several.Hint)
 		}
-		return usageError(errors.New(b.String()))
+		return exit.Usage.Wrap(errors.New(b.String()))
 	}
 	if none, ok := errors.AsType[*cartesian.NoneError](err); ok {
 		var b strings.Builder
 		explain.Absence(&b, none.Absence)
-		return usageError(errors.New(strings.TrimRight(b.String(), "\n")))
+		return exit.Usage.Wrap(errors.New(strings.TrimRight(b.String(), "\n")))
 	}
-	return usageError(err)
+	return exit.Usage.Wrap(err)
 }
 
 func (e *explanation) explainAbsence(command *cobra.Command, config *cartesian.Config) error {
@@ -159,7 +160,7 @@ func (e *explanation) explainAbsence(command *cobra.Command, config *cartesian.C
 	absence, err := config.WhyNot(command.Context(), e.whyNot, e.options())
 	wait.Done()
 	if err != nil {
-		return usageError(err)
+		return exit.Usage.Wrap(err)
 	}
 	return flushed(command, func(out io.Writer) error {
 		if e.json {

@@ -9,6 +9,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/mhmig/mhmig/runtime/exit"
 	"github.com/mhmig/mhmig/runtime/history"
 	"github.com/mhmig/mhmig/runtime/terminal"
 )
@@ -49,9 +50,9 @@ with that file: it is made anew.`,
 			case t.format != "text" && t.format != "json":
 				return wrongValue("format", t.format, textFormat, "json")
 			case t.query.Last < 1:
-				return fmt.Errorf("--limit %d: want 1 or more", t.query.Last)
+				return wrongArgument("--limit %d: want 1 or more", t.query.Last)
 			case t.runs && len(args) > 0:
-				return fmt.Errorf("%s: --runs shows whole runs, want no pattern", args[0])
+				return wrongArgument("%s: --runs shows whole runs, want no pattern", args[0])
 			}
 			return t.tell(command)
 		},
@@ -70,12 +71,12 @@ func (t *telling) tell(command *cobra.Command) error {
 	notice := complaining(command.ErrOrStderr())
 	if t.rebuild {
 		if err := history.Rebuild(ctx, t.results, notice); err != nil {
-			return usageError(err)
+			return exit.Usage.Wrap(err)
 		}
 	}
 	h, err := history.Open(ctx, t.results, notice)
 	if err != nil {
-		return usageError(err)
+		return exit.Usage.Wrap(err)
 	}
 	defer func() { _ = h.Close() }() // nothing is written any more
 	if t.runs {
@@ -89,7 +90,7 @@ func (t *telling) tell(command *cobra.Command) error {
 func show[T any](command *cobra.Command, format string, write func(io.Writer, []T), what string, get func() ([]T, error)) error {
 	all, err := get()
 	if err != nil {
-		return usageError(err)
+		return exit.Usage.Wrap(err)
 	}
 	return flushed(command, func(out io.Writer) error {
 		switch {

@@ -21,6 +21,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/mhmig/mhmig/runtime/exit"
 	"github.com/mhmig/mhmig/runtime/lab"
 )
 
@@ -109,8 +110,8 @@ exec qemu-system-x86_64 "$@"`)
 				r.awaitComputing()
 			}
 			r.signal(syscall.SIGINT)
-			if code := r.wait(farewell); code != exitInterrupted {
-				t.Errorf("exit status: got %d, want %d", code, exitInterrupted)
+			if code := r.wait(farewell); code != int(exit.Interrupted) {
+				t.Errorf("exit status: got %d, want %d", code, int(exit.Interrupted))
 			}
 			text := r.output()
 			if n := strings.Count(text, "mhmig: interrupted"); n != 1 {
@@ -147,8 +148,8 @@ func TestInterruptLoad(t *testing.T) {
 	r := w.start("exec", "begun.star", "--config", "small.cfg")
 	r.awaitComputing()
 	r.signal(syscall.SIGINT)
-	if code := r.wait(farewell); code != exitInterrupted {
-		t.Errorf("exit status: got %d, want %d:\n%s", code, exitInterrupted, r.output())
+	if code := r.wait(farewell); code != int(exit.Interrupted) {
+		t.Errorf("exit status: got %d, want %d:\n%s", code, int(exit.Interrupted), r.output())
 	}
 }
 
@@ -205,8 +206,8 @@ func TestInterruptDial(t *testing.T) {
 		t.Fatalf("no connection came:\n%s", r.output())
 	}
 	r.signal(syscall.SIGINT)
-	if code := r.wait(farewell); code != exitInterrupted {
-		t.Errorf("exit status: got %d, want %d", code, exitInterrupted)
+	if code := r.wait(farewell); code != int(exit.Interrupted) {
+		t.Errorf("exit status: got %d, want %d", code, int(exit.Interrupted))
 	}
 	if text := r.output(); strings.Count(text, "\n") != 1 || !strings.HasPrefix(text, "mhmig: interrupted") {
 		t.Errorf("got %q, want one line that says it was interrupted", text)
@@ -240,8 +241,8 @@ func TestInterruptNetns(t *testing.T) {
 		t.Fatalf("the lab's state: got %+v, %v, want links", state, err)
 	}
 	r.signal(syscall.SIGINT)
-	if code := r.wait(farewell); code != exitInterrupted {
-		t.Errorf("exit status: got %d, want %d", code, exitInterrupted)
+	if code := r.wait(farewell); code != int(exit.Interrupted) {
+		t.Errorf("exit status: got %d, want %d", code, int(exit.Interrupted))
 	}
 	for _, link := range state.Links {
 		if _, err := os.Stat("/sys/class/net/" + link); err == nil {
@@ -279,8 +280,8 @@ func TestInterruptOtherwise(t *testing.T) {
 			r := w.start("exec", "it.star", "--config", "small.cfg")
 			r.await("now")
 			r.signal(s)
-			if code := r.wait(farewell); code != exitInterrupted {
-				t.Errorf("exit status: got %d, want %d:\n%s", code, exitInterrupted, r.output())
+			if code := r.wait(farewell); code != int(exit.Interrupted) {
+				t.Errorf("exit status: got %d, want %d:\n%s", code, int(exit.Interrupted), r.output())
 			}
 			w.wantNothingLeft()
 		})
@@ -305,8 +306,8 @@ func TestInterruptOtherwise(t *testing.T) {
 		if err := errors.Join(output.Close(), cmd.Process.Signal(syscall.SIGINT)); err != nil {
 			t.Fatal(err)
 		}
-		if err := cmd.Wait(); exitStatus(err) != exitInterrupted {
-			t.Errorf("it ended with %v, want exit status %d", err, exitInterrupted)
+		if err := cmd.Wait(); exitStatus(err) != int(exit.Interrupted) {
+			t.Errorf("it ended with %v, want exit status %d", err, int(exit.Interrupted))
 		}
 		w.wantNothingLeft()
 	})
@@ -334,8 +335,8 @@ def migration_scenario(env):
 	r.signal(syscall.SIGINT)
 	r.await("cleaning")
 	r.signal(syscall.SIGINT)
-	if code := r.wait(2 * time.Second); code != exitInterrupted {
-		t.Errorf("exit status: got %d, want %d", code, exitInterrupted)
+	if code := r.wait(2 * time.Second); code != int(exit.Interrupted) {
+		t.Errorf("exit status: got %d, want %d", code, int(exit.Interrupted))
 	}
 	w.cleanUp()
 }
@@ -387,7 +388,7 @@ func TestKilled(t *testing.T) {
 		})
 		r := w.start("exec", "it.star", "--config", "small.cfg")
 		r.await("now")
-		if out, err := w.command("cleanup").CombinedOutput(); exitStatus(err) != exitUsage || !bytes.Contains(out, []byte("still going on")) {
+		if out, err := w.command("cleanup").CombinedOutput(); exitStatus(err) != int(exit.Usage) || !bytes.Contains(out, []byte("still going on")) {
 			t.Errorf("cleanup of a run that goes on: got %v: %s", err, out)
 		}
 		r.signal(syscall.SIGKILL)

@@ -18,6 +18,7 @@ import (
 
 	"github.com/mhmig/mhmig/builtins"
 	"github.com/mhmig/mhmig/lang/printable"
+	"github.com/mhmig/mhmig/runtime/exit"
 	"github.com/mhmig/mhmig/runtime/lab"
 	"github.com/mhmig/mhmig/runtime/result"
 	"github.com/mhmig/mhmig/runtime/run"
@@ -122,22 +123,22 @@ func (e *execution) openLab(ctx context.Context, who string, log *slog.Logger) (
 	}
 	if up, err := lab.Find(); err == nil && up != nil {
 		if e.lab.asksForOwn() {
-			return nil, usageError(errors.New("--keep with --lab or --lab-hosts: a lab is up already, and there can be only one that stays: mhmig lab down first, or leave them out"))
+			return nil, exit.Usage.Wrap(errors.New("--keep with --lab or --lab-hosts: a lab is up already, and there can be only one that stays: mhmig lab down first, or leave them out"))
 		}
 		return use(ctx, up, who, log)
 	}
 	self, err := os.Executable()
 	if err != nil {
-		return nil, hostsError(err)
+		return nil, exit.Hosts.Wrap(err)
 	}
 	made, err := lab.Up(ctx, e.lab.options(), []string{self, "lab", "serve"})
 	if err != nil {
-		return nil, hostsError(fmt.Errorf("--keep needs hosts that stay (mhmig lab up first, or --hosts): %w", err))
+		return nil, exit.Hosts.Wrap(fmt.Errorf("--keep needs hosts that stay (mhmig lab up first, or --hosts): %w", err))
 	}
 	down := func() error { return lab.Down(context.WithoutCancel(ctx), false) }
 	release, err := made.Use(ctx, who)
 	if err != nil {
-		return nil, errors.Join(hostsError(err), down())
+		return nil, errors.Join(exit.Hosts.Wrap(err), down())
 	}
 	return &usedLab{state: made, kept: true, close: func() error {
 		release()

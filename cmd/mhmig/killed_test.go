@@ -11,6 +11,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/mhmig/mhmig/runtime/exit"
 )
 
 // TestKilledAtMoments kills two runs, which have folders outside their labs and
@@ -25,7 +27,7 @@ func TestKilledAtMoments(t *testing.T) {
 	}
 	undisturbed := newDoomed(t)
 	run := undisturbed.begin()
-	if code := run.wait(patience); code != exitOK {
+	if code := run.wait(patience); code != int(exit.OK) {
 		t.Fatalf("undisturbed: exit status %d:\n%s", code, run.output())
 	}
 	events := undisturbed.events()[0]
@@ -150,7 +152,7 @@ func (d *doomed) wantCleanup() {
 	d.t.Helper()
 	there := d.left()
 	code, stdout, stderr := d.exec("cleanup")
-	if code != exitOK {
+	if code != int(exit.OK) {
 		d.t.Errorf("cleanup: exit status %d", code)
 	}
 	for _, thing := range there {
@@ -159,7 +161,7 @@ func (d *doomed) wantCleanup() {
 		}
 	}
 	d.wantNothing()
-	if again, more, _ := d.exec("cleanup"); again != exitOK || !strings.Contains(more, "nothing is left") {
+	if again, more, _ := d.exec("cleanup"); again != int(exit.OK) || !strings.Contains(more, "nothing is left") {
 		d.t.Errorf("a second cleanup: exit status %d: %s", again, more)
 	}
 	if d.t.Failed() {

@@ -20,6 +20,7 @@ import (
 	"github.com/spf13/cobra"
 	"golang.org/x/term"
 
+	"github.com/mhmig/mhmig/runtime/exit"
 	"github.com/mhmig/mhmig/runtime/lab"
 	"github.com/mhmig/mhmig/runtime/result"
 )
@@ -53,15 +54,15 @@ func newLabUpCommand() *cobra.Command {
 		Args:    arguments(0, 0),
 		RunE: func(c *cobra.Command, _ []string) error {
 			if err := wanted.check(c.Flags()); err != nil {
-				return err
+				return wrongArguments(err)
 			}
 			self, err := os.Executable()
 			if err != nil {
-				return hostsError(err)
+				return exit.Hosts.Wrap(err)
 			}
 			s, err := lab.Up(c.Context(), wanted.options(), []string{self, "lab", "serve"})
 			if err != nil {
-				return hostsError(err)
+				return exit.Hosts.Wrap(err)
 			}
 			return describeLab(c.OutOrStdout(), s)
 		},
@@ -85,7 +86,7 @@ func newLabStatusCommand() *cobra.Command {
 				return err
 			}
 			if err := s.Check(c.Context()); err != nil {
-				return &exitError{exitFailed, fmt.Errorf("the lab is up, but not all of it: %w", err)}
+				return exit.Failed.Wrap(fmt.Errorf("the lab is up, but not all of it: %w", err))
 			}
 			return nil
 		},
@@ -112,9 +113,9 @@ may have paused. --run names the run.`,
 			status, err := login(c.Context(), s, args[0], strings.Join(args[1:], " "))
 			switch {
 			case err != nil:
-				return hostsError(err)
+				return exit.Hosts.Wrap(err)
 			case status != 0:
-				return &exitError{status, nil}
+				return &exit.Error{Code: exit.Code(status)}
 			}
 			return nil
 		},
@@ -139,13 +140,13 @@ terminal is asked first; without a terminal it is refused, but with --force.`,
 			if inUse && askToEnd(c.ErrOrStderr(), used) {
 				err = lab.Down(c.Context(), true)
 			} else if inUse {
-				return &exitError{exitFailed, fmt.Errorf("%w; end that first, or end both with --force", err)}
+				return exit.Failed.Wrap(fmt.Errorf("%w; end that first, or end both with --force", err))
 			}
 			if errors.Is(err, lab.ErrDown) {
 				fmt.Fprintln(c.ErrOrStderr(), err)
 				return nil
 			} else if err != nil {
-				return hostsError(err)
+				return exit.Hosts.Wrap(err)
 			}
 			return nil
 		},
@@ -174,7 +175,7 @@ func newLabServeCommand() *cobra.Command {
 		Args:   arguments(0, 0),
 		RunE: func(c *cobra.Command, _ []string) error {
 			if err := lab.Serve(c.Context(), slog.New(slog.NewTextHandler(os.Stderr, nil))); err != nil {
-				return hostsError(err)
+				return exit.Hosts.Wrap(err)
 			}
 			return nil
 		},
@@ -197,14 +198,14 @@ func labToEnter(run string) (*lab.State, error) {
 	}
 	how, err := loadReach(run)
 	if err != nil {
-		return nil, usageError(err)
+		return nil, exit.Usage.Wrap(err)
 	}
 	if how.Lab == nil {
-		return nil, usageError(fmt.Errorf("%s: its hosts were no lab: use ssh", run))
+		return nil, exit.Usage.Wrap(fmt.Errorf("%s: its hosts were no lab: use ssh", run))
 	}
 	s, err := lab.At(how.Lab.Dir, how.Lab.ID)
 	if err != nil {
-		return nil, &exitError{exitFailed, fmt.Errorf("%s: its lab went with it: %w", run, err)}
+		return nil, exit.Failed.Wrap(fmt.Errorf("%s: its lab went with it: %w", run, err))
 	}
 	return s, nil
 }
@@ -213,9 +214,9 @@ func labToEnter(run string) (*lab.State, error) {
 func findLab() (*lab.State, error) {
 	s, err := lab.Find()
 	if errors.Is(err, lab.ErrDown) {
-		return nil, &exitError{exitFailed, fmt.Errorf("%w; `mhmig lab up` starts one", err)}
+		return nil, exit.Failed.Wrap(fmt.Errorf("%w; `mhmig lab up` starts one", err))
 	} else if err != nil {
-		return nil, hostsError(err)
+		return nil, exit.Hosts.Wrap(err)
 	}
 	return s, nil
 }

@@ -9,6 +9,7 @@ import (
 
 	"github.com/spf13/pflag"
 
+	"github.com/mhmig/mhmig/runtime/exit"
 	"github.com/mhmig/mhmig/runtime/lab"
 )
 
@@ -64,7 +65,7 @@ func (f *labFlags) open(ctx context.Context, who string, log *slog.Logger) (*use
 	o.Logger = log
 	made, err := lab.Start(ctx, o)
 	if err != nil {
-		return nil, hostsError(err)
+		return nil, exit.Hosts.Wrap(err)
 	}
 	return &usedLab{state: made.State(), own: true, close: made.Close}, nil
 }
@@ -88,7 +89,7 @@ func (f *labFlags) up() *lab.State {
 func use(ctx context.Context, up *lab.State, who string, log *slog.Logger) (*usedLab, error) {
 	release, err := up.Use(ctx, who)
 	if err != nil {
-		return nil, hostsError(fmt.Errorf("use the lab that is up: %w", err))
+		return nil, exit.Hosts.Wrap(fmt.Errorf("use the lab that is up: %w", err))
 	}
 	log.Info("using the lab that is up", "hosts", len(up.Hosts))
 	return &usedLab{state: up, close: func() error { release(); return nil }}, nil

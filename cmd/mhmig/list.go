@@ -15,6 +15,7 @@ import (
 
 	"github.com/mhmig/mhmig/lang/cartesian"
 	"github.com/mhmig/mhmig/lang/diag"
+	"github.com/mhmig/mhmig/runtime/exit"
 	"github.com/mhmig/mhmig/runtime/terminal"
 )
 
@@ -94,7 +95,7 @@ were added, which removed, and which params changed. --filter, --param and
 				l.config = args[0]
 			}
 			if err := l.check(command); err != nil {
-				return err
+				return wrongArguments(err)
 			}
 			if command.Flags().Changed("diff") {
 				return l.compare(command)
@@ -156,7 +157,7 @@ func (l *listing) list(command *cobra.Command, config *cartesian.Config) error {
 	ctx, options := command.Context(), l.options()
 	if l.strict {
 		if faults := l.faults(config); faults != nil {
-			return usageError(faults)
+			return exit.Usage.Wrap(faults)
 		}
 	}
 	remarks := l.warnings(config)
@@ -178,7 +179,7 @@ func (l *listing) list(command *cobra.Command, config *cartesian.Config) error {
 	out := bufio.NewWriter(wait.Writer(command.OutOrStdout()))
 	some, err := listers[l.format](ctx, config, out, l.limit, options)
 	if err != nil {
-		return flush(out, usageError(err))
+		return flush(out, exit.Usage.Wrap(err))
 	}
 	if err := flush(out, nil); err != nil || some || l.limit == 0 {
 		return err
@@ -191,7 +192,7 @@ func (l *listing) list(command *cobra.Command, config *cartesian.Config) error {
 	})
 	wait.Done()
 	if l.strict {
-		return usageError(append(why, diag.Diagnostic{Message: "no variant is left"}))
+		return exit.Usage.Wrap(append(why, diag.Diagnostic{Message: "no variant is left"}))
 	}
 	return diag.Render(command.ErrOrStderr(), why, terminal.Coloured(os.Stderr))
 }

@@ -14,6 +14,7 @@ import (
 	"github.com/mhmig/mhmig/lang/cartesian"
 	"github.com/mhmig/mhmig/lang/diag"
 	"github.com/mhmig/mhmig/lang/explain"
+	"github.com/mhmig/mhmig/runtime/exit"
 	"github.com/mhmig/mhmig/runtime/terminal"
 )
 
@@ -57,10 +58,10 @@ func (l *listing) compare(command *cobra.Command) error {
 		var changes explain.Review
 		for difference, err := range d.All(command.Context()) {
 			if limit, ok := errors.AsType[*cartesian.LimitError](err); ok {
-				return usageError(fmt.Errorf("%w; compare parts of it with --filter, or allow more than %d with --max-variants", err, limit.Limit))
+				return exit.Usage.Wrap(fmt.Errorf("%w; compare parts of it with --filter, or allow more than %d with --max-variants", err, limit.Limit))
 			}
 			if err != nil {
-				return usageError(err)
+				return exit.Usage.Wrap(err)
 			}
 			if l.format != "jsonl" {
 				changes.Add(difference)
@@ -97,7 +98,7 @@ func asError(l diag.List) error {
 	if len(l) == 0 {
 		return nil
 	}
-	return usageError(l)
+	return exit.Usage.Wrap(l)
 }
 
 // oneError joins errors; those that are in files are said in order.

@@ -18,6 +18,7 @@ import (
 	"github.com/spf13/pflag"
 
 	"github.com/mhmig/mhmig/lang/printable"
+	"github.com/mhmig/mhmig/runtime/exit"
 	"github.com/mhmig/mhmig/runtime/run"
 	"github.com/mhmig/mhmig/runtime/terminal"
 )
@@ -33,12 +34,17 @@ func execute(args []string) int {
 	stdout := &output{w: disarmed(os.Stdout)}
 	root.SetOut(stdout)
 	root.SetErr(notices{disarmed(os.Stderr)})
+	begun := false
+	root.PersistentPreRun = func(*cobra.Command, []string) { begun = true }
 	command, err := root.ExecuteContextC(ctx)
+	if !begun {
+		err = wrongArguments(err) // cobra's own
+	}
 	if lost := stdout.fault(); lost != nil && !errors.Is(err, lost) {
 		err = errors.Join(err, lost)
 	}
 	tell(os.Stderr, command, err)
-	return exitCode(err)
+	return int(exit.Of(err))
 }
 
 // interruptible returns a context that the first SIGINT or SIGTERM ends, or
@@ -62,7 +68,7 @@ func interruptible(args []string) (context.Context, func()) {
 		cancel(run.ErrInterrupted)
 		select {
 		case <-signals:
-			os.Exit(exitInterrupted)
+			os.Exit(int(exit.Interrupted))
 		case <-done:
 		}
 	}()

@@ -16,6 +16,8 @@ import (
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
+
+	"github.com/mhmig/mhmig/runtime/exit"
 )
 
 // mixed is 20 variants, and how each ends.
@@ -101,8 +103,8 @@ func TestMixedRun(t *testing.T) {
 		var stdout, stderr bytes.Buffer
 		cmd.Stdout, cmd.Stderr = &stdout, &stderr
 		err := cmd.Run()
-		if code := cmd.ProcessState.ExitCode(); code != exitFailed {
-			t.Fatalf("exit status: got %d (%v), want %d:\n%s", code, err, exitFailed, &stderr)
+		if code := cmd.ProcessState.ExitCode(); code != int(exit.Failed) {
+			t.Fatalf("exit status: got %d (%v), want %d:\n%s", code, err, int(exit.Failed), &stderr)
 		}
 		same(t, "the table", tableStatuses(stderr.String()))
 		if want := "20 variants: 7 PASS, 3 SKIP, 2 CANCEL, 3 WARN, 3 FAIL, 2 ERROR\n"; !strings.Contains(stderr.String(), want) {

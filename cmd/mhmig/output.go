@@ -8,6 +8,8 @@ import (
 	"io"
 	"sync"
 	"syscall"
+
+	"github.com/mhmig/mhmig/runtime/exit"
 )
 
 // output is standard output: what is asked for, often by a program. It remembers
@@ -25,7 +27,7 @@ func (o *output) Write(p []byte) (int, error) {
 	if err == nil {
 		return n, nil
 	}
-	err = &exitError{exitFailed, fmt.Errorf("the output is incomplete: %w", err)}
+	err = exit.Failed.Wrap(fmt.Errorf("the output is incomplete: %w", err))
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	if o.err == nil && !errors.Is(err, syscall.EPIPE) {

@@ -22,6 +22,7 @@ import (
 	"github.com/mhmig/mhmig/lang/cartesian"
 	"github.com/mhmig/mhmig/lang/diag"
 	"github.com/mhmig/mhmig/lang/star"
+	"github.com/mhmig/mhmig/runtime/exit"
 	"github.com/mhmig/mhmig/runtime/result"
 	"github.com/mhmig/mhmig/runtime/run"
 	"github.com/mhmig/mhmig/runtime/vm"
@@ -99,11 +100,11 @@ func (e *execution) plan(command *cobra.Command, config *cartesian.Config, optio
 		_, _, some := next()
 		stop()
 		if !some {
-			return nil, usageError(fmt.Errorf("--rerun failed: no variant that failed in %s is among those of this config and these filters", e.latest()))
+			return nil, exit.Usage.Wrap(fmt.Errorf("--rerun failed: no variant that failed in %s is among those of this config and these filters", e.latest()))
 		}
 	}
 	if p.notes, err = run.Unmet(p.variants); err != nil {
-		return nil, usageError(err)
+		return nil, exit.Usage.Wrap(err)
 	}
 	if e.shard != "" {
 		shard, err := run.ParseShard(e.shard)
@@ -117,17 +118,17 @@ func (e *execution) plan(command *cobra.Command, config *cartesian.Config, optio
 	}
 	for v, err := range p.variants {
 		if err != nil {
-			return nil, usageError(err)
+			return nil, exit.Usage.Wrap(err)
 		}
 		if err := scenes.learn(ctx, v); err != nil {
 			return nil, err
 		}
 		if n, err := v.Params.Int("hosts_needed", 1); err != nil || n < 1 {
-			return nil, usageError(fmt.Errorf("variant %s: param hosts_needed: got %q, want a number, 1 or more", v.ShortName, v.Params["hosts_needed"]))
+			return nil, exit.Usage.Wrap(fmt.Errorf("variant %s: param hosts_needed: got %q, want a number, 1 or more", v.ShortName, v.Params["hosts_needed"]))
 		}
 		for _, name := range v.Params.Objects("vms") {
 			if err := vm.CheckGuestMemory(name, v.Params.Object(name)); err != nil {
-				return nil, usageError(fmt.Errorf("variant %s: %w", v.ShortName, err))
+				return nil, exit.Usage.Wrap(fmt.Errorf("variant %s: %w", v.ShortName, err))
 			}
 		}
 		if p.first == nil {
@@ -156,11 +157,11 @@ func (e *execution) failedBefore() (map[string]bool, error) {
 		if errors.Is(err, fs.ErrNotExist) {
 			err = fmt.Errorf("there is no latest run in %s", e.results)
 		}
-		return nil, usageError(fmt.Errorf("--rerun failed: %w", err))
+		return nil, exit.Usage.Wrap(fmt.Errorf("--rerun failed: %w", err))
 	}
 	names, err := result.Planned(e.latest())
 	if err != nil {
-		return nil, usageError(fmt.Errorf("--rerun failed: %w", err))
+		return nil, exit.Usage.Wrap(fmt.Errorf("--rerun failed: %w", err))
 	}
 	if names == nil {
 		names = map[string]bool{}
@@ -168,7 +169,7 @@ func (e *execution) failedBefore() (map[string]bool, error) {
 	bad := map[string]bool{} // of repeats one may be good
 	for o, err := range result.Outcomes(e.latest()) {
 		if err != nil {
-			return nil, usageError(fmt.Errorf("--rerun failed: %w", err))
+			return nil, exit.Usage.Wrap(fmt.Errorf("--rerun failed: %w", err))
 		}
 		bad[o.Name] = bad[o.Name] || !o.Status.OK() || o.Status == result.Cancel
 		names[o.Name] = bad[o.Name]
@@ -185,12 +186,12 @@ func (e *execution) firstVariant(ctx context.Context, config *cartesian.Config, 
 	v, err, any := next()
 	switch {
 	case err != nil:
-		return nil, usageError(err)
+		return nil, exit.Usage.Wrap(err)
 	case any:
 		return v, nil
 	}
 	nothing := diag.Diagnostic{Message: "no variant is left to run: see mhmig list for all names"}
-	return nil, usageError(append(whyEmpty(ctx, config, options, e.warnings(config)), nothing))
+	return nil, exit.Usage.Wrap(append(whyEmpty(ctx, config, options, e.warnings(config)), nothing))
 }
 
 // show writes what would run, and where.
@@ -207,7 +208,7 @@ func (e *execution) show(w, stderr io.Writer, p *plan, scenes *repertoire, origi
 	var wrong, doubtful paramFaults
 	for v, err := range p.variants {
 		if err != nil {
-			return usageError(err)
+			return exit.Usage.Wrap(err)
 		}
 		scenario := scenes.of(v.Params)
 		needed := run.HostsNeeded(v.Params, scenario.HostsNeeded, share)
@@ -252,7 +253,7 @@ func (e *execution) show(w, stderr io.Writer, p *plan, scenes *repertoire, origi
 	doubtful.write(stderr, "warning")
 	wrong.write(stderr, "error")
 	if n := len(wrong.order); n > 0 {
-		return usageError(fmt.Errorf("params have wrong values: %d", n))
+		return exit.Usage.Wrap(fmt.Errorf("params have wrong values: %d", n))
 	}
 	return nil
 }

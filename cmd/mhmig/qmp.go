@@ -22,6 +22,7 @@ import (
 
 	"github.com/mhmig/mhmig/lang/diag"
 	"github.com/mhmig/mhmig/lang/printable"
+	"github.com/mhmig/mhmig/runtime/exit"
 	"github.com/mhmig/mhmig/runtime/qmp"
 )
 
@@ -69,7 +70,7 @@ func (d *door) qmp(ctx context.Context, words []string, timeout time.Duration, s
 	defer func() { err = errors.Join(err, closeMonitor()) }()
 	t := &monitorTalk{monitor: monitor, out: os.Stdout}
 	if t.commands, err = commandNames(ctx, monitor); err != nil {
-		return hostsError(err)
+		return exit.Hosts.Wrap(err)
 	}
 	if len(words) > 0 {
 		t.pretty = term.IsTerminal(int(os.Stdout.Fd()))
@@ -225,7 +226,7 @@ func (t *monitorTalk) once(ctx context.Context, line string) error {
 	case ctx.Err() != nil:
 		return context.Cause(ctx)
 	case t.refused:
-		return &exitError{code: exitFailed}
+		return &exit.Error{Code: exit.Failed}
 	}
 	return nil
 }
@@ -248,7 +249,7 @@ func (t *monitorTalk) scripted(ctx context.Context, r io.Reader) error {
 		select {
 		case e, ok := <-events.C:
 			if !ok {
-				return hostsError(t.monitor.Err())
+				return exit.Hosts.Wrap(t.monitor.Err())
 			}
 			t.event(e)
 		case line := <-lines:
@@ -262,7 +263,7 @@ func (t *monitorTalk) scripted(ctx context.Context, r io.Reader) error {
 			over = time.After(lastEvents)
 		case <-over:
 			if t.refused {
-				return &exitError{code: exitFailed}
+				return &exit.Error{Code: exit.Failed}
 			}
 			return nil
 		case <-ctx.Done():
@@ -306,7 +307,7 @@ func (t *monitorTalk) interactive(ctx context.Context, prompt string) error {
 		case errors.Is(err, io.EOF):
 			return nil
 		case err != nil:
-			return hostsError(err)
+			return exit.Hosts.Wrap(err)
 		}
 		if strings.TrimSpace(line) != "" {
 			t.perform(line) //nolint:contextcheck // closing the monitor ends it

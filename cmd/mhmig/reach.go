@@ -12,6 +12,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"github.com/mhmig/mhmig/lang/cartesian"
+	"github.com/mhmig/mhmig/runtime/exit"
 	"github.com/mhmig/mhmig/runtime/host"
 	"github.com/mhmig/mhmig/runtime/jeos"
 	"github.com/mhmig/mhmig/runtime/vm"
@@ -27,7 +28,7 @@ func (e *execution) reach(ctx context.Context, first *cartesian.Variant, folder 
 		for i, name := range e.hosts {
 			c, err := host.Resolve(ctx, name, first.Params, i+1)
 			if err != nil {
-				return nil, nil, nil, hostsError(err)
+				return nil, nil, nil, exit.Hosts.Wrap(err)
 			}
 			configs = append(configs, c)
 		}
@@ -44,7 +45,7 @@ func (e *execution) reach(ctx context.Context, first *cartesian.Variant, folder 
 	}
 	record.Hosts = configs
 	if err := record.save(folder); err != nil {
-		return nil, nil, nil, errors.Join(usageError(err), closeLab())
+		return nil, nil, nil, errors.Join(exit.Usage.Wrap(err), closeLab())
 	}
 	hosts := make([]*host.Host, len(configs))
 	closeAll = func() error {
@@ -69,7 +70,7 @@ func (e *execution) reach(ctx context.Context, first *cartesian.Variant, folder 
 		if ctx.Err() != nil {
 			err = context.Cause(ctx)
 		}
-		return nil, nil, nil, errors.Join(hostsError(err), closeAll())
+		return nil, nil, nil, errors.Join(exit.Hosts.Wrap(err), closeAll())
 	}
 	return hosts, labParams, closeAll, nil
 }
@@ -107,7 +108,7 @@ func guestImage(ctx context.Context, v *cartesian.Variant) (*jeos.Image, error) 
 	}
 	image, err := jeos.Find(ctx, jeos.Options{})
 	if err != nil {
-		return nil, hostsError(err)
+		return nil, exit.Hosts.Wrap(err)
 	}
 	return &image, nil
 }

@@ -19,6 +19,7 @@ import (
 
 	"github.com/mhmig/mhmig/lang/diag"
 	"github.com/mhmig/mhmig/lang/printable"
+	"github.com/mhmig/mhmig/runtime/exit"
 	"github.com/mhmig/mhmig/runtime/report"
 	"github.com/mhmig/mhmig/runtime/result"
 	"github.com/mhmig/mhmig/runtime/terminal"
@@ -68,7 +69,7 @@ The exit status does not tell how the run went: exec's has.`,
 			if len(args) > 0 {
 				dir = args[0]
 				if near := diag.Nearest(dir, subcommands(command)); near != "" && !libraries.Exists(dir) {
-					return fmt.Errorf("there is no results folder %s%s", dir, didYouMean(near))
+					return wrongArgument("there is no results folder %s%s", dir, didYouMean(near))
 				}
 			}
 			return r.run(command, dir)
@@ -90,13 +91,13 @@ func (r *reporting) run(command *cobra.Command, dir string) error {
 	format := reportFormats[r.format]
 	if r.schema {
 		if command.Flags().Changed("format") {
-			return errors.New("--schema: not with --format: it prints the schema of json, and no report")
+			return wrongArgument("--schema: not with --format: it prints the schema of json, and no report")
 		}
 		format = func(w io.Writer, _ string) error { _, err := w.Write(report.Schema); return err }
 	} else {
 		var err error
 		if dir, err = runFolder(dir); err != nil {
-			return usageError(err)
+			return exit.Usage.Wrap(err)
 		}
 		if r.format == textFormat {
 			format = r.text
@@ -107,9 +108,9 @@ func (r *reporting) run(command *cobra.Command, dir string) error {
 		return errors.Join(format(buffered, dir), buffered.Flush())
 	}
 	if r.out == "" {
-		return asUsageError(write(stream(os.Stdout, r.format)))
+		return exit.Usage.Default(write(stream(os.Stdout, r.format)))
 	}
-	return asUsageError(r.writeOutput(write))
+	return exit.Usage.Default(r.writeOutput(write))
 }
 
 // stream is a stream of this process as a report of some format gets it.
@@ -215,13 +216,6 @@ func appendSummary(path, dir string) error {
 		return fmt.Errorf("GITHUB_STEP_SUMMARY: %w", err)
 	}
 	return errors.Join(report.Markdown(file, dir), file.Close())
-}
-
-func asUsageError(err error) error {
-	if _, judged := errors.AsType[*exitError](err); judged || err == nil {
-		return err
-	}
-	return usageError(err)
 }
 
 // text writes what exec writes at the end of a run.

@@ -18,6 +18,7 @@ import (
 	"github.com/mhmig/mhmig/lang/cartesian"
 	"github.com/mhmig/mhmig/lang/library"
 	"github.com/mhmig/mhmig/lang/star"
+	"github.com/mhmig/mhmig/runtime/exit"
 	"github.com/mhmig/mhmig/runtime/terminal"
 	"github.com/mhmig/mhmig/scenarios"
 	"github.com/mhmig/mhmig/stdlib"
@@ -51,7 +52,7 @@ func loadScenario(ctx context.Context, path string) (*star.Scenario, error) {
 		if !libraries.Exists(path) {
 			err = missingScenario(path)
 		}
-		return nil, usageError(err)
+		return nil, exit.Usage.Wrap(err)
 	}
 	return scenario, nil
 }
@@ -71,17 +72,17 @@ func (r *repertoire) learn(ctx context.Context, v *cartesian.Variant) error {
 		return nil
 	}
 	if name == "" || name != filepath.Base(name) || strings.HasSuffix(name, star.Ending) {
-		return usageError(fmt.Errorf("variant %s: param type: got %q, want the name of a scenario, such as multihost_migration for multihost_migration%s", v.ShortName, name, star.Ending))
+		return exit.Usage.Wrap(fmt.Errorf("variant %s: param type: got %q, want the name of a scenario, such as multihost_migration for multihost_migration%s", v.ShortName, name, star.Ending))
 	}
 	beside, err := library.Resolve(r.config, name+star.Ending)
 	if err != nil {
-		return usageError(fmt.Errorf("variant %s: param type: %w", v.ShortName, err))
+		return exit.Usage.Wrap(fmt.Errorf("variant %s: param type: %w", v.ShortName, err))
 	}
 	path := beside
 	if !libraries.Exists(path) {
 		path = shippedScenario(name)
 		if !libraries.Exists(path) {
-			return usageError(fmt.Errorf("variant %s: param type = %s: there is no %s, and mhmig brings no scenario of that name%s",
+			return exit.Usage.Wrap(fmt.Errorf("variant %s: param type = %s: there is no %s, and mhmig brings no scenario of that name%s",
 				v.ShortName, name, beside, didYouMean(typeOf(nearestScenario(beside)))))
 		}
 	}

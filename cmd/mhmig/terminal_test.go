@@ -18,6 +18,7 @@ import (
 	"github.com/creack/pty"
 	"golang.org/x/term"
 
+	"github.com/mhmig/mhmig/runtime/exit"
 	"github.com/mhmig/mhmig/runtime/terminal"
 )
 
@@ -161,8 +162,8 @@ func TestLiveView(t *testing.T) {
 	}
 	await("end", func(lines []string) bool { return strings.Contains(strings.Join(lines, ""), "results: ") })
 	_ = cmd.Wait()
-	if code := cmd.ProcessState.ExitCode(); code != exitInterrupted {
-		t.Errorf("exit status: got %d, want %d", code, exitInterrupted)
+	if code := cmd.ProcessState.ExitCode(); code != int(exit.Interrupted) {
+		t.Errorf("exit status: got %d, want %d", code, int(exit.Interrupted))
 	}
 	after, err := term.GetState(int(tty.Fd()))
 	if err != nil || *after != *before {

@@ -13,6 +13,8 @@ import (
 	"time"
 
 	"golang.org/x/crypto/ssh"
+
+	"github.com/mhmig/mhmig/runtime/exit"
 )
 
 // ErrClosed is why operations end on a Host that was closed.
@@ -52,6 +54,9 @@ func (e *UnreachableError) Error() string {
 	return withHint(fmt.Sprintf("%s: connect to %s: %v", e.Host, e.Endpoint, e.Err), e.Hint)
 }
 
+// ExitCode is that of hosts that cannot be used.
+func (e *UnreachableError) ExitCode() exit.Code { return exit.Hosts }
+
 // Unwrap returns the cause.
 func (e *UnreachableError) Unwrap() error { return e.Err }
 
@@ -84,6 +89,9 @@ func (e *AuthError) Error() string {
 	}
 	return withHint(b.String(), hint)
 }
+
+// ExitCode is that of hosts that cannot be used.
+func (e *AuthError) ExitCode() exit.Code { return exit.Hosts }
 
 // Unwrap returns the SSH library's error.
 func (e *AuthError) Unwrap() error { return e.Err }
@@ -141,6 +149,9 @@ func (e *HostKeyError) Error() string {
 		fmt.Sprintf("log in once by ssh, or, if the fingerprint is right: ssh-keyscan -p %s %s >> %s", port, address, file))
 }
 
+// ExitCode is that of hosts that cannot be used.
+func (e *HostKeyError) ExitCode() exit.Code { return exit.Hosts }
+
 // LostError says that an established connection to a host has ended by itself.
 type LostError struct {
 	Host   string
@@ -151,6 +162,9 @@ type LostError struct {
 func (e *LostError) Error() string {
 	return fmt.Sprintf("%s: lost the SSH connection: %v (last heard of %.1f s ago)", e.Host, e.Err, e.Silent.Seconds())
 }
+
+// ExitCode is that of hosts that cannot be used.
+func (e *LostError) ExitCode() exit.Code { return exit.Hosts }
 
 // Unwrap returns the cause.
 func (e *LostError) Unwrap() error { return e.Err }

@@ -60,13 +60,13 @@ func Resolve(ctx context.Context, name string, params map[string]string, positio
 		ConfigFile:       filepath.Join(ssh, "config"),
 		SystemConfig:     "/etc/ssh/ssh_config",
 		KnownHosts:       []string{filepath.Join(ssh, "known_hosts"), filepath.Join(ssh, "known_hosts2")},
-		GlobalKnownHosts: SystemKnownHosts(),
+		GlobalKnownHosts: systemKnownHosts(),
 		AgentSocket:      os.Getenv("SSH_AUTH_SOCK"),
 	}.Resolve(ctx, name, params, position)
 }
 
-// SystemKnownHosts are the known_hosts files of all users of this machine.
-func SystemKnownHosts() []string {
+// systemKnownHosts are the known_hosts files of all users of this machine.
+func systemKnownHosts() []string {
 	return []string{"/etc/ssh/ssh_known_hosts", "/etc/ssh/ssh_known_hosts2"}
 }
 

@@ -35,7 +35,7 @@ func (c Config) SSH() []string {
 		option("CertificateFile", file)
 	}
 	option("UserKnownHostsFile", strings.Join(c.KnownHostsFiles, " "))
-	if !slices.Equal(c.GlobalKnownHostsFiles, SystemKnownHosts()) {
+	if !slices.Equal(c.GlobalKnownHostsFiles, systemKnownHosts()) {
 		option("GlobalKnownHostsFile", strings.Join(c.GlobalKnownHostsFiles, " "))
 	}
 	option("HostKeyAlias", c.HostKeyAlias)

@@ -11,6 +11,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"github.com/mhmig/mhmig/lang/cartesian"
+	"github.com/mhmig/mhmig/runtime/exit"
 	"github.com/mhmig/mhmig/runtime/host"
 )
 
@@ -119,7 +120,7 @@ func newPool(ctx context.Context, hosts []*host.Host, share bool) (*pool, error)
 		})
 	}
 	if err := group.Wait(); err != nil {
-		return nil, fmt.Errorf("what the hosts can share: %w", err)
+		return nil, exit.Hosts.Wrap(fmt.Errorf("what the hosts can share: %w", err))
 	}
 	byBoot := map[string]*machine{}
 	for i, f := range facts {

@@ -12,13 +12,13 @@ package run
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"log/slog"
 	"sync"
 	"time"
 
 	"github.com/mhmig/mhmig/lang/cartesian"
+	"github.com/mhmig/mhmig/runtime/exit"
 	"github.com/mhmig/mhmig/runtime/host"
 	"github.com/mhmig/mhmig/runtime/ledger"
 	"github.com/mhmig/mhmig/runtime/result"
@@ -27,11 +27,22 @@ import (
 )
 
 // ErrInterrupted is the cause of a context that a person has ended.
-var ErrInterrupted = errors.New("interrupted")
+var ErrInterrupted error = &ending{"interrupted", exit.Interrupted}
 
 // ErrTimeout is the cause of a context that has ended because the run took too
 // long.
-var ErrTimeout = errors.New("the run's time is over")
+var ErrTimeout error = &ending{"the run's time is over", exit.Failed}
+
+// ending is why a run ends before its variants do: they are then given up, neither
+// right nor wrong.
+type ending struct {
+	text string
+	code exit.Code
+}
+
+func (e *ending) Error() string         { return e.text }
+func (e *ending) ExitCode() exit.Code   { return e.code }
+func (e *ending) Status() result.Status { return result.Cancel }
 
 // Verdict is what a scenario did: what failed, the first failure first, and
 // what it warned of.

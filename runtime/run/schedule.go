@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/mhmig/mhmig/lang/cartesian"
+	"github.com/mhmig/mhmig/runtime/exit"
 	"github.com/mhmig/mhmig/runtime/result"
 )
 
@@ -137,7 +138,7 @@ func (q *queue) fill() {
 		v, repeat, err := q.next()
 		switch {
 		case err != nil:
-			q.drained, q.broken = true, err
+			q.drained, q.broken = true, exit.Usage.Wrap(err)
 		case v == nil:
 			q.drained = true
 		default:

@@ -209,8 +209,8 @@ func unsettled(o *result.Outcome) bool {
 // followed.
 func (r *runner) addFailure(o *result.Outcome, err error) {
 	f := describe(err)
-	if errors.Is(err, ErrInterrupted) || errors.Is(err, ErrTimeout) {
-		f.Status = result.Cancel
+	if end, ok := errors.AsType[*ending](err); ok { // whatever else was made of it
+		f.Status = end.Status()
 	}
 	if f.Position != "" && r.SourceLine != nil {
 		f.Source = r.SourceLine(f.Position)
