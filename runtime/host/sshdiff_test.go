@@ -68,12 +68,14 @@ var sshCases = []sshCase{
 	{name: "a block for another host", config: "Host elsewhere\n  User no\nHost target\n  User admin\n", plain: true},
 	{name: "negated pattern", config: "Host * !target\n  User no\nHost t*t !x\n  User admin\n", plain: true},
 	{name: "question mark", config: "Host target?\n  User no\nHost targe?\n  User admin\n"},
+	{name: "tabs behind patterns", config: "Host\ttarget\t\n  User admin\nHost x\ttarget\n  Port $OTHER\n"},
 	{name: "old names", config: "PubkeyAcceptedKeyTypes ssh-ed25519\n", plain: true},
 
 	// Match
 	{name: "Match all", config: "Match all\n  User admin\n", plain: true},
 	{name: "Match host", config: "Match host tar*\n  User admin\n"},
 	{name: "Match host, comma list", config: "Match host elsewhere,target\n  User admin\n"},
+	{name: "Match host, capitals", target: "Target", config: "Match host target\n  User admin\n"},
 	{name: "Match host, negated", config: "Match host *,!target\n  User no\nMatch host *,!x\n  User admin\n"},
 	{name: "Match host behind HostName", config: "HostName 127.0.0.2\nMatch host target\n  User no\nMatch host 127.*\n  User admin\n"},
 	{name: "Match originalhost", config: "HostName 127.0.0.2\nMatch originalhost target\n  User admin\n"},
@@ -102,6 +104,8 @@ var sshCases = []sshCase{
 	// where
 	{name: "HostName", config: "HostName 127.0.0.2\n", plain: true},
 	{name: "HostName with a token", target: "0.0.2", config: "HostName 127.%h\n", plain: true},
+	{name: "HostName in capitals", config: "HostName LOCALHOST\nAddressFamily inet\n", plain: true},
+	{name: "HostName with another token", config: "HostName %n\n"},
 	{name: "port of the target", target: "ssh://admin@target:$OTHER", config: "Port 1\nUser no\n", plain: true},
 	{name: "an address", target: "::1", config: "Host ::1\n  HostName ::1\n  User admin\n", plain: true},
 	{name: "capitals", target: "Target", config: "Host Target\n  User admin\nHost target\n  Port $OTHER\n", plain: true},
@@ -113,6 +117,7 @@ var sshCases = []sshCase{
 	{name: "ProxyJump to an alias", config: "Host target\n  ProxyJump hop\nHost hop\n  User hopper\n  Port $JUMP\n", plain: true},
 	{name: "ProxyJump over two", config: "Host target\n  ProxyJump hop,second\nHost hop second\n  User hopper\n  Port $JUMP\n", plain: true},
 	{name: "ProxyJump behind ProxyJump", config: "Host target\n  ProxyJump second\nHost second\n  ProxyJump hop\nHost hop second\n  User hopper\n  Port $JUMP\n", plain: true},
+	{name: "ProxyJump and a comment", config: "Host target\n  ProxyJump hop # no\nHost hop\n  Port $JUMP\n"},
 	{name: "ProxyJump none", config: "Host target\n  ProxyJump none\nHost *\n  ProxyJump hop\n", plain: true},
 	{name: "ProxyCommand", config: "ProxyCommand nc %h %p\n", refused: "ProxyCommand"},
 	{name: "ProxyCommand none", config: "ProxyCommand none\n", plain: true},

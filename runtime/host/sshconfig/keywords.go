@@ -61,7 +61,7 @@ var keywords = map[string]keyword{
 	"certificatefile":              {several, heeded, ""},
 	"identitiesonly":               {flag, heeded, ""},
 	"identityagent":                {word, heeded, ""},
-	"pubkeyauthentication":         {flag, heeded, ""},
+	"pubkeyauthentication":         {word, heeded, ""},
 	"passwordauthentication":       {flag, heeded, ""},
 	"kbdinteractiveauthentication": {flag, heeded, ""},
 	"preferredauthentications":     {list, heeded, ""},

@@ -71,14 +71,18 @@ func (f Files) byLibrary(t Target) (Options, error) {
 		delete(o.values, "proxycommand")
 	}
 	for _, name := range []string{"canonicalizehostname", "canonicalizepermittedcnames"} {
-		if v := o.Get(name); v != "" && !isNo(v) {
+		if v := o.Get(name); v != "" && (!isNo(v) || (v == "none") != (name == "canonicalizepermittedcnames")) {
 			return o, fmt.Errorf("ssh_config: %s %s: %s; %s", name, v, keywords[name].why, remedy)
 		}
 		delete(o.values, name)
 	}
-	hostName := strings.NewReplacer("%%", "%", "%h", t.Name).Replace(o.Get("hostname"))
-	if matchesHost != "" && (hostName != "" || t.HostName != "") {
-		return o, fmt.Errorf("%s: Match host looks at the HostName of %s; %s", matchesHost, t.Name, remedy)
+	hostName := strings.NewReplacer("%%", "\x00", "%h", t.Name).Replace(o.Get("hostname"))
+	if strings.Contains(hostName, "%") {
+		return o, fmt.Errorf("ssh_config: hostname %s: the only tokens are %%h and %%%%", o.Get("hostname"))
+	}
+	hostName = strings.ToLower(strings.ReplaceAll(hostName, "\x00", "%"))
+	if matchesHost != "" && (hostName != "" || t.HostName != "" || t.Name != strings.ToLower(t.Name)) {
+		return o, fmt.Errorf("%s: Match host looks at the HostName of %s, in small letters; %s", matchesHost, t.Name, remedy)
 	}
 	o.set("hostkeyalias", strings.ToLower(o.Get("hostkeyalias")))
 	o.set("hostname", hostName)
@@ -169,7 +173,7 @@ type reader struct {
 	matchesHost string // where a Match host stands
 }
 
-var statement = regexp.MustCompile(`^[ \t]*([A-Za-z0-9]+)(?:[ \t]*=[ \t]*|[ \t]+)(.*?)[ \t\r\f]*$`)
+var statement = regexp.MustCompile(`^[ \t]*([A-Za-z0-9]+)(?:[ \t]*=[ \t]*|[ \t]+)(.*?)[ \t\r]*$`)
 
 // check returns an error that names the first line, of the file or one that it
 // includes, which the library reads otherwise than ssh.
@@ -222,17 +226,20 @@ func (r *reader) line(file, raw string, depth int) error {
 	}
 	name, value := strings.ToLower(parts[1]), parts[2]
 	if before, _, found := strings.Cut(value, "#"); found {
-		if !strings.HasSuffix(before, " ") {
+		if !strings.HasSuffix(before, " ") || name == "proxyjump" { // for ssh, that is part of ProxyJump
 			return errHard
 		}
 		value = strings.TrimRight(before, " \t")
 	}
-	if value == "" || strings.ContainsAny(value, "'\\") {
+	if value == "" || strings.ContainsAny(value, "'\\\f\v") {
 		return errHard
+	}
+	if _, behind, _ := strings.Cut(raw, parts[1]); strings.Contains(strings.TrimLeft(behind, " \t="), "\t") && (name == "host" || name == "match" || name == "include") {
+		return errHard // the library splits at blanks only
 	}
 	switch name {
 	case "host":
-		if strings.ContainsAny(value, "\"\t?") {
+		if strings.ContainsAny(value, "\"?") {
 			return errHard
 		}
 		return nil
@@ -248,6 +255,9 @@ func (r *reader) line(file, raw string, depth int) error {
 	if !known || name == "host" {
 		return fmt.Errorf("no option of ssh that mhmig knows; %s", remedy)
 	}
+	if n, err := strconv.Atoi(value); name == "port" && err == nil && (n < 1 || n > 65535) {
+		return errBadValue
+	}
 	return k.check(value)
 }
 
@@ -256,7 +266,7 @@ func checkMatch(value string) error {
 	switch c := strings.ToLower(words[0]); {
 	case c == "all" && len(words) == 1:
 		return nil
-	case c == "host" && len(words) == 2 && !strings.ContainsAny(words[1], `,"?`):
+	case c == "host" && len(words) == 2 && !strings.ContainsAny(words[1], `,"?`) && words[1] == strings.ToLower(words[1]):
 		return nil
 	}
 	return errHard
@@ -264,7 +274,7 @@ func checkMatch(value string) error {
 
 // include checks the files that a statement of a file includes.
 func (r *reader) include(file, value string, depth int) error {
-	if strings.ContainsAny(value, "\"\t[$") {
+	if strings.ContainsAny(value, "\"[$") {
 		return errHard
 	}
 	for _, pattern := range strings.Fields(value) {
@@ -329,7 +339,7 @@ func (k keyword) check(value string) error {
 			return err
 		}
 	case flag:
-		if !slices.Contains([]string{"yes", "no", "true", "false", "ask", "auto", "unbound", "host-bound"}, strings.ToLower(value)) {
+		if !slices.Contains([]string{"yes", "no", "true", "false"}, strings.ToLower(value)) {
 			return errBadValue
 		}
 	}
