@@ -220,7 +220,7 @@ func TestReproducible(t *testing.T) {
 func TestExecutable(t *testing.T) {
 	t.Parallel()
 	content := executable(t)
-	t.Logf("the guest's program has %d bytes, packed %.1f MiB", len(content), float64(len(content))/(1<<20))
+	t.Logf("the guest's program has %.1f MiB", float64(len(content))/(1<<20))
 	if len(content) > mostBytes {
 		t.Errorf("the guest's program has %d bytes, want %d at most", len(content), mostBytes)
 	}
