@@ -68,8 +68,8 @@ func disks(c *Config, v api.Values) []Device {
 		switch {
 		case d.image == "" && (!d.create || !d.overlay):
 			own.Fail(errors.New("param image_name: missing"))
-		case d.create && d.size == 0 && (d.force || d.image == ""): // else the image may be there
-			own.Fail(errSizeless)
+		case d.create && d.size == 0: // though it may be there, on some storage
+			own.Fail(errors.New("param image_size: create_image needs it, as 10G"))
 		}
 		if d.bus == "ahci" && c.chipset() == "q35" {
 			d.bus = "ide" // the chipset's own controller is one
@@ -86,9 +86,6 @@ func disks(c *Config, v api.Values) []Device {
 	}
 	return append(controllers, all...)
 }
-
-// errSizeless is the error of an image that is to be made, of no size.
-var errSizeless = errors.New("param image_size: create_image needs it, as 10G")
 
 // controllerRoom is how many disks fit on a controller, if that is few.
 func controllerRoom(bus, chipset string) (room int, limited bool) {

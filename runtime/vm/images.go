@@ -107,8 +107,6 @@ func (im *Images) make(ctx context.Context, d diskFiles, qemuImg string) error {
 	switch {
 	case d.base == "" && !d.create:
 		return checkFile(ctx, h, File{"image_name", d.path})
-	case d.create && d.size == 0:
-		return errSizeless
 	case d.keep: // it may be made anew, where it is one
 		exists, err := h.Exists(ctx, d.path)
 		if err == nil && exists {
