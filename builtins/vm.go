@@ -12,6 +12,7 @@ import (
 	"github.com/mhmig/mhmig/runtime/migration"
 	"github.com/mhmig/mhmig/runtime/task"
 	"github.com/mhmig/mhmig/runtime/testbed"
+	"github.com/mhmig/mhmig/runtime/vm"
 )
 
 // vmHandle stands for a VM: on a side of a migration for its instance there,
@@ -161,7 +162,7 @@ func vmStart(t *task.Task, a *Args) (starlark.Value, error) {
 	}
 	defer release()
 	return wait(t, func(ctx context.Context) error {
-		_, _, err := bed.Ensure(ctx, name, where, bed.Params())
+		_, _, err := bed.Ensure(ctx, name, where, bed.Params(), vm.Launch{})
 		return err
 	})
 }

@@ -282,8 +282,8 @@ var params = []Param{
 
 	// ---- migrations
 	{
-		Name: "mig_protocol", Kind: Choice, Default: "tcp", Choices: []string{"tcp"}, Object: Variant, Reader: "runtime/migration",
-		Doc: "How the guest gets from one host to the other.",
+		Name: "mig_protocol", Kind: Choice, Default: "tcp", Choices: []string{"tcp", "unix"}, Object: Variant, Reader: "runtime/migration",
+		Doc: "How the guest gets from one host to the other: unix only where both are one machine, as in an embedded lab.",
 	},
 	{
 		Name: "mig_timeout", Kind: Seconds, Default: "480", Object: Variant, Reader: "runtime/migration",
@@ -315,7 +315,7 @@ var params = []Param{
 	},
 	{
 		Name: "mig_port", Kind: Ports, Object: Variant, Reader: "runtime/migration",
-		Doc: "Where the destination listens: a port, a range such as 5200-5899, or 0 for any that is free.",
+		Doc: "Where the destination listens with tcp: a port, a range such as 5200-5899, or 0 for any that is free.",
 	},
 	{
 		Name: "not_login_after_mig", Kind: Bool, Default: "no", Object: Variant, Reader: "runtime/migration",

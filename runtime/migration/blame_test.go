@@ -201,7 +201,7 @@ func TestRefused(t *testing.T) {
 			t.Errorf("log: want a warning with %q in\n%s", want, log(t, bed))
 		}
 	})
-	for _, command := range []string{"migrate-set-capabilities", "query-migrate-parameters", "query-migrate", "migrate"} {
+	for _, command := range []string{"query-migrate-capabilities", "migrate-set-capabilities", "query-migrate-parameters", "query-migrate", "migrate"} {
 		t.Run(command, func(t *testing.T) {
 			t.Parallel()
 			bed, p := scripted(t, qmptest.Script{Endless: true, Refuse: []string{command}}, nil)

@@ -33,7 +33,7 @@ func (mv *move) account(ctx context.Context, src *testbed.Machine) string {
 	if !known && p.Status == "active" {
 		p.Dirty, known = measureDirty(ctx, src.Monitor())
 	}
-	return account(p, known, mv.asked.Bandwidth, idle, mv.m.Source.Host.Name(), mv.m.Destination.Host.Name())
+	return account(p, known, mv.limits.asked.Bandwidth, idle, mv.m.Source.Host.Name(), mv.m.Destination.Host.Name())
 }
 
 // account puts a move's progress into words. known is whether QEMU knows the dirty

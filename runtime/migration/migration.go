@@ -82,6 +82,7 @@ type Migration struct {
 	log     *slog.Logger
 	room    *barrier.Room
 	options options
+	traits  Traits           // of the transport
 	moves   map[string]*move // by VM name; complete when both sides are prepared
 
 	sourceDone chan struct{} // closed when the source's migrate step is over
@@ -117,6 +118,7 @@ func New(bed *testbed.Bed, number int, plan Plan) (*Migration, error) {
 		log:        bed.Log().With("migration", number),
 		room:       barrier.New(plan.Source.Name(), plan.Destination.Name()),
 		options:    opts,
+		traits:     transports[opts.protocol](opts).Traits(),
 		moves:      map[string]*move{},
 		sourceDone: make(chan struct{}),
 		changed:    make(chan struct{}),

@@ -6,9 +6,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"net"
 	"slices"
-	"strconv"
 	"time"
 
 	"github.com/mhmig/mhmig/runtime/guestclock"
@@ -39,22 +37,16 @@ const (
 	remindInterval = 30 * time.Second
 )
 
-// capabilities are set on both ends of every migration: return-path makes the
-// source fail when the destination could not load the guest, events tells the
-// state without polling.
-var capabilities = []string{"return-path", "events"}
-
 // move is one VM's way from source to destination.
 type move struct {
 	vm string
 	m  *Migration
 
-	port     int           // where the destination listens
-	running  chan struct{} // closed when the destination's guest runs
-	finished time.Time     // when the source's QEMU reported the end
-	limits   limits        // the source's before this migration
-	asked    limits        // those of this migration
-	clock    guestclock.Watch
+	transport Transport
+	features  []Feature
+	limits    *limits   // one of the features
+	finished  time.Time // when the source's QEMU reported the end
+	clock     guestclock.Watch
 
 	resetsBefore int    // the source's guest's, when it began to move
 	bootID       string // the guest's then, "" if unknown
@@ -68,69 +60,54 @@ type move struct {
 	reminded time.Time        // when it was said last that it does not converge
 }
 
-// limits are parameters of QEMU that hold for all migrations to come.
-type limits struct {
-	Bandwidth int64 `json:"max-bandwidth"`  // bytes per second
-	Downtime  int64 `json:"downtime-limit"` // milliseconds
-}
-
 func newMove(m *Migration, vm string) *move {
-	return &move{vm: vm, m: m, state: qmp.MigrationNone, running: make(chan struct{})}
+	o := m.options
+	mv := &move{vm: vm, m: m, state: qmp.MigrationNone, transport: transports[o.protocol](o)}
+	mv.limits = &limits{speed: o.speed, downtime: o.downtime}
+	mv.features = []Feature{mv.limits}
+	for _, feature := range features {
+		mv.features = append(mv.features, feature(o, mv.transport.Traits()))
+	}
+	return mv
 }
 
-// listen prepares the destination's QEMU: capabilities, then -incoming on a
-// port of its own choice or of mig_port's range.
-func (mv *move) listen(ctx context.Context, dst *testbed.Machine) error {
-	if err := setCapabilities(ctx, dst); err != nil {
+// end is an instance as one end of a move.
+type end struct{ *testbed.Machine }
+
+func (e end) HostName() string      { return e.Host.Name() }
+func (e end) Address() string       { return e.Host.MigrationAddress() }
+func (e end) ListenAddress() string { return e.Host.ListenAddress() }
+func (e end) Socket() string        { return e.Spec().Migration }
+
+func (e end) Execute(ctx context.Context, command string, arguments, reply any) error {
+	return e.Monitor().Execute(ctx, command, arguments, reply)
+}
+
+// await sets the destination's QEMU up and makes it wait for the guest.
+func (mv *move) await(ctx context.Context, dst *testbed.Machine) error {
+	if err := mv.setUp(ctx, DestinationRole, end{dst}); err != nil {
 		return err
 	}
-	ports := mv.m.options.port
-	if ports.any() {
-		if err := incoming(ctx, dst, 0); err != nil {
-			return err
-		}
-	} else {
-		var err error
-		for port := ports.first; port <= ports.last; port++ {
-			if err = incoming(ctx, dst, port); err == nil {
-				break
-			}
-		}
-		if err != nil {
-			return fmt.Errorf("%w; mig_port = %s names no port that is free on %s (0 lets QEMU choose)",
-				err, mv.m.Plan.Params.Get("mig_port", ""), dst.Host.Name())
-		}
+	if mv.m.traits.LoadsAfterSource {
+		return nil
 	}
-	var reply struct {
-		SocketAddress []struct {
-			Port string `json:"port"`
-		} `json:"socket-address"`
-	}
-	if err := dst.Monitor().Execute(ctx, "query-migrate", nil, &reply); err != nil {
-		return err
-	}
-	if len(reply.SocketAddress) == 0 {
-		return fmt.Errorf("%s: QEMU does not tell the port it listens on", dst)
-	}
-	port, err := strconv.Atoi(reply.SocketAddress[0].Port)
-	if err != nil {
-		return fmt.Errorf("%s: port %q: %w", dst, reply.SocketAddress[0].Port, err)
-	}
-	mv.port = port
-	return nil
+	return mv.transport.Listen(ctx, end{dst})
 }
 
-func incoming(ctx context.Context, dst *testbed.Machine, port int) error {
-	uri := "tcp:" + net.JoinHostPort(dst.Host.ListenAddress(), strconv.Itoa(port))
-	return dst.Monitor().Execute(ctx, "migrate-incoming", map[string]any{"uri": uri}, nil)
-}
-
-func setCapabilities(ctx context.Context, machine *testbed.Machine) error {
-	var list []map[string]any
-	for _, name := range capabilities {
-		list = append(list, map[string]any{"capability": name, "state": true})
+// load makes the destination's QEMU load the guest when the source has come to its
+// end. It does nothing when that is another one than success.
+func (mv *move) load(ctx context.Context, dst *testbed.Machine) error {
+	select {
+	case <-mv.m.sourceDone:
+	case <-dst.Exited():
+		return mv.awaitVerdict(ctx, dst)
+	case <-ctx.Done():
+		return context.Cause(ctx)
 	}
-	return machine.Monitor().Execute(ctx, "migrate-set-capabilities", map[string]any{"capabilities": list}, nil)
+	if mv.m.failed() != nil || !mv.completed() {
+		return nil
+	}
+	return blame(ctx, mv, dst, DestinationRole, mv.transport.Listen(ctx, end{dst}))
 }
 
 // errOverdue is the cause with which the time of a move ends.
@@ -143,8 +120,7 @@ func (mv *move) send(ctx context.Context, src, dst *testbed.Machine) error {
 	if err := mv.ready(ctx, src); err != nil {
 		return blame(ctx, mv, src, SourceRole, err)
 	}
-	monitor := src.Monitor()
-	events := monitor.Subscribe("MIGRATION")
+	events := src.Monitor().Subscribe("MIGRATION")
 	defer events.Close()
 
 	if mv.m.wasCancelled() {
@@ -153,14 +129,13 @@ func (mv *move) send(ctx context.Context, src, dst *testbed.Machine) error {
 	}
 	mv.setSource(src)
 	defer mv.setSource(nil)
-	uri := "tcp:" + net.JoinHostPort(dst.Host.MigrationAddress(), strconv.Itoa(mv.port))
-	src.Log().Info("migrate", "uri", uri)
+	src.Log().Info("migrate", "by", mv.m.options.protocol, "to", dst.Host.Name())
 	src.Depart()
 	began := time.Now()
 	mv.clock.Begin()
 	moving, stop := context.WithTimeoutCause(ctx, mv.m.options.timeout, errOverdue)
 	defer stop()
-	err := monitor.Execute(moving, "migrate", map[string]any{"uri": uri}, nil)
+	err := mv.transport.Send(moving, end{src}, end{dst})
 	switch refusal, refused := errors.AsType[*qmp.Error](err); {
 	case refused:
 		mv.setState(qmp.MigrationFailed)
@@ -196,30 +171,13 @@ func (mv *move) send(ctx context.Context, src, dst *testbed.Machine) error {
 	return nil
 }
 
-// ready sets up the source: what must be set on both ends, the limits of this
-// migration, and that the guest stands still where it is to.
+// ready sets up the source, and makes the guest stand still where it is to.
 func (mv *move) ready(ctx context.Context, src *testbed.Machine) error {
-	monitor := src.Monitor()
-	if err := setCapabilities(ctx, src); err != nil {
+	if err := mv.setUp(ctx, SourceRole, end{src}); err != nil {
 		return err
-	}
-	if err := monitor.Execute(ctx, "query-migrate-parameters", nil, &mv.limits); err != nil {
-		return err
-	}
-	mv.asked = mv.limits
-	if speed := mv.m.options.speed; speed > 0 {
-		mv.asked.Bandwidth = speed
-	}
-	if downtime := mv.m.options.downtime; downtime > 0 {
-		mv.asked.Downtime = downtime.Milliseconds()
-	}
-	if mv.asked != mv.limits {
-		if err := monitor.Execute(ctx, "migrate-set-parameters", mv.asked, nil); err != nil {
-			return err
-		}
 	}
 	if mv.m.options.offline {
-		return monitor.Execute(ctx, "stop", nil, nil)
+		return src.Monitor().Execute(ctx, "stop", nil, nil)
 	}
 	return nil
 }
@@ -335,7 +293,7 @@ func (mv *move) tellProgress(ctx context.Context, src *testbed.Machine) {
 	src.Log().LogAttrs(ctx, result.LevelProgress, "progress", progress.Attrs()...)
 	if remind {
 		src.Log().Warn("the migration does not converge", "passes", progress.Passes(),
-			"dirty", rate(progress.Dirty), "sent", rate(progress.Rate), "limit", rate(float64(mv.asked.Bandwidth)))
+			"dirty", rate(progress.Dirty), "sent", rate(progress.Rate), "limit", rate(float64(mv.limits.asked.Bandwidth)))
 	}
 }
 

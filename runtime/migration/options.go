@@ -3,6 +3,8 @@
 package migration
 
 import (
+	"fmt"
+	"strconv"
 	"time"
 
 	"github.com/mhmig/mhmig/lang/api"
@@ -13,6 +15,7 @@ import (
 // the defaults of its config; finish_timeout and login_timeout are per barrier
 // and login, however many VMs take part.
 type options struct {
+	protocol      string        // mig_protocol: a transport
 	port          portRange     // mig_port: where the destination listens; empty: any free port
 	timeout       time.Duration // mig_timeout: from migrate to its end
 	loginTimeout  time.Duration // login_timeout
@@ -27,9 +30,9 @@ type options struct {
 
 func parseOptions(p cartesian.Params) (options, error) {
 	v := api.Read(p)
-	v.Choice("mig_protocol")
 	o := options{
-		timeout: v.Seconds("mig_timeout"), loginTimeout: v.Seconds("login_timeout"), finishTimeout: v.Seconds("finish_timeout"),
+		protocol: v.Choice("mig_protocol"),
+		timeout:  v.Seconds("mig_timeout"), loginTimeout: v.Seconds("login_timeout"), finishTimeout: v.Seconds("finish_timeout"),
 		startTimeout: v.Seconds("start_migration_timeout"), cancelDelay: v.Seconds("cancel_delay"),
 		offline: v.Bool("mig_offline"), speed: v.Size("mig_speed"), downtime: v.Seconds("mig_downtime"),
 		login: !v.Bool("not_login_after_mig"),
@@ -43,3 +46,10 @@ func parseOptions(p cartesian.Params) (options, error) {
 type portRange struct{ first, last int }
 
 func (r portRange) any() bool { return r.first == 0 }
+
+func (r portRange) String() string {
+	if r.first == r.last {
+		return strconv.Itoa(r.first)
+	}
+	return fmt.Sprintf("%d-%d", r.first, r.last)
+}

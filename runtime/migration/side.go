@@ -217,6 +217,9 @@ func (s *Side) concludeSource(ctx context.Context) error {
 // prepareSources makes sure that each VM runs here, and nowhere else.
 func (s *Side) prepareSources(ctx context.Context) error {
 	m := s.Migration
+	if err := m.checkMachines(ctx); err != nil {
+		return err
+	}
 	if err := m.bed.ClearFor(ctx, m.Plan.VMs, s.Host, m.Plan.Fresh); err != nil {
 		return err
 	}
@@ -275,7 +278,7 @@ func (e *endedEarly) Error() string { return e.machine.String() + " has ended" }
 // prepareSource makes sure that the VM runs here and can be logged in to.
 func (s *Side) prepareSource(ctx context.Context, vm string) error {
 	m := s.Migration
-	machine, started, err := m.bed.Ensure(ctx, vm, s.Host, m.Plan.Params)
+	machine, started, err := m.bed.Ensure(ctx, vm, s.Host, m.Plan.Params, m.moves[vm].transport.Launch(SourceRole))
 	if err != nil {
 		return err
 	}
@@ -298,7 +301,8 @@ func (s *Side) prepareSource(ctx context.Context, vm string) error {
 
 // prepareDestination starts the VM's other half, which waits for the guest.
 func (s *Side) prepareDestination(ctx context.Context, vm string) error {
-	machine, err := s.Migration.bed.StartIncoming(ctx, vm, s.Host, s.Migration.Plan.Params)
+	m := s.Migration
+	machine, err := m.bed.StartIncoming(ctx, vm, s.Host, m.Plan.Params, m.moves[vm].transport.Launch(DestinationRole))
 	if err != nil {
 		return err
 	}
@@ -309,7 +313,7 @@ func (s *Side) prepareDestination(ctx context.Context, vm string) error {
 	if err := s.listenClock(ctx, machine); err != nil {
 		return err
 	}
-	return s.Migration.moves[vm].listen(ctx, machine)
+	return s.Migration.moves[vm].await(ctx, machine)
 }
 
 func (s *Side) closeArrivals() {
@@ -341,6 +345,11 @@ func (s *Side) Receive(ctx context.Context, vms []string) error {
 		s.mu.Unlock()
 		if machine == nil {
 			return fmt.Errorf("%s does not take part in migration %d", vm, s.Migration.Number)
+		}
+		if s.Migration.traits.LoadsAfterSource {
+			if err := s.Migration.moves[vm].load(ctx, machine); err != nil {
+				return err
+			}
 		}
 		return s.Migration.moves[vm].receive(ctx, machine, arrival)
 	})
@@ -470,10 +479,8 @@ func (s *Side) goOn(ctx context.Context, vm string) error {
 		machine.Left()
 		return nil
 	}
-	if mv.limits != (limits{}) { // what was set for this migration is not for the next one
-		if err := machine.Monitor().Execute(ctx, "migrate-set-parameters", mv.limits, nil); err != nil {
-			return blame(ctx, mv, machine, SourceRole, err)
-		}
+	if err := mv.reset(ctx, end{machine}); err != nil { // what was set for this migration is not for the next one
+		return blame(ctx, mv, machine, SourceRole, err)
 	}
 	if s.Migration.options.offline {
 		return blame(ctx, mv, machine, SourceRole, machine.Cont(ctx))

@@ -6,7 +6,7 @@
 //	bed := testbed.New(config)
 //	defer bed.Close(ctx, status)
 //	err := bed.Prepare(ctx)                        // folders, shared storage, disks
-//	machine, _, err := bed.Ensure(ctx, "vm1", bed.Hosts()[0], bed.Params())
+//	machine, _, err := bed.Ensure(ctx, "vm1", bed.Hosts()[0], bed.Params(), vm.Launch{})
 //	session, err := machine.WaitForLogin(ctx, time.Minute)
 //
 // Everything that a bed makes on a host goes through the ledger, and is gone
@@ -407,7 +407,7 @@ func (b *Bed) startWanted(ctx context.Context) error {
 		if !site.Config.Start {
 			continue
 		}
-		if _, _, err := b.Ensure(ctx, name, b.hosts[0], b.params); err != nil {
+		if _, _, err := b.Ensure(ctx, name, b.hosts[0], b.params, vm.Launch{}); err != nil {
 			return err
 		}
 	}

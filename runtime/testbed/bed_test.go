@@ -20,6 +20,7 @@ import (
 	"github.com/mhmig/mhmig/runtime/result"
 	"github.com/mhmig/mhmig/runtime/testbed"
 	"github.com/mhmig/mhmig/runtime/testbed/bedtest"
+	"github.com/mhmig/mhmig/runtime/vm"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
@@ -123,22 +124,22 @@ func TestInstances(t *testing.T) {
 	ctx, params := t.Context(), bed.Params()
 	a, b := bed.Hosts()[0], bed.Hosts()[1]
 
-	first, started, err := bed.Ensure(ctx, "vm1", a, params)
+	first, started, err := bed.Ensure(ctx, "vm1", a, params, vm.Launch{})
 	if err != nil || !started {
 		t.Fatalf("got started %t, %v", started, err)
 	}
 	if got := bed.Current("vm1"); got != first || first.State() != "running" || first.Arrived() {
 		t.Errorf("got %v, %s, arrived %t", got, first.State(), first.Arrived())
 	}
-	same, started, err := bed.Ensure(ctx, "vm1", a, params)
+	same, started, err := bed.Ensure(ctx, "vm1", a, params, vm.Launch{})
 	if same != first || started || err != nil {
 		t.Errorf("again: got %v, started %t, %v", same, started, err)
 	}
-	if _, _, err := bed.Ensure(ctx, "vm1", b, params); err == nil || !strings.Contains(err.Error(), "vm1 runs on host1 already") {
+	if _, _, err := bed.Ensure(ctx, "vm1", b, params, vm.Launch{}); err == nil || !strings.Contains(err.Error(), "vm1 runs on host1 already") {
 		t.Errorf("on another host: got %v, want that it runs already", err)
 	}
 
-	incoming, err := bed.StartIncoming(ctx, "vm1", b, params)
+	incoming, err := bed.StartIncoming(ctx, "vm1", b, params, vm.Launch{})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -155,7 +156,7 @@ func TestInstances(t *testing.T) {
 	if got := bed.Current("vm1"); got != nil {
 		t.Errorf("after its end: got %v, want none", got)
 	}
-	next, err := bed.StartIncoming(ctx, "vm1", b, params)
+	next, err := bed.StartIncoming(ctx, "vm1", b, params, vm.Launch{})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -175,7 +176,7 @@ func TestBlame(t *testing.T) {
 	bed := prepared(t, bedtest.Blank(t))
 	ctx := t.Context()
 	seen := errors.New("it does not answer")
-	m, _, err := bed.Ensure(ctx, "vm1", bed.Hosts()[0], bed.Params())
+	m, _, err := bed.Ensure(ctx, "vm1", bed.Hosts()[0], bed.Params(), vm.Launch{})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -217,7 +218,7 @@ func TestEvidence(t *testing.T) {
 	t.Parallel()
 	bed := prepared(t, bedtest.Blank(t))
 	ctx := t.Context()
-	m, _, err := bed.Ensure(ctx, "vm1", bed.Hosts()[0], bed.Params())
+	m, _, err := bed.Ensure(ctx, "vm1", bed.Hosts()[0], bed.Params(), vm.Launch{})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -244,7 +245,7 @@ func TestNoLogin(t *testing.T) {
 	params := bedtest.Blank(t)
 	params["nics"], params["nic_mode"] = "nic1", "user"
 	bed := prepared(t, params)
-	m, _, err := bed.Ensure(t.Context(), "vm1", bed.Hosts()[0], bed.Params())
+	m, _, err := bed.Ensure(t.Context(), "vm1", bed.Hosts()[0], bed.Params(), vm.Launch{})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -11,6 +11,8 @@ import (
 	"sync"
 	"time"
 
+	"al.essio.dev/pkg/shellescape"
+
 	"github.com/mhmig/mhmig/lang/cartesian"
 	"github.com/mhmig/mhmig/runtime/host"
 	"github.com/mhmig/mhmig/runtime/vm"
@@ -95,6 +97,29 @@ func (h *Host) ListenAddress() string {
 	default:
 		return "0.0.0.0"
 	}
+}
+
+// OneMachine says whether two hosts are one machine under two names: they have the
+// same kernel, and b's own folder is there on a too.
+func (b *Bed) OneMachine(ctx context.Context, first, second *Host) (bool, error) {
+	one, err := b.shared.learn(ctx, first.Host)
+	if err != nil {
+		return false, err
+	}
+	other, err := b.shared.learn(ctx, second.Host)
+	if err != nil || one.BootID == "" || one.BootID != other.BootID {
+		return false, err
+	}
+	var folders []string // the device and the number of the folder, as each host sees it
+	for _, h := range []*Host{first, second} {
+		script := "stat -c %d:%i " + shellescape.Quote(second.runDir) + " 2>/dev/null || echo none on " + shellescape.Quote(h.Name())
+		out, err := h.Run(ctx, host.Command{Script: script, Timeout: commandTimeout})
+		if err != nil {
+			return false, err
+		}
+		folders = append(folders, string(out.Stdout))
+	}
+	return folders[0] == folders[1], nil
 }
 
 // site is the host as one that a VM with these params may run on.

@@ -220,8 +220,8 @@ func (b *Bed) place(name string, h *Host) vm.Place {
 
 // Ensure makes sure that the VM's guest runs on host h, and says whether it had
 // to be started. One that is on another host is an error: see ClearFor.
-// The VM is claimed by the caller.
-func (b *Bed) Ensure(ctx context.Context, name string, h *Host, params cartesian.Params) (m *Machine, started bool, err error) {
+// The VM is claimed by the caller. launch is how it is started.
+func (b *Bed) Ensure(ctx context.Context, name string, h *Host, params cartesian.Params, launch vm.Launch) (m *Machine, started bool, err error) {
 	if m := b.Current(name); m != nil {
 		select {
 		case <-m.Exited():
@@ -237,7 +237,7 @@ func (b *Bed) Ensure(ctx context.Context, name string, h *Host, params cartesian
 	if err != nil {
 		return nil, false, err
 	}
-	m, err = b.start(ctx, name, h, params, shape, vm.Launch{})
+	m, err = b.start(ctx, name, h, params, shape, launch)
 	if err != nil {
 		return nil, false, err
 	}
@@ -250,7 +250,8 @@ func (b *Bed) Ensure(ctx context.Context, name string, h *Host, params cartesian
 // StartIncoming starts the half of the VM on host h that waits for a
 // migration. An old instance there is ended first. Where the guest runs already,
 // it decides the shape; params decide the rest.
-func (b *Bed) StartIncoming(ctx context.Context, name string, h *Host, params cartesian.Params) (*Machine, error) {
+func (b *Bed) StartIncoming(ctx context.Context, name string, h *Host, params cartesian.Params, launch vm.Launch) (*Machine, error) {
+	launch.Incoming = true
 	for _, old := range b.instances(name) {
 		if old.Host != h {
 			continue
@@ -276,7 +277,7 @@ func (b *Bed) StartIncoming(ctx context.Context, name string, h *Host, params ca
 			return nil, err
 		}
 	}
-	return b.start(ctx, name, h, params, shape, vm.Launch{Incoming: true})
+	return b.start(ctx, name, h, params, shape, launch)
 }
 
 func (b *Bed) start(ctx context.Context, name string, h *Host, params cartesian.Params, shape vm.Shape, launch vm.Launch) (*Machine, error) {

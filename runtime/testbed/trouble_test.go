@@ -14,6 +14,7 @@ import (
 	"github.com/mhmig/mhmig/runtime/result"
 	"github.com/mhmig/mhmig/runtime/testbed"
 	"github.com/mhmig/mhmig/runtime/testbed/bedtest"
+	"github.com/mhmig/mhmig/runtime/vm"
 )
 
 // A guest's want of memory is the test's fault where it explains what went wrong,
@@ -22,7 +23,7 @@ func TestOutOfMemory(t *testing.T) {
 	t.Parallel()
 	params := bedtest.Blank(t)
 	bed := prepared(t, params)
-	m, _, err := bed.Ensure(t.Context(), "vm1", bed.Hosts()[0], bed.Params())
+	m, _, err := bed.Ensure(t.Context(), "vm1", bed.Hosts()[0], bed.Params(), vm.Launch{})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -101,7 +102,7 @@ func reset(t *testing.T, m *testbed.Machine) {
 func TestTroubleBeforeAReset(t *testing.T) {
 	t.Parallel()
 	bed := prepared(t, bedtest.Blank(t))
-	m, _, err := bed.Ensure(t.Context(), "vm1", bed.Hosts()[0], bed.Params())
+	m, _, err := bed.Ensure(t.Context(), "vm1", bed.Hosts()[0], bed.Params(), vm.Launch{})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -11,15 +11,16 @@ import (
 
 // Spec is a VM's command line, and what it names on the host.
 type Spec struct {
-	Argv     []string  // the program and its arguments
-	Options  []Option  // those of the arguments that a QEMU which runs could be given too
-	QMP      string    // socket of the monitor
-	SpareQMP string    // socket of a second monitor, for people: mhmig qmp
-	Serials  []string  // sockets of the serial ports; the first is the console
-	Clock    string    // socket of the port on which the guest stamps its clock, or ""
-	Files    []File    // what must exist before QEMU starts
-	Taps     []Tap     // network devices that must exist before QEMU starts
-	Forwards []Forward // guest ports that can be reached on the host's loopback
+	Argv      []string  // the program and its arguments
+	Options   []Option  // those of the arguments that a QEMU which runs could be given too
+	QMP       string    // socket of the monitor
+	SpareQMP  string    // socket of a second monitor, for people: mhmig qmp
+	Serials   []string  // sockets of the serial ports; the first is the console
+	Clock     string    // socket of the port on which the guest stamps its clock, or ""
+	Migration string    // socket on which it may be told to wait for a guest
+	Files     []File    // what must exist before QEMU starts
+	Taps      []Tap     // network devices that must exist before QEMU starts
+	Forwards  []Forward // guest ports that can be reached on the host's loopback
 }
 
 // File is a file that a param names.
@@ -40,6 +41,8 @@ type Launch struct {
 	// Incoming waits for a migration, in place of a guest that waits for
 	// [Instance.Cont].
 	Incoming bool
+	// Arguments are more of the command line, which a migration's transport needs.
+	Arguments []string
 }
 
 // CommandLine makes the command line of a VM. It is pure: of place it reads the
@@ -66,6 +69,7 @@ func CommandLine(c Config, place Place, shape Shape, launch Launch) (Spec, error
 	}
 	l.kernel(c)
 	l.add(c.Extra...)
+	l.add(launch.Arguments...)
 	if launch.Incoming {
 		l.add("-incoming", "defer")
 	} else {
@@ -98,8 +102,11 @@ func (l *Layout) monitors() (err error) {
 	if l.spec.QMP, err = l.monitor("qmp"); err != nil {
 		return err
 	}
-	l.spec.SpareQMP, err = l.monitor("spare")
-	return err
+	if l.spec.SpareQMP, err = l.monitor("spare"); err != nil {
+		return err
+	}
+	l.spec.Migration = l.Place.file(l.vm, "mig")
+	return checkSocket(l.spec.Migration)
 }
 
 func (l *Layout) monitor(id string) (where string, err error) {

@@ -52,7 +52,7 @@ type Place struct {
 
 // fileKinds are the files that each VM has in the run folder, or may have, beside
 // the sockets of its serial ports.
-var fileKinds = []string{"qmp", "spare", "clock", "vnc", "sh", "log", "exit", "pid"}
+var fileKinds = []string{"qmp", "spare", "mig", "clock", "vnc", "sh", "log", "exit", "pid"}
 
 // file is a file of a VM in the run folder, as vm1.qmp.
 func (pl Place) file(vm, kind string) string { return path.Join(pl.RunDir, fileName(vm, kind)) }

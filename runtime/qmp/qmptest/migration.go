@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"io"
 	"net"
+	"os"
 	"strings"
 	"time"
 )
@@ -23,8 +24,11 @@ func (m *Machine) figures() map[string]any {
 	defer m.mu.Unlock()
 	figures := map[string]any{}
 	if m.listener != nil {
-		_, port, _ := net.SplitHostPort(m.listener.Addr().String())
-		figures["socket-address"] = []map[string]any{{"type": "inet", "host": "127.0.0.1", "port": port}}
+		address := map[string]any{"type": "unix", "path": m.listener.Addr().String()}
+		if host, port, err := net.SplitHostPort(m.listener.Addr().String()); err == nil {
+			address = map[string]any{"type": "inet", "host": host, "port": port}
+		}
+		figures["socket-address"] = []map[string]any{address}
 	}
 	if m.status == "" {
 		return figures
@@ -64,27 +68,37 @@ func (m *Machine) turn(status, failure string) {
 	m.emit("MIGRATION", map[string]any{"status": status})
 }
 
-func address(arguments json.RawMessage) (string, *refusal) {
+// address is where a URI of QEMU's leads: its network, as package net has it, or
+// file, and the address there.
+func address(arguments json.RawMessage) (network, where string, _ *refusal) {
 	var a struct {
 		URI string `json:"uri"`
 	}
 	if err := json.Unmarshal(arguments, &a); err != nil {
-		return "", &refusal{"GenericError", err.Error()}
+		return "", "", &refusal{"GenericError", err.Error()}
 	}
-	where, tcp := strings.CutPrefix(a.URI, "tcp:")
-	if !tcp {
-		return "", &refusal{"GenericError", "unknown migration protocol: " + a.URI}
+	network, where, _ = strings.Cut(a.URI, ":")
+	if network != "tcp" && network != "unix" && network != "file" {
+		return "", "", &refusal{"GenericError", "unknown migration protocol: " + a.URI}
 	}
-	return where, nil
+	return network, where, nil
 }
 
 // listen makes this the destination.
 func (m *Machine) listen(arguments json.RawMessage) (any, *refusal) {
-	where, refused := address(arguments)
+	network, where, refused := address(arguments)
 	if refused != nil {
 		return nil, refused
 	}
-	l, err := net.Listen("tcp", where)
+	if network == "file" {
+		saved, err := os.Open(where)
+		if err != nil {
+			return nil, &refusal{"GenericError", err.Error()}
+		}
+		m.working.Go(func() { m.receive(saved) })
+		return map[string]any{}, nil
+	}
+	l, err := net.Listen(network, where)
 	if err != nil {
 		return nil, &refusal{"GenericError", "Failed to bind socket: " + err.Error()}
 	}
@@ -109,7 +123,7 @@ func (m *Machine) use(conn net.Conn) {
 }
 
 // receive is the destination's part of a migration. One that fails ends QEMU.
-func (m *Machine) receive(conn net.Conn) {
+func (m *Machine) receive(conn io.ReadWriteCloser) {
 	defer conn.Close()
 	m.turn("setup", "")
 	for _, said := range []byte{beginsToMove, theState} {
@@ -134,7 +148,7 @@ func (m *Machine) receive(conn net.Conn) {
 	m.turn("completed", "")
 }
 
-func hear(conn net.Conn, said byte) bool {
+func hear(conn io.Reader, said byte) bool {
 	var b [1]byte
 	_, err := io.ReadFull(conn, b[:])
 	return err == nil && b[0] == said
@@ -142,21 +156,25 @@ func hear(conn net.Conn, said byte) bool {
 
 // migrate makes this the source.
 func (m *Machine) migrate(arguments json.RawMessage) (any, *refusal) {
-	where, refused := address(arguments)
+	network, where, refused := address(arguments)
 	if refused != nil {
 		return nil, refused
 	}
 	m.mu.Lock()
 	m.began, m.took, m.passes, m.cancelled = time.Now(), 0, 0, false
 	m.mu.Unlock()
-	m.working.Go(func() { m.send(where) })
+	m.working.Go(func() { m.send(network, where) })
 	return map[string]any{}, nil
 }
 
 // send is the source's part of a migration.
-func (m *Machine) send(where string) {
+func (m *Machine) send(network, where string) {
 	m.turn("setup", "")
-	conn, err := net.Dial("tcp", where)
+	if network == "file" {
+		m.save(where)
+		return
+	}
+	conn, err := net.Dial(network, where)
 	if err != nil {
 		m.turn("failed", "Failed to connect to '"+where+"': Connection refused")
 		return
@@ -187,6 +205,23 @@ func (m *Machine) send(where string) {
 	if _, err := conn.Write([]byte{theState}); err != nil || !<-gone {
 		m.become(before)
 		m.broke()
+		return
+	}
+	m.become("postmigrate")
+	m.turn("completed", "")
+}
+
+// save is a migration into a file, to which nobody answers.
+func (m *Machine) save(where string) {
+	m.turn("active", "")
+	m.mu.Lock()
+	m.passes = 1
+	m.mu.Unlock()
+	before := m.become("finish-migrate")
+	m.emit("STOP", nil)
+	if err := os.WriteFile(where, []byte{beginsToMove, theState}, 0o600); err != nil {
+		m.become(before)
+		m.turn("failed", err.Error())
 		return
 	}
 	m.become("postmigrate")

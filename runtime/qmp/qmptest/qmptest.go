@@ -227,6 +227,8 @@ func (m *Machine) perform(command string, arguments json.RawMessage) (any, *refu
 	switch command {
 	case "qmp_capabilities", "migrate-set-capabilities", "quit", "system_reset":
 		return map[string]any{}, nil
+	case "query-migrate-capabilities":
+		return []map[string]any{{"capability": "return-path", "state": false}, {"capability": "events", "state": false}}, nil
 	case "query-name":
 		return map[string]any{"name": "scripted"}, nil
 	case "query-status":

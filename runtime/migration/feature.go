@@ -1,0 +1,88 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package migration
+
+import (
+	"context"
+	"fmt"
+	"slices"
+)
+
+// Feature is something that a migration uses or limits, set up on both ends before
+// the destination listens and the source sends. Each move has its own values.
+type Feature interface {
+	// Capabilities are switched on, on both ends.
+	Capabilities() []string
+	// Set sets parameters on one end.
+	Set(context.Context, Role, Peer) error
+	// Reset takes back what would hold for later migrations of a source whose guest
+	// stays there.
+	Reset(ctx context.Context, source Peer) error
+}
+
+// features are those of each move, beside its limits.
+var features = []func(options, Traits) Feature{
+	newTelling,
+}
+
+// setUp sets one end of a move up. An end that does not know a capability is an error
+// that says so.
+func (mv *move) setUp(ctx context.Context, role Role, p Peer) error {
+	if err := setCapabilities(ctx, p, mv.features); err != nil {
+		return err
+	}
+	for _, f := range mv.features {
+		if err := f.Set(ctx, role, p); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// reset takes the features back from a source whose guest stays.
+func (mv *move) reset(ctx context.Context, source Peer) error {
+	for _, f := range slices.Backward(mv.features) {
+		if err := f.Reset(ctx, source); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func setCapabilities(ctx context.Context, p Peer, features []Feature) error {
+	type capability struct {
+		Capability string `json:"capability"`
+		State      bool   `json:"state"`
+	}
+	var known []capability
+	if err := p.Execute(ctx, "query-migrate-capabilities", nil, &known); err != nil {
+		return err
+	}
+	var wanted []capability
+	for _, f := range features {
+		for _, name := range f.Capabilities() {
+			if !slices.ContainsFunc(known, func(k capability) bool { return k.Capability == name }) {
+				return fmt.Errorf("%s: this QEMU has no migration capability %s", p, name)
+			}
+			wanted = append(wanted, capability{name, true})
+		}
+	}
+	return p.Execute(ctx, "migrate-set-capabilities", map[string]any{"capabilities": wanted}, nil)
+}
+
+// telling makes each end tell what becomes of the move: events tell mhmig without
+// polling, and by the return path a source fails whose destination could not load
+// the guest.
+type telling struct{ traits Traits }
+
+func newTelling(_ options, traits Traits) Feature { return telling{traits} }
+
+func (t telling) Capabilities() []string {
+	if t.traits.ReturnPath {
+		return []string{"return-path", "events"}
+	}
+	return []string{"events"}
+}
+
+func (telling) Set(context.Context, Role, Peer) error { return nil }
+func (telling) Reset(context.Context, Peer) error     { return nil }

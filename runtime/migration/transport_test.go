@@ -1,0 +1,230 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package migration_test
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/mhmig/mhmig/lang/cartesian"
+	"github.com/mhmig/mhmig/runtime/migration"
+	"github.com/mhmig/mhmig/runtime/qmp/qmptest"
+	"github.com/mhmig/mhmig/runtime/result"
+	"github.com/mhmig/mhmig/runtime/testbed/bedtest"
+)
+
+// The registry of params names the transports that there are.
+func TestTransportsAreRegistered(t *testing.T) {
+	t.Parallel()
+	have, registered := migration.Transports(), migration.Protocols()
+	slices.Sort(have)
+	slices.Sort(registered)
+	if diff := cmp.Diff(registered, have); diff != "" {
+		t.Errorf("transports (- mig_protocol's, + the table's):\n%s", diff)
+	}
+}
+
+// peer is an end of a move whose QEMU answers as answer says.
+type peer struct {
+	name   string
+	answer func(command string, arguments map[string]any, reply any) error
+	asked  *[]string
+}
+
+func (p peer) String() string        { return "vm1@" + p.name }
+func (p peer) HostName() string      { return p.name }
+func (p peer) Address() string       { return "192.0.2." + strings.TrimPrefix(p.name, "host") }
+func (p peer) ListenAddress() string { return "0.0.0.0" }
+func (p peer) Socket() string        { return "/run/" + p.name + "/vm1.mig" }
+
+func (p peer) Execute(_ context.Context, command string, arguments, reply any) error {
+	given, _ := arguments.(map[string]any)
+	uri, _ := given["uri"].(string)
+	*p.asked = append(*p.asked, strings.TrimSpace(p.name+" "+command+" "+uri))
+	if p.answer == nil {
+		return nil
+	}
+	return p.answer(command, given, reply)
+}
+
+// Where each transport makes the destination listen, and the source send to.
+func TestTransports(t *testing.T) {
+	t.Parallel()
+	taken := errors.New("address in use")
+	for _, tt := range []struct {
+		name, protocol string
+		params         map[string]string
+		taken          string // URI on which the destination cannot listen
+		want           []string
+		err            string
+	}{
+		{
+			name: "tcp", protocol: "tcp",
+			want: []string{"host2 migrate-incoming tcp:0.0.0.0:0", "host2 query-migrate", "host1 migrate tcp:192.0.2.2:4711"},
+		},
+		{
+			name: "a port", protocol: "tcp", params: map[string]string{"mig_port": "4711"},
+			want: []string{"host2 migrate-incoming tcp:0.0.0.0:4711", "host2 query-migrate", "host1 migrate tcp:192.0.2.2:4711"},
+		},
+		{
+			name: "a range", protocol: "tcp", params: map[string]string{"mig_port": "4710-4720"}, taken: "tcp:0.0.0.0:4710",
+			want: []string{
+				"host2 migrate-incoming tcp:0.0.0.0:4710", "host2 migrate-incoming tcp:0.0.0.0:4711", "host2 query-migrate",
+				"host1 migrate tcp:192.0.2.2:4711",
+			},
+		},
+		{
+			name: "no port", protocol: "tcp", params: map[string]string{"mig_port": "4710"}, taken: "tcp:0.0.0.0:4710",
+			want: []string{"host2 migrate-incoming tcp:0.0.0.0:4710"},
+			err:  "address in use; mig_port = 4710 names no port that is free on host2 (0 lets QEMU choose)",
+		},
+		{
+			name: "unix", protocol: "unix",
+			want: []string{"host2 migrate-incoming unix:/run/host2/vm1.mig", "host1 migrate unix:/run/host2/vm1.mig"},
+		},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			t.Parallel()
+			transport, err := migration.NewTransport(tt.protocol, tt.params)
+			if err != nil {
+				t.Fatal(err)
+			}
+			var asked []string
+			source := peer{name: "host1", asked: &asked}
+			destination := peer{name: "host2", asked: &asked}
+			destination.answer = func(command string, arguments map[string]any, reply any) error {
+				switch {
+				case command == "query-migrate":
+					return fill(reply, `{"socket-address": [{"port": "4711"}]}`)
+				case arguments["uri"] == tt.taken:
+					return taken
+				}
+				return nil
+			}
+			if err = transport.Listen(t.Context(), destination); err == nil {
+				err = transport.Send(t.Context(), source, destination)
+			}
+			if tt.err == "" && err != nil || tt.err != "" && (err == nil || err.Error() != tt.err) {
+				t.Errorf("got %v, want %q", err, tt.err)
+			}
+			if diff := cmp.Diff(tt.want, asked); diff != "" {
+				t.Errorf("asked (- want, + got):\n%s", diff)
+			}
+		})
+	}
+}
+
+// A QEMU that says nothing of the port it listens on, or what is none.
+func TestPortUnknown(t *testing.T) {
+	t.Parallel()
+	for text, want := range map[string]string{
+		`{}`:                                     "vm1@host2: QEMU does not tell the port it listens on",
+		`{"socket-address": [{"port": "high"}]}`: `vm1@host2: port "high": `,
+	} {
+		transport, err := migration.NewTransport("tcp", nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		var asked []string
+		destination := peer{name: "host2", asked: &asked, answer: func(command string, _ map[string]any, reply any) error {
+			if command == "query-migrate" {
+				return fill(reply, text)
+			}
+			return nil
+		}}
+		if err := transport.Listen(t.Context(), destination); err == nil || !strings.HasPrefix(err.Error(), want) {
+			t.Errorf("%s: got %v, want %s", text, err, want)
+		}
+	}
+}
+
+// unix goes from one host of a lab to another, which are one machine.
+func TestUnix(t *testing.T) {
+	t.Parallel()
+	bed, p := scripted(t, qmptest.Script{}, cartesian.Params{"mig_protocol": "unix"})
+	if err := runBoth(t.Context(), start(t, bed, p)); err != nil {
+		t.Fatal(err)
+	}
+	if current := bed.Current("vm1"); current == nil || current.Host != bed.Hosts()[1] {
+		t.Errorf("the VM is in %v, want on the second host", current)
+	}
+}
+
+// The same with QEMU itself.
+func TestUnixQEMU(t *testing.T) {
+	t.Parallel()
+	params := bedtest.Blank(t)
+	params["mig_protocol"] = "unix"
+	bed := prepared(t, params)
+	if err := runBoth(t.Context(), start(t, bed, plan(bed))); err != nil {
+		t.Fatal(err)
+	}
+	if current := bed.Current("vm1"); current == nil || current.Host != bed.Hosts()[1] {
+		t.Errorf("the VM is in %v, want on the second host", current)
+	}
+}
+
+// A transport that does not leave a machine is refused between two, before anything
+// is started.
+func TestTwoMachines(t *testing.T) {
+	t.Parallel()
+	// Two machines that have one kernel, as containers do: the second one's folder is
+	// not there on the first.
+	bed, p := scripted(t, qmptest.Script{}, cartesian.Params{"mig_protocol": "unix"})
+	if err := os.Rename(bed.Hosts()[1].RunDir(), bed.Hosts()[1].RunDir()+"-away"); err != nil {
+		t.Fatal(err)
+	}
+	err := runBoth(t.Context(), start(t, bed, p))
+	const want = "migration 1, source host1, prepare: param mig_protocol: unix does not leave a machine, and host1 and host2 are two: take another one, such as tcp"
+	if err == nil || err.Error() != want {
+		t.Errorf("got %v\nwant %s", err, want)
+	}
+	if machines := bed.Machines(); len(machines) > 0 {
+		t.Errorf("started: %v, want nothing", machines)
+	}
+	if err := os.Rename(bed.Hosts()[1].RunDir()+"-away", bed.Hosts()[1].RunDir()); err != nil {
+		t.Error(err)
+	}
+}
+
+// A transport by which the destination loads when the source has come to its end,
+// and that launches both QEMUs with something of its own.
+func TestLoadsAfterSource(t *testing.T) {
+	t.Parallel()
+	bed, p := scripted(t, qmptest.Script{}, nil)
+	m := start(t, bed, p)
+	migration.BySaved(m)
+	if err := runBoth(t.Context(), m); err != nil {
+		t.Fatal(err)
+	}
+	if current := bed.Current("vm1"); current == nil || current.Host != bed.Hosts()[1] {
+		t.Errorf("the VM is in %v, want on the second host", current)
+	}
+	for host, role := range map[string]string{"host1": "source", "host2": "destination"} {
+		text, err := os.ReadFile(filepath.Join(bed.Results.Dir(), filepath.FromSlash(result.VMPath("vm1", host, "qemu.cmdline"))))
+		if err != nil || !strings.Contains(string(text), "-only-saved "+role) {
+			t.Errorf("%s: want -only-saved %s in the command line, %v:\n%s", host, role, err, text)
+		}
+	}
+}
+
+// A source that fails leaves the destination nothing to load.
+func TestNothingToLoad(t *testing.T) {
+	t.Parallel()
+	bed, p := scripted(t, qmptest.Script{Refuse: []string{"migrate"}}, nil)
+	m := start(t, bed, p)
+	migration.BySaved(m)
+	if err := runBoth(t.Context(), m); err == nil || !strings.Contains(err.Error(), "the script refuses migrate") {
+		t.Errorf("got %v, want that migrate is refused", err)
+	}
+}
+
+func fill(reply any, text string) error { return json.Unmarshal([]byte(text), reply) }
