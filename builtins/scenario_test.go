@@ -128,6 +128,17 @@ def migration_scenario(env):
 			[]string{"source host1 vm1", "destination host2 vm1"},
 		},
 		{
+			"session of a guest that has moved", `
+def migration_scenario(env):
+    env.vm("vm1").start()
+    session = env.vm("vm1").wait_for_login()
+    migrate_wait(["vm1"], "host1", "host2")
+    session.cmd("true")
+`, result.Error,
+			[]string{"vm1 has moved to host2; log in anew"},
+			"6:16", nil,
+		},
+		{
 			"session of a guest whose QEMU was killed", `
 def migration_scenario(env):
     def check(mig):

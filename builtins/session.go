@@ -4,6 +4,7 @@ package builtins
 
 import (
 	"context"
+	"fmt"
 	"time"
 
 	"go.starlark.net/starlark"
@@ -23,6 +24,22 @@ type sessionHandle struct {
 	machine *testbed.Machine
 }
 
+// use does something in the session. One that has outlived its guest's move leads
+// nowhere, which is the scenario's fault, and nobody else's.
+func (s *sessionHandle) use(ctx context.Context, bed *testbed.Bed, do func() error) error {
+	if err := bed.MovedFrom(s.machine); err != nil {
+		return err
+	}
+	err := do()
+	if err == nil {
+		return nil
+	}
+	if moved := bed.MovedFrom(s.machine); moved != nil {
+		return fmt.Errorf("%w (%w)", moved, err)
+	}
+	return s.machine.Blame(ctx, err)
+}
+
 var commandParams = []Param{
 	{"command", String, "for the guest's shell"},
 	{"timeout?", Seconds, "default: 60"},
@@ -31,7 +48,7 @@ var commandParams = []Param{
 func sessionClass() *Class {
 	return &Class{
 		Name: "session",
-		Doc:  "An open login in a guest: one shell, which keeps its state between commands. The names are virt-test's.",
+		Doc:  "An open login in a guest: one shell, which keeps its state between commands. A migration ends it: log in anew then. The names are virt-test's.",
 		Methods: []*Builtin{
 			{
 				Name: "cmd", Waits: true, Params: commandParams,
@@ -76,7 +93,10 @@ func sessionClass() *Class {
 				Doc: "Types a line and does not wait for what it does.",
 				Fn: func(t *task.Task, a *Args) (starlark.Value, error) {
 					s, line := a.Self.(*sessionHandle), arg[string](a, "line")
-					return wait(t, func(ctx context.Context) error { return s.machine.Blame(ctx, s.Sendline(ctx, line)) })
+					bed := sceneOf(t).bed
+					return wait(t, func(ctx context.Context) error {
+						return s.use(ctx, bed, func() error { return s.Sendline(ctx, line) })
+					})
 				},
 			},
 			{
@@ -104,9 +124,11 @@ func text(s string) starlark.Value { return starlark.String(s) }
 // inGuest runs a command in the session and converts its result.
 func inGuest[T any](t *task.Task, a *Args, run func(*guest.Session, context.Context, string, time.Duration) (T, error), convert func(T) starlark.Value) (starlark.Value, error) {
 	s, command, timeout := a.Self.(*sessionHandle), arg[string](a, "command"), argOr(a, "timeout", sessionTimeout)
+	bed := sceneOf(t).bed
 	v, err := task.Wait(t, func(ctx context.Context) (T, error) {
-		v, err := run(s.Session, ctx, command, timeout)
-		return v, s.machine.Blame(ctx, err)
+		var v T
+		err := s.use(ctx, bed, func() (err error) { v, err = run(s.Session, ctx, command, timeout); return err })
+		return v, err
 	})
 	if err != nil {
 		return nil, err

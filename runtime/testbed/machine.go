@@ -383,6 +383,22 @@ func (b *Bed) Current(name string) *Machine {
 	return nil
 }
 
+// MovedFrom is the error of who still has to do with the guest in an instance that a
+// migration has taken it from, or that was ended; nil if it is there.
+func (b *Bed) MovedFrom(m *Machine) error {
+	if m.isHere() {
+		return nil
+	}
+	switch now := b.Current(m.Name()); {
+	case now == nil || now == m:
+		return nil
+	case now.Arrived():
+		return fmt.Errorf("%s has moved to %s; log in anew", m.Name(), now.Host.Name())
+	default:
+		return fmt.Errorf("%s was started anew on %s; log in anew", m.Name(), now.Host.Name())
+	}
+}
+
 // Machines returns all instances that were started and not removed, those whose
 // QEMU has ended by itself included.
 func (b *Bed) Machines() []*Machine {
