@@ -24,10 +24,10 @@ var layers = [][]string{
 	{"runtime/exit"},
 	{"runtime/host", "runtime/qmp", "runtime/result", "runtime/barrier", "runtime/task", "runtime/jeos"},
 	{"runtime/ledger", "runtime/guest", "runtime/guestclock", "runtime/lab", "runtime/terminal", "runtime/report", "runtime/compare", "runtime/history"},
-	{"runtime/live"},
-	{"runtime/vm"},
+	{"runtime/live", "runtime/reach"},
+	{"runtime/vm", "runtime/cleanup"},
 	{"runtime/testbed"},
-	{"runtime/migration"},
+	{"runtime/migration", "runtime/attach"},
 	{"runtime/run"},
 	{"builtins"},
 	{"stdlib", "scenarios"}, // embedded data, which only cmd passes on

@@ -22,11 +22,13 @@ import (
 	"github.com/mhmig/mhmig/lang/diag"
 	"github.com/mhmig/mhmig/lang/printable"
 	"github.com/mhmig/mhmig/lang/star"
+	"github.com/mhmig/mhmig/runtime/attach"
 	"github.com/mhmig/mhmig/runtime/exit"
 	"github.com/mhmig/mhmig/runtime/history"
 	"github.com/mhmig/mhmig/runtime/host"
 	"github.com/mhmig/mhmig/runtime/jeos"
 	"github.com/mhmig/mhmig/runtime/ledger"
+	"github.com/mhmig/mhmig/runtime/reach"
 	"github.com/mhmig/mhmig/runtime/report"
 	"github.com/mhmig/mhmig/runtime/result"
 	"github.com/mhmig/mhmig/runtime/run"
@@ -317,14 +319,14 @@ func (e *execution) perform(ctx context.Context, command *cobra.Command, plan *p
 		log.Info("shuffled", "seed", e.seed)
 	}
 
-	record, err := ledger.Open(filepath.Join(folder.Dir(), ledgerFile))
+	record, err := ledger.Open(filepath.Join(folder.Dir(), reach.LedgerFile))
 	if err != nil {
 		return exit.Usage.Wrap(err)
 	}
 	defer func() { err = errors.Join(err, record.Close()) }()
 
 	e.debug.folder = folder.Dir()
-	consoles, err := openRelay(ctx, folder.Dir())
+	consoles, err := attach.Serve(ctx, folder.Dir())
 	if err != nil {
 		return exit.Usage.Wrap(fmt.Errorf("offer the VMs' consoles: %w", err))
 	}
@@ -341,7 +343,7 @@ func (e *execution) perform(ctx context.Context, command *cobra.Command, plan *p
 	o.Timeout, o.RunTimeout, o.FailFast = e.timeout, e.runTimeout, e.failFast
 	o.Repeat, o.UntilFailure = e.repeat, e.untilFailure
 	o.SourceLine, o.Changed = sourceLine, reports.Changed
-	o.Opened, o.Failed = consoles.opened, e.debug.failed
+	o.Opened, o.Failed = consoles.Opened, e.debug.failed
 	summary, err := run.Variants(ctx, o, plan.variants)
 	status = summary.Status()
 	unclean := errors.Join(summary.Unclean, closeHosts())

@@ -23,6 +23,7 @@ import (
 	"github.com/mhmig/mhmig/runtime/result"
 	"github.com/mhmig/mhmig/runtime/run"
 	"github.com/mhmig/mhmig/runtime/task"
+	"github.com/mhmig/mhmig/runtime/terminal"
 	"github.com/mhmig/mhmig/runtime/testbed"
 )
 
@@ -30,9 +31,9 @@ import (
 type debugFlags struct {
 	keep, pause bool
 
-	person *person
-	folder string              // the run's results
-	mask   func(string) string // hides the run's passwords
+	keyboard *terminal.Keyboard
+	folder   string              // the run's results
+	mask     func(string) string // hides the run's passwords
 
 	mu   sync.Mutex            // guards what follows
 	seen map[*testbed.Bed]bool // failed; the value is what was decided
@@ -47,8 +48,8 @@ func (d *debugFlags) flags(flags *pflag.FlagSet) {
 // check refuses what cannot be done, and looks for the person at the terminal.
 func (d *debugFlags) check() error {
 	d.seen = map[*testbed.Bed]bool{}
-	d.person = newPerson(os.Stdin, os.Stderr)
-	if d.pause && !d.person.there() {
+	d.keyboard = terminal.NewKeyboard(os.Stdin, os.Stderr)
+	if d.pause && !d.keyboard.There() {
 		return errors.New("--pause-on-failure: standard input or error is no terminal: use --keep there")
 	}
 	return nil
@@ -63,8 +64,8 @@ func (d *debugFlags) scenario(ctx context.Context, bed *testbed.Bed) builtins.De
 		}
 		return d.failed(ctx, bed, result.Failure{Status: result.StatusOf(err), Message: err.Error(), Position: task.Position(err)})
 	}}
-	if d.person.there() {
-		debug.Prompt = func(ctx context.Context) (builtins.Prompt, error) { return d.person.prompt(ctx, d.mask) }
+	if d.keyboard.There() {
+		debug.Prompt = func(ctx context.Context) (builtins.Prompt, error) { return d.keyboard.Prompt(ctx, d.mask) }
 	}
 	return debug
 }
@@ -95,9 +96,9 @@ func (d *debugFlags) failed(ctx context.Context, bed *testbed.Bed, f result.Fail
 	}
 	if d.pause {
 		resume := bed.Pause()
-		if release, err := d.person.take(ctx, d.person.out); err == nil {
-			fmt.Fprintf(d.person.out, "paused: %s\n%sEnter goes on and cleans up\n", what, text)
-			_ = d.person.enter(ctx) // Ctrl-C and the end of input go on too
+		if release, err := d.keyboard.Take(ctx, os.Stderr); err == nil {
+			fmt.Fprintf(os.Stderr, "paused: %s\n%sEnter goes on and cleans up\n", what, text)
+			_ = d.keyboard.Enter(ctx) // Ctrl-C and the end of input go on too
 			release()
 		}
 		resume()

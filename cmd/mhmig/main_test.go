@@ -18,6 +18,7 @@ import (
 	"testing"
 
 	"github.com/mhmig/mhmig/runtime/jeos"
+	"github.com/mhmig/mhmig/runtime/reach"
 )
 
 var update = flag.Bool("update", false, "rewrite the scripts' golden files")
@@ -88,7 +89,7 @@ func giveImage(cache string) error {
 func remains(dir, cache string) (left []string, err error) {
 	var places []string
 	err = filepath.WalkDir(dir, func(path string, e fs.DirEntry, err error) error {
-		if err != nil || e.Name() != ledgerFile {
+		if err != nil || e.Name() != reach.LedgerFile {
 			return err
 		}
 		made, err := madePlaces(path)

@@ -15,6 +15,7 @@ import (
 	"github.com/mhmig/mhmig/runtime/exit"
 	"github.com/mhmig/mhmig/runtime/host"
 	"github.com/mhmig/mhmig/runtime/jeos"
+	"github.com/mhmig/mhmig/runtime/reach"
 	"github.com/mhmig/mhmig/runtime/vm"
 )
 
@@ -22,7 +23,7 @@ import (
 // those of a lab. How they are reached is noted in the results folder.
 func (e *execution) reach(ctx context.Context, first *cartesian.Variant, folder string, log *slog.Logger) (_ []*host.Host, labParams map[string]string, closeAll func() error, err error) {
 	var configs []host.Config
-	var record reachRecord
+	var record reach.Record
 	closeLab := func() error { return nil }
 	if len(e.hosts) > 0 {
 		for i, name := range e.hosts {
@@ -38,13 +39,14 @@ func (e *execution) reach(ctx context.Context, first *cartesian.Variant, folder 
 			return nil, nil, nil, err
 		}
 		configs, labParams, closeLab = used.state.Configs(), used.state.Params(), used.close
-		record.Lab = newLabRecord(used)
+		record.Lab = reach.NewLab(used.state)
+		record.Lab.Own, record.Lab.Kept = used.own, used.kept
 	}
-	if e.endVMs = record.diesWithRun() && leavesVMs(first.Params); e.endVMs {
+	if e.endVMs = record.DiesWithRun() && leavesVMs(first.Params); e.endVMs {
 		log.Warn("VMs cannot be left running on a lab that ends with the run; mhmig lab up makes one that stays")
 	}
 	record.Hosts = configs
-	if err := record.save(folder); err != nil {
+	if err := record.Save(folder); err != nil {
 		return nil, nil, nil, errors.Join(exit.Usage.Wrap(err), closeLab())
 	}
 	hosts := make([]*host.Host, len(configs))

@@ -42,6 +42,6 @@ func (e *execution) watch(command *cobra.Command, planned int) *watch {
 	w.out, w.close = view, view.Close
 	w.printer = terminal.New(view, options)
 	w.handler = slog.NewMultiHandler(view.Handler(), w.printer)
-	e.debug.person.suspend = view.Suspend
+	e.debug.keyboard.Suspend = view.Suspend
 	return w
 }

@@ -1,0 +1,87 @@
+// SPDX-License-Identifier: Apache-2.0
+
+// Package reach notes in a run's results folder how its hosts are reached, so that
+// others can get at what the run has there: while it goes on, or when it is over.
+//
+//	err := reach.Record{Hosts: configs}.Save(folder)
+//	how, err := reach.Load(folder)
+//	h, err := how.Config("host1")
+package reach
+
+import (
+	"encoding/json"
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+
+	"github.com/google/renameio/v2"
+
+	"github.com/mhmig/mhmig/runtime/host"
+	"github.com/mhmig/mhmig/runtime/lab"
+)
+
+const (
+	// LedgerFile is where, in a results folder, all is noted that was made on hosts.
+	LedgerFile = "ledger.jsonl"
+	// File is where, in a results folder, is noted how the hosts are reached.
+	File = "hosts.json"
+)
+
+// Record is what File holds: how a run's hosts are reached.
+type Record struct {
+	Lab   *Lab          `json:"lab,omitempty"` // that the hosts are of
+	Hosts []host.Config `json:"hosts"`         // without passwords
+}
+
+// Lab is a lab that a run was on.
+type Lab struct {
+	ID      string   `json:"id"`
+	Kind    lab.Kind `json:"kind"`
+	Dir     string   `json:"dir"`
+	Machine string   `json:"machine"`        // the name of the machine that it was made on
+	Own     bool     `json:"own,omitempty"`  // the run's own, which dies with it
+	Kept    bool     `json:"kept,omitempty"` // made by exec --keep, stays until mhmig cleanup
+}
+
+// NewLab notes a lab on this machine.
+func NewLab(s *lab.State) *Lab {
+	machine, _ := os.Hostname() // "" if it has none
+	return &Lab{ID: s.ID, Kind: s.Kind, Dir: s.Dir, Machine: machine}
+}
+
+// Lives says whether the lab is still there.
+func (l *Lab) Lives() bool { return lab.Lives(l.Dir, l.ID) }
+
+// DiesWithRun says whether the hosts end with the run.
+func (r Record) DiesWithRun() bool { return r.Lab != nil && r.Lab.Own }
+
+// Config is how the host of that name is reached.
+func (r Record) Config(name string) (host.Config, error) {
+	i := slices.IndexFunc(r.Hosts, func(c host.Config) bool { return c.Name == name })
+	if i < 0 {
+		return host.Config{}, fmt.Errorf("%s does not say how to reach %s", File, name)
+	}
+	return r.Hosts[i], nil
+}
+
+// Save writes the record into a results folder.
+func (r Record) Save(folder string) error {
+	data, err := json.MarshalIndent(r, "", "  ")
+	if err != nil {
+		return err
+	}
+	return renameio.WriteFile(filepath.Join(folder, File), data, 0o644)
+}
+
+// Load reads what a run has noted of its hosts in its results folder.
+func Load(folder string) (how Record, err error) {
+	data, err := os.ReadFile(filepath.Join(folder, File))
+	if err == nil {
+		err = json.Unmarshal(data, &how)
+	}
+	if err != nil {
+		return how, fmt.Errorf("how to reach the hosts: %w", err)
+	}
+	return how, nil
+}

@@ -1,0 +1,177 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package terminal
+
+import (
+	"bytes"
+	"context"
+	"io"
+	"os"
+	"sync"
+	"syscall"
+
+	"golang.org/x/sys/unix"
+	"golang.org/x/term"
+)
+
+// Keyboard is a terminal at which somebody sits: one talk with them at a time.
+type Keyboard struct {
+	in, out *os.File
+	turn    chan struct{} // capacity 1: who has put something in has the terminal
+	// Suspend clears the screen of what is drawn there until resume; other lines go
+	// through a writer meanwhile. Nil: nothing is drawn.
+	Suspend func(through io.Writer) (resume func())
+
+	mu      sync.Mutex // guards what follows
+	reading bool       // a goroutine reads, or has read what nobody has taken
+	got     chan keys
+}
+
+// keys is what was typed.
+type keys struct {
+	text []byte
+	err  error
+}
+
+// NewKeyboard returns a Keyboard whose keys come from in, and whose screen is out.
+func NewKeyboard(in, out *os.File) *Keyboard {
+	return &Keyboard{in: in, out: out, turn: make(chan struct{}, 1), got: make(chan keys, 1)}
+}
+
+// There says whether somebody can be talked to: both are terminals.
+func (k *Keyboard) There() bool {
+	return term.IsTerminal(int(k.in.Fd())) && term.IsTerminal(int(k.out.Fd()))
+}
+
+// Take waits for the terminal, and takes it until release. Lines of others go through a
+// writer meanwhile.
+func (k *Keyboard) Take(ctx context.Context, through io.Writer) (release func(), err error) {
+	select {
+	case k.turn <- struct{}{}:
+	case <-ctx.Done():
+		return nil, context.Cause(ctx)
+	}
+	resume := func() {}
+	if k.Suspend != nil {
+		resume = k.Suspend(through)
+	}
+	return func() { resume(); <-k.turn }, nil
+}
+
+// Read waits for keys. A read from a terminal knows no context: what comes after
+// ctx has ended is kept for the next who reads.
+func (k *Keyboard) Read(ctx context.Context) ([]byte, error) {
+	k.mu.Lock()
+	if !k.reading {
+		k.reading = true
+		go func() { // ends with the next key, or the program
+			buf := make([]byte, 4<<10)
+			n, err := k.in.Read(buf)
+			k.got <- keys{buf[:n], err}
+		}()
+	}
+	k.mu.Unlock()
+	select {
+	case pressed := <-k.got:
+		k.mu.Lock()
+		k.reading = false
+		k.mu.Unlock()
+		return pressed.text, pressed.err
+	case <-ctx.Done():
+		return nil, context.Cause(ctx)
+	}
+}
+
+// Enter waits until the Enter key is pressed.
+func (k *Keyboard) Enter(ctx context.Context) error {
+	for {
+		text, err := k.Read(ctx)
+		if err != nil || bytes.ContainsAny(text, "\r\n") {
+			return err
+		}
+	}
+}
+
+// Prompt is a talk line by line, in a line editor.
+type Prompt struct {
+	keyboard *Keyboard
+	terminal *term.Terminal
+	release  func()
+	mask     func(string) string // hides passwords
+	ctx      context.Context     // of the ReadLine that goes on
+	rest     []byte
+}
+
+// Prompt takes the terminal until the prompt is closed. What is written to it goes
+// through mask.
+func (k *Keyboard) Prompt(ctx context.Context, mask func(string) string) (*Prompt, error) {
+	t := &Prompt{keyboard: k, mask: mask}
+	t.terminal = term.NewTerminal(struct {
+		io.Reader
+		io.Writer
+	}{t, k.out}, "")
+	release, err := k.Take(ctx, t.terminal)
+	if err != nil {
+		return nil, err
+	}
+	t.release = release
+	return t, nil
+}
+
+// Write writes above the line that is edited.
+func (t *Prompt) Write(text []byte) (int, error) {
+	_, err := t.terminal.Write([]byte(t.mask(string(text))))
+	return len(text), err
+}
+
+// Read gives the keys to the line editor. Ctrl-C is for the run.
+func (t *Prompt) Read(buf []byte) (int, error) {
+	if len(t.rest) == 0 {
+		text, err := t.keyboard.Read(t.ctx)
+		if err != nil {
+			return 0, err
+		}
+		if bytes.IndexByte(text, 3) >= 0 {
+			_ = syscall.Kill(os.Getpid(), syscall.SIGINT)
+			<-t.ctx.Done()
+			return 0, context.Cause(t.ctx)
+		}
+		t.rest = text
+	}
+	n := copy(buf, t.rest)
+	t.rest = t.rest[n:]
+	return n, nil
+}
+
+// ReadLine asks with text, and returns what is typed.
+func (t *Prompt) ReadLine(ctx context.Context, text string) (string, error) {
+	restore, err := Raw(t.keyboard.in)
+	if err != nil {
+		return "", err
+	}
+	defer restore()
+	t.ctx = ctx
+	t.terminal.SetPrompt(text)
+	return t.terminal.ReadLine()
+}
+
+// Close gives the terminal back.
+func (t *Prompt) Close() error {
+	t.release()
+	return nil
+}
+
+// Raw lets keys through as they are typed, until restore. What others
+// write meanwhile keeps its lines.
+func Raw(f *os.File) (restore func(), err error) {
+	fd := int(f.Fd())
+	before, err := term.MakeRaw(fd)
+	if err != nil {
+		return nil, err
+	}
+	if now, err := unix.IoctlGetTermios(fd, unix.TCGETS); err == nil {
+		now.Oflag |= unix.OPOST
+		_ = unix.IoctlSetTermios(fd, unix.TCSETS, now)
+	}
+	return func() { _ = term.Restore(fd, before) }, nil
+}
