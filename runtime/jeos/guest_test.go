@@ -278,6 +278,9 @@ func TestGuest(t *testing.T) {
 		want(t, other, "killall -9 dd", "")
 		// The shell must live on when its child dies, although its echo is off.
 		want(t, s, "killall -0 dd || echo gone", "gone\n")
+		// On a busy machine the shell takes its time to become the command.
+		want(t, s, "(sleep 0.4; exec dd if=/dev/zero of=/dev/null) & killall -0 dd && killall dd", "")
+		want(t, s, "killall -0 dd; echo $?", "^killall: dd: no process killed\n1\n$")
 		want(t, s, "sleep 0.1 & wait; echo alive", "alive\n$")
 	})
 	t.Run("memory workload", func(t *testing.T) {

@@ -108,7 +108,7 @@ func TestBuildFromPaths(t *testing.T) {
 	}
 	files := archive(t, image.Initrd)
 	for link, target := range map[string]string{
-		"init": "bin/busybox", "bin/memwork": "guestd", "bin/diskwork": "guestd", "bin/killall": "busybox", "sbin": "bin",
+		"init": "bin/busybox", "bin/memwork": "guestd", "bin/diskwork": "guestd", "bin/mount": "busybox", "sbin": "bin",
 	} {
 		if got := content(t, files[link]); got != target {
 			t.Errorf("link %s: got %q, want %q", link, got, target)
@@ -119,7 +119,7 @@ func TestBuildFromPaths(t *testing.T) {
 		t.Errorf("dev/console: got %v, want character device 5, 1", r)
 	}
 	for name, want := range map[string]uint64{
-		"bin/guestd": 0o755, "bin/sh": 0o755, "bin/busybox": 0o755, "bin/nohup": 0o755, "etc/rc": 0o755, "etc/inittab": 0o644,
+		"bin/guestd": 0o755, "bin/sh": 0o755, "bin/busybox": 0o755, "bin/nohup": 0o755, "bin/killall": 0o755, "etc/rc": 0o755, "etc/inittab": 0o644,
 		"etc/guestd.key": 0o600, "etc/guestd.seed": 0o600,
 	} {
 		if r, ok := files[name]; !ok || r.Mode&perm != want {
