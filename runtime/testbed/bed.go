@@ -387,7 +387,7 @@ func (b *Bed) prepareDisks(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
-		images, err := vm.PrepareImages(ctx, b.place(name, master), site.Config)
+		images, err := vm.PrepareImages(ctx, b.place(name, master, 1), site.Config)
 		if err != nil {
 			return err
 		}

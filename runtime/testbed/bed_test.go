@@ -17,13 +17,17 @@ import (
 	"github.com/mhmig/mhmig/lang/cartesian"
 	"github.com/mhmig/mhmig/runtime/host"
 	"github.com/mhmig/mhmig/runtime/qmp"
+	"github.com/mhmig/mhmig/runtime/qmp/qmptest"
 	"github.com/mhmig/mhmig/runtime/result"
 	"github.com/mhmig/mhmig/runtime/testbed"
 	"github.com/mhmig/mhmig/runtime/testbed/bedtest"
 	"github.com/mhmig/mhmig/runtime/vm"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+func TestMain(m *testing.M) {
+	qmptest.Main()
+	goleak.VerifyTestMain(m)
+}
 
 // prepared returns a bed of two hosts, ready for VMs.
 func prepared(t *testing.T, params cartesian.Params) *bedtest.Bed {
@@ -166,6 +170,43 @@ func TestInstances(t *testing.T) {
 	}
 	if got := next.State(); got != "none" {
 		t.Errorf("a removed one: got state %s, want none", got)
+	}
+}
+
+// Two instances of one VM on one host have files of their own, and one waits for
+// the guest of the other.
+func TestTwoOnOneHost(t *testing.T) {
+	t.Parallel()
+	bed := prepared(t, bedtest.Scripted(t, qmptest.Script{}, qmptest.Script{}))
+	ctx, params, a := t.Context(), bed.Params(), bed.Hosts()[0]
+	first, _, err := bed.Ensure(ctx, "vm1", a, params, vm.Launch{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	second, err := bed.StartIncoming(ctx, "vm1", a, params, vm.Launch{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got := bed.Current("vm1"); got != first {
+		t.Errorf("the guest is in %v, want in %v", got, first)
+	}
+	if first.String() != "vm1@host1" || second.String() != "vm1+2@host1" {
+		t.Errorf("got %v and %v, want names of their own", first, second)
+	}
+	for _, m := range []*testbed.Machine{first, second} {
+		if _, err := m.Status(ctx); err != nil {
+			t.Error(err)
+		}
+	}
+	if err := bed.Remove(ctx, first); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := second.Status(ctx); err != nil {
+		t.Errorf("the other one: %v", err)
+	}
+	third, err := bed.StartIncoming(ctx, "vm1", a, params, vm.Launch{})
+	if err != nil || third.String() != "vm1@host1" {
+		t.Errorf("when both are gone: got %v, %v", third, err)
 	}
 }
 

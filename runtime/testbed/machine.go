@@ -58,7 +58,7 @@ type openSession struct {
 	resets int
 }
 
-func (m *Machine) String() string { return m.Name() + "@" + m.Host.Name() }
+func (m *Machine) String() string { return vm.InstanceName(m.Name(), m.ID()) + "@" + m.Host.Name() }
 
 // Params are the VM's params on this host.
 func (m *Machine) Params() cartesian.Params {
@@ -209,12 +209,14 @@ type endedError struct {
 func (e *endedError) Error() string { return e.seen.Error() + "; " + e.reason }
 func (e *endedError) Unwrap() error { return e.seen }
 
-// place is where an instance of a VM on a host lives.
-func (b *Bed) place(name string, h *Host) vm.Place {
+// place is where the instance of a VM on a host lives that has this ID.
+func (b *Bed) place(name string, h *Host, id int) vm.Place {
 	return vm.Place{
-		Host: h.Host, RunDir: h.runDir, ImageDir: h.imageDir, BaseDir: h.baseDir, ShippedDir: h.ShippedDir(),
+		ID: id, Host: h.Host, RunDir: h.runDir, ImageDir: h.imageDir, BaseDir: h.baseDir, ShippedDir: h.ShippedDir(),
 		Kept: b.kept[name], Variant: b.Variant(), Cache: &b.shared.vms, Ledger: b.ledger, Log: b.log,
-		Artifacts: func(file string) (io.WriteCloser, error) { return b.results.VMFile(name, h.Name(), file) },
+		Artifacts: func(file string) (io.WriteCloser, error) {
+			return b.results.VMFile(vm.InstanceName(name, id), h.Name(), file)
+		},
 	}
 }
 
@@ -247,13 +249,24 @@ func (b *Bed) Ensure(ctx context.Context, name string, h *Host, params cartesian
 	return m, true, nil
 }
 
-// StartIncoming starts the half of the VM on host h that waits for a
-// migration. An old instance there is ended first. Where the guest runs already,
+// freeID is the least ID that no instance of the VM on the host has, which the
+// caller has claimed.
+func (b *Bed) freeID(name string, h *Host) int {
+	id := 1
+	for slices.ContainsFunc(b.instances(name), func(m *Machine) bool { return m.Host == h && m.ID() == id }) {
+		id++
+	}
+	return id
+}
+
+// StartIncoming starts the half of the VM on host h that waits for a migration. An
+// old instance there is ended first, but for one that the guest is in: the two have
+// their disks in common, and one of them runs. Where the guest runs already,
 // it decides the shape; params decide the rest.
 func (b *Bed) StartIncoming(ctx context.Context, name string, h *Host, params cartesian.Params, launch vm.Launch) (*Machine, error) {
 	launch.Incoming = true
 	for _, old := range b.instances(name) {
-		if old.Host != h {
+		if old.Host != h || old.isHere() {
 			continue
 		}
 		b.log.Info("ending the old instance first", "vm", name, "host", h.Name())
@@ -285,7 +298,7 @@ func (b *Bed) start(ctx context.Context, name string, h *Host, params cartesian.
 	if err != nil {
 		return nil, err
 	}
-	place := b.place(name, h)
+	place := b.place(name, h, b.freeID(name, h))
 	m := &Machine{
 		Host: h, site: site, shape: shape, log: b.log.With("vm", name, "host", h.Name()),
 		lastQMP: &lastLines{keep: 6}, state: "prelaunch", here: !launch.Incoming,

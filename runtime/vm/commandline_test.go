@@ -203,3 +203,38 @@ func TestCommandLineSameOnBothHosts(t *testing.T) {
 		}
 	}
 }
+
+// Two instances of one VM on one host have sockets of their own, and its disk in
+// common: that belongs to the VM and the host.
+func TestTwoInstances(t *testing.T) {
+	t.Parallel()
+	config, err := vm.ParseConfig("vm1", cartesian.Params{"images": "image1", "image_name": "x", "serials": "serial0", "guest_clock": "yes"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	var specs []vm.Spec
+	for id := range 2 {
+		at := place
+		at.ID = id + 1
+		spec, err := vm.CommandLine(config, at, shape, vm.Launch{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		specs = append(specs, spec)
+	}
+	one, other := specs[0], specs[1]
+	if one.QMP != "/run/mhmig/v1/vm1.qmp" || other.QMP != "/run/mhmig/v1/vm1+2.qmp" {
+		t.Errorf("monitors: got %s and %s", one.QMP, other.QMP)
+	}
+	for what, pair := range map[string][2]string{
+		"QMP": {one.QMP, other.QMP}, "spare": {one.SpareQMP, other.SpareQMP}, "migration": {one.Migration, other.Migration},
+		"serial": {one.Serials[0], other.Serials[0]}, "clock": {one.Clock, other.Clock},
+	} {
+		if pair[0] == pair[1] || pair[0] == "" {
+			t.Errorf("%s: both have %q", what, pair[0])
+		}
+	}
+	if diff := cmp.Diff(one.Files, other.Files); diff != "" {
+		t.Errorf("disks (- first, + second):\n%s", diff)
+	}
+}

@@ -33,8 +33,8 @@ const (
 	tailBytes = 4 << 10
 )
 
-// Instance is one QEMU process: a VM on one host. One name has one instance per
-// host.
+// Instance is one QEMU process: a VM on one host. Two of one VM on one host have
+// files of their own there, and the VM's disks in common.
 type Instance struct {
 	config  Config
 	place   Place
@@ -56,6 +56,9 @@ type Instance struct {
 
 // Name is the VM's name, as vm1.
 func (i *Instance) Name() string { return i.config.Name }
+
+// ID tells it from other instances of the VM on its host: from 1.
+func (i *Instance) ID() int { return max(1, i.place.ID) }
 
 // Host is the host that it runs on.
 func (i *Instance) Host() *host.Host { return i.place.Host }

@@ -36,6 +36,7 @@ type Ledger interface {
 // Place is where an instance of a VM runs, and where what it leaves goes.
 type Place struct {
 	Host       *host.Host
+	ID         int      // of the instance among those of the VM on Host that are there, from 1; 0 is 1
 	RunDir     string   // this variant's own folder on Host, for sockets and logs; must exist; short
 	Variant    string   // the variant's ID in the results, for people who look for the VM
 	ImageDir   string   // this variant's folder on the shared storage, as Host sees it; must exist where images are made
@@ -50,12 +51,23 @@ type Place struct {
 	Artifacts func(name string) (io.WriteCloser, error)
 }
 
-// fileKinds are the files that each VM has in the run folder, or may have, beside
+// fileKinds are the files that each instance has in the run folder, or may have, beside
 // the sockets of its serial ports.
 var fileKinds = []string{"qmp", "spare", "mig", "clock", "vnc", "sh", "log", "exit", "pid"}
 
-// file is a file of a VM in the run folder, as vm1.qmp.
-func (pl Place) file(vm, kind string) string { return path.Join(pl.RunDir, fileName(vm, kind)) }
+// file is a file of an instance in the run folder, as vm1.qmp, or vm1+2.qmp beside
+// another instance of that VM. No VM's name has a plus sign.
+func (pl Place) file(vm, kind string) string {
+	return path.Join(pl.RunDir, fileName(InstanceName(vm, pl.ID), kind))
+}
+
+// InstanceName tells an instance from others of the same VM on its host: vm1, vm1+2.
+func InstanceName(vm string, id int) string {
+	if id <= 1 {
+		return vm
+	}
+	return fmt.Sprintf("%s+%d", vm, id)
+}
 
 func fileName(vm, kind string) string { return vm + "." + kind }
 
