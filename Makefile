@@ -23,7 +23,7 @@ check-go:
 
 .PHONY: build
 build: check-go ## build bin/mhmig
-	CGO_ENABLED=0 go build -trimpath -o bin/mhmig ./cmd/mhmig
+	CGO_ENABLED=0 go build -trimpath -buildvcs=auto -o bin/mhmig ./cmd/mhmig
 
 .PHONY: guest
 guest: check-go ## build the guest's program anew, which is committed packed; tests say when it is due
@@ -43,6 +43,10 @@ test: check-go ## install what tests need, then run them all, those with real QE
 	@[ -d "$${MHMIG_CORPUS:-../shared/corpus}" ] || \
 		echo "ONLY THE SMALL CORPUS OF CONFIGS IS TRIED: set MHMIG_CORPUS to the folder of the large one"
 	CGO_ENABLED=1 go test -race -shuffle=on -count=1 -p $(TEST_PACKAGES) -timeout $(TEST_TIMEOUT) ./...
+
+.PHONY: check
+check: lint ## before a commit: vet, linters, quick tests; no root, no QEMU, nothing to install
+	go test -short ./...
 
 .PHONY: lint
 lint: check-go ## look for faults and for what is not in the house style
