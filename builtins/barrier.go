@@ -20,16 +20,17 @@ import (
 const meetingTimeout = 240 * time.Second
 
 var (
-	tagParam     = Param{"tag", String, "the meeting point's name"}
-	withParam    = Param{"hosts?", Hosts, "who must come; default: both sides of the migration, or all hosts of the on call"}
-	timeoutParam = Param{"timeout?", Seconds, "how long to wait; default: 240"}
+	tagParam     = Param{"tag", String, Required, "the barrier's name"}
+	withParam    = Param{"hosts", Hosts, Computed("both sides or all hosts of on"), "the hosts whose parties must arrive; without it both sides of the migration, or all hosts of the call of on"}
+	timeoutParam = Param{"timeout", Seconds, Value(meetingTimeout), "how long to wait for the others"}
 )
 
 // meetingFunctions let the parties of a test wait for each other.
 var meetingFunctions = []*Builtin{
 	{
 		Name: "barrier", Waits: true, Params: []Param{tagParam, withParam, timeoutParam},
-		Doc: "Waits until every party has arrived at tag. Fails at once when one of them can come no more.",
+		Doc:     "Waits until every party has arrived at the barrier. Fails at once when one of them cannot arrive any more: it has failed or ended.",
+		Returns: Nothing,
 		Fn: func(t *task.Task, a *Args) (starlark.Value, error) {
 			_, err := meet(t, a, nil)
 			return nil, err
@@ -37,10 +38,11 @@ var meetingFunctions = []*Builtin{
 	},
 	{
 		Name: "sync", Waits: true,
-		Params: []Param{tagParam, {"data?", Any, "what the others get"}, withParam, timeoutParam},
-		Doc:    "A barrier at which the parties exchange data: returns {host: data}.",
+		Params:  []Param{tagParam, {"data", Any, None, "what the other parties get"}, withParam, timeoutParam},
+		Doc:     "Waits at a barrier at which the parties exchange data.",
+		Returns: Return{"dict[host, any]", "the data of each host's party; what a command on the host has sent is a string"},
 		Fn: func(t *task.Task, a *Args) (starlark.Value, error) {
-			brought, err := meet(t, a, argOr[starlark.Value](a, "data", starlark.None))
+			brought, err := meet(t, a, arg[starlark.Value](a, "data"))
 			if err != nil {
 				return nil, err
 			}
@@ -75,7 +77,7 @@ func meet(t *task.Task, a *Args, data starlark.Value) (map[string]any, error) {
 		}
 		room = roomFor(sceneOf(t), sc, with)
 	}
-	tag, timeout := arg[string](a, "tag"), argOr(a, "timeout", meetingTimeout)
+	tag, timeout := arg[string](a, "tag"), arg[time.Duration](a, "timeout")
 	return task.Wait(t, func(ctx context.Context) (map[string]any, error) {
 		return meetAt(ctx, room, sc.host.Name(), tag, data, with, timeout)
 	})

@@ -36,8 +36,9 @@ type Prompt interface {
 func debugFunctions() []*Builtin {
 	return []*Builtin{{
 		Name: "breakpoint", Waits: true,
-		Doc: "Opens a Starlark prompt at the terminal with the variables of where it is called, of the functions that have called that one, and env. Other tasks go on meanwhile, and so do all timeouts. Without a terminal it warns and goes on.",
-		Fn:  breakpointFn,
+		Doc:     "Opens a Starlark prompt at the terminal, with the variables of the function that calls it, of that one's callers, and env. Other tasks and all timeouts keep running. Without a terminal a warning is logged and the scenario continues.",
+		Returns: Nothing,
+		Fn:      breakpointFn,
 	}}
 }
 

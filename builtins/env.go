@@ -16,29 +16,30 @@ import (
 func envClass() *Class {
 	return &Class{
 		Name: "env",
-		Doc:  "What a scenario runs on: the variant's params, its hosts and its VMs.",
+		Doc:  "What migration_scenario is called with: the variant's params, its hosts and its VMs.",
 		Attrs: []Attr{
-			{"params", "the variant's params", func(s *Scene, _ any) (starlark.Value, error) {
+			{"params", "params", "the variant's params", func(s *Scene, _ any) (starlark.Value, error) {
 				return s.params(s.bed.Params()), nil
 			}},
-			{"hosts", "all hosts, in the order of --hosts", func(s *Scene, _ any) (starlark.Value, error) {
+			{"hosts", "list[host]", "all hosts, in the order of --hosts", func(s *Scene, _ any) (starlark.Value, error) {
 				var hosts []starlark.Value
 				for _, h := range s.bed.Hosts() {
 					hosts = append(hosts, s.host(h))
 				}
 				return starlark.NewList(hosts), nil
 			}},
-			{"master", "the first host", func(s *Scene, _ any) (starlark.Value, error) {
+			{"master", "host", "the first host", func(s *Scene, _ any) (starlark.Value, error) {
 				return s.host(s.bed.Hosts()[0]), nil
 			}},
-			{"vms", "the names of the variant's VMs (the param vms)", func(s *Scene, _ any) (starlark.Value, error) {
+			{"vms", "list[string]", "the names of the variant's VMs: the param vms", func(s *Scene, _ any) (starlark.Value, error) {
 				return stringList(s.bed.VMs()), nil
 			}},
 		},
 		Methods: []*Builtin{
 			{
-				Name: "vm", Params: []Param{{"name", String, "one of vms"}},
-				Doc: "Returns the VM; it stands for the instance that runs, wherever that is.",
+				Name: "vm", Params: []Param{{"name", String, Required, "one of vms"}},
+				Doc:     "Returns a VM by its name. The value stands for the instance that runs, on whichever host that is.",
+				Returns: Return{"vm", "the VM"},
 				Fn: func(t *task.Task, a *Args) (starlark.Value, error) {
 					s, name := sceneOf(t), arg[string](a, "name")
 					if !slices.Contains(s.bed.VMs(), name) {
@@ -50,10 +51,11 @@ func envClass() *Class {
 			{
 				Name: "artifact",
 				Params: []Param{
-					{"name", String, "the file's name"},
-					{"data", Content, "what is in it"},
+					{"name", String, Required, "the file's name"},
+					{"data", Content, Required, "its content"},
 				},
-				Doc: "Keeps a file among the variant's results.",
+				Doc:     "Saves a file among the variant's results.",
+				Returns: Nothing,
 				Fn: func(t *task.Task, a *Args) (starlark.Value, error) {
 					if err := sceneOf(t).bed.SaveArtifact(arg[string](a, "name"), []byte(arg[string](a, "data"))); err != nil {
 						return nil, misuse{err}

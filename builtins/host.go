@@ -15,32 +15,34 @@ import (
 	"github.com/mhmig/mhmig/runtime/testbed"
 )
 
-// How long things on a host may take when the scenario does not say.
-const (
-	commandTimeout = 60 * time.Second
-	copyTimeout    = 10 * time.Minute
-	blockTimeout   = 10 * time.Minute
-)
+// commandTimeout is how long a command on a host may take, or a small file, when
+// the scenario does not say.
+const commandTimeout = 60 * time.Second
 
 func (s *Scene) host(h *testbed.Host) *object { return s.object("host", h, h.Name()) }
 
-var pathParam = Param{"path", String, "a file on the host"}
+var (
+	pathParam        = Param{"path", String, Required, "a file on the host"}
+	localParam       = Param{"local", String, Required, "a file on the controller, where mhmig runs"}
+	fileTimeoutParam = Param{"timeout", Seconds, Value(commandTimeout), "how long it may take"}
+	copyTimeoutParam = Param{"timeout", Seconds, Value(10 * time.Minute), "how long it may take"}
+)
 
 func hostClass() *Class {
 	return &Class{
 		Name: "host",
-		Doc:  "A machine reached by SSH.",
+		Doc:  "A host of the run, reached by SSH.",
 		Attrs: []Attr{
-			{"name", "as given to --hosts; host1, host2, … in the lab", func(_ *Scene, self any) (starlark.Value, error) {
+			{"name", "string", "as given to --hosts; host1, host2, … in the lab", func(_ *Scene, self any) (starlark.Value, error) {
 				return starlark.String(self.(*testbed.Host).Name()), nil
 			}},
-			{"address", "where its peers reach it for migrations", func(_ *Scene, self any) (starlark.Value, error) {
+			{"address", "string", "the address by which the other hosts reach it for migrations", func(_ *Scene, self any) (starlark.Value, error) {
 				return starlark.String(self.(*testbed.Host).MigrationAddress()), nil
 			}},
-			{"facts", "dict of kernel, hostname, arch, os, user, cpus, memory (bytes)", func(_ *Scene, self any) (starlark.Value, error) {
+			{"facts", "dict[string, string | int]", "kernel, hostname, arch, os, user, cpus, memory (bytes)", func(_ *Scene, self any) (starlark.Value, error) {
 				return toStarlark(self.(*testbed.Host).Facts())
 			}},
-			{"params", "the variant's params as this host sees them", func(s *Scene, self any) (starlark.Value, error) {
+			{"params", "params", "the variant's params as they are for this host", func(s *Scene, self any) (starlark.Value, error) {
 				return s.params(self.(*testbed.Host).Params), nil
 			}},
 		},
@@ -48,63 +50,70 @@ func hostClass() *Class {
 			{
 				Name: "run", Waits: true,
 				Params: []Param{
-					{"command", String, "run by sh on the host"},
-					{"timeout?", Seconds, "default: 60; then the command's whole process group is killed"},
-					{"check?", Bool, "whether an exit status that is not 0 is an ERROR; default: True"},
+					{"command", String, Required, "run by sh on the host"},
+					{"timeout", Seconds, Value(commandTimeout), "how long it may run; then its whole process group is killed"},
+					{"check", Bool, Value(true), "whether an exit status that is not 0 is an ERROR"},
 				},
-				Doc: "Runs a command and returns its status, stdout and stderr. More than 64 MiB of output is an ERROR. What it leaves in the background is ended with the scenario.",
-				Fn:  hostRun,
+				Doc:     "Runs a command and waits for its end. More than 64 MiB of output is an ERROR. Processes that it leaves in the background are killed at the scenario's end.",
+				Returns: Return{"result", "the command's exit status and output"},
+				Fn:      hostRun,
 			},
 			{
-				Name: "start", Waits: true, Params: []Param{{"command", String, "run by sh on the host"}},
-				Doc: "Starts a command that goes on by itself. At the scenario's end it is killed, with all it has started. When it has written more than 64 MiB it is killed at once, which is an ERROR.",
-				Fn:  hostStart,
+				Name: "start", Waits: true, Params: []Param{{"command", String, Required, "run by sh on the host"}},
+				Doc:     "Starts a command in the background. At the scenario's end it is killed, with all processes that it has started. When it has written more than 64 MiB it is killed at once, which is an ERROR.",
+				Returns: Return{"process", "the running command"},
+				Fn:      hostStart,
 			},
 			{
-				Name: "read_file", Waits: true, Params: []Param{pathParam, {"timeout?", Seconds, "default: 60"}},
-				Doc: "Returns a file's content. More than 64 MiB is an ERROR.",
+				Name: "read_file", Waits: true, Params: []Param{pathParam, fileTimeoutParam},
+				Doc:     "Reads a file. One of more than 64 MiB is an ERROR.",
+				Returns: Return{"string", "the file's content"},
 				Fn: func(t *task.Task, a *Args) (starlark.Value, error) {
 					h, path := a.Self.(*testbed.Host), arg[string](a, "path")
-					data, err := transfer(t, a, commandTimeout, func(ctx context.Context) ([]byte, error) { return h.ReadFile(ctx, path) })
+					data, err := transfer(t, a, func(ctx context.Context) ([]byte, error) { return h.ReadFile(ctx, path) })
 					return starlark.String(data), err
 				},
 			},
 			{
 				Name: "write_file", Waits: true,
-				Params: []Param{pathParam, {"data", Content, "what is to be in it"}, {"timeout?", Seconds, "default: 60"}},
-				Doc:    "Writes a file. It stays: leave a cleanup if it should not.",
+				Params:  []Param{pathParam, {"data", Content, Required, "its new content"}, fileTimeoutParam},
+				Doc:     "Writes a file. It stays on the host, unless a cleanup removes it.",
+				Returns: Nothing,
 				Fn: func(t *task.Task, a *Args) (starlark.Value, error) {
 					h, path, data := a.Self.(*testbed.Host), arg[string](a, "path"), arg[string](a, "data")
-					return done(transfer(t, a, commandTimeout, func(ctx context.Context) (struct{}, error) {
+					return done(transfer(t, a, func(ctx context.Context) (struct{}, error) {
 						return struct{}{}, h.WriteFile(ctx, path, []byte(data), 0o644)
 					}))
 				},
 			},
 			{
 				Name: "upload", Waits: true,
-				Params: []Param{{"local", String, "a file on this machine"}, pathParam, {"timeout?", Seconds, "default: 600"}},
-				Doc:    "Copies a file to the host. It stays: leave a cleanup if it should not.",
+				Params:  []Param{localParam, pathParam, copyTimeoutParam},
+				Doc:     "Copies a file to the host. It stays there, unless a cleanup removes it.",
+				Returns: Nothing,
 				Fn: func(t *task.Task, a *Args) (starlark.Value, error) {
 					h, local, path := a.Self.(*testbed.Host), arg[string](a, "local"), arg[string](a, "path")
-					return done(transfer(t, a, copyTimeout, func(ctx context.Context) (struct{}, error) {
+					return done(transfer(t, a, func(ctx context.Context) (struct{}, error) {
 						return struct{}{}, h.Upload(ctx, local, path)
 					}))
 				},
 			},
 			{
 				Name: "download", Waits: true,
-				Params: []Param{pathParam, {"local", String, "a file on this machine"}, {"timeout?", Seconds, "default: 600"}},
-				Doc:    "Copies a file from the host.",
+				Params:  []Param{pathParam, localParam, copyTimeoutParam},
+				Doc:     "Copies a file from the host.",
+				Returns: Nothing,
 				Fn: func(t *task.Task, a *Args) (starlark.Value, error) {
 					h, path, local := a.Self.(*testbed.Host), arg[string](a, "path"), arg[string](a, "local")
-					return done(transfer(t, a, copyTimeout, func(ctx context.Context) (struct{}, error) {
+					return done(transfer(t, a, func(ctx context.Context) (struct{}, error) {
 						return struct{}{}, h.Download(ctx, path, local)
 					}))
 				},
 			},
 			{
 				Name: "free_port", Waits: true,
-				Doc: "Returns a TCP port that nobody listens on.",
+				Doc:     "Finds a TCP port on which nothing listens.",
+				Returns: Return{"int", "the port"},
 				Fn: func(t *task.Task, a *Args) (starlark.Value, error) {
 					port, err := task.Wait(t, a.Self.(*testbed.Host).FreePort)
 					return starlark.MakeInt(port), err
@@ -113,12 +122,13 @@ func hostClass() *Class {
 			{
 				Name: "block_port", Waits: true,
 				Params: []Param{
-					{"port", Int, "a TCP port, but none by which mhmig reaches a host of the run by SSH"},
-					{"timeout?", Seconds, "after so long the host undoes it by itself; at most 3600, default: 600"},
+					{"port", Int, Required, "a TCP port, but none by which mhmig reaches a host of the run by SSH"},
+					{"timeout", Seconds, Value(10 * time.Minute), "after how long the host undoes it by itself; at most 3600"},
 				},
-				Doc: "Drops all TCP packets to or from the port on this host (nftables, root). Undone with undo, unblock, or at the scenario's end; to find it undone before, by the timeout, is an ERROR then.",
+				Doc:     "Drops all TCP packets to or from the port on this host (by nftables, as root), until fault.undo, host.unblock or the scenario's end. If the timeout has undone it before that, it is an ERROR then.",
+				Returns: Return{"fault", "the blocked port, to undo"},
 				Fn: func(t *task.Task, a *Args) (starlark.Value, error) {
-					h, port, limit := a.Self.(*testbed.Host), arg[int](a, "port"), argOr(a, "timeout", blockTimeout)
+					h, port, limit := a.Self.(*testbed.Host), arg[int](a, "port"), arg[time.Duration](a, "timeout")
 					block, err := task.Wait(t, func(ctx context.Context) (*testbed.Block, error) { return h.BlockPort(ctx, port, limit) })
 					if err != nil {
 						return nil, err
@@ -128,7 +138,8 @@ func hostClass() *Class {
 			},
 			{
 				Name: "unblock", Waits: true,
-				Doc: "Undoes all block_port of this host.",
+				Doc:     "Undoes every block_port on this host.",
+				Returns: Nothing,
 				Fn: func(t *task.Task, a *Args) (starlark.Value, error) {
 					return wait(t, a.Self.(*testbed.Host).Unblock)
 				},
@@ -138,8 +149,8 @@ func hostClass() *Class {
 }
 
 // transfer waits for the copying of a file, as long as the call allows.
-func transfer[T any](t *task.Task, a *Args, usual time.Duration, do func(context.Context) (T, error)) (T, error) {
-	timeout := argOr(a, "timeout", usual)
+func transfer[T any](t *task.Task, a *Args, do func(context.Context) (T, error)) (T, error) {
+	timeout := arg[time.Duration](a, "timeout")
 	return task.Wait(t, func(ctx context.Context) (T, error) {
 		ctx, cancel := context.WithTimeoutCause(ctx, timeout, fmt.Errorf("not done after %v", timeout))
 		defer cancel()
@@ -152,7 +163,7 @@ func done(_ struct{}, err error) (starlark.Value, error) { return nil, err }
 
 func hostRun(t *task.Task, a *Args) (starlark.Value, error) {
 	h, command := a.Self.(*testbed.Host), arg[string](a, "command")
-	timeout, check := max(argOr(a, "timeout", commandTimeout), time.Nanosecond), argOr(a, "check", true)
+	timeout, check := max(arg[time.Duration](a, "timeout"), time.Nanosecond), arg[bool](a, "check")
 	sc := scopeOf(t)
 	out, err := task.Wait(t, func(ctx context.Context) (host.Output, error) {
 		env, err := syncEnv(ctx, t, sc, h)
@@ -194,16 +205,16 @@ func resultClass() *Class {
 		Name: "result",
 		Doc:  "How a command on a host ended.",
 		Attrs: []Attr{
-			{"status", "the exit status", func(_ *Scene, self any) (starlark.Value, error) {
+			{"status", "int", "the exit status", func(_ *Scene, self any) (starlark.Value, error) {
 				return starlark.MakeInt(self.(*host.Output).Status), nil
 			}},
-			{"stdout", "what it wrote", func(_ *Scene, self any) (starlark.Value, error) {
+			{"stdout", "string", "what it wrote to standard output", func(_ *Scene, self any) (starlark.Value, error) {
 				return starlark.String(self.(*host.Output).Stdout), nil
 			}},
-			{"stderr", "what it wrote to standard error", func(_ *Scene, self any) (starlark.Value, error) {
+			{"stderr", "string", "what it wrote to standard error", func(_ *Scene, self any) (starlark.Value, error) {
 				return starlark.String(self.(*host.Output).Stderr), nil
 			}},
-			{"duration", "seconds", func(_ *Scene, self any) (starlark.Value, error) {
+			{"duration", "float", "how long it ran, in seconds", func(_ *Scene, self any) (starlark.Value, error) {
 				return starlark.Float(self.(*host.Output).Duration.Seconds()), nil
 			}},
 		},
@@ -214,13 +225,14 @@ func resultClass() *Class {
 func processClass() *Class {
 	return &Class{
 		Name: "process",
-		Doc:  "A command on a host that goes on by itself.",
+		Doc:  "A command that runs in the background on a host.",
 		Methods: []*Builtin{
 			{
-				Name: "wait", Waits: true, Params: []Param{{"timeout?", Seconds, "default: 60"}},
-				Doc: "Waits for its end and returns its status and output.",
+				Name: "wait", Waits: true, Params: []Param{{"timeout", Seconds, Value(commandTimeout), "how long to wait"}},
+				Doc:     "Waits for the command's end.",
+				Returns: Return{"result", "the command's exit status and output"},
 				Fn: func(t *task.Task, a *Args) (starlark.Value, error) {
-					p, timeout := a.Self.(*testbed.Process), argOr(a, "timeout", commandTimeout)
+					p, timeout := a.Self.(*testbed.Process), arg[time.Duration](a, "timeout")
 					out, err := task.Wait(t, func(ctx context.Context) (host.Output, error) {
 						ctx, cancel := context.WithTimeoutCause(ctx, timeout, fmt.Errorf("%s: still running after %v", p, timeout))
 						defer cancel()
@@ -233,7 +245,9 @@ func processClass() *Class {
 				},
 			},
 			{
-				Name: "kill", Waits: true, Doc: "Kills it and all it has started.",
+				Name: "kill", Waits: true,
+				Doc:     "Kills the command and all processes that it has started.",
+				Returns: Nothing,
 				Fn: func(t *task.Task, a *Args) (starlark.Value, error) {
 					return wait(t, a.Self.(*testbed.Process).Kill)
 				},
@@ -246,9 +260,11 @@ func processClass() *Class {
 func faultClass() *Class {
 	return &Class{
 		Name: "fault",
-		Doc:  "A fault that was made on purpose, until it is undone.",
+		Doc:  "A fault that the scenario has injected, until it is undone.",
 		Methods: []*Builtin{{
-			Name: "undo", Waits: true, Doc: "Ends the fault; again is fine.",
+			Name: "undo", Waits: true,
+			Doc:     "Undoes the fault. Once it is undone, nothing happens.",
+			Returns: Nothing,
 			Fn: func(t *task.Task, a *Args) (starlark.Value, error) {
 				return wait(t, a.Self.(*testbed.Block).Undo)
 			},

@@ -8,9 +8,14 @@ import (
 	"testing"
 
 	"go.uber.org/goleak"
+
+	"github.com/mhmig/mhmig/runtime/qmp/qmptest"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(tests{m}) }
+func TestMain(m *testing.M) {
+	qmptest.Main() // does not return where this is a scripted QEMU
+	goleak.VerifyTestMain(tests{m})
+}
 
 // tests are all tests of the package, and the end of what they share.
 type tests struct{ *testing.M }

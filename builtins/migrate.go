@@ -22,28 +22,34 @@ import (
 )
 
 var migrateParams = []Param{
-	{"vms", VMs, "which VMs move, all at the same time"},
-	{"src", Host, "from which host"},
-	{"dst", Host, "to which host"},
-	{"start_work?", Function, "called with mig on the source, before the migration"},
-	{"check_work?", Function, "called with mig on the destination, after it"},
-	{"params?", Params, "params of the variant to change for this migration and its VMs"},
-	{"before_migration?", Function, "called with mig on both sides, after start_work"},
-	{"migrate_src?", Function, "replaces the source's part of the move"},
-	{"migrate_dst?", Function, "replaces the destination's part of the move"},
-	{"check_src?", Function, "replaces the check that no guest runs on the source any more"},
-	{"check_dst?", Function, "replaces the check that each guest runs on the destination and accepts a login"},
-	{"post_migration?", Function, "called with mig on both sides, at the end"},
-	{"fresh?", Bool, "whether guests are started anew on src: True, always, also where they run there; False, an ERROR where a guest ran elsewhere or has ended; default: where one does not run on src, which is told"},
+	{"vms", VMs, Required, "the VMs to migrate, all at the same time"},
+	{"src", Host, Required, "the source host"},
+	{"dst", Host, Required, "the destination host"},
+	{"start_work", Hook, None, "called with mig on the source, before the migration"},
+	{"check_work", Hook, None, "called with mig on the destination, after the migration"},
+	{"params", Params, Value(cartesian.Params(nil)), "params of the variant to change for this migration and its VMs"},
+	{"before_migration", Hook, None, "called with mig on both sides, after start_work"},
+	{"migrate_src", Hook, Computed("mig.migrate_vms_src"), "called with mig on the source, to migrate the VMs"},
+	{"migrate_dst", Hook, Computed("mig.migrate_vms_dest"), "called with mig on the destination, to receive the VMs"},
+	{"check_src", Hook, Computed("no guest runs"), "called with mig on the source, to check it after the migration"},
+	{"check_dst", Hook, Computed("each guest runs and accepts a login"), "called with mig on the destination, to check it after the migration"},
+	{"post_migration", Hook, None, "called with mig on both sides, at the end"},
+	{"fresh", Bool, Computed("only where needed"), "whether guests are started anew on src. True: always, even where they run there. False: never; a guest that ran elsewhere or has ended is an ERROR. Without it: those that do not run on src, with a warning when the guest is another one then"},
 }
+
+var (
+	waitTimeoutParam = Param{"timeout", Seconds, Value(meetingTimeout), "how long to wait"}
+	movedParam       = Param{"vms", VMs, Computed("all VMs of the migration"), "which of the migration's VMs"}
+)
 
 // migrationFunctions move VMs.
 var migrationFunctions = []*Builtin{
 	{
 		Name: "migrate", Params: migrateParams,
-		Doc: "Starts a migration of VMs from src to dst and returns it at once; join waits for its end. " +
-			"VMs that do not run on src are started there first; an instance that an earlier migration left on another host is ended, and " +
-			"that the guest is another one from then on is told: see fresh.",
+		Doc: "Starts a migration of VMs from src to dst and returns at once; mig.join waits for its end. " +
+			"VMs that do not run on src are started there first. An instance that an earlier migration left on another host is ended; " +
+			"as the guest is another one from then on, a warning says so: see fresh.",
+		Returns: Return{"mig", "the migration"},
 		Fn: func(t *task.Task, a *Args) (starlark.Value, error) {
 			r, err := startMigration(t, a)
 			if err != nil {
@@ -54,7 +60,8 @@ var migrationFunctions = []*Builtin{
 	},
 	{
 		Name: "migrate_wait", Waits: true, Params: migrateParams,
-		Doc: "Migrates VMs and waits until the migration is over: migrate(…).join().",
+		Doc:     "Migrates VMs and waits until the migration has ended: migrate(…).join().",
+		Returns: Return{"mig", "the migration, which has ended"},
 		Fn: func(t *task.Task, a *Args) (starlark.Value, error) {
 			r, err := startMigration(t, a)
 			if err != nil {
@@ -193,58 +200,62 @@ func (s *Scene) mig(r *running, side *migration.Side) *object {
 func migClass() *Class {
 	return &Class{
 		Name: "mig",
-		Doc:  "A migration: what migrate returns, and, seen from one side, what workers and hooks are called with.",
+		Doc:  "A migration: what migrate returns; and its source or destination side, which workers and hooks are called with.",
 		Attrs: []Attr{
-			{"number", "counts from 1 in a scenario", func(_ *Scene, self any) (starlark.Value, error) {
+			{"number", "int", "the migration's number in the scenario, from 1", func(_ *Scene, self any) (starlark.Value, error) {
 				return starlark.MakeInt(self.(migKey).running.Number), nil
 			}},
-			{"vms", "the names of the VMs that move", func(_ *Scene, self any) (starlark.Value, error) {
+			{"vms", "list[string]", "the names of the VMs that are migrated", func(_ *Scene, self any) (starlark.Value, error) {
 				return stringList(self.(migKey).running.VMs()), nil
 			}},
-			{"src", "the source host", func(s *Scene, self any) (starlark.Value, error) {
+			{"src", "host", "the source host", func(s *Scene, self any) (starlark.Value, error) {
 				return s.host(self.(migKey).running.Plan.Source), nil
 			}},
-			{"dst", "the destination host", func(s *Scene, self any) (starlark.Value, error) {
+			{"dst", "host", "the destination host", func(s *Scene, self any) (starlark.Value, error) {
 				return s.host(self.(migKey).running.Plan.Destination), nil
 			}},
-			{"host", "the host of this side; None when seen from outside", func(s *Scene, self any) (starlark.Value, error) {
+			{"host", "host | None", "the host of this side; None for the migration as a whole", func(s *Scene, self any) (starlark.Value, error) {
 				if side := self.(migKey).side; side != nil {
 					return s.host(side.Host), nil
 				}
 				return starlark.None, nil
 			}},
-			{"is_src", "whether this is the source's side", func(_ *Scene, self any) (starlark.Value, error) {
+			{"is_src", "bool", "whether this is the source side", func(_ *Scene, self any) (starlark.Value, error) {
 				side := self.(migKey).side
 				return starlark.Bool(side != nil && side.IsSource()), nil
 			}},
-			{"params", "the variant's params, with what this migration changes", func(s *Scene, self any) (starlark.Value, error) {
+			{"params", "params", "the variant's params with this migration's changes", func(s *Scene, self any) (starlark.Value, error) {
 				return s.params(self.(migKey).running.Plan.Params), nil
 			}},
-			{"status", "the state in QEMU's words: none, setup, active, completed, failed, cancelled, …", func(_ *Scene, self any) (starlark.Value, error) {
+			{"status", "string", "the status in QEMU's words: none, setup, active, completed, failed, cancelled, …", func(_ *Scene, self any) (starlark.Value, error) {
 				return starlark.String(self.(migKey).running.State()), nil
 			}},
-			{"stats", "per VM name, QEMU's figures, from the start: status, total-time, downtime, setup-time in ms, ram in bytes; of a guest that stamps its clock (param guest_clock) also what it felt, in ms: " +
-				"guest_downtime from its last stamp on src to its first on dst, guest_clock_stop the part of it in which its clock stood still, " +
+			{"stats", "dict[string, dict[string, any]]", "by VM name, QEMU's statistics on the source (before the VM is sent only status, none): status, total-time, downtime, setup-time in ms, ram in bytes; " +
+				"for a guest that stamps its clock (param guest_clock) also what the guest has seen, in ms: " +
+				"guest_downtime from its last stamp on the source to its first on the destination, guest_clock_stop the part of it in which its clock was stopped, " +
 				"guest_brownout the sum of its other gaps, guest_longest_gap the longest of them, guest_silence the longest time without a stamp, by the controller's clock", func(_ *Scene, self any) (starlark.Value, error) {
 				return toStarlark(self.(migKey).running.Stats())
 			}},
 		},
 		Methods: []*Builtin{
 			{
-				Name: "vm", Params: []Param{{"name", String, "one of vms"}},
-				Doc: "Returns the VM: on a side its instance on that side's host, from outside the one that runs.",
-				Fn:  migVM,
+				Name: "vm", Params: []Param{{"name", String, Required, "one of vms"}},
+				Doc:     "Returns a VM of the migration: on a side the instance on that side's host, else the one that runs.",
+				Returns: Return{"vm", "the VM"},
+				Fn:      migVM,
 			},
 			{
-				Name: "join", Waits: true, Params: []Param{{"timeout?", Seconds, "how long to wait; default: no limit but the migration's own"}},
-				Doc: "Waits until both sides are through. A migration that failed is a FAIL that names the side that failed first; one that was cancelled on request is none: see status.",
+				Name: "join", Waits: true, Params: []Param{{"timeout", Seconds, Computed("no limit beyond the migration's own"), "how long to wait"}},
+				Doc:     "Waits until both sides have ended. A migration that has failed is a FAIL that names the side that failed first; one that the scenario has cancelled is not: see status.",
+				Returns: Nothing,
 				Fn: func(t *task.Task, a *Args) (starlark.Value, error) {
 					return nil, self(a).running.join(t, limit(a))
 				},
 			},
 			{
 				Name: "cancel", Waits: true,
-				Doc: "Cancels the migration; the guests go on where they were. Refused in post-copy, where it would destroy them.",
+				Doc:     "Cancels the migration; the guests stay on the source. Refused in postcopy, where it would destroy them.",
+				Returns: Nothing,
 				Fn: func(t *task.Task, a *Args) (starlark.Value, error) {
 					return wait(t, self(a).running.Cancel)
 				},
@@ -252,10 +263,11 @@ func migClass() *Class {
 			{
 				Name: "wait_status", Waits: true,
 				Params: []Param{
-					{"status", MigrationStatus, "in QEMU's words"},
-					{"timeout?", Seconds, "how long to wait; default: 240"},
+					{"status", MigrationStatus, Required, "a status in QEMU's words"},
+					waitTimeoutParam,
 				},
-				Doc: "Waits until the migration has this status. ERROR when it ends in another one, saying how it ended.",
+				Doc:     "Waits until the migration has this status. It is an ERROR, which says how the migration ended, when it ends with another one.",
+				Returns: Nothing,
 				Fn: func(t *task.Task, a *Args) (starlark.Value, error) {
 					return waitCondition(t, a, migration.Condition{Status: migration.State(arg[string](a, "status"))})
 				},
@@ -263,34 +275,38 @@ func migClass() *Class {
 			{
 				Name: "wait", Waits: true,
 				Params: []Param{
-					{"status?", MigrationStatus, "the migration's status, in QEMU's words"},
-					{"passes?", Int, "how often every VM's RAM has been gone through: complete passes"},
-					{"remaining?", Bytes, "how much RAM every VM has left to send, at most"},
-					{"event?", EventName, "a QMP event of any of the VMs, on either side, from now on"},
-					{"timeout?", Seconds, "how long to wait; default: 240"},
+					{"status", MigrationStatus, None, "the migration's status, in QEMU's words"},
+					{"passes", Int, None, "the number of passes over the RAM that every VM has completed"},
+					{"remaining", Bytes, None, "how much RAM every VM may still have to send, at most"},
+					{"event", EventName, None, "a QMP event of any of the VMs, on either side, after the call"},
+					waitTimeoutParam,
 				},
-				Doc: "Waits until the migration has come so far; takes one condition. ERROR when it ends first, saying how it ended.",
-				Fn:  migWait,
+				Doc:     "Waits until one condition holds: one of status, passes, remaining, event. It is an ERROR, which says how the migration ended, when it ends before.",
+				Returns: Nothing,
+				Fn:      migWait,
 			},
 			{
-				Name: "set_speed", Waits: true, Params: []Param{{"bytes_per_second", Bytes, "the limit of each VM's migration"}},
-				Doc: "Limits the bandwidth (QEMU's max-bandwidth).",
+				Name: "set_speed", Waits: true, Params: []Param{{"bytes_per_second", Bytes, Required, "the limit for each VM"}},
+				Doc:     "Limits the migration's bandwidth (QEMU's max-bandwidth).",
+				Returns: Nothing,
 				Fn: func(t *task.Task, a *Args) (starlark.Value, error) {
 					r, speed := self(a).running, arg[int64](a, "bytes_per_second")
 					return wait(t, func(ctx context.Context) error { return r.SetSpeed(ctx, speed) })
 				},
 			},
 			{
-				Name: "set_downtime", Waits: true, Params: []Param{{"limit", Seconds, "how long the guests may stand still"}},
-				Doc: "Limits the downtime (QEMU's downtime-limit).",
+				Name: "set_downtime", Waits: true, Params: []Param{{"limit", Seconds, Required, "how long each guest may be stopped"}},
+				Doc:     "Limits the migration's downtime (QEMU's downtime-limit).",
+				Returns: Nothing,
 				Fn: func(t *task.Task, a *Args) (starlark.Value, error) {
 					r, limit := self(a).running, arg[time.Duration](a, "limit")
 					return wait(t, func(ctx context.Context) error { return r.SetDowntime(ctx, limit) })
 				},
 			},
 			{
-				Name: "migrate_vms_src", Waits: true, Params: []Param{{"vms?", VMs, "default: all of the migration's"}},
-				Doc: "Moves the VMs, all at the same time: what the source does when migrate_src is not replaced.",
+				Name: "migrate_vms_src", Waits: true, Params: []Param{movedParam},
+				Doc:     "Migrates the VMs, all at the same time: what the source does without a migrate_src. Only on the source side.",
+				Returns: Nothing,
 				Fn: func(t *task.Task, a *Args) (starlark.Value, error) {
 					side, err := sideOf(a, migration.SourceRole)
 					if err != nil {
@@ -301,8 +317,9 @@ func migClass() *Class {
 				},
 			},
 			{
-				Name: "migrate_vms_dest", Waits: true, Params: []Param{{"vms?", VMs, "default: all of the migration's"}},
-				Doc: "Waits until the VMs have arrived: what the destination does when migrate_dst is not replaced.",
+				Name: "migrate_vms_dest", Waits: true, Params: []Param{movedParam},
+				Doc:     "Waits until the VMs have arrived: what the destination does without a migrate_dst. Only on the destination side.",
+				Returns: Nothing,
 				Fn: func(t *task.Task, a *Args) (starlark.Value, error) {
 					side, err := sideOf(a, migration.DestinationRole)
 					if err != nil {
@@ -335,7 +352,7 @@ func migWait(t *task.Task, a *Args) (starlark.Value, error) {
 }
 
 func waitCondition(t *task.Task, a *Args, c migration.Condition) (starlark.Value, error) {
-	r, timeout := self(a).running, argOr(a, "timeout", meetingTimeout)
+	r, timeout := self(a).running, arg[time.Duration](a, "timeout")
 	return wait(t, func(ctx context.Context) error {
 		ctx, cancel := context.WithTimeoutCause(ctx, timeout, fmt.Errorf("%v are over", timeout))
 		defer cancel()

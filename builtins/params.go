@@ -78,7 +78,7 @@ func (p *paramsValue) Iterate() starlark.Iterator { return starlark.NewList(p.ke
 // Len is the number of params.
 func (p *paramsValue) Len() int { return len(p.params) }
 
-var keyParam = Param{"key", String, "the param's name"}
+var keyParam = Param{"key", String, Required, "the param's name"}
 
 // paramOf is the param that a method of params was asked for.
 func paramOf(t *task.Task, a *Args) (p cartesian.Params, key string) {
@@ -90,22 +90,24 @@ func paramOf(t *task.Task, a *Args) (p cartesian.Params, key string) {
 func paramsClass() *Class {
 	return &Class{
 		Name: "params",
-		Doc:  "The variant's params: a dict of strings that cannot be changed.",
+		Doc:  "The variant's params: a dict of strings that cannot be changed. params[key], key in params, len and for work as with a dict.",
 		Methods: []*Builtin{
 			{
-				Name: "get", Params: []Param{keyParam, {"default?", Any, "what to return without it; default: None"}},
-				Doc: "Returns a param's text.",
+				Name: "get", Params: []Param{keyParam, {"default", Any, None, "what to return when the param is not set"}},
+				Doc:     "Reads a param.",
+				Returns: Return{"any", "the param's text, or default"},
 				Fn: func(t *task.Task, a *Args) (starlark.Value, error) {
 					p, key := paramOf(t, a)
 					if v, ok := p[key]; ok {
 						return starlark.String(v), nil
 					}
-					return argOr[starlark.Value](a, "default", starlark.None), nil
+					return arg[starlark.Value](a, "default"), nil
 				},
 			},
 			{
-				Name: "int", Params: []Param{keyParam, {"default?", Int, "what to return without it; default: 0"}},
-				Doc: "Returns a param as a whole number.",
+				Name: "int", Params: []Param{keyParam, {"default", Int, Value(0), "what to return when the param is not set"}},
+				Doc:     "Reads a param that is a whole number. Any other text is an ERROR.",
+				Returns: Return{"int", "the number"},
 				Fn: func(t *task.Task, a *Args) (starlark.Value, error) {
 					p, key := paramOf(t, a)
 					n, err := p.Int(key, arg[int](a, "default"))
@@ -113,8 +115,9 @@ func paramsClass() *Class {
 				},
 			},
 			{
-				Name: "bool", Params: []Param{keyParam, {"default?", Bool, "what to return without it; default: False"}},
-				Doc: "Returns a yes-or-no param.",
+				Name: "bool", Params: []Param{keyParam, {"default", Bool, Value(false), "what to return when the param is not set"}},
+				Doc:     "Reads a param that is yes or no. Any other text is an ERROR.",
+				Returns: Return{"bool", "whether it is yes"},
 				Fn: func(t *task.Task, a *Args) (starlark.Value, error) {
 					p, key := paramOf(t, a)
 					b, err := p.Bool(key, arg[bool](a, "default"))
@@ -122,8 +125,9 @@ func paramsClass() *Class {
 				},
 			},
 			{
-				Name: "seconds", Params: []Param{keyParam, {"default?", Seconds, "what to return without it; default: 0"}},
-				Doc: "Returns a param that is a length of time, in seconds.",
+				Name: "seconds", Params: []Param{keyParam, {"default", Seconds, Value(time.Duration(0)), "what to return when the param is not set"}},
+				Doc:     "Reads a param that is a time (240, 1.5, 1m30s). Any other text is an ERROR.",
+				Returns: Return{"float", "the time in seconds"},
 				Fn: func(t *task.Task, a *Args) (starlark.Value, error) {
 					p, key := paramOf(t, a)
 					d, err := p.Seconds(key, arg[time.Duration](a, "default"))
@@ -131,28 +135,32 @@ func paramsClass() *Class {
 				},
 			},
 			{
-				Name: "object", Params: []Param{{"name", String, "of a VM, an image, a NIC, or hostN"}},
-				Doc: "Returns the params as that object sees them: mem_vm1 takes the place of mem for vm1.",
+				Name: "object", Params: []Param{{"name", String, Required, "the name of a VM, an image or a NIC, or hostN"}},
+				Doc:     "Returns the params as they are for one object: for vm1, mem_vm1 replaces mem.",
+				Returns: Return{"params", "the object's params"},
 				Fn: func(t *task.Task, a *Args) (starlark.Value, error) {
 					return sceneOf(t).params(a.Self.(cartesian.Params).Object(arg[string](a, "name"))), nil
 				},
 			},
 			{
 				Name: "objects", Params: []Param{keyParam},
-				Doc: "Returns the words of a param as a list.",
+				Doc:     "Reads a param that is a list of names.",
+				Returns: Return{"list[string]", "the names"},
 				Fn: func(t *task.Task, a *Args) (starlark.Value, error) {
 					p, key := paramOf(t, a)
 					return stringList(p.Objects(key)), nil
 				},
 			},
 			{
-				Name: "keys", Doc: "Returns the names of all params, sorted.",
+				Name: "keys", Doc: "Lists the names of all params.",
+				Returns: Return{"list[string]", "the names, sorted"},
 				Fn: func(t *task.Task, a *Args) (starlark.Value, error) {
 					return starlark.NewList(sceneOf(t).params(a.Self.(cartesian.Params)).keys()), nil
 				},
 			},
 			{
-				Name: "items", Doc: "Returns all params as pairs, sorted.",
+				Name: "items", Doc: "Lists all params with their values.",
+				Returns: Return{"list[tuple[string, string]]", "pairs of name and value, sorted by name"},
 				Fn: func(t *task.Task, a *Args) (starlark.Value, error) {
 					var items []starlark.Value
 					for _, pair := range sceneOf(t).params(a.Self.(cartesian.Params)).Items() {

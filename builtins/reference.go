@@ -21,22 +21,13 @@ This page is generated from the tables in this folder.
 
 Starlark's own functions are there too, with ` + "`while`, `set`, and `if` and `for`" + ` at the top level.
 
-## Functions
+In the form of a call, =VALUE is what an argument is that is not given; =<WORDS> says it where the call finds it out. None is
+the same as no argument. Types are Starlark's own and the values below; ` + "`function(mig)`" + ` is a function that is called with a
+migration.
+
 `)
-	for _, f := range Functions() {
-		writeBuiltin(&b, "", f)
-	}
-	for _, c := range Classes() {
-		fmt.Fprintf(&b, "\n## Value `%s`\n\n%s\n", c.Name, c.Doc)
-		if len(c.Attrs) > 0 {
-			b.WriteString("\n| attribute | |\n|---|---|\n")
-			for _, a := range c.Attrs {
-				fmt.Fprintf(&b, "| `%s` | %s |\n", a.Name, a.Doc)
-			}
-		}
-		for _, m := range c.Methods {
-			writeBuiltin(&b, c.Name+".", m)
-		}
+	if err := Language().WriteMarkdown(&b); err != nil {
+		return err
 	}
 	writeGuestCommands(&b)
 	_, err := io.WriteString(w, b.String())
@@ -57,16 +48,5 @@ JeOS, the guest that mhmig makes, has the commands of busybox and those below, f
 		for line := range strings.Lines(workload.Usage(name)) {
 			b.WriteString(strings.TrimRight("    "+line, " \n") + "\n")
 		}
-	}
-}
-
-func writeBuiltin(b *strings.Builder, owner string, f *Builtin) {
-	fmt.Fprintf(b, "\n### %s%s\n\n    %s\n\n%s\n", owner, f.Name, f.Signature(), f.Doc)
-	if len(f.Params) == 0 {
-		return
-	}
-	b.WriteString("\n| parameter | wants | |\n|---|---|---|\n")
-	for _, p := range f.Params {
-		fmt.Fprintf(b, "| `%s` | %s | %s |\n", p.name(), p.Type.Want, p.Doc)
 	}
 }

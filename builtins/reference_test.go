@@ -5,33 +5,54 @@ package builtins_test
 import (
 	"bytes"
 	"flag"
+	"io"
 	"os"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
+	"github.com/google/go-cmp/cmp/cmpopts"
 
 	"github.com/mhmig/mhmig/builtins"
+	"github.com/mhmig/mhmig/lang/api"
 )
 
 var update = flag.Bool("update", false, "rewrite the files that are compared with")
 
-// The committed reference is what the tables say.
-func TestReferenceIsCurrent(t *testing.T) {
+// The committed reference is what the tables say, and so is what those read that
+// cannot run them.
+func TestReferencesAreCurrent(t *testing.T) {
 	t.Parallel()
-	var now bytes.Buffer
-	if err := builtins.WriteReference(&now); err != nil {
-		t.Fatal(err)
-	}
-	if *update {
-		if err := os.WriteFile("REFERENCE.md", now.Bytes(), 0o644); err != nil {
+	for file, write := range map[string]func(io.Writer) error{
+		"REFERENCE.md":              builtins.WriteReference,
+		"../lang/api/builtins.json": builtins.Language().WriteJSON,
+	} {
+		var now bytes.Buffer
+		if err := write(&now); err != nil {
 			t.Fatal(err)
 		}
+		if *update {
+			if err := os.WriteFile(file, now.Bytes(), 0o644); err != nil {
+				t.Fatal(err)
+			}
+		}
+		committed, err := os.ReadFile(file)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if diff := cmp.Diff(string(committed), now.String()); diff != "" {
+			t.Errorf("%s is stale (- committed, + now); go test ./builtins -run Reference -update\n%s", file, diff)
+		}
 	}
-	committed, err := os.ReadFile("REFERENCE.md")
-	if err != nil {
-		t.Fatal(err)
+}
+
+// What lang/api says of the language is what the tables say.
+func TestAPI(t *testing.T) {
+	t.Parallel()
+	if *update {
+		t.Skip("NOT TESTED: what is built in is that of before the update")
 	}
-	if diff := cmp.Diff(string(committed), now.String()); diff != "" {
-		t.Errorf("REFERENCE.md is stale (- committed, + now); go test ./builtins -run Reference -update\n%s", diff)
+	embedded := api.Language{Functions: api.Functions(), Classes: api.Classes()}
+	if diff := cmp.Diff(builtins.Language(), embedded, cmpopts.EquateEmpty()); diff != "" {
+		t.Errorf("- tables, + lang/api\n%s", diff)
 	}
 }

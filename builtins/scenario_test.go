@@ -5,6 +5,8 @@ package builtins_test
 import (
 	"testing"
 
+	"go.starlark.net/starlark"
+
 	"github.com/mhmig/mhmig/lang/cartesian"
 	"github.com/mhmig/mhmig/runtime/result"
 	"github.com/mhmig/mhmig/scenarios"
@@ -56,29 +58,29 @@ def migration_scenario(env):
 // console, before and after a migration.
 func TestSessions(t *testing.T) {
 	t.Parallel()
-	e := perform(t, small(t), &play{source: `
+	typed := starlark.NewBuiltin("typed", newTypeCheck(t).builtin)
+	e := perform(t, small(t), &play{extra: starlark.StringDict{"typed": typed}, source: `
 def methods(s):
-    assert_eq(type(s), "session")
-    assert_eq(s.cmd("echo one; echo two >&2"), "one\ntwo\n")
-    assert_eq(s.cmd_status("exit_status() { return 3; }; exit_status"), 3)
-    assert_eq(s.cmd_output("echo out; false"), "out\n")
-    assert_eq(s.cmd_status_output("echo both; (exit 4)"), (4, "both\n"))
+    assert_eq(typed("session.cmd", s.cmd("echo one; echo two >&2")), "one\ntwo\n")
+    assert_eq(typed("session.cmd_status", s.cmd_status("exit_status() { return 3; }; exit_status")), 3)
+    assert_eq(typed("session.cmd_output", s.cmd_output("echo out; false")), "out\n")
+    assert_eq(typed("session.cmd_status_output", s.cmd_status_output("echo both; (exit 4)")), (4, "both\n"))
     s.cmd("cd /tmp; WORD=kept")
-    s.sendline("LATER=too")
+    typed("session.sendline", s.sendline("LATER=too"))
     assert_eq(s.cmd("pwd; echo $WORD $LATER"), "/tmp\nkept too\n")
-    assert_eq(s.is_responsive(), True)
+    assert_eq(typed("session.is_responsive", s.is_responsive()), True)
 
 def migration_scenario(env):
     a, b = env.hosts
     vm = env.vm("vm1")
     vm.start(a)
-    ssh = vm.wait_for_login()
+    ssh = typed("vm.wait_for_login", vm.wait_for_login())
     methods(ssh)
     second = vm.wait_for_login(timeout = "1m")
     assert_eq(second == ssh, False)
     assert_eq(second.cmd("echo $WORD"), "\n")
-    second.close()
-    serial = vm.wait_for_serial_login()
+    typed("session.close", second.close())
+    serial = typed("vm.wait_for_serial_login", vm.wait_for_serial_login())
     methods(serial)
 
     migrate_wait(["vm1"], a, b)

@@ -14,10 +14,6 @@ import (
 	"github.com/mhmig/mhmig/runtime/testbed"
 )
 
-// sessionTimeout is how long a command in a guest may take when the scenario
-// does not say: virt-test's.
-const sessionTimeout = 60 * time.Second
-
 // sessionHandle is a session and the instance whose guest it is in.
 type sessionHandle struct {
 	*guest.Session
@@ -41,39 +37,43 @@ func (s *sessionHandle) use(ctx context.Context, bed *testbed.Bed, do func() err
 }
 
 var commandParams = []Param{
-	{"command", String, "for the guest's shell"},
-	{"timeout?", Seconds, "default: 60"},
+	{"command", String, Required, "run by the guest's shell"},
+	{"timeout", Seconds, Value(60 * time.Second), "how long it may take: virt-test's default"},
 }
 
 func sessionClass() *Class {
 	return &Class{
 		Name: "session",
-		Doc:  "An open login in a guest: one shell, which keeps its state between commands. A migration ends it: log in anew then. The names are virt-test's.",
+		Doc:  "An open login in a guest: one shell, which keeps its state between commands. A migration ends it: log in anew then. The methods are virt-test's.",
 		Methods: []*Builtin{
 			{
 				Name: "cmd", Waits: true, Params: commandParams,
-				Doc: "Runs a command and returns its output. An exit status that is not 0 ends the scenario: FAIL in a guest that was migrated, unless it had too little memory for the work; else ERROR.",
+				Doc:     "Runs a command. An exit status that is not 0 ends the scenario: as FAIL in a guest that was migrated, unless it had too little memory for the work; else as ERROR.",
+				Returns: Return{"string", "the command's output"},
 				Fn: func(t *task.Task, a *Args) (starlark.Value, error) {
 					return inGuest(t, a, (*guest.Session).Cmd, text)
 				},
 			},
 			{
 				Name: "cmd_status", Waits: true, Params: commandParams,
-				Doc: "Runs a command and returns its exit status.",
+				Doc:     "Runs a command, whatever its exit status.",
+				Returns: Return{"int", "the command's exit status"},
 				Fn: func(t *task.Task, a *Args) (starlark.Value, error) {
 					return inGuest(t, a, (*guest.Session).CmdStatus, func(n int) starlark.Value { return starlark.MakeInt(n) })
 				},
 			},
 			{
 				Name: "cmd_output", Waits: true, Params: commandParams,
-				Doc: "Runs a command and returns its output, whatever its exit status.",
+				Doc:     "Runs a command, whatever its exit status.",
+				Returns: Return{"string", "the command's output"},
 				Fn: func(t *task.Task, a *Args) (starlark.Value, error) {
 					return inGuest(t, a, (*guest.Session).CmdOutput, text)
 				},
 			},
 			{
 				Name: "cmd_status_output", Waits: true, Params: commandParams,
-				Doc: "Runs a command and returns (exit status, output).",
+				Doc:     "Runs a command, whatever its exit status.",
+				Returns: Return{"tuple[int, string]", "the command's exit status and output"},
 				Fn: func(t *task.Task, a *Args) (starlark.Value, error) {
 					type ended struct {
 						status int
@@ -89,8 +89,9 @@ func sessionClass() *Class {
 				},
 			},
 			{
-				Name: "sendline", Waits: true, Params: []Param{{"line", String, "what to type"}},
-				Doc: "Types a line and does not wait for what it does.",
+				Name: "sendline", Waits: true, Params: []Param{{"line", String, Required, "the line"}},
+				Doc:     "Types a line and does not wait for its effect.",
+				Returns: Nothing,
 				Fn: func(t *task.Task, a *Args) (starlark.Value, error) {
 					s, line := a.Self.(*sessionHandle), arg[string](a, "line")
 					bed := sceneOf(t).bed
@@ -100,16 +101,19 @@ func sessionClass() *Class {
 				},
 			},
 			{
-				Name: "is_responsive", Waits: true, Params: []Param{{"timeout?", Seconds, "default: 5"}},
-				Doc: "Returns whether the shell answers.",
+				Name: "is_responsive", Waits: true, Params: []Param{{"timeout", Seconds, Value(5 * time.Second), "how long the shell may take to answer"}},
+				Doc:     "Finds out whether the shell answers.",
+				Returns: Return{"bool", "whether it does"},
 				Fn: func(t *task.Task, a *Args) (starlark.Value, error) {
-					s, timeout := a.Self.(*sessionHandle), argOr(a, "timeout", 5*time.Second)
+					s, timeout := a.Self.(*sessionHandle), arg[time.Duration](a, "timeout")
 					ok, err := task.Wait(t, func(ctx context.Context) (bool, error) { return s.IsResponsive(ctx, timeout), nil })
 					return starlark.Bool(ok), err
 				},
 			},
 			{
-				Name: "close", Waits: true, Doc: "Ends the session.",
+				Name: "close", Waits: true,
+				Doc:     "Closes the session.",
+				Returns: Nothing,
 				Fn: func(t *task.Task, a *Args) (starlark.Value, error) {
 					s := a.Self.(*sessionHandle)
 					return wait(t, func(context.Context) error { return s.Close() })
@@ -123,7 +127,7 @@ func text(s string) starlark.Value { return starlark.String(s) }
 
 // inGuest runs a command in the session and converts its result.
 func inGuest[T any](t *task.Task, a *Args, run func(*guest.Session, context.Context, string, time.Duration) (T, error), convert func(T) starlark.Value) (starlark.Value, error) {
-	s, command, timeout := a.Self.(*sessionHandle), arg[string](a, "command"), argOr(a, "timeout", sessionTimeout)
+	s, command, timeout := a.Self.(*sessionHandle), arg[string](a, "command"), arg[time.Duration](a, "timeout")
 	bed := sceneOf(t).bed
 	v, err := task.Wait(t, func(ctx context.Context) (T, error) {
 		var v T

@@ -5,7 +5,6 @@ package builtins
 import (
 	"fmt"
 	"slices"
-	"strings"
 
 	"go.starlark.net/starlark"
 
@@ -14,46 +13,60 @@ import (
 
 // Builtin is one row of the table: a function that scenarios can call, or a
 // method of one of their values. Its arguments, its documentation and its
-// error messages all come from here.
+// error messages all come from here; as data it is an [api.Builtin].
 type Builtin struct {
-	Name   string
-	Doc    string
-	Params []Param
-	Rest   string // name of what *args collects, "" for none
-	Fields string // name of what **kwargs collects, "" for none
-	Waits  bool   // gives the scenario's lock away while it waits
-	Fn     func(t *task.Task, a *Args) (starlark.Value, error)
+	Name    string
+	Doc     string
+	Params  []Param
+	Rest    string // name of what *args collects, "" for none
+	Fields  string // name of what **kwargs collects, "" for none
+	Waits   bool   // gives the scenario's lock away while it waits
+	Returns Return
+	Fn      func(t *task.Task, a *Args) (starlark.Value, error)
 }
 
-// Param is one parameter of a builtin. A name that ends in "?" is optional;
-// None then means absent.
+// Param is one parameter of a builtin.
 type Param struct {
-	Name string
-	Type Type
-	Doc  string
+	Name    string
+	Type    Type
+	Default Default
+	Doc     string
 }
 
-func (p Param) name() string   { return strings.TrimSuffix(p.Name, "?") }
-func (p Param) optional() bool { return strings.HasSuffix(p.Name, "?") }
-
-// Signature returns the builtin as one writes its call: "barrier(tag, hosts=None)".
-func (b *Builtin) Signature() string {
-	var parts []string
-	for _, p := range b.Params {
-		if p.optional() {
-			parts = append(parts, p.name()+"=None")
-		} else {
-			parts = append(parts, p.name())
-		}
-	}
-	if b.Rest != "" {
-		parts = append(parts, "*"+b.Rest)
-	}
-	if b.Fields != "" {
-		parts = append(parts, "**"+b.Fields)
-	}
-	return b.Name + "(" + strings.Join(parts, ", ") + ")"
+// Default is what an optional argument is that is not given, or given as None. The
+// zero value, [Required], is that of one that must be given.
+type Default struct {
+	optional bool
+	value    any    // of the Go type that the parameter's Type unpacks to, or starlark.None
+	words    string // for the reference, where the builtin computes the value
 }
+
+// The defaults that need no value.
+var (
+	Required = Default{}
+	None     = Value(starlark.None) // there is nothing instead
+)
+
+// Value is a default that stands in the table alone: the builtin gets v where the
+// argument is not given.
+func Value(v any) Default { return Default{optional: true, value: v} }
+
+// Computed is a default that the builtin finds out, which must ask [Args.Has]; the
+// words say what it is.
+func Computed(words string) Default { return Default{optional: true, words: words} }
+
+// Return is what a builtin gives back: its type in the words of [api.Builtin], and
+// what it is.
+type Return struct{ Type, Doc string }
+
+// What builtins return that have no value to return.
+var (
+	Nothing = Return{Type: "None"}
+	Never   = Return{Type: "never"} // they end the scenario
+)
+
+// Signature returns the builtin as one writes its call, as [api.Builtin.Signature].
+func (b *Builtin) Signature() string { return b.describe().Signature() }
 
 // value makes the builtin callable. Self is nil for a function, else the
 // value whose method it is; label is how errors call it: "vm.pause".
@@ -63,7 +76,7 @@ func (b *Builtin) value(self any, label string) *starlark.Builtin {
 		if t == nil {
 			return nil, fmt.Errorf("%s: only inside migration_scenario, not while the file is loaded", fn.Name())
 		}
-		a := &Args{Self: self, values: map[string]any{}}
+		a := &Args{Self: self, values: map[string]any{}, given: map[string]bool{}}
 		if err := b.unpack(t, a, args, kwargs); err != nil {
 			return nil, fmt.Errorf("%s: %w", fn.Name(), err)
 		}
@@ -95,9 +108,10 @@ type Class struct {
 	Methods []*Builtin
 }
 
-// Attr is a plain attribute of a value.
+// Attr is a plain attribute of a value. Its type is in the words of [api.Builtin].
 type Attr struct {
 	Name string
+	Type string
 	Doc  string
 	Get  func(s *Scene, self any) (starlark.Value, error) // must not wait
 }

@@ -6,16 +6,28 @@ import (
 	"regexp"
 	"strings"
 	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/google/go-cmp/cmp/cmpopts"
+	"go.starlark.net/starlark"
 
 	"github.com/mhmig/mhmig/builtins"
+	"github.com/mhmig/mhmig/lang/api"
+	"github.com/mhmig/mhmig/lang/star"
 )
 
 var identifier = regexp.MustCompile(`^[a-z][a-z_]*$`)
 
-// Every name of the language stands once, and says what it is for.
+// Every name of the language stands once, and says what it is for; every call says
+// what it returns, and every optional argument what it is when it is not given.
 func TestTable(t *testing.T) {
 	t.Parallel()
-	classes := builtins.Classes()
+	language := builtins.Language()
+	classes := map[string]bool{}
+	for _, c := range language.Classes {
+		classes[c.Name] = true
+	}
 	seen := map[string]bool{}
 	name := func(label, name, doc string) {
 		if seen[label] {
@@ -29,32 +41,49 @@ func TestTable(t *testing.T) {
 			t.Errorf("%s: no documentation", label)
 		}
 	}
-	builtin := func(prefix string, b *builtins.Builtin) {
+	typed := func(label, text string) {
+		if _, err := parseType(text, classes); err != nil {
+			t.Errorf("%s: type %q: %v", label, text, err)
+		}
+	}
+	builtin := func(prefix string, b api.Builtin) {
 		label := prefix + b.Name
 		name(label, b.Name, b.Doc)
-		if b.Fn == nil {
-			t.Errorf("%s: does nothing", label)
+		if !strings.HasSuffix(b.Doc, ".") {
+			t.Errorf("%s: doc %q, want sentences", label, b.Doc)
+		}
+		typed(label, b.Returns.Type)
+		if nothing := b.Returns.Type == "None" || b.Returns.Type == "never"; nothing != (b.Returns.Doc == "") {
+			t.Errorf("%s: returns %s: %q", label, b.Returns.Type, b.Returns.Doc)
 		}
 		optional := false
 		for _, p := range b.Params {
-			bare := strings.TrimSuffix(p.Name, "?")
-			name(label+"("+bare+")", bare, p.Doc)
-			if p.Type.Unpack == nil || p.Type.Want == "" {
-				t.Errorf("%s: %s: no type", label, bare)
+			label := label + "(" + p.Name + ")"
+			name(label, p.Name, p.Doc)
+			typed(label, p.Type)
+			if p.Wants == "" {
+				t.Errorf("%s: no type in words", label)
 			}
-			if optional && bare == p.Name {
-				t.Errorf("%s: %s must be given, but stands behind one that need not", label, bare)
+			if optional && !p.Optional {
+				t.Errorf("%s must be given, but stands behind one that need not", label)
 			}
-			optional = bare != p.Name
+			optional = p.Optional
+			if p.Optional != (p.Default != "") {
+				t.Errorf("%s: optional is %t, default %q", label, p.Optional, p.Default)
+			}
+			if strings.Contains(p.Doc, "default:") || p.Computed && strings.ContainsAny(p.Default, "<>=(),") {
+				t.Errorf("%s: default %q, doc %q: a default stands in its own place, in words without signs", label, p.Default, p.Doc)
+			}
 		}
 	}
-	for _, f := range builtins.Functions() {
+	for _, f := range language.Functions {
 		builtin("", f)
 	}
-	for _, c := range classes {
+	for _, c := range language.Classes {
 		name("value "+c.Name, c.Name, c.Doc)
-		for _, a := range c.Attrs {
+		for _, a := range c.Attributes {
 			name(c.Name+"."+a.Name, a.Name, a.Doc)
+			typed(c.Name+"."+a.Name, a.Type)
 		}
 		for _, m := range c.Methods {
 			builtin(c.Name+".", m)
@@ -89,13 +118,54 @@ func TestTable(t *testing.T) {
 	}
 }
 
+// What the reference says of a default is what a call without the argument gets.
+func TestDefaults(t *testing.T) {
+	t.Parallel()
+	rows := builtins.Functions()
+	for _, c := range builtins.Classes() {
+		rows = append(rows, c.Methods...)
+	}
+	values := 0
+	for _, b := range rows {
+		if b.Fn == nil {
+			t.Errorf("%s: does nothing", b.Name)
+		}
+		for i, p := range builtins.Described(b).Params {
+			if !p.Optional || p.Computed || p.Default == "None" {
+				continue
+			}
+			v, err := starlark.EvalOptions(star.Dialect, &starlark.Thread{}, "default", p.Default, nil)
+			if err != nil {
+				t.Errorf("%s(%s=%s): %v", b.Name, p.Name, p.Default, err)
+				continue
+			}
+			got, err := b.Params[i].Type.Unpack(nil, v)
+			if want := b.Params[i].Default.GoValue(); err != nil || !cmp.Equal(got, want, cmpopts.EquateEmpty()) {
+				t.Errorf("%s(%s=%s): it is %v (%v), but the builtin gets %v", b.Name, p.Name, p.Default, got, err, want)
+			}
+			values++
+		}
+	}
+	if values < 20 {
+		t.Errorf("found %d defaults with a value", values)
+	}
+}
+
 func TestSignature(t *testing.T) {
 	t.Parallel()
 	b := &builtins.Builtin{
-		Name: "f", Params: []builtins.Param{{Name: "a", Type: builtins.Int}, {Name: "b?", Type: builtins.Int}},
+		Name: "f",
+		Params: []builtins.Param{
+			{Name: "a", Type: builtins.Int},
+			{Name: "b", Type: builtins.Int, Default: builtins.Value(7)},
+			{Name: "c", Type: builtins.Seconds, Default: builtins.Value(1500 * time.Millisecond)},
+			{Name: "d", Type: builtins.Bool, Default: builtins.Value(true)},
+			{Name: "e", Type: builtins.Host, Default: builtins.Computed("the first host")},
+			{Name: "g", Type: builtins.Function, Default: builtins.None},
+		},
 		Rest: "args", Fields: "fields",
 	}
-	if got, want := b.Signature(), "f(a, b=None, *args, **fields)"; got != want {
+	if got, want := b.Signature(), "f(a, b=7, c=1.5, d=True, e=<the first host>, g=None, *args, **fields)"; got != want {
 		t.Errorf("got %s, want %s", got, want)
 	}
 }

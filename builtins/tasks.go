@@ -21,38 +21,43 @@ var taskFunctions = []*Builtin{
 	{
 		Name: "on", Waits: true,
 		Params: []Param{
-			{"hosts", Hosts, "where; fn runs for all of them at the same time"},
-			{"fn", Function, "called with the host"},
-			{"timeout?", Seconds, "for all of them together; default: none"},
+			{"hosts", Hosts, Required, "the hosts that fn is run for"},
+			{"fn", calledWith("host"), Required, "called with the host"},
+			{"timeout", Seconds, Computed("no limit"), "how long all of them together may take"},
 		},
-		Doc: "Runs fn(host) for all hosts at the same time and returns {host: what fn returned}. Inside, barrier and sync meet the other hosts of the call.",
-		Fn:  onFn,
+		Doc:     "Runs fn(host) for all hosts at the same time and waits for the end of all. Inside fn, barrier and sync wait for the other hosts of the call.",
+		Returns: Return{"dict[host, any]", "what fn has returned for each host"},
+		Fn:      onFn,
 	},
 	{
-		Name: "spawn", Params: []Param{{"fn", Function, "what to run"}}, Rest: "args",
-		Doc: "Starts fn(*args) as a task of its own and returns it at once. If it fails, the scenario fails.",
-		Fn:  spawnFn,
+		Name: "spawn", Params: []Param{{"fn", Function, Required, "the function that the task runs"}}, Rest: "args",
+		Doc:     "Starts fn(*args) as a task and returns at once. If the task fails, the scenario fails.",
+		Returns: Return{"task", "the task, to join"},
+		Fn:      spawnFn,
 	},
 	{
-		Name: "parallel", Waits: true, Params: []Param{{"fns", FunctionList, "functions without parameters"}},
-		Doc: "Runs all functions at the same time and returns the list of what they returned.",
-		Fn:  parallelFn,
+		Name: "parallel", Waits: true, Params: []Param{{"fns", FunctionList, Required, "functions that take no arguments"}},
+		Doc:     "Runs all functions at the same time and waits for the end of all.",
+		Returns: Return{"list[any]", "what each function has returned, in the order of fns"},
+		Fn:      parallelFn,
 	},
 	{
-		Name: "sleep", Waits: true, Params: []Param{{"seconds", Seconds, "how long"}},
-		Doc: "Waits. Where a state can be waited for, wait for the state: mig.wait, wait_for.",
-		Fn:  sleepFn,
+		Name: "sleep", Waits: true, Params: []Param{{"seconds", Seconds, Required, "how long to wait"}},
+		Doc:     "Waits for a time. Where it is a state that matters, wait for the state: mig.wait, wait_for.",
+		Returns: Nothing,
+		Fn:      sleepFn,
 	},
 	{
 		Name: "wait_for", Waits: true,
 		Params: []Param{
-			{"fn", Function, "called without arguments until it returns something true"},
-			{"timeout", Seconds, "how long to try"},
-			{"step?", Seconds, "between two calls; default: 1.0"},
-			{"what?", String, "what is waited for, in words, for the error"},
+			{"fn", calledWith(""), Required, "called without arguments until it returns a true value"},
+			{"timeout", Seconds, Required, "how long to try"},
+			{"step", Seconds, Value(time.Second), "the pause between two calls"},
+			{"what", String, Computed("the name of fn"), "what is waited for, for the error message"},
 		},
-		Doc: "Calls fn until it returns something true, and returns that. ERROR when the time is over: what fn waits for or computes then ends too.",
-		Fn:  waitForFn,
+		Doc:     "Calls fn until it returns a true value. When the time is over, a call that still runs is stopped, and it is an ERROR.",
+		Returns: Return{"any", "the value that fn has returned"},
+		Fn:      waitForFn,
 	},
 }
 
@@ -62,10 +67,10 @@ func taskClass() *Class {
 		Name: "task",
 		Doc:  "A task started with spawn.",
 		Attrs: []Attr{
-			{"name", "the task's name", func(_ *Scene, self any) (starlark.Value, error) {
+			{"name", "string", "the task's name", func(_ *Scene, self any) (starlark.Value, error) {
 				return starlark.String(self.(*task.Task).Name), nil
 			}},
-			{"done", "whether it has ended", func(_ *Scene, self any) (starlark.Value, error) {
+			{"done", "bool", "whether the task has ended", func(_ *Scene, self any) (starlark.Value, error) {
 				select {
 				case <-self.(*task.Task).Done():
 					return starlark.True, nil
@@ -75,8 +80,9 @@ func taskClass() *Class {
 			}},
 		},
 		Methods: []*Builtin{{
-			Name: "join", Waits: true, Params: []Param{{"timeout?", Seconds, "how long to wait; default: no limit"}},
-			Doc: "Waits until the task has ended and returns what its function returned.",
+			Name: "join", Waits: true, Params: []Param{{"timeout", Seconds, Computed("no limit"), "how long to wait"}},
+			Doc:     "Waits until the task has ended.",
+			Returns: Return{"any", "what the task's function has returned"},
 			Fn: func(t *task.Task, a *Args) (starlark.Value, error) {
 				return t.Join(a.Self.(*task.Task), limit(a))
 			},
@@ -198,7 +204,7 @@ const lastLook = 250 * time.Millisecond
 func waitForFn(t *task.Task, a *Args) (starlark.Value, error) {
 	fn := arg[starlark.Callable](a, "fn")
 	what := argOr(a, "what", fn.Name())
-	timeout, step := arg[time.Duration](a, "timeout"), argOr(a, "step", time.Second)
+	timeout, step := arg[time.Duration](a, "timeout"), arg[time.Duration](a, "step")
 	if step <= 0 {
 		return nil, misusef("step: got 0, want more, so that others can go on")
 	}

@@ -15,6 +15,7 @@ import (
 
 	"github.com/mhmig/mhmig/lang/cartesian"
 	"github.com/mhmig/mhmig/lang/diag"
+	"github.com/mhmig/mhmig/runtime/qmp"
 	"github.com/mhmig/mhmig/runtime/task"
 	"github.com/mhmig/mhmig/runtime/testbed"
 )
@@ -22,6 +23,7 @@ import (
 // Type is what a parameter accepts.
 type Type struct {
 	Want string // how an error and the reference call it: "list of VM names"
+	Name string // in the words of api.Builtin: "list[string | vm]"
 	// Unpack makes a Go value of v. nil means that v is of the wrong kind; an
 	// error says more than that.
 	Unpack func(t *task.Task, v starlark.Value) (any, error)
@@ -30,21 +32,21 @@ type Type struct {
 // The types of parameters, by the Go type they unpack to.
 var (
 	// String unpacks to string.
-	String = Type{"string", func(_ *task.Task, v starlark.Value) (any, error) {
+	String = Type{"string", "string", func(_ *task.Task, v starlark.Value) (any, error) {
 		if s, ok := starlark.AsString(v); ok {
 			return s, nil
 		}
 		return nil, nil
 	}}
 	// Content unpacks to string; bytes are fine too.
-	Content = Type{"string or bytes", func(_ *task.Task, v starlark.Value) (any, error) {
+	Content = Type{"string or bytes", "string | bytes", func(_ *task.Task, v starlark.Value) (any, error) {
 		if b, ok := v.(starlark.Bytes); ok {
 			return string(b), nil
 		}
 		return String.Unpack(nil, v)
 	}}
 	// Int unpacks to int.
-	Int = Type{"int", func(_ *task.Task, v starlark.Value) (any, error) {
+	Int = Type{"int", "int", func(_ *task.Task, v starlark.Value) (any, error) {
 		if n, ok := v.(starlark.Int); ok {
 			i, err := starlark.AsInt32(n)
 			return i, err
@@ -52,50 +54,57 @@ var (
 		return nil, nil
 	}}
 	// Bool unpacks to bool.
-	Bool = Type{"True or False", func(_ *task.Task, v starlark.Value) (any, error) {
+	Bool = Type{"True or False", "bool", func(_ *task.Task, v starlark.Value) (any, error) {
 		if b, ok := v.(starlark.Bool); ok {
 			return bool(b), nil
 		}
 		return nil, nil
 	}}
 	// Seconds unpacks to time.Duration.
-	Seconds = Type{`seconds (a number, or a string such as "1m30s")`, unpackSeconds}
+	Seconds = Type{`seconds (a number, or a string such as "1m30s")`, "int | float | string", unpackSeconds}
 	// Bytes unpacks to int64.
-	Bytes = Type{`bytes (an int, or a string such as "64M")`, unpackBytes}
-	// Function unpacks to starlark.Callable.
-	Function = Type{"function", func(_ *task.Task, v starlark.Value) (any, error) {
+	Bytes = Type{`bytes (an int, or a string such as "64M")`, "int | string", unpackBytes}
+	// Function unpacks to starlark.Callable, which is called with what the builtin
+	// says.
+	Function = Type{"function", "function", func(_ *task.Task, v starlark.Value) (any, error) {
 		if f, ok := v.(starlark.Callable); ok {
 			return f, nil
 		}
 		return nil, nil
 	}}
+	// Hook is a Function of a migration's.
+	Hook = calledWith("mig")
 	// FunctionList unpacks to []starlark.Callable.
-	FunctionList = Type{"list of functions", unpackFunctions}
+	FunctionList = Type{"list of functions", "list[function()]", unpackFunctions}
 	// Any unpacks to starlark.Value.
-	Any = Type{"any value", func(_ *task.Task, v starlark.Value) (any, error) { return v, nil }}
+	Any = Type{"any value", "any", func(_ *task.Task, v starlark.Value) (any, error) { return v, nil }}
 	// Params unpacks to cartesian.Params.
-	Params = Type{"dict of params", unpackParams}
+	Params = Type{"dict of params", "dict[string, any] | params", unpackParams}
 	// Host unpacks to *testbed.Host.
-	Host = Type{"host, or its name", toHost}
+	Host = Type{"host, or its name", "host | string", toHost}
 	// Hosts unpacks to []*testbed.Host.
-	Hosts = Type{"list of hosts, or of their names", unpackHosts}
+	Hosts = Type{"list of hosts, or of their names", "list[host | string]", unpackHosts}
 	// MigrationStatus unpacks to string, one that QEMU has: another would be waited for in vain.
-	MigrationStatus = Type{"a migration's status", unpackStatus}
+	MigrationStatus = Type{"a migration's status", "string", unpackStatus}
 	// EventName unpacks to string. QEMU may have more of them than are known here.
-	EventName = Type{"a QMP event's name", unpackEvent}
+	EventName = Type{"a QMP event's name", "string", unpackEvent}
 	// VMs unpacks to []string, names of VMs of this variant.
-	VMs = Type{"list of VM names", unpackVMs}
+	VMs = Type{"list of VM names", "list[string | vm]", unpackVMs}
 )
 
-// statuses are QEMU's MigrationStatus.
-var statuses = []string{
-	"none", "setup", "cancelling", "cancelled", "active", "postcopy-device", "postcopy-active", "postcopy-paused",
-	"postcopy-recover-setup", "postcopy-recover", "completed", "failing", "failed", "colo", "pre-switchover", "device",
-	"wait-unplug",
+// calledWith is Function for one that is called with values of these types.
+func calledWith(types string) Type {
+	f := Function
+	f.Name = "function(" + types + ")"
+	return f
 }
 
 func unpackStatus(_ *task.Task, v starlark.Value) (any, error) {
 	status, ok := starlark.AsString(v)
+	statuses := make([]string, len(qmp.MigrationStatuses))
+	for i, s := range qmp.MigrationStatuses {
+		statuses[i] = string(s)
+	}
 	switch near := diag.Nearest(status, statuses); {
 	case !ok:
 		return nil, nil

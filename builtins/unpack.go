@@ -19,23 +19,22 @@ type Args struct {
 	Self   any // the receiver of a method
 	Rest   starlark.Tuple
 	Fields []starlark.Tuple
-	values map[string]any
+	values map[string]any // the given ones, and the table's defaults of the others
+	given  map[string]bool
 }
 
 // Has says whether an optional argument was given.
-func (a *Args) Has(name string) bool {
-	_, ok := a.values[name]
-	return ok
-}
+func (a *Args) Has(name string) bool { return a.given[name] }
 
-// arg returns the argument called name as the Go type its Type makes, or that
-// type's zero value when it was not given.
+// arg returns the argument called name as the Go type its Type makes. When it was
+// not given it is the table's default, or that type's zero value where that is
+// None or computed.
 func arg[T any](a *Args, name string) T {
 	v, _ := a.values[name].(T)
 	return v
 }
 
-// argOr is arg with a value for an argument that was not given.
+// argOr is arg with the value of a default that is computed.
 func argOr[T any](a *Args, name string, otherwise T) T {
 	if !a.Has(name) {
 		return otherwise
@@ -53,57 +52,60 @@ func (b *Builtin) unpack(t *task.Task, a *Args, args starlark.Tuple, kwargs []st
 		a.Rest = args[len(b.Params):]
 		args = args[:len(b.Params)]
 	}
-	given := map[string]bool{}
+	named := map[string]bool{} // in the call, be it with None
 	for i, v := range args {
-		given[b.Params[i].name()] = true
+		named[b.Params[i].Name] = true
 		if err := b.Params[i].assign(t, a, v); err != nil {
 			return err
 		}
 	}
 	for _, kv := range kwargs {
 		name, v := string(kv[0].(starlark.String)), kv[1]
-		i := slices.IndexFunc(b.Params, func(p Param) bool { return p.name() == name })
+		i := slices.IndexFunc(b.Params, func(p Param) bool { return p.Name == name })
 		switch {
 		case i < 0 && b.Fields != "":
 			a.Fields = append(a.Fields, kv)
 			continue
 		case i < 0:
 			return b.unknown(name)
-		case given[name]:
+		case named[name]:
 			return fmt.Errorf("%s: given twice", name)
 		}
-		given[name] = true
+		named[name] = true
 		if err := b.Params[i].assign(t, a, v); err != nil {
 			return err
 		}
 	}
 	for _, p := range b.Params {
-		if !p.optional() && !given[p.Name] {
+		switch {
+		case !p.Default.optional && !named[p.Name]:
 			return fmt.Errorf("%s: missing, want %s: %s", p.Name, p.Type.Want, b.Signature())
+		case !a.Has(p.Name):
+			a.values[p.Name] = p.Default.value
 		}
 	}
 	return nil
 }
 
 func (p Param) assign(t *task.Task, a *Args, v starlark.Value) error {
-	if p.optional() && v == starlark.None {
+	if p.Default.optional && v == starlark.None {
 		return nil
 	}
 	x, err := p.Type.Unpack(t, v)
 	if err != nil {
-		return fmt.Errorf("%s: %w", p.name(), err)
+		return fmt.Errorf("%s: %w", p.Name, err)
 	}
 	if x == nil {
-		return fmt.Errorf("%s: got %s, want %s", p.name(), describe(v), p.Type.Want)
+		return fmt.Errorf("%s: got %s, want %s", p.Name, describe(v), p.Type.Want)
 	}
-	a.values[p.name()] = x
+	a.values[p.Name], a.given[p.Name] = x, true
 	return nil
 }
 
 func (b *Builtin) unknown(name string) error {
 	names := make([]string, len(b.Params))
 	for i, p := range b.Params {
-		names[i] = p.name()
+		names[i] = p.Name
 	}
 	if near := diag.Nearest(name, names); near != "" {
 		return fmt.Errorf("no parameter %s; did you mean %s? %s", name, near, b.Signature())

@@ -13,39 +13,46 @@ import (
 	"github.com/mhmig/mhmig/runtime/task"
 )
 
-var messageParam = []Param{{"message", String, "what to say"}}
+var messageParam = []Param{{"message", String, Required, "the text"}}
 
 // verdictFunctions judge, tell and clean up.
 var verdictFunctions = []*Builtin{
 	{
 		Name: "fail", Params: messageParam,
-		Doc: "Ends the scenario with FAIL: the system under test is wrong.",
-		Fn:  func(_ *task.Task, a *Args) (starlark.Value, error) { return nil, result.Fail.Wrap(verdict(a)) },
+		Doc:     "Ends the scenario as FAIL: the system under test is wrong.",
+		Returns: Never,
+		Fn:      func(_ *task.Task, a *Args) (starlark.Value, error) { return nil, result.Fail.Wrap(verdict(a)) },
 	},
 	{
 		Name: "error", Params: messageParam,
-		Doc: "Ends the scenario with ERROR: the test could not be done.",
-		Fn:  func(_ *task.Task, a *Args) (starlark.Value, error) { return nil, result.Error.Wrap(verdict(a)) },
+		Doc:     "Ends the scenario as ERROR: the test could not be done.",
+		Returns: Never,
+		Fn:      func(_ *task.Task, a *Args) (starlark.Value, error) { return nil, result.Error.Wrap(verdict(a)) },
 	},
 	{
 		Name: "skip", Params: messageParam,
-		Doc: "Ends the scenario with SKIP: it does not apply here.",
-		Fn:  func(_ *task.Task, a *Args) (starlark.Value, error) { return nil, result.Skip.Wrap(verdict(a)) },
+		Doc:     "Ends the scenario as SKIP: the test does not apply here.",
+		Returns: Never,
+		Fn:      func(_ *task.Task, a *Args) (starlark.Value, error) { return nil, result.Skip.Wrap(verdict(a)) },
 	},
 	{
 		Name: "warn", Params: messageParam,
-		Doc: "Notes a warning; the scenario goes on and ends with WARN if nothing worse happens.",
-		Fn:  warnFn,
+		Doc:     "Records a warning. The scenario continues, and ends as WARN unless it fails.",
+		Returns: Nothing,
+		Fn:      warnFn,
 	},
 	{
 		Name: "log", Params: messageParam, Fields: "fields",
-		Doc: "Writes a line with fields to the terminal and the log, with the place in the scenario that says it. The line has fields of its own: " + strings.Join(ownKeys, ", ") + ". A field of one of these names is written with _ behind it.",
-		Fn:  logFn,
+		Doc: "Logs a message with fields, and the line of the scenario that calls. The log's own fields are " + strings.Join(ownKeys, ", ") +
+			"; a field of the scenario's with one of these names gets a _ behind it.",
+		Returns: Nothing,
+		Fn:      logFn,
 	},
 	{
-		Name: "cleanup", Params: []Param{{"fn", Function, "what to call"}}, Rest: "args",
-		Doc: "Calls fn(*args) at the scenario's end, whatever happened. What was left last runs first.",
-		Fn:  cleanupFn,
+		Name: "cleanup", Params: []Param{{"fn", Function, Required, "the function to call"}}, Rest: "args",
+		Doc:     "Registers fn(*args), to be called when the scenario ends, whatever its verdict. The last registered is called first.",
+		Returns: Nothing,
+		Fn:      cleanupFn,
 	},
 }
 

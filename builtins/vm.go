@@ -52,28 +52,30 @@ func instance(t *task.Task, a *Args) (*testbed.Machine, error) {
 	return nil, misusef("%s: not running on any host; vm.start starts it", h.name)
 }
 
+var loginTimeoutParam = Param{"timeout", Seconds, Computed("the param login_timeout"), "how long to try"}
+
 func vmClass() *Class {
 	return &Class{
 		Name: "vm",
 		Doc:  "A VM: the QEMU process on a host, and the guest inside.",
 		Attrs: []Attr{
-			{"name", "the VM's name", func(_ *Scene, self any) (starlark.Value, error) {
+			{"name", "string", "the VM's name", func(_ *Scene, self any) (starlark.Value, error) {
 				return starlark.String(self.(*vmHandle).name), nil
 			}},
-			{"host", "the host it runs on; None when it does not run", func(s *Scene, self any) (starlark.Value, error) {
+			{"host", "host | None", "the host on which it runs; None when it does not run", func(s *Scene, self any) (starlark.Value, error) {
 				if m := s.machine(self.(*vmHandle)); m != nil {
 					return s.host(m.Host), nil
 				}
 				return starlark.None, nil
 			}},
-			{"params", "the variant's params as this VM sees them", func(s *Scene, self any) (starlark.Value, error) {
+			{"params", "params", "the variant's params as they are for this VM", func(s *Scene, self any) (starlark.Value, error) {
 				h := self.(*vmHandle)
 				if m := s.machine(h); m != nil {
 					return s.params(m.Params()), nil
 				}
 				return s.params(s.bed.Params().Object(h.name)), nil
 			}},
-			{"state", "QEMU's run state as its events tell: running, paused, inmigrate, postmigrate, …; none when there is no instance", func(s *Scene, self any) (starlark.Value, error) {
+			{"state", "string", "QEMU's run state: running, paused, inmigrate, postmigrate, …; none when there is no instance", func(s *Scene, self any) (starlark.Value, error) {
 				if m := s.machine(self.(*vmHandle)); m != nil {
 					return starlark.String(m.State()), nil
 				}
@@ -82,46 +84,58 @@ func vmClass() *Class {
 		},
 		Methods: []*Builtin{
 			{
-				Name: "start", Waits: true, Params: []Param{{"host?", Host, "where; default: where it runs, else the first host"}},
-				Doc: "Starts the VM. One that runs there already is left alone; one that runs on another host is an ERROR.",
-				Fn:  vmStart,
+				Name: "start", Waits: true, Params: []Param{{"host", Host, Computed("the one where it runs or the first"), "the host to run on"}},
+				Doc:     "Starts the VM. Nothing happens when it runs on that host already; that it runs on another one is an ERROR.",
+				Returns: Nothing,
+				Fn:      vmStart,
 			},
 			{
-				Name: "wait_for_login", Waits: true, Params: []Param{{"timeout?", Seconds, "default: the param login_timeout"}},
-				Doc: "Returns a new session in the guest, by SSH.",
+				Name: "wait_for_login", Waits: true, Params: []Param{loginTimeoutParam},
+				Doc:     "Logs in to the guest by SSH, as soon as that is possible.",
+				Returns: Return{"session", "a new session in the guest"},
 				Fn: func(t *task.Task, a *Args) (starlark.Value, error) {
 					return login(t, a, (*testbed.Machine).WaitForLogin)
 				},
 			},
 			{
-				Name: "wait_for_serial_login", Waits: true, Params: []Param{{"timeout?", Seconds, "default: the param login_timeout"}},
-				Doc: "Returns a new session in the guest, on the serial console.",
+				Name: "wait_for_serial_login", Waits: true, Params: []Param{loginTimeoutParam},
+				Doc:     "Logs in to the guest on its serial console, as soon as that is possible.",
+				Returns: Return{"session", "a new session in the guest"},
 				Fn: func(t *task.Task, a *Args) (starlark.Value, error) {
 					return login(t, a, (*testbed.Machine).WaitForSerialLogin)
 				},
 			},
 			{
-				Name: "qmp", Waits: true, Params: []Param{{"command", String, "a QMP command"}}, Fields: "arguments",
-				Doc: "Sends a command to QEMU and returns its answer. A _ in the name of an argument stands for a -. " +
-					"An answer may take as long as the param monitor_timeout says, 10 s by default. " +
-					"cont, system_reset and system_wakeup are refused on a source that has completed, and migrate_cancel in post-copy: they lose guests. " +
-					"A stop, a system_reset and what human-monitor-command does are not taken as asked for, as pause and reboot are; a quit is, as destroy is.",
-				Fn: vmQMP,
+				Name: "qmp", Waits: true, Params: []Param{{"command", String, Required, "a QMP command"}}, Fields: "arguments",
+				Doc: "Executes a QMP command. A _ in the name of an argument stands for a -. " +
+					"The param monitor_timeout limits how long QEMU may take to answer. " +
+					"cont, system_reset and system_wakeup are refused on a source whose migration has completed, and migrate_cancel in postcopy: they would lose the guest. " +
+					"Unlike pause and reboot, a stop, a system_reset and whatever human-monitor-command does are judged as if the scenario had not asked for them; a quit is judged as destroy is.",
+				Returns: Return{"any", "what QEMU has answered"},
+				Fn:      vmQMP,
 			},
 			{
-				Name: "pause", Waits: true, Doc: "Stops the guest (QMP stop). One that stands still at the scenario's end otherwise is a FAIL, once it has moved, else an ERROR.",
-				Fn: control((*testbed.Machine).Stop),
+				Name: "pause", Waits: true,
+				Doc:     "Pauses the guest (QMP stop). A guest that is paused at the scenario's end for any other reason is a FAIL if it has been migrated, else an ERROR.",
+				Returns: Nothing,
+				Fn:      control((*testbed.Machine).Stop),
 			},
 			{
-				Name: "resume", Waits: true, Doc: "Lets the guest go on (QMP cont). Refused on a source that has completed its migration.",
-				Fn: control((*testbed.Machine).Cont),
+				Name: "resume", Waits: true,
+				Doc:     "Resumes the guest (QMP cont). Refused on a source whose migration has completed.",
+				Returns: Nothing,
+				Fn:      control((*testbed.Machine).Cont),
 			},
 			{
-				Name: "reboot", Waits: true, Doc: "Resets the guest (QMP system_reset). Any other reset between migrate and the end of check is a FAIL. Refused on a source that has completed its migration.",
-				Fn: control((*testbed.Machine).Reset),
+				Name: "reboot", Waits: true,
+				Doc:     "Resets the guest (QMP system_reset). Any other reset between the start of a migration and the end of its checks is a FAIL. Refused on a source whose migration has completed.",
+				Returns: Nothing,
+				Fn:      control((*testbed.Machine).Reset),
 			},
 			{
-				Name: "destroy", Waits: true, Doc: "Ends the VM at once. A QEMU that ends by a signal, with a status other than 0 or with a complaint of a sanitizer is a FAIL.",
+				Name: "destroy", Waits: true,
+				Doc:     "Ends the VM's QEMU at once. A QEMU that ends by a signal, with an exit status other than 0 or with a sanitizer's report is a FAIL.",
+				Returns: Nothing,
 				Fn: func(t *task.Task, a *Args) (starlark.Value, error) {
 					m, err := instance(t, a)
 					if err != nil {
@@ -132,15 +146,17 @@ func vmClass() *Class {
 				},
 			},
 			{
-				Name: "set_speed", Waits: true, Params: []Param{{"bytes_per_second", Bytes, "the limit"}},
-				Doc: "Limits the bandwidth of this VM's migrations (max-bandwidth).",
+				Name: "set_speed", Waits: true, Params: []Param{{"bytes_per_second", Bytes, Required, "the limit"}},
+				Doc:     "Limits the bandwidth of this VM's migrations (QEMU's max-bandwidth).",
+				Returns: Nothing,
 				Fn: func(t *task.Task, a *Args) (starlark.Value, error) {
 					return setParameter(t, a, "max-bandwidth", arg[int64](a, "bytes_per_second"))
 				},
 			},
 			{
-				Name: "set_downtime", Waits: true, Params: []Param{{"limit", Seconds, "how long the guest may stand still"}},
-				Doc: "Limits the downtime of this VM's migrations (downtime-limit).",
+				Name: "set_downtime", Waits: true, Params: []Param{{"limit", Seconds, Required, "how long the guest may be stopped"}},
+				Doc:     "Limits the downtime of this VM's migrations (QEMU's downtime-limit).",
+				Returns: Nothing,
 				Fn: func(t *task.Task, a *Args) (starlark.Value, error) {
 					return setParameter(t, a, "downtime-limit", arg[time.Duration](a, "limit").Milliseconds())
 				},

@@ -1,12 +1,16 @@
 // SPDX-License-Identifier: Apache-2.0
 
-// Package api describes, as data, what configs can say to mhmig: the params that
-// it honours, with their types, units, defaults and meaning, and those of
-// virt-test that it does not honour yet.
+// Package api describes, as data, what configs and scenarios can say to mhmig.
 //
+// For configs it has the params that mhmig honours, with their types, units,
+// defaults and meaning, and those of virt-test that it does not honour yet.
 // Everything that reads, checks or explains params stands on these tables: the
 // typed readers of the runtime ([Values]), exec --dry-run, the warnings about
 // params that nobody reads, and the reference.
+//
+// For scenarios it has the functions ([Functions]) and the kinds of values
+// ([Classes]) that package builtins runs, for whatever explains, completes or
+// checks scenarios without running them.
 //
 // The tables never change; all functions may be called from any goroutine.
 // [Values] belongs to one goroutine.

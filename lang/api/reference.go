@@ -45,6 +45,49 @@ A variant that sets one of these runs without it, and ends as WARN at best; with
 	return err
 }
 
+// WriteMarkdown writes the reference of all functions and values, as the sections
+// of a page.
+func (l Language) WriteMarkdown(w io.Writer) error {
+	var b strings.Builder
+	b.WriteString("## Functions\n")
+	for _, f := range l.Functions {
+		writeBuiltin(&b, "", f)
+	}
+	for _, c := range l.Classes {
+		fmt.Fprintf(&b, "\n## Value `%s`\n\n%s\n", c.Name, c.Doc)
+		if len(c.Attributes) > 0 {
+			b.WriteString("\n| attribute | type | |\n|---|---|---|\n")
+			for _, a := range c.Attributes {
+				fmt.Fprintf(&b, "| `%s` | %s | %s |\n", a.Name, code(a.Type), cell(a.Doc))
+			}
+		}
+		for _, m := range c.Methods {
+			writeBuiltin(&b, c.Name+".", m)
+		}
+	}
+	_, err := io.WriteString(w, b.String())
+	return err
+}
+
+func writeBuiltin(b *strings.Builder, owner string, f Builtin) {
+	fmt.Fprintf(b, "\n### %s%s\n\n    %s\n\n%s\n", owner, f.Name, f.Signature(), f.Doc)
+	if len(f.Params) > 0 {
+		b.WriteString("\n| parameter | wants | default | |\n|---|---|---|---|\n")
+	}
+	for _, p := range f.Params {
+		byDefault := code(p.Default)
+		if p.Computed {
+			byDefault = "*" + cell(p.Default) + "*"
+		}
+		fmt.Fprintf(b, "| `%s` | %s | %s | %s |\n", p.Name, cell(p.Wants), byDefault, cell(p.Doc))
+	}
+	switch f.Returns.Type {
+	case "None", "never":
+	default:
+		fmt.Fprintf(b, "\nReturns `%s`: %s.\n", f.Returns.Type, f.Returns.Doc)
+	}
+}
+
 // value is what the param takes.
 func (p Param) value() string {
 	switch p.Kind {

@@ -1,0 +1,73 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package builtins
+
+import (
+	"strconv"
+	"time"
+
+	"go.starlark.net/starlark"
+
+	"github.com/mhmig/mhmig/lang/api"
+	"github.com/mhmig/mhmig/lang/cartesian"
+)
+
+// Language returns the tables as data. lang/api has it for those that do not run
+// scenarios.
+func Language() api.Language {
+	l := api.Language{Functions: describeAll(Functions())}
+	for _, c := range Classes() {
+		class := api.Class{Name: c.Name, Doc: c.Doc, Methods: describeAll(c.Methods)}
+		for _, a := range c.Attrs {
+			class.Attributes = append(class.Attributes, api.Attribute{Name: a.Name, Type: a.Type, Doc: a.Doc})
+		}
+		l.Classes = append(l.Classes, class)
+	}
+	return l
+}
+
+func describeAll(builtins []*Builtin) []api.Builtin {
+	var all []api.Builtin
+	for _, b := range builtins {
+		all = append(all, b.describe())
+	}
+	return all
+}
+
+func (b *Builtin) describe() api.Builtin {
+	d := api.Builtin{Name: b.Name, Doc: b.Doc, Rest: b.Rest, Fields: b.Fields, Waits: b.Waits, Returns: api.Return(b.Returns)}
+	for _, p := range b.Params {
+		d.Params = append(d.Params, p.describe())
+	}
+	return d
+}
+
+func (p Param) describe() api.Parameter {
+	d := api.Parameter{Name: p.Name, Type: p.Type.Name, Wants: p.Type.Want, Optional: p.Default.optional, Doc: p.Doc}
+	switch {
+	case p.Default.words != "":
+		d.Default, d.Computed = p.Default.words, true
+	case p.Default.optional:
+		d.Default = expression(p.Default.value)
+	}
+	return d
+}
+
+// expression is what one writes in a scenario for a value that a Type has unpacked.
+func expression(v any) string {
+	switch v := v.(type) {
+	case starlark.Value:
+		return v.String()
+	case bool:
+		return starlark.Bool(v).String()
+	case int:
+		return strconv.Itoa(v)
+	case time.Duration:
+		return strconv.FormatFloat(v.Seconds(), 'f', -1, 64)
+	case cartesian.Params:
+		if len(v) == 0 {
+			return "{}"
+		}
+	}
+	return "" // the test of the tables finds it
+}
