@@ -15,20 +15,24 @@ import (
 // stands above cannot tell apart are one part, with their number. What makes a difference above is what statements still
 // ask of the labels there (see remnant), and which rows that are asked for above the ways have.
 //
-// Whether a variant cannot be built is decided the same way, by courses. Joins and defaults, which are no sums over ways,
-// are parts with parts in them, that have a number at the root only.
+// Whether a variant cannot be built is decided the same way, by courses. Joins, which multiply ways, are parts with parts
+// in them, that have a number at the root only; and what a default keeps from counting knows its blockers up to there.
 type tally struct {
-	ctx      context.Context //nolint:containedctx // a tally lives within one call
-	config   *Config
-	options  Options
-	order    []*node // each node behind its children
-	remnants *remnantTable
-	courses  *courseTable
+	ctx        context.Context //nolint:containedctx // a tally lives within one call
+	config     *Config
+	options    Options
+	order      []*node // each node behind its children
+	parents    []int   // by node: nodes above it
+	multiplied []bool  // by node: there are joins at or below it that multiply
+	remnants   *remnantTable
+	courses    *courseTable
 
-	chosen  map[*node]*node // the only child that counts, of some nodes
-	steps   int
-	nested  bool  // a join multiplies what joins multiply
-	parents []int // by node: nodes above it
+	chosen   map[*node]*node // the only child that counts, of some nodes
+	unjoined *node           // the joins of this node do not act
+	acting   []*pick         // but these, as if they stood at the end of the config
+	way      *trail          // to one of the variants counted last, if there are trails of all
+	steps    int
+	nested   bool // a join multiplies what joins multiply: making variants is the only way
 
 	// By node:
 	alive []bool
@@ -40,9 +44,12 @@ type tally struct {
 	parts []*sum
 
 	// Of the node that is being passed:
-	cache map[remnantID]rest
-	lens  courseLens
-	asked bitSet // rows that decisions above ask for
+	cache    map[remnantID]rest
+	lens     courseLens
+	blocking map[*blocker]*blocker // what becomes of blockers
+	asked    bitSet                // rows that decisions above ask for
+	blockers map[string]*blocker
+	numbered uint32 // blockers, so far
 }
 
 // A rest is what remnants that decide come to.
@@ -51,7 +58,7 @@ type rest struct {
 	possible bool
 }
 
-// A part is ways from a node to the leaf; or what makes a number of several sums of them.
+// A part is ways from a node to the leaf, or combinations of them.
 type part struct {
 	key string   // for all parts of a node that are the same
 	n   *big.Int // how many ways
@@ -59,8 +66,8 @@ type part struct {
 	open    []remnantID
 	courses []*trail // sorted
 
-	preferred, others *sum       // the others count if the preferred ones come to nothing
-	join              *joinParts // counts combinations
+	blockers []*blocker // sorted
+	join     *joinParts // counts combinations
 }
 
 // A sight is what is known of rows on the ways from a node to the leaf.
@@ -113,6 +120,11 @@ func newTally(ctx context.Context, c *Config, o Options) *tally {
 		t.order = append(t.order, n)
 	}
 	visit(c.root)
+	t.multiplied = make([]bool, c.nodes)
+	for _, n := range t.order {
+		_, single := singleFactor(n)
+		t.multiplied[n.index] = !single || slices.ContainsFunc(n.children, func(c *node) bool { return t.multiplied[c.index] })
+	}
 	t.courses = newCourseTable(ctx, c, t.order, t.remnants)
 	return t
 }
@@ -126,10 +138,16 @@ func (t *tally) count() (*big.Int, *defect) { return t.split(t.config.root, maxS
 // split counts apart what comes of each variant of the last sets of the config, if those choose among the other sets:
 // then little is left of each, and it is known from the start what that is.
 func (t *tally) split(n *node, most int) (*big.Int, *defect) {
-	for len(n.children) == 1 && len(n.joins) == 0 {
+	for {
+		if _, single := singleFactor(n); !single && n != t.unjoined {
+			return t.multiplyLast(n, most)
+		}
+		if len(n.children) != 1 {
+			break
+		}
 		n = n.children[0]
 	}
-	if len(n.joins) > 0 || len(n.children) > most || !slices.ContainsFunc(n.children, choosesAmongOthers) {
+	if len(n.children) > most || !slices.ContainsFunc(n.children, choosesAmongOthers) {
 		return t.single()
 	}
 	defer delete(t.chosen, n)
@@ -279,10 +297,8 @@ func (t *tally) prepareAsked() {
 		if t.early[n.index] {
 			own = nil
 		}
-		for _, j := range n.joins {
-			for _, factor := range j.factors {
-				own = append(own, factor)
-			}
+		for _, factor := range t.factorsOf(n) {
+			own = append(own, factor)
 		}
 		if t.wants[n.index] == nil {
 			t.wants[n.index], t.bars[n.index] = newBitSet(rows), newBitSet(rows)
@@ -302,6 +318,15 @@ func (t *tally) prepareAsked() {
 			addWanted(t.wants[i], t.bars[i], own)
 		}
 	}
+}
+
+// factorsOf returns all factors of the joins that act at n.
+func (t *tally) factorsOf(n *node) []*pick {
+	if n == t.unjoined {
+		return nil
+	}
+	factors, _ := singleFactor(n)
+	return factors
 }
 
 // addWanted adds the rows of decisions: to wants those whose presence can only help a way, to bars those whose presence
@@ -353,30 +378,28 @@ func (t *tally) isDead(n *node, deciding []*node) bool {
 	possible := func(l labelID) bool {
 		return above.has(int(l)) || n.below.has(int(l)) || slices.ContainsFunc(n.labels, func(own nodeLabel) bool { return own.is(l) })
 	}
-	for _, other := range deciding {
-		for _, d := range other.decisions {
-			p, ok := d.(*pick)
-			if !ok || !p.only {
-				continue
-			}
-			if !slices.ContainsFunc(p.filter, func(w word) bool {
-				return !slices.ContainsFunc(w, func(r rowID) bool {
-					return slices.ContainsFunc(t.config.rows.rows[r], func(l labelID) bool { return !possible(l) })
-				})
-			}) {
-				return true
-			}
-		}
+	impossible := func(d statement) bool {
+		p, ok := d.(*pick)
+		return ok && p.only && !slices.ContainsFunc(p.filter, func(w word) bool {
+			return !slices.ContainsFunc(w, func(r rowID) bool {
+				return slices.ContainsFunc(t.config.rows.rows[r], func(l labelID) bool { return !possible(l) })
+			})
+		})
 	}
-	return false
+	return slices.ContainsFunc(t.acting, func(p *pick) bool { return impossible(p) }) ||
+		slices.ContainsFunc(deciding, func(other *node) bool { return slices.ContainsFunc(other.decisions, impossible) })
 }
 
 // pass makes the parts of n from those of the nodes below it.
 func (t *tally) pass(n *node) {
-	t.cache, t.lens = map[remnantID]rest{}, newCourseLens()
+	t.newCaches()
+	t.blockers = map[string]*blocker{}
 	t.asked = slices.Clone(t.wants[n.index])
 	t.asked.addAll(t.bars[n.index])
-	if picks, ok := singleFactor(n); ok {
+	if picks, ok := singleFactor(n); ok || n == t.unjoined {
+		if !ok {
+			picks = nil
+		}
 		t.parts[n.index] = t.gather(n, picks)
 	} else {
 		t.parts[n.index] = t.multiply(n)
@@ -386,6 +409,10 @@ func (t *tally) pass(n *node) {
 			t.parts[child.index] = nil
 		}
 	}
+}
+
+func (t *tally) newCaches() {
+	t.cache, t.lens, t.blocking = map[remnantID]rest{}, newCourseLens(), map[*blocker]*blocker{}
 }
 
 // gather adds up what comes of the children of n, where more picks act than those of n.
@@ -405,9 +432,7 @@ func (t *tally) gather(n *node, more []*pick) *sum {
 			}
 			t.extendAll(into, n, t.parts[child.index], more)
 		}
-		for _, p := range t.preferOver(n, preferred, others).parts {
-			all.add(p)
-		}
+		t.block(all, n, others, preferred)
 		return all
 	}
 	for _, child := range children {
@@ -431,8 +456,8 @@ func (t *tally) extendAll(into *sum, n *node, from *sum, more []*pick) {
 
 // extend returns the part whose ways go through n, too; nil if none do. The picks in more act as if they stood there.
 func (t *tally) extend(n *node, from *part, more []*pick) *part {
-	if from.isSum() {
-		return t.extendSums(n, from, more)
+	if from.join != nil {
+		return t.blockAbove(n, t.extendJoin(n, from, more), from.blockers, more)
 	}
 	p := &part{n: from.n}
 	p.sight = t.look(n, from.sight)
@@ -464,7 +489,7 @@ func (t *tally) extend(n *node, from *part, more []*pick) *part {
 	t.trim(n, &p.sight, t.asked, p.open)
 	p.key = p.encode(t.asked)
 	p.courses = t.courses.extend(t, n, from.courses)
-	return p
+	return t.blockAbove(n, p, from.blockers, more)
 }
 
 // appendOwn appends what the decisions at a node come to.
@@ -478,6 +503,11 @@ func (t *tally) appendOwn(out []remnantID, n *node, more []*pick, known look) (_
 		return true
 	}
 	if len(n.children) == 0 {
+		for _, d := range t.acting {
+			if !own([]statement{d}) {
+				return nil, false
+			}
+		}
 		for _, other := range t.order {
 			if t.early[other.index] && !own(other.decisions) {
 				return nil, false
@@ -611,12 +641,12 @@ func (p *part) encode(asked bitSet) string {
 
 // merge adds the courses of a part that is the same to p.
 func (p *part) merge(same *part) {
-	if !p.isSum() {
-		p.courses = mergeTrails(p.courses, same.courses)
+	p.courses = mergeTrails(p.courses, same.courses)
+	if p.join == nil {
 		return
 	}
-	for i, s := range p.sums() {
-		for _, inner := range same.sums()[i].parts {
+	for i, s := range p.join.sums {
+		for _, inner := range same.join.sums[i].parts {
 			s.byKey[inner.key].merge(inner)
 		}
 	}
