@@ -45,7 +45,7 @@ func (s *selection) flags(flags *pflag.FlagSet) {
 
 // strictFlag adds the flag of commands that can refuse what is else warned of.
 func (s *selection) strictFlag(flags *pflag.FlagSet) {
-	flags.BoolVar(&s.strict, "strict", false, "refuse a config with warnings, and with words of filters in its files that no variant can match")
+	flags.BoolVar(&s.strict, "strict", false, "refuse a config with warnings, with joins that lose combinations, and with words of filters in its files that no variant can match")
 }
 
 func (s *selection) options() cartesian.Options {

@@ -156,7 +156,10 @@ func (l *listing) check(command *cobra.Command) error {
 func (l *listing) list(command *cobra.Command, config *cartesian.Config) error {
 	ctx, options := command.Context(), l.options()
 	if l.strict {
-		if faults := l.faults(config); faults != nil {
+		wait := waitFor(command, "looking for what is only warned of")
+		faults := l.faults(config)
+		wait.Done()
+		if faults != nil {
 			return exit.Usage.Wrap(faults)
 		}
 	}

@@ -45,10 +45,10 @@ func (c *Config) Typos() diag.List {
 	return onceEach(asErrors(typos))
 }
 
-// StrictWarnings are Warnings, and the words of "only" and "join" in the config's files that no variant can match. Large
-// configs have many of them: words for parts of a config that this one does not include.
+// StrictWarnings are Warnings, the joins that lose combinations, and the words of "only" and "join" in the config's files
+// that no variant can match. Large configs have many of these: words for parts of a config that this one does not include.
 func (c *Config) StrictWarnings() diag.List {
-	warnings := c.Warnings()
+	warnings := append(c.Warnings(), c.lossyJoins()...)
 	for _, use := range c.filters {
 		if use.demands && !use.src.extra {
 			warnings = append(warnings, c.doubts(use.src, use.text)...)

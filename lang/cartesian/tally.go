@@ -31,6 +31,7 @@ type tally struct {
 	unjoined *node           // the joins of this node do not act
 	acting   []*pick         // but these, as if they stood at the end of the config
 	way      *trail          // to one of the variants counted last, if there are trails of all
+	yields   map[*node]yield // of joins of three words and more
 	steps    int
 	nested   bool // a join multiplies what joins multiply: making variants is the only way
 
@@ -104,7 +105,7 @@ func (s *sum) add(p *part) {
 }
 
 func newTally(ctx context.Context, c *Config, o Options) *tally {
-	t := &tally{ctx: ctx, config: c, options: o, remnants: newRemnantTable(c.rows), chosen: map[*node]*node{}}
+	t := &tally{ctx: ctx, config: c, options: o, remnants: newRemnantTable(c.rows), chosen: map[*node]*node{}, yields: map[*node]yield{}}
 	t.parents = make([]int, c.nodes)
 	seen := make([]bool, c.nodes)
 	var visit func(n *node)

@@ -48,6 +48,9 @@ func (t *tally) value(s *sum) (*big.Int, *defect) {
 		if wrong != nil {
 			return nil, wrong
 		}
+		if j := p.join; j != nil && j.factors > 2 && n.Sign() > 0 {
+			t.note(j.node, new(big.Int).Mul(n, p.n), new(big.Int).Mul(t.allOf(j), p.n))
+		}
 		if n.Sign() > 0 && t.way == nil && len(p.courses) > 0 {
 			t.way = p.courses[0]
 		}
@@ -72,6 +75,7 @@ func (t *tally) valueOf(p *part) (*big.Int, *defect) {
 // joinParts are what the numbers of a join are made from: for some sets of its factors, what is left of its node when
 // all of the set act there.
 type joinParts struct {
+	node    *node
 	factors int
 	sets    []uint // sets of factors, as bits
 	sums    []*sum // by the index of sets
@@ -123,7 +127,7 @@ func (t *tally) multiply(n *node) *sum {
 	if !t.canMultiply(n, factors) {
 		return nil
 	}
-	j := &joinParts{factors: len(factors), sets: joinSets(len(factors))}
+	j := &joinParts{node: n, factors: len(factors), sets: joinSets(len(factors))}
 	var sums []*sum
 	for _, set := range j.sets {
 		t.newCaches()
@@ -156,7 +160,37 @@ func (t *tally) multiplyLast(n *node, most int) (*big.Int, *defect) {
 		}
 		return new(big.Int).Set(counts[set]), nil
 	}
-	return t.combinations(len(factors), count, func(set uint) *trail { return ways[set] })
+	made, wrong := t.combinations(len(factors), count, func(set uint) *trail { return ways[set] })
+	if wrong == nil && !t.ended() && len(factors) > 2 && made.Sign() > 0 {
+		all := big.NewInt(1)
+		for i := range factors {
+			all.Mul(all, counts[1<<i])
+		}
+		t.note(n, made, all)
+	}
+	return made, wrong
+}
+
+// A yield is how many variants the joins of a node make, and how many combinations of their words there are.
+type yield struct{ made, all *big.Int }
+
+func (t *tally) note(n *node, made, all *big.Int) {
+	y, ok := t.yields[n]
+	if !ok {
+		y = yield{new(big.Int), new(big.Int)}
+	}
+	t.yields[n] = yield{y.made.Add(y.made, made), y.all.Add(y.all, all)}
+}
+
+// allOf returns how many combinations of a join's words there are.
+func (t *tally) allOf(j *joinParts) *big.Int {
+	all := big.NewInt(1)
+	for i := range j.factors {
+		if n, wrong := t.value(j.sums[slices.Index(j.sets, 1<<i)]); wrong == nil {
+			all.Mul(all, n)
+		}
+	}
+	return all
 }
 
 // part returns n times what the join comes to with other sums; nil if that is nothing.
@@ -168,12 +202,12 @@ func (j *joinParts) part(sums []*sum, n *big.Int) *part {
 		}
 		key += sumKey(s)
 	}
-	return &part{key: key, n: n, join: &joinParts{j.factors, j.sets, sums}}
+	return &part{key: key, n: n, join: &joinParts{j.node, j.factors, j.sets, sums}}
 }
 
 // joinSets returns the sets of factors that combinations asks for.
 func joinSets(factors int) []uint {
-	var sets []uint
+	var sets []uint // in the end, all single factors are among them
 	ask := func(set uint) {
 		if !slices.Contains(sets, set) {
 			sets = append(sets, set)
