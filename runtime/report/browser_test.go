@@ -170,8 +170,11 @@ func fastMove(begun time.Time) result.Migration {
 		}}
 	}
 	looks := []look{
-		{100, 66e6, 30e6, 30e6, 1, "active"}, {200, 46e6, 50e6, 50e6, 1, "active"}, {300, 28e6, 68e6, 68e6, 1, "active"},
-		{400, 21e6, 83e6, 83e6, 2, "active"}, {500, 0, 104.4e6, 89e6, 4, "completed"},
+		{100, 66e6, 30e6, 30e6, 1, "active"},
+		{200, 46e6, 50e6, 50e6, 1, "active"},
+		{300, 28e6, 68e6, 68e6, 1, "active"},
+		{400, 21e6, 83e6, 83e6, 2, "active"},
+		{500, 0, 104.4e6, 89e6, 4, "completed"},
 	}
 	moved := result.MovedVM{VM: "vm1", Status: "completed", Query: query(looks[4])}
 	for _, l := range looks[:4] {
