@@ -120,7 +120,7 @@ func TestMixedRun(t *testing.T) {
 		cmd := w.command(args...)
 		cmd.Env = append(cmd.Env, "TERM=xterm")
 		text := runInTerminal(t, cmd, 80)
-		plain := movement.ReplaceAllString(escape.ReplaceAllString(text, ""), "")
+		plain := movement.ReplaceAllString(escape.ReplaceAllString(text, ""), "\n")
 		same(t, "the table", tableStatuses(plain))
 		ended := map[string]string{}
 		for _, m := range regexp.MustCompile(`(?m)^([A-Z]+) +\d+ (\w+)  `).FindAllStringSubmatch(plain, -1) {

@@ -181,9 +181,9 @@ func TestLiveView(t *testing.T) {
 	w.wantNothingLeft()
 }
 
-// movement is what the live view moves the cursor with, clears lines with and keeps
-// them from wrapping with.
-var movement = regexp.MustCompile(`\x1b\[\d*[AC]|\x1b\[[JK]|\x1b\[\?7[lh]`)
+// movement is what the live view moves the cursor with, clears what it has drawn with,
+// and keeps its lines from wrapping with.
+var movement = regexp.MustCompile(`\r \x1b\[J\r|\x1b\[\d+A|\x1b\[J|\x1b\[\?7[lh]`)
 
 // runInTerminal returns what a command writes to a terminal that is all of its
 // standard streams.

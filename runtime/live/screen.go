@@ -58,18 +58,19 @@ func (s *screen) write(p []byte) bool {
 	return !s.closed
 }
 
-// close takes the frame away.
+// close draws once more, as things have come to stand, and takes the frame away.
 func (s *screen) close() {
 	close(s.stop)
 	s.stopped.Wait()
+	s.draw(false)
 	s.draw(true)
 }
 
-// What a terminal is told. It clears the line and then, from its second column, all
-// below: tmux keeps a copy of a screen that is cleared from the first column on. Lines
-// of a frame must not wrap where the terminal is narrower than it says.
+// What a terminal is told. It clears all from the second column on, behind a blank: tmux
+// keeps a copy of a screen that is cleared from the first. Lines of a frame must not wrap
+// where the terminal is narrower than it says.
 const (
-	clearBelow = "\r\x1b[K\x1b[C\x1b[J\r"
+	clearBelow = "\r \x1b[J\r"
 	noWrap     = "\x1b[?7l"
 	wrap       = "\x1b[?7h"
 )
