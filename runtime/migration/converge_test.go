@@ -23,7 +23,9 @@ func TestAccount(t *testing.T) {
 		want     string
 	}{
 		{
-			"not begun", result.Progress{Status: "setup"}, false, mib, 0,
+			"not begun",
+			result.Progress{Status: "setup"},
+			false, mib, 0,
 			"the migration is setup and has not begun to send the guest's memory",
 		},
 		{

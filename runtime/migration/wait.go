@@ -129,9 +129,12 @@ func (m *Migration) figuresHold(ctx context.Context, c Condition) (bool, error) 
 		if _, refused := errors.AsType[*qmp.Error](err); refused {
 			return false, err
 		}
+		if err != nil {
+			return false, nil //nolint:nilerr // asked again soon; a monitor that is gone or silent ends the migration itself
+		}
 		progress := result.Sample{Query: query}.Progress()
 		switch {
-		case err != nil || progress.Pass == 0:
+		case progress.Pass == 0:
 			return false, nil
 		case c.Remaining != nil && progress.Remaining > *c.Remaining:
 			return false, nil

@@ -77,7 +77,7 @@ func (c *copies) include(arguments string, depth int) (statement string, err err
 		}
 		found, err := filepath.Glob(pattern)
 		if err != nil {
-			return "", fmt.Errorf("Include %s: %w", arguments, err)
+			return "", fmt.Errorf("option Include %s: %w", arguments, err)
 		}
 		for _, name := range found {
 			if strings.HasPrefix(filepath.Base(name), ".") && !strings.HasPrefix(filepath.Base(pattern), ".") {

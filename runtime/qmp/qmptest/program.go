@@ -56,9 +56,9 @@ func Main() {
 	}
 	if err := run(os.Args[1:]); err != nil {
 		fmt.Fprintln(os.Stderr, "scripted-qemu:", err)
-		os.Exit(1)
+		os.Exit(1) //nolint:forbidigo // this is main of the process that was started as a QEMU
 	}
-	os.Exit(0)
+	os.Exit(0) //nolint:forbidigo // as above
 }
 
 // run takes of QEMU's command line what matters here: the sockets, and which side
@@ -117,7 +117,7 @@ func run(arguments []string) error {
 // one waits for it.
 func stop() {
 	_ = syscall.Kill(os.Getpid(), syscall.SIGSTOP)
-	time.Sleep(time.Second)
+	time.Sleep(time.Second) //nolint:forbidigo // there is nothing to wait for: the process is stopped
 }
 
 func properties(text, separator string) map[string]string {
