@@ -61,25 +61,14 @@ var awakening = []string{"cont", "system_reset", "system_wakeup"}
 func (m *Machine) refuseDeparted(command string) error {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	if !m.departed {
+	if !m.presence.departed() {
 		return nil
 	}
 	return fmt.Errorf("%s: %s refused: its guest has moved away (%s), it would run twice", m, command, m.state)
 }
 
-// Departed says whether QEMU has sent the guest off to another instance.
-func (m *Machine) Departed() bool {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	return m.departed
-}
-
 // Revived says whether the guest has run here after it had left: twice, then.
-func (m *Machine) Revived() bool {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	return m.revived
-}
+func (m *Machine) Revived() bool { return m.whereabouts() == twice }
 
 // Execute sends a QMP command of the scenario's own. What would lose a guest is
 // refused: one that makes it run where it has left, and migrate_cancel in

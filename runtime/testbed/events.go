@@ -47,21 +47,19 @@ func (m *Machine) note(e qmp.Event) {
 	if state, tells := runStates[e.Name]; tells {
 		m.state = state
 	}
+	was := m.presence
+	m.presence = was.after(e)
+	switch {
+	case was == awaited && m.presence.has():
+		m.arrived = true
+	case was != gone && m.presence == gone:
+		m.state = "postmigrate"
+	}
 	switch e.Name {
-	case "MIGRATION":
-		if e.MigrationStatus() != qmp.MigrationCompleted {
-			return
-		}
-		if !m.awaited {
-			m.state, m.departed = "postmigrate", true
-		}
-		m.awaited = false
 	case "SHUTDOWN":
 		m.killed = m.killed || e.Data["reason"] == "host-signal"
-	case "RESUME":
-		m.revived = m.revived || m.departed
 	case "RESET":
-		if m.departed { // what is left here is no guest
+		if m.presence.departed() { // what is left here is no guest
 			return
 		}
 		r := m.newReset(e)

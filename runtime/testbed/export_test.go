@@ -2,7 +2,10 @@
 
 package testbed
 
-import "github.com/mhmig/mhmig/runtime/guest"
+import (
+	"github.com/mhmig/mhmig/runtime/guest"
+	"github.com/mhmig/mhmig/runtime/qmp"
+)
 
 // Hear takes trouble in as from the guest's console.
 func (m *Machine) Hear(t guest.Trouble) { m.hearKernel(t) }
@@ -12,3 +15,15 @@ func (m *Machine) Forget() { m.Host.bed.bootTroubles(m.Name(), true) }
 
 // NoLogin is the error of a guest that cannot be logged in to.
 var NoLogin = errNoLogin
+
+// Presence is where a guest is that was there, after events.
+func Presence(there string, events []qmp.Event) string {
+	p := here
+	for p.String() != there {
+		p++
+	}
+	for _, e := range events {
+		p = p.after(e)
+	}
+	return p.String()
+}

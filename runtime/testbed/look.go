@@ -36,7 +36,7 @@ func (b *Bed) LastLook(ctx context.Context) []error {
 // look says what is wrong with the instance, nil if nothing is.
 func (m *Machine) look(ctx context.Context) error {
 	m.mu.Lock()
-	here, asked := m.here && !m.departed, m.asked
+	has, asked := m.presence.has(), m.asked
 	m.mu.Unlock()
 	if m.Revived() {
 		return m.TwoCopies()
@@ -48,7 +48,7 @@ func (m *Machine) look(ctx context.Context) error {
 	if err != nil {
 		select {
 		case <-m.Exited():
-			if !here { // how it ended is judged when it is removed
+			if !has { // how it ended is judged when it is removed
 				return nil
 			}
 			return m.Ended(ctx)
@@ -57,9 +57,9 @@ func (m *Machine) look(ctx context.Context) error {
 		}
 	}
 	switch {
-	case m.Revived() || !here && state == "running":
+	case m.Revived() || !has && state == "running":
 		return m.TwoCopies()
-	case !here, state == "paused" && asked.pause:
+	case !has, state == "paused" && asked.pause:
 		return nil
 	case state != "running":
 		return m.Blame(ctx, fmt.Errorf("%s: its guest does not run: it is %s, and nobody has asked for that", m, state))
@@ -107,7 +107,7 @@ func (m *Machine) panicked() bool {
 func (m *Machine) fault() error {
 	exit := m.Instance.Fault()
 	m.mu.Lock()
-	told, unused, killed := m.told, m.awaited, m.killed
+	told, unused, killed := m.told, m.presence == awaited, m.killed
 	m.told = true
 	m.mu.Unlock()
 	switch {

@@ -38,12 +38,9 @@ type Machine struct {
 
 	mu       sync.Mutex     // guards what follows
 	state    string         // QEMU's run state, as far as events tell
-	here     bool           // the guest is in this instance
-	awaited  bool           // QEMU has not said yet that the guest has come
+	presence presence       // of the guest
 	arrived  bool           // the guest came by a migration
-	departed bool           // QEMU has said that the guest has gone to another instance
-	sent     bool           // a migration has begun to take the guest away
-	revived  bool           // the guest has run here after that
+	sent     bool           // a migration has begun to take the guest away, once
 	killed   bool           // by a signal that QEMU obeys
 	asked    asked          // of QEMU, by mhmig or the scenario
 	resets   []Reset        // in their order
@@ -88,6 +85,9 @@ func (m *Machine) Depart() {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	m.sent = true
+	if m.presence == here {
+		m.presence = leaving
+	}
 }
 
 // underTest says whether a migration has had to do with this instance's guest.
@@ -97,24 +97,33 @@ func (m *Machine) underTest() bool {
 	return m.arrived || m.sent
 }
 
-// Arrive notes that a migration has brought the guest here.
+// Arrive notes that a migration has brought the guest here, whatever QEMU has told of
+// that.
 func (m *Machine) Arrive() {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	m.here, m.arrived = true, true
+	m.arrived = true
+	if m.presence == awaited {
+		m.presence = arriving
+	}
 }
 
-// Left notes that a migration has taken the guest away.
+// Left notes that a migration has taken the guest away, whatever QEMU has told of
+// that.
 func (m *Machine) Left() {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	m.here = false
+	if m.presence.has() || m.presence == parted {
+		m.presence = gone
+	}
 }
 
-func (m *Machine) isHere() bool {
+func (m *Machine) isHere() bool { return m.whereabouts().has() }
+
+func (m *Machine) whereabouts() presence {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	return m.here
+	return m.presence
 }
 
 // Blame turns what went wrong with the guest, or with the way to it, into a
@@ -301,10 +310,10 @@ func (b *Bed) start(ctx context.Context, name string, h *Host, params cartesian.
 	place := b.place(name, h, b.freeID(name, h))
 	m := &Machine{
 		Host: h, site: site, shape: shape, log: b.log.With("vm", name, "host", h.Name()),
-		lastQMP: &lastLines{keep: 6}, state: "prelaunch", here: !launch.Incoming,
+		lastQMP: &lastLines{keep: 6}, state: "prelaunch",
 	}
 	if launch.Incoming {
-		m.state, m.awaited = "inmigrate", true
+		m.state, m.presence = "inmigrate", awaited
 	} else {
 		b.setRebooting(name, false)
 		b.bootTroubles(name, true)
@@ -385,13 +394,21 @@ func (m *Machine) tell(e qmp.Event) {
 	}
 }
 
-// Current returns the instance that the VM's guest is in, nil when it runs
-// nowhere.
+// Current returns the instance that the VM's guest is in, nil when it is nowhere. A
+// guest on its way is where it was until the destination's QEMU lets it run, or the
+// source's says that all of it has gone.
 func (b *Bed) Current(name string) *Machine {
+	found := map[presence]*Machine{}
 	for _, m := range b.instances(name) {
-		if m.isHere() {
+		found[m.whereabouts()] = m
+	}
+	for _, p := range []presence{arriving, here, leaving, parted} {
+		if m := found[p]; m != nil {
 			return m
 		}
+	}
+	if found[gone] != nil || found[twice] != nil { // a moment before QEMU tells
+		return found[awaited]
 	}
 	return nil
 }
@@ -405,7 +422,7 @@ func (b *Bed) MovedFrom(m *Machine) error {
 	switch now := b.Current(m.Name()); {
 	case now == nil || now == m:
 		return nil
-	case now.Arrived():
+	case now.Arrived() || now.whereabouts() == awaited:
 		return fmt.Errorf("%s has moved to %s; log in anew", m.Name(), now.Host.Name())
 	default:
 		return fmt.Errorf("%s was started anew on %s; log in anew", m.Name(), now.Host.Name())
