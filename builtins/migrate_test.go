@@ -186,7 +186,7 @@ def migration_scenario(env):
     a, b = env.hosts
     one, two = env.vm("vm1"), env.vm("vm2")
     mig = migrate(["vm1", "vm2"], a, b, before_migration = lambda mig: mig.is_src and mig.vm("vm2").set_speed("1K"))
-    wait_for(lambda: two.state == "running" and one.state == "postmigrate", 20, 0.01)
+    wait_for(lambda: two.state == "running" and one.host == b, 20, 0.01)
     mig.wait_status("active")
     mig.cancel()
     mig.join()

@@ -103,8 +103,8 @@ func (mv *move) overdue(ctx context.Context, src, dst *testbed.Machine) error {
 	late := fmt.Errorf("not finished after mig_timeout = %v", mv.m.options.timeout)
 	var srcErr, dstErr error
 	var asking sync.WaitGroup
-	asking.Go(func() { srcErr = answers(ctx, src) })
-	asking.Go(func() { dstErr = answers(ctx, dst) })
+	asking.Go(func() { srcErr = mv.m.answers(ctx, src) })
+	asking.Go(func() { dstErr = mv.m.answers(ctx, dst) })
 	asking.Wait()
 	switch {
 	case srcErr != nil && dstErr != nil:
@@ -129,7 +129,7 @@ func (mv *move) overdue(ctx context.Context, src, dst *testbed.Machine) error {
 // evidence asks all instances of the VMs, on both sides, what they know. It
 // works on after ctx has ended, for a moment.
 func (m *Migration) evidence(ctx context.Context, vms ...string) []testbed.Evidence {
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), evidenceTimeout)
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), m.patience.evidence)
 	defer cancel()
 	var machines []*testbed.Machine
 	var roles []Role
@@ -173,8 +173,8 @@ func (mv *move) judge(ctx context.Context, src, dst *testbed.Machine, said strin
 	}
 	select { // a destination that could not go on takes a moment to end
 	case <-dst.Exited():
-	case <-time.After(peerGrace):
-		if err := answers(ctx, dst); err != nil {
+	case <-time.After(mv.m.patience.peerGrace):
+		if err := mv.m.answers(ctx, dst); err != nil {
 			return fail(ctx, mv, dst, DestinationRole, fmt.Errorf("%w; the source said: %s", err, said))
 		}
 		return fail(ctx, mv, src, SourceRole, errors.New(said))
@@ -192,9 +192,9 @@ func (mv *move) judge(ctx context.Context, src, dst *testbed.Machine, said strin
 
 // answers returns an error when QEMU has ended or does not answer on its monitor,
 // soon.
-func answers(ctx context.Context, machine *testbed.Machine) error {
-	soon := fmt.Errorf("%w within %v", qmp.ErrSilent, answerTimeout)
-	ctx, cancel := context.WithTimeoutCause(ctx, answerTimeout, soon)
+func (m *Migration) answers(ctx context.Context, machine *testbed.Machine) error {
+	soon := fmt.Errorf("%w within %v", qmp.ErrSilent, m.patience.answer)
+	ctx, cancel := context.WithTimeoutCause(ctx, m.patience.answer, soon)
 	defer cancel()
 	_, err := machine.Status(ctx)
 	if errors.Is(err, soon) {

@@ -78,12 +78,13 @@ type Migration struct {
 	Source      *Side
 	Destination *Side
 
-	bed     *testbed.Bed
-	log     *slog.Logger
-	room    *barrier.Room
-	options options
-	traits  Traits           // of the transport
-	moves   map[string]*move // by VM name; complete when both sides are prepared
+	bed      *testbed.Bed
+	log      *slog.Logger
+	room     *barrier.Room
+	options  options
+	patience patience
+	traits   Traits           // of the transport
+	moves    map[string]*move // by VM name; complete when both sides are prepared
 
 	sourceDone chan struct{} // closed when the source's migrate step is over
 	ended      sync.Once     // guards that
@@ -118,6 +119,7 @@ func New(bed *testbed.Bed, number int, plan Plan) (*Migration, error) {
 		log:        bed.Log().With("migration", number),
 		room:       barrier.New(plan.Source.Name(), plan.Destination.Name()),
 		options:    opts,
+		patience:   usualPatience,
 		traits:     transports[opts.protocol](opts).Traits(),
 		moves:      map[string]*move{},
 		sourceDone: make(chan struct{}),

@@ -19,23 +19,20 @@ const (
 	// sampleInterval is how often query-migrate is asked while a VM moves. The
 	// end is seen by QEMU's event, not by this.
 	sampleInterval = 250 * time.Millisecond
-	// settleTimeout is how long QEMU may take for what follows at once: the
-	// figures after completed, the destination's RESUME, a cancelled end.
-	settleTimeout = 20 * time.Second
-	// peerGrace is how long the other side's QEMU gets to die of a failure that
-	// was seen on this one, so that its last words can be read.
-	peerGrace = 2 * time.Second
-	// cancelTimeout is how long QEMU may take to give a migration up.
-	cancelTimeout = 2 * time.Second
-	// answerTimeout is how long QEMU may take to answer when it is asked whether it
-	// does, where less than its own limit for an exchange.
-	answerTimeout = 5 * time.Second
-	// evidenceTimeout is how long a QEMU may take to say what it knows of a
-	// failure; one that hangs says nothing.
-	evidenceTimeout = 3 * time.Second
 	// remindInterval is how often it is said that a migration does not converge.
 	remindInterval = 30 * time.Second
 )
+
+// patience is how long is waited for what comes by itself, or not at all.
+type patience struct {
+	settle    time.Duration // for what follows at once: the figures after completed, the destination's RESUME
+	peerGrace time.Duration // for the other side's QEMU to die of a failure that was seen on this one, with its last words
+	cancel    time.Duration // for QEMU to give a migration up
+	answer    time.Duration // for an answer to the question whether there is one, where less than the limit of an exchange
+	evidence  time.Duration // for a QEMU to say what it knows of a failure; one that hangs says nothing
+}
+
+var usualPatience = patience{settle: 20 * time.Second, peerGrace: 2 * time.Second, cancel: 2 * time.Second, answer: 5 * time.Second, evidence: 3 * time.Second}
 
 // move is one VM's way from source to destination.
 type move struct {
@@ -129,7 +126,6 @@ func (mv *move) send(ctx context.Context, src, dst *testbed.Machine) error {
 	}
 	mv.setSource(src)
 	defer mv.setSource(nil)
-	src.Log().Info("migrate", "by", mv.m.options.protocol, "to", dst.Host.Name())
 	src.Depart()
 	began := time.Now()
 	mv.clock.Begin()
@@ -311,18 +307,18 @@ func (mv *move) giveUp(ctx context.Context, src, dst *testbed.Machine, cause err
 		mv.setState(qmp.MigrationFailed)
 		return mv.judge(ctx, src, dst, "")
 	default: // the scenario was stopped, or QEMU has refused something
-		abandon(ctx, src)
+		mv.m.abandon(ctx, src)
 		return cause
 	}
-	abandon(ctx, src)
+	mv.m.abandon(ctx, src)
 	mv.setState(qmp.MigrationFailed)
 	return err
 }
 
 // abandon tells QEMU to give a migration up and waits for that, for a moment and
 // also when ctx has ended. In post-copy it is refused, and the migration goes on.
-func abandon(ctx context.Context, src *testbed.Machine) {
-	ctx, cancel := context.WithTimeoutCause(context.WithoutCancel(ctx), cancelTimeout, fmt.Errorf("it has not happened within %v", cancelTimeout))
+func (m *Migration) abandon(ctx context.Context, src *testbed.Machine) {
+	ctx, cancel := context.WithTimeoutCause(context.WithoutCancel(ctx), m.patience.cancel, fmt.Errorf("it has not happened within %v", m.patience.cancel))
 	defer cancel()
 	err := src.Execute(ctx, "migrate_cancel", nil, nil)
 	for err == nil {
@@ -380,7 +376,7 @@ func (mv *move) ending(ctx context.Context, src, dst *testbed.Machine, state Sta
 // finalFigures reads query-migrate until its figures are there: QEMU reports
 // the end a little before it has them.
 func (mv *move) finalFigures(ctx context.Context, monitor *qmp.Conn, state State) (errorDesc string, err error) {
-	ctx, cancel := context.WithTimeoutCause(ctx, settleTimeout, errors.New("QEMU gives no figures of the ended migration"))
+	ctx, cancel := context.WithTimeoutCause(ctx, mv.m.patience.settle, errors.New("QEMU gives no figures of the ended migration"))
 	defer cancel()
 	for {
 		if _, err := mv.sample(ctx, monitor); err != nil {
@@ -481,12 +477,12 @@ func (mv *move) receive(ctx context.Context, dst *testbed.Machine, events *qmp.S
 				return err
 			}
 			sourceDone = nil
-			late = time.After(settleTimeout)
+			late = time.After(mv.m.patience.settle)
 			if _, err := dst.Status(ctx); errors.Is(err, qmp.ErrSilent) {
 				return fail(ctx, mv, dst, DestinationRole, err)
 			}
 		case <-late:
-			return fail(ctx, mv, dst, DestinationRole, fmt.Errorf("the source says completed, but the guest has not come up after %v", settleTimeout))
+			return fail(ctx, mv, dst, DestinationRole, fmt.Errorf("the source says completed, but the guest has not come up after %v", mv.m.patience.settle))
 		case <-ctx.Done():
 			return context.Cause(ctx)
 		}

@@ -242,8 +242,10 @@ func (s *Side) prepareDestinations(ctx context.Context) error {
 func (s *Side) early(ctx context.Context, steps func(context.Context) error) error {
 	watched, cancel := context.WithCancelCause(ctx)
 	var watching sync.WaitGroup
+	var all []*testbed.Machine // guarded by s.mu
 	s.mu.Lock()
 	s.onAdd = func(machine *testbed.Machine) {
+		all = append(all, machine)
 		watching.Go(func() {
 			select {
 			case <-machine.Exited():
@@ -254,11 +256,20 @@ func (s *Side) early(ctx context.Context, steps func(context.Context) error) err
 	}
 	s.mu.Unlock()
 	err := steps(watched)
-	cancel(nil)
-	watching.Wait()
 	s.mu.Lock()
 	s.onAdd = nil
 	s.mu.Unlock()
+	if errors.Is(err, qmp.ErrGone) { // seen here before it is seen there
+		for _, machine := range all {
+			select {
+			case <-machine.Exited():
+				cancel(&endedEarly{machine})
+			default:
+			}
+		}
+	}
+	cancel(nil)
+	watching.Wait()
 	ended, early := errors.AsType[*endedEarly](context.Cause(watched))
 	if !early || err != nil && !errors.Is(err, ended) && !errors.Is(err, qmp.ErrGone) {
 		return err // nil, or what it says more of
@@ -436,7 +447,7 @@ func (s *Side) learnEnd(ctx context.Context, vm string) error {
 func (s *Side) abandonUnended(ctx context.Context) {
 	_ = s.each(context.WithoutCancel(ctx), func(ctx context.Context, vm string) error {
 		if !s.Migration.moves[vm].now().Terminal() {
-			abandon(ctx, s.Machine(vm))
+			s.Migration.abandon(ctx, s.Machine(vm))
 		}
 		return nil
 	})

@@ -75,5 +75,6 @@ func incoming(ctx context.Context, destination Peer, uri string) error {
 
 // migrate makes a source send to uri.
 func migrate(ctx context.Context, source Peer, uri string) error {
+	source.Log().Info("migrate", "uri", uri)
 	return source.Execute(ctx, "migrate", map[string]any{"uri": uri}, nil)
 }

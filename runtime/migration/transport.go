@@ -5,6 +5,7 @@ package migration
 import (
 	"context"
 	"fmt"
+	"log/slog"
 
 	"github.com/mhmig/mhmig/runtime/vm"
 )
@@ -44,6 +45,8 @@ type Peer interface {
 	// String is the VM and its host: vm1@host1.
 	fmt.Stringer
 	HostName() string
+	// Log writes with the VM and the host.
+	Log() *slog.Logger
 	// Execute sends QEMU a command, see [qmp.Conn.Execute].
 	Execute(ctx context.Context, command string, arguments, reply any) error
 	// Address is where other hosts reach this one.

@@ -50,6 +50,8 @@ type Config struct {
 	// any other bed.
 	Name   string
 	Shared *Shared
+	// Launch starts the QEMUs; nil is [vm.Start].
+	Launch Launcher
 }
 
 // Place is a host that a bed is on.
@@ -66,6 +68,7 @@ type Bed struct {
 	log     *slog.Logger
 	name    string
 	shared  *Shared
+	launch  Launcher
 	store   *store // of mhmig's own files
 	hosts   []*Host
 
@@ -96,9 +99,12 @@ type madeFolder struct {
 func New(c Config) *Bed {
 	b := &Bed{
 		params: c.Params, results: c.Results, ledger: newOwned(c.Ledger), log: c.Log,
-		name: c.Name, shared: c.Shared,
+		name: c.Name, shared: c.Shared, launch: c.Launch,
 		claims: map[string]string{}, consoles: map[string]string{}, rebooting: map[string]bool{}, ran: map[string]bool{},
 		kept: map[string][]string{}, troubles: map[string]troubles{}, read: map[string]bool{}, set: map[string]string{},
+	}
+	if b.launch == nil {
+		b.launch = startQEMU
 	}
 	for _, p := range c.Hosts {
 		label := "host" + strconv.Itoa(p.Number)

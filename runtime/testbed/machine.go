@@ -26,7 +26,7 @@ const exitGrace = 100 * time.Millisecond
 // Machine is one instance of a VM in a bed: QEMU, its console, and where its
 // guest is on its way.
 type Machine struct {
-	*vm.Instance
+	Instance
 	Host    *Host
 	Console *guest.Console
 
@@ -252,7 +252,7 @@ func (b *Bed) Ensure(ctx context.Context, name string, h *Host, params cartesian
 	if err != nil {
 		return nil, false, err
 	}
-	if err := m.Cont(ctx); err != nil {
+	if err := m.BlameGone(ctx, m.Cont(ctx)); err != nil {
 		return nil, false, err
 	}
 	return m, true, nil
@@ -329,7 +329,7 @@ func (b *Bed) start(ctx context.Context, name string, h *Host, params cartesian.
 		}
 		return m.lastQMP.tee(w), nil
 	}
-	instance, err := vm.Start(ctx, place, site.Config, shape, launch)
+	instance, err := b.launch(ctx, place, site.Config, shape, launch)
 	if err != nil {
 		return nil, err
 	}

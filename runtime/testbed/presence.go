@@ -11,9 +11,7 @@ import "github.com/mhmig/mhmig/runtime/qmp"
 //	awaited   RESUME, Arrive                 arriving
 //	awaited   MIGRATION completed            here
 //	arriving  MIGRATION completed            here
-//	here      Depart                         leaving
-//	here      MIGRATION postcopy-active …    parted
-//	here      MIGRATION completed            gone
+//	here      Depart, MIGRATION setup        leaving
 //	leaving   MIGRATION cancelled, failed    here
 //	leaving   MIGRATION postcopy-active …    parted
 //	leaving   MIGRATION completed            gone
@@ -51,9 +49,11 @@ func (p presence) after(e qmp.Event) presence {
 		return here
 	case (p == parted || p == gone) && e.Name == "RESUME":
 		return twice
-	case (p == here || p == leaving || p == parted) && status == qmp.MigrationCompleted:
+	case p == here && status == qmp.MigrationSetup:
+		return leaving
+	case (p == leaving || p == parted) && status == qmp.MigrationCompleted:
 		return gone
-	case (p == here || p == leaving) && status.Postcopy() && status != qmp.MigrationPostcopyDevice: // from there it may still come back
+	case p == leaving && status.Postcopy() && status != qmp.MigrationPostcopyDevice: // from there it may still come back
 		return parted
 	case p == leaving && status == qmp.MigrationCancelled, (p == leaving || p == parted) && status == qmp.MigrationFailed:
 		return here

@@ -49,7 +49,8 @@ func TestPresence(t *testing.T) {
 		{"a status of the future at the destination", "awaited", "warp-drive", "awaited"},
 		{"another event", "here", "RESET POWERDOWN STOP RESUME", "here"},
 		{"the rest of QEMU's enum", "leaving", "none wait-unplug colo pre-switchover", "leaving"},
-		{"a second move after the first", "here", "setup active", "here"},
+		{"a second move after the first", "awaited", "setup active RESUME completed setup active", "leaving"},
+		{"the destination tells of the end twice", "awaited", "RESUME completed completed", "here"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			t.Parallel()

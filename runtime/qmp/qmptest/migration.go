@@ -9,6 +9,8 @@ import (
 	"os"
 	"strings"
 	"time"
+
+	"github.com/mhmig/mhmig/runtime/qmp"
 )
 
 // What the two sides say to each other, a byte each.
@@ -37,7 +39,10 @@ func (m *Machine) figures() map[string]any {
 	if m.failure != "" {
 		figures["error-desc"] = m.failure
 	}
-	if m.took > 0 {
+	if m.status == "completed" {
+		m.asked++
+	}
+	if m.took > 0 && m.asked > m.script.FiguresLate {
 		figures["total-time"], figures["downtime"] = max(m.took.Milliseconds(), 1), 1
 	}
 	if m.passes == 0 {
@@ -120,6 +125,9 @@ func (m *Machine) use(conn net.Conn) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	m.wire = conn
+	if m.cancelled {
+		_ = conn.Close()
+	}
 }
 
 // receive is the destination's part of a migration. One that fails ends QEMU.
@@ -133,7 +141,7 @@ func (m *Machine) receive(conn io.ReadWriteCloser) {
 		}
 		if !hear(conn, said) {
 			m.turn("failed", "load of migration failed: Input/output error")
-			m.once.Do(func() { close(m.quit) })
+			m.End()
 			return
 		}
 		if said == beginsToMove {
@@ -161,7 +169,7 @@ func (m *Machine) migrate(arguments json.RawMessage) (any, *refusal) {
 		return nil, refused
 	}
 	m.mu.Lock()
-	m.began, m.took, m.passes, m.cancelled = time.Now(), 0, 0, false
+	m.began, m.took, m.passes, m.cancelled, m.wire = time.Now(), 0, 0, false, nil
 	m.mu.Unlock()
 	m.working.Go(func() { m.send(network, where) })
 	return map[string]any{}, nil
@@ -199,6 +207,12 @@ func (m *Machine) send(network, where string) {
 			return
 		case <-time.After(passTime):
 		}
+	}
+	for _, status := range m.script.Insert {
+		m.turn(status, "")
+	}
+	if m.script.Postcopy {
+		m.turn("postcopy-active", "")
 	}
 	before := m.become("finish-migrate")
 	m.emit("STOP", nil)
@@ -243,9 +257,12 @@ func (m *Machine) broke() {
 func (m *Machine) cancel() {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	if m.status != "setup" && m.status != "active" || m.wire == nil {
+	switch status := qmp.MigrationStatus(m.status); {
+	case !status.Begun(), status.Terminal(), status.Postcopy():
 		return
 	}
 	m.cancelled = true
-	_ = m.wire.Close()
+	if m.wire != nil {
+		_ = m.wire.Close()
+	}
 }

@@ -23,6 +23,7 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -38,15 +39,80 @@ type Script struct {
 	// the guest's state is loaded; loaded, just after the source was told that it is.
 	// A run state behind an @ makes it the moment in that state only.
 	StopAt string
-	// Stop is what happens then.
+	// Stop is what happens then; without it who plays the machine decides: see Die.
 	Stop func()
+	// Die makes the machine die then, and not freeze.
+	Die bool
 	// Endless makes a migration from here not converge until it is cancelled.
 	Endless bool
 	// Cut cuts the way to here at the switchover: what the source sends then does not
 	// arrive, and neither end learns of it.
 	Cut bool
-	// Refuse are commands that are refused.
-	Refuse []string
+	// Refuse are commands that are refused, Ignore those that are never answered.
+	Refuse, Ignore []string
+	// Lose are events that are not sent, Repeat those that are sent twice, and Late
+	// those that are sent a moment later. MIGRATION has its status behind a colon.
+	Lose, Repeat, Late []string
+	// Insert are statuses that the migration goes through before it completes.
+	Insert []string
+	// FiguresLate makes query-migrate tell of the figures only when it is asked so
+	// many times after the end.
+	FiguresLate int
+	// Without are migration capabilities that this QEMU has not.
+	Without []string
+	// Postcopy makes the destination run before the source has come to its end.
+	Postcopy bool
+}
+
+// lateness is how late an event of Script.Late is.
+const lateness = 30 * time.Millisecond
+
+// Freeze stops the machine as a process is stopped, in the middle of what it does,
+// until Close: a value for Script.Stop.
+func (m *Machine) Freeze() {
+	m.mu.Lock()
+	m.frozen = true
+	m.mu.Unlock()
+	m.hold()
+}
+
+// hold blocks while the machine is frozen.
+func (m *Machine) hold() {
+	m.mu.Lock()
+	frozen := m.frozen
+	m.mu.Unlock()
+	if frozen {
+		<-m.closed
+	}
+}
+
+func (m *Machine) isClosed() bool {
+	select {
+	case <-m.closed:
+		return true
+	default:
+		return false
+	}
+}
+
+// Die ends the machine as a process that is killed: its connections close, and
+// nothing is said any more.
+func (m *Machine) Die() {
+	m.End()
+	m.mu.Lock()
+	m.frozen, m.killed = true, true
+	for c := range m.monitors {
+		if closer, ok := c.w.(io.Closer); ok {
+			_ = closer.Close()
+		}
+	}
+	if m.wire != nil {
+		_ = m.wire.Close()
+	}
+	if m.listener != nil {
+		_ = m.listener.Close()
+	}
+	m.mu.Unlock()
 }
 
 // The figures of every migration.
@@ -63,9 +129,12 @@ type Machine struct {
 	script Script
 	quit   chan struct{} // closed by the command quit
 	once   sync.Once
+	closed chan struct{} // by Close
+	close  sync.Once
 
 	mu         sync.Mutex // guards what follows
-	state      string     // QEMU's run state
+	incoming   bool
+	state      string // QEMU's run state
 	monitors   map[*monitor]bool
 	parameters map[string]any
 	status     string // of the migration
@@ -76,6 +145,9 @@ type Machine struct {
 	wire       net.Conn     // to the other side
 	listener   net.Listener // where it waits for the source
 	cancelled  bool
+	frozen     bool
+	killed     bool // by Die
+	asked      int  // for figures, since the end
 	working    sync.WaitGroup
 }
 
@@ -83,11 +155,11 @@ type Machine struct {
 // migrate-incoming.
 func New(script Script, incoming bool) *Machine {
 	m := &Machine{
-		script: script, quit: make(chan struct{}), state: "prelaunch", monitors: map[*monitor]bool{},
+		script: script, quit: make(chan struct{}), closed: make(chan struct{}), state: "prelaunch", monitors: map[*monitor]bool{},
 		parameters: map[string]any{"max-bandwidth": 128 << 20, "downtime-limit": 300},
 	}
 	if incoming {
-		m.state = "inmigrate"
+		m.incoming, m.state = true, "inmigrate"
 	}
 	return m
 }
@@ -95,8 +167,29 @@ func New(script Script, incoming bool) *Machine {
 // Done is closed when the machine was told to quit.
 func (m *Machine) Done() <-chan struct{} { return m.quit }
 
+// End ends the machine as quit does; again is fine.
+func (m *Machine) End() { m.once.Do(func() { close(m.quit) }) }
+
+// Killed says whether the machine has died.
+func (m *Machine) Killed() bool {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return m.killed
+}
+
+// LastWords is what a machine says that ends because it could not load the guest.
+func (m *Machine) LastWords() string {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if m.incoming && m.status == "failed" {
+		return "load of migration failed: Input/output error"
+	}
+	return ""
+}
+
 // Close ends the machine's migration and waits until nothing of it runs.
 func (m *Machine) Close() {
+	m.close.Do(func() { close(m.closed) })
 	m.mu.Lock()
 	if m.wire != nil {
 		_ = m.wire.Close()
@@ -153,7 +246,14 @@ func (m *Machine) Serve(conn net.Conn) {
 		if request.ID != nil {
 			reply["id"] = request.ID
 		}
+		m.hold()
 		m.at(request.Execute)
+		if m.isClosed() { // it was frozen until then
+			return
+		}
+		if slices.Contains(m.script.Ignore, request.Execute) {
+			continue
+		}
 		value, err := m.perform(request.Execute, request.Arguments)
 		if err != nil {
 			reply["error"] = err
@@ -162,7 +262,7 @@ func (m *Machine) Serve(conn net.Conn) {
 		}
 		c.send(reply)
 		if request.Execute == "quit" {
-			m.once.Do(func() { close(m.quit) })
+			m.End()
 		}
 	}
 }
@@ -198,12 +298,36 @@ func (m *Machine) emit(name string, data map[string]any) {
 			moment += ":" + status
 		}
 	}
-	m.mu.Lock()
-	for c := range m.monitors {
-		c.send(event)
+	m.hold()
+	times := 1
+	switch {
+	case slices.Contains(m.script.Lose, moment):
+		times = 0
+	case slices.Contains(m.script.Repeat, moment):
+		times = 2
+	case slices.Contains(m.script.Late, moment):
+		m.working.Go(func() {
+			select {
+			case <-time.After(lateness):
+				m.tell(event)
+			case <-m.closed:
+			}
+		})
+		times = 0
 	}
-	m.mu.Unlock()
+	for range times {
+		m.tell(event)
+	}
 	m.at(moment)
+}
+
+// tell sends a message to all clients.
+func (m *Machine) tell(message any) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	for c := range m.monitors {
+		c.send(message)
+	}
 }
 
 // become sets the run state and returns the one before.
@@ -228,7 +352,13 @@ func (m *Machine) perform(command string, arguments json.RawMessage) (any, *refu
 	case "qmp_capabilities", "migrate-set-capabilities", "quit", "system_reset":
 		return map[string]any{}, nil
 	case "query-migrate-capabilities":
-		return []map[string]any{{"capability": "return-path", "state": false}, {"capability": "events", "state": false}}, nil
+		known := []map[string]any{}
+		for _, name := range []string{"return-path", "events", "postcopy-ram"} {
+			if !slices.Contains(m.script.Without, name) {
+				known = append(known, map[string]any{"capability": name, "state": false})
+			}
+		}
+		return known, nil
 	case "query-name":
 		return map[string]any{"name": "scripted"}, nil
 	case "query-status":

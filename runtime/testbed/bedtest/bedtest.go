@@ -73,6 +73,11 @@ type Bed struct {
 // test ends it is closed, and nothing of it may be left on the hosts.
 func New(t testing.TB, hosts []*host.Host, labParams, params cartesian.Params, shipped func(name string) (string, error)) *Bed {
 	t.Helper()
+	return newBed(t, hosts, labParams, params, shipped, nil)
+}
+
+func newBed(t testing.TB, hosts []*host.Host, labParams, params cartesian.Params, shipped func(name string) (string, error), launch testbed.Launcher) *Bed {
+	t.Helper()
 	folder, record := Results(t)
 	all := maps.Clone(labParams)
 	maps.Copy(all, params)
@@ -87,7 +92,7 @@ func New(t testing.TB, hosts []*host.Host, labParams, params cartesian.Params, s
 		places = append(places, testbed.Place{Host: h, Number: i + 1})
 	}
 	b.Bed = testbed.New(testbed.Config{
-		Hosts: places, Params: all, Results: variant, Ledger: record, Name: b.Name, Shared: shared,
+		Hosts: places, Params: all, Results: variant, Ledger: record, Name: b.Name, Shared: shared, Launch: launch,
 		Log: slog.New(folder.Handler()).With("variant", variant.ID()),
 	})
 	t.Cleanup(func() {

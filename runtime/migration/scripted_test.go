@@ -1,0 +1,340 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package migration_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+
+	"github.com/mhmig/mhmig/lang/cartesian"
+	"github.com/mhmig/mhmig/runtime/migration"
+	"github.com/mhmig/mhmig/runtime/qmp"
+	"github.com/mhmig/mhmig/runtime/qmp/qmptest"
+	"github.com/mhmig/mhmig/runtime/result"
+	"github.com/mhmig/mhmig/runtime/testbed/bedtest"
+)
+
+// scene is a migration between two scripted QEMUs, and what must become of it.
+type scene struct {
+	name                string
+	source, destination qmptest.Script
+	params              cartesian.Params
+	change              func(*migration.Plan)
+	also                func(context.Context, *migration.Migration) error // beside the migration; its error is the test's
+	wrong               bool                                              // it does not succeed
+	status              result.Status                                     // of its error
+	want                []string                                          // words in that
+	log                 string                                            // words in the variant's log
+	at                  string                                            // where the guest is then: host2, unless it says otherwise
+}
+
+const (
+	srcFailed = "the source failed first (host1)"
+	dstFailed = "the destination failed first (host2)"
+	silent    = "QEMU does not answer its monitor"
+	killed    = "ended by signal 9"
+)
+
+// linger makes a moment long enough to be seen.
+func linger() { time.Sleep(300 * time.Millisecond) }
+
+// cancelAt cancels in a state.
+func cancelAt(state migration.State) func(context.Context, *migration.Migration) error {
+	return func(ctx context.Context, m *migration.Migration) error {
+		if err := m.Wait(ctx, migration.Condition{Status: state}); err != nil {
+			return err
+		}
+		return m.Cancel(ctx)
+	}
+}
+
+func scenes() []scene {
+	const fail, wrong = result.Fail, true
+	all := []scene{
+		{name: "all is well"},
+		{name: "guest stands still first", params: cartesian.Params{"mig_offline": "yes"}},
+		{name: "limits", params: cartesian.Params{"mig_speed": "64M", "mig_downtime": "0.1"}},
+		{name: "unix", params: cartesian.Params{"mig_protocol": "unix"}},
+		{name: "figures come late", source: qmptest.Script{FiguresLate: 5}},
+		{name: "figures never come", source: qmptest.Script{FiguresLate: 1 << 30}, wrong: wrong, want: []string{"QEMU gives no figures of the ended migration"}, at: "host2"},
+		{name: "post-copy", source: qmptest.Script{Postcopy: true}},
+
+		{name: "completed is lost", source: qmptest.Script{Lose: []string{"MIGRATION:completed"}}},
+		{name: "completed comes late", source: qmptest.Script{Late: []string{"MIGRATION:completed"}}},
+		{name: "completed is repeated", source: qmptest.Script{Repeat: []string{"MIGRATION:completed"}}},
+		{name: "STOP is lost", source: qmptest.Script{Lose: []string{"STOP"}}},
+		{name: "STOP comes late", source: qmptest.Script{Late: []string{"STOP"}}},
+		{name: "STOP is repeated", source: qmptest.Script{Repeat: []string{"STOP"}}},
+		{name: "RESUME is lost", destination: qmptest.Script{Lose: []string{"RESUME"}}},
+		{name: "RESUME comes late", destination: qmptest.Script{Late: []string{"RESUME"}}},
+		{name: "RESUME is repeated", destination: qmptest.Script{Repeat: []string{"RESUME"}}},
+		{name: "the destination's completed is lost", destination: qmptest.Script{Lose: []string{"MIGRATION:completed"}}},
+		{name: "the destination's completed comes late", destination: qmptest.Script{Late: []string{"MIGRATION:completed"}}},
+		{name: "the destination's completed is repeated", destination: qmptest.Script{Repeat: []string{"MIGRATION:completed"}}},
+		{name: "setup and active are lost", source: qmptest.Script{Lose: []string{"MIGRATION:setup", "MIGRATION:active"}}},
+		{name: "active is repeated", source: qmptest.Script{Repeat: []string{"MIGRATION:active", "MIGRATION_PASS"}}},
+		{
+			name: "the destination tells nothing", destination: qmptest.Script{Lose: []string{"RESUME", "MIGRATION:completed"}}, wrong: wrong, status: fail,
+			want: []string{dstFailed, "the source says completed, but the guest has not come up after"},
+		},
+		{name: "a status of the future", source: qmptest.Script{Insert: []string{"warp-drive"}}, log: "a migration status that mhmig does not know"},
+		{name: "a status of the future at the destination's end", source: qmptest.Script{Insert: []string{"warp-drive", "device", "warp-drive"}}},
+		{
+			name: "an unknown capability", destination: qmptest.Script{Without: []string{"return-path"}}, wrong: wrong, status: result.Error,
+			want: []string{"migration 1, destination host2, prepare: ", "this QEMU has no migration capability return-path"}, at: "-",
+		},
+
+		{name: "cancel in active, without an end", source: qmptest.Script{Endless: true}, also: cancelAt("active"), at: "host1"},
+		{
+			name: "cancel before the move", source: qmptest.Script{Endless: true}, at: "host1",
+			change: func(p *migration.Plan) {
+				p.BeforeMigration = func(ctx context.Context, s *migration.Side) error {
+					if s.IsSource() {
+						return s.Migration.Cancel(ctx)
+					}
+					return nil
+				}
+			},
+		},
+		{name: "cancel_delay", source: qmptest.Script{Endless: true}, params: cartesian.Params{"cancel_delay": "0.05", "mig_speed": "32M"}, at: "host1"},
+		{name: "cancelled, then limits again", source: qmptest.Script{Endless: true}, params: cartesian.Params{"cancel_delay": "0.05", "mig_offline": "yes"}, at: "host1"},
+		{name: "cancel_delay is too long", params: cartesian.Params{"cancel_delay": "60"}, wrong: wrong, want: []string{"the migration was over before cancel_delay = 1m0s"}},
+		{name: "cancel after the end", also: cancelAt("completed")},
+		{
+			name: "cancelled by somebody else", source: qmptest.Script{Endless: true}, wrong: wrong, want: []string{"was cancelled, but not by mig.cancel"}, at: "host1",
+			also: func(ctx context.Context, m *migration.Migration) error {
+				if err := m.Wait(ctx, migration.Condition{Status: "active"}); err != nil {
+					return err
+				}
+				return m.Source.Machine(m.VMs()[0]).Execute(ctx, "migrate_cancel", nil, nil)
+			},
+		},
+		{name: "cancel is refused", source: qmptest.Script{Endless: true, Refuse: []string{"migrate_cancel"}}, params: cartesian.Params{"cancel_delay": "0.05"}, wrong: wrong, want: []string{"the script refuses migrate_cancel"}, at: "host1"},
+		{
+			name: "overdue", source: qmptest.Script{Endless: true}, params: cartesian.Params{"mig_timeout": "0.6", "mig_speed": "2M"}, wrong: wrong, status: fail,
+			want: []string{"not finished after mig_timeout = 600ms", "over the guest's memory, 32 MiB of 64 MiB left"}, at: "host1",
+		},
+		{
+			name: "overdue, and cannot be given up", source: qmptest.Script{Endless: true, Refuse: []string{"migrate_cancel"}}, params: cartesian.Params{"mig_timeout": "0.3"}, wrong: wrong, status: fail,
+			want: []string{"not finished after mig_timeout"}, log: "could not be cancelled",
+			at: "host1",
+		},
+		{
+			name: "cut at the switchover", destination: qmptest.Script{Cut: true}, params: cartesian.Params{"mig_timeout": "0.5"}, wrong: wrong, status: fail,
+			want: []string{"not finished after mig_timeout"}, at: "host1",
+		},
+		{
+			name: "work fails", wrong: wrong, want: []string{"migration 1, source host1, start_work: no work"}, at: "host1",
+			change: func(p *migration.Plan) {
+				p.StartWork = func(context.Context, *migration.Side) error { return errors.New("no work") }
+			},
+		},
+		{
+			name: "hooks of all steps", change: func(p *migration.Plan) {
+				nothing := func(context.Context, *migration.Side) error { return nil }
+				p.StartWork, p.CheckWork, p.CheckSrc, p.CheckDst, p.BeforeMigration, p.PostMigration = nothing, nothing, nothing, nothing, nothing, nothing
+			},
+		},
+		{
+			name: "the hook has not migrated", wrong: wrong, want: []string{"migrate_src has returned, but the migration of", "is not over: it is not begun"}, at: "host1",
+			change: func(p *migration.Plan) {
+				p.MigrateSrc = func(context.Context, *migration.Side) error { return nil }
+			},
+		},
+		{
+			name: "waits", source: qmptest.Script{Endless: true}, at: "host1",
+			also: func(ctx context.Context, m *migration.Migration) error {
+				left := int64(60 << 20)
+				for _, c := range []migration.Condition{{Status: "active"}, {Event: "MIGRATION_PASS"}, {Passes: 2}, {Remaining: &left}} {
+					if err := m.Wait(ctx, c); err != nil {
+						return err
+					}
+				}
+				return errors.Join(m.SetSpeed(ctx, 1<<20), m.SetDowntime(ctx, time.Second), m.Cancel(ctx))
+			},
+		},
+		{
+			name: "waits for what does not come", source: qmptest.Script{},
+			also: func(ctx context.Context, m *migration.Migration) error {
+				for _, c := range []migration.Condition{{Status: "colo"}, {Passes: 99}} {
+					if err := m.Wait(ctx, c); err == nil || !strings.Contains(err.Error(), "but the migration ended first: completed") {
+						return fmt.Errorf("wait for %s: got %w, want that the migration has ended", c, err)
+					}
+				}
+				return nil
+			},
+		},
+	}
+	for _, status := range append(qmp.MigrationStatuses, "warp-drive") {
+		s := scene{name: "cancel in " + string(status), also: cancelAt(status), at: "host1"}
+		s.source = qmptest.Script{StopAt: "MIGRATION:" + string(status), Stop: linger}
+		switch {
+		case !status.Begun(), status.Terminal(): // each has its own
+			continue
+		case status.Postcopy():
+			s.at, s.also = "", func(ctx context.Context, m *migration.Migration) error {
+				err := cancelAt(status)(ctx, m)
+				if err == nil || !strings.Contains(err.Error(), "cancelling now would destroy the guest on both hosts") {
+					return fmt.Errorf("got %w, want that it is refused", err)
+				}
+				return nil
+			}
+			fallthrough
+		case status != qmp.MigrationSetup && status != qmp.MigrationActive:
+			s.source.Insert = []string{string(status)}
+		}
+		all = append(all, s)
+	}
+	for _, command := range []string{"query-migrate-capabilities", "migrate-set-capabilities", "query-migrate-parameters", "migrate"} {
+		all = append(all, scene{
+			name: "the source refuses " + command, source: qmptest.Script{Refuse: []string{command}}, wrong: wrong, want: []string{"the script refuses " + command}, at: "host1",
+		})
+	}
+	for _, command := range []string{"query-migrate-capabilities", "migrate-set-capabilities", "migrate-incoming", "query-migrate"} {
+		all = append(all, scene{
+			name: "the destination refuses " + command, destination: qmptest.Script{Refuse: []string{command}}, wrong: wrong, want: []string{"destination host2, prepare: ", "the script refuses " + command}, at: "-",
+		})
+	}
+	for _, command := range []string{"query-migrate-capabilities", "query-migrate-parameters", "migrate", "cont"} {
+		all = append(all, scene{
+			name: "the source never answers " + command, source: qmptest.Script{Ignore: []string{command}}, wrong: wrong, want: []string{silent, command}, at: "-",
+		})
+	}
+	for _, command := range []string{"migrate-set-capabilities", "migrate-incoming", "query-migrate"} {
+		all = append(all, scene{
+			name: "the destination never answers " + command, destination: qmptest.Script{Ignore: []string{command}}, wrong: wrong, want: []string{silent, command}, at: "-",
+		})
+	}
+	for _, cell := range []struct {
+		moment string
+		side   migration.Role
+		status result.Status
+	}{
+		{"cont", migration.SourceRole, result.Error},
+		{"query-migrate-parameters", migration.SourceRole, fail},
+		{"migrate", migration.SourceRole, fail},
+		{"MIGRATION:setup", migration.SourceRole, fail},
+		{"MIGRATION:active", migration.SourceRole, fail},
+		{"STOP", migration.SourceRole, fail},
+		{"MIGRATION:completed", migration.SourceRole, fail},
+		{"query-status@postmigrate", migration.SourceRole, fail},
+		{"migrate-set-capabilities", migration.DestinationRole, result.Error},
+		{"migrate-incoming", migration.DestinationRole, result.Error},
+		{"MIGRATION:setup", migration.DestinationRole, fail},
+		{"MIGRATION:active", migration.DestinationRole, fail},
+		{"load", migration.DestinationRole, fail},
+		{"loaded", migration.DestinationRole, fail},
+		{"RESUME", migration.DestinationRole, fail},
+		{"query-status@running", migration.DestinationRole, fail},
+	} {
+		for _, die := range []bool{false, true} {
+			s := scene{name: fmt.Sprintf("the %s freezes at %s", cell.side, cell.moment), wrong: wrong, status: cell.status, want: []string{silent}, at: "-", params: cartesian.Params{"mig_timeout": "1.5"}}
+			if die {
+				s.name, s.want, s.status = fmt.Sprintf("the %s dies at %s", cell.side, cell.moment), []string{killed}, fail
+			}
+			script := qmptest.Script{StopAt: cell.moment, Die: die}
+			if cell.side == migration.SourceRole {
+				s.source = script
+			} else {
+				s.destination = script
+			}
+			all = append(all, s)
+		}
+	}
+	return all
+}
+
+// What becomes of migrations whose QEMUs are scripted, in this process.
+func TestScripted(t *testing.T) {
+	t.Parallel()
+	all := scenes()
+	bed := bedtest.Perform(t, len(all), cartesian.Params{"monitor_timeout": "0.7", "mig_timeout": "8"})
+	var scenes errgroup.Group // they wait most of their time: more of them than there are processors
+	scenes.SetLimit(32)
+	defer func() { _ = scenes.Wait() }()
+	for i, tt := range all {
+		play := func(t *testing.T) {
+			name := fmt.Sprintf("vm%d", i+1)
+			bed.Stage.Play(name, tt.source, tt.destination)
+			p := plan(bed.Bed)
+			p.VMs, p.Params = []string{name}, cartesian.Params{}
+			for _, params := range []cartesian.Params{bed.Params(), tt.params} {
+				for key, value := range params {
+					p.Params[key] = value
+				}
+			}
+			if tt.change != nil {
+				tt.change(&p)
+			}
+			m := start(t, bed.Bed, p)
+			migration.Hasten(m)
+			ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+			defer cancel()
+			beside := make(chan error, 1)
+			go func() {
+				if tt.also == nil {
+					beside <- nil
+					return
+				}
+				beside <- tt.also(ctx, m)
+			}()
+			err := runBoth(ctx, m)
+			if also := <-beside; also != nil {
+				t.Errorf("beside it: %v", also)
+			}
+			if ctx.Err() != nil {
+				t.Fatalf("it does not end: %v", err)
+			}
+			if !tt.wrong && err != nil {
+				t.Fatalf("got %v, want that it is over", err)
+			}
+			if tt.wrong {
+				if err == nil || tt.status != 0 && result.StatusOf(err) != tt.status {
+					t.Errorf("got %v: %v, want %v", result.StatusOf(err), err, tt.status)
+				}
+				for _, words := range tt.want {
+					if err == nil || !strings.Contains(err.Error(), words) {
+						t.Errorf("got %v, want %q in it", err, words)
+					}
+				}
+			}
+			if tt.log != "" && !strings.Contains(bedLog(t, bed), tt.log) {
+				t.Errorf("log: want %q in it", tt.log)
+			}
+			if at := "host2"; tt.at != "-" {
+				if tt.at != "" {
+					at = tt.at
+				}
+				if current := bed.Current(name); current == nil || current.Host.Name() != at {
+					t.Errorf("the guest is in %v, want on %s", current, at)
+				}
+			}
+			for _, machine := range bed.Machines() { // those that die are told of here, not at the bed's end
+				if machine.Name() == name {
+					_ = bed.Remove(context.WithoutCancel(ctx), machine)
+				}
+			}
+		}
+		scenes.Go(func() error {
+			t.Run(tt.name, play)
+			return nil
+		})
+	}
+}
+
+func bedLog(t *testing.T, bed *bedtest.Performance) string {
+	t.Helper()
+	text, err := os.ReadFile(filepath.Join(bed.Results.Dir(), result.LogFile))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(text)
+}
