@@ -1,0 +1,264 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package testbed_test
+
+import (
+	"context"
+	"errors"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/mhmig/mhmig/lang/cartesian"
+	"github.com/mhmig/mhmig/runtime/host"
+	"github.com/mhmig/mhmig/runtime/qmp/qmptest"
+	"github.com/mhmig/mhmig/runtime/result"
+	"github.com/mhmig/mhmig/runtime/testbed"
+	"github.com/mhmig/mhmig/runtime/testbed/bedtest"
+	"github.com/mhmig/mhmig/runtime/vm"
+)
+
+// onStage returns a bed of scripted QEMUs in this process, and a function that starts
+// one on the first host.
+func onStage(t *testing.T, vms int, params cartesian.Params) (*bedtest.Performance, func(name string, script qmptest.Script) *testbed.Machine) {
+	t.Helper()
+	bed := bedtest.Perform(t, vms, params)
+	return bed, func(name string, script qmptest.Script) *testbed.Machine {
+		t.Helper()
+		bed.Stage.Play(name, script, qmptest.Script{})
+		m, _, err := bed.Ensure(t.Context(), name, bed.Hosts()[0], bed.Params(), vm.Launch{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		return m
+	}
+}
+
+// What a scenario asks of a guest is done where the guest is, and refused where it
+// has left.
+func TestControl(t *testing.T) {
+	t.Parallel()
+	bed, start := onStage(t, 1, nil)
+	ctx, m := t.Context(), start("vm1", qmptest.Script{})
+	for _, step := range []struct {
+		name  string
+		do    func() error
+		state string
+	}{
+		{"stop", func() error { return m.Stop(ctx) }, "paused"},
+		{"cont", func() error { return m.Cont(ctx) }, "running"},
+		{"reset", func() error { return m.Reset(ctx) }, "running"},
+		{"a command", func() error { return m.Execute(ctx, "query-name", nil, nil) }, "running"},
+		{"cont by name", func() error { return m.Execute(ctx, "cont", nil, nil) }, "running"},
+		{"migrate_cancel", func() error { return m.Execute(ctx, "migrate_cancel", nil, nil) }, "running"},
+	} {
+		if err := step.do(); err != nil || m.State() != step.state {
+			t.Errorf("%s: got %v, %s, want %s", step.name, err, m.State(), step.state)
+		}
+	}
+	if err := m.Execute(ctx, "nonsense", nil, nil); err == nil || !strings.Contains(err.Error(), "CommandNotFound") {
+		t.Errorf("nonsense: got %v", err)
+	}
+	m.Depart()
+	m.Left()
+	for name, do := range map[string]func() error{
+		"cont": func() error { return m.Cont(ctx) }, "system_reset": func() error { return m.Reset(ctx) },
+		"system_wakeup": func() error { return m.Execute(ctx, "system_wakeup", nil, nil) },
+	} {
+		if err := do(); err == nil || !strings.Contains(err.Error(), "vm1@host1: "+name+" refused: its guest has moved away") {
+			t.Errorf("%s where it has left: got %v", name, err)
+		}
+	}
+	if current := bed.Current("vm1"); current != nil {
+		t.Errorf("the guest is in %v, want nowhere", current)
+	}
+}
+
+// The last look finds what runs or does not run as it should, and whose fault that is.
+func TestLookAtAll(t *testing.T) {
+	t.Parallel()
+	bed, start := onStage(t, 8, cartesian.Params{"monitor_timeout": "0.5"})
+	ctx := t.Context()
+	start("vm1", qmptest.Script{}) // is well
+	if err := start("vm2", qmptest.Script{}).Stop(ctx); err != nil {
+		t.Fatal(err)
+	}
+	if err := start("vm3", qmptest.Script{}).Monitor().Execute(ctx, "stop", nil, nil); err != nil { // by nobody
+		t.Fatal(err)
+	}
+	start("vm4", qmptest.Script{})
+	bed.Stage.Machine("vm4").Die()
+	if err := start("vm5", qmptest.Script{}).Execute(ctx, "quit", nil, nil); err != nil {
+		t.Fatal(err)
+	}
+	start("vm6", qmptest.Script{StopAt: "query-status"})
+	start("vm7", qmptest.Script{}).Left() // and runs all the same
+	gone := start("vm8", qmptest.Script{})
+	gone.Left()
+	bed.Stage.Machine("vm8").Die()
+	<-gone.Exited()
+	var found []string
+	for _, err := range bed.LastLook(ctx) {
+		found = append(found, result.StatusOf(err).String()+" "+err.Error())
+	}
+	slices.Sort(found)
+	want := []string{
+		"ERROR vm3@host1: its guest does not run: it is paused, and nobody has asked for that",
+		"FAIL vm4@host1 is not running any more; QEMU of vm4 on host1 ended by signal 9",
+		"FAIL vm6@host1: QEMU does not answer its monitor",
+		"FAIL vm7@host1: the guest has moved away, but it ran here again: two copies of it used one disk",
+	}
+	if len(found) != len(want) {
+		t.Fatalf("got\n%s\nwant\n%s", strings.Join(found, "\n"), strings.Join(want, "\n"))
+	}
+	for i := range want {
+		if !strings.HasPrefix(found[i], want[i]) {
+			t.Errorf("got %s\nwant %s", found[i], want[i])
+		}
+	}
+	if text := bed.Evidence(ctx); !strings.Contains(text, "host1 vm3, at that time:\n  QEMU: paused") || !strings.Contains(text, "last QMP") {
+		t.Errorf("evidence: got\n%s", text)
+	}
+	if err := bed.Remove(ctx, gone); err == nil || result.StatusOf(err) != result.Fail || !strings.Contains(err.Error(), "signal 9") {
+		t.Errorf("removed: got %v, want how it ended", err)
+	}
+	for _, m := range bed.Machines() { // so that the bed's end tells nothing more
+		_ = bed.Remove(ctx, m)
+	}
+}
+
+// What is done with a guest that does not run where it is to.
+func TestClearFor(t *testing.T) {
+	t.Parallel()
+	bed, start := onStage(t, 1, nil)
+	ctx, a, b := t.Context(), bed.Hosts()[0], bed.Hosts()[1]
+	vms := []string{"vm1"}
+	first := start("vm1", qmptest.Script{})
+	if err := bed.ClearFor(ctx, vms, a, testbed.FreshNever); err != nil {
+		t.Errorf("where it runs: %v", err)
+	}
+	if err := bed.ClearFor(ctx, vms, b, testbed.FreshNever); err == nil || !strings.Contains(err.Error(), "fresh = False, but vm1 runs on host1, not on host2") {
+		t.Errorf("elsewhere: got %v", err)
+	}
+	if err := bed.ClearFor(ctx, vms, b, testbed.FreshTold); err != nil || bed.Current("vm1") != nil {
+		t.Errorf("told: got %v, %v", err, bed.Current("vm1"))
+	}
+	<-first.Exited()
+	if notices := bed.Notices(); len(notices) != 1 || !strings.Contains(notices[0], "it is started anew on host2") {
+		t.Errorf("notices: got %q", notices)
+	}
+	if err := bed.ClearFor(ctx, vms, b, testbed.FreshNever); err == nil || !strings.Contains(err.Error(), "vm1 runs nowhere any more") {
+		t.Errorf("nowhere: got %v", err)
+	}
+	second := start("vm1", qmptest.Script{})
+	if err := bed.ClearFor(ctx, vms, a, testbed.FreshAlways); err != nil || bed.Current("vm1") != nil {
+		t.Errorf("always: got %v, %v", err, bed.Current("vm1"))
+	}
+	<-second.Exited()
+	start("vm1", qmptest.Script{}).Arrive()
+	if err := bed.ClearFor(ctx, vms, b, testbed.FreshTold); err != nil {
+		t.Error(err)
+	}
+}
+
+// A guest that nobody can log in to: why, and what else is wrong.
+func TestNoWayIn(t *testing.T) {
+	t.Parallel()
+	bed, start := onStage(t, 4, cartesian.Params{"nics": "nic1", "nics_vm2": "", "monitor_timeout": "0.5"})
+	ctx := t.Context()
+	one := start("vm1", qmptest.Script{})
+	if _, err := one.WaitForLogin(ctx, 200*time.Millisecond); err == nil || !strings.Contains(err.Error(), "vm1@host1: no login: login_timeout (200ms) on vm1@host1 is over (last try: a scripted QEMU has no guest)") {
+		t.Errorf("SSH: got %v", err)
+	}
+	if _, err := one.WaitForSerialLogin(ctx, time.Second); err == nil || !strings.Contains(err.Error(), "no serial console") {
+		t.Errorf("serial: got %v", err)
+	}
+	if err := start("vm2", qmptest.Script{}).EnsureLogin(ctx, time.Second); err == nil || !strings.Contains(err.Error(), "no serial console") {
+		t.Errorf("without a NIC: got %v", err)
+	}
+	if id := one.BootID(ctx, false); id != "" {
+		t.Errorf("boot ID: got %q, want none", id)
+	}
+	three := start("vm3", qmptest.Script{})
+	ended := make(chan error, 1)
+	go func() { ended <- three.EnsureLogin(ctx, time.Minute) }()
+	bed.Stage.Machine("vm3").Die()
+	if err := <-ended; err == nil || result.StatusOf(err) != result.Fail || !strings.Contains(err.Error(), "no login; QEMU of vm3 on host1 ended by signal 9") {
+		t.Errorf("QEMU dies: got %v", err)
+	}
+	if err := one.Blame(ctx, errors.New("seen")); result.StatusOf(err) != result.Error {
+		t.Errorf("before a migration: got %v", err)
+	}
+	one.Depart()
+	if err := one.Blame(ctx, errors.New("seen")); result.StatusOf(err) != result.Fail {
+		t.Errorf("after it began: got %v", err)
+	}
+	if err := one.BlameGone(ctx, errors.New("refused")); result.StatusOf(err) != result.Error {
+		t.Errorf("a refusal: got %v", err)
+	}
+	_ = bed.Remove(ctx, three)
+}
+
+// Commands of the scenario's end with the bed, or when it says so.
+func TestCommands(t *testing.T) {
+	t.Parallel()
+	bed, _ := onStage(t, 1, nil)
+	ctx, h := t.Context(), bed.Hosts()[0]
+	out, err := h.RunCommand(ctx, host.Command{Script: "sleep 600 >/dev/null 2>&1 & echo started"})
+	if err != nil || strings.TrimSpace(string(out.Stdout)) != "started" {
+		t.Errorf("got %q, %v", out.Stdout, err)
+	}
+	p, err := h.StartCommand(ctx, host.Command{Script: "echo said; exit 3"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if out, err := p.Wait(ctx); err != nil || out.Status != 3 || string(out.Stdout) != "said\n" || p.String() != "echo said; exit 3" {
+		t.Errorf("got %+v, %v", out, err)
+	}
+	endless, err := h.StartCommand(ctx, host.Command{Script: "sleep 600"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := endless.Kill(ctx); err != nil {
+		t.Error(err)
+	}
+	if _, err := endless.Wait(ctx); err != nil {
+		t.Errorf("after it was killed: %v", err)
+	}
+	for _, tt := range []struct {
+		port  int
+		limit time.Duration
+		want  string
+	}{
+		{0, time.Minute, "want a TCP port"}, {70000, time.Minute, "want a TCP port"}, {4711, 0, "want more than 0"},
+		{4711, 2 * testbed.LongestBlock, "want more than 0 and at most"}, {h.Config().Port, time.Minute, "refused: mhmig reaches host1 by it"},
+	} {
+		if _, err := h.BlockPort(ctx, tt.port, tt.limit); err == nil || !strings.Contains(err.Error(), tt.want) {
+			t.Errorf("block port %d for %v: got %v, want %s", tt.port, tt.limit, err, tt.want)
+		}
+	}
+}
+
+// A bed whose VMs are to be left leaves them; who has claimed them keeps others out.
+func TestKept(t *testing.T) {
+	t.Parallel()
+	bed, start := onStage(t, 2, cartesian.Params{"kill_vm_on_error": "no"})
+	m := start("vm1", qmptest.Script{})
+	release, err := bed.Claim([]string{"vm1"}, "migration 1")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := bed.Claim([]string{"vm2", "vm1"}, "migration 2"); err == nil || !strings.Contains(err.Error(), "vm1 is in migration 1, which is not over yet") {
+		t.Errorf("claimed twice: got %v", err)
+	}
+	release()
+	kept, err := bed.Close(context.WithoutCancel(t.Context()), result.Fail)
+	if !kept || err != nil {
+		t.Errorf("got kept %t, %v", kept, err)
+	}
+	bed.Keep()
+	if err := m.Destroy(t.Context()); err != nil {
+		t.Error(err)
+	}
+}
