@@ -204,7 +204,7 @@ func (e *execution) run(ctx context.Context, command *cobra.Command) error {
 	}
 	faults := config.Typos() // they must not run less, and pass
 	if e.strict {
-		faults = e.faults(config)
+		faults = e.faults(config) //nolint:contextcheck // it looks at the config alone, and ends by itself
 	}
 	if faults != nil {
 		return exit.Usage.Wrap(faults)
@@ -216,7 +216,7 @@ func (e *execution) run(ctx context.Context, command *cobra.Command) error {
 		}
 	}
 	options := e.options()
-	plan, err := e.plan(command, config, options, scenes)
+	plan, err := e.plan(command, config, options, scenes) //nolint:contextcheck // command has it
 	if err != nil {
 		return err
 	}

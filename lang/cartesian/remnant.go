@@ -57,7 +57,8 @@ const (
 type look func(rowID) truth
 
 func (t *remnantTable) id(kind remnantKind, f filter, body []remnantID) remnantID {
-	k := append(t.key[:0], byte(kind))
+	k := t.key[:0]
+	k = append(k, byte(kind))
 	for _, w := range f {
 		k = binary.AppendUvarint(k, uint64(len(w)))
 		for _, r := range w {

@@ -463,7 +463,7 @@ func (t *tally) extend(n *node, from *part, more []*pick) *part {
 	p := &part{n: from.n}
 	p.sight = t.look(n, from.sight)
 	known := t.known(n, p.sight)
-	possible := true
+	var possible bool
 	for _, id := range from.open {
 		c := &t.remnants.remnants[id]
 		if from.concerns(c.long) || p.concerns(c.long) {

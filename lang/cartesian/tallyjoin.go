@@ -195,14 +195,15 @@ func (t *tally) allOf(j *joinParts) *big.Int {
 
 // part returns n times what the join comes to with other sums; nil if that is nothing.
 func (j *joinParts) part(sums []*sum, n *big.Int) *part {
-	key := "*"
+	var key strings.Builder
+	key.WriteString("*")
 	for i, s := range sums {
 		if len(s.parts) == 0 && j.sets[i] == 1 {
 			return nil // there is nothing for the first factor, and the others are not looked at
 		}
-		key += sumKey(s)
+		key.WriteString(sumKey(s))
 	}
-	return &part{key: key, n: n, join: &joinParts{j.node, j.factors, j.sets, sums}}
+	return &part{key: key.String(), n: n, join: &joinParts{j.node, j.factors, j.sets, sums}}
 }
 
 // joinSets returns the sets of factors that combinations asks for.

@@ -5,6 +5,7 @@ package migration_test
 import (
 	"context"
 	"errors"
+	"maps"
 	"os"
 	"path/filepath"
 	"strconv"
@@ -26,9 +27,7 @@ func scripted(t *testing.T, source qmptest.Script, change cartesian.Params) (*be
 	t.Helper()
 	params := bedtest.Scripted(t, source, qmptest.Script{})
 	params["mig_timeout"] = "60"
-	for key, value := range change {
-		params[key] = value
-	}
+	maps.Copy(params, change)
 	bed := prepared(t, params)
 	return bed, plan(bed)
 }

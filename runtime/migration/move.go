@@ -101,7 +101,7 @@ func (mv *move) load(ctx context.Context, dst *testbed.Machine) error {
 	case <-ctx.Done():
 		return context.Cause(ctx)
 	}
-	if mv.m.failed() != nil || !mv.completed() {
+	if failed := mv.m.failed() != nil; failed || !mv.completed() {
 		return nil
 	}
 	return blame(ctx, mv, dst, DestinationRole, mv.transport.Listen(ctx, end{dst}))

@@ -6,6 +6,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"os"
 	"path/filepath"
 	"strings"
@@ -267,9 +268,7 @@ func TestScripted(t *testing.T) {
 			p := plan(bed.Bed)
 			p.VMs, p.Params = []string{name}, cartesian.Params{}
 			for _, params := range []cartesian.Params{bed.Params(), tt.params} {
-				for key, value := range params {
-					p.Params[key] = value
-				}
+				maps.Copy(p.Params, params)
 			}
 			if tt.change != nil {
 				tt.change(&p)

@@ -68,7 +68,7 @@ func (t *Task) CallHeld(fn starlark.Callable, args ...starlark.Value) (starlark.
 // which comes of the task's Context, ends, all that the code waits for ends, and
 // so does the code where it computes. The error then matches ctx's cause. The
 // task itself goes on.
-func (t *Task) Within(ctx context.Context, f func() (starlark.Value, error)) (starlark.Value, error) {
+func (t *Task) Within(ctx context.Context, f func() (starlark.Value, error)) (starlark.Value, error) { //nolint:contextcheck // ctx comes of the task's
 	outer := t.ctx
 	t.ctx = ctx
 	release := t.cancelWith(ctx)

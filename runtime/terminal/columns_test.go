@@ -64,7 +64,7 @@ func TestShortenedText(t *testing.T) {
 				r.Errorf("Wrap(%q, %d): got %q", text, width, line)
 			}
 		}
-		for _, word := range strings.Fields(text) {
+		for word := range strings.FieldsSeq(text) {
 			if !slices.ContainsFunc(terminal.Wrap(text, width), func(line string) bool { return strings.Contains(line, word) }) {
 				r.Errorf("Wrap(%q, %d): %q is broken", text, width, word)
 			}

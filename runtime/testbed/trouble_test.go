@@ -116,7 +116,7 @@ func TestTroubleBeforeAReset(t *testing.T) {
 		t.Errorf("before the reset: got %q, want %q", got, want)
 	}
 	again := errors.New("its console ends: BUG: first\n" + words)
-	if got := m.InItsWords(again); got != again {
+	if got := m.InItsWords(again); !errors.Is(got, again) || got.Error() != again.Error() {
 		t.Errorf("words that are told: got %v, want no change", got)
 	}
 	reset(t, m)
@@ -128,7 +128,7 @@ func TestTroubleBeforeAReset(t *testing.T) {
 		t.Errorf("in the boot after: got %q, want its own words", got)
 	}
 	m.Forget()
-	if got := m.InItsWords(wrong); got != wrong {
+	if got := m.InItsWords(wrong); !errors.Is(got, wrong) || got.Error() != wrong.Error() {
 		t.Errorf("of another guest: got %v, want no change", got)
 	}
 }

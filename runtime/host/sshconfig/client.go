@@ -155,7 +155,7 @@ const systemFile = "/etc/ssh/ssh_config"
 // file of that name is there.
 func fileNames(value string) []string {
 	var names []string
-	for _, w := range strings.Split(value, " ") {
+	for w := range strings.SplitSeq(value, " ") {
 		if n := len(names); n > 0 && !strings.HasPrefix(w, "/") && !strings.HasPrefix(w, "~") {
 			joined := names[n-1] + " " + w
 			_, whole := os.Stat(joined)

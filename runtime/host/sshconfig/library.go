@@ -130,7 +130,7 @@ func (o Options) add(name, value string) error {
 		}
 	case o.values[name] != nil:
 	case k.kind == files:
-		for _, w := range strings.Fields(value) {
+		for w := range strings.FieldsSeq(value) {
 			o.values[name] = append(o.values[name], strings.Trim(w, `"`))
 		}
 	case k.kind == seconds:
@@ -277,7 +277,7 @@ func (r *reader) include(file, value string, depth int) error {
 	if strings.ContainsAny(value, "\"[$") {
 		return errHard
 	}
-	for _, pattern := range strings.Fields(value) {
+	for pattern := range strings.FieldsSeq(value) {
 		if !filepath.IsAbs(pattern) {
 			u, err := user.Current()
 			if err != nil || r.system || u.HomeDir != r.home || strings.HasPrefix(file, "/etc/ssh/") || strings.HasPrefix(pattern, "~") && !strings.HasPrefix(pattern, "~/") {

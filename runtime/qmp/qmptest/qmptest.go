@@ -343,10 +343,8 @@ func (m *Machine) perform(command string, arguments json.RawMessage) (any, *refu
 	if len(arguments) > 0 && arguments[0] != '{' {
 		return nil, &refusal{"GenericError", "QMP input member 'arguments' must be an object"}
 	}
-	for _, refused := range m.script.Refuse {
-		if refused == command {
-			return nil, &refusal{"GenericError", "the script refuses " + command}
-		}
+	if slices.Contains(m.script.Refuse, command) {
+		return nil, &refusal{"GenericError", "the script refuses " + command}
 	}
 	switch command {
 	case "qmp_capabilities", "migrate-set-capabilities", "quit", "system_reset":

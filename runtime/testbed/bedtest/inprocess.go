@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"net"
 	"path"
 	"sync"
@@ -195,9 +196,7 @@ func Perform(t testing.TB, vms int, params cartesian.Params) *Performance {
 		all["vms"] += fmt.Sprintf(" vm%d", n+1)
 	}
 	all["start_migration_timeout"], all["not_login_after_mig"] = "0.001", "yes"
-	for key, value := range params {
-		all[key] = value
-	}
+	maps.Copy(all, params)
 	l := NewLab(t, 2)
 	p := &Performance{Stage: NewStage()}
 	p.Bed = newBed(t, l.Connected, l.Params(), all, nil, p.Stage.Launch)
