@@ -29,8 +29,8 @@ var layers = [][]string{
 	{"runtime/testbed"},
 	{"runtime/migration", "runtime/attach"},
 	{"runtime/run"},
-	{"builtins"},
-	{"stdlib", "scenarios"}, // embedded data, which only cmd passes on
+	{"builtins", "runtime/controller"}, // cmd joins them
+	{"stdlib", "scenarios"},            // embedded data, which only cmd passes on
 	{"cmd/mhmig", "cmd/guestd"},
 }
 

@@ -51,14 +51,6 @@ func complain(w io.Writer, err error) {
 // complaining returns complain with its writer.
 func complaining(w io.Writer) func(error) { return func(err error) { complain(w, err) } }
 
-// hiding is err with its text as hide leaves it.
-func hiding(err error, hide func(string) string) error {
-	if err == nil || hide(err.Error()) == err.Error() {
-		return err
-	}
-	return exit.Of(err).Wrap(errors.New(hide(err.Error())))
-}
-
 // tell writes for a person what a command has ended with. A wrong flag or
 // argument is answered with where to read about them, what mhmig does not expect with
 // what that means.
@@ -70,7 +62,7 @@ func tell(stderr *os.File, command *cobra.Command, err error) {
 	}
 	if load, ok := errors.AsType[*star.LoadError](err); ok {
 		at := task.Position(load)
-		failure := result.Failure{Position: at, Source: sourceLine(at), Backtrace: task.Backtrace(load), Message: load.Err.Error()}
+		failure := result.Failure{Position: at, Source: libraries.SourceLine(at), Backtrace: task.Backtrace(load), Message: load.Err.Error()}
 		terminal.Failure(w, failure, terminal.Width(stderr))
 		return
 	}

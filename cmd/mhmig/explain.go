@@ -15,6 +15,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/mhmig/mhmig/lang/api"
 	"github.com/mhmig/mhmig/lang/cartesian"
 	"github.com/mhmig/mhmig/lang/diag"
 	"github.com/mhmig/mhmig/lang/explain"
@@ -71,7 +72,7 @@ label does not exist, or which never follow each other.`,
 			if err != nil {
 				return err
 			}
-			if err := diag.Render(command.ErrOrStderr(), e.warnings(config), terminal.Coloured(os.Stderr)); err != nil {
+			if err := diag.Render(command.ErrOrStderr(), api.Warnings(config, e.extras()), terminal.Coloured(os.Stderr)); err != nil {
 				return err
 			}
 			if command.Flags().Changed("why-not") {

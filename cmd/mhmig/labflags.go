@@ -3,13 +3,10 @@
 package main
 
 import (
-	"context"
 	"fmt"
-	"log/slog"
 
 	"github.com/spf13/pflag"
 
-	"github.com/mhmig/mhmig/runtime/exit"
 	"github.com/mhmig/mhmig/runtime/lab"
 )
 
@@ -47,53 +44,8 @@ func (f *labFlags) options() lab.Options {
 	return o
 }
 
-// usedLab is the lab that a run is on.
-type usedLab struct {
-	state *lab.State
-	own   bool // dies with the run
-	kept  bool // was made for the run, and may stay
-	close func() error
-}
-
-// open returns the lab that is up, unless another is asked for; else it makes one
-// of the run's own. Who says, for people, who uses a lab that is up.
-func (f *labFlags) open(ctx context.Context, who string, log *slog.Logger) (*usedLab, error) {
-	if up := f.up(); up != nil {
-		return use(ctx, up, who, log)
-	}
-	o := f.options()
-	o.Logger = log
-	made, err := lab.Start(ctx, o)
-	if err != nil {
-		return nil, exit.Hosts.Wrap(err)
-	}
-	return &usedLab{state: made.State(), own: true, close: made.Close}, nil
-}
-
 // asksForOwn says whether the flags want another lab than the one that is up.
 func (f *labFlags) asksForOwn() bool { return f.kind != "" || f.hosts != 0 }
-
-// up returns the lab that is up, nil if there is none or another is asked for.
-func (f *labFlags) up() *lab.State {
-	if f.asksForOwn() {
-		return nil
-	}
-	up, err := lab.Find()
-	if err != nil {
-		return nil
-	}
-	return up
-}
-
-// use returns a lab that is up, and stays so; meanwhile it is noted to be in use.
-func use(ctx context.Context, up *lab.State, who string, log *slog.Logger) (*usedLab, error) {
-	release, err := up.Use(ctx, who)
-	if err != nil {
-		return nil, exit.Hosts.Wrap(fmt.Errorf("use the lab that is up: %w", err))
-	}
-	log.Info("using the lab that is up", "hosts", len(up.Hosts))
-	return &usedLab{state: up, close: func() error { release(); return nil }}, nil
-}
 
 // count is how many hosts the lab has that is made.
 func (f *labFlags) count() int {
@@ -101,19 +53,4 @@ func (f *labFlags) count() int {
 		return labHosts
 	}
 	return f.hosts
-}
-
-// wouldUse names the hosts that open would return, without making any, and says
-// what they are.
-func (f *labFlags) wouldUse() (hosts []string, what string) {
-	if up := f.up(); up != nil {
-		for _, c := range up.Configs() {
-			hosts = append(hosts, c.Name)
-		}
-		return hosts, "of the lab that is up"
-	}
-	for i := range f.count() {
-		hosts = append(hosts, fmt.Sprintf("host%d", i+1))
-	}
-	return hosts, "of a lab made for the run"
 }

@@ -13,8 +13,10 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/mhmig/mhmig/lang/api"
 	"github.com/mhmig/mhmig/lang/cartesian"
 	"github.com/mhmig/mhmig/lang/diag"
+	"github.com/mhmig/mhmig/runtime/controller"
 	"github.com/mhmig/mhmig/runtime/exit"
 	"github.com/mhmig/mhmig/runtime/terminal"
 )
@@ -157,16 +159,19 @@ func (l *listing) list(command *cobra.Command, config *cartesian.Config) error {
 	ctx, options := command.Context(), l.options()
 	if l.strict {
 		wait := waitFor(command, "looking for what is only warned of")
-		faults := l.faults(config)
+		faults := api.Faults(config, l.extras())
 		wait.Done()
 		if faults != nil {
 			return exit.Usage.Wrap(faults)
 		}
 	}
-	remarks := l.warnings(config)
+	remarks := api.Warnings(config, l.extras())
 	// What has a limit is within it if no more is wanted.
 	if l.most > 0 && (l.limit < 0 || l.limit > l.most) {
-		if err := limitVariants(command, config, options, l.most); err != nil {
+		wait := waitFor(command, fmt.Sprintf("looking whether there are more than %d variants", l.most))
+		err := controller.CheckNumber(ctx, config, options, l.most)
+		wait.Done()
+		if err != nil {
 			return err
 		}
 	}

@@ -11,6 +11,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/mhmig/mhmig/lang/api"
 	"github.com/mhmig/mhmig/lang/cartesian"
 	"github.com/mhmig/mhmig/lang/diag"
 	"github.com/mhmig/mhmig/lang/explain"
@@ -34,9 +35,9 @@ func (l *listing) compare(command *cobra.Command) error {
 		}
 		configs[i] = config
 		if l.strict {
-			faults[i] = s.faults(config)
+			faults[i] = api.Faults(config, s.extras())
 		} else {
-			remarks = append(remarks, s.warnings(config)...)
+			remarks = append(remarks, api.Warnings(config, s.extras())...)
 		}
 	}
 	if len(errs) == 0 {

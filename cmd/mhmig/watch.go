@@ -3,45 +3,103 @@
 package main
 
 import (
+	"context"
+	"fmt"
 	"io"
 	"log/slog"
 	"os"
 
+	"al.essio.dev/pkg/shellescape"
 	"github.com/spf13/cobra"
 
+	"github.com/mhmig/mhmig/lang/diag"
+	"github.com/mhmig/mhmig/lang/printable"
+	"github.com/mhmig/mhmig/runtime/controller"
 	"github.com/mhmig/mhmig/runtime/live"
 	"github.com/mhmig/mhmig/runtime/result"
 	"github.com/mhmig/mhmig/runtime/terminal"
 )
 
-// watch is how a run shows what happens: drawn on a terminal, as lines elsewhere,
+// view is how a run shows what happens: drawn on a terminal, as lines elsewhere,
 // or as JSON lines.
-type watch struct {
-	handler slog.Handler
+type view struct {
+	*execution
+	command *cobra.Command
 	printer *terminal.Printer
-	out     io.Writer // for other lines to a person
+	out     io.Writer // for lines to a person
 	close   func()    // takes down what is drawn; again is fine
 }
 
-func (e *execution) watch(command *cobra.Command, planned int) *watch {
-	w := &watch{out: command.ErrOrStderr(), close: func() {}}
+func (v *view) stderr() io.Writer { return v.command.ErrOrStderr() }
+
+// sinks show what the controller tells.
+func (v *view) sinks() controller.Sinks {
+	s := controller.Sinks{
+		Warn:     func(l diag.List) { _ = diag.Render(v.stderr(), l, terminal.Coloured(os.Stderr)) },
+		Note:     func(line string) { fmt.Fprintln(v.stderr(), "mhmig:", line) },
+		Working:  func(what string) func() { return waitFor(v.command, what).Done },
+		Begin:    v.begin,
+		Complain: func(err error) { complain(v.out, err) },
+		Ended:    v.ended,
+	}
+	if v.pause {
+		s.Pause = v.wait
+	}
+	return s
+}
+
+// begin makes ready for so many variants.
+func (v *view) begin(planned int) slog.Handler {
 	options := terminal.Options{
-		Color: terminal.Coloured(os.Stderr), Width: func() int { return terminal.Width(os.Stderr) }, Verbose: e.verbose,
+		Color: terminal.Coloured(os.Stderr), Width: func() int { return terminal.Width(os.Stderr) }, Verbose: v.verbose,
 	}
-	if e.json {
-		w.handler, w.printer = result.Lines(command.OutOrStdout()), terminal.New(w.out, options)
-		return w
+	switch {
+	case v.json:
+		v.printer = terminal.New(v.out, options)
+		return result.Lines(v.command.OutOrStdout())
+	case !terminal.Drawable(os.Stderr):
+		v.printer = terminal.New(v.out, options)
+		return v.printer
 	}
-	if !terminal.Drawable(os.Stderr) {
-		w.printer = terminal.New(w.out, options)
-		w.handler = w.printer
-		return w
-	}
-	view := live.New(os.Stderr, live.Options{Planned: planned, Color: options.Color})
+	drawn := live.New(os.Stderr, live.Options{Planned: planned, Color: options.Color})
 	options.Brief = true
-	w.out, w.close = view, view.Close
-	w.printer = terminal.New(view, options)
-	w.handler = slog.NewMultiHandler(view.Handler(), w.printer)
-	e.debug.keyboard.Suspend = view.Suspend
-	return w
+	v.out, v.close = drawn, drawn.Close
+	v.printer = terminal.New(drawn, options)
+	v.keyboard.Suspend = drawn.Suspend
+	return slog.NewMultiHandler(drawn.Handler(), v.printer)
+}
+
+// wait shows what has failed, until Enter. Ctrl-C and the end of input go on too.
+func (v *view) wait(ctx context.Context, text string) {
+	release, err := v.keyboard.Take(ctx, os.Stderr)
+	if err != nil {
+		return
+	}
+	defer release()
+	fmt.Fprintf(os.Stderr, "%sEnter goes on and cleans up\n", text)
+	_ = v.keyboard.Enter(ctx)
+}
+
+// ended shows how the variants ended.
+func (v *view) ended(o controller.Outcome) {
+	v.close()
+	if v.json {
+		return
+	}
+	stderr := v.stderr()
+	v.printer.Table(result.Outcomes(o.Dir))
+	terminal.Failures(stderr, result.Outcomes(o.Dir), terminal.Width(os.Stderr))
+	switch {
+	case o.Summary.NotRun > 0:
+		fmt.Fprintf(stderr, "%d of %d variants did not begin: %s\n", o.Summary.NotRun, o.Planned, printable.Lines(o.Summary.Reason))
+	case o.Summary.Reason != "":
+		fmt.Fprintln(stderr, printable.Lines(o.Summary.Reason))
+	}
+	fmt.Fprintf(stderr, "results: %s\n", o.Dir)
+	for _, text := range o.Kept {
+		fmt.Fprint(stderr, text)
+	}
+	if len(o.Kept) > 0 {
+		fmt.Fprintf(stderr, "to end it: mhmig cleanup %s\n", shellescape.Quote(o.Dir))
+	}
 }

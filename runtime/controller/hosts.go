@@ -1,12 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
 
-package main
+package controller
 
 import (
 	"context"
 	"errors"
 	"fmt"
 	"log/slog"
+	"slices"
 	"strings"
 
 	"golang.org/x/sync/errgroup"
@@ -19,14 +20,15 @@ import (
 	"github.com/mhmig/mhmig/runtime/vm"
 )
 
-// reach connects to all hosts at the same time: those named by --hosts, else
-// those of a lab. How they are reached is noted in the results folder.
-func (e *execution) reach(ctx context.Context, first *cartesian.Variant, folder string, log *slog.Logger) (_ []*host.Host, labParams map[string]string, closeAll func() error, err error) {
+// reach connects to all hosts at the same time: those that are named, else those of
+// a lab. How they are reached is noted in the results folder.
+func (r *controller) reach(ctx context.Context, folder string, log *slog.Logger) (_ []*host.Host, labParams map[string]string, closeAll func() error, err error) {
+	first := r.plan.first
 	var configs []host.Config
 	var record reach.Record
 	closeLab := func() error { return nil }
-	if len(e.hosts) > 0 {
-		for i, name := range e.hosts {
+	if len(r.Hosts) > 0 {
+		for i, name := range r.Hosts {
 			c, err := host.Resolve(ctx, name, first.Params, i+1)
 			if err != nil {
 				return nil, nil, nil, exit.Hosts.Wrap(err)
@@ -34,7 +36,7 @@ func (e *execution) reach(ctx context.Context, first *cartesian.Variant, folder 
 			configs = append(configs, c)
 		}
 	} else {
-		used, err := e.openLab(ctx, folder, log)
+		used, err := r.openLab(ctx, folder, log)
 		if err != nil {
 			return nil, nil, nil, err
 		}
@@ -42,7 +44,7 @@ func (e *execution) reach(ctx context.Context, first *cartesian.Variant, folder 
 		record.Lab = reach.NewLab(used.state)
 		record.Lab.Own, record.Lab.Kept = used.own, used.kept
 	}
-	if e.endVMs = record.DiesWithRun() && leavesVMs(first.Params); e.endVMs {
+	if r.endVMs = record.DiesWithRun() && leavesVMs(first.Params); r.endVMs {
 		log.Warn("VMs cannot be left running on a lab that ends with the run; mhmig lab up makes one that stays")
 	}
 	record.Hosts = configs
@@ -87,20 +89,24 @@ func leavesVMs(p cartesian.Params) bool {
 	return false
 }
 
-// labParams are the params that a lab sets, but those that the user has set
-// with --param. On a lab that ends with the run no VM is left, as it would go
+// labParams are the params that a lab sets, but those that the request has set. On a lab that ends with the run no VM is left, as it would go
 // with the lab.
-func (e *execution) labParams(all map[string]string) cartesian.Params {
+func (r *controller) labParams(all map[string]string) cartesian.Params {
 	params := cartesian.Params{}
 	for key, value := range all {
-		if !e.setByUser(key) {
+		if !r.sets(key) {
 			params[key] = value
 		}
 	}
-	if e.endVMs {
+	if r.endVMs {
 		params["kill_vm"], params["kill_vm_on_error"] = "yes", "yes"
 	}
 	return params
+}
+
+// sets says whether one of the request's assignments sets this key.
+func (q *Request) sets(key string) bool {
+	return slices.ContainsFunc(q.Extras, func(e cartesian.Extra) bool { return e.Param && cartesian.ParamKey(e.Text) == key })
 }
 
 // guestImage finds the guest that mhmig builds, if the variant wants it.

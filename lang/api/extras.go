@@ -1,0 +1,47 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package api
+
+import (
+	"fmt"
+
+	"github.com/mhmig/mhmig/lang/cartesian"
+	"github.com/mhmig/mhmig/lang/diag"
+)
+
+// Warnings tells what has a meaning but is probably not meant so: in a config, and of
+// params that nothing reads under the name that one of its extra assignments gives them.
+func Warnings(config *cartesian.Config, extras []cartesian.Extra) diag.List {
+	return withUnread(config, extras, config.Warnings())
+}
+
+// Faults are what a strict reading refuses, as errors: warnings, and words of filters
+// in files that no variant can match.
+func Faults(config *cartesian.Config, extras []cartesian.Extra) diag.List {
+	faults := withUnread(config, extras, config.Strict())
+	for i := range faults {
+		faults[i].Severity = diag.Error
+	}
+	return faults
+}
+
+func withUnread(config *cartesian.Config, extras []cartesian.Extra, l diag.List) diag.List {
+	var known []string
+	for _, e := range extras {
+		if !e.Param {
+			continue
+		}
+		key := cartesian.ParamKey(e.Text)
+		if known == nil {
+			known = config.KeysInFiles()
+		}
+		if meant := Meant(key, known); meant != "" {
+			l = append(l, diag.Diagnostic{
+				Severity: diag.Warning, Pos: diag.Pos{File: e.Name, Line: 1, Col: 1}, Source: e.Text,
+				Message: fmt.Sprintf("neither mhmig nor the config has a param %q", key), Hint: fmt.Sprintf("did you mean %q?", meant),
+			})
+		}
+	}
+	l.Sort()
+	return l
+}

@@ -1,0 +1,141 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package controller
+
+import (
+	"context"
+	"fmt"
+	"strings"
+
+	"github.com/mhmig/mhmig/lang/api"
+	"github.com/mhmig/mhmig/lang/cartesian"
+	"github.com/mhmig/mhmig/runtime/exit"
+	"github.com/mhmig/mhmig/runtime/run"
+	"github.com/mhmig/mhmig/runtime/vm"
+)
+
+// Preview is what a plan would run, and where.
+type Preview struct {
+	Rows     []PreviewRow
+	Hosts    []string
+	Where    string // what these hosts are
+	Parallel int    // the most variants at the same time
+	Wrong    Faults // values that no host could run
+	Doubtful Faults // what is probably not meant so
+}
+
+// PreviewRow is one variant.
+type PreviewRow struct {
+	Name     string
+	After    []string // what it depends on
+	Scenario string   // file
+	Hosts    int      // how many it needs
+	VMs      string   // such as "vm1 512M 2 cpus, vm2 256M"
+}
+
+// Preview looks at all variants, as a run would before anything is made.
+func (p *Plan) Preview(ctx context.Context) (*Preview, error) {
+	q := p.request
+	w := &Preview{Hosts: q.Hosts, Where: "of --hosts"}
+	if len(w.Hosts) == 0 {
+		w.Hosts, w.Where = q.Lab.wouldUse()
+	}
+	share := run.FairShare(len(w.Hosts), q.Parallel, p.Count*q.Repeat)
+	least := len(w.Hosts)
+	for v, err := range p.Variants {
+		if err != nil {
+			return nil, exit.Usage.Wrap(err)
+		}
+		scenario := p.Scenario(v.Params)
+		needed := run.HostsNeeded(v.Params, scenario.HostsNeeded, share)
+		p.checkParams(ctx, v, needed, &w.Wrong, &w.Doubtful)
+		least = min(least, needed)
+		w.Rows = append(w.Rows, PreviewRow{v.ShortName, v.Dep, scenario.Path, needed, describeVMs(v.Params)})
+	}
+	w.Parallel = max(len(w.Hosts)/max(least, 1), 1)
+	if q.Parallel > 0 {
+		w.Parallel = min(w.Parallel, q.Parallel)
+	}
+	return w, nil
+}
+
+// describeVMs is "vm1 512M 2 cpus, vm2 256M".
+func describeVMs(p cartesian.Params) string {
+	var all []string
+	for _, name := range p.Objects("vms") {
+		config, err := vm.ParseConfig(name, p.Object(name))
+		if err != nil {
+			all = append(all, name+" ?") // told below the table
+			continue
+		}
+		text := name + " " + config.Memory()
+		if config.CPUs != 1 {
+			text += fmt.Sprintf(" %d cpus", config.CPUs)
+		}
+		all = append(all, text)
+	}
+	return strings.Join(all, ", ")
+}
+
+// Faults are what is wrong with the params of a plan's variants, each told once.
+type Faults struct {
+	lines map[string]int // text -> how many variants have it
+	order []string
+}
+
+func (f *Faults) add(text string) {
+	if f.lines == nil {
+		f.lines = map[string]int{}
+	}
+	if f.lines[text] == 0 {
+		f.order = append(f.order, text)
+	}
+	f.lines[text]++
+}
+
+// Lines are the faults, each with the number of variants that have it.
+func (f *Faults) Lines() []string {
+	lines := make([]string, len(f.order))
+	for i, text := range f.order {
+		lines[i] = text
+		if n := f.lines[text]; n > 1 {
+			lines[i] += fmt.Sprintf(" (in %d variants)", n)
+		}
+	}
+	return lines
+}
+
+// checkParams looks at a variant's params: values that no host could run, and
+// params that nobody seems to read.
+func (p *Plan) checkParams(ctx context.Context, v *cartesian.Variant, hosts int, wrong, doubtful *Faults) {
+	var places map[string]string // found out when something is wrong
+	at := func(key string) string {
+		if places == nil {
+			places = p.origins(ctx, v)
+		}
+		if place := places[key]; place != "" {
+			return place + ": "
+		}
+		return ""
+	}
+	for _, fault := range run.CheckParams(v.Params, hosts) {
+		wrong.add(at(fault.Key) + fault.Error())
+	}
+	for _, text := range run.NotHonoured(v.Params) {
+		fault := doubtful
+		if p.request.Strict {
+			fault = wrong
+		}
+		fault.add(at(text.Key) + text.Text)
+	}
+	scenario := p.Scenario(v.Params)
+	read := map[string]bool{}
+	for key := range v.Params {
+		read[key] = scenario.Mentions(key)
+	}
+	for _, u := range api.UnreadParams(v.Params, read) {
+		if u.Nearest != "" && !strings.HasPrefix(at(u.Key), "@") {
+			doubtful.add(fmt.Sprintf("%sparam %s: nobody reads it; did you mean %s?", at(u.Key), u.Key, u.Nearest))
+		}
+	}
+}

@@ -1,0 +1,109 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package controller
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+	"sync"
+	"time"
+
+	"al.essio.dev/pkg/shellescape"
+
+	"github.com/mhmig/mhmig/lang/printable"
+	"github.com/mhmig/mhmig/runtime/result"
+	"github.com/mhmig/mhmig/runtime/run"
+	"github.com/mhmig/mhmig/runtime/task"
+	"github.com/mhmig/mhmig/runtime/testbed"
+)
+
+// debugging is what a run does for a person who debugs.
+type debugging struct {
+	keep  bool
+	pause func(ctx context.Context, text string) // may be nil
+
+	folder string              // the run's results
+	mask   func(string) string // hides the run's passwords
+
+	mu   sync.Mutex            // guards what follows
+	seen map[*testbed.Bed]bool // failed; the value is what was decided
+	kept []string              // how to get in
+}
+
+// scenarioFailed is failed for a scenario whose own cleanups are still to come.
+func (d *debugging) scenarioFailed(ctx context.Context, bed *testbed.Bed, failures []*task.Error) (keep bool) {
+	err := error(failures[0])
+	if errors.Is(err, run.ErrInterrupted) || result.StatusOf(err).OK() {
+		return false
+	}
+	return d.failed(ctx, bed, result.Failure{Status: result.StatusOf(err), Message: err.Error(), Position: task.Position(err)})
+}
+
+// failed decides, once for each bed, whether it is kept; with a pause only after the
+// person has looked.
+func (d *debugging) failed(ctx context.Context, bed *testbed.Bed, f result.Failure) (keep bool) {
+	if !d.keep && d.pause == nil {
+		return false
+	}
+	d.mu.Lock()
+	keep, again := d.seen[bed]
+	d.seen[bed] = d.keep
+	d.mu.Unlock()
+	if again {
+		return keep
+	}
+	what := fmt.Sprintf("%s %s: %s", bed.Variant(), f.Status, f.Message)
+	if f.Position != "" {
+		what = fmt.Sprintf("%s %s: %s: %s", bed.Variant(), f.Status, f.Position, f.Message)
+	}
+	what = printable.Line(d.mask(what))
+	text := d.waysIn(context.WithoutCancel(ctx), bed)
+	if d.keep {
+		d.mu.Lock()
+		d.kept = append(d.kept, "kept: "+what+"\n"+text)
+		d.mu.Unlock()
+	}
+	if d.pause != nil {
+		resume := bed.Pause()
+		d.pause(ctx, "paused: "+what+"\n"+text)
+		resume()
+		if !d.keep {
+			bed.Log().Info("clean up", "step", "clean_up") // the scenario's own comes first
+		}
+	}
+	return d.keep
+}
+
+// stays says whether something was kept.
+func (d *debugging) stays() bool {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return len(d.kept) > 0
+}
+
+// askTimeout is for asking a VM where its guest is reached.
+const askTimeout = 5 * time.Second
+
+// waysIn are the command lines by which a person gets at a bed.
+func (d *debugging) waysIn(ctx context.Context, bed *testbed.Bed) string {
+	var b strings.Builder
+	line := func(command, about string) { fmt.Fprintf(&b, "  %s   # %s\n", command, about) }
+	for _, h := range bed.Hosts() {
+		line(shellescape.QuoteCommand(h.Config().SSH()), h.Name()+", folder "+h.RunDir())
+	}
+	for _, m := range bed.Machines() {
+		target := shellescape.QuoteCommand([]string{m.Name(), "--run", d.folder, "--host", m.Host.Name(), "--variant", bed.Variant()})
+		line("mhmig console "+target, m.String())
+		line("mhmig qmp "+target, m.String())
+		ctx, cancel := context.WithTimeout(ctx, askTimeout)
+		address, err := m.ShellAddress(ctx)
+		cancel()
+		if err == nil {
+			user := m.Params().Get("username", "root")
+			line(shellescape.QuoteCommand(m.Host.Config().SSHThrough(address, user)), "the guest of "+m.String())
+		}
+	}
+	return b.String()
+}

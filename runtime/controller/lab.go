@@ -1,0 +1,103 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package controller
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+
+	"github.com/mhmig/mhmig/runtime/exit"
+	"github.com/mhmig/mhmig/runtime/lab"
+)
+
+// usedLab is the lab that a run is on.
+type usedLab struct {
+	state *lab.State
+	own   bool // dies with the run
+	kept  bool // was made for the run, and may stay
+	close func() error
+}
+
+// open returns the lab that is up, unless another is asked for; else it makes one
+// of the run's own. Who says, for people, who uses a lab that is up.
+func (l Lab) open(ctx context.Context, who string, log *slog.Logger) (*usedLab, error) {
+	if up := l.up(); up != nil {
+		return use(ctx, up, who, log)
+	}
+	o := l.Options
+	o.Logger = log
+	made, err := lab.Start(ctx, o)
+	if err != nil {
+		return nil, exit.Hosts.Wrap(err)
+	}
+	return &usedLab{state: made.State(), own: true, close: made.Close}, nil
+}
+
+// up returns the lab that is up, nil if there is none or another is asked for.
+func (l Lab) up() *lab.State {
+	if l.Own {
+		return nil
+	}
+	up, err := lab.Find()
+	if err != nil {
+		return nil
+	}
+	return up
+}
+
+// use returns a lab that is up, and stays so; meanwhile it is noted to be in use.
+func use(ctx context.Context, up *lab.State, who string, log *slog.Logger) (*usedLab, error) {
+	release, err := up.Use(ctx, who)
+	if err != nil {
+		return nil, exit.Hosts.Wrap(fmt.Errorf("use the lab that is up: %w", err))
+	}
+	log.Info("using the lab that is up", "hosts", len(up.Hosts))
+	return &usedLab{state: up, close: func() error { release(); return nil }}, nil
+}
+
+// wouldUse names the hosts that open would return, without making any, and says
+// what they are.
+func (l Lab) wouldUse() (hosts []string, what string) {
+	if up := l.up(); up != nil {
+		for _, c := range up.Configs() {
+			hosts = append(hosts, c.Name)
+		}
+		return hosts, "of the lab that is up"
+	}
+	for i := range l.Hosts {
+		hosts = append(hosts, fmt.Sprintf("host%d", i+1))
+	}
+	return hosts, "of a lab made for the run"
+}
+
+// openLab opens the lab to run on. With --keep one that is made for this run is in
+// a process of its own, so that it can outlive the run. Who is the run, for people.
+func (r *controller) openLab(ctx context.Context, who string, log *slog.Logger) (*usedLab, error) {
+	if !r.Keep {
+		return r.Lab.open(ctx, who, log)
+	}
+	if up, err := lab.Find(); err == nil && up != nil {
+		if r.Lab.Own {
+			return nil, exit.Usage.Wrap(errors.New("--keep with --lab or --lab-hosts: a lab is up already, and there can be only one that stays: mhmig lab down first, or leave them out"))
+		}
+		return use(ctx, up, who, log)
+	}
+	made, err := lab.Up(ctx, r.Lab.Options, r.Lab.Serve)
+	if err != nil {
+		return nil, exit.Hosts.Wrap(fmt.Errorf("--keep needs hosts that stay (mhmig lab up first, or --hosts): %w", err))
+	}
+	down := func() error { return lab.Down(context.WithoutCancel(ctx), false) }
+	release, err := made.Use(ctx, who)
+	if err != nil {
+		return nil, errors.Join(exit.Hosts.Wrap(err), down())
+	}
+	return &usedLab{state: made, kept: true, close: func() error {
+		release()
+		if r.debug.stays() {
+			return nil
+		}
+		return down()
+	}}, nil
+}

@@ -1,0 +1,249 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package controller
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"iter"
+	"maps"
+	"path/filepath"
+	"slices"
+	"time"
+
+	"github.com/mhmig/mhmig/lang/api"
+	"github.com/mhmig/mhmig/lang/cartesian"
+	"github.com/mhmig/mhmig/lang/diag"
+	"github.com/mhmig/mhmig/lang/star"
+	"github.com/mhmig/mhmig/runtime/exit"
+	"github.com/mhmig/mhmig/runtime/result"
+	"github.com/mhmig/mhmig/runtime/run"
+	"github.com/mhmig/mhmig/runtime/vm"
+)
+
+// Choice is which variants run, and in which order.
+type Choice struct {
+	RerunFailed bool   // only those that did not pass in the latest run
+	Shard       string // I/N, see [run.ParseShard]; "": all
+	Shuffle     bool
+	Seed        uint64 // of the order of Shuffle
+}
+
+// Plan is the variants that are to run.
+type Plan struct {
+	Variants      run.Sequence
+	Count         int
+	NothingFailed bool // so that nothing is to run again
+
+	request    *Request
+	config     *cartesian.Config
+	scenarios  *scenarios
+	quarantine *run.Quarantine
+	first      *cartesian.Variant // nil: there is nothing to do
+	notes      []string           // what a person should know of it
+}
+
+// NewPlan reads what a request names, and goes once through all variants: it picks
+// those that are wanted and finds what is wrong before anything is made.
+func NewPlan(ctx context.Context, q Request, s Sinks) (*Plan, error) {
+	p := &Plan{request: &q, scenarios: &scenarios{Request: &q, byType: map[string]*star.Scenario{}}}
+	var err error
+	if q.Scenario != "" {
+		if p.scenarios.one, err = p.scenarios.load(ctx, q.Scenario); err != nil {
+			return nil, err
+		}
+	}
+	if p.config, err = (cartesian.Reader{Libraries: q.Libraries}).Read(cmp.Or(q.Config, q.DefaultConfig), q.Extras...); err != nil {
+		return nil, exit.Usage.Wrap(err)
+	}
+	faults := p.config.Typos() // they must not run less, and pass
+	if q.Strict {
+		faults = api.Faults(p.config, q.Extras)
+	}
+	if faults != nil {
+		return nil, exit.Usage.Wrap(faults)
+	}
+	if q.Quarantine != "" {
+		if p.quarantine, err = run.ReadQuarantine(q.Quarantine); err != nil {
+			return nil, exit.Usage.Wrap(err)
+		}
+	}
+	if err := p.choose(ctx, s); err != nil {
+		return nil, err
+	}
+	if s.Warn != nil {
+		s.Warn(api.Warnings(p.config, q.Extras))
+	}
+	s.note(p.quarantine.Expired(time.Now())...)
+	s.note(p.notes...)
+	return p, nil
+}
+
+// Scenario is that of a variant with these params.
+func (p *Plan) Scenario(params cartesian.Params) *star.Scenario { return p.scenarios.of(params) }
+
+// origins says of each param of a variant where it was set last. It is only for
+// the report: what cannot be explained is left out.
+func (p *Plan) origins(ctx context.Context, v *cartesian.Variant) map[string]string {
+	places := map[string]string{}
+	explanation, err := p.config.Explain(ctx, v.Name, p.request.Options)
+	if err != nil {
+		return places
+	}
+	for _, param := range explanation.Params {
+		for _, step := range param.Steps {
+			if !step.Kept && step.File != "" {
+				places[param.Key] = step.Location.String()
+			}
+		}
+	}
+	return places
+}
+
+// choose picks the variants.
+func (p *Plan) choose(ctx context.Context, s Sinks) (err error) {
+	q := p.request
+	done := s.working("looking for the first variant")
+	err = p.checkAny(ctx)
+	done()
+	if err != nil {
+		return err
+	}
+	done = s.working(fmt.Sprintf("looking whether there are more than %d variants", q.MaxVariants))
+	err = CheckNumber(ctx, p.config, q.Options, q.MaxVariants)
+	done()
+	if err != nil {
+		return err
+	}
+	done = s.working("planning the run")
+	defer done()
+	p.Variants = p.config.Variants(ctx, q.Options)
+	if q.RerunFailed {
+		failed, err := q.failedBefore()
+		if err != nil {
+			return err
+		}
+		if len(failed) == 0 {
+			p.NothingFailed = true
+			return nil
+		}
+		p.Variants = run.Only(p.Variants, failed)
+		next, stop := iter.Pull2(p.Variants)
+		_, _, some := next()
+		stop()
+		if !some {
+			return exit.Usage.Wrap(fmt.Errorf("--rerun failed: no variant that failed in %s is among those of this config and these filters", q.latest()))
+		}
+	}
+	if p.notes, err = run.Unmet(p.Variants); err != nil {
+		return exit.Usage.Wrap(err)
+	}
+	if q.Shard != "" {
+		shard, err := run.ParseShard(q.Shard)
+		if err != nil {
+			return exit.Usage.Default(err)
+		}
+		p.Variants = shard.Of(p.Variants)
+	}
+	if q.Shuffle {
+		p.Variants = run.Shuffle(p.Variants, q.Seed)
+	}
+	for v, err := range p.Variants {
+		if err != nil {
+			return exit.Usage.Wrap(err)
+		}
+		if err := p.scenarios.learn(ctx, v); err != nil {
+			return exit.Usage.Default(err)
+		}
+		if n, err := v.Params.Int("hosts_needed", 1); err != nil || n < 1 {
+			return exit.Usage.Wrap(fmt.Errorf("variant %s: param hosts_needed: got %q, want a number, 1 or more", v.ShortName, v.Params["hosts_needed"]))
+		}
+		for _, name := range v.Params.Objects("vms") {
+			if err := vm.CheckGuestMemory(name, v.Params.Object(name)); err != nil {
+				return exit.Usage.Wrap(fmt.Errorf("variant %s: %w", v.ShortName, err))
+			}
+		}
+		if p.first == nil {
+			p.first = v
+		}
+		p.Count++
+	}
+	return nil
+}
+
+// names yields the names of the plan's variants.
+func (p *Plan) names(yield func(string) bool) {
+	for v, err := range p.Variants {
+		if err != nil || !yield(v.Name) { // an error has shown when the plan was made
+			return
+		}
+	}
+}
+
+func (q *Request) latest() string { return filepath.Join(q.Results, result.LatestLink) }
+
+// failedBefore returns the names of the variants that did not pass in the latest
+// run, or did not even begin.
+func (q *Request) failedBefore() (map[string]bool, error) {
+	if _, err := result.LoadRun(q.latest()); err != nil {
+		if errors.Is(err, fs.ErrNotExist) {
+			err = fmt.Errorf("there is no latest run in %s", q.Results)
+		}
+		return nil, exit.Usage.Wrap(fmt.Errorf("--rerun failed: %w", err))
+	}
+	names, err := result.Planned(q.latest())
+	if err != nil {
+		return nil, exit.Usage.Wrap(fmt.Errorf("--rerun failed: %w", err))
+	}
+	if names == nil {
+		names = map[string]bool{}
+	}
+	bad := map[string]bool{} // of repeats one may be good
+	for o, err := range result.Outcomes(q.latest()) {
+		if err != nil {
+			return nil, exit.Usage.Wrap(fmt.Errorf("--rerun failed: %w", err))
+		}
+		bad[o.Name] = bad[o.Name] || !o.Status.OK() || o.Status == result.Cancel
+		names[o.Name] = bad[o.Name]
+	}
+	maps.DeleteFunc(names, func(_ string, wanted bool) bool { return !wanted })
+	return names, nil
+}
+
+// checkAny checks that the config has any variant at all: a typo must never run
+// nothing and pass.
+func (p *Plan) checkAny(ctx context.Context) error {
+	next, stop := iter.Pull2(p.config.Variants(ctx, p.request.Options))
+	defer stop()
+	_, err, some := next()
+	switch {
+	case err != nil:
+		return exit.Usage.Wrap(err)
+	case some:
+		return nil
+	}
+	why := p.config.WhyEmpty(ctx, p.request.Options)
+	for _, remark := range api.Warnings(p.config, p.request.Extras) { // what may not have the meaning that its author had in mind
+		if !slices.ContainsFunc(why, remark.SaysTheSame) {
+			why = append(why, remark)
+		}
+	}
+	why.Sort()
+	return exit.Usage.Wrap(append(why, diag.Diagnostic{Message: "no variant is left to run: see mhmig list for all names"}))
+}
+
+// CheckNumber refuses a config with more variants than limit, which --max-variants
+// says. A mistake in a filter can leave millions.
+func CheckNumber(ctx context.Context, config *cartesian.Config, options cartesian.Options, limit int) error {
+	switch more, err := config.Exceeds(ctx, limit, options); {
+	case err != nil:
+		return exit.Usage.Wrap(err)
+	case more:
+		return exit.Usage.Wrap(fmt.Errorf(
+			"--max-variants %d: the config has more variants than that; narrow it with --filter, or allow more with --max-variants", limit))
+	}
+	return nil
+}
