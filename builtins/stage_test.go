@@ -30,6 +30,7 @@ import (
 	"github.com/mhmig/mhmig/runtime/jeos"
 	"github.com/mhmig/mhmig/runtime/jeos/jeostest"
 	"github.com/mhmig/mhmig/runtime/lab"
+	"github.com/mhmig/mhmig/runtime/pool"
 	"github.com/mhmig/mhmig/runtime/result"
 	"github.com/mhmig/mhmig/runtime/run"
 	"github.com/mhmig/mhmig/runtime/testbed"
@@ -132,8 +133,12 @@ func perform(t testing.TB, base cartesian.Params, p *play) ended {
 	variant := func(yield func(*cartesian.Variant, error) bool) {
 		yield(&cartesian.Variant{Name: "test." + t.Name(), ShortName: "test", Params: params}, nil)
 	}
+	hosts, err := pool.NewLocal(ctx, p.hosts, false)
+	if err != nil {
+		t.Fatal(err)
+	}
 	_, runErr := run.Variants(ctx, run.Options{
-		Hosts: p.hosts, ScenarioHosts: func(cartesian.Params) int { return len(p.hosts) }, HostParams: s.lab.Params(), Results: folder, Ledger: record, Log: log,
+		Pool: hosts, ScenarioHosts: func(cartesian.Params) int { return len(p.hosts) }, HostParams: s.lab.Params(), Results: folder, Ledger: record, Log: log,
 		Shipped: func(name string) (string, error) { return "", fmt.Errorf("no file %s", name) },
 		Scenario: func(ctx context.Context, bed *testbed.Bed) run.Verdict {
 			p.bed = bed

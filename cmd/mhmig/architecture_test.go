@@ -29,6 +29,7 @@ var layers = [][]string{
 	{"runtime/testbed"},
 	{"runtime/migration", "runtime/attach"},
 	{"runtime/run"},
+	{"runtime/pool"},
 	{"builtins", "runtime/controller"}, // cmd joins them
 	{"stdlib", "scenarios"},            // embedded data, which only cmd passes on
 	{"cmd/mhmig", "cmd/guestd"},

@@ -15,8 +15,8 @@ func Warnings(config *cartesian.Config, extras []cartesian.Extra) diag.List {
 	return withUnread(config, extras, config.Warnings())
 }
 
-// Faults are what a strict reading refuses, as errors: warnings, and words of filters
-// in files that no variant can match.
+// Faults are what a strict reading refuses, as errors: warnings, joins that lose
+// combinations, and words of filters in files that no variant can match.
 func Faults(config *cartesian.Config, extras []cartesian.Extra) diag.List {
 	faults := withUnread(config, extras, config.Strict())
 	for i := range faults {

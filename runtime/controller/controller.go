@@ -32,6 +32,7 @@ import (
 	"github.com/mhmig/mhmig/runtime/jeos"
 	"github.com/mhmig/mhmig/runtime/lab"
 	"github.com/mhmig/mhmig/runtime/ledger"
+	"github.com/mhmig/mhmig/runtime/pool"
 	"github.com/mhmig/mhmig/runtime/reach"
 	"github.com/mhmig/mhmig/runtime/report"
 	"github.com/mhmig/mhmig/runtime/result"
@@ -251,9 +252,13 @@ func (r *controller) perform(ctx context.Context) (outcome Outcome, err error) {
 	if err != nil {
 		return outcome, err
 	}
+	shared, err := pool.NewLocal(ctx, hosts, r.Share)
+	if err != nil {
+		return outcome, errors.Join(err, closeHosts())
+	}
 	log.Info("run begins", "variants", outcome.Planned, "results", folder.Dir())
 	summary, err := run.Variants(ctx, run.Options{
-		Hosts: hosts, HostParams: r.labParams(labParams), Results: folder, Ledger: record, Log: log,
+		Pool: shared, HostParams: r.labParams(labParams), Results: folder, Ledger: record, Log: log,
 		Shipped: func(name string) (string, error) { return shippedFile(ctx, image, name) },
 		Scenario: func(variantCtx context.Context, bed *testbed.Bed) run.Verdict {
 			return r.Execute(variantCtx, Execution{
@@ -262,7 +267,7 @@ func (r *controller) perform(ctx context.Context) (outcome Outcome, err error) {
 			})
 		},
 		ScenarioHosts: func(p cartesian.Params) int { return r.plan.Scenario(p).HostsNeeded },
-		Parallel:      r.Parallel, Share: r.Share, Strict: r.Strict, Planned: outcome.Planned,
+		Parallel:      r.Parallel, Strict: r.Strict, Planned: outcome.Planned,
 		Timeout: r.Timeout, RunTimeout: r.RunTimeout, FailFast: r.FailFast, Repeat: r.Repeat, UntilFailure: r.UntilFailure,
 		Quarantine: r.plan.quarantine, Origins: func(v *cartesian.Variant) map[string]string { return r.plan.origins(ctx, v) },
 		SourceLine: r.Libraries.SourceLine, Changed: reports.Changed,

@@ -134,7 +134,9 @@ func TestRefused(t *testing.T) {
 		{"a scenario that nobody understands", func(q *controller.Request) { q.Scenario = filepath.Join(filepath.Dir(q.Scenario), "broken.star") }, "broken.star", exit.Usage},
 		{"no scenario of the type", func(q *controller.Request) { q.Scenario = "" }, "param type", exit.Usage},
 		{"no config", func(q *controller.Request) { q.Config += ".cfg" }, "small.cfg.cfg", exit.Usage},
-		{"no variant", func(q *controller.Request) { q.Extras = []cartesian.Extra{{Name: "--filter 1", Text: "no good\nno bad"}} }, "no variant is left", exit.Usage},
+		{"no variant", func(q *controller.Request) {
+			q.Extras = []cartesian.Extra{{Name: "--filter 1", Text: "no good\nno bad"}}
+		}, "no variant is left", exit.Usage},
 		{"too many", func(q *controller.Request) { q.MaxVariants = 1 }, "--max-variants 1", exit.Usage},
 		{"no earlier run", func(q *controller.Request) { q.RerunFailed = true }, "no latest run", exit.Usage},
 		{"no quarantine", func(q *controller.Request) { q.Quarantine = "none.toml" }, "none.toml", exit.Usage},

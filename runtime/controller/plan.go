@@ -61,7 +61,9 @@ func NewPlan(ctx context.Context, q Request, s Sinks) (*Plan, error) {
 	}
 	faults := p.config.Typos() // they must not run less, and pass
 	if q.Strict {
-		faults = api.Faults(p.config, q.Extras)
+		done := s.working("looking for what is only warned of")
+		faults = api.Faults(p.config, q.Extras) //nolint:contextcheck // it looks at the config alone, and ends by itself
+		done()
 	}
 	if faults != nil {
 		return nil, exit.Usage.Wrap(faults)

@@ -17,9 +17,9 @@ const reclaimTimeout = 60 * time.Second
 
 // lost returns why the first of the lease's hosts that is out of reach is so,
 // nil when all are there.
-func (l *lease) lost() error {
-	for _, s := range l.slots {
-		if err := s.host.Err(); err != nil {
+func lost(l Lease) error {
+	for _, place := range l.Hosts() {
+		if err := place.Host.Err(); err != nil {
 			return err
 		}
 	}
@@ -38,7 +38,7 @@ func (r *runner) reclaim(ctx context.Context, owns func(ledger.Entry) bool) erro
 		}
 	}()
 	return r.Ledger.Undo(ctx, owns, func(ctx context.Context, name string) (ledger.Host, error) {
-		for _, h := range r.Hosts {
+		for _, h := range r.Pool.Hosts() {
 			switch {
 			case h.Name() != name:
 				continue

@@ -19,7 +19,6 @@ import (
 
 	"github.com/mhmig/mhmig/lang/cartesian"
 	"github.com/mhmig/mhmig/runtime/exit"
-	"github.com/mhmig/mhmig/runtime/host"
 	"github.com/mhmig/mhmig/runtime/ledger"
 	"github.com/mhmig/mhmig/runtime/result"
 	"github.com/mhmig/mhmig/runtime/task"
@@ -53,7 +52,7 @@ type Verdict struct {
 
 // Options are what all variants of a run have in common.
 type Options struct {
-	Hosts      []*host.Host // variants prefer the first ones
+	Pool       Pool
 	HostParams cartesian.Params
 	Results    *result.Folder
 	Ledger     *ledger.Ledger
@@ -67,9 +66,6 @@ type Options struct {
 	// Parallel is how many variants may run at the same time. 0: as many as the
 	// hosts allow.
 	Parallel int
-	// Share lets variants run on the same hosts at the same time, as far as memory
-	// and processors allow.
-	Share bool
 
 	// Strict makes an ERROR of what is else only warned of: params that mhmig knows
 	// and does not honour.
@@ -119,7 +115,8 @@ func (s Summary) Status() result.Status {
 
 // Variants runs the scenario for each variant. Variants begin in the given
 // order, but one that waits for hosts or for another variant lets some of the
-// next ones pass. The error is one of the config, [ErrInterrupted],
+// next ones pass. While others have all hosts, it waits, until ctx or the run's time
+// ends. The error is one of the config, [ErrInterrupted],
 // [ErrTimeout], or the [*host.LostError] of a host without which it could not
 // go on.
 func Variants(ctx context.Context, o Options, variants Sequence) (Summary, error) {
@@ -128,13 +125,9 @@ func Variants(ctx context.Context, o Options, variants Sequence) (Summary, error
 		ctx, cancel = context.WithTimeoutCause(ctx, o.RunTimeout, fmt.Errorf("%w (--run-timeout %v)", ErrTimeout, o.RunTimeout))
 		defer cancel()
 	}
-	hosts, err := newPool(ctx, o.Hosts, o.Share)
-	if err != nil {
-		return Summary{}, err
-	}
-	r := &runner{Options: o, hosts: hosts, summary: Summary{Counts: map[result.Status]int{}}}
-	r.shared = testbed.NewShared(r.name(), o.Hosts, o.Ledger, o.Shipped)
-	err = r.all(ctx, variants)
+	r := &runner{Options: o, summary: Summary{Counts: map[result.Status]int{}}}
+	r.shared = testbed.NewShared(r.name(), o.Pool.Hosts(), o.Ledger, o.Shipped)
+	err := r.all(ctx, variants)
 	r.summary.Unclean = r.closeShared(ctx)
 	r.summary.Reason = r.stop
 	if n := o.Planned - r.started; n > 0 {
@@ -151,7 +144,6 @@ func Variants(ctx context.Context, o Options, variants Sequence) (Summary, error
 // [Variants], but for those that mu guards.
 type runner struct {
 	Options
-	hosts   *pool
 	shared  *testbed.Shared
 	unread  unreadParams
 	started int
@@ -176,7 +168,7 @@ func (r *runner) reason(err error) string {
 // lost returns why the first of the run's hosts that is out of reach is so, nil
 // when all are there.
 func (r *runner) lost() error {
-	for _, h := range r.Hosts {
+	for _, h := range r.Pool.Hosts() {
 		if err := h.Err(); err != nil {
 			return err
 		}

@@ -22,6 +22,7 @@ import (
 
 	"github.com/mhmig/mhmig/lang/cartesian"
 	"github.com/mhmig/mhmig/runtime/host"
+	"github.com/mhmig/mhmig/runtime/pool"
 	"github.com/mhmig/mhmig/runtime/result"
 	"github.com/mhmig/mhmig/runtime/run"
 	"github.com/mhmig/mhmig/runtime/task"
@@ -50,10 +51,20 @@ func newFixtureOf(t *testing.T, hosts int) *fixture {
 	f := &fixture{lab: bedtest.NewLab(t, hosts), base: bedtest.NoQEMU(t)}
 	results, record := bedtest.Results(t)
 	f.options = run.Options{
-		Hosts: f.lab.Connected, HostParams: f.lab.Params(), Results: results, Ledger: record,
+		Pool: local(t, f.lab.Connected, false), HostParams: f.lab.Params(), Results: results, Ledger: record,
 		Log: slog.New(slog.NewTextHandler(t.Output(), nil)),
 	}
 	return f
+}
+
+// local is a pool of hosts that nobody else has.
+func local(t *testing.T, hosts []*host.Host, share bool) *pool.Local {
+	t.Helper()
+	p, err := pool.NewLocal(t.Context(), hosts, share)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return p
 }
 
 // variants makes a variant of each name.
@@ -283,7 +294,7 @@ func TestLostHost(t *testing.T) {
 	t.Parallel()
 	f := newFixture(t)
 	f.options.Scenario = func(_ context.Context, bed *testbed.Bed) run.Verdict {
-		h := f.options.Hosts[1]
+		h := f.lab.Connected[1]
 		if _, err := h.Run(t.Context(), host.Command{Script: "true"}); err != nil {
 			t.Error(err)
 		}

@@ -4,6 +4,7 @@ package run
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"iter"
 	"maps"
@@ -29,14 +30,15 @@ const (
 type waiting struct {
 	*cartesian.Variant
 	repeat    int // counts from 1 when the run repeats its variants, else 0
-	needs     needs
+	needs     Needs
 	overtaken int
 }
 
 // ended is how a variant has ended.
 type ended struct {
 	*waiting
-	lease  *lease
+	lease  Lease
+	stay   bool // the hosts stay as the variant left them
 	status result.Status
 	met    bool // it did what those that depend on it want
 }
@@ -108,13 +110,16 @@ func (r *runner) repeated(variants Sequence) (next func() (*cartesian.Variant, i
 	}, func() { end() }
 }
 
-// run begins variants until none is left that could begin.
+// run begins variants until none is left that could begin. While others have the
+// hosts that the rest needs, it waits for them, until ctx ends.
 func (q *queue) run(ctx context.Context) error {
 	for {
 		q.fill()
+		busy := false
 		for q.stop == "" && ctx.Err() == nil {
-			begun, err := q.begin(ctx)
-			if err != nil {
+			var begun bool
+			var err error
+			if begun, busy, err = q.begin(ctx); err != nil {
 				return err
 			}
 			if !begun {
@@ -122,10 +127,18 @@ func (q *queue) run(ctx context.Context) error {
 			}
 			q.fill()
 		}
-		if len(q.runs) == 0 {
+		if len(q.runs) == 0 && (!busy || q.Pool.Changed() == nil) {
 			return nil // all are over, or the hosts that the rest needs are lost
 		}
-		q.end(<-q.ends)
+		if len(q.runs) == 0 {
+			q.Log.Info("waiting for hosts that others have", "variants", len(q.waits))
+		}
+		select {
+		case e := <-q.ends:
+			q.end(e)
+		case <-q.Pool.Changed():
+		case <-ctx.Done():
+		}
 		if q.stop != "" || ctx.Err() != nil {
 			return nil //nolint:nilerr // who called knows that ctx has ended
 		}
@@ -147,10 +160,11 @@ func (q *queue) fill() {
 	}
 }
 
-// begin begins the first variant that can, and says whether there was one.
-func (q *queue) begin(ctx context.Context) (bool, error) {
+// begin begins the first variant that can, and says whether there was one, and if not,
+// whether others have hosts that one waits for.
+func (q *queue) begin(ctx context.Context) (begun, busy bool, err error) {
 	if q.Parallel > 0 && len(q.runs) >= q.Parallel {
-		return false, nil
+		return false, false, nil
 	}
 	for i, w := range q.waits {
 		if q.dependsOnRunning(w, i) {
@@ -158,14 +172,20 @@ func (q *queue) begin(ctx context.Context) (bool, error) {
 		}
 		if why := q.refuse(w); why != nil {
 			q.waits = slices.Delete(q.waits, i, i+1)
-			return true, q.giveUp(w, why)
+			return true, false, q.giveUp(w, why)
 		}
-		lease := q.hosts.lease(w.needs)
-		if lease == nil {
+		lease, err := q.Pool.Acquire(ctx, w.needs)
+		switch {
+		case errors.Is(err, ErrBusy):
+			busy = true
+			fallthrough
+		case errors.Is(err, ErrUnavailable):
 			if w.overtaken >= maxOvertaken {
-				return false, nil
+				return false, busy, nil
 			}
 			continue
+		case err != nil:
+			return false, false, fmt.Errorf("take hosts for %s: %w", w.ShortName, err)
 		}
 		for _, passed := range q.waits[:i] {
 			passed.overtaken++
@@ -175,27 +195,25 @@ func (q *queue) begin(ctx context.Context) (bool, error) {
 		params := maps.Clone(w.Params)
 		maps.Copy(params, q.HostParams)
 		origins := q.origins(w.Variant)
-		results, err := q.start(w.Variant, w.repeat, params, origins, lease.names())
+		results, err := q.start(w.Variant, w.repeat, params, origins, names(lease))
 		if err != nil {
-			q.hosts.release(lease)
-			return false, err
+			lease.Release(false)
+			return false, false, err
 		}
 		q.runs = append(q.runs, w)
 		u := &unit{runner: q.runner, number: q.started, variant: w.Variant, repeat: w.repeat, params: params, origins: origins, lease: lease, results: results}
 		go func() { // q.end waits for it
 			status, met := u.run(ctx)
-			q.ends <- ended{w, lease, status, met}
+			q.ends <- ended{w, lease, u.stay, status, met}
 		}()
-		return true, nil
+		return true, false, nil
 	}
-	return false, nil
+	return false, busy, nil
 }
 
 // end notes that a variant is over.
 func (q *queue) end(e ended) {
-	if !e.lease.kept {
-		q.hosts.release(e.lease)
-	}
+	e.lease.Release(e.stay)
 	q.runs = slices.DeleteFunc(q.runs, func(w *waiting) bool { return w == e.waiting })
 	q.count(e.waiting, e.status, e.met)
 }
@@ -250,8 +268,8 @@ func (q *queue) refuse(w *waiting) error {
 			}
 		}
 	}
-	if w.needs.hosts > len(q.Hosts) {
-		return result.Skip.Errorf("it needs %d hosts (param hosts_needed, or the scenario's), the run has %d", w.needs.hosts, len(q.Hosts))
+	if w.needs.Hosts > len(q.Pool.Hosts()) {
+		return result.Skip.Errorf("it needs %d hosts (param hosts_needed, or the scenario's), the run has %d", w.needs.Hosts, len(q.Pool.Hosts()))
 	}
 	return nil
 }

@@ -13,6 +13,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -138,7 +139,7 @@ func TestShare(t *testing.T) {
 	f.base["smp"] = "1"
 	f.base["vms"] = "vm1"
 	var o observer
-	f.options.Share, f.options.Parallel = true, 2
+	f.options.Pool, f.options.Parallel = local(t, f.lab.Connected, true), 2
 	f.options.Scenario = func(ctx context.Context, bed *testbed.Bed) run.Verdict {
 		defer o.begin(bed)()
 		o.meeting(ctx, 2)
@@ -147,7 +148,7 @@ func TestShare(t *testing.T) {
 	if outcomes, err := f.run(t.Context(), t, sequence(f.base, "a", "b", "c")); err != nil || len(outcomes) != 3 {
 		t.Fatalf("got %d outcomes, %v", len(outcomes), err)
 	}
-	cpus := f.options.Hosts[0]
+	cpus := f.lab.Connected[0]
 	facts, err := cpus.Facts(t.Context())
 	if err != nil {
 		t.Fatal(err)
@@ -163,7 +164,7 @@ func TestShare(t *testing.T) {
 	o = observer{}
 	f2 := newFixtureOf(t, 2)
 	f2.base["vms"], f2.base["mem"] = "vm1", fmt.Sprint(facts.MemoryBytes>>20/4)
-	f2.options.Share = true
+	f2.options.Pool = local(t, f2.lab.Connected, true)
 	f2.options.Scenario = func(_ context.Context, bed *testbed.Bed) run.Verdict {
 		defer o.begin(bed)()
 		time.Sleep(50 * time.Millisecond)
@@ -569,4 +570,88 @@ func TestShippedOnce(t *testing.T) {
 	if left := f.folders(t); len(left) > 0 {
 		t.Errorf("left: %q", left)
 	}
+}
+
+// sharedPool is a pool that others use as well: they have all hosts until release.
+type sharedPool struct {
+	run.Pool
+	asked   chan struct{} // gets a value each time that somebody was turned away
+	changed chan struct{}
+	free    atomic.Bool
+}
+
+func (p *sharedPool) Changed() <-chan struct{} { return p.changed }
+
+func (p *sharedPool) Acquire(ctx context.Context, n run.Needs) (run.Lease, error) {
+	if !p.free.Load() {
+		select {
+		case p.asked <- struct{}{}:
+		default:
+		}
+		return nil, fmt.Errorf("the fleet: %w", run.ErrBusy)
+	}
+	return p.Pool.Acquire(ctx, n)
+}
+
+func (p *sharedPool) release() {
+	p.free.Store(true)
+	p.changed <- struct{}{}
+}
+
+// TestBusyPool: while others have the hosts, the run waits; when they are free, it goes
+// on. An interruption ends the wait, and so does the run's time.
+func TestBusyPool(t *testing.T) {
+	t.Parallel()
+	newPool := func(f *fixture) *sharedPool {
+		p := &sharedPool{Pool: f.options.Pool, asked: make(chan struct{}, 1), changed: make(chan struct{})}
+		f.options.Pool = p
+		return p
+	}
+	pass := func(context.Context, *testbed.Bed) run.Verdict { return run.Verdict{} }
+
+	f := newFixture(t)
+	f.options.Scenario = pass
+	p := newPool(f)
+	go func() {
+		<-p.asked
+		p.changed <- struct{}{} // something changed, but not for us
+		<-p.asked
+		p.release()
+	}()
+	outcomes, err := f.run(t.Context(), t, f.variants("a", "b"))
+	if err != nil || len(outcomes) != 2 || f.summary.Counts[result.Pass] != 2 {
+		t.Errorf("got %d outcomes %v, %v, want two that passed", len(outcomes), f.summary.Counts, err)
+	}
+
+	f = newFixture(t)
+	f.options.Scenario, f.options.Planned = pass, 1
+	p = newPool(f)
+	ctx, cancel := context.WithCancelCause(t.Context())
+	go func() {
+		<-p.asked
+		cancel(run.ErrInterrupted)
+	}()
+	if _, err := f.run(ctx, t, f.variants("a")); !errors.Is(err, run.ErrInterrupted) || f.summary.NotRun != 1 {
+		t.Errorf("interrupted: got %v, %d not run", err, f.summary.NotRun)
+	}
+
+	f = newFixture(t)
+	f.options.Scenario, f.options.RunTimeout = pass, 100*time.Millisecond
+	newPool(f)
+	if _, err := f.run(t.Context(), t, f.variants("a")); !errors.Is(err, run.ErrTimeout) {
+		t.Errorf("late: got %v, want %v", err, run.ErrTimeout)
+	}
+
+	// What is not busy but broken ends the run.
+	f = newFixture(t)
+	f.options.Scenario, f.options.Pool = pass, brokenPool{f.options.Pool}
+	if _, err := f.run(t.Context(), t, f.variants("a")); err == nil || !strings.Contains(err.Error(), "take hosts for a: the fleet is gone") {
+		t.Errorf("broken: got %v", err)
+	}
+}
+
+type brokenPool struct{ run.Pool }
+
+func (brokenPool) Acquire(context.Context, run.Needs) (run.Lease, error) {
+	return nil, errors.New("the fleet is gone")
 }

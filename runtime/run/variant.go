@@ -45,7 +45,8 @@ type unit struct {
 	repeat  int
 	params  cartesian.Params
 	origins map[string]string // where each param was set; nil: unknown
-	lease   *lease
+	lease   Lease
+	stay    bool // the hosts stay as the variant left them
 	results *result.Variant
 }
 
@@ -54,7 +55,7 @@ type unit struct {
 func (u *unit) run(ctx context.Context) (status result.Status, met bool) {
 	u.changed()
 	log := u.Log.With("variant", u.results.ID())
-	log.Info("variant begins", append(u.label(), "hosts", strings.Join(u.lease.names(), ","))...)
+	log.Info("variant begins", append(u.label(), "hosts", strings.Join(names(u.lease), ","))...)
 	for _, place := range u.results.Unhidden() {
 		log.Warn("a password cannot be hidden everywhere", "param", place.Param, "not_hidden", place.Where)
 	}
@@ -68,9 +69,7 @@ func (u *unit) run(ctx context.Context) (status result.Status, met bool) {
 		Params: u.params, Results: u.results, Ledger: u.Ledger, Log: log,
 		Name: fmt.Sprintf("%s-%d", u.name(), u.number), Shared: u.shared,
 	}
-	for _, s := range u.lease.slots {
-		c.Hosts = append(c.Hosts, testbed.Place{Host: s.host, Number: s.number})
-	}
+	c.Hosts = u.lease.Hosts()
 	bed := testbed.New(c)
 	if u.Opened != nil {
 		defer u.Opened(bed)()
@@ -100,7 +99,7 @@ func (u *unit) run(ctx context.Context) (status result.Status, met bool) {
 	settle(&outcome)
 	if u.Failed != nil && !outcome.Status.OK() && u.Failed(runCtx, bed, outcome.Failure) {
 		bed.Keep()
-		u.lease.kept = true
+		u.stay = true
 		u.mu.Lock()
 		u.kept = true
 		u.mu.Unlock()
@@ -139,8 +138,8 @@ func (u *unit) run(ctx context.Context) (status result.Status, met bool) {
 // which mhmig does not honour.
 func (u *unit) checkParams(o *result.Outcome) error {
 	hosts := 0
-	for _, s := range u.lease.slots {
-		hosts = max(hosts, s.number)
+	for _, place := range u.lease.Hosts() {
+		hosts = max(hosts, place.Number)
 	}
 	var all []error
 	for _, e := range CheckParams(u.params, hosts) {
@@ -161,6 +160,15 @@ func (u *unit) checkParams(o *result.Outcome) error {
 	return errors.Join(all...)
 }
 
+// names are those of a lease's hosts.
+func names(l Lease) []string {
+	var names []string
+	for _, place := range l.Hosts() {
+		names = append(names, place.Host.Name())
+	}
+	return names
+}
+
 // label is what events of a variant's begin and end call it.
 func (u *unit) label() []any {
 	if u.repeat == 0 {
@@ -170,13 +178,13 @@ func (u *unit) label() []any {
 }
 
 // close cleans up behind a variant; a host that was lost gets a second try.
-func (r *runner) close(ctx context.Context, bed *testbed.Bed, l *lease, status result.Status) error {
+func (r *runner) close(ctx context.Context, bed *testbed.Bed, l Lease, status result.Status) error {
 	kept, err := bed.Close(ctx, status)
 	r.mu.Lock()
 	r.kept = r.kept || kept
 	kept = r.kept
 	r.mu.Unlock()
-	lost := l.lost()
+	lost := lost(l)
 	if err == nil || lost == nil {
 		return err
 	}
