@@ -20,6 +20,7 @@ import (
 	"github.com/mhmig/mhmig/runtime/result"
 	"github.com/mhmig/mhmig/runtime/testbed"
 	"github.com/mhmig/mhmig/runtime/testbed/bedtest"
+	"github.com/mhmig/mhmig/runtime/vm"
 )
 
 // scripted is a bed of scripted QEMUs and the plan of a migration on it.
@@ -287,6 +288,9 @@ func TestDeadEarly(t *testing.T) {
 			err := runBoth(ctx, start(t, bed, p))
 			if err == nil || result.StatusOf(err) != tt.status || !strings.HasPrefix(err.Error(), tt.want) {
 				t.Errorf("got %v: %v\nwant %v: %s", result.StatusOf(err), err, tt.status, tt.want)
+			}
+			if exit, typed := errors.AsType[*vm.ExitError](err); !typed || exit.Status != 128+9 || exit.VM != "vm1" {
+				t.Errorf("the end of QEMU in the error: got %+v, want that of vm1 by signal 9", exit)
 			}
 		})
 	}

@@ -71,7 +71,7 @@ func fail(ctx context.Context, mv *move, machine *testbed.Machine, role Role, er
 func (mv *move) failure(ctx context.Context, machine *testbed.Machine, role Role, err error) error {
 	switch {
 	case errors.Is(err, qmp.ErrGone):
-		err = fmt.Errorf("%w; %s", err, machine.ExitReason(ctx))
+		err = fmt.Errorf("%w; %w", err, machine.Exit(ctx))
 	case errors.Is(err, qmp.ErrSilent):
 		state, unknown := machine.ProcessState(ctx)
 		if unknown != nil {
@@ -158,15 +158,11 @@ func detail(evidence []testbed.Evidence) string {
 	return b.String()
 }
 
-// lostPeer are the words with which a destination's QEMU ends when the other
-// side is what failed.
-var lostPeer = []string{"Input/output error", "Connection reset by peer", "Unable to read from socket", "Broken pipe"}
-
 // judge says which side of a failed move failed first. said is what the source
 // reported, "" when its QEMU is gone.
 func (mv *move) judge(ctx context.Context, src, dst *testbed.Machine, said string) error {
 	if said == "" && src.Monitor().Err() != nil {
-		return fail(ctx, mv, src, SourceRole, errors.New(src.ExitReason(ctx)))
+		return fail(ctx, mv, src, SourceRole, src.Exit(ctx))
 	}
 	if said == "" {
 		said = "QEMU gave no reason"
@@ -181,13 +177,11 @@ func (mv *move) judge(ctx context.Context, src, dst *testbed.Machine, said strin
 	case <-ctx.Done():
 		return context.Cause(ctx)
 	}
-	reason := dst.ExitReason(ctx)
-	for _, words := range lostPeer {
-		if strings.Contains(reason, words) {
-			return fail(ctx, mv, src, SourceRole, fmt.Errorf("%s; then %s", said, reason))
-		}
+	exit := dst.Exit(ctx)
+	if exit.LostPeer() {
+		return fail(ctx, mv, src, SourceRole, fmt.Errorf("%s; then %w", said, exit))
 	}
-	return fail(ctx, mv, dst, DestinationRole, fmt.Errorf("%s; the source said: %s", reason, said))
+	return fail(ctx, mv, dst, DestinationRole, fmt.Errorf("%w; the source said: %s", exit, said))
 }
 
 // answers returns an error when QEMU has ended or does not answer on its monitor,

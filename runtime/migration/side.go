@@ -277,8 +277,7 @@ func (s *Side) early(ctx context.Context, steps func(context.Context) error) err
 	if s.IsSource() {
 		return ended.machine.Ended(ctx)
 	}
-	reason := errors.New(ended.machine.ExitReason(ctx))
-	return fail(ctx, s.Migration.moves[ended.machine.Name()], ended.machine, DestinationRole, reason)
+	return fail(ctx, s.Migration.moves[ended.machine.Name()], ended.machine, DestinationRole, ended.machine.Exit(ctx))
 }
 
 // endedEarly is the cause when a QEMU has ended before the move.
@@ -371,7 +370,7 @@ func (s *Side) checkLeft(ctx context.Context, vm string) error {
 	machine := s.Machine(vm)
 	state, err := machine.Status(ctx)
 	if errors.Is(err, qmp.ErrGone) && machine.Host.Err() == nil {
-		if exit := machine.Exit(ctx); !exit.Abnormal() {
+		if exit := machine.Instance.Exit(ctx); !exit.Abnormal() {
 			s.log.Warn("QEMU has ended by itself after its guest had left", "vm", vm, "reason", exit.Error())
 			return nil
 		}

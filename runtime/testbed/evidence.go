@@ -33,7 +33,7 @@ func (m *Machine) Evidence(ctx context.Context, side string) Evidence {
 	e := Evidence{Side: side, Host: m.Host.Name(), VM: m.Name(), LastQMP: m.lastQMP.lines()}
 	select {
 	case <-m.Exited():
-		e.State = m.Instance.ExitReason(ctx)
+		e.State = m.Instance.Exit(ctx).Error()
 	default:
 		var asking sync.WaitGroup // beside each other: of a QEMU that hangs, its log is all there is
 		asking.Go(func() {

@@ -47,7 +47,6 @@ type Control interface {
 type Lifetime interface {
 	Exited() <-chan struct{}
 	Exit(context.Context) *vm.ExitError
-	ExitReason(context.Context) string
 	Fault() *vm.ExitError
 	ProcessState(context.Context) (string, error)
 	LastWords(context.Context) []string

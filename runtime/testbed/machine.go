@@ -177,7 +177,7 @@ func (m *Machine) Ended(ctx context.Context) error {
 // err is what was seen of it. A QEMU that ended as none should is at fault
 // itself, whatever had become of its guest.
 func (m *Machine) ended(ctx context.Context, err error) error {
-	exit := m.Exit(ctx) // asks the host, so that a loss is known by now
+	exit := m.Instance.Exit(ctx) // asks the host, so that a loss is known by now
 	if lost := m.Host.Err(); lost != nil {
 		return fmt.Errorf("%s: %w", m, lost)
 	}
@@ -185,7 +185,7 @@ func (m *Machine) ended(ctx context.Context, err error) error {
 	m.told = true
 	m.mu.Unlock()
 	if _, told := errors.AsType[*endedError](err); !told {
-		err = &endedError{seen: m.InItsWords(err), reason: exit.Error()}
+		err = &endedError{seen: m.InItsWords(err), exit: exit}
 	}
 	if m.underTest() || exit.Abnormal() {
 		return result.Fail.Wrap(err)
@@ -201,22 +201,22 @@ func (m *Machine) Removed() bool {
 	return m.asked.end
 }
 
-// ExitReason is [vm.Instance.ExitReason], for an error that tells it.
-func (m *Machine) ExitReason(ctx context.Context) string {
+// Exit is [vm.Instance.Exit], for an error that tells it.
+func (m *Machine) Exit(ctx context.Context) *vm.ExitError {
 	m.mu.Lock()
 	m.told = true
 	m.mu.Unlock()
-	return m.Instance.ExitReason(ctx)
+	return m.Instance.Exit(ctx)
 }
 
 // endedError is what was seen of an instance whose QEMU has ended, and why it has.
 type endedError struct {
-	seen   error
-	reason string
+	seen error
+	exit *vm.ExitError
 }
 
-func (e *endedError) Error() string { return e.seen.Error() + "; " + e.reason }
-func (e *endedError) Unwrap() error { return e.seen }
+func (e *endedError) Error() string   { return e.seen.Error() + "; " + e.exit.Error() }
+func (e *endedError) Unwrap() []error { return []error{e.seen, e.exit} }
 
 // place is where the instance of a VM on a host lives that has this ID.
 func (b *Bed) place(name string, h *Host, id int) vm.Place {

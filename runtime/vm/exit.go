@@ -6,6 +6,7 @@ import (
 	"context"
 	"fmt"
 	"regexp"
+	"slices"
 	"strconv"
 	"strings"
 	"syscall"
@@ -74,6 +75,15 @@ func (e *ExitError) ended() bool { return e.Status >= 0 }
 func (e *ExitError) Abnormal() bool {
 	return e.Status > 0 || len(e.Sanitizer) > 0 || e.Status == StatusUnknown && e.Cause == nil
 }
+
+// lostPeer are QEMU's words for a migration whose other side, or the way there, was
+// lost. It has no other sign of that: its status is the same for a stream that it
+// could not load.
+var lostPeer = regexp.MustCompile(`Input/output error|Connection reset by peer|Unable to read from socket|Broken pipe`)
+
+// LostPeer says whether QEMU ended because the other side of its migration was gone,
+// or the way there: then that is what failed.
+func (e *ExitError) LostPeer() bool { return slices.ContainsFunc(e.Log, lostPeer.MatchString) }
 
 // sanitizers finds the first words of the complaints of a QEMU that was built
 // with sanitizers: the words of grep -E, without a single quote.

@@ -51,3 +51,21 @@ func TestExitError(t *testing.T) {
 		})
 	}
 }
+
+// TestLostPeer: of a destination that could not go on, its words alone say whether the
+// other side failed.
+func TestLostPeer(t *testing.T) {
+	t.Parallel()
+	for words, want := range map[string]bool{
+		"qemu-system-x86_64: load of migration failed: Input/output error":            true,
+		"qemu-system-x86_64: Unable to read from socket: Connection reset by peer":    true,
+		"qemu-system-x86_64: load of migration failed: Invalid argument":              false,
+		`qemu-system-x86_64: Unknown savevm section or instance "0000:00:03.0/e1000"`: false,
+		"": false,
+	} {
+		e := &vm.ExitError{Status: 1, Log: []string{"first words", words}}
+		if got := e.LostPeer(); got != want {
+			t.Errorf("%q: got %v, want %v", words, got, want)
+		}
+	}
+}

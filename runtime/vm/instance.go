@@ -132,14 +132,11 @@ func (i *Instance) Quit(ctx context.Context) error {
 }
 
 // Exited is closed when QEMU has ended, or can no longer be reached;
-// [Instance.ExitReason] tells which.
+// [Instance.Exit] tells which.
 func (i *Instance) Exited() <-chan struct{} { return i.monitor.Done() }
 
-// ExitReason says how QEMU ended, with its last words; or that it still runs. It
-// knows nothing after Destroy.
-func (i *Instance) ExitReason(ctx context.Context) string { return i.exit(ctx).Error() }
-
-// Exit is ExitReason for who wants to judge it.
+// Exit says how QEMU ended, with its last words; or that it still runs. It knows
+// nothing after Destroy.
 func (i *Instance) Exit(ctx context.Context) *ExitError { return i.exit(ctx) }
 
 // Fault is how QEMU ended, if that is not as one ends that was told to: known

@@ -58,8 +58,8 @@ func TestInstance(t *testing.T) {
 	} else {
 		shell.Close()
 	}
-	if reason := i.ExitReason(ctx); !strings.Contains(reason, "still runs") {
-		t.Errorf("ExitReason = %q while it runs", reason)
+	if reason := i.Exit(ctx).Error(); !strings.Contains(reason, "still runs") {
+		t.Errorf("Exit = %q while it runs", reason)
 	}
 
 	for range 2 {
@@ -144,7 +144,7 @@ func TestMigration(t *testing.T) {
 			break
 		}
 		if e.Data["status"] == "failed" {
-			t.Fatalf("the migration failed: %s", destination.ExitReason(ctx))
+			t.Fatalf("the migration failed: %s", destination.Exit(ctx))
 		}
 	}
 	wantStatus(t, destination, "running")
@@ -287,8 +287,8 @@ func TestBadEnds(t *testing.T) {
 		i := s.start("vm1", p, false)
 		signal(t, s, syscall.SIGKILL)
 		<-i.Exited()
-		if got, want := i.ExitReason(t.Context()), "QEMU of vm1 on host1 ended by signal 9 (killed)"; !strings.HasPrefix(got, want) {
-			t.Errorf("ExitReason = %q, want %q", got, want)
+		if got, want := i.Exit(t.Context()).Error(), "QEMU of vm1 on host1 ended by signal 9 (killed)"; !strings.HasPrefix(got, want) {
+			t.Errorf("Exit = %q, want %q", got, want)
 		}
 		if err := i.Destroy(t.Context()); err != nil {
 			t.Error(err)
@@ -298,8 +298,8 @@ func TestBadEnds(t *testing.T) {
 		i := s.start("vm1", p, false)
 		signal(t, s, syscall.SIGTERM)
 		<-i.Exited()
-		if got := i.ExitReason(t.Context()); !strings.Contains(got, "ended with status 0") || !strings.Contains(got, "terminating on signal 15") {
-			t.Errorf("ExitReason = %q, want the status and QEMU's words", got)
+		if got := i.Exit(t.Context()).Error(); !strings.Contains(got, "ended with status 0") || !strings.Contains(got, "terminating on signal 15") {
+			t.Errorf("Exit = %q, want the status and QEMU's words", got)
 		}
 		if err := i.Quit(t.Context()); err != nil {
 			t.Errorf("Quit after the end: %v", err)
@@ -322,8 +322,8 @@ func TestBadEnds(t *testing.T) {
 	t.Run("without monitor", func(t *testing.T) {
 		i := s.start("vm1", p, false)
 		i.Monitor().Close()
-		if got := i.ExitReason(t.Context()); !strings.Contains(got, "still runs, but its monitor is closed") {
-			t.Errorf("ExitReason = %q", got)
+		if got := i.Exit(t.Context()).Error(); !strings.Contains(got, "still runs, but its monitor is closed") {
+			t.Errorf("Exit = %q", got)
 		}
 		if err := i.Destroy(t.Context()); err != nil {
 			t.Error(err)

@@ -147,8 +147,6 @@ func (i *scripted) Exit(context.Context) *vm.ExitError {
 	return e
 }
 
-func (i *scripted) ExitReason(ctx context.Context) string { return i.Exit(ctx).Error() }
-
 func (i *scripted) Fault() *vm.ExitError {
 	if exit := i.Exit(context.Background()); exit.Abnormal() {
 		return exit
