@@ -62,7 +62,7 @@ func NewPlan(ctx context.Context, q Request, s Sinks) (*Plan, error) {
 	faults := p.config.Typos() // they must not run less, and pass
 	if q.Strict {
 		done := s.working("looking for what is only warned of")
-		faults = api.Faults(p.config, q.Extras) //nolint:contextcheck // it looks at the config alone, and ends by itself
+		faults = api.Faults(p.config, q.Extras)
 		done()
 	}
 	if faults != nil {
