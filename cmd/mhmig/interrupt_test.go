@@ -59,7 +59,7 @@ def migration_scenario(env):
 		{"remote command", false, "def migration_scenario(env):\n    log(\"now\")\n    env.hosts[0].run(\"sleep 600 & sleep 600\")\n", nil, "now"},
 		{"start of QEMU", false, simple, []string{"--param", "images="}, "prepare migration=1"},
 		{"guest boot", true, simple, nil, "guest runs"},
-		{"migration", true, simple, []string{"--param", "mig_speed=1M"}, "migrate by="},
+		{"migration", true, simple, []string{"--param", "mig_speed=1M"}, "migrate uri="},
 		{"check_work", true, `
 def check(mig):
     session = mig.vm("vm1").wait_for_login()

@@ -169,21 +169,34 @@ func RemoveDead(ctx context.Context) ([]Removed, error) {
 }
 
 // removeHalfMade removes the folder of a lab whose owner died before it had noted
-// anything, and so before it made anything else. A young folder's owner may live.
+// anything, and so before it made anything else. Its owner has the lock from the
+// moment after it has made the folder; a young folder without one may have an
+// owner that lives.
 func removeHalfMade(dir string) error {
 	const young = time.Minute
-	info, err := os.Stat(dir)
-	if err != nil || time.Since(info.ModTime()) < young {
-		return nil //nolint:nilerr // it is gone
+	lock := flock.New(filepath.Join(dir, lockFile), flock.SetFlag(os.O_RDONLY))
+	mine, err := lock.TryLock()
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		if info, err := os.Stat(dir); err != nil || time.Since(info.ModTime()) < young {
+			return nil //nolint:nilerr // it is gone
+		}
+	case err != nil:
+		return fmt.Errorf("lock the folder of a lab that was never made: %w", err)
+	case !mine:
+		return nil
 	}
 	err = os.Remove(filepath.Join(dir, lockFile))
 	if err == nil || errors.Is(err, fs.ErrNotExist) {
 		err = os.Remove(dir)
 	}
-	if err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return fmt.Errorf("remove the folder of a lab that was never made: %w", err)
+	if errors.Is(err, fs.ErrNotExist) {
+		err = nil
 	}
-	return nil
+	if err != nil {
+		err = fmt.Errorf("remove the folder of a lab that was never made: %w", err)
+	}
+	return errors.Join(err, lock.Close())
 }
 
 // At returns the lab in dir, or an error that is [ErrDown] if it is not the one with

@@ -1,0 +1,46 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package lab_test
+
+import (
+	"os"
+	"path/filepath"
+	"testing"
+
+	"github.com/gofrs/flock"
+
+	"github.com/mhmig/mhmig/runtime/lab"
+)
+
+// The folder of a lab whose owner was killed before it had noted anything goes at
+// once, however young; that of one which is just being made stays.
+func TestRemoveHalfMade(t *testing.T) {
+	t.Setenv("MHMIG_CACHE", t.TempDir())
+	folder, err := lab.Folder()
+	if err != nil {
+		t.Fatal(err)
+	}
+	dead, made := filepath.Join(folder, "dead"), filepath.Join(folder, "made")
+	for _, dir := range []string{dead, made} {
+		if err := os.MkdirAll(dir, 0o700); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.WriteFile(filepath.Join(dir, "lab.lock"), nil, 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	owner := flock.New(filepath.Join(made, "lab.lock"))
+	if mine, err := owner.TryLock(); err != nil || !mine {
+		t.Fatal(mine, err)
+	}
+	defer owner.Close()
+	if removed, err := lab.RemoveDead(t.Context()); err != nil || len(removed) > 0 {
+		t.Errorf("RemoveDead: got %v, %v", removed, err)
+	}
+	if _, err := os.Stat(dead); !os.IsNotExist(err) {
+		t.Errorf("the folder of the dead owner: %v, want that it is gone", err)
+	}
+	if _, err := os.Stat(made); err != nil {
+		t.Errorf("the folder of the owner that lives: %v", err)
+	}
+}
