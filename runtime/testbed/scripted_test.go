@@ -262,3 +262,128 @@ func TestKept(t *testing.T) {
 		t.Error(err)
 	}
 }
+
+// What QEMU tells by itself: of resets that nobody asked for, of a guest that ends,
+// of one that runs where it has left, which is stopped there.
+func TestEvents(t *testing.T) {
+	t.Parallel()
+	bed, start := onStage(t, 3, nil)
+	ctx := t.Context()
+	m := start("vm1", qmptest.Script{})
+	qemu := bed.Stage.Machine("vm1")
+	if err := m.Reset(ctx); err != nil {
+		t.Fatal(err)
+	}
+	qemu.Emit("RESET", map[string]any{"guest": true, "reason": "guest-reset"}) // the firmware's, in the same boot
+	qemu.Emit("MIGRATION", map[string]any{"status": "warp-drive"})
+	for _, name := range []string{"SUSPEND", "WAKEUP", "WATCHDOG", "POWERDOWN", "GUEST_PANICKED"} {
+		qemu.Emit(name, nil)
+	}
+	if _, err := m.Status(ctx); err != nil { // what was told before is known
+		t.Fatal(err)
+	}
+	resets := m.Resets()
+	if len(resets) != 2 || !resets[0].Asked || !resets[1].Asked || !strings.HasSuffix(resets[1].String(), "(guest-reset)") {
+		t.Errorf("resets: got %v, want two that were asked for", resets)
+	}
+	if m.State() != "guest-panicked" {
+		t.Errorf("state: got %s", m.State())
+	}
+
+	unasked := start("vm2", qmptest.Script{})
+	bed.Stage.Machine("vm2").Emit("RESET", map[string]any{"guest": true}) // as before QEMU 4.0
+	if _, err := unasked.Status(ctx); err != nil {
+		t.Fatal(err)
+	}
+	if resets := unasked.Resets(); len(resets) != 1 || resets[0].Asked || resets[0].Reason != "guest-reset" {
+		t.Errorf("resets: got %v, want one that nobody has asked for", resets)
+	}
+	bed.Stage.Machine("vm2").Emit("SHUTDOWN", map[string]any{"guest": false, "reason": "host-signal"})
+	if err := bed.Remove(ctx, unasked); err == nil || !strings.Contains(err.Error(), "was told to end by a signal, not by mhmig") {
+		t.Errorf("ended by a signal: got %v", err)
+	}
+
+	twice := start("vm3", qmptest.Script{})
+	twice.Left()
+	bed.Stage.Machine("vm3").Emit("RESUME", nil)
+	stopped := func() bool {
+		state, err := twice.Status(ctx)
+		return err == nil && state == "paused"
+	}
+	for !stopped() { // until the test's own end
+		select {
+		case <-time.After(time.Millisecond):
+		case <-ctx.Done():
+			t.Fatal("the second copy is not stopped")
+		}
+	}
+	if !twice.Revived() || result.StatusOf(twice.TwoCopies()) != result.Fail {
+		t.Errorf("got revived %t, %v", twice.Revived(), twice.TwoCopies())
+	}
+}
+
+// What a guest's console shows is in the errors, a kernel's panic first of all.
+func TestConsoles(t *testing.T) {
+	t.Parallel()
+	bed, start := onStage(t, 2, cartesian.Params{"nics": "nic1", "monitor_timeout": "0.5"})
+	ctx := t.Context()
+	bed.Stage.Say("vm1", "booting\nKernel panic - not syncing: Fatal exception\n---[ end Kernel panic ]---\n")
+	bed.Stage.Say("vm2", "no prompt here\n")
+	start("vm1", qmptest.Script{})
+	two := start("vm2", qmptest.Script{})
+	if err := two.EnsureLogin(ctx, 200*time.Millisecond); err == nil || !strings.Contains(err.Error(), "the guest's console ends:\n  no prompt here") {
+		t.Errorf("SSH: got %v", err)
+	}
+	if _, err := two.WaitForSerialLogin(ctx, 200*time.Millisecond); err == nil || !strings.Contains(err.Error(), "vm2@host1: no login: ") {
+		t.Errorf("serial: got %v", err)
+	}
+	found := bed.LastLook(ctx)
+	if len(found) != 1 || !strings.Contains(found[0].Error(), "vm1@host1: its guest ") || !strings.Contains(found[0].Error(), "Fatal exception") {
+		t.Errorf("last look: got %v, want the panic", found)
+	}
+	if text := bed.Evidence(ctx); !strings.Contains(text, "guest console:\n    booting") {
+		t.Errorf("evidence: got\n%s", text)
+	}
+}
+
+// What the variant's readers and the report ask of a bed.
+func TestAsked(t *testing.T) {
+	t.Parallel()
+	bed, start := onStage(t, 1, nil)
+	m := start("vm1", qmptest.Script{})
+	bed.ReadParam("mem")
+	bed.SetParams(cartesian.Params{"mig_speed": "1M"}, "here")
+	if !bed.ParamsRead()["mem"] || bed.ParamsSet()["mig_speed"] != "here" {
+		t.Errorf("params: got %v, %v", bed.ParamsRead(), bed.ParamsSet())
+	}
+	bed.Pause()()
+	if err := bed.SaveArtifact("note", []byte("text")); err != nil {
+		t.Error(err)
+	}
+	if err := bed.SaveMigration(result.Migration{Number: 1}); err != nil {
+		t.Error(err)
+	}
+	if h := bed.Host("host2"); h == nil || bed.Host("host9") != nil || strings.Join(bed.HostNames(), " ") != "host1 host2" {
+		t.Errorf("hosts: got %v, %v", h, bed.HostNames())
+	}
+	h := bed.Hosts()[0]
+	if facts := h.Facts(); facts["cpus"] == 0 || facts["kernel"] == "" {
+		t.Errorf("facts: got %v", facts)
+	}
+	if h.ListenAddress() != h.MigrationAddress() { // loopback, in a lab
+		t.Errorf("listens on %s, is reached at %s", h.ListenAddress(), h.MigrationAddress())
+	}
+	if params := m.Params(); params["mem"] != "32" {
+		t.Errorf("the VM's params: got mem %q", params["mem"])
+	}
+	if err := bed.MovedFrom(m); err != nil {
+		t.Errorf("it is there: %v", err)
+	}
+	if faults := bed.Faults(); len(faults) > 0 {
+		t.Errorf("faults: got %v", faults)
+	}
+	one, err := bed.OneMachine(t.Context(), bed.Hosts()[0], bed.Hosts()[1])
+	if err != nil || !one {
+		t.Errorf("the hosts of an embedded lab: got one machine %t, %v", one, err)
+	}
+}

@@ -21,8 +21,7 @@ import (
 // and no excuse for anything else.
 func TestOutOfMemory(t *testing.T) {
 	t.Parallel()
-	params := bedtest.Blank(t)
-	bed := prepared(t, params)
+	bed := bedtest.Perform(t, 1, nil)
 	m, _, err := bed.Ensure(t.Context(), "vm1", bed.Hosts()[0], bed.Params(), vm.Launch{})
 	if err != nil {
 		t.Fatal(err)
@@ -101,7 +100,7 @@ func reset(t *testing.T, m *testbed.Machine) {
 // What the kernel said before a reset explains the reset, and not what comes later.
 func TestTroubleBeforeAReset(t *testing.T) {
 	t.Parallel()
-	bed := prepared(t, bedtest.Blank(t))
+	bed := bedtest.Perform(t, 1, nil)
 	m, _, err := bed.Ensure(t.Context(), "vm1", bed.Hosts()[0], bed.Params(), vm.Launch{})
 	if err != nil {
 		t.Fatal(err)

@@ -287,6 +287,9 @@ func (m *Machine) at(moment string) {
 	}
 }
 
+// Emit sends an event of the test's own to all clients.
+func (m *Machine) Emit(name string, data map[string]any) { m.emit(name, data) }
+
 // emit sends an event to all clients.
 func (m *Machine) emit(name string, data map[string]any) {
 	now := time.Now()
@@ -347,7 +350,10 @@ func (m *Machine) perform(command string, arguments json.RawMessage) (any, *refu
 		return nil, &refusal{"GenericError", "the script refuses " + command}
 	}
 	switch command {
-	case "qmp_capabilities", "migrate-set-capabilities", "quit", "system_reset":
+	case "qmp_capabilities", "migrate-set-capabilities", "quit":
+		return map[string]any{}, nil
+	case "system_reset":
+		m.emit("RESET", map[string]any{"guest": false, "reason": "host-qmp-system-reset"})
 		return map[string]any{}, nil
 	case "query-migrate-capabilities":
 		known := []map[string]any{}

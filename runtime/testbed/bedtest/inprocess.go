@@ -24,14 +24,15 @@ import (
 // of migrations has no processes to start. Its Launch is that of a
 // [testbed.Config]; its methods may be called from any goroutine.
 type Stage struct {
-	mu      sync.Mutex                   // guards what follows
-	scripts map[string][2]qmptest.Script // VM -> the one that starts there, the one that waits for it
-	played  map[string][]*scripted       // VM -> its instances
+	mu       sync.Mutex                   // guards what follows
+	consoles map[string]string            // VM -> what its guest says on its console
+	scripts  map[string][2]qmptest.Script // VM -> the one that starts there, the one that waits for it
+	played   map[string][]*scripted       // VM -> its instances
 }
 
 // NewStage returns a stage on which every VM is well.
 func NewStage() *Stage {
-	return &Stage{scripts: map[string][2]qmptest.Script{}, played: map[string][]*scripted{}}
+	return &Stage{consoles: map[string]string{}, scripts: map[string][2]qmptest.Script{}, played: map[string][]*scripted{}}
 }
 
 // Play gives a VM's instances scripts. A script's StopAt ends in its Stop or, if
@@ -40,6 +41,13 @@ func (s *Stage) Play(name string, source, destination qmptest.Script) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.scripts[name] = [2]qmptest.Script{source, destination}
+}
+
+// Say gives a VM's guest a console, on which it says text each time that it starts.
+func (s *Stage) Say(name, text string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.consoles[name] = text
 }
 
 // Machine is the scripted QEMU of a VM that was launched last, nil if there is none.
@@ -58,6 +66,7 @@ type scripted struct {
 	place   vm.Place
 	config  vm.Config
 	spec    vm.Spec
+	said    string // on the console
 	machine *qmptest.Machine
 	monitor *qmp.Conn
 	serving sync.WaitGroup
@@ -69,12 +78,15 @@ var _ testbed.Instance = (*scripted)(nil)
 // Launch is a [testbed.Launcher].
 func (s *Stage) Launch(ctx context.Context, place vm.Place, c vm.Config, _ vm.Shape, launch vm.Launch) (testbed.Instance, error) {
 	s.mu.Lock()
-	script := s.scripts[c.Name][0]
+	script, said := s.scripts[c.Name][0], s.consoles[c.Name]
 	if launch.Incoming {
 		script = s.scripts[c.Name][1]
 	}
 	s.mu.Unlock()
-	i := &scripted{place: place, config: c, spec: vm.Spec{Migration: path.Join(place.RunDir, vm.InstanceName(c.Name, place.ID)+".mig")}}
+	i := &scripted{place: place, config: c, spec: vm.Spec{Migration: path.Join(place.RunDir, vm.InstanceName(c.Name, place.ID)+".mig")}, said: said}
+	if said != "" {
+		i.spec.Serials = []string{"console"}
+	}
 	switch {
 	case script.Stop != nil:
 	case script.Die:
@@ -159,9 +171,22 @@ func (i *scripted) LastWords(context.Context) []string           { return nil }
 
 var errNoGuest = errors.New("a scripted QEMU has no guest")
 
-func (i *scripted) DialConsole(context.Context) (net.Conn, error) { return nil, errNoGuest }
-func (i *scripted) DialClock(context.Context) (net.Conn, error)   { return nil, errNoGuest }
-func (i *scripted) DialShell(context.Context) (net.Conn, error)   { return nil, errNoGuest }
+// DialConsole connects to a guest that says what it has to, and nothing more.
+func (i *scripted) DialConsole(context.Context) (net.Conn, error) {
+	client, guest := net.Pipe()
+	i.serving.Go(func() {
+		_, _ = guest.Write([]byte(i.said))
+		_, _ = io.Copy(io.Discard, guest)
+	})
+	i.serving.Go(func() {
+		<-i.machine.Done()
+		_ = guest.Close()
+	})
+	return client, nil
+}
+
+func (i *scripted) DialClock(context.Context) (net.Conn, error) { return nil, errNoGuest }
+func (i *scripted) DialShell(context.Context) (net.Conn, error) { return nil, errNoGuest }
 
 func (i *scripted) ShellAddress(context.Context) (string, error) { return "", errNoGuest }
 
