@@ -70,5 +70,5 @@ func Protocols() []string {
 
 // Hasten makes m wait no longer than a scripted QEMU of this process takes.
 func Hasten(m *Migration) {
-	m.patience = patience{settle: 1200 * time.Millisecond, peerGrace: 100 * time.Millisecond, cancel: 300 * time.Millisecond, answer: 300 * time.Millisecond, evidence: 300 * time.Millisecond}
+	m.patience = patience{settle: 1500 * time.Millisecond, peerGrace: 100 * time.Millisecond, cancel: 300 * time.Millisecond, answer: 1000 * time.Millisecond, evidence: 300 * time.Millisecond}
 }
