@@ -101,8 +101,8 @@ func (mv *move) load(ctx context.Context, dst *testbed.Machine) error {
 	case <-ctx.Done():
 		return context.Cause(ctx)
 	}
-	if failed := mv.m.failed() != nil; failed || !mv.completed() {
-		return nil
+	if !mv.completed() || mv.m.failed() != nil {
+		return nil //nolint:nilerr // who failed has said so
 	}
 	return blame(ctx, mv, dst, DestinationRole, mv.transport.Listen(ctx, end{dst}))
 }

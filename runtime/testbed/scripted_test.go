@@ -231,8 +231,11 @@ func TestCommands(t *testing.T) {
 		limit time.Duration
 		want  string
 	}{
-		{0, time.Minute, "want a TCP port"}, {70000, time.Minute, "want a TCP port"}, {4711, 0, "want more than 0"},
-		{4711, 2 * testbed.LongestBlock, "want more than 0 and at most"}, {h.Config().Port, time.Minute, "refused: mhmig reaches host1 by it"},
+		{0, time.Minute, "want a TCP port"},
+		{70000, time.Minute, "want a TCP port"},
+		{4711, 0, "want more than 0"},
+		{4711, 2 * testbed.LongestBlock, "want more than 0 and at most"},
+		{h.Config().Port, time.Minute, "refused: mhmig reaches host1 by it"},
 	} {
 		if _, err := h.BlockPort(ctx, tt.port, tt.limit); err == nil || !strings.Contains(err.Error(), tt.want) {
 			t.Errorf("block port %d for %v: got %v, want %s", tt.port, tt.limit, err, tt.want)

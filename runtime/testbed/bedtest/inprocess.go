@@ -136,7 +136,9 @@ func (i *scripted) Status(ctx context.Context) (string, error) {
 }
 
 func (i *scripted) Cont(ctx context.Context) error { return i.monitor.Execute(ctx, "cont", nil, nil) }
+
 func (i *scripted) Stop(ctx context.Context) error { return i.monitor.Execute(ctx, "stop", nil, nil) }
+
 func (i *scripted) Reset(ctx context.Context) error {
 	return i.monitor.Execute(ctx, "system_reset", nil, nil)
 }
