@@ -126,7 +126,10 @@ func TestMovedPage(t *testing.T) {
 		check(t, w.Close())
 	}
 	check(t, v.Migration(fastMove(time.Now())))
-	check(t, v.Finish(result.Outcome{Failure: result.Failure{Status: result.Fail, Message: "lost"}}))
+	check(t, v.Finish(result.Outcome{
+		Failure: result.Failure{Status: result.Fail, Message: "lost"},
+		Unread:  []result.UnreadParam{{Key: "men", Origin: "my.cfg:3", Nearest: "mem"}, {Key: "other"}},
+	}))
 	check(t, f.Finish(result.Fail))
 	report.Keep(f.Dir(), func(err error) { t.Error(err) }).Close()
 	page, err := os.ReadFile(filepath.Join(f.Dir(), report.HTMLFile))
@@ -138,6 +141,8 @@ func TestMovedPage(t *testing.T) {
 	b := openBrowser(t, "file://"+alone)
 	b.do(chromedp.EmulateViewport(1280, 800))
 	b.want("the only variant", `document.querySelector("#detail h1").textContent`, "fast.JeOS")
+	b.want("params that nobody has read", `[...document.querySelectorAll("#unread tr")].map(r => [...r.cells].map(c => c.textContent).join()).join(";")`,
+		"men,did you mean mem?,my.cfg:3;other,,")
 	b.want("the run's summary", `document.querySelector("#summary").hidden`, false)
 	b.want("no link to another file", links, "")
 	b.want("names instead", `[...document.querySelectorAll("code.path")].map(e => e.textContent).join()`, "001-fast.JeOS/log.txt,artifacts/dump.bin,vm/vm1@host1/console.log,results.json,junit.xml")

@@ -43,8 +43,10 @@ type (
 		Notices    []string           `json:"notices,omitempty"`
 		Quarantine *result.Quarantine `json:"quarantine,omitempty"`
 		Migrations []migration        `json:"migrations,omitempty"`
-		Log        string             `json:"log"`
-		Artifacts  []file             `json:"artifacts,omitempty"`
+
+		Unread    []result.UnreadParam `json:"unread_params,omitempty"`
+		Log       string               `json:"log"`
+		Artifacts []file               `json:"artifacts,omitempty"`
 	}
 	migration struct {
 		Number      int     `json:"number"`
@@ -149,7 +151,7 @@ func newRunEntry(run result.Run) runEntry {
 func newVariant(dir string, o result.Outcome, moves []result.Migration) variant {
 	v := variant{
 		ID: o.ID, Name: o.Name, ShortName: o.ShortName, Repeat: o.Repeat, Hosts: o.Hosts, Status: o.Status, Started: o.Started, Seconds: o.Seconds,
-		Failures: failures(o), Warnings: o.Warnings, Notices: o.Notices, Quarantine: o.Quarantine,
+		Failures: failures(o), Warnings: o.Warnings, Notices: o.Notices, Quarantine: o.Quarantine, Unread: o.Unread,
 		Log: path.Join(o.ID, result.LogFile), Artifacts: files(dir, o.ID, result.ArtifactsDir),
 	}
 	for _, m := range moves {

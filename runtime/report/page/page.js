@@ -176,6 +176,7 @@ function drawDetail(row) {
     d.timeline && d.timeline.length ? timeline(d.timeline, d.seconds) : "",
     drawLog(d),
     drawFiles(d),
+    drawUnread(d),
     drawParams(row, d),
   ].flat().filter(Boolean);
 }
@@ -213,6 +214,14 @@ function drawMoves(row, d) {
   fill();
   return h("section", { class: "card", id: "migrations" },
     h("div", { class: "head" }, h("h2", {}, "Migrations"), h("label", { class: "end" }, own, "one scale for the whole run")), box);
+}
+
+// drawUnread lists the params that nobody has read: mistyped, or for another program.
+function drawUnread(d) {
+  if (!(d.unread_params || []).length) return "";
+  return h("section", { class: "card", id: "unread" }, h("div", { class: "head" }, h("h2", {}, "Params that nobody has read")),
+    h("table", {}, h("tbody", {}, d.unread_params.map(p =>
+      h("tr", {}, h("td", {}, p.key), h("td", {}, p.nearest ? `did you mean ${p.nearest}?` : ""), h("td", {}, p.origin || ""))))));
 }
 
 function drawParams(row, d) {
