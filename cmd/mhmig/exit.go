@@ -66,7 +66,7 @@ func tell(stderr *os.File, command *cobra.Command, err error) {
 		terminal.Failure(w, failure, terminal.Width(stderr))
 		return
 	}
-	for _, err := range unsaid(err) {
+	for _, err := range unreported(err) {
 		complain(w, err)
 	}
 	switch _, wrong := errors.AsType[*argumentError](err); {
@@ -77,23 +77,23 @@ func tell(stderr *os.File, command *cobra.Command, err error) {
 	}
 }
 
-// unsaid takes an error apart into those that a person has not read yet.
-func unsaid(err error) []error {
+// unreported takes an error apart into those that a person has not read yet.
+func unreported(err error) []error {
 	if err == nil || errors.Is(err, run.ErrInterrupted) && !isJoined(err) {
 		return nil // the interruption was answered when it came
 	}
 	switch judged := err.(type) {
 	case *exit.Error:
-		return unsaid(judged.Err)
+		return unreported(judged.Err)
 	case *argumentError:
-		return unsaid(judged.err)
+		return unreported(judged.err)
 	}
 	if !isJoined(err) {
 		return []error{err}
 	}
 	var all []error
 	for _, part := range err.(interface{ Unwrap() []error }).Unwrap() {
-		all = append(all, unsaid(part)...)
+		all = append(all, unreported(part)...)
 	}
 	return all
 }

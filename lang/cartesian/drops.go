@@ -127,7 +127,7 @@ func (c *Config) withPicks(asked question, picks, failing []*pick) (all question
 // nothing is found. Behind a point it finds nothing new when it has gone on from a point of the same key that a part of
 // the same statements has dropped.
 type dropSearch struct {
-	*survey
+	*searchIndex
 	ctx      context.Context //nolint:containedctx // a search lives within one call
 	failing  []*pick         // must be among the dropping ones
 	defaults bool
@@ -152,7 +152,7 @@ const (
 
 func newDropSearch(ctx context.Context, c *Config, asked question, failing []*pick, o Options) *dropSearch {
 	return &dropSearch{
-		survey: newSurvey(c, asked), ctx: ctx, failing: failing, defaults: o.Defaults, numbers: map[string]int{},
+		searchIndex: newSearchIndex(c, asked), ctx: ctx, failing: failing, defaults: o.Defaults, numbers: map[string]int{},
 	}
 }
 
@@ -222,7 +222,7 @@ func (s *dropSearch) exhaust() error {
 				return nil
 			}
 			before := len(s.found)
-			if err := s.goOn(from); err != nil {
+			if err := s.expand(from); err != nil {
 				return err
 			}
 			if len(s.found) == before {
@@ -239,8 +239,8 @@ func (s *dropSearch) exhaust() error {
 	return nil
 }
 
-// goOn goes on from a point to the next nodes.
-func (s *dropSearch) goOn(from dropped) error {
+// expand goes on from a point to the next nodes.
+func (s *dropSearch) expand(from dropped) error {
 	if s.isFound(from.set) || s.isSeen(from, true) {
 		return nil
 	}

@@ -138,7 +138,7 @@ func (s *Side) moveAway(ctx context.Context) error {
 	var err error
 	if m.Plan.MigrateSrc != nil {
 		if err = m.Plan.MigrateSrc(ctx, s); err == nil {
-			err = s.each(ctx, s.learnEnd)
+			err = s.each(ctx, s.askOutcome)
 		}
 		if err != nil {
 			s.abandonUnended(ctx)
@@ -422,8 +422,8 @@ func (s *Side) checkArrived(ctx context.Context, vm string) error {
 	return err
 }
 
-// learnEnd asks QEMU how a migration ended that migrate_src has made by itself.
-func (s *Side) learnEnd(ctx context.Context, vm string) error {
+// askOutcome asks QEMU how a migration ended that migrate_src has made by itself.
+func (s *Side) askOutcome(ctx context.Context, vm string) error {
 	mv, machine := s.Migration.moves[vm], s.Machine(vm)
 	if mv.now().Terminal() {
 		return nil
@@ -455,7 +455,7 @@ func (s *Side) abandonUnended(ctx context.Context) {
 // endCancelledSource is the source's end of a cancelled migration: a guest whose
 // move was cancelled goes on where it was; one that had moved before stays moved.
 func (s *Side) endCancelledSource(ctx context.Context) error {
-	if err := s.each(ctx, s.goOn); err != nil {
+	if err := s.each(ctx, s.keepSource); err != nil {
 		return err
 	}
 	if err := s.meetCancelled(ctx); err != nil {
@@ -481,8 +481,8 @@ func (s *Side) meetCancelled(ctx context.Context) error {
 	return s.meet(ctx, "cancelled", limit{s.Migration.options.finishTimeout, "finish_timeout"})
 }
 
-// goOn is the source's part of the end of a cancelled move.
-func (s *Side) goOn(ctx context.Context, vm string) error {
+// keepSource is the source's part of the end of a cancelled move.
+func (s *Side) keepSource(ctx context.Context, vm string) error {
 	mv, machine := s.Migration.moves[vm], s.Machine(vm)
 	if mv.completed() {
 		s.log.Warn("it had moved before the migration was cancelled, and stays moved", "vm", vm)

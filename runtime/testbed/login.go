@@ -18,12 +18,12 @@ import (
 )
 
 const (
-	// shortestHearing is how long a guest gets for its first word on a new
+	// minFirstByte is how long a guest gets for its first word on a new
 	// connection; once it has spoken, a login may take longestLogin. A user-mode
 	// NIC accepts connections for a guest that still boots, and is slow to ask
 	// again, so a silent connection must be given up soon.
-	shortestHearing = 300 * time.Millisecond
-	longestLogin    = 30 * time.Second
+	minFirstByte = 300 * time.Millisecond
+	longestLogin = 30 * time.Second
 	// silence is how long nothing is said of a login that takes its time.
 	silence = 10 * time.Second
 	// attemptPause lies between two tries that were refused at once.
@@ -45,7 +45,7 @@ func (m *Machine) credentials() guest.Credentials {
 // is over: guests boot. It ends early when QEMU ends, or when the guest refuses
 // the username and password.
 func (m *Machine) WaitForLogin(ctx context.Context, timeout time.Duration) (*guest.Session, error) {
-	if session := m.takeProof(ctx); session != nil {
+	if session := m.takeCheckedSession(ctx); session != nil {
 		return session, nil
 	}
 	return m.newLogin(ctx, timeout, guest.SSH)
@@ -63,7 +63,7 @@ func (m *Machine) newLogin(ctx context.Context, timeout time.Duration, login log
 	var last error // of a try that had its time
 	for {
 		// A slow guest needs longer for its first word too.
-		session, err := m.tryLogin(ctx, login, credentials, max(shortestHearing, time.Since(began)/8))
+		session, err := m.tryLogin(ctx, login, credentials, max(minFirstByte, time.Since(began)/8))
 		if err == nil {
 			m.log.Debug("logged in", "took", time.Since(began).Round(time.Millisecond))
 			return m.opened(session), nil
@@ -89,9 +89,9 @@ func (m *Machine) newLogin(ctx context.Context, timeout time.Duration, login log
 	}
 }
 
-// tryLogin makes one login; hearing is how long the guest may be silent at
+// tryLogin makes one login; firstByte is how long the guest may be silent at
 // first.
-func (m *Machine) tryLogin(ctx context.Context, login loginFunc, credentials guest.Credentials, hearing time.Duration) (*guest.Session, error) {
+func (m *Machine) tryLogin(ctx context.Context, login loginFunc, credentials guest.Credentials, firstByte time.Duration) (*guest.Session, error) {
 	ctx, cancelTimeout := context.WithTimeoutCause(ctx, longestLogin, fmt.Errorf("not done in %v", longestLogin))
 	defer cancelTimeout()
 	ctx, cancel := context.WithCancelCause(ctx)
@@ -100,8 +100,8 @@ func (m *Machine) tryLogin(ctx context.Context, login loginFunc, credentials gue
 	if err != nil {
 		return nil, err
 	}
-	heard := &hearingConn{Conn: conn}
-	timer := time.AfterFunc(hearing, func() {
+	heard := &firstByteConn{Conn: conn}
+	timer := time.AfterFunc(firstByte, func() {
 		if !heard.anything.Load() {
 			cancel(errors.New("nothing answers there"))
 		}
@@ -110,13 +110,13 @@ func (m *Machine) tryLogin(ctx context.Context, login loginFunc, credentials gue
 	return login(ctx, heard, credentials)
 }
 
-// hearingConn is a connection that knows whether anything has come.
-type hearingConn struct {
+// firstByteConn is a connection that knows whether anything has come.
+type firstByteConn struct {
 	net.Conn
 	anything atomic.Bool
 }
 
-func (c *hearingConn) Read(p []byte) (int, error) {
+func (c *firstByteConn) Read(p []byte) (int, error) {
 	n, err := c.Conn.Read(p)
 	if n > 0 {
 		c.anything.Store(true)
@@ -201,7 +201,7 @@ func (m *Machine) WaitForSerialLogin(ctx context.Context, timeout time.Duration)
 
 // EnsureLogin proves that the guest accepts a login: by SSH, or on the serial
 // console for a VM without a NIC. The next WaitForLogin gets the session that
-// the proof was made with, so that it is not made twice.
+// the login was checked with, so that it is not made twice.
 func (m *Machine) EnsureLogin(ctx context.Context, timeout time.Duration) error {
 	if !m.Config().Login.NIC {
 		session, err := m.WaitForSerialLogin(ctx, timeout)
@@ -215,7 +215,7 @@ func (m *Machine) EnsureLogin(ctx context.Context, timeout time.Duration) error 
 		return err
 	}
 	m.mu.Lock()
-	m.proof = session
+	m.checked = session
 	m.mu.Unlock()
 	return nil
 }
@@ -265,11 +265,11 @@ func (m *Machine) opened(session *guest.Session) *guest.Session {
 	return session
 }
 
-// takeProof returns EnsureLogin's session if nobody had it and it still works.
-func (m *Machine) takeProof(ctx context.Context) *guest.Session {
+// takeCheckedSession returns EnsureLogin's session if nobody had it and it still works.
+func (m *Machine) takeCheckedSession(ctx context.Context) *guest.Session {
 	m.mu.Lock()
-	session := m.proof
-	m.proof = nil
+	session := m.checked
+	m.checked = nil
 	m.mu.Unlock()
 	if session == nil || session.IsResponsive(ctx, proofTimeout) {
 		return session

@@ -45,7 +45,7 @@ type Machine struct {
 	asked    asked          // of QEMU, by mhmig or the scenario
 	resets   []Reset        // in their order
 	told     bool           // an error says how QEMU ended
-	proof    *guest.Session // EnsureLogin's, until somebody takes it
+	checked  *guest.Session // EnsureLogin's, until somebody takes it
 	sessions []openSession  // all that were opened, to be closed with the instance
 }
 
@@ -362,20 +362,20 @@ func (m *Machine) attachConsole(ctx context.Context, place vm.Place) error {
 	return nil
 }
 
-// tidings are the events that a person wants to hear of, in words.
-var tidings = map[string]string{
+// reportedEvents are the events that a person wants to hear of, in words.
+var reportedEvents = map[string]string{
 	"STOP": "guest stopped", "RESUME": "guest runs",
 	"SUSPEND": "guest suspended", "WAKEUP": "guest woke up",
 }
 
-// alarms are the events that mean trouble.
-var alarms = map[string]string{
+// warningEvents are the events that mean trouble.
+var warningEvents = map[string]string{
 	"GUEST_PANICKED": "guest panicked", "GUEST_CRASHLOADED": "guest crashed", "BLOCK_IO_ERROR": "disk error", "WATCHDOG": "watchdog barked",
 }
 
 // tells says whether an event is one that a person hears of.
 func tells(e qmp.Event) bool {
-	return tidings[e.Name] != "" || alarms[e.Name] != "" || e.Name == "SHUTDOWN"
+	return reportedEvents[e.Name] != "" || warningEvents[e.Name] != "" || e.Name == "SHUTDOWN"
 }
 
 func (m *Machine) tell(e qmp.Event) {
@@ -383,10 +383,10 @@ func (m *Machine) tell(e qmp.Event) {
 	switch {
 	case !e.MigrationStatus().Known():
 		m.log.Warn("QEMU tells of a migration status that mhmig does not know; it is taken for one that is under way", "status", string(e.MigrationStatus()))
-	case tidings[e.Name] != "":
-		m.log.Info(tidings[e.Name])
-	case alarms[e.Name] != "":
-		m.log.Warn(alarms[e.Name], "data", e.Data)
+	case reportedEvents[e.Name] != "":
+		m.log.Info(reportedEvents[e.Name])
+	case warningEvents[e.Name] != "":
+		m.log.Warn(warningEvents[e.Name], "data", e.Data)
 	case e.Name == "SHUTDOWN" && byGuest:
 		m.log.Info("guest shut down", "reason", e.Data["reason"])
 	default:
@@ -491,7 +491,7 @@ func (b *Bed) forget(m *Machine, gone bool) (known bool) {
 func (m *Machine) detach() {
 	m.mu.Lock()
 	sessions := m.sessions
-	m.sessions, m.proof = nil, nil
+	m.sessions, m.checked = nil, nil
 	m.mu.Unlock()
 	for _, session := range sessions {
 		_ = session.Close()

@@ -158,7 +158,7 @@ func (i *Instance) launch(ctx context.Context) error {
 		Kind:    ledger.Process,
 		Path:    i.place.RunDir, // its command line contains it
 		PIDFile: i.file("pid"),
-		Data:    i.doors(),
+		Data:    i.endpoints(),
 	})
 	if err != nil {
 		return err
@@ -180,8 +180,8 @@ const (
 	DataConsole = "console" // the socket of its first serial port
 )
 
-// doors is how people get at the VM, also when this process has died.
-func (i *Instance) doors() map[string]string {
+// endpoints is how people get at the VM, also when this process has died.
+func (i *Instance) endpoints() map[string]string {
 	return map[string]string{
 		DataVM: i.config.Name, DataVariant: i.place.Variant, DataQMP: i.spec.SpareQMP, DataConsole: i.spec.Serials[0],
 	}

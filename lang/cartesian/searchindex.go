@@ -7,12 +7,12 @@ import (
 	"slices"
 )
 
-// A survey is what a search for paths knows of the tree. A search asks for the paths that match a filter, and wants to
+// A searchIndex is what a search for paths knows of the tree. A search asks for the paths that match a filter, and wants to
 // go through each part of the tree only once for all ways to it that cannot make a difference there: key tells those
 // apart. Only labels that some open or coming filter names can make one.
 //
-// A survey is used by one goroutine. It does not change its config.
-type survey struct {
+// A searchIndex is used by one goroutine. It does not change its config.
+type searchIndex struct {
 	config *Config
 	asked  question // what paths must match; nil: nothing
 	below  []uint64 // by node: which of labels are below
@@ -38,8 +38,8 @@ type relevance struct {
 // maxAskedLabels is how many labels of a question are bits; those beyond only make a search longer.
 const maxAskedLabels = 64
 
-func newSurvey(c *Config, asked question) *survey {
-	s := &survey{
+func newSearchIndex(c *Config, asked question) *searchIndex {
+	s := &searchIndex{
 		config: c, asked: asked,
 		below:     make([]uint64, c.nodes),
 		own:       make([][]statement, c.nodes),
@@ -69,7 +69,7 @@ func newSurvey(c *Config, asked question) *survey {
 }
 
 // visit learns what decides at and below n.
-func (s *survey) visit(n *node, seen []bool) {
+func (s *searchIndex) visit(n *node, seen []bool) {
 	if seen[n.index] {
 		return
 	}
@@ -97,7 +97,7 @@ func (s *survey) visit(n *node, seen []bool) {
 }
 
 // learnAll learns of what decides, in conditions too; within are the conditions around it.
-func (s *survey) learnAll(decisions []statement, within []*guard) {
+func (s *searchIndex) learnAll(decisions []statement, within []*guard) {
 	for _, stmt := range decisions {
 		switch stmt := stmt.(type) {
 		case *pick:
@@ -111,7 +111,7 @@ func (s *survey) learnAll(decisions []statement, within []*guard) {
 }
 
 // learn notes the filter of a statement and its rows; those of body are known.
-func (s *survey) learn(stmt statement, f filter, body []statement) {
+func (s *searchIndex) learn(stmt statement, f filter, body []statement) {
 	s.questions[stmt] = s.config.rows.question(f)
 	for _, w := range f {
 		s.rowsOf[stmt] = append(s.rowsOf[stmt], w...)
@@ -131,7 +131,7 @@ type point struct {
 
 // arrive goes on from a point to a node with the given own deciding statements. It returns the picks that leave nothing
 // there; ok is false when no path there can match what is asked for.
-func (s *survey) arrive(n *node, own []statement, from point) (p point, failed []*pick, ok bool) {
+func (s *searchIndex) arrive(n *node, own []statement, from point) (p point, failed []*pick, ok bool) {
 	p = point{node: n, path: from.path}
 	if len(n.labels) > 0 {
 		p.path = append(slices.Clip(from.path), n.labels...)
@@ -147,7 +147,7 @@ func (s *survey) arrive(n *node, own []statement, from point) (p point, failed [
 }
 
 // settle adds to p what it does not decide of list, and to failed the picks that fail.
-func (s *survey) settle(list []statement, p *point, failed *[]*pick) {
+func (s *searchIndex) settle(list []statement, p *point, failed *[]*pick) {
 	for _, stmt := range list {
 		switch stmt := stmt.(type) {
 		case *pick:
@@ -173,7 +173,7 @@ func (s *survey) settle(list []statement, p *point, failed *[]*pick) {
 	}
 }
 
-func (s *survey) missing(path []nodeLabel) uint64 {
+func (s *searchIndex) missing(path []nodeLabel) uint64 {
 	missing := uint64(1)<<len(s.labels) - 1
 	for i, asked := range s.labels {
 		for _, l := range path {
@@ -187,7 +187,7 @@ func (s *survey) missing(path []nodeLabel) uint64 {
 }
 
 // couldAnswer tells whether the labels that are missing for a word are all below n.
-func (s *survey) couldAnswer(missing uint64, n *node) bool {
+func (s *searchIndex) couldAnswer(missing uint64, n *node) bool {
 	if s.asked == nil {
 		return true
 	}
@@ -200,7 +200,7 @@ func (s *survey) couldAnswer(missing uint64, n *node) bool {
 }
 
 // key tells p from points below which other paths match, or other picks fail.
-func (s *survey) key(p point) string {
+func (s *searchIndex) key(p point) string {
 	b := make([]byte, 0, 256)
 	b = binary.AppendUvarint(b, uint64(p.node.index))
 	b = binary.AppendUvarint(b, p.missing)
@@ -239,7 +239,7 @@ func appendProgress(b []byte, row []labelID, path []nodeLabel) []byte {
 }
 
 // relevantRows returns the rows of what decides below n on the ways that can have what is missing.
-func (s *survey) relevantRows(n *node, missing uint64) []rowID {
+func (s *searchIndex) relevantRows(n *node, missing uint64) []rowID {
 	at := relevance{n.index, missing}
 	rows, ok := s.relevant[at]
 	if ok {
