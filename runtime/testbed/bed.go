@@ -29,6 +29,7 @@ import (
 
 	"golang.org/x/sync/errgroup"
 
+	"github.com/mhmig/mhmig/lang/api"
 	"github.com/mhmig/mhmig/lang/cartesian"
 	"github.com/mhmig/mhmig/runtime/host"
 	"github.com/mhmig/mhmig/runtime/ledger"
@@ -112,14 +113,15 @@ func New(c Config) *Bed {
 			b.store = c.Shared.store(label)
 		}
 		params := c.Params.Object(label)
-		base := params.Get("images_base_dir", "/var/lib/virt_test")
+		v := api.Read(params)
+		base := v.Word("images_base_dir")
 		own := &Host{
 			Host: p.Host, bed: b, label: label,
 			baseDir:  base,
 			imageDir: path.Join(base, b.name),
 		}
-		own.runDir = path.Join(params.Get("state_dir", "/tmp"), own.ownName())
-		own.Params = c.Params.Object(label)
+		own.runDir = path.Join(v.Word("state_dir"), own.ownName())
+		own.Params = params
 		b.hosts = append(b.hosts, own)
 	}
 	return b
@@ -218,10 +220,11 @@ func (b *Bed) SaveMigration(record result.Migration) error { return b.results.Mi
 // hosts, the check that they share one image folder, mhmig's own files, and
 // the disks of all VMs. It is the first step of the test: an error is an ERROR.
 func (b *Bed) Prepare(ctx context.Context) error {
-	for _, key := range []string{"kill_vm", "kill_vm_on_error"} {
-		if _, err := b.params.Bool(key, true); err != nil {
-			return err // now, and not after hours of test
-		}
+	v := api.Read(b.params)
+	v.Bool("kill_vm")
+	v.Bool("kill_vm_on_error")
+	if err := v.Err(); err != nil {
+		return err // now, and not after hours of test
 	}
 	if err := b.checkNames(); err != nil {
 		return err
@@ -381,8 +384,9 @@ func (b *Bed) shape(ctx context.Context, name string, params cartesian.Params) (
 }
 
 func (b *Bed) prepareDisks(ctx context.Context) error {
-	timeout, err := b.params.Seconds("disk_prepare_timeout", 360*time.Second)
-	if err != nil {
+	v := api.Read(b.params)
+	timeout := v.Seconds("disk_prepare_timeout")
+	if err := v.Err(); err != nil {
 		return err
 	}
 	ctx, cancel := context.WithTimeoutCause(ctx, timeout, fmt.Errorf("disk_prepare_timeout (%v) is over", timeout))
@@ -475,8 +479,8 @@ func (b *Bed) Close(ctx context.Context, status result.Status) (kept bool, err e
 	if status.OK() {
 		key = "kill_vm"
 	}
-	kill, err := b.params.Bool(key, true)
-	if err == nil && !kill && len(machines) > 0 {
+	v := api.Read(b.params)
+	if kill := v.Bool(key); v.Err() == nil && !kill && len(machines) > 0 {
 		for _, m := range machines {
 			m.detach()
 			b.log.Warn("left running, until mhmig cleanup", "vm", m.Name(), "host", m.Host.Name(), "because", key+" = no", "folder", m.Host.runDir)
