@@ -19,21 +19,21 @@ func macs(a ssh.Algorithms) []string         { return a.MACs }
 func keyExchanges(a ssh.Algorithms) []string { return a.KeyExchanges }
 func hostKeys(a ssh.Algorithms) []string     { return a.HostKeys }
 
-// spoken returns those algorithms of a user's list that mhmig knows, too, in the
+// supported returns those algorithms of a user's list that mhmig knows, too, in the
 // list's order. Nothing in common is an error that names the option.
-func spoken(option string, list []string, kind kindOf) (both []string, err error) {
+func supported(option string, list []string, kind kindOf) (common []string, err error) {
 	known := slices.Concat(kind(ssh.SupportedAlgorithms()), kind(ssh.InsecureAlgorithms()))
 	for _, pattern := range list {
 		for _, a := range known {
-			if match, err := path.Match(pattern, a); (match && err == nil || a == pattern) && !slices.Contains(both, a) {
-				both = append(both, a)
+			if match, err := path.Match(pattern, a); (match && err == nil || a == pattern) && !slices.Contains(common, a) {
+				common = append(common, a)
 			}
 		}
 	}
-	if len(list) > 0 && len(both) == 0 {
+	if len(list) > 0 && len(common) == 0 {
 		return nil, fmt.Errorf("%s %s: mhmig knows none of them, but %s", option, strings.Join(list, ","), strings.Join(known, ","))
 	}
-	return both, nil
+	return common, nil
 }
 
 // negotiation returns what the user lets both sides agree on.
@@ -48,7 +48,7 @@ func (c Config) negotiation() (n ssh.Config, err error) {
 		{"MACs", c.MACs, macs, &n.MACs},
 		{"KexAlgorithms", c.KeyExchanges, keyExchanges, &n.KeyExchanges},
 	} {
-		if *option.set, err = spoken(option.name, option.list, option.kind); err != nil {
+		if *option.set, err = supported(option.name, option.list, option.kind); err != nil {
 			return n, fmt.Errorf("%s: ssh_config: %w", c.Name, err)
 		}
 	}

@@ -91,7 +91,7 @@ func (l *login) skip(name, why string) {
 // certificate, unless the user names certificates.
 func (l *login) identities() (all []identity) {
 	for _, file := range l.config.IdentityFiles {
-		all = append(all, identity{file, publicHalf(file)})
+		all = append(all, identity{file, publicKeyOf(file)})
 		if len(l.config.CertificateFiles) > 0 {
 			continue
 		}
@@ -242,7 +242,7 @@ func (l *login) load(id identity, held []offer) (key offer, ok bool) {
 		l.skip(id.file, err.Error())
 		return offer{}, false
 	}
-	if owner, ok := info.Sys().(*syscall.Stat_t); ok && int(owner.Uid) == os.Getuid() && info.Mode().Perm()&0o077 != 0 && holdsPrivateKey(text) {
+	if owner, ok := info.Sys().(*syscall.Stat_t); ok && int(owner.Uid) == os.Getuid() && info.Mode().Perm()&0o077 != 0 && isPrivateKey(text) {
 		why := fmt.Sprintf("others may read it, its mode is %04o, so it is not used, as by ssh: run chmod 600 %s", info.Mode().Perm(), id.file)
 		l.skip(id.file, why)
 		l.log.Warn("an SSH key is not used", "file", id.file, "reason", why)
@@ -254,7 +254,7 @@ func (l *login) load(id identity, held []offer) (key offer, ok bool) {
 	case errors.As(err, &locked):
 		l.skip(id.file, "it has a passphrase and no agent holds it: run ssh-add "+id.file)
 		return offer{}, false
-	case err != nil && id.public != nil && !holdsPrivateKey(text):
+	case err != nil && id.public != nil && !isPrivateKey(text):
 		l.skip(id.file, "only its public half is here, and no agent holds it")
 		return offer{}, false
 	case err != nil:
@@ -270,7 +270,7 @@ func (l *login) load(id identity, held []offer) (key offer, ok bool) {
 	return offer{signer, id.file}, true
 }
 
-func holdsPrivateKey(text []byte) bool { return bytes.Contains(text, []byte("PRIVATE KEY-----")) }
+func isPrivateKey(text []byte) bool { return bytes.Contains(text, []byte("PRIVATE KEY-----")) }
 
 func (l *login) has(key ssh.PublicKey) bool {
 	return slices.ContainsFunc(l.keys, func(o offer) bool { return sameKey(o.PublicKey(), key) })
@@ -278,10 +278,10 @@ func (l *login) has(key ssh.PublicKey) bool {
 
 func sameKey(a, b ssh.PublicKey) bool { return bytes.Equal(a.Marshal(), b.Marshal()) }
 
-// publicHalf finds the public key of a key file as ssh does: the file may be a
+// publicKeyOf finds the public key of a key file as ssh does: the file may be a
 // public key, one may lie beside it, or the private key is in a format that
 // shows it. It returns nil if the private key must be unlocked first.
-func publicHalf(file string) ssh.PublicKey {
+func publicKeyOf(file string) ssh.PublicKey {
 	for _, name := range []string{file, file + ".pub"} {
 		if key := readPublic(name); key != nil {
 			return key
@@ -305,7 +305,7 @@ func publicHalf(file string) ssh.PublicKey {
 // readPublic reads a file that holds a public key, and returns nil if it does not.
 func readPublic(file string) ssh.PublicKey {
 	text, err := os.ReadFile(file)
-	if err != nil || holdsPrivateKey(text) {
+	if err != nil || isPrivateKey(text) {
 		return nil
 	}
 	key, _, _, _, err := ssh.ParseAuthorizedKey(text)
@@ -352,7 +352,7 @@ func (l *login) methods() (methods []ssh.AuthMethod) {
 		case l.config.Password == "":
 		case name == "keyboard-interactive":
 			methods = append(methods, ssh.KeyboardInteractive(func(_, _ string, questions []string, _ []bool) ([]string, error) {
-				password, err := l.reveal("the password (keyboard-interactive)")
+				password, err := l.usePassword("the password (keyboard-interactive)")
 				answers := make([]string, len(questions))
 				for i := range answers {
 					answers[i] = password
@@ -360,7 +360,7 @@ func (l *login) methods() (methods []ssh.AuthMethod) {
 				return answers, err
 			}))
 		case name == "password":
-			methods = append(methods, ssh.PasswordCallback(func() (string, error) { return l.reveal("the password") }))
+			methods = append(methods, ssh.PasswordCallback(func() (string, error) { return l.usePassword("the password") }))
 		}
 	}
 	return methods
@@ -375,7 +375,7 @@ func (l *login) offerKeys() ([]ssh.Signer, error) {
 	return signers, nil
 }
 
-func (l *login) reveal(as string) (string, error) {
+func (l *login) usePassword(as string) (string, error) {
 	if l.unsafe {
 		l.skip(as, errUnsafe.Error())
 		return "", errUnsafe
@@ -384,15 +384,15 @@ func (l *login) reveal(as string) (string, error) {
 	return l.config.Password.Reveal(), nil
 }
 
-// observe is an [ssh.ClientAuthCallback]: it learns what the server accepts and
+// authCallback is an [ssh.ClientAuthCallback]: it learns what the server accepts and
 // leaves the choice to the order of methods.
-func (l *login) observe(auth *ssh.ClientAuthContext) (ssh.AuthMethod, error) {
+func (l *login) authCallback(auth *ssh.ClientAuthContext) (ssh.AuthMethod, error) {
 	l.started, l.allowed = true, auth.AllowedMethods
 	return nil, nil
 }
 
-// refused makes the error of a failed login.
-func (l *login) refused(err error) *AuthError {
+// authError makes the error of a failed login.
+func (l *login) authError(err error) *AuthError {
 	for _, method := range []string{"gssapi-with-mic", "hostbased"} {
 		if slices.Contains(l.allowed, method) {
 			l.skip(method, "mhmig does not speak it")

@@ -22,7 +22,7 @@ type connection struct {
 	wire   *wire
 	jump   *connection // what this one goes through; nil: a TCP connection
 
-	questions chan struct{} // each asks the host for a sign of life
+	keepalives chan struct{} // each asks the host for a sign of life
 
 	stop  context.CancelCauseFunc
 	ended context.Context // ends with the connection; its cause says why
@@ -68,10 +68,10 @@ func connect(ctx context.Context, c Config, log *slog.Logger) (*connection, erro
 		}
 		return nil, err
 	}
-	k := &connection{config: c, client: client, wire: w, jump: jump, questions: make(chan struct{}, 1), limit: c.MaxSessions}
+	k := &connection{config: c, client: client, wire: w, jump: jump, keepalives: make(chan struct{}, 1), limit: c.MaxSessions}
 	k.ended, k.stop = context.WithCancelCause(context.WithoutCancel(ctx))
 	k.spawn(k.watch)
-	k.spawn(k.askForLife)
+	k.spawn(k.sendKeepalives)
 	k.spawn(func() { k.stop(k.lost(client.Wait())) })
 	return k, nil
 }
@@ -105,7 +105,7 @@ func handshake(ctx context.Context, w *wire, c Config, log *slog.Logger) (*ssh.C
 		Config:            negotiation,
 		User:              c.User,
 		Auth:              login.methods(),
-		AuthCallback:      login.observe,
+		AuthCallback:      login.authCallback,
 		HostKeyCallback:   check.verify,
 		HostKeyAlgorithms: algorithms,
 		ClientVersion:     "SSH-2.0-mhmig",
@@ -121,8 +121,8 @@ func handshake(ctx context.Context, w *wire, c Config, log *slog.Logger) (*ssh.C
 	case errors.As(err, &key):
 		return nil, key
 	case login.started:
-		return nil, login.refused(err)
-	case check.passed != nil:
+		return nil, login.authError(err)
+	case check.accepted != nil:
 		return nil, newUnreachable(c, fmt.Errorf("log in: %w", err))
 	}
 	return nil, newUnreachable(c, fmt.Errorf("speak SSH: %w", err))
@@ -134,10 +134,10 @@ func (k *connection) watch() {
 	watched := keepalive{
 		interval: k.config.KeepaliveInterval,
 		count:    k.config.KeepaliveCount,
-		heard:    k.wire.heard,
-		ask: func() {
+		lastRead: k.wire.lastRead,
+		send: func() {
 			select {
-			case k.questions <- struct{}{}:
+			case k.keepalives <- struct{}{}:
 			default: // one is on its way
 			}
 		},
@@ -147,14 +147,14 @@ func (k *connection) watch() {
 	}
 }
 
-// askForLife sends questions that each SSH server answers. It is a goroutine of
+// sendKeepalives sends questions that each SSH server answers. It is a goroutine of
 // its own, because sending blocks on a network that takes nothing.
-func (k *connection) askForLife() {
+func (k *connection) sendKeepalives() {
 	for {
 		select {
 		case <-k.ended.Done():
 			return
-		case <-k.questions:
+		case <-k.keepalives:
 			if _, _, err := k.client.SendRequest("keepalive@openssh.com", true, nil); err != nil {
 				return // the connection is at its end, which client.Wait reports
 			}
@@ -169,7 +169,7 @@ func (k *connection) lost(err error) *LostError {
 // reason returns why the connection ended, if an error came of that: then we
 // hear of it about now.
 func (k *connection) reason(err error) error {
-	timer := time.NewTimer(farewell)
+	timer := time.NewTimer(drainTimeout)
 	defer timer.Stop()
 	select {
 	case <-k.ended.Done():
@@ -260,7 +260,7 @@ func (w *wire) Read(p []byte) (int, error) {
 	return n, err
 }
 
-// heard returns when the host was last heard.
-func (w *wire) heard() time.Time { return w.start.Add(time.Duration(w.last.Load())) }
+// lastRead returns when the host was last heard.
+func (w *wire) lastRead() time.Time { return w.start.Add(time.Duration(w.last.Load())) }
 
-func (w *wire) silence() time.Duration { return time.Since(w.heard()) }
+func (w *wire) silence() time.Duration { return time.Since(w.lastRead()) }

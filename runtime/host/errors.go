@@ -32,10 +32,10 @@ func newUnreachable(c Config, err error) *UnreachableError {
 	u := &UnreachableError{Host: c.Name, Endpoint: c.endpoint(), Err: err}
 	var dns *net.DNSError
 	var timeout net.Error
-	var behind *ssh.OpenChannelError // said by a jump host
+	var refused *ssh.OpenChannelError // said by a jump host
 	switch {
-	case errors.As(err, &behind):
-		u.Err = fmt.Errorf("the jump host says: %s: %w", behind.Message, err)
+	case errors.As(err, &refused):
+		u.Err = fmt.Errorf("the jump host says: %s: %w", refused.Message, err)
 		u.Hint = "can the jump host reach it, is sshd running there, and may the jump host forward TCP?"
 	case errors.As(err, &dns) && dns.IsNotFound:
 		u.Err = fmt.Errorf("no such host name %q: %w", c.Address, err)
@@ -178,7 +178,7 @@ type ExitError struct {
 }
 
 func (e *ExitError) Error() string {
-	return fmt.Sprintf("%s: %s: exit status %d%s", e.Host, e.Command, e.Output.Status, lastWords(e.Output))
+	return fmt.Sprintf("%s: %s: exit status %d%s", e.Host, e.Command, e.Output.Status, lastOutput(e.Output))
 }
 
 // KilledError says that mhmig killed a remote command and its process group,
@@ -196,11 +196,11 @@ func (e *KilledError) Error() string {
 	if e.KillErr != nil {
 		state = fmt.Sprintf("not killed (%v)", e.KillErr)
 	}
-	said := lastWords(e.Output)
+	output := lastOutput(e.Output)
 	if _, full := e.Cause.(*OutputError); full {
-		said = "" // out of all that it wrote, no word is worth more than another
+		output = "" // out of all that it wrote, no word is worth more than another
 	}
-	return fmt.Sprintf("%s: %s: %s after %.1f s: %v%s", e.Host, e.Command, state, e.Output.Duration.Seconds(), e.Cause, said)
+	return fmt.Sprintf("%s: %s: %s after %.1f s: %v%s", e.Host, e.Command, state, e.Output.Duration.Seconds(), e.Cause, output)
 }
 
 // Unwrap returns the reasons.
@@ -234,8 +234,8 @@ type ForwardError struct {
 	Refused                bool
 	Err                    error
 
-	denied bool // sshd does not do that for us
-	late   bool // nothing had come of it when the time was over
+	denied   bool // sshd does not do that for us
+	timedOut bool // nothing had come of it when the time was over
 }
 
 func (e *ForwardError) Error() string {
@@ -246,7 +246,7 @@ func (e *ForwardError) Error() string {
 	switch {
 	case e.denied:
 		hint = "sshd there must allow it: AllowTcpForwarding, AllowStreamLocalForwarding, PermitOpen, PermitListen"
-	case e.late && !e.Listen:
+	case e.timedOut && !e.Listen:
 		hint = "the process that listens there may hang"
 	case e.Refused && e.Network == "unix":
 		hint = "does a process listen there, and does it take connections? sshd says the same if AllowStreamLocalForwarding is no"
@@ -273,8 +273,8 @@ func orNone(files []string) string {
 	return strings.Join(files, ", ")
 }
 
-// lastWords returns the end of what a command said last, for an error message.
-func lastWords(o Output) string {
+// lastOutput returns the end of what a command said last, for an error message.
+func lastOutput(o Output) string {
 	text := strings.TrimSpace(string(o.Stderr))
 	if text == "" {
 		text = strings.TrimSpace(string(o.Stdout))

@@ -42,20 +42,20 @@ if [ -r /etc/os-release ]; then . /etc/os-release; echo "os=$PRETTY_NAME"; fi
 	if err != nil {
 		return Facts{}, fmt.Errorf("ask for facts: %w", err)
 	}
-	said := map[string]string{}
+	values := map[string]string{}
 	for line := range strings.Lines(string(out.Stdout)) {
 		if key, value, ok := strings.Cut(strings.TrimSpace(line), "="); ok {
-			said[key] = value
+			values[key] = value
 		}
 	}
-	cpus, cpuErr := strconv.Atoi(said["cpus"])
-	kib, memoryErr := strconv.ParseInt(said["memory"], 10, 64)
+	cpus, cpuErr := strconv.Atoi(values["cpus"])
+	kib, memoryErr := strconv.ParseInt(values["memory"], 10, 64)
 	if err := errors.Join(cpuErr, memoryErr); err != nil {
 		return Facts{}, fmt.Errorf("%s: ask for facts: %w", h.Name(), err)
 	}
 	return Facts{
-		Kernel: said["kernel"], Hostname: said["hostname"], Arch: said["arch"], OS: said["os"], User: said["user"],
-		CPUs: cpus, MemoryBytes: kib << 10, BootID: said["boot"],
+		Kernel: values["kernel"], Hostname: values["hostname"], Arch: values["arch"], OS: values["os"], User: values["user"],
+		CPUs: cpus, MemoryBytes: kib << 10, BootID: values["boot"],
 	}, nil
 }
 

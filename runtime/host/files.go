@@ -47,7 +47,7 @@ func (h *Host) ReadFile(ctx context.Context, name string) ([]byte, error) {
 		if info.Size() > MaxOutput {
 			return nil, &TooLargeError{MaxOutput}
 		}
-		data, err := io.ReadAll(io.LimitReader(untilDone{ctx, f}, MaxOutput+1))
+		data, err := io.ReadAll(io.LimitReader(contextReader{ctx, f}, MaxOutput+1))
 		if len(data) > MaxOutput {
 			return nil, &TooLargeError{MaxOutput}
 		}
@@ -125,7 +125,7 @@ func (h *Host) Upload(ctx context.Context, local, remote string) error {
 	defer from.Close()
 	_, err = transfer(ctx, h, "upload to", remote, func(c *sftp.Client) (struct{}, error) {
 		return struct{}{}, h.store(c, remote, info.Mode().Perm(), func(f *sftp.File) error {
-			_, err := f.ReadFromWithConcurrency(untilDone{ctx, from}, 64)
+			_, err := f.ReadFromWithConcurrency(contextReader{ctx, from}, 64)
 			return err
 		})
 	})
@@ -148,37 +148,37 @@ func (h *Host) Download(ctx context.Context, remote, local string) error {
 		}
 		defer from.Close()
 		return struct{}{}, create(local, info.Mode().Perm(), func(to *os.File) error {
-			_, err := from.WriteTo(writeUntilDone{ctx, to})
+			_, err := from.WriteTo(contextWriter{ctx, to})
 			return err
 		})
 	})
 	if !errors.Is(err, errSpecial) {
 		return err
 	}
-	err = create(local, 0o644, func(to *os.File) error { return h.pourSpecial(ctx, remote, to) })
+	err = create(local, 0o644, func(to *os.File) error { return h.copySpecial(ctx, remote, to) })
 	if err != nil {
 		return fmt.Errorf("%s: download %s: %w", h.Name(), remote, err)
 	}
 	return nil
 }
 
-// pourSpecial copies what can be read from no regular file, until its end.
-func (h *Host) pourSpecial(ctx context.Context, name string, to io.Writer) error {
+// copySpecial copies what can be read from no regular file, until its end.
+func (h *Host) copySpecial(ctx context.Context, name string, to io.Writer) error {
 	p, err := h.Start(ctx, Command{Args: []string{"cat", "--", name}})
 	if err != nil {
 		return err
 	}
-	_, failed := io.Copy(to, p.Stdout)
-	if failed != nil {
+	_, copyErr := io.Copy(to, p.Stdout)
+	if copyErr != nil {
 		_ = p.Kill(ctx)
 	}
-	said, _ := io.ReadAll(io.LimitReader(p.Stderr, lastKept)) // it ends with the command
-	out, err := p.Wait(context.WithoutCancel(ctx))            // it ends with ctx
+	stderr, _ := io.ReadAll(io.LimitReader(p.Stderr, keptTail)) // it ends with the command
+	out, err := p.Wait(context.WithoutCancel(ctx))              // it ends with ctx
 	if _, exited := errors.AsType[*ExitError](err); exited {
-		out.Stderr = said
+		out.Stderr = stderr
 		err = &ExitError{Host: h.Name(), Command: p.command, Output: out}
 	}
-	return errors.Join(failed, err)
+	return errors.Join(copyErr, err)
 }
 
 // create makes a local file and lets fill write it; after an error it is gone.
@@ -315,26 +315,26 @@ func startFileClient(session *ssh.Session) (*sftp.Client, error) {
 	return sftp.NewClientPipe(stdout, stdin, sftp.UseConcurrentWrites(true))
 }
 
-// untilDone is a reader that fails when ctx is over.
-type untilDone struct {
+// contextReader is a reader that fails when ctx is over.
+type contextReader struct {
 	ctx context.Context
 	io.Reader
 }
 
-func (r untilDone) Read(p []byte) (int, error) {
+func (r contextReader) Read(p []byte) (int, error) {
 	if r.ctx.Err() != nil {
 		return 0, context.Cause(r.ctx)
 	}
 	return r.Reader.Read(p)
 }
 
-// writeUntilDone is a writer that fails when ctx is over.
-type writeUntilDone struct {
+// contextWriter is a writer that fails when ctx is over.
+type contextWriter struct {
 	ctx context.Context
 	io.Writer
 }
 
-func (w writeUntilDone) Write(p []byte) (int, error) {
+func (w contextWriter) Write(p []byte) (int, error) {
 	if w.ctx.Err() != nil {
 		return 0, context.Cause(w.ctx)
 	}

@@ -68,7 +68,7 @@ func (h *Host) forwardError(ctx context.Context, network, address string, listen
 		e.denied = !e.Refused
 		e.Err = fmt.Errorf("sshd says: %s", refusal.Message)
 	case ctx.Err() != nil:
-		e.late = true
+		e.timedOut = true
 	default: // the SSH library has no type for a denied listener
 		e.denied = strings.Contains(err.Error(), "denied by peer")
 	}
@@ -206,7 +206,7 @@ func (f *forwarded) CloseWrite() error { return f.out.Close() }
 func (f *forwarded) Close() error {
 	f.in.Close()
 	f.out.Close()
-	timer := time.NewTimer(farewell)
+	timer := time.NewTimer(drainTimeout)
 	defer timer.Stop()
 	select {
 	case <-f.sent:

@@ -176,7 +176,7 @@ func (h *Host) acquire(ctx context.Context, u urgency) (*connection, error) {
 			k.limit = h.main.limit // what was learnt of the server
 			h.connections = append(h.connections, k)
 		}
-		h.announce()
+		h.notifyWaiters()
 		h.mu.Unlock()
 		if err != nil {
 			return nil, fmt.Errorf("open a further connection: %w", err)
@@ -198,11 +198,11 @@ func (h *Host) release(k *connection) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	k.sessions--
-	h.announce()
+	h.notifyWaiters()
 }
 
-// announce wakes those who wait for a session. The caller holds h.mu.
-func (h *Host) announce() {
+// notifyWaiters wakes those who wait for a session. The caller holds h.mu.
+func (h *Host) notifyWaiters() {
 	close(h.changed)
 	h.changed = make(chan struct{})
 }
@@ -227,7 +227,7 @@ func (h *Host) session(ctx context.Context, u urgency) (*connection, *ssh.Sessio
 			return k, s, nil
 		}
 		h.release(k)
-		if !isRefusal(err) || !h.learnLimit(k) {
+		if !isRefusal(err) || !h.lowerLimit(k) {
 			return nil, nil, fmt.Errorf("%s: open a session: %w", h.Name(), err)
 		}
 	}
@@ -255,9 +255,9 @@ func isRefusal(err error) bool {
 	return ok
 }
 
-// learnLimit is called when the server refused a session on k: those that are in
+// lowerLimit is called when the server refused a session on k: those that are in
 // use there are as many as it allows. It reports false when there are none.
-func (h *Host) learnLimit(k *connection) bool {
+func (h *Host) lowerLimit(k *connection) bool {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	if k.sessions == 0 {

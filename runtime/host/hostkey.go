@@ -21,12 +21,12 @@ import (
 
 // hostKeyCheck judges the key that a host shows.
 type hostKeyCheck struct {
-	config Config
-	db     *knownhosts.HostKeyDB
-	file   func(name string) string // what a file in db stands for
-	log    *slog.Logger
-	passed ssh.PublicKey // the key that was accepted
-	unsafe func()        // called when the accepted key has changed or is revoked
+	config   Config
+	db       *knownhosts.HostKeyDB
+	file     func(name string) string // what a file in db stands for
+	log      *slog.Logger
+	accepted ssh.PublicKey // the key that was accepted
+	unsafe   func()        // called when the accepted key has changed or is revoked
 }
 
 func newHostKeyCheck(c Config, log *slog.Logger, unsafe func()) (*hostKeyCheck, error) {
@@ -53,7 +53,7 @@ func (k *hostKeyCheck) algorithms() ([]string, error) {
 	allowed := hostKeyAlgorithms
 	if len(k.config.HostKeyAlgorithms) > 0 {
 		var err error
-		if allowed, err = spoken("HostKeyAlgorithms", k.config.HostKeyAlgorithms, hostKeys); err != nil {
+		if allowed, err = supported("HostKeyAlgorithms", k.config.HostKeyAlgorithms, hostKeys); err != nil {
 			return nil, err
 		}
 	}
@@ -94,18 +94,18 @@ func inOrder(list []string) bool {
 
 // verify is an [ssh.HostKeyCallback].
 func (k *hostKeyCheck) verify(_ string, remote net.Addr, key ssh.PublicKey) error {
-	if k.passed != nil && sameKey(k.passed, key) {
+	if k.accepted != nil && sameKey(k.accepted, key) {
 		return nil // keys are agreed on anew from time to time
 	}
-	if err := k.judge(remote, key); err != nil {
+	if err := k.check(remote, key); err != nil {
 		return err
 	}
-	k.passed = key
+	k.accepted = key
 	return nil
 }
 
-func (k *hostKeyCheck) judge(remote net.Addr, key ssh.PublicKey) error {
-	if cert, ok := key.(*ssh.Certificate); ok && !k.certified() {
+func (k *hostKeyCheck) check(remote net.Addr, key ssh.PublicKey) error {
+	if cert, ok := key.(*ssh.Certificate); ok && !k.hasCA() {
 		key = cert.Key // nobody could confirm the certificate
 	}
 	refusal := &HostKeyError{
@@ -158,7 +158,7 @@ func (k *hostKeyCheck) judge(remote net.Addr, key ssh.PublicKey) error {
 		if k.config.HostKeys == StrictHostKeys {
 			return refusal
 		}
-		k.learn(k.config.keyName(), key)
+		k.addKnownHost(k.config.keyName(), key)
 		return nil
 	}
 	if k.config.HostKeys != AnyHostKey {
@@ -169,8 +169,8 @@ func (k *hostKeyCheck) judge(remote net.Addr, key ssh.PublicKey) error {
 	return nil
 }
 
-// certified says whether an authority may confirm the host.
-func (k *hostKeyCheck) certified() bool {
+// hasCA says whether an authority may confirm the host.
+func (k *hostKeyCheck) hasCA() bool {
 	return slices.ContainsFunc(k.db.HostKeys(k.config.keyName()), func(key knownhosts.PublicKey) bool { return key.Cert })
 }
 
@@ -229,9 +229,9 @@ func (k *hostKeyCheck) isRevoked(key ssh.PublicKey) (*KnownKey, error) {
 	return nil, nil
 }
 
-// learn writes a new host's key into the first known_hosts file. That it cannot
+// addKnownHost writes a new host's key into the first known_hosts file. That it cannot
 // be written is only told of, as by ssh: the host is accepted all the same.
-func (k *hostKeyCheck) learn(name string, key ssh.PublicKey) {
+func (k *hostKeyCheck) addKnownHost(name string, key ssh.PublicKey) {
 	if len(k.config.KnownHostsFiles) == 0 {
 		return
 	}

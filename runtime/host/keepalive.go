@@ -22,17 +22,17 @@ var errSilent = errors.New("no answer to keepalives")
 type keepalive struct {
 	interval time.Duration
 	count    int
-	heard    func() time.Time // when the last sign of life came
-	ask      func()           // sends a question; must not block
+	lastRead func() time.Time // when the last sign of life came
+	send     func()           // sends a question; must not block
 }
 
 // watch blocks until the host is lost, and returns errSilent, or until ctx ends,
 // and returns nil.
 func (k keepalive) watch(ctx context.Context) error {
-	patience := k.interval * time.Duration(k.count) / time.Duration(k.count+1) // with one question
+	wait := k.interval * time.Duration(k.count) / time.Duration(k.count+1) // with one question
 	unanswered := 0
 	since := time.Now() // of the last question or sign of life
-	timer := time.NewTimer(patience)
+	timer := time.NewTimer(wait)
 	defer timer.Stop()
 	for {
 		select {
@@ -40,11 +40,11 @@ func (k keepalive) watch(ctx context.Context) error {
 			return nil
 		case <-timer.C:
 		}
-		now, heard := time.Now(), k.heard()
-		late := now.Sub(since) > patience*3/2
+		now, lastRead := time.Now(), k.lastRead()
+		late := now.Sub(since) > wait*3/2
 		switch {
-		case heard.After(since):
-			unanswered, since = 0, heard
+		case lastRead.After(since):
+			unanswered, since = 0, lastRead
 		case unanswered == k.count && !late:
 			return errSilent
 		case late:
@@ -52,8 +52,8 @@ func (k keepalive) watch(ctx context.Context) error {
 			fallthrough
 		default:
 			unanswered, since = unanswered+1, now
-			k.ask()
+			k.send()
 		}
-		timer.Reset(time.Until(since.Add(patience)))
+		timer.Reset(time.Until(since.Add(wait)))
 	}
 }

@@ -13,8 +13,8 @@ const (
 	// MaxOutput is how many bytes of a command's outputs are kept, both together,
 	// and how large a file may be that [Host.ReadFile] returns.
 	MaxOutput = 64 << 20
-	// lastKept is what is kept of each output of a command that wrote more.
-	lastKept = 4 << 10
+	// keptTail is what is kept of each output of a command that wrote more.
+	keptTail = 4 << 10
 )
 
 // OutputError is the cause when a command was killed because it wrote more than
@@ -50,7 +50,7 @@ func (p *Process) collected() {
 	}
 	select {
 	case <-p.outputs.ended:
-	case <-p.gaveUp: // a process left the group and still holds the outputs
+	case <-p.abandoned: // a process left the group and still holds the outputs
 	}
 }
 
@@ -87,14 +87,14 @@ func (c *capture) Write(data []byte) (int, error) {
 	defer o.mu.Unlock()
 	if o.left >= 0 {
 		if o.left -= len(data); o.left < 0 {
-			o.stdout.cut()
-			o.stderr.cut()
+			o.stdout.truncate()
+			o.stderr.truncate()
 			o.full()
 		}
 	}
 	c.keep(data)
-	if o.left < 0 && c.size > 2*lastKept {
-		c.cut()
+	if o.left < 0 && c.size > 2*keptTail {
+		c.truncate()
 	}
 	return len(data), nil
 }
@@ -115,12 +115,12 @@ func (c *capture) keep(data []byte) {
 	}
 }
 
-// cut gives the memory back, but for the last words. The lock is held.
-func (c *capture) cut() {
+// truncate gives the memory back, but for the last words. The lock is held.
+func (c *capture) truncate() {
 	var end []byte
 	for _, piece := range slices.Backward(c.pieces) {
-		if end = append(slices.Clone(piece), end...); len(end) >= lastKept {
-			end = slices.Clone(end[len(end)-lastKept:])
+		if end = append(slices.Clone(piece), end...); len(end) >= keptTail {
+			end = slices.Clone(end[len(end)-keptTail:])
 			break
 		}
 	}

@@ -12,9 +12,9 @@ import (
 	"golang.org/x/crypto/ssh"
 )
 
-// farewell is how long to wait for a killed command's outputs to end, and for
+// drainTimeout is how long to wait for a killed command's outputs to end, and for
 // the news that the connection is lost.
-const farewell = 2 * time.Second
+const drainTimeout = 2 * time.Second
 
 // Output is what a command left.
 type Output struct {
@@ -57,11 +57,11 @@ type Process struct {
 	started time.Time
 	outputs *outputs // nil before Collect
 
-	done     chan struct{} // closed when what follows is set
-	gaveUp   chan struct{} // closed when its outputs are not worth waiting for
-	err      error         // why it did not end by itself
-	status   int
-	duration time.Duration
+	done      chan struct{} // closed when what follows is set
+	abandoned chan struct{} // closed when its outputs are not worth waiting for
+	err       error         // why it did not end by itself
+	status    int
+	duration  time.Duration
 }
 
 // Start starts c and returns while it runs. Its life is bounded by ctx and
@@ -79,15 +79,15 @@ func (h *Host) Start(ctx context.Context, c Command) (*Process, error) {
 	ctx, cancel := context.WithCancelCause(ctx)
 	p := &Process{
 		host: h, command: c.String(), mark: c.Mark, cancel: cancel,
-		done: make(chan struct{}), gaveUp: make(chan struct{}),
+		done: make(chan struct{}), abandoned: make(chan struct{}),
 	}
 	end := func() {
 		cancel(nil)
 		stopTimer()
-		h.forget(p)
+		h.unregister(p)
 		close(p.done)
 	}
-	if !h.remember(p) {
+	if !h.register(p) {
 		err = ErrClosed
 	} else {
 		p.shell, err = h.openShell(ctx, ordinary)
@@ -173,29 +173,29 @@ func (p *Process) failure(out Output) error {
 func (p *Process) supervise(ctx context.Context, exited <-chan error) {
 	select {
 	case err := <-exited:
-		p.settle(err)
+		p.recordExit(err)
 		return
 	case <-ctx.Done():
 	}
 	killed := &KilledError{Host: p.host.Name(), Command: p.command, Cause: context.Cause(ctx)}
 	killed.KillErr = p.host.killProcesses(context.WithoutCancel(ctx), p.Group, p.mark)
-	timer := time.NewTimer(farewell)
+	timer := time.NewTimer(drainTimeout)
 	defer timer.Stop()
 	select {
 	case err := <-exited:
-		p.settle(err)
+		p.recordExit(err)
 		if killed.KillErr != nil && p.err != nil {
 			return // the connection is lost: nothing is known of the command
 		}
 	case <-timer.C:
 		p.status, p.duration = -1, time.Since(p.started)
-		close(p.gaveUp)
+		close(p.abandoned)
 	}
 	p.err = killed
 }
 
-// settle notes how the command ended by itself, by the session's word for it.
-func (p *Process) settle(err error) {
+// recordExit notes how the command ended by itself, by the session's word for it.
+func (p *Process) recordExit(err error) {
 	p.duration = time.Since(p.started)
 	if err == nil {
 		return
@@ -207,8 +207,8 @@ func (p *Process) settle(err error) {
 	p.status, p.err = -1, fmt.Errorf("%s: %s: %w", p.host.Name(), p.command, p.shell.conn.reason(err))
 }
 
-// remember makes Close kill p. It reports false when the Host was closed.
-func (h *Host) remember(p *Process) bool {
+// register makes Close kill p. It reports false when the Host was closed.
+func (h *Host) register(p *Process) bool {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	if h.closed {
@@ -218,7 +218,7 @@ func (h *Host) remember(p *Process) bool {
 	return true
 }
 
-func (h *Host) forget(p *Process) {
+func (h *Host) unregister(p *Process) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	delete(h.processes, p)

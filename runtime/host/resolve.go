@@ -238,7 +238,7 @@ func (r Resolver) jumps(ctx context.Context, names string, through []string) (ju
 		if err != nil {
 			return nil, fmt.Errorf("ProxyJump %s: %w", name, err)
 		}
-		j.Name = nameOf(target)
+		j.Name = targetName(target)
 		if i == 0 { // the later ones are reached through the first one
 			jumps = j.ProxyJump
 		}
@@ -425,8 +425,8 @@ func splitTarget(name string) (t sshconfig.Target, err error) {
 	return t, nil
 }
 
-// nameOf is the opposite of splitTarget.
-func nameOf(t sshconfig.Target) string {
+// targetName is the opposite of splitTarget.
+func targetName(t sshconfig.Target) string {
 	name := t.Name
 	if t.Port != 0 {
 		name = net.JoinHostPort(name, strconv.Itoa(t.Port))

@@ -44,8 +44,8 @@ var encoder = strings.NewReplacer(`\`, `\\`, "\n", `\n`)
 func encode(script string) string { return encoder.Replace(script) + "\n" }
 
 const (
-	chatterKept = 500              // bytes of a login shell's output kept for an error message
-	killLimit   = 10 * time.Second // for the whole kill, its own connection included
+	maxBanner = 500              // bytes of a login shell's output kept for an error message
+	killLimit = 10 * time.Second // for the whole kill, its own connection included
 )
 
 // shell is a /bin/sh on the host that waits for its script.
@@ -96,14 +96,14 @@ func (s *shell) begin() error {
 	if err := s.session.Start(bootstrap(mark)); err != nil {
 		return err
 	}
-	rest, said, ok := skipTo(s.stdout, mark)
+	rest, stdoutBanner, ok := skipTo(s.stdout, mark)
 	if ok {
 		s.pid, err = strconv.Atoi(strings.TrimSpace(rest))
 		ok = err == nil
 	}
-	_, complained, marked := skipTo(s.stderr, mark)
+	_, stderrBanner, marked := skipTo(s.stderr, mark)
 	if !ok || !marked {
-		return fmt.Errorf("the login shell did not run /bin/sh; it said %q", strings.TrimSpace(said+complained))
+		return fmt.Errorf("the login shell did not run /bin/sh; it said %q", strings.TrimSpace(stdoutBanner+stderrBanner))
 	}
 	return nil
 }
@@ -132,7 +132,7 @@ func skipTo(r *bufio.Reader, mark string) (rest, before string, found bool) {
 		if after, ok := bytes.CutPrefix(line, []byte(mark)); ok {
 			return string(after), before, true
 		}
-		if len(before) < chatterKept {
+		if len(before) < maxBanner {
 			before += string(line)
 		}
 		if err != nil && !errors.Is(err, bufio.ErrBufferFull) {

@@ -22,21 +22,21 @@ import (
 // client is the path of OpenSSH's client.
 type client string
 
-// errNoJudge says that a program called ssh is not OpenSSH's, is too old for
+// errSSHUnusable says that a program called ssh is not OpenSSH's, is too old for
 // ssh -G, or does not run for this user at all.
-var errNoJudge = errors.New("ssh -G does not work")
+var errSSHUnusable = errors.New("ssh -G does not work")
 
-// askTimeout limits one run of ssh -G: commands of Match exec may hang.
-const askTimeout = 10 * time.Second
+// queryTimeout limits one run of ssh -G: commands of Match exec may hang.
+const queryTimeout = 10 * time.Second
 
-// ask runs ssh -G on the files, and on none to know what ssh does by default.
-func (c client) ask(ctx context.Context, f Files, t Target) (Options, error) {
+// query runs ssh -G on the files, and on none to know what ssh does by default.
+func (c client) query(ctx context.Context, f Files, t Target) (Options, error) {
 	byDefault, _, err := c.print(ctx, Target{Name: t.Name}, "-F", os.DevNull)
 	if err != nil || byDefault["hostname"] == nil {
 		if ctx.Err() != nil {
 			return Options{}, context.Cause(ctx)
 		}
-		return Options{}, errNoJudge
+		return Options{}, errSSHUnusable
 	}
 	dir, err := os.MkdirTemp("", "mhmig-ssh_config-")
 	if err != nil {
@@ -65,7 +65,7 @@ func (c client) ask(ctx context.Context, f Files, t Target) (Options, error) {
 		}
 	}
 	o := Options{Notices: notices, values: values}
-	o.decided(t)
+	o.applyTarget(t)
 	return o, nil
 }
 
@@ -81,7 +81,7 @@ func (c client) print(ctx context.Context, t Target, which ...string) (values ma
 	if t.HostName != "" {
 		args = append(args, "-o", "HostName="+strings.ReplaceAll(t.HostName, "%", "%%"))
 	}
-	ctx, cancel := context.WithTimeoutCause(ctx, askTimeout, fmt.Errorf("it took longer than %v", askTimeout))
+	ctx, cancel := context.WithTimeoutCause(ctx, queryTimeout, fmt.Errorf("it took longer than %v", queryTimeout))
 	defer cancel()
 	cmd := exec.CommandContext(ctx, string(c), append(args, "--", t.Name)...)
 	var stdout, stderr bytes.Buffer

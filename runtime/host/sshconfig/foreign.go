@@ -28,9 +28,9 @@ func (c *copies) originals(message string) string {
 	return message
 }
 
-// homeWord is a ~ that ssh expands, behind the keywords of files.
+// tilde is a ~ that ssh expands, behind the keywords of files.
 var (
-	homeWord = regexp.MustCompile(`(^|[ \t="])~/`)
+	tilde    = regexp.MustCompile(`(^|[ \t="])~/`)
 	fileLine = regexp.MustCompile(`(?i)^[ \t]*(certificatefile|controlpath|globalknownhostsfile|identityagent|identityfile|pkcs11provider|revokedhostkeys|userknownhostsfile)\b`)
 	includes = regexp.MustCompile(`(?i)^[ \t]*include(?:[ \t]*=[ \t]*|[ \t]+)(.*?)[ \t\r]*$`)
 	argument = regexp.MustCompile(`"[^"]*"|[^ \t"]+`)
@@ -52,7 +52,7 @@ func (c *copies) make(name string, depth int) (copied string, err error) {
 				return "", err
 			}
 		} else if fileLine.MatchString(line) {
-			line = homeWord.ReplaceAllString(line, "${1}"+strings.ReplaceAll(c.home, "$", "$$")+"/")
+			line = tilde.ReplaceAllString(line, "${1}"+strings.ReplaceAll(c.home, "$", "$$")+"/")
 		}
 		lines = append(lines, line)
 	}

@@ -21,7 +21,7 @@ import (
 func (f Files) byLibrary(t Target) (Options, error) {
 	o := Options{values: map[string][]string{}}
 	if strings.ContainsFunc(t.Name, func(r rune) bool { return r > utf8.RuneSelf }) {
-		return o, fmt.Errorf("host name %q: only ASCII letters are understood; %s", t.Name, remedy)
+		return o, fmt.Errorf("host name %q: only ASCII letters are understood; %s", t.Name, hint)
 	}
 	var read []*ssh_config.Config
 	matchesHost := "" // where a Match host stands
@@ -29,7 +29,7 @@ func (f Files) byLibrary(t Target) (Options, error) {
 		if name == "" {
 			continue
 		}
-		r := reader{home: f.Home, mine: name == filepath.Join(f.Home, ".ssh", "config"), system: name == f.System}
+		r := reader{home: f.Home, userFile: name == filepath.Join(f.Home, ".ssh", "config"), systemFile: name == f.System}
 		if err := r.check(name, 0); err != nil {
 			return o, err
 		}
@@ -40,7 +40,7 @@ func (f Files) byLibrary(t Target) (Options, error) {
 		}
 		parsed, err := ssh_config.DecodeBytes(text)
 		if err != nil {
-			return o, fmt.Errorf("%s: %w; %s", name, err, remedy)
+			return o, fmt.Errorf("%s: %w; %s", name, err, hint)
 		}
 		read = append(read, parsed)
 	}
@@ -53,7 +53,7 @@ func (f Files) byLibrary(t Target) (Options, error) {
 			var more []string
 			more, err = get(read, t.Name, old)
 			if len(more) > 0 && len(values) > 0 {
-				return o, fmt.Errorf("ssh_config: %s and its old name %s are both set for %s, and the first one counts; %s", name, old, t.Name, remedy)
+				return o, fmt.Errorf("ssh_config: %s and its old name %s are both set for %s, and the first one counts; %s", name, old, t.Name, hint)
 			}
 			values = append(values, more...)
 		}
@@ -65,14 +65,14 @@ func (f Files) byLibrary(t Target) (Options, error) {
 		}
 	}
 	if o.Get("proxyjump") != "" && o.Get("proxycommand") != "" {
-		return o, fmt.Errorf("ssh_config: ProxyJump and ProxyCommand are both set for %s, and the first one counts; %s", t.Name, remedy)
+		return o, fmt.Errorf("ssh_config: ProxyJump and ProxyCommand are both set for %s, and the first one counts; %s", t.Name, hint)
 	}
 	if strings.EqualFold(o.Get("proxycommand"), "none") {
 		delete(o.values, "proxycommand")
 	}
 	for _, name := range []string{"canonicalizehostname", "canonicalizepermittedcnames"} {
 		if v := o.Get(name); v != "" && (!isNo(v) || (v == "none") != (name == "canonicalizepermittedcnames")) {
-			return o, fmt.Errorf("ssh_config: %s %s: %s; %s", name, v, keywords[name].why, remedy)
+			return o, fmt.Errorf("ssh_config: %s %s: %s; %s", name, v, keywords[name].why, hint)
 		}
 		delete(o.values, name)
 	}
@@ -82,16 +82,16 @@ func (f Files) byLibrary(t Target) (Options, error) {
 	}
 	hostName = strings.ToLower(strings.ReplaceAll(hostName, "\x00", "%"))
 	if matchesHost != "" && (hostName != "" || t.HostName != "" || t.Name != strings.ToLower(t.Name)) {
-		return o, fmt.Errorf("%s: Match host looks at the HostName of %s, in small letters; %s", matchesHost, t.Name, remedy)
+		return o, fmt.Errorf("%s: Match host looks at the HostName of %s, in small letters; %s", matchesHost, t.Name, hint)
 	}
 	o.set("hostkeyalias", strings.ToLower(o.Get("hostkeyalias")))
 	o.set("hostname", hostName)
-	o.decided(t)
+	o.applyTarget(t)
 	return o, o.expand(f, t)
 }
 
-// remedy is what to do about files that only OpenSSH's client understands.
-const remedy = "install OpenSSH's client (ssh), which mhmig then asks, or name another file by the param ssh_config"
+// hint is what to do about files that only OpenSSH's client understands.
+const hint = "install OpenSSH's client (ssh), which mhmig then asks, or name another file by the param ssh_config"
 
 // get returns the values of an option in all files, in order.
 func get(read []*ssh_config.Config, alias, name string) (values []string, err error) {
@@ -111,8 +111,8 @@ func (o Options) set(name, value string) {
 	}
 }
 
-// decided sets what is decided before the files are read.
-func (o Options) decided(t Target) {
+// applyTarget sets what is decided before the files are read.
+func (o Options) applyTarget(t Target) {
 	o.set("hostname", t.HostName)
 	o.set("user", t.User)
 	if t.Port != 0 {
@@ -124,7 +124,7 @@ func (o Options) decided(t Target) {
 // counts, it is kept.
 func (o Options) add(name, value string) error {
 	switch k := keywords[name]; {
-	case k.kind == several:
+	case k.kind == repeated:
 		if !slices.Contains(o.values[name], value) {
 			o.values[name] = append(o.values[name], value)
 		}
@@ -140,7 +140,7 @@ func (o Options) add(name, value string) error {
 		}
 		o.set(name, n)
 	case k.kind == list && strings.ContainsAny(value[:1], "+-^") || k.kind == list && strings.Contains(value, "*"):
-		return fmt.Errorf("ssh_config: %s %s: changes OpenSSH's own list; %s", name, value, remedy)
+		return fmt.Errorf("ssh_config: %s %s: changes OpenSSH's own list; %s", name, value, hint)
 	default:
 		o.set(name, value)
 	}
@@ -168,8 +168,8 @@ func (o Options) expand(f Files, t Target) error {
 // reader checks that the library reads a file as ssh does.
 type reader struct {
 	home        string
-	mine        bool   // the user's own file, of which ssh looks at the permissions
-	system      bool   // the system's file
+	userFile    bool   // the user's own file, of which ssh looks at the permissions
+	systemFile  bool   // the system's file
 	matchesHost string // where a Match host stands
 }
 
@@ -179,13 +179,13 @@ var statement = regexp.MustCompile(`^[ \t]*([A-Za-z0-9]+)(?:[ \t]*=[ \t]*|[ \t]+
 // includes, which the library reads otherwise than ssh.
 func (r *reader) check(name string, depth int) error {
 	if depth > 5 {
-		return fmt.Errorf("%s: is included over more than 5 files; %s", name, remedy)
+		return fmt.Errorf("%s: is included over more than 5 files; %s", name, hint)
 	}
 	text, err := os.ReadFile(name)
 	if err != nil {
 		return err
 	}
-	if r.mine {
+	if r.userFile {
 		if err := checkMode(name); err != nil {
 			return err
 		}
@@ -214,33 +214,33 @@ func checkMode(name string) error {
 }
 
 var (
-	errHard     = errors.New("cannot be read without OpenSSH's client; " + remedy)
-	errBadValue = errors.New("ssh refuses this value")
+	errNeedsOpenSSH = errors.New("cannot be read without OpenSSH's client; " + hint)
+	errBadValue     = errors.New("ssh refuses this value")
 )
 
 // line checks one statement.
 func (r *reader) line(file, raw string, depth int) error {
 	parts := statement.FindStringSubmatch(raw)
 	if parts == nil || !utf8.ValidString(raw) {
-		return errHard
+		return errNeedsOpenSSH
 	}
 	name, value := strings.ToLower(parts[1]), parts[2]
 	if before, _, found := strings.Cut(value, "#"); found {
 		if !strings.HasSuffix(before, " ") || name == "proxyjump" { // for ssh, that is part of ProxyJump
-			return errHard
+			return errNeedsOpenSSH
 		}
 		value = strings.TrimRight(before, " \t")
 	}
 	if value == "" || strings.ContainsAny(value, "'\\\f\v") {
-		return errHard
+		return errNeedsOpenSSH
 	}
 	if _, behind, _ := strings.Cut(raw, parts[1]); strings.Contains(strings.TrimLeft(behind, " \t="), "\t") && (name == "host" || name == "match" || name == "include") {
-		return errHard // the library splits at blanks only
+		return errNeedsOpenSSH // the library splits at blanks only
 	}
 	switch name {
 	case "host":
 		if strings.ContainsAny(value, "\"?") {
-			return errHard
+			return errNeedsOpenSSH
 		}
 		return nil
 	case "match":
@@ -253,7 +253,7 @@ func (r *reader) line(file, raw string, depth int) error {
 	}
 	k, known := keywords[name]
 	if !known || name == "host" {
-		return fmt.Errorf("no option of ssh that mhmig knows; %s", remedy)
+		return fmt.Errorf("no option of ssh that mhmig knows; %s", hint)
 	}
 	if n, err := strconv.Atoi(value); name == "port" && err == nil && (n < 1 || n > 65535) {
 		return errBadValue
@@ -269,19 +269,19 @@ func checkMatch(value string) error {
 	case c == "host" && len(words) == 2 && !strings.ContainsAny(words[1], `,"?`) && words[1] == strings.ToLower(words[1]):
 		return nil
 	}
-	return errHard
+	return errNeedsOpenSSH
 }
 
 // include checks the files that a statement of a file includes.
 func (r *reader) include(file, value string, depth int) error {
 	if strings.ContainsAny(value, "\"[$") {
-		return errHard
+		return errNeedsOpenSSH
 	}
 	for pattern := range strings.FieldsSeq(value) {
 		if !filepath.IsAbs(pattern) {
 			u, err := user.Current()
-			if err != nil || r.system || u.HomeDir != r.home || strings.HasPrefix(file, "/etc/ssh/") || strings.HasPrefix(pattern, "~") && !strings.HasPrefix(pattern, "~/") {
-				return errHard
+			if err != nil || r.systemFile || u.HomeDir != r.home || strings.HasPrefix(file, "/etc/ssh/") || strings.HasPrefix(pattern, "~") && !strings.HasPrefix(pattern, "~/") {
+				return errNeedsOpenSSH
 			}
 			if rest, ok := strings.CutPrefix(pattern, "~/"); ok {
 				pattern = filepath.Join(r.home, rest)
@@ -291,11 +291,11 @@ func (r *reader) include(file, value string, depth int) error {
 		}
 		found, err := filepath.Glob(pattern)
 		if err != nil {
-			return errHard
+			return errNeedsOpenSSH
 		}
 		for _, name := range found {
 			if strings.HasPrefix(filepath.Base(name), ".") && !strings.HasPrefix(filepath.Base(pattern), ".") {
-				return errHard // a shell's pattern does not match it, Go's does
+				return errNeedsOpenSSH // a shell's pattern does not match it, Go's does
 			}
 			if err := r.check(name, depth+1); err != nil {
 				return err
@@ -309,17 +309,17 @@ func (r *reader) include(file, value string, depth int) error {
 func (k keyword) check(value string) error {
 	quoted := strings.Contains(value, `"`)
 	switch k.kind {
-	case line:
+	case anyText:
 		return nil
 	case files:
 		// The library takes the outer quotes away, and leaves the others.
 		if quoted && (strings.HasPrefix(value, `"`) || !wholeWordsQuoted(value)) {
-			return errHard
+			return errNeedsOpenSSH
 		}
 		return nil
-	case word, several:
+	case word, repeated:
 		if quoted && (strings.Count(value, `"`) != 2 || value[0] != '"' || value[len(value)-1] != '"' || value == `""`) {
-			return errHard
+			return errNeedsOpenSSH
 		}
 		if !quoted && strings.ContainsAny(value, " \t") {
 			return errBadValue
@@ -327,7 +327,7 @@ func (k keyword) check(value string) error {
 		return nil
 	}
 	if quoted || strings.ContainsAny(value, " \t") {
-		return errHard
+		return errNeedsOpenSSH
 	}
 	switch k.kind {
 	case number:

@@ -84,9 +84,9 @@ func Read(ctx context.Context, f Files, t Target) (Options, error) {
 		switch {
 		case !known:
 			o.Notices = append(o.Notices, fmt.Sprintf("ssh_config: %s: mhmig does not know this option and passes over it", name))
-		case k.effect == refused:
+		case k.effect == rejected:
 			return Options{}, fmt.Errorf("ssh_config: %s %s: %s", name, strings.Join(o.values[name], " "), k.why)
-		case k.effect == told && !isNo(o.values[name][0]):
+		case k.effect == warned && !isNo(o.values[name][0]):
 			o.Notices = append(o.Notices, fmt.Sprintf("ssh_config: %s %s: %s", name, strings.Join(o.values[name], " "), k.why))
 		}
 	}
@@ -98,8 +98,8 @@ func (f Files) read(ctx context.Context, t Target) (Options, error) {
 	if err != nil {
 		return f.byLibrary(t)
 	}
-	o, err := client(program).ask(ctx, f, t)
-	if errors.Is(err, errNoJudge) {
+	o, err := client(program).query(ctx, f, t)
+	if errors.Is(err, errSSHUnusable) {
 		return f.byLibrary(t)
 	}
 	return o, err
