@@ -30,8 +30,8 @@ func TestRemoveHalfMade(t *testing.T) {
 		}
 	}
 	owner := flock.New(filepath.Join(made, "lab.lock"))
-	if mine, err := owner.TryLock(); err != nil || !mine {
-		t.Fatal(mine, err)
+	if locked, err := owner.TryLock(); err != nil || !locked {
+		t.Fatal(locked, err)
 	}
 	defer owner.Close()
 	if removed, err := lab.RemoveDead(t.Context()); err != nil || len(removed) > 0 {

@@ -106,7 +106,7 @@ func launchKept(ctx context.Context, o Options, command []string) error {
 		return err
 	}
 	defer log.Close()
-	order, err := json.Marshal(keptOrder{Hosts: o.Hosts, Kind: o.Kind, Dir: filepath.Join(folder, keptDir)})
+	request, err := json.Marshal(keptRequest{Hosts: o.Hosts, Kind: o.Kind, Dir: filepath.Join(folder, keptDir)})
 	if err != nil {
 		return err
 	}
@@ -117,7 +117,7 @@ func launchKept(ctx context.Context, o Options, command []string) error {
 	defer report.Close()
 	cmd := exec.Command(command[0], command[1:]...)
 	cmd.Dir = "/"
-	cmd.Stdin = bytes.NewReader(order)
+	cmd.Stdin = bytes.NewReader(request)
 	cmd.Stdout, cmd.Stderr = log, log
 	cmd.ExtraFiles = []*os.File{reportEnd} // becomes reportFD
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true}
@@ -140,12 +140,12 @@ func launchKept(ctx context.Context, o Options, command []string) error {
 	if len(text) > 0 {
 		return errors.New(string(text))
 	}
-	said, _ := os.ReadFile(log.Name())
-	return fmt.Errorf("the lab's process ended before the lab was up: %s\n%s", cmd.ProcessState, bytes.TrimSpace(said))
+	output, _ := os.ReadFile(log.Name())
+	return fmt.Errorf("the lab's process ended before the lab was up: %s\n%s", cmd.ProcessState, bytes.TrimSpace(output))
 }
 
-// keptOrder is what the process of the kept lab reads from its standard input.
-type keptOrder struct {
+// keptRequest is what the process of the kept lab reads from its standard input.
+type keptRequest struct {
 	Hosts int
 	Kind  Kind
 	Dir   string
@@ -159,11 +159,11 @@ const keptReady = "ready\n"
 func Serve(ctx context.Context, log *slog.Logger) error {
 	syscall.CloseOnExec(reportFD) // Up reads until nobody can write any more
 	report := os.NewFile(reportFD, "report")
-	var order keptOrder
-	if err := json.NewDecoder(os.Stdin).Decode(&order); err != nil {
+	var request keptRequest
+	if err := json.NewDecoder(os.Stdin).Decode(&request); err != nil {
 		return fmt.Errorf("read what lab to start (this command is for `mhmig lab up` only): %w", err)
 	}
-	l, err := Start(ctx, Options{Hosts: order.Hosts, Kind: order.Kind, Dir: order.Dir, Logger: log})
+	l, err := Start(ctx, Options{Hosts: request.Hosts, Kind: request.Kind, Dir: request.Dir, Logger: log})
 	if err != nil {
 		fmt.Fprint(report, err)
 		return err

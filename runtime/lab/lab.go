@@ -56,8 +56,8 @@ type Lab struct {
 	lock  *flock.Flock
 	log   *slog.Logger
 
-	servers  []*server  // of an embedded lab
-	machines []*machine // of a netns lab
+	servers []*server // of an embedded lab
+	nsHosts []*nsHost // of a netns lab
 
 	closing  sync.Once
 	closeErr error
@@ -174,7 +174,7 @@ func (l *Lab) Close() error {
 		for _, s := range l.servers {
 			group.Go(s.close)
 		}
-		for _, m := range l.machines {
+		for _, m := range l.nsHosts {
 			group.Go(m.kill)
 		}
 		group.Wait()
@@ -209,9 +209,9 @@ func (l *Lab) claim(ctx context.Context) error {
 		return fmt.Errorf("make the lab's folder: %w", err)
 	}
 	l.lock = flock.New(filepath.Join(dir, lockFile))
-	if mine, err := l.lock.TryLock(); err != nil {
+	if locked, err := l.lock.TryLock(); err != nil {
 		return fmt.Errorf("lock the lab's folder: %w", err)
-	} else if !mine {
+	} else if !locked {
 		return fmt.Errorf("the lab's folder %s is taken by another lab", dir)
 	}
 	return nil

@@ -36,9 +36,9 @@ var programs = []struct{ path, pack string }{
 	{"/usr/sbin/sshd", "openssh-server"},
 }
 
-// patience is how long to wait for an answer from a host that may not be on the
+// probeTimeout is how long to wait for an answer from a host that may not be on the
 // network yet.
-const patience = 50 * time.Millisecond
+const probeTimeout = 50 * time.Millisecond
 
 // checkNetns returns why there can be no netns lab, if so.
 func checkNetns() error {
@@ -69,16 +69,16 @@ func (l *Lab) startNetns(ctx context.Context, k *keys, n int) error {
 		if err := l.writeNetnsHost(k, i); err != nil {
 			return err
 		}
-		m, err := l.startMachine(i)
+		m, err := l.startNSHost(i)
 		if err != nil {
 			return fmt.Errorf("start %s: %w", hostName(i), err)
 		}
-		l.machines = append(l.machines, m)
+		l.nsHosts = append(l.nsHosts, m)
 	}
 	group, ctx := errgroup.WithContext(ctx)
-	for i, m := range l.machines {
+	for i, m := range l.nsHosts {
 		group.Go(func() error {
-			if err := m.plug(ctx, s.Links[0], s.Links[i+1], subnet, i); err != nil {
+			if err := m.connect(ctx, s.Links[0], s.Links[i+1], subnet, i); err != nil {
 				return fmt.Errorf("connect %s: %w", hostName(i), err)
 			}
 			return m.waitForSSH(ctx, s.Hosts[i])
@@ -120,7 +120,7 @@ func (l *Lab) makeBridge(ctx context.Context, hosts int) (subnet netip.Prefix, e
 	}
 	// A question for a host's link address is lost while the bridge does not know
 	// yet that the host has come, and would be repeated after a second only.
-	repeat := []byte(strconv.FormatInt(patience.Milliseconds(), 10))
+	repeat := []byte(strconv.FormatInt(probeTimeout.Milliseconds(), 10))
 	return subnet, os.WriteFile("/proc/sys/net/ipv4/neigh/"+bridge+"/retrans_time_ms", repeat, 0)
 }
 
@@ -247,23 +247,23 @@ func (l *Lab) writeNetnsHost(k *keys, i int) error {
 	return nil
 }
 
-// machine is a netns host: a process that is the first of its PID namespace, so
+// nsHost is a netns host: a process that is the first of its PID namespace, so
 // that all the host's processes end with it.
-type machine struct {
+type nsHost struct {
 	name   string
 	cmd    *exec.Cmd
 	log    *os.File
 	exited <-chan struct{} // closed when cmd.ProcessState is set
 }
 
-// startMachine starts host i, which is not on the network yet.
-func (l *Lab) startMachine(i int) (*machine, error) {
+// startNSHost starts host i, which is not on the network yet.
+func (l *Lab) startNSHost(i int) (*nsHost, error) {
 	s := l.state
 	log, err := os.Create(filepath.Join(s.hostDir(i), "host.log"))
 	if err != nil {
 		return nil, err
 	}
-	m := &machine{name: hostName(i), log: log}
+	m := &nsHost{name: hostName(i), log: log}
 	m.cmd = exec.Command("/bin/sh", filepath.Join(s.hostDir(i), "netns-host.sh"), m.name, s.Dir, s.Hosts[i].StateDir)
 	m.cmd.Stdout, m.cmd.Stderr = log, log
 	m.cmd.Env = append([]string{"PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", "HOME=/root"}, s.environment(i)...)
@@ -279,9 +279,9 @@ func (l *Lab) startMachine(i int) (*machine, error) {
 	return m, nil
 }
 
-// plug puts host i on the network: it joins it with the bridge by a pair of
+// connect puts host i on the network: it joins it with the bridge by a pair of
 // links, whose other end is the host's eth0, and gives it an address.
-func (m *machine) plug(ctx context.Context, bridge, link string, subnet netip.Prefix, i int) error {
+func (m *nsHost) connect(ctx context.Context, bridge, link string, subnet netip.Prefix, i int) error {
 	pid := m.cmd.Process.Pid
 	err := ip(ctx,
 		fmt.Sprintf("link add %s type veth peer name eth0 netns %d", link, pid),
@@ -300,14 +300,14 @@ func (m *machine) plug(ctx context.Context, bridge, link string, subnet netip.Pr
 }
 
 // waitForSSH returns when the host's sshd takes connections.
-func (m *machine) waitForSSH(ctx context.Context, e Endpoint) error {
+func (m *nsHost) waitForSSH(ctx context.Context, e Endpoint) error {
 	const (
 		limit = 20 * time.Second
 		step  = 10 * time.Millisecond
 	)
 	ctx, cancel := context.WithTimeoutCause(ctx, limit, fmt.Errorf("no answer within %s", limit))
 	defer cancel()
-	dialer := net.Dialer{Timeout: patience}
+	dialer := net.Dialer{Timeout: probeTimeout}
 	for {
 		conn, err := dialer.DialContext(ctx, "tcp", net.JoinHostPort(e.Address, strconv.Itoa(e.Port)))
 		if err == nil {
@@ -316,22 +316,22 @@ func (m *machine) waitForSSH(ctx context.Context, e Endpoint) error {
 		select {
 		case <-time.After(step):
 		case <-m.exited:
-			return fmt.Errorf("%s ended: %s\n%s", m.name, m.cmd.ProcessState, m.said())
+			return fmt.Errorf("%s ended: %s\n%s", m.name, m.cmd.ProcessState, m.output())
 		case <-ctx.Done():
-			return fmt.Errorf("wait for sshd of %s: %w (%w)\n%s", m.name, context.Cause(ctx), err, m.said())
+			return fmt.Errorf("wait for sshd of %s: %w (%w)\n%s", m.name, context.Cause(ctx), err, m.output())
 		}
 	}
 }
 
-// said returns what the host's first processes have written.
-func (m *machine) said() []byte {
+// output returns what the host's first processes have written.
+func (m *nsHost) output() []byte {
 	text, _ := os.ReadFile(m.log.Name())
 	return bytes.TrimSpace(text)
 }
 
 // kill kills the host with all its processes, as a power cut would, and returns
 // when they are gone.
-func (m *machine) kill() {
+func (m *nsHost) kill() {
 	m.cmd.Process.Kill()
 	<-m.exited
 	m.log.Close()

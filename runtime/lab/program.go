@@ -141,10 +141,10 @@ func launch(cmd *exec.Cmd) (<-chan struct{}, error) {
 // feed gives the program what its channel sends, until the channel's end.
 func (p *program) feed(channel gossh.Channel) {
 	if p.terminal != nil {
-		pour(p.terminal, channel)
+		copyStream(p.terminal, channel)
 		return
 	}
-	pour(p.stdin, channel)
+	copyStream(p.stdin, channel)
 	p.stdin.Close()
 }
 
@@ -154,10 +154,10 @@ func (p *program) feed(channel gossh.Channel) {
 func (p *program) collect(channel gossh.Channel) {
 	var outputs sync.WaitGroup
 	if p.terminal != nil {
-		outputs.Go(func() { pour(channel, p.terminal) })
+		outputs.Go(func() { copyStream(channel, p.terminal) })
 	} else {
-		outputs.Go(func() { pour(channel, p.stdout) })
-		outputs.Go(func() { pour(channel.Stderr(), p.stderr) })
+		outputs.Go(func() { copyStream(channel, p.stdout) })
+		outputs.Go(func() { copyStream(channel.Stderr(), p.stderr) })
 	}
 	<-p.exited
 	if p.terminal != nil {

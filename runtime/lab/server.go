@@ -57,7 +57,7 @@ func serve(listener net.Listener, a account, hostKey gossh.Signer, log *slog.Log
 			"direct-streamlocal@openssh.com": s.forwardUnix,
 		},
 		RequestHandlers: map[string]ssh.RequestHandler{
-			"keepalive@openssh.com":                  alwaysYes,
+			"keepalive@openssh.com":                  acceptRequest,
 			"tcpip-forward":                          s.listenTCP,
 			"cancel-tcpip-forward":                   s.cancelTCP,
 			"streamlocal-forward@openssh.com":        s.listenUnix,
@@ -71,7 +71,7 @@ func serve(listener net.Listener, a account, hostKey gossh.Signer, log *slog.Log
 	return s
 }
 
-func alwaysYes(ssh.Context, *ssh.Server, *gossh.Request) (bool, []byte) { return true, nil }
+func acceptRequest(ssh.Context, *ssh.Server, *gossh.Request) (bool, []byte) { return true, nil }
 
 // close ends the server with all its connections and sessions, and returns when
 // nothing of it is left but processes that have detached themselves.
@@ -141,10 +141,10 @@ func (s *server) join(channel gossh.Channel, requests <-chan *gossh.Request, soc
 	var ways sync.WaitGroup
 	ways.Go(func() {
 		defer close(sent)
-		copyWay(socket, channel)
+		copyAndCloseWrite(socket, channel)
 	})
 	ways.Go(func() {
-		copyWay(channel, socket)
+		copyAndCloseWrite(channel, socket)
 		<-sent
 		channel.Close()
 	})
@@ -157,14 +157,14 @@ func (s *server) join(channel gossh.Channel, requests <-chan *gossh.Request, soc
 	ways.Wait()
 }
 
-// copyWay copies to the end of from, and tells to about it.
-func copyWay(to io.Writer, from io.Reader) {
-	pour(to, from)
+// copyAndCloseWrite copies to the end of from, and tells to about it.
+func copyAndCloseWrite(to io.Writer, from io.Reader) {
+	copyStream(to, from)
 	if half, ok := to.(interface{ CloseWrite() error }); ok {
 		_ = half.CloseWrite() // an end that is gone need not be told
 	}
 }
 
-// pour copies until from has ended or to takes no more. SSH has no words for
+// copyStream copies until from has ended or to takes no more. SSH has no words for
 // the difference.
-func pour(to io.Writer, from io.Reader) { _, _ = io.Copy(to, from) }
+func copyStream(to io.Writer, from io.Reader) { _, _ = io.Copy(to, from) }

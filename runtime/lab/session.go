@@ -55,7 +55,7 @@ func (s *server) openSession(_ *ssh.Server, _ *gossh.ServerConn, c gossh.NewChan
 		}
 		e := &session{server: s, channel: channel}
 		for r := range requests {
-			ok, run := e.answer(r)
+			ok, run := e.handle(r)
 			r.Reply(ok, nil)
 			if run != nil && !s.spawn(run) {
 				channel.Close()
@@ -70,13 +70,13 @@ func (s *server) openSession(_ *ssh.Server, _ *gossh.ServerConn, c gossh.NewChan
 	}
 }
 
-// answer does what the request r asks for, and returns whether that worked and
+// handle does what the request r asks for, and returns whether that worked and
 // what is to be run when the client knows.
-func (e *session) answer(r *gossh.Request) (ok bool, run func()) {
+func (e *session) handle(r *gossh.Request) (ok bool, run func()) {
 	switch r.Type {
 	case "env":
 		var m envRequest
-		if gossh.Unmarshal(r.Payload, &m) != nil || !mayset(m.Name) {
+		if gossh.Unmarshal(r.Payload, &m) != nil || !acceptsEnv(m.Name) {
 			return false, nil
 		}
 		e.env = append(e.env, m.Name+"="+m.Value)
@@ -113,9 +113,9 @@ func (e *session) answer(r *gossh.Request) (ok bool, run func()) {
 	return false, nil
 }
 
-// mayset reports whether a client may set the environment variable: what
+// acceptsEnv reports whether a client may set the environment variable: what
 // Debian's sshd allows.
-func mayset(name string) bool { return name == "LANG" || strings.HasPrefix(name, "LC_") }
+func acceptsEnv(name string) bool { return name == "LANG" || strings.HasPrefix(name, "LC_") }
 
 // start starts a command, or a shell if command is empty.
 func (e *session) start(command string) (ok bool, run func()) {

@@ -54,7 +54,7 @@ func (s *State) Login(ctx context.Context, hostName string, l Login) (status int
 	defer client.Close()
 	stop := context.AfterFunc(ctx, func() { client.Close() })
 	defer stop()
-	status, err = visit(client, l)
+	status, err = runLogin(client, l)
 	if err != nil && ctx.Err() != nil {
 		err = context.Cause(ctx)
 	}
@@ -64,7 +64,7 @@ func (s *State) Login(ctx context.Context, hostName string, l Login) (status int
 	return status, nil
 }
 
-func visit(client *ssh.Client, l Login) (status int, err error) {
+func runLogin(client *ssh.Client, l Login) (status int, err error) {
 	session, err := client.NewSession()
 	if err != nil {
 		return 0, err

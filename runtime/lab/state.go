@@ -118,13 +118,13 @@ func Remove(ctx context.Context, dir string) (*Removed, error) {
 		return nil, err
 	}
 	lock := flock.New(filepath.Join(dir, lockFile), flock.SetFlag(os.O_RDONLY)) // not to make it anew
-	mine, err := lock.TryLock()
+	locked, err := lock.TryLock()
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
 		return nil, nil // its owner has just removed it
 	case err != nil:
 		return nil, fmt.Errorf("lock the lab's folder: %w", err)
-	case !mine:
+	case !locked:
 		return nil, fmt.Errorf("remove lab %s of process %d: %w", dir, s.PID, ErrAlive)
 	}
 	killed, err := s.remove(ctx)
@@ -162,20 +162,20 @@ func RemoveDead(ctx context.Context) ([]Removed, error) {
 		case removed != nil:
 			all = append(all, *removed)
 		default:
-			errs = append(errs, removeHalfMade(dir))
+			errs = append(errs, removeIncomplete(dir))
 		}
 	}
 	return all, errors.Join(errs...)
 }
 
-// removeHalfMade removes the folder of a lab whose owner died before it had noted
+// removeIncomplete removes the folder of a lab whose owner died before it had noted
 // anything, and so before it made anything else. Its owner has the lock from the
 // moment after it has made the folder; a young folder without one may have an
 // owner that lives.
-func removeHalfMade(dir string) error {
+func removeIncomplete(dir string) error {
 	const young = time.Minute
 	lock := flock.New(filepath.Join(dir, lockFile), flock.SetFlag(os.O_RDONLY))
-	mine, err := lock.TryLock()
+	locked, err := lock.TryLock()
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
 		if info, err := os.Stat(dir); err != nil || time.Since(info.ModTime()) < young {
@@ -183,7 +183,7 @@ func removeHalfMade(dir string) error {
 		}
 	case err != nil:
 		return fmt.Errorf("lock the folder of a lab that was never made: %w", err)
-	case !mine:
+	case !locked:
 		return nil
 	}
 	err = os.Remove(filepath.Join(dir, lockFile))
@@ -224,8 +224,8 @@ func Lives(dir, id string) bool {
 func (s *State) remove(ctx context.Context) (killed int, err error) {
 	s.Ready = false
 	saved := s.save()
-	killed, unkilled := killMarked(ctx, s.ID)
-	errs := []error{saved, unkilled, removeLinks(ctx, s.Links)}
+	killed, killErr := killMarked(ctx, s.ID)
+	errs := []error{saved, killErr, removeLinks(ctx, s.Links)}
 	folders := []string{s.sharedDir(), s.usersDir(), s.keyFile(), s.publicKeyFile(), s.knownHostsFile(), s.SSHConfig()}
 	for n := range len(s.Hosts) {
 		folders = append(folders, s.hostDir(n))
