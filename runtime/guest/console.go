@@ -162,9 +162,9 @@ func (w *serialWire) interrupt(ctx context.Context) error { return w.send(ctx, [
 func (w *serialWire) close(s *Session) error {
 	idle := false
 	select {
-	case <-s.turn: // no command runs
-		idle = !s.lost && s.sent == ""
-		s.giveTurn()
+	case <-s.lock: // no command runs
+		idle = !s.busy && s.sent == ""
+		s.release()
 	default:
 	}
 	c := w.console

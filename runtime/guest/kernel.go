@@ -73,14 +73,14 @@ const maxKernelLine = 4 << 10
 
 // WatchKernel passes on to w what a console shows, and tells of each trouble in
 // it as soon as its line is whole. tell is called by whoever writes.
-func WatchKernel(w io.WriteCloser, tell func(Trouble)) io.WriteCloser {
-	return &kernelWatch{WriteCloser: w, tell: tell}
+func WatchKernel(w io.WriteCloser, report func(Trouble)) io.WriteCloser {
+	return &kernelWatch{WriteCloser: w, report: report}
 }
 
 type kernelWatch struct {
 	io.WriteCloser
-	tell func(Trouble)
-	line []byte // what has come of it
+	report func(Trouble)
+	line   []byte // what has come of it
 }
 
 func (k *kernelWatch) Write(p []byte) (int, error) {
@@ -94,7 +94,7 @@ func (k *kernelWatch) Write(p []byte) (int, error) {
 			break
 		}
 		if t, found := findTrouble(visible(k.line)); found {
-			k.tell(t)
+			k.report(t)
 		}
 		k.line = k.line[:0]
 	}

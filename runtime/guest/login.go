@@ -29,12 +29,12 @@ var (
 )
 
 const (
-	promptSilence = 150 * time.Millisecond
-	noisyPrompt   = time.Second      // or so much time, where there is never silence
-	nudgeAfter    = 2 * time.Second  // of nothing to answer
-	patience      = 10 * time.Second // for the answer to a name or a password
-	setupPatience = 10 * time.Second // for the answer to the setup
-	shownConsole  = 10               // lines of the console in errors
+	promptSilence      = 150 * time.Millisecond
+	maxNoise           = time.Second      // or so much time, where there is never silence
+	requestPromptAfter = 2 * time.Second  // of nothing to answer
+	answerTimeout      = 10 * time.Second // for the answer to a name or a password
+	setupTimeout       = 10 * time.Second // for the answer to the setup
+	shownConsole       = 10               // lines of the console in errors
 )
 
 // Login logs in on the serial console and returns the session, also where a
@@ -44,12 +44,12 @@ const (
 func (c *Console) Login(ctx context.Context, cred Credentials) (*Session, error) {
 	s, occupied, err := c.attach()
 	if err == nil {
-		l := &serialLogin{s: s, cred: cred, occupied: occupied, awaited: "a login prompt"}
+		l := &serialLogin{s: s, cred: cred, occupied: occupied, waitingFor: "a login prompt"}
 		if err = l.run(ctx); err == nil {
 			return s, nil
 		}
 		_ = s.Close()
-		err = fmt.Errorf("%w (waiting for %s)", err, l.awaited)
+		err = fmt.Errorf("%w (waiting for %s)", err, l.waitingFor)
 	}
 	if tail := c.Tail(shownConsole); tail != "" {
 		err = fmt.Errorf("%w; the console's last lines:\n%s", err, tail)
@@ -66,19 +66,19 @@ type serialLogin struct {
 
 	occupied bool // an earlier session may have left a command that still runs
 
-	named    bool // the name was typed
-	answered bool // the password was typed
-	refusals int
-	acted    time.Time
-	awaited  string // for errors
+	sentName     bool // the name was typed
+	sentPassword bool // the password was typed
+	refusals     int
+	lastSent     time.Time
+	waitingFor   string // for errors
 }
 
 func (l *serialLogin) run(ctx context.Context) error {
-	if err := l.nudge(ctx); err != nil {
+	if err := l.requestPrompt(ctx); err != nil {
 		return err
 	}
 	for {
-		if err := l.settle(ctx); err != nil {
+		if err := l.waitForSilence(ctx); err != nil {
 			return err
 		}
 		done, err := l.act(ctx)
@@ -88,9 +88,9 @@ func (l *serialLogin) run(ctx context.Context) error {
 	}
 }
 
-// settle waits for something new to look at: silence, or a second of noise.
-func (l *serialLogin) settle(ctx context.Context) error {
-	noise, cancel := context.WithTimeout(ctx, noisyPrompt)
+// waitForSilence waits for something new to look at: silence, or a second of noise.
+func (l *serialLogin) waitForSilence(ctx context.Context) error {
+	noise, cancel := context.WithTimeout(ctx, maxNoise)
 	defer cancel()
 	if err := l.s.in.quiet(noise, promptSilence); err != nil && (ctx.Err() != nil || noise.Err() == nil) {
 		return err
@@ -102,38 +102,38 @@ func (l *serialLogin) settle(ctx context.Context) error {
 func (l *serialLogin) act(ctx context.Context) (bool, error) {
 	screen := visible(l.s.in.peek())
 	last := screen[strings.LastIndexByte(screen, '\n')+1:]
-	waited := time.Since(l.acted)
+	waited := time.Since(l.lastSent)
 	switch {
-	case l.answered && incorrect.MatchString(screen):
+	case l.sentPassword && incorrect.MatchString(screen):
 		// Once may be our own doing: a newline typed when the question came.
 		if l.refusals++; l.refusals > 1 {
 			return false, fmt.Errorf("%w: the guest says %q", ErrRefused, incorrect.FindString(screen))
 		}
-		l.named, l.answered = false, false
+		l.sentName, l.sentPassword = false, false
 		l.s.in.take(idleOutput) // the login prompt comes again, by a newline if not by itself
 		if loginPrompt.MatchString(last) {
-			return false, l.name(ctx)
+			return false, l.sendName(ctx)
 		}
-	case l.named && !l.answered && passwordPrompt.MatchString(screen):
-		l.answered = true
-		l.awaited = "the answer to the password"
+	case l.sentName && !l.sentPassword && passwordPrompt.MatchString(screen):
+		l.sentPassword = true
+		l.waitingFor = "the answer to the password"
 		return false, l.send(ctx, l.cred.Password.Reveal())
 	case loginPrompt.MatchString(last):
-		if !l.named || waited > patience {
-			return false, l.name(ctx)
+		if !l.sentName || waited > answerTimeout {
+			return false, l.sendName(ctx)
 		}
 	case l.promptMatches(last):
 		return l.tryShell(ctx)
-	case !l.named && waited > nudgeAfter, waited > patience:
-		return false, l.nudge(ctx)
+	case !l.sentName && waited > requestPromptAfter, waited > answerTimeout:
+		return false, l.requestPrompt(ctx)
 	}
 	return false, nil
 }
 
-// nudge makes an idle console show its prompt again. What an earlier session
+// requestPrompt makes an idle console show its prompt again. What an earlier session
 // left running is interrupted, each time: it may not have begun at the first.
-func (l *serialLogin) nudge(ctx context.Context) error {
-	if l.occupied && !l.named {
+func (l *serialLogin) requestPrompt(ctx context.Context) error {
+	if l.occupied && !l.sentName {
 		if err := l.s.wire.interrupt(ctx); err != nil {
 			return err
 		}
@@ -141,9 +141,9 @@ func (l *serialLogin) nudge(ctx context.Context) error {
 	return l.send(ctx, "")
 }
 
-func (l *serialLogin) name(ctx context.Context) error {
-	l.named, l.answered = true, false
-	l.awaited = "the answer to the user's name"
+func (l *serialLogin) sendName(ctx context.Context) error {
+	l.sentName, l.sentPassword = true, false
+	l.waitingFor = "the answer to the user's name"
 	return l.send(ctx, l.cred.username())
 }
 
@@ -158,22 +158,22 @@ func (l *serialLogin) promptMatches(last string) bool {
 // tryShell sets the session up in what looks like a shell. If it was something
 // else, the login begins again.
 func (l *serialLogin) tryShell(ctx context.Context) (bool, error) {
-	l.awaited = "the shell's answer"
+	l.waitingFor = "the shell's answer"
 	l.s.in.take(idleOutput)
-	limited, cancel := context.WithTimeout(ctx, setupPatience)
+	limited, cancel := context.WithTimeout(ctx, setupTimeout)
 	defer cancel()
-	err := l.s.askUntil(limited, quietTerminal+setup)
+	err := l.s.probeUntilAnswer(limited, quietTerminal+setup)
 	if err == nil || ctx.Err() != nil || !errors.Is(err, context.DeadlineExceeded) {
 		return err == nil, err
 	}
-	l.named, l.answered = false, false
-	l.awaited = "a login prompt"
+	l.sentName, l.sentPassword = false, false
+	l.waitingFor = "a login prompt"
 	return false, l.send(ctx, "")
 }
 
 // send types a line; what was on the screen is dealt with.
 func (l *serialLogin) send(ctx context.Context, line string) error {
 	l.s.in.take(idleOutput)
-	l.acted = time.Now()
+	l.lastSent = time.Now()
 	return l.s.wire.send(ctx, []byte(line+"\n"))
 }

@@ -16,12 +16,12 @@ import (
 type Session struct {
 	wire wire
 	in   *inbox
-	turn chan struct{} // holds one token; who takes it has the turn
+	lock chan struct{} // holds one token; who takes it has the turn
 
 	// For who has the turn.
 	fresh bool   // the shell has not been set up yet
 	sent  string // a line given to Sendline that the shell may still be busy with
-	lost  bool   // a command was given up: the shell may still be busy with it
+	busy  bool   // a command was given up: the shell may still be busy with it
 }
 
 // wire is what a session's shell is reached by.
@@ -32,9 +32,9 @@ type wire interface {
 }
 
 const (
-	settle      = 200 * time.Millisecond // how long output must be silent after Sendline
-	graceful    = 5 * time.Second        // for a shell to answer to Ctrl-C
-	repeatProbe = 2 * time.Second
+	silenceAfterSend = 200 * time.Millisecond // how long output must be silent after Sendline
+	interruptTimeout = 5 * time.Second        // for a shell to answer to Ctrl-C
+	probeInterval    = 2 * time.Second
 )
 
 // ErrEnded says that a session is over.
@@ -44,8 +44,8 @@ var ErrEnded = errors.New("session has ended")
 var errNoAnswer = errors.New("logged in, but the shell does not answer")
 
 func newSession(w wire, in *inbox) *Session {
-	s := &Session{wire: w, in: in, turn: make(chan struct{}, 1)}
-	s.turn <- struct{}{}
+	s := &Session{wire: w, in: in, lock: make(chan struct{}, 1)}
+	s.lock <- struct{}{}
 	return s
 }
 
@@ -83,14 +83,14 @@ func (s *Session) CmdStatusOutput(ctx context.Context, cmd string, timeout time.
 	limit := &TimeoutError{Command: cmd, Limit: timeout}
 	limited, cancel := context.WithTimeoutCause(ctx, timeout, limit)
 	defer cancel()
-	if err := s.takeTurn(limited); err != nil {
+	if err := s.acquire(limited); err != nil {
 		if errors.Is(err, limit) && !errors.Is(err, errNoAnswer) {
 			limit.Before, limit.Usable = "another command of this session", true
 			return 0, "", limit
 		}
 		return 0, "", fmt.Errorf("command %q: %w", cmd, err)
 	}
-	defer s.giveTurn()
+	defer s.release()
 
 	status, out, err := s.run(limited, cmd)
 	switch {
@@ -129,7 +129,7 @@ func (s *Session) run(ctx context.Context, cmd string) (int, string, error) {
 		s.in.take(idleOutput)
 		return 0, "", err
 	}
-	end := &ending{n: n}
+	end := &endMarkerFinder{n: n}
 	err := s.in.watch(ctx, end.find)
 	buf := s.in.take(idleOutput)
 	if err != nil {
@@ -140,11 +140,11 @@ func (s *Session) run(ctx context.Context, cmd string) (int, string, error) {
 
 // ready waits until the shell waits for a command.
 func (s *Session) ready(ctx context.Context) error {
-	if s.lost {
+	if s.busy {
 		if err := s.wire.interrupt(ctx); err != nil && !errors.Is(err, errors.ErrUnsupported) {
 			return err
 		}
-		if err := s.regain(ctx); err != nil {
+		if err := s.resync(ctx); err != nil {
 			return err
 		}
 	}
@@ -156,7 +156,7 @@ func (s *Session) ready(ctx context.Context) error {
 		// tells when dd runs. Waiting for silence gives it time, as virt-test
 		// does; a job that never is silent gets a second.
 		quiet, cancel := context.WithTimeout(ctx, time.Second)
-		err := s.in.quiet(quiet, settle)
+		err := s.in.quiet(quiet, silenceAfterSend)
 		cancel()
 		if err != nil && quiet.Err() == nil {
 			return err
@@ -191,38 +191,38 @@ func endedMarkerIn(marker []byte) func([]byte) bool {
 // giveUp interrupts the shell's command and tells whether the shell can be
 // used again. Where ctx has ended, it does not wait: the next command will.
 func (s *Session) giveUp(ctx context.Context) bool {
-	s.lost = true
-	grace := graceful
+	s.busy = true
+	grace := interruptTimeout
 	if ctx.Err() != nil {
-		grace = settle
+		grace = silenceAfterSend
 	}
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), grace)
 	defer cancel()
 	if err := s.wire.interrupt(ctx); err != nil {
 		return false
 	}
-	return s.regain(ctx) == nil
+	return s.resync(ctx) == nil
 }
 
-// regain waits until the shell of a command that was given up answers.
-func (s *Session) regain(ctx context.Context) error {
-	if err := s.askUntil(ctx, ""); err != nil {
+// resync waits until the shell of a command that was given up answers.
+func (s *Session) resync(ctx context.Context) error {
+	if err := s.probeUntilAnswer(ctx, ""); err != nil {
 		return err
 	}
-	s.lost, s.sent = false, ""
+	s.busy, s.sent = false, ""
 	return nil
 }
 
-// askUntil types the lines and a probe, again and again, until the shell
+// probeUntilAnswer types the lines and a probe, again and again, until the shell
 // answers: what is typed while a shell starts or is interrupted may get lost.
-func (s *Session) askUntil(ctx context.Context, lines string) error {
+func (s *Session) probeUntilAnswer(ctx context.Context, lines string) error {
 	n := newNonce()
 	look := endedMarkerIn(n.synced())
 	for {
 		if err := s.wire.send(ctx, []byte(lines+n.probe())); err != nil {
 			return err
 		}
-		step, cancel := context.WithTimeout(ctx, repeatProbe)
+		step, cancel := context.WithTimeout(ctx, probeInterval)
 		err := s.in.watch(step, look)
 		again := err != nil && step.Err() != nil && ctx.Err() == nil && s.in.ended() == nil
 		cancel()
@@ -246,9 +246,9 @@ const setup = "command set +o emacs 2>/dev/null\n" +
 	"unset PROMPT_COMMAND MAIL MAILPATH; PS1='mhmig# '; PS2=; TERM=dumb; PAGER=cat; SYSTEMD_PAGER=cat; export TERM PAGER SYSTEMD_PAGER\n"
 
 func (s *Session) setUp(ctx context.Context) error {
-	err := s.askUntil(ctx, setup)
+	err := s.probeUntilAnswer(ctx, setup)
 	if err == nil && s.isCooked() {
-		err = s.askUntil(ctx, quietTerminal)
+		err = s.probeUntilAnswer(ctx, quietTerminal)
 	}
 	if err != nil {
 		if ctx.Err() != nil {
@@ -285,10 +285,10 @@ func shownLogin(buf []byte) string {
 // Sendline types a line and does not wait: neither for its end nor for its
 // output. The next command waits until the shell has done with it.
 func (s *Session) Sendline(ctx context.Context, line string) error {
-	if err := s.takeTurn(ctx); err != nil {
+	if err := s.acquire(ctx); err != nil {
 		return fmt.Errorf("sendline %q: %w", line, err)
 	}
-	defer s.giveTurn()
+	defer s.release()
 	if s.sent == "" {
 		s.in.take(idleOutput)
 	}
@@ -305,8 +305,8 @@ func (s *Session) Sendline(ctx context.Context, line string) error {
 // most the last MiB, and forgets it; nothing while a command runs.
 func (s *Session) Output() string {
 	select {
-	case <-s.turn:
-		defer s.giveTurn()
+	case <-s.lock:
+		defer s.release()
 		return string(crlf.ReplaceAll(s.in.take(idleOutput), []byte("\n")))
 	default:
 		return ""
@@ -321,10 +321,10 @@ func (s *Session) IsResponsive(ctx context.Context, timeout time.Duration) bool 
 	}
 	ctx, cancel := context.WithTimeout(ctx, timeout)
 	defer cancel()
-	if s.takeTurn(ctx) != nil {
+	if s.acquire(ctx) != nil {
 		return false
 	}
-	defer s.giveTurn()
+	defer s.release()
 	return s.sync(ctx) == nil
 }
 
@@ -341,14 +341,14 @@ func (s *Session) Done() <-chan struct{} { return s.in.done }
 // Err returns why the session is over, an ErrEnded; nil while it is not.
 func (s *Session) Err() error { return s.in.ended() }
 
-// takeTurn waits until nobody else uses the session, and until its shell has
+// acquire waits until nobody else uses the session, and until its shell has
 // answered for the first time.
-func (s *Session) takeTurn(ctx context.Context) error {
+func (s *Session) acquire(ctx context.Context) error {
 	if err := s.in.ended(); err != nil {
 		return err
 	}
 	select {
-	case <-s.turn:
+	case <-s.lock:
 	case <-s.in.done:
 		return s.in.ended()
 	case <-ctx.Done():
@@ -356,7 +356,7 @@ func (s *Session) takeTurn(ctx context.Context) error {
 	}
 	if s.fresh {
 		if err := s.setUp(ctx); err != nil {
-			s.giveTurn()
+			s.release()
 			return err
 		}
 		s.fresh = false
@@ -364,4 +364,4 @@ func (s *Session) takeTurn(ctx context.Context) error {
 	return nil
 }
 
-func (s *Session) giveTurn() { s.turn <- struct{}{} }
+func (s *Session) release() { s.lock <- struct{}{} }

@@ -20,22 +20,22 @@ const sharedTail = 20
 // is typed. It blocks until person's connection ends, which gives nil, until the
 // console does, or ctx. A person who does not read misses output; the guest and
 // its session never wait for them. Share owns person and closes it.
-func (c *Console) Share(ctx context.Context, person net.Conn) error {
+func (c *Console) Share(ctx context.Context, client net.Conn) error {
 	in := newInbox()
-	if err := c.join(in); err != nil {
-		_ = person.Close()
+	if err := c.addViewer(in); err != nil {
+		_ = client.Close()
 		return err
 	}
-	defer c.leave(in)
+	defer c.removeViewer(in)
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
-	stop := context.AfterFunc(ctx, func() { _ = person.Close() })
+	stop := context.AfterFunc(ctx, func() { _ = client.Close() })
 	defer stop()
 
 	var typing sync.WaitGroup
-	typing.Go(func() { cancel(c.typed(ctx, person)) })
-	err := show(ctx, in, person)
-	_ = person.Close()
+	typing.Go(func() { cancel(c.forwardInput(ctx, client)) })
+	err := copyOutput(ctx, in, client)
+	_ = client.Close()
 	typing.Wait()
 	if errors.Is(err, io.EOF) {
 		return nil
@@ -43,8 +43,8 @@ func (c *Console) Share(ctx context.Context, person net.Conn) error {
 	return err
 }
 
-// join lets in have what the console shows from now on, after its last lines.
-func (c *Console) join(in *inbox) error {
+// addViewer lets in have what the console shows from now on, after its last lines.
+func (c *Console) addViewer(in *inbox) error {
 	tail := c.Tail(sharedTail)
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -58,17 +58,17 @@ func (c *Console) join(in *inbox) error {
 	return nil
 }
 
-func (c *Console) leave(in *inbox) {
+func (c *Console) removeViewer(in *inbox) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.viewers = slices.DeleteFunc(c.viewers, func(other *inbox) bool { return other == in })
 }
 
-// typed passes on what a person types until there is no more: io.EOF.
-func (c *Console) typed(ctx context.Context, person io.Reader) error {
+// forwardInput passes on what a person types until there is no more: io.EOF.
+func (c *Console) forwardInput(ctx context.Context, client io.Reader) error {
 	for {
 		buf := make([]byte, 4<<10) // the outbox keeps it
-		n, err := person.Read(buf)
+		n, err := client.Read(buf)
 		if n > 0 {
 			c.mu.Lock()
 			c.occupied = true // who knows what runs there now
@@ -83,8 +83,8 @@ func (c *Console) typed(ctx context.Context, person io.Reader) error {
 	}
 }
 
-// show writes what comes into in to w.
-func show(ctx context.Context, in *inbox, w io.Writer) error {
+// copyOutput writes what comes into in to w.
+func copyOutput(ctx context.Context, in *inbox, w io.Writer) error {
 	for {
 		err := in.watch(ctx, func(buf []byte) bool { return len(buf) > 0 })
 		if _, gone := w.Write(in.take(idleOutput)); gone != nil {

@@ -27,11 +27,11 @@ func SSH(ctx context.Context, conn net.Conn, c Credentials) (*Session, error) {
 	if err != nil {
 		return nil, err
 	}
-	if err := s.takeTurn(ctx); err != nil {
+	if err := s.acquire(ctx); err != nil {
 		_ = s.Close()
 		return nil, fmt.Errorf("ssh login as %s: %w", c.username(), err)
 	}
-	s.giveTurn()
+	s.release()
 	return s, nil
 }
 
@@ -92,8 +92,8 @@ func handshake(conn net.Conn, c Credentials) (*ssh.Client, error) {
 	}
 	sc, channels, requests, err := ssh.NewClientConn(conn, "guest", config)
 	if err != nil {
-		_, strangers := errors.AsType[*ssh.AlgorithmNegotiationError](err)
-		if strangers || keysExchanged.Load() && !isConnectionFault(err) {
+		_, noCommonAlgorithm := errors.AsType[*ssh.AlgorithmNegotiationError](err)
+		if noCommonAlgorithm || keysExchanged.Load() && !isConnectionFault(err) {
 			err = fmt.Errorf("%w: %w", ErrRefused, err)
 		}
 		return nil, err
@@ -184,13 +184,13 @@ func openShell(client *ssh.Client) (*sshWire, *inbox, error) {
 	}
 	w.out = newOutbox(stdin, func(err error) { in.end(fmt.Errorf("%w: %w", ErrEnded, err)) })
 	w.waiting.Go(func() { // ends with the connection, at the latest by close
-		in.end(endOfShell(shell.Wait()))
+		in.end(shellExitError(shell.Wait()))
 	})
 	return w, in, nil
 }
 
-// endOfShell says in words how the channel ended.
-func endOfShell(err error) error {
+// shellExitError says in words how the channel ended.
+func shellExitError(err error) error {
 	if exit, ok := errors.AsType[*ssh.ExitError](err); ok {
 		return fmt.Errorf("%w: the shell exited with status %d", ErrEnded, exit.ExitStatus())
 	}
@@ -213,8 +213,8 @@ func (w *sshWire) interrupt(ctx context.Context) error {
 
 const ctrlC = 3
 
-// mostBeside is how much Beside reads, in bytes.
-const mostBeside = 64 << 10
+// maxExecOutput is how much Beside reads, in bytes.
+const maxExecOutput = 64 << 10
 
 // Beside runs a command on the session's connection, but not in its shell, which
 // may be busy, and returns what it wrote to stdout: at most 64 KiB. It works on SSH
@@ -231,7 +231,7 @@ func (s *Session) Beside(ctx context.Context, command string) (string, error) {
 	}
 	var out []byte
 	ended := make(chan error, 1)
-	w.waiting.Go(func() { ended <- w.beside(ctx, command, &out) }) // at the latest with the connection
+	w.waiting.Go(func() { ended <- w.exec(ctx, command, &out) }) // at the latest with the connection
 	w.mu.Unlock()
 	select {
 	case err := <-ended:
@@ -241,7 +241,7 @@ func (s *Session) Beside(ctx context.Context, command string) (string, error) {
 	}
 }
 
-func (w *sshWire) beside(ctx context.Context, command string, out *[]byte) error {
+func (w *sshWire) exec(ctx context.Context, command string, out *[]byte) error {
 	session, err := w.client.NewSession()
 	if err != nil {
 		return err
@@ -256,7 +256,7 @@ func (w *sshWire) beside(ctx context.Context, command string, out *[]byte) error
 	if err := session.Start(command); err != nil {
 		return err
 	}
-	*out, err = io.ReadAll(io.LimitReader(stdout, mostBeside))
+	*out, err = io.ReadAll(io.LimitReader(stdout, maxExecOutput))
 	return err
 }
 

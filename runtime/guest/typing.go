@@ -86,8 +86,8 @@ func octal(text string) string {
 	return b.String()
 }
 
-// ending looks for the end marker of n. It remembers how far it has looked.
-type ending struct {
+// endMarkerFinder looks for the end marker of n. It remembers how far it has looked.
+type endMarkerFinder struct {
 	n      nonce
 	looked int
 
@@ -95,7 +95,7 @@ type ending struct {
 	status int
 }
 
-func (e *ending) find(buf []byte) bool {
+func (e *endMarkerFinder) find(buf []byte) bool {
 	marker := e.n.end()
 	for {
 		i := bytes.Index(buf[e.looked:], marker)

@@ -42,12 +42,12 @@ func TestMarkers(t *testing.T) {
 				tt.screen = strings.Replace(tt.screen, "<mhb:X>\n", "<mhb:N>\n", 1)
 				tt.screen = strings.ReplaceAll(tt.screen, "mhe:X", "mhe:N")
 			}
-			whole := &ending{n: n}
+			whole := &endMarkerFinder{n: n}
 			if got := whole.find([]byte(tt.screen)); got != tt.found {
 				t.Fatalf("found: got %v, want %v", got, tt.found)
 			}
 			// Byte by byte it is the same.
-			slow := &ending{n: n}
+			slow := &endMarkerFinder{n: n}
 			for i := 0; i <= len(tt.screen) && !slow.find([]byte(tt.screen[:i])); i++ {
 			}
 			if tt.found && (slow.at != whole.at || slow.status != whole.status) {
@@ -102,7 +102,7 @@ func FuzzMarkers(f *testing.F) {
 	f.Add([]byte("<mhb:N>\r\nout\r\n<mhe:N:3>\r\n"))
 	f.Add([]byte("\x1b[6n<mhe:N:99999999999999999999>"))
 	f.Fuzz(func(t *testing.T, screen []byte) {
-		e := &ending{n: "N"}
+		e := &endMarkerFinder{n: "N"}
 		if e.find(screen) {
 			_ = output(screen[:e.at], "N")
 		}

@@ -32,10 +32,10 @@ const (
 	// window is how many stamps a least offset is taken of. The clocks' drift in this
 	// time is less than the way's jitter.
 	window = 200
-	// enough is how many stamps of one host make a figure.
-	enough = 25
-	// flood is how many lines in a second are not a clock's.
-	flood = 10_000
+	// minStamps is how many stamps of one host make a figure.
+	minStamps = 25
+	// maxLinesPerSecond is how many lines in a second are not a clock's.
+	maxLinesPerSecond = 10_000
 
 	maxGaps  = 1200 // in the series; the spans double when there are more
 	gapsSpan = 50 * time.Millisecond
@@ -112,24 +112,24 @@ func (w *Watch) Figures() *result.GuestClock {
 	}
 	f := w.sums
 	f.Gaps = w.series.gaps()
-	before, behind := &w.source, &w.destination
-	if behind.count == 0 || before.last.Life != behind.first.Life {
+	before, after := &w.source, &w.destination
+	if after.count == 0 || before.last.Life != after.first.Life {
 		return &f
 	}
-	stop := leastOffset(behind.recent, w.began) - leastOffset(before.recent, w.began)
+	stop := minOffset(after.recent, w.began) - minOffset(before.recent, w.began)
 	f.Moved = true
 	f.ClockStop = max(stop, 0).Milliseconds()
-	f.Downtime = max(stop+behind.first.Time-before.last.Time-clockwork.Period, 0).Milliseconds()
+	f.Downtime = max(stop+after.first.Time-before.last.Time-clockwork.Period, 0).Milliseconds()
 	return &f
 }
 
-// leastOffset is that of a stamp which came without delay; origin is any time.
-func leastOffset(readings []reading, origin time.Time) time.Duration {
-	least := readings[0].arrival.Sub(origin) - readings[0].Time
+// minOffset is that of a stamp which came without delay; origin is any time.
+func minOffset(readings []reading, origin time.Time) time.Duration {
+	minimum := readings[0].arrival.Sub(origin) - readings[0].Time
 	for _, r := range readings[1:] {
-		least = min(least, r.arrival.Sub(origin)-r.Time)
+		minimum = min(minimum, r.arrival.Sub(origin)-r.Time)
 	}
-	return least
+	return minimum
 }
 
 func (w *Watch) settled(s *stream) <-chan struct{} {
@@ -165,7 +165,7 @@ func (w *Watch) read(s *stream) {
 		if now.Sub(second) > time.Second {
 			second, inSecond = now, 0
 		}
-		if inSecond++; inSecond > flood {
+		if inSecond++; inSecond > maxLinesPerSecond {
 			break
 		}
 		if stamp, ok := clockwork.Parse(lines.Bytes()); ok {
@@ -174,7 +174,7 @@ func (w *Watch) read(s *stream) {
 	}
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	if s.count < enough {
+	if s.count < minStamps {
 		close(s.settled)
 	}
 }
@@ -201,15 +201,15 @@ func (w *Watch) take(s *stream, r reading) {
 	} else if len(s.recent) < window {
 		s.recent = append(s.recent, r)
 	}
-	w.note(r, s.last)
+	w.record(r, s.last)
 	s.last = r
-	if s.count++; s.count == enough {
+	if s.count++; s.count == minStamps {
 		close(s.settled)
 	}
 }
 
-// note counts the gap before a stamp; before is the same host's last one.
-func (w *Watch) note(r, before reading) {
+// record counts the gap before a stamp; before is the same host's last one.
+func (w *Watch) record(r, before reading) {
 	var gap, across, silence time.Duration
 	switch r.Life {
 	case before.Life:
