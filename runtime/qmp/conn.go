@@ -142,7 +142,7 @@ func New(ctx context.Context, conn net.Conn, o Options) (*Conn, error) {
 	case c.version = <-c.greeted:
 	case <-c.done:
 		_ = c.Close()
-		return nil, c.errorOf("greeting")
+		return nil, c.endError("greeting")
 	case <-ctx.Done():
 		_ = c.Close()
 		return nil, fmt.Errorf("%s: no greeting from QEMU (is another client on this monitor?): %w",
@@ -222,7 +222,7 @@ func (c *Conn) exchange(ctx context.Context, command string, request map[string]
 	if err := ctx.Err(); err != nil {
 		return message{}, fmt.Errorf("%s: %s: not sent: %w", c.name, command, context.Cause(ctx))
 	}
-	if err := settleArguments(request); err != nil {
+	if err := normalizeArguments(request); err != nil {
 		return message{}, fmt.Errorf("%s: %s: arguments: %w", c.name, command, err)
 	}
 	ctx, cancel := context.WithTimeoutCause(ctx, c.timeout, ErrSilent)
@@ -247,7 +247,7 @@ func (c *Conn) exchange(ctx context.Context, command string, request map[string]
 	select {
 	case c.requests <- append(line, '\n'):
 	case <-c.done:
-		return message{}, c.errorOf(command)
+		return message{}, c.endError(command)
 	case <-ctx.Done():
 		return message{}, c.unanswered(ctx, command, "not sent, QEMU does not read")
 	}
@@ -259,7 +259,7 @@ func (c *Conn) exchange(ctx context.Context, command string, request map[string]
 		select { // the reply to quit comes just before the end
 		case m = <-reply:
 		default:
-			return message{}, c.errorOf(command)
+			return message{}, c.endError(command)
 		}
 	case <-ctx.Done():
 		return message{}, c.unanswered(ctx, command, "no reply")
@@ -270,9 +270,9 @@ func (c *Conn) exchange(ctx context.Context, command string, request map[string]
 	return m, nil
 }
 
-// settleArguments makes of a request's arguments what QEMU takes: an object, or
+// normalizeArguments makes of a request's arguments what QEMU takes: an object, or
 // nothing at all. A null, which Go makes of a nil map, it refuses.
-func settleArguments(request map[string]any) error {
+func normalizeArguments(request map[string]any) error {
 	text, err := json.Marshal(request["arguments"])
 	switch {
 	case err != nil:
@@ -416,6 +416,6 @@ func (c *Conn) end(cause error) {
 	_ = c.conn.Close()
 }
 
-func (c *Conn) errorOf(command string) error {
+func (c *Conn) endError(command string) error {
 	return fmt.Errorf("%s: %s: %w", c.name, command, c.Err())
 }

@@ -15,13 +15,13 @@ import (
 
 // What the two sides say to each other, a byte each.
 const (
-	beginsToMove = 'b' // source: the guest's memory follows
-	theState     = 's' // source: the guest stands still, here is the rest of it
-	isLoaded     = 'l' // destination: it is loaded
+	sendsRAM         = 'b' // source: the guest's memory follows
+	sendsDeviceState = 's' // source: the guest stands still, here is the rest of it
+	loaded           = 'l' // destination: it is loaded
 )
 
-// figures is query-migrate.
-func (m *Machine) figures() map[string]any {
+// queryMigrate is query-migrate.
+func (m *Machine) queryMigrate() map[string]any {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	figures := map[string]any{}
@@ -62,8 +62,8 @@ func (m *Machine) figures() map[string]any {
 	return figures
 }
 
-// turn sets the migration's status and tells of it.
-func (m *Machine) turn(status, failure string) {
+// setStatus sets the migration's status and tells of it.
+func (m *Machine) setStatus(status, failure string) {
 	m.mu.Lock()
 	m.status, m.failure = status, failure
 	if !m.began.IsZero() && (status == "completed" || status == "failed" || status == "cancelled") {
@@ -115,13 +115,13 @@ func (m *Machine) listen(arguments json.RawMessage) (any, *refusal) {
 		if err != nil {
 			return
 		}
-		m.use(conn)
+		m.setConn(conn)
 		m.receive(conn)
 	})
 	return map[string]any{}, nil
 }
 
-func (m *Machine) use(conn net.Conn) {
+func (m *Machine) setConn(conn net.Conn) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	m.wire = conn
@@ -133,33 +133,33 @@ func (m *Machine) use(conn net.Conn) {
 // receive is the destination's part of a migration. One that fails ends QEMU.
 func (m *Machine) receive(conn io.ReadWriteCloser) {
 	defer conn.Close()
-	m.turn("setup", "")
-	for _, said := range []byte{beginsToMove, theState} {
-		if said == theState && m.script.Cut {
+	m.setStatus("setup", "")
+	for _, step := range []byte{sendsRAM, sendsDeviceState} {
+		if step == sendsDeviceState && m.script.Cut {
 			<-m.quit
 			return
 		}
-		if !hear(conn, said) {
-			m.turn("failed", "load of migration failed: Input/output error")
+		if !readByte(conn, step) {
+			m.setStatus("failed", "load of migration failed: Input/output error")
 			m.End()
 			return
 		}
-		if said == beginsToMove {
-			m.turn("active", "")
+		if step == sendsRAM {
+			m.setStatus("active", "")
 		}
 	}
 	m.at("load")
-	_, _ = conn.Write([]byte{isLoaded})
+	_, _ = conn.Write([]byte{loaded})
 	m.at("loaded")
-	m.become("running")
+	m.setRunState("running")
 	m.emit("RESUME", nil)
-	m.turn("completed", "")
+	m.setStatus("completed", "")
 }
 
-func hear(conn io.Reader, said byte) bool {
+func readByte(conn io.Reader, want byte) bool {
 	var b [1]byte
 	_, err := io.ReadFull(conn, b[:])
-	return err == nil && b[0] == said
+	return err == nil && b[0] == want
 }
 
 // migrate makes this the source.
@@ -177,25 +177,25 @@ func (m *Machine) migrate(arguments json.RawMessage) (any, *refusal) {
 
 // send is the source's part of a migration.
 func (m *Machine) send(network, where string) {
-	m.turn("setup", "")
+	m.setStatus("setup", "")
 	if network == "file" {
 		m.save(where)
 		return
 	}
 	conn, err := net.Dial(network, where)
 	if err != nil {
-		m.turn("failed", "Failed to connect to '"+where+"': Connection refused")
+		m.setStatus("failed", "Failed to connect to '"+where+"': Connection refused")
 		return
 	}
 	defer conn.Close()
-	m.use(conn)
-	if _, err := conn.Write([]byte{beginsToMove}); err != nil {
-		m.broke()
+	m.setConn(conn)
+	if _, err := conn.Write([]byte{sendsRAM}); err != nil {
+		m.connectionLost()
 		return
 	}
-	m.turn("active", "")
+	m.setStatus("active", "")
 	gone := make(chan bool, 1) // what the destination said, if anything
-	m.working.Go(func() { gone <- hear(conn, isLoaded) })
+	m.working.Go(func() { gone <- readByte(conn, loaded) })
 	for pass := 1; m.script.Endless || pass <= 2; pass++ {
 		m.mu.Lock()
 		m.passes = pass
@@ -203,55 +203,55 @@ func (m *Machine) send(network, where string) {
 		m.emit("MIGRATION_PASS", map[string]any{"pass": pass})
 		select {
 		case <-gone:
-			m.broke()
+			m.connectionLost()
 			return
 		case <-time.After(passTime):
 		}
 	}
 	for _, status := range m.script.Insert {
-		m.turn(status, "")
+		m.setStatus(status, "")
 	}
 	if m.script.Postcopy {
-		m.turn("postcopy-active", "")
+		m.setStatus("postcopy-active", "")
 	}
-	before := m.become("finish-migrate")
+	before := m.setRunState("finish-migrate")
 	m.emit("STOP", nil)
-	if _, err := conn.Write([]byte{theState}); err != nil || !<-gone {
-		m.become(before)
-		m.broke()
+	if _, err := conn.Write([]byte{sendsDeviceState}); err != nil || !<-gone {
+		m.setRunState(before)
+		m.connectionLost()
 		return
 	}
-	m.become("postmigrate")
-	m.turn("completed", "")
+	m.setRunState("postmigrate")
+	m.setStatus("completed", "")
 }
 
 // save is a migration into a file, to which nobody answers.
 func (m *Machine) save(where string) {
-	m.turn("active", "")
+	m.setStatus("active", "")
 	m.mu.Lock()
 	m.passes = 1
 	m.mu.Unlock()
-	before := m.become("finish-migrate")
+	before := m.setRunState("finish-migrate")
 	m.emit("STOP", nil)
-	if err := os.WriteFile(where, []byte{beginsToMove, theState}, 0o600); err != nil {
-		m.become(before)
-		m.turn("failed", err.Error())
+	if err := os.WriteFile(where, []byte{sendsRAM, sendsDeviceState}, 0o600); err != nil {
+		m.setRunState(before)
+		m.setStatus("failed", err.Error())
 		return
 	}
-	m.become("postmigrate")
-	m.turn("completed", "")
+	m.setRunState("postmigrate")
+	m.setStatus("completed", "")
 }
 
-// broke is the source's end of a migration whose connection has broken.
-func (m *Machine) broke() {
+// connectionLost is the source's end of a migration whose connection has broken.
+func (m *Machine) connectionLost() {
 	m.mu.Lock()
 	cancelled := m.cancelled
 	m.mu.Unlock()
 	if cancelled {
-		m.turn("cancelled", "")
+		m.setStatus("cancelled", "")
 		return
 	}
-	m.turn("failed", "Unable to write to socket: Broken pipe")
+	m.setStatus("failed", "Unable to write to socket: Broken pipe")
 }
 
 func (m *Machine) cancel() {

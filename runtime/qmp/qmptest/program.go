@@ -107,7 +107,7 @@ func run(arguments []string) error {
 		}()
 	}
 	<-m.Done()
-	if incoming && m.figures()["status"] == "failed" {
+	if incoming && m.queryMigrate()["status"] == "failed" {
 		return errors.New("load of migration failed: Input/output error")
 	}
 	return nil

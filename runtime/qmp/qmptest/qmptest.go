@@ -64,8 +64,8 @@ type Script struct {
 	Postcopy bool
 }
 
-// lateness is how late an event of Script.Late is.
-const lateness = 30 * time.Millisecond
+// eventDelay is how late an event of Script.Late is.
+const eventDelay = 30 * time.Millisecond
 
 // Freeze stops the machine as a process is stopped, in the middle of what it does,
 // until Close: a value for Script.Stop.
@@ -254,7 +254,7 @@ func (m *Machine) Serve(conn net.Conn) {
 		if slices.Contains(m.script.Ignore, request.Execute) {
 			continue
 		}
-		value, err := m.perform(request.Execute, request.Arguments)
+		value, err := m.execute(request.Execute, request.Arguments)
 		if err != nil {
 			reply["error"] = err
 		} else {
@@ -311,21 +311,21 @@ func (m *Machine) emit(name string, data map[string]any) {
 	case slices.Contains(m.script.Late, moment):
 		m.working.Go(func() {
 			select {
-			case <-time.After(lateness):
-				m.tell(event)
+			case <-time.After(eventDelay):
+				m.broadcast(event)
 			case <-m.closed:
 			}
 		})
 		times = 0
 	}
 	for range times {
-		m.tell(event)
+		m.broadcast(event)
 	}
 	m.at(moment)
 }
 
-// tell sends a message to all clients.
-func (m *Machine) tell(message any) {
+// broadcast sends a message to all clients.
+func (m *Machine) broadcast(message any) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	for c := range m.monitors {
@@ -333,16 +333,16 @@ func (m *Machine) tell(message any) {
 	}
 }
 
-// become sets the run state and returns the one before.
-func (m *Machine) become(state string) (before string) {
+// setRunState sets the run state and returns the one before.
+func (m *Machine) setRunState(state string) (before string) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	before, m.state = m.state, state
 	return before
 }
 
-// perform carries out a command.
-func (m *Machine) perform(command string, arguments json.RawMessage) (any, *refusal) {
+// execute carries out a command.
+func (m *Machine) execute(command string, arguments json.RawMessage) (any, *refusal) {
 	if len(arguments) > 0 && arguments[0] != '{' {
 		return nil, &refusal{"GenericError", "QMP input member 'arguments' must be an object"}
 	}
@@ -370,11 +370,11 @@ func (m *Machine) perform(command string, arguments json.RawMessage) (any, *refu
 		defer m.mu.Unlock()
 		return map[string]any{"status": m.state, "running": m.state == "running"}, nil
 	case "cont":
-		m.become("running")
+		m.setRunState("running")
 		m.emit("RESUME", nil)
 		return map[string]any{}, nil
 	case "stop":
-		m.become("paused")
+		m.setRunState("paused")
 		m.emit("STOP", nil)
 		return map[string]any{}, nil
 	case "human-monitor-command":
@@ -391,7 +391,7 @@ func (m *Machine) perform(command string, arguments json.RawMessage) (any, *refu
 		}
 		return map[string]any{}, nil
 	case "query-migrate":
-		return m.figures(), nil
+		return m.queryMigrate(), nil
 	case "migrate-incoming":
 		return m.listen(arguments)
 	case "migrate":
