@@ -22,16 +22,16 @@ import (
 
 // Room is where a fixed set of parties meet.
 type Room struct {
-	mu       sync.Mutex
-	parties  []string          // in the order given to New
-	left     map[string]string // party -> why it left
-	where    map[string]string // party -> what it is doing, for messages
-	meetings map[string]*meeting
+	mu      sync.Mutex
+	parties []string          // in the order given to New
+	left    map[string]string // party -> why it left
+	where   map[string]string // party -> what it is doing, for messages
+	rounds  map[string]*round
 }
 
-// meeting is one round at one tag. It is complete when every party it expects
+// round is one round at one tag. It is complete when every party it expects
 // has arrived; the next arrival at the tag then opens a new round.
-type meeting struct {
+type round struct {
 	tag     string
 	expect  []string
 	arrived map[string]any
@@ -42,10 +42,10 @@ type meeting struct {
 // New returns a room for the given parties, whose names differ.
 func New(parties ...string) *Room {
 	return &Room{
-		parties:  slices.Clone(parties),
-		left:     map[string]string{},
-		where:    map[string]string{},
-		meetings: map[string]*meeting{},
+		parties: slices.Clone(parties),
+		left:    map[string]string{},
+		where:   map[string]string{},
+		rounds:  map[string]*round{},
 	}
 }
 
@@ -69,9 +69,9 @@ func (r *Room) Leave(party, reason string) {
 		return
 	}
 	r.left[party] = reason
-	for _, m := range r.meetings {
+	for _, m := range r.rounds {
 		if _, here := m.arrived[party]; !here && slices.Contains(m.expect, party) {
-			r.end(m, r.impossible(m))
+			r.end(m, r.incompleteError(m))
 		}
 	}
 }
@@ -99,20 +99,20 @@ func (r *Room) Sync(ctx context.Context, party, tag string, data any, with []str
 	return maps.Clone(m.arrived), nil
 }
 
-func (r *Room) arrive(party, tag string, data any, with []string) (*meeting, error) {
+func (r *Room) arrive(party, tag string, data any, with []string) (*round, error) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	expect := r.parties
 	if with != nil {
 		expect = with
 	}
-	if err := r.admit(party, tag, expect); err != nil {
+	if err := r.check(party, tag, expect); err != nil {
 		return nil, err
 	}
-	m := r.meetings[tag]
+	m := r.rounds[tag]
 	if m == nil {
-		m = &meeting{tag: tag, expect: slices.Clone(expect), arrived: map[string]any{}, done: make(chan struct{})}
-		r.meetings[tag] = m
+		m = &round{tag: tag, expect: slices.Clone(expect), arrived: map[string]any{}, done: make(chan struct{})}
+		r.rounds[tag] = m
 	}
 	if !sameMembers(m.expect, expect) {
 		return nil, &Error{Tag: tag, Problem: fmt.Sprintf("%s waits for %s, but those already there wait for %s",
@@ -126,13 +126,13 @@ func (r *Room) arrive(party, tag string, data any, with []string) (*meeting, err
 	case len(m.arrived) == len(m.expect):
 		r.end(m, nil)
 	case r.someoneLeft(m):
-		r.end(m, r.impossible(m))
+		r.end(m, r.incompleteError(m))
 	}
 	return m, nil
 }
 
 // giveUp takes an arrival back, unless the meeting is over in the same moment.
-func (r *Room) giveUp(m *meeting, party string, cause error) error {
+func (r *Room) giveUp(m *round, party string, cause error) error {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	select {
@@ -143,13 +143,13 @@ func (r *Room) giveUp(m *meeting, party string, cause error) error {
 	err := &Error{Tag: m.tag, Problem: cause.Error(), Missing: r.missing(m), Cause: cause}
 	delete(m.arrived, party)
 	if len(m.arrived) == 0 {
-		delete(r.meetings, m.tag) // the next to come may expect others
+		delete(r.rounds, m.tag) // the next to come may expect others
 	}
 	return err
 }
 
-// admit checks that party may wait at tag for expect.
-func (r *Room) admit(party, tag string, expect []string) error {
+// check checks that party may wait at tag for expect.
+func (r *Room) check(party, tag string, expect []string) error {
 	if !slices.Contains(expect, party) {
 		return &Error{Tag: tag, Problem: fmt.Sprintf("%s is not among those who are to meet (%s)", party, strings.Join(expect, ", "))}
 	}
@@ -168,13 +168,13 @@ func (r *Room) admit(party, tag string, expect []string) error {
 }
 
 // end completes or fails m; the caller holds r.mu.
-func (r *Room) end(m *meeting, err error) {
+func (r *Room) end(m *round, err error) {
 	m.err = err
 	close(m.done)
-	delete(r.meetings, m.tag)
+	delete(r.rounds, m.tag)
 }
 
-func (r *Room) someoneLeft(m *meeting) bool {
+func (r *Room) someoneLeft(m *round) bool {
 	return slices.ContainsFunc(m.expect, func(p string) bool {
 		_, here := m.arrived[p]
 		_, gone := r.left[p]
@@ -182,11 +182,11 @@ func (r *Room) someoneLeft(m *meeting) bool {
 	})
 }
 
-func (r *Room) impossible(m *meeting) error {
+func (r *Room) incompleteError(m *round) error {
 	return &Error{Tag: m.tag, Problem: "cannot be met any more", Missing: r.missing(m)}
 }
 
-func (r *Room) missing(m *meeting) []Absence {
+func (r *Room) missing(m *round) []Absence {
 	var absent []Absence
 	for _, p := range m.expect {
 		if _, here := m.arrived[p]; here {

@@ -112,7 +112,7 @@ func Runs(oldDir, newDir string) (*Report, error) {
 			r.OnlyNew = append(r.OnlyNew, name)
 		}
 	}
-	r.judge()
+	r.evaluate()
 	return r, nil
 }
 
@@ -248,8 +248,8 @@ func sample(values []float64) Sample {
 	return s
 }
 
-// judge tests all changes, each measure over all variants.
-func (r *Report) judge() {
+// evaluate tests all changes, each measure over all variants.
+func (r *Report) evaluate() {
 	tests := map[string][]*float64{}
 	for i := range r.Variants {
 		for j := range r.Variants[i].Changes {
@@ -265,7 +265,7 @@ func (r *Report) judge() {
 	}
 	for i := range r.Variants {
 		for j := range r.Variants[i].Changes {
-			r.Variants[i].Changes[j].judge()
+			r.Variants[i].Changes[j].classify()
 		}
 	}
 }
@@ -278,18 +278,18 @@ func (c *Change) estimate() {
 	}
 	factor, low, high := ratio(before, after)
 	c.Percent = percent(factor)
-	if leastP(len(before), len(after)) < Alpha {
+	if minP(len(before), len(after)) < Alpha {
 		c.Low, c.High = percent(low), percent(high)
 		c.P = new(UTest(before, after))
 	}
 }
 
-// judge draws the conclusion from the adjusted p.
-func (c *Change) judge() {
+// classify draws the conclusion from the adjusted p.
+func (c *Change) classify() {
 	switch {
 	case c.P == nil:
 		c.Verdict = TooFew
-		c.Because = fmt.Sprintf("too few: %d + %d runs, want at least %d each for p<%g", c.Old.Count, c.New.Count, wanted(Alpha), Alpha)
+		c.Because = fmt.Sprintf("too few: %d + %d runs, want at least %d each for p<%g", c.Old.Count, c.New.Count, minRepeats(Alpha), Alpha)
 	case *c.P >= Alpha:
 		c.Verdict = Same
 	case (c.Percent == nil || *c.Percent > 0) == c.More:

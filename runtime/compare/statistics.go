@@ -32,19 +32,19 @@ func UTest(before, after []float64) float64 {
 	return min(test.P, 1)
 }
 
-// leastP is the smallest p that samples of these sizes can give.
-func leastP(n, m int) float64 {
+// minP is the smallest p that samples of these sizes can give.
+func minP(n, m int) float64 {
 	if n == 0 || m == 0 {
 		return 1
 	}
 	return min(1, 2/mathx.Choose(n+m, n))
 }
 
-// wanted is how many repeats each of two runs needs so that the smallest
+// minRepeats is how many repeats each of two runs needs so that the smallest
 // possible p is below alpha.
-func wanted(alpha float64) int {
+func minRepeats(alpha float64) int {
 	n := 1
-	for leastP(n, n) >= alpha {
+	for minP(n, n) >= alpha {
 		n++
 	}
 	return n
@@ -72,16 +72,16 @@ func ratio(before, after []float64) (estimate, low, high float64) {
 	if upper := ratios[(last+1)/2]; upper != estimate { // infinities have no middle
 		estimate = (estimate + upper) / 2
 	}
-	k := outside(len(before), len(after))
+	k := confidenceRank(len(before), len(after))
 	if k == 0 {
 		return estimate, 0, math.Inf(1)
 	}
 	return estimate, ratios[k-1], ratios[last-k+1]
 }
 
-// outside is the k so that the kth smallest and kth largest of all pairs of
+// confidenceRank is the k so that the kth smallest and kth largest of all pairs of
 // two samples bound the confidence interval; 0: they are too few for any.
-func outside(n, m int) int {
+func confidenceRank(n, m int) int {
 	if n > exactLimit || m > exactLimit {
 		mean, sigma := float64(n*m)/2, math.Sqrt(float64(n*m)*float64(n+m+1)/12)
 		return max(0, int(mean-stats.StdNormal.InvCDF(1-Alpha/2)*sigma))
@@ -99,9 +99,9 @@ func outside(n, m int) int {
 // never less than that of a smaller one.
 func holm(tests []*float64) {
 	slices.SortFunc(tests, func(a, b *float64) int { return cmp.Compare(*a, *b) })
-	least := 0.0
+	previous := 0.0
 	for i, p := range tests {
-		least = min(1, max(least, *p*float64(len(tests)-i)))
-		*p = least
+		previous = min(1, max(previous, *p*float64(len(tests)-i)))
+		*p = previous
 	}
 }

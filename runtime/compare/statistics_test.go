@@ -72,11 +72,11 @@ func TestOutside(t *testing.T) {
 	for _, test := range []struct{ n, m, want int }{
 		{3, 3, 0}, {4, 4, 1}, {5, 5, 3}, {8, 8, 14}, {10, 10, 24}, {20, 20, 128}, {5, 3, 1}, {9, 6, 11},
 	} {
-		if got := outside(test.n, test.m); got != test.want {
+		if got := confidenceRank(test.n, test.m); got != test.want {
 			t.Errorf("outside(%d, %d): got %d, want %d", test.n, test.m, got, test.want)
 		}
 	}
-	exact, approximate := outside(50, 50), outside(51, 51)
+	exact, approximate := confidenceRank(50, 50), confidenceRank(51, 51)
 	if approximate < exact || approximate > exact+80 {
 		t.Errorf("outside(51, 51): got %d, want somewhat more than the exact %d of 50", approximate, exact)
 	}
@@ -88,7 +88,7 @@ func TestWanted(t *testing.T) {
 		alpha float64
 		want  int
 	}{{0.05, 4}, {0.005, 6}, {0.001, 7}} {
-		if got := wanted(test.alpha); got != test.want {
+		if got := minRepeats(test.alpha); got != test.want {
 			t.Errorf("wanted(%g): got %d, want %d", test.alpha, got, test.want)
 		}
 	}

@@ -58,12 +58,12 @@ func (r *Report) WriteMarkdown(w io.Writer) {
 		}
 		for j := range v.Changes {
 			c := &v.Changes[j]
-			said := string(c.Verdict)
+			text := string(c.Verdict)
 			if c.Because != "" {
-				said = c.Because
+				text = c.Because
 			}
 			fmt.Fprintf(w, "| %s | %s | %s | %s | %s | %s | %s | %s |\n",
-				name, label(c.Name), c.show(c.Old), c.show(c.New), c.size(), c.interval(), strings.TrimPrefix(c.p(), "p="), printable.Markdown(said))
+				name, label(c.Name), c.show(c.Old), c.show(c.New), c.size(), c.interval(), strings.TrimPrefix(c.p(), "p="), printable.Markdown(text))
 		}
 	}
 	for _, only := range []struct {
@@ -128,7 +128,7 @@ func (r *Report) advice() string {
 		return ""
 	}
 	text := fmt.Sprintf("p: Mann-Whitney U, two-sided, Holm over %d variants of each measure", most)
-	if want := wanted(Alpha / float64(most)); want > fewest {
+	if want := minRepeats(Alpha / float64(most)); want > fewest {
 		text += fmt.Sprintf("; %d runs each\nare wanted to show a change in only one of them", want)
 	}
 	return text

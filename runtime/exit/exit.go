@@ -65,15 +65,15 @@ func (c Code) Wrap(err error) error {
 
 // Default is Wrap for an error that says nothing of its code itself.
 func (c Code) Default(err error) error {
-	if isJudged(err) {
+	if hasCode(err) {
 		return err
 	}
 	return c.Wrap(err)
 }
 
-func isJudged(err error) bool {
-	var judged interface{ ExitCode() Code }
-	return errors.As(err, &judged)
+func hasCode(err error) bool {
+	var withCode interface{ ExitCode() Code }
+	return errors.As(err, &withCode)
 }
 
 // Of returns the code that err means: that of the interruption if there is one in its
@@ -85,10 +85,10 @@ func Of(err error) Code {
 	if interrupted(err) {
 		return Interrupted
 	}
-	var judged interface{ ExitCode() Code }
+	var withCode interface{ ExitCode() Code }
 	switch {
-	case errors.As(err, &judged):
-		return judged.ExitCode()
+	case errors.As(err, &withCode):
+		return withCode.ExitCode()
 	case isMachineFault(err):
 		return Hosts
 	}
@@ -98,7 +98,7 @@ func Of(err error) Code {
 // interrupted looks for an interruption in the whole tree of an error: it overrules
 // whatever else went wrong, as much of that is its consequence.
 func interrupted(err error) bool {
-	if judged, ok := err.(interface{ ExitCode() Code }); ok && judged.ExitCode() == Interrupted {
+	if withCode, ok := err.(interface{ ExitCode() Code }); ok && withCode.ExitCode() == Interrupted {
 		return true
 	}
 	switch e := err.(type) {

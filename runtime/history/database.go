@@ -71,10 +71,10 @@ func check(ctx context.Context, file string, notice func(error)) error {
 	if err != nil {
 		return err
 	}
-	var said string
-	err = db.QueryRowContext(ctx, "PRAGMA quick_check(1)").Scan(&said)
-	if err == nil && said != "ok" {
-		err = fmt.Errorf("%w: %s", errDamaged, said)
+	var verdict string
+	err = db.QueryRowContext(ctx, "PRAGMA quick_check(1)").Scan(&verdict)
+	if err == nil && verdict != "ok" {
+		err = fmt.Errorf("%w: %s", errDamaged, verdict)
 	}
 	return errors.Join(err, db.Close())
 }

@@ -39,12 +39,12 @@ type History struct {
 // another makes it anew.
 const lockFile = ".history.lock"
 
-// lockStep is how often who waits for the lock looks.
-const lockStep = 10 * time.Millisecond
+// lockPollInterval is how often who waits for the lock looks.
+const lockPollInterval = 10 * time.Millisecond
 
 func takeLock(ctx context.Context, base string) (*flock.Flock, error) {
 	lock := flock.New(filepath.Join(base, lockFile))
-	if _, err := lock.TryLockContext(ctx, lockStep); err != nil {
+	if _, err := lock.TryLockContext(ctx, lockPollInterval); err != nil {
 		return nil, err
 	}
 	return lock, nil

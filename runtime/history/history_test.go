@@ -167,7 +167,7 @@ func TestVariants(t *testing.T) {
 	var got []row
 	h := opened(t, base, &n)
 	for _, v := range variants(t, h, Query{}) {
-		r := row{Name: v.Name, Passed: v.Passed, Judged: v.Judged, Flaky: v.Flaky}
+		r := row{Name: v.Name, Passed: v.Passed, Judged: v.Decided, Flaky: v.Flaky}
 		for _, s := range v.Statuses {
 			r.Strip += s.String()[:1]
 		}

@@ -29,9 +29,9 @@ type folder struct {
 	moves     [][]result.Migration // of each outcome
 }
 
-// atOnce is how many folders are read before they are written in one
+// batchSize is how many folders are read before they are written in one
 // transaction: few enough for others not to wait long, enough to be quick.
-const atOnce = 100
+const batchSize = 100
 
 // sync makes the database say what the folders say. Of a folder whose run.json
 // and journal are as they were, nothing is read.
@@ -55,7 +55,7 @@ func (h *History) sync(ctx context.Context, notice func(error)) error {
 	if err := h.write(ctx, nil, slices.Collect(maps.Keys(known))); err != nil {
 		return err
 	}
-	for part := range slices.Chunk(changed, atOnce) {
+	for part := range slices.Chunk(changed, batchSize) {
 		var folders []folder
 		var gone []string
 		for _, dir := range part {

@@ -39,7 +39,7 @@ type Variant struct {
 	Scenario string          `json:"scenario,omitempty"`
 	Config   string          `json:"config,omitempty"`
 	Statuses []result.Status `json:"statuses"` // the newest last; repeats are some of one run
-	Judged   int             `json:"judged"`   // of them, those that passed or failed
+	Decided  int             `json:"judged"`   // of them, those that passed or failed
 	Passed   int             `json:"passed"`   // PASS or WARN
 	Flips    int             `json:"flips"`    // between passed and failed
 	Flaky    bool            `json:"flaky"`    // it flips, not only fails or was mended
@@ -150,7 +150,7 @@ func (h *History) Variants(ctx context.Context, q Query) ([]Variant, error) {
 	variants := make([]Variant, 0, len(order))
 	for _, k := range order {
 		v := Variant{Name: k.name, Scenario: k.origin[0], Config: k.origin[1]}
-		v.judge(of[k])
+		v.evaluate(of[k])
 		v.measure(of[k], values)
 		variants = append(variants, v)
 	}
@@ -185,19 +185,19 @@ func (h *History) values(ctx context.Context) (map[place]float64, error) {
 	return values, err
 }
 
-// judge looks at a variant's outcomes, the oldest first.
-func (v *Variant) judge(outcomes []outcome) {
+// evaluate looks at a variant's outcomes, the oldest first.
+func (v *Variant) evaluate(outcomes []outcome) {
 	var last result.Status
 	for _, o := range outcomes {
 		v.Statuses = append(v.Statuses, o.status)
-		if !judged(o.status) {
+		if !isDecided(o.status) {
 			continue
 		}
-		v.Judged++
-		if good(o.status) {
+		v.Decided++
+		if isGood(o.status) {
 			v.Passed++
 		}
-		if judged(last) && good(last) != good(o.status) {
+		if isDecided(last) && isGood(last) != isGood(o.status) {
 			v.Flips++
 		}
 		last = o.status
@@ -207,9 +207,9 @@ func (v *Variant) judge(outcomes []outcome) {
 	for _, run := range chunkByRun(outcomes) {
 		passed, failed := 0, 0
 		for _, o := range run {
-			if judged(o.status) && good(o.status) {
+			if isDecided(o.status) && isGood(o.status) {
 				passed++
-			} else if judged(o.status) {
+			} else if isDecided(o.status) {
 				failed++
 			}
 		}
@@ -228,10 +228,10 @@ func (v *Variant) judge(outcomes []outcome) {
 	}
 }
 
-// judged tells whether s says something about the system under test.
-func judged(s result.Status) bool { return good(s) || s == result.Fail || s == result.Error }
+// isDecided tells whether s says something about the system under test.
+func isDecided(s result.Status) bool { return isGood(s) || s == result.Fail || s == result.Error }
 
-func good(s result.Status) bool { return s == result.Pass || s == result.Warn }
+func isGood(s result.Status) bool { return s == result.Pass || s == result.Warn }
 
 // chunkByRun splits outcomes, which are in the order of runs.
 func chunkByRun(outcomes []outcome) [][]outcome {
@@ -250,7 +250,7 @@ func (v *Variant) measure(outcomes []outcome, values map[place]float64) {
 	for _, m := range result.Measures {
 		var all []float64
 		for _, o := range outcomes {
-			if value, ok := values[place{o.run.ID, o.number, m.Name}]; ok && good(o.status) {
+			if value, ok := values[place{o.run.ID, o.number, m.Name}]; ok && isGood(o.status) {
 				all = append(all, value)
 			}
 		}

@@ -55,12 +55,12 @@ func WriteVariants(w io.Writer, variants []Variant, paint bool) {
 			}
 		}
 		fmt.Fprintln(w)
-		writeGood(w, v)
+		writeLastGood(w, v)
 	}
 }
 
-// writeGood writes since when a variant fails.
-func writeGood(w io.Writer, v *Variant) {
+// writeLastGood writes since when a variant fails.
+func writeLastGood(w io.Writer, v *Variant) {
 	switch {
 	case v.FirstBad != nil && v.LastGood != nil:
 		fmt.Fprintf(w, "  last good %s (%s)\n  first bad %s (%s)\n", printable.Line(v.LastGood.ID), minute(v.LastGood.Started), printable.Line(v.FirstBad.ID), minute(v.FirstBad.Started))
@@ -94,10 +94,10 @@ func strip(statuses []result.Status, paint bool) string {
 
 // rate says how often a variant passed, and whether that can be relied on.
 func rate(v *Variant) string {
-	if v.Judged == 0 {
+	if v.Decided == 0 {
 		return "never judged"
 	}
-	text := fmt.Sprintf("%d%% of %d", 100*v.Passed/v.Judged, v.Judged)
+	text := fmt.Sprintf("%d%% of %d", 100*v.Passed/v.Decided, v.Decided)
 	if v.Flaky {
 		text += ", flaky (" + flips(v.Flips) + ")"
 	}

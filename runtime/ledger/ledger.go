@@ -182,14 +182,14 @@ func (l *Ledger) replay(text []byte) error {
 		l.pending = append(l.pending, *n.Made)
 		l.last = n.Made.ID
 	case n.Made == nil && n.Done > 0 && n.Done <= l.last:
-		l.strike(n.Done)
+		l.remove(n.Done)
 	default:
 		return fmt.Errorf("%s: want made with a new id or done with one that was made", text)
 	}
 	return nil
 }
 
-func (l *Ledger) strike(id int) {
+func (l *Ledger) remove(id int) {
 	l.pending = slices.DeleteFunc(l.pending, func(e Entry) bool { return e.ID == id })
 }
 
@@ -225,7 +225,7 @@ func (l *Ledger) Done(id int) error {
 	if err := l.write(line{Done: id}); err != nil {
 		return fmt.Errorf("strike out entry %d of the ledger: %w", id, err)
 	}
-	l.strike(id)
+	l.remove(id)
 	return nil
 }
 

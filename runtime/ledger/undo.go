@@ -57,18 +57,18 @@ func (l *Ledger) Undo(ctx context.Context, wanted func(Entry) bool, reach func(c
 		if h == nil {
 			continue
 		}
-		was, err := l.undo(ctx, h, e)
+		removed, err := l.undo(ctx, h, e)
 		if err != nil {
 			errs = append(errs, fmt.Errorf("undo %s: %w", e, err))
 			hosts[e.Host] = nil
 			continue
 		}
-		undone(e, was)
+		undone(e, removed)
 	}
 	return errors.Join(errs...)
 }
 
-func (l *Ledger) undo(ctx context.Context, h Host, e Entry) (was []string, err error) {
+func (l *Ledger) undo(ctx context.Context, h Host, e Entry) (removed []string, err error) {
 	script, err := e.UndoScript()
 	if err != nil {
 		return nil, err
@@ -78,9 +78,9 @@ func (l *Ledger) undo(ctx context.Context, h Host, e Entry) (was []string, err e
 		return nil, err
 	}
 	for line := range strings.Lines(string(out.Stdout)) {
-		was = append(was, strings.TrimSuffix(line, "\n"))
+		removed = append(removed, strings.TrimSuffix(line, "\n"))
 	}
-	return was, l.Done(e.ID)
+	return removed, l.Done(e.ID)
 }
 
 // UndoScript returns what removes the thing, or why mhmig will not. The script

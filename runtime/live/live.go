@@ -39,11 +39,11 @@ type View struct {
 	options Options
 	out     *os.File
 
-	mu      sync.Mutex // guards what follows
-	picture *picture
-	screen  *screen   // nil while it is suspended, and after Close
-	closed  bool      // for good
-	through io.Writer // while it is suspended: gets what is written
+	mu       sync.Mutex // guards what follows
+	picture  *picture
+	screen   *screen   // nil while it is suspended, and after Close
+	closed   bool      // for good
+	redirect io.Writer // while it is suspended: gets what is written
 }
 
 // New draws on out, which must be a terminal, from now on.
@@ -57,7 +57,7 @@ func New(out *os.File, o Options) *View {
 func (v *View) Handler() slog.Handler {
 	return result.Listen(result.LevelProgress, func(e result.Event) {
 		v.mu.Lock()
-		over := v.picture.hear(e)
+		over := v.picture.handle(e)
 		v.mu.Unlock()
 		if over != nil {
 			width, _ := terminal.Size(v.out)
@@ -69,7 +69,7 @@ func (v *View) Handler() slog.Handler {
 // Write puts whole lines above the view.
 func (v *View) Write(p []byte) (int, error) {
 	v.mu.Lock()
-	s, through := v.screen, v.through
+	s, through := v.screen, v.redirect
 	v.mu.Unlock()
 	switch {
 	case s != nil && s.write(p): // else it was closed meanwhile
@@ -86,12 +86,12 @@ func (v *View) Write(p []byte) (int, error) {
 func (v *View) Suspend(through io.Writer) (resume func()) {
 	v.close()
 	v.mu.Lock()
-	v.through = through
+	v.redirect = through
 	v.mu.Unlock()
 	return func() {
 		v.mu.Lock()
 		defer v.mu.Unlock()
-		v.through = nil
+		v.redirect = nil
 		if v.screen == nil && !v.closed {
 			v.screen = v.open()
 		}

@@ -46,17 +46,17 @@ func newPicture(planned int, now time.Time) *picture {
 	return &picture{started: now, planned: planned, ended: map[result.Status]int{}, running: map[string]*variant{}}
 }
 
-// hear changes the picture by an event. It returns the variant that has ended
+// handle changes the picture by an event. It returns the variant that has ended
 // with it, if one has.
-func (p *picture) hear(e result.Event) (over *variant) {
+func (p *picture) handle(e result.Event) (over *variant) {
 	if e.Variant == "" {
 		return nil
 	}
 	v := p.running[e.Variant]
 	if e.Step == "end" && e.Host == "" {
 		var status result.Status
-		said, _ := e.Fields.Get("status").(string)
-		if status.UnmarshalText([]byte(said)) != nil {
+		text, _ := e.Fields.Get("status").(string)
+		if status.UnmarshalText([]byte(text)) != nil {
 			return nil
 		}
 		p.ended[status]++
@@ -70,19 +70,19 @@ func (p *picture) hear(e result.Event) (over *variant) {
 		v = newVariant(e)
 		p.running[e.Variant] = v
 	}
-	v.hear(e)
+	v.update(e)
 	return nil
 }
 
 func newVariant(e result.Event) *variant {
 	number, name, _ := strings.Cut(e.Variant, "-")
-	if said, _ := e.Fields.Get("name").(string); said != "" {
-		name = said
+	if text, _ := e.Fields.Get("name").(string); text != "" {
+		name = text
 	}
 	return &variant{number: number, name: name, began: e.Time, phase: "begins", sides: map[bool]side{}, moves: map[string]result.Progress{}}
 }
 
-func (v *variant) hear(e result.Event) {
+func (v *variant) update(e result.Event) {
 	number, _ := e.Fields.Get(result.MigrationKey).(int64)
 	switch {
 	case e.Level == result.LevelProgress && e.VM != "":
@@ -119,8 +119,8 @@ const (
 	blue   = "36"
 )
 
-// mostVariants is how many variants are drawn; the totals count the others.
-const mostVariants = 8
+// maxVariants is how many variants are drawn; the totals count the others.
+const maxVariants = 8
 
 // lines draws the picture for so many columns and rows: one at least.
 func (p *picture) lines(now time.Time, width, rows int) [][]run {
@@ -128,18 +128,18 @@ func (p *picture) lines(now time.Time, width, rows int) [][]run {
 	running := slices.SortedFunc(maps.Values(p.running), byNumber)
 	room := rows - 1 // for the totals
 	for i, v := range running {
-		its := [][]run{v.head(now, width)}
+		vLines := [][]run{v.head(now, width)}
 		for _, vm := range slices.Sorted(maps.Keys(v.moves)) {
-			its = append(its, moveLine(vm, v.moves[vm], width))
+			vLines = append(vLines, moveLine(vm, v.moves[vm], width))
 		}
 		last := i == len(running)-1
-		if i == mostVariants || len(all)+len(its) > room || !last && len(all)+len(its) == room {
+		if i == maxVariants || len(all)+len(vLines) > room || !last && len(all)+len(vLines) == room {
 			if len(all) < room {
 				all = append(all, []run{{dim, fmt.Sprintf("and %d more that run", len(running)-i)}})
 			}
 			break
 		}
-		all = append(all, its...)
+		all = append(all, vLines...)
 	}
 	return append(all, p.totals(now, width))
 }
@@ -153,9 +153,9 @@ func byNumber(a, b *variant) int {
 
 // What a variant's name gets at least, if it is as long, before other things give way.
 const (
-	leastName = 16
-	tightName = 8
-	tightHost = 8
+	minName    = 16
+	narrowName = 8
+	narrowHost = 8
 )
 
 // head is a variant's first line. The name is shortened, then the hosts, and then both
@@ -166,15 +166,15 @@ func (v *variant) head(now time.Time, width int) []run {
 		gap, arrow string
 		leastName  int
 		host       func(string) string
-	}{{"  ", "  →  ", leastName, whole}, {" ", " → ", leastName, undomained}, {" ", " → ", tightName, tight}, {" ", " → ", tightName, nil}} {
-		number, rest := run{dim, v.number + " "}, append([]run{{dim, form.gap + elapsed + form.gap}}, v.doing(form.host, form.arrow)...)
+	}{{"  ", "  →  ", minName, fullHost}, {" ", " → ", minName, withoutDomain}, {" ", " → ", narrowName, shortHost}, {" ", " → ", narrowName, nil}} {
+		number, rest := run{dim, v.number + " "}, append([]run{{dim, form.gap + elapsed + form.gap}}, v.activity(form.host, form.arrow)...)
 		room := width - columns(number) - columns(rest...)
 		if room >= min(form.leastName, columns(run{text: v.name})) {
 			return append([]run{number, {bold, shortened(v.name, room)}}, rest...)
 		}
 	}
 	line := []run{{dim, v.number + " " + elapsed + " "}}
-	doing := v.doing(nil, " → ")
+	doing := v.activity(nil, " → ")
 	if room := width - columns(line...) - columns(doing...); room < 0 && len(doing) > 1 { // both steps give the same
 		both := columns(doing...) + room - columns(doing[1])
 		first := max(both-columns(doing[2]), both/2)
@@ -185,19 +185,19 @@ func (v *variant) head(now time.Time, width int) []run {
 }
 
 // How a host is named where there is little place.
-func whole(host string) string { return host }
+func fullHost(host string) string { return host }
 
-func undomained(host string) string {
+func withoutDomain(host string) string {
 	if name, _, _ := strings.Cut(host, "."); net.ParseIP(host) == nil && name != "" {
 		return name
 	}
 	return host
 }
 
-func tight(host string) string { return shortened(undomained(host), tightHost) }
+func shortHost(host string) string { return shortened(withoutDomain(host), narrowHost) }
 
-// doing is what a variant does: each side's host, if it is to be named, and step.
-func (v *variant) doing(host func(string) string, arrow string) []run {
+// activity is what a variant does: each side's host, if it is to be named, and step.
+func (v *variant) activity(host func(string) string, arrow string) []run {
 	source, isSource := v.sides[true]
 	destination, isDestination := v.sides[false]
 	if !isSource && !isDestination {
@@ -218,8 +218,8 @@ func (v *variant) doing(host func(string) string, arrow string) []run {
 // end is the line that stays of a variant that is over.
 func (v *variant) end(e result.Event, width int) []run {
 	var status result.Status
-	said, _ := e.Fields.Get("status").(string)
-	_ = status.UnmarshalText([]byte(said)) // hear has read it
+	text, _ := e.Fields.Get("status").(string)
+	_ = status.UnmarshalText([]byte(text)) // hear has read it
 	head := []run{{statusColor(status), fmt.Sprintf("%-6s ", status)}, {dim, v.number + " "}}
 	tail := []run{{dim, "  " + clock(e.Time.Sub(v.began))}}
 	room := width - columns(head...) - columns(tail...)
@@ -234,9 +234,9 @@ func (v *variant) end(e result.Event, width int) []run {
 
 // The length of a progress bar, and of the VM's name before it.
 const (
-	leastBar = 6
-	mostBar  = 16
-	mostVM   = 12
+	minBar = 6
+	maxBar = 16
+	maxVM  = 12
 )
 
 // moveLine is the bar of a VM. Where it has no place for all figures, it keeps those
@@ -246,7 +246,7 @@ func moveLine(vm string, p result.Progress, width int) []run {
 	if p.Total > 0 && p.Pass > 0 {
 		part = min(max(1-float64(p.Remaining)/float64(p.Total), 0), 1)
 	}
-	name := shortened(vm, mostVM)
+	name := shortened(vm, maxVM)
 	name = "    " + name + strings.Repeat(" ", max(5-columns(run{text: name}), 0)+1)
 	// The figures in their order, and which of them goes first when there is no place.
 	figures := []figure{
@@ -264,8 +264,8 @@ func moveLine(vm string, p result.Progress, width int) []run {
 		figures = append(figures, figure{run{yellow, "  does not converge"}, 5})
 	}
 	room := width - columns(run{text: name})
-	kept := texts(fit(fit(figures, room-leastBar, 2), room, 1)) // two figures matter more than the bar
-	bar := min(max(room-columns(kept...), 0), mostBar)
+	kept := texts(fit(fit(figures, room-minBar, 2), room, 1)) // two figures matter more than the bar
+	bar := min(max(room-columns(kept...), 0), maxBar)
 	full := int(part * float64(bar))
 	return append([]run{{plain, name}, {green, strings.Repeat("█", full)}, {dim, strings.Repeat("░", bar-full)}}, kept...)
 }

@@ -33,7 +33,7 @@ func (s *stage) at(second float64, variant string) *slog.Logger {
 	s.now = s.started.Add(time.Duration(second * float64(time.Second)))
 	return slog.New(result.Listen(result.LevelProgress, func(e result.Event) {
 		e.Time = s.now
-		if v := s.hear(e); v != nil {
+		if v := s.handle(e); v != nil {
 			s.ends = append(s.ends, draw(v.end(e, 80), 80, false))
 		}
 	})).With("variant", variant)
@@ -187,7 +187,7 @@ func TestNarrowAndHostile(t *testing.T) {
 			}
 		}
 	}
-	if n := strings.Count(s.drawn(80, false), "\n"); n > 3*mostVariants {
+	if n := strings.Count(s.drawn(80, false), "\n"); n > 3*maxVariants {
 		t.Errorf("%d lines of 12 variants", n)
 	}
 }

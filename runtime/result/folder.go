@@ -67,12 +67,12 @@ type Run struct {
 
 // Folder is the results folder of the run that goes on.
 type Folder struct {
-	dir      string
-	root     *os.Root
-	complain func(error)
-	events   *sink
-	journal  *sink
-	secrets  secrets
+	dir     string
+	root    *os.Root
+	onError func(error)
+	events  *sink
+	journal *sink
+	secrets secrets
 
 	mu       sync.Mutex
 	run      Run
@@ -87,12 +87,12 @@ type Folder struct {
 //
 // complain is told the first fault of each kind, such as a full disk, and may be
 // called by any goroutine; it must not log through the folder's own Handler.
-func Create(base string, run Run, complain func(error)) (*Folder, error) {
+func Create(base string, run Run, onError func(error)) (*Folder, error) {
 	if run.Started.IsZero() {
 		run.Started = time.Now()
 	}
 	run.Started = run.Started.UTC()
-	complain = oncePerKind(complain)
+	onError = oncePerKind(onError)
 	dir, err := makeFolder(base, run.Started)
 	if err != nil {
 		return nil, fmt.Errorf("results folder: %w; another place: --results DIR", err)
@@ -101,39 +101,39 @@ func Create(base string, run Run, complain func(error)) (*Folder, error) {
 	if err != nil {
 		return nil, fmt.Errorf("results folder: %w", err)
 	}
-	events, err := openSink(root, EventsFile, os.O_APPEND, complain)
+	events, err := openSink(root, EventsFile, os.O_APPEND, onError)
 	if err != nil {
 		return nil, errors.Join(fmt.Errorf("results folder: %w", err), root.Close())
 	}
-	journal, err := openSink(root, JournalFile, os.O_APPEND, complain)
+	journal, err := openSink(root, JournalFile, os.O_APPEND, onError)
 	if err != nil {
 		return nil, errors.Join(fmt.Errorf("results folder: %w", err), events.Close(), root.Close())
 	}
 	run.ID, run.PID, run.Status = filepath.Base(dir), os.Getpid(), Running
 	run.Command, run.Filters = maskStatements(run.Command), maskStatements(run.Filters)
-	f := &Folder{dir: dir, root: root, complain: complain, events: events, journal: journal, run: run, variants: map[string]*Variant{}}
+	f := &Folder{dir: dir, root: root, onError: onError, events: events, journal: journal, run: run, variants: map[string]*Variant{}}
 	if err := writeJSON(filepath.Join(dir, RunFile), run); err != nil {
-		complain(fmt.Errorf("results are incomplete: %w", err))
+		onError(fmt.Errorf("results are incomplete: %w", err))
 	}
 	return f, nil
 }
 
 // oncePerKind lets the first complaint of each kind through: a full disk would
 // have one for every file of every variant.
-func oncePerKind(complain func(error)) func(error) {
+func oncePerKind(onError func(error)) func(error) {
 	var mu sync.Mutex
-	told := map[string]bool{}
+	reported := map[string]bool{}
 	return func(err error) {
 		kind := err.Error()
 		if errno, ok := errors.AsType[syscall.Errno](err); ok {
 			kind = errno.Error()
 		}
 		mu.Lock()
-		again := told[kind]
-		told[kind] = true
+		again := reported[kind]
+		reported[kind] = true
 		mu.Unlock()
 		if !again {
-			complain(err)
+			onError(err)
 		}
 	}
 }
@@ -161,7 +161,7 @@ func (f *Folder) Plan(names iter.Seq[string]) error {
 // the first variant begins; only a run without any needs to ask for it.
 func (f *Folder) BecomeLatest() {
 	if err := renameio.Symlink(f.ID(), filepath.Join(filepath.Dir(f.dir), LatestLink)); err != nil {
-		f.complain(fmt.Errorf("link %s to the new results: %w", LatestLink, err))
+		f.onError(fmt.Errorf("link %s to the new results: %w", LatestLink, err))
 	}
 }
 

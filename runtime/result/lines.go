@@ -17,12 +17,14 @@ const LevelProgress = slog.LevelDebug - 4
 // function, as events.
 type Listener struct {
 	recorder
-	least slog.Level
-	hear  func(Event)
+	minLevel slog.Level
+	handle   func(Event)
 }
 
 // Listen returns a Listener. The function may be called by any goroutine.
-func Listen(least slog.Level, hear func(Event)) *Listener { return &Listener{least: least, hear: hear} }
+func Listen(minLevel slog.Level, handle func(Event)) *Listener {
+	return &Listener{minLevel: minLevel, handle: handle}
+}
 
 // Lines writes the records from Info on to w as they are in events.jsonl: one
 // JSON object a line. Faults of w are ignored.
@@ -40,20 +42,20 @@ func Lines(w io.Writer) *Listener {
 }
 
 // Enabled is slog.Handler's.
-func (l *Listener) Enabled(_ context.Context, level slog.Level) bool { return level >= l.least }
+func (l *Listener) Enabled(_ context.Context, level slog.Level) bool { return level >= l.minLevel }
 
 // Handle hears one record.
 func (l *Listener) Handle(_ context.Context, rec slog.Record) error {
-	l.hear(l.event(rec))
+	l.handle(l.event(rec))
 	return nil
 }
 
 // WithAttrs is slog.Handler's.
 func (l *Listener) WithAttrs(attrs []slog.Attr) slog.Handler {
-	return &Listener{l.withAttrs(attrs), l.least, l.hear}
+	return &Listener{l.withAttrs(attrs), l.minLevel, l.handle}
 }
 
 // WithGroup is slog.Handler's.
 func (l *Listener) WithGroup(name string) slog.Handler {
-	return &Listener{l.withGroup(name), l.least, l.hear}
+	return &Listener{l.withGroup(name), l.minLevel, l.handle}
 }

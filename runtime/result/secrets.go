@@ -32,17 +32,17 @@ import (
 // "rootfs", nor 1 in a number.
 const shortSecret = 6
 
-// leastSigns is how long a password without letters and digits must be to be hidden.
-const leastSigns = 2
+// minSymbols is how long a password without letters and digits must be to be hidden.
+const minSymbols = 2
 
 // secrets are the values of passwords and their like that params have. They are
 // hidden in all that a run shows and keeps, also where a scenario has put them
 // into a command or a guest prints them, in quotes or not.
 type secrets struct {
-	mu     sync.Mutex // guards what follows
-	public []string   // are none, though a param for passwords has them
-	known  []string   // hidden
-	told   map[Unhidden]bool
+	mu       sync.Mutex // guards what follows
+	public   []string   // are none, though a param for passwords has them
+	known    []string   // hidden
+	reported map[Unhidden]bool
 
 	forms atomic.Pointer[forms] // nil: nothing is to be hidden
 }
@@ -59,33 +59,33 @@ type form struct {
 // forms are all, by the byte that they begin with, the longest first.
 type forms [256][]form
 
-// learn adds those among params. It returns what is not known yet of where they
+// add adds those among params. It returns what is not known yet of where they
 // cannot be hidden; names are those that records and files are found by.
-func (s *secrets) learn(params map[string]string, names []string) []Unhidden {
+func (s *secrets) add(params map[string]string, names []string) []Unhidden {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	var doubts []Unhidden
+	var added []Unhidden
 	for _, key := range slices.Sorted(maps.Keys(params)) {
 		value := params[key]
 		if value == "" || !secretKey.MatchString(key) || slices.Contains(s.public, value) {
 			continue
 		}
-		if !slices.Contains(s.known, value) && hidable(value) {
+		if !slices.Contains(s.known, value) && isMaskable(value) {
 			s.known = append(s.known, value)
 			s.forms.Store(formsOf(s.known))
 		}
 		for _, where := range unhidden(value, names) {
-			doubt := Unhidden{key, where}
-			if s.told == nil {
-				s.told = map[Unhidden]bool{}
+			one := Unhidden{key, where}
+			if s.reported == nil {
+				s.reported = map[Unhidden]bool{}
 			}
-			if !s.told[doubt] {
-				s.told[doubt] = true
-				doubts = append(doubts, doubt)
+			if !s.reported[one] {
+				s.reported[one] = true
+				added = append(added, one)
 			}
 		}
 	}
-	return doubts
+	return added
 }
 
 // long are those that are hidden in numbers too.
@@ -97,18 +97,18 @@ func (s *secrets) long() []string {
 
 func isShort(value string) bool { return utf8.RuneCountInString(value) < shortSecret }
 
-// hidable tells whether a value can be told from other text.
-func hidable(value string) bool {
+// isMaskable tells whether a value can be told from other text.
+func isMaskable(value string) bool {
 	switch value {
 	case "yes", "no", "on", "off", "true", "false": // of a param that switches passwords on or off
 		return false
 	}
-	return strings.ContainsFunc(value, isWordRune) || utf8.RuneCountInString(strings.TrimSpace(value)) >= leastSigns
+	return strings.ContainsFunc(value, isWordRune) || utf8.RuneCountInString(strings.TrimSpace(value)) >= minSymbols
 }
 
 // unhidden says where a value stays seen.
 func unhidden(value string, names []string) []string {
-	if !hidable(value) {
+	if !isMaskable(value) {
 		return []string{"anywhere but in its own param: it is a word or sign that all texts have"}
 	}
 	var where []string
@@ -125,7 +125,7 @@ func unhidden(value string, names []string) []string {
 func formsOf(values []string) *forms {
 	var all forms
 	for _, value := range values {
-		for _, text := range spellings(value) {
+		for _, text := range encodings(value) {
 			f := form{text, isShort(value)}
 			if same := all[text[0]]; !slices.Contains(same, f) {
 				all[text[0]] = append(same, f)
@@ -138,16 +138,16 @@ func formsOf(values []string) *forms {
 	return &all
 }
 
-// spellings are the ways in which a value is written inside of other text: as it is,
+// encodings are the ways in which a value is written inside of other text: as it is,
 // in a string of JSON, Go or Starlark, in XML and HTML, in a shell's quotes, in a URL,
 // in an option of QEMU's; and each of those inside of another.
-func spellings(value string) []string {
+func encodings(value string) []string {
 	all := []string{value}
 	const depth = 2
 	for range depth {
 		for _, text := range all {
-			for _, spell := range spellers {
-				if other := spell(text); other != "" && !slices.Contains(all, other) {
+			for _, encode := range encoders {
+				if other := encode(text); other != "" && !slices.Contains(all, other) {
 					all = append(all, other)
 				}
 			}
@@ -156,7 +156,7 @@ func spellings(value string) []string {
 	return all
 }
 
-var spellers = []func(string) string{
+var encoders = []func(string) string{
 	func(text string) string { return jsonString(text, true) },
 	func(text string) string { return jsonString(text, false) },
 	func(text string) string { return inner(strconv.Quote(text)) },
@@ -402,19 +402,19 @@ func (f *Folder) Public(values ...string) {
 // that the run shows and keeps. Start does so by itself; this is for what comes
 // before. It returns where that cannot be done, each once.
 func (f *Folder) Hide(params map[string]string) []Unhidden {
-	return f.learn(params, nil)
+	return f.hide(params, nil)
 }
 
-func (f *Folder) learn(params map[string]string, names []string) []Unhidden {
-	doubts := f.secrets.learn(params, names)
+func (f *Folder) hide(params map[string]string, names []string) []Unhidden {
+	added := f.secrets.add(params, names)
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	if f.maskRun() {
 		if err := writeJSON(filepath.Join(f.dir, RunFile), f.run); err != nil {
-			f.complain(fmt.Errorf("results are incomplete: %w", err))
+			f.onError(fmt.Errorf("results are incomplete: %w", err))
 		}
 	}
-	return doubts
+	return added
 }
 
 // maskRun hides what is known now in what is known of the run, and says whether that

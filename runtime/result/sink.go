@@ -13,8 +13,8 @@ import (
 // that a full disk does not end a run: the first fault is said once and kept
 // for Close. It goes on trying, in case the disk gets room again.
 type sink struct {
-	path     string
-	complain func(error)
+	path    string
+	onError func(error)
 
 	mu   sync.Mutex
 	file io.WriteCloser // nil once closed; what is written then is dropped
@@ -22,8 +22,8 @@ type sink struct {
 	torn bool           // the last line was cut: the next write begins a new one
 }
 
-func newSink(path string, file io.WriteCloser, complain func(error)) *sink {
-	return &sink{path: path, file: file, complain: complain}
+func newSink(path string, file io.WriteCloser, onError func(error)) *sink {
+	return &sink{path: path, file: file, onError: onError}
 }
 
 // Write appends p as one piece and returns len(p), nil, whatever happens.
@@ -32,7 +32,7 @@ func (s *sink) Write(p []byte) (int, error) {
 	first := s.write(p)
 	s.mu.Unlock()
 	if first != nil {
-		s.complain(fmt.Errorf("results are incomplete: %w", first))
+		s.onError(fmt.Errorf("results are incomplete: %w", first))
 	}
 	return len(p), nil
 }
@@ -73,10 +73,10 @@ func (s *sink) Close() error {
 }
 
 // openSink opens name in root for appending, making its folders.
-func openSink(root *os.Root, name string, flags int, complain func(error)) (*sink, error) {
+func openSink(root *os.Root, name string, flags int, onError func(error)) (*sink, error) {
 	file, err := root.OpenFile(name, os.O_CREATE|os.O_WRONLY|flags, 0o644)
 	if err != nil {
 		return nil, err
 	}
-	return newSink(file.Name(), file, complain), nil
+	return newSink(file.Name(), file, onError), nil
 }

@@ -120,9 +120,9 @@ func StatusOf(err error) Status {
 	if err == nil {
 		return Pass
 	}
-	var judged interface{ Status() Status }
-	if errors.As(err, &judged) {
-		return judged.Status()
+	var withStatus interface{ Status() Status }
+	if errors.As(err, &withStatus) {
+		return withStatus.Status()
 	}
 	return Error
 }

@@ -123,11 +123,11 @@ func (f *Folder) Start(e Entry) (*Variant, error) {
 	v := &Variant{folder: f, state: State{
 		ID: id, Name: e.Name, ShortName: e.ShortName, Repeat: e.Repeat, Hosts: e.Hosts, Started: time.Now().UTC(),
 	}}
-	v.unhidden = f.learn(e.Params, slices.Concat(e.Hosts, []string{id}, strings.Fields(e.Params["vms"])))
+	v.unhidden = f.hide(e.Params, slices.Concat(e.Hosts, []string{id}, strings.Fields(e.Params["vms"])))
 	if err := v.open(e); err != nil {
 		err = fmt.Errorf("results of variant %s: %w", e.ShortName, err)
 		v.state.Status, v.state.Message = Error, err.Error()
-		return nil, errors.Join(err, f.note(v.state))
+		return nil, errors.Join(err, f.writeState(v.state))
 	}
 	f.mu.Lock()
 	f.variants[id] = v
@@ -136,11 +136,11 @@ func (f *Folder) Start(e Entry) (*Variant, error) {
 	if first {
 		f.BecomeLatest()
 	}
-	return v, f.note(v.state)
+	return v, f.writeState(v.state)
 }
 
-// note writes a line of the journal.
-func (f *Folder) note(s State) error {
+// writeState writes a line of the journal.
+func (f *Folder) writeState(s State) error {
 	line, err := json.Marshal(s)
 	if err != nil {
 		return err
@@ -156,7 +156,7 @@ func (v *Variant) open(e Entry) (err error) {
 	if v.root, err = v.folder.root.OpenRoot(v.state.ID); err != nil {
 		return err
 	}
-	if v.log, err = openSink(v.root, LogFile, os.O_APPEND, v.folder.complain); err != nil {
+	if v.log, err = openSink(v.root, LogFile, os.O_APPEND, v.folder.onError); err != nil {
 		return errors.Join(err, v.root.Close())
 	}
 	err = writeJSON(filepath.Join(v.Dir(), ParamsFile), v.folder.secrets.maskParams(e.Params))
@@ -164,7 +164,7 @@ func (v *Variant) open(e Entry) (err error) {
 		err = writeJSON(filepath.Join(v.Dir(), OriginsFile), e.Origins)
 	}
 	if err != nil {
-		v.folder.complain(fmt.Errorf("results are incomplete: %w", err))
+		v.folder.onError(fmt.Errorf("results are incomplete: %w", err))
 	}
 	return nil
 }
@@ -215,7 +215,7 @@ func (v *Variant) create(name string, flags int) (io.WriteCloser, error) {
 	if err := v.root.MkdirAll(path.Dir(name), 0o755); err != nil {
 		return nil, fmt.Errorf("results: %w", err)
 	}
-	s, err := openSink(v.root, name, flags, v.folder.complain)
+	s, err := openSink(v.root, name, flags, v.folder.onError)
 	if err != nil {
 		return nil, fmt.Errorf("results: %w", err)
 	}
@@ -270,7 +270,7 @@ func (v *Variant) Finish(o Outcome) error {
 	return errors.Join(
 		writeJSON(filepath.Join(v.Dir(), TimelineFile), v.timeline.end()),
 		writeJSON(filepath.Join(v.Dir(), OutcomeFile), o),
-		v.folder.note(s), v.close())
+		v.folder.writeState(s), v.close())
 }
 
 func (v *Variant) close() error { return errors.Join(v.log.Close(), v.root.Close()) }

@@ -24,7 +24,7 @@ func (e *Error) Unwrap() error { return e.Err }
 // Backtrace returns the Starlark call stack that err carries, innermost frame
 // last, or "".
 func Backtrace(err error) string {
-	if eval := raised(err); eval != nil {
+	if eval := evalErrorOf(err); eval != nil {
 		return eval.CallStack.String()
 	}
 	return ""
@@ -33,7 +33,7 @@ func Backtrace(err error) string {
 // Position returns where in a .star file err was raised, "" if nowhere:
 // the innermost frame that is not a builtin.
 func Position(err error) string {
-	eval := raised(err)
+	eval := evalErrorOf(err)
 	if eval == nil {
 		return ""
 	}
@@ -45,10 +45,10 @@ func Position(err error) string {
 	return ""
 }
 
-// raised returns where a task's own Starlark code raised err: of several
+// evalErrorOf returns where a task's own Starlark code raised err: of several
 // places the innermost, which a builtin that calls back has wrapped, but none
 // of another task's.
-func raised(err error) (innermost *starlark.EvalError) {
+func evalErrorOf(err error) (innermost *starlark.EvalError) {
 	if own, ok := err.(*Error); ok {
 		err = own.Err
 	}
@@ -65,7 +65,7 @@ func raised(err error) (innermost *starlark.EvalError) {
 			innermost = e
 		case interface{ Unwrap() []error }:
 			for _, branch := range e.Unwrap() {
-				if eval := raised(branch); eval != nil {
+				if eval := evalErrorOf(branch); eval != nil {
 					return eval
 				}
 			}
@@ -82,7 +82,7 @@ func (s *Scenario) fail(t *Task) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for _, known := range s.failures {
-		if s.isEcho(t.err, known) {
+		if s.isDuplicate(t.err, known) {
 			return
 		}
 	}
@@ -92,9 +92,9 @@ func (s *Scenario) fail(t *Task) {
 	s.stop(failure)
 }
 
-// isEcho says that err tells no more than a failure that is known: its task
+// isDuplicate says that err tells no more than a failure that is known: its task
 // was stopped, joined the task that failed, or was told of the same fault.
-func (s *Scenario) isEcho(err error, known *Error) bool {
+func (s *Scenario) isDuplicate(err error, known *Error) bool {
 	_, stopped := errors.AsType[*stoppedError](err)
 	return stopped || errors.Is(err, context.Cause(s.ctx)) ||
 		errors.Is(err, known) || errors.Is(err, known.Err) || errors.Is(known, err)
@@ -137,7 +137,7 @@ func (t *Task) explain(err error) error {
 	if root.Error() != cancelText {
 		return err
 	}
-	return &stoppedError{cause: context.Cause(t.ctx), at: raised(err)}
+	return &stoppedError{cause: context.Cause(t.ctx), at: evalErrorOf(err)}
 }
 
 // protect turns a panic into an error with the stack in it.

@@ -36,9 +36,9 @@ func (l *turnLock) Unlock() {
 	l.mutex.Unlock()
 }
 
-// look returns a number that differs for each time that the lock is held, and
+// state returns a number that differs for each time that the lock is held, and
 // whether it is now.
-func (l *turnLock) look() (turn int64, held bool) {
+func (l *turnLock) state() (turn int64, held bool) {
 	turn = l.turns.Load()
 	return turn, turn%2 == 1
 }

@@ -105,7 +105,7 @@ func (s *Scenario) Run(main func(*Task) error, cleanupTimeout time.Duration) []*
 func (s *Scenario) run(name string, main func(*Task) error) []*Error {
 	s.Go(name, nil, func(t *Task) (starlark.Value, error) { return nil, main(t) })
 	if !s.wait() {
-		s.leave(name)
+		s.abandon(name)
 	}
 	s.stop(errEnded)
 	return s.Failures()
@@ -115,8 +115,8 @@ func (s *Scenario) run(name string, main func(*Task) error) []*Error {
 // such as the product of huge numbers, is one step however long it takes. It was
 // given up when the lock's holder has been in one step for so many looks.
 const (
-	lookEvery = 100 * time.Millisecond
-	looks     = 30
+	pollInterval = 100 * time.Millisecond
+	maxPolls     = 30
 )
 
 // wait waits for all tasks. It reports false when the scenario was stopped and one
@@ -129,16 +129,16 @@ func (s *Scenario) wait() bool {
 		return true
 	case <-s.ctx.Done():
 	}
-	ticker := time.NewTicker(lookEvery)
+	ticker := time.NewTicker(pollInterval)
 	defer ticker.Stop()
 	last, seen := int64(0), 0
-	for seen < looks {
+	for seen < maxPolls {
 		select {
 		case <-ended:
 			return true
 		case <-ticker.C:
 		}
-		if turn, held := s.lock.look(); !held || turn != last {
+		if turn, held := s.lock.state(); !held || turn != last {
 			last, seen = turn, 0
 			continue
 		}
@@ -147,9 +147,9 @@ func (s *Scenario) wait() bool {
 	return false
 }
 
-// leave notes that tasks were left behind which do not end. They end by themselves
+// abandon notes that tasks were left behind which do not end. They end by themselves
 // when their operation is over, or with the process.
-func (s *Scenario) leave(name string) {
+func (s *Scenario) abandon(name string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	err := fmt.Errorf("%w; the scenario is in a computation that cannot be stopped, and was left there", context.Cause(s.ctx))
@@ -177,7 +177,7 @@ func (s *Scenario) AddCleanup(c Cleanup) {
 	s.cleanups = append(s.cleanups, c)
 }
 
-func (s *Scenario) takeCleanup() (c Cleanup, more bool) {
+func (s *Scenario) popCleanup() (c Cleanup, more bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	last := len(s.cleanups) - 1
@@ -189,12 +189,12 @@ func (s *Scenario) takeCleanup() (c Cleanup, more bool) {
 	return c, true
 }
 
-// deepest is how many cleanups may have left each other.
-const deepest = 10
+// maxCleanupDepth is how many cleanups may have left each other.
+const maxCleanupDepth = 10
 
 func (s *Scenario) cleanUp(timeout time.Duration) []*Error {
 	var failures []*Error
-	for c, more := s.takeCleanup(); more; c, more = s.takeCleanup() {
+	for c, more := s.popCleanup(); more; c, more = s.popCleanup() {
 		ctx, cancel := context.WithTimeoutCause(context.WithoutCancel(s.ctx), timeout,
 			fmt.Errorf("cleanup %s took longer than %v", c.Name, timeout))
 		failures = append(failures, s.perform(ctx, c, 1)...)
@@ -208,11 +208,11 @@ func (s *Scenario) cleanUp(timeout time.Duration) []*Error {
 func (s *Scenario) perform(ctx context.Context, c Cleanup, depth int) []*Error {
 	own := New(ctx, s.env, s.print)
 	failures := own.run("cleanup "+c.Name, c.Func)
-	for next, more := own.takeCleanup(); more; next, more = own.takeCleanup() {
+	for next, more := own.popCleanup(); more; next, more = own.popCleanup() {
 		var err error
 		switch {
-		case depth == deepest:
-			err = fmt.Errorf("cleanup %s is not run: %d cleanups have left each other; does it leave itself?", next.Name, deepest)
+		case depth == maxCleanupDepth:
+			err = fmt.Errorf("cleanup %s is not run: %d cleanups have left each other; does it leave itself?", next.Name, maxCleanupDepth)
 		case ctx.Err() != nil:
 			err = fmt.Errorf("cleanup %s is not run: %w", next.Name, context.Cause(ctx))
 		default:
