@@ -158,7 +158,7 @@ func (s *scope) add(stmt statement) { *s.statements = append(*s.statements, stmt
 // assign adds an assignment to the run, or ends the run and stands alone.
 func (b *builder) assign(a *assignment, s *scope) {
 	op := operatorOf[a.Op]
-	b.judge(a, op, s.file.src)
+	b.checkAssignment(a, op, s.file.src)
 	if mayLookLikeFilter(a.Key, op) {
 		b.lookalikes = append(b.lookalikes, s.at(a.Pos))
 	}

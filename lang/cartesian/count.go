@@ -71,7 +71,7 @@ func (d *defect) err(ctx context.Context, c *Config) error {
 		return err
 	}
 	for t := d.trail; t.node != nil; t = t.from {
-		w.tread(t.node)
+		w.step(t.node)
 	}
 	if d.join {
 		_, err := mergeNames(w.full, w.full)
@@ -81,8 +81,8 @@ func (d *defect) err(ctx context.Context, c *Config) error {
 	return w.err
 }
 
-// tread goes one step on a way that leads to a variant.
-func (w *walk) tread(n *node) {
+// step goes one step on a way that leads to a variant.
+func (w *walk) step(n *node) {
 	m := w.push(n)
 	inherited := w.open
 	w.open = nil

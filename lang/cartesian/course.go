@@ -11,7 +11,7 @@ import (
 
 // A concern is what may keep variants from being built, without building them: a key that limits another one, where one
 // of them may be no number, with all keys that their values are made from; or all statements that cannot act.
-type concern struct {
+type constraint struct {
 	limit keyID  // noKey: faults
 	keys  bitSet // plain keys
 	named bool   // the limited key is a reserved one
@@ -30,9 +30,9 @@ const noKey keyID = -1
 // them what conditions on labels above do to these.
 type course struct {
 	sight
-	concern int
-	values  valuesID
-	pending []remnantID // effects, in order; the first is a condition
+	constraint int
+	values     valuesID
+	pending    []remnantID // effects, in order; the first is a condition
 }
 
 type courseID int32
@@ -46,11 +46,11 @@ type trail struct {
 
 // A courseTable numbers courses. A config that joins has one more concern than others, which never fails: the way.
 type courseTable struct {
-	config   *Config
-	remnants *remnantTable
-	concerns []concern
-	renames  bool // a limit may change names
-	traced   bool // there are trails of all ways
+	config      *Config
+	remnants    *remnantTable
+	constraints []constraint
+	renames     bool // a limit may change names
+	traced      bool // there are trails of all ways
 
 	courses []course
 	ids     map[string]courseID
@@ -73,7 +73,7 @@ const noCourse courseID = -1
 func newCourseTable(ctx context.Context, c *Config, nodes []*node, remnants *remnantTable) *courseTable {
 	t := &courseTable{
 		config: c, remnants: remnants, traced: c.root.joined,
-		courses: []course{{concern: -1}}, ids: map[string]courseID{},
+		courses: []course{{constraint: -1}}, ids: map[string]courseID{},
 		values: newValuesTable(ctx, c),
 	}
 	for _, k := range c.limiting {
@@ -88,17 +88,17 @@ func newCourseTable(ctx context.Context, c *Config, nodes []*node, remnants *rem
 	t.suffix = all.renames
 	for _, k := range c.worrying {
 		target := c.keys.keys[k].target
-		concern := concern{limit: k, keys: newBitSet(len(c.keys.keys)), named: isReserved(c.keys.keys[target].text)}
+		concern := constraint{limit: k, keys: newBitSet(len(c.keys.keys)), named: isReserved(c.keys.keys[target].text)}
 		concern.keys.add(int(k))
 		concern.keys.add(int(target))
 		t.close(&concern, all.changes)
-		t.concerns = append(t.concerns, concern)
+		t.constraints = append(t.constraints, concern)
 	}
 	if all.faults {
-		t.concerns = append(t.concerns, concern{limit: noKey})
+		t.constraints = append(t.constraints, constraint{limit: noKey})
 	}
-	for i := range t.concerns {
-		concern := &t.concerns[i]
+	for i := range t.constraints {
+		concern := &t.constraints[i]
 		concern.effects, concern.raises = make([][]statement, c.nodes), newBitSet(c.nodes)
 		for _, n := range nodes {
 			effects := t.effects(concern, n.statements)
@@ -133,7 +133,7 @@ func (all *statements) add(list []statement) {
 }
 
 // close adds to the keys of a concern those that their values are made from.
-func (t *courseTable) close(c *concern, changes []*changeKey) {
+func (t *courseTable) close(c *constraint, changes []*changeKey) {
 	for grown := true; grown; {
 		grown = false
 		for _, s := range changes {
@@ -148,7 +148,7 @@ func (t *courseTable) close(c *concern, changes []*changeKey) {
 }
 
 // addReference adds what a reference may stand for, and tells whether that is more than there was.
-func (t *courseTable) addReference(c *concern, ref reference) (grown bool) {
+func (t *courseTable) addReference(c *constraint, ref reference) (grown bool) {
 	add := func(k keyID) {
 		grown = grown || !c.keys.has(int(k))
 		c.keys.add(int(k))
@@ -165,7 +165,7 @@ func (t *courseTable) addReference(c *concern, ref reference) (grown bool) {
 }
 
 // touches tells whether an assignment may change one of the keys of a concern.
-func (t *courseTable) touches(c *concern, s *changeKey) bool {
+func (t *courseTable) touches(c *constraint, s *changeKey) bool {
 	if s.pattern == nil {
 		return c.keys.has(int(s.key))
 	}
@@ -175,7 +175,7 @@ func (t *courseTable) touches(c *concern, s *changeKey) bool {
 }
 
 // effects returns those of statements that matter to a concern, and of those in them only what does.
-func (t *courseTable) effects(c *concern, list []statement) (effects []statement) {
+func (t *courseTable) effects(c *constraint, list []statement) (effects []statement) {
 	for _, s := range list {
 		switch s := s.(type) {
 		case *guard:
@@ -219,7 +219,7 @@ func (t *courseTable) effects(c *concern, list []statement) (effects []statement
 }
 
 // begins tells whether a concern may begin with one of effects: the limiting key is set.
-func (t *courseTable) begins(c *concern, effects []statement) bool {
+func (t *courseTable) begins(c *constraint, effects []statement) bool {
 	return slices.ContainsFunc(effects, func(s statement) bool {
 		switch s := s.(type) {
 		case *guard:
@@ -236,7 +236,7 @@ func (t *courseTable) begins(c *concern, effects []statement) bool {
 }
 
 // pendingBegins is begins for remnants.
-func (t *courseTable) pendingBegins(c *concern, pending []remnantID) bool {
+func (t *courseTable) pendingBegins(c *constraint, pending []remnantID) bool {
 	return slices.ContainsFunc(pending, func(id remnantID) bool {
 		remnant := &t.remnants.remnants[id]
 		if remnant.kind == remnantEffect {
@@ -248,8 +248,8 @@ func (t *courseTable) pendingBegins(c *concern, pending []remnantID) bool {
 
 // prepare finds out what may come above each node.
 func (t *courseTable) prepare(tally *tally) {
-	for i := range t.concerns {
-		c := &t.concerns[i]
+	for i := range t.constraints {
+		c := &t.constraints[i]
 		c.asked, c.coming = make([]bitSet, t.config.nodes), newBitSet(t.config.nodes)
 		for _, n := range slices.Backward(tally.order) {
 			if !tally.alive[n.index] {
@@ -303,16 +303,16 @@ func (t *courseTable) begin(c *Config) *part {
 	if t.traced {
 		p.courses = append(p.courses, &trail{course: wayCourse})
 	}
-	for i := range t.concerns {
-		id := t.id(course{concern: i, sight: p.sight}, p.has)
+	for i := range t.constraints {
+		id := t.id(course{constraint: i, sight: p.sight}, p.has)
 		p.courses = append(p.courses, &trail{course: id})
 	}
 	return p
 }
 
 func (t *courseTable) id(c course, asked bitSet) courseID {
-	key := binary.AppendUvarint(t.key[:0], uint64(c.concern+1)) //nolint:gosec // never negative
-	key = binary.AppendVarint(key, int64(c.values))             //nolint:gosec // never negative
+	key := binary.AppendUvarint(t.key[:0], uint64(c.constraint+1)) //nolint:gosec // never negative
+	key = binary.AppendVarint(key, int64(c.values))                //nolint:gosec // never negative
 	for _, id := range c.pending {
 		key = binary.AppendUvarint(key, uint64(id)+1) //nolint:gosec // never negative
 	}
@@ -374,8 +374,8 @@ func (t *courseTable) next(tally *tally, n *node, from course) courseID {
 	if from.values == badValues {
 		return t.id(from, nil)
 	}
-	c := &t.concerns[from.concern]
-	next := course{concern: from.concern, values: from.values}
+	c := &t.constraints[from.constraint]
+	next := course{constraint: from.constraint, values: from.values}
 	next.sight = tally.look(n, from.sight)
 	known := tally.known(n, next.sight)
 	for _, id := range from.pending {
@@ -411,7 +411,7 @@ func (t *courseTable) failing(courses []*trail) *trail {
 			continue
 		}
 		c := &t.courses[f.course]
-		if concern := &t.concerns[c.concern]; t.values.fail(c.values, concern) {
+		if concern := &t.constraints[c.constraint]; t.values.fail(c.values, concern) {
 			return f
 		}
 	}

@@ -28,8 +28,8 @@ func (c *Config) WhyEmpty(ctx context.Context, o Options) diag.List {
 	for _, d := range drops[:min(len(drops), shown)] {
 		for i := range d.Statements {
 			statement := &d.Statements[i]
-			if doubts := c.doubtsAt(statement.Location); doubts != nil {
-				why = append(why, doubts...)
+			if warnings := c.filterWarningsAt(statement.Location); warnings != nil {
+				why = append(why, warnings...)
 				continue
 			}
 			message := "this statement leaves no variant"
@@ -51,15 +51,15 @@ func (c *Config) WhyEmpty(ctx context.Context, o Options) diag.List {
 	return onceEach(why)
 }
 
-// doubtsAt returns the doubts about the filter of the statement at a place.
-func (c *Config) doubtsAt(at Location) diag.List {
+// filterWarningsAt returns the doubts about the filter of the statement at a place.
+func (c *Config) filterWarningsAt(at Location) diag.List {
 	for _, use := range c.filters {
 		if use.src.name != at.File || len(use.text.Words) == 0 {
 			continue
 		}
 		first := use.text.Words[0][0][0].Pos
 		if first.Line == at.Line && first.Column >= at.Col && (place{use.src, first}).location().Text == tail(at.Text, first.Column-at.Col) {
-			return c.doubts(use.src, use.text)
+			return c.filterWarnings(use.src, use.text)
 		}
 	}
 	return nil

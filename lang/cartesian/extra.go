@@ -130,8 +130,8 @@ var reservedHint = func() string {
 	return "such keys are " + strings.Join(keys[:len(keys)-1], ", ") + " and " + keys[len(keys)-1]
 }()
 
-// judge warns of an assignment that can hardly be meant so.
-func (b *builder) judge(a *assignment, op operator, src *source) {
+// checkAssignment warns of an assignment that can hardly be meant so.
+func (b *builder) checkAssignment(a *assignment, op operator, src *source) {
 	switch {
 	case op.onPattern():
 	case isReserved(a.Key):

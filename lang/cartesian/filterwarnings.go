@@ -21,7 +21,7 @@ func (c *Config) Warnings() diag.List {
 	}
 	for _, use := range c.filters {
 		if use.src.extra {
-			warnings = append(warnings, c.doubts(use.src, use.text)...)
+			warnings = append(warnings, c.filterWarnings(use.src, use.text)...)
 		}
 	}
 	return onceEach(warnings)
@@ -39,7 +39,7 @@ func (c *Config) Typos() diag.List {
 	}
 	for _, use := range c.filters {
 		if use.demands && use.src.extra {
-			typos = append(typos, c.doubts(use.src, use.text)...)
+			typos = append(typos, c.filterWarnings(use.src, use.text)...)
 		}
 	}
 	return onceEach(asErrors(typos))
@@ -51,7 +51,7 @@ func (c *Config) StrictWarnings() diag.List {
 	warnings := append(c.Warnings(), c.lossyJoins()...)
 	for _, use := range c.filters {
 		if use.demands && !use.src.extra {
-			warnings = append(warnings, c.doubts(use.src, use.text)...)
+			warnings = append(warnings, c.filterWarnings(use.src, use.text)...)
 		}
 	}
 	return onceEach(warnings)
@@ -79,24 +79,24 @@ func onceEach(l diag.List) diag.List {
 	return once
 }
 
-// doubts warns of the words of a filter that no variant can match, whatever statements drop.
-func (c *Config) doubts(src *source, f filterText) diag.List {
-	var doubts diag.List
+// filterWarnings warns of the words of a filter that no variant can match, whatever statements drop.
+func (c *Config) filterWarnings(src *source, f filterText) diag.List {
+	var warnings diag.List
 	for _, w := range f.Words {
 		if !c.possible(lookUpWord(w, c.labels)) {
-			doubts = append(doubts, c.doubt(src, w)...)
+			warnings = append(warnings, c.wordWarnings(src, w)...)
 		}
 	}
-	for i := range doubts {
-		doubts[i].Severity = diag.Warning
+	for i := range warnings {
+		warnings[i].Severity = diag.Warning
 	}
-	return doubts
+	return warnings
 }
 
-// doubt says what about a word cannot be: labels that no variant has, else labels that never follow each other, else
+// wordWarnings says what about a word cannot be: labels that no variant has, else labels that never follow each other, else
 // rows that no variant has together.
-func (c *Config) doubt(src *source, w [][]label) diag.List {
-	var doubts diag.List
+func (c *Config) wordWarnings(src *source, w [][]label) diag.List {
+	var warnings diag.List
 	for _, row := range w {
 		for i, l := range row {
 			if !c.root.below.has(int(c.labels.lookUp(l))) {
@@ -104,12 +104,12 @@ func (c *Config) doubt(src *source, w [][]label) diag.List {
 				if l.Set != "" && !slices.Contains(c.setNames(), l.Set) {
 					message = "no set is named " + l.Set
 				}
-				doubts = append(doubts, src.diagnostic(l.Pos, message, c.suggestRow(row, i)))
+				warnings = append(warnings, src.diagnostic(l.Pos, message, c.suggestRow(row, i)))
 			}
 		}
 	}
-	if doubts != nil {
-		return doubts
+	if warnings != nil {
+		return warnings
 	}
 	for _, row := range w {
 		ids := lookUpWord([][]label{row}, c.labels)
@@ -120,11 +120,11 @@ func (c *Config) doubt(src *source, w [][]label) diag.List {
 		for c.possible(askedWord{ids[0][:at+1]}) {
 			at++
 		}
-		doubts = append(doubts, src.diagnostic(row[at].Pos,
+		warnings = append(warnings, src.diagnostic(row[at].Pos,
 			fmt.Sprintf("%q never stands right behind %q", row[at].String(), rowText(row[:at])), c.suggestRow(row, at)))
 	}
-	if doubts != nil {
-		return doubts
+	if warnings != nil {
+		return warnings
 	}
 	ids := lookUpWord(w, c.labels)
 	for i := range w {

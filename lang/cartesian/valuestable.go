@@ -101,7 +101,7 @@ func (t *valuesTable) has(id valuesID, k keyID) bool {
 }
 
 // fail tells whether a variant with values cannot be built, or may be such a one.
-func (t *valuesTable) fail(id valuesID, c *concern) bool {
+func (t *valuesTable) fail(id valuesID, c *constraint) bool {
 	if id == badValues {
 		return true
 	}

@@ -172,7 +172,7 @@ func (c *Config) WhyNot(ctx context.Context, filter string, o Options) (*Absence
 		return nil, err
 	}
 	if drops == nil {
-		if a.Impossible = c.doubts(src, text); a.Impossible == nil {
+		if a.Impossible = c.filterWarnings(src, text); a.Impossible == nil {
 			a.Impossible = diag.List{src.diagnostic(lexerStart, "no variant matches, and no statement drops one that would", "")}
 		}
 		return a, nil

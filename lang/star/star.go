@@ -46,9 +46,9 @@ type Loader struct {
 	// Print gets what print says while a file is loaded, and where. Nil: nobody does.
 	Print func(at, message string)
 
-	loaded map[string]starlark.StringDict
-	words  map[string]bool // all string literals of what was loaded
-	chain  []string        // the files that are being loaded, outermost first
+	loaded  map[string]starlark.StringDict
+	strings map[string]bool // all string literals of what was loaded
+	chain   []string        // the files that are being loaded, outermost first
 }
 
 // Scenario is a loaded file that defines [Entry].
@@ -61,12 +61,12 @@ type Scenario struct {
 	// says. 0: it says nothing.
 	HostsNeeded int
 
-	words map[string]bool
+	strings map[string]bool
 }
 
 // Mentions says whether the scenario, or a file that it loads, has text as a
 // string: a param, say, that it may ask for.
-func (s *Scenario) Mentions(text string) bool { return s.words[text] }
+func (s *Scenario) Mentions(text string) bool { return s.strings[text] }
 
 // hostsNeeded is the global of a scenario that says how many hosts it needs.
 const hostsNeeded = "hosts_needed"
@@ -97,7 +97,7 @@ func (l *Loader) Scenario(ctx context.Context, path string) (*Scenario, error) {
 		message := fmt.Sprintf("%s takes %d parameters, want one: env", Entry, main.NumParams())
 		return nil, diag.List{at(pos, source, message)}.Err()
 	}
-	scenario := &Scenario{Path: path, Globals: globals, Main: main, words: l.words}
+	scenario := &Scenario{Path: path, Globals: globals, Main: main, strings: l.strings}
 	if value, says := globals[hostsNeeded]; says {
 		if err := starlark.AsInt(value, &scenario.HostsNeeded); err != nil || scenario.HostsNeeded < 1 {
 			message := fmt.Sprintf("%s is %s, want the number of hosts, 1 or more", hostsNeeded, value)
@@ -143,7 +143,7 @@ func (l *Loader) load(ctx context.Context, module, from string) (starlark.String
 	if err != nil {
 		return nil, l.diagnostics(source, err)
 	}
-	l.learnWords(file)
+	l.recordStrings(file)
 	thread := &starlark.Thread{
 		Name:  "load " + name,
 		Print: func(t *starlark.Thread, message string) { l.print(t.CallFrame(1).Pos.String(), message) },
@@ -169,14 +169,14 @@ func (l *Loader) load(ctx context.Context, module, from string) (starlark.String
 	return globals, nil
 }
 
-// learnWords notes a file's string literals.
-func (l *Loader) learnWords(file *syntax.File) {
-	if l.words == nil {
-		l.words = map[string]bool{}
+// recordStrings notes a file's string literals.
+func (l *Loader) recordStrings(file *syntax.File) {
+	if l.strings == nil {
+		l.strings = map[string]bool{}
 	}
 	syntax.Walk(file, func(n syntax.Node) bool {
 		if literal, ok := n.(*syntax.Literal); ok && literal.Token == syntax.STRING {
-			l.words[literal.Value.(string)] = true
+			l.strings[literal.Value.(string)] = true
 		}
 		return true
 	})

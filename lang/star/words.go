@@ -20,9 +20,9 @@ import (
 // stumble over the words that Starlark reserves but does not have, and over
 // keywords as names: these are found in the source at that place.
 
-// foreign are the words of Python that Starlark reserves and does not have, and
+// pythonWords are the words of Python that Starlark reserves and does not have, and
 // what to do instead.
-var foreign = map[string]string{
+var pythonWords = map[string]string{
 	"as":       "",
 	"async":    "spawn(fn) and parallel([fn, ...]) run functions at the same time",
 	"await":    "spawn(fn) returns a task, whose join() waits for it",
@@ -104,7 +104,7 @@ func explain(e syntax.Error, source []byte) diag.Diagnostic {
 	}
 	d.Pos.Col = parts[i].begin + 1
 	word := parts[i].text
-	switch hint, isForeign := foreign[word]; {
+	switch hint, isForeign := pythonWords[word]; {
 	case isReserved(word) && isName(parts, i):
 		d.Message = fmt.Sprintf("%q is a word of the language and cannot be a name", word)
 		d.Hint = fmt.Sprintf("choose another one, such as %s_", word)
@@ -115,7 +115,7 @@ func explain(e syntax.Error, source []byte) diag.Diagnostic {
 	case keywords[word] && want != "":
 		d.Message = fmt.Sprintf("the keyword %q cannot stand here, want %s", word, plain(want))
 	default:
-		d.Hint = habit(parts, i, got)
+		d.Hint = pythonHint(parts, i, got)
 	}
 	return d
 }
@@ -129,7 +129,7 @@ func plain(token string) string {
 }
 
 func isReserved(word string) bool {
-	_, isForeign := foreign[word]
+	_, isForeign := pythonWords[word]
 	return isForeign || keywords[word]
 }
 
@@ -147,8 +147,8 @@ func isName(parts []part, i int) bool {
 	return textAt(parts, i+1) == "="
 }
 
-// habit is a hint for what other languages have; "" if nothing is known.
-func habit(parts []part, i int, got string) string {
+// pythonHint is a hint for what other languages have; "" if nothing is known.
+func pythonHint(parts []part, i int, got string) string {
 	word, before := textAt(parts, i), textAt(parts, i-1)
 	switch {
 	case i == 0 && word == "@":
