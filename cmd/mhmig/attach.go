@@ -17,16 +17,16 @@ import (
 	"github.com/mhmig/mhmig/runtime/result"
 )
 
-// disturbed warns whoever attaches to a VM.
-const disturbed = "the run goes on: what you do may disturb the test"
+// attachWarning warns whoever attaches to a VM.
+const attachWarning = "the run goes on: what you do may disturb the test"
 
-// attachment is the flags of the commands that attach to a VM.
-type attachment struct {
+// attachFlags is the flags of the commands that attach to a VM.
+type attachFlags struct {
 	run, results string
 	attach.Finder
 }
 
-func (a *attachment) flags(c *cobra.Command) {
+func (a *attachFlags) flags(c *cobra.Command) {
 	c.Flags().StringVar(&a.run, "run", "", "results folder `DIR` of the run (default: the latest)")
 	c.Flags().StringVar(&a.results, "results", resultsDir, "`DIR` of the folders of results")
 	c.Flags().StringVar(&a.Host, "host", "", "`NAME` of the host, where the VM is on several")
@@ -35,7 +35,7 @@ func (a *attachment) flags(c *cobra.Command) {
 }
 
 // find looks for the VM; a person at the terminal is asked where there are several.
-func (a *attachment) find(ctx context.Context, name string, stderr io.Writer) (*attach.Endpoint, error) {
+func (a *attachFlags) find(ctx context.Context, name string, stderr io.Writer) (*attach.Endpoint, error) {
 	a.Folder = cmp.Or(a.run, filepath.Join(a.results, result.LatestLink))
 	a.Notice = func(text string) { fmt.Fprintln(stderr, "mhmig:", text) }
 	if term.IsTerminal(int(os.Stdin.Fd())) && term.IsTerminal(int(os.Stderr.Fd())) {
@@ -43,7 +43,7 @@ func (a *attachment) find(ctx context.Context, name string, stderr io.Writer) (*
 	}
 	found, err := a.Find(ctx, name)
 	if err == nil && found.Running {
-		a.Notice(disturbed)
+		a.Notice(attachWarning)
 	}
 	return found, err
 }

@@ -136,7 +136,7 @@ func missingPackages(netns bool, log *slog.Logger) []string {
 		if r.netns && !netns {
 			continue
 		}
-		path, err := lookProgram(r.program)
+		path, err := findProgram(r.program)
 		if err != nil {
 			log.Warn("program is missing", "program", r.program, "package", r.packageName)
 			missing = append(missing, r.packageName)
@@ -147,8 +147,8 @@ func missingPackages(netns bool, log *slog.Logger) []string {
 	return missing
 }
 
-// lookProgram also looks where an ordinary user's PATH does not lead.
-func lookProgram(name string) (string, error) {
+// findProgram also looks where an ordinary user's PATH does not lead.
+func findProgram(name string) (string, error) {
 	path, err := exec.LookPath(name)
 	for _, dir := range []string{"/usr/sbin", "/sbin"} {
 		if err != nil {

@@ -33,7 +33,7 @@ still going on or nothing is known of it, 3 a host could not be cleaned up.`,
 			if len(args) == 1 {
 				folder = args[0]
 			}
-			outliveReader()
+			ignoreSIGPIPE()
 			c.Out, c.Log = command.OutOrStdout(), slog.New(terminal.New(command.ErrOrStderr(), terminal.Options{
 				Color: terminal.Coloured(os.Stderr), Width: func() int { return terminal.Width(os.Stderr) },
 			}))

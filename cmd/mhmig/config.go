@@ -21,9 +21,9 @@ const configEnding = ".cfg"
 // none: in defaults mode.
 const shippedConfig = "@std//" + stdlib.DefaultConfig
 
-// selection is what the flags say of the config and of which of its variants
+// configFlags is what the flags say of the config and of which of its variants
 // are wanted.
-type selection struct {
+type configFlags struct {
 	config   string // "": the one that mhmig brings
 	filters  []string
 	params   []string
@@ -32,23 +32,23 @@ type selection struct {
 }
 
 // flags adds the flags that all commands have which read a config.
-func (s *selection) flags(flags *pflag.FlagSet) {
+func (s *configFlags) flags(flags *pflag.FlagSet) {
 	flags.StringArrayVar(&s.filters, "filter", nil, "config `STATEMENT` to apply after the file, such as 'only Fedora'; repeatable")
 	flags.StringArrayVar(&s.params, "param", nil, "set a param in every variant: `KEY=VALUE`, or with an operator of configs, such as 'KEY += VALUE'; repeatable")
 	flags.BoolVar(&s.defaults, "defaults", false, "of sets with a default, take only that (without a config of your own: always)")
 }
 
 // strictFlag adds the flag of commands that can refuse what is else warned of.
-func (s *selection) strictFlag(flags *pflag.FlagSet) {
+func (s *configFlags) strictFlag(flags *pflag.FlagSet) {
 	flags.BoolVar(&s.strict, "strict", false, "refuse a config with warnings, with joins that lose combinations, and with words of filters in its files that no variant can match")
 }
 
-func (s *selection) options() cartesian.Options {
+func (s *configFlags) options() cartesian.Options {
 	return cartesian.Options{Defaults: s.defaults || s.config == ""}
 }
 
 // extras are the statements of filters and params, behind the config's.
-func (s *selection) extras() []cartesian.Extra {
+func (s *configFlags) extras() []cartesian.Extra {
 	var extras []cartesian.Extra
 	for i, text := range s.filters {
 		extras = append(extras, cartesian.Extra{Name: flagName("filter", i), Text: text})
@@ -60,7 +60,7 @@ func (s *selection) extras() []cartesian.Extra {
 }
 
 // parse reads the config with the filters and params applied.
-func (s *selection) parse() (*cartesian.Config, error) {
+func (s *configFlags) parse() (*cartesian.Config, error) {
 	config, err := cartesian.Reader{Libraries: libraries}.Read(cmp.Or(s.config, shippedConfig), s.extras()...)
 	if err != nil {
 		return nil, exit.Usage.Wrap(err)
@@ -72,7 +72,7 @@ func (s *selection) parse() (*cartesian.Config, error) {
 func flagName(flag string, i int) string { return fmt.Sprintf("--%s %d", flag, i+1) }
 
 // isFlag says whether a place is in a flag, and in no file.
-func (s *selection) isFlag(place string) bool {
+func (s *configFlags) isFlag(place string) bool {
 	for i := range max(len(s.filters), len(s.params)) {
 		if place == flagName("filter", i) || place == flagName("param", i) {
 			return true

@@ -19,7 +19,7 @@ import (
 )
 
 func newConsoleCommand() *cobra.Command {
-	var a attachment
+	var a attachFlags
 	c := &cobra.Command{
 		Use:   "console VM",
 		Short: "Join the serial console of a VM, of a run that goes on or was kept",
@@ -55,7 +55,7 @@ func joinConsole(ctx context.Context, vm *attach.Endpoint, stderr io.Writer) (er
 	fmt.Fprintf(stderr, "mhmig: console of %s@%s: the guest's account is %s\n", vm.VM, vm.Host, printable.Line(vm.Account()))
 	keys := terminal.NewKeyboard(os.Stdin, os.Stdout)
 	if !term.IsTerminal(int(os.Stdin.Fd())) {
-		return console.Talk(ctx, keys, disarmed(os.Stdout), false)
+		return console.Talk(ctx, keys, escapeCommands(os.Stdout), false)
 	}
 	cooked, err := term.MakeRaw(int(os.Stdin.Fd()))
 	if err != nil {

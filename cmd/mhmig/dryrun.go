@@ -13,7 +13,7 @@ import (
 )
 
 // show writes what would run, and where.
-func (e *execution) show(w, stderr io.Writer, p *controller.Preview) error {
+func (e *execFlags) show(w, stderr io.Writer, p *controller.Preview) error {
 	table := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
 	fmt.Fprintln(table, "VARIANT\tSCENARIO\tHOSTS\tVMS")
 	for _, row := range p.Rows {

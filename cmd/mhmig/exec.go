@@ -27,9 +27,9 @@ import (
 	"github.com/mhmig/mhmig/stdlib"
 )
 
-// execution is one call of mhmig exec: its flags.
-type execution struct {
-	selection
+// execFlags is one call of mhmig exec: its flags.
+type execFlags struct {
+	configFlags
 	controller.Request
 	lab     labFlags
 	rerun   string
@@ -43,7 +43,7 @@ type execution struct {
 }
 
 func newExecCommand() *cobra.Command {
-	var e execution
+	var e execFlags
 	command := &cobra.Command{
 		Use:   "exec SCENARIO.star|CONFIG.cfg",
 		Short: "Run a scenario for each variant of the config",
@@ -71,18 +71,18 @@ arguments or an error in a file, 3 the hosts, or this machine as their controlle
   mhmig exec my.star --rerun failed --repeat 20 --until-failure`,
 		Args: arguments(1, 1),
 		RunE: func(command *cobra.Command, args []string) error {
-			if err := e.take(args[0]); err != nil {
+			if err := e.setArgument(args[0]); err != nil {
 				return wrongArguments(err)
 			}
 			if err := e.check(command.Flags()); err != nil {
 				return wrongArguments(err)
 			}
-			outliveReader()
+			ignoreSIGPIPE()
 			return e.run(command.Context(), command)
 		},
 	}
 	flags := command.Flags()
-	e.selection.flags(flags)
+	e.configFlags.flags(flags)
 	e.strictFlag(flags)
 	flags.StringVar(&e.rerun, "rerun", "", "run only those variants of the latest run that are `WHICH`: failed")
 	flags.StringVar(&e.Shard, "shard", "", "run only part `I/N` of the variants; which one a variant is in depends on its name alone")
@@ -110,8 +110,8 @@ arguments or an error in a file, 3 the hosts, or this machine as their controlle
 	return command
 }
 
-// take decides what the argument is.
-func (e *execution) take(argument string) error {
+// setArgument decides what the argument is.
+func (e *execFlags) setArgument(argument string) error {
 	if filepath.Ext(argument) != configEnding {
 		e.Scenario = argument
 		return nil
@@ -124,7 +124,7 @@ func (e *execution) take(argument string) error {
 }
 
 // check refuses flags that cannot be meant so, before anything is made.
-func (e *execution) check(flags *pflag.FlagSet) error {
+func (e *execFlags) check(flags *pflag.FlagSet) error {
 	if err := errors.Join(e.checkChoice(flags), checkFormat(e.format)); err != nil {
 		return err
 	}
@@ -149,7 +149,7 @@ func (e *execution) check(flags *pflag.FlagSet) error {
 		return fmt.Errorf("--max-variants %d: want 1 or more", e.MaxVariants)
 	}
 	e.keyboard = terminal.NewKeyboard(os.Stdin, os.Stderr)
-	if e.pause && !e.keyboard.There() {
+	if e.pause && !e.keyboard.IsInteractive() {
 		return errors.New("--pause-on-failure: standard input or error is no terminal: use --keep there")
 	}
 	if e.UntilFailure && !flags.Changed("repeat") {
@@ -175,7 +175,7 @@ func (e *execution) check(flags *pflag.FlagSet) error {
 }
 
 // checkChoice refuses variants that cannot be chosen so.
-func (e *execution) checkChoice(flags *pflag.FlagSet) error {
+func (e *execFlags) checkChoice(flags *pflag.FlagSet) error {
 	switch {
 	case flags.Changed("rerun") && e.rerun != "failed":
 		return fmt.Errorf("--rerun %s: want failed", e.rerun)
@@ -193,12 +193,12 @@ func (e *execution) checkChoice(flags *pflag.FlagSet) error {
 }
 
 // run does what the flags ask for.
-func (e *execution) run(ctx context.Context, command *cobra.Command) error {
+func (e *execFlags) run(ctx context.Context, command *cobra.Command) error {
 	q, err := e.request()
 	if err != nil {
 		return err
 	}
-	view := &view{execution: e, command: command, out: command.ErrOrStderr(), close: func() {}}
+	view := &view{execFlags: e, command: command, out: command.ErrOrStderr(), close: func() {}}
 	if e.dryRun {
 		return e.preview(ctx, q, view)
 	}
@@ -217,7 +217,7 @@ func (e *execution) run(ctx context.Context, command *cobra.Command) error {
 }
 
 // request is what the flags ask for, with what mhmig brings.
-func (e *execution) request() (controller.Request, error) {
+func (e *execFlags) request() (controller.Request, error) {
 	self, err := os.Executable()
 	if err != nil {
 		return controller.Request{}, exit.Hosts.Wrap(err)
@@ -225,12 +225,12 @@ func (e *execution) request() (controller.Request, error) {
 	q := e.Request
 	q.Config, q.Extras, q.Options, q.Strict = e.config, e.extras(), e.options(), e.strict
 	q.RerunFailed = e.rerun != ""
-	q.Lab = controller.Lab{Options: e.lab.options(), Own: e.lab.asksForOwn(), Serve: []string{self, "lab", "serve"}}
+	q.Lab = controller.Lab{Options: e.lab.options(), Own: e.lab.wantsOwnLab(), Serve: []string{self, "lab", "serve"}}
 	q.Command, q.Version = os.Args, version()
 	q.DefaultConfig, q.Libraries, q.Load = shippedConfig, libraries, loadScenario
 	q.Execute = func(ctx context.Context, x controller.Execution) run.Verdict {
 		debug := builtins.Debug{Failed: x.Failed}
-		if e.keyboard.There() {
+		if e.keyboard.IsInteractive() {
 			debug.Prompt = func(ctx context.Context) (builtins.Prompt, error) { return e.keyboard.Prompt(ctx, x.Mask) }
 		}
 		return builtins.Run(ctx, x.Bed, x.Scenario.Main, debug)
@@ -248,13 +248,13 @@ func loadScenario(ctx context.Context, path string) (*star.Scenario, error) {
 		return nil, err
 	}
 	loader := &star.Loader{Predeclared: predeclared, Libraries: libraries, Print: func(at, message string) {
-		terminal.WriteLines(disarmed(os.Stderr), "", at+": "+message, terminal.Width(os.Stderr))
+		terminal.WriteLines(escapeCommands(os.Stderr), "", at+": "+message, terminal.Width(os.Stderr))
 	}}
 	return loader.Scenario(ctx, path)
 }
 
 // preview shows what a run would do.
-func (e *execution) preview(ctx context.Context, q controller.Request, view *view) error {
+func (e *execFlags) preview(ctx context.Context, q controller.Request, view *view) error {
 	plan, err := controller.NewPlan(ctx, q, view.sinks())
 	if err != nil {
 		return err

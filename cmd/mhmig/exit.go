@@ -43,19 +43,19 @@ func wrongArgument(format string, args ...any) error {
 	return wrongArguments(fmt.Errorf(format, args...))
 }
 
-// complain tells a person of an error.
-func complain(w io.Writer, err error) {
+// writeError tells a person of an error.
+func writeError(w io.Writer, err error) {
 	fmt.Fprintf(w, "mhmig: %s\n", printable.Lines(err.Error()))
 }
 
-// complaining returns complain with its writer.
-func complaining(w io.Writer) func(error) { return func(err error) { complain(w, err) } }
+// errorWriter returns complain with its writer.
+func errorWriter(w io.Writer) func(error) { return func(err error) { writeError(w, err) } }
 
-// tell writes for a person what a command has ended with. A wrong flag or
+// printError writes for a person what a command has ended with. A wrong flag or
 // argument is answered with where to read about them, what mhmig does not expect with
 // what that means.
-func tell(stderr *os.File, command *cobra.Command, err error) {
-	w := disarmed(stderr)
+func printError(stderr *os.File, command *cobra.Command, err error) {
+	w := escapeCommands(stderr)
 	if list := diag.Of(err); len(list) > 0 {
 		_ = diag.Render(w, list, terminal.Coloured(stderr))
 		return
@@ -67,7 +67,7 @@ func tell(stderr *os.File, command *cobra.Command, err error) {
 		return
 	}
 	for _, err := range unreported(err) {
-		complain(w, err)
+		writeError(w, err)
 	}
 	switch _, wrong := errors.AsType[*argumentError](err); {
 	case wrong && exit.Of(err) == exit.Usage:
@@ -106,20 +106,20 @@ func isJoined(err error) bool {
 }
 
 // arguments admits from least to most arguments.
-func arguments(least, most int) cobra.PositionalArgs {
+func arguments(minimum, maximum int) cobra.PositionalArgs {
 	return func(command *cobra.Command, args []string) error {
 		switch {
-		case len(args) < least:
+		case len(args) < minimum:
 			return wrongArgument("an argument is missing: %s", command.UseLine())
-		case len(args) > most:
-			return wrongArgument("unexpected argument %q: %s", args[most], command.UseLine())
+		case len(args) > maximum:
+			return wrongArgument("unexpected argument %q: %s", args[maximum], command.UseLine())
 		}
 		return nil
 	}
 }
 
-// group admits no arguments to a command that has only commands below it.
-func group(command *cobra.Command, args []string) error {
+// requireSubcommand admits no arguments to a command that has only commands below it.
+func requireSubcommand(command *cobra.Command, args []string) error {
 	if len(args) == 0 {
 		return nil
 	}

@@ -39,7 +39,7 @@ func TestTell(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		tell(file, &cobra.Command{Use: "mhmig"}, c.err)
+		printError(file, &cobra.Command{Use: "mhmig"}, c.err)
 		got, err := os.ReadFile(path)
 		if err := errors.Join(err, file.Close()); err != nil {
 			t.Fatal(err)

@@ -25,15 +25,15 @@ import (
 	"github.com/mhmig/mhmig/runtime/terminal"
 )
 
-// explanation is one call of mhmig explain: its flags.
-type explanation struct {
-	selection
+// explainFlags is one call of mhmig explain: its flags.
+type explainFlags struct {
+	configFlags
 	whyNot string
 	json   bool
 }
 
 func newExplainCommand() *cobra.Command {
-	var e explanation
+	var e explainFlags
 	command := &cobra.Command{
 		Use:   "explain [CONFIG.cfg] VARIANT [KEY]",
 		Short: "Show which statements made a param, or dropped a variant",
@@ -100,7 +100,7 @@ func splitConfig(args []string) (config string, asked []string) {
 	return "", args
 }
 
-func (e *explanation) explainVariant(command *cobra.Command, config *cartesian.Config, variant, key string, one bool) error {
+func (e *explainFlags) explainVariant(command *cobra.Command, config *cartesian.Config, variant, key string, one bool) error {
 	wait := waitFor(command, "looking for the variant")
 	all, err := config.Explain(command.Context(), variant, e.options())
 	if _, none := errors.AsType[*cartesian.NoneError](err); none && e.config == "" && !e.defaults {
@@ -156,7 +156,7 @@ func notOneVariant(err error) error {
 	return exit.Usage.Wrap(err)
 }
 
-func (e *explanation) explainAbsence(command *cobra.Command, config *cartesian.Config) error {
+func (e *explainFlags) explainAbsence(command *cobra.Command, config *cartesian.Config) error {
 	wait := waitFor(command, "finding out why there is no such variant")
 	absence, err := config.WhyNot(command.Context(), e.whyNot, e.options())
 	wait.Done()

@@ -14,8 +14,8 @@ import (
 	"github.com/mhmig/mhmig/runtime/terminal"
 )
 
-// telling is one call of mhmig report history: its flags.
-type telling struct {
+// historyFlags is one call of mhmig report history: its flags.
+type historyFlags struct {
 	query   history.Query
 	results string
 	format  string
@@ -24,7 +24,7 @@ type telling struct {
 }
 
 func newHistoryCommand() *cobra.Command {
-	var t telling
+	var t historyFlags
 	command := &cobra.Command{
 		Use:   "history [VARIANT-PATTERN]",
 		Short: "Show how variants fared in the last runs",
@@ -54,7 +54,7 @@ with that file: it is made anew.`,
 			case t.runs && len(args) > 0:
 				return wrongArgument("%s: --runs shows whole runs, want no pattern", args[0])
 			}
-			return t.tell(command)
+			return t.print(command)
 		},
 	}
 	flags := command.Flags()
@@ -66,9 +66,9 @@ with that file: it is made anew.`,
 	return command
 }
 
-func (t *telling) tell(command *cobra.Command) error {
+func (t *historyFlags) print(command *cobra.Command) error {
 	ctx := command.Context()
-	notice := complaining(command.ErrOrStderr())
+	notice := errorWriter(command.ErrOrStderr())
 	if t.rebuild {
 		if err := history.Rebuild(ctx, t.results, notice); err != nil {
 			return exit.Usage.Wrap(err)

@@ -39,7 +39,7 @@ A netns lab (root) has a network namespace and a real sshd for each host.`,
   mhmig lab ssh host2
   mhmig exec scenarios/multihost_migration.star
   mhmig lab down`,
-		Args: group,
+		Args: requireSubcommand,
 		RunE: func(c *cobra.Command, _ []string) error { return c.Help() },
 	}
 	c.AddCommand(newLabUpCommand(), newLabStatusCommand(), newLabSSHCommand(), newLabDownCommand(), newLabServeCommand())
@@ -107,7 +107,7 @@ may have paused. --run names the run.`,
 		Example: "  mhmig lab ssh host2\n  mhmig lab ssh host2 'ps aux | grep qemu'",
 		Args:    arguments(1, math.MaxInt),
 		RunE: func(c *cobra.Command, args []string) error {
-			s, err := labToEnter(run)
+			s, err := labForSSH(run)
 			if err != nil {
 				return err
 			}
@@ -138,7 +138,7 @@ terminal is asked first; without a terminal it is refused, but with --force.`,
 		RunE: func(c *cobra.Command, _ []string) error {
 			err := lab.Down(c.Context(), force)
 			used, inUse := errors.AsType[*lab.InUseError](err)
-			if inUse && askToEnd(c.ErrOrStderr(), used) {
+			if inUse && confirmEnd(c.ErrOrStderr(), used) {
 				err = lab.Down(c.Context(), true)
 			} else if inUse {
 				return exit.Failed.Wrap(fmt.Errorf("%w; end that first, or end both with --force", err))
@@ -156,9 +156,9 @@ terminal is asked first; without a terminal it is refused, but with --force.`,
 	return c
 }
 
-// askToEnd asks a person at the terminal whether a lab that is in use is to end.
+// confirmEnd asks a person at the terminal whether a lab that is in use is to end.
 // Where there is none, nobody has agreed.
-func askToEnd(out io.Writer, used *lab.InUseError) bool {
+func confirmEnd(out io.Writer, used *lab.InUseError) bool {
 	if !term.IsTerminal(int(os.Stdin.Fd())) || !term.IsTerminal(int(os.Stderr.Fd())) {
 		return false
 	}
@@ -183,8 +183,8 @@ func newLabServeCommand() *cobra.Command {
 	}
 }
 
-// labToEnter returns the lab of a run, "" for the lab that is up, else the latest run's.
-func labToEnter(run string) (*lab.State, error) {
+// labForSSH returns the lab of a run, "" for the lab that is up, else the latest run's.
+func labForSSH(run string) (*lab.State, error) {
 	if run == "" {
 		up, err := findLab()
 		if !errors.Is(err, lab.ErrDown) {

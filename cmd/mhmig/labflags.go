@@ -44,8 +44,8 @@ func (f *labFlags) options() lab.Options {
 	return o
 }
 
-// asksForOwn says whether the flags want another lab than the one that is up.
-func (f *labFlags) asksForOwn() bool { return f.kind != "" || f.hosts != 0 }
+// wantsOwnLab says whether the flags want another lab than the one that is up.
+func (f *labFlags) wantsOwnLab() bool { return f.kind != "" || f.hosts != 0 }
 
 // count is how many hosts the lab has that is made.
 func (f *labFlags) count() int {

@@ -65,17 +65,17 @@ func listTree(ctx context.Context, c *cartesian.Config, out io.Writer, limit int
 	return n > 0, err
 }
 
-// listing is one call of mhmig list: its flags.
-type listing struct {
-	selection
-	format string
-	limit  int // negative: none
-	most   int // variants; 0: any number
-	diff   string
+// listFlags is one call of mhmig list: its flags.
+type listFlags struct {
+	configFlags
+	format      string
+	limit       int // negative: none
+	maxVariants int // variants; 0: any number
+	diff        string
 }
 
 func newListCommand() *cobra.Command {
-	var l listing
+	var l listFlags
 	command := &cobra.Command{
 		Use:   "list [CONFIG.cfg]",
 		Short: "List the variants of a config",
@@ -114,14 +114,14 @@ were added, which removed, and which params changed. --filter, --param and
 	l.flags(flags)
 	flags.StringVar(&l.format, "format", "names", "what to print of each variant: names, shortnames, jsonl; or count, or tree")
 	flags.IntVar(&l.limit, "limit", 0, "stop after `N` variants")
-	flags.IntVar(&l.most, "max-variants", 0, "refuse a config with more than `N` variants (default: no limit)")
+	flags.IntVar(&l.maxVariants, "max-variants", 0, "refuse a config with more than `N` variants (default: no limit)")
 	l.strictFlag(flags)
 	flags.StringVar(&l.diff, "diff", "", "compare with the variants of this older `CONFIG`")
 	return command
 }
 
 // check refuses flags that cannot be meant so.
-func (l *listing) check(command *cobra.Command) error {
+func (l *listFlags) check(command *cobra.Command) error {
 	flags := command.Flags()
 	if _, known := listers[l.format]; !known {
 		return wrongValue("format", l.format, "names", "shortnames", "jsonl", "count", "tree")
@@ -132,8 +132,8 @@ func (l *listing) check(command *cobra.Command) error {
 	if !flags.Changed("limit") {
 		l.limit = -1
 	}
-	if flags.Changed("max-variants") && l.most < 1 {
-		return fmt.Errorf("--max-variants %d: want 1 or more", l.most)
+	if flags.Changed("max-variants") && l.maxVariants < 1 {
+		return fmt.Errorf("--max-variants %d: want 1 or more", l.maxVariants)
 	}
 	for _, name := range []string{l.config, l.diff} {
 		if filepath.Ext(name) == ".star" {
@@ -155,7 +155,7 @@ func (l *listing) check(command *cobra.Command) error {
 }
 
 // list writes the variants to stdout.
-func (l *listing) list(command *cobra.Command, config *cartesian.Config) error {
+func (l *listFlags) list(command *cobra.Command, config *cartesian.Config) error {
 	ctx, options := command.Context(), l.options()
 	if l.strict {
 		wait := waitFor(command, "looking for what is only warned of")
@@ -167,9 +167,9 @@ func (l *listing) list(command *cobra.Command, config *cartesian.Config) error {
 	}
 	remarks := api.Warnings(config, l.extras())
 	// What has a limit is within it if no more is wanted.
-	if l.most > 0 && (l.limit < 0 || l.limit > l.most) {
-		wait := waitFor(command, fmt.Sprintf("looking whether there are more than %d variants", l.most))
-		err := controller.CheckNumber(ctx, config, options, l.most)
+	if l.maxVariants > 0 && (l.limit < 0 || l.limit > l.maxVariants) {
+		wait := waitFor(command, fmt.Sprintf("looking whether there are more than %d variants", l.maxVariants))
+		err := controller.CheckNumber(ctx, config, options, l.maxVariants)
 		wait.Done()
 		if err != nil {
 			return err

@@ -20,14 +20,14 @@ import (
 )
 
 // compare writes how the variants of two configs differ.
-func (l *listing) compare(command *cobra.Command) error {
-	older := l.selection
+func (l *listFlags) compare(command *cobra.Command) error {
+	older := l.configFlags
 	older.config = l.diff
 	configs := make([]*cartesian.Config, 2)
 	faults := make([]diag.List, 2) // of each config
 	var remarks diag.List
 	var errs []error
-	for i, s := range []selection{older, l.selection} {
+	for i, s := range []configFlags{older, l.configFlags} {
 		config, err := s.parse()
 		if err != nil {
 			errs = append(errs, err)
@@ -41,7 +41,7 @@ func (l *listing) compare(command *cobra.Command) error {
 		}
 	}
 	if len(errs) == 0 {
-		errs = append(errs, asError(l.ofBoth(faults[0], faults[1])))
+		errs = append(errs, asError(l.mergeFaults(faults[0], faults[1])))
 	}
 	if err := oneError(errs); err != nil {
 		return err
@@ -51,12 +51,12 @@ func (l *listing) compare(command *cobra.Command) error {
 	if err := diag.Render(command.ErrOrStderr(), remarks, terminal.Coloured(os.Stderr)); err != nil {
 		return err
 	}
-	d := &cartesian.Diff{Old: configs[0], New: configs[1], Options: l.options(), Limit: l.most}
+	d := &cartesian.Diff{Old: configs[0], New: configs[1], Options: l.options(), Limit: l.maxVariants}
 	wait := waitFor(command, "comparing variants")
 	defer wait.Done()
 	return flushed(command, func(out io.Writer) error {
 		out = wait.Writer(out)
-		var changes explain.Review
+		var changes explain.DiffSummary
 		for difference, err := range d.All(command.Context()) {
 			if limit, ok := errors.AsType[*cartesian.LimitError](err); ok {
 				return exit.Usage.Wrap(fmt.Errorf("%w; compare parts of it with --filter, or allow more than %d with --max-variants", err, limit.Limit))
@@ -77,9 +77,9 @@ func (l *listing) compare(command *cobra.Command) error {
 	})
 }
 
-// ofBoth joins what is wrong in two configs. What a filter asks for and only one
+// mergeFaults joins what is wrong in two configs. What a filter asks for and only one
 // of them has is no fault: it is there to be compared.
-func (l *listing) ofBoth(older, newer diag.List) diag.List {
+func (l *listFlags) mergeFaults(older, newer diag.List) diag.List {
 	both := slices.Clone(newer)
 	for _, d := range older {
 		if !slices.ContainsFunc(newer, d.SaysTheSame) {

@@ -31,9 +31,9 @@ func execute(args []string) int {
 	defer stop()
 	root := newRootCommand()
 	root.SetArgs(args)
-	stdout := &output{w: disarmed(os.Stdout)}
+	stdout := &output{w: escapeCommands(os.Stdout)}
 	root.SetOut(stdout)
-	root.SetErr(notices{disarmed(os.Stderr)})
+	root.SetErr(stderrWriter{escapeCommands(os.Stderr)})
 	begun := false
 	root.PersistentPreRun = func(*cobra.Command, []string) { begun = true }
 	command, err := root.ExecuteContextC(ctx)
@@ -43,7 +43,7 @@ func execute(args []string) int {
 	if lost := stdout.fault(); lost != nil && !errors.Is(err, lost) {
 		err = errors.Join(err, lost)
 	}
-	tell(os.Stderr, command, err)
+	printError(os.Stderr, command, err)
 	return int(exit.Of(err))
 }
 
@@ -64,7 +64,7 @@ func interruptible(args []string) (context.Context, func()) {
 		case <-done:
 			return
 		}
-		fmt.Fprintln(os.Stderr, interruption(args))
+		fmt.Fprintln(os.Stderr, interruptMessage(args))
 		cancel(run.ErrInterrupted)
 		select {
 		case <-signals:
@@ -79,19 +79,19 @@ func interruptible(args []string) (context.Context, func()) {
 	}
 }
 
-// interruption says what happens after the first signal: commands that only read
+// interruptMessage says what happens after the first signal: commands that only read
 // leave nothing behind.
-func interruption(args []string) string {
+func interruptMessage(args []string) string {
 	if len(args) > 0 && (args[0] == "list" || args[0] == "explain" || args[0] == "report") {
 		return "mhmig: interrupted"
 	}
 	return "mhmig: interrupted, cleaning up (again to leave at once; mhmig cleanup then removes what is left)"
 }
 
-// outliveReader lets the program go on when nobody reads its output any more: at
+// ignoreSIGPIPE lets the program go on when nobody reads its output any more: at
 // Ctrl-C the tee behind the pipe dies first, and what is on hosts must still be
 // cleaned up.
-func outliveReader() { signal.Notify(make(chan os.Signal, 1), syscall.SIGPIPE) }
+func ignoreSIGPIPE() { signal.Notify(make(chan os.Signal, 1), syscall.SIGPIPE) }
 
 func newRootCommand() *cobra.Command {
 	root := &cobra.Command{
@@ -105,7 +105,7 @@ mhmig makes on this machine.`,
 		Example: `  mhmig bootstrap                                   # once: build the guest image
   mhmig exec scenarios/multihost_migration.star     # on the lab
   mhmig exec my.star --hosts host1,host2 --filter 'only RHEL.6.4.x86_64'`,
-		Args:          group,
+		Args:          requireSubcommand,
 		RunE:          func(command *cobra.Command, _ []string) error { return command.Help() },
 		Version:       versionText(),
 		SilenceUsage:  true,
@@ -136,7 +136,7 @@ func newHelpCommand() *cobra.Command {
 			for _, name := range args {
 				below, _, err := asked.Find([]string{name})
 				if err != nil || below == asked {
-					return group(asked, []string{name})
+					return requireSubcommand(asked, []string{name})
 				}
 				asked = below
 			}
@@ -151,12 +151,12 @@ func waitFor(command *cobra.Command, what string) *terminal.Wait {
 	return terminal.NewWait(command.ErrOrStderr(), terminal.Drawable(os.Stderr), what)
 }
 
-// disarmed returns f, for text that others may have written: where a system reads
+// escapeCommands returns f, for text that others may have written: where a system reads
 // the lines of a job's output and obeys some, with nothing in it for it to obey.
-func disarmed(f *os.File) io.Writer {
+func escapeCommands(f *os.File) io.Writer {
 	for _, sign := range []string{"GITHUB_ACTIONS", "TF_BUILD", "TEAMCITY_VERSION"} {
 		if os.Getenv(sign) != "" {
-			return printable.Disarm(f, printable.Backslash)
+			return printable.EscapeCommands(f, printable.Backslash)
 		}
 	}
 	return f

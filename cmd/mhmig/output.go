@@ -42,11 +42,11 @@ func (o *output) fault() error {
 	return o.err
 }
 
-// notices is standard error: words to a person. Whom they do not reach, they do
+// stderrWriter is standard error: words to a person. Whom they do not reach, they do
 // not reach; nothing else is to go wrong for that.
-type notices struct{ w io.Writer }
+type stderrWriter struct{ w io.Writer }
 
-func (n notices) Write(p []byte) (int, error) {
+func (n stderrWriter) Write(p []byte) (int, error) {
 	_, _ = n.w.Write(p)
 	return len(p), nil
 }

@@ -17,7 +17,7 @@ import (
 )
 
 func newQMPCommand() *cobra.Command {
-	var a attachment
+	var a attachFlags
 	var timeout time.Duration
 	c := &cobra.Command{
 		Use:   "qmp VM [COMMAND [KEY=VALUE…]]",

@@ -25,8 +25,8 @@ import (
 	"github.com/mhmig/mhmig/runtime/terminal"
 )
 
-// reporting is one call of mhmig report: its flags.
-type reporting struct {
+// reportFlags is one call of mhmig report: its flags.
+type reportFlags struct {
 	results string
 	format  string
 	out     string
@@ -45,7 +45,7 @@ var reportFormats = map[string]report.Format{
 }
 
 func newReportCommand() *cobra.Command {
-	var r reporting
+	var r reportFlags
 	names := append([]string{textFormat}, slices.Sorted(maps.Keys(reportFormats))...)
 	command := &cobra.Command{
 		Use:   "report [RESULTS-DIR]",
@@ -84,7 +84,7 @@ The exit status does not tell how the run went: exec's has.`,
 	return command
 }
 
-func (r *reporting) run(command *cobra.Command, dir string) error {
+func (r *reportFlags) run(command *cobra.Command, dir string) error {
 	if err := checkFormat(r.format); err != nil {
 		return err
 	}
@@ -118,7 +118,7 @@ func stream(f *os.File, format string) io.Writer {
 	if format == annotations {
 		return &output{w: f}
 	}
-	return &output{w: disarmed(f)}
+	return &output{w: escapeCommands(f)}
 }
 
 // runFolder is the folder of a run that dir names: dir itself, or the newest in it.
@@ -134,7 +134,7 @@ func runFolder(dir string) (string, error) {
 // writeOutput writes to the file that --output names. A regular file is replaced as a
 // whole, when all is written; what is none, such as a FIFO or /dev/stdout, stays what
 // it is and is written to. The target of a symbolic link is what counts, not the link.
-func (r *reporting) writeOutput(write func(io.Writer) error) error {
+func (r *reportFlags) writeOutput(write func(io.Writer) error) error {
 	path := r.out
 	about, err := os.Stat(path)
 	switch {
@@ -219,8 +219,8 @@ func appendSummary(path, dir string) error {
 }
 
 // text writes what exec writes at the end of a run.
-func (r *reporting) text(w io.Writer, dir string) error {
-	remark, err := report.Remark(dir)
+func (r *reportFlags) text(w io.Writer, dir string) error {
+	remark, err := report.RunProblem(dir)
 	if err != nil {
 		return err
 	}

@@ -23,7 +23,7 @@ import (
 // view is how a run shows what happens: drawn on a terminal, as lines elsewhere,
 // or as JSON lines.
 type view struct {
-	*execution
+	*execFlags
 	command *cobra.Command
 	printer *terminal.Printer
 	out     io.Writer // for lines to a person
@@ -39,7 +39,7 @@ func (v *view) sinks() controller.Sinks {
 		Note:     func(line string) { fmt.Fprintln(v.stderr(), "mhmig:", line) },
 		Working:  func(what string) func() { return waitFor(v.command, what).Done },
 		Begin:    v.begin,
-		Complain: func(err error) { complain(v.out, err) },
+		Complain: func(err error) { writeError(v.out, err) },
 		Ended:    v.ended,
 	}
 	if v.pause {

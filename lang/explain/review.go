@@ -13,12 +13,12 @@ import (
 	"github.com/mhmig/mhmig/lang/printable"
 )
 
-// A Review gathers differences for a person to read: what changed in many variants
+// A DiffSummary gathers differences for a person to read: what changed in many variants
 // in the same way is said once.
-type Review struct {
+type DiffSummary struct {
 	added, removed namesOf
 	changed        int
-	keys           map[string]*keyReview
+	keys           map[string]*keySummary
 }
 
 // namesOf counts variants, and keeps the names of the first ones.
@@ -27,8 +27,8 @@ type namesOf struct {
 	first []string
 }
 
-// A keyReview is what changed of one param.
-type keyReview struct {
+// A keySummary is what changed of one param.
+type keySummary struct {
 	changes []*paramChange // the first ones
 	others  int            // variants in which it changed in other ways
 	all     int
@@ -54,7 +54,7 @@ func (n *namesOf) add(name string, shown int) {
 }
 
 // Add takes a difference in.
-func (r *Review) Add(d *cartesian.Difference) {
+func (r *DiffSummary) Add(d *cartesian.Difference) {
 	switch d.Kind {
 	case cartesian.Added:
 		r.added.add(d.Name, shownVariants)
@@ -65,12 +65,12 @@ func (r *Review) Add(d *cartesian.Difference) {
 	}
 	r.changed++
 	if r.keys == nil {
-		r.keys = map[string]*keyReview{}
+		r.keys = map[string]*keySummary{}
 	}
 	for _, p := range d.Params {
 		key := r.keys[p.Key]
 		if key == nil {
-			key = &keyReview{}
+			key = &keySummary{}
 			r.keys[p.Key] = key
 		}
 		key.all++
@@ -97,7 +97,7 @@ func (r *Review) Add(d *cartesian.Difference) {
 }
 
 // Write writes what was gathered; alike is how many variants do not differ.
-func (r *Review) Write(w io.Writer, alike int) {
+func (r *DiffSummary) Write(w io.Writer, alike int) {
 	writeNames := func(title string, n namesOf) {
 		if n.count == 0 {
 			return

@@ -7,32 +7,32 @@ import (
 	"sync"
 )
 
-// Disarm returns a writer to w of text in which nothing is a command to the
+// EscapeCommands returns a writer to w of text in which nothing is a command to the
 // system that reads a job's output: GitHub's ::error::… at the beginning of a
 // line, blanks before it or not, and ##[error]… anywhere in one, as well as
 // others of that kind (##vso[…], ##teamcity[…]). The one character that makes
 // it a command is written as escape has it; all else goes through as it comes.
-func Disarm(w io.Writer, escape func(c byte) string) io.Writer {
-	return &disarmed{w: w, escape: escape}
+func EscapeCommands(w io.Writer, escape func(c byte) string) io.Writer {
+	return &commandEscaper{w: w, escape: escape}
 }
 
 // Backslash is an escape for plain text and Markdown.
 func Backslash(c byte) string { return `\` + string(c) }
 
-type disarmed struct {
+type commandEscaper struct {
 	w      io.Writer
 	escape func(byte) string
 
 	mu      sync.Mutex // guards scanner
-	scanner scanner
+	scanner commandScanner
 }
 
-func (d *disarmed) Write(p []byte) (int, error) {
+func (d *commandEscaper) Write(p []byte) (int, error) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	begin := 0
 	for i, c := range p {
-		if !d.scanner.obeyed(c) {
+		if !d.scanner.isCommand(c) {
 			continue
 		}
 		if _, err := d.w.Write(p[begin:i]); err != nil {
@@ -47,21 +47,21 @@ func (d *disarmed) Write(p []byte) (int, error) {
 	return begin + n, err
 }
 
-// scanner finds the characters that make a command: the second colon of those that
+// commandScanner finds the characters that make a command: the second colon of those that
 // a line begins with, and the bracket behind ## or ##word.
-type scanner struct {
+type commandScanner struct {
 	begun  bool // the line has shown something but a blank
 	colons int  // that the line began with
 	marks  int  // # before this, with a word behind them or not
 	word   bool // letters have come behind the marks
 }
 
-// obeyed takes the next byte and says whether it would make a command.
-func (s *scanner) obeyed(c byte) bool {
+// isCommand takes the next byte and says whether it would make a command.
+func (s *commandScanner) isCommand(c byte) bool {
 	const most = 2
 	switch {
 	case c == '\n' || c == '\r':
-		*s = scanner{}
+		*s = commandScanner{}
 		return false
 	case c == '#':
 		if s.word {
@@ -70,7 +70,7 @@ func (s *scanner) obeyed(c byte) bool {
 		s.marks, s.begun = min(s.marks+1, most), true
 		return false
 	case c == '[' && s.marks == most:
-		*s = scanner{begun: true}
+		*s = commandScanner{begun: true}
 		return true
 	case s.marks == most && (c >= 'a' && c <= 'z' || c >= 'A' && c <= 'Z'):
 		s.word = true

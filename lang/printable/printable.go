@@ -79,17 +79,17 @@ func JSON(data []byte) []byte {
 		out = append(append(out, data[written:i]...), by...)
 		written = i + size
 	}
-	var s scanner
+	var s commandScanner
 	for i := 0; i < len(data); {
 		c := data[i]
 		if c < utf8.RuneSelf {
-			if s.obeyed(c) || c == 0x7f {
+			if s.isCommand(c) || c == 0x7f {
 				replace(i, 1, fmt.Sprintf(`\u%04x`, c))
 			}
 			i++
 			continue
 		}
-		s.obeyed(c)
+		s.isCommand(c)
 		r, size := utf8.DecodeRune(data[i:])
 		switch {
 		case r == utf8.RuneError && size == 1:

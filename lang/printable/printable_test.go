@@ -63,7 +63,7 @@ func FuzzLine(f *testing.F) {
 			}
 		}
 		var b strings.Builder
-		w := printable.Disarm(&b, printable.Backslash)
+		w := printable.EscapeCommands(&b, printable.Backslash)
 		for i := range len(text) { // the hardest way
 			if _, err := w.Write([]byte{text[i]}); err != nil {
 				t.Fatal(err)
@@ -99,7 +99,7 @@ func TestDisarm(t *testing.T) {
 		t.Run(test.name, func(t *testing.T) {
 			t.Parallel()
 			var b strings.Builder
-			n, err := printable.Disarm(&b, printable.Backslash).Write([]byte(test.text))
+			n, err := printable.EscapeCommands(&b, printable.Backslash).Write([]byte(test.text))
 			if err != nil || n != len(test.text) || b.String() != test.want {
 				t.Errorf("got %q, %d, %v; want %q, %d", b.String(), n, err, test.want, len(test.text))
 			}

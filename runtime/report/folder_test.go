@@ -127,14 +127,14 @@ func moves(begun time.Time, dirty float64) result.Migration {
 	samples[len(samples)-1].Query["total-time"] = 0 // as QEMU has it while it switches over
 	moved := result.MovedVM{VM: "vm1", Status: "completed", Query: query(seconds+step, 0, seen, pass, "completed"), Samples: samples}
 	if dirty > 0 {
-		moved.Guest = felt(begun, seconds+step)
+		moved.Guest = minPause(begun, seconds+step)
 	}
 	return result.Migration{Number: 1, Source: "host1", Destination: "host2", Status: "completed", VMs: []result.MovedVM{moved}}
 }
 
-// felt is how a guest felt such a move, that loses 60 ms of each second, and stamps
+// minPause is how a guest felt such a move, that loses 60 ms of each second, and stamps
 // its clock long after the move.
-func felt(begun time.Time, seconds float64) *result.GuestClock {
+func minPause(begun time.Time, seconds float64) *result.GuestClock {
 	g := &result.GuestClock{Moved: true, Downtime: 52, ClockStop: 41, LongestGap: 60, Silence: 62}
 	const span = 0.05
 	for i := range int(2 * seconds / span) {

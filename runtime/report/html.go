@@ -149,23 +149,23 @@ func HTML(w io.Writer, dir string) error {
 	if err != nil {
 		return err
 	}
-	b := &book{dir: dir, run: run, counts: map[result.Status]int{}, good: goodLogs, bad: badLogs}
-	w = printable.Disarm(w, func(c byte) string { return fmt.Sprintf(`\u%04x`, c) }) // what others have written stands in JSON
+	b := &pageBuilder{dir: dir, run: run, counts: map[result.Status]int{}, good: goodLogs, bad: badLogs}
+	w = printable.EscapeCommands(w, func(c byte) string { return fmt.Sprintf(`\u%04x`, c) }) // what others have written stands in JSON
 	err = page.Execute(w, struct {
 		Title    string
 		Run      runEntry
 		Variants iter.Seq2[row, detail]
 		Remark   func() string
 		Written  time.Time
-	}{title(run), newRunEntry(run), b.variants, func() string { return remark(run, b.counts).Message }, time.Now()})
+	}{title(run), newRunEntry(run), b.variants, func() string { return runProblem(run, b.counts).Message }, time.Now()})
 	if b.err != nil {
 		return b.err
 	}
 	return err
 }
 
-// book goes through the variants once.
-type book struct {
+// pageBuilder goes through the variants once.
+type pageBuilder struct {
 	dir    string
 	run    result.Run
 	counts map[result.Status]int
@@ -175,7 +175,7 @@ type book struct {
 	good, bad       int               // how many bytes of logs may still come
 }
 
-func (b *book) variants(yield func(row, detail) bool) {
+func (b *pageBuilder) variants(yield func(row, detail) bool) {
 	for o, err := range outcomes(b.dir) {
 		if err != nil {
 			b.err = err
@@ -208,7 +208,7 @@ func (b *book) variants(yield func(row, detail) bool) {
 // maxSparks bounds the small pictures of one variant.
 const maxSparks = 8
 
-func (b *book) detail(o result.Outcome, moves []result.Migration) detail {
+func (b *pageBuilder) detail(o result.Outcome, moves []result.Migration) detail {
 	folder := filepath.Join(b.dir, o.ID)
 	d := detail{variant: newVariant(b.dir, o, moves), VMFiles: files(b.dir, o.ID, result.VMDir)}
 	since := func(t time.Time) float64 { return float64(t.Sub(o.Started).Microseconds()) / 1000 }
@@ -231,7 +231,7 @@ func (b *book) detail(o result.Outcome, moves []result.Migration) detail {
 		b.params, b.origins = params, origins
 		d.Params, d.Origins = params, origins
 	} else {
-		d.Params, d.Origins = beside(b.params, params), beside(b.origins, origins)
+		d.Params, d.Origins = changedOnly(b.params, params), changedOnly(b.origins, origins)
 		for key := range b.params {
 			if _, has := params[key]; !has {
 				d.Without = append(d.Without, key)
@@ -245,15 +245,15 @@ func (b *book) detail(o result.Outcome, moves []result.Migration) detail {
 	d.LogTail, d.LogCut = tail(filepath.Join(folder, result.LogFile), min(logBytes, *budget))
 	*budget -= len(d.LogTail)
 	for _, f := range slices.Concat(d.Artifacts, d.VMFiles) {
-		said, cut := tail(filepath.Join(b.dir, filepath.FromSlash(f.Path)), min(fileBytes, *budget))
-		if said == "" || !utf8.ValidString(said) || strings.ContainsRune(said, 0) {
+		content, cut := tail(filepath.Join(b.dir, filepath.FromSlash(f.Path)), min(fileBytes, *budget))
+		if content == "" || !utf8.ValidString(content) || strings.ContainsRune(content, 0) {
 			continue // nothing to read
 		}
 		if d.Texts == nil {
 			d.Texts = map[string]text{}
 		}
-		d.Texts[f.Path] = text{printable.Lines(said), cut}
-		*budget -= len(said)
+		d.Texts[f.Path] = text{printable.Lines(content), cut}
+		*budget -= len(content)
 	}
 	return d
 }
@@ -266,8 +266,8 @@ func read(path string, into any) {
 	}
 }
 
-// beside returns what of m is not the same in base.
-func beside(base, m map[string]string) map[string]string {
+// changedOnly returns what of m is not the same in base.
+func changedOnly(base, m map[string]string) map[string]string {
 	m = maps.Clone(m)
 	maps.DeleteFunc(m, func(key, value string) bool { old, has := base[key]; return has && old == value })
 	return m
@@ -391,8 +391,8 @@ func (p *plot) measure(counts []counted, setup float64) {
 
 // The clock stamps every 10 ms; pauses of as much again nobody feels.
 const (
-	period = 10 // ms
-	felt   = 10 // ms
+	period   = 10 // ms
+	minPause = 10 // ms
 )
 
 // addPauses adds those that began while the VM moved; of very many, the longest.
@@ -405,7 +405,7 @@ func (p *plot) addPauses(gaps []result.ClockGap, since func(time.Time) float64) 
 	for _, g := range gaps {
 		end := since(g.Time) + span - p.Start
 		length := g.Silence - period
-		if begin := end - float64(length); length > felt && end > 0 && begin <= p.End {
+		if begin := end - float64(length); length > minPause && end > 0 && begin <= p.End {
 			p.Pauses = append(p.Pauses, pause{end, length, min(g.Gap, length)}) // a clock may jump
 			p.Last = min(end, p.End*1.25)
 		}

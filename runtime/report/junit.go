@@ -74,7 +74,7 @@ func JUnit(w io.Writer, dir string) error {
 	if _, err := io.WriteString(w, xml.Header); err != nil {
 		return err
 	}
-	w = printable.Disarm(w, func(c byte) string { return fmt.Sprintf("&#%d;", c) })
+	w = printable.EscapeCommands(w, func(c byte) string { return fmt.Sprintf("&#%d;", c) })
 	e := xml.NewEncoder(w)
 	e.Indent("", "  ")
 	counts := attributes("name", "mhmig", "tests", tests, "failures", failed, "errors", erred, "time", decimal(run.Seconds))

@@ -26,33 +26,33 @@ var kept = []struct {
 // All methods may be called by any goroutine. One goroutine of the Keeper's
 // own writes; Close waits for it.
 type Keeper struct {
-	write    func() error
-	complain func(error)
-	changed  chan struct{} // holds one: that there is something to write
-	closing  chan struct{}
-	close    sync.Once
-	done     chan struct{}
+	write   func() error
+	onError func(error)
+	changed chan struct{} // holds one: that there is something to write
+	closing chan struct{}
+	close   sync.Once
+	done    chan struct{}
 }
 
-// rest is how many times as long as writing took a Keeper then rests: reports
+// restFactor is how many times as long as writing took a Keeper then rests: reports
 // cost the run a twentieth of one processor at most.
-const rest = 20
+const restFactor = 20
 
 // Keep begins to keep the reports of the results folder dir. The first error
 // in writing them is told to complain, by the Keeper's goroutine; it leaves
 // the reports as they were, and the next write may mend it.
-func Keep(dir string, complain func(error)) *Keeper {
+func Keep(dir string, onError func(error)) *Keeper {
 	return keep(func() error {
 		var errs []error
 		for _, report := range kept {
 			errs = append(errs, writeFile(filepath.Join(dir, report.name), report.format, dir))
 		}
 		return errors.Join(errs...)
-	}, complain)
+	}, onError)
 }
 
-func keep(write func() error, complain func(error)) *Keeper {
-	k := &Keeper{write: write, complain: complain, changed: make(chan struct{}, 1), closing: make(chan struct{}), done: make(chan struct{})}
+func keep(write func() error, onError func(error)) *Keeper {
+	k := &Keeper{write: write, onError: onError, changed: make(chan struct{}, 1), closing: make(chan struct{}), done: make(chan struct{})}
 	go k.loop()
 	return k
 }
@@ -74,12 +74,12 @@ func (k *Keeper) Close() {
 
 func (k *Keeper) loop() {
 	defer close(k.done)
-	told := false
+	reported := false
 	write := func() time.Duration {
 		begun := time.Now()
-		if err := k.write(); err != nil && !told {
-			told = true
-			k.complain(fmt.Errorf("reports are not up to date: %w", err))
+		if err := k.write(); err != nil && !reported {
+			reported = true
+			k.onError(fmt.Errorf("reports are not up to date: %w", err))
 		}
 		return time.Since(begun)
 	}
@@ -90,7 +90,7 @@ func (k *Keeper) loop() {
 			write()
 			return
 		}
-		pause := time.NewTimer(rest * write())
+		pause := time.NewTimer(restFactor * write())
 		select {
 		case <-pause.C:
 		case <-k.closing:

@@ -47,12 +47,12 @@ func Markdown(w io.Writer, dir string) error {
 		for _, m := range moves {
 			for _, vm := range m.VMs {
 				f := newMoved(vm)
-				felt := ""
+				guestDowntime := ""
 				if f.GuestDowntime > 0 {
-					felt = fmt.Sprintf("%d ms", f.GuestDowntime)
+					guestDowntime = fmt.Sprintf("%d ms", f.GuestDowntime)
 				}
 				down.add(f.Downtime, fmt.Sprintf("| %s | %d: %s → %s | %s | %s | %.0f ms | %s | %s | %.0f |\n",
-					printable.Markdown(label(o)), m.Number, printable.Markdown(m.Source), printable.Markdown(m.Destination), printable.Markdown(vm.VM), printable.Markdown(vm.Status), f.Downtime, felt, clock(f.TotalTime/1000), f.Passes))
+					printable.Markdown(label(o)), m.Number, printable.Markdown(m.Source), printable.Markdown(m.Destination), printable.Markdown(vm.VM), printable.Markdown(vm.Status), f.Downtime, guestDowntime, clock(f.TotalTime/1000), f.Passes))
 			}
 		}
 	}
@@ -68,7 +68,7 @@ func Markdown(w io.Writer, dir string) error {
 		fmt.Fprintf(&b, " | %d", counts[s])
 	}
 	fmt.Fprintf(&b, " | %s |\n\n", clock(run.Seconds))
-	if o := remark(run, counts); o.Message != "" {
+	if o := runProblem(run, counts); o.Message != "" {
 		fmt.Fprintf(&b, "**%s**\n\n", printable.Markdown(o.Message))
 	}
 	b.WriteString(wrong.String())

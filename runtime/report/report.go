@@ -83,15 +83,15 @@ func outcomesAndRun(run result.Run, dir string) iter.Seq2[result.Outcome, error]
 				return
 			}
 		}
-		if o := remark(run, counts); o.Message != "" {
+		if o := runProblem(run, counts); o.Message != "" {
 			yield(o, nil)
 		}
 	}
 }
 
-// Remark is what the run of a results folder has to say that its variants do not: that
+// RunProblem is what the run of a results folder has to say that its variants do not: that
 // it did not end, could not begin, or left variants out. "": nothing.
-func Remark(dir string) (string, error) {
+func RunProblem(dir string) (string, error) {
 	run, err := result.LoadRun(dir)
 	if err != nil {
 		return "", err
@@ -103,21 +103,21 @@ func Remark(dir string) (string, error) {
 		}
 		counts[o.Status]++
 	}
-	if o := remark(run, counts); o.Message != "" {
+	if o := runProblem(run, counts); o.Message != "" {
 		return o.Message, nil
 	}
 	if run.Status == result.Running {
-		return unended, nil
+		return runNotEnded, nil
 	}
 	return "", nil
 }
 
-// unended is what there is to say of a run without an end.
-const unended = "the run did not end: mhmig was killed, or is still at it"
+// runNotEnded is what there is to say of a run without an end.
+const runNotEnded = "the run did not end: mhmig was killed, or is still at it"
 
-// remark is the same for a report that shows the variants which did not end; its
+// runProblem is the same for a report that shows the variants which did not end; its
 // message is empty if there is nothing.
-func remark(run result.Run, counts map[result.Status]int) result.Outcome {
+func runProblem(run result.Run, counts map[result.Status]int) result.Outcome {
 	o := result.Outcome{Name: wholeRun, Started: run.Started, Hosts: run.Hosts, Failure: result.Failure{Status: result.Error}}
 	green := counts[result.Running]+counts[result.Fail]+counts[result.Error] == 0
 	begun := 0
@@ -126,7 +126,7 @@ func remark(run result.Run, counts map[result.Status]int) result.Outcome {
 	}
 	switch {
 	case run.Status == result.Running && (green || begun < run.Planned):
-		o.Message = unended
+		o.Message = runNotEnded
 		if begun < run.Planned {
 			o.Message += fmt.Sprintf("; %d of %d variants did not begin", run.Planned-begun, run.Planned)
 		}

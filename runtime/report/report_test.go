@@ -159,7 +159,7 @@ func TestKilledRunIsNotGreen(t *testing.T) {
 		if s.Hostname == "" {
 			t.Errorf("%s: got no hostname", c.name)
 		}
-		if remark, err := report.Remark(f.Dir()); err != nil || !strings.Contains(remark, c.want) {
+		if remark, err := report.RunProblem(f.Dir()); err != nil || !strings.Contains(remark, c.want) {
 			t.Errorf("%s: remark: got %q, %v, want %q", c.name, remark, err, c.want)
 		}
 		if red := s.Errors+s.Failures > 0; red != c.red || !strings.Contains(text, c.want) {

@@ -17,7 +17,7 @@ import (
 // Keyboard is a terminal at which somebody sits: one talk with them at a time.
 type Keyboard struct {
 	in, out *os.File
-	turn    chan struct{} // capacity 1: who has put something in has the terminal
+	lock    chan struct{} // capacity 1: who has put something in has the terminal
 	// Suspend clears the screen of what is drawn there until resume; other lines go
 	// through a writer meanwhile. Nil: nothing is drawn.
 	Suspend func(through io.Writer) (resume func())
@@ -35,11 +35,11 @@ type keys struct {
 
 // NewKeyboard returns a Keyboard whose keys come from in, and whose screen is out.
 func NewKeyboard(in, out *os.File) *Keyboard {
-	return &Keyboard{in: in, out: out, turn: make(chan struct{}, 1), got: make(chan keys, 1)}
+	return &Keyboard{in: in, out: out, lock: make(chan struct{}, 1), got: make(chan keys, 1)}
 }
 
-// There says whether somebody can be talked to: both are terminals.
-func (k *Keyboard) There() bool {
+// IsInteractive says whether somebody can be talked to: both are terminals.
+func (k *Keyboard) IsInteractive() bool {
 	return term.IsTerminal(int(k.in.Fd())) && term.IsTerminal(int(k.out.Fd()))
 }
 
@@ -47,7 +47,7 @@ func (k *Keyboard) There() bool {
 // writer meanwhile.
 func (k *Keyboard) Take(ctx context.Context, through io.Writer) (release func(), err error) {
 	select {
-	case k.turn <- struct{}{}:
+	case k.lock <- struct{}{}:
 	case <-ctx.Done():
 		return nil, context.Cause(ctx)
 	}
@@ -55,7 +55,7 @@ func (k *Keyboard) Take(ctx context.Context, through io.Writer) (release func(),
 	if k.Suspend != nil {
 		resume = k.Suspend(through)
 	}
-	return func() { resume(); <-k.turn }, nil
+	return func() { resume(); <-k.lock }, nil
 }
 
 // Read waits for keys. A read from a terminal knows no context: what comes after

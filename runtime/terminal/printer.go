@@ -70,14 +70,14 @@ const (
 // ignored.
 func New(w io.Writer, opts Options) *Printer {
 	s := &screen{opts: opts, started: time.Now(), w: w, variants: map[string]bool{}}
-	least := slog.LevelInfo
+	minLevel := slog.LevelInfo
 	if opts.Verbose {
-		least = slog.LevelDebug
+		minLevel = slog.LevelDebug
 	}
-	return &Printer{result.Listen(least, s.hear), s}
+	return &Printer{result.Listen(minLevel, s.handle), s}
 }
 
-func (s *screen) hear(e result.Event) {
+func (s *screen) handle(e result.Event) {
 	if s.opts.Brief && !s.opts.Verbose && e.Level < slog.LevelWarn && e.Fields.Get(result.AtKey) == nil {
 		return
 	}
@@ -96,16 +96,16 @@ const (
 var hostColors = []string{"36", "35", "34", "33", "32"}
 
 const (
-	leastWidth   = 20
-	narrow       = 60 // below it, the columns are not padded
-	widestColumn = 16
+	minWidth  = 20
+	narrow    = 60 // below it, the columns are not padded
+	maxColumn = 16
 )
 
 func (s *screen) width() int {
 	if s.opts.Width == nil {
 		return defaultColumns
 	}
-	if w := s.opts.Width(); w >= leastWidth {
+	if w := s.opts.Width(); w >= minWidth {
 		return w
 	}
 	return defaultColumns
@@ -141,7 +141,7 @@ func (s *screen) draw(e *result.Event) {
 			continue
 		}
 		if len(cell) > 0 {
-			s.columns[i] = min(max(s.columns[i], Columns(cell)), widestColumn)
+			s.columns[i] = min(max(s.columns[i], Columns(cell)), maxColumn)
 		}
 		if s.columns[i] > 0 {
 			add("", " ")

@@ -13,7 +13,7 @@ import (
 // How long a command may be silent before it says what it does, and how often a
 // terminal sees the time pass.
 const (
-	silence    = 2 * time.Second
+	waitDelay  = 2 * time.Second
 	waitUpdate = time.Second
 )
 
@@ -26,7 +26,7 @@ type Wait struct {
 	began    time.Time
 	mu       sync.Mutex
 	timer    *time.Timer
-	told     bool // the line is to be seen, or has been written
+	shown    bool // the line is to be seen, or has been written
 	finished bool
 }
 
@@ -37,30 +37,30 @@ func NewWait(out io.Writer, redraws bool, what string) *Wait {
 	w := &Wait{out: out, redraws: redraws, what: what, began: time.Now()}
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	w.timer = time.AfterFunc(silence, w.tell)
+	w.timer = time.AfterFunc(waitDelay, w.show)
 	return w
 }
 
-func (w *Wait) tell() {
+func (w *Wait) show() {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	switch {
 	case w.finished:
 	case w.redraws:
 		fmt.Fprintf(w.out, "\r\x1b[Kmhmig: %s, %d s", w.what, int(time.Since(w.began).Seconds()))
-		w.told = true
+		w.shown = true
 		w.timer.Reset(waitUpdate)
-	case !w.told:
-		fmt.Fprintf(w.out, "mhmig: %s: takes longer than %v\n", w.what, silence)
-		w.told = true
+	case !w.shown:
+		fmt.Fprintf(w.out, "mhmig: %s: takes longer than %v\n", w.what, waitDelay)
+		w.shown = true
 	}
 }
 
 // hide removes the line from a terminal.
 func (w *Wait) hide() {
-	if w.told && w.redraws {
+	if w.shown && w.redraws {
 		fmt.Fprint(w.out, "\r\x1b[K")
-		w.told = false
+		w.shown = false
 	}
 }
 
@@ -75,14 +75,14 @@ func (w *Wait) Done() {
 
 // Writer returns a writer to out, which is stdout. Where nobody sees that, only what
 // comes soon enough keeps stderr silent.
-func (w *Wait) Writer(out io.Writer) io.Writer { return waitedFor{w, out} }
+func (w *Wait) Writer(out io.Writer) io.Writer { return waitWriter{w, out} }
 
-type waitedFor struct {
+type waitWriter struct {
 	wait *Wait
 	out  io.Writer
 }
 
-func (f waitedFor) Write(text []byte) (int, error) {
+func (f waitWriter) Write(text []byte) (int, error) {
 	f.wait.mu.Lock()
 	defer f.wait.mu.Unlock()
 	f.wait.hide()
@@ -92,7 +92,7 @@ func (f waitedFor) Write(text []byte) (int, error) {
 		f.wait.timer.Stop()
 	}
 	if !f.wait.finished {
-		f.wait.timer.Reset(silence)
+		f.wait.timer.Reset(waitDelay)
 	}
 	return f.out.Write(text)
 }

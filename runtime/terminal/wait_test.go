@@ -15,7 +15,7 @@ func TestWaits(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var stdout, stderr bytes.Buffer
 		short := NewWait(&stderr, false, "making tea")
-		time.Sleep(silence - time.Millisecond)
+		time.Sleep(waitDelay - time.Millisecond)
 		short.Done()
 		time.Sleep(time.Minute)
 		if stderr.Len() > 0 {
@@ -23,7 +23,7 @@ func TestWaits(t *testing.T) {
 		}
 
 		long := NewWait(&stderr, false, "making tea")
-		time.Sleep(silence + time.Millisecond)
+		time.Sleep(waitDelay + time.Millisecond)
 		synctest.Wait()
 		if got, want := stderr.String(), "mhmig: making tea: takes longer than 2s\n"; got != want {
 			t.Errorf("a long wait has said %q, want %q", got, want)
@@ -38,7 +38,7 @@ func TestWaits(t *testing.T) {
 		busy := NewWait(&stderr, false, "making tea")
 		out := busy.Writer(&stdout)
 		for range 10 {
-			time.Sleep(silence / 2)
+			time.Sleep(waitDelay / 2)
 			if _, err := out.Write([]byte("cup\n")); err != nil {
 				t.Fatal(err)
 			}
