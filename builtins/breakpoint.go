@@ -22,7 +22,7 @@ import (
 	"github.com/mhmig/mhmig/runtime/task"
 )
 
-// Prompt is a talk with a person at a terminal.
+// Prompt is a talk with the user at a terminal.
 type Prompt interface {
 	io.Writer
 	// ReadLine shows prompt and returns the next line, without its end: io.EOF when
@@ -97,7 +97,7 @@ type talk struct {
 	own    starlark.StringDict // what was assigned at the prompt
 }
 
-// run reads and evaluates until the person wants the scenario to go on. Its error
+// run reads and evaluates until the user wants the scenario to go on. Its error
 // is that of a scenario that was stopped meanwhile.
 func (k *talk) run() error {
 	for {

@@ -15,7 +15,7 @@ import (
 	"github.com/mhmig/mhmig/runtime/testbed/bedtest"
 )
 
-// typed is a person who types lines at a prompt.
+// typed is the user who types lines at a prompt.
 type typed struct {
 	lines []string
 	pause time.Duration // before each line and before the end

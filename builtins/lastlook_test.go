@@ -275,7 +275,7 @@ def migration_scenario(env):
 					return starlark.String(p.bed.Current("vm1").Console.Tail(5)), nil
 				}),
 				"resets": starlark.NewBuiltin("resets", func(*starlark.Thread, *starlark.Builtin, starlark.Tuple, []starlark.Tuple) (starlark.Value, error) {
-					return starlark.MakeInt(len(p.bed.Machines()[0].Resets()) + len(p.bed.Machines()[1].Resets())), nil
+					return starlark.MakeInt(len(p.bed.Instances()[0].Resets()) + len(p.bed.Instances()[1].Resets())), nil
 				}),
 			}
 			status := result.Fail

@@ -16,7 +16,7 @@ import (
 // cleanupTimeout bounds all that a scenario left for its end.
 const cleanupTimeout = 60 * time.Second
 
-// Debug is what a person who debugs a scenario wants; the zero value is nobody.
+// Debug is what the user who debugs a scenario wants; the zero value is nobody.
 type Debug struct {
 	// Prompt takes the terminal for a talk at a breakpoint, until Close. It waits
 	// while others have it, or until ctx ends. Nil: there is no terminal.

@@ -17,23 +17,23 @@ import (
 // sessionHandle is a session and the instance whose guest it is in.
 type sessionHandle struct {
 	*guest.Session
-	machine *testbed.Machine
+	instance *testbed.Instance
 }
 
 // use does something in the session. One that has outlived its guest's move leads
 // nowhere, which is the scenario's fault, and nobody else's.
 func (s *sessionHandle) use(ctx context.Context, bed *testbed.Bed, do func() error) error {
-	if err := bed.MovedFrom(s.machine); err != nil {
+	if err := bed.MovedFrom(s.instance); err != nil {
 		return err
 	}
 	err := do()
 	if err == nil {
 		return nil
 	}
-	if moved := bed.MovedFrom(s.machine); moved != nil {
+	if moved := bed.MovedFrom(s.instance); moved != nil {
 		return fmt.Errorf("%w (%w)", moved, err)
 	}
-	return s.machine.Blame(ctx, err)
+	return s.instance.Blame(ctx, err)
 }
 
 var commandParams = []Param{

@@ -95,7 +95,7 @@ type play struct {
 	extra starlark.StringDict
 	// left says that things may stay on the hosts: the test looks after them.
 	left bool
-	// debug is what a person wants who debugs it.
+	// debug is what the user wants who debugs it.
 	debug builtins.Debug
 
 	bed    *testbed.Bed // set when the scenario begins

@@ -35,19 +35,19 @@ func (s *Scene) vm(name string, side *migration.Side) *object {
 	return s.object("vm", &vmHandle{name, side}, label)
 }
 
-// machine returns the instance behind a handle, nil when there is none.
-func (s *Scene) machine(h *vmHandle) *testbed.Machine {
+// instanceOf returns the instance behind a handle, nil when there is none.
+func (s *Scene) instanceOf(h *vmHandle) *testbed.Instance {
 	if h.side != nil {
-		return h.side.Machine(h.name)
+		return h.side.Instance(h.name)
 	}
 	return s.bed.Current(h.name)
 }
 
-// instance is machine for a method, which cannot do without.
-func instance(t *task.Task, a *Args) (*testbed.Machine, error) {
+// selfInstance is machine for a method, which cannot do without.
+func selfInstance(t *task.Task, a *Args) (*testbed.Instance, error) {
 	h := a.Self.(*vmHandle)
-	if m := sceneOf(t).machine(h); m != nil {
-		return m, nil
+	if inst := sceneOf(t).instanceOf(h); inst != nil {
+		return inst, nil
 	}
 	return nil, misusef("%s: not running on any host; vm.start starts it", h.name)
 }
@@ -63,21 +63,21 @@ func vmClass() *Class {
 				return starlark.String(self.(*vmHandle).name), nil
 			}},
 			{"host", "host | None", "the host on which it runs; None when it does not run", func(s *Scene, self any) (starlark.Value, error) {
-				if m := s.machine(self.(*vmHandle)); m != nil {
-					return s.host(m.Host), nil
+				if inst := s.instanceOf(self.(*vmHandle)); inst != nil {
+					return s.host(inst.Host), nil
 				}
 				return starlark.None, nil
 			}},
 			{"params", "params", "the variant's params as they are for this VM", func(s *Scene, self any) (starlark.Value, error) {
 				h := self.(*vmHandle)
-				if m := s.machine(h); m != nil {
-					return s.params(m.Params()), nil
+				if inst := s.instanceOf(h); inst != nil {
+					return s.params(inst.Params()), nil
 				}
 				return s.params(s.bed.Params().Object(h.name)), nil
 			}},
 			{"state", "string", "QEMU's run state: running, paused, inmigrate, postmigrate, …; none when there is no instance", func(s *Scene, self any) (starlark.Value, error) {
-				if m := s.machine(self.(*vmHandle)); m != nil {
-					return starlark.String(m.State()), nil
+				if inst := s.instanceOf(self.(*vmHandle)); inst != nil {
+					return starlark.String(inst.State()), nil
 				}
 				return starlark.String("none"), nil
 			}},
@@ -94,7 +94,7 @@ func vmClass() *Class {
 				Doc:     "Logs in to the guest by SSH, as soon as that is possible.",
 				Returns: Return{"session", "a new session in the guest"},
 				Fn: func(t *task.Task, a *Args) (starlark.Value, error) {
-					return login(t, a, (*testbed.Machine).WaitForLogin)
+					return login(t, a, (*testbed.Instance).WaitForLogin)
 				},
 			},
 			{
@@ -102,7 +102,7 @@ func vmClass() *Class {
 				Doc:     "Logs in to the guest on its serial console, as soon as that is possible.",
 				Returns: Return{"session", "a new session in the guest"},
 				Fn: func(t *task.Task, a *Args) (starlark.Value, error) {
-					return login(t, a, (*testbed.Machine).WaitForSerialLogin)
+					return login(t, a, (*testbed.Instance).WaitForSerialLogin)
 				},
 			},
 			{
@@ -118,31 +118,31 @@ func vmClass() *Class {
 				Name: "pause", Waits: true,
 				Doc:     "Pauses the guest (QMP stop). A guest that is paused at the scenario's end for any other reason is a FAIL if it has been migrated, else an ERROR.",
 				Returns: Nothing,
-				Fn:      control((*testbed.Machine).Stop),
+				Fn:      control((*testbed.Instance).Stop),
 			},
 			{
 				Name: "resume", Waits: true,
 				Doc:     "Resumes the guest (QMP cont). Refused on a source whose migration has completed.",
 				Returns: Nothing,
-				Fn:      control((*testbed.Machine).Cont),
+				Fn:      control((*testbed.Instance).Cont),
 			},
 			{
 				Name: "reboot", Waits: true,
 				Doc:     "Resets the guest (QMP system_reset). Any other reset between the start of a migration and the end of its checks is a FAIL. Refused on a source whose migration has completed.",
 				Returns: Nothing,
-				Fn:      control((*testbed.Machine).Reset),
+				Fn:      control((*testbed.Instance).Reset),
 			},
 			{
 				Name: "destroy", Waits: true,
 				Doc:     "Ends the VM's QEMU at once. A QEMU that ends by a signal, with an exit status other than 0 or with a sanitizer's report is a FAIL.",
 				Returns: Nothing,
 				Fn: func(t *task.Task, a *Args) (starlark.Value, error) {
-					m, err := instance(t, a)
+					inst, err := selfInstance(t, a)
 					if err != nil {
 						return nil, err
 					}
 					bed := sceneOf(t).bed
-					return wait(t, func(ctx context.Context) error { return bed.Remove(ctx, m) })
+					return wait(t, func(ctx context.Context) error { return bed.Remove(ctx, inst) })
 				},
 			},
 			{
@@ -168,8 +168,8 @@ func vmClass() *Class {
 func vmStart(t *task.Task, a *Args) (starlark.Value, error) {
 	bed, name := sceneOf(t).bed, a.Self.(*vmHandle).name
 	where := bed.Hosts()[0]
-	if m := bed.Current(name); m != nil {
-		where = m.Host
+	if instance := bed.Current(name); instance != nil {
+		where = instance.Host
 	}
 	where = argOr(a, "host", where)
 	release, err := bed.Claim([]string{name}, "vm.start")
@@ -183,41 +183,41 @@ func vmStart(t *task.Task, a *Args) (starlark.Value, error) {
 	})
 }
 
-func login(t *task.Task, a *Args, by func(*testbed.Machine, context.Context, time.Duration) (*guest.Session, error)) (starlark.Value, error) {
-	m, err := instance(t, a)
+func login(t *task.Task, a *Args, by func(*testbed.Instance, context.Context, time.Duration) (*guest.Session, error)) (starlark.Value, error) {
+	inst, err := selfInstance(t, a)
 	if err != nil {
 		return nil, err
 	}
-	timeout := argOr(a, "timeout", m.Config().Login.Timeout)
+	timeout := argOr(a, "timeout", inst.Config().Login.Timeout)
 	session, err := task.Wait(t, func(ctx context.Context) (*guest.Session, error) {
-		session, err := by(m, ctx, timeout)
-		return session, m.Blame(ctx, err)
+		session, err := by(inst, ctx, timeout)
+		return session, inst.Blame(ctx, err)
 	})
 	if err != nil {
 		return nil, err
 	}
-	return sceneOf(t).newObject("session", &sessionHandle{session, m}, m.String()), nil
+	return sceneOf(t).newObject("session", &sessionHandle{session, inst}, inst.String()), nil
 }
 
 // control makes a builtin of a method that needs nothing but the instance.
-func control(f func(*testbed.Machine, context.Context) error) func(*task.Task, *Args) (starlark.Value, error) {
+func control(f func(*testbed.Instance, context.Context) error) func(*task.Task, *Args) (starlark.Value, error) {
 	return func(t *task.Task, a *Args) (starlark.Value, error) {
-		m, err := instance(t, a)
+		inst, err := selfInstance(t, a)
 		if err != nil {
 			return nil, err
 		}
-		return wait(t, func(ctx context.Context) error { return m.BlameGone(ctx, f(m, ctx)) })
+		return wait(t, func(ctx context.Context) error { return inst.BlameGone(ctx, f(inst, ctx)) })
 	}
 }
 
 func setParameter(t *task.Task, a *Args, name string, value int64) (starlark.Value, error) {
-	return control(func(m *testbed.Machine, ctx context.Context) error {
-		return m.Monitor().Execute(ctx, "migrate-set-parameters", map[string]any{name: value}, nil)
+	return control(func(instance *testbed.Instance, ctx context.Context) error {
+		return instance.Monitor().Execute(ctx, "migrate-set-parameters", map[string]any{name: value}, nil)
 	})(t, a)
 }
 
 func vmQMP(t *task.Task, a *Args) (starlark.Value, error) {
-	m, err := instance(t, a)
+	inst, err := selfInstance(t, a)
 	if err != nil {
 		return nil, err
 	}
@@ -231,8 +231,8 @@ func vmQMP(t *task.Task, a *Args) (starlark.Value, error) {
 	}
 	reply, err := task.Wait(t, func(ctx context.Context) (any, error) {
 		var reply any
-		err := m.Execute(ctx, command, arguments, &reply)
-		return reply, m.BlameGone(ctx, err)
+		err := inst.Execute(ctx, command, arguments, &reply)
+		return reply, inst.BlameGone(ctx, err)
 	})
 	if err != nil {
 		return nil, err

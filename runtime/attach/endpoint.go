@@ -32,8 +32,8 @@ type Finder struct {
 	Host, Variant string // where several have such a VM; "": any
 	Password      host.Secret
 
-	Notice func(text string)        // tells a person which one was taken; may be nil
-	Choose func(lines []string) int // asks a person for one of these, -1 if none; nil: there is nobody
+	Notice func(text string)        // tells the user which one was taken; may be nil
+	Choose func(lines []string) int // asks the user for one of these, -1 if none; nil: there is nobody
 }
 
 // Endpoint is a VM that was found, and how to get at it.
@@ -47,7 +47,7 @@ type Endpoint struct {
 }
 
 // Find looks for the VM in the run's ledger. Of several instances it is the one that
-// runs; a person is asked where that does not decide it.
+// runs; the user is asked where that does not decide it.
 func (f Finder) Find(ctx context.Context, name string) (*Endpoint, error) {
 	pending, running, err := ledger.Read(filepath.Join(f.Folder, reach.LedgerFile))
 	if err != nil {

@@ -57,7 +57,7 @@ func commandNames(ctx context.Context, monitor *qmp.Conn) ([]string, error) {
 	return names, err
 }
 
-// Monitor is a VM's second monitor, which is there for people: a person's or a
+// Monitor is a VM's second monitor, which is there for people: the user's or a
 // program's talk with it.
 type Monitor struct {
 	name     string
@@ -87,7 +87,7 @@ func (t *Monitor) tell(object []byte) {
 	_, _ = t.out.Write(append(bytes.Join(lines, []byte("\n")), '\n'))
 }
 
-// event tells an event: for a person in one line, with its time.
+// event tells an event: for the user in one line, with its time.
 func (t *Monitor) event(e qmp.Event) {
 	data, _ := json.Marshal(e.Data) // it came as JSON
 	if t.pretty {
@@ -240,7 +240,7 @@ func (t *Monitor) Script(ctx context.Context, r io.Reader, out io.Writer) error 
 	}
 }
 
-// Interactive talks with a person, in a line editor that knows the commands.
+// Interactive talks with the user, in a line editor that knows the commands.
 func (t *Monitor) Interactive(ctx context.Context, in, out *os.File) error {
 	restore, err := terminal.Raw(in)
 	if err != nil {

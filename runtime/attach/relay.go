@@ -109,15 +109,15 @@ func (r *Relay) serve(ctx context.Context, conn net.Conn) {
 		_ = conn.Close()
 		return
 	}
-	m := r.find(wanted)
-	if m == nil || m.Console == nil {
+	instance := r.find(wanted)
+	if instance == nil || instance.Console == nil {
 		fmt.Fprintf(conn, "the run has no console of %s@%s any more\n", wanted.VM, wanted.Host)
 		_ = conn.Close()
 		return
 	}
 	fmt.Fprintln(conn)
-	m.Log().Warn("a person has joined the console: the test may be disturbed")
-	_ = m.Console.Share(ctx, &bufferedConn{conn, buffered}) // whatever ends it, the person sees
+	instance.Log().Warn("a user has joined the console: the test may be disturbed")
+	_ = instance.Console.Share(ctx, &bufferedConn{conn, buffered}) // whatever ends it, the user sees
 }
 
 // bufferedConn reads what was read too far.
@@ -128,16 +128,16 @@ type bufferedConn struct {
 
 func (c *bufferedConn) Read(p []byte) (int, error) { return c.r.Read(p) }
 
-func (r *Relay) find(wanted Instance) *testbed.Machine {
+func (r *Relay) find(wanted Instance) *testbed.Instance {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	for bed := range r.beds {
 		if bed.Variant() != wanted.Variant {
 			continue
 		}
-		for _, m := range bed.Machines() {
-			if m.Name() == wanted.VM && m.Host.Name() == wanted.Host {
-				return m
+		for _, instance := range bed.Instances() {
+			if instance.Name() == wanted.VM && instance.Host.Name() == wanted.Host {
+				return instance
 			}
 		}
 	}

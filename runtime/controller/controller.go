@@ -49,7 +49,7 @@ type Request struct {
 	Options  cartesian.Options
 	Strict   bool // refuse what is else only warned of
 
-	Choice
+	Subset
 	MaxVariants  int // refuse a config with more
 	Parallel     int // variants at the same time; 0: as many as there are hosts for
 	Share        bool
@@ -89,13 +89,13 @@ type Execution struct {
 	// Failed is to be called when the scenario has failed, before its own cleanups. True
 	// leaves these out.
 	Failed func([]*task.Error) (keep bool)
-	Mask   func(string) string // hides the run's passwords in what a person is told
+	Mask   func(string) string // hides the run's passwords in what the user is told
 }
 
 // Sinks are where a run tells what happens. Each may be nil.
 type Sinks struct {
 	Warn func(diag.List)   // what is probably not meant so in the config
-	Note func(line string) // other things that a person should know before the run begins
+	Note func(line string) // other things that the user should know before the run begins
 	// Working says what goes on and may take long, until done.
 	Working func(what string) (done func())
 	// Begin is called when it is known how many variants are to run, 0 if nobody can
@@ -103,7 +103,7 @@ type Sinks struct {
 	Begin func(planned int) slog.Handler
 	// Complain is told what of the results cannot be written.
 	Complain func(error)
-	// Pause shows a person what has failed, and how to get at it, and waits until they
+	// Pause shows the user what has failed, and how to get at it, and waits until they
 	// have looked or ctx has ended. Nil: failed variants are cleaned up at once.
 	Pause func(ctx context.Context, text string)
 	// Ended is called when the hosts are cleaned up and the results are still to be

@@ -19,7 +19,7 @@ import (
 	"github.com/mhmig/mhmig/runtime/testbed"
 )
 
-// debugging is what a run does for a person who debugs.
+// debugging is what a run does for the user who debugs.
 type debugging struct {
 	keep  bool
 	pause func(ctx context.Context, text string) // may be nil
@@ -59,7 +59,7 @@ func (d *debugging) failed(ctx context.Context, bed *testbed.Bed, f result.Failu
 		what = fmt.Sprintf("%s %s: %s: %s", bed.Variant(), f.Status, f.Position, f.Message)
 	}
 	what = printable.Line(d.mask(what))
-	text := d.waysIn(context.WithoutCancel(ctx), bed)
+	text := d.accessCommands(context.WithoutCancel(ctx), bed)
 	if d.keep {
 		d.mu.Lock()
 		d.kept = append(d.kept, "kept: "+what+"\n"+text)
@@ -76,8 +76,8 @@ func (d *debugging) failed(ctx context.Context, bed *testbed.Bed, f result.Failu
 	return d.keep
 }
 
-// stays says whether something was kept.
-func (d *debugging) stays() bool {
+// keepRunning says whether something was kept.
+func (d *debugging) keepRunning() bool {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	return len(d.kept) > 0
@@ -86,23 +86,23 @@ func (d *debugging) stays() bool {
 // askTimeout is for asking a VM where its guest is reached.
 const askTimeout = 5 * time.Second
 
-// waysIn are the command lines by which a person gets at a bed.
-func (d *debugging) waysIn(ctx context.Context, bed *testbed.Bed) string {
+// accessCommands are the command lines by which the user gets at a bed.
+func (d *debugging) accessCommands(ctx context.Context, bed *testbed.Bed) string {
 	var b strings.Builder
 	line := func(command, about string) { fmt.Fprintf(&b, "  %s   # %s\n", command, about) }
 	for _, h := range bed.Hosts() {
 		line(shellescape.QuoteCommand(h.Config().SSH()), h.Name()+", folder "+h.RunDir())
 	}
-	for _, m := range bed.Machines() {
-		target := shellescape.QuoteCommand([]string{m.Name(), "--run", d.folder, "--host", m.Host.Name(), "--variant", bed.Variant()})
-		line("mhmig console "+target, m.String())
-		line("mhmig qmp "+target, m.String())
+	for _, instance := range bed.Instances() {
+		target := shellescape.QuoteCommand([]string{instance.Name(), "--run", d.folder, "--host", instance.Host.Name(), "--variant", bed.Variant()})
+		line("mhmig console "+target, instance.String())
+		line("mhmig qmp "+target, instance.String())
 		ctx, cancel := context.WithTimeout(ctx, askTimeout)
-		address, err := m.ShellAddress(ctx)
+		address, err := instance.ShellAddress(ctx)
 		cancel()
 		if err == nil {
-			user := m.Params().Get("username", "root")
-			line(shellescape.QuoteCommand(m.Host.Config().SSHThrough(address, user)), "the guest of "+m.String())
+			user := instance.Params().Get("username", "root")
+			line(shellescape.QuoteCommand(instance.Host.Config().SSHThrough(address, user)), "the guest of "+instance.String())
 		}
 	}
 	return b.String()

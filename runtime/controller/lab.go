@@ -95,7 +95,7 @@ func (r *controller) openLab(ctx context.Context, who string, log *slog.Logger) 
 	}
 	return &usedLab{state: made, kept: true, close: func() error {
 		release()
-		if r.debug.stays() {
+		if r.debug.keepRunning() {
 			return nil
 		}
 		return down()

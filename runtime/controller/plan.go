@@ -24,8 +24,8 @@ import (
 	"github.com/mhmig/mhmig/runtime/vm"
 )
 
-// Choice is which variants run, and in which order.
-type Choice struct {
+// Subset is which variants run, and in which order.
+type Subset struct {
 	RerunFailed bool   // only those that did not pass in the latest run
 	Shard       string // I/N, see [run.ParseShard]; "": all
 	Shuffle     bool
@@ -43,7 +43,7 @@ type Plan struct {
 	scenarios  *scenarios
 	quarantine *run.Quarantine
 	first      *cartesian.Variant // nil: there is nothing to do
-	notes      []string           // what a person should know of it
+	notes      []string           // what the user should know of it
 }
 
 // NewPlan reads what a request names, and goes once through all variants: it picks
@@ -73,7 +73,7 @@ func NewPlan(ctx context.Context, q Request, s Sinks) (*Plan, error) {
 			return nil, exit.Usage.Wrap(err)
 		}
 	}
-	if err := p.choose(ctx, s); err != nil {
+	if err := p.selectVariants(ctx, s); err != nil {
 		return nil, err
 	}
 	if s.Warn != nil {
@@ -105,8 +105,8 @@ func (p *Plan) origins(ctx context.Context, v *cartesian.Variant) map[string]str
 	return places
 }
 
-// choose picks the variants.
-func (p *Plan) choose(ctx context.Context, s Sinks) (err error) {
+// selectVariants picks the variants.
+func (p *Plan) selectVariants(ctx context.Context, s Sinks) (err error) {
 	q := p.request
 	done := s.working("looking for the first variant")
 	err = p.checkAny(ctx)

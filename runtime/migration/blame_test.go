@@ -43,18 +43,18 @@ func start(t *testing.T, bed *bedtest.Bed, p migration.Plan) *migration.Migratio
 }
 
 // statusOf is what QEMU says of the instance's migration.
-func statusOf(t *testing.T, machine *testbed.Machine) string {
+func statusOf(t *testing.T, instance *testbed.Instance) string {
 	t.Helper()
 	var query struct{ Status string }
-	if err := machine.Monitor().Execute(context.WithoutCancel(t.Context()), "query-migrate", nil, &query); err != nil {
+	if err := instance.Monitor().Execute(context.WithoutCancel(t.Context()), "query-migrate", nil, &query); err != nil {
 		t.Fatal(err)
 	}
 	return query.Status
 }
 
 // kill ends the QEMU of an instance, whose process is on this machine.
-func kill(machine *testbed.Machine) error {
-	text, err := os.ReadFile(strings.TrimSuffix(machine.Spec().QMP, "qmp") + "pid")
+func kill(instance *testbed.Instance) error {
+	text, err := os.ReadFile(strings.TrimSuffix(instance.Spec().QMP, "qmp") + "pid")
 	if err != nil {
 		return err
 	}
@@ -98,7 +98,7 @@ func TestOverdue(t *testing.T) {
 	if strings.Contains(err.Error(), "failed first") {
 		t.Errorf("got %v, want that nobody failed first", err)
 	}
-	if got := statusOf(t, m.Source.Machine("vm1")); got != "cancelled" {
+	if got := statusOf(t, m.Source.Instance("vm1")); got != "cancelled" {
 		t.Errorf("the source's migration: got %s, want cancelled", got)
 	}
 	for _, words := range []string{"the migration does not converge", `dirty="32 MiB/s"`, `limit="2 MiB/s"`, "migration given up"} {
@@ -122,7 +122,7 @@ func TestCutAtSwitchover(t *testing.T) {
 		!strings.Contains(err.Error(), ", and nothing was sent for ") || !strings.Contains(err.Error(), "is the way from host1 to host2 cut?") {
 		t.Errorf("got %v, want that the way is cut", err)
 	}
-	if got := statusOf(t, m.Source.Machine("vm1")); got != "cancelled" {
+	if got := statusOf(t, m.Source.Instance("vm1")); got != "cancelled" {
 		t.Errorf("the source's migration: got %s, want cancelled", got)
 	}
 }
@@ -140,12 +140,12 @@ func TestGivenUp(t *testing.T) {
 		var query struct {
 			Address []struct{ Port string } `json:"socket-address"`
 		}
-		dst := s.Migration.Destination.Machine("vm1")
+		dst := s.Migration.Destination.Instance("vm1")
 		if err := dst.Monitor().Execute(ctx, "query-migrate", nil, &query); err != nil {
 			return err
 		}
 		port := query.Address[0].Port
-		if err := s.Machine("vm1").Execute(ctx, "migrate", map[string]any{"uri": "tcp:" + s.Migration.Destination.Host.MigrationAddress() + ":" + port}, nil); err != nil {
+		if err := s.Instance("vm1").Execute(ctx, "migrate", map[string]any{"uri": "tcp:" + s.Migration.Destination.Host.MigrationAddress() + ":" + port}, nil); err != nil {
 			return err
 		}
 		return broken
@@ -163,7 +163,7 @@ func TestGivenUp(t *testing.T) {
 		if err := runBoth(ctx, m); !errors.Is(err, broken) {
 			t.Errorf("got %v, want %v", err, broken)
 		}
-		if got := statusOf(t, m.Source.Machine("vm1")); got != "cancelled" {
+		if got := statusOf(t, m.Source.Instance("vm1")); got != "cancelled" {
 			t.Errorf("the source's migration: got %s, want cancelled", got)
 		}
 	})
@@ -181,7 +181,7 @@ func TestGivenUp(t *testing.T) {
 		if err := runBoth(t.Context(), m); !errors.Is(err, broken) {
 			t.Errorf("got %v, want %v", err, broken)
 		}
-		if got := statusOf(t, m.Source.Machine("vm1")); got != "cancelled" {
+		if got := statusOf(t, m.Source.Instance("vm1")); got != "cancelled" {
 			t.Errorf("the source's migration: got %s, want cancelled", got)
 		}
 	})
@@ -254,7 +254,7 @@ func TestDeadEarly(t *testing.T) {
 						return context.Cause(ctx)
 					}
 				}
-				if err := kill(s.Migration.Destination.Machine("vm1")); err != nil {
+				if err := kill(s.Migration.Destination.Instance("vm1")); err != nil {
 					return err
 				}
 				return stuck(ctx)
@@ -262,7 +262,7 @@ func TestDeadEarly(t *testing.T) {
 		}, result.Fail, "migration 1 of vm1: the destination failed first (host2): QEMU of vm1 on host2 ended by signal 9"},
 		{"the source's in start_work", func(p *migration.Plan) {
 			p.StartWork = func(ctx context.Context, s *migration.Side) error {
-				if err := kill(s.Machine("vm1")); err != nil {
+				if err := kill(s.Instance("vm1")); err != nil {
 					return err
 				}
 				return stuck(ctx)
@@ -271,7 +271,7 @@ func TestDeadEarly(t *testing.T) {
 		{"the source's in before_migration", func(p *migration.Plan) {
 			p.BeforeMigration = func(ctx context.Context, s *migration.Side) error {
 				if s.IsSource() {
-					if err := kill(s.Machine("vm1")); err != nil {
+					if err := kill(s.Instance("vm1")); err != nil {
 						return err
 					}
 				}
@@ -307,7 +307,7 @@ func TestWaitPasses(t *testing.T) {
 		err := m.Wait(t.Context(), migration.Condition{Passes: 3})
 		if err == nil {
 			var query map[string]any
-			err = m.Source.Machine("vm1").Monitor().Execute(t.Context(), "query-migrate", nil, &query)
+			err = m.Source.Instance("vm1").Monitor().Execute(t.Context(), "query-migrate", nil, &query)
 			passes = result.Sample{Query: query}.Progress().Pass
 		}
 		waited <- errors.Join(err, m.Cancel(t.Context()))

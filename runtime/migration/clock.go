@@ -15,15 +15,15 @@ const clockTimeout = 2 * time.Second
 
 // listenClock begins to read the stamps of the guest's clock on this side, where
 // the VM has a port for them.
-func (s *Side) listenClock(ctx context.Context, machine *testbed.Machine) error {
-	if machine.Spec().Clock == "" {
+func (s *Side) listenClock(ctx context.Context, instance *testbed.Instance) error {
+	if instance.Spec().Clock == "" {
 		return nil
 	}
-	conn, err := machine.DialClock(ctx)
+	conn, err := instance.DialClock(ctx)
 	if err != nil {
 		return err
 	}
-	clock := &s.Migration.moves[machine.Name()].clock
+	clock := &s.Migration.moves[instance.Name()].clock
 	if s.IsSource() {
 		clock.FromSource(conn)
 	} else {

@@ -23,8 +23,8 @@ func TestNoStamps(t *testing.T) {
 	if err := runBoth(t.Context(), m); err != nil {
 		t.Fatal(err)
 	}
-	if machine := bed.Current("vm1"); machine == nil || machine.Spec().Clock == "" {
-		t.Errorf("the VM: got %v, want one with a port for the clock", machine)
+	if instance := bed.Current("vm1"); instance == nil || instance.Spec().Clock == "" {
+		t.Errorf("the VM: got %v, want one with a port for the clock", instance)
 	}
 	if r := m.Record(); r.Status != "completed" || r.VMs[0].Guest != nil {
 		t.Errorf("record: got %s, %+v, want completed, without a guest's clock", r.Status, r.VMs[0].Guest)

@@ -24,7 +24,7 @@ const (
 
 // account says why a move that is not over has taken so long: how far it has
 // come, and the guest's dirty rate against what can be sent.
-func (mv *move) account(ctx context.Context, src *testbed.Machine) string {
+func (mv *move) account(ctx context.Context, src *testbed.Instance) string {
 	mv.m.mu.Lock()
 	p := result.Sample{Query: mv.query}.Progress()
 	idle := time.Since(mv.moved)
@@ -107,10 +107,10 @@ func count(n int, one, many string) string {
 	return fmt.Sprintf("%d %s", n, many)
 }
 
-// rate is bytes per second for a person.
+// rate is bytes per second for the user.
 func rate(bytes float64) string { return size(bytes) + "/s" }
 
-// size is a number of bytes for a person, in the units of the params.
+// size is a number of bytes for the user, in the units of the params.
 func size(bytes float64) string {
 	units := []string{"B", "KiB", "MiB", "GiB"}
 	for bytes >= 1000 && len(units) > 1 {

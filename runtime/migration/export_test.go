@@ -40,7 +40,7 @@ func (saved) Send(ctx context.Context, source, destination Peer) error {
 func BySaved(m *Migration) {
 	m.traits = saved{}.Traits()
 	for _, mv := range m.moves {
-		mv.transport, mv.features = saved{}, []Feature{mv.limits, newTelling(m.options, m.traits)}
+		mv.transport, mv.features = saved{}, []Feature{mv.limits, newMigrationEvents(m.options, m.traits)}
 	}
 }
 
@@ -70,5 +70,5 @@ func Protocols() []string {
 
 // Hasten makes m wait no longer than a scripted QEMU of this process takes.
 func Hasten(m *Migration) {
-	m.patience = patience{settle: 1500 * time.Millisecond, peerGrace: 100 * time.Millisecond, cancel: 300 * time.Millisecond, answer: 1000 * time.Millisecond, evidence: 300 * time.Millisecond}
+	m.patience = timeouts{settle: 1500 * time.Millisecond, peerGrace: 100 * time.Millisecond, cancel: 300 * time.Millisecond, answer: 1000 * time.Millisecond, evidence: 300 * time.Millisecond}
 }

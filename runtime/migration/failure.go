@@ -40,14 +40,14 @@ func (e *Failure) Unwrap() error { return e.Err }
 // Status is FAIL.
 func (e *Failure) Status() result.Status { return result.Fail }
 
-// Detail is the evidence, for a person.
+// Detail is the evidence, for the user.
 func (e *Failure) Detail() string { return detail(e.Evidence) }
 
 // blame is fail for what only a QEMU that has ended or hangs is to blame for; any
 // other error stays what it is.
-func blame(ctx context.Context, mv *move, machine *testbed.Machine, role Role, err error) error {
+func blame(ctx context.Context, mv *move, instance *testbed.Instance, role Role, err error) error {
 	if errors.Is(err, qmp.ErrGone) || errors.Is(err, qmp.ErrSilent) {
-		return fail(ctx, mv, machine, role, err)
+		return fail(ctx, mv, instance, role, err)
 	}
 	return err
 }
@@ -55,7 +55,7 @@ func blame(ctx context.Context, mv *move, machine *testbed.Machine, role Role, e
 // fail is a failure whose side is known. When the host is out of reach, nobody
 // knows whether anything failed: then that is the error. A migration fails once:
 // whoever comes later gets the first failure.
-func fail(ctx context.Context, mv *move, machine *testbed.Machine, role Role, err error) error {
+func fail(ctx context.Context, mv *move, instance *testbed.Instance, role Role, err error) error {
 	if ctx.Err() != nil { // it was stopped: others know why
 		return err
 	}
@@ -64,29 +64,29 @@ func fail(ctx context.Context, mv *move, machine *testbed.Machine, role Role, er
 	if mv.m.verdict != nil {
 		return mv.m.verdict
 	}
-	mv.m.verdict = mv.failure(ctx, machine, role, err)
+	mv.m.verdict = mv.failure(ctx, instance, role, err)
 	return mv.m.verdict
 }
 
-func (mv *move) failure(ctx context.Context, machine *testbed.Machine, role Role, err error) error {
+func (mv *move) failure(ctx context.Context, instance *testbed.Instance, role Role, err error) error {
 	switch {
 	case errors.Is(err, qmp.ErrGone):
-		err = fmt.Errorf("%w; %w", err, machine.Exit(ctx))
+		err = fmt.Errorf("%w; %w", err, instance.Exit(ctx))
 	case errors.Is(err, qmp.ErrSilent):
-		state, unknown := machine.ProcessState(ctx)
+		state, unknown := instance.ProcessState(ctx)
 		if unknown != nil {
 			return fmt.Errorf("%w; nor can its host be asked: %w", err, unknown)
 		}
 		err = fmt.Errorf("%w; %s", err, state)
 	}
-	if lost := machine.Host.Err(); lost != nil {
-		return fmt.Errorf("%s: %w", machine, lost)
+	if lost := instance.Host.Err(); lost != nil {
+		return fmt.Errorf("%s: %w", instance, lost)
 	}
-	err = machine.InItsWords(err)
-	if short := machine.OutOfMemory(err); short != nil {
+	err = instance.WithKernelTrouble(err)
+	if short := instance.OutOfMemory(err); short != nil {
 		return short
 	}
-	f := &Failure{Migration: mv.m.Number, VM: mv.vm, First: role, Host: machine.Host.Name(), Err: err}
+	f := &Failure{Migration: mv.m.Number, VM: mv.vm, First: role, Host: instance.Host.Name(), Err: err}
 	for _, side := range []*Side{mv.m.Source, mv.m.Destination} {
 		if side.Role == role {
 			f.Step = side.Step()
@@ -99,12 +99,12 @@ func (mv *move) failure(ctx context.Context, machine *testbed.Machine, role Role
 // overdue is the verdict on a move that mig_timeout has ended: a side whose QEMU
 // has ended or hangs has failed; else neither has, and the error says what took so
 // long.
-func (mv *move) overdue(ctx context.Context, src, dst *testbed.Machine) error {
+func (mv *move) overdue(ctx context.Context, src, dst *testbed.Instance) error {
 	late := fmt.Errorf("not finished after mig_timeout = %v", mv.m.options.timeout)
 	var srcErr, dstErr error
 	var asking sync.WaitGroup
-	asking.Go(func() { srcErr = mv.m.answers(ctx, src) })
-	asking.Go(func() { dstErr = mv.m.answers(ctx, dst) })
+	asking.Go(func() { srcErr = mv.m.checkMonitor(ctx, src) })
+	asking.Go(func() { dstErr = mv.m.checkMonitor(ctx, dst) })
 	asking.Wait()
 	switch {
 	case srcErr != nil && dstErr != nil:
@@ -131,25 +131,25 @@ func (mv *move) overdue(ctx context.Context, src, dst *testbed.Machine) error {
 func (m *Migration) evidence(ctx context.Context, vms ...string) []testbed.Evidence {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), m.patience.evidence)
 	defer cancel()
-	var machines []*testbed.Machine
+	var instances []*testbed.Instance
 	var roles []Role
 	for _, vm := range vms {
 		for _, side := range []*Side{m.Source, m.Destination} {
-			if machine := side.Machine(vm); machine != nil {
-				machines, roles = append(machines, machine), append(roles, side.Role)
+			if instance := side.Instance(vm); instance != nil {
+				instances, roles = append(instances, instance), append(roles, side.Role)
 			}
 		}
 	}
-	all := make([]testbed.Evidence, len(machines))
+	all := make([]testbed.Evidence, len(instances))
 	var asking sync.WaitGroup
-	for i, machine := range machines {
-		asking.Go(func() { all[i] = machine.Evidence(ctx, string(roles[i])) })
+	for i, instance := range instances {
+		asking.Go(func() { all[i] = instance.Evidence(ctx, string(roles[i])) })
 	}
 	asking.Wait()
 	return all
 }
 
-// detail is the evidence, for a person: one block per instance.
+// detail is the evidence, for the user: one block per instance.
 func detail(evidence []testbed.Evidence) string {
 	var b strings.Builder
 	for _, e := range evidence {
@@ -158,9 +158,9 @@ func detail(evidence []testbed.Evidence) string {
 	return b.String()
 }
 
-// judge says which side of a failed move failed first. said is what the source
+// firstFailure says which side of a failed move failed first. said is what the source
 // reported, "" when its QEMU is gone.
-func (mv *move) judge(ctx context.Context, src, dst *testbed.Machine, said string) error {
+func (mv *move) firstFailure(ctx context.Context, src, dst *testbed.Instance, said string) error {
 	if said == "" && src.Monitor().Err() != nil {
 		return fail(ctx, mv, src, SourceRole, src.Exit(ctx))
 	}
@@ -170,7 +170,7 @@ func (mv *move) judge(ctx context.Context, src, dst *testbed.Machine, said strin
 	select { // a destination that could not go on takes a moment to end
 	case <-dst.Exited():
 	case <-time.After(mv.m.patience.peerGrace):
-		if err := mv.m.answers(ctx, dst); err != nil {
+		if err := mv.m.checkMonitor(ctx, dst); err != nil {
 			return fail(ctx, mv, dst, DestinationRole, fmt.Errorf("%w; the source said: %s", err, said))
 		}
 		return fail(ctx, mv, src, SourceRole, errors.New(said))
@@ -184,15 +184,15 @@ func (mv *move) judge(ctx context.Context, src, dst *testbed.Machine, said strin
 	return fail(ctx, mv, dst, DestinationRole, fmt.Errorf("%w; the source said: %s", exit, said))
 }
 
-// answers returns an error when QEMU has ended or does not answer on its monitor,
+// checkMonitor returns an error when QEMU has ended or does not answer on its monitor,
 // soon.
-func (m *Migration) answers(ctx context.Context, machine *testbed.Machine) error {
+func (m *Migration) checkMonitor(ctx context.Context, instance *testbed.Instance) error {
 	soon := fmt.Errorf("%w within %v", qmp.ErrSilent, m.patience.answer)
 	ctx, cancel := context.WithTimeoutCause(ctx, m.patience.answer, soon)
 	defer cancel()
-	_, err := machine.Status(ctx)
+	_, err := instance.Status(ctx)
 	if errors.Is(err, soon) {
-		return fmt.Errorf("%s: %w", machine, soon)
+		return fmt.Errorf("%s: %w", instance, soon)
 	}
 	return err
 }

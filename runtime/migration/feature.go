@@ -22,7 +22,7 @@ type Feature interface {
 
 // features are those of each move, beside its limits.
 var features = []func(options, Traits) Feature{
-	newTelling,
+	newMigrationEvents,
 }
 
 // setUp sets one end of a move up. An end that does not know a capability is an error
@@ -70,19 +70,19 @@ func setCapabilities(ctx context.Context, p Peer, features []Feature) error {
 	return p.Execute(ctx, "migrate-set-capabilities", map[string]any{"capabilities": wanted}, nil)
 }
 
-// telling makes each end tell what becomes of the move: events tell mhmig without
+// migrationEvents makes each end tell what becomes of the move: events tell mhmig without
 // polling, and by the return path a source fails whose destination could not load
 // the guest.
-type telling struct{ traits Traits }
+type migrationEvents struct{ traits Traits }
 
-func newTelling(_ options, traits Traits) Feature { return telling{traits} }
+func newMigrationEvents(_ options, traits Traits) Feature { return migrationEvents{traits} }
 
-func (t telling) Capabilities() []string {
+func (t migrationEvents) Capabilities() []string {
 	if t.traits.ReturnPath {
 		return []string{"return-path", "events"}
 	}
 	return []string{"events"}
 }
 
-func (telling) Set(context.Context, Role, Peer) error { return nil }
-func (telling) Reset(context.Context, Peer) error     { return nil }
+func (migrationEvents) Set(context.Context, Role, Peer) error { return nil }
+func (migrationEvents) Reset(context.Context, Peer) error     { return nil }

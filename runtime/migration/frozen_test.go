@@ -22,8 +22,8 @@ func ask(role migration.Role) migration.Hook {
 		if s.Role != role {
 			return nil
 		}
-		m := s.Machine("vm1")
-		return m.BlameGone(ctx, m.Execute(ctx, "query-name", nil, nil))
+		instance := s.Instance("vm1")
+		return instance.BlameGone(ctx, instance.Execute(ctx, "query-name", nil, nil))
 	}
 }
 

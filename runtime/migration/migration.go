@@ -82,7 +82,7 @@ type Migration struct {
 	log      *slog.Logger
 	room     *barrier.Room
 	options  options
-	patience patience
+	patience timeouts
 	traits   Traits           // of the transport
 	moves    map[string]*move // by VM name; complete when both sides are prepared
 
@@ -119,7 +119,7 @@ func New(bed *testbed.Bed, number int, plan Plan) (*Migration, error) {
 		log:        bed.Log().With("migration", number),
 		room:       barrier.New(plan.Source.Name(), plan.Destination.Name()),
 		options:    opts,
-		patience:   usualPatience,
+		patience:   defaultTimeouts,
 		traits:     transports[opts.protocol](opts).Traits(),
 		moves:      map[string]*move{},
 		sourceDone: make(chan struct{}),
@@ -152,7 +152,7 @@ func (m *Migration) stateLocked() State {
 	for _, mv := range m.moves {
 		states = append(states, mv.state)
 	}
-	return worst(states)
+	return leastAdvanced(states)
 }
 
 // Stats returns, for each VM, QEMU's own figures (query-migrate on the source):
@@ -219,7 +219,7 @@ func (m *Migration) SetDowntime(ctx context.Context, limit time.Duration) error 
 
 func (m *Migration) setParameter(ctx context.Context, name string, value int64) error {
 	for _, mv := range m.moves {
-		src := m.Source.Machine(mv.vm)
+		src := m.Source.Instance(mv.vm)
 		if src == nil {
 			return fmt.Errorf("%s: %s is not prepared on %s yet; wait for a status first, such as mig.wait(status = \"setup\")", name, mv.vm, m.Source.Host.Name())
 		}

@@ -140,8 +140,8 @@ func TestOrder(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if m.State() != "none" || m.Stats()["vm1"]["status"] != "none" || m.Source.Machine("vm1") != nil {
-		t.Errorf("before: got %s, %v, %v", m.State(), m.Stats(), m.Source.Machine("vm1"))
+	if m.State() != "none" || m.Stats()["vm1"]["status"] != "none" || m.Source.Instance("vm1") != nil {
+		t.Errorf("before: got %s, %v, %v", m.State(), m.Stats(), m.Source.Instance("vm1"))
 	}
 	if err := runBoth(t.Context(), m); err != nil {
 		t.Fatal(err)

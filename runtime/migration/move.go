@@ -23,8 +23,8 @@ const (
 	remindInterval = 30 * time.Second
 )
 
-// patience is how long is waited for what comes by itself, or not at all.
-type patience struct {
+// timeouts is how long is waited for what comes by itself, or not at all.
+type timeouts struct {
 	settle    time.Duration // for what follows at once: the figures after completed, the destination's RESUME
 	peerGrace time.Duration // for the other side's QEMU to die of a failure that was seen on this one, with its last words
 	cancel    time.Duration // for QEMU to give a migration up
@@ -32,7 +32,7 @@ type patience struct {
 	evidence  time.Duration // for a QEMU to say what it knows of a failure; one that hangs says nothing
 }
 
-var usualPatience = patience{settle: 20 * time.Second, peerGrace: 2 * time.Second, cancel: 2 * time.Second, answer: 5 * time.Second, evidence: 3 * time.Second}
+var defaultTimeouts = timeouts{settle: 20 * time.Second, peerGrace: 2 * time.Second, cancel: 2 * time.Second, answer: 5 * time.Second, evidence: 3 * time.Second}
 
 // move is one VM's way from source to destination.
 type move struct {
@@ -52,9 +52,9 @@ type move struct {
 	state    State          // of the source; none before it began
 	query    map[string]any // the last query-migrate of the source
 	samples  []result.Sample
-	source   *testbed.Machine // set while it may be cancelled
-	moved    time.Time        // when a sample showed last that something had been sent
-	reminded time.Time        // when it was said last that it does not converge
+	source   *testbed.Instance // set while it may be cancelled
+	moved    time.Time         // when a sample showed last that something had been sent
+	reminded time.Time         // when it was said last that it does not converge
 }
 
 func newMove(m *Migration, vm string) *move {
@@ -68,32 +68,32 @@ func newMove(m *Migration, vm string) *move {
 	return mv
 }
 
-// end is an instance as one end of a move.
-type end struct{ *testbed.Machine }
+// endpoint is an instance as one endpoint of a move.
+type endpoint struct{ *testbed.Instance }
 
-func (e end) HostName() string      { return e.Host.Name() }
-func (e end) Address() string       { return e.Host.MigrationAddress() }
-func (e end) ListenAddress() string { return e.Host.ListenAddress() }
-func (e end) Socket() string        { return e.Spec().Migration }
+func (e endpoint) HostName() string      { return e.Host.Name() }
+func (e endpoint) Address() string       { return e.Host.MigrationAddress() }
+func (e endpoint) ListenAddress() string { return e.Host.ListenAddress() }
+func (e endpoint) Socket() string        { return e.Spec().Migration }
 
-func (e end) Execute(ctx context.Context, command string, arguments, reply any) error {
+func (e endpoint) Execute(ctx context.Context, command string, arguments, reply any) error {
 	return e.Monitor().Execute(ctx, command, arguments, reply)
 }
 
 // await sets the destination's QEMU up and makes it wait for the guest.
-func (mv *move) await(ctx context.Context, dst *testbed.Machine) error {
-	if err := mv.setUp(ctx, DestinationRole, end{dst}); err != nil {
+func (mv *move) await(ctx context.Context, dst *testbed.Instance) error {
+	if err := mv.setUp(ctx, DestinationRole, endpoint{dst}); err != nil {
 		return err
 	}
 	if mv.m.traits.LoadsAfterSource {
 		return nil
 	}
-	return mv.transport.Listen(ctx, end{dst})
+	return mv.transport.Listen(ctx, endpoint{dst})
 }
 
 // load makes the destination's QEMU load the guest when the source has come to its
 // end. It does nothing when that is another one than success.
-func (mv *move) load(ctx context.Context, dst *testbed.Machine) error {
+func (mv *move) load(ctx context.Context, dst *testbed.Instance) error {
 	select {
 	case <-mv.m.sourceDone:
 	case <-dst.Exited():
@@ -104,7 +104,7 @@ func (mv *move) load(ctx context.Context, dst *testbed.Machine) error {
 	if !mv.completed() || mv.m.failed() != nil {
 		return nil //nolint:nilerr // who failed has said so
 	}
-	return blame(ctx, mv, dst, DestinationRole, mv.transport.Listen(ctx, end{dst}))
+	return blame(ctx, mv, dst, DestinationRole, mv.transport.Listen(ctx, endpoint{dst}))
 }
 
 // errOverdue is the cause with which the time of a move ends.
@@ -113,8 +113,8 @@ var errOverdue = errors.New("mig_timeout is over")
 // send moves the guest: from QMP migrate on the source until the source's QEMU
 // has come to an end of it, whichever, or until mig_timeout, which begins with
 // that command whatever QEMU answers. A cancelled migration is no error.
-func (mv *move) send(ctx context.Context, src, dst *testbed.Machine) error {
-	if err := mv.ready(ctx, src); err != nil {
+func (mv *move) send(ctx context.Context, src, dst *testbed.Instance) error {
+	if err := mv.setUpSource(ctx, src); err != nil {
 		return blame(ctx, mv, src, SourceRole, err)
 	}
 	events := src.Monitor().Subscribe("MIGRATION")
@@ -131,11 +131,11 @@ func (mv *move) send(ctx context.Context, src, dst *testbed.Machine) error {
 	mv.clock.Begin()
 	moving, stop := context.WithTimeoutCause(ctx, mv.m.options.timeout, errOverdue)
 	defer stop()
-	err := mv.transport.Send(moving, end{src}, end{dst})
+	err := mv.transport.Send(moving, endpoint{src}, endpoint{dst})
 	switch refusal, refused := errors.AsType[*qmp.Error](err); {
 	case refused:
 		mv.setState(qmp.MigrationFailed)
-		return mv.judge(ctx, src, dst, refusal.Error())
+		return mv.firstFailure(ctx, src, dst, refusal.Error())
 	case err != nil:
 		return mv.giveUp(ctx, src, dst, err)
 	}
@@ -167,9 +167,9 @@ func (mv *move) send(ctx context.Context, src, dst *testbed.Machine) error {
 	return nil
 }
 
-// ready sets up the source, and makes the guest stand still where it is to.
-func (mv *move) ready(ctx context.Context, src *testbed.Machine) error {
-	if err := mv.setUp(ctx, SourceRole, end{src}); err != nil {
+// setUpSource sets up the source, and makes the guest stand still where it is to.
+func (mv *move) setUpSource(ctx context.Context, src *testbed.Instance) error {
+	if err := mv.setUp(ctx, SourceRole, endpoint{src}); err != nil {
 		return err
 	}
 	if mv.m.options.offline {
@@ -181,7 +181,7 @@ func (mv *move) ready(ctx context.Context, src *testbed.Machine) error {
 // follow watches the source until the migration has ended, and returns how. An
 // event that tells of the end counts at once; the figures are asked for beside, by
 // a goroutine of their own, so that a QEMU that is silent holds up nothing here.
-func (mv *move) follow(ctx context.Context, src *testbed.Machine, events *qmp.Subscription) (state State, err error) {
+func (mv *move) follow(ctx context.Context, src *testbed.Instance, events *qmp.Subscription) (state State, err error) {
 	var cancelAt <-chan time.Time // nil: never
 	if d := mv.m.options.cancelDelay; d > 0 {
 		timer := time.NewTimer(d)
@@ -211,7 +211,7 @@ func (mv *move) follow(ctx context.Context, src *testbed.Machine, events *qmp.Su
 			if l.err == nil && l.state.Terminal() {
 				return l.state, nil
 			}
-			if err := mv.weigh(ctx, src, l.err); err != nil {
+			if err := mv.checkProgress(ctx, src, l.err); err != nil {
 				return "", err
 			}
 		case <-cancelAt:
@@ -226,16 +226,16 @@ func (mv *move) follow(ctx context.Context, src *testbed.Machine, events *qmp.Su
 	}
 }
 
-// look is what became of one question for the figures.
-type look struct {
+// statusQuery is what became of one question for the figures.
+type statusQuery struct {
 	state State
 	err   error
 }
 
 // sampleAlong asks the source for the figures again and again until ctx ends,
 // then closes the channel.
-func (mv *move) sampleAlong(ctx context.Context, monitor *qmp.Conn) <-chan look {
-	looks := make(chan look)
+func (mv *move) sampleAlong(ctx context.Context, monitor *qmp.Conn) <-chan statusQuery {
+	looks := make(chan statusQuery)
 	go func() {
 		defer close(looks)
 		tick := time.NewTicker(sampleInterval)
@@ -248,7 +248,7 @@ func (mv *move) sampleAlong(ctx context.Context, monitor *qmp.Conn) <-chan look 
 			}
 			state, err := mv.sample(ctx, monitor)
 			select {
-			case looks <- look{state, err}:
+			case looks <- statusQuery{state, err}:
 			case <-ctx.Done():
 				return
 			}
@@ -257,11 +257,11 @@ func (mv *move) sampleAlong(ctx context.Context, monitor *qmp.Conn) <-chan look 
 	return looks
 }
 
-// weigh says how the move goes on, and decides what a question that failed with
+// checkProgress says how the move goes on, and decides what a question that failed with
 // err, if it did, means. A source that has stopped its guest holds its monitor up
 // while it sends the last of it, for as long as that takes: there mig_timeout
 // decides. One whose guest runs answers.
-func (mv *move) weigh(ctx context.Context, src *testbed.Machine, err error) error {
+func (mv *move) checkProgress(ctx context.Context, src *testbed.Instance, err error) error {
 	switch {
 	case err == nil:
 		mv.tellProgress(ctx, src)
@@ -278,7 +278,7 @@ func (mv *move) weigh(ctx context.Context, src *testbed.Machine, err error) erro
 
 // tellProgress says how far the move has come, and from time to time that it will
 // not come to an end like this.
-func (mv *move) tellProgress(ctx context.Context, src *testbed.Machine) {
+func (mv *move) tellProgress(ctx context.Context, src *testbed.Instance) {
 	mv.m.mu.Lock()
 	progress := result.Sample{Query: mv.query}.Progress()
 	remind := progress.Diverges() && time.Since(mv.reminded) > remindInterval
@@ -295,7 +295,7 @@ func (mv *move) tellProgress(ctx context.Context, src *testbed.Machine) {
 
 // giveUp ends a move whose end nobody waits for any more, because of cause. The
 // verdict is found before QEMU is told, which changes what there is to be seen.
-func (mv *move) giveUp(ctx context.Context, src, dst *testbed.Machine, cause error) error {
+func (mv *move) giveUp(ctx context.Context, src, dst *testbed.Instance, cause error) error {
 	mv.clock.End()
 	var err error
 	switch {
@@ -305,7 +305,7 @@ func (mv *move) giveUp(ctx context.Context, src, dst *testbed.Machine, cause err
 		err = fail(ctx, mv, src, SourceRole, cause)
 	case errors.Is(cause, qmp.ErrGone) || errors.Is(cause, qmp.ErrClosed):
 		mv.setState(qmp.MigrationFailed)
-		return mv.judge(ctx, src, dst, "")
+		return mv.firstFailure(ctx, src, dst, "")
 	default: // the scenario was stopped, or QEMU has refused something
 		mv.m.abandon(ctx, src)
 		return cause
@@ -317,7 +317,7 @@ func (mv *move) giveUp(ctx context.Context, src, dst *testbed.Machine, cause err
 
 // abandon tells QEMU to give a migration up and waits for that, for a moment and
 // also when ctx has ended. In post-copy it is refused, and the migration goes on.
-func (m *Migration) abandon(ctx context.Context, src *testbed.Machine) {
+func (m *Migration) abandon(ctx context.Context, src *testbed.Instance) {
 	ctx, cancel := context.WithTimeoutCause(context.WithoutCancel(ctx), m.patience.cancel, fmt.Errorf("it has not happened within %v", m.patience.cancel))
 	defer cancel()
 	err := src.Execute(ctx, "migrate_cancel", nil, nil)
@@ -342,7 +342,7 @@ func (m *Migration) abandon(ctx context.Context, src *testbed.Machine) {
 }
 
 // ending deals with a terminal state of the source.
-func (mv *move) ending(ctx context.Context, src, dst *testbed.Machine, state State) error {
+func (mv *move) ending(ctx context.Context, src, dst *testbed.Instance, state State) error {
 	desc, err := mv.finalFigures(ctx, src.Monitor(), state)
 	if err != nil && src.Monitor().Err() == nil {
 		return blame(ctx, mv, src, SourceRole, err)
@@ -369,7 +369,7 @@ func (mv *move) ending(ctx context.Context, src, dst *testbed.Machine, state Sta
 		}
 		return fmt.Errorf("%s: the migration was cancelled, but not by mig.cancel or cancel_delay", src)
 	default:
-		return mv.judge(ctx, src, dst, desc)
+		return mv.firstFailure(ctx, src, dst, desc)
 	}
 }
 
@@ -415,21 +415,21 @@ func (mv *move) sample(ctx context.Context, monitor *qmp.Conn) (state State, err
 	return State(status), nil
 }
 
-func (mv *move) setSource(src *testbed.Machine) {
+func (mv *move) setSource(src *testbed.Instance) {
 	mv.m.mu.Lock()
 	defer mv.m.mu.Unlock()
 	mv.source = src
 }
 
-// now is the move's state.
-func (mv *move) now() State {
+// currentState is the move's state.
+func (mv *move) currentState() State {
 	mv.m.mu.Lock()
 	defer mv.m.mu.Unlock()
 	return mv.state
 }
 
 // completed says whether the source's QEMU has sent the guest off.
-func (mv *move) completed() bool { return mv.now() == qmp.MigrationCompleted }
+func (mv *move) completed() bool { return mv.currentState() == qmp.MigrationCompleted }
 
 func (mv *move) setState(state State) {
 	mv.m.mu.Lock()
@@ -458,7 +458,7 @@ func (mv *move) cancel(ctx context.Context) error {
 // receive waits on the destination until the guest has arrived: until it runs,
 // or, when it arrives stopped, until its state is loaded. It returns early,
 // without error, when the source has come to another end: that is judged there.
-func (mv *move) receive(ctx context.Context, dst *testbed.Machine, events *qmp.Subscription) error {
+func (mv *move) receive(ctx context.Context, dst *testbed.Instance, events *qmp.Subscription) error {
 	sourceDone := mv.m.sourceDone
 	var late <-chan time.Time
 	for {
@@ -491,7 +491,7 @@ func (mv *move) receive(ctx context.Context, dst *testbed.Machine, events *qmp.S
 
 // awaitVerdict is for a destination whose QEMU has ended: the source's side
 // finds the words for it, unless it is only out of reach.
-func (mv *move) awaitVerdict(ctx context.Context, dst *testbed.Machine) error {
+func (mv *move) awaitVerdict(ctx context.Context, dst *testbed.Instance) error {
 	select {
 	case <-dst.Host.Lost():
 		return fmt.Errorf("%s: %w", dst, dst.Host.Err())

@@ -116,7 +116,7 @@ func scenes() []scene {
 				if err := m.Wait(ctx, migration.Condition{Status: "active"}); err != nil {
 					return err
 				}
-				return m.Source.Machine(m.VMs()[0]).Execute(ctx, "migrate_cancel", nil, nil)
+				return m.Source.Instance(m.VMs()[0]).Execute(ctx, "migrate_cancel", nil, nil)
 			},
 		},
 		{name: "cancel is refused", source: qmptest.Script{Endless: true, Refuse: []string{"migrate_cancel"}}, params: cartesian.Params{"cancel_delay": "0.05"}, wrong: wrong, want: []string{"the script refuses migrate_cancel"}, at: "host1"},
@@ -327,9 +327,9 @@ func TestScripted(t *testing.T) {
 					t.Errorf("the guest is in %v, want on %s", current, at)
 				}
 			}
-			for _, machine := range bed.Machines() { // those that die are told of here, not at the bed's end
-				if machine.Name() == name {
-					_ = bed.Remove(context.WithoutCancel(ctx), machine)
+			for _, instance := range bed.Instances() { // those that die are told of here, not at the bed's end
+				if instance.Name() == name {
+					_ = bed.Remove(context.WithoutCancel(ctx), instance)
 				}
 			}
 		}

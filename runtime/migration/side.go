@@ -35,19 +35,19 @@ type Side struct {
 
 	log *slog.Logger
 
-	mu       sync.Mutex // guards what follows
-	machines map[string]*testbed.Machine
-	arrivals map[string]*qmp.Subscription // destination: what tells that a guest has come
-	step     string
-	onAdd    func(*testbed.Machine) // told of each instance that the side gets
+	mu        sync.Mutex // guards what follows
+	instances map[string]*testbed.Instance
+	arrivals  map[string]*qmp.Subscription // destination: what tells that a guest has come
+	step      string
+	onAdd     func(*testbed.Instance) // told of each instance that the side gets
 }
 
 func newSide(m *Migration, role Role, h *testbed.Host) *Side {
 	return &Side{
 		Migration: m, Role: role, Host: h,
-		log:      m.log.With("host", h.Name(), "side", string(role)),
-		machines: map[string]*testbed.Machine{},
-		arrivals: map[string]*qmp.Subscription{},
+		log:       m.log.With("host", h.Name(), "side", string(role)),
+		instances: map[string]*testbed.Instance{},
+		arrivals:  map[string]*qmp.Subscription{},
 	}
 }
 
@@ -57,12 +57,12 @@ func (s *Side) Log() *slog.Logger { return s.log }
 // IsSource says whether this is the source's side.
 func (s *Side) IsSource() bool { return s.Role == SourceRole }
 
-// Machine returns the side's instance of a VM, nil before it is prepared or
+// Instance returns the side's instance of a VM, nil before it is prepared or
 // for a VM that does not take part.
-func (s *Side) Machine(vm string) *testbed.Machine {
+func (s *Side) Instance(vm string) *testbed.Instance {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return s.machines[vm]
+	return s.instances[vm]
 }
 
 // Step is what the side is doing: a name from the table in the package's
@@ -98,19 +98,19 @@ func (s *Side) Run(ctx context.Context) error {
 }
 
 func (s *Side) run(ctx context.Context) error {
-	if err := s.early(ctx, func(ctx context.Context) error { return s.take(ctx, beforeMove) }); err != nil {
+	if err := s.beforeMove(ctx, func(ctx context.Context) error { return s.runSteps(ctx, beforeMove) }); err != nil {
 		return err
 	}
 	if s.IsSource() {
 		defer s.saveRecord() // at the end: what the guest felt is known when it has settled on the destination
 	}
-	if err := s.take(ctx, inMove); err != nil {
+	if err := s.runSteps(ctx, inMove); err != nil {
 		return err
 	}
 	if s.Migration.State() == qmp.MigrationCancelled {
-		return s.take(ctx, afterCancel)
+		return s.runSteps(ctx, afterCancel)
 	}
-	return s.take(ctx, afterMove)
+	return s.runSteps(ctx, afterMove)
 }
 
 // endMove tells the destination, once, how the source's part of the move has ended,
@@ -129,10 +129,10 @@ func (s *Side) endMove(err error) {
 	})
 }
 
-// moveAway is the source's part of the move.
-func (s *Side) moveAway(ctx context.Context) error {
+// sendVMs is the source's part of the move.
+func (s *Side) sendVMs(ctx context.Context) error {
 	m := s.Migration
-	if err := s.each(ctx, s.takeLeave); err != nil {
+	if err := s.each(ctx, s.noteBoot); err != nil {
 		return err
 	}
 	var err error
@@ -152,8 +152,8 @@ func (s *Side) moveAway(ctx context.Context) error {
 	return err
 }
 
-// moveHere is the destination's part of the move, which is over when the source's is.
-func (s *Side) moveHere(ctx context.Context) (err error) {
+// receiveVMs is the destination's part of the move, which is over when the source's is.
+func (s *Side) receiveVMs(ctx context.Context) (err error) {
 	m := s.Migration
 	if m.Plan.MigrateDst != nil {
 		err = m.Plan.MigrateDst(ctx, s)
@@ -172,13 +172,13 @@ func (s *Side) moveHere(ctx context.Context) (err error) {
 }
 
 func (s *Side) meetFinished(ctx context.Context) error {
-	return s.meet(ctx, "mig_finished", limit{s.Migration.options.timeout, "mig_timeout"})
+	return s.waitForPeer(ctx, "mig_finished", limit{s.Migration.options.timeout, "mig_timeout"})
 }
 
 // checkSource proves that the guests have left.
 func (s *Side) checkSource(ctx context.Context) error {
 	for _, vm := range s.Migration.Plan.VMs {
-		s.Machine(vm).Left()
+		s.Instance(vm).Left()
 	}
 	if check := s.Migration.Plan.CheckSrc; check != nil {
 		return check(ctx, s)
@@ -206,24 +206,24 @@ func (s *Side) checkDestination(ctx context.Context) error {
 // concludeSource ends the instances that the guests have left, when nobody wants to
 // look at them any more.
 func (s *Side) concludeSource(ctx context.Context) error {
-	if err := s.conclude(ctx); err != nil {
+	if err := s.finalCheck(ctx); err != nil {
 		return err
 	}
 	return s.each(ctx, func(ctx context.Context, vm string) error {
-		return s.Migration.bed.Remove(ctx, s.Machine(vm))
+		return s.Migration.bed.Remove(ctx, s.Instance(vm))
 	})
 }
 
 // prepareSources makes sure that each VM runs here, and nowhere else.
 func (s *Side) prepareSources(ctx context.Context) error {
 	m := s.Migration
-	if err := m.checkMachines(ctx); err != nil {
+	if err := m.checkSameMachine(ctx); err != nil {
 		return err
 	}
 	if err := m.bed.ClearFor(ctx, m.Plan.VMs, s.Host, m.Plan.Fresh); err != nil {
 		return err
 	}
-	if err := s.meet(ctx, "cleared", limit{}); err != nil {
+	if err := s.waitForPeer(ctx, "cleared", limit{}); err != nil {
 		return err
 	}
 	return s.each(ctx, s.prepareSource)
@@ -231,25 +231,25 @@ func (s *Side) prepareSources(ctx context.Context) error {
 
 // prepareDestinations starts the VMs' other halves, when there are none elsewhere.
 func (s *Side) prepareDestinations(ctx context.Context) error {
-	if err := s.meet(ctx, "cleared", limit{}); err != nil {
+	if err := s.waitForPeer(ctx, "cleared", limit{}); err != nil {
 		return err
 	}
 	return s.each(ctx, s.prepareDestination)
 }
 
-// early runs the side's steps before the move. A QEMU that ends during them ends
+// beforeMove runs the side's steps before the move. A QEMU that ends during them ends
 // them, whatever the side waits for: there is nothing left to move.
-func (s *Side) early(ctx context.Context, steps func(context.Context) error) error {
+func (s *Side) beforeMove(ctx context.Context, steps func(context.Context) error) error {
 	watched, cancel := context.WithCancelCause(ctx)
 	var watching sync.WaitGroup
-	var all []*testbed.Machine // guarded by s.mu
+	var all []*testbed.Instance // guarded by s.mu
 	s.mu.Lock()
-	s.onAdd = func(machine *testbed.Machine) {
-		all = append(all, machine)
+	s.onAdd = func(instance *testbed.Instance) {
+		all = append(all, instance)
 		watching.Go(func() {
 			select {
-			case <-machine.Exited():
-				cancel(&endedEarly{machine})
+			case <-instance.Exited():
+				cancel(&endedEarly{instance})
 			case <-watched.Done():
 			}
 		})
@@ -260,10 +260,10 @@ func (s *Side) early(ctx context.Context, steps func(context.Context) error) err
 	s.onAdd = nil
 	s.mu.Unlock()
 	if errors.Is(err, qmp.ErrGone) { // seen here before it is seen there
-		for _, machine := range all {
+		for _, instance := range all {
 			select {
-			case <-machine.Exited():
-				cancel(&endedEarly{machine})
+			case <-instance.Exited():
+				cancel(&endedEarly{instance})
 			default:
 			}
 		}
@@ -275,25 +275,25 @@ func (s *Side) early(ctx context.Context, steps func(context.Context) error) err
 		return err // nil, or what it says more of
 	}
 	if s.IsSource() {
-		return ended.machine.Ended(ctx)
+		return ended.instance.Ended(ctx)
 	}
-	return fail(ctx, s.Migration.moves[ended.machine.Name()], ended.machine, DestinationRole, ended.machine.Exit(ctx))
+	return fail(ctx, s.Migration.moves[ended.instance.Name()], ended.instance, DestinationRole, ended.instance.Exit(ctx))
 }
 
 // endedEarly is the cause when a QEMU has ended before the move.
-type endedEarly struct{ machine *testbed.Machine }
+type endedEarly struct{ instance *testbed.Instance }
 
-func (e *endedEarly) Error() string { return e.machine.String() + " has ended" }
+func (e *endedEarly) Error() string { return e.instance.String() + " has ended" }
 
 // prepareSource makes sure that the VM runs here and can be logged in to.
 func (s *Side) prepareSource(ctx context.Context, vm string) error {
 	m := s.Migration
-	machine, started, err := m.bed.Ensure(ctx, vm, s.Host, m.Plan.Params, m.moves[vm].transport.Launch(SourceRole))
+	instance, started, err := m.bed.Ensure(ctx, vm, s.Host, m.Plan.Params, m.moves[vm].transport.Launch(SourceRole))
 	if err != nil {
 		return err
 	}
-	s.add(machine)
-	if err := s.listenClock(ctx, machine); err != nil {
+	s.add(instance)
+	if err := s.listenClock(ctx, instance); err != nil {
 		return err
 	}
 	if m.options.startTimeout > 0 {
@@ -301,9 +301,9 @@ func (s *Side) prepareSource(ctx context.Context, vm string) error {
 			return nil
 		}
 		// The guest is to be caught while it boots: no login.
-		return pause(ctx, m.options.startTimeout)
+		return sleep(ctx, m.options.startTimeout)
 	}
-	if err := machine.EnsureLogin(ctx, m.options.loginTimeout); err != nil {
+	if err := instance.EnsureLogin(ctx, m.options.loginTimeout); err != nil {
 		return err
 	}
 	return s.settleClock(ctx, vm)
@@ -312,18 +312,18 @@ func (s *Side) prepareSource(ctx context.Context, vm string) error {
 // prepareDestination starts the VM's other half, which waits for the guest.
 func (s *Side) prepareDestination(ctx context.Context, vm string) error {
 	m := s.Migration
-	machine, err := m.bed.StartIncoming(ctx, vm, s.Host, m.Plan.Params, m.moves[vm].transport.Launch(DestinationRole))
+	instance, err := m.bed.StartIncoming(ctx, vm, s.Host, m.Plan.Params, m.moves[vm].transport.Launch(DestinationRole))
 	if err != nil {
 		return err
 	}
 	s.mu.Lock()
-	s.arrivals[vm] = machine.Monitor().Subscribe("RESUME", "MIGRATION")
+	s.arrivals[vm] = instance.Monitor().Subscribe("RESUME", "MIGRATION")
 	s.mu.Unlock()
-	s.add(machine)
-	if err := s.listenClock(ctx, machine); err != nil {
+	s.add(instance)
+	if err := s.listenClock(ctx, instance); err != nil {
 		return err
 	}
-	return s.Migration.moves[vm].await(ctx, machine)
+	return s.Migration.moves[vm].await(ctx, instance)
 }
 
 func (s *Side) closeArrivals() {
@@ -342,7 +342,7 @@ func (s *Side) Send(ctx context.Context, vms []string) error {
 		if mv == nil {
 			return fmt.Errorf("%s does not take part in migration %d", vm, m.Number)
 		}
-		return mv.send(ctx, m.Source.Machine(vm), m.Destination.Machine(vm))
+		return mv.send(ctx, m.Source.Instance(vm), m.Destination.Instance(vm))
 	})
 }
 
@@ -351,36 +351,36 @@ func (s *Side) Send(ctx context.Context, vms []string) error {
 func (s *Side) Receive(ctx context.Context, vms []string) error {
 	return each(ctx, vms, func(ctx context.Context, vm string) error {
 		s.mu.Lock()
-		machine, arrival := s.machines[vm], s.arrivals[vm]
+		instance, arrival := s.instances[vm], s.arrivals[vm]
 		s.mu.Unlock()
-		if machine == nil {
+		if instance == nil {
 			return fmt.Errorf("%s does not take part in migration %d", vm, s.Migration.Number)
 		}
 		if s.Migration.traits.LoadsAfterSource {
-			if err := s.Migration.moves[vm].load(ctx, machine); err != nil {
+			if err := s.Migration.moves[vm].load(ctx, instance); err != nil {
 				return err
 			}
 		}
-		return s.Migration.moves[vm].receive(ctx, machine, arrival)
+		return s.Migration.moves[vm].receive(ctx, instance, arrival)
 	})
 }
 
 // checkLeft proves that the guest does not run on the source any more.
 func (s *Side) checkLeft(ctx context.Context, vm string) error {
-	machine := s.Machine(vm)
-	state, err := machine.Status(ctx)
-	if errors.Is(err, qmp.ErrGone) && machine.Host.Err() == nil {
-		if exit := machine.Instance.Exit(ctx); !exit.Abnormal() {
+	instance := s.Instance(vm)
+	state, err := instance.Status(ctx)
+	if errors.Is(err, qmp.ErrGone) && instance.Host.Err() == nil {
+		if exit := instance.QEMU.Exit(ctx); !exit.Abnormal() {
 			s.log.Warn("QEMU has ended by itself after its guest had left", "vm", vm, "reason", exit.Error())
 			return nil
 		}
-		return fail(ctx, s.Migration.moves[vm], machine, SourceRole, fmt.Errorf("its guest had left: %w", err))
+		return fail(ctx, s.Migration.moves[vm], instance, SourceRole, fmt.Errorf("its guest had left: %w", err))
 	}
 	if err != nil {
-		return blame(ctx, s.Migration.moves[vm], machine, SourceRole, err)
+		return blame(ctx, s.Migration.moves[vm], instance, SourceRole, err)
 	}
-	if state == "running" || machine.Revived() {
-		return fail(ctx, s.Migration.moves[vm], machine, SourceRole, machine.TwoCopies())
+	if state == "running" || instance.RanTwice() {
+		return fail(ctx, s.Migration.moves[vm], instance, SourceRole, instance.SplitBrain())
 	}
 	return nil
 }
@@ -388,22 +388,22 @@ func (s *Side) checkLeft(ctx context.Context, vm string) error {
 // arrive lets a guest run that arrived stopped, and makes the destination's
 // instance the VM's current one.
 func (s *Side) arrive(ctx context.Context, vm string) error {
-	m, machine := s.Migration, s.Machine(vm)
-	machine.Arrive()
-	state, err := machine.Status(ctx)
+	m, instance := s.Migration, s.Instance(vm)
+	instance.Arrive()
+	state, err := instance.Status(ctx)
 	if err == nil && state == "paused" {
-		err = machine.Cont(ctx)
+		err = instance.Cont(ctx)
 	}
 	if err != nil && ctx.Err() == nil {
-		return fail(ctx, m.moves[vm], machine, DestinationRole, err)
+		return fail(ctx, m.moves[vm], instance, DestinationRole, err)
 	}
 	return err
 }
 
 // checkArrived proves that the guest runs on the destination and answers.
 func (s *Side) checkArrived(ctx context.Context, vm string) error {
-	m, machine := s.Migration, s.Machine(vm)
-	state, err := machine.Status(ctx)
+	m, instance := s.Migration, s.Instance(vm)
+	state, err := instance.Status(ctx)
 	if err == nil && state != "running" {
 		err = fmt.Errorf("the guest is %s after the migration, not running", state)
 	}
@@ -411,31 +411,31 @@ func (s *Side) checkArrived(ctx context.Context, vm string) error {
 		_, err = m.moves[vm].checkResets()
 	}
 	if err == nil && m.options.login {
-		err = machine.EnsureLogin(ctx, m.options.loginTimeout)
+		err = instance.EnsureLogin(ctx, m.options.loginTimeout)
 		if _, reset := m.moves[vm].checkResets(); reset != nil { // which explains a login that failed
 			err = reset
 		}
 	}
 	if err != nil && ctx.Err() == nil {
-		return fail(ctx, m.moves[vm], machine, DestinationRole, err)
+		return fail(ctx, m.moves[vm], instance, DestinationRole, err)
 	}
 	return err
 }
 
 // askOutcome asks QEMU how a migration ended that migrate_src has made by itself.
 func (s *Side) askOutcome(ctx context.Context, vm string) error {
-	mv, machine := s.Migration.moves[vm], s.Machine(vm)
-	if mv.now().Terminal() {
+	mv, instance := s.Migration.moves[vm], s.Instance(vm)
+	if mv.currentState().Terminal() {
 		return nil
 	}
-	status, err := mv.sample(ctx, machine.Monitor())
+	status, err := mv.sample(ctx, instance.Monitor())
 	switch {
 	case err != nil:
-		return blame(ctx, mv, machine, SourceRole, err)
+		return blame(ctx, mv, instance, SourceRole, err)
 	case status == "" && s.Migration.wasCancelled():
 		status = qmp.MigrationCancelled
 	case !status.Terminal():
-		return fmt.Errorf("migrate_src has returned, but the migration of %s is not over: it is %s", machine, cmp.Or(status, "not begun"))
+		return fmt.Errorf("migrate_src has returned, but the migration of %s is not over: it is %s", instance, cmp.Or(status, "not begun"))
 	}
 	mv.setState(status)
 	return nil
@@ -445,8 +445,8 @@ func (s *Side) askOutcome(ctx context.Context, vm string) error {
 // an end.
 func (s *Side) abandonUnended(ctx context.Context) {
 	_ = s.each(context.WithoutCancel(ctx), func(ctx context.Context, vm string) error {
-		if !s.Migration.moves[vm].now().Terminal() {
-			s.Migration.abandon(ctx, s.Machine(vm))
+		if !s.Migration.moves[vm].currentState().Terminal() {
+			s.Migration.abandon(ctx, s.Instance(vm))
 		}
 		return nil
 	})
@@ -463,7 +463,7 @@ func (s *Side) endCancelledSource(ctx context.Context) error {
 	}
 	return s.each(ctx, func(ctx context.Context, vm string) error {
 		if s.Migration.moves[vm].completed() {
-			return s.Migration.bed.Remove(ctx, s.Machine(vm))
+			return s.Migration.bed.Remove(ctx, s.Instance(vm))
 		}
 		return nil
 	})
@@ -471,57 +471,57 @@ func (s *Side) endCancelledSource(ctx context.Context) error {
 
 // endCancelledDestination is the destination's.
 func (s *Side) endCancelledDestination(ctx context.Context) error {
-	if err := s.each(ctx, s.dismiss); err != nil {
+	if err := s.each(ctx, s.endDestination); err != nil {
 		return err
 	}
 	return s.meetCancelled(ctx)
 }
 
 func (s *Side) meetCancelled(ctx context.Context) error {
-	return s.meet(ctx, "cancelled", limit{s.Migration.options.finishTimeout, "finish_timeout"})
+	return s.waitForPeer(ctx, "cancelled", limit{s.Migration.options.finishTimeout, "finish_timeout"})
 }
 
 // keepSource is the source's part of the end of a cancelled move.
 func (s *Side) keepSource(ctx context.Context, vm string) error {
-	mv, machine := s.Migration.moves[vm], s.Machine(vm)
+	mv, instance := s.Migration.moves[vm], s.Instance(vm)
 	if mv.completed() {
 		s.log.Warn("it had moved before the migration was cancelled, and stays moved", "vm", vm)
-		machine.Left()
+		instance.Left()
 		return nil
 	}
-	if err := mv.reset(ctx, end{machine}); err != nil { // what was set for this migration is not for the next one
-		return blame(ctx, mv, machine, SourceRole, err)
+	if err := mv.reset(ctx, endpoint{instance}); err != nil { // what was set for this migration is not for the next one
+		return blame(ctx, mv, instance, SourceRole, err)
 	}
 	if s.Migration.options.offline {
-		return blame(ctx, mv, machine, SourceRole, machine.Cont(ctx))
+		return blame(ctx, mv, instance, SourceRole, instance.Cont(ctx))
 	}
-	state, err := machine.Status(ctx)
+	state, err := instance.Status(ctx)
 	if err == nil {
-		err = mv.checkBoot(ctx, machine, false)
+		err = mv.checkBoot(ctx, instance, false)
 	}
 	if err == nil && state != "running" {
 		err = fmt.Errorf("the guest is %s on the source after the migration was cancelled, not running", state)
 	}
 	if err != nil && ctx.Err() == nil {
-		return fail(ctx, mv, machine, SourceRole, err)
+		return fail(ctx, mv, instance, SourceRole, err)
 	}
 	return err
 }
 
-// dismiss is the destination's part of the end of a cancelled move.
-func (s *Side) dismiss(ctx context.Context, vm string) error {
+// endDestination is the destination's part of the end of a cancelled move.
+func (s *Side) endDestination(ctx context.Context, vm string) error {
 	if s.Migration.moves[vm].completed() {
 		return s.arrive(ctx, vm)
 	}
-	return s.Migration.bed.Remove(ctx, s.Machine(vm))
+	return s.Migration.bed.Remove(ctx, s.Instance(vm))
 }
 
-func (s *Side) add(machine *testbed.Machine) {
+func (s *Side) add(instance *testbed.Instance) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.machines[machine.Name()] = machine
+	s.instances[instance.Name()] = instance
 	if s.onAdd != nil {
-		s.onAdd(machine)
+		s.onAdd(instance)
 	}
 }
 
@@ -539,10 +539,10 @@ func each(ctx context.Context, vms []string, f func(ctx context.Context, vm stri
 	return group.Wait()
 }
 
-// meet waits for the other side. A timeout of 0 means no other limit than the
+// waitForPeer waits for the other side. A timeout of 0 means no other limit than the
 // migration's parts have by themselves. When it is over, the other side is what
 // has not come to an end.
-func (s *Side) meet(ctx context.Context, tag string, limit limit) error {
+func (s *Side) waitForPeer(ctx context.Context, tag string, limit limit) error {
 	waiting := ctx
 	late := fmt.Errorf("not over after %v (%s)", limit.time, limit.params)
 	if limit.time > 0 {
@@ -618,13 +618,13 @@ func (e *StepError) Error() string {
 
 func (e *StepError) Unwrap() error { return e.Err }
 
-// Detail is the evidence, for a person.
+// Detail is the evidence, for the user.
 func (e *StepError) Detail() string { return detail(e.Evidence) }
 
 // Status is that of the error inside.
 func (e *StepError) Status() result.Status { return result.StatusOf(e.Err) }
 
-func pause(ctx context.Context, d time.Duration) error {
+func sleep(ctx context.Context, d time.Duration) error {
 	select {
 	case <-time.After(d):
 		return nil

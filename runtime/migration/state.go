@@ -8,9 +8,9 @@ import "github.com/mhmig/mhmig/runtime/qmp"
 // completed, failed and cancelled end one; whatever QEMU may add to its enum does not.
 type State = qmp.MigrationStatus
 
-// worst is the state that speaks for a set of VMs: that of the VM which is furthest
+// leastAdvanced is the state that speaks for a set of VMs: that of the VM which is furthest
 // from success.
-func worst(states []State) State {
+func leastAdvanced(states []State) State {
 	speaker := qmp.MigrationNone
 	for i, s := range states {
 		if i == 0 || distance(s) > distance(speaker) {

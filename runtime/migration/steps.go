@@ -47,13 +47,13 @@ var steps = []step{
 	},
 	{
 		"ports", beforeMove,
-		part{does: "barrier ports", do: meeting("ports")},
-		part{does: "barrier ports", do: meeting("ports")},
+		part{does: "barrier ports", do: meet("ports")},
+		part{does: "barrier ports", do: meet("ports")},
 	},
 	{
 		"start_work", beforeMove,
-		part{does: "start_work, barrier worked", do: meeting("worked"), optional: func(p *Plan) Hook { return p.StartWork }},
-		part{does: "barrier worked", do: meeting("worked"), within: true},
+		part{does: "start_work, barrier worked", do: meet("worked"), optional: func(p *Plan) Hook { return p.StartWork }},
+		part{does: "barrier worked", do: meet("worked"), within: true},
 	},
 	{
 		"before_migration", beforeMove,
@@ -62,8 +62,8 @@ var steps = []step{
 	},
 	{
 		"migrate", inMove,
-		part{does: "migrate_src", do: (*Side).moveAway},
-		part{does: "migrate_dst", do: (*Side).moveHere},
+		part{does: "migrate_src", do: (*Side).sendVMs},
+		part{does: "migrate_dst", do: (*Side).receiveVMs},
 	},
 	{
 		"mig_finished", afterMove,
@@ -83,7 +83,7 @@ var steps = []step{
 	{
 		"conclude", afterMove,
 		part{does: "barrier checked, look again, barrier concluded, end the VMs", do: (*Side).concludeSource, within: true},
-		part{does: "barrier checked, look again, barrier concluded", do: (*Side).conclude, within: true},
+		part{does: "barrier checked, look again, barrier concluded", do: (*Side).finalCheck, within: true},
 	},
 	{
 		"post_migration", afterMove,
@@ -97,13 +97,13 @@ var steps = []step{
 	},
 }
 
-// meeting is the part of a side that meets the other one, however long that takes.
-func meeting(tag string) func(*Side, context.Context) error {
-	return func(s *Side, ctx context.Context) error { return s.meet(ctx, tag, limit{}) }
+// meet is the part of a side that meets the other one, however long that takes.
+func meet(tag string) func(*Side, context.Context) error {
+	return func(s *Side, ctx context.Context) error { return s.waitForPeer(ctx, tag, limit{}) }
 }
 
-// take goes through the side's parts of all steps of a phase.
-func (s *Side) take(ctx context.Context, when phase) error {
+// runSteps goes through the side's parts of all steps of a phase.
+func (s *Side) runSteps(ctx context.Context, when phase) error {
 	for _, st := range steps {
 		if st.when != when {
 			continue

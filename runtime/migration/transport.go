@@ -64,9 +64,9 @@ var transports = map[string]func(options) Transport{
 	"unix": newUnix,
 }
 
-// checkMachines is an error when the transport does not lead from one host to the
+// checkSameMachine is an error when the transport does not lead from one host to the
 // other. It asks them.
-func (m *Migration) checkMachines(ctx context.Context) error {
+func (m *Migration) checkSameMachine(ctx context.Context) error {
 	if !m.traits.OneMachine {
 		return nil
 	}

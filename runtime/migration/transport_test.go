@@ -189,8 +189,8 @@ func TestTwoMachines(t *testing.T) {
 	if err == nil || err.Error() != want {
 		t.Errorf("got %v\nwant %s", err, want)
 	}
-	if machines := bed.Machines(); len(machines) > 0 {
-		t.Errorf("started: %v, want nothing", machines)
+	if instances := bed.Instances(); len(instances) > 0 {
+		t.Errorf("started: %v, want nothing", instances)
 	}
 	if err := os.Rename(bed.Hosts()[1].RunDir()+"-away", bed.Hosts()[1].RunDir()); err != nil {
 		t.Error(err)

@@ -157,11 +157,11 @@ func (m *Migration) waitEvent(ctx context.Context, c Condition) error {
 	}()
 	for _, vm := range m.Plan.VMs {
 		for _, side := range []*Side{m.Source, m.Destination} {
-			machine := side.Machine(vm)
-			if machine == nil {
+			instance := side.Instance(vm)
+			if instance == nil {
 				return fmt.Errorf("waited for %s, but %s is not prepared on %s yet: wait for a status first", c, vm, side.Host.Name())
 			}
-			s := machine.Monitor().Subscribe(c.Event)
+			s := instance.Monitor().Subscribe(c.Event)
 			subscriptions = append(subscriptions, s)
 			go func() { // ends with the subscription, which this function closes
 				for e := range s.C {

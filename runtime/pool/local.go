@@ -136,12 +136,12 @@ func (p *Local) Acquire(_ context.Context, n run.Needs) (run.Lease, error) {
 }
 
 // Hosts are the hosts of the lease.
-func (l *lease) Hosts() []testbed.Place {
-	places := make([]testbed.Place, len(l.slots))
+func (l *lease) Hosts() []testbed.NumberedHost {
+	numbered := make([]testbed.NumberedHost, len(l.slots))
 	for i, s := range l.slots {
-		places[i] = testbed.Place{Host: s.host, Number: s.number}
+		numbered[i] = testbed.NumberedHost{Host: s.host, Number: s.number}
 	}
-	return places
+	return numbered
 }
 
 // Release gives the hosts back.

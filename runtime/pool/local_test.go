@@ -33,8 +33,8 @@ func TestLocal(t *testing.T) {
 	}
 	acquire(p, run.Needs{Hosts: 4}, run.ErrUnavailable)
 	first := acquire(p, run.Needs{Hosts: 2}, nil)
-	if places := first.Hosts(); len(places) != 2 || places[0].Number != 1 || places[1].Host != lab.Connected[1] {
-		t.Errorf("the first lease: got %+v, want hosts 1 and 2", places)
+	if numbered := first.Hosts(); len(numbered) != 2 || numbered[0].Number != 1 || numbered[1].Host != lab.Connected[1] {
+		t.Errorf("the first lease: got %+v, want hosts 1 and 2", numbered)
 	}
 	acquire(p, run.Needs{Hosts: 2}, run.ErrBusy)
 	second := acquire(p, run.Needs{Hosts: 1}, nil)

@@ -43,7 +43,7 @@ var (
 // Lease is hosts that one variant has.
 type Lease interface {
 	// Hosts are in the order of their numbers, which count the pool's from 1.
-	Hosts() []testbed.Place
+	Hosts() []testbed.NumberedHost
 	// Release gives them back. Those that stay as the variant left them are not given
 	// to others.
 	Release(stay bool)

@@ -33,7 +33,7 @@ func (e *ParamError) Unwrap() error { return e.Err }
 func CheckParams(params cartesian.Params, hosts int) []*ParamError {
 	var all []*ParamError
 	note := func(err error, objects ...string) {
-		for _, e := range apart(err) {
+		for _, e := range splitErrors(err) {
 			found := &ParamError{Err: e}
 			if value, ok := errors.AsType[*api.ValueError](e); ok {
 				found.Key = params.Source(value.Param, append(objects, value.Objects...)...)
@@ -68,8 +68,8 @@ func CheckParams(params cartesian.Params, hosts int) []*ParamError {
 	return all
 }
 
-// apart is the errors that one is joined of.
-func apart(err error) []error {
+// splitErrors is the errors that one is joined of.
+func splitErrors(err error) []error {
 	if err == nil {
 		return nil
 	}

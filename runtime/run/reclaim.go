@@ -18,8 +18,8 @@ const reclaimTimeout = 60 * time.Second
 // lost returns why the first of the lease's hosts that is out of reach is so,
 // nil when all are there.
 func lost(l Lease) error {
-	for _, place := range l.Hosts() {
-		if err := place.Host.Err(); err != nil {
+	for _, h := range l.Hosts() {
+		if err := h.Host.Err(); err != nil {
 			return err
 		}
 	}

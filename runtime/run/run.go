@@ -25,7 +25,7 @@ import (
 	"github.com/mhmig/mhmig/runtime/testbed"
 )
 
-// ErrInterrupted is the cause of a context that a person has ended.
+// ErrInterrupted is the cause of a context that the user has ended.
 var ErrInterrupted error = &ending{"interrupted", exit.Interrupted}
 
 // ErrTimeout is the cause of a context that has ended because the run took too

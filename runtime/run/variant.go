@@ -87,16 +87,16 @@ func (u *unit) run(ctx context.Context) (status result.Status, met bool) {
 		for _, failure := range verdict.Failures {
 			u.addFailure(&outcome, failure)
 		}
-		if unsettled(&outcome) && ctx.Err() == nil {
+		if isUnsettled(&outcome) && ctx.Err() == nil {
 			for _, wrong := range bed.LastLook(ctx) {
 				u.addFailure(&outcome, wrong)
 			}
 		}
 	}
-	if !unsettled(&outcome) && !outcome.Status.OK() && outcome.Evidence == "" {
+	if !isUnsettled(&outcome) && !outcome.Status.OK() && outcome.Evidence == "" {
 		outcome.Evidence = bed.Evidence(ctx)
 	}
-	settle(&outcome)
+	settleStatus(&outcome)
 	if u.Failed != nil && !outcome.Status.OK() && u.Failed(runCtx, bed, outcome.Failure) {
 		bed.Keep()
 		u.stay = true
@@ -113,7 +113,7 @@ func (u *unit) run(ctx context.Context) (status result.Status, met bool) {
 			log.Error("clean-up failed", "error", err) // the variant's end tells the first failure only
 			u.addFailure(&outcome, fmt.Errorf("clean up: %w", err))
 		}
-		settle(&outcome)
+		settleStatus(&outcome)
 	}
 	outcome.Unread = unread(u.params, bed.ParamsRead(), bed.ParamsSet(), u.origins)
 	u.unread.add(outcome.Unread)
@@ -138,8 +138,8 @@ func (u *unit) run(ctx context.Context) (status result.Status, met bool) {
 // which mhmig does not honour.
 func (u *unit) checkParams(o *result.Outcome) error {
 	hosts := 0
-	for _, place := range u.lease.Hosts() {
-		hosts = max(hosts, place.Number)
+	for _, h := range u.lease.Hosts() {
+		hosts = max(hosts, h.Number)
 	}
 	var all []error
 	for _, e := range CheckParams(u.params, hosts) {
@@ -163,8 +163,8 @@ func (u *unit) checkParams(o *result.Outcome) error {
 // names are those of a lease's hosts.
 func names(l Lease) []string {
 	var names []string
-	for _, place := range l.Hosts() {
-		names = append(names, place.Host.Name())
+	for _, h := range l.Hosts() {
+		names = append(names, h.Host.Name())
 	}
 	return names
 }
@@ -197,10 +197,10 @@ func (r *runner) close(ctx context.Context, bed *testbed.Bed, l Lease, status re
 	return nil
 }
 
-// settle gives an outcome its status: the first failure's, else WARN or PASS.
-func settle(o *result.Outcome) {
+// settleStatus gives an outcome its status: the first failure's, else WARN or PASS.
+func settleStatus(o *result.Outcome) {
 	switch {
-	case !unsettled(o):
+	case !isUnsettled(o):
 	case len(o.Warnings) > 0:
 		o.Status = result.Warn
 	default:
@@ -208,8 +208,8 @@ func settle(o *result.Outcome) {
 	}
 }
 
-// unsettled says that nothing has failed so far.
-func unsettled(o *result.Outcome) bool {
+// isUnsettled says that nothing has failed so far.
+func isUnsettled(o *result.Outcome) bool {
 	return o.Status == result.Running || o.Status == result.Pass || o.Status == result.Warn
 }
 
@@ -223,7 +223,7 @@ func (r *runner) addFailure(o *result.Outcome, err error) {
 	if f.Position != "" && r.SourceLine != nil {
 		f.Source = r.SourceLine(f.Position)
 	}
-	if unsettled(o) {
+	if isUnsettled(o) {
 		o.Failure = f
 		return
 	}

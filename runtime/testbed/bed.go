@@ -42,7 +42,7 @@ const closeTimeout = 90 * time.Second
 
 // Config is what a bed is made of.
 type Config struct {
-	Hosts   []Place // the first is the master
+	Hosts   []NumberedHost // the first is the master
 	Params  cartesian.Params
 	Results *result.Variant
 	Ledger  vm.Ledger
@@ -55,8 +55,8 @@ type Config struct {
 	Launch Launcher
 }
 
-// Place is a host that a bed is on.
-type Place struct {
+// NumberedHost is a host that a bed is on.
+type NumberedHost struct {
 	Host   *host.Host
 	Number int // among all hosts of the run, from 1: params call it host1, host2, …
 }
@@ -78,7 +78,7 @@ type Bed struct {
 	kept    map[string][]string // VM -> images that create_image has kept; set by Prepare
 
 	mu        sync.Mutex // guards what follows
-	machines  []*Machine
+	instances []*Instance
 	ran       map[string]bool     // VM -> its guest has been started
 	notices   []string            // for the results
 	claims    map[string]string   // VM -> who starts or moves it
@@ -134,7 +134,7 @@ func (b *Bed) Owns(e ledger.Entry) bool { return b.ledger.owns(e) }
 // Variant returns the variant's ID, the name of its folder in the results.
 func (b *Bed) Variant() string { return b.results.ID() }
 
-// Pause says that the variant stands still for a person until resume: its time
+// Pause says that the variant stands still for the user until resume: its time
 // does not go on meanwhile.
 func (b *Bed) Pause() (resume func()) {
 	began := time.Now()
@@ -262,11 +262,11 @@ func (b *Bed) checkNames() error {
 		}
 		var configs []vm.Config
 		for _, name := range b.VMs() {
-			site, err := h.site(name, b.params)
+			hostConfig, err := h.vmConfig(name, b.params)
 			if err != nil {
 				return err
 			}
-			configs = append(configs, site.Config)
+			configs = append(configs, hostConfig.Config)
 		}
 		if err := vm.CheckFiles(configs); err != nil {
 			return fmt.Errorf("%s: %w", h.Name(), err)
@@ -286,7 +286,7 @@ func (b *Bed) makeFolders(ctx context.Context) error {
 	var mu sync.Mutex
 	for _, h := range b.hosts {
 		group.Go(func() error {
-			if err := h.learn(groupCtx); err != nil {
+			if err := h.readFacts(groupCtx); err != nil {
 				return err
 			}
 			mu.Lock()
@@ -339,7 +339,7 @@ func (b *Bed) ship(ctx context.Context) error {
 		}
 	}
 	for name := range names {
-		if err := b.shared.put(ctx, b.hosts[0], name); err != nil {
+		if err := b.shared.upload(ctx, b.hosts[0], name); err != nil {
 			return err
 		}
 	}
@@ -358,23 +358,23 @@ func (b *Bed) agree(ctx context.Context) error {
 }
 
 // shape is what all instances of a VM with these params must have alike. What
-// it asks the hosts is asked once. Each of its notices is told a person once in a
+// it asks the hosts is asked once. Each of its notices is told the user once in a
 // run.
 func (b *Bed) shape(ctx context.Context, name string, params cartesian.Params) (vm.Shape, error) {
-	var sites []vm.Site
+	var hostConfigs []vm.HostConfig
 	for _, h := range b.hosts {
-		site, err := h.site(name, params)
+		hostConfig, err := h.vmConfig(name, params)
 		if err != nil {
 			return vm.Shape{}, err
 		}
-		sites = append(sites, site)
+		hostConfigs = append(hostConfigs, hostConfig)
 	}
-	shape, err := b.shared.vms.Agree(ctx, name, sites)
+	shape, err := b.shared.vms.Agree(ctx, name, hostConfigs)
 	if err != nil {
 		return vm.Shape{}, err
 	}
 	for _, notice := range shape.Notices {
-		if b.shared.firstToSay(notice) {
+		if b.shared.firstNotice(notice) {
 			b.log.Info(notice)
 		} else {
 			b.log.Debug(notice)
@@ -393,11 +393,11 @@ func (b *Bed) prepareDisks(ctx context.Context) error {
 	defer cancel()
 	master := b.hosts[0]
 	for _, name := range b.VMs() {
-		site, err := master.site(name, b.params)
+		hostConfig, err := master.vmConfig(name, b.params)
 		if err != nil {
 			return err
 		}
-		images, err := vm.PrepareImages(ctx, b.place(name, master, 1), site.Config)
+		images, err := vm.PrepareImages(ctx, b.placement(name, master, 1), hostConfig.Config)
 		if err != nil {
 			return err
 		}
@@ -410,11 +410,11 @@ func (b *Bed) prepareDisks(ctx context.Context) error {
 // startWanted starts the VMs whose param start_vm says so, on the master.
 func (b *Bed) startWanted(ctx context.Context) error {
 	for _, name := range b.VMs() {
-		site, err := b.hosts[0].site(name, b.params)
+		hostConfig, err := b.hosts[0].vmConfig(name, b.params)
 		if err != nil {
 			return err
 		}
-		if !site.Config.Start {
+		if !hostConfig.Config.Start {
 			continue
 		}
 		if _, _, err := b.Ensure(ctx, name, b.hosts[0], b.params, vm.Launch{}); err != nil {
@@ -450,8 +450,8 @@ func (b *Bed) Claim(vms []string, by string) (release func(), err error) {
 // commands that were started with StartCommand end with the connections to the
 // hosts; faults end by themselves when their time is over.
 func (b *Bed) Keep() {
-	for _, m := range b.Machines() {
-		m.detach()
+	for _, instance := range b.Instances() {
+		instance.detach()
 	}
 }
 
@@ -474,23 +474,23 @@ func (b *Bed) Close(ctx context.Context, status result.Status) (kept bool, err e
 	for _, h := range b.hosts {
 		errs = append(errs, h.Unblock(ctx), h.endCommands(ctx))
 	}
-	machines := b.Machines()
+	instances := b.Instances()
 	key := "kill_vm_on_error"
 	if status.OK() {
 		key = "kill_vm"
 	}
 	v := api.Read(b.params)
-	if kill := v.Bool(key); v.Err() == nil && !kill && len(machines) > 0 {
-		for _, m := range machines {
-			m.detach()
-			b.log.Warn("left running, until mhmig cleanup", "vm", m.Name(), "host", m.Host.Name(), "because", key+" = no", "folder", m.Host.runDir)
+	if kill := v.Bool(key); v.Err() == nil && !kill && len(instances) > 0 {
+		for _, instance := range instances {
+			instance.detach()
+			b.log.Warn("left running, until mhmig cleanup", "vm", instance.Name(), "host", instance.Host.Name(), "because", key+" = no", "folder", instance.Host.runDir)
 		}
 		return true, errors.Join(errs...)
 	}
-	faults, ends := make([]error, len(machines)), make([]error, len(machines))
+	faults, ends := make([]error, len(instances)), make([]error, len(instances))
 	var ending sync.WaitGroup
-	for i, m := range machines {
-		ending.Go(func() { faults[i], ends[i] = b.remove(ctx, m) })
+	for i, instance := range instances {
+		ending.Go(func() { faults[i], ends[i] = b.remove(ctx, instance) })
 	}
 	ending.Wait()
 	errs = append(errs, ends...)

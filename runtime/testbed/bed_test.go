@@ -193,8 +193,8 @@ func TestTwoOnOneHost(t *testing.T) {
 	if first.String() != "vm1@host1" || second.String() != "vm1+2@host1" {
 		t.Errorf("got %v and %v, want names of their own", first, second)
 	}
-	for _, m := range []*testbed.Machine{first, second} {
-		if _, err := m.Status(ctx); err != nil {
+	for _, instance := range []*testbed.Instance{first, second} {
+		if _, err := instance.Status(ctx); err != nil {
 			t.Error(err)
 		}
 	}
@@ -217,11 +217,11 @@ func TestBlame(t *testing.T) {
 	bed := prepared(t, bedtest.Blank(t))
 	ctx := t.Context()
 	seen := errors.New("it does not answer")
-	m, _, err := bed.Ensure(ctx, "vm1", bed.Hosts()[0], bed.Params(), vm.Launch{})
+	instance, _, err := bed.Ensure(ctx, "vm1", bed.Hosts()[0], bed.Params(), vm.Launch{})
 	if err != nil {
 		t.Fatal(err)
 	}
-	if m.Blame(ctx, nil) != nil {
+	if instance.Blame(ctx, nil) != nil {
 		t.Error("blame for nothing")
 	}
 	check := func(what string, err error, status result.Status, words ...string) {
@@ -238,17 +238,17 @@ func TestBlame(t *testing.T) {
 			t.Errorf("%s: got %v, which has lost its cause", what, err)
 		}
 	}
-	check("before", m.Blame(ctx, seen), result.Error)
-	m.Arrive()
-	check("after", m.Blame(ctx, seen), result.Fail)
-	check("a refusal", m.BlameGone(ctx, seen), result.Error)
+	check("before", instance.Blame(ctx, seen), result.Error)
+	instance.Arrive()
+	check("after", instance.Blame(ctx, seen), result.Fail)
+	check("a refusal", instance.BlameGone(ctx, seen), result.Error)
 	if _, err := bed.Hosts()[0].Run(ctx, host.Command{Script: "kill -9 $(cat " + bed.Hosts()[0].RunDir() + "/vm1.pid)"}); err != nil {
 		t.Fatal(err)
 	}
-	<-m.Exited()
+	<-instance.Exited()
 	gone := errors.Join(qmp.ErrGone, seen)
-	check("gone", m.BlameGone(ctx, gone), result.Fail, "QEMU of vm1 on host1 ended by signal 9 (killed)")
-	twice := m.Blame(ctx, m.Blame(ctx, seen))
+	check("gone", instance.BlameGone(ctx, gone), result.Fail, "QEMU of vm1 on host1 ended by signal 9 (killed)")
+	twice := instance.Blame(ctx, instance.Blame(ctx, seen))
 	if n := strings.Count(twice.Error(), "ended by signal 9"); n != 1 {
 		t.Errorf("told %d times: %v", n, twice)
 	}
@@ -259,11 +259,11 @@ func TestEvidence(t *testing.T) {
 	t.Parallel()
 	bed := prepared(t, bedtest.Blank(t))
 	ctx := t.Context()
-	m, _, err := bed.Ensure(ctx, "vm1", bed.Hosts()[0], bed.Params(), vm.Launch{})
+	instance, _, err := bed.Ensure(ctx, "vm1", bed.Hosts()[0], bed.Params(), vm.Launch{})
 	if err != nil {
 		t.Fatal(err)
 	}
-	e := m.Evidence(ctx, "source")
+	e := instance.Evidence(ctx, "source")
 	if e.State != "running" || e.Host != "host1" || e.VM != "vm1" || len(e.LastQMP) == 0 {
 		t.Errorf("got %+v", e)
 	}
@@ -272,10 +272,10 @@ func TestEvidence(t *testing.T) {
 			t.Errorf("got\n%s\nwant %s in it", e, w)
 		}
 	}
-	if err := bed.Remove(ctx, m); err != nil {
+	if err := bed.Remove(ctx, instance); err != nil {
 		t.Fatal(err)
 	}
-	if e := m.Evidence(ctx, ""); e.State == "running" {
+	if e := instance.Evidence(ctx, ""); e.State == "running" {
 		t.Errorf("after its end: got %+v", e)
 	}
 }
@@ -286,12 +286,12 @@ func TestNoLogin(t *testing.T) {
 	params := bedtest.Blank(t)
 	params["nics"], params["nic_mode"] = "nic1", "user"
 	bed := prepared(t, params)
-	m, _, err := bed.Ensure(t.Context(), "vm1", bed.Hosts()[0], bed.Params(), vm.Launch{})
+	instance, _, err := bed.Ensure(t.Context(), "vm1", bed.Hosts()[0], bed.Params(), vm.Launch{})
 	if err != nil {
 		t.Fatal(err)
 	}
 	began := time.Now()
-	_, err = m.WaitForLogin(t.Context(), 300*time.Millisecond)
+	_, err = instance.WaitForLogin(t.Context(), 300*time.Millisecond)
 	if err == nil || !strings.Contains(err.Error(), "vm1@host1: no login: ") || !strings.Contains(err.Error(), "login_timeout (300ms) on vm1@host1 is over") {
 		t.Errorf("got %v, want that login_timeout is over", err)
 	}

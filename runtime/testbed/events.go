@@ -41,48 +41,48 @@ var runStates = map[string]string{
 }
 
 // note takes an event of QEMU in, before any answer that came later.
-func (m *Machine) note(e qmp.Event) {
-	m.mu.Lock()
-	defer m.mu.Unlock()
+func (i *Instance) note(e qmp.Event) {
+	i.mu.Lock()
+	defer i.mu.Unlock()
 	if state, tells := runStates[e.Name]; tells {
-		m.state = state
+		i.state = state
 	}
-	was := m.presence
-	m.presence = was.after(e)
+	was := i.presence
+	i.presence = was.after(e)
 	switch {
-	case was == awaited && m.presence.has():
-		m.arrived = true
-	case was != gone && m.presence == gone:
-		m.state = "postmigrate"
+	case was == awaited && i.presence.has():
+		i.arrived = true
+	case was != gone && i.presence == gone:
+		i.state = "postmigrate"
 	}
 	switch e.Name {
 	case "SHUTDOWN":
-		m.killed = m.killed || e.Data["reason"] == "host-signal"
+		i.killed = i.killed || e.Data["reason"] == "host-signal"
 	case "RESET":
-		if m.presence.departed() { // what is left here is no guest
+		if i.presence.departed() { // what is left here is no guest
 			return
 		}
-		r := m.newReset(e)
-		m.resets = append(m.resets, r)
-		m.Host.bed.bootTroubles(m.Name(), false)
+		r := i.newReset(e)
+		i.resets = append(i.resets, r)
+		i.Host.bed.bootTroubles(i.Name(), false)
 	case "GUEST_PANICKED":
-		m.hearPanic(e)
+		i.notePanic(e)
 	}
 }
 
 // newReset tells a reset that was asked for from others. Firmware that finds itself
 // reset may reset the machine once more, on either host: until somebody has
-// logged in, that belongs to the reboot that was asked for. m.mu is held.
-func (m *Machine) newReset(e qmp.Event) Reset {
+// logged in, that belongs to the reboot that was asked for. i.mu is held.
+func (i *Instance) newReset(e qmp.Event) Reset {
 	r := Reset{Time: e.Received, Reason: resetReason(e)}
-	bed := m.Host.bed
+	bed := i.Host.bed
 	switch {
 	case r.Reason != byRequest:
-		r.Asked = bed.isRebooting(m.Name())
-	case m.asked.resets > 0:
-		m.asked.resets--
+		r.Asked = bed.isRebooting(i.Name())
+	case i.asked.resets > 0:
+		i.asked.resets--
 		r.Asked = true
-		bed.setRebooting(m.Name(), true)
+		bed.setRebooting(i.Name(), true)
 	}
 	return r
 }
@@ -99,10 +99,10 @@ func resetReason(e qmp.Event) string {
 }
 
 // Resets returns the guest's resets in this instance so far.
-func (m *Machine) Resets() []Reset {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	return slices.Clone(m.resets)
+func (i *Instance) Resets() []Reset {
+	i.mu.Lock()
+	defer i.mu.Unlock()
+	return slices.Clone(i.resets)
 }
 
 // isRebooting says whether a VM's guest is in a boot that was asked for.
@@ -123,9 +123,9 @@ const haltTimeout = 5 * time.Second
 
 // watch follows QEMU's events until it ends: it tells of them, and stops a guest
 // that runs where it has left.
-func (m *Machine) watch(ctx context.Context, events *qmp.Subscription) {
+func (i *Instance) watch(ctx context.Context, events *qmp.Subscription) {
 	defer events.Close()
-	resets := newResetFold(m.tellResets)
+	resets := newResetFold(i.reportResets)
 	defer resets.timer.Stop()
 	for open := true; open; {
 		select {
@@ -136,39 +136,39 @@ func (m *Machine) watch(ctx context.Context, events *qmp.Subscription) {
 			switch {
 			case e.Name == "RESET":
 				resets.add(resetReason(e))
-			case tells(e):
+			case isReported(e):
 				resets.over()
 			}
-			m.tell(e)
-			if e.Name == "RESUME" && m.Revived() {
-				m.halt(ctx)
+			i.report(e)
+			if e.Name == "RESUME" && i.RanTwice() {
+				i.halt(ctx)
 			}
 		case <-resets.timer.C:
 			resets.due()
 		}
 	}
 	resets.over()
-	m.mu.Lock()
-	m.state = "none"
-	m.mu.Unlock()
+	i.mu.Lock()
+	i.state = "none"
+	i.mu.Unlock()
 }
 
-// tellResets tells of resets that followed each other.
-func (m *Machine) tellResets(times int, reason string) {
+// reportResets tells of resets that followed each other.
+func (i *Instance) reportResets(times int, reason string) {
 	if times == 1 {
-		m.log.Info("guest resets", "reason", reason)
+		i.log.Info("guest resets", "reason", reason)
 	} else {
-		m.log.Info("guest resets", "times", times, "reason", reason)
+		i.log.Info("guest resets", "times", times, "reason", reason)
 	}
 }
 
 // halt stops the second copy of a guest, before the two have done more to their
 // disk.
-func (m *Machine) halt(ctx context.Context) {
+func (i *Instance) halt(ctx context.Context) {
 	ctx, cancel := context.WithTimeoutCause(ctx, haltTimeout, fmt.Errorf("not stopped within %v", haltTimeout))
 	defer cancel()
-	m.log.Warn("the guest has moved away, but runs here again: two copies of it use one disk; stopping this one")
-	if err := m.Instance.Stop(ctx); err != nil {
-		m.log.Warn("the second copy of the guest is not stopped", "error", err)
+	i.log.Warn("the guest has moved away, but runs here again: two copies of it use one disk; stopping this one")
+	if err := i.QEMU.Stop(ctx); err != nil {
+		i.log.Warn("the second copy of the guest is not stopped", "error", err)
 	}
 }

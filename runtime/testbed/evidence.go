@@ -29,30 +29,30 @@ type Evidence struct {
 }
 
 // Evidence gathers what the instance knows, within ctx.
-func (m *Machine) Evidence(ctx context.Context, side string) Evidence {
-	e := Evidence{Side: side, Host: m.Host.Name(), VM: m.Name(), LastQMP: m.lastQMP.lines()}
+func (i *Instance) Evidence(ctx context.Context, side string) Evidence {
+	e := Evidence{Side: side, Host: i.Host.Name(), VM: i.Name(), LastQMP: i.lastQMP.lines()}
 	select {
-	case <-m.Exited():
-		e.State = m.Instance.Exit(ctx).Error()
+	case <-i.Exited():
+		e.State = i.QEMU.Exit(ctx).Error()
 	default:
 		var asking sync.WaitGroup // beside each other: of a QEMU that hangs, its log is all there is
 		asking.Go(func() {
-			state, err := m.Status(ctx)
+			state, err := i.Status(ctx)
 			if err != nil {
 				state = err.Error()
 			}
 			e.State = state
 		})
-		asking.Go(func() { e.Log = m.LastWords(ctx) })
+		asking.Go(func() { e.Log = i.LogTail(ctx) })
 		asking.Wait()
 	}
-	if m.Console != nil {
-		e.Console = m.Console.Tail(consoleTail)
+	if i.Console != nil {
+		e.Console = i.Console.Tail(consoleTail)
 	}
 	if e.Console == "" { // since the guest came it has said nothing: what did it say before?
-		b := m.Host.bed
+		b := i.Host.bed
 		b.mu.Lock()
-		e.Console = b.consoles[m.Name()]
+		e.Console = b.consoles[i.Name()]
 		b.mu.Unlock()
 	}
 	return e
@@ -61,24 +61,24 @@ func (m *Machine) Evidence(ctx context.Context, side string) Evidence {
 // evidenceTimeout is how long the VMs may take to say what they know.
 const evidenceTimeout = 3 * time.Second
 
-// Evidence is what all VMs know, for a person. It works on after ctx has ended,
+// Evidence is what all VMs know, for the user. It works on after ctx has ended,
 // within its own limit.
 func (b *Bed) Evidence(ctx context.Context) string {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), evidenceTimeout)
 	defer cancel()
 	b.mu.Lock()
-	machines := slices.Clone(b.machines)
+	instances := slices.Clone(b.instances)
 	b.mu.Unlock()
-	all := make([]string, len(machines))
+	all := make([]string, len(instances))
 	var asking sync.WaitGroup
-	for i, m := range machines {
-		asking.Go(func() { all[i] = m.Evidence(ctx, "").String() })
+	for i, instance := range instances {
+		asking.Go(func() { all[i] = instance.Evidence(ctx, "").String() })
 	}
 	asking.Wait()
 	return strings.Join(all, "")
 }
 
-// String is the evidence for a person: a heading and indented lines.
+// String is the evidence for the user: a heading and indented lines.
 func (e Evidence) String() string {
 	var b strings.Builder
 	fmt.Fprintf(&b, "%s %s, %s:\n  QEMU: %s\n", strings.TrimSpace(e.Side+" "+e.Host), e.VM, "at that time", e.State)
@@ -92,14 +92,14 @@ func (e Evidence) String() string {
 		}
 	}
 	section("QEMU's log", e.Log)
-	section("last QMP", spoken(e.LastQMP))
+	section("last QMP", transcriptLines(e.LastQMP))
 	section("guest console", strings.Split(e.Console, "\n"))
 	return b.String()
 }
 
-// spoken is lines of a QMP transcript for a person: when, who (> is mhmig, < is
+// transcriptLines is lines of a QMP transcript for the user: when, who (> is mhmig, < is
 // QEMU), and what.
-func spoken(transcript []string) []string {
+func transcriptLines(transcript []string) []string {
 	lines := make([]string, len(transcript))
 	for i, text := range transcript {
 		lines[i] = shorten(text)

@@ -8,10 +8,10 @@ import (
 )
 
 // Hear takes trouble in as from the guest's console.
-func (m *Machine) Hear(t guest.Trouble) { m.hearKernel(t) }
+func (i *Instance) Hear(t guest.Trouble) { i.noteKernelTrouble(t) }
 
 // Forget lets another guest boot, whose console has shown nothing.
-func (m *Machine) Forget() { m.Host.bed.bootTroubles(m.Name(), true) }
+func (i *Instance) Forget() { i.Host.bed.bootTroubles(i.Name(), true) }
 
 // NoLogin is the error of a guest that cannot be logged in to.
 var NoLogin = errNoLogin

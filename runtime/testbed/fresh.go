@@ -32,11 +32,11 @@ func (b *Bed) ClearFor(ctx context.Context, vms []string, h *Host, fresh Fresh) 
 		}
 	}
 	for _, name := range vms {
-		for _, m := range b.instances(name) {
-			if m.Host == h && fresh != FreshAlways {
+		for _, instance := range b.instancesOf(name) {
+			if instance.Host == h && fresh != FreshAlways {
 				continue
 			}
-			if err := b.clear(ctx, m, h, fresh); err != nil {
+			if err := b.clear(ctx, instance, h, fresh); err != nil {
 				return err
 			}
 		}
@@ -49,35 +49,35 @@ func (b *Bed) refuseFresh(name string, h *Host) error {
 	b.mu.Lock()
 	ran := b.ran[name]
 	b.mu.Unlock()
-	switch m := b.Current(name); {
-	case m != nil && m.Host != h:
-		return fmt.Errorf("fresh = False, but %s runs on %s, not on %s: it would be ended, and another guest started there", name, m.Host.Name(), h.Name())
-	case m == nil && ran:
+	switch instance := b.Current(name); {
+	case instance != nil && instance.Host != h:
+		return fmt.Errorf("fresh = False, but %s runs on %s, not on %s: it would be ended, and another guest started there", name, instance.Host.Name(), h.Name())
+	case instance == nil && ran:
 		return fmt.Errorf("fresh = False, but %s runs nowhere any more: another guest would be started on %s", name, h.Name())
 	}
 	return nil
 }
 
 // clear ends one instance, in whose place another guest will run on host h.
-func (b *Bed) clear(ctx context.Context, m *Machine, h *Host, fresh Fresh) error {
-	told := fresh != FreshAlways && m.isHere()
+func (b *Bed) clear(ctx context.Context, instance *Instance, h *Host, fresh Fresh) error {
+	told := fresh != FreshAlways && instance.hasGuest()
 	if told {
-		if err := m.look(ctx); err != nil {
+		if err := instance.look(ctx); err != nil {
 			return err
 		}
-		m.log.Info("ending the instance that an earlier migration left there", "starts_on", h.Name())
+		instance.log.Info("ending the instance that an earlier migration left there", "starts_on", h.Name())
 	}
-	if err := b.Remove(ctx, m); err != nil {
+	if err := b.Remove(ctx, instance); err != nil {
 		return err
 	}
 	if !told {
 		return nil
 	}
-	notice := fmt.Sprintf("%s is another guest than the one that ran on %s: it is started anew on %s", m.Name(), m.Host.Name(), h.Name())
-	if m.Arrived() {
-		notice = fmt.Sprintf("%s is another guest than the one that moved to %s: it is started anew on %s", m.Name(), m.Host.Name(), h.Name())
+	notice := fmt.Sprintf("%s is another guest than the one that ran on %s: it is started anew on %s", instance.Name(), instance.Host.Name(), h.Name())
+	if instance.Arrived() {
+		notice = fmt.Sprintf("%s is another guest than the one that moved to %s: it is started anew on %s", instance.Name(), instance.Host.Name(), h.Name())
 	}
-	b.log.Warn(notice, "vm", m.Name(), "host", h.Name())
+	b.log.Warn(notice, "vm", instance.Name(), "host", h.Name())
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	b.notices = append(b.notices, notice)

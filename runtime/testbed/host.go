@@ -64,8 +64,8 @@ func (h *Host) Facts() map[string]any {
 	return h.facts
 }
 
-func (h *Host) learn(ctx context.Context) error {
-	f, err := h.bed.shared.learn(ctx, h.Host)
+func (h *Host) readFacts(ctx context.Context) error {
+	f, err := h.bed.shared.hostFacts(ctx, h.Host)
 	if err != nil {
 		return err
 	}
@@ -102,11 +102,11 @@ func (h *Host) ListenAddress() string {
 // OneMachine says whether two hosts are one machine under two names: they have the
 // same kernel, and b's own folder is there on a too.
 func (b *Bed) OneMachine(ctx context.Context, first, second *Host) (bool, error) {
-	one, err := b.shared.learn(ctx, first.Host)
+	one, err := b.shared.hostFacts(ctx, first.Host)
 	if err != nil {
 		return false, err
 	}
-	other, err := b.shared.learn(ctx, second.Host)
+	other, err := b.shared.hostFacts(ctx, second.Host)
 	if err != nil || one.BootID == "" || one.BootID != other.BootID {
 		return false, err
 	}
@@ -122,16 +122,16 @@ func (b *Bed) OneMachine(ctx context.Context, first, second *Host) (bool, error)
 	return folders[0] == folders[1], nil
 }
 
-// site is the host as one that a VM with these params may run on.
-func (h *Host) site(name string, params cartesian.Params) (vm.Site, error) {
+// vmConfig is the host as one that a VM with these params may run on.
+func (h *Host) vmConfig(name string, params cartesian.Params) (vm.HostConfig, error) {
 	config, err := vm.ParseConfig(name, params.Object(h.label).Object(name))
 	switch {
 	case err != nil && h != h.bed.hosts[0]: // what is wrong on all hosts is told of the first
-		return vm.Site{}, fmt.Errorf("%s: %w", h.Name(), err)
+		return vm.HostConfig{}, fmt.Errorf("%s: %w", h.Name(), err)
 	case err != nil:
-		return vm.Site{}, err
+		return vm.HostConfig{}, err
 	}
-	return vm.Site{Host: h.Host, Label: h.label, Params: params, Config: config}, nil
+	return vm.HostConfig{Host: h.Host, Label: h.label, Params: params, Config: config}, nil
 }
 
 // shippedName tells which of mhmig's own files a param names, if it does.

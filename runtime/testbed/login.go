@@ -36,67 +36,67 @@ const (
 )
 
 // credentials are what the VM's params say of logins in its guest.
-func (m *Machine) credentials() guest.Credentials {
-	login := m.Config().Login
+func (i *Instance) credentials() guest.Credentials {
+	login := i.Config().Login
 	return guest.Credentials{Username: login.Username, Password: login.Password, Prompt: login.Prompt}
 }
 
 // WaitForLogin returns a new SSH session in the guest. It tries until timeout
 // is over: guests boot. It ends early when QEMU ends, or when the guest refuses
 // the username and password.
-func (m *Machine) WaitForLogin(ctx context.Context, timeout time.Duration) (*guest.Session, error) {
-	if session := m.takeCheckedSession(ctx); session != nil {
+func (i *Instance) WaitForLogin(ctx context.Context, timeout time.Duration) (*guest.Session, error) {
+	if session := i.takeCheckedSession(ctx); session != nil {
 		return session, nil
 	}
-	return m.newLogin(ctx, timeout, guest.SSH)
+	return i.newLogin(ctx, timeout, guest.SSH)
 }
 
 // loginFunc logs in over a connection: guest.SSH, or guest.LogIn.
 type loginFunc func(context.Context, net.Conn, guest.Credentials) (*guest.Session, error)
 
-func (m *Machine) newLogin(ctx context.Context, timeout time.Duration, login loginFunc) (*guest.Session, error) {
-	credentials := m.credentials()
-	ctx, stop := m.loginTime(ctx, timeout)
+func (i *Instance) newLogin(ctx context.Context, timeout time.Duration, login loginFunc) (*guest.Session, error) {
+	credentials := i.credentials()
+	ctx, stop := i.loginTime(ctx, timeout)
 	defer stop()
 	began := time.Now()
 	told := began
 	var last error // of a try that had its time
 	for {
 		// A slow guest needs longer for its first word too.
-		session, err := m.tryLogin(ctx, login, credentials, max(minFirstByte, time.Since(began)/8))
+		session, err := i.tryLogin(ctx, login, credentials, max(minFirstByte, time.Since(began)/8))
 		if err == nil {
-			m.log.Debug("logged in", "took", time.Since(began).Round(time.Millisecond))
-			return m.opened(session), nil
+			i.log.Debug("logged in", "took", time.Since(began).Round(time.Millisecond))
+			return i.opened(session), nil
 		}
 		if errors.Is(err, guest.ErrRefused) {
-			return nil, fmt.Errorf("%s: %w (params username, password)", m, err)
+			return nil, fmt.Errorf("%s: %w (params username, password)", i, err)
 		}
 		if errors.Is(err, qmp.ErrSilent) {
-			return nil, fmt.Errorf("%s: no login: %w", m, err)
+			return nil, fmt.Errorf("%s: no login: %w", i, err)
 		}
 		if ctx.Err() == nil {
 			last = err
 		}
 		if time.Since(told) > silence {
 			told = time.Now()
-			m.log.Info("no login yet", "after", time.Since(began).Round(time.Second), "last_try", last)
+			i.log.Info("no login yet", "after", time.Since(began).Round(time.Second), "last_try", last)
 		}
 		select {
 		case <-time.After(attemptPause):
 		case <-ctx.Done():
-			return nil, m.noLogin(ctx, last)
+			return nil, i.noLogin(ctx, last)
 		}
 	}
 }
 
 // tryLogin makes one login; firstByte is how long the guest may be silent at
 // first.
-func (m *Machine) tryLogin(ctx context.Context, login loginFunc, credentials guest.Credentials, firstByte time.Duration) (*guest.Session, error) {
+func (i *Instance) tryLogin(ctx context.Context, login loginFunc, credentials guest.Credentials, firstByte time.Duration) (*guest.Session, error) {
 	ctx, cancelTimeout := context.WithTimeoutCause(ctx, longestLogin, fmt.Errorf("not done in %v", longestLogin))
 	defer cancelTimeout()
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
-	conn, err := m.DialShell(ctx)
+	conn, err := i.DialShell(ctx)
 	if err != nil {
 		return nil, err
 	}
@@ -129,8 +129,8 @@ var errEnded = errors.New("QEMU has ended")
 
 // loginTime is the time that a login has: at most timeout, and only while QEMU
 // is there and answers its monitor.
-func (m *Machine) loginTime(ctx context.Context, timeout time.Duration) (_ context.Context, stop func()) {
-	ctx, cancelTimeout := context.WithTimeoutCause(ctx, timeout, fmt.Errorf("login_timeout (%v) on %s is over", timeout, m))
+func (i *Instance) loginTime(ctx context.Context, timeout time.Duration) (_ context.Context, stop func()) {
+	ctx, cancelTimeout := context.WithTimeoutCause(ctx, timeout, fmt.Errorf("login_timeout (%v) on %s is over", timeout, i))
 	ctx, cancel := context.WithCancelCause(ctx)
 	finished := make(chan struct{})
 	go func() {
@@ -139,11 +139,11 @@ func (m *Machine) loginTime(ctx context.Context, timeout time.Duration) (_ conte
 		defer check.Stop()
 		for {
 			select {
-			case <-m.Exited():
+			case <-i.Exited():
 				cancel(errEnded)
 				return
 			case <-check.C:
-				if _, err := m.Status(ctx); errors.Is(err, qmp.ErrSilent) {
+				if _, err := i.Status(ctx); errors.Is(err, qmp.ErrSilent) {
 					cancel(err)
 					return
 				}
@@ -161,23 +161,23 @@ func (m *Machine) loginTime(ctx context.Context, timeout time.Duration) (_ conte
 
 // noLogin is the error of a guest that cannot be logged in to: why, and what
 // its console says.
-func (m *Machine) noLogin(ctx context.Context, last error) error {
+func (i *Instance) noLogin(ctx context.Context, last error) error {
 	select {
-	case <-m.Exited():
-		return m.ended(context.WithoutCancel(ctx), fmt.Errorf("%s: %w", m, errNoLogin))
+	case <-i.Exited():
+		return i.ended(context.WithoutCancel(ctx), fmt.Errorf("%s: %w", i, errNoLogin))
 	default:
 	}
-	err := fmt.Errorf("%s: %w: %w", m, errNoLogin, context.Cause(ctx))
+	err := fmt.Errorf("%s: %w: %w", i, errNoLogin, context.Cause(ctx))
 	if last != nil {
 		err = fmt.Errorf("%w (last try: %w)", err, last)
 	}
-	if resets := m.resetWords(); resets != "" {
+	if resets := i.describeResets(); resets != "" {
 		err = fmt.Errorf("%w; %s", err, resets)
 	}
-	if m.Console == nil {
+	if i.Console == nil {
 		return err
 	}
-	tail := m.Console.Tail(consoleTail)
+	tail := i.Console.Tail(consoleTail)
 	if tail == "" {
 		return fmt.Errorf("%w; the guest's console is empty: does it boot?", err)
 	}
@@ -185,38 +185,38 @@ func (m *Machine) noLogin(ctx context.Context, last error) error {
 }
 
 // WaitForSerialLogin returns a session on the guest's serial console.
-func (m *Machine) WaitForSerialLogin(ctx context.Context, timeout time.Duration) (*guest.Session, error) {
-	if m.Console == nil {
-		return nil, fmt.Errorf("%s: no serial console: the param serials is empty", m)
+func (i *Instance) WaitForSerialLogin(ctx context.Context, timeout time.Duration) (*guest.Session, error) {
+	if i.Console == nil {
+		return nil, fmt.Errorf("%s: no serial console: the param serials is empty", i)
 	}
-	credentials := m.credentials()
-	ctx, stop := m.loginTime(ctx, timeout)
+	credentials := i.credentials()
+	ctx, stop := i.loginTime(ctx, timeout)
 	defer stop()
-	session, err := m.Console.Login(ctx, credentials)
+	session, err := i.Console.Login(ctx, credentials)
 	if err != nil {
-		return nil, m.noLogin(ctx, err)
+		return nil, i.noLogin(ctx, err)
 	}
-	return m.opened(session), nil
+	return i.opened(session), nil
 }
 
 // EnsureLogin proves that the guest accepts a login: by SSH, or on the serial
 // console for a VM without a NIC. The next WaitForLogin gets the session that
 // the login was checked with, so that it is not made twice.
-func (m *Machine) EnsureLogin(ctx context.Context, timeout time.Duration) error {
-	if !m.Config().Login.NIC {
-		session, err := m.WaitForSerialLogin(ctx, timeout)
+func (i *Instance) EnsureLogin(ctx context.Context, timeout time.Duration) error {
+	if !i.Config().Login.NIC {
+		session, err := i.WaitForSerialLogin(ctx, timeout)
 		if err != nil {
 			return err
 		}
 		return session.Close()
 	}
-	session, err := m.newLogin(ctx, timeout, guest.LogIn)
+	session, err := i.newLogin(ctx, timeout, guest.LogIn)
 	if err != nil {
 		return err
 	}
-	m.mu.Lock()
-	m.checked = session
-	m.mu.Unlock()
+	i.mu.Lock()
+	i.checked = session
+	i.mu.Unlock()
 	return nil
 }
 
@@ -229,20 +229,20 @@ var bootID = regexp.MustCompile(`^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$`)
 // BootID asks a Linux guest for the ID of its boot, beside what its sessions do; if
 // there are none and login says so, in one of its own. It is "" where nobody is
 // logged in by SSH, or the guest does not tell.
-func (m *Machine) BootID(ctx context.Context, login bool) string {
+func (i *Instance) BootID(ctx context.Context, login bool) string {
 	ctx, cancel := context.WithTimeoutCause(ctx, bootIDTimeout, fmt.Errorf("no answer within %v", bootIDTimeout))
 	defer cancel()
-	m.mu.Lock()
+	i.mu.Lock()
 	var sessions []*guest.Session // those that no reset has cut off
-	for _, s := range m.sessions {
-		if s.resets == len(m.resets) {
+	for _, s := range i.sessions {
+		if s.resets == len(i.resets) {
 			sessions = append(sessions, s.Session)
 		}
 	}
-	m.mu.Unlock()
+	i.mu.Unlock()
 	sessions = slices.DeleteFunc(sessions, func(s *guest.Session) bool { return s.Err() != nil })
-	if len(sessions) == 0 && login && len(m.Params().Objects("nics")) > 0 {
-		if session, err := m.newLogin(ctx, bootIDTimeout, guest.LogIn); err == nil {
+	if len(sessions) == 0 && login && len(i.Params().Objects("nics")) > 0 {
+		if session, err := i.newLogin(ctx, bootIDTimeout, guest.LogIn); err == nil {
 			sessions = append(sessions, session)
 		}
 	}
@@ -251,26 +251,26 @@ func (m *Machine) BootID(ctx context.Context, login bool) string {
 		if id := strings.TrimSpace(said); err == nil && bootID.MatchString(id) {
 			return id
 		}
-		m.log.Debug("no boot ID", "error", err)
+		i.log.Debug("no boot ID", "error", err)
 	}
 	return ""
 }
 
 // opened notes a session, which then ends with the instance at the latest.
-func (m *Machine) opened(session *guest.Session) *guest.Session {
-	m.Host.bed.setRebooting(m.Name(), false)
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	m.sessions = append(m.sessions, openSession{session, len(m.resets)})
+func (i *Instance) opened(session *guest.Session) *guest.Session {
+	i.Host.bed.setRebooting(i.Name(), false)
+	i.mu.Lock()
+	defer i.mu.Unlock()
+	i.sessions = append(i.sessions, openSession{session, len(i.resets)})
 	return session
 }
 
 // takeCheckedSession returns EnsureLogin's session if nobody had it and it still works.
-func (m *Machine) takeCheckedSession(ctx context.Context) *guest.Session {
-	m.mu.Lock()
-	session := m.checked
-	m.checked = nil
-	m.mu.Unlock()
+func (i *Instance) takeCheckedSession(ctx context.Context) *guest.Session {
+	i.mu.Lock()
+	session := i.checked
+	i.checked = nil
+	i.mu.Unlock()
 	if session == nil || session.IsResponsive(ctx, proofTimeout) {
 		return session
 	}

@@ -17,11 +17,11 @@ import (
 // migration left of it, so that is a FAIL; with others the test could not be
 // done.
 func (b *Bed) LastLook(ctx context.Context) []error {
-	machines := b.Machines()
-	found := make([]error, len(machines))
+	instances := b.Instances()
+	found := make([]error, len(instances))
 	var looking sync.WaitGroup
-	for i, m := range machines {
-		looking.Go(func() { found[i] = m.look(ctx) })
+	for i, instance := range instances {
+		looking.Go(func() { found[i] = instance.look(ctx) })
 	}
 	looking.Wait()
 	var wrong []error
@@ -34,49 +34,49 @@ func (b *Bed) LastLook(ctx context.Context) []error {
 }
 
 // look says what is wrong with the instance, nil if nothing is.
-func (m *Machine) look(ctx context.Context) error {
-	m.mu.Lock()
-	has, asked := m.presence.has(), m.asked
-	m.mu.Unlock()
-	if m.Revived() {
-		return m.TwoCopies()
+func (i *Instance) look(ctx context.Context) error {
+	i.mu.Lock()
+	has, asked := i.presence.has(), i.asked
+	i.mu.Unlock()
+	if i.RanTwice() {
+		return i.SplitBrain()
 	}
 	if asked.end {
 		return nil
 	}
-	state, err := m.Status(ctx)
+	state, err := i.Status(ctx)
 	if err != nil {
 		select {
-		case <-m.Exited():
+		case <-i.Exited():
 			if !has { // how it ended is judged when it is removed
 				return nil
 			}
-			return m.Ended(ctx)
+			return i.Ended(ctx)
 		default:
-			return m.hangs(ctx, err)
+			return i.hangs(ctx, err)
 		}
 	}
 	switch {
-	case m.Revived() || !has && state == "running":
-		return m.TwoCopies()
+	case i.RanTwice() || !has && state == "running":
+		return i.SplitBrain()
 	case !has, state == "paused" && asked.pause:
 		return nil
 	case state != "running":
-		return m.Blame(ctx, fmt.Errorf("%s: its guest does not run: it is %s, and nobody has asked for that", m, state))
-	case m.panicked():
-		return m.Blame(ctx, fmt.Errorf("%s: its guest %w; its console ends:\n  %s", m, errPanicked,
-			strings.ReplaceAll(m.Console.Tail(consoleTail), "\n", "\n  ")))
+		return i.Blame(ctx, fmt.Errorf("%s: its guest does not run: it is %s, and nobody has asked for that", i, state))
+	case i.panicked():
+		return i.Blame(ctx, fmt.Errorf("%s: its guest %w; its console ends:\n  %s", i, errPanicked,
+			strings.ReplaceAll(i.Console.Tail(consoleTail), "\n", "\n  ")))
 	}
 	return nil
 }
 
 // hangs is the error of a QEMU that should answer and does not.
-func (m *Machine) hangs(ctx context.Context, err error) error {
+func (i *Instance) hangs(ctx context.Context, err error) error {
 	if ctx.Err() != nil {
 		return context.Cause(ctx)
 	}
-	if lost := m.Host.Err(); lost != nil {
-		return fmt.Errorf("%s: %w", m, lost)
+	if lost := i.Host.Err(); lost != nil {
+		return fmt.Errorf("%s: %w", i, lost)
 	}
 	return result.Fail.Wrap(err)
 }
@@ -90,31 +90,31 @@ const (
 
 // panicked says whether a Linux guest ended in a panic: without a device that
 // tells QEMU of it, its console alone does. A guest that was reset may run again.
-func (m *Machine) panicked() bool {
-	if m.Console == nil {
+func (i *Instance) panicked() bool {
+	if i.Console == nil {
 		return false
 	}
 	lines := panicLines
-	if len(m.Resets()) > 0 {
+	if len(i.Resets()) > 0 {
 		lines = panicEnding
 	}
-	return strings.Contains(m.Console.Tail(lines), "Kernel panic - not syncing")
+	return strings.Contains(i.Console.Tail(lines), "Kernel panic - not syncing")
 }
 
 // fault is the error of a QEMU that did not end as it should, nil if it did or
 // an error has told of it. A QEMU that waited for a guest which never came
 // ends with status 1 by design.
-func (m *Machine) fault() error {
-	exit := m.Instance.Fault()
-	m.mu.Lock()
-	told, unused, killed := m.told, m.presence == awaited, m.killed
-	m.told = true
-	m.mu.Unlock()
+func (i *Instance) fault() error {
+	exit := i.QEMU.Fault()
+	i.mu.Lock()
+	told, unused, killed := i.told, i.presence == awaited, i.killed
+	i.told = true
+	i.mu.Unlock()
 	switch {
 	case told:
 		return nil
 	case exit == nil && killed:
-		return result.Fail.Errorf("QEMU of %s on %s was told to end by a signal, not by mhmig", m.Name(), m.Host.Name())
+		return result.Fail.Errorf("QEMU of %s on %s was told to end by a signal, not by mhmig", i.Name(), i.Host.Name())
 	case exit == nil || unused && exit.Status == 1 && len(exit.Sanitizer) == 0:
 		return nil
 	}

@@ -21,17 +21,17 @@ import (
 
 // onStage returns a bed of scripted QEMUs in this process, and a function that starts
 // one on the first host.
-func onStage(t *testing.T, vms int, params cartesian.Params) (*bedtest.Performance, func(name string, script qmptest.Script) *testbed.Machine) {
+func onStage(t *testing.T, vms int, params cartesian.Params) (*bedtest.Performance, func(name string, script qmptest.Script) *testbed.Instance) {
 	t.Helper()
 	bed := bedtest.Perform(t, vms, params)
-	return bed, func(name string, script qmptest.Script) *testbed.Machine {
+	return bed, func(name string, script qmptest.Script) *testbed.Instance {
 		t.Helper()
 		bed.Stage.Play(name, script, qmptest.Script{})
-		m, _, err := bed.Ensure(t.Context(), name, bed.Hosts()[0], bed.Params(), vm.Launch{})
+		instance, _, err := bed.Ensure(t.Context(), name, bed.Hosts()[0], bed.Params(), vm.Launch{})
 		if err != nil {
 			t.Fatal(err)
 		}
-		return m
+		return instance
 	}
 }
 
@@ -40,31 +40,31 @@ func onStage(t *testing.T, vms int, params cartesian.Params) (*bedtest.Performan
 func TestControl(t *testing.T) {
 	t.Parallel()
 	bed, start := onStage(t, 1, nil)
-	ctx, m := t.Context(), start("vm1", qmptest.Script{})
+	ctx, instance := t.Context(), start("vm1", qmptest.Script{})
 	for _, step := range []struct {
 		name  string
 		do    func() error
 		state string
 	}{
-		{"stop", func() error { return m.Stop(ctx) }, "paused"},
-		{"cont", func() error { return m.Cont(ctx) }, "running"},
-		{"reset", func() error { return m.Reset(ctx) }, "running"},
-		{"a command", func() error { return m.Execute(ctx, "query-name", nil, nil) }, "running"},
-		{"cont by name", func() error { return m.Execute(ctx, "cont", nil, nil) }, "running"},
-		{"migrate_cancel", func() error { return m.Execute(ctx, "migrate_cancel", nil, nil) }, "running"},
+		{"stop", func() error { return instance.Stop(ctx) }, "paused"},
+		{"cont", func() error { return instance.Cont(ctx) }, "running"},
+		{"reset", func() error { return instance.Reset(ctx) }, "running"},
+		{"a command", func() error { return instance.Execute(ctx, "query-name", nil, nil) }, "running"},
+		{"cont by name", func() error { return instance.Execute(ctx, "cont", nil, nil) }, "running"},
+		{"migrate_cancel", func() error { return instance.Execute(ctx, "migrate_cancel", nil, nil) }, "running"},
 	} {
-		if err := step.do(); err != nil || m.State() != step.state {
-			t.Errorf("%s: got %v, %s, want %s", step.name, err, m.State(), step.state)
+		if err := step.do(); err != nil || instance.State() != step.state {
+			t.Errorf("%s: got %v, %s, want %s", step.name, err, instance.State(), step.state)
 		}
 	}
-	if err := m.Execute(ctx, "nonsense", nil, nil); err == nil || !strings.Contains(err.Error(), "CommandNotFound") {
+	if err := instance.Execute(ctx, "nonsense", nil, nil); err == nil || !strings.Contains(err.Error(), "CommandNotFound") {
 		t.Errorf("nonsense: got %v", err)
 	}
-	m.Depart()
-	m.Left()
+	instance.Depart()
+	instance.Left()
 	for name, do := range map[string]func() error{
-		"cont": func() error { return m.Cont(ctx) }, "system_reset": func() error { return m.Reset(ctx) },
-		"system_wakeup": func() error { return m.Execute(ctx, "system_wakeup", nil, nil) },
+		"cont": func() error { return instance.Cont(ctx) }, "system_reset": func() error { return instance.Reset(ctx) },
+		"system_wakeup": func() error { return instance.Execute(ctx, "system_wakeup", nil, nil) },
 	} {
 		if err := do(); err == nil || !strings.Contains(err.Error(), "vm1@host1: "+name+" refused: its guest has moved away") {
 			t.Errorf("%s where it has left: got %v", name, err)
@@ -123,8 +123,8 @@ func TestLookAtAll(t *testing.T) {
 	if err := bed.Remove(ctx, gone); err == nil || result.StatusOf(err) != result.Fail || !strings.Contains(err.Error(), "signal 9") {
 		t.Errorf("removed: got %v, want how it ended", err)
 	}
-	for _, m := range bed.Machines() { // so that the bed's end tells nothing more
-		_ = bed.Remove(ctx, m)
+	for _, instance := range bed.Instances() { // so that the bed's end tells nothing more
+		_ = bed.Remove(ctx, instance)
 	}
 }
 
@@ -247,7 +247,7 @@ func TestCommands(t *testing.T) {
 func TestKept(t *testing.T) {
 	t.Parallel()
 	bed, start := onStage(t, 2, cartesian.Params{"kill_vm_on_error": "no"})
-	m := start("vm1", qmptest.Script{})
+	instance := start("vm1", qmptest.Script{})
 	release, err := bed.Claim([]string{"vm1"}, "migration 1")
 	if err != nil {
 		t.Fatal(err)
@@ -261,7 +261,7 @@ func TestKept(t *testing.T) {
 		t.Errorf("got kept %t, %v", kept, err)
 	}
 	bed.Keep()
-	if err := m.Destroy(t.Context()); err != nil {
+	if err := instance.Destroy(t.Context()); err != nil {
 		t.Error(err)
 	}
 }
@@ -272,9 +272,9 @@ func TestEvents(t *testing.T) {
 	t.Parallel()
 	bed, start := onStage(t, 3, nil)
 	ctx := t.Context()
-	m := start("vm1", qmptest.Script{})
+	instance := start("vm1", qmptest.Script{})
 	qemu := bed.Stage.Machine("vm1")
-	if err := m.Reset(ctx); err != nil {
+	if err := instance.Reset(ctx); err != nil {
 		t.Fatal(err)
 	}
 	qemu.Emit("RESET", map[string]any{"guest": true, "reason": "guest-reset"}) // the firmware's, in the same boot
@@ -282,15 +282,15 @@ func TestEvents(t *testing.T) {
 	for _, name := range []string{"SUSPEND", "WAKEUP", "WATCHDOG", "POWERDOWN", "GUEST_PANICKED"} {
 		qemu.Emit(name, nil)
 	}
-	if _, err := m.Status(ctx); err != nil { // what was told before is known
+	if _, err := instance.Status(ctx); err != nil { // what was told before is known
 		t.Fatal(err)
 	}
-	resets := m.Resets()
+	resets := instance.Resets()
 	if len(resets) != 2 || !resets[0].Asked || !resets[1].Asked || !strings.HasSuffix(resets[1].String(), "(guest-reset)") {
 		t.Errorf("resets: got %v, want two that were asked for", resets)
 	}
-	if m.State() != "guest-panicked" {
-		t.Errorf("state: got %s", m.State())
+	if instance.State() != "guest-panicked" {
+		t.Errorf("state: got %s", instance.State())
 	}
 
 	unasked := start("vm2", qmptest.Script{})
@@ -320,8 +320,8 @@ func TestEvents(t *testing.T) {
 			t.Fatal("the second copy is not stopped")
 		}
 	}
-	if !twice.Revived() || result.StatusOf(twice.TwoCopies()) != result.Fail {
-		t.Errorf("got revived %t, %v", twice.Revived(), twice.TwoCopies())
+	if !twice.RanTwice() || result.StatusOf(twice.SplitBrain()) != result.Fail {
+		t.Errorf("got revived %t, %v", twice.RanTwice(), twice.SplitBrain())
 	}
 }
 
@@ -353,7 +353,7 @@ func TestConsoles(t *testing.T) {
 func TestAsked(t *testing.T) {
 	t.Parallel()
 	bed, start := onStage(t, 1, nil)
-	m := start("vm1", qmptest.Script{})
+	instance := start("vm1", qmptest.Script{})
 	bed.ReadParam("mem")
 	bed.SetParams(cartesian.Params{"mig_speed": "1M"}, "here")
 	if !bed.ParamsRead()["mem"] || bed.ParamsSet()["mig_speed"] != "here" {
@@ -376,10 +376,10 @@ func TestAsked(t *testing.T) {
 	if h.ListenAddress() != h.MigrationAddress() { // loopback, in a lab
 		t.Errorf("listens on %s, is reached at %s", h.ListenAddress(), h.MigrationAddress())
 	}
-	if params := m.Params(); params["mem"] != "32" {
+	if params := instance.Params(); params["mem"] != "32" {
 		t.Errorf("the VM's params: got mem %q", params["mem"])
 	}
-	if err := bed.MovedFrom(m); err != nil {
+	if err := bed.MovedFrom(instance); err != nil {
 		t.Errorf("it is there: %v", err)
 	}
 	if faults := bed.Faults(); len(faults) > 0 {

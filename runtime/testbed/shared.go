@@ -86,8 +86,8 @@ func (s *Shared) store(label string) *store {
 	return st
 }
 
-// put makes sure that a file is in the store of master.
-func (s *Shared) put(ctx context.Context, master *Host, name string) error {
+// upload makes sure that a file is in the store of master.
+func (s *Shared) upload(ctx context.Context, master *Host, name string) error {
 	st := master.bed.store
 	st.mu.Lock()
 	defer st.mu.Unlock()
@@ -115,8 +115,8 @@ func (s *Shared) put(ctx context.Context, master *Host, name string) error {
 	return nil
 }
 
-// learn returns what a host says of itself. It is asked once.
-func (s *Shared) learn(ctx context.Context, h *host.Host) (host.Facts, error) {
+// hostFacts returns what a host says of itself. It is asked once.
+func (s *Shared) hostFacts(ctx context.Context, h *host.Host) (host.Facts, error) {
 	s.mu.Lock()
 	facts, known := s.facts[h]
 	s.mu.Unlock()
@@ -133,8 +133,8 @@ func (s *Shared) learn(ctx context.Context, h *host.Host) (host.Facts, error) {
 	return facts, nil
 }
 
-// firstToSay says whether no bed has said this before.
-func (s *Shared) firstToSay(notice string) bool {
+// firstNotice says whether no bed has said this before.
+func (s *Shared) firstNotice(notice string) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	said := s.said[notice]

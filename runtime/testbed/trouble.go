@@ -40,24 +40,24 @@ const (
 	shownTroubles = 2
 )
 
-// hearKernel takes trouble in that the guest's kernel has told on its console.
-func (m *Machine) hearKernel(t guest.Trouble) {
-	if m.Host.bed.addTrouble(m.Name(), t) {
-		m.log.Warn("guest "+t.Kind.String(), "words", t.Words)
+// noteKernelTrouble takes trouble in that the guest's kernel has told on its console.
+func (i *Instance) noteKernelTrouble(t guest.Trouble) {
+	if i.Host.bed.addTrouble(i.Name(), t) {
+		i.log.Warn("guest "+t.Kind.String(), "words", t.Words)
 	} else {
-		m.log.Debug("guest "+t.Kind.String(), "words", t.Words)
+		i.log.Debug("guest "+t.Kind.String(), "words", t.Words)
 	}
 }
 
-// hearPanic takes in that a device has told QEMU of the guest's panic. What the
+// notePanic takes in that a device has told QEMU of the guest's panic. What the
 // kernel says itself says more.
-func (m *Machine) hearPanic(e qmp.Event) {
-	b := m.Host.bed
-	said := slices.ContainsFunc(b.troublesOf(m.Name()).boot, func(t guest.Trouble) bool {
+func (i *Instance) notePanic(e qmp.Event) {
+	b := i.Host.bed
+	said := slices.ContainsFunc(b.troublesOf(i.Name()).boot, func(t guest.Trouble) bool {
 		return strings.HasPrefix(t.Words, "Kernel panic")
 	})
 	if !said {
-		b.addTrouble(m.Name(), guest.Trouble{Kind: guest.Panicked, Words: fmt.Sprintf("%s (%v)", e.Name, e.Data["action"])})
+		b.addTrouble(i.Name(), guest.Trouble{Kind: guest.Panicked, Words: fmt.Sprintf("%s (%v)", e.Name, e.Data["action"])})
 	}
 }
 
@@ -91,15 +91,15 @@ func (b *Bed) bootTroubles(vm string, fresh bool) {
 	b.troubles[vm] = b.troubles[vm].rebooted(time.Now())
 }
 
-// InItsWords adds to what went wrong with the guest what its kernel has said of
+// WithKernelTrouble adds to what went wrong with the guest what its kernel has said of
 // trouble, which may be why.
-func (m *Machine) InItsWords(err error) error {
+func (i *Instance) WithKernelTrouble(err error) error {
 	if err == nil {
 		return nil
 	}
-	all := m.Host.bed.troublesOf(m.Name())
+	all := i.Host.bed.troublesOf(i.Name())
 	last := all.boot
-	if len(last) == 0 && len(m.Resets()) > 0 {
+	if len(last) == 0 && len(i.Resets()) > 0 {
 		last = all.before
 	}
 	var words []string
@@ -127,12 +127,12 @@ const killedStatus = 128 + 9
 // fault, whether the guest has moved or not. Else it returns nil. That a guest has
 // run out of memory is no excuse for what has nothing to do with it, such as
 // damaged memory.
-func (m *Machine) OutOfMemory(err error) error {
-	if err == nil || !m.wantsMemory(err) {
+func (i *Instance) OutOfMemory(err error) error {
+	if err == nil || !i.lacksMemory(err) {
 		return nil
 	}
 	if text := err.Error(); !strings.Contains(text, "param mem") {
-		err = fmt.Errorf("%w; the guest of %s ran out of memory: give the VM more (param mem), or the guest less to do", err, m)
+		err = fmt.Errorf("%w; the guest of %s ran out of memory: give the VM more (param mem), or the guest less to do", err, i)
 	}
 	return result.Error.Wrap(err)
 }
@@ -153,10 +153,10 @@ func isOutOfReach(err error) bool {
 	return late || errors.Is(err, guest.ErrEnded) || errors.Is(err, errNoLogin) || errors.Is(err, errPanicked)
 }
 
-func (m *Machine) wantsMemory(err error) bool {
+func (i *Instance) lacksMemory(err error) bool {
 	var victims []string
 	deadlocked := false // none was left to kill
-	for _, t := range m.Host.bed.troublesOf(m.Name()).boot {
+	for _, t := range i.Host.bed.troublesOf(i.Name()).boot {
 		switch {
 		case t.Kind != guest.OutOfMemory:
 		case t.Victim == "":
@@ -179,21 +179,21 @@ func (m *Machine) wantsMemory(err error) bool {
 		return true
 	}
 	// The workloads say themselves what has ended them.
-	return slices.ContainsFunc(wordsOf(failed.Command), func(word string) bool {
+	return slices.ContainsFunc(commandWords(failed.Command), func(word string) bool {
 		return killed(word) && !slices.Contains(workload.Commands(), word)
 	})
 }
 
-// wordsOf are the names that a command's line may be about.
-func wordsOf(command string) []string {
+// commandWords are the names that a command's line may be about.
+func commandWords(command string) []string {
 	return strings.FieldsFunc(command, func(r rune) bool { return strings.ContainsRune(" \t\n;&|()'\"`$/", r) })
 }
 
-// resetWords is how often the guest has reset here without being asked to, for
+// describeResets is how often the guest has reset here without being asked to, for
 // who waits for it in vain; "" for never.
-func (m *Machine) resetWords() string {
+func (i *Instance) describeResets() string {
 	times, reason := 0, ""
-	for _, r := range m.Resets() {
+	for _, r := range i.Resets() {
 		if !r.Asked {
 			times, reason = times+1, r.Reason
 		}

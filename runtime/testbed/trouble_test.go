@@ -22,11 +22,11 @@ import (
 func TestOutOfMemory(t *testing.T) {
 	t.Parallel()
 	bed := bedtest.Perform(t, 1, nil)
-	m, _, err := bed.Ensure(t.Context(), "vm1", bed.Hosts()[0], bed.Params(), vm.Launch{})
+	instance, _, err := bed.Ensure(t.Context(), "vm1", bed.Hosts()[0], bed.Params(), vm.Launch{})
 	if err != nil {
 		t.Fatal(err)
 	}
-	m.Arrive() // so that all else is a FAIL
+	instance.Arrive() // so that all else is a FAIL
 	command := func(status int, line, output string) error {
 		return fmt.Errorf("check: %w", &guest.CmdError{Command: line, Status: status, Output: output})
 	}
@@ -63,11 +63,11 @@ func TestOutOfMemory(t *testing.T) {
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
-			m.Forget()
+			instance.Forget()
 			for _, said := range tt.kernel {
-				m.Hear(said)
+				instance.Hear(said)
 			}
-			err := m.Blame(t.Context(), tt.err)
+			err := instance.Blame(t.Context(), tt.err)
 			if got := result.StatusOf(err); got != tt.status {
 				t.Errorf("got %v (%v), want %v", got, err, tt.status)
 			}
@@ -84,14 +84,14 @@ func TestOutOfMemory(t *testing.T) {
 }
 
 // reset resets the guest, and returns when QEMU has told so.
-func reset(t *testing.T, m *testbed.Machine) {
+func reset(t *testing.T, instance *testbed.Instance) {
 	t.Helper()
-	before := len(m.Resets())
-	if err := m.Monitor().Execute(t.Context(), "system_reset", nil, nil); err != nil {
+	before := len(instance.Resets())
+	if err := instance.Monitor().Execute(t.Context(), "system_reset", nil, nil); err != nil {
 		t.Fatal(err)
 	}
-	for len(m.Resets()) == before { // its event may follow the answer
-		if _, err := m.Status(t.Context()); err != nil {
+	for len(instance.Resets()) == before { // its event may follow the answer
+		if _, err := instance.Status(t.Context()); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -101,33 +101,33 @@ func reset(t *testing.T, m *testbed.Machine) {
 func TestTroubleBeforeAReset(t *testing.T) {
 	t.Parallel()
 	bed := bedtest.Perform(t, 1, nil)
-	m, _, err := bed.Ensure(t.Context(), "vm1", bed.Hosts()[0], bed.Params(), vm.Launch{})
+	instance, _, err := bed.Ensure(t.Context(), "vm1", bed.Hosts()[0], bed.Params(), vm.Launch{})
 	if err != nil {
 		t.Fatal(err)
 	}
 	const words = "Kernel panic - not syncing: Fatal exception"
 	for range 20 { // few are kept
-		m.Hear(guest.Trouble{Kind: guest.Crashed, Words: "BUG: first"})
+		instance.Hear(guest.Trouble{Kind: guest.Crashed, Words: "BUG: first"})
 	}
-	m.Hear(guest.Trouble{Kind: guest.Panicked, Words: words})
+	instance.Hear(guest.Trouble{Kind: guest.Panicked, Words: words})
 	wrong := errors.New("the guest was reset")
-	if got, want := m.InItsWords(wrong).Error(), "the guest was reset; the guest's kernel said: BUG: first | "+words; got != want {
+	if got, want := instance.WithKernelTrouble(wrong).Error(), "the guest was reset; the guest's kernel said: BUG: first | "+words; got != want {
 		t.Errorf("before the reset: got %q, want %q", got, want)
 	}
 	again := errors.New("its console ends: BUG: first\n" + words)
-	if got := m.InItsWords(again); !errors.Is(got, again) || got.Error() != again.Error() {
+	if got := instance.WithKernelTrouble(again); !errors.Is(got, again) || got.Error() != again.Error() {
 		t.Errorf("words that are told: got %v, want no change", got)
 	}
-	reset(t, m)
-	if got := m.InItsWords(wrong).Error(); !strings.HasSuffix(got, words) {
+	reset(t, instance)
+	if got := instance.WithKernelTrouble(wrong).Error(); !strings.HasSuffix(got, words) {
 		t.Errorf("after the reset: got %q, want the words before it", got)
 	}
-	m.Hear(guest.Trouble{Kind: guest.Panicked, Words: "Kernel panic - not syncing: another"})
-	if got := m.InItsWords(wrong).Error(); strings.Contains(got, words) || !strings.HasSuffix(got, "another") {
+	instance.Hear(guest.Trouble{Kind: guest.Panicked, Words: "Kernel panic - not syncing: another"})
+	if got := instance.WithKernelTrouble(wrong).Error(); strings.Contains(got, words) || !strings.HasSuffix(got, "another") {
 		t.Errorf("in the boot after: got %q, want its own words", got)
 	}
-	m.Forget()
-	if got := m.InItsWords(wrong); !errors.Is(got, wrong) || got.Error() != wrong.Error() {
+	instance.Forget()
+	if got := instance.WithKernelTrouble(wrong); !errors.Is(got, wrong) || got.Error() != wrong.Error() {
 		t.Errorf("of another guest: got %v, want no change", got)
 	}
 }

@@ -58,7 +58,7 @@ func (c *Cache) ProbeAccel(ctx context.Context, h *host.Host, qemuBinary, want s
 	default:
 		return "", "", fmt.Errorf("param accel: got %q, want one of auto, kvm, tcg", want)
 	}
-	verdict, err := c.accels.get(ctx, siteKey(h, qemuBinary), func(ctx context.Context) (kvmVerdict, error) {
+	verdict, err := c.accels.get(ctx, cacheKey(h, qemuBinary), func(ctx context.Context) (kvmVerdict, error) {
 		return probeKVM(ctx, h, qemuBinary, "/dev/kvm")
 	})
 	switch {

@@ -45,11 +45,11 @@ type Launch struct {
 	Arguments []string
 }
 
-// CommandLine makes the command line of a VM. It is pure: of place it reads the
+// CommandLine makes the command line of a VM. It is pure: of placement it reads the
 // folders only.
-func CommandLine(c Config, place Place, shape Shape, launch Launch) (Spec, error) {
+func CommandLine(c Config, placement Placement, shape Shape, launch Launch) (Spec, error) {
 	spec := Spec{}
-	l := &Layout{Place: place, vm: c.Name, chipset: chipsetOf(shape.Machine), boots: c.Kernel == "", spec: &spec}
+	l := &Layout{Placement: placement, vm: c.Name, chipset: chipsetOf(shape.Machine), boots: c.Kernel == "", spec: &spec}
 	switch l.chipset {
 	case "i440fx":
 		l.bus = "pci.0"
@@ -105,7 +105,7 @@ func (l *Layout) monitors() (err error) {
 	if l.spec.SpareQMP, err = l.monitor("spare"); err != nil {
 		return err
 	}
-	l.spec.Migration = l.Place.file(l.vm, "mig")
+	l.spec.Migration = l.Placement.file(l.vm, "mig")
 	return checkSocket(l.spec.Migration)
 }
 
@@ -124,7 +124,7 @@ func (l *Layout) kernel(c Config) {
 		if f.value == "" {
 			continue
 		}
-		where := l.Place.boot(f.value)
+		where := l.Placement.bootFile(f.value)
 		l.spec.Files = append(l.spec.Files, File{f.param, where})
 		l.add("-"+f.param, where)
 	}
@@ -136,16 +136,16 @@ func (l *Layout) kernel(c Config) {
 // ShippedPrefix marks the value of kernel or initrd as one of mhmig's own files.
 const ShippedPrefix = "jeos:"
 
-// boot is where a kernel or initrd lies.
-func (pl Place) boot(value string) string {
+// bootFile is where a kernel or initrd lies.
+func (pl Placement) bootFile(value string) string {
 	if name, ours := strings.CutPrefix(value, ShippedPrefix); ours {
 		return path.Join(pl.ShippedDir, name)
 	}
-	return under(pl.BaseDir, value)
+	return resolvePath(pl.BaseDir, value)
 }
 
-// under is a path, taken from folder when it is relative.
-func under(folder, where string) string {
+// resolvePath is a path, taken from folder when it is relative.
+func resolvePath(folder, where string) string {
 	if path.IsAbs(where) {
 		return path.Clean(where)
 	}

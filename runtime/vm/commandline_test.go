@@ -18,9 +18,9 @@ import (
 var update = flag.Bool("update", false, "rewrite the goldens in testdata")
 
 var (
-	place = vm.Place{RunDir: "/run/mhmig/v1", ImageDir: "/srv/images/v1", BaseDir: "/srv"}
-	shape = vm.Shape{Accel: "tcg", Machine: "pc-i440fx-7.2", CPU: "qemu64", MemoryKiB: 256<<10 - 8}
-	on35  = vm.Shape{Accel: "kvm", Machine: "pc-q35-7.2,smm=off", CPU: "host", MemoryKiB: 4 << 20}
+	placement = vm.Placement{RunDir: "/run/mhmig/v1", ImageDir: "/srv/images/v1", BaseDir: "/srv"}
+	shape     = vm.Shape{Accel: "tcg", Machine: "pc-i440fx-7.2", CPU: "qemu64", MemoryKiB: 256<<10 - 8}
+	on35      = vm.Shape{Accel: "kvm", Machine: "pc-q35-7.2,smm=off", CPU: "host", MemoryKiB: 4 << 20}
 )
 
 func TestCommandLine(t *testing.T) {
@@ -62,7 +62,7 @@ func TestCommandLine(t *testing.T) {
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
 			t.Parallel()
-			spec, err := commandLine("vm1", tt.params, place, tt.shape, vm.Launch{Incoming: tt.incoming})
+			spec, err := commandLine("vm1", tt.params, placement, tt.shape, vm.Launch{Incoming: tt.incoming})
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -72,12 +72,12 @@ func TestCommandLine(t *testing.T) {
 }
 
 // commandLine makes a command line of params.
-func commandLine(name string, p cartesian.Params, place vm.Place, shape vm.Shape, launch vm.Launch) (vm.Spec, error) {
+func commandLine(name string, p cartesian.Params, placement vm.Placement, shape vm.Shape, launch vm.Launch) (vm.Spec, error) {
 	c, err := vm.ParseConfig(name, p)
 	if err != nil {
 		return vm.Spec{}, err
 	}
-	return vm.CommandLine(c, place, shape, launch)
+	return vm.CommandLine(c, placement, shape, launch)
 }
 
 // describe shows a Spec: the command line with one option a line, then what it
@@ -126,55 +126,55 @@ func golden(t *testing.T, name, got string) {
 }
 
 func TestCommandLineRefuses(t *testing.T) {
-	long := place
+	long := placement
 	long.RunDir = "/run/" + strings.Repeat("x", 100)
 	tests := []struct {
-		name   string
-		vm     string
-		place  vm.Place
-		params cartesian.Params
-		want   string
+		name      string
+		vm        string
+		placement vm.Placement
+		params    cartesian.Params
+		want      string
 	}{
-		{"a VM's name", "../vm1", place, nil, `param vms: got "../vm1", want names of at most 25 letters, digits and ._-, a letter first`},
-		{"smp", "vm1", place, cartesian.Params{"smp": "two"}, `vm1: param smp: got "two", want a whole number`},
-		{"no smp", "vm1", place, cartesian.Params{"smp": "0"}, `vm1: param smp: got "0", want 1 at least`},
-		{"guest_clock", "vm1", place, cartesian.Params{"guest_clock": "maybe"}, `vm1: param guest_clock: got "maybe"`},
-		{"a port's name", "vm1", place, cartesian.Params{"serials": "clock"}, `vm1: param serials: got "clock", want another name`},
-		{"display", "vm1", place, cartesian.Params{"display": "sdl"}, `vm1: param display: got "sdl", want one of none, vnc`},
-		{"drive_format", "vm1", place, cartesian.Params{"images": "image1", "image_name": "x", "drive_format": "floppy"}, `vm1: image1: param drive_format: got "floppy", want one of virtio, ide, ahci, scsi`},
-		{"drive_cache", "vm1", place, cartesian.Params{"images": "image1", "image_name": "x", "drive_cache": "x"}, `vm1: image1: param drive_cache: got "x"`},
-		{"image_format", "vm1", place, cartesian.Params{"images": "image1", "image_name": "x", "image_format": "vmdk"}, `vm1: image1: param image_format: got "vmdk", want one of qcow2, raw`},
-		{"image_overlay", "vm1", place, cartesian.Params{"images": "image1", "image_name": "x", "image_overlay": "maybe"}, `param image_overlay: got "maybe"`},
-		{"no image_name", "vm1", place, cartesian.Params{"images": "image1"}, `vm1: image1: param image_name: missing`},
-		{"no image_size", "vm1", place, cartesian.Params{"images": "image1", "create_image": "yes"}, `vm1: image1: param image_size: create_image needs it`},
-		{"an image's name", "vm1", place, cartesian.Params{"images": "a/b"}, `param images: got "a/b"`},
-		{"ide is full", "vm1", place, cartesian.Params{"images": "a b c d e", "image_name": "x", "drive_format": "ide"}, `vm1: e: param drive_format: disk 5 does not fit, ide has room for 4`},
-		{"too many images", "vm1", place, cartesian.Params{"images": "a b c d e f g h i j k", "image_name": "x"}, `param images: got 11, want 10 at most`},
-		{"nic_mode", "vm1", place, cartesian.Params{"nics": "nic1", "nic_mode": "bridge"}, `vm1: nic1: param nic_mode: got "bridge", want one of user, tap, none`},
-		{"nic_model", "vm1", place, cartesian.Params{"nics": "nic1", "nic_model": "ne2k"}, `vm1: nic1: param nic_model: got "ne2k", want one of virtio, e1000, e1000e, rtl8139`},
-		{"no bridge", "vm1", place, cartesian.Params{"nics": "nic1", "nic_mode": "tap"}, `vm1: nic1: param netdst: nic_mode = tap needs the name of a bridge on the host`},
-		{"a NIC's name", "vm1", place, cartesian.Params{"nics": "a,b"}, `param nics: got "a,b"`},
-		{"too many NICs", "vm1", place, cartesian.Params{"nics": "1 2 3 4 5 6 7 8 9"}, `param nics: got 9, want 8 at most`},
-		{"shell_port", "vm1", place, cartesian.Params{"nics": "nic1", "shell_port": "ssh"}, `vm1: nic1: param shell_port: got "ssh", want a port number`},
-		{"a redirection without port", "vm1", place, cartesian.Params{"nics": "nic1", "redirs": "web"}, `param guest_port_web: got "", want a port number`},
-		{"a host's port", "vm1", place, cartesian.Params{"nics": "nic1", "redirs": "web", "guest_port_web": "80", "host_port_web": "70000"}, `param host_port_web: got "70000", want a port number`},
-		{"initrd alone", "vm1", place, cartesian.Params{"initrd": "i"}, `vm1: param initrd: needs param kernel too`},
-		{"serials", "vm1", place, cartesian.Params{"serials": "qmp"}, `param serials: got "qmp", want another name`},
-		{"too many serials", "vm1", place, cartesian.Params{"serials": "a b c d e"}, `param serials: got 5, want 4 at most`},
+		{"a VM's name", "../vm1", placement, nil, `param vms: got "../vm1", want names of at most 25 letters, digits and ._-, a letter first`},
+		{"smp", "vm1", placement, cartesian.Params{"smp": "two"}, `vm1: param smp: got "two", want a whole number`},
+		{"no smp", "vm1", placement, cartesian.Params{"smp": "0"}, `vm1: param smp: got "0", want 1 at least`},
+		{"guest_clock", "vm1", placement, cartesian.Params{"guest_clock": "maybe"}, `vm1: param guest_clock: got "maybe"`},
+		{"a port's name", "vm1", placement, cartesian.Params{"serials": "clock"}, `vm1: param serials: got "clock", want another name`},
+		{"display", "vm1", placement, cartesian.Params{"display": "sdl"}, `vm1: param display: got "sdl", want one of none, vnc`},
+		{"drive_format", "vm1", placement, cartesian.Params{"images": "image1", "image_name": "x", "drive_format": "floppy"}, `vm1: image1: param drive_format: got "floppy", want one of virtio, ide, ahci, scsi`},
+		{"drive_cache", "vm1", placement, cartesian.Params{"images": "image1", "image_name": "x", "drive_cache": "x"}, `vm1: image1: param drive_cache: got "x"`},
+		{"image_format", "vm1", placement, cartesian.Params{"images": "image1", "image_name": "x", "image_format": "vmdk"}, `vm1: image1: param image_format: got "vmdk", want one of qcow2, raw`},
+		{"image_overlay", "vm1", placement, cartesian.Params{"images": "image1", "image_name": "x", "image_overlay": "maybe"}, `param image_overlay: got "maybe"`},
+		{"no image_name", "vm1", placement, cartesian.Params{"images": "image1"}, `vm1: image1: param image_name: missing`},
+		{"no image_size", "vm1", placement, cartesian.Params{"images": "image1", "create_image": "yes"}, `vm1: image1: param image_size: create_image needs it`},
+		{"an image's name", "vm1", placement, cartesian.Params{"images": "a/b"}, `param images: got "a/b"`},
+		{"ide is full", "vm1", placement, cartesian.Params{"images": "a b c d e", "image_name": "x", "drive_format": "ide"}, `vm1: e: param drive_format: disk 5 does not fit, ide has room for 4`},
+		{"too many images", "vm1", placement, cartesian.Params{"images": "a b c d e f g h i j k", "image_name": "x"}, `param images: got 11, want 10 at most`},
+		{"nic_mode", "vm1", placement, cartesian.Params{"nics": "nic1", "nic_mode": "bridge"}, `vm1: nic1: param nic_mode: got "bridge", want one of user, tap, none`},
+		{"nic_model", "vm1", placement, cartesian.Params{"nics": "nic1", "nic_model": "ne2k"}, `vm1: nic1: param nic_model: got "ne2k", want one of virtio, e1000, e1000e, rtl8139`},
+		{"no bridge", "vm1", placement, cartesian.Params{"nics": "nic1", "nic_mode": "tap"}, `vm1: nic1: param netdst: nic_mode = tap needs the name of a bridge on the host`},
+		{"a NIC's name", "vm1", placement, cartesian.Params{"nics": "a,b"}, `param nics: got "a,b"`},
+		{"too many NICs", "vm1", placement, cartesian.Params{"nics": "1 2 3 4 5 6 7 8 9"}, `param nics: got 9, want 8 at most`},
+		{"shell_port", "vm1", placement, cartesian.Params{"nics": "nic1", "shell_port": "ssh"}, `vm1: nic1: param shell_port: got "ssh", want a port number`},
+		{"a redirection without port", "vm1", placement, cartesian.Params{"nics": "nic1", "redirs": "web"}, `param guest_port_web: got "", want a port number`},
+		{"a host's port", "vm1", placement, cartesian.Params{"nics": "nic1", "redirs": "web", "guest_port_web": "80", "host_port_web": "70000"}, `param host_port_web: got "70000", want a port number`},
+		{"initrd alone", "vm1", placement, cartesian.Params{"initrd": "i"}, `vm1: param initrd: needs param kernel too`},
+		{"serials", "vm1", placement, cartesian.Params{"serials": "qmp"}, `param serials: got "qmp", want another name`},
+		{"too many serials", "vm1", placement, cartesian.Params{"serials": "a b c d e"}, `param serials: got 5, want 4 at most`},
 		{"a long path", "vm1", long, nil, `choose a shorter param state_dir`},
-		{"a long path of vnc", "vm1", vm.Place{RunDir: "/" + strings.Repeat("x", 107-len("/vm1.qmp"))}, cartesian.Params{"display": "vnc"}, `state_dir`},
+		{"a long path of vnc", "vm1", vm.Placement{RunDir: "/" + strings.Repeat("x", 107-len("/vm1.qmp"))}, cartesian.Params{"display": "vnc"}, `state_dir`},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
 			t.Parallel()
-			_, err := commandLine(tt.vm, tt.params, tt.place, shape, vm.Launch{})
+			_, err := commandLine(tt.vm, tt.params, tt.placement, shape, vm.Launch{})
 			if err == nil || !strings.Contains(err.Error(), tt.want) {
 				t.Errorf("CommandLine: got %v, want %s", err, tt.want)
 			}
 		})
 	}
 	t.Run("machine_type", func(t *testing.T) {
-		_, err := commandLine("vm1", cartesian.Params{"machine_type": "microvm"}, place, shape, vm.Launch{})
+		_, err := commandLine("vm1", cartesian.Params{"machine_type": "microvm"}, placement, shape, vm.Launch{})
 		if want := `vm1: param machine_type: got "microvm", want a pc or q35 type`; err == nil || err.Error() != want {
 			t.Errorf("CommandLine: got %v, want %s", err, want)
 		}
@@ -184,8 +184,8 @@ func TestCommandLineRefuses(t *testing.T) {
 // What both sides must have alike does not depend on the host's folders.
 func TestCommandLineSameOnBothHosts(t *testing.T) {
 	params := cartesian.Params{"name": "v", "nics": "nic1", "images": "image1", "image_name": "x"}
-	other := vm.Place{RunDir: "/home/u/v1", ImageDir: "/mnt/images/v1", BaseDir: "/mnt"}
-	source, err := commandLine("vm1", params, place, shape, vm.Launch{})
+	other := vm.Placement{RunDir: "/home/u/v1", ImageDir: "/mnt/images/v1", BaseDir: "/mnt"}
+	source, err := commandLine("vm1", params, placement, shape, vm.Launch{})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -214,7 +214,7 @@ func TestTwoInstances(t *testing.T) {
 	}
 	var specs []vm.Spec
 	for id := range 2 {
-		at := place
+		at := placement
 		at.ID = id + 1
 		spec, err := vm.CommandLine(config, at, shape, vm.Launch{})
 		if err != nil {

@@ -103,11 +103,11 @@ func TestSpellings(t *testing.T) {
 	ours := cartesian.Params{"images": "i", "image_name": "x", "nics": "n", "drive_format": "scsi", "nic_model": "virtio", "display": "none"}
 	theirs := maps.Clone(ours)
 	maps.Copy(theirs, cartesian.Params{"drive_format": "scsi-hd", "nic_model": "virtio_net", "display": "nographic"})
-	one, err := commandLine("vm1", ours, place, shape, vm.Launch{})
+	one, err := commandLine("vm1", ours, placement, shape, vm.Launch{})
 	if err != nil {
 		t.Fatal(err)
 	}
-	other, err := commandLine("vm1", theirs, place, shape, vm.Launch{})
+	other, err := commandLine("vm1", theirs, placement, shape, vm.Launch{})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -157,7 +157,7 @@ func TestCheckAlike(t *testing.T) {
 		t.Run(tt.name, func(t *testing.T) {
 			params := maps.Clone(base)
 			maps.Copy(params, tt.params)
-			var sites []vm.Site
+			var hostConfigs []vm.HostConfig
 			for _, s := range []struct {
 				label string
 				on    *site
@@ -166,9 +166,9 @@ func TestCheckAlike(t *testing.T) {
 				if err != nil {
 					t.Fatal(err)
 				}
-				sites = append(sites, vm.Site{Host: s.on.Host, Label: s.label, Params: params, Config: c})
+				hostConfigs = append(hostConfigs, vm.HostConfig{Host: s.on.Host, Label: s.label, Params: params, Config: c})
 			}
-			err := vm.CheckAlike(sites[0], sites[1])
+			err := vm.CheckAlike(hostConfigs[0], hostConfigs[1])
 			switch {
 			case tt.want == "" && err != nil:
 				t.Errorf("CheckAlike: got %v, want none", err)
@@ -194,7 +194,7 @@ func TestDevicesPlugIn(t *testing.T) {
 		"nics": "nic1 nic2", "nic_model_nic2": "e1000", "redirs": "web", "guest_port_web": "80", "guest_clock": "yes",
 	})
 	s.prepare("vm1", p)
-	spec, err := vm.CommandLine(s.config("vm1", p), s.place, vm.Shape{Accel: "tcg", Machine: "pc", CPU: "qemu64", MemoryKiB: 32 << 10}, vm.Launch{})
+	spec, err := vm.CommandLine(s.config("vm1", p), s.placement, vm.Shape{Accel: "tcg", Machine: "pc", CPU: "qemu64", MemoryKiB: 32 << 10}, vm.Launch{})
 	if err != nil {
 		t.Fatal(err)
 	}

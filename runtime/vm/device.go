@@ -53,12 +53,12 @@ var deviceKinds = []func(*Config, api.Values) []Device{
 
 // Layout is a command line in the making.
 type Layout struct {
-	Place   Place
-	vm      string
-	bus     string // the root PCI bus
-	chipset string // i440fx or q35
-	boots   bool   // QEMU boots from a disk, not a kernel of its own
-	spec    *Spec
+	Placement Placement
+	vm        string
+	bus       string // the root PCI bus
+	chipset   string // i440fx or q35
+	boots     bool   // QEMU boots from a disk, not a kernel of its own
+	spec      *Spec
 }
 
 func (l *Layout) add(arguments ...string) { l.spec.Argv = append(l.spec.Argv, arguments...) }
@@ -69,7 +69,7 @@ func (l *Layout) option(o Option) {
 	l.add(o.Flag, o.Argument())
 }
 
-// device adds a device that has a fixed place of its own.
+// device adds a device that has a fixed address.
 func (l *Layout) device(driver string, properties ...Property) {
 	l.option(Option{Flag: "-device", Kind: driver, Properties: properties})
 }
@@ -82,7 +82,7 @@ func (l *Layout) at(slot int) []Property {
 // socket adds a character device that listens on a unix socket in the run folder,
 // and returns where.
 func (l *Layout) socket(id string) (string, error) {
-	where := l.Place.file(l.vm, id)
+	where := l.Placement.file(l.vm, id)
 	if err := checkSocket(where); err != nil {
 		return "", err
 	}

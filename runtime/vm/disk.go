@@ -148,32 +148,32 @@ func yesNo(b bool) string {
 // tells its format.
 func (d *disk) ownName(vm string) string { return vm + "-" + d.name }
 
-// named is the file that image_name names on the host of place, "" if it names
+// named is the file that image_name names on the host of placement, "" if it names
 // none.
-func (d *disk) named(place Place) string {
+func (d *disk) named(placement Placement) string {
 	switch {
 	case d.image == "":
 		return ""
 	case d.device:
-		return under(place.BaseDir, d.image)
+		return resolvePath(placement.BaseDir, d.image)
 	default:
-		return under(place.BaseDir, d.image+"."+d.format)
+		return resolvePath(placement.BaseDir, d.image+"."+d.format)
 	}
 }
 
-// files are where the disk's image lies on the host of place.
-func (d *disk) files(vm string, place Place) diskFiles {
-	own := path.Join(place.ImageDir, d.ownName(vm))
-	create := d.force || d.create && !slices.Contains(place.Kept, d.name)
+// files are where the disk's image lies on the host of placement.
+func (d *disk) files(vm string, placement Placement) diskFiles {
+	own := path.Join(placement.ImageDir, d.ownName(vm))
+	create := d.force || d.create && !slices.Contains(placement.Kept, d.name)
 	f := diskFiles{format: d.format, force: d.force}
 	switch {
 	case d.overlay && create:
 		f.path = own + "." + d.format
 	case d.overlay:
 		f.path, f.format = own+".qcow2", "qcow2"
-		f.base, f.baseFormat = d.named(place), d.format
+		f.base, f.baseFormat = d.named(placement), d.format
 	default:
-		f.path, f.keep = d.named(place), true
+		f.path, f.keep = d.named(placement), true
 	}
 	if create {
 		f.create, f.size = true, d.size
@@ -182,7 +182,7 @@ func (d *disk) files(vm string, place Place) diskFiles {
 }
 
 func (d *disk) Render(l *Layout) error {
-	files := d.files(l.vm, l.Place)
+	files := d.files(l.vm, l.Placement)
 	l.spec.Files = append(l.spec.Files, File{"image_name of " + d.name, files.path})
 
 	var cache []Property
@@ -203,7 +203,7 @@ func (d *disk) Render(l *Layout) error {
 		{"file", "file_" + d.name}, {"node-name", "drive_" + d.name},
 	}}.with(cache...))
 
-	driver, where := d.place(l)
+	driver, where := d.slot(l)
 	where = append(where, Property{"id", d.name}, Property{"drive", "drive_" + d.name})
 	if l.boots { // else QEMU's kernel loader claims the first place itself
 		where = append(where, Property{"bootindex", d.index})
@@ -215,8 +215,8 @@ func (d *disk) Render(l *Layout) error {
 	return nil
 }
 
-// place is the disk's driver and its place on its bus.
-func (d *disk) place(l *Layout) (driver string, where []Property) {
+// slot is the disk's driver and its slot on its bus.
+func (d *disk) slot(l *Layout) (driver string, where []Property) {
 	switch {
 	case d.bus == "scsi":
 		return "scsi-hd", []Property{{"bus", "scsi.0"}, {"scsi-id", d.index}}

@@ -23,7 +23,7 @@ func (d display) Render(l *Layout) error {
 	if !d.vnc {
 		return nil
 	}
-	where := l.Place.file(l.vm, "vnc")
+	where := l.Placement.file(l.vm, "vnc")
 	if err := checkSocket(where); err != nil {
 		return err
 	}

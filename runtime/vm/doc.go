@@ -4,11 +4,11 @@
 // become a QEMU command line; an [Instance] is the life of one such QEMU process
 // on one host; its disks lie on storage that the hosts share.
 //
-//	config, err := vm.ParseConfig("vm1", params)          // what the VM is, checked
-//	shape, err := cache.Agree(ctx, "vm1", sites)          // what both sides must have alike
-//	images, err := vm.PrepareImages(ctx, place, config)   // once, on the first host
-//	src, err := vm.Start(ctx, place, config, shape, vm.Launch{})
-//	console, err := src.DialConsole(ctx)                  // before the guest's first word
+//	config, err := vm.ParseConfig("vm1", params) // what the VM is, checked
+//	shape, err := cache.Agree(ctx, "vm1", configs) // what both sides must have alike
+//	images, err := vm.PrepareImages(ctx, placement, config) // once, on the first host
+//	src, err := vm.Start(ctx, placement, config, shape, vm.Launch{})
+//	console, err := src.DialConsole(ctx) // before the guest's first word
 //	err = src.Cont(ctx)
 //	err = src.Destroy(ctx)
 //

@@ -118,8 +118,8 @@ func lockHint(log string) string {
 // exit finds out how QEMU ended: from the status that the script keeps, which
 // comes a moment after the monitor closes, and QEMU's log.
 func (i *Instance) exit(ctx context.Context) *ExitError {
-	e := &ExitError{VM: i.config.Name, Host: i.place.Host.Name(), Status: StatusUnknown, CommandLine: i.file("sh")}
-	out, err := i.place.Host.Run(ctx, host.Command{
+	e := &ExitError{VM: i.config.Name, Host: i.placement.Host.Name(), Status: StatusUnknown, CommandLine: i.file("sh")}
+	out, err := i.placement.Host.Run(ctx, host.Command{
 		Script: fmt.Sprintf(`
 cd %s 2>/dev/null || { echo %[6]d; exit 0; }
 n=20
@@ -130,7 +130,7 @@ else echo %[6]d; fi 2>/dev/null
 grep -a -m %[8]d -E '%[9]s' %[4]s 2>/dev/null | cut -b 1-%[11]d
 echo %[10]s
 tail -c %[11]d %[4]s 2>/dev/null | tail -n %[7]d; exit 0`,
-			shellescape.Quote(i.place.RunDir), shellescape.Quote(i.file("exit")), shellescape.Quote(i.file("pid")),
+			shellescape.Quote(i.placement.RunDir), shellescape.Quote(i.file("exit")), shellescape.Quote(i.file("pid")),
 			shellescape.Quote(i.file("log")), StillRuns, StatusUnknown, logTail,
 			mostComplaints, sanitizers, logFollows, tailBytes),
 		Timeout: askTimeout,
@@ -165,7 +165,7 @@ const stateTimeout = 5 * time.Second
 // monitor, as "its process 4711 is T (stopped)". It is an error when the host
 // does not answer either.
 func (i *Instance) ProcessState(ctx context.Context) (string, error) {
-	out, err := i.place.Host.Run(ctx, host.Command{
+	out, err := i.placement.Host.Run(ctx, host.Command{
 		Script: fmt.Sprintf(`pid=$(cat %s) 2>/dev/null && [ -n "$pid" ] && echo "its process $pid is $(sed -n 's/^State:[[:space:]]*//p' "/proc/$pid/status")" ||
 echo "its process has ended"`, shellescape.Quote(i.file("pid"))),
 		Timeout: stateTimeout,
@@ -176,10 +176,10 @@ echo "its process has ended"`, shellescape.Quote(i.file("pid"))),
 	return strings.TrimSpace(string(out.Stdout)), nil
 }
 
-// LastWords returns the last lines that QEMU wrote; nil when there are none, or the
+// LogTail returns the last lines that QEMU wrote; nil when there are none, or the
 // host cannot be asked, or after Destroy.
-func (i *Instance) LastWords(ctx context.Context) []string {
-	out, err := i.place.Host.Run(ctx, host.Command{
+func (i *Instance) LogTail(ctx context.Context) []string {
+	out, err := i.placement.Host.Run(ctx, host.Command{
 		Script:  fmt.Sprintf("tail -c %d -- %s | tail -n %d", tailBytes, shellescape.Quote(i.file("log")), logTail),
 		Timeout: askTimeout,
 	})

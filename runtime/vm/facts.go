@@ -63,7 +63,7 @@ func (q QEMU) Resolve(name string) (string, bool) {
 // Facts asks a QEMU binary on h for its version and machine types, once per host
 // and binary. A missing binary is an error that names the Debian package.
 func (c *Cache) Facts(ctx context.Context, h *host.Host, qemuBinary string) (QEMU, error) {
-	return c.qemus.get(ctx, siteKey(h, qemuBinary), func(ctx context.Context) (QEMU, error) {
+	return c.qemus.get(ctx, cacheKey(h, qemuBinary), func(ctx context.Context) (QEMU, error) {
 		out, err := h.Run(ctx, host.Command{
 			Script: fmt.Sprintf("command -v -- %[1]s >/dev/null || exit 127\n%[1]s --version && %[1]s -machine help",
 				shellescape.Quote(qemuBinary)),
@@ -202,8 +202,8 @@ func firstLine(text string) string {
 	return line
 }
 
-// siteKey tells one host's answers from another's.
-func siteKey(h *host.Host, binary string) string {
+// cacheKey tells one host's answers from another's.
+func cacheKey(h *host.Host, binary string) string {
 	c := h.Config()
 	return fmt.Sprintf("%s@%s:%d %s %s", c.User, c.Address, c.Port, c.Name, binary)
 }

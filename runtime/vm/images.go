@@ -23,8 +23,8 @@ type Images struct {
 	// kept: the instances of the VM must know, see Place.
 	Kept []string
 
-	place Place
-	made  []madeFile
+	placement Placement
+	made      []madeFile
 }
 
 type madeFile struct {
@@ -46,22 +46,22 @@ func (im *Images) Paths() []string {
 func (im *Images) Remove(ctx context.Context) error {
 	var all []error
 	for _, m := range im.made {
-		if err := im.place.Host.RemoveAll(ctx, m.path); err != nil {
-			all = append(all, fmt.Errorf("%s: remove image %s: %w", im.place.Host.Name(), m.path, err))
+		if err := im.placement.Host.RemoveAll(ctx, m.path); err != nil {
+			all = append(all, fmt.Errorf("%s: remove image %s: %w", im.placement.Host.Name(), m.path, err))
 			continue
 		}
-		all = append(all, im.place.Ledger.Done(m.entry))
+		all = append(all, im.placement.Ledger.Done(m.entry))
 	}
 	return errors.Join(all...)
 }
 
 // PrepareImages makes the disks of a VM before it starts anywhere.
-// place is on any one of the hosts; its image folder, which must exist, is on
+// placement is on any one of the hosts; its image folder, which must exist, is on
 // storage that all of them share. By default each image is an overlay over the
 // installed guest that image_name names, which is never written to. ctx carries
 // the limit disk_prepare_timeout. After an error nothing is left behind.
-func PrepareImages(ctx context.Context, place Place, c Config) (*Images, error) {
-	im := &Images{place: place}
+func PrepareImages(ctx context.Context, placement Placement, c Config) (*Images, error) {
+	im := &Images{placement: placement}
 	for _, device := range c.Devices {
 		d, ok := device.(*disk)
 		if !ok {
@@ -69,12 +69,12 @@ func PrepareImages(ctx context.Context, place Place, c Config) (*Images, error) 
 		}
 		err := im.keep(ctx, d)
 		if err == nil {
-			err = im.make(ctx, d.files(c.Name, im.place), c.QEMUImg)
+			err = im.make(ctx, d.files(c.Name, im.placement), c.QEMUImg)
 		}
 		if err != nil {
 			undo, cancel := context.WithTimeout(context.WithoutCancel(ctx), askTimeout)
 			defer cancel()
-			return nil, errors.Join(fmt.Errorf("%s: prepare %s on %s: %w", c.Name, d.name, place.Host.Name(), err), im.Remove(undo))
+			return nil, errors.Join(fmt.Errorf("%s: prepare %s on %s: %w", c.Name, d.name, placement.Host.Name(), err), im.Remove(undo))
 		}
 	}
 	return im, nil
@@ -83,22 +83,22 @@ func PrepareImages(ctx context.Context, place Place, c Config) (*Images, error) 
 // keep notes an image that is to be made and is there: as in virt-test it stays
 // what it is, and the guest gets it.
 func (im *Images) keep(ctx context.Context, d *disk) error {
-	where := d.named(im.place)
+	where := d.named(im.placement)
 	if !d.create || d.force || where == "" {
 		return nil
 	}
-	exists, err := im.place.Host.Exists(ctx, where)
+	exists, err := im.placement.Host.Exists(ctx, where)
 	if err != nil || !exists {
 		return err
 	}
 	im.Kept = append(im.Kept, d.name)
-	im.place.Kept = im.Kept
-	im.place.Log.Info("create_image keeps an image that is there", "image", d.name, "path", where)
+	im.placement.Kept = im.Kept
+	im.placement.Log.Info("create_image keeps an image that is there", "image", d.name, "path", where)
 	return nil
 }
 
 func (im *Images) make(ctx context.Context, d diskFiles, qemuImg string) error {
-	h := im.place.Host
+	h := im.placement.Host
 	if d.base != "" {
 		if err := checkFile(ctx, h, File{"image_name", d.base}); err != nil {
 			return err
@@ -118,7 +118,7 @@ func (im *Images) make(ctx context.Context, d diskFiles, qemuImg string) error {
 	}
 
 	if !d.keep {
-		entry, err := im.place.Ledger.Record(ledger.Entry{Host: h.Name(), Kind: ledger.File, Path: d.path})
+		entry, err := im.placement.Ledger.Record(ledger.Entry{Host: h.Name(), Kind: ledger.File, Path: d.path})
 		if err != nil {
 			return err
 		}
@@ -126,7 +126,7 @@ func (im *Images) make(ctx context.Context, d diskFiles, qemuImg string) error {
 	}
 	args := []string{qemuImg, "create", "-q", "-f", d.format}
 	if d.base != "" {
-		args = append(args, "-F", d.baseFormat, "-b", backingPath(im.place, d))
+		args = append(args, "-F", d.baseFormat, "-b", backingPath(im.placement, d))
 	}
 	size := ""
 	if d.size != 0 {
@@ -136,7 +136,7 @@ func (im *Images) make(ctx context.Context, d diskFiles, qemuImg string) error {
 		return createImage(ctx, h, args, d.path, size)
 	}
 	made := false
-	blank, err := im.place.Cache.blanks.get(ctx, siteKey(h, strings.Join(append(slices.Clip(args), size, im.place.BaseDir), " ")), func(ctx context.Context) ([]byte, error) {
+	blank, err := im.placement.Cache.blanks.get(ctx, cacheKey(h, strings.Join(append(slices.Clip(args), size, im.placement.BaseDir), " ")), func(ctx context.Context) ([]byte, error) {
 		made = true
 		if err := checkBacking(ctx, h, qemuImg, d); err != nil {
 			return nil, err
@@ -186,9 +186,9 @@ func createImage(ctx context.Context, h *host.Host, args []string, path, size st
 
 // backingPath is relative where it can be, so that hosts may mount the shared
 // storage at different places.
-func backingPath(place Place, d diskFiles) string {
-	inside := func(p string) bool { return strings.HasPrefix(p, path.Clean(place.BaseDir)+"/") }
-	if place.BaseDir != "" && inside(d.base) && inside(d.path) {
+func backingPath(placement Placement, d diskFiles) string {
+	inside := func(p string) bool { return strings.HasPrefix(p, path.Clean(placement.BaseDir)+"/") }
+	if placement.BaseDir != "" && inside(d.base) && inside(d.path) {
 		if relative, err := filepath.Rel(path.Dir(d.path), d.base); err == nil {
 			return relative
 		}

@@ -46,7 +46,7 @@ func (s *site) prepareImages(name string, p cartesian.Params) (*vm.Images, error
 	if err != nil {
 		return nil, err
 	}
-	return vm.PrepareImages(s.bed.t.Context(), s.place, c)
+	return vm.PrepareImages(s.bed.t.Context(), s.placement, c)
 }
 
 func TestPrepareImages(t *testing.T) {
@@ -186,13 +186,13 @@ func TestCreateImageKeeps(t *testing.T) {
 		t.Errorf("the image that was there is another: %v", err)
 	}
 
-	place := s.place
-	place.Kept = images.Kept
+	placement := s.placement
+	placement.Kept = images.Kept
 	c, err := vm.ParseConfig("vm1", p.Object("vm1"))
 	if err != nil {
 		t.Fatal(err)
 	}
-	spec, err := vm.CommandLine(c, place, vm.Shape{Accel: "tcg", Machine: "pc-i440fx-7.2", CPU: "qemu64", MemoryKiB: 32 << 10}, vm.Launch{})
+	spec, err := vm.CommandLine(c, placement, vm.Shape{Accel: "tcg", Machine: "pc-i440fx-7.2", CPU: "qemu64", MemoryKiB: 32 << 10}, vm.Launch{})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -265,7 +265,7 @@ func TestSpecialImages(t *testing.T) {
 	// The kernel too.
 	p := b.params(cartesian.Params{"kernel": "images/pipe.qcow2", "images": ""})
 	c := s.config("vm1", p)
-	_, err = vm.Start(t.Context(), s.place, c, vm.Shape{Accel: "tcg", Machine: "pc-i440fx-7.2", CPU: "qemu64", MemoryKiB: 32 << 10}, vm.Launch{})
+	_, err = vm.Start(t.Context(), s.placement, c, vm.Shape{Accel: "tcg", Machine: "pc-i440fx-7.2", CPU: "qemu64", MemoryKiB: 32 << 10}, vm.Launch{})
 	if err == nil || !strings.Contains(err.Error(), "pipe.qcow2 is a named pipe, want a file (param kernel)") {
 		t.Errorf("kernel: got %v", err)
 	}
@@ -285,11 +285,11 @@ func TestLockedBacking(t *testing.T) {
 	direct["image_overlay"] = "no"
 	s.start("vm1", direct, false)
 	s.prepare("vm2", p)
-	shape, err := s.place.Cache.Agree(t.Context(), "vm2", s.sites("vm2", p))
+	shape, err := s.placement.Cache.Agree(t.Context(), "vm2", s.sites("vm2", p))
 	if err != nil {
 		t.Fatal(err)
 	}
-	_, err = vm.Start(t.Context(), s.place, s.config("vm2", p), shape, vm.Launch{})
+	_, err = vm.Start(t.Context(), s.placement, s.config("vm2", p), shape, vm.Launch{})
 	for _, want := range []string{`Failed to get shared "write" lock`, "another QEMU has the image open: is a VM of an earlier run left? (mhmig cleanup)"} {
 		if err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("got %v, want %q in it", err, want)

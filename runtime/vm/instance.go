@@ -36,12 +36,12 @@ const (
 // Instance is one QEMU process: a VM on one host. Two of one VM on one host have
 // files of their own there, and the VM's disks in common.
 type Instance struct {
-	config  Config
-	place   Place
-	shape   Shape
-	spec    Spec
-	log     *slog.Logger
-	monitor *qmp.Conn // set by Start
+	config    Config
+	placement Placement
+	shape     Shape
+	spec      Spec
+	log       *slog.Logger
+	monitor   *qmp.Conn // set by Start
 
 	shellPort atomic.Int32 // what forwarded has found, or 0
 
@@ -58,10 +58,10 @@ type Instance struct {
 func (i *Instance) Name() string { return i.config.Name }
 
 // ID tells it from other instances of the VM on its host: from 1.
-func (i *Instance) ID() int { return max(1, i.place.ID) }
+func (i *Instance) ID() int { return max(1, i.placement.ID) }
 
 // Host is the host that it runs on.
-func (i *Instance) Host() *host.Host { return i.place.Host }
+func (i *Instance) Host() *host.Host { return i.placement.Host }
 
 // Config is the VM's config on this host.
 func (i *Instance) Config() Config { return i.config }
@@ -98,7 +98,7 @@ func (i *Instance) Cont(ctx context.Context) error {
 	}
 	if status == "postmigrate" || status == "finish-migrate" {
 		return fmt.Errorf("%s on %s: cont refused: its guest has moved away (%s), it would run twice",
-			i.config.Name, i.place.Host.Name(), status)
+			i.config.Name, i.placement.Host.Name(), status)
 	}
 	return i.monitor.Execute(ctx, "cont", nil, nil)
 }
@@ -127,7 +127,7 @@ func (i *Instance) Quit(ctx context.Context) error {
 	case <-i.monitor.Done():
 		return nil
 	case <-ctx.Done():
-		return fmt.Errorf("%s on %s: quit: %w", i.config.Name, i.place.Host.Name(), context.Cause(ctx))
+		return fmt.Errorf("%s on %s: quit: %w", i.config.Name, i.placement.Host.Name(), context.Cause(ctx))
 	}
 }
 
@@ -150,9 +150,9 @@ func (i *Instance) Fault() *ExitError {
 // DialConsole connects to the first serial port. QEMU serves one client at a time
 // and drops what the guest writes while there is none.
 func (i *Instance) DialConsole(ctx context.Context) (net.Conn, error) {
-	conn, err := i.place.Host.Dial(ctx, "unix", i.spec.Serials[0])
+	conn, err := i.placement.Host.Dial(ctx, "unix", i.spec.Serials[0])
 	if err != nil {
-		return nil, fmt.Errorf("%s on %s: console: %w", i.config.Name, i.place.Host.Name(), err)
+		return nil, fmt.Errorf("%s on %s: console: %w", i.config.Name, i.placement.Host.Name(), err)
 	}
 	return conn, nil
 }
@@ -161,9 +161,9 @@ func (i *Instance) DialConsole(ctx context.Context) (net.Conn, error) {
 // VM has one: see [Spec]. As the console, it has one reader at a time; while there
 // is none, the guest does not stamp.
 func (i *Instance) DialClock(ctx context.Context) (net.Conn, error) {
-	conn, err := i.place.Host.Dial(ctx, "unix", i.spec.Clock)
+	conn, err := i.placement.Host.Dial(ctx, "unix", i.spec.Clock)
 	if err != nil {
-		return nil, fmt.Errorf("%s on %s: the guest's clock: %w", i.config.Name, i.place.Host.Name(), err)
+		return nil, fmt.Errorf("%s on %s: the guest's clock: %w", i.config.Name, i.placement.Host.Name(), err)
 	}
 	return conn, nil
 }
@@ -175,11 +175,11 @@ func (i *Instance) DialShell(ctx context.Context) (net.Conn, error) {
 	address, err := i.ShellAddress(ctx)
 	if err == nil {
 		var conn net.Conn
-		if conn, err = i.place.Host.Dial(ctx, "tcp", address); err == nil {
+		if conn, err = i.placement.Host.Dial(ctx, "tcp", address); err == nil {
 			return conn, nil
 		}
 	}
-	return nil, fmt.Errorf("%s on %s: shell: %w", i.config.Name, i.place.Host.Name(), err)
+	return nil, fmt.Errorf("%s on %s: shell: %w", i.config.Name, i.placement.Host.Name(), err)
 }
 
 // ShellAddress is where its host reaches the guest's shell_port.
@@ -261,7 +261,7 @@ func (i *Instance) Destroy(ctx context.Context) error {
 	case i.turn <- struct{}{}:
 		defer func() { <-i.turn }()
 	case <-ctx.Done():
-		return fmt.Errorf("destroy %s on %s: %w", i.config.Name, i.place.Host.Name(), context.Cause(ctx))
+		return fmt.Errorf("destroy %s on %s: %w", i.config.Name, i.placement.Host.Name(), context.Cause(ctx))
 	}
 	ctx, cancel := context.WithTimeoutCause(ctx, destroyTimeout, fmt.Errorf("not gone within %s", destroyTimeout))
 	defer cancel()
@@ -271,7 +271,7 @@ func (i *Instance) Destroy(ctx context.Context) error {
 		err = i.removeTaps(ctx)
 	}
 	if err != nil {
-		return fmt.Errorf("destroy %s on %s: %w", i.config.Name, i.place.Host.Name(), err)
+		return fmt.Errorf("destroy %s on %s: %w", i.config.Name, i.placement.Host.Name(), err)
 	}
 	return nil
 }
@@ -289,10 +289,10 @@ func (i *Instance) endProcess(ctx context.Context) error {
 		cancel()
 		_ = i.monitor.Close()
 	}
-	h := i.place.Host
+	h := i.placement.Host
 	stem := strings.TrimSuffix(i.file("pid"), ".pid")
 	out, err := h.Run(ctx, host.Command{
-		Script: fmt.Sprintf(endQEMU, shellescape.Quote(i.place.RunDir), shellescape.Quote(stem), grace,
+		Script: fmt.Sprintf(endQEMU, shellescape.Quote(i.placement.RunDir), shellescape.Quote(stem), grace,
 			mostComplaints, sanitizers, logFollows, logTail),
 	})
 	if err != nil {
@@ -301,7 +301,7 @@ func (i *Instance) endProcess(ctx context.Context) error {
 	by, rest, _ := strings.Cut(string(out.Stdout), "\n")
 	exit := &ExitError{VM: i.Name(), Host: h.Name(), Status: StatusUnknown}
 	exit.read(rest)
-	i.judge(exit, by)
+	i.classifyExit(exit, by)
 	errs := []error{i.keepLog(ctx)}
 	if i.transcript != nil {
 		errs = append(errs, i.transcript.Close())
@@ -314,15 +314,15 @@ func (i *Instance) endProcess(ctx context.Context) error {
 	if _, err := h.Run(ctx, host.Command{Args: append([]string{"rm", "-f", "--"}, files...)}); err != nil {
 		return errors.Join(append(errs, err)...)
 	}
-	errs = append(errs, i.place.Ledger.Done(i.entry))
+	errs = append(errs, i.placement.Ledger.Done(i.entry))
 	i.launched = false
 	return errors.Join(errs...)
 }
 
-// judge tells how QEMU ended, and notes it when none should end so. by is what
+// classifyExit tells how QEMU ended, and notes it when none should end so. by is what
 // ended it: itself, TERM or KILL when it did not do so in time, or none when
 // there was nothing to end.
-func (i *Instance) judge(exit *ExitError, by string) {
+func (i *Instance) classifyExit(exit *ExitError, by string) {
 	if by == "none" || by == "" {
 		return
 	}
@@ -354,11 +354,11 @@ tail -c %[2]d %[1]s`
 
 // keepLog saves what QEMU said.
 func (i *Instance) keepLog(ctx context.Context) error {
-	out, err := i.place.Host.Run(ctx, host.Command{Script: fmt.Sprintf(takeLog, shellescape.Quote(i.file("log")), logKept)})
+	out, err := i.placement.Host.Run(ctx, host.Command{Script: fmt.Sprintf(takeLog, shellescape.Quote(i.file("log")), logKept)})
 	if err != nil {
 		return fmt.Errorf("save QEMU's log: %w", err)
 	}
 	return i.keep("qemu.log", out.Stdout)
 }
 
-func (i *Instance) file(kind string) string { return i.place.file(i.config.Name, kind) }
+func (i *Instance) file(kind string) string { return i.placement.file(i.config.Name, kind) }

@@ -200,11 +200,11 @@ func TestStartFails(t *testing.T) {
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
 			p := b.params(tt.params)
-			shape, err := s.place.Cache.Agree(t.Context(), "vm1", s.sites("vm1", p))
+			shape, err := s.placement.Cache.Agree(t.Context(), "vm1", s.sites("vm1", p))
 			if err != nil {
 				t.Fatal(err)
 			}
-			_, err = vm.Start(t.Context(), s.place, s.config("vm1", p), shape, vm.Launch{})
+			_, err = vm.Start(t.Context(), s.placement, s.config("vm1", p), shape, vm.Launch{})
 			if err == nil {
 				t.Fatal("Start: no error")
 			}
@@ -220,7 +220,7 @@ func TestStartFails(t *testing.T) {
 			if status != tt.status {
 				t.Errorf("status of the ExitError: got %d, want %d", status, tt.status)
 			}
-			if left, _ := filepath.Glob(s.place.RunDir + "/*"); len(left) > 0 {
+			if left, _ := filepath.Glob(s.placement.RunDir + "/*"); len(left) > 0 {
 				t.Errorf("left behind: %q", left)
 			}
 		})
@@ -238,7 +238,7 @@ func TestChattyQEMU(t *testing.T) {
 	s := b.host("host1")
 	chatty := b.write("chatty-qemu", []byte("#!/bin/sh\necho first; yes | tr -d '\\n' | head -c 20000000; echo last words; exit 4\n"), 0o755)
 	shape := vm.Shape{Accel: "tcg", Machine: "pc-i440fx-7.2", CPU: "qemu64", MemoryKiB: 32 << 10}
-	_, err := vm.Start(t.Context(), s.place, s.config("vm1", cartesian.Params{"qemu_binary": chatty}), shape, vm.Launch{})
+	_, err := vm.Start(t.Context(), s.placement, s.config("vm1", cartesian.Params{"qemu_binary": chatty}), shape, vm.Launch{})
 	exit, ok := errors.AsType[*vm.ExitError](err)
 	if !ok || exit.Status != 4 || len(exit.Log) != 1 || !strings.HasSuffix(exit.Log[0], "last words") || len(exit.Log[0]) > 64<<10 {
 		t.Fatalf("Start: got %.200v, want its status and last words", err)
@@ -261,7 +261,7 @@ func TestStartInterrupted(t *testing.T) {
 	go func() {
 		defer close(watched)
 		begun := func() bool {
-			_, err := os.Stat(s.place.RunDir + "/vm1.pid")
+			_, err := os.Stat(s.placement.RunDir + "/vm1.pid")
 			return err == nil
 		}
 		for !begun() && ctx.Err() == nil {
@@ -269,7 +269,7 @@ func TestStartInterrupted(t *testing.T) {
 		}
 		cancel(errors.New("interrupted"))
 	}()
-	_, err := vm.Start(ctx, s.place, s.config("vm1", cartesian.Params{"qemu_binary": stuck}), shape, vm.Launch{})
+	_, err := vm.Start(ctx, s.placement, s.config("vm1", cartesian.Params{"qemu_binary": stuck}), shape, vm.Launch{})
 	if err == nil || !strings.Contains(err.Error(), "interrupted") {
 		t.Errorf("Start: got %v, want the cause", err)
 	}
@@ -334,7 +334,7 @@ func TestBadEnds(t *testing.T) {
 		i := s.start("vm1", p, false)
 		signal(t, s, syscall.SIGKILL)
 		<-i.Exited()
-		if err := os.WriteFile(s.place.RunDir+"/vm1.pid", []byte(strconv.Itoa(os.Getpid())), 0o600); err != nil {
+		if err := os.WriteFile(s.placement.RunDir+"/vm1.pid", []byte(strconv.Itoa(os.Getpid())), 0o600); err != nil {
 			t.Fatal(err)
 		}
 		if err := i.Destroy(t.Context()); err != nil {
@@ -343,10 +343,10 @@ func TestBadEnds(t *testing.T) {
 	})
 }
 
-// signal sends a signal to vm1's process on a site.
+// signal sends a signal to vm1's process on a host.
 func signal(t *testing.T, s *site, sig syscall.Signal) {
 	t.Helper()
-	text, err := os.ReadFile(s.place.RunDir + "/vm1.pid")
+	text, err := os.ReadFile(s.placement.RunDir + "/vm1.pid")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -397,7 +397,7 @@ func TestTap(t *testing.T) {
 
 	p["netdst"] = "br7"
 	shape := vm.Shape{Accel: "tcg", Machine: "pc-i440fx-7.2", CPU: "qemu64", MemoryKiB: 32 << 10}
-	_, err := vm.Start(t.Context(), s.place, s.config("vm1", p), shape, vm.Launch{})
+	_, err := vm.Start(t.Context(), s.placement, s.config("vm1", p), shape, vm.Launch{})
 	if err == nil || !strings.Contains(err.Error(), "tap on bridge br7 (param netdst)") || !strings.Contains(err.Error(), "on host1") {
 		t.Errorf("Start without the bridge: got %v", err)
 	}

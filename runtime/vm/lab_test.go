@@ -56,11 +56,11 @@ type bed struct {
 	ledger *fakeLedger
 }
 
-// site is one of a bed's hosts.
+// host is one of a bed's hosts.
 type site struct {
 	*host.Host
 	bed       *bed
-	place     vm.Place
+	placement vm.Placement
 	artifacts string
 }
 
@@ -156,7 +156,7 @@ func (b *bed) host(name string, wrapper ...string) *site {
 	}
 	t.Cleanup(func() { h.Close() })
 	s := &site{Host: h, bed: b, artifacts: filepath.Join(b.dir, name)}
-	s.place = vm.Place{
+	s.placement = vm.Placement{
 		Cache: &b.cache,
 		Host:  h, RunDir: filepath.Join(b.dir, name, "run"), ImageDir: filepath.Join(b.dir, "shared/v1"), BaseDir: filepath.Join(b.dir, "shared"),
 		Ledger: b.ledger, Log: slog.New(slog.DiscardHandler),
@@ -287,21 +287,21 @@ func (s *site) config(name string, p cartesian.Params) vm.Config {
 	return c
 }
 
-// sites are this host alone, with a VM of these params.
-func (s *site) sites(name string, p cartesian.Params) []vm.Site {
+// hosts are this host alone, with a VM of these params.
+func (s *site) sites(name string, p cartesian.Params) []vm.HostConfig {
 	s.bed.t.Helper()
-	return []vm.Site{{Host: s.Host, Label: "host1", Params: p, Config: s.config(name, p)}}
+	return []vm.HostConfig{{Host: s.Host, Label: "host1", Params: p, Config: s.config(name, p)}}
 }
 
 // start starts a VM and destroys it at the test's end.
 func (s *site) start(name string, p cartesian.Params, incoming bool) *vm.Instance {
 	t := s.bed.t
 	t.Helper()
-	shape, err := s.place.Cache.Agree(t.Context(), name, s.sites(name, p))
+	shape, err := s.placement.Cache.Agree(t.Context(), name, s.sites(name, p))
 	if err != nil {
 		t.Fatal(err)
 	}
-	i, err := vm.Start(t.Context(), s.place, s.config(name, p), shape, vm.Launch{Incoming: incoming})
+	i, err := vm.Start(t.Context(), s.placement, s.config(name, p), shape, vm.Launch{Incoming: incoming})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -319,7 +319,7 @@ func (s *site) start(name string, p cartesian.Params, incoming bool) *vm.Instanc
 func (s *site) prepare(name string, p cartesian.Params) *vm.Images {
 	t := s.bed.t
 	t.Helper()
-	images, err := vm.PrepareImages(t.Context(), s.place, s.config(name, p))
+	images, err := vm.PrepareImages(t.Context(), s.placement, s.config(name, p))
 	if err != nil {
 		t.Fatal(err)
 	}

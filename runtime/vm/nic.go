@@ -79,7 +79,7 @@ func (n *nic) Render(l *Layout) error {
 		l.spec.Forwards = append(l.spec.Forwards, n.forwards...)
 		l.option(netdev)
 	case "tap":
-		t := Tap{Name: tapName(l.Place.RunDir, l.vm, n.name), Bridge: n.bridge, MAC: n.mac, Address: n.address}
+		t := Tap{Name: tapName(l.Placement.RunDir, l.vm, n.name), Bridge: n.bridge, MAC: n.mac, Address: n.address}
 		l.spec.Taps = append(l.spec.Taps, t)
 		l.option(Option{Flag: "-netdev", Kind: "tap", Properties: []Property{
 			{"id", n.name}, {"ifname", t.Name}, {"script", "no"}, {"downscript", "no"},

@@ -13,8 +13,8 @@ import (
 	"github.com/mhmig/mhmig/runtime/host"
 )
 
-// Site is one host that a VM may run on, with the VM's config there.
-type Site struct {
+// HostConfig is one host that a VM may run on, with the VM's config there.
+type HostConfig struct {
 	Host   *host.Host
 	Label  string           // how params name the host: host1
 	Params cartesian.Params // the variant's, in which errors find what set a value
@@ -31,33 +31,33 @@ type Shape struct {
 	Notices   []string // what was chosen otherwise than the params say, and why
 }
 
-// Agree settles the shape of the VM called name for all sites that it may run on.
+// Agree settles the shape of the VM called name for all hosts that it may run on.
 // It asks each host for its QEMU and, where the params let it choose, whether KVM
 // works there. Sites whose params differ in what must be alike are an error.
-func (c *Cache) Agree(ctx context.Context, name string, sites []Site) (Shape, error) {
-	if len(sites) == 0 {
+func (c *Cache) Agree(ctx context.Context, name string, hostConfigs []HostConfig) (Shape, error) {
+	if len(hostConfigs) == 0 {
 		return Shape{}, fmt.Errorf("%s: no hosts to run on", name)
 	}
-	s, err := c.agree(ctx, sites)
+	s, err := c.agree(ctx, hostConfigs)
 	if err != nil {
 		return Shape{}, fmt.Errorf("%s: %w", name, err)
 	}
 	return s, nil
 }
 
-func (c *Cache) agree(ctx context.Context, sites []Site) (Shape, error) {
-	for _, site := range sites[1:] {
-		if err := CheckAlike(sites[0], site); err != nil {
+func (c *Cache) agree(ctx context.Context, hostConfigs []HostConfig) (Shape, error) {
+	for _, hostConfig := range hostConfigs[1:] {
+		if err := CheckAlike(hostConfigs[0], hostConfig); err != nil {
 			return Shape{}, err
 		}
 	}
-	first := sites[0].Config
+	first := hostConfigs[0].Config
 	s := Shape{Accel: "kvm"}
 	var qemus []QEMU
 	oldest := Version{}
-	for i, site := range sites {
-		binary := site.Config.QEMU
-		q, err := c.Facts(ctx, site.Host, binary)
+	for i, hostConfig := range hostConfigs {
+		binary := hostConfig.Config.QEMU
+		q, err := c.Facts(ctx, hostConfig.Host, binary)
 		if err != nil {
 			return Shape{}, err
 		}
@@ -69,7 +69,7 @@ func (c *Cache) agree(ctx context.Context, sites []Site) (Shape, error) {
 		if s.Accel == "tcg" {
 			continue // a guest cannot move between accelerators
 		}
-		accel, reason, err := c.ProbeAccel(ctx, site.Host, binary, first.Accel)
+		accel, reason, err := c.ProbeAccel(ctx, hostConfig.Host, binary, first.Accel)
 		if err != nil {
 			return Shape{}, err
 		}
@@ -100,20 +100,20 @@ func (s *Shape) notice(text string) {
 	}
 }
 
-// CheckAlike is an error when a VM's guest cannot move between two sites, because
+// CheckAlike is an error when a VM's guest cannot move between two hosts, because
 // its configs differ there in what both must have alike. It names each param, as
 // the config sets it.
-func CheckAlike(first, second Site) error { return checkAlike(first, second, nil) }
+func CheckAlike(first, second HostConfig) error { return checkAlike(first, second, nil) }
 
 // shapeParams are the params of which a [Shape] is made.
 var shapeParams = []string{"accel", "machine_type", "cpu_model", "cpu_model_flags", "mem", "tcg_dirty_guard"}
 
-// CheckFits is an error when a guest that runs on one site cannot move to another
+// CheckFits is an error when a guest that runs on one host cannot move to another
 // one. Its shape is what it is, whatever the params say now.
-func CheckFits(running, other Site) error { return checkAlike(running, other, shapeParams) }
+func CheckFits(running, other HostConfig) error { return checkAlike(running, other, shapeParams) }
 
 // checkAlike compares all settings but those of some params.
-func checkAlike(first, second Site, but []string) error {
+func checkAlike(first, second HostConfig, but []string) error {
 	var lines []string
 	for _, d := range Differences(&first.Config, &second.Config) {
 		if slices.Contains(but, d.Param) {
@@ -133,11 +133,11 @@ func checkAlike(first, second Site, but []string) error {
 }
 
 // differingParams names what sets the values that differ: "param smp_vm1_host2".
-func differingParams(d Difference, sites ...Site) string {
+func differingParams(d Difference, hostConfigs ...HostConfig) string {
 	var keys []string
-	for _, s := range sites {
-		key := s.Params.Source(d.Param, append([]string{s.Label, s.Config.Name}, d.Objects...)...)
-		if !slices.Contains(keys, key) && (strings.HasSuffix(key, "_"+s.Label) || key == d.Param) {
+	for _, hc := range hostConfigs {
+		key := hc.Params.Source(d.Param, append([]string{hc.Label, hc.Config.Name}, d.Objects...)...)
+		if !slices.Contains(keys, key) && (strings.HasSuffix(key, "_"+hc.Label) || key == d.Param) {
 			keys = append(keys, key)
 		}
 	}

@@ -36,15 +36,15 @@ func TestAgree(t *testing.T) {
 				p["accel"] = "tcg"
 			}
 		}
-		var sites []vm.Site
+		var hostConfigs []vm.HostConfig
 		for i, p := range []cartesian.Params{first, second} {
 			c, err := vm.ParseConfig("vm1", p)
 			if err != nil {
 				return vm.Shape{}, err
 			}
-			sites = append(sites, vm.Site{Host: []*host.Host{h1.Host, h2.Host}[i], Label: fmt.Sprintf("host%d", i+1), Params: p, Config: c})
+			hostConfigs = append(hostConfigs, vm.HostConfig{Host: []*host.Host{h1.Host, h2.Host}[i], Label: fmt.Sprintf("host%d", i+1), Params: p, Config: c})
 		}
-		return b.cache.Agree(t.Context(), "vm1", sites)
+		return b.cache.Agree(t.Context(), "vm1", hostConfigs)
 	}
 
 	t.Run("the older QEMU decides", func(t *testing.T) {
@@ -171,11 +171,11 @@ func TestProbeKVM(t *testing.T) {
 		}
 	})
 	t.Run("here", func(t *testing.T) {
-		accel, reason, err := s.place.Cache.ProbeAccel(t.Context(), s.Host, "qemu-system-x86_64", "auto")
+		accel, reason, err := s.placement.Cache.ProbeAccel(t.Context(), s.Host, "qemu-system-x86_64", "auto")
 		if err != nil || (accel == "kvm") != (reason == "") || accel != "kvm" && accel != "tcg" {
 			t.Fatalf("ProbeAccel(auto) = %q, %q, %v", accel, reason, err)
 		}
-		forced, _, err := s.place.Cache.ProbeAccel(t.Context(), s.Host, "qemu-system-x86_64", "kvm")
+		forced, _, err := s.placement.Cache.ProbeAccel(t.Context(), s.Host, "qemu-system-x86_64", "kvm")
 		switch {
 		case accel == "kvm" && (err != nil || forced != "kvm"):
 			t.Errorf("ProbeAccel(kvm) = %q, %v", forced, err)

@@ -33,8 +33,8 @@ type Ledger interface {
 	Done(id int) error
 }
 
-// Place is where an instance of a VM runs, and where what it leaves goes.
-type Place struct {
+// Placement is where an instance of a VM runs, and where what it leaves goes.
+type Placement struct {
 	Host       *host.Host
 	ID         int      // of the instance among those of the VM on Host that are there, from 1; 0 is 1
 	RunDir     string   // this variant's own folder on Host, for sockets and logs; must exist; short
@@ -57,7 +57,7 @@ var fileKinds = []string{"qmp", "spare", "mig", "clock", "vnc", "sh", "log", "ex
 
 // file is a file of an instance in the run folder, as vm1.qmp, or vm1+2.qmp beside
 // another instance of that VM. No VM's name has a plus sign.
-func (pl Place) file(vm, kind string) string {
+func (pl Placement) file(vm, kind string) string {
 	return path.Join(pl.RunDir, fileName(InstanceName(vm, pl.ID), kind))
 }
 
@@ -77,29 +77,29 @@ func fileName(vm, kind string) string { return vm + "." + kind }
 // migration. QEMU outlives the connection to the host until [Instance.Destroy].
 // After an error nothing is left on the host. A QEMU that ended by itself is an
 // [*ExitError] with its last words.
-func Start(ctx context.Context, place Place, c Config, shape Shape, launch Launch) (*Instance, error) {
-	i, err := start(ctx, place, c, shape, launch)
+func Start(ctx context.Context, placement Placement, c Config, shape Shape, launch Launch) (*Instance, error) {
+	i, err := start(ctx, placement, c, shape, launch)
 	if err != nil {
-		return nil, fmt.Errorf("start %s on %s: %w", c.Name, place.Host.Name(), err)
+		return nil, fmt.Errorf("start %s on %s: %w", c.Name, placement.Host.Name(), err)
 	}
 	return i, nil
 }
 
-func start(ctx context.Context, place Place, c Config, shape Shape, launch Launch) (_ *Instance, err error) {
-	spec, err := CommandLine(c, place, shape, launch)
+func start(ctx context.Context, placement Placement, c Config, shape Shape, launch Launch) (_ *Instance, err error) {
+	spec, err := CommandLine(c, placement, shape, launch)
 	if err != nil {
 		return nil, err
 	}
 	for _, f := range spec.Files {
-		if err := checkFile(ctx, place.Host, f); err != nil {
+		if err := checkFile(ctx, placement.Host, f); err != nil {
 			return nil, err
 		}
 	}
 
 	i := &Instance{
-		config: c, place: place, shape: shape, spec: spec,
+		config: c, placement: placement, shape: shape, spec: spec,
 		turn: make(chan struct{}, 1),
-		log:  place.Log.With("vm", c.Name, "host", place.Host.Name()),
+		log:  placement.Log.With("vm", c.Name, "host", placement.Host.Name()),
 	}
 	ctx, cancel := context.WithTimeoutCause(ctx, startTimeout, fmt.Errorf("%w within %s of its start", qmp.ErrSilent, startTimeout))
 	defer cancel()
@@ -147,16 +147,16 @@ until [ -S %[3]s ] || [ -e %[4]s ]; do sleep 0.02; done
 // launch writes QEMU's command line to the host as a script and runs that. The
 // script keeps what QEMU says, its pid, and the status that it ends with.
 func (i *Instance) launch(ctx context.Context) error {
-	h := i.place.Host
+	h := i.placement.Host
 	script := i.script()
 	if err := i.keep("qemu.cmdline", []byte(script)); err != nil {
 		return err
 	}
 	var err error
-	i.entry, err = i.place.Ledger.Record(ledger.Entry{
+	i.entry, err = i.placement.Ledger.Record(ledger.Entry{
 		Host:    h.Name(),
 		Kind:    ledger.Process,
-		Path:    i.place.RunDir, // its command line contains it
+		Path:    i.placement.RunDir, // its command line contains it
 		PIDFile: i.file("pid"),
 		Data:    i.endpoints(),
 	})
@@ -167,7 +167,7 @@ func (i *Instance) launch(ctx context.Context) error {
 	if err := h.WriteFile(ctx, i.file("sh"), []byte(script), 0o755); err != nil {
 		return fmt.Errorf("write %s: %w", i.file("sh"), err)
 	}
-	_, err = h.Run(ctx, host.Command{Script: fmt.Sprintf(launchQEMU, shellescape.Quote(i.place.RunDir),
+	_, err = h.Run(ctx, host.Command{Script: fmt.Sprintf(launchQEMU, shellescape.Quote(i.placement.RunDir),
 		shellescape.Quote(i.file("sh")), shellescape.Quote(i.spec.SpareQMP), shellescape.Quote(i.file("exit")))})
 	return err
 }
@@ -183,14 +183,14 @@ const (
 // endpoints is how people get at the VM, also when this process has died.
 func (i *Instance) endpoints() map[string]string {
 	return map[string]string{
-		DataVM: i.config.Name, DataVariant: i.place.Variant, DataQMP: i.spec.SpareQMP, DataConsole: i.spec.Serials[0],
+		DataVM: i.config.Name, DataVariant: i.placement.Variant, DataQMP: i.spec.SpareQMP, DataConsole: i.spec.Serials[0],
 	}
 }
 
-// script is the command line as a person can read and repeat it.
+// script is the command line as the user can read and repeat it.
 func (i *Instance) script() string {
 	var b strings.Builder
-	fmt.Fprintf(&b, "#!/bin/sh\n# %s on %s\n", i.config.Name, i.place.Host.Name())
+	fmt.Fprintf(&b, "#!/bin/sh\n# %s on %s\n", i.config.Name, i.placement.Host.Name())
 	for n, argument := range i.spec.Argv {
 		if n > 0 {
 			b.WriteString(" ")
@@ -207,21 +207,21 @@ func (i *Instance) script() string {
 
 // attach opens the monitor, each exchange on which has a limit.
 func (i *Instance) attach(ctx context.Context) error {
-	conn, err := i.place.Host.Dial(ctx, "unix", i.spec.QMP)
+	conn, err := i.placement.Host.Dial(ctx, "unix", i.spec.QMP)
 	if err != nil {
 		if exit := i.exit(ctx); exit.ended() {
 			return exit
 		}
 		return fmt.Errorf("monitor: %w", err)
 	}
-	transcript, err := i.place.Artifacts("qmp.jsonl")
+	transcript, err := i.placement.Artifacts("qmp.jsonl")
 	if err != nil {
 		_ = conn.Close()
 		return err
 	}
 	i.transcript = transcript
 	i.monitor, err = qmp.New(ctx, conn, qmp.Options{
-		Name:       i.config.Name + "@" + i.place.Host.Name(),
+		Name:       i.config.Name + "@" + i.placement.Host.Name(),
 		Transcript: transcript,
 		Logger:     i.log,
 		Timeout:    i.config.MonitorTimeout,
@@ -231,7 +231,7 @@ func (i *Instance) attach(ctx context.Context) error {
 
 // keep writes a file of the results.
 func (i *Instance) keep(name string, data []byte) error {
-	w, err := i.place.Artifacts(name)
+	w, err := i.placement.Artifacts(name)
 	if err != nil {
 		return err
 	}

@@ -22,8 +22,8 @@ type addedTap struct {
 
 // addTap makes a tap device on its bridge.
 func (i *Instance) addTap(ctx context.Context, t Tap) error {
-	h := i.place.Host
-	entry, err := i.place.Ledger.Record(ledger.Entry{Host: h.Name(), Kind: ledger.Netdev, Path: t.Name})
+	h := i.placement.Host
+	entry, err := i.placement.Ledger.Record(ledger.Entry{Host: h.Name(), Kind: ledger.Netdev, Path: t.Name})
 	if err != nil {
 		return err
 	}
@@ -43,13 +43,13 @@ func (i *Instance) addTap(ctx context.Context, t Tap) error {
 func (i *Instance) removeTaps(ctx context.Context) error {
 	for len(i.taps) > 0 {
 		t := i.taps[len(i.taps)-1]
-		if _, err := i.place.Host.Run(ctx, host.Command{
+		if _, err := i.placement.Host.Run(ctx, host.Command{
 			Script:  fmt.Sprintf("! ip link show dev %[1]s >/dev/null 2>&1 || ip link delete dev %[1]s", shellescape.Quote(t.Name)),
 			Timeout: askTimeout,
 		}); err != nil {
 			return err
 		}
-		if err := i.place.Ledger.Done(t.entry); err != nil {
+		if err := i.placement.Ledger.Done(t.entry); err != nil {
 			return err
 		}
 		i.taps = i.taps[:len(i.taps)-1]
@@ -63,7 +63,7 @@ func (i *Instance) guestAddress(ctx context.Context, t Tap) (string, error) {
 	if t.Address != "" {
 		return t.Address, nil
 	}
-	out, err := i.place.Host.Run(ctx, host.Command{Args: []string{"ip", "-4", "neighbour", "show", "dev", t.Bridge}, Timeout: askTimeout})
+	out, err := i.placement.Host.Run(ctx, host.Command{Args: []string{"ip", "-4", "neighbour", "show", "dev", t.Bridge}, Timeout: askTimeout})
 	if err != nil {
 		return "", err
 	}
@@ -72,5 +72,5 @@ func (i *Instance) guestAddress(ctx context.Context, t Tap) (string, error) {
 			return fields[0], nil
 		}
 	}
-	return "", fmt.Errorf("%s has not heard of the guest's address (MAC %s on %s): set param nic_ip", i.place.Host.Name(), t.MAC, t.Bridge)
+	return "", fmt.Errorf("%s has not heard of the guest's address (MAC %s on %s): set param nic_ip", i.placement.Host.Name(), t.MAC, t.Bridge)
 }

@@ -87,12 +87,12 @@ func newBed(t testing.TB, hosts []*host.Host, labParams, params cartesian.Params
 	}
 	b := &Bed{Name: "mhmig-" + folder.ID()[strings.LastIndexByte(folder.ID(), '-')+1:] + "-1", Results: variant}
 	shared := testbed.NewShared(b.Name, hosts, record, shipped)
-	var places []testbed.Place
+	var numbered []testbed.NumberedHost
 	for i, h := range hosts {
-		places = append(places, testbed.Place{Host: h, Number: i + 1})
+		numbered = append(numbered, testbed.NumberedHost{Host: h, Number: i + 1})
 	}
 	b.Bed = testbed.New(testbed.Config{
-		Hosts: places, Params: all, Results: variant, Ledger: record, Name: b.Name, Shared: shared, Launch: launch,
+		Hosts: numbered, Params: all, Results: variant, Ledger: record, Name: b.Name, Shared: shared, Launch: launch,
 		Log: slog.New(folder.Handler()).With("variant", variant.ID()),
 	})
 	t.Cleanup(func() {

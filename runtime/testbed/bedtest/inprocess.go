@@ -63,27 +63,27 @@ func (s *Stage) Machine(name string) *qmptest.Machine {
 
 // scripted is an instance whose QEMU is a scripted one of this process.
 type scripted struct {
-	place   vm.Place
-	config  vm.Config
-	spec    vm.Spec
-	said    string // on the console
-	machine *qmptest.Machine
-	monitor *qmp.Conn
-	serving sync.WaitGroup
-	log     io.Closer
+	placement vm.Placement
+	config    vm.Config
+	spec      vm.Spec
+	said      string // on the console
+	machine   *qmptest.Machine
+	monitor   *qmp.Conn
+	serving   sync.WaitGroup
+	log       io.Closer
 }
 
-var _ testbed.Instance = (*scripted)(nil)
+var _ testbed.QEMU = (*scripted)(nil)
 
 // Launch is a [testbed.Launcher].
-func (s *Stage) Launch(ctx context.Context, place vm.Place, c vm.Config, _ vm.Shape, launch vm.Launch) (testbed.Instance, error) {
+func (s *Stage) Launch(ctx context.Context, placement vm.Placement, c vm.Config, _ vm.Shape, launch vm.Launch) (testbed.QEMU, error) {
 	s.mu.Lock()
 	script, said := s.scripts[c.Name][0], s.consoles[c.Name]
 	if launch.Incoming {
 		script = s.scripts[c.Name][1]
 	}
 	s.mu.Unlock()
-	i := &scripted{place: place, config: c, spec: vm.Spec{Migration: path.Join(place.RunDir, vm.InstanceName(c.Name, place.ID)+".mig")}, said: said}
+	i := &scripted{placement: placement, config: c, spec: vm.Spec{Migration: path.Join(placement.RunDir, vm.InstanceName(c.Name, placement.ID)+".mig")}, said: said}
 	if said != "" {
 		i.spec.Serials = []string{"console"}
 	}
@@ -104,14 +104,14 @@ func (s *Stage) Launch(ctx context.Context, place vm.Place, c vm.Config, _ vm.Sh
 		<-i.machine.Done()
 		_ = server.Close()
 	})
-	transcript, err := place.Artifacts("qmp.jsonl")
+	transcript, err := placement.Artifacts("qmp.jsonl")
 	if err != nil {
 		i.end()
 		return nil, err
 	}
 	i.log = transcript
 	i.monitor, err = qmp.New(ctx, client, qmp.Options{
-		Name: vm.InstanceName(c.Name, place.ID) + "@" + place.Host.Name(), Transcript: transcript, Logger: place.Log, Timeout: c.MonitorTimeout,
+		Name: vm.InstanceName(c.Name, placement.ID) + "@" + placement.Host.Name(), Transcript: transcript, Logger: placement.Log, Timeout: c.MonitorTimeout,
 	})
 	if err != nil {
 		i.end()
@@ -124,7 +124,7 @@ func (s *Stage) Launch(ctx context.Context, place vm.Place, c vm.Config, _ vm.Sh
 }
 
 func (i *scripted) Name() string       { return i.config.Name }
-func (i *scripted) ID() int            { return i.place.ID }
+func (i *scripted) ID() int            { return i.placement.ID }
 func (i *scripted) Config() vm.Config  { return i.config }
 func (i *scripted) Spec() vm.Spec      { return i.spec }
 func (i *scripted) Monitor() *qmp.Conn { return i.monitor }
@@ -146,7 +146,7 @@ func (i *scripted) Reset(ctx context.Context) error {
 func (i *scripted) Exited() <-chan struct{} { return i.monitor.Done() }
 
 func (i *scripted) Exit(context.Context) *vm.ExitError {
-	e := &vm.ExitError{VM: i.config.Name, Host: i.place.Host.Name(), Status: vm.StillRuns}
+	e := &vm.ExitError{VM: i.config.Name, Host: i.placement.Host.Name(), Status: vm.StillRuns}
 	select {
 	case <-i.machine.Done():
 		e.Status = 0
@@ -169,7 +169,7 @@ func (i *scripted) Fault() *vm.ExitError {
 }
 
 func (i *scripted) ProcessState(context.Context) (string, error) { return "it is a scripted one", nil }
-func (i *scripted) LastWords(context.Context) []string           { return nil }
+func (i *scripted) LogTail(context.Context) []string             { return nil }
 
 var errNoGuest = errors.New("a scripted QEMU has no guest")
 
