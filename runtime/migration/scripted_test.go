@@ -266,14 +266,14 @@ func TestScripted(t *testing.T) {
 			params[fmt.Sprintf("monitor_timeout_vm%d", i+1)] = "1.2"
 		}
 	}
-	bed := bedtest.Perform(t, len(all), params)
+	bed := bedtest.NewScriptedBed(t, len(all), params)
 	var scenes errgroup.Group // they wait most of their time: more of them than there are processors
 	scenes.SetLimit(32)
 	defer func() { _ = scenes.Wait() }()
 	for i, tt := range all {
 		play := func(t *testing.T) {
 			name := fmt.Sprintf("vm%d", i+1)
-			bed.Stage.Play(name, tt.source, tt.destination)
+			bed.QEMUs.Script(name, tt.source, tt.destination)
 			p := plan(bed.Bed)
 			p.VMs, p.Params = []string{name}, cartesian.Params{}
 			for _, params := range []cartesian.Params{bed.Params(), tt.params} {
@@ -340,7 +340,7 @@ func TestScripted(t *testing.T) {
 	}
 }
 
-func bedLog(t *testing.T, bed *bedtest.Performance) string {
+func bedLog(t *testing.T, bed *bedtest.ScriptedBed) string {
 	t.Helper()
 	text, err := os.ReadFile(filepath.Join(bed.Results.Dir(), result.LogFile))
 	if err != nil {

@@ -19,14 +19,14 @@ import (
 	"github.com/mhmig/mhmig/runtime/vm"
 )
 
-// onStage returns a bed of scripted QEMUs in this process, and a function that starts
+// scriptedBed returns a bed of scripted QEMUs in this process, and a function that starts
 // one on the first host.
-func onStage(t *testing.T, vms int, params cartesian.Params) (*bedtest.Performance, func(name string, script qmptest.Script) *testbed.Instance) {
+func scriptedBed(t *testing.T, vms int, params cartesian.Params) (*bedtest.ScriptedBed, func(name string, script qmptest.Script) *testbed.Instance) {
 	t.Helper()
-	bed := bedtest.Perform(t, vms, params)
+	bed := bedtest.NewScriptedBed(t, vms, params)
 	return bed, func(name string, script qmptest.Script) *testbed.Instance {
 		t.Helper()
-		bed.Stage.Play(name, script, qmptest.Script{})
+		bed.QEMUs.Script(name, script, qmptest.Script{})
 		instance, _, err := bed.Ensure(t.Context(), name, bed.Hosts()[0], bed.Params(), vm.Launch{})
 		if err != nil {
 			t.Fatal(err)
@@ -39,7 +39,7 @@ func onStage(t *testing.T, vms int, params cartesian.Params) (*bedtest.Performan
 // has left.
 func TestControl(t *testing.T) {
 	t.Parallel()
-	bed, start := onStage(t, 1, nil)
+	bed, start := scriptedBed(t, 1, nil)
 	ctx, instance := t.Context(), start("vm1", qmptest.Script{})
 	for _, step := range []struct {
 		name  string
@@ -78,7 +78,7 @@ func TestControl(t *testing.T) {
 // The last look finds what runs or does not run as it should, and whose fault that is.
 func TestLookAtAll(t *testing.T) {
 	t.Parallel()
-	bed, start := onStage(t, 8, cartesian.Params{"monitor_timeout": "0.5"})
+	bed, start := scriptedBed(t, 8, cartesian.Params{"monitor_timeout": "0.5"})
 	ctx := t.Context()
 	start("vm1", qmptest.Script{}) // is well
 	if err := start("vm2", qmptest.Script{}).Stop(ctx); err != nil {
@@ -88,7 +88,7 @@ func TestLookAtAll(t *testing.T) {
 		t.Fatal(err)
 	}
 	start("vm4", qmptest.Script{})
-	bed.Stage.Machine("vm4").Die()
+	bed.QEMUs.Machine("vm4").Die()
 	if err := start("vm5", qmptest.Script{}).Execute(ctx, "quit", nil, nil); err != nil {
 		t.Fatal(err)
 	}
@@ -96,7 +96,7 @@ func TestLookAtAll(t *testing.T) {
 	start("vm7", qmptest.Script{}).Left() // and runs all the same
 	gone := start("vm8", qmptest.Script{})
 	gone.Left()
-	bed.Stage.Machine("vm8").Die()
+	bed.QEMUs.Machine("vm8").Die()
 	<-gone.Exited()
 	var found []string
 	for _, err := range bed.LastLook(ctx) {
@@ -131,7 +131,7 @@ func TestLookAtAll(t *testing.T) {
 // What is done with a guest that does not run where it is to.
 func TestClearFor(t *testing.T) {
 	t.Parallel()
-	bed, start := onStage(t, 1, nil)
+	bed, start := scriptedBed(t, 1, nil)
 	ctx, a, b := t.Context(), bed.Hosts()[0], bed.Hosts()[1]
 	vms := []string{"vm1"}
 	first := start("vm1", qmptest.Script{})
@@ -165,7 +165,7 @@ func TestClearFor(t *testing.T) {
 // A guest that nobody can log in to: why, and what else is wrong.
 func TestNoWayIn(t *testing.T) {
 	t.Parallel()
-	bed, start := onStage(t, 4, cartesian.Params{"nics": "nic1", "nics_vm2": "", "monitor_timeout": "0.5"})
+	bed, start := scriptedBed(t, 4, cartesian.Params{"nics": "nic1", "nics_vm2": "", "monitor_timeout": "0.5"})
 	ctx := t.Context()
 	one := start("vm1", qmptest.Script{})
 	if _, err := one.WaitForLogin(ctx, 200*time.Millisecond); err == nil || !strings.Contains(err.Error(), "vm1@host1: no login: login_timeout (200ms) on vm1@host1 is over (last try: a scripted QEMU has no guest)") {
@@ -183,7 +183,7 @@ func TestNoWayIn(t *testing.T) {
 	three := start("vm3", qmptest.Script{})
 	ended := make(chan error, 1)
 	go func() { ended <- three.EnsureLogin(ctx, time.Minute) }()
-	bed.Stage.Machine("vm3").Die()
+	bed.QEMUs.Machine("vm3").Die()
 	if err := <-ended; err == nil || result.StatusOf(err) != result.Fail || !strings.Contains(err.Error(), "no login; QEMU of vm3 on host1 ended by signal 9") {
 		t.Errorf("QEMU dies: got %v", err)
 	}
@@ -203,7 +203,7 @@ func TestNoWayIn(t *testing.T) {
 // Commands of the scenario's end with the bed, or when it says so.
 func TestCommands(t *testing.T) {
 	t.Parallel()
-	bed, _ := onStage(t, 1, nil)
+	bed, _ := scriptedBed(t, 1, nil)
 	ctx, h := t.Context(), bed.Hosts()[0]
 	out, err := h.RunCommand(ctx, host.Command{Script: "sleep 600 >/dev/null 2>&1 & echo started"})
 	if err != nil || strings.TrimSpace(string(out.Stdout)) != "started" {
@@ -246,7 +246,7 @@ func TestCommands(t *testing.T) {
 // A bed whose VMs are to be left leaves them; who has claimed them keeps others out.
 func TestKept(t *testing.T) {
 	t.Parallel()
-	bed, start := onStage(t, 2, cartesian.Params{"kill_vm_on_error": "no"})
+	bed, start := scriptedBed(t, 2, cartesian.Params{"kill_vm_on_error": "no"})
 	instance := start("vm1", qmptest.Script{})
 	release, err := bed.Claim([]string{"vm1"}, "migration 1")
 	if err != nil {
@@ -270,10 +270,10 @@ func TestKept(t *testing.T) {
 // of one that runs where it has left, which is stopped there.
 func TestEvents(t *testing.T) {
 	t.Parallel()
-	bed, start := onStage(t, 3, nil)
+	bed, start := scriptedBed(t, 3, nil)
 	ctx := t.Context()
 	instance := start("vm1", qmptest.Script{})
-	qemu := bed.Stage.Machine("vm1")
+	qemu := bed.QEMUs.Machine("vm1")
 	if err := instance.Reset(ctx); err != nil {
 		t.Fatal(err)
 	}
@@ -294,21 +294,21 @@ func TestEvents(t *testing.T) {
 	}
 
 	unasked := start("vm2", qmptest.Script{})
-	bed.Stage.Machine("vm2").Emit("RESET", map[string]any{"guest": true}) // as before QEMU 4.0
+	bed.QEMUs.Machine("vm2").Emit("RESET", map[string]any{"guest": true}) // as before QEMU 4.0
 	if _, err := unasked.Status(ctx); err != nil {
 		t.Fatal(err)
 	}
 	if resets := unasked.Resets(); len(resets) != 1 || resets[0].Asked || resets[0].Reason != "guest-reset" {
 		t.Errorf("resets: got %v, want one that nobody has asked for", resets)
 	}
-	bed.Stage.Machine("vm2").Emit("SHUTDOWN", map[string]any{"guest": false, "reason": "host-signal"})
+	bed.QEMUs.Machine("vm2").Emit("SHUTDOWN", map[string]any{"guest": false, "reason": "host-signal"})
 	if err := bed.Remove(ctx, unasked); err == nil || !strings.Contains(err.Error(), "was told to end by a signal, not by mhmig") {
 		t.Errorf("ended by a signal: got %v", err)
 	}
 
 	twice := start("vm3", qmptest.Script{})
 	twice.Left()
-	bed.Stage.Machine("vm3").Emit("RESUME", nil)
+	bed.QEMUs.Machine("vm3").Emit("RESUME", nil)
 	stopped := func() bool {
 		state, err := twice.Status(ctx)
 		return err == nil && state == "paused"
@@ -328,10 +328,10 @@ func TestEvents(t *testing.T) {
 // What a guest's console shows is in the errors, a kernel's panic first of all.
 func TestConsoles(t *testing.T) {
 	t.Parallel()
-	bed, start := onStage(t, 2, cartesian.Params{"nics": "nic1", "monitor_timeout": "0.5"})
+	bed, start := scriptedBed(t, 2, cartesian.Params{"nics": "nic1", "monitor_timeout": "0.5"})
 	ctx := t.Context()
-	bed.Stage.Say("vm1", "booting\nKernel panic - not syncing: Fatal exception\n---[ end Kernel panic ]---\n")
-	bed.Stage.Say("vm2", "no prompt here\n")
+	bed.QEMUs.ConsoleOutput("vm1", "booting\nKernel panic - not syncing: Fatal exception\n---[ end Kernel panic ]---\n")
+	bed.QEMUs.ConsoleOutput("vm2", "no prompt here\n")
 	start("vm1", qmptest.Script{})
 	two := start("vm2", qmptest.Script{})
 	if err := two.EnsureLogin(ctx, 200*time.Millisecond); err == nil || !strings.Contains(err.Error(), "the guest's console ends:\n  no prompt here") {
@@ -352,7 +352,7 @@ func TestConsoles(t *testing.T) {
 // What the variant's readers and the report ask of a bed.
 func TestAsked(t *testing.T) {
 	t.Parallel()
-	bed, start := onStage(t, 1, nil)
+	bed, start := scriptedBed(t, 1, nil)
 	instance := start("vm1", qmptest.Script{})
 	bed.ReadParam("mem")
 	bed.SetParams(cartesian.Params{"mig_speed": "1M"}, "here")

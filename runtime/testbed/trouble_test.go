@@ -21,7 +21,7 @@ import (
 // and no excuse for anything else.
 func TestOutOfMemory(t *testing.T) {
 	t.Parallel()
-	bed := bedtest.Perform(t, 1, nil)
+	bed := bedtest.NewScriptedBed(t, 1, nil)
 	instance, _, err := bed.Ensure(t.Context(), "vm1", bed.Hosts()[0], bed.Params(), vm.Launch{})
 	if err != nil {
 		t.Fatal(err)
@@ -100,7 +100,7 @@ func reset(t *testing.T, instance *testbed.Instance) {
 // What the kernel said before a reset explains the reset, and not what comes later.
 func TestTroubleBeforeAReset(t *testing.T) {
 	t.Parallel()
-	bed := bedtest.Perform(t, 1, nil)
+	bed := bedtest.NewScriptedBed(t, 1, nil)
 	instance, _, err := bed.Ensure(t.Context(), "vm1", bed.Hosts()[0], bed.Params(), vm.Launch{})
 	if err != nil {
 		t.Fatal(err)
