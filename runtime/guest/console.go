@@ -15,7 +15,7 @@ import (
 const tailBytes = 64 << 10
 
 // Console owns the byte stream of a VM's serial console: it alone reads it. It
-// copies everything to a log, remembers the end, and lends the stream to one
+// copies everything to a log, keeps the last 64 KiB, and gives the stream to one
 // serial session at a time.
 type Console struct {
 	conn    net.Conn
@@ -27,8 +27,8 @@ type Console struct {
 
 	mu       sync.Mutex
 	tail     []byte
-	session  *Session // the one that has the stream, nil when none
-	viewers  []*inbox // of people who look on, see Share
+	session  *Session // the session that has the stream; nil: none
+	viewers  []*inbox // of attached clients, see Share
 	occupied bool     // what a session left may still run in the shell
 	err      error
 }
@@ -37,8 +37,8 @@ type Console struct {
 var errTakenOver = fmt.Errorf("%w: another login took the serial console over", ErrEnded)
 
 // NewConsole starts reading conn, which it owns from now on. Everything is
-// copied to log; faults of log are ignored, since the guest must not wait for
-// it. log may be nil.
+// copied to log; write errors of log are ignored, since the guest must not wait
+// for it. log may be nil.
 func NewConsole(conn net.Conn, log io.Writer) *Console {
 	if log == nil {
 		log = io.Discard
@@ -80,7 +80,7 @@ func (c *Console) keep(p []byte) {
 	}
 }
 
-// end says that the stream is over. The first reason stays.
+// end marks the stream as ended. The first reason is kept.
 func (c *Console) end(err error) {
 	if errors.Is(err, io.EOF) {
 		err = errors.New("the console's stream ended")
@@ -112,7 +112,7 @@ func (c *Console) Err() error {
 }
 
 // Tail returns the last lines that the console showed, at most n, without
-// empty ones and without what only terminals understand.
+// empty lines and escape sequences.
 func (c *Console) Tail(n int) string {
 	c.mu.Lock()
 	tail := append([]byte(nil), c.tail[max(0, len(c.tail)-tailBytes):]...)

@@ -10,7 +10,7 @@ import (
 	"github.com/mhmig/mhmig/runtime/host"
 )
 
-// Credentials say how to log in to a guest. The zero value is root without a
+// Credentials are how to log in to a guest. The zero value is root without a
 // password.
 type Credentials struct {
 	Username string      // "" is root
@@ -41,8 +41,7 @@ var DefaultPrompt = regexp.MustCompile(`[#$] ?$`)
 // DefaultTimeout is the limit of a command that is given none.
 const DefaultTimeout = 60 * time.Second
 
-// ErrRefused says that the guest answers and does not let these credentials
-// in: trying again does not help. A login that fails without it could not be
-// made yet (nothing listens, the guest boots, the connection broke, the time
-// was over) and may be tried again.
+// ErrRefused is matched when the guest answers and rejects the credentials: a
+// retry does not help. A login that fails without it may be retried (nothing
+// listens, the guest boots, the connection broke, a timeout).
 var ErrRefused = errors.New("login refused")

@@ -24,7 +24,7 @@
 //
 // Each marker is printed twice, because a kernel message may break one. What
 // the kernel prints while a command runs on a serial console is part of its
-// output; nothing can tell it apart. CMD is given to eval, so that a syntax
+// output and cannot be separated from it. CMD is given to eval, so that a syntax
 // error in it ends it and not the session; line editing, echo and the
 // terminal's changes of output are switched off at login; a command that is
 // long or has control characters is typed in pieces and in octal.
@@ -32,7 +32,6 @@
 // # Concurrency
 //
 // The methods of Session and Console may be called by any goroutine. A session
-// runs one command at a time: further callers wait for their turn, within
-// their own timeouts. Each Session by SSH and each Console has goroutines for
+// runs one command at a time: further callers wait, within their own timeouts. Each Session by SSH and each Console has goroutines for
 // its connection, which Close ends and waits for.
 package guest

@@ -11,7 +11,7 @@ import (
 // shownLines is how much of an output an error message shows.
 const shownLines = 10
 
-// CmdError says that a command in a guest ended with a status other than 0.
+// CmdError is a command in a guest that ended with a status other than 0.
 type CmdError struct {
 	Command string
 	Status  int
@@ -22,13 +22,13 @@ func (e *CmdError) Error() string {
 	return fmt.Sprintf("command %q ended with status %d%s", e.Command, e.Status, shownOutput(e.Output))
 }
 
-// TimeoutError says that a command in a guest did not end in time.
+// TimeoutError is a command in a guest that did not end in time.
 type TimeoutError struct {
 	Command string
 	Limit   time.Duration
 	Output  string // what came so far
 	Before  string // what the shell was busy with before it could begin, if known
-	Usable  bool   // the shell answered to Ctrl-C: the session goes on
+	Usable  bool   // the shell reacted to Ctrl-C: the session can be used
 }
 
 func (e *TimeoutError) Error() string {
@@ -38,13 +38,13 @@ func (e *TimeoutError) Error() string {
 		fmt.Fprintf(&b, "; the shell was still busy with %q", e.Before)
 	}
 	if !e.Usable {
-		b.WriteString("; the shell does not answer to Ctrl-C")
+		b.WriteString("; the shell does not react to Ctrl-C")
 	}
 	b.WriteString(shownOutput(e.Output))
 	return b.String()
 }
 
-// Timeout tells net and its like that this is about time.
+// Timeout reports true, as net.Error wants it.
 func (e *TimeoutError) Timeout() bool { return true }
 
 func shownOutput(out string) string {

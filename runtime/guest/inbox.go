@@ -16,8 +16,8 @@ const (
 
 var errTooMuch = errors.New("more than 64 MiB of output; send it to a file in the guest")
 
-// inbox holds what a shell printed until someone looks. The connection's
-// reader adds, never waiting; the session's current command watches.
+// inbox buffers a shell's output. The connection's reader adds to it and never
+// waits; the session's current command watches it.
 type inbox struct {
 	more chan struct{} // has a token when something changed since the watcher looked
 	done chan struct{} // closed by end
@@ -33,7 +33,7 @@ func newInbox() *inbox {
 	return &inbox{more: make(chan struct{}, 1), done: make(chan struct{}), limit: idleOutput}
 }
 
-// Write adds p. When more than the limit has come, the older half goes.
+// Write adds p. Above the limit, the older half is dropped.
 func (in *inbox) Write(p []byte) (int, error) {
 	in.mu.Lock()
 	in.buf = append(in.buf, p...)
@@ -46,7 +46,7 @@ func (in *inbox) Write(p []byte) (int, error) {
 	return len(p), nil
 }
 
-// end says that nothing more comes. The first reason stays.
+// end marks the output as complete. The first reason is kept.
 func (in *inbox) end(err error) {
 	in.mu.Lock()
 	if in.err == nil {
@@ -64,8 +64,7 @@ func (in *inbox) wake() {
 	}
 }
 
-// take returns what has come and forgets it; limit bounds what is kept from
-// now on.
+// take returns the buffer and clears it; limit bounds it from now on.
 func (in *inbox) take(limit int) []byte {
 	in.mu.Lock()
 	defer in.mu.Unlock()
@@ -74,7 +73,7 @@ func (in *inbox) take(limit int) []byte {
 	return buf
 }
 
-// peek returns a copy of what has come.
+// peek returns a copy of the buffer.
 func (in *inbox) peek() []byte {
 	in.mu.Lock()
 	defer in.mu.Unlock()
@@ -88,10 +87,10 @@ func (in *inbox) ended() error {
 	return in.err
 }
 
-// watch waits until look, called with all that has come since take, is
-// content. look must not keep the bytes, and no positions while no command
-// runs: the older half may go. It returns ctx's cause when that ends
-// first, and the inbox's reason when it has ended. One goroutine may watch.
+// watch waits until look returns true for all output since take. look must not
+// keep the bytes, nor positions in them while no command runs: the older half may
+// be dropped. It returns ctx's cause when that ends first, and the inbox's reason
+// when it has ended. One goroutine may watch.
 func (in *inbox) watch(ctx context.Context, look func(buf []byte) bool) error {
 	for {
 		in.mu.Lock()
@@ -114,7 +113,7 @@ func (in *inbox) watch(ctx context.Context, look func(buf []byte) bool) error {
 	}
 }
 
-// quiet waits until nothing has come for the duration d.
+// quiet waits until there was no output for the duration d.
 func (in *inbox) quiet(ctx context.Context, d time.Duration) error {
 	timer := time.NewTimer(d)
 	defer timer.Stop()

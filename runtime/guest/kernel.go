@@ -9,25 +9,25 @@ import (
 	"strings"
 )
 
-// Trouble is what a guest's kernel says on its console of its own end, or of a
-// process that it had to end.
+// Trouble is a panic, an oops, or an out-of-memory kill that a guest's kernel
+// reports on its console.
 type Trouble struct {
 	Kind   TroubleKind
-	Words  string // the kernel's
-	Victim string // the process that was killed, with OutOfMemory; "" for none
+	Words  string // the kernel's message
+	Victim string // the killed process, with OutOfMemory; "" for none
 }
 
-// TroubleKind tells kinds of trouble apart.
+// TroubleKind is the kind of a Trouble.
 type TroubleKind uint8
 
 // The kinds of trouble.
 const (
-	OutOfMemory TroubleKind = iota + 1 // a process was killed for want of memory, or there was none left to kill
-	Panicked                           // the kernel has ended
-	Crashed                            // the kernel has failed, and may go on
+	OutOfMemory TroubleKind = iota + 1 // the OOM killer killed a process, or the kernel panicked as there was none left
+	Panicked                           // kernel panic
+	Crashed                            // BUG or oops; the kernel may go on
 )
 
-// String says the kind as of a guest: "out of memory".
+// String returns the kind as a state of the guest: "out of memory".
 func (k TroubleKind) String() string {
 	switch k {
 	case OutOfMemory:
@@ -39,11 +39,11 @@ func (k TroubleKind) String() string {
 	}
 }
 
-// troubles are the kernel's words for it, of Linux. What stands before them on the
-// line is a time, or what somebody has typed.
+// troubles are the messages of Linux. Before them on the line is a timestamp, or
+// input that was typed.
 var troubles = []struct {
 	kind  TroubleKind
-	words *regexp.Regexp // the victim is its first group
+	words *regexp.Regexp // group 1 is the victim
 }{
 	{OutOfMemory, regexp.MustCompile(`(?:Out of memory|emory cgroup out of memory): Kill(?:ed)? process \d+ \(([^)]*)\).*`)},
 	{OutOfMemory, regexp.MustCompile(`Kernel panic - not syncing: (?:Out of memory|System is deadlocked on memory).*`)},
@@ -53,7 +53,7 @@ var troubles = []struct {
 
 // findTrouble looks for trouble in a line.
 func findTrouble(line string) (Trouble, bool) {
-	if strings.Contains(line, "end Kernel panic") { // it says so twice
+	if strings.Contains(line, "end Kernel panic") { // the second message about the same panic
 		return Trouble{}, false
 	}
 	for _, t := range troubles {
@@ -71,8 +71,8 @@ func findTrouble(line string) (Trouble, bool) {
 // maxKernelLine is more than the kernel writes in one line.
 const maxKernelLine = 4 << 10
 
-// WatchKernel passes on to w what a console shows, and tells of each trouble in
-// it as soon as its line is whole. tell is called by whoever writes.
+// WatchKernel copies a console's output to w, and reports each trouble in it as
+// soon as its line is complete. tell is called by whoever writes.
 func WatchKernel(w io.WriteCloser, report func(Trouble)) io.WriteCloser {
 	return &kernelWatch{WriteCloser: w, report: report}
 }

@@ -11,16 +11,16 @@ import (
 	"time"
 )
 
-// A serial login answers what the console shows. It acts on the last line, and
-// only after a moment of silence, since a prompt may come in parts.
+// A serial login reacts to the console's last line, and only after a moment of
+// silence, since a prompt may come in parts.
 //
-//	the console shows           the login types
+//	console output              reaction
 //	login:                      the user's name
 //	Password: (after the name)  the password
 //	Login incorrect             nothing; the second time it is ErrRefused
-//	a shell's prompt            the session's setup; without an answer: begins again
-//	anything else, 2 s long     a newline, for a prompt that a kernel message hides;
-//	                            Ctrl-C before it, where a command may have been left
+//	a shell's prompt            the session's setup; without an answer: start over
+//	anything else for 2 s       a newline, for a prompt that a kernel message hides;
+//	                            Ctrl-C before it, if a command may still run
 var (
 	loginPrompt    = regexp.MustCompile(`(?i)(?:^|[^a-z])(?:login|username): *$`)
 	passwordPrompt = regexp.MustCompile(`(?i)password[^\n]*: *`)
@@ -30,17 +30,17 @@ var (
 
 const (
 	promptSilence      = 150 * time.Millisecond
-	maxNoise           = time.Second      // or so much time, where there is never silence
-	requestPromptAfter = 2 * time.Second  // of nothing to answer
+	maxNoise           = time.Second      // or this long, if output never stops
+	requestPromptAfter = 2 * time.Second  // without a known prompt
 	answerTimeout      = 10 * time.Second // for the answer to a name or a password
 	setupTimeout       = 10 * time.Second // for the answer to the setup
 	shownConsole       = 10               // lines of the console in errors
 )
 
-// Login logs in on the serial console and returns the session, also where a
-// shell is logged in already. A session that has the console ends. ctx limits
-// the login, which waits for the guest to boot; its end is told with the
-// console's last lines. ErrRefused: see there.
+// Login logs in on the serial console and returns the session, also if a shell is
+// logged in already. A session that has the console ends. ctx limits the login,
+// which waits for the guest to boot; the error has the console's last lines and
+// may be ErrRefused.
 func (c *Console) Login(ctx context.Context, cred Credentials) (*Session, error) {
 	s, occupied, err := c.attach()
 	if err == nil {
@@ -59,15 +59,15 @@ func (c *Console) Login(ctx context.Context, cred Credentials) (*Session, error)
 	return nil, fmt.Errorf("serial login as %s: %w", cred.username(), err)
 }
 
-// serialLogin is one login in the making.
+// serialLogin is the state of one login.
 type serialLogin struct {
 	s    *Session
 	cred Credentials
 
-	occupied bool // an earlier session may have left a command that still runs
+	occupied bool // a command of an earlier session may still run
 
-	sentName     bool // the name was typed
-	sentPassword bool // the password was typed
+	sentName     bool // the name was sent
+	sentPassword bool // the password was sent
 	refusals     int
 	lastSent     time.Time
 	waitingFor   string // for errors
@@ -88,7 +88,7 @@ func (l *serialLogin) run(ctx context.Context) error {
 	}
 }
 
-// waitForSilence waits for something new to look at: silence, or a second of noise.
+// waitForSilence waits until output pauses, at most a second.
 func (l *serialLogin) waitForSilence(ctx context.Context) error {
 	noise, cancel := context.WithTimeout(ctx, maxNoise)
 	defer cancel()
@@ -98,14 +98,14 @@ func (l *serialLogin) waitForSilence(ctx context.Context) error {
 	return nil
 }
 
-// act answers what the console shows, and tells whether the session is ready.
+// act reacts to the console's output, and reports whether the session is ready.
 func (l *serialLogin) act(ctx context.Context) (bool, error) {
 	screen := visible(l.s.in.peek())
 	last := screen[strings.LastIndexByte(screen, '\n')+1:]
 	waited := time.Since(l.lastSent)
 	switch {
 	case l.sentPassword && incorrect.MatchString(screen):
-		// Once may be our own doing: a newline typed when the question came.
+		// The first may be our fault: a newline sent just before the password prompt.
 		if l.refusals++; l.refusals > 1 {
 			return false, fmt.Errorf("%w: the guest says %q", ErrRefused, incorrect.FindString(screen))
 		}
@@ -130,8 +130,9 @@ func (l *serialLogin) act(ctx context.Context) (bool, error) {
 	return false, nil
 }
 
-// requestPrompt makes an idle console show its prompt again. What an earlier session
-// left running is interrupted, each time: it may not have begun at the first.
+// requestPrompt sends a newline, so that an idle console shows its prompt again. A
+// command left by an earlier session is interrupted each time: it may not have
+// started at the first.
 func (l *serialLogin) requestPrompt(ctx context.Context) error {
 	if l.occupied && !l.sentName {
 		if err := l.s.wire.interrupt(ctx); err != nil {
@@ -155,8 +156,8 @@ func (l *serialLogin) promptMatches(last string) bool {
 	return last != "" && (prompt.MatchString(last) || ourPrompt.MatchString(last))
 }
 
-// tryShell sets the session up in what looks like a shell. If it was something
-// else, the login begins again.
+// tryShell sets the session up in what looks like a shell. If nothing answers, the
+// login starts over.
 func (l *serialLogin) tryShell(ctx context.Context) (bool, error) {
 	l.waitingFor = "the shell's answer"
 	l.s.in.take(idleOutput)
@@ -171,7 +172,7 @@ func (l *serialLogin) tryShell(ctx context.Context) (bool, error) {
 	return false, l.send(ctx, "")
 }
 
-// send types a line; what was on the screen is dealt with.
+// send sends a line and discards the output so far.
 func (l *serialLogin) send(ctx context.Context, line string) error {
 	l.s.in.take(idleOutput)
 	l.lastSent = time.Now()

@@ -7,16 +7,15 @@ import (
 	"io"
 )
 
-// outbox writes to a connection that knows no context: a guest that does not
-// read blocks the outbox's goroutine and not those who send.
+// outbox writes to a connection whose Write takes no context: a guest that does
+// not read blocks the outbox's goroutine and not its callers.
 type outbox struct {
 	queue   chan []byte
 	stop    chan struct{}
 	stopped chan struct{}
 }
 
-// newOutbox starts the goroutine that writes to w. The first fault of w is
-// given to fail.
+// newOutbox starts the goroutine that writes to w. fail gets w's first error.
 func newOutbox(w io.Writer, fail func(error)) *outbox {
 	o := &outbox{queue: make(chan []byte), stop: make(chan struct{}), stopped: make(chan struct{})}
 	go func() { // ended and awaited by close

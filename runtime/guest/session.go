@@ -16,15 +16,15 @@ import (
 type Session struct {
 	wire wire
 	in   *inbox
-	lock chan struct{} // holds one token; who takes it has the turn
+	lock chan struct{} // holds one token; its holder may use the session
 
-	// For who has the turn.
+	// Guarded by lock.
 	fresh bool   // the shell has not been set up yet
 	sent  string // a line given to Sendline that the shell may still be busy with
-	busy  bool   // a command was given up: the shell may still be busy with it
+	busy  bool   // a command was abandoned: the shell may still be running it
 }
 
-// wire is what a session's shell is reached by.
+// wire is the connection to a session's shell.
 type wire interface {
 	send(ctx context.Context, p []byte) error
 	interrupt(ctx context.Context) error // Ctrl-C; errors.ErrUnsupported where there is none
@@ -32,15 +32,15 @@ type wire interface {
 }
 
 const (
-	silenceAfterSend = 200 * time.Millisecond // how long output must be silent after Sendline
-	interruptTimeout = 5 * time.Second        // for a shell to answer to Ctrl-C
+	silenceAfterSend = 200 * time.Millisecond // without output after Sendline before the next command
+	interruptTimeout = 5 * time.Second        // for a shell to react to Ctrl-C
 	probeInterval    = 2 * time.Second
 )
 
-// ErrEnded says that a session is over.
+// ErrEnded is matched by the errors of a session that has ended.
 var ErrEnded = errors.New("session has ended")
 
-// errNoAnswer says that a shell was started and is silent.
+// errNoAnswer is the error of a shell that was started and does not answer.
 var errNoAnswer = errors.New("logged in, but the shell does not answer")
 
 func newSession(w wire, in *inbox) *Session {
@@ -152,9 +152,9 @@ func (s *Session) ready(ctx context.Context) error {
 		if err := s.sync(ctx); err != nil {
 			return err
 		}
-		// A line like "nohup dd &" is done when the shell has forked; nothing
-		// tells when dd runs. Waiting for silence gives it time, as virt-test
-		// does; a job that never is silent gets a second.
+		// A line like "nohup dd &" is done when the shell has forked; there is
+		// no event for when dd runs. Waiting for silence gives it time, as in
+		// virt-test; a job that never stops printing gets a second.
 		quiet, cancel := context.WithTimeout(ctx, time.Second)
 		err := s.in.quiet(quiet, silenceAfterSend)
 		cancel()
@@ -175,12 +175,12 @@ func (s *Session) sync(ctx context.Context) error {
 	return s.in.watch(ctx, markerIn(n.synced()))
 }
 
-// markerIn returns a look for watch that finds marker.
+// markerIn returns a predicate for watch that finds marker.
 func markerIn(marker []byte) func([]byte) bool {
 	return func(buf []byte) bool { return bytes.Contains(buf, marker) }
 }
 
-// endedMarkerIn is markerIn for a marker of which the line's end is there too.
+// endedMarkerIn is markerIn for a marker together with the end of its line.
 func endedMarkerIn(marker []byte) func([]byte) bool {
 	return func(buf []byte) bool {
 		i := bytes.Index(buf, marker)
@@ -188,8 +188,8 @@ func endedMarkerIn(marker []byte) func([]byte) bool {
 	}
 }
 
-// giveUp interrupts the shell's command and tells whether the shell can be
-// used again. Where ctx has ended, it does not wait: the next command will.
+// giveUp interrupts the shell's command and reports whether the shell can be
+// used again. If ctx has ended, it does not wait: the next command will.
 func (s *Session) giveUp(ctx context.Context) bool {
 	s.busy = true
 	grace := interruptTimeout
@@ -204,7 +204,7 @@ func (s *Session) giveUp(ctx context.Context) bool {
 	return s.resync(ctx) == nil
 }
 
-// resync waits until the shell of a command that was given up answers.
+// resync waits until the shell answers again after an abandoned command.
 func (s *Session) resync(ctx context.Context) error {
 	if err := s.probeUntilAnswer(ctx, ""); err != nil {
 		return err
@@ -214,7 +214,7 @@ func (s *Session) resync(ctx context.Context) error {
 }
 
 // probeUntilAnswer types the lines and a probe, again and again, until the shell
-// answers: what is typed while a shell starts or is interrupted may get lost.
+// answers: input may get lost while a shell starts or is interrupted.
 func (s *Session) probeUntilAnswer(ctx context.Context, lines string) error {
 	n := newNonce()
 	look := endedMarkerIn(n.synced())
@@ -232,13 +232,14 @@ func (s *Session) probeUntilAnswer(ctx context.Context, lines string) error {
 	}
 }
 
-// quietTerminal keeps a terminal from repeating what is typed. Over SSH the
-// terminal is asked for that way; to start stty there costs a guest without KVM
-// half of its login.
+// quietTerminal switches a terminal's echo off. Over SSH the pty request does
+// that; running stty there would take half of the login time of a guest without
+// KVM.
 const quietTerminal = "stty -echo -opost 2>/dev/null\n"
 
-// setup makes a fresh login's shell quiet; each line stands alone, so that what
-// a shell does not know does not stop the others.
+// setup switches off what a new login's shell prints by itself; each line is a
+// command of its own, so that one that a shell does not know does not affect the
+// others.
 const setup = "command set +o emacs 2>/dev/null\n" +
 	"command set +o vi 2>/dev/null\n" +
 	"command set +o histexpand 2>/dev/null\n" +
@@ -259,20 +260,20 @@ func (s *Session) setUp(ctx context.Context) error {
 	return nil
 }
 
-// isCooked tells a terminal that the server made as it likes, not as it was
-// asked to: it ends the answer to the setup's probe with CR LF.
+// isCooked reports whether the terminal does output processing although the pty
+// request switched it off: the answer to the setup's probe then ends with CR LF.
 func (s *Session) isCooked() bool {
 	buf := s.in.peek()
 	i := bytes.LastIndex(buf, []byte("<mhs:"))
 	return i >= 0 && bytes.Contains(buf[i:], []byte(">\r"))
 }
 
-// shownLogin is the end of what a terminal showed at login, without the echo of
-// what we typed, for an error message.
+// shownLogin is the end of a terminal's output at login, without the echo of our
+// input, for an error message.
 func shownLogin(buf []byte) string {
 	var shown strings.Builder
 	for line := range strings.Lines(visible(buf)) {
-		if !strings.Contains(quietTerminal+setup, strings.TrimSpace(line)) && !strings.Contains(line, " mhs: ") { //nolint:gocritic // the line is looked for in what we typed
+		if !strings.Contains(quietTerminal+setup, strings.TrimSpace(line)) && !strings.Contains(line, " mhs: ") { //nolint:gocritic // the line is searched in our input
 			shown.WriteString(line)
 		}
 	}
@@ -282,8 +283,8 @@ func shownLogin(buf []byte) string {
 	return ""
 }
 
-// Sendline types a line and does not wait: neither for its end nor for its
-// output. The next command waits until the shell has done with it.
+// Sendline sends a line and does not wait for its end or its output. The next
+// command waits until the shell is done with it.
 func (s *Session) Sendline(ctx context.Context, line string) error {
 	if err := s.acquire(ctx); err != nil {
 		return fmt.Errorf("sendline %q: %w", line, err)
@@ -301,8 +302,8 @@ func (s *Session) Sendline(ctx context.Context, line string) error {
 	return nil
 }
 
-// Output returns what has been printed since the last command or Sendline, at
-// most the last MiB, and forgets it; nothing while a command runs.
+// Output returns and clears what was printed since the last command or Sendline,
+// at most the last MiB; nothing while a command runs.
 func (s *Session) Output() string {
 	select {
 	case <-s.lock:
@@ -313,7 +314,7 @@ func (s *Session) Output() string {
 	}
 }
 
-// IsResponsive tells whether the shell answers within timeout (0 is 5 s). It
+// IsResponsive reports whether the shell answers within timeout (0 is 5 s). It
 // interrupts nothing: a shell that is busy is not responsive.
 func (s *Session) IsResponsive(ctx context.Context, timeout time.Duration) bool {
 	if timeout <= 0 {
@@ -328,21 +329,21 @@ func (s *Session) IsResponsive(ctx context.Context, timeout time.Duration) bool 
 	return s.sync(ctx) == nil
 }
 
-// Close ends the session; the commands that run in it fail. What the shell has
-// started in the guest is not stopped. Closing twice is allowed.
+// Close ends the session; commands that run in it fail. Processes that the shell
+// has started in the guest are not stopped. Closing twice is allowed.
 func (s *Session) Close() error {
 	s.in.end(fmt.Errorf("%w: it was closed", ErrEnded))
 	return s.wire.close(s)
 }
 
-// Done is closed when the session is over; Err then says why.
+// Done is closed when the session has ended; Err then returns why.
 func (s *Session) Done() <-chan struct{} { return s.in.done }
 
-// Err returns why the session is over, an ErrEnded; nil while it is not.
+// Err returns why the session ended, an ErrEnded; nil while it is open.
 func (s *Session) Err() error { return s.in.ended() }
 
-// acquire waits until nobody else uses the session, and until its shell has
-// answered for the first time.
+// acquire locks the session, and waits until its shell has answered for the first
+// time.
 func (s *Session) acquire(ctx context.Context) error {
 	if err := s.in.ended(); err != nil {
 		return err

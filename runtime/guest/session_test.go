@@ -281,7 +281,7 @@ func TestTimeoutOfWhatIgnoresCtrlC(t *testing.T) {
 	if !ok || timeout.Usable {
 		t.Fatalf("got %v, want a TimeoutError that leaves the session busy", err)
 	}
-	if !strings.Contains(err.Error(), "does not answer to Ctrl-C") {
+	if !strings.Contains(err.Error(), "does not react to Ctrl-C") {
 		t.Errorf("message: %v", err)
 	}
 	if s.IsResponsive(t.Context(), 100*time.Millisecond) {

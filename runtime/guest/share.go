@@ -12,14 +12,15 @@ import (
 	"sync"
 )
 
-// sharedTail is how many of the console's last lines somebody sees who joins.
+// sharedTail is how many of the console's last lines a new client gets first.
 const sharedTail = 20
 
-// Share joins a person to the console, beside the session that has it: what the
-// console shows goes to person too, its last lines first, and what person sends
-// is typed. It blocks until person's connection ends, which gives nil, until the
-// console does, or ctx. A person who does not read misses output; the guest and
-// its session never wait for them. Share owns person and closes it.
+// Share attaches a client to the console, in addition to the session that has it:
+// the client gets the console's last lines and all further output, and what it
+// sends is written to the console. Share blocks until the client's connection
+// ends (nil), the console's stream ends, or ctx does. A client that does not read
+// loses output; the guest and its session never wait for it. Share owns client
+// and closes it.
 func (c *Console) Share(ctx context.Context, client net.Conn) error {
 	in := newInbox()
 	if err := c.addViewer(in); err != nil {
@@ -43,7 +44,7 @@ func (c *Console) Share(ctx context.Context, client net.Conn) error {
 	return err
 }
 
-// addViewer lets in have what the console shows from now on, after its last lines.
+// addViewer copies the console's last lines and all further output to in.
 func (c *Console) addViewer(in *inbox) error {
 	tail := c.Tail(sharedTail)
 	c.mu.Lock()
@@ -64,26 +65,26 @@ func (c *Console) removeViewer(in *inbox) {
 	c.viewers = slices.DeleteFunc(c.viewers, func(other *inbox) bool { return other == in })
 }
 
-// forwardInput passes on what a person types until there is no more: io.EOF.
+// forwardInput writes the client's input to the console until it ends: io.EOF.
 func (c *Console) forwardInput(ctx context.Context, client io.Reader) error {
 	for {
 		buf := make([]byte, 4<<10) // the outbox keeps it
 		n, err := client.Read(buf)
 		if n > 0 {
 			c.mu.Lock()
-			c.occupied = true // who knows what runs there now
+			c.occupied = true // the input may have started a command
 			c.mu.Unlock()
 			if err := c.out.send(ctx, buf[:n]); err != nil {
 				return err
 			}
 		}
 		if err != nil {
-			return io.EOF // whatever it is, the person has gone
+			return io.EOF // whatever the error, the client is gone
 		}
 	}
 }
 
-// copyOutput writes what comes into in to w.
+// copyOutput copies the output in in to w.
 func copyOutput(ctx context.Context, in *inbox, w io.Writer) error {
 	for {
 		err := in.watch(ctx, func(buf []byte) bool { return len(buf) > 0 })

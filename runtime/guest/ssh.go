@@ -17,11 +17,11 @@ import (
 
 // SSH logs in over conn, which it owns from now on, and returns a session in
 // the login shell, which has answered. ctx limits the login, not the session.
-// An error that is ErrRefused will come again; after any other, trying again
-// with a new connection may help.
+// ErrRefused is permanent; after any other error, a retry with a new connection
+// may help.
 //
-// The guest's host key is not checked: it is made anew with each image, and
-// conn leads to the guest's QEMU through a host that has been checked.
+// The guest's host key is not checked: each image has a new one, and conn leads
+// to the guest's QEMU through a host whose key was checked.
 func SSH(ctx context.Context, conn net.Conn, c Credentials) (*Session, error) {
 	s, err := LogIn(ctx, conn, c)
 	if err != nil {
@@ -35,8 +35,8 @@ func SSH(ctx context.Context, conn net.Conn, c Credentials) (*Session, error) {
 	return s, nil
 }
 
-// LogIn is SSH without the shell's answer: it returns when the guest has let us
-// in and started a shell, for which the session's first use then waits.
+// LogIn is SSH without waiting for the shell: it returns when the guest has
+// accepted the login and started a shell. The first use of the session waits for it.
 func LogIn(ctx context.Context, conn net.Conn, c Credentials) (*Session, error) {
 	stop := context.AfterFunc(ctx, func() { _ = conn.Close() })
 	s, err := logIn(conn, c)
@@ -46,7 +46,7 @@ func LogIn(ctx context.Context, conn net.Conn, c Credentials) (*Session, error) 
 			_ = s.Close()
 		}
 		if cause := context.Cause(ctx); cause != nil && !errors.Is(err, cause) {
-			err = cause // what broke when ctx closed the connection
+			err = cause // err comes from closing the connection
 		}
 		return nil, fmt.Errorf("ssh login as %s: %w", c.username(), err)
 	}
@@ -74,7 +74,7 @@ func handshake(conn net.Conn, c Credentials) (*ssh.Client, error) {
 	if err != nil {
 		return nil, err
 	}
-	safe, old := ssh.SupportedAlgorithms(), ssh.InsecureAlgorithms() // old guests know no better
+	safe, old := ssh.SupportedAlgorithms(), ssh.InsecureAlgorithms() // old guests have nothing else
 	var keysExchanged atomic.Bool
 	config := &ssh.ClientConfig{
 		Config: ssh.Config{
@@ -120,16 +120,15 @@ func (c Credentials) authMethods() ([]ssh.AuthMethod, error) {
 	return append(methods, ssh.Password(c.Password.Reveal()), ssh.KeyboardInteractive(answer)), nil
 }
 
-// What an emulated CPU computes fastest: elliptic curves in plain arithmetic
-// instead of large numbers and lattices, and ciphers that need no AES
-// instructions.
+// The algorithms that an emulated CPU computes fastest: elliptic curves instead of
+// big integers and lattices, and ciphers that need no AES instructions.
 var (
 	fastKeyExchanges = []string{ssh.KeyExchangeCurve25519}
 	fastCiphers      = []string{ssh.CipherChaCha20Poly1305, ssh.CipherAES128CTR}
 	fastHostKeys     = []string{ssh.KeyAlgoED25519, ssh.KeyAlgoECDSA256}
 )
 
-// offer returns what was asked for or else all algorithms, the fast ones first.
+// offer returns the requested algorithms, or else all, the fast ones first.
 func offer(asked, fast []string, more ...[]string) []string {
 	if len(asked) > 0 {
 		return asked
@@ -143,7 +142,7 @@ func offer(asked, fast []string, more ...[]string) []string {
 	return list
 }
 
-// isConnectionFault tells a connection that broke from a peer that said no.
+// isConnectionFault reports whether the connection broke, rather than the peer refusing.
 func isConnectionFault(err error) bool {
 	if _, isNet := errors.AsType[net.Error](err); isNet {
 		return true
@@ -161,10 +160,10 @@ type sshWire struct {
 	closing sync.Once
 
 	mu     sync.Mutex // guards closed
-	closed bool       // nothing more is begun that close would wait for
+	closed bool       // no further goroutine starts
 }
 
-// openShell starts the login shell, on a terminal if the guest gives one.
+// openShell starts the login shell, with a pty if the guest allows it.
 func openShell(client *ssh.Client) (*sshWire, *inbox, error) {
 	shell, err := client.NewSession()
 	if err != nil {
@@ -189,7 +188,7 @@ func openShell(client *ssh.Client) (*sshWire, *inbox, error) {
 	return w, in, nil
 }
 
-// shellExitError says in words how the channel ended.
+// shellExitError describes how the channel ended.
 func shellExitError(err error) error {
 	if exit, ok := errors.AsType[*ssh.ExitError](err); ok {
 		return fmt.Errorf("%w: the shell exited with status %d", ErrEnded, exit.ExitStatus())
@@ -202,8 +201,8 @@ func shellExitError(err error) error {
 
 func (w *sshWire) send(ctx context.Context, p []byte) error { return w.out.send(ctx, p) }
 
-// interrupt types Ctrl-C. Without a terminal there is none, and the signal that
-// SSH knows would end the shell itself: then the command is left to end.
+// interrupt sends Ctrl-C. Without a pty that does nothing, and SSH's signal request
+// would end the shell itself: the command then runs to its end.
 func (w *sshWire) interrupt(ctx context.Context) error {
 	if !w.pty {
 		return errors.ErrUnsupported

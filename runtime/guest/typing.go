@@ -67,7 +67,7 @@ func typed(command string) (before []string, word string) {
 	return before, word
 }
 
-// isControl finds what a terminal may act on instead of passing it.
+// isControl finds characters that a terminal may interpret instead of passing on.
 func isControl(r rune) bool { return r < ' ' || r == 0x7f }
 
 // octal writes text as printf's %b reads it.
@@ -142,12 +142,11 @@ func output(buf []byte, n nonce) string {
 var (
 	crlf = regexp.MustCompile("\r+\n")
 
-	// ansi is what terminals obey and people do not see.
+	// ansi matches terminal escape sequences.
 	ansi = regexp.MustCompile("\x1b\\[[0-9;?=>]*[ -/]*[@-~]|\x1b\\][^\x07\x1b]*(?:\x07|\x1b\\\\)|\x1b[()][0-9A-Za-z]|\x1b[=>78cDEHM]")
 )
 
-// visible is text as a person sees it: without escape sequences, CRs and other
-// control characters.
+// visible is text without escape sequences, CRs and other control characters.
 func visible(text []byte) string {
 	text = ansi.ReplaceAll(text, nil)
 	return strings.Map(func(r rune) rune {

@@ -1,19 +1,19 @@
 // SPDX-License-Identifier: Apache-2.0
 
-// Package guestclock measures how long a guest stood still while it was moved,
-// and how slow it was, from the stamps of its clock that package clockwork sends.
+// Package guestclock measures the blackout and the brownout of a guest during its
+// migration, from the stamps of its clock that package clockwork sends.
 //
-// The guest's clock stands still with the guest, so that the stamps alone do not
-// show a blackout; and the arrivals alone are late by what the way takes. Both
-// together do: a stamp's offset is its arrival less its time. The least offset of
-// many stamps is that of one which came without delay. By how much it is greater
-// on the destination than on the source, the clock stood still:
+// The guest's clock stops with the guest, so that the stamps alone do not show a
+// blackout; and arrival times include the transport's delay. Both together do: a
+// stamp's offset is its arrival time minus its own time. The minimum offset of
+// many stamps is that of one without delay. The difference of the minimum offsets
+// on the destination and the source is how long the clock stopped:
 //
-//	clock stop = least offset behind - least offset before
-//	downtime   = clock stop + first stamp behind - last stamp before - period
+//	clock stop = minimum offset after - minimum offset before
+//	downtime   = clock stop + first stamp after - last stamp before - period
 //
-// A gap between two stamps of one host, by the guest's clock, is brownout. What was
-// stamped but lost on the way is known by the stamps' numbers, and no gap.
+// A gap between two stamps on one host, by the guest's clock, is brownout. Stamps
+// that were lost in transit are known by their sequence numbers, and are no gap.
 //
 // A Watch's methods may be called from any goroutine.
 package guestclock
@@ -29,19 +29,20 @@ import (
 )
 
 const (
-	// window is how many stamps a least offset is taken of. The clocks' drift in this
-	// time is less than the way's jitter.
+	// window is how many stamps a minimum offset is taken from. The clocks' drift in
+	// this time is less than the transport's jitter.
 	window = 200
-	// minStamps is how many stamps of one host make a figure.
+	// minStamps is how many stamps of one host a result needs.
 	minStamps = 25
-	// maxLinesPerSecond is how many lines in a second are not a clock's.
+	// maxLinesPerSecond is a rate above which the input is not a clock's.
 	maxLinesPerSecond = 10_000
 
 	maxGaps  = 1200 // in the series; the spans double when there are more
 	gapsSpan = 50 * time.Millisecond
 )
 
-// Watch is a guest's clock as seen while its VM moves. Its zero value is ready.
+// Watch collects the stamps of a guest's clock while its VM migrates. Its zero
+// value is ready.
 type Watch struct {
 	source, destination stream
 
@@ -82,28 +83,28 @@ func (w *Watch) CloseSource() { w.close(&w.source) }
 // CloseDestination is CloseSource for the destination.
 func (w *Watch) CloseDestination() { w.close(&w.destination) }
 
-// SourceSettled is closed when the source has sent enough stamps, or sends no
-// more. It is nil when nobody listens there.
+// SourceSettled is closed when the source has sent enough stamps, or has ended. It
+// is nil when the source is not read.
 func (w *Watch) SourceSettled() <-chan struct{} { return w.settled(&w.source) }
 
 // DestinationSettled is SourceSettled for the destination.
 func (w *Watch) DestinationSettled() <-chan struct{} { return w.settled(&w.destination) }
 
-// Begin notes that the move begins.
+// Begin notes the start of the migration.
 func (w *Watch) Begin() {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	w.began = time.Now()
 }
 
-// End notes that QEMU has come to an end of the move.
+// End notes the end of the migration, by QEMU's status.
 func (w *Watch) End() {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	w.ended = time.Now()
 }
 
-// Figures are what is known so far, nil when the guest has not sent a stamp.
+// Figures are the results so far, nil when the guest has not sent a stamp.
 func (w *Watch) Figures() *result.GuestClock {
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -123,7 +124,7 @@ func (w *Watch) Figures() *result.GuestClock {
 	return &f
 }
 
-// minOffset is that of a stamp which came without delay; origin is any time.
+// minOffset is the offset of a stamp without delay; origin is any time.
 func minOffset(readings []reading, origin time.Time) time.Duration {
 	minimum := readings[0].arrival.Sub(origin) - readings[0].Time
 	for _, r := range readings[1:] {
@@ -155,7 +156,7 @@ func (w *Watch) close(s *stream) {
 	}
 }
 
-// read takes stamps until the connection ends, or what comes is no clock's.
+// read takes stamps until the connection ends, or the input is not a clock's.
 func (w *Watch) read(s *stream) {
 	lines := bufio.NewScanner(s.conn)
 	lines.Buffer(make([]byte, 4096), 4096) // a longer line is no clock's
@@ -186,7 +187,7 @@ func (w *Watch) take(s *stream, r reading) {
 	if r.Life == s.last.Life && (r.Seq <= s.last.Seq || r.Time <= s.last.Time) {
 		return // out of order
 	}
-	if s.count > 0 && r.Life != s.last.Life { // the guest was booted anew
+	if s.count > 0 && r.Life != s.last.Life { // the guest was rebooted
 		s.recent = s.recent[:0]
 		s.first = r
 	}
@@ -208,7 +209,7 @@ func (w *Watch) take(s *stream, r reading) {
 	}
 }
 
-// record counts the gap before a stamp; before is the same host's last one.
+// record counts the gap before a stamp; before is the previous one of the same host.
 func (w *Watch) record(r, before reading) {
 	var gap, across, silence time.Duration
 	switch r.Life {
@@ -236,7 +237,7 @@ func (w *Watch) record(r, before reading) {
 	}
 }
 
-// series is the worst of each span of time.
+// series is the maximum gap and silence in each span of time.
 type series struct {
 	start time.Time
 	span  time.Duration
