@@ -71,7 +71,7 @@ func (s *configFlags) parse() (*cartesian.Config, error) {
 // flagName is what errors call the place of a flag that can be repeated.
 func flagName(flag string, i int) string { return fmt.Sprintf("--%s %d", flag, i+1) }
 
-// isFlag says whether a place is in a flag, and in no file.
+// isFlag reports whether a place is in a flag, and in no file.
 func (s *configFlags) isFlag(place string) bool {
 	for i := range max(len(s.filters), len(s.params)) {
 		if place == flagName("filter", i) || place == flagName("param", i) {

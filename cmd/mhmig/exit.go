@@ -98,7 +98,7 @@ func unreported(err error) []error {
 	return all
 }
 
-// isJoined says whether err is one of errors.Join, which has no words of its
+// isJoined reports whether err is one of errors.Join, which has no words of its
 // own.
 func isJoined(err error) bool {
 	joined, ok := err.(interface{ Unwrap() []error })

@@ -82,7 +82,7 @@ func newDoomed(t *testing.T) *doomed {
 	return d
 }
 
-// canBlock says whether ports can be blocked here.
+// canBlock reports whether ports can be blocked here.
 func canBlock() bool { return os.Getuid() == 0 && exec.Command("nft", "list", "tables").Run() == nil }
 
 // begin starts a run, and returns when its folder of results is there.

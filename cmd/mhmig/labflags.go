@@ -44,7 +44,7 @@ func (f *labFlags) options() lab.Options {
 	return o
 }
 
-// wantsOwnLab says whether the flags want another lab than the one that is up.
+// wantsOwnLab reports whether the flags want another lab than the one that is up.
 func (f *labFlags) wantsOwnLab() bool { return f.kind != "" || f.hosts != 0 }
 
 // count is how many hosts the lab has that is made.

@@ -22,7 +22,7 @@ import (
 )
 
 // A lister writes the variants of a config in one of list's formats, at most
-// limit of them unless that is negative, and tells whether there are any.
+// limit of them unless that is negative, and reports whether there are any.
 type lister func(ctx context.Context, c *cartesian.Config, out io.Writer, limit int, o cartesian.Options) (bool, error)
 
 // listers are what the values of list's --format stand for.

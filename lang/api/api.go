@@ -79,7 +79,7 @@ type Unhonoured struct {
 	Same   []string // values that ask for what mhmig does anyway, besides none at all, no, none and off
 }
 
-// Asks says whether the value asks for something else than mhmig does.
+// Asks reports whether the value asks for something else than mhmig does.
 func (u Unhonoured) Asks(value string) bool {
 	value = strings.ToLower(strings.TrimSpace(value))
 	return !slices.Contains([]string{"", "no", "none", "off", "false"}, value) && !slices.Contains(u.Same, value)

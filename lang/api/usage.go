@@ -56,7 +56,7 @@ func objectNames(params cartesian.Params) map[string]bool {
 	return names
 }
 
-// isFor says whether key is name, or that with names of objects behind it.
+// isFor reports whether key is name, or that with names of objects behind it.
 func isFor(key, name string, objects map[string]bool) bool {
 	if family, ok := strings.CutSuffix(name, "*"); ok {
 		return strings.HasPrefix(key, family)
@@ -65,7 +65,7 @@ func isFor(key, name string, objects map[string]bool) bool {
 	return ok && (rest == "" || endsInObjects(rest, objects))
 }
 
-// endsInObjects says whether rest is a chain of names of objects, each behind "_".
+// endsInObjects reports whether rest is a chain of names of objects, each behind "_".
 // A host's name is host and its number.
 func endsInObjects(rest string, objects map[string]bool) bool {
 	if rest == "" {

@@ -85,7 +85,7 @@ func (v Values) text(p Param, name string) string {
 	return p.Default
 }
 
-// Has says whether the param has a value.
+// Has reports whether the param has a value.
 func (v Values) Has(name string) bool { return strings.TrimSpace(v.params[name]) != "" }
 
 // Text is the value as it is, or the default where there is none.

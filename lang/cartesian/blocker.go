@@ -63,7 +63,7 @@ func (t *tally) needed(n *node, parts []*part) []*part {
 	return needed
 }
 
-// isWhere tells whether there are variants of p, surely, wherever there are some of other.
+// isWhere reports whether there are variants of p, surely, wherever there are some of other.
 func (t *tally) isWhere(n *node, p, other *part) bool {
 	if p.join != nil || other.join != nil || len(p.blockers) > 0 || !slices.Equal(p.begun, other.begun) {
 		return false
@@ -142,7 +142,7 @@ func (t *tally) blockAbove(n *node, p *part, by []*blocker, more []*pick) *part 
 	return t.blocked(n, p, left)
 }
 
-// counts tells whether a part at the root is not blocked.
+// counts reports whether a part at the root is not blocked.
 func (t *tally) counts(p *part) bool {
 	return !slices.ContainsFunc(p.blockers, func(by *blocker) bool {
 		return slices.ContainsFunc(by.parts, func(b *part) bool {

@@ -456,7 +456,7 @@ func (b *builder) defaults(stmt *set, s *scope) []meta {
 	return defaults
 }
 
-// agree tells whether two names are equal as far as both go.
+// agree reports whether two names are equal as far as both go.
 func agree(a, b []string) bool {
 	n := min(len(a), len(b))
 	return slices.Equal(a[:n], b[:n])

@@ -38,7 +38,7 @@ func (c *Config) countEach(ctx context.Context, o Options) (*big.Int, error) {
 	return n, err
 }
 
-// Exceeds tells whether the config has more than limit variants. It looks at no more of them than that takes; an error
+// Exceeds reports whether the config has more than limit variants. It looks at no more of them than that takes; an error
 // is that of a variant among these, or of any if there are not so many.
 func (c *Config) Exceeds(ctx context.Context, limit int, o Options) (bool, error) {
 	w := c.newNamesWalk(ctx, o)

@@ -147,7 +147,7 @@ func (t *courseTable) close(c *constraint, changes []*changeKey) {
 	}
 }
 
-// addReference adds what a reference may stand for, and tells whether that is more than there was.
+// addReference adds what a reference may stand for, and reports whether that is more than there was.
 func (t *courseTable) addReference(c *constraint, ref reference) (grown bool) {
 	add := func(k keyID) {
 		grown = grown || !c.keys.has(int(k))
@@ -164,7 +164,7 @@ func (t *courseTable) addReference(c *constraint, ref reference) (grown bool) {
 	return grown
 }
 
-// touches tells whether an assignment may change one of the keys of a concern.
+// touches reports whether an assignment may change one of the keys of a concern.
 func (t *courseTable) touches(c *constraint, s *changeKey) bool {
 	if s.pattern == nil {
 		return c.keys.has(int(s.key))
@@ -218,7 +218,7 @@ func (t *courseTable) effects(c *constraint, list []statement) (effects []statem
 	return effects
 }
 
-// begins tells whether a concern may begin with one of effects: the limiting key is set.
+// begins reports whether a concern may begin with one of effects: the limiting key is set.
 func (t *courseTable) begins(c *constraint, effects []statement) bool {
 	return slices.ContainsFunc(effects, func(s statement) bool {
 		switch s := s.(type) {

@@ -173,7 +173,7 @@ func (d *Diff) digests(ctx context.Context) (*digests, error) {
 	return known, nil
 }
 
-// renames tells whether the file of c must be called as that of the new config in the maps of variants.
+// renames reports whether the file of c must be called as that of the new config in the maps of variants.
 func (d *Diff) renames(c *Config) bool {
 	return c == d.Old && filepath.Base(d.Old.name) != filepath.Base(d.New.name)
 }

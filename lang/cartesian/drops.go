@@ -131,7 +131,7 @@ type dropSearch struct {
 	ctx      context.Context //nolint:containedctx // a search lives within one call
 	failing  []*pick         // must be among the dropping ones
 	defaults bool
-	any      *walk // in defaults mode: tells whether a default has a variant
+	any      *walk // in defaults mode: reports whether a default has a variant
 
 	all     []*Culprit     // by number
 	numbers map[string]int // of culprits, by place
@@ -300,19 +300,19 @@ func (s *dropSearch) arriveAt(n *node, from dropped) {
 	s.queue[len(next.set)] = append(s.queue[len(next.set)], next)
 }
 
-// isFound tells whether a found set is part of this one.
+// isFound reports whether a found set is part of this one.
 func (s *dropSearch) isFound(set numberSet) bool {
 	return slices.ContainsFunc(s.found, func(f foundDrop) bool { return f.set.within(set) })
 }
 
-// isSeen tells whether a part of the set of a point has been seen at its key: a smaller one, or any.
+// isSeen reports whether a part of the set of a point has been seen at its key: a smaller one, or any.
 func (s *dropSearch) isSeen(d dropped, smaller bool) bool {
 	return slices.ContainsFunc(s.seen[d.key], func(seen numberSet) bool {
 		return seen.within(d.set) && (!smaller || len(seen) < len(d.set))
 	})
 }
 
-// yields tells whether a variant comes of the child n of a point, as far as what has not dropped the point decides.
+// yields reports whether a variant comes of the child n of a point, as far as what has not dropped the point decides.
 func (s *dropSearch) yields(n *node, from dropped) (bool, error) {
 	if s.any == nil {
 		s.any = s.config.newNamesWalk(s.ctx, Options{})

@@ -110,7 +110,7 @@ func (c *Config) Explain(ctx context.Context, variant string, o Options) (*Expla
 	return &Explanation{Name: t.name, ShortName: t.shortName, Twin: twin, Params: t.stories()}, nil
 }
 
-// findOne finds the variant that is called so, or the only one that a filter matches. Twin tells whether others have
+// findOne finds the variant that is called so, or the only one that a filter matches. Twin reports whether others have
 // the same name.
 func (c *Config) findOne(ctx context.Context, variant string, o Options) (v *origin, twin bool, err error) {
 	text, src, notFilter := parseFilter(variant)

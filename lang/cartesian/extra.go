@@ -154,7 +154,7 @@ func insteadOfEmpty(stmt *condition) string {
 	return fmt.Sprintf("to select, write %q", keyword+" "+stmt.Filter.String())
 }
 
-// hasOpenQuote tells whether a value begins with a quote that has no partner.
+// hasOpenQuote reports whether a value begins with a quote that has no partner.
 func hasOpenQuote(value string) bool {
 	for _, quote := range []string{`"`, "'"} {
 		if strings.HasPrefix(value, quote) && strings.Count(value, quote)%2 == 1 {

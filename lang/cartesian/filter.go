@@ -218,7 +218,7 @@ func (p *labelPath) cut(mark pathMark) {
 	p.labels, p.found = p.labels[:mark.labels], p.found[:mark.found]
 }
 
-// endsWith tells whether the last labels of a path are row.
+// endsWith reports whether the last labels of a path are row.
 func endsWith(path []nodeLabel, row []labelID) bool {
 	at := len(path) - len(row)
 	if at < 0 {
@@ -232,7 +232,7 @@ func endsWith(path []nodeLabel, row []labelID) bool {
 	return true
 }
 
-// matches tells whether the filter holds for a variant with the labels of p. It then holds for whatever lies below
+// matches reports whether the filter holds for a variant with the labels of p. It then holds for whatever lies below
 // too, because paths only grow.
 func (f filter) matches(p *labelPath) bool {
 	for _, w := range f {
@@ -252,7 +252,7 @@ func (w word) matches(p *labelPath) bool {
 	return true
 }
 
-// mightMatch tells whether the filter can hold for something at or below the end of p, when below are the labels of all
+// mightMatch reports whether the filter can hold for something at or below the end of p, when below are the labels of all
 // nodes under it. It may say yes too often, never no too often.
 func (f filter) mightMatch(p *labelPath, below bitSet) bool {
 	for _, w := range f {
@@ -272,7 +272,7 @@ func (w word) mightMatch(p *labelPath, below bitSet) bool {
 	return true
 }
 
-// mightGet tells whether a row that a path does not have can be completed by labels that are below.
+// mightGet reports whether a row that a path does not have can be completed by labels that are below.
 func mightGet(row []labelID, path []nodeLabel, below bitSet) bool {
 	missing := len(row)
 	for missing > 0 && below.has(int(row[missing-1])) {

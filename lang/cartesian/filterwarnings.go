@@ -263,7 +263,7 @@ func splitLabel(text string) label {
 	return label{Set: set, Name: name}
 }
 
-// possible tells whether some path of the tree matches a word, whatever statements drop.
+// possible reports whether some path of the tree matches a word, whatever statements drop.
 func (c *Config) possible(w askedWord) bool {
 	dead := map[string]bool{}
 	var visit func(n *node, path []nodeLabel) bool

@@ -22,7 +22,7 @@ type origin struct {
 	join          place
 }
 
-// matches tells whether a question holds for the way, or for all that a join has merged.
+// matches reports whether a question holds for the way, or for all that a join has merged.
 func (v *origin) matches(q question) bool {
 	if v.first != nil {
 		return v.first.matches(q) && v.second.matches(q)

@@ -131,7 +131,7 @@ func (b *builder) worrying(limiting []keyID) (worrying []keyID) {
 	return worrying
 }
 
-// isNumber tells whether text compares with all other numbers.
+// isNumber reports whether text compares with all other numbers.
 func isNumber(text string) bool {
 	parse := parseInteger
 	if strings.ContainsAny(text, sizeUnits) {

@@ -75,7 +75,7 @@ func (d *dict) flattened(name string, k keyID) (text string, ok bool) {
 	return text, ok
 }
 
-// agree tells whether all keys with a certain base have this text.
+// agree reports whether all keys with a certain base have this text.
 func (d *dict) agree(base keyID, text string) bool {
 	if plain := d.get(base); plain != nil && plain.text != text {
 		return false

@@ -161,7 +161,7 @@ func readFilter(text string) (words [][][]string, ok bool) {
 	return words, true
 }
 
-// holds tells whether a filter fits a variant's whole name.
+// holds reports whether a filter fits a variant's whole name.
 func holds(words [][][]string, name string) bool {
 	path := strings.Split(name, ".")
 	return slices.ContainsFunc(words, func(rows [][]string) bool {

@@ -234,7 +234,7 @@ func (e *syntaxError) guess(x any, token lexer.Token, tokens []lexer.Token) {
 	}
 }
 
-// inBrackets tells whether a "[" is open where pos is.
+// inBrackets reports whether a "[" is open where pos is.
 func inBrackets(tokens []lexer.Token, pos lexer.Position) bool {
 	open := false
 	for _, t := range tokens {

@@ -27,7 +27,7 @@ func (w *walk) listOf(n *node) *joinList {
 	return &joinList{n.decisions, n.joins}
 }
 
-// join multiplies the variants at and below n: each word of its joins is a factor. It tells whether there are any.
+// join multiplies the variants at and below n: each word of its joins is a factor. It reports whether there are any.
 func (w *walk) join(n *node, list *joinList) bool {
 	if len(list.joins) == 0 {
 		_, found := w.pass(n, list.decisions)
@@ -48,7 +48,7 @@ func (w *walk) join(n *node, list *joinList) bool {
 	return w.multiply(n, factors)
 }
 
-// multiply emits each variant for the first of factors, merged with each variant for the others. It tells whether there
+// multiply emits each variant for the first of factors, merged with each variant for the others. It reports whether there
 // are any.
 func (w *walk) multiply(n *node, factors []*pick) (found bool) {
 	list := w.lists[n]

@@ -475,7 +475,7 @@ func (x *lineLexer) condition(indent int) {
 	}
 }
 
-// setsNothing tells whether the statement is KEY="", the one assignment that reads the same as tokens.
+// setsNothing reports whether the statement is KEY="", the one assignment that reads the same as tokens.
 func (x *lineLexer) setsNothing() bool {
 	end := skipLabel(x.body, 0)
 	return end > 0 && x.body[end:] == `=""`

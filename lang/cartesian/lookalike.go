@@ -22,7 +22,7 @@ type lookalike struct {
 	content     string // what follows the colon
 }
 
-// readLookalike tells whether the text of an assignment is a filter that names a set, or such a condition.
+// readLookalike reports whether the text of an assignment is a filter that names a set, or such a condition.
 func readLookalike(text string) (l lookalike, ok bool) {
 	head, content, isCondition := strings.Cut(text, ":")
 	l.isCondition, l.content = isCondition, strings.TrimLeftFunc(content, isBlank)
@@ -165,7 +165,7 @@ func (c *Config) nearestLabel(l label) string {
 	return fmt.Sprintf("; did you mean %q?", near.String())
 }
 
-// isInOtherSets tells whether variants have the label by its name alone, or in another set.
+// isInOtherSets reports whether variants have the label by its name alone, or in another set.
 func (c *Config) isInOtherSets(l label) bool {
 	for id, text := range c.labels.texts {
 		if other := splitLabel(text); other.Name == l.Name && other.Set != "" && other.Set != l.Set && c.root.below.has(id) {

@@ -7,7 +7,7 @@ import (
 	"strings"
 )
 
-// namesMayMeet tells whether two variants that differ, of factors of n's joins that are merged, may have names of which
+// namesMayMeet reports whether two variants that differ, of factors of n's joins that are merged, may have names of which
 // one begins with the other: joins fail on these. It may say so too often. A variant that is joined with itself is
 // another matter, see tally.meeting.
 func (t *tally) namesMayMeet(n *node, factors []*pick) bool {
@@ -79,7 +79,7 @@ func (s side) to(n *node) side {
 	return s
 }
 
-// possible tells whether the way may have all labels of a word.
+// possible reports whether the way may have all labels of a word.
 func (m *meeting) possible(s side) bool {
 	return slices.ContainsFunc(s.words, func(w []labelID) bool {
 		return !slices.ContainsFunc(w, func(l labelID) bool {
@@ -99,7 +99,7 @@ func (m *meeting) text(n *node) string {
 	return "." + n.full
 }
 
-// meet tells whether two sides may meet. The name of one is as long as more longer than that of the other: of the first
+// meet reports whether two sides may meet. The name of one is as long as more longer than that of the other: of the first
 // if more begins with "+", of the second if it begins with "-".
 func (m *meeting) meet(a, b side, more string, apart bool) bool {
 	if !m.possible(a) || !m.possible(b) {

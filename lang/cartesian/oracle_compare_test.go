@@ -127,7 +127,7 @@ func (c oracleCase) compare(t *testing.T, defaults bool) (want oracleResult, ok 
 	return want, false
 }
 
-// foundIn tells whether the package saw the fault too, and none before it in the same file. A missing default is known
+// foundIn reports whether the package saw the fault too, and none before it in the same file. A missing default is known
 // by the line behind its set, but shown at the set.
 func (e *oracleError) foundIn(list diag.List) bool {
 	for _, d := range list {

@@ -160,7 +160,7 @@ func isOracleIdent(c rune) bool {
 	return c == '_' || c == '-' || unicode.In(c, unicode.L, unicode.N)
 }
 
-// tokens cuts text up; comment tells whether it ended in one.
+// tokens cuts text up; comment reports whether it ended in one.
 func (r *oReader) tokens(text string) (list []oToken, comment bool) {
 	pending, dropped := "", false // of the characters that begin an operator
 	take := func(is func(rune) bool) string {

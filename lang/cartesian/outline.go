@@ -60,7 +60,7 @@ type outline struct {
 	places  map[*branch]string // of what is written: where
 }
 
-// line writes one line, and tells whether more may follow.
+// line writes one line, and reports whether more may follow.
 func (t *outline) line(depth int, text string) bool {
 	if t.written == t.limit {
 		return false

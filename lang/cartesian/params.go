@@ -70,7 +70,7 @@ func (p Params) Source(key string, objects ...string) string {
 	return p.Source(key, outer...)
 }
 
-// sets tells whether there is a setting key after narrowing to the objects.
+// sets reports whether there is a setting key after narrowing to the objects.
 func (p Params) sets(key string, objects []string) bool {
 	if len(objects) == 0 {
 		_, ok := p[key]

@@ -282,7 +282,7 @@ type filterReader struct {
 // end mean nothing.
 func (r *filterReader) read(f *filterText, tokens []lexer.Token) (n int, err error) {
 	if typ := tokens[0].Type; typ != tokIdent && typ != tokLParen {
-		return 0, nil // no filter at all: whoever reads it says whether something else stands here
+		return 0, nil // no filter at all: whoever reads it reports whether something else stands here
 	}
 	r.labels, r.rowEnds, r.wordEnds = r.labels[:0], r.rowEnds[:0], r.wordEnds[:0]
 	const none, row, both = 0, 1, 2 // dots before a label: not yet, the block goes on, a new block begins

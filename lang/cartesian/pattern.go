@@ -19,7 +19,7 @@ func ParsePattern(text string) (*Pattern, error) {
 	return &Pattern{f}, nil
 }
 
-// Match says whether "only" with the pattern would leave a variant of this name (Variant.Name).
+// Match reports whether "only" with the pattern would leave a variant of this name (Variant.Name).
 func (p *Pattern) Match(name string) bool {
 	labels := strings.Split(name, ".")
 	return slices.ContainsFunc(p.text.Words, func(word [][]label) bool {
@@ -27,7 +27,7 @@ func (p *Pattern) Match(name string) bool {
 	})
 }
 
-// hasRow says whether the row's labels follow each other somewhere in a name.
+// hasRow reports whether the row's labels follow each other somewhere in a name.
 func hasRow(name []string, row []label) bool {
 	for start := 0; start+len(row) <= len(name); start++ {
 		if matches(name[start:start+len(row)], row) {

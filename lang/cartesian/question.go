@@ -53,7 +53,7 @@ func parseFilter(text string) (filterText, *source, error) {
 	return f, src, nil
 }
 
-// isFilter tells whether text is a filter that stands alone.
+// isFilter reports whether text is a filter that stands alone.
 func isFilter(text string) bool {
 	f, _, err := parseFilter(text)
 	return err == nil && len(f.Words) > 0
@@ -128,7 +128,7 @@ func rowText(row []label) string {
 	return strings.Join(texts, ".")
 }
 
-// matches tells whether the question holds for a path, and for all that lies below.
+// matches reports whether the question holds for a path, and for all that lies below.
 func (q question) matches(path []nodeLabel) bool {
 	return slices.ContainsFunc(q, func(w askedWord) bool { return w.matches(path) })
 }
@@ -137,7 +137,7 @@ func (w askedWord) matches(path []nodeLabel) bool {
 	return !slices.ContainsFunc(w, func(row []labelID) bool { return !occurs(row, path) })
 }
 
-// mightMatch tells whether the question can hold for something at or below a path, when below are the labels there.
+// mightMatch reports whether the question can hold for something at or below a path, when below are the labels there.
 func (q question) mightMatch(path []nodeLabel, below bitSet) bool {
 	return slices.ContainsFunc(q, func(w askedWord) bool { return w.mightMatch(path, below) })
 }
@@ -148,7 +148,7 @@ func (w askedWord) mightMatch(path []nodeLabel, below bitSet) bool {
 	})
 }
 
-// occurs tells whether the labels of row follow each other somewhere in path.
+// occurs reports whether the labels of row follow each other somewhere in path.
 func occurs(row []labelID, path []nodeLabel) bool {
 	for i := len(row); i <= len(path); i++ {
 		if endsWith(path[:i], row) {

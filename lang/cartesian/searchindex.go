@@ -186,7 +186,7 @@ func (s *searchIndex) missing(path []nodeLabel) uint64 {
 	return missing
 }
 
-// couldAnswer tells whether the labels that are missing for a word are all below n.
+// couldAnswer reports whether the labels that are missing for a word are all below n.
 func (s *searchIndex) couldAnswer(missing uint64, n *node) bool {
 	if s.asked == nil {
 		return true

@@ -101,7 +101,7 @@ func (s *source) diagnostic(pos lexer.Position, message, hint string) diag.Diagn
 	return d
 }
 
-// isASCII tells whether a character of text is a byte.
+// isASCII reports whether a character of text is a byte.
 func isASCII(text string) bool {
 	for ; len(text) >= 4; text = text[4:] {
 		// The compiler makes one load of it.
@@ -118,7 +118,7 @@ func isASCII(text string) bool {
 	return true
 }
 
-// hasOddBreaks tells whether ASCII text has line ends besides newlines.
+// hasOddBreaks reports whether ASCII text has line ends besides newlines.
 func hasOddBreaks(text string) bool {
 	for _, c := range []byte("\r\v\f\x1c\x1d\x1e") {
 		if strings.IndexByte(text, c) >= 0 {
@@ -235,12 +235,12 @@ var asciiLabel = func() (table [utf8.RuneSelf]bool) {
 	return table
 }()
 
-// isBlank tells whether r is white space; the language counts the separators U+001C to U+001F among it.
+// isBlank reports whether r is white space; the language counts the separators U+001C to U+001F among it.
 func isBlank(r rune) bool {
 	return r == ' ' || '\x1c' <= r && r <= '\x1f' || unicode.IsSpace(r)
 }
 
-// isLabelRune tells whether r may stand in an identifier.
+// isLabelRune reports whether r may stand in an identifier.
 func isLabelRune(r rune) bool {
 	return r == '_' || r == '-' || unicode.IsLetter(r) || unicode.IsNumber(r)
 }

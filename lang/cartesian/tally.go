@@ -176,7 +176,7 @@ func preferredFirst(n *node) []*node {
 	return append([]*node{first}, slices.DeleteFunc(slices.Clone(n.children), func(c *node) bool { return c == first })...)
 }
 
-// choosesAmongOthers tells whether the topmost nodes of a variant have filters as the variants of a config's last set
+// choosesAmongOthers reports whether the topmost nodes of a variant have filters as the variants of a config's last set
 // have them, which are runs of tests.
 func choosesAmongOthers(n *node) bool {
 	picks := 0
@@ -373,7 +373,7 @@ func commonNodes(a, b []*node) []*node {
 	return common
 }
 
-// isDead tells whether an "only" that surely acts on ways through n finds its labels on none of them.
+// isDead reports whether an "only" that surely acts on ways through n finds its labels on none of them.
 func (t *tally) isDead(n *node, deciding []*node) bool {
 	above := t.above[n.index]
 	possible := func(l labelID) bool {
@@ -582,7 +582,7 @@ func (t *tally) known(n *node, s sight) look {
 	}
 }
 
-// concerns tells whether some of rows, which are sorted, are begun.
+// concerns reports whether some of rows, which are sorted, are begun.
 func (s sight) concerns(rows []rowID) bool {
 	if len(rows) == 0 {
 		return false

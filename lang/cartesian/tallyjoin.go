@@ -102,7 +102,7 @@ func singleFactor(n *node) (acts []*pick, ok bool) {
 	return factors, false
 }
 
-// canMultiply tells whether a tally counts what the joins of n multiply; if not, the config is nested.
+// canMultiply reports whether a tally counts what the joins of n multiply; if not, the config is nested.
 func (t *tally) canMultiply(n *node, factors []*pick) bool {
 	below := slices.ContainsFunc(t.childrenOf(n), func(c *node) bool { return t.multiplied[c.index] })
 	if below || len(factors) > maxFactors || t.courses.renames || t.namesMayMeet(n, factors) {

@@ -198,7 +198,7 @@ type reference struct {
 	reserved   bool
 }
 
-// decides tells whether s, or something in it, decides which variants there are. A fault does: where it acts there is
+// decides reports whether s, or something in it, decides which variants there are. A fault does: where it acts there is
 // none.
 func decides(s statement) bool {
 	switch s := s.(type) {

@@ -90,7 +90,7 @@ func (t *valuesTable) make(from valuesID, s statement) valuesID {
 	return id
 }
 
-// has tells whether a plain key is among values.
+// has reports whether a plain key is among values.
 func (t *valuesTable) has(id valuesID, k keyID) bool {
 	for _, v := range t.values[id] {
 		if v.key == k {
@@ -100,7 +100,7 @@ func (t *valuesTable) has(id valuesID, k keyID) bool {
 	return false
 }
 
-// fail tells whether a variant with values cannot be built, or may be such a one.
+// fail reports whether a variant with values cannot be built, or may be such a one.
 func (t *valuesTable) fail(id valuesID, c *constraint) bool {
 	if id == badValues {
 		return true

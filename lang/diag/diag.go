@@ -43,7 +43,7 @@ func (p Pos) String() string {
 	return strings.Join(parts, ":")
 }
 
-// Severity tells whether work can go on in spite of a diagnostic.
+// Severity reports whether work can go on in spite of a diagnostic.
 type Severity int
 
 const (
@@ -82,7 +82,7 @@ func (d Diagnostic) Error() string {
 	return message
 }
 
-// SaysTheSame tells whether d and other have the same message about the same place.
+// SaysTheSame reports whether d and other have the same message about the same place.
 func (d Diagnostic) SaysTheSame(other Diagnostic) bool {
 	return d.Pos == other.Pos && d.Message == other.Message
 }

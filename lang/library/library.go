@@ -97,7 +97,7 @@ func (s Set) ReadFile(name string) ([]byte, error) {
 	return fs.ReadFile(s[library], file)
 }
 
-// Exists tells whether there is a file of this full name, which may be a folder.
+// Exists reports whether there is a file of this full name, which may be a folder.
 func (s Set) Exists(name string) bool {
 	library, file, ok := Cut(name)
 	if !ok {

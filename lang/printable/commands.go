@@ -56,7 +56,7 @@ type commandScanner struct {
 	word   bool // letters have come behind the marks
 }
 
-// isCommand takes the next byte and says whether it would make a command.
+// isCommand takes the next byte and reports whether it would make a command.
 func (s *commandScanner) isCommand(c byte) bool {
 	const most = 2
 	switch {

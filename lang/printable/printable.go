@@ -21,7 +21,7 @@ import (
 	"unicode/utf8"
 )
 
-// Is tells whether r is shown as it is. Control characters are not, nor are those
+// Is reports whether r is shown as it is. Control characters are not, nor are those
 // that change the direction of text, those that have no width, and blanks that
 // are not the ordinary one.
 func Is(r rune) bool {

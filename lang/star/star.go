@@ -64,7 +64,7 @@ type Scenario struct {
 	strings map[string]bool
 }
 
-// Mentions says whether the scenario, or a file that it loads, has text as a
+// Mentions reports whether the scenario, or a file that it loads, has text as a
 // string: a param, say, that it may ask for.
 func (s *Scenario) Mentions(text string) bool { return s.strings[text] }
 

@@ -133,7 +133,7 @@ func isReserved(word string) bool {
 	return isForeign || keywords[word]
 }
 
-// isName tells whether a part of a line stands where a name is given or asked
+// isName reports whether a part of a line stands where a name is given or asked
 // for.
 func isName(parts []part, i int) bool {
 	switch textAt(parts, i-1) {

@@ -48,7 +48,7 @@ type Variant struct {
 	Changes []Change        `json:"changes,omitempty"` // of each measure that any of the runs has
 }
 
-// StatusChanged tells whether the worst status of the variant is another one.
+// StatusChanged reports whether the worst status of the variant is another one.
 func (v *Variant) StatusChanged() bool { return result.Worst(v.Old...) != result.Worst(v.New...) }
 
 // Change is how a measure of a variant changed.
@@ -73,7 +73,7 @@ type Sample struct {
 	values []float64
 }
 
-// Verdict says whether a measure changed.
+// Verdict reports whether a measure changed.
 type Verdict string
 
 // The verdicts.

@@ -161,7 +161,7 @@ func dropTables(ctx context.Context, tx *sql.Tx) error {
 	return nil
 }
 
-// isBroken tells whether err says that a file is no database, or a damaged one.
+// isBroken reports whether err says that a file is no database, or a damaged one.
 func isBroken(err error) bool {
 	e, ok := errors.AsType[*sqlite.Error](err)
 	if !ok {

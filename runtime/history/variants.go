@@ -228,7 +228,7 @@ func (v *Variant) evaluate(outcomes []outcome) {
 	}
 }
 
-// isDecided tells whether s says something about the system under test.
+// isDecided reports whether s says something about the system under test.
 func isDecided(s result.Status) bool { return isGood(s) || s == result.Fail || s == result.Error }
 
 func isGood(s result.Status) bool { return s == result.Pass || s == result.Warn }

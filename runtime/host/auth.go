@@ -170,7 +170,7 @@ func (l *login) restrict(o offer) (ssh.Signer, bool) {
 	return o.Signer, true
 }
 
-// tooShort says whether a key is an RSA key of fewer bits.
+// tooShort reports whether a key is an RSA key of fewer bits.
 func tooShort(key ssh.PublicKey, bits int) bool {
 	if cert, ok := key.(*ssh.Certificate); ok {
 		key = cert.Key

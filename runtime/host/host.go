@@ -120,7 +120,7 @@ func (h *Host) Close() error {
 	return errors.Join(errs...)
 }
 
-// urgency says whether a session may be taken from those kept for killing.
+// urgency reports whether a session may be taken from those kept for killing.
 type urgency bool
 
 const (

@@ -78,7 +78,7 @@ func (k *hostKeyCheck) algorithms() ([]string, error) {
 	return append(known, unknown...), nil
 }
 
-// inOrder says whether a list only leaves out some of ssh's kinds of host keys, or
+// inOrder reports whether a list only leaves out some of ssh's kinds of host keys, or
 // adds others behind them: then ssh, too, asks for known ones first.
 func inOrder(list []string) bool {
 	rest := hostKeyAlgorithms
@@ -169,7 +169,7 @@ func (k *hostKeyCheck) check(remote net.Addr, key ssh.PublicKey) error {
 	return nil
 }
 
-// hasCA says whether an authority may confirm the host.
+// hasCA reports whether an authority may confirm the host.
 func (k *hostKeyCheck) hasCA() bool {
 	return slices.ContainsFunc(k.db.HostKeys(k.config.keyName()), func(key knownhosts.PublicKey) bool { return key.Cert })
 }

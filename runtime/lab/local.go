@@ -15,7 +15,7 @@ import (
 	"github.com/mhmig/mhmig/runtime/host"
 )
 
-// Outlives says whether what was made at path, on a host of a lab of this kind in
+// Outlives reports whether what was made at path, on a host of a lab of this kind in
 // dir, is on this machine at the same path when the lab is gone. What is no file,
 // such as a process or a firewall's table, has no path.
 func Outlives(kind Kind, dir, path string) bool {

@@ -38,19 +38,19 @@ var MigrationStatuses = []MigrationStatus{
 	MigrationFailed, MigrationColo, MigrationPreSwitchover, MigrationDevice, MigrationWaitUnplug,
 }
 
-// Known says whether the status is one of the enum. One that is not belongs to a
+// Known reports whether the status is one of the enum. One that is not belongs to a
 // QEMU that is newer than this program: its migration is taken to be under way.
 func (s MigrationStatus) Known() bool { return s == "" || slices.Contains(MigrationStatuses, s) }
 
-// Terminal says whether the migration is over, whichever way.
+// Terminal reports whether the migration is over, whichever way.
 func (s MigrationStatus) Terminal() bool {
 	return s == MigrationCompleted || s == MigrationFailed || s == MigrationCancelled
 }
 
-// Begun says whether there is or was a migration.
+// Begun reports whether there is or was a migration.
 func (s MigrationStatus) Begun() bool { return s != "" && s != MigrationNone }
 
-// Postcopy says whether the guest may run on the destination already, while part of
+// Postcopy reports whether the guest may run on the destination already, while part of
 // its memory is still on the source: neither alone has all of it. A migration that
 // is cancelled then is a guest that is lost.
 func (s MigrationStatus) Postcopy() bool {

@@ -11,7 +11,7 @@ import (
 )
 
 // Connect is part of go-qemu's Monitor. A Conn is connected from its birth, so
-// this only says whether it still is.
+// this only reports whether it still is.
 func (c *Conn) Connect() error { return c.Err() }
 
 // Disconnect is part of go-qemu's Monitor; it is [Conn.Close].

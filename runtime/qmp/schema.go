@@ -19,7 +19,7 @@ func Capability(name string) string {
 // parameter, as max-bandwidth.
 func Parameter(name string) string { return "migrate-set-parameters/" + name }
 
-// Supports says whether this QEMU knows what path names: a command or an event,
+// Supports reports whether this QEMU knows what path names: a command or an event,
 // then a slash and one of its arguments, and so on down to a member of the
 // argument or one of its values:
 //

@@ -50,10 +50,10 @@ func NewLab(s *lab.State) *Lab {
 	return &Lab{ID: s.ID, Kind: s.Kind, Dir: s.Dir, Machine: machine}
 }
 
-// Lives says whether the lab is still there.
+// Lives reports whether the lab is still there.
 func (l *Lab) Lives() bool { return lab.Lives(l.Dir, l.ID) }
 
-// DiesWithRun says whether the hosts end with the run.
+// DiesWithRun reports whether the hosts end with the run.
 func (r Record) DiesWithRun() bool { return r.Lab != nil && r.Lab.Own }
 
 // Config is how the host of that name is reached.

@@ -97,7 +97,7 @@ func (s *secrets) long() []string {
 
 func isShort(value string) bool { return utf8.RuneCountInString(value) < shortSecret }
 
-// isMaskable tells whether a value can be told from other text.
+// isMaskable reports whether a value can be told from other text.
 func isMaskable(value string) bool {
 	switch value {
 	case "yes", "no", "on", "off", "true", "false": // of a param that switches passwords on or off
@@ -235,7 +235,7 @@ func (f *forms) at(text string, i int) int {
 
 func isWordRune(r rune) bool { return r == '_' || unicode.IsLetter(r) || unicode.IsDigit(r) }
 
-// isWhole tells whether text[i:j] is not a part of a longer word.
+// isWhole reports whether text[i:j] is not a part of a longer word.
 func isWhole(text string, i, j int) bool {
 	before, _ := utf8.DecodeLastRuneInString(text[:i])
 	first, _ := utf8.DecodeRuneInString(text[i:])
@@ -417,7 +417,7 @@ func (f *Folder) hide(params map[string]string, names []string) []Unhidden {
 	return added
 }
 
-// maskRun hides what is known now in what is known of the run, and says whether that
+// maskRun hides what is known now in what is known of the run, and reports whether that
 // has changed it. The lock is held.
 func (f *Folder) maskRun() (changed bool) {
 	command, filters, because := f.secrets.maskAll(f.run.Command), f.secrets.maskAll(f.run.Filters), f.secrets.mask(f.run.Because)

@@ -54,7 +54,7 @@ func (s Status) String() string {
 	return fmt.Sprintf("Status(%d)", uint8(s))
 }
 
-// OK tells whether a run with this status exits 0: as in avocado, all but
+// OK reports whether a run with this status exits 0: as in avocado, all but
 // FAIL and ERROR, and but a variant that never ended.
 func (s Status) OK() bool { return s != Running && s < Fail }
 

@@ -198,7 +198,7 @@ func VMPath(vm, host, name string) string {
 
 // Artifact opens a file that the scenario keeps, with secrets masked, replacing what an earlier
 // call wrote under that name. name is a path below the artifacts folder; what
-// would leave it is an error. The caller closes it; Close tells whether all
+// would leave it is an error. The caller closes it; Close reports whether all
 // was written.
 func (v *Variant) Artifact(name string) (io.WriteCloser, error) {
 	if err := checkArtifactName(name); err != nil {

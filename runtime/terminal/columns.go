@@ -30,7 +30,7 @@ func Cut(text string, width int) string {
 	return cells.Truncate(text, width, "")
 }
 
-// isPlain says whether each byte of text takes one column, as in most texts.
+// isPlain reports whether each byte of text takes one column, as in most texts.
 func isPlain(text string) bool {
 	for i := range len(text) {
 		if text[i] < ' ' || text[i] > '~' {

@@ -38,12 +38,12 @@ func Width(f *os.File) int {
 	return columns
 }
 
-// Coloured says whether to write colours to f.
+// Coloured reports whether to write colours to f.
 func Coloured(f *os.File) bool {
 	return os.Getenv("NO_COLOR") == "" && os.Getenv("TERM") != "dumb" && term.IsTerminal(int(f.Fd()))
 }
 
-// Drawable says whether f is a terminal on which the cursor can be moved.
+// Drawable reports whether f is a terminal on which the cursor can be moved.
 func Drawable(f *os.File) bool {
 	return os.Getenv("TERM") != "dumb" && os.Getenv("TERM") != "" && term.IsTerminal(int(f.Fd()))
 }

@@ -38,7 +38,7 @@ func NewKeyboard(in, out *os.File) *Keyboard {
 	return &Keyboard{in: in, out: out, lock: make(chan struct{}, 1), got: make(chan keys, 1)}
 }
 
-// IsInteractive says whether somebody can be talked to: both are terminals.
+// IsInteractive reports whether somebody can be talked to: both are terminals.
 func (k *Keyboard) IsInteractive() bool {
 	return term.IsTerminal(int(k.in.Fd())) && term.IsTerminal(int(k.out.Fd()))
 }

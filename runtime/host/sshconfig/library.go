@@ -346,7 +346,7 @@ func (k keyword) check(value string) error {
 	return nil
 }
 
-// wholeWordsQuoted says whether quotes stand only around words without blanks.
+// wholeWordsQuoted reports whether quotes stand only around words without blanks.
 func wholeWordsQuoted(value string) bool {
 	return !slices.ContainsFunc(strings.Fields(value), func(w string) bool {
 		n := strings.Count(w, `"`)

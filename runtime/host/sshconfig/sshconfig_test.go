@@ -66,7 +66,7 @@ func TestHangingCommandEnds(t *testing.T) {
 	}
 }
 
-// runs says whether a process runs; one that is dead may wait to be noticed.
+// runs reports whether a process runs; one that is dead may wait to be noticed.
 func runs(pid string) bool {
 	state, err := os.ReadFile(filepath.Join("/proc", pid, "status"))
 	return err == nil && !strings.Contains(string(state), "State:\tZ")

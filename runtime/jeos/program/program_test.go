@@ -82,7 +82,7 @@ func rebuild() error {
 	return errors.Join(os.WriteFile(packedFile, packed.Bytes(), 0o644), os.WriteFile(sourcesFile, []byte(sources), 0o644))
 }
 
-// released says whether a Go has a version that names one toolchain for all.
+// released reports whether a Go has a version that names one toolchain for all.
 func released(version string) bool {
 	return strings.HasPrefix(version, "go1.") && !strings.ContainsAny(version, " -")
 }

@@ -170,7 +170,7 @@ func (m *Machine) Done() <-chan struct{} { return m.quit }
 // End ends the machine as quit does; again is fine.
 func (m *Machine) End() { m.once.Do(func() { close(m.quit) }) }
 
-// Killed says whether the machine has died.
+// Killed reports whether the machine has died.
 func (m *Machine) Killed() bool {
 	m.mu.Lock()
 	defer m.mu.Unlock()
