@@ -34,7 +34,7 @@ func TestRemoteOutputHasALimit(t *testing.T) {
 		{"run", `h.run("yes")`, tooMuch},
 		{"start", `h.start("yes").wait()`, tooMuch},
 		{"started and forgotten", fmt.Sprintf(forgotten, dir), tooMuch},
-		{"device", `h.read_file("/dev/zero")`, "host1: read /dev/zero: it has more than 64 MiB"},
+		{"device", `h.read_file("/dev/zero")`, "host1: read /dev/zero: it is larger than 64 MiB"},
 		{"pipe", fmt.Sprintf("h.read_file(%q, timeout = 0.2)", pipe), "not done after 200ms"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {

@@ -32,6 +32,7 @@
 // # Concurrency
 //
 // The methods of Session and Console may be called by any goroutine. A session
-// runs one command at a time: further callers wait, within their own timeouts. Each Session by SSH and each Console has goroutines for
-// its connection, which Close ends and waits for.
+// runs one command at a time: further callers wait, within their own timeouts.
+// Each Session by SSH and each Console has goroutines for its connection, which
+// Close ends and waits for.
 package guest

@@ -11,7 +11,7 @@ import (
 	"golang.org/x/crypto/ssh"
 )
 
-// kindOf chooses one kind of algorithms.
+// kindOf selects one list of ssh.Algorithms.
 type kindOf func(ssh.Algorithms) []string
 
 func ciphers(a ssh.Algorithms) []string      { return a.Ciphers }
@@ -19,8 +19,8 @@ func macs(a ssh.Algorithms) []string         { return a.MACs }
 func keyExchanges(a ssh.Algorithms) []string { return a.KeyExchanges }
 func hostKeys(a ssh.Algorithms) []string     { return a.HostKeys }
 
-// supported returns those algorithms of a user's list that mhmig knows, too, in the
-// list's order. Nothing in common is an error that names the option.
+// supported returns those algorithms of a user's list that mhmig supports, in the
+// list's order. It is an error that names the option if there are none.
 func supported(option string, list []string, kind kindOf) (common []string, err error) {
 	known := slices.Concat(kind(ssh.SupportedAlgorithms()), kind(ssh.InsecureAlgorithms()))
 	for _, pattern := range list {
@@ -31,12 +31,12 @@ func supported(option string, list []string, kind kindOf) (common []string, err 
 		}
 	}
 	if len(list) > 0 && len(common) == 0 {
-		return nil, fmt.Errorf("%s %s: mhmig knows none of them, but %s", option, strings.Join(list, ","), strings.Join(known, ","))
+		return nil, fmt.Errorf("%s %s: mhmig supports none of them, only %s", option, strings.Join(list, ","), strings.Join(known, ","))
 	}
 	return common, nil
 }
 
-// negotiation returns what the user lets both sides agree on.
+// negotiation returns the algorithms that the user allows for the connection.
 func (c Config) negotiation() (n ssh.Config, err error) {
 	for _, option := range []struct {
 		name string

@@ -20,13 +20,13 @@ import (
 	"golang.org/x/crypto/ssh/agent"
 )
 
-// authentications are the methods of logging in, in ssh's order.
+// authentications are the authentication methods, in ssh's order.
 var authentications = []string{"publickey", "keyboard-interactive", "password"}
 
-// login offers a host our keys and passwords, and remembers for the error
-// message what it offered. It takes the keys in ssh's order: certificates that
-// the user names, keys of the user's files that the agent holds, the agent's
-// other keys, and the files whose keys the agent does not hold.
+// login offers a host our keys and passwords, and records what it offered for the
+// error message. The keys are in ssh's order: certificates that the user names,
+// keys of the user's files that the agent holds, the agent's other keys, and key
+// files that the agent does not hold.
 type login struct {
 	config  Config
 	log     *slog.Logger
@@ -35,20 +35,20 @@ type login struct {
 	tried   []string
 	skipped []string
 	allowed []string
-	started bool // the server has asked us to log in
-	unsafe  bool // the host may be another one: it gets no password
+	started bool // authentication has started
+	unsafe  bool // the host may be a different one: it gets no password
 }
 
-// offer is a key and how a person would name it.
+// offer is a key and its name for messages.
 type offer struct {
 	ssh.Signer
 	name string
 }
 
-// identity is a key that a file names.
+// identity is the key of an IdentityFile.
 type identity struct {
 	file   string
-	public ssh.PublicKey // nil: not known before the private key is read
+	public ssh.PublicKey // nil: unknown until the private key is read
 }
 
 func newLogin(ctx context.Context, c Config, log *slog.Logger) *login {
@@ -82,12 +82,12 @@ func newLogin(ctx context.Context, c Config, log *slog.Logger) *login {
 	return l
 }
 
-// skip notes why a key is not offered.
+// skip records why a key is not offered.
 func (l *login) skip(name, why string) {
 	l.skipped = append(l.skipped, fmt.Sprintf("%s (%s)", name, why))
 }
 
-// identities returns the keys of the user's key files, and behind each its
+// identities returns the keys of the user's key files, each followed by its
 // certificate, unless the user names certificates.
 func (l *login) identities() (all []identity) {
 	for _, file := range l.config.IdentityFiles {
@@ -127,7 +127,7 @@ func (l *login) certificates(all []offer) (certified []offer) {
 	return certified
 }
 
-// restrict makes a key sign by the algorithms only that the user allows. It
+// restrict limits a key to the signature algorithms that the user allows. It
 // reports false for a key that must not be offered.
 func (l *login) restrict(o offer) (ssh.Signer, bool) {
 	key := o.PublicKey()
@@ -158,7 +158,7 @@ func (l *login) restrict(o offer) (ssh.Signer, bool) {
 		suffix := strings.TrimPrefix(key.Type(), underlying) // of certificates
 		algorithms = slices.DeleteFunc(algorithms, func(a string) bool { return !slices.Contains(allowed, a+suffix) })
 		if len(algorithms) == 0 {
-			l.skip(o.name, "PubkeyAcceptedAlgorithms do not have "+key.Type())
+			l.skip(o.name, "PubkeyAcceptedAlgorithms does not include "+key.Type())
 			return nil, false
 		}
 	}
@@ -183,7 +183,7 @@ func tooShort(key ssh.PublicKey, bits int) bool {
 	return false
 }
 
-// close ends the connection to the agent; its keys cannot sign any more.
+// close closes the connection to the agent; its keys can no longer sign.
 func (l *login) close() {
 	if l.agent != nil {
 		l.agent.Close()
@@ -230,7 +230,7 @@ func (l *login) load(id identity, held []offer) (key offer, ok bool) {
 	info, err := os.Stat(id.file)
 	if errors.Is(err, fs.ErrNotExist) {
 		if id.public != nil && cert == nil {
-			l.skip(id.file, "only its public half is here, and no agent holds it")
+			l.skip(id.file, "only the public key is here, and no agent holds the private key")
 		}
 		return offer{}, false
 	}
@@ -243,7 +243,7 @@ func (l *login) load(id identity, held []offer) (key offer, ok bool) {
 		return offer{}, false
 	}
 	if owner, ok := info.Sys().(*syscall.Stat_t); ok && int(owner.Uid) == os.Getuid() && info.Mode().Perm()&0o077 != 0 && isPrivateKey(text) {
-		why := fmt.Sprintf("others may read it, its mode is %04o, so it is not used, as by ssh: run chmod 600 %s", info.Mode().Perm(), id.file)
+		why := fmt.Sprintf("its permissions %04o are too open, so it is not used, as with ssh: run chmod 600 %s", info.Mode().Perm(), id.file)
 		l.skip(id.file, why)
 		l.log.Warn("an SSH key is not used", "file", id.file, "reason", why)
 		return offer{}, false
@@ -255,7 +255,7 @@ func (l *login) load(id identity, held []offer) (key offer, ok bool) {
 		l.skip(id.file, "it has a passphrase and no agent holds it: run ssh-add "+id.file)
 		return offer{}, false
 	case err != nil && id.public != nil && !isPrivateKey(text):
-		l.skip(id.file, "only its public half is here, and no agent holds it")
+		l.skip(id.file, "only the public key is here, and no agent holds the private key")
 		return offer{}, false
 	case err != nil:
 		l.skip(id.file, err.Error())
@@ -264,7 +264,7 @@ func (l *login) load(id identity, held []offer) (key offer, ok bool) {
 		signer, err = ssh.NewCertSigner(cert, signer)
 		return offer{signer, id.file + "-cert.pub"}, err == nil
 	case id.public != nil && !sameKey(id.public, signer.PublicKey()):
-		l.skip(id.file, "the public key beside it, "+id.file+".pub, is another one's")
+		l.skip(id.file, "the public key in "+id.file+".pub does not belong to it")
 		return offer{}, false
 	}
 	return offer{signer, id.file}, true
@@ -278,9 +278,9 @@ func (l *login) has(key ssh.PublicKey) bool {
 
 func sameKey(a, b ssh.PublicKey) bool { return bytes.Equal(a.Marshal(), b.Marshal()) }
 
-// publicKeyOf finds the public key of a key file as ssh does: the file may be a
-// public key, one may lie beside it, or the private key is in a format that
-// shows it. It returns nil if the private key must be unlocked first.
+// publicKeyOf finds the public key of a key file as ssh does: the file is a public
+// key itself, FILE.pub is there, or the private key's format includes it. It
+// returns nil if the private key must be decrypted first.
 func publicKeyOf(file string) ssh.PublicKey {
 	for _, name := range []string{file, file + ".pub"} {
 		if key := readPublic(name); key != nil {
@@ -315,7 +315,7 @@ func readPublic(file string) ssh.PublicKey {
 	return key
 }
 
-// readCertificate reads a file that holds a certificate of a user.
+// readCertificate reads a file with a user certificate.
 func readCertificate(file string) (*ssh.Certificate, error) {
 	text, err := os.ReadFile(file)
 	if err != nil {
@@ -327,12 +327,12 @@ func readCertificate(file string) (*ssh.Certificate, error) {
 	}
 	cert, ok := key.(*ssh.Certificate)
 	if !ok || cert.CertType != ssh.UserCert {
-		return nil, errors.New("no certificate of a user")
+		return nil, errors.New("not a user certificate")
 	}
 	return cert, nil
 }
 
-// methods returns the methods of logging in that the user allows, in order.
+// methods returns the authentication methods that the user allows, in order.
 func (c Config) methods() []string {
 	if len(c.Authentications) == 0 {
 		return authentications
@@ -340,7 +340,7 @@ func (c Config) methods() []string {
 	return c.Authentications
 }
 
-// errUnsafe keeps a password from a host that may be another one.
+// errUnsafe is why a host that may be a different one gets no password.
 var errUnsafe = errors.New("its host key has changed or is revoked")
 
 // methods returns what to offer, in order.
@@ -384,8 +384,8 @@ func (l *login) usePassword(as string) (string, error) {
 	return l.config.Password.Reveal(), nil
 }
 
-// authCallback is an [ssh.ClientAuthCallback]: it learns what the server accepts and
-// leaves the choice to the order of methods.
+// authCallback is an [ssh.ClientAuthCallback]: it records which methods the server
+// accepts, and leaves the choice to the order of methods.
 func (l *login) authCallback(auth *ssh.ClientAuthContext) (ssh.AuthMethod, error) {
 	l.started, l.allowed = true, auth.AllowedMethods
 	return nil, nil
@@ -395,7 +395,7 @@ func (l *login) authCallback(auth *ssh.ClientAuthContext) (ssh.AuthMethod, error
 func (l *login) authError(err error) *AuthError {
 	for _, method := range []string{"gssapi-with-mic", "hostbased"} {
 		if slices.Contains(l.allowed, method) {
-			l.skip(method, "mhmig does not speak it")
+			l.skip(method, "not supported by mhmig")
 		}
 	}
 	return &AuthError{

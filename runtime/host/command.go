@@ -16,31 +16,31 @@ import (
 
 // Command is what to run on a host: either Args or Script.
 type Command struct {
-	// Args are a program and its arguments; no shell looks at them.
+	// Args are a program and its arguments; they are not interpreted by a shell.
 	Args []string
 	// Script is run by the host's /bin/sh. A child that it leaves in the
 	// background must have its output redirected, or the command does not end.
 	Script string
 	// Dir is the folder to run in. Empty: the user's home.
 	Dir string
-	// Env is added to the environment, and wins over [Config.Env].
+	// Env is added to the environment, and overrides [Config.Env].
 	Env map[string]string
 	// Stdin is what the command reads; it is read by a goroutine that ends
 	// when a Read returns after the command's end. Nil: nothing.
 	Stdin io.Reader
 	// Timeout limits the command's life. Zero: only its context does.
 	Timeout time.Duration
-	// Mark is put into the command's environment, see [MarkVariable]. All that the
-	// command starts has it too, unless it clears its environment: by that it is
-	// found and killed with the command, in whatever session and group it is. A
-	// mark ends in a slash. Empty: only the process group is killed.
+	// Mark is put into the command's environment, see [MarkVariable]. The command's
+	// descendants inherit it, unless they clear their environment: so they are found
+	// and killed with the command, in whatever session and group they are. A mark
+	// ends in a slash. Empty: only the process group is killed.
 	Mark string
 }
 
 // MarkVariable is the environment variable that holds a command's mark.
 const MarkVariable = "MHMIG_RUN"
 
-// String returns the command as a person would type it, without Dir and Env.
+// String returns the command as typed in a shell, without Dir and Env.
 func (c Command) String() string {
 	if len(c.Args) > 0 {
 		return shellescape.QuoteCommand(c.Args)
@@ -54,7 +54,7 @@ func (c Command) String() string {
 
 var envName = regexp.MustCompile(`^[A-Za-z_][A-Za-z0-9_]*$`)
 
-// script returns the text that /bin/sh has to evaluate.
+// script returns the text that /bin/sh evaluates.
 func (c Command) script(hostEnv map[string]string) (string, error) {
 	switch {
 	case (len(c.Args) == 0) == (c.Script == ""):

@@ -31,23 +31,22 @@ type Config struct {
 	// Password is tried after the keys. Empty: no password.
 	Password Secret
 	// IdentityFiles are private key files, or public ones whose private keys the
-	// agent holds; files that do not exist are passed over.
+	// agent holds; files that do not exist are skipped.
 	IdentityFiles []string
-	// CertificateFiles are certificates of keys. Empty: those that lie beside the
-	// key files.
+	// CertificateFiles are certificates of keys. Empty: those next to the key
+	// files.
 	CertificateFiles []string
 	// IdentitiesOnly keeps keys that only the agent knows from being offered.
 	IdentitiesOnly bool
 	// AgentSocket is the unix socket of the SSH agent. Empty: no agent.
 	AgentSocket string
-	// Authentications are the methods of logging in, in order, by their names in
+	// Authentications are the authentication methods, in order, by their names in
 	// the protocol. Empty: publickey, keyboard-interactive, password.
 	Authentications []string
 	// KeyAlgorithms are the signature algorithms of keys that may be offered, by
-	// OpenSSH's names. Empty: all that are held for safe.
+	// OpenSSH's names. Empty: all that are considered safe.
 	KeyAlgorithms []string
-	// MinRSABits is the length of the shortest RSA key to offer or to accept of a
-	// host. Zero: any.
+	// MinRSABits is the minimum length of RSA keys, ours and the host's. Zero: any.
 	MinRSABits int
 
 	// KnownHostsFiles hold the accepted host keys; new ones go to the first.
@@ -67,14 +66,14 @@ type Config struct {
 	// RevokedHostKeys is a file of public keys that no host may have. Empty: none.
 	RevokedHostKeys string
 	// HostKeyAlgorithms are the kinds of host keys to accept, in order of
-	// preference. Empty: all that are held for safe, known ones first.
+	// preference. Empty: all that are considered safe, known ones first.
 	HostKeyAlgorithms []string
-	// CAAlgorithms are those that may sign the certificate of a host. Empty: all
-	// that are held for safe.
+	// CAAlgorithms are the signature algorithms of host certificates. Empty: all
+	// that are considered safe.
 	CAAlgorithms []string
 
 	// Ciphers, MACs and KeyExchanges are the algorithms to negotiate. Empty: all
-	// that are held for safe.
+	// that are considered safe.
 	Ciphers, MACs, KeyExchanges []string
 
 	// ProxyJump are the hosts to go through, the first one first.
@@ -82,22 +81,21 @@ type Config struct {
 
 	// ConnectTimeout limits connecting and logging in. Zero: 10 s.
 	ConnectTimeout time.Duration
-	// NoTCPKeepAlive keeps the kernel from asking for signs of life, too.
+	// NoTCPKeepAlive switches the kernel's TCP keepalives off.
 	NoTCPKeepAlive bool
-	// KeepaliveInterval times KeepaliveCount is how long a silent host is waited
-	// for. Zero: 2 s.
+	// KeepaliveInterval times KeepaliveCount is after how much silence the
+	// connection is lost. Zero: 2 s.
 	KeepaliveInterval time.Duration
-	// KeepaliveCount is how many questions for a sign of life are asked meanwhile.
-	// Zero: 5.
+	// KeepaliveCount is how many keepalive messages are sent in that time. Zero: 5.
 	KeepaliveCount int
 	// MaxSessions is how many sessions sshd allows on a connection. Zero: 10,
-	// which is OpenSSH's default. A server that allows fewer is found out.
+	// which is OpenSSH's default. A lower limit of the server is detected.
 	MaxSessions int
 
 	// Env is set for each command.
 	Env map[string]string
 
-	// Notices are remarks of [Resolve] on the configuration files. Dial logs them.
+	// Notices are warnings of [Resolve] about the configuration files. Dial logs them.
 	Notices []string
 }
 
@@ -111,8 +109,8 @@ const (
 	// writes it into the first known_hosts file.
 	AcceptNewHostKeys
 	// AnyHostKey also accepts a key that has changed or is revoked in a known_hosts
-	// file: it says so loudly, and offers such a host no password. It protects from
-	// nothing.
+	// file: it logs a warning, and offers such a host no password. It does not
+	// protect from impersonation.
 	AnyHostKey
 )
 

@@ -20,9 +20,9 @@ type connection struct {
 	config Config
 	client *ssh.Client
 	wire   *wire
-	jump   *connection // what this one goes through; nil: a TCP connection
+	jump   *connection // to the jump host; nil: a TCP connection
 
-	keepalives chan struct{} // each asks the host for a sign of life
+	keepalives chan struct{} // requests to send a keepalive message
 
 	stop  context.CancelCauseFunc
 	ended context.Context // ends with the connection; its cause says why
@@ -33,7 +33,7 @@ type connection struct {
 
 	// Guarded by the lock of the Host.
 	sessions int // in use
-	limit    int // what the server allows
+	limit    int // of the server
 }
 
 // connect opens a connection to the host of c, through its jump hosts.
@@ -84,7 +84,7 @@ func dialThrough(ctx context.Context, jump *connection, c Config) (net.Conn, err
 	return jump.dial(ctx, "tcp", c.endpoint())
 }
 
-// handshake agrees on keys, checks the host's, and logs in.
+// handshake does the key exchange, verifies the host key, and authenticates.
 func handshake(ctx context.Context, w *wire, c Config, log *slog.Logger) (*ssh.Client, error) {
 	login := newLogin(ctx, c, log)
 	defer login.close()
@@ -125,7 +125,7 @@ func handshake(ctx context.Context, w *wire, c Config, log *slog.Logger) (*ssh.C
 	case check.accepted != nil:
 		return nil, newUnreachable(c, fmt.Errorf("log in: %w", err))
 	}
-	return nil, newUnreachable(c, fmt.Errorf("speak SSH: %w", err))
+	return nil, newUnreachable(c, err)
 }
 
 // watch ends the connection when the host is silent for too long.
@@ -138,7 +138,7 @@ func (k *connection) watch() {
 		send: func() {
 			select {
 			case k.keepalives <- struct{}{}:
-			default: // one is on its way
+			default: // one is pending
 			}
 		},
 	}
@@ -147,8 +147,8 @@ func (k *connection) watch() {
 	}
 }
 
-// sendKeepalives sends questions that each SSH server answers. It is a goroutine of
-// its own, because sending blocks on a network that takes nothing.
+// sendKeepalives sends keepalive requests, which each SSH server answers. It has its
+// own goroutine, because sending blocks on a network that takes nothing.
 func (k *connection) sendKeepalives() {
 	for {
 		select {
@@ -156,7 +156,7 @@ func (k *connection) sendKeepalives() {
 			return
 		case <-k.keepalives:
 			if _, _, err := k.client.SendRequest("keepalive@openssh.com", true, nil); err != nil {
-				return // the connection is at its end, which client.Wait reports
+				return // the connection has ended, which client.Wait reports
 			}
 		}
 	}
@@ -166,8 +166,8 @@ func (k *connection) lost(err error) *LostError {
 	return &LostError{Host: k.config.Name, Silent: k.wire.silence(), Err: err}
 }
 
-// reason returns why the connection ended, if an error came of that: then we
-// hear of it about now.
+// reason returns why the connection ended if that caused err: it is known at about
+// the same time. Else it returns err.
 func (k *connection) reason(err error) error {
 	timer := time.NewTimer(drainTimeout)
 	defer timer.Stop()
@@ -204,9 +204,9 @@ func (k *connection) close(reason error) {
 	}
 }
 
-// await runs f, which knows no context, in a goroutine of k, and returns its
+// await runs f, which takes no context, in a goroutine of k, and returns its
 // result. When ctx or the connection ends first, it returns the cause, and
-// discard gets the result that nobody waits for.
+// discard gets the late result.
 func await[T any](ctx context.Context, k *connection, f func() (T, error), discard func(T)) (T, error) {
 	type result struct {
 		value T
@@ -242,7 +242,7 @@ func await[T any](ctx context.Context, k *connection, f func() (T, error), disca
 	}
 }
 
-// wire is the stream below SSH. It remembers when the host was last heard.
+// wire is the stream below SSH. It records when data last arrived.
 type wire struct {
 	net.Conn
 	start time.Time
@@ -251,7 +251,7 @@ type wire struct {
 
 func newWire(conn net.Conn) *wire { return &wire{Conn: conn, start: time.Now()} }
 
-// Read reads from the stream and notes a sign of life.
+// Read reads from the stream and records the time.
 func (w *wire) Read(p []byte) (int, error) {
 	n, err := w.Conn.Read(p)
 	if n > 0 {
@@ -260,7 +260,7 @@ func (w *wire) Read(p []byte) (int, error) {
 	return n, err
 }
 
-// lastRead returns when the host was last heard.
+// lastRead returns when data last arrived from the host.
 func (w *wire) lastRead() time.Time { return w.start.Add(time.Duration(w.last.Load())) }
 
 func (w *wire) silence() time.Duration { return time.Since(w.lastRead()) }

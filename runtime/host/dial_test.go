@@ -65,7 +65,7 @@ func TestUnreachable(t *testing.T) {
 		{"no such name", func(c *host.Config) { c.Address = "no-such-host.invalid" }, []string{"no-such-host.invalid", "ssh_address"}},
 		{"connection refused", func(c *host.Config) { c.Port = port(gone) }, []string{"connection refused", "is sshd running", gone.Addr().String()}},
 		{"no answer", func(c *host.Config) { c.Port, c.ConnectTimeout = port(mute), 200*time.Millisecond }, []string{"log in: its time limit of 200ms has passed", "firewall"}},
-		{"no SSH", func(c *host.Config) { c.Port = port(rude) }, []string{"speak SSH"}},
+		{"no SSH", func(c *host.Config) { c.Port = port(rude) }, []string{"ssh: handshake failed"}},
 	}
 	for _, test := range tests {
 		t.Run(test.name, func(t *testing.T) {
@@ -214,12 +214,12 @@ func TestHostKeys(t *testing.T) {
 		writeFile(t, known, name+" "+other.line())
 		c := s.config
 		c.HostKeys = host.AnyHostKey
-		wantLog(t, c, "level=WARN", "NOT THE KNOWN ONE", "has changed", shown, known+":1")
+		wantLog(t, c, "level=WARN", "CHANGED OR REVOKED HOST KEY", "has changed", shown, known+":1")
 	})
 	t.Run("bad lines", func(t *testing.T) {
 		bad := strings.Repeat("nonsense\n", 8)
 		writeFile(t, known, "[127.0.0.1 x y\n"+bad+name+" "+s.hostKey.line())
-		wantLog(t, s.config, "level=WARN", "passed over", known, "1, 2, 3, 4, 5, and 4 more")
+		wantLog(t, s.config, "level=WARN", "skipped", known, "1, 2, 3, 4, 5, and 4 more")
 		writeFile(t, known, bad+name+" "+other.line())
 		wantText(t, dialError(t, s.config), "has changed", known+":9")
 	})
@@ -227,7 +227,7 @@ func TestHostKeys(t *testing.T) {
 		writeFile(t, known, name+" "+s.hostKey.line())
 		c := s.config
 		c.KnownHostsFiles, c.GlobalKnownHostsFiles = []string{t.TempDir()}, []string{known}
-		wantLog(t, c, "level=WARN", "known hosts are passed over", "is a directory")
+		wantLog(t, c, "level=WARN", "known_hosts file skipped", "is a directory")
 	})
 }
 
@@ -469,7 +469,7 @@ func TestProxyJump(t *testing.T) {
 		c.Port = gone.Addr().(*net.TCPAddr).Port
 		err := dialError(t, c)
 		wantError[*host.UnreachableError](t, "Dial", err)
-		wantText(t, err, "inner: connect to ", "the jump host says: ", "is sshd running")
+		wantText(t, err, "inner: connect to ", "the jump host reports: ", "is sshd running")
 	})
 	t.Run("the jump host dies", func(t *testing.T) {
 		first.signal(syscall.SIGKILL)
@@ -504,7 +504,7 @@ func TestFrozenServerIsFoundByKeepalive(t *testing.T) {
 	if lost.Silent < 500*time.Millisecond {
 		t.Errorf("silence: got %v, want at least 0.5 s", lost.Silent)
 	}
-	wantText(t, lost, "host1: lost the SSH connection: no answer to keepalives (last heard of 0.")
+	wantText(t, lost, "host1: lost the SSH connection: no answer to keepalives (last data received 0.")
 	_, err = p.Wait(t.Context())
 	wantError[*host.LostError](t, "Wait", err)
 	_, err = h.Run(t.Context(), host.Command{Args: []string{"true"}})

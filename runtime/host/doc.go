@@ -14,27 +14,27 @@
 // A [Command] is run by /bin/sh, whatever the user's login shell is, with
 // LC_ALL=C and the system's sbin folders in PATH; what the login shell prints
 // before (prompts, banners) is dropped. Each command is the leader of a process
-// group of its own. When its time is over, its context ends, or the Host is
-// closed, the whole group is killed: TERM, two seconds of grace, KILL. No
-// command starts before mhmig knows its group, so none can be lost. A command with
-// a [Command.Mark] takes with it what has left its group.
+// group of its own. When its timeout passes, its context ends, or the Host is
+// closed, the whole group is killed: SIGTERM, two seconds of grace, SIGKILL. No
+// command starts before mhmig knows its group, so none can be lost. Of a command
+// with a [Command.Mark], descendants that left the group are killed too.
 //
-// What is taken into memory has a limit, [MaxOutput], for a command's outputs and
-// for a file: a host that sends without end is an error.
+// [MaxOutput] limits what is read into memory of a command's output or of a file:
+// a host that sends without end is an error.
 //
 // # Sessions and connections
 //
 // A server allows a limited number of sessions on one connection (OpenSSH's
 // MaxSessions, 10 if not set). A running command is one session; file
 // transfers share one; forwardings need none. When all sessions are taken, a
-// Host opens further connections, up to ten; beyond that commands wait their
-// turn. One session of each connection is kept for killing.
+// Host opens further connections, up to ten; beyond that commands wait. One
+// session of each connection is reserved for killing.
 //
 // # Lost connections
 //
 // When nothing at all arrives on a connection for [Config.KeepaliveCount] times
-// [Config.KeepaliveInterval], though as many signs of life were asked for, it is
-// lost: whatever waits on it returns a [*LostError]. Time in which this process
+// [Config.KeepaliveInterval], though as many keepalive messages were sent, it is
+// lost: calls that wait on it return a [*LostError]. Time in which this process
 // was stopped does not count.
 //
 // # Concurrency

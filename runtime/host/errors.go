@@ -20,8 +20,8 @@ import (
 // ErrClosed is why operations end on a Host that was closed.
 var ErrClosed = errors.New("the host's connection was closed")
 
-// UnreachableError says that no connection to a host's sshd came about: its name
-// is unknown, nothing listens, or it does not answer in time.
+// UnreachableError means that a connection to a host's sshd failed: its name is
+// unknown, nothing listens, or it does not answer in time.
 type UnreachableError struct {
 	Host, Endpoint string
 	Hint           string // what to do, if known
@@ -32,10 +32,10 @@ func newUnreachable(c Config, err error) *UnreachableError {
 	u := &UnreachableError{Host: c.Name, Endpoint: c.endpoint(), Err: err}
 	var dns *net.DNSError
 	var timeout net.Error
-	var refused *ssh.OpenChannelError // said by a jump host
+	var refused *ssh.OpenChannelError // by a jump host
 	switch {
 	case errors.As(err, &refused):
-		u.Err = fmt.Errorf("the jump host says: %s: %w", refused.Message, err)
+		u.Err = fmt.Errorf("the jump host reports: %s: %w", refused.Message, err)
 		u.Hint = "can the jump host reach it, is sshd running there, and may the jump host forward TCP?"
 	case errors.As(err, &dns) && dns.IsNotFound:
 		u.Err = fmt.Errorf("no such host name %q: %w", c.Address, err)
@@ -60,7 +60,7 @@ func (e *UnreachableError) ExitCode() exit.Code { return exit.Hosts }
 // Unwrap returns the cause.
 func (e *UnreachableError) Unwrap() error { return e.Err }
 
-// AuthError says that a host let none of our keys and passwords in.
+// AuthError means that a host accepted none of our keys and passwords.
 type AuthError struct {
 	Host, User, Endpoint string
 	Tried                []string // each key and password that was offered
@@ -85,7 +85,7 @@ func (e *AuthError) Error() string {
 	}
 	hint := fmt.Sprintf("try ssh-copy-id %s, or set ssh_user, ssh_key or ssh_password", e.target())
 	if len(e.Tried) > 5 {
-		hint = "sshd gives up after some keys: name the right one by ssh_key, or set IdentitiesOnly in ~/.ssh/config; " + hint
+		hint = "sshd allows few attempts (MaxAuthTries): name the right key by ssh_key, or set IdentitiesOnly in ~/.ssh/config; " + hint
 	}
 	return withHint(b.String(), hint)
 }
@@ -104,12 +104,12 @@ func (e *AuthError) target() string {
 	return "-p " + port + " " + e.User + "@" + address
 }
 
-// HostKeyError says that a host showed a key that the known_hosts files do not
-// confirm: an unknown one, or, when Known is not empty, another than before.
+// HostKeyError means that the known_hosts files do not have a host's key: it is
+// unknown, or, when Known is not empty, it has changed.
 type HostKeyError struct {
 	Host, Endpoint string
 	KeyName        string     // the name that was looked up, as known_hosts files write it
-	Offered        string     // type and fingerprint of the key that the host showed
+	Offered        string     // type and fingerprint of the host's key
 	Known          []KnownKey // the keys that the host should have
 	Revoked        *KnownKey  // set when the key is marked @revoked
 	Files          []string   // the known_hosts files that were read
@@ -122,7 +122,7 @@ type KnownKey struct {
 	Line        int
 }
 
-// Changed reports whether the host is known by another key.
+// Changed reports whether the host is known with another key.
 func (e *HostKeyError) Changed() bool { return len(e.Known) > 0 }
 
 func (e *HostKeyError) Error() string {
@@ -135,7 +135,7 @@ func (e *HostKeyError) Error() string {
 			known[i] = fmt.Sprintf("%s at %s:%d", k.Fingerprint, k.File, k.Line)
 		}
 		return withHint(
-			fmt.Sprintf("%s: the host key of %s has changed: it shows %s, known is %s; someone may be listening in, or the host was installed anew",
+			fmt.Sprintf("%s: the host key of %s has changed: it is %s, expected %s; this may be a man-in-the-middle attack, or the host was reinstalled",
 				e.Host, e.Endpoint, e.Offered, strings.Join(known, ", ")),
 			fmt.Sprintf("if you are sure of the new key: ssh-keygen -R '%s' -f %s", e.KeyName, e.Known[0].File))
 	}
@@ -152,15 +152,15 @@ func (e *HostKeyError) Error() string {
 // ExitCode is that of hosts that cannot be used.
 func (e *HostKeyError) ExitCode() exit.Code { return exit.Hosts }
 
-// LostError says that an established connection to a host has ended by itself.
+// LostError means that an established connection to a host was lost.
 type LostError struct {
 	Host   string
-	Silent time.Duration // how long nothing had been heard of the host
+	Silent time.Duration // time since data last arrived
 	Err    error         // why
 }
 
 func (e *LostError) Error() string {
-	return fmt.Sprintf("%s: lost the SSH connection: %v (last heard of %.1f s ago)", e.Host, e.Err, e.Silent.Seconds())
+	return fmt.Sprintf("%s: lost the SSH connection: %v (last data received %.1f s ago)", e.Host, e.Err, e.Silent.Seconds())
 }
 
 // ExitCode is that of hosts that cannot be used.
@@ -169,11 +169,11 @@ func (e *LostError) ExitCode() exit.Code { return exit.Hosts }
 // Unwrap returns the cause.
 func (e *LostError) Unwrap() error { return e.Err }
 
-// ExitError says that a remote command ended with a status that is not zero.
-// The status of a command that a signal ended is 128 plus the signal's number.
+// ExitError means that a remote command ended with a non-zero status. The status
+// of a command that a signal ended is 128 plus the signal's number.
 type ExitError struct {
 	Host    string
-	Command string // as a person would type it
+	Command string // as typed in a shell
 	Output  Output
 }
 
@@ -181,14 +181,14 @@ func (e *ExitError) Error() string {
 	return fmt.Sprintf("%s: %s: exit status %d%s", e.Host, e.Command, e.Output.Status, lastOutput(e.Output))
 }
 
-// KilledError says that mhmig killed a remote command and its process group,
-// because its time was over, its context ended or the Host was closed.
+// KilledError means that mhmig killed a remote command and its process group,
+// because of a timeout, because its context ended or the Host was closed.
 type KilledError struct {
 	Host    string
 	Command string
-	Output  Output // what it had written until then
+	Output  Output // until then
 	Cause   error  // why
-	KillErr error  // why it may still be there; nil: it is gone
+	KillErr error  // why it may still run; nil: it is gone
 }
 
 func (e *KilledError) Error() string {
@@ -198,7 +198,7 @@ func (e *KilledError) Error() string {
 	}
 	output := lastOutput(e.Output)
 	if _, full := e.Cause.(*OutputError); full {
-		output = "" // out of all that it wrote, no word is worth more than another
+		output = "" // the end of so much output is no help
 	}
 	return fmt.Sprintf("%s: %s: %s after %.1f s: %v%s", e.Host, e.Command, state, e.Output.Duration.Seconds(), e.Cause, output)
 }
@@ -224,18 +224,18 @@ func (e *TimeoutError) Is(target error) bool {
 // Timeout reports true, as net.Error and os.IsTimeout want it.
 func (e *TimeoutError) Timeout() bool { return true }
 
-// ForwardError says that a host did not connect to, or listen on, an address for
-// us. For a socket that does not exist yet, or that nobody listens on, Refused
-// is true: trying again may help. (OpenSSH says the same of a unix socket when
-// its configuration forbids the forwarding.)
+// ForwardError means that port forwarding through a host failed. For a socket that
+// does not exist yet, or that nothing listens on, Refused is true: a retry may
+// help. (OpenSSH reports the same for a unix socket when its configuration forbids
+// the forwarding.)
 type ForwardError struct {
 	Host, Network, Address string
 	Listen                 bool // to listen; otherwise to connect
 	Refused                bool
 	Err                    error
 
-	denied   bool // sshd does not do that for us
-	timedOut bool // nothing had come of it when the time was over
+	denied   bool // sshd's configuration forbids it
+	timedOut bool // no answer before the timeout
 }
 
 func (e *ForwardError) Error() string {
@@ -245,11 +245,11 @@ func (e *ForwardError) Error() string {
 	}
 	switch {
 	case e.denied:
-		hint = "sshd there must allow it: AllowTcpForwarding, AllowStreamLocalForwarding, PermitOpen, PermitListen"
+		hint = "sshd there does not allow it: see AllowTcpForwarding, AllowStreamLocalForwarding, PermitOpen, PermitListen"
 	case e.timedOut && !e.Listen:
 		hint = "the process that listens there may hang"
 	case e.Refused && e.Network == "unix":
-		hint = "does a process listen there, and does it take connections? sshd says the same if AllowStreamLocalForwarding is no"
+		hint = "does a process listen there, and does it accept connections? sshd reports the same if AllowStreamLocalForwarding is no"
 	case e.Refused:
 		hint = "does a process listen there?"
 	}
@@ -273,7 +273,7 @@ func orNone(files []string) string {
 	return strings.Join(files, ", ")
 }
 
-// lastOutput returns the end of what a command said last, for an error message.
+// lastOutput returns the end of a command's output, for an error message.
 func lastOutput(o Output) string {
 	text := strings.TrimSpace(string(o.Stderr))
 	if text == "" {

@@ -13,7 +13,7 @@ import (
 	"strings"
 )
 
-// Facts are what a host says of itself.
+// Facts are properties of a host.
 type Facts struct {
 	Kernel      string // "6.1.0-18-amd64"
 	Hostname    string
@@ -25,7 +25,7 @@ type Facts struct {
 	BootID      string // differs between machines and between their boots
 }
 
-// Facts asks the host about itself.
+// Facts queries the host's properties.
 func (h *Host) Facts(ctx context.Context) (Facts, error) {
 	out, err := h.Run(ctx, Command{Script: `
 echo "kernel=$(uname -r)"
@@ -40,7 +40,7 @@ done </proc/meminfo
 if [ -r /etc/os-release ]; then . /etc/os-release; echo "os=$PRETTY_NAME"; fi
 `})
 	if err != nil {
-		return Facts{}, fmt.Errorf("ask for facts: %w", err)
+		return Facts{}, fmt.Errorf("query the host's facts: %w", err)
 	}
 	values := map[string]string{}
 	for line := range strings.Lines(string(out.Stdout)) {
@@ -51,7 +51,7 @@ if [ -r /etc/os-release ]; then . /etc/os-release; echo "os=$PRETTY_NAME"; fi
 	cpus, cpuErr := strconv.Atoi(values["cpus"])
 	kib, memoryErr := strconv.ParseInt(values["memory"], 10, 64)
 	if err := errors.Join(cpuErr, memoryErr); err != nil {
-		return Facts{}, fmt.Errorf("%s: ask for facts: %w", h.Name(), err)
+		return Facts{}, fmt.Errorf("%s: query the host's facts: %w", h.Name(), err)
 	}
 	return Facts{
 		Kernel: values["kernel"], Hostname: values["hostname"], Arch: values["arch"], OS: values["os"], User: values["user"],
@@ -60,8 +60,8 @@ if [ -r /etc/os-release ]; then . /etc/os-release; echo "os=$PRETTY_NAME"; fi
 }
 
 // FreePort returns a TCP port that nothing on the host uses now, and that it has
-// not returned before. The port is below the range that Linux takes outgoing
-// connections from, so that it stays free until somebody asks for it by number.
+// not returned before. The port is below Linux's range of ephemeral ports, so that
+// no outgoing connection takes it.
 func (h *Host) FreePort(ctx context.Context) (int, error) {
 	const first, last = 20000, 32000
 	out, err := h.Run(ctx, Command{Script: "cat /proc/net/tcp /proc/net/tcp6 2>/dev/null || cat /proc/net/tcp"})

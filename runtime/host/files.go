@@ -20,19 +20,18 @@ import (
 
 // Paths on the host are absolute or below the user's home; ~ is not special.
 
-// What is no regular file, such as a pipe or a device, and what says that it is
-// empty, as the kernel's files do, is read and written by a command: it may block
-// for ever, and would then block all that comes after it on the file client. A
-// command can be killed.
+// Special files, such as pipes and devices, and files of size 0, as in /proc and
+// /sys, are read and written by a command: they may block for ever, and would then
+// block all later requests of the SFTP client. A command can be killed.
 
-// errSpecial says that a file is to be left to a command.
-var errSpecial = errors.New("is no regular file")
+// errSpecial means that a file must be accessed by a command.
+var errSpecial = errors.New("is not a regular file")
 
 // TooLargeError is a file that is too large to be read into memory.
 type TooLargeError struct{ Limit int }
 
 func (e *TooLargeError) Error() string {
-	return fmt.Sprintf("it has more than %d MiB; download it, or let a command on the host take what is needed", e.Limit>>20)
+	return fmt.Sprintf("it is larger than %d MiB; download it, or extract what is needed with a command on the host", e.Limit>>20)
 }
 
 // ReadFile returns the content of a file on the host. One of more than
@@ -97,7 +96,7 @@ func (h *Host) WriteFile(ctx context.Context, name string, data []byte, perm fs.
 	return err
 }
 
-// writeSpecial writes to what is no regular file.
+// writeSpecial writes to a special file.
 func (h *Host) writeSpecial(ctx context.Context, name string, data io.Reader) error {
 	if _, err := h.Run(ctx, Command{Script: "cat >" + shellescape.Quote(name), Stdin: data}); err != nil {
 		return fmt.Errorf("%s: write %s: %w", h.Name(), name, err)
@@ -111,7 +110,7 @@ func (h *Host) Upload(ctx context.Context, local, remote string) error {
 	if remote != "" && remote[len(remote)-1] == '/' {
 		remote = path.Join(remote, filepath.Base(local))
 	}
-	info, err := os.Stat(local) // to open a pipe would block
+	info, err := os.Stat(local) // opening a pipe would block
 	if err == nil && !info.Mode().IsRegular() {
 		err = fmt.Errorf("%s %w", local, errSpecial)
 	}
@@ -162,7 +161,7 @@ func (h *Host) Download(ctx context.Context, remote, local string) error {
 	return nil
 }
 
-// copySpecial copies what can be read from no regular file, until its end.
+// copySpecial copies a special file until its end.
 func (h *Host) copySpecial(ctx context.Context, name string, to io.Writer) error {
 	p, err := h.Start(ctx, Command{Args: []string{"cat", "--", name}})
 	if err != nil {
@@ -181,7 +180,7 @@ func (h *Host) copySpecial(ctx context.Context, name string, to io.Writer) error
 	return errors.Join(copyErr, err)
 }
 
-// create makes a local file and lets fill write it; after an error it is gone.
+// create makes a local file and lets fill write it; after an error it is removed.
 func create(local string, perm fs.FileMode, fill func(*os.File) error) error {
 	to, err := os.OpenFile(local, os.O_WRONLY|os.O_CREATE|os.O_TRUNC, perm)
 	if err != nil {
@@ -216,7 +215,7 @@ func (h *Host) RemoveAll(ctx context.Context, name string) error {
 	if clean := path.Clean(name); name == "" || clean == "/" || clean == "." || clean == ".." {
 		return fmt.Errorf("%s: remove %q: refused", h.Name(), name)
 	}
-	// What is no full folder needs no process on the host.
+	// A file or an empty folder needs no process on the host.
 	_, err := transfer(ctx, h, "remove", name, func(c *sftp.Client) (struct{}, error) { return struct{}{}, c.Remove(name) })
 	switch {
 	case err == nil, errors.Is(err, fs.ErrNotExist):
@@ -243,8 +242,8 @@ func (h *Host) Exists(ctx context.Context, name string) (bool, error) {
 	return err == nil, err
 }
 
-// store writes a file. It sets the permissions before the content is there. Of
-// what is there and no regular file the error matches errSpecial.
+// store writes a file. It sets the permissions before the content. For an existing
+// special file the error matches errSpecial.
 func (h *Host) store(c *sftp.Client, name string, perm fs.FileMode, fill func(*sftp.File) error) error {
 	if info, err := c.Stat(name); err == nil && !info.Mode().IsRegular() && !info.IsDir() {
 		return errSpecial
@@ -259,8 +258,8 @@ func (h *Host) store(c *sftp.Client, name string, perm fs.FileMode, fill func(*s
 	return errors.Join(err, f.Close())
 }
 
-// transfer runs do with the file client. When ctx ends first, it returns at
-// once; do then ends with its next answer from the host.
+// transfer runs do with the SFTP client. When ctx ends first, it returns at once;
+// do then ends with the host's next answer.
 func transfer[T any](ctx context.Context, h *Host, verb, name string, do func(*sftp.Client) (T, error)) (T, error) {
 	var zero T
 	client, k, err := h.fileClient(ctx)
@@ -273,8 +272,8 @@ func transfer[T any](ctx context.Context, h *Host, verb, name string, do func(*s
 	return zero, nil
 }
 
-// fileClient returns the file client, which is started with the first transfer
-// and takes one session for the Host's life.
+// fileClient returns the SFTP client, which is started with the first transfer and
+// keeps one session until the Host is closed.
 func (h *Host) fileClient(ctx context.Context) (*sftp.Client, *connection, error) {
 	select {
 	case h.filesLock <- struct{}{}:
@@ -315,7 +314,7 @@ func startFileClient(session *ssh.Session) (*sftp.Client, error) {
 	return sftp.NewClientPipe(stdout, stdin, sftp.UseConcurrentWrites(true))
 }
 
-// contextReader is a reader that fails when ctx is over.
+// contextReader is a reader that fails when ctx has ended.
 type contextReader struct {
 	ctx context.Context
 	io.Reader
@@ -328,7 +327,7 @@ func (r contextReader) Read(p []byte) (int, error) {
 	return r.Reader.Read(p)
 }
 
-// contextWriter is a writer that fails when ctx is over.
+// contextWriter is a writer that fails when ctx has ended.
 type contextWriter struct {
 	ctx context.Context
 	io.Writer

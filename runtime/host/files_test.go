@@ -253,6 +253,6 @@ func TestReadFileHasALimit(t *testing.T) {
 	for _, name := range []string{sparse, "/dev/zero"} {
 		_, err := h.ReadFile(t.Context(), name)
 		wantError[*host.TooLargeError](t, "ReadFile "+name, err)
-		wantText(t, err, "host1: read "+name, "more than 64 MiB")
+		wantText(t, err, "host1: read "+name, "larger than 64 MiB")
 	}
 }

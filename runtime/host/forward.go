@@ -29,10 +29,10 @@ func (h *Host) Dial(ctx context.Context, network, address string) (net.Conn, err
 }
 
 // Listen makes the host listen: on network "unix" at a socket's path, where it
-// takes the place of a socket that is there, or on "tcp" at address:port, where
-// port 0 lets the host choose (see Addr). Accept returns the connections that
-// come to it. Up to 128 of them wait for Accept; more are turned away. The
-// listener ends, and removes its socket, with Close; it also ends with the Host.
+// replaces an existing socket, or on "tcp" at address:port, where port 0 lets the
+// host choose (see Addr). Up to 128 connections wait for Accept; more are closed.
+// The listener ends, and removes its socket, with Close; it also ends with the
+// Host.
 func (h *Host) Listen(ctx context.Context, network, address string) (net.Listener, error) {
 	if network == "unix" {
 		if err := h.removeSocket(ctx, address); err != nil {
@@ -66,7 +66,7 @@ func (h *Host) forwardError(ctx context.Context, network, address string, listen
 	case refused:
 		e.Refused = refusal.Reason == ssh.ConnectionFailed
 		e.denied = !e.Refused
-		e.Err = fmt.Errorf("sshd says: %s", refusal.Message)
+		e.Err = fmt.Errorf("sshd reports: %s", refusal.Message)
 	case ctx.Err() != nil:
 		e.timedOut = true
 	default: // the SSH library has no type for a denied listener
@@ -81,8 +81,8 @@ func (h *Host) removeSocket(ctx context.Context, path string) error {
 	return err
 }
 
-// listener hands out forwarded connections. Its own goroutine takes them from
-// the SSH library at once: that would block the whole connection otherwise.
+// listener accepts forwarded connections. A goroutine takes them from the SSH
+// library at once, because a pending one blocks the whole SSH connection.
 type listener struct {
 	net.Listener
 	host  *Host
@@ -94,7 +94,7 @@ type listener struct {
 func (l *listener) receive() {
 	defer func() {
 		close(l.conns)
-		for conn := range l.conns { // that nobody will accept
+		for conn := range l.conns { // never accepted
 			conn.Close()
 		}
 	}()
@@ -152,14 +152,14 @@ func (k *connection) dial(ctx context.Context, network, address string) (net.Con
 	return k.pump(channel), nil
 }
 
-// forwarded is a connection over an SSH channel. An SSH channel knows no
-// deadlines, and a blocked Read or Write on it ends only when the peer agrees.
-// So there is a pipe in memory for each direction, which can do both, and a
-// goroutine that pumps between it and the channel.
+// forwarded is a connection over an SSH channel. An SSH channel has no deadlines,
+// and closing it does not end a blocked Read or Write before the peer answers. So
+// there is an in-memory pipe for each direction, which has both, and a goroutine
+// that copies between it and the channel.
 type forwarded struct {
 	channel net.Conn
 	in, out net.Conn      // our ends of the pipes
-	sent    chan struct{} // closed when all that was written is with the SSH library
+	sent    chan struct{} // closed when the SSH library has all written data
 }
 
 func (k *connection) pump(channel net.Conn) net.Conn {
@@ -187,7 +187,7 @@ func (k *connection) pump(channel net.Conn) net.Conn {
 		pumping.Wait()
 	}
 	if !k.spawn(pump) {
-		go pump() // ends at once, as the connection has
+		go pump() // ends at once: the connection has ended
 	}
 	return f
 }
@@ -201,8 +201,8 @@ func (f *forwarded) Write(p []byte) (int, error) { return f.out.Write(p) }
 // CloseWrite tells the peer that nothing more will be written.
 func (f *forwarded) CloseWrite() error { return f.out.Close() }
 
-// Close ends the connection and blocked reads and writes. For what was written
-// already it allows two seconds to be taken by the peer.
+// Close ends the connection and blocked reads and writes. It waits up to two seconds
+// for written data to be sent.
 func (f *forwarded) Close() error {
 	f.in.Close()
 	f.out.Close()

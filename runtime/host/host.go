@@ -16,8 +16,8 @@ import (
 	"golang.org/x/crypto/ssh"
 )
 
-// Host is a machine that we are connected to. See the package's documentation
-// for what its methods have in common.
+// Host is a machine that we are connected to. See the package documentation for
+// what its methods have in common.
 type Host struct {
 	config Config
 	log    *slog.Logger
@@ -26,10 +26,10 @@ type Host struct {
 	mu          sync.Mutex // guards what follows, and the counts of sessions in connections
 	connections []*connection
 	opening     bool          // a further connection is being opened
-	changed     chan struct{} // closed and replaced when a session or connection may be had
+	changed     chan struct{} // closed and replaced when a session or connection may be free
 	processes   map[*Process]struct{}
 	closed      bool
-	ports       map[int]bool // given out by FreePort
+	ports       map[int]bool // returned by FreePort
 
 	filesLock chan struct{} // guards what follows; a channel, as holders wait for the host
 	files     *sftp.Client  // nil until the first transfer
@@ -82,7 +82,7 @@ func (h *Host) Lost() <-chan struct{} { return h.main.ended.Done() }
 func (h *Host) Err() error { return context.Cause(h.main.ended) }
 
 // Close kills the commands that still run, ends all connections, and returns
-// when nothing of the Host is left. Its error names commands that it could not
+// when all its goroutines have ended. Its error names commands that it could not
 // kill. Calling it again does nothing.
 func (h *Host) Close() error {
 	h.mu.Lock()
@@ -120,7 +120,7 @@ func (h *Host) Close() error {
 	return errors.Join(errs...)
 }
 
-// urgency reports whether a session may be taken from those kept for killing.
+// urgency is whether a session may use the capacity reserved for killing.
 type urgency bool
 
 const (
@@ -128,8 +128,8 @@ const (
 	urgent   urgency = true
 )
 
-// acquire takes a session's place on a connection, opening another connection
-// when all are full. The caller gives it back by release.
+// acquire reserves a session on a connection, opening another connection when all
+// are full. The caller calls release.
 func (h *Host) acquire(ctx context.Context, u urgency) (*connection, error) {
 	for {
 		h.mu.Lock()
@@ -168,12 +168,12 @@ func (h *Host) acquire(ctx context.Context, u urgency) (*connection, error) {
 				return nil, context.Cause(h.main.ended)
 			}
 		}
-		// What there is to say of keys was said when the main one was opened.
+		// Messages about keys were logged when the main connection was opened.
 		k, err := connect(ctx, h.config, slog.New(slog.DiscardHandler))
 		h.mu.Lock()
 		h.opening = false
 		if err == nil {
-			k.limit = h.main.limit // what was learnt of the server
+			k.limit = h.main.limit // as detected
 			h.connections = append(h.connections, k)
 		}
 		h.notifyWaiters()
@@ -185,7 +185,7 @@ func (h *Host) acquire(ctx context.Context, u urgency) (*connection, error) {
 	}
 }
 
-// room returns how many sessions of k may be in use for a session of urgency u.
+// room returns how many sessions k may have for a session of urgency u.
 func (k *connection) room(u urgency) int {
 	if u == urgent {
 		return k.limit
@@ -193,7 +193,7 @@ func (k *connection) room(u urgency) int {
 	return max(1, k.limit-1)
 }
 
-// release gives back what acquire gave.
+// release undoes acquire.
 func (h *Host) release(k *connection) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
@@ -201,14 +201,14 @@ func (h *Host) release(k *connection) {
 	h.notifyWaiters()
 }
 
-// notifyWaiters wakes those who wait for a session. The caller holds h.mu.
+// notifyWaiters wakes goroutines that wait for a session. The caller holds h.mu.
 func (h *Host) notifyWaiters() {
 	close(h.changed)
 	h.changed = make(chan struct{})
 }
 
-// session opens an SSH session, on whichever connection has room. The caller
-// closes it and releases the connection.
+// session opens an SSH session on a connection with capacity. The caller closes it
+// and releases the connection.
 func (h *Host) session(ctx context.Context, u urgency) (*connection, *ssh.Session, error) {
 	for {
 		k, err := h.acquire(ctx, u)
@@ -217,8 +217,8 @@ func (h *Host) session(ctx context.Context, u urgency) (*connection, *ssh.Sessio
 		}
 		s, err := k.openSession(ctx)
 		if isRefusal(err) {
-			// sshd may not have noted yet that a session before this one is
-			// closed. A round trip later it has.
+			// sshd may not have processed the end of an earlier session yet. After
+			// a round trip it has.
 			if err = k.roundTrip(ctx); err == nil {
 				s, err = k.openSession(ctx)
 			}
@@ -249,14 +249,14 @@ func (k *connection) roundTrip(ctx context.Context) error {
 	return err
 }
 
-// isRefusal reports whether the server said no to a channel.
+// isRefusal reports whether the server refused to open a channel.
 func isRefusal(err error) bool {
 	_, ok := errors.AsType[*ssh.OpenChannelError](err)
 	return ok
 }
 
-// lowerLimit is called when the server refused a session on k: those that are in
-// use there are as many as it allows. It reports false when there are none.
+// lowerLimit is called when the server refused a session on k: its limit is the
+// number of sessions in use there. It reports false when that is 0.
 func (h *Host) lowerLimit(k *connection) bool {
 	h.mu.Lock()
 	defer h.mu.Unlock()

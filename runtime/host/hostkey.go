@@ -19,11 +19,11 @@ import (
 	xknownhosts "golang.org/x/crypto/ssh/knownhosts"
 )
 
-// hostKeyCheck judges the key that a host shows.
+// hostKeyCheck verifies a host's key.
 type hostKeyCheck struct {
 	config   Config
 	db       *knownhosts.HostKeyDB
-	file     func(name string) string // what a file in db stands for
+	file     func(name string) string // maps a file in db to the user's file
 	log      *slog.Logger
 	accepted ssh.PublicKey // the key that was accepted
 	unsafe   func()        // called when the accepted key has changed or is revoked
@@ -32,12 +32,12 @@ type hostKeyCheck struct {
 func newHostKeyCheck(c Config, log *slog.Logger, unsafe func()) (*hostKeyCheck, error) {
 	known, err := readKnownHosts(slices.Concat(c.KnownHostsFiles, c.GlobalKnownHostsFiles), log)
 	if err != nil {
-		return nil, fmt.Errorf("%s: read the known hosts: %w", c.Name, err)
+		return nil, fmt.Errorf("%s: read known_hosts: %w", c.Name, err)
 	}
 	return &hostKeyCheck{config: c, db: known.db, file: known.original, log: log, unsafe: unsafe}, nil
 }
 
-// hostKeyAlgorithms are OpenSSH's kinds of host keys, in its order.
+// hostKeyAlgorithms are OpenSSH's host key algorithms, in its order.
 var hostKeyAlgorithms = []string{
 	ssh.CertAlgoED25519v01, ssh.CertAlgoECDSA256v01, ssh.CertAlgoECDSA384v01, ssh.CertAlgoECDSA521v01,
 	ssh.CertAlgoRSASHA512v01, ssh.CertAlgoRSASHA256v01,
@@ -45,10 +45,10 @@ var hostKeyAlgorithms = []string{
 	ssh.KeyAlgoRSASHA512, ssh.KeyAlgoRSASHA256,
 }
 
-// algorithms returns the kinds of host keys to ask for: first those that are
-// known, or a host with several keys would show one that is not. The others
-// follow, so that a host that was installed anew can show what it has. Where the
-// user has an order, that is kept, as by ssh.
+// algorithms returns the host key algorithms to request: first those of known
+// keys, or a host with several keys might send one that is not known. The others
+// follow, so that a reinstalled host can send a new key. The user's own order is
+// kept, as by ssh.
 func (k *hostKeyCheck) algorithms() ([]string, error) {
 	allowed := hostKeyAlgorithms
 	if len(k.config.HostKeyAlgorithms) > 0 {
@@ -78,8 +78,8 @@ func (k *hostKeyCheck) algorithms() ([]string, error) {
 	return append(known, unknown...), nil
 }
 
-// inOrder reports whether a list only leaves out some of ssh's kinds of host keys, or
-// adds others behind them: then ssh, too, asks for known ones first.
+// inOrder reports whether a list is a subsequence of ssh's host key algorithms,
+// followed by others: then ssh, too, requests known ones first.
 func inOrder(list []string) bool {
 	rest := hostKeyAlgorithms
 	for i, a := range list {
@@ -95,7 +95,7 @@ func inOrder(list []string) bool {
 // verify is an [ssh.HostKeyCallback].
 func (k *hostKeyCheck) verify(_ string, remote net.Addr, key ssh.PublicKey) error {
 	if k.accepted != nil && sameKey(k.accepted, key) {
-		return nil // keys are agreed on anew from time to time
+		return nil // rekeying
 	}
 	if err := k.check(remote, key); err != nil {
 		return err
@@ -106,7 +106,7 @@ func (k *hostKeyCheck) verify(_ string, remote net.Addr, key ssh.PublicKey) erro
 
 func (k *hostKeyCheck) check(remote net.Addr, key ssh.PublicKey) error {
 	if cert, ok := key.(*ssh.Certificate); ok && !k.hasCA() {
-		key = cert.Key // nobody could confirm the certificate
+		key = cert.Key // no CA is known for the host
 	}
 	refusal := &HostKeyError{
 		Host:     k.config.Name,
@@ -127,7 +127,7 @@ func (k *hostKeyCheck) check(remote net.Addr, key ssh.PublicKey) error {
 	}
 	if cert, ok := key.(*ssh.Certificate); ok {
 		if allowed := k.config.CAAlgorithms; len(allowed) > 0 && !slices.Contains(allowed, cert.Signature.Format) {
-			return fmt.Errorf("%s: the host certificate of %s is signed by %s, which CASignatureAlgorithms do not have", k.config.Name, k.config.endpoint(), cert.Signature.Format)
+			return fmt.Errorf("%s: the host certificate of %s is signed with %s, which CASignatureAlgorithms does not include", k.config.Name, k.config.endpoint(), cert.Signature.Format)
 		}
 	}
 	address, direct := remote.(*net.TCPAddr)
@@ -150,7 +150,7 @@ func (k *hostKeyCheck) check(remote net.Addr, key ssh.PublicKey) error {
 	case known:
 		return nil
 	case refusal.Revoked == nil && !refusal.Changed():
-		if k.config.Port != 22 && k.config.HostKeyAlias == "" { // then ssh also looks without the port
+		if k.config.Port != 22 && k.config.HostKeyAlias == "" { // then ssh also looks it up without the port
 			if known, err := k.lookUp(net.JoinHostPort(k.config.Address, "22"), address, key, &HostKeyError{}); err == nil && known {
 				return nil
 			}
@@ -165,17 +165,17 @@ func (k *hostKeyCheck) check(remote net.Addr, key ssh.PublicKey) error {
 		return refusal
 	}
 	k.unsafe()
-	k.log.Warn("A HOST KEY THAT IS NOT THE KNOWN ONE WAS ACCEPTED, as StrictHostKeyChecking no wants it; the host gets no password", "host", k.config.Name, "reason", refusal.Error())
+	k.log.Warn("ACCEPTED A CHANGED OR REVOKED HOST KEY because of StrictHostKeyChecking no; the host gets no password", "host", k.config.Name, "reason", refusal.Error())
 	return nil
 }
 
-// hasCA reports whether an authority may confirm the host.
+// hasCA reports whether a @cert-authority line matches the host.
 func (k *hostKeyCheck) hasCA() bool {
 	return slices.ContainsFunc(k.db.HostKeys(k.config.keyName()), func(key knownhosts.PublicKey) bool { return key.Cert })
 }
 
-// lookUp looks a key up in the known_hosts files, and notes in refusal what they
-// have against it: nothing, if no line speaks of the host.
+// lookUp looks a key up in the known_hosts files. If it is revoked, or the host has
+// other keys there, it records that in refusal.
 func (k *hostKeyCheck) lookUp(name string, remote net.Addr, key ssh.PublicKey, refusal *HostKeyError) (known bool, err error) {
 	err = k.db.HostKeyCallback()(name, remote, key)
 	var revoked *xknownhosts.RevokedError
@@ -209,7 +209,7 @@ func (k *hostKeyCheck) isRevoked(key ssh.PublicKey) (*KnownKey, error) {
 		return nil, err
 	}
 	if bytes.HasPrefix(text, []byte("SSHKRL\n\x00")) {
-		return nil, fmt.Errorf("%s: mhmig reads lists of public keys, but no binary key revocation list", file)
+		return nil, fmt.Errorf("%s: mhmig supports lists of public keys, not binary key revocation lists", file)
 	}
 	shown := []ssh.PublicKey{key}
 	if cert, ok := key.(*ssh.Certificate); ok {
@@ -229,8 +229,8 @@ func (k *hostKeyCheck) isRevoked(key ssh.PublicKey) (*KnownKey, error) {
 	return nil, nil
 }
 
-// addKnownHost writes a new host's key into the first known_hosts file. That it cannot
-// be written is only told of, as by ssh: the host is accepted all the same.
+// addKnownHost appends a new host's key to the first known_hosts file. A write error
+// is only logged, as by ssh: the host is accepted anyway.
 func (k *hostKeyCheck) addKnownHost(name string, key ssh.PublicKey) {
 	if len(k.config.KnownHostsFiles) == 0 {
 		return
@@ -245,7 +245,7 @@ func (k *hostKeyCheck) addKnownHost(name string, key ssh.PublicKey) {
 		err = appendLine(path, written+" "+string(ssh.MarshalAuthorizedKey(key)))
 	}
 	if err != nil {
-		k.log.Warn("accepted a new host key, which cannot be written down", "host", k.config.Name, "key", fingerprint(key), "reason", err)
+		k.log.Warn("accepted a new host key, but cannot add it to known_hosts", "host", k.config.Name, "key", fingerprint(key), "reason", err)
 		return
 	}
 	k.log.Warn("accepted a new host key", "host", k.config.Name, "key", fingerprint(key), "file", path)

@@ -8,30 +8,29 @@ import (
 	"time"
 )
 
-// errSilent is why a connection is lost on which nothing arrives any more.
+// errSilent is why a connection is lost on which nothing arrives.
 var errSilent = errors.New("no answer to keepalives")
 
-// keepalive finds out that a host is lost: count questions in a row were not
-// answered, and nothing else came, for count intervals since the last sign of
-// life. The questions are spread over that time so that the last one, too, has
-// as long to be answered as the others.
+// keepalive detects a lost host: count keepalive messages in a row were not
+// answered, and nothing else arrived, for count intervals since the last data. The
+// messages are spread over that time so that each has equally long to be answered.
 //
-// A host is not to blame for time in which this process did not run, because it
-// was stopped or its machine slept: answers may lie unread. When the process
-// comes late to look, it starts anew.
+// Time in which this process did not run, because it was stopped or its machine
+// was suspended, does not count: answers may be unread. When the timer fires late,
+// counting starts over.
 type keepalive struct {
 	interval time.Duration
 	count    int
-	lastRead func() time.Time // when the last sign of life came
-	send     func()           // sends a question; must not block
+	lastRead func() time.Time // when data last arrived
+	send     func()           // sends a keepalive message; must not block
 }
 
 // watch blocks until the host is lost, and returns errSilent, or until ctx ends,
 // and returns nil.
 func (k keepalive) watch(ctx context.Context) error {
-	wait := k.interval * time.Duration(k.count) / time.Duration(k.count+1) // with one question
+	wait := k.interval * time.Duration(k.count) / time.Duration(k.count+1) // for one message
 	unanswered := 0
-	since := time.Now() // of the last question or sign of life
+	since := time.Now() // of the last message or data
 	timer := time.NewTimer(wait)
 	defer timer.Stop()
 	for {

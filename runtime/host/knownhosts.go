@@ -18,10 +18,10 @@ import (
 // knownHosts are the keys of known_hosts files.
 type knownHosts struct {
 	db     *knownhosts.HostKeyDB
-	copies map[string]string // of files with bad lines: the copy, and what it was made of
+	copies map[string]string // from the cleaned copy of a file with bad lines to the file
 }
 
-// original returns the name of the file that a file of the db was made of.
+// original returns the user's file that a file of the db is a copy of.
 func (k *knownHosts) original(name string) string {
 	if of, ok := k.copies[name]; ok {
 		return of
@@ -29,9 +29,8 @@ func (k *knownHosts) original(name string) string {
 	return name
 }
 
-// readKnownHosts reads known_hosts files. A file that is not there is passed
-// over; one that cannot be read, and a line that is none of a known_hosts file,
-// is passed over as by ssh, but told.
+// readKnownHosts reads known_hosts files. A missing file is skipped; an unreadable
+// one, and an invalid line, are skipped as by ssh, with a warning.
 func readKnownHosts(files []string, log *slog.Logger) (*knownHosts, error) {
 	k := &knownHosts{copies: map[string]string{}}
 	var dir string
@@ -43,7 +42,7 @@ func readKnownHosts(files []string, log *slog.Logger) (*knownHosts, error) {
 			continue
 		}
 		if err != nil {
-			log.Warn("known hosts are passed over", "file", file, "reason", err)
+			log.Warn("known_hosts file skipped", "file", file, "reason", err)
 			continue
 		}
 		if _, err := knownhosts.NewDB(file); err == nil {
@@ -60,7 +59,7 @@ func readKnownHosts(files []string, log *slog.Logger) (*knownHosts, error) {
 		if err := os.WriteFile(cleaned, good, 0o600); err != nil {
 			return nil, err
 		}
-		log.Warn("lines of a known_hosts file are no such lines and are passed over", "file", file, "lines", strings.Join(bad, ", "))
+		log.Warn("invalid lines of a known_hosts file skipped", "file", file, "lines", strings.Join(bad, ", "))
 		k.copies[cleaned] = file
 		readable = append(readable, cleaned)
 	}
@@ -69,9 +68,9 @@ func readKnownHosts(files []string, log *slog.Logger) (*knownHosts, error) {
 	return k, err
 }
 
-// goodLines returns a known_hosts file with its bad lines emptied, and their
-// numbers, of which it names the first few. It tries each line in a file of its
-// own, since the library stops at the first bad one.
+// goodLines returns a known_hosts file with its invalid lines blanked, and the
+// numbers of the first few of them. It tries each line in a separate file, since
+// the library stops at the first invalid one.
 func goodLines(text []byte, trial string) (good []byte, bad []string) {
 	const named = 5
 	n, more := 0, 0

@@ -10,15 +10,15 @@ import (
 )
 
 const (
-	// MaxOutput is how many bytes of a command's outputs are kept, both together,
-	// and how large a file may be that [Host.ReadFile] returns.
+	// MaxOutput limits a command's stdout and stderr together, and a file that
+	// [Host.ReadFile] returns, in bytes.
 	MaxOutput = 64 << 20
-	// keptTail is what is kept of each output of a command that wrote more.
+	// keptTail is how many bytes of each output are kept of a command that wrote more.
 	keptTail = 4 << 10
 )
 
 // OutputError is the cause when a command was killed because it wrote more than
-// is kept.
+// [MaxOutput].
 type OutputError struct{ Limit int }
 
 func (e *OutputError) Error() string {
@@ -27,8 +27,8 @@ func (e *OutputError) Error() string {
 
 // Collect reads the outputs from now on, so that [Process.Wait] and the errors
 // have them. A command that writes more than [MaxOutput] is killed: the error is a
-// [*KilledError] whose cause is an [*OutputError], with the last words only.
-// Calling it again does nothing; it belongs to the goroutine that called Start.
+// [*KilledError] whose cause is an [*OutputError], with the end of the output only.
+// Calling it again does nothing; only the goroutine that called Start may do so.
 func (p *Process) Collect() {
 	if p.outputs != nil {
 		return
@@ -54,19 +54,18 @@ func (p *Process) collected() {
 	}
 }
 
-// outputs are what a command writes, up to a limit.
+// outputs are a command's stdout and stderr, up to a limit.
 type outputs struct {
 	stdout, stderr capture
-	ended          chan struct{} // closed when nothing more comes
-	full           func()        // called when more comes than is kept
+	ended          chan struct{} // closed when both are complete
+	full           func()        // called when the limit is exceeded
 
 	mu   sync.Mutex // guards what follows, and the captures
-	left int        // how many bytes more are kept; negative: no more than the last words
+	left int        // bytes until the limit; negative: only the end is kept
 }
 
-// capture is one of a command's outputs. What it has so far may be read at any
-// time. It is kept in pieces: a buffer that grows in one piece would take three
-// times as much.
+// capture is stdout or stderr of a command. It may be read at any time. It is kept
+// in pieces: a buffer that grows as a whole would take three times the memory.
 type capture struct {
 	all    *outputs
 	pieces [][]byte
@@ -79,8 +78,8 @@ func (c *capture) fill(r io.Reader) {
 	_, _ = io.Copy(c, r) // ends with the command or the connection, which Run reports
 }
 
-// Write keeps data, or its end when there was too much already. It always takes
-// all: a command that is to be killed must not be held up by its outputs.
+// Write keeps data, or only its end above the limit. It always accepts all: a
+// command that is being killed must not block on its outputs.
 func (c *capture) Write(data []byte) (int, error) {
 	o := c.all
 	o.mu.Lock()
@@ -115,7 +114,7 @@ func (c *capture) keep(data []byte) {
 	}
 }
 
-// truncate gives the memory back, but for the last words. The lock is held.
+// truncate frees the memory except for the end. The lock is held.
 func (c *capture) truncate() {
 	var end []byte
 	for _, piece := range slices.Backward(c.pieces) {

@@ -12,11 +12,11 @@ import (
 	"golang.org/x/crypto/ssh"
 )
 
-// drainTimeout is how long to wait for a killed command's outputs to end, and for
-// the news that the connection is lost.
+// drainTimeout limits the wait for a killed command's outputs to end, and for the
+// report that the connection is lost.
 const drainTimeout = 2 * time.Second
 
-// Output is what a command left.
+// Output is the result of a command.
 type Output struct {
 	Stdout, Stderr []byte
 	Status         int // 128 plus the number if a signal ended it; -1 if unknown
@@ -24,10 +24,9 @@ type Output struct {
 }
 
 // Run runs c and returns when it has ended. The error is an [*ExitError] when its
-// status is not zero, a [*KilledError] when it was killed because c.Timeout or
-// ctx was over or it wrote more than [MaxOutput] (after its group is gone), a
-// [*LostError] when the connection was lost (the command may go on there). The
-// Output is filled in any case.
+// status is not zero, a [*KilledError] when it was killed because of c.Timeout,
+// ctx or [MaxOutput] (after its group is gone), a [*LostError] when the connection
+// was lost (the command may still run there). The Output is filled in any case.
 func (h *Host) Run(ctx context.Context, c Command) (Output, error) {
 	p, err := h.Start(ctx, c)
 	if err != nil {
@@ -42,8 +41,8 @@ func (h *Host) Run(ctx context.Context, c Command) (Output, error) {
 
 // Process is a command that was started on a host.
 type Process struct {
-	// Stdout and Stderr are what the command writes. They end with it. After
-	// Collect they are no longer the caller's.
+	// Stdout and Stderr are the command's outputs. They end with it. After Collect
+	// the caller must not read them.
 	Stdout, Stderr io.Reader
 	// Group is the id of the command's process group on the host, which is
 	// also that of its first process.
@@ -58,14 +57,14 @@ type Process struct {
 	outputs *outputs // nil before Collect
 
 	done      chan struct{} // closed when what follows is set
-	abandoned chan struct{} // closed when its outputs are not worth waiting for
+	abandoned chan struct{} // closed when its outputs are not waited for any longer
 	err       error         // why it did not end by itself
 	status    int
 	duration  time.Duration
 }
 
-// Start starts c and returns while it runs. Its life is bounded by ctx and
-// c.Timeout, as with [Host.Run]. The caller must read Stdout and Stderr, or let
+// Start starts c and returns while it runs. ctx and c.Timeout limit it, as with
+// [Host.Run]. The caller must read Stdout and Stderr, or let
 // [Process.Collect] do so, or the command will block when it has written much.
 func (h *Host) Start(ctx context.Context, c Command) (*Process, error) {
 	script, err := c.script(h.config.Env)
@@ -125,10 +124,10 @@ func (p *Process) Wait(ctx context.Context) (Output, error) {
 	}
 }
 
-// Kill kills the command's process group and all that has its mark: TERM, two
-// seconds of grace, KILL. It blocks until they are gone or ctx is over, and
-// returns why they may not be gone. A command that has ended already is no error;
-// what it has left behind is not killed then.
+// Kill kills the command's process group and all processes with its mark: SIGTERM,
+// two seconds of grace, SIGKILL. It blocks until they are gone or ctx ends, and
+// returns why they may still run. A command that has ended already is no error;
+// its background processes are not killed then.
 func (p *Process) Kill(ctx context.Context) error {
 	p.cancel(errors.New("killed on request"))
 	select {
@@ -169,7 +168,7 @@ func (p *Process) failure(out Output) error {
 	return nil
 }
 
-// supervise waits for the command's end, or brings it about when ctx is over.
+// supervise waits for the command's end, or kills it when ctx ends.
 func (p *Process) supervise(ctx context.Context, exited <-chan error) {
 	select {
 	case err := <-exited:
@@ -185,7 +184,7 @@ func (p *Process) supervise(ctx context.Context, exited <-chan error) {
 	case err := <-exited:
 		p.recordExit(err)
 		if killed.KillErr != nil && p.err != nil {
-			return // the connection is lost: nothing is known of the command
+			return // the connection is lost: the command's state is unknown
 		}
 	case <-timer.C:
 		p.status, p.duration = -1, time.Since(p.started)
@@ -194,7 +193,7 @@ func (p *Process) supervise(ctx context.Context, exited <-chan error) {
 	p.err = killed
 }
 
-// recordExit notes how the command ended by itself, by the session's word for it.
+// recordExit records the exit status that the session reported.
 func (p *Process) recordExit(err error) {
 	p.duration = time.Since(p.started)
 	if err == nil {
@@ -207,7 +206,7 @@ func (p *Process) recordExit(err error) {
 	p.status, p.err = -1, fmt.Errorf("%s: %s: %w", p.host.Name(), p.command, p.shell.conn.reason(err))
 }
 
-// register makes Close kill p. It reports false when the Host was closed.
+// register adds p to the processes that Close kills. It reports false when the Host was closed.
 func (h *Host) register(p *Process) bool {
 	h.mu.Lock()
 	defer h.mu.Unlock()

@@ -18,28 +18,28 @@ import (
 	"github.com/mhmig/mhmig/runtime/host/sshconfig"
 )
 
-// Resolver makes Configs from SSH configuration files and params.
+// Resolver makes Configs from ssh_config files and params.
 type Resolver struct {
 	Home             string   // the folder that ~ stands for
-	User             string   // the login name when nothing names one
+	User             string   // the default login name
 	ConfigFile       string   // the user's ssh_config file, which may be missing
 	SystemConfig     string   // read last. Empty: none
-	KnownHosts       []string // the known_hosts files when nothing names some
+	KnownHosts       []string // the default known_hosts files
 	GlobalKnownHosts []string // more of them, which are not written to
-	AgentSocket      string   // the agent when nothing names one
+	AgentSocket      string   // the default agent
 }
 
-// Resolve makes the Config of the host that the user calls name, by the
-// [Resolver] of the user who runs this process. It blocks while OpenSSH's client
-// is asked what the configuration files mean.
+// Resolve makes the Config of the host that the user calls name, with the
+// [Resolver] of the user who runs this process. It blocks while ssh -G evaluates
+// the configuration files.
 //
 // Name is an alias of ~/.ssh/config, a DNS name or an IP address, as
 // [user@]host[:port]. Position is the host's place among the run's hosts, from
-// 1. Each of these params wins over the files when it is there with the suffix
+// 1. Each of these params overrides the files when it is set, with the suffix
 // _hostN (N is the position) or without:
 //
 //	ssh_address ssh_port ssh_user ssh_password
-//	ssh_key          private key files, separated by blanks; the only ones to be tried
+//	ssh_key          private key files, separated by blanks; no others are tried
 //	ssh_known_hosts  known_hosts files, separated by blanks
 //	ssh_config       an ssh_config file to read instead of the user's; "none" for no file
 //	ssh_connect_timeout  seconds
@@ -119,7 +119,7 @@ func (r Resolver) resolve(ctx context.Context, name string, param func(string) s
 	}
 	c, err := r.fromFiles(ctx, target, nil)
 	if err != nil {
-		return Config{}, fmt.Errorf("%w (to do without the SSH configuration files, set the param ssh_config to another one or to none)", err)
+		return Config{}, fmt.Errorf("%w (to ignore the SSH configuration files, set the param ssh_config to another file or to none)", err)
 	}
 	c.Name = name
 
@@ -146,14 +146,14 @@ func (r Resolver) resolve(ctx context.Context, name string, param func(string) s
 	return c, nil
 }
 
-// defaultKeys are the key files that ssh tries when nothing names some.
+// defaultKeys are the key files that ssh tries by default.
 var defaultKeys = []string{"id_rsa", "id_ecdsa", "id_ecdsa_sk", "id_ed25519", "id_ed25519_sk"}
 
 // fromFiles makes the Config of a target from the files. Through are the aliases
-// that led here by ProxyJump.
+// that lead here by ProxyJump.
 func (r Resolver) fromFiles(ctx context.Context, target sshconfig.Target, through []string) (Config, error) {
 	if slices.Contains(through, target.Name) {
-		return Config{}, fmt.Errorf("ProxyJump leads in a circle: %s", strings.Join(append(through, target.Name), ", "))
+		return Config{}, fmt.Errorf("ProxyJump forms a loop: %s", strings.Join(append(through, target.Name), ", "))
 	}
 	files := sshconfig.Files{User: r.ConfigFile, System: r.SystemConfig, Home: r.Home, Login: r.User}
 	options, err := sshconfig.Read(ctx, files, target)
@@ -205,7 +205,7 @@ func (r Resolver) fromFiles(ctx context.Context, target sshconfig.Target, throug
 		}
 	}
 	if c.KeepaliveInterval = o.seconds("serveraliveinterval"); c.KeepaliveInterval > 0 {
-		c.KeepaliveCount = 3 // ssh's default, which fits an interval of the user's
+		c.KeepaliveCount = 3 // ssh's default for the user's interval
 		if n := o.number("serveralivecountmax", math.MaxInt32); n > 0 {
 			c.KeepaliveCount = n
 		}
@@ -239,7 +239,7 @@ func (r Resolver) jumps(ctx context.Context, names string, through []string) (ju
 			return nil, fmt.Errorf("ProxyJump %s: %w", name, err)
 		}
 		j.Name = targetName(target)
-		if i == 0 { // the later ones are reached through the first one
+		if i == 0 { // the later ones are reached through the first
 			jumps = j.ProxyJump
 		}
 		j.ProxyJump = nil
@@ -261,7 +261,7 @@ func (r Resolver) agent(value string) string {
 	return r.expandHome(value)
 }
 
-// parser reads the values of options. Its error is that of the first bad one.
+// parser reads the values of options. err is that of the first invalid one.
 type parser struct {
 	options sshconfig.Options
 	tokens  sshconfig.Tokens
@@ -309,7 +309,7 @@ func (p *parser) flag(keyword string, byDefault bool) bool {
 	return byDefault
 }
 
-// choice returns one of the words, and nothing for the first, ssh's default.
+// choice returns one of the words, and "" for the first, ssh's default.
 func (p *parser) choice(keyword string, words ...string) string {
 	v := strings.ToLower(p.word(keyword))
 	if v == "" || v == words[0] {
@@ -328,7 +328,7 @@ func (p *parser) list(keyword string) []string {
 	return strings.FieldsFunc(p.word(keyword), func(r rune) bool { return r == ',' })
 }
 
-// files returns file names in which only ~ is left to be expanded.
+// files returns file names with ~ expanded; ssh -G has expanded the rest.
 func (p *parser) files(keyword string, byDefault []string) []string {
 	names := p.options.All(keyword)
 	if names == nil {
@@ -361,7 +361,7 @@ func (p *parser) expanded(keyword string) []string {
 
 func (p *parser) hostKeyPolicy() HostKeyPolicy {
 	switch strings.ToLower(p.word("stricthostkeychecking")) {
-	case "", "yes", "true", "ask": // nobody is there to be asked
+	case "", "yes", "true", "ask": // mhmig does not ask
 	case "accept-new":
 		return AcceptNewHostKeys
 	case "no", "false", "off":
@@ -372,7 +372,7 @@ func (p *parser) hostKeyPolicy() HostKeyPolicy {
 	return StrictHostKeys
 }
 
-// authentications returns what Config.Authentications wants.
+// authentications returns the value of Config.Authentications.
 func (p *parser) authentications() []string {
 	allowed := map[string]bool{
 		"publickey":            p.flag("pubkeyauthentication", true),
@@ -393,7 +393,7 @@ func (p *parser) authentications() []string {
 	return order
 }
 
-// allow adds methods of logging in for which a param speaks.
+// allow adds authentication methods that a param asks for.
 func (c *Config) allow(methods ...string) {
 	if len(c.Authentications) == 0 {
 		return // all are allowed
@@ -425,7 +425,7 @@ func splitTarget(name string) (t sshconfig.Target, err error) {
 	return t, nil
 }
 
-// targetName is the opposite of splitTarget.
+// targetName is the inverse of splitTarget.
 func targetName(t sshconfig.Target) string {
 	name := t.Name
 	if t.Port != 0 {

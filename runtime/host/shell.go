@@ -21,18 +21,18 @@ import (
 // A command is started in two steps, so that none runs before we know its
 // process group, and nothing depends on the login shell's dialect:
 //
-//  1. bootstrap is the command line that sshd gives to the login shell. Between
+//  1. bootstrap is the command line that sshd passes to the login shell. Between
 //     its single quotes is no character that sh, bash, zsh, csh or fish treats
-//     differently there. /bin/sh takes the login shell's place, says its process
-//     id after a mark that separates it from the login shell's chatter, on both
-//     outputs, and waits for a line.
+//     differently there. exec replaces the login shell by /bin/sh, which prints its
+//     process id after a mark that separates it from the login shell's own output,
+//     on both outputs, and waits for a line.
 //  2. When we have read the marks, we send that line: the script in printf %b's
-//     encoding. The shell's read takes no byte more; what follows is the
+//     encoding. The shell's read consumes no further byte; what follows is the
 //     command's standard input.
 //
 // When the connection ends between the steps, read fails and nothing runs.
-// sshd makes each session's first process the leader of a group, and /bin/sh
-// has taken its place: its process id is the group's.
+// sshd makes each session's first process the leader of a group, and /bin/sh has
+// replaced it: its process id is the group's.
 func bootstrap(mark string) string {
 	return `exec /bin/sh -c 'echo; echo ` + mark + ` $$; { echo; echo ` + mark + `; } >&2; ` +
 		`IFS= read -r mhmig && eval "unset mhmig; $(printf %b "$mhmig")"'`
@@ -40,12 +40,12 @@ func bootstrap(mark string) string {
 
 var encoder = strings.NewReplacer(`\`, `\\`, "\n", `\n`)
 
-// encode makes one line of a script; printf %b makes the script of it again.
+// encode encodes a script as one line, which printf %b decodes.
 func encode(script string) string { return encoder.Replace(script) + "\n" }
 
 const (
 	maxBanner = 500              // bytes of a login shell's output kept for an error message
-	killLimit = 10 * time.Second // for the whole kill, its own connection included
+	killLimit = 10 * time.Second // for the whole kill, a new connection included
 )
 
 // shell is a /bin/sh on the host that waits for its script.
@@ -103,20 +103,20 @@ func (s *shell) begin() error {
 	}
 	_, stderrBanner, marked := skipTo(s.stderr, mark)
 	if !ok || !marked {
-		return fmt.Errorf("the login shell did not run /bin/sh; it said %q", strings.TrimSpace(stdoutBanner+stderrBanner))
+		return fmt.Errorf("the login shell did not run /bin/sh; its output: %q", strings.TrimSpace(stdoutBanner+stderrBanner))
 	}
 	return nil
 }
 
 // run is the second step: it gives the shell its script and then stdin, which
-// may be nil. The channel gets the session's word for how the script ended.
+// may be nil. The channel gets the result of the session.
 func (s *shell) run(script string, stdin io.Reader) <-chan error {
 	input := io.Reader(strings.NewReader(encode(script)))
 	if stdin != nil {
 		input = io.MultiReader(input, stdin)
 	}
 	go func() { // ends with the script, or, see Command.Stdin, when stdin lets it
-		_, _ = io.Copy(s.stdin, input) // fails when the script does not want it all
+		_, _ = io.Copy(s.stdin, input) // fails when the script does not read all of it
 		s.stdin.Close()
 	}()
 	exited := make(chan error, 1)
@@ -124,8 +124,8 @@ func (s *shell) run(script string, stdin io.Reader) <-chan error {
 	return exited
 }
 
-// skipTo reads up to the line with the mark and returns what follows the mark on
-// it, and the begin of what came before.
+// skipTo reads up to the line with the mark. It returns the rest of that line, and
+// the start of the output before it.
 func skipTo(r *bufio.Reader, mark string) (rest, before string, found bool) {
 	for {
 		line, err := r.ReadSlice('\n')
@@ -142,10 +142,9 @@ func skipTo(r *bufio.Reader, mark string) (rest, before string, found bool) {
 }
 
 // killScript ends the process group $group, if that is not 0, and all processes
-// with the mark $mark in their environment, if that is not empty: TERM, two seconds
-// of grace, KILL. It writes a line for each process that it found at first, and
-// exits when none is left but zombies, which wait for parents that are not our
-// concern.
+// with the mark $mark in their environment, if that is not empty: SIGTERM, two
+// seconds of grace, SIGKILL. It writes a line for each process that it found at
+// first, and exits when none is left but zombies, which wait for their parents.
 const killScript = `
 look() {
 	pids=
@@ -178,17 +177,17 @@ while look; do
 	sleep 0.05
 done`
 
-// EndMarked is a script that ends all processes in whose environment the variable's
-// value begins with mark: TERM, two seconds of grace, KILL. It writes a line for
-// each, and exits when they are gone.
+// EndMarked is a script that kills all processes in whose environment the variable's
+// value begins with mark: SIGTERM, two seconds of grace, SIGKILL. It writes a line
+// for each, and exits when they are gone.
 func EndMarked(variable, mark string) string { return endScript(0, variable+"="+mark) }
 
 func endScript(group int, mark string) string {
 	return fmt.Sprintf("group=%d mark=%s%s", group, shellescape.Quote(mark), killScript)
 }
 
-// killProcesses kills, by a session of its own, a process group on the host and
-// what has the mark, if that is not empty.
+// killProcesses kills, in a separate session, a process group on the host and all
+// processes with the mark, if that is not empty.
 func (h *Host) killProcesses(ctx context.Context, group int, mark string) error {
 	ctx, cancel := context.WithTimeoutCause(ctx, killLimit, &TimeoutError{killLimit})
 	defer cancel()

@@ -12,7 +12,7 @@ import (
 	"al.essio.dev/pkg/shellescape"
 )
 
-// SSH is the program ssh with all that it must know to reach the host.
+// SSH is the ssh command line that reaches the host.
 func (c Config) SSH() []string {
 	args := []string{"ssh"}
 	if c.Port != 0 && c.Port != 22 {
@@ -50,17 +50,17 @@ func (c Config) SSH() []string {
 	return append(args, c.User+"@"+c.Address)
 }
 
-// SSHThrough is the program ssh by way of the host to a system whose key nobody
-// knows, such as a guest, at an address HOST:PORT of the host's.
+// SSHThrough is the ssh command line that reaches, through the host, a system whose
+// key is not known, such as a guest, at HOST:PORT as seen from the host.
 func (c Config) SSHThrough(address, user string) []string {
-	name, port, _ := net.SplitHostPort(address) // the caller has made it
+	name, port, _ := net.SplitHostPort(address) // the caller has joined it
 	return []string{
 		"ssh", "-p", port, "-o", "ProxyCommand=" + c.proxyCommand(),
 		"-o", "StrictHostKeyChecking=no", "-o", "UserKnownHostsFile=/dev/null", user + "@" + name,
 	}
 }
 
-// proxyCommand is the command that connects ssh by way of the host.
+// proxyCommand is the ProxyCommand that connects ssh through the host.
 func (c Config) proxyCommand() string {
 	command := c.SSH()
 	last := len(command) - 1

@@ -9,7 +9,7 @@ import (
 	"time"
 )
 
-// dialTCP connects to the host of c, as often and from where c says.
+// dialTCP connects to the host of c, with its local address and number of attempts.
 func dialTCP(ctx context.Context, c Config) (net.Conn, error) {
 	local, err := c.localAddress(ctx)
 	if err != nil {
@@ -53,7 +53,7 @@ func (c Config) version() string {
 	return ""
 }
 
-// localAddress returns where to connect from, nil for anywhere.
+// localAddress returns the address to connect from; nil: any.
 func (c Config) localAddress(ctx context.Context) (*net.TCPAddr, error) {
 	if c.BindAddress != "" {
 		found, err := net.DefaultResolver.LookupIPAddr(ctx, c.BindAddress)

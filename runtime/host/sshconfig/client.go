@@ -22,14 +22,14 @@ import (
 // client is the path of OpenSSH's client.
 type client string
 
-// errSSHUnusable says that a program called ssh is not OpenSSH's, is too old for
-// ssh -G, or does not run for this user at all.
+// errSSHUnusable means that the program ssh is not OpenSSH's, is too old for ssh -G,
+// or does not run for this user at all.
 var errSSHUnusable = errors.New("ssh -G does not work")
 
 // queryTimeout limits one run of ssh -G: commands of Match exec may hang.
 const queryTimeout = 10 * time.Second
 
-// query runs ssh -G on the files, and on none to know what ssh does by default.
+// query runs ssh -G on the files, and without files to know ssh's defaults.
 func (c client) query(ctx context.Context, f Files, t Target) (Options, error) {
 	byDefault, _, err := c.print(ctx, Target{Name: t.Name}, "-F", os.DevNull)
 	if err != nil || byDefault["hostname"] == nil {
@@ -69,7 +69,7 @@ func (c client) query(ctx context.Context, f Files, t Target) (Options, error) {
 	return o, nil
 }
 
-// print returns what ssh -G prints of t, and as notices what it complains of.
+// print returns the output of ssh -G for t, and its warnings as notices.
 func (c client) print(ctx context.Context, t Target, which ...string) (values map[string][]string, notices []string, err error) {
 	args := append([]string{"-T", "-G"}, which...)
 	if t.User != "" {
@@ -86,8 +86,8 @@ func (c client) print(ctx context.Context, t Target, which ...string) (values ma
 	cmd := exec.CommandContext(ctx, string(c), append(args, "--", t.Name)...)
 	var stdout, stderr bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &stdout, &stderr
-	// A session of its own: commands of Match exec must not ask at the terminal,
-	// and end with ssh.
+	// In a new session: commands of Match exec must not use the terminal, and end
+	// with ssh.
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true}
 	cmd.Cancel = func() error { return syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL) }
 	cmd.WaitDelay = time.Second
@@ -115,7 +115,7 @@ func (c client) print(ctx context.Context, t Target, which ...string) (values ma
 	return values, notices, nil
 }
 
-// arguments are the arguments with which ssh reads f, and nothing else.
+// arguments are ssh's arguments to read f, and no other files.
 func (f Files) arguments(c *copies) (args []string, err error) {
 	own := f.Home
 	if u, err := user.Current(); err == nil {
@@ -146,13 +146,13 @@ func (f Files) arguments(c *copies) (args []string, err error) {
 	return []string{"-F", name}, os.WriteFile(name, []byte(both.String()), 0o600)
 }
 
-// systemFile is what ssh reads behind the user's file.
+// systemFile is what ssh reads after the user's file.
 const systemFile = "/etc/ssh/ssh_config"
 
-// fileNames splits what ssh -G prints of an option that has several file names.
-// It quotes none, so a name with blanks is not to be told from two names, but by
-// looking: two words are one name if the second is no path from the root and a
-// file of that name is there.
+// fileNames splits the output of ssh -G for an option that has several file names.
+// ssh does not quote them, so a name with blanks looks like two names: two words
+// are one name if the second is not an absolute path and a file of that name
+// exists.
 func fileNames(value string) []string {
 	var names []string
 	for w := range strings.SplitSeq(value, " ") {

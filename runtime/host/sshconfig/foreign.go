@@ -11,13 +11,13 @@ import (
 	"strings"
 )
 
-// copies are copies of configuration files for ssh, in which ~ stands for another
-// home folder than that of the user database, which is all that ssh knows:
-// $HOME says otherwise in containers and tests.
+// copies are copies of configuration files in which ~ is replaced by home: ssh takes
+// the home folder from the user database and ignores $HOME, which differs in
+// containers and tests.
 type copies struct {
 	home string
 	dir  string
-	of   map[string]string // what a copy was made of
+	of   map[string]string // from a copy to its original
 }
 
 // originals replaces the names of copies in a message.
@@ -28,7 +28,7 @@ func (c *copies) originals(message string) string {
 	return message
 }
 
-// tilde is a ~ that ssh expands, behind the keywords of files.
+// tilde is a ~ that ssh expands, in values of options that name files.
 var (
 	tilde    = regexp.MustCompile(`(^|[ \t="])~/`)
 	fileLine = regexp.MustCompile(`(?i)^[ \t]*(certificatefile|controlpath|globalknownhostsfile|identityagent|identityfile|pkcs11provider|revokedhostkeys|userknownhostsfile)\b`)
@@ -36,10 +36,10 @@ var (
 	argument = regexp.MustCompile(`"[^"]*"|[^ \t"]+`)
 )
 
-// make copies a file, and those that it includes.
+// make copies a file, and the files that it includes.
 func (c *copies) make(name string, depth int) (copied string, err error) {
 	if depth > 16 {
-		return "", fmt.Errorf("%s: is included over more than 16 files", name)
+		return "", fmt.Errorf("%s: Include is nested more than 16 deep", name)
 	}
 	text, err := os.ReadFile(name)
 	if err != nil {
@@ -61,8 +61,8 @@ func (c *copies) make(name string, depth int) (copied string, err error) {
 	return copied, os.WriteFile(copied, []byte(strings.Join(lines, "\n")), 0o600)
 }
 
-// include returns the statement that includes copies of the files that the
-// arguments name.
+// include copies the files that the arguments name, and returns a statement that
+// includes the copies.
 func (c *copies) include(arguments string, depth int) (statement string, err error) {
 	var copied []string
 	for _, pattern := range argument.FindAllString(arguments, -1) {

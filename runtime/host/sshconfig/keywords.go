@@ -2,15 +2,15 @@
 
 package sshconfig
 
-// effect is what mhmig does about an option that is not at ssh's default.
+// effect is how mhmig treats an option that is not at ssh's default.
 type effect int
 
 const (
-	supported    effect = iota // mhmig does as ssh does
-	ignored                    // it does not decide where, as whom and with which keys one connects
-	warned                     // mhmig goes on without it, and says so
-	rejected                   // the connection would be another than ssh's
-	needsOpenSSH               // only OpenSSH's client can work it out; without it, it is refused
+	supported    effect = iota // mhmig does the same as ssh
+	ignored                    // it has no effect on address, user, and keys
+	warned                     // mhmig ignores it with a warning
+	rejected                   // without it the connection would differ from ssh's
+	needsOpenSSH               // only ssh -G can evaluate it; rejected without ssh
 )
 
 // kind is how the value of an option is written.
@@ -19,7 +19,7 @@ type kind int
 const (
 	word     kind = iota // one word
 	files                // words, each a file name
-	repeated             // one word each time; all of them count
+	repeated             // one word, may be given several times
 	number
 	seconds // a number of seconds, or with units: 1m30s
 	flag    // yes, no or a word like them
@@ -27,11 +27,11 @@ const (
 	anyText // anything
 )
 
-// keyword is what is known of an option.
+// keyword describes an option.
 type keyword struct {
 	kind   kind
 	effect effect
-	why    string // of what is told or refused
+	why    string // it is warned about or rejected
 }
 
 // keywords are OpenSSH's options, by their names in lower case.
@@ -46,16 +46,16 @@ var keywords = map[string]keyword{
 	"connectionattempts":          {number, supported, ""},
 	"connecttimeout":              {seconds, supported, ""},
 	"proxyjump":                   {word, supported, ""},
-	"proxycommand":                {anyText, rejected, "mhmig cannot connect by a ProxyCommand; ProxyJump does the same for most"},
+	"proxycommand":                {anyText, rejected, "mhmig does not support ProxyCommand; use ProxyJump"},
 	"proxyusefdpass":              {flag, ignored, ""},    // says how ProxyCommand is used
 	"canonicaldomains":            {anyText, ignored, ""}, // say how CanonicalizeHostname is done
 	"canonicalizefallbacklocal":   {flag, ignored, ""},
-	"canonicalizehostname":        {word, needsOpenSSH, "needs OpenSSH's client to be worked out"},
+	"canonicalizehostname":        {word, needsOpenSSH, "can only be evaluated by OpenSSH's client"},
 	"canonicalizemaxdots":         {number, ignored, ""},
-	"canonicalizepermittedcnames": {anyText, needsOpenSSH, "needs OpenSSH's client to be worked out"},
-	"refuseconnection":            {anyText, rejected, "so the configuration says"},
+	"canonicalizepermittedcnames": {anyText, needsOpenSSH, "can only be evaluated by OpenSSH's client"},
+	"refuseconnection":            {anyText, rejected, "the configuration refuses the connection"},
 
-	// as whom, with which keys
+	// user and keys
 	"user":                         {word, supported, ""},
 	"identityfile":                 {repeated, supported, ""},
 	"certificatefile":              {repeated, supported, ""},
@@ -67,24 +67,24 @@ var keywords = map[string]keyword{
 	"preferredauthentications":     {list, supported, ""},
 	"pubkeyacceptedalgorithms":     {list, supported, ""},
 	"requiredrsasize":              {number, supported, ""},
-	"gssapiauthentication":         {flag, ignored, ""}, // a failed login tells it
+	"gssapiauthentication":         {flag, ignored, ""}, // the error of a failed login names it
 	"gssapiclientidentity":         {word, ignored, ""},
 	"gssapidelegatecredentials":    {flag, ignored, ""},
 	"gssapikexalgorithms":          {list, ignored, ""},
-	"gssapikeyexchange":            {flag, warned, "mhmig does not speak GSSAPI"},
+	"gssapikeyexchange":            {flag, warned, "mhmig does not support GSSAPI"},
 	"gssapirenewalforcesrekey":     {flag, ignored, ""},
 	"gssapiserveridentity":         {word, ignored, ""},
 	"gssapitrustdns":               {flag, ignored, ""},
-	"hostbasedauthentication":      {flag, warned, "mhmig does not log in by its host's key"},
+	"hostbasedauthentication":      {flag, warned, "mhmig does not support host-based authentication"},
 	"hostbasedacceptedalgorithms":  {list, ignored, ""},
-	"pkcs11provider":               {word, warned, "mhmig cannot use the keys of a PKCS#11 provider; an agent can"},
-	"securitykeyprovider":          {word, ignored, ""}, // a key that needs it is told of
+	"pkcs11provider":               {word, warned, "mhmig does not support PKCS#11 providers; add the keys to an agent"},
+	"securitykeyprovider":          {word, ignored, ""}, // keys that need it are reported
 	"addkeystoagent":               {anyText, ignored, ""},
 	"forwardagent":                 {word, ignored, ""},
 	"batchmode":                    {flag, ignored, ""},
 	"numberofpasswordprompts":      {number, ignored, ""},
 
-	// whom to trust
+	// host keys
 	"hostkeyalias":                     {word, supported, ""},
 	"userknownhostsfile":               {files, supported, ""},
 	"globalknownhostsfile":             {files, supported, ""},
@@ -95,8 +95,8 @@ var keywords = map[string]keyword{
 	"revokedhostkeys":                  {word, supported, ""},
 	"hostkeyalgorithms":                {list, supported, ""},
 	"casignaturealgorithms":            {list, supported, ""},
-	"knownhostscommand":                {anyText, rejected, "mhmig asks no KnownHostsCommand for host keys; write them into a known_hosts file"},
-	"verifyhostkeydns":                 {word, warned, "mhmig does not look for host keys in DNS"},
+	"knownhostscommand":                {anyText, rejected, "mhmig does not support KnownHostsCommand; write the host keys into a known_hosts file"},
+	"verifyhostkeydns":                 {word, warned, "mhmig does not look up host keys in DNS"},
 	"updatehostkeys":                   {word, ignored, ""},
 
 	// how
@@ -107,7 +107,7 @@ var keywords = map[string]keyword{
 	"serveraliveinterval": {seconds, supported, ""},
 	"serveralivecountmax": {number, supported, ""},
 
-	// what a session is like, messages, files that only ssh writes
+	// sessions, messages, files that only ssh writes
 	"channeltimeout":          {anyText, ignored, ""},
 	"clearallforwardings":     {flag, ignored, ""},
 	"compression":             {flag, ignored, ""},
@@ -146,7 +146,7 @@ var keywords = map[string]keyword{
 	"streamlocalbindmask":     {word, ignored, ""},
 	"streamlocalbindunlink":   {flag, ignored, ""},
 	"syslogfacility":          {word, ignored, ""},
-	"tag":                     {word, ignored, ""}, // only Match looks at it
+	"tag":                     {word, ignored, ""}, // only used by Match
 	"tunnel":                  {word, ignored, ""},
 	"tunneldevice":            {word, ignored, ""},
 	"versionaddendum":         {anyText, ignored, ""},
@@ -155,7 +155,7 @@ var keywords = map[string]keyword{
 	"xauthlocation":           {word, ignored, ""},
 }
 
-// aliases are other names of options that ssh still takes.
+// aliases are obsolete names of options that ssh still accepts.
 var aliases = map[string]string{
 	"challengeresponseauthentication": "kbdinteractiveauthentication",
 	"hostbasedkeytypes":               "hostbasedacceptedalgorithms",

@@ -17,11 +17,11 @@ import (
 	"github.com/kevinburke/ssh_config"
 )
 
-// byLibrary reads the files without OpenSSH's client.
+// byLibrary reads the files with a library instead of OpenSSH's client.
 func (f Files) byLibrary(t Target) (Options, error) {
 	o := Options{values: map[string][]string{}}
 	if strings.ContainsFunc(t.Name, func(r rune) bool { return r > utf8.RuneSelf }) {
-		return o, fmt.Errorf("host name %q: only ASCII letters are understood; %s", t.Name, hint)
+		return o, fmt.Errorf("host name %q: only ASCII is supported; %s", t.Name, hint)
 	}
 	var read []*ssh_config.Config
 	matchesHost := "" // where a Match host stands
@@ -53,7 +53,7 @@ func (f Files) byLibrary(t Target) (Options, error) {
 			var more []string
 			more, err = get(read, t.Name, old)
 			if len(more) > 0 && len(values) > 0 {
-				return o, fmt.Errorf("ssh_config: %s and its old name %s are both set for %s, and the first one counts; %s", name, old, t.Name, hint)
+				return o, fmt.Errorf("ssh_config: %s and its old name %s are both set for %s, and the first one applies; %s", name, old, t.Name, hint)
 			}
 			values = append(values, more...)
 		}
@@ -65,7 +65,7 @@ func (f Files) byLibrary(t Target) (Options, error) {
 		}
 	}
 	if o.Get("proxyjump") != "" && o.Get("proxycommand") != "" {
-		return o, fmt.Errorf("ssh_config: ProxyJump and ProxyCommand are both set for %s, and the first one counts; %s", t.Name, hint)
+		return o, fmt.Errorf("ssh_config: ProxyJump and ProxyCommand are both set for %s, and the first one applies; %s", t.Name, hint)
 	}
 	if strings.EqualFold(o.Get("proxycommand"), "none") {
 		delete(o.values, "proxycommand")
@@ -82,7 +82,7 @@ func (f Files) byLibrary(t Target) (Options, error) {
 	}
 	hostName = strings.ToLower(strings.ReplaceAll(hostName, "\x00", "%"))
 	if matchesHost != "" && (hostName != "" || t.HostName != "" || t.Name != strings.ToLower(t.Name)) {
-		return o, fmt.Errorf("%s: Match host looks at the HostName of %s, in small letters; %s", matchesHost, t.Name, hint)
+		return o, fmt.Errorf("%s: Match host matches the HostName of %s in lower case; %s", matchesHost, t.Name, hint)
 	}
 	o.set("hostkeyalias", strings.ToLower(o.Get("hostkeyalias")))
 	o.set("hostname", hostName)
@@ -90,8 +90,8 @@ func (f Files) byLibrary(t Target) (Options, error) {
 	return o, o.expand(f, t)
 }
 
-// hint is what to do about files that only OpenSSH's client understands.
-const hint = "install OpenSSH's client (ssh), which mhmig then asks, or name another file by the param ssh_config"
+// hint is what to do about files that only OpenSSH's client can read.
+const hint = "install OpenSSH's client (ssh), which mhmig then uses, or name another file by the param ssh_config"
 
 // get returns the values of an option in all files, in order.
 func get(read []*ssh_config.Config, alias, name string) (values []string, err error) {
@@ -111,7 +111,7 @@ func (o Options) set(name, value string) {
 	}
 }
 
-// applyTarget sets what is decided before the files are read.
+// applyTarget sets the options that the target overrides.
 func (o Options) applyTarget(t Target) {
 	o.set("hostname", t.HostName)
 	o.set("user", t.User)
@@ -120,8 +120,8 @@ func (o Options) applyTarget(t Target) {
 	}
 }
 
-// add adds a value that a file has for an option: where only the first one
-// counts, it is kept.
+// add adds a value of an option from a file. Of options with one value, the first
+// is kept.
 func (o Options) add(name, value string) error {
 	switch k := keywords[name]; {
 	case k.kind == repeated:
@@ -140,14 +140,14 @@ func (o Options) add(name, value string) error {
 		}
 		o.set(name, n)
 	case k.kind == list && strings.ContainsAny(value[:1], "+-^") || k.kind == list && strings.Contains(value, "*"):
-		return fmt.Errorf("ssh_config: %s %s: changes OpenSSH's own list; %s", name, value, hint)
+		return fmt.Errorf("ssh_config: %s %s: modifies OpenSSH's default list; %s", name, value, hint)
 	default:
 		o.set(name, value)
 	}
 	return nil
 }
 
-// expand expands the tokens that ssh -G does not print as they stand.
+// expand expands the tokens that ssh -G would have expanded.
 func (o Options) expand(f Files, t Target) error {
 	tokens := NewTokens(f, t, o)
 	for _, name := range []string{"userknownhostsfile", "identityagent"} {
@@ -165,10 +165,10 @@ func (o Options) expand(f Files, t Target) error {
 	return nil
 }
 
-// reader checks that the library reads a file as ssh does.
+// reader checks that the library interprets a file as ssh does.
 type reader struct {
 	home        string
-	userFile    bool   // the user's own file, of which ssh looks at the permissions
+	userFile    bool   // the user's own file, whose permissions ssh checks
 	systemFile  bool   // the system's file
 	matchesHost string // where a Match host stands
 }
@@ -176,10 +176,10 @@ type reader struct {
 var statement = regexp.MustCompile(`^[ \t]*([A-Za-z0-9]+)(?:[ \t]*=[ \t]*|[ \t]+)(.*?)[ \t\r]*$`)
 
 // check returns an error that names the first line, of the file or one that it
-// includes, which the library reads otherwise than ssh.
+// includes, that the library interprets differently from ssh.
 func (r *reader) check(name string, depth int) error {
 	if depth > 5 {
-		return fmt.Errorf("%s: is included over more than 5 files; %s", name, hint)
+		return fmt.Errorf("%s: Include is nested more than 5 deep; %s", name, hint)
 	}
 	text, err := os.ReadFile(name)
 	if err != nil {
@@ -204,18 +204,18 @@ func (r *reader) check(name string, depth int) error {
 	return nil
 }
 
-// checkMode refuses a file that others may write, as ssh does.
+// checkMode rejects a file that others can write, as ssh does.
 func checkMode(name string) error {
 	info, err := os.Stat(name)
 	if err == nil && info.Mode().Perm()&0o022 != 0 {
-		return fmt.Errorf("%s: others may write it (mode %04o), so ssh refuses it: chmod go-w %s", name, info.Mode().Perm(), name)
+		return fmt.Errorf("%s: others can write it (mode %04o), so ssh rejects it: run chmod go-w %s", name, info.Mode().Perm(), name)
 	}
 	return err
 }
 
 var (
 	errNeedsOpenSSH = errors.New("cannot be read without OpenSSH's client; " + hint)
-	errBadValue     = errors.New("ssh refuses this value")
+	errBadValue     = errors.New("ssh rejects this value")
 )
 
 // line checks one statement.
@@ -226,7 +226,7 @@ func (r *reader) line(file, raw string, depth int) error {
 	}
 	name, value := strings.ToLower(parts[1]), parts[2]
 	if before, _, found := strings.Cut(value, "#"); found {
-		if !strings.HasSuffix(before, " ") || name == "proxyjump" { // for ssh, that is part of ProxyJump
+		if !strings.HasSuffix(before, " ") || name == "proxyjump" { // for ssh, that is part of the value
 			return errNeedsOpenSSH
 		}
 		value = strings.TrimRight(before, " \t")
@@ -253,7 +253,7 @@ func (r *reader) line(file, raw string, depth int) error {
 	}
 	k, known := keywords[name]
 	if !known || name == "host" {
-		return fmt.Errorf("no option of ssh that mhmig knows; %s", hint)
+		return fmt.Errorf("unknown ssh option; %s", hint)
 	}
 	if n, err := strconv.Atoi(value); name == "port" && err == nil && (n < 1 || n > 65535) {
 		return errBadValue
@@ -295,7 +295,7 @@ func (r *reader) include(file, value string, depth int) error {
 		}
 		for _, name := range found {
 			if strings.HasPrefix(filepath.Base(name), ".") && !strings.HasPrefix(filepath.Base(pattern), ".") {
-				return errNeedsOpenSSH // a shell's pattern does not match it, Go's does
+				return errNeedsOpenSSH // ssh's glob does not match it, Go's does
 			}
 			if err := r.check(name, depth+1); err != nil {
 				return err
@@ -305,14 +305,14 @@ func (r *reader) include(file, value string, depth int) error {
 	return nil
 }
 
-// check checks how a value is written.
+// check checks a value's syntax.
 func (k keyword) check(value string) error {
 	quoted := strings.Contains(value, `"`)
 	switch k.kind {
 	case anyText:
 		return nil
 	case files:
-		// The library takes the outer quotes away, and leaves the others.
+		// The library removes only the outer quotes.
 		if quoted && (strings.HasPrefix(value, `"`) || !wholeWordsQuoted(value)) {
 			return errNeedsOpenSSH
 		}
@@ -346,7 +346,7 @@ func (k keyword) check(value string) error {
 	return nil
 }
 
-// wholeWordsQuoted reports whether quotes stand only around words without blanks.
+// wholeWordsQuoted reports whether quotes are only around words without blanks.
 func wholeWordsQuoted(value string) bool {
 	return !slices.ContainsFunc(strings.Fields(value), func(w string) bool {
 		n := strings.Count(w, `"`)
@@ -354,8 +354,8 @@ func wholeWordsQuoted(value string) bool {
 	})
 }
 
-// parseSeconds reads a time as ssh_config has it, like 90, 1m30s or none, and
-// returns it as ssh -G prints it.
+// parseSeconds parses a time of ssh_config, like 90, 1m30s or none, and returns it as
+// ssh -G prints it.
 func parseSeconds(value string) (string, error) {
 	if strings.EqualFold(value, "none") {
 		return "none", nil

@@ -99,7 +99,7 @@ esac
 		t.Fatal(err)
 	}
 	told := strings.Join(o.Notices, "\n")
-	if len(o.Notices) != 2 || !strings.Contains(told, "newoption: mhmig does not know this option") || !strings.Contains(told, "pkcs11provider /lib/x.so: mhmig cannot use") {
+	if len(o.Notices) != 2 || !strings.Contains(told, "newoption: mhmig does not know this option") || !strings.Contains(told, "pkcs11provider /lib/x.so: mhmig does not support PKCS#11") {
 		t.Errorf("notices: got %q, want one on newoption and one on pkcs11provider", o.Notices)
 	}
 }

@@ -11,13 +11,13 @@ import (
 	"strings"
 )
 
-// Tokens are what ~, ${NAME} and ssh's percent signs stand for in file names.
+// Tokens are the values of ~, ${NAME} and ssh's percent tokens in file names.
 type Tokens struct {
 	home   string
 	values map[string]string
 }
 
-// NewTokens returns the tokens of a target of which the files say o.
+// NewTokens returns the tokens of a target with options o.
 func NewTokens(f Files, t Target, o Options) Tokens {
 	local, _ := os.Hostname()
 	short, _, _ := strings.Cut(local, ".")
@@ -38,8 +38,7 @@ func NewTokens(f Files, t Target, o Options) Tokens {
 
 var token = regexp.MustCompile(`%.?|\$\{[^}]*\}?`)
 
-// Expand expands a file name of the user's. A token that is not known is an
-// error.
+// Expand expands a file name. An unknown token is an error.
 func (t Tokens) Expand(name string) (expanded string, err error) {
 	expanded = token.ReplaceAllStringFunc(t.Home(name), func(found string) string {
 		if value, ok := t.values[found]; ok {
@@ -50,7 +49,7 @@ func (t Tokens) Expand(name string) (expanded string, err error) {
 				return value
 			}
 		}
-		err = fmt.Errorf("%s is not known", found)
+		err = fmt.Errorf("unknown token %s", found)
 		return ""
 	})
 	return expanded, err
