@@ -19,7 +19,7 @@ func (l *Lab) startEmbedded(k *keys, n int) error {
 	s.ShortDir = shortDir(s.ID)
 	var listeners []net.Listener
 	defer func() {
-		for _, listener := range listeners[len(l.servers):] { // those that no server owns
+		for _, listener := range listeners[len(l.servers):] { // not passed to a server yet
 			listener.Close()
 		}
 	}()
@@ -60,8 +60,8 @@ func (l *Lab) startEmbedded(k *keys, n int) error {
 	return nil
 }
 
-// listenLoopback opens a free port on the loopback address of host i: one of its
-// own, where the kernel has more than 127.0.0.1.
+// listenLoopback opens a free port on the loopback address of host i, or on 127.0.0.1
+// if the kernel has no other.
 func listenLoopback(i int) (net.Listener, error) {
 	if own, err := net.Listen("tcp", net.JoinHostPort("127.0.0."+strconv.Itoa(2+i), "0")); err == nil {
 		return own, nil
@@ -73,12 +73,11 @@ func listenLoopback(i int) (net.Listener, error) {
 	return listener, nil
 }
 
-// shortDir returns a folder whose sockets stay below the 108 bytes that the
-// path of a unix socket may have, which a folder in a home may not allow.
+// shortDir returns a folder with a path short enough for unix sockets, which are
+// limited to 108 bytes; a folder in a home may be too long.
 func shortDir(id string) string { return "/tmp/mhmig-lab-" + id }
 
-// userName returns the name of this process's user, or its number where it has
-// no name.
+// userName returns the name of this process's user, or the UID if it has none.
 func userName() string {
 	if u, err := user.Current(); err == nil {
 		return u.Username

@@ -79,7 +79,7 @@ func (s *server) forward(ctx context.Context, c gossh.NewChannel, network, addre
 		s.join(channel, requests, socket)
 	})
 	if !running {
-		c.Reject(gossh.ConnectionFailed, "the host is going down")
+		c.Reject(gossh.ConnectionFailed, "the host is shutting down")
 	}
 }
 
@@ -96,7 +96,7 @@ func (s *server) listenTCP(ctx ssh.Context, _ *ssh.Server, r *gossh.Request) (bo
 	}
 	listener, err := net.Listen("tcp", net.JoinHostPort(address, strconv.Itoa(int(at.Port))))
 	if err != nil {
-		s.log.Debug("no reverse forwarding", "error", err)
+		s.log.Debug("remote forwarding failed", "error", err)
 		return false, nil
 	}
 	port := uint32(listener.Addr().(*net.TCPAddr).Port)
@@ -110,8 +110,8 @@ func (s *server) listenTCP(ctx ssh.Context, _ *ssh.Server, r *gossh.Request) (bo
 	return opened, nil
 }
 
-// listenUnix opens a unix socket whose connections go to the client. A socket
-// that lies there already gives way.
+// listenUnix opens a unix socket whose connections go to the client. An existing
+// socket is replaced.
 func (s *server) listenUnix(ctx ssh.Context, _ *ssh.Server, r *gossh.Request) (bool, []byte) {
 	var at listenUnix
 	if err := gossh.Unmarshal(r.Payload, &at); err != nil {
@@ -123,7 +123,7 @@ func (s *server) listenUnix(ctx ssh.Context, _ *ssh.Server, r *gossh.Request) (b
 	}
 	listener, err := net.Listen("unix", path)
 	if err != nil {
-		s.log.Debug("no reverse forwarding", "error", err)
+		s.log.Debug("remote forwarding failed", "error", err)
 		return false, nil
 	}
 	opened := s.reverse(ctx, listener, at, "forwarded-streamlocal@openssh.com", func(net.Conn) []byte {
@@ -142,8 +142,8 @@ func (s *server) cancelUnix(ctx ssh.Context, _ *ssh.Server, r *gossh.Request) (b
 	return gossh.Unmarshal(r.Payload, &at) == nil && reversesOf(ctx).cancel(at), nil
 }
 
-// reverse opens a channel to the client of ctx for each connection that
-// listener takes, until the client cancels it under key or goes away.
+// reverse opens a channel to the client of ctx for each connection that listener
+// accepts, until the client cancels it by key or disconnects.
 func (s *server) reverse(ctx ssh.Context, listener net.Listener, key any, channelType string, describe func(net.Conn) []byte) bool {
 	client := ctx.Value(ssh.ContextKeyConn).(*gossh.ServerConn)
 	stop := context.AfterFunc(ctx, func() { listener.Close() })
@@ -177,8 +177,7 @@ func (s *server) reverse(ctx ssh.Context, listener net.Listener, key any, channe
 	return true
 }
 
-// path returns where a socket lies that the client names: names are relative to
-// the home.
+// path returns the path of a socket that the client names, relative to the home.
 func (s *server) path(name string) string {
 	if filepath.IsAbs(name) {
 		return name
@@ -186,9 +185,9 @@ func (s *server) path(name string) string {
 	return filepath.Join(s.account.home, name)
 }
 
-// reverses are the listeners that a connection has asked for, by the listenTCP
-// or listenUnix that cancels them. Only the goroutine that answers the
-// connection's requests uses them.
+// reverses are the remote forwardings of a connection, by the listenTCP or
+// listenUnix that cancels them. Only the goroutine that handles the connection's
+// requests uses them.
 type reverses map[any]net.Listener
 
 type reversesKey struct{}

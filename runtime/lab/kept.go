@@ -26,17 +26,17 @@ import (
 
 const (
 	keptDir = "kept"     // in the user's folder of labs
-	keptLog = "kept.log" // what the process of the kept lab says
-	// lockStep is the time between two attempts to get a lock.
+	keptLog = "kept.log" // output of the kept lab's process
+	// lockStep is the time between two attempts to take a lock.
 	lockStep = 20 * time.Millisecond
 	// reportFD is where the process of the kept lab reports that it is up.
 	reportFD = 3
 )
 
-// ErrDown says that there is no kept lab.
+// ErrDown means that there is no kept lab.
 var ErrDown = errors.New("no lab is up")
 
-// UpError says that there is a kept lab already.
+// UpError means that there is a kept lab already.
 type UpError struct{ State *State }
 
 // Error implements error.
@@ -67,10 +67,10 @@ func Find() (*State, error) {
 	return s, nil
 }
 
-// Up starts the kept lab in a process of its own, which runs command and there
+// Up starts the kept lab in a background process, which runs command and there
 // calls [Serve]. It returns when all hosts answer. Dir and Logger of o are not
-// used. The error is an [*UpError] if there is a kept lab. The remains of dead
-// labs are removed first.
+// used. The error is an [*UpError] if there is a kept lab. Dead labs are removed
+// first.
 func Up(ctx context.Context, o Options, command []string) (*State, error) {
 	unlock, err := lockFolder(ctx)
 	if err != nil {
@@ -133,7 +133,7 @@ func launchKept(ctx context.Context, o Options, command []string) error {
 		return cmd.Process.Release()
 	}
 	cmd.Process.Signal(syscall.SIGTERM)
-	_ = cmd.Wait() // ProcessState says how it ended
+	_ = cmd.Wait() // ProcessState has its status
 	if ctx.Err() != nil {
 		return context.Cause(ctx)
 	}
@@ -154,10 +154,10 @@ type keptRequest struct {
 // keptReady is the report of a lab that is up; any other text is an error's.
 const keptReady = "ready\n"
 
-// Serve is the process of the kept lab, which [Up] has started. It returns when
-// ctx is over and the lab is gone.
+// Serve is the main function of the kept lab's process, which [Up] has started. It
+// returns when ctx has ended and the lab is removed.
 func Serve(ctx context.Context, log *slog.Logger) error {
-	syscall.CloseOnExec(reportFD) // Up reads until nobody can write any more
+	syscall.CloseOnExec(reportFD) // Up reads until all write ends are closed
 	report := os.NewFile(reportFD, "report")
 	var request keptRequest
 	if err := json.NewDecoder(os.Stdin).Decode(&request); err != nil {
@@ -178,10 +178,9 @@ func Serve(ctx context.Context, log *slog.Logger) error {
 	return l.Close()
 }
 
-// Down ends the kept lab, and returns when nothing of it is left. The error is
-// [ErrDown] if there was none; the remains of a dead one are removed. A lab that
-// somebody uses, see [State.Use], is left alone unless force is set: the error is
-// an [*InUseError].
+// Down ends the kept lab, and returns when it is removed. The error is [ErrDown] if
+// there was none; a dead one is removed. A lab in use, see [State.Use], is not
+// ended unless force is set: the error is an [*InUseError].
 func Down(ctx context.Context, force bool) error {
 	unlock, err := lockFolder(ctx)
 	if err != nil {
@@ -213,8 +212,8 @@ func Down(ctx context.Context, force bool) error {
 	return errors.Join(err, os.RemoveAll(filepath.Join(folder, keptLog)))
 }
 
-// endOwner ends the process that owns the lab in dir: it is asked to, and killed
-// when it takes longer than a lab may.
+// endOwner terminates the process that owns the lab in dir with SIGTERM, and with
+// SIGKILL after a timeout.
 func endOwner(ctx context.Context, dir string, pid int) error {
 	p, err := openProcess(pid)
 	if errors.Is(err, unix.ESRCH) {
@@ -224,7 +223,7 @@ func endOwner(ctx context.Context, dir string, pid int) error {
 	}
 	defer p.close()
 	if alive, err := ownerAlive(dir); err != nil || !alive {
-		return err // the number may be another process's by now
+		return err // the PID may have been reused
 	}
 	wait, cancel := context.WithTimeout(ctx, closeTimeout+5*time.Second)
 	defer cancel()
@@ -255,19 +254,19 @@ func (s *State) Check(ctx context.Context) error {
 	return group.Wait()
 }
 
-// lockFolder keeps other processes of the user from starting and ending the
-// kept lab meanwhile. The lock is on the folder itself, so that no file stays.
+// lockFolder prevents other processes of the user from starting and ending the kept
+// lab until unlock. The lock is on the folder itself, so that no lock file is left.
 func lockFolder(ctx context.Context) (unlock func(), err error) {
 	folder, err := Folder()
 	if err != nil {
 		return nil, err
 	}
 	if err := os.MkdirAll(folder, 0o700); err != nil {
-		return nil, fmt.Errorf("make the folder of labs (MHMIG_CACHE can name another one): %w", err)
+		return nil, fmt.Errorf("make the folder for labs (MHMIG_CACHE can name another one): %w", err)
 	}
 	lock := flock.New(folder, flock.SetFlag(os.O_RDONLY))
 	if _, err := lock.TryLockContext(ctx, lockStep); err != nil {
 		return nil, fmt.Errorf("wait for another command that starts or ends the lab: %w", err)
 	}
-	return func() { _ = lock.Close() }, nil // a lock that cannot be given back ends with the process
+	return func() { _ = lock.Close() }, nil // otherwise it ends with the process
 }

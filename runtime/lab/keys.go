@@ -17,8 +17,7 @@ import (
 	"golang.org/x/crypto/ssh/knownhosts"
 )
 
-// keys are the SSH keys of a lab: one that lets its user in, and one for each
-// host to show.
+// keys are the SSH keys of a lab: the user's key, and one host key for each host.
 type keys struct {
 	client ssh.PublicKey
 	hosts  []hostKey

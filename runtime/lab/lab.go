@@ -32,7 +32,7 @@ const (
 // MaxHosts is how many hosts a lab can have.
 const MaxHosts = 64
 
-// closeTimeout limits how long the parts of a lab may take to go away.
+// closeTimeout limits how long removing a lab may take.
 const closeTimeout = 20 * time.Second
 
 // Options say what lab to start.
@@ -42,11 +42,11 @@ type Options struct {
 	// Kind is how to make them. Empty: Embedded.
 	Kind Kind
 	// Dir is the folder for the hosts' folders, the keys, and the storage that
-	// the hosts share. It is made if it does not exist, and must be empty but
-	// for the remains of a dead lab, which are removed. Empty: a new folder
+	// the hosts share. It is made if it does not exist, and must be empty
+	// except for a dead lab, which is removed. Empty: a new folder
 	// in the user's cache.
 	Dir string
-	// Logger gets what happens. Nil: nobody.
+	// Logger gets log records. Nil: none.
 	Logger *slog.Logger
 }
 
@@ -63,9 +63,9 @@ type Lab struct {
 	closeErr error
 }
 
-// Start makes the hosts and returns when all of them take SSH connections. It
-// leaves nothing behind when it fails. The caller closes the Lab; ctx is for
-// starting only.
+// Start makes the hosts and returns when all of them accept SSH connections. When
+// it fails, everything is removed. The caller closes the Lab; ctx is for starting
+// only.
 func Start(ctx context.Context, o Options) (*Lab, error) {
 	if o.Kind == "" {
 		o.Kind = Embedded
@@ -104,7 +104,7 @@ func start(ctx context.Context, o Options) (_ *Lab, err error) {
 			return nil, err
 		}
 		if _, err := RemoveDead(ctx); err != nil {
-			o.Logger.Warn("could not remove what is left of a dead lab", "error", err)
+			o.Logger.Warn("cannot remove a dead lab", "error", err)
 		}
 		o.Dir = filepath.Join(folder, id)
 	}
@@ -150,23 +150,22 @@ func start(ctx context.Context, o Options) (_ *Lab, err error) {
 	return l, nil
 }
 
-// Hosts returns how to reach the hosts. They are named host1, host2, ….
+// Hosts returns the configurations of the hosts. They are named host1, host2, ….
 func (l *Lab) Hosts() []host.Config { return l.state.Configs() }
 
-// Params returns the params that fit the lab's hosts: images_base_dir, on
-// storage that all of them share, and a state_dir for each, as state_dir_host1,
-// state_dir_host2, ….
+// Params returns the params for the lab's hosts: images_base_dir, on shared storage,
+// and a state_dir for each, as state_dir_host1, state_dir_host2, ….
 func (l *Lab) Params() map[string]string { return l.state.Params() }
 
 // State returns the lab's description. The caller does not change it.
 func (l *Lab) State() *State { return l.state }
 
-// Close ends the hosts, kills whatever was started on them, and removes all
-// that the lab made. It blocks until that is done, 20 s at most. Calling it
-// again returns the same error.
+// Close ends the hosts, kills all processes on them, and removes everything that
+// the lab made. It blocks until that is done, 20 s at most. Calling it again
+// returns the same error.
 func (l *Lab) Close() error {
 	l.closing.Do(func() {
-		// A lab must go away however its user ends: hence no context of theirs.
+		// Not a context of the caller: the lab must be removed even after an interrupt.
 		ctx, cancel := context.WithTimeoutCause(context.Background(), closeTimeout,
 			fmt.Errorf("the lab did not end within %s", closeTimeout))
 		defer cancel()
@@ -184,7 +183,7 @@ func (l *Lab) Close() error {
 	return l.closeErr
 }
 
-// claim makes the lab's folder this process's own.
+// claim makes and locks the lab's folder.
 func (l *Lab) claim(ctx context.Context) error {
 	dir := l.state.Dir
 	if _, err := os.Stat(filepath.Join(dir, stateFile)); err == nil {
@@ -193,7 +192,7 @@ func (l *Lab) claim(ctx context.Context) error {
 		}
 	}
 	if err := os.MkdirAll(filepath.Dir(dir), 0o700); err != nil {
-		return fmt.Errorf("make the lab's folder (choose another one by MHMIG_CACHE): %w", err)
+		return fmt.Errorf("make the lab's folder (MHMIG_CACHE can name another one): %w", err)
 	}
 	err := os.Mkdir(dir, 0o700)
 	switch {
@@ -212,12 +211,12 @@ func (l *Lab) claim(ctx context.Context) error {
 	if locked, err := l.lock.TryLock(); err != nil {
 		return fmt.Errorf("lock the lab's folder: %w", err)
 	} else if !locked {
-		return fmt.Errorf("the lab's folder %s is taken by another lab", dir)
+		return fmt.Errorf("the lab's folder %s is used by another lab", dir)
 	}
 	return nil
 }
 
-// newID returns a lab's name: short, as it is part of the names of links and
+// newID returns a lab's ID: short, as it is part of the names of links and
 // sockets.
 func newID() (string, error) {
 	b := make([]byte, 4)

@@ -16,14 +16,14 @@ import (
 )
 
 // Outlives reports whether what was made at path, on a host of a lab of this kind in
-// dir, is on this machine at the same path when the lab is gone. What is no file,
-// such as a process or a firewall's table, has no path.
+// dir, still exists on this machine at the same path when the lab is gone. Resources
+// that are not files, such as processes and firewall tables, have no path.
 func Outlives(kind Kind, dir, path string) bool {
 	if kind != Netns {
 		return true // all was made on this machine
 	}
 	if path == "" {
-		return false // it went with the host's namespaces
+		return false // removed with the host's namespaces
 	}
 	for _, own := range []string{"/run", "/root", "/tmp", dir} { // see netns-host.sh
 		if path == own || strings.HasPrefix(path, strings.TrimSuffix(own, "/")+"/") {
@@ -33,19 +33,19 @@ func Outlives(kind Kind, dir, path string) bool {
 	return filepath.IsAbs(path)
 }
 
-// Local is this machine in place of a host of a lab that is gone: what the host
-// has left outside the lab can be removed through it.
+// Local is this machine in place of a host of a lab that is gone, for removing what
+// the host has left outside of the lab.
 type Local struct{}
 
-// Run runs a command's script by /bin/sh. Of the command it knows Script and
-// Timeout only. Its error is a [*host.ExitError] when the status is not zero.
+// Run runs a command's script with /bin/sh. It supports Script and Timeout of a
+// command only. Its error is a [*host.ExitError] when the status is not zero.
 func (Local) Run(ctx context.Context, c host.Command) (host.Output, error) {
 	if c.Timeout > 0 {
 		var cancel context.CancelFunc
 		ctx, cancel = context.WithTimeoutCause(ctx, c.Timeout, &host.TimeoutError{Limit: c.Timeout})
 		defer cancel()
 	}
-	cmd := exec.CommandContext(ctx, "/bin/sh", "-s") // what the script looks for must not stand in its own command line
+	cmd := exec.CommandContext(ctx, "/bin/sh", "-s") // the script must not find its own command line
 	cmd.Stdin = strings.NewReader("PATH=$PATH:/usr/local/sbin:/usr/sbin:/sbin LC_ALL=C\nexport PATH LC_ALL\n" + c.Script)
 	var stdout, stderr bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &stdout, &stderr

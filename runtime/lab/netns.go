@@ -36,11 +36,11 @@ var programs = []struct{ path, pack string }{
 	{"/usr/sbin/sshd", "openssh-server"},
 }
 
-// probeTimeout is how long to wait for an answer from a host that may not be on the
-// network yet.
+// probeTimeout is how long to wait for an answer of a host that may not be on the
+// network yet, before the next attempt.
 const probeTimeout = 50 * time.Millisecond
 
-// checkNetns returns why there can be no netns lab, if so.
+// checkNetns returns an error if a netns lab is not possible.
 func checkNetns() error {
 	if os.Geteuid() != 0 {
 		return errors.New("only root can make network namespaces: use sudo, or an embedded lab, which needs no root")
@@ -87,8 +87,8 @@ func (l *Lab) startNetns(ctx context.Context, k *keys, n int) error {
 	return group.Wait()
 }
 
-// makeBridge chooses a free subnet and joins this machine to it by a bridge.
-// Other labs wait meanwhile, so that none takes the same.
+// makeBridge chooses a free subnet and makes this machine's bridge in it. Other labs
+// are locked out, so that none takes the same.
 func (l *Lab) makeBridge(ctx context.Context, hosts int) (subnet netip.Prefix, err error) {
 	unlock, err := lockNetworks()
 	if err != nil {
@@ -118,14 +118,14 @@ func (l *Lab) makeBridge(ctx context.Context, hosts int) (subnet netip.Prefix, e
 	if err != nil {
 		return netip.Prefix{}, err
 	}
-	// A question for a host's link address is lost while the bridge does not know
-	// yet that the host has come, and would be repeated after a second only.
+	// An ARP request for a host is lost until the bridge forwards to its port, and
+	// would only be repeated after a second.
 	repeat := []byte(strconv.FormatInt(probeTimeout.Milliseconds(), 10))
 	return subnet, os.WriteFile("/proc/sys/net/ipv4/neigh/"+bridge+"/retrans_time_ms", repeat, 0)
 }
 
-// lockNetworks keeps other labs from making networks until unlock. The lock is
-// on a folder that each machine has, so that no file stays.
+// lockNetworks prevents other labs from making networks until unlock. The lock is on
+// a folder that each machine has, so that no lock file is left.
 func lockNetworks() (unlock func(), err error) {
 	fd, err := unix.Open("/run", unix.O_RDONLY|unix.O_CLOEXEC, 0)
 	if err != nil {
@@ -143,8 +143,8 @@ func lockNetworks() (unlock func(), err error) {
 	}
 }
 
-// freeSubnet returns the first 10.77.x.0/24 that nothing on this machine is in
-// or has a route to.
+// freeSubnet returns the first 10.77.x.0/24 without an address or a route on this
+// machine.
 func freeSubnet(ctx context.Context) (netip.Prefix, error) {
 	out, err := exec.CommandContext(ctx, "ip", "-4", "route", "show", "table", "all").Output()
 	if err != nil {
@@ -153,7 +153,7 @@ func freeSubnet(ctx context.Context) (netip.Prefix, error) {
 	return chooseSubnet(string(out))
 }
 
-// chooseSubnet is freeSubnet for the given output of ip route.
+// chooseSubnet is freeSubnet for given output of ip route.
 func chooseSubnet(routes string) (netip.Prefix, error) {
 	var taken []netip.Prefix
 	for word := range strings.FieldsSeq(routes) {
@@ -202,7 +202,7 @@ func (l *Lab) writeNetnsHost(k *keys, i int) error {
 		{"tmp", os.ModeSticky | 0o777},
 	} {
 		path := filepath.Join(dir, folder.name)
-		// Chmod, as the umask takes from Mkdir's mode.
+		// Chmod, as Mkdir applies the umask.
 		if err := errors.Join(os.MkdirAll(path, 0o700), os.Chmod(path, folder.mode)); err != nil {
 			return err
 		}
@@ -212,7 +212,7 @@ func (l *Lab) writeNetnsHost(k *keys, i int) error {
 		"AuthorizedKeysFile " + dir + "/authorized_keys",
 		"AuthenticationMethods publickey",
 		"PermitRootLogin prohibit-password",
-		"StrictModes no", // it looks at the owners of all folders above the keys
+		"StrictModes no", // it checks the owners of all parent folders of the keys
 		"UsePAM no",
 		"UseDNS no",
 		"PidFile none",
@@ -247,8 +247,8 @@ func (l *Lab) writeNetnsHost(k *keys, i int) error {
 	return nil
 }
 
-// nsHost is a netns host: a process that is the first of its PID namespace, so
-// that all the host's processes end with it.
+// nsHost is a netns host: the first process of a PID namespace, so that all the
+// host's processes end with it.
 type nsHost struct {
 	name   string
 	cmd    *exec.Cmd
@@ -279,8 +279,8 @@ func (l *Lab) startNSHost(i int) (*nsHost, error) {
 	return m, nil
 }
 
-// connect puts host i on the network: it joins it with the bridge by a pair of
-// links, whose other end is the host's eth0, and gives it an address.
+// connect connects host i to the network: a veth pair joins the bridge and the
+// host's eth0, and the host gets an address.
 func (m *nsHost) connect(ctx context.Context, bridge, link string, subnet netip.Prefix, i int) error {
 	pid := m.cmd.Process.Pid
 	err := ip(ctx,
@@ -289,8 +289,8 @@ func (m *nsHost) connect(ctx context.Context, bridge, link string, subnet netip.
 	if err != nil {
 		return err
 	}
-	// A bridge without an address of its own takes the lowest of its ports; when
-	// a guest's port comes or goes, peers would go on using the old one.
+	// A bridge without its own MAC address takes the lowest one of its ports; when
+	// a guest's port is added or removed, peers would keep using the old one.
 	return runIP(exec.CommandContext(ctx, "nsenter", "--net", "--target", strconv.Itoa(pid), "ip", "-batch", "-"),
 		"link set lo up",
 		fmt.Sprintf("link add br0 address %s type bridge", bridgeMAC(subnet, i+1)),
@@ -299,7 +299,7 @@ func (m *nsHost) connect(ctx context.Context, bridge, link string, subnet netip.
 		fmt.Sprintf("address add %s dev br0", netip.PrefixFrom(hostAddress(subnet, i), subnet.Bits())))
 }
 
-// waitForSSH returns when the host's sshd takes connections.
+// waitForSSH returns when the host's sshd accepts connections.
 func (m *nsHost) waitForSSH(ctx context.Context, e Endpoint) error {
 	const (
 		limit = 20 * time.Second
@@ -323,22 +323,21 @@ func (m *nsHost) waitForSSH(ctx context.Context, e Endpoint) error {
 	}
 }
 
-// output returns what the host's first processes have written.
+// output returns the output of the host's first processes.
 func (m *nsHost) output() []byte {
 	text, _ := os.ReadFile(m.log.Name())
 	return bytes.TrimSpace(text)
 }
 
-// kill kills the host with all its processes, as a power cut would, and returns
-// when they are gone.
+// kill kills the host's processes with SIGKILL, and returns when they are gone.
 func (m *nsHost) kill() {
 	m.cmd.Process.Kill()
 	<-m.exited
 	m.log.Close()
 }
 
-// removeLinks removes those of the links that exist. A host's link may go away
-// by itself meanwhile, as its other end does with the namespace.
+// removeLinks removes those of the links that exist. A host's link may disappear at
+// the same time, with the namespace of its other end.
 func removeLinks(ctx context.Context, links []string) error {
 	var errs []error
 	for _, link := range links {
@@ -357,12 +356,12 @@ func linkExists(name string) bool {
 	return err == nil
 }
 
-// ip runs commands of the program ip, and stops at the first that fails.
+// ip runs commands of ip(8), and stops at the first that fails.
 func ip(ctx context.Context, commands ...string) error {
 	return runIP(exec.CommandContext(ctx, "ip", "-batch", "-"), commands...)
 }
 
-// runIP gives commands to a program ip that reads them.
+// runIP runs ip -batch with commands on its stdin.
 func runIP(cmd *exec.Cmd, commands ...string) error {
 	cmd.Stdin = strings.NewReader(strings.Join(commands, "\n") + "\n")
 	if out, err := cmd.CombinedOutput(); err != nil {

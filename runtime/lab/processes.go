@@ -15,8 +15,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// killMarked kills all processes with MHMIG_LAB=id in their environment, and
-// returns how many there were when they are gone.
+// killMarked kills all processes with MHMIG_LAB=id in their environment, waits until
+// they are gone, and returns how many there were.
 func killMarked(ctx context.Context, id string) (killed int, err error) {
 	for {
 		pids, err := marked(id)
@@ -32,8 +32,8 @@ func killMarked(ctx context.Context, id string) (killed int, err error) {
 	}
 }
 
-// marked returns the processes with MHMIG_LAB=id in their environment, but for
-// this one.
+// marked returns the processes with MHMIG_LAB=id in their environment, except this
+// one.
 func marked(id string) ([]int, error) {
 	entries, err := os.ReadDir("/proc")
 	if err != nil {
@@ -49,8 +49,8 @@ func marked(id string) ([]int, error) {
 	return pids, nil
 }
 
-// isMarked reports whether a process belongs to the lab. The environment of a
-// dead process, and that of another user's, are not to be read.
+// isMarked reports whether a process belongs to the lab. The environments of dead
+// processes and of other users' processes cannot be read.
 func isMarked(pid int, id string) bool {
 	environment, _ := os.ReadFile(filepath.Join("/proc", strconv.Itoa(pid), "environ"))
 	for variable := range bytes.SplitSeq(environment, []byte{0}) {
@@ -62,8 +62,8 @@ func isMarked(pid int, id string) bool {
 }
 
 // killProcess kills a process of the lab and waits until it has ended. The
-// process is held before it is checked, so that no other one that got its
-// number can be hit.
+// pidfd is opened before the check, so that a process that reuses the PID is not
+// killed.
 func killProcess(ctx context.Context, pid int, id string) error {
 	p, err := openProcess(pid)
 	if errors.Is(err, unix.ESRCH) {
@@ -78,8 +78,7 @@ func killProcess(ctx context.Context, pid int, id string) error {
 	return errors.Join(p.signal(unix.SIGKILL), p.wait(ctx))
 }
 
-// process holds a process that may be no child of ours: its number means this
-// process until close.
+// process is a pidfd of a process that may not be our child.
 type process struct{ fd int }
 
 func openProcess(pid int) (process, error) {
@@ -95,7 +94,7 @@ func (p process) signal(signal unix.Signal) error {
 	return nil
 }
 
-// wait blocks until the process has ended or ctx is over.
+// wait blocks until the process or ctx has ended.
 func (p process) wait(ctx context.Context) error {
 	const step = 50 * time.Millisecond // between two looks at ctx
 	for {

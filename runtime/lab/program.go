@@ -22,12 +22,12 @@ const (
 	// hangUpGrace is how long a shell may go on after its terminal was closed.
 	hangUpGrace = time.Second
 	// drainTime is how long to read from the terminal of a shell that has exited
-	// while jobs that it left still hold the terminal.
+	// while its background jobs still have the terminal open.
 	drainTime = 50 * time.Millisecond
 )
 
-// program is a command or shell that runs for a session. It leads a process
-// session and group of its own.
+// program is a command or shell of a session. It is the leader of a process session
+// and group.
 type program struct {
 	cmd    *exec.Cmd
 	exited <-chan struct{} // closed when cmd.ProcessState is set
@@ -60,7 +60,7 @@ func newProgram(a account, command string, env []string, terminal *ptyRequest) (
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true, Pdeathsig: syscall.SIGKILL}
 
 	p := &program{cmd: cmd}
-	var ends []*os.File // that the command gets
+	var ends []*os.File // the command's ends of the pipes or terminal
 	var err error
 	if terminal != nil {
 		ends, err = p.openTerminal(terminal)
@@ -121,8 +121,8 @@ func (p *program) openPipes() (ends []*os.File, err error) {
 }
 
 // launch starts cmd and returns a channel that is closed when it has ended. The
-// kernel ends a process with Pdeathsig when the thread ends that started it, so
-// this thread is kept for as long.
+// kernel sends Pdeathsig when the thread ends that started the process, so this
+// thread is kept until then.
 func launch(cmd *exec.Cmd) (<-chan struct{}, error) {
 	started, exited := make(chan error), make(chan struct{})
 	go func() { // ends with the process
@@ -131,14 +131,14 @@ func launch(cmd *exec.Cmd) (<-chan struct{}, error) {
 		err := cmd.Start()
 		started <- err
 		if err == nil {
-			_ = cmd.Wait() // ProcessState says how it ended
+			_ = cmd.Wait() // ProcessState has its status
 			close(exited)
 		}
 	}()
 	return exited, <-started
 }
 
-// feed gives the program what its channel sends, until the channel's end.
+// feed copies the channel to the program's stdin, until the channel's end.
 func (p *program) feed(channel gossh.Channel) {
 	if p.terminal != nil {
 		copyStream(p.terminal, channel)
@@ -148,9 +148,9 @@ func (p *program) feed(channel gossh.Channel) {
 	p.stdin.Close()
 }
 
-// collect sends what the program writes. It returns when the program has ended
-// and nobody can write to its outputs any more (with a terminal: soon after its
-// end, as sshd does), or after hangUp.
+// collect copies the program's outputs to the channel. It returns when the program
+// has ended and its outputs are closed (with a terminal: soon after its end, as
+// sshd does), or after hangUp.
 func (p *program) collect(channel gossh.Channel) {
 	var outputs sync.WaitGroup
 	if p.terminal != nil {
@@ -167,11 +167,10 @@ func (p *program) collect(channel gossh.Channel) {
 	p.closeFiles()
 }
 
-// hangUp ends what the session of a closed channel has left: a program that
-// still runs, and the reading of its outputs.
+// hangUp ends the program of a closed channel, and the reading of its outputs.
 func (p *program) hangUp() {
 	select {
-	case <-p.exited: // what it left in the background goes on, as on any host
+	case <-p.exited: // its background processes go on, as on any host
 	default:
 		if p.terminal != nil {
 			p.kill(syscall.SIGHUP) // a shell passes it to its jobs
@@ -192,8 +191,8 @@ func (p *program) signal(name string) bool {
 	return number != 0 && p.kill(number)
 }
 
-// kill sends a signal to the group. It does nothing once the program's exit is
-// known, as its number may then be another's.
+// kill sends a signal to the group. It does nothing once the program has been waited
+// for, as its PID may then be reused.
 func (p *program) kill(signal syscall.Signal) bool {
 	select {
 	case <-p.exited:

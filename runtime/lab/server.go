@@ -14,13 +14,13 @@ import (
 	gossh "golang.org/x/crypto/ssh"
 )
 
-// acceptPause is how long a server waits after it could not take a connection.
+// acceptPause is how long a server waits after a failed accept.
 const acceptPause = 100 * time.Millisecond
 
-// server is an SSH server in this process. Connections, logins and the choice
-// of handlers are gliderlabs/ssh's; sessions and forwardings are ours: a session
-// of theirs does not learn that its channel was closed and cannot report a
-// signal, and their forwardings close both ways when one way has ended.
+// server is an SSH server in this process. gliderlabs/ssh does connections, logins
+// and the choice of handlers; sessions and forwarding are ours: its sessions do not
+// notice that their channel was closed and cannot report a signal, and its
+// forwarding closes both directions when one has ended.
 type server struct {
 	account  account
 	log      *slog.Logger
@@ -34,7 +34,7 @@ type server struct {
 	group  sync.WaitGroup // all goroutines of the server
 }
 
-// account is who may log in to a server, and what they find.
+// account is the user account of a server.
 type account struct {
 	name string
 	home string
@@ -42,7 +42,7 @@ type account struct {
 	env  []string
 }
 
-// serve answers on listener until close.
+// serve serves connections of listener until close.
 func serve(listener net.Listener, a account, hostKey gossh.Signer, log *slog.Logger) *server {
 	s := &server{account: a, log: log, listener: listener, closing: make(chan struct{}), conns: map[net.Conn]struct{}{}}
 	s.ssh = &ssh.Server{
@@ -73,8 +73,8 @@ func serve(listener net.Listener, a account, hostKey gossh.Signer, log *slog.Log
 
 func acceptRequest(ssh.Context, *ssh.Server, *gossh.Request) (bool, []byte) { return true, nil }
 
-// close ends the server with all its connections and sessions, and returns when
-// nothing of it is left but processes that have detached themselves.
+// close ends the server with all its connections and sessions, and returns when all
+// their processes have ended, except those that have daemonized.
 func (s *server) close() {
 	s.listener.Close()
 	close(s.closing)
@@ -105,8 +105,8 @@ func (s *server) accept() {
 		switch {
 		case errors.Is(err, net.ErrClosed):
 			return
-		case err != nil: // such as too many open files, which may get better
-			s.log.Warn("the lab's SSH server cannot take a connection", "error", err)
+		case err != nil: // such as too many open files, which may be temporary
+			s.log.Warn("the lab's SSH server cannot accept a connection", "error", err)
 			select {
 			case <-s.closing:
 				return
@@ -133,9 +133,9 @@ func (s *server) handle(conn net.Conn) {
 	s.mu.Unlock()
 }
 
-// join copies between a channel and a socket, each way until its end. It returns
-// with both closed: when both ways have ended, or when the channel was closed
-// and the socket has taken what came before that.
+// join copies between a channel and a socket, each direction until its end. It
+// returns with both closed: when both directions have ended, or when the channel
+// was closed and all data before that was written to the socket.
 func (s *server) join(channel gossh.Channel, requests <-chan *gossh.Request, socket net.Conn) {
 	sent := make(chan struct{})
 	var ways sync.WaitGroup
@@ -157,14 +157,13 @@ func (s *server) join(channel gossh.Channel, requests <-chan *gossh.Request, soc
 	ways.Wait()
 }
 
-// copyAndCloseWrite copies to the end of from, and tells to about it.
+// copyAndCloseWrite copies until the end of from, and then closes to for writing.
 func copyAndCloseWrite(to io.Writer, from io.Reader) {
 	copyStream(to, from)
 	if half, ok := to.(interface{ CloseWrite() error }); ok {
-		_ = half.CloseWrite() // an end that is gone need not be told
+		_ = half.CloseWrite() // it may be closed already
 	}
 }
 
-// copyStream copies until from has ended or to takes no more. SSH has no words for
-// the difference.
+// copyStream copies until from ends or to fails. SSH cannot report the difference.
 func copyStream(to io.Writer, from io.Reader) { _, _ = io.Copy(to, from) }

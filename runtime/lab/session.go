@@ -40,10 +40,10 @@ type (
 type session struct {
 	server   *server
 	channel  gossh.Channel
-	env      []string    // that the client asked for
-	terminal *ptyRequest // nil: none was asked for
+	env      []string    // requested by the client
+	terminal *ptyRequest // nil: none requested
 	started  bool
-	program  *program // nil: none runs
+	program  *program // nil: none was started
 }
 
 // openSession accepts a session and serves it until its channel is closed.
@@ -66,12 +66,12 @@ func (s *server) openSession(_ *ssh.Server, _ *gossh.ServerConn, c gossh.NewChan
 		}
 	})
 	if !running {
-		c.Reject(gossh.ConnectionFailed, "the host is going down")
+		c.Reject(gossh.ConnectionFailed, "the host is shutting down")
 	}
 }
 
-// handle does what the request r asks for, and returns whether that worked and
-// what is to be run when the client knows.
+// handle executes request r, and returns whether that worked and what to run after
+// the reply.
 func (e *session) handle(r *gossh.Request) (ok bool, run func()) {
 	switch r.Type {
 	case "env":

@@ -15,21 +15,21 @@ import (
 	"golang.org/x/crypto/ssh/knownhosts"
 )
 
-// Login is a person's visit to a host of a lab, as with the program ssh.
-// Package host is for programs: it has no terminals, and its commands get an
-// environment that does not depend on the person.
+// Login is an interactive login to a host of a lab, as with ssh. Package host is
+// for programs: it has no terminals, and its commands get an environment that does
+// not depend on the user.
 type Login struct {
-	// Command is run by the host's shell. Empty: a shell to type in.
+	// Command is run by the host's shell. Empty: an interactive shell.
 	Command string
 	// Stdin is read by a goroutine that ends when a Read returns after the
-	// visit's end.
+	// session's end.
 	Stdin          io.Reader
 	Stdout, Stderr io.Writer
-	// Terminal is the person's. Nil: none.
+	// Terminal is the user's. Nil: none.
 	Terminal *Terminal
 }
 
-// Terminal describes the terminal that a person sits at.
+// Terminal describes the user's terminal.
 type Terminal struct {
 	Type    string // such as xterm
 	Size    Size
@@ -39,9 +39,9 @@ type Terminal struct {
 // Size is the size of a terminal in characters.
 type Size struct{ Columns, Rows int }
 
-// Login logs in to a host of the lab, and returns with the exit status of the
-// command or shell: 128 and the signal's number if a signal ended it. When
-// ctx is over it hangs up, which kills the command.
+// Login logs in to a host of the lab, and returns the exit status of the command or
+// shell: 128 plus the signal's number if a signal ended it. When ctx ends it hangs
+// up, which kills the command.
 func (s *State) Login(ctx context.Context, hostName string, l Login) (status int, err error) {
 	e, err := s.endpoint(hostName)
 	if err != nil {
@@ -77,11 +77,11 @@ func runLogin(client *ssh.Client, l Login) (status int, err error) {
 		}
 		ended := make(chan struct{})
 		defer close(ended)
-		go func() { // ends with the visit
+		go func() { // ends with the session
 			for {
 				select {
 				case size := <-t.Resized:
-					session.WindowChange(size.Rows, size.Columns) //nolint:errcheck // a lost connection shows elsewhere
+					session.WindowChange(size.Rows, size.Columns) //nolint:errcheck // Wait reports a lost connection
 				case <-ended:
 					return
 				}

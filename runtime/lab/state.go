@@ -27,10 +27,10 @@ const (
 // maxSessions is how many sessions a lab's server allows on a connection.
 const maxSessions = 200
 
-// ErrAlive says that a lab's owner still runs.
+// ErrAlive means that a lab's owner still runs.
 var ErrAlive = errors.New("the lab is in use")
 
-// State describes a lab, as its state file does.
+// State is the content of a lab's state file.
 type State struct {
 	ID    string    // unique on this machine
 	Kind  Kind      // how its hosts are made
@@ -38,24 +38,24 @@ type State struct {
 	Since time.Time // when it was started
 	Ready bool      // all hosts are up
 	Dir   string    // the folder of the lab
-	User  string    // whom to log in as
+	User  string    // the account of the hosts
 	Hosts []Endpoint
 
 	MadeDir  bool     // Dir was made by the lab
-	ShortDir string   // folder with a short path, for sockets; empty: none outside the hosts
+	ShortDir string   // folder with a short path, for sockets; empty: none outside of the hosts
 	Subnet   string   // of a netns lab
 	Links    []string // network links of a netns lab
 }
 
-// Endpoint is where a lab's host is reached.
+// Endpoint is the address of a lab's host.
 type Endpoint struct {
 	Name     string // host1, host2, …
 	Address  string // an IP address
 	Port     int
-	StateDir string // the host's own folder, as it sees it
+	StateDir string // the host's own folder, as seen on the host
 }
 
-// Configs returns how to reach the lab's hosts.
+// Configs returns the configurations of the lab's hosts.
 func (s *State) Configs() []host.Config {
 	configs := make([]host.Config, 0, len(s.Hosts))
 	for _, e := range s.Hosts {
@@ -73,7 +73,7 @@ func (s *State) Configs() []host.Config {
 	return configs
 }
 
-// Params returns the params that fit the lab's hosts, as [Lab.Params] does.
+// Params returns the params for the lab's hosts, as [Lab.Params] does.
 func (s *State) Params() map[string]string {
 	params := map[string]string{"images_base_dir": s.sharedDir()}
 	for _, e := range s.Hosts {
@@ -82,8 +82,8 @@ func (s *State) Params() map[string]string {
 	return params
 }
 
-// SSHConfig returns a configuration file for the program ssh, which then knows
-// the lab's hosts by their names: ssh -F FILE host1.
+// SSHConfig returns the path of an ssh_config file with the lab's hosts:
+// ssh -F FILE host1.
 func (s *State) SSHConfig() string { return filepath.Join(s.Dir, "ssh_config") }
 
 // Folder returns the folder that holds the user's labs:
@@ -100,16 +100,15 @@ func Folder() (string, error) {
 	return filepath.Join(cache, "lab"), nil
 }
 
-// Removed is a dead lab whose remains were removed.
+// Removed is a dead lab that was removed.
 type Removed struct {
 	*State
-	Processes int // that still ran on its hosts and were killed
+	Processes int // number of killed processes
 }
 
-// Remove removes what is left of the lab in dir, whose owner has died: it kills
-// what still runs on its hosts, and deletes its network links and folders. It
-// returns an error that is [ErrAlive] while the owner lives, and nil and no error
-// if dir has no lab.
+// Remove removes the lab in dir, whose owner has died: it kills the processes on its
+// hosts, and deletes its network links and folders. It returns an error that is
+// [ErrAlive] while the owner runs, and nil and no error if dir has no lab.
 func Remove(ctx context.Context, dir string) (*Removed, error) {
 	s, err := load(dir)
 	if errors.Is(err, fs.ErrNotExist) {
@@ -117,7 +116,7 @@ func Remove(ctx context.Context, dir string) (*Removed, error) {
 	} else if err != nil {
 		return nil, err
 	}
-	lock := flock.New(filepath.Join(dir, lockFile), flock.SetFlag(os.O_RDONLY)) // not to make it anew
+	lock := flock.New(filepath.Join(dir, lockFile), flock.SetFlag(os.O_RDONLY)) // not O_CREATE
 	locked, err := lock.TryLock()
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
@@ -134,8 +133,8 @@ func Remove(ctx context.Context, dir string) (*Removed, error) {
 	return &Removed{s, killed}, errors.Join(err, lock.Close())
 }
 
-// RemoveDead removes what is left of all labs in the user's cache folder
-// whose owners have died, and returns these labs.
+// RemoveDead removes all labs in the user's cache folder whose owners have died, and
+// returns them.
 func RemoveDead(ctx context.Context) ([]Removed, error) {
 	folder, err := Folder()
 	if err != nil {
@@ -168,10 +167,10 @@ func RemoveDead(ctx context.Context) ([]Removed, error) {
 	return all, errors.Join(errs...)
 }
 
-// removeIncomplete removes the folder of a lab whose owner died before it had noted
-// anything, and so before it made anything else. Its owner has the lock from the
-// moment after it has made the folder; a young folder without one may have an
-// owner that lives.
+// removeIncomplete removes the folder of a lab whose owner died before it wrote the
+// state file, and so before it made anything else. The owner takes the lock right
+// after it has made the folder, so a new folder without one may have an owner that
+// runs.
 func removeIncomplete(dir string) error {
 	const young = time.Minute
 	lock := flock.New(filepath.Join(dir, lockFile), flock.SetFlag(os.O_RDONLY))
@@ -182,7 +181,7 @@ func removeIncomplete(dir string) error {
 			return nil //nolint:nilerr // it is gone
 		}
 	case err != nil:
-		return fmt.Errorf("lock the folder of a lab that was never made: %w", err)
+		return fmt.Errorf("lock the folder of an incomplete lab: %w", err)
 	case !locked:
 		return nil
 	}
@@ -194,13 +193,13 @@ func removeIncomplete(dir string) error {
 		err = nil
 	}
 	if err != nil {
-		err = fmt.Errorf("remove the folder of a lab that was never made: %w", err)
+		err = fmt.Errorf("remove the folder of an incomplete lab: %w", err)
 	}
 	return errors.Join(err, lock.Close())
 }
 
-// At returns the lab in dir, or an error that is [ErrDown] if it is not the one with
-// this ID, or that is not there any more.
+// At returns the lab in dir, or an error that is [ErrDown] if it does not have this
+// ID, or does not exist any more.
 func At(dir, id string) (*State, error) {
 	if !Lives(dir, id) {
 		return nil, ErrDown
@@ -208,8 +207,7 @@ func At(dir, id string) (*State, error) {
 	return load(dir)
 }
 
-// Lives reports whether the lab of this name is the one in dir, and its owner
-// alive.
+// Lives reports whether the lab in dir has this ID, and its owner runs.
 func Lives(dir, id string) bool {
 	s, err := load(dir)
 	if err != nil || s.ID != id {
@@ -219,8 +217,8 @@ func Lives(dir, id string) bool {
 	return err == nil && alive
 }
 
-// remove removes all that the state speaks of, and returns how many processes it
-// had to kill. The caller holds the lab's lock.
+// remove removes everything recorded in the state, and returns how many processes it
+// killed. The caller holds the lab's lock.
 func (s *State) remove(ctx context.Context) (killed int, err error) {
 	s.Ready = false
 	saved := s.save()
@@ -237,7 +235,7 @@ func (s *State) remove(ctx context.Context) (killed int, err error) {
 		errs = append(errs, os.RemoveAll(f))
 	}
 	if err := errors.Join(errs...); err != nil {
-		return killed, err // the state file stays, so that it can be tried again
+		return killed, err // keep the state file for a retry
 	}
 	for _, f := range []string{stateFile, lockFile} {
 		errs = append(errs, os.RemoveAll(filepath.Join(s.Dir, f)))
@@ -248,10 +246,10 @@ func (s *State) remove(ctx context.Context) (killed int, err error) {
 	return killed, errors.Join(errs...)
 }
 
-// ownerAlive reports whether the process that owns the lab in dir lives.
+// ownerAlive reports whether the process that owns the lab in dir runs.
 func ownerAlive(dir string) (bool, error) {
 	lock := flock.New(filepath.Join(dir, lockFile), flock.SetFlag(os.O_RDONLY))
-	dead, err := lock.TryRLock() // shared, as others may look too
+	dead, err := lock.TryRLock() // shared, for concurrent calls
 	if errors.Is(err, fs.ErrNotExist) {
 		return false, nil
 	} else if err != nil {
@@ -272,7 +270,7 @@ func load(dir string) (*State, error) {
 	return s, nil
 }
 
-// save writes the state file, to the disk.
+// save writes and syncs the state file.
 func (s *State) save() error {
 	data, err := json.MarshalIndent(s, "", "  ")
 	if err == nil {
@@ -284,8 +282,8 @@ func (s *State) save() error {
 	return nil
 }
 
-// environment returns what each command on host n finds in its environment.
-// The variable MHMIG_LAB is by which processes of a lab are known.
+// environment returns the environment variables of all commands on host n. MHMIG_LAB
+// identifies the processes of a lab.
 func (s *State) environment(n int) []string {
 	return []string{"MHMIG_LAB=" + s.ID, "MHMIG_LAB_HOST=" + s.Hosts[n].Name}
 }

@@ -12,16 +12,16 @@ import (
 	"github.com/gofrs/flock"
 )
 
-// InUseError says who uses a lab that is to end.
+// InUseError names the users of a lab that is to be ended.
 type InUseError struct{ Users []string }
 
 func (e *InUseError) Error() string {
 	return "the lab is in use: " + strings.Join(e.Users, ", ")
 }
 
-// Use notes, until release, that a kept lab is in use, and by whom, for people. The
-// note ends with the process, however that ends. It waits while the lab is being
-// ended, and fails then.
+// Use registers a user of a kept lab until release; who is for messages. The
+// registration ends with the process, however that ends. Use waits while the lab is
+// being ended, and fails then.
 func (s *State) Use(ctx context.Context, who string) (release func(), err error) {
 	unlock, err := lockFolder(ctx)
 	if err != nil {
@@ -32,7 +32,7 @@ func (s *State) Use(ctx context.Context, who string) (release func(), err error)
 		return nil, ErrDown
 	}
 	if err := os.MkdirAll(s.usersDir(), 0o700); err != nil {
-		return nil, fmt.Errorf("note who uses the lab: %w", err)
+		return nil, fmt.Errorf("register as a user of the lab: %w", err)
 	}
 	file, err := os.CreateTemp(s.usersDir(), "")
 	if err == nil {
@@ -40,22 +40,22 @@ func (s *State) Use(ctx context.Context, who string) (release func(), err error)
 		file.Close()
 	}
 	if err != nil {
-		return nil, fmt.Errorf("note who uses the lab: %w", err)
+		return nil, fmt.Errorf("register as a user of the lab: %w", err)
 	}
 	lock := flock.New(file.Name())
 	if err := lock.Lock(); err != nil { // nobody else has seen the file
-		return nil, fmt.Errorf("note who uses the lab: %w", err)
+		return nil, fmt.Errorf("register as a user of the lab: %w", err)
 	}
 	return func() {
-		os.Remove(file.Name()) // what stays is seen as a dead process's
+		os.Remove(file.Name()) // if that fails, it looks like a dead process's
 		_ = lock.Close()
 	}, nil
 }
 
-// users returns who uses the lab. The caller has locked the folder of labs.
+// users returns the registered users. The caller has locked the folder of labs.
 func (s *State) users() []string {
 	var users []string
-	names, _ := filepath.Glob(filepath.Join(s.usersDir(), "*")) // the pattern is a good one
+	names, _ := filepath.Glob(filepath.Join(s.usersDir(), "*")) // the pattern is valid
 	for _, name := range names {
 		lock := flock.New(name, flock.SetFlag(os.O_RDONLY))
 		if dead, err := lock.TryRLock(); err != nil || dead {
