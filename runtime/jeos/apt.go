@@ -15,14 +15,14 @@ import (
 	"strings"
 )
 
-// The packages of Debian that the guest is made of: kernelPackage's dependency,
-// which is the current kernel, and these, of which the last two are a shell and
-// its library, 140 kB together.
+// The Debian packages that the guest is made of: kernelPackage's dependency, which
+// is the current kernel, and userlandPackages, whose last two are a shell and its
+// library, 140 kB together.
 const kernelPackage = "linux-image-cloud-amd64"
 
 var userlandPackages = []string{"busybox-static", "klibc-utils", "libklibc"}
 
-// NoPackagesError says that this machine cannot fetch the guest's packages.
+// NoPackagesError means that this machine cannot fetch the guest's packages.
 type NoPackagesError struct {
 	Reason error
 }
@@ -37,8 +37,8 @@ func (e *NoPackagesError) Error() string {
 func (e *NoPackagesError) Unwrap() error { return e.Reason }
 
 // fetchPackages downloads the kernel and busybox and unpacks them in dir. It
-// needs no root: where the machine's package lists are missing or too old, it
-// gets lists of its own.
+// needs no root: if the machine's package lists are missing or too old, it fetches
+// its own.
 func fetchPackages(ctx context.Context, dir string, log *slog.Logger) (sources, error) {
 	for _, tool := range []string{"apt-get", "apt-cache", "dpkg-deb"} {
 		if _, err := exec.LookPath(tool); err != nil {
@@ -49,7 +49,7 @@ func fetchPackages(ctx context.Context, dir string, log *slog.Logger) (sources, 
 	if err == nil || ctx.Err() != nil {
 		return src, err
 	}
-	log.Info("updating package lists for mhmig alone", "reason", firstLine(err))
+	log.Info("updating package lists in mhmig's cache", "reason", firstLine(err))
 	own, ownErr := updateLists(ctx, filepath.Join(dir, "lists"))
 	if ownErr != nil {
 		return sources{}, &NoPackagesError{errors.Join(err, ownErr)}
@@ -83,7 +83,7 @@ func (l aptLists) fetch(ctx context.Context, dir string, log *slog.Logger) (sour
 		return sources{}, err
 	}
 	packages := append([]string{kernel}, userlandPackages...)
-	log.Info("downloading packages, to be unpacked and not installed", "packages", strings.Join(packages, " "))
+	log.Info("downloading packages (unpacked, not installed)", "packages", strings.Join(packages, " "))
 	if _, err := l.run(ctx, dir, "apt-get", append([]string{"download"}, packages...)...); err != nil {
 		return sources{}, err
 	}
@@ -122,7 +122,7 @@ func (l aptLists) fetch(ctx context.Context, dir string, log *slog.Logger) (sour
 
 var kernelDependency = regexp.MustCompile(`(?m)^\s*Depends: (linux-image-\d\S*)`)
 
-// currentKernel asks which package the meta package stands for.
+// currentKernel returns the kernel package that the metapackage depends on.
 func (l aptLists) currentKernel(ctx context.Context) (string, error) {
 	out, err := l.run(ctx, "", "apt-cache", "depends", kernelPackage)
 	if err != nil {
@@ -135,7 +135,7 @@ func (l aptLists) currentKernel(ctx context.Context) (string, error) {
 	return string(m[1]), nil
 }
 
-// run returns a command's output. The error carries what the command said.
+// run returns a command's output. The error includes its stderr.
 func (l aptLists) run(ctx context.Context, dir, name string, args ...string) ([]byte, error) {
 	cmd := exec.CommandContext(ctx, name)
 	if name != "dpkg-deb" {

@@ -14,8 +14,7 @@ import (
 	"slices"
 )
 
-// executable is a program of the distribution's with the files that it needs to
-// start.
+// executable is a program of the distribution with its shared libraries.
 type executable struct {
 	content   []byte
 	libraries []library
@@ -27,8 +26,8 @@ type library struct {
 	content []byte
 }
 
-// loadExecutable reads an executable and, where it is not static, what it needs
-// besides. root is where the libraries' paths begin.
+// loadExecutable reads an executable and, if it is dynamic, its libraries. Their
+// paths are relative to root.
 func loadExecutable(path, root string) (executable, error) {
 	content, err := os.ReadFile(path)
 	if err != nil {
@@ -51,8 +50,8 @@ func loadExecutable(path, root string) (executable, error) {
 	return p, nil
 }
 
-// trim drops what follows the last byte that is mapped into memory: symbols
-// and debug information, which the guest would hold in its memory.
+// trim drops everything after the last byte that is mapped into memory: symbols and
+// debug information, which would take memory in the guest's initramfs.
 func trim(f *elf.File, content []byte) ([]byte, error) {
 	const (
 		headerSize       = 64
@@ -75,7 +74,7 @@ func trim(f *elf.File, content []byte) ([]byte, error) {
 // libraryDirs are where the dynamic loader looks on the distributions we know.
 var libraryDirs = []string{"/lib/x86_64-linux-gnu", "/usr/lib/x86_64-linux-gnu", "/lib64", "/usr/lib64", "/lib", "/usr/lib"}
 
-// addLibraries adds what f asks for, and what that asks for in turn.
+// addLibraries adds f's loader and libraries, and theirs.
 func (p *executable) addLibraries(f *elf.File, root string) error {
 	for _, prog := range f.Progs {
 		if prog.Type != elf.PT_INTERP {
@@ -86,7 +85,7 @@ func (p *executable) addLibraries(f *elf.File, root string) error {
 			return err
 		}
 		loader := string(bytes.TrimRight(name, "\x00"))
-		// In a package, /lib may be /usr/lib; the guest has it where it is asked for.
+		// In a package, /lib may be /usr/lib; the guest has it at the requested path.
 		_, content, err := readFirst(root, loader, "/usr"+loader)
 		if err != nil {
 			return err
@@ -127,7 +126,7 @@ func (p *executable) addLibrary(l library, root string) error {
 	return p.addLibraries(f, root)
 }
 
-// readFirst reads the first of the paths that is there.
+// readFirst reads the first of the paths that exists.
 func readFirst(root string, paths ...string) (path string, content []byte, err error) {
 	for _, path := range paths {
 		content, err := os.ReadFile(filepath.Join(root, path))
@@ -135,5 +134,5 @@ func readFirst(root string, paths ...string) (path string, content []byte, err e
 			return path, content, err
 		}
 	}
-	return "", nil, fmt.Errorf("none of %v is there", paths)
+	return "", nil, fmt.Errorf("none of %v exists", paths)
 }

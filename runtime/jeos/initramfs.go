@@ -26,7 +26,7 @@ import (
 //	/lib/modules         drivers, and in early and late their names in order; gone once they are loaded
 //	/dev/console, ttyS0  device nodes, so that init can talk before /dev is mounted
 //
-// The host key is made here: the guest would have to gather entropy first.
+// The host key is made here: the guest would have to wait for entropy.
 func initramfs(p parts, program []byte, small []file) ([]cpio.Record, error) {
 	_, hostKey, err := ed25519.GenerateKey(rand.Reader)
 	if err != nil {
@@ -89,8 +89,8 @@ func initramfs(p parts, program []byte, small []file) ([]cpio.Record, error) {
 	return t.records, nil
 }
 
-// tree gathers records; the first of a path stands, so that our own files come
-// before busybox's. Folders are added before what is in them.
+// tree collects records; the first of a path is kept, so that our own files override
+// busybox's. Folders are added before their contents.
 type tree struct {
 	records []cpio.Record
 	seen    map[string]bool

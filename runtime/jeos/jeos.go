@@ -1,20 +1,19 @@
 // SPDX-License-Identifier: Apache-2.0
 
-// Package jeos builds JeOS, the guest that mhmig brings along: the
-// distribution's kernel, a userland of busybox and a small shell, and a program
-// of mhmig's own, the SSH server and the workloads that verify what they wrote.
-// That program is embedded, see package program; the rest is not: packages are
-// unpacked into mhmig's cache. Nothing is installed on the machine, and nothing
-// needs root.
+// Package jeos builds JeOS, mhmig's small guest: the distribution's kernel, a
+// userland of busybox and a small shell, and mhmig's own program with the SSH
+// server and the workloads. That program is embedded, see package program; the rest
+// comes from packages that are unpacked into mhmig's cache. Nothing is installed on
+// the machine, and no root is needed.
 //
 //	$MHMIG_CACHE or ~/.cache/mhmig
 //	  jeos/lock             one builder at a time
-//	  jeos/parts/           kernel, modules, busybox, shell; ready for use
+//	  jeos/parts/           kernel, modules, busybox, shell; unpacked
 //	  jeos/<version>/       vmlinux, initrd.cpio, image.json
 //
-// A version is a hash over the parts, the guest's program and the userland, so
-// an mhmig with another program gets another image (a copy of one executable into
-// a cpio archive) and keeps the downloaded parts.
+// A version is a hash over the parts, the guest's program and the userland, so an
+// mhmig with a different program builds a new image (a cpio archive) from the same
+// downloaded parts.
 //
 // The guest's own side is in the packages guestd, workload and clockwork.
 //
@@ -40,32 +39,31 @@ import (
 	"github.com/mhmig/mhmig/runtime/jeos/program"
 )
 
-// What a config needs to know to run and to log into the guest.
+// The values that a config needs to run the guest and to log in.
 const (
-	// KernelParams puts the kernel's console on the first serial port and lets
-	// it show errors there, such as that a process was killed for want of memory,
-	// and nothing less. It saves the kernel the work that emulated hardware does
-	// not need, and 13 MiB of the guest's memory: 9 for the inodes of the files
-	// of tracing, which nobody looks for here, and 4 for accounting to control
-	// groups what processors have of their own.
+	// KernelParams puts the kernel's console on the first serial port, with
+	// errors only, such as OOM kills. It switches off mitigations and checks that
+	// emulated hardware does not need, and saves 13 MiB of the guest's memory: 9
+	// for the inodes of tracefs, and 4 for per-CPU accounting of kernel memory to
+	// control groups.
 	KernelParams = "console=ttyS0 quiet mitigations=off no_timer_check tsc=reliable rcupdate.rcu_expedited=1 " +
 		"initcall_blacklist=tracer_init_tracefs cgroup.memory=nokmem"
 	// Username is the only account.
 	Username = "root"
-	// Password is no secret: the guest lives in a lab. Another one is set by
-	// mhmig.password=… on the kernel command line.
+	// Password is not secret: the guest runs in a lab. mhmig.password=… on the
+	// kernel command line sets another one.
 	Password = "mhmig"
 	// ShellPrompt is a regular expression for the end of the shell's prompt.
 	ShellPrompt = `# $`
-	// MemoryMiB is what the guest has where nobody says otherwise: 60 of it and
-	// more are left for workloads.
+	// MemoryMiB is the guest's default memory: at least 60 MiB of it are free for
+	// workloads.
 	MemoryMiB = 128
-	// LeastMemoryMiB is what the guest starts with and can be logged in to;
-	// with less, its kernel panics or does not even begin.
+	// LeastMemoryMiB is the minimum for boot and login; with less, the kernel
+	// panics or does not start.
 	LeastMemoryMiB = 72
 )
 
-// Options say what to build and where. The zero value builds from the
+// Options are what to build and where. The zero value builds from the
 // distribution's packages, in the user's cache.
 type Options struct {
 	// CacheDir is mhmig's cache folder; empty means DefaultCacheDir.
@@ -75,7 +73,7 @@ type Options struct {
 	// busybox, a POSIX shell without line editing such as dash (its shared
 	// libraries are taken from this machine). All four or none.
 	Kernel, Modules, Busybox, Shell string
-	// Logger is told each step; nil means silence.
+	// Logger gets each step; nil means no logging.
 	Logger *slog.Logger
 
 	program []byte // the guest's; nil means that of package program
@@ -86,11 +84,11 @@ type Image struct {
 	Version       string `json:"version"`        // hash over everything in it
 	Kernel        string `json:"kernel"`         // path of the kernel
 	Initrd        string `json:"initrd"`         // path of the initramfs
-	KernelParams  string `json:"kernel_params"`  // what to append, see the constant
-	KernelRelease string `json:"kernel_release"` // as uname -r says in the guest
+	KernelParams  string `json:"kernel_params"`  // for -append, see the constant
+	KernelRelease string `json:"kernel_release"` // uname -r in the guest
 }
 
-// ErrNotBuilt is what Find fails with when there is no image yet.
+// ErrNotBuilt is the error of Find when there is no image yet.
 var ErrNotBuilt = errors.New("the guest image is not built; run: mhmig bootstrap")
 
 // DefaultCacheDir is $MHMIG_CACHE, or mhmig's folder in the user's cache.
@@ -105,8 +103,8 @@ func DefaultCacheDir() (string, error) {
 	return filepath.Join(dir, "mhmig"), nil
 }
 
-// Build makes the image, or finds the one that is already there, which takes a
-// moment. It blocks while another process builds.
+// Build makes the image, or finds an existing one, which is quick. It blocks while
+// another process builds.
 // Without network and without packages it fails with a *NoPackagesError.
 func Build(ctx context.Context, o Options) (Image, error) {
 	o, err := o.complete()
@@ -136,7 +134,7 @@ func Build(ctx context.Context, o Options) (Image, error) {
 	dir := filepath.Join(o.CacheDir, version)
 	if image, err := readImage(dir); err == nil {
 		now := time.Now()
-		_ = os.Chtimes(dir, now, now) // in use: prune leaves it
+		_ = os.Chtimes(dir, now, now) // in use: not to be pruned
 		o.Logger.Debug("guest image is up to date", "folder", dir)
 		return image, nil
 	}
@@ -149,9 +147,8 @@ func Build(ctx context.Context, o Options) (Image, error) {
 	return image, nil
 }
 
-// Find is Build for when nothing may be downloaded: an image for a program that
-// has changed is put together from the parts that are there. Without parts the
-// error is ErrNotBuilt.
+// Find is Build without downloads: if the program has changed, the image is rebuilt
+// from existing parts. Without parts the error is ErrNotBuilt.
 func Find(ctx context.Context, o Options) (Image, error) {
 	complete, err := o.complete()
 	if err != nil {
@@ -163,7 +160,7 @@ func Find(ctx context.Context, o Options) (Image, error) {
 	return Build(ctx, o)
 }
 
-// complete fills in what was left empty. CacheDir becomes the image's own
+// complete fills in the defaults. CacheDir becomes the image's own
 // folder inside of the cache.
 func (o Options) complete() (Options, error) {
 	if o.CacheDir == "" {
@@ -195,7 +192,7 @@ func (o Options) complete() (Options, error) {
 	return o, nil
 }
 
-// imageVersion names the image by what goes into it.
+// imageVersion is a hash over the image's inputs.
 func imageVersion(p parts, guestd []byte, small []file) string {
 	h := sha256.New()
 	fmt.Fprintf(h, "%s\n%s\n%x\n", p.ID, KernelParams, sha256.Sum256(guestd))
@@ -205,7 +202,7 @@ func imageVersion(p parts, guestd []byte, small []file) string {
 	return hex.EncodeToString(h.Sum(nil)[:8])
 }
 
-// assemble writes the image's folder beside its place and renames it.
+// assemble writes the image's folder under a temporary name and renames it.
 func assemble(o Options, p parts, small []file, version string) (Image, error) {
 	tmp, err := os.MkdirTemp(o.CacheDir, "new-")
 	if err != nil {
@@ -236,7 +233,7 @@ func assemble(o Options, p parts, small []file, version string) (Image, error) {
 	if err := writeJSON(filepath.Join(tmp, "image.json"), image); err != nil {
 		return Image{}, err
 	}
-	// A folder without image.json is what a killed build left.
+	// A folder without image.json is left by a killed build.
 	if err := os.RemoveAll(dir); err != nil {
 		return Image{}, err
 	}
@@ -248,7 +245,7 @@ func readImage(dir string) (Image, error) {
 	if err := readJSON(filepath.Join(dir, "image.json"), &image); err != nil {
 		return Image{}, err
 	}
-	// A cache that was moved, or from which somebody deleted, is built anew.
+	// An image in a moved or damaged cache is rebuilt.
 	for _, path := range []string{image.Kernel, image.Initrd} {
 		if filepath.Dir(path) != dir {
 			return Image{}, fmt.Errorf("%s was built in %s", dir, filepath.Dir(path))
@@ -260,8 +257,8 @@ func readImage(dir string) (Image, error) {
 	return image, nil
 }
 
-// prune removes the images that nobody has used since the given time, and what
-// killed builds left. An image that cannot be removed is left for next time.
+// prune removes images that were not used since the given time, and incomplete
+// builds. Errors are ignored: the next prune tries again.
 func prune(cacheDir, keep string, before time.Time) {
 	entries, err := os.ReadDir(cacheDir)
 	if err != nil {

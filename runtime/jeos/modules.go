@@ -76,8 +76,7 @@ func (p *parts) addModules(ctx context.Context, o Options, dir string) error {
 	return p.stripModules(ctx, o)
 }
 
-// stripModules halves the modules where binutils are installed; they load as
-// well without.
+// stripModules strips the modules, which halves them, if binutils is installed.
 func (p *parts) stripModules(ctx context.Context, o Options) error {
 	strip, err := exec.LookPath("strip")
 	if err != nil || len(p.Modules) == 0 {
@@ -94,7 +93,7 @@ func (p *parts) stripModules(ctx context.Context, o Options) error {
 	return nil
 }
 
-// moduleName is what the kernel calls a module: virtio-rng.ko.xz is virtio_rng.
+// moduleName is the kernel's name of a module file: virtio-rng.ko.xz is virtio_rng.
 func moduleName(file string) string {
 	name, _, _ := strings.Cut(filepath.Base(file), ".ko")
 	return strings.ReplaceAll(name, "-", "_")
@@ -142,8 +141,8 @@ func readModule(ctx context.Context, path string) ([]byte, error) {
 	return content, nil
 }
 
-// moduleDependencies reads the names after depends= in a module's own
-// description; modules.dep is made on installation and so is not there.
+// moduleDependencies reads depends= in a module's .modinfo; modules.dep is made on
+// installation and so does not exist.
 func moduleDependencies(module []byte) ([]string, error) {
 	f, err := elf.NewFile(bytes.NewReader(module))
 	if err != nil {

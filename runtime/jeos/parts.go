@@ -16,7 +16,7 @@ import (
 	"strings"
 )
 
-// partsDir is the folder of what comes from the distribution, made ready once.
+// partsDir is the folder of the unpacked files of the distribution.
 const partsDir = "parts"
 
 // parts are what every version of the image shares: the kernel, its modules,
@@ -25,10 +25,10 @@ type parts struct {
 	ID      string   // hash of the files
 	Release string   // the kernel's
 	Modules []string // names of the .ko files, in the order of loading
-	Applets []string // busybox's
+	Applets []string // of busybox
 	Shell   []string // the guest's paths of the shell's libraries, files shell.0 and so on
-	Recipe  string   // of the mhmig that made them
-	From    []string // packages or paths, for people
+	Recipe  string   // see recipe
+	From    []string // packages or paths, for information
 	dir     string
 }
 
@@ -38,7 +38,7 @@ func (p parts) file(name string) string { return filepath.Join(p.dir, name) }
 // drivers are the modules that the guest loads, in this order, with what they
 // depend on: QEMU's virtio devices, and the power button that
 // system_powerdown presses. Those before lateDriver are loaded before the guest
-// can be logged into, the others behind its back: a tenth of a second each.
+// can be logged into, the others after that: they take a tenth of a second each.
 var drivers = []string{
 	"virtio_pci", "virtio_net", "virtio_blk",
 	lateDriver, "virtio_scsi", "sd_mod", "virtio_balloon", "virtio_rng", "button", "evdev",
@@ -48,13 +48,13 @@ var drivers = []string{
 // config may give a VM, by which QEMU learns that the guest has panicked.
 var extraDrivers = []string{"pvpanic_mmio"}
 
-// recipe tells parts apart that another version of mhmig has made in another
-// way. Its number goes up when this file changes what is in the folder.
+// recipe identifies how parts are made, to detect those of another version of mhmig.
+// Increase its number when this file changes the content of the folder.
 var recipe = fmt.Sprint(1, drivers, extraDrivers, kernelPackage, userlandPackages)
 
 const lateDriver = "virtio_console"
 
-// findParts returns the parts that an earlier call has made.
+// findParts returns the parts in the cache.
 func findParts(cacheDir string) (parts, error) {
 	p := parts{dir: filepath.Join(cacheDir, partsDir)}
 	if err := readJSON(filepath.Join(p.dir, "parts.json"), &p); err != nil {
@@ -73,8 +73,8 @@ type sources struct {
 	from                            []string
 }
 
-// makeParts fetches the packages, or takes the files that the options name,
-// and puts what the guest needs of them into the cache.
+// makeParts fetches the packages, or takes the files that the options name, and puts
+// the files for the guest into the cache.
 func makeParts(ctx context.Context, o Options) (parts, error) {
 	tmp, err := os.MkdirTemp(o.CacheDir, "new-")
 	if err != nil {
@@ -124,8 +124,7 @@ func makeParts(ctx context.Context, o Options) (parts, error) {
 	return p, nil
 }
 
-// addKernel keeps the unpacked kernel where QEMU can start it, else the file
-// as it is.
+// addKernel stores the unpacked kernel if QEMU can start it, else the file as it is.
 func (p parts) addKernel(o Options, path string) error {
 	content, err := os.ReadFile(path)
 	if err != nil {
@@ -136,13 +135,13 @@ func (p parts) addKernel(o Options, path string) error {
 		err = checkPVH(kernel)
 	}
 	if err != nil {
-		o.Logger.Info("kernel boots slower than it could", "kernel", path, "reason", err)
+		o.Logger.Info("cannot boot the kernel uncompressed, which would be faster", "kernel", path, "reason", err)
 		kernel = content
 	}
 	return os.WriteFile(p.kernel(), kernel, 0o644)
 }
 
-// checkPVH looks for the note that names the entry which QEMU needs to start
+// checkPVH looks for the ELF note with the PVH entry point, which QEMU needs to start
 // an uncompressed kernel.
 func checkPVH(kernel []byte) error {
 	const physEntry32 = 18 // XEN_ELFNOTE_PHYS32_ENTRY
@@ -174,7 +173,7 @@ func checkPVH(kernel []byte) error {
 	return errors.New("kernel has no PVH entry")
 }
 
-// addBusybox also asks busybox what it can do; it runs here as in the guest.
+// addBusybox also runs busybox --list for its applets.
 func (p *parts) addBusybox(ctx context.Context, path string) error {
 	prog, err := loadExecutable(path, "/")
 	if err != nil {
@@ -185,15 +184,15 @@ func (p *parts) addBusybox(ctx context.Context, path string) error {
 	}
 	out, err := exec.CommandContext(ctx, path, "--list").Output()
 	if err != nil {
-		return fmt.Errorf("ask %s for its applets: %w", path, err)
+		return fmt.Errorf("list the applets of %s: %w", path, err)
 	}
 	p.Applets = strings.Fields(string(out))
 	return os.WriteFile(p.file("busybox"), prog.content, 0o644)
 }
 
-// addShell adds the guest's /bin/sh. It is not busybox's, because that ends as
-// if its terminal were closed when a child dies while the echo is off, and
-// with the echo on asks the terminal where the cursor is.
+// addShell adds the guest's /bin/sh. It is not busybox's, because that one exits as
+// if its terminal were closed when a child dies while echo is off, and with echo on
+// queries the cursor position from the terminal.
 func (p *parts) addShell(path, root string) error {
 	prog, err := loadExecutable(path, root)
 	if err != nil {

@@ -8,7 +8,7 @@ import (
 	"io/fs"
 )
 
-// userlandFS is the guest's own small files, in place.
+// userlandFS has the guest's configuration files and scripts.
 //
 //go:embed userland
 var userlandFS embed.FS

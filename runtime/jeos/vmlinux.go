@@ -13,13 +13,13 @@ import (
 	"github.com/pierrec/lz4/v4"
 )
 
-// vmlinux takes the kernel proper out of a bzImage. QEMU starts it by its PVH
-// entry, which saves the guest from decompressing itself: 0.6 s under TCG.
+// vmlinux extracts the uncompressed kernel from a bzImage. QEMU starts it by its PVH
+// entry, which saves the decompression in the guest: 0.6 s under TCG.
 //
-// The boot protocol's header says where the compressed payload lies, as an
-// offset from the protected-mode code. Its last four bytes are the size that
-// it unpacks to. Kernels compressed in other ways than LZ4 and gzip are an
-// error; the caller boots their bzImage.
+// The header of the Linux boot protocol has the payload's offset from the
+// protected-mode code. The payload's last four bytes are its uncompressed size.
+// Compression other than LZ4 and gzip is an error; the caller then boots the
+// bzImage.
 func vmlinux(bzImage []byte) ([]byte, error) {
 	const (
 		setupSectsAt    = 0x1f1
@@ -53,7 +53,7 @@ func vmlinux(bzImage []byte) ([]byte, error) {
 		}
 		r = gz
 	default:
-		return nil, fmt.Errorf("kernel is compressed in an unknown way (% x)", payload[:4])
+		return nil, fmt.Errorf("unknown kernel compression (% x)", payload[:4])
 	}
 	kernel := make([]byte, size)
 	if _, err := io.ReadFull(r, kernel); err != nil {

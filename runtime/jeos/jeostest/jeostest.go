@@ -15,7 +15,7 @@ import (
 
 // Image returns the guest image. It is in the user's cache, built once per
 // machine and version of the guest: the first call takes some ten seconds and
-// downloads packages, later ones a moment.
+// downloads packages, later ones are quick.
 func Image(tb testing.TB) jeos.Image {
 	tb.Helper()
 	image, err := build()
@@ -26,5 +26,5 @@ func Image(tb testing.TB) jeos.Image {
 }
 
 var build = sync.OnceValues(func() (jeos.Image, error) {
-	return jeos.Build(context.Background(), jeos.Options{}) // not a test's context: others wait for it too
+	return jeos.Build(context.Background(), jeos.Options{}) // not a test's context: other tests share the result
 })
