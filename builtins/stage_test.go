@@ -133,7 +133,7 @@ func perform(t testing.TB, base cartesian.Params, p *play) ended {
 	variant := func(yield func(*cartesian.Variant, error) bool) {
 		yield(&cartesian.Variant{Name: "test." + t.Name(), ShortName: "test", Params: params}, nil)
 	}
-	hosts, err := pool.NewLocal(ctx, p.hosts, false)
+	hosts, err := pool.NewLocal(ctx, testbed.Remotes(p.hosts), false)
 	if err != nil {
 		t.Fatal(err)
 	}

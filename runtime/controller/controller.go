@@ -252,7 +252,7 @@ func (r *controller) perform(ctx context.Context) (outcome Outcome, err error) {
 	if err != nil {
 		return outcome, err
 	}
-	shared, err := pool.NewLocal(ctx, hosts, r.Share)
+	shared, err := pool.NewLocal(ctx, testbed.Remotes(hosts), r.Share)
 	if err != nil {
 		return outcome, errors.Join(err, closeHosts())
 	}

@@ -25,7 +25,7 @@ const guestShare = 0.8
 // Local is the hosts of one call of mhmig, which nobody else has, and which variants
 // have them. Its methods may be called by any goroutine.
 type Local struct {
-	hosts []*host.Host
+	hosts []testbed.Remote
 	share bool
 
 	mu     sync.Mutex // guards what follows, with what it points to
@@ -35,7 +35,7 @@ type Local struct {
 
 // slot is a host.
 type slot struct {
-	host    *host.Host
+	host    testbed.Remote
 	number  int // its place in the list, from 1
 	users   int
 	stays   bool // as a variant left it, for good
@@ -57,7 +57,7 @@ type lease struct {
 
 // NewLocal returns a pool of hosts; variants prefer the first ones. If variants are to
 // share them, as far as memory and processors allow, it asks the hosts what they have.
-func NewLocal(ctx context.Context, hosts []*host.Host, share bool) (*Local, error) {
+func NewLocal(ctx context.Context, hosts []testbed.Remote, share bool) (*Local, error) {
 	p := &Local{hosts: hosts, share: share}
 	for i, h := range hosts {
 		p.slots = append(p.slots, &slot{host: h, number: i + 1, machine: &machine{}})
@@ -90,7 +90,7 @@ func NewLocal(ctx context.Context, hosts []*host.Host, share bool) (*Local, erro
 }
 
 // Hosts are the hosts that NewLocal was given.
-func (p *Local) Hosts() []*host.Host { return p.hosts }
+func (p *Local) Hosts() []testbed.Remote { return p.hosts }
 
 // Changed is nil: only the run's own variants have the hosts.
 func (p *Local) Changed() <-chan struct{} { return nil }

@@ -10,6 +10,7 @@ import (
 
 	"github.com/mhmig/mhmig/runtime/pool"
 	"github.com/mhmig/mhmig/runtime/run"
+	"github.com/mhmig/mhmig/runtime/testbed"
 	"github.com/mhmig/mhmig/runtime/testbed/bedtest"
 )
 
@@ -19,7 +20,7 @@ func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 func TestLocal(t *testing.T) {
 	t.Parallel()
 	lab := bedtest.NewLab(t, 3)
-	p, err := pool.NewLocal(t.Context(), lab.Connected, false)
+	p, err := pool.NewLocal(t.Context(), testbed.Remotes(lab.Connected), false)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -45,7 +46,7 @@ func TestLocal(t *testing.T) {
 	acquire(p, run.Needs{Hosts: 2}, nil).Release(false)
 
 	// Where variants share one machine, what stays there keeps its memory.
-	if p, err = pool.NewLocal(t.Context(), lab.Connected, true); err != nil {
+	if p, err = pool.NewLocal(t.Context(), testbed.Remotes(lab.Connected), true); err != nil {
 		t.Fatal(err)
 	}
 	huge := run.Needs{Hosts: 1, Memory: 1 << 50, CPUs: 1}

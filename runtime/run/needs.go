@@ -7,7 +7,6 @@ import (
 	"errors"
 
 	"github.com/mhmig/mhmig/lang/cartesian"
-	"github.com/mhmig/mhmig/runtime/host"
 	"github.com/mhmig/mhmig/runtime/testbed"
 )
 
@@ -25,7 +24,7 @@ type Needs struct {
 // fleet that others use as well.
 type Pool interface {
 	// Hosts are all that variants may get, the preferred ones first. They do not change.
-	Hosts() []*host.Host
+	Hosts() []testbed.Remote
 	// Acquire takes hosts if they are free now, without waiting for them. The error is
 	// [ErrBusy] if they will be, [ErrUnavailable] if the pool cannot come to have so many.
 	Acquire(context.Context, Needs) (Lease, error)

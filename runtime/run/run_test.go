@@ -60,7 +60,7 @@ func newFixtureOf(t *testing.T, hosts int) *fixture {
 // local is a pool of hosts that nobody else has.
 func local(t *testing.T, hosts []*host.Host, share bool) *pool.Local {
 	t.Helper()
-	p, err := pool.NewLocal(t.Context(), hosts, share)
+	p, err := pool.NewLocal(t.Context(), testbed.Remotes(hosts), share)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -31,7 +31,6 @@ import (
 
 	"github.com/mhmig/mhmig/lang/api"
 	"github.com/mhmig/mhmig/lang/cartesian"
-	"github.com/mhmig/mhmig/runtime/host"
 	"github.com/mhmig/mhmig/runtime/ledger"
 	"github.com/mhmig/mhmig/runtime/result"
 	"github.com/mhmig/mhmig/runtime/vm"
@@ -57,7 +56,7 @@ type Config struct {
 
 // NumberedHost is a host that a bed is on.
 type NumberedHost struct {
-	Host   *host.Host
+	Host   Remote
 	Number int // among all hosts of the run, from 1: params call it host1, host2, …
 }
 
@@ -116,7 +115,7 @@ func New(c Config) *Bed {
 		v := api.Read(params)
 		base := v.Word("images_base_dir")
 		own := &Host{
-			Host: p.Host, bed: b, label: label,
+			Remote: p.Host, bed: b, label: label,
 			baseDir:  base,
 			imageDir: path.Join(base, b.name),
 		}
@@ -312,7 +311,7 @@ func (b *Bed) shareFolder(ctx context.Context) error {
 	}
 	var shared []vm.Folder
 	for _, h := range b.hosts {
-		shared = append(shared, vm.Folder{Host: h.Host, Path: h.imageDir})
+		shared = append(shared, vm.Folder{Host: h.Remote, Path: h.imageDir})
 	}
 	return vm.CheckSharedStorage(ctx, shared)
 }

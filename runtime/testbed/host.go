@@ -23,7 +23,7 @@ const commandTimeout = 30 * time.Second
 
 // Host is a host as one variant uses it.
 type Host struct {
-	*host.Host
+	Remote
 	Params cartesian.Params // the variant's, narrowed to this host
 
 	bed      *Bed
@@ -65,7 +65,7 @@ func (h *Host) Facts() map[string]any {
 }
 
 func (h *Host) readFacts(ctx context.Context) error {
-	f, err := h.bed.shared.hostFacts(ctx, h.Host)
+	f, err := h.bed.shared.hostFacts(ctx, h.Remote)
 	if err != nil {
 		return err
 	}
@@ -102,11 +102,11 @@ func (h *Host) ListenAddress() string {
 // OneMachine says whether two hosts are one machine under two names: they have the
 // same kernel, and b's own folder is there on a too.
 func (b *Bed) OneMachine(ctx context.Context, first, second *Host) (bool, error) {
-	one, err := b.shared.hostFacts(ctx, first.Host)
+	one, err := b.shared.hostFacts(ctx, first.Remote)
 	if err != nil {
 		return false, err
 	}
-	other, err := b.shared.hostFacts(ctx, second.Host)
+	other, err := b.shared.hostFacts(ctx, second.Remote)
 	if err != nil || one.BootID == "" || one.BootID != other.BootID {
 		return false, err
 	}
@@ -131,7 +131,7 @@ func (h *Host) vmConfig(name string, params cartesian.Params) (vm.HostConfig, er
 	case err != nil:
 		return vm.HostConfig{}, err
 	}
-	return vm.HostConfig{Host: h.Host, Label: h.label, Params: params, Config: config}, nil
+	return vm.HostConfig{Host: h.Remote, Label: h.label, Params: params, Config: config}, nil
 }
 
 // shippedName tells which of mhmig's own files a param names, if it does.

@@ -221,7 +221,7 @@ func (e *endedError) Unwrap() []error { return []error{e.seen, e.exit} }
 // placement is where the instance of a VM on a host lives that has this ID.
 func (b *Bed) placement(name string, h *Host, id int) vm.Placement {
 	return vm.Placement{
-		ID: id, Host: h.Host, RunDir: h.runDir, ImageDir: h.imageDir, BaseDir: h.baseDir, ShippedDir: h.ShippedDir(),
+		ID: id, Host: h.Remote, RunDir: h.runDir, ImageDir: h.imageDir, BaseDir: h.baseDir, ShippedDir: h.ShippedDir(),
 		Kept: b.kept[name], Variant: b.Variant(), Cache: &b.shared.vms, Ledger: b.ledger, Log: b.log,
 		Artifacts: func(file string) (io.WriteCloser, error) {
 			return b.results.VMFile(vm.InstanceName(name, id), h.Name(), file)

@@ -18,14 +18,14 @@ import (
 // are put onto shared storage once, and what the hosts say of themselves.
 type Shared struct {
 	name   string
-	hosts  []*host.Host // of the run
+	hosts  []Remote // of the run
 	ledger *owned
 	local  func(name string) (path string, err error)
 	vms    vm.Cache
 
 	mu     sync.Mutex // guards what follows
 	stores map[string]*store
-	facts  map[*host.Host]host.Facts
+	facts  map[Remote]host.Facts
 	said   map[string]bool // notices
 }
 
@@ -34,7 +34,7 @@ type store struct {
 	name string     // of the folder
 	mu   sync.Mutex // guards what follows; held while a file is uploaded
 
-	host  *host.Host // nil: the folder is not made
+	host  Remote // nil: the folder is not made
 	path  string
 	entry int
 	files map[string]bool
@@ -44,10 +44,10 @@ type store struct {
 // names that begin with name, which nobody else uses. Local returns mhmig's own copy
 // of a file that it brings; a param names it as "jeos:kernel". It may be nil if
 // no param does.
-func NewShared(name string, hosts []*host.Host, record vm.Ledger, local func(name string) (path string, err error)) *Shared {
+func NewShared(name string, hosts []Remote, record vm.Ledger, local func(name string) (path string, err error)) *Shared {
 	return &Shared{
 		name: name, hosts: hosts, ledger: newOwned(record), local: local,
-		stores: map[string]*store{}, facts: map[*host.Host]host.Facts{}, said: map[string]bool{},
+		stores: map[string]*store{}, facts: map[Remote]host.Facts{}, said: map[string]bool{},
 	}
 }
 
@@ -103,7 +103,7 @@ func (s *Shared) upload(ctx context.Context, master *Host, name string) error {
 		if st.entry, err = s.ledger.Record(ledger.Entry{Host: master.Name(), Kind: ledger.Dir, Path: st.path}); err != nil {
 			return err
 		}
-		st.host = master.Host
+		st.host = master.Remote
 		if err := master.MkdirAll(ctx, st.path, 0o755); err != nil {
 			return fmt.Errorf("%s: make folder %s: %w", master.Name(), st.path, err)
 		}
@@ -116,7 +116,7 @@ func (s *Shared) upload(ctx context.Context, master *Host, name string) error {
 }
 
 // hostFacts returns what a host says of itself. It is asked once.
-func (s *Shared) hostFacts(ctx context.Context, h *host.Host) (host.Facts, error) {
+func (s *Shared) hostFacts(ctx context.Context, h Remote) (host.Facts, error) {
 	s.mu.Lock()
 	facts, known := s.facts[h]
 	s.mu.Unlock()

@@ -50,7 +50,7 @@ type kvmVerdict struct{ unusable string }
 // out by running a guest in it, once per host and binary; /dev/kvm alone proves
 // nothing. reason says why auto fell back to TCG. kvm where KVM does not work is
 // an error.
-func (c *Cache) ProbeAccel(ctx context.Context, h *host.Host, qemuBinary, want string) (accel, reason string, err error) {
+func (c *Cache) ProbeAccel(ctx context.Context, h Host, qemuBinary, want string) (accel, reason string, err error) {
 	switch want {
 	case "tcg":
 		return "tcg", "", nil
@@ -73,7 +73,7 @@ func (c *Cache) ProbeAccel(ctx context.Context, h *host.Host, qemuBinary, want s
 	}
 }
 
-func probeKVM(ctx context.Context, h *host.Host, qemuBinary, device string) (kvmVerdict, error) {
+func probeKVM(ctx context.Context, h Host, qemuBinary, device string) (kvmVerdict, error) {
 	_, err := h.Run(ctx, host.Command{
 		Script:  fmt.Sprintf(probeROM, probeNoKVM, probeNoRight, probeSeconds, shellescape.Quote(qemuBinary), shellescape.Quote(device)),
 		Timeout: probeTimeout,

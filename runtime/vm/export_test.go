@@ -5,7 +5,6 @@ package vm
 import (
 	"context"
 
-	"github.com/mhmig/mhmig/runtime/host"
 )
 
 var (
@@ -14,7 +13,7 @@ var (
 )
 
 // ProbeKVM returns why KVM is of no use, or "".
-func ProbeKVM(ctx context.Context, h *host.Host, qemuBinary, device string) (string, error) {
+func ProbeKVM(ctx context.Context, h Host, qemuBinary, device string) (string, error) {
 	verdict, err := probeKVM(ctx, h, qemuBinary, device)
 	return verdict.unusable, err
 }

@@ -62,7 +62,7 @@ func (q QEMU) Resolve(name string) (string, bool) {
 
 // Facts asks a QEMU binary on h for its version and machine types, once per host
 // and binary. A missing binary is an error that names the Debian package.
-func (c *Cache) Facts(ctx context.Context, h *host.Host, qemuBinary string) (QEMU, error) {
+func (c *Cache) Facts(ctx context.Context, h Host, qemuBinary string) (QEMU, error) {
 	return c.qemus.get(ctx, cacheKey(h, qemuBinary), func(ctx context.Context) (QEMU, error) {
 		out, err := h.Run(ctx, host.Command{
 			Script: fmt.Sprintf("command -v -- %[1]s >/dev/null || exit 127\n%[1]s --version && %[1]s -machine help",
@@ -166,7 +166,7 @@ func (q QEMU) offers() string {
 }
 
 // explainMissing adds what to do when a program is not on a host.
-func explainMissing(h *host.Host, param, binary string, err error) error {
+func explainMissing(h Host, param, binary string, err error) error {
 	exit, ok := errors.AsType[*host.ExitError](err)
 	if !ok || exit.Output.Status != 127 && exit.Output.Status != 126 {
 		return fmt.Errorf("%s: %s: %w", h.Name(), binary, err)
@@ -203,7 +203,7 @@ func firstLine(text string) string {
 }
 
 // cacheKey tells one host's answers from another's.
-func cacheKey(h *host.Host, binary string) string {
+func cacheKey(h Host, binary string) string {
 	c := h.Config()
 	return fmt.Sprintf("%s@%s:%d %s %s", c.User, c.Address, c.Port, c.Name, binary)
 }

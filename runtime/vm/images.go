@@ -163,7 +163,7 @@ func (im *Images) make(ctx context.Context, d diskFiles, qemuImg string) error {
 // maxBlank is the size of blank images that are worth keeping. A qcow2 has 192 KiB.
 const maxBlank = 256 << 10
 
-func createImage(ctx context.Context, h *host.Host, args []string, path, size string) error {
+func createImage(ctx context.Context, h Host, args []string, path, size string) error {
 	args = append(slices.Clip(args), path)
 	if size != "" {
 		args = append(args, size)
@@ -201,7 +201,7 @@ const mostBackings = 100
 
 // checkBacking looks through the images that an overlay's base stands on: qemu-img
 // would open them all, and wait for ever at a named pipe.
-func checkBacking(ctx context.Context, h *host.Host, qemuImg string, d diskFiles) error {
+func checkBacking(ctx context.Context, h Host, qemuImg string, d diskFiles) error {
 	if d.baseFormat != "qcow2" {
 		return nil
 	}
@@ -225,7 +225,7 @@ func checkBacking(ctx context.Context, h *host.Host, qemuImg string, d diskFiles
 // checkFile makes a missing file, or one that is none of the kind, an error that
 // says which one, where, and which param names it. Who opens a named pipe may wait
 // for ever.
-func checkFile(ctx context.Context, h *host.Host, f File) error {
+func checkFile(ctx context.Context, h Host, f File) error {
 	info, err := h.Stat(ctx, f.Path)
 	if errors.Is(err, fs.ErrNotExist) {
 		return fmt.Errorf("%s: no file %s (param %s)", h.Name(), f.Path, f.Param)

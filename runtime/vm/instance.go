@@ -61,7 +61,7 @@ func (i *Instance) Name() string { return i.config.Name }
 func (i *Instance) ID() int { return max(1, i.placement.ID) }
 
 // Host is the host that it runs on.
-func (i *Instance) Host() *host.Host { return i.placement.Host }
+func (i *Instance) Host() Host { return i.placement.Host }
 
 // Config is the VM's config on this host.
 func (i *Instance) Config() Config { return i.config }

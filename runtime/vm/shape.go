@@ -10,12 +10,11 @@ import (
 	"strings"
 
 	"github.com/mhmig/mhmig/lang/cartesian"
-	"github.com/mhmig/mhmig/runtime/host"
 )
 
 // HostConfig is one host that a VM may run on, with the VM's config there.
 type HostConfig struct {
-	Host   *host.Host
+	Host   Host
 	Label  string           // how params name the host: host1
 	Params cartesian.Params // the variant's, in which errors find what set a value
 	Config Config

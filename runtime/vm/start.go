@@ -35,7 +35,7 @@ type Ledger interface {
 
 // Placement is where an instance of a VM runs, and where what it leaves goes.
 type Placement struct {
-	Host       *host.Host
+	Host       Host
 	ID         int      // of the instance among those of the VM on Host that are there, from 1; 0 is 1
 	RunDir     string   // this variant's own folder on Host, for sockets and logs; must exist; short
 	Variant    string   // the variant's ID in the results, for people who look for the VM

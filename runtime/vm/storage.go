@@ -10,8 +10,6 @@ import (
 	"fmt"
 	"path"
 	"time"
-
-	"github.com/mhmig/mhmig/runtime/host"
 )
 
 // Network file systems may be this late in showing a new file.
@@ -22,7 +20,7 @@ const (
 
 // Folder is a folder on a host.
 type Folder struct {
-	Host *host.Host
+	Host Host
 	Path string
 }
 

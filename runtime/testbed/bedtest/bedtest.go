@@ -73,10 +73,10 @@ type Bed struct {
 // test ends it is closed, and nothing of it may be left on the hosts.
 func New(t testing.TB, hosts []*host.Host, labParams, params cartesian.Params, shipped func(name string) (string, error)) *Bed {
 	t.Helper()
-	return newBed(t, hosts, labParams, params, shipped, nil)
+	return newBed(t, testbed.Remotes(hosts), labParams, params, shipped, nil)
 }
 
-func newBed(t testing.TB, hosts []*host.Host, labParams, params cartesian.Params, shipped func(name string) (string, error), launch testbed.Launcher) *Bed {
+func newBed(t testing.TB, hosts []testbed.Remote, labParams, params cartesian.Params, shipped func(name string) (string, error), launch testbed.Launcher) *Bed {
 	t.Helper()
 	folder, record := Results(t)
 	all := maps.Clone(labParams)

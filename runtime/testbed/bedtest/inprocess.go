@@ -225,9 +225,9 @@ func NewScriptedBed(t testing.TB, vms int, params cartesian.Params) *ScriptedBed
 	}
 	all["start_migration_timeout"], all["not_login_after_mig"] = "0.001", "yes"
 	maps.Copy(all, params)
-	l := NewLab(t, 2)
+	hosts, folders := localHosts(t, 2)
 	b := &ScriptedBed{QEMUs: NewScriptedQEMUs()}
-	b.Bed = newBed(t, l.Connected, l.Params(), all, nil, b.QEMUs.Launch)
+	b.Bed = newBed(t, hosts, folders, all, nil, b.QEMUs.Launch)
 	if err := b.Prepare(t.Context()); err != nil {
 		t.Fatal(err)
 	}

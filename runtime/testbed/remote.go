@@ -1,0 +1,38 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package testbed
+
+import (
+	"context"
+	"io/fs"
+	"net"
+
+	"github.com/mhmig/mhmig/runtime/host"
+	"github.com/mhmig/mhmig/runtime/vm"
+)
+
+// Remote is what a bed needs of a host: a [host.Host], which says what each method
+// does, or in tests a folder of the test's own process.
+type Remote interface {
+	vm.Host
+	Address() string
+	Facts(context.Context) (host.Facts, error)
+	FreePort(context.Context) (int, error)
+	Start(context.Context, host.Command) (*host.Process, error)
+	Listen(ctx context.Context, network, address string) (net.Listener, error)
+	MkdirAll(ctx context.Context, name string, perm fs.FileMode) error
+	Upload(ctx context.Context, local, remote string) error
+	Download(ctx context.Context, remote, local string) error
+	// Lost is closed when the connection is gone, and Err says why; nil: it is there.
+	Lost() <-chan struct{}
+	Err() error
+}
+
+// Remotes are hosts as beds take them.
+func Remotes(hosts []*host.Host) []Remote {
+	remotes := make([]Remote, len(hosts))
+	for i, h := range hosts {
+		remotes[i] = h
+	}
+	return remotes
+}
