@@ -4,7 +4,6 @@ package migration
 
 import (
 	"context"
-	"time"
 
 	"github.com/mhmig/mhmig/lang/api"
 	"github.com/mhmig/mhmig/runtime/vm"
@@ -66,9 +65,4 @@ func Transports() []string {
 func Protocols() []string {
 	p, _ := api.Find("mig_protocol")
 	return p.Choices
-}
-
-// Hasten makes m wait no longer than a scripted QEMU of this process takes.
-func Hasten(m *Migration) {
-	m.patience = timeouts{settle: 1500 * time.Millisecond, peerGrace: 100 * time.Millisecond, cancel: 300 * time.Millisecond, answer: 1000 * time.Millisecond, evidence: 300 * time.Millisecond}
 }

@@ -9,12 +9,10 @@ import (
 	"maps"
 	"os"
 	"path/filepath"
-	"slices"
 	"strings"
 	"testing"
+	"testing/synctest"
 	"time"
-
-	"golang.org/x/sync/errgroup"
 
 	"github.com/mhmig/mhmig/lang/cartesian"
 	"github.com/mhmig/mhmig/runtime/migration"
@@ -238,9 +236,8 @@ func scenes() []scene {
 		{"query-status@running", migration.DestinationRole, fail},
 	} {
 		for _, die := range []bool{false, true} {
-			s := scene{name: fmt.Sprintf("the %s freezes at %s", cell.side, cell.moment), wrong: wrong, status: cell.status, want: []string{silent}, at: "-", params: cartesian.Params{"mig_timeout": "2"}}
+			s := scene{name: fmt.Sprintf("the %s freezes at %s", cell.side, cell.moment), wrong: wrong, status: cell.status, want: []string{silent}, at: "-"}
 			if die {
-				delete(s.params, "mig_timeout")
 				s.name, s.want, s.status = fmt.Sprintf("the %s dies at %s", cell.side, cell.moment), []string{killed}, fail
 			}
 			script := qmptest.Script{StopAt: cell.moment, Die: die}
@@ -258,85 +255,68 @@ func scenes() []scene {
 // What becomes of migrations whose QEMUs are scripted, in this process.
 func TestScripted(t *testing.T) {
 	t.Parallel()
-	all := scenes()
-	// Limits are short only where something is to reach them.
-	params := cartesian.Params{"mig_timeout": "60"}
-	for i, tt := range all {
-		if slices.Contains(tt.want, silent) {
-			params[fmt.Sprintf("monitor_timeout_vm%d", i+1)] = "1.2"
+	for _, tt := range scenes() {
+		t.Run(tt.name, func(t *testing.T) {
+			t.Parallel()
+			synctest.Test(t, tt.run)
+		})
+	}
+}
+
+// run makes the migration, in virtual time.
+func (tt scene) run(t *testing.T) {
+	bed := bedtest.NewScriptedBed(t, 1, nil)
+	bed.QEMUs.Script("vm1", tt.source, tt.destination)
+	p := plan(bed.Bed)
+	p.Params = maps.Clone(bed.Params())
+	maps.Copy(p.Params, tt.params)
+	if tt.change != nil {
+		tt.change(&p)
+	}
+	m := start(t, bed.Bed, p)
+	ctx, cancel := context.WithTimeout(t.Context(), time.Hour)
+	defer cancel()
+	beside := make(chan error, 1)
+	go func() {
+		if tt.also == nil {
+			beside <- nil
+			return
+		}
+		beside <- tt.also(ctx, m)
+	}()
+	err := runBoth(ctx, m)
+	if also := <-beside; also != nil {
+		t.Errorf("beside it: %v", also)
+	}
+	if ctx.Err() != nil {
+		t.Fatalf("it does not end: %v", err)
+	}
+	if !tt.wrong && err != nil {
+		t.Fatalf("got %v, want that it is over", err)
+	}
+	if tt.wrong {
+		if err == nil || tt.status != 0 && result.StatusOf(err) != tt.status {
+			t.Errorf("got %v: %v, want %v", result.StatusOf(err), err, tt.status)
+		}
+		for _, words := range tt.want {
+			if err == nil || !strings.Contains(err.Error(), words) {
+				t.Errorf("got %v, want %q in it", err, words)
+			}
 		}
 	}
-	bed := bedtest.NewScriptedBed(t, len(all), params)
-	var scenes errgroup.Group // they wait most of their time: more of them than there are processors
-	scenes.SetLimit(32)
-	defer func() { _ = scenes.Wait() }()
-	for i, tt := range all {
-		play := func(t *testing.T) {
-			name := fmt.Sprintf("vm%d", i+1)
-			bed.QEMUs.Script(name, tt.source, tt.destination)
-			p := plan(bed.Bed)
-			p.VMs, p.Params = []string{name}, cartesian.Params{}
-			for _, params := range []cartesian.Params{bed.Params(), tt.params} {
-				maps.Copy(p.Params, params)
-			}
-			if tt.change != nil {
-				tt.change(&p)
-			}
-			m := start(t, bed.Bed, p)
-			if tt.wrong {
-				migration.Hasten(m)
-			}
-			ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
-			defer cancel()
-			beside := make(chan error, 1)
-			go func() {
-				if tt.also == nil {
-					beside <- nil
-					return
-				}
-				beside <- tt.also(ctx, m)
-			}()
-			err := runBoth(ctx, m)
-			if also := <-beside; also != nil {
-				t.Errorf("beside it: %v", also)
-			}
-			if ctx.Err() != nil {
-				t.Fatalf("it does not end: %v", err)
-			}
-			if !tt.wrong && err != nil {
-				t.Fatalf("got %v, want that it is over", err)
-			}
-			if tt.wrong {
-				if err == nil || tt.status != 0 && result.StatusOf(err) != tt.status {
-					t.Errorf("got %v: %v, want %v", result.StatusOf(err), err, tt.status)
-				}
-				for _, words := range tt.want {
-					if err == nil || !strings.Contains(err.Error(), words) {
-						t.Errorf("got %v, want %q in it", err, words)
-					}
-				}
-			}
-			if tt.log != "" && !strings.Contains(bedLog(t, bed), tt.log) {
-				t.Errorf("log: want %q in it", tt.log)
-			}
-			if at := "host2"; tt.at != "-" {
-				if tt.at != "" {
-					at = tt.at
-				}
-				if current := bed.Current(name); current == nil || current.Host.Name() != at {
-					t.Errorf("the guest is in %v, want on %s", current, at)
-				}
-			}
-			for _, instance := range bed.Instances() { // those that die are told of here, not at the bed's end
-				if instance.Name() == name {
-					_ = bed.Remove(context.WithoutCancel(ctx), instance)
-				}
-			}
+	if tt.log != "" && !strings.Contains(bedLog(t, bed), tt.log) {
+		t.Errorf("log: want %q in it", tt.log)
+	}
+	if at := "host2"; tt.at != "-" {
+		if tt.at != "" {
+			at = tt.at
 		}
-		scenes.Go(func() error {
-			t.Run(tt.name, play)
-			return nil
-		})
+		if current := bed.Current("vm1"); current == nil || current.Host.Name() != at {
+			t.Errorf("the guest is in %v, want on %s", current, at)
+		}
+	}
+	for _, instance := range bed.Instances() { // those that have died are an error at the bed's end
+		_ = bed.Remove(context.WithoutCancel(ctx), instance)
 	}
 }
 

@@ -8,6 +8,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/mhmig/mhmig/lang/cartesian"
@@ -39,171 +40,183 @@ func scriptedBed(t *testing.T, vms int, params cartesian.Params) (*bedtest.Scrip
 // has left.
 func TestControl(t *testing.T) {
 	t.Parallel()
-	bed, start := scriptedBed(t, 1, nil)
-	ctx, instance := t.Context(), start("vm1", qmptest.Script{})
-	for _, step := range []struct {
-		name  string
-		do    func() error
-		state string
-	}{
-		{"stop", func() error { return instance.Stop(ctx) }, "paused"},
-		{"cont", func() error { return instance.Cont(ctx) }, "running"},
-		{"reset", func() error { return instance.Reset(ctx) }, "running"},
-		{"a command", func() error { return instance.Execute(ctx, "query-name", nil, nil) }, "running"},
-		{"cont by name", func() error { return instance.Execute(ctx, "cont", nil, nil) }, "running"},
-		{"migrate_cancel", func() error { return instance.Execute(ctx, "migrate_cancel", nil, nil) }, "running"},
-	} {
-		if err := step.do(); err != nil || instance.State() != step.state {
-			t.Errorf("%s: got %v, %s, want %s", step.name, err, instance.State(), step.state)
+	synctest.Test(t, func(t *testing.T) {
+		bed, start := scriptedBed(t, 1, nil)
+		ctx, instance := t.Context(), start("vm1", qmptest.Script{})
+		for _, step := range []struct {
+			name  string
+			do    func() error
+			state string
+		}{
+			{"stop", func() error { return instance.Stop(ctx) }, "paused"},
+			{"cont", func() error { return instance.Cont(ctx) }, "running"},
+			{"reset", func() error { return instance.Reset(ctx) }, "running"},
+			{"a command", func() error { return instance.Execute(ctx, "query-name", nil, nil) }, "running"},
+			{"cont by name", func() error { return instance.Execute(ctx, "cont", nil, nil) }, "running"},
+			{"migrate_cancel", func() error { return instance.Execute(ctx, "migrate_cancel", nil, nil) }, "running"},
+		} {
+			if err := step.do(); err != nil || instance.State() != step.state {
+				t.Errorf("%s: got %v, %s, want %s", step.name, err, instance.State(), step.state)
+			}
 		}
-	}
-	if err := instance.Execute(ctx, "nonsense", nil, nil); err == nil || !strings.Contains(err.Error(), "CommandNotFound") {
-		t.Errorf("nonsense: got %v", err)
-	}
-	instance.Depart()
-	instance.Left()
-	for name, do := range map[string]func() error{
-		"cont": func() error { return instance.Cont(ctx) }, "system_reset": func() error { return instance.Reset(ctx) },
-		"system_wakeup": func() error { return instance.Execute(ctx, "system_wakeup", nil, nil) },
-	} {
-		if err := do(); err == nil || !strings.Contains(err.Error(), "vm1@host1: "+name+" refused: its guest has moved away") {
-			t.Errorf("%s where it has left: got %v", name, err)
+		if err := instance.Execute(ctx, "nonsense", nil, nil); err == nil || !strings.Contains(err.Error(), "CommandNotFound") {
+			t.Errorf("nonsense: got %v", err)
 		}
-	}
-	if current := bed.Current("vm1"); current != nil {
-		t.Errorf("the guest is in %v, want nowhere", current)
-	}
+		instance.Depart()
+		instance.Left()
+		for name, do := range map[string]func() error{
+			"cont": func() error { return instance.Cont(ctx) }, "system_reset": func() error { return instance.Reset(ctx) },
+			"system_wakeup": func() error { return instance.Execute(ctx, "system_wakeup", nil, nil) },
+		} {
+			if err := do(); err == nil || !strings.Contains(err.Error(), "vm1@host1: "+name+" refused: its guest has moved away") {
+				t.Errorf("%s where it has left: got %v", name, err)
+			}
+		}
+		if current := bed.Current("vm1"); current != nil {
+			t.Errorf("the guest is in %v, want nowhere", current)
+		}
+	})
 }
 
 // The last look finds what runs or does not run as it should, and whose fault that is.
 func TestLookAtAll(t *testing.T) {
 	t.Parallel()
-	bed, start := scriptedBed(t, 8, cartesian.Params{"monitor_timeout": "0.5"})
-	ctx := t.Context()
-	start("vm1", qmptest.Script{}) // is well
-	if err := start("vm2", qmptest.Script{}).Stop(ctx); err != nil {
-		t.Fatal(err)
-	}
-	if err := start("vm3", qmptest.Script{}).Monitor().Execute(ctx, "stop", nil, nil); err != nil { // by nobody
-		t.Fatal(err)
-	}
-	start("vm4", qmptest.Script{})
-	bed.QEMUs.Machine("vm4").Die()
-	if err := start("vm5", qmptest.Script{}).Execute(ctx, "quit", nil, nil); err != nil {
-		t.Fatal(err)
-	}
-	start("vm6", qmptest.Script{StopAt: "query-status"})
-	start("vm7", qmptest.Script{}).Left() // and runs all the same
-	gone := start("vm8", qmptest.Script{})
-	gone.Left()
-	bed.QEMUs.Machine("vm8").Die()
-	<-gone.Exited()
-	var found []string
-	for _, err := range bed.LastLook(ctx) {
-		found = append(found, result.StatusOf(err).String()+" "+err.Error())
-	}
-	slices.Sort(found)
-	want := []string{
-		"ERROR vm3@host1: its guest does not run: it is paused, and nobody has asked for that",
-		"FAIL vm4@host1 is not running any more; QEMU of vm4 on host1 ended by signal 9",
-		"FAIL vm6@host1: QEMU does not answer its monitor",
-		"FAIL vm7@host1: the guest has moved away, but it ran here again: two copies of it used one disk",
-	}
-	if len(found) != len(want) {
-		t.Fatalf("got\n%s\nwant\n%s", strings.Join(found, "\n"), strings.Join(want, "\n"))
-	}
-	for i := range want {
-		if !strings.HasPrefix(found[i], want[i]) {
-			t.Errorf("got %s\nwant %s", found[i], want[i])
+	synctest.Test(t, func(t *testing.T) {
+		bed, start := scriptedBed(t, 8, cartesian.Params{"monitor_timeout": "0.5"})
+		ctx := t.Context()
+		start("vm1", qmptest.Script{}) // is well
+		if err := start("vm2", qmptest.Script{}).Stop(ctx); err != nil {
+			t.Fatal(err)
 		}
-	}
-	if text := bed.Evidence(ctx); !strings.Contains(text, "host1 vm3, at that time:\n  QEMU: paused") || !strings.Contains(text, "last QMP") {
-		t.Errorf("evidence: got\n%s", text)
-	}
-	if err := bed.Remove(ctx, gone); err == nil || result.StatusOf(err) != result.Fail || !strings.Contains(err.Error(), "signal 9") {
-		t.Errorf("removed: got %v, want how it ended", err)
-	}
-	for _, instance := range bed.Instances() { // so that the bed's end tells nothing more
-		_ = bed.Remove(ctx, instance)
-	}
+		if err := start("vm3", qmptest.Script{}).Monitor().Execute(ctx, "stop", nil, nil); err != nil { // by nobody
+			t.Fatal(err)
+		}
+		start("vm4", qmptest.Script{})
+		bed.QEMUs.Machine("vm4").Die()
+		if err := start("vm5", qmptest.Script{}).Execute(ctx, "quit", nil, nil); err != nil {
+			t.Fatal(err)
+		}
+		start("vm6", qmptest.Script{StopAt: "query-status"})
+		start("vm7", qmptest.Script{}).Left() // and runs all the same
+		gone := start("vm8", qmptest.Script{})
+		gone.Left()
+		bed.QEMUs.Machine("vm8").Die()
+		<-gone.Exited()
+		var found []string
+		for _, err := range bed.LastLook(ctx) {
+			found = append(found, result.StatusOf(err).String()+" "+err.Error())
+		}
+		slices.Sort(found)
+		want := []string{
+			"ERROR vm3@host1: its guest does not run: it is paused, and nobody has asked for that",
+			"FAIL vm4@host1 is not running any more; QEMU of vm4 on host1 ended by signal 9",
+			"FAIL vm6@host1: QEMU does not answer its monitor",
+			"FAIL vm7@host1: the guest has moved away, but it ran here again: two copies of it used one disk",
+		}
+		if len(found) != len(want) {
+			t.Fatalf("got\n%s\nwant\n%s", strings.Join(found, "\n"), strings.Join(want, "\n"))
+		}
+		for i := range want {
+			if !strings.HasPrefix(found[i], want[i]) {
+				t.Errorf("got %s\nwant %s", found[i], want[i])
+			}
+		}
+		if text := bed.Evidence(ctx); !strings.Contains(text, "host1 vm3, at that time:\n  QEMU: paused") || !strings.Contains(text, "last QMP") {
+			t.Errorf("evidence: got\n%s", text)
+		}
+		if err := bed.Remove(ctx, gone); err == nil || result.StatusOf(err) != result.Fail || !strings.Contains(err.Error(), "signal 9") {
+			t.Errorf("removed: got %v, want how it ended", err)
+		}
+		for _, instance := range bed.Instances() { // so that the bed's end tells nothing more
+			_ = bed.Remove(ctx, instance)
+		}
+	})
 }
 
 // What is done with a guest that does not run where it is to.
 func TestClearFor(t *testing.T) {
 	t.Parallel()
-	bed, start := scriptedBed(t, 1, nil)
-	ctx, a, b := t.Context(), bed.Hosts()[0], bed.Hosts()[1]
-	vms := []string{"vm1"}
-	first := start("vm1", qmptest.Script{})
-	if err := bed.ClearFor(ctx, vms, a, testbed.FreshNever); err != nil {
-		t.Errorf("where it runs: %v", err)
-	}
-	if err := bed.ClearFor(ctx, vms, b, testbed.FreshNever); err == nil || !strings.Contains(err.Error(), "fresh = False, but vm1 runs on host1, not on host2") {
-		t.Errorf("elsewhere: got %v", err)
-	}
-	if err := bed.ClearFor(ctx, vms, b, testbed.FreshTold); err != nil || bed.Current("vm1") != nil {
-		t.Errorf("told: got %v, %v", err, bed.Current("vm1"))
-	}
-	<-first.Exited()
-	if notices := bed.Notices(); len(notices) != 1 || !strings.Contains(notices[0], "it is started anew on host2") {
-		t.Errorf("notices: got %q", notices)
-	}
-	if err := bed.ClearFor(ctx, vms, b, testbed.FreshNever); err == nil || !strings.Contains(err.Error(), "vm1 runs nowhere any more") {
-		t.Errorf("nowhere: got %v", err)
-	}
-	second := start("vm1", qmptest.Script{})
-	if err := bed.ClearFor(ctx, vms, a, testbed.FreshAlways); err != nil || bed.Current("vm1") != nil {
-		t.Errorf("always: got %v, %v", err, bed.Current("vm1"))
-	}
-	<-second.Exited()
-	start("vm1", qmptest.Script{}).Arrive()
-	if err := bed.ClearFor(ctx, vms, b, testbed.FreshTold); err != nil {
-		t.Error(err)
-	}
+	synctest.Test(t, func(t *testing.T) {
+		bed, start := scriptedBed(t, 1, nil)
+		ctx, a, b := t.Context(), bed.Hosts()[0], bed.Hosts()[1]
+		vms := []string{"vm1"}
+		first := start("vm1", qmptest.Script{})
+		if err := bed.ClearFor(ctx, vms, a, testbed.FreshNever); err != nil {
+			t.Errorf("where it runs: %v", err)
+		}
+		if err := bed.ClearFor(ctx, vms, b, testbed.FreshNever); err == nil || !strings.Contains(err.Error(), "fresh = False, but vm1 runs on host1, not on host2") {
+			t.Errorf("elsewhere: got %v", err)
+		}
+		if err := bed.ClearFor(ctx, vms, b, testbed.FreshTold); err != nil || bed.Current("vm1") != nil {
+			t.Errorf("told: got %v, %v", err, bed.Current("vm1"))
+		}
+		<-first.Exited()
+		if notices := bed.Notices(); len(notices) != 1 || !strings.Contains(notices[0], "it is started anew on host2") {
+			t.Errorf("notices: got %q", notices)
+		}
+		if err := bed.ClearFor(ctx, vms, b, testbed.FreshNever); err == nil || !strings.Contains(err.Error(), "vm1 runs nowhere any more") {
+			t.Errorf("nowhere: got %v", err)
+		}
+		second := start("vm1", qmptest.Script{})
+		if err := bed.ClearFor(ctx, vms, a, testbed.FreshAlways); err != nil || bed.Current("vm1") != nil {
+			t.Errorf("always: got %v, %v", err, bed.Current("vm1"))
+		}
+		<-second.Exited()
+		start("vm1", qmptest.Script{}).Arrive()
+		if err := bed.ClearFor(ctx, vms, b, testbed.FreshTold); err != nil {
+			t.Error(err)
+		}
+	})
 }
 
 // A guest that nobody can log in to: why, and what else is wrong.
 func TestNoWayIn(t *testing.T) {
 	t.Parallel()
-	bed, start := scriptedBed(t, 4, cartesian.Params{"nics": "nic1", "nics_vm2": "", "monitor_timeout": "0.5"})
-	ctx := t.Context()
-	one := start("vm1", qmptest.Script{})
-	if _, err := one.WaitForLogin(ctx, 200*time.Millisecond); err == nil || !strings.Contains(err.Error(), "vm1@host1: no login: login_timeout (200ms) on vm1@host1 is over (last try: a scripted QEMU has no guest)") {
-		t.Errorf("SSH: got %v", err)
-	}
-	if _, err := one.WaitForSerialLogin(ctx, time.Second); err == nil || !strings.Contains(err.Error(), "no serial console") {
-		t.Errorf("serial: got %v", err)
-	}
-	if err := start("vm2", qmptest.Script{}).EnsureLogin(ctx, time.Second); err == nil || !strings.Contains(err.Error(), "no serial console") {
-		t.Errorf("without a NIC: got %v", err)
-	}
-	if id := one.BootID(ctx, false); id != "" {
-		t.Errorf("boot ID: got %q, want none", id)
-	}
-	three := start("vm3", qmptest.Script{})
-	ended := make(chan error, 1)
-	go func() { ended <- three.EnsureLogin(ctx, time.Minute) }()
-	bed.QEMUs.Machine("vm3").Die()
-	if err := <-ended; err == nil || result.StatusOf(err) != result.Fail || !strings.Contains(err.Error(), "no login; QEMU of vm3 on host1 ended by signal 9") {
-		t.Errorf("QEMU dies: got %v", err)
-	}
-	if err := one.Blame(ctx, errors.New("seen")); result.StatusOf(err) != result.Error {
-		t.Errorf("before a migration: got %v", err)
-	}
-	one.Depart()
-	if err := one.Blame(ctx, errors.New("seen")); result.StatusOf(err) != result.Fail {
-		t.Errorf("after it began: got %v", err)
-	}
-	if err := one.BlameGone(ctx, errors.New("refused")); result.StatusOf(err) != result.Error {
-		t.Errorf("a refusal: got %v", err)
-	}
-	_ = bed.Remove(ctx, three)
+	synctest.Test(t, func(t *testing.T) {
+		bed, start := scriptedBed(t, 4, cartesian.Params{"nics": "nic1", "nics_vm2": "", "monitor_timeout": "0.5"})
+		ctx := t.Context()
+		one := start("vm1", qmptest.Script{})
+		if _, err := one.WaitForLogin(ctx, 200*time.Millisecond); err == nil || !strings.Contains(err.Error(), "vm1@host1: no login: login_timeout (200ms) on vm1@host1 is over (last try: a scripted QEMU has no guest)") {
+			t.Errorf("SSH: got %v", err)
+		}
+		if _, err := one.WaitForSerialLogin(ctx, time.Second); err == nil || !strings.Contains(err.Error(), "no serial console") {
+			t.Errorf("serial: got %v", err)
+		}
+		if err := start("vm2", qmptest.Script{}).EnsureLogin(ctx, time.Second); err == nil || !strings.Contains(err.Error(), "no serial console") {
+			t.Errorf("without a NIC: got %v", err)
+		}
+		if id := one.BootID(ctx, false); id != "" {
+			t.Errorf("boot ID: got %q, want none", id)
+		}
+		three := start("vm3", qmptest.Script{})
+		ended := make(chan error, 1)
+		go func() { ended <- three.EnsureLogin(ctx, time.Minute) }()
+		bed.QEMUs.Machine("vm3").Die()
+		if err := <-ended; err == nil || result.StatusOf(err) != result.Fail || !strings.Contains(err.Error(), "no login; QEMU of vm3 on host1 ended by signal 9") {
+			t.Errorf("QEMU dies: got %v", err)
+		}
+		if err := one.Blame(ctx, errors.New("seen")); result.StatusOf(err) != result.Error {
+			t.Errorf("before a migration: got %v", err)
+		}
+		one.Depart()
+		if err := one.Blame(ctx, errors.New("seen")); result.StatusOf(err) != result.Fail {
+			t.Errorf("after it began: got %v", err)
+		}
+		if err := one.BlameGone(ctx, errors.New("refused")); result.StatusOf(err) != result.Error {
+			t.Errorf("a refusal: got %v", err)
+		}
+		_ = bed.Remove(ctx, three)
+	})
 }
 
 // Commands of the scenario's end with the bed, or when it says so.
 func TestCommands(t *testing.T) {
 	t.Parallel()
-	bed, _ := scriptedBed(t, 1, nil)
+	lab := bedtest.NewLab(t, 2)
+	bed := bedtest.New(t, lab.Connected, lab.Params(), bedtest.NoQEMU(t), nil)
+	if err := bed.Prepare(t.Context()); err != nil {
+		t.Fatal(err)
+	}
 	ctx, h := t.Context(), bed.Hosts()[0]
 	out, err := h.RunCommand(ctx, host.Command{Script: "sleep 600 >/dev/null 2>&1 & echo started"})
 	if err != nil || strings.TrimSpace(string(out.Stdout)) != "started" {
@@ -246,147 +259,155 @@ func TestCommands(t *testing.T) {
 // A bed whose VMs are to be left leaves them; who has claimed them keeps others out.
 func TestKept(t *testing.T) {
 	t.Parallel()
-	bed, start := scriptedBed(t, 2, cartesian.Params{"kill_vm_on_error": "no"})
-	instance := start("vm1", qmptest.Script{})
-	release, err := bed.Claim([]string{"vm1"}, "migration 1")
-	if err != nil {
-		t.Fatal(err)
-	}
-	if _, err := bed.Claim([]string{"vm2", "vm1"}, "migration 2"); err == nil || !strings.Contains(err.Error(), "vm1 is in migration 1, which is not over yet") {
-		t.Errorf("claimed twice: got %v", err)
-	}
-	release()
-	kept, err := bed.Close(context.WithoutCancel(t.Context()), result.Fail)
-	if !kept || err != nil {
-		t.Errorf("got kept %t, %v", kept, err)
-	}
-	bed.Keep()
-	if err := instance.Destroy(t.Context()); err != nil {
-		t.Error(err)
-	}
+	synctest.Test(t, func(t *testing.T) {
+		bed, start := scriptedBed(t, 2, cartesian.Params{"kill_vm_on_error": "no"})
+		instance := start("vm1", qmptest.Script{})
+		release, err := bed.Claim([]string{"vm1"}, "migration 1")
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := bed.Claim([]string{"vm2", "vm1"}, "migration 2"); err == nil || !strings.Contains(err.Error(), "vm1 is in migration 1, which is not over yet") {
+			t.Errorf("claimed twice: got %v", err)
+		}
+		release()
+		kept, err := bed.Close(context.WithoutCancel(t.Context()), result.Fail)
+		if !kept || err != nil {
+			t.Errorf("got kept %t, %v", kept, err)
+		}
+		bed.Keep()
+		if err := instance.Destroy(t.Context()); err != nil {
+			t.Error(err)
+		}
+	})
 }
 
 // What QEMU tells by itself: of resets that nobody asked for, of a guest that ends,
 // of one that runs where it has left, which is stopped there.
 func TestEvents(t *testing.T) {
 	t.Parallel()
-	bed, start := scriptedBed(t, 3, nil)
-	ctx := t.Context()
-	instance := start("vm1", qmptest.Script{})
-	qemu := bed.QEMUs.Machine("vm1")
-	if err := instance.Reset(ctx); err != nil {
-		t.Fatal(err)
-	}
-	qemu.Emit("RESET", map[string]any{"guest": true, "reason": "guest-reset"}) // the firmware's, in the same boot
-	qemu.Emit("MIGRATION", map[string]any{"status": "warp-drive"})
-	for _, name := range []string{"SUSPEND", "WAKEUP", "WATCHDOG", "POWERDOWN", "GUEST_PANICKED"} {
-		qemu.Emit(name, nil)
-	}
-	if _, err := instance.Status(ctx); err != nil { // what was told before is known
-		t.Fatal(err)
-	}
-	resets := instance.Resets()
-	if len(resets) != 2 || !resets[0].Asked || !resets[1].Asked || !strings.HasSuffix(resets[1].String(), "(guest-reset)") {
-		t.Errorf("resets: got %v, want two that were asked for", resets)
-	}
-	if instance.State() != "guest-panicked" {
-		t.Errorf("state: got %s", instance.State())
-	}
-
-	unasked := start("vm2", qmptest.Script{})
-	bed.QEMUs.Machine("vm2").Emit("RESET", map[string]any{"guest": true}) // as before QEMU 4.0
-	if _, err := unasked.Status(ctx); err != nil {
-		t.Fatal(err)
-	}
-	if resets := unasked.Resets(); len(resets) != 1 || resets[0].Asked || resets[0].Reason != "guest-reset" {
-		t.Errorf("resets: got %v, want one that nobody has asked for", resets)
-	}
-	bed.QEMUs.Machine("vm2").Emit("SHUTDOWN", map[string]any{"guest": false, "reason": "host-signal"})
-	if err := bed.Remove(ctx, unasked); err == nil || !strings.Contains(err.Error(), "was told to end by a signal, not by mhmig") {
-		t.Errorf("ended by a signal: got %v", err)
-	}
-
-	twice := start("vm3", qmptest.Script{})
-	twice.Left()
-	bed.QEMUs.Machine("vm3").Emit("RESUME", nil)
-	stopped := func() bool {
-		state, err := twice.Status(ctx)
-		return err == nil && state == "paused"
-	}
-	for !stopped() { // until the test's own end
-		select {
-		case <-time.After(time.Millisecond):
-		case <-ctx.Done():
-			t.Fatal("the second copy is not stopped")
+	synctest.Test(t, func(t *testing.T) {
+		bed, start := scriptedBed(t, 3, nil)
+		ctx := t.Context()
+		instance := start("vm1", qmptest.Script{})
+		qemu := bed.QEMUs.Machine("vm1")
+		if err := instance.Reset(ctx); err != nil {
+			t.Fatal(err)
 		}
-	}
-	if !twice.RanTwice() || result.StatusOf(twice.SplitBrain()) != result.Fail {
-		t.Errorf("got revived %t, %v", twice.RanTwice(), twice.SplitBrain())
-	}
+		qemu.Emit("RESET", map[string]any{"guest": true, "reason": "guest-reset"}) // the firmware's, in the same boot
+		qemu.Emit("MIGRATION", map[string]any{"status": "warp-drive"})
+		for _, name := range []string{"SUSPEND", "WAKEUP", "WATCHDOG", "POWERDOWN", "GUEST_PANICKED"} {
+			qemu.Emit(name, nil)
+		}
+		if _, err := instance.Status(ctx); err != nil { // what was told before is known
+			t.Fatal(err)
+		}
+		resets := instance.Resets()
+		if len(resets) != 2 || !resets[0].Asked || !resets[1].Asked || !strings.HasSuffix(resets[1].String(), "(guest-reset)") {
+			t.Errorf("resets: got %v, want two that were asked for", resets)
+		}
+		if instance.State() != "guest-panicked" {
+			t.Errorf("state: got %s", instance.State())
+		}
+
+		unasked := start("vm2", qmptest.Script{})
+		bed.QEMUs.Machine("vm2").Emit("RESET", map[string]any{"guest": true}) // as before QEMU 4.0
+		if _, err := unasked.Status(ctx); err != nil {
+			t.Fatal(err)
+		}
+		if resets := unasked.Resets(); len(resets) != 1 || resets[0].Asked || resets[0].Reason != "guest-reset" {
+			t.Errorf("resets: got %v, want one that nobody has asked for", resets)
+		}
+		bed.QEMUs.Machine("vm2").Emit("SHUTDOWN", map[string]any{"guest": false, "reason": "host-signal"})
+		if err := bed.Remove(ctx, unasked); err == nil || !strings.Contains(err.Error(), "was told to end by a signal, not by mhmig") {
+			t.Errorf("ended by a signal: got %v", err)
+		}
+
+		twice := start("vm3", qmptest.Script{})
+		twice.Left()
+		bed.QEMUs.Machine("vm3").Emit("RESUME", nil)
+		stopped := func() bool {
+			state, err := twice.Status(ctx)
+			return err == nil && state == "paused"
+		}
+		for !stopped() { // until the test's own end
+			select {
+			case <-time.After(time.Millisecond):
+			case <-ctx.Done():
+				t.Fatal("the second copy is not stopped")
+			}
+		}
+		if !twice.RanTwice() || result.StatusOf(twice.SplitBrain()) != result.Fail {
+			t.Errorf("got revived %t, %v", twice.RanTwice(), twice.SplitBrain())
+		}
+	})
 }
 
 // What a guest's console shows is in the errors, a kernel's panic first of all.
 func TestConsoles(t *testing.T) {
 	t.Parallel()
-	bed, start := scriptedBed(t, 2, cartesian.Params{"nics": "nic1", "monitor_timeout": "0.5"})
-	ctx := t.Context()
-	bed.QEMUs.ConsoleOutput("vm1", "booting\nKernel panic - not syncing: Fatal exception\n---[ end Kernel panic ]---\n")
-	bed.QEMUs.ConsoleOutput("vm2", "no prompt here\n")
-	start("vm1", qmptest.Script{})
-	two := start("vm2", qmptest.Script{})
-	if err := two.EnsureLogin(ctx, 200*time.Millisecond); err == nil || !strings.Contains(err.Error(), "the guest's console ends:\n  no prompt here") {
-		t.Errorf("SSH: got %v", err)
-	}
-	if _, err := two.WaitForSerialLogin(ctx, 200*time.Millisecond); err == nil || !strings.Contains(err.Error(), "vm2@host1: no login: ") {
-		t.Errorf("serial: got %v", err)
-	}
-	found := bed.LastLook(ctx)
-	if len(found) != 1 || !strings.Contains(found[0].Error(), "vm1@host1: its guest ") || !strings.Contains(found[0].Error(), "Fatal exception") {
-		t.Errorf("last look: got %v, want the panic", found)
-	}
-	if text := bed.Evidence(ctx); !strings.Contains(text, "guest console:\n    booting") {
-		t.Errorf("evidence: got\n%s", text)
-	}
+	synctest.Test(t, func(t *testing.T) {
+		bed, start := scriptedBed(t, 2, cartesian.Params{"nics": "nic1", "monitor_timeout": "0.5"})
+		ctx := t.Context()
+		bed.QEMUs.ConsoleOutput("vm1", "booting\nKernel panic - not syncing: Fatal exception\n---[ end Kernel panic ]---\n")
+		bed.QEMUs.ConsoleOutput("vm2", "no prompt here\n")
+		start("vm1", qmptest.Script{})
+		two := start("vm2", qmptest.Script{})
+		if err := two.EnsureLogin(ctx, 200*time.Millisecond); err == nil || !strings.Contains(err.Error(), "the guest's console ends:\n  no prompt here") {
+			t.Errorf("SSH: got %v", err)
+		}
+		if _, err := two.WaitForSerialLogin(ctx, 200*time.Millisecond); err == nil || !strings.Contains(err.Error(), "vm2@host1: no login: ") {
+			t.Errorf("serial: got %v", err)
+		}
+		found := bed.LastLook(ctx)
+		if len(found) != 1 || !strings.Contains(found[0].Error(), "vm1@host1: its guest ") || !strings.Contains(found[0].Error(), "Fatal exception") {
+			t.Errorf("last look: got %v, want the panic", found)
+		}
+		if text := bed.Evidence(ctx); !strings.Contains(text, "guest console:\n    booting") {
+			t.Errorf("evidence: got\n%s", text)
+		}
+	})
 }
 
 // What the variant's readers and the report ask of a bed.
 func TestAsked(t *testing.T) {
 	t.Parallel()
-	bed, start := scriptedBed(t, 1, nil)
-	instance := start("vm1", qmptest.Script{})
-	bed.ReadParam("mem")
-	bed.SetParams(cartesian.Params{"mig_speed": "1M"}, "here")
-	if !bed.ParamsRead()["mem"] || bed.ParamsSet()["mig_speed"] != "here" {
-		t.Errorf("params: got %v, %v", bed.ParamsRead(), bed.ParamsSet())
-	}
-	bed.Pause()()
-	if err := bed.SaveArtifact("note", []byte("text")); err != nil {
-		t.Error(err)
-	}
-	if err := bed.SaveMigration(result.Migration{Number: 1}); err != nil {
-		t.Error(err)
-	}
-	if h := bed.Host("host2"); h == nil || bed.Host("host9") != nil || strings.Join(bed.HostNames(), " ") != "host1 host2" {
-		t.Errorf("hosts: got %v, %v", h, bed.HostNames())
-	}
-	h := bed.Hosts()[0]
-	if facts := h.Facts(); facts["cpus"] == 0 || facts["kernel"] == "" {
-		t.Errorf("facts: got %v", facts)
-	}
-	if h.ListenAddress() != h.MigrationAddress() { // loopback, in a lab
-		t.Errorf("listens on %s, is reached at %s", h.ListenAddress(), h.MigrationAddress())
-	}
-	if params := instance.Params(); params["mem"] != "32" {
-		t.Errorf("the VM's params: got mem %q", params["mem"])
-	}
-	if err := bed.MovedFrom(instance); err != nil {
-		t.Errorf("it is there: %v", err)
-	}
-	if faults := bed.Faults(); len(faults) > 0 {
-		t.Errorf("faults: got %v", faults)
-	}
-	one, err := bed.OneMachine(t.Context(), bed.Hosts()[0], bed.Hosts()[1])
-	if err != nil || !one {
-		t.Errorf("the hosts of an embedded lab: got one machine %t, %v", one, err)
-	}
+	synctest.Test(t, func(t *testing.T) {
+		bed, start := scriptedBed(t, 1, nil)
+		instance := start("vm1", qmptest.Script{})
+		bed.ReadParam("mem")
+		bed.SetParams(cartesian.Params{"mig_speed": "1M"}, "here")
+		if !bed.ParamsRead()["mem"] || bed.ParamsSet()["mig_speed"] != "here" {
+			t.Errorf("params: got %v, %v", bed.ParamsRead(), bed.ParamsSet())
+		}
+		bed.Pause()()
+		if err := bed.SaveArtifact("note", []byte("text")); err != nil {
+			t.Error(err)
+		}
+		if err := bed.SaveMigration(result.Migration{Number: 1}); err != nil {
+			t.Error(err)
+		}
+		if h := bed.Host("host2"); h == nil || bed.Host("host9") != nil || strings.Join(bed.HostNames(), " ") != "host1 host2" {
+			t.Errorf("hosts: got %v, %v", h, bed.HostNames())
+		}
+		h := bed.Hosts()[0]
+		if facts := h.Facts(); facts["cpus"] == 0 || facts["kernel"] == "" {
+			t.Errorf("facts: got %v", facts)
+		}
+		if h.ListenAddress() != h.MigrationAddress() { // loopback, in a lab
+			t.Errorf("listens on %s, is reached at %s", h.ListenAddress(), h.MigrationAddress())
+		}
+		if params := instance.Params(); params["mem"] != "32" {
+			t.Errorf("the VM's params: got mem %q", params["mem"])
+		}
+		if err := bed.MovedFrom(instance); err != nil {
+			t.Errorf("it is there: %v", err)
+		}
+		if faults := bed.Faults(); len(faults) > 0 {
+			t.Errorf("faults: got %v", faults)
+		}
+		one, err := bed.OneMachine(t.Context(), bed.Hosts()[0], bed.Hosts()[1])
+		if err != nil || !one {
+			t.Errorf("the hosts of an embedded lab: got one machine %t, %v", one, err)
+		}
+	})
 }

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"strings"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/mhmig/mhmig/runtime/guest"
@@ -100,34 +101,36 @@ func reset(t *testing.T, instance *testbed.Instance) {
 // What the kernel said before a reset explains the reset, and not what comes later.
 func TestTroubleBeforeAReset(t *testing.T) {
 	t.Parallel()
-	bed := bedtest.NewScriptedBed(t, 1, nil)
-	instance, _, err := bed.Ensure(t.Context(), "vm1", bed.Hosts()[0], bed.Params(), vm.Launch{})
-	if err != nil {
-		t.Fatal(err)
-	}
-	const words = "Kernel panic - not syncing: Fatal exception"
-	for range 20 { // few are kept
-		instance.Hear(guest.Trouble{Kind: guest.Crashed, Words: "BUG: first"})
-	}
-	instance.Hear(guest.Trouble{Kind: guest.Panicked, Words: words})
-	wrong := errors.New("the guest was reset")
-	if got, want := instance.WithKernelTrouble(wrong).Error(), "the guest was reset; the guest's kernel said: BUG: first | "+words; got != want {
-		t.Errorf("before the reset: got %q, want %q", got, want)
-	}
-	again := errors.New("its console ends: BUG: first\n" + words)
-	if got := instance.WithKernelTrouble(again); !errors.Is(got, again) || got.Error() != again.Error() {
-		t.Errorf("words that are told: got %v, want no change", got)
-	}
-	reset(t, instance)
-	if got := instance.WithKernelTrouble(wrong).Error(); !strings.HasSuffix(got, words) {
-		t.Errorf("after the reset: got %q, want the words before it", got)
-	}
-	instance.Hear(guest.Trouble{Kind: guest.Panicked, Words: "Kernel panic - not syncing: another"})
-	if got := instance.WithKernelTrouble(wrong).Error(); strings.Contains(got, words) || !strings.HasSuffix(got, "another") {
-		t.Errorf("in the boot after: got %q, want its own words", got)
-	}
-	instance.Forget()
-	if got := instance.WithKernelTrouble(wrong); !errors.Is(got, wrong) || got.Error() != wrong.Error() {
-		t.Errorf("of another guest: got %v, want no change", got)
-	}
+	synctest.Test(t, func(t *testing.T) {
+		bed := bedtest.NewScriptedBed(t, 1, nil)
+		instance, _, err := bed.Ensure(t.Context(), "vm1", bed.Hosts()[0], bed.Params(), vm.Launch{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		const words = "Kernel panic - not syncing: Fatal exception"
+		for range 20 { // few are kept
+			instance.Hear(guest.Trouble{Kind: guest.Crashed, Words: "BUG: first"})
+		}
+		instance.Hear(guest.Trouble{Kind: guest.Panicked, Words: words})
+		wrong := errors.New("the guest was reset")
+		if got, want := instance.WithKernelTrouble(wrong).Error(), "the guest was reset; the guest's kernel said: BUG: first | "+words; got != want {
+			t.Errorf("before the reset: got %q, want %q", got, want)
+		}
+		again := errors.New("its console ends: BUG: first\n" + words)
+		if got := instance.WithKernelTrouble(again); !errors.Is(got, again) || got.Error() != again.Error() {
+			t.Errorf("words that are told: got %v, want no change", got)
+		}
+		reset(t, instance)
+		if got := instance.WithKernelTrouble(wrong).Error(); !strings.HasSuffix(got, words) {
+			t.Errorf("after the reset: got %q, want the words before it", got)
+		}
+		instance.Hear(guest.Trouble{Kind: guest.Panicked, Words: "Kernel panic - not syncing: another"})
+		if got := instance.WithKernelTrouble(wrong).Error(); strings.Contains(got, words) || !strings.HasSuffix(got, "another") {
+			t.Errorf("in the boot after: got %q, want its own words", got)
+		}
+		instance.Forget()
+		if got := instance.WithKernelTrouble(wrong); !errors.Is(got, wrong) || got.Error() != wrong.Error() {
+			t.Errorf("of another guest: got %v, want no change", got)
+		}
+	})
 }

@@ -103,7 +103,7 @@ func (m *Machine) listen(arguments json.RawMessage) (any, *refusal) {
 		m.working.Go(func() { m.receive(saved) })
 		return map[string]any{}, nil
 	}
-	l, err := net.Listen(network, where)
+	l, err := m.network.Listen(network, where)
 	if err != nil {
 		return nil, &refusal{"GenericError", "Failed to bind socket: " + err.Error()}
 	}
@@ -182,7 +182,7 @@ func (m *Machine) send(network, where string) {
 		m.save(where)
 		return
 	}
-	conn, err := net.Dial(network, where)
+	conn, err := m.network.Dial(network, where)
 	if err != nil {
 		m.setStatus("failed", "Failed to connect to '"+where+"': Connection refused")
 		return

@@ -126,11 +126,12 @@ const (
 // Machine is a scripted QEMU with its run state and its migration. Its methods
 // may be called from any goroutine.
 type Machine struct {
-	script Script
-	quit   chan struct{} // closed by the command quit
-	once   sync.Once
-	closed chan struct{} // by Close
-	close  sync.Once
+	script  Script
+	network Network
+	quit    chan struct{} // closed by the command quit
+	once    sync.Once
+	closed  chan struct{} // by Close
+	close   sync.Once
 
 	mu         sync.Mutex // guards what follows
 	incoming   bool
@@ -152,10 +153,13 @@ type Machine struct {
 }
 
 // New returns a machine whose guest waits for cont, or, if incoming, for
-// migrate-incoming.
-func New(script Script, incoming bool) *Machine {
+// migrate-incoming. It migrates over the system's network.
+func New(script Script, incoming bool) *Machine { return NewOn(system{}, script, incoming) }
+
+// NewOn is New over another network.
+func NewOn(network Network, script Script, incoming bool) *Machine {
 	m := &Machine{
-		script: script, quit: make(chan struct{}), closed: make(chan struct{}), state: "prelaunch", monitors: map[*monitor]bool{},
+		script: script, network: network, quit: make(chan struct{}), closed: make(chan struct{}), state: "prelaunch", monitors: map[*monitor]bool{},
 		parameters: map[string]any{"max-bandwidth": 128 << 20, "downtime-limit": 300},
 	}
 	if incoming {

@@ -24,6 +24,8 @@ import (
 // of migrations has no processes to start. Its Launch is that of a
 // [testbed.Config]; its methods may be called from any goroutine.
 type ScriptedQEMUs struct {
+	network *qmptest.Memory // between all of them
+
 	mu       sync.Mutex                   // guards what follows
 	consoles map[string]string            // VM -> what its guest prints on its console
 	scripts  map[string][2]qmptest.Script // VM -> of the instance that is started, of the one that is incoming
@@ -32,7 +34,7 @@ type ScriptedQEMUs struct {
 
 // NewScriptedQEMUs returns scripted QEMUs without faults.
 func NewScriptedQEMUs() *ScriptedQEMUs {
-	return &ScriptedQEMUs{consoles: map[string]string{}, scripts: map[string][2]qmptest.Script{}, launched: map[string][]*scriptedQEMU{}}
+	return &ScriptedQEMUs{network: qmptest.NewMemory(), consoles: map[string]string{}, scripts: map[string][2]qmptest.Script{}, launched: map[string][]*scriptedQEMU{}}
 }
 
 // Script sets the scripts of a VM's instances. A script's StopAt calls its Stop or,
@@ -94,7 +96,7 @@ func (s *ScriptedQEMUs) Launch(ctx context.Context, placement vm.Placement, c vm
 	default:
 		script.Stop = func() { i.machine.Freeze() }
 	}
-	i.machine = qmptest.New(script, launch.Incoming)
+	i.machine = qmptest.NewOn(s.network, script, launch.Incoming)
 	client, server := net.Pipe()
 	i.serving.Go(func() {
 		i.machine.Serve(server)

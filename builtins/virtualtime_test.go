@@ -1,0 +1,88 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package builtins_test
+
+import (
+	"fmt"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/mhmig/mhmig/lang/cartesian"
+	"github.com/mhmig/mhmig/runtime/qmp/qmptest"
+	"github.com/mhmig/mhmig/runtime/testbed/bedtest"
+)
+
+// Whole scenarios run in virtual time: all waiting of the language and of the runtime
+// is on the clock of the test, and hours pass while nothing has to be done.
+func TestVirtualTime(t *testing.T) {
+	t.Parallel()
+	endless := qmptest.Script{Endless: true}
+	for _, tt := range []struct {
+		name   string
+		source qmptest.Script
+		params cartesian.Params
+		text   string // of migration_scenario
+		lasts  time.Duration
+		want   []string // in the failures; none: it passes
+	}{
+		{
+			name: "sleep, and a migration that passes", text: `
+	sleep(7200)
+	migrate_wait(["vm1"], env.hosts[0], env.hosts[1])
+	sleep(3600)`, lasts: 3 * time.Hour,
+		},
+		{
+			name: "a barrier that one side never reaches", lasts: 30 * time.Minute, want: []string{"barrier", "never"}, text: `
+	def party(host):
+		if host.name == env.hosts[1].name:
+			sleep(7200)
+		barrier("never", timeout=1800)
+	on(env.hosts, party)`,
+		},
+		{
+			name: "wait_for that does not come true", lasts: time.Hour, want: []string{"wait_for", "not so after 1h0m0s"}, text: `
+	wait_for(lambda: False, timeout=3600, step=60)`,
+		},
+		{
+			name: "a migration that does not converge", source: endless, params: cartesian.Params{"mig_timeout": "120"}, lasts: 2 * time.Minute,
+			want: []string{"not finished after mig_timeout = 2m0s"}, text: `
+	migrate_wait(["vm1"], env.hosts[0], env.hosts[1])`,
+		},
+		{
+			name: "a monitor that falls silent", source: qmptest.Script{StopAt: "MIGRATION:active"}, params: cartesian.Params{"monitor_timeout": "600", "mig_timeout": "86400"},
+			lasts: 10 * time.Minute, want: []string{"the source failed first", "QEMU does not answer its monitor"}, text: `
+	migrate_wait(["vm1"], env.hosts[0], env.hosts[1])`,
+		},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			t.Parallel()
+			began := time.Now()
+			synctest.Test(t, func(t *testing.T) {
+				bed := bedtest.NewScriptedBed(t, 1, tt.params)
+				bed.QEMUs.Script("vm1", tt.source, qmptest.Script{})
+				began := time.Now()
+				verdict := runOn(t, bed.Bed.Bed, nil, "def migration_scenario(env):"+tt.text+"\n")
+				if took := time.Since(began); took < tt.lasts || took > tt.lasts*11/10+time.Minute {
+					t.Errorf("it took %v of virtual time, want %v", took, tt.lasts)
+				}
+				failures := fmt.Sprint(verdict.Failures)
+				if len(tt.want) == 0 && len(verdict.Failures) > 0 {
+					t.Errorf("got %s, want that it passes", failures)
+				}
+				for _, want := range tt.want {
+					if !strings.Contains(failures, want) {
+						t.Errorf("got %s, want %q in it", failures, want)
+					}
+				}
+				for _, i := range bed.Instances() {
+					_ = bed.Remove(t.Context(), i) // one that is frozen would be an error at the bed's end
+				}
+			})
+			if took := time.Since(began); took > time.Minute {
+				t.Errorf("it took %v of real time", took)
+			}
+		})
+	}
+}
