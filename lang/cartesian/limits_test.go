@@ -53,7 +53,7 @@ func TestLargeVariant(t *testing.T) {
 	if _, err := c.Write(ctx, io.Discard, cartesian.JSON, -1, cartesian.Options{}); !errors.Is(err, cause) {
 		t.Errorf("error %v, want %v", err, cause)
 	}
-	if took := time.Since(start); took > 10*time.Second {
+	if took := time.Since(start); took > time.Minute {
 		t.Errorf("ended %v after it began", took)
 	}
 	var after runtime.MemStats

@@ -267,7 +267,7 @@ func TestTimeout(t *testing.T) {
 				t.Errorf("message %q: want %q in it", err, word)
 			}
 		}
-		if out, err := s.Cmd(t.Context(), "echo again", 20*time.Second); err != nil || out != "again\n" {
+		if out, err := s.Cmd(t.Context(), "echo again", time.Minute); err != nil || out != "again\n" {
 			t.Errorf("afterwards: got %q, %v", out, err)
 		}
 	})
@@ -287,7 +287,7 @@ func TestTimeoutOfWhatIgnoresCtrlC(t *testing.T) {
 	if s.IsResponsive(t.Context(), 100*time.Millisecond) {
 		t.Error("IsResponsive of a busy shell: got true")
 	}
-	if out, err := s.Cmd(t.Context(), "echo again", 20*time.Second); err != nil || out != "again\n" {
+	if out, err := s.Cmd(t.Context(), "echo again", time.Minute); err != nil || out != "again\n" {
 		t.Errorf("when the command has ended: got %q, %v", out, err)
 	}
 }
@@ -323,10 +323,10 @@ func TestContextEnds(t *testing.T) {
 		if !errors.Is(err, because) {
 			t.Errorf("got %v, want the cause", err)
 		}
-		if took := time.Since(started); took > 2*time.Second {
+		if took := time.Since(started); took > 15*time.Second {
 			t.Errorf("it took %s", took)
 		}
-		if out, err := s.Cmd(t.Context(), "echo again", 20*time.Second); err != nil || out != "again\n" {
+		if out, err := s.Cmd(t.Context(), "echo again", time.Minute); err != nil || out != "again\n" {
 			t.Errorf("afterwards: got %q, %v", out, err)
 		}
 	})
@@ -357,11 +357,11 @@ func TestMegabytes(t *testing.T) {
 func TestTooMuchOutput(t *testing.T) {
 	t.Parallel()
 	s := open(t, &fakeGuest{argv: []string{"sh"}}, "ssh")
-	_, err := s.Cmd(t.Context(), "cat /dev/zero", 2*time.Minute)
+	_, err := s.Cmd(t.Context(), "cat /dev/zero", 10*time.Minute)
 	if err == nil || !strings.Contains(err.Error(), "64 MiB") {
 		t.Errorf("got %v, want a limit", err)
 	}
-	if out, err := s.Cmd(t.Context(), "echo again", 20*time.Second); err != nil || out != "again\n" {
+	if out, err := s.Cmd(t.Context(), "echo again", time.Minute); err != nil || out != "again\n" {
 		t.Errorf("afterwards: got %.100q, %v", out, err)
 	}
 }

@@ -141,7 +141,7 @@ func TestSSHBanner(t *testing.T) {
 func TestSSHShellThatNeverAnswers(t *testing.T) {
 	t.Parallel()
 	g := &fakeGuest{argv: []string{"sh", "-c", "echo You must change your password; exec sleep 30"}}
-	ctx, cancel := context.WithTimeoutCause(t.Context(), time.Second, errors.New("login_timeout passed"))
+	ctx, cancel := context.WithTimeoutCause(t.Context(), 8*time.Second, errors.New("login_timeout passed"))
 	defer cancel()
 	_, err := guest.SSH(ctx, g.dialSSH(t), rightCredentials)
 	if err == nil || !strings.Contains(err.Error(), "login_timeout passed") {
