@@ -1,16 +1,16 @@
 // SPDX-License-Identifier: Apache-2.0
 
-// Package live draws a run on a terminal while it goes on: a line for each
-// variant that runs, a bar for each VM that moves, the run's totals.
+// Package live draws a running run on a terminal: a line for each running variant,
+// a progress bar for each migrating VM, the run's totals.
 //
 //	view := live.New(os.Stderr, live.Options{Planned: 40, Color: true})
-//	printer := terminal.New(view, …)      // its lines go above
+//	printer := terminal.New(view, …)      // its lines appear above
 //	log := slog.New(slog.NewMultiHandler(folder.Handler(), view.Handler(), printer))
 //	…
 //	view.Close()
 //
 // Concurrency: all methods may be called by any goroutine. The view has
-// goroutines of its own until Close.
+// goroutines until Close.
 package live
 
 import (
@@ -25,12 +25,12 @@ import (
 	"github.com/mhmig/mhmig/runtime/terminal"
 )
 
-// refreshRate is how often the view is drawn anew.
+// refreshRate is the time between two redraws.
 const refreshRate = 150 * time.Millisecond
 
-// Options say how a View draws.
+// Options are the options of a View.
 type Options struct {
-	Planned int // how many variants there will be; 0: unknown
+	Planned int // number of variants of the run; 0: unknown
 	Color   bool
 }
 
@@ -42,8 +42,8 @@ type View struct {
 	mu       sync.Mutex // guards what follows
 	picture  *picture
 	screen   *screen   // nil while it is suspended, and after Close
-	closed   bool      // for good
-	redirect io.Writer // while it is suspended: gets what is written
+	closed   bool      // by Close
+	redirect io.Writer // while suspended: gets what is written
 }
 
 // New draws on out, which must be a terminal, from now on.
@@ -53,7 +53,7 @@ func New(out *os.File, o Options) *View {
 	return v
 }
 
-// Handler is what must get the run's records.
+// Handler returns the handler that gets the run's records.
 func (v *View) Handler() slog.Handler {
 	return result.Listen(result.LevelProgress, func(e result.Event) {
 		v.mu.Lock()
@@ -80,9 +80,9 @@ func (v *View) Write(p []byte) (int, error) {
 	return v.out.Write(p)
 }
 
-// Suspend takes the view off the terminal until resume, which does nothing after Close.
-// What is written meanwhile goes to through, which keeps it apart from what a person
-// types.
+// Suspend clears the view from the terminal until resume, which does nothing after
+// Close. Until then, what is written goes to through, which keeps it separate from the
+// user's input.
 func (v *View) Suspend(through io.Writer) (resume func()) {
 	v.close()
 	v.mu.Lock()
@@ -98,7 +98,7 @@ func (v *View) Suspend(through io.Writer) (resume func()) {
 	}
 }
 
-// Close takes the view off the terminal for good.
+// Close clears the view from the terminal and ends it.
 func (v *View) Close() {
 	v.mu.Lock()
 	v.closed = true
@@ -116,7 +116,7 @@ func (v *View) close() {
 	}
 }
 
-// open begins to draw.
+// open starts drawing.
 func (v *View) open() *screen {
 	return newScreen(v.out, func(width, rows int) []string {
 		v.mu.Lock()
@@ -124,7 +124,7 @@ func (v *View) open() *screen {
 		v.mu.Unlock()
 		var lines []string
 		if len(pieces) < rows {
-			lines = append(lines, "") // sets the view apart
+			lines = append(lines, "") // separates the view from the lines above
 		}
 		for _, p := range pieces {
 			lines = append(lines, draw(p, width, v.options.Color))

@@ -17,7 +17,7 @@ import (
 	"github.com/mhmig/mhmig/runtime/terminal"
 )
 
-// picture is the state of a run as far as it is drawn.
+// picture is the state of a run that is drawn.
 type picture struct {
 	started time.Time
 	planned int // 0: unknown
@@ -25,18 +25,18 @@ type picture struct {
 	running map[string]*variant // by ID
 }
 
-// variant is one that runs.
+// variant is a running variant.
 type variant struct {
 	number  string
 	name    string
 	began   time.Time
 	phase   string        // of the variant as a whole
-	sides   map[bool]side // of the migration that began last; true: the source's
+	sides   map[bool]side // of the latest migration; true: the source's
 	moves   map[string]result.Progress
 	current int64 // number of that migration
 }
 
-// side is what a host does in a migration.
+// side is the state of a host in a migration.
 type side struct {
 	host, step string
 	since      time.Time
@@ -46,8 +46,8 @@ func newPicture(planned int, now time.Time) *picture {
 	return &picture{started: now, planned: planned, ended: map[result.Status]int{}, running: map[string]*variant{}}
 }
 
-// handle changes the picture by an event. It returns the variant that has ended
-// with it, if one has.
+// handle updates the picture with an event. It returns the variant that has ended
+// with it, if any.
 func (p *picture) handle(e result.Event) (over *variant) {
 	if e.Variant == "" {
 		return nil
@@ -61,7 +61,7 @@ func (p *picture) handle(e result.Event) (over *variant) {
 		}
 		p.ended[status]++
 		delete(p.running, e.Variant)
-		if v == nil { // it was given up before it began
+		if v == nil { // cancelled before it began
 			v = newVariant(e)
 		}
 		return v
@@ -104,8 +104,8 @@ func (v *variant) update(e result.Event) {
 	}
 }
 
-// run is a piece of a line, in one colour: the number of select graphic
-// rendition, "" for none.
+// run is a part of a line in one colour: the parameter of SGR (select graphic
+// rendition), "" for none.
 type run struct{ color, text string }
 
 // The colours.
@@ -119,10 +119,10 @@ const (
 	blue   = "36"
 )
 
-// maxVariants is how many variants are drawn; the totals count the others.
+// maxVariants is how many variants are drawn; the totals include the others.
 const maxVariants = 8
 
-// lines draws the picture for so many columns and rows: one at least.
+// lines draws the picture for a number of columns and rows, at least one row.
 func (p *picture) lines(now time.Time, width, rows int) [][]run {
 	var all [][]run
 	running := slices.SortedFunc(maps.Values(p.running), byNumber)
@@ -135,7 +135,7 @@ func (p *picture) lines(now time.Time, width, rows int) [][]run {
 		last := i == len(running)-1
 		if i == maxVariants || len(all)+len(vLines) > room || !last && len(all)+len(vLines) == room {
 			if len(all) < room {
-				all = append(all, []run{{dim, fmt.Sprintf("and %d more that run", len(running)-i)}})
+				all = append(all, []run{{dim, fmt.Sprintf("and %d more running", len(running)-i)}})
 			}
 			break
 		}
@@ -144,14 +144,14 @@ func (p *picture) lines(now time.Time, width, rows int) [][]run {
 	return append(all, p.totals(now, width))
 }
 
-// byNumber orders variants as they were begun: 1000 comes after 999.
+// byNumber orders variants by number: 1000 comes after 999.
 func byNumber(a, b *variant) int {
-	first, _ := strconv.Atoi(a.number) // what is no number comes first
+	first, _ := strconv.Atoi(a.number) // other text comes first
 	second, _ := strconv.Atoi(b.number)
 	return cmp.Or(cmp.Compare(first, second), strings.Compare(a.number, b.number))
 }
 
-// What a variant's name gets at least, if it is as long, before other things give way.
+// The minimum widths of a variant's name and a host before other parts are shortened.
 const (
 	minName    = 16
 	narrowName = 8
@@ -159,7 +159,7 @@ const (
 )
 
 // head is a variant's first line. The name is shortened, then the hosts, and then both
-// are left out, so that the time and what each side does are seen.
+// are omitted, so that the time and the steps of both sides remain.
 func (v *variant) head(now time.Time, width int) []run {
 	elapsed := clock(now.Sub(v.began))
 	for _, form := range []struct {
@@ -175,7 +175,7 @@ func (v *variant) head(now time.Time, width int) []run {
 	}
 	line := []run{{dim, v.number + " " + elapsed + " "}}
 	doing := v.activity(nil, " → ")
-	if room := width - columns(line...) - columns(doing...); room < 0 && len(doing) > 1 { // both steps give the same
+	if room := width - columns(line...) - columns(doing...); room < 0 && len(doing) > 1 { // both steps are shortened equally
 		both := columns(doing...) + room - columns(doing[1])
 		first := max(both-columns(doing[2]), both/2)
 		doing[0].text = shortened(doing[0].text, first)
@@ -184,7 +184,7 @@ func (v *variant) head(now time.Time, width int) []run {
 	return append(line, doing...)
 }
 
-// How a host is named where there is little place.
+// The forms of a host's name, by the available width.
 func fullHost(host string) string { return host }
 
 func withoutDomain(host string) string {
@@ -196,7 +196,7 @@ func withoutDomain(host string) string {
 
 func shortHost(host string) string { return shortened(withoutDomain(host), narrowHost) }
 
-// activity is what a variant does: each side's host, if it is to be named, and step.
+// activity is a variant's current activity: each side's host, if wanted, and step.
 func (v *variant) activity(host func(string) string, arrow string) []run {
 	source, isSource := v.sides[true]
 	destination, isDestination := v.sides[false]
@@ -215,11 +215,11 @@ func (v *variant) activity(host func(string) string, arrow string) []run {
 	}
 }
 
-// end is the line that stays of a variant that is over.
+// end is the permanent line of a variant that has ended.
 func (v *variant) end(e result.Event, width int) []run {
 	var status result.Status
 	text, _ := e.Fields.Get("status").(string)
-	_ = status.UnmarshalText([]byte(text)) // hear has read it
+	_ = status.UnmarshalText([]byte(text)) // handle has checked it
 	head := []run{{statusColor(status), fmt.Sprintf("%-6s ", status)}, {dim, v.number + " "}}
 	tail := []run{{dim, "  " + clock(e.Time.Sub(v.began))}}
 	room := width - columns(head...) - columns(tail...)
@@ -232,15 +232,15 @@ func (v *variant) end(e result.Event, width int) []run {
 	return append(append(head, run{plain, shortened(v.name, room)}), tail...)
 }
 
-// The length of a progress bar, and of the VM's name before it.
+// The width of a progress bar, and of the VM's name before it.
 const (
 	minBar = 6
 	maxBar = 16
 	maxVM  = 12
 )
 
-// moveLine is the bar of a VM. Where it has no place for all figures, it keeps those
-// that tell how long it will take.
+// moveLine is the progress bar of a VM. If there is no space for all figures, it keeps
+// those that show how long it will take.
 func moveLine(vm string, p result.Progress, width int) []run {
 	part := 0.0
 	if p.Total > 0 && p.Pass > 0 {
@@ -248,7 +248,7 @@ func moveLine(vm string, p result.Progress, width int) []run {
 	}
 	name := shortened(vm, maxVM)
 	name = "    " + name + strings.Repeat(" ", max(5-columns(run{text: name}), 0)+1)
-	// The figures in their order, and which of them goes first when there is no place.
+	// The figures in their order, with the rank by which they are omitted.
 	figures := []figure{
 		{run{plain, fmt.Sprintf(" %3.0f%%", 100*part)}, 7},
 		{run{plain, fmt.Sprintf("  %s left", size(float64(p.Remaining)))}, 6},
@@ -264,32 +264,32 @@ func moveLine(vm string, p result.Progress, width int) []run {
 		figures = append(figures, figure{run{yellow, "  does not converge"}, 5})
 	}
 	room := width - columns(run{text: name})
-	kept := texts(fit(fit(figures, room-minBar, 2), room, 1)) // two figures matter more than the bar
+	kept := texts(fit(fit(figures, room-minBar, 2), room, 1)) // two figures are more important than the bar
 	bar := min(max(room-columns(kept...), 0), maxBar)
 	full := int(part * float64(bar))
 	return append([]run{{plain, name}, {green, strings.Repeat("█", full)}, {dim, strings.Repeat("░", bar-full)}}, kept...)
 }
 
-// totals is the last line: how many have ended how, and how long the rest takes. That
-// and the time are what a narrow terminal keeps.
+// totals is the last line: counts by status, and the estimated time left. A narrow
+// terminal keeps that and the elapsed time.
 func (p *picture) totals(now time.Time, width int) []run {
 	ended := 0
 	for _, n := range p.ended {
 		ended += n
 	}
 	elapsed, left := clock(now.Sub(p.started)), ""
-	ran := ended - p.ended[result.Skip] - p.ended[result.Cancel] // the others took no time
+	ran := ended - p.ended[result.Skip] - p.ended[result.Cancel] // these took no time
 	if n := p.planned - ended; ran > 0 && n > 0 {
 		left = clock(time.Duration(float64(now.Sub(p.started)) / float64(ran) * float64(n)))
 	}
-	long := p.totalsIn("  ", "%d of %d variants over", "%d variants over", ", about ", ended, elapsed, left)
+	long := p.totalsIn("  ", "%d of %d variants done", "%d variants done", ", about ", ended, elapsed, left)
 	if columns(texts(long)...) <= width {
 		return texts(long)
 	}
-	return texts(fit(p.totalsIn(" ", "%d/%d", "%d over", ", ~", ended, elapsed, left), width, 1))
+	return texts(fit(p.totalsIn(" ", "%d/%d", "%d done", ", ~", ended, elapsed, left), width, 1))
 }
 
-// totalsIn is the totals' figures, in some wording.
+// totalsIn returns the totals with the given wording.
 func (p *picture) totalsIn(gap, of, over, about string, ended int, elapsed, left string) []figure {
 	count := fmt.Sprintf(over, ended)
 	if p.planned > 0 {
@@ -315,14 +315,13 @@ func (p *picture) totalsIn(gap, of, over, about string, ended int, elapsed, left
 	return all
 }
 
-// figure is a piece of a line that may be left out: of the lowest rank first.
+// figure is a part of a line that may be omitted, lowest rank first.
 type figure struct {
 	run
 	rank int
 }
 
-// fit leaves figures out until they have at most so many columns, or only so many are
-// left.
+// fit omits figures until they fit into width columns, or only stay are left.
 func fit(figures []figure, width, stay int) []figure {
 	for len(figures) > stay && columns(texts(figures)...) > width {
 		least := 0
@@ -344,7 +343,7 @@ func texts(figures []figure) []run {
 	return all
 }
 
-// columns is how wide pieces of a line are.
+// columns is the width of parts of a line.
 func columns(line ...run) int {
 	n := 0
 	for _, r := range line {
@@ -376,7 +375,7 @@ func draw(line []run, width int, color bool) string {
 		text := terminal.Cut(whole, width)
 		width -= terminal.Columns(text)
 		if text != whole {
-			width = 0 // nothing comes after what was cut
+			width = 0 // nothing after the cut
 		}
 		if !color || r.color == plain || text == "" {
 			b.WriteString(text)
@@ -400,7 +399,7 @@ func clock(d time.Duration) string {
 	}
 }
 
-// size is bytes for a person: 81M, 1.2G.
+// size is a human-readable number of bytes: 81M, 1.2G.
 func size(bytes float64) string {
 	switch {
 	case bytes < 1<<10:

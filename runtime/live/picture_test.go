@@ -65,7 +65,7 @@ func TestPicture(t *testing.T) {
     vm1   ████████████░░░░  75%  32M left, 81M sent  100M/s  dirty 2M/s  pass 2
     vm2   ██████░░  75%  32M left, 81M sent  100M/s  dirty 2M/s  pass 2  device
 002 b  1m02s  disk prepared
-1 of 4 variants over  1 SKIP  2 running  1m02s
+1 of 4 variants done  1 SKIP  2 running  1m02s
 `
 	if diff := cmp.Diff(want, s.drawn(79, false)); diff != "" {
 		t.Errorf("(- want, + got):\n%s", diff)
@@ -78,7 +78,7 @@ func TestPicture(t *testing.T) {
 	s.at(65, "001-a").With("migration", 1, "side", "source", "host", "host1").Info("done", "step", "end")
 	s.at(120, "002-b").Info("variant ends", "step", "end", "status", "FAIL", "because", "lost")
 	want = `001 a.JeOS  2m00s  host2 prepare  →  host1 prepare
-2 of 4 variants over  1 SKIP  1 FAIL  1 running  2m00s, about 4m00s left
+2 of 4 variants done  1 SKIP  1 FAIL  1 running  2m00s, about 4m00s left
 `
 	got := strings.ReplaceAll(s.drawn(79, false), "    vm1", "\x00")
 	if lines := strings.Split(got, "\n"); len(lines) > 2 {
@@ -118,7 +118,7 @@ func TestLongNames(t *testing.T) {
 0999 üñïcödé_名前.üñïcödé_名前.üñï…名前.üñïcödé_名前.JeOS.x86_64  1m02s  host1.example.com mig finished  →  host2.example.com wait for guest
     vm1   ████████████░░░░  75%  32M left, 81M sent  100M/s  dirty 2M/s  pass 2
 1000 short  1m02s  boot
-9 of 2000 variants over  3 PASS  3 SKIP  3 FAIL  2 running  1m04s, about 5h53m left
+9 of 2000 variants done  3 PASS  3 SKIP  3 FAIL  2 running  1m04s, about 5h53m left
 `},
 		{80, `
 0999 üñïcödé_名前.….JeOS.x86_64 1m02s host1 mig finished → host2 wait for guest
@@ -157,7 +157,7 @@ func TestOrder(t *testing.T) {
 	for _, id := range []string{"1000-d", "999-c", "98-b", "x-a"} {
 		s.at(0, id).Info("variant begins", "name", "n")
 	}
-	want := "x n  0s  begins\n98 n  0s  begins\n999 n  0s  begins\n1000 n  0s  begins\n0 variants over  4 running  0s\n"
+	want := "x n  0s  begins\n98 n  0s  begins\n999 n  0s  begins\n1000 n  0s  begins\n0 variants done  4 running  0s\n"
 	if diff := cmp.Diff(want, s.drawn(80, false)); diff != "" {
 		t.Errorf("(- want, + got):\n%s", diff)
 	}

@@ -13,15 +13,15 @@ import (
 	"github.com/mhmig/mhmig/runtime/terminal"
 )
 
-// screen is lines at the end of a terminal that are drawn anew again and again, and
-// what is written above them.
+// screen is a frame of lines at the end of a terminal that is redrawn periodically,
+// and the output above it.
 //
-// Between two frames the cursor stands at the beginning of what is drawn. A terminal
-// keeps it at that text when it becomes narrow and wraps its lines, or low, whether
-// it has told its new size or not; so clearing from the cursor on leaves no copy.
+// Between two frames the cursor is at the start of the frame. A terminal keeps it at
+// that text when a resize wraps or scrolls the lines, whether it has reported its new
+// size or not; so clearing from the cursor leaves no copy.
 type screen struct {
 	out   *os.File
-	frame func(columns, rows int) []string // at most so many
+	frame func(columns, rows int) []string // at most that many
 
 	stop    chan struct{}
 	stopped sync.WaitGroup
@@ -48,7 +48,7 @@ func newScreen(out *os.File, frame func(columns, rows int) []string) *screen {
 	return s
 }
 
-// write puts whole lines above the frame, with the next one. false: it is closed.
+// write puts whole lines above the frame, with the next redraw. false: it is closed.
 func (s *screen) write(p []byte) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -58,7 +58,7 @@ func (s *screen) write(p []byte) bool {
 	return !s.closed
 }
 
-// close draws once more, as things have come to stand, and takes the frame away.
+// close draws the final state once more, and then clears the frame.
 func (s *screen) close() {
 	close(s.stop)
 	s.stopped.Wait()
@@ -66,17 +66,17 @@ func (s *screen) close() {
 	s.draw(true)
 }
 
-// What a terminal is told. It clears all from the second column on, behind a blank: tmux
-// keeps a copy of a screen that is cleared from the first. Lines of a frame must not wrap
-// where the terminal is narrower than it says.
+// Control sequences. clearBelow clears from the second column, after a blank: tmux
+// saves a copy of a screen that is cleared from the first. Lines of a frame must not
+// wrap if the terminal is narrower than it reports.
 const (
 	clearBelow = "\r \x1b[J\r"
 	noWrap     = "\x1b[?7l"
 	wrap       = "\x1b[?7h"
 )
 
-// draw takes the old frame away, writes what is pending, and draws a new frame unless
-// it is the end.
+// draw clears the old frame, writes the pending output, and draws a new frame unless
+// end is set.
 func (s *screen) draw(end bool) {
 	var lines []string
 	if !end {
@@ -97,5 +97,5 @@ func (s *screen) draw(end bool) {
 		}
 		b.WriteByte('\r')
 	}
-	_, _ = s.out.Write(b.Bytes()) // who has closed the terminal does not look
+	_, _ = s.out.Write(b.Bytes()) // if the terminal is closed, nobody reads it
 }

@@ -109,7 +109,7 @@ func TestTmux(t *testing.T) {
 		t.Helper()
 		tmux("resize-window", "-t", "view", "-x", strconv.Itoa(columns), "-y", strconv.Itoa(rows))
 	}
-	one := map[string]int{"001 ": 1, "002 ": 1, "003 ": 1, "0 of 3 variants over": 1, "before 1\n": 1, "before 12\n": 1}
+	one := map[string]int{"001 ": 1, "002 ": 1, "003 ": 1, "0 of 3 variants done": 1, "before 1\n": 1, "before 12\n": 1}
 	want("the beginning", one)
 	resize(50, 20)
 	want("narrow", one)
@@ -121,7 +121,7 @@ func TestTmux(t *testing.T) {
 	one["it said wide\n"] = 1
 	want("a line above", one)
 	resize(100, 3)
-	want("low", map[string]int{"0 of 3 variants over": 1, "and 2 more that run": 1, "it said wide\n": 1})
+	want("low", map[string]int{"0 of 3 variants done": 1, "and 2 more running": 1, "it said wide\n": 1})
 	resize(100, 20)
 	want("high", one)
 	resize(100, 1)
@@ -168,7 +168,7 @@ func TestNoSize(t *testing.T) {
 	v := New(tty, Options{Planned: 1})
 	slog.New(v.Handler()).Info("variant begins", "variant", "001-"+strings.Repeat("long", 40))
 	var text string
-	for !strings.Contains(text, " of 1 variants over") {
+	for !strings.Contains(text, " of 1 variants done") {
 		text += <-shown
 	}
 	if !strings.Contains(text, "001 longlong") {

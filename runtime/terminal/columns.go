@@ -8,8 +8,8 @@ import (
 	"github.com/mattn/go-runewidth"
 )
 
-// cells measures text as terminals draw it. What some East Asian fonts draw wide,
-// such as "…", is taken as narrow, in every locale.
+// cells measures text as terminals draw it. East Asian ambiguous characters, such as
+// "…", are narrow, in every locale.
 var cells = &runewidth.Condition{}
 
 // Columns is how many columns of a terminal text takes: two for 名, one for é, also
@@ -21,7 +21,7 @@ func Columns(text string) int {
 	return cells.StringWidth(text)
 }
 
-// Cut is the beginning of text that has at most width columns.
+// Cut returns the start of text, at most width columns.
 func Cut(text string, width int) string {
 	width = max(width, 0)
 	if isPlain(text) {
@@ -30,7 +30,7 @@ func Cut(text string, width int) string {
 	return cells.Truncate(text, width, "")
 }
 
-// isPlain reports whether each byte of text takes one column, as in most texts.
+// isPlain reports whether each byte of text takes one column.
 func isPlain(text string) bool {
 	for i := range len(text) {
 		if text[i] < ' ' || text[i] > '~' {
@@ -48,8 +48,8 @@ func Shorten(text string, width int) string {
 	return Cut(text, width-1) + "…"
 }
 
-// ShortenMiddle cuts text to at most width columns. "…" stands for what it takes out
-// of the middle, as names differ at their ends.
+// ShortenMiddle shortens text to at most width columns. "…" replaces its middle, as
+// names differ at their ends.
 func ShortenMiddle(text string, width int) string {
 	all := Columns(text)
 	switch {
@@ -63,15 +63,15 @@ func ShortenMiddle(text string, width int) string {
 	return first + "…" + strings.TrimLeft(last, " ")
 }
 
-// Wrap breaks text at blanks into lines of at most width columns, 8 at least. A word
-// that is longer, such as a path or a name, stays whole, to be copied: terminals wrap it
-// by themselves. It returns at least one line.
+// Wrap breaks text at blanks into lines of at most width columns, at least 8. A longer
+// word, such as a path or a name, is not broken, so that it can be copied: terminals
+// wrap it by themselves. It returns at least one line.
 func Wrap(text string, width int) []string {
 	width = max(width, 8)
 	text = strings.TrimRight(text, " ")
 	var lines []string
 	for Columns(text) > width {
-		begin := len(text) - len(strings.TrimLeft(text, " ")) // an indent is no place to break at
+		begin := len(text) - len(strings.TrimLeft(text, " ")) // not in the indentation
 		cut := max(len(Cut(text, width)), begin)
 		blank := strings.LastIndexByte(text[begin:min(cut+1, len(text))], ' ')
 		if blank < 0 {

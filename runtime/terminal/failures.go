@@ -12,15 +12,15 @@ import (
 	"github.com/mhmig/mhmig/runtime/result"
 )
 
-// maxFailures is how many variants' failures are told in full. The report has all.
+// maxFailures is how many variants' failures are shown in full. The report has all.
 const maxFailures = 20
 
-// Failures writes, for each variant that went wrong, what the table has no
-// room for: the line of the scenario, how it came there, and what both hosts
-// had to say. Lines have at most width columns.
+// Failures writes, for each failed variant, what the table has no room for: the line
+// of the scenario, its backtrace, and the evidence of both hosts. Lines have at most
+// width columns.
 func Failures(w io.Writer, outcomes iter.Seq2[result.Outcome, error], width int) {
 	shown := 0
-	for o := range outcomes { //nolint:errcheck // what cannot be read, the table has told
+	for o := range outcomes { //nolint:errcheck // the table shows read errors
 		if o.Status.OK() && o.Quarantine == nil {
 			continue
 		}
@@ -29,7 +29,7 @@ func Failures(w io.Writer, outcomes iter.Seq2[result.Outcome, error], width int)
 		}
 		for i, f := range append([]result.Failure{o.Failure}, o.Further...) {
 			if f.Position == "" && f.Evidence == "" {
-				continue // the table has said it all
+				continue // the table shows everything
 			}
 			title := strings.TrimSpace(f.Status.String() + " " + o.ShortName)
 			if i > 0 {
@@ -40,11 +40,11 @@ func Failures(w io.Writer, outcomes iter.Seq2[result.Outcome, error], width int)
 		}
 	}
 	if more := shown - maxFailures; more > 0 {
-		fmt.Fprintf(w, "\nand %d more that went wrong: see the report\n", more)
+		fmt.Fprintf(w, "\nand %d more failed: see the report\n", more)
 	}
 }
 
-// describe says all that is known of a failure, in lines.
+// describe returns all details of a failure, in lines.
 func describe(f result.Failure) string {
 	if f.Position == "" {
 		return f.Message + "\n" + f.Evidence
@@ -57,11 +57,11 @@ func describe(f result.Failure) string {
 	return text + f.Evidence
 }
 
-// Failure writes all that is known of a failure, in lines of at most width columns.
+// Failure writes all details of a failure, in lines of at most width columns.
 func Failure(w io.Writer, f result.Failure, width int) { WriteLines(w, "", describe(f), width) }
 
-// WriteLines writes text as a terminal may have it: each line behind indent, without
-// control characters, wrapped to width columns.
+// WriteLines writes text for a terminal: lines are indented, without control
+// characters, and wrapped to width columns.
 func WriteLines(w io.Writer, indent, text string, width int) {
 	for line := range strings.Lines(printable.Lines(text)) {
 		for _, part := range Wrap(indent+strings.TrimRight(line, "\n"), width) {

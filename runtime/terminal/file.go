@@ -9,7 +9,7 @@ import (
 	"golang.org/x/term"
 )
 
-// What a terminal that does not know its size is taken for.
+// The size of a terminal that does not report one.
 const (
 	defaultColumns = 80
 	defaultRows    = 24
@@ -28,8 +28,8 @@ func Size(f *os.File) (columns, rows int) {
 	return columns, rows
 }
 
-// Width returns the columns of the terminal that f is. What is no terminal has
-// lines without end: they are for other programs, and for people's grep.
+// Width returns the columns of f if it is a terminal. Otherwise lines are not limited:
+// they are for other programs, such as grep.
 func Width(f *os.File) int {
 	if !term.IsTerminal(int(f.Fd())) {
 		return math.MaxInt32

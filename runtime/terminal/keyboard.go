@@ -14,20 +14,20 @@ import (
 	"golang.org/x/term"
 )
 
-// Keyboard is a terminal at which somebody sits: one talk with them at a time.
+// Keyboard is the user's terminal, for one dialog at a time.
 type Keyboard struct {
 	in, out *os.File
-	lock    chan struct{} // capacity 1: who has put something in has the terminal
-	// Suspend clears the screen of what is drawn there until resume; other lines go
-	// through a writer meanwhile. Nil: nothing is drawn.
+	lock    chan struct{} // capacity 1: full while the terminal is taken
+	// Suspend clears what is drawn on the screen until resume; other output goes
+	// to a writer in the meantime. Nil: nothing is drawn.
 	Suspend func(through io.Writer) (resume func())
 
 	mu      sync.Mutex // guards what follows
-	reading bool       // a goroutine reads, or has read what nobody has taken
+	reading bool       // a goroutine reads, or its result was not taken yet
 	got     chan keys
 }
 
-// keys is what was typed.
+// keys is keyboard input.
 type keys struct {
 	text []byte
 	err  error
@@ -38,13 +38,13 @@ func NewKeyboard(in, out *os.File) *Keyboard {
 	return &Keyboard{in: in, out: out, lock: make(chan struct{}, 1), got: make(chan keys, 1)}
 }
 
-// IsInteractive reports whether somebody can be talked to: both are terminals.
+// IsInteractive reports whether a dialog is possible: both are terminals.
 func (k *Keyboard) IsInteractive() bool {
 	return term.IsTerminal(int(k.in.Fd())) && term.IsTerminal(int(k.out.Fd()))
 }
 
-// Take waits for the terminal, and takes it until release. Lines of others go through a
-// writer meanwhile.
+// Take waits for the terminal, and takes it until release. Other output goes to a
+// writer in the meantime.
 func (k *Keyboard) Take(ctx context.Context, through io.Writer) (release func(), err error) {
 	select {
 	case k.lock <- struct{}{}:
@@ -58,8 +58,8 @@ func (k *Keyboard) Take(ctx context.Context, through io.Writer) (release func(),
 	return func() { resume(); <-k.lock }, nil
 }
 
-// Read waits for keys. A read from a terminal knows no context: what comes after
-// ctx has ended is kept for the next who reads.
+// Read waits for input. A read from a terminal cannot be cancelled: input after ctx
+// has ended is kept for the next Read.
 func (k *Keyboard) Read(ctx context.Context) ([]byte, error) {
 	k.mu.Lock()
 	if !k.reading {
@@ -92,18 +92,18 @@ func (k *Keyboard) Enter(ctx context.Context) error {
 	}
 }
 
-// Prompt is a talk line by line, in a line editor.
+// Prompt is a dialog with a line editor.
 type Prompt struct {
 	keyboard *Keyboard
 	terminal *term.Terminal
 	release  func()
 	mask     func(string) string // hides passwords
-	ctx      context.Context     // of the ReadLine that goes on
+	ctx      context.Context     // of the current ReadLine
 	rest     []byte
 }
 
-// Prompt takes the terminal until the prompt is closed. What is written to it goes
-// through mask.
+// Prompt takes the terminal until the prompt is closed. Output to it is filtered by
+// mask.
 func (k *Keyboard) Prompt(ctx context.Context, mask func(string) string) (*Prompt, error) {
 	t := &Prompt{keyboard: k, mask: mask}
 	t.terminal = term.NewTerminal(struct {
@@ -118,13 +118,13 @@ func (k *Keyboard) Prompt(ctx context.Context, mask func(string) string) (*Promp
 	return t, nil
 }
 
-// Write writes above the line that is edited.
+// Write writes above the edited line.
 func (t *Prompt) Write(text []byte) (int, error) {
 	_, err := t.terminal.Write([]byte(t.mask(string(text))))
 	return len(text), err
 }
 
-// Read gives the keys to the line editor. Ctrl-C is for the run.
+// Read passes input to the line editor. Ctrl-C interrupts the run.
 func (t *Prompt) Read(buf []byte) (int, error) {
 	if len(t.rest) == 0 {
 		text, err := t.keyboard.Read(t.ctx)
@@ -143,7 +143,7 @@ func (t *Prompt) Read(buf []byte) (int, error) {
 	return n, nil
 }
 
-// ReadLine asks with text, and returns what is typed.
+// ReadLine prompts with text, and returns the line.
 func (t *Prompt) ReadLine(ctx context.Context, text string) (string, error) {
 	restore, err := Raw(t.keyboard.in)
 	if err != nil {
@@ -155,14 +155,14 @@ func (t *Prompt) ReadLine(ctx context.Context, text string) (string, error) {
 	return t.terminal.ReadLine()
 }
 
-// Close gives the terminal back.
+// Close releases the terminal.
 func (t *Prompt) Close() error {
 	t.release()
 	return nil
 }
 
-// Raw lets keys through as they are typed, until restore. What others
-// write meanwhile keeps its lines.
+// Raw puts the terminal into raw mode until restore, but keeps output processing, so
+// that "\n" of other output starts a line.
 func Raw(f *os.File) (restore func(), err error) {
 	fd := int(f.Fd())
 	before, err := term.MakeRaw(fd)

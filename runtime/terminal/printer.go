@@ -1,13 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
 
-// Package terminal draws for people: a run's records as lines, tables and failures,
-// waits that take long, and text in the columns that a terminal has.
+// Package terminal writes output for the user: a run's records as lines, tables and
+// failures, progress of long operations, and text wrapped to the terminal's width.
 //
 //	printer := terminal.New(os.Stderr, terminal.Options{Color: terminal.Coloured(os.Stderr)})
 //	log := slog.New(slog.NewMultiHandler(folder.Handler(), printer))
 //	printer.Table(result.Outcomes(folder.Dir()))
 //
-// Faults of what is written to are ignored: nobody could read of them.
+// Write errors are ignored.
 package terminal
 
 import (
@@ -23,36 +23,36 @@ import (
 	"github.com/mhmig/mhmig/runtime/result"
 )
 
-// Options say how a Printer draws.
+// Options are the options of a Printer.
 type Options struct {
-	Color   bool       // a terminal, and NO_COLOR is not set: the caller knows
-	Width   func() int // columns now; nil, or a result below 20: 80
+	Color   bool       // see [Coloured]
+	Width   func() int // current columns; nil, or a result below 20: 80
 	Verbose bool       // records from Debug on, else from Info on
-	Brief   bool       // records from Warn on and what a scenario says, unless Verbose
+	Brief   bool       // records from Warn on and output of the scenario, unless Verbose
 }
 
-// Printer draws the run for a person: one line per record while it goes on
-// (it is a slog.Handler), and a table at the end.
+// Printer prints the run for the user: one line per record (it is a slog.Handler),
+// and a table at the end.
 //
 //	 0.4s  host1 src vm1  guest started boot=2.1s
 //	12.9s  host2 dst vm1  guest is active
 //
-// Host, side and VM stand in columns that grow with the names seen. On narrow
-// terminals they give way to the message. As soon as a second variant has been
-// seen, its number stands in front. Its methods may be called by any goroutine.
+// Host, side and VM are in columns that grow with the names. On narrow terminals
+// they are shortened in favour of the message. From the second variant on, lines
+// start with the variant's number. Its methods may be called by any goroutine.
 type Printer struct {
 	*result.Listener
 	screen *screen
 }
 
-// screen is where a Printer draws.
+// screen is the output of a Printer.
 type screen struct {
 	opts    Options
 	started time.Time
 
 	mu       sync.Mutex
 	w        io.Writer
-	hosts    []string // in the order of appearance: gives each its colour
+	hosts    []string // in order of appearance, for their colours
 	variants map[string]bool
 	columns  [columnCount]int // widths
 }
@@ -66,7 +66,7 @@ const (
 	columnCount
 )
 
-// New returns a Printer that draws to w; its clock starts now. Faults of w are
+// New returns a Printer that writes to w; its clock starts now. Errors of w are
 // ignored.
 func New(w io.Writer, opts Options) *Printer {
 	s := &screen{opts: opts, started: time.Now(), w: w, variants: map[string]bool{}}
@@ -152,7 +152,7 @@ func (s *screen) draw(e *result.Event) {
 	}
 	gap := "  "
 	indent := Columns(head.String()) + len(gap)
-	if indent > width/2 { // the message gets lines of its own
+	if indent > width/2 { // the message starts on a new line
 		gap, indent = "\n    ", 4
 	}
 	text := e.Lines()
@@ -218,8 +218,8 @@ func (s *screen) hostColor(host string) string {
 // passed are left out.
 const maxRows = 60
 
-// Table draws how the variants ended, and a last line that counts them. It goes
-// through outcomes twice.
+// Table prints the variants' outcomes, and a last line with totals. It iterates over
+// outcomes twice.
 func (p *Printer) Table(outcomes iter.Seq2[result.Outcome, error]) {
 	s := p.screen
 	s.mu.Lock()
@@ -228,7 +228,7 @@ func (p *Printer) Table(outcomes iter.Seq2[result.Outcome, error]) {
 	nameWidth, numbered := len("VARIANT"), len("VARIANT")
 	counts := map[result.Status]int{}
 	total := 0
-	for o := range outcomes { //nolint:errcheck // the second time tells of errors
+	for o := range outcomes { //nolint:errcheck // the second iteration shows errors
 		total++
 		counts[o.Status]++
 		nameWidth, numbered = max(nameWidth, Columns(tableName(o, false))), max(numbered, Columns(tableName(o, true)))
@@ -249,7 +249,7 @@ func (p *Printer) Table(outcomes iter.Seq2[result.Outcome, error]) {
 			continue
 		}
 		name := tableName(o, total > 1)
-		if Columns(name) > nameWidth { // whole, to be copied
+		if Columns(name) > nameWidth { // not shortened, so that it can be copied
 			b.WriteString(name + "\n")
 			name = ""
 		}
@@ -267,7 +267,7 @@ func (p *Printer) Table(outcomes iter.Seq2[result.Outcome, error]) {
 		}
 	}
 	if hidden > 0 {
-		fmt.Fprintf(&b, "(%d more that passed)\n", hidden)
+		fmt.Fprintf(&b, "(%d more passed)\n", hidden)
 	}
 	for _, line := range Wrap(tally(total, counts), width) {
 		b.WriteString(s.paint(bold, line) + "\n")
@@ -275,8 +275,8 @@ func (p *Printer) Table(outcomes iter.Seq2[result.Outcome, error]) {
 	_, _ = io.WriteString(s.w, b.String())
 }
 
-// tableName is the variant's short name, its number before it. A config without variants
-// has one that has no name.
+// tableName is the variant's short name after its number. The variant of a config
+// without variants blocks has no name.
 func tableName(o result.Outcome, numbered bool) string {
 	number := ""
 	if numbered {
@@ -300,7 +300,7 @@ func tableMessages(o result.Outcome) []string {
 	var messages []string
 	if o.Message != "" {
 		var where []string
-		known := true // the message says it all by itself
+		known := true // the message includes the place
 		for _, word := range []string{o.Host, o.Side, o.VM, o.Phase} {
 			if word != "" {
 				where = append(where, word)
@@ -362,7 +362,7 @@ func tally(total int, counts map[result.Status]int) string {
 	return strings.TrimSuffix(fmt.Sprintf("%d %s: %s", total, noun, strings.Join(parts, ", ")), ": ")
 }
 
-// clock is a duration as people read it: 0.4s, 59.9s, 1m02s, 1h02m03s.
+// clock formats a duration: 0.4s, 59.9s, 1m02s, 1h02m03s.
 func clock(d time.Duration) string {
 	d = max(d, 0)
 	if d < time.Minute-50*time.Millisecond {

@@ -10,15 +10,16 @@ import (
 	"time"
 )
 
-// How long a command may be silent before it says what it does, and how often a
-// terminal sees the time pass.
+// After how long a command reports what it does, and how often a terminal shows the
+// elapsed time.
 const (
 	waitDelay  = 2 * time.Second
 	waitUpdate = time.Second
 )
 
-// A Wait is work that may take long. When it does, stderr says what it is: a
-// terminal in a line that counts the seconds and goes away, anything else once.
+// A Wait is an operation that may take long. If it does, stderr shows it: on a
+// terminal by a line that counts the seconds and disappears at the end, elsewhere by
+// one line.
 type Wait struct {
 	out      io.Writer
 	redraws  bool
@@ -26,13 +27,12 @@ type Wait struct {
 	began    time.Time
 	mu       sync.Mutex
 	timer    *time.Timer
-	shown    bool // the line is to be seen, or has been written
+	shown    bool // the line is visible, or was written
 	finished bool
 }
 
-// NewWait begins a wait for what is being done; Done ends it. What the command
-// writes to its stdout meanwhile goes through Writer. Out is its stderr, and a
-// terminal where redraws is set.
+// NewWait starts a wait for the operation what; Done ends it. Until then, stdout is
+// written through Writer. Out is stderr, and a terminal if redraws is set.
 func NewWait(out io.Writer, redraws bool, what string) *Wait {
 	w := &Wait{out: out, redraws: redraws, what: what, began: time.Now()}
 	w.mu.Lock()
@@ -73,8 +73,8 @@ func (w *Wait) Done() {
 	w.hide()
 }
 
-// Writer returns a writer to out, which is stdout. Where nobody sees that, only what
-// comes soon enough keeps stderr silent.
+// Writer returns a writer to out, which is stdout. Output restarts the delay; on a
+// terminal it ends the wait.
 func (w *Wait) Writer(out io.Writer) io.Writer { return waitWriter{w, out} }
 
 type waitWriter struct {
