@@ -60,11 +60,11 @@ func (e *Event) fixed(key string) *string {
 	return nil
 }
 
-// AtKey is the key of the place in a scenario that says something: a person gets to
-// see that, however little else.
+// AtKey is the key of the position in a scenario that logs or prints something: the
+// user sees these records at every verbosity.
 const AtKey = "at"
 
-// Fields are named values in the order in which they were said. In JSON they
+// Fields are named values in the order in which they were logged. In JSON they
 // are an object.
 type Fields []Field
 
@@ -143,7 +143,7 @@ func (fs *Fields) UnmarshalJSON(data []byte) error {
 		if err := d.Decode(&value); err != nil {
 			return err
 		}
-		*fs = fs.with(key.(string), value) // an object's key is a string: the decoder saw to it
+		*fs = fs.with(key.(string), value) // an object's key is a string, by the decoder
 	}
 	return nil
 }
@@ -152,8 +152,8 @@ func (fs *Fields) UnmarshalJSON(data []byte) error {
 const maxEventLine = 64 << 20
 
 // ReadEvents yields the events of an events.jsonl. A line that is not an
-// event, as a killed run or a full disk leaves it, yields an error that names
-// the line, and reading goes on; an error of r ends it.
+// event, as left by a killed run or a full disk, yields an error with the line's
+// number, and reading goes on; an error of r ends it.
 func ReadEvents(r io.Reader) iter.Seq2[Event, error] {
 	return func(yield func(Event, error) bool) {
 		lines := bufio.NewScanner(r)
@@ -210,12 +210,12 @@ func (r recorder) event(rec slog.Record) Event {
 	return e
 }
 
-// add puts one attribute in its place; LogValue is asked first, so secrets are
-// hidden here, once for all readers.
+// add adds one attribute. It calls LogValue first, so that secrets are hidden here,
+// for all readers.
 func (e *Event) add(group string, a slog.Attr) {
 	value := a.Value.Resolve()
 	if a.Key == "" {
-		if value.Kind() == slog.KindGroup { // slog: the group's members are ours
+		if value.Kind() == slog.KindGroup { // slog inlines a group without a key
 			for _, member := range value.Group() {
 				e.add(group, member)
 			}
@@ -272,7 +272,7 @@ func plain(v slog.Value) any {
 	return json.RawMessage(data)
 }
 
-// text is a field's value for people.
+// text is a field's value as text.
 func text(value any) string {
 	switch x := value.(type) {
 	case string:
@@ -309,12 +309,11 @@ func needsQuotes(r rune) bool {
 }
 
 // line is the event without its time and place: the message and its fields,
-// on one line and without control characters, whatever a guest printed.
+// on one line and without control characters.
 func (e *Event) line() string { return printable.Line(e.Message) + e.Fields.line() }
 
 // Lines are the message and its fields, without control characters, for a terminal:
-// the message keeps its lines, and the place in a scenario that says it stands in
-// front.
+// the message keeps its line breaks, and starts with the position in the scenario.
 func (e *Event) Lines() []string {
 	fields, place := e.Fields, ""
 	if at, _ := fields.Get(AtKey).(string); at != "" {

@@ -41,9 +41,8 @@ const (
 	createAttempts = 100
 )
 
-// Run is run.json: what is known of a whole run. It is written, as one piece,
-// when the run begins and when it ends; what becomes of the variants meanwhile
-// is in the journal.
+// Run is run.json: the properties of a whole run. It is written atomically when the
+// run begins and when it ends; the variants' states are in the journal.
 type Run struct {
 	ID       string    `json:"id"` // the folder's name; set by Create
 	Status   Status    `json:"status"`
@@ -61,11 +60,11 @@ type Run struct {
 	Shard    string    `json:"shard,omitempty"`   // as --shard has it: i/n
 
 	Planned int    `json:"planned,omitzero"`  // how many variants were to run, repeats counted; 0: unknown
-	NotRun  int    `json:"not_run,omitzero"`  // how many of them never began
+	NotRun  int    `json:"not_run,omitzero"`  // how many of them did not begin
 	Because string `json:"because,omitempty"` // why the run ended before they began
 }
 
-// Folder is the results folder of the run that goes on.
+// Folder is the results folder of the current run.
 type Folder struct {
 	dir     string
 	root    *os.Root
@@ -81,12 +80,12 @@ type Folder struct {
 }
 
 // Create makes a new folder in base, named by the time (UTC) and a short
-// random part, and writes run.json. base is made when missing. Of run the caller
-// fills what it knows. base's link "latest" points at it from the first variant
-// on: a run that cannot even begin does not hide the one before.
+// random part, and writes run.json. base is made when missing. The caller fills in
+// the other fields of run. base's link "latest" points at it from the first variant
+// on: a run that fails before does not replace the previous one.
 //
-// complain is told the first fault of each kind, such as a full disk, and may be
-// called by any goroutine; it must not log through the folder's own Handler.
+// onError is called with the first error of each kind, such as a full disk, by any
+// goroutine; it must not log through the folder's own Handler.
 func Create(base string, run Run, onError func(error)) (*Folder, error) {
 	if run.Started.IsZero() {
 		run.Started = time.Now()
@@ -118,8 +117,8 @@ func Create(base string, run Run, onError func(error)) (*Folder, error) {
 	return f, nil
 }
 
-// oncePerKind lets the first complaint of each kind through: a full disk would
-// have one for every file of every variant.
+// oncePerKind passes only the first error of each kind: a full disk causes one for
+// every file of every variant.
 func oncePerKind(onError func(error)) func(error) {
 	var mu sync.Mutex
 	reported := map[string]bool{}
@@ -138,8 +137,8 @@ func oncePerKind(onError func(error)) func(error) {
 	}
 }
 
-// Plan writes the names of the variants that are to run, for a later one that
-// runs what this one did not come to.
+// Plan writes the names of the planned variants, for a later run of those that this
+// run did not start.
 func (f *Folder) Plan(names iter.Seq[string]) error {
 	file, err := f.root.Create(PlanFile)
 	if err != nil {
@@ -157,15 +156,15 @@ func (f *Folder) Plan(names iter.Seq[string]) error {
 	return errors.Join(append(errs, w.Flush(), file.Close())...)
 }
 
-// BecomeLatest points the link "latest" beside the folder at it. It is done when
-// the first variant begins; only a run without any needs to ask for it.
+// BecomeLatest points the link "latest" next to the folder at it. Starting the first
+// variant does so; only a run without variants needs to call it.
 func (f *Folder) BecomeLatest() {
 	if err := renameio.Symlink(f.ID(), filepath.Join(filepath.Dir(f.dir), LatestLink)); err != nil {
 		f.onError(fmt.Errorf("link %s to the new results: %w", LatestLink, err))
 	}
 }
 
-// makeFolder makes the folder under a name that nobody has.
+// makeFolder makes the folder under an unused name.
 func makeFolder(base string, started time.Time) (string, error) {
 	if err := os.MkdirAll(base, 0o755); err != nil {
 		return "", err
@@ -185,18 +184,18 @@ func makeFolder(base string, started time.Time) (string, error) {
 // Dir returns the folder's path, below the base that was given to Create.
 func (f *Folder) Dir() string { return f.dir }
 
-// ID returns the folder's name: what the key "run" of its events says.
+// ID returns the folder's name: the value of the key "run" of its events.
 func (f *Folder) ID() string { return f.run.ID }
 
-// NotRun says that so many of the planned variants will not begin, and why.
+// NotRun records how many of the planned variants will not begin, and why.
 func (f *Folder) NotRun(variants int, because string) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	f.run.NotRun, f.run.Because = variants, because
 }
 
-// Finish writes the run's status and closes the folder's files. Records that
-// come later are dropped; variants that are not finished stay "running".
+// Finish writes the run's status and closes the folder's files. Later records are
+// dropped; variants that are not finished stay "running".
 func (f *Folder) Finish(status Status) error {
 	f.mu.Lock()
 	f.run.Status, f.run.Finished = status, time.Now().UTC()
@@ -214,12 +213,12 @@ func (f *Folder) Finish(status Status) error {
 	return errors.Join(append(errs, f.root.Close())...)
 }
 
-// writeJSON writes value to path as one piece: a reader sees the old or the
-// new, never a half, also when mhmig is killed. It does not wait for the disk, as
-// a run of many variants would do little else.
+// writeJSON writes value to path atomically: a reader sees the old or the new
+// content, also when mhmig is killed. It does not fsync, which would slow down runs
+// of many variants.
 func writeJSON(path string, value any) error {
 	if err := writeWhole(path, value); err != nil {
-		if failed, ok := errors.AsType[*fs.PathError](err); ok { // it names a file that will not be
+		if failed, ok := errors.AsType[*fs.PathError](err); ok { // it names the temporary file
 			err = failed.Err
 		}
 		return fmt.Errorf("write %s: %w", path, err)

@@ -9,11 +9,11 @@ import (
 	"sync"
 )
 
-// LevelProgress is the level of records that tell how far a move has come, a few
-// times a second: too many for any log.
+// LevelProgress is the level of records of a migration's progress, a few per second:
+// too many for any log.
 const LevelProgress = slog.LevelDebug - 4
 
-// Listener is a slog.Handler that gives the records from some level on to a
+// Listener is a slog.Handler that passes records from a minimum level on to a
 // function, as events.
 type Listener struct {
 	recorder
@@ -27,13 +27,13 @@ func Listen(minLevel slog.Level, handle func(Event)) *Listener {
 }
 
 // Lines writes the records from Info on to w as they are in events.jsonl: one
-// JSON object a line. Faults of w are ignored.
+// JSON object per line. Errors of w are ignored.
 func Lines(w io.Writer) *Listener {
 	var mu sync.Mutex
 	return Listen(slog.LevelInfo, func(e Event) {
 		line, err := e.jsonLine()
 		if err != nil {
-			return // a value that JSON cannot say, which events.jsonl lacks too
+			return // it cannot be encoded, also not in events.jsonl
 		}
 		mu.Lock()
 		defer mu.Unlock()
@@ -41,21 +41,21 @@ func Lines(w io.Writer) *Listener {
 	})
 }
 
-// Enabled is slog.Handler's.
+// Enabled implements slog.Handler.
 func (l *Listener) Enabled(_ context.Context, level slog.Level) bool { return level >= l.minLevel }
 
-// Handle hears one record.
+// Handle implements slog.Handler.
 func (l *Listener) Handle(_ context.Context, rec slog.Record) error {
 	l.handle(l.event(rec))
 	return nil
 }
 
-// WithAttrs is slog.Handler's.
+// WithAttrs implements slog.Handler.
 func (l *Listener) WithAttrs(attrs []slog.Attr) slog.Handler {
 	return &Listener{l.withAttrs(attrs), l.minLevel, l.handle}
 }
 
-// WithGroup is slog.Handler's.
+// WithGroup implements slog.Handler.
 func (l *Listener) WithGroup(name string) slog.Handler {
 	return &Listener{l.withGroup(name), l.minLevel, l.handle}
 }

@@ -43,10 +43,9 @@ func LoadRun(dir string) (Run, error) {
 }
 
 // Outcomes yields an outcome for each variant of a results folder that was
-// started, in that order. Of a variant without outcome.json, as a killed run
-// leaves it, it has the status and message of the journal, usually Running.
-// A variant whose files are broken yields what the journal knows of it and an
-// error, and reading goes on.
+// started, in that order. A variant without outcome.json, as left by a killed run,
+// has the status and message of the journal, usually Running. A variant whose files
+// are damaged yields the journal's data and an error, and reading goes on.
 func Outcomes(dir string) iter.Seq2[Outcome, error] {
 	return func(yield func(Outcome, error) bool) {
 		states, err := journal(filepath.Join(dir, JournalFile))
@@ -73,8 +72,8 @@ func Outcomes(dir string) iter.Seq2[Outcome, error] {
 	}
 }
 
-// Planned reads the names of the variants that a run was to run. There are none
-// when it was killed before it wrote them.
+// Planned reads the names of a run's planned variants. There are none when it was
+// killed before it wrote them.
 func Planned(dir string) (map[string]bool, error) {
 	file, err := os.Open(filepath.Join(dir, PlanFile))
 	if errors.Is(err, fs.ErrNotExist) {
@@ -88,14 +87,14 @@ func Planned(dir string) (map[string]bool, error) {
 	for d := json.NewDecoder(file); ; {
 		var name string
 		if err := d.Decode(&name); err != nil { // the end, or where it was cut
-			return names, nil // what is there is known
+			return names, nil // the complete lines
 		}
 		names[name] = true
 	}
 }
 
-// journal reads a journal: of each variant its last line. Lines that were cut
-// when the run was killed or the disk was full are left out.
+// journal reads a journal: the last line of each variant. Lines that were cut when
+// the run was killed or the disk was full are skipped.
 func journal(path string) ([]State, error) {
 	file, err := os.Open(path)
 	if errors.Is(err, fs.ErrNotExist) {
@@ -115,7 +114,7 @@ func journal(path string) ([]State, error) {
 			continue
 		}
 		if !filepath.IsLocal(s.ID) {
-			return nil, fmt.Errorf("%s: variant id %q: want a folder's name", path, s.ID)
+			return nil, fmt.Errorf("%s: variant id %q: want a folder name", path, s.ID)
 		}
 		i, known := place[s.ID]
 		if !known {

@@ -2,17 +2,17 @@
 
 package result
 
-// Measure is one of the figures that a VM's move leaves.
+// Measure is a metric of a VM's migration.
 type Measure struct {
-	Name string `json:"name"` // with its unit, as JSON and databases have it
+	Name string `json:"name"` // with its unit, as in JSON and databases
 	Unit string `json:"unit"` // ms, Mbps, s
-	More bool   `json:"more"` // the more, the better
+	More bool   `json:"more"` // higher is better
 
 	of func(MovedVM) (float64, bool)
 }
 
-// Measures are all there are, in the order of reports. A further figure of
-// MovedVM is a row here; the comparison of runs and the history then have it.
+// Measures are all metrics, in the order of reports. Add a row here for a new metric
+// of MovedVM; the comparison of runs and the history then have it.
 var Measures = []Measure{
 	{Name: "total_time_ms", Unit: "ms", of: queried("total-time")},
 	{Name: "downtime_ms", Unit: "ms", of: queried("downtime")},
@@ -20,8 +20,8 @@ var Measures = []Measure{
 	{Name: "throughput_mbps", Unit: "Mbps", More: true, of: queried("ram", "mbps")},
 }
 
-// Of returns the figure of a move; false where there is none: a move that did
-// not complete has none, as QEMU's figures then say when it broke off.
+// Of returns the value of a migration; false if there is none: for a migration that
+// did not complete, QEMU's values are those at its abort.
 func (m Measure) Of(moved MovedVM) (float64, bool) {
 	if moved.Status != "completed" {
 		return 0, false
@@ -29,7 +29,7 @@ func (m Measure) Of(moved MovedVM) (float64, bool) {
 	return m.of(moved)
 }
 
-// guestDowntime is known of guests whose stamps came from both hosts.
+// guestDowntime is known for guests whose stamps came from both hosts.
 func guestDowntime(moved MovedVM) (float64, bool) {
 	if moved.Guest == nil || !moved.Guest.Moved {
 		return 0, false

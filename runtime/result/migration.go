@@ -7,7 +7,7 @@ import (
 	"time"
 )
 
-// Migration is migrations/N.json: what is kept of a migration.
+// Migration is migrations/N.json: the record of a migration.
 type Migration struct {
 	Number      int       `json:"number"` // counts from 1 in a scenario
 	Source      string    `json:"source"`
@@ -16,43 +16,43 @@ type Migration struct {
 	VMs         []MovedVM `json:"vms"`
 }
 
-// MovedVM is what is kept of one VM's move.
+// MovedVM is the record of one VM's migration.
 type MovedVM struct {
 	VM      string         `json:"vm"`
 	Status  string         `json:"status"`
 	Query   map[string]any `json:"query,omitempty"`   // the source's last query-migrate, as QEMU answered
-	Samples []Sample       `json:"samples,omitempty"` // while it moved
-	Guest   *GuestClock    `json:"guest,omitempty"`   // how its guest felt it, if it stamps its clock
+	Samples []Sample       `json:"samples,omitempty"` // during the migration
+	Guest   *GuestClock    `json:"guest,omitempty"`   // its effect on the guest, if the guest stamps its clock
 }
 
-// Sample is one look at a migration under way.
+// Sample is the state of a running migration at one time.
 type Sample struct {
 	Time  time.Time      `json:"time"`
 	Query map[string]any `json:"query"` // query-migrate, as QEMU answered
 }
 
-// Progress is how far a VM's move has come.
+// Progress is the progress of a VM's migration.
 type Progress struct {
 	Status      string
 	Transferred int64   // bytes sent
 	Remaining   int64   // bytes of RAM still to send
 	Total       int64   // bytes of RAM
 	Rate        float64 // bytes per second, as QEMU measures it
-	Dirty       float64 // bytes of RAM per second that the guest changes
+	Dirty       float64 // dirty rate, in bytes of RAM per second
 	Pass        int     // over the RAM, from 1: query-migrate's dirty-sync-count
 }
 
-// Passes is how often the RAM has been gone through: passes that are complete.
+// Passes is the number of complete passes over the RAM.
 func (p Progress) Passes() int { return max(p.Pass-1, 0) }
 
-// Diverges says that the move will not come to an end like this: the guest
-// changes its RAM at least as quickly as it is sent. It is not known before two
-// passes are complete, as QEMU then first knows the dirty rate.
+// Diverges reports whether the migration does not converge: the dirty rate is at
+// least the transfer rate. It is false until two passes are complete, as QEMU does
+// not know the dirty rate before.
 func (p Progress) Diverges() bool {
 	return p.Status == "active" && p.Passes() >= 2 && p.Dirty > 0 && p.Dirty >= p.Rate
 }
 
-// Attrs are the figures as a record of [LevelProgress] has them.
+// Attrs are the values as attributes of a record of [LevelProgress].
 func (p Progress) Attrs() []slog.Attr {
 	return []slog.Attr{
 		slog.String("status", p.Status), slog.Int64("transferred", p.Transferred), slog.Int64("remaining", p.Remaining),
@@ -60,7 +60,7 @@ func (p Progress) Attrs() []slog.Attr {
 	}
 }
 
-// Progress reads the figures that Attrs has said.
+// Progress reads the values of Attrs.
 func (e Event) Progress() Progress {
 	var p Progress
 	p.Status, _ = e.Fields.Get("status").(string)
@@ -74,7 +74,7 @@ func (e Event) Progress() Progress {
 	return p
 }
 
-// Progress reads the figures of a sample; those that QEMU does not give are 0.
+// Progress reads the values of a sample; those that QEMU does not report are 0.
 func (s Sample) Progress() Progress {
 	status, _ := s.Query["status"].(string)
 	ram, _ := s.Query["ram"].(map[string]any)

@@ -10,13 +10,13 @@ import (
 )
 
 // maxName is the length to which folder names are shortened: long enough to
-// tell variants apart, short enough for paths that people type and for
-// sockets and archives with limits.
+// distinguish variants, short enough for typing and for the limits of sockets and
+// archives.
 const maxName = 80
 
-// safeName makes a file name of any text: ASCII letters, digits and "._-"
-// stay, everything else becomes one "_", leading punctuation goes, and what
-// is too long loses its middle, since variants often differ in their last part.
+// safeName makes a file name of any text: ASCII letters, digits and "._-" are kept,
+// everything else becomes one "_", leading punctuation is removed, and the middle of
+// a long name is cut out, since variants often differ in their last part.
 func safeName(text string) string {
 	var b strings.Builder
 	for _, r := range text {
@@ -35,8 +35,8 @@ func safeName(text string) string {
 	return name
 }
 
-// checkArtifactName refuses what would leave the folder or surprise who opens
-// it; folders inside are allowed.
+// checkArtifactName rejects names that would leave the folder or are unsafe to open;
+// subfolders are allowed.
 func checkArtifactName(name string) error {
 	if !filepath.IsLocal(name) || filepath.Clean(name) != name || name == "." {
 		return fmt.Errorf("artifact name %q: want a path below the artifacts folder, like dmesg.txt or host1/dmesg.txt", name)
@@ -62,8 +62,8 @@ var (
 	secretAssignment = regexp.MustCompile(`(?im)([\w.-]*(?:` + secretWords + `)[\w.-]*\s*[+?<:]?=\s*)\S.*$`)
 )
 
-// maskStatements returns a copy of command-line words or config statements in
-// which what is assigned to passwords and their like is hidden.
+// maskStatements returns a copy of command-line words or config statements in which
+// values assigned to passwords and other secrets are masked.
 func maskStatements(statements []string) []string {
 	shown := make([]string, len(statements))
 	for i, s := range statements {

@@ -27,40 +27,39 @@ import (
 	"github.com/mhmig/mhmig/lang/printable"
 )
 
-// shortSecret is the number of letters below which the value of a password is
-// hidden only where it stands as a word of its own: "root" is not hidden in
-// "rootfs", nor 1 in a number.
+// shortSecret is the number of letters below which a secret is only masked as a whole
+// word: "root" is not masked in "rootfs", nor 1 in a number.
 const shortSecret = 6
 
-// minSymbols is how long a password without letters and digits must be to be hidden.
+// minSymbols is the minimum length of a secret without letters and digits to be masked.
 const minSymbols = 2
 
-// secrets are the values of passwords and their like that params have. They are
-// hidden in all that a run shows and keeps, also where a scenario has put them
-// into a command or a guest prints them, in quotes or not.
+// secrets are the values of params that are passwords or other secrets. They are
+// masked in all output and results of a run, also when a scenario has put them into a
+// command or a guest prints them, quoted or not.
 type secrets struct {
 	mu       sync.Mutex // guards what follows
-	public   []string   // are none, though a param for passwords has them
-	known    []string   // hidden
+	public   []string   // not secret, though a param for passwords has them
+	known    []string   // to be masked
 	reported map[Unhidden]bool
 
-	forms atomic.Pointer[forms] // nil: nothing is to be hidden
+	forms atomic.Pointer[forms] // nil: nothing to mask
 }
 
-// Unhidden says where the value of a param cannot be hidden.
+// Unhidden is where a secret param cannot be masked.
 type Unhidden struct{ Param, Where string }
 
-// form is a way to write a secret.
+// form is one encoding of a secret.
 type form struct {
 	text  string
-	whole bool // only as a word of its own
+	whole bool // only as a whole word
 }
 
-// forms are all, by the byte that they begin with, the longest first.
+// forms are all encodings, by their first byte, the longest first.
 type forms [256][]form
 
-// add adds those among params. It returns what is not known yet of where they
-// cannot be hidden; names are those that records and files are found by.
+// add adds the secrets among params. It returns where they cannot be masked, each
+// once; names are the names in records and of files, which are not masked.
 func (s *secrets) add(params map[string]string, names []string) []Unhidden {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -88,7 +87,7 @@ func (s *secrets) add(params map[string]string, names []string) []Unhidden {
 	return added
 }
 
-// long are those that are hidden in numbers too.
+// long are the secrets that are masked in numbers too.
 func (s *secrets) long() []string {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -97,23 +96,23 @@ func (s *secrets) long() []string {
 
 func isShort(value string) bool { return utf8.RuneCountInString(value) < shortSecret }
 
-// isMaskable reports whether a value can be told from other text.
+// isMaskable reports whether masking a value leaves other text readable.
 func isMaskable(value string) bool {
 	switch value {
-	case "yes", "no", "on", "off", "true", "false": // of a param that switches passwords on or off
+	case "yes", "no", "on", "off", "true", "false": // values of a switch
 		return false
 	}
 	return strings.ContainsFunc(value, isWordRune) || utf8.RuneCountInString(strings.TrimSpace(value)) >= minSymbols
 }
 
-// unhidden says where a value stays seen.
+// unhidden returns where a value is not masked.
 func unhidden(value string, names []string) []string {
 	if !isMaskable(value) {
-		return []string{"anywhere but in its own param: it is a word or sign that all texts have"}
+		return []string{"anywhere but in its own param: it is too common"}
 	}
 	var where []string
 	if isShort(value) {
-		where = append(where, "inside of words, and in numbers")
+		where = append(where, "inside words, and in numbers")
 	}
 	own := formsOf([]string{value})
 	if slices.ContainsFunc(names, func(name string) bool { return own.mask(name) != name }) {
@@ -138,9 +137,9 @@ func formsOf(values []string) *forms {
 	return &all
 }
 
-// encodings are the ways in which a value is written inside of other text: as it is,
-// in a string of JSON, Go or Starlark, in XML and HTML, in a shell's quotes, in a URL,
-// in an option of QEMU's; and each of those inside of another.
+// encodings are the forms of a value inside other text: as it is, in a string of
+// JSON, Go or Starlark, in XML and HTML, in shell quotes, in a URL, in a QEMU option;
+// and each of those inside another.
 func encodings(value string) []string {
 	all := []string{value}
 	const depth = 2
@@ -185,13 +184,13 @@ func jsonString(text string, escapeHTML bool) string {
 	return inner(strings.TrimSuffix(b.String(), "\n"))
 }
 
-// inner is what stands between quotes.
+// inner is the text between quotes.
 func inner(quoted string) string { return quoted[1 : len(quoted)-1] }
 
-// mask hides secrets in text.
+// mask masks secrets in text.
 func (s *secrets) mask(text string) string { return s.forms.Load().mask(text) }
 
-// mask hides secrets in text; of nil, none.
+// mask masks secrets in text; a nil forms does nothing.
 func (f *forms) mask(text string) string {
 	if f == nil {
 		return text
@@ -200,8 +199,8 @@ func (f *forms) mask(text string) string {
 	return shown
 }
 
-// maskPart is text[from:to], with secrets hidden, also one that begins there and ends
-// behind. It returns where that is, else to.
+// maskPart is text[from:to] with secrets masked, including one that begins there and
+// ends after to. It returns the end of that one, else to.
 func (f *forms) maskPart(text string, from, to int) (shown string, end int) {
 	var b strings.Builder
 	begin := from
@@ -223,7 +222,7 @@ func (f *forms) maskPart(text string, from, to int) (shown string, end int) {
 	return b.String(), to
 }
 
-// at is how long the secret is that stands in text at index i; 0: there is none.
+// at is the length of the secret at text[i]; 0: none.
 func (f *forms) at(text string, i int) int {
 	for _, form := range f[text[i]] {
 		if strings.HasPrefix(text[i:], form.text) && (!form.whole || isWhole(text, i, i+len(form.text))) {
@@ -235,7 +234,7 @@ func (f *forms) at(text string, i int) int {
 
 func isWordRune(r rune) bool { return r == '_' || unicode.IsLetter(r) || unicode.IsDigit(r) }
 
-// isWhole reports whether text[i:j] is not a part of a longer word.
+// isWhole reports whether text[i:j] is not part of a longer word.
 func isWhole(text string, i, j int) bool {
 	before, _ := utf8.DecodeLastRuneInString(text[:i])
 	first, _ := utf8.DecodeRuneInString(text[i:])
@@ -247,7 +246,7 @@ func isWhole(text string, i, j int) bool {
 	return !isWordRune(after) || !isWordRune(last)
 }
 
-// escapeBefore finds what ends with a letter or digit and is no word: an escape in a
+// escapeBefore matches an escape sequence that ends with a letter or digit: in a
 // string, as the n of \nroot, in a URL, or of a terminal.
 var escapeBefore = regexp.MustCompile(`(?:\\[abefnrtv0]|\\x[0-9a-fA-F]{2}|\\u[0-9a-fA-F]{4}|%[0-9a-fA-F]{2}|\x1b\[[0-9;?]*[A-Za-z])$`)
 
@@ -260,7 +259,7 @@ func (f *forms) tail(text string) int {
 		for _, form := range same {
 			n := len(form.text)
 			if !form.whole {
-				n-- // one that is there is hidden, whatever comes
+				n-- // a complete one is masked whatever follows
 			}
 			for n = min(n, len(text)); n > longest; n-- {
 				if strings.HasSuffix(text, form.text[:n]) {
@@ -272,8 +271,8 @@ func (f *forms) tail(text string) int {
 	return longest
 }
 
-// maskJSON hides secrets in the strings of a text of JSON, but not in the names of
-// members, which no guest chooses.
+// maskJSON masks secrets in the strings of JSON text, but not in member names, which
+// come from mhmig.
 func (s *secrets) maskJSON(text string) string {
 	f := s.forms.Load()
 	if f == nil {
@@ -309,7 +308,7 @@ func (s *secrets) maskOutcome(o Outcome) Outcome {
 	return o
 }
 
-// maskAll returns a copy of texts with secrets hidden.
+// maskAll returns a copy of texts with secrets masked.
 func (s *secrets) maskAll(texts []string) []string {
 	shown := slices.Clone(texts)
 	for i, text := range texts {
@@ -318,8 +317,7 @@ func (s *secrets) maskAll(texts []string) []string {
 	return shown
 }
 
-// maskParams returns a copy of params in which the values of passwords and
-// their like are hidden, wherever they stand.
+// maskParams returns a copy of params in which secrets are masked in all values.
 func (s *secrets) maskParams(params map[string]string) map[string]string {
 	shown := make(map[string]string, len(params))
 	for key, value := range params {
@@ -337,15 +335,15 @@ func (s *secrets) isPublic(value string) bool {
 	return slices.Contains(s.public, value)
 }
 
-// maskingFile hides secrets in what is written to a file. What may be the beginning
-// of one waits for the rest.
+// maskingFile masks secrets in what is written to a file. What may be the start of a
+// secret is held back until more is written.
 type maskingFile struct {
 	file    io.WriteCloser
 	secrets *secrets
-	lines   bool // of JSON, each in one piece
+	lines   bool // of JSON, one per Write
 
 	mu     sync.Mutex // guards what follows
-	before string     // the end of what was written, before it was hidden
+	before string     // the end of what was written, unmasked
 	held   string
 }
 
@@ -372,7 +370,7 @@ func (w *maskingFile) Write(p []byte) (int, error) {
 	return len(p), w.write(all[:now], shown)
 }
 
-// write writes shown, which stands for the end of text.
+// write writes shown, the masked end of text.
 func (w *maskingFile) write(text, shown string) error {
 	w.before = text[max(0, len(text)-longestEscape):]
 	_, err := io.WriteString(w.file, shown)
@@ -390,17 +388,17 @@ func (w *maskingFile) Close() error {
 	return errors.Join(err, w.file.Close())
 }
 
-// Public says that the values are no secrets though params for passwords have them:
-// everybody knows them. It is for before the first variant.
+// Public declares values that are not secret though params for passwords have them,
+// such as documented defaults. Call it before the first variant.
 func (f *Folder) Public(values ...string) {
 	f.secrets.mu.Lock()
 	defer f.secrets.mu.Unlock()
 	f.secrets.public = append(f.secrets.public, values...)
 }
 
-// Hide hides from now on the values of passwords and their like among params, in all
-// that the run shows and keeps. Start does so by itself; this is for what comes
-// before. It returns where that cannot be done, each once.
+// Hide masks the secrets among params from now on, in all output and results of the
+// run. Start does so itself; this is for output before. It returns where that is not
+// possible, each once.
 func (f *Folder) Hide(params map[string]string) []Unhidden {
 	return f.hide(params, nil)
 }
@@ -417,8 +415,8 @@ func (f *Folder) hide(params map[string]string, names []string) []Unhidden {
 	return added
 }
 
-// maskRun hides what is known now in what is known of the run, and reports whether that
-// has changed it. The lock is held.
+// maskRun masks the secrets known now in f.run, and reports whether that has changed
+// it. The lock is held.
 func (f *Folder) maskRun() (changed bool) {
 	command, filters, because := f.secrets.maskAll(f.run.Command), f.secrets.maskAll(f.run.Filters), f.secrets.mask(f.run.Because)
 	changed = !slices.Equal(command, f.run.Command) || !slices.Equal(filters, f.run.Filters) || because != f.run.Because
@@ -426,11 +424,11 @@ func (f *Folder) maskRun() (changed bool) {
 	return changed
 }
 
-// Mask is text with the secrets of the run's variants hidden.
+// Mask is text with the secrets of the run's variants masked.
 func (f *Folder) Mask(text string) string { return f.secrets.mask(text) }
 
-// Masked returns a handler that gives records on to h in which the secrets of the
-// run's variants are hidden.
+// Masked returns a handler that passes records to h with the secrets of the run's
+// variants masked.
 func (f *Folder) Masked(h slog.Handler) slog.Handler { return maskingHandler{h, &f.secrets} }
 
 type maskingHandler struct {
@@ -462,8 +460,8 @@ func (h maskingHandler) WithGroup(name string) slog.Handler {
 	return maskingHandler{h.Handler.WithGroup(name), h.secrets}
 }
 
-// maskAttr hides secrets in what is text; what is none, and has a long one in it,
-// becomes text. Where a record belongs is told by names, which stay.
+// maskAttr masks secrets in text values; another value that contains a long one is
+// converted to text. The keys that identify the record's place are not masked.
 func (s *secrets) maskAttr(a slog.Attr) slog.Attr {
 	if (&Event{}).fixed(a.Key) != nil || a.Key == statusKey {
 		return a

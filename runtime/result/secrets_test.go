@@ -119,7 +119,7 @@ func TestShortSecrets(t *testing.T) {
 	if got := f.Hide(map[string]string{"password": "mhmig", "ssh_password": "hunter2", "mem": "12"}); got != nil {
 		t.Errorf("got %v, want all hidden", got)
 	}
-	short := []result.Unhidden{{Param: "password_vm1", Where: "inside of words, and in numbers"}}
+	short := []result.Unhidden{{Param: "password_vm1", Where: "inside words, and in numbers"}}
 	if diff := cmp.Diff(short, f.Hide(map[string]string{"password_vm1": "root"})); diff != "" {
 		t.Errorf("short (-want +got):\n%s", diff)
 	}
@@ -130,10 +130,10 @@ func TestShortSecrets(t *testing.T) {
 		t.Fatal(err)
 	}
 	want := []result.Unhidden{
-		{Param: "password_vm2", Where: "inside of words, and in numbers"},
+		{Param: "password_vm2", Where: "inside words, and in numbers"},
 		{Param: "password_vm2", Where: "in names of hosts, VMs and variants"},
-		{Param: "ssh_password", Where: "anywhere but in its own param: it is a word or sign that all texts have"},
-		{Param: "vnc_password", Where: "anywhere but in its own param: it is a word or sign that all texts have"},
+		{Param: "ssh_password", Where: "anywhere but in its own param: it is too common"},
+		{Param: "vnc_password", Where: "anywhere but in its own param: it is too common"},
 	}
 	if diff := cmp.Diff(want, v.Unhidden()); diff != "" {
 		t.Errorf("unhidden (-want +got):\n%s", diff)

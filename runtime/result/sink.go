@@ -9,16 +9,16 @@ import (
 	"sync"
 )
 
-// sink is an open file of the results folder. Writing to it never fails, so
-// that a full disk does not end a run: the first fault is said once and kept
-// for Close. It goes on trying, in case the disk gets room again.
+// sink is an open file of the results folder. Writing to it never fails, so that a
+// full disk does not end a run: the first error is reported once and returned by
+// Close. Later writes are still tried, in case the disk has space again.
 type sink struct {
 	path    string
 	onError func(error)
 
 	mu   sync.Mutex
 	file io.WriteCloser // nil once closed; what is written then is dropped
-	err  error          // the first fault
+	err  error          // the first error
 	torn bool           // the last line was cut: the next write begins a new one
 }
 
@@ -26,7 +26,7 @@ func newSink(path string, file io.WriteCloser, onError func(error)) *sink {
 	return &sink{path: path, file: file, onError: onError}
 }
 
-// Write appends p as one piece and returns len(p), nil, whatever happens.
+// Write appends p in one write and always returns len(p), nil.
 func (s *sink) Write(p []byte) (int, error) {
 	s.mu.Lock()
 	first := s.write(p)
@@ -37,7 +37,7 @@ func (s *sink) Write(p []byte) (int, error) {
 	return len(p), nil
 }
 
-// write returns the file's first fault when this is it. The lock is held.
+// write returns the error if it is the file's first. The lock is held.
 func (s *sink) write(p []byte) error {
 	if s.file == nil {
 		return nil
@@ -49,14 +49,13 @@ func (s *sink) write(p []byte) error {
 	_, err := s.file.Write(data)
 	s.torn = err != nil
 	if err == nil || s.err != nil {
-		return nil //nolint:nilerr // only a file's first fault is told
+		return nil //nolint:nilerr // only a file's first error is reported
 	}
 	s.err = err
 	return err
 }
 
-// Close ends the file and returns the first fault of writing it. Closing
-// twice is allowed.
+// Close closes the file and returns the first write error. Closing twice is allowed.
 func (s *sink) Close() error {
 	s.mu.Lock()
 	defer s.mu.Unlock()

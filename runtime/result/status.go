@@ -1,8 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 
-// Package result says how a run went: statuses and verdicts, the results
-// folder that is written while the run goes on, and the reading of a folder
-// afterwards.
+// Package result is the result of a run: statuses and verdicts, the results folder
+// that is written during the run, and reading it afterwards.
 //
 //	folder, err := result.Create("mhmig-results", result.Run{Command: os.Args}, complain)
 //	log := slog.New(slog.NewMultiHandler(folder.Handler(), printer))
@@ -11,13 +10,13 @@
 //	v.Finish(result.Outcome{Status: result.Pass})
 //	folder.Finish(result.Pass)
 //
-// There is one stream of records: what is logged through log/slog with the
-// fixed keys run, variant, task, host, vm, side and step. The file
-// events.jsonl, each variant's log.txt and the terminal are readers of it.
+// There is one stream of records: log/slog records with the fixed keys run, variant,
+// task, host, vm, side and step. The file events.jsonl, each variant's log.txt and
+// the terminal are its readers.
 //
-// A run never ends because its results cannot be written: after a file has
-// been opened, writing to it does not fail; the first fault of each file is
-// said once (to the function given to Create), and told by Close.
+// A run never ends because its results cannot be written: after a file has been
+// opened, writing to it does not fail; the first error of each file is reported once
+// (to the function given to Create), and returned by Close.
 //
 // Concurrency: all methods of Folder, Variant and of the writers
 // they hand out may be called by any goroutine at any time. Nothing here
@@ -29,24 +28,24 @@ import (
 	"fmt"
 )
 
-// Status is how a variant, or a whole run, ended; the words are avocado's.
-// The zero value is Running: not ended, or ended by the death of mhmig.
+// Status is how a variant, or a whole run, ended; the names are avocado's.
+// The zero value is Running: not ended, or mhmig was killed.
 type Status uint8
 
 // The statuses, from the best to the worst; Worst orders by this.
 const (
 	Running Status = iota // not finished
 	Pass                  // the system under test did what it should
-	Skip                  // nothing was begun: the variant's needs are not met here
-	Cancel                // begun, then given up: neither right nor wrong
-	Warn                  // passed, with something that a person should look at
-	Fail                  // the system under test is wrong
-	Error                 // the test could not be done
+	Skip                  // not started: the variant's requirements are not met here
+	Cancel                // started, then cancelled: no verdict
+	Warn                  // passed, with something to look at
+	Fail                  // the system under test failed
+	Error                 // the test could not be carried out
 )
 
 var statusNames = [...]string{"running", "PASS", "SKIP", "CANCEL", "WARN", "FAIL", "ERROR"}
 
-// String returns the status as users see it: PASS, FAIL…, or running.
+// String returns the name of the status: PASS, FAIL…, or running.
 func (s Status) String() string {
 	if int(s) < len(statusNames) {
 		return statusNames[s]
@@ -54,8 +53,8 @@ func (s Status) String() string {
 	return fmt.Sprintf("Status(%d)", uint8(s))
 }
 
-// OK reports whether a run with this status exits 0: as in avocado, all but
-// FAIL and ERROR, and but a variant that never ended.
+// OK reports whether a run with this status exits 0: as in avocado, all except FAIL
+// and ERROR, and except Running.
 func (s Status) OK() bool { return s != Running && s < Fail }
 
 // MarshalText writes the status as String does.
@@ -72,10 +71,10 @@ func (s *Status) UnmarshalText(text []byte) error {
 	return fmt.Errorf("status %q: want one of %q", text, statusNames)
 }
 
-// Worst returns the status of a whole whose parts ended so: ERROR, else FAIL,
-// else WARN, else CANCEL, else SKIP, else PASS; Running of nothing, or when
-// every part is Running. ERROR stands above FAIL because where a test could
-// not be done, nobody knows what it would have found.
+// Worst returns the combined status of parts: ERROR, else FAIL, else WARN, else
+// CANCEL, else SKIP, else PASS; Running of no parts, or when all are Running. ERROR
+// is above FAIL because the result of a test that could not be carried out is
+// unknown.
 func Worst(parts ...Status) Status {
 	worst := Running
 	for _, s := range parts {
@@ -113,9 +112,8 @@ func (v *verdict) Unwrap() error  { return v.err }
 func (v *verdict) Status() Status { return v.status }
 
 // StatusOf returns the status that err stands for: Pass when it is nil, else
-// that of the first error in its tree with a method Status() Status, as
-// errors.As finds it; any other error is an Error, since what nobody judged
-// is not the fault of the system under test.
+// that of the first error in its tree with a method Status() Status, as errors.As
+// finds it; any other error is an Error, not a failure of the system under test.
 func StatusOf(err error) Status {
 	if err == nil {
 		return Pass

@@ -8,20 +8,20 @@ import (
 	"time"
 )
 
-// Kind is what a span of a timeline is.
+// Kind is the kind of a span.
 type Kind string
 
 // The kinds of spans.
 const (
 	StepSpan    Kind = "step"    // a host, or the variant itself, is in this step
 	BarrierSpan Kind = "barrier" // a side waits for the other one
-	MarkSpan    Kind = "mark"    // something happened: it has no length
+	MarkSpan    Kind = "mark"    // an event without a duration
 )
 
-// Span is one thing in a variant's timeline.
+// Span is an entry of a variant's timeline.
 type Span struct {
 	Kind      Kind      `json:"kind"`
-	Name      string    `json:"name"`               // the step, the barrier's tag, or what happened
+	Name      string    `json:"name"`               // the step, the barrier's tag, or the message
 	Host      string    `json:"host,omitempty"`     // "": the variant as a whole
 	Side      string    `json:"side,omitempty"`     // source, destination
 	VM        string    `json:"vm,omitempty"`       // of a mark
@@ -31,8 +31,7 @@ type Span struct {
 	Level     string    `json:"level,omitempty"` // of a mark: INFO, WARN, ERROR
 }
 
-// Timeline is timeline.json: what a variant's hosts did when, in the order of
-// beginning.
+// Timeline is timeline.json: the steps, barriers and marks of a variant, by start.
 type Timeline []Span
 
 // maxMarks bounds a timeline; the log has them all.
@@ -41,13 +40,13 @@ const maxMarks = 500
 // The keys of records that a timeline is made of, beside "step".
 const (
 	MigrationKey = "migration" // the migration's number
-	BarrierKey   = "barrier"   // the tag of a barrier that has been met
+	BarrierKey   = "barrier"   // the tag of a completed barrier
 	WaitedKey    = "waited"    // for how long
 )
 
-// timeline makes a Timeline of a variant's events: an event with a step begins
-// that step in its lane and ends the one before; an event with a barrier is one
-// that has been met; what else is worth telling a person is a mark.
+// timeline makes a Timeline from a variant's events: an event with a step begins that
+// step in its lane and ends the one before; an event with a barrier is a completed
+// one; others from Info on are marks.
 type timeline struct {
 	mu    sync.Mutex // guards what follows
 	spans Timeline
@@ -55,13 +54,13 @@ type timeline struct {
 	marks int
 }
 
-// lane is where one step follows the other.
+// lane is a sequence of steps.
 type lane struct {
 	host, side string
 	migration  int64
 }
 
-// lastStep is the name of a step with which a lane ends.
+// lastStep is the step that ends a lane.
 const lastStep = "end"
 
 func (t *timeline) add(e *Event) {
@@ -106,7 +105,7 @@ func (t *timeline) step(e *Event, l lane, span Span) {
 	t.spans = append(t.spans, span)
 }
 
-// end ends the steps that are under way and returns the whole.
+// end ends the open steps and returns the timeline.
 func (t *timeline) end() Timeline {
 	t.mu.Lock()
 	defer t.mu.Unlock()

@@ -27,9 +27,9 @@ type Failure struct {
 	Side      string `json:"side,omitempty"`      // source, destination
 	Phase     string `json:"phase,omitempty"`     // what was being done
 	Position  string `json:"position,omitempty"`  // file:line:col in the scenario
-	Backtrace string `json:"backtrace,omitempty"` // of the scenario's task, for people
+	Backtrace string `json:"backtrace,omitempty"` // of the scenario's task
 	Source    string `json:"source,omitempty"`    // the scenario's line that Position is in
-	Evidence  string `json:"evidence,omitempty"`  // what each host's QEMU and guest had to say, for people
+	Evidence  string `json:"evidence,omitempty"`  // logs and states of each host's QEMU and guest, as text
 }
 
 // Outcome is outcome.json: how one variant ended.
@@ -46,29 +46,29 @@ type Outcome struct {
 	Further []Failure `json:"further,omitempty"` // what went wrong afterwards, in order
 
 	Warnings   []string    `json:"warnings,omitempty"`
-	Notices    []string    `json:"notices,omitempty"`    // what is good to know, though nothing is wrong
+	Notices    []string    `json:"notices,omitempty"`    // information that is not a problem
 	Quarantine *Quarantine `json:"quarantine,omitempty"` // set when it turned a failure into a warning
 
-	// Unread are the params of the user's that neither mhmig nor the scenario has read.
+	// Unread are params that neither mhmig nor the scenario has read.
 	Unread []UnreadParam `json:"unread_params,omitempty"`
 }
 
-// UnreadParam is a param that nobody has read: mistyped, or for another program.
+// UnreadParam is a param that was not read: mistyped, or for another program.
 type UnreadParam struct {
 	Key     string `json:"key"`
 	Origin  string `json:"origin,omitempty"`  // FILE:LINE that sets it
-	Nearest string `json:"nearest,omitempty"` // what may have been meant
+	Nearest string `json:"nearest,omitempty"` // a similar known param
 }
 
-// Quarantine is why a variant's failure is only a warning for the time being.
+// Quarantine is why a variant's failure is only a warning until a date.
 type Quarantine struct {
-	Status  Status    `json:"status"` // what it would be without
+	Status  Status    `json:"status"` // the status without quarantine
 	Reason  string    `json:"reason"`
 	Tracker string    `json:"tracker"` // URL
-	Expires time.Time `json:"expires"` // from this day on, a failure is one
+	Expires time.Time `json:"expires"` // from this day on, it is a failure again
 }
 
-// State is a line of the journal: that a variant has begun, or how it ended.
+// State is a line of the journal: the start or the end of a variant.
 type State struct {
 	ID        string    `json:"id"` // its folder
 	Name      string    `json:"name"`
@@ -81,7 +81,7 @@ type State struct {
 	Message   string    `json:"message,omitempty"`
 }
 
-// Entry is what is known of a variant when it begins.
+// Entry is the data of a variant when it begins.
 type Entry struct {
 	Name      string
 	ShortName string // "": as Name
@@ -91,7 +91,7 @@ type Entry struct {
 	Origins   map[string]string // param to the FILE:LINE that set it; nil: unknown
 }
 
-// Variant is the folder of one variant that is being run.
+// Variant is the folder of a running variant.
 type Variant struct {
 	folder   *Folder
 	state    State
@@ -169,20 +169,20 @@ func (v *Variant) open(e Entry) (err error) {
 	return nil
 }
 
-// Unhidden says where passwords among the variant's params cannot be hidden, as far
-// as no one has been told.
+// Unhidden returns where secrets among the variant's params cannot be masked, except
+// what was returned before.
 func (v *Variant) Unhidden() []Unhidden { return v.unhidden }
 
-// ID returns the name of the variant's folder, unique in the run: what the
-// key "variant" of records must say.
+// ID returns the name of the variant's folder, unique in the run: the value of the
+// key "variant" of records.
 func (v *Variant) ID() string { return v.state.ID }
 
 // Dir returns the path of the variant's folder.
 func (v *Variant) Dir() string { return filepath.Join(v.folder.dir, v.state.ID) }
 
 // VMFile opens a file about one VM on one host (qemu.log, console.log, …) for
-// appending: an instance that comes back to a host continues its files. The
-// caller closes it.
+// appending: an instance that returns to a host continues its files. The caller
+// closes it.
 func (v *Variant) VMFile(vm, host, name string) (io.WriteCloser, error) {
 	file, err := v.create(VMPath(vm, host, name), os.O_APPEND)
 	if err != nil {
@@ -196,10 +196,9 @@ func VMPath(vm, host, name string) string {
 	return path.Join(VMDir, safeName(vm)+"@"+safeName(host), safeName(name))
 }
 
-// Artifact opens a file that the scenario keeps, with secrets masked, replacing what an earlier
-// call wrote under that name. name is a path below the artifacts folder; what
-// would leave it is an error. The caller closes it; Close reports whether all
-// was written.
+// Artifact opens a file of the scenario for writing, with secrets masked; it replaces
+// an existing one. name is a path below the artifacts folder. The caller closes it;
+// Close returns write errors.
 func (v *Variant) Artifact(name string) (io.WriteCloser, error) {
 	if err := checkArtifactName(name); err != nil {
 		return nil, err
@@ -222,8 +221,7 @@ func (v *Variant) create(name string, flags int) (io.WriteCloser, error) {
 	return s, nil
 }
 
-// Migration writes what is known of one migration to the next
-// migrations/N.json (from 1).
+// Migration writes the record of a migration to the next migrations/N.json (from 1).
 func (v *Variant) Migration(m Migration) error {
 	if err := v.root.Mkdir(MigrationsDir, 0o755); err != nil && !errors.Is(err, fs.ErrExist) {
 		return fmt.Errorf("results: %w", err)
@@ -235,15 +233,14 @@ func (v *Variant) Migration(m Migration) error {
 	return writeJSON(filepath.Join(v.Dir(), MigrationsDir, strconv.Itoa(n)+".json"), m)
 }
 
-// Paused says that the variant stood still for d, while a person looked at it:
-// that does not count as its time.
+// Paused subtracts d from the variant's run time, for a pause on the user's request.
 func (v *Variant) Paused(d time.Duration) {
 	v.mu.Lock()
 	defer v.mu.Unlock()
 	v.paused += d
 }
 
-// Took is how long the variant has run so far, without pauses.
+// Took is the variant's run time so far, without pauses.
 func (v *Variant) Took() time.Duration {
 	v.mu.Lock()
 	defer v.mu.Unlock()
@@ -251,7 +248,7 @@ func (v *Variant) Took() time.Duration {
 }
 
 // Finish writes outcome.json, with secrets masked, and the variant's line in the journal, and closes
-// its log. Later calls do nothing: the first outcome stays.
+// its log. Later calls do nothing: the first outcome is kept.
 func (v *Variant) Finish(o Outcome) error {
 	v.mu.Lock()
 	again := v.finished
