@@ -8,7 +8,10 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"strings"
 	"sync"
+
+	"github.com/mhmig/mhmig/runtime/excerpt"
 )
 
 // tailBytes is how much of a console's end is remembered.
@@ -122,6 +125,10 @@ func (c *Console) Tail(n int) string {
 
 // LastLines returns the last lines of what a console showed, as [Console.Tail] does.
 func LastLines(shown []byte, n int) string { return lastLines(visible(shown), n) }
+
+func lastLines(text string, n int) string {
+	return strings.Join(excerpt.LastLines(text, n), "\n")
+}
 
 // Close closes the stream; a session on it ends. It waits until the log has
 // all that came. Closing twice is allowed.

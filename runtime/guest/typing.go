@@ -156,15 +156,3 @@ func visible(text []byte) string {
 		return r
 	}, string(bytes.ToValidUTF8(text, []byte("?"))))
 }
-
-// lastLines returns the last n lines of text that are not empty.
-func lastLines(text string, n int) string {
-	lines := strings.FieldsFunc(text, func(r rune) bool { return r == '\n' })
-	kept := lines[:0]
-	for _, line := range lines {
-		if line = strings.TrimRight(line, " \t"); line != "" {
-			kept = append(kept, line)
-		}
-	}
-	return strings.Join(kept[max(0, len(kept)-n):], "\n")
-}

@@ -14,6 +14,7 @@ import (
 
 	"golang.org/x/crypto/ssh"
 
+	"github.com/mhmig/mhmig/runtime/excerpt"
 	"github.com/mhmig/mhmig/runtime/exit"
 )
 
@@ -282,9 +283,5 @@ func lastOutput(o Output) string {
 	if text == "" {
 		return ""
 	}
-	const limit = 400
-	if len(text) > limit {
-		text = "…" + strings.ToValidUTF8(text[len(text)-limit:], "")
-	}
-	return ": " + text
+	return ": " + excerpt.Tail(text, 400)
 }

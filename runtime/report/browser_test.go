@@ -289,18 +289,18 @@ func (b *browser) do(actions ...chromedp.Action[chromedp.Void]) {
 	}
 }
 
-// want waits until an expression has a value.
+// want waits until an expression has a value. Until then it may be wrong in what is not
+// there yet: a click returns before the page has shown what it leads to.
 func (b *browser) want(what, expression string, value any) {
 	b.Helper()
 	want := fmt.Sprint(value)
-	for deadline := time.Now().Add(5 * time.Second); ; {
+	for deadline := time.Now().Add(30 * time.Second); ; {
 		got, err := chromedp.Run(b.ctx, chromedp.Evaluate[any](expression))
-		check(b, err)
-		if fmt.Sprint(got) == want {
+		if err == nil && fmt.Sprint(got) == want {
 			return
 		}
-		if time.Now().After(deadline) {
-			b.Errorf("%s: %s: got %v, want %v", what, expression, got, want)
+		if time.Now().After(deadline) || b.ctx.Err() != nil {
+			b.Errorf("%s: %s: got %v, %v, want %v", what, expression, got, err, want)
 			return
 		}
 		b.do(chromedp.Sleep(20 * time.Millisecond))

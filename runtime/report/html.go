@@ -19,6 +19,7 @@ import (
 	"unicode/utf8"
 
 	"github.com/mhmig/mhmig/lang/printable"
+	"github.com/mhmig/mhmig/runtime/excerpt"
 	"github.com/mhmig/mhmig/runtime/result"
 )
 
@@ -188,10 +189,10 @@ func (b *pageBuilder) variants(yield func(row, detail) bool) {
 		}
 		d := b.detail(o, moves)
 		r := row{
-			ID: o.ID, Name: o.Name, Label: label(o), Status: o.Status, Seconds: o.Seconds, Hosts: o.Hosts, Message: cut(o.Message, 300),
+			ID: o.ID, Name: o.Name, Label: label(o), Status: o.Status, Seconds: o.Seconds, Hosts: o.Hosts, Message: excerpt.Head(o.Message, 300),
 		}
 		if r.Message == "" && len(o.Warnings) > 0 {
-			r.Message = cut(o.Warnings[0], 300)
+			r.Message = excerpt.Head(o.Warnings[0], 300)
 		}
 		for i, p := range d.Plots {
 			if i == maxSparks {

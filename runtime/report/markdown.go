@@ -11,6 +11,7 @@ import (
 	"strings"
 
 	"github.com/mhmig/mhmig/lang/printable"
+	"github.com/mhmig/mhmig/runtime/excerpt"
 	"github.com/mhmig/mhmig/runtime/result"
 )
 
@@ -88,7 +89,7 @@ func writeFailure(b *strings.Builder, o result.Outcome) {
 	if first == "" && len(o.Warnings) > 0 {
 		first = o.Warnings[0]
 	}
-	fmt.Fprintf(b, "<details><summary><b>%s</b> %s: %s</summary>\n\n", o.Status, printable.Markdown(label(o)), printable.Markdown(cut(first, 200)))
+	fmt.Fprintf(b, "<details><summary><b>%s</b> %s: %s</summary>\n\n", o.Status, printable.Markdown(label(o)), printable.Markdown(excerpt.Head(first, 200)))
 	for _, f := range failures(o) {
 		writeFenced(b, f.Status.String()+" "+f.Message+"\n"+describe(f))
 	}
@@ -108,15 +109,7 @@ func writeFenced(b *strings.Builder, text string) {
 	for strings.Contains(text, fence) {
 		fence += "`"
 	}
-	fmt.Fprintf(b, "%s\n%s\n%s\n\n", fence, strings.TrimRight(cut(text, maxText), "\n"), fence)
-}
-
-// cut shortens text to about n bytes.
-func cut(text string, n int) string {
-	if len(text) <= n {
-		return text
-	}
-	return strings.ToValidUTF8(text[:n], "") + "…"
+	fmt.Fprintf(b, "%s\n%s\n%s\n\n", fence, strings.TrimRight(excerpt.Head(text, maxText), "\n"), fence)
 }
 
 // top keeps the table rows with the largest numbers.

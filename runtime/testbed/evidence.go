@@ -3,15 +3,15 @@
 package testbed
 
 import (
-	"bytes"
 	"context"
 	"encoding/json"
 	"fmt"
-	"io"
 	"slices"
 	"strings"
 	"sync"
 	"time"
+
+	"github.com/mhmig/mhmig/runtime/excerpt"
 )
 
 // consoleTail is how many lines of the guest's console an error shows.
@@ -30,7 +30,7 @@ type Evidence struct {
 
 // Evidence gathers what the instance knows, within ctx.
 func (i *Instance) Evidence(ctx context.Context, side string) Evidence {
-	e := Evidence{Side: side, Host: i.Host.Name(), VM: i.Name(), LastQMP: i.lastQMP.lines()}
+	e := Evidence{Side: side, Host: i.Host.Name(), VM: i.Name(), LastQMP: i.lastQMP.Lines()}
 	select {
 	case <-i.Exited():
 		e.State = i.QEMU.Exit(ctx).Error()
@@ -97,12 +97,15 @@ func (e Evidence) String() string {
 	return b.String()
 }
 
+// shownMessage is how many bytes of a QMP message are shown.
+const shownMessage = 400
+
 // transcriptLines is lines of a QMP transcript for the user: when, who (> is mhmig, < is
 // QEMU), and what.
 func transcriptLines(transcript []string) []string {
 	lines := make([]string, len(transcript))
 	for i, text := range transcript {
-		lines[i] = shorten(text)
+		lines[i] = excerpt.Head(text, shownMessage)
 		var said struct {
 			Time    time.Time       `json:"time"`
 			Dir     string          `json:"dir"`
@@ -115,55 +118,7 @@ func transcriptLines(transcript []string) []string {
 		if said.Dir == "send" {
 			who = ">"
 		}
-		lines[i] = shorten(said.Time.UTC().Format("15:04:05.000 ") + who + " " + string(said.Message))
+		lines[i] = excerpt.Head(said.Time.UTC().Format("15:04:05.000 ")+who+" "+string(said.Message), shownMessage)
 	}
 	return lines
-}
-
-// lastLines remembers the last lines that were written to a file.
-type lastLines struct {
-	keep int
-
-	mu   sync.Mutex // guards what follows
-	kept []string
-	part []byte
-}
-
-func (l *lastLines) lines() []string {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return append([]string(nil), l.kept...)
-}
-
-func (l *lastLines) Write(p []byte) (int, error) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	l.part = append(l.part, p...)
-	for {
-		line, rest, whole := bytes.Cut(l.part, []byte("\n"))
-		if !whole {
-			return len(p), nil
-		}
-		l.kept = append(l.kept, string(line))
-		if len(l.kept) > l.keep {
-			l.kept = l.kept[1:]
-		}
-		l.part = append([]byte(nil), rest...)
-	}
-}
-
-// tee makes what is written to w remembered too.
-func (l *lastLines) tee(w io.WriteCloser) io.WriteCloser {
-	return struct {
-		io.Writer
-		io.Closer
-	}{io.MultiWriter(w, l), w}
-}
-
-func shorten(line string) string {
-	const limit = 400
-	if len(line) <= limit {
-		return line
-	}
-	return line[:limit] + " …"
 }

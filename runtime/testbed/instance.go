@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/mhmig/mhmig/lang/cartesian"
+	"github.com/mhmig/mhmig/runtime/excerpt"
 	"github.com/mhmig/mhmig/runtime/guest"
 	"github.com/mhmig/mhmig/runtime/qmp"
 	"github.com/mhmig/mhmig/runtime/result"
@@ -34,7 +35,7 @@ type Instance struct {
 	shape      vm.Shape
 	log        *slog.Logger
 	watcher    sync.WaitGroup
-	lastQMP    *lastLines
+	lastQMP    *excerpt.Recorder
 
 	mu       sync.Mutex     // guards what follows
 	state    string         // QEMU's run state, as far as events tell
@@ -310,7 +311,7 @@ func (b *Bed) start(ctx context.Context, name string, h *Host, params cartesian.
 	placement := b.placement(name, h, b.freeID(name, h))
 	inst := &Instance{
 		Host: h, hostConfig: hostConfig, shape: shape, log: b.log.With("vm", name, "host", h.Name()),
-		lastQMP: &lastLines{keep: 6}, state: "prelaunch",
+		lastQMP: excerpt.NewRecorder(6), state: "prelaunch",
 	}
 	if launch.Incoming {
 		inst.state, inst.presence = "inmigrate", awaited
@@ -327,7 +328,7 @@ func (b *Bed) start(ctx context.Context, name string, h *Host, params cartesian.
 		if err != nil || file != "qmp.jsonl" {
 			return w, err
 		}
-		return inst.lastQMP.tee(w), nil
+		return inst.lastQMP.Tee(w), nil
 	}
 	qemu, err := b.launch(ctx, placement, hostConfig.Config, shape, launch)
 	if err != nil {

@@ -14,6 +14,7 @@ import (
 
 	"al.essio.dev/pkg/shellescape"
 
+	"github.com/mhmig/mhmig/runtime/excerpt"
 	"github.com/mhmig/mhmig/runtime/host"
 )
 
@@ -154,7 +155,7 @@ func (e *ExitError) read(text string) {
 		e.Status = n
 	}
 	complaints, log, _ := strings.Cut(rest, logFollows+"\n")
-	e.Sanitizer, e.Log = nonEmptyLines(complaints), nonEmptyLines(log)
+	e.Sanitizer, e.Log = excerpt.Lines(complaints), excerpt.Lines(log)
 }
 
 // stateTimeout is for the question what a process does: a host that is well
@@ -186,21 +187,10 @@ func (i *Instance) LogTail(ctx context.Context) []string {
 	if err != nil {
 		return nil
 	}
-	return nonEmptyLines(string(out.Stdout))
-}
-
-func nonEmptyLines(text string) []string {
-	var lines []string
-	for line := range strings.Lines(text) {
-		if line = strings.TrimSpace(line); line != "" {
-			lines = append(lines, line)
-		}
-	}
-	return lines
+	return excerpt.Lines(string(out.Stdout))
 }
 
 // lastLines are the last n lines of text, in one line.
 func lastLines(text string, n int) string {
-	lines := nonEmptyLines(text)
-	return strings.Join(lines[max(0, len(lines)-n):], " | ")
+	return strings.Join(excerpt.LastLines(text, n), " | ")
 }
