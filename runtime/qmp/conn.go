@@ -18,30 +18,29 @@ import (
 
 var (
 	// ErrGone is matched by the error of every call that QEMU can no longer
-	// answer: its process ended, or the way to it was lost.
+	// answer: its process ended, or the connection was lost.
 	ErrGone = errors.New("QEMU is gone")
 	// ErrClosed is matched by the error of every call on a Conn that this side
 	// has closed.
 	ErrClosed = errors.New("monitor is closed")
 	// ErrSilent is matched by the error of every call that QEMU did not answer
-	// within the limit of one exchange, though its process is there: it hangs, is
-	// stopped, or is out of reach. Later calls may succeed.
+	// within the timeout of one exchange, though the connection is open: QEMU
+	// hangs, is stopped, or is unreachable. Later calls may succeed.
 	ErrSilent = errors.New("QEMU does not answer its monitor")
 )
 
-// DefaultTimeout is how long one exchange may take when [Options] say nothing
-// else. QEMU answers from its main loop, and what keeps that busy for longer
-// keeps the guest's devices waiting too.
+// DefaultTimeout is the default timeout of one exchange. QEMU answers from its main
+// loop, and what blocks that for longer blocks the guest's devices too.
 const DefaultTimeout = 10 * time.Second
 
-// Error is QEMU's own refusal of a command.
+// Error is an error reply of QEMU to a command.
 type Error struct {
 	Command string // the command that was refused
 	Class   string // QEMU's error class: GenericError, CommandNotFound, DeviceNotFound …
-	Desc    string // QEMU's words
+	Desc    string // QEMU's message
 }
 
-// Error says which command QEMU refused and in which words.
+// Error returns the command and QEMU's message.
 func (e *Error) Error() string {
 	if e.Class == "" || e.Class == "GenericError" {
 		return e.Command + ": " + e.Desc
@@ -49,14 +48,14 @@ func (e *Error) Error() string {
 	return e.Command + ": " + e.Desc + " (" + e.Class + ")"
 }
 
-// Options are the optional parts of a Conn; the zero value is fine.
+// Options are the options of a Conn; the zero value is valid.
 type Options struct {
-	// Name stands before errors and in log records, as "vm1@host1".
+	// Name is the prefix of errors and in log records, such as "vm1@host1".
 	Name string
 	// Transcript gets one JSON line for each message in either direction, with
 	// secrets masked. It is written by one goroutine at a time and must not block.
 	Transcript io.Writer
-	// Logger gets what is odd at level Warn and every message at level Debug.
+	// Logger gets unexpected input at level Warn and every message at level Debug.
 	Logger *slog.Logger
 	// Timeout is how long one exchange may take, from the command to QEMU's reply;
 	// 0 means [DefaultTimeout].
@@ -64,7 +63,7 @@ type Options struct {
 }
 
 // Conn is a negotiated connection to one QEMU's monitor. A QMP socket serves one
-// client at a time, so a Conn keeps others out until it is closed.
+// client at a time, so a Conn blocks others until it is closed.
 type Conn struct {
 	conn       net.Conn
 	name       string
@@ -86,7 +85,7 @@ type Conn struct {
 	subscriptions map[*Subscription]struct{}
 	handlers      []func(Event)
 	shutdown      string // the reason in QEMU's SHUTDOWN event
-	cause         error  // why the connection is to end, when this side knows before the reader does
+	cause         error  // why the connection ends, if this side ends it
 	err           error  // why it ended; set before done is closed
 }
 
@@ -111,8 +110,8 @@ type message struct {
 
 // New waits for QEMU's greeting on conn and negotiates. It owns conn from now on
 // and closes it when it fails. ctx limits the greeting and the negotiation only.
-// A socket whose one place is taken by another client accepts and stays silent,
-// so ctx should have a deadline.
+// A socket that serves another client accepts and sends nothing, so ctx should have a
+// deadline.
 func New(ctx context.Context, conn net.Conn, o Options) (*Conn, error) {
 	if o.Name == "" {
 		o.Name = "qmp"
@@ -155,14 +154,14 @@ func New(ctx context.Context, conn net.Conn, o Options) (*Conn, error) {
 	return c, nil
 }
 
-// Version is the version that QEMU gave in its greeting. Ask [Conn.Supports]
-// rather than compare versions.
+// Version is QEMU's version from its greeting. Prefer [Conn.Supports]
+// to comparing versions.
 func (c *Conn) Version() gqmp.Version { return c.version }
 
-// Done is closed when the connection has ended, for whatever reason.
+// Done is closed when the connection has ended, for any reason.
 func (c *Conn) Done() <-chan struct{} { return c.done }
 
-// Err says why the connection ended; nil while it lives. It matches [ErrGone] or
+// Err returns why the connection ended; nil while it is open. It matches [ErrGone] or
 // [ErrClosed].
 func (c *Conn) Err() error {
 	c.mu.Lock()
@@ -173,10 +172,9 @@ func (c *Conn) Err() error {
 // Execute sends a command and waits for its reply. arguments is anything that
 // encoding/json makes an object of, or null for none; reply is nil or what the
 // reply's "return" is decoded into. The error is an [*Error] when QEMU refused
-// the command, matches [ErrGone] or [ErrClosed] when nobody is there to answer
-// and [ErrSilent] when the limit of one exchange is over, and wraps ctx's cause
-// when ctx ended first. In those last two cases QEMU may still carry the command
-// out.
+// the command, matches [ErrGone] or [ErrClosed] when the connection has ended and
+// [ErrSilent] on the timeout of one exchange, and wraps ctx's cause when ctx ended
+// first. In the last two cases QEMU may still execute the command.
 func (c *Conn) Execute(ctx context.Context, command string, arguments, reply any) error {
 	request := map[string]any{"execute": command, "arguments": arguments}
 	m, err := c.exchange(ctx, command, request)
@@ -192,16 +190,16 @@ func (c *Conn) Execute(ctx context.Context, command string, arguments, reply any
 	return nil
 }
 
-// Human runs one line of QEMU's human monitor and returns what it printed. For
-// the few facts that QMP does not tell.
+// Human runs a command line of QEMU's human monitor (HMP) and returns its output, for
+// the few facts that QMP does not have.
 func (c *Conn) Human(ctx context.Context, line string) (string, error) {
 	var text string
 	err := c.Execute(ctx, "human-monitor-command", map[string]any{"command-line": line}, &text)
 	return text, err
 }
 
-// Close ends the connection and all subscriptions and waits until nothing of
-// them runs. QEMU goes on. It may be called more than once; it returns nil.
+// Close ends the connection and all subscriptions and waits for their goroutines. QEMU
+// goes on. It may be called more than once; it returns nil.
 func (c *Conn) Close() error {
 	c.end(ErrClosed)
 	c.mu.Lock()
@@ -270,8 +268,8 @@ func (c *Conn) exchange(ctx context.Context, command string, request map[string]
 	return m, nil
 }
 
-// normalizeArguments makes of a request's arguments what QEMU takes: an object, or
-// nothing at all. A null, which Go makes of a nil map, it refuses.
+// normalizeArguments encodes a request's arguments as QEMU accepts them: an object, or
+// no member at all. QEMU rejects null, which Go makes of a nil map.
 func normalizeArguments(request map[string]any) error {
 	text, err := json.Marshal(request["arguments"])
 	switch {
@@ -290,14 +288,13 @@ func normalizeArguments(request map[string]any) error {
 // unanswered is the error of an exchange that ctx has ended.
 func (c *Conn) unanswered(ctx context.Context, command, seen string) error {
 	cause := context.Cause(ctx)
-	if cause == ErrSilent { //nolint:errorlint // the limit of this exchange, and nobody else's
+	if cause == ErrSilent { //nolint:errorlint // the timeout of this exchange only
 		return fmt.Errorf("%s: %w: %s: %s within %v", c.name, ErrSilent, command, seen, c.timeout)
 	}
 	return fmt.Errorf("%s: %s: %s: %w", c.name, command, seen, cause)
 }
 
-// read owns the read side: it is the only one that reads from the connection, and
-// the one that declares it ended.
+// read owns the read side: only it reads from the connection, and declares it ended.
 func (c *Conn) read() {
 	err := c.readAll(&limited{reader: c.conn, left: maxMessage})
 	_ = c.conn.Close()
@@ -312,7 +309,7 @@ func (c *Conn) read() {
 	case c.cause != nil:
 		c.err = c.cause
 	case errors.Is(err, io.EOF):
-		c.err = fmt.Errorf("%w: it closed its monitor without a word", ErrGone)
+		c.err = fmt.Errorf("%w: it closed its monitor", ErrGone)
 	case errors.Is(err, io.ErrUnexpectedEOF):
 		c.err = fmt.Errorf("%w: its monitor closed in the middle of a message", ErrGone)
 	default:
@@ -321,12 +318,11 @@ func (c *Conn) read() {
 	close(c.done)
 }
 
-// maxMessage is how large a message may be, in bytes: what ends in none must not
-// fill the memory. The largest that is known, query-qmp-schema's reply, has a few
-// hundred KiB.
+// maxMessage is the maximum size of a message, in bytes: an endless one must not fill
+// the memory. The largest known one, query-qmp-schema's reply, has a few hundred KiB.
 const maxMessage = 64 << 20
 
-// limited is a reader that fails when left is used up.
+// limited is a reader that fails after left bytes.
 type limited struct {
 	reader io.Reader
 	left   int
@@ -334,7 +330,7 @@ type limited struct {
 
 func (l *limited) Read(p []byte) (int, error) {
 	if l.left <= 0 {
-		return 0, fmt.Errorf("a message without an end: %d MiB so far", maxMessage>>20)
+		return 0, fmt.Errorf("message too long: more than %d MiB", maxMessage>>20)
 	}
 	n, err := l.reader.Read(p)
 	l.left -= n
@@ -350,7 +346,7 @@ func (c *Conn) readAll(from *limited) error {
 		if err := d.Decode(&line); err != nil {
 			var syntax *json.SyntaxError
 			if errors.As(err, &syntax) {
-				return fmt.Errorf("garbled message: %w", err)
+				return fmt.Errorf("invalid message: %w", err)
 			}
 			return err
 		}
@@ -359,12 +355,12 @@ func (c *Conn) readAll(from *limited) error {
 
 		var m message
 		if err := json.Unmarshal(line, &m); err != nil {
-			return fmt.Errorf("garbled message: %w", err)
+			return fmt.Errorf("invalid message: %w", err)
 		}
 		switch {
 		case !greeted:
 			if m.QMP == nil {
-				return errors.New("this is no QMP monitor: its first message is not the greeting")
+				return errors.New("not a QMP monitor: the first message is not the greeting")
 			}
 			greeted = true
 			c.greeted <- m.QMP.Version
@@ -389,8 +385,8 @@ func (c *Conn) deliver(m message) {
 	}
 }
 
-// write owns the write side, so that a caller can leave while a line to a frozen
-// QEMU is stuck half way, and the line still goes out whole.
+// write owns the write side, so that a caller can return while a write to a frozen
+// QEMU blocks, and the line is still sent completely.
 func (c *Conn) write() {
 	for {
 		select {
@@ -406,7 +402,7 @@ func (c *Conn) write() {
 	}
 }
 
-// end makes the reader stop, with cause as the reason if it is the first.
+// end makes the reader stop, with cause as the reason if there is none yet.
 func (c *Conn) end(cause error) {
 	c.mu.Lock()
 	if c.cause == nil && c.err == nil {

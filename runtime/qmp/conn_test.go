@@ -36,11 +36,11 @@ func TestNewRefuses(t *testing.T) {
 		script func(*fake)
 		want   string
 	}{
-		{"EOF", func(*fake) {}, "QEMU is gone: it closed its monitor without a word"},
+		{"EOF", func(*fake) {}, "QEMU is gone: it closed its monitor"},
 		{"half a greeting", func(f *fake) { f.send(greeting[:20]) }, "in the middle of a message"},
-		{"another protocol", func(f *fake) { f.send("SSH-2.0-OpenSSH_9.2\r\n") }, "garbled message"},
-		{"another JSON", func(f *fake) { f.send(`{"hello": 1}`) }, "this is no QMP monitor"},
-		{"a wrong type", func(f *fake) { f.send(`{"QMP": 7}`) }, "garbled message"},
+		{"another protocol", func(f *fake) { f.send("SSH-2.0-OpenSSH_9.2\r\n") }, "invalid message"},
+		{"another JSON", func(f *fake) { f.send(`{"hello": 1}`) }, "not a QMP monitor"},
+		{"a wrong type", func(f *fake) { f.send(`{"QMP": 7}`) }, "invalid message"},
 		{"a message without an end", func(f *fake) {
 			f.send(`{"QMP": "`)
 			for endless := bytes.Repeat([]byte("a"), 1<<20); ; {
@@ -48,7 +48,7 @@ func TestNewRefuses(t *testing.T) {
 					return
 				}
 			}
-		}, "QEMU is gone: a message without an end: 64 MiB so far"},
+		}, "QEMU is gone: message too long: more than 64 MiB"},
 		{"a refusal", func(f *fake) {
 			f.send(greeting)
 			f.send(fmt.Sprintf(`{"id": %d, "error": {"class": "GenericError", "desc": "not you"}}`, f.next().ID))
@@ -382,11 +382,11 @@ func TestGone(t *testing.T) {
 		end  func(*fake)
 		want string
 	}{
-		{"killed", func(*fake) {}, "QEMU is gone: it closed its monitor without a word"},
+		{"killed", func(*fake) {}, "QEMU is gone: it closed its monitor"},
 		{"mid-message", func(f *fake) { f.send(`{"return": {"status": "run`) }, "closed in the middle of a message"},
-		{"garbled", func(f *fake) { f.send("}}} garbage\n"); f.next() }, "garbled message"},
-		{"binary", func(f *fake) { f.send("\x00\xff\xfe\n"); f.next() }, "garbled message"},
-		{"a reply of another shape", func(f *fake) { f.send(`{"return": {}, "id": "seven"}`); f.next() }, "garbled message"},
+		{"garbled", func(f *fake) { f.send("}}} garbage\n"); f.next() }, "invalid message"},
+		{"binary", func(f *fake) { f.send("\x00\xff\xfe\n"); f.next() }, "invalid message"},
+		{"a reply of another shape", func(f *fake) { f.send(`{"return": {}, "id": "seven"}`); f.next() }, "invalid message"},
 		{"shut down", func(f *fake) { f.event("SHUTDOWN", `{"guest": false, "reason": "host-signal"}`) }, "it shut down (host-signal)"},
 	}
 	for _, tt := range tests {

@@ -1,13 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
 
-// Package qmp talks to QEMU's monitor, the QEMU Machine Protocol, over any
-// [net.Conn]: a unix socket, or one that an SSH connection forwards.
+// Package qmp is a client of QEMU's monitor, the QEMU Machine Protocol, over any
+// [net.Conn]: a unix socket, or one that is forwarded over SSH.
 //
-// A [Conn] sends commands, matches replies to them by id, and hands events to
+// A [Conn] sends commands, matches replies to them by id, and passes events to
 // subscribers. It implements go-qemu's [gqmp.Monitor], so that
-// qemu.NewDomain(conn, name) works on it. It exists because go-qemu's own
-// SocketMonitor dials by itself, overwrites replies that events overtake, dies
-// on replies over 64 KiB and hangs when nobody reads its events.
+// qemu.NewDomain(conn, name) works with it. It exists because go-qemu's own
+// SocketMonitor dials itself, overwrites replies when events follow them, fails on
+// replies over 64 KiB and hangs when its events are not read.
 //
 //	mon, err := qmp.New(ctx, conn, qmp.Options{Name: "vm1@host1", Transcript: file})
 //	events := mon.Subscribe("MIGRATION", "STOP")
@@ -21,6 +21,6 @@
 // side; neither ever waits for a subscriber or a caller. Every call ends within
 // [Options.Timeout], whatever QEMU does, with an error that matches [ErrSilent]. A
 // call whose context ends returns at once. Either leaves the connection usable:
-// the reply is thrown away when it comes. When QEMU ends, all waiting calls
-// return an error that matches [ErrGone].
+// a late reply is discarded. When QEMU ends, all waiting calls return an error that
+// matches [ErrGone].
 package qmp

@@ -8,17 +8,17 @@ import (
 	"time"
 )
 
-// queueLength is how many events a subscriber may be behind. QEMU sends a few
-// per migration, apart from MIGRATION_PASS, which does not add up in the queue.
+// queueLength is the maximum number of queued events of a subscriber. QEMU sends a few
+// per migration, except MIGRATION_PASS, which is merged in the queue.
 const queueLength = 1024
 
-// Event is something that QEMU tells without being asked.
+// Event is an asynchronous event of QEMU.
 type Event struct {
-	Name     string         // as MIGRATION or STOP
+	Name     string         // such as MIGRATION or STOP
 	Data     map[string]any // as encoding/json decodes it: numbers are float64
 	Time     time.Time      // the host's clock; zero where QEMU could not read it
 	Received time.Time      // this program's clock
-	Folded   int            // how many earlier MIGRATION_PASS events this one stands for
+	Folded   int            // how many earlier MIGRATION_PASS events were merged into this one
 }
 
 // timestamp is the time of an event in QEMU's form.
@@ -73,15 +73,14 @@ func (c *Conn) Subscribe(names ...string) *Subscription {
 	return s
 }
 
-// Dropped is how many events were lost because nobody took them.
+// Dropped is how many events were dropped because the queue was full.
 func (s *Subscription) Dropped() int {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.dropped
 }
 
-// Close ends the stream and throws away what waits in it. It may be called more
-// than once.
+// Close ends the stream and discards queued events. It may be called more than once.
 func (s *Subscription) Close() {
 	s.once.Do(func() {
 		s.conn.mu.Lock()
@@ -92,17 +91,16 @@ func (s *Subscription) Close() {
 	<-s.ended
 }
 
-// Handle calls f for each event that comes after the call, before a reply that
-// QEMU sent later is delivered: who has an answer of QEMU also has what came
-// before it. f runs on the connection's reader: it must return at once, and not
-// use the Conn.
+// Handle calls f for each event after the call, before replies that QEMU sent later
+// are delivered: when a call returns, f has been called for all earlier events. f runs
+// on the connection's reader: it must return at once, and not use the Conn.
 func (c *Conn) Handle(f func(Event)) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.handlers = append(c.handlers, f)
 }
 
-// publish gives an event to all who want it; it never waits for subscribers.
+// publish passes an event to all subscribers; it never waits for them.
 func (c *Conn) publish(m message, received time.Time) {
 	e := Event{Name: m.Event, Data: m.Data, Time: m.Timestamp.time(), Received: received}
 	c.mu.Lock()

@@ -4,12 +4,12 @@ package qmp
 
 import "slices"
 
-// MigrationStatus is QEMU's enum of that name: what query-migrate and the event
-// MIGRATION say of a migration, on either side. The zero value is what QEMU says
-// when it says nothing: no migration, as MigrationNone.
+// MigrationStatus is QEMU's enum of that name: the status of a migration in
+// query-migrate and the event MIGRATION, on either side. The zero value is for a reply
+// without status: no migration, as MigrationNone.
 type MigrationStatus string
 
-// QEMU's enum, whole. Later versions may add to it: see [MigrationStatus.Known].
+// All values of QEMU's enum. Later versions may add values: see [MigrationStatus.Known].
 const (
 	MigrationNone                 MigrationStatus = "none"
 	MigrationSetup                MigrationStatus = "setup"
@@ -30,7 +30,7 @@ const (
 	MigrationWaitUnplug           MigrationStatus = "wait-unplug"
 )
 
-// MigrationStatuses are QEMU's enum in its order, none first.
+// MigrationStatuses are the values of QEMU's enum in its order, none first.
 var MigrationStatuses = []MigrationStatus{
 	MigrationNone, MigrationSetup, MigrationCancelling, MigrationCancelled, MigrationActive,
 	MigrationPostcopyDevice, MigrationPostcopyActive, MigrationPostcopyPaused,
@@ -38,11 +38,11 @@ var MigrationStatuses = []MigrationStatus{
 	MigrationFailed, MigrationColo, MigrationPreSwitchover, MigrationDevice, MigrationWaitUnplug,
 }
 
-// Known reports whether the status is one of the enum. One that is not belongs to a
-// QEMU that is newer than this program: its migration is taken to be under way.
+// Known reports whether the status is one of the enum. Others come from a newer QEMU:
+// such a migration is considered to be in progress.
 func (s MigrationStatus) Known() bool { return s == "" || slices.Contains(MigrationStatuses, s) }
 
-// Terminal reports whether the migration is over, whichever way.
+// Terminal reports whether the migration has ended, in any way.
 func (s MigrationStatus) Terminal() bool {
 	return s == MigrationCompleted || s == MigrationFailed || s == MigrationCancelled
 }
@@ -51,8 +51,8 @@ func (s MigrationStatus) Terminal() bool {
 func (s MigrationStatus) Begun() bool { return s != "" && s != MigrationNone }
 
 // Postcopy reports whether the guest may run on the destination already, while part of
-// its memory is still on the source: neither alone has all of it. A migration that
-// is cancelled then is a guest that is lost.
+// its memory is still on the source: neither side has all of it. Cancelling the
+// migration then loses the guest.
 func (s MigrationStatus) Postcopy() bool {
 	switch s {
 	case MigrationPostcopyDevice, MigrationPostcopyActive, MigrationPostcopyPaused, MigrationPostcopyRecoverSetup, MigrationPostcopyRecover:

@@ -10,8 +10,8 @@ import (
 	gqmp "github.com/digitalocean/go-qemu/qmp"
 )
 
-// Connect is part of go-qemu's Monitor. A Conn is connected from its birth, so
-// this only reports whether it still is.
+// Connect is part of go-qemu's Monitor. New returns a connected Conn, so this only
+// checks whether it still is.
 func (c *Conn) Connect() error { return c.Err() }
 
 // Disconnect is part of go-qemu's Monitor; it is [Conn.Close].
@@ -46,7 +46,7 @@ func (c *Conn) Run(command []byte) ([]byte, error) {
 }
 
 // Events is part of go-qemu's Monitor: all events, until ctx ends or the
-// connection does; then the channel is closed. [Conn.Subscribe] tells more.
+// connection does; then the channel is closed. [Conn.Subscribe] has more data.
 func (c *Conn) Events(ctx context.Context) (<-chan gqmp.Event, error) {
 	if err := c.Err(); err != nil {
 		return nil, err

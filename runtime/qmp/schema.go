@@ -9,17 +9,17 @@ import (
 	"sync"
 )
 
-// Capability is the path by which [Conn.Supports] is asked for a migration
-// capability, as multifd.
+// Capability is the path of a migration capability, such as multifd, for
+// [Conn.Supports].
 func Capability(name string) string {
 	return "migrate-set-capabilities/capabilities/capability/" + name
 }
 
-// Parameter is the path by which [Conn.Supports] is asked for a migration
-// parameter, as max-bandwidth.
+// Parameter is the path of a migration parameter, such as max-bandwidth, for
+// [Conn.Supports].
 func Parameter(name string) string { return "migrate-set-parameters/" + name }
 
-// Supports reports whether this QEMU knows what path names: a command or an event,
+// Supports reports whether this QEMU supports what path names: a command or an event,
 // then a slash and one of its arguments, and so on down to a member of the
 // argument or one of its values:
 //
@@ -27,8 +27,8 @@ func Parameter(name string) string { return "migrate-set-parameters/" + name }
 //	migrate-incoming/exit-on-error
 //	migrate-set-capabilities/capabilities/capability/multifd
 //
-// It asks QEMU for its schema once. Distributions move features between
-// versions, so this is the only right question.
+// It queries QEMU's schema once. Distributions backport features, so a check of the
+// version is not enough.
 func (c *Conn) Supports(ctx context.Context, path string) (bool, error) {
 	s, err := c.schema.get(ctx, c)
 	if err != nil {
@@ -37,7 +37,7 @@ func (c *Conn) Supports(ctx context.Context, path string) (bool, error) {
 	return s.has(path), nil
 }
 
-// schemaCache keeps the schema after the first successful question.
+// schemaCache caches the schema after the first successful query.
 type schemaCache struct {
 	mu  sync.Mutex // guards all
 	all schema

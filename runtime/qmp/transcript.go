@@ -13,9 +13,8 @@ import (
 	"time"
 )
 
-// elideOver is the size in bytes from which a message is left out of the
-// transcript: only query-qmp-schema's reply is larger, and it says nothing about
-// the test.
+// elideOver is the size in bytes above which a message is omitted from the transcript:
+// only query-qmp-schema's reply is larger, and it is not relevant for the test.
 const elideOver = 64 << 10
 
 // transcript writes messages as JSON lines:
@@ -60,13 +59,13 @@ func (t *transcript) record(at time.Time, dir string, line []byte) {
 		return
 	}
 	if _, err := t.w.Write(append(text, '\n')); err != nil {
-		t.log.Warn("qmp transcript ends", "error", err)
+		t.log.Warn("qmp transcript is incomplete", "error", err)
 		t.w = nil
 	}
 }
 
-// mask replaces secrets in a message by "***": what passwords are set to, and
-// what secret objects hold.
+// mask replaces secrets in a message by "***": passwords, and the data of secret
+// objects.
 func mask(line []byte) []byte {
 	lower := bytes.ToLower(line)
 	if !bytes.Contains(lower, []byte("passw")) && !bytes.Contains(lower, []byte("secret")) {

@@ -13,14 +13,14 @@ import (
 	"github.com/mhmig/mhmig/runtime/qmp"
 )
 
-// What the two sides say to each other, a byte each.
+// The protocol of the two sides, one byte per message.
 const (
-	sendsRAM         = 'b' // source: the guest's memory follows
-	sendsDeviceState = 's' // source: the guest stands still, here is the rest of it
-	loaded           = 'l' // destination: it is loaded
+	sendsRAM         = 'b' // source: the guest's RAM follows
+	sendsDeviceState = 's' // source: the guest is stopped, the device state follows
+	loaded           = 'l' // destination: the guest is loaded
 )
 
-// queryMigrate is query-migrate.
+// queryMigrate is the reply of query-migrate.
 func (m *Machine) queryMigrate() map[string]any {
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -62,7 +62,7 @@ func (m *Machine) queryMigrate() map[string]any {
 	return figures
 }
 
-// setStatus sets the migration's status and tells of it.
+// setStatus sets the migration's status and sends the event MIGRATION.
 func (m *Machine) setStatus(status, failure string) {
 	m.mu.Lock()
 	m.status, m.failure = status, failure
@@ -73,8 +73,8 @@ func (m *Machine) setStatus(status, failure string) {
 	m.emit("MIGRATION", map[string]any{"status": status})
 }
 
-// address is where a URI of QEMU's leads: its network, as package net has it, or
-// file, and the address there.
+// address splits a migration URI of QEMU into the network, as in package net, or file,
+// and the address.
 func address(arguments json.RawMessage) (network, where string, _ *refusal) {
 	var a struct {
 		URI string `json:"uri"`
@@ -130,7 +130,7 @@ func (m *Machine) setConn(conn net.Conn) {
 	}
 }
 
-// receive is the destination's part of a migration. One that fails ends QEMU.
+// receive is the destination's part of a migration. If it fails, QEMU ends.
 func (m *Machine) receive(conn io.ReadWriteCloser) {
 	defer conn.Close()
 	m.setStatus("setup", "")
@@ -194,7 +194,7 @@ func (m *Machine) send(network, where string) {
 		return
 	}
 	m.setStatus("active", "")
-	gone := make(chan bool, 1) // what the destination said, if anything
+	gone := make(chan bool, 1) // whether the destination has loaded the guest
 	m.working.Go(func() { gone <- readByte(conn, loaded) })
 	for pass := 1; m.script.Endless || pass <= 2; pass++ {
 		m.mu.Lock()
@@ -225,7 +225,7 @@ func (m *Machine) send(network, where string) {
 	m.setStatus("completed", "")
 }
 
-// save is a migration into a file, to which nobody answers.
+// save is a migration to a file.
 func (m *Machine) save(where string) {
 	m.setStatus("active", "")
 	m.mu.Lock()
@@ -242,7 +242,7 @@ func (m *Machine) save(where string) {
 	m.setStatus("completed", "")
 }
 
-// connectionLost is the source's end of a migration whose connection has broken.
+// connectionLost ends the source's part of a migration whose connection broke.
 func (m *Machine) connectionLost() {
 	m.mu.Lock()
 	cancelled := m.cancelled

@@ -15,12 +15,11 @@ import (
 	"time"
 )
 
-// environment makes a program with Main in it a scripted QEMU.
+// environment is the variable that makes a program with Main a scripted QEMU.
 const environment = "MHMIG_SCRIPTED_QEMU"
 
-// Program writes a program that is this test's binary as a scripted QEMU, and
-// returns its path: a value for the param qemu_binary. The test's TestMain calls
-// [Main].
+// Program writes a script that runs this test's binary as a scripted QEMU, and returns
+// its path, for the param qemu_binary. The test's TestMain must call [Main].
 func Program(t testing.TB) string {
 	t.Helper()
 	self, err := os.Executable()
@@ -41,15 +40,15 @@ esac
 	return path
 }
 
-// Option is what a script is as an option of the scripted QEMU's command line: a
-// value for the param extra_params. Only StopAt, where the process then stops as
-// by SIGSTOP, Endless, Cut and Refuse can be said there.
+// Option is the script as an option of the scripted QEMU's command line, for the param
+// extra_params. Only StopAt, at which the process gets SIGSTOP, Endless, Cut and Refuse
+// are supported.
 func (s Script) Option() string {
 	return fmt.Sprintf("-script stop-at=%s;endless=%t;cut=%t;refuse=%s", s.StopAt, s.Endless, s.Cut, strings.Join(s.Refuse, "+"))
 }
 
-// Main is a scripted QEMU's whole life where this process was started as one; it
-// does not return then. Else it does nothing.
+// Main runs a scripted QEMU if this process was started as one; it does not return
+// then. Otherwise it does nothing.
 func Main() {
 	if os.Getenv(environment) == "" {
 		return
@@ -61,8 +60,8 @@ func Main() {
 	os.Exit(0) //nolint:forbidigo // as above
 }
 
-// run takes of QEMU's command line what matters here: the sockets, and which side
-// of a migration it is.
+// run evaluates the parts of QEMU's command line that are used here: the sockets, and
+// -incoming.
 func run(arguments []string) error {
 	script := Script{Stop: stop}
 	incoming := false
@@ -84,7 +83,7 @@ func run(arguments []string) error {
 		}
 	}
 	m := New(script, incoming)
-	listeners := make([]net.Listener, len(sockets)) // all, before one is served
+	listeners := make([]net.Listener, len(sockets)) // all, before the first is served
 	for i, socket := range sockets {
 		var err error
 		if listeners[i], err = net.Listen("unix", socket["path"]); err != nil {
@@ -93,7 +92,7 @@ func run(arguments []string) error {
 	}
 	for i, l := range listeners {
 		serve := m.Serve
-		if id := sockets[i]["id"]; id != "qmp" && id != "spare" { // a serial port, of a guest that says nothing
+		if id := sockets[i]["id"]; id != "qmp" && id != "spare" { // a serial port without output
 			serve = func(conn net.Conn) { _, _ = io.Copy(io.Discard, conn) }
 		}
 		go func() {
@@ -113,8 +112,8 @@ func run(arguments []string) error {
 	return nil
 }
 
-// stop stops this process. The signal may reach another of its threads first: this
-// one waits for it.
+// stop stops this process with SIGSTOP. The signal may be delivered to another thread:
+// this one waits for it.
 func stop() {
 	_ = syscall.Kill(os.Getpid(), syscall.SIGSTOP)
 	time.Sleep(time.Second) //nolint:forbidigo // there is nothing to wait for: the process is stopped

@@ -1,13 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
 
-// Package qmptest is a scripted QEMU for tests: it speaks QMP as QEMU does, plays
-// the source and the destination of a migration, and fails where a [Script] tells
-// it to. It runs no guest, so a test of a hundred failures takes no longer than
-// its timeouts.
+// Package qmptest is a scripted QEMU for tests: it implements QMP, simulates the source
+// and the destination of a migration, and fails as a [Script] describes. It runs no
+// guest, so a test of a hundred failures takes no longer than its timeouts.
 //
-// A [Machine] serves any connection. [Main] makes a program of it, which takes
-// QEMU's command line: the test's own binary, started again. Such a QEMU is a
-// process, which can be stopped, killed and out of reach as the real one.
+// A [Machine] serves any connection. [Main] runs it as a program with QEMU's command
+// line: the test's own binary, executed again. Such a QEMU is a process, which can be
+// stopped, killed and unreachable like the real one.
 //
 //	func TestMain(m *testing.M) {
 //		qmptest.Main() // does not return where it is the scripted QEMU
@@ -31,44 +30,43 @@ import (
 
 const greeting = `{"QMP": {"version": {"qemu": {"micro": 0, "minor": 2, "major": 9}, "package": "scripted"}, "capabilities": []}}`
 
-// Script says what a Machine does otherwise than a QEMU that is well.
+// Script is how a Machine differs from a correct QEMU.
 type Script struct {
-	// StopAt is the moment at which Stop is called: the name of a command, just
-	// before it is answered; the name of an event, just after it is sent, and of
-	// MIGRATION with its status behind a colon; load, on the destination, just before
-	// the guest's state is loaded; loaded, just after the source was told that it is.
-	// A run state behind an @ makes it the moment in that state only.
+	// StopAt is when Stop is called: the name of a command, just before its reply;
+	// the name of an event, just after it is sent, with ":STATUS" for MIGRATION;
+	// load, on the destination, just before the guest's state is loaded; loaded, just
+	// after the source was notified of that. "@STATE" limits it to a run state.
 	StopAt string
-	// Stop is what happens then; without it who plays the machine decides: see Die.
+	// Stop is called then. Nil: the test harness sets it, see Die.
 	Stop func()
-	// Die makes the machine die then, and not freeze.
+	// Die makes the machine die at StopAt, instead of freezing.
 	Die bool
-	// Endless makes a migration from here not converge until it is cancelled.
+	// Endless makes an outgoing migration not converge until it is cancelled.
 	Endless bool
-	// Cut cuts the way to here at the switchover: what the source sends then does not
-	// arrive, and neither end learns of it.
+	// Cut drops the data to this destination at the switchover, without an error on
+	// either side.
 	Cut bool
-	// Refuse are commands that are refused, Ignore those that are never answered.
+	// Refuse are commands that get an error, Ignore those that get no reply.
 	Refuse, Ignore []string
 	// Lose are events that are not sent, Repeat those that are sent twice, and Late
-	// those that are sent a moment later. MIGRATION has its status behind a colon.
+	// those that are sent with a delay. For MIGRATION, ":STATUS" follows.
 	Lose, Repeat, Late []string
-	// Insert are statuses that the migration goes through before it completes.
+	// Insert are additional statuses of the migration before it completes.
 	Insert []string
-	// FiguresLate makes query-migrate tell of the figures only when it is asked so
-	// many times after the end.
+	// FiguresLate is how many replies of query-migrate after the end have no
+	// total-time and downtime yet.
 	FiguresLate int
-	// Without are migration capabilities that this QEMU has not.
+	// Without are migration capabilities that this QEMU does not have.
 	Without []string
-	// Postcopy makes the destination run before the source has come to its end.
+	// Postcopy makes the destination run before the source has completed.
 	Postcopy bool
 }
 
-// eventDelay is how late an event of Script.Late is.
+// eventDelay is the delay of an event of Script.Late.
 const eventDelay = 30 * time.Millisecond
 
-// Freeze stops the machine as a process is stopped, in the middle of what it does,
-// until Close: a value for Script.Stop.
+// Freeze stops the machine like a stopped process, until Close. It can be used as
+// Script.Stop.
 func (m *Machine) Freeze() {
 	m.mu.Lock()
 	m.frozen = true
@@ -95,8 +93,8 @@ func (m *Machine) isClosed() bool {
 	}
 }
 
-// Die ends the machine as a process that is killed: its connections close, and
-// nothing is said any more.
+// Die ends the machine like a killed process: its connections are closed, and nothing
+// more is sent.
 func (m *Machine) Die() {
 	m.End()
 	m.mu.Lock()
@@ -115,7 +113,7 @@ func (m *Machine) Die() {
 	m.mu.Unlock()
 }
 
-// The figures of every migration.
+// The values of every migration.
 const (
 	ramBytes  = 64 << 20
 	pageBytes = 4096
@@ -144,16 +142,15 @@ type Machine struct {
 	began      time.Time // of the migration
 	took       time.Duration
 	wire       net.Conn     // to the other side
-	listener   net.Listener // where it waits for the source
+	listener   net.Listener // for the source
 	cancelled  bool
 	frozen     bool
 	killed     bool // by Die
-	asked      int  // for figures, since the end
+	asked      int  // number of query-migrate since the end
 	working    sync.WaitGroup
 }
 
-// New returns a machine whose guest waits for cont, or, if incoming, for
-// migrate-incoming. It migrates over the system's network.
+// New returns a machine that waits for cont, or, if incoming, for migrate-incoming. It migrates over the system's network.
 func New(script Script, incoming bool) *Machine { return NewOn(system{}, script, incoming) }
 
 // NewOn is New over another network.
@@ -168,20 +165,20 @@ func NewOn(network Network, script Script, incoming bool) *Machine {
 	return m
 }
 
-// Done is closed when the machine was told to quit.
+// Done is closed after quit or End.
 func (m *Machine) Done() <-chan struct{} { return m.quit }
 
-// End ends the machine as quit does; again is fine.
+// End ends the machine as quit does. It may be called again.
 func (m *Machine) End() { m.once.Do(func() { close(m.quit) }) }
 
-// Killed reports whether the machine has died.
+// Killed reports whether Die was called.
 func (m *Machine) Killed() bool {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	return m.killed
 }
 
-// LastWords is what a machine says that ends because it could not load the guest.
+// LastWords is the error message of a machine that could not load the guest.
 func (m *Machine) LastWords() string {
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -191,7 +188,7 @@ func (m *Machine) LastWords() string {
 	return ""
 }
 
-// Close ends the machine's migration and waits until nothing of it runs.
+// Close ends the machine's migration and waits for its goroutines.
 func (m *Machine) Close() {
 	m.close.Do(func() { close(m.closed) })
 	m.mu.Lock()
@@ -214,14 +211,14 @@ type monitor struct {
 func (c *monitor) send(message any) {
 	text, err := json.Marshal(message)
 	if err != nil {
-		panic(err) // of this package's own making
+		panic(err) // a bug of this package
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	_, _ = c.w.Write(append(text, "\r\n"...)) // a client that is gone reads nothing
 }
 
-// Serve is the monitor's side of one connection: it blocks until that ends.
+// Serve serves one monitor connection until it ends.
 func (m *Machine) Serve(conn net.Conn) {
 	c := &monitor{w: conn}
 	c.send(json.RawMessage(greeting))
@@ -252,7 +249,7 @@ func (m *Machine) Serve(conn net.Conn) {
 		}
 		m.hold()
 		m.at(request.Execute)
-		if m.isClosed() { // it was frozen until then
+		if m.isClosed() { // it was frozen until Close
 			return
 		}
 		if slices.Contains(m.script.Ignore, request.Execute) {
@@ -271,13 +268,13 @@ func (m *Machine) Serve(conn net.Conn) {
 	}
 }
 
-// refusal is QEMU's error of a command.
+// refusal is the error reply of a command.
 type refusal struct {
 	Class string `json:"class"`
 	Desc  string `json:"desc"`
 }
 
-// at calls Stop if this is the moment for it.
+// at calls Stop if moment is StopAt.
 func (m *Machine) at(moment string) {
 	wanted, state, conditional := strings.Cut(m.script.StopAt, "@")
 	if wanted != moment || m.script.Stop == nil {
@@ -291,7 +288,7 @@ func (m *Machine) at(moment string) {
 	}
 }
 
-// Emit sends an event of the test's own to all clients.
+// Emit sends an event to all clients.
 func (m *Machine) Emit(name string, data map[string]any) { m.emit(name, data) }
 
 // emit sends an event to all clients.
@@ -345,7 +342,7 @@ func (m *Machine) setRunState(state string) (before string) {
 	return before
 }
 
-// execute carries out a command.
+// execute executes a command.
 func (m *Machine) execute(command string, arguments json.RawMessage) (any, *refusal) {
 	if len(arguments) > 0 && arguments[0] != '{' {
 		return nil, &refusal{"GenericError", "QMP input member 'arguments' must be an object"}
