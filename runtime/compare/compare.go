@@ -1,14 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
 
-// Package compare says what changed between two runs: the statuses of their
-// variants, and how long migrations took, with a statistical test over repeats.
+// Package compare reports what changed between two runs: the statuses of their
+// variants, and the durations of migrations, with a statistical test over repeats.
 //
-// Variants are paired by name. Each outcome of a name is one sample of it: a
-// run has several when it was made with --repeat. Samples are the outcomes that
-// passed (PASS or WARN), as what broke off took its own time. A measure's value
-// in an outcome is the mean over all moves of VMs that completed in it: moves
-// of one outcome share hosts, guest and moment, so that they are no samples of
-// their own.
+// Variants are paired by name. Each outcome of a name is one sample: a run has
+// several with --repeat. Only outcomes that passed (PASS or WARN) are samples, as
+// durations of aborted ones mean nothing. A measure's value in an outcome is the
+// mean over all completed migrations of VMs in it: these share hosts, guest and
+// time, so that they are not independent samples.
 //
 // A difference is claimed if the two-sided Mann-Whitney U test gives a p below
 // Alpha after Holm's adjustment over all variants of the measure. The change is
@@ -34,7 +33,7 @@ type Report struct {
 	Old      result.Run `json:"old"`
 	New      result.Run `json:"new"`
 	Alpha    float64    `json:"alpha"`
-	Notes    []string   `json:"notes,omitempty"`    // what makes the comparison doubtful
+	Notes    []string   `json:"notes,omitempty"`    // what limits the comparison
 	Variants []Variant  `json:"variants,omitempty"` // that are in both, in the old run's order
 	OnlyOld  []string   `json:"only_old,omitempty"`
 	OnlyNew  []string   `json:"only_new,omitempty"`
@@ -45,10 +44,10 @@ type Variant struct {
 	Name    string          `json:"name"`
 	Old     []result.Status `json:"old"` // of its outcomes
 	New     []result.Status `json:"new"`
-	Changes []Change        `json:"changes,omitempty"` // of each measure that any of the runs has
+	Changes []Change        `json:"changes,omitempty"` // of each measure that a run has
 }
 
-// StatusChanged reports whether the worst status of the variant is another one.
+// StatusChanged reports whether the worst status of the variant differs.
 func (v *Variant) StatusChanged() bool { return result.Worst(v.Old...) != result.Worst(v.New...) }
 
 // Change is how a measure of a variant changed.
@@ -57,29 +56,29 @@ type Change struct {
 
 	Old     Sample   `json:"old"`
 	New     Sample   `json:"new"`
-	Percent *float64 `json:"percent,omitempty"` // that it grew by; nil: unknown, or from 0 to more
+	Percent *float64 `json:"percent,omitempty"` // by which it grew; nil: unknown, or from 0
 	Low     *float64 `json:"low,omitempty"`     // Percent is between Low and High with 95% confidence;
 	High    *float64 `json:"high,omitempty"`    // nil: unknown, or without bound
 	P       *float64 `json:"p,omitempty"`       // adjusted; nil: not tested
 	Verdict Verdict  `json:"verdict"`
-	Because string   `json:"because,omitempty"` // of TooFew: how many are wanted
+	Because string   `json:"because,omitempty"` // of TooFew: how many are needed
 }
 
-// Sample is what one run has of a measure.
+// Sample is the sample of a measure in one run.
 type Sample struct {
 	Count  int      `json:"count"`
-	Median *float64 `json:"median,omitempty"` // nil: of nothing
+	Median *float64 `json:"median,omitempty"` // nil: no values
 
 	values []float64
 }
 
-// Verdict reports whether a measure changed.
+// Verdict is whether a measure changed.
 type Verdict string
 
 // The verdicts.
 const (
 	TooFew Verdict = "too few" // for any claim
-	Same   Verdict = "same"    // no difference is proven
+	Same   Verdict = "same"    // no significant difference
 	Better Verdict = "better"
 	Worse  Verdict = "worse"
 )
@@ -87,8 +86,8 @@ const (
 // seconds is the measure that every outcome has.
 var seconds = result.Measure{Name: "variant_seconds", Unit: "s"}
 
-// Runs compares the results folders old and new. A variant whose files are
-// broken has the status that the run's journal knows, and no measures.
+// Runs compares the results folders old and new. A variant whose files are damaged
+// has the status of the run's journal, and no measures.
 func Runs(oldDir, newDir string) (*Report, error) {
 	before, err := load(oldDir)
 	if err != nil {
@@ -116,8 +115,8 @@ func Runs(oldDir, newDir string) (*Report, error) {
 	return r, nil
 }
 
-// Regressed returns the variants and changes that are proven to be worse, by
-// more than percent.
+// Regressed returns the variants and changes that are significantly worse, by more
+// than percent.
 func (r *Report) Regressed(percent float64) []string {
 	var all []string
 	for _, v := range r.Variants {
@@ -160,7 +159,7 @@ func load(dir string) (*loaded, error) {
 		if err != nil {
 			l.broken = append(l.broken, err.Error())
 		}
-		if o.Name == "" { // of a journal that cannot be read
+		if o.Name == "" { // the journal cannot be read
 			continue
 		}
 		s := l.variants[o.Name]
@@ -188,7 +187,7 @@ func load(dir string) (*loaded, error) {
 	return l, nil
 }
 
-// mean is the mean of a measure over all moves that have it.
+// mean is the mean of a measure over all migrations that have it.
 func mean(m result.Measure, migrations []result.Migration) (float64, bool) {
 	sum, n := 0.0, 0
 	for _, migration := range migrations {
@@ -202,7 +201,7 @@ func mean(m result.Measure, migrations []result.Migration) (float64, bool) {
 	return sum / float64(n), n > 0
 }
 
-// differences says in what else the runs differ.
+// differences lists other differences between the runs.
 func differences(before, after result.Run) []string {
 	var notes []string
 	note := func(what, before, after string) {
@@ -284,7 +283,7 @@ func (c *Change) estimate() {
 	}
 }
 
-// classify draws the conclusion from the adjusted p.
+// classify sets the verdict from the adjusted p.
 func (c *Change) classify() {
 	switch {
 	case c.P == nil:
@@ -299,7 +298,7 @@ func (c *Change) classify() {
 	}
 }
 
-// percent is what a factor adds; nil if it is infinite.
+// percent is the change of a factor in percent; nil if it is infinite.
 func percent(factor float64) *float64 {
 	if math.IsInf(factor, 0) {
 		return nil

@@ -190,7 +190,7 @@ func TestPairs(t *testing.T) {
 		t.Errorf("only in one (-want +got):\n%s", diff)
 	}
 	if len(r.Variants) != 2 || r.Variants[0].StatusChanged() || !r.Variants[1].StatusChanged() {
-		t.Errorf("in both: got %+v, want both as it was and fails with another status", r.Variants)
+		t.Errorf("in both: got %+v, want both as it was and fails with a different status", r.Variants)
 	}
 	if len(r.Notes) != 1 || !strings.Contains(r.Notes[0], "002-both") {
 		t.Errorf("notes: got %q, want the broken outcome", r.Notes)

@@ -11,8 +11,8 @@ import (
 	"github.com/aclements/go-moremath/stats"
 )
 
-// Alpha is how often, at most, a difference is claimed that is none: in one
-// measure, over all variants together.
+// Alpha is the significance level: the maximum probability of a false difference in
+// one measure, over all variants together.
 const Alpha = 0.05
 
 const exactLimit = 50 // values of a sample, as in package stats
@@ -40,8 +40,7 @@ func minP(n, m int) float64 {
 	return min(1, 2/mathx.Choose(n+m, n))
 }
 
-// minRepeats is how many repeats each of two runs needs so that the smallest
-// possible p is below alpha.
+// minRepeats is how many repeats both runs need for a p below alpha.
 func minRepeats(alpha float64) int {
 	n := 1
 	for minP(n, n) >= alpha {
@@ -52,9 +51,9 @@ func minRepeats(alpha float64) int {
 
 // ratio estimates by which factor values changed, with a confidence interval of
 // 1-Alpha: the Hodges-Lehmann estimate and the interval of the U test, on the
-// logarithms, so that it is about factors and not differences. It is the median
-// of all after/before, and low and high are two of them. Zeros do no harm: the
-// factor from 0 to 0 is 1, from 0 to more it is infinite.
+// logarithms, so that it estimates factors and not differences. It is the median of
+// all after/before, and low and high are two of them. The factor from 0 to 0 is 1,
+// from 0 to more it is infinite.
 func ratio(before, after []float64) (estimate, low, high float64) {
 	ratios := make([]float64, 0, len(before)*len(after))
 	for _, b := range before {
@@ -80,7 +79,7 @@ func ratio(before, after []float64) (estimate, low, high float64) {
 }
 
 // confidenceRank is the k so that the kth smallest and kth largest of all pairs of
-// two samples bound the confidence interval; 0: they are too few for any.
+// two samples bound the confidence interval; 0: the samples are too small.
 func confidenceRank(n, m int) int {
 	if n > exactLimit || m > exactLimit {
 		mean, sigma := float64(n*m)/2, math.Sqrt(float64(n*m)*float64(n+m+1)/12)

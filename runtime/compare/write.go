@@ -13,8 +13,7 @@ import (
 	"github.com/mhmig/mhmig/runtime/result"
 )
 
-// WriteText writes the report for a person at a terminal, in 80 columns but for
-// names that are longer.
+// WriteText writes the report for a terminal, in 80 columns except for longer names.
 func (r *Report) WriteText(w io.Writer) {
 	fmt.Fprintf(w, "old  %s\nnew  %s\n", describe(r.Old), describe(r.New))
 	for _, note := range r.Notes {
@@ -30,7 +29,7 @@ func (r *Report) WriteText(w io.Writer) {
 			c := &v.Changes[j]
 			line := fmt.Sprintf("  %-14s%10s ->%10s %7s %-17s %-7s %s", label(c.Name), c.show(c.Old), c.show(c.New), c.size(), c.interval(), c.p(), verdict(c))
 			fmt.Fprintln(w, strings.TrimRight(line, " "))
-			if c.Because != "" && (j+1 == len(v.Changes) || v.Changes[j+1].Because != c.Because) { // said once, below those it is about
+			if c.Because != "" && (j+1 == len(v.Changes) || v.Changes[j+1].Because != c.Because) { // once, below the measures it applies to
 				fmt.Fprintf(w, "  %s\n", c.Because)
 			}
 		}
@@ -43,7 +42,7 @@ func (r *Report) WriteText(w io.Writer) {
 	}
 }
 
-// WriteMarkdown writes the report for a page or a comment on a change.
+// WriteMarkdown writes the report as Markdown.
 func (r *Report) WriteMarkdown(w io.Writer) {
 	fmt.Fprintf(w, "**old** %s  \n**new** %s\n", printable.Markdown(describe(r.Old)), printable.Markdown(describe(r.New)))
 	for _, note := range r.Notes {
@@ -108,11 +107,11 @@ func (r *Report) summary() string {
 			counts[c.Verdict]++
 		}
 	}
-	return fmt.Sprintf("variants in both runs: %d, %d with another status\nmeasures: %d better, %d worse, %d without a proven change, %d with too few runs",
+	return fmt.Sprintf("variants in both runs: %d, %d with a different status\nmeasures: %d better, %d worse, %d without a significant change, %d with too few runs",
 		len(r.Variants), changed, counts[Better], counts[Worse], counts[Same], counts[TooFew])
 }
 
-// advice says how many repeats can show that one variant of many changed.
+// advice is how many repeats are needed to show that one variant of many changed.
 func (r *Report) advice() string {
 	tested := map[string]int{}
 	most, fewest := 0, math.MaxInt
@@ -129,12 +128,12 @@ func (r *Report) advice() string {
 	}
 	text := fmt.Sprintf("p: Mann-Whitney U, two-sided, Holm over %d variants of each measure", most)
 	if want := minRepeats(Alpha / float64(most)); want > fewest {
-		text += fmt.Sprintf("; %d runs each\nare wanted to show a change in only one of them", want)
+		text += fmt.Sprintf("; %d runs each\nare needed to show a change in only one of them", want)
 	}
 	return text
 }
 
-// label is a measure's name for people: without the unit.
+// label is a measure's name without the unit.
 func label(name string) string {
 	name = name[:max(0, strings.LastIndexByte(name, '_'))]
 	return strings.ReplaceAll(name, "_", " ")
@@ -149,7 +148,7 @@ func (c *Change) show(s Sample) string {
 	if unit == "ms" && value >= 1000 {
 		value, unit = value/1000, "s"
 	}
-	decimals := 2 // three digits, but of whole milliseconds, and of more than a thousand
+	decimals := 2 // three digits, except for whole milliseconds and for 1000 and more
 	switch {
 	case value >= 100 || unit == "ms" && value == math.Trunc(value):
 		decimals = 0
@@ -159,7 +158,7 @@ func (c *Change) show(s Sample) string {
 	return strconv.FormatFloat(value, 'f', decimals, 64) + " " + unit
 }
 
-// size is the change for people: "~" where none is proven.
+// size is the change as text: "~" if it is not significant.
 func (c *Change) size() string {
 	switch {
 	case c.P == nil:

@@ -18,11 +18,11 @@ import (
 	sqlite3 "modernc.org/sqlite/lib"
 )
 
-// File is the database's name, beside the results folders.
+// File is the database's name, next to the results folders.
 const File = "history.db"
 
-// schemaVersion is raised by each change of schema.sql: databases of older
-// versions are then made anew.
+// schemaVersion is incremented with each change of schema.sql: databases of older
+// versions are then rebuilt.
 const schemaVersion = 1
 
 //go:embed schema.sql
@@ -30,14 +30,14 @@ var schema string
 
 const inMemory = ":memory:"
 
-// errDamaged is what a check of a database finds.
+// errDamaged is the result of a failed check of a database.
 var errDamaged = errors.New("damaged")
 
-// errNewer is what a database of a newer mhmig gives.
+// errNewer is the error of a database of a newer mhmig.
 var errNewer = errors.New("it was made by a newer mhmig")
 
-// openDatabase opens the database of base, or one in memory, and gives it its
-// tables. What is no database, or of an older schema, is replaced with a notice.
+// openDatabase opens the database of base, or one in memory, and creates its tables.
+// A damaged database, or one of an older schema, is replaced with a notice.
 func openDatabase(ctx context.Context, base, file string, notice func(error)) (*sql.DB, error) {
 	db, err := connect(ctx, file, notice)
 	if !isBroken(err) {
@@ -49,8 +49,8 @@ func openDatabase(ctx context.Context, base, file string, notice func(error)) (*
 	return connect(ctx, file, notice)
 }
 
-// replace removes a database that is damaged. Only one process may do so:
-// another's new one must stay.
+// replace removes a damaged database. It is locked, so that a new one of another
+// process is not removed.
 func replace(ctx context.Context, base, file string, notice func(error)) (err error) {
 	lock := flock.New(base, flock.SetFlag(os.O_RDONLY))
 	if err := lock.Lock(); err != nil {
@@ -61,11 +61,11 @@ func replace(ctx context.Context, base, file string, notice func(error)) (err er
 	if !isBroken(damage) {
 		return damage
 	}
-	notice(fmt.Errorf("%s: %w; it is made anew from the results folders", file, damage))
+	notice(fmt.Errorf("%s: %w; it is rebuilt from the results folders", file, damage))
 	return remove(file)
 }
 
-// check looks at all of a database.
+// check checks a database's integrity.
 func check(ctx context.Context, file string, notice func(error)) error {
 	db, err := connect(ctx, file, notice)
 	if err != nil {
@@ -89,7 +89,7 @@ func remove(file string) error {
 	return nil
 }
 
-// connect opens a database and sees to its tables.
+// connect opens a database and creates or updates its tables.
 func connect(ctx context.Context, file string, notice func(error)) (_ *sql.DB, err error) {
 	name := file
 	if file != inMemory {
@@ -106,15 +106,15 @@ func connect(ctx context.Context, file string, notice func(error)) (_ *sql.DB, e
 	if err != nil {
 		return nil, err
 	}
-	db.SetMaxOpenConns(1) // each connection to memory would be a database of its own
+	db.SetMaxOpenConns(1) // in memory, each connection would be a separate database
 	if err := migrate(ctx, db, file, notice); err != nil {
 		return nil, errors.Join(err, db.Close())
 	}
 	return db, nil
 }
 
-// migrate gives a database its tables, if it has not got those of this schema.
-// It does so in one transaction: other processes see all of it or nothing.
+// migrate creates a database's tables, if it does not have those of this schema. It
+// does so in one transaction.
 func migrate(ctx context.Context, db *sql.DB, file string, notice func(error)) error {
 	var version int
 	if err := db.QueryRowContext(ctx, "PRAGMA user_version").Scan(&version); err != nil || version == schemaVersion {
@@ -125,7 +125,7 @@ func migrate(ctx context.Context, db *sql.DB, file string, notice func(error)) e
 		return err
 	}
 	defer func() { _ = tx.Rollback() }() // does nothing after Commit
-	// Another process may have been quicker.
+	// Another process may have done so in the meantime.
 	if err := tx.QueryRowContext(ctx, "PRAGMA user_version").Scan(&version); err != nil {
 		return err
 	}
@@ -134,8 +134,8 @@ func migrate(ctx context.Context, db *sql.DB, file string, notice func(error)) e
 		return nil
 	case version > schemaVersion:
 		return errNewer
-	case version != 0: // as Rebuild leaves it, and SQLite makes it
-		notice(fmt.Errorf("%s: of an older mhmig; it is made anew from the results folders", file))
+	case version != 0: // 0 is a new database
+		notice(fmt.Errorf("%s: of an older mhmig; it is rebuilt from the results folders", file))
 	}
 	if err := dropTables(ctx, tx); err != nil {
 		return err
@@ -161,7 +161,7 @@ func dropTables(ctx context.Context, tx *sql.Tx) error {
 	return nil
 }
 
-// isBroken reports whether err says that a file is no database, or a damaged one.
+// isBroken reports whether err means that a file is not a database, or damaged.
 func isBroken(err error) bool {
 	e, ok := errors.AsType[*sqlite.Error](err)
 	if !ok {
@@ -176,13 +176,13 @@ type queryer interface {
 	QueryContext(ctx context.Context, query string, args ...any) (*sql.Rows, error)
 }
 
-// collect returns what scan makes of each row of a query.
+// collect returns the results of scan for each row of a query.
 func collect[T any](ctx context.Context, q queryer, scan func(*sql.Rows) (T, error), query string, args ...any) ([]T, error) {
 	rows, err := q.QueryContext(ctx, query, args...)
 	if err != nil {
 		return nil, err
 	}
-	defer func() { _ = rows.Close() }() // Err says it
+	defer func() { _ = rows.Close() }() // Err reports it
 	var all []T
 	for rows.Next() {
 		one, err := scan(rows)

@@ -1,19 +1,19 @@
 // SPDX-License-Identifier: Apache-2.0
 
-// Package history knows how variants fared in all runs whose results folders
-// lie beside each other: which are flaky, which runs were the last good ones,
-// whether migrations become slower.
+// Package history has the outcomes of variants in all runs in a folder of results
+// folders: which are flaky, which runs were the last good ones, whether migrations
+// become slower.
 //
 //	h, err := history.Open(ctx, "mhmig-results", notice)
 //	defer h.Close()
 //	for _, v := range h.Variants(ctx, history.Query{}) …
 //
-// It keeps what it has read in an SQLite database beside the folders. That is a
-// cache: it is brought up to date from the folders by each Open and Sync, and
-// made anew when it is lost, damaged or of an older mhmig.
+// It caches what it has read in an SQLite database next to the folders, which each
+// Open and Sync updates from the folders, and which is rebuilt when it is lost,
+// damaged or of an older mhmig.
 //
-// Concurrency: several processes may use one database; each sees other's
-// changes as wholes. A History may be used by any goroutine.
+// Concurrency: several processes may use one database; updates are transactions. A
+// History may be used by any goroutine.
 package history
 
 import (
@@ -35,11 +35,10 @@ type History struct {
 	db   *sql.DB
 }
 
-// lockFile is held by who brings the database up to date: none sees it while
-// another makes it anew.
+// lockFile is locked by a process that updates or rebuilds the database.
 const lockFile = ".history.lock"
 
-// lockPollInterval is how often who waits for the lock looks.
+// lockPollInterval is the time between two attempts to take the lock.
 const lockPollInterval = 10 * time.Millisecond
 
 func takeLock(ctx context.Context, base string) (*flock.Flock, error) {
@@ -50,25 +49,24 @@ func takeLock(ctx context.Context, base string) (*flock.Flock, error) {
 	return lock, nil
 }
 
-// Open returns the history of the results folders in base, up to date. Where
-// the database cannot be written, as in a folder that is read-only, the history
-// is made in memory. notice is told so, and of folders that cannot be read,
-// which are left out. The caller closes the History.
+// Open returns the history of the results folders in base, up to date. If the
+// database cannot be written, as in a read-only folder, the history is in memory.
+// notice is called for that, and for unreadable folders, which are skipped. The
+// caller closes the History.
 func Open(ctx context.Context, base string, notice func(error)) (*History, error) {
 	if _, err := os.Stat(base); err != nil {
-		return nil, fmt.Errorf("history: %w; want the folder that runs left their results in", err)
+		return nil, fmt.Errorf("history: %w; want the folder of the results folders", err)
 	}
 	h, err := open(ctx, base, filepath.Join(base, File), notice)
 	if err == nil || ctx.Err() != nil {
 		return h, err
 	}
-	notice(fmt.Errorf("%s: %w; the history is made in memory", filepath.Join(base, File), err))
+	notice(fmt.Errorf("%s: %w; the history is kept in memory", filepath.Join(base, File), err))
 	return open(ctx, base, inMemory, notice)
 }
 
-// Sync brings the database of base up to date, for the next Open to be quick.
-// It reads only folders that are new or changed. Call it when a run has ended;
-// an error of it loses nothing.
+// Sync updates the database of base, to make the next Open quick. It reads only new
+// or changed folders. Call it when a run has ended; an error loses no data.
 func Sync(ctx context.Context, base string, notice func(error)) error {
 	h, err := open(ctx, base, filepath.Join(base, File), notice)
 	if err != nil {
@@ -77,15 +75,15 @@ func Sync(ctx context.Context, base string, notice func(error)) error {
 	return h.Close()
 }
 
-// Rebuild makes the database of base anew from all folders. Who reads the old one
-// goes on with that.
+// Rebuild rebuilds the database of base from all folders. Readers of the old one keep
+// using that.
 func Rebuild(ctx context.Context, base string, notice func(error)) error {
 	file := filepath.Join(base, File)
 	lock, err := takeLock(ctx, base)
 	if err != nil {
 		return fmt.Errorf("history: %w", err)
 	}
-	defer func() { _ = lock.Unlock() }() // it ends with the process at the latest
+	defer func() { _ = lock.Unlock() }() // the lock ends with the process at the latest
 	for _, old := range []string{file, file + "-journal"} {
 		if err := os.Remove(old); err != nil && !errors.Is(err, fs.ErrNotExist) {
 			return fmt.Errorf("history: %w", err)
@@ -98,15 +96,14 @@ func Rebuild(ctx context.Context, base string, notice func(error)) error {
 	return h.Close()
 }
 
-// open opens a database and brings it up to date. That it is damaged may show
-// only then.
+// open opens a database and updates it. Damage may be detected only then.
 func open(ctx context.Context, base, file string, notice func(error)) (*History, error) {
 	if file != inMemory {
 		lock, err := takeLock(ctx, base)
 		if err != nil {
 			return nil, err
 		}
-		defer func() { _ = lock.Unlock() }() // it ends with the process at the latest
+		defer func() { _ = lock.Unlock() }() // the lock ends with the process at the latest
 	}
 	return openLocked(ctx, base, file, notice)
 }
@@ -122,7 +119,7 @@ func openLocked(ctx context.Context, base, file string, notice func(error)) (*Hi
 		if err == nil {
 			return h, nil
 		}
-		_ = db.Close() // err says more
+		_ = db.Close() // err is more specific
 		if !again || !isBroken(err) {
 			return nil, err
 		}

@@ -236,9 +236,9 @@ func TestLost(t *testing.T) {
 		notice string
 	}{
 		{"lost", os.Remove, ""},
-		{"no database", func(file string) error { return os.WriteFile(file, []byte(strings.Repeat("no database", 500)), 0o644) }, "made anew"},
+		{"no database", func(file string) error { return os.WriteFile(file, []byte(strings.Repeat("no database", 500)), 0o644) }, "rebuilt"},
 		{"empty", func(file string) error { return os.Truncate(file, 0) }, ""},
-		{"cut off", func(file string) error { return os.Truncate(file, 5000) }, "made anew"},
+		{"cut off", func(file string) error { return os.Truncate(file, 5000) }, "rebuilt"},
 		{"overwritten inside", func(file string) error {
 			f, err := os.OpenFile(file, os.O_WRONLY, 0)
 			if err != nil {
@@ -246,13 +246,13 @@ func TestLost(t *testing.T) {
 			}
 			_, err = f.WriteAt(make([]byte, 12000), 4096)
 			return errors.Join(err, f.Close())
-		}, "made anew"},
+		}, "rebuilt"},
 		{"older schema", change("PRAGMA user_version = -1; ALTER TABLE runs RENAME TO old_runs"), "of an older mhmig"},
 		{"other tables", change("DROP TABLE variants; CREATE TABLE more (x); PRAGMA user_version = 0"), ""},
-		{"newer schema", change("PRAGMA user_version = 1000; DROP TABLE variants"), "newer mhmig; the history is made in memory"},
+		{"newer schema", change("PRAGMA user_version = 1000; DROP TABLE variants"), "newer mhmig; the history is kept in memory"},
 		{"cannot be opened", func(file string) error {
 			return errors.Join(os.Remove(file), os.Symlink("/nonexistent/history.db", file))
-		}, "the history is made in memory"},
+		}, "the history is kept in memory"},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			t.Parallel()
@@ -311,7 +311,7 @@ func TestReadOnly(t *testing.T) {
 	if got := variants(t, opened(t, base, &n), Query{}); len(got) != 1 {
 		t.Errorf("variants: got %v, want one", got)
 	}
-	n.want(t, "the history is made in memory")
+	n.want(t, "the history is kept in memory")
 }
 
 func TestBrokenFolders(t *testing.T) {

@@ -18,10 +18,10 @@ import (
 	"github.com/mhmig/mhmig/runtime/result"
 )
 
-// timeFormat sorts as the times do.
+// timeFormat has the sort order of the times.
 const timeFormat = "2006-01-02T15:04:05.000000000Z"
 
-// folder is what is read of a results folder.
+// folder is the data of a results folder.
 type folder struct {
 	id, stamp string
 	run       result.Run
@@ -29,12 +29,12 @@ type folder struct {
 	moves     [][]result.Migration // of each outcome
 }
 
-// batchSize is how many folders are read before they are written in one
-// transaction: few enough for others not to wait long, enough to be quick.
+// batchSize is how many folders are written in one transaction: few enough for short
+// locks, enough to be quick.
 const batchSize = 100
 
-// sync makes the database say what the folders say. Of a folder whose run.json
-// and journal are as they were, nothing is read.
+// sync updates the database from the folders. Folders with unchanged run.json and
+// journal are not read.
 func (h *History) sync(ctx context.Context, notice func(error)) error {
 	dirs, err := result.Runs(h.base)
 	if err != nil {
@@ -68,7 +68,7 @@ func (h *History) sync(ctx context.Context, notice func(error)) error {
 				continue
 			}
 			gone = append(gone, f.id)
-			if !errors.Is(err, fs.ErrNotExist) { // else it is being deleted
+			if !errors.Is(err, fs.ErrNotExist) { // otherwise it is being deleted
 				notice(fmt.Errorf("results folder skipped: %w", err))
 			}
 		}
@@ -90,8 +90,8 @@ func stamps(ctx context.Context, db *sql.DB) (map[string]string, error) {
 	return known, err
 }
 
-// stamp changes when a run's status or one of its variants' does, and when mhmig
-// learns to read one more measure.
+// stamp changes with the status of a run or of a variant, and when mhmig has a new
+// measure.
 func stamp(dir string) string {
 	text := []string{fmt.Sprint(len(result.Measures))}
 	for _, name := range []string{result.RunFile, result.JournalFile} {
@@ -104,10 +104,10 @@ func stamp(dir string) string {
 	return strings.Join(text, " ")
 }
 
-// read reads a results folder. Broken variants are said, and kept as the run's
-// journal has them.
+// read reads a results folder. Damaged variants cause a notice, and have the data of
+// the run's journal.
 func read(dir string, notice func(error)) (folder, error) {
-	f := folder{id: filepath.Base(dir), stamp: stamp(dir)} // before reading: what changes meanwhile is read again
+	f := folder{id: filepath.Base(dir), stamp: stamp(dir)} // before reading, so that later changes are read again
 	var err error
 	if f.run, err = result.LoadRun(dir); err != nil {
 		return f, err
@@ -125,7 +125,7 @@ func read(dir string, notice func(error)) (folder, error) {
 		}
 		for _, m := range moves {
 			for i := range m.VMs {
-				m.VMs[i].Samples = nil // they are large, and nothing of them is kept
+				m.VMs[i].Samples = nil // large and not stored
 				if guest := m.VMs[i].Guest; guest != nil {
 					guest.Gaps = nil
 				}
@@ -136,7 +136,7 @@ func read(dir string, notice func(error)) (folder, error) {
 	return f, nil
 }
 
-// write replaces what is known of folders, and forgets what is gone.
+// write replaces the data of folders, and deletes that of gone ones.
 func (h *History) write(ctx context.Context, folders []folder, gone []string) error {
 	if len(folders)+len(gone) == 0 {
 		return nil

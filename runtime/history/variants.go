@@ -14,10 +14,10 @@ import (
 	"github.com/mhmig/mhmig/runtime/result"
 )
 
-// Query picks what is asked for; the zero value is all.
+// Query selects variants and runs; the zero value selects all.
 type Query struct {
-	Pattern string // of variants' names: * is any text, ? any character; a name, or a part of one, if it has neither
-	Last    int    // look at so many newest runs; 0: all
+	Pattern string // of variants' names: * is any text, ? any character; without these, a name or a part of one
+	Last    int    // only the newest runs; 0: all
 }
 
 // Run is a run in the history.
@@ -29,20 +29,20 @@ type Run struct {
 	Version  string         `json:"version,omitempty"`
 	Scenario string         `json:"scenario,omitempty"`
 	Config   string         `json:"config,omitempty"`
-	Hosts    string         `json:"hosts,omitempty"` // with commas between
-	Outcomes map[string]int `json:"outcomes"`        // of each status, how many variants
+	Hosts    string         `json:"hosts,omitempty"` // separated by commas
+	Outcomes map[string]int `json:"outcomes"`        // number of variants by status
 }
 
-// Variant is how a variant of one scenario and config fared.
+// Variant has the outcomes of a variant of one scenario and config.
 type Variant struct {
 	Name     string          `json:"name"`
 	Scenario string          `json:"scenario,omitempty"`
 	Config   string          `json:"config,omitempty"`
-	Statuses []result.Status `json:"statuses"` // the newest last; repeats are some of one run
-	Decided  int             `json:"judged"`   // of them, those that passed or failed
+	Statuses []result.Status `json:"statuses"` // the newest last; a run has several with --repeat
+	Decided  int             `json:"judged"`   // of them, those that passed or failed (not skipped or cancelled)
 	Passed   int             `json:"passed"`   // PASS or WARN
 	Flips    int             `json:"flips"`    // between passed and failed
-	Flaky    bool            `json:"flaky"`    // it flips, not only fails or was mended
+	Flaky    bool            `json:"flaky"`    // it flips more than once, or within a run
 	Trends   []Trend         `json:"trends,omitempty"`
 	LastGood *RunRef         `json:"last_good,omitempty"` // the newest run in which it passed and never failed
 	FirstBad *RunRef         `json:"first_bad,omitempty"` // the first one after LastGood in which it failed
@@ -54,28 +54,28 @@ type RunRef struct {
 	Started time.Time `json:"started"`
 }
 
-// Trend is a measure of a variant's moves over its runs.
+// Trend is a measure of a variant's migrations over its runs.
 type Trend struct {
 	result.Measure
 
 	Count  int     `json:"count"` // outcomes that passed and have it
 	Median float64 `json:"median"`
-	// Percent is the change from the older half to the newer half, nil when
-	// the Mann-Whitney U test (p<0.01: there are many variants) proves none.
+	// Percent is the change from the older half to the newer half, nil if it is not
+	// significant (Mann-Whitney U test with p<0.01: there are many variants).
 	Percent *float64 `json:"percent,omitempty"`
 }
 
-// runsQuery numbers runs, the newest first.
+// runsQuery selects the newest runs.
 const runsQuery = `WITH picked AS (SELECT * FROM runs ORDER BY id DESC LIMIT ?) `
 
 func (q Query) limit() int {
 	if q.Last <= 0 {
-		return -1 // none, to SQLite
+		return -1 // no limit, in SQLite
 	}
 	return q.Last
 }
 
-// Runs returns the newest runs, the newest first. Query.Pattern does not matter.
+// Runs returns the newest runs, the newest first. Query.Pattern is ignored.
 func (h *History) Runs(ctx context.Context, q Query) ([]Run, error) {
 	runs, err := collect(ctx, h.db, func(rows *sql.Rows) (r Run, err error) {
 		var status, started string
@@ -114,8 +114,7 @@ type outcome struct {
 	origin [2]string // scenario, config
 }
 
-// Variants returns how the variants fared whose names match, those that were
-// run last first.
+// Variants returns the variants whose names match, the most recently run first.
 func (h *History) Variants(ctx context.Context, q Query) ([]Variant, error) {
 	outcomes, err := collect(ctx, h.db, func(rows *sql.Rows) (o outcome, err error) {
 		var status, started string
@@ -164,15 +163,15 @@ func (h *History) Variants(ctx context.Context, q Query) ([]Variant, error) {
 	return variants, nil
 }
 
-// place is where a value belongs: an outcome and a measure.
+// place identifies a value: an outcome and a measure.
 type place struct {
 	run     string
 	number  int
 	measure string
 }
 
-// values returns each outcome's measures: means over its moves, as the
-// comparison of runs has them.
+// values returns each outcome's measures: means over its migrations, as in package
+// compare.
 func (h *History) values(ctx context.Context) (map[place]float64, error) {
 	values := map[place]float64{}
 	_, err := collect(ctx, h.db, func(rows *sql.Rows) (struct{}, error) {
@@ -185,7 +184,7 @@ func (h *History) values(ctx context.Context) (map[place]float64, error) {
 	return values, err
 }
 
-// evaluate looks at a variant's outcomes, the oldest first.
+// evaluate sets v's fields from its outcomes, the oldest first.
 func (v *Variant) evaluate(outcomes []outcome) {
 	var last result.Status
 	for _, o := range outcomes {
@@ -202,7 +201,7 @@ func (v *Variant) evaluate(outcomes []outcome) {
 		}
 		last = o.status
 	}
-	// One flip is something that broke or was mended, unless it is within a run.
+	// One flip is a regression or a fix, unless it is within a run.
 	v.Flaky = v.Flips > 1
 	for _, run := range chunkByRun(outcomes) {
 		passed, failed := 0, 0
@@ -228,12 +227,12 @@ func (v *Variant) evaluate(outcomes []outcome) {
 	}
 }
 
-// isDecided reports whether s says something about the system under test.
+// isDecided reports whether s is a verdict about the system under test.
 func isDecided(s result.Status) bool { return isGood(s) || s == result.Fail || s == result.Error }
 
 func isGood(s result.Status) bool { return s == result.Pass || s == result.Warn }
 
-// chunkByRun splits outcomes, which are in the order of runs.
+// chunkByRun splits outcomes, which are ordered by run.
 func chunkByRun(outcomes []outcome) [][]outcome {
 	var runs [][]outcome
 	for i, o := range outcomes {

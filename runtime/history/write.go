@@ -13,7 +13,7 @@ import (
 	"github.com/mhmig/mhmig/runtime/result"
 )
 
-// WriteRuns writes runs for a person at a terminal.
+// WriteRuns writes runs for a terminal.
 func WriteRuns(w io.Writer, runs []Run) {
 	for _, r := range runs {
 		var counts []string
@@ -34,8 +34,8 @@ func WriteRuns(w io.Writer, runs []Run) {
 	}
 }
 
-// WriteVariants writes, for a person at a terminal, how variants fared; paint gives
-// the letters of statuses their colours.
+// WriteVariants writes the outcomes of variants for a terminal; paint colours the
+// status letters.
 func WriteVariants(w io.Writer, variants []Variant, paint bool) {
 	names := map[string]int{}
 	for i := range variants {
@@ -59,7 +59,7 @@ func WriteVariants(w io.Writer, variants []Variant, paint bool) {
 	}
 }
 
-// writeLastGood writes since when a variant fails.
+// writeLastGood writes the last good and the first bad run of a variant.
 func writeLastGood(w io.Writer, v *Variant) {
 	switch {
 	case v.FirstBad != nil && v.LastGood != nil:
@@ -79,7 +79,7 @@ var statusLetters = map[result.Status]struct{ letter, colour string }{
 	result.Cancel: {"C", "2"}, result.Fail: {"F", "31"}, result.Error: {"E", "35"},
 }
 
-// strip writes the last statuses, the newest on the right, a letter each.
+// strip returns a letter for each of the last statuses, the newest on the right.
 func strip(statuses []result.Status, paint bool) string {
 	var b strings.Builder
 	for _, s := range statuses[max(0, len(statuses)-shownStatuses):] {
@@ -92,10 +92,10 @@ func strip(statuses []result.Status, paint bool) string {
 	return b.String()
 }
 
-// rate says how often a variant passed, and whether that can be relied on.
+// rate is the pass rate of a variant, and whether it is flaky.
 func rate(v *Variant) string {
 	if v.Decided == 0 {
-		return "never judged"
+		return "no verdict yet"
 	}
 	text := fmt.Sprintf("%d%% of %d", 100*v.Passed/v.Decided, v.Decided)
 	if v.Flaky {
@@ -104,7 +104,7 @@ func rate(v *Variant) string {
 	return text
 }
 
-// trend writes a measure of times: its median and what became of it.
+// trend formats a measure of times: its median and change.
 func trend(t Trend) string {
 	words := strings.Split(t.Name, "_")
 	text := strings.Join(words[:len(words)-1], " ") + " "

@@ -13,9 +13,9 @@ import (
 	"github.com/mhmig/mhmig/runtime/result"
 )
 
-// Annotations writes the commands with which GitHub's Actions (and Gitea's,
-// and others) mark the lines of a change: an error for each variant that went
-// wrong, a warning for each warning.
+// Annotations writes workflow commands that annotate the lines of a change in GitHub
+// Actions (and Gitea, and others): an error for each failed variant, a warning for
+// each warning.
 func Annotations(w io.Writer, dir string) error {
 	run, err := result.LoadRun(dir)
 	if err != nil {
@@ -50,7 +50,7 @@ func annotation(command, variant string, f result.Failure) string {
 		value = strings.NewReplacer(":", "%3A", ",", "%2C").Replace(commandText(value))
 		properties = append(properties, key+"="+value)
 	}
-	if file, line, column := split(f.Position); line > 0 && !strings.HasPrefix(file, "@") { // a library's file is not the change's
+	if file, line, column := split(f.Position); line > 0 && !strings.HasPrefix(file, "@") { // files of libraries are not in the repository
 		add("file", relative(file))
 		add("line", fmt.Sprint(line))
 		if column > 0 {
@@ -65,14 +65,13 @@ func annotation(command, variant string, f result.Failure) string {
 	return fmt.Sprintf("::%s %s::%s\n", command, strings.Join(properties, ","), commandText(text))
 }
 
-// commandText is text on one line of commands: escaped as they want it, and
-// without control characters.
+// commandText is text escaped for a workflow command, without control characters.
 func commandText(text string) string {
 	return strings.NewReplacer("%", "%25", "\r", "%0D", "\n", "%0A").Replace(printable.Lines(text))
 }
 
-// relative is a file's path from the working folder, if it is below that: the
-// paths that GitHub knows are those of the checkout.
+// relative is a file's path relative to the working folder, if it is below that:
+// GitHub wants paths relative to the checkout.
 func relative(file string) string {
 	here, err := os.Getwd()
 	if err != nil || !filepath.IsAbs(file) {

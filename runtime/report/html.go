@@ -26,9 +26,9 @@ import (
 //go:embed page
 var pageFiles embed.FS
 
-// page is the HTML page. Its data are JSON in script elements that are not
-// run: one with what the table shows of each variant, and one with the rest of
-// it, which the browser reads when somebody looks.
+// page is the HTML page. Its data are JSON in script elements that are not executed:
+// for each variant, one with its row of the table, and one with its details, which
+// is parsed when they are opened.
 var page = template.Must(template.New("page.html").Funcs(template.FuncMap{
 	"style": func() template.CSS { return template.CSS(pageFile("page.css")) },
 	"script": func() template.JS {
@@ -44,9 +44,8 @@ func pageFile(name string) string {
 	return string(data)
 }
 
-// What the page holds at most of each variant, and of all logs and other files
-// together; those of variants that are not fine come first in that they have a budget
-// of their own.
+// Limits of the page for each variant, and for all logs and other files together;
+// variants that are not OK have a separate budget.
 const (
 	logLines   = 200
 	logBytes   = 32 << 10
@@ -59,7 +58,7 @@ const (
 
 // The page's data.
 type (
-	// row is what the table shows of a variant.
+	// row is a variant in the table.
 	row struct {
 		ID      string        `json:"id"`
 		Name    string        `json:"name"`
@@ -70,37 +69,37 @@ type (
 		Message string        `json:"message,omitempty"`
 		Moves   []spark       `json:"moves,omitempty"`
 	}
-	// spark is a move in small: the figures that it is judged by, and the
-	// largest ones, by which all plots of a run get one scale.
+	// spark is a sparkline of a migration, with the maximum values, from which all
+	// plots of a run get the same scale.
 	spark struct {
 		series
 		Downtime float64 `json:"down"`
-		Guest    int64   `json:"guest,omitzero"` // the downtime that it felt
+		Guest    int64   `json:"guest,omitzero"` // the downtime by the guest's clock
 		End      float64 `json:"end"`            // ms
 		Total    float64 `json:"total"`          // bytes
 		Peak     float64 `json:"peak"`           // of both rates, bytes per second
 		Pause    int64   `json:"pause"`          // the longest one, ms
-		Last     float64 `json:"last"`           // as plot's
+		Last     float64 `json:"last"`           // as in plot
 	}
-	// detail is the rest.
+	// detail is a variant without its row.
 	detail struct {
 		variant
 		Plots    []plot            `json:"plots,omitempty"`
 		Timeline []span            `json:"timeline,omitempty"`
-		Params   map[string]string `json:"params,omitempty"`  // that are not those of the first variant
+		Params   map[string]string `json:"params,omitempty"`  // that differ from the first variant's
 		Without  []string          `json:"without,omitempty"` // params that only the first has
-		Origins  map[string]string `json:"origins,omitempty"` // that are not the first one's
+		Origins  map[string]string `json:"origins,omitempty"` // that differ from the first one's
 		LogTail  string            `json:"logTail"`
 		LogCut   bool              `json:"logCut"`
 		VMFiles  []file            `json:"vmFiles,omitempty"`
-		Texts    map[string]text   `json:"texts,omitempty"` // what files say, by path
+		Texts    map[string]text   `json:"texts,omitempty"` // content of files, by path
 	}
-	// text is what a file says, or its end.
+	// text is the content of a file, or its end.
 	text struct {
 		Text string `json:"text"`
 		Cut  bool   `json:"cut,omitzero"`
 	}
-	// plot is one VM's move in full.
+	// plot is one VM's migration.
 	plot struct {
 		series
 		Migration int     `json:"migration"`
@@ -111,15 +110,15 @@ type (
 		Downtime  float64 `json:"down"`
 		Guest     int64   `json:"guest,omitzero"`
 		Pauses    []pause `json:"pauses,omitempty"`
-		Last      float64 `json:"last,omitzero"` // up to when they are to be seen, ms after Start
+		Last      float64 `json:"last,omitzero"` // end of the plotted pauses, ms after Start
 	}
-	// pause is a time in which no stamp of the guest's clock came, beyond the usual.
+	// pause is a time without a stamp of the guest's clock, beyond the period.
 	pause struct {
-		End    float64 `json:"t"`    // ms after the move began; the pause lasted Length
+		End    float64 `json:"t"`    // ms after the migration began
 		Length int64   `json:"long"` // ms
-		Gap    int64   `json:"gap"`  // the part of it in which the guest's clock went on
+		Gap    int64   `json:"gap"`  // the part of it in which the guest's clock ran
 	}
-	// series are what was sampled, by ms after the move began.
+	// series are the samples, by ms after the migration began.
 	series struct {
 		Time      []float64 `json:"t"`
 		Remaining []float64 `json:"left"`
@@ -141,17 +140,16 @@ type (
 	}
 )
 
-// HTML writes one page that needs no other file and no network: the summary, a
-// table of variants, and of each all that is known. Where it lies in the results
-// folder, it links to the logs and artifacts there; elsewhere it names them, and shows
-// what it holds of them.
+// HTML writes a self-contained page: the summary, a table of variants, and the details
+// of each. In the results folder, it links to the logs and artifacts there; elsewhere
+// it names them, and shows the embedded parts.
 func HTML(w io.Writer, dir string) error {
 	run, err := result.LoadRun(dir)
 	if err != nil {
 		return err
 	}
 	b := &pageBuilder{dir: dir, run: run, counts: map[result.Status]int{}, good: goodLogs, bad: badLogs}
-	w = printable.EscapeCommands(w, func(c byte) string { return fmt.Sprintf(`\u%04x`, c) }) // what others have written stands in JSON
+	w = printable.EscapeCommands(w, func(c byte) string { return fmt.Sprintf(`\u%04x`, c) }) // text of others is in JSON strings
 	err = page.Execute(w, struct {
 		Title    string
 		Run      runEntry
@@ -165,7 +163,7 @@ func HTML(w io.Writer, dir string) error {
 	return err
 }
 
-// pageBuilder goes through the variants once.
+// pageBuilder iterates over the variants once.
 type pageBuilder struct {
 	dir    string
 	run    result.Run
@@ -173,7 +171,7 @@ type pageBuilder struct {
 	err    error
 
 	params, origins map[string]string // the first variant's
-	good, bad       int               // how many bytes of logs may still come
+	good, bad       int               // bytes left for logs
 }
 
 func (b *pageBuilder) variants(yield func(row, detail) bool) {
@@ -206,7 +204,7 @@ func (b *pageBuilder) variants(yield func(row, detail) bool) {
 	}
 }
 
-// maxSparks bounds the small pictures of one variant.
+// maxSparks limits the sparklines of one variant.
 const maxSparks = 8
 
 func (b *pageBuilder) detail(o result.Outcome, moves []result.Migration) detail {
@@ -259,15 +257,15 @@ func (b *pageBuilder) detail(o result.Outcome, moves []result.Migration) detail 
 	return d
 }
 
-// read reads a JSON file of a variant. One that is not there, as of a variant
-// that has not ended, or is broken leaves its part of the page empty.
+// read reads a JSON file of a variant. If it is missing, as in a variant that has not
+// ended, or damaged, its part of the page is empty.
 func read(path string, into any) {
 	if data, err := os.ReadFile(path); err == nil {
 		_ = json.Unmarshal(data, into)
 	}
 }
 
-// changedOnly returns what of m is not the same in base.
+// changedOnly returns the entries of m that differ from base.
 func changedOnly(base, m map[string]string) map[string]string {
 	m = maps.Clone(m)
 	maps.DeleteFunc(m, func(key, value string) bool { old, has := base[key]; return has && old == value })
@@ -313,10 +311,10 @@ func newPlot(number int, vm result.MovedVM, since func(time.Time) float64) (p pl
 			before, _ := s.Query["total-time"].(float64)
 			p.Start = since(s.Time) - before
 		}
-		passed := max(0, since(s.Time)-p.Start) // by our clock: between two states QEMU's says 0 for a moment
+		passed := max(0, since(s.Time)-p.Start) // by our clock: QEMU reports 0 for a moment between two states
 		g := s.Progress()
 		if g.Total == 0 {
-			continue // before it began
+			continue // before the migration began
 		}
 		p.add(passed, g)
 		counts = append(counts, countsOf(s.Query))
@@ -338,10 +336,10 @@ func newPlot(number int, vm result.MovedVM, since func(time.Time) float64) (p pl
 	return p, true
 }
 
-// counted is what QEMU counts of a move, from its begin on.
+// counted are QEMU's counters of a migration, from its start.
 type counted struct {
 	known bool
-	sent  float64 // bytes of RAM: whole pages, also those that took less room
+	sent  float64 // bytes of RAM: whole pages, also compressed ones
 	bytes float64 // over the network
 }
 
@@ -354,11 +352,10 @@ func countsOf(query map[string]any) counted {
 	return counted{known, pageSize * (number(ram, "normal") + number(ram, "duplicate") + number(cache, "pages")), number(ram, "transferred")}
 }
 
-// measure replaces the rates that QEMU gives by those between two samples. It knows
-// the dirty rate only once a second and forgets it at the end: of a move that is shorter
-// it says 0. What the guest has changed is what is left to send more than it would be
-// by what was sent; it is seen when a pass ends, of the time since the pass before.
-// setup is when the guest's changes begin to be noted, in ms.
+// measure replaces QEMU's rates by those between two samples. QEMU updates the dirty
+// rate once a second and resets it at the end: for shorter migrations it is 0. The
+// dirtied RAM of a pass is the remaining RAM plus what was sent, minus what remained
+// before; it is known when the pass ends. setup is when dirty tracking starts, in ms.
 func (p *plot) measure(counts []counted, setup float64) {
 	if slices.ContainsFunc(counts, func(c counted) bool { return !c.known }) {
 		return
@@ -386,18 +383,18 @@ func (p *plot) measure(counts []counted, setup float64) {
 		begin, left, from = p.Time[i], all, i+1
 	}
 	for j := from; j < len(counts); j++ {
-		p.Dirty[j] = rate // that of the pass before, as far as is known
+		p.Dirty[j] = rate // the last known rate
 	}
 }
 
-// The clock stamps every 10 ms; pauses of as much again nobody feels.
+// The period of the clock stamps, and the pause beyond it that is shown.
 const (
 	period   = 10 // ms
 	minPause = 10 // ms
 )
 
-// addPauses adds those that began while the VM moved; of very many, the longest.
-// One that goes on long after the move is seen in part, for the move to be seen.
+// addPauses adds the pauses that began during the migration, at most maxPoints of the
+// longest. One that ends long after the migration is cut, to keep the scale.
 func (p *plot) addPauses(gaps []result.ClockGap, since func(time.Time) float64) {
 	if len(gaps) < 2 {
 		return
@@ -407,7 +404,7 @@ func (p *plot) addPauses(gaps []result.ClockGap, since func(time.Time) float64) 
 		end := since(g.Time) + span - p.Start
 		length := g.Silence - period
 		if begin := end - float64(length); length > minPause && end > 0 && begin <= p.End {
-			p.Pauses = append(p.Pauses, pause{end, length, min(g.Gap, length)}) // a clock may jump
+			p.Pauses = append(p.Pauses, pause{end, length, min(g.Gap, length)}) // the clock may jump
 			p.Last = min(end, p.End*1.25)
 		}
 	}
@@ -426,8 +423,8 @@ func (s *series) add(at float64, g result.Progress) {
 	s.Pass = append(s.Pass, g.Pass)
 }
 
-// thinned returns at most about n of the points: of each stretch those with
-// the smallest and largest values, so that no peak is lost.
+// thinned returns at most about n of the points: of each interval those with the
+// minimum and maximum values, so that no peak is lost.
 func (s series) thinned(n int) series {
 	if len(s.Time) <= n {
 		return s
@@ -472,6 +469,6 @@ func newSpark(p plot) spark {
 	for _, pause := range p.Pauses {
 		s.Pause = max(s.Pause, pause.Length)
 	}
-	s.Rate, s.Pass = nil, nil // are not drawn
+	s.Rate, s.Pass = nil, nil // not drawn
 	return s
 }

@@ -17,8 +17,8 @@ import (
 	"github.com/mhmig/mhmig/runtime/result"
 )
 
-// The elements of JUnit's format, as its common schema (of Jenkins' xUnit
-// plugin, in testdata) has them.
+// The elements of the JUnit format, by its common schema (of Jenkins' xUnit plugin, in
+// testdata).
 type (
 	junitProperty struct {
 		Name  string `xml:"name,attr"`
@@ -44,13 +44,12 @@ type (
 	}
 )
 
-// JUnit writes the report that continuous integration systems know as JUnit's:
-// one suite, with a test for each variant. FAIL is a failure, ERROR and what
-// did not end is an error, SKIP and CANCEL are skipped, and WARN has passed,
-// with its warnings in the output.
+// JUnit writes a JUnit XML report: one suite, with a test case for each variant. FAIL
+// is a failure, ERROR and an unfinished variant are an error, SKIP and CANCEL are
+// skipped, and WARN is passed, with its warnings in the output.
 //
-// The folder is read twice, since the numbers stand in front; while a run goes
-// on they can be those of a moment ago.
+// The folder is read twice, since the counts come first; during a run they can be
+// slightly older.
 func JUnit(w io.Writer, dir string) error {
 	run, err := result.LoadRun(dir)
 	if err != nil {
@@ -129,7 +128,7 @@ func newJUnitCase(run result.Run, o result.Outcome) junitCase {
 	return c
 }
 
-// junitOutput is what is worth saying of any variant.
+// junitOutput is the system-out of a variant.
 func junitOutput(o result.Outcome) string {
 	var b strings.Builder
 	if o.Status == result.Warn {
@@ -173,13 +172,13 @@ func junitProperties(run result.Run) []junitProperty {
 	return all
 }
 
-// hostname is the run's first host, else the name of this machine: the schema wants one.
+// hostname is the run's first host, else the name of this machine: the schema requires one.
 func hostname(run result.Run) string {
-	here, _ := os.Hostname() // there is another name
+	here, _ := os.Hostname() // the default is used
 	return cmp.Or(strings.Join(run.Hosts[:min(1, len(run.Hosts))], ""), here, "localhost")
 }
 
-// attributes makes attributes of names and values by turns.
+// attributes makes attributes of alternating names and values.
 func attributes(namesAndValues ...any) []xml.Attr {
 	var all []xml.Attr
 	for i := 0; i < len(namesAndValues); i += 2 {

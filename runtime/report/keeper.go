@@ -19,28 +19,27 @@ var kept = []struct {
 	format Format
 }{{JUnitFile, JUnit}, {JSONFile, JSON}, {HTMLFile, HTML}}
 
-// A Keeper keeps junit.xml, results.json and report.html of a results folder
-// up to date while the run goes on. Each is replaced as a whole, so a reader
-// sees the old or the new one.
+// A Keeper keeps junit.xml, results.json and report.html of a results folder up to
+// date during the run. Each is replaced atomically.
 //
-// All methods may be called by any goroutine. One goroutine of the Keeper's
-// own writes; Close waits for it.
+// All methods may be called by any goroutine. The Keeper's goroutine writes; Close
+// waits for it.
 type Keeper struct {
 	write   func() error
 	onError func(error)
-	changed chan struct{} // holds one: that there is something to write
+	changed chan struct{} // capacity 1: a write is needed
 	closing chan struct{}
 	close   sync.Once
 	done    chan struct{}
 }
 
-// restFactor is how many times as long as writing took a Keeper then rests: reports
-// cost the run a twentieth of one processor at most.
+// restFactor is the pause after a write, as a multiple of its duration: reports take
+// at most 5% of one CPU.
 const restFactor = 20
 
-// Keep begins to keep the reports of the results folder dir. The first error
-// in writing them is told to complain, by the Keeper's goroutine; it leaves
-// the reports as they were, and the next write may mend it.
+// Keep starts keeping the reports of the results folder dir up to date. onError gets
+// the first write error, on the Keeper's goroutine; the reports then stay as they
+// were, and the next write may succeed.
 func Keep(dir string, onError func(error)) *Keeper {
 	return keep(func() error {
 		var errs []error
@@ -57,16 +56,16 @@ func keep(write func() error, onError func(error)) *Keeper {
 	return k
 }
 
-// Changed says that a variant has begun or ended. It does not wait.
+// Changed requests an update after a variant has begun or ended. It does not block.
 func (k *Keeper) Changed() {
 	select {
 	case k.changed <- struct{}{}:
-	default: // one is there already
+	default: // requested already
 	}
 }
 
-// Close writes the reports a last time and ends the Keeper. It is for after
-// the folder's Finish. Later calls only wait.
+// Close writes the reports a last time and ends the Keeper. Call it after the
+// folder's Finish. Later calls only wait.
 func (k *Keeper) Close() {
 	k.close.Do(func() { close(k.closing) })
 	<-k.done
@@ -99,13 +98,13 @@ func (k *Keeper) loop() {
 	}
 }
 
-// writeFile makes a report and puts it in the place of what path was.
+// writeFile writes a report to path atomically.
 func writeFile(path string, format Format, dir string) (err error) {
 	file, err := renameio.NewPendingFile(path, renameio.WithTempDir(filepath.Dir(path)), renameio.WithPermissions(0o644))
 	if err != nil {
 		return err
 	}
-	defer func() { _ = file.Cleanup() }() // nothing is left to do after a replacement
+	defer func() { _ = file.Cleanup() }() // does nothing after a replacement
 	w := bufio.NewWriterSize(file, 64<<10)
 	if err := format(w, dir); err != nil {
 		return fmt.Errorf("%s: %w", path, err)

@@ -15,15 +15,15 @@ import (
 	"github.com/mhmig/mhmig/runtime/result"
 )
 
-// What Markdown shows at most, as comments have a limit of 64 KiB.
+// Limits of Markdown, as comments are limited to 64 KiB.
 const (
 	maxFailures = 20
-	maxText     = 2000 // bytes of what is known of one failure
+	maxText     = 2000 // bytes of one failure's details
 	maxRows     = 10
 )
 
-// Markdown writes a summary to paste into a review: the totals, what went
-// wrong, the slowest variants, and the migrations with the longest downtimes.
+// Markdown writes a summary for a review: the totals, the failures, the slowest
+// variants, and the migrations with the longest downtimes.
 func Markdown(w io.Writer, dir string) error {
 	run, err := result.LoadRun(dir)
 	if err != nil {
@@ -44,7 +44,7 @@ func Markdown(w io.Writer, dir string) error {
 				writeFailure(&wrong, o)
 			}
 		}
-		moves, _ := result.Migrations(filepath.Join(dir, o.ID)) // a broken record has no figures to show
+		moves, _ := result.Migrations(filepath.Join(dir, o.ID)) // a damaged record is not shown
 		for _, m := range moves {
 			for _, vm := range m.VMs {
 				f := newMoved(vm)
@@ -83,7 +83,7 @@ func Markdown(w io.Writer, dir string) error {
 	return err
 }
 
-// writeFailure writes what went wrong in a variant, and its warnings.
+// writeFailure writes the failures and warnings of a variant.
 func writeFailure(b *strings.Builder, o result.Outcome) {
 	first := o.Message
 	if first == "" && len(o.Warnings) > 0 {
@@ -102,7 +102,7 @@ func writeFailure(b *strings.Builder, o result.Outcome) {
 	b.WriteString("</details>\n\n")
 }
 
-// writeFenced writes text that is no Markdown.
+// writeFenced writes text as a code block.
 func writeFenced(b *strings.Builder, text string) {
 	text = printable.Lines(text)
 	fence := "```"

@@ -1,26 +1,22 @@
 // SPDX-License-Identifier: Apache-2.0
 
-// Package report makes reports of a results folder: for continuous
-// integration (JUnit, TAP, GitHub's annotations), for programs (results.json
-// and its schema), for reviews (Markdown) and for people (one HTML page).
+// Package report makes reports from a results folder: for continuous integration
+// (JUnit, TAP, GitHub annotations), for programs (results.json and its schema), for
+// reviews (Markdown) and for browsers (one HTML page).
 //
 //	err := report.JUnit(os.Stdout, "mhmig-results/latest")
 //
-// Each is a function of the folder alone, so that it can be made of a run that
-// goes on, has ended, or was killed; a Keeper makes three of them again and
-// again while the run goes. They read variant by variant: what is held in
-// memory does not grow with the files of a run.
+// Each is a function of the folder alone, so that it can be made for a run that is
+// running, has ended, or was killed; a Keeper updates three of them during the run.
+// They read variant by variant: memory use does not grow with the files of a run.
 //
-// No report is green that should not be: a variant that did not end is an
-// error, and a run that was killed, was interrupted, or could not begin ends
-// with an error of its own.
+// A report never shows success by mistake: a variant that did not end is an error,
+// and a run that was killed, interrupted, or could not begin has an additional error.
 //
-// Whatever a guest has printed, a report is valid, and can be shown on a terminal
-// or in a job's output: package printable says how that is done. Only Annotations
-// writes what GitHub obeys.
+// Whatever a guest has printed, a report is valid, and safe for a terminal or a CI
+// job's output, see package printable. Only Annotations writes workflow commands.
 //
-// Concurrency: the functions may be called by any goroutine; Keeper says it
-// of itself.
+// Concurrency: the functions may be called by any goroutine; for Keeper see there.
 package report
 
 import (
@@ -50,8 +46,8 @@ const (
 	HTMLFile  = "report.html"
 )
 
-// outcomes yields the variants of a results folder in their order. What cannot
-// be read of one is a warning of it.
+// outcomes yields the variants of a results folder in their order. Unreadable files
+// of a variant become its warnings.
 func outcomes(dir string) iter.Seq2[result.Outcome, error] {
 	return func(yield func(result.Outcome, error) bool) {
 		for o, err := range result.Outcomes(dir) {
@@ -60,7 +56,7 @@ func outcomes(dir string) iter.Seq2[result.Outcome, error] {
 				err = nil
 			}
 			if o.Status == result.Running {
-				o.Message = cmp.Or(o.Message, "did not end: mhmig was killed, or is still at it")
+				o.Message = cmp.Or(o.Message, "did not end: mhmig was killed, or is still running")
 			}
 			if !yield(o, err) {
 				return
@@ -72,8 +68,8 @@ func outcomes(dir string) iter.Seq2[result.Outcome, error] {
 // wholeRun is the name of what outcomesAndRun adds.
 const wholeRun = "(the whole run)"
 
-// outcomesAndRun yields what outcomes does, and then one more that stands for
-// the run, if that has something to say which its variants do not.
+// outcomesAndRun yields what outcomes does, followed by one more for the run as a
+// whole, if that has a problem which its variants do not show.
 func outcomesAndRun(run result.Run, dir string) iter.Seq2[result.Outcome, error] {
 	return func(yield func(result.Outcome, error) bool) {
 		counts := map[result.Status]int{}
@@ -89,8 +85,8 @@ func outcomesAndRun(run result.Run, dir string) iter.Seq2[result.Outcome, error]
 	}
 }
 
-// RunProblem is what the run of a results folder has to say that its variants do not: that
-// it did not end, could not begin, or left variants out. "": nothing.
+// RunProblem returns the problem of a run that its variants do not show: that it did
+// not end, could not begin, or skipped variants. "": none.
 func RunProblem(dir string) (string, error) {
 	run, err := result.LoadRun(dir)
 	if err != nil {
@@ -112,11 +108,11 @@ func RunProblem(dir string) (string, error) {
 	return "", nil
 }
 
-// runNotEnded is what there is to say of a run without an end.
-const runNotEnded = "the run did not end: mhmig was killed, or is still at it"
+// runNotEnded is the problem of a run without an end.
+const runNotEnded = "the run did not end: mhmig was killed, or is still running"
 
-// runProblem is the same for a report that shows the variants which did not end; its
-// message is empty if there is nothing.
+// runProblem is RunProblem for a report that shows the variants which did not end; its
+// message is empty if there is none.
 func runProblem(run result.Run, counts map[result.Status]int) result.Outcome {
 	o := result.Outcome{Name: wholeRun, Started: run.Started, Hosts: run.Hosts, Failure: result.Failure{Status: result.Error}}
 	green := counts[result.Running]+counts[result.Fail]+counts[result.Error] == 0
@@ -131,7 +127,7 @@ func runProblem(run result.Run, counts map[result.Status]int) result.Outcome {
 			o.Message += fmt.Sprintf("; %d of %d variants did not begin", run.Planned-begun, run.Planned)
 		}
 		if !green {
-			o.Status = result.Skip // the reason for red is elsewhere
+			o.Status = result.Skip // another entry has the error
 		}
 	case run.NotRun > 0:
 		o.Message = fmt.Sprintf("%d variants did not begin", run.NotRun)
@@ -147,12 +143,12 @@ func runProblem(run result.Run, counts map[result.Status]int) result.Outcome {
 	case run.Status == result.Cancel && counts[result.Cancel] == 0:
 		o.Message = "the run was interrupted"
 	case !run.Status.OK() && green:
-		o.Message = fmt.Sprintf("the run ended with %s, and not because of a variant: what mhmig wrote to its terminal says why", run.Status)
+		o.Message = fmt.Sprintf("the run ended with %s, and not because of a variant: see mhmig's output on its terminal", run.Status)
 	}
 	return o
 }
 
-// marshal is value in JSON, with & < > as they are, and fit for a terminal.
+// marshal is value in JSON, with & < > not escaped, and safe for a terminal.
 func marshal(value any) ([]byte, error) {
 	var b bytes.Buffer
 	e := json.NewEncoder(&b)
@@ -161,7 +157,7 @@ func marshal(value any) ([]byte, error) {
 	return printable.JSON(bytes.TrimSuffix(b.Bytes(), []byte("\n"))), err
 }
 
-// label is the name that a person knows a variant by.
+// label is a variant's display name.
 func label(o result.Outcome) string {
 	name := cmp.Or(o.ShortName, o.Name, o.ID)
 	if o.Repeat > 0 {
@@ -170,13 +166,13 @@ func label(o result.Outcome) string {
 	return name
 }
 
-// title is what a run is about: the name of its scenario, else of its config.
+// title is the name of a run's scenario, else of its config.
 func title(run result.Run) string {
 	file := filepath.Base(cmp.Or(run.Scenario, run.Config, run.ID))
 	return printable.Line(strings.TrimSuffix(file, filepath.Ext(file)))
 }
 
-// failures are all that went wrong in a variant, the first thing first.
+// failures are all failures of a variant, in order.
 func failures(o result.Outcome) []result.Failure {
 	if o.Failure == (result.Failure{Status: o.Status}) && o.Status.OK() {
 		return o.Further
@@ -184,12 +180,12 @@ func failures(o result.Outcome) []result.Failure {
 	return append([]result.Failure{o.Failure}, o.Further...)
 }
 
-// place is where a failure was seen, in words.
+// place is the side, host, VM and phase of a failure.
 func place(f result.Failure) string {
 	return strings.Join(strings.Fields(strings.Join([]string{f.Side, f.Host, f.VM, f.Phase}, " ")), " ")
 }
 
-// describe says all that is known of a failure but its message, for people.
+// describe returns the details of a failure without its message.
 func describe(f result.Failure) string {
 	var b strings.Builder
 	if f.Position != "" {
@@ -211,7 +207,7 @@ func describe(f result.Failure) string {
 
 var position = regexp.MustCompile(`^(.+?):(\d+)(?::(\d+))?$`)
 
-// split takes FILE:LINE:COLUMN apart; line is 0 where there is none.
+// split splits FILE:LINE:COLUMN; line is 0 if there is none.
 func split(at string) (file string, line, column int) {
 	m := position.FindStringSubmatch(at)
 	if m == nil {
@@ -222,7 +218,7 @@ func split(at string) (file string, line, column int) {
 	return m[1], line, column
 }
 
-// clock is a duration as people read it: 113ms, 0.4s, 59.9s, 1m02s.
+// clock formats a duration: 113ms, 0.4s, 59.9s, 1m02s.
 func clock(seconds float64) string {
 	d := time.Duration(seconds * float64(time.Second))
 	switch {

@@ -125,10 +125,10 @@ func TestKilledRunIsNotGreen(t *testing.T) {
 		red        bool
 		change     func(f *result.Folder)
 	}{
-		{"killed before all had begun", "the run did not end: mhmig was killed, or is still at it; 3 of 4 variants did not begin", true, func(f *result.Folder) {
+		{"killed before all had begun", "the run did not end: mhmig was killed, or is still running; 3 of 4 variants did not begin", true, func(f *result.Folder) {
 			run(t, f, "one", result.Outcome{Failure: result.Failure{Status: result.Pass}}, -1)
 		}},
-		{"killed in the first variant", "the run did not end: mhmig was killed, or is still at it; 3 of 4 variants did not begin", true, func(f *result.Folder) {
+		{"killed in the first variant", "the run did not end: mhmig was killed, or is still running; 3 of 4 variants did not begin", true, func(f *result.Folder) {
 			_, err := f.Start(result.Entry{Name: "one"})
 			check(t, err)
 		}},

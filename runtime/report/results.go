@@ -23,8 +23,8 @@ import (
 //go:embed results.schema.json
 var Schema []byte
 
-// jsonFormat is the version of results.json: it goes up when a reader of the
-// one before would misread it. New names do not make a new version.
+// jsonFormat is the version of results.json: it is incremented with incompatible
+// changes. New members are compatible.
 const jsonFormat = 1
 
 // The parts of results.json.
@@ -55,8 +55,7 @@ type (
 		Status      string  `json:"status"`
 		VMs         []moved `json:"vms"`
 	}
-	// moved is the move of one VM; figures that QEMU or the guest's clock did not
-	// give are left out.
+	// moved is the migration of one VM; values that are not known are omitted.
 	moved struct {
 		VM          string  `json:"vm"`
 		Status      string  `json:"status"`
@@ -97,8 +96,8 @@ type (
 	}
 )
 
-// JSON writes results.json, whose form Schema publishes: the run, each
-// variant, and the totals.
+// JSON writes results.json, by the JSON schema Schema: the run, each variant, and the
+// totals.
 func JSON(w io.Writer, dir string) error {
 	run, err := result.LoadRun(dir)
 	if err != nil {
@@ -164,7 +163,7 @@ func newVariant(dir string, o result.Outcome, moves []result.Migration) variant 
 	return v
 }
 
-// newMoved reads the figures of a VM's move.
+// newMoved reads the values of a VM's migration.
 func newMoved(vm result.MovedVM) moved {
 	ram, _ := vm.Query["ram"].(map[string]any)
 	number := func(in map[string]any, key string) float64 { n, _ := in[key].(float64); return n }
@@ -179,11 +178,11 @@ func newMoved(vm result.MovedVM) moved {
 	return m
 }
 
-// maxFiles bounds how many files of a variant a report names.
+// maxFiles limits how many files of a variant a report lists.
 const maxFiles = 200
 
-// files are the files below a part of a variant's folder, the first ones of
-// many. What cannot be read is left out: the folder has it all.
+// files are the files below a part of a variant's folder, at most maxFiles.
+// Unreadable ones are skipped.
 func files(dir, id, part string) []file {
 	var all []file
 	_ = fs.WalkDir(os.DirFS(dir), path.Join(id, part), func(name string, entry fs.DirEntry, err error) error {

@@ -12,8 +12,8 @@ import (
 )
 
 // TAP writes the Test Anything Protocol, version 14: a test point for each
-// variant, and what is known of a failure as a YAML block. A variant in
-// quarantine is a TODO.
+// variant, and details of a failure as a YAML block. A variant in quarantine is a
+// TODO.
 func TAP(w io.Writer, dir string) error {
 	run, err := result.LoadRun(dir)
 	if err != nil {
@@ -79,8 +79,7 @@ func testPoint(number int, o result.Outcome) string {
 	return b.String()
 }
 
-// tapText is text for the line of a test point: on one line, and without what
-// would begin a directive.
+// tapText is text for the line of a test point: on one line, with "#" escaped.
 func tapText(text string) string {
 	text = printable.Line(strings.Join(strings.Fields(text), " "))
 	return strings.NewReplacer(`\`, `\\`, "#", `\#`).Replace(text)
