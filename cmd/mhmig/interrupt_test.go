@@ -388,7 +388,7 @@ func TestKilled(t *testing.T) {
 		})
 		r := w.start("exec", "it.star", "--config", "small.cfg")
 		r.await("now")
-		if out, err := w.command("cleanup").CombinedOutput(); exitStatus(err) != int(exit.Usage) || !bytes.Contains(out, []byte("still going on")) {
+		if out, err := w.command("cleanup").CombinedOutput(); exitStatus(err) != int(exit.Usage) || !bytes.Contains(out, []byte("still running")) {
 			t.Errorf("cleanup of a run that goes on: got %v: %s", err, out)
 		}
 		r.signal(syscall.SIGKILL)

@@ -1,13 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
 
-// Package exit has the exit codes of mhmig, and says which one an error means. An
-// error tells it by a method:
+// Package exit has the exit codes of mhmig, and maps errors to them. An error has its
+// code by a method:
 //
 //	func (e *LostError) ExitCode() exit.Code { return exit.Hosts }
 //
-// or is told so by who knows, as in exit.Usage.Wrap(err). What nobody has judged is
-// [Internal]: no fault of the user's arguments. What an error means for a variant's
-// results is told the same way, by a method Status (package result).
+// or is wrapped with one, as in exit.Usage.Wrap(err). Other errors are [Internal]: not
+// a fault of the user's arguments. A method Status does the same for a variant's
+// result (package result).
 package exit
 
 import (
@@ -23,20 +23,20 @@ type Code int
 // The exit codes of mhmig.
 const (
 	OK          Code = 0   // everything passed (or warned, or was skipped)
-	Failed      Code = 1   // some variant failed or erred, or what was asked for is not so
+	Failed      Code = 1   // a variant has FAIL or ERROR, or a checked condition is false
 	Usage       Code = 2   // wrong arguments, or an error in a config or scenario file
 	Hosts       Code = 3   // the hosts, or this machine as their controller, cannot be used
 	Internal    Code = 4   // an error that mhmig does not expect
 	Interrupted Code = 130 // Ctrl-C
 )
 
-// Error is an error whose exit code somebody knows.
+// Error is an error with an exit code.
 type Error struct {
 	Code Code
-	Err  error // nil: all is said
+	Err  error // nil: already reported
 }
 
-// Error is that of Err.
+// Error is the message of Err.
 func (e *Error) Error() string {
 	if e.Err == nil {
 		return fmt.Sprintf("exit status %d", e.Code)
@@ -51,8 +51,8 @@ func (e *Error) Unwrap() error { return e.Err }
 func (e *Error) ExitCode() Code { return e.Code }
 
 // Wrap gives err the code, keeping it for errors.Is and errors.As. Wrap of nil is nil.
-// A fault of this machine, such as a full disk, is never one of usage: it is one of
-// [Hosts] then.
+// A fault of this machine, such as a full disk, is never a usage error: its code is
+// [Hosts].
 func (c Code) Wrap(err error) error {
 	switch {
 	case err == nil:
@@ -63,7 +63,7 @@ func (c Code) Wrap(err error) error {
 	return &Error{c, err}
 }
 
-// Default is Wrap for an error that says nothing of its code itself.
+// Default is Wrap for an error without a code.
 func (c Code) Default(err error) error {
 	if hasCode(err) {
 		return err
@@ -76,8 +76,8 @@ func hasCode(err error) bool {
 	return errors.As(err, &withCode)
 }
 
-// Of returns the code that err means: that of the interruption if there is one in its
-// tree, else of the first error in it that knows.
+// Of returns the code of err: [Interrupted] if an error in its tree has that, else the
+// code of the first error in it that has one.
 func Of(err error) Code {
 	if err == nil {
 		return OK
@@ -95,8 +95,8 @@ func Of(err error) Code {
 	return Internal
 }
 
-// interrupted looks for an interruption in the whole tree of an error: it overrules
-// whatever else went wrong, as much of that is its consequence.
+// interrupted looks for an interruption in the whole tree of an error: it overrides
+// other errors, as these are often its consequence.
 func interrupted(err error) bool {
 	if withCode, ok := err.(interface{ ExitCode() Code }); ok && withCode.ExitCode() == Interrupted {
 		return true
@@ -110,7 +110,7 @@ func interrupted(err error) bool {
 	return false
 }
 
-// machineFaults are what no other argument would mend.
+// machineFaults are errors that other arguments would not avoid.
 var machineFaults = []error{
 	syscall.ENOSPC, syscall.EDQUOT, syscall.EIO, syscall.ENOMEM, syscall.EMFILE, syscall.ENFILE,
 }

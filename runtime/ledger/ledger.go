@@ -1,18 +1,18 @@
 // SPDX-License-Identifier: Apache-2.0
 
-// Package ledger notes what a run makes on its hosts: each thing before it is
-// made, so that a run that was killed leaves nothing that cannot be found.
+// Package ledger records the resources that a run makes on its hosts, each before it
+// is made, so that those of a killed run can be found and removed.
 //
 //	id, err := l.Record(ledger.Entry{Host: "host1", Kind: ledger.Dir, Path: dir})
 //	…make the folder, use it, remove it…
 //	err = l.Done(id)
 //
-// What is noted and not done, [Ledger.Pending], is what a dead run has left.
-// [Ledger.Undo] removes it, for the run itself or later for mhmig cleanup.
+// Entries that are recorded and not done, [Ledger.Pending], are left by a dead run.
+// [Ledger.Undo] removes them, for the run itself or later for mhmig cleanup.
 //
-// The file has one JSON object a line, either {"made": ENTRY} or {"done": ID}.
-// Lines are only ever appended. A last line that is not whole was being written
-// when the run died: its Record never returned, so nothing was made.
+// The file has one JSON object per line, either {"made": ENTRY} or {"done": ID}.
+// Lines are only ever appended. An incomplete last line was being written when the
+// run died: its Record never returned, so nothing was made.
 //
 // # Concurrency
 //
@@ -32,46 +32,46 @@ import (
 	"syscall"
 )
 
-// Kind is what kind of thing was made.
+// Kind is the kind of a resource.
 type Kind string
 
 const (
-	// Process is a process that outlives the command that started it. PIDFile
-	// is where its id is; Path is a folder that its command line names.
+	// Process is a process that outlives the command that started it. PIDFile is its
+	// PID file; Path is a folder that its command line contains.
 	Process Kind = "process"
 	// File is a file at Path.
 	File Kind = "file"
-	// Dir is a folder at Path, with all that is in it.
+	// Dir is a folder at Path, with its contents.
 	Dir Kind = "dir"
 	// Netdev is a network device named Path.
 	Netdev Kind = "netdev"
-	// Firewall is a table of nftables in the family inet, named Path. A process
-	// with [FirewallVariable] in its environment, Path and a slash, may be about to
-	// delete it.
+	// Firewall is an nftables table of the family inet, named Path. A process with
+	// [FirewallVariable] in its environment, Path and a slash, may be about to delete
+	// it.
 	Firewall Kind = "firewall"
-	// Commands are the commands of a scenario on a host, and what they have
-	// started: all whose mark (see host.Command) begins with Path and a slash.
+	// Commands are the commands of a scenario on a host, and their descendants: all
+	// processes whose mark (see host.Command) begins with Path and a slash.
 	Commands Kind = "commands"
 )
 
-// FirewallVariable marks processes that belong to a [Firewall].
+// FirewallVariable is the environment variable of processes that belong to a [Firewall].
 const FirewallVariable = "MHMIG_FIREWALL"
 
-// Entry is one thing on one host.
+// Entry is one resource on one host.
 type Entry struct {
 	ID      int               `json:"id"` // given by Record, from 1
 	Host    string            `json:"host"`
 	Kind    Kind              `json:"kind"`
 	Path    string            `json:"path"`
 	PIDFile string            `json:"pidfile,omitempty"`
-	Data    map[string]string `json:"data,omitempty"` // what else is to be known of it; undoing does without
+	Data    map[string]string `json:"data,omitempty"` // further information; not used by Undo
 }
 
 // String names the entry for a message.
 func (e Entry) String() string { return fmt.Sprintf("%s %s on %s", e.Kind, e.Path, e.Host) }
 
-// ErrHeld says that the process that writes a ledger is alive.
-var ErrHeld = errors.New("its run is still going on")
+// ErrHeld means that the process that writes a ledger is running.
+var ErrHeld = errors.New("its run is still running")
 
 // line is a line of the file. One of the two is set.
 type line struct {
@@ -83,13 +83,13 @@ type line struct {
 type Ledger struct {
 	mu      sync.Mutex // guards what follows
 	file    *os.File
-	size    int64 // of the whole lines
+	size    int64 // of the complete lines
 	last    int   // the highest ID
 	pending []Entry
 }
 
 // Open opens the ledger at path, or makes a new one in a folder that exists, and
-// reads what is pending. When another process has it open, the error matches
+// reads the pending entries. When another process has it open, the error matches
 // [ErrHeld]. The caller closes it.
 func Open(path string) (*Ledger, error) {
 	file, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE, 0o644)
@@ -104,15 +104,15 @@ func Open(path string) (*Ledger, error) {
 	return l, nil
 }
 
-// Read returns what is pending in the ledger at path, the last first, and
-// whether the process that writes it is alive. It changes nothing.
+// Read returns the pending entries of the ledger at path, the last first, and whether
+// the process that writes it is running. It changes nothing.
 func Read(path string) (pending []Entry, held bool, err error) {
 	file, err := os.Open(path)
 	if err != nil {
 		return nil, false, fmt.Errorf("read ledger: %w", err)
 	}
 	defer file.Close()
-	err = syscall.Flock(int(file.Fd()), syscall.LOCK_SH|syscall.LOCK_NB) // given back by Close
+	err = syscall.Flock(int(file.Fd()), syscall.LOCK_SH|syscall.LOCK_NB) // released by Close
 	if held = errors.Is(err, syscall.EWOULDBLOCK); err != nil && !held {
 		return nil, false, fmt.Errorf("read ledger %s: %w", path, err)
 	}
@@ -124,7 +124,7 @@ func Read(path string) (pending []Entry, held bool, err error) {
 }
 
 func (l *Ledger) load() error {
-	// The lock goes with the process, however it ends.
+	// The kernel releases the lock however the process ends.
 	err := syscall.Flock(int(l.file.Fd()), syscall.LOCK_EX|syscall.LOCK_NB)
 	if errors.Is(err, syscall.EWOULDBLOCK) {
 		return ErrHeld
@@ -141,7 +141,7 @@ func (l *Ledger) load() error {
 	return syncFolder(filepath.Dir(l.file.Name()))
 }
 
-// replayAll reads all whole lines of the file.
+// replayAll reads all complete lines of the file.
 func (l *Ledger) replayAll() error {
 	text, err := os.ReadFile(l.file.Name())
 	if err != nil {
@@ -163,7 +163,7 @@ func (l *Ledger) replayAll() error {
 	return nil
 }
 
-// syncFolder makes a new file's name as durable as its content.
+// syncFolder syncs a folder, so that a new file's name is durable.
 func syncFolder(path string) error {
 	dir, err := os.Open(path)
 	if err != nil {
@@ -193,9 +193,9 @@ func (l *Ledger) remove(id int) {
 	l.pending = slices.DeleteFunc(l.pending, func(e Entry) bool { return e.ID == id })
 }
 
-// Record notes what is about to be made, and returns when the note is on disk.
-// The entry's ID is ignored; the new one is returned. After an error the thing
-// must not be made.
+// Record records a resource that is about to be made, and returns when the entry is on
+// disk. The entry's ID is ignored; the new one is returned. After an error the
+// resource must not be made.
 func (l *Ledger) Record(e Entry) (id int, err error) {
 	if e.Host == "" || e.Path == "" || (e.Kind == Process) != (e.PIDFile != "") {
 		return 0, fmt.Errorf("record %+v: want a host, a path, and for a process only a pidfile", e)
@@ -214,23 +214,23 @@ func (l *Ledger) Record(e Entry) (id int, err error) {
 	return e.ID, nil
 }
 
-// Done strikes out an entry: the thing is gone, or never came about. Striking it
-// out again is no error.
+// Done completes an entry: the resource is removed, or was never made. Calling it
+// again is no error.
 func (l *Ledger) Done(id int) error {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if id < 1 || id > l.last {
-		return fmt.Errorf("strike out entry %d of the ledger: there is none", id)
+		return fmt.Errorf("complete entry %d of the ledger: there is none", id)
 	}
 	if err := l.write(line{Done: id}); err != nil {
-		return fmt.Errorf("strike out entry %d of the ledger: %w", id, err)
+		return fmt.Errorf("complete entry %d of the ledger: %w", id, err)
 	}
 	l.remove(id)
 	return nil
 }
 
-// Pending returns what was made and is not done, the last first: the order to
-// undo it in.
+// Pending returns the entries that are not done, the last first: the order to undo
+// them in.
 func (l *Ledger) Pending() []Entry {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -243,8 +243,8 @@ func (l *Ledger) Pending() []Entry {
 func (l *Ledger) Close() error {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	// Closing gives the lock back only when no child that is just being started
-	// has the file too.
+	// Explicitly, as closing does not release the lock while a child that is just
+	// being started has inherited the file.
 	err := syscall.Flock(int(l.file.Fd()), syscall.LOCK_UN)
 	if err := errors.Join(l.file.Close(), err); err != nil {
 		return fmt.Errorf("close ledger: %w", err)
@@ -252,8 +252,8 @@ func (l *Ledger) Close() error {
 	return nil
 }
 
-// write appends a line after the last whole one. What a failed write has left
-// is overwritten by the next, or seen as torn.
+// write appends a line after the last complete one. An incomplete line of a failed
+// write is overwritten by the next, or ignored when reading.
 func (l *Ledger) write(n line) error {
 	text, err := json.Marshal(n)
 	if err != nil {

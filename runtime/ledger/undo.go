@@ -16,7 +16,7 @@ import (
 	"github.com/mhmig/mhmig/runtime/host"
 )
 
-// Host is what Undo needs of a host. *host.Host is one.
+// Host is the interface of a host for Undo. *host.Host implements it.
 type Host interface {
 	Run(ctx context.Context, c host.Command) (host.Output, error)
 }
@@ -24,20 +24,20 @@ type Host interface {
 // undoTimeout limits the undoing of one entry.
 const undoTimeout = 30 * time.Second
 
-// Undone is called with each entry that was undone, and a line for each thing that
-// was there until then: none when all was gone already.
+// Undone is called for each undone entry, with a line for each removed resource: none
+// if everything was gone already.
 type Undone func(e Entry, was []string)
 
-// Undo removes what is pending, the last first, and strikes it out: all for which
-// wanted is true, and all if it is nil. What is gone already is fine. Reach returns the host of that name; it is asked once
-// for each. After a failure on a host, what is older there is left alone: a
-// folder must not go before the process that lives in it. The error has all
-// failures, and what is left stays pending.
+// Undo removes the pending resources, the last first, and completes their entries: those
+// for which wanted is true, or all if it is nil. Resources that are gone already are no
+// error. reach returns the host of a name; it is called once for each. After a failure
+// on a host, older entries there are not undone: a folder must not be removed before a
+// process that uses it. The error has all failures, and these entries stay pending.
 //
-// Undo trusts the file no further than it must: it kills only processes whose
-// command line names a file of their entry's, or whose environment names the
-// entry, and removes only what has a name as mhmig gives it: folders "mhmig-…" and
-// what is in them, devices "mh…", tables "mhmig_…".
+// Undo does not trust the file: it kills only processes whose command line contains a
+// file of their entry, or whose environment contains the entry's mark, and removes only
+// names that mhmig uses: folders "mhmig-…" and their contents, devices "mh…", tables
+// "mhmig_…".
 func (l *Ledger) Undo(ctx context.Context, wanted func(Entry) bool, reach func(ctx context.Context, name string) (Host, error), undone Undone) error {
 	var errs []error
 	hosts := map[string]Host{} // nil: given up
@@ -83,12 +83,12 @@ func (l *Ledger) undo(ctx context.Context, h Host, e Entry) (removed []string, e
 	return removed, l.Done(e.ID)
 }
 
-// UndoScript returns what removes the thing, or why mhmig will not. The script
-// writes a line for each thing that it has removed, and fails if it cannot tell
-// that the thing is gone.
+// UndoScript returns a script that removes the resource, or an error if mhmig must not.
+// The script writes a line for each removed resource, and fails if it cannot verify
+// that the resource is gone.
 func (e Entry) UndoScript() (string, error) {
 	if !e.ours() {
-		return "", fmt.Errorf("refused: it has no name as mhmig gives it")
+		return "", fmt.Errorf("refused: its name is not one of mhmig's")
 	}
 	switch quoted := shellescape.Quote(e.Path); e.Kind {
 	case Process:
@@ -105,15 +105,15 @@ ip link delete dev %[1]s && echo %[2]s`, quoted, shellescape.Quote("network devi
 	case Commands:
 		return host.EndMarked(host.MarkVariable, e.Path+"/"), nil
 	}
-	return "", fmt.Errorf("refused: mhmig knows no kind %q", e.Kind)
+	return "", fmt.Errorf("refused: unknown kind %q", e.Kind)
 }
 
-// removeFile removes %[2]s with the flags %[1]s of rm, and then says %[3]s.
+// removeFile removes %[2]s with the flags %[1]s of rm, and then prints %[3]s.
 const removeFile = `[ -e %[2]s ] || [ -L %[2]s ] || exit 0
 rm %[1]s -- %[2]s && echo %[3]s`
 
-// deleteTable deletes the table %[1]s. Where there is no nft there is no table;
-// where it does not answer nobody knows.
+// deleteTable deletes the table %[1]s. Without nft there is no table; if nft fails, it
+// is unknown.
 const deleteTable = `
 if command -v nft >/dev/null; then
 	tables=$(nft list tables inet) || exit 1
@@ -126,10 +126,10 @@ fi
 
 var tableName = regexp.MustCompile(`^mhmig_[A-Za-z0-9_]+$`)
 
-// markName is what marks of commands begin with.
+// markName matches the start of a command's mark.
 var markName = regexp.MustCompile(`^mhmig-[A-Za-z0-9-]+$`)
 
-// ours reports whether the entry's name is one that mhmig gives.
+// ours reports whether the entry's name is one that mhmig uses.
 func (e Entry) ours() bool {
 	switch e.Kind {
 	case Netdev:
@@ -144,16 +144,16 @@ func (e Entry) ours() bool {
 	return inOurFolder(e.Path)
 }
 
-// inOurFolder reports whether a path is a folder of mhmig's, or in one.
+// inOurFolder reports whether a path is a folder of mhmig, or in one.
 func inOurFolder(name string) bool {
 	return path.IsAbs(name) && path.Clean(name) == name && strings.Contains(name, "/mhmig-")
 }
 
-// endProcess ends the process whose id is in the file %[1]s, if its command line
-// names %[2]s, and all whose command line names a file of the VM's, as the program
-// does that a wrapper in place of QEMU has started: TERM, two seconds of grace,
-// KILL. A launch that was cut short may not have got to the id yet. (A zombie's
-// command line is empty. What is looked for must not stand in grep's own.)
+// endProcess kills the process whose PID is in the file %[1]s, if its command line
+// contains %[2]s, and all processes whose command line contains a file of the VM, such
+// as a program that was started by a wrapper in place of QEMU: SIGTERM, two seconds of
+// grace, SIGKILL. An aborted launch may not have written the PID yet. (A zombie's
+// command line is empty. The pattern must not be in grep's own command line.)
 const endProcess = `
 file=%[1]s
 stem=${file%%.pid}

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 
-// Package reach notes in a run's results folder how its hosts are reached, so that
-// others can get at what the run has there: while it goes on, or when it is over.
+// Package reach records in a run's results folder how its hosts are reached, so that
+// other commands can access them, during the run or afterwards.
 //
 //	err := reach.Record{Hosts: configs}.Save(folder)
 //	how, err := reach.Load(folder)
@@ -22,45 +22,45 @@ import (
 )
 
 const (
-	// LedgerFile is where, in a results folder, all is noted that was made on hosts.
+	// LedgerFile is the name of the ledger in a results folder.
 	LedgerFile = "ledger.jsonl"
-	// File is where, in a results folder, is noted how the hosts are reached.
+	// File is the name of the hosts' record in a results folder.
 	File = "hosts.json"
 )
 
-// Record is what File holds: how a run's hosts are reached.
+// Record is the content of File: how a run's hosts are reached.
 type Record struct {
-	Lab   *Lab          `json:"lab,omitempty"` // that the hosts are of
+	Lab   *Lab          `json:"lab,omitempty"` // that the hosts belong to
 	Hosts []host.Config `json:"hosts"`         // without passwords
 }
 
-// Lab is a lab that a run was on.
+// Lab is the lab of a run.
 type Lab struct {
 	ID      string   `json:"id"`
 	Kind    lab.Kind `json:"kind"`
 	Dir     string   `json:"dir"`
-	Machine string   `json:"machine"`        // the name of the machine that it was made on
-	Own     bool     `json:"own,omitempty"`  // the run's own, which dies with it
-	Kept    bool     `json:"kept,omitempty"` // made by exec --keep, stays until mhmig cleanup
+	Machine string   `json:"machine"`        // hostname of the machine that it was made on
+	Own     bool     `json:"own,omitempty"`  // the run's own, which ends with it
+	Kept    bool     `json:"kept,omitempty"` // made by exec --keep; exists until mhmig cleanup
 }
 
-// NewLab notes a lab on this machine.
+// NewLab returns the record of a lab on this machine.
 func NewLab(s *lab.State) *Lab {
 	machine, _ := os.Hostname() // "" if it has none
 	return &Lab{ID: s.ID, Kind: s.Kind, Dir: s.Dir, Machine: machine}
 }
 
-// Lives reports whether the lab is still there.
+// Lives reports whether the lab still exists.
 func (l *Lab) Lives() bool { return lab.Lives(l.Dir, l.ID) }
 
 // DiesWithRun reports whether the hosts end with the run.
 func (r Record) DiesWithRun() bool { return r.Lab != nil && r.Lab.Own }
 
-// Config is how the host of that name is reached.
+// Config returns how the host of that name is reached.
 func (r Record) Config(name string) (host.Config, error) {
 	i := slices.IndexFunc(r.Hosts, func(c host.Config) bool { return c.Name == name })
 	if i < 0 {
-		return host.Config{}, fmt.Errorf("%s does not say how to reach %s", File, name)
+		return host.Config{}, fmt.Errorf("%s has no host %s", File, name)
 	}
 	return r.Hosts[i], nil
 }
@@ -74,14 +74,14 @@ func (r Record) Save(folder string) error {
 	return renameio.WriteFile(filepath.Join(folder, File), data, 0o644)
 }
 
-// Load reads what a run has noted of its hosts in its results folder.
+// Load reads the record of a results folder.
 func Load(folder string) (how Record, err error) {
 	data, err := os.ReadFile(filepath.Join(folder, File))
 	if err == nil {
 		err = json.Unmarshal(data, &how)
 	}
 	if err != nil {
-		return how, fmt.Errorf("how to reach the hosts: %w", err)
+		return how, fmt.Errorf("read how to reach the hosts: %w", err)
 	}
 	return how, nil
 }
