@@ -70,7 +70,7 @@ def migration_scenario(env):
 def work(host):
     if host.name == "host1":
         answer = host.run(ask + "barrier alone").stdout
-        if not answer.startswith("error: barrier alone: cannot be met any more; missing: host2"):
+        if not answer.startswith("error: barrier alone: cannot complete any more; missing: host2"):
             fail(answer)
 
 def migration_scenario(env):

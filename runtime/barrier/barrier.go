@@ -1,12 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
 
-// Package barrier lets the parties of a test meet: at a barrier they wait for
-// each other, at a sync they also exchange a piece of data each.
+// Package barrier synchronizes the parties of a test: at a barrier they wait for each
+// other, at a sync they also exchange a value each.
 //
-// It takes the place of virt-test's synchronization server. Since one
-// controller runs all parties, a meeting is a map under a mutex; and since it
-// knows when a party has ended, a meeting that can never be complete fails at
-// once and says who is missing and where that party is.
+// It replaces virt-test's synchronization server. Since one controller runs all
+// parties, a barrier is a map under a mutex; and since the controller knows when a
+// party has ended, a barrier that can never be complete fails at once, with the
+// missing parties and what they did last.
 //
 // All methods may be called from any goroutine.
 package barrier
@@ -20,7 +20,7 @@ import (
 	"sync"
 )
 
-// Room is where a fixed set of parties meet.
+// Room is a set of parties with their barriers.
 type Room struct {
 	mu      sync.Mutex
 	parties []string          // in the order given to New
@@ -29,17 +29,17 @@ type Room struct {
 	rounds  map[string]*round
 }
 
-// round is one round at one tag. It is complete when every party it expects
-// has arrived; the next arrival at the tag then opens a new round.
+// round is one use of a barrier. It is complete when every expected party has arrived;
+// the next arrival at the tag then starts a new round.
 type round struct {
 	tag     string
 	expect  []string
 	arrived map[string]any
 	done    chan struct{}
-	err     error // set before done is closed, when the meeting failed
+	err     error // set before done is closed, when the round failed
 }
 
-// New returns a room for the given parties, whose names differ.
+// New returns a room for the given parties, whose names must be unique.
 func New(parties ...string) *Room {
 	return &Room{
 		parties: slices.Clone(parties),
@@ -52,16 +52,16 @@ func New(parties ...string) *Room {
 // Parties returns the names given to [New].
 func (r *Room) Parties() []string { return slices.Clone(r.parties) }
 
-// At notes what a party is doing, to be named when others wait for it in vain.
+// At records what a party is doing, for the errors of others that wait for it.
 func (r *Room) At(party, where string) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.where[party] = where
 }
 
-// Leave says that a party will not come to any meeting any more, and why.
-// Meetings that wait for it fail at once. A party that failed need not leave
-// if its failure ends the contexts of the others: that tells them more.
+// Leave declares that a party will not arrive at any barrier any more, and why.
+// Barriers that wait for it fail at once. A party that failed need not leave if its
+// failure ends the contexts of the others: their errors are then more specific.
 func (r *Room) Leave(party, reason string) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -80,7 +80,8 @@ func (r *Room) Leave(party, reason string) {
 // the same tag, and returns what each of them brought. It fails when a party
 // that is still expected has left, when parties disagree about who is
 // expected, and when ctx ends; the error is an *[Error] then. A party whose
-// ctx has ended has not come: the others go on waiting, and it may come again.
+// ctx has ended does not count as arrived: the others go on waiting, and it may call
+// Sync again.
 func (r *Room) Sync(ctx context.Context, party, tag string, data any, with []string) (map[string]any, error) {
 	m, err := r.arrive(party, tag, data, with)
 	if err != nil {
@@ -115,11 +116,11 @@ func (r *Room) arrive(party, tag string, data any, with []string) (*round, error
 		r.rounds[tag] = m
 	}
 	if !sameMembers(m.expect, expect) {
-		return nil, &Error{Tag: tag, Problem: fmt.Sprintf("%s waits for %s, but those already there wait for %s",
+		return nil, &Error{Tag: tag, Problem: fmt.Sprintf("%s waits for %s, but the waiting parties expect %s",
 			party, strings.Join(expect, ", "), strings.Join(m.expect, ", "))}
 	}
 	if _, twice := m.arrived[party]; twice {
-		return nil, &Error{Tag: tag, Problem: party + " is waiting there already"}
+		return nil, &Error{Tag: tag, Problem: party + " is already waiting there"}
 	}
 	m.arrived[party] = data
 	switch {
@@ -131,7 +132,7 @@ func (r *Room) arrive(party, tag string, data any, with []string) (*round, error
 	return m, nil
 }
 
-// giveUp takes an arrival back, unless the meeting is over in the same moment.
+// giveUp takes an arrival back, unless the round has just ended.
 func (r *Room) giveUp(m *round, party string, cause error) error {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -143,7 +144,7 @@ func (r *Room) giveUp(m *round, party string, cause error) error {
 	err := &Error{Tag: m.tag, Problem: cause.Error(), Missing: r.missing(m), Cause: cause}
 	delete(m.arrived, party)
 	if len(m.arrived) == 0 {
-		delete(r.rounds, m.tag) // the next to come may expect others
+		delete(r.rounds, m.tag) // the next round may have other parties
 	}
 	return err
 }
@@ -151,14 +152,14 @@ func (r *Room) giveUp(m *round, party string, cause error) error {
 // check checks that party may wait at tag for expect.
 func (r *Room) check(party, tag string, expect []string) error {
 	if !slices.Contains(expect, party) {
-		return &Error{Tag: tag, Problem: fmt.Sprintf("%s is not among those who are to meet (%s)", party, strings.Join(expect, ", "))}
+		return &Error{Tag: tag, Problem: fmt.Sprintf("%s is not one of the parties of this barrier (%s)", party, strings.Join(expect, ", "))}
 	}
 	for i, p := range expect {
 		if !slices.Contains(r.parties, p) {
-			return &Error{Tag: tag, Problem: fmt.Sprintf("no party %q here, only %s", p, strings.Join(r.parties, ", "))}
+			return &Error{Tag: tag, Problem: fmt.Sprintf("no party %q, only %s", p, strings.Join(r.parties, ", "))}
 		}
 		if slices.Contains(expect[:i], p) {
-			return &Error{Tag: tag, Problem: p + " is named twice among those who are to meet"}
+			return &Error{Tag: tag, Problem: p + " is named twice as a party of this barrier"}
 		}
 	}
 	if reason, gone := r.left[party]; gone {
@@ -183,7 +184,7 @@ func (r *Room) someoneLeft(m *round) bool {
 }
 
 func (r *Room) incompleteError(m *round) error {
-	return &Error{Tag: m.tag, Problem: "cannot be met any more", Missing: r.missing(m)}
+	return &Error{Tag: m.tag, Problem: "cannot complete any more", Missing: r.missing(m)}
 }
 
 func (r *Room) missing(m *round) []Absence {
@@ -208,19 +209,19 @@ func sameMembers(a, b []string) bool {
 	return !slices.ContainsFunc(a, func(p string) bool { return !slices.Contains(b, p) })
 }
 
-// Absence is a party that a meeting waits for.
+// Absence is a party that a barrier waits for.
 type Absence struct {
 	Party string
 	Where string // what it was doing last, or why it left
-	Left  bool   // it will not come any more
+	Left  bool   // it will not arrive any more
 }
 
-// Error is a meeting that failed.
+// Error is a barrier that failed.
 type Error struct {
 	Tag     string
 	Problem string
 	Missing []Absence
-	Cause   error // the context's, when a waiting party gave up
+	Cause   error // the context's, when a waiting party timed out
 }
 
 func (e *Error) Error() string {

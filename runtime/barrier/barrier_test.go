@@ -103,42 +103,42 @@ func TestRefusals(t *testing.T) {
 		{
 			"a stranger",
 			arrival{party: "host9", tag: "x"},
-			"barrier x: host9 is not among those who are to meet (host1, host2, host3)",
+			"barrier x: host9 is not one of the parties of this barrier (host1, host2, host3)",
 		},
 		{
 			"not among those it names",
 			arrival{party: "host1", tag: "x", with: []string{"host2", "host3"}},
-			"barrier x: host1 is not among those who are to meet (host2, host3)",
+			"barrier x: host1 is not one of the parties of this barrier (host2, host3)",
 		},
 		{
 			"nobody",
 			arrival{party: "host1", tag: "x", with: []string{}},
-			"barrier x: host1 is not among those who are to meet ()",
+			"barrier x: host1 is not one of the parties of this barrier ()",
 		},
 		{
 			"unknown partner",
 			arrival{party: "host1", tag: "x", with: []string{"host1", "hsot2"}},
-			`barrier x: no party "hsot2" here, only host1, host2, host3`,
+			`barrier x: no party "hsot2", only host1, host2, host3`,
 		},
 		{
 			"named twice",
 			arrival{party: "host1", tag: "x", with: []string{"host1", "host1"}},
-			"barrier x: host1 is named twice among those who are to meet",
+			"barrier x: host1 is named twice as a party of this barrier",
 		},
 		{
 			"waiting there already",
 			arrival{party: "host2", tag: "busy"},
-			"barrier busy: host2 is waiting there already",
+			"barrier busy: host2 is already waiting there",
 		},
 		{
 			"other partners",
 			arrival{party: "host1", tag: "busy", with: []string{"host1", "host2"}},
-			"barrier busy: host1 waits for host1, host2, but those already there wait for host1, host2, host3",
+			"barrier busy: host1 waits for host1, host2, but the waiting parties expect host1, host2, host3",
 		},
 		{
 			"as many, but others",
 			arrival{party: "host1", tag: "pair", with: []string{"host1", "host2"}},
-			"barrier pair: host1 waits for host1, host2, but those already there wait for host2, host3",
+			"barrier pair: host1 waits for host1, host2, but the waiting parties expect host2, host3",
 		},
 		{
 			"has left",
@@ -189,7 +189,7 @@ func TestLeaveFailsMeetingsAtOnce(t *testing.T) {
 		if first.ended != 5*time.Second {
 			t.Errorf("waited %v, want 5s: until host1 left", first.ended)
 		}
-		const want = "barrier checked: cannot be met any more; missing: host1 (ended: worker has returned), host3 (check_dst)"
+		const want = "barrier checked: cannot complete any more; missing: host1 (ended: worker has returned), host3 (check_dst)"
 		if first.err == nil || first.err.Error() != want {
 			t.Errorf("got  %v\nwant %s", first.err, want)
 		}

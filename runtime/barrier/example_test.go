@@ -39,5 +39,5 @@ func ExampleRoom_Leave() {
 	fmt.Println(err)
 	// Output:
 	// missing: host2
-	// barrier mig_finished: cannot be met any more; missing: host2 (ended: QEMU has ended)
+	// barrier mig_finished: cannot complete any more; missing: host2 (ended: QEMU has ended)
 }

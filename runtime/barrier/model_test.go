@@ -59,7 +59,7 @@ func met(brought map[string]any) outcome {
 const (
 	gaveUp     outcome = "gave up"
 	refused    outcome = "refused"
-	impossible outcome = "cannot be met any more"
+	impossible outcome = "cannot complete any more"
 )
 
 type world struct {

@@ -11,8 +11,8 @@ import (
 	"go.starlark.net/starlark"
 )
 
-// Error is the failure of one task. Its Starlark backtrace, if it failed in
-// Starlark code, is the task's own: see [Backtrace].
+// Error is the failure of one task. If it failed in Starlark code, it has that task's
+// Starlark backtrace: see [Backtrace].
 type Error struct {
 	Task string // the task's name
 	Err  error
@@ -30,8 +30,8 @@ func Backtrace(err error) string {
 	return ""
 }
 
-// Position returns where in a .star file err was raised, "" if nowhere:
-// the innermost frame that is not a builtin.
+// Position returns where in a .star file err was raised, "" if not in one: the
+// innermost frame that is not a builtin.
 func Position(err error) string {
 	eval := evalErrorOf(err)
 	if eval == nil {
@@ -45,9 +45,8 @@ func Position(err error) string {
 	return ""
 }
 
-// evalErrorOf returns where a task's own Starlark code raised err: of several
-// places the innermost, which a builtin that calls back has wrapped, but none
-// of another task's.
+// evalErrorOf returns the Starlark error of err in the task's own code: the innermost
+// one, as a builtin that calls back wraps it, but none of another task.
 func evalErrorOf(err error) (innermost *starlark.EvalError) {
 	if own, ok := err.(*Error); ok {
 		err = own.Err
@@ -55,7 +54,7 @@ func evalErrorOf(err error) (innermost *starlark.EvalError) {
 	for err != nil {
 		switch e := err.(type) {
 		case *Error:
-			return innermost // of a task that was joined
+			return innermost // of a joined task
 		case *stoppedError:
 			if e.at != nil {
 				return e.at
@@ -76,8 +75,8 @@ func evalErrorOf(err error) (innermost *starlark.EvalError) {
 	return innermost
 }
 
-// fail records t's failure and stops the scenario, unless another task's
-// failure says the same already.
+// fail records t's failure and stops the scenario, unless it is a duplicate of
+// another task's failure.
 func (s *Scenario) fail(t *Task) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -92,15 +91,15 @@ func (s *Scenario) fail(t *Task) {
 	s.stop(failure)
 }
 
-// isDuplicate says that err tells no more than a failure that is known: its task
-// was stopped, joined the task that failed, or was told of the same fault.
+// isDuplicate reports whether err adds nothing to a known failure: its task was
+// stopped, joined the task that failed, or got the same error.
 func (s *Scenario) isDuplicate(err error, known *Error) bool {
 	_, stopped := errors.AsType[*stoppedError](err)
 	return stopped || errors.Is(err, context.Cause(s.ctx)) ||
 		errors.Is(err, known) || errors.Is(err, known.Err) || errors.Is(known, err)
 }
 
-// stopped returns nil while t may go on.
+// stopped returns nil while t is not stopped.
 func (t *Task) stopped() error {
 	if t.ctx.Err() == nil {
 		return nil
@@ -108,7 +107,7 @@ func (t *Task) stopped() error {
 	return &stoppedError{cause: context.Cause(t.ctx)}
 }
 
-// stoppedError is what a task ends with after its scenario was stopped.
+// stoppedError is the error of a task whose scenario was stopped.
 type stoppedError struct {
 	cause error
 	at    *starlark.EvalError // where Starlark code was stopped, nil if in a builtin
@@ -117,15 +116,15 @@ type stoppedError struct {
 func (e *stoppedError) Error() string { return e.cause.Error() }
 func (e *stoppedError) Unwrap() error { return e.cause }
 
-// The interpreter's error for a cancelled thread has no type to tell it by,
-// only this text.
+// The interpreter's error for a cancelled thread has no type of its own, only this
+// text.
 const (
 	cancelReason = "the scenario was stopped"
 	cancelText   = "Starlark computation cancelled: " + cancelReason
 )
 
-// explain replaces what Starlark says of a cancelled thread by what stopped
-// the task. Any other error stays as it is.
+// explain replaces Starlark's error of a cancelled thread by what stopped the task.
+// Other errors are returned unchanged.
 func (t *Task) explain(err error) error {
 	if err == nil || t.ctx.Err() == nil {
 		return err

@@ -14,11 +14,11 @@ import (
 	"go.starlark.net/starlark"
 )
 
-// quantum is how many Starlark steps a task runs without a wait before it
-// offers the lock to its siblings: about a millisecond of work.
+// quantum is how many Starlark steps a task runs without a wait before it yields the
+// lock to other tasks: about a millisecond.
 const quantum = 100_000
 
-// turnLock is a mutex of which can be seen whether its holder changes.
+// turnLock is a mutex that counts how often it is locked.
 type turnLock struct {
 	mutex sync.Mutex
 	turns atomic.Int64 // odd while the lock is held
@@ -30,14 +30,14 @@ func (l *turnLock) Lock() {
 	l.turns.Add(1)
 }
 
-// Unlock gives it back.
+// Unlock releases the lock.
 func (l *turnLock) Unlock() {
 	l.turns.Add(1)
 	l.mutex.Unlock()
 }
 
-// state returns a number that differs for each time that the lock is held, and
-// whether it is now.
+// state returns a number that differs each time the lock is held, and whether it is
+// held now.
 func (l *turnLock) state() (turn int64, held bool) {
 	turn = l.turns.Load()
 	return turn, turn%2 == 1
@@ -58,17 +58,15 @@ func (t *Task) Call(fn starlark.Callable, args ...starlark.Value) (starlark.Valu
 	return value, t.explain(err)
 }
 
-// CallHeld runs Starlark code from inside a builtin, which holds the lock
-// already.
+// CallHeld runs Starlark code from within a builtin, which holds the lock.
 func (t *Task) CallHeld(fn starlark.Callable, args ...starlark.Value) (starlark.Value, error) {
 	return starlark.Call(t.thread, fn, args, nil)
 }
 
-// Within runs f, which calls Starlark code, under a limit of its own: when ctx,
-// which comes of the task's Context, ends, all that the code waits for ends, and
-// so does the code where it computes. The error then matches ctx's cause. The
-// task itself goes on.
-func (t *Task) Within(ctx context.Context, f func() (starlark.Value, error)) (starlark.Value, error) { //nolint:contextcheck // ctx comes of the task's
+// Within runs f, which calls Starlark code, with ctx, which is derived from the task's
+// Context: when ctx ends, waits and computations of the code are cancelled, and the
+// error matches ctx's cause. The task itself goes on.
+func (t *Task) Within(ctx context.Context, f func() (starlark.Value, error)) (starlark.Value, error) { //nolint:contextcheck // ctx is derived from the task's
 	outer := t.ctx
 	t.ctx = ctx
 	release := t.cancelWith(ctx)
@@ -79,7 +77,7 @@ func (t *Task) Within(ctx context.Context, f func() (starlark.Value, error)) (st
 			return
 		}
 		t.thread.Uncancel()
-		if outer.Err() != nil { // in this very moment: then that was undone too
+		if outer.Err() != nil { // ended just now: Uncancel has undone its cancellation
 			t.thread.Cancel(cancelReason)
 		}
 	}()
@@ -87,8 +85,8 @@ func (t *Task) Within(ctx context.Context, f func() (starlark.Value, error)) (st
 	return value, t.explain(err)
 }
 
-// cancelWith cancels the thread when ctx ends, until release, after which
-// nothing of it is under way.
+// cancelWith cancels the thread when ctx ends, until release, which waits for a
+// cancellation in progress.
 func (t *Task) cancelWith(ctx context.Context) (release func()) {
 	done := make(chan struct{})
 	stop := context.AfterFunc(ctx, func() {
@@ -102,8 +100,8 @@ func (t *Task) cancelWith(ctx context.Context) (release func()) {
 	}
 }
 
-// yield is Starlark's callback after a quantum of steps: it lets the siblings
-// have the lock once, so that a busy loop starves nobody.
+// yield is Starlark's callback after a quantum of steps: it releases the lock once, so
+// that a busy loop does not starve other tasks.
 func (t *Task) yield(*starlark.Thread) {
 	t.sc.lock.Unlock()
 	runtime.Gosched()
@@ -111,8 +109,7 @@ func (t *Task) yield(*starlark.Thread) {
 	t.renew()
 }
 
-// renew gives t a whole quantum, so that short work between two waits is never
-// interrupted.
+// renew gives t a full quantum, so that short code between two waits does not yield.
 func (t *Task) renew() { t.thread.SetMaxExecutionSteps(t.thread.ExecutionSteps() + quantum) }
 
 // Wait runs f without the scenario's lock, so that other tasks can go on. f
@@ -136,8 +133,8 @@ func Wait[T any](t *Task, f func(context.Context) (T, error)) (T, error) {
 }
 
 // Join waits for other to end, at most timeout (0: no limit but t's own), and
-// returns its result. Like Wait, it gives the lock away. Tasks that join each
-// other in a circle would never end: the last one of them gets an error.
+// returns its result. Like Wait, it releases the lock. Tasks that join each
+// other in a cycle would deadlock: the last one gets an error.
 func (t *Task) Join(other *Task, timeout time.Duration) (starlark.Value, error) {
 	for next := other; next != nil; next = next.joining {
 		if next == t {
@@ -156,7 +153,7 @@ func (t *Task) Join(other *Task, timeout time.Duration) (starlark.Value, error) 
 		case <-other.done:
 		case <-ctx.Done():
 			select {
-			case <-other.done: // what stopped the scenario, perhaps: its own error says more
+			case <-other.done: // its own error may be the cause
 			default:
 				return nil, context.Cause(ctx)
 			}

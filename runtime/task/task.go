@@ -5,11 +5,10 @@
 //
 // Every task is a Starlark thread on a goroutine of its own, but only one of a
 // scenario's tasks runs Starlark code at a time: it holds the scenario's lock.
-// [Task.Call] takes the lock for as long as Starlark code runs; a builtin that
-// waits gives it away with [Wait]. So workers may share lists and dicts as
-// they like, and there are no data races: between two waits a task is alone,
-// unless it computes for so long that its siblings would starve. Different
-// scenarios share nothing.
+// [Task.Call] holds the lock while Starlark code runs; a builtin that waits releases
+// it with [Wait]. So workers may share lists and dicts without data races: other
+// tasks run only during waits, and during long computations, so that they do not
+// starve. Different scenarios share nothing.
 //
 // The first task that fails stops its scenario: the context that all tasks
 // wait under ends with that failure as its cause, and threads that run
@@ -34,7 +33,7 @@ import (
 // Scenario is one running scenario: its lock, its tasks and what stops them.
 type Scenario struct {
 	// Failed, if set before Run, is called when all tasks have ended and some have
-	// failed. True leaves the cleanups undone.
+	// failed. If it returns true, the cleanups are not run.
 	Failed func([]*Error) (keep bool)
 
 	ctx   context.Context // ends when the scenario is stopped; a per-scenario value, like a Task's
@@ -50,7 +49,7 @@ type Scenario struct {
 	cleanups []Cleanup
 }
 
-// Cleanup is a piece of work left for the scenario's end.
+// Cleanup is a function to run at the scenario's end.
 type Cleanup struct {
 	Name string
 	Func func(*Task) error
@@ -89,10 +88,9 @@ func From(thread *starlark.Thread) *Task {
 	return t
 }
 
-// Run runs main as the scenario's first task, waits for all tasks it left
-// behind, then runs the cleanups. It returns what failed, in the order in
-// which it failed. Cleanups run even when ctx has ended, each for at most
-// cleanupTimeout.
+// Run runs main as the scenario's first task, waits for all tasks, then runs the
+// cleanups. It returns the failures in order. Cleanups run even when ctx has ended,
+// each for at most cleanupTimeout.
 func (s *Scenario) Run(main func(*Task) error, cleanupTimeout time.Duration) []*Error {
 	failures := s.run("main", main)
 	if len(failures) > 0 && s.Failed != nil && s.Failed(failures) {
@@ -101,7 +99,7 @@ func (s *Scenario) Run(main func(*Task) error, cleanupTimeout time.Duration) []*
 	return append(failures, s.cleanUp(cleanupTimeout)...)
 }
 
-// run runs main and all tasks that come of it.
+// run runs main and all tasks that it starts.
 func (s *Scenario) run(name string, main func(*Task) error) []*Error {
 	s.Go(name, nil, func(t *Task) (starlark.Value, error) { return nil, main(t) })
 	if !s.wait() {
@@ -111,16 +109,16 @@ func (s *Scenario) run(name string, main func(*Task) error) []*Error {
 	return s.Failures()
 }
 
-// A task that computes sees within some steps that it is to stop. One operation,
-// such as the product of huge numbers, is one step however long it takes. It was
-// given up when the lock's holder has been in one step for so many looks.
+// A computing task is stopped after some Starlark steps. One operation, such as the
+// product of huge numbers, is one step however long it takes. The task is abandoned
+// when it holds the lock for maxPolls polls.
 const (
 	pollInterval = 100 * time.Millisecond
 	maxPolls     = 30
 )
 
-// wait waits for all tasks. It reports false when the scenario was stopped and one
-// of them does not see it, nor lets the others see it.
+// wait waits for all tasks. It reports false when the scenario was stopped and a task
+// neither ends nor releases the lock.
 func (s *Scenario) wait() bool {
 	ended := make(chan struct{})
 	go func() { s.group.Wait(); close(ended) }() // ends with the tasks
@@ -147,12 +145,12 @@ func (s *Scenario) wait() bool {
 	return false
 }
 
-// abandon notes that tasks were left behind which do not end. They end by themselves
-// when their operation is over, or with the process.
+// abandon records that tasks which do not end were abandoned. They end when their
+// operation is done, or with the process.
 func (s *Scenario) abandon(name string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	err := fmt.Errorf("%w; the scenario is in a computation that cannot be stopped, and was left there", context.Cause(s.ctx))
+	err := fmt.Errorf("%w; the scenario is in a computation that cannot be stopped, and was abandoned", context.Cause(s.ctx))
 	if len(s.failures) == 0 {
 		s.failures = append(s.failures, &Error{Task: name, Err: err})
 	}
@@ -160,17 +158,17 @@ func (s *Scenario) abandon(name string) {
 
 var errEnded = errors.New("the scenario ended")
 
-// Failures returns what failed so far, in the order in which it failed.
+// Failures returns the failures so far, in order.
 func (s *Scenario) Failures() []*Error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return append([]*Error(nil), s.failures...)
 }
 
-// AddCleanup leaves work for the scenario's end. Cleanups run last first,
-// whatever happened before. Each is a little scenario of its own, so it may
-// wait and start tasks; what it leaves behind in turn runs right after it, within
-// the same time, and at most deepest deep: one that leaves itself ends.
+// AddCleanup registers work for the scenario's end. Cleanups run last first, whatever
+// happened before. Each runs like a scenario, so it may wait and start tasks; a
+// cleanup that it registers in turn runs right after it, within the same time, at
+// most maxCleanupDepth deep: one that registers itself ends.
 func (s *Scenario) AddCleanup(c Cleanup) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -189,7 +187,7 @@ func (s *Scenario) popCleanup() (c Cleanup, more bool) {
 	return c, true
 }
 
-// maxCleanupDepth is how many cleanups may have left each other.
+// maxCleanupDepth limits cleanups that were registered by cleanups.
 const maxCleanupDepth = 10
 
 func (s *Scenario) cleanUp(timeout time.Duration) []*Error {
@@ -203,8 +201,8 @@ func (s *Scenario) cleanUp(timeout time.Duration) []*Error {
 	return failures
 }
 
-// perform runs a cleanup, then what it leaves behind, all under ctx. depth
-// counts the cleanups that have left each other, from 1.
+// perform runs a cleanup, then the cleanups that it registered, all under ctx. depth
+// counts nested cleanups, from 1.
 func (s *Scenario) perform(ctx context.Context, c Cleanup, depth int) []*Error {
 	own := New(ctx, s.env, s.print)
 	failures := own.run("cleanup "+c.Name, c.Func)
@@ -212,7 +210,7 @@ func (s *Scenario) perform(ctx context.Context, c Cleanup, depth int) []*Error {
 		var err error
 		switch {
 		case depth == maxCleanupDepth:
-			err = fmt.Errorf("cleanup %s is not run: %d cleanups have left each other; does it leave itself?", next.Name, maxCleanupDepth)
+			err = fmt.Errorf("cleanup %s is not run: %d cleanups have registered each other; does it register itself?", next.Name, maxCleanupDepth)
 		case ctx.Err() != nil:
 			err = fmt.Errorf("cleanup %s is not run: %w", next.Name, context.Cause(ctx))
 		default:
@@ -224,8 +222,8 @@ func (s *Scenario) perform(ctx context.Context, c Cleanup, depth int) []*Error {
 	return failures
 }
 
-// Go starts a task that runs f on a goroutine of its own, without the
-// scenario's lock: f enters Starlark through [Task.Call]. scope is the
+// Go starts a task that runs f on a new goroutine, without the scenario's lock: f
+// enters Starlark through [Task.Call]. scope is the
 // embedder's, see [Task.Scope]. A failure of f stops the scenario.
 func (s *Scenario) Go(name string, scope any, f func(*Task) (starlark.Value, error)) *Task {
 	t := s.newTask(name, scope)
@@ -261,8 +259,8 @@ func (t *Task) Scenario() *Scenario { return t.sc }
 // Env returns the value given to [New].
 func (t *Task) Env() any { return t.sc.env }
 
-// Scope returns the value given to [Scenario.Go]: what sets this task apart,
-// such as the side of a migration it runs. Nil for the main task.
+// Scope returns the value given to [Scenario.Go]: the task's own data, such as the
+// side of a migration. Nil for the main task.
 func (t *Task) Scope() any { return t.scope }
 
 // Thread returns the task's Starlark thread, for builtins that look into it. It

@@ -156,7 +156,7 @@ func TestScenario(t *testing.T) {
 			name:     "a cleanup that leaves itself ends",
 			program:  "def again():\n  print('again')\n  cleanup(again)\ndef main():\n  cleanup(lambda: print('outer'))\n  cleanup(again)\n",
 			printed:  append(slices.Repeat([]string{"cleanup again: again"}, 10), "cleanup lambda: outer"),
-			failures: []string{"cleanup again: cleanup again is not run: 10 cleanups have left each other; does it leave itself?"},
+			failures: []string{"cleanup again: cleanup again is not run: 10 cleanups have registered each other; does it register itself?"},
 		},
 		{
 			name:     "what a cleanup leaves has no time of its own",
