@@ -81,7 +81,7 @@ def migration_scenario(env):
     kill("vm1", "host2")
     mig.join()
 `, result.Fail,
-			[]string{"migration 1 of vm1: the destination failed first (host2): QEMU of vm1 on host2 ended by signal 9 (killed)", "the source said: "},
+			[]string{"migration 1 of vm1: the destination failed first (host2): QEMU of vm1 on host2 ended by signal 9 (killed)", "the source reported: "},
 			[]string{"source host1 vm1", "running", "destination host2 vm1", "signal 9"},
 		},
 

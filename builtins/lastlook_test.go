@@ -37,7 +37,7 @@ def migration_scenario(env):
     mig.vm("vm1").qmp("system_reset")
     mig.set_speed("1G")
     mig.join()
-`, result.Fail, []string{"migration 1 of vm1: the destination failed first (host2): the guest was reset on host1 after its migration had begun: at ", "(host-qmp-system-reset); only vm.reboot() asks for that"}},
+`, result.Fail, []string{"migration 1 of vm1: the destination failed first (host2): the guest was reset on host1 after its migration had started: at ", "(host-qmp-system-reset); only vm.reboot() asks for that"}},
 		{"reset by HMP in check_work", nil, `
 def migration_scenario(env):
     migrate_wait(["vm1"], "host1", "host2", check_work = lambda mig: mig.vm("vm1").qmp("human-monitor-command", command_line = "system_reset"))
@@ -256,7 +256,7 @@ def migration_scenario(env):
         mig.vm("vm1").wait_for_login().sendline("echo b >/proc/sysrq-trigger")
         wait_for(lambda: resets() > 0, 20, 0.05)
     migrate_wait(["vm1"], "host1", "host2", check_work = check)
-`, []string{"the guest was reset on host2 after its migration had begun: at ", "(guest-reset)"}},
+`, []string{"the guest was reset on host2 after its migration had started: at ", "(guest-reset)"}},
 		{"it is another boot without a reset", `
 def migration_scenario(env):
     def work(mig):
@@ -265,7 +265,7 @@ def migration_scenario(env):
         session = mig.vm("vm1").wait_for_login()
         session.cmd("mount -o bind /tmp/id /proc/sys/kernel/random/boot_id")
     migrate_wait(["vm1"], "host1", "host2", work, check)
-`, []string{"the guest has booted after its migration had begun: its boot ID was "}},
+`, []string{"the guest rebooted after its migration had started: its boot ID was "}},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			t.Parallel()

@@ -196,7 +196,7 @@ def migration_scenario(env):
     migrate_wait(["vm1"], b, a)
     two.set_speed("1G")
     migrate_wait(["vm1", "vm2"], a, b)
-`, []string{"it had moved before the migration was cancelled, and stays moved"}},
+`, []string{"its move completed before the migration was cancelled: it stays on the destination"}},
 
 		{"hooks of both sides", nil, `
 def migration_scenario(env):
@@ -456,7 +456,7 @@ def migration_scenario(env):
 def migration_scenario(env):
     a, b = env.hosts
     migrate_wait(["vm1"], a, b, migrate_src = lambda mig: None)
-`, result.Error, []string{"migrate_src has returned, but the migration of vm1@host1 is not over: it is not begun"}, true},
+`, result.Error, []string{"migrate_src has returned, but the migration of vm1@host1 has not ended: its status is none"}, true},
 		{"two conditions", nil, `
 def migration_scenario(env):
     a, b = env.hosts
@@ -488,11 +488,11 @@ def migration_scenario(env):
     a, b = env.hosts
     migrate(["vm1"], a, b).join(timeout = 0.5)
 `, result.Error, []string{"migration 1 source: not finished after 500ms"}, false},
-		{"it was over before cancel_delay", cartesian.Params{"cancel_delay": "60"}, `
+		{"it completed before cancel_delay", cartesian.Params{"cancel_delay": "60"}, `
 def migration_scenario(env):
     a, b = env.hosts
     migrate_wait(["vm1"], a, b)
-`, result.Error, []string{"the migration was over before cancel_delay = 1m0s"}, true},
+`, result.Error, []string{"the migration completed before cancel_delay = 1m0s"}, true},
 		{"cancelled by hand", cartesian.Params{"mig_speed": "1K"}, `
 def migration_scenario(env):
     a, b = env.hosts
@@ -505,7 +505,7 @@ def migration_scenario(env):
 def migration_scenario(env):
     a, b = env.hosts
     migrate_wait(["vm1"], a, b)
-`, result.Fail, []string{"migration 1 of vm1: not finished after mig_timeout = 500ms: 0 passes over the guest's memory, 16 MiB of 16 MiB left: the guest changes ", "/s, the limit is 1 KiB/s"}, true},
+`, result.Fail, []string{"migration 1 of vm1: not finished after mig_timeout = 500ms: 0 passes over guest memory, 16 MiB of 16 MiB remaining: dirty rate ", "/s, bandwidth limit 1 KiB/s"}, true},
 		{"a worker that fails", nil, `
 def migration_scenario(env):
     a, b = env.hosts
@@ -553,7 +553,7 @@ def migration_scenario(env):
 		t.Parallel()
 		e := perform(t, bedtest.Blank(t), &play{source: source, params: cartesian.Params{"mig_port": strconv.Itoa(port)}})
 		e.want(t, result.Error, "migration 1, destination host2, prepare: ",
-			"mig_port = "+strconv.Itoa(port)+" names no port that is free on host2 (0 lets QEMU choose)", "in use")
+			"no port of mig_port = "+strconv.Itoa(port)+" is free on host2 (0 lets QEMU choose)", "in use")
 	})
 	t.Run("the next in the range", func(t *testing.T) {
 		t.Parallel()

@@ -11,10 +11,11 @@ import (
 	"github.com/mhmig/mhmig/runtime/testbed"
 )
 
-// noteBoot notes, right before a guest moves, what it must not lose: its boot.
+// noteBoot records the guest's resets and boot ID right before it moves: the
+// migration must not reboot it.
 func (s *Side) noteBoot(ctx context.Context, vm string) error {
 	mv, instance := s.Migration.moves[vm], s.Instance(vm)
-	if _, err := instance.Status(ctx); err != nil && !errors.Is(err, qmp.ErrGone) { // what was reset before is told by now
+	if _, err := instance.Status(ctx); err != nil && !errors.Is(err, qmp.ErrGone) { // events of earlier resets have arrived by then
 		return blame(ctx, mv, instance, SourceRole, err)
 	}
 	mv.resetsBefore = len(instance.Resets())
@@ -22,8 +23,8 @@ func (s *Side) noteBoot(ctx context.Context, vm string) error {
 	return nil
 }
 
-// checkResets proves that nobody has reset the guest since it began to move, on
-// either side, but [testbed.Instance.Reset]. asked says whether that has.
+// checkResets checks that nothing but [testbed.Instance.Reset] has reset the guest
+// on either side since it began to move. asked says whether that has.
 func (mv *move) checkResets() (asked bool, err error) {
 	for _, side := range []*Side{mv.m.Source, mv.m.Destination} {
 		instance := side.Instance(mv.vm)
@@ -36,7 +37,7 @@ func (mv *move) checkResets() (asked bool, err error) {
 		}
 		for _, r := range resets {
 			if !r.Asked {
-				return false, fmt.Errorf("the guest was reset on %s after its migration had begun: at %s; only vm.reboot() asks for that", side.Host.Name(), r)
+				return false, fmt.Errorf("the guest was reset on %s after its migration had started: at %s; only vm.reboot() may reset it", side.Host.Name(), r)
 			}
 			asked = true
 		}
@@ -44,22 +45,22 @@ func (mv *move) checkResets() (asked bool, err error) {
 	return asked, nil
 }
 
-// checkBoot proves that the guest in an instance is the one that began to move,
-// and not a later boot of it: by its resets, and by its boot IDs where both are
-// known. With login it may log in to learn it.
+// checkBoot checks that the guest in an instance has not rebooted since it began to
+// move: by its resets, and by its boot IDs where both are known. With login it may
+// log in to read the ID.
 func (mv *move) checkBoot(ctx context.Context, instance *testbed.Instance, login bool) error {
 	asked, err := mv.checkResets()
 	if err != nil || asked || mv.bootID == "" {
 		return err
 	}
 	if now := instance.BootID(ctx, login); now != "" && now != mv.bootID {
-		return fmt.Errorf("the guest has booted after its migration had begun: its boot ID was %s and is %s", mv.bootID, now)
+		return fmt.Errorf("the guest rebooted after its migration had started: its boot ID was %s and is %s", mv.bootID, now)
 	}
 	return nil
 }
 
-// finalCheck is the end of check: both sides have checked what they had to, and
-// look once more before anything is removed.
+// finalCheck ends the checks: when both sides have done theirs, it repeats the
+// essential ones before anything is removed.
 func (s *Side) finalCheck(ctx context.Context) error {
 	o := s.Migration.options
 	if err := s.waitForPeer(ctx, "checked", limit{o.loginTimeout + o.finishTimeout, "login_timeout + finish_timeout"}); err != nil {
@@ -71,8 +72,8 @@ func (s *Side) finalCheck(ctx context.Context) error {
 	return s.waitForPeer(ctx, "concluded", limit{o.finishTimeout, "finish_timeout"})
 }
 
-// recheck proves that, whatever hooks and workers did, the guest runs once, and
-// was not reset. One whose instance the scenario has ended is not looked at.
+// recheck checks that the guest runs once, and was not reset by hooks and workers.
+// One whose instance the scenario has ended is skipped.
 func (s *Side) recheck(ctx context.Context, vm string) error {
 	instance := s.Instance(vm)
 	if instance.Removed() {

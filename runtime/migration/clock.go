@@ -9,12 +9,12 @@ import (
 	"github.com/mhmig/mhmig/runtime/testbed"
 )
 
-// clockTimeout is how long a side waits for a guest's stamps: those of a guest
+// clockTimeout is how long a side waits for a guest's clock stamps: those of a guest
 // that has just booted, or arrived, come late.
 const clockTimeout = 2 * time.Second
 
-// listenClock begins to read the stamps of the guest's clock on this side, where
-// the VM has a port for them.
+// listenClock starts reading the guest's clock stamps on this side, if the VM has a
+// port for them.
 func (s *Side) listenClock(ctx context.Context, instance *testbed.Instance) error {
 	if instance.Spec().Clock == "" {
 		return nil
@@ -32,8 +32,8 @@ func (s *Side) listenClock(ctx context.Context, instance *testbed.Instance) erro
 	return nil
 }
 
-// settleClock waits until enough stamps have come on this side. That a guest
-// sends none is no fault.
+// settleClock waits until enough stamps have been read on this side. A guest that
+// sends none is not an error.
 func (s *Side) settleClock(ctx context.Context, vm string) error {
 	clock := &s.Migration.moves[vm].clock
 	settled := clock.SourceSettled()
@@ -50,7 +50,7 @@ func (s *Side) settleClock(ctx context.Context, vm string) error {
 	case <-settled:
 	case <-time.After(clockTimeout):
 		if clock.Figures() == nil {
-			s.log.Info("the guest does not stamp its clock: there will be no guest_downtime", "vm", vm)
+			s.log.Info("the guest sends no clock stamps: no guest_downtime", "vm", vm)
 		}
 	case <-ctx.Done():
 		return context.Cause(ctx)
@@ -58,7 +58,7 @@ func (s *Side) settleClock(ctx context.Context, vm string) error {
 	return nil
 }
 
-// closeClocks ends the reading on this side.
+// closeClocks stops reading clock stamps on this side.
 func (s *Side) closeClocks() {
 	for _, mv := range s.Migration.moves {
 		if s.IsSource() {
@@ -69,7 +69,7 @@ func (s *Side) closeClocks() {
 	}
 }
 
-// addGuestClock adds what the guest felt to QEMU's figures.
+// addGuestClock adds the downtime that the guest's clock shows to QEMU's statistics.
 func (mv *move) addGuestClock(stats map[string]any) {
 	f := mv.clock.Figures()
 	if f == nil {

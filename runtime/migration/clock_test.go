@@ -9,8 +9,8 @@ import (
 	"github.com/mhmig/mhmig/runtime/testbed/bedtest"
 )
 
-// A VM that has a port for its guest's clock, but a guest that does not stamp,
-// moves all the same, and nothing is told of what the guest felt.
+// A VM with a port for clock stamps, whose guest sends none, is migrated, and there is
+// no guest_downtime.
 func TestNoStamps(t *testing.T) {
 	t.Parallel()
 	params := bedtest.Blank(t)
@@ -29,7 +29,7 @@ func TestNoStamps(t *testing.T) {
 	if r := m.Record(); r.Status != "completed" || r.VMs[0].Guest != nil {
 		t.Errorf("record: got %s, %+v, want completed, without a guest's clock", r.Status, r.VMs[0].Guest)
 	}
-	if felt, ok := m.Stats()["vm1"]["guest_downtime"]; ok {
-		t.Errorf("got guest_downtime %v, want none", felt)
+	if downtime, ok := m.Stats()["vm1"]["guest_downtime"]; ok {
+		t.Errorf("got guest_downtime %v, want none", downtime)
 	}
 }

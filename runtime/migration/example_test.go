@@ -13,8 +13,8 @@ import (
 	"github.com/mhmig/mhmig/runtime/testbed/bedtest"
 )
 
-// One VM moves, and both sides run at the same time: what fails on one ends the
-// other. The hosts are a lab's, and the QEMUs on them are scripted ones.
+// One VM is migrated. Both sides run at the same time: an error on one ends the
+// other. The hosts are a lab's, with scripted QEMUs.
 func Example() {
 	ctx := context.Background()
 	example := bedtest.NewExample("migration")

@@ -9,41 +9,39 @@ import (
 	"github.com/mhmig/mhmig/runtime/vm"
 )
 
-// Account is account, DescribeSteps describeSteps, for tests.
+// For tests.
 var (
-	Account       = account
-	DescribeSteps = describeSteps
+	DescribeProgress = describeProgress
+	DescribeSteps    = describeSteps
 )
 
-// A transport for tests: what a new one is made of.
+// fileTransport is a transport for tests: a file between two QEMUs on one machine,
+// which is loaded when the source has written all of it.
+type fileTransport struct{}
 
-// saved is a file between the two QEMUs of one machine, beside the destination's
-// socket: what it holds is loaded when the source has written all of it.
-type saved struct{}
+func (fileTransport) Traits() Traits { return Traits{OneMachine: true, LoadsAfterSource: true} }
 
-func (saved) Traits() Traits { return Traits{OneMachine: true, LoadsAfterSource: true} }
-
-func (saved) Launch(role Role) vm.Launch {
-	return vm.Launch{Arguments: []string{"-only-saved", string(role)}}
+func (fileTransport) Launch(role Role) vm.Launch {
+	return vm.Launch{Arguments: []string{"-file-transport", string(role)}}
 }
 
-func (saved) Listen(ctx context.Context, destination Peer) error {
+func (fileTransport) Listen(ctx context.Context, destination Peer) error {
 	return incoming(ctx, destination, "file:"+destination.Socket())
 }
 
-func (saved) Send(ctx context.Context, source, destination Peer) error {
+func (fileTransport) Send(ctx context.Context, source, destination Peer) error {
 	return migrate(ctx, source, "file:"+destination.Socket())
 }
 
-// BySaved makes m use it.
-func BySaved(m *Migration) {
-	m.traits = saved{}.Traits()
+// UseFileTransport makes m use a fileTransport.
+func UseFileTransport(m *Migration) {
+	m.traits = fileTransport{}.Traits()
 	for _, mv := range m.moves {
-		mv.transport, mv.features = saved{}, []Feature{mv.limits, newMigrationEvents(m.options, m.traits)}
+		mv.transport, mv.features = fileTransport{}, []Feature{mv.limits, newMigrationEvents(m.options, m.traits)}
 	}
 }
 
-// NewTransport is the transport of that name, made of params.
+// NewTransport returns the transport of that name, with these params.
 func NewTransport(name string, params map[string]string) (Transport, error) {
 	o, err := parseOptions(params)
 	if err != nil {

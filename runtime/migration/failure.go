@@ -15,15 +15,15 @@ import (
 	"github.com/mhmig/mhmig/runtime/testbed"
 )
 
-// Failure is a migration that went wrong: which side failed first, if either did,
-// and what both sides' QEMU and guest had to say. Its verdict is FAIL: the system
-// under test is wrong.
+// Failure is a migration that failed: which side failed first, if either did, and the
+// evidence of both sides' QEMU and guest. Its status is FAIL: the system under test
+// is wrong.
 type Failure struct {
 	Migration int
 	VM        string
-	First     Role   // the side that failed first, "" when neither has: it only took too long
+	First     Role   // the side that failed first, "" if neither has: it only took too long
 	Host      string // of that side
-	Step      string // what that side was doing
+	Step      string // of that side
 	Err       error
 	Evidence  []testbed.Evidence // source's, then destination's
 }
@@ -40,11 +40,11 @@ func (e *Failure) Unwrap() error { return e.Err }
 // Status is FAIL.
 func (e *Failure) Status() result.Status { return result.Fail }
 
-// Detail is the evidence, for the user.
+// Detail is the evidence as text.
 func (e *Failure) Detail() string { return detail(e.Evidence) }
 
-// blame is fail for what only a QEMU that has ended or hangs is to blame for; any
-// other error stays what it is.
+// blame is fail for the errors of a QEMU that has ended or hangs; it returns any
+// other error as it is.
 func blame(ctx context.Context, mv *move, instance *testbed.Instance, role Role, err error) error {
 	if errors.Is(err, qmp.ErrGone) || errors.Is(err, qmp.ErrSilent) {
 		return fail(ctx, mv, instance, role, err)
@@ -52,11 +52,12 @@ func blame(ctx context.Context, mv *move, instance *testbed.Instance, role Role,
 	return err
 }
 
-// fail is a failure whose side is known. When the host is out of reach, nobody
-// knows whether anything failed: then that is the error. A migration fails once:
-// whoever comes later gets the first failure.
+// fail returns the failure of a migration whose failing side is known. When the
+// connection to the host is lost, it is unknown whether anything failed: then the
+// lost connection is the error. A migration fails once: later calls return the first
+// failure.
 func fail(ctx context.Context, mv *move, instance *testbed.Instance, role Role, err error) error {
-	if ctx.Err() != nil { // it was stopped: others know why
+	if ctx.Err() != nil { // it was stopped: the error that stopped it is reported elsewhere
 		return err
 	}
 	mv.m.failing.Lock()
@@ -75,7 +76,7 @@ func (mv *move) failure(ctx context.Context, instance *testbed.Instance, role Ro
 	case errors.Is(err, qmp.ErrSilent):
 		state, unknown := instance.ProcessState(ctx)
 		if unknown != nil {
-			return fmt.Errorf("%w; nor can its host be asked: %w", err, unknown)
+			return fmt.Errorf("%w; the state of its process is unknown: %w", err, unknown)
 		}
 		err = fmt.Errorf("%w; %s", err, state)
 	}
@@ -96,9 +97,9 @@ func (mv *move) failure(ctx context.Context, instance *testbed.Instance, role Ro
 	return f
 }
 
-// overdue is the verdict on a move that mig_timeout has ended: a side whose QEMU
-// has ended or hangs has failed; else neither has, and the error says what took so
-// long.
+// overdue is the verdict of a move that mig_timeout has ended: a side whose QEMU
+// has ended or hangs has failed; else neither has, and the error describes the
+// progress.
 func (mv *move) overdue(ctx context.Context, src, dst *testbed.Instance) error {
 	late := fmt.Errorf("not finished after mig_timeout = %v", mv.m.options.timeout)
 	var srcErr, dstErr error
@@ -116,7 +117,7 @@ func (mv *move) overdue(ctx context.Context, src, dst *testbed.Instance) error {
 	case ctx.Err() != nil:
 		return context.Cause(ctx)
 	}
-	f := &Failure{Migration: mv.m.Number, VM: mv.vm, Err: fmt.Errorf("%w: %s", late, mv.account(ctx, src))}
+	f := &Failure{Migration: mv.m.Number, VM: mv.vm, Err: fmt.Errorf("%w: %s", late, mv.describeProgress(ctx, src))}
 	f.Evidence = mv.m.evidence(ctx, mv.vm)
 	mv.m.failing.Lock()
 	defer mv.m.failing.Unlock()
@@ -126,10 +127,10 @@ func (mv *move) overdue(ctx context.Context, src, dst *testbed.Instance) error {
 	return mv.m.verdict
 }
 
-// evidence asks all instances of the VMs, on both sides, what they know. It
-// works on after ctx has ended, for a moment.
+// evidence collects the evidence of all instances of the VMs, on both sides. It also
+// runs after ctx has ended, within its own limit.
 func (m *Migration) evidence(ctx context.Context, vms ...string) []testbed.Evidence {
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), m.patience.evidence)
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), m.timeouts.evidence)
 	defer cancel()
 	var instances []*testbed.Instance
 	var roles []Role
@@ -149,7 +150,7 @@ func (m *Migration) evidence(ctx context.Context, vms ...string) []testbed.Evide
 	return all
 }
 
-// detail is the evidence, for the user: one block per instance.
+// detail formats the evidence: one block per instance.
 func detail(evidence []testbed.Evidence) string {
 	var b strings.Builder
 	for _, e := range evidence {
@@ -158,37 +159,37 @@ func detail(evidence []testbed.Evidence) string {
 	return b.String()
 }
 
-// firstFailure says which side of a failed move failed first. said is what the source
-// reported, "" when its QEMU is gone.
-func (mv *move) firstFailure(ctx context.Context, src, dst *testbed.Instance, said string) error {
-	if said == "" && src.Monitor().Err() != nil {
+// firstFailure returns the failure of the side that failed first. reported is the
+// source's error, "" when its QEMU is gone.
+func (mv *move) firstFailure(ctx context.Context, src, dst *testbed.Instance, reported string) error {
+	if reported == "" && src.Monitor().Err() != nil {
 		return fail(ctx, mv, src, SourceRole, src.Exit(ctx))
 	}
-	if said == "" {
-		said = "QEMU gave no reason"
+	if reported == "" {
+		reported = "QEMU reported no reason"
 	}
-	select { // a destination that could not go on takes a moment to end
+	select { // a destination that failed to load the guest takes a moment to exit
 	case <-dst.Exited():
-	case <-time.After(mv.m.patience.peerGrace):
+	case <-time.After(mv.m.timeouts.peerGrace):
 		if err := mv.m.checkMonitor(ctx, dst); err != nil {
-			return fail(ctx, mv, dst, DestinationRole, fmt.Errorf("%w; the source said: %s", err, said))
+			return fail(ctx, mv, dst, DestinationRole, fmt.Errorf("%w; the source reported: %s", err, reported))
 		}
-		return fail(ctx, mv, src, SourceRole, errors.New(said))
+		return fail(ctx, mv, src, SourceRole, errors.New(reported))
 	case <-ctx.Done():
 		return context.Cause(ctx)
 	}
 	exit := dst.Exit(ctx)
 	if exit.LostPeer() {
-		return fail(ctx, mv, src, SourceRole, fmt.Errorf("%s; then %w", said, exit))
+		return fail(ctx, mv, src, SourceRole, fmt.Errorf("%s; then %w", reported, exit))
 	}
-	return fail(ctx, mv, dst, DestinationRole, fmt.Errorf("%w; the source said: %s", exit, said))
+	return fail(ctx, mv, dst, DestinationRole, fmt.Errorf("%w; the source reported: %s", exit, reported))
 }
 
-// checkMonitor returns an error when QEMU has ended or does not answer on its monitor,
-// soon.
+// checkMonitor returns an error when QEMU has ended, or does not answer on its
+// monitor within a short limit.
 func (m *Migration) checkMonitor(ctx context.Context, instance *testbed.Instance) error {
-	soon := fmt.Errorf("%w within %v", qmp.ErrSilent, m.patience.answer)
-	ctx, cancel := context.WithTimeoutCause(ctx, m.patience.answer, soon)
+	soon := fmt.Errorf("%w within %v", qmp.ErrSilent, m.timeouts.answer)
+	ctx, cancel := context.WithTimeoutCause(ctx, m.timeouts.answer, soon)
 	defer cancel()
 	_, err := instance.Status(ctx)
 	if errors.Is(err, soon) {

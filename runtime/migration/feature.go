@@ -8,25 +8,25 @@ import (
 	"slices"
 )
 
-// Feature is something that a migration uses or limits, set up on both ends before
+// Feature is a set of migration capabilities and parameters, set on both ends before
 // the destination listens and the source sends. Each move has its own values.
 type Feature interface {
 	// Capabilities are switched on, on both ends.
 	Capabilities() []string
 	// Set sets parameters on one end.
 	Set(context.Context, Role, Peer) error
-	// Reset takes back what would hold for later migrations of a source whose guest
-	// stays there.
+	// Reset restores the parameters of a source whose guest stays there, where they
+	// would apply to its later migrations.
 	Reset(ctx context.Context, source Peer) error
 }
 
-// features are those of each move, beside its limits.
+// features are the features of each move, besides its limits.
 var features = []func(options, Traits) Feature{
 	newMigrationEvents,
 }
 
-// setUp sets one end of a move up. An end that does not know a capability is an error
-// that says so.
+// setUp sets the capabilities and parameters of one end of a move. A capability that
+// the end does not support is an error.
 func (mv *move) setUp(ctx context.Context, role Role, p Peer) error {
 	if err := setCapabilities(ctx, p, mv.features); err != nil {
 		return err
@@ -39,7 +39,7 @@ func (mv *move) setUp(ctx context.Context, role Role, p Peer) error {
 	return nil
 }
 
-// reset takes the features back from a source whose guest stays.
+// reset resets the features on a source whose guest stays there.
 func (mv *move) reset(ctx context.Context, source Peer) error {
 	for _, f := range slices.Backward(mv.features) {
 		if err := f.Reset(ctx, source); err != nil {
@@ -70,9 +70,8 @@ func setCapabilities(ctx context.Context, p Peer, features []Feature) error {
 	return p.Execute(ctx, "migrate-set-capabilities", map[string]any{"capabilities": wanted}, nil)
 }
 
-// migrationEvents makes each end tell what becomes of the move: events tell mhmig without
-// polling, and by the return path a source fails whose destination could not load
-// the guest.
+// migrationEvents makes each end report the move's status: events replace polling,
+// and the return path makes a source fail whose destination could not load the guest.
 type migrationEvents struct{ traits Traits }
 
 func newMigrationEvents(_ options, traits Traits) Feature { return migrationEvents{traits} }

@@ -16,8 +16,8 @@ import (
 	"github.com/mhmig/mhmig/runtime/testbed/bedtest"
 )
 
-// ask is a hook that asks a VM's monitor, as vm.qmp does, on one side.
-func ask(role migration.Role) migration.Hook {
+// queryName is a hook that executes a QMP command on one side, as vm.qmp does.
+func queryName(role migration.Role) migration.Hook {
 	return func(ctx context.Context, s *migration.Side) error {
 		if s.Role != role {
 			return nil
@@ -27,36 +27,36 @@ func ask(role migration.Role) migration.Hook {
 	}
 }
 
-// A QEMU whose process is stopped ends the migration within the limit of one exchange
-// or mig_timeout, and the verdict names it: some cells of what TestScripted has for
-// all steps, with real processes.
+// A QEMU whose process is stopped ends the migration within monitor_timeout or
+// mig_timeout, and the verdict names it. TestScripted has this for all steps; here are
+// some of them with real processes.
 func TestFrozen(t *testing.T) {
 	t.Parallel()
 	const (
 		source, destination = migration.SourceRole, migration.DestinationRole
-		exchange            = 3 * time.Second // and not less: a machine with much to do is slow
+		exchange            = 3 * time.Second // not less: a loaded machine is slow
 		overdue             = 4 * time.Second
-		enough              = 45 * time.Second // for all that comes to the limit
+		enough              = 45 * time.Second // for all until a timeout
 	)
-	var cells errgroup.Group // they wait most of their time: more of them than there are processors
-	cells.SetLimit(12)
-	defer func() { _ = cells.Wait() }()
+	var running errgroup.Group // test cases mostly wait: run more of them than there are CPUs
+	running.SetLimit(12)
+	defer func() { _ = running.Wait() }()
 	for _, tt := range []struct {
-		step   string
-		side   migration.Role
-		stopAt string
-		change func(*migration.Plan)
-		status result.Status
-		where  string // how the error begins
-		late   bool   // mig_timeout decides
-		kept   bool   // the script's other option: a migration without end
+		step    string
+		side    migration.Role
+		stopAt  string
+		change  func(*migration.Plan)
+		status  result.Status
+		where   string // how the error begins
+		late    bool   // mig_timeout ends it
+		endless bool   // the script's migration does not complete
 	}{
 		{
 			step: "start_work", side: source, stopAt: "query-name", status: result.Error, where: "migration 1, source host1, start_work: ",
-			change: func(p *migration.Plan) { p.StartWork = ask(source) },
+			change: func(p *migration.Plan) { p.StartWork = queryName(source) },
 		},
 		{step: "migrate", side: source, stopAt: "migrate", status: result.Fail},
-		{step: "migrating", side: destination, stopAt: "MIGRATION:active", status: result.Fail, late: true, kept: true},
+		{step: "migrating", side: destination, stopAt: "MIGRATION:active", status: result.Fail, late: true, endless: true},
 		{step: "switchover", side: source, stopAt: "STOP", status: result.Fail, late: true},
 		{step: "switchover", side: destination, stopAt: "load", status: result.Fail, late: true},
 		{step: "resume", side: destination, stopAt: "RESUME", status: result.Fail},
@@ -66,16 +66,16 @@ func TestFrozen(t *testing.T) {
 		},
 		{
 			step: "check_work", side: destination, stopAt: "query-name", status: result.Fail, where: "migration 1, destination host2, check_work: ",
-			change: func(p *migration.Plan) { p.CheckWork = ask(destination) },
+			change: func(p *migration.Plan) { p.CheckWork = queryName(destination) },
 		},
 		{
-			step: "cancel", side: source, stopAt: "migrate_cancel", status: result.Fail, kept: true,
+			step: "cancel", side: source, stopAt: "migrate_cancel", status: result.Fail, endless: true,
 			change: func(p *migration.Plan) { p.Params["cancel_delay"] = "0.1" },
 		},
 		{step: "end", side: source, stopAt: "quit", status: result.Pass},
 	} {
-		cell := func(t *testing.T) {
-			scripts := map[migration.Role]qmptest.Script{source: {Endless: tt.kept}}
+		run := func(t *testing.T) {
+			scripts := map[migration.Role]qmptest.Script{source: {Endless: tt.endless}}
 			script := scripts[tt.side]
 			script.StopAt = tt.stopAt
 			scripts[tt.side] = script
@@ -104,7 +104,7 @@ func TestFrozen(t *testing.T) {
 			}
 			if tt.status == result.Pass {
 				if err != nil {
-					t.Errorf("got %v, want that the migration is over", err)
+					t.Errorf("got %v, want success", err)
 				}
 				return
 			}
@@ -123,14 +123,14 @@ func TestFrozen(t *testing.T) {
 				return
 			}
 			if late := strings.Contains(err.Error(), "mig_timeout"); late != tt.late {
-				t.Errorf("got %v, want mig_timeout told: %t", err, tt.late)
+				t.Errorf("got %v, want mig_timeout in it: %t", err, tt.late)
 			}
 			if tt.late && took < overdue {
 				t.Errorf("it took %v, want mig_timeout at least", took)
 			}
 		}
-		cells.Go(func() error {
-			t.Run(tt.step+" "+string(tt.side), cell)
+		running.Go(func() error {
+			t.Run(tt.step+" "+string(tt.side), run)
 			return nil
 		})
 	}

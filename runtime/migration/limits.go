@@ -7,13 +7,13 @@ import (
 	"time"
 )
 
-// limits is the feature of mig_speed and mig_downtime. QEMU keeps them for all
-// migrations of a source to come.
+// limits is the feature of mig_speed and mig_downtime. QEMU keeps them for all later
+// migrations of a source.
 type limits struct {
 	speed    int64         // bytes per second, 0: QEMU's own
 	downtime time.Duration // 0: QEMU's own
 
-	found, asked limitParameters // the source's before this migration, and for it
+	before, wanted limitParameters // the source's parameters before this migration, and those for it
 }
 
 type limitParameters struct {
@@ -27,26 +27,26 @@ func (l *limits) Set(ctx context.Context, role Role, p Peer) error {
 	if role != SourceRole {
 		return nil
 	}
-	if err := p.Execute(ctx, "query-migrate-parameters", nil, &l.found); err != nil {
+	if err := p.Execute(ctx, "query-migrate-parameters", nil, &l.before); err != nil {
 		return err
 	}
-	l.asked = l.found
+	l.wanted = l.before
 	if l.speed > 0 {
-		l.asked.Bandwidth = l.speed
+		l.wanted.Bandwidth = l.speed
 	}
 	if l.downtime > 0 {
-		l.asked.Downtime = l.downtime.Milliseconds()
+		l.wanted.Downtime = l.downtime.Milliseconds()
 	}
-	if l.asked == l.found {
+	if l.wanted == l.before {
 		return nil
 	}
-	return p.Execute(ctx, "migrate-set-parameters", l.asked, nil)
+	return p.Execute(ctx, "migrate-set-parameters", l.wanted, nil)
 }
 
-// Reset also takes back what SetSpeed and SetDowntime have changed meanwhile.
+// Reset also reverts changes by SetSpeed and SetDowntime.
 func (l *limits) Reset(ctx context.Context, source Peer) error {
-	if l.found == (limitParameters{}) { // it was cancelled before
+	if l.before == (limitParameters{}) { // it was cancelled before Set
 		return nil
 	}
-	return source.Execute(ctx, "migrate-set-parameters", l.found, nil)
+	return source.Execute(ctx, "migrate-set-parameters", l.before, nil)
 }

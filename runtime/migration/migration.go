@@ -6,30 +6,30 @@
 // The order of events is virt-test's multi-host migration:
 //
 //	step              source                                                       destination
-//	prepare           end the VMs elsewhere, barrier cleared, start them, log in   barrier cleared, start the VMs' other halves, which listen
+//	prepare           end the VMs elsewhere, barrier cleared, start them, log in   barrier cleared, start the incoming VMs
 //	ports             barrier ports                                                barrier ports
 //	start_work        start_work, barrier worked                                   barrier worked
 //	before_migration  before_migration                                             before_migration
 //	migrate           migrate_src                                                  migrate_dst
 //	mig_finished      barrier mig_finished                                         barrier mig_finished
-//	check             check_src                                                    let the guests run, check_dst
+//	check             check_src                                                    resume the guests, check_dst
 //	check_work                                                                     check_work
-//	conclude          barrier checked, look again, barrier concluded, end the VMs  barrier checked, look again, barrier concluded
+//	conclude          barrier checked, recheck, barrier concluded, end the VMs     barrier checked, recheck, barrier concluded
 //	post_migration    post_migration                                               post_migration
-//	cancelled         the guests go on, barrier cancelled                          end the VMs' other halves, barrier cancelled
+//	cancelled         check the guests, barrier cancelled                          end the incoming VMs, barrier cancelled
 //
-// A step of whose side the scenario brings no hook is not told of there. The last row
-// is that of a cancelled migration, which goes there from migrate: the VMs stay where
-// they were.
+// A step that consists of a hook is logged only on sides that have the hook. The last
+// row is that of a cancelled migration, which continues there after migrate: the VMs
+// stay on the source.
 //
-// What QEMU does not guard, this package does: return-path is set on both
-// ends, and a migration has succeeded only when the destination runs; a source
-// that has completed never runs again; from the step migrate on, until both sides
-// have looked once more, nothing but vm.reboot() has reset the guest; a failure
-// names the side that failed first and carries what both hosts know.
+// The package guarantees what QEMU does not: return-path is set on both ends, and a
+// migration has succeeded only when the destination runs; a source that has completed
+// never runs again; from the step migrate until both sides have rechecked, nothing but
+// vm.reboot() resets the guest; a failure names the side that failed first and carries
+// the evidence of both hosts.
 //
 // A Migration's methods may be called from any goroutine. Side.Run runs one
-// side and blocks until it is over; each side is run once.
+// side and blocks until that has ended; each side is run once.
 package migration
 
 import (
@@ -46,18 +46,18 @@ import (
 	"github.com/mhmig/mhmig/runtime/testbed"
 )
 
-// Hook is a step of one side that the scenario brings. It runs on the side's
-// own goroutine.
+// Hook is a step of one side that the scenario provides. It runs on the side's
+// goroutine.
 type Hook func(ctx context.Context, s *Side) error
 
-// Plan says what to move, from where to where, and what to do on the way.
+// Plan is the VMs to migrate, the source, the destination, and the scenario's hooks.
 // Every hook may be nil; those with a default replace it.
 type Plan struct {
 	VMs         []string
 	Source      *testbed.Host
 	Destination *testbed.Host
-	Params      cartesian.Params // the variant's, with what the call changed
-	Fresh       testbed.Fresh    // what to do where a guest is not on the source
+	Params      cartesian.Params // the variant's, with the changes of the call
+	Fresh       testbed.Fresh    // what to do if a guest is not on the source
 
 	StartWork Hook // on the source, before the migration
 	CheckWork Hook // on the destination, after it
@@ -65,8 +65,8 @@ type Plan struct {
 	BeforeMigration Hook // on both sides
 	MigrateSrc      Hook // default: migrate all VMs at the same time
 	MigrateDst      Hook // default: wait until all VMs run
-	CheckSrc        Hook // default: no VM runs on the source any more
-	CheckDst        Hook // default: every VM runs and accepts a login
+	CheckSrc        Hook // default: no guest runs on the source
+	CheckDst        Hook // default: every guest runs and accepts a login
 	PostMigration   Hook // on both sides, at the end
 }
 
@@ -82,25 +82,25 @@ type Migration struct {
 	log      *slog.Logger
 	room     *barrier.Room
 	options  options
-	patience timeouts
+	timeouts timeouts
 	traits   Traits           // of the transport
 	moves    map[string]*move // by VM name; complete when both sides are prepared
 
-	sourceDone chan struct{} // closed when the source's migrate step is over
-	ended      sync.Once     // guards that
+	sourceDone chan struct{} // closed when the source's migrate step has ended
+	ended      sync.Once     // guards closing sourceDone
 
-	failing sync.Mutex // guards verdict; held while the failure is looked into
+	failing sync.Mutex // guards verdict; held while evidence is collected
 	verdict error      // see fail
 
 	mu        sync.Mutex // guards what follows
 	changed   chan struct{}
-	cancelled bool  // Cancel was asked for
-	failure   error // the first one, once the source's migrate step is over
+	cancelled bool  // Cancel was called
+	failure   error // the first one, once the source's migrate step has ended
 }
 
-// New checks the plan against the bed and returns the migration, not yet
-// begun: run both of its sides at the same time. A param with a bad value is
-// an error that names it.
+// New checks the plan against the bed and returns the migration, not yet started:
+// run both of its sides at the same time. A param with an invalid value is an error
+// that names it.
 func New(bed *testbed.Bed, number int, plan Plan) (*Migration, error) {
 	if len(plan.VMs) == 0 {
 		return nil, fmt.Errorf("no VM to migrate")
@@ -119,7 +119,7 @@ func New(bed *testbed.Bed, number int, plan Plan) (*Migration, error) {
 		log:        bed.Log().With("migration", number),
 		room:       barrier.New(plan.Source.Name(), plan.Destination.Name()),
 		options:    opts,
-		patience:   defaultTimeouts,
+		timeouts:   defaultTimeouts,
 		traits:     transports[opts.protocol](opts).Traits(),
 		moves:      map[string]*move{},
 		sourceDone: make(chan struct{}),
@@ -136,11 +136,11 @@ func New(bed *testbed.Bed, number int, plan Plan) (*Migration, error) {
 	return m, nil
 }
 
-// Room is where the two sides meet; its parties are the hosts' names.
+// Room has the barriers of the two sides; its parties are the hosts' names.
 func (m *Migration) Room() *barrier.Room { return m.room }
 
-// State is where the migration is, none before it began. Of several VMs, the one
-// that is furthest from success decides.
+// State returns the migration's state, none before it began: of several VMs, the
+// state that is furthest from success.
 func (m *Migration) State() State {
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -155,11 +155,12 @@ func (m *Migration) stateLocked() State {
 	return leastAdvanced(states)
 }
 
-// Stats returns, for each VM, QEMU's own figures (query-migrate on the source):
+// Stats returns, for each VM, QEMU's statistics (query-migrate on the source):
 // total-time, downtime, setup-time in milliseconds, ram sizes in bytes, and before
-// it begins to move only its status, none; and how the guest felt it, if it stamps its
-// clock: guest_downtime, guest_clock_stop, guest_brownout, guest_longest_gap and
-// guest_silence in milliseconds, see [result.GuestClock]. While a VM moves they are the last sample.
+// it begins to move only its status, none. If the guest sends clock stamps, it adds
+// what they show: guest_downtime, guest_clock_stop, guest_brownout, guest_longest_gap
+// and guest_silence in milliseconds, see [result.GuestClock]. While a VM moves the
+// statistics are those of the last sample.
 func (m *Migration) Stats() map[string]map[string]any {
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -177,10 +178,10 @@ func (m *Migration) Stats() map[string]map[string]any {
 // VMs returns the names of the VMs that move.
 func (m *Migration) VMs() []string { return slices.Clone(m.Plan.VMs) }
 
-// Cancel ends the migration: migrate_cancel on the source of every VM that is
-// under way, nothing for one that has not begun. It is refused in post-copy,
-// where it would destroy the guest on both ends. It does not wait; the sides
-// end by themselves.
+// Cancel cancels the migration: migrate_cancel on the source of every VM that is
+// being migrated, nothing for one that has not started. It is refused in post-copy,
+// where it would destroy the guest on both ends. It does not wait for the sides to
+// end.
 func (m *Migration) Cancel(ctx context.Context) error {
 	m.mu.Lock()
 	for _, mv := range m.moves {
@@ -212,7 +213,7 @@ func (m *Migration) SetSpeed(ctx context.Context, bytesPerSecond int64) error {
 	return m.setParameter(ctx, "max-bandwidth", bytesPerSecond)
 }
 
-// SetDowntime limits how long the guests may stand still (downtime-limit).
+// SetDowntime limits how long the guests may be stopped (downtime-limit).
 func (m *Migration) SetDowntime(ctx context.Context, limit time.Duration) error {
 	return m.setParameter(ctx, "downtime-limit", limit.Milliseconds())
 }

@@ -36,7 +36,7 @@ func prepared(t *testing.T, params cartesian.Params) *bedtest.Bed {
 	return bed
 }
 
-// plan is that of vm1 from the first host to the second.
+// plan is the plan of a migration of vm1 from the first host to the second.
 func plan(bed *bedtest.Bed) migration.Plan {
 	return migration.Plan{VMs: []string{"vm1"}, Source: bed.Hosts()[0], Destination: bed.Hosts()[1], Params: bed.Params()}
 }
@@ -49,7 +49,7 @@ func runBoth(ctx context.Context, m *migration.Migration) error {
 	return group.Wait()
 }
 
-// What a plan may not say, and params that are wrong.
+// Invalid plans and params.
 func TestNew(t *testing.T) {
 	t.Parallel()
 	bed := prepared(t, bedtest.NoQEMU(t))
@@ -94,15 +94,15 @@ func TestNew(t *testing.T) {
 	}
 }
 
-// Both sides go through their steps in the order of the package's table, and
-// meet where it says so.
+// Both sides run their steps in the order of the package's table, and
+// wait for each other at its barriers.
 func TestOrder(t *testing.T) {
 	t.Parallel()
 	bed := prepared(t, bedtest.Blank(t))
 	var mu sync.Mutex
 	var order []string
 	p := plan(bed)
-	// A meeting of both sides, or a step of one of them.
+	// A step of one side, or a barrier of both.
 	note := func(what string) migration.Hook {
 		return func(_ context.Context, s *migration.Side) error {
 			mu.Lock()
@@ -167,7 +167,7 @@ func TestOrder(t *testing.T) {
 		t.Errorf("the VM: got %v", current)
 	}
 	if err := m.Cancel(t.Context()); err != nil {
-		t.Errorf("cancel when it is over: %v", err)
+		t.Errorf("cancel after the end: %v", err)
 	}
 	if err := m.Wait(t.Context(), migration.Condition{Status: "completed"}); err != nil {
 		t.Error(err)
@@ -177,8 +177,8 @@ func TestOrder(t *testing.T) {
 	}
 }
 
-// The error of a side says where it arose, keeps its cause and verdict, and both
-// sides return the same.
+// The error of a side says in which step it occurred, keeps its cause and status, and
+// both sides return the same.
 func TestStepError(t *testing.T) {
 	t.Parallel()
 	bed := prepared(t, bedtest.Blank(t))
@@ -201,11 +201,11 @@ func TestStepError(t *testing.T) {
 		t.Errorf("evidence: got\n%s\nwant both sides", detail)
 	}
 	if n := strings.Count(err.Error(), "migration 1"); n != 1 {
-		t.Errorf("the place is told %d times: %v", n, err)
+		t.Errorf("the step is named %d times: %v", n, err)
 	}
 }
 
-// A side whose other side never comes waits until it is stopped.
+// A side whose other side never runs waits until it is stopped.
 func TestStopped(t *testing.T) {
 	t.Parallel()
 	bed := prepared(t, bedtest.Blank(t))
@@ -213,10 +213,10 @@ func TestStopped(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	enough := errors.New("enough")
-	ctx, cancel := context.WithTimeoutCause(t.Context(), 200*time.Millisecond, enough)
+	stopped := errors.New("stopped")
+	ctx, cancel := context.WithTimeoutCause(t.Context(), 200*time.Millisecond, stopped)
 	defer cancel()
-	if err := m.Destination.Run(ctx); !errors.Is(err, enough) {
-		t.Errorf("got %v, want %v", err, enough)
+	if err := m.Destination.Run(ctx); !errors.Is(err, stopped) {
+		t.Errorf("got %v, want %v", err, stopped)
 	}
 }

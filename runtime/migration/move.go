@@ -16,45 +16,44 @@ import (
 )
 
 const (
-	// sampleInterval is how often query-migrate is asked while a VM moves. The
-	// end is seen by QEMU's event, not by this.
+	// sampleInterval is how often query-migrate is executed while a VM moves. The end is
+	// detected by QEMU's event.
 	sampleInterval = 250 * time.Millisecond
-	// remindInterval is how often it is said that a migration does not converge.
+	// remindInterval is how often a warning says that a migration does not converge.
 	remindInterval = 30 * time.Second
 )
 
-// timeouts is how long is waited for what comes by itself, or not at all.
+// timeouts are the limits of waits for QEMU.
 type timeouts struct {
-	settle    time.Duration // for what follows at once: the figures after completed, the destination's RESUME
-	peerGrace time.Duration // for the other side's QEMU to die of a failure that was seen on this one, with its last words
-	cancel    time.Duration // for QEMU to give a migration up
-	answer    time.Duration // for an answer to the question whether there is one, where less than the limit of an exchange
-	evidence  time.Duration // for a QEMU to say what it knows of a failure; one that hangs says nothing
+	settle    time.Duration // for the final statistics after completed, and the destination's RESUME
+	peerGrace time.Duration // for the other side's QEMU to exit after a failure that was seen on this side
+	cancel    time.Duration // for QEMU to cancel a migration
+	answer    time.Duration // for the answer to a check whether the monitor responds; less than monitor_timeout
+	evidence  time.Duration // for collecting evidence after a failure, when a QEMU may hang
 }
 
 var defaultTimeouts = timeouts{settle: 20 * time.Second, peerGrace: 2 * time.Second, cancel: 2 * time.Second, answer: 5 * time.Second, evidence: 3 * time.Second}
 
-// move is one VM's way from source to destination.
+// move is the migration of one VM.
 type move struct {
 	vm string
 	m  *Migration
 
 	transport Transport
 	features  []Feature
-	limits    *limits   // one of the features
-	finished  time.Time // when the source's QEMU reported the end
+	limits    *limits // one of the features
 	clock     guestclock.Watch
 
-	resetsBefore int    // the source's guest's, when it began to move
-	bootID       string // the guest's then, "" if unknown
+	resetsBefore int    // of the guest on the source, when it began to move
+	bootID       string // of the guest at that time, "" if unknown
 
 	// guarded by m.mu
 	state    State          // of the source; none before it began
 	query    map[string]any // the last query-migrate of the source
 	samples  []result.Sample
 	source   *testbed.Instance // set while it may be cancelled
-	moved    time.Time         // when a sample showed last that something had been sent
-	reminded time.Time         // when it was said last that it does not converge
+	moved    time.Time         // when a sample last showed progress
+	reminded time.Time         // when a warning last said that it does not converge
 }
 
 func newMove(m *Migration, vm string) *move {
@@ -80,8 +79,8 @@ func (e endpoint) Execute(ctx context.Context, command string, arguments, reply 
 	return e.Monitor().Execute(ctx, command, arguments, reply)
 }
 
-// await sets the destination's QEMU up and makes it wait for the guest.
-func (mv *move) await(ctx context.Context, dst *testbed.Instance) error {
+// listen sets up the destination's QEMU and makes it listen for the guest.
+func (mv *move) listen(ctx context.Context, dst *testbed.Instance) error {
 	if err := mv.setUp(ctx, DestinationRole, endpoint{dst}); err != nil {
 		return err
 	}
@@ -91,28 +90,28 @@ func (mv *move) await(ctx context.Context, dst *testbed.Instance) error {
 	return mv.transport.Listen(ctx, endpoint{dst})
 }
 
-// load makes the destination's QEMU load the guest when the source has come to its
-// end. It does nothing when that is another one than success.
+// load makes the destination's QEMU load the guest when the source has completed. It
+// does nothing if the source has ended otherwise.
 func (mv *move) load(ctx context.Context, dst *testbed.Instance) error {
 	select {
 	case <-mv.m.sourceDone:
 	case <-dst.Exited():
-		return mv.awaitVerdict(ctx, dst)
+		return mv.waitVerdict(ctx, dst)
 	case <-ctx.Done():
 		return context.Cause(ctx)
 	}
 	if !mv.completed() || mv.m.failed() != nil {
-		return nil //nolint:nilerr // who failed has said so
+		return nil //nolint:nilerr // the failed side reports it
 	}
 	return blame(ctx, mv, dst, DestinationRole, mv.transport.Listen(ctx, endpoint{dst}))
 }
 
-// errOverdue is the cause with which the time of a move ends.
-var errOverdue = errors.New("mig_timeout is over")
+// errOverdue is the cause when mig_timeout ends a move.
+var errOverdue = errors.New("mig_timeout expired")
 
-// send moves the guest: from QMP migrate on the source until the source's QEMU
-// has come to an end of it, whichever, or until mig_timeout, which begins with
-// that command whatever QEMU answers. A cancelled migration is no error.
+// send migrates the guest: from QMP migrate on the source until the migration has
+// reached a terminal state there, or until mig_timeout, which starts with that command
+// whatever QEMU answers. A cancelled migration is no error.
 func (mv *move) send(ctx context.Context, src, dst *testbed.Instance) error {
 	if err := mv.setUpSource(ctx, src); err != nil {
 		return blame(ctx, mv, src, SourceRole, err)
@@ -150,8 +149,8 @@ func (mv *move) send(ctx context.Context, src, dst *testbed.Instance) error {
 	if err != nil {
 		return mv.giveUp(ctx, src, dst, err)
 	}
-	err = mv.ending(ctx, src, dst, state)
-	mv.finished = time.Now()
+	err = mv.finish(ctx, src, dst, state)
+	took := time.Since(began).Round(time.Millisecond)
 	mv.clock.End()
 	if err != nil {
 		return err
@@ -159,15 +158,15 @@ func (mv *move) send(ctx context.Context, src, dst *testbed.Instance) error {
 	mv.m.mu.Lock()
 	state, query := mv.state, mv.query
 	mv.m.mu.Unlock()
-	figures := []any{"took", mv.finished.Sub(began).Round(time.Millisecond)}
+	attrs := []any{"took", took}
 	if state == qmp.MigrationCompleted {
-		figures = append(figures, "total_time_ms", query["total-time"], "downtime_ms", query["downtime"])
+		attrs = append(attrs, "total_time_ms", query["total-time"], "downtime_ms", query["downtime"])
 	}
-	src.Log().Info("migration "+string(state), figures...)
+	src.Log().Info("migration "+string(state), attrs...)
 	return nil
 }
 
-// setUpSource sets up the source, and makes the guest stand still where it is to.
+// setUpSource sets up the source, and stops the guest if mig_offline says so.
 func (mv *move) setUpSource(ctx context.Context, src *testbed.Instance) error {
 	if err := mv.setUp(ctx, SourceRole, endpoint{src}); err != nil {
 		return err
@@ -178,9 +177,9 @@ func (mv *move) setUpSource(ctx context.Context, src *testbed.Instance) error {
 	return nil
 }
 
-// follow watches the source until the migration has ended, and returns how. An
-// event that tells of the end counts at once; the figures are asked for beside, by
-// a goroutine of their own, so that a QEMU that is silent holds up nothing here.
+// follow watches the source until the migration has ended, and returns its state. It
+// acts on an event at once; another goroutine polls the statistics, so that a monitor
+// that does not answer does not block this one.
 func (mv *move) follow(ctx context.Context, src *testbed.Instance, events *qmp.Subscription) (state State, err error) {
 	var cancelAt <-chan time.Time // nil: never
 	if d := mv.m.options.cancelDelay; d > 0 {
@@ -188,11 +187,11 @@ func (mv *move) follow(ctx context.Context, src *testbed.Instance, events *qmp.S
 		defer timer.Stop()
 		cancelAt = timer.C
 	}
-	asking, stop := context.WithCancel(ctx)
-	looks := mv.sampleAlong(asking, src.Monitor())
+	sampling, stop := context.WithCancel(ctx)
+	samples := mv.startSampling(sampling, src.Monitor())
 	defer func() { // the goroutine ends with its channel
 		stop()
-		for range looks {
+		for range samples {
 		}
 	}()
 	for {
@@ -207,11 +206,11 @@ func (mv *move) follow(ctx context.Context, src *testbed.Instance, events *qmp.S
 			}
 			mv.setState(state)
 			src.Log().Debug("migration status", "status", string(state))
-		case l := <-looks:
-			if l.err == nil && l.state.Terminal() {
-				return l.state, nil
+		case s := <-samples:
+			if s.err == nil && s.state.Terminal() {
+				return s.state, nil
 			}
-			if err := mv.checkProgress(ctx, src, l.err); err != nil {
+			if err := mv.checkSample(ctx, src, s.err); err != nil {
 				return "", err
 			}
 		case <-cancelAt:
@@ -226,18 +225,18 @@ func (mv *move) follow(ctx context.Context, src *testbed.Instance, events *qmp.S
 	}
 }
 
-// statusQuery is what became of one question for the figures.
-type statusQuery struct {
+// sampleResult is the result of one query-migrate.
+type sampleResult struct {
 	state State
 	err   error
 }
 
-// sampleAlong asks the source for the figures again and again until ctx ends,
-// then closes the channel.
-func (mv *move) sampleAlong(ctx context.Context, monitor *qmp.Conn) <-chan statusQuery {
-	looks := make(chan statusQuery)
+// startSampling polls query-migrate on the source until ctx ends, then closes the
+// channel.
+func (mv *move) startSampling(ctx context.Context, monitor *qmp.Conn) <-chan sampleResult {
+	results := make(chan sampleResult)
 	go func() {
-		defer close(looks)
+		defer close(results)
 		tick := time.NewTicker(sampleInterval)
 		defer tick.Stop()
 		for {
@@ -248,37 +247,37 @@ func (mv *move) sampleAlong(ctx context.Context, monitor *qmp.Conn) <-chan statu
 			}
 			state, err := mv.sample(ctx, monitor)
 			select {
-			case looks <- statusQuery{state, err}:
+			case results <- sampleResult{state, err}:
 			case <-ctx.Done():
 				return
 			}
 		}
 	}()
-	return looks
+	return results
 }
 
-// checkProgress says how the move goes on, and decides what a question that failed with
-// err, if it did, means. A source that has stopped its guest holds its monitor up
-// while it sends the last of it, for as long as that takes: there mig_timeout
-// decides. One whose guest runs answers.
-func (mv *move) checkProgress(ctx context.Context, src *testbed.Instance, err error) error {
+// checkSample logs the move's progress after a query-migrate without error, and decides
+// whether its error ends the move. A source that has stopped its guest does not answer
+// its monitor while it sends the remaining memory, for as long as that takes: then only
+// mig_timeout ends it. A source whose guest runs must answer.
+func (mv *move) checkSample(ctx context.Context, src *testbed.Instance, err error) error {
 	switch {
 	case err == nil:
-		mv.tellProgress(ctx, src)
+		mv.logProgress(ctx, src)
 		return nil
 	case errors.Is(err, qmp.ErrSilent) && src.State() != "running":
 		src.Log().Warn("no answer from QEMU's monitor at the switchover", "error", err)
 		return nil
 	case errors.Is(err, qmp.ErrGone):
-		return nil // its events tell, after the last of them has been read
+		return nil // reported when all of its events have been read
 	default:
 		return err
 	}
 }
 
-// tellProgress says how far the move has come, and from time to time that it will
-// not come to an end like this.
-func (mv *move) tellProgress(ctx context.Context, src *testbed.Instance) {
+// logProgress logs the move's progress, and warns from time to time if it does not
+// converge.
+func (mv *move) logProgress(ctx context.Context, src *testbed.Instance) {
 	mv.m.mu.Lock()
 	progress := result.Sample{Query: mv.query}.Progress()
 	remind := progress.Diverges() && time.Since(mv.reminded) > remindInterval
@@ -289,12 +288,12 @@ func (mv *move) tellProgress(ctx context.Context, src *testbed.Instance) {
 	src.Log().LogAttrs(ctx, result.LevelProgress, "progress", progress.Attrs()...)
 	if remind {
 		src.Log().Warn("the migration does not converge", "passes", progress.Passes(),
-			"dirty", rate(progress.Dirty), "sent", rate(progress.Rate), "limit", rate(float64(mv.limits.asked.Bandwidth)))
+			"dirty", rate(progress.Dirty), "sent", rate(progress.Rate), "limit", rate(float64(mv.limits.wanted.Bandwidth)))
 	}
 }
 
-// giveUp ends a move whose end nobody waits for any more, because of cause. The
-// verdict is found before QEMU is told, which changes what there is to be seen.
+// giveUp abandons a move because of cause. It determines the verdict before it tells
+// QEMU to cancel, which changes the evidence.
 func (mv *move) giveUp(ctx context.Context, src, dst *testbed.Instance, cause error) error {
 	mv.clock.End()
 	var err error
@@ -306,7 +305,7 @@ func (mv *move) giveUp(ctx context.Context, src, dst *testbed.Instance, cause er
 	case errors.Is(cause, qmp.ErrGone) || errors.Is(cause, qmp.ErrClosed):
 		mv.setState(qmp.MigrationFailed)
 		return mv.firstFailure(ctx, src, dst, "")
-	default: // the scenario was stopped, or QEMU has refused something
+	default: // the scenario was stopped, or QEMU has refused a command
 		mv.m.abandon(ctx, src)
 		return cause
 	}
@@ -315,10 +314,10 @@ func (mv *move) giveUp(ctx context.Context, src, dst *testbed.Instance, cause er
 	return err
 }
 
-// abandon tells QEMU to give a migration up and waits for that, for a moment and
-// also when ctx has ended. In post-copy it is refused, and the migration goes on.
+// abandon cancels a migration and waits a short time until QEMU has done so, also when
+// ctx has ended. In post-copy this is refused, and the migration continues.
 func (m *Migration) abandon(ctx context.Context, src *testbed.Instance) {
-	ctx, cancel := context.WithTimeoutCause(context.WithoutCancel(ctx), m.patience.cancel, fmt.Errorf("it has not happened within %v", m.patience.cancel))
+	ctx, cancel := context.WithTimeoutCause(context.WithoutCancel(ctx), m.timeouts.cancel, fmt.Errorf("not cancelled within %v", m.timeouts.cancel))
 	defer cancel()
 	err := src.Execute(ctx, "migrate_cancel", nil, nil)
 	for err == nil {
@@ -327,7 +326,7 @@ func (m *Migration) abandon(ctx context.Context, src *testbed.Instance) {
 		}
 		err = src.Monitor().Execute(ctx, "query-migrate", nil, &query)
 		if err == nil && (!query.Status.Begun() || query.Status.Terminal()) {
-			src.Log().Info("migration given up", "status", string(query.Status))
+			src.Log().Info("migration abandoned", "status", string(query.Status))
 			return
 		}
 		select {
@@ -337,30 +336,30 @@ func (m *Migration) abandon(ctx context.Context, src *testbed.Instance) {
 		}
 	}
 	if !errors.Is(err, qmp.ErrGone) {
-		src.Log().Warn("the migration is given up, but could not be cancelled", "error", err)
+		src.Log().Warn("the abandoned migration could not be cancelled", "error", err)
 	}
 }
 
-// ending deals with a terminal state of the source.
-func (mv *move) ending(ctx context.Context, src, dst *testbed.Instance, state State) error {
-	desc, err := mv.finalFigures(ctx, src.Monitor(), state)
+// finish handles a terminal state of the source.
+func (mv *move) finish(ctx context.Context, src, dst *testbed.Instance, state State) error {
+	desc, err := mv.finalSample(ctx, src.Monitor(), state)
 	if err != nil && src.Monitor().Err() == nil {
 		return blame(ctx, mv, src, SourceRole, err)
 	}
 	if state == qmp.MigrationFailed && mv.m.wasCancelled() {
-		// To cancel, QEMU first shuts the return path down, and may take the broken
-		// connection for a failure before it notes that it cancels.
-		src.Log().Debug("failed by being cancelled", "error", desc)
+		// To cancel, QEMU first shuts the return path down, and may report the closed
+		// connection as a failure before it sets the status cancelling.
+		src.Log().Debug("failed because it was cancelled", "error", desc)
 		state = qmp.MigrationCancelled
 	}
 	mv.setState(state)
 	switch state {
 	case qmp.MigrationCompleted:
 		if delay := mv.m.options.cancelDelay; delay > 0 {
-			return fmt.Errorf("%s: the migration was over before cancel_delay = %v", src, delay)
+			return fmt.Errorf("%s: the migration completed before cancel_delay = %v", src, delay)
 		}
 		if mv.m.wasCancelled() {
-			src.Log().Warn("the migration was over before it could be cancelled")
+			src.Log().Warn("the migration completed before it could be cancelled")
 		}
 		return nil
 	case qmp.MigrationCancelled:
@@ -373,10 +372,10 @@ func (mv *move) ending(ctx context.Context, src, dst *testbed.Instance, state St
 	}
 }
 
-// finalFigures reads query-migrate until its figures are there: QEMU reports
-// the end a little before it has them.
-func (mv *move) finalFigures(ctx context.Context, monitor *qmp.Conn, state State) (errorDesc string, err error) {
-	ctx, cancel := context.WithTimeoutCause(ctx, mv.m.patience.settle, errors.New("QEMU gives no figures of the ended migration"))
+// finalSample reads query-migrate until it has the final statistics: QEMU reports the
+// end shortly before they are complete.
+func (mv *move) finalSample(ctx context.Context, monitor *qmp.Conn, state State) (errorDesc string, err error) {
+	ctx, cancel := context.WithTimeoutCause(ctx, mv.m.timeouts.settle, errors.New("QEMU reports no final statistics of the migration"))
 	defer cancel()
 	for {
 		if _, err := mv.sample(ctx, monitor); err != nil {
@@ -421,14 +420,13 @@ func (mv *move) setSource(src *testbed.Instance) {
 	mv.source = src
 }
 
-// currentState is the move's state.
 func (mv *move) currentState() State {
 	mv.m.mu.Lock()
 	defer mv.m.mu.Unlock()
 	return mv.state
 }
 
-// completed says whether the source's QEMU has sent the guest off.
+// completed says whether the migration has completed on the source.
 func (mv *move) completed() bool { return mv.currentState() == qmp.MigrationCompleted }
 
 func (mv *move) setState(state State) {
@@ -440,7 +438,7 @@ func (mv *move) setState(state State) {
 	}
 }
 
-// cancel asks the source to give up, if it has begun.
+// cancel sends migrate_cancel to the source, if the move has started.
 func (mv *move) cancel(ctx context.Context) error {
 	mv.m.mu.Lock()
 	src := mv.source
@@ -450,48 +448,48 @@ func (mv *move) cancel(ctx context.Context) error {
 	}
 	err := src.Monitor().Execute(ctx, "migrate_cancel", nil, nil)
 	if errors.Is(err, qmp.ErrGone) {
-		return nil // nothing is left to cancel; who follows the move says why
+		return nil // nothing to cancel; follow reports why
 	}
 	return blame(ctx, mv, src, SourceRole, err)
 }
 
 // receive waits on the destination until the guest has arrived: until it runs,
-// or, when it arrives stopped, until its state is loaded. It returns early,
-// without error, when the source has come to another end: that is judged there.
+// or, if it arrives stopped, until its state is loaded. It returns early, without
+// error, when the source has not completed: the source's side reports that.
 func (mv *move) receive(ctx context.Context, dst *testbed.Instance, events *qmp.Subscription) error {
 	sourceDone := mv.m.sourceDone
-	var late <-chan time.Time
+	var timeout <-chan time.Time
 	for {
 		select {
 		case e, open := <-events.C:
 			if !open {
-				return mv.awaitVerdict(ctx, dst)
+				return mv.waitVerdict(ctx, dst)
 			}
 			if e.Name == "RESUME" || e.MigrationStatus() == qmp.MigrationCompleted {
 				return nil
 			}
 		case <-dst.Exited():
-			return mv.awaitVerdict(ctx, dst)
+			return mv.waitVerdict(ctx, dst)
 		case <-sourceDone:
 			if err := mv.m.failed(); err != nil || !mv.completed() {
 				return err
 			}
 			sourceDone = nil
-			late = time.After(mv.m.patience.settle)
+			timeout = time.After(mv.m.timeouts.settle)
 			if _, err := dst.Status(ctx); errors.Is(err, qmp.ErrSilent) {
 				return fail(ctx, mv, dst, DestinationRole, err)
 			}
-		case <-late:
-			return fail(ctx, mv, dst, DestinationRole, fmt.Errorf("the source says completed, but the guest has not come up after %v", mv.m.patience.settle))
+		case <-timeout:
+			return fail(ctx, mv, dst, DestinationRole, fmt.Errorf("the source reports completed, but the guest does not run here after %v", mv.m.timeouts.settle))
 		case <-ctx.Done():
 			return context.Cause(ctx)
 		}
 	}
 }
 
-// awaitVerdict is for a destination whose QEMU has ended: the source's side
-// finds the words for it, unless it is only out of reach.
-func (mv *move) awaitVerdict(ctx context.Context, dst *testbed.Instance) error {
+// waitVerdict returns the error of a destination whose QEMU has ended: the source's
+// side determines it, unless the connection to the host is lost.
+func (mv *move) waitVerdict(ctx context.Context, dst *testbed.Instance) error {
 	select {
 	case <-dst.Host.Lost():
 		return fmt.Errorf("%s: %w", dst, dst.Host.Err())
@@ -502,7 +500,7 @@ func (mv *move) awaitVerdict(ctx context.Context, dst *testbed.Instance) error {
 	}
 }
 
-// Record returns what is known of the migration so far.
+// Record returns the record of the migration so far.
 func (m *Migration) Record() result.Migration {
 	m.mu.Lock()
 	defer m.mu.Unlock()

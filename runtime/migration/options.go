@@ -11,18 +11,18 @@ import (
 	"github.com/mhmig/mhmig/lang/cartesian"
 )
 
-// options are the params that a migration obeys, by virt-test's names and with
-// the defaults of its config; finish_timeout and login_timeout are per barrier
-// and login, however many VMs take part.
+// options are the params of a migration, by virt-test's names and with the defaults of
+// its config; finish_timeout and login_timeout are per barrier and login, for any
+// number of VMs.
 type options struct {
 	protocol      string        // mig_protocol: a transport
 	port          portRange     // mig_port: where the destination listens; empty: any free port
-	timeout       time.Duration // mig_timeout: from migrate to its end
+	timeout       time.Duration // mig_timeout: from QMP migrate to its end
 	loginTimeout  time.Duration // login_timeout
-	finishTimeout time.Duration // finish_timeout: for the barriers behind the migration
-	startTimeout  time.Duration // start_migration_timeout: migrate so long after the start, without a login
+	finishTimeout time.Duration // finish_timeout: for the barriers after the migration
+	startTimeout  time.Duration // start_migration_timeout: the time from the VM's start to the migration, without a login
 	offline       bool          // mig_offline: stop the guest first
-	cancelDelay   time.Duration // cancel_delay: cancel so long after the start; 0: don't
+	cancelDelay   time.Duration // cancel_delay: the time from QMP migrate to the cancellation; 0: not cancelled
 	speed         int64         // mig_speed, bytes per second; 0: QEMU's default
 	downtime      time.Duration // mig_downtime; 0: QEMU's default
 	login         bool          // not not_login_after_mig
@@ -41,8 +41,7 @@ func parseOptions(p cartesian.Params) (options, error) {
 	return o, v.Err()
 }
 
-// portRange is a set of consecutive TCP ports; the zero value means any port,
-// chosen by QEMU itself.
+// portRange is a range of TCP ports; the zero value means any port, chosen by QEMU.
 type portRange struct{ first, last int }
 
 func (r portRange) any() bool { return r.first == 0 }

@@ -22,18 +22,18 @@ import (
 	"github.com/mhmig/mhmig/runtime/testbed/bedtest"
 )
 
-// scene is a migration between two scripted QEMUs, and what must become of it.
-type scene struct {
+// testCase is a migration between two scripted QEMUs, and its expected result.
+type testCase struct {
 	name                string
 	source, destination qmptest.Script
 	params              cartesian.Params
 	change              func(*migration.Plan)
-	also                func(context.Context, *migration.Migration) error // beside the migration; its error is the test's
-	wrong               bool                                              // it does not succeed
+	concurrent          func(context.Context, *migration.Migration) error // runs during the migration; its error fails the test
+	fails               bool                                              // the migration does
 	status              result.Status                                     // of its error
-	want                []string                                          // words in that
-	log                 string                                            // words in the variant's log
-	at                  string                                            // where the guest is then: host2, unless it says otherwise
+	want                []string                                          // substrings of the error
+	log                 string                                            // substring of the variant's log
+	at                  string                                            // the guest's host afterwards: "" is host2, - any
 }
 
 const (
@@ -43,8 +43,8 @@ const (
 	killed    = "ended by signal 9"
 )
 
-// linger makes a moment long enough to be seen.
-func linger() { time.Sleep(300 * time.Millisecond) }
+// delay makes a state last long enough to be observed.
+func delay() { time.Sleep(300 * time.Millisecond) }
 
 // cancelAt cancels in a state.
 func cancelAt(state migration.State) func(context.Context, *migration.Migration) error {
@@ -56,15 +56,15 @@ func cancelAt(state migration.State) func(context.Context, *migration.Migration)
 	}
 }
 
-func scenes() []scene {
-	const fail, wrong = result.Fail, true
-	all := []scene{
-		{name: "all is well"},
-		{name: "guest stands still first", params: cartesian.Params{"mig_offline": "yes"}},
+func testCases() []testCase {
+	const fail, fails = result.Fail, true
+	all := []testCase{
+		{name: "success"},
+		{name: "mig_offline", params: cartesian.Params{"mig_offline": "yes"}},
 		{name: "limits", params: cartesian.Params{"mig_speed": "64M", "mig_downtime": "0.1"}},
 		{name: "unix", params: cartesian.Params{"mig_protocol": "unix"}},
-		{name: "figures come late", source: qmptest.Script{FiguresLate: 5}},
-		{name: "figures never come", source: qmptest.Script{FiguresLate: 1 << 30}, wrong: wrong, want: []string{"QEMU gives no figures of the ended migration"}, at: "host2"},
+		{name: "statistics come late", source: qmptest.Script{FiguresLate: 5}},
+		{name: "statistics never come", source: qmptest.Script{FiguresLate: 1 << 30}, fails: fails, want: []string{"QEMU reports no final statistics of the migration"}, at: "host2"},
 		{name: "post-copy", source: qmptest.Script{Postcopy: true}},
 
 		{name: "completed is lost", source: qmptest.Script{Lose: []string{"MIGRATION:completed"}}},
@@ -82,17 +82,17 @@ func scenes() []scene {
 		{name: "setup and active are lost", source: qmptest.Script{Lose: []string{"MIGRATION:setup", "MIGRATION:active"}}},
 		{name: "active is repeated", source: qmptest.Script{Repeat: []string{"MIGRATION:active", "MIGRATION_PASS"}}},
 		{
-			name: "the destination tells nothing", destination: qmptest.Script{Lose: []string{"RESUME", "MIGRATION:completed"}}, wrong: wrong, status: fail,
-			want: []string{dstFailed, "the source says completed, but the guest has not come up after"},
+			name: "the destination sends no events", destination: qmptest.Script{Lose: []string{"RESUME", "MIGRATION:completed"}}, fails: fails, status: fail,
+			want: []string{dstFailed, "the source reports completed, but the guest does not run here after"},
 		},
 		{name: "a status of the future", source: qmptest.Script{Insert: []string{"warp-drive"}}, log: "a migration status that mhmig does not know"},
 		{name: "a status of the future at the destination's end", source: qmptest.Script{Insert: []string{"warp-drive", "device", "warp-drive"}}},
 		{
-			name: "an unknown capability", destination: qmptest.Script{Without: []string{"return-path"}}, wrong: wrong, status: result.Error,
+			name: "an unknown capability", destination: qmptest.Script{Without: []string{"return-path"}}, fails: fails, status: result.Error,
 			want: []string{"migration 1, destination host2, prepare: ", "this QEMU has no migration capability return-path"}, at: "-",
 		},
 
-		{name: "cancel in active, without an end", source: qmptest.Script{Endless: true}, also: cancelAt("active"), at: "host1"},
+		{name: "cancel in active, without an end", source: qmptest.Script{Endless: true}, concurrent: cancelAt("active"), at: "host1"},
 		{
 			name: "cancel before the move", source: qmptest.Script{Endless: true}, at: "host1",
 			change: func(p *migration.Plan) {
@@ -106,33 +106,33 @@ func scenes() []scene {
 		},
 		{name: "cancel_delay", source: qmptest.Script{Endless: true}, params: cartesian.Params{"cancel_delay": "0.05", "mig_speed": "32M"}, at: "host1"},
 		{name: "cancelled, then limits again", source: qmptest.Script{Endless: true}, params: cartesian.Params{"cancel_delay": "0.05", "mig_offline": "yes"}, at: "host1"},
-		{name: "cancel_delay is too long", params: cartesian.Params{"cancel_delay": "60"}, wrong: wrong, want: []string{"the migration was over before cancel_delay = 1m0s"}},
-		{name: "cancel after the end", also: cancelAt("completed")},
+		{name: "cancel_delay is too long", params: cartesian.Params{"cancel_delay": "60"}, fails: fails, want: []string{"the migration completed before cancel_delay = 1m0s"}},
+		{name: "cancel after the end", concurrent: cancelAt("completed")},
 		{
-			name: "cancelled by somebody else", source: qmptest.Script{Endless: true}, wrong: wrong, want: []string{"was cancelled, but not by mig.cancel"}, at: "host1",
-			also: func(ctx context.Context, m *migration.Migration) error {
+			name: "cancelled by somebody else", source: qmptest.Script{Endless: true}, fails: fails, want: []string{"was cancelled, but not by mig.cancel"}, at: "host1",
+			concurrent: func(ctx context.Context, m *migration.Migration) error {
 				if err := m.Wait(ctx, migration.Condition{Status: "active"}); err != nil {
 					return err
 				}
 				return m.Source.Instance(m.VMs()[0]).Execute(ctx, "migrate_cancel", nil, nil)
 			},
 		},
-		{name: "cancel is refused", source: qmptest.Script{Endless: true, Refuse: []string{"migrate_cancel"}}, params: cartesian.Params{"cancel_delay": "0.05"}, wrong: wrong, want: []string{"the script refuses migrate_cancel"}, at: "host1"},
+		{name: "cancel is refused", source: qmptest.Script{Endless: true, Refuse: []string{"migrate_cancel"}}, params: cartesian.Params{"cancel_delay": "0.05"}, fails: fails, want: []string{"the script refuses migrate_cancel"}, at: "host1"},
 		{
-			name: "overdue", source: qmptest.Script{Endless: true}, params: cartesian.Params{"mig_timeout": "0.6", "mig_speed": "2M"}, wrong: wrong, status: fail,
-			want: []string{"not finished after mig_timeout = 600ms", "over the guest's memory, 32 MiB of 64 MiB left"}, at: "host1",
+			name: "overdue", source: qmptest.Script{Endless: true}, params: cartesian.Params{"mig_timeout": "0.6", "mig_speed": "2M"}, fails: fails, status: fail,
+			want: []string{"not finished after mig_timeout = 600ms", "over guest memory, 32 MiB of 64 MiB remaining"}, at: "host1",
 		},
 		{
-			name: "overdue, and cannot be given up", source: qmptest.Script{Endless: true, Refuse: []string{"migrate_cancel"}}, params: cartesian.Params{"mig_timeout": "0.3"}, wrong: wrong, status: fail,
+			name: "overdue, and cannot be cancelled", source: qmptest.Script{Endless: true, Refuse: []string{"migrate_cancel"}}, params: cartesian.Params{"mig_timeout": "0.3"}, fails: fails, status: fail,
 			want: []string{"not finished after mig_timeout"}, log: "could not be cancelled",
 			at: "host1",
 		},
 		{
-			name: "cut at the switchover", destination: qmptest.Script{Cut: true}, params: cartesian.Params{"mig_timeout": "0.5"}, wrong: wrong, status: fail,
+			name: "cut at the switchover", destination: qmptest.Script{Cut: true}, params: cartesian.Params{"mig_timeout": "0.5"}, fails: fails, status: fail,
 			want: []string{"not finished after mig_timeout"}, at: "host1",
 		},
 		{
-			name: "work fails", wrong: wrong, want: []string{"migration 1, source host1, start_work: no work"}, at: "host1",
+			name: "work fails", fails: fails, want: []string{"migration 1, source host1, start_work: no work"}, at: "host1",
 			change: func(p *migration.Plan) {
 				p.StartWork = func(context.Context, *migration.Side) error { return errors.New("no work") }
 			},
@@ -144,14 +144,14 @@ func scenes() []scene {
 			},
 		},
 		{
-			name: "the hook has not migrated", wrong: wrong, want: []string{"migrate_src has returned, but the migration of", "is not over: it is not begun"}, at: "host1",
+			name: "the hook has not migrated", fails: fails, want: []string{"migrate_src has returned, but the migration of", "has not ended: its status is none"}, at: "host1",
 			change: func(p *migration.Plan) {
 				p.MigrateSrc = func(context.Context, *migration.Side) error { return nil }
 			},
 		},
 		{
 			name: "waits", source: qmptest.Script{Endless: true}, at: "host1",
-			also: func(ctx context.Context, m *migration.Migration) error {
+			concurrent: func(ctx context.Context, m *migration.Migration) error {
 				left := int64(60 << 20)
 				for _, c := range []migration.Condition{{Status: "active"}, {Event: "MIGRATION_PASS"}, {Passes: 2}, {Remaining: &left}} {
 					if err := m.Wait(ctx, c); err != nil {
@@ -163,7 +163,7 @@ func scenes() []scene {
 		},
 		{
 			name: "waits for what does not come", source: qmptest.Script{},
-			also: func(ctx context.Context, m *migration.Migration) error {
+			concurrent: func(ctx context.Context, m *migration.Migration) error {
 				for _, c := range []migration.Condition{{Status: "colo"}, {Passes: 99}} {
 					if err := m.Wait(ctx, c); err == nil || !strings.Contains(err.Error(), "but the migration ended first: completed") {
 						return fmt.Errorf("wait for %s: got %w, want that the migration has ended", c, err)
@@ -174,13 +174,13 @@ func scenes() []scene {
 		},
 	}
 	for _, status := range append(qmp.MigrationStatuses, "warp-drive") {
-		s := scene{name: "cancel in " + string(status), also: cancelAt(status), at: "host1"}
-		s.source = qmptest.Script{StopAt: "MIGRATION:" + string(status), Stop: linger}
+		s := testCase{name: "cancel in " + string(status), concurrent: cancelAt(status), at: "host1"}
+		s.source = qmptest.Script{StopAt: "MIGRATION:" + string(status), Stop: delay}
 		switch {
-		case !status.Begun(), status.Terminal(): // each has its own
+		case !status.Begun(), status.Terminal(): // have their own test cases
 			continue
 		case status.Postcopy():
-			s.at, s.also = "", func(ctx context.Context, m *migration.Migration) error {
+			s.at, s.concurrent = "", func(ctx context.Context, m *migration.Migration) error {
 				err := cancelAt(status)(ctx, m)
 				if err == nil || !strings.Contains(err.Error(), "cancelling now would destroy the guest on both hosts") {
 					return fmt.Errorf("got %w, want that it is refused", err)
@@ -194,27 +194,27 @@ func scenes() []scene {
 		all = append(all, s)
 	}
 	for _, command := range []string{"query-migrate-capabilities", "migrate-set-capabilities", "query-migrate-parameters", "migrate"} {
-		all = append(all, scene{
-			name: "the source refuses " + command, source: qmptest.Script{Refuse: []string{command}}, wrong: wrong, want: []string{"the script refuses " + command}, at: "host1",
+		all = append(all, testCase{
+			name: "the source refuses " + command, source: qmptest.Script{Refuse: []string{command}}, fails: fails, want: []string{"the script refuses " + command}, at: "host1",
 		})
 	}
 	for _, command := range []string{"query-migrate-capabilities", "migrate-set-capabilities", "migrate-incoming", "query-migrate"} {
-		all = append(all, scene{
-			name: "the destination refuses " + command, destination: qmptest.Script{Refuse: []string{command}}, wrong: wrong, want: []string{"destination host2, prepare: ", "the script refuses " + command}, at: "-",
+		all = append(all, testCase{
+			name: "the destination refuses " + command, destination: qmptest.Script{Refuse: []string{command}}, fails: fails, want: []string{"destination host2, prepare: ", "the script refuses " + command}, at: "-",
 		})
 	}
 	for _, command := range []string{"query-migrate-capabilities", "query-migrate-parameters", "migrate", "cont"} {
-		all = append(all, scene{
-			name: "the source never answers " + command, source: qmptest.Script{Ignore: []string{command}}, wrong: wrong, want: []string{silent, command}, at: "-",
+		all = append(all, testCase{
+			name: "the source never answers " + command, source: qmptest.Script{Ignore: []string{command}}, fails: fails, want: []string{silent, command}, at: "-",
 		})
 	}
 	for _, command := range []string{"migrate-set-capabilities", "migrate-incoming", "query-migrate"} {
-		all = append(all, scene{
-			name: "the destination never answers " + command, destination: qmptest.Script{Ignore: []string{command}}, wrong: wrong, want: []string{silent, command}, at: "-",
+		all = append(all, testCase{
+			name: "the destination never answers " + command, destination: qmptest.Script{Ignore: []string{command}}, fails: fails, want: []string{silent, command}, at: "-",
 		})
 	}
-	for _, cell := range []struct {
-		moment string
+	for _, c := range []struct {
+		stopAt string
 		side   migration.Role
 		status result.Status
 	}{
@@ -236,12 +236,12 @@ func scenes() []scene {
 		{"query-status@running", migration.DestinationRole, fail},
 	} {
 		for _, die := range []bool{false, true} {
-			s := scene{name: fmt.Sprintf("the %s freezes at %s", cell.side, cell.moment), wrong: wrong, status: cell.status, want: []string{silent}, at: "-"}
+			s := testCase{name: fmt.Sprintf("the %s freezes at %s", c.side, c.stopAt), fails: fails, status: c.status, want: []string{silent}, at: "-"}
 			if die {
-				s.name, s.want, s.status = fmt.Sprintf("the %s dies at %s", cell.side, cell.moment), []string{killed}, fail
+				s.name, s.want, s.status = fmt.Sprintf("the %s dies at %s", c.side, c.stopAt), []string{killed}, fail
 			}
-			script := qmptest.Script{StopAt: cell.moment, Die: die}
-			if cell.side == migration.SourceRole {
+			script := qmptest.Script{StopAt: c.stopAt, Die: die}
+			if c.side == migration.SourceRole {
 				s.source = script
 			} else {
 				s.destination = script
@@ -252,10 +252,10 @@ func scenes() []scene {
 	return all
 }
 
-// What becomes of migrations whose QEMUs are scripted, in this process.
+// The results of migrations between scripted QEMUs in this process.
 func TestScripted(t *testing.T) {
 	t.Parallel()
-	for _, tt := range scenes() {
+	for _, tt := range testCases() {
 		t.Run(tt.name, func(t *testing.T) {
 			t.Parallel()
 			synctest.Test(t, tt.run)
@@ -263,8 +263,8 @@ func TestScripted(t *testing.T) {
 	}
 }
 
-// run makes the migration, in virtual time.
-func (tt scene) run(t *testing.T) {
+// run runs the migration, in virtual time.
+func (tt testCase) run(t *testing.T) {
 	bed := bedtest.NewScriptedBed(t, 1, nil)
 	bed.QEMUs.Script("vm1", tt.source, tt.destination)
 	p := plan(bed.Bed)
@@ -276,25 +276,25 @@ func (tt scene) run(t *testing.T) {
 	m := start(t, bed.Bed, p)
 	ctx, cancel := context.WithTimeout(t.Context(), time.Hour)
 	defer cancel()
-	beside := make(chan error, 1)
+	concurrent := make(chan error, 1)
 	go func() {
-		if tt.also == nil {
-			beside <- nil
+		if tt.concurrent == nil {
+			concurrent <- nil
 			return
 		}
-		beside <- tt.also(ctx, m)
+		concurrent <- tt.concurrent(ctx, m)
 	}()
 	err := runBoth(ctx, m)
-	if also := <-beside; also != nil {
-		t.Errorf("beside it: %v", also)
+	if err := <-concurrent; err != nil {
+		t.Errorf("concurrently: %v", err)
 	}
 	if ctx.Err() != nil {
 		t.Fatalf("it does not end: %v", err)
 	}
-	if !tt.wrong && err != nil {
-		t.Fatalf("got %v, want that it is over", err)
+	if !tt.fails && err != nil {
+		t.Fatalf("got %v, want success", err)
 	}
-	if tt.wrong {
+	if tt.fails {
 		if err == nil || tt.status != 0 && result.StatusOf(err) != tt.status {
 			t.Errorf("got %v: %v, want %v", result.StatusOf(err), err, tt.status)
 		}

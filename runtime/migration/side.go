@@ -18,16 +18,16 @@ import (
 	"github.com/mhmig/mhmig/runtime/testbed"
 )
 
-// Role is which of a migration's two sides.
+// Role is source or destination.
 type Role string
 
-// The two sides.
+// The two roles.
 const (
 	SourceRole      Role = "source"
 	DestinationRole Role = "destination"
 )
 
-// Side is a migration seen from one of its two hosts.
+// Side is the source's or destination's side of a migration.
 type Side struct {
 	Migration *Migration
 	Role      Role
@@ -37,9 +37,9 @@ type Side struct {
 
 	mu        sync.Mutex // guards what follows
 	instances map[string]*testbed.Instance
-	arrivals  map[string]*qmp.Subscription // destination: what tells that a guest has come
+	arrivals  map[string]*qmp.Subscription // destination: the events of a guest's arrival
 	step      string
-	onAdd     func(*testbed.Instance) // told of each instance that the side gets
+	onAdd     func(*testbed.Instance) // called with each instance that is added
 }
 
 func newSide(m *Migration, role Role, h *testbed.Host) *Side {
@@ -51,21 +51,21 @@ func newSide(m *Migration, role Role, h *testbed.Host) *Side {
 	}
 }
 
-// Log writes with the side's host and role.
+// Log is the variant's log, with the side's host and role.
 func (s *Side) Log() *slog.Logger { return s.log }
 
 // IsSource says whether this is the source's side.
 func (s *Side) IsSource() bool { return s.Role == SourceRole }
 
 // Instance returns the side's instance of a VM, nil before it is prepared or
-// for a VM that does not take part.
+// for a VM that is not part of the migration.
 func (s *Side) Instance(vm string) *testbed.Instance {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.instances[vm]
 }
 
-// Step is what the side is doing: a name from the table in the package's
+// Step is the step that the side is in: a name from the table in the package's
 // documentation, "" before the first.
 func (s *Side) Step() string {
 	s.mu.Lock()
@@ -81,9 +81,9 @@ func (s *Side) begin(step string) {
 	s.log.Info(step, "step", step)
 }
 
-// Run runs all steps of the side. It returns when the migration is over on
-// this side, the first error, or ctx's cause. When it fails, whoever runs both
-// sides ends ctx for the other one.
+// Run runs all steps of the side. It returns nil when the migration has ended on
+// this side, else the first error, or ctx's cause. When it fails, the caller must end
+// the other side's ctx.
 func (s *Side) Run(ctx context.Context) error {
 	defer s.closeArrivals()
 	defer s.closeClocks()
@@ -93,7 +93,7 @@ func (s *Side) Run(ctx context.Context) error {
 		return err
 	}
 	s.log.Info("done", "step", "end")
-	s.Migration.room.Leave(s.Host.Name(), "it is through with the migration")
+	s.Migration.room.Leave(s.Host.Name(), "its side of the migration has ended")
 	return nil
 }
 
@@ -102,9 +102,9 @@ func (s *Side) run(ctx context.Context) error {
 		return err
 	}
 	if s.IsSource() {
-		defer s.saveRecord() // at the end: what the guest felt is known when it has settled on the destination
+		defer s.saveRecord() // at the end: the guest's clock stamps on the destination are known then
 	}
-	if err := s.runSteps(ctx, inMove); err != nil {
+	if err := s.runSteps(ctx, duringMove); err != nil {
 		return err
 	}
 	if s.Migration.State() == qmp.MigrationCancelled {
@@ -113,8 +113,8 @@ func (s *Side) run(ctx context.Context) error {
 	return s.runSteps(ctx, afterMove)
 }
 
-// endMove tells the destination, once, how the source's part of the move has ended,
-// with err or without: also when that comes early.
+// endMove records, once, that the source's part of the move has ended, with err or nil,
+// and wakes the destination.
 func (s *Side) endMove(err error) {
 	if !s.IsSource() {
 		return
@@ -138,10 +138,10 @@ func (s *Side) sendVMs(ctx context.Context) error {
 	var err error
 	if m.Plan.MigrateSrc != nil {
 		if err = m.Plan.MigrateSrc(ctx, s); err == nil {
-			err = s.each(ctx, s.askOutcome)
+			err = s.each(ctx, s.queryOutcome)
 		}
 		if err != nil {
-			s.abandonUnended(ctx)
+			s.abandonUnfinished(ctx)
 		}
 	} else {
 		err = s.Send(ctx, m.Plan.VMs)
@@ -152,7 +152,7 @@ func (s *Side) sendVMs(ctx context.Context) error {
 	return err
 }
 
-// receiveVMs is the destination's part of the move, which is over when the source's is.
+// receiveVMs is the destination's part of the move, which ends after the source's.
 func (s *Side) receiveVMs(ctx context.Context) (err error) {
 	m := s.Migration
 	if m.Plan.MigrateDst != nil {
@@ -171,11 +171,11 @@ func (s *Side) receiveVMs(ctx context.Context) (err error) {
 	}
 }
 
-func (s *Side) meetFinished(ctx context.Context) error {
+func (s *Side) waitFinished(ctx context.Context) error {
 	return s.waitForPeer(ctx, "mig_finished", limit{s.Migration.options.timeout, "mig_timeout"})
 }
 
-// checkSource proves that the guests have left.
+// checkSource checks that the guests have left the source.
 func (s *Side) checkSource(ctx context.Context) error {
 	for _, vm := range s.Migration.Plan.VMs {
 		s.Instance(vm).Left()
@@ -186,7 +186,8 @@ func (s *Side) checkSource(ctx context.Context) error {
 	return s.each(ctx, s.checkLeft)
 }
 
-// checkDestination lets the guests run that have arrived, and proves that they do.
+// checkDestination resumes the guests that have arrived stopped, and checks that all
+// guests run.
 func (s *Side) checkDestination(ctx context.Context) error {
 	if err := s.each(ctx, s.arrive); err != nil {
 		return err
@@ -203,8 +204,7 @@ func (s *Side) checkDestination(ctx context.Context) error {
 	return s.each(ctx, s.settleClock)
 }
 
-// concludeSource ends the instances that the guests have left, when nobody wants to
-// look at them any more.
+// concludeSource ends the instances that the guests have left, after the final checks.
 func (s *Side) concludeSource(ctx context.Context) error {
 	if err := s.finalCheck(ctx); err != nil {
 		return err
@@ -214,7 +214,7 @@ func (s *Side) concludeSource(ctx context.Context) error {
 	})
 }
 
-// prepareSources makes sure that each VM runs here, and nowhere else.
+// prepareSources makes sure that each VM runs on the source, and nowhere else.
 func (s *Side) prepareSources(ctx context.Context) error {
 	m := s.Migration
 	if err := m.checkSameMachine(ctx); err != nil {
@@ -229,7 +229,8 @@ func (s *Side) prepareSources(ctx context.Context) error {
 	return s.each(ctx, s.prepareSource)
 }
 
-// prepareDestinations starts the VMs' other halves, when there are none elsewhere.
+// prepareDestinations starts the incoming VMs, when the source has ended the VMs'
+// instances on other hosts.
 func (s *Side) prepareDestinations(ctx context.Context) error {
 	if err := s.waitForPeer(ctx, "cleared", limit{}); err != nil {
 		return err
@@ -238,7 +239,7 @@ func (s *Side) prepareDestinations(ctx context.Context) error {
 }
 
 // beforeMove runs the side's steps before the move. A QEMU that ends during them ends
-// them, whatever the side waits for: there is nothing left to move.
+// them, whatever the side waits for.
 func (s *Side) beforeMove(ctx context.Context, steps func(context.Context) error) error {
 	watched, cancel := context.WithCancelCause(ctx)
 	var watching sync.WaitGroup
@@ -249,7 +250,7 @@ func (s *Side) beforeMove(ctx context.Context, steps func(context.Context) error
 		watching.Go(func() {
 			select {
 			case <-instance.Exited():
-				cancel(&endedEarly{instance})
+				cancel(&earlyExitError{instance})
 			case <-watched.Done():
 			}
 		})
@@ -259,20 +260,20 @@ func (s *Side) beforeMove(ctx context.Context, steps func(context.Context) error
 	s.mu.Lock()
 	s.onAdd = nil
 	s.mu.Unlock()
-	if errors.Is(err, qmp.ErrGone) { // seen here before it is seen there
+	if errors.Is(err, qmp.ErrGone) { // the monitor's end may be seen before Exited
 		for _, instance := range all {
 			select {
 			case <-instance.Exited():
-				cancel(&endedEarly{instance})
+				cancel(&earlyExitError{instance})
 			default:
 			}
 		}
 	}
 	cancel(nil)
 	watching.Wait()
-	ended, early := errors.AsType[*endedEarly](context.Cause(watched))
+	ended, early := errors.AsType[*earlyExitError](context.Cause(watched))
 	if !early || err != nil && !errors.Is(err, ended) && !errors.Is(err, qmp.ErrGone) {
-		return err // nil, or what it says more of
+		return err // nil, or an error with another reason
 	}
 	if s.IsSource() {
 		return ended.instance.Ended(ctx)
@@ -280,10 +281,10 @@ func (s *Side) beforeMove(ctx context.Context, steps func(context.Context) error
 	return fail(ctx, s.Migration.moves[ended.instance.Name()], ended.instance, DestinationRole, ended.instance.Exit(ctx))
 }
 
-// endedEarly is the cause when a QEMU has ended before the move.
-type endedEarly struct{ instance *testbed.Instance }
+// earlyExitError is the cause when a QEMU has ended before the move.
+type earlyExitError struct{ instance *testbed.Instance }
 
-func (e *endedEarly) Error() string { return e.instance.String() + " has ended" }
+func (e *earlyExitError) Error() string { return e.instance.String() + " has ended" }
 
 // prepareSource makes sure that the VM runs here and can be logged in to.
 func (s *Side) prepareSource(ctx context.Context, vm string) error {
@@ -300,7 +301,7 @@ func (s *Side) prepareSource(ctx context.Context, vm string) error {
 		if !started {
 			return nil
 		}
-		// The guest is to be caught while it boots: no login.
+		// The guest is to be migrated while it boots: no login.
 		return sleep(ctx, m.options.startTimeout)
 	}
 	if err := instance.EnsureLogin(ctx, m.options.loginTimeout); err != nil {
@@ -309,7 +310,7 @@ func (s *Side) prepareSource(ctx context.Context, vm string) error {
 	return s.settleClock(ctx, vm)
 }
 
-// prepareDestination starts the VM's other half, which waits for the guest.
+// prepareDestination starts the incoming VM and makes it listen.
 func (s *Side) prepareDestination(ctx context.Context, vm string) error {
 	m := s.Migration
 	instance, err := m.bed.StartIncoming(ctx, vm, s.Host, m.Plan.Params, m.moves[vm].transport.Launch(DestinationRole))
@@ -323,7 +324,7 @@ func (s *Side) prepareDestination(ctx context.Context, vm string) error {
 	if err := s.listenClock(ctx, instance); err != nil {
 		return err
 	}
-	return s.Migration.moves[vm].await(ctx, instance)
+	return s.Migration.moves[vm].listen(ctx, instance)
 }
 
 func (s *Side) closeArrivals() {
@@ -340,21 +341,21 @@ func (s *Side) Send(ctx context.Context, vms []string) error {
 	return each(ctx, vms, func(ctx context.Context, vm string) error {
 		mv := m.moves[vm]
 		if mv == nil {
-			return fmt.Errorf("%s does not take part in migration %d", vm, m.Number)
+			return fmt.Errorf("%s is not part of migration %d", vm, m.Number)
 		}
 		return mv.send(ctx, m.Source.Instance(vm), m.Destination.Instance(vm))
 	})
 }
 
 // Receive is the destination's migrate step: it waits until the VMs have
-// arrived. It ends early when the source has come to another end than success.
+// arrived. It returns early when the source has not completed.
 func (s *Side) Receive(ctx context.Context, vms []string) error {
 	return each(ctx, vms, func(ctx context.Context, vm string) error {
 		s.mu.Lock()
 		instance, arrival := s.instances[vm], s.arrivals[vm]
 		s.mu.Unlock()
 		if instance == nil {
-			return fmt.Errorf("%s does not take part in migration %d", vm, s.Migration.Number)
+			return fmt.Errorf("%s is not part of migration %d", vm, s.Migration.Number)
 		}
 		if s.Migration.traits.LoadsAfterSource {
 			if err := s.Migration.moves[vm].load(ctx, instance); err != nil {
@@ -365,16 +366,16 @@ func (s *Side) Receive(ctx context.Context, vms []string) error {
 	})
 }
 
-// checkLeft proves that the guest does not run on the source any more.
+// checkLeft checks that the guest does not run on the source any more.
 func (s *Side) checkLeft(ctx context.Context, vm string) error {
 	instance := s.Instance(vm)
 	state, err := instance.Status(ctx)
 	if errors.Is(err, qmp.ErrGone) && instance.Host.Err() == nil {
 		if exit := instance.QEMU.Exit(ctx); !exit.Abnormal() {
-			s.log.Warn("QEMU has ended by itself after its guest had left", "vm", vm, "reason", exit.Error())
+			s.log.Warn("QEMU ended after its guest had migrated", "vm", vm, "reason", exit.Error())
 			return nil
 		}
-		return fail(ctx, s.Migration.moves[vm], instance, SourceRole, fmt.Errorf("its guest had left: %w", err))
+		return fail(ctx, s.Migration.moves[vm], instance, SourceRole, fmt.Errorf("QEMU failed after its guest had migrated: %w", err))
 	}
 	if err != nil {
 		return blame(ctx, s.Migration.moves[vm], instance, SourceRole, err)
@@ -385,8 +386,8 @@ func (s *Side) checkLeft(ctx context.Context, vm string) error {
 	return nil
 }
 
-// arrive lets a guest run that arrived stopped, and makes the destination's
-// instance the VM's current one.
+// arrive resumes a guest that arrived stopped, and makes the destination's instance
+// the VM's current one.
 func (s *Side) arrive(ctx context.Context, vm string) error {
 	m, instance := s.Migration, s.Instance(vm)
 	instance.Arrive()
@@ -400,7 +401,7 @@ func (s *Side) arrive(ctx context.Context, vm string) error {
 	return err
 }
 
-// checkArrived proves that the guest runs on the destination and answers.
+// checkArrived checks that the guest runs on the destination and accepts a login.
 func (s *Side) checkArrived(ctx context.Context, vm string) error {
 	m, instance := s.Migration, s.Instance(vm)
 	state, err := instance.Status(ctx)
@@ -412,7 +413,7 @@ func (s *Side) checkArrived(ctx context.Context, vm string) error {
 	}
 	if err == nil && m.options.login {
 		err = instance.EnsureLogin(ctx, m.options.loginTimeout)
-		if _, reset := m.moves[vm].checkResets(); reset != nil { // which explains a login that failed
+		if _, reset := m.moves[vm].checkResets(); reset != nil { // the reason of a failed login
 			err = reset
 		}
 	}
@@ -422,8 +423,9 @@ func (s *Side) checkArrived(ctx context.Context, vm string) error {
 	return err
 }
 
-// askOutcome asks QEMU how a migration ended that migrate_src has made by itself.
-func (s *Side) askOutcome(ctx context.Context, vm string) error {
+// queryOutcome asks QEMU for the final status of a migration that migrate_src has
+// started itself.
+func (s *Side) queryOutcome(ctx context.Context, vm string) error {
 	mv, instance := s.Migration.moves[vm], s.Instance(vm)
 	if mv.currentState().Terminal() {
 		return nil
@@ -435,15 +437,15 @@ func (s *Side) askOutcome(ctx context.Context, vm string) error {
 	case status == "" && s.Migration.wasCancelled():
 		status = qmp.MigrationCancelled
 	case !status.Terminal():
-		return fmt.Errorf("migrate_src has returned, but the migration of %s is not over: it is %s", instance, cmp.Or(status, "not begun"))
+		return fmt.Errorf("migrate_src has returned, but the migration of %s has not ended: its status is %s", instance, cmp.Or(status, qmp.MigrationNone))
 	}
 	mv.setState(status)
 	return nil
 }
 
-// abandonUnended gives up what migrate_src has begun by itself and not brought to
-// an end.
-func (s *Side) abandonUnended(ctx context.Context) {
+// abandonUnfinished abandons the migrations that migrate_src has started itself and
+// that have not ended.
+func (s *Side) abandonUnfinished(ctx context.Context) {
 	_ = s.each(context.WithoutCancel(ctx), func(ctx context.Context, vm string) error {
 		if !s.Migration.moves[vm].currentState().Terminal() {
 			s.Migration.abandon(ctx, s.Instance(vm))
@@ -452,13 +454,14 @@ func (s *Side) abandonUnended(ctx context.Context) {
 	})
 }
 
-// endCancelledSource is the source's end of a cancelled migration: a guest whose
-// move was cancelled goes on where it was; one that had moved before stays moved.
+// endCancelledSource is the source's part after a cancelled migration: a guest whose
+// move was cancelled stays on the source; one whose move had completed stays on the
+// destination.
 func (s *Side) endCancelledSource(ctx context.Context) error {
 	if err := s.each(ctx, s.keepSource); err != nil {
 		return err
 	}
-	if err := s.meetCancelled(ctx); err != nil {
+	if err := s.waitCancelled(ctx); err != nil {
 		return err
 	}
 	return s.each(ctx, func(ctx context.Context, vm string) error {
@@ -469,27 +472,27 @@ func (s *Side) endCancelledSource(ctx context.Context) error {
 	})
 }
 
-// endCancelledDestination is the destination's.
+// endCancelledDestination is the destination's part.
 func (s *Side) endCancelledDestination(ctx context.Context) error {
 	if err := s.each(ctx, s.endDestination); err != nil {
 		return err
 	}
-	return s.meetCancelled(ctx)
+	return s.waitCancelled(ctx)
 }
 
-func (s *Side) meetCancelled(ctx context.Context) error {
+func (s *Side) waitCancelled(ctx context.Context) error {
 	return s.waitForPeer(ctx, "cancelled", limit{s.Migration.options.finishTimeout, "finish_timeout"})
 }
 
-// keepSource is the source's part of the end of a cancelled move.
+// keepSource is the source's part after a cancelled move.
 func (s *Side) keepSource(ctx context.Context, vm string) error {
 	mv, instance := s.Migration.moves[vm], s.Instance(vm)
 	if mv.completed() {
-		s.log.Warn("it had moved before the migration was cancelled, and stays moved", "vm", vm)
+		s.log.Warn("its move completed before the migration was cancelled: it stays on the destination", "vm", vm)
 		instance.Left()
 		return nil
 	}
-	if err := mv.reset(ctx, endpoint{instance}); err != nil { // what was set for this migration is not for the next one
+	if err := mv.reset(ctx, endpoint{instance}); err != nil { // its parameters must not apply to the next migration
 		return blame(ctx, mv, instance, SourceRole, err)
 	}
 	if s.Migration.options.offline {
@@ -508,7 +511,7 @@ func (s *Side) keepSource(ctx context.Context, vm string) error {
 	return err
 }
 
-// endDestination is the destination's part of the end of a cancelled move.
+// endDestination is the destination's part after a cancelled move.
 func (s *Side) endDestination(ctx context.Context, vm string) error {
 	if s.Migration.moves[vm].completed() {
 		return s.arrive(ctx, vm)
@@ -539,12 +542,12 @@ func each(ctx context.Context, vms []string, f func(ctx context.Context, vm stri
 	return group.Wait()
 }
 
-// waitForPeer waits for the other side. A timeout of 0 means no other limit than the
-// migration's parts have by themselves. When it is over, the other side is what
-// has not come to an end.
+// waitForPeer waits for the other side at a barrier. A limit of 0 means no limit besides
+// those of the other side's steps. When the limit expires, the error is that of the
+// step that the other side is in.
 func (s *Side) waitForPeer(ctx context.Context, tag string, limit limit) error {
 	waiting := ctx
-	late := fmt.Errorf("not over after %v (%s)", limit.time, limit.params)
+	late := fmt.Errorf("not finished after %v (%s)", limit.time, limit.params)
 	if limit.time > 0 {
 		var cancel context.CancelFunc
 		waiting, cancel = context.WithTimeoutCause(ctx, limit.time, late)
@@ -552,18 +555,18 @@ func (s *Side) waitForPeer(ctx context.Context, tag string, limit limit) error {
 	}
 	began := time.Now()
 	_, err := s.Migration.room.Sync(waiting, s.Host.Name(), tag, nil, nil)
-	s.log.Debug("barrier is over", result.BarrierKey, tag, result.WaitedKey, time.Since(began))
+	s.log.Debug("barrier ended", result.BarrierKey, tag, result.WaitedKey, time.Since(began))
 	if errors.Is(err, late) {
 		other := s.Migration.Source
 		if s.IsSource() {
 			other = s.Migration.Destination
 		}
-		return other.stepError(ctx, fmt.Errorf("%w; %s waits for it at barrier %s", late, s.Host.Name(), tag))
+		return other.stepError(ctx, fmt.Errorf("%w; %s is waiting at barrier %s", late, s.Host.Name(), tag))
 	}
 	return err
 }
 
-// limit is how long a side waits for the other one, and which params say so.
+// limit is how long a side waits for the other one, and the params that set it.
 type limit struct {
 	time   time.Duration
 	params string
@@ -575,34 +578,34 @@ func (s *Side) saveRecord() {
 	}
 }
 
-// failed returns what the source's part of the migration failed with.
+// failed returns the error of the source's part of the move.
 func (m *Migration) failed() error {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	return m.failure
 }
 
-// locate adds where in the migration an error arose and what both sides' QEMU
-// knew then, once, and keeps the verdict it carries.
+// locate adds to an error, once, the step in which it occurred and the evidence of both
+// sides. It keeps the error's status.
 func (s *Side) locate(ctx context.Context, err error) error {
-	_, whole := errors.AsType[*Failure](err)
+	_, isFailure := errors.AsType[*Failure](err)
 	_, located := errors.AsType[*StepError](err)
-	if whole || located {
+	if isFailure || located {
 		return err
 	}
 	return s.stepError(ctx, err)
 }
 
-// stepError says that err is about what the side is doing now.
+// stepError returns err as the error of the step that the side is in.
 func (s *Side) stepError(ctx context.Context, err error) *StepError {
 	step := &StepError{Migration: s.Migration.Number, Host: s.Host.Name(), Side: s.Role, Step: s.Step(), Err: err}
-	if ctx.Err() == nil { // else it was stopped: others know why
+	if ctx.Err() == nil { // else it was stopped: the error that stopped it has the evidence
 		step.Evidence = s.Migration.evidence(ctx, s.Migration.Plan.VMs...)
 	}
 	return step
 }
 
-// StepError says in which step of which side something went wrong.
+// StepError is an error with the step and the side in which it occurred.
 type StepError struct {
 	Migration int
 	Host      string
@@ -618,10 +621,10 @@ func (e *StepError) Error() string {
 
 func (e *StepError) Unwrap() error { return e.Err }
 
-// Detail is the evidence, for the user.
+// Detail is the evidence as text.
 func (e *StepError) Detail() string { return detail(e.Evidence) }
 
-// Status is that of the error inside.
+// Status is that of the wrapped error.
 func (e *StepError) Status() result.Status { return result.StatusOf(e.Err) }
 
 func sleep(ctx context.Context, d time.Duration) error {

@@ -4,20 +4,19 @@ package migration
 
 import "github.com/mhmig/mhmig/runtime/qmp"
 
-// State is where a migration is, in QEMU's words: see [qmp.MigrationStatus]. Only
-// completed, failed and cancelled end one; whatever QEMU may add to its enum does not.
+// State is QEMU's migration status, see [qmp.MigrationStatus]. Only completed, failed
+// and cancelled are terminal; a status that QEMU may add to its enum is not.
 type State = qmp.MigrationStatus
 
-// leastAdvanced is the state that speaks for a set of VMs: that of the VM which is furthest
-// from success.
+// leastAdvanced returns the state of the VM that is furthest from success.
 func leastAdvanced(states []State) State {
-	speaker := qmp.MigrationNone
+	furthest := qmp.MigrationNone
 	for i, s := range states {
-		if i == 0 || distance(s) > distance(speaker) {
-			speaker = s
+		if i == 0 || distance(s) > distance(furthest) {
+			furthest = s
 		}
 	}
-	return speaker
+	return furthest
 }
 
 // distance orders states by how far they are from success.
@@ -31,7 +30,7 @@ func distance(s State) int {
 		return 0
 	case !s.Begun():
 		return 1
-	default: // under way, or unknown
+	default: // active, or unknown
 		return 2
 	}
 }

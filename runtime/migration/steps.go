@@ -8,114 +8,114 @@ import (
 	"strings"
 )
 
-// step is a part of a migration, in which each side does its own. A name that is
-// told of appears in the log, the timeline and the errors of that side.
+// step is a step of a migration, with one part for each side. Its name appears in the
+// log, the timeline and the errors of a side that reports it.
 type step struct {
 	name                string
 	when                phase
 	source, destination part
 }
 
-// part is what one side does in a step.
+// part is the part of one side in a step.
 type part struct {
-	does string // for people: the table in the package's documentation
-	do   func(*Side, context.Context) error
-	// optional is the scenario's hook without which the side does not come to the
-	// step; it still does what do says. It runs before that.
+	doc string // in the table of the package's documentation
+	do  func(*Side, context.Context) error
+	// optional returns the scenario's hook, which runs before do. Without a hook the
+	// side does not report the step, but still runs do.
 	optional func(*Plan) Hook
-	// within says that the side takes it for a part of the step before.
-	within bool
+	// unreported says that the side reports it as part of the step before.
+	unreported bool
 }
 
-// phase is when a step is taken.
+// phase is the phase of a migration that a step belongs to.
 type phase int
 
 const (
-	beforeMove  phase = iota // a QEMU that ends now ends the migration: there is nothing left to move
-	inMove                   // the guests move
-	afterMove                // they have
-	afterCancel              // they have not, as it was asked for
+	beforeMove  phase = iota // a QEMU that ends now ends the migration
+	duringMove               // the guests are migrated
+	afterMove                // of a migration that has completed
+	afterCancel              // of a migration that was cancelled
 )
 
-// steps is the order of every migration. The documentation of the package is made
-// of it, which a test holds.
+// steps are the steps of every migration, in order. A test compares the table in the
+// package's documentation with them.
 var steps = []step{
 	{
 		"prepare", beforeMove,
-		part{does: "end the VMs elsewhere, barrier cleared, start them, log in", do: (*Side).prepareSources},
-		part{does: "barrier cleared, start the VMs' other halves, which listen", do: (*Side).prepareDestinations},
+		part{doc: "end the VMs elsewhere, barrier cleared, start them, log in", do: (*Side).prepareSources},
+		part{doc: "barrier cleared, start the incoming VMs", do: (*Side).prepareDestinations},
 	},
 	{
 		"ports", beforeMove,
-		part{does: "barrier ports", do: meet("ports")},
-		part{does: "barrier ports", do: meet("ports")},
+		part{doc: "barrier ports", do: waitAt("ports")},
+		part{doc: "barrier ports", do: waitAt("ports")},
 	},
 	{
 		"start_work", beforeMove,
-		part{does: "start_work, barrier worked", do: meet("worked"), optional: func(p *Plan) Hook { return p.StartWork }},
-		part{does: "barrier worked", do: meet("worked"), within: true},
+		part{doc: "start_work, barrier worked", do: waitAt("worked"), optional: func(p *Plan) Hook { return p.StartWork }},
+		part{doc: "barrier worked", do: waitAt("worked"), unreported: true},
 	},
 	{
 		"before_migration", beforeMove,
-		part{does: "before_migration", optional: func(p *Plan) Hook { return p.BeforeMigration }},
-		part{does: "before_migration", optional: func(p *Plan) Hook { return p.BeforeMigration }},
+		part{doc: "before_migration", optional: func(p *Plan) Hook { return p.BeforeMigration }},
+		part{doc: "before_migration", optional: func(p *Plan) Hook { return p.BeforeMigration }},
 	},
 	{
-		"migrate", inMove,
-		part{does: "migrate_src", do: (*Side).sendVMs},
-		part{does: "migrate_dst", do: (*Side).receiveVMs},
+		"migrate", duringMove,
+		part{doc: "migrate_src", do: (*Side).sendVMs},
+		part{doc: "migrate_dst", do: (*Side).receiveVMs},
 	},
 	{
 		"mig_finished", afterMove,
-		part{does: "barrier mig_finished", do: (*Side).meetFinished},
-		part{does: "barrier mig_finished", do: (*Side).meetFinished},
+		part{doc: "barrier mig_finished", do: (*Side).waitFinished},
+		part{doc: "barrier mig_finished", do: (*Side).waitFinished},
 	},
 	{
 		"check", afterMove,
-		part{does: "check_src", do: (*Side).checkSource},
-		part{does: "let the guests run, check_dst", do: (*Side).checkDestination},
+		part{doc: "check_src", do: (*Side).checkSource},
+		part{doc: "resume the guests, check_dst", do: (*Side).checkDestination},
 	},
 	{
 		"check_work", afterMove,
 		part{},
-		part{does: "check_work", optional: func(p *Plan) Hook { return p.CheckWork }},
+		part{doc: "check_work", optional: func(p *Plan) Hook { return p.CheckWork }},
 	},
 	{
 		"conclude", afterMove,
-		part{does: "barrier checked, look again, barrier concluded, end the VMs", do: (*Side).concludeSource, within: true},
-		part{does: "barrier checked, look again, barrier concluded", do: (*Side).finalCheck, within: true},
+		part{doc: "barrier checked, recheck, barrier concluded, end the VMs", do: (*Side).concludeSource, unreported: true},
+		part{doc: "barrier checked, recheck, barrier concluded", do: (*Side).finalCheck, unreported: true},
 	},
 	{
 		"post_migration", afterMove,
-		part{does: "post_migration", optional: func(p *Plan) Hook { return p.PostMigration }},
-		part{does: "post_migration", optional: func(p *Plan) Hook { return p.PostMigration }},
+		part{doc: "post_migration", optional: func(p *Plan) Hook { return p.PostMigration }},
+		part{doc: "post_migration", optional: func(p *Plan) Hook { return p.PostMigration }},
 	},
 	{
 		"cancelled", afterCancel,
-		part{does: "the guests go on, barrier cancelled", do: (*Side).endCancelledSource},
-		part{does: "end the VMs' other halves, barrier cancelled", do: (*Side).endCancelledDestination},
+		part{doc: "check the guests, barrier cancelled", do: (*Side).endCancelledSource},
+		part{doc: "end the incoming VMs, barrier cancelled", do: (*Side).endCancelledDestination},
 	},
 }
 
-// meet is the part of a side that meets the other one, however long that takes.
-func meet(tag string) func(*Side, context.Context) error {
+// waitAt is a part that waits for the other side at a barrier, without a limit.
+func waitAt(tag string) func(*Side, context.Context) error {
 	return func(s *Side, ctx context.Context) error { return s.waitForPeer(ctx, tag, limit{}) }
 }
 
-// runSteps goes through the side's parts of all steps of a phase.
+// runSteps runs the side's parts of all steps of a phase.
 func (s *Side) runSteps(ctx context.Context, when phase) error {
 	for _, st := range steps {
 		if st.when != when {
 			continue
 		}
-		if err := s.perform(ctx, st); err != nil {
+		if err := s.runStep(ctx, st); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
-func (s *Side) perform(ctx context.Context, st step) error {
+func (s *Side) runStep(ctx context.Context, st step) error {
 	p := st.destination
 	if s.IsSource() {
 		p = st.source
@@ -124,7 +124,7 @@ func (s *Side) perform(ctx context.Context, st step) error {
 	if p.optional != nil {
 		hook = p.optional(&s.Migration.Plan)
 	}
-	if hook != nil || p.optional == nil && p.do != nil && !p.within {
+	if hook != nil || p.optional == nil && p.do != nil && !p.unreported {
 		s.begin(st.name)
 	}
 	if hook != nil {
@@ -138,8 +138,8 @@ func (s *Side) perform(ctx context.Context, st step) error {
 	return p.do(s, ctx)
 }
 
-// describeSteps is the table of steps as text, as the package's documentation has
-// it: those of a cancelled migration stand behind the others.
+// describeSteps formats the table of steps as in the package's documentation: the step
+// of a cancelled migration is the last row.
 func describeSteps() string {
 	var b strings.Builder
 	row := func(name, source, destination string) {
@@ -147,7 +147,7 @@ func describeSteps() string {
 	}
 	row("step", "source", "destination")
 	for _, st := range steps {
-		row(st.name, st.source.does, st.destination.does)
+		row(st.name, st.source.doc, st.destination.doc)
 	}
 	return b.String()
 }

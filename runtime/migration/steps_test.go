@@ -11,7 +11,7 @@ import (
 	"github.com/mhmig/mhmig/runtime/migration"
 )
 
-// The package's documentation has the table of steps as the code has it.
+// The package's documentation has the current table of steps.
 func TestStepsAreDocumented(t *testing.T) {
 	t.Parallel()
 	file, err := parser.ParseFile(token.NewFileSet(), "migration.go", nil, parser.ParseComments|parser.PackageClauseOnly)
@@ -23,6 +23,6 @@ func TestStepsAreDocumented(t *testing.T) {
 		want.WriteString("\t" + line)
 	}
 	if doc := file.Doc.Text(); !strings.Contains(doc, want.String()) {
-		t.Errorf("the package's documentation has not this table:\n%s", want.String())
+		t.Errorf("the package's documentation lacks this table:\n%s", want.String())
 	}
 }

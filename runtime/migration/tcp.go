@@ -11,8 +11,8 @@ import (
 	"github.com/mhmig/mhmig/runtime/vm"
 )
 
-// tcp is a TCP connection from host to host, to a port that the destination's QEMU
-// has chosen, or from mig_port's range.
+// tcp migrates over a TCP connection, to a port that the destination's QEMU has chosen,
+// or one of mig_port's range.
 type tcp struct {
 	ports portRange
 	port  int // where the destination listens
@@ -37,7 +37,7 @@ func (t *tcp) Listen(ctx context.Context, destination Peer) error {
 		return err
 	}
 	if len(reply.SocketAddress) == 0 {
-		return fmt.Errorf("%s: QEMU does not tell the port it listens on", destination)
+		return fmt.Errorf("%s: QEMU does not report its listening port", destination)
 	}
 	var err error
 	if t.port, err = strconv.Atoi(reply.SocketAddress[0].Port); err != nil {
@@ -46,7 +46,7 @@ func (t *tcp) Listen(ctx context.Context, destination Peer) error {
 	return nil
 }
 
-// bind makes QEMU listen on the first port that is free.
+// bind makes QEMU listen on the first free port.
 func (t *tcp) bind(ctx context.Context, destination Peer) error {
 	if t.ports.any() {
 		return incoming(ctx, destination, tcpURI(destination.ListenAddress(), 0))
@@ -57,7 +57,7 @@ func (t *tcp) bind(ctx context.Context, destination Peer) error {
 			return nil
 		}
 	}
-	return fmt.Errorf("%w; mig_port = %s names no port that is free on %s (0 lets QEMU choose)", err, t.ports, destination.HostName())
+	return fmt.Errorf("%w; no port of mig_port = %s is free on %s (0 lets QEMU choose)", err, t.ports, destination.HostName())
 }
 
 func (t *tcp) Send(ctx context.Context, source, destination Peer) error {
@@ -68,7 +68,7 @@ func tcpURI(address string, port int) string {
 	return "tcp:" + net.JoinHostPort(address, strconv.Itoa(port))
 }
 
-// incoming makes a destination that was launched with -incoming defer wait at uri.
+// incoming makes a destination that was started with -incoming defer listen on uri.
 func incoming(ctx context.Context, destination Peer, uri string) error {
 	return destination.Execute(ctx, "migrate-incoming", map[string]any{"uri": uri}, nil)
 }

@@ -10,33 +10,32 @@ import (
 	"github.com/mhmig/mhmig/runtime/vm"
 )
 
-// Transport is how one guest gets from one QEMU to another: one value of the param
-// mig_protocol. Each move has its own, which may so keep what Listen has learned for
+// Transport is how one guest is sent from one QEMU to another: one value of the param
+// mig_protocol. Each move has its own Transport, which may keep state from Listen for
 // Send. A new one is a file like tcp.go and a row in transports.
 type Transport interface {
 	// Traits are the same for all moves.
 	Traits() Traits
-	// Launch is what a side's QEMU is launched with, more than all are. That of the
-	// source counts where the guest has to be started there.
+	// Launch is what the transport adds to the start of a side's QEMU. That of the
+	// source is used if the guest has to be started there.
 	Launch(Role) vm.Launch
-	// Listen makes the destination wait for the guest or, by its traits, load it. It
-	// returns when the source can send.
+	// Listen makes the destination listen for the guest or, with LoadsAfterSource, load
+	// it. It returns when the source can send.
 	Listen(ctx context.Context, destination Peer) error
-	// Send begins to send the guest, with what QEMU calls migrate; it does not wait
-	// for the end.
+	// Send starts to send the guest, with QMP migrate; it does not wait for the end.
 	Send(ctx context.Context, source, destination Peer) error
 }
 
-// Traits are what the steps of a migration must know of its transport.
+// Traits are the properties of a transport that the steps of a migration depend on.
 type Traits struct {
 	// ReturnPath says that the destination can tell the source that the guest is
 	// loaded, or is not: the source completes only then.
 	ReturnPath bool
-	// LoadsAfterSource says that the destination cannot begin before the source has
-	// come to its end, as with a file: Listen is called then.
+	// LoadsAfterSource says that the destination cannot start loading before the source
+	// has completed, as with a file: Listen is called then.
 	LoadsAfterSource bool
-	// OneMachine says that both QEMUs must be on one machine, whose hosts may have
-	// two names.
+	// OneMachine says that both QEMUs must be on one machine, which may be two hosts of
+	// the run.
 	OneMachine bool
 }
 
@@ -45,16 +44,16 @@ type Peer interface {
 	// String is the VM and its host: vm1@host1.
 	fmt.Stringer
 	HostName() string
-	// Log writes with the VM and the host.
+	// Log is the variant's log, with the VM and the host.
 	Log() *slog.Logger
 	// Execute sends QEMU a command, see [qmp.Conn.Execute].
 	Execute(ctx context.Context, command string, arguments, reply any) error
-	// Address is where other hosts reach this one.
+	// Address is the address by which other hosts reach this one.
 	Address() string
 	// ListenAddress is the address on which QEMU is to listen for them.
 	ListenAddress() string
-	// Socket is a path on the host for a socket of this QEMU's, which nobody else
-	// uses. What is there is removed with the instance.
+	// Socket is a path on the host for a socket of this QEMU, which nobody else uses.
+	// The file is removed with the instance.
 	Socket() string
 }
 
@@ -64,8 +63,8 @@ var transports = map[string]func(options) Transport{
 	"unix": newUnix,
 }
 
-// checkSameMachine is an error when the transport does not lead from one host to the
-// other. It asks them.
+// checkSameMachine returns an error if the transport needs one machine and the two
+// hosts are not on one. It runs commands on them.
 func (m *Migration) checkSameMachine(ctx context.Context) error {
 	if !m.traits.OneMachine {
 		return nil
@@ -74,6 +73,6 @@ func (m *Migration) checkSameMachine(ctx context.Context) error {
 	if err != nil || one {
 		return err
 	}
-	return fmt.Errorf("param mig_protocol: %s does not leave a machine, and %s and %s are two: take another one, such as tcp",
+	return fmt.Errorf("param mig_protocol: %s works on one machine only, but %s and %s are two machines: use another one, such as tcp",
 		m.options.protocol, m.Plan.Source.Name(), m.Plan.Destination.Name())
 }

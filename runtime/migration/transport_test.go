@@ -22,7 +22,7 @@ import (
 	"github.com/mhmig/mhmig/runtime/testbed/bedtest"
 )
 
-// The registry of params names the transports that there are.
+// The registry of params and the table of transports agree.
 func TestTransportsAreRegistered(t *testing.T) {
 	t.Parallel()
 	have, registered := migration.Transports(), migration.Protocols()
@@ -33,7 +33,7 @@ func TestTransportsAreRegistered(t *testing.T) {
 	}
 }
 
-// peer is an end of a move whose QEMU answers as answer says.
+// peer is an end of a move whose QEMU answers with answer.
 type peer struct {
 	name   string
 	answer func(command string, arguments map[string]any, reply any) error
@@ -57,7 +57,8 @@ func (p peer) Execute(_ context.Context, command string, arguments, reply any) e
 	return p.answer(command, given, reply)
 }
 
-// Where each transport makes the destination listen, and the source send to.
+// The addresses on which each transport makes the destination listen, and to which it
+// makes the source send.
 func TestTransports(t *testing.T) {
 	t.Parallel()
 	taken := errors.New("address in use")
@@ -86,7 +87,7 @@ func TestTransports(t *testing.T) {
 		{
 			name: "no port", protocol: "tcp", params: map[string]string{"mig_port": "4710"}, taken: "tcp:0.0.0.0:4710",
 			want: []string{"host2 migrate-incoming tcp:0.0.0.0:4710"},
-			err:  "address in use; mig_port = 4710 names no port that is free on host2 (0 lets QEMU choose)",
+			err:  "address in use; no port of mig_port = 4710 is free on host2 (0 lets QEMU choose)",
 		},
 		{
 			name: "unix", protocol: "unix",
@@ -124,11 +125,11 @@ func TestTransports(t *testing.T) {
 	}
 }
 
-// A QEMU that says nothing of the port it listens on, or what is none.
+// A QEMU that reports no listening port, or an invalid one.
 func TestPortUnknown(t *testing.T) {
 	t.Parallel()
 	for text, want := range map[string]string{
-		`{}`:                                     "vm1@host2: QEMU does not tell the port it listens on",
+		`{}`:                                     "vm1@host2: QEMU does not report its listening port",
 		`{"socket-address": [{"port": "high"}]}`: `vm1@host2: port "high": `,
 	} {
 		transport, err := migration.NewTransport("tcp", nil)
@@ -148,7 +149,7 @@ func TestPortUnknown(t *testing.T) {
 	}
 }
 
-// unix goes from one host of a lab to another, which are one machine.
+// unix works between two hosts of a lab, which are one machine.
 func TestUnix(t *testing.T) {
 	t.Parallel()
 	bed, p := scripted(t, qmptest.Script{}, cartesian.Params{"mig_protocol": "unix"})
@@ -174,18 +175,18 @@ func TestUnixQEMU(t *testing.T) {
 	}
 }
 
-// A transport that does not leave a machine is refused between two, before anything
+// A transport that works on one machine only is refused between two, before anything
 // is started.
 func TestTwoMachines(t *testing.T) {
 	t.Parallel()
-	// Two machines that have one kernel, as containers do: the second one's folder is
-	// not there on the first.
+	// Two hosts with one kernel, like containers: the second one's folder does not
+	// exist on the first.
 	bed, p := scripted(t, qmptest.Script{}, cartesian.Params{"mig_protocol": "unix"})
 	if err := os.Rename(bed.Hosts()[1].RunDir(), bed.Hosts()[1].RunDir()+"-away"); err != nil {
 		t.Fatal(err)
 	}
 	err := runBoth(t.Context(), start(t, bed, p))
-	const want = "migration 1, source host1, prepare: param mig_protocol: unix does not leave a machine, and host1 and host2 are two: take another one, such as tcp"
+	const want = "migration 1, source host1, prepare: param mig_protocol: unix works on one machine only, but host1 and host2 are two machines: use another one, such as tcp"
 	if err == nil || err.Error() != want {
 		t.Errorf("got %v\nwant %s", err, want)
 	}
@@ -197,13 +198,13 @@ func TestTwoMachines(t *testing.T) {
 	}
 }
 
-// A transport by which the destination loads when the source has come to its end,
-// and that launches both QEMUs with something of its own.
+// A transport whose destination loads when the source has completed, and that adds
+// arguments to both QEMUs.
 func TestLoadsAfterSource(t *testing.T) {
 	t.Parallel()
 	bed, p := scripted(t, qmptest.Script{}, nil)
 	m := start(t, bed, p)
-	migration.BySaved(m)
+	migration.UseFileTransport(m)
 	if err := runBoth(t.Context(), m); err != nil {
 		t.Fatal(err)
 	}
@@ -212,18 +213,18 @@ func TestLoadsAfterSource(t *testing.T) {
 	}
 	for host, role := range map[string]string{"host1": "source", "host2": "destination"} {
 		text, err := os.ReadFile(filepath.Join(bed.Results.Dir(), filepath.FromSlash(result.VMPath("vm1", host, "qemu.cmdline"))))
-		if err != nil || !strings.Contains(string(text), "-only-saved "+role) {
-			t.Errorf("%s: want -only-saved %s in the command line, %v:\n%s", host, role, err, text)
+		if err != nil || !strings.Contains(string(text), "-file-transport "+role) {
+			t.Errorf("%s: want -file-transport %s in the command line, %v:\n%s", host, role, err, text)
 		}
 	}
 }
 
-// A source that fails leaves the destination nothing to load.
+// When the source fails, the destination does not load.
 func TestNothingToLoad(t *testing.T) {
 	t.Parallel()
 	bed, p := scripted(t, qmptest.Script{Refuse: []string{"migrate"}}, nil)
 	m := start(t, bed, p)
-	migration.BySaved(m)
+	migration.UseFileTransport(m)
 	if err := runBoth(t.Context(), m); err == nil || !strings.Contains(err.Error(), "the script refuses migrate") {
 		t.Errorf("got %v, want that migrate is refused", err)
 	}

@@ -8,8 +8,8 @@ import (
 	"github.com/mhmig/mhmig/runtime/vm"
 )
 
-// unix is a unix socket in the destination's folder, between two QEMUs of one
-// machine.
+// unix migrates over a unix socket in the destination's folder, between two QEMUs on
+// one machine.
 type unix struct{}
 
 func newUnix(options) Transport { return unix{} }

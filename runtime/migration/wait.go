@@ -12,16 +12,16 @@ import (
 	"github.com/mhmig/mhmig/runtime/result"
 )
 
-// waitInterval is how often the figures of a migration are looked at for a
-// condition that QEMU has no event for.
+// waitInterval is how often query-migrate is polled for a condition that QEMU has no
+// event for.
 const waitInterval = 20 * time.Millisecond
 
-// Condition is a state of a migration under way. One field is set.
+// Condition is a condition that Wait waits for. One field is set.
 type Condition struct {
 	Status    State  // the migration's
 	Event     string // a QMP event of any of its VMs, on either side, from now on
-	Passes    int    // that every VM's RAM has been gone through so often: passes that are complete
-	Remaining *int64 // that every VM has at most so many bytes of RAM left to send
+	Passes    int    // the number of complete passes over every VM's RAM, at least
+	Remaining *int64 // the bytes of RAM that every VM still has to send, at most
 }
 
 func (c Condition) String() string {
@@ -37,27 +37,27 @@ func (c Condition) String() string {
 	}
 }
 
-// Wait waits until c holds. It fails when the migration ends first, saying how
-// it ended, and when ctx ends.
+// Wait waits until c holds. If the migration ends first, the error says how it ended;
+// it also fails when ctx ends.
 func (m *Migration) Wait(ctx context.Context, c Condition) error {
 	holds := m.statusHolds
 	switch {
 	case c.Event != "":
 		return m.waitEvent(ctx, c)
 	case c.Status == "":
-		holds = m.figuresHold
+		holds = m.statsHold
 	}
-	underWay, stop := m.underWay(ctx)
+	unfinished, stop := m.untilEnd(ctx)
 	defer stop()
 	for {
 		m.mu.Lock()
 		state, changed := m.stateLocked(), m.changed
 		m.mu.Unlock()
-		held, err := holds(underWay, c)
+		held, err := holds(unfinished, c)
 		switch {
 		case held:
 			return nil
-		case state.Terminal() || m.isOver():
+		case state.Terminal() || m.hasEnded():
 			return m.endedFirst(c)
 		case err != nil:
 			return fmt.Errorf("waited for %s: %w", c, err)
@@ -76,8 +76,8 @@ func (m *Migration) Wait(ctx context.Context, c Condition) error {
 	}
 }
 
-// underWay is ctx for questions about a migration: it also ends when that is over.
-func (m *Migration) underWay(ctx context.Context) (_ context.Context, stop func()) {
+// untilEnd returns a context that also ends when the migration's move ends.
+func (m *Migration) untilEnd(ctx context.Context) (_ context.Context, stop func()) {
 	ctx, cancel := context.WithCancel(ctx)
 	ended := make(chan struct{})
 	go func() {
@@ -94,7 +94,7 @@ func (m *Migration) underWay(ctx context.Context) (_ context.Context, stop func(
 	}
 }
 
-func (m *Migration) isOver() bool {
+func (m *Migration) hasEnded() bool {
 	select {
 	case <-m.sourceDone:
 		return true
@@ -114,9 +114,10 @@ func (m *Migration) statusHolds(_ context.Context, c Condition) (bool, error) {
 	return m.State() == c.Status, nil
 }
 
-// figuresHold looks at every VM's query-migrate. What QEMU refuses is an error;
-// that it is silent is its move's matter, which knows how long it may be.
-func (m *Migration) figuresHold(ctx context.Context, c Condition) (bool, error) {
+// statsHold checks c against every VM's query-migrate. A command that QEMU refuses is
+// an error; a monitor that does not answer is handled by the VM's move, which knows the
+// limit.
+func (m *Migration) statsHold(ctx context.Context, c Condition) (bool, error) {
 	for _, mv := range m.moves {
 		m.mu.Lock()
 		src := mv.source
@@ -130,7 +131,7 @@ func (m *Migration) figuresHold(ctx context.Context, c Condition) (bool, error) 
 			return false, err
 		}
 		if err != nil {
-			return false, nil //nolint:nilerr // asked again soon; a monitor that is gone or silent ends the migration itself
+			return false, nil //nolint:nilerr // polled again soon; a monitor that is gone or does not answer ends the migration itself
 		}
 		progress := result.Sample{Query: query}.Progress()
 		switch {
