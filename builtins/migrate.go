@@ -102,7 +102,7 @@ func startMigration(t *task.Task, a *Args) (*running, error) {
 	}
 	params := maps.Clone(s.bed.Params())
 	for key := range arg[cartesian.Params](a, "params") {
-		if meant := api.Meant(key, slices.Sorted(maps.Keys(params))); meant != "" {
+		if meant := api.NearestParam(key, slices.Sorted(maps.Keys(params))); meant != "" {
 			return nil, fmt.Errorf("params: no param %q; did you mean %q?", key, meant)
 		}
 	}

@@ -65,7 +65,7 @@ label does not exist, or which never follow each other.`,
 		RunE: func(command *cobra.Command, args []string) error {
 			var asked []string
 			e.config, asked = splitConfig(args)
-			if len(args) > 0 && filepath.Ext(args[0]) == star.Ending {
+			if len(args) > 0 && filepath.Ext(args[0]) == star.Extension {
 				return wrongArgument("%s is a scenario, want a config", args[0])
 			}
 			config, err := e.parse()

@@ -196,7 +196,7 @@ func (l *listFlags) list(command *cobra.Command, config *cartesian.Config) error
 	wait = waitFor(command, "finding out why there are no variants")
 	defer wait.Done()
 	why := slices.DeleteFunc(config.WhyEmpty(ctx, options), func(d diag.Diagnostic) bool {
-		return slices.ContainsFunc(remarks, d.SaysTheSame) // is printed already
+		return slices.ContainsFunc(remarks, d.Same) // is printed already
 	})
 	wait.Done()
 	if l.strict {

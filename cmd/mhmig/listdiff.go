@@ -82,12 +82,12 @@ func (l *listFlags) compare(command *cobra.Command) error {
 func (l *listFlags) mergeFaults(older, newer diag.List) diag.List {
 	both := slices.Clone(newer)
 	for _, d := range older {
-		if !slices.ContainsFunc(newer, d.SaysTheSame) {
+		if !slices.ContainsFunc(newer, d.Same) {
 			both = append(both, d)
 		}
 	}
 	both = slices.DeleteFunc(both, func(d diag.Diagnostic) bool {
-		ofBoth := slices.ContainsFunc(older, d.SaysTheSame) && slices.ContainsFunc(newer, d.SaysTheSame)
+		ofBoth := slices.ContainsFunc(older, d.Same) && slices.ContainsFunc(newer, d.Same)
 		return l.isFlag(d.Pos.File) && !ofBoth
 	})
 	both.Sort()

@@ -2,8 +2,8 @@
 
 // Package api describes, as data, what configs and scenarios can say to mhmig.
 //
-// For configs it has the params that mhmig honours, with their types, units,
-// defaults and meaning, and those of virt-test that it does not honour yet.
+// For configs it has the params that mhmig supports, with their types, units,
+// defaults and meaning, and those of virt-test that it does not support yet.
 // Everything that reads, checks or explains params stands on these tables: the
 // typed readers of the runtime ([Values]), exec --dry-run, the warnings about
 // params that nobody reads, and the reference.
@@ -62,7 +62,7 @@ type Param struct {
 	Name    string
 	Kind    Kind
 	Unit    string   // what a number without a letter counts: "MiB", "bytes"; "" where the kind says it
-	Least   int      // of a Number
+	Min     int      // of a Number
 	Default string   // "" for none
 	Choices []string // of a Choice
 	// Spellings are other words for choices, as virt-test has them.
@@ -72,15 +72,15 @@ type Param struct {
 	Doc       string
 }
 
-// Unhonoured is a param of virt-test that mhmig knows and does not honour yet.
-type Unhonoured struct {
+// Unsupported is a param of virt-test that mhmig knows and does not support yet.
+type Unsupported struct {
 	Name   string
-	Effect string   // what would be different if it were honoured
+	Effect string   // what would be different if it were supported
 	Same   []string // values that ask for what mhmig does anyway, besides none at all, no, none and off
 }
 
-// Asks reports whether the value asks for something else than mhmig does.
-func (u Unhonoured) Asks(value string) bool {
+// Differs reports whether the value asks for something else than mhmig does.
+func (u Unsupported) Differs(value string) bool {
 	value = strings.ToLower(strings.TrimSpace(value))
 	return !slices.Contains([]string{"", "no", "none", "off", "false"}, value) && !slices.Contains(u.Same, value)
 }
@@ -93,12 +93,12 @@ var byName = sync.OnceValue(func() map[string]*Param {
 	return m
 })
 
-// All returns the rows of all params that mhmig honours, in the order of the
+// All returns the rows of all params that mhmig supports, in the order of the
 // reference.
 func All() []Param { return slices.Clone(params) }
 
-// UnhonouredParams returns the params of virt-test that mhmig does not honour yet.
-func UnhonouredParams() []Unhonoured { return slices.Clone(unhonoured) }
+// UnsupportedParams returns the params of virt-test that mhmig does not support yet.
+func UnsupportedParams() []Unsupported { return slices.Clone(unsupported) }
 
 // Find returns the param that key sets: key is a param's name, or that with names
 // of objects behind it (mem_vm1_host2). false when there is none. A family of
@@ -120,14 +120,14 @@ func Find(key string) (Param, bool) {
 	}
 }
 
-// Meant returns the key that was probably meant by one that neither the registry
+// NearestParam returns the key that was probably meant by one that neither the registry
 // nor own has, with the names of objects behind it; "" when the key is known, or is
 // like none.
-func Meant(key string, own []string) string {
+func NearestParam(key string, own []string) string {
 	if _, known := Find(key); known || slices.Contains(own, key) {
 		return ""
 	}
-	if _, known := FindUnhonoured(key); known {
+	if _, known := FindUnsupported(key); known {
 		return ""
 	}
 	names := slices.Clone(own)
@@ -155,13 +155,13 @@ const digits = "0123456789"
 // are called: vm1, host2.
 var numberedObject = regexp.MustCompile(`^.{3,}_[a-z]+[0-9]+$`)
 
-// FindUnhonoured returns the param of virt-test that key sets, where mhmig does
-// not honour it.
-func FindUnhonoured(key string) (Unhonoured, bool) {
-	for _, u := range unhonoured {
+// FindUnsupported returns the param of virt-test that key sets, where mhmig does
+// not support it.
+func FindUnsupported(key string) (Unsupported, bool) {
+	for _, u := range unsupported {
 		if key == u.Name || strings.HasPrefix(key, u.Name+"_") {
 			return u, true
 		}
 	}
-	return Unhonoured{}, false
+	return Unsupported{}, false
 }

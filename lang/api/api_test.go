@@ -68,9 +68,9 @@ func TestRows(t *testing.T) {
 			t.Errorf("the default of %s: %v", p.Name, err)
 		}
 	}
-	for _, u := range api.UnhonouredParams() {
+	for _, u := range api.UnsupportedParams() {
 		if names[u.Name] {
-			t.Errorf("%s: honoured and not honoured", u.Name)
+			t.Errorf("%s: supported and unsupported", u.Name)
 		}
 		names[u.Name] = true
 	}

@@ -35,7 +35,7 @@ func withUnread(config *cartesian.Config, extras []cartesian.Extra, l diag.List)
 		if known == nil {
 			known = config.KeysInFiles()
 		}
-		if meant := Meant(key, known); meant != "" {
+		if meant := NearestParam(key, known); meant != "" {
 			l = append(l, diag.Diagnostic{
 				Severity: diag.Warning, Pos: diag.Pos{File: e.Name, Line: 1, Col: 1}, Source: e.Text,
 				Message: fmt.Sprintf("neither mhmig nor the config has a param %q", key), Hint: fmt.Sprintf("did you mean %q?", meant),

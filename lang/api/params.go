@@ -2,7 +2,7 @@
 
 package api
 
-// params is the registry: one row for each param that mhmig honours. The order is
+// params is the registry: one row for each param that mhmig supports. The order is
 // that of the reference.
 var params = []Param{
 	// ---- the variant
@@ -23,7 +23,7 @@ var params = []Param{
 		Doc: "The scenario of the variant, where mhmig exec is given a config: the name of a shipped scenario, or of a file beside the config.",
 	},
 	{
-		Name: "hosts_needed", Kind: Number, Least: 1, Object: Variant, Reader: "runtime/run",
+		Name: "hosts_needed", Kind: Number, Min: 1, Object: Variant, Reader: "runtime/run",
 		Doc: "How many hosts the variant runs on; without it the scenario's own global hosts_needed, else a fair share of the hosts that there are, two at least.",
 	},
 	{
@@ -97,11 +97,11 @@ var params = []Param{
 		Doc: "Another file than ~/.ssh/config; none reads no such file at all.",
 	},
 	{
-		Name: "ssh_connect_timeout", Kind: Number, Least: 1, Unit: "seconds", Object: Host, Reader: "runtime/host",
+		Name: "ssh_connect_timeout", Kind: Number, Min: 1, Unit: "seconds", Object: Host, Reader: "runtime/host",
 		Doc: "How long making the connection to the host may take.",
 	},
 	{
-		Name: "ssh_max_sessions", Kind: Number, Least: 1, Object: Host, Reader: "runtime/host",
+		Name: "ssh_max_sessions", Kind: Number, Min: 1, Object: Host, Reader: "runtime/host",
 		Doc: "How many sessions the host's SSH server allows on one connection: its MaxSessions.",
 	},
 
@@ -131,7 +131,7 @@ var params = []Param{
 		Doc: "Flags of the CPU: +FLAG -FLAG ..., separated by commas or blanks.",
 	},
 	{
-		Name: "smp", Kind: Number, Least: 1, Default: "1", Object: VM, Reader: "runtime/vm",
+		Name: "smp", Kind: Number, Min: 1, Default: "1", Object: VM, Reader: "runtime/vm",
 		Doc: "The number of the guest's CPUs.",
 	},
 	{

@@ -31,14 +31,14 @@ Times are seconds (240, 1.5) or have units (1m30s). Sizes have the units K, M, G
 		fmt.Fprintf(&b, "| `%s` | %s | %s | %s | %s |\n", p.Name, p.Object, p.value(), code(p.Default), cell(p.Doc))
 	}
 	b.WriteString(`
-## Params of virt-test that are not honoured yet
+## Params of virt-test that are not supported yet
 
 A variant that sets one of these runs without it, and ends as WARN at best; with ` + "`--strict`" + ` it is an ERROR.
 
-| param | if it were honoured |
+| param | if it were supported |
 |---|---|
 `)
-	for _, u := range unhonoured {
+	for _, u := range unsupported {
 		fmt.Fprintf(&b, "| `%s` | %s |\n", u.Name, u.Effect)
 	}
 	_, err := io.WriteString(w, b.String())

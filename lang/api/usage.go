@@ -27,7 +27,7 @@ func UnreadParams(params cartesian.Params, read map[string]bool) []Unread {
 		if strings.HasPrefix(key, "_") || scenarioReads(key, objects, read) {
 			continue
 		}
-		if _, known := FindUnhonoured(key); known {
+		if _, known := FindUnsupported(key); known {
 			continue // told with what it would change
 		}
 		if p, ok := Find(key); ok && isFor(key, p.Name, objects) {

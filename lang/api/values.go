@@ -55,17 +55,17 @@ func (v Values) Params() cartesian.Params { return v.params }
 // Err returns all wrong values, each an error of its own behind [errors.Join].
 func (v Values) Err() error { return errors.Join(*v.errs...) }
 
-// Fail notes an error of the object that is read.
-func (v Values) Fail(err error) {
+// AddError notes an error of the object that is read.
+func (v Values) AddError(err error) {
 	if len(v.of) > 0 {
 		err = fmt.Errorf("%s: %w", strings.Join(v.of, ": "), err)
 	}
 	*v.errs = append(*v.errs, err)
 }
 
-// Wrong notes that a param's value makes no sense, and what is wanted.
-func (v Values) Wrong(name, want string) {
-	v.Fail(&ValueError{Param: name, Objects: v.of, Value: v.params[name], Want: want})
+// Invalid notes that a param's value makes no sense, and what is wanted.
+func (v Values) Invalid(name, want string) {
+	v.AddError(&ValueError{Param: name, Objects: v.of, Value: v.params[name], Want: want})
 }
 
 // row is the registry's row of a param, which must be of one of these kinds.
@@ -116,10 +116,10 @@ func (v Values) Int(name string) int {
 	n, err := strconv.Atoi(s)
 	switch {
 	case err != nil:
-		v.Wrong(name, "a whole number")
+		v.Invalid(name, "a whole number")
 		return 0
-	case n < p.Least:
-		v.Wrong(name, fmt.Sprintf("%d at least", p.Least))
+	case n < p.Min:
+		v.Invalid(name, fmt.Sprintf("%d at least", p.Min))
 		return 0
 	}
 	return n
@@ -133,7 +133,7 @@ func (v Values) Port(name string) int {
 	}
 	n, err := strconv.Atoi(s)
 	if err != nil || n < 1 || n > 65535 {
-		v.Wrong(name, "a port number")
+		v.Invalid(name, "a port number")
 		return 0
 	}
 	return n
@@ -144,7 +144,7 @@ func (v Values) Bool(name string) bool {
 	p := row(name, Bool)
 	b, err := cartesian.Params{name: v.text(p, name)}.Bool(name, false)
 	if err != nil {
-		v.Wrong(name, "yes or no")
+		v.Invalid(name, "yes or no")
 	}
 	return b
 }
@@ -154,7 +154,7 @@ func (v Values) Seconds(name string) time.Duration {
 	p := row(name, Seconds)
 	d, err := cartesian.Params{name: v.text(p, name)}.Seconds(name, 0)
 	if err != nil {
-		v.Wrong(name, "seconds (240, 1.5) or a time with units (1m30s)")
+		v.Invalid(name, "seconds (240, 1.5) or a time with units (1m30s)")
 	}
 	return d
 }
@@ -168,7 +168,7 @@ func (v Values) Size(name string) int64 {
 	}
 	n, err := cartesian.Params{name: v.text(p, name)}.Size(name, 0, unit)
 	if err != nil {
-		v.Wrong(name, "a size (512, 64M, 1.5G)")
+		v.Invalid(name, "a size (512, 64M, 1.5G)")
 	}
 	return n
 }
@@ -181,7 +181,7 @@ func (v Values) Choice(name string) string {
 		s = ours
 	}
 	if !slices.Contains(p.Choices, s) {
-		v.Wrong(name, "one of "+strings.Join(p.Choices, ", "))
+		v.Invalid(name, "one of "+strings.Join(p.Choices, ", "))
 		return p.Default
 	}
 	return s
@@ -192,7 +192,7 @@ func (v Values) Pattern(name string) *regexp.Regexp {
 	s := v.params.Get(name, row(name, Pattern).Default)
 	re, err := regexp.Compile(s)
 	if err != nil {
-		v.Wrong(name, "a regular expression: "+err.Error())
+		v.Invalid(name, "a regular expression: "+err.Error())
 		return nil
 	}
 	return re
@@ -211,7 +211,7 @@ func (v Values) Ports(name string) (first, last int) {
 	one, err1 := strconv.ParseUint(strings.TrimSpace(low), 10, 16)
 	other, err2 := strconv.ParseUint(strings.TrimSpace(high), 10, 16)
 	if err1 != nil || err2 != nil || one == 0 || one > other {
-		v.Wrong(name, "a TCP port, a range such as 5200-5899, or 0 for any")
+		v.Invalid(name, "a TCP port, a range such as 5200-5899, or 0 for any")
 		return 0, 0
 	}
 	return int(one), int(other)

@@ -82,8 +82,8 @@ func (d Diagnostic) Error() string {
 	return message
 }
 
-// SaysTheSame reports whether d and other have the same message about the same place.
-func (d Diagnostic) SaysTheSame(other Diagnostic) bool {
+// Same reports whether d and other have the same message about the same place.
+func (d Diagnostic) Same(other Diagnostic) bool {
 	return d.Pos == other.Pos && d.Message == other.Message
 }
 

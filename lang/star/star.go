@@ -31,8 +31,8 @@ import (
 // Dialect is what is switched on beside Starlark's core.
 var Dialect = &syntax.FileOptions{Set: true, While: true, TopLevelControl: true, GlobalReassign: true}
 
-// Ending is how the names of Starlark files end.
-const Ending = ".star"
+// Extension is how the names of Starlark files end.
+const Extension = ".star"
 
 // Entry is the function that a scenario must define.
 const Entry = "migration_scenario"
@@ -228,7 +228,7 @@ func (l *Loader) read(name, from string) ([]byte, error) {
 	source, err := l.Libraries.ReadFile(name)
 	if err != nil {
 		// Where nothing loads it, the caller knows better what the file was to be.
-		if near := l.Libraries.Nearest(name, Ending); from != "" && near != "" && errors.Is(err, fs.ErrNotExist) {
+		if near := l.Libraries.Nearest(name, Extension); from != "" && near != "" && errors.Is(err, fs.ErrNotExist) {
 			err = fmt.Errorf("%w; did you mean %s?", err, near)
 		}
 		return nil, err

@@ -86,7 +86,7 @@ func (f Finder) locate(running bool, found []*Endpoint) error {
 	if err != nil {
 		return exit.Usage.Wrap(err)
 	}
-	if how.DiesWithRun() && !running {
+	if how.EndsWithRun() && !running {
 		return exit.Hosts.Wrap(fmt.Errorf("%s: its hosts were a lab of the run's own and went with it", f.Folder))
 	}
 	for _, e := range found {

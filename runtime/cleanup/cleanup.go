@@ -106,7 +106,7 @@ func (c *Cleanup) run(ctx context.Context, folder string) (left bool, err error)
 			gone++
 		}
 	}
-	if how.Lab == nil || how.Lab.Lives() {
+	if how.Lab == nil || how.Lab.IsAlive() {
 		err = c.undoBySSH(ctx, record, how, undone)
 	} else {
 		err = undoHere(ctx, record, how.Lab, undone)
@@ -119,7 +119,7 @@ func (c *Cleanup) run(ctx context.Context, folder string) (left bool, err error)
 	if err != nil {
 		return true, exit.Hosts.Wrap(err)
 	}
-	if how.Lab == nil || !how.Lab.Kept || !how.Lab.Lives() {
+	if how.Lab == nil || !how.Lab.Kept || !how.Lab.IsAlive() {
 		return true, nil
 	}
 	switch err := lab.Down(ctx, false); {
@@ -142,7 +142,7 @@ func undoHere(ctx context.Context, record *ledger.Ledger, l *reach.Lab, undone l
 		if e.Kind == ledger.File || e.Kind == ledger.Dir {
 			path = e.Path
 		}
-		return lab.Outlives(l.Kind, l.Dir, path)
+		return lab.SurvivesLab(l.Kind, l.Dir, path)
 	}
 	err := record.Undo(ctx, outlives, func(context.Context, string) (ledger.Host, error) { return lab.Local{}, nil }, undone)
 	for _, e := range record.Pending() {

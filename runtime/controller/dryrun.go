@@ -121,7 +121,7 @@ func (p *Plan) checkParams(ctx context.Context, v *cartesian.Variant, hosts int,
 	for _, fault := range run.CheckParams(v.Params, hosts) {
 		wrong.add(at(fault.Key) + fault.Error())
 	}
-	for _, text := range run.NotHonoured(v.Params) {
+	for _, text := range run.Unsupported(v.Params) {
 		fault := doubtful
 		if p.request.Strict {
 			fault = wrong

@@ -44,7 +44,7 @@ func (r *controller) reach(ctx context.Context, folder string, log *slog.Logger)
 		record.Lab = reach.NewLab(used.state)
 		record.Lab.Own, record.Lab.Kept = used.own, used.kept
 	}
-	if r.endVMs = record.DiesWithRun() && leavesVMs(first.Params); r.endVMs {
+	if r.endVMs = record.EndsWithRun() && leavesVMs(first.Params); r.endVMs {
 		log.Warn("VMs cannot be left running on a lab that ends with the run; mhmig lab up makes one that stays")
 	}
 	record.Hosts = configs

@@ -229,7 +229,7 @@ func (p *Plan) checkAny(ctx context.Context) error {
 	}
 	why := p.config.WhyEmpty(ctx, p.request.Options)
 	for _, remark := range api.Warnings(p.config, p.request.Extras) { // what may not have the meaning that its author had in mind
-		if !slices.ContainsFunc(why, remark.SaysTheSame) {
+		if !slices.ContainsFunc(why, remark.Same) {
 			why = append(why, remark)
 		}
 	}

@@ -18,7 +18,7 @@ import (
 )
 
 // shippedScenario returns the full name of a scenario that mhmig brings.
-func shippedScenario(name string) string { return "@scenarios//" + name + star.Ending }
+func shippedScenario(name string) string { return "@scenarios//" + name + star.Extension }
 
 // scenarios are those of a run: one for all variants, or that which a variant's param
 // type names.
@@ -51,10 +51,10 @@ func (s *scenarios) learn(ctx context.Context, v *cartesian.Variant) error {
 	if s.one != nil || s.byType[name] != nil {
 		return nil
 	}
-	if name == "" || name != filepath.Base(name) || strings.HasSuffix(name, star.Ending) {
-		return exit.Usage.Wrap(fmt.Errorf("variant %s: param type: got %q, want the name of a scenario, such as multihost_migration for multihost_migration%s", v.ShortName, name, star.Ending))
+	if name == "" || name != filepath.Base(name) || strings.HasSuffix(name, star.Extension) {
+		return exit.Usage.Wrap(fmt.Errorf("variant %s: param type: got %q, want the name of a scenario, such as multihost_migration for multihost_migration%s", v.ShortName, name, star.Extension))
 	}
-	beside, err := library.Resolve(s.Config, name+star.Ending)
+	beside, err := library.Resolve(s.Config, name+star.Extension)
 	if err != nil {
 		return exit.Usage.Wrap(fmt.Errorf("variant %s: param type: %w", v.ShortName, err))
 	}
@@ -90,8 +90,8 @@ func (s *scenarios) missing(path string) error {
 // nearest returns the file that was probably meant by one that does not
 // exist, "" if there is none.
 func (s *scenarios) nearest(name string) string {
-	stem := strings.TrimSuffix(path.Base(filepath.ToSlash(name)), star.Ending)
-	if near := s.Libraries.Nearest(name, star.Ending); near != "" {
+	stem := strings.TrimSuffix(path.Base(filepath.ToSlash(name)), star.Extension)
+	if near := s.Libraries.Nearest(name, star.Extension); near != "" {
 		return near
 	}
 	if shipped := shippedScenario(stem); s.Libraries.Exists(shipped) {
@@ -100,7 +100,7 @@ func (s *scenarios) nearest(name string) string {
 	if config := name + ".cfg"; s.Libraries.Exists(config) {
 		return config
 	}
-	return s.Libraries.Nearest(shippedScenario(stem), star.Ending)
+	return s.Libraries.Nearest(shippedScenario(stem), star.Extension)
 }
 
 // typeOf returns the param type that names a scenario's file, "" for "".
@@ -108,7 +108,7 @@ func typeOf(file string) string {
 	if file == "" {
 		return ""
 	}
-	return strings.TrimSuffix(path.Base(file), star.Ending)
+	return strings.TrimSuffix(path.Base(file), star.Extension)
 }
 
 // didYouMean ends a message about what does not exist; near is "" when nothing is

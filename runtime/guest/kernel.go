@@ -9,26 +9,26 @@ import (
 	"strings"
 )
 
-// Trouble is a panic, an oops, or an out-of-memory kill that a guest's kernel
+// KernelFault is a panic, an oops, or an out-of-memory kill that a guest's kernel
 // reports on its console.
-type Trouble struct {
-	Kind   TroubleKind
-	Words  string // the kernel's message
-	Victim string // the killed process, with OutOfMemory; "" for none
+type KernelFault struct {
+	Kind          KernelFaultKind
+	Message       string // the kernel's message
+	KilledProcess string // the killed process, with OutOfMemory; "" for none
 }
 
-// TroubleKind is the kind of a Trouble.
-type TroubleKind uint8
+// KernelFaultKind is the kind of a KernelFault.
+type KernelFaultKind uint8
 
-// The kinds of trouble.
+// The kinds of kernel faults.
 const (
-	OutOfMemory TroubleKind = iota + 1 // the OOM killer killed a process, or the kernel panicked as there was none left
-	Panicked                           // kernel panic
-	Crashed                            // BUG or oops; the kernel may go on
+	OutOfMemory KernelFaultKind = iota + 1 // the OOM killer killed a process, or the kernel panicked as there was none left
+	Panicked                               // kernel panic
+	Crashed                                // BUG or oops; the kernel may go on
 )
 
 // String returns the kind as a state of the guest: "out of memory".
-func (k TroubleKind) String() string {
+func (k KernelFaultKind) String() string {
 	switch k {
 	case OutOfMemory:
 		return "out of memory"
@@ -39,10 +39,10 @@ func (k TroubleKind) String() string {
 	}
 }
 
-// troubles are the messages of Linux. Before them on the line is a timestamp, or
+// kernelFaults are the messages of Linux. Before them on the line is a timestamp, or
 // input that was typed.
-var troubles = []struct {
-	kind  TroubleKind
+var kernelFaults = []struct {
+	kind  KernelFaultKind
 	words *regexp.Regexp // group 1 is the victim
 }{
 	{OutOfMemory, regexp.MustCompile(`(?:Out of memory|emory cgroup out of memory): Kill(?:ed)? process \d+ \(([^)]*)\).*`)},
@@ -51,35 +51,35 @@ var troubles = []struct {
 	{Crashed, regexp.MustCompile(`(?:BUG: |Oops: |kernel BUG at ).*`)},
 }
 
-// findTrouble looks for trouble in a line.
-func findTrouble(line string) (Trouble, bool) {
+// findKernelFault looks for a kernel fault in a line.
+func findKernelFault(line string) (KernelFault, bool) {
 	if strings.Contains(line, "end Kernel panic") { // the second message about the same panic
-		return Trouble{}, false
+		return KernelFault{}, false
 	}
-	for _, t := range troubles {
+	for _, t := range kernelFaults {
 		if m := t.words.FindStringSubmatch(line); m != nil {
-			found := Trouble{Kind: t.kind, Words: strings.TrimSpace(m[0])}
+			found := KernelFault{Kind: t.kind, Message: strings.TrimSpace(m[0])}
 			if len(m) > 1 {
-				found.Victim = m[1]
+				found.KilledProcess = m[1]
 			}
 			return found, true
 		}
 	}
-	return Trouble{}, false
+	return KernelFault{}, false
 }
 
 // maxKernelLine is more than the kernel writes in one line.
 const maxKernelLine = 4 << 10
 
-// WatchKernel copies a console's output to w, and reports each trouble in it as
-// soon as its line is complete. tell is called by whoever writes.
-func WatchKernel(w io.WriteCloser, report func(Trouble)) io.WriteCloser {
+// WatchKernel copies a console's output to w, and reports each kernel fault in
+// it as soon as its line is complete. tell is called by whoever writes.
+func WatchKernel(w io.WriteCloser, report func(KernelFault)) io.WriteCloser {
 	return &kernelWatch{WriteCloser: w, report: report}
 }
 
 type kernelWatch struct {
 	io.WriteCloser
-	report func(Trouble)
+	report func(KernelFault)
 	line   []byte // what has come of it
 }
 
@@ -93,7 +93,7 @@ func (k *kernelWatch) Write(p []byte) (int, error) {
 		if !whole {
 			break
 		}
-		if t, found := findTrouble(visible(k.line)); found {
+		if t, found := findKernelFault(visible(k.line)); found {
 			k.report(t)
 		}
 		k.line = k.line[:0]

@@ -212,13 +212,13 @@ func (w *sshWire) interrupt(ctx context.Context) error {
 
 const ctrlC = 3
 
-// maxExecOutput is how much Beside reads, in bytes.
+// maxExecOutput is how many bytes ExecChannel reads.
 const maxExecOutput = 64 << 10
 
-// Beside runs a command on the session's connection, but not in its shell, which
-// may be busy, and returns what it wrote to stdout: at most 64 KiB. It works on SSH
-// sessions only; on others it is errors.ErrUnsupported.
-func (s *Session) Beside(ctx context.Context, command string) (string, error) {
+// ExecChannel runs a command on a new channel of the session's SSH connection, not in
+// its shell, which may be busy, and returns its stdout: at most 64 KiB. On a serial
+// session it returns errors.ErrUnsupported.
+func (s *Session) ExecChannel(ctx context.Context, command string) (string, error) {
 	w, ok := s.wire.(*sshWire)
 	if !ok {
 		return "", errors.ErrUnsupported

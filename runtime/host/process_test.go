@@ -181,7 +181,7 @@ func TestMarkedAreKilled(t *testing.T) {
 	if processState(childOfTwo) == "" {
 		t.Error("another command of the same run was killed too")
 	}
-	out, err := h.Run(t.Context(), host.Command{Script: host.EndMarked(host.MarkVariable, run+"-1/")})
+	out, err := h.Run(t.Context(), host.Command{Script: host.KillMarked(host.MarkVariable, run+"-1/")})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -192,7 +192,7 @@ func TestMarkedAreKilled(t *testing.T) {
 	if processState(childOfOther) == "" {
 		t.Error("a command of another run was killed too")
 	}
-	if out, err = h.Run(t.Context(), host.Command{Script: host.EndMarked(host.MarkVariable, run+"-1/")}); err != nil || len(out.Stdout) != 0 {
+	if out, err = h.Run(t.Context(), host.Command{Script: host.KillMarked(host.MarkVariable, run+"-1/")}); err != nil || len(out.Stdout) != 0 {
 		t.Errorf("once more: got %q, %v, want nothing", out.Stdout, err)
 	}
 }

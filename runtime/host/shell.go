@@ -177,12 +177,12 @@ while look; do
 	sleep 0.05
 done`
 
-// EndMarked is a script that kills all processes in whose environment the variable's
+// KillMarked is a script that kills all processes in whose environment the variable's
 // value begins with mark: SIGTERM, two seconds of grace, SIGKILL. It writes a line
 // for each, and exits when they are gone.
-func EndMarked(variable, mark string) string { return endScript(0, variable+"="+mark) }
+func KillMarked(variable, mark string) string { return killMarkedScript(0, variable+"="+mark) }
 
-func endScript(group int, mark string) string {
+func killMarkedScript(group int, mark string) string {
 	return fmt.Sprintf("group=%d mark=%s%s", group, shellescape.Quote(mark), killScript)
 }
 
@@ -200,7 +200,7 @@ func (h *Host) killProcesses(ctx context.Context, group int, mark string) error 
 		mark = MarkVariable + "=" + mark
 	}
 	select {
-	case err = <-s.run(endScript(group, mark), nil):
+	case err = <-s.run(killMarkedScript(group, mark), nil):
 	case <-ctx.Done():
 		err = context.Cause(ctx)
 	}

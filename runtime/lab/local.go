@@ -15,10 +15,10 @@ import (
 	"github.com/mhmig/mhmig/runtime/host"
 )
 
-// Outlives reports whether what was made at path, on a host of a lab of this kind in
+// SurvivesLab reports whether what was made at path, on a host of a lab of this kind in
 // dir, still exists on this machine at the same path when the lab is gone. Resources
 // that are not files, such as processes and firewall tables, have no path.
-func Outlives(kind Kind, dir, path string) bool {
+func SurvivesLab(kind Kind, dir, path string) bool {
 	if kind != Netns {
 		return true // all was made on this machine
 	}

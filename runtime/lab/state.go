@@ -201,14 +201,14 @@ func removeIncomplete(dir string) error {
 // At returns the lab in dir, or an error that is [ErrDown] if it does not have this
 // ID, or does not exist any more.
 func At(dir, id string) (*State, error) {
-	if !Lives(dir, id) {
+	if !IsAlive(dir, id) {
 		return nil, ErrDown
 	}
 	return load(dir)
 }
 
-// Lives reports whether the lab in dir has this ID, and its owner runs.
-func Lives(dir, id string) bool {
+// IsAlive reports whether the lab in dir has this ID, and its owner runs.
+func IsAlive(dir, id string) bool {
 	s, err := load(dir)
 	if err != nil || s.ID != id {
 		return false

@@ -28,7 +28,7 @@ func (s *State) Use(ctx context.Context, who string) (release func(), err error)
 		return nil, err
 	}
 	defer unlock()
-	if !Lives(s.Dir, s.ID) {
+	if !IsAlive(s.Dir, s.ID) {
 		return nil, ErrDown
 	}
 	if err := os.MkdirAll(s.usersDir(), 0o700); err != nil {

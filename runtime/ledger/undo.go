@@ -101,9 +101,9 @@ func (e Entry) UndoScript() (string, error) {
 		return fmt.Sprintf(`ip link show dev %[1]s >/dev/null 2>&1 || exit 0
 ip link delete dev %[1]s && echo %[2]s`, quoted, shellescape.Quote("network device "+e.Path)), nil
 	case Firewall:
-		return fmt.Sprintf(deleteTable, e.Path) + host.EndMarked(FirewallVariable, e.Path+"/"), nil
+		return fmt.Sprintf(deleteTable, e.Path) + host.KillMarked(FirewallVariable, e.Path+"/"), nil
 	case Commands:
-		return host.EndMarked(host.MarkVariable, e.Path+"/"), nil
+		return host.KillMarked(host.MarkVariable, e.Path+"/"), nil
 	}
 	return "", fmt.Errorf("refused: unknown kind %q", e.Kind)
 }

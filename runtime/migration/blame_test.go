@@ -111,7 +111,7 @@ func TestOverdue(t *testing.T) {
 // the verdict says so.
 func TestCutAtSwitchover(t *testing.T) {
 	t.Parallel()
-	params := bedtest.Scripted(t, qmptest.Script{}, qmptest.Script{Cut: true})
+	params := bedtest.Scripted(t, qmptest.Script{}, qmptest.Script{DropData: true})
 	params["mig_timeout"] = "6"
 	bed := prepared(t, params)
 	m := start(t, bed, plan(bed))

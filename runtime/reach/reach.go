@@ -50,11 +50,11 @@ func NewLab(s *lab.State) *Lab {
 	return &Lab{ID: s.ID, Kind: s.Kind, Dir: s.Dir, Machine: machine}
 }
 
-// Lives reports whether the lab still exists.
-func (l *Lab) Lives() bool { return lab.Lives(l.Dir, l.ID) }
+// IsAlive reports whether the lab still exists.
+func (l *Lab) IsAlive() bool { return lab.IsAlive(l.Dir, l.ID) }
 
-// DiesWithRun reports whether the hosts end with the run.
-func (r Record) DiesWithRun() bool { return r.Lab != nil && r.Lab.Own }
+// EndsWithRun reports whether the hosts end with the run.
+func (r Record) EndsWithRun() bool { return r.Lab != nil && r.Lab.Own }
 
 // Config returns how the host of that name is reached.
 func (r Record) Config(name string) (host.Config, error) {

@@ -34,8 +34,8 @@ func TestRecord(t *testing.T) {
 	if diff := cmp.Diff(saved, got); diff != "" {
 		t.Errorf("(-saved +loaded):\n%s", diff)
 	}
-	if !got.DiesWithRun() || got.Lab.Lives() {
-		t.Errorf("a lab of the run's own, which is gone: got DiesWithRun %v, Lives %v", got.DiesWithRun(), got.Lab.Lives())
+	if !got.EndsWithRun() || got.Lab.IsAlive() {
+		t.Errorf("a lab of the run's own, which is gone: got EndsWithRun %v, IsAlive %v", got.EndsWithRun(), got.Lab.IsAlive())
 	}
 	if c, err := got.Config("host1"); err != nil || c.Port != 2201 {
 		t.Errorf("Config: got %+v, %v", c, err)

@@ -85,13 +85,13 @@ type Disregarded struct {
 	Text string // what it is, and what would be different
 }
 
-// NotHonoured are the params that ask for something which mhmig does not do: the
+// Unsupported are the params that ask for something which mhmig does not do: the
 // variant tests something else than its config says. It is pure.
-func NotHonoured(params cartesian.Params) []Disregarded {
+func Unsupported(params cartesian.Params) []Disregarded {
 	var all []Disregarded
 	for _, key := range slices.Sorted(maps.Keys(params)) {
-		if u, known := api.FindUnhonoured(key); known && u.Asks(params[key]) {
-			all = append(all, Disregarded{Key: key, Text: fmt.Sprintf("param %s = %s is not honoured: %s", key, params[key], u.Effect)})
+		if u, known := api.FindUnsupported(key); known && u.Differs(params[key]) {
+			all = append(all, Disregarded{Key: key, Text: fmt.Sprintf("param %s = %s is not supported: %s", key, params[key], u.Effect)})
 		}
 	}
 	return all

@@ -83,20 +83,20 @@ func TestCheckParams(t *testing.T) {
 
 // What virt-test would do and mhmig does not is told; values that change nothing
 // are not.
-func TestNotHonoured(t *testing.T) {
+func TestUnsupported(t *testing.T) {
 	t.Parallel()
 	var got []string
-	for _, d := range run.NotHonoured(cartesian.Params{
+	for _, d := range run.Unsupported(cartesian.Params{
 		"cdroms": "cd1", "cdrom_cd1_host2": "x.iso", "floppies": "", "vcpu_maxcpus": "4", "vcpu_cores": "1", "enable_pvpanic": "no",
 		"netdev_extra_params_host1": "vhost=on", "need_to_login": "yes", "mem": "128", "stress_memory": "2G",
 	}) {
 		got = append(got, d.Text)
 	}
 	want := []string{
-		"param cdrom_cd1_host2 = x.iso is not honoured: the CD-ROM drive cd1 would have a disc",
-		"param cdroms = cd1 is not honoured: the VM would have CD-ROM drives",
-		"param netdev_extra_params_host1 = vhost=on is not honoured: the network card's other end would have more properties (vhost)",
-		"param vcpu_maxcpus = 4 is not honoured: CPUs could be plugged in up to this number",
+		"param cdrom_cd1_host2 = x.iso is not supported: the CD-ROM drive cd1 would have a disc",
+		"param cdroms = cd1 is not supported: the VM would have CD-ROM drives",
+		"param netdev_extra_params_host1 = vhost=on is not supported: the network card's other end would have more properties (vhost)",
+		"param vcpu_maxcpus = 4 is not supported: CPUs could be plugged in up to this number",
 	}
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Error(diff)

@@ -68,7 +68,7 @@ type Options struct {
 	Parallel int
 
 	// Strict makes an ERROR of what is else only warned of: params that mhmig knows
-	// and does not honour.
+	// and does not support.
 	Strict bool
 
 	Timeout      time.Duration // per variant; 0: none

@@ -135,7 +135,7 @@ func (u *unit) run(ctx context.Context) (status result.Status, met bool) {
 
 // checkParams finds what is wrong with the variant's params before anything is
 // made: the error is that of values that make no sense, a warning that of params
-// which mhmig does not honour.
+// which mhmig does not support.
 func (u *unit) checkParams(o *result.Outcome) error {
 	hosts := 0
 	for _, h := range u.lease.Hosts() {
@@ -145,7 +145,7 @@ func (u *unit) checkParams(o *result.Outcome) error {
 	for _, e := range CheckParams(u.params, hosts) {
 		all = append(all, e)
 	}
-	for _, d := range NotHonoured(u.params) {
+	for _, d := range Unsupported(u.params) {
 		text := d.Text
 		if origin := u.origins[d.Key]; origin != "" {
 			text = origin + ": " + text

@@ -47,7 +47,7 @@ func (h *Host) endCommands(ctx context.Context) error {
 	if h.commands == 0 {
 		return nil
 	}
-	out, err := h.Run(ctx, host.Command{Script: host.EndMarked(host.MarkVariable, h.ownName()+"/"), Timeout: commandTimeout})
+	out, err := h.Run(ctx, host.Command{Script: host.KillMarked(host.MarkVariable, h.ownName()+"/"), Timeout: commandTimeout})
 	for line := range strings.Lines(string(out.Stdout)) {
 		h.bed.log.Info("ended what a command had left", "host", h.Name(), "what", strings.TrimSpace(line))
 	}

@@ -8,7 +8,7 @@ import (
 )
 
 // Hear takes trouble in as from the guest's console.
-func (i *Instance) Hear(t guest.Trouble) { i.noteKernelTrouble(t) }
+func (i *Instance) Hear(t guest.KernelFault) { i.noteKernelTrouble(t) }
 
 // Forget lets another guest boot, whose console has shown nothing.
 func (i *Instance) Forget() { i.Host.bed.bootTroubles(i.Name(), true) }

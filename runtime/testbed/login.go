@@ -247,7 +247,7 @@ func (i *Instance) BootID(ctx context.Context, login bool) string {
 		}
 	}
 	for _, session := range slices.Backward(sessions) {
-		said, err := session.Beside(ctx, "read -r id </proc/sys/kernel/random/boot_id && echo $id")
+		said, err := session.ExecChannel(ctx, "read -r id </proc/sys/kernel/random/boot_id && echo $id")
 		if id := strings.TrimSpace(said); err == nil && bootID.MatchString(id) {
 			return id
 		}

@@ -74,7 +74,7 @@ func TestResetFold(t *testing.T) {
 func TestTroublesThroughResets(t *testing.T) {
 	t.Parallel()
 	now := time.Now()
-	all := troubles{boot: []guest.Trouble{{Kind: guest.Panicked, Words: "panic"}}}
+	all := troubles{boot: []guest.KernelFault{{Kind: guest.Panicked, Message: "panic"}}}
 	for i, after := range []time.Duration{0, 50 * time.Millisecond, 2 * time.Second} {
 		now = now.Add(after)
 		if all = all.rebooted(now); len(all.boot) != 0 || len(all.before) != 1 {

@@ -18,9 +18,9 @@ import (
 // troubles are what a guest's kernel has said of trouble. They belong to the VM and
 // not to an instance: the guest takes them along when it moves.
 type troubles struct {
-	boot   []guest.Trouble // since the last boot
-	before []guest.Trouble // in the boot before: why the guest may have reset
-	reset  time.Time       // the last one
+	boot   []guest.KernelFault // since the last boot
+	before []guest.KernelFault // in the boot before: why the guest may have reset
+	reset  time.Time           // the last one
 }
 
 // rebooted is what is left of them after a reset. One that soon follows another is
@@ -41,11 +41,11 @@ const (
 )
 
 // noteKernelTrouble takes trouble in that the guest's kernel has told on its console.
-func (i *Instance) noteKernelTrouble(t guest.Trouble) {
+func (i *Instance) noteKernelTrouble(t guest.KernelFault) {
 	if i.Host.bed.addTrouble(i.Name(), t) {
-		i.log.Warn("guest "+t.Kind.String(), "words", t.Words)
+		i.log.Warn("guest "+t.Kind.String(), "words", t.Message)
 	} else {
-		i.log.Debug("guest "+t.Kind.String(), "words", t.Words)
+		i.log.Debug("guest "+t.Kind.String(), "words", t.Message)
 	}
 }
 
@@ -53,21 +53,21 @@ func (i *Instance) noteKernelTrouble(t guest.Trouble) {
 // kernel says itself says more.
 func (i *Instance) notePanic(e qmp.Event) {
 	b := i.Host.bed
-	said := slices.ContainsFunc(b.troublesOf(i.Name()).boot, func(t guest.Trouble) bool {
-		return strings.HasPrefix(t.Words, "Kernel panic")
+	said := slices.ContainsFunc(b.troublesOf(i.Name()).boot, func(t guest.KernelFault) bool {
+		return strings.HasPrefix(t.Message, "Kernel panic")
 	})
 	if !said {
-		b.addTrouble(i.Name(), guest.Trouble{Kind: guest.Panicked, Words: fmt.Sprintf("%s (%v)", e.Name, e.Data["action"])})
+		b.addTrouble(i.Name(), guest.KernelFault{Kind: guest.Panicked, Message: fmt.Sprintf("%s (%v)", e.Name, e.Data["action"])})
 	}
 }
 
 // addTrouble notes trouble of a VM's guest; first says that it is the first of its
 // kind in this boot that hit this process.
-func (b *Bed) addTrouble(vm string, t guest.Trouble) (first bool) {
+func (b *Bed) addTrouble(vm string, t guest.KernelFault) (first bool) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	all := b.troubles[vm]
-	first = !slices.ContainsFunc(all.boot, func(o guest.Trouble) bool { return o.Kind == t.Kind && o.Victim == t.Victim })
+	first = !slices.ContainsFunc(all.boot, func(o guest.KernelFault) bool { return o.Kind == t.Kind && o.KilledProcess == t.KilledProcess })
 	all.boot = append(slices.Clone(all.boot[max(0, len(all.boot)-keptTroubles+1):]), t)
 	b.troubles[vm] = all
 	return first
@@ -105,8 +105,8 @@ func (i *Instance) WithKernelTrouble(err error) error {
 	var words []string
 	text := err.Error()
 	for _, t := range slices.Backward(last) {
-		if len(words) < shownTroubles && !strings.Contains(text, t.Words) && !slices.Contains(words, t.Words) {
-			words = append(words, t.Words)
+		if len(words) < shownTroubles && !strings.Contains(text, t.Message) && !slices.Contains(words, t.Message) {
+			words = append(words, t.Message)
 		}
 	}
 	if len(words) == 0 {
@@ -159,10 +159,10 @@ func (i *Instance) lacksMemory(err error) bool {
 	for _, t := range i.Host.bed.troublesOf(i.Name()).boot {
 		switch {
 		case t.Kind != guest.OutOfMemory:
-		case t.Victim == "":
+		case t.KilledProcess == "":
 			deadlocked = true
 		default:
-			victims = append(victims, t.Victim)
+			victims = append(victims, t.KilledProcess)
 		}
 	}
 	killed := func(name string) bool { return slices.Contains(victims, name) }

@@ -31,16 +31,16 @@ func TestOutOfMemory(t *testing.T) {
 	command := func(status int, line, output string) error {
 		return fmt.Errorf("check: %w", &guest.CmdError{Command: line, Status: status, Output: output})
 	}
-	killed := func(name string) []guest.Trouble {
-		return []guest.Trouble{{Kind: guest.OutOfMemory, Words: "Out of memory: Killed process 9 (" + name + ")", Victim: name}}
+	killed := func(name string) []guest.KernelFault {
+		return []guest.KernelFault{{Kind: guest.OutOfMemory, Message: "Out of memory: Killed process 9 (" + name + ")", KilledProcess: name}}
 	}
-	deadlock := []guest.Trouble{{Kind: guest.OutOfMemory, Words: "Kernel panic - not syncing: System is deadlocked on memory"}}
+	deadlock := []guest.KernelFault{{Kind: guest.OutOfMemory, Message: "Kernel panic - not syncing: System is deadlocked on memory"}}
 	ended := fmt.Errorf("%w: it was closed", guest.ErrEnded)
 	noLogin := fmt.Errorf("vm1: %w: login_timeout is over", testbed.NoLogin)
 	late := &guest.TimeoutError{Command: "true", Limit: time.Second}
 	tests := []struct {
 		name   string
-		kernel []guest.Trouble
+		kernel []guest.KernelFault
 		err    error
 		status result.Status
 	}{
@@ -76,8 +76,8 @@ func TestOutOfMemory(t *testing.T) {
 				t.Errorf("got %v, want what went wrong and what to do", err)
 			}
 			for _, said := range tt.kernel {
-				if !strings.Contains(err.Error(), said.Words) {
-					t.Errorf("got %v, want the kernel's words %q", err, said.Words)
+				if !strings.Contains(err.Error(), said.Message) {
+					t.Errorf("got %v, want the kernel's words %q", err, said.Message)
 				}
 			}
 		})
@@ -109,9 +109,9 @@ func TestTroubleBeforeAReset(t *testing.T) {
 		}
 		const words = "Kernel panic - not syncing: Fatal exception"
 		for range 20 { // few are kept
-			instance.Hear(guest.Trouble{Kind: guest.Crashed, Words: "BUG: first"})
+			instance.Hear(guest.KernelFault{Kind: guest.Crashed, Message: "BUG: first"})
 		}
-		instance.Hear(guest.Trouble{Kind: guest.Panicked, Words: words})
+		instance.Hear(guest.KernelFault{Kind: guest.Panicked, Message: words})
 		wrong := errors.New("the guest was reset")
 		if got, want := instance.WithKernelTrouble(wrong).Error(), "the guest was reset; the guest's kernel said: BUG: first | "+words; got != want {
 			t.Errorf("before the reset: got %q, want %q", got, want)
@@ -124,7 +124,7 @@ func TestTroubleBeforeAReset(t *testing.T) {
 		if got := instance.WithKernelTrouble(wrong).Error(); !strings.HasSuffix(got, words) {
 			t.Errorf("after the reset: got %q, want the words before it", got)
 		}
-		instance.Hear(guest.Trouble{Kind: guest.Panicked, Words: "Kernel panic - not syncing: another"})
+		instance.Hear(guest.KernelFault{Kind: guest.Panicked, Message: "Kernel panic - not syncing: another"})
 		if got := instance.WithKernelTrouble(wrong).Error(); strings.Contains(got, words) || !strings.HasSuffix(got, "another") {
 			t.Errorf("in the boot after: got %q, want its own words", got)
 		}

@@ -80,16 +80,16 @@ func ParseConfig(name string, p cartesian.Params) (Config, error) {
 	}
 	v.Choice("shell_client")
 	if c.chipset() == "" {
-		v.Wrong("machine_type", "a pc or q35 type")
+		v.Invalid("machine_type", "a pc or q35 type")
 	}
 	if c.MemoryBytes < 1<<20 && v.Err() == nil {
-		v.Wrong("mem", "1M at least")
+		v.Invalid("mem", "1M at least")
 	}
 	if v.Err() == nil && !c.holdsGuest() {
-		v.Wrong("mem", wantGuestMemory)
+		v.Invalid("mem", wantGuestMemory)
 	}
 	if c.Initrd != "" && c.Kernel == "" {
-		v.Fail(errors.New("param initrd: needs param kernel too"))
+		v.AddError(errors.New("param initrd: needs param kernel too"))
 	}
 	for _, kind := range deviceKinds {
 		c.Devices = append(c.Devices, kind(&c, v)...)
@@ -172,11 +172,11 @@ func words(v api.Values, param string) []string {
 	switch open := unclosed(text); open {
 	case "":
 	case "#":
-		v.Wrong(param, `words as in a shell, where "#" begins a comment; write '#' in quotes`)
+		v.Invalid(param, `words as in a shell, where "#" begins a comment; write '#' in quotes`)
 	case `\`:
-		v.Wrong(param, `words as in a shell, and something behind the last \`)
+		v.Invalid(param, `words as in a shell, and something behind the last \`)
 	default:
-		v.Wrong(param, "words as in a shell, each "+open+" with another that closes it")
+		v.Invalid(param, "words as in a shell, each "+open+" with another that closes it")
 	}
 	return shlex.Split(text)
 }

@@ -113,13 +113,13 @@ const wantPlainNames = "names of at most 25 letters, digits and ._-, a letter fi
 func plainNames(v api.Values, param string, most int) []string {
 	names := v.Names(param)
 	if len(names) > most {
-		v.Fail(fmt.Errorf("param %s: got %d, want %d at most", param, len(names), most))
+		v.AddError(fmt.Errorf("param %s: got %d, want %d at most", param, len(names), most))
 		return nil
 	}
 	var plain []string
 	for _, name := range names {
 		if !plainName.MatchString(name) {
-			v.Fail(&api.ValueError{Param: param, Value: name, Want: wantPlainNames})
+			v.AddError(&api.ValueError{Param: param, Value: name, Want: wantPlainNames})
 			continue
 		}
 		plain = append(plain, name)

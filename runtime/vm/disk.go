@@ -67,9 +67,9 @@ func disks(c *Config, v api.Values) []Device {
 		d.create = d.create || d.force
 		switch {
 		case d.image == "" && (!d.create || !d.overlay):
-			own.Fail(errors.New("param image_name: missing"))
+			own.AddError(errors.New("param image_name: missing"))
 		case d.create && d.size == 0: // though it may be there, on some storage
-			own.Fail(errors.New("param image_size: create_image needs it, as 10G"))
+			own.AddError(errors.New("param image_size: create_image needs it, as 10G"))
 		}
 		if d.bus == "ahci" && c.chipset() == "q35" {
 			d.bus = "ide" // the chipset's own controller is one
@@ -77,7 +77,7 @@ func disks(c *Config, v api.Values) []Device {
 		d.unit = units[d.bus]
 		units[d.bus]++
 		if room, limited := controllerRoom(d.bus, c.chipset()); limited && d.unit >= room {
-			own.Fail(fmt.Errorf("param drive_format: disk %d does not fit, %s has room for %d", d.unit+1, d.bus, room))
+			own.AddError(fmt.Errorf("param drive_format: disk %d does not fit, %s has room for %d", d.unit+1, d.bus, room))
 		}
 		if d.unit == 0 && (d.bus == "scsi" || d.bus == "ahci") {
 			controllers = append(controllers, controller(d.bus))

@@ -41,10 +41,10 @@ func nics(c *Config, v api.Values) []Device {
 		if n.mac == "" {
 			n.mac = macOf(v.Text("name"), c.Name, name)
 		} else if mac, err := net.ParseMAC(n.mac); err != nil || len(mac) != 6 {
-			own.Wrong("mac", "an address such as 52:54:00:12:34:56")
+			own.Invalid("mac", "an address such as 52:54:00:12:34:56")
 		}
 		if n.mode == "tap" && n.bridge == "" {
-			own.Fail(errors.New("param netdst: nic_mode = tap needs the name of a bridge on the host"))
+			own.AddError(errors.New("param netdst: nic_mode = tap needs the name of a bridge on the host"))
 		}
 		if n.mode == "user" && !slices.ContainsFunc(devices, func(d Device) bool { return d.(*nic).mode == "user" }) {
 			n.forwards = forwardsOf(own) // the guest's ports are reached through its first such NIC
@@ -105,7 +105,7 @@ func forwardsOf(v api.Values) []Forward {
 		case name == "remote_shell":
 			f.Guest = shell
 		default:
-			v.Wrong("guest_port_"+name, "a port number")
+			v.Invalid("guest_port_"+name, "a port number")
 		}
 		if i := slices.IndexFunc(forwards, func(o Forward) bool { return o.Guest == f.Guest }); i >= 0 {
 			forwards[i] = f

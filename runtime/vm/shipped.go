@@ -22,7 +22,7 @@ func CheckGuestMemory(name string, p cartesian.Params) error {
 	if v.Err() != nil || c.holdsGuest() {
 		return nil //nolint:nilerr // of values that make no sense, ParseConfig tells
 	}
-	v.Wrong("mem", wantGuestMemory)
+	v.Invalid("mem", wantGuestMemory)
 	return named(name, v.Err())
 }
 

@@ -21,7 +21,7 @@ const (
 )
 
 // queryMigrate is the reply of query-migrate.
-func (m *Machine) queryMigrate() map[string]any {
+func (m *QEMU) queryMigrate() map[string]any {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	figures := map[string]any{}
@@ -42,7 +42,7 @@ func (m *Machine) queryMigrate() map[string]any {
 	if m.status == "completed" {
 		m.asked++
 	}
-	if m.took > 0 && m.asked > m.script.FiguresLate {
+	if m.took > 0 && m.asked > m.script.TotalsAfter {
 		figures["total-time"], figures["downtime"] = max(m.took.Milliseconds(), 1), 1
 	}
 	if m.passes == 0 {
@@ -63,7 +63,7 @@ func (m *Machine) queryMigrate() map[string]any {
 }
 
 // setStatus sets the migration's status and sends the event MIGRATION.
-func (m *Machine) setStatus(status, failure string) {
+func (m *QEMU) setStatus(status, failure string) {
 	m.mu.Lock()
 	m.status, m.failure = status, failure
 	if !m.began.IsZero() && (status == "completed" || status == "failed" || status == "cancelled") {
@@ -90,7 +90,7 @@ func address(arguments json.RawMessage) (network, where string, _ *refusal) {
 }
 
 // listen makes this the destination.
-func (m *Machine) listen(arguments json.RawMessage) (any, *refusal) {
+func (m *QEMU) listen(arguments json.RawMessage) (any, *refusal) {
 	network, where, refused := address(arguments)
 	if refused != nil {
 		return nil, refused
@@ -121,7 +121,7 @@ func (m *Machine) listen(arguments json.RawMessage) (any, *refusal) {
 	return map[string]any{}, nil
 }
 
-func (m *Machine) setConn(conn net.Conn) {
+func (m *QEMU) setConn(conn net.Conn) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	m.wire = conn
@@ -131,11 +131,11 @@ func (m *Machine) setConn(conn net.Conn) {
 }
 
 // receive is the destination's part of a migration. If it fails, QEMU ends.
-func (m *Machine) receive(conn io.ReadWriteCloser) {
+func (m *QEMU) receive(conn io.ReadWriteCloser) {
 	defer conn.Close()
 	m.setStatus("setup", "")
 	for _, step := range []byte{sendsRAM, sendsDeviceState} {
-		if step == sendsDeviceState && m.script.Cut {
+		if step == sendsDeviceState && m.script.DropData {
 			<-m.quit
 			return
 		}
@@ -163,7 +163,7 @@ func readByte(conn io.Reader, want byte) bool {
 }
 
 // migrate makes this the source.
-func (m *Machine) migrate(arguments json.RawMessage) (any, *refusal) {
+func (m *QEMU) migrate(arguments json.RawMessage) (any, *refusal) {
 	network, where, refused := address(arguments)
 	if refused != nil {
 		return nil, refused
@@ -176,7 +176,7 @@ func (m *Machine) migrate(arguments json.RawMessage) (any, *refusal) {
 }
 
 // send is the source's part of a migration.
-func (m *Machine) send(network, where string) {
+func (m *QEMU) send(network, where string) {
 	m.setStatus("setup", "")
 	if network == "file" {
 		m.save(where)
@@ -226,7 +226,7 @@ func (m *Machine) send(network, where string) {
 }
 
 // save is a migration to a file.
-func (m *Machine) save(where string) {
+func (m *QEMU) save(where string) {
 	m.setStatus("active", "")
 	m.mu.Lock()
 	m.passes = 1
@@ -243,7 +243,7 @@ func (m *Machine) save(where string) {
 }
 
 // connectionLost ends the source's part of a migration whose connection broke.
-func (m *Machine) connectionLost() {
+func (m *QEMU) connectionLost() {
 	m.mu.Lock()
 	cancelled := m.cancelled
 	m.mu.Unlock()
@@ -254,7 +254,7 @@ func (m *Machine) connectionLost() {
 	m.setStatus("failed", "Unable to write to socket: Broken pipe")
 }
 
-func (m *Machine) cancel() {
+func (m *QEMU) cancel() {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	switch status := qmp.MigrationStatus(m.status); {

@@ -44,7 +44,7 @@ esac
 // extra_params. Only StopAt, at which the process gets SIGSTOP, Endless, Cut and Refuse
 // are supported.
 func (s Script) Option() string {
-	return fmt.Sprintf("-script stop-at=%s;endless=%t;cut=%t;refuse=%s", s.StopAt, s.Endless, s.Cut, strings.Join(s.Refuse, "+"))
+	return fmt.Sprintf("-script stop-at=%s;endless=%t;cut=%t;refuse=%s", s.StopAt, s.Endless, s.DropData, strings.Join(s.Refuse, "+"))
 }
 
 // Main runs a scripted QEMU if this process was started as one; it does not return
@@ -78,7 +78,7 @@ func run(arguments []string) error {
 		case "-script":
 			fields := properties(value, ";")
 			script.StopAt, script.Endless = fields["stop-at"], fields["endless"] == "true"
-			script.Cut = fields["cut"] == "true"
+			script.DropData = fields["cut"] == "true"
 			script.Refuse = strings.Split(fields["refuse"], "+")
 		}
 	}

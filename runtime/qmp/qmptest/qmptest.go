@@ -4,7 +4,7 @@
 // and the destination of a migration, and fails as a [Script] describes. It runs no
 // guest, so a test of a hundred failures takes no longer than its timeouts.
 //
-// A [Machine] serves any connection. [Main] runs it as a program with QEMU's command
+// A [QEMU] serves any connection. [Main] runs it as a program with QEMU's command
 // line: the test's own binary, executed again. Such a QEMU is a process, which can be
 // stopped, killed and unreachable like the real one.
 //
@@ -30,7 +30,7 @@ import (
 
 const greeting = `{"QMP": {"version": {"qemu": {"micro": 0, "minor": 2, "major": 9}, "package": "scripted"}, "capabilities": []}}`
 
-// Script is how a Machine differs from a correct QEMU.
+// Script is how a scripted QEMU differs from a correct one.
 type Script struct {
 	// StopAt is when Stop is called: the name of a command, just before its reply;
 	// the name of an event, just after it is sent, with ":STATUS" for MIGRATION;
@@ -39,43 +39,43 @@ type Script struct {
 	StopAt string
 	// Stop is called then. Nil: the test harness sets it, see Die.
 	Stop func()
-	// Die makes the machine die at StopAt, instead of freezing.
+	// Die makes the process die at StopAt, instead of freezing.
 	Die bool
 	// Endless makes an outgoing migration not converge until it is cancelled.
 	Endless bool
-	// Cut drops the data to this destination at the switchover, without an error on
+	// DropData drops the data to this destination at the switchover, without an error on
 	// either side.
-	Cut bool
+	DropData bool
 	// Refuse are commands that get an error, Ignore those that get no reply.
 	Refuse, Ignore []string
-	// Lose are events that are not sent, Repeat those that are sent twice, and Late
+	// Drop are events that are not sent, Repeat those that are sent twice, and Delay
 	// those that are sent with a delay. For MIGRATION, ":STATUS" follows.
-	Lose, Repeat, Late []string
+	Drop, Repeat, Delay []string
 	// Insert are additional statuses of the migration before it completes.
 	Insert []string
-	// FiguresLate is how many replies of query-migrate after the end have no
+	// TotalsAfter is how many replies of query-migrate after the end have no
 	// total-time and downtime yet.
-	FiguresLate int
+	TotalsAfter int
 	// Without are migration capabilities that this QEMU does not have.
 	Without []string
 	// Postcopy makes the destination run before the source has completed.
 	Postcopy bool
 }
 
-// eventDelay is the delay of an event of Script.Late.
+// eventDelay is the delay of an event of Script.Delay.
 const eventDelay = 30 * time.Millisecond
 
-// Freeze stops the machine like a stopped process, until Close. It can be used as
+// Freeze stops the QEMU like a stopped process, until Close. It can be used as
 // Script.Stop.
-func (m *Machine) Freeze() {
+func (m *QEMU) Freeze() {
 	m.mu.Lock()
 	m.frozen = true
 	m.mu.Unlock()
 	m.hold()
 }
 
-// hold blocks while the machine is frozen.
-func (m *Machine) hold() {
+// hold blocks while it is frozen.
+func (m *QEMU) hold() {
 	m.mu.Lock()
 	frozen := m.frozen
 	m.mu.Unlock()
@@ -84,7 +84,7 @@ func (m *Machine) hold() {
 	}
 }
 
-func (m *Machine) isClosed() bool {
+func (m *QEMU) isClosed() bool {
 	select {
 	case <-m.closed:
 		return true
@@ -93,9 +93,9 @@ func (m *Machine) isClosed() bool {
 	}
 }
 
-// Die ends the machine like a killed process: its connections are closed, and nothing
+// Die ends the QEMU like a killed process: its connections are closed, and nothing
 // more is sent.
-func (m *Machine) Die() {
+func (m *QEMU) Die() {
 	m.End()
 	m.mu.Lock()
 	m.frozen, m.killed = true, true
@@ -121,9 +121,9 @@ const (
 	passTime  = 20 * time.Millisecond
 )
 
-// Machine is a scripted QEMU with its run state and its migration. Its methods
+// QEMU is a scripted QEMU with its run state and its migration. Its methods
 // may be called from any goroutine.
-type Machine struct {
+type QEMU struct {
 	script  Script
 	network Network
 	quit    chan struct{} // closed by the command quit
@@ -150,12 +150,12 @@ type Machine struct {
 	working    sync.WaitGroup
 }
 
-// New returns a machine that waits for cont, or, if incoming, for migrate-incoming. It migrates over the system's network.
-func New(script Script, incoming bool) *Machine { return NewOn(system{}, script, incoming) }
+// New returns a QEMU that waits for cont, or, if incoming, for migrate-incoming. It migrates over the system's network.
+func New(script Script, incoming bool) *QEMU { return NewOn(system{}, script, incoming) }
 
 // NewOn is New over another network.
-func NewOn(network Network, script Script, incoming bool) *Machine {
-	m := &Machine{
+func NewOn(network Network, script Script, incoming bool) *QEMU {
+	m := &QEMU{
 		script: script, network: network, quit: make(chan struct{}), closed: make(chan struct{}), state: "prelaunch", monitors: map[*monitor]bool{},
 		parameters: map[string]any{"max-bandwidth": 128 << 20, "downtime-limit": 300},
 	}
@@ -166,20 +166,20 @@ func NewOn(network Network, script Script, incoming bool) *Machine {
 }
 
 // Done is closed after quit or End.
-func (m *Machine) Done() <-chan struct{} { return m.quit }
+func (m *QEMU) Done() <-chan struct{} { return m.quit }
 
-// End ends the machine as quit does. It may be called again.
-func (m *Machine) End() { m.once.Do(func() { close(m.quit) }) }
+// End ends the QEMU as quit does. It may be called again.
+func (m *QEMU) End() { m.once.Do(func() { close(m.quit) }) }
 
 // Killed reports whether Die was called.
-func (m *Machine) Killed() bool {
+func (m *QEMU) Killed() bool {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	return m.killed
 }
 
-// LastWords is the error message of a machine that could not load the guest.
-func (m *Machine) LastWords() string {
+// ExitMessage is the error message of a QEMU that could not load the guest.
+func (m *QEMU) ExitMessage() string {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	if m.incoming && m.status == "failed" {
@@ -188,8 +188,8 @@ func (m *Machine) LastWords() string {
 	return ""
 }
 
-// Close ends the machine's migration and waits for its goroutines.
-func (m *Machine) Close() {
+// Close ends the migration and waits for its goroutines.
+func (m *QEMU) Close() {
 	m.close.Do(func() { close(m.closed) })
 	m.mu.Lock()
 	if m.wire != nil {
@@ -202,7 +202,7 @@ func (m *Machine) Close() {
 	m.working.Wait()
 }
 
-// monitor is one client of the machine.
+// monitor is one client of the monitor.
 type monitor struct {
 	mu sync.Mutex // one message at a time
 	w  io.Writer
@@ -219,7 +219,7 @@ func (c *monitor) send(message any) {
 }
 
 // Serve serves one monitor connection until it ends.
-func (m *Machine) Serve(conn net.Conn) {
+func (m *QEMU) Serve(conn net.Conn) {
 	c := &monitor{w: conn}
 	c.send(json.RawMessage(greeting))
 	m.mu.Lock()
@@ -275,7 +275,7 @@ type refusal struct {
 }
 
 // at calls Stop if moment is StopAt.
-func (m *Machine) at(moment string) {
+func (m *QEMU) at(moment string) {
 	wanted, state, conditional := strings.Cut(m.script.StopAt, "@")
 	if wanted != moment || m.script.Stop == nil {
 		return
@@ -289,10 +289,10 @@ func (m *Machine) at(moment string) {
 }
 
 // Emit sends an event to all clients.
-func (m *Machine) Emit(name string, data map[string]any) { m.emit(name, data) }
+func (m *QEMU) Emit(name string, data map[string]any) { m.emit(name, data) }
 
 // emit sends an event to all clients.
-func (m *Machine) emit(name string, data map[string]any) {
+func (m *QEMU) emit(name string, data map[string]any) {
 	now := time.Now()
 	event := map[string]any{"event": name, "timestamp": map[string]int64{"seconds": now.Unix(), "microseconds": int64(now.Nanosecond() / 1000)}}
 	moment := name
@@ -305,11 +305,11 @@ func (m *Machine) emit(name string, data map[string]any) {
 	m.hold()
 	times := 1
 	switch {
-	case slices.Contains(m.script.Lose, moment):
+	case slices.Contains(m.script.Drop, moment):
 		times = 0
 	case slices.Contains(m.script.Repeat, moment):
 		times = 2
-	case slices.Contains(m.script.Late, moment):
+	case slices.Contains(m.script.Delay, moment):
 		m.working.Go(func() {
 			select {
 			case <-time.After(eventDelay):
@@ -326,7 +326,7 @@ func (m *Machine) emit(name string, data map[string]any) {
 }
 
 // broadcast sends a message to all clients.
-func (m *Machine) broadcast(message any) {
+func (m *QEMU) broadcast(message any) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	for c := range m.monitors {
@@ -335,7 +335,7 @@ func (m *Machine) broadcast(message any) {
 }
 
 // setRunState sets the run state and returns the one before.
-func (m *Machine) setRunState(state string) (before string) {
+func (m *QEMU) setRunState(state string) (before string) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	before, m.state = m.state, state
@@ -343,7 +343,7 @@ func (m *Machine) setRunState(state string) (before string) {
 }
 
 // execute executes a command.
-func (m *Machine) execute(command string, arguments json.RawMessage) (any, *refusal) {
+func (m *QEMU) execute(command string, arguments json.RawMessage) (any, *refusal) {
 	if len(arguments) > 0 && arguments[0] != '{' {
 		return nil, &refusal{"GenericError", "QMP input member 'arguments' must be an object"}
 	}

@@ -53,7 +53,7 @@ func (s *ScriptedQEMUs) ConsoleOutput(name, text string) {
 }
 
 // Machine returns the scripted QEMU of a VM that was launched last, nil if there is none.
-func (s *ScriptedQEMUs) Machine(name string) *qmptest.Machine {
+func (s *ScriptedQEMUs) Machine(name string) *qmptest.QEMU {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	all := s.launched[name]
@@ -69,7 +69,7 @@ type scriptedQEMU struct {
 	config    vm.Config
 	spec      vm.Spec
 	output    string // of the console
-	machine   *qmptest.Machine
+	machine   *qmptest.QEMU
 	monitor   *qmp.Conn
 	serving   sync.WaitGroup
 	log       io.Closer
@@ -156,7 +156,7 @@ func (i *scriptedQEMU) Exit(context.Context) *vm.ExitError {
 	select {
 	case <-i.machine.Done():
 		e.Status = 0
-		if line := i.machine.LastWords(); line != "" {
+		if line := i.machine.ExitMessage(); line != "" {
 			e.Status, e.Log = 1, []string{line}
 		}
 		if i.machine.Killed() {

@@ -2,10 +2,10 @@
 
 package api
 
-// unhonoured are params of virt-test that shape the guest or its migration, and
-// that mhmig does not honour yet: a test that sets one tests something else than
+// unsupported are params of virt-test that shape the guest or its migration, and
+// that mhmig does not support yet: a test that sets one tests something else than
 // its author meant.
-var unhonoured = []Unhonoured{
+var unsupported = []Unsupported{
 	// devices
 	{Name: "cdroms", Effect: "the VM would have CD-ROM drives"},
 	{Name: "cdrom_cd1", Effect: "the CD-ROM drive cd1 would have a disc"},

@@ -8,7 +8,7 @@ import (
 	"github.com/mhmig/mhmig/lang/api"
 )
 
-func TestMeant(t *testing.T) {
+func TestNearestParam(t *testing.T) {
 	t.Parallel()
 	own := []string{"moves", "disk_1"}
 	tests := []struct{ key, want string }{
@@ -21,7 +21,7 @@ func TestMeant(t *testing.T) {
 		{"mem", ""},
 		{"mem_vm1_host2", ""},
 		{"moves", ""},
-		{"cdroms", ""}, // of virt-test, not honoured
+		{"cdroms", ""}, // of virt-test, not supported
 		// Others of the user's.
 		{"disk_2", ""},
 		{"frobnicate", ""},
@@ -29,8 +29,8 @@ func TestMeant(t *testing.T) {
 		{"", ""},
 	}
 	for _, tt := range tests {
-		if got := api.Meant(tt.key, own); got != tt.want {
-			t.Errorf("Meant(%q) = %q, want %q", tt.key, got, tt.want)
+		if got := api.NearestParam(tt.key, own); got != tt.want {
+			t.Errorf("NearestParam(%q) = %q, want %q", tt.key, got, tt.want)
 		}
 	}
 }
