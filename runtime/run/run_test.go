@@ -32,10 +32,11 @@ import (
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
-// fixture is what a run needs: a lab of two hosts, without QEMU.
+// fixture is what a run needs: two hosts, without QEMU.
 type fixture struct {
 	options run.Options
-	lab     *bedtest.Lab
+	hosts   []testbed.Remote
+	folders cartesian.Params // of the hosts
 	base    cartesian.Params
 	summary run.Summary // of the last run
 }
@@ -45,22 +46,28 @@ func newFixture(t *testing.T) *fixture {
 	return newFixtureOf(t, 2)
 }
 
-// newFixtureOf has a lab of so many hosts.
-func newFixtureOf(t *testing.T, hosts int) *fixture {
+// newFixtureOf has so many hosts, which need no network: it may be used in virtual time.
+func newFixtureOf(t *testing.T, count int) *fixture {
 	t.Helper()
-	f := &fixture{lab: bedtest.NewLab(t, hosts), base: bedtest.NoQEMU(t)}
+	hosts, folders := bedtest.LocalHosts(t, count)
+	return newFixtureOn(t, hosts, folders)
+}
+
+func newFixtureOn(t *testing.T, hosts []testbed.Remote, folders cartesian.Params) *fixture {
+	t.Helper()
+	f := &fixture{hosts: hosts, folders: folders, base: bedtest.NoQEMU(t)}
 	results, record := bedtest.Results(t)
 	f.options = run.Options{
-		Pool: local(t, f.lab.Connected, false), HostParams: f.lab.Params(), Results: results, Ledger: record,
+		Pool: local(t, hosts, false), HostParams: folders, Results: results, Ledger: record,
 		Log: slog.New(slog.NewTextHandler(t.Output(), nil)),
 	}
 	return f
 }
 
 // local is a pool of hosts that nobody else has.
-func local(t *testing.T, hosts []*host.Host, share bool) *pool.Local {
+func local(t *testing.T, hosts []testbed.Remote, share bool) *pool.Local {
 	t.Helper()
-	p, err := pool.NewLocal(t.Context(), testbed.Remotes(hosts), share)
+	p, err := pool.NewLocal(t.Context(), hosts, share)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -80,11 +87,11 @@ func (f *fixture) variants(names ...string) iter.Seq2[*cartesian.Variant, error]
 	}
 }
 
-// folders returns what runs have on the hosts.
-func (f *fixture) folders(t *testing.T) []string {
+// left returns what runs have on the hosts.
+func (f *fixture) left(t *testing.T) []string {
 	t.Helper()
 	var all []string
-	for _, dir := range f.lab.Params() {
+	for _, dir := range f.folders {
 		found, err := filepath.Glob(filepath.Join(dir, "mhmig-*"))
 		if err != nil {
 			t.Fatal(err)
@@ -137,7 +144,7 @@ func TestVariants(t *testing.T) {
 	names := []string{"pass", "fail", "warn", "error", "skip", "mute", "pass"}
 	folders := map[string]bool{}
 	f.options.Scenario = func(_ context.Context, bed *testbed.Bed) run.Verdict {
-		here := f.folders(t)
+		here := f.left(t)
 		if len(here) != 3 {
 			t.Errorf("folders while the scenario runs: got %q, want one of each host and a shared one", here)
 		}
@@ -166,7 +173,7 @@ func TestVariants(t *testing.T) {
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Errorf("outcomes (- want, + got):\n%s", diff)
 	}
-	if left := f.folders(t); len(left) > 0 {
+	if left := f.left(t); len(left) > 0 {
 		t.Errorf("left: %q", left)
 	}
 }
@@ -214,7 +221,7 @@ func TestInterrupted(t *testing.T) {
 	if want := []result.Status{result.Pass, result.Cancel}; !slices.Equal(got, want) {
 		t.Errorf("got %v, want %v", got, want)
 	}
-	if left := f.folders(t); len(left) > 0 {
+	if left := f.left(t); len(left) > 0 {
 		t.Errorf("left: %q", left)
 	}
 }
@@ -260,7 +267,7 @@ func TestPrepareError(t *testing.T) {
 	if o := outcomes[0]; o.Status != result.Error || !strings.HasPrefix(o.Message, "prepare: ") || !strings.Contains(o.Message, "magic") {
 		t.Errorf("got %s %q", o.Status, o.Message)
 	}
-	if left := f.folders(t); len(left) > 0 {
+	if left := f.left(t); len(left) > 0 {
 		t.Errorf("left: %q", left)
 	}
 }
@@ -292,9 +299,10 @@ func TestCleanUpError(t *testing.T) {
 // Once a host is lost, no further variant runs.
 func TestLostHost(t *testing.T) {
 	t.Parallel()
-	f := newFixture(t)
+	lab := bedtest.NewLab(t, 2)
+	f := newFixtureOn(t, testbed.Remotes(lab.Connected), lab.Params())
 	f.options.Scenario = func(_ context.Context, bed *testbed.Bed) run.Verdict {
-		h := f.lab.Connected[1]
+		h := lab.Connected[1]
 		if _, err := h.Run(t.Context(), host.Command{Script: "true"}); err != nil {
 			t.Error(err)
 		}
@@ -310,7 +318,7 @@ func TestLostHost(t *testing.T) {
 	if o := outcomes[0]; o.Status != result.Pass {
 		t.Errorf("got %s %q, want PASS: all was cleaned up by a second connection", o.Status, o.Message)
 	}
-	if left := f.folders(t); len(left) > 0 {
+	if left := f.left(t); len(left) > 0 {
 		t.Errorf("left: %q", left)
 	}
 }

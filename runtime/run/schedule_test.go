@@ -15,6 +15,7 @@ import (
 	"sync"
 	"sync/atomic"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/google/go-cmp/cmp"
@@ -115,18 +116,20 @@ func TestParallel(t *testing.T) {
 	for _, test := range []struct{ parallel, most int }{{0, 2}, {1, 1}, {2, 2}, {9, 2}} {
 		t.Run(fmt.Sprint(test.parallel), func(t *testing.T) {
 			t.Parallel()
-			f := newFixtureOf(t, 4)
-			var o observer
-			f.options.Parallel, f.options.Planned = test.parallel, 6
-			f.options.Scenario = func(ctx context.Context, bed *testbed.Bed) run.Verdict {
-				defer o.begin(bed)()
-				o.meeting(ctx, test.most)
-				return run.Verdict{}
-			}
-			outcomes, err := f.run(t.Context(), t, sequence(f.base, "a 2", "b 2", "c 2", "d 2", "e 2", "f 2"))
-			if err != nil || len(outcomes) != 6 || o.most != test.most || o.shared {
-				t.Errorf("got %d outcomes, %v; %d at the same time, want %d; hosts shared: %v", len(outcomes), err, o.most, test.most, o.shared)
-			}
+			synctest.Test(t, func(t *testing.T) {
+				f := newFixtureOf(t, 4)
+				var o observer
+				f.options.Parallel, f.options.Planned = test.parallel, 6
+				f.options.Scenario = func(ctx context.Context, bed *testbed.Bed) run.Verdict {
+					defer o.begin(bed)()
+					o.meeting(ctx, test.most)
+					return run.Verdict{}
+				}
+				outcomes, err := f.run(t.Context(), t, sequence(f.base, "a 2", "b 2", "c 2", "d 2", "e 2", "f 2"))
+				if err != nil || len(outcomes) != 6 || o.most != test.most || o.shared {
+					t.Errorf("got %d outcomes, %v; %d at the same time, want %d; hosts shared: %v", len(outcomes), err, o.most, test.most, o.shared)
+				}
+			})
 		})
 	}
 }
@@ -135,122 +138,128 @@ func TestParallel(t *testing.T) {
 // more than have room.
 func TestShare(t *testing.T) {
 	t.Parallel()
-	f := newFixtureOf(t, 2)
-	f.base["smp"] = "1"
-	f.base["vms"] = "vm1"
-	var o observer
-	f.options.Pool, f.options.Parallel = local(t, f.lab.Connected, true), 2
-	f.options.Scenario = func(ctx context.Context, bed *testbed.Bed) run.Verdict {
-		defer o.begin(bed)()
-		o.meeting(ctx, 2)
-		return run.Verdict{}
-	}
-	if outcomes, err := f.run(t.Context(), t, sequence(f.base, "a", "b", "c")); err != nil || len(outcomes) != 3 {
-		t.Fatalf("got %d outcomes, %v", len(outcomes), err)
-	}
-	cpus := f.lab.Connected[0]
-	facts, err := cpus.Facts(t.Context())
-	if err != nil {
-		t.Fatal(err)
-	}
-	if want := min(2, facts.CPUs); o.most != want {
-		t.Errorf("%d at the same time, want %d on a machine of %d processors", o.most, want, facts.CPUs)
-	}
-	if left := f.folders(t); len(left) > 0 {
-		t.Errorf("left: %q", left)
-	}
+	synctest.Test(t, func(t *testing.T) {
+		f := newFixtureOf(t, 2)
+		f.base["smp"] = "1"
+		f.base["vms"] = "vm1"
+		var o observer
+		f.options.Pool, f.options.Parallel = local(t, f.hosts, true), 2
+		f.options.Scenario = func(ctx context.Context, bed *testbed.Bed) run.Verdict {
+			defer o.begin(bed)()
+			o.meeting(ctx, 2)
+			return run.Verdict{}
+		}
+		if outcomes, err := f.run(t.Context(), t, sequence(f.base, "a", "b", "c")); err != nil || len(outcomes) != 3 {
+			t.Fatalf("got %d outcomes, %v", len(outcomes), err)
+		}
+		cpus := f.hosts[0]
+		facts, err := cpus.Facts(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		if want := min(2, facts.CPUs); o.most != want {
+			t.Errorf("%d at the same time, want %d on a machine of %d processors", o.most, want, facts.CPUs)
+		}
+		if left := f.left(t); len(left) > 0 {
+			t.Errorf("left: %q", left)
+		}
 
-	// Each wants more memory than the half of what there is.
-	o = observer{}
-	f2 := newFixtureOf(t, 2)
-	f2.base["vms"], f2.base["mem"] = "vm1", fmt.Sprint(facts.MemoryBytes>>20/4)
-	f2.options.Pool = local(t, f2.lab.Connected, true)
-	f2.options.Scenario = func(_ context.Context, bed *testbed.Bed) run.Verdict {
-		defer o.begin(bed)()
-		time.Sleep(50 * time.Millisecond)
-		return run.Verdict{}
-	}
-	if _, err := f2.run(t.Context(), t, sequence(f2.base, "a", "b", "c")); err != nil || o.most != 1 {
-		t.Errorf("got %v, %d at the same time, want 1", err, o.most)
-	}
+		// Each wants more memory than the half of what there is.
+		o = observer{}
+		f2 := newFixtureOf(t, 2)
+		f2.base["vms"], f2.base["mem"] = "vm1", fmt.Sprint(facts.MemoryBytes>>20/4)
+		f2.options.Pool = local(t, f2.hosts, true)
+		f2.options.Scenario = func(_ context.Context, bed *testbed.Bed) run.Verdict {
+			defer o.begin(bed)()
+			time.Sleep(50 * time.Millisecond)
+			return run.Verdict{}
+		}
+		if _, err := f2.run(t.Context(), t, sequence(f2.base, "a", "b", "c")); err != nil || o.most != 1 {
+			t.Errorf("got %v, %d at the same time, want 1", err, o.most)
+		}
+	})
 }
 
 // A variant that needs all hosts gets them, though others could always run
 // before it; one that needs more is skipped.
 func TestHostsNeeded(t *testing.T) {
 	t.Parallel()
-	f := newFixtureOf(t, 4)
-	var o observer
-	got := map[string]int{}
-	var mu sync.Mutex
-	f.options.Planned = 43
-	f.options.Scenario = func(_ context.Context, bed *testbed.Bed) run.Verdict {
-		defer o.begin(bed)()
-		mu.Lock()
-		defer mu.Unlock()
-		got[bed.Params()["shortname"]] = len(bed.Hosts())
-		return run.Verdict{}
-	}
-	specs := []string{"first", "whole 4", "five 5"}
-	for i := range 40 {
-		specs = append(specs, fmt.Sprintf("small%d", i))
-	}
-	outcomes, err := f.run(t.Context(), t, sequence(f.base, specs...))
-	if err != nil || len(outcomes) != 43 {
-		t.Fatalf("got %d outcomes, %v", len(outcomes), err)
-	}
-	if got["whole"] != 4 || got["first"] != 2 {
-		t.Errorf("hosts: got %v", got)
-	}
-	if place := slices.Index(o.order, "whole"); place > 20 {
-		t.Errorf("the one that needs all hosts came %d.", place+1)
-	}
-	for _, o := range outcomes {
-		if o.ShortName == "five" && (o.Status != result.Skip || !strings.Contains(o.Message, "needs 5 hosts")) {
-			t.Errorf("five hosts of four: got %s %q", o.Status, o.Message)
+	synctest.Test(t, func(t *testing.T) {
+		f := newFixtureOf(t, 4)
+		var o observer
+		got := map[string]int{}
+		var mu sync.Mutex
+		f.options.Planned = 43
+		f.options.Scenario = func(_ context.Context, bed *testbed.Bed) run.Verdict {
+			defer o.begin(bed)()
+			mu.Lock()
+			defer mu.Unlock()
+			got[bed.Params()["shortname"]] = len(bed.Hosts())
+			return run.Verdict{}
 		}
-	}
+		specs := []string{"first", "whole 4", "five 5"}
+		for i := range 40 {
+			specs = append(specs, fmt.Sprintf("small%d", i))
+		}
+		outcomes, err := f.run(t.Context(), t, sequence(f.base, specs...))
+		if err != nil || len(outcomes) != 43 {
+			t.Fatalf("got %d outcomes, %v", len(outcomes), err)
+		}
+		if got["whole"] != 4 || got["first"] != 2 {
+			t.Errorf("hosts: got %v", got)
+		}
+		if place := slices.Index(o.order, "whole"); place > 20 {
+			t.Errorf("the one that needs all hosts came %d.", place+1)
+		}
+		for _, o := range outcomes {
+			if o.ShortName == "five" && (o.Status != result.Skip || !strings.Contains(o.Message, "needs 5 hosts")) {
+				t.Errorf("five hosts of four: got %s %q", o.Status, o.Message)
+			}
+		}
+	})
 }
 
 // What depends on a variant waits for it, and is CANCEL, with the reason, unless
 // that one passed.
 func TestDependencies(t *testing.T) {
 	t.Parallel()
-	f := newFixtureOf(t, 6)
-	var o observer
-	f.options.Planned = 7
-	f.options.Scenario = func(_ context.Context, bed *testbed.Bed) run.Verdict {
-		defer o.begin(bed)()
-		time.Sleep(20 * time.Millisecond)
-		switch bed.Params()["shortname"] {
-		case "bad":
-			return failures(result.Fail.Errorf("broken"))
-		case "careful":
-			return run.Verdict{Warnings: []string{"slow"}}
+	synctest.Test(t, func(t *testing.T) {
+		f := newFixtureOf(t, 6)
+		var o observer
+		f.options.Planned = 7
+		f.options.Scenario = func(_ context.Context, bed *testbed.Bed) run.Verdict {
+			defer o.begin(bed)()
+			time.Sleep(20 * time.Millisecond)
+			switch bed.Params()["shortname"] {
+			case "bad":
+				return failures(result.Fail.Errorf("broken"))
+			case "careful":
+				return run.Verdict{Warnings: []string{"slow"}}
+			}
+			return run.Verdict{}
 		}
-		return run.Verdict{}
-	}
-	outcomes, err := f.run(t.Context(), t, sequence(f.base,
-		"bad", "good", "careful", "after_bad: bad", "after_good: all.good", "after_careful: careful", "chain: after_bad", "free: nobody"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	got := map[string]string{}
-	for _, o := range outcomes {
-		got[o.ShortName] = strings.TrimSpace(o.Status.String() + " " + o.Message)
-	}
-	want := map[string]string{
-		"bad": "FAIL broken", "good": "PASS", "careful": "WARN", "after_good": "PASS", "after_careful": "PASS", "free": "PASS",
-		"after_bad": "CANCEL it depends on all.bad, which ended with FAIL", "chain": "CANCEL it depends on all.after_bad, which ended with CANCEL",
-	}
-	if diff := cmp.Diff(want, got); diff != "" {
-		t.Errorf("(- want, + got):\n%s", diff)
-	}
-	for _, pair := range [][2]string{{"good", "after_good"}, {"careful", "after_careful"}} {
-		if slices.Index(o.order, pair[0]) > slices.Index(o.order, pair[1]) {
-			t.Errorf("%s ran before %s", pair[1], pair[0])
+		outcomes, err := f.run(t.Context(), t, sequence(f.base,
+			"bad", "good", "careful", "after_bad: bad", "after_good: all.good", "after_careful: careful", "chain: after_bad", "free: nobody"))
+		if err != nil {
+			t.Fatal(err)
 		}
-	}
+		got := map[string]string{}
+		for _, o := range outcomes {
+			got[o.ShortName] = strings.TrimSpace(o.Status.String() + " " + o.Message)
+		}
+		want := map[string]string{
+			"bad": "FAIL broken", "good": "PASS", "careful": "WARN", "after_good": "PASS", "after_careful": "PASS", "free": "PASS",
+			"after_bad": "CANCEL it depends on all.bad, which ended with FAIL", "chain": "CANCEL it depends on all.after_bad, which ended with CANCEL",
+		}
+		if diff := cmp.Diff(want, got); diff != "" {
+			t.Errorf("(- want, + got):\n%s", diff)
+		}
+		for _, pair := range [][2]string{{"good", "after_good"}, {"careful", "after_careful"}} {
+			if slices.Index(o.order, pair[0]) > slices.Index(o.order, pair[1]) {
+				t.Errorf("%s ran before %s", pair[1], pair[0])
+			}
+		}
+	})
 }
 
 func TestFailFast(t *testing.T) {
@@ -567,7 +576,7 @@ func TestShippedOnce(t *testing.T) {
 	if err != nil || len(outcomes) != 3 || f.summary.Counts[result.Pass] != 3 || shipped != 1 {
 		t.Errorf("got %v, %+v, shipped %d times, want 3 PASS and once", err, f.summary, shipped)
 	}
-	if left := f.folders(t); len(left) > 0 {
+	if left := f.left(t); len(left) > 0 {
 		t.Errorf("left: %q", left)
 	}
 }

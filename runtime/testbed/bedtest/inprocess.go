@@ -227,7 +227,7 @@ func NewScriptedBed(t testing.TB, vms int, params cartesian.Params) *ScriptedBed
 	}
 	all["start_migration_timeout"], all["not_login_after_mig"] = "0.001", "yes"
 	maps.Copy(all, params)
-	hosts, folders := localHosts(t, 2)
+	hosts, folders := LocalHosts(t, 2)
 	b := &ScriptedBed{QEMUs: NewScriptedQEMUs()}
 	b.Bed = newBed(t, hosts, folders, all, nil, b.QEMUs.Launch)
 	if err := b.Prepare(t.Context()); err != nil {

@@ -31,9 +31,9 @@ type localHost struct {
 
 var _ testbed.Remote = (*localHost)(nil)
 
-// localHosts are so many hosts, called host1, host2, …, and the params that give
+// LocalHosts are so many hosts, called host1, host2, …, and the params that give
 // them folders of the test.
-func localHosts(t testing.TB, count int) ([]testbed.Remote, cartesian.Params) {
+func LocalHosts(t testing.TB, count int) ([]testbed.Remote, cartesian.Params) {
 	t.Helper()
 	params := cartesian.Params{"images_base_dir": t.TempDir()}
 	var hosts []testbed.Remote
