@@ -17,6 +17,8 @@ import (
 	"testing"
 	"time"
 
+	"golang.org/x/sys/unix"
+
 	"github.com/mhmig/mhmig/lang/cartesian"
 	"github.com/mhmig/mhmig/runtime/host"
 	"github.com/mhmig/mhmig/runtime/result"
@@ -354,18 +356,31 @@ func removeLeftovers(t *testing.T, name string) {
 	}
 	for _, line := range running {
 		file, _, _ := strings.Cut(line, ":")
-		pid, err := strconv.Atoi(filepath.Base(file))
-		if err == nil {
-			_ = syscall.Kill(pid, syscall.SIGKILL)
+		if pid, err := strconv.Atoi(filepath.Base(file)); err == nil {
+			kill(t, pid)
 		}
-	}
-	for deadline := time.Now().Add(awaitTimeout); len(bedtest.Processes(t, name)) > 0 && time.Now().Before(deadline); {
-		time.Sleep(10 * time.Millisecond)
 	}
 	for _, dir := range s.lab.Params() {
 		os.RemoveAll(filepath.Join(dir, name))
 	}
 	bedtest.WantNothingLeft(t, s.lab.Params(), name)
+}
+
+// kill kills a process and waits until it has ended.
+func kill(t *testing.T, pid int) {
+	t.Helper()
+	fd, err := unix.PidfdOpen(pid, 0)
+	if err != nil {
+		return // it has ended
+	}
+	defer unix.Close(fd)
+	if err := unix.PidfdSendSignal(fd, unix.SIGKILL, nil, 0); err != nil {
+		t.Error(err)
+	}
+	ended := []unix.PollFd{{Fd: int32(fd), Events: unix.POLLIN}}
+	if n, err := unix.Poll(ended, int(awaitTimeout.Milliseconds())); n != 1 {
+		t.Errorf("process %d has not ended (%v)", pid, err)
+	}
 }
 
 // wire is a connection to a host that can be cut.
