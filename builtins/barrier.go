@@ -11,6 +11,7 @@ import (
 	"go.starlark.net/starlark"
 
 	"github.com/mhmig/mhmig/runtime/barrier"
+	"github.com/mhmig/mhmig/runtime/migration"
 	"github.com/mhmig/mhmig/runtime/task"
 	"github.com/mhmig/mhmig/runtime/testbed"
 )
@@ -40,7 +41,7 @@ var meetingFunctions = []*Builtin{
 		Name: "sync", Waits: true,
 		Params:  []Param{tagParam, {"data", Any, None, "what the other parties get"}, withParam, timeoutParam},
 		Doc:     "Waits at a barrier at which the parties exchange data.",
-		Returns: Return{"dict[host, any]", "the data of each host's party; what a command on the host has sent is a string"},
+		Returns: Return{"dict[host, any]", "the data of each host's party (\"source\" and \"destination\" where a migration stays on one host); what a command on the host has sent is a string"},
 		Fn: func(t *task.Task, a *Args) (starlark.Value, error) {
 			brought, err := meet(t, a, arg[starlark.Value](a, "data"))
 			if err != nil {
@@ -48,15 +49,12 @@ var meetingFunctions = []*Builtin{
 			}
 			s, out := sceneOf(t), starlark.NewDict(len(brought))
 			for _, h := range s.bed.Hosts() {
-				data, came := brought[h.Name()]
-				if !came {
-					continue
+				if err := setData(out, s.host(h), brought, h.Name()); err != nil {
+					return nil, err
 				}
-				v, isValue := data.(starlark.Value)
-				if !isValue { // from a shell
-					v = starlark.String(fmt.Sprint(data))
-				}
-				if err := out.SetKey(s.host(h), v); err != nil {
+			}
+			for _, role := range []migration.Role{migration.SourceRole, migration.DestinationRole} { // both on one host
+				if err := setData(out, starlark.String(role), brought, string(role)); err != nil {
 					return nil, err
 				}
 			}
@@ -65,21 +63,36 @@ var meetingFunctions = []*Builtin{
 	},
 }
 
+// setData puts what a party has brought into out, if it was there.
+func setData(out *starlark.Dict, key starlark.Value, brought map[string]any, party string) error {
+	data, came := brought[party]
+	if !came {
+		return nil
+	}
+	v, isValue := data.(starlark.Value)
+	if !isValue { // from a shell
+		v = starlark.String(fmt.Sprint(data))
+	}
+	return out.SetKey(key, v)
+}
+
 func meet(t *task.Task, a *Args, data starlark.Value) (map[string]any, error) {
 	sc := scopeOf(t)
 	if sc == nil {
 		return nil, misusef("only inside a migration's worker or a function started with on: the main task is on no host")
 	}
-	room, with := sc.room, []string(nil)
+	room, party, with := sc.room, sc.party, []string(nil)
 	if a.Has("hosts") {
 		for _, h := range arg[[]*testbed.Host](a, "hosts") {
 			with = append(with, h.Name())
 		}
-		room = roomFor(sceneOf(t), sc, with)
+		if room = roomFor(sceneOf(t), sc, with); room != sc.room {
+			party = sc.host.Name()
+		}
 	}
 	tag, timeout := arg[string](a, "tag"), arg[time.Duration](a, "timeout")
 	return task.Wait(t, func(ctx context.Context) (map[string]any, error) {
-		return meetAt(ctx, room, sc.host.Name(), tag, data, with, timeout)
+		return meetAt(ctx, room, party, tag, data, with, timeout)
 	})
 }
 

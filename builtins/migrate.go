@@ -154,7 +154,7 @@ func startMigration(t *task.Task, a *Args) (*running, error) {
 	begin := make(chan struct{}) // both tasks are known before either calls a hook
 	start := func(side *migration.Side) *task.Task {
 		name := fmt.Sprintf("migration %d %s", m.Number, side.Role)
-		sc := &scope{host: side.Host, room: m.Room(), side: side}
+		sc := &scope{host: side.Host, party: side.Party(), room: m.Room(), side: side}
 		return t.Scenario().Go(name, sc, func(t *task.Task) (starlark.Value, error) {
 			<-begin
 			defer func() {

@@ -70,9 +70,10 @@ func (s *Scene) newObject(class string, self any, label string) *object {
 // scope is what sets a task apart from the main one: the party it is when it
 // meets others, and where.
 type scope struct {
-	host *testbed.Host
-	room *barrier.Room   // where it meets by default
-	side *migration.Side // nil outside a migration
+	host  *testbed.Host
+	party string          // what it is called in room
+	room  *barrier.Room   // where it meets by default
+	side  *migration.Side // nil outside a migration
 
 	owner *task.Task // the one that the scope was made for; others are spawned in it
 	shell shellSync

@@ -52,7 +52,7 @@ func syncEnv(ctx context.Context, t *task.Task, sc *scope, h *testbed.Host) (map
 		}
 		sc.shell.path = socket
 		t.Scenario().Go("barriers of commands on "+h.Name(), sc, func(server *task.Task) (starlark.Value, error) {
-			serve(server.Context(), sc.owner.Done(), listener, sc.room, h.Name())
+			serve(server.Context(), sc.owner.Done(), listener, sc.room, sc.party)
 			return starlark.None, nil
 		})
 	}

@@ -20,18 +20,36 @@ func TestVirtualTime(t *testing.T) {
 	t.Parallel()
 	endless := qmptest.Script{Endless: true}
 	for _, tt := range []struct {
-		name   string
-		source qmptest.Script
-		params cartesian.Params
-		text   string // of migration_scenario
-		lasts  time.Duration
-		want   []string // in the failures; none: it passes
+		name                string
+		source, destination qmptest.Script
+		params              cartesian.Params
+		text                string // of migration_scenario
+		lasts               time.Duration
+		want                []string // in the failures; none: it passes
 	}{
 		{
 			name: "sleep, and a migration that passes", text: `
 	sleep(7200)
 	migrate_wait(["vm1"], env.hosts[0], env.hosts[1])
 	sleep(3600)`, lasts: 3 * time.Hour,
+		},
+		{
+			name: "a guest that moves to another QEMU on its host, and back", text: `
+	host = env.hosts[0]
+	def before(mig):
+		got = sync("roles", data=mig.is_src)
+		if got != {"source": True, "destination": False}:
+			fail("sync on one host: got %s" % got)
+		barrier("both")
+	for _ in range(3):
+		migrate_wait(["vm1"], host, host, before_migration=before)
+	if env.vm("vm1").host.name != "host1":
+		fail("vm1 is on %s" % env.vm("vm1").host.name)`,
+		},
+		{
+			name: "a destination on the same host that freezes", destination: qmptest.Script{StopAt: "MIGRATION:active"}, params: cartesian.Params{"mig_timeout": "300"}, lasts: 5 * time.Minute,
+			want: []string{"the destination failed first (host1)", "QEMU does not answer its monitor"}, text: `
+	migrate_wait(["vm1"], env.hosts[0], env.hosts[0])`,
 		},
 		{
 			name: "a barrier that one side never reaches", lasts: 30 * time.Minute, want: []string{"barrier", "never"}, text: `
@@ -61,7 +79,7 @@ func TestVirtualTime(t *testing.T) {
 			began := time.Now()
 			synctest.Test(t, func(t *testing.T) {
 				bed := bedtest.NewScriptedBed(t, 1, tt.params)
-				bed.QEMUs.Script("vm1", tt.source, qmptest.Script{})
+				bed.QEMUs.Script("vm1", tt.source, tt.destination)
 				began := time.Now()
 				verdict := runOn(t, bed.Bed.Bed, nil, "def migration_scenario(env):"+tt.text+"\n")
 				if took := time.Since(began); took < tt.lasts || took > tt.lasts*11/10+time.Minute {

@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
@@ -73,8 +74,10 @@ def migration_scenario(env):
 	if err != nil || len(migrations) != 1 || len(migrations[0].VMs) != 1 {
 		t.Fatalf("migrations: got %+v, %v", migrations, err)
 	}
-	if vm := migrations[0].VMs[0]; len(vm.Samples) < 3 || vm.Samples[1].Progress().Rate <= 0 || vm.Guest == nil || !vm.Guest.Moved {
-		t.Errorf("figures: got %d samples and the guest's %+v", len(vm.Samples), vm.Guest)
+	vm := migrations[0].VMs[0]
+	sent := slices.ContainsFunc(vm.Samples, func(s result.Sample) bool { return s.Progress().Rate > 0 })
+	if len(vm.Samples) < 3 || !sent || vm.Guest == nil || !vm.Guest.Moved {
+		t.Errorf("figures: got %d samples, a rate in one of them: %t, and the guest's %+v", len(vm.Samples), sent, vm.Guest)
 	}
 	w.wantNothingLeft()
 }

@@ -29,6 +29,10 @@ func TestRemoveHalfMade(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
+	// Killed while it wrote the state file.
+	if err := os.WriteFile(filepath.Join(dead, "lab.json.tmp"), []byte(`{"id`), 0o600); err != nil {
+		t.Fatal(err)
+	}
 	owner := flock.New(filepath.Join(made, "lab.lock"))
 	if locked, err := owner.TryLock(); err != nil || !locked {
 		t.Fatal(locked, err)

@@ -167,8 +167,8 @@ func RemoveDead(ctx context.Context) ([]Removed, error) {
 	return all, errors.Join(errs...)
 }
 
-// removeIncomplete removes the folder of a lab whose owner died before it wrote the
-// state file, and so before it made anything else. The owner takes the lock right
+// removeIncomplete removes the folder of a lab whose owner died before the state file
+// was there, and so before it made anything outside the folder. The owner takes the lock right
 // after it has made the folder, so a new folder without one may have an owner that
 // runs.
 func removeIncomplete(dir string) error {
@@ -185,14 +185,7 @@ func removeIncomplete(dir string) error {
 	case !locked:
 		return nil
 	}
-	err = os.Remove(filepath.Join(dir, lockFile))
-	if err == nil || errors.Is(err, fs.ErrNotExist) {
-		err = os.Remove(dir)
-	}
-	if errors.Is(err, fs.ErrNotExist) {
-		err = nil
-	}
-	if err != nil {
+	if err = os.RemoveAll(dir); err != nil {
 		err = fmt.Errorf("remove the folder of an incomplete lab: %w", err)
 	}
 	return errors.Join(err, lock.Close())

@@ -105,9 +105,6 @@ func New(bed *testbed.Bed, number int, plan Plan) (*Migration, error) {
 	if len(plan.VMs) == 0 {
 		return nil, fmt.Errorf("no VM to migrate")
 	}
-	if plan.Source == plan.Destination {
-		return nil, fmt.Errorf("source and destination are the same host, %s", plan.Source.Name())
-	}
 	opts, err := parseOptions(plan.Params)
 	if err != nil {
 		return nil, err
@@ -117,7 +114,6 @@ func New(bed *testbed.Bed, number int, plan Plan) (*Migration, error) {
 		Plan:       plan,
 		bed:        bed,
 		log:        bed.Log().With("migration", number),
-		room:       barrier.New(plan.Source.Name(), plan.Destination.Name()),
 		options:    opts,
 		timeouts:   defaultTimeouts,
 		traits:     transports[opts.protocol](opts).Traits(),
@@ -133,10 +129,11 @@ func New(bed *testbed.Bed, number int, plan Plan) (*Migration, error) {
 	}
 	m.Source = newSide(m, SourceRole, plan.Source)
 	m.Destination = newSide(m, DestinationRole, plan.Destination)
+	m.room = barrier.New(m.Source.Party(), m.Destination.Party())
 	return m, nil
 }
 
-// Room has the barriers of the two sides; its parties are the hosts' names.
+// Room has the barriers of the two sides, see [Side.Party].
 func (m *Migration) Room() *barrier.Room { return m.room }
 
 // State returns the migration's state, none before it began: of several VMs, the

@@ -57,6 +57,15 @@ func (s *Side) Log() *slog.Logger { return s.log }
 // IsSource says whether this is the source's side.
 func (s *Side) IsSource() bool { return s.Role == SourceRole }
 
+// Party is what the side is called at barriers: its host's name, or its role where a
+// guest moves from one QEMU to another on the same host.
+func (s *Side) Party() string {
+	if plan := s.Migration.Plan; plan.Source == plan.Destination {
+		return string(s.Role)
+	}
+	return s.Host.Name()
+}
+
 // Instance returns the side's instance of a VM, nil before it is prepared or
 // for a VM that is not part of the migration.
 func (s *Side) Instance(vm string) *testbed.Instance {
@@ -77,7 +86,7 @@ func (s *Side) begin(step string) {
 	s.mu.Lock()
 	s.step = step
 	s.mu.Unlock()
-	s.Migration.room.At(s.Host.Name(), step)
+	s.Migration.room.At(s.Party(), step)
 	s.log.Info(step, "step", step)
 }
 
@@ -93,7 +102,7 @@ func (s *Side) Run(ctx context.Context) error {
 		return err
 	}
 	s.log.Info("done", "step", "end")
-	s.Migration.room.Leave(s.Host.Name(), "its side of the migration has ended")
+	s.Migration.room.Leave(s.Party(), "its side of the migration has ended")
 	return nil
 }
 
@@ -554,7 +563,7 @@ func (s *Side) waitForPeer(ctx context.Context, tag string, limit limit) error {
 		defer cancel()
 	}
 	began := time.Now()
-	_, err := s.Migration.room.Sync(waiting, s.Host.Name(), tag, nil, nil)
+	_, err := s.Migration.room.Sync(waiting, s.Party(), tag, nil, nil)
 	s.log.Debug("barrier ended", result.BarrierKey, tag, result.WaitedKey, time.Since(began))
 	if errors.Is(err, late) {
 		other := s.Migration.Source

@@ -175,6 +175,35 @@ func TestUnixQEMU(t *testing.T) {
 	}
 }
 
+// A guest moves from one QEMU to another on its host, and back: both have files and a
+// name of their own, though both are started at the same time.
+func TestSameHost(t *testing.T) {
+	t.Parallel()
+	for _, protocol := range []string{"tcp", "unix"} {
+		t.Run(protocol, func(t *testing.T) {
+			t.Parallel()
+			params := bedtest.Blank(t)
+			params["mig_protocol"] = protocol
+			bed := prepared(t, params)
+			p := plan(bed)
+			p.Destination = p.Source
+			for n := range 2 {
+				before := bed.Current("vm1")
+				if err := runBoth(t.Context(), start(t, bed, p)); err != nil {
+					t.Fatal(err)
+				}
+				after := bed.Current("vm1")
+				if after == nil || after == before || after.Host != p.Source || before != nil && after.ID() == before.ID() {
+					t.Errorf("move %d: the VM was in %v and is in %v, want another instance on the same host", n+1, before, after)
+				}
+				if all := bed.Instances(); len(all) != 1 {
+					t.Errorf("there are %v, want one", all)
+				}
+			}
+		})
+	}
+}
+
 // A transport that works on one machine only is refused between two, before anything
 // is started.
 func TestTwoMachines(t *testing.T) {

@@ -78,15 +78,16 @@ type Bed struct {
 
 	mu        sync.Mutex // guards what follows
 	instances []*Instance
-	ran       map[string]bool     // VM -> its guest has been started
-	notices   []string            // for the results
-	claims    map[string]string   // VM -> who starts or moves it
-	rebooting map[string]bool     // VM -> its guest has been reset by request, and nobody has logged in since
-	faults    []error             // of QEMUs that Close has ended
-	read      map[string]bool     // names of params that the scenario has asked for
-	set       map[string]string   // params that the scenario has set -> where
-	consoles  map[string]string   // VM -> what the console of an instance that was ended had shown last
-	troubles  map[string]troubles // by VM
+	starting  map[instanceKey]bool // that are not among instances yet
+	ran       map[string]bool      // VM -> its guest has been started
+	notices   []string             // for the results
+	claims    map[string]string    // VM -> who starts or moves it
+	rebooting map[string]bool      // VM -> its guest has been reset by request, and nobody has logged in since
+	faults    []error              // of QEMUs that Close has ended
+	read      map[string]bool      // names of params that the scenario has asked for
+	set       map[string]string    // params that the scenario has set -> where
+	consoles  map[string]string    // VM -> what the console of an instance that was ended had shown last
+	troubles  map[string]troubles  // by VM
 }
 
 type madeFolder struct {
@@ -100,7 +101,7 @@ func New(c Config) *Bed {
 	b := &Bed{
 		params: c.Params, results: c.Results, ledger: newOwned(c.Ledger), log: c.Log,
 		name: c.Name, shared: c.Shared, launch: c.Launch,
-		claims: map[string]string{}, consoles: map[string]string{}, rebooting: map[string]bool{}, ran: map[string]bool{},
+		starting: map[instanceKey]bool{}, claims: map[string]string{}, consoles: map[string]string{}, rebooting: map[string]bool{}, ran: map[string]bool{},
 		kept: map[string][]string{}, troubles: map[string]troubles{}, read: map[string]bool{}, set: map[string]string{},
 	}
 	if b.launch == nil {

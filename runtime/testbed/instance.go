@@ -259,14 +259,31 @@ func (b *Bed) Ensure(ctx context.Context, name string, h *Host, params cartesian
 	return instance, true, nil
 }
 
-// freeID is the least ID that no instance of the VM on the host has, which the
-// caller has claimed.
-func (b *Bed) freeID(name string, h *Host) int {
-	id := 1
-	for slices.ContainsFunc(b.instancesOf(name), func(instance *Instance) bool { return instance.Host == h && instance.ID() == id }) {
-		id++
+// instanceKey tells the instances of a bed apart.
+type instanceKey struct {
+	vm, host string
+	id       int
+}
+
+// takeID takes the least ID that no instance of the VM on the host has: both sides of
+// a migration may start one there at the same time. It is taken until release, or for
+// as long as there is an instance that has it.
+func (b *Bed) takeID(name string, h *Host) (id int, release func()) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	for id = 1; ; id++ {
+		key := instanceKey{name, h.Name(), id}
+		used := slices.ContainsFunc(b.instances, func(i *Instance) bool { return i.Name() == name && i.Host == h && i.ID() == id })
+		if used || b.starting[key] {
+			continue
+		}
+		b.starting[key] = true
+		return id, func() {
+			b.mu.Lock()
+			defer b.mu.Unlock()
+			delete(b.starting, key)
+		}
 	}
-	return id
 }
 
 // StartIncoming starts the half of the VM on host h that waits for a migration. An
@@ -308,9 +325,15 @@ func (b *Bed) start(ctx context.Context, name string, h *Host, params cartesian.
 	if err != nil {
 		return nil, err
 	}
-	placement := b.placement(name, h, b.freeID(name, h))
+	id, release := b.takeID(name, h)
+	defer release()
+	placement := b.placement(name, h, id)
+	log := b.log.With("vm", name, "host", h.Name())
+	if id > 1 {
+		log = log.With("instance", id)
+	}
 	inst := &Instance{
-		Host: h, hostConfig: hostConfig, shape: shape, log: b.log.With("vm", name, "host", h.Name()),
+		Host: h, hostConfig: hostConfig, shape: shape, log: log,
 		lastQMP: excerpt.NewRecorder(6), state: "prelaunch",
 	}
 	if launch.Incoming {

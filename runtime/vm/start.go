@@ -51,6 +51,15 @@ type Placement struct {
 	Artifacts func(name string) (io.WriteCloser, error)
 }
 
+// logOf writes with the VM and the host, and with the instance if it is not the only one.
+func (pl Placement) logOf(vm string) *slog.Logger {
+	log := pl.Log.With("vm", vm, "host", pl.Host.Name())
+	if pl.ID > 1 {
+		log = log.With("instance", pl.ID)
+	}
+	return log
+}
+
 // fileKinds are the files that each instance has in the run folder, or may have, beside
 // the sockets of its serial ports.
 var fileKinds = []string{"qmp", "spare", "mig", "clock", "vnc", "sh", "log", "exit", "pid"}
@@ -99,7 +108,7 @@ func start(ctx context.Context, placement Placement, c Config, shape Shape, laun
 	i := &Instance{
 		config: c, placement: placement, shape: shape, spec: spec,
 		turn: make(chan struct{}, 1),
-		log:  placement.Log.With("vm", c.Name, "host", placement.Host.Name()),
+		log:  placement.logOf(c.Name),
 	}
 	ctx, cancel := context.WithTimeoutCause(ctx, startTimeout, fmt.Errorf("%w within %s of its start", qmp.ErrSilent, startTimeout))
 	defer cancel()
