@@ -18,9 +18,9 @@ import (
 )
 
 // attachWarning warns whoever attaches to a VM.
-const attachWarning = "the run goes on: what you do may disturb the test"
+const attachWarning = "the run is still running: your input may affect the test"
 
-// attachFlags is the flags of the commands that attach to a VM.
+// attachFlags are the flags of the commands that attach to a VM.
 type attachFlags struct {
 	run, results string
 	attach.Finder
@@ -29,12 +29,12 @@ type attachFlags struct {
 func (a *attachFlags) flags(c *cobra.Command) {
 	c.Flags().StringVar(&a.run, "run", "", "results folder `DIR` of the run (default: the latest)")
 	c.Flags().StringVar(&a.results, "results", resultsDir, "`DIR` of the folders of results")
-	c.Flags().StringVar(&a.Host, "host", "", "`NAME` of the host, where the VM is on several")
-	c.Flags().StringVar(&a.Variant, "variant", "", "`ID` of the variant, where several have such a VM")
-	c.Flags().StringVar((*string)(&a.Password), "ssh-password", "", "the hosts' `PASSWORD`, where the run had it from a param")
+	c.Flags().StringVar(&a.Host, "host", "", "`NAME` of the host, if the VM is on several")
+	c.Flags().StringVar(&a.Variant, "variant", "", "`ID` of the variant, if several have such a VM")
+	c.Flags().StringVar((*string)(&a.Password), "ssh-password", "", "the hosts' `PASSWORD`, if the run had it from a param")
 }
 
-// find looks for the VM; a person at the terminal is asked where there are several.
+// find looks for the VM; if there are several, it prompts on a terminal.
 func (a *attachFlags) find(ctx context.Context, name string, stderr io.Writer) (*attach.Endpoint, error) {
 	a.Folder = cmp.Or(a.run, filepath.Join(a.results, result.LatestLink))
 	a.Notice = func(text string) { fmt.Fprintln(stderr, "mhmig:", text) }
@@ -48,13 +48,13 @@ func (a *attachFlags) find(ctx context.Context, name string, stderr io.Writer) (
 	return found, err
 }
 
-// chooseLine asks a person for one of some lines, and returns -1 for none.
+// chooseLine prompts the user to choose a line, and returns -1 for none.
 func chooseLine(stderr io.Writer, lines []string) int {
 	for i, line := range lines {
 		fmt.Fprintf(stderr, "%d: %s\n", i+1, line)
 	}
 	fmt.Fprintf(stderr, "Which one? [1-%d] ", len(lines))
 	var answer int
-	_, _ = fmt.Fscanln(os.Stdin, &answer) // no answer is none of them
+	_, _ = fmt.Fscanln(os.Stdin, &answer) // no answer: none of them
 	return answer - 1
 }

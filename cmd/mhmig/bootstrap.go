@@ -22,8 +22,7 @@ import (
 	"github.com/mhmig/mhmig/runtime/terminal"
 )
 
-// requirement is a program that this machine must have, and Debian's package
-// with it.
+// requirement is a program that this machine needs, with its Debian package.
 type requirement struct {
 	program, packageName string
 	netns                bool // only for labs of network namespaces
@@ -42,17 +41,17 @@ func newBootstrapCommand() *cobra.Command {
 	var options jeos.Options
 	command := &cobra.Command{
 		Use:   "bootstrap",
-		Short: "Make this machine fit: programs and the guest image",
-		Long: `Make this machine fit to run scenarios on the lab: look for the programs that
-it needs, and build JeOS, the small guest that mhmig brings along.
+		Short: "Prepare this machine: programs and the guest image",
+		Long: `Prepare this machine for running scenarios on the lab: check for the programs
+that it needs, and build JeOS, mhmig's small guest.
 
 JeOS is made of the distribution's kernel, busybox and a shell, whose packages
 are downloaded and unpacked in mhmig's cache (MHMIG_CACHE, or mhmig in the
-user's cache folder) and not installed, and of a small program that mhmig has
-inside. No root is needed. What is there already is kept: a second call takes a moment.
+user's cache folder) and not installed, and of a small program that is embedded in
+mhmig. No root is needed. Existing files are kept: a second call is quick.
 
 Programs are only installed with --install, by apt-get, with sudo where not
-root. What cannot be installed is named, and the exit code is 3.`,
+root. Missing programs are listed, and the exit code is 3.`,
 		Example: `  mhmig bootstrap
   mhmig bootstrap --install
   mhmig bootstrap --kernel /boot/vmlinuz-R --modules /lib/modules/R --busybox ./busybox --shell /bin/dash`,
@@ -93,16 +92,16 @@ root. What cannot be installed is named, and the exit code is 3.`,
 	}
 	flags := command.Flags()
 	flags.BoolVar(&install, "install", false, "install missing programs with apt-get")
-	flags.BoolVar(&netns, "netns", false, "also look for what lab hosts in network namespaces need")
-	flags.BoolVarP(&quiet, "quiet", "q", false, "say only what is wrong")
-	flags.StringVar(&options.Kernel, "kernel", "", "bzImage to take instead of the distribution's package")
+	flags.BoolVar(&netns, "netns", false, "also check for the programs that netns labs need")
+	flags.BoolVarP(&quiet, "quiet", "q", false, "print only warnings and errors")
+	flags.StringVar(&options.Kernel, "kernel", "", "bzImage to use instead of the distribution's package")
 	flags.StringVar(&options.Modules, "modules", "", "that kernel's modules: `folder` lib/modules/RELEASE")
-	flags.StringVar(&options.Busybox, "busybox", "", "static busybox to take")
-	flags.StringVar(&options.Shell, "shell", "", "POSIX shell without line editing to take, such as dash")
+	flags.StringVar(&options.Busybox, "busybox", "", "static busybox to use")
+	flags.StringVar(&options.Shell, "shell", "", "POSIX shell without line editing to use, such as dash")
 	return command
 }
 
-// checkGuestFlags refuses a guest that is to be made of only some parts of one's own.
+// checkGuestFlags rejects an incomplete set of the user's own guest files.
 func checkGuestFlags(o jeos.Options) error {
 	var given, missing []string
 	for _, f := range []struct{ name, value string }{
@@ -128,8 +127,8 @@ func interruptedOr(ctx context.Context, err error) error {
 	return err
 }
 
-// missingPackages says of each requirement whether it is there, and returns
-// the packages of those that are not.
+// missingPackages logs whether each requirement is installed, and returns the packages
+// of those that are not.
 func missingPackages(netns bool, log *slog.Logger) []string {
 	var missing []string
 	for _, r := range requirements {
@@ -142,12 +141,12 @@ func missingPackages(netns bool, log *slog.Logger) []string {
 			missing = append(missing, r.packageName)
 			continue
 		}
-		log.Info("program is there", "program", path)
+		log.Info("program found", "program", path)
 	}
 	return missing
 }
 
-// findProgram also looks where an ordinary user's PATH does not lead.
+// findProgram also looks in the sbin folders, which may not be in the user's PATH.
 func findProgram(name string) (string, error) {
 	path, err := exec.LookPath(name)
 	for _, dir := range []string{"/usr/sbin", "/sbin"} {
@@ -158,13 +157,13 @@ func findProgram(name string) (string, error) {
 	return path, err
 }
 
-// installPackages runs apt-get where it can. Package lists are fetched only
-// when the first try fails: they may be missing or old.
+// installPackages runs apt-get. It updates the package lists only when the first try
+// fails: they may be missing or old.
 func installPackages(ctx context.Context, packages []string, stdin io.Reader, out io.Writer, log *slog.Logger) error {
 	command := installCommand(packages, os.Geteuid())
 	for _, program := range command[:slices.Index(command, "install")] {
 		if _, err := exec.LookPath(program); err != nil {
-			return fmt.Errorf("%s is not here; install these packages: %s", program, strings.Join(packages, " "))
+			return fmt.Errorf("%s is not installed; install these packages: %s", program, strings.Join(packages, " "))
 		}
 	}
 	run := func(args []string) error {
@@ -197,5 +196,5 @@ func installCommand(packages []string, euid int) []string {
 	return command
 }
 
-// shellLine is a command as one would type it; none of ours needs quotes.
+// shellLine is a command as typed in a shell; none of ours needs quotes.
 func shellLine(args []string) string { return strings.Join(args, " ") }

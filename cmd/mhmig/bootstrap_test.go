@@ -44,7 +44,7 @@ echo '#!/bin/sh' >$BIN/qemu-system-x86_64; echo '#!/bin/sh' >$BIN/qemu-img; chmo
 		},
 		{
 			name: "no apt-get", args: []string{"--install"}, code: int(exit.Hosts),
-			want: []string{"is not here; install these packages: qemu-system-x86 qemu-utils"},
+			want: []string{"is not installed; install these packages: qemu-system-x86 qemu-utils"},
 		},
 	}
 	for _, tt := range tests {

@@ -18,13 +18,12 @@ func newCleanupCommand() *cobra.Command {
 		Use:   "cleanup [RESULTS-DIR]",
 		Short: "Remove what killed runs left on their hosts",
 		Long: `Remove what runs left on their hosts because they were killed, or because they
-were told to leave their VMs: QEMU processes, commands and what these have
-started, folders, taps, firewall tables. Remains of labs whose owner has died are
-removed too. RESULTS-DIR is one run, or a folder of runs; default: mhmig-results,
+were to keep their VMs: QEMU processes, commands and their descendants, folders,
+taps, firewall tables. Dead labs are removed too. RESULTS-DIR is one run, or a folder of runs; default: mhmig-results,
 all runs in it.
 
-Each thing that was removed is named. Exit status: 0 nothing is left, 2 a run is
-still going on or nothing is known of it, 3 a host could not be cleaned up.`,
+What was removed is listed. Exit status: 0 nothing is left, 2 a run is still
+running or has no ledger, 3 a host could not be cleaned up.`,
 		Example: `  mhmig cleanup
   mhmig cleanup mhmig-results/20260102T030405Z-a1b2c3`,
 		Args: arguments(0, 1),

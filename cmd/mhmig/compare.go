@@ -16,10 +16,10 @@ import (
 	"github.com/mhmig/mhmig/runtime/result"
 )
 
-// resultsDir is where runs leave their results unless told otherwise.
+// resultsDir is the default folder of the results folders.
 const resultsDir = "mhmig-results"
 
-// comparisonWriters are what the values of compare's --format stand for.
+// comparisonWriters are the values of compare's --format.
 var comparisonWriters = map[string]func(io.Writer, *compare.Report) error{
 	"text": func(w io.Writer, r *compare.Report) error { r.WriteText(w); return nil },
 	"md":   func(w io.Writer, r *compare.Report) error { r.WriteMarkdown(w); return nil },
@@ -32,13 +32,13 @@ func newCompareCommand() *cobra.Command {
 	command := &cobra.Command{
 		Use:   "compare RUN1 RUN2",
 		Short: "Compare two runs, variant by variant",
-		Long: `Compare two runs, the old one and the new one: which variants ended otherwise,
-and how the times and the throughput of their migrations changed. A run is a
-results folder, the id of one in --results or the beginning of it, or "latest".
+		Long: `Compare two runs, the old one and the new one: which variants have a different
+status, and how the times and the throughput of their migrations changed. A run is a
+results folder, the ID of one in --results or a prefix of it, or "latest".
 
-A change is claimed only if a statistical test (Mann-Whitney U over the repeats,
-adjusted for the number of variants) proves it; "~" is none. Four repeats each
-(--repeat 4 of mhmig exec) are the least that can prove anything.`,
+A change is reported only if it is statistically significant (Mann-Whitney U test
+over the repeats, adjusted for the number of variants); "~" is no change. At least
+four repeats each (--repeat 4 of mhmig exec) are needed.`,
 		Example: `  mhmig report compare 20260102T030405Z latest
   mhmig report compare before/mhmig-results/latest mhmig-results/latest --format md
   mhmig report compare 20260102 latest --fail-on-regression 10`,
@@ -75,17 +75,17 @@ adjusted for the number of variants) proves it; "~" is none. Four repeats each
 		},
 	}
 	flags := command.Flags()
-	flags.StringVar(&results, "results", resultsDir, "where runs are looked for: this `DIR`")
+	flags.StringVar(&results, "results", resultsDir, "`DIR` of the results folders")
 	flags.StringVar(&format, "format", "text", "text, md (Markdown) or json")
-	flags.Float64Var(&percent, "fail-on-regression", 0, "exit with 1 if a measure is proven to be worse by more than `PERCENT`")
+	flags.Float64Var(&percent, "fail-on-regression", 0, "exit with 1 if a measure is significantly worse by more than `PERCENT`")
 	return command
 }
 
-// shownRuns is how many runs an error names.
+// shownRuns is how many runs an error lists.
 const shownRuns = 10
 
-// findRun returns the results folder that name stands for: a folder, or a run's
-// id in base, or the beginning of only one.
+// findRun returns the results folder of name: a folder, or a run's ID in base, or a
+// unique prefix of one.
 func findRun(base, name string) (string, error) {
 	for _, dir := range []string{name, filepath.Join(base, name)} {
 		_, err := os.Stat(filepath.Join(dir, result.RunFile))
@@ -105,7 +105,7 @@ func findRun(base, name string) (string, error) {
 	}
 	switch len(found) {
 	case 0:
-		return "", fmt.Errorf("run %q: no results folder, and none in %s begins so; mhmig report history --runs lists them", name, base)
+		return "", fmt.Errorf("run %q: no such results folder, and none in %s has this prefix; mhmig report history --runs lists them", name, base)
 	case 1:
 		return found[0], nil
 	}
@@ -113,5 +113,5 @@ func findRun(base, name string) (string, error) {
 	for _, dir := range found[max(0, len(found)-shownRuns):] {
 		ids.WriteString("\n  " + filepath.Base(dir))
 	}
-	return "", fmt.Errorf("run %q: %d in %s begin so:%s", name, len(found), base, &ids)
+	return "", fmt.Errorf("run %q: %d in %s have this prefix:%s", name, len(found), base, &ids)
 }

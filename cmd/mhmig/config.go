@@ -13,41 +13,39 @@ import (
 	"github.com/mhmig/mhmig/stdlib"
 )
 
-// configEnding is how the names of configs end that stand where a scenario or a
-// variant could.
+// configEnding is the file extension of configs.
 const configEnding = ".cfg"
 
-// shippedConfig is the full name of the config that is used when the user names
-// none: in defaults mode.
+// shippedConfig is the full name of the default config, which is used in defaults
+// mode.
 const shippedConfig = "@std//" + stdlib.DefaultConfig
 
-// configFlags is what the flags say of the config and of which of its variants
-// are wanted.
+// configFlags are the flags that select the config and its variants.
 type configFlags struct {
-	config   string // "": the one that mhmig brings
+	config   string // "": the default one
 	filters  []string
 	params   []string
 	defaults bool
 	strict   bool
 }
 
-// flags adds the flags that all commands have which read a config.
+// flags adds the flags of all commands that read a config.
 func (s *configFlags) flags(flags *pflag.FlagSet) {
 	flags.StringArrayVar(&s.filters, "filter", nil, "config `STATEMENT` to apply after the file, such as 'only Fedora'; repeatable")
 	flags.StringArrayVar(&s.params, "param", nil, "set a param in every variant: `KEY=VALUE`, or with an operator of configs, such as 'KEY += VALUE'; repeatable")
-	flags.BoolVar(&s.defaults, "defaults", false, "of sets with a default, take only that (without a config of your own: always)")
+	flags.BoolVar(&s.defaults, "defaults", false, "of sets with a default, use only that (always on for the default config)")
 }
 
-// strictFlag adds the flag of commands that can refuse what is else warned of.
+// strictFlag adds the flag of commands that can turn warnings into errors.
 func (s *configFlags) strictFlag(flags *pflag.FlagSet) {
-	flags.BoolVar(&s.strict, "strict", false, "refuse a config with warnings, with joins that lose combinations, and with words of filters in its files that no variant can match")
+	flags.BoolVar(&s.strict, "strict", false, "reject a config with warnings, joins that lose combinations, or words of filters in its files that no variant can match")
 }
 
 func (s *configFlags) options() cartesian.Options {
 	return cartesian.Options{Defaults: s.defaults || s.config == ""}
 }
 
-// extras are the statements of filters and params, behind the config's.
+// extras are the statements of --filter and --param, after the config's.
 func (s *configFlags) extras() []cartesian.Extra {
 	var extras []cartesian.Extra
 	for i, text := range s.filters {
@@ -68,10 +66,10 @@ func (s *configFlags) parse() (*cartesian.Config, error) {
 	return config, nil
 }
 
-// flagName is what errors call the place of a flag that can be repeated.
+// flagName is the name of a repeatable flag in errors.
 func flagName(flag string, i int) string { return fmt.Sprintf("--%s %d", flag, i+1) }
 
-// isFlag reports whether a place is in a flag, and in no file.
+// isFlag reports whether a place is in a flag, not in a file.
 func (s *configFlags) isFlag(place string) bool {
 	for i := range max(len(s.filters), len(s.params)) {
 		if place == flagName("filter", i) || place == flagName("param", i) {

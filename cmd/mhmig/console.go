@@ -22,12 +22,12 @@ func newConsoleCommand() *cobra.Command {
 	var a attachFlags
 	c := &cobra.Command{
 		Use:   "console VM",
-		Short: "Join the serial console of a VM, of a run that goes on or was kept",
-		Long: `Join the serial console of a VM: of a run that goes on, which keeps the console
-and its log, or of one whose VMs were left (exec --keep). The last lines that the
-run saw there come first. Ctrl-] leaves. Without a terminal, standard input is
-typed, and the command ends when that has ended and the console has been quiet
-for a second.`,
+		Short: "Attach to the serial console of a VM of a running or kept run",
+		Long: `Attach to the serial console of a VM: of a running run, which still reads and
+logs the console, or of one whose VMs were kept (exec --keep). The last lines of
+the console come first. Ctrl-] detaches. Without a terminal, standard input is
+sent, and the command ends when that has ended and the console has been quiet for
+a second.`,
 		Example: "  mhmig console vm1\n  mhmig console vm1 --host host2 --run mhmig-results/20260102T030405Z-a1b2c3",
 		Args:    arguments(1, 1),
 		RunE: func(c *cobra.Command, args []string) error {
@@ -42,7 +42,7 @@ for a second.`,
 	return c
 }
 
-// joinConsole joins standard input and output with a VM's console.
+// joinConsole connects standard input and output with a VM's console.
 func joinConsole(ctx context.Context, vm *attach.Endpoint, stderr io.Writer) (err error) {
 	console, err := vm.Console(ctx)
 	if err != nil {
@@ -50,7 +50,7 @@ func joinConsole(ctx context.Context, vm *attach.Endpoint, stderr io.Writer) (er
 	}
 	defer func() { err = errors.Join(err, console.Close()) }()
 	if console.Before == "" {
-		fmt.Fprintln(stderr, "mhmig: the console has shown nothing yet")
+		fmt.Fprintln(stderr, "mhmig: no console output yet")
 	}
 	fmt.Fprintf(stderr, "mhmig: console of %s@%s: the guest's account is %s\n", vm.VM, vm.Host, printable.Line(vm.Account()))
 	keys := terminal.NewKeyboard(os.Stdin, os.Stdout)
@@ -65,6 +65,6 @@ func joinConsole(ctx context.Context, vm *attach.Endpoint, stderr io.Writer) (er
 		_ = term.Restore(int(os.Stdin.Fd()), cooked)
 		fmt.Fprintln(stderr)
 	}()
-	fmt.Fprint(stderr, "mhmig: Ctrl-] leaves\r\n")
+	fmt.Fprint(stderr, "mhmig: Ctrl-] detaches\r\n")
 	return console.Talk(ctx, keys, os.Stdout, true)
 }

@@ -70,7 +70,7 @@ func TestPauseOnFailure(t *testing.T) {
 		w.write("it.star", "def migration_scenario(env):\n    env.vm(\"vm1\").start()\n    fail(\"look\")\n")
 		began := time.Now()
 		r, keyboard := w.inTerminal("exec", "it.star", "--config", "small.cfg", "--pause-on-failure")
-		r.await("Enter goes on and cleans up")
+		r.await("press Enter to clean up and continue")
 		waits := time.Now()
 		if text := r.output(); !strings.Contains(text, "paused: 001 FAIL: it.star:3:9: look") || !strings.Contains(text, "mhmig qmp vm1 --run") {
 			t.Errorf("it does not say what failed and how to get in:\n%s", text)
@@ -96,7 +96,7 @@ func TestPauseOnFailure(t *testing.T) {
 			t.Errorf("exit status after %q: got %d\n%s", key, code, r.output())
 		}
 		all := time.Since(began).Seconds()
-		if text := r.output(); strings.LastIndex(text, "clean up\r\n") < strings.LastIndex(text, "goes on and cleans up") {
+		if text := r.output(); strings.LastIndex(text, "clean up\r\n") < strings.LastIndex(text, "clean up and continue") {
 			t.Errorf("it does not say that it cleans up afterwards:\n%s", text)
 		}
 		var outcome result.Outcome
@@ -236,7 +236,7 @@ def migration_scenario(env):
 		t.Errorf("console, from a pipe: %v\n%s", err, out)
 	}
 	r, keyboard := w.inTerminal("console", "vm1")
-	r.await("Ctrl-] leaves")
+	r.await("Ctrl-] detaches")
 	r.await("1234") // the guest is quiet: what it showed before
 	press(t, keyboard, "echo $((2000+345))\r")
 	r.await("2345")

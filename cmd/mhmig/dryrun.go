@@ -12,7 +12,7 @@ import (
 	"github.com/mhmig/mhmig/runtime/exit"
 )
 
-// show writes what would run, and where.
+// show prints what would run, and where.
 func (e *execFlags) show(w, stderr io.Writer, p *controller.Preview) error {
 	table := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
 	fmt.Fprintln(table, "VARIANT\tSCENARIO\tHOSTS\tVMS")

@@ -47,18 +47,18 @@ func newExecCommand() *cobra.Command {
 	command := &cobra.Command{
 		Use:   "exec SCENARIO.star|CONFIG.cfg",
 		Short: "Run a scenario for each variant of the config",
-		Long: `Run a scenario once per variant of the config: on the hosts that --hosts names,
-else on the lab that is up (mhmig lab up), else on a lab made for this run. With
-a config as the argument, each variant's param type names its scenario: TYPE.star
-beside the config, else one that mhmig brings.
+		Long: `Run a scenario once per variant of the config: on the hosts of --hosts, else on
+the lab that is up (mhmig lab up), else on a lab made for this run. With a config
+as the argument, each variant's param type names its scenario: TYPE.star next to
+the config, else one of mhmig's own.
 
 A variant runs as soon as enough hosts are free: as many as its param hosts_needed
-or its scenario's global hosts_needed says, else a fair share, two at least. One
+or its scenario's global hosts_needed says, else a fair share, at least two. One
 that depends on a variant that did not pass is CANCEL.
 
 A word of an "only" or "join" of --filter that no variant can match is an error,
 and so are no variants at all, or more than --max-variants; with --strict, also
-whatever is else only warned of, as for mhmig list.
+warnings, as for mhmig list.
 
 Exit status: 0 everything passed, 1 some variant failed or erred, 2 wrong
 arguments or an error in a file, 3 the hosts, or this machine as their controller
@@ -87,8 +87,8 @@ arguments or an error in a file, 3 the hosts, or this machine as their controlle
 	flags.StringVar(&e.rerun, "rerun", "", "run only those variants of the latest run that are `WHICH`: failed")
 	flags.StringVar(&e.Shard, "shard", "", "run only part `I/N` of the variants; which one a variant is in depends on its name alone")
 	flags.BoolVar(&e.Shuffle, "shuffle", false, "run the variants in random order")
-	flags.Uint64Var(&e.Seed, "seed", 0, "the order of --shuffle: `NUMBER` (default: a random one, which the run tells)")
-	flags.StringVar(&e.config, "config", "", "config `FILE` (default: the one that mhmig brings)")
+	flags.Uint64Var(&e.Seed, "seed", 0, "the order of --shuffle: `NUMBER` (default: random, and printed)")
+	flags.StringVar(&e.config, "config", "", "config `FILE` (default: mhmig's own)")
 	flags.StringSliceVar(&e.Hosts, "hosts", nil, "hosts to run on, the master first: `NAME,NAME,...`, as for ssh")
 	e.lab.flags(flags)
 	flags.StringVar(&e.Results, "results", resultsDir, "`DIR` for the folders of results")
@@ -99,18 +99,18 @@ arguments or an error in a file, 3 the hosts, or this machine as their controlle
 	flags.BoolVar(&e.FailFast, "fail-fast", false, "begin no further variant after a FAIL or ERROR")
 	flags.IntVar(&e.Repeat, "repeat", 1, "run all variants `N` times")
 	flags.BoolVar(&e.UntilFailure, "until-failure", false, "repeat until a FAIL or ERROR, at most as often as --repeat says")
-	flags.StringVar(&e.Quarantine, "quarantine", "", "`FILE` (TOML) of variants whose failures are only warnings for a time")
+	flags.StringVar(&e.Quarantine, "quarantine", "", "`FILE` (TOML) of variants whose failures are only warnings until a date")
 	flags.BoolVar(&e.dryRun, "dry-run", false, "only show what would run, and where")
-	flags.IntVar(&e.MaxVariants, "max-variants", 10_000, "refuse a config with more than `N` variants")
-	flags.BoolVar(&e.Keep, "keep", false, "leave VMs and hosts of a failed variant as they are; a lab made for the run stays up too")
-	flags.BoolVar(&e.pause, "pause-on-failure", false, "wait for Enter before cleaning up behind a failed variant")
+	flags.IntVar(&e.MaxVariants, "max-variants", 10_000, "reject a config with more than `N` variants")
+	flags.BoolVar(&e.Keep, "keep", false, "keep VMs and hosts of a failed variant as they are, and a lab made for the run")
+	flags.BoolVar(&e.pause, "pause-on-failure", false, "wait for Enter before cleaning up after a failed variant")
 	flags.StringVar(&e.format, "format", textFormat, "also write the run's report to stdout, as `FORMAT` of mhmig report: tap, junit, md, json, html, github")
-	flags.BoolVar(&e.json, "json", false, "write events to stdout as JSON lines instead of text for people")
+	flags.BoolVar(&e.json, "json", false, "write events to stdout as JSON lines instead of text")
 	flags.BoolVarP(&e.verbose, "verbose", "v", false, "show every remote command and QMP message")
 	return command
 }
 
-// setArgument decides what the argument is.
+// setArgument sets the scenario or the config.
 func (e *execFlags) setArgument(argument string) error {
 	if filepath.Ext(argument) != configEnding {
 		e.Scenario = argument
@@ -123,7 +123,7 @@ func (e *execFlags) setArgument(argument string) error {
 	return nil
 }
 
-// check refuses flags that cannot be meant so, before anything is made.
+// check rejects invalid flags, before anything is made.
 func (e *execFlags) check(flags *pflag.FlagSet) error {
 	if err := errors.Join(e.checkChoice(flags), checkFormat(e.format)); err != nil {
 		return err
@@ -140,9 +140,9 @@ func (e *execFlags) check(flags *pflag.FlagSet) error {
 	case flags.Changed("quarantine") && e.Quarantine == "":
 		return errors.New("--quarantine: empty, want a file")
 	case e.dryRun && (e.json || e.format != textFormat):
-		return errors.New("--dry-run is for people: want it without --json and --format")
+		return errors.New("--dry-run prints text: want it without --json and --format")
 	case e.json && e.format != textFormat:
-		return fmt.Errorf("--json and --format %s: both are for stdout, want one or the other", e.format)
+		return fmt.Errorf("--json and --format %s both write to stdout: want one or the other", e.format)
 	case e.json && e.verbose:
 		return errors.New("--json and --verbose: want one or the other")
 	case e.MaxVariants < 1:
@@ -150,7 +150,7 @@ func (e *execFlags) check(flags *pflag.FlagSet) error {
 	}
 	e.keyboard = terminal.NewKeyboard(os.Stdin, os.Stderr)
 	if e.pause && !e.keyboard.IsInteractive() {
-		return errors.New("--pause-on-failure: standard input or error is no terminal: use --keep there")
+		return errors.New("--pause-on-failure: standard input or error is not a terminal: use --keep instead")
 	}
 	if e.UntilFailure && !flags.Changed("repeat") {
 		e.Repeat = 0 // no limit
@@ -159,7 +159,7 @@ func (e *execFlags) check(flags *pflag.FlagSet) error {
 	case !flags.Changed("hosts"):
 		return e.lab.check(flags)
 	case flags.Changed("lab") || flags.Changed("lab-hosts"):
-		return errors.New("--hosts names hosts that are there, --lab and --lab-hosts make some: want one or the other")
+		return errors.New("--hosts names existing hosts, --lab and --lab-hosts make some: want one or the other")
 	case len(e.Hosts) == 0: // from an unset variable, say: it must not mean the lab
 		return errors.New("--hosts: empty, want names of hosts")
 	}
@@ -174,7 +174,7 @@ func (e *execFlags) check(flags *pflag.FlagSet) error {
 	return nil
 }
 
-// checkChoice refuses variants that cannot be chosen so.
+// checkChoice rejects an invalid selection of variants.
 func (e *execFlags) checkChoice(flags *pflag.FlagSet) error {
 	switch {
 	case flags.Changed("rerun") && e.rerun != "failed":
@@ -192,7 +192,7 @@ func (e *execFlags) checkChoice(flags *pflag.FlagSet) error {
 	return nil
 }
 
-// run does what the flags ask for.
+// run executes the command.
 func (e *execFlags) run(ctx context.Context, command *cobra.Command) error {
 	q, err := e.request()
 	if err != nil {
@@ -210,13 +210,13 @@ func (e *execFlags) run(ctx context.Context, command *cobra.Command) error {
 	case outcome.Dir != "" && !e.json:
 		err = errors.Join(err, exit.Usage.Default(writeFinal(e.format, outcome.Dir)))
 	}
-	if outcome.Dir != "" && !outcome.Status.OK() { // if no more is known, that has been said
+	if outcome.Dir != "" && !outcome.Status.OK() { // the failures were printed already
 		err = errors.Join(err, &exit.Error{Code: exit.Failed})
 	}
 	return err
 }
 
-// request is what the flags ask for, with what mhmig brings.
+// request makes the controller's request from the flags.
 func (e *execFlags) request() (controller.Request, error) {
 	self, err := os.Executable()
 	if err != nil {
@@ -238,10 +238,10 @@ func (e *execFlags) request() (controller.Request, error) {
 	return q, nil
 }
 
-// libraries are what mhmig brings along for configs and scenarios.
+// libraries are mhmig's own libraries of configs and scenarios.
 var libraries = library.Set{"std": stdlib.FS, "scenarios": scenarios.FS}
 
-// loadScenario loads a scenario, which sees the builtins.
+// loadScenario loads a scenario with the builtins.
 func loadScenario(ctx context.Context, path string) (*star.Scenario, error) {
 	predeclared, err := builtins.Predeclared()
 	if err != nil {

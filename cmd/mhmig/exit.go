@@ -23,14 +23,14 @@ import (
 	"github.com/mhmig/mhmig/runtime/terminal"
 )
 
-// argumentError is about a wrong flag or argument: --help says what is right.
+// argumentError is a wrong flag or argument: its message refers to --help.
 type argumentError struct{ err error }
 
 func (e *argumentError) Error() string     { return e.err.Error() }
 func (e *argumentError) Unwrap() error     { return e.err }
 func (*argumentError) ExitCode() exit.Code { return exit.Usage }
 
-// wrongArguments says that err is about flags or arguments; it may be nil.
+// wrongArguments marks err as an argument error; it may be nil.
 func wrongArguments(err error) error {
 	if err == nil {
 		return nil
@@ -38,22 +38,21 @@ func wrongArguments(err error) error {
 	return &argumentError{err}
 }
 
-// wrongArgument is fmt.Errorf for an error about a flag or an argument.
+// wrongArgument is fmt.Errorf for an argument error.
 func wrongArgument(format string, args ...any) error {
 	return wrongArguments(fmt.Errorf(format, args...))
 }
 
-// writeError tells a person of an error.
+// writeError writes an error message.
 func writeError(w io.Writer, err error) {
 	fmt.Fprintf(w, "mhmig: %s\n", printable.Lines(err.Error()))
 }
 
-// errorWriter returns complain with its writer.
+// errorWriter returns writeError with its writer.
 func errorWriter(w io.Writer) func(error) { return func(err error) { writeError(w, err) } }
 
-// printError writes for a person what a command has ended with. A wrong flag or
-// argument is answered with where to read about them, what mhmig does not expect with
-// what that means.
+// printError prints the error of a command. For a wrong flag or argument it refers to
+// --help, for an unexpected error it asks for a report.
 func printError(stderr *os.File, command *cobra.Command, err error) {
 	w := escapeCommands(stderr)
 	if list := diag.Of(err); len(list) > 0 {
@@ -73,14 +72,14 @@ func printError(stderr *os.File, command *cobra.Command, err error) {
 	case wrong && exit.Of(err) == exit.Usage:
 		fmt.Fprintf(w, "see %s --help\n", command.CommandPath())
 	case exit.Of(err) == exit.Internal:
-		fmt.Fprintln(w, "mhmig did not expect this error: it may be a defect of mhmig's own, please report it")
+		fmt.Fprintln(w, "this error is unexpected and may be a bug in mhmig: please report it")
 	}
 }
 
-// unreported takes an error apart into those that a person has not read yet.
+// unreported splits an error into those that were not printed yet.
 func unreported(err error) []error {
 	if err == nil || errors.Is(err, run.ErrInterrupted) && !isJoined(err) {
-		return nil // the interruption was answered when it came
+		return nil // reported when it happened
 	}
 	switch judged := err.(type) {
 	case *exit.Error:
@@ -98,14 +97,13 @@ func unreported(err error) []error {
 	return all
 }
 
-// isJoined reports whether err is one of errors.Join, which has no words of its
-// own.
+// isJoined reports whether err is of errors.Join, without a message of its own.
 func isJoined(err error) bool {
 	joined, ok := err.(interface{ Unwrap() []error })
 	return ok && errors.Join(joined.Unwrap()...).Error() == err.Error()
 }
 
-// arguments admits from least to most arguments.
+// arguments accepts minimum to maximum arguments.
 func arguments(minimum, maximum int) cobra.PositionalArgs {
 	return func(command *cobra.Command, args []string) error {
 		switch {
@@ -118,7 +116,7 @@ func arguments(minimum, maximum int) cobra.PositionalArgs {
 	}
 }
 
-// requireSubcommand admits no arguments to a command that has only commands below it.
+// requireSubcommand rejects arguments of a command that only has subcommands.
 func requireSubcommand(command *cobra.Command, args []string) error {
 	if len(args) == 0 {
 		return nil
@@ -130,7 +128,7 @@ func requireSubcommand(command *cobra.Command, args []string) error {
 	return wrongArgument("%s has no command %q, only %s", command.CommandPath(), args[0], strings.Join(names, ", "))
 }
 
-// subcommands are the names of the commands below a command.
+// subcommands are the names of a command's subcommands.
 func subcommands(command *cobra.Command) []string {
 	var names []string
 	for _, c := range command.Commands() {
@@ -141,8 +139,7 @@ func subcommands(command *cobra.Command) []string {
 	return names
 }
 
-// wrongValue says of a flag's value that it is none of those allowed, which are
-// two or more.
+// wrongValue is the error of a flag whose value is not one of allowed, at least two.
 func wrongValue(flag, value string, allowed ...string) error {
 	if near := diag.Nearest(value, allowed); near != "" {
 		return wrongArgument("--%s %s: did you mean %s?", flag, value, near)
@@ -153,8 +150,7 @@ func wrongValue(flag, value string, allowed ...string) error {
 	return wrongArgument("--%s %s: want one of %s", flag, value, strings.Join(allowed, ", "))
 }
 
-// didYouMean ends a message about what does not exist; near is "" when nothing
-// is like it.
+// didYouMean is the suggestion at the end of a message; "" if near is "".
 func didYouMean(near string) string {
 	if near == "" {
 		return ""
@@ -162,7 +158,7 @@ func didYouMean(near string) string {
 	return fmt.Sprintf("; did you mean %s?", near)
 }
 
-// unknownFlag adds to an error of the flags the flag that was probably meant.
+// unknownFlag adds a suggestion to the error of an unknown flag.
 func unknownFlag(command *cobra.Command, err error) error {
 	unknown, ok := errors.AsType[*pflag.NotExistError](err)
 	if !ok {
@@ -170,7 +166,7 @@ func unknownFlag(command *cobra.Command, err error) error {
 	}
 	name := unknown.GetSpecifiedName()
 	var names []string
-	part := "" // a flag of which the name is a part, or which takes what it names
+	part := "" // a flag that has name as a part, or as its value
 	command.Flags().VisitAll(func(f *pflag.Flag) {
 		if f.Hidden {
 			return

@@ -31,7 +31,7 @@ func TestTell(t *testing.T) {
 		{"an interruption", run.ErrInterrupted, ""},
 		{
 			"an unknown error", errors.New("the ledger has no end"),
-			"mhmig: the ledger has no end\nmhmig did not expect this error: it may be a defect of mhmig's own, please report it\n",
+			"mhmig: the ledger has no end\nthis error is unexpected and may be a bug in mhmig: please report it\n",
 		},
 	} {
 		path := filepath.Join(t.TempDir(), "stderr")

@@ -36,15 +36,15 @@ func newExplainCommand() *cobra.Command {
 	var e explainFlags
 	command := &cobra.Command{
 		Use:   "explain [CONFIG.cfg] VARIANT [KEY]",
-		Short: "Show which statements made a param, or dropped a variant",
-		Long: `Show where the params of a variant come from, or that of KEY alone: all
-statements that made it, with their lines, what they made of the value, and the
-variants and conditions that they stand in. VARIANT is a name or short name as
-list prints them, or any filter that leaves exactly one variant. The config is
-CONFIG.cfg, told by its ending, or the one that mhmig brings.
+		Short: "Show which statements set a param, or dropped a variant",
+		Long: `Show where the params of a variant come from, or only that of KEY: all
+statements that affect it, with their lines, the resulting values, and the
+variants and conditions around them. VARIANT is a name or short name as printed
+by list, or any filter that leaves exactly one variant. The config is CONFIG.cfg,
+recognized by its extension, or mhmig's own.
 
 With --why-not, show why no variant matches a filter: the statements that drop
-those that would, the smallest sets first. If none could match, it says which
+those that would, the smallest sets first. If none could match, it shows which
 label does not exist, or which never follow each other.`,
 		Example: `  mhmig explain my.cfg RHEL.6.4.x86_64 mem
   mhmig explain my.cfg 'RHEL.6.4..tcp' --filter 'only smp2' --json
@@ -92,7 +92,7 @@ label does not exist, or which never follow each other.`,
 	return command
 }
 
-// splitConfig takes the config off explain's arguments, "" if there is none.
+// splitConfig splits explain's arguments into the config, "" if there is none, and the rest.
 func splitConfig(args []string) (config string, asked []string) {
 	if len(args) > 0 && filepath.Ext(args[0]) == configEnding {
 		return args[0], args[1:]
@@ -104,7 +104,7 @@ func (e *explainFlags) explainVariant(command *cobra.Command, config *cartesian.
 	wait := waitFor(command, "looking for the variant")
 	all, err := config.Explain(command.Context(), variant, e.options())
 	if _, none := errors.AsType[*cartesian.NoneError](err); none && e.config == "" && !e.defaults {
-		// Asked for by name, it needs no filter that sets the default aside.
+		// A variant can be named without a filter that disables the defaults.
 		all, err = config.Explain(command.Context(), variant, cartesian.Options{})
 	}
 	wait.Done()
@@ -131,7 +131,7 @@ func (e *explainFlags) explainVariant(command *cobra.Command, config *cartesian.
 	})
 }
 
-// notOneVariant says what to do when not exactly one variant is asked for.
+// notOneVariant is the error of a filter that does not leave exactly one variant.
 func notOneVariant(err error) error {
 	if several, ok := errors.AsType[*cartesian.SeveralError](err); ok {
 		var b strings.Builder
@@ -157,7 +157,7 @@ func notOneVariant(err error) error {
 }
 
 func (e *explainFlags) explainAbsence(command *cobra.Command, config *cartesian.Config) error {
-	wait := waitFor(command, "finding out why there is no such variant")
+	wait := waitFor(command, "searching why there is no such variant")
 	absence, err := config.WhyNot(command.Context(), e.whyNot, e.options())
 	wait.Done()
 	if err != nil {
@@ -172,7 +172,7 @@ func (e *explainFlags) explainAbsence(command *cobra.Command, config *cartesian.
 	})
 }
 
-// flushed lets write write to stdout.
+// flushed calls write with buffered stdout.
 func flushed(command *cobra.Command, write func(io.Writer) error) error {
 	out := bufio.NewWriterSize(command.OutOrStdout(), 1<<16)
 	return flush(out, write(out))

@@ -27,17 +27,18 @@ func newHistoryCommand() *cobra.Command {
 	var t historyFlags
 	command := &cobra.Command{
 		Use:   "history [VARIANT-PATTERN]",
-		Short: "Show how variants fared in the last runs",
-		Long: `Show how variants fared in the last runs: a letter for each status, the newest on
-the right (P PASS, W WARN, S SKIP, C CANCEL, F FAIL, E ERROR, . not finished),
-which are flaky, the last good run, and medians of what migrations took, with
-the change from the older half of the runs to the newer where it is proven.
+		Short: "Show the outcomes of variants in the last runs",
+		Long: `Show the outcomes of variants in the last runs: a letter for each status, the
+newest on the right (P PASS, W WARN, S SKIP, C CANCEL, F FAIL, E ERROR, . not
+finished), which are flaky, the last good run, and medians of migration times,
+with the change from the older half of the runs to the newer if significant.
 
-Flaky is what passes and fails in turn with one scenario and config, or within
-one run. VARIANT-PATTERN is a part of names, or has * and ? for the rest of them.
+A variant is flaky if it passes and fails alternately with one scenario and
+config, or within one run. VARIANT-PATTERN is a part of names, or a pattern with
+* and ?.
 
-What was read is kept in history.db beside the results folders. Nothing is lost
-with that file: it is made anew.`,
+The data are cached in history.db next to the results folders. The file can be
+deleted: it is rebuilt.`,
 		Example: `  mhmig report history
   mhmig report history '*RHEL.6.4*tcp' --limit 50
   mhmig report history --runs --limit 10`,
@@ -58,11 +59,11 @@ with that file: it is made anew.`,
 		},
 	}
 	flags := command.Flags()
-	flags.StringVar(&t.results, "results", resultsDir, "where the runs are: `DIR`")
+	flags.StringVar(&t.results, "results", resultsDir, "`DIR` of the results folders")
 	flags.IntVar(&t.query.Last, "limit", 20, "look at the last `N` runs")
 	flags.StringVar(&t.format, "format", "text", "text or json")
 	flags.BoolVar(&t.runs, "runs", false, "show the runs")
-	flags.BoolVar(&t.rebuild, "rebuild", false, "make history.db anew")
+	flags.BoolVar(&t.rebuild, "rebuild", false, "rebuild history.db")
 	return command
 }
 
@@ -78,7 +79,7 @@ func (t *historyFlags) print(command *cobra.Command) error {
 	if err != nil {
 		return exit.Usage.Wrap(err)
 	}
-	defer func() { _ = h.Close() }() // nothing is written any more
+	defer func() { _ = h.Close() }() // read only
 	if t.runs {
 		return show(command, t.format, history.WriteRuns, "runs in "+t.results, func() ([]history.Run, error) { return h.Runs(ctx, t.query) })
 	}
@@ -86,7 +87,7 @@ func (t *historyFlags) print(command *cobra.Command) error {
 	return show(command, t.format, write, "variants that match, in "+t.results, func() ([]history.Variant, error) { return h.Variants(ctx, t.query) })
 }
 
-// show writes what get returns, or says that there is none of what.
+// show writes the result of get, or a message that there is no what.
 func show[T any](command *cobra.Command, format string, write func(io.Writer, []T), what string, get func() ([]T, error)) error {
 	all, err := get()
 	if err != nil {

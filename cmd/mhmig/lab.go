@@ -30,8 +30,8 @@ func newLabCommand() *cobra.Command {
 	c := &cobra.Command{
 		Use:   "lab",
 		Short: "Make hosts on this machine and keep them between runs",
-		Long: `Without --hosts, mhmig exec makes a lab: hosts on this machine, for the time of
-the run. A lab that is up is used instead, and stays.
+		Long: `Without --hosts, mhmig exec makes a lab for the run: hosts on this machine. A lab
+that is up is used instead, and is kept.
 
 An embedded lab needs no root: each host is an SSH server on a loopback address.
 A netns lab (root) has a network namespace and a real sshd for each host.`,
@@ -75,7 +75,7 @@ func newLabUpCommand() *cobra.Command {
 func newLabStatusCommand() *cobra.Command {
 	return &cobra.Command{
 		Use:     "status",
-		Short:   "Say whether the lab is up: exit status 0, else 1",
+		Short:   "Show whether the lab is up: exit status 0, else 1",
 		Example: "  mhmig lab status",
 		Args:    arguments(0, 0),
 		RunE: func(c *cobra.Command, _ []string) error {
@@ -87,7 +87,7 @@ func newLabStatusCommand() *cobra.Command {
 				return err
 			}
 			if err := s.Check(c.Context()); err != nil {
-				return exit.Failed.Wrap(fmt.Errorf("the lab is up, but not all of it: %w", err))
+				return exit.Failed.Wrap(fmt.Errorf("the lab is up, but not all of its hosts: %w", err))
 			}
 			return nil
 		},
@@ -102,8 +102,8 @@ func newLabSSHCommand() *cobra.Command {
 		Long: `Log in to a host of the lab, or run a command there. As with ssh, the command's
 words are joined and given to the host's shell, and its exit status is passed on.
 
-The lab is the one that is up, else that of the latest run here, if it goes on: it
-may have paused. --run names the run.`,
+The lab is the one that is up, else that of the latest run here, if it is still
+running or paused. --run names the run.`,
 		Example: "  mhmig lab ssh host2\n  mhmig lab ssh host2 'ps aux | grep qemu'",
 		Args:    arguments(1, math.MaxInt),
 		RunE: func(c *cobra.Command, args []string) error {
@@ -130,9 +130,9 @@ func newLabDownCommand() *cobra.Command {
 	var force bool
 	c := &cobra.Command{
 		Use:   "down",
-		Short: "End the lab, with all that runs on its hosts",
-		Long: `End the lab, with all that runs on its hosts. While a run uses it, a person at a
-terminal is asked first; without a terminal it is refused, but with --force.`,
+		Short: "End the lab, with all processes on its hosts",
+		Long: `End the lab, with all processes on its hosts. While a run uses it, this asks for
+confirmation on a terminal; without a terminal it needs --force.`,
 		Example: "  mhmig lab down",
 		Args:    arguments(0, 0),
 		RunE: func(c *cobra.Command, _ []string) error {
@@ -141,7 +141,7 @@ terminal is asked first; without a terminal it is refused, but with --force.`,
 			if inUse && confirmEnd(c.ErrOrStderr(), used) {
 				err = lab.Down(c.Context(), true)
 			} else if inUse {
-				return exit.Failed.Wrap(fmt.Errorf("%w; end that first, or end both with --force", err))
+				return exit.Failed.Wrap(fmt.Errorf("%w; end it first, or use --force", err))
 			}
 			if errors.Is(err, lab.ErrDown) {
 				fmt.Fprintln(c.ErrOrStderr(), err)
@@ -152,23 +152,23 @@ terminal is asked first; without a terminal it is refused, but with --force.`,
 			return nil
 		},
 	}
-	c.Flags().BoolVar(&force, "force", false, "end it also while runs use it, and so them")
+	c.Flags().BoolVar(&force, "force", false, "end it even while runs use it")
 	return c
 }
 
-// confirmEnd asks a person at the terminal whether a lab that is in use is to end.
-// Where there is none, nobody has agreed.
+// confirmEnd asks the user on a terminal whether to end a lab that is in use. Without
+// a terminal it returns false.
 func confirmEnd(out io.Writer, used *lab.InUseError) bool {
 	if !term.IsTerminal(int(os.Stdin.Fd())) || !term.IsTerminal(int(os.Stderr.Fd())) {
 		return false
 	}
-	fmt.Fprintf(out, "%v\nEnd it all the same? [y/N] ", used)
+	fmt.Fprintf(out, "%v\nEnd it anyway? [y/N] ", used)
 	var answer string
 	_, _ = fmt.Fscanln(os.Stdin, &answer) // no answer is a no
 	return answer == "y" || answer == "yes"
 }
 
-// newLabServeCommand returns the command of the process that lab up leaves.
+// newLabServeCommand returns the command of the background process of lab up.
 func newLabServeCommand() *cobra.Command {
 	return &cobra.Command{
 		Use:    "serve",
@@ -202,11 +202,11 @@ func labForSSH(run string) (*lab.State, error) {
 		return nil, exit.Usage.Wrap(err)
 	}
 	if how.Lab == nil {
-		return nil, exit.Usage.Wrap(fmt.Errorf("%s: its hosts were no lab: use ssh", run))
+		return nil, exit.Usage.Wrap(fmt.Errorf("%s: its hosts were not a lab: use ssh", run))
 	}
 	s, err := lab.At(how.Lab.Dir, how.Lab.ID)
 	if err != nil {
-		return nil, exit.Failed.Wrap(fmt.Errorf("%s: its lab went with it: %w", run, err))
+		return nil, exit.Failed.Wrap(fmt.Errorf("%s: its lab has ended: %w", run, err))
 	}
 	return s, nil
 }
@@ -222,7 +222,7 @@ func findLab() (*lab.State, error) {
 	return s, nil
 }
 
-// describeLab prints the lab's hosts and how to get in.
+// describeLab prints the lab's hosts and how to log in.
 func describeLab(w io.Writer, s *lab.State) error {
 	fmt.Fprintf(w, "The %s lab is up since %s (process %d).\n\n", s.Kind, s.Since.Local().Format(time.DateTime), s.PID)
 	t := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
@@ -238,8 +238,8 @@ func describeLab(w io.Writer, s *lab.State) error {
 	return t.Flush()
 }
 
-// login joins this process's standard streams with a command on a host of the
-// lab, or with a shell there, and returns the exit status.
+// login runs a command or a shell on a host of the lab with this process's standard
+// streams, and returns the exit status.
 func login(ctx context.Context, s *lab.State, host, command string) (status int, err error) {
 	l := lab.Login{Command: command, Stdin: os.Stdin, Stdout: os.Stdout, Stderr: os.Stderr}
 	tty := int(os.Stdin.Fd())
@@ -248,11 +248,11 @@ func login(ctx context.Context, s *lab.State, host, command string) (status int,
 	}
 	columns, rows, err := term.GetSize(tty)
 	if err != nil {
-		return 0, fmt.Errorf("ask for the terminal's size: %w", err)
+		return 0, fmt.Errorf("get the terminal's size: %w", err)
 	}
 	before, err := term.MakeRaw(tty)
 	if err != nil {
-		return 0, fmt.Errorf("take the terminal: %w", err)
+		return 0, fmt.Errorf("set the terminal to raw mode: %w", err)
 	}
 	defer func() { _ = term.Restore(tty, before) }()
 	resized, stop := watchSize(tty)

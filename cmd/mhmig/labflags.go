@@ -10,21 +10,21 @@ import (
 	"github.com/mhmig/mhmig/runtime/lab"
 )
 
-// labFlags say which lab to make, or on which to run when no hosts are named.
+// labFlags are the flags of the lab to make or to run on.
 type labFlags struct {
 	kind  string // "": exec takes the lab that is up, else an embedded one is made
 	hosts int    // 0: as many as the lab that is up has, else labHosts
 }
 
-// labHosts is how many hosts a lab has unless a flag says otherwise.
+// labHosts is the default number of hosts of a lab.
 const labHosts = 2
 
 func (f *labFlags) flags(flags *pflag.FlagSet) {
 	flags.StringVar(&f.kind, "lab", "", "make a lab of this `KIND`: embedded, or netns (root)")
-	flags.IntVar(&f.hosts, "lab-hosts", 0, fmt.Sprintf("how many hosts that lab has: `N` (default %d)", labHosts))
+	flags.IntVar(&f.hosts, "lab-hosts", 0, fmt.Sprintf("number of hosts of that lab: `N` (default %d)", labHosts))
 }
 
-// check refuses a lab that cannot be made.
+// check rejects invalid flags.
 func (f *labFlags) check(flags *pflag.FlagSet) error {
 	switch {
 	case flags.Changed("lab") && f.kind != string(lab.Embedded) && f.kind != string(lab.Netns):
@@ -35,7 +35,7 @@ func (f *labFlags) check(flags *pflag.FlagSet) error {
 	return nil
 }
 
-// options describe the lab that the flags ask for.
+// options are the options of the lab.
 func (f *labFlags) options() lab.Options {
 	o := lab.Options{Hosts: f.count(), Kind: lab.Embedded}
 	if f.kind != "" {
@@ -44,10 +44,10 @@ func (f *labFlags) options() lab.Options {
 	return o
 }
 
-// wantsOwnLab reports whether the flags want another lab than the one that is up.
+// wantsOwnLab reports whether the flags ask for a lab other than the one that is up.
 func (f *labFlags) wantsOwnLab() bool { return f.kind != "" || f.hosts != 0 }
 
-// count is how many hosts the lab has that is made.
+// count is the number of hosts of the lab to make.
 func (f *labFlags) count() int {
 	if f.hosts == 0 {
 		return labHosts

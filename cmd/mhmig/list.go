@@ -21,11 +21,11 @@ import (
 	"github.com/mhmig/mhmig/runtime/terminal"
 )
 
-// A lister writes the variants of a config in one of list's formats, at most
-// limit of them unless that is negative, and reports whether there are any.
+// A lister writes the variants of a config in one of list's formats, at most limit of
+// them unless that is negative, and reports whether there are any.
 type lister func(ctx context.Context, c *cartesian.Config, out io.Writer, limit int, o cartesian.Options) (bool, error)
 
-// listers are what the values of list's --format stand for.
+// listers are the values of list's --format.
 var listers = map[string]lister{
 	"names":      listLines(cartesian.Names),
 	"shortnames": listLines(cartesian.ShortNames),
@@ -41,8 +41,8 @@ func listLines(format cartesian.Format) lister {
 	}
 }
 
-// listCount does not go through all variants, but with a limit it need not look
-// behind that.
+// listCount counts without expanding all variants; with a limit, it expands at most
+// that many.
 func listCount(ctx context.Context, c *cartesian.Config, out io.Writer, limit int, o cartesian.Options) (bool, error) {
 	if limit < 0 {
 		n, err := c.Count(ctx, o)
@@ -79,11 +79,10 @@ func newListCommand() *cobra.Command {
 	command := &cobra.Command{
 		Use:   "list [CONFIG.cfg]",
 		Short: "List the variants of a config",
-		Long: `List the variants of a config, one per line: of CONFIG.cfg, or of the config
-that mhmig brings. Nothing is run. A selection without variants is no error
-here, but with --strict: then that is exit status 2, and so is whatever is else
-only warned of, and words of an "only" or "join" in files that no variant can
-match.
+		Long: `List the variants of a config, one per line: of CONFIG.cfg, or of mhmig's own.
+Nothing is run. No variants is not an error here, except with --strict: then the
+exit status is 2, and also for warnings, and for words of an "only" or "join" in
+files that no variant can match.
 
 With --diff, compare the variants of two configs, OLD.cfg and the argument: which
 were added, which removed, and which params changed. --filter, --param and
@@ -109,18 +108,18 @@ were added, which removed, and which params changed. --filter, --param and
 			return l.list(command, config)
 		},
 	}
-	command.SetOut(&output{w: os.Stdout}) // a config's text and nobody else's: for programs, as it is
+	command.SetOut(&output{w: os.Stdout}) // the config's own text, for programs: not escaped
 	flags := command.Flags()
 	l.flags(flags)
-	flags.StringVar(&l.format, "format", "names", "what to print of each variant: names, shortnames, jsonl; or count, or tree")
+	flags.StringVar(&l.format, "format", "names", "what to print for each variant: names, shortnames, jsonl; or count, or tree")
 	flags.IntVar(&l.limit, "limit", 0, "stop after `N` variants")
-	flags.IntVar(&l.maxVariants, "max-variants", 0, "refuse a config with more than `N` variants (default: no limit)")
+	flags.IntVar(&l.maxVariants, "max-variants", 0, "reject a config with more than `N` variants (default: no limit)")
 	l.strictFlag(flags)
 	flags.StringVar(&l.diff, "diff", "", "compare with the variants of this older `CONFIG`")
 	return command
 }
 
-// check refuses flags that cannot be meant so.
+// check rejects invalid flags.
 func (l *listFlags) check(command *cobra.Command) error {
 	flags := command.Flags()
 	if _, known := listers[l.format]; !known {
@@ -158,7 +157,7 @@ func (l *listFlags) check(command *cobra.Command) error {
 func (l *listFlags) list(command *cobra.Command, config *cartesian.Config) error {
 	ctx, options := command.Context(), l.options()
 	if l.strict {
-		wait := waitFor(command, "looking for what is only warned of")
+		wait := waitFor(command, "checking the config")
 		faults := api.Faults(config, l.extras())
 		wait.Done()
 		if faults != nil {
@@ -166,9 +165,9 @@ func (l *listFlags) list(command *cobra.Command, config *cartesian.Config) error
 		}
 	}
 	remarks := api.Warnings(config, l.extras())
-	// What has a limit is within it if no more is wanted.
+	// No check is needed if --limit is below.
 	if l.maxVariants > 0 && (l.limit < 0 || l.limit > l.maxVariants) {
-		wait := waitFor(command, fmt.Sprintf("looking whether there are more than %d variants", l.maxVariants))
+		wait := waitFor(command, fmt.Sprintf("checking for more than %d variants", l.maxVariants))
 		err := controller.CheckNumber(ctx, config, options, l.maxVariants)
 		wait.Done()
 		if err != nil {
@@ -178,7 +177,7 @@ func (l *listFlags) list(command *cobra.Command, config *cartesian.Config) error
 	if err := diag.Render(command.ErrOrStderr(), remarks, terminal.Coloured(os.Stderr)); err != nil {
 		return err
 	}
-	what := "making variants"
+	what := "expanding variants"
 	if l.format == "count" {
 		what = "counting variants"
 	}
@@ -193,7 +192,7 @@ func (l *listFlags) list(command *cobra.Command, config *cartesian.Config) error
 		return err
 	}
 	wait.Done()
-	wait = waitFor(command, "finding out why there are no variants")
+	wait = waitFor(command, "searching why there are no variants")
 	defer wait.Done()
 	why := slices.DeleteFunc(config.WhyEmpty(ctx, options), func(d diag.Diagnostic) bool {
 		return slices.ContainsFunc(remarks, d.Same) // is printed already

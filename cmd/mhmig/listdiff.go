@@ -77,8 +77,8 @@ func (l *listFlags) compare(command *cobra.Command) error {
 	})
 }
 
-// mergeFaults joins what is wrong in two configs. What a filter asks for and only one
-// of them has is no fault: it is there to be compared.
+// mergeFaults merges the faults of two configs. A fault of a filter that only one config
+// has is no fault: the difference is what is compared.
 func (l *listFlags) mergeFaults(older, newer diag.List) diag.List {
 	both := slices.Clone(newer)
 	for _, d := range older {
@@ -102,7 +102,7 @@ func asError(l diag.List) error {
 	return exit.Usage.Wrap(l)
 }
 
-// oneError joins errors; those that are in files are said in order.
+// oneError joins errors; diagnostics are sorted by position.
 func oneError(errs []error) error {
 	var all diag.List
 	for _, err := range errs {

@@ -38,7 +38,7 @@ func execute(args []string) int {
 	root.PersistentPreRun = func(*cobra.Command, []string) { begun = true }
 	command, err := root.ExecuteContextC(ctx)
 	if !begun {
-		err = wrongArguments(err) // cobra's own
+		err = wrongArguments(err) // an error of cobra
 	}
 	if lost := stdout.fault(); lost != nil && !errors.Is(err, lost) {
 		err = errors.Join(err, lost)
@@ -47,14 +47,14 @@ func execute(args []string) int {
 	return int(exit.Of(err))
 }
 
-// interruptible returns a context that the first SIGINT or SIGTERM ends, or
-// SIGHUP, when the terminal is closed. What runs then cleans up; the second
-// signal ends the program at once.
+// interruptible returns a context that is cancelled by the first SIGINT, SIGTERM or
+// SIGHUP (the terminal is closed). The command then cleans up; the second signal ends
+// the program at once.
 func interruptible(args []string) (context.Context, func()) {
 	ctx, cancel := context.WithCancelCause(context.Background())
 	signals := make(chan os.Signal, 2)
 	signal.Notify(signals, os.Interrupt, syscall.SIGTERM)
-	if !signal.Ignored(syscall.SIGHUP) { // as nohup has it
+	if !signal.Ignored(syscall.SIGHUP) { // by nohup
 		signal.Notify(signals, syscall.SIGHUP)
 	}
 	done := make(chan struct{})
@@ -79,29 +79,27 @@ func interruptible(args []string) (context.Context, func()) {
 	}
 }
 
-// interruptMessage says what happens after the first signal: commands that only read
-// leave nothing behind.
+// interruptMessage is the message after the first signal: commands that only read have
+// nothing to clean up.
 func interruptMessage(args []string) string {
 	if len(args) > 0 && (args[0] == "list" || args[0] == "explain" || args[0] == "report") {
 		return "mhmig: interrupted"
 	}
-	return "mhmig: interrupted, cleaning up (again to leave at once; mhmig cleanup then removes what is left)"
+	return "mhmig: interrupted, cleaning up (interrupt again to exit at once; mhmig cleanup then removes what is left)"
 }
 
-// ignoreSIGPIPE lets the program go on when nobody reads its output any more: at
-// Ctrl-C the tee behind the pipe dies first, and what is on hosts must still be
-// cleaned up.
+// ignoreSIGPIPE keeps the program running when the reader of its output has exited: at
+// Ctrl-C a tee in the pipeline dies first, and the hosts must still be cleaned up.
 func ignoreSIGPIPE() { signal.Notify(make(chan os.Signal, 1), syscall.SIGPIPE) }
 
 func newRootCommand() *cobra.Command {
 	root := &cobra.Command{
 		Use:   "mhmig",
 		Short: "Multi-host migration tests of QEMU guests",
-		Long: `mhmig moves running guests between hosts over SSH and says whether they survived.
-
-A config expands into variants, filters pick among them, and a scenario written
-in Starlark runs once per variant: on hosts that you name, or on a lab that
-mhmig makes on this machine.`,
+		Long: `mhmig migrates running guests between hosts, which it controls over SSH, and
+verifies that they survived. A config expands into variants, filters select among
+them, and a scenario written in Starlark runs once per variant: on the hosts that
+you name, or on a lab that mhmig makes on this machine.`,
 		Example: `  mhmig bootstrap                                   # once: build the guest image
   mhmig exec scenarios/multihost_migration.star     # on the lab
   mhmig exec my.star --hosts host1,host2 --filter 'only RHEL.6.4.x86_64'`,
@@ -124,8 +122,7 @@ mhmig makes on this machine.`,
 	return root
 }
 
-// newHelpCommand returns cobra's help command, which lets nothing pass that is no
-// command.
+// newHelpCommand returns cobra's help command, but with an error for unknown commands.
 func newHelpCommand() *cobra.Command {
 	return &cobra.Command{
 		Use:     "help [COMMAND]",
@@ -146,13 +143,13 @@ func newHelpCommand() *cobra.Command {
 	}
 }
 
-// waitFor begins a wait for what a command does.
+// waitFor starts a wait for a command's operation.
 func waitFor(command *cobra.Command, what string) *terminal.Wait {
 	return terminal.NewWait(command.ErrOrStderr(), terminal.Drawable(os.Stderr), what)
 }
 
-// escapeCommands returns f, for text that others may have written: where a system reads
-// the lines of a job's output and obeys some, with nothing in it for it to obey.
+// escapeCommands returns f, for text that may come from others: on CI systems that
+// interpret lines of a job's output as commands, these are escaped.
 func escapeCommands(f *os.File) io.Writer {
 	for _, sign := range []string{"GITHUB_ACTIONS", "TF_BUILD", "TEAMCITY_VERSION"} {
 		if os.Getenv(sign) != "" {
@@ -162,8 +159,8 @@ func escapeCommands(f *os.File) io.Writer {
 	return f
 }
 
-// addTemplateFuncs teaches cobra, whose functions are global, to write flags as
-// other programs do: pflag puts the values of a switch behind its name.
+// addTemplateFuncs registers a template function with cobra, which has them globally,
+// that prints boolean flags without the "[=true|false]" of pflag.
 var addTemplateFuncs = sync.OnceFunc(func() {
 	cobra.AddTemplateFunc("flags", func(flags *pflag.FlagSet) string {
 		const values = "[=true|false]"

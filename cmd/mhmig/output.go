@@ -12,9 +12,9 @@ import (
 	"github.com/mhmig/mhmig/runtime/exit"
 )
 
-// output is standard output: what is asked for, often by a program. It remembers
-// its first fault, with which the command then fails, whoever wrote and whether
-// they looked. A reader that has gone had enough, and that is no fault.
+// output is standard output. It keeps its first write error, with which the command
+// then fails, even if the writer ignored it. EPIPE, when the reader has exited, is no
+// error.
 type output struct {
 	w io.Writer
 
@@ -42,8 +42,8 @@ func (o *output) fault() error {
 	return o.err
 }
 
-// stderrWriter is standard error: words to a person. Whom they do not reach, they do
-// not reach; nothing else is to go wrong for that.
+// stderrWriter is standard error. Write errors are ignored, so that nothing else fails
+// because of them.
 type stderrWriter struct{ w io.Writer }
 
 func (n stderrWriter) Write(p []byte) (int, error) {

@@ -21,14 +21,14 @@ func newQMPCommand() *cobra.Command {
 	var timeout time.Duration
 	c := &cobra.Command{
 		Use:   "qmp VM [COMMAND [KEY=VALUE…]]",
-		Short: "Talk to the monitor of a VM, of a run that goes on or was kept",
-		Long: `Talk to a VM's second QMP monitor, which is there for people. A command is JSON,
-{"execute": "query-status"}, or short: query-status, or
+		Short: "Send QMP commands to a VM of a running or kept run",
+		Long: `Send commands to a VM's second QMP monitor, which is for interactive use. A command
+is JSON, {"execute": "query-status"}, or short: query-status, or
 migrate-set-parameters max-bandwidth=1000000 (a value is JSON, else a string).
-Tab completes names, Ctrl-D leaves. A command that is given as arguments is carried
-out, and its reply printed. Without that and a terminal, each line of standard
-input is a command, and each reply and event one line of JSON. The exit status is
-1 when QEMU has refused a command.`,
+Tab completes names, Ctrl-D exits. A command given as arguments is executed, and its
+reply printed. Otherwise, without a terminal, each line of standard input is a
+command, and each reply and event one line of JSON. The exit status is 1 when QEMU
+has refused a command.`,
 		Example: "  mhmig qmp vm1\n  mhmig qmp vm1 --host host2 --variant 001\n  mhmig qmp vm1 query-status\n  mhmig qmp vm1 migrate-set-parameters max-bandwidth=1000000",
 		Args:    arguments(1, math.MaxInt),
 		RunE: func(c *cobra.Command, args []string) error {
@@ -44,8 +44,8 @@ input is a command, and each reply and event one line of JSON. The exit status i
 	return c
 }
 
-// talkQMP talks with the VM's monitor: of words, if there are any, else of what comes
-// from standard input. timeout limits each command.
+// talkQMP executes the command in words, if there are any, else the commands from
+// standard input. timeout limits each command.
 func talkQMP(ctx context.Context, vm *attach.Endpoint, words []string, timeout time.Duration) (err error) {
 	monitor, err := vm.Monitor(ctx, timeout)
 	if err != nil {

@@ -33,13 +33,13 @@ type reportFlags struct {
 	schema  bool
 }
 
-// textFormat is the form of report that the terminal gets, not a file.
+// textFormat is the format for the terminal.
 const textFormat = "text"
 
-// annotations is the form whose lines are to be obeyed.
+// annotations is the format that consists of workflow commands, which are not escaped.
 const annotations = "github"
 
-// reportFormats are the values of --format beside it.
+// reportFormats are the other values of --format.
 var reportFormats = map[string]report.Format{
 	"md": report.Markdown, "tap": report.TAP, "junit": report.JUnit, "json": report.JSON, "html": report.HTML, annotations: report.Annotations,
 }
@@ -49,16 +49,16 @@ func newReportCommand() *cobra.Command {
 	names := append([]string{textFormat}, slices.Sorted(maps.Keys(reportFormats))...)
 	command := &cobra.Command{
 		Use:   "report [RESULTS-DIR]",
-		Short: "Report how a run went, in the form that a person or a program wants",
-		Long: `Report how a run went: of RESULTS-DIR, or of the newest run in it, or else in
---results. Everything is made from that folder, also when the run was killed, or
-still goes on.
+		Short: "Write a report of a run in one of several formats",
+		Long: `Write a report of a run: of RESULTS-DIR, or of the newest run in it, or else in
+--results. It is made from that folder only, also when the run was killed or is
+still running.
 
-The forms are text, as exec prints it; md, to paste into a review; html, one page
-for browsers; junit and tap, for continuous integration; github, annotations of
-the lines of a change; json, whose form --schema prints.
+The formats are text, as printed by exec; md, for a review; html, one page for
+browsers; junit and tap, for continuous integration; github, annotations of the
+lines of a change; json, whose schema --schema prints.
 
-The exit status does not tell how the run went: exec's has.`,
+The exit status does not depend on the run's status.`,
 		Example: `  mhmig report                                      # the newest run
   mhmig report --format md -o review.md
   mhmig report mhmig-results/20260301T101500Z-a1b2c3 --format html -o report.html
@@ -76,9 +76,9 @@ The exit status does not tell how the run went: exec's has.`,
 		},
 	}
 	flags := command.Flags()
-	flags.StringVar(&r.results, "results", "mhmig-results", "`DIR` with the folders of results; the newest is reported")
+	flags.StringVar(&r.results, "results", "mhmig-results", "`DIR` of the results folders; the newest is used")
 	flags.StringVar(&r.format, "format", textFormat, "`FORMAT` of the report: "+strings.Join(names, ", "))
-	flags.StringVarP(&r.out, "output", "o", "", "write to this `FILE`, and not to standard output")
+	flags.StringVarP(&r.out, "output", "o", "", "write to this `FILE` instead of standard output")
 	flags.BoolVar(&r.schema, "schema", false, "print the JSON Schema of --format json")
 	command.AddCommand(newCompareCommand(), newHistoryCommand())
 	return command
@@ -91,7 +91,7 @@ func (r *reportFlags) run(command *cobra.Command, dir string) error {
 	format := reportFormats[r.format]
 	if r.schema {
 		if command.Flags().Changed("format") {
-			return wrongArgument("--schema: not with --format: it prints the schema of json, and no report")
+			return wrongArgument("--schema: not with --format: it prints the JSON schema, not a report")
 		}
 		format = func(w io.Writer, _ string) error { _, err := w.Write(report.Schema); return err }
 	} else {
@@ -113,7 +113,7 @@ func (r *reportFlags) run(command *cobra.Command, dir string) error {
 	return exit.Usage.Default(r.writeOutput(write))
 }
 
-// stream is a stream of this process as a report of some format gets it.
+// stream is a stream of this process for a report of a format.
 func stream(f *os.File, format string) io.Writer {
 	if format == annotations {
 		return &output{w: f}
@@ -121,7 +121,7 @@ func stream(f *os.File, format string) io.Writer {
 	return &output{w: escapeCommands(f)}
 }
 
-// runFolder is the folder of a run that dir names: dir itself, or the newest in it.
+// runFolder is the results folder of dir: dir itself, or the newest in it.
 func runFolder(dir string) (string, error) {
 	for _, run := range []string{dir, filepath.Join(dir, result.LatestLink)} {
 		if _, err := os.Stat(filepath.Join(run, result.RunFile)); err == nil {
@@ -131,15 +131,15 @@ func runFolder(dir string) (string, error) {
 	return "", fmt.Errorf("%s is not a results folder: want a folder that mhmig exec wrote, such as mhmig-results/latest", dir)
 }
 
-// writeOutput writes to the file that --output names. A regular file is replaced as a
-// whole, when all is written; what is none, such as a FIFO or /dev/stdout, stays what
-// it is and is written to. The target of a symbolic link is what counts, not the link.
+// writeOutput writes to the file of --output. A regular file is replaced atomically at
+// the end; a special file, such as a FIFO or /dev/stdout, is written to. Symbolic links
+// are followed.
 func (r *reportFlags) writeOutput(write func(io.Writer) error) error {
 	path := r.out
 	about, err := os.Stat(path)
 	switch {
 	case err == nil:
-		for _, f := range []*os.File{os.Stdout, os.Stderr} { // /dev/stdout, and it is a file that others write to as well
+		for _, f := range []*os.File{os.Stdout, os.Stderr} { // /dev/stdout may be a file that others write to as well
 			if of, err := f.Stat(); err == nil && os.SameFile(of, about) {
 				return write(stream(f, r.format))
 			}
@@ -150,14 +150,14 @@ func (r *reportFlags) writeOutput(write func(io.Writer) error) error {
 		if path, err = filepath.EvalSymlinks(path); err != nil {
 			return fmt.Errorf("report: %w", err)
 		}
-	case isLink(path): // to a file that is not there yet
+	case isLink(path): // to a file that does not exist yet
 		return writeInPlace(path, write)
 	}
 	file, err := renameio.NewPendingFile(path, renameio.WithTempDir(filepath.Dir(path)), renameio.WithPermissions(0o644))
 	if err != nil {
 		return fmt.Errorf("report: %w", err)
 	}
-	defer func() { _ = file.Cleanup() }() // nothing is left to do after a replacement
+	defer func() { _ = file.Cleanup() }() // does nothing after a replacement
 	if err := write(file); err != nil {
 		return err
 	}
@@ -177,7 +177,7 @@ func writeInPlace(path string, write func(io.Writer) error) error {
 	return errors.Join(write(file), file.Close())
 }
 
-// checkFormat refuses what is no value of --format.
+// checkFormat rejects an invalid value of --format.
 func checkFormat(format string) error {
 	if _, known := reportFormats[format]; known || format == textFormat {
 		return nil
@@ -186,14 +186,13 @@ func checkFormat(format string) error {
 	return wrongValue("format", format, names...)
 }
 
-// writeFinal writes the reports that a run owes besides its folder's: one to
-// standard output if --format asks for it, and on GitHub's machines its
-// annotations and its summary.
+// writeFinal writes a run's reports outside of its folder: one to standard output for
+// --format, and in GitHub Actions the annotations and the job summary.
 func writeFinal(format, dir string) error {
 	var errs []error
 	onActions := os.Getenv("GITHUB_ACTIONS") == "true"
 	if format == textFormat && onActions {
-		format = annotations // in another form they would stand in the report
+		format = annotations // other formats must not contain them
 	}
 	w := bufio.NewWriter(stream(os.Stdout, format))
 	if format != textFormat {
@@ -205,8 +204,8 @@ func writeFinal(format, dir string) error {
 	return errors.Join(append(errs, w.Flush())...)
 }
 
-// appendSummary adds the report to the page that GitHub shows of a job. path is
-// "" where there is none.
+// appendSummary adds the report to the job summary of GitHub Actions at path; "" is
+// none.
 func appendSummary(path, dir string) error {
 	if path == "" {
 		return nil
@@ -218,7 +217,7 @@ func appendSummary(path, dir string) error {
 	return errors.Join(report.Markdown(file, dir), file.Close())
 }
 
-// text writes what exec writes at the end of a run.
+// text writes the report that exec prints at the end of a run.
 func (r *reportFlags) text(w io.Writer, dir string) error {
 	remark, err := report.RunProblem(dir)
 	if err != nil {

@@ -7,7 +7,7 @@ import (
 	"runtime/debug"
 )
 
-// version is the module's version, as the Go tool recorded it.
+// version is the module's version in the build information.
 func version() string {
 	info, ok := debug.ReadBuildInfo()
 	if !ok || info.Main.Version == "" {
@@ -16,8 +16,8 @@ func version() string {
 	return info.Main.Version
 }
 
-// versionText is what --version says: the module's version, the commit that it was
-// built from, and the Go that built it.
+// versionText is the output of --version: the module's version, the commit, and the Go
+// version.
 func versionText() string {
 	text := "mhmig " + version()
 	info, ok := debug.ReadBuildInfo()
@@ -31,7 +31,7 @@ func versionText() string {
 	if commit := stamp["vcs.revision"]; commit != "" {
 		text += fmt.Sprintf(", commit %s of %s", commit[:min(len(commit), 12)], stamp["vcs.time"])
 		if stamp["vcs.modified"] == "true" {
-			text += ", with changes that are not committed"
+			text += ", with uncommitted changes"
 		}
 	}
 	return text + ", " + info.GoVersion

@@ -20,19 +20,18 @@ import (
 	"github.com/mhmig/mhmig/runtime/terminal"
 )
 
-// view is how a run shows what happens: drawn on a terminal, as lines elsewhere,
-// or as JSON lines.
+// view is the output of a run: drawn on a terminal, lines elsewhere, or JSON lines.
 type view struct {
 	*execFlags
 	command *cobra.Command
 	printer *terminal.Printer
-	out     io.Writer // for lines to a person
-	close   func()    // takes down what is drawn; again is fine
+	out     io.Writer // for messages
+	close   func()    // clears what is drawn; may be called again
 }
 
 func (v *view) stderr() io.Writer { return v.command.ErrOrStderr() }
 
-// sinks show what the controller tells.
+// sinks are the controller's outputs.
 func (v *view) sinks() controller.Sinks {
 	s := controller.Sinks{
 		Warn:     func(l diag.List) { _ = diag.Render(v.stderr(), l, terminal.Coloured(os.Stderr)) },
@@ -48,7 +47,7 @@ func (v *view) sinks() controller.Sinks {
 	return s
 }
 
-// begin makes ready for so many variants.
+// begin prepares the output for the planned number of variants.
 func (v *view) begin(planned int) slog.Handler {
 	options := terminal.Options{
 		Color: terminal.Coloured(os.Stderr), Width: func() int { return terminal.Width(os.Stderr) }, Verbose: v.verbose,
@@ -69,18 +68,18 @@ func (v *view) begin(planned int) slog.Handler {
 	return slog.NewMultiHandler(drawn.Handler(), v.printer)
 }
 
-// wait shows what has failed, until Enter. Ctrl-C and the end of input go on too.
+// wait shows the failure until Enter. Ctrl-C and the end of input also continue.
 func (v *view) wait(ctx context.Context, text string) {
 	release, err := v.keyboard.Take(ctx, os.Stderr)
 	if err != nil {
 		return
 	}
 	defer release()
-	fmt.Fprintf(os.Stderr, "%sEnter goes on and cleans up\n", text)
+	fmt.Fprintf(os.Stderr, "%spress Enter to clean up and continue\n", text)
 	_ = v.keyboard.Enter(ctx)
 }
 
-// ended shows how the variants ended.
+// ended shows the variants' outcomes.
 func (v *view) ended(o controller.Outcome) {
 	v.close()
 	if v.json {

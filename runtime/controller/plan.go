@@ -61,7 +61,7 @@ func NewPlan(ctx context.Context, q Request, s Sinks) (*Plan, error) {
 	}
 	faults := p.config.Typos() // they must not run less, and pass
 	if q.Strict {
-		done := s.working("looking for what is only warned of")
+		done := s.working("checking the config")
 		faults = api.Faults(p.config, q.Extras)
 		done()
 	}

@@ -143,7 +143,7 @@ func runProblem(run result.Run, counts map[result.Status]int) result.Outcome {
 	case run.Status == result.Cancel && counts[result.Cancel] == 0:
 		o.Message = "the run was interrupted"
 	case !run.Status.OK() && green:
-		o.Message = fmt.Sprintf("the run ended with %s, and not because of a variant: see mhmig's output on its terminal", run.Status)
+		o.Message = fmt.Sprintf("the run ended with %s, and not because of a variant: see the output of mhmig on its terminal", run.Status)
 	}
 	return o
 }
