@@ -215,9 +215,9 @@ def migration_scenario(env):
 		source                    string
 	}{
 		{"source starts", "prepare", "side", "source", nil, whole},
-		{"QEMU runs", "QEMU runs", "host", "host2", nil, whole},
-		{"boot", "QEMU runs", "host", "host1", cartesian.Params{"start_migration_timeout": "60"}, whole},
-		{"login", "QEMU runs", "host", "host1", cartesian.Params{"start_migration_timeout": ""}, whole},
+		{"QEMU started", "QEMU started", "host", "host2", nil, whole},
+		{"boot", "QEMU started", "host", "host1", cartesian.Params{"start_migration_timeout": "60"}, whole},
+		{"login", "QEMU started", "host", "host1", cartesian.Params{"start_migration_timeout": ""}, whole},
 		{"ports", "ports", "side", "destination", nil, whole},
 		{"start_work", "at work", "", "", nil, whole},
 		{"migrate", "migrate", "uri", "", cartesian.Params{"mig_speed": "1K"}, whole},

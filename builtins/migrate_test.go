@@ -428,7 +428,7 @@ def migration_scenario(env):
 def migration_scenario(env):
     a, b = env.hosts
     migrate_wait(["vm1"], a, b, check_src = lambda mig: mig.vm("vm1").resume())
-`, result.Error, []string{"cont refused: its guest has moved away (postmigrate), it would run twice"}, false},
+`, result.Error, []string{"cont refused: its guest has migrated (postmigrate), it would run twice"}, false},
 		{"cont by QMP", nil, `
 def migration_scenario(env):
     a, b = env.hosts

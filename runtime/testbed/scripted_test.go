@@ -68,7 +68,7 @@ func TestControl(t *testing.T) {
 			"cont": func() error { return instance.Cont(ctx) }, "system_reset": func() error { return instance.Reset(ctx) },
 			"system_wakeup": func() error { return instance.Execute(ctx, "system_wakeup", nil, nil) },
 		} {
-			if err := do(); err == nil || !strings.Contains(err.Error(), "vm1@host1: "+name+" refused: its guest has moved away") {
+			if err := do(); err == nil || !strings.Contains(err.Error(), "vm1@host1: "+name+" refused: its guest has migrated") {
 				t.Errorf("%s where it has left: got %v", name, err)
 			}
 		}

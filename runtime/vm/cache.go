@@ -7,55 +7,55 @@ import (
 	"sync"
 )
 
-// Cache keeps what was found out about the hosts of a run, so that each is asked
-// once. The zero value is empty. Its methods may be called from any goroutine.
+// Cache caches facts about the hosts of a run, so that each is queried once. The zero
+// value is empty. Its methods may be called from any goroutine.
 type Cache struct {
 	qemus  memo[QEMU]
-	accels memo[kvmVerdict]
-	// blanks are images in which nothing is yet, nil for those that are larger than
-	// maxBlank: for a run of many variants, writing one again is many times faster
-	// than qemu-img. Nothing in an image tells its own name.
+	accels memo[kvmStatus]
+	// blanks are new images, nil for those that are larger than maxBlank: in a run of
+	// many variants, writing a copy is many times faster than qemu-img. An image does
+	// not contain its own name.
 	blanks memo[[]byte]
 }
 
-// memo keeps answers by key. Who asks what somebody is just finding out waits for
-// that; an error is not kept.
+// memo caches values by key. Concurrent calls for one key wait for the first; an error
+// is not cached.
 type memo[T any] struct {
-	mu      sync.Mutex // guards answers
-	answers map[string]*answer[T]
+	mu      sync.Mutex // guards entries
+	entries map[string]*memoEntry[T]
 }
 
-type answer[T any] struct {
-	turn  chan struct{} // capacity 1; who has put something in may use the rest
+type memoEntry[T any] struct {
+	lock  chan struct{} // capacity 1; a mutex for the fields below that a context can end the wait for
 	known bool
 	value T
 }
 
 func (m *memo[T]) get(ctx context.Context, key string, find func(context.Context) (T, error)) (T, error) {
 	m.mu.Lock()
-	if m.answers == nil {
-		m.answers = make(map[string]*answer[T])
+	if m.entries == nil {
+		m.entries = make(map[string]*memoEntry[T])
 	}
-	a := m.answers[key]
-	if a == nil {
-		a = &answer[T]{turn: make(chan struct{}, 1)}
-		m.answers[key] = a
+	e := m.entries[key]
+	if e == nil {
+		e = &memoEntry[T]{lock: make(chan struct{}, 1)}
+		m.entries[key] = e
 	}
 	m.mu.Unlock()
 
 	select {
-	case a.turn <- struct{}{}:
-		defer func() { <-a.turn }()
+	case e.lock <- struct{}{}:
+		defer func() { <-e.lock }()
 	case <-ctx.Done():
 		var none T
 		return none, context.Cause(ctx)
 	}
-	if a.known {
-		return a.value, nil
+	if e.known {
+		return e.value, nil
 	}
 	value, err := find(ctx)
 	if err == nil {
-		a.value, a.known = value, true
+		e.value, e.known = value, true
 	}
 	return value, err
 }

@@ -7,9 +7,8 @@ import (
 	"github.com/mhmig/mhmig/runtime/jeos/clockwork"
 )
 
-// clockPort is the virtio-serial port on which the guest stamps its clock. Nobody
-// else uses its controller, which so needs no more than the port and the console's
-// reserved one.
+// clockPort is the virtio-serial port to which the guest writes its clock stamps. Its
+// controller has no other ports, besides the reserved one of a console.
 type clockPort struct{}
 
 func clockPorts(_ *Config, v api.Values) []Device {

@@ -9,43 +9,43 @@ import (
 	"strings"
 )
 
-// Spec is a VM's command line, and what it names on the host.
+// Spec is a VM's command line, and the files and devices of the host that it names.
 type Spec struct {
 	Argv      []string  // the program and its arguments
-	Options   []Option  // those of the arguments that a QEMU which runs could be given too
+	Options   []Option  // those of the arguments that could be hot-plugged into a running QEMU too
 	QMP       string    // socket of the monitor
-	SpareQMP  string    // socket of a second monitor, for people: mhmig qmp
+	SpareQMP  string    // socket of a second monitor, for mhmig qmp
 	Serials   []string  // sockets of the serial ports; the first is the console
-	Clock     string    // socket of the port on which the guest stamps its clock, or ""
-	Migration string    // socket on which it may be told to wait for a guest
-	Files     []File    // what must exist before QEMU starts
-	Taps      []Tap     // network devices that must exist before QEMU starts
+	Clock     string    // socket of the port for the guest's clock stamps, or ""
+	Migration string    // socket on which it can listen for a migration
+	Files     []File    // files that must exist before QEMU starts
+	Taps      []Tap     // tap devices that must exist before QEMU starts
 	Forwards  []Forward // guest ports that can be reached on the host's loopback
 }
 
 // File is a file that a param names.
 type File struct{ Param, Path string }
 
-// Tap is a host's network device that is a guest's NIC's other end.
+// Tap is the tap device on the host of a guest's NIC.
 type Tap struct {
 	Name, Bridge, MAC string
-	Address           string // the guest's, where the params tell it
+	Address           string // the guest's, from the param nic_ip, or ""
 }
 
-// Forward is a TCP port of the guest, and that of the host's loopback which leads
-// to it: 0 when QEMU picks it.
+// Forward is a TCP port of the guest, and the port of the host's loopback that is
+// forwarded to it: 0 when QEMU picks it.
 type Forward struct{ Guest, Host int }
 
-// Launch is how a QEMU comes up.
+// Launch is how a QEMU is started.
 type Launch struct {
-	// Incoming waits for a migration, in place of a guest that waits for
+	// Incoming makes QEMU wait for a migration. Otherwise its guest waits for
 	// [Instance.Cont].
 	Incoming bool
-	// Arguments are more of the command line, which a migration's transport needs.
+	// Arguments are further arguments that a migration's transport needs.
 	Arguments []string
 }
 
-// CommandLine makes the command line of a VM. It is pure: of placement it reads the
+// CommandLine returns the command line of a VM. It is pure: of placement it uses the
 // folders only.
 func CommandLine(c Config, placement Placement, shape Shape, launch Launch) (Spec, error) {
 	spec := Spec{}
@@ -56,7 +56,7 @@ func CommandLine(c Config, placement Placement, shape Shape, launch Launch) (Spe
 	case "q35":
 		l.bus = "pcie.0"
 	default:
-		return Spec{}, fmt.Errorf("%s: machine type %q is no pc or q35 type", c.Name, shape.Machine)
+		return Spec{}, fmt.Errorf("%s: machine type %q is not a pc or q35 type", c.Name, shape.Machine)
 	}
 	l.machine(c, shape)
 	if err := l.monitors(); err != nil {
@@ -81,8 +81,8 @@ func CommandLine(c Config, placement Placement, shape Shape, launch Launch) (Spe
 func (l *Layout) machine(c Config, shape Shape) {
 	accel := shape.Accel
 	if accel == "tcg" {
-		// QEMU's own default is up to 1 GiB of translated code, which small guests
-		// fill with what they run once.
+		// QEMU's default is up to 1 GiB of translated code, which even small guests fill
+		// with code that they run once.
 		mib := shape.MemoryKiB >> 10
 		accel += ",tb-size=" + strconv.FormatInt(min(max(mib/8, 16), 256), 10)
 	}
@@ -133,18 +133,18 @@ func (l *Layout) kernel(c Config) {
 	}
 }
 
-// ShippedPrefix marks the value of kernel or initrd as one of mhmig's own files.
+// ShippedPrefix marks the value of kernel or initrd as a file that mhmig provides.
 const ShippedPrefix = "jeos:"
 
-// bootFile is where a kernel or initrd lies.
+// bootFile is the path of a kernel or initrd.
 func (pl Placement) bootFile(value string) string {
-	if name, ours := strings.CutPrefix(value, ShippedPrefix); ours {
+	if name, shipped := strings.CutPrefix(value, ShippedPrefix); shipped {
 		return path.Join(pl.ShippedDir, name)
 	}
 	return resolvePath(pl.BaseDir, value)
 }
 
-// resolvePath is a path, taken from folder when it is relative.
+// resolvePath resolves a relative path against folder.
 func resolvePath(folder, where string) string {
 	if path.IsAbs(where) {
 		return path.Clean(where)

@@ -71,7 +71,7 @@ func TestCommandLine(t *testing.T) {
 	}
 }
 
-// commandLine makes a command line of params.
+// commandLine returns the command line of params.
 func commandLine(name string, p cartesian.Params, placement vm.Placement, shape vm.Shape, launch vm.Launch) (vm.Spec, error) {
 	c, err := vm.ParseConfig(name, p)
 	if err != nil {
@@ -80,7 +80,7 @@ func commandLine(name string, p cartesian.Params, placement vm.Placement, shape 
 	return vm.CommandLine(c, placement, shape, launch)
 }
 
-// describe shows a Spec: the command line with one option a line, then what it
+// describe formats a Spec: the command line with one option a line, then what it
 // needs.
 func describe(s vm.Spec) string {
 	var b strings.Builder
@@ -135,7 +135,7 @@ func TestCommandLineRefuses(t *testing.T) {
 		params    cartesian.Params
 		want      string
 	}{
-		{"a VM's name", "../vm1", placement, nil, `param vms: got "../vm1", want names of at most 25 letters, digits and ._-, a letter first`},
+		{"a VM's name", "../vm1", placement, nil, `param vms: got "../vm1", want names of at most 25 letters, digits and ._-, starting with a letter`},
 		{"smp", "vm1", placement, cartesian.Params{"smp": "two"}, `vm1: param smp: got "two", want a whole number`},
 		{"no smp", "vm1", placement, cartesian.Params{"smp": "0"}, `vm1: param smp: got "0", want 1 at least`},
 		{"guest_clock", "vm1", placement, cartesian.Params{"guest_clock": "maybe"}, `vm1: param guest_clock: got "maybe"`},
@@ -146,22 +146,22 @@ func TestCommandLineRefuses(t *testing.T) {
 		{"image_format", "vm1", placement, cartesian.Params{"images": "image1", "image_name": "x", "image_format": "vmdk"}, `vm1: image1: param image_format: got "vmdk", want one of qcow2, raw`},
 		{"image_overlay", "vm1", placement, cartesian.Params{"images": "image1", "image_name": "x", "image_overlay": "maybe"}, `param image_overlay: got "maybe"`},
 		{"no image_name", "vm1", placement, cartesian.Params{"images": "image1"}, `vm1: image1: param image_name: missing`},
-		{"no image_size", "vm1", placement, cartesian.Params{"images": "image1", "create_image": "yes"}, `vm1: image1: param image_size: create_image needs it`},
+		{"no image_size", "vm1", placement, cartesian.Params{"images": "image1", "create_image": "yes"}, `vm1: image1: param image_size: missing, create_image needs it`},
 		{"an image's name", "vm1", placement, cartesian.Params{"images": "a/b"}, `param images: got "a/b"`},
-		{"ide is full", "vm1", placement, cartesian.Params{"images": "a b c d e", "image_name": "x", "drive_format": "ide"}, `vm1: e: param drive_format: disk 5 does not fit, ide has room for 4`},
-		{"too many images", "vm1", placement, cartesian.Params{"images": "a b c d e f g h i j k", "image_name": "x"}, `param images: got 11, want 10 at most`},
+		{"ide is full", "vm1", placement, cartesian.Params{"images": "a b c d e", "image_name": "x", "drive_format": "ide"}, `vm1: e: param drive_format: got 5 disks, but ide allows 4`},
+		{"too many images", "vm1", placement, cartesian.Params{"images": "a b c d e f g h i j k", "image_name": "x"}, `param images: got 11, want at most 10`},
 		{"nic_mode", "vm1", placement, cartesian.Params{"nics": "nic1", "nic_mode": "bridge"}, `vm1: nic1: param nic_mode: got "bridge", want one of user, tap, none`},
 		{"nic_model", "vm1", placement, cartesian.Params{"nics": "nic1", "nic_model": "ne2k"}, `vm1: nic1: param nic_model: got "ne2k", want one of virtio, e1000, e1000e, rtl8139`},
 		{"no bridge", "vm1", placement, cartesian.Params{"nics": "nic1", "nic_mode": "tap"}, `vm1: nic1: param netdst: nic_mode = tap needs the name of a bridge on the host`},
 		{"a NIC's name", "vm1", placement, cartesian.Params{"nics": "a,b"}, `param nics: got "a,b"`},
-		{"too many NICs", "vm1", placement, cartesian.Params{"nics": "1 2 3 4 5 6 7 8 9"}, `param nics: got 9, want 8 at most`},
+		{"too many NICs", "vm1", placement, cartesian.Params{"nics": "1 2 3 4 5 6 7 8 9"}, `param nics: got 9, want at most 8`},
 		{"shell_port", "vm1", placement, cartesian.Params{"nics": "nic1", "shell_port": "ssh"}, `vm1: nic1: param shell_port: got "ssh", want a port number`},
 		{"a redirection without port", "vm1", placement, cartesian.Params{"nics": "nic1", "redirs": "web"}, `param guest_port_web: got "", want a port number`},
 		{"a host's port", "vm1", placement, cartesian.Params{"nics": "nic1", "redirs": "web", "guest_port_web": "80", "host_port_web": "70000"}, `param host_port_web: got "70000", want a port number`},
 		{"initrd alone", "vm1", placement, cartesian.Params{"initrd": "i"}, `vm1: param initrd: needs param kernel too`},
 		{"serials", "vm1", placement, cartesian.Params{"serials": "qmp"}, `param serials: got "qmp", want another name`},
-		{"too many serials", "vm1", placement, cartesian.Params{"serials": "a b c d e"}, `param serials: got 5, want 4 at most`},
-		{"a long path", "vm1", long, nil, `choose a shorter param state_dir`},
+		{"too many serials", "vm1", placement, cartesian.Params{"serials": "a b c d e"}, `param serials: got 5, want at most 4`},
+		{"a long path", "vm1", long, nil, `set a shorter param state_dir`},
 		{"a long path of vnc", "vm1", vm.Placement{RunDir: "/" + strings.Repeat("x", 107-len("/vm1.qmp"))}, cartesian.Params{"display": "vnc"}, `state_dir`},
 	}
 	for _, tt := range tests {
@@ -181,7 +181,7 @@ func TestCommandLineRefuses(t *testing.T) {
 	})
 }
 
-// What both sides must have alike does not depend on the host's folders.
+// What must be the same on both sides does not depend on the host's folders.
 func TestCommandLineSameOnBothHosts(t *testing.T) {
 	params := cartesian.Params{"name": "v", "nics": "nic1", "images": "image1", "image_name": "x"}
 	other := vm.Placement{RunDir: "/home/u/v1", ImageDir: "/mnt/images/v1", BaseDir: "/mnt"}
@@ -204,8 +204,7 @@ func TestCommandLineSameOnBothHosts(t *testing.T) {
 	}
 }
 
-// Two instances of one VM on one host have sockets of their own, and its disk in
-// common: that belongs to the VM and the host.
+// Two instances of one VM on one host have different sockets, but the same disk.
 func TestTwoInstances(t *testing.T) {
 	t.Parallel()
 	config, err := vm.ParseConfig("vm1", cartesian.Params{"images": "image1", "image_name": "x", "serials": "serial0", "guest_clock": "yes"})

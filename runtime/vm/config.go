@@ -18,27 +18,27 @@ import (
 	"github.com/mhmig/mhmig/runtime/host"
 )
 
-// Config is a VM on one host, as its params describe it: read once, and checked.
-// What depends on the host itself, and on what its QEMU can do, comes later: see
-// [Agree] and [CommandLine].
+// Config is the configuration of a VM on one host, from its params, which are read once
+// and checked. What depends on the host and its QEMU is added later: see [Cache.Agree]
+// and [CommandLine].
 type Config struct {
 	Name    string
 	QEMU    string // the program
 	QEMUImg string // the program that makes disk images
-	Start   bool   // before the scenario begins
+	Start   bool   // start_vm: start it before the scenario begins
 
 	Accel       string // auto, kvm or tcg
 	DirtyGuard  string // auto, on or off
 	MachineType string // a pc or q35 type, or an alias, with its options
 	CPUModel    string
-	CPUFlags    []string // as +x2apic, -vmx
+	CPUFlags    []string // such as +x2apic, -vmx
 	CPUs        int
 	MemoryBytes int64
 
 	Kernel       string // "" boots from the first disk
 	Initrd       string
 	KernelParams string
-	Extra        []string // more arguments for QEMU
+	Extra        []string // extra_params: further arguments for QEMU
 
 	// MonitorTimeout is how long QEMU may take to answer a QMP command.
 	MonitorTimeout time.Duration
@@ -47,19 +47,19 @@ type Config struct {
 	Login   Login
 }
 
-// Login is how one gets into the guest.
+// Login is how to log in to the guest.
 type Login struct {
 	Port     int // of its SSH server
 	Username string
 	Password host.Secret
 	Prompt   *regexp.Regexp // of its shell
-	NIC      bool           // the guest can be reached by its network at all
-	Timeout  time.Duration  // from the guest's start until somebody is logged in
+	NIC      bool           // the VM has a NIC, so SSH is possible
+	Timeout  time.Duration  // from the guest's start until a login succeeds
 }
 
-// ParseConfig reads the params of the VM called name, narrowed to the host and then
-// to the VM. It is pure, and finds all that is wrong: each wrong value is an error
-// of its own that names the param, the value and what is allowed.
+// ParseConfig parses the params of the VM called name, narrowed to the host and then
+// to the VM. It is pure, and reports all errors: there is one for each invalid value,
+// with the param, the value and what is allowed.
 func ParseConfig(name string, p cartesian.Params) (Config, error) {
 	if !plainName.MatchString(name) {
 		return Config{}, &api.ValueError{Param: "vms", Value: name, Want: wantPlainNames}
@@ -72,7 +72,7 @@ func ParseConfig(name string, p cartesian.Params) (Config, error) {
 		CPUs: v.Int("smp"), MemoryBytes: v.Size("mem"),
 		Kernel: v.Text("kernel"), Initrd: v.Text("initrd"), KernelParams: v.Text("kernel_params"),
 		MonitorTimeout: v.Seconds("monitor_timeout"),
-		Extra:          words(v, "extra_params"),
+		Extra:          splitWords(v, "extra_params"),
 		Login: Login{
 			Port: v.Port("shell_port"), Username: v.Text("username"), Password: host.Secret(v.Text("password")),
 			Prompt: v.Pattern("shell_prompt"), NIC: v.Has("nics"), Timeout: v.Seconds("login_timeout"),
@@ -83,7 +83,7 @@ func ParseConfig(name string, p cartesian.Params) (Config, error) {
 		v.Invalid("machine_type", "a pc or q35 type")
 	}
 	if c.MemoryBytes < 1<<20 && v.Err() == nil {
-		v.Invalid("mem", "1M at least")
+		v.Invalid("mem", "at least 1M")
 	}
 	if v.Err() == nil && !c.holdsGuest() {
 		v.Invalid("mem", wantGuestMemory)
@@ -100,15 +100,15 @@ func ParseConfig(name string, p cartesian.Params) (Config, error) {
 	return c, nil
 }
 
-// CheckFiles makes it an error when files of the VMs, on one host, would be one and
-// the same: their names are made of those of VMs, images and serial ports.
+// CheckFiles returns an error if two files of the VMs on one host would have the same
+// name: file names are made of the names of VMs, images and serial ports.
 func CheckFiles(configs []Config) error {
 	owner := map[string]string{}
-	claim := func(name, who string) error {
+	claim := func(name, by string) error {
 		if other, taken := owner[name]; taken {
-			return fmt.Errorf("%s and %s would both have the file %s: name one otherwise", other, who, name)
+			return fmt.Errorf("%s and %s would both have the file %s: rename one of them", other, by, name)
 		}
-		owner[name] = who
+		owner[name] = by
 		return nil
 	}
 	for _, c := range configs {
@@ -123,7 +123,7 @@ func CheckFiles(configs []Config) error {
 			case *serialPort:
 				err = claim(fileName(c.Name, d.name), fmt.Sprintf("serial port %s of %s", d.name, c.Name))
 			case *disk:
-				err = claim(d.ownName(c.Name), fmt.Sprintf("image %s of %s", d.name, c.Name))
+				err = claim(d.overlayName(c.Name), fmt.Sprintf("image %s of %s", d.name, c.Name))
 			}
 			if err != nil {
 				return err
@@ -149,8 +149,8 @@ func named(name string, err error) error {
 // Memory is the guest's memory as QEMU's -m has it: 512M.
 func (c *Config) Memory() string { return memoryOption(c.MemoryBytes >> 10) }
 
-// chipset is what the machine type is a version of: i440fx or q35, "" for one
-// that is not a PC.
+// chipset is the chipset of the machine type: i440fx or q35, "" for one that is not
+// a PC.
 func (c *Config) chipset() string { return chipsetOf(c.MachineType) }
 
 func chipsetOf(machine string) string {
@@ -165,24 +165,23 @@ func chipsetOf(machine string) string {
 	}
 }
 
-// words are a param's words, as a shell splits them. A shell would not take what
-// begins and does not end.
-func words(v api.Values, param string) []string {
+// splitWords splits a param into words as a shell does. Unclosed quotes are an error.
+func splitWords(v api.Values, param string) []string {
 	text := v.Text(param)
 	switch open := unclosed(text); open {
 	case "":
 	case "#":
 		v.Invalid(param, `words as in a shell, where "#" begins a comment; write '#' in quotes`)
 	case `\`:
-		v.Invalid(param, `words as in a shell, and something behind the last \`)
+		v.Invalid(param, `words as in a shell, and a character after the last \`)
 	default:
-		v.Invalid(param, "words as in a shell, each "+open+" with another that closes it")
+		v.Invalid(param, "words as in a shell, each "+open+" with a closing one")
 	}
 	return shlex.Split(text)
 }
 
-// unclosed returns the sign of a shell's that begins something in text that does
-// not end there: a quote, a backslash, a comment. "" if there is none.
+// unclosed returns the shell character in text whose construct does not end there: that
+// of a quote, a backslash or a comment; "" if there is none.
 func unclosed(text string) string {
 	var quote rune
 	escaped, between := false, true // between words
@@ -212,12 +211,12 @@ func unclosed(text string) string {
 	return ""
 }
 
-// splitFlags takes virt-test's form too, which begins with a comma.
+// splitFlags also accepts virt-test's form, which begins with a comma.
 func splitFlags(flags string) []string {
 	return strings.FieldsFunc(flags, func(r rune) bool { return r == ',' || r == ' ' })
 }
 
-// settings are what all instances of the VM must have alike, on whatever host.
+// settings are the settings that must be the same for all instances of the VM.
 func (c *Config) settings() []Setting {
 	settings := []Setting{
 		{Param: "accel", Value: c.Accel},
@@ -236,33 +235,33 @@ func (c *Config) settings() []Setting {
 	return settings
 }
 
-// Difference is a setting that two hosts have not alike, so that a guest cannot
-// move between them.
-type Difference struct {
-	Setting        // of the one that has it, or the first
-	First   string // its value on the first host, "" where it has none
-	Second  string
+// difference is a setting that is not the same on two hosts, so that a guest cannot
+// migrate between them.
+type difference struct {
+	Setting        // from the first host that has it
+	first   string // its value on the first host, "" where it has none
+	second  string
 }
 
-// Differences are the settings in which two configs of one VM differ.
-func Differences(first, second *Config) []Difference {
-	one, other := byParam(first), byParam(second)
-	var differences []Difference
+// differences returns the settings in which two configs of one VM differ.
+func differences(first, second *Config) []difference {
+	firstValues, secondValues := byParam(first), byParam(second)
+	var found []difference
 	for _, s := range append(first.settings(), second.settings()...) {
-		d := Difference{Setting: s, First: one[s.key()], Second: other[s.key()]}
-		if len(s.Objects) > 0 && (d.First == "" || d.Second == "") {
-			continue // the object itself is missing there, which shows in the param that lists it
+		d := difference{Setting: s, first: firstValues[s.key()], second: secondValues[s.key()]}
+		if len(s.Objects) > 0 && (d.first == "" || d.second == "") {
+			continue // the object itself is missing there: the param that lists it differs
 		}
-		if d.First == d.Second || slices.ContainsFunc(differences, func(o Difference) bool { return o.key() == s.key() }) {
+		if d.first == d.second || slices.ContainsFunc(found, func(o difference) bool { return o.key() == s.key() }) {
 			continue
 		}
-		differences = append(differences, d)
+		found = append(found, d)
 	}
-	return differences
+	return found
 }
 
-// byParam are a config's settings by their keys. Names of objects stand behind each
-// other, as in the param that lists them.
+// byParam maps the keys of a config's settings to their values. Names of objects are
+// joined, as in the param that lists them.
 func byParam(c *Config) map[string]string {
 	m := map[string]string{}
 	for _, s := range c.settings() {

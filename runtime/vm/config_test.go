@@ -15,7 +15,7 @@ import (
 	"github.com/mhmig/mhmig/runtime/vm"
 )
 
-// One pass finds all that is wrong, on whatever device.
+// One call reports all errors, of all devices.
 func TestParseConfigFindsAll(t *testing.T) {
 	t.Parallel()
 	_, err := vm.ParseConfig("vm1", cartesian.Params{
@@ -42,18 +42,18 @@ func TestParseConfigFindsAll(t *testing.T) {
 	}
 }
 
-// A quote that nothing closes would swallow arguments of QEMU, or make one of many.
+// An unclosed quote would drop or join arguments of QEMU.
 func TestExtraParamsAreWholeWords(t *testing.T) {
 	t.Parallel()
 	tests := []struct{ text, want string }{
 		{``, ""},
 		{`-a 'b c' "d\"e" f\ g h#i '#' "it's"`, ""},
-		{`-smbios "type=1,serial=zz`, `words as in a shell, each " with another that closes it`},
-		{`-smbios 'type=1`, `words as in a shell, each ' with another that closes it`},
-		{`it's`, `words as in a shell, each ' with another that closes it`},
+		{`-smbios "type=1,serial=zz`, `words as in a shell, each " with a closing one`},
+		{`-smbios 'type=1`, `words as in a shell, each ' with a closing one`},
+		{`it's`, `words as in a shell, each ' with a closing one`},
 		{`'a\'`, ""},
-		{`"a\"`, `words as in a shell, each " with another that closes it`},
-		{`-a \`, `words as in a shell, and something behind the last \`},
+		{`"a\"`, `words as in a shell, each " with a closing one`},
+		{`-a \`, `words as in a shell, and a character after the last \`},
 		{`-a # -b`, `words as in a shell, where "#" begins a comment; write '#' in quotes`},
 	}
 	for _, tt := range tests {
@@ -72,11 +72,11 @@ func TestExtraParamsAreWholeWords(t *testing.T) {
 	}
 }
 
-// Who plans a run asks for the guest's memory alone; who starts the VM hears of it
-// among the rest.
+// The plan of a run checks the guest's memory only; ParseConfig reports it with all
+// other errors.
 func TestGuestMemory(t *testing.T) {
 	t.Parallel()
-	const small = "vm1: param mem: got %q, want 72M at least: JeOS, the guest that mhmig brings, does not start with less"
+	const small = "vm1: param mem: got %q, want at least 72M: the guest JeOS does not boot with less"
 	shipped := cartesian.Params{"kernel": "jeos:kernel", "initrd": "jeos:initrd"}
 	for mem, want := range map[string]string{
 		"40": fmt.Sprintf(small, "40"), "71.9M": fmt.Sprintf(small, "71.9M"), "72": "", "1G": "", "lots": "",
@@ -97,7 +97,7 @@ func TestGuestMemory(t *testing.T) {
 	}
 }
 
-// Words that virt-test has for the same.
+// Synonyms of virt-test.
 func TestSpellings(t *testing.T) {
 	t.Parallel()
 	ours := cartesian.Params{"images": "i", "image_name": "x", "nics": "n", "drive_format": "scsi", "nic_model": "virtio", "display": "none"}
@@ -116,8 +116,8 @@ func TestSpellings(t *testing.T) {
 	}
 }
 
-// What both ends must have alike, however the params say it.
-func TestCheckAlike(t *testing.T) {
+// What must be the same on both ends, however the params set it.
+func TestCheckSame(t *testing.T) {
 	t.Parallel()
 	base := cartesian.Params{
 		"vms": "vm1", "images": "image1 stg", "image_name": "images/x", "nics": "nic1", "serials": "serial0",
@@ -126,7 +126,7 @@ func TestCheckAlike(t *testing.T) {
 	tests := []struct {
 		name   string
 		params cartesian.Params
-		want   string // "" where the guest can move
+		want   string // "" if the guest can migrate
 	}{
 		{"nothing", nil, ""},
 		{"a bridge of another name", cartesian.Params{"nic_mode": "tap", "netdst_host2": "br1"}, ""},
@@ -168,21 +168,21 @@ func TestCheckAlike(t *testing.T) {
 				}
 				hostConfigs = append(hostConfigs, vm.HostConfig{Host: s.on.Host, Label: s.label, Params: params, Config: c})
 			}
-			err := vm.CheckAlike(hostConfigs[0], hostConfigs[1])
+			err := vm.CheckSame(hostConfigs[0], hostConfigs[1])
 			switch {
 			case tt.want == "" && err != nil:
-				t.Errorf("CheckAlike: got %v, want none", err)
+				t.Errorf("CheckSame: got %v, want none", err)
 			case tt.want != "" && (err == nil || !strings.Contains(err.Error(), tt.want)):
-				t.Errorf("CheckAlike: got %v, want %s", err, tt.want)
+				t.Errorf("CheckSame: got %v, want %s", err, tt.want)
 			case err != nil && strings.Contains(err.Error(), "\n"):
-				t.Errorf("CheckAlike: got %v, want one line", err)
+				t.Errorf("CheckSame: got %v, want one line", err)
 			}
 		})
 	}
 }
 
-// Each device can be plugged into a QEMU that runs, from the same options that its
-// command line is made of.
+// Each device can be hot-plugged into a running QEMU, with the same options as on its
+// command line.
 func TestDevicesPlugIn(t *testing.T) {
 	t.Parallel()
 	b := newBed(t)
@@ -201,7 +201,7 @@ func TestDevicesPlugIn(t *testing.T) {
 	plugged := 0
 	for _, o := range spec.Options {
 		if o.Kind == "isa-serial" || o.Flag == "-chardev" && o.Properties[0].Value != "clock" {
-			continue // made when QEMU started, and there to stay
+			continue // cannot be hot-plugged
 		}
 		command, arguments := o.QMP()
 		if err := i.Monitor().Execute(t.Context(), command, arguments, nil); err != nil {
@@ -210,7 +210,7 @@ func TestDevicesPlugIn(t *testing.T) {
 		}
 		plugged++
 	}
-	// A disk has two block nodes and a device, a card two parts, the clock three; and there is a SCSI controller.
+	// A disk has two block nodes and a device, a NIC two parts, the clock three; and there is a SCSI controller.
 	if want := 3*3 + 2*2 + 3 + 1; plugged != want {
 		t.Errorf("plugged in %d, want %d of %+v", plugged, want, spec.Options)
 	}

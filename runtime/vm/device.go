@@ -9,9 +9,9 @@ import (
 	"github.com/mhmig/mhmig/lang/api"
 )
 
-// Where devices sit on the PCI bus. Every address is pinned, so that a device
-// which one side has and the other has not moves no other device. 0x0b to 0x0f
-// and 0x1b are left for what is plugged in later.
+// The slots of devices on the PCI bus. Every address is fixed, so that a device which
+// only one side has does not change the addresses of others. 0x0b to 0x0f and 0x1b are
+// free for hot-plugged devices.
 const (
 	slotVGA       = 0x02
 	slotFirstNIC  = 0x03
@@ -23,26 +23,24 @@ const (
 	slotAHCI      = 0x1d
 )
 
-// Device is a part of a VM that its guest sees, with what stands behind it on the
-// host. A new kind of device is a file with a type of its own, and a row in
-// [deviceKinds].
+// Device is a device of the guest, with its backend on the host. A new kind of device is
+// a file with its type, and a row in [deviceKinds].
 type Device interface {
-	// Settings are what both ends of a migration must have alike. What may differ
-	// from host to host, as a bridge's name, is not among them.
+	// Settings are the settings that must be the same on both ends of a migration. What
+	// may differ between hosts, such as a bridge's name, is not among them.
 	Settings() []Setting
 	// Render adds the device to a command line.
 	Render(*Layout) error
 }
 
-// Setting is the value of a param, as far as the guest can tell.
+// Setting is the value of a param that is visible to the guest.
 type Setting struct {
 	Param   string
-	Objects []string // within the VM: stg, nic1
+	Objects []string // in the VM: stg, nic1
 	Value   string
 }
 
-// deviceKinds are the kinds of devices, in the order in which a command line has
-// them.
+// deviceKinds are the kinds of devices, in their order on a command line.
 var deviceKinds = []func(*Config, api.Values) []Device{
 	serialPorts,
 	clockPorts,
@@ -51,36 +49,36 @@ var deviceKinds = []func(*Config, api.Values) []Device{
 	nics,
 }
 
-// Layout is a command line in the making.
+// Layout builds a command line.
 type Layout struct {
 	Placement Placement
 	vm        string
 	bus       string // the root PCI bus
 	chipset   string // i440fx or q35
-	boots     bool   // QEMU boots from a disk, not a kernel of its own
+	boots     bool   // the guest boots from a disk, not from -kernel
 	spec      *Spec
 }
 
 func (l *Layout) add(arguments ...string) { l.spec.Argv = append(l.spec.Argv, arguments...) }
 
-// option adds an option that a QEMU which runs could be given too.
+// option adds an option that could be hot-plugged into a running QEMU too.
 func (l *Layout) option(o Option) {
 	l.spec.Options = append(l.spec.Options, o)
 	l.add(o.Flag, o.Argument())
 }
 
-// device adds a device that has a fixed address.
+// device adds a device with a fixed address.
 func (l *Layout) device(driver string, properties ...Property) {
 	l.option(Option{Flag: "-device", Kind: driver, Properties: properties})
 }
 
-// at is a slot of the root bus.
+// at returns the properties for a slot of the root bus.
 func (l *Layout) at(slot int) []Property {
 	return []Property{{"bus", l.bus}, {"addr", fmt.Sprintf("0x%02x", slot)}}
 }
 
 // socket adds a character device that listens on a unix socket in the run folder,
-// and returns where.
+// and returns its path.
 func (l *Layout) socket(id string) (string, error) {
 	where := l.Placement.file(l.vm, id)
 	if err := checkSocket(where); err != nil {
@@ -92,28 +90,28 @@ func (l *Layout) socket(id string) (string, error) {
 	return where, nil
 }
 
-const maxSocketPath = 107 // bytes in sockaddr_un, less the final zero
+const maxSocketPath = 107 // bytes in sockaddr_un, without the final zero
 
 func checkSocket(where string) error {
 	if len(where) > maxSocketPath {
-		return fmt.Errorf("socket %s: a path of %d bytes, but unix sockets allow %d: choose a shorter param state_dir",
+		return fmt.Errorf("socket %s: the path has %d bytes, but unix sockets allow %d: set a shorter param state_dir",
 			where, len(where), maxSocketPath)
 	}
 	return nil
 }
 
-// plainName fits everywhere: into files' names, QEMU's ids (a letter first) and its
-// node names (31 characters with our prefix).
+// plainName is valid in file names, QEMU ids (a letter first) and QEMU node names (31
+// characters with our prefix).
 var plainName = regexp.MustCompile(`^[A-Za-z][A-Za-z0-9_.-]{0,24}$`)
 
-const wantPlainNames = "names of at most 25 letters, digits and ._-, a letter first"
+const wantPlainNames = "names of at most 25 letters, digits and ._-, starting with a letter"
 
-// plainNames are the names of objects that a param lists, at most so many. Names
-// that fit nowhere are errors, and left out.
-func plainNames(v api.Values, param string, most int) []string {
+// plainNames returns the names of objects that a param lists, at most limit. Invalid
+// names are errors, and left out.
+func plainNames(v api.Values, param string, limit int) []string {
 	names := v.Names(param)
-	if len(names) > most {
-		v.AddError(fmt.Errorf("param %s: got %d, want %d at most", param, len(names), most))
+	if len(names) > limit {
+		v.AddError(fmt.Errorf("param %s: got %d, want at most %d", param, len(names), limit))
 		return nil
 	}
 	var plain []string

@@ -12,16 +12,16 @@ import (
 	"github.com/mhmig/mhmig/lang/api"
 )
 
-// disk is a disk of the VM, and the image that it stands for.
+// disk is a disk of the VM, with its image.
 //
-//	image_overlay  create_image  the guest writes to           made by PrepareImages
+//	image_overlay  create_image  the guest writes to           created by PrepareImages
 //	yes (default)  no (default)  an overlay in the image dir   the overlay, on image_name
 //	yes            yes           an image in the image dir     the image, empty
 //	no             no            image_name itself             nothing
 //	no             yes           image_name itself             the image, empty
 //
-// An image_name that is there is kept by create_image, as if it said no; but
-// force_create_image makes an empty image in any case.
+// create_image does not replace an existing image_name, as if it were no;
+// force_create_image creates an empty image in any case.
 type disk struct {
 	name  string // in the param images
 	index int
@@ -30,29 +30,28 @@ type disk struct {
 	cache string // drive_cache
 
 	image   string // image_name, or ""
-	device  bool   // image_raw_device: image has no format behind its name
+	device  bool   // image_raw_device: image_name is a path without the format's ending
 	format  string // qcow2 or raw
 	overlay bool
 	create  bool
 	force   bool
-	size    int64 // bytes of an image to be made
+	size    int64 // bytes of an image to be created
 }
 
-// diskFiles are where a disk's image lies and how it comes to be, as one host sees
-// it.
+// diskFiles are the paths of a disk's image on one host, and how to create it.
 type diskFiles struct {
 	path   string // what the guest writes to
 	format string // of path
 
-	base       string // what an overlay stands on, or ""
+	base       string // the backing file of an overlay, or ""
 	baseFormat string
-	create     bool  // an empty image is to be made
+	create     bool  // create an empty image
 	size       int64 // of that, in bytes
-	force      bool  // make it even if it is there
-	keep       bool  // it outlives the variant
+	force      bool  // create it even if it exists
+	persistent bool  // it is not removed at the variant's end
 }
 
-// disks are the VM's disks, behind the controllers that they need.
+// disks are the VM's disks, after the controllers that they need.
 func disks(c *Config, v api.Values) []Device {
 	var all, controllers []Device
 	units := map[string]int{} // how many each bus has
@@ -68,16 +67,16 @@ func disks(c *Config, v api.Values) []Device {
 		switch {
 		case d.image == "" && (!d.create || !d.overlay):
 			own.AddError(errors.New("param image_name: missing"))
-		case d.create && d.size == 0: // though it may be there, on some storage
-			own.AddError(errors.New("param image_size: create_image needs it, as 10G"))
+		case d.create && d.size == 0: // even if the image exists already
+			own.AddError(errors.New("param image_size: missing, create_image needs it (such as 10G)"))
 		}
 		if d.bus == "ahci" && c.chipset() == "q35" {
-			d.bus = "ide" // the chipset's own controller is one
+			d.bus = "ide" // the chipset has an AHCI controller
 		}
 		d.unit = units[d.bus]
 		units[d.bus]++
-		if room, limited := controllerRoom(d.bus, c.chipset()); limited && d.unit >= room {
-			own.AddError(fmt.Errorf("param drive_format: disk %d does not fit, %s has room for %d", d.unit+1, d.bus, room))
+		if limit, limited := controllerLimit(d.bus, c.chipset()); limited && d.unit >= limit {
+			own.AddError(fmt.Errorf("param drive_format: got %d disks, but %s allows %d", d.unit+1, d.bus, limit))
 		}
 		if d.unit == 0 && (d.bus == "scsi" || d.bus == "ahci") {
 			controllers = append(controllers, controller(d.bus))
@@ -87,8 +86,8 @@ func disks(c *Config, v api.Values) []Device {
 	return append(controllers, all...)
 }
 
-// controllerRoom is how many disks fit on a controller, if that is few.
-func controllerRoom(bus, chipset string) (room int, limited bool) {
+// controllerLimit is the maximum number of disks of a controller, if it has one.
+func controllerLimit(bus, chipset string) (limit int, limited bool) {
 	switch {
 	case bus == "ide" && chipset == "i440fx":
 		return 4, true
@@ -99,10 +98,10 @@ func controllerRoom(bus, chipset string) (room int, limited bool) {
 	}
 }
 
-// controller is the controller of disks that the chipset has none for.
+// controller is a disk controller that the chipset does not have.
 type controller string
 
-func (controller) Settings() []Setting { return nil } // its disks have them
+func (controller) Settings() []Setting { return nil } // those of its disks suffice
 
 func (c controller) Render(l *Layout) error {
 	if c == "scsi" {
@@ -128,8 +127,8 @@ func (d *disk) Settings() []Setting {
 	return settings
 }
 
-// writeCache is what the guest can tell of drive_cache: whether the disk has a
-// cache that must be flushed.
+// writeCache is the part of drive_cache that is visible to the guest: whether the disk
+// has a write cache that must be flushed.
 func (d *disk) writeCache() string {
 	if d.cache == "writethrough" || d.cache == "directsync" {
 		return "writethrough"
@@ -144,13 +143,12 @@ func yesNo(b bool) string {
 	return "no"
 }
 
-// ownName is the name of the disk's own image in the image folder, without what
-// tells its format.
-func (d *disk) ownName(vm string) string { return vm + "-" + d.name }
+// overlayName is the name of the disk's image in the image folder, without the format's
+// ending.
+func (d *disk) overlayName(vm string) string { return vm + "-" + d.name }
 
-// named is the file that image_name names on the host of placement, "" if it names
-// none.
-func (d *disk) named(placement Placement) string {
+// imagePath is the path of image_name on the host of placement, "" if it is not set.
+func (d *disk) imagePath(placement Placement) string {
 	switch {
 	case d.image == "":
 		return ""
@@ -161,9 +159,9 @@ func (d *disk) named(placement Placement) string {
 	}
 }
 
-// files are where the disk's image lies on the host of placement.
+// files are the paths of the disk's image on the host of placement.
 func (d *disk) files(vm string, placement Placement) diskFiles {
-	own := path.Join(placement.ImageDir, d.ownName(vm))
+	own := path.Join(placement.ImageDir, d.overlayName(vm))
 	create := d.force || d.create && !slices.Contains(placement.Kept, d.name)
 	f := diskFiles{format: d.format, force: d.force}
 	switch {
@@ -171,9 +169,9 @@ func (d *disk) files(vm string, placement Placement) diskFiles {
 		f.path = own + "." + d.format
 	case d.overlay:
 		f.path, f.format = own+".qcow2", "qcow2"
-		f.base, f.baseFormat = d.named(placement), d.format
+		f.base, f.baseFormat = d.imagePath(placement), d.format
 	default:
-		f.path, f.keep = d.named(placement), true
+		f.path, f.persistent = d.imagePath(placement), true
 	}
 	if create {
 		f.create, f.size = true, d.size
@@ -205,7 +203,7 @@ func (d *disk) Render(l *Layout) error {
 
 	driver, where := d.slot(l)
 	where = append(where, Property{"id", d.name}, Property{"drive", "drive_" + d.name})
-	if l.boots { // else QEMU's kernel loader claims the first place itself
+	if l.boots { // else QEMU's kernel loader takes the first place in the boot order
 		where = append(where, Property{"bootindex", d.index})
 	}
 	if d.writeCache() == "writethrough" {
@@ -215,7 +213,7 @@ func (d *disk) Render(l *Layout) error {
 	return nil
 }
 
-// slot is the disk's driver and its slot on its bus.
+// slot is the disk's driver and its address on its bus.
 func (d *disk) slot(l *Layout) (driver string, where []Property) {
 	switch {
 	case d.bus == "scsi":

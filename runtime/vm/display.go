@@ -4,7 +4,7 @@ package vm
 
 import "github.com/mhmig/mhmig/lang/api"
 
-// display is a VGA card with a VNC server on a unix socket, or neither.
+// display is a VGA card with a VNC server on a unix socket, or no display.
 type display struct{ vnc bool }
 
 func displays(_ *Config, v api.Values) []Device {

@@ -20,22 +20,22 @@ import (
 
 // Statuses of an ExitError besides those of a process.
 const (
-	StillRuns     = -1 // the process is there: only the way to its monitor is lost
-	StatusUnknown = -2 // it has ended, and its status was not kept
-	Unreachable   = -3 // its host cannot be asked: it may run
+	StillRuns     = -1 // the process exists: only the connection to its monitor is lost
+	StatusUnknown = -2 // it has ended, and its status is not known
+	Unreachable   = -3 // its host cannot be reached: it may still run
 )
 
-// ExitError is the end of a QEMU that nobody asked to end.
+// ExitError is the unexpected end of a QEMU.
 type ExitError struct {
 	VM, Host    string
-	Status      int      // as a shell gives it: 128+n is signal n; StillRuns; StatusUnknown; Unreachable
+	Status      int      // as in a shell: 128+n is signal n; StillRuns; StatusUnknown; Unreachable
 	Log         []string // QEMU's last lines
-	Sanitizer   []string // what sanitizers have complained of, in their first words
-	CommandLine string   // where its command line can be read: a path on the host
-	Cause       error    // why nothing is known, with Unreachable
+	Sanitizer   []string // the first lines of sanitizer reports
+	CommandLine string   // a path on the host of a file with its command line
+	Cause       error    // with Unreachable
 }
 
-// Error says how QEMU ended and in which words, and what to do when we know.
+// Error says how QEMU ended, with its log, and a hint if there is one.
 func (e *ExitError) Error() string {
 	var b strings.Builder
 	fmt.Fprintf(&b, "QEMU of %s on %s ", e.VM, e.Host)
@@ -43,19 +43,19 @@ func (e *ExitError) Error() string {
 	case e.Status == StillRuns:
 		b.WriteString("still runs, but its monitor is closed")
 	case e.Status == Unreachable:
-		fmt.Fprintf(&b, "is out of reach and may still run: %v", e.Cause)
+		fmt.Fprintf(&b, "is unreachable and may still run: %v", e.Cause)
 	case e.Status == StatusUnknown:
-		b.WriteString("ended in an unknown way")
+		b.WriteString("ended with an unknown status")
 	case e.Status > 128:
 		fmt.Fprintf(&b, "ended by signal %d (%s)", e.Status-128, syscall.Signal(e.Status-128))
 	default:
 		fmt.Fprintf(&b, "ended with status %d", e.Status)
 	}
 	if len(e.Sanitizer) > 0 {
-		fmt.Fprintf(&b, "; its sanitizer complained: %s", strings.Join(e.Sanitizer, " | "))
+		fmt.Fprintf(&b, "; sanitizer: %s", strings.Join(e.Sanitizer, " | "))
 	}
 	if len(e.Log) > 0 {
-		fmt.Fprintf(&b, "; it said: %s", strings.Join(e.Log, " | "))
+		fmt.Fprintf(&b, "; log: %s", strings.Join(e.Log, " | "))
 	}
 	if hint := e.hint(); hint != "" {
 		fmt.Fprintf(&b, "; %s", hint)
@@ -66,58 +66,58 @@ func (e *ExitError) Error() string {
 	return b.String()
 }
 
-// Unwrap gives what kept us from knowing more.
+// Unwrap returns why the status is not known.
 func (e *ExitError) Unwrap() error { return e.Cause }
 
 func (e *ExitError) ended() bool { return e.Status >= 0 }
 
-// Abnormal says whether no QEMU should end like this: with a status, by a signal,
-// in an unknown way, or with a sanitizer's complaint.
+// Abnormal says whether QEMU ended abnormally: with a status other than 0, by a signal,
+// with an unknown status, or with a sanitizer report.
 func (e *ExitError) Abnormal() bool {
 	return e.Status > 0 || len(e.Sanitizer) > 0 || e.Status == StatusUnknown && e.Cause == nil
 }
 
-// lostPeer are QEMU's words for a migration whose other side, or the way there, was
-// lost. It has no other sign of that: its status is the same for a stream that it
-// could not load.
+// lostPeer matches QEMU's messages about a migration whose other side, or the connection
+// to it, was lost. Only the log tells: the exit status is the same for a stream that
+// QEMU could not load.
 var lostPeer = regexp.MustCompile(`Input/output error|Connection reset by peer|Unable to read from socket|Broken pipe`)
 
-// LostPeer says whether QEMU ended because the other side of its migration was gone,
-// or the way there: then that is what failed.
+// LostPeer says whether QEMU ended because the other side of its migration, or the
+// connection to it, was lost: then that failed first.
 func (e *ExitError) LostPeer() bool { return slices.ContainsFunc(e.Log, lostPeer.MatchString) }
 
-// sanitizers finds the first words of the complaints of a QEMU that was built
-// with sanitizers: the words of grep -E, without a single quote.
+// sanitizers matches the first lines of the reports of a QEMU that was built with
+// sanitizers: a pattern of grep -E, without a single quote.
 const sanitizers = `(Address|HWAddress|Leak|Memory|Thread|UndefinedBehavior)Sanitizer:|: runtime error: `
 
-// mostComplaints bounds how many of them are told.
-const mostComplaints = 3
+// maxReports is the maximum number of reports in an error.
+const maxReports = 3
 
 var forwardRule = regexp.MustCompile(`Could not set up host forwarding rule '?tcp:127\.0\.0\.1:(\d+)-:(\d+)`)
 
-// hint translates the words of QEMU that leave a user helpless.
+// hint explains messages of QEMU that do not say what to do.
 func (e *ExitError) hint() string {
 	log := strings.Join(e.Log, "\n")
 	if m := forwardRule.FindStringSubmatch(log); m != nil {
-		return fmt.Sprintf("port %s of %s, which is to lead to the guest's port %s, is taken: set another host_port_… or none", m[1], e.Host, m[2])
+		return fmt.Sprintf("port %s of %s, forwarded to the guest's port %s, is in use: set another host_port_… or none", m[1], e.Host, m[2])
 	}
 	return lockHint(log)
 }
 
-// lockRule is what QEMU and qemu-img say of an image that another one has open: of
-// the image itself, or of one that it stands on.
-var lockRule = regexp.MustCompile(`Failed to get (shared )?"[a-z ]+" lock`)
+// lockError matches the messages of QEMU and qemu-img about an image that another
+// process has open: the image itself, or one of its backing files.
+var lockError = regexp.MustCompile(`Failed to get (shared )?"[a-z ]+" lock`)
 
-// lockHint translates their words, if they are among those of a log.
+// lockHint explains such a message, if the log has one.
 func lockHint(log string) string {
-	if !lockRule.MatchString(log) {
+	if !lockError.MatchString(log) {
 		return ""
 	}
-	return "another QEMU has the image open: is a VM of an earlier run left? (mhmig cleanup)"
+	return "another QEMU has the image open: does a VM of an earlier run still exist? (mhmig cleanup)"
 }
 
-// exit finds out how QEMU ended: from the status that the script keeps, which
-// comes a moment after the monitor closes, and QEMU's log.
+// exit determines how QEMU ended: from the status that its script writes shortly after
+// the monitor closes, and QEMU's log.
 func (i *Instance) exit(ctx context.Context) *ExitError {
 	e := &ExitError{VM: i.config.Name, Host: i.placement.Host.Name(), Status: StatusUnknown, CommandLine: i.file("sh")}
 	out, err := i.placement.Host.Run(ctx, host.Command{
@@ -133,37 +133,36 @@ echo %[10]s
 tail -c %[11]d %[4]s 2>/dev/null | tail -n %[7]d; exit 0`,
 			shellescape.Quote(i.placement.RunDir), shellescape.Quote(i.file("exit")), shellescape.Quote(i.file("pid")),
 			shellescape.Quote(i.file("log")), StillRuns, StatusUnknown, logTail,
-			mostComplaints, sanitizers, logFollows, tailBytes),
-		Timeout: askTimeout,
+			maxReports, sanitizers, logFollows, tailBytes),
+		Timeout: queryTimeout,
 	})
 	if err != nil {
 		e.Status, e.Cause = Unreachable, err
 		return e
 	}
-	e.read(string(out.Stdout))
+	e.parse(string(out.Stdout))
 	return e
 }
 
-// logFollows parts what sanitizers said from QEMU's last words.
+// logFollows separates the sanitizer reports from the end of QEMU's log.
 const logFollows = "--log--"
 
-// read takes in how QEMU ended, as scripts print it: the status, complaints of
-// sanitizers, and, behind a line of its own, the end of QEMU's log.
-func (e *ExitError) read(text string) {
+// parse parses the output of scripts about QEMU's end: the status, sanitizer reports,
+// a separator line, and the end of QEMU's log.
+func (e *ExitError) parse(text string) {
 	status, rest, _ := strings.Cut(text, "\n")
 	if n, err := strconv.Atoi(strings.TrimSpace(status)); err == nil {
 		e.Status = n
 	}
-	complaints, log, _ := strings.Cut(rest, logFollows+"\n")
-	e.Sanitizer, e.Log = excerpt.Lines(complaints), excerpt.Lines(log)
+	reports, log, _ := strings.Cut(rest, logFollows+"\n")
+	e.Sanitizer, e.Log = excerpt.Lines(reports), excerpt.Lines(log)
 }
 
-// stateTimeout is for the question what a process does: a host that is well
-// answers it at once.
+// stateTimeout is for reading the state of a process, which a working host does at once.
 const stateTimeout = 5 * time.Second
 
-// ProcessState says what the host knows of a QEMU that does not answer its
-// monitor, as "its process 4711 is T (stopped)". It is an error when the host
+// ProcessState returns the state of the process of a QEMU that does not answer its
+// monitor, such as "its process 4711 is T (stopped)". It is an error when the host
 // does not answer either.
 func (i *Instance) ProcessState(ctx context.Context) (string, error) {
 	out, err := i.placement.Host.Run(ctx, host.Command{
@@ -177,12 +176,12 @@ echo "its process has ended"`, shellescape.Quote(i.file("pid"))),
 	return strings.TrimSpace(string(out.Stdout)), nil
 }
 
-// LogTail returns the last lines that QEMU wrote; nil when there are none, or the
-// host cannot be asked, or after Destroy.
+// LogTail returns the last lines of QEMU's log; nil when there are none, or the host
+// cannot be reached, or after Destroy.
 func (i *Instance) LogTail(ctx context.Context) []string {
 	out, err := i.placement.Host.Run(ctx, host.Command{
 		Script:  fmt.Sprintf("tail -c %d -- %s | tail -n %d", tailBytes, shellescape.Quote(i.file("log")), logTail),
-		Timeout: askTimeout,
+		Timeout: queryTimeout,
 	})
 	if err != nil {
 		return nil
@@ -190,7 +189,7 @@ func (i *Instance) LogTail(ctx context.Context) []string {
 	return excerpt.Lines(string(out.Stdout))
 }
 
-// lastLines are the last n lines of text, in one line.
+// lastLines joins the last n lines of text.
 func lastLines(text string, n int) string {
 	return strings.Join(excerpt.LastLines(text, n), " | ")
 }

@@ -15,30 +15,30 @@ func TestExitError(t *testing.T) {
 		exit vm.ExitError
 		want string
 	}{
-		{"a status", vm.ExitError{Status: 1, Log: []string{"first", "second"}, CommandLine: "/run/vm1.sh"}, "QEMU of vm1 on host2 ended with status 1; it said: first | second; command line: /run/vm1.sh"},
+		{"a status", vm.ExitError{Status: 1, Log: []string{"first", "second"}, CommandLine: "/run/vm1.sh"}, "QEMU of vm1 on host2 ended with status 1; log: first | second; command line: /run/vm1.sh"},
 		{"a signal", vm.ExitError{Status: 139}, "QEMU of vm1 on host2 ended by signal 11 (segmentation fault)"},
 		{"alive", vm.ExitError{Status: vm.StillRuns}, "QEMU of vm1 on host2 still runs, but its monitor is closed"},
-		{"unknown", vm.ExitError{Status: vm.StatusUnknown}, "QEMU of vm1 on host2 ended in an unknown way"},
-		{"out of reach", vm.ExitError{Status: vm.Unreachable, Cause: errors.New("host2 is lost")}, "QEMU of vm1 on host2 is out of reach and may still run: host2 is lost"},
+		{"unknown", vm.ExitError{Status: vm.StatusUnknown}, "QEMU of vm1 on host2 ended with an unknown status"},
+		{"out of reach", vm.ExitError{Status: vm.Unreachable, Cause: errors.New("host2 is lost")}, "QEMU of vm1 on host2 is unreachable and may still run: host2 is lost"},
 		{
 			"a port is taken",
 			vm.ExitError{Status: 1, Log: []string{"Could not set up host forwarding rule 'tcp:127.0.0.1:8443-:443'"}},
-			"QEMU of vm1 on host2 ended with status 1; it said: Could not set up host forwarding rule 'tcp:127.0.0.1:8443-:443'; port 8443 of host2, which is to lead to the guest's port 443, is taken: set another host_port_… or none",
+			"QEMU of vm1 on host2 ended with status 1; log: Could not set up host forwarding rule 'tcp:127.0.0.1:8443-:443'; port 8443 of host2, forwarded to the guest's port 443, is in use: set another host_port_… or none",
 		},
 		{
 			"a sanitizer",
 			vm.ExitError{Status: 0, Sanitizer: []string{"==7==ERROR: AddressSanitizer: heap-use-after-free"}, Log: []string{"SUMMARY"}},
-			"QEMU of vm1 on host2 ended with status 0; its sanitizer complained: ==7==ERROR: AddressSanitizer: heap-use-after-free; it said: SUMMARY",
+			"QEMU of vm1 on host2 ended with status 0; sanitizer: ==7==ERROR: AddressSanitizer: heap-use-after-free; log: SUMMARY",
 		},
 		{
 			"an image below is in use",
 			vm.ExitError{Status: 1, Log: []string{`Could not open backing file: Failed to get shared "write" lock`}},
-			`QEMU of vm1 on host2 ended with status 1; it said: Could not open backing file: Failed to get shared "write" lock; another QEMU has the image open: is a VM of an earlier run left? (mhmig cleanup)`,
+			`QEMU of vm1 on host2 ended with status 1; log: Could not open backing file: Failed to get shared "write" lock; another QEMU has the image open: does a VM of an earlier run still exist? (mhmig cleanup)`,
 		},
 		{
 			"an image is in use",
 			vm.ExitError{Status: 1, Log: []string{`Failed to get "write" lock`}},
-			`QEMU of vm1 on host2 ended with status 1; it said: Failed to get "write" lock; another QEMU has the image open: is a VM of an earlier run left? (mhmig cleanup)`,
+			`QEMU of vm1 on host2 ended with status 1; log: Failed to get "write" lock; another QEMU has the image open: does a VM of an earlier run still exist? (mhmig cleanup)`,
 		},
 	}
 	for _, tt := range tests {
@@ -52,8 +52,8 @@ func TestExitError(t *testing.T) {
 	}
 }
 
-// TestLostPeer: of a destination that could not go on, its words alone say whether the
-// other side failed.
+// TestLostPeer: only the log of a destination that has failed says whether the other
+// side failed first.
 func TestLostPeer(t *testing.T) {
 	t.Parallel()
 	for words, want := range map[string]bool{

@@ -7,12 +7,30 @@ import (
 )
 
 var (
-	GuardMemory = guardMemory
-	ParseFacts  = parseFacts
+	GuardMemory   = guardMemory
+	ParseFacts    = parseFacts
+	CommonMachine = commonMachine
 )
 
-// ProbeKVM returns why KVM is of no use, or "".
+// CheckSame is checkSame for all params.
+func CheckSame(first, second HostConfig) error { return checkSame(first, second, nil) }
+
+// Host is the instance's host.
+func (i *Instance) Host() Host { return i.placement.Host }
+
+// Shape is the instance's shape.
+func (i *Instance) Shape() Shape { return i.shape }
+
+// Quit is quit.
+func (i *Instance) Quit(ctx context.Context) error { return i.quit(ctx) }
+
+// ProbeAccel is probeAccel.
+func (c *Cache) ProbeAccel(ctx context.Context, h Host, qemuBinary, want string) (accel, reason string, err error) {
+	return c.probeAccel(ctx, h, qemuBinary, want)
+}
+
+// ProbeKVM returns why KVM is unusable, or "".
 func ProbeKVM(ctx context.Context, h Host, qemuBinary, device string) (string, error) {
-	verdict, err := probeKVM(ctx, h, qemuBinary, device)
-	return verdict.unusable, err
+	kvm, err := probeKVM(ctx, h, qemuBinary, device)
+	return kvm.unusable, err
 }

@@ -18,8 +18,8 @@ import (
 	"github.com/mhmig/mhmig/runtime/host"
 )
 
-// askTimeout limits the small questions to a host: versions, files, addresses.
-const askTimeout = 30 * time.Second
+// queryTimeout limits short commands on a host: versions, files, addresses.
+const queryTimeout = 30 * time.Second
 
 // Version is a QEMU version.
 type Version struct{ Major, Minor, Micro int }
@@ -29,16 +29,16 @@ func (v Version) Less(o Version) bool {
 	return slices.Compare([]int{v.Major, v.Minor, v.Micro}, []int{o.Major, o.Minor, o.Micro}) < 0
 }
 
-// String is the version as QEMU writes it.
+// String formats the version like QEMU.
 func (v Version) String() string { return fmt.Sprintf("%d.%d.%d", v.Major, v.Minor, v.Micro) }
 
-// Machine is a machine type that a QEMU offers.
+// Machine is a machine type that a QEMU supports.
 type Machine struct {
-	Name    string // as pc-i440fx-7.2, or an alias as pc
-	AliasOf string // the type that an alias means in this QEMU
+	Name    string // such as pc-i440fx-7.2, or an alias such as pc
+	AliasOf string // the type that an alias stands for in this QEMU
 }
 
-// QEMU is what one QEMU binary on one host says about itself.
+// QEMU is the version and the machine types of a QEMU binary on a host.
 type QEMU struct {
 	Host     string // the host's name
 	Binary   string
@@ -46,8 +46,8 @@ type QEMU struct {
 	Machines []Machine
 }
 
-// Resolve returns the machine type that name, which may be an alias, means in
-// this QEMU; false when it does not offer it.
+// Resolve returns the machine type that name, which may be an alias, stands for in
+// this QEMU; false when it does not support it.
 func (q QEMU) Resolve(name string) (string, bool) {
 	for _, m := range q.Machines {
 		if m.Name == name {
@@ -60,14 +60,14 @@ func (q QEMU) Resolve(name string) (string, bool) {
 	return "", false
 }
 
-// Facts asks a QEMU binary on h for its version and machine types, once per host
-// and binary. A missing binary is an error that names the Debian package.
+// Facts returns the version and machine types of a QEMU binary on h. It queries each
+// host and binary once. A missing binary is an error that names the Debian package.
 func (c *Cache) Facts(ctx context.Context, h Host, qemuBinary string) (QEMU, error) {
 	return c.qemus.get(ctx, cacheKey(h, qemuBinary), func(ctx context.Context) (QEMU, error) {
 		out, err := h.Run(ctx, host.Command{
 			Script: fmt.Sprintf("command -v -- %[1]s >/dev/null || exit 127\n%[1]s --version && %[1]s -machine help",
 				shellescape.Quote(qemuBinary)),
-			Timeout: askTimeout,
+			Timeout: queryTimeout,
 		})
 		if err != nil {
 			return QEMU{}, explainMissing(h, "qemu_binary", qemuBinary, err)
@@ -90,10 +90,10 @@ var (
 func parseFacts(text string) (QEMU, error) {
 	v := versionLine.FindStringSubmatch(text)
 	if v == nil {
-		return QEMU{}, fmt.Errorf("does not say its QEMU version: %q", firstLine(text))
+		return QEMU{}, fmt.Errorf("does not report its QEMU version: %q", firstLine(text))
 	}
 	var q QEMU
-	q.Version.Major, _ = strconv.Atoi(v[1]) // the pattern admits digits only
+	q.Version.Major, _ = strconv.Atoi(v[1]) // the pattern matches digits only
 	q.Version.Minor, _ = strconv.Atoi(v[2])
 	q.Version.Micro, _ = strconv.Atoi(v[3])
 
@@ -115,44 +115,44 @@ func parseFacts(text string) (QEMU, error) {
 	return q, nil
 }
 
-// CommonMachine finds the machine type that wanted means for all the QEMUs
-// together. An alias, as pc, means another type in each version of QEMU, and a
-// guest can only move between equal ones: it becomes the first of the types it
-// means that all of them offer. Options behind a comma stay.
-func CommonMachine(wanted string, qemus ...QEMU) (string, error) {
+// commonMachine returns the machine type that wanted stands for on all the QEMUs.
+// An alias, such as pc, stands for another type in each version of QEMU, and a guest
+// can only migrate between equal types: the result is the first of these types that
+// all of them support. Options after a comma are kept.
+func commonMachine(wanted string, qemus ...QEMU) (string, error) {
 	name, options, hasOptions := strings.Cut(wanted, ",")
-	var meanings []string
+	var types []string
 	for _, q := range qemus {
-		meaning, ok := q.Resolve(name)
+		resolved, ok := q.Resolve(name)
 		if !ok {
-			return "", fmt.Errorf("param machine_type: got %q, want a type that %s on %s offers (%s)",
-				wanted, q.Binary, q.Host, q.offers())
+			return "", fmt.Errorf("param machine_type: got %q, want a type that %s on %s supports (%s)",
+				wanted, q.Binary, q.Host, q.supported())
 		}
-		meanings = append(meanings, meaning)
+		types = append(types, resolved)
 	}
-	for _, meaning := range meanings {
+	for _, machine := range types {
 		onAll := !slices.ContainsFunc(qemus, func(q QEMU) bool {
-			_, ok := q.Resolve(meaning)
+			_, ok := q.Resolve(machine)
 			return !ok
 		})
 		if !onAll {
 			continue
 		}
 		if hasOptions {
-			return meaning + "," + options, nil
+			return machine + "," + options, nil
 		}
-		return meaning, nil
+		return machine, nil
 	}
 	var parts []string
 	for i, q := range qemus {
-		parts = append(parts, fmt.Sprintf("%s on %s (QEMU %s)", meanings[i], q.Host, q.Version))
+		parts = append(parts, fmt.Sprintf("%s on %s (QEMU %s)", types[i], q.Host, q.Version))
 	}
-	return "", fmt.Errorf("param machine_type: %q means %s, and none of these is known on all hosts: name one that is",
+	return "", fmt.Errorf("param machine_type: %q is %s, and none of these is supported on all hosts: set one that is",
 		wanted, strings.Join(parts, ", "))
 }
 
-// offers lists the types that most are looking for, newest first.
-func (q QEMU) offers() string {
+// supported lists the pc and q35 types, newest first.
+func (q QEMU) supported() string {
 	var names []string
 	for _, m := range q.Machines {
 		if chipsetOf(m.Name) != "" {
@@ -165,7 +165,7 @@ func (q QEMU) offers() string {
 	return strings.Join(names, ", ")
 }
 
-// explainMissing adds what to do when a program is not on a host.
+// explainMissing explains the error of a program that is not on a host.
 func explainMissing(h Host, param, binary string, err error) error {
 	exit, ok := errors.AsType[*host.ExitError](err)
 	if !ok || exit.Output.Status != 127 && exit.Output.Status != 126 {
@@ -202,7 +202,7 @@ func firstLine(text string) string {
 	return line
 }
 
-// cacheKey tells one host's answers from another's.
+// cacheKey is the key of a binary on a host.
 func cacheKey(h Host, binary string) string {
 	c := h.Config()
 	return fmt.Sprintf("%s@%s:%d %s %s", c.User, c.Address, c.Port, c.Name, binary)

@@ -98,8 +98,8 @@ func TestCommonMachine(t *testing.T) {
 		{"an alias, newer first", "pc", []vm.QEMU{young, old}, "pc-i440fx-7.2", ""},
 		{"a name", "pc-i440fx-7.1", []vm.QEMU{old}, "pc-i440fx-7.1", ""},
 		{"with options", "q35,smm=off", []vm.QEMU{old}, "pc-q35-7.2,smm=off", ""},
-		{"unknown on one", "q35", []vm.QEMU{old, young}, "", `param machine_type: got "q35", want a type that qemu-system-x86_64 on host2 offers (pc, pc-i440fx-10.0, pc-i440fx-7.2, pc-i440fx-2.12)`},
-		{"no common meaning", "pc", []vm.QEMU{old, rhel}, "", `param machine_type: "pc" means pc-i440fx-7.2 on host1 (QEMU 7.2.22), pc-i440fx-rhel7.6.0 on host3 (QEMU 9.1.0), and none of these is known on all hosts: name one that is`},
+		{"unknown on one", "q35", []vm.QEMU{old, young}, "", `param machine_type: got "q35", want a type that qemu-system-x86_64 on host2 supports (pc, pc-i440fx-10.0, pc-i440fx-7.2, pc-i440fx-2.12)`},
+		{"no common meaning", "pc", []vm.QEMU{old, rhel}, "", `param machine_type: "pc" is pc-i440fx-7.2 on host1 (QEMU 7.2.22), pc-i440fx-rhel7.6.0 on host3 (QEMU 9.1.0), and none of these is supported on all hosts: set one that is`},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {

@@ -5,28 +5,28 @@ package vm
 import "fmt"
 
 const (
-	// memoryGranuleKiB is what QEMU rounds -m up to.
+	// memoryGranuleKiB is the unit to which QEMU rounds -m up.
 	memoryGranuleKiB = 8
-	// bitmapWordKiB is the memory that one 64-bit word of QEMU's dirty bitmap
-	// stands for. RAM that is a multiple of it is synchronized on the fast path.
+	// bitmapWordKiB is the memory that one 64-bit word of QEMU's dirty bitmap covers.
+	// RAM whose size is a multiple of it is synchronized on the fast path.
 	bitmapWordKiB = 256
 )
 
-// guardedSince is the first QEMU whose fast path does not lose dirty pages.
-var guardedSince = Version{Major: 9}
+// fixedIn is the first QEMU whose fast path does not lose dirty pages.
+var fixedIn = Version{Major: 9}
 
-// guardMemory decides how much RAM a VM gets so that its migrations keep all of
-// the guest's memory. QEMU before 9.0 under TCG loses pages that the guest writes
-// while a migration runs, on the fast path of its dirty-bitmap synchronization,
-// and says "completed" all the same. RAM that is no multiple of 256 KiB keeps it
-// off that path. Here QEMU's version is all there is to ask.
+// guardMemory returns how much RAM a VM gets so that its migrations do not lose guest
+// memory. QEMU before 9.0 under TCG loses pages that the guest writes during a
+// migration, on the fast path of its dirty-bitmap synchronization, and reports
+// "completed" all the same. It does not use that path for RAM whose size is no multiple
+// of 256 KiB. Only QEMU's version tells whether it has the bug.
 //
-// setting is the param tcg_dirty_guard: auto, on or off. notice is for the user,
-// empty when there is nothing to say.
+// setting is the param tcg_dirty_guard: auto, on or off. notice is a message for the
+// user, or "".
 func guardMemory(accel string, oldest Version, wantedKiB int64, setting string) (memoryKiB int64, notice string) {
 	memoryKiB = (wantedKiB + memoryGranuleKiB - 1) / memoryGranuleKiB * memoryGranuleKiB
 	exposed := memoryKiB%bitmapWordKiB == 0
-	faulty := accel == "tcg" && oldest.Less(guardedSince)
+	faulty := accel == "tcg" && oldest.Less(fixedIn)
 	switch setting {
 	case "auto", "on":
 		if !exposed || setting == "auto" && !faulty {

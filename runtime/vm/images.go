@@ -17,49 +17,49 @@ import (
 	"github.com/mhmig/mhmig/runtime/ledger"
 )
 
-// Images are the files that PrepareImages made for one VM.
+// Images are the image files that PrepareImages created for one VM.
 type Images struct {
-	// Kept are the names of the images that create_image has found there, and has
-	// kept: the instances of the VM must know, see Place.
+	// Kept are the names of the images that create_image has found and not replaced, for
+	// [Placement.Kept].
 	Kept []string
 
 	placement Placement
-	made      []madeFile
+	created   []createdFile
 }
 
-type madeFile struct {
+type createdFile struct {
 	path  string
 	entry int // in the ledger
 }
 
-// Paths are the files that were made and that Remove will remove.
+// Paths are the created files, which Remove will remove.
 func (im *Images) Paths() []string {
-	paths := make([]string, len(im.made))
-	for i, m := range im.made {
+	paths := make([]string, len(im.created))
+	for i, m := range im.created {
 		paths[i] = m.path
 	}
 	return paths
 }
 
-// Remove removes the files and strikes them from the ledger. Base images and
-// images that a user asked to create under their own name stay.
+// Remove removes the files and marks their ledger entries done. It does not remove base
+// images, and images that create_image has created under image_name.
 func (im *Images) Remove(ctx context.Context) error {
-	var all []error
-	for _, m := range im.made {
+	var errs []error
+	for _, m := range im.created {
 		if err := im.placement.Host.RemoveAll(ctx, m.path); err != nil {
-			all = append(all, fmt.Errorf("%s: remove image %s: %w", im.placement.Host.Name(), m.path, err))
+			errs = append(errs, fmt.Errorf("%s: remove image %s: %w", im.placement.Host.Name(), m.path, err))
 			continue
 		}
-		all = append(all, im.placement.Ledger.Done(m.entry))
+		errs = append(errs, im.placement.Ledger.Done(m.entry))
 	}
-	return errors.Join(all...)
+	return errors.Join(errs...)
 }
 
-// PrepareImages makes the disks of a VM before it starts anywhere.
-// placement is on any one of the hosts; its image folder, which must exist, is on
-// storage that all of them share. By default each image is an overlay over the
-// installed guest that image_name names, which is never written to. ctx carries
-// the limit disk_prepare_timeout. After an error nothing is left behind.
+// PrepareImages creates the disk images of a VM before it starts anywhere. placement is
+// on any of the hosts; its image folder, which must exist, is on storage that all of
+// them share. By default each image is an overlay on the installed guest image_name,
+// which is never written to. ctx has the limit disk_prepare_timeout. After an error no
+// files remain.
 func PrepareImages(ctx context.Context, placement Placement, c Config) (*Images, error) {
 	im := &Images{placement: placement}
 	for _, device := range c.Devices {
@@ -67,12 +67,12 @@ func PrepareImages(ctx context.Context, placement Placement, c Config) (*Images,
 		if !ok {
 			continue
 		}
-		err := im.keep(ctx, d)
+		err := im.findExisting(ctx, d)
 		if err == nil {
-			err = im.make(ctx, d.files(c.Name, im.placement), c.QEMUImg)
+			err = im.create(ctx, d.files(c.Name, im.placement), c.QEMUImg)
 		}
 		if err != nil {
-			undo, cancel := context.WithTimeout(context.WithoutCancel(ctx), askTimeout)
+			undo, cancel := context.WithTimeout(context.WithoutCancel(ctx), queryTimeout)
 			defer cancel()
 			return nil, errors.Join(fmt.Errorf("%s: prepare %s on %s: %w", c.Name, d.name, placement.Host.Name(), err), im.Remove(undo))
 		}
@@ -80,10 +80,10 @@ func PrepareImages(ctx context.Context, placement Placement, c Config) (*Images,
 	return im, nil
 }
 
-// keep notes an image that is to be made and is there: as in virt-test it stays
-// what it is, and the guest gets it.
-func (im *Images) keep(ctx context.Context, d *disk) error {
-	where := d.named(im.placement)
+// findExisting notes an image that create_image would create but that exists: as in
+// virt-test it is used as it is.
+func (im *Images) findExisting(ctx context.Context, d *disk) error {
+	where := d.imagePath(im.placement)
 	if !d.create || d.force || where == "" {
 		return nil
 	}
@@ -93,11 +93,11 @@ func (im *Images) keep(ctx context.Context, d *disk) error {
 	}
 	im.Kept = append(im.Kept, d.name)
 	im.placement.Kept = im.Kept
-	im.placement.Log.Info("create_image keeps an image that is there", "image", d.name, "path", where)
+	im.placement.Log.Info("create_image keeps the existing image", "image", d.name, "path", where)
 	return nil
 }
 
-func (im *Images) make(ctx context.Context, d diskFiles, qemuImg string) error {
+func (im *Images) create(ctx context.Context, d diskFiles, qemuImg string) error {
 	h := im.placement.Host
 	if d.base != "" {
 		if err := checkFile(ctx, h, File{"image_name", d.base}); err != nil {
@@ -107,7 +107,7 @@ func (im *Images) make(ctx context.Context, d diskFiles, qemuImg string) error {
 	switch {
 	case d.base == "" && !d.create:
 		return checkFile(ctx, h, File{"image_name", d.path})
-	case d.keep: // it may be made anew, where it is one
+	case d.persistent: // only an image may be overwritten
 		exists, err := h.Exists(ctx, d.path)
 		if err == nil && exists {
 			err = checkFile(ctx, h, File{"image_name", d.path})
@@ -117,12 +117,12 @@ func (im *Images) make(ctx context.Context, d diskFiles, qemuImg string) error {
 		}
 	}
 
-	if !d.keep {
+	if !d.persistent {
 		entry, err := im.placement.Ledger.Record(ledger.Entry{Host: h.Name(), Kind: ledger.File, Path: d.path})
 		if err != nil {
 			return err
 		}
-		im.made = append(im.made, madeFile{d.path, entry})
+		im.created = append(im.created, createdFile{d.path, entry})
 	}
 	args := []string{qemuImg, "create", "-q", "-f", d.format}
 	if d.base != "" {
@@ -132,12 +132,12 @@ func (im *Images) make(ctx context.Context, d diskFiles, qemuImg string) error {
 	if d.size != 0 {
 		size = fmt.Sprint(d.size)
 	}
-	if d.keep {
+	if d.persistent {
 		return createImage(ctx, h, args, d.path, size)
 	}
-	made := false
+	created := false
 	blank, err := im.placement.Cache.blanks.get(ctx, cacheKey(h, strings.Join(append(slices.Clip(args), size, im.placement.BaseDir), " ")), func(ctx context.Context) ([]byte, error) {
-		made = true
+		created = true
 		if err := checkBacking(ctx, h, qemuImg, d); err != nil {
 			return nil, err
 		}
@@ -151,7 +151,7 @@ func (im *Images) make(ctx context.Context, d diskFiles, qemuImg string) error {
 		return h.ReadFile(ctx, d.path)
 	})
 	switch {
-	case err != nil || made:
+	case err != nil || created:
 		return err
 	case blank == nil:
 		return createImage(ctx, h, args, d.path, size)
@@ -160,7 +160,7 @@ func (im *Images) make(ctx context.Context, d diskFiles, qemuImg string) error {
 	}
 }
 
-// maxBlank is the size of blank images that are worth keeping. A qcow2 has 192 KiB.
+// maxBlank is the maximum size of new images in the cache. A qcow2 has 192 KiB.
 const maxBlank = 256 << 10
 
 func createImage(ctx context.Context, h Host, args []string, path, size string) error {
@@ -174,18 +174,18 @@ func createImage(ctx context.Context, h Host, args []string, path, size string) 
 	case ok && (exit.Output.Status == 126 || exit.Output.Status == 127):
 		return explainMissing(h, "qemu_img_binary", args[0], err)
 	case ok:
-		said := strings.TrimSpace(string(exit.Output.Stderr))
-		if hint := lockHint(said); hint != "" {
-			said += "; " + hint
+		message := strings.TrimSpace(string(exit.Output.Stderr))
+		if hint := lockHint(message); hint != "" {
+			message += "; " + hint
 		}
-		return fmt.Errorf("%s: %s", strings.Join(args[:2], " "), said)
+		return fmt.Errorf("%s: %s", strings.Join(args[:2], " "), message)
 	default:
 		return err
 	}
 }
 
-// backingPath is relative where it can be, so that hosts may mount the shared
-// storage at different places.
+// backingPath is relative if possible, so that hosts may mount the shared storage at
+// different paths.
 func backingPath(placement Placement, d diskFiles) string {
 	inside := func(p string) bool { return strings.HasPrefix(p, path.Clean(placement.BaseDir)+"/") }
 	if placement.BaseDir != "" && inside(d.base) && inside(d.path) {
@@ -196,35 +196,34 @@ func backingPath(placement Placement, d diskFiles) string {
 	return d.base
 }
 
-// mostBackings bounds a chain of images.
-const mostBackings = 100
+// maxBackings is the maximum length of a backing chain.
+const maxBackings = 100
 
-// checkBacking looks through the images that an overlay's base stands on: qemu-img
-// would open them all, and wait for ever at a named pipe.
+// checkBacking checks the backing chain of an overlay's base: qemu-img would open all
+// of its files, and hang on a named pipe.
 func checkBacking(ctx context.Context, h Host, qemuImg string, d diskFiles) error {
 	if d.baseFormat != "qcow2" {
 		return nil
 	}
 	image := d.base
-	for range mostBackings {
-		out, err := h.Run(ctx, host.Command{Args: []string{qemuImg, "info", "-U", "--output=json", "--", image}, Timeout: askTimeout})
+	for range maxBackings {
+		out, err := h.Run(ctx, host.Command{Args: []string{qemuImg, "info", "-U", "--output=json", "--", image}, Timeout: queryTimeout})
 		var info struct {
 			Backing string `json:"full-backing-filename"`
 		}
 		if err != nil || json.Unmarshal(out.Stdout, &info) != nil || !path.IsAbs(info.Backing) {
-			return nil //nolint:nilerr // what is wrong with it, qemu-img create tells in its words
+			return nil //nolint:nilerr // qemu-img create reports it
 		}
 		image = path.Clean(info.Backing)
 		if err := checkFile(ctx, h, File{"image_name", image}); err != nil {
-			return fmt.Errorf("%w, which %s stands on", err, d.base)
+			return fmt.Errorf("%w, a backing file of %s", err, d.base)
 		}
 	}
 	return nil
 }
 
-// checkFile makes a missing file, or one that is none of the kind, an error that
-// says which one, where, and which param names it. Who opens a named pipe may wait
-// for ever.
+// checkFile returns an error for a missing file, or one of the wrong type, with the
+// host, the path and the param that names it. Opening a named pipe could hang.
 func checkFile(ctx context.Context, h Host, f File) error {
 	info, err := h.Stat(ctx, f.Path)
 	if errors.Is(err, fs.ErrNotExist) {

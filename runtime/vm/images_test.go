@@ -20,7 +20,7 @@ import (
 	"github.com/mhmig/mhmig/runtime/vm"
 )
 
-// imageFacts are qemu-img's words on an image.
+// imageFacts is the output of qemu-img info.
 type imageFacts struct {
 	Format  string `json:"format"`
 	Size    int64  `json:"virtual-size"`
@@ -40,7 +40,7 @@ func facts(t *testing.T, file string) imageFacts {
 	return f
 }
 
-// prepareImages makes the disks of a VM of these params.
+// prepareImages creates the disks of a VM with these params.
 func (s *site) prepareImages(name string, p cartesian.Params) (*vm.Images, error) {
 	c, err := vm.ParseConfig(name, p)
 	if err != nil {
@@ -76,7 +76,7 @@ func TestPrepareImages(t *testing.T) {
 		t.Error(diff)
 	}
 	for file, want := range map[string]imageFacts{
-		made("overlay"):                          {"qcow2", 1 << 20, "../images/counter.raw"}, // relative: hosts may mount it anywhere
+		made("overlay"):                          {"qcow2", 1 << 20, "../images/counter.raw"}, // relative: hosts may mount it at different paths
 		made("far"):                              {"qcow2", 1 << 20, outside},
 		made("own"):                              {"qcow2", 3 << 20, ""},
 		filepath.Join(b.dir, "shared/named.raw"): {"raw", 2 << 20, ""},
@@ -108,7 +108,7 @@ func TestPrepareImages(t *testing.T) {
 	}
 }
 
-// After an error nothing is left, not even what went well before it.
+// After an error no files remain, not even those created before it.
 func TestPrepareImagesFails(t *testing.T) {
 	t.Parallel()
 	b := newBed(t)
@@ -148,8 +148,8 @@ func TestPrepareImagesFails(t *testing.T) {
 	}
 }
 
-// What create_image finds under image_name it keeps, as virt-test does; the guest
-// writes to an overlay on it, whatever the format of what would have been made.
+// create_image does not replace an existing image_name, like virt-test; the guest
+// writes to an overlay on it, whatever its format.
 func TestCreateImageKeeps(t *testing.T) {
 	t.Parallel()
 	b := newBed(t)
@@ -206,7 +206,7 @@ func TestCreateImageKeeps(t *testing.T) {
 	}
 }
 
-// What is no image is told at once: who opens a named pipe waits for ever.
+// A file that is not an image is an error at once: opening a named pipe hangs.
 func TestSpecialImages(t *testing.T) {
 	t.Parallel()
 	b := newBed(t)
@@ -242,7 +242,7 @@ func TestSpecialImages(t *testing.T) {
 	} {
 		for _, more := range []cartesian.Params{{}, {"image_overlay": "no"}, {"create_image": "yes", "image_size": "1M"}, {"create_image": "yes", "image_overlay": "no", "force_create_image": "yes", "image_size": "1M"}} {
 			if strings.HasPrefix(name, "on_") && more["image_overlay"] == "no" {
-				continue // QEMU opens it, and its start has a limit of its own
+				continue // QEMU opens it, and its start has a time limit
 			}
 			p := cartesian.Params{"images": "image1", "image_name": "images/" + name}
 			if name == "zero" {
@@ -262,7 +262,7 @@ func TestSpecialImages(t *testing.T) {
 		t.Errorf("left behind: %q", left)
 	}
 
-	// The kernel too.
+	// The same for the kernel.
 	p := b.params(cartesian.Params{"kernel": "images/pipe.qcow2", "images": ""})
 	c := s.config("vm1", p)
 	_, err = vm.Start(t.Context(), s.placement, c, vm.Shape{Accel: "tcg", Machine: "pc-i440fx-7.2", CPU: "qemu64", MemoryKiB: 32 << 10}, vm.Launch{})
@@ -271,8 +271,8 @@ func TestSpecialImages(t *testing.T) {
 	}
 }
 
-// An image that another QEMU writes to cannot be stood on; the error says what to
-// do, as it does for one that is to be written to.
+// An image that another QEMU writes to cannot be a backing file; the error says what to
+// do, as for one that is to be written to.
 func TestLockedBacking(t *testing.T) {
 	t.Parallel()
 	b := newBed(t)
@@ -290,7 +290,7 @@ func TestLockedBacking(t *testing.T) {
 		t.Fatal(err)
 	}
 	_, err = vm.Start(t.Context(), s.placement, s.config("vm2", p), shape, vm.Launch{})
-	for _, want := range []string{`Failed to get shared "write" lock`, "another QEMU has the image open: is a VM of an earlier run left? (mhmig cleanup)"} {
+	for _, want := range []string{`Failed to get shared "write" lock`, "another QEMU has the image open: does a VM of an earlier run still exist? (mhmig cleanup)"} {
 		if err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("got %v, want %q in it", err, want)
 		}

@@ -25,16 +25,16 @@ import (
 const (
 	// quitTimeout is how long QEMU may take to answer quit.
 	quitTimeout = 2 * time.Second
-	// destroyTimeout is for the whole end of a process, KILL included.
+	// destroyTimeout limits all of Destroy, KILL included.
 	destroyTimeout = 30 * time.Second
-	// logTail is how many of QEMU's last lines an error shows.
+	// logTail is how many lines of QEMU's log an error shows.
 	logTail = 8
-	// tailBytes is where they are looked for: lines may have no end.
+	// tailBytes limits their size: a line may be endless.
 	tailBytes = 4 << 10
 )
 
-// Instance is one QEMU process: a VM on one host. Two of one VM on one host have
-// files of their own there, and the VM's disks in common.
+// Instance is one QEMU process: a VM on one host. Two instances of one VM on one host
+// have different files there, and share the VM's disks.
 type Instance struct {
 	config    Config
 	placement Placement
@@ -43,9 +43,9 @@ type Instance struct {
 	log       *slog.Logger
 	monitor   *qmp.Conn // set by Start
 
-	shellPort atomic.Int32 // what forwarded has found, or 0
+	shellPort atomic.Int32 // the cached result of forwarded, or 0
 
-	turn chan struct{} // capacity 1; guards all below: who has put something in may use them
+	lock chan struct{} // capacity 1; a mutex for the fields below that a context can end the wait for
 	// launched is set when a process may exist.
 	launched   bool
 	entry      int // of the process in the ledger
@@ -54,14 +54,11 @@ type Instance struct {
 	fault      *ExitError
 }
 
-// Name is the VM's name, as vm1.
+// Name is the VM's name, such as vm1.
 func (i *Instance) Name() string { return i.config.Name }
 
-// ID tells it from other instances of the VM on its host: from 1.
+// ID is the instance's number among those of the VM on its host, from 1.
 func (i *Instance) ID() int { return max(1, i.placement.ID) }
-
-// Host is the host that it runs on.
-func (i *Instance) Host() Host { return i.placement.Host }
 
 // Config is the VM's config on this host.
 func (i *Instance) Config() Config { return i.config }
@@ -71,13 +68,6 @@ func (i *Instance) Monitor() *qmp.Conn { return i.monitor }
 
 // Spec is its command line and the sockets that it names.
 func (i *Instance) Spec() Spec { return i.spec }
-
-// RAMBytes is the guest's memory, which the dirty guard may have made a little
-// smaller than the param mem.
-func (i *Instance) RAMBytes() int64 { return i.shape.MemoryKiB << 10 }
-
-// Notices are what was chosen otherwise than the params say, and why.
-func (i *Instance) Notices() []string { return slices.Clone(i.shape.Notices) }
 
 // Status returns QEMU's run state: prelaunch, running, paused, inmigrate,
 // postmigrate …
@@ -89,15 +79,15 @@ func (i *Instance) Status(ctx context.Context) (string, error) {
 	return reply.Status, err
 }
 
-// Cont lets the guest run. It refuses where the guest has moved away: there cont
-// would run it twice on one disk.
+// Cont resumes the guest. It is refused if the guest has migrated to another host: two
+// copies of it would use one disk.
 func (i *Instance) Cont(ctx context.Context) error {
 	status, err := i.Status(ctx)
 	if err != nil {
 		return err
 	}
 	if status == "postmigrate" || status == "finish-migrate" {
-		return fmt.Errorf("%s on %s: cont refused: its guest has moved away (%s), it would run twice",
+		return fmt.Errorf("%s on %s: cont refused: its guest has migrated (%s), it would run twice",
 			i.config.Name, i.placement.Host.Name(), status)
 	}
 	return i.monitor.Execute(ctx, "cont", nil, nil)
@@ -106,19 +96,14 @@ func (i *Instance) Cont(ctx context.Context) error {
 // Stop pauses the guest.
 func (i *Instance) Stop(ctx context.Context) error { return i.monitor.Execute(ctx, "stop", nil, nil) }
 
-// Reset is the reset button.
+// Reset resets the guest (system_reset).
 func (i *Instance) Reset(ctx context.Context) error {
 	return i.monitor.Execute(ctx, "system_reset", nil, nil)
 }
 
-// Powerdown is the power button; what follows is the guest's choice.
-func (i *Instance) Powerdown(ctx context.Context) error {
-	return i.monitor.Execute(ctx, "system_powerdown", nil, nil)
-}
-
-// Quit asks QEMU to end and waits until its monitor closes. A QEMU that is gone
-// already is no error.
-func (i *Instance) Quit(ctx context.Context) error {
+// quit tells QEMU to quit and waits until its monitor closes. A QEMU that has ended
+// already is not an error.
+func (i *Instance) quit(ctx context.Context) error {
 	err := i.monitor.Execute(ctx, "quit", nil, nil)
 	if err != nil && !errors.Is(err, qmp.ErrGone) {
 		return err
@@ -131,24 +116,24 @@ func (i *Instance) Quit(ctx context.Context) error {
 	}
 }
 
-// Exited is closed when QEMU has ended, or can no longer be reached;
-// [Instance.Exit] tells which.
+// Exited is closed when QEMU has ended, or the connection to it is lost; [Instance.Exit]
+// says which.
 func (i *Instance) Exited() <-chan struct{} { return i.monitor.Done() }
 
-// Exit says how QEMU ended, with its last words; or that it still runs. It knows
-// nothing after Destroy.
+// Exit returns how QEMU ended, with the end of its log; or that it still runs. It cannot
+// be used after Destroy.
 func (i *Instance) Exit(ctx context.Context) *ExitError { return i.exit(ctx) }
 
-// Fault is how QEMU ended, if that is not as one ends that was told to: known
-// after Destroy, which it waits for; nil before.
+// Fault is the error of a QEMU that did not end normally in Destroy; nil before. It waits
+// for a running Destroy.
 func (i *Instance) Fault() *ExitError {
-	i.turn <- struct{}{}
-	defer func() { <-i.turn }()
+	i.lock <- struct{}{}
+	defer func() { <-i.lock }()
 	return i.fault
 }
 
 // DialConsole connects to the first serial port. QEMU serves one client at a time
-// and drops what the guest writes while there is none.
+// and drops the guest's output while there is none.
 func (i *Instance) DialConsole(ctx context.Context) (net.Conn, error) {
 	conn, err := i.placement.Host.Dial(ctx, "unix", i.spec.Serials[0])
 	if err != nil {
@@ -157,20 +142,20 @@ func (i *Instance) DialConsole(ctx context.Context) (net.Conn, error) {
 	return conn, nil
 }
 
-// DialClock connects to the port on which the guest stamps its clock, where the
-// VM has one: see [Spec]. As the console, it has one reader at a time; while there
-// is none, the guest does not stamp.
+// DialClock connects to the port for the guest's clock stamps, if the VM has one: see
+// [Spec]. Like the console, it serves one client at a time; while there is none, the
+// guest sends no stamps.
 func (i *Instance) DialClock(ctx context.Context) (net.Conn, error) {
 	conn, err := i.placement.Host.Dial(ctx, "unix", i.spec.Clock)
 	if err != nil {
-		return nil, fmt.Errorf("%s on %s: the guest's clock: %w", i.config.Name, i.placement.Host.Name(), err)
+		return nil, fmt.Errorf("%s on %s: clock port: %w", i.config.Name, i.placement.Host.Name(), err)
 	}
 	return conn, nil
 }
 
-// DialShell connects to the guest's shell_port: through QEMU's forwarding with a
-// user NIC, from the host to the guest's address with a tap NIC. That a
-// connection is made does not mean that the guest listens.
+// DialShell connects to the guest's shell_port: through QEMU's port forwarding with a
+// user NIC, from the host to the guest's address with a tap NIC. A successful
+// connection does not mean that the guest listens.
 func (i *Instance) DialShell(ctx context.Context) (net.Conn, error) {
 	address, err := i.ShellAddress(ctx)
 	if err == nil {
@@ -182,7 +167,7 @@ func (i *Instance) DialShell(ctx context.Context) (net.Conn, error) {
 	return nil, fmt.Errorf("%s on %s: shell: %w", i.config.Name, i.placement.Host.Name(), err)
 }
 
-// ShellAddress is where its host reaches the guest's shell_port.
+// ShellAddress is the address of the guest's shell_port on its host.
 func (i *Instance) ShellAddress(ctx context.Context) (string, error) {
 	switch {
 	case len(i.spec.Forwards) > 0:
@@ -192,7 +177,7 @@ func (i *Instance) ShellAddress(ctx context.Context) (string, error) {
 		address, err := i.guestAddress(ctx, i.spec.Taps[0])
 		return net.JoinHostPort(address, strconv.Itoa(i.config.Login.Port)), err
 	default:
-		return "", errors.New("it has no NIC; use the serial console")
+		return "", errors.New("no NIC; use the serial console")
 	}
 }
 
@@ -201,9 +186,9 @@ func (i *Instance) ShellAddress(ctx context.Context) (string, error) {
 //	TCP[HOST_FORWARD]  11       127.0.0.1 44851       10.0.2.15    22     0     0
 var hostForward = regexp.MustCompile(`(?m)^\s*TCP\[HOST_FORWARD\]\s+\d+\s+\S+\s+(\d+)\s+\S+\s+(\d+)\s`)
 
-// forwarded asks QEMU for the port of the host's loopback that leads to a port of
-// the guest. QEMU picks it, so no two VMs can want the same, and keeps it: it is
-// asked once, not by each try of a login.
+// forwarded returns the port of the host's loopback that QEMU forwards to a port of the
+// guest. QEMU picks it, so that VMs do not conflict, and keeps it: it is queried once,
+// not by each login attempt.
 func (i *Instance) forwarded(ctx context.Context, guestPort int) (int, error) {
 	if known := i.shellPort.Load(); known != 0 {
 		return int(known), nil
@@ -218,7 +203,7 @@ func (i *Instance) forwarded(ctx context.Context, guestPort int) (int, error) {
 		}
 		hostPort, err := strconv.ParseUint(m[1], 10, 16)
 		if err != nil {
-			return 0, fmt.Errorf("QEMU forwards from no port: %q: %w", m[0], err)
+			return 0, fmt.Errorf("QEMU reports an invalid forwarded port: %q: %w", m[0], err)
 		}
 		i.shellPort.Store(int32(hostPort))
 		return int(hostPort), nil
@@ -226,20 +211,21 @@ func (i *Instance) forwarded(ctx context.Context, guestPort int) (int, error) {
 	return 0, fmt.Errorf("QEMU forwards no port to the guest's port %d: %q", guestPort, text)
 }
 
-// endQEMU ends a QEMU by its pid, after making sure that the pid is still its own,
-// and waits until it is gone. %[1]s folder, %[2]s path of the VM's files without
-// the ending, %[3]d how many steps of 20 ms QEMU gets to end by itself. It prints
-// what ended it, none if there was no process, and what [ExitError.read] reads.
+// endQEMU ends a QEMU by its pid, after checking that the pid is still that of QEMU, and
+// waits until it has ended. %[1]s is the folder, %[2]s the path of the VM's files
+// without the ending, %[3]d how many steps of 20 ms QEMU gets to end by itself. It
+// prints what ended QEMU, none if there was no process, and the input of
+// [ExitError.parse].
 const endQEMU = `
 cd %[1]s 2>/dev/null || exit 0
 vm=%[2]s
 alive() { pid=$(cat "$vm.pid" 2>/dev/null); [ -n "$pid" ] && tr '\0' '\n' <"/proc/$pid/cmdline" 2>/dev/null | grep -qF -e %[1]s/; }
 gone() { n=$1; while alive; do [ $n -gt 0 ] || return 1; n=$((n-1)); sleep 0.02; done; }
-n=50 # a launch that was cut short may not have got to the pid yet
+n=50 # an interrupted launch may not have written the pid yet
 while [ -e "$vm.sh" ] && [ ! -s "$vm.pid" ] && [ ! -e "$vm.exit" ] && [ $n -gt 0 ]; do n=$((n-1)); sleep 0.02; done
 by=itself
 gone %[3]d || { by=TERM; kill -TERM "$pid"; gone 50; } || { by=KILL; kill -KILL "$pid"; gone 500; } || { echo "process $pid cannot be ended" >&2; exit 1; }
-n=250 # the script that started it still writes the status
+n=250 # the script that started QEMU still has to write the status
 while [ -s "$vm.pid" ] && [ ! -s "$vm.exit" ] && [ $n -gt 0 ]; do n=$((n-1)); sleep 0.02; done
 [ -s "$vm.pid" ] || by=none
 echo $by
@@ -249,17 +235,16 @@ echo %[6]s
 tail -n %[7]d "$vm.log" 2>/dev/null; exit 0
 `
 
-// graceSteps is for a QEMU that has promised to quit.
+// graceSteps is for a QEMU that has answered quit.
 const graceSteps = 250
 
-// Destroy ends QEMU whatever its state: by quit, by TERM, by KILL. It waits until
-// the process is gone, saves QEMU's log, removes what the instance made on the
-// host and strikes it from the ledger. It may be called more than once; after an
-// error it can be tried again.
+// Destroy ends QEMU in any state: by quit, by TERM, by KILL. It waits until the process
+// has ended, saves QEMU's log, removes the instance's files from the host and marks its
+// ledger entry done. It may be called more than once; after an error it can be retried.
 func (i *Instance) Destroy(ctx context.Context) error {
 	select {
-	case i.turn <- struct{}{}:
-		defer func() { <-i.turn }()
+	case i.lock <- struct{}{}:
+		defer func() { <-i.lock }()
 	case <-ctx.Done():
 		return fmt.Errorf("destroy %s on %s: %w", i.config.Name, i.placement.Host.Name(), context.Cause(ctx))
 	}
@@ -267,7 +252,7 @@ func (i *Instance) Destroy(ctx context.Context) error {
 	defer cancel()
 
 	err := i.endProcess(ctx)
-	if err == nil { // a tap that QEMU has open would come back to life
+	if err == nil { // a tap that QEMU has open cannot be removed
 		err = i.removeTaps(ctx)
 	}
 	if err != nil {
@@ -282,8 +267,8 @@ func (i *Instance) endProcess(ctx context.Context) error {
 	}
 	grace := 0
 	if i.monitor != nil {
-		quit, cancel := context.WithTimeout(ctx, quitTimeout)
-		if i.Quit(quit) == nil {
+		quitCtx, cancel := context.WithTimeout(ctx, quitTimeout)
+		if i.quit(quitCtx) == nil {
 			grace = graceSteps
 		}
 		cancel()
@@ -293,16 +278,16 @@ func (i *Instance) endProcess(ctx context.Context) error {
 	stem := strings.TrimSuffix(i.file("pid"), ".pid")
 	out, err := h.Run(ctx, host.Command{
 		Script: fmt.Sprintf(endQEMU, shellescape.Quote(i.placement.RunDir), shellescape.Quote(stem), grace,
-			mostComplaints, sanitizers, logFollows, logTail),
+			maxReports, sanitizers, logFollows, logTail),
 	})
 	if err != nil {
 		return err
 	}
 	by, rest, _ := strings.Cut(string(out.Stdout), "\n")
 	exit := &ExitError{VM: i.Name(), Host: h.Name(), Status: StatusUnknown}
-	exit.read(rest)
+	exit.parse(rest)
 	i.classifyExit(exit, by)
-	errs := []error{i.keepLog(ctx)}
+	errs := []error{i.saveLog(ctx)}
 	if i.transcript != nil {
 		errs = append(errs, i.transcript.Close())
 		i.transcript = nil
@@ -319,9 +304,9 @@ func (i *Instance) endProcess(ctx context.Context) error {
 	return errors.Join(errs...)
 }
 
-// classifyExit tells how QEMU ended, and notes it when none should end so. by is what
-// ended it: itself, TERM or KILL when it did not do so in time, or none when
-// there was nothing to end.
+// classifyExit logs how QEMU ended, and records an abnormal end as the fault. by is what
+// ended it: itself, TERM or KILL when it did not end in time, or none when there was
+// no process.
 func (i *Instance) classifyExit(exit *ExitError, by string) {
 	if by == "none" || by == "" {
 		return
@@ -337,28 +322,28 @@ func (i *Instance) classifyExit(exit *ExitError, by string) {
 	}
 }
 
-// logKept is how many bytes of QEMU's log are saved from its begin, and as many
-// from its end.
-const logKept = 4 << 20
+// savedLog is how many bytes of QEMU's log are saved from its beginning, and from its
+// end.
+const savedLog = 4 << 20
 
-// takeLog writes the log %[1]s, without the middle if there is more than twice
-// %[2]d bytes of it.
-const takeLog = `
+// printLog prints the log %[1]s, without the middle if it has more than twice %[2]d
+// bytes.
+const printLog = `
 [ -e %[1]s ] || exit 0
 size=$(wc -c <%[1]s)
 left=$((size - 2 * %[2]d))
 [ $left -le 0 ] && exec cat %[1]s
 head -c %[2]d %[1]s
-printf '\n[%%s bytes left out]\n' "$left"
+printf '\n[%%s bytes omitted]\n' "$left"
 tail -c %[2]d %[1]s`
 
-// keepLog saves what QEMU said.
-func (i *Instance) keepLog(ctx context.Context) error {
-	out, err := i.placement.Host.Run(ctx, host.Command{Script: fmt.Sprintf(takeLog, shellescape.Quote(i.file("log")), logKept)})
+// saveLog saves QEMU's log in the results.
+func (i *Instance) saveLog(ctx context.Context) error {
+	out, err := i.placement.Host.Run(ctx, host.Command{Script: fmt.Sprintf(printLog, shellescape.Quote(i.file("log")), savedLog)})
 	if err != nil {
 		return fmt.Errorf("save QEMU's log: %w", err)
 	}
-	return i.keep("qemu.log", out.Stdout)
+	return i.save("qemu.log", out.Stdout)
 }
 
 func (i *Instance) file(kind string) string { return i.placement.file(i.config.Name, kind) }

@@ -19,7 +19,7 @@ import (
 	"github.com/mhmig/mhmig/runtime/vm"
 )
 
-// A VM's whole life: it waits for the console, runs, pauses, and leaves nothing.
+// The lifecycle of a VM: it waits for the console, runs, pauses, and leaves nothing.
 func TestInstance(t *testing.T) {
 	t.Parallel()
 	b := newBed(t)
@@ -32,8 +32,8 @@ func TestInstance(t *testing.T) {
 	if i.Name() != "vm1" || i.Host() != s.Host || i.Config().MemoryBytes != 32<<20 {
 		t.Errorf("got %s on %v with %v", i.Name(), i.Host(), i.Config())
 	}
-	if i.RAMBytes() != 32<<20-8<<10 || len(i.Notices()) != 1 {
-		t.Errorf("RAMBytes = %d, Notices = %q; want 8 KiB less than 32 MiB, and why", i.RAMBytes(), i.Notices())
+	if shape := i.Shape(); shape.MemoryKiB != 32<<10-8 || len(shape.Notices) != 1 {
+		t.Errorf("got %d KiB, notices %q; want 8 KiB less than 32 MiB, and why", shape.MemoryKiB, shape.Notices)
 	}
 	wantStatus(t, i, "prelaunch")
 	conn := console(t, i)
@@ -48,7 +48,7 @@ func TestInstance(t *testing.T) {
 		t.Error(err)
 	}
 	wantStatus(t, i, "paused")
-	if err := errors.Join(i.Reset(ctx), i.Cont(ctx), i.Powerdown(ctx)); err != nil {
+	if err := errors.Join(i.Reset(ctx), i.Cont(ctx)); err != nil {
 		t.Error(err)
 	}
 	// The guest does not listen, but QEMU's forwarding does.
@@ -88,8 +88,8 @@ func wantStatus(t *testing.T, i *vm.Instance, want string) {
 	}
 }
 
-// A guest moves between two hosts with its disk and memory, the source refuses to
-// run it again, and the base image is as before.
+// A guest migrates between two hosts with its disk and memory, the source refuses to
+// run it again, and the base image is unchanged.
 func TestMigration(t *testing.T) {
 	t.Parallel()
 	b := newBed(t)
@@ -149,11 +149,11 @@ func TestMigration(t *testing.T) {
 	}
 	wantStatus(t, destination, "running")
 	wantStatus(t, source, "postmigrate")
-	if err := source.Cont(ctx); err == nil || !strings.Contains(err.Error(), "vm1 on host1: cont refused: its guest has moved away") {
+	if err := source.Cont(ctx); err == nil || !strings.Contains(err.Error(), "vm1 on host1: cont refused: its guest has migrated") {
 		t.Errorf("Cont on the source: got %v, want a refusal", err)
 	}
 	got := read(t, after, 3)
-	if got[1] != got[0]+1 || got[2] != got[1]+1 { // a fresh start would be A, 1, 2
+	if got[1] != got[0]+1 || got[2] != got[1]+1 { // a restarted guest would print A, 1, 2
 		t.Errorf("the guest does not count on: %v", got)
 	}
 	if err := errors.Join(source.Destroy(ctx), destination.Destroy(ctx)); err != nil {
@@ -165,7 +165,7 @@ func TestMigration(t *testing.T) {
 	}
 }
 
-// The bad starts: each says what is wrong and leaves nothing behind.
+// Failed starts: each reports its error and leaves nothing on the host.
 func TestStartFails(t *testing.T) {
 	t.Parallel()
 	b := newBed(t)
@@ -190,7 +190,7 @@ func TestStartFails(t *testing.T) {
 			"start vm1 on host1: QEMU of vm1 on host1 ended with status 1", "'no-such-device' is not a valid device model name", "command line: " + b.dir + "/host1/run/vm1.sh",
 		}, 1},
 		{"a port that is taken", cartesian.Params{"nics": "nic1", "redirs": "web", "guest_port_web": "80", "host_port_web": takenPort}, []string{
-			"port " + takenPort + " of host1, which is to lead to the guest's port 80, is taken",
+			"port " + takenPort + " of host1, forwarded to the guest's port 80, is in use",
 		}, 1},
 		{"a QEMU that ends at once", cartesian.Params{"qemu_binary": mute}, []string{"ended with status 3", "no message"}, 3},
 		{"no kernel", cartesian.Params{"kernel": "boot/vmlinuz"}, []string{"host1: no file " + b.dir + "/shared/boot/vmlinuz (param kernel)"}, 0},
@@ -230,26 +230,26 @@ func TestStartFails(t *testing.T) {
 	}
 }
 
-// Of a QEMU that prints without end the begin and the end are saved, and its last
-// words are told, though they are one line.
+// Of the log of a QEMU that prints endlessly the beginning and the end are saved, and
+// the error has its end, even if it is one line.
 func TestChattyQEMU(t *testing.T) {
 	t.Parallel()
 	b := newBed(t)
 	s := b.host("host1")
-	chatty := b.write("chatty-qemu", []byte("#!/bin/sh\necho first; yes | tr -d '\\n' | head -c 20000000; echo last words; exit 4\n"), 0o755)
+	chatty := b.write("chatty-qemu", []byte("#!/bin/sh\necho first; yes | tr -d '\\n' | head -c 20000000; echo last output; exit 4\n"), 0o755)
 	shape := vm.Shape{Accel: "tcg", Machine: "pc-i440fx-7.2", CPU: "qemu64", MemoryKiB: 32 << 10}
 	_, err := vm.Start(t.Context(), s.placement, s.config("vm1", cartesian.Params{"qemu_binary": chatty}), shape, vm.Launch{})
 	exit, ok := errors.AsType[*vm.ExitError](err)
-	if !ok || exit.Status != 4 || len(exit.Log) != 1 || !strings.HasSuffix(exit.Log[0], "last words") || len(exit.Log[0]) > 64<<10 {
-		t.Fatalf("Start: got %.200v, want its status and last words", err)
+	if !ok || exit.Status != 4 || len(exit.Log) != 1 || !strings.HasSuffix(exit.Log[0], "last output") || len(exit.Log[0]) > 64<<10 {
+		t.Fatalf("Start: got %.200v, want its status and last output", err)
 	}
 	log := s.artifact("qemu.log")
-	if len(log) > 9<<20 || !strings.HasPrefix(log, "first\n") || !strings.HasSuffix(log, "last words\n") || !strings.Contains(log, "\n[11611409 bytes left out]\n") {
+	if len(log) > 9<<20 || !strings.HasPrefix(log, "first\n") || !strings.HasSuffix(log, "last output\n") || !strings.Contains(log, "\n[11611409 bytes omitted]\n") {
 		t.Errorf("the saved log has %d bytes, want the begin and the end", len(log))
 	}
 }
 
-// A start that is interrupted ends the process that it began.
+// An interrupted start ends the process that it has started.
 func TestStartInterrupted(t *testing.T) {
 	t.Parallel()
 	b := newBed(t)
@@ -329,7 +329,7 @@ func TestBadEnds(t *testing.T) {
 			t.Error(err)
 		}
 	})
-	// A pid file that is older than the process of that number must not kill it.
+	// A process whose pid was reused must not be killed.
 	t.Run("foreign pid", func(t *testing.T) {
 		i := s.start("vm1", p, false)
 		signal(t, s, syscall.SIGKILL)
@@ -381,7 +381,7 @@ func TestTap(t *testing.T) {
 	if got := run("ip -o link show master br0"); !strings.Contains(got, name+":") {
 		t.Errorf("on the bridge is %q, want %s", got, name)
 	}
-	if _, err := i.DialShell(t.Context()); err == nil || !strings.Contains(err.Error(), "has not heard of the guest's address (MAC 52:54:00:00:00:07 on br0): set param nic_ip") {
+	if _, err := i.DialShell(t.Context()); err == nil || !strings.Contains(err.Error(), "has no neighbour entry of the guest (MAC 52:54:00:00:00:07 on br0): set param nic_ip") {
 		t.Errorf("DialShell: got %v", err)
 	}
 	run("ip neighbour replace 10.9.8.7 lladdr 52:54:00:00:00:07 dev br0 nud permanent")

@@ -47,12 +47,12 @@ var guest = []byte{
 	0xeb, 0xec, // to next
 }
 
-// bed is hosts of a test: real OpenSSH servers, one process for each connection,
-// and real QEMU, all on this machine.
+// bed is a test's hosts: real OpenSSH servers, one process per connection, and real
+// QEMU, all on this machine.
 type bed struct {
 	cache  vm.Cache
 	t      *testing.T
-	dir    string // short, as unix sockets want it
+	dir    string // short, for unix sockets
 	ledger *fakeLedger
 }
 
@@ -93,7 +93,7 @@ func newBed(t *testing.T) *bed {
 	return b
 }
 
-// params are those of a VM that boots the counting guest.
+// params are the params of a VM that boots the counting guest.
 func (b *bed) params(more cartesian.Params) cartesian.Params {
 	p := cartesian.Params{
 		"name": "counter", "accel": "tcg", "mem": "32", "images": "image1", "image_name": "images/counter", "image_format": "raw",
@@ -102,8 +102,8 @@ func (b *bed) params(more cartesian.Params) cartesian.Params {
 	return p
 }
 
-// host adds a host. wrapper, if any, runs its sshd, as "unshare -n" does for a host
-// with a network of its own.
+// host adds a host. wrapper, if any, runs its sshd, such as "unshare -n" for a host
+// with its own network namespace.
 func (b *bed) host(name string, wrapper ...string) *site {
 	t := b.t
 	t.Helper()
@@ -112,7 +112,7 @@ func (b *bed) host(name string, wrapper ...string) *site {
 		t.Fatal(err)
 	}
 	if os.Getuid() == 0 {
-		if err := os.MkdirAll("/run/sshd", 0o755); err != nil { // sshd of root insists on it
+		if err := os.MkdirAll("/run/sshd", 0o755); err != nil { // required by sshd as root
 			t.Fatal(err)
 		}
 	}
@@ -178,7 +178,7 @@ func serve(t *testing.T, argv []string, conn *net.TCPConn) {
 	sshd := exec.Command(argv[0], argv[1:]...)
 	sshd.Stdin, sshd.Stdout = socket, socket
 	if err := sshd.Run(); err != nil {
-		if _, ok := errors.AsType[*exec.ExitError](err); !ok { // a client that leaves makes sshd fail
+		if _, ok := errors.AsType[*exec.ExitError](err); !ok { // sshd fails when the client disconnects
 			t.Error(err)
 		}
 	}
@@ -200,7 +200,7 @@ func (b *bed) write(name string, data []byte, perm os.FileMode) string {
 	return file
 }
 
-// assertClean fails the test when anything is left of its VMs.
+// assertClean fails the test when processes or files of its VMs remain.
 func (b *bed) assertClean() {
 	for _, p := range processesOf(b.dir) {
 		b.t.Errorf("a process is left: %s", p)
@@ -217,8 +217,8 @@ func (b *bed) assertClean() {
 	}
 }
 
-// processesOf lists QEMUs, and the shells that start them, by what their command
-// lines contain.
+// processesOf lists QEMUs, and the shells that start them, whose command lines contain
+// a text.
 func processesOf(dir string) []string {
 	var found []string
 	all, _ := filepath.Glob("/proc/[0-9]*/cmdline")
@@ -231,8 +231,8 @@ func processesOf(dir string) []string {
 	return found
 }
 
-// fakeLedger is a ledger in memory. It knows that nothing may exist before it has
-// been recorded.
+// fakeLedger is a ledger in memory. It checks that nothing exists before it is
+// recorded.
 type fakeLedger struct {
 	t *testing.T
 
@@ -244,7 +244,7 @@ type fakeLedger struct {
 func (l *fakeLedger) Record(e ledger.Entry) (int, error) {
 	for _, file := range []string{e.Path, e.PIDFile} {
 		if e.Kind == ledger.Process && file == e.Path {
-			continue // that is a part of its command line
+			continue // it is part of the command line
 		}
 		if _, err := os.Lstat(file); err == nil {
 			l.t.Errorf("%s was there before it was recorded", file)
@@ -277,7 +277,7 @@ func (l *fakeLedger) pending() []ledger.Entry {
 	return all
 }
 
-// config is a VM of these params.
+// config is the config of a VM with these params.
 func (s *site) config(name string, p cartesian.Params) vm.Config {
 	s.bed.t.Helper()
 	c, err := vm.ParseConfig(name, p)
@@ -287,7 +287,7 @@ func (s *site) config(name string, p cartesian.Params) vm.Config {
 	return c
 }
 
-// hosts are this host alone, with a VM of these params.
+// hosts is this host alone, with a VM with these params.
 func (s *site) sites(name string, p cartesian.Params) []vm.HostConfig {
 	s.bed.t.Helper()
 	return []vm.HostConfig{{Host: s.Host, Label: "host1", Params: p, Config: s.config(name, p)}}
@@ -315,7 +315,7 @@ func (s *site) start(name string, p cartesian.Params, incoming bool) *vm.Instanc
 	return i
 }
 
-// prepare makes a VM's disks and removes them at the test's end.
+// prepare creates a VM's disks and removes them at the test's end.
 func (s *site) prepare(name string, p cartesian.Params) *vm.Images {
 	t := s.bed.t
 	t.Helper()
@@ -333,7 +333,7 @@ func (s *site) prepare(name string, p cartesian.Params) *vm.Images {
 	return images
 }
 
-// artifact is a file of the results, "" if it is not there.
+// artifact is the content of a file of the results, "" if there is none.
 func (s *site) artifact(name string) string {
 	data, err := os.ReadFile(filepath.Join(s.artifacts, name))
 	if err != nil && !os.IsNotExist(err) {

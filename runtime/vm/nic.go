@@ -18,7 +18,7 @@ var nicDrivers = map[string]string{
 	"virtio": "virtio-net-pci", "e1000": "e1000", "e1000e": "e1000e", "rtl8139": "rtl8139",
 }
 
-// nic is a network card. One whose mode is none keeps its slot free.
+// nic is a network card. One whose mode is none only reserves its slot.
 type nic struct {
 	name     string
 	index    int
@@ -26,7 +26,7 @@ type nic struct {
 	model    string
 	mac      string
 	bridge   string    // of a tap: netdst
-	address  string    // of a guest behind a tap: nic_ip, or ""
+	address  string    // of a guest with a tap: nic_ip, or ""
 	forwards []Forward // of the first NIC in user mode
 }
 
@@ -47,7 +47,7 @@ func nics(c *Config, v api.Values) []Device {
 			own.AddError(errors.New("param netdst: nic_mode = tap needs the name of a bridge on the host"))
 		}
 		if n.mode == "user" && !slices.ContainsFunc(devices, func(d Device) bool { return d.(*nic).mode == "user" }) {
-			n.forwards = forwardsOf(own) // the guest's ports are reached through its first such NIC
+			n.forwards = forwardsOf(own) // the guest's ports are forwarded by its first NIC in user mode
 		}
 		devices = append(devices, n)
 	}
@@ -85,15 +85,15 @@ func (n *nic) Render(l *Layout) error {
 			{"id", n.name}, {"ifname", t.Name}, {"script", "no"}, {"downscript", "no"},
 		}})
 	}
-	// An empty romfile spares hosts the package of boot ROMs, and the migration
-	// their equality.
+	// With an empty romfile, hosts need no boot ROMs, and the ROMs need not be the same
+	// for a migration.
 	l.device(nicDrivers[n.model], append(l.at(slotFirstNIC+n.index),
 		Property{"id", "dev_" + n.name}, Property{"netdev", n.name}, Property{"mac", n.mac}, Property{"romfile", ""})...)
 	return nil
 }
 
-// forwardsOf are the guest's shell port and those that redirs names. A redirection
-// NAME has the params guest_port_NAME and, if the host's port matters,
+// forwardsOf returns the guest's shell port and the ports that redirs lists. A
+// redirection NAME has the params guest_port_NAME and, for a fixed port of the host,
 // host_port_NAME. virt-test's remote_shell is the shell port.
 func forwardsOf(v api.Values) []Forward {
 	shell := v.Port("shell_port")
@@ -116,13 +116,14 @@ func forwardsOf(v api.Values) []Forward {
 	return forwards
 }
 
-// macOf is the same on every host, and another for each variant, VM and NIC.
+// macOf returns a MAC that is the same on every host, and differs between variants, VMs
+// and NICs.
 func macOf(variant, vm, nic string) string {
 	h := digest(variant, vm, nic)
 	return fmt.Sprintf("52:54:00:%02x:%02x:%02x", h[0], h[1], h[2])
 }
 
-// tapName fits into the 15 characters of a network device's name.
+// tapName returns a name of at most 15 characters, the limit of Linux.
 func tapName(runDir, vm, nic string) string {
 	return fmt.Sprintf("mh%x", digest(runDir, vm, nic)[:5])
 }

@@ -8,22 +8,22 @@ import (
 	"strings"
 )
 
-// Option is a part of a VM as QEMU takes it: an option of its command line, or
-// arguments of the QMP command that adds the same to a QEMU which runs.
+// Option is an option of QEMU's command line, or the arguments of the QMP command that
+// hot-plugs the same into a running QEMU.
 type Option struct {
 	Flag       string // -device, -netdev, -blockdev or -chardev
 	Kind       string // the device's driver, the netdev's type, …
 	Properties []Property
 }
 
-// Property is one setting of an [Option]. A name with a dot is that of a setting
-// within a group: cache.direct.
+// Property is a property of an [Option]. A name with a dot is that of a nested
+// property: cache.direct.
 type Property struct {
 	Name  string
 	Value any // string, int or bool
 }
 
-// with returns the option with more properties.
+// with returns the option with additional properties.
 func (o Option) with(properties ...Property) Option {
 	o.Properties = append(append([]Property(nil), o.Properties...), properties...)
 	return o
@@ -56,14 +56,14 @@ func (p Property) text() string {
 	}
 }
 
-// QMP is the command that adds the same to a QEMU which runs: device_add,
+// QMP is the command that hot-plugs the same into a running QEMU: device_add,
 // netdev_add, blockdev-add or chardev-add.
 func (o Option) QMP() (command string, arguments map[string]any) {
 	arguments = map[string]any{}
 	for _, p := range o.Properties {
 		group, name, nested := strings.Cut(p.Name, ".")
 		switch {
-		case p.Name == "hostfwd": // a list, each in a struct of its own
+		case p.Name == "hostfwd": // a list of structs
 			list, _ := arguments[p.Name].([]map[string]any)
 			arguments[p.Name] = append(list, map[string]any{"str": p.Value})
 		case nested:
@@ -98,5 +98,5 @@ func (o Option) QMP() (command string, arguments map[string]any) {
 	}
 }
 
-// escape protects a value in QEMU's comma-separated options.
+// escape escapes a value for QEMU's comma-separated options.
 func escape(value string) string { return strings.ReplaceAll(value, ",", ",,") }

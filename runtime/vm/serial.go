@@ -22,7 +22,7 @@ func serialPorts(_ *Config, v api.Values) []Device {
 	var devices []Device
 	for i, name := range plainNames(v, "serials", maxSerials) {
 		if slices.Contains(fileKinds, name) {
-			v.AddError(&api.ValueError{Param: "serials", Value: name, Want: "another name: " + strings.Join(fileKinds, ", ") + " are taken"})
+			v.AddError(&api.ValueError{Param: "serials", Value: name, Want: "another name: " + strings.Join(fileKinds, ", ") + " are reserved"})
 			continue
 		}
 		devices = append(devices, &serialPort{name, i})

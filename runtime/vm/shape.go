@@ -12,27 +12,27 @@ import (
 	"github.com/mhmig/mhmig/lang/cartesian"
 )
 
-// HostConfig is one host that a VM may run on, with the VM's config there.
+// HostConfig is a host that a VM may run on, with the VM's config there.
 type HostConfig struct {
 	Host   Host
-	Label  string           // how params name the host: host1
-	Params cartesian.Params // the variant's, in which errors find what set a value
+	Label  string           // the host's suffix in params: host1
+	Params cartesian.Params // the variant's, for errors that name the param that set a value
 	Config Config
 }
 
-// Shape is what all instances of one VM must have alike, on whatever host, so
-// that its guest can move between them.
+// Shape is what must be the same for all instances of a VM, on all hosts, so that its
+// guest can migrate between them.
 type Shape struct {
 	Accel     string   // kvm or tcg
-	Machine   string   // a pinned machine type, as pc-i440fx-7.2, with its options
+	Machine   string   // a versioned machine type, such as pc-i440fx-7.2, with its options
 	CPU       string   // the value of -cpu
 	MemoryKiB int64    // the guest's RAM
-	Notices   []string // what was chosen otherwise than the params say, and why
+	Notices   []string // what differs from the params, and why
 }
 
-// Agree settles the shape of the VM called name for all hosts that it may run on.
-// It asks each host for its QEMU and, where the params let it choose, whether KVM
-// works there. Sites whose params differ in what must be alike are an error.
+// Agree determines the shape of the VM called name for all hosts that it may run on. It
+// queries each host's QEMU and, with accel = auto, probes KVM there. Params that differ
+// between hosts where they must be the same are an error.
 func (c *Cache) Agree(ctx context.Context, name string, hostConfigs []HostConfig) (Shape, error) {
 	if len(hostConfigs) == 0 {
 		return Shape{}, fmt.Errorf("%s: no hosts to run on", name)
@@ -46,7 +46,7 @@ func (c *Cache) Agree(ctx context.Context, name string, hostConfigs []HostConfig
 
 func (c *Cache) agree(ctx context.Context, hostConfigs []HostConfig) (Shape, error) {
 	for _, hostConfig := range hostConfigs[1:] {
-		if err := CheckAlike(hostConfigs[0], hostConfig); err != nil {
+		if err := checkSame(hostConfigs[0], hostConfig, nil); err != nil {
 			return Shape{}, err
 		}
 	}
@@ -66,9 +66,9 @@ func (c *Cache) agree(ctx context.Context, hostConfigs []HostConfig) (Shape, err
 		qemus = append(qemus, q)
 
 		if s.Accel == "tcg" {
-			continue // a guest cannot move between accelerators
+			continue // all hosts must use the same accelerator
 		}
-		accel, reason, err := c.ProbeAccel(ctx, hostConfig.Host, binary, first.Accel)
+		accel, reason, err := c.probeAccel(ctx, hostConfig.Host, binary, first.Accel)
 		if err != nil {
 			return Shape{}, err
 		}
@@ -78,7 +78,7 @@ func (c *Cache) agree(ctx context.Context, hostConfigs []HostConfig) (Shape, err
 		}
 	}
 
-	machine, err := CommonMachine(first.MachineType, qemus...)
+	machine, err := commonMachine(first.MachineType, qemus...)
 	if err != nil {
 		return Shape{}, err
 	}
@@ -99,40 +99,39 @@ func (s *Shape) notice(text string) {
 	}
 }
 
-// CheckAlike is an error when a VM's guest cannot move between two hosts, because
-// its configs differ there in what both must have alike. It names each param, as
-// the config sets it.
-func CheckAlike(first, second HostConfig) error { return checkAlike(first, second, nil) }
-
-// shapeParams are the params of which a [Shape] is made.
+// shapeParams are the params that determine a [Shape].
 var shapeParams = []string{"accel", "machine_type", "cpu_model", "cpu_model_flags", "mem", "tcg_dirty_guard"}
 
-// CheckFits is an error when a guest that runs on one host cannot move to another
-// one. Its shape is what it is, whatever the params say now.
-func CheckFits(running, other HostConfig) error { return checkAlike(running, other, shapeParams) }
+// CheckFits returns an error if a running guest cannot migrate to another host, because
+// their configs differ. It ignores the params of the shape, which the running guest
+// determines.
+func CheckFits(running, other HostConfig) error { return checkSame(running, other, shapeParams) }
 
-// checkAlike compares all settings but those of some params.
-func checkAlike(first, second HostConfig, but []string) error {
+// checkSame returns an error for each setting, except those of the ignored params, that
+// differs between two hosts, so that a guest cannot migrate between them. It names the
+// param as the config sets it.
+func checkSame(first, second HostConfig, ignored []string) error {
 	var lines []string
-	for _, d := range Differences(&first.Config, &second.Config) {
-		if slices.Contains(but, d.Param) {
+	for _, d := range differences(&first.Config, &second.Config) {
+		if slices.Contains(ignored, d.Param) {
 			continue
 		}
-		line := fmt.Sprintf("%s: %q on %s but %q on %s: a guest cannot move between them",
-			differingParams(d, first, second), d.First, first.Host.Name(), d.Second, second.Host.Name())
-		if !slices.Contains(lines, line) { // one param may hold for several disks
+		line := fmt.Sprintf("%s: %q on %s but %q on %s: the guest cannot migrate between them",
+			differingParams(d, first, second), d.first, first.Host.Name(), d.second, second.Host.Name())
+		if !slices.Contains(lines, line) { // one param may apply to several disks
 			lines = append(lines, line)
 		}
 	}
-	var all []error
+	var errs []error
 	for _, line := range lines {
-		all = append(all, errors.New(line))
+		errs = append(errs, errors.New(line))
 	}
-	return errors.Join(all...)
+	return errors.Join(errs...)
 }
 
-// differingParams names what sets the values that differ: "param smp_vm1_host2".
-func differingParams(d Difference, hostConfigs ...HostConfig) string {
+// differingParams names the params that set the different values: "param
+// smp_vm1_host2".
+func differingParams(d difference, hostConfigs ...HostConfig) string {
 	var keys []string
 	for _, hc := range hostConfigs {
 		key := hc.Params.Source(d.Param, append([]string{hc.Label, hc.Config.Name}, d.Objects...)...)
@@ -149,8 +148,7 @@ func differingParams(d Difference, hostConfigs ...HostConfig) string {
 	return "param " + strings.Join(keys, ", ")
 }
 
-// cpuOf makes -cpu from cpu_model and cpu_model_flags. Without a model it is
-// qemu64, which is the same on every host.
+// cpuOf returns -cpu for cpu_model and cpu_model_flags.
 func cpuOf(c Config, accel string) (cpu, notice string) {
 	cpu = c.CPUModel
 	if cpu == "host" && accel != "kvm" {

@@ -16,8 +16,7 @@ import (
 	"github.com/mhmig/mhmig/runtime/vm"
 )
 
-// fakeQEMU is a program that answers as a QEMU of some version does, and notes
-// each question.
+// fakeQEMU is a program that answers like a QEMU of some version, and logs each query.
 func (b *bed) fakeQEMU(name, help string) (binary, questions string) {
 	questions = b.dir + "/" + name + ".questions"
 	binary = b.write(name, fmt.Appendf(nil, "#!/bin/sh\necho \"$*\" >>%s\n[ \"$1\" != --version ] || cat <<'END'\n%sEND\n", questions, help), 0o755)
@@ -100,12 +99,12 @@ func TestAgree(t *testing.T) {
 		first, second cartesian.Params
 		want          string
 	}{
-		"memory differs":  {cartesian.Params{"mem": "256"}, cartesian.Params{"mem": "512"}, `vm1: param mem: "256M" on host1 but "512M" on host2: a guest cannot move between them`},
-		"memory is none":  {cartesian.Params{"mem": "0"}, cartesian.Params{"mem": "0"}, `vm1: param mem: got "0", want 1M at least`},
+		"memory differs":  {cartesian.Params{"mem": "256"}, cartesian.Params{"mem": "512"}, `vm1: param mem: "256M" on host1 but "512M" on host2: the guest cannot migrate between them`},
+		"memory is none":  {cartesian.Params{"mem": "0"}, cartesian.Params{"mem": "0"}, `vm1: param mem: got "0", want at least 1M`},
 		"memory is text":  {cartesian.Params{"mem": "much"}, cartesian.Params{"mem": "much"}, `vm1: param mem: got "much", want a size (512, 64M, 1.5G)`},
 		"no such accel":   {cartesian.Params{"accel": "xen"}, cartesian.Params{"accel": "xen"}, `vm1: param accel: got "xen", want one of auto, kvm, tcg`},
 		"no such guard":   {cartesian.Params{"tcg_dirty_guard": "x"}, cartesian.Params{"tcg_dirty_guard": "x"}, `vm1: param tcg_dirty_guard: got "x", want one of auto, on, off`},
-		"no such machine": {cartesian.Params{"machine_type": "pc-i440fx-99.0"}, cartesian.Params{"machine_type": "pc-i440fx-99.0"}, `vm1: param machine_type: got "pc-i440fx-99.0", want a type that ` + old + ` on host1 offers (pc, pc-i440fx-7.2, pc-i440fx-7.1, q35, pc-q35-7.2)`},
+		"no such machine": {cartesian.Params{"machine_type": "pc-i440fx-99.0"}, cartesian.Params{"machine_type": "pc-i440fx-99.0"}, `vm1: param machine_type: got "pc-i440fx-99.0", want a type that ` + old + ` on host1 supports (pc, pc-i440fx-7.2, pc-i440fx-7.1, q35, pc-q35-7.2)`},
 		"no QEMU": {
 			cartesian.Params{"qemu_binary": "qemu-system-none"},
 			cartesian.Params{"qemu_binary": "qemu-system-none"},
@@ -116,7 +115,7 @@ func TestAgree(t *testing.T) {
 			cartesian.Params{"qemu_binary": "/opt/none/qemu-system-x86_64"},
 			"vm1: host2: no program /opt/none/qemu-system-x86_64 (on Debian it is in package qemu-system-x86); install it there or set param qemu_binary",
 		},
-		"no QEMU but a shell": {cartesian.Params{"qemu_binary": "true"}, cartesian.Params{"qemu_binary": "true"}, `vm1: host1: true: does not say its QEMU version: ""`},
+		"no QEMU but a shell": {cartesian.Params{"qemu_binary": "true"}, cartesian.Params{"qemu_binary": "true"}, `vm1: host1: true: does not report its QEMU version: ""`},
 	} {
 		t.Run(name, func(t *testing.T) {
 			for _, p := range []cartesian.Params{tt.first, tt.second} {
@@ -143,7 +142,7 @@ func TestProbeKVM(t *testing.T) {
 		name, qemu, device, want string
 	}{
 		{"a working one", "exit 33", device, ""},
-		{"an emulated one", "exec sleep 60", device, "a guest of 20 million loops was not done in 2 s"},
+		{"an emulated one", "exec sleep 60", device, "a guest of 20 million loops did not finish in 2 s"},
 		{"a broken one", "echo could not set up vCPU >&2; exit 134", device, "its guest ended with status 134: could not set up vCPU"},
 		{"no device", "exit 33", "/dev/no-kvm", "no /dev/kvm"},
 	}
@@ -156,13 +155,13 @@ func TestProbeKVM(t *testing.T) {
 			}
 		})
 	}
-	t.Run("a guest without last word", func(t *testing.T) {
+	t.Run("a guest that does not exit through isa-debug-exit", func(t *testing.T) {
 		binary := b.write("qemu", []byte("#!/bin/sh\nexit 0\n"), 0o755)
 		if _, err := vm.ProbeKVM(t.Context(), s.Host, binary, device); err == nil {
 			t.Error("probeKVM: no error")
 		}
 	})
-	// The probe's guest does reach its last word, in the accelerator that works
+	// The probe's guest does exit through isa-debug-exit under TCG, which works
 	// everywhere.
 	t.Run("the guest itself", func(t *testing.T) {
 		binary := b.write("tcg-qemu", []byte("#!/bin/sh\nshift 2\nexec qemu-system-x86_64 -accel tcg \"$@\"\n"), 0o755)

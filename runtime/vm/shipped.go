@@ -11,24 +11,23 @@ import (
 	"github.com/mhmig/mhmig/runtime/jeos"
 )
 
-var wantGuestMemory = fmt.Sprintf("%dM at least: JeOS, the guest that mhmig brings, does not start with less", jeos.LeastMemoryMiB)
+var wantGuestMemory = fmt.Sprintf("at least %dM: the guest JeOS does not boot with less", jeos.LeastMemoryMiB)
 
-// CheckGuestMemory says whether the VM called name has enough memory to start the
-// guest that mhmig brings, if that is its guest. It is pure, as [ParseConfig],
-// which finds this too among all that is wrong: it is for who plans.
+// CheckGuestMemory returns an error if the guest of the VM called name is JeOS, and the
+// VM has too little memory to boot it. It is pure. [ParseConfig] checks this too; this
+// function is for the plan of a run.
 func CheckGuestMemory(name string, p cartesian.Params) error {
 	v := api.Read(p)
 	c := Config{Kernel: v.Text("kernel"), Initrd: v.Text("initrd"), MemoryBytes: v.Size("mem")}
 	if v.Err() != nil || c.holdsGuest() {
-		return nil //nolint:nilerr // of values that make no sense, ParseConfig tells
+		return nil //nolint:nilerr // ParseConfig reports invalid values
 	}
 	v.Invalid("mem", wantGuestMemory)
 	return named(name, v.Err())
 }
 
-// holdsGuest says whether the memory is enough for the guest that mhmig brings;
-// of others it knows nothing.
+// holdsGuest says whether the memory is enough for JeOS; it is true for other guests.
 func (c *Config) holdsGuest() bool {
-	ours := strings.HasPrefix(c.Kernel, ShippedPrefix) && strings.HasPrefix(c.Initrd, ShippedPrefix)
-	return !ours || c.MemoryBytes >= jeos.LeastMemoryMiB<<20
+	isJeOS := strings.HasPrefix(c.Kernel, ShippedPrefix) && strings.HasPrefix(c.Initrd, ShippedPrefix)
+	return !isJeOS || c.MemoryBytes >= jeos.LeastMemoryMiB<<20
 }

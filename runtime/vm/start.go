@@ -22,36 +22,36 @@ import (
 const (
 	// startTimeout is for QEMU to set up its devices and answer on its monitor.
 	startTimeout = 60 * time.Second
-	// undoTimeout is for taking back a start that did not succeed.
+	// undoTimeout is for cleaning up after a failed start.
 	undoTimeout = 30 * time.Second
 )
 
-// Ledger is where everything made on a host is written down before it is made,
-// and struck out when it is gone. *ledger.Ledger is one.
+// Ledger records everything created on a host before it is created, until it is
+// removed. *ledger.Ledger is one.
 type Ledger interface {
 	Record(ledger.Entry) (id int, err error)
 	Done(id int) error
 }
 
-// Placement is where an instance of a VM runs, and where what it leaves goes.
+// Placement is the host and the folders of an instance, and where its results go.
 type Placement struct {
 	Host       Host
-	ID         int      // of the instance among those of the VM on Host that are there, from 1; 0 is 1
-	RunDir     string   // this variant's own folder on Host, for sockets and logs; must exist; short
-	Variant    string   // the variant's ID in the results, for people who look for the VM
-	ImageDir   string   // this variant's folder on the shared storage, as Host sees it; must exist where images are made
-	ShippedDir string   // mhmig's own files as Host sees them: jeos:kernel is the file kernel there
-	BaseDir    string   // images_base_dir as Host sees it: image_name, kernel and initrd are relative to it
+	ID         int      // of the instance among those of the VM on Host, from 1; 0 is 1
+	RunDir     string   // the variant's folder on Host, for sockets and logs; must exist; short
+	Variant    string   // the variant's ID in the results
+	ImageDir   string   // the variant's folder on the shared storage, as a path on Host; must exist if images are created
+	ShippedDir string   // the folder of mhmig's files, as a path on Host: jeos:kernel is the file kernel there
+	BaseDir    string   // images_base_dir on Host: image_name, kernel and initrd are relative to it
 	Cache      *Cache   // of the run, or of the bed alone
-	Kept       []string // the VM's images that create_image found there, and keeps: see Images.Kept
+	Kept       []string // the VM's images that create_image has found and not replaced: see Images.Kept
 	Ledger     Ledger
 	Log        *slog.Logger
-	// Artifacts opens a file of the results for this VM on this host, to append to:
+	// Artifacts opens a file of the results of this VM on this host, to append to:
 	// qemu.cmdline, qemu.log and qmp.jsonl.
 	Artifacts func(name string) (io.WriteCloser, error)
 }
 
-// logOf writes with the VM and the host, and with the instance if it is not the only one.
+// logOf is the log with the VM and the host, and the instance's ID if it is not 1.
 func (pl Placement) logOf(vm string) *slog.Logger {
 	log := pl.Log.With("vm", vm, "host", pl.Host.Name())
 	if pl.ID > 1 {
@@ -60,17 +60,17 @@ func (pl Placement) logOf(vm string) *slog.Logger {
 	return log
 }
 
-// fileKinds are the files that each instance has in the run folder, or may have, beside
-// the sockets of its serial ports.
+// fileKinds are the files that an instance may have in the run folder, besides the
+// sockets of its serial ports.
 var fileKinds = []string{"qmp", "spare", "mig", "clock", "vnc", "sh", "log", "exit", "pid"}
 
-// file is a file of an instance in the run folder, as vm1.qmp, or vm1+2.qmp beside
-// another instance of that VM. No VM's name has a plus sign.
+// file is the path of an instance's file in the run folder, such as vm1.qmp, or
+// vm1+2.qmp for a second instance of that VM. VM names have no plus sign.
 func (pl Placement) file(vm, kind string) string {
 	return path.Join(pl.RunDir, fileName(InstanceName(vm, pl.ID), kind))
 }
 
-// InstanceName tells an instance from others of the same VM on its host: vm1, vm1+2.
+// InstanceName is unique among the instances of a VM on a host: vm1, vm1+2.
 func InstanceName(vm string, id int) string {
 	if id <= 1 {
 		return vm
@@ -80,12 +80,12 @@ func InstanceName(vm string, id int) string {
 
 func fileName(vm, kind string) string { return vm + "." + kind }
 
-// Start runs QEMU for a VM. It returns when QEMU answers on its
-// monitor. The guest does not run yet: it waits for [Instance.Cont], so that a
-// console can be attached before the first word; or, if launch says so, for a
-// migration. QEMU outlives the connection to the host until [Instance.Destroy].
-// After an error nothing is left on the host. A QEMU that ended by itself is an
-// [*ExitError] with its last words.
+// Start starts QEMU for a VM. It returns when QEMU answers on its monitor. The guest
+// does not run yet: it waits for [Instance.Cont], so that a console can be attached
+// before the guest's first output; or, if launch says so, for a migration. QEMU keeps
+// running when the connection to the host is lost, until [Instance.Destroy]. After an
+// error nothing remains on the host. The error of a QEMU that has ended is an
+// [*ExitError] with the end of its log.
 func Start(ctx context.Context, placement Placement, c Config, shape Shape, launch Launch) (*Instance, error) {
 	i, err := start(ctx, placement, c, shape, launch)
 	if err != nil {
@@ -107,7 +107,7 @@ func start(ctx context.Context, placement Placement, c Config, shape Shape, laun
 
 	i := &Instance{
 		config: c, placement: placement, shape: shape, spec: spec,
-		turn: make(chan struct{}, 1),
+		lock: make(chan struct{}, 1),
 		log:  placement.logOf(c.Name),
 	}
 	ctx, cancel := context.WithTimeoutCause(ctx, startTimeout, fmt.Errorf("%w within %s of its start", qmp.ErrSilent, startTimeout))
@@ -133,32 +133,32 @@ func start(ctx context.Context, placement Placement, c Config, shape Shape, laun
 		}
 		return nil, err
 	}
-	i.log.Info("QEMU runs", "incoming", launch.Incoming, "qemu", i.monitor.Version().String(), "accel", shape.Accel)
+	i.log.Info("QEMU started", "incoming", launch.Incoming, "qemu", i.monitor.Version().String(), "accel", shape.Accel)
 	return i, nil
 }
 
-// undo takes back a start that failed, though ctx may have ended.
+// undo cleans up after a failed start, even if ctx has ended.
 func (i *Instance) undo(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), undoTimeout)
 	defer cancel()
 	return i.Destroy(ctx)
 }
 
-// launchQEMU waits until QEMU has made its last socket or ended. The process gets
-// a session of its own, so that neither the end of this command nor that of the
-// SSH connection ends it.
+// launchQEMU waits until QEMU has created its last socket or ended. The process has
+// its own session, so that it survives the end of this command and of the SSH
+// connection.
 const launchQEMU = `
 cd %[1]s || exit
 setsid sh %[2]s </dev/null >/dev/null 2>&1 &
 until [ -S %[3]s ] || [ -e %[4]s ]; do sleep 0.02; done
 `
 
-// launch writes QEMU's command line to the host as a script and runs that. The
-// script keeps what QEMU says, its pid, and the status that it ends with.
+// launch writes QEMU's command line to the host as a script and runs that. The script
+// saves QEMU's output, its pid, and its exit status.
 func (i *Instance) launch(ctx context.Context) error {
 	h := i.placement.Host
 	script := i.script()
-	if err := i.keep("qemu.cmdline", []byte(script)); err != nil {
+	if err := i.save("qemu.cmdline", []byte(script)); err != nil {
 		return err
 	}
 	var err error
@@ -181,22 +181,22 @@ func (i *Instance) launch(ctx context.Context) error {
 	return err
 }
 
-// The keys of a QEMU's entry in the ledger, which say how people get at the VM.
+// The keys of a QEMU's ledger entry, for the commands that attach to the VM.
 const (
 	DataVM      = "vm"
 	DataVariant = "variant"
-	DataQMP     = "qmp"     // the socket of its monitor for people
+	DataQMP     = "qmp"     // the socket of its second monitor
 	DataConsole = "console" // the socket of its first serial port
 )
 
-// endpoints is how people get at the VM, also when this process has died.
+// endpoints is the VM's sockets, to attach to it even when this process has ended.
 func (i *Instance) endpoints() map[string]string {
 	return map[string]string{
 		DataVM: i.config.Name, DataVariant: i.placement.Variant, DataQMP: i.spec.SpareQMP, DataConsole: i.spec.Serials[0],
 	}
 }
 
-// script is the command line as the user can read and repeat it.
+// script is the command line as a shell script that the user can read and run.
 func (i *Instance) script() string {
 	var b strings.Builder
 	fmt.Fprintf(&b, "#!/bin/sh\n# %s on %s\n", i.config.Name, i.placement.Host.Name())
@@ -214,7 +214,7 @@ func (i *Instance) script() string {
 	return b.String()
 }
 
-// attach opens the monitor, each exchange on which has a limit.
+// attach opens the monitor, with a time limit for each command.
 func (i *Instance) attach(ctx context.Context) error {
 	conn, err := i.placement.Host.Dial(ctx, "unix", i.spec.QMP)
 	if err != nil {
@@ -238,8 +238,8 @@ func (i *Instance) attach(ctx context.Context) error {
 	return err
 }
 
-// keep writes a file of the results.
-func (i *Instance) keep(name string, data []byte) error {
+// save writes a file of the results.
+func (i *Instance) save(name string, data []byte) error {
 	w, err := i.placement.Artifacts(name)
 	if err != nil {
 		return err

@@ -12,7 +12,7 @@ import (
 	"time"
 )
 
-// Network file systems may be this late in showing a new file.
+// Network file systems may take this long to show a new file.
 const (
 	storageLag  = 3 * time.Second
 	storageStep = 100 * time.Millisecond
@@ -24,9 +24,9 @@ type Folder struct {
 	Path string
 }
 
-// CheckSharedStorage proves that the folders are one and the same: what the first
-// host writes, all others can read. Else the error says which host does not see
-// which folder. No file is left behind.
+// CheckSharedStorage checks that the folders are the same: that the others can read what
+// the first host writes. The error says which host does not see which folder. No file
+// remains.
 func CheckSharedStorage(ctx context.Context, folders []Folder) (err error) {
 	if len(folders) < 2 {
 		return nil
@@ -36,7 +36,7 @@ func CheckSharedStorage(ctx context.Context, folders []Folder) (err error) {
 	first := folders[0]
 	where := path.Join(first.Path, name)
 	defer func() {
-		undo, cancel := context.WithTimeout(context.WithoutCancel(ctx), askTimeout)
+		undo, cancel := context.WithTimeout(context.WithoutCancel(ctx), queryTimeout)
 		defer cancel()
 		if removeErr := first.Host.RemoveAll(undo, where); removeErr != nil && err == nil {
 			err = fmt.Errorf("%s: remove %s: %w", first.Host.Name(), where, removeErr)
@@ -45,17 +45,17 @@ func CheckSharedStorage(ctx context.Context, folders []Folder) (err error) {
 	if err := first.Host.WriteFile(ctx, where, []byte(token), 0o644); err != nil {
 		return fmt.Errorf("shared storage: %s cannot write to %s: %w", first.Host.Name(), first.Path, err)
 	}
-	var all []error
+	var errs []error
 	for _, f := range folders[1:] {
-		if err := awaitToken(ctx, f, name, token); err != nil {
-			all = append(all, fmt.Errorf("shared storage: %s does not see in %s what %s wrote to %s: %w",
+		if err := waitForToken(ctx, f, name, token); err != nil {
+			errs = append(errs, fmt.Errorf("shared storage: %s does not see in %s what %s wrote to %s: %w",
 				f.Host.Name(), f.Path, first.Host.Name(), first.Path, err))
 		}
 	}
-	return errors.Join(all...)
+	return errors.Join(errs...)
 }
 
-func awaitToken(ctx context.Context, f Folder, name, token string) error {
+func waitForToken(ctx context.Context, f Folder, name, token string) error {
 	ctx, cancel := context.WithTimeout(ctx, storageLag)
 	defer cancel()
 	for {
@@ -64,7 +64,7 @@ func awaitToken(ctx context.Context, f Folder, name, token string) error {
 			return nil
 		}
 		if err == nil {
-			err = errors.New("the file holds something else")
+			err = errors.New("the file has other content")
 		}
 		select {
 		case <-ctx.Done():

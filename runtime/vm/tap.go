@@ -20,7 +20,7 @@ type addedTap struct {
 	entry int
 }
 
-// addTap makes a tap device on its bridge.
+// addTap creates a tap device on its bridge.
 func (i *Instance) addTap(ctx context.Context, t Tap) error {
 	h := i.placement.Host
 	entry, err := i.placement.Ledger.Record(ledger.Entry{Host: h.Name(), Kind: ledger.Netdev, Path: t.Name})
@@ -31,7 +31,7 @@ func (i *Instance) addTap(ctx context.Context, t Tap) error {
 	_, err = h.Run(ctx, host.Command{
 		Script: fmt.Sprintf("ip tuntap add dev %[1]s mode tap && ip link set dev %[1]s master %[2]s up",
 			shellescape.Quote(t.Name), shellescape.Quote(t.Bridge)),
-		Timeout: askTimeout,
+		Timeout: queryTimeout,
 	})
 	if exit, ok := errors.AsType[*host.ExitError](err); ok {
 		return fmt.Errorf("tap on bridge %s (param netdst): %s; nic_mode = tap needs root and this bridge on %s",
@@ -45,7 +45,7 @@ func (i *Instance) removeTaps(ctx context.Context) error {
 		t := i.taps[len(i.taps)-1]
 		if _, err := i.placement.Host.Run(ctx, host.Command{
 			Script:  fmt.Sprintf("! ip link show dev %[1]s >/dev/null 2>&1 || ip link delete dev %[1]s", shellescape.Quote(t.Name)),
-			Timeout: askTimeout,
+			Timeout: queryTimeout,
 		}); err != nil {
 			return err
 		}
@@ -57,13 +57,13 @@ func (i *Instance) removeTaps(ctx context.Context) error {
 	return nil
 }
 
-// guestAddress is where the guest behind a tap can be reached from its host: the
-// param nic_ip, or what the host has learned about the NIC's MAC.
+// guestAddress is the address by which the host reaches a guest with a tap: the param
+// nic_ip, or the host's neighbour entry of the NIC's MAC.
 func (i *Instance) guestAddress(ctx context.Context, t Tap) (string, error) {
 	if t.Address != "" {
 		return t.Address, nil
 	}
-	out, err := i.placement.Host.Run(ctx, host.Command{Args: []string{"ip", "-4", "neighbour", "show", "dev", t.Bridge}, Timeout: askTimeout})
+	out, err := i.placement.Host.Run(ctx, host.Command{Args: []string{"ip", "-4", "neighbour", "show", "dev", t.Bridge}, Timeout: queryTimeout})
 	if err != nil {
 		return "", err
 	}
@@ -72,5 +72,5 @@ func (i *Instance) guestAddress(ctx context.Context, t Tap) (string, error) {
 			return fields[0], nil
 		}
 	}
-	return "", fmt.Errorf("%s has not heard of the guest's address (MAC %s on %s): set param nic_ip", i.placement.Host.Name(), t.MAC, t.Bridge)
+	return "", fmt.Errorf("%s has no neighbour entry of the guest (MAC %s on %s): set param nic_ip", i.placement.Host.Name(), t.MAC, t.Bridge)
 }
