@@ -1,16 +1,16 @@
 // SPDX-License-Identifier: Apache-2.0
 
-// Package api describes, as data, what configs and scenarios can say to mhmig.
+// Package api describes, as data, the params of configs and the builtins of scenarios.
 //
 // For configs it has the params that mhmig supports, with their types, units,
 // defaults and meaning, and those of virt-test that it does not support yet.
-// Everything that reads, checks or explains params stands on these tables: the
-// typed readers of the runtime ([Values]), exec --dry-run, the warnings about
-// params that nobody reads, and the reference.
+// Everything that reads, checks or explains params uses these tables: the typed
+// readers of the runtime ([Values]), exec --dry-run, the warnings about unread params,
+// and the reference.
 //
-// For scenarios it has the functions ([Functions]) and the kinds of values
-// ([Classes]) that package builtins runs, for whatever explains, completes or
-// checks scenarios without running them.
+// For scenarios it has the functions ([Functions]) and the types of values
+// ([Classes]) of package builtins, for tools that explain, complete or check scenarios
+// without running them.
 //
 // The tables never change; all functions may be called from any goroutine.
 // [Values] belongs to one goroutine.
@@ -25,7 +25,7 @@ import (
 	"github.com/mhmig/mhmig/lang/diag"
 )
 
-// Kind is how the text of a param is read.
+// Kind is the type of a param.
 type Kind string
 
 // The kinds of params.
@@ -37,15 +37,15 @@ const (
 	Bool    Kind = "bool"    // yes or no
 	Seconds Kind = "seconds" // 240, 1.5 or 1m30s
 	Size    Kind = "size"    // 512, 64M, 1.5G
-	Choice  Kind = "choice"  // one of few words
+	Choice  Kind = "choice"  // one of a fixed set of words
 	Port    Kind = "port"    // a TCP port
 	Ports   Kind = "ports"   // a TCP port, a range of them such as 5200-5899, or 0 for any
 	Pattern Kind = "pattern" // a regular expression
 )
 
-// Object is the innermost thing for which a param may be set alone, by the thing's
-// name behind the param's: mem_vm1, image_size_stg_vm1, qemu_binary_host2. What
-// holds for an image may be set for its VM and its host too.
+// Object is the innermost kind of object for which a param may be set separately, by a
+// suffix with the object's name: mem_vm1, image_size_stg_vm1, qemu_binary_host2. A param
+// of an image may be set for its VM and its host too.
 type Object string
 
 // The objects of params.
@@ -61,11 +61,11 @@ const (
 type Param struct {
 	Name    string
 	Kind    Kind
-	Unit    string   // what a number without a letter counts: "MiB", "bytes"; "" where the kind says it
+	Unit    string   // the unit of a number without suffix: "MiB", "bytes"; "" if the kind implies it
 	Min     int      // of a Number
 	Default string   // "" for none
 	Choices []string // of a Choice
-	// Spellings are other words for choices, as virt-test has them.
+	// Spellings are virt-test's other names of choices.
 	Spellings map[string]string
 	Object    Object
 	Reader    string // the package that reads it
@@ -75,11 +75,11 @@ type Param struct {
 // Unsupported is a param of virt-test that mhmig knows and does not support yet.
 type Unsupported struct {
 	Name   string
-	Effect string   // what would be different if it were supported
-	Same   []string // values that ask for what mhmig does anyway, besides none at all, no, none and off
+	Effect string   // what would be different if mhmig supported it
+	Same   []string // values that match what mhmig does anyway, in addition to "", no, none and off
 }
 
-// Differs reports whether the value asks for something else than mhmig does.
+// Differs reports whether the value asks for something else than what mhmig does.
 func (u Unsupported) Differs(value string) bool {
 	value = strings.ToLower(strings.TrimSpace(value))
 	return !slices.Contains([]string{"", "no", "none", "off", "false"}, value) && !slices.Contains(u.Same, value)
@@ -100,10 +100,9 @@ func All() []Param { return slices.Clone(params) }
 // UnsupportedParams returns the params of virt-test that mhmig does not support yet.
 func UnsupportedParams() []Unsupported { return slices.Clone(unsupported) }
 
-// Find returns the param that key sets: key is a param's name, or that with names
-// of objects behind it (mem_vm1_host2). false when there is none. A family of
-// params whose names end in a name of the user's (guest_port_NAME) has one row
-// with the ending "*".
+// Find returns the param that key sets: key is a param's name, or that with suffixes of
+// objects (mem_vm1_host2). It returns false if there is none. A family of params that
+// end in a name chosen by the user (guest_port_NAME) has one row whose name ends in "*".
 func Find(key string) (Param, bool) {
 	for name := key; ; {
 		if p, ok := byName()[name]; ok {
@@ -120,9 +119,9 @@ func Find(key string) (Param, bool) {
 	}
 }
 
-// NearestParam returns the key that was probably meant by one that neither the registry
-// nor own has, with the names of objects behind it; "" when the key is known, or is
-// like none.
+// NearestParam returns the key that was probably meant by key, which neither the registry
+// nor own has, with its suffixes of objects; "" when the key is known, or similar to
+// none.
 func NearestParam(key string, own []string) string {
 	if _, known := Find(key); known || slices.Contains(own, key) {
 		return ""
@@ -134,7 +133,7 @@ func NearestParam(key string, own []string) string {
 	for _, p := range params {
 		names = append(names, p.Name)
 	}
-	// Without the names of objects first: with them, much of the key may be wrong.
+	// Without the suffixes first: they are not checked here.
 	ends := []int{len(key)}
 	for end := len(key); numberedObject.MatchString(key[:end]); ends = append(ends, end) {
 		end = strings.LastIndexByte(key[:end], '_')
@@ -142,7 +141,7 @@ func NearestParam(key string, own []string) string {
 	for _, end := range slices.Backward(ends) {
 		name, objects := key[:end], key[end:]
 		near := diag.Nearest(name, names)
-		if near != "" && strings.TrimRight(near, digits) != strings.TrimRight(name, digits) { // key2 beside key1 is no mistake
+		if near != "" && strings.TrimRight(near, digits) != strings.TrimRight(name, digits) { // key2 next to key1 is not a typo
 			return near + objects
 		}
 	}
@@ -151,12 +150,11 @@ func NearestParam(key string, own []string) string {
 
 const digits = "0123456789"
 
-// numberedObject is a key with the name of an object behind it, as objects mostly
-// are called: vm1, host2.
+// numberedObject matches a key with a suffix like a usual object name: vm1, host2.
 var numberedObject = regexp.MustCompile(`^.{3,}_[a-z]+[0-9]+$`)
 
-// FindUnsupported returns the param of virt-test that key sets, where mhmig does
-// not support it.
+// FindUnsupported returns the param of virt-test that key sets, if mhmig does not support
+// it.
 func FindUnsupported(key string) (Unsupported, bool) {
 	for _, u := range unsupported {
 		if key == u.Name || strings.HasPrefix(key, u.Name+"_") {

@@ -11,19 +11,18 @@ import (
 	"sync"
 )
 
-// Language is what scenarios find beside Starlark's own: functions, and the kinds
-// of values that these give.
+// Language is the builtins of scenarios: functions, and the types of their values.
 type Language struct {
 	Functions []Builtin `json:"functions"`
 	Classes   []Class   `json:"classes"`
 }
 
-// Builtin is a function that scenarios call, or a method of one of their values.
+// Builtin is a function of scenarios, or a method of one of their values.
 //
-// The types of its parameters and its result are Starlark's own (string, int,
-// float, bool, bytes, function) and the classes by their names; None, any, and
-// never, of a call that ends the scenario; and list[T], dict[K, V], tuple[T, U],
-// T | U, and function(T), which is one that is called with such arguments.
+// The types of its parameters and its result are Starlark's own (string, int, float,
+// bool, bytes, function) and the classes by their names; None, any, and never, for a
+// call that ends the scenario; and list[T], dict[K, V], tuple[T, U], T | U, and
+// function(T), a function that is called with such arguments.
 type Builtin struct {
 	Name    string      `json:"name"`
 	Doc     string      `json:"doc"`
@@ -34,28 +33,28 @@ type Builtin struct {
 	Returns Return      `json:"returns"`
 }
 
-// Parameter is one of a builtin's, given by place or by name. (A [Param] is one of
-// a variant's.) For an optional one, None is the same as nothing.
+// Parameter is a parameter of a builtin, positional or by name. (A [Param] is one of a
+// variant.) For an optional one, None is the same as omitting it.
 type Parameter struct {
 	Name     string `json:"name"`
 	Type     string `json:"type"`
-	Wants    string `json:"wants"` // the type in words, with the ways to write it
+	Wants    string `json:"wants"` // the type as text, with its notations
 	Optional bool   `json:"optional,omitempty"`
-	// Default is what an optional parameter is that is not given: an expression of
-	// Starlark, or, where the call finds it out, words.
+	// Default is the default of an optional parameter: a Starlark expression, or, if it
+	// is computed by the call, a description.
 	Default  string `json:"default,omitempty"`
-	Computed bool   `json:"computed,omitempty"` // Default is words
+	Computed bool   `json:"computed,omitempty"` // Default is a description
 	Doc      string `json:"doc"`
 }
 
-// Return is what a call gives back: its type, and what it is. The type None is
-// nothing.
+// Return is the result of a call: its type and description. The type None is no
+// result.
 type Return struct {
 	Type string `json:"type"`
 	Doc  string `json:"doc,omitempty"`
 }
 
-// Class is a kind of value that scenarios handle. Its name is the value's type.
+// Class is a type of values in scenarios. Its name is the value's type.
 type Class struct {
 	Name       string      `json:"name"`
 	Doc        string      `json:"doc"`
@@ -70,8 +69,8 @@ type Attribute struct {
 	Doc  string `json:"doc"`
 }
 
-// builtinsJSON is written from the table that the builtins are run from, by the
-// test that compares the two: go test ./builtins -run Reference -update.
+// builtinsJSON is generated from the table of the builtins, by the test that compares the
+// two: go test ./builtins -run Reference -update.
 //
 //go:embed builtins.json
 var builtinsJSON []byte
@@ -79,20 +78,20 @@ var builtinsJSON []byte
 var language = sync.OnceValue(func() Language {
 	var l Language
 	if err := json.Unmarshal(builtinsJSON, &l); err != nil {
-		panic("lang/api/builtins.json: " + err.Error()) // a fault of the build, which the tests find
+		panic("lang/api/builtins.json: " + err.Error()) // a build error, which the tests detect
 	}
 	return l
 })
 
-// Functions returns all functions that scenarios can call, in the order of the
+// Functions returns all functions of scenarios, in the order of the
 // reference.
 func Functions() []Builtin { return slices.Clone(language().Functions) }
 
-// Classes returns all kinds of values that scenarios handle, in the order of the
+// Classes returns all types of values of scenarios, in the order of the
 // reference.
 func Classes() []Class { return slices.Clone(language().Classes) }
 
-// WriteJSON writes the language as what lang/api/builtins.json is.
+// WriteJSON writes lang/api/builtins.json.
 func (l Language) WriteJSON(w io.Writer) error {
 	e := json.NewEncoder(w)
 	e.SetEscapeHTML(false)
@@ -100,8 +99,8 @@ func (l Language) WriteJSON(w io.Writer) error {
 	return e.Encode(l)
 }
 
-// Signature returns the builtin as one writes its call: "barrier(tag, timeout=240)".
-// Words in the place of a default stand in angle brackets.
+// Signature returns the signature of the builtin: "barrier(tag, timeout=240)".
+// Descriptions instead of defaults are in angle brackets.
 func (b Builtin) Signature() string {
 	var parts []string
 	for _, p := range b.Params {

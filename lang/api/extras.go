@@ -9,14 +9,14 @@ import (
 	"github.com/mhmig/mhmig/lang/diag"
 )
 
-// Warnings tells what has a meaning but is probably not meant so: in a config, and of
-// params that nothing reads under the name that one of its extra assignments gives them.
+// Warnings returns the warnings of a config, and of extra assignments to params that
+// nothing reads and that resemble a known one.
 func Warnings(config *cartesian.Config, extras []cartesian.Extra) diag.List {
 	return withUnread(config, extras, config.Warnings())
 }
 
-// Faults are what a strict reading refuses, as errors: warnings, joins that lose
-// combinations, and words of filters in files that no variant can match.
+// Faults are the errors of strict mode: warnings, joins that lose combinations, and words
+// of filters in files that no variant can match.
 func Faults(config *cartesian.Config, extras []cartesian.Extra) diag.List {
 	faults := withUnread(config, extras, config.Strict())
 	for i := range faults {

@@ -12,7 +12,7 @@ var params = []Param{
 	},
 	{
 		Name: "shortname", Kind: Text, Object: Variant, Reader: "lang/cartesian",
-		Doc: "The variant's name without the labels that the config marks as not worth saying. The config language sets it.",
+		Doc: "The variant's name without the labels that the config marks with @. The config language sets it.",
 	},
 	{
 		Name: "dep", Kind: Text, Object: Variant, Reader: "lang/cartesian",
@@ -24,7 +24,7 @@ var params = []Param{
 	},
 	{
 		Name: "hosts_needed", Kind: Number, Min: 1, Object: Variant, Reader: "runtime/run",
-		Doc: "How many hosts the variant runs on; without it the scenario's own global hosts_needed, else a fair share of the hosts that there are, two at least.",
+		Doc: "How many hosts the variant runs on; without it the scenario's own global hosts_needed, else a fair share of the hosts, at least two.",
 	},
 	{
 		Name: "vms", Kind: Names, Object: Variant, Reader: "runtime/testbed",
@@ -32,7 +32,7 @@ var params = []Param{
 	},
 	{
 		Name: "main_vm", Kind: Word, Object: Variant, Reader: "scenarios",
-		Doc: "The VM that a scenario takes when it does not say which.",
+		Doc: "The VM that a scenario uses by default.",
 	},
 	{
 		Name: "kill_vm", Kind: Bool, Default: "yes", Object: Variant, Reader: "runtime/testbed",
@@ -40,7 +40,7 @@ var params = []Param{
 	},
 	{
 		Name: "kill_vm_on_error", Kind: Bool, Default: "yes", Object: Variant, Reader: "runtime/testbed",
-		Doc: "End the VMs also when the scenario did not pass; no leaves them for a look, until mhmig cleanup.",
+		Doc: "End the VMs also when the scenario did not pass; no keeps them for inspection, until mhmig cleanup.",
 	},
 	{
 		Name: "disk_prepare_timeout", Kind: Seconds, Default: "360", Object: Variant, Reader: "runtime/testbed",
@@ -50,11 +50,11 @@ var params = []Param{
 	// ---- the hosts
 	{
 		Name: "qemu_binary", Kind: Word, Default: "qemu-system-x86_64", Object: VM, Reader: "runtime/vm",
-		Doc: "QEMU: a name that the host's PATH knows, or a whole path.",
+		Doc: "The QEMU program: a name in the host's PATH, or a path.",
 	},
 	{
 		Name: "qemu_img_binary", Kind: Word, Default: "qemu-img", Object: VM, Reader: "runtime/vm",
-		Doc: "The program that makes disk images: a name that the host's PATH knows, or a whole path.",
+		Doc: "The qemu-img program: a name in the host's PATH, or a path.",
 	},
 	{
 		Name: "images_base_dir", Kind: Word, Default: "/var/lib/virt_test", Object: Host, Reader: "runtime/testbed",
@@ -62,15 +62,15 @@ var params = []Param{
 	},
 	{
 		Name: "state_dir", Kind: Word, Default: "/tmp", Object: Host, Reader: "runtime/testbed",
-		Doc: "The folder of each host's own in which a run makes its own: for sockets and logs. A short path.",
+		Doc: "The folder on each host in which a run makes its state folder, for sockets and logs. A short path.",
 	},
 	{
 		Name: "mig_address", Kind: Word, Object: Host, Reader: "runtime/testbed",
-		Doc: "Where the other hosts reach this one for migrations; without it the address by which mhmig itself reaches it.",
+		Doc: "The address by which the other hosts reach this one for migrations; without it the address by which mhmig reaches it.",
 	},
 	{
 		Name: "ssh_address", Kind: Word, Object: Host, Reader: "runtime/host",
-		Doc: "The host's address, in place of what its name and ssh_config say.",
+		Doc: "The host's address, instead of its name and HostName of ssh_config.",
 	},
 	{
 		Name: "ssh_port", Kind: Port, Object: Host, Reader: "runtime/host",
@@ -82,23 +82,23 @@ var params = []Param{
 	},
 	{
 		Name: "ssh_password", Kind: Text, Object: Host, Reader: "runtime/host",
-		Doc: "The account's password, for hosts that take no key.",
+		Doc: "The account's password, for hosts that accept no key.",
 	},
 	{
 		Name: "ssh_key", Kind: Names, Object: Host, Reader: "runtime/host",
-		Doc: "Files of the private keys to log in with; no others are tried then.",
+		Doc: "Private key files for the login; no others are tried then.",
 	},
 	{
 		Name: "ssh_known_hosts", Kind: Names, Object: Host, Reader: "runtime/host",
-		Doc: "Files of the hosts' public keys, in place of those of ssh_config.",
+		Doc: "The known_hosts files, instead of those of ssh_config.",
 	},
 	{
 		Name: "ssh_config", Kind: Word, Object: Host, Reader: "runtime/host",
-		Doc: "Another file than ~/.ssh/config; none reads no such file at all.",
+		Doc: "A file to read instead of ~/.ssh/config; none reads no file.",
 	},
 	{
 		Name: "ssh_connect_timeout", Kind: Number, Min: 1, Unit: "seconds", Object: Host, Reader: "runtime/host",
-		Doc: "How long making the connection to the host may take.",
+		Doc: "How long connecting to the host may take.",
 	},
 	{
 		Name: "ssh_max_sessions", Kind: Number, Min: 1, Object: Host, Reader: "runtime/host",
@@ -112,11 +112,11 @@ var params = []Param{
 	},
 	{
 		Name: "accel", Kind: Choice, Default: "auto", Choices: []string{"auto", "kvm", "tcg"}, Object: VM, Reader: "runtime/vm",
-		Doc: "The accelerator. auto tries whether KVM is there and fit for use, and takes TCG if not.",
+		Doc: "The accelerator. auto uses KVM if it works on the host, else TCG.",
 	},
 	{
 		Name: "tcg_dirty_guard", Kind: Choice, Default: "auto", Choices: []string{"auto", "on", "off"}, Object: VM, Reader: "runtime/vm",
-		Doc: "QEMU before 9.0 loses memory when it migrates a guest under TCG, unless the guest has an odd size of memory. auto takes a few KiB from it where that is so; off leaves it, for showing the loss.",
+		Doc: "QEMU before 9.0 loses memory when it migrates a guest under TCG, unless the guest has an odd memory size. auto reduces the memory by a few KiB in that case; off does not, to reproduce the bug.",
 	},
 	{
 		Name: "machine_type", Kind: Word, Default: "pc", Object: VM, Reader: "runtime/vm",
@@ -128,7 +128,7 @@ var params = []Param{
 	},
 	{
 		Name: "cpu_model_flags", Kind: Text, Object: VM, Reader: "runtime/vm",
-		Doc: "Flags of the CPU: +FLAG -FLAG ..., separated by commas or blanks.",
+		Doc: "CPU flags: +FLAG -FLAG ..., separated by commas or blanks.",
 	},
 	{
 		Name: "smp", Kind: Number, Min: 1, Default: "1", Object: VM, Reader: "runtime/vm",
@@ -164,7 +164,7 @@ var params = []Param{
 	},
 	{
 		Name: "guest_clock", Kind: Bool, Default: "no", Object: VM, Reader: "runtime/vm",
-		Doc: "Give the VM a port on which its guest stamps its clock while it moves, so that statistics tell the downtime that the guest felt. JeOS stamps by itself.",
+		Doc: "Give the VM a port to which its guest writes clock stamps during migrations, so that statistics include the downtime by the guest's clock. JeOS does so by itself.",
 	},
 
 	{
@@ -195,20 +195,20 @@ var params = []Param{
 	},
 	{
 		Name: "image_overlay", Kind: Bool, Default: "yes", Object: Image, Reader: "runtime/vm",
-		Doc: "Leave the image as it is, and write to a layer above it that goes away at the end.",
+		Doc: "Do not change the image, but write to an overlay that is removed at the end.",
 	},
 	{
 		Name: "create_image", Kind: Bool, Default: "no", Object: Image, Reader: "runtime/vm",
-		Doc: "Make an empty image of image_size, unless image_name is there: that one is kept, and with image_overlay the guest writes to an overlay on it.",
+		Doc: "Make an empty image of image_size, unless image_name exists: then it is kept, and with image_overlay the guest writes to an overlay on it.",
 	},
 	{
 		Name: "force_create_image", Kind: Bool, Default: "no", Object: Image, Reader: "runtime/vm",
-		Doc: "Make an empty image of image_size even if image_name is there. With image_overlay that one is left as it is.",
+		Doc: "Make an empty image of image_size even if image_name exists. With image_overlay the existing one is not changed.",
 	},
 	{
 		Name: "drive_format", Kind: Choice, Default: "virtio", Choices: []string{"virtio", "ide", "ahci", "scsi"},
 		Spellings: map[string]string{"virtio_blk": "virtio", "virtio-blk-pci": "virtio", "scsi-hd": "scsi", "virtio_scsi": "scsi"}, Object: Image, Reader: "runtime/vm",
-		Doc: "The disk's device: virtio-blk, a disk on the chipset's own IDE controller, on an AHCI controller, or on a virtio-scsi one.",
+		Doc: "The disk's device: virtio-blk, a disk on the chipset's IDE controller, on an AHCI controller, or on a virtio-scsi controller.",
 	},
 	{
 		Name: "drive_cache", Kind: Choice, Default: "writeback", Choices: []string{"writeback", "none", "writethrough", "directsync", "unsafe"}, Object: Image, Reader: "runtime/vm",
@@ -227,19 +227,19 @@ var params = []Param{
 	},
 	{
 		Name: "nic_mode", Kind: Choice, Default: "user", Choices: []string{"user", "tap", "none"}, Object: NIC, Reader: "runtime/vm",
-		Doc: "user: the guest reaches out, and mhmig reaches in; tap: the card is on the host's bridge netdst, which needs root; none: there is no such card.",
+		Doc: "user: user-mode networking with port forwarding; tap: the card is on the host's bridge netdst, which needs root; none: no card.",
 	},
 	{
 		Name: "netdst", Kind: Word, Object: NIC, Reader: "runtime/vm",
-		Doc: "The host's bridge that a tap is put on.",
+		Doc: "The host's bridge for the tap device.",
 	},
 	{
 		Name: "mac", Kind: Word, Object: NIC, Reader: "runtime/vm",
-		Doc: "The card's address; without it one that is the same on every host, and another for each variant, VM and card.",
+		Doc: "The card's MAC address; without it a generated one, the same on every host, and unique for each variant, VM and card.",
 	},
 	{
 		Name: "nic_ip", Kind: Word, Object: NIC, Reader: "runtime/vm",
-		Doc: "The guest's address on a tap; without it what the host has learned about the card's address.",
+		Doc: "The guest's address on a tap; without it the address that the host has learned for the card's MAC.",
 	},
 	{
 		Name: "redirs", Kind: Names, Object: NIC, Reader: "runtime/vm",
@@ -277,13 +277,13 @@ var params = []Param{
 	},
 	{
 		Name: "login_timeout", Kind: Seconds, Default: "360", Object: VM, Reader: "runtime/migration",
-		Doc: "How long a guest may take from its start until somebody is logged in.",
+		Doc: "How long a guest may take from its start until the login.",
 	},
 
 	// ---- migrations
 	{
 		Name: "mig_protocol", Kind: Choice, Default: "tcp", Choices: []string{"tcp", "unix"}, Object: Variant, Reader: "runtime/migration",
-		Doc: "How the guest gets from one host to the other: unix only where both are one machine, as in an embedded lab.",
+		Doc: "The transport of the migration: unix only if both hosts are the same machine, as in an embedded lab.",
 	},
 	{
 		Name: "mig_timeout", Kind: Seconds, Default: "480", Object: Variant, Reader: "runtime/migration",
@@ -291,27 +291,27 @@ var params = []Param{
 	},
 	{
 		Name: "finish_timeout", Kind: Seconds, Default: "120", Object: Variant, Reader: "runtime/migration",
-		Doc: "How long each of the barriers behind the migration may take.",
+		Doc: "How long each of the barriers after the migration may take.",
 	},
 	{
 		Name: "start_migration_timeout", Kind: Seconds, Object: Variant, Reader: "runtime/migration",
-		Doc: "Migrate when the guest has run for so long, without a login before; without it when somebody could log in.",
+		Doc: "Migrate when the guest has run for this time, without a login before; without it after a successful login.",
 	},
 	{
 		Name: "cancel_delay", Kind: Seconds, Object: Variant, Reader: "runtime/migration",
-		Doc: "Cancel the migration when it has run for so long; without it, let it end.",
+		Doc: "Cancel the migration when it has run for this time; without it, let it complete.",
 	},
 	{
 		Name: "mig_offline", Kind: Bool, Default: "no", Object: Variant, Reader: "runtime/migration",
-		Doc: "Stop the guest before it moves.",
+		Doc: "Stop the guest before the migration.",
 	},
 	{
 		Name: "mig_speed", Kind: Size, Unit: "bytes", Object: Variant, Reader: "runtime/migration",
-		Doc: "The limit of QEMU's bandwidth, per second; without it QEMU's own.",
+		Doc: "The limit of the migration bandwidth, per second; without it QEMU's default.",
 	},
 	{
 		Name: "mig_downtime", Kind: Seconds, Object: Variant, Reader: "runtime/migration",
-		Doc: "How long the guest may stand still; without it QEMU's own limit.",
+		Doc: "The maximum downtime; without it QEMU's default.",
 	},
 	{
 		Name: "mig_port", Kind: Ports, Object: Variant, Reader: "runtime/migration",

@@ -18,9 +18,9 @@ func WriteParams(w io.Writer) error {
 
 This page is generated from the registry in this folder.
 
-A param holds for all VMs and hosts, or for one object alone by the object's name behind its own: the names are appended
+A param applies to all VMs and hosts, or to one object by a suffix with the object's name: the suffixes are appended
 from the inside to the outside, image or NIC, then VM, then host (` + "`mem_vm1_host2`" + `). The hosts are host1, host2, … in the
-order in which they were given. "For each" says how far in a param can be set apart.
+order in which they were given. "For each" is the innermost object that a param can be set for.
 
 Times are seconds (240, 1.5) or have units (1m30s). Sizes have the units K, M, G, T.
 
@@ -88,7 +88,7 @@ func writeBuiltin(b *strings.Builder, owner string, f Builtin) {
 	}
 }
 
-// value is what the param takes.
+// value describes the values of the param.
 func (p Param) value() string {
 	switch p.Kind {
 	case Choice:
@@ -114,5 +114,5 @@ func code(text string) string {
 	return "`" + cell(text) + "`"
 }
 
-// cell is text for a cell of a table.
+// cell escapes text for a table cell.
 func cell(text string) string { return strings.ReplaceAll(text, "|", `\|`) }

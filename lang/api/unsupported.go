@@ -2,9 +2,9 @@
 
 package api
 
-// unsupported are params of virt-test that shape the guest or its migration, and
-// that mhmig does not support yet: a test that sets one tests something else than
-// its author meant.
+// unsupported are params of virt-test that affect the guest or its migration, and that
+// mhmig does not support yet: a test that sets one would test something else than
+// intended.
 var unsupported = []Unsupported{
 	// devices
 	{Name: "cdroms", Effect: "the VM would have CD-ROM drives"},

@@ -11,15 +11,15 @@ import (
 	"github.com/mhmig/mhmig/lang/diag"
 )
 
-// Unread is a param that nobody reads.
+// Unread is a param that is not read.
 type Unread struct {
 	Key     string
-	Nearest string // what may have been meant, or ""
+	Nearest string // a similar param, or ""
 }
 
-// UnreadParams returns the params that neither mhmig nor the scenario reads, sorted
-// by name. read are the names that the scenario has asked for; a param set for one
-// object alone is read with that name.
+// UnreadParams returns the params that neither mhmig nor the scenario reads, sorted by
+// name. read are the names that the scenario has read; reading a name also reads its
+// forms with suffixes of objects.
 func UnreadParams(params cartesian.Params, read map[string]bool) []Unread {
 	objects := objectNames(params)
 	var unread []Unread
@@ -28,7 +28,7 @@ func UnreadParams(params cartesian.Params, read map[string]bool) []Unread {
 			continue
 		}
 		if _, known := FindUnsupported(key); known {
-			continue // told with what it would change
+			continue // reported as unsupported
 		}
 		if p, ok := Find(key); ok && isFor(key, p.Name, objects) {
 			continue
@@ -38,7 +38,7 @@ func UnreadParams(params cartesian.Params, read map[string]bool) []Unread {
 	return unread
 }
 
-// objectNames are the names that a param may have behind its own.
+// objectNames are the names of objects that may be suffixes of params.
 func objectNames(params cartesian.Params) map[string]bool {
 	names := map[string]bool{}
 	for _, p := range All() {
@@ -56,7 +56,7 @@ func objectNames(params cartesian.Params) map[string]bool {
 	return names
 }
 
-// isFor reports whether key is name, or that with names of objects behind it.
+// isFor reports whether key is name, or that with suffixes of objects.
 func isFor(key, name string, objects map[string]bool) bool {
 	if family, ok := strings.CutSuffix(name, "*"); ok {
 		return strings.HasPrefix(key, family)
@@ -65,8 +65,8 @@ func isFor(key, name string, objects map[string]bool) bool {
 	return ok && (rest == "" || endsInObjects(rest, objects))
 }
 
-// endsInObjects reports whether rest is a chain of names of objects, each behind "_".
-// A host's name is host and its number.
+// endsInObjects reports whether rest is a chain of names of objects, each after "_".
+// Names of hosts are host1, host2, ….
 func endsInObjects(rest string, objects map[string]bool) bool {
 	if rest == "" {
 		return true
@@ -101,9 +101,9 @@ func scenarioReads(key string, objects, read map[string]bool) bool {
 	return false
 }
 
-// nearest is the param that may have been meant by key, "" where none is near.
+// nearest is a param similar to key, "" if there is none.
 func nearest(key string, objects map[string]bool) string {
-	if p, ok := Find(key); ok { // the name is right, what stands behind it names nothing
+	if p, ok := Find(key); ok { // the name is known, the suffix is not
 		rest := strings.TrimPrefix(key, p.Name+"_")
 		if object := diag.Nearest(rest, slices.Sorted(maps.Keys(objects))); object != "" {
 			return p.Name + "_" + object

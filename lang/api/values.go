@@ -14,12 +14,12 @@ import (
 	"github.com/mhmig/mhmig/lang/cartesian"
 )
 
-// ValueError is a param whose value makes no sense.
+// ValueError is a param with an invalid value.
 type ValueError struct {
 	Param   string   // its name in the registry
-	Objects []string // within what was read: stg, nic1
+	Objects []string // for which it was read: stg, nic1
 	Value   string
-	Want    string // what is allowed
+	Want    string // allowed values
 }
 
 // Error names the param, the value and what is allowed.
@@ -27,35 +27,33 @@ func (e *ValueError) Error() string {
 	return fmt.Sprintf("param %s: got %q, want %s", e.Param, e.Value, e.Want)
 }
 
-// Values reads the params of one object by the registry: what a param is, and what
-// it is without a value, stands there and nowhere else. A value that makes no
-// sense is an error of [Values.Err], and reads as the param's zero value, so that
-// one pass finds all wrong values.
+// Values reads the params of one object by the registry, which has their types and
+// defaults. An invalid value is an error of [Values.Err], and reads as the zero value,
+// so that one pass finds all invalid values.
 //
-// To ask for a name that is not in the registry, or for another kind than it has
-// there, is a fault of mhmig's and panics: the tests of each reader come by it.
+// Reading a name that is not in the registry, or as another kind than it has there, is a
+// bug and panics: the tests of each reader detect it.
 type Values struct {
 	params cartesian.Params
-	of     []string // the object within what params were narrowed to: stg
+	of     []string // the object that params were narrowed to: stg
 	errs   *[]error
 }
 
-// Read returns a reader of params that are narrowed to the object that is read.
+// Read returns a reader of params that are already narrowed to the object.
 func Read(p cartesian.Params) Values { return Values{params: p, errs: new([]error)} }
 
-// Object returns a reader for an object within, whose errors come to the same
-// place.
+// Object returns a reader for an inner object, whose errors are collected together.
 func (v Values) Object(name string) Values {
 	return Values{params: v.params.Object(name), of: append(slices.Clip(v.of), name), errs: v.errs}
 }
 
-// Params are the params that are read.
+// Params returns the params.
 func (v Values) Params() cartesian.Params { return v.params }
 
-// Err returns all wrong values, each an error of its own behind [errors.Join].
+// Err returns all errors, joined by [errors.Join].
 func (v Values) Err() error { return errors.Join(*v.errs...) }
 
-// AddError notes an error of the object that is read.
+// AddError adds an error of the object.
 func (v Values) AddError(err error) {
 	if len(v.of) > 0 {
 		err = fmt.Errorf("%s: %w", strings.Join(v.of, ": "), err)
@@ -63,7 +61,7 @@ func (v Values) AddError(err error) {
 	*v.errs = append(*v.errs, err)
 }
 
-// Invalid notes that a param's value makes no sense, and what is wanted.
+// Invalid adds the error of a param with an invalid value; want are the allowed ones.
 func (v Values) Invalid(name, want string) {
 	v.AddError(&ValueError{Param: name, Objects: v.of, Value: v.params[name], Want: want})
 }
@@ -88,7 +86,7 @@ func (v Values) text(p Param, name string) string {
 // Has reports whether the param has a value.
 func (v Values) Has(name string) bool { return strings.TrimSpace(v.params[name]) != "" }
 
-// Text is the value as it is, or the default where there is none.
+// Text is the unchanged value, or the default.
 func (v Values) Text(name string) string {
 	p := row(name, Text)
 	return v.params.Get(name, p.Default)
@@ -97,7 +95,7 @@ func (v Values) Text(name string) string {
 // Word is the value without blanks around it.
 func (v Values) Word(name string) string { return v.text(row(name, Word), name) }
 
-// Names are the names of objects, each once.
+// Names are the names of objects, without duplicates.
 func (v Values) Names(name string) []string {
 	p := row(name, Names)
 	if !v.Has(name) {
@@ -106,7 +104,7 @@ func (v Values) Names(name string) []string {
 	return v.params.Objects(name)
 }
 
-// Int is a whole number.
+// Int is an integer.
 func (v Values) Int(name string) int {
 	p := row(name, Number)
 	s := v.text(p, name)
@@ -125,7 +123,7 @@ func (v Values) Int(name string) int {
 	return n
 }
 
-// Port is a TCP port; 0 where there is none.
+// Port is a TCP port; 0 if there is none.
 func (v Values) Port(name string) int {
 	s := v.text(row(name, Port), name)
 	if s == "" {
@@ -149,7 +147,7 @@ func (v Values) Bool(name string) bool {
 	return b
 }
 
-// Seconds is a length of time.
+// Seconds is a duration.
 func (v Values) Seconds(name string) time.Duration {
 	p := row(name, Seconds)
 	d, err := cartesian.Params{name: v.text(p, name)}.Seconds(name, 0)
@@ -173,7 +171,7 @@ func (v Values) Size(name string) int64 {
 	return n
 }
 
-// Choice is one of the row's words.
+// Choice is one of the row's choices.
 func (v Values) Choice(name string) string {
 	p := row(name, Choice)
 	s := v.text(p, name)
@@ -217,7 +215,7 @@ func (v Values) Ports(name string) (first, last int) {
 	return int(one), int(other)
 }
 
-// Check reads a param only to find out whether its value makes sense.
+// Check validates a param's value.
 func (v Values) Check(p Param) {
 	switch p.Kind {
 	case Text, Word, Names:

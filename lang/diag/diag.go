@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 
-// Package diag describes what is wrong in a file that a user wrote: where, what, and what to do about it.
+// Package diag has diagnostics of a user's files: position, message, and hint.
 //
-// A parser collects a [Diagnostic] for each fault in a [List], goes on, and returns List.Err at its end.
-// Whoever talks to the user prints the list with [Render]:
+// A parser collects a [Diagnostic] for each error in a [List], goes on, and returns List.Err at its end. The command
+// prints the list with [Render]:
 //
 //	guests.cfg:3:6: a block of labels cannot begin with three dots
 //	    only RHEL...6
@@ -43,13 +43,13 @@ func (p Pos) String() string {
 	return strings.Join(parts, ":")
 }
 
-// Severity reports whether work can go on in spite of a diagnostic.
+// Severity is whether a diagnostic is an error.
 type Severity int
 
 const (
 	// Error makes the file unusable.
 	Error Severity = iota
-	// Warning is probably not what the user meant, but has a meaning.
+	// Warning is valid, but probably not what the user meant.
 	Warning
 )
 
@@ -61,7 +61,7 @@ func (s Severity) String() string {
 	return "error"
 }
 
-// A Diagnostic is one fault in a user's file. It is an error value too.
+// A Diagnostic is one error or warning in a user's file. It implements error.
 type Diagnostic struct {
 	Severity Severity
 	Pos      Pos
@@ -70,7 +70,7 @@ type Diagnostic struct {
 	Source   string // text of the line at Pos, in which Pos.Col counts; "" when it is not known
 }
 
-// Error returns "file:line:col: message"; a warning says so before its message.
+// Error returns "file:line:col: message", with "warning: " before the message of a warning.
 func (d Diagnostic) Error() string {
 	message := d.Message
 	if d.Severity == Warning {
@@ -82,12 +82,12 @@ func (d Diagnostic) Error() string {
 	return message
 }
 
-// Same reports whether d and other have the same message about the same place.
+// Same reports whether d and other have the same position and message.
 func (d Diagnostic) Same(other Diagnostic) bool {
 	return d.Pos == other.Pos && d.Message == other.Message
 }
 
-// A List is several diagnostics, usually all that one parse found.
+// A List is several diagnostics, usually all of one parse.
 type List []Diagnostic
 
 // Error returns one line for each diagnostic.
@@ -120,7 +120,7 @@ func (l List) Sort() {
 	})
 }
 
-// Of returns the diagnostics that err holds, or nil when it holds none.
+// Of returns the diagnostics in err, nil if there are none.
 func Of(err error) List {
 	if l, ok := errors.AsType[List](err); ok {
 		return l

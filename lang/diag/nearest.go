@@ -4,10 +4,10 @@ package diag
 
 import "strings"
 
-// Nearest returns the candidate that word was most probably meant to be, for a hint, or "" when none is like it.
-// Case does not count. Of equally near candidates the first wins.
+// Nearest returns the candidate that is most similar to word, for a hint, or "" when none is similar. Case is
+// ignored. Of equally similar candidates it returns the first.
 func Nearest(word string, candidates []string) string {
-	// A third of the word may be wrong, at least one letter: two swapped ones count as one.
+	// A third of the letters may be wrong, at least one: two transposed ones count as one.
 	limit := max(1, len([]rune(word))/3)
 	best, bestDistance := "", limit+1
 	for _, c := range candidates {
@@ -18,15 +18,14 @@ func Nearest(word string, candidates []string) string {
 			best, bestDistance = c, d
 		}
 	}
-	// A distance as long as the word itself means nothing in common.
+	// A distance of the word's length means nothing in common.
 	if bestDistance >= len([]rune(word)) {
 		return ""
 	}
 	return best
 }
 
-// distance counts the letters to insert, delete, replace, or swap with their neighbour to get from a to b.
-// It may stop counting at limit.
+// distance is the Damerau-Levenshtein distance of a and b. It may stop at limit.
 func distance(a, b string, limit int) int {
 	x, y := []rune(a), []rune(b)
 	if len(x)-len(y) >= limit || len(y)-len(x) >= limit {

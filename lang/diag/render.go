@@ -10,7 +10,7 @@ import (
 	"github.com/mhmig/mhmig/lang/printable"
 )
 
-// What a terminal needs to set off the parts of a diagnostic.
+// The terminal styles of the parts of a diagnostic.
 const (
 	bold   = "\x1b[1m"
 	red    = "\x1b[31m"
@@ -21,8 +21,8 @@ const (
 
 const margin = "    "
 
-// Render writes each diagnostic of l for a person to read: the place and the message, the source line, a caret below
-// the place, and the hint. With color it uses ANSI escapes. Control characters of the user's text are not passed on.
+// Render writes each diagnostic of l: the position and the message, the source line, a caret below the position, and the
+// hint. With color it uses ANSI escapes. Control characters of the user's text are escaped.
 func Render(w io.Writer, l List, color bool) error {
 	var b strings.Builder
 	for _, d := range l {
@@ -54,7 +54,7 @@ func render(b *strings.Builder, d Diagnostic, color bool) {
 			if d.Severity == Warning {
 				style = yellow
 			}
-			// A caret may stand at most one behind the end of the line.
+			// A caret may be at most one after the end of the line.
 			before := min(col-1, len([]rune(source)))
 			fmt.Fprintln(b, margin+strings.Repeat(" ", before)+paint(style, "^"))
 		}
@@ -64,13 +64,13 @@ func render(b *strings.Builder, d Diagnostic, color bool) {
 	}
 }
 
-// What is shown at most of a source line, in characters, and of that at least before the place.
+// The maximum shown part of a source line, in characters, and how much of it is before the position.
 const (
 	windowWidth  = 160
 	windowBefore = 60
 )
 
-// window cuts a long line to what is around the character col, counted from 1, and returns where that stands then.
+// window cuts a long line around the character col, counted from 1, and returns the new col.
 func window(source string, col int) (string, int) {
 	runes := []rune(source)
 	if len(runes) <= windowWidth {
@@ -87,8 +87,7 @@ func window(source string, col int) (string, int) {
 	return cut, col
 }
 
-// Shown is the source line as a terminal may have it, and the character of that, counted from 1, at which d.Pos
-// stands; 0 where that has no column.
+// Shown is the source line, safe for a terminal, and the character of it, counted from 1, at d.Pos; 0 without a column.
 func (d Diagnostic) Shown() (source string, col int) {
 	runes := []rune(d.Source)
 	if d.Pos.Col < 1 {

@@ -1,12 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
 
-// Package explain writes, for a person to read: where a variant's params come from,
-// why no variant matches a filter, and how the variants of two configs differ.
+// Package explain writes as text: where a variant's params come from, why no variant
+// matches a filter, and how the variants of two configs differ.
 //
 //	explain.Params(os.Stdout, explanation, false)
 //	explain.Absence(os.Stdout, absence)
 //
-// The texts have at most 80 columns, but for names and values that are to be copied.
+// The texts have at most 80 columns, except for names and values, which are not wrapped.
 package explain
 
 import (
@@ -19,11 +19,11 @@ import (
 	"github.com/mhmig/mhmig/lang/printable"
 )
 
-// pageWidth is how many columns the texts are made for.
+// pageWidth is the width of the texts in columns.
 const pageWidth = 80
 
-// Params writes where params come from. Removed params are written if one was asked
-// for.
+// Params writes where params come from. A removed param is written only if it was
+// requested.
 func Params(w io.Writer, e *cartesian.Explanation, one bool) {
 	if e.Twin {
 		fmt.Fprintf(w, "# several variants are called %s; this is the first\n", printable.Line(e.Name))
@@ -46,13 +46,13 @@ func writeStory(w io.Writer, p *cartesian.ParamStory, one bool) {
 	key := printable.Line(p.Key)
 	columns := pageWidth - len([]rune(key)) - 3
 	if one {
-		columns = len(p.Value)*10 + 2 // whatever it needs
+		columns = len(p.Value)*10 + 2 // not cut
 	}
 	switch {
 	case p.Removed:
 		fmt.Fprintf(w, "%s is not set\n", key)
 	case p.Reserved:
-		fmt.Fprintf(w, "%s = %s\n  the language makes it of the variants\n", key, showValue(p.Value, columns))
+		fmt.Fprintf(w, "%s = %s\n  set by the config language from the variants\n", key, showValue(p.Value, columns))
 		if !one {
 			return
 		}
@@ -78,10 +78,10 @@ func writeStory(w io.Writer, p *cartesian.ParamStory, one bool) {
 		used := len(indent) + len([]rune(text))
 		if place := variantsOf(s.Variants); place != "" {
 			place = "in " + cut(place, pageWidth-len(indent)-3)
-			const apart = 48 // where these begin if there is room
+			const placeColumn = 48 // preferred start of the place
 			switch free := pageWidth - len([]rune(place)); {
-			case used+2 <= min(apart, free):
-				fmt.Fprint(w, strings.Repeat(" ", min(apart, free)-used), place)
+			case used+2 <= min(placeColumn, free):
+				fmt.Fprint(w, strings.Repeat(" ", min(placeColumn, free)-used), place)
 			case used+2 <= free:
 				fmt.Fprint(w, "  ", place)
 			default:
@@ -98,7 +98,7 @@ func writeStory(w io.Writer, p *cartesian.ParamStory, one bool) {
 	}
 }
 
-// effect says what a step did, unless its text shows it.
+// effect describes what a step did, unless its text shows it.
 func effect(s cartesian.Step, reserved bool) []string {
 	const arrow = "-> "
 	const room = pageWidth - 40
@@ -130,7 +130,7 @@ func effect(s cartesian.Step, reserved bool) []string {
 	return append(lines, arrow+showValue(*s.After, room))
 }
 
-// variantsOf returns the names of variants that stand in each other, by their heads.
+// variantsOf returns the names of nested variants, from their heads.
 func variantsOf(heads []cartesian.Location) string {
 	names := make([]string, len(heads))
 	for i, h := range heads {
@@ -140,7 +140,7 @@ func variantsOf(heads []cartesian.Location) string {
 	return strings.Join(names, ".")
 }
 
-// Absence writes why nothing matches a filter.
+// Absence writes why no variant matches a filter.
 func Absence(w io.Writer, a *cartesian.Absence) {
 	filter := printable.Line(a.Filter)
 	if a.Count > 0 {
@@ -205,8 +205,8 @@ func counted(n int, one, many string) string {
 	return strconv.Itoa(n) + " " + many
 }
 
-// showValue writes a value in at most so many columns: in quotes if it would not be
-// seen or understood without them.
+// showValue formats a value in at most columns columns: quoted if it would be unclear
+// without quotes.
 func showValue(value string, columns int) string {
 	shown := value
 	if value == "" || strings.TrimSpace(value) != value || printable.Line(value) != value {
@@ -215,7 +215,7 @@ func showValue(value string, columns int) string {
 	return cut(shown, columns)
 }
 
-// cut shortens text to so many columns.
+// cut shortens text to a number of columns.
 func cut(text string, columns int) string {
 	const least = 12
 	r := []rune(text)

@@ -13,8 +13,8 @@ import (
 	"github.com/mhmig/mhmig/lang/printable"
 )
 
-// A DiffSummary gathers differences for a person to read: what changed in many variants
-// in the same way is said once.
+// A DiffSummary collects differences for printing: the same change in many variants is
+// printed once.
 type DiffSummary struct {
 	added, removed namesOf
 	changed        int
@@ -27,7 +27,7 @@ type namesOf struct {
 	first []string
 }
 
-// A keySummary is what changed of one param.
+// A keySummary is the changes of one param.
 type keySummary struct {
 	changes []*paramChange // the first ones
 	others  int            // variants in which it changed in other ways
@@ -53,7 +53,7 @@ func (n *namesOf) add(name string, shown int) {
 	}
 }
 
-// Add takes a difference in.
+// Add adds a difference.
 func (r *DiffSummary) Add(d *cartesian.Difference) {
 	switch d.Kind {
 	case cartesian.Added:
@@ -96,7 +96,7 @@ func (r *DiffSummary) Add(d *cartesian.Difference) {
 	}
 }
 
-// Write writes what was gathered; alike is how many variants do not differ.
+// Write writes the summary; alike is the number of variants without a difference.
 func (r *DiffSummary) Write(w io.Writer, alike int) {
 	writeNames := func(title string, n namesOf) {
 		if n.count == 0 {
@@ -120,7 +120,7 @@ func (r *DiffSummary) Write(w io.Writer, alike int) {
 	for key := range r.keys {
 		keys = append(keys, key)
 	}
-	// What changed in most variants first.
+	// Params that changed in most variants first.
 	slices.SortFunc(keys, func(a, b string) int {
 		return cmp.Or(cmp.Compare(r.keys[b].all, r.keys[a].all), strings.Compare(a, b))
 	})
@@ -149,7 +149,7 @@ func (r *DiffSummary) Write(w io.Writer, alike int) {
 	fmt.Fprintf(w, "%d added, %d removed, %d changed, %d alike\n", r.added.count, r.removed.count, r.changed, alike)
 }
 
-// showChange writes two values so that what differs can be seen.
+// showChange formats two values so that the difference is visible.
 func showChange(c *paramChange) (before, after string) {
 	const columns = pageWidth - 8
 	const context = 20 // characters before the first difference

@@ -7,7 +7,7 @@
 //	include @std//cfg/base.cfg
 //	load("@std//work.star", "start_memory_work")
 //
-// What a file of a library names without "@" lies in that library too: it cannot reach the files around it.
+// A name without "@" in a file of a library is relative to that file: it cannot leave the library.
 //
 // Values of this package never change: any goroutine may use them.
 package library
@@ -26,11 +26,11 @@ import (
 	"github.com/mhmig/mhmig/lang/diag"
 )
 
-// A Set is the libraries that files can name, by their names without the "@". The nil Set has none: it knows only the
-// files of the operating system.
+// A Set is the available libraries, by their names without the "@". The nil Set has none: only files of the operating
+// system.
 type Set map[string]fs.FS
 
-// Cut splits "@LIBRARY//FILE". In that form ok is true, also when the set of libraries has no such one.
+// Cut splits "@LIBRARY//FILE"; ok is whether name has that form. The library need not exist.
 func Cut(name string) (library, file string, ok bool) {
 	rest, ok := strings.CutPrefix(name, "@")
 	if !ok {
@@ -40,8 +40,8 @@ func Cut(name string) (library, file string, ok bool) {
 	return library, file, ok
 }
 
-// Resolve returns the full name of what the file from names; from is "" for what is named outside of any file. Full
-// names resolve to themselves. An error is a name that can be none, or one that leaves its library.
+// Resolve returns the full name of the file that the file from names; from is "" outside of any file. Full names resolve
+// to themselves. It is an error if the name is invalid, or leaves its library.
 func Resolve(from, name string) (string, error) {
 	if _, file, ok := Cut(name); ok {
 		if !fs.ValidPath(file) || file == "." {
@@ -62,8 +62,8 @@ func Resolve(from, name string) (string, error) {
 	return filepath.Join(filepath.Dir(from), name), nil
 }
 
-// Open opens a file by its full name. An error names the file, and the library if it is in one; what does not exist is
-// fs.ErrNotExist.
+// Open opens a file by its full name. An error names the file, and the library if it is in one; if the file does not
+// exist, it matches fs.ErrNotExist.
 func (s Set) Open(name string) (fs.File, error) {
 	library, file, ok := Cut(name)
 	if !ok {
@@ -83,7 +83,7 @@ func (s Set) Open(name string) (fs.File, error) {
 	return f, err
 }
 
-// ReadFile returns the text of a file by its full name.
+// ReadFile returns the content of a file by its full name.
 func (s Set) ReadFile(name string) ([]byte, error) {
 	library, file, ok := Cut(name)
 	if !ok {
@@ -97,7 +97,7 @@ func (s Set) ReadFile(name string) ([]byte, error) {
 	return fs.ReadFile(s[library], file)
 }
 
-// Exists reports whether there is a file of this full name, which may be a folder.
+// Exists reports whether there is a file or folder of this full name.
 func (s Set) Exists(name string) bool {
 	library, file, ok := Cut(name)
 	if !ok {
@@ -112,8 +112,8 @@ func (s Set) Exists(name string) bool {
 	return err == nil
 }
 
-// Nearest returns the full name of a file that was probably meant by one that does not exist, "" when none is like it:
-// one with the ending that was left out, or another file beside it with that ending, which begins with a dot.
+// Nearest returns the full name of a file similar to name, which does not exist, "" when there is none: one with the
+// omitted extension, or another file in the same folder with that extension. ending begins with a dot.
 func (s Set) Nearest(name, ending string) string {
 	library, file, inLibrary := Cut(name)
 	if inLibrary && s[library] == nil {
@@ -141,7 +141,7 @@ func (s Set) Nearest(name, ending string) string {
 	if slices.Contains(names, base+ending) {
 		return folder + base + ending
 	}
-	// Endings are alike and must not make names so.
+	// Without the extensions, which would make names similar.
 	stems := make([]string, len(names))
 	for i, n := range names {
 		stems[i] = strings.TrimSuffix(n, ending)
@@ -152,7 +152,7 @@ func (s Set) Nearest(name, ending string) string {
 	return ""
 }
 
-// An UnknownError is a name of a library that the set does not have.
+// An UnknownError is a library that the set does not have.
 type UnknownError struct {
 	Library string
 

@@ -7,16 +7,16 @@ import (
 	"sync"
 )
 
-// EscapeCommands returns a writer to w of text in which nothing is a command to the
-// system that reads a job's output: GitHub's ::error::… at the beginning of a
-// line, blanks before it or not, and ##[error]… anywhere in one, as well as
-// others of that kind (##vso[…], ##teamcity[…]). The one character that makes
-// it a command is written as escape has it; all else goes through as it comes.
+// EscapeCommands returns a writer to w that escapes the workflow commands in text for
+// CI systems that interpret a job's output: GitHub's ::error::… at the beginning of a
+// line, with or without blanks before it, and ##[error]… anywhere in one, as well as
+// similar ones (##vso[…], ##teamcity[…]). The one character that makes it a command is
+// replaced by escape; everything else is passed on immediately.
 func EscapeCommands(w io.Writer, escape func(c byte) string) io.Writer {
 	return &commandEscaper{w: w, escape: escape}
 }
 
-// Backslash is an escape for plain text and Markdown.
+// Backslash is the escape for plain text and Markdown.
 func Backslash(c byte) string { return `\` + string(c) }
 
 type commandEscaper struct {
@@ -47,16 +47,16 @@ func (d *commandEscaper) Write(p []byte) (int, error) {
 	return begin + n, err
 }
 
-// commandScanner finds the characters that make a command: the second colon of those that
-// a line begins with, and the bracket behind ## or ##word.
+// commandScanner finds the characters that make a command: the second colon at the start
+// of a line, and the bracket after ## or ##word.
 type commandScanner struct {
-	begun  bool // the line has shown something but a blank
-	colons int  // that the line began with
-	marks  int  // # before this, with a word behind them or not
-	word   bool // letters have come behind the marks
+	begun  bool // there was a character other than a blank in the line
+	colons int  // at the start of the line
+	marks  int  // number of # before, with or without a word after them
+	word   bool // there are letters after the marks
 }
 
-// isCommand takes the next byte and reports whether it would make a command.
+// isCommand takes the next byte and reports whether it would complete a command.
 func (s *commandScanner) isCommand(c byte) bool {
 	const most = 2
 	switch {
@@ -84,7 +84,7 @@ func (s *commandScanner) isCommand(c byte) bool {
 		s.colons++
 		s.begun = s.colons == most
 		return s.begun
-	case c > ' ' && c < 0x7f: // what is no letter may be a blank of some script
+	case c > ' ' && c < 0x7f: // other characters may be Unicode blanks
 		s.begun = true
 	}
 	return false

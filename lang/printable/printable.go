@@ -1,15 +1,15 @@
 // SPDX-License-Identifier: Apache-2.0
 
-// Package printable makes text that others have written, such as a guest, a
-// host or a config, fit to be shown: on a terminal, whose cursor, title and
-// colours it must not change; in Markdown and in reports; and in the output of
-// a job, whose lines continuous integration may obey (Disarm).
+// Package printable makes text from others, such as a guest, a host or a config, safe to
+// show: on a terminal, whose cursor, title and colours it must not change; in Markdown
+// and in reports; and in the output of a CI job, whose lines may be interpreted as
+// workflow commands (EscapeCommands).
 //
-// The rule is the same everywhere: what is not seen, or changes how other text
-// is seen, is written as Go writes it in a string: \x1b, \u202e. A tab is a
+// The rule is the same everywhere: characters that are invisible, or that change how
+// other text is displayed, are escaped as in Go strings: \x1b, \u202e. A tab becomes a
 // blank.
 //
-// Concurrency: all may be used by any goroutine.
+// Concurrency: everything may be used by any goroutine.
 package printable
 
 import (
@@ -21,9 +21,8 @@ import (
 	"unicode/utf8"
 )
 
-// Is reports whether r is shown as it is. Control characters are not, nor are those
-// that change the direction of text, those that have no width, and blanks that
-// are not the ordinary one.
+// Is reports whether r is shown unescaped: not control characters, characters that change
+// the text direction, those without width, and blanks other than the ordinary one.
 func Is(r rune) bool {
 	return unicode.IsPrint(r) && !unicode.Is(unicode.Other_Default_Ignorable_Code_Point, r)
 }
@@ -31,7 +30,7 @@ func Is(r rune) bool {
 // Line is text on one line.
 func Line(text string) string { return escaped(text, false) }
 
-// Lines is text whose lines stay lines. "\r\n" ends one too.
+// Lines is text with its line breaks kept. "\r\n" is one too.
 func Lines(text string) string {
 	return escaped(strings.ReplaceAll(text, "\r\n", "\n"), true)
 }
@@ -60,8 +59,8 @@ func escaped(text string, lines bool) string {
 	return b.String()
 }
 
-// Markdown is text on one line of Markdown, or in a cell of a table there: nothing in
-// it is Markdown or HTML, and nobody is notified by an @.
+// Markdown is text on one line of Markdown, or in a table cell: no part of it is
+// interpreted as Markdown or HTML, and an @ notifies nobody.
 func Markdown(text string) string {
 	text = Line(strings.Join(strings.Fields(text), " "))
 	return markdownSpecial.Replace(html.EscapeString(strings.ReplaceAll(text, `\`, `\\`)))
@@ -70,10 +69,10 @@ func Markdown(text string) string {
 var markdownSpecial = strings.NewReplacer(
 	"|", `\|`, "*", `\*`, "_", `\_`, "`", "\\`", "[", `\[`, "]", `\]`, "~", `\~`, "{", `\{`, "}", `\}`, "@", "@\u200b")
 
-// JSON is a value in JSON, or several, without what must not be shown: that is
-// escaped in JSON's way, so a reader gets the same.
+// JSON is JSON data in which unsafe characters are escaped as in JSON strings, so a
+// reader gets the same values.
 func JSON(data []byte) []byte {
-	var out []byte // nil as long as it is the same as data
+	var out []byte // nil while equal to data
 	written := 0
 	replace := func(i, size int, by string) {
 		out = append(append(out, data[written:i]...), by...)

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 
-// Package star is mhmig's dialect of Starlark and the loading of its files.
+// Package star is mhmig's dialect of Starlark and its file loader.
 //
 // The dialect is Starlark with while loops, top-level control flow, sets and
 // reassignment of globals; recursion is off, as in Starlark. A file is loaded
@@ -28,22 +28,22 @@ import (
 	"github.com/mhmig/mhmig/lang/library"
 )
 
-// Dialect is what is switched on beside Starlark's core.
+// Dialect is the options of the Starlark dialect.
 var Dialect = &syntax.FileOptions{Set: true, While: true, TopLevelControl: true, GlobalReassign: true}
 
-// Extension is how the names of Starlark files end.
+// Extension is the file extension of Starlark files.
 const Extension = ".star"
 
 // Entry is the function that a scenario must define.
 const Entry = "migration_scenario"
 
 // Loader loads files and what they load, each once. It is used by one
-// goroutine; what it has loaded is frozen and free for all.
+// goroutine; what it has loaded is frozen and may be used by any.
 type Loader struct {
-	Predeclared starlark.StringDict // what every file sees beside Starlark's own
+	Predeclared starlark.StringDict // builtins in addition to Starlark's own
 	Libraries   library.Set
 
-	// Print gets what print says while a file is loaded, and where. Nil: nobody does.
+	// Print gets output of print during loading, with its position. Nil: discarded.
 	Print func(at, message string)
 
 	loaded  map[string]starlark.StringDict
@@ -57,24 +57,22 @@ type Scenario struct {
 	Globals starlark.StringDict
 	Main    *starlark.Function
 
-	// HostsNeeded is how many hosts the scenario needs, as its global hosts_needed
-	// says. 0: it says nothing.
+	// HostsNeeded is the number of hosts of the scenario's global hosts_needed; 0: not set.
 	HostsNeeded int
 
 	strings map[string]bool
 }
 
-// Mentions reports whether the scenario, or a file that it loads, has text as a
-// string: a param, say, that it may ask for.
+// Mentions reports whether the scenario, or a file that it loads, has text as a string
+// literal, such as the name of a param.
 func (s *Scenario) Mentions(text string) bool { return s.strings[text] }
 
-// hostsNeeded is the global of a scenario that says how many hosts it needs.
+// hostsNeeded is the global of a scenario with the number of hosts it needs.
 const hostsNeeded = "hosts_needed"
 
-// Scenario loads the scenario at path, a file of the operating system or
-// "@lib//path". What its top level computes ends with ctx. All errors of the
-// file's syntax and names come at once, as a [diag.List]; what goes wrong at
-// its top level is a *[LoadError].
+// Scenario loads the scenario at path, a file of the operating system or "@lib//path".
+// Its top level is cancelled with ctx. All syntax and name errors are returned together,
+// as a [diag.List]; an error of its top level is a *[LoadError].
 func (l *Loader) Scenario(ctx context.Context, path string) (*Scenario, error) {
 	globals, err := l.load(ctx, path, "")
 	if err != nil {
@@ -120,7 +118,7 @@ func (l *Loader) print(at, message string) {
 	}
 }
 
-// load loads what module names, seen from the file called from ("" at the top).
+// load loads module, as named in the file from ("" at the top).
 func (l *Loader) load(ctx context.Context, module, from string) (starlark.StringDict, error) {
 	name, err := resolveName(module, from)
 	if err != nil {
@@ -130,7 +128,7 @@ func (l *Loader) load(ctx context.Context, module, from string) (starlark.String
 		return globals, nil
 	}
 	if i := slices.Index(l.chain, name); i >= 0 {
-		return nil, fmt.Errorf("files load each other: %s -> %s", strings.Join(l.chain[i:], " -> "), name)
+		return nil, fmt.Errorf("load cycle: %s -> %s", strings.Join(l.chain[i:], " -> "), name)
 	}
 	source, err := l.read(name, from)
 	if err != nil {
@@ -169,7 +167,7 @@ func (l *Loader) load(ctx context.Context, module, from string) (starlark.String
 	return globals, nil
 }
 
-// recordStrings notes a file's string literals.
+// recordStrings records a file's string literals.
 func (l *Loader) recordStrings(file *syntax.File) {
 	if l.strings == nil {
 		l.strings = map[string]bool{}
@@ -182,14 +180,14 @@ func (l *Loader) recordStrings(file *syntax.File) {
 	})
 }
 
-// stopLimit is how long a file's top level may take to see that it is to stop.
+// stopLimit is how long a cancelled top level may take to stop.
 const stopLimit = 3 * time.Second
 
-// initialize runs a file's top level. One operation, such as the product of huge
-// numbers, cannot be stopped: it is left behind, with the loader, when ctx ends.
+// initialize runs a file's top level. A single operation, such as the product of huge
+// numbers, cannot be cancelled: its goroutine is abandoned when ctx ends.
 func initialize(ctx context.Context, program *starlark.Program, thread *starlark.Thread, predeclared starlark.StringDict) (starlark.StringDict, error) {
 	var globals starlark.StringDict
-	var err error // both of the goroutine, until it has ended
+	var err error // both owned by the goroutine until it has ended
 	ended := make(chan struct{})
 	go func() { // ends with the top level
 		defer close(ended)
@@ -222,12 +220,12 @@ func resolveName(module, from string) (string, error) {
 	return filepath.Clean(name), nil
 }
 
-// read returns the text of a file, which the file from loads, if it can be a
-// program. What is wrong with its bytes is a [diag.List].
+// read returns the source of a file, which the file from loads. Invalid bytes are a
+// [diag.List].
 func (l *Loader) read(name, from string) ([]byte, error) {
 	source, err := l.Libraries.ReadFile(name)
 	if err != nil {
-		// Where nothing loads it, the caller knows better what the file was to be.
+		// For the top file, the caller has a better suggestion.
 		if near := l.Libraries.Nearest(name, Extension); from != "" && near != "" && errors.Is(err, fs.ErrNotExist) {
 			err = fmt.Errorf("%w; did you mean %s?", err, near)
 		}
@@ -236,14 +234,14 @@ func (l *Loader) read(name, from string) ([]byte, error) {
 	return source, checkText(name, source)
 }
 
-// LoadError is a file whose top level went wrong.
+// LoadError is a file whose top level failed.
 type LoadError struct{ Err *starlark.EvalError }
 
 func (e *LoadError) Error() string { return e.Err.Backtrace() }
 func (e *LoadError) Unwrap() error { return e.Err }
 
-// loadError gives an evaluation error its backtrace, once: what a file in a
-// file went wrong with has it already.
+// loadError adds the backtrace to an evaluation error, unless it comes from a loaded file,
+// which has it already.
 func loadError(err error) error {
 	var inner *LoadError
 	if errors.As(err, &inner) {
@@ -259,7 +257,7 @@ func loadError(err error) error {
 	return err
 }
 
-// diagnostics converts what Starlark's parser and resolver found.
+// diagnostics converts errors of Starlark's parser and resolver.
 func (l *Loader) diagnostics(source []byte, err error) error {
 	var list diag.List
 	var syntaxError syntax.Error
@@ -270,7 +268,7 @@ func (l *Loader) diagnostics(source []byte, err error) error {
 	case errors.As(err, &unresolved):
 		for _, e := range unresolved {
 			d := at(e.Pos, source, e.Msg)
-			// The resolver suggests names of the file itself, but knows no predeclared ones.
+			// The resolver suggests names of the file itself, but not predeclared ones.
 			if name, undefined := strings.CutPrefix(e.Msg, "undefined: "); undefined {
 				if near := diag.Nearest(name, slices.Sorted(slices.Values(l.Predeclared.Keys()))); near != "" {
 					d.Hint = fmt.Sprintf("did you mean %s?", near)
@@ -285,7 +283,7 @@ func (l *Loader) diagnostics(source []byte, err error) error {
 	return list.Err()
 }
 
-// at returns a diagnostic with the line of source that it is about.
+// at returns a diagnostic with its source line.
 func at(pos syntax.Position, source []byte, message string) diag.Diagnostic {
 	return diag.Diagnostic{
 		Pos:     diag.Pos{File: pos.Filename(), Line: int(pos.Line), Col: int(pos.Col)},

@@ -400,13 +400,13 @@ func TestLoadErrors(t *testing.T) {
 			"a circle",
 			files{"main.star": "load('a.star', 'x')\n", "a.star": "load('sub/b.star', 'x')\n", "sub/b.star": "load('../a.star', 'x')\n"},
 			"Traceback (most recent call last):\n  DIR/sub/b.star:1:1: in <toplevel>\n" +
-				"Error: cannot load ../a.star: files load each other: DIR/a.star -> DIR/sub/b.star -> DIR/a.star",
+				"Error: cannot load ../a.star: load cycle: DIR/a.star -> DIR/sub/b.star -> DIR/a.star",
 		},
 		{
 			"itself",
 			files{"main.star": "load('main.star', 'x')\n"},
 			"Traceback (most recent call last):\n  DIR/main.star:1:1: in <toplevel>\n" +
-				"Error: cannot load main.star: files load each other: DIR/main.star -> DIR/main.star",
+				"Error: cannot load main.star: load cycle: DIR/main.star -> DIR/main.star",
 		},
 		{
 			"at the top level of a loaded file",

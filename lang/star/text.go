@@ -11,10 +11,9 @@ import (
 	"github.com/mhmig/mhmig/lang/diag"
 )
 
-// checkText refuses bytes that a program cannot have. Starlark's scanner takes
-// a NUL for the end of the file, wherever it stands, so that what follows would
-// never run; and lets bytes that are no UTF-8 into strings, which then cannot be
-// written to results.
+// checkText rejects invalid bytes. Starlark's scanner treats a NUL as the end of the
+// file, so that the rest would never run; and accepts invalid UTF-8 in strings, which
+// then cannot be written to results.
 func checkText(name string, source []byte) error {
 	line, col := int32(1), int32(1)
 	fault := func(message, hint string) error {
@@ -26,7 +25,7 @@ func checkText(name string, source []byte) error {
 		r, size := utf8.DecodeRune(source[i:])
 		switch {
 		case r == 0:
-			return fault("a NUL byte", "nothing behind it would run; remove it, or save the file as UTF-8 if it is UTF-16")
+			return fault("a NUL byte", "nothing after it would run; remove it, or save the file as UTF-8 if it is UTF-16")
 		case r == utf8.RuneError && size == 1:
 			return fault("a byte that is not UTF-8 text", "save the file as UTF-8")
 		case r == byteOrderMark && i == 0:
@@ -45,7 +44,7 @@ func checkText(name string, source []byte) error {
 const byteOrderMark = '\ufeff'
 
 // line returns the line of source with a number, from 1; "" if there is none.
-// Lines end as Starlark ends them: with LF, CR LF or CR.
+// As in Starlark, lines end with LF, CR LF or CR.
 func line(source []byte, number int) string {
 	for ; len(source) > 0; number-- {
 		end := bytes.IndexAny(source, "\r\n")

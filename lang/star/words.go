@@ -15,18 +15,18 @@ import (
 	"github.com/mhmig/mhmig/lang/diag"
 )
 
-// Starlark's parser tells what it stumbled over by the names of its tokens, as
-// text, and mostly at the place where the token ends. People who know Python
-// stumble over the words that Starlark reserves but does not have, and over
-// keywords as names: these are found in the source at that place.
+// Starlark's parser describes errors by names of tokens, as text, and mostly at the end
+// position of the token. Users who know Python often use words that Starlark reserves
+// but does not support, and keywords as names: these are found in the source at that
+// position.
 
-// pythonWords are the words of Python that Starlark reserves and does not have, and
-// what to do instead.
+// pythonWords are the words of Python that Starlark reserves but does not support, and
+// what to use instead.
 var pythonWords = map[string]string{
 	"as":       "",
 	"async":    "spawn(fn) and parallel([fn, ...]) run functions at the same time",
 	"await":    "spawn(fn) returns a task, whose join() waits for it",
-	"class":    "use functions, and a dict for what belongs together",
+	"class":    "use functions, and a dict for grouped values",
 	"del":      "remove an element by its list's or dict's pop(key)",
 	"except":   exceptions,
 	"finally":  "cleanup(fn) runs a function at the end, whatever happened",
@@ -46,13 +46,13 @@ const (
 	loading    = `load("@std//work.star", "name") takes a name of another file`
 )
 
-// keywords are the words that Starlark has.
+// keywords are Starlark's keywords.
 var keywords = map[string]bool{
 	"and": true, "break": true, "continue": true, "def": true, "elif": true, "else": true, "for": true, "if": true,
 	"in": true, "lambda": true, "load": true, "not": true, "or": true, "pass": true, "return": true, "while": true,
 }
 
-// tokens are what Starlark's parser calls some of them, in plain words.
+// tokens are plain names of the parser's tokens.
 var tokens = map[string]string{
 	"identifier":         "a name",
 	"int literal":        "a number",
@@ -68,8 +68,8 @@ var tokens = map[string]string{
 
 var gotWant = regexp.MustCompile(`^got (.+), want (.+)$`)
 
-// Explain says in mhmig's words what Starlark's parser found in source, as a
-// [diag.List]; other errors it returns as they are.
+// Explain rewrites a syntax error of Starlark's parser as a [diag.List] with a clearer
+// message; other errors are returned unchanged.
 func Explain(err error, source []byte) error {
 	var fault syntax.Error
 	if !errors.As(err, &fault) {
@@ -78,7 +78,7 @@ func Explain(err error, source []byte) error {
 	return diag.List{explain(fault, source)}
 }
 
-// explain says in mhmig's words what Starlark's parser found.
+// explain rewrites a syntax error with a clearer message.
 func explain(e syntax.Error, source []byte) diag.Diagnostic {
 	d := at(e.Pos, source, e.Msg)
 	got, want := "", ""
@@ -106,7 +106,7 @@ func explain(e syntax.Error, source []byte) diag.Diagnostic {
 	word := parts[i].text
 	switch hint, isForeign := pythonWords[word]; {
 	case isReserved(word) && isName(parts, i):
-		d.Message = fmt.Sprintf("%q is a word of the language and cannot be a name", word)
+		d.Message = fmt.Sprintf("%q is a reserved word and cannot be a name", word)
 		d.Hint = fmt.Sprintf("choose another one, such as %s_", word)
 	case isForeign:
 		d.Message, d.Hint = fmt.Sprintf("there is no %q: scenarios are Starlark, which is like Python but smaller", word), hint
@@ -120,7 +120,7 @@ func explain(e syntax.Error, source []byte) diag.Diagnostic {
 	return d
 }
 
-// plain is a token in plain words.
+// plain is the plain name of a token.
 func plain(token string) string {
 	if words, ok := tokens[token]; ok {
 		return words
@@ -133,8 +133,7 @@ func isReserved(word string) bool {
 	return isForeign || keywords[word]
 }
 
-// isName reports whether a part of a line stands where a name is given or asked
-// for.
+// isName reports whether a part of a line is at the place of a name.
 func isName(parts []part, i int) bool {
 	switch textAt(parts, i-1) {
 	case ".", "def", "lambda", "for":
@@ -147,7 +146,7 @@ func isName(parts []part, i int) bool {
 	return textAt(parts, i+1) == "="
 }
 
-// pythonHint is a hint for what other languages have; "" if nothing is known.
+// pythonHint is a hint for syntax of other languages; "" if there is none.
 func pythonHint(parts []part, i int, got string) string {
 	word, before := textAt(parts, i), textAt(parts, i-1)
 	switch {
@@ -165,7 +164,7 @@ func pythonHint(parts []part, i int, got string) string {
 	return ""
 }
 
-// A part of a line is a word, a string, or a sign. Its places are in characters.
+// A part of a line is a word, a string, or a symbol. Positions are in characters.
 type part struct {
 	text       string
 	begin, end int

@@ -23,7 +23,7 @@ func TestWords(t *testing.T) {
 	)
 	foreign := func(word string) string { return strings.Replace(noImport, "import", word, 1) }
 	name := func(word string) string {
-		return fmt.Sprintf("%q is a word of the language and cannot be a name", word)
+		return fmt.Sprintf("%q is a reserved word and cannot be a name", word)
 	}
 	tests := []struct {
 		program, place, message, hint string
@@ -33,7 +33,7 @@ func TestWords(t *testing.T) {
 		{"from x import y\n", "1:1", foreign("from"), loading},
 		{"try:\n    f()\nexcept Error:\n    pass\n", "1:1", foreign("try"), exception},
 		{"if True:\n    pass\nexcept Error:\n    pass\n", "3:1", foreign("except"), exception},
-		{"class A:\n    pass\n", "1:1", foreign("class"), "use functions, and a dict for what belongs together"},
+		{"class A:\n    pass\n", "1:1", foreign("class"), "use functions, and a dict for grouped values"},
 		{"raise x\n", "1:1", foreign("raise"), `fail("...") ends the scenario as FAIL, error("...") as ERROR`},
 		{"with a as b:\n    pass\n", "1:1", foreign("with"), "call the function, and cleanup(fn) for what must be undone at the end"},
 		{"x is None\n", "1:3", foreign("is"), `compare by "==" and "!="`},
@@ -70,12 +70,12 @@ func TestWords(t *testing.T) {
 		{"x = (1\n", "2:1", "got the end of the file, want ')'", ""},
 
 		// Bytes that no program has. What is behind a NUL would never run.
-		{"def migration_scenario(env):\n    log('a')\n\x00\n    fail('x')\n", "3:1", "a NUL byte", "nothing behind it would run; remove it, or save the file as UTF-8 if it is UTF-16"},
-		{"x = 'größe\x00'\n", "1:11", "a NUL byte", "nothing behind it would run; remove it, or save the file as UTF-8 if it is UTF-16"},
-		{"x = 1 # a\x00\ny = 2\n", "1:10", "a NUL byte", "nothing behind it would run; remove it, or save the file as UTF-8 if it is UTF-16"},
+		{"def migration_scenario(env):\n    log('a')\n\x00\n    fail('x')\n", "3:1", "a NUL byte", "nothing after it would run; remove it, or save the file as UTF-8 if it is UTF-16"},
+		{"x = 'größe\x00'\n", "1:11", "a NUL byte", "nothing after it would run; remove it, or save the file as UTF-8 if it is UTF-16"},
+		{"x = 1 # a\x00\ny = 2\n", "1:10", "a NUL byte", "nothing after it would run; remove it, or save the file as UTF-8 if it is UTF-16"},
 		{"x = 1\r\ny = 2\rz = '\xff'\n", "3:6", "a byte that is not UTF-8 text", "save the file as UTF-8"},
 		{"\ufeffx = 1\n", "1:1", "a byte order mark before the program", "save the file as UTF-8 without one"},
-		{"d\x00e\x00f\x00", "1:2", "a NUL byte", "nothing behind it would run; remove it, or save the file as UTF-8 if it is UTF-16"},
+		{"d\x00e\x00f\x00", "1:2", "a NUL byte", "nothing after it would run; remove it, or save the file as UTF-8 if it is UTF-16"},
 	}
 	for _, tt := range tests {
 		t.Run(tt.program, func(t *testing.T) {
