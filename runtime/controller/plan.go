@@ -160,8 +160,8 @@ func (p *Plan) selectVariants(ctx context.Context, s Sinks) (err error) {
 		if err := p.scenarios.learn(ctx, v); err != nil {
 			return exit.Usage.Default(err)
 		}
-		if n, err := v.Params.Int("hosts_needed", 1); err != nil || n < 1 {
-			return exit.Usage.Wrap(fmt.Errorf("variant %s: param hosts_needed: got %q, want a number, 1 or more", v.ShortName, v.Params["hosts_needed"]))
+		if err := run.CheckHostsNeeded(v.Params); err != nil {
+			return exit.Usage.Wrap(fmt.Errorf("variant %s: %w", v.ShortName, err))
 		}
 		for _, name := range v.Params.Objects("vms") {
 			if err := vm.CheckGuestMemory(name, v.Params.Object(name)); err != nil {

@@ -6,6 +6,7 @@ import (
 	"context"
 	"errors"
 
+	"github.com/mhmig/mhmig/lang/api"
 	"github.com/mhmig/mhmig/lang/cartesian"
 	"github.com/mhmig/mhmig/runtime/testbed"
 )
@@ -65,13 +66,20 @@ func FairShare(hosts, parallel, planned int) int {
 // HostsNeeded is how many of a run's hosts a variant needs: as its param
 // hosts_needed says, else as its scenario does, else a fair share.
 func HostsNeeded(params cartesian.Params, scenario, fairShare int) int {
-	if n, err := params.Int("hosts_needed", 0); err == nil && n > 0 {
+	if n := api.Read(params).Int("hosts_needed"); n > 0 {
 		return n
 	}
 	if scenario > 0 {
 		return scenario
 	}
 	return fairShare
+}
+
+// CheckHostsNeeded is an error if the variant's param hosts_needed is no such number.
+func CheckHostsNeeded(params cartesian.Params) error {
+	values := api.Read(params)
+	values.Int("hosts_needed")
+	return values.Err()
 }
 
 // needsOf reads what a variant needs. Values that are no numbers are 0 here: the

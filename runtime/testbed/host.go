@@ -3,6 +3,7 @@
 package testbed
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"net/netip"
@@ -13,6 +14,7 @@ import (
 
 	"al.essio.dev/pkg/shellescape"
 
+	"github.com/mhmig/mhmig/lang/api"
 	"github.com/mhmig/mhmig/lang/cartesian"
 	"github.com/mhmig/mhmig/runtime/host"
 	"github.com/mhmig/mhmig/runtime/vm"
@@ -81,7 +83,7 @@ func (h *Host) readFacts(ctx context.Context) error {
 // MigrationAddress is where the host's peers reach it for migrations: the
 // param mig_address (with _hostN), else the address that mhmig itself uses.
 func (h *Host) MigrationAddress() string {
-	return h.Params.Get("mig_address", h.Address())
+	return cmp.Or(api.Read(h.Params).Word("mig_address"), h.Address())
 }
 
 // ListenAddress is where QEMU listens for a migration on this host: all
