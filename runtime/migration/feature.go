@@ -6,6 +6,8 @@ import (
 	"context"
 	"fmt"
 	"slices"
+
+	"github.com/mhmig/mhmig/runtime/qmp"
 )
 
 // Feature is a set of migration capabilities and parameters, set on both ends before
@@ -13,6 +15,8 @@ import (
 type Feature interface {
 	// Capabilities are switched on, on both ends.
 	Capabilities() []string
+	// Parameters are those that Set sets on one end, which must support them.
+	Parameters(Role) []string
 	// Set sets parameters on one end.
 	Set(context.Context, Role, Peer) error
 	// Reset restores the parameters of a source whose guest stays there, where they
@@ -25,13 +29,16 @@ var features = []func(options, Traits) Feature{
 	newMigrationEvents,
 }
 
-// setUp sets the capabilities and parameters of one end of a move. A capability that
-// the end does not support is an error.
+// setUp sets the capabilities and parameters of one end of a move. A capability or a
+// parameter that the end does not support is an error.
 func (mv *move) setUp(ctx context.Context, role Role, p Peer) error {
 	if err := setCapabilities(ctx, p, mv.features); err != nil {
 		return err
 	}
 	for _, f := range mv.features {
+		if err := checkParameters(ctx, p, f.Parameters(role)); err != nil {
+			return err
+		}
 		if err := f.Set(ctx, role, p); err != nil {
 			return err
 		}
@@ -44,6 +51,19 @@ func (mv *move) reset(ctx context.Context, source Peer) error {
 	for _, f := range slices.Backward(mv.features) {
 		if err := f.Reset(ctx, source); err != nil {
 			return err
+		}
+	}
+	return nil
+}
+
+func checkParameters(ctx context.Context, p Peer, names []string) error {
+	for _, name := range names {
+		supported, err := p.Supports(ctx, qmp.Parameter(name))
+		if err != nil {
+			return err
+		}
+		if !supported {
+			return fmt.Errorf("%s: this QEMU has no migration parameter %s", p, name)
 		}
 	}
 	return nil
@@ -83,5 +103,6 @@ func (t migrationEvents) Capabilities() []string {
 	return []string{"events"}
 }
 
+func (migrationEvents) Parameters(Role) []string              { return nil }
 func (migrationEvents) Set(context.Context, Role, Peer) error { return nil }
 func (migrationEvents) Reset(context.Context, Peer) error     { return nil }

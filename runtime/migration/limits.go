@@ -23,6 +23,17 @@ type limitParameters struct {
 
 func (l *limits) Capabilities() []string { return nil }
 
+func (l *limits) Parameters(role Role) []string {
+	var names []string
+	if role == SourceRole && l.speed > 0 {
+		names = append(names, "max-bandwidth")
+	}
+	if role == SourceRole && l.downtime > 0 {
+		names = append(names, "downtime-limit")
+	}
+	return names
+}
+
 func (l *limits) Set(ctx context.Context, role Role, p Peer) error {
 	if role != SourceRole {
 		return nil

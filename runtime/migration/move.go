@@ -79,6 +79,10 @@ func (e endpoint) Execute(ctx context.Context, command string, arguments, reply 
 	return e.Monitor().Execute(ctx, command, arguments, reply)
 }
 
+func (e endpoint) Supports(ctx context.Context, path string) (bool, error) {
+	return e.Monitor().Supports(ctx, path)
+}
+
 // listen sets up the destination's QEMU and makes it listen for the guest.
 func (mv *move) listen(ctx context.Context, dst *testbed.Instance) error {
 	if err := mv.setUp(ctx, DestinationRole, endpoint{dst}); err != nil {

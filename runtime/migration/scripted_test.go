@@ -92,6 +92,12 @@ func testCases() []testCase {
 			want: []string{"migration 1, destination host2, prepare: ", "this QEMU has no migration capability return-path"}, at: "-",
 		},
 
+		{
+			name: "an unknown parameter", source: qmptest.Script{Without: []string{"downtime-limit"}}, params: cartesian.Params{"mig_downtime": "0.1"}, fails: fails, status: result.Error,
+			want: []string{"migration 1, source host1, migrate: ", "this QEMU has no migration parameter downtime-limit"}, at: "-",
+		},
+		{name: "an unknown parameter that nobody sets", source: qmptest.Script{Without: []string{"downtime-limit"}}, params: cartesian.Params{"mig_speed": "32M"}},
+
 		{name: "cancel in active, without an end", source: qmptest.Script{Endless: true}, concurrent: cancelAt("active"), at: "host1"},
 		{
 			name: "cancel before the move", source: qmptest.Script{Endless: true}, at: "host1",

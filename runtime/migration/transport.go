@@ -48,6 +48,9 @@ type Peer interface {
 	Log() *slog.Logger
 	// Execute sends QEMU a command, see [qmp.Conn.Execute].
 	Execute(ctx context.Context, command string, arguments, reply any) error
+	// Supports says whether QEMU has a command, an argument or one of its values, see
+	// [qmp.Conn.Supports].
+	Supports(ctx context.Context, path string) (bool, error)
 	// Address is the address by which other hosts reach this one.
 	Address() string
 	// ListenAddress is the address on which QEMU is to listen for them.

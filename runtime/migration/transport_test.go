@@ -40,12 +40,13 @@ type peer struct {
 	asked  *[]string
 }
 
-func (p peer) String() string        { return "vm1@" + p.name }
-func (p peer) HostName() string      { return p.name }
-func (p peer) Address() string       { return "192.0.2." + strings.TrimPrefix(p.name, "host") }
-func (p peer) ListenAddress() string { return "0.0.0.0" }
-func (p peer) Log() *slog.Logger     { return slog.New(slog.DiscardHandler) }
-func (p peer) Socket() string        { return "/run/" + p.name + "/vm1.mig" }
+func (peer) Supports(context.Context, string) (bool, error) { return true, nil }
+func (p peer) String() string                               { return "vm1@" + p.name }
+func (p peer) HostName() string                             { return p.name }
+func (p peer) Address() string                              { return "192.0.2." + strings.TrimPrefix(p.name, "host") }
+func (p peer) ListenAddress() string                        { return "0.0.0.0" }
+func (p peer) Log() *slog.Logger                            { return slog.New(slog.DiscardHandler) }
+func (p peer) Socket() string                               { return "/run/" + p.name + "/vm1.mig" }
 
 func (p peer) Execute(_ context.Context, command string, arguments, reply any) error {
 	given, _ := arguments.(map[string]any)

@@ -56,7 +56,7 @@ type Script struct {
 	// TotalsAfter is how many replies of query-migrate after the end have no
 	// total-time and downtime yet.
 	TotalsAfter int
-	// Without are migration capabilities that this QEMU does not have.
+	// Without are migration capabilities and parameters that this QEMU does not have.
 	Without []string
 	// Postcopy makes the destination run before the source has completed.
 	Postcopy bool
@@ -364,6 +364,8 @@ func (m *QEMU) execute(command string, arguments json.RawMessage) (any, *refusal
 			}
 		}
 		return known, nil
+	case "query-qmp-schema":
+		return m.schema(), nil
 	case "query-name":
 		return map[string]any{"name": "scripted"}, nil
 	case "query-status":
@@ -402,4 +404,21 @@ func (m *QEMU) execute(command string, arguments json.RawMessage) (any, *refusal
 		return map[string]any{}, nil
 	}
 	return nil, &refusal{"CommandNotFound", fmt.Sprintf("The command %s has not been found", command)}
+}
+
+// schema is the part of QEMU's schema that describes migration parameters.
+func (m *QEMU) schema() []map[string]any {
+	members := []map[string]string{}
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	for name := range m.parameters {
+		if !slices.Contains(m.script.Without, name) {
+			members = append(members, map[string]string{"name": name, "type": "int"})
+		}
+	}
+	return []map[string]any{
+		{"name": "int", "meta-type": "builtin", "json-type": "int"},
+		{"name": "parameters", "meta-type": "object", "members": members},
+		{"name": "migrate-set-parameters", "meta-type": "command", "arg-type": "parameters", "ret-type": "empty"},
+	}
 }
