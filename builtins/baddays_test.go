@@ -185,7 +185,7 @@ func TestGuestNeverBoots(t *testing.T) {
 def migration_scenario(env):
     migrate_wait(["vm1"], "host1", "host2")
 `})
-		e.want(t, result.Error, "migration 1, source host1, prepare: vm1@host1: no login: login_timeout (30s) on vm1@host1 is over",
+		e.want(t, result.Error, "migration 1, source host1, prepare: vm1@host1: no login: login_timeout (30s) on vm1@host1 expired",
 			"the guest's console ends:", "Kernel panic")
 	})
 	t.Run("silence", func(t *testing.T) {
@@ -196,7 +196,7 @@ def migration_scenario(env):
     vm.start()
     vm.wait_for_serial_login()
 `})
-		e.want(t, result.Error, "vm1@host1: no login: ", "login_timeout (1s) on vm1@host1 is over", "console")
+		e.want(t, result.Error, "vm1@host1: no login: ", "login_timeout (1s) on vm1@host1 expired", "console")
 	})
 }
 

@@ -20,7 +20,7 @@ import (
 
 // A guest that is reset on its way, runs twice, or does not run at the end, is
 // no PASS, unless the scenario has asked for it.
-func TestLastLook(t *testing.T) {
+func TestFinalCheck(t *testing.T) {
 	t.Parallel()
 	const twice = "two copies of it used one disk"
 	for _, tt := range []struct {
@@ -77,7 +77,7 @@ def migration_scenario(env):
     kept = []
     migrate_wait(["vm1"], "host1", "host2", start_work = lambda mig: kept.append(mig.vm("vm1")),
         check_work = lambda mig: kept[0].qmp("human-monitor-command", command_line = "c"))
-`, result.Fail, []string{"vm1@host1: the guest has moved away, but it ran here again: " + twice}},
+`, result.Fail, []string{"vm1@host1: split brain: the guest has migrated, but ran here again: " + twice}},
 		{"runs twice by another monitor", nil, `
 def migration_scenario(env):
     kept = []
@@ -103,7 +103,7 @@ def migration_scenario(env):
 def migration_scenario(env):
     migrate_wait(["vm1"], "host1", "host2")
     env.vm("vm1").qmp("stop")
-`, result.Fail, []string{"vm1@host2: its guest does not run: it is paused, and nobody has asked for that"}},
+`, result.Fail, []string{"vm1@host2: its guest does not run: it is paused, which the scenario did not request"}},
 		{"stopped though it never moved", nil, `
 def migration_scenario(env):
     env.vm("vm1").start()
@@ -145,7 +145,7 @@ def migration_scenario(env):
         kill("vm1", "host1", %d)
         wait_for(lambda: kept[0].state == "none", 10, 0.01)
     migrate_wait(["vm1"], "host1", "host2", start_work = lambda mig: kept.append(mig.vm("vm1")), check_work = check)
-`, syscall.SIGTERM), result.Fail, []string{"QEMU of vm1 on host1 was told to end by a signal, not by mhmig"}},
+`, syscall.SIGTERM), result.Fail, []string{"QEMU of vm1 on host1 was terminated by a signal that mhmig did not send"}},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			t.Parallel()

@@ -175,7 +175,7 @@ func startMigration(t *task.Task, a *Args) (*running, error) {
 func freshness(a *Args) testbed.Fresh {
 	switch {
 	case !a.Has("fresh"):
-		return testbed.FreshTold
+		return testbed.FreshWarn
 	case arg[bool](a, "fresh"):
 		return testbed.FreshAlways
 	default:

@@ -319,7 +319,7 @@ def migration_scenario(env):
     migrate_wait(["vm1"], a, b%[1]s)
 `
 	hops := func(more string) string { return fmt.Sprintf(twoHops, more) }
-	const moved = "vm1 is another guest than the one that moved to host2: it is started anew on host1"
+	const moved = "vm1 is restarted on host1: it is not the guest that migrated to host2"
 	for _, tt := range []struct {
 		name, source string
 		status       result.Status
@@ -340,7 +340,7 @@ def migration_scenario(env):
     a, b = env.hosts
     env.vm("vm1").start(a)
     migrate_wait(["vm1"], b, a)
-`, result.Pass, nil, "vm1 is another guest than the one that ran on host1: it is started anew on host2"},
+`, result.Pass, nil, "vm1 is restarted on host2: it is not the guest that ran on host1"},
 		{"started elsewhere, and not wanted", `
 def migration_scenario(env):
     a, b = env.hosts
@@ -353,7 +353,7 @@ def migration_scenario(env):
     env.vm("vm1").start(a)
     env.vm("vm1").destroy()
     migrate_wait(["vm1"], a, b, fresh = False)
-`, result.Error, []string{"fresh = False, but vm1 runs nowhere any more"}, ""},
+`, result.Error, []string{"fresh = False, but vm1 does not run any more"}, ""},
 		{"anew where it runs", `
 def migration_scenario(env):
     a, b = env.hosts
@@ -387,7 +387,7 @@ def migration_scenario(env):
 				t.Fatal(err)
 			}
 			for where, text := range map[string]string{"log": e.log, "timeline": string(timeline)} {
-				if told := strings.Contains(text, "is another guest than"); told != (tt.notice != "") {
+				if told := strings.Contains(text, "it is not the guest that"); told != (tt.notice != "") {
 					t.Errorf("%s: told %t, want %t", where, told, tt.notice != "")
 				}
 			}
@@ -414,7 +414,7 @@ def migration_scenario(env):
     a, b = env.hosts
     migrate(["vm1"], a, b)
     migrate(["vm1"], a, b)
-`, result.Error, []string{"migrate: vm1 is in migration 1, which is not over yet: wait for its end first"}, false},
+`, result.Error, []string{"migrate: vm1 is in use by migration 1: wait for its end first"}, false},
 		{"from a worker", nil, `
 def migration_scenario(env):
     a, b = env.hosts

@@ -137,7 +137,7 @@ def migration_scenario(env):
     migrate_wait(["vm1"], "host1", "host2")
     session.cmd("true")
 `, result.Error,
-			[]string{"vm1 has moved to host2; log in anew"},
+			[]string{"vm1 has migrated to host2; log in again"},
 			"6:16", nil,
 		},
 		{

@@ -77,7 +77,7 @@ def migration_scenario(env):
 			t.Errorf("what %s left is still there: %s", name, stat)
 		}
 	}
-	if n := strings.Count(e.log, "ended what a command had left"); n < 2 {
+	if n := strings.Count(e.log, "killed a process that a command left running"); n < 2 {
 		t.Errorf("the log tells %d times that something was ended, want it for run and ended at least", n)
 	}
 }
@@ -119,7 +119,7 @@ func TestBlockPortRefusesSSH(t *testing.T) {
 				hosts:  []*host.Host{behind, s.hosts[1]},
 				source: fmt.Sprintf("def migration_scenario(env):\n    env.hosts[0].block_port(%d)\n", port),
 			})
-			e.want(t, result.Error, fmt.Sprintf("block port %d of host1: refused: mhmig reaches host", port))
+			e.want(t, result.Error, fmt.Sprintf("block port %d of host1: refused: mhmig connects to host", port))
 		})
 	}
 }
@@ -139,7 +139,7 @@ def migration_scenario(env):
     f.undo()
 `
 	e := perform(t, bedtest.NoQEMU(t), &play{source: source})
-	e.want(t, result.Error, "was no longer blocked: the host undoes a block by itself, this one after 1s")
+	e.want(t, result.Error, "was no longer blocked: the host unblocked it after 1s")
 	e = perform(t, bedtest.NoQEMU(t), &play{source: `
 def migration_scenario(env):
     env.hosts[0].block_port(env.hosts[0].free_port()).undo()

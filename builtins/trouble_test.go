@@ -47,7 +47,7 @@ def migration_scenario(env):
     wait_for(lambda: vm.state == "guest-panicked" or vm.state == "paused", 60, what = "the panic")
     s.cmd("true", timeout = 5)
 `})
-	e.want(t, result.Error, `command "true" did not end within 5s`, "the guest's kernel said: Kernel panic - not syncing: sysrq triggered crash")
+	e.want(t, result.Error, `command "true" did not end within 5s`, "the guest's kernel reported: Kernel panic - not syncing: sysrq triggered crash")
 	e.wantLog(t, "guest panicked data=", `guest panicked words="Kernel panic - not syncing: sysrq triggered crash"`)
 }
 

@@ -36,7 +36,7 @@ func (mv *move) checkResets() (asked bool, err error) {
 			resets = resets[mv.resetsBefore:]
 		}
 		for _, r := range resets {
-			if !r.Asked {
+			if !r.Requested {
 				return false, fmt.Errorf("the guest was reset on %s after its migration had started: at %s; only vm.reboot() may reset it", side.Host.Name(), r)
 			}
 			asked = true

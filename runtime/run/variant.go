@@ -88,7 +88,7 @@ func (u *unit) run(ctx context.Context) (status result.Status, met bool) {
 			u.addFailure(&outcome, failure)
 		}
 		if isUnsettled(&outcome) && ctx.Err() == nil {
-			for _, wrong := range bed.LastLook(ctx) {
+			for _, wrong := range bed.FinalCheck(ctx) {
 				u.addFailure(&outcome, wrong)
 			}
 		}

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 
-// Package testbed is what one variant runs on: its hosts, the instances of its
+// Package testbed has the test bed of a variant: its hosts, the instances of its
 // VMs there, and the sessions in their guests.
 //
 //	bed := testbed.New(config)
@@ -9,8 +9,8 @@
 //	machine, _, err := bed.Ensure(ctx, "vm1", bed.Hosts()[0], bed.Params(), vm.Launch{})
 //	session, err := machine.WaitForLogin(ctx, time.Minute)
 //
-// Everything that a bed makes on a host goes through the ledger, and is gone
-// after Close.
+// Everything that a bed creates on a host is recorded in the ledger, and removed by
+// Close.
 //
 // All methods may be called from any goroutine; those with a ctx block.
 package testbed
@@ -274,7 +274,7 @@ func (b *Bed) checkNames() error {
 	}
 	for key, value := range b.params {
 		if name, ours := shippedName(key, value); ours && name != path.Base(name) {
-			return fmt.Errorf("param %s: got %q, want the name of one of mhmig's own files, with no path", key, value)
+			return fmt.Errorf("param %s: got %q, want the name of one of mhmig's files, without a path", key, value)
 		}
 	}
 	return nil
@@ -305,7 +305,7 @@ func (b *Bed) shareFolder(ctx context.Context) error {
 		return err
 	}
 	if !exists {
-		return fmt.Errorf("%s: no folder %s, which param images_base_dir names: it is to be on storage that all hosts share", master.Name(), master.baseDir)
+		return fmt.Errorf("%s: no folder %s (param images_base_dir): it must be on storage that all hosts share", master.Name(), master.baseDir)
 	}
 	if err := b.makeFolder(ctx, master, master.imageDir); err != nil {
 		return err
@@ -389,7 +389,7 @@ func (b *Bed) prepareDisks(ctx context.Context) error {
 	if err := v.Err(); err != nil {
 		return err
 	}
-	ctx, cancel := context.WithTimeoutCause(ctx, timeout, fmt.Errorf("disk_prepare_timeout (%v) is over", timeout))
+	ctx, cancel := context.WithTimeoutCause(ctx, timeout, fmt.Errorf("disk_prepare_timeout (%v) expired", timeout))
 	defer cancel()
 	master := b.hosts[0]
 	for _, name := range b.VMs() {
@@ -431,7 +431,7 @@ func (b *Bed) Claim(vms []string, by string) (release func(), err error) {
 	defer b.mu.Unlock()
 	for _, name := range vms {
 		if other, taken := b.claims[name]; taken {
-			return nil, fmt.Errorf("%s is in %s, which is not over yet: wait for its end first", name, other)
+			return nil, fmt.Errorf("%s is in use by %s: wait for its end first", name, other)
 		}
 	}
 	for _, name := range vms {

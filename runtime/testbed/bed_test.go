@@ -47,7 +47,7 @@ func TestClaim(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, err := bed.Claim([]string{"vm2"}, "vm.start"); err == nil || !strings.Contains(err.Error(), "vm2 is in migration 1, which is not over yet") {
+	if _, err := bed.Claim([]string{"vm2"}, "vm.start"); err == nil || !strings.Contains(err.Error(), "vm2 is in use by migration 1") {
 		t.Errorf("got %v, want that vm2 is taken", err)
 	}
 	release()
@@ -58,7 +58,7 @@ func TestClaim(t *testing.T) {
 	again()
 }
 
-// The address on which a destination listens is no other host's.
+// The address on which a destination listens is not that of another host.
 func TestListenAddress(t *testing.T) {
 	t.Parallel()
 	for address, want := range map[string]string{
@@ -85,7 +85,7 @@ func TestListenAddress(t *testing.T) {
 	}
 }
 
-// Files of mhmig's own come onto the shared storage, and the hosts' params name
+// mhmig's files are uploaded to the shared storage, and the hosts' params name
 // them there.
 func TestShippedFiles(t *testing.T) {
 	t.Parallel()
@@ -120,8 +120,7 @@ func TestShippedFiles(t *testing.T) {
 	}
 }
 
-// One name never runs twice; an instance on another host is ended when it is
-// asked for.
+// No VM runs twice; an instance on another host is ended on request.
 func TestInstances(t *testing.T) {
 	t.Parallel()
 	bed := prepared(t, bedtest.Blank(t))
@@ -153,7 +152,7 @@ func TestInstances(t *testing.T) {
 	if got := incoming.State(); got != "inmigrate" {
 		t.Errorf("the incoming one: got %s", got)
 	}
-	if err := bed.ClearFor(ctx, []string{"vm1"}, b, testbed.FreshTold); err != nil {
+	if err := bed.ClearFor(ctx, []string{"vm1"}, b, testbed.FreshWarn); err != nil {
 		t.Fatal(err)
 	}
 	<-first.Exited()
@@ -173,8 +172,8 @@ func TestInstances(t *testing.T) {
 	}
 }
 
-// Two instances of one VM on one host have files of their own, and one waits for
-// the guest of the other.
+// Two instances of one VM on one host have different files, and one waits for the
+// guest of the other.
 func TestTwoOnOneHost(t *testing.T) {
 	t.Parallel()
 	bed := prepared(t, bedtest.Scripted(t, qmptest.Script{}, qmptest.Script{}))
@@ -191,7 +190,7 @@ func TestTwoOnOneHost(t *testing.T) {
 		t.Errorf("the guest is in %v, want in %v", got, first)
 	}
 	if first.String() != "vm1@host1" || second.String() != "vm1+2@host1" {
-		t.Errorf("got %v and %v, want names of their own", first, second)
+		t.Errorf("got %v and %v, want different names", first, second)
 	}
 	for _, instance := range []*testbed.Instance{first, second} {
 		if _, err := instance.Status(ctx); err != nil {
@@ -210,13 +209,13 @@ func TestTwoOnOneHost(t *testing.T) {
 	}
 }
 
-// What went wrong with a guest is the fault of nobody before a migration, and of
-// the system under test after it; an end of QEMU is told.
+// An error of a guest is an ERROR before a migration, and a FAIL after it; the end of
+// QEMU is reported.
 func TestBlame(t *testing.T) {
 	t.Parallel()
 	bed := prepared(t, bedtest.Blank(t))
 	ctx := t.Context()
-	seen := errors.New("it does not answer")
+	seen := errors.New("no answer")
 	instance, _, err := bed.Ensure(ctx, "vm1", bed.Hosts()[0], bed.Params(), vm.Launch{})
 	if err != nil {
 		t.Fatal(err)
@@ -235,7 +234,7 @@ func TestBlame(t *testing.T) {
 			}
 		}
 		if !errors.Is(err, seen) {
-			t.Errorf("%s: got %v, which has lost its cause", what, err)
+			t.Errorf("%s: got %v, without its cause", what, err)
 		}
 	}
 	check("before", instance.Blame(ctx, seen), result.Error)
@@ -250,11 +249,11 @@ func TestBlame(t *testing.T) {
 	check("gone", instance.BlameGone(ctx, gone), result.Fail, "QEMU of vm1 on host1 ended by signal 9 (killed)")
 	twice := instance.Blame(ctx, instance.Blame(ctx, seen))
 	if n := strings.Count(twice.Error(), "ended by signal 9"); n != 1 {
-		t.Errorf("told %d times: %v", n, twice)
+		t.Errorf("reported %d times: %v", n, twice)
 	}
 }
 
-// Evidence tells what an instance knows, also when its QEMU hangs or is gone.
+// Evidence has the state of an instance, also when its QEMU hangs or has ended.
 func TestEvidence(t *testing.T) {
 	t.Parallel()
 	bed := prepared(t, bedtest.Blank(t))
@@ -280,7 +279,7 @@ func TestEvidence(t *testing.T) {
 	}
 }
 
-// A login that is not answered is tried until the time is over.
+// A login without an answer is retried until the timeout.
 func TestNoLogin(t *testing.T) {
 	t.Parallel()
 	params := bedtest.Blank(t)
@@ -292,15 +291,15 @@ func TestNoLogin(t *testing.T) {
 	}
 	began := time.Now()
 	_, err = instance.WaitForLogin(t.Context(), 300*time.Millisecond)
-	if err == nil || !strings.Contains(err.Error(), "vm1@host1: no login: ") || !strings.Contains(err.Error(), "login_timeout (300ms) on vm1@host1 is over") {
-		t.Errorf("got %v, want that login_timeout is over", err)
+	if err == nil || !strings.Contains(err.Error(), "vm1@host1: no login: ") || !strings.Contains(err.Error(), "login_timeout (300ms) on vm1@host1 expired") {
+		t.Errorf("got %v, want that login_timeout expired", err)
 	}
 	if took := time.Since(began); took > 10*time.Second {
 		t.Errorf("it took %v", took)
 	}
 }
 
-// A name that would lead elsewhere is refused before anything is noted or made.
+// A name that is a path is refused before anything is recorded or created.
 func TestNames(t *testing.T) {
 	t.Parallel()
 	for name, params := range map[string]cartesian.Params{

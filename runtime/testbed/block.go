@@ -16,7 +16,7 @@ import (
 	"github.com/mhmig/mhmig/runtime/ledger"
 )
 
-// LongestBlock is how long a port can stay blocked without anybody's word.
+// LongestBlock is the maximum time after which the host unblocks a port by itself.
 const LongestBlock = time.Hour
 
 // Block is a port whose packets a host drops.
@@ -24,18 +24,19 @@ type Block struct {
 	host  *Host
 	port  int
 	limit time.Duration
-	made  ledger.Entry // the table of nftables
+	entry ledger.Entry // its nftables table
 
 	mu     sync.Mutex // guards what follows; held while the host is asked
-	tried  bool       // to undo it: it may be gone although the answer was lost
+	tried  bool       // to undo it: this may have succeeded although it returned an error
 	undone bool
 }
 
 func (k *Block) String() string { return fmt.Sprintf("port %d of %s blocked", k.port, k.host.Name()) }
 
-// blockPort makes the table %[1]s that drops the packets of port %[2]d. Before, it
-// starts what deletes the table after %[3]d seconds, whatever becomes of mhmig and
-// the way to the host. A lab that dies does not take it along.
+// blockPort creates the table %[1]s that drops the packets of port %[2]d. Before, it
+// starts a process that deletes the table after %[3]d seconds, even if mhmig has ended
+// or cannot reach the host. The process is not marked as one of a lab, so that it
+// survives the lab.
 const blockPort = `
 (unset MHMIG_LAB MHMIG_LAB_HOST
 %[4]s=%[1]s/ setsid sh -c 'sleep "$1"; nft delete table inet "$2"' unblock %[3]d %[1]s </dev/null >/dev/null 2>&1 &)
@@ -49,10 +50,10 @@ add rule inet %[1]s out tcp dport %[2]d drop
 add rule inet %[1]s out tcp sport %[2]d drop
 END`
 
-// BlockPort drops all TCP packets to or from a port of the host, in a table of
-// nftables of its own. It needs root on the host. After limit, of at most
-// [LongestBlock], the host undoes it by itself. A port of the SSH connections to
-// the run's hosts is refused: without them nothing could be undone.
+// BlockPort drops all TCP packets to or from a port of the host, with a separate
+// nftables table. It needs root on the host. After limit, at most [LongestBlock], the
+// host unblocks the port by itself. A port of the SSH connections to the run's hosts is
+// refused: without them the block could not be undone.
 func (h *Host) BlockPort(ctx context.Context, port int, limit time.Duration) (*Block, error) {
 	switch {
 	case port < 1 || port > 65535:
@@ -64,15 +65,16 @@ func (h *Host) BlockPort(ctx context.Context, port int, limit time.Duration) (*B
 		return nil, err
 	}
 	table := strings.ReplaceAll(fmt.Sprintf("%s_%d_%d", h.bed.name, port, h.NextNumber()), "-", "_")
-	k := &Block{host: h, port: port, limit: limit, made: ledger.Entry{Host: h.Name(), Kind: ledger.Firewall, Path: table}}
+	k := &Block{host: h, port: port, limit: limit, entry: ledger.Entry{Host: h.Name(), Kind: ledger.Firewall, Path: table}}
 	var err error
-	if k.made.ID, err = h.bed.ledger.Record(k.made); err != nil {
+	if k.entry.ID, err = h.bed.ledger.Record(k.entry); err != nil {
 		return nil, err
 	}
 	seconds := int((limit + time.Second - 1) / time.Second)
 	script := fmt.Sprintf(blockPort, table, port, seconds, ledger.FirewallVariable)
 	if _, err := h.Run(ctx, host.Command{Script: script, Timeout: commandTimeout}); err != nil {
-		// It may be there: the answer was lost, say. What cannot be undone now stays in the ledger.
+		// The table may exist, if only the answer was lost. If it cannot be removed now, it
+		// stays in the ledger.
 		undo, cancel := context.WithTimeout(context.WithoutCancel(ctx), commandTimeout)
 		defer cancel()
 		_, undone := k.remove(undo)
@@ -85,12 +87,12 @@ func (h *Host) BlockPort(ctx context.Context, port int, limit time.Duration) (*B
 	return k, nil
 }
 
-// checkNoSSH refuses the ports by which mhmig reaches the run's hosts, through
-// jump hosts too: hosts may be one machine, or be each other's jump hosts. The
-// host itself knows best which port of its own that is.
+// checkNoSSH refuses the ports of the SSH connections to the run's hosts, and to their
+// jump hosts: several hosts may be one machine, or jump hosts of each other. The port
+// of the connection to this host is read on the host.
 func (h *Host) checkNoSSH(ctx context.Context, port int) error {
 	refused := func(name string) error {
-		return fmt.Errorf("block port %d of %s: refused: mhmig reaches %s by it, and could not undo it", port, h.Name(), name)
+		return fmt.Errorf("block port %d of %s: refused: mhmig connects to %s through it, and could not unblock it", port, h.Name(), name)
 	}
 	for _, other := range h.bed.shared.hosts {
 		if slices.Contains(sshPorts(other.Config()), port) {
@@ -108,7 +110,7 @@ func (h *Host) checkNoSSH(ctx context.Context, port int) error {
 	return nil
 }
 
-// sshPorts are the ports of the SSH servers on the way to a host, its own included.
+// sshPorts are the ports of a host's SSH server and of its jump hosts.
 func sshPorts(c host.Config) []int {
 	ports := []int{c.Port}
 	if c.Port == 0 {
@@ -122,10 +124,9 @@ func sshPorts(c host.Config) []int {
 
 const defaultSSHPort = 22
 
-// remove makes the host drop no packets any more, and says whether it did until
-// now.
+// remove unblocks the port, and says whether it was still blocked.
 func (k *Block) remove(ctx context.Context) (was bool, err error) {
-	script, err := k.made.UndoScript()
+	script, err := k.entry.UndoScript()
 	if err != nil {
 		return false, err
 	}
@@ -133,26 +134,26 @@ func (k *Block) remove(ctx context.Context) (was bool, err error) {
 	if err != nil {
 		return false, fmt.Errorf("unblock port %d: %w", k.port, err)
 	}
-	return strings.Contains(string(out.Stdout), k.made.Path), k.host.bed.ledger.Done(k.made.ID)
+	return strings.Contains(string(out.Stdout), k.entry.Path), k.host.bed.ledger.Done(k.entry.ID)
 }
 
-// Undo lets the packets through again; again is fine. That the host had done so by
-// itself is an error: a scenario took the port for blocked.
+// Undo unblocks the port. It may be called more than once. It is an error if the host
+// had unblocked the port by itself: the scenario relied on the block.
 func (k *Block) Undo(ctx context.Context) error {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	if k.undone {
 		return nil
 	}
-	again := k.tried
+	retried := k.tried
 	k.tried = true
 	was, err := k.remove(ctx)
 	if err != nil {
 		return err
 	}
 	k.undone = true
-	if !was && !again {
-		return fmt.Errorf("%s: port %d was no longer blocked: the host undoes a block by itself, this one after %v; give block_port a longer timeout", k.host.Name(), k.port, k.limit)
+	if !was && !retried {
+		return fmt.Errorf("%s: port %d was no longer blocked: the host unblocked it after %v; give block_port a longer timeout", k.host.Name(), k.port, k.limit)
 	}
 	k.host.bed.log.Info("port unblocked", "host", k.host.Name(), "port", k.port)
 	return nil

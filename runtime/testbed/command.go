@@ -13,9 +13,9 @@ import (
 	"github.com/mhmig/mhmig/runtime/ledger"
 )
 
-// mark gives a command of the scenario's a mark that all of them on this host
-// begin alike, and that the ledger has: by it they are found and ended, with what
-// they have left in sessions of their own, at the bed's end and after a crash.
+// mark marks a command of the scenario, with a prefix that is common to all of them on
+// this host and recorded in the ledger. It is used to find and kill the commands and
+// their background processes, at the bed's end and after a crash.
 func (h *Host) mark(c host.Command) (host.Command, error) {
 	h.marking.Lock()
 	defer h.marking.Unlock()
@@ -30,8 +30,8 @@ func (h *Host) mark(c host.Command) (host.Command, error) {
 	return c, nil
 }
 
-// RunCommand runs a command of the scenario's, as [host.Host.Run] does. What it
-// leaves in the background ends with the bed.
+// RunCommand runs a command of the scenario like [host.Host.Run]. Its background
+// processes are killed at the bed's end.
 func (h *Host) RunCommand(ctx context.Context, c host.Command) (host.Output, error) {
 	c, err := h.mark(c)
 	if err != nil {
@@ -40,7 +40,7 @@ func (h *Host) RunCommand(ctx context.Context, c host.Command) (host.Output, err
 	return h.Run(ctx, c)
 }
 
-// endCommands ends what the scenario's commands have left.
+// endCommands kills the remaining processes of the scenario's commands.
 func (h *Host) endCommands(ctx context.Context) error {
 	h.marking.Lock()
 	defer h.marking.Unlock()
@@ -49,27 +49,27 @@ func (h *Host) endCommands(ctx context.Context) error {
 	}
 	out, err := h.Run(ctx, host.Command{Script: host.KillMarked(host.MarkVariable, h.ownName()+"/"), Timeout: commandTimeout})
 	for line := range strings.Lines(string(out.Stdout)) {
-		h.bed.log.Info("ended what a command had left", "host", h.Name(), "what", strings.TrimSpace(line))
+		h.bed.log.Info("killed a process that a command left running", "host", h.Name(), "what", strings.TrimSpace(line))
 	}
 	if err != nil {
-		return fmt.Errorf("%s: end what commands have left: %w", h.Name(), err)
+		return fmt.Errorf("%s: kill the remaining processes of commands: %w", h.Name(), err)
 	}
 	return h.bed.ledger.Done(h.commands)
 }
 
-// Process is a command of the scenario's that goes on by itself.
+// Process is a command of the scenario that runs in the background.
 type Process struct {
 	*host.Process
-	command string
-	killed  atomic.Bool // by Kill
-	told    atomic.Bool // that it had to be killed for what it wrote
+	command  string
+	killed   atomic.Bool // by Kill
+	reported atomic.Bool // that it was killed because it wrote too much
 }
 
 func (p *Process) String() string { return p.command }
 
-// StartCommand starts a command, whose outputs are collected up to
-// [host.MaxOutput]. It ends at the latest with the connection to the host, and
-// what it leaves with the bed.
+// StartCommand starts a command, and collects its output up to [host.MaxOutput]. It is
+// killed with the connection to the host, and its background processes at the bed's
+// end.
 func (h *Host) StartCommand(ctx context.Context, c host.Command) (*Process, error) {
 	c, err := h.mark(c)
 	if err != nil {
@@ -83,12 +83,12 @@ func (h *Host) StartCommand(ctx context.Context, c host.Command) (*Process, erro
 	return &Process{Process: started, command: c.Script}, nil
 }
 
-// Wait waits for the command's end and returns what it wrote. An exit status
-// that is not 0 is no error here, neither is an end by Kill.
+// Wait waits for the command's end and returns its output. An exit status other than 0
+// is not an error here, nor is an end by Kill.
 func (p *Process) Wait(ctx context.Context) (host.Output, error) {
 	out, err := p.Process.Wait(ctx)
 	if _, full := errors.AsType[*host.OutputError](err); full {
-		p.told.Store(true)
+		p.reported.Store(true)
 	}
 	_, exited := errors.AsType[*host.ExitError](err)
 	killed, byForce := errors.AsType[*host.KilledError](err)
@@ -99,15 +99,15 @@ func (p *Process) Wait(ctx context.Context) (host.Output, error) {
 	return out, nil
 }
 
-// Kill ends the command and what it has started. That it had to be killed before,
-// for what it wrote, is an error if nobody was told.
+// Kill kills the command and its child processes. If the command was killed before
+// because it wrote too much, and Wait has not reported that, it returns that error.
 func (p *Process) Kill(ctx context.Context) error {
 	p.killed.Store(true)
 	if err := p.Process.Kill(ctx); err != nil {
 		return err
 	}
 	_, err := p.Process.Wait(ctx)
-	if _, full := errors.AsType[*host.OutputError](err); full && p.told.CompareAndSwap(false, true) {
+	if _, full := errors.AsType[*host.OutputError](err); full && p.reported.CompareAndSwap(false, true) {
 		return err
 	}
 	return nil

@@ -11,69 +11,69 @@ import (
 	"github.com/mhmig/mhmig/runtime/result"
 )
 
-// Cont lets the guest run, see [vm.Instance.Cont].
+// Cont resumes the guest, see [vm.Instance.Cont].
 func (i *Instance) Cont(ctx context.Context) error {
 	if err := i.refuseDeparted("cont"); err != nil {
 		return err
 	}
-	return i.noteState("running", i.QEMU.Cont(ctx))
+	return i.setState("running", i.QEMU.Cont(ctx))
 }
 
-// Stop pauses the guest, which may stay so until the scenario's end.
+// Stop pauses the guest, which may stay paused until the scenario's end.
 func (i *Instance) Stop(ctx context.Context) error {
-	return i.noteState("paused", i.QEMU.Stop(ctx))
+	return i.setState("paused", i.QEMU.Stop(ctx))
 }
 
-// noteState notes a state that QEMU was asked for: its event may come a moment
-// later than its answer.
-func (i *Instance) noteState(state string, err error) error {
+// setState sets the state after a successful command: its event may arrive shortly
+// after its answer.
+func (i *Instance) setState(state string, err error) error {
 	if err != nil {
 		return err
 	}
 	i.mu.Lock()
 	defer i.mu.Unlock()
-	i.state, i.asked.pause = state, state == "paused"
+	i.state, i.requested.pause = state, state == "paused"
 	return nil
 }
 
-// Reset is the reset button. Unlike other resets, the one that follows is asked
-// for: no fault of a guest that is on its way.
+// Reset resets the guest. Unlike other resets, this one is requested: it is not a
+// failure of a guest that is being migrated.
 func (i *Instance) Reset(ctx context.Context) error {
 	if err := i.refuseDeparted("system_reset"); err != nil {
 		return err
 	}
 	i.mu.Lock()
-	i.asked.resets++
+	i.requested.resets++
 	i.mu.Unlock()
 	err := i.QEMU.Reset(ctx)
 	if err != nil {
 		i.mu.Lock()
-		i.asked.resets = max(0, i.asked.resets-1)
+		i.requested.resets = max(0, i.requested.resets-1)
 		i.mu.Unlock()
 	}
 	return err
 }
 
-// resumingCommands are the commands that make a guest run, or get it ready to.
+// resumingCommands are the commands that make a guest run, or able to run.
 var resumingCommands = []string{"cont", "system_reset", "system_wakeup"}
 
-// refuseDeparted is the error of a command where the guest has left.
+// refuseDeparted returns an error if the guest has migrated to another instance.
 func (i *Instance) refuseDeparted(command string) error {
 	i.mu.Lock()
 	defer i.mu.Unlock()
 	if !i.presence.departed() {
 		return nil
 	}
-	return fmt.Errorf("%s: %s refused: its guest has moved away (%s), it would run twice", i, command, i.state)
+	return fmt.Errorf("%s: %s refused: its guest has migrated (%s), it would run twice", i, command, i.state)
 }
 
-// RanTwice says whether the guest has run here after it had left: twice, then.
+// RanTwice says whether the guest has run here after it had migrated: a split brain.
 func (i *Instance) RanTwice() bool { return i.currentPresence() == splitBrain }
 
-// Execute sends a QMP command of the scenario's own. What would lose a guest is
-// refused: one that makes it run where it has left, and migrate_cancel in
-// post-copy. One that makes it run there by another name is a FAIL. A quit is an
-// end that was asked for.
+// Execute executes a QMP command for the scenario. Commands that would lose a guest are
+// refused: those that make it run after it has migrated, and migrate_cancel in
+// post-copy. If another command makes it run there, that is a FAIL. A quit counts as
+// requested.
 func (i *Instance) Execute(ctx context.Context, command string, arguments map[string]any, reply any) error {
 	if slices.Contains(resumingCommands, command) {
 		if err := i.refuseDeparted(command); err != nil {
@@ -85,7 +85,7 @@ func (i *Instance) Execute(ctx context.Context, command string, arguments map[st
 		return i.Cont(ctx)
 	case "quit":
 		i.mu.Lock()
-		i.asked.end = true
+		i.requested.end = true
 		i.mu.Unlock()
 	case "migrate_cancel", "migrate-cancel":
 		var query struct {
@@ -98,15 +98,15 @@ func (i *Instance) Execute(ctx context.Context, command string, arguments map[st
 			return fmt.Errorf("%s: %s refused in %s: it would destroy the guest on both hosts", i, command, query.Status)
 		}
 	}
-	revived := i.RanTwice()
+	ranTwice := i.RanTwice()
 	err := i.Monitor().Execute(ctx, command, arguments, reply)
-	if err == nil && !revived && i.RanTwice() {
+	if err == nil && !ranTwice && i.RanTwice() {
 		return i.SplitBrain()
 	}
 	return err
 }
 
-// SplitBrain is the error of a guest that ran where it had left.
+// SplitBrain is the error of a guest that ran after it had migrated.
 func (i *Instance) SplitBrain() error {
-	return result.Fail.Errorf("%s: the guest has moved away, but it ran here again: two copies of it used one disk", i)
+	return result.Fail.Errorf("%s: split brain: the guest has migrated, but ran here again: two copies of it used one disk", i)
 }

@@ -13,26 +13,25 @@ import (
 
 // Reset is a reset of a guest.
 type Reset struct {
-	Time   time.Time
-	Reason string // in QEMU's words: guest-reset, host-qmp-system-reset, …
-	Asked  bool   // by [Machine.Reset], or by the firmware in the boot that followed
+	Time      time.Time
+	Reason    string // QEMU's: guest-reset, host-qmp-system-reset, …
+	Requested bool   // by [Instance.Reset], or by the firmware in the boot that followed
 }
 
 func (r Reset) String() string {
 	return fmt.Sprintf("%s (%s)", r.Time.UTC().Format("15:04:05.000"), r.Reason)
 }
 
-// asked is what mhmig or the scenario has asked of an instance, and what its
-// events so are no surprise.
-type asked struct {
+// requested is what mhmig or the scenario has requested of an instance, so that its
+// events are expected.
+type requested struct {
 	end    bool // of QEMU
-	pause  bool // of the guest, until it is to run again
-	resets int  // that QEMU has not told of yet
+	pause  bool // of the guest
+	resets int  // whose events have not arrived yet
 }
 
-// byRequest is the reason of a reset that was asked for on the monitor, whoever
-// did.
-const byRequest = "host-qmp-system-reset"
+// byMonitor is the reason of a reset that any QMP client has requested.
+const byMonitor = "host-qmp-system-reset"
 
 // runStates are the run states that events announce.
 var runStates = map[string]string{
@@ -40,11 +39,12 @@ var runStates = map[string]string{
 	"SUSPEND": "suspended", "WAKEUP": "running", "GUEST_PANICKED": "guest-panicked",
 }
 
-// note takes an event of QEMU in, before any answer that came later.
-func (i *Instance) note(e qmp.Event) {
+// handleEvent updates the state for an event, before any later answer of QEMU is
+// returned.
+func (i *Instance) handleEvent(e qmp.Event) {
 	i.mu.Lock()
 	defer i.mu.Unlock()
-	if state, tells := runStates[e.Name]; tells {
+	if state, known := runStates[e.Name]; known {
 		i.state = state
 	}
 	was := i.presence
@@ -59,35 +59,35 @@ func (i *Instance) note(e qmp.Event) {
 	case "SHUTDOWN":
 		i.killed = i.killed || e.Data["reason"] == "host-signal"
 	case "RESET":
-		if i.presence.departed() { // what is left here is no guest
+		if i.presence.departed() { // the guest is not here
 			return
 		}
 		r := i.newReset(e)
 		i.resets = append(i.resets, r)
 		i.Host.bed.bootTroubles(i.Name(), false)
 	case "GUEST_PANICKED":
-		i.notePanic(e)
+		i.addPanic(e)
 	}
 }
 
-// newReset tells a reset that was asked for from others. Firmware that finds itself
-// reset may reset the machine once more, on either host: until somebody has
-// logged in, that belongs to the reboot that was asked for. i.mu is held.
+// newReset returns the reset of an event, and whether it was requested. After a reset,
+// the firmware may reset the machine once more, on either host: until the next login,
+// such resets belong to the requested reboot. i.mu is held.
 func (i *Instance) newReset(e qmp.Event) Reset {
 	r := Reset{Time: e.Received, Reason: resetReason(e)}
 	bed := i.Host.bed
 	switch {
-	case r.Reason != byRequest:
-		r.Asked = bed.isRebooting(i.Name())
-	case i.asked.resets > 0:
-		i.asked.resets--
-		r.Asked = true
+	case r.Reason != byMonitor:
+		r.Requested = bed.isRebooting(i.Name())
+	case i.requested.resets > 0:
+		i.requested.resets--
+		r.Requested = true
 		bed.setRebooting(i.Name(), true)
 	}
 	return r
 }
 
-// resetReason is why the guest was reset, in QEMU's words.
+// resetReason is QEMU's reason of a reset.
 func resetReason(e qmp.Event) string {
 	if reason, _ := e.Data["reason"].(string); reason != "" {
 		return reason
@@ -95,7 +95,7 @@ func resetReason(e qmp.Event) string {
 	if byGuest, _ := e.Data["guest"].(bool); byGuest { // QEMU before 4.0
 		return "guest-reset"
 	}
-	return byRequest
+	return byMonitor
 }
 
 // Resets returns the guest's resets in this instance so far.
@@ -105,27 +105,27 @@ func (i *Instance) Resets() []Reset {
 	return slices.Clone(i.resets)
 }
 
-// isRebooting says whether a VM's guest is in a boot that was asked for.
+// isRebooting says whether a VM's guest is in a requested reboot.
 func (b *Bed) isRebooting(vm string) bool {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	return b.rebooting[vm]
 }
 
-func (b *Bed) setRebooting(vm string, yes bool) {
+func (b *Bed) setRebooting(vm string, rebooting bool) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	b.rebooting[vm] = yes
+	b.rebooting[vm] = rebooting
 }
 
 // haltTimeout is for stopping a second copy of a guest.
 const haltTimeout = 5 * time.Second
 
-// watch follows QEMU's events until it ends: it tells of them, and stops a guest
-// that runs where it has left.
+// watch logs QEMU's events until QEMU ends, and stops a guest that runs after it has
+// migrated.
 func (i *Instance) watch(ctx context.Context, events *qmp.Subscription) {
 	defer events.Close()
-	resets := newResetFold(i.reportResets)
+	resets := newResetLog(i.logResets)
 	defer resets.timer.Stop()
 	for open := true; open; {
 		select {
@@ -136,25 +136,25 @@ func (i *Instance) watch(ctx context.Context, events *qmp.Subscription) {
 			switch {
 			case e.Name == "RESET":
 				resets.add(resetReason(e))
-			case isReported(e):
-				resets.over()
+			case isLogged(e):
+				resets.endSeries()
 			}
-			i.report(e)
+			i.logEvent(e)
 			if e.Name == "RESUME" && i.RanTwice() {
 				i.halt(ctx)
 			}
 		case <-resets.timer.C:
-			resets.due()
+			resets.timeout()
 		}
 	}
-	resets.over()
+	resets.endSeries()
 	i.mu.Lock()
 	i.state = "none"
 	i.mu.Unlock()
 }
 
-// reportResets tells of resets that followed each other.
-func (i *Instance) reportResets(times int, reason string) {
+// logResets logs a number of consecutive resets.
+func (i *Instance) logResets(times int, reason string) {
 	if times == 1 {
 		i.log.Info("guest resets", "reason", reason)
 	} else {
@@ -162,13 +162,12 @@ func (i *Instance) reportResets(times int, reason string) {
 	}
 }
 
-// halt stops the second copy of a guest, before the two have done more to their
-// disk.
+// halt stops the second copy of a guest, to limit the damage to its disk.
 func (i *Instance) halt(ctx context.Context) {
 	ctx, cancel := context.WithTimeoutCause(ctx, haltTimeout, fmt.Errorf("not stopped within %v", haltTimeout))
 	defer cancel()
-	i.log.Warn("the guest has moved away, but runs here again: two copies of it use one disk; stopping this one")
+	i.log.Warn("split brain: the guest has migrated, but runs here again: two copies of it use one disk; stopping this one")
 	if err := i.QEMU.Stop(ctx); err != nil {
-		i.log.Warn("the second copy of the guest is not stopped", "error", err)
+		i.log.Warn("the second copy of the guest could not be stopped", "error", err)
 	}
 }

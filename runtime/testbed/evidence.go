@@ -17,39 +17,39 @@ import (
 // consoleTail is how many lines of the guest's console an error shows.
 const consoleTail = 10
 
-// Evidence is what one instance knew when something went wrong.
+// Evidence is the state of an instance at the time of an error.
 type Evidence struct {
 	Side    string // source, destination, or ""
 	Host    string
 	VM      string
 	State   string   // QEMU's run state, or how it ended
-	Log     []string // QEMU's last lines
-	LastQMP []string // the last exchange on its monitor
-	Console string   // the guest's last lines
+	Log     []string // the last lines of QEMU's log
+	LastQMP []string // the last messages on its monitor
+	Console string   // the last lines of the guest's console
 }
 
-// Evidence gathers what the instance knows, within ctx.
+// Evidence collects the instance's state, log and console, within ctx.
 func (i *Instance) Evidence(ctx context.Context, side string) Evidence {
 	e := Evidence{Side: side, Host: i.Host.Name(), VM: i.Name(), LastQMP: i.lastQMP.Lines()}
 	select {
 	case <-i.Exited():
 		e.State = i.QEMU.Exit(ctx).Error()
 	default:
-		var asking sync.WaitGroup // beside each other: of a QEMU that hangs, its log is all there is
-		asking.Go(func() {
+		var querying sync.WaitGroup // concurrently: a QEMU that hangs only has a log
+		querying.Go(func() {
 			state, err := i.Status(ctx)
 			if err != nil {
 				state = err.Error()
 			}
 			e.State = state
 		})
-		asking.Go(func() { e.Log = i.LogTail(ctx) })
-		asking.Wait()
+		querying.Go(func() { e.Log = i.LogTail(ctx) })
+		querying.Wait()
 	}
 	if i.Console != nil {
 		e.Console = i.Console.Tail(consoleTail)
 	}
-	if e.Console == "" { // since the guest came it has said nothing: what did it say before?
+	if e.Console == "" { // no output since the guest arrived: show that before
 		b := i.Host.bed
 		b.mu.Lock()
 		e.Console = b.consoles[i.Name()]
@@ -58,11 +58,11 @@ func (i *Instance) Evidence(ctx context.Context, side string) Evidence {
 	return e
 }
 
-// evidenceTimeout is how long the VMs may take to say what they know.
+// evidenceTimeout limits collecting the evidence of all VMs.
 const evidenceTimeout = 3 * time.Second
 
-// Evidence is what all VMs know, for the user. It works on after ctx has ended,
-// within its own limit.
+// Evidence is the evidence of all VMs, as text. It also runs after ctx has ended, within
+// its own limit.
 func (b *Bed) Evidence(ctx context.Context) string {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), evidenceTimeout)
 	defer cancel()
@@ -70,15 +70,15 @@ func (b *Bed) Evidence(ctx context.Context) string {
 	instances := slices.Clone(b.instances)
 	b.mu.Unlock()
 	all := make([]string, len(instances))
-	var asking sync.WaitGroup
+	var querying sync.WaitGroup
 	for i, instance := range instances {
-		asking.Go(func() { all[i] = instance.Evidence(ctx, "").String() })
+		querying.Go(func() { all[i] = instance.Evidence(ctx, "").String() })
 	}
-	asking.Wait()
+	querying.Wait()
 	return strings.Join(all, "")
 }
 
-// String is the evidence for the user: a heading and indented lines.
+// String formats the evidence: a heading and indented lines.
 func (e Evidence) String() string {
 	var b strings.Builder
 	fmt.Fprintf(&b, "%s %s, %s:\n  QEMU: %s\n", strings.TrimSpace(e.Side+" "+e.Host), e.VM, "at that time", e.State)
@@ -100,25 +100,25 @@ func (e Evidence) String() string {
 // shownMessage is how many bytes of a QMP message are shown.
 const shownMessage = 400
 
-// transcriptLines is lines of a QMP transcript for the user: when, who (> is mhmig, < is
-// QEMU), and what.
+// transcriptLines formats lines of a QMP transcript: time, direction (> is from mhmig,
+// < from QEMU), and message.
 func transcriptLines(transcript []string) []string {
 	lines := make([]string, len(transcript))
 	for i, text := range transcript {
 		lines[i] = excerpt.Head(text, shownMessage)
-		var said struct {
+		var entry struct {
 			Time    time.Time       `json:"time"`
 			Dir     string          `json:"dir"`
 			Message json.RawMessage `json:"message"`
 		}
-		if json.Unmarshal([]byte(text), &said) != nil {
+		if json.Unmarshal([]byte(text), &entry) != nil {
 			continue
 		}
-		who := "<"
-		if said.Dir == "send" {
-			who = ">"
+		direction := "<"
+		if entry.Dir == "send" {
+			direction = ">"
 		}
-		lines[i] = excerpt.Head(said.Time.UTC().Format("15:04:05.000 ")+who+" "+string(said.Message), shownMessage)
+		lines[i] = excerpt.Head(entry.Time.UTC().Format("15:04:05.000 ")+direction+" "+string(entry.Message), shownMessage)
 	}
 	return lines
 }

@@ -7,16 +7,16 @@ import (
 	"github.com/mhmig/mhmig/runtime/qmp"
 )
 
-// Hear takes trouble in as from the guest's console.
-func (i *Instance) Hear(t guest.KernelFault) { i.noteKernelTrouble(t) }
+// AddKernelTrouble records trouble as from the guest's console.
+func (i *Instance) AddKernelTrouble(t guest.KernelFault) { i.addKernelTrouble(t) }
 
-// Forget lets another guest boot, whose console has shown nothing.
-func (i *Instance) Forget() { i.Host.bed.bootTroubles(i.Name(), true) }
+// BootNewGuest records that a new guest boots.
+func (i *Instance) BootNewGuest() { i.Host.bed.bootTroubles(i.Name(), true) }
 
-// NoLogin is the error of a guest that cannot be logged in to.
+// NoLogin is the error of a failed login.
 var NoLogin = errNoLogin
 
-// Presence is where a guest is that was there, after events.
+// Presence is the presence after events, from the presence there.
 func Presence(there string, events []qmp.Event) string {
 	p := here
 	for p.String() != there {

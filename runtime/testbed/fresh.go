@@ -8,21 +8,21 @@ import (
 	"slices"
 )
 
-// Fresh says what to do where a guest is to run on a host and does not, but did
-// elsewhere or before: one that is started there is another guest.
+// Fresh says what to do when a guest must run on a host but does not, and ran elsewhere
+// or before: starting it there means a new guest.
 type Fresh int
 
-// What may be done.
+// The values of Fresh.
 const (
-	FreshTold   Fresh = iota // start it anew, and tell everybody
-	FreshAlways              // start it anew, where it runs already too
-	FreshNever               // that is an error
+	FreshWarn   Fresh = iota // start a new guest, and warn
+	FreshAlways              // start a new guest, even if the old one runs on the host
+	FreshNever               // return an error
 )
 
-// ClearFor makes room for the guests of VMs to run on host h, as fresh says: it
-// ends their instances on all other hosts, since one name never runs twice. An
-// error of FreshNever comes before anything is ended. A guest that nobody has
-// ended or paused must run until then.
+// ClearFor ends the VMs' instances on all hosts but h, so that their guests can run on
+// h: no VM runs twice. fresh says what to do then. An error of FreshNever is returned
+// before anything is ended. A guest that the scenario has not ended or paused must
+// still run.
 func (b *Bed) ClearFor(ctx context.Context, vms []string, h *Host, fresh Fresh) error {
 	if fresh == FreshNever {
 		for _, name := range vms {
@@ -44,25 +44,25 @@ func (b *Bed) ClearFor(ctx context.Context, vms []string, h *Host, fresh Fresh) 
 	return nil
 }
 
-// refuseFresh is the error of a guest that would have to be started anew.
+// refuseFresh returns an error if a new guest would have to be started.
 func (b *Bed) refuseFresh(name string, h *Host) error {
 	b.mu.Lock()
 	ran := b.ran[name]
 	b.mu.Unlock()
 	switch instance := b.Current(name); {
 	case instance != nil && instance.Host != h:
-		return fmt.Errorf("fresh = False, but %s runs on %s, not on %s: it would be ended, and another guest started there", name, instance.Host.Name(), h.Name())
+		return fmt.Errorf("fresh = False, but %s runs on %s, not on %s: it would be ended, and a new guest started there", name, instance.Host.Name(), h.Name())
 	case instance == nil && ran:
-		return fmt.Errorf("fresh = False, but %s runs nowhere any more: another guest would be started on %s", name, h.Name())
+		return fmt.Errorf("fresh = False, but %s does not run any more: a new guest would be started on %s", name, h.Name())
 	}
 	return nil
 }
 
-// clear ends one instance, in whose place another guest will run on host h.
+// clear ends one instance, in place of which a new guest will run on host h.
 func (b *Bed) clear(ctx context.Context, instance *Instance, h *Host, fresh Fresh) error {
-	told := fresh != FreshAlways && instance.hasGuest()
-	if told {
-		if err := instance.look(ctx); err != nil {
+	warned := fresh != FreshAlways && instance.hasGuest()
+	if warned {
+		if err := instance.check(ctx); err != nil {
 			return err
 		}
 		instance.log.Info("ending the instance that an earlier migration left there", "starts_on", h.Name())
@@ -70,12 +70,12 @@ func (b *Bed) clear(ctx context.Context, instance *Instance, h *Host, fresh Fres
 	if err := b.Remove(ctx, instance); err != nil {
 		return err
 	}
-	if !told {
+	if !warned {
 		return nil
 	}
-	notice := fmt.Sprintf("%s is another guest than the one that ran on %s: it is started anew on %s", instance.Name(), instance.Host.Name(), h.Name())
+	notice := fmt.Sprintf("%s is restarted on %s: it is not the guest that ran on %s", instance.Name(), h.Name(), instance.Host.Name())
 	if instance.Arrived() {
-		notice = fmt.Sprintf("%s is another guest than the one that moved to %s: it is started anew on %s", instance.Name(), instance.Host.Name(), h.Name())
+		notice = fmt.Sprintf("%s is restarted on %s: it is not the guest that migrated to %s", instance.Name(), h.Name(), instance.Host.Name())
 	}
 	b.log.Warn(notice, "vm", instance.Name(), "host", h.Name())
 	b.mu.Lock()
@@ -84,7 +84,7 @@ func (b *Bed) clear(ctx context.Context, instance *Instance, h *Host, fresh Fres
 	return nil
 }
 
-// Notices are what the variant's readers should know, though nothing is wrong.
+// Notices are messages for the report that are not errors.
 func (b *Bed) Notices() []string {
 	b.mu.Lock()
 	defer b.mu.Unlock()

@@ -20,12 +20,12 @@ import (
 	"github.com/mhmig/mhmig/runtime/vm"
 )
 
-// exitGrace is how much later than its guest's connections QEMU's own end may be
-// seen.
+// exitGrace is how long after the loss of a guest's connection the end of its QEMU may
+// be detected.
 const exitGrace = 100 * time.Millisecond
 
-// Instance is one instance of a VM in a bed: QEMU, its console, and where its
-// guest is on its way.
+// Instance is one instance of a VM in a bed: QEMU, its console, and the presence of its
+// guest.
 type Instance struct {
 	QEMU
 	Host    *Host
@@ -37,20 +37,20 @@ type Instance struct {
 	watcher    sync.WaitGroup
 	lastQMP    *excerpt.Recorder
 
-	mu       sync.Mutex     // guards what follows
-	state    string         // QEMU's run state, as far as events tell
-	presence presence       // of the guest
-	arrived  bool           // the guest came by a migration
-	sent     bool           // a migration has begun to take the guest away, once
-	killed   bool           // by a signal that QEMU obeys
-	asked    asked          // of QEMU, by mhmig or the scenario
-	resets   []Reset        // in their order
-	told     bool           // an error says how QEMU ended
-	checked  *guest.Session // EnsureLogin's, until somebody takes it
-	sessions []openSession  // all that were opened, to be closed with the instance
+	mu        sync.Mutex     // guards what follows
+	state     string         // QEMU's run state, by its events
+	presence  presence       // of the guest
+	arrived   bool           // the guest came by a migration
+	sent      bool           // a migration from here has started
+	killed    bool           // by a signal on which QEMU exits
+	requested requested      // by mhmig or the scenario
+	resets    []Reset        // in their order
+	reported  bool           // an error says how QEMU ended
+	checked   *guest.Session // of EnsureLogin, for the next WaitForLogin
+	sessions  []openSession  // all that were opened, to be closed with the instance
 }
 
-// openSession is a session, and how many resets the guest had had when it began.
+// openSession is a session, and the number of the guest's resets before it.
 type openSession struct {
 	*guest.Session
 	resets int
@@ -63,10 +63,10 @@ func (i *Instance) Params() cartesian.Params {
 	return i.hostConfig.Params.Object(i.Host.label).Object(i.Name())
 }
 
-// Log writes with the machine's VM and host.
+// Log is the variant's log, with the VM and the host.
 func (i *Instance) Log() *slog.Logger { return i.log }
 
-// State is QEMU's run state as its events have told, without asking.
+// State is QEMU's run state by its events, without a query.
 func (i *Instance) State() string {
 	i.mu.Lock()
 	defer i.mu.Unlock()
@@ -80,8 +80,8 @@ func (i *Instance) Arrived() bool {
 	return i.arrived
 }
 
-// Depart notes that a migration begins to take the guest away: what goes wrong
-// with QEMU from now on is what the migration did to it.
+// Depart records that a migration from here starts: later errors of QEMU are failures
+// of the system under test.
 func (i *Instance) Depart() {
 	i.mu.Lock()
 	defer i.mu.Unlock()
@@ -91,15 +91,15 @@ func (i *Instance) Depart() {
 	}
 }
 
-// underTest says whether a migration has had to do with this instance's guest.
+// underTest says whether this instance's guest has been in a migration.
 func (i *Instance) underTest() bool {
 	i.mu.Lock()
 	defer i.mu.Unlock()
 	return i.arrived || i.sent
 }
 
-// Arrive notes that a migration has brought the guest here, whatever QEMU has told of
-// that.
+// Arrive records that a migration has moved the guest here, whatever events QEMU has
+// sent.
 func (i *Instance) Arrive() {
 	i.mu.Lock()
 	defer i.mu.Unlock()
@@ -109,8 +109,8 @@ func (i *Instance) Arrive() {
 	}
 }
 
-// Left notes that a migration has taken the guest away, whatever QEMU has told of
-// that.
+// Left records that a migration has moved the guest away, whatever events QEMU has
+// sent.
 func (i *Instance) Left() {
 	i.mu.Lock()
 	defer i.mu.Unlock()
@@ -127,12 +127,10 @@ func (i *Instance) currentPresence() presence {
 	return i.presence
 }
 
-// Blame turns what went wrong with the guest, or with the way to it, into a
-// verdict: FAIL once a migration has had to do with the guest, since it then is
-// what a migration left of it; before, the test could not be done, as it cannot
-// when the connection to the host is lost, or the guest has too little memory for
-// what it is to do. It says so when QEMU has ended, or does not answer its monitor,
-// and what the guest's kernel has said of trouble.
+// Blame gives an error of the guest, or of the connection to it, its status: FAIL once
+// the guest has been in a migration; ERROR before, when the connection to the host is
+// lost, or when the guest has too little memory for its load. It adds that QEMU has
+// ended, or does not answer its monitor, and what the guest's kernel has reported.
 func (i *Instance) Blame(ctx context.Context, err error) error {
 	if err == nil || ctx.Err() != nil {
 		return err
@@ -145,8 +143,8 @@ func (i *Instance) Blame(ctx context.Context, err error) error {
 		return err
 	}
 	if !errors.Is(err, qmp.ErrSilent) {
-		if _, asked := i.Status(ctx); errors.Is(asked, qmp.ErrSilent) {
-			err = fmt.Errorf("%w; seen by: %w", asked, err)
+		if _, silent := i.Status(ctx); errors.Is(silent, qmp.ErrSilent) {
+			err = fmt.Errorf("%w; detected by: %w", silent, err)
 		}
 	}
 	err = i.WithKernelTrouble(err)
@@ -159,8 +157,8 @@ func (i *Instance) Blame(ctx context.Context, err error) error {
 	return err
 }
 
-// BlameGone is Blame for a QMP command: only that QEMU has ended or does not
-// answer is anybody's fault, its refusals are not.
+// BlameGone is Blame for a QMP command: it applies only if QEMU has ended or does not
+// answer; the error of a refused command is returned as it is.
 func (i *Instance) BlameGone(ctx context.Context, err error) error {
 	if errors.Is(err, qmp.ErrGone) || errors.Is(err, qmp.ErrSilent) {
 		return i.Blame(ctx, err)
@@ -168,25 +166,25 @@ func (i *Instance) BlameGone(ctx context.Context, err error) error {
 	return err
 }
 
-// Ended is the error of an instance whose QEMU has ended, though its guest was
-// still wanted here.
+// Ended is the error of an instance whose QEMU has ended while its guest was still
+// needed here.
 func (i *Instance) Ended(ctx context.Context) error {
 	return i.ended(ctx, fmt.Errorf("%s is not running any more", i))
 }
 
-// ended is the error of an instance whose QEMU has ended or is out of reach;
-// err is what was seen of it. A QEMU that ended as none should is at fault
-// itself, whatever had become of its guest.
+// ended is the error of an instance whose QEMU has ended or cannot be reached; err is
+// the error that detected it. A QEMU that ended abnormally is a FAIL, even if its guest
+// has not been in a migration.
 func (i *Instance) ended(ctx context.Context, err error) error {
-	exit := i.QEMU.Exit(ctx) // asks the host, so that a loss is known by now
+	exit := i.QEMU.Exit(ctx) // runs a command on the host, which detects a lost connection
 	if lost := i.Host.Err(); lost != nil {
 		return fmt.Errorf("%s: %w", i, lost)
 	}
 	i.mu.Lock()
-	i.told = true
+	i.reported = true
 	i.mu.Unlock()
-	if _, told := errors.AsType[*endedError](err); !told {
-		err = &endedError{seen: i.WithKernelTrouble(err), exit: exit}
+	if _, known := errors.AsType[*endedError](err); !known {
+		err = &endedError{err: i.WithKernelTrouble(err), exit: exit}
 	}
 	if i.underTest() || exit.Abnormal() {
 		return result.Fail.Wrap(err)
@@ -199,25 +197,25 @@ func (i *Instance) ended(ctx context.Context, err error) error {
 func (i *Instance) Removed() bool {
 	i.mu.Lock()
 	defer i.mu.Unlock()
-	return i.asked.end
+	return i.requested.end
 }
 
-// Exit is [vm.Instance.Exit], for an error that tells it.
+// Exit is [vm.Instance.Exit], for an error that reports it.
 func (i *Instance) Exit(ctx context.Context) *vm.ExitError {
 	i.mu.Lock()
-	i.told = true
+	i.reported = true
 	i.mu.Unlock()
 	return i.QEMU.Exit(ctx)
 }
 
-// endedError is what was seen of an instance whose QEMU has ended, and why it has.
+// endedError is the error of an instance whose QEMU has ended, and how it ended.
 type endedError struct {
-	seen error
+	err  error
 	exit *vm.ExitError
 }
 
-func (e *endedError) Error() string   { return e.seen.Error() + "; " + e.exit.Error() }
-func (e *endedError) Unwrap() []error { return []error{e.seen, e.exit} }
+func (e *endedError) Error() string   { return e.err.Error() + "; " + e.exit.Error() }
+func (e *endedError) Unwrap() []error { return []error{e.err, e.exit} }
 
 // placement is where the instance of a VM on a host lives that has this ID.
 func (b *Bed) placement(name string, h *Host, id int) vm.Placement {
@@ -230,9 +228,9 @@ func (b *Bed) placement(name string, h *Host, id int) vm.Placement {
 	}
 }
 
-// Ensure makes sure that the VM's guest runs on host h, and says whether it had
-// to be started. One that is on another host is an error: see ClearFor.
-// The VM is claimed by the caller. launch is how it is started.
+// Ensure makes sure that the VM's guest runs on host h, and says whether it was
+// started. A guest on another host is an error: see ClearFor. The caller has claimed
+// the VM. launch is how it is started.
 func (b *Bed) Ensure(ctx context.Context, name string, h *Host, params cartesian.Params, launch vm.Launch) (instance *Instance, started bool, err error) {
 	if instance := b.Current(name); instance != nil {
 		select {
@@ -361,7 +359,7 @@ func (b *Bed) start(ctx context.Context, name string, h *Host, params cartesian.
 	b.mu.Lock()
 	b.instances = append(b.instances, inst)
 	b.mu.Unlock()
-	qemu.Monitor().Handle(inst.note)
+	qemu.Monitor().Handle(inst.handleEvent)
 	events := qemu.Monitor().Subscribe()
 	inst.watcher.Go(func() { inst.watch(context.WithoutCancel(ctx), events) })
 	if err := inst.attachConsole(ctx, placement); err != nil {
@@ -382,35 +380,35 @@ func (i *Instance) attachConsole(ctx context.Context, placement vm.Placement) er
 	if err != nil {
 		return errors.Join(err, conn.Close())
 	}
-	i.Console = guest.NewConsole(conn, guest.WatchKernel(log, i.noteKernelTrouble))
+	i.Console = guest.NewConsole(conn, guest.WatchKernel(log, i.addKernelTrouble))
 	return nil
 }
 
-// reportedEvents are the events that the user wants to hear of, in words.
-var reportedEvents = map[string]string{
+// eventMessages are the log messages of events.
+var eventMessages = map[string]string{
 	"STOP": "guest stopped", "RESUME": "guest runs",
 	"SUSPEND": "guest suspended", "WAKEUP": "guest woke up",
 }
 
-// warningEvents are the events that mean trouble.
-var warningEvents = map[string]string{
-	"GUEST_PANICKED": "guest panicked", "GUEST_CRASHLOADED": "guest crashed", "BLOCK_IO_ERROR": "disk error", "WATCHDOG": "watchdog barked",
+// eventWarnings are the warnings of events that mean trouble.
+var eventWarnings = map[string]string{
+	"GUEST_PANICKED": "guest panicked", "GUEST_CRASHLOADED": "guest crashed", "BLOCK_IO_ERROR": "disk error", "WATCHDOG": "watchdog expired",
 }
 
-// isReported says whether an event is one that the user hears of.
-func isReported(e qmp.Event) bool {
-	return reportedEvents[e.Name] != "" || warningEvents[e.Name] != "" || e.Name == "SHUTDOWN"
+// isLogged says whether an event is logged at INFO or WARN.
+func isLogged(e qmp.Event) bool {
+	return eventMessages[e.Name] != "" || eventWarnings[e.Name] != "" || e.Name == "SHUTDOWN"
 }
 
-func (i *Instance) report(e qmp.Event) {
+func (i *Instance) logEvent(e qmp.Event) {
 	byGuest, _ := e.Data["guest"].(bool)
 	switch {
 	case !e.MigrationStatus().Known():
-		i.log.Warn("QEMU tells of a migration status that mhmig does not know; it is taken for one that is under way", "status", string(e.MigrationStatus()))
-	case reportedEvents[e.Name] != "":
-		i.log.Info(reportedEvents[e.Name])
-	case warningEvents[e.Name] != "":
-		i.log.Warn(warningEvents[e.Name], "data", e.Data)
+		i.log.Warn("QEMU reports a migration status that mhmig does not know; it is treated as in progress", "status", string(e.MigrationStatus()))
+	case eventMessages[e.Name] != "":
+		i.log.Info(eventMessages[e.Name])
+	case eventWarnings[e.Name] != "":
+		i.log.Warn(eventWarnings[e.Name], "data", e.Data)
 	case e.Name == "SHUTDOWN" && byGuest:
 		i.log.Info("guest shut down", "reason", e.Data["reason"])
 	default:
@@ -418,9 +416,9 @@ func (i *Instance) report(e qmp.Event) {
 	}
 }
 
-// Current returns the instance that the VM's guest is in, nil when it is nowhere. A
-// guest on its way is where it was until the destination's QEMU lets it run, or the
-// source's says that all of it has gone.
+// Current returns the instance that the VM's guest is in, nil if there is none. A guest
+// in a migration is on the source until the destination's QEMU resumes it, or the
+// source's QEMU has completed.
 func (b *Bed) Current(name string) *Instance {
 	found := map[presence]*Instance{}
 	for _, instance := range b.instancesOf(name) {
@@ -431,14 +429,14 @@ func (b *Bed) Current(name string) *Instance {
 			return instance
 		}
 	}
-	if found[gone] != nil || found[splitBrain] != nil { // a moment before QEMU tells
+	if found[gone] != nil || found[splitBrain] != nil { // shortly before the destination's event
 		return found[awaited]
 	}
 	return nil
 }
 
-// MovedFrom is the error of who still has to do with the guest in an instance that a
-// migration has taken it from, or that was ended; nil if it is there.
+// MovedFrom returns an error if a migration has moved the guest from this instance, or
+// the instance was ended, for those that still use it; nil if the guest is there.
 func (b *Bed) MovedFrom(instance *Instance) error {
 	if instance.hasGuest() {
 		return nil
@@ -447,14 +445,14 @@ func (b *Bed) MovedFrom(instance *Instance) error {
 	case now == nil || now == instance:
 		return nil
 	case now.Arrived() || now.currentPresence() == awaited:
-		return fmt.Errorf("%s has moved to %s; log in anew", instance.Name(), now.Host.Name())
+		return fmt.Errorf("%s has migrated to %s; log in again", instance.Name(), now.Host.Name())
 	default:
-		return fmt.Errorf("%s was started anew on %s; log in anew", instance.Name(), now.Host.Name())
+		return fmt.Errorf("%s was restarted on %s; log in again", instance.Name(), now.Host.Name())
 	}
 }
 
-// Instances returns all instances that were started and not removed, those whose
-// QEMU has ended by itself included.
+// Instances returns all instances that were started and not removed, including those
+// whose QEMU has ended by itself.
 func (b *Bed) Instances() []*Instance {
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -471,8 +469,8 @@ func (b *Bed) instancesOf(name string) []*Instance {
 	return found
 }
 
-// Remove ends an instance and forgets it; again is fine. A QEMU that ended as
-// none should is a FAIL, unless an error has told of it before.
+// Remove ends an instance and removes it from the bed; it may be called more than once.
+// A QEMU that ended abnormally is a FAIL, unless an error has reported it before.
 func (b *Bed) Remove(ctx context.Context, instance *Instance) error {
 	fault, err := b.remove(ctx, instance)
 	if err != nil {
@@ -483,7 +481,7 @@ func (b *Bed) Remove(ctx context.Context, instance *Instance) error {
 
 func (b *Bed) remove(ctx context.Context, instance *Instance) (fault, err error) {
 	instance.mu.Lock()
-	instance.asked.end = true
+	instance.requested.end = true
 	instance.mu.Unlock()
 	err = instance.Destroy(ctx)
 	instance.detach()
@@ -493,8 +491,8 @@ func (b *Bed) remove(ctx context.Context, instance *Instance) (fault, err error)
 	return fault, err
 }
 
-// forget keeps what an instance's console has shown, and, once it is gone, strikes
-// it from the bed's; known says that it was there.
+// forget saves the end of an instance's console and, if it is gone, removes it from the
+// bed's instances; known says whether it was one of them.
 func (b *Bed) forget(instance *Instance, gone bool) (known bool) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -511,7 +509,7 @@ func (b *Bed) forget(instance *Instance, gone bool) (known bool) {
 	return true
 }
 
-// detach lets go of the instance's sessions, console and monitor.
+// detach closes the instance's sessions, console and monitor.
 func (i *Instance) detach() {
 	i.mu.Lock()
 	sessions := i.sessions

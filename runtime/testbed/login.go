@@ -18,32 +18,31 @@ import (
 )
 
 const (
-	// minFirstByte is how long a guest gets for its first word on a new
-	// connection; once it has spoken, a login may take longestLogin. A user-mode
-	// NIC accepts connections for a guest that still boots, and is slow to ask
-	// again, so a silent connection must be given up soon.
+	// minFirstByte is how long a guest may take for the first byte on a new
+	// connection; after that, a login may take loginLimit. A user-mode NIC accepts
+	// connections for a guest that still boots, and retries slowly, so a silent
+	// connection must be closed soon.
 	minFirstByte = 300 * time.Millisecond
-	longestLogin = 30 * time.Second
-	// silence is how long nothing is said of a login that takes its time.
-	silence = 10 * time.Second
-	// attemptPause lies between two tries that were refused at once.
+	loginLimit   = 30 * time.Second
+	// loginLogInterval is how often the log says that there is no login yet.
+	loginLogInterval = 10 * time.Second
+	// attemptPause is the pause between two attempts.
 	attemptPause = 50 * time.Millisecond
-	// monitorCheck is how often QEMU is asked whether it is well while its guest is
-	// waited for.
+	// monitorCheck is how often QEMU's monitor is checked during a login.
 	monitorCheck = 5 * time.Second
-	// proofTimeout is for a session that worked a moment ago.
-	proofTimeout = 5 * time.Second
+	// sessionCheckTimeout is for checking a session that has just worked.
+	sessionCheckTimeout = 5 * time.Second
 )
 
-// credentials are what the VM's params say of logins in its guest.
+// credentials are the guest's credentials, from the VM's params.
 func (i *Instance) credentials() guest.Credentials {
 	login := i.Config().Login
 	return guest.Credentials{Username: login.Username, Password: login.Password, Prompt: login.Prompt}
 }
 
-// WaitForLogin returns a new SSH session in the guest. It tries until timeout
-// is over: guests boot. It ends early when QEMU ends, or when the guest refuses
-// the username and password.
+// WaitForLogin returns a new SSH session in the guest. It retries until timeout, since
+// the guest may still boot. It ends early when QEMU ends, or when the guest refuses the
+// username and password.
 func (i *Instance) WaitForLogin(ctx context.Context, timeout time.Duration) (*guest.Session, error) {
 	if session := i.takeCheckedSession(ctx); session != nil {
 		return session, nil
@@ -56,13 +55,13 @@ type loginFunc func(context.Context, net.Conn, guest.Credentials) (*guest.Sessio
 
 func (i *Instance) newLogin(ctx context.Context, timeout time.Duration, login loginFunc) (*guest.Session, error) {
 	credentials := i.credentials()
-	ctx, stop := i.loginTime(ctx, timeout)
+	ctx, stop := i.loginContext(ctx, timeout)
 	defer stop()
 	began := time.Now()
-	told := began
-	var last error // of a try that had its time
+	logged := began
+	var last error // of an attempt that the timeout has not cut short
 	for {
-		// A slow guest needs longer for its first word too.
+		// A slow guest also takes longer for the first byte.
 		session, err := i.tryLogin(ctx, login, credentials, max(minFirstByte, time.Since(began)/8))
 		if err == nil {
 			i.log.Debug("logged in", "took", time.Since(began).Round(time.Millisecond))
@@ -77,9 +76,9 @@ func (i *Instance) newLogin(ctx context.Context, timeout time.Duration, login lo
 		if ctx.Err() == nil {
 			last = err
 		}
-		if time.Since(told) > silence {
-			told = time.Now()
-			i.log.Info("no login yet", "after", time.Since(began).Round(time.Second), "last_try", last)
+		if time.Since(logged) > loginLogInterval {
+			logged = time.Now()
+			i.log.Info("no login yet", "after", time.Since(began).Round(time.Second), "last_attempt", last)
 		}
 		select {
 		case <-time.After(attemptPause):
@@ -89,10 +88,10 @@ func (i *Instance) newLogin(ctx context.Context, timeout time.Duration, login lo
 	}
 }
 
-// tryLogin makes one login; firstByte is how long the guest may be silent at
-// first.
+// tryLogin makes one login attempt; firstByte is how long the guest may take for the
+// first byte.
 func (i *Instance) tryLogin(ctx context.Context, login loginFunc, credentials guest.Credentials, firstByte time.Duration) (*guest.Session, error) {
-	ctx, cancelTimeout := context.WithTimeoutCause(ctx, longestLogin, fmt.Errorf("not done in %v", longestLogin))
+	ctx, cancelTimeout := context.WithTimeoutCause(ctx, loginLimit, fmt.Errorf("no login within %v", loginLimit))
 	defer cancelTimeout()
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
@@ -100,37 +99,37 @@ func (i *Instance) tryLogin(ctx context.Context, login loginFunc, credentials gu
 	if err != nil {
 		return nil, err
 	}
-	heard := &firstByteConn{Conn: conn}
+	watched := &firstByteConn{Conn: conn}
 	timer := time.AfterFunc(firstByte, func() {
-		if !heard.anything.Load() {
-			cancel(errors.New("nothing answers there"))
+		if !watched.received.Load() {
+			cancel(errors.New("no answer"))
 		}
 	})
 	defer timer.Stop()
-	return login(ctx, heard, credentials)
+	return login(ctx, watched, credentials)
 }
 
-// firstByteConn is a connection that knows whether anything has come.
+// firstByteConn is a connection that records whether data was received.
 type firstByteConn struct {
 	net.Conn
-	anything atomic.Bool
+	received atomic.Bool
 }
 
 func (c *firstByteConn) Read(p []byte) (int, error) {
 	n, err := c.Conn.Read(p)
 	if n > 0 {
-		c.anything.Store(true)
+		c.received.Store(true)
 	}
 	return n, err
 }
 
-// errEnded is the cause when QEMU has ended under a login.
+// errEnded is the cause when QEMU ends during a login.
 var errEnded = errors.New("QEMU has ended")
 
-// loginTime is the time that a login has: at most timeout, and only while QEMU
-// is there and answers its monitor.
-func (i *Instance) loginTime(ctx context.Context, timeout time.Duration) (_ context.Context, stop func()) {
-	ctx, cancelTimeout := context.WithTimeoutCause(ctx, timeout, fmt.Errorf("login_timeout (%v) on %s is over", timeout, i))
+// loginContext returns the context of a login: it ends after timeout, and when QEMU
+// ends or does not answer its monitor.
+func (i *Instance) loginContext(ctx context.Context, timeout time.Duration) (_ context.Context, stop func()) {
+	ctx, cancelTimeout := context.WithTimeoutCause(ctx, timeout, fmt.Errorf("login_timeout (%v) on %s expired", timeout, i))
 	ctx, cancel := context.WithCancelCause(ctx)
 	finished := make(chan struct{})
 	go func() {
@@ -159,8 +158,8 @@ func (i *Instance) loginTime(ctx context.Context, timeout time.Duration) (_ cont
 	}
 }
 
-// noLogin is the error of a guest that cannot be logged in to: why, and what
-// its console says.
+// noLogin is the error of a failed login: the reason, and the end of the guest's
+// console.
 func (i *Instance) noLogin(ctx context.Context, last error) error {
 	select {
 	case <-i.Exited():
@@ -169,7 +168,7 @@ func (i *Instance) noLogin(ctx context.Context, last error) error {
 	}
 	err := fmt.Errorf("%s: %w: %w", i, errNoLogin, context.Cause(ctx))
 	if last != nil {
-		err = fmt.Errorf("%w (last try: %w)", err, last)
+		err = fmt.Errorf("%w (last attempt: %w)", err, last)
 	}
 	if resets := i.describeResets(); resets != "" {
 		err = fmt.Errorf("%w; %s", err, resets)
@@ -190,7 +189,7 @@ func (i *Instance) WaitForSerialLogin(ctx context.Context, timeout time.Duration
 		return nil, fmt.Errorf("%s: no serial console: the param serials is empty", i)
 	}
 	credentials := i.credentials()
-	ctx, stop := i.loginTime(ctx, timeout)
+	ctx, stop := i.loginContext(ctx, timeout)
 	defer stop()
 	session, err := i.Console.Login(ctx, credentials)
 	if err != nil {
@@ -199,9 +198,9 @@ func (i *Instance) WaitForSerialLogin(ctx context.Context, timeout time.Duration
 	return i.opened(session), nil
 }
 
-// EnsureLogin proves that the guest accepts a login: by SSH, or on the serial
-// console for a VM without a NIC. The next WaitForLogin gets the session that
-// the login was checked with, so that it is not made twice.
+// EnsureLogin checks that the guest accepts a login: by SSH, or on the serial console
+// for a VM without a NIC. The next WaitForLogin returns the session of this check, to
+// avoid a second login.
 func (i *Instance) EnsureLogin(ctx context.Context, timeout time.Duration) error {
 	if !i.Config().Login.NIC {
 		session, err := i.WaitForSerialLogin(ctx, timeout)
@@ -220,20 +219,20 @@ func (i *Instance) EnsureLogin(ctx context.Context, timeout time.Duration) error
 	return nil
 }
 
-// bootIDTimeout is how long a guest may take to tell its boot ID.
+// bootIDTimeout limits reading a guest's boot ID.
 const bootIDTimeout = 5 * time.Second
 
-// bootID is what Linux makes anew at each boot.
+// bootID matches Linux's boot ID, a random UUID of each boot.
 var bootID = regexp.MustCompile(`^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$`)
 
-// BootID asks a Linux guest for the ID of its boot, beside what its sessions do; if
-// there are none and login says so, in one of its own. It is "" where nobody is
-// logged in by SSH, or the guest does not tell.
+// BootID reads the boot ID of a Linux guest in one of its SSH sessions, without
+// disturbing that; if there is none and login is set, in a new one. It is "" if there is
+// no session, or the ID cannot be read.
 func (i *Instance) BootID(ctx context.Context, login bool) string {
 	ctx, cancel := context.WithTimeoutCause(ctx, bootIDTimeout, fmt.Errorf("no answer within %v", bootIDTimeout))
 	defer cancel()
 	i.mu.Lock()
-	var sessions []*guest.Session // those that no reset has cut off
+	var sessions []*guest.Session // those opened since the last reset
 	for _, s := range i.sessions {
 		if s.resets == len(i.resets) {
 			sessions = append(sessions, s.Session)
@@ -247,8 +246,8 @@ func (i *Instance) BootID(ctx context.Context, login bool) string {
 		}
 	}
 	for _, session := range slices.Backward(sessions) {
-		said, err := session.ExecChannel(ctx, "read -r id </proc/sys/kernel/random/boot_id && echo $id")
-		if id := strings.TrimSpace(said); err == nil && bootID.MatchString(id) {
+		output, err := session.ExecChannel(ctx, "read -r id </proc/sys/kernel/random/boot_id && echo $id")
+		if id := strings.TrimSpace(output); err == nil && bootID.MatchString(id) {
 			return id
 		}
 		i.log.Debug("no boot ID", "error", err)
@@ -256,7 +255,7 @@ func (i *Instance) BootID(ctx context.Context, login bool) string {
 	return ""
 }
 
-// opened notes a session, which then ends with the instance at the latest.
+// opened records a session, so that it is closed with the instance.
 func (i *Instance) opened(session *guest.Session) *guest.Session {
 	i.Host.bed.setRebooting(i.Name(), false)
 	i.mu.Lock()
@@ -265,13 +264,13 @@ func (i *Instance) opened(session *guest.Session) *guest.Session {
 	return session
 }
 
-// takeCheckedSession returns EnsureLogin's session if nobody had it and it still works.
+// takeCheckedSession returns EnsureLogin's session, once, if it still works.
 func (i *Instance) takeCheckedSession(ctx context.Context) *guest.Session {
 	i.mu.Lock()
 	session := i.checked
 	i.checked = nil
 	i.mu.Unlock()
-	if session == nil || session.IsResponsive(ctx, proofTimeout) {
+	if session == nil || session.IsResponsive(ctx, sessionCheckTimeout) {
 		return session
 	}
 	_ = session.Close()

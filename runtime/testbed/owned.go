@@ -9,8 +9,8 @@ import (
 	"github.com/mhmig/mhmig/runtime/vm"
 )
 
-// owned is the run's ledger, and which of its entries are the owner's: others
-// write to it at the same time.
+// owned is the run's ledger, with the IDs of the owner's entries: other beds write to
+// the same ledger.
 type owned struct {
 	vm.Ledger
 
@@ -20,7 +20,7 @@ type owned struct {
 
 func newOwned(l vm.Ledger) *owned { return &owned{Ledger: l, ids: map[int]bool{}} }
 
-// Record notes an entry of the owner.
+// Record records an entry of the owner.
 func (o *owned) Record(e ledger.Entry) (int, error) {
 	id, err := o.Ledger.Record(e)
 	if err == nil {

@@ -4,8 +4,8 @@ package testbed
 
 import "github.com/mhmig/mhmig/runtime/qmp"
 
-// presence is where a VM's guest is, as one of its instances sees it. QEMU's events
-// drive it, in their order, and what mhmig begins itself:
+// presence is where a VM's guest is, from the view of one of its instances. It is a
+// state machine, driven by QEMU's events in their order and by calls:
 //
 //	state       event or call                  next
 //	awaited     RESUME, Arrive                 arriving
@@ -16,23 +16,23 @@ import "github.com/mhmig/mhmig/runtime/qmp"
 //	leaving     MIGRATION postcopy-active …    inPostcopy
 //	leaving     MIGRATION completed            gone
 //	inPostcopy  MIGRATION completed            gone
-//	inPostcopy  MIGRATION failed               here: post-copy could not begin
+//	inPostcopy  MIGRATION failed               here: post-copy did not start
 //	inPostcopy  RESUME                         splitBrain
 //	gone        RESUME                         splitBrain
 //	arriving, here, leaving, inPostcopy  Left  gone
 //
-// Whatever else happens changes nothing: events that come late or again, statuses
-// that nobody knows, a post-copy that is cancelled, which loses the guest.
+// Other events do not change it: late and repeated ones, unknown statuses, and a
+// cancelled post-copy, which loses the guest.
 type presence int
 
 const (
 	here       presence = iota // it runs here, or waits for cont
-	awaited                    // it has not come yet
-	arriving                   // it runs here, and its migration is not over
-	leaving                    // a migration has begun to take it away
+	awaited                    // it has not arrived yet
+	arriving                   // it runs here, and its migration has not completed
+	leaving                    // a migration from here has started
 	inPostcopy                 // in post-copy: part of it is here, and it must not run here
 	gone                       // it is in another instance
-	splitBrain                 // it has run here after that: two copies of it
+	splitBrain                 // it has run here after it had left: there are two copies of it
 )
 
 func (p presence) String() string {
@@ -61,8 +61,8 @@ func (p presence) after(e qmp.Event) presence {
 	return p
 }
 
-// departed says whether the guest must not run here any more.
+// departed says whether the guest must not run here.
 func (p presence) departed() bool { return p == inPostcopy || p == gone || p == splitBrain }
 
-// has says whether the guest is in the instance, wherever it is going.
+// has says whether the guest is in the instance.
 func (p presence) has() bool { return p == here || p == arriving || p == leaving }

@@ -10,8 +10,8 @@ import (
 	"github.com/mhmig/mhmig/runtime/testbed"
 )
 
-// Where a guest is after what QEMU tells, in order: late, repeated and unknown
-// events included.
+// The presence after QEMU's events, in order, including late, repeated and unknown
+// ones.
 func TestPresence(t *testing.T) {
 	t.Parallel()
 	for _, tt := range []struct {
@@ -21,7 +21,7 @@ func TestPresence(t *testing.T) {
 		{"precopy, destination", "awaited", "setup active RESUME completed", "here"},
 		{"precopy, destination, before the end", "awaited", "setup active RESUME", "arriving"},
 		{"the guest arrives stopped", "awaited", "setup active completed", "here"},
-		{"the destination tells twice", "awaited", "RESUME RESUME completed", "here"},
+		{"the destination sends RESUME twice", "awaited", "RESUME RESUME completed", "here"},
 		{"the destination never gets it", "awaited", "setup active failed", "awaited"},
 		{"a destination is asked for a stop", "awaited", "STOP", "awaited"},
 		{"cancelled", "leaving", "setup active cancelling cancelled", "here"},

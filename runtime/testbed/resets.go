@@ -4,37 +4,37 @@ package testbed
 
 import "time"
 
-// One reboot is several resets, as firmware resets the machine again, and a guest
-// that fails in its boot resets without end.
+// One reboot may be several resets, as the firmware resets the machine again, and a
+// guest that fails to boot resets endlessly.
 const (
-	// resetQuiet is how long nothing is said of a reset, as others may follow.
+	// resetQuiet is how long a reset is not logged, as others may follow.
 	resetQuiet = time.Second
-	// seriesQuiet is how long after resets that were told of others belong to them.
+	// seriesQuiet is how long after logged resets further ones belong to their series.
 	seriesQuiet = 30 * time.Second
-	// resetPatience is how long resets that do not end are not told of, at first.
-	resetPatience = 10 * time.Second
+	// firstDelay is how long endless resets are not logged; it doubles each time.
+	firstDelay = 10 * time.Second
 )
 
-// resetFold tells of resets that follow each other in one line, with their number.
-// It belongs to one goroutine, which calls due when the timer says so.
-type resetFold struct {
-	tell  func(times int, reason string)
+// resetLog logs consecutive resets in one message, with their number. It is used by
+// one goroutine, which calls timeout when the timer fires.
+type resetLog struct {
+	log   func(times int, reason string)
 	timer *time.Timer
 
-	times    int // that are not told of
-	since    time.Time
-	reason   string // of the last one
-	series   bool   // some have been told of just now
-	patience time.Duration
+	times  int // that are not logged yet
+	since  time.Time
+	reason string // of the last one
+	series bool   // some were logged recently
+	delay  time.Duration
 }
 
-func newResetFold(tell func(times int, reason string)) *resetFold {
-	f := &resetFold{tell: tell, timer: time.NewTimer(seriesQuiet), patience: resetPatience}
+func newResetLog(log func(times int, reason string)) *resetLog {
+	f := &resetLog{log: log, timer: time.NewTimer(seriesQuiet), delay: firstDelay}
 	f.timer.Stop()
 	return f
 }
 
-func (f *resetFold) add(reason string) {
+func (f *resetLog) add(reason string) {
 	if f.times == 0 {
 		f.since = time.Now()
 	}
@@ -44,31 +44,31 @@ func (f *resetFold) add(reason string) {
 	if f.series {
 		quiet = seriesQuiet
 	}
-	f.timer.Reset(min(quiet, f.patience-time.Since(f.since)))
+	f.timer.Reset(min(quiet, f.delay-time.Since(f.since)))
 }
 
-// due tells of what was not told, or that the series is over.
-func (f *resetFold) due() {
+// timeout logs the resets, or ends the series.
+func (f *resetLog) timeout() {
 	if f.times == 0 {
-		f.series, f.patience = false, resetPatience
+		f.series, f.delay = false, firstDelay
 		return
 	}
-	f.say()
+	f.flush()
 	f.series = true
-	f.patience *= 2
+	f.delay *= 2
 	f.timer.Reset(seriesQuiet)
 }
 
-// over ends the series: something else has happened.
-func (f *resetFold) over() {
-	f.say()
-	f.series, f.patience = false, resetPatience
+// endSeries ends the series, since another event has happened.
+func (f *resetLog) endSeries() {
+	f.flush()
+	f.series, f.delay = false, firstDelay
 	f.timer.Stop()
 }
 
-func (f *resetFold) say() {
+func (f *resetLog) flush() {
 	if f.times > 0 {
-		f.tell(f.times, f.reason)
+		f.log(f.times, f.reason)
 	}
 	f.times = 0
 }

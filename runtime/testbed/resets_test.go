@@ -35,7 +35,7 @@ func TestResetFold(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				began := time.Now()
 				var got []string
-				f := newResetFold(func(times int, _ string) { got = append(got, fmt.Sprintf("%v: %d", time.Since(began), times)) })
+				f := newResetLog(func(times int, _ string) { got = append(got, fmt.Sprintf("%v: %d", time.Since(began), times)) })
 				tick := time.NewTicker(tt.every)
 				defer tick.Stop()
 				f.add("guest-reset")
@@ -45,17 +45,17 @@ func TestResetFold(t *testing.T) {
 						f.add("guest-reset")
 						n++
 					case <-f.timer.C:
-						f.due()
+						f.timeout()
 					}
 				}
 				if tt.over {
 					<-tick.C
-					f.over()
+					f.endSeries()
 				}
 				for end := time.After(time.Hour); ; {
 					select {
 					case <-f.timer.C:
-						f.due()
+						f.timeout()
 						continue
 					case <-end:
 					}

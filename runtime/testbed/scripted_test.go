@@ -36,8 +36,8 @@ func scriptedBed(t *testing.T, vms int, params cartesian.Params) (*bedtest.Scrip
 	}
 }
 
-// What a scenario asks of a guest is done where the guest is, and refused where it
-// has left.
+// Commands of a scenario are executed where the guest is, and refused where it has
+// migrated.
 func TestControl(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
@@ -78,8 +78,8 @@ func TestControl(t *testing.T) {
 	})
 }
 
-// The last look finds what runs or does not run as it should, and whose fault that is.
-func TestLookAtAll(t *testing.T) {
+// The final check finds guests that do not run, or run twice, with the right status.
+func TestFinalCheck(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		bed, start := scriptedBed(t, 8, cartesian.Params{"monitor_timeout": "0.5"})
@@ -103,15 +103,15 @@ func TestLookAtAll(t *testing.T) {
 		bed.QEMUs.Machine("vm8").Die()
 		<-gone.Exited()
 		var found []string
-		for _, err := range bed.LastLook(ctx) {
+		for _, err := range bed.FinalCheck(ctx) {
 			found = append(found, result.StatusOf(err).String()+" "+err.Error())
 		}
 		slices.Sort(found)
 		want := []string{
-			"ERROR vm3@host1: its guest does not run: it is paused, and nobody has asked for that",
+			"ERROR vm3@host1: its guest does not run: it is paused, which the scenario did not request",
 			"FAIL vm4@host1 is not running any more; QEMU of vm4 on host1 ended by signal 9",
 			"FAIL vm6@host1: QEMU does not answer its monitor",
-			"FAIL vm7@host1: the guest has moved away, but it ran here again: two copies of it used one disk",
+			"FAIL vm7@host1: split brain: the guest has migrated, but ran here again: two copies of it used one disk",
 		}
 		if len(found) != len(want) {
 			t.Fatalf("got\n%s\nwant\n%s", strings.Join(found, "\n"), strings.Join(want, "\n"))
@@ -127,13 +127,13 @@ func TestLookAtAll(t *testing.T) {
 		if err := bed.Remove(ctx, gone); err == nil || result.StatusOf(err) != result.Fail || !strings.Contains(err.Error(), "signal 9") {
 			t.Errorf("removed: got %v, want how it ended", err)
 		}
-		for _, instance := range bed.Instances() { // so that the bed's end tells nothing more
+		for _, instance := range bed.Instances() { // so that Close reports nothing more
 			_ = bed.Remove(ctx, instance)
 		}
 	})
 }
 
-// What is done with a guest that does not run where it is to.
+// Guests that do not run on the wanted host.
 func TestClearFor(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
@@ -147,14 +147,14 @@ func TestClearFor(t *testing.T) {
 		if err := bed.ClearFor(ctx, vms, b, testbed.FreshNever); err == nil || !strings.Contains(err.Error(), "fresh = False, but vm1 runs on host1, not on host2") {
 			t.Errorf("elsewhere: got %v", err)
 		}
-		if err := bed.ClearFor(ctx, vms, b, testbed.FreshTold); err != nil || bed.Current("vm1") != nil {
+		if err := bed.ClearFor(ctx, vms, b, testbed.FreshWarn); err != nil || bed.Current("vm1") != nil {
 			t.Errorf("told: got %v, %v", err, bed.Current("vm1"))
 		}
 		<-first.Exited()
-		if notices := bed.Notices(); len(notices) != 1 || !strings.Contains(notices[0], "it is started anew on host2") {
+		if notices := bed.Notices(); len(notices) != 1 || !strings.Contains(notices[0], "it is not the guest that") {
 			t.Errorf("notices: got %q", notices)
 		}
-		if err := bed.ClearFor(ctx, vms, b, testbed.FreshNever); err == nil || !strings.Contains(err.Error(), "vm1 runs nowhere any more") {
+		if err := bed.ClearFor(ctx, vms, b, testbed.FreshNever); err == nil || !strings.Contains(err.Error(), "vm1 does not run any more") {
 			t.Errorf("nowhere: got %v", err)
 		}
 		second := start("vm1", qmptest.Script{})
@@ -163,20 +163,20 @@ func TestClearFor(t *testing.T) {
 		}
 		<-second.Exited()
 		start("vm1", qmptest.Script{}).Arrive()
-		if err := bed.ClearFor(ctx, vms, b, testbed.FreshTold); err != nil {
+		if err := bed.ClearFor(ctx, vms, b, testbed.FreshWarn); err != nil {
 			t.Error(err)
 		}
 	})
 }
 
-// A guest that nobody can log in to: why, and what else is wrong.
-func TestNoWayIn(t *testing.T) {
+// Failed logins, and their reasons.
+func TestNoLogins(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		bed, start := scriptedBed(t, 4, cartesian.Params{"nics": "nic1", "nics_vm2": "", "monitor_timeout": "0.5"})
 		ctx := t.Context()
 		one := start("vm1", qmptest.Script{})
-		if _, err := one.WaitForLogin(ctx, 200*time.Millisecond); err == nil || !strings.Contains(err.Error(), "vm1@host1: no login: login_timeout (200ms) on vm1@host1 is over (last try: a scripted QEMU has no guest)") {
+		if _, err := one.WaitForLogin(ctx, 200*time.Millisecond); err == nil || !strings.Contains(err.Error(), "vm1@host1: no login: login_timeout (200ms) on vm1@host1 expired (last attempt: a scripted QEMU has no guest)") {
 			t.Errorf("SSH: got %v", err)
 		}
 		if _, err := one.WaitForSerialLogin(ctx, time.Second); err == nil || !strings.Contains(err.Error(), "no serial console") {
@@ -209,7 +209,7 @@ func TestNoWayIn(t *testing.T) {
 	})
 }
 
-// Commands of the scenario's end with the bed, or when it says so.
+// Commands of the scenario end with the bed, or when it kills them.
 func TestCommands(t *testing.T) {
 	t.Parallel()
 	lab := bedtest.NewLab(t, 2)
@@ -248,7 +248,7 @@ func TestCommands(t *testing.T) {
 		{70000, time.Minute, "want a TCP port"},
 		{4711, 0, "want more than 0"},
 		{4711, 2 * testbed.LongestBlock, "want more than 0 and at most"},
-		{h.Config().Port, time.Minute, "refused: mhmig reaches host1 by it"},
+		{h.Config().Port, time.Minute, "refused: mhmig connects to host1 through it"},
 	} {
 		if _, err := h.BlockPort(ctx, tt.port, tt.limit); err == nil || !strings.Contains(err.Error(), tt.want) {
 			t.Errorf("block port %d for %v: got %v, want %s", tt.port, tt.limit, err, tt.want)
@@ -256,7 +256,7 @@ func TestCommands(t *testing.T) {
 	}
 }
 
-// A bed whose VMs are to be left leaves them; who has claimed them keeps others out.
+// A bed keeps VMs if kill_vm_on_error says so; a claimed VM cannot be claimed again.
 func TestKept(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
@@ -266,7 +266,7 @@ func TestKept(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if _, err := bed.Claim([]string{"vm2", "vm1"}, "migration 2"); err == nil || !strings.Contains(err.Error(), "vm1 is in migration 1, which is not over yet") {
+		if _, err := bed.Claim([]string{"vm2", "vm1"}, "migration 2"); err == nil || !strings.Contains(err.Error(), "vm1 is in use by migration 1") {
 			t.Errorf("claimed twice: got %v", err)
 		}
 		release()
@@ -281,8 +281,8 @@ func TestKept(t *testing.T) {
 	})
 }
 
-// What QEMU tells by itself: of resets that nobody asked for, of a guest that ends,
-// of one that runs where it has left, which is stopped there.
+// Events of QEMU: unrequested resets, the end of QEMU, and a guest that runs after it
+// has migrated, which is stopped.
 func TestEvents(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
@@ -298,12 +298,12 @@ func TestEvents(t *testing.T) {
 		for _, name := range []string{"SUSPEND", "WAKEUP", "WATCHDOG", "POWERDOWN", "GUEST_PANICKED"} {
 			qemu.Emit(name, nil)
 		}
-		if _, err := instance.Status(ctx); err != nil { // what was told before is known
+		if _, err := instance.Status(ctx); err != nil { // the events before have been handled
 			t.Fatal(err)
 		}
 		resets := instance.Resets()
-		if len(resets) != 2 || !resets[0].Asked || !resets[1].Asked || !strings.HasSuffix(resets[1].String(), "(guest-reset)") {
-			t.Errorf("resets: got %v, want two that were asked for", resets)
+		if len(resets) != 2 || !resets[0].Requested || !resets[1].Requested || !strings.HasSuffix(resets[1].String(), "(guest-reset)") {
+			t.Errorf("resets: got %v, want two that were requested", resets)
 		}
 		if instance.State() != "guest-panicked" {
 			t.Errorf("state: got %s", instance.State())
@@ -314,11 +314,11 @@ func TestEvents(t *testing.T) {
 		if _, err := unasked.Status(ctx); err != nil {
 			t.Fatal(err)
 		}
-		if resets := unasked.Resets(); len(resets) != 1 || resets[0].Asked || resets[0].Reason != "guest-reset" {
-			t.Errorf("resets: got %v, want one that nobody has asked for", resets)
+		if resets := unasked.Resets(); len(resets) != 1 || resets[0].Requested || resets[0].Reason != "guest-reset" {
+			t.Errorf("resets: got %v, want one that was not requested", resets)
 		}
 		bed.QEMUs.Machine("vm2").Emit("SHUTDOWN", map[string]any{"guest": false, "reason": "host-signal"})
-		if err := bed.Remove(ctx, unasked); err == nil || !strings.Contains(err.Error(), "was told to end by a signal, not by mhmig") {
+		if err := bed.Remove(ctx, unasked); err == nil || !strings.Contains(err.Error(), "was terminated by a signal that mhmig did not send") {
 			t.Errorf("ended by a signal: got %v", err)
 		}
 
@@ -342,7 +342,7 @@ func TestEvents(t *testing.T) {
 	})
 }
 
-// What a guest's console shows is in the errors, a kernel's panic first of all.
+// Errors have the end of the guest's console, in particular a kernel panic.
 func TestConsoles(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
@@ -358,9 +358,9 @@ func TestConsoles(t *testing.T) {
 		if _, err := two.WaitForSerialLogin(ctx, 200*time.Millisecond); err == nil || !strings.Contains(err.Error(), "vm2@host1: no login: ") {
 			t.Errorf("serial: got %v", err)
 		}
-		found := bed.LastLook(ctx)
+		found := bed.FinalCheck(ctx)
 		if len(found) != 1 || !strings.Contains(found[0].Error(), "vm1@host1: its guest ") || !strings.Contains(found[0].Error(), "Fatal exception") {
-			t.Errorf("last look: got %v, want the panic", found)
+			t.Errorf("final check: got %v, want the panic", found)
 		}
 		if text := bed.Evidence(ctx); !strings.Contains(text, "guest console:\n    booting") {
 			t.Errorf("evidence: got\n%s", text)
@@ -368,8 +368,8 @@ func TestConsoles(t *testing.T) {
 	})
 }
 
-// What the variant's readers and the report ask of a bed.
-func TestAsked(t *testing.T) {
+// The accessors of a bed.
+func TestAccessors(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		bed, start := scriptedBed(t, 1, nil)

@@ -15,16 +15,16 @@ import (
 	"github.com/mhmig/mhmig/runtime/result"
 )
 
-// troubles are what a guest's kernel has said of trouble. They belong to the VM and
-// not to an instance: the guest takes them along when it moves.
+// troubles are the trouble messages of a guest's kernel. They belong to the VM, not to an
+// instance, since the guest migrates.
 type troubles struct {
 	boot   []guest.KernelFault // since the last boot
-	before []guest.KernelFault // in the boot before: why the guest may have reset
+	before []guest.KernelFault // in the boot before: a possible reason of the reset
 	reset  time.Time           // the last one
 }
 
-// rebooted is what is left of them after a reset. One that soon follows another is
-// the firmware's, and the boot in between was none.
+// rebooted returns the troubles after a reset. A reset that soon follows another is the
+// firmware's, without a boot in between.
 func (t troubles) rebooted(now time.Time) troubles {
 	before := t.boot
 	if len(before) == 0 && now.Sub(t.reset) < seriesQuiet {
@@ -34,35 +34,35 @@ func (t troubles) rebooted(now time.Time) troubles {
 }
 
 const (
-	// keptTroubles is how many of a boot are remembered; the last ones.
+	// keptTroubles is how many of a boot are kept: the last ones.
 	keptTroubles = 8
 	// shownTroubles is how many of them an error shows.
 	shownTroubles = 2
 )
 
-// noteKernelTrouble takes trouble in that the guest's kernel has told on its console.
-func (i *Instance) noteKernelTrouble(t guest.KernelFault) {
+// addKernelTrouble records and logs a trouble message on the guest's console.
+func (i *Instance) addKernelTrouble(t guest.KernelFault) {
 	if i.Host.bed.addTrouble(i.Name(), t) {
-		i.log.Warn("guest "+t.Kind.String(), "words", t.Message)
+		i.log.Warn("guest "+t.Kind.String(), "message", t.Message)
 	} else {
-		i.log.Debug("guest "+t.Kind.String(), "words", t.Message)
+		i.log.Debug("guest "+t.Kind.String(), "message", t.Message)
 	}
 }
 
-// notePanic takes in that a device has told QEMU of the guest's panic. What the
-// kernel says itself says more.
-func (i *Instance) notePanic(e qmp.Event) {
+// addPanic records the event of a panic, from a pvpanic device, unless the kernel's
+// message, which says more, is recorded already.
+func (i *Instance) addPanic(e qmp.Event) {
 	b := i.Host.bed
-	said := slices.ContainsFunc(b.troublesOf(i.Name()).boot, func(t guest.KernelFault) bool {
+	known := slices.ContainsFunc(b.troublesOf(i.Name()).boot, func(t guest.KernelFault) bool {
 		return strings.HasPrefix(t.Message, "Kernel panic")
 	})
-	if !said {
+	if !known {
 		b.addTrouble(i.Name(), guest.KernelFault{Kind: guest.Panicked, Message: fmt.Sprintf("%s (%v)", e.Name, e.Data["action"])})
 	}
 }
 
-// addTrouble notes trouble of a VM's guest; first says that it is the first of its
-// kind in this boot that hit this process.
+// addTrouble records trouble of a VM's guest; first says that it is the first of its
+// kind and process in this boot.
 func (b *Bed) addTrouble(vm string, t guest.KernelFault) (first bool) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -73,14 +73,15 @@ func (b *Bed) addTrouble(vm string, t guest.KernelFault) (first bool) {
 	return first
 }
 
-// troublesOf are those of a VM's guest.
+// troublesOf returns the troubles of a VM's guest.
 func (b *Bed) troublesOf(vm string) troubles {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	return b.troubles[vm]
 }
 
-// bootTroubles says that a VM's guest boots again; or, when fresh, another one.
+// bootTroubles records that a VM's guest reboots; or, when fresh, that a new guest
+// boots.
 func (b *Bed) bootTroubles(vm string, fresh bool) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -91,8 +92,8 @@ func (b *Bed) bootTroubles(vm string, fresh bool) {
 	b.troubles[vm] = b.troubles[vm].rebooted(time.Now())
 }
 
-// WithKernelTrouble adds to what went wrong with the guest what its kernel has said of
-// trouble, which may be why.
+// WithKernelTrouble adds the last trouble messages of the guest's kernel to an error,
+// since they may be its reason.
 func (i *Instance) WithKernelTrouble(err error) error {
 	if err == nil {
 		return nil
@@ -113,39 +114,38 @@ func (i *Instance) WithKernelTrouble(err error) error {
 		return err
 	}
 	slices.Reverse(words)
-	return fmt.Errorf("%w; the guest's kernel said: %s", err, strings.Join(words, " | "))
+	return fmt.Errorf("%w; the guest's kernel reported: %s", err, strings.Join(words, " | "))
 }
 
-// logins are the programs without which nobody gets into a guest, or stays there.
-var logins = []string{"guestd", "sshd", "sshd-session", "dropbear", "login", "sh", "ash", "dash", "bash"}
+// loginPrograms are the programs that a login and a session need.
+var loginPrograms = []string{"guestd", "sshd", "sshd-session", "dropbear", "login", "sh", "ash", "dash", "bash"}
 
-// killedStatus is a shell's for a command that was killed by SIGKILL.
+// killedStatus is a shell's status of a command that was killed by SIGKILL.
 const killedStatus = 128 + 9
 
-// OutOfMemory returns err as an ERROR that says what to do, if what went wrong did
-// so because the guest's memory is too small for its work: that is the test's
-// fault, whether the guest has moved or not. Else it returns nil. That a guest has
-// run out of memory is no excuse for what has nothing to do with it, such as
-// damaged memory.
+// OutOfMemory returns err as an ERROR that says what to do, if its reason is that the
+// guest's memory is too small for its load: that is an error of the test, even after a
+// migration. Else it returns nil, also when the guest has run out of memory but err is
+// unrelated, such as corrupted memory.
 func (i *Instance) OutOfMemory(err error) error {
 	if err == nil || !i.lacksMemory(err) {
 		return nil
 	}
 	if text := err.Error(); !strings.Contains(text, "param mem") {
-		err = fmt.Errorf("%w; the guest of %s ran out of memory: give the VM more (param mem), or the guest less to do", err, i)
+		err = fmt.Errorf("%w; the guest of %s ran out of memory: increase the VM's memory (param mem), or reduce the guest's load", err, i)
 	}
 	return result.Error.Wrap(err)
 }
 
-// How a guest is out of reach, besides by the end of a session.
+// Why a guest is unreachable, besides the end of a session.
 var (
 	errNoLogin  = errors.New("no login")
 	errPanicked = errors.New("has panicked")
 )
 
-// isOutOfReach says whether err is about the guest as a whole: that it does not
-// answer any more, or not in time, while QEMU does.
-func isOutOfReach(err error) bool {
+// isUnreachable says whether err means that the guest as a whole does not answer, or not
+// in time, while QEMU does.
+func isUnreachable(err error) bool {
 	if errors.Is(err, qmp.ErrSilent) {
 		return false
 	}
@@ -155,7 +155,7 @@ func isOutOfReach(err error) bool {
 
 func (i *Instance) lacksMemory(err error) bool {
 	var victims []string
-	deadlocked := false // none was left to kill
+	deadlocked := false // there was no process left to kill
 	for _, t := range i.Host.bed.troublesOf(i.Name()).boot {
 		switch {
 		case t.Kind != guest.OutOfMemory:
@@ -168,7 +168,7 @@ func (i *Instance) lacksMemory(err error) bool {
 	killed := func(name string) bool { return slices.Contains(victims, name) }
 	failed, isCommand := errors.AsType[*guest.CmdError](err)
 	if !isCommand {
-		return isOutOfReach(err) && (deadlocked || slices.ContainsFunc(logins, killed))
+		return isUnreachable(err) && (deadlocked || slices.ContainsFunc(loginPrograms, killed))
 	}
 	for _, words := range []string{"ut of memory", "annot allocate memory", "too little for"} {
 		if strings.Contains(failed.Output, words) {
@@ -178,23 +178,23 @@ func (i *Instance) lacksMemory(err error) bool {
 	if failed.Status == killedStatus && len(victims) > 0 {
 		return true
 	}
-	// The workloads say themselves what has ended them.
+	// The workloads report themselves why they ended.
 	return slices.ContainsFunc(commandWords(failed.Command), func(word string) bool {
 		return killed(word) && !slices.Contains(workload.Commands(), word)
 	})
 }
 
-// commandWords are the names that a command's line may be about.
+// commandWords are the words of a command line, such as names of programs.
 func commandWords(command string) []string {
 	return strings.FieldsFunc(command, func(r rune) bool { return strings.ContainsRune(" \t\n;&|()'\"`$/", r) })
 }
 
-// describeResets is how often the guest has reset here without being asked to, for
-// who waits for it in vain; "" for never.
+// describeResets says how often the guest has reset here without a request, for the
+// error of a failed login; "" for never.
 func (i *Instance) describeResets() string {
 	times, reason := 0, ""
 	for _, r := range i.Resets() {
-		if !r.Asked {
+		if !r.Requested {
 			times, reason = times+1, r.Reason
 		}
 	}

@@ -18,8 +18,8 @@ import (
 	"github.com/mhmig/mhmig/runtime/vm"
 )
 
-// A guest's want of memory is the test's fault where it explains what went wrong,
-// and no excuse for anything else.
+// An error whose reason is that the guest ran out of memory is an ERROR; other errors
+// keep their status.
 func TestOutOfMemory(t *testing.T) {
 	t.Parallel()
 	bed := bedtest.NewScriptedBed(t, 1, nil)
@@ -58,15 +58,15 @@ func TestOutOfMemory(t *testing.T) {
 		{"no login, and something else was killed", killed("dd"), noLogin, result.Fail},
 		{"nothing left to kill", deadlock, late, result.Error},
 		{"no answer", nil, late, result.Fail},
-		{"a silent QEMU, beside a deadlock", deadlock, fmt.Errorf("%w; seen by: %w", qmp.ErrSilent, late), result.Fail},
+		{"a silent QEMU, beside a deadlock", deadlock, fmt.Errorf("%w; detected by: %w", qmp.ErrSilent, late), result.Fail},
 		{"QEMU, beside a deadlock", deadlock, errors.New("the source failed"), result.Fail},
 		{"QEMU, beside a killed server", killed("sshd"), errors.New("the source failed"), result.Fail},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
-			instance.Forget()
+			instance.BootNewGuest()
 			for _, said := range tt.kernel {
-				instance.Hear(said)
+				instance.AddKernelTrouble(said)
 			}
 			err := instance.Blame(t.Context(), tt.err)
 			if got := result.StatusOf(err); got != tt.status {
@@ -84,7 +84,7 @@ func TestOutOfMemory(t *testing.T) {
 	}
 }
 
-// reset resets the guest, and returns when QEMU has told so.
+// reset resets the guest, and waits for the event.
 func reset(t *testing.T, instance *testbed.Instance) {
 	t.Helper()
 	before := len(instance.Resets())
@@ -98,7 +98,7 @@ func reset(t *testing.T, instance *testbed.Instance) {
 	}
 }
 
-// What the kernel said before a reset explains the reset, and not what comes later.
+// Kernel messages before a reset are added to errors until the next boot has its own.
 func TestTroubleBeforeAReset(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
@@ -109,11 +109,11 @@ func TestTroubleBeforeAReset(t *testing.T) {
 		}
 		const words = "Kernel panic - not syncing: Fatal exception"
 		for range 20 { // few are kept
-			instance.Hear(guest.KernelFault{Kind: guest.Crashed, Message: "BUG: first"})
+			instance.AddKernelTrouble(guest.KernelFault{Kind: guest.Crashed, Message: "BUG: first"})
 		}
-		instance.Hear(guest.KernelFault{Kind: guest.Panicked, Message: words})
+		instance.AddKernelTrouble(guest.KernelFault{Kind: guest.Panicked, Message: words})
 		wrong := errors.New("the guest was reset")
-		if got, want := instance.WithKernelTrouble(wrong).Error(), "the guest was reset; the guest's kernel said: BUG: first | "+words; got != want {
+		if got, want := instance.WithKernelTrouble(wrong).Error(), "the guest was reset; the guest's kernel reported: BUG: first | "+words; got != want {
 			t.Errorf("before the reset: got %q, want %q", got, want)
 		}
 		again := errors.New("its console ends: BUG: first\n" + words)
@@ -124,11 +124,11 @@ func TestTroubleBeforeAReset(t *testing.T) {
 		if got := instance.WithKernelTrouble(wrong).Error(); !strings.HasSuffix(got, words) {
 			t.Errorf("after the reset: got %q, want the words before it", got)
 		}
-		instance.Hear(guest.KernelFault{Kind: guest.Panicked, Message: "Kernel panic - not syncing: another"})
+		instance.AddKernelTrouble(guest.KernelFault{Kind: guest.Panicked, Message: "Kernel panic - not syncing: another"})
 		if got := instance.WithKernelTrouble(wrong).Error(); strings.Contains(got, words) || !strings.HasSuffix(got, "another") {
 			t.Errorf("in the boot after: got %q, want its own words", got)
 		}
-		instance.Forget()
+		instance.BootNewGuest()
 		if got := instance.WithKernelTrouble(wrong); !errors.Is(got, wrong) || got.Error() != wrong.Error() {
 			t.Errorf("of another guest: got %v, want no change", got)
 		}
