@@ -22,7 +22,7 @@ import (
 
 // Limits, far above what people write: all that comes later takes memory or stack in proportion.
 const (
-	maxIncludeDepth = 50        // includes that lie in each other
+	maxIncludeDepth = 50        // nested includes
 	maxIncludes     = 10_000    // in all
 	maxStatements   = 5_000_000 // in all; those of a file count as often as it is included
 	maxDepth        = 20_000    // nodes on a way to a variant; each set of variants makes two of them
@@ -82,7 +82,7 @@ type scope struct {
 	file   *parsedFile
 	within []string // paths of the files that include this one, directly or not, and its own
 
-	node       *node   // nil in a condition: no variants can stand there
+	node       *node   // nil in a condition: variants are not allowed there
 	child      []*node // node alone, as the child of the variants of a set
 	statements *[]statement
 }
@@ -285,7 +285,7 @@ func (b *builder) pattern(a *assignment, s *scope) (*pattern, error) {
 	}
 	if err != nil {
 		reason, _, _ := strings.Cut(strings.TrimPrefix(err.Error(), "error parsing regexp: "), ": `")
-		return nil, s.file.src.diagnostic(a.Pos, fmt.Sprintf("%q is no valid pattern: %s", a.Key, reason),
+		return nil, s.file.src.diagnostic(a.Pos, fmt.Sprintf("%q is not a valid pattern: %s", a.Key, reason),
 			`the left side of "`+a.Op+`" is a regular expression of RE2's kind, tried on the names of keys: `+
 				"lookaround, back references and possessive quantifiers of Python do not exist here")
 	}
@@ -306,7 +306,7 @@ func (b *builder) filter(stmt *filterStatement, s *scope) {
 		return
 	}
 	if s.node == nil {
-		b.fault(s.at(stmt.Pos).diagnostic("a join cannot stand in a condition", "put it into a variant"), s)
+		b.fault(s.at(stmt.Pos).diagnostic("a join is not allowed in a condition", "put it into a variant"), s)
 		return
 	}
 	join := &joinWords{nothing: &pick{id: b.decision(), only: true}, place: s.at(stmt.Pos)}
@@ -318,7 +318,7 @@ func (b *builder) filter(stmt *filterStatement, s *scope) {
 
 func (b *builder) condition(stmt *condition, s *scope) {
 	if src := s.file.src; src.extra && len(stmt.Body.Statements) == 0 {
-		b.warn(src, stmt.Pos, insteadOfEmpty(stmt), "a condition with nothing behind its colon does nothing")
+		b.warn(src, stmt.Pos, insteadOfEmpty(stmt), "a condition with nothing after its colon does nothing")
 	}
 	g := &guard{id: b.decision(), filter: b.use(stmt.Filter, s, false), negated: stmt.Negated, place: s.at(stmt.Pos)}
 	b.block(&stmt.Body, &scope{file: s.file, within: s.within, statements: &g.body})
@@ -374,14 +374,14 @@ func (b *builder) hintAtFile(include, path string, err error) string {
 	_, _, inLibrary := library.Cut(path)
 	switch near := b.files.nearest(path); {
 	case strings.ContainsAny(include, `"'#`):
-		return "quotes and comments behind include are part of the file's name"
+		return "quotes and comments after include are part of the file's name"
 	case near != "" && errors.Is(err, fs.ErrNotExist):
 		if !inLibrary { // as it is written here
 			near = include[:strings.LastIndexByte(include, '/')+1] + filepath.Base(near)
 		}
 		return fmt.Sprintf("did you mean %s?", near)
 	case strings.HasPrefix(include, "@") && !inLibrary:
-		return "a file of a library is written @LIBRARY//FOLDER/FILE, such as @std//cfg/base.cfg"
+		return "the form of a library's file is @LIBRARY//FOLDER/FILE, such as @std//cfg/base.cfg"
 	}
 	return ""
 }
@@ -389,7 +389,7 @@ func (b *builder) hintAtFile(include, path string, err error) string {
 // set puts a node for each variant above what s has so far, and a new one above them all.
 func (b *builder) set(stmt *set, s *scope) {
 	if s.node == nil {
-		b.fail(s, stmt.Pos, "put the condition into the variants instead", "variants cannot stand in a condition")
+		b.fail(s, stmt.Pos, "put the condition into the variants instead", "variants are not allowed in a condition")
 		return
 	}
 	name := stmt.Name

@@ -50,7 +50,7 @@ type Reader struct {
 	Libraries library.Set // whose files "include @LIBRARY//FILE" and a config's name can mean too
 }
 
-// An Extra is config text that stands behind the file's, as --filter and --param give it.
+// An Extra is config text after the file's, as --filter and --param give it.
 type Extra struct {
 	Name string // what errors call its place, such as "--filter 2"
 	Text string // any statements: "only RHEL", "mem = 512"; includes start at the working directory

@@ -9,7 +9,7 @@ import (
 )
 
 // Count returns how many variants the config has. It does not go through all of them: what looks the same to the
-// statements behind it is counted once. Only variants of joins within joins are made one by one, and those of a config
+// statements after it is counted once. Only variants of joins within joins are made one by one, and those of a config
 // where joins or keys such as name_max depend on what variants are called. The error is that of a variant that cannot be
 // built, if there is one; values too long are noticed only where they decide on that.
 func (c *Config) Count(ctx context.Context, o Options) (*big.Int, error) {

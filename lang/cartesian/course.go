@@ -26,7 +26,7 @@ type constraint struct {
 
 const noKey keyID = -1
 
-// A course is what has become of a concern on ways from a node to the leaf: the values that its keys have, and behind
+// A course is what has become of a concern on ways from a node to the leaf: the values that its keys have, and after
 // them what conditions on labels above do to these.
 type course struct {
 	sight

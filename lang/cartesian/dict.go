@@ -422,7 +422,7 @@ func (d *dict) lookUp(ref reference) (string, bool) {
 	return "", false
 }
 
-// A dependency is labels that a variant depends on, behind the labels of its path that are the first so many bytes.
+// A dependency is labels that a variant depends on, after the labels of its path that are the first so many bytes.
 type dependency struct {
 	above  int
 	labels string

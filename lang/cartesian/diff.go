@@ -245,7 +245,7 @@ func (d *Diff) second(ctx context.Context, known *digests, yield func(*Differenc
 	}
 	moreOld, moreNew := true, true
 	for moreOld || moreNew {
-		// Where one config is behind, only it goes on.
+		// If one config is behind, only that one continues.
 		behindNew := len(waitingOld) > len(waitingNew)
 		behindOld := len(waitingNew) > len(waitingOld)
 		for _, side := range []struct {
@@ -260,7 +260,7 @@ func (d *Diff) second(ctx context.Context, known *digests, yield func(*Differenc
 			var err error
 			difference, *side.more, err = side.step()
 			if err == nil && len(waitingOld)+len(waitingNew) > maxWaiting {
-				err = fmt.Errorf("the variants of %s and %s stand in orders that differ too much: more than %d wait for their counterpart",
+				err = fmt.Errorf("the variants of %s and %s are in too different orders: more than %d have no counterpart yet",
 					d.Old.name, d.New.name, maxWaiting)
 			}
 			if err != nil {

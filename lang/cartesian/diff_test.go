@@ -68,7 +68,7 @@ func TestDiff(t *testing.T) {
 		{"no variants", "no x\nonly x\n", "variants:\n - a:\nonly x\n", []string{"0 alike"}},
 		{
 			"error", "k = 1", "k = x\nk_max = 1\n",
-			[]string{`error: main.cfg: variant "": k_max of k: "x" is no whole number`},
+			[]string{`error: main.cfg: variant "": k_max of k: "x" is not a whole number`},
 		},
 	}
 	for _, tt := range tests {

@@ -189,7 +189,7 @@ type foundDrop struct {
 }
 
 // errTooManySteps ends a search that finds nothing for too long.
-var errTooManySteps = errors.New("too many ways through the config to find out which statements drop it; ask for more labels")
+var errTooManySteps = errors.New("too many paths through the config to find out which statements drop it; use more labels")
 
 // run looks for sets of at most so many statements.
 func (s *dropSearch) run(most int) error {

@@ -11,7 +11,7 @@ import (
 // An encoder makes the canonical JSON of the dicts of a walk, one after the other. A line is mostly the line before with
 // a few keys changed: what lies between those is copied at once.
 type encoder struct {
-	line, previous []byte // without "{" and "}", but with a comma behind each key
+	line, previous []byte // without "{" and "}", but with a comma after each key
 
 	// Of the keys in line:
 	values   []*value // by keyID; nil for the reserved ones

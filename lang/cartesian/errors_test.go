@@ -61,15 +61,15 @@ func TestLateErrors(t *testing.T) {
 	}{
 		{
 			"no pattern", "variants:\n  - a:\n  - b:\n    (?!x) ?= 1\n",
-			"variant \"b\": main.cfg:4:5: \"(?!x)\" is no valid pattern: invalid or unsupported Perl syntax", 1,
+			"variant \"b\": main.cfg:4:5: \"(?!x)\" is not a valid pattern: invalid or unsupported Perl syntax", 1,
 		},
-		{"group that ours would close", "a)|(b ?= 1", `variant "": main.cfg:1:1: "a)|(b" is no valid pattern: unexpected )`, 0},
-		{"join in a condition", "variants:\n  - a:\na: join a\n", `variant "a": main.cfg:3:4: a join cannot stand in a condition`, 0},
-		{"no number", "m = five\nm_max = 5", `variant "": m_max of m: "five" is no whole number`, 0},
-		{"no size", "m = 5M\nm_max = M", `variant "": m_max of m: "M" is no size`, 0},
-		{"huge size", "m = 1e999999999G\nm_max = 1", `variant "": m_max of m: "1e999999999G" is no size`, 0},
-		{"limit of a list", "dep_fixed = x", `variant "": dep is no text: _min, _max and _fixed cannot change it`, 0},
-		{"join of equal names", "variants:\n  - a:\njoin a a", `join: cannot tell "a" and "a" apart, one begins with the other`, 0},
+		{"group that ours would close", "a)|(b ?= 1", `variant "": main.cfg:1:1: "a)|(b" is not a valid pattern: unexpected )`, 0},
+		{"join in a condition", "variants:\n  - a:\na: join a\n", `variant "a": main.cfg:3:4: a join is not allowed in a condition`, 0},
+		{"no number", "m = five\nm_max = 5", `variant "": m_max of m: "five" is not a whole number`, 0},
+		{"no size", "m = 5M\nm_max = M", `variant "": m_max of m: "M" is not a size`, 0},
+		{"huge size", "m = 1e999999999G\nm_max = 1", `variant "": m_max of m: "1e999999999G" is not a size`, 0},
+		{"limit of a list", "dep_fixed = x", `variant "": dep is not a text: _min, _max and _fixed cannot change it`, 0},
+		{"join of equal names", "variants:\n  - a:\njoin a a", `join: "a" and "a" are ambiguous, one begins with the other`, 0},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
@@ -95,7 +95,7 @@ func TestLateErrors(t *testing.T) {
 func TestLimits(t *testing.T) {
 	t.Parallel()
 	tests := []struct{ name, config, want string }{
-		{"nested conditions", strings.Repeat("a:", 2000) + " k = 1", "main.cfg:1:2001: more than 1000 blocks lie in each other"},
+		{"nested conditions", strings.Repeat("a:", 2000) + " k = 1", "main.cfg:1:2001: more than 1000 nested blocks"},
 		{"includes in a ring", "include one.cfg", "one.cfg:1:1: include main.cfg: the file includes itself"},
 		{"includes in a row", "include deep0.cfg", "deep49.cfg:1:1: include deep50.cfg: more than 50 files include each other"},
 		{"includes without end", "include wide.cfg\ninclude wide.cfg\n", "wide.cfg:3999:1: more than 10000 includes"},

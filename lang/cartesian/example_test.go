@@ -116,7 +116,7 @@ func ExampleConfig_WhyNot() {
 	// 	<string>:1: only RHEL
 	// 	guests.cfg:9: no exec
 	// RHEL.6.5: 0 variants
-	// 	no variant has the label "5"; behind "RHEL.6" stand 4
+	// 	no variant has the label "5"; after "RHEL.6" there are 4
 }
 
 func ExampleDiff() {

@@ -316,8 +316,8 @@ func TestExplainErrorsOfVariants(t *testing.T) {
 	t.Parallel()
 	c := parseText(t, "variants:\n  - a:\n    m = five\n    m_max = 5\n  - b:\n    (?!x) ?= 1\n")
 	for variant, want := range map[string]string{
-		"a": `variant "a": m_max of m: "five" is no whole number`,
-		"b": `variant "b": main.cfg:6:5: "(?!x)" is no valid pattern: invalid or unsupported Perl syntax`,
+		"a": `variant "a": m_max of m: "five" is not a whole number`,
+		"b": `variant "b": main.cfg:6:5: "(?!x)" is not a valid pattern: invalid or unsupported Perl syntax`,
 	} {
 		if _, err := c.Explain(t.Context(), variant, cartesian.Options{}); err == nil || err.Error() != want {
 			t.Errorf("Explain(%q): error %v, want %s", variant, err, want)

@@ -55,7 +55,7 @@ func (b *builder) param(src *source, text string) *parsedFile {
 	op := text[at:end]
 	switch {
 	case isKeyword(key) && !operatorOf[op].onPattern():
-		return fail(lexerStart, fmt.Sprintf("%q is a keyword of configs and no key", key),
+		return fail(lexerStart, fmt.Sprintf("%q is a keyword, not a key", key),
 			insteadOfKey(key, op, strings.TrimFunc(text[end:], isBlank)))
 	case isReserved(key) && !operatorOf[op].onPattern():
 		return fail(lexerStart, reservedKey(key), reservedHint)
@@ -65,7 +65,7 @@ func (b *builder) param(src *source, text string) *parsedFile {
 		if value := strings.TrimFunc(text[end:], isBlank); op == "+=" && !spaced && len(value) < len(text)-end && value[:min(1, len(value))] != `"` {
 			b.keep(oddity{
 				place:    place{src, lexer.Position{Line: 1, Column: utf8.RuneCountInString(text[:end]) + 1}},
-				message:  fmt.Sprintf("the blank behind %q is no part of the value", op),
+				message:  fmt.Sprintf("the blank after %q is not part of the value", op),
 				hint:     fmt.Sprintf(`to append it too, write %s+=" %s"`, key, value),
 				harmless: true,
 			})
@@ -75,7 +75,7 @@ func (b *builder) param(src *source, text string) *parsedFile {
 	// In a file, a value like this could begin with a quote that is none.
 	tokens := lex(&source{name: src.name, lines: []string{key + " = x"}, ascii: isASCII(key)}).all()
 	if len(tokens) == 0 || tokens[0].Type != tokKey || tokens[0].Value != key {
-		return fail(lexerStart, fmt.Sprintf("%q can be no key; %s", key, form), "a key has no colon in it, and does not begin with a keyword, a dash or a comment")
+		return fail(lexerStart, fmt.Sprintf("%q cannot be a key; %s", key, form), "a key has no colon in it, and does not begin with a keyword, a dash or a comment")
 	}
 	set := &assignment{Pos: lexerStart, Key: key, Op: op, Value: text[end:]}
 	return &parsedFile{src: src, body: &block{Statements: []clause{set}}}
@@ -118,11 +118,11 @@ func insteadOfKey(keyword, op, value string) string {
 	return ""
 }
 
-// formOf is what stands behind keywords.
+// formOf is what follows keywords.
 var formOf = map[string]string{"only": "filter", "no": "filter", "join": "filter", "include": "path", "del": "key", "suffix": "name"}
 
 func reservedKey(key string) string {
-	return fmt.Sprintf("the key %q belongs to the language, and cannot be set", key)
+	return fmt.Sprintf("the key %q is set by the language and cannot be changed", key)
 }
 
 var reservedHint = func() string {
@@ -137,10 +137,10 @@ func (b *builder) checkAssignment(a *assignment, op operator, src *source) {
 	case isReserved(a.Key):
 		b.warn(src, a.Pos, reservedHint, "%s: this does nothing", reservedKey(a.Key))
 	case isKeyword(a.Key):
-		b.warn(src, a.Pos, insteadOfKey(a.Key, a.Op, a.Value), "this sets the key %q to %q; it is no %q statement", a.Key, a.Value, a.Key)
+		b.warn(src, a.Pos, insteadOfKey(a.Key, a.Op, a.Value), "this sets the key %q to %q; it is not the statement %q", a.Key, a.Value, a.Key)
 	}
 	if hasOpenQuote(a.Value) {
-		b.warn(src, a.Pos, "quotes go away only when the value ends with the one that it begins with",
+		b.warn(src, a.Pos, "quotes are removed only if the value ends with the quote that it begins with",
 			"the value of %q begins with a quote that nothing closes", a.Key)
 	}
 }

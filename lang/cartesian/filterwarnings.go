@@ -121,7 +121,7 @@ func (c *Config) wordWarnings(src *source, w [][]label) diag.List {
 			at++
 		}
 		warnings = append(warnings, src.diagnostic(row[at].Pos,
-			fmt.Sprintf("%q never stands right behind %q", row[at].String(), rowText(row[:at])), c.suggestRow(row, at)))
+			fmt.Sprintf("%q never directly follows %q", row[at].String(), rowText(row[:at])), c.suggestRow(row, at)))
 	}
 	if warnings != nil {
 		return warnings
@@ -215,7 +215,7 @@ func (c *Config) suggestRow(row []label, wrong int) string {
 		return fmt.Sprintf("write %q: \"..\" joins labels that do not follow each other", rowText(row[:wrong])+".."+rowText(row[wrong:]))
 	}
 	if len(following) == 0 {
-		return fmt.Sprintf("nothing stands behind %q", rowText(row[:wrong]))
+		return fmt.Sprintf("nothing follows %q", rowText(row[:wrong]))
 	}
 	const shown = 8
 	names := make([]string, len(following))
@@ -226,7 +226,7 @@ func (c *Config) suggestRow(row []label, wrong int) string {
 	if len(names) > shown {
 		more, names = fmt.Sprintf(" and %d more", len(names)-shown), names[:shown]
 	}
-	return fmt.Sprintf("behind %q stand %s%s", rowText(row[:wrong]), strings.Join(names, ", "), more)
+	return fmt.Sprintf("after %q there are %s%s", rowText(row[:wrong]), strings.Join(names, ", "), more)
 }
 
 // knownLabels returns all labels that variants have: bare, or also those in the form "(set=name)".
@@ -293,7 +293,7 @@ func (c *Config) possible(w askedWord) bool {
 	return visit(c.root, nil)
 }
 
-// followers returns the labels that stand right behind a row somewhere, in order of the tree; with their sets if named.
+// followers returns the labels that directly follow a row somewhere, in order of the tree; with their sets if named.
 func (c *Config) followers(row []labelID, named bool) []label {
 	var found []label
 	seen := map[string]bool{}

@@ -52,9 +52,9 @@ func TestDoubts(t *testing.T) {
 		{"label", "no Fedroa", "1:4: warning: no variant has the label \"Fedroa\"; did you mean \"Fedora\"?"},
 		{"label of a row", "only Fedora.71", "1:13: warning: no variant has the label \"71\"; did you mean \"Fedora.17\"?"},
 		{"first label of a row", "only Fedroa.17", "1:6: warning: no variant has the label \"Fedroa\"; did you mean \"Fedora.17\"?"},
-		{"no neighbours", "only RHEL.6", "1:11: warning: \"6\" never stands right behind \"RHEL\"; write \"RHEL..6\": \"..\" joins labels that do not follow each other"},
-		{"other order", "only Linux.17.Fedora", "1:12: warning: \"17\" never stands right behind \"Linux\"; did you mean \"Linux.Fedora.17\"?"},
-		{"never together", "only Fedora.x86_64", "1:13: warning: \"x86_64\" never stands right behind \"Fedora\"; behind \"Fedora\" stand 11, 17, 18"},
+		{"no neighbours", "only RHEL.6", "1:11: warning: \"6\" never directly follows \"RHEL\"; write \"RHEL..6\": \"..\" joins labels that do not follow each other"},
+		{"other order", "only Linux.17.Fedora", "1:12: warning: \"17\" never directly follows \"Linux\"; did you mean \"Linux.Fedora.17\"?"},
+		{"never together", "only Fedora.x86_64", "1:13: warning: \"x86_64\" never directly follows \"Fedora\"; after \"Fedora\" there are 11, 17, 18"},
 		{"blocks never together", "only Fedora..x86_64", "1:14: warning: no variant has both \"Fedora\" and \"x86_64\"; "},
 		{"name of a set", "only (os=Linus)", "1:6: warning: no variant has the label \"(os=Linus)\"; did you mean \"(os=Linux)\"?"},
 		{"second word", "only Linux, Fedora.19", "1:20: warning: no variant has the label \"19\"; did you mean \"Fedora.11\"?"},
@@ -119,11 +119,11 @@ func TestWarnings(t *testing.T) {
     no ab, (v=aa)
        ^
     hint: did you mean "aa"?
-main.cfg:5:1: warning: this sets the key "(v" to "aa): k = 1"; it is no condition
+main.cfg:5:1: warning: this sets the key "(v" to "aa): k = 1"; it is not a condition
     (v=aa): k = 1
     ^
     hint: write "aa: k = 1"
-main.cfg:6:1: warning: this sets the key "!(v" to "bb):"; it is no condition, and what stands below it always acts
+main.cfg:6:1: warning: this sets the key "!(v" to "bb):"; it is not a condition, and the statements below it always apply
     !(v=bb):
     ^
     hint: write "!bb:"
@@ -173,7 +173,7 @@ func TestConditionLookalikes(t *testing.T) {
 				t.Errorf("hints = %q, want %q", got, tt.hint)
 			}
 			for _, d := range c.Warnings() {
-				if d.Pos.Line != 9 || d.Severity != diag.Warning || !strings.Contains(d.Message, "it is no condition") {
+				if d.Pos.Line != 9 || d.Severity != diag.Warning || !strings.Contains(d.Message, "it is not a condition") {
 					t.Errorf("got %+v", d)
 				}
 			}

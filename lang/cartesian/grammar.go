@@ -179,13 +179,13 @@ func explain(x any, err error, tokens []lexer.Token) syntaxError {
 	case *filterStatement:
 		where, form = "in a filter", `a filter is written "a.b..c, (set=d)"`
 	case *del:
-		where, form = `behind "del"`, `the form is "del KEY", with one whole key`
+		where, form = `after "del"`, `the form is "del KEY", with one whole key`
 	case *suffix:
-		where, form = `behind "suffix"`, `the form is "suffix NAME", with one name`
+		where, form = `after "suffix"`, `the form is "suffix NAME", with one name`
 	case *condition:
 		where, form = "in a condition", `the form is "FILTER:" or "!FILTER:", where only commas separate words`
 	case *set:
-		where, form = `in a "variants" line`, `the form is "variants [NAME] [META=VALUE]:", and nothing stands behind the colon`
+		where, form = `in a "variants" line`, `the form is "variants [NAME] [META=VALUE]:", and nothing follows the colon`
 	case *variant:
 		where, form = "in the head of a variant", `the form is "- NAME: DEPENDENCIES", with only "." "_" "-" letters and digits in the name`
 	}
@@ -230,7 +230,7 @@ func (e *syntaxError) guess(x any, token lexer.Token, tokens []lexer.Token) {
 	case isFilter && typ == tokNot:
 		e.Hint = `"!" negates conditions only; "no" drops what its filter matches`
 	case (typ == tokEquals || typ == tokOp) && tokens[1].Pos == token.Pos:
-		e.Hint = fmt.Sprintf("%q begins a statement of its own and cannot be a key", tokens[0].Value)
+		e.Hint = fmt.Sprintf("%q is a keyword and cannot be a key", tokens[0].Value)
 	}
 }
 

@@ -120,19 +120,19 @@ func TestLinear(t *testing.T) {
 		{"dots between labels", "only a" + repeat(".", n) + "b", "150000 dots between two labels"},
 		{"words", "only " + repeat("é, ", maxTokens/3-2), ""},
 		{"labels in a row", "only a" + repeat(".(a=b)", n/6), ""},
-		{"blocks", "join é" + repeat("..é", maxTokens), "more than 200000 words and signs in one line"},
+		{"blocks", "join é" + repeat("..é", maxTokens), "more than 200000 tokens in one line"},
 		{"brackets", "only " + repeat("(", n), `unexpected "(" in a label`},
-		{"operators", "del a" + repeat("+", n) + "=", "is no operator"},
+		{"operators", "del a" + repeat("+", n) + "=", "is not an operator"},
 		{"operators that come to nothing", "del a" + repeat("<", n), ""},
 		{"negations", repeat("!", n) + ":", `unexpected "!" in a condition`},
 		{"no condition", repeat("a:", 999) + repeat("é", n), "neither an assignment"},
-		{"value behind conditions", repeat("é:", 999) + "k = " + repeat("é", n), ""},
-		{"conditions on one line", repeat("é:", n), "more than 1000 blocks"},
+		{"value after conditions", repeat("é:", 999) + "k = " + repeat("é", n), ""},
+		{"conditions on one line", repeat("é:", n), "more than 1000 nested blocks"},
 		{"conditions on one line, all of them bad", repeat("a b:", n), "two labels without a dot"},
 		{"deep conditions", repeat(deep("a:\n", 999), 20), ""},
-		{"too deep conditions", deep("a:\n", 3000), "more than 1000 blocks"},
+		{"too deep conditions", deep("a:\n", 3000), "more than 1000 nested blocks"},
 		{"deep bad conditions", repeat(deep("a b:\n", 999), 20), "two labels without a dot"},
-		{"deep sets", repeat(deep("variants:\n", 499), 20), "only variants can stand"},
+		{"deep sets", repeat(deep("variants:\n", 499), 20), "only variants are allowed"},
 		{"deep variants", repeat(variants.String(), 20), ""},
 		{"empty sets", repeat("variants:\n", n), "the variants set above has no variants"},
 		{"empty sets in variants", "variants:\n" + repeat(" - a:\n  variants:\n", n/2), ""},
@@ -175,7 +175,7 @@ func TestManyErrors(t *testing.T) {
 	_, errs := parseText(t, strings.Repeat("x\nonly a...b\n", maxErrors))
 	errs.Sort()
 	last := errs[len(errs)-1]
-	want := fmt.Sprintf("main.cfg:%d:1: 1000 errors are enough: the file is not read from here on", maxErrors+1)
+	want := fmt.Sprintf("main.cfg:%d:1: more than 1000 errors: the rest of the file is not read", maxErrors+1)
 	if len(errs) != maxErrors+1 || last.Error() != want {
 		t.Errorf("%d errors, the last is %q; want %d and %q", len(errs), last.Error(), maxErrors+1, want)
 	}

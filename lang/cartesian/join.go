@@ -113,7 +113,7 @@ func (d *dict) merge(first, second finished, join place) error {
 // mergeNames writes what two names begin with only once, unless it has a named label.
 func mergeNames(a, b []byte) ([]byte, error) {
 	if bytes.HasPrefix(a, b) || bytes.HasPrefix(b, a) {
-		return nil, fmt.Errorf("join: cannot tell %q and %q apart, one begins with the other", a, b)
+		return nil, fmt.Errorf("join: %q and %q are ambiguous, one begins with the other", a, b)
 	}
 	n := 0
 	for a[n] == b[n] {

@@ -20,7 +20,7 @@ import (
 const (
 	tokKey      = -(iota + 2) // of an assignment, followed by Op and Value
 	tokOp                     // = += <= ~= ?= ?+= ?<=
-	tokValue                  // everything behind the operator, without its quotes
+	tokValue                  // everything after the operator, without its quotes
 	tokOnly                   // "only", followed by a filter
 	tokNo                     // "no"
 	tokJoin                   // "join"
@@ -75,9 +75,9 @@ var keywords = []struct {
 
 // Limits on what a source may hold. Each is far above what real configs have, and is told to the user by name.
 const (
-	maxNesting = 1000    // blocks that lie in each other: all readers of the tree recurse
+	maxNesting = 1000    // nested blocks: all readers of the tree recurse
 	maxTokens  = 200_000 // tokens of one line, which are all kept until the line is parsed
-	maxErrors  = 1000    // errors of one file, behind which the rest is not read
+	maxErrors  = 1000    // errors of one file, after which the rest is not read
 )
 
 // definition makes our lexer known to participle.
@@ -105,7 +105,7 @@ func lex(src *source) *lineLexer {
 	return &lineLexer{src: src, levels: []level{{floor: -1}}, skipBelow: -1}
 }
 
-// peek returns the next token. It is valid until the one behind its line is asked for.
+// peek returns the next token. It is valid until the one after its line is asked for.
 func (x *lineLexer) peek() *lexer.Token {
 	if x.next == len(x.list) {
 		x.fill()
@@ -113,7 +113,7 @@ func (x *lineLexer) peek() *lexer.Token {
 	return &x.list[x.next]
 }
 
-// skip moves behind the token that peek has returned; there is nothing behind EOF.
+// skip moves after the token that peek has returned; there is nothing after EOF.
 func (x *lineLexer) skip() {
 	if !x.list[x.next].EOF() {
 		x.next++
@@ -144,10 +144,10 @@ func (x *lineLexer) all() []lexer.Token {
 
 // A level is a block that is open.
 type level struct {
-	floor  int    // the block takes lines that are indented more than this
-	line   int    // number of the line that opened it
-	opener string // text of a condition that opened it
-	told   bool   // a line that cannot stand in it was reported: one is enough
+	floor    int    // the block takes lines that are indented more than this
+	line     int    // number of the line that opened it
+	opener   string // text of a condition that opened it
+	reported bool   // an invalid line in it was reported: one is enough
 
 	set     bool // of variants: takes "-" lines only
 	header  int  // set: indent of its "variants" line
@@ -162,7 +162,7 @@ type lineLexer struct {
 	failed int       // number of errors that the parser has found in the tokens
 	levels []level   // the open blocks, outermost first
 
-	list []lexer.Token // of the line being read; of none before the first, with EOF behind the last
+	list []lexer.Token // of the line being read; of none before the first, with EOF after the last
 	next int           // index of the next one
 
 	line      int    // number of the line being read, 0 at the end of the file
@@ -170,8 +170,8 @@ type lineLexer struct {
 	body      string // the statement being read
 	skipBelow int    // lines that are indented more than this belong to a bad one; -1: there is none
 
-	opener, behind string // the first condition of the line, and what stands behind it
-	ended          level  // the outermost set that ended at the line
+	opener, tail string // the first condition of the line, and what follows it
+	ended        level  // the outermost set that ended at the line
 
 	// Columns ascend mostly: characters are counted from the last one on.
 	counted, countedTo int // number of characters of body before the offset countedTo
@@ -192,11 +192,11 @@ func (x *lineLexer) fill() {
 			continue
 		}
 		x.begin(0, text)
-		x.opener, x.behind, x.ended = "", "", level{}
+		x.opener, x.tail, x.ended = "", "", level{}
 		indent := x.column(at) - 1
 		x.begin(indent, text[at:])
 		if len(x.errs)+x.failed >= maxErrors {
-			x.bad(0, fmt.Sprintf("%d errors are enough: the file is not read from here on", maxErrors), "")
+			x.bad(0, fmt.Sprintf("more than %d errors: the rest of the file is not read", maxErrors), "")
 			x.line = len(x.src.lines)
 			return
 		}
@@ -251,7 +251,7 @@ func (x *lineLexer) bad(at int, message, hint string) {
 	x.emit(tokBad, "", at)
 }
 
-// open begins a block behind the byte offset at of the statement.
+// open begins a block after the byte offset at of the statement.
 func (x *lineLexer) open(l level, at int) {
 	x.emit(tokOpen, "", at)
 	l.line = x.line
@@ -276,7 +276,7 @@ func (x *lineLexer) read(indent int) {
 		x.close()
 	}
 	if top := x.top(); top.set && !top.started && x.body[0] != '-' && indent <= top.header {
-		if !top.told {
+		if !top.reported {
 			x.bad(0, "the variants set above has no variants", `a variant is a line "- NAME:" below the "variants" line`)
 		}
 		x.close()
@@ -286,10 +286,10 @@ func (x *lineLexer) read(indent int) {
 }
 
 // statement reads x.body as a statement of the innermost block, with an indent that may differ from its column when it
-// stands behind a condition on one line.
+// stands after a condition on one line.
 func (x *lineLexer) statement(indent int) {
 	if len(x.levels) > maxNesting {
-		x.bad(0, fmt.Sprintf("more than %d blocks lie in each other", maxNesting), "")
+		x.bad(0, fmt.Sprintf("more than %d nested blocks", maxNesting), "")
 		x.skipBelow = indent
 		return
 	}
@@ -301,10 +301,10 @@ func (x *lineLexer) statement(indent int) {
 		x.strayDash(indent)
 		return
 	case x.top().set:
-		if top := x.top(); !top.told {
-			x.bad(0, `only variants can stand directly below a "variants" line`,
+		if top := x.top(); !top.reported {
+			x.bad(0, `only variants are allowed directly below a "variants" line`,
 				x.withTabs(`a variant is a line "- NAME:", its content is indented more than the first "-" of the set`))
-			top.told = true
+			top.reported = true
 		}
 		x.skipBelow = indent
 		return
@@ -332,21 +332,21 @@ func (x *lineLexer) statement(indent int) {
 }
 
 func (x *lineLexer) strayDash(indent int) {
-	if top := x.top(); !top.told {
-		hint := `variants stand below a "variants:" line, all in one column, and the first one decides where that is`
+	if top := x.top(); !top.reported {
+		hint := `variants follow a "variants:" line, all in the column of the first one`
 		// Probably meant is one of the sets around, or one that just ended: that whose variants stand nearest.
 		nearest := -1
 		for _, l := range slices.Backward(append(x.levels, x.ended)) {
 			if off := max(l.dash-indent, indent-l.dash); l.started && (nearest < 0 || off < nearest) {
 				nearest = off
-				hint = fmt.Sprintf("variants of the set in line %d stand in column %d, like its first one", l.line, l.dash+1)
+				hint = fmt.Sprintf("variants of the set in line %d begin in column %d, like its first one", l.line, l.dash+1)
 			}
 		}
 		if diag.Nearest(top.opener, []string{"variants"}) != "" {
-			hint = fmt.Sprintf(`did you mean "variants:" where %q stands?`, top.opener+":")
+			hint = fmt.Sprintf(`did you mean "variants:" instead of %q?`, top.opener+":")
 		}
 		x.bad(0, "a variant outside of a variants set", x.withTabs(hint))
-		top.told = true
+		top.reported = true
 	}
 	x.skipBelow = indent
 }
@@ -365,7 +365,7 @@ func (x *lineLexer) variant(indent int) {
 	if !set.started {
 		set.started, set.dash, set.floor = true, indent, set.header
 	}
-	set.told = false
+	set.reported = false
 	floor := set.dash
 	x.emit(tokDash, "-", 0)
 	x.tokens(skipBlanks(x.body, 1), mode{white: true})
@@ -405,7 +405,7 @@ func (x *lineLexer) keyword(word string, typ lexer.TokenType) {
 var operators = []string{"=", "+=", "<=", "~=", "?=", "?+=", "?<="}
 
 // findOperator returns where the leftmost operator of an assignment begins and ends. end is 0 when body is no
-// assignment: when there is no operator, or a colon stands before or directly behind it.
+// assignment: when there is no operator, or a colon is before or directly after it.
 func findOperator(body string) (at, end int) {
 	for i := range len(body) {
 		switch body[i] {
@@ -438,10 +438,10 @@ func (x *lineLexer) assignment(at, end int) {
 	x.emit(tokValue, value, start)
 }
 
-// condition reads "FILTER:" or "!FILTER:", opens its content, and reads what stands behind the colon as its first
+// condition reads "FILTER:" or "!FILTER:", opens its content, and reads what follows the colon as its first
 // statement.
 func (x *lineLexer) condition(indent int) {
-	begin := 0 // behind the characters of an operator that no "=" completes: these mean nothing
+	begin := 0 // after the characters of an operator that no "=" completes: these mean nothing
 	for begin < len(x.body) && strings.IndexByte("+<?~", x.body[begin]) >= 0 {
 		begin++
 	}
@@ -465,7 +465,7 @@ func (x *lineLexer) condition(indent int) {
 	opener := x.body[:colon]
 	rest := skipBlanks(x.body, colon+1)
 	if x.opener == "" {
-		x.opener, x.behind = opener, x.body[rest:]
+		x.opener, x.tail = opener, x.body[rest:]
 	}
 	x.open(level{floor: indent, opener: opener}, colon+1)
 	x.strict = false
@@ -494,11 +494,11 @@ func (x *lineLexer) notAStatement() {
 	_, operator := findOperator(x.body)
 	switch near := diag.Nearest(word, words); {
 	case x.strict && operator > 0:
-		message = "no assignment can stand here, behind a variants set without variants"
+		message = "an assignment is not allowed here, after a variants set without variants"
 		hint = "give that set a variant, or remove it"
 	case x.body[0] == '#':
-		message = "no comment can stand behind a condition"
-		hint = "put the comment on a line of its own"
+		message = "a comment is not allowed after a condition"
+		hint = "put the comment on a separate line"
 	case x.body[0] == '!':
 		message = `a condition without ":"`
 		if x.src.extra && isFilter(x.body[1:]) {
@@ -507,12 +507,12 @@ func (x *lineLexer) notAStatement() {
 	case x.body[0] == '(':
 		hint = `a condition cannot begin with "("; for a label of a named set use "only" or "no"`
 	case end == len(x.body) && slices.Contains(words, word):
-		message = fmt.Sprintf("nothing stands behind %q", word)
+		message = fmt.Sprintf("nothing follows %q", word)
 		hint = ""
 	case slices.Contains(words, x.opener):
-		hint = fmt.Sprintf("did you mean %q?", x.opener+" "+x.behind)
+		hint = fmt.Sprintf("did you mean %q?", x.opener+" "+x.tail)
 	case x.opener != "":
-		hint = fmt.Sprintf(`":" makes %q a condition; if it is a key, write %q`, x.opener, x.opener+" = "+x.behind)
+		hint = fmt.Sprintf(`":" makes %q a condition; if it is a key, write %q`, x.opener, x.opener+" = "+x.tail)
 	case near != "":
 		hint = fmt.Sprintf("did you mean %q?", near)
 	case x.src.extra && isFilter(x.body):
@@ -520,7 +520,7 @@ func (x *lineLexer) notAStatement() {
 	case x.body[0] == ';' || strings.HasPrefix(x.body, "/*"):
 		hint = `comments begin with "#" or "//"`
 	case strings.HasPrefix(x.body, "<<<<<<<") || strings.HasPrefix(x.body, ">>>>>>>"):
-		hint = "a merge left its conflict here"
+		hint = "this is a merge conflict marker"
 	}
 	x.bad(0, message, hint)
 }
@@ -528,7 +528,7 @@ func (x *lineLexer) notAStatement() {
 // A mode says how a part of a line is read as tokens.
 type mode struct {
 	white   bool // blanks are tokens
-	toColon bool // stop behind the first colon
+	toColon bool // stop after the first colon
 }
 
 var punctuation = [utf8.RuneSelf]lexer.TokenType{
@@ -544,7 +544,7 @@ func (x *lineLexer) tokens(at int, m mode) int {
 	afterColon := false
 	for i := at; i < len(x.body); {
 		if len(x.list) >= maxTokens {
-			x.bad(i, fmt.Sprintf("more than %d words and signs in one line", maxTokens), "")
+			x.bad(i, fmt.Sprintf("more than %d tokens in one line", maxTokens), "")
 			return -1
 		}
 		if end := skipLabel(x.body, i); end > i {
@@ -579,7 +579,7 @@ func (x *lineLexer) tokens(at int, m mode) int {
 			case slices.Contains(operators, op):
 				x.emit(tokOp, op, i)
 			default:
-				x.bad(i, fmt.Sprintf("%q is no operator", op), "operators are "+strings.Join(operators, " "))
+				x.bad(i, fmt.Sprintf("%q is not an operator", op), "operators are "+strings.Join(operators, " "))
 				return -1
 			}
 			operator = operator[:0]
@@ -606,13 +606,13 @@ func (x *lineLexer) badCharacter(r rune, at int, afterColon bool) {
 	hint := ""
 	switch {
 	case r == '"' || r == '\'':
-		hint = "labels stand without quotes"
+		hint = "labels are written without quotes"
 	case r == '$' && !afterColon:
 		hint = "${…} is replaced in values only"
 	case r == '*' || r == '|' || r == '^' || r == '\\':
-		hint = `patterns stand on the left of "?=" only`
+		hint = `patterns are allowed on the left of "?=" only`
 	}
-	x.bad(at, fmt.Sprintf("the character %q cannot stand here", r), hint)
+	x.bad(at, fmt.Sprintf("the character %q is not allowed here", r), hint)
 }
 
 // end is what tokens returns at the end of the line: a condition that has no colon is an error.

@@ -50,7 +50,7 @@ func smallSeeds(f *testing.F) {
 	}
 }
 
-// FuzzLex gives any text to the lexer: its tokens lie in the text in ascending order, and blocks lie in each other.
+// FuzzLex gives any text to the lexer: its tokens lie in the text in ascending order, and blocks are nested.
 func FuzzLex(f *testing.F) {
 	smallSeeds(f)
 	f.Fuzz(func(t *testing.T, text string) {
@@ -94,10 +94,10 @@ func checkToken(t *testing.T, src *source, token lexer.Token, last lexer.Positio
 	t.Helper()
 	pos := token.Pos
 	if pos.Line == 0 && (token.EOF() || token.Type == tokClose) {
-		return // behind the last line
+		return // after the last line
 	}
 	if pos.Line < last.Line || pos.Line == last.Line && pos.Column < last.Column && token.Type != tokBad || pos.Line > len(src.lines) {
-		t.Fatalf("%v %q at %v behind %v", token.Type, token.Value, pos, last)
+		t.Fatalf("%v %q at %v after %v", token.Type, token.Value, pos, last)
 	}
 	line := []rune(src.lines[pos.Line-1])
 	if pos.Column < 1 || pos.Column > len(line)+1 {

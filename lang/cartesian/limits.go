@@ -44,7 +44,7 @@ func (d *dict) limits(limiting []keyID) error {
 		case keyShortName:
 			d.shortName = []byte(c.text)
 		case keyDep, keyNames, keyShorts:
-			return fmt.Errorf("%s is no text: _min, _max and _fixed cannot change it", text)
+			return fmt.Errorf("%s is not a text: _min, _max and _fixed cannot change it", text)
 		default:
 			d.set(c.target, &value{text: c.text})
 		}
@@ -95,7 +95,7 @@ func parseInteger(s string) (*big.Int, error) {
 		_, ok = n.SetString(strings.ReplaceAll(digits, "_", ""), 10)
 	}
 	if !ok {
-		return nil, fmt.Errorf("%q is no whole number", s)
+		return nil, fmt.Errorf("%q is not a whole number", s)
 	}
 	return n, nil
 }
@@ -110,11 +110,11 @@ func parseSize(s string) (*big.Int, error) {
 	}
 	number = strings.TrimFunc(number, isBlank)
 	if !floatRE.MatchString(number) {
-		return nil, fmt.Errorf("%q is no size", s)
+		return nil, fmt.Errorf("%q is not a size", s)
 	}
 	f, _, err := big.ParseFloat(strings.ReplaceAll(number, "_", ""), 10, 53, big.ToNearestEven)
 	if err != nil || f.IsInf() || f.MantExp(nil) > 1024 { // Python's numbers end there
-		return nil, fmt.Errorf("%q is no size", s)
+		return nil, fmt.Errorf("%q is not a size", s)
 	}
 	bytes, _ := f.SetMantExp(f, 10*unit).Int(nil)
 	return bytes, nil

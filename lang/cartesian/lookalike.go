@@ -17,7 +17,7 @@ import (
 // A lookalike is the filter that the text of an assignment looks like.
 type lookalike struct {
 	filter      filterText
-	isCondition bool // a colon stands behind it
+	isCondition bool // a colon follows it
 	negated     bool
 	content     string // what follows the colon
 }
@@ -81,12 +81,12 @@ func (c *Config) lookalikeWarnings(onlyExtra bool) diag.List {
 			continue
 		}
 		key, value := splitAssignment(text)
-		message := fmt.Sprintf("this sets the key %q to %q; it is no condition", key, value)
+		message := fmt.Sprintf("this sets the key %q to %q; it is not a condition", key, value)
 		switch {
 		case !l.isCondition:
 			message = fmt.Sprintf("this sets the key %q to %q; it selects nothing", key, value)
 		case l.content == "":
-			message += ", and what stands below it always acts"
+			message += ", and the statements below it always apply"
 		}
 		d := at.diagnostic(message, c.insteadOf(l))
 		d.Severity = diag.Warning

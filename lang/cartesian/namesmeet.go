@@ -123,20 +123,20 @@ func (m *meeting) meet(a, b side, more string, apart bool) bool {
 		}
 		return false
 	}
-	// The side that is behind goes on.
-	behind, longer := a, strings.TrimPrefix(more, "-")
+	// The side that is behind continues.
+	shorter, longer := a, strings.TrimPrefix(more, "-")
 	first := !strings.HasPrefix(more, "+")
 	if more == "" && len(a.node.children) == 0 {
 		first = false
 	}
 	if !first {
-		behind, longer = b, strings.TrimPrefix(more, "+")
+		shorter, longer = b, strings.TrimPrefix(more, "+")
 	}
-	if len(behind.node.children) == 0 {
+	if len(shorter.node.children) == 0 {
 		return true
 	}
-	for _, child := range behind.node.children {
-		next := behind.to(child)
+	for _, child := range shorter.node.children {
+		next := shorter.to(child)
 		if first {
 			if text, ok := compareTexts(m.text(child), longer); ok && m.meet(next, b, text, apart) {
 				return true

@@ -128,13 +128,13 @@ func (c oracleCase) compare(t *testing.T, defaults bool) (want oracleResult, ok 
 }
 
 // foundIn reports whether the package saw the fault too, and none before it in the same file. A missing default is known
-// by the line behind its set, but shown at the set.
+// by the line after its set, but shown at the set.
 func (e *oracleError) foundIn(list diag.List) bool {
 	for _, d := range list {
-		_, behind, late := strings.Cut(d.Message, ", which ends ")
+		_, after, late := strings.Cut(d.Message, ", which ends ")
 		switch {
 		case d.Pos.File != e.file:
-		case late && strings.HasPrefix(behind, fmt.Sprintf("before line %d,", e.line)):
+		case late && strings.HasPrefix(after, fmt.Sprintf("before line %d,", e.line)):
 			return true
 		case !late:
 			return d.Pos.Line == e.line

@@ -27,7 +27,7 @@ type generator struct {
 	focus    int        // what there is more of
 	sets     [][]string // words that a join may take together
 	strict   bool       // what follows is read as tokens
-	ended    bool       // an empty set, behind which nothing may stand in its block
+	ended    bool       // an empty set, after which its block must end
 }
 
 // What configs have more of than others do: of everything, of filters in many sets, of joins, or of changes to dicts.
@@ -74,7 +74,7 @@ func (g *generator) one(n int) bool { return g.IntN(n) == 0 }
 
 func (g *generator) pick(from []string) string { return from[g.IntN(len(from))] }
 
-// generate makes a whole case. A file includes those behind it in the list only, so that none includes itself.
+// generate makes a whole case. A file includes those after it in the list only, so that none includes itself.
 func (g *generator) generate() oracleCase {
 	n := 2 + g.IntN(9)
 	if g.focus == focusFilters {

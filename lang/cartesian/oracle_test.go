@@ -49,7 +49,7 @@ type oracleResult struct {
 	skip  string
 }
 
-// askOracle expands files[name], with the extra strings behind it.
+// askOracle expands files[name], with the extra strings after it.
 func askOracle(files map[string]string, name string, extra []string, defaults bool) (result oracleResult) {
 	o := &oracle{files: files, defaults: defaults}
 	defer func() {
@@ -191,7 +191,7 @@ func (r *oReader) tokens(text string) (list []oToken, comment bool) {
 		}
 		dropped = dropped || pending != ""
 		if pending != "" && strings.ContainsRune(oBlank, c) {
-			panic(oracleOpen("a blank behind an operator that nothing completed"))
+			panic(oracleOpen("a blank after an operator that nothing completed"))
 		}
 		pending = ""
 		switch {
@@ -464,7 +464,7 @@ func (r *oReader) statement(line oLine, floor int, b *oBlock) {
 			r.fail("%s: no identifier", keyword)
 		}
 		if keyword == "suffix" && tokens[1].kind == ' ' && tokens[2].kind == 0 {
-			panic(oracleOpen("a comment behind a suffix"))
+			panic(oracleOpen("a comment after a suffix"))
 		}
 		if skipBlanks(tokens[1:])[0].kind != 0 {
 			r.fail("%s: more than an identifier", keyword)
@@ -651,19 +651,19 @@ func (r *oReader) header(text string) (name string, defaults [][]string) {
 			defaults = append(defaults, value)
 		}
 		if skipBlanks(tokens)[0].kind == 'a' {
-			panic(oracleOpen("the name of a set behind its meta data"))
+			panic(oracleOpen("the name of a set after its meta data"))
 		}
 	}
 	if tokens[0].kind != ':' {
 		r.fail("%q in the header of a set", tokens[0].text)
 	}
 	if skipBlanks(tokens[1:])[0].kind != 0 {
-		r.fail("text behind the header of a set")
+		r.fail("text after the header of a set")
 	}
 	return name, defaults
 }
 
-// meta reads what stands behind "[".
+// meta reads what follows "[".
 func (r *oReader) meta(tokens []oToken) (key string, value []string, rest []oToken) {
 	end := slices.IndexFunc(tokens, func(t oToken) bool { return t.kind == ']' })
 	if end < 0 {

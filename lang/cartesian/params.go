@@ -14,8 +14,8 @@ import (
 
 // Params are the settings of one variant: flat text by name.
 //
-// A setting may be meant for one object only; then the object's name stands behind the setting's, with "_" between.
-// Objects lie in each other, and their names are appended from the inside to the outside: of a host, then of a VM,
+// A setting may be meant for one object only; then the object's name follows the setting's, with "_" between.
+// Objects are nested, and their names are appended from the inside to the outside: of a host, then of a VM,
 // then of one of its images or NICs. So Params are narrowed from the outside to the inside:
 //
 //	mem = 512                 all VMs

@@ -297,7 +297,7 @@ func (r *filterReader) read(f *filterText, tokens []lexer.Token) (n int, err err
 			case dots > both:
 				return n, syntaxError{
 					Pos: token.Pos, Message: fmt.Sprintf("%d dots between two labels", dots),
-					Hint: `"." joins neighbours, ".." joins labels that stand anywhere`,
+					Hint: `"." joins adjacent labels, ".." joins labels in any place`,
 				}
 			case dots == both && !inWord:
 				return n, syntaxError{Pos: token.Pos, Message: "a dot with nothing before it"}
@@ -318,7 +318,7 @@ func (r *filterReader) read(f *filterText, tokens []lexer.Token) (n int, err err
 			if dots > none {
 				return n, syntaxError{
 					Pos: token.Pos, Message: fmt.Sprintf("a label is missing before %s", describe(*token)),
-					Hint: `words of a filter stand with one comma or blanks between them: "a, b" or "a b"`,
+					Hint: `words of a filter are separated by one comma or blanks: "a, b" or "a b"`,
 				}
 			}
 			r.endWord()
@@ -374,7 +374,7 @@ func readLabel(tokens []lexer.Token) (l label, n int, err error) {
 		if t := tokens[i]; t.Type != typ {
 			e := syntaxError{
 				Pos: t.Pos, bad: t.Type == tokBad, Message: fmt.Sprintf("unexpected %s in a label", describe(t)),
-				Hint: "a label of a named set is written (SET=NAME)",
+				Hint: "the form of a label of a named set is (SET=NAME)",
 			}
 			if t.Type == tokEOL {
 				e.Message = `"(" without ")"`

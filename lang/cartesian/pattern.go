@@ -7,7 +7,7 @@ import (
 	"strings"
 )
 
-// A Pattern is what stands behind "only" in a config, to be asked of the names of variants alone.
+// A Pattern is what follows "only" in a config, to be asked of the names of variants alone.
 type Pattern struct{ text filterText }
 
 // ParsePattern reads a pattern. What is wrong with it is a diag.List, whose places count in text.

@@ -207,7 +207,7 @@ func skipBlanks(s string, at int) int {
 	return at
 }
 
-// skipLabel returns the offset of the first character from the offset at on that cannot stand in an identifier, or the
+// skipLabel returns the offset of the first character from the offset at on that cannot be part of an identifier, or the
 // length of s.
 func skipLabel(s string, at int) int {
 	for at < len(s) {

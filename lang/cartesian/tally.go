@@ -21,7 +21,7 @@ type tally struct {
 	ctx        context.Context //nolint:containedctx // a tally lives within one call
 	config     *Config
 	options    Options
-	order      []*node // each node behind its children
+	order      []*node // each node after its children
 	parents    []int   // by node: nodes above it
 	multiplied []bool  // by node: there are joins at or below it that multiply
 	remnants   *remnantTable

@@ -22,7 +22,7 @@ type node struct {
 	labels   []nodeLabel
 	full     string   // the labels as they stand in names, with dots between
 	short    string   // the same without set names
-	deps     []string // labels that it depends on, each to be put behind the path's
+	deps     []string // labels that it depends on, each to be put after the path's
 	hidden   bool     // marked by "@" or [default=]: keeps its labels out of the short name
 	isChoice bool     // is a variant: the topmost node of its block
 	place    place
@@ -31,7 +31,7 @@ type node struct {
 
 	depth int // how many nodes lie under this one in a row, at most
 
-	// Of what stands behind a set:
+	// Of what follows a set:
 	preferred int // index of the default among children, or -1
 
 	// What follows from the above, see finish:

@@ -8,7 +8,7 @@
 //	guests.cfg:3:6: a block of labels cannot begin with three dots
 //	    only RHEL...6
 //	         ^
-//	    hint: "." joins neighbours, ".." joins labels that stand anywhere
+//	    hint: "." joins adjacent labels, ".." joins labels in any place
 //
 // Values of this package are plain data: any goroutine may read them, none may change them while another reads.
 package diag

@@ -43,7 +43,7 @@ func TestRender(t *testing.T) {
 			"a.cfg:3:6: m\n    größe!\n         ^\n",
 		},
 		{
-			"caret behind the end",
+			"caret after the end",
 			diag.Diagnostic{Pos: diag.Pos{File: "f", Line: 1, Col: 99}, Message: "m", Source: "ab"},
 			false,
 			"f:1:99: m\n    ab\n      ^\n",

@@ -88,9 +88,9 @@ func TestDisarm(t *testing.T) {
 	for _, test := range []struct{ name, text, want string }{
 		{"nothing", "a::b ### title # [x] #[y]\n##\n", "a::b ### title # [x] #[y]\n##\n"},
 		{"at once", "::error::x", `:\:error::x`},
-		{"behind blanks", "a\n \t ::stop-commands::x\n", "a\n \t :\\:stop-commands::x\n"},
-		{"behind a carriage return", "50%\r::error::x", "50%\r:\\:error::x"},
-		{"behind a blank of another script", "\u00a0\u2003::error::x", "\u00a0\u2003:\\:error::x"},
+		{"after blanks", "a\n \t ::stop-commands::x\n", "a\n \t :\\:stop-commands::x\n"},
+		{"after a carriage return", "50%\r::error::x", "50%\r:\\:error::x"},
+		{"after a blank of another script", "\u00a0\u2003::error::x", "\u00a0\u2003:\\:error::x"},
 		{"three", ":::error::x", `:\::error::x`},
 		{"within the line", "what ##[group]x and ###[error]y", `what ##\[group]x and ###\[error]y`},
 		{"others", "##vso[task.setvariable variable=a]x ##teamcity[x]", `##vso\[task.setvariable variable=a]x ##teamcity\[x]`},

@@ -113,7 +113,7 @@ func explain(e syntax.Error, source []byte) diag.Diagnostic {
 	case word == "if" && textAt(parts, i-1) == "else":
 		d.Message, d.Hint = `got "else if"`, `write "elif"`
 	case keywords[word] && want != "":
-		d.Message = fmt.Sprintf("the keyword %q cannot stand here, want %s", word, plain(want))
+		d.Message = fmt.Sprintf("the keyword %q is not allowed here, want %s", word, plain(want))
 	default:
 		d.Hint = pythonHint(parts, i, got)
 	}

@@ -57,8 +57,8 @@ func TestWords(t *testing.T) {
 		{"f(a, in = 3)\n", "1:6", name("in"), "choose another one, such as in_"},
 		{"for import in x:\n    pass\n", "1:5", name("import"), "choose another one, such as import_"},
 		{"load('a', class='b')\n", "1:11", name("class"), "choose another one, such as class_"},
-		{"x = in\n", "1:5", `the keyword "in" cannot stand here, want a value`, ""},
-		{"def f():\npass\n", "2:1", `the keyword "pass" cannot stand here, want an indented line`, ""},
+		{"x = in\n", "1:5", `the keyword "in" is not allowed here, want a value`, ""},
+		{"def f():\npass\n", "2:1", `the keyword "pass" is not allowed here, want an indented line`, ""},
 
 		{"if a:\n    pass\nelse if b:\n    pass\n", "3:6", `got "else if"`, `write "elif"`},
 		{"if a && b:\n    pass\n", "1:7", "got '&', want a value", `write "and", "or" and "not"`},
@@ -69,7 +69,7 @@ func TestWords(t *testing.T) {
 		{"for x in y\n    pass\n", "1:11", "got the end of the line, want ':'", ""},
 		{"x = (1\n", "2:1", "got the end of the file, want ')'", ""},
 
-		// Bytes that no program has. What is behind a NUL would never run.
+		// Bytes that no program has. What is after a NUL would never run.
 		{"def migration_scenario(env):\n    log('a')\n\x00\n    fail('x')\n", "3:1", "a NUL byte", "nothing after it would run; remove it, or save the file as UTF-8 if it is UTF-16"},
 		{"x = 'größe\x00'\n", "1:11", "a NUL byte", "nothing after it would run; remove it, or save the file as UTF-8 if it is UTF-16"},
 		{"x = 1 # a\x00\ny = 2\n", "1:10", "a NUL byte", "nothing after it would run; remove it, or save the file as UTF-8 if it is UTF-16"},

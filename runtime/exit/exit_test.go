@@ -36,7 +36,7 @@ func TestOf(t *testing.T) {
 		{"an unknown one before a judged one", errors.Join(plain, exit.Hosts.Wrap(plain)), exit.Hosts},
 		{"the outermost", exit.Failed.Wrap(exit.Hosts.Wrap(plain)), exit.Failed},
 		{"an interruption", interruption{}, exit.Interrupted},
-		{"an interruption behind another", errors.Join(exit.Hosts.Wrap(plain), interruption{}), exit.Interrupted},
+		{"an interruption after another", errors.Join(exit.Hosts.Wrap(plain), interruption{}), exit.Interrupted},
 		{"an interruption inside", exit.Hosts.Wrap(fmt.Errorf("dial: %w", interruption{})), exit.Interrupted},
 		{"a missing file that the user names", exit.Usage.Wrap(missing), exit.Usage},
 		{"a full disk", full, exit.Hosts},

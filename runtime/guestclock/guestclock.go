@@ -226,7 +226,7 @@ func (w *Watch) record(r, before reading) {
 	if w.began.IsZero() || r.arrival.Before(w.began) {
 		return
 	}
-	// The end may be seen before the first stamp behind it: its silence counts.
+	// The end may be seen before the first stamp after it: its silence counts.
 	if over := !w.ended.IsZero() && r.arrival.Add(-silence).After(w.ended); over {
 		return
 	}

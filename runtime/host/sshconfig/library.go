@@ -234,7 +234,7 @@ func (r *reader) line(file, raw string, depth int) error {
 	if value == "" || strings.ContainsAny(value, "'\\\f\v") {
 		return errNeedsOpenSSH
 	}
-	if _, behind, _ := strings.Cut(raw, parts[1]); strings.Contains(strings.TrimLeft(behind, " \t="), "\t") && (name == "host" || name == "match" || name == "include") {
+	if _, rest, _ := strings.Cut(raw, parts[1]); strings.Contains(strings.TrimLeft(rest, " \t="), "\t") && (name == "host" || name == "match" || name == "include") {
 		return errNeedsOpenSSH // the library splits at blanks only
 	}
 	switch name {
