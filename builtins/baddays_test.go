@@ -167,7 +167,7 @@ def migration_scenario(env):
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			t.Parallel()
-			e := perform(t, bedtest.Blank(t), &play{params: tt.params, source: tt.source})
+			e := runScenario(t, bedtest.Blank(t), &testRun{params: tt.params, source: tt.source})
 			e.want(t, tt.status, tt.words...)
 			e.wantEvidence(t, tt.evidence...)
 		})
@@ -181,7 +181,7 @@ func TestGuestNeverBoots(t *testing.T) {
 		t.Parallel()
 		p := small(t)
 		delete(p, "initrd")
-		e := perform(t, p, &play{params: cartesian.Params{"login_timeout": "30"}, source: `
+		e := runScenario(t, p, &testRun{params: cartesian.Params{"login_timeout": "30"}, source: `
 def migration_scenario(env):
     migrate_wait(["vm1"], "host1", "host2")
 `})
@@ -190,7 +190,7 @@ def migration_scenario(env):
 	})
 	t.Run("silence", func(t *testing.T) {
 		t.Parallel()
-		e := perform(t, bedtest.Blank(t), &play{params: cartesian.Params{"login_timeout": "1"}, source: `
+		e := runScenario(t, bedtest.Blank(t), &testRun{params: cartesian.Params{"login_timeout": "1"}, source: `
 def migration_scenario(env):
     vm = env.vm("vm1")
     vm.start()
@@ -233,7 +233,7 @@ def migration_scenario(env):
 			t.Parallel()
 			began := time.Time{}
 			var once sync.Once
-			e := perform(t, bedtest.Blank(t), &play{params: tt.params, source: tt.source, on: func(message string, at map[string]string, p *play) {
+			e := runScenario(t, bedtest.Blank(t), &testRun{params: tt.params, source: tt.source, on: func(message string, at map[string]string, p *testRun) {
 				_, has := at[tt.key]
 				if message == tt.message && (tt.key == "" || has) && (tt.value == "" || at[tt.key] == tt.value) {
 					once.Do(func() {
@@ -259,14 +259,14 @@ def migration_scenario(env):
 // What had failed before Ctrl-C stays what it was.
 func TestInterruptedAfterFailure(t *testing.T) {
 	t.Parallel()
-	e := perform(t, bedtest.NoQEMU(t), &play{
+	e := runScenario(t, bedtest.NoQEMU(t), &testRun{
 		source: `
 def migration_scenario(env):
     cleanup(sleep, 0.01)
     cleanup(log, "now")
     fail("lost")
 `,
-		on: func(message string, _ map[string]string, p *play) {
+		on: func(message string, _ map[string]string, p *testRun) {
 			if message == "now" {
 				p.cancel(run.ErrInterrupted)
 			}
@@ -311,9 +311,9 @@ def migration_scenario(env):
 			hosts := slices.Clone(allHosts(t)[:2])
 			wire := cuttable(t, hosts[tt.lost])
 			hosts[tt.lost] = wire.host
-			e := perform(t, params, &play{
+			e := runScenario(t, params, &testRun{
 				hosts: hosts, source: tt.source, left: tt.forGood, params: tt.params,
-				on: func(message string, _ map[string]string, _ *play) {
+				on: func(message string, _ map[string]string, _ *testRun) {
 					if message == "cut" {
 						wire.cut(tt.forGood)
 					}
@@ -346,7 +346,7 @@ func wantHint(t *testing.T, e *ended) {
 // removeLeftovers removes what a run had to leave behind.
 func removeLeftovers(t *testing.T, name string) {
 	t.Helper()
-	s, err := openStage()
+	s, err := openLab()
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -28,7 +28,7 @@ func BenchmarkMigrateWait(b *testing.B) {
 	params := small(b)
 	var c clock
 	for b.Loop() {
-		e := perform(b, params, &play{on: c.tick, source: `
+		e := runScenario(b, params, &testRun{on: c.tick, source: `
 def migration_scenario(env):
     src, dst = env.hosts
     for hop in range(10):
@@ -57,7 +57,7 @@ type clock struct {
 	wall, qemu, added, login, end []float64 // milliseconds
 }
 
-func (c *clock) tick(message string, at map[string]string, _ *play) {
+func (c *clock) tick(message string, at map[string]string, _ *testRun) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	switch {

@@ -22,7 +22,7 @@ import (
 	"github.com/mhmig/mhmig/runtime/task"
 )
 
-// Prompt is a talk with the user at a terminal.
+// Prompt is a terminal for the prompt of a breakpoint.
 type Prompt interface {
 	io.Writer
 	// ReadLine shows prompt and returns the next line, without its end: io.EOF when
@@ -31,8 +31,8 @@ type Prompt interface {
 	Close() error
 }
 
-// debugFunctions are for people who look into a running scenario. It is no
-// variable, as the prompt offers all functions.
+// debugFunctions are for debugging a scenario. It is a function, since a variable would
+// depend on itself: the prompt offers all functions.
 func debugFunctions() []*Builtin {
 	return []*Builtin{{
 		Name: "breakpoint", Waits: true,
@@ -43,19 +43,19 @@ func debugFunctions() []*Builtin {
 }
 
 const promptHelp = `An expression shows its value: env.hosts, vm.state, vm.qmp("query-status").
-A statement is carried out; what waits, waits: vm.wait_for_login().
-What is assigned here is known here only: the scenario's own variables keep their
-values, though what they refer to can be changed: items.append(1).
-  help       says this
+A statement is executed, and may wait: vm.wait_for_login().
+Assignments are visible here only: the scenario's variables keep their values, but
+mutable values can be changed: items.append(1).
+  help       prints this help
   vars       lists the variables
-  continue   or Ctrl-D goes on with the scenario
+  continue   or Ctrl-D continues the scenario
   Ctrl-C     ends the run
 `
 
 func breakpointFn(t *task.Task, _ *Args) (starlark.Value, error) {
-	s := sceneOf(t)
+	s := stateOf(t)
 	if s.debug.Prompt == nil {
-		logger(t).Warn("no terminal: breakpoint passed", result.AtKey, position(t))
+		logger(t).Warn("no terminal: breakpoint skipped", result.AtKey, position(t))
 		return nil, nil
 	}
 	p, err := task.Wait(t, s.debug.Prompt)
@@ -65,15 +65,15 @@ func breakpointFn(t *task.Task, _ *Args) (starlark.Value, error) {
 	defer p.Close()
 	frames := callerFrames(t.Thread())
 	frame := frames[0]
-	talk := &talk{task: t, prompt: p, frames: frames, env: s.Env(), own: starlark.StringDict{}}
+	prompt := &promptSession{task: t, prompt: p, frames: frames, env: s.env(), assigned: starlark.StringDict{}}
 	fmt.Fprintf(p, "breakpoint at %s, in %s (task %s of %s)\n", frame.Position(), frame.Callable().Name(), t.Name, s.bed.Variant())
-	talk.list()
-	fmt.Fprintln(p, "help says what can be done here; continue or Ctrl-D goes on")
-	return nil, talk.run()
+	prompt.list()
+	fmt.Fprintln(p, "help lists the commands; continue or Ctrl-D continues the scenario")
+	return nil, prompt.run()
 }
 
-// callerFrames are the frames of Starlark code, the innermost first: at least
-// one, be it of a builtin that was given to spawn.
+// callerFrames are the frames of Starlark functions, innermost first: at least one, which
+// is that of a builtin if spawn was called with one.
 func callerFrames(thread *starlark.Thread) []starlark.DebugFrame {
 	var frames []starlark.DebugFrame
 	for depth := 1; depth < thread.CallStackDepth(); depth++ {
@@ -88,20 +88,20 @@ func callerFrames(thread *starlark.Thread) []starlark.DebugFrame {
 	return frames
 }
 
-// talk is the prompt of one breakpoint.
-type talk struct {
-	task   *task.Task
-	prompt Prompt
-	frames []starlark.DebugFrame // the one that stands still, and those that have called it
-	env    starlark.Value
-	own    starlark.StringDict // what was assigned at the prompt
+// promptSession is the prompt of one breakpoint.
+type promptSession struct {
+	task     *task.Task
+	prompt   Prompt
+	frames   []starlark.DebugFrame // of the function with the breakpoint, and of its callers
+	env      starlark.Value
+	assigned starlark.StringDict // variables that were assigned at the prompt
 }
 
-// run reads and evaluates until the user wants the scenario to go on. Its error
-// is that of a scenario that was stopped meanwhile.
-func (k *talk) run() error {
+// run reads and executes statements until the user continues the scenario. Its error is
+// that of a scenario that was stopped meanwhile.
+func (p *promptSession) run() error {
 	for {
-		line, err := task.Wait(k.task, func(ctx context.Context) (string, error) { return k.prompt.ReadLine(ctx, ">>> ") })
+		line, err := task.Wait(p.task, func(ctx context.Context) (string, error) { return p.prompt.ReadLine(ctx, ">>> ") })
 		switch {
 		case errors.Is(err, io.EOF):
 			return nil
@@ -113,29 +113,29 @@ func (k *talk) run() error {
 		case "continue":
 			return nil
 		case "help", "help()":
-			fmt.Fprint(k.prompt, promptHelp)
+			fmt.Fprint(p.prompt, promptHelp)
 		case "vars":
-			k.list()
+			p.list()
 		default:
-			if err := k.perform(line); err != nil {
-				k.show(err)
+			if err := p.exec(line); err != nil {
+				p.show(err)
 			}
 		}
 	}
 }
 
-// perform parses a statement that begins with line, reading on where it goes on,
-// and carries it out.
-func (k *talk) perform(line string) error {
+// exec parses a statement that begins with line, reads further lines if it continues,
+// and executes it.
+func (p *promptSession) exec(line string) error {
 	text := []byte(line + "\n")
-	file, err := task.Wait(k.task, func(ctx context.Context) (*syntax.File, error) {
+	file, err := task.Wait(p.task, func(ctx context.Context) (*syntax.File, error) {
 		next := text
 		return star.Dialect.ParseCompoundStmt("prompt", func() ([]byte, error) {
 			if now := next; now != nil {
 				next = nil
 				return now, nil
 			}
-			more, err := k.prompt.ReadLine(ctx, "... ")
+			more, err := p.prompt.ReadLine(ctx, "... ")
 			text = append(text, more+"\n"...)
 			return []byte(more + "\n"), err
 		})
@@ -143,67 +143,67 @@ func (k *talk) perform(line string) error {
 	if err != nil {
 		return star.Explain(err, text)
 	}
-	names := k.names()
+	names := p.names()
 	if len(file.Stmts) == 1 {
 		if sole, ok := file.Stmts[0].(*syntax.ExprStmt); ok {
-			v, err := starlark.EvalExprOptions(star.Dialect, k.task.Thread(), sole.X, names)
+			v, err := starlark.EvalExprOptions(star.Dialect, p.task.Thread(), sole.X, names)
 			if err == nil && v != starlark.None {
-				fmt.Fprintln(k.prompt, printable.Lines(v.String()))
+				fmt.Fprintln(p.prompt, printable.Lines(v.String()))
 			}
 			return err
 		}
 	}
-	theirs := k.variables()
-	err = starlark.ExecREPLChunk(file, k.task.Thread(), names)
-	for _, name := range assigned(file) {
+	variables := p.variables()
+	err = starlark.ExecREPLChunk(file, p.task.Thread(), names)
+	for _, name := range assignedNames(file) {
 		v, ok := names[name]
 		if !ok {
-			continue // it did not come to that
+			continue // it was not executed
 		}
-		if k.own[name] == nil && theirs[name] != nil {
-			fmt.Fprintf(k.prompt, "%s: changed here only; the scenario's own keeps its value\n", name)
+		if p.assigned[name] == nil && variables[name] != nil {
+			fmt.Fprintf(p.prompt, "%s: changed here only; the scenario's variable keeps its value\n", name)
 		}
-		k.own[name] = v
+		p.assigned[name] = v
 	}
 	return err
 }
 
-// show tells an error, with its place.
-func (k *talk) show(err error) {
+// show prints an error, with its position.
+func (p *promptSession) show(err error) {
 	if list := diag.Of(err); list != nil {
-		_ = diag.Render(k.prompt, list, false) // it is as lost as all else here would be
+		_ = diag.Render(p.prompt, list, false) // an error of the terminal is reported by ReadLine
 		return
 	}
 	if at := task.Position(err); at != "" {
-		fmt.Fprintf(k.prompt, "%s: ", at)
+		fmt.Fprintf(p.prompt, "%s: ", at)
 	}
-	fmt.Fprintln(k.prompt, printable.Lines(err.Error()))
+	fmt.Fprintln(p.prompt, printable.Lines(err.Error()))
 }
 
-// list names the variables.
-func (k *talk) list() {
-	all := k.variables()
-	maps.Copy(all, k.own)
-	fmt.Fprintf(k.prompt, "variables: %s\n", strings.Join(slices.Sorted(maps.Keys(all)), ", "))
+// list prints the names of the variables.
+func (p *promptSession) list() {
+	all := p.variables()
+	maps.Copy(all, p.assigned)
+	fmt.Fprintf(p.prompt, "variables: %s\n", strings.Join(slices.Sorted(maps.Keys(all)), ", "))
 }
 
-// names is all that can be named at the prompt.
-func (k *talk) names() starlark.StringDict {
-	all := universe()
-	if fn, ok := k.frames[0].Callable().(*starlark.Function); ok {
+// names returns all variables and functions that statements can use.
+func (p *promptSession) names() starlark.StringDict {
+	all := predeclared()
+	if fn, ok := p.frames[0].Callable().(*starlark.Function); ok {
 		maps.Copy(all, fn.Globals())
 	}
-	maps.Copy(all, k.variables())
-	maps.Copy(all, k.own)
+	maps.Copy(all, p.variables())
+	maps.Copy(all, p.assigned)
 	return all
 }
 
-// variables are those of the functions that stand still, and those that these
-// have of the functions around them, with their values of now. Of two with one
-// name it is the inner one. A task begins with no caller, so env is added.
-func (k *talk) variables() starlark.StringDict {
-	all := starlark.StringDict{"env": k.env}
-	for _, frame := range slices.Backward(k.frames) {
+// variables returns the local and free variables of the functions on the call stack,
+// with their current values. Of two with one name it is the inner one. The stack of a
+// task does not include its parent, so env is added.
+func (p *promptSession) variables() starlark.StringDict {
+	all := starlark.StringDict{"env": p.env}
+	for _, frame := range slices.Backward(p.frames) {
 		fn, ok := frame.Callable().(*starlark.Function)
 		if !ok {
 			continue
@@ -215,7 +215,7 @@ func (k *talk) variables() starlark.StringDict {
 		}
 		for i := range frame.NumLocals() {
 			if b, v := frame.Local(i); v != nil {
-				if v = uncelled(v); v != nil {
+				if v = localValue(v); v != nil {
 					all[b.Name] = v
 				}
 			}
@@ -224,10 +224,10 @@ func (k *talk) variables() starlark.StringDict {
 	return all
 }
 
-// uncelled returns the value of a local variable. The interpreter keeps one that
-// inner functions share in a cell, a type of its own whose only field is the
-// value, and offers no way into it. Nil: it has none yet.
-func uncelled(v starlark.Value) starlark.Value {
+// localValue returns the value of a local variable, nil if it has none yet. The
+// interpreter keeps a variable that inner functions share in a cell, an unexported
+// type whose only field is the value.
+func localValue(v starlark.Value) starlark.Value {
 	cell := reflect.ValueOf(v)
 	if v.Type() != "cell" || cell.Kind() != reflect.Pointer {
 		return v
@@ -238,15 +238,15 @@ func uncelled(v starlark.Value) starlark.Value {
 	return *(*starlark.Value)(cell.UnsafePointer())
 }
 
-// assigned is the names that a file's statements give values to.
-func assigned(file *syntax.File) []string {
+// assignedNames returns the names that a file's statements assign.
+func assignedNames(file *syntax.File) []string {
 	var names []string
 	target := func(n syntax.Node) bool {
 		switch n := n.(type) {
 		case *syntax.Ident:
 			names = append(names, n.Name)
 		case *syntax.IndexExpr, *syntax.DotExpr, *syntax.SliceExpr:
-			return false // a part of what has a name already
+			return false // an element of a variable
 		}
 		return true
 	}

@@ -51,7 +51,7 @@ func TestBreakpoint(t *testing.T) {
 		"for i in range(2):", "    print(i)", "", "env.hosts[0].run(\"echo hi\").stdout",
 		"1 +", "import os", "nothing", "[][7]", "broken()", "sleep(0.01)", "later", "help", "vars", "continue", "unread",
 	}}
-	e := perform(t, bedtest.NoQEMU(t), &play{
+	e := runScenario(t, bedtest.NoQEMU(t), &testRun{
 		debug: builtins.Debug{Prompt: func(context.Context) (builtins.Prompt, error) { return person, nil }},
 		source: `
 GLOBAL = 5
@@ -84,13 +84,13 @@ def migration_scenario(env):
 	for _, words := range []string{
 		"breakpoint at @test//scenario.star:17:15, in inner (task main of 001-test)\nvariables: env, items, nested, number, outer, shared, task, ticker, ticks\n",
 		">>> number + GLOBAL\n7\n", ">>> shared\n\"s\"\n", ">>> outer\n\"o\"\n", ">>> env.vms\n[\"vm1\", \"vm2\"]\n",
-		"number: changed here only; the scenario's own keeps its value\n", ">>> number + 2\n42\n",
+		"number: changed here only; the scenario's variable keeps its value\n", ">>> number + 2\n42\n",
 		">>> def twice(x):\n...     return 2 * x\n... \n", ">>> twice(number)\n80\n", "\"hi\\n\"\n",
 		">>> 1 +\nprompt:1:4: got the end of the line, want a value\n    1 +\n       ^\n",
 		">>> import os\nprompt:1:1: there is no \"import\": ", ">>> nothing\nprompt:1:1: undefined: nothing\n",
 		">>> [][7]\nprompt:1:3: index 7 out of range: empty list\n",
 		">>> broken()\n@test//scenario.star:5:9: it is broken\n", "prompt:1:1: undefined: later\n",
-		"what waits, waits", "variables: env, i, items, ", "number, outer, shared, task, ticker, ticks, twice\n",
+		"may wait: vm.wait_for_login()", "variables: env, i, items, ", "number, outer, shared, task, ticker, ticks, twice\n",
 	} {
 		if !strings.Contains(shown, words) {
 			t.Errorf("the prompt does not show %q", words)
@@ -110,7 +110,7 @@ def migration_scenario(env):
 func TestBreakpointInNested(t *testing.T) {
 	t.Parallel()
 	person := &typed{lines: []string{"env.vms", "caller", "same", "free", "continue", "env.vms", "caller", "free", "continue", "env.vms"}}
-	e := perform(t, bedtest.NoQEMU(t), &play{
+	e := runScenario(t, bedtest.NoQEMU(t), &testRun{
 		debug: builtins.Debug{Prompt: func(context.Context) (builtins.Prompt, error) { return person, nil }},
 		source: `
 def call(fn):
@@ -151,16 +151,16 @@ def migration_scenario(env):
 // Without a terminal a breakpoint is passed, and said so.
 func TestBreakpointWithoutTerminal(t *testing.T) {
 	t.Parallel()
-	e := perform(t, bedtest.NoQEMU(t), &play{source: "def migration_scenario(env):\n    breakpoint()\n"})
+	e := runScenario(t, bedtest.NoQEMU(t), &testRun{source: "def migration_scenario(env):\n    breakpoint()\n"})
 	e.want(t, result.Pass)
-	e.wantLog(t, "no terminal: breakpoint passed")
+	e.wantLog(t, "no terminal: breakpoint skipped")
 }
 
 // A sibling's failure ends the prompt.
 func TestBreakpointEndsWithScenario(t *testing.T) {
 	t.Parallel()
 	person := &typed{pause: time.Hour}
-	e := perform(t, bedtest.NoQEMU(t), &play{
+	e := runScenario(t, bedtest.NoQEMU(t), &testRun{
 		debug: builtins.Debug{Prompt: func(context.Context) (builtins.Prompt, error) { return person, nil }},
 		source: `
 def migration_scenario(env):

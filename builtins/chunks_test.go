@@ -78,7 +78,7 @@ func chunkOf(t *testing.T, file string, start int, text string) chunk {
 }
 
 func (c chunk) test(t *testing.T, bed *testbed.Bed) {
-	message, position, backtrace := c.perform(t, bed)
+	message, position, backtrace := c.run(t, bed)
 	switch {
 	case c.message == nil && message != "":
 		t.Errorf("got %s: %s, want no failure\n%s", position, message, backtrace)
@@ -92,9 +92,9 @@ func (c chunk) test(t *testing.T, bed *testbed.Bed) {
 	}
 }
 
-// perform runs the chunk and returns its first failure.
-func (c chunk) perform(t *testing.T, bed *testbed.Bed) (message, position, backtrace string) {
-	scenario, err := (&play{source: c.source, file: c.file}).tryLoad(t)
+// run runs the chunk and returns its first failure.
+func (c chunk) run(t *testing.T, bed *testbed.Bed) (message, position, backtrace string) {
+	scenario, err := (&testRun{source: c.source, file: c.file}).tryLoad(t)
 	if load, ok := errors.AsType[*star.LoadError](err); ok {
 		return load.Err.Error(), task.Position(load.Err), load.Error()
 	} else if err != nil {
@@ -110,10 +110,10 @@ func (c chunk) perform(t *testing.T, bed *testbed.Bed) (message, position, backt
 	return failures[0].Error(), task.Position(failures[0]), task.Backtrace(failures[0])
 }
 
-// newBed prepares a bed on hosts of the stage.
+// newBed prepares a bed on hosts of the lab.
 func newBed(t *testing.T, params cartesian.Params, hosts int) *testbed.Bed {
 	t.Helper()
-	s, err := openStage()
+	s, err := openLab()
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -127,5 +127,5 @@ func newBed(t *testing.T, params cartesian.Params, hosts int) *testbed.Bed {
 // runOn runs a scenario on a prepared bed.
 func runOn(t *testing.T, bed *testbed.Bed, extra starlark.StringDict, source string) run.Verdict {
 	t.Helper()
-	return builtins.Run(t.Context(), bed, (&play{source: source, extra: extra}).load(t).Main, builtins.Debug{})
+	return builtins.Run(t.Context(), bed, (&testRun{source: source, extra: extra}).load(t).Main, builtins.Debug{})
 }

@@ -12,7 +12,7 @@ import (
 	"github.com/mhmig/mhmig/lang/cartesian"
 )
 
-// Language returns the tables as data. lang/api has it for those that do not run
+// Language returns the tables as data, which lang/api has for tools that do not run
 // scenarios.
 func Language() api.Language {
 	l := api.Language{Functions: describeAll(Functions())}
@@ -45,15 +45,15 @@ func (b *Builtin) describe() api.Builtin {
 func (p Param) describe() api.Parameter {
 	d := api.Parameter{Name: p.Name, Type: p.Type.Name, Wants: p.Type.Want, Optional: p.Default.optional, Doc: p.Doc}
 	switch {
-	case p.Default.words != "":
-		d.Default, d.Computed = p.Default.words, true
+	case p.Default.text != "":
+		d.Default, d.Computed = p.Default.text, true
 	case p.Default.optional:
 		d.Default = expression(p.Default.value)
 	}
 	return d
 }
 
-// expression is what one writes in a scenario for a value that a Type has unpacked.
+// expression is the Starlark expression of a value that a Type has unpacked.
 func expression(v any) string {
 	switch v := v.(type) {
 	case starlark.Value:
@@ -69,5 +69,5 @@ func expression(v any) string {
 			return "{}"
 		}
 	}
-	return "" // the test of the tables finds it
+	return "" // a test of the tables reports it
 }

@@ -47,7 +47,7 @@ func TestDirtyGuard(t *testing.T) {
 
 	t.Run("auto", func(t *testing.T) {
 		t.Parallel()
-		e := perform(t, base, &play{source: hops, params: cartesian.Params{"hops": "4"}})
+		e := runScenario(t, base, &testRun{source: hops, params: cartesian.Params{"hops": "4"}})
 		e.want(t, result.Pass)
 		e.wantLog(t, "tcg_dirty_guard", "memory is 131064 KiB instead of 131072")
 	})
@@ -56,7 +56,7 @@ func TestDirtyGuard(t *testing.T) {
 		if major := qemuMajor(t); major >= 9 {
 			t.Skipf("NOT TESTED: the loss of memory: QEMU %d has not got the defect", major)
 		}
-		e := perform(t, base, &play{source: hops, params: cartesian.Params{"hops": "30", "tcg_dirty_guard": "off"}})
+		e := runScenario(t, base, &testRun{source: hops, params: cartesian.Params{"hops": "30", "tcg_dirty_guard": "off"}})
 		e.want(t, result.Fail, "migration ", "destination", "check_work")
 		e.wantLog(t, "tcg_dirty_guard = off", "migration completed")
 		if e.Evidence == "" {

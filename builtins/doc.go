@@ -1,16 +1,15 @@
 // SPDX-License-Identifier: Apache-2.0
 
-// Package builtins is the Starlark face of mhmig: the functions that scenarios
-// call and the values they handle.
+// Package builtins is mhmig's Starlark API: the functions that scenarios call and the
+// values they use.
 //
-// Everything is one row of a table ([Functions], [Classes]): name, parameters
-// with their defaults, result, documentation and code stand together. Argument
-// errors and the reference come from there, and the data ([Language]) that
-// lang/api has for those that do not run scenarios. A builtin has three parts: its arguments
-// become Go values; then, if it waits, it gives the scenario's lock away
-// ([task.Wait]) and works without touching Starlark values; then its result
-// becomes a Starlark value.
+// Each is one row of a table ([Functions], [Classes]), with its name, parameters with
+// their defaults, result, documentation and code. Argument errors and the reference are
+// generated from the tables, and the data ([Language]) that lang/api has for tools that
+// do not run scenarios. A builtin has three parts: it converts its arguments to Go
+// values; then, if it waits, it releases the scenario's lock ([task.Wait]) and works
+// without Starlark values; then it converts its result to a Starlark value.
 //
-// A [Scene] is what the builtins of one running scenario share. Its fields are
-// used under the scenario's lock only.
+// The builtins of one running scenario share a scenarioState. Its fields are used under
+// the scenario's lock only.
 package builtins

@@ -18,20 +18,20 @@ func envClass() *Class {
 		Name: "env",
 		Doc:  "What migration_scenario is called with: the variant's params, its hosts and its VMs.",
 		Attrs: []Attr{
-			{"params", "params", "the variant's params", func(s *Scene, _ any) (starlark.Value, error) {
+			{"params", "params", "the variant's params", func(s *scenarioState, _ any) (starlark.Value, error) {
 				return s.params(s.bed.Params()), nil
 			}},
-			{"hosts", "list[host]", "all hosts, in the order of --hosts", func(s *Scene, _ any) (starlark.Value, error) {
+			{"hosts", "list[host]", "all hosts, in the order of --hosts", func(s *scenarioState, _ any) (starlark.Value, error) {
 				var hosts []starlark.Value
 				for _, h := range s.bed.Hosts() {
 					hosts = append(hosts, s.host(h))
 				}
 				return starlark.NewList(hosts), nil
 			}},
-			{"master", "host", "the first host", func(s *Scene, _ any) (starlark.Value, error) {
+			{"master", "host", "the first host", func(s *scenarioState, _ any) (starlark.Value, error) {
 				return s.host(s.bed.Hosts()[0]), nil
 			}},
-			{"vms", "list[string]", "the names of the variant's VMs: the param vms", func(s *Scene, _ any) (starlark.Value, error) {
+			{"vms", "list[string]", "the names of the variant's VMs: the param vms", func(s *scenarioState, _ any) (starlark.Value, error) {
 				return stringList(s.bed.VMs()), nil
 			}},
 		},
@@ -41,7 +41,7 @@ func envClass() *Class {
 				Doc:     "Returns a VM by its name. The value stands for the instance that runs, on whichever host that is.",
 				Returns: Return{"vm", "the VM"},
 				Fn: func(t *task.Task, a *Args) (starlark.Value, error) {
-					s, name := sceneOf(t), arg[string](a, "name")
+					s, name := stateOf(t), arg[string](a, "name")
 					if !slices.Contains(s.bed.VMs(), name) {
 						return nil, misusef("name: no VM %q; the param vms has %s", name, cmp.Or(strings.Join(s.bed.VMs(), ", "), "none"))
 					}
@@ -57,7 +57,7 @@ func envClass() *Class {
 				Doc:     "Saves a file among the variant's results.",
 				Returns: Nothing,
 				Fn: func(t *task.Task, a *Args) (starlark.Value, error) {
-					if err := sceneOf(t).bed.SaveArtifact(arg[string](a, "name"), []byte(arg[string](a, "data"))); err != nil {
+					if err := stateOf(t).bed.SaveArtifact(arg[string](a, "name"), []byte(arg[string](a, "data"))); err != nil {
 						return nil, misuse{err}
 					}
 					return nil, nil

@@ -45,7 +45,7 @@ def migration_scenario(env):
 
 func TestGuestDowntime(t *testing.T) {
 	t.Parallel()
-	e := perform(t, small(t), &play{source: felt, params: cartesian.Params{"memory_work": "16M", "memory_work_rate": "40M"}})
+	e := runScenario(t, small(t), &testRun{source: felt, params: cartesian.Params{"memory_work": "16M", "memory_work_rate": "40M"}})
 	e.want(t, result.Pass)
 	for line := range strings.Lines(e.log) {
 		if strings.Contains(line, "felt what") {

@@ -15,11 +15,10 @@ import (
 	"github.com/mhmig/mhmig/runtime/testbed"
 )
 
-// commandTimeout is how long a command on a host may take, or a small file, when
-// the scenario does not say.
+// commandTimeout is the default timeout of commands on a host, and of small files.
 const commandTimeout = 60 * time.Second
 
-func (s *Scene) host(h *testbed.Host) *object { return s.object("host", h, h.Name()) }
+func (s *scenarioState) host(h *testbed.Host) *object { return s.object("host", h, h.Name()) }
 
 var (
 	pathParam        = Param{"path", String, Required, "a file on the host"}
@@ -33,16 +32,16 @@ func hostClass() *Class {
 		Name: "host",
 		Doc:  "A host of the run, reached by SSH.",
 		Attrs: []Attr{
-			{"name", "string", "as given to --hosts; host1, host2, … in the lab", func(_ *Scene, self any) (starlark.Value, error) {
+			{"name", "string", "as given to --hosts; host1, host2, … in the lab", func(_ *scenarioState, self any) (starlark.Value, error) {
 				return starlark.String(self.(*testbed.Host).Name()), nil
 			}},
-			{"address", "string", "the address by which the other hosts reach it for migrations", func(_ *Scene, self any) (starlark.Value, error) {
+			{"address", "string", "the address by which the other hosts reach it for migrations", func(_ *scenarioState, self any) (starlark.Value, error) {
 				return starlark.String(self.(*testbed.Host).MigrationAddress()), nil
 			}},
-			{"facts", "dict[string, string | int]", "kernel, hostname, arch, os, user, cpus, memory (bytes)", func(_ *Scene, self any) (starlark.Value, error) {
+			{"facts", "dict[string, string | int]", "kernel, hostname, arch, os, user, cpus, memory (bytes)", func(_ *scenarioState, self any) (starlark.Value, error) {
 				return toStarlark(self.(*testbed.Host).Facts())
 			}},
-			{"params", "params", "the variant's params as they are for this host", func(s *Scene, self any) (starlark.Value, error) {
+			{"params", "params", "the variant's params as they are for this host", func(s *scenarioState, self any) (starlark.Value, error) {
 				return s.params(self.(*testbed.Host).Params), nil
 			}},
 		},
@@ -133,7 +132,7 @@ func hostClass() *Class {
 					if err != nil {
 						return nil, err
 					}
-					return sceneOf(t).newObject("fault", block, block.String()), nil
+					return stateOf(t).newObject("fault", block, block.String()), nil
 				},
 			},
 			{
@@ -148,7 +147,7 @@ func hostClass() *Class {
 	}
 }
 
-// transfer waits for the copying of a file, as long as the call allows.
+// transfer copies a file within the timeout of the call.
 func transfer[T any](t *task.Task, a *Args, do func(context.Context) (T, error)) (T, error) {
 	timeout := arg[time.Duration](a, "timeout")
 	return task.Wait(t, func(ctx context.Context) (T, error) {
@@ -158,7 +157,7 @@ func transfer[T any](t *task.Task, a *Args, do func(context.Context) (T, error))
 	})
 }
 
-// done is the value of a builtin that returns nothing.
+// done is the result of a builtin that returns nothing.
 func done(_ struct{}, err error) (starlark.Value, error) { return nil, err }
 
 func hostRun(t *task.Task, a *Args) (starlark.Value, error) {
@@ -179,7 +178,7 @@ func hostRun(t *task.Task, a *Args) (starlark.Value, error) {
 	if err != nil {
 		return nil, err
 	}
-	return sceneOf(t).newObject("result", &out, fmt.Sprintf("status %d", out.Status)), nil
+	return stateOf(t).newObject("result", &out, fmt.Sprintf("status %d", out.Status)), nil
 }
 
 func hostStart(t *task.Task, a *Args) (starlark.Value, error) {
@@ -196,7 +195,7 @@ func hostStart(t *task.Task, a *Args) (starlark.Value, error) {
 		return nil, err
 	}
 	t.Scenario().AddCleanup(task.Cleanup{Name: "kill " + command, Func: func(c *task.Task) error { return p.Kill(c.Context()) }})
-	return sceneOf(t).newObject("process", p, command), nil
+	return stateOf(t).newObject("process", p, command), nil
 }
 
 // resultClass is what host.run returns.
@@ -205,16 +204,16 @@ func resultClass() *Class {
 		Name: "result",
 		Doc:  "How a command on a host ended.",
 		Attrs: []Attr{
-			{"status", "int", "the exit status", func(_ *Scene, self any) (starlark.Value, error) {
+			{"status", "int", "the exit status", func(_ *scenarioState, self any) (starlark.Value, error) {
 				return starlark.MakeInt(self.(*host.Output).Status), nil
 			}},
-			{"stdout", "string", "what it wrote to standard output", func(_ *Scene, self any) (starlark.Value, error) {
+			{"stdout", "string", "what it wrote to standard output", func(_ *scenarioState, self any) (starlark.Value, error) {
 				return starlark.String(self.(*host.Output).Stdout), nil
 			}},
-			{"stderr", "string", "what it wrote to standard error", func(_ *Scene, self any) (starlark.Value, error) {
+			{"stderr", "string", "what it wrote to standard error", func(_ *scenarioState, self any) (starlark.Value, error) {
 				return starlark.String(self.(*host.Output).Stderr), nil
 			}},
-			{"duration", "float", "how long it ran, in seconds", func(_ *Scene, self any) (starlark.Value, error) {
+			{"duration", "float", "how long it ran, in seconds", func(_ *scenarioState, self any) (starlark.Value, error) {
 				return starlark.Float(self.(*host.Output).Duration.Seconds()), nil
 			}},
 		},
@@ -241,7 +240,7 @@ func processClass() *Class {
 					if err != nil {
 						return nil, err
 					}
-					return sceneOf(t).newObject("result", &out, fmt.Sprintf("status %d", out.Status)), nil
+					return stateOf(t).newObject("result", &out, fmt.Sprintf("status %d", out.Status)), nil
 				},
 			},
 			{
@@ -256,7 +255,7 @@ func processClass() *Class {
 	}
 }
 
-// faultClass is a fault that is in force until it is undone.
+// faultClass is an injected fault.
 func faultClass() *Class {
 	return &Class{
 		Name: "fault",

@@ -149,15 +149,15 @@ def migration_scenario(env):
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			t.Parallel()
-			p := &play{params: tt.params, source: tt.source}
+			p := &testRun{params: tt.params, source: tt.source}
 			p.extra = starlark.StringDict{"let_run": starlark.NewBuiltin("let_run", p.letRun)}
-			perform(t, bedtest.Blank(t), p).want(t, tt.status, tt.words...)
+			runScenario(t, bedtest.Blank(t), p).want(t, tt.status, tt.words...)
 		})
 	}
 }
 
 // letRun is let_run(vm, host): it sends cont by QEMU's monitor for people.
-func (p *play) letRun(_ *starlark.Thread, b *starlark.Builtin, args starlark.Tuple, kwargs []starlark.Tuple) (starlark.Value, error) {
+func (p *testRun) letRun(_ *starlark.Thread, b *starlark.Builtin, args starlark.Tuple, kwargs []starlark.Tuple) (starlark.Value, error) {
 	var vm, host string
 	if err := starlark.UnpackArgs(b.Name(), args, kwargs, "vm", &vm, "host", &host); err != nil {
 		return nil, err
@@ -214,7 +214,7 @@ func TestAbnormalEnd(t *testing.T) {
 				t.Fatal(err)
 			}
 			params["qemu_binary_"+tt.host] = wrapper
-			perform(t, params, &play{source: tt.source}).want(t, result.Fail, tt.words...)
+			runScenario(t, params, &testRun{source: tt.source}).want(t, result.Fail, tt.words...)
 		})
 	}
 }
@@ -269,7 +269,7 @@ def migration_scenario(env):
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			t.Parallel()
-			p := &play{source: tt.source}
+			p := &testRun{source: tt.source}
 			p.extra = starlark.StringDict{
 				"console": starlark.NewBuiltin("console", func(*starlark.Thread, *starlark.Builtin, starlark.Tuple, []starlark.Tuple) (starlark.Value, error) {
 					return starlark.String(p.bed.Current("vm1").Console.Tail(5)), nil
@@ -282,7 +282,7 @@ def migration_scenario(env):
 			if tt.words == nil {
 				status = result.Pass
 			}
-			perform(t, small(t), p).want(t, status, tt.words...)
+			runScenario(t, small(t), p).want(t, status, tt.words...)
 		})
 	}
 }

@@ -22,7 +22,7 @@ type tests struct{ *testing.M }
 
 func (m tests) Run() int {
 	status := m.M.Run()
-	if err := closeStage(); err != nil {
+	if err := closeLab(); err != nil {
 		fmt.Fprintln(os.Stderr, "the tests' lab:", err)
 		return 1
 	}

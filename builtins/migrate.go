@@ -34,28 +34,28 @@ var migrateParams = []Param{
 	{"check_src", Hook, Computed("no guest runs"), "called with mig on the source, to check it after the migration"},
 	{"check_dst", Hook, Computed("each guest runs and accepts a login"), "called with mig on the destination, to check it after the migration"},
 	{"post_migration", Hook, None, "called with mig on both sides, at the end"},
-	{"fresh", Bool, Computed("only where needed"), "whether guests are started anew on src. True: always, even where they run there. False: never; a guest that ran elsewhere or has ended is an ERROR. Without it: those that do not run on src, with a warning when the guest is another one then"},
+	{"fresh", Bool, Computed("only where needed"), "whether guests are restarted on src. True: always, even if they run there. False: never; a guest that runs elsewhere or has ended is an ERROR. Without it: those that do not run on src, with a warning if such a guest ran before"},
 }
 
 var (
-	waitTimeoutParam = Param{"timeout", Seconds, Value(meetingTimeout), "how long to wait"}
-	movedParam       = Param{"vms", VMs, Computed("all VMs of the migration"), "which of the migration's VMs"}
+	waitTimeoutParam = Param{"timeout", Seconds, Value(barrierTimeout), "how long to wait"}
+	migratedParam    = Param{"vms", VMs, Computed("all VMs of the migration"), "which of the migration's VMs"}
 )
 
-// migrationFunctions move VMs.
+// migrationFunctions migrate VMs.
 var migrationFunctions = []*Builtin{
 	{
 		Name: "migrate", Params: migrateParams,
 		Doc: "Starts a migration of VMs from src to dst and returns at once; mig.join waits for its end. " +
 			"VMs that do not run on src are started there first. An instance that an earlier migration left on another host is ended; " +
-			"as the guest is another one from then on, a warning says so: see fresh.",
+			"a warning says that the restarted guest is a new one: see fresh.",
 		Returns: Return{"mig", "the migration"},
 		Fn: func(t *task.Task, a *Args) (starlark.Value, error) {
 			r, err := startMigration(t, a)
 			if err != nil {
 				return nil, misuse{err}
 			}
-			return sceneOf(t).mig(r, nil), nil
+			return stateOf(t).mig(r, nil), nil
 		},
 	},
 	{
@@ -70,12 +70,13 @@ var migrationFunctions = []*Builtin{
 			if err := r.join(t, 0); err != nil {
 				return nil, err
 			}
-			return sceneOf(t).mig(r, nil), nil
+			return stateOf(t).mig(r, nil), nil
 		},
 	},
 }
 
-// preparedParam are the params of VMs and disks that nothing can change any more.
+// preparedParam matches the params of VMs and disks that are prepared before the
+// scenario.
 var preparedParam = regexp.MustCompile(`^(vms|images?|create_image|force_create_image)(_|$)`)
 
 // running is a migration and the tasks of its two sides.
@@ -84,14 +85,14 @@ type running struct {
 	source, destination *task.Task
 }
 
-// migKey makes one handle of each migration and of each of its sides.
+// migKey identifies the handle of a migration or of one of its sides.
 type migKey struct {
 	running *running
-	side    *migration.Side // nil: seen from outside
+	side    *migration.Side // nil: the migration as a whole
 }
 
 func startMigration(t *task.Task, a *Args) (*running, error) {
-	s := sceneOf(t)
+	s := stateOf(t)
 	if sc := scopeOf(t); sc != nil && sc.side != nil {
 		return nil, fmt.Errorf("not inside a migration's own worker")
 	}
@@ -109,7 +110,7 @@ func startMigration(t *task.Task, a *Args) (*running, error) {
 	maps.Copy(params, arg[cartesian.Params](a, "params"))
 	s.bed.SetParams(arg[cartesian.Params](a, "params"), t.CallerPosition().String())
 	r := &running{}
-	var src, dst *object // the migration as its sides see it: made here, where the lock is held
+	var src, dst *object // the handles of the sides: created here, where the lock is held
 	hook := func(name string) migration.Hook {
 		fn := arg[starlark.Callable](a, name)
 		if fn == nil {
@@ -149,16 +150,16 @@ func startMigration(t *task.Task, a *Args) (*running, error) {
 	if err != nil {
 		return nil, err
 	}
-	var atWork atomic.Int32
-	atWork.Store(2)
-	begin := make(chan struct{}) // both tasks are known before either calls a hook
+	var running atomic.Int32
+	running.Store(2)
+	begin := make(chan struct{}) // closed when both tasks are set, which the hooks use
 	start := func(side *migration.Side) *task.Task {
 		name := fmt.Sprintf("migration %d %s", m.Number, side.Role)
 		sc := &scope{host: side.Host, party: side.Party(), room: m.Room(), side: side}
 		return t.Scenario().Go(name, sc, func(t *task.Task) (starlark.Value, error) {
 			<-begin
 			defer func() {
-				if atWork.Add(-1) == 0 {
+				if running.Add(-1) == 0 {
 					release()
 				}
 			}()
@@ -171,7 +172,7 @@ func startMigration(t *task.Task, a *Args) (*running, error) {
 	return r, nil
 }
 
-// freshness is what the argument fresh says.
+// freshness converts the argument fresh.
 func freshness(a *Args) testbed.Fresh {
 	switch {
 	case !a.Has("fresh"):
@@ -189,7 +190,7 @@ func (r *running) join(t *task.Task, timeout time.Duration) error {
 	return err
 }
 
-func (s *Scene) mig(r *running, side *migration.Side) *object {
+func (s *scenarioState) mig(r *running, side *migration.Side) *object {
 	label := fmt.Sprintf("%d %s %s->%s", r.Number, strings.Join(r.VMs(), ","), r.Plan.Source.Name(), r.Plan.Destination.Name())
 	if side != nil {
 		label += " " + string(side.Role)
@@ -202,45 +203,45 @@ func migClass() *Class {
 		Name: "mig",
 		Doc:  "A migration: what migrate returns; and its source or destination side, which workers and hooks are called with.",
 		Attrs: []Attr{
-			{"number", "int", "the migration's number in the scenario, from 1", func(_ *Scene, self any) (starlark.Value, error) {
+			{"number", "int", "the migration's number in the scenario, from 1", func(_ *scenarioState, self any) (starlark.Value, error) {
 				return starlark.MakeInt(self.(migKey).running.Number), nil
 			}},
-			{"vms", "list[string]", "the names of the VMs that are migrated", func(_ *Scene, self any) (starlark.Value, error) {
+			{"vms", "list[string]", "the names of the VMs that are migrated", func(_ *scenarioState, self any) (starlark.Value, error) {
 				return stringList(self.(migKey).running.VMs()), nil
 			}},
-			{"src", "host", "the source host", func(s *Scene, self any) (starlark.Value, error) {
+			{"src", "host", "the source host", func(s *scenarioState, self any) (starlark.Value, error) {
 				return s.host(self.(migKey).running.Plan.Source), nil
 			}},
-			{"dst", "host", "the destination host", func(s *Scene, self any) (starlark.Value, error) {
+			{"dst", "host", "the destination host", func(s *scenarioState, self any) (starlark.Value, error) {
 				return s.host(self.(migKey).running.Plan.Destination), nil
 			}},
-			{"host", "host | None", "the host of this side; None for the migration as a whole", func(s *Scene, self any) (starlark.Value, error) {
+			{"host", "host | None", "the host of this side; None for the migration as a whole", func(s *scenarioState, self any) (starlark.Value, error) {
 				if side := self.(migKey).side; side != nil {
 					return s.host(side.Host), nil
 				}
 				return starlark.None, nil
 			}},
-			{"is_src", "bool", "whether this is the source side", func(_ *Scene, self any) (starlark.Value, error) {
+			{"is_src", "bool", "whether this is the source side", func(_ *scenarioState, self any) (starlark.Value, error) {
 				side := self.(migKey).side
 				return starlark.Bool(side != nil && side.IsSource()), nil
 			}},
-			{"params", "params", "the variant's params with this migration's changes", func(s *Scene, self any) (starlark.Value, error) {
+			{"params", "params", "the variant's params with this migration's changes", func(s *scenarioState, self any) (starlark.Value, error) {
 				return s.params(self.(migKey).running.Plan.Params), nil
 			}},
-			{"status", "string", "the status in QEMU's words: none, setup, active, completed, failed, cancelled, …", func(_ *Scene, self any) (starlark.Value, error) {
+			{"status", "string", "QEMU's migration status: none, setup, active, completed, failed, cancelled, …", func(_ *scenarioState, self any) (starlark.Value, error) {
 				return starlark.String(self.(migKey).running.State()), nil
 			}},
 			{"stats", "dict[string, dict[string, any]]", "by VM name, QEMU's statistics on the source (before the VM is sent only status, none): status, total-time, downtime, setup-time in ms, ram in bytes; " +
-				"for a guest that stamps its clock (param guest_clock) also what the guest has seen, in ms: " +
+				"for a guest that sends clock stamps (param guest_clock) also what they show, in ms: " +
 				"guest_downtime from its last stamp on the source to its first on the destination, guest_clock_stop the part of it in which its clock was stopped, " +
-				"guest_brownout the sum of its other gaps, guest_longest_gap the longest of them, guest_silence the longest time without a stamp, by the controller's clock", func(_ *Scene, self any) (starlark.Value, error) {
+				"guest_brownout the sum of its other gaps, guest_longest_gap the longest of them, guest_silence the longest time without a stamp, by the controller's clock", func(_ *scenarioState, self any) (starlark.Value, error) {
 				return toStarlark(self.(migKey).running.Stats())
 			}},
 		},
 		Methods: []*Builtin{
 			{
 				Name: "vm", Params: []Param{{"name", String, Required, "one of vms"}},
-				Doc:     "Returns a VM of the migration: on a side the instance on that side's host, else the one that runs.",
+				Doc:     "Returns a VM of the migration: on a side the instance on that side's host, else the running one.",
 				Returns: Return{"vm", "the VM"},
 				Fn:      migVM,
 			},
@@ -263,7 +264,7 @@ func migClass() *Class {
 			{
 				Name: "wait_status", Waits: true,
 				Params: []Param{
-					{"status", MigrationStatus, Required, "a status in QEMU's words"},
+					{"status", MigrationStatus, Required, "QEMU's migration status"},
 					waitTimeoutParam,
 				},
 				Doc:     "Waits until the migration has this status. It is an ERROR, which says how the migration ended, when it ends with another one.",
@@ -275,7 +276,7 @@ func migClass() *Class {
 			{
 				Name: "wait", Waits: true,
 				Params: []Param{
-					{"status", MigrationStatus, None, "the migration's status, in QEMU's words"},
+					{"status", MigrationStatus, None, "QEMU's migration status"},
 					{"passes", Int, None, "the number of passes over the RAM that every VM has completed"},
 					{"remaining", Bytes, None, "how much RAM every VM may still have to send, at most"},
 					{"event", EventName, None, "a QMP event of any of the VMs, on either side, after the call"},
@@ -304,7 +305,7 @@ func migClass() *Class {
 				},
 			},
 			{
-				Name: "migrate_vms_src", Waits: true, Params: []Param{movedParam},
+				Name: "migrate_vms_src", Waits: true, Params: []Param{migratedParam},
 				Doc:     "Migrates the VMs, all at the same time: what the source does without a migrate_src. Only on the source side.",
 				Returns: Nothing,
 				Fn: func(t *task.Task, a *Args) (starlark.Value, error) {
@@ -317,7 +318,7 @@ func migClass() *Class {
 				},
 			},
 			{
-				Name: "migrate_vms_dest", Waits: true, Params: []Param{movedParam},
+				Name: "migrate_vms_dest", Waits: true, Params: []Param{migratedParam},
 				Doc:     "Waits until the VMs have arrived: what the destination does without a migrate_dst. Only on the destination side.",
 				Returns: Nothing,
 				Fn: func(t *task.Task, a *Args) (starlark.Value, error) {
@@ -354,7 +355,7 @@ func migWait(t *task.Task, a *Args) (starlark.Value, error) {
 func waitCondition(t *task.Task, a *Args, c migration.Condition) (starlark.Value, error) {
 	r, timeout := self(a).running, arg[time.Duration](a, "timeout")
 	return wait(t, func(ctx context.Context) error {
-		ctx, cancel := context.WithTimeoutCause(ctx, timeout, fmt.Errorf("%v are over", timeout))
+		ctx, cancel := context.WithTimeoutCause(ctx, timeout, fmt.Errorf("timeout (%v) expired", timeout))
 		defer cancel()
 		return r.Wait(ctx, c)
 	})
@@ -362,7 +363,7 @@ func waitCondition(t *task.Task, a *Args, c migration.Condition) (starlark.Value
 
 func self(a *Args) migKey { return a.Self.(migKey) }
 
-// wait gives the lock away for a call that returns nothing but an error.
+// wait releases the lock for a call that returns nothing but an error.
 func wait(t *task.Task, f func(context.Context) error) (starlark.Value, error) {
 	_, err := task.Wait(t, func(ctx context.Context) (struct{}, error) { return struct{}{}, f(ctx) })
 	return nil, err
@@ -382,7 +383,7 @@ func migVM(t *task.Task, a *Args) (starlark.Value, error) {
 		return nil, misusef("name: no VM %q in this migration, only %s", name, strings.Join(k.running.VMs(), ", "))
 	}
 	if k.side == nil {
-		return sceneOf(t).vm(name, nil), nil
+		return stateOf(t).vm(name, nil), nil
 	}
-	return sceneOf(t).vm(name, k.side), nil
+	return stateOf(t).vm(name, k.side), nil
 }

@@ -297,11 +297,11 @@ def migration_scenario(env):
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			t.Parallel()
-			p := &play{params: tt.params, source: tt.source}
+			p := &testRun{params: tt.params, source: tt.source}
 			if strings.Contains(tt.source, "a, b, c = env.hosts") {
 				p.hosts = allHosts(t)
 			}
-			e := perform(t, bedtest.Blank(t), p)
+			e := runScenario(t, bedtest.Blank(t), p)
 			e.want(t, result.Pass)
 			e.wantLog(t, tt.log...)
 		})
@@ -373,7 +373,7 @@ def migration_scenario(env):
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			t.Parallel()
-			e := perform(t, bedtest.Blank(t), &play{source: tt.source})
+			e := runScenario(t, bedtest.Blank(t), &testRun{source: tt.source})
 			e.want(t, tt.status, tt.words...)
 			var notices []string
 			if tt.notice != "" {
@@ -482,7 +482,7 @@ def migration_scenario(env):
     mig = migrate(["vm1"], a, b)
     mig.wait_status("active")
     mig.wait(remaining = 0, timeout = 0.1)
-`, result.Error, []string{"waited for 0 bytes remaining, the migration is active: 100ms are over"}, false},
+`, result.Error, []string{"waited for 0 bytes remaining, the migration is active: timeout (100ms) expired"}, false},
 		{"joining too long", cartesian.Params{"mig_speed": "1K"}, `
 def migration_scenario(env):
     a, b = env.hosts
@@ -524,7 +524,7 @@ def migration_scenario(env):
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			t.Parallel()
-			e := perform(t, bedtest.Blank(t), &play{params: tt.params, source: tt.source})
+			e := runScenario(t, bedtest.Blank(t), &testRun{params: tt.params, source: tt.source})
 			e.want(t, tt.status, tt.words...)
 			if inScenario := strings.HasPrefix(e.Position, "@test//scenario.star:"); inScenario == tt.nowhere {
 				t.Errorf("position: got %q, want one in the scenario: %t", e.Position, !tt.nowhere)
@@ -551,14 +551,14 @@ def migration_scenario(env):
 `
 	t.Run("taken", func(t *testing.T) {
 		t.Parallel()
-		e := perform(t, bedtest.Blank(t), &play{source: source, params: cartesian.Params{"mig_port": strconv.Itoa(port)}})
+		e := runScenario(t, bedtest.Blank(t), &testRun{source: source, params: cartesian.Params{"mig_port": strconv.Itoa(port)}})
 		e.want(t, result.Error, "migration 1, destination host2, prepare: ",
 			"no port of mig_port = "+strconv.Itoa(port)+" is free on host2 (0 lets QEMU choose)", "in use")
 	})
 	t.Run("the next in the range", func(t *testing.T) {
 		t.Parallel()
 		last := min(port+20, 65535)
-		e := perform(t, bedtest.Blank(t), &play{source: source, params: cartesian.Params{"mig_port": strconv.Itoa(port) + "-" + strconv.Itoa(last)}})
+		e := runScenario(t, bedtest.Blank(t), &testRun{source: source, params: cartesian.Params{"mig_port": strconv.Itoa(port) + "-" + strconv.Itoa(last)}})
 		e.want(t, result.Pass)
 		uri := to.FindStringSubmatch(e.log)
 		if uri == nil {

@@ -15,8 +15,7 @@ import (
 	"github.com/mhmig/mhmig/runtime/task"
 )
 
-// paramsValue is the variant's params: a dict that cannot be changed, with
-// virt-test's ways to read it.
+// paramsValue is the variant's params: an immutable dict with virt-test's methods.
 type paramsValue struct {
 	object
 	params cartesian.Params
@@ -28,8 +27,8 @@ var (
 	_ starlark.HasAttrs        = (*paramsValue)(nil)
 )
 
-func (s *Scene) params(p cartesian.Params) *paramsValue {
-	return &paramsValue{object: object{class: s.classes["params"], scene: s, self: p, label: fmt.Sprintf("(%d)", len(p))}, params: p}
+func (s *scenarioState) params(p cartesian.Params) *paramsValue {
+	return &paramsValue{object: object{class: s.classes["params"], state: s, self: p, label: fmt.Sprintf("(%d)", len(p))}, params: p}
 }
 
 // Get makes params["mem"] and "mem" in params work.
@@ -38,10 +37,10 @@ func (p *paramsValue) Get(key starlark.Value) (starlark.Value, bool, error) {
 	if !ok {
 		return nil, false, fmt.Errorf("params: got key %s, want string", describe(key))
 	}
-	p.scene.bed.ReadParam(name)
+	p.state.bed.ReadParam(name)
 	v, found := p.params[name]
 	if near := diag.Nearest(name, slices.Sorted(maps.Keys(p.params))); !found && near != "" {
-		return nil, false, fmt.Errorf("params has no key %q; did you mean %q?", name, near) // in takes it for not found
+		return nil, false, fmt.Errorf("params has no key %q; did you mean %q?", name, near) // the operator in treats it as not found
 	}
 	return starlark.String(v), found, nil
 }
@@ -65,14 +64,14 @@ func (p *paramsValue) Items() []starlark.Tuple {
 	return items
 }
 
-// readAll notes that the scenario looks at all params.
+// readAll records that the scenario has read all params.
 func (p *paramsValue) readAll() {
 	for key := range p.params {
-		p.scene.bed.ReadParam(key)
+		p.state.bed.ReadParam(key)
 	}
 }
 
-// Iterate goes over the keys in order.
+// Iterate iterates over the keys in order.
 func (p *paramsValue) Iterate() starlark.Iterator { return starlark.NewList(p.keys()).Iterate() }
 
 // Len is the number of params.
@@ -80,10 +79,10 @@ func (p *paramsValue) Len() int { return len(p.params) }
 
 var keyParam = Param{"key", String, Required, "the param's name"}
 
-// paramOf is the param that a method of params was asked for.
+// paramOf returns the params and the key of a call of a method of params.
 func paramOf(t *task.Task, a *Args) (p cartesian.Params, key string) {
 	key = arg[string](a, "key")
-	sceneOf(t).bed.ReadParam(key)
+	stateOf(t).bed.ReadParam(key)
 	return a.Self.(cartesian.Params), key
 }
 
@@ -139,7 +138,7 @@ func paramsClass() *Class {
 				Doc:     "Returns the params as they are for one object: for vm1, mem_vm1 replaces mem.",
 				Returns: Return{"params", "the object's params"},
 				Fn: func(t *task.Task, a *Args) (starlark.Value, error) {
-					return sceneOf(t).params(a.Self.(cartesian.Params).Object(arg[string](a, "name"))), nil
+					return stateOf(t).params(a.Self.(cartesian.Params).Object(arg[string](a, "name"))), nil
 				},
 			},
 			{
@@ -155,7 +154,7 @@ func paramsClass() *Class {
 				Name: "keys", Doc: "Lists the names of all params.",
 				Returns: Return{"list[string]", "the names, sorted"},
 				Fn: func(t *task.Task, a *Args) (starlark.Value, error) {
-					return starlark.NewList(sceneOf(t).params(a.Self.(cartesian.Params)).keys()), nil
+					return starlark.NewList(stateOf(t).params(a.Self.(cartesian.Params)).keys()), nil
 				},
 			},
 			{
@@ -163,7 +162,7 @@ func paramsClass() *Class {
 				Returns: Return{"list[tuple[string, string]]", "pairs of name and value, sorted by name"},
 				Fn: func(t *task.Task, a *Args) (starlark.Value, error) {
 					var items []starlark.Value
-					for _, pair := range sceneOf(t).params(a.Self.(cartesian.Params)).Items() {
+					for _, pair := range stateOf(t).params(a.Self.(cartesian.Params)).Items() {
 						items = append(items, pair)
 					}
 					return starlark.NewList(items), nil

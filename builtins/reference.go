@@ -19,10 +19,10 @@ func WriteReference(w io.Writer) error {
 
 This page is generated from the tables in this folder.
 
-Starlark's own functions are there too, with ` + "`while`, `set`, and `if` and `for`" + ` at the top level.
+Starlark's functions can be used too, with ` + "`while`, `set`, and `if` and `for`" + ` at the top level.
 
-In the form of a call, =VALUE is what an argument is that is not given; =<WORDS> says it where the call finds it out. None is
-the same as no argument. Types are Starlark's own and the values below; ` + "`function(mig)`" + ` is a function that is called with a
+In a signature, =VALUE is the default of an argument; =<TEXT> describes a default that the call computes. None is the same
+as no argument. Types are Starlark's own and the values below; ` + "`function(mig)`" + ` is a function that is called with a
 migration.
 
 `)
@@ -34,14 +34,14 @@ migration.
 	return err
 }
 
-// writeGuestCommands writes what sessions find in the guest that mhmig makes.
+// writeGuestCommands writes the commands of JeOS.
 func writeGuestCommands(b *strings.Builder) {
 	b.WriteString(`
 ## Commands in JeOS
 
-JeOS, the guest that mhmig makes, has the commands of busybox and those below, for
-` + "`session.cmd`" + ` and the console. One logs in as ` + "`" + jeos.Username + "`" + ` with the password ` + "`" + jeos.Password + "`" + `, unless the param
-` + "`password`" + ` says another. ` + "`@std//work.star`" + ` has functions that use the commands.
+JeOS, mhmig's guest, has the commands of busybox and those below, for
+` + "`session.cmd`" + ` and the console. Log in as ` + "`" + jeos.Username + "`" + ` with the password ` + "`" + jeos.Password + "`" + `, unless the param
+` + "`password`" + ` sets another. ` + "`@std//work.star`" + ` has functions that use the commands.
 `)
 	for _, name := range workload.Commands() {
 		fmt.Fprintf(b, "\n### %s\n\n", name)

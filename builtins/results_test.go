@@ -19,7 +19,7 @@ import (
 // Of each instance and each migration the results keep what explains it.
 func TestResults(t *testing.T) {
 	t.Parallel()
-	e := perform(t, bedtest.Blank(t), &play{source: `
+	e := runScenario(t, bedtest.Blank(t), &testRun{source: `
 def migration_scenario(env):
     a, b = env.hosts
     migrate_wait(["vm1"], a, b)
@@ -83,7 +83,7 @@ func TestKeptVMs(t *testing.T) {
 			t.Parallel()
 			params := bedtest.Blank(t)
 			params["start_vm"] = "yes"
-			e := perform(t, params, &play{params: tt.params, left: true, source: "def migration_scenario(env): " + tt.body})
+			e := runScenario(t, params, &testRun{params: tt.params, left: true, source: "def migration_scenario(env): " + tt.body})
 			running := bedtest.Processes(t, e.name)
 			if kept := slices.ContainsFunc(running, func(line string) bool { return strings.Contains(line, "qemu-system-x86_64") }); kept != tt.kept {
 				t.Errorf("running at the end: got %q, want that there are some: %t", running, tt.kept)
@@ -103,7 +103,7 @@ func TestBlockPort(t *testing.T) {
 	needNftables(t)
 	const connect = `timeout 1 bash -c ': </dev/tcp/127.0.0.1/%d'`
 	w := &witness{seen: map[string]bool{}}
-	e := perform(t, bedtest.NoQEMU(t), &play{extra: w.names(), source: `
+	e := runScenario(t, bedtest.NoQEMU(t), &testRun{extra: w.names(), source: `
 def look_on(over):
     while not over:
         look()

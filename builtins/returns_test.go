@@ -190,7 +190,7 @@ func (k *typeCheck) builtin(_ *starlark.Thread, b *starlark.Builtin, args starla
 func TestTypesAreTrue(t *testing.T) {
 	t.Parallel()
 	check := newTypeCheck(t)
-	e := perform(t, bedtest.Scripted(t, qmptest.Script{}, qmptest.Script{}), &play{
+	e := runScenario(t, bedtest.Scripted(t, qmptest.Script{}, qmptest.Script{}), &testRun{
 		extra: starlark.StringDict{"typed": starlark.NewBuiltin("typed", check.builtin)},
 		source: `
 def of_env(env):

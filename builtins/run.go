@@ -13,28 +13,28 @@ import (
 	"github.com/mhmig/mhmig/runtime/testbed"
 )
 
-// cleanupTimeout bounds all that a scenario left for its end.
+// cleanupTimeout limits each cleanup of a scenario.
 const cleanupTimeout = 60 * time.Second
 
-// Debug is what the user who debugs a scenario wants; the zero value is nobody.
+// Debug has the debugging options of a run; the zero value means none.
 type Debug struct {
-	// Prompt takes the terminal for a talk at a breakpoint, until Close. It waits
-	// while others have it, or until ctx ends. Nil: there is no terminal.
+	// Prompt acquires the terminal for the prompt of a breakpoint, until Close. It waits
+	// while another breakpoint has it, or until ctx ends. Nil: there is no terminal.
 	Prompt func(ctx context.Context) (Prompt, error)
 	// Failed is called when the scenario has failed, before its cleanups run. True
-	// leaves these out. Nil: false.
+	// skips these. Nil: false.
 	Failed func([]*task.Error) (keep bool)
 }
 
-// Run runs a scenario's entry function on a prepared bed, until all its tasks
-// and cleanups are over.
+// Run runs a scenario's entry function on a prepared bed, until all its tasks and
+// cleanups have ended.
 func Run(ctx context.Context, bed *testbed.Bed, entry starlark.Callable, debug Debug) run.Verdict {
-	s := NewScene(bed)
+	s := newScenarioState(bed)
 	s.debug = debug
 	sc := task.New(ctx, s, Print)
 	sc.Failed = debug.Failed
 	failures := sc.Run(func(t *task.Task) error {
-		_, err := t.Call(entry, s.Env())
+		_, err := t.Call(entry, s.env())
 		return err
 	}, cleanupTimeout)
 	return run.Verdict{Failures: failures, Warnings: s.warnings}

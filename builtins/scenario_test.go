@@ -20,7 +20,7 @@ func TestSeedScenario(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	e := perform(t, small(t), &play{source: string(source), params: cartesian.Params{
+	e := runScenario(t, small(t), &testRun{source: string(source), params: cartesian.Params{
 		"vms": "vm1 vm2", "memory_work": "8M", "mig_second_delay": "1",
 	}})
 	e.want(t, result.Pass)
@@ -30,7 +30,7 @@ func TestSeedScenario(t *testing.T) {
 // A guest goes to and fro, and its memory is verified after each hop.
 func TestPingPong(t *testing.T) {
 	t.Parallel()
-	e := perform(t, small(t), &play{params: cartesian.Params{"memory_work": "16M"}, source: `
+	e := runScenario(t, small(t), &testRun{params: cartesian.Params{"memory_work": "16M"}, source: `
 load("@std//work.star", "start_memory_work")
 
 def migration_scenario(env):
@@ -59,7 +59,7 @@ def migration_scenario(env):
 func TestSessions(t *testing.T) {
 	t.Parallel()
 	typed := starlark.NewBuiltin("typed", newTypeCheck(t).builtin)
-	e := perform(t, small(t), &play{extra: starlark.StringDict{"typed": typed}, source: `
+	e := runScenario(t, small(t), &testRun{extra: starlark.StringDict{"typed": typed}, source: `
 def methods(s):
     assert_eq(typed("session.cmd", s.cmd("echo one; echo two >&2")), "one\ntwo\n")
     assert_eq(typed("session.cmd_status", s.cmd_status("exit_status() { return 3; }; exit_status")), 3)
@@ -165,7 +165,7 @@ def migration_scenario(env):
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			t.Parallel()
-			e := perform(t, small(t), &play{source: tt.source})
+			e := runScenario(t, small(t), &testRun{source: tt.source})
 			e.want(t, tt.status, tt.words...)
 			e.wantEvidence(t, tt.evidence...)
 			if want := "@test//scenario.star:" + tt.position; tt.position != "" && e.Position != want {
@@ -178,7 +178,7 @@ def migration_scenario(env):
 // A migration begins while the guest boots, and the guest goes on booting.
 func TestMigrateWhileBooting(t *testing.T) {
 	t.Parallel()
-	e := perform(t, small(t), &play{params: cartesian.Params{"start_migration_timeout": "0.8"}, source: `
+	e := runScenario(t, small(t), &testRun{params: cartesian.Params{"start_migration_timeout": "0.8"}, source: `
 def migration_scenario(env):
     mig = migrate_wait(["vm1"], "host1", "host2", check_work = lambda mig: mig.vm("vm1").wait_for_login().cmd("true"))
     assert_eq(mig.stats["vm1"]["ram"]["total"] > 96 << 20, True)
@@ -189,7 +189,7 @@ def migration_scenario(env):
 // A guest that writes faster than the migration may send does not converge.
 func TestNotConverging(t *testing.T) {
 	t.Parallel()
-	e := perform(t, small(t), &play{params: cartesian.Params{"mig_speed": "1M", "mig_timeout": "2", "memory_work": "8M"}, source: `
+	e := runScenario(t, small(t), &testRun{params: cartesian.Params{"mig_speed": "1M", "mig_timeout": "2", "memory_work": "8M"}, source: `
 load("@std//work.star", "start_memory_work")
 
 def migration_scenario(env):

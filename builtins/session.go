@@ -14,14 +14,14 @@ import (
 	"github.com/mhmig/mhmig/runtime/testbed"
 )
 
-// sessionHandle is a session and the instance whose guest it is in.
+// sessionHandle is a session and the instance of its guest.
 type sessionHandle struct {
 	*guest.Session
 	instance *testbed.Instance
 }
 
-// use does something in the session. One that has outlived its guest's move leads
-// nowhere, which is the scenario's fault, and nobody else's.
+// use calls do with the session. Using a session after its guest has migrated is an
+// error of the scenario.
 func (s *sessionHandle) use(ctx context.Context, bed *testbed.Bed, do func() error) error {
 	if err := bed.MovedFrom(s.instance); err != nil {
 		return err
@@ -44,7 +44,7 @@ var commandParams = []Param{
 func sessionClass() *Class {
 	return &Class{
 		Name: "session",
-		Doc:  "An open login in a guest: one shell, which keeps its state between commands. A migration ends it: log in anew then. The methods are virt-test's.",
+		Doc:  "An open login in a guest: one shell, which keeps its state between commands. A migration ends it: log in again then. The methods are virt-test's.",
 		Methods: []*Builtin{
 			{
 				Name: "cmd", Waits: true, Params: commandParams,
@@ -94,7 +94,7 @@ func sessionClass() *Class {
 				Returns: Nothing,
 				Fn: func(t *task.Task, a *Args) (starlark.Value, error) {
 					s, line := a.Self.(*sessionHandle), arg[string](a, "line")
-					bed := sceneOf(t).bed
+					bed := stateOf(t).bed
 					return wait(t, func(ctx context.Context) error {
 						return s.use(ctx, bed, func() error { return s.Sendline(ctx, line) })
 					})
@@ -128,7 +128,7 @@ func text(s string) starlark.Value { return starlark.String(s) }
 // inGuest runs a command in the session and converts its result.
 func inGuest[T any](t *task.Task, a *Args, run func(*guest.Session, context.Context, string, time.Duration) (T, error), convert func(T) starlark.Value) (starlark.Value, error) {
 	s, command, timeout := a.Self.(*sessionHandle), arg[string](a, "command"), arg[time.Duration](a, "timeout")
-	bed := sceneOf(t).bed
+	bed := stateOf(t).bed
 	v, err := task.Wait(t, func(ctx context.Context) (T, error) {
 		var v T
 		err := s.use(ctx, bed, func() (err error) { v, err = run(s.Session, ctx, command, timeout); return err })

@@ -19,25 +19,25 @@ import (
 	"github.com/mhmig/mhmig/runtime/testbed"
 )
 
-// syncVariable is the environment variable in which a command on a host finds
-// the socket that takes its place at barriers.
+// syncVariable is the environment variable with the socket by which a command on a host
+// takes part in barriers.
 const syncVariable = "MHMIG_SYNC"
 
 // shellSync lets the commands that a task starts on its host take part in the
 // task's barriers, through a unix socket on that host. One line is a request:
 //
 //	barrier TAG          waits for the others; the answer is "ok"
-//	sync TAG DATA        brings DATA; the answer is "ok" and a JSON object {"host": data}
+//	sync TAG DATA        also sends DATA; the answer is "ok" and a JSON object {"host": data}
 //
-// What cannot be met is answered "error" and the reason. There is one socket
-// per scope, made with the first command; it lives as long as the scope's owner.
+// If the barrier fails, the answer is "error" and the reason. There is one socket per
+// scope, created for the first command; it exists as long as the scope's owner.
 type shellSync struct {
 	mu   sync.Mutex // guards what follows
 	path string     // "" before the first command
 }
 
 // syncEnv returns the environment for a command of task t, whose scope is sc, on
-// host h: the socket's path when the scope stands for that host, else nothing.
+// host h: the socket's path if the scope is on that host, else nothing.
 func syncEnv(ctx context.Context, t *task.Task, sc *scope, h *testbed.Host) (map[string]string, error) {
 	if sc == nil || sc.host != h {
 		return nil, nil
@@ -99,7 +99,7 @@ func answer(ctx context.Context, room *barrier.Room, party, request string) stri
 	if (verb != "barrier" && verb != "sync") || tag == "" {
 		return "error: want: barrier TAG, or: sync TAG DATA"
 	}
-	brought, err := meetAt(ctx, room, party, tag, data, nil, meetingTimeout)
+	received, err := syncAt(ctx, room, party, tag, data, nil, barrierTimeout)
 	switch {
 	case err != nil:
 		return "error: " + strings.ReplaceAll(err.Error(), "\n", " ")
@@ -107,7 +107,7 @@ func answer(ctx context.Context, room *barrier.Room, party, request string) stri
 		return "ok"
 	}
 	texts := map[string]string{}
-	for host, value := range brought {
+	for host, value := range received {
 		if v, fromStarlark := value.(starlark.Value); fromStarlark {
 			texts[host] = paramText(v)
 		} else {

@@ -13,14 +13,14 @@ import (
 
 // Builtin is one row of the table: a function that scenarios can call, or a
 // method of one of their values. Its arguments, its documentation and its
-// error messages all come from here; as data it is an [api.Builtin].
+// error messages are generated from it; as data it is an [api.Builtin].
 type Builtin struct {
 	Name    string
 	Doc     string
 	Params  []Param
-	Rest    string // name of what *args collects, "" for none
-	Fields  string // name of what **kwargs collects, "" for none
-	Waits   bool   // gives the scenario's lock away while it waits
+	Rest    string // name of the *args parameter, "" for none
+	Fields  string // name of the **kwargs parameter, "" for none
+	Waits   bool   // releases the scenario's lock while it waits
 	Returns Return
 	Fn      func(t *task.Task, a *Args) (starlark.Value, error)
 }
@@ -33,43 +33,42 @@ type Param struct {
 	Doc     string
 }
 
-// Default is what an optional argument is that is not given, or given as None. The
-// zero value, [Required], is that of one that must be given.
+// Default is the default of an optional argument, which is not given or given as None.
+// The zero value, [Required], means that it must be given.
 type Default struct {
 	optional bool
 	value    any    // of the Go type that the parameter's Type unpacks to, or starlark.None
-	words    string // for the reference, where the builtin computes the value
+	text     string // for the reference, if the builtin computes the value
 }
 
 // The defaults that need no value.
 var (
 	Required = Default{}
-	None     = Value(starlark.None) // there is nothing instead
+	None     = Value(starlark.None) // no value
 )
 
-// Value is a default that stands in the table alone: the builtin gets v where the
-// argument is not given.
+// Value is a default value: the builtin gets v if the argument is not given.
 func Value(v any) Default { return Default{optional: true, value: v} }
 
-// Computed is a default that the builtin finds out, which must ask [Args.Has]; the
-// words say what it is.
-func Computed(words string) Default { return Default{optional: true, words: words} }
+// Computed is a default that the builtin computes, which must check [Args.Has]; text
+// describes it.
+func Computed(text string) Default { return Default{optional: true, text: text} }
 
-// Return is what a builtin gives back: its type in the words of [api.Builtin], and
-// what it is.
+// Return is the result of a builtin: its type in the notation of [api.Builtin], and its
+// description.
 type Return struct{ Type, Doc string }
 
-// What builtins return that have no value to return.
+// The results of builtins without a value.
 var (
 	Nothing = Return{Type: "None"}
 	Never   = Return{Type: "never"} // they end the scenario
 )
 
-// Signature returns the builtin as one writes its call, as [api.Builtin.Signature].
+// Signature returns the builtin's signature, see [api.Builtin.Signature].
 func (b *Builtin) Signature() string { return b.describe().Signature() }
 
 // value makes the builtin callable. Self is nil for a function, else the
-// value whose method it is; label is how errors call it: "vm.pause".
+// value whose method it is; label is its name in errors: "vm.pause".
 func (b *Builtin) value(self any, label string) *starlark.Builtin {
 	return starlark.NewBuiltin(label, func(thread *starlark.Thread, fn *starlark.Builtin, args starlark.Tuple, kwargs []starlark.Tuple) (starlark.Value, error) {
 		t := task.From(thread)
@@ -81,8 +80,8 @@ func (b *Builtin) value(self any, label string) *starlark.Builtin {
 			return nil, fmt.Errorf("%s: %w", fn.Name(), err)
 		}
 		v, err := b.Fn(t, a)
-		if wrong, ok := err.(misuse); ok {
-			return nil, fmt.Errorf("%s: %w", fn.Name(), wrong.error)
+		if m, ok := err.(misuse); ok {
+			return nil, fmt.Errorf("%s: %w", fn.Name(), m.error)
 		}
 		if err != nil {
 			return nil, err
@@ -94,13 +93,13 @@ func (b *Builtin) value(self any, label string) *starlark.Builtin {
 	})
 }
 
-// misuse is the error of a call that makes no sense, whatever the hosts do. It
-// gets the builtin's name in front of it.
+// misuse is the error of an invalid call, independent of the hosts. It gets the
+// builtin's name as a prefix.
 type misuse struct{ error }
 
 func misusef(format string, args ...any) error { return misuse{fmt.Errorf(format, args...)} }
 
-// Class is a kind of value that scenarios handle: its attributes and methods.
+// Class is a type of values of scenarios: its attributes and methods.
 type Class struct {
 	Name    string
 	Doc     string
@@ -108,18 +107,18 @@ type Class struct {
 	Methods []*Builtin
 }
 
-// Attr is a plain attribute of a value. Its type is in the words of [api.Builtin].
+// Attr is an attribute of a value. Its type is in the notation of [api.Builtin].
 type Attr struct {
 	Name string
 	Type string
 	Doc  string
-	Get  func(s *Scene, self any) (starlark.Value, error) // must not wait
+	Get  func(s *scenarioState, self any) (starlark.Value, error) // must not wait
 }
 
-// object is a value of some class. It is a handle: the state lives in self.
+// object is a value of a class. It is a handle: the state is in self.
 type object struct {
 	class *Class
-	scene *Scene
+	state *scenarioState
 	self  any
 	label string // short, for messages: "vm1@host2"
 }
@@ -128,10 +127,10 @@ var _ starlark.HasAttrs = (*object)(nil)
 
 func (o *object) String() string       { return o.class.Name + " " + o.label }
 func (o *object) Type() string         { return o.class.Name }
-func (o *object) Freeze()              {} // what a handle stands for lives outside Starlark
+func (o *object) Freeze()              {} // the state is outside Starlark
 func (o *object) Truth() starlark.Bool { return true }
 
-// Hash makes hosts usable as keys of what on and sync return.
+// Hash makes hosts usable as keys of the results of on and sync.
 func (o *object) Hash() (uint32, error) {
 	if o.class.Name != "host" {
 		return 0, fmt.Errorf("unhashable: %s", o.class.Name)
@@ -143,7 +142,7 @@ func (o *object) Hash() (uint32, error) {
 func (o *object) Attr(name string) (starlark.Value, error) {
 	for _, a := range o.class.Attrs {
 		if a.Name == name {
-			v, err := a.Get(o.scene, o.self)
+			v, err := a.Get(o.state, o.self)
 			if err != nil {
 				return nil, fmt.Errorf("%s.%s: %w", o.class.Name, name, err)
 			}

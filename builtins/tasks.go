@@ -16,7 +16,7 @@ import (
 	"github.com/mhmig/mhmig/runtime/testbed"
 )
 
-// taskFunctions start other tasks and wait.
+// taskFunctions start tasks and wait.
 var taskFunctions = []*Builtin{
 	{
 		Name: "on", Waits: true,
@@ -67,10 +67,10 @@ func taskClass() *Class {
 		Name: "task",
 		Doc:  "A task started with spawn.",
 		Attrs: []Attr{
-			{"name", "string", "the task's name", func(_ *Scene, self any) (starlark.Value, error) {
+			{"name", "string", "the task's name", func(_ *scenarioState, self any) (starlark.Value, error) {
 				return starlark.String(self.(*task.Task).Name), nil
 			}},
-			{"done", "bool", "whether the task has ended", func(_ *Scene, self any) (starlark.Value, error) {
+			{"done", "bool", "whether the task has ended", func(_ *scenarioState, self any) (starlark.Value, error) {
 				select {
 				case <-self.(*task.Task).Done():
 					return starlark.True, nil
@@ -95,7 +95,7 @@ func onFn(t *task.Task, a *Args) (starlark.Value, error) {
 	if len(hosts) == 0 {
 		return nil, misusef("hosts: the list is empty")
 	}
-	s := sceneOf(t)
+	s := stateOf(t)
 	names := make([]string, len(hosts))
 	for i, h := range hosts {
 		for _, other := range names[:i] {
@@ -113,7 +113,7 @@ func onFn(t *task.Task, a *Args) (starlark.Value, error) {
 		tasks[i] = t.Scenario().Go(fn.Name()+" on "+h.Name(), sc, func(t *task.Task) (starlark.Value, error) {
 			sc.owner = t
 			v, err := t.Call(fn, handle)
-			if err == nil { // else its failure ends all waits, and says more
+			if err == nil { // else its failure ends all waits
 				room.Leave(h.Name(), fn.Name()+" has returned")
 			}
 			return v, err
@@ -164,7 +164,7 @@ func spawnFn(t *task.Task, a *Args) (starlark.Value, error) {
 	child := t.Scenario().Go(fn.Name(), t.Scope(), func(t *task.Task) (starlark.Value, error) {
 		return t.Call(fn, args...)
 	})
-	return sceneOf(t).newObject("task", child, child.Name), nil
+	return stateOf(t).newObject("task", child, child.Name), nil
 }
 
 func parallelFn(t *task.Task, a *Args) (starlark.Value, error) {
@@ -198,29 +198,29 @@ func sleep(t *task.Task, d time.Duration) error {
 	return err
 }
 
-// lastLook is how long wait_for's function gets once more when the time is over.
-const lastLook = 250 * time.Millisecond
+// lastCall is the limit of the last call of wait_for's function, at the timeout.
+const lastCall = 250 * time.Millisecond
 
 func waitForFn(t *task.Task, a *Args) (starlark.Value, error) {
 	fn := arg[starlark.Callable](a, "fn")
 	what := argOr(a, "what", fn.Name())
 	timeout, step := arg[time.Duration](a, "timeout"), arg[time.Duration](a, "step")
 	if step <= 0 {
-		return nil, misusef("step: got 0, want more, so that others can go on")
+		return nil, misusef("step: got 0, want more than 0, so that other tasks can run")
 	}
 	deadline := time.Now().Add(timeout)
 	for {
 		rest := time.Until(deadline)
-		v, err := callWithin(t, max(rest, lastLook), fn)
-		switch at, unended := errors.AsType[*unendedError](err); {
-		case unended:
-			return nil, fmt.Errorf("wait_for: %s: not so after %v: the function has not come to an end%s", what, timeout, at.place())
+		v, err := callWithin(t, max(rest, lastCall), fn)
+		switch unfinished, ok := errors.AsType[*unfinishedError](err); {
+		case ok:
+			return nil, fmt.Errorf("wait_for: %s: timeout after %v: the function has not returned%s", what, timeout, unfinished.place())
 		case err != nil:
 			return nil, err
 		case bool(v.Truth()):
 			return v, nil
 		case rest <= 0:
-			return nil, fmt.Errorf("wait_for: %s: not so after %v", what, timeout)
+			return nil, fmt.Errorf("wait_for: %s: timeout after %v", what, timeout)
 		}
 		if err := sleep(t, min(step, max(time.Until(deadline), 0))); err != nil {
 			return nil, err
@@ -228,25 +228,25 @@ func waitForFn(t *task.Task, a *Args) (starlark.Value, error) {
 	}
 }
 
-// callWithin calls fn, for at most limit: then the error is an *unendedError.
+// callWithin calls fn. At the limit, the error is an *unfinishedError.
 func callWithin(t *task.Task, limit time.Duration, fn starlark.Callable) (starlark.Value, error) {
-	over := errors.New("the time is over") // this one, and not that of a wait_for in or around it
-	ctx, cancel := context.WithTimeoutCause(t.Context(), limit, over)
+	expired := errors.New("timeout expired") // distinguishes this call from nested calls of wait_for
+	ctx, cancel := context.WithTimeoutCause(t.Context(), limit, expired)
 	defer cancel()
 	v, err := t.Within(ctx, func() (starlark.Value, error) { return t.CallHeld(fn) })
-	if errors.Is(err, over) {
-		return nil, &unendedError{err}
+	if errors.Is(err, expired) {
+		return nil, &unfinishedError{err}
 	}
 	return v, err
 }
 
-// unendedError is a function that was ended because its time was over.
-type unendedError struct{ error }
+// unfinishedError is the error of a function that was stopped at its limit.
+type unfinishedError struct{ error }
 
-// place says where in the scenario the function was, if that is known.
-func (e *unendedError) place() string {
+// place says where in the scenario the function was stopped, if known.
+func (e *unfinishedError) place() string {
 	if at := task.Position(e.error); at != "" {
-		return ", it was at " + at
+		return "; it was at " + at
 	}
 	return ""
 }

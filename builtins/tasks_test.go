@@ -14,20 +14,20 @@ import (
 func TestWaitForEnds(t *testing.T) {
 	t.Parallel()
 	for _, tt := range []struct{ name, fn, message string }{
-		{"an answer that is never true", `lambda: False`, "wait_for: it: not so after 1s"},
-		{"a busy loop", `busy`, "wait_for: it: not so after 1s: the function has not come to an end, it was at @test//scenario.star:"},
-		{"a nested wait_for", `lambda: wait_for(lambda: False, 600)`, "not come to an end, it was at @test//scenario.star:6:"},
-		{"a busy loop in a nested wait_for", `lambda: wait_for(busy, 600)`, "wait_for: it: not so after 1s: the function has not come to an end"},
-		{"sleep", `lambda: sleep(600)`, "not come to an end, it was at @test//scenario.star:6:"},
-		{"a command", `lambda: env.hosts[0].run("sleep 600")`, "wait_for: it: not so after 1s: the function has not come to an end"},
-		{"another task", `lambda: spawn(sleep, 600).join()`, "wait_for: it: not so after 1s: the function has not come to an end"},
-		{"other tasks", `lambda: parallel([lambda: sleep(600)])`, "wait_for: it: not so after 1s: the function has not come to an end"},
+		{"an answer that is never true", `lambda: False`, "wait_for: it: timeout after 1s"},
+		{"a busy loop", `busy`, "wait_for: it: timeout after 1s: the function has not returned; it was at @test//scenario.star:"},
+		{"a nested wait_for", `lambda: wait_for(lambda: False, 600)`, "not returned; it was at @test//scenario.star:6:"},
+		{"a busy loop in a nested wait_for", `lambda: wait_for(busy, 600)`, "wait_for: it: timeout after 1s: the function has not returned"},
+		{"sleep", `lambda: sleep(600)`, "not returned; it was at @test//scenario.star:6:"},
+		{"a command", `lambda: env.hosts[0].run("sleep 600")`, "wait_for: it: timeout after 1s: the function has not returned"},
+		{"another task", `lambda: spawn(sleep, 600).join()`, "wait_for: it: timeout after 1s: the function has not returned"},
+		{"other tasks", `lambda: parallel([lambda: sleep(600)])`, "wait_for: it: timeout after 1s: the function has not returned"},
 		{"a failure", `lambda: fail("at once")`, "at once"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			t.Parallel()
 			began := time.Now()
-			e := perform(t, bedtest.NoQEMU(t), &play{source: `
+			e := runScenario(t, bedtest.NoQEMU(t), &testRun{source: `
 def busy():
     while True:
         pass
@@ -50,7 +50,7 @@ def migration_scenario(env):
 // the time is over, and a step longer than the time is none.
 func TestWaitForLooksAgain(t *testing.T) {
 	t.Parallel()
-	perform(t, bedtest.NoQEMU(t), &play{source: `
+	runScenario(t, bedtest.NoQEMU(t), &testRun{source: `
 def migration_scenario(env):
     looks = []
     assert_eq(wait_for(lambda: looks.append(1) or len(looks) == 2 and "twice", 0.2, step = 60), "twice")

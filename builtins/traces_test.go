@@ -39,7 +39,7 @@ func TestRemoteOutputHasALimit(t *testing.T) {
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			t.Parallel()
-			e := perform(t, bedtest.NoQEMU(t), &play{source: "def migration_scenario(env):\n    h = env.hosts[0]\n    " + tt.body + "\n"})
+			e := runScenario(t, bedtest.NoQEMU(t), &testRun{source: "def migration_scenario(env):\n    h = env.hosts[0]\n    " + tt.body + "\n"})
 			e.want(t, result.Error, tt.want)
 		})
 	}
@@ -65,7 +65,7 @@ def migration_scenario(env):
     h.run("! kill -0 $(cat %[1]s/killed) || grep -q ') Z' /proc/$(cat %[1]s/killed)/stat")
     h.run("kill -0 $(cat %[1]s/run)")
 `
-	e := perform(t, bedtest.NoQEMU(t), &play{source: fmt.Sprintf(source, dir)})
+	e := runScenario(t, bedtest.NoQEMU(t), &testRun{source: fmt.Sprintf(source, dir)})
 	e.want(t, result.Pass)
 	for _, name := range []string{"run", "ended", "started", "killed"} {
 		pid, err := os.ReadFile(filepath.Join(dir, name))
@@ -98,7 +98,7 @@ func needNftables(t *testing.T) {
 // its sshd's is.
 func TestBlockPortRefusesSSH(t *testing.T) {
 	t.Parallel()
-	s, err := openStage()
+	s, err := openLab()
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -115,7 +115,7 @@ func TestBlockPortRefusesSSH(t *testing.T) {
 		"what sshd says": 2222, "the connection's other end": 40001,
 	} {
 		t.Run(what, func(t *testing.T) {
-			e := perform(t, bedtest.NoQEMU(t), &play{
+			e := runScenario(t, bedtest.NoQEMU(t), &testRun{
 				hosts:  []*host.Host{behind, s.hosts[1]},
 				source: fmt.Sprintf("def migration_scenario(env):\n    env.hosts[0].block_port(%d)\n", port),
 			})
@@ -138,9 +138,9 @@ def migration_scenario(env):
     h.run("while nft list tables | grep -q _%d_; do sleep 0.05; done" % port)
     f.undo()
 `
-	e := perform(t, bedtest.NoQEMU(t), &play{source: source})
+	e := runScenario(t, bedtest.NoQEMU(t), &testRun{source: source})
 	e.want(t, result.Error, "was no longer blocked: the host unblocked it after 1s")
-	e = perform(t, bedtest.NoQEMU(t), &play{source: `
+	e = runScenario(t, bedtest.NoQEMU(t), &testRun{source: `
 def migration_scenario(env):
     env.hosts[0].block_port(env.hosts[0].free_port()).undo()
     env.hosts[0].block_port(env.hosts[0].free_port(), timeout = 3600)
@@ -150,7 +150,7 @@ def migration_scenario(env):
 		t.Errorf("left: %s", out)
 	}
 	for _, timeout := range []string{"0", "3601"} {
-		e = perform(t, bedtest.NoQEMU(t), &play{source: "def migration_scenario(env):\n    env.hosts[0].block_port(4444, timeout = " + timeout + ")\n"})
+		e = runScenario(t, bedtest.NoQEMU(t), &testRun{source: "def migration_scenario(env):\n    env.hosts[0].block_port(4444, timeout = " + timeout + ")\n"})
 		e.want(t, result.Error, "want more than 0 and at most 1h0m0s")
 	}
 }

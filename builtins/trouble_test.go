@@ -16,7 +16,7 @@ import (
 // fault, also after a migration, and is told in the kernel's words.
 func TestGuestOutOfMemory(t *testing.T) {
 	t.Parallel()
-	e := perform(t, small(t), &play{source: `
+	e := runScenario(t, small(t), &testRun{source: `
 def migration_scenario(env):
     def work(mig):
         mig.vm("vm1").wait_for_login().cmd("memwork start --size 20M --rate 1M")
@@ -37,7 +37,7 @@ def migration_scenario(env):
 // A guest's panic is told by the device that tells QEMU, and in the kernel's words.
 func TestGuestPanic(t *testing.T) {
 	t.Parallel()
-	e := perform(t, small(t), &play{params: cartesian.Params{"extra_params": "-device pvpanic -action panic=pause"}, source: `
+	e := runScenario(t, small(t), &testRun{params: cartesian.Params{"extra_params": "-device pvpanic -action panic=pause"}, source: `
 def migration_scenario(env):
     vm = env.vm("vm1")
     vm.start(env.hosts[0])
@@ -54,7 +54,7 @@ def migration_scenario(env):
 // Resets that follow each other are told in one line with their number.
 func TestResetsAreFolded(t *testing.T) {
 	t.Parallel()
-	e := perform(t, bedtest.Blank(t), &play{source: `
+	e := runScenario(t, bedtest.Blank(t), &testRun{source: `
 def migration_scenario(env):
     vm = env.vm("vm1")
     vm.start(env.hosts[0])

@@ -22,10 +22,10 @@ import (
 
 // Type is what a parameter accepts.
 type Type struct {
-	Want string // how an error and the reference call it: "list of VM names"
-	Name string // in the words of api.Builtin: "list[string | vm]"
-	// Unpack makes a Go value of v. nil means that v is of the wrong kind; an
-	// error says more than that.
+	Want string // its name in errors and in the reference: "list of VM names"
+	Name string // in the notation of api.Builtin: "list[string | vm]"
+	// Unpack converts v to a Go value. nil means that v has the wrong type; other errors
+	// are returned.
 	Unpack func(t *task.Task, v starlark.Value) (any, error)
 }
 
@@ -38,7 +38,7 @@ var (
 		}
 		return nil, nil
 	}}
-	// Content unpacks to string; bytes are fine too.
+	// Content unpacks a string or bytes to string.
 	Content = Type{"string or bytes", "string | bytes", func(_ *task.Task, v starlark.Value) (any, error) {
 		if b, ok := v.(starlark.Bytes); ok {
 			return string(b), nil
@@ -64,15 +64,14 @@ var (
 	Seconds = Type{`seconds (a number, or a string such as "1m30s")`, "int | float | string", unpackSeconds}
 	// Bytes unpacks to int64.
 	Bytes = Type{`bytes (an int, or a string such as "64M")`, "int | string", unpackBytes}
-	// Function unpacks to starlark.Callable, which is called with what the builtin
-	// says.
+	// Function unpacks to starlark.Callable, whose arguments the builtin documents.
 	Function = Type{"function", "function", func(_ *task.Task, v starlark.Value) (any, error) {
 		if f, ok := v.(starlark.Callable); ok {
 			return f, nil
 		}
 		return nil, nil
 	}}
-	// Hook is a Function of a migration's.
+	// Hook is a Function that is called with a migration.
 	Hook = calledWith("mig")
 	// FunctionList unpacks to []starlark.Callable.
 	FunctionList = Type{"list of functions", "list[function()]", unpackFunctions}
@@ -84,15 +83,15 @@ var (
 	Host = Type{"host, or its name", "host | string", toHost}
 	// Hosts unpacks to []*testbed.Host.
 	Hosts = Type{"list of hosts, or of their names", "list[host | string]", unpackHosts}
-	// MigrationStatus unpacks to string, one that QEMU has: another would be waited for in vain.
+	// MigrationStatus unpacks to string, a status that QEMU has: waiting for another would never end.
 	MigrationStatus = Type{"a migration's status", "string", unpackStatus}
-	// EventName unpacks to string. QEMU may have more of them than are known here.
+	// EventName unpacks to string. QEMU may have more events than are known here.
 	EventName = Type{"a QMP event's name", "string", unpackEvent}
 	// VMs unpacks to []string, names of VMs of this variant.
 	VMs = Type{"list of VM names", "list[string | vm]", unpackVMs}
 )
 
-// calledWith is Function for one that is called with values of these types.
+// calledWith is Function with the types of its arguments.
 func calledWith(types string) Type {
 	f := Function
 	f.Name = "function(" + types + ")"
@@ -116,7 +115,7 @@ func unpackStatus(_ *task.Task, v starlark.Value) (any, error) {
 	return nil, fmt.Errorf("no status %q, only %s", status, strings.Join(statuses, ", "))
 }
 
-// events are QEMU's events that scenarios may wait for.
+// events are QEMU's events, for suggestions.
 var events = []string{
 	"ACPI_DEVICE_OST", "BALLOON_CHANGE", "BLOCK_IO_ERROR", "BLOCK_JOB_CANCELLED", "BLOCK_JOB_COMPLETED", "BLOCK_JOB_ERROR",
 	"BLOCK_JOB_READY", "DEVICE_DELETED", "DEVICE_TRAY_MOVED", "DEVICE_UNPLUG_GUEST_ERROR", "FAILOVER_NEGOTIATED",
@@ -145,13 +144,13 @@ func unpackSeconds(_ *task.Task, v starlark.Value) (any, error) {
 		if d, err := time.ParseDuration(string(v)); err == nil {
 			seconds = d.Seconds()
 		} else if seconds, err = strconv.ParseFloat(string(v), 64); err != nil {
-			return nil, nil //nolint:nilerr // it is of the wrong kind, which Want describes better
+			return nil, nil //nolint:nilerr // it has the wrong type, which Want describes better
 		}
 	default:
 		return nil, nil
 	}
 	if math.IsNaN(seconds) || seconds < 0 || seconds > math.MaxInt64/float64(time.Second) {
-		return nil, fmt.Errorf("%v is no length of time", v)
+		return nil, fmt.Errorf("%v is not a valid time", v)
 	}
 	return time.Duration(seconds * float64(time.Second)), nil
 }
@@ -162,11 +161,11 @@ func unpackBytes(_ *task.Task, v starlark.Value) (any, error) {
 		if n, ok := v.Int64(); ok && n >= 0 {
 			return n, nil
 		}
-		return nil, fmt.Errorf("%v is no size", v)
+		return nil, fmt.Errorf("%v is not a valid size", v)
 	case starlark.String:
 		n, err := cartesian.Params{"size": string(v)}.Size("size", 0, 1)
 		if err != nil {
-			return nil, nil //nolint:nilerr // it is of the wrong kind, which Want describes better
+			return nil, nil //nolint:nilerr // it has the wrong type, which Want describes better
 		}
 		return n, nil
 	}
@@ -205,8 +204,7 @@ func unpackParams(_ *task.Task, v starlark.Value) (any, error) {
 	return params, nil
 }
 
-// paramText writes a value as a config would: a list as its words, None as
-// nothing.
+// paramText formats a value as in a config: a list as words, None as "".
 func paramText(v starlark.Value) string {
 	if items, ok := toSlice(v); ok {
 		words := make([]string, len(items))
@@ -235,7 +233,7 @@ func toHost(t *task.Task, v starlark.Value) (any, error) {
 		return o.self.(*testbed.Host), nil
 	}
 	if name, ok := starlark.AsString(v); ok {
-		bed := sceneOf(t).bed
+		bed := stateOf(t).bed
 		if h := bed.Host(name); h != nil {
 			return h, nil
 		}
@@ -268,7 +266,7 @@ func unpackVMs(t *task.Task, v starlark.Value) (any, error) {
 	if !ok {
 		return nil, nil
 	}
-	known := sceneOf(t).bed.VMs()
+	known := stateOf(t).bed.VMs()
 	var names []string
 	for _, item := range items {
 		var name string

@@ -19,22 +19,21 @@ type Args struct {
 	Self   any // the receiver of a method
 	Rest   starlark.Tuple
 	Fields []starlark.Tuple
-	values map[string]any // the given ones, and the table's defaults of the others
+	values map[string]any // the given arguments, and the defaults of the others
 	given  map[string]bool
 }
 
 // Has says whether an optional argument was given.
 func (a *Args) Has(name string) bool { return a.given[name] }
 
-// arg returns the argument called name as the Go type its Type makes. When it was
-// not given it is the table's default, or that type's zero value where that is
-// None or computed.
+// arg returns the argument called name as the Go type of its Type. If it was not given,
+// it is the default, or the zero value if that is None or computed.
 func arg[T any](a *Args, name string) T {
 	v, _ := a.values[name].(T)
 	return v
 }
 
-// argOr is arg with the value of a default that is computed.
+// argOr is arg with a computed default.
 func argOr[T any](a *Args, name string, otherwise T) T {
 	if !a.Has(name) {
 		return otherwise
@@ -52,7 +51,7 @@ func (b *Builtin) unpack(t *task.Task, a *Args, args starlark.Tuple, kwargs []st
 		a.Rest = args[len(b.Params):]
 		args = args[:len(b.Params)]
 	}
-	named := map[string]bool{} // in the call, be it with None
+	named := map[string]bool{} // given in the call, including None
 	for i, v := range args {
 		named[b.Params[i].Name] = true
 		if err := b.Params[i].assign(t, a, v); err != nil {
@@ -113,7 +112,7 @@ func (b *Builtin) unknown(name string) error {
 	return fmt.Errorf("no parameter %s: %s", name, b.Signature())
 }
 
-// describe names a value in an error: its type, and the value when it is short.
+// describe describes a value in an error: its type, and the value if it is short.
 func describe(v starlark.Value) string {
 	if s := v.String(); len(s) <= 40 && v != starlark.None {
 		if v.Type() == s || strings.HasPrefix(s, v.Type()+" ") {

@@ -12,8 +12,8 @@ import (
 	"go.starlark.net/starlark"
 )
 
-// toStarlark makes a Starlark value of what encoding/json decodes to, and of
-// maps of such.
+// toStarlark converts values that encoding/json decodes to, and maps of these, to
+// Starlark values.
 func toStarlark(v any) (starlark.Value, error) {
 	switch v := v.(type) {
 	case nil:
@@ -62,7 +62,7 @@ func toDict[V any](m map[string]V) (starlark.Value, error) {
 	return dict, nil
 }
 
-// fromStarlark makes what encoding/json encodes of a Starlark value.
+// fromStarlark converts a Starlark value to one that encoding/json encodes.
 func fromStarlark(v starlark.Value) (any, error) {
 	switch v := v.(type) {
 	case starlark.NoneType:
@@ -105,6 +105,5 @@ func fromStarlark(v starlark.Value) (any, error) {
 	return nil, fmt.Errorf("got %s, want None, a bool, number, string, list or dict", describe(v))
 }
 
-// qmpName is how QMP spells the name of an argument that Starlark spells with
-// an underscore.
+// qmpName converts the name of a Starlark argument to QMP's: _ becomes -.
 func qmpName(name string) string { return strings.ReplaceAll(name, "_", "-") }

@@ -15,7 +15,7 @@ import (
 
 var messageParam = []Param{{"message", String, Required, "the text"}}
 
-// verdictFunctions judge, tell and clean up.
+// verdictFunctions set the status, log and clean up.
 var verdictFunctions = []*Builtin{
 	{
 		Name: "fail", Params: messageParam,
@@ -44,7 +44,7 @@ var verdictFunctions = []*Builtin{
 	{
 		Name: "log", Params: messageParam, Fields: "fields",
 		Doc: "Logs a message with fields, and the line of the scenario that calls. The log's own fields are " + strings.Join(ownKeys, ", ") +
-			"; a field of the scenario's with one of these names gets a _ behind it.",
+			"; a field of the scenario with one of these names gets a _ appended.",
 		Returns: Nothing,
 		Fn:      logFn,
 	},
@@ -60,13 +60,13 @@ func verdict(a *Args) error { return errors.New(arg[string](a, "message")) }
 
 func warnFn(t *task.Task, a *Args) (starlark.Value, error) {
 	message := arg[string](a, "message")
-	s := sceneOf(t)
+	s := stateOf(t)
 	s.warnings = append(s.warnings, message)
 	logger(t).Warn(message, result.AtKey, position(t))
 	return nil, nil
 }
 
-// ownKeys are what lines of the log say of themselves, and readers of the log go by.
+// ownKeys are the log's own fields, which its readers use.
 var ownKeys = []string{
 	"time", "level", "msg", "run", "variant", "task", "host", "vm", "side", "step",
 	result.MigrationKey, result.BarrierKey, result.WaitedKey, result.AtKey,

@@ -37,7 +37,7 @@ func TestVerdicts(t *testing.T) {
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
 			t.Parallel()
-			e := perform(t, bedtest.NoQEMU(t), &play{source: "\ndef migration_scenario(env):\n    " + tt.body + "\n"})
+			e := runScenario(t, bedtest.NoQEMU(t), &testRun{source: "\ndef migration_scenario(env):\n    " + tt.body + "\n"})
 			if tt.message == "" {
 				e.want(t, tt.status)
 			} else {
@@ -57,7 +57,7 @@ func TestVerdicts(t *testing.T) {
 // Warnings are kept in order, and in the log with where they were said.
 func TestWarnings(t *testing.T) {
 	t.Parallel()
-	e := perform(t, bedtest.NoQEMU(t), &play{source: `
+	e := runScenario(t, bedtest.NoQEMU(t), &testRun{source: `
 def migration_scenario(env):
     warn("first")
     warn("second")
@@ -94,7 +94,7 @@ func containsLine(text string, words ...string) bool {
 // from running, and is a failure of its own.
 func TestCleanups(t *testing.T) {
 	t.Parallel()
-	e := perform(t, bedtest.NoQEMU(t), &play{source: `
+	e := runScenario(t, bedtest.NoQEMU(t), &testRun{source: `
 def told(word):
     sleep(0)
     log("cleanup " + word)
@@ -128,7 +128,7 @@ def migration_scenario(env):
 // TestWhatIsSaid: a line says where it comes from, and keeps the fields of its own.
 func TestWhatIsSaid(t *testing.T) {
 	t.Parallel()
-	e := perform(t, bedtest.NoQEMU(t), &play{source: `
+	e := runScenario(t, bedtest.NoQEMU(t), &testRun{source: `
 def migration_scenario(env):
     log("moved", host = "elsewhere", at = 7, migration = 1, n = 2)
     print("printed", 3)
@@ -143,7 +143,7 @@ def migration_scenario(env):
 
 func TestArtifact(t *testing.T) {
 	t.Parallel()
-	e := perform(t, bedtest.NoQEMU(t), &play{source: `
+	e := runScenario(t, bedtest.NoQEMU(t), &testRun{source: `
 def migration_scenario(env):
     env.artifact("host1/dmesg.txt", "a\n")
     env.artifact("blob", b"\xff")
@@ -167,14 +167,14 @@ func TestNoVMs(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			perform(t, bedtest.NoQEMU(t), &play{source: source, params: map[string]string{
+			runScenario(t, bedtest.NoQEMU(t), &testRun{source: source, params: map[string]string{
 				"vms": " ", "images_base_dir": "/no/such", "kernel": "jeos:nothing", "qemu_binary": "/no/such",
 			}}).want(t, result.Pass)
 		})
 	}
 	t.Run("a VM", func(t *testing.T) {
 		t.Parallel()
-		e := perform(t, bedtest.NoQEMU(t), &play{source: "def migration_scenario(env): env.vm('vm1').start()", params: map[string]string{"vms": ""}})
+		e := runScenario(t, bedtest.NoQEMU(t), &testRun{source: "def migration_scenario(env): env.vm('vm1').start()", params: map[string]string{"vms": ""}})
 		e.want(t, result.Error, `env.vm: name: no VM "vm1"; the param vms has none`)
 	})
 }
@@ -201,7 +201,7 @@ func TestPrepareErrors(t *testing.T) {
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
 			t.Parallel()
-			e := perform(t, bedtest.NoQEMU(t), &play{source: "def migration_scenario(env): fail('it began')", params: tt.params})
+			e := runScenario(t, bedtest.NoQEMU(t), &testRun{source: "def migration_scenario(env): fail('it began')", params: tt.params})
 			e.want(t, result.Error, append(tt.words, "prepare: ")...)
 		})
 	}
@@ -210,10 +210,10 @@ func TestPrepareErrors(t *testing.T) {
 // A Ctrl-C while the disks are prepared is CANCEL, and no ERROR of what it broke.
 func TestInterruptedPrepare(t *testing.T) {
 	t.Parallel()
-	e := perform(t, bedtest.NoQEMU(t), &play{
+	e := runScenario(t, bedtest.NoQEMU(t), &testRun{
 		source: "def migration_scenario(env): sleep(60)",
 		params: map[string]string{"start_vm": "no"},
-		on: func(message string, _ map[string]string, p *play) {
+		on: func(message string, _ map[string]string, p *testRun) {
 			if message == "variant begins" {
 				p.cancel(run.ErrInterrupted)
 			}

@@ -60,7 +60,7 @@ func TestVirtualTime(t *testing.T) {
 	on(env.hosts, party)`,
 		},
 		{
-			name: "wait_for that does not come true", lasts: time.Hour, want: []string{"wait_for", "not so after 1h0m0s"}, text: `
+			name: "wait_for that does not come true", lasts: time.Hour, want: []string{"wait_for", "timeout after 1h0m0s"}, text: `
 	wait_for(lambda: False, timeout=3600, step=60)`,
 		},
 		{

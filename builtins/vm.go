@@ -15,14 +15,14 @@ import (
 	"github.com/mhmig/mhmig/runtime/vm"
 )
 
-// vmHandle stands for a VM: on a side of a migration for its instance there,
-// else for the instance that runs at the moment.
+// vmHandle is a handle of a VM: on a side of a migration of its instance there, else of
+// the running instance.
 type vmHandle struct {
 	name string
-	side *migration.Side // nil: the one that runs
+	side *migration.Side // nil: the running instance
 }
 
-func (s *Scene) vm(name string, side *migration.Side) *object {
+func (s *scenarioState) vm(name string, side *migration.Side) *object {
 	label := name
 	if side != nil {
 		label += "@" + side.Host.Name()
@@ -35,18 +35,18 @@ func (s *Scene) vm(name string, side *migration.Side) *object {
 	return s.object("vm", &vmHandle{name, side}, label)
 }
 
-// instanceOf returns the instance behind a handle, nil when there is none.
-func (s *Scene) instanceOf(h *vmHandle) *testbed.Instance {
+// instanceOf returns the instance of a handle, nil if there is none.
+func (s *scenarioState) instanceOf(h *vmHandle) *testbed.Instance {
 	if h.side != nil {
 		return h.side.Instance(h.name)
 	}
 	return s.bed.Current(h.name)
 }
 
-// selfInstance is machine for a method, which cannot do without.
+// selfInstance returns the instance of a method's receiver.
 func selfInstance(t *task.Task, a *Args) (*testbed.Instance, error) {
 	h := a.Self.(*vmHandle)
-	if inst := sceneOf(t).instanceOf(h); inst != nil {
+	if inst := stateOf(t).instanceOf(h); inst != nil {
 		return inst, nil
 	}
 	return nil, misusef("%s: not running on any host; vm.start starts it", h.name)
@@ -59,23 +59,23 @@ func vmClass() *Class {
 		Name: "vm",
 		Doc:  "A VM: the QEMU process on a host, and the guest inside.",
 		Attrs: []Attr{
-			{"name", "string", "the VM's name", func(_ *Scene, self any) (starlark.Value, error) {
+			{"name", "string", "the VM's name", func(_ *scenarioState, self any) (starlark.Value, error) {
 				return starlark.String(self.(*vmHandle).name), nil
 			}},
-			{"host", "host | None", "the host on which it runs; None when it does not run", func(s *Scene, self any) (starlark.Value, error) {
+			{"host", "host | None", "the host on which it runs; None when it does not run", func(s *scenarioState, self any) (starlark.Value, error) {
 				if inst := s.instanceOf(self.(*vmHandle)); inst != nil {
 					return s.host(inst.Host), nil
 				}
 				return starlark.None, nil
 			}},
-			{"params", "params", "the variant's params as they are for this VM", func(s *Scene, self any) (starlark.Value, error) {
+			{"params", "params", "the variant's params as they are for this VM", func(s *scenarioState, self any) (starlark.Value, error) {
 				h := self.(*vmHandle)
 				if inst := s.instanceOf(h); inst != nil {
 					return s.params(inst.Params()), nil
 				}
 				return s.params(s.bed.Params().Object(h.name)), nil
 			}},
-			{"state", "string", "QEMU's run state: running, paused, inmigrate, postmigrate, …; none when there is no instance", func(s *Scene, self any) (starlark.Value, error) {
+			{"state", "string", "QEMU's run state: running, paused, inmigrate, postmigrate, …; none when there is no instance", func(s *scenarioState, self any) (starlark.Value, error) {
 				if inst := s.instanceOf(self.(*vmHandle)); inst != nil {
 					return starlark.String(inst.State()), nil
 				}
@@ -110,7 +110,7 @@ func vmClass() *Class {
 				Doc: "Executes a QMP command. A _ in the name of an argument stands for a -. " +
 					"The param monitor_timeout limits how long QEMU may take to answer. " +
 					"cont, system_reset and system_wakeup are refused on a source whose migration has completed, and migrate_cancel in postcopy: they would lose the guest. " +
-					"Unlike pause and reboot, a stop, a system_reset and whatever human-monitor-command does are judged as if the scenario had not asked for them; a quit is judged as destroy is.",
+					"Unlike pause and reboot, a stop, a system_reset and whatever human-monitor-command does do not count as requested by the scenario; a quit is treated like destroy.",
 				Returns: Return{"any", "what QEMU has answered"},
 				Fn:      vmQMP,
 			},
@@ -141,7 +141,7 @@ func vmClass() *Class {
 					if err != nil {
 						return nil, err
 					}
-					bed := sceneOf(t).bed
+					bed := stateOf(t).bed
 					return wait(t, func(ctx context.Context) error { return bed.Remove(ctx, inst) })
 				},
 			},
@@ -166,7 +166,7 @@ func vmClass() *Class {
 }
 
 func vmStart(t *task.Task, a *Args) (starlark.Value, error) {
-	bed, name := sceneOf(t).bed, a.Self.(*vmHandle).name
+	bed, name := stateOf(t).bed, a.Self.(*vmHandle).name
 	where := bed.Hosts()[0]
 	if instance := bed.Current(name); instance != nil {
 		where = instance.Host
@@ -196,10 +196,10 @@ func login(t *task.Task, a *Args, by func(*testbed.Instance, context.Context, ti
 	if err != nil {
 		return nil, err
 	}
-	return sceneOf(t).newObject("session", &sessionHandle{session, inst}, inst.String()), nil
+	return stateOf(t).newObject("session", &sessionHandle{session, inst}, inst.String()), nil
 }
 
-// control makes a builtin of a method that needs nothing but the instance.
+// control returns a builtin that calls a method of the instance.
 func control(f func(*testbed.Instance, context.Context) error) func(*task.Task, *Args) (starlark.Value, error) {
 	return func(t *task.Task, a *Args) (starlark.Value, error) {
 		inst, err := selfInstance(t, a)

@@ -119,7 +119,7 @@ func TestWaitsLetOthersThrough(t *testing.T) {
 	t.Parallel()
 	w := &witness{seen: map[string]bool{}}
 	silent := func(context.Context) (builtins.Prompt, error) { return &typed{pause: 50 * time.Millisecond}, nil }
-	e := perform(t, bedtest.NoQEMU(t), &play{extra: w.names(), debug: builtins.Debug{Prompt: silent}, source: `
+	e := runScenario(t, bedtest.NoQEMU(t), &testRun{extra: w.names(), debug: builtins.Debug{Prompt: silent}, source: `
 def look_on(over):
     while not over:
         look()
@@ -191,7 +191,7 @@ func (w *witness) want(t *testing.T, names []string, untried ...string) {
 func TestWaitsOfVMsLetOthersThrough(t *testing.T) {
 	t.Parallel()
 	w := &witness{seen: map[string]bool{}}
-	e := perform(t, small(t), &play{extra: w.names(), source: `
+	e := runScenario(t, small(t), &testRun{extra: w.names(), source: `
 def look_on(over):
     while not over:
         look()

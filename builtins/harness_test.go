@@ -38,24 +38,24 @@ import (
 	"github.com/mhmig/mhmig/stdlib"
 )
 
-// stage is three hosts of an embedded lab. All tests of the package play on
-// one, each in folders of its own.
-type stage struct {
+// testLab is three hosts of an embedded lab. All tests of the package share one, each
+// with its own folders.
+type testLab struct {
 	lab   *lab.Lab
 	hosts []*host.Host
 }
 
 var (
-	openStage = sync.OnceValues(newStage)
-	opened    *stage // set by openStage, for closeStage
+	openLab = sync.OnceValues(newLab)
+	opened  *testLab // set by openLab, for closeLab
 )
 
-func newStage() (*stage, error) {
-	ctx := context.Background() // it outlives the test that comes first
-	s := &stage{}
+func newLab() (*testLab, error) {
+	ctx := context.Background() // it outlives the first test
+	s := &testLab{}
 	opened = s
 	var err error
-	s.lab, err = lab.Start(ctx, lab.Options{Hosts: 3}) // in the cache: the next lab removes what killed tests leave
+	s.lab, err = lab.Start(ctx, lab.Options{Hosts: 3}) // in the cache: the next lab removes remains of killed tests
 	if err != nil {
 		return nil, err
 	}
@@ -69,7 +69,7 @@ func newStage() (*stage, error) {
 	return s, nil
 }
 
-func closeStage() error {
+func closeLab() error {
 	if opened == nil {
 		return nil
 	}
@@ -83,26 +83,26 @@ func closeStage() error {
 	return errors.Join(errs...)
 }
 
-// play is one run of a scenario for one variant, and what it is to do beside.
-type play struct {
+// testRun is one run of a scenario for one variant, with its options.
+type testRun struct {
 	source string           // the scenario's text
 	file   string           // its name in positions; "": scenario.star
-	params cartesian.Params // of the variant, over those of its kind
-	hosts  []*host.Host     // nil: two of the stage's
+	params cartesian.Params // of the variant, overriding the base
+	hosts  []*host.Host     // nil: the first two of the lab
 	// on is called with each record of the log.
-	on func(message string, at map[string]string, p *play)
-	// extra are more names for the scenario.
+	on func(message string, at map[string]string, p *testRun)
+	// extra are additional predeclared names.
 	extra starlark.StringDict
-	// left says that things may stay on the hosts: the test looks after them.
+	// left says that files and processes may remain on the hosts: the test removes them.
 	left bool
-	// debug is what the user wants who debugs it.
+	// debug has the debugging options.
 	debug builtins.Debug
 
 	bed    *testbed.Bed // set when the scenario begins
 	cancel context.CancelCauseFunc
 }
 
-// ended is how a play ended.
+// ended is how a run ended.
 type ended struct {
 	result.Outcome
 	name   string // of the variant's folders on the hosts
@@ -111,10 +111,10 @@ type ended struct {
 	runErr error  // of run.Variants
 }
 
-// perform runs the play on the stage and looks for what it has left there.
-func perform(t testing.TB, base cartesian.Params, p *play) ended {
+// runScenario runs the scenario in the lab and checks that nothing remains there.
+func runScenario(t testing.TB, base cartesian.Params, p *testRun) ended {
 	t.Helper()
-	s, err := openStage()
+	s, err := openLab()
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -129,7 +129,7 @@ func perform(t testing.TB, base cartesian.Params, p *play) ended {
 	ctx, cancel := context.WithCancelCause(t.Context())
 	defer cancel(nil)
 	p.cancel = cancel
-	log := slog.New(slog.NewMultiHandler(folder.Handler(), &listener{play: p}))
+	log := slog.New(slog.NewMultiHandler(folder.Handler(), &listener{run: p}))
 	variant := func(yield func(*cartesian.Variant, error) bool) {
 		yield(&cartesian.Variant{Name: "test." + t.Name(), ShortName: "test", Params: params}, nil)
 	}
@@ -175,8 +175,8 @@ func perform(t testing.TB, base cartesian.Params, p *play) ended {
 	return e
 }
 
-// load loads the scenario with what the tests add to the language.
-func (p *play) load(t testing.TB) *star.Scenario {
+// load loads the scenario with the builtins of the tests.
+func (p *testRun) load(t testing.TB) *star.Scenario {
 	t.Helper()
 	scenario, err := p.tryLoad(t)
 	if err != nil {
@@ -185,7 +185,7 @@ func (p *play) load(t testing.TB) *star.Scenario {
 	return scenario
 }
 
-func (p *play) tryLoad(t testing.TB) (*star.Scenario, error) {
+func (p *testRun) tryLoad(t testing.TB) (*star.Scenario, error) {
 	t.Helper()
 	predeclared, err := builtins.Predeclared()
 	if err != nil {
@@ -220,7 +220,7 @@ func assertEqual(_ *starlark.Thread, b *starlark.Builtin, args starlark.Tuple, k
 }
 
 // kill is kill(vm, host, signal=9): it sends a signal to the VM's QEMU.
-func (p *play) kill(_ *starlark.Thread, b *starlark.Builtin, args starlark.Tuple, kwargs []starlark.Tuple) (starlark.Value, error) {
+func (p *testRun) kill(_ *starlark.Thread, b *starlark.Builtin, args starlark.Tuple, kwargs []starlark.Tuple) (starlark.Value, error) {
 	var vm, hostName string
 	signal := int(syscall.SIGKILL)
 	if err := starlark.UnpackArgs(b.Name(), args, kwargs, "vm", &vm, "host", &hostName, "signal?", &signal); err != nil {
@@ -230,7 +230,7 @@ func (p *play) kill(_ *starlark.Thread, b *starlark.Builtin, args starlark.Tuple
 }
 
 // signal sends a signal to a VM's QEMU; the lab's hosts are on this machine.
-func (p *play) signal(vm, hostName string, signal syscall.Signal) error {
+func (p *testRun) signal(vm, hostName string, signal syscall.Signal) error {
 	pid, err := os.ReadFile(filepath.Join(p.bed.Host(hostName).RunDir(), vm+".pid"))
 	if err != nil {
 		return err
@@ -242,17 +242,17 @@ func (p *play) signal(vm, hostName string, signal syscall.Signal) error {
 	return syscall.Kill(n, signal)
 }
 
-// listener hands each record of a play's log to its on.
+// listener calls on for each record of a run's log.
 type listener struct {
-	play  *play
+	run   *testRun
 	attrs []slog.Attr
 }
 
-func (l *listener) Enabled(context.Context, slog.Level) bool { return l.play.on != nil }
+func (l *listener) Enabled(context.Context, slog.Level) bool { return l.run.on != nil }
 func (l *listener) WithGroup(string) slog.Handler            { return l }
 
 func (l *listener) WithAttrs(attrs []slog.Attr) slog.Handler {
-	return &listener{l.play, append(slices.Clone(l.attrs), attrs...)}
+	return &listener{l.run, append(slices.Clone(l.attrs), attrs...)}
 }
 
 func (l *listener) Handle(_ context.Context, r slog.Record) error {
@@ -263,11 +263,11 @@ func (l *listener) Handle(_ context.Context, r slog.Record) error {
 	for a := range r.Attrs {
 		at[a.Key] = a.Value.String()
 	}
-	l.play.on(r.Message, at, l.play)
+	l.run.on(r.Message, at, l.run)
 	return nil
 }
 
-// want checks how a play ended: its status, and words of the first failure's
+// want checks how a run ended: its status, and substrings of the first failure's
 // message (none: it must be empty).
 func (e ended) want(t testing.TB, status result.Status, words ...string) {
 	t.Helper()
@@ -290,7 +290,7 @@ func (e ended) want(t testing.TB, status result.Status, words ...string) {
 	}
 }
 
-// wantEvidence checks words of the first failure's evidence.
+// wantEvidence checks substrings of the first failure's evidence.
 func (e ended) wantEvidence(t *testing.T, words ...string) {
 	t.Helper()
 	for _, w := range words {
@@ -300,7 +300,7 @@ func (e ended) wantEvidence(t *testing.T, words ...string) {
 	}
 }
 
-// wantLog checks words of the log.
+// wantLog checks substrings of the log.
 func (e ended) wantLog(t *testing.T, words ...string) {
 	t.Helper()
 	for _, w := range words {
@@ -310,7 +310,7 @@ func (e ended) wantLog(t *testing.T, words ...string) {
 	}
 }
 
-// small is the params of VMs with JeOS in as little memory as it can do with.
+// small is the params of VMs with JeOS and little memory.
 func small(t testing.TB) cartesian.Params {
 	t.Helper()
 	bedtest.NeedQEMU(t)
@@ -329,7 +329,7 @@ func small(t testing.TB) cartesian.Params {
 	return params
 }
 
-// shipped is the params of the config that mhmig brings.
+// shipped is the params of mhmig's default config.
 func shipped(t testing.TB) cartesian.Params {
 	t.Helper()
 	config, err := cartesian.ParseFS(stdlib.FS, stdlib.DefaultConfig, "only JeOS")
@@ -346,13 +346,13 @@ func shipped(t testing.TB) cartesian.Params {
 	return nil
 }
 
-// awaitTimeout is for what a test waits for outside of a scenario.
+// awaitTimeout is for waits of a test outside of a scenario.
 const awaitTimeout = 20 * time.Second
 
-// allHosts returns the stage's three hosts.
+// allHosts returns the lab's three hosts.
 func allHosts(t *testing.T) []*host.Host {
 	t.Helper()
-	s, err := openStage()
+	s, err := openLab()
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -16,22 +16,22 @@ import (
 	"github.com/mhmig/mhmig/runtime/testbed"
 )
 
-// Scene is what the builtins of one running scenario work on: the variant's
-// test bed and what the scenario has made of it so far.
-type Scene struct {
+// scenarioState is the state of one running scenario, which its builtins share: the
+// variant's test bed and the scenario's values.
+type scenarioState struct {
 	bed        *testbed.Bed
 	log        *slog.Logger
-	room       *barrier.Room // all hosts, for parties outside a migration
-	migrations int           // how many were begun
+	room       *barrier.Room // of all hosts, for parties outside a migration
+	migrations int           // how many were started
 	classes    map[string]*Class
 	objects    map[any]*object
 	warnings   []string
 	debug      Debug
 }
 
-// NewScene returns the scene of one scenario on bed.
-func NewScene(bed *testbed.Bed) *Scene {
-	s := &Scene{
+// newScenarioState returns the state of a scenario on bed.
+func newScenarioState(bed *testbed.Bed) *scenarioState {
+	s := &scenarioState{
 		bed:     bed,
 		log:     bed.Log(),
 		room:    barrier.New(bed.HostNames()...),
@@ -44,16 +44,15 @@ func NewScene(bed *testbed.Bed) *Scene {
 	return s
 }
 
-// Env returns the value that migration_scenario is called with.
-func (s *Scene) Env() starlark.Value { return s.object("env", s, s.bed.Params()["shortname"]) }
+// env returns the value that migration_scenario is called with.
+func (s *scenarioState) env() starlark.Value { return s.object("env", s, s.bed.Params()["shortname"]) }
 
-// sceneOf is the one way from a task to its scene.
-func sceneOf(t *task.Task) *Scene { return t.Env().(*Scene) }
+// stateOf returns the state of a task's scenario.
+func stateOf(t *task.Task) *scenarioState { return t.Env().(*scenarioState) }
 
-// object returns the handle for a piece of state that scenarios may come by
-// more than once: always the same one, so that two handles for one host are
-// equal.
-func (s *Scene) object(class string, self any, label string) *object {
+// object returns the handle of a value that scenarios can get more than once: always
+// the same handle, so that two handles of one host are equal.
+func (s *scenarioState) object(class string, self any, label string) *object {
 	o, known := s.objects[self]
 	if !known {
 		o = s.newObject(class, self, label)
@@ -62,20 +61,20 @@ func (s *Scene) object(class string, self any, label string) *object {
 	return o
 }
 
-// newObject returns the only handle that there will be for a piece of state.
-func (s *Scene) newObject(class string, self any, label string) *object {
-	return &object{class: s.classes[class], scene: s, self: self, label: label}
+// newObject returns a new handle of a value.
+func (s *scenarioState) newObject(class string, self any, label string) *object {
+	return &object{class: s.classes[class], state: s, self: self, label: label}
 }
 
-// scope is what sets a task apart from the main one: the party it is when it
-// meets others, and where.
+// scope is the scope of a task that runs on a host, unlike the main task: its party and
+// room for barriers, and its side of a migration.
 type scope struct {
 	host  *testbed.Host
 	party string          // what it is called in room
-	room  *barrier.Room   // where it meets by default
+	room  *barrier.Room   // of its barriers, by default
 	side  *migration.Side // nil outside a migration
 
-	owner *task.Task // the one that the scope was made for; others are spawned in it
+	owner *task.Task // the task that the scope was created for; others are spawned in it
 	shell shellSync
 }
 
@@ -89,15 +88,15 @@ func logger(t *task.Task) *slog.Logger {
 	sc := scopeOf(t)
 	switch {
 	case sc == nil:
-		return sceneOf(t).log
+		return stateOf(t).log
 	case sc.side != nil:
 		return sc.side.Log()
 	default:
-		return sceneOf(t).log.With("host", sc.host.Name())
+		return stateOf(t).log.With("host", sc.host.Name())
 	}
 }
 
-// Print is where Starlark's print goes.
+// Print logs the message of Starlark's print.
 func Print(t *task.Task, message string) {
 	logger(t).Info(strings.TrimRight(message, "\n"), "task", t.Name, result.AtKey, position(t))
 }
@@ -110,8 +109,8 @@ func position(t *task.Task) string {
 	return ""
 }
 
-// universe is the functions and constants that every scenario file sees.
-func universe() starlark.StringDict {
+// predeclared returns the predeclared functions by name.
+func predeclared() starlark.StringDict {
 	all := starlark.StringDict{}
 	for _, b := range Functions() {
 		all[b.Name] = b.value(nil, b.Name)
@@ -119,8 +118,8 @@ func universe() starlark.StringDict {
 	return all
 }
 
-// Predeclared returns the names that scenario files see beside Starlark's own.
-// Two builtins of one name are an error.
+// Predeclared returns the predeclared names of scenario files, besides Starlark's. Two
+// builtins with one name are an error.
 func Predeclared() (starlark.StringDict, error) {
 	seen := map[string]bool{}
 	for _, b := range Functions() {
@@ -129,13 +128,13 @@ func Predeclared() (starlark.StringDict, error) {
 		}
 		seen[b.Name] = true
 	}
-	return universe(), nil
+	return predeclared(), nil
 }
 
 // Functions returns the table of all functions, in the order of the reference.
 func Functions() []*Builtin {
 	var all []*Builtin
-	for _, family := range [][]*Builtin{migrationFunctions, meetingFunctions, taskFunctions, verdictFunctions, debugFunctions()} {
+	for _, family := range [][]*Builtin{migrationFunctions, barrierFunctions, taskFunctions, verdictFunctions, debugFunctions()} {
 		all = append(all, family...)
 	}
 	return all
