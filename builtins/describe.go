@@ -10,12 +10,13 @@ import (
 
 	"github.com/mhmig/mhmig/lang/api"
 	"github.com/mhmig/mhmig/lang/cartesian"
+	"github.com/mhmig/mhmig/runtime/migration"
 )
 
 // Language returns the tables as data, which lang/api has for tools that do not run
 // scenarios.
 func Language() api.Language {
-	l := api.Language{Functions: describeAll(Functions())}
+	l := api.Language{Functions: describeAll(Functions()), Transports: migration.Transports()}
 	for _, c := range Classes() {
 		class := api.Class{Name: c.Name, Doc: c.Doc, Methods: describeAll(c.Methods)}
 		for _, a := range c.Attrs {

@@ -11,10 +11,12 @@ import (
 	"sync"
 )
 
-// Language is the builtins of scenarios: functions, and the types of their values.
+// Language is the builtins of scenarios: functions, and the types of their values; and
+// the transports that their migrations may use.
 type Language struct {
-	Functions []Builtin `json:"functions"`
-	Classes   []Class   `json:"classes"`
+	Functions  []Builtin `json:"functions"`
+	Classes    []Class   `json:"classes"`
+	Transports []string  `json:"transports"` // the values of the param mig_protocol
 }
 
 // Builtin is a function of scenarios, or a method of one of their values.
@@ -69,8 +71,8 @@ type Attribute struct {
 	Doc  string `json:"doc"`
 }
 
-// builtinsJSON is generated from the table of the builtins, by the test that compares the
-// two: go test ./builtins -run Reference -update.
+// builtinsJSON is generated from the tables of the builtins and of the transports, by the
+// test that compares them: go test ./builtins -run Reference -update.
 //
 //go:embed builtins.json
 var builtinsJSON []byte

@@ -282,7 +282,7 @@ var params = []Param{
 
 	// ---- migrations
 	{
-		Name: "mig_protocol", Kind: Choice, Default: "tcp", Choices: []string{"tcp", "unix"}, Object: Variant, Reader: "runtime/migration",
+		Name: "mig_protocol", Kind: Choice, Default: "tcp", Choices: language().Transports, Object: Variant, Reader: "runtime/migration",
 		Doc: "The transport of the migration: unix only if both hosts are the same machine, as in an embedded lab.",
 	},
 	{

@@ -5,7 +5,6 @@ package migration
 import (
 	"context"
 
-	"github.com/mhmig/mhmig/lang/api"
 	"github.com/mhmig/mhmig/runtime/vm"
 )
 
@@ -48,19 +47,4 @@ func NewTransport(name string, params map[string]string) (Transport, error) {
 		return nil, err
 	}
 	return transports[name](o), nil
-}
-
-// Transports are the names of all transports.
-func Transports() []string {
-	var names []string
-	for name := range transports {
-		names = append(names, name)
-	}
-	return names
-}
-
-// Protocols are the values of mig_protocol that the registry of params allows.
-func Protocols() []string {
-	p, _ := api.Find("mig_protocol")
-	return p.Choices
 }

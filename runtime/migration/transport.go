@@ -6,6 +6,8 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
+	"maps"
+	"slices"
 
 	"github.com/mhmig/mhmig/runtime/vm"
 )
@@ -65,6 +67,9 @@ var transports = map[string]func(options) Transport{
 	"tcp":  newTCP,
 	"unix": newUnix,
 }
+
+// Transports returns the names of all transports, in alphabetical order.
+func Transports() []string { return slices.Sorted(maps.Keys(transports)) }
 
 // checkSameMachine returns an error if the transport needs one machine and the two
 // hosts are not on one. It runs commands on them.

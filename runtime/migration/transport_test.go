@@ -9,7 +9,6 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
-	"slices"
 	"strings"
 	"testing"
 
@@ -21,17 +20,6 @@ import (
 	"github.com/mhmig/mhmig/runtime/result"
 	"github.com/mhmig/mhmig/runtime/testbed/bedtest"
 )
-
-// The registry of params and the table of transports agree.
-func TestTransportsAreRegistered(t *testing.T) {
-	t.Parallel()
-	have, registered := migration.Transports(), migration.Protocols()
-	slices.Sort(have)
-	slices.Sort(registered)
-	if diff := cmp.Diff(registered, have); diff != "" {
-		t.Errorf("transports (- mig_protocol's, + the table's):\n%s", diff)
-	}
-}
 
 // peer is an end of a move whose QEMU answers with answer.
 type peer struct {
