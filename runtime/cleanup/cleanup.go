@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 
-// Package cleanup removes what runs have left on their hosts: of runs that were
-// killed, that were told to leave their VMs, and of labs whose owner has died. What
-// there is, the ledgers in the results folders say.
+// Package cleanup removes the remains of runs on their hosts: of killed runs, of runs
+// that kept their VMs, and of labs whose owner has died. The ledgers in the results
+// folders list them.
 //
 //	c := cleanup.Cleanup{Out: os.Stdout, Log: log}
 //	err := c.All(ctx, "mhmig-results")
@@ -24,15 +24,15 @@ import (
 	"github.com/mhmig/mhmig/runtime/reach"
 )
 
-// Cleanup says how to clean up.
+// Cleanup has the options of a cleanup.
 type Cleanup struct {
-	Password host.Secret // of the hosts, where the run had it from a param
-	Out      io.Writer   // gets a line for each thing that was removed
+	Password host.Secret // of the hosts, if the run had it from a param
+	Out      io.Writer   // gets a line for each removed item
 	Log      *slog.Logger
 }
 
-// All cleans up behind the run in folder, or behind all runs that have their
-// folders in it. What goes wrong with one does not keep it from the others.
+// All cleans up after the run in folder, or after all runs that have their folders in
+// it. An error of one run does not stop the cleanup of the others.
 func (c *Cleanup) All(ctx context.Context, folder string) error {
 	removed, err := lab.RemoveDead(ctx)
 	var errs []error
@@ -40,7 +40,7 @@ func (c *Cleanup) All(ctx context.Context, folder string) error {
 		errs = append(errs, exit.Hosts.Wrap(fmt.Errorf("remains of labs: %w", err)))
 	}
 	for _, l := range removed {
-		fmt.Fprintf(c.Out, "removed what was left of the %s lab %s: folder %s, %d processes\n", l.Kind, l.ID, l.Dir, l.Processes)
+		fmt.Fprintf(c.Out, "removed the remains of the %s lab %s: folder %s, %d processes\n", l.Kind, l.ID, l.Dir, l.Processes)
 	}
 	runs, err := runsIn(folder)
 	if err != nil {
@@ -82,7 +82,7 @@ func runsIn(folder string) ([]string, error) {
 	return runs, nil
 }
 
-// run cleans up behind the run in folder, and says whether anything was left.
+// run cleans up after the run in folder, and says whether there was anything to remove.
 func (c *Cleanup) run(ctx context.Context, folder string) (left bool, err error) {
 	record, err := ledger.Open(filepath.Join(folder, reach.LedgerFile))
 	if err != nil {
@@ -111,7 +111,7 @@ func (c *Cleanup) run(ctx context.Context, folder string) (left bool, err error)
 	} else {
 		err = undoHere(ctx, record, how.Lab, undone)
 	}
-	fmt.Fprintf(c.Out, "%s: removed %d things", folder, removed)
+	fmt.Fprintf(c.Out, "%s: removed %d items", folder, removed)
 	if gone > 0 {
 		fmt.Fprintf(c.Out, ", %d were gone already", gone)
 	}
@@ -124,18 +124,18 @@ func (c *Cleanup) run(ctx context.Context, folder string) (left bool, err error)
 	}
 	switch err := lab.Down(ctx, false); {
 	case err != nil:
-		return true, exit.Hosts.Wrap(fmt.Errorf("the lab that was made for it stays: %w", err))
+		return true, exit.Hosts.Wrap(fmt.Errorf("the lab of the run was not stopped: %w", err))
 	default:
-		fmt.Fprintln(c.Out, "the lab that was made for it is down")
+		fmt.Fprintln(c.Out, "stopped the lab of the run")
 		return true, nil
 	}
 }
 
-// undoHere removes what the hosts of a lab that is gone have left on this machine.
-// What was in the lab went with it.
+// undoHere removes the remains of a lab's hosts on this machine, after the lab has ended.
+// Everything inside the lab ended with it.
 func undoHere(ctx context.Context, record *ledger.Ledger, l *reach.Lab, undone ledger.Undone) error {
 	if machine, err := os.Hostname(); err != nil || machine != l.Machine {
-		return fmt.Errorf("its hosts were a lab on the machine %s: run mhmig cleanup there", l.Machine)
+		return fmt.Errorf("its hosts were a lab on machine %s: run mhmig cleanup there", l.Machine)
 	}
 	outlives := func(e ledger.Entry) bool {
 		path := ""
@@ -149,8 +149,8 @@ func undoHere(ctx context.Context, record *ledger.Ledger, l *reach.Lab, undone l
 		if outlives(e) {
 			continue
 		}
-		if struck := record.Done(e.ID); struck != nil {
-			return errors.Join(err, struck)
+		if doneErr := record.Done(e.ID); doneErr != nil {
+			return errors.Join(err, doneErr)
 		}
 		undone(e, nil)
 	}

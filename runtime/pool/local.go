@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 
-// Package pool has the pools that runs take their hosts from ([run.Pool]).
+// Package pool has the pools of hosts for runs ([run.Pool]).
 package pool
 
 import (
@@ -18,19 +18,19 @@ import (
 	"github.com/mhmig/mhmig/runtime/testbed"
 )
 
-// guestShare is the part of a machine's memory that guests may have when variants
-// share hosts; the rest is for what QEMU needs beside, and the system.
+// guestShare is the share of a machine's memory that guests may use when variants share
+// hosts; the rest is for QEMU's overhead and the system.
 const guestShare = 0.8
 
-// Local is the hosts of one call of mhmig, which nobody else has, and which variants
-// have them. Its methods may be called by any goroutine.
+// Local is the pool of the hosts of one call of mhmig, which no other run uses. Its
+// methods may be called by any goroutine.
 type Local struct {
 	hosts []testbed.Remote
 	share bool
 
 	mu     sync.Mutex // guards what follows, with what it points to
 	slots  []*slot
-	leases int // that will end
+	leases int // that will be released
 }
 
 // slot is a host.
@@ -38,25 +38,25 @@ type slot struct {
 	host    testbed.Remote
 	number  int // its place in the list, from 1
 	users   int
-	stays   bool // as a variant left it, for good
+	stays   bool // kept as a variant left it, not leased again
 	machine *machine
 }
 
-// machine is what hosts are on: those of a lab are all on one.
+// machine is the machine of one or more hosts: all hosts of a lab are on one.
 type machine struct {
 	memory, freeMemory int64
 	cpus, freeCPUs     int
 }
 
-// lease is hosts that a variant has.
+// lease is the hosts of a variant.
 type lease struct {
 	pool  *Local
 	slots []*slot
 	needs run.Needs
 }
 
-// NewLocal returns a pool of hosts; variants prefer the first ones. If variants are to
-// share them, as far as memory and processors allow, it asks the hosts what they have.
+// NewLocal returns a pool of hosts; variants prefer the first ones. If variants share
+// them, as far as memory and CPUs allow, it reads the hosts' facts.
 func NewLocal(ctx context.Context, hosts []testbed.Remote, share bool) (*Local, error) {
 	p := &Local{hosts: hosts, share: share}
 	for i, h := range hosts {
@@ -74,7 +74,7 @@ func NewLocal(ctx context.Context, hosts []testbed.Remote, share bool) (*Local, 
 		})
 	}
 	if err := group.Wait(); err != nil {
-		return nil, exit.Hosts.Wrap(fmt.Errorf("what the hosts can share: %w", err))
+		return nil, exit.Hosts.Wrap(fmt.Errorf("read the memory and CPUs of the hosts: %w", err))
 	}
 	byBoot := map[string]*machine{}
 	for i, f := range facts {
@@ -92,10 +92,10 @@ func NewLocal(ctx context.Context, hosts []testbed.Remote, share bool) (*Local, 
 // Hosts are the hosts that NewLocal was given.
 func (p *Local) Hosts() []testbed.Remote { return p.hosts }
 
-// Changed is nil: only the run's own variants have the hosts.
+// Changed is nil: no other run uses the hosts.
 func (p *Local) Changed() <-chan struct{} { return nil }
 
-// Acquire takes hosts that are free now. Those that nobody uses come first.
+// Acquire leases hosts that are free now, unused ones first.
 func (p *Local) Acquire(_ context.Context, n run.Needs) (run.Lease, error) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -125,7 +125,7 @@ func (p *Local) Acquire(_ context.Context, n run.Needs) (run.Lease, error) {
 	}
 	if len(l.slots) < n.Hosts {
 		l.dropAll()
-		if p.leases == 0 { // what stays has no room for it
+		if p.leases == 0 { // there is no lease whose end would free enough
 			return nil, run.ErrUnavailable
 		}
 		return nil, run.ErrBusy
@@ -144,7 +144,7 @@ func (l *lease) Hosts() []testbed.NumberedHost {
 	return numbered
 }
 
-// Release gives the hosts back.
+// Release returns the hosts to the pool.
 func (l *lease) Release(stay bool) {
 	l.pool.mu.Lock()
 	defer l.pool.mu.Unlock()
@@ -164,8 +164,8 @@ func (l *lease) dropAll() {
 	}
 }
 
-// take adds a host. Its machine keeps memory for it; processors only once, as a
-// VM runs on one host at a time.
+// take adds a host. It reserves memory of its machine for each host, but CPUs once per
+// machine, as a VM runs on one host at a time.
 func (l *lease) take(s *slot) {
 	if !l.on(s.machine) {
 		s.machine.freeCPUs -= l.needs.CPUs
@@ -175,7 +175,7 @@ func (l *lease) take(s *slot) {
 	l.slots = append(l.slots, s)
 }
 
-// drop gives the host that was taken last back.
+// drop returns the host that was taken last.
 func (l *lease) drop() {
 	s := l.slots[len(l.slots)-1]
 	l.slots = l.slots[:len(l.slots)-1]
@@ -190,16 +190,16 @@ func (l *lease) on(m *machine) bool {
 	return slices.ContainsFunc(l.slots, func(s *slot) bool { return s.machine == m })
 }
 
-// fits says whether the host that was taken last has room for the variant. One
-// that has the machine for itself may try in any case.
+// fits says whether the variant fits on the host that was taken last. It always fits if
+// no other variant uses the machine.
 func (l *lease) fits() bool {
 	m := l.slots[len(l.slots)-1].machine
-	mine := 0
+	own := 0
 	for _, s := range l.slots {
 		if s.machine == m {
-			mine++
+			own++
 		}
 	}
-	alone := m.freeMemory+int64(mine)*l.needs.Memory == m.memory && m.freeCPUs+l.needs.CPUs == m.cpus
+	alone := m.freeMemory+int64(own)*l.needs.Memory == m.memory && m.freeCPUs+l.needs.CPUs == m.cpus
 	return alone || m.freeMemory >= 0 && m.freeCPUs >= 0
 }

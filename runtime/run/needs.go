@@ -11,56 +11,55 @@ import (
 	"github.com/mhmig/mhmig/runtime/testbed"
 )
 
-// defaultHosts is how many hosts a migration needs.
+// defaultHosts is the number of hosts that a migration needs.
 const defaultHosts = 2
 
-// Needs are what a variant asks of its hosts.
+// Needs are the resources that a variant needs.
 type Needs struct {
 	Hosts  int
-	Memory int64 // bytes, of all its VMs: each host may come to run them all
+	Memory int64 // bytes, of all its VMs: each host may have to run them all
 	CPUs   int   // of all its VMs
 }
 
-// Pool is where a run takes its hosts from: those of one call (package pool), or of a
-// fleet that others use as well.
+// Pool is the pool of a run's hosts: those of one call (package pool), or of a fleet that
+// other runs also use.
 type Pool interface {
-	// Hosts are all that variants may get, the preferred ones first. They do not change.
+	// Hosts are all hosts of the pool, the preferred ones first. They do not change.
 	Hosts() []testbed.Remote
-	// Acquire takes hosts if they are free now, without waiting for them. The error is
-	// [ErrBusy] if they will be, [ErrUnavailable] if the pool cannot come to have so many.
+	// Acquire leases hosts if they are free now, without waiting. The error is [ErrBusy]
+	// if they are in use, [ErrUnavailable] if the pool no longer has enough hosts.
 	Acquire(context.Context, Needs) (Lease, error)
-	// Changed has a value when hosts have come free that others had. It may be nil if
-	// there are no others.
+	// Changed receives a value when another run has released hosts. It may be nil if
+	// there are no other runs.
 	Changed() <-chan struct{}
 }
 
 // Why a pool has no hosts for a variant.
 var (
-	ErrBusy        = errors.New("others have the hosts")
-	ErrUnavailable = errors.New("there are not enough hosts any more")
+	ErrBusy        = errors.New("the hosts are in use")
+	ErrUnavailable = errors.New("not enough hosts are left")
 )
 
-// Lease is hosts that one variant has.
+// Lease is the hosts of one variant.
 type Lease interface {
 	// Hosts are in the order of their numbers, which count the pool's from 1.
 	Hosts() []testbed.NumberedHost
-	// Release gives them back. Those that stay as the variant left them are not given
-	// to others.
+	// Release returns the hosts to the pool. With stay they are kept as the variant left
+	// them, and not leased again.
 	Release(stay bool)
 }
 
-// FairShare is how many of a run's hosts a variant gets that does not say how
-// many it needs: an equal part, with at least two in each, for as many variants
-// as can then run at the same time. Parallel and planned bound their number if
-// they are not 0.
+// FairShare is how many of a run's hosts a variant gets if it does not say how many it
+// needs: an equal share, of at least two, for as many variants as can then run at the
+// same time. Parallel and planned limit their number if they are not 0.
 func FairShare(hosts, parallel, planned int) int {
-	side := max(hosts/defaultHosts, 1)
+	variants := max(hosts/defaultHosts, 1)
 	for _, limit := range []int{parallel, planned} {
 		if limit > 0 {
-			side = min(side, limit)
+			variants = min(variants, limit)
 		}
 	}
-	return hosts / side
+	return hosts / variants
 }
 
 // HostsNeeded is how many of a run's hosts a variant needs: as its param

@@ -16,20 +16,18 @@ import (
 	"github.com/mhmig/mhmig/runtime/vm"
 )
 
-// ParamError is a param of a variant whose value makes no sense, on whatever host.
+// ParamError is the error of an invalid value of a variant's param.
 type ParamError struct {
 	Key string // as the config sets it
 	Err error
 }
 
-// Error is what is wrong, and what is wanted.
 func (e *ParamError) Error() string { return e.Err.Error() }
 
-// Unwrap is what is wrong.
 func (e *ParamError) Unwrap() error { return e.Err }
 
-// CheckParams finds all values of a variant's params that a run would refuse on so
-// many hosts, whatever those are. It is pure.
+// CheckParams returns the errors of all invalid values of a variant's params, for a run
+// on this number of hosts. It is pure.
 func CheckParams(params cartesian.Params, hosts int) []*ParamError {
 	var all []*ParamError
 	note := func(err error, objects ...string) {
@@ -68,7 +66,7 @@ func CheckParams(params cartesian.Params, hosts int) []*ParamError {
 	return all
 }
 
-// splitErrors is the errors that one is joined of.
+// splitErrors splits a joined error.
 func splitErrors(err error) []error {
 	if err == nil {
 		return nil
@@ -79,27 +77,27 @@ func splitErrors(err error) []error {
 	return []error{err}
 }
 
-// Disregarded is a param that asks for something which mhmig does not do yet.
-type Disregarded struct {
+// UnsupportedParam is a param whose effect mhmig does not support.
+type UnsupportedParam struct {
 	Key  string
-	Text string // what it is, and what would be different
+	Text string // a message with the param and its effect
 }
 
-// Unsupported are the params that ask for something which mhmig does not do: the
-// variant tests something else than its config says. It is pure.
-func Unsupported(params cartesian.Params) []Disregarded {
-	var all []Disregarded
+// Unsupported returns the params whose effect mhmig does not support, so that the variant
+// does not test what its config says. It is pure.
+func Unsupported(params cartesian.Params) []UnsupportedParam {
+	var all []UnsupportedParam
 	for _, key := range slices.Sorted(maps.Keys(params)) {
 		if u, known := api.FindUnsupported(key); known && u.Differs(params[key]) {
-			all = append(all, Disregarded{Key: key, Text: fmt.Sprintf("param %s = %s is not supported: %s", key, params[key], u.Effect)})
+			all = append(all, UnsupportedParam{Key: key, Text: fmt.Sprintf("param %s = %s is not supported: %s", key, params[key], u.Effect)})
 		}
 	}
 	return all
 }
 
-// unread are the user's params that nobody has read, of the config and of those
-// that the scenario set for a migration. Those of the configs that mhmig brings,
-// and of its labs, are not the user's.
+// unread returns the user's params that were never read: of the config, and those that
+// the scenario set for a migration. Params of mhmig's own configs and of its labs are
+// not the user's.
 func unread(params cartesian.Params, read map[string]bool, set, origins map[string]string) []result.UnreadParam {
 	params = maps.Clone(params)
 	for key := range set {
@@ -119,8 +117,8 @@ func unread(params cartesian.Params, read map[string]bool, set, origins map[stri
 	return all
 }
 
-// unreadParams are those of all variants of a run, in the order in which they were
-// found.
+// unreadParams are the unread params of all variants of a run, in the order in which
+// they were found.
 type unreadParams struct {
 	mu   sync.Mutex // guards what follows
 	keys []string
@@ -141,10 +139,10 @@ func (u *unreadParams) add(found []result.UnreadParam) {
 	}
 }
 
-// mostNamed is how many unread params a line names; the report has them all.
-const mostNamed = 8
+// maxNamed is how many unread params the log message names; the report has them all.
+const maxNamed = 8
 
-// String names them, those first that are near to another.
+// String lists the unread params, those with a suggestion first.
 func (u *unreadParams) String() string {
 	u.mu.Lock()
 	defer u.mu.Unlock()
@@ -152,14 +150,14 @@ func (u *unreadParams) String() string {
 		return strings.Compare(u.near[b], u.near[a])
 	})
 	var named []string
-	for _, key := range u.keys[:min(len(u.keys), mostNamed)] {
+	for _, key := range u.keys[:min(len(u.keys), maxNamed)] {
 		if near := u.near[key]; near != "" {
 			key += fmt.Sprintf(" (did you mean %s?)", near)
 		}
 		named = append(named, key)
 	}
 	if more := len(u.keys) - len(named); more > 0 {
-		named = append(named, fmt.Sprintf("and %d more, which the report lists", more))
+		named = append(named, fmt.Sprintf("and %d more, see the report", more))
 	}
 	return strings.Join(named, ", ")
 }

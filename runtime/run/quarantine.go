@@ -16,8 +16,8 @@ import (
 	"github.com/mhmig/mhmig/runtime/result"
 )
 
-// Quarantine is a list of variants whose failures are known, and only warnings
-// until a day that is fixed beforehand.
+// Quarantine is a list of variants whose failures are known: until an expiry date they
+// are only warnings.
 type Quarantine struct {
 	path    string
 	entries []quarantined
@@ -35,13 +35,13 @@ type quarantined struct {
 }
 
 // ReadQuarantine reads a quarantine file: TOML, with a table for each pattern of
-// variants, all of whose keys must be there:
+// variants; all keys are required:
 //
 //	[[quarantine]]
-//	variant = "RHEL.6.4..tcp"              # as behind "only" in a config
+//	variant = "RHEL.6.4..tcp"              # as after "only" in a config
 //	reason  = "loses the NIC after resume"
 //	tracker = "https://bugs.example.com/1234"
-//	expires = 2027-03-01                   # from this day on a failure is one
+//	expires = 2027-03-01                   # from this day on, its failures count
 func ReadQuarantine(path string) (*Quarantine, error) {
 	file, err := os.Open(path)
 	if err != nil {
@@ -64,7 +64,7 @@ func ReadQuarantine(path string) (*Quarantine, error) {
 	return q, errors.Join(errs...)
 }
 
-// at says where in a file an error arose.
+// at adds the position in a file to an error.
 func at(path string, err error) error {
 	var line int
 	if wrong, ok := errors.AsType[*toml.DecodeError](err); ok {
@@ -80,9 +80,9 @@ func at(path string, err error) error {
 func (e *quarantined) check() (err error) {
 	switch address, urlErr := url.Parse(e.Tracker); {
 	case strings.TrimSpace(e.Variant) == "":
-		return errors.New("variant: missing, want a pattern as behind \"only\" in a config")
+		return errors.New("variant: missing, want a pattern as after \"only\" in a config")
 	case strings.TrimSpace(e.Reason) == "":
-		return errors.New("reason: missing, want why the failure is known")
+		return errors.New("reason: missing, want the reason of the known failure")
 	case urlErr != nil || address.Scheme == "" || address.Host == "":
 		return fmt.Errorf("tracker: got %q, want the URL of the defect", e.Tracker)
 	case e.Expires == nil:
@@ -98,7 +98,7 @@ func (e *quarantined) check() (err error) {
 	return nil
 }
 
-// Expired returns a line for each entry whose day has come.
+// Expired returns a line for each entry that has expired.
 func (q *Quarantine) Expired(now time.Time) []string {
 	if q == nil {
 		return nil
@@ -112,8 +112,8 @@ func (q *Quarantine) Expired(now time.Time) []string {
 	return lines
 }
 
-// apply makes a failure of a variant in quarantine a warning, and says so for a
-// person. A nil Quarantine has nobody in it.
+// apply changes a failure of a variant in quarantine to a warning, and returns a message
+// about it. A nil Quarantine is empty.
 func (q *Quarantine) apply(variant string, o *result.Outcome) (notice string) {
 	if q == nil {
 		return ""

@@ -12,11 +12,11 @@ import (
 	"github.com/mhmig/mhmig/runtime/ledger"
 )
 
-// reclaimTimeout bounds the second try to clean up a host that was lost.
+// reclaimTimeout limits the second attempt to clean up a lost host.
 const reclaimTimeout = 60 * time.Second
 
-// lost returns why the first of the lease's hosts that is out of reach is so,
-// nil when all are there.
+// lost returns the error of the first of the lease's hosts whose connection is lost, nil
+// if there is none.
 func lost(l Lease) error {
 	for _, h := range l.Hosts() {
 		if err := h.Host.Err(); err != nil {
@@ -26,8 +26,8 @@ func lost(l Lease) error {
 	return nil
 }
 
-// reclaim connects anew to hosts that were lost and removes what was left there,
-// by the ledger, of what somebody owns. It works on after ctx has ended, within its own limit.
+// reclaim reconnects to lost hosts and removes what the ledger has of the owner there. It
+// also runs after ctx has ended, within its own limit.
 func (r *runner) reclaim(ctx context.Context, owns func(ledger.Entry) bool) error {
 	ctx, cancel := context.WithTimeoutCause(context.WithoutCancel(ctx), reclaimTimeout, fmt.Errorf("not done after %v", reclaimTimeout))
 	defer cancel()
@@ -45,12 +45,12 @@ func (r *runner) reclaim(ctx context.Context, owns func(ledger.Entry) bool) erro
 			case h.Err() == nil:
 				return h, nil
 			}
-			again, err := host.Dial(ctx, h.Config(), r.Log)
+			reconnected, err := host.Dial(ctx, h.Config(), r.Log)
 			if err != nil {
 				return nil, err
 			}
-			opened = append(opened, again)
-			return again, nil
+			opened = append(opened, reconnected)
+			return reconnected, nil
 		}
 		return nil, fmt.Errorf("no host %s in this run", name)
 	}, func(e ledger.Entry, was []string) {
@@ -58,7 +58,7 @@ func (r *runner) reclaim(ctx context.Context, owns func(ledger.Entry) bool) erro
 	})
 }
 
-// closeShared removes what was put onto the hosts for all variants.
+// closeShared removes the files on the hosts that all variants share.
 func (r *runner) closeShared(ctx context.Context) error {
 	ctx, cancel := context.WithTimeoutCause(context.WithoutCancel(ctx), reclaimTimeout, fmt.Errorf("not done after %v", reclaimTimeout))
 	defer cancel()
@@ -67,7 +67,7 @@ func (r *runner) closeShared(ctx context.Context) error {
 		err = r.reclaim(ctx, r.shared.Owns)
 	}
 	if err != nil {
-		return fmt.Errorf("files left on a host: %w; mhmig cleanup %s tries again", err, r.Results.Dir())
+		return fmt.Errorf("remove shared files: %w; mhmig cleanup %s tries again", err, r.Results.Dir())
 	}
 	return nil
 }

@@ -243,7 +243,7 @@ func TestTimeout(t *testing.T) {
 	if err != nil || len(outcomes) != 2 {
 		t.Fatalf("got %d outcomes and %v", len(outcomes), err)
 	}
-	if o := outcomes[0]; o.Status != result.Error || o.Message != "the variant's time (--timeout 2s) is over" {
+	if o := outcomes[0]; o.Status != result.Error || o.Message != "the variant timed out (--timeout 2s)" {
 		t.Errorf("got %s %q", o.Status, o.Message)
 	}
 	if o := outcomes[1]; o.Status != result.Pass {

@@ -19,17 +19,17 @@ import (
 
 const (
 	// lookAhead is how many variants may wait for hosts or for others at the same
-	// time. Those behind them have not been expanded yet.
+	// time. Later ones are not expanded yet.
 	lookAhead = 64
-	// maxOvertaken is how many others may pass a variant that waits for hosts. Then
-	// they wait too, so that one that needs many hosts gets them.
+	// maxOvertaken is how many others may overtake a variant that waits for hosts. After
+	// that they wait too, so that a variant that needs many hosts gets them.
 	maxOvertaken = 8
 )
 
-// waiting is a variant that is to run.
+// waiting is a variant in the queue.
 type waiting struct {
 	*cartesian.Variant
-	repeat    int // counts from 1 when the run repeats its variants, else 0
+	repeat    int // from 1 if the run repeats its variants, else 0
 	needs     Needs
 	overtaken int
 }
@@ -38,23 +38,23 @@ type waiting struct {
 type ended struct {
 	*waiting
 	lease  Lease
-	stay   bool // the hosts stay as the variant left them
+	stay   bool // the hosts are kept as the variant left them
 	status result.Status
-	met    bool // it did what those that depend on it want
+	met    bool // dependents can run
 }
 
-// queue is the variants of a run: those that wait, those that run, and what the
-// later ones must know of the ones that are over.
+// queue is the variants of a run: those that wait, those that run, and the results of
+// ended ones that later ones depend on.
 type queue struct {
 	*runner
 	next    func() (*cartesian.Variant, int, error)
 	drained bool
-	broken  error             // of the config, behind the last variant
+	broken  error             // of the config, after the last variant
 	waits   []*waiting        // in their order
-	runs    []*waiting        // those that have begun
+	runs    []*waiting        // those that were started
 	ends    chan ended        // from each of runs
 	wanted  map[string]string // all that variants depend on, as keys
-	unmet   []unmet           // what did not pass: dependents cannot run
+	unmet   []unmet           // those that did not pass: dependents cannot run
 }
 
 type unmet struct {
@@ -63,14 +63,14 @@ type unmet struct {
 	status result.Status
 }
 
-// all runs each variant, as often as is wanted.
+// all runs all variants and repeats.
 func (r *runner) all(ctx context.Context, variants Sequence) error {
 	next, stop := r.repeated(variants)
 	defer stop()
-	wanted, _ := dependencies(variants) // what is wrong with the config, next will tell
+	wanted, _ := dependencies(variants) // next returns the errors of the config
 	q := &queue{runner: r, next: next, ends: make(chan ended), wanted: wanted}
 	err := q.run(ctx)
-	for len(q.runs) > 0 { // what has begun is cleaned up
+	for len(q.runs) > 0 { // running variants are cleaned up
 		q.end(<-q.ends)
 	}
 	switch {
@@ -86,7 +86,7 @@ func (r *runner) all(ctx context.Context, variants Sequence) error {
 	return err
 }
 
-// repeated returns the variants of all repeats, one by one, and nil at the end.
+// repeated iterates over the variants of all repeats; it returns nil at the end.
 func (r *runner) repeated(variants Sequence) (next func() (*cartesian.Variant, int, error), stop func()) {
 	repeats := r.UntilFailure || r.Repeat > 1
 	round, some := 1, false
@@ -110,28 +110,28 @@ func (r *runner) repeated(variants Sequence) (next func() (*cartesian.Variant, i
 	}, func() { end() }
 }
 
-// run begins variants until none is left that could begin. While others have the
+// run starts variants until none is left that could start. While other runs use the
 // hosts that the rest needs, it waits for them, until ctx ends.
 func (q *queue) run(ctx context.Context) error {
 	for {
 		q.fill()
 		busy := false
 		for q.stop == "" && ctx.Err() == nil {
-			var begun bool
+			var started bool
 			var err error
-			if begun, busy, err = q.begin(ctx); err != nil {
+			if started, busy, err = q.startNext(ctx); err != nil {
 				return err
 			}
-			if !begun {
+			if !started {
 				break
 			}
 			q.fill()
 		}
 		if len(q.runs) == 0 && (!busy || q.Pool.Changed() == nil) {
-			return nil // all are over, or the hosts that the rest needs are lost
+			return nil // all have ended, or the hosts that the rest needs are lost
 		}
 		if len(q.runs) == 0 {
-			q.Log.Info("waiting for hosts that others have", "variants", len(q.waits))
+			q.Log.Info("waiting for hosts that are in use", "variants", len(q.waits))
 		}
 		select {
 		case e := <-q.ends:
@@ -140,12 +140,12 @@ func (q *queue) run(ctx context.Context) error {
 		case <-ctx.Done():
 		}
 		if q.stop != "" || ctx.Err() != nil {
-			return nil //nolint:nilerr // who called knows that ctx has ended
+			return nil //nolint:nilerr // the caller checks ctx
 		}
 	}
 }
 
-// fill takes as many variants from the config as may wait.
+// fill expands variants of the config up to lookAhead.
 func (q *queue) fill() {
 	for !q.drained && len(q.waits) < lookAhead {
 		v, repeat, err := q.next()
@@ -160,9 +160,9 @@ func (q *queue) fill() {
 	}
 }
 
-// begin begins the first variant that can, and says whether there was one, and if not,
-// whether others have hosts that one waits for.
-func (q *queue) begin(ctx context.Context) (begun, busy bool, err error) {
+// startNext starts the first variant that can start, and says whether there was one, and
+// if not, whether one waits for hosts that are in use.
+func (q *queue) startNext(ctx context.Context) (started, busy bool, err error) {
 	if q.Parallel > 0 && len(q.runs) >= q.Parallel {
 		return false, false, nil
 	}
@@ -172,7 +172,7 @@ func (q *queue) begin(ctx context.Context) (begun, busy bool, err error) {
 		}
 		if why := q.refuse(w); why != nil {
 			q.waits = slices.Delete(q.waits, i, i+1)
-			return true, false, q.giveUp(w, why)
+			return true, false, q.skip(w, why)
 		}
 		lease, err := q.Pool.Acquire(ctx, w.needs)
 		switch {
@@ -185,10 +185,10 @@ func (q *queue) begin(ctx context.Context) (begun, busy bool, err error) {
 			}
 			continue
 		case err != nil:
-			return false, false, fmt.Errorf("take hosts for %s: %w", w.ShortName, err)
+			return false, false, fmt.Errorf("acquire hosts for %s: %w", w.ShortName, err)
 		}
-		for _, passed := range q.waits[:i] {
-			passed.overtaken++
+		for _, other := range q.waits[:i] {
+			other.overtaken++
 		}
 		q.waits = slices.Delete(q.waits, i, i+1)
 		q.started++
@@ -211,7 +211,7 @@ func (q *queue) begin(ctx context.Context) (begun, busy bool, err error) {
 	return false, busy, nil
 }
 
-// end notes that a variant is over.
+// end records the end of a variant.
 func (q *queue) end(e ended) {
 	e.lease.Release(e.stay)
 	q.runs = slices.DeleteFunc(q.runs, func(w *waiting) bool { return w == e.waiting })
@@ -232,8 +232,8 @@ func (q *queue) count(w *waiting, status result.Status, met bool) {
 	}
 }
 
-// giveUp records a variant that cannot run.
-func (q *queue) giveUp(w *waiting, why error) error {
+// skip records a variant that cannot run.
+func (q *queue) skip(w *waiting, why error) error {
 	q.started++
 	results, err := q.start(w.Variant, w.repeat, w.Params, q.origins(w.Variant), nil)
 	if err != nil {
@@ -259,7 +259,7 @@ func (q *queue) isWanted(name string) bool {
 	return false
 }
 
-// refuse says why a variant cannot run, nil if it can.
+// refuse returns why a variant cannot run, nil if it can.
 func (q *queue) refuse(w *waiting) error {
 	for _, dependency := range w.Dep {
 		for _, other := range q.unmet {
@@ -274,7 +274,7 @@ func (q *queue) refuse(w *waiting) error {
 	return nil
 }
 
-// dependsOnRunning says whether a variant depends on one that is not over.
+// dependsOnRunning says whether a variant depends on one that has not ended.
 func (q *queue) dependsOnRunning(w *waiting, place int) bool {
 	for _, dependency := range w.Dep {
 		for _, other := range slices.Concat(q.runs, q.waits[:place]) {
@@ -286,9 +286,8 @@ func (q *queue) dependsOnRunning(w *waiting, place int) bool {
 	return false
 }
 
-// satisfies says whether a variant is one that the dependency means: its labels
-// stand in the variant's name, one after the other. So it is in virt-test, but
-// that it looks for the text.
+// satisfies says whether a variant satisfies a dependency: the dependency's labels occur
+// in the variant's name, consecutively. virt-test searches for the text instead.
 func satisfies(name, dependency string) bool {
 	return dependency != "" && strings.Contains("."+name+".", "."+dependency+".")
 }

@@ -654,7 +654,7 @@ func TestBusyPool(t *testing.T) {
 	// What is not busy but broken ends the run.
 	f = newFixture(t)
 	f.options.Scenario, f.options.Pool = pass, brokenPool{f.options.Pool}
-	if _, err := f.run(t.Context(), t, f.variants("a")); err == nil || !strings.Contains(err.Error(), "take hosts for a: the fleet is gone") {
+	if _, err := f.run(t.Context(), t, f.variants("a")); err == nil || !strings.Contains(err.Error(), "acquire hosts for a: the fleet is gone") {
 		t.Errorf("broken: got %v", err)
 	}
 }

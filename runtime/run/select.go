@@ -13,12 +13,12 @@ import (
 	"github.com/mhmig/mhmig/lang/cartesian"
 )
 
-// Sequence is variants in the order in which they are to run.
+// Sequence is variants in the order in which they run.
 type Sequence = iter.Seq2[*cartesian.Variant, error]
 
-// Shard is one of several parts of a run's variants, such as one for each of the
-// machines that share the work. Which part a variant is in depends on its name
-// alone: it stays there when others come or go.
+// Shard is one of several parts of a run's variants, for example one for each of several
+// machines. The shard of a variant depends on its name only: it does not change when
+// other variants are added or removed.
 type Shard struct{ Index, Count int }
 
 // ParseShard reads "i/n", with i from 1 to n.
@@ -32,8 +32,8 @@ func ParseShard(text string) (Shard, error) {
 	return Shard{i, n}, nil
 }
 
-// Of leaves the variants of the shard. One that depends on others is where the
-// first of them is.
+// Of returns the variants of the shard. A variant that depends on others is in the shard
+// of the first of them.
 func (s Shard) Of(variants Sequence) Sequence {
 	return func(yield func(*cartesian.Variant, error) bool) {
 		wanted, err := dependencies(variants)
@@ -71,7 +71,7 @@ func (s Shard) has(key string) bool {
 	return h.Sum64()%uint64(s.Count) == uint64(s.Index-1)
 }
 
-// dependencies returns all that variants depend on, as keys.
+// dependencies returns all dependencies of variants, as keys.
 func dependencies(variants Sequence) (map[string]string, error) {
 	all := map[string]string{}
 	for v, err := range variants {
@@ -85,23 +85,23 @@ func dependencies(variants Sequence) (map[string]string, error) {
 	return all, nil
 }
 
-// Unmet says of each dependency that no earlier variant meets what becomes of
-// it: nobody waits for such.
+// Unmet returns a message for each dependency that no earlier variant satisfies, which is
+// ignored.
 func Unmet(variants Sequence) ([]string, error) {
 	wanted, err := dependencies(variants)
 	if err != nil || len(wanted) == 0 {
 		return nil, err
 	}
 	var notes []string
-	noted := map[string]bool{}
+	reported := map[string]bool{}
 	for v, err := range variants {
 		if err != nil {
 			return nil, err
 		}
 		for _, dependency := range v.Dep {
-			if wanted[dependency] == "" && !noted[dependency] {
-				noted[dependency] = true
-				notes = append(notes, fmt.Sprintf("%s depends on %s, and no variant before it is that: it does not wait", v.ShortName, dependency))
+			if wanted[dependency] == "" && !reported[dependency] {
+				reported[dependency] = true
+				notes = append(notes, fmt.Sprintf("%s depends on %s, but no earlier variant has that name: the dependency is ignored", v.ShortName, dependency))
 			}
 		}
 		for dependency := range wanted {
@@ -113,7 +113,7 @@ func Unmet(variants Sequence) ([]string, error) {
 	return notes, nil
 }
 
-// Only leaves the variants that have these names.
+// Only returns the variants with these names.
 func Only(variants Sequence, names map[string]bool) Sequence {
 	return func(yield func(*cartesian.Variant, error) bool) {
 		for v, err := range variants {
@@ -124,8 +124,8 @@ func Only(variants Sequence, names map[string]bool) Sequence {
 	}
 }
 
-// Shuffle puts all variants into an order that seed decides, but each behind
-// those that it depends on. It holds all of them in memory.
+// Shuffle returns all variants in a random order by seed, but each after those that it
+// depends on. It holds all of them in memory.
 func Shuffle(variants Sequence, seed uint64) Sequence {
 	return func(yield func(*cartesian.Variant, error) bool) {
 		var all []*cartesian.Variant
@@ -136,9 +136,9 @@ func Shuffle(variants Sequence, seed uint64) Sequence {
 			}
 			all = append(all, v)
 		}
-		place := map[*cartesian.Variant]int{}
+		index := map[*cartesian.Variant]int{}
 		for i, v := range all {
-			place[v] = i
+			index[v] = i
 		}
 		order := append([]*cartesian.Variant(nil), all...)
 		random := rand.New(rand.NewPCG(seed, 0))
@@ -151,7 +151,7 @@ func Shuffle(variants Sequence, seed uint64) Sequence {
 			}
 			done[v] = true
 			for _, dependency := range v.Dep {
-				for _, other := range all[:place[v]] { // only an earlier one can be meant
+				for _, other := range all[:index[v]] { // dependencies are earlier variants
 					if satisfies(other.Name, dependency) && !visit(other) {
 						return false
 					}

@@ -16,16 +16,16 @@ import (
 	"github.com/mhmig/mhmig/runtime/testbed"
 )
 
-// start makes the results folder of a variant.
+// start creates the results folder of a variant.
 func (r *runner) start(v *cartesian.Variant, repeat int, params cartesian.Params, origins map[string]string, hosts []string) (*result.Variant, error) {
 	entry := result.Entry{Name: v.Name, ShortName: v.ShortName, Repeat: repeat, Hosts: hosts, Params: params, Origins: origins}
 	return r.Results.Start(entry)
 }
 
-// labOrigin stands for the place of params that no config sets, but the lab.
+// labOrigin is the origin of params that the lab sets.
 const labOrigin = "the lab"
 
-// origins says where each param of a variant was set, nil where nobody knows.
+// origins returns where each param of a variant was set, nil if unknown.
 func (r *runner) origins(v *cartesian.Variant) map[string]string {
 	if r.Origins == nil {
 		return nil
@@ -37,21 +37,21 @@ func (r *runner) origins(v *cartesian.Variant) map[string]string {
 	return origins
 }
 
-// unit is one variant that runs.
+// unit is a running variant.
 type unit struct {
 	*runner
-	number  int // counts all that the run has begun
+	number  int // among all variants that the run has started, from 1
 	variant *cartesian.Variant
 	repeat  int
 	params  cartesian.Params
 	origins map[string]string // where each param was set; nil: unknown
 	lease   Lease
-	stay    bool // the hosts stay as the variant left them
+	stay    bool // the hosts are kept as the variant left them
 	results *result.Variant
 }
 
-// run runs the scenario for the variant, and judges it. Met says whether those
-// that depend on it can run: quarantine does not help them.
+// run runs the scenario for the variant, and determines its status. met says whether
+// variants that depend on it can run: quarantine does not change that.
 func (u *unit) run(ctx context.Context) (status result.Status, met bool) {
 	u.changed()
 	log := u.Log.With("variant", u.results.ID())
@@ -62,7 +62,7 @@ func (u *unit) run(ctx context.Context) (status result.Status, met bool) {
 	runCtx := ctx
 	if u.Timeout > 0 {
 		var cancel context.CancelFunc
-		ctx, cancel = context.WithTimeoutCause(ctx, u.Timeout, fmt.Errorf("the variant's time (--timeout %v) is over", u.Timeout))
+		ctx, cancel = context.WithTimeoutCause(ctx, u.Timeout, fmt.Errorf("the variant timed out (--timeout %v)", u.Timeout))
 		defer cancel()
 	}
 	c := testbed.Config{
@@ -110,7 +110,7 @@ func (u *unit) run(ctx context.Context) (status result.Status, met bool) {
 			u.addFailure(&outcome, fault)
 		}
 		if err != nil {
-			log.Error("clean-up failed", "error", err) // the variant's end tells the first failure only
+			log.Error("clean-up failed", "error", err) // the message at the variant's end has the first failure only
 			u.addFailure(&outcome, fmt.Errorf("clean up: %w", err))
 		}
 		settleStatus(&outcome)
@@ -133,9 +133,8 @@ func (u *unit) run(ctx context.Context) (status result.Status, met bool) {
 	return outcome.Status, met
 }
 
-// checkParams finds what is wrong with the variant's params before anything is
-// made: the error is that of values that make no sense, a warning that of params
-// which mhmig does not support.
+// checkParams checks the variant's params before anything is created: it returns the
+// errors of invalid values, and adds warnings for params that mhmig does not support.
 func (u *unit) checkParams(o *result.Outcome) error {
 	hosts := 0
 	for _, h := range u.lease.Hosts() {
@@ -160,7 +159,7 @@ func (u *unit) checkParams(o *result.Outcome) error {
 	return errors.Join(all...)
 }
 
-// names are those of a lease's hosts.
+// names are the names of a lease's hosts.
 func names(l Lease) []string {
 	var names []string
 	for _, h := range l.Hosts() {
@@ -169,7 +168,7 @@ func names(l Lease) []string {
 	return names
 }
 
-// label is what events of a variant's begin and end call it.
+// label is the variant's attributes in the log messages of its start and end.
 func (u *unit) label() []any {
 	if u.repeat == 0 {
 		return []any{"name", u.variant.ShortName}
@@ -177,7 +176,7 @@ func (u *unit) label() []any {
 	return []any{"name", u.variant.ShortName, "repeat", u.repeat}
 }
 
-// close cleans up behind a variant; a host that was lost gets a second try.
+// close cleans up after a variant; it tries a second time on a lost host.
 func (r *runner) close(ctx context.Context, bed *testbed.Bed, l Lease, status result.Status) error {
 	kept, err := bed.Close(ctx, status)
 	r.mu.Lock()
@@ -188,8 +187,8 @@ func (r *runner) close(ctx context.Context, bed *testbed.Bed, l Lease, status re
 	if err == nil || lost == nil {
 		return err
 	}
-	if kept { // the ledger cannot tell what is to stay
-		return fmt.Errorf("%w; mhmig cleanup %s removes what is left there, and the VMs that were left on purpose", lost, r.Results.Dir())
+	if kept { // the ledger does not say what is kept
+		return fmt.Errorf("%w; mhmig cleanup %s removes the remains there, and the VMs that were kept", lost, r.Results.Dir())
 	}
 	if err := r.reclaim(ctx, bed.Owns); err != nil {
 		return fmt.Errorf("%w; mhmig cleanup %s tries again", err, r.Results.Dir())
@@ -213,11 +212,10 @@ func isUnsettled(o *result.Outcome) bool {
 	return o.Status == result.Running || o.Status == result.Pass || o.Status == result.Warn
 }
 
-// addFailure adds a failure to an outcome: as the first one, or to those that
-// followed.
+// addFailure adds a failure to an outcome: as the first one, or as a further one.
 func (r *runner) addFailure(o *result.Outcome, err error) {
 	f := describe(err)
-	if end, ok := errors.AsType[*ending](err); ok { // whatever else was made of it
+	if end, ok := errors.AsType[*ending](err); ok { // overrides the status of wrappers
 		f.Status = end.Status()
 	}
 	if f.Position != "" && r.SourceLine != nil {
@@ -230,8 +228,8 @@ func (r *runner) addFailure(o *result.Outcome, err error) {
 	o.Further = append(o.Further, f)
 }
 
-// describe says what an error knows of itself: its verdict, and where in the
-// test, in the migration and in the scenario's file it arose.
+// describe converts an error to a failure: its status, and where it occurred in the test,
+// in the migration and in the scenario's file.
 func describe(err error) result.Failure {
 	f := result.Failure{
 		Status: result.StatusOf(err), Message: err.Error(),
@@ -247,7 +245,7 @@ func describe(err error) result.Failure {
 	return f
 }
 
-// name begins the names of the run's folders on the hosts.
+// name is the prefix of the names of the run's folders on the hosts.
 func (r *runner) name() string {
 	id := r.Results.ID()
 	return "mhmig-" + id[strings.LastIndexByte(id, '-')+1:]
