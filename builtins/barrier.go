@@ -80,35 +80,35 @@ func waitAtBarrier(t *task.Task, a *Args, data starlark.Value) (map[string]any, 
 	if sc == nil {
 		return nil, misusef("only inside a migration's worker or a function started with on: the main task is on no host")
 	}
-	room, party, with := sc.room, sc.party, []string(nil)
+	barriers, party, with := sc.barriers, sc.party, []string(nil)
 	if a.Has("hosts") {
 		for _, h := range arg[[]*testbed.Host](a, "hosts") {
 			with = append(with, h.Name())
 		}
-		if room = roomFor(stateOf(t), sc, with); room != sc.room {
+		if barriers = barriersFor(stateOf(t), sc, with); barriers != sc.barriers {
 			party = sc.host.Name()
 		}
 	}
 	tag, timeout := arg[string](a, "tag"), arg[time.Duration](a, "timeout")
 	return task.Wait(t, func(ctx context.Context) (map[string]any, error) {
-		return syncAt(ctx, room, party, tag, data, with, timeout)
+		return syncAt(ctx, barriers, party, tag, data, with, timeout)
 	})
 }
 
-func syncAt(ctx context.Context, room *barrier.Room, party, tag string, data any, with []string, timeout time.Duration) (map[string]any, error) {
+func syncAt(ctx context.Context, barriers *barrier.Group, party, tag string, data any, with []string, timeout time.Duration) (map[string]any, error) {
 	ctx, cancel := context.WithTimeoutCause(ctx, timeout, fmt.Errorf("not all parties have arrived after %v", timeout))
 	defer cancel()
-	return room.Sync(ctx, party, tag, data, with)
+	return barriers.Sync(ctx, party, tag, data, with)
 }
 
-// roomFor returns the room for barriers of these hosts: the task's room if all of them
-// are parties of it, else the room of all hosts.
-func roomFor(s *scenarioState, sc *scope, with []string) *barrier.Room {
-	own := sc.room.Parties()
+// barriersFor returns the barriers of these hosts: the task's if all of them
+// are parties, else those of all hosts.
+func barriersFor(s *scenarioState, sc *scope, with []string) *barrier.Group {
+	own := sc.barriers.Parties()
 	for _, name := range with {
 		if !slices.Contains(own, name) {
-			return s.room
+			return s.barriers
 		}
 	}
-	return sc.room
+	return sc.barriers
 }

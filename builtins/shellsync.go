@@ -52,7 +52,7 @@ func syncEnv(ctx context.Context, t *task.Task, sc *scope, h *testbed.Host) (map
 		}
 		sc.shell.path = socket
 		t.Scenario().Go("barriers of commands on "+h.Name(), sc, func(server *task.Task) (starlark.Value, error) {
-			serve(server.Context(), sc.owner.Done(), listener, sc.room, sc.party)
+			serve(server.Context(), sc.owner.Done(), listener, sc.barriers, sc.party)
 			return starlark.None, nil
 		})
 	}
@@ -61,7 +61,7 @@ func syncEnv(ctx context.Context, t *task.Task, sc *scope, h *testbed.Host) (map
 
 // serve answers requests until the owner of the commands' scope, or its
 // scenario, has ended.
-func serve(ctx context.Context, ownerDone <-chan struct{}, listener net.Listener, room *barrier.Room, party string) {
+func serve(ctx context.Context, ownerDone <-chan struct{}, listener net.Listener, barriers *barrier.Group, party string) {
 	ctx, cancel := context.WithCancel(ctx)
 	var group sync.WaitGroup
 	defer group.Wait()
@@ -85,7 +85,7 @@ func serve(ctx context.Context, ownerDone <-chan struct{}, listener net.Listener
 			defer conn.Close()
 			lines := bufio.NewScanner(conn)
 			for lines.Scan() {
-				if _, err := fmt.Fprintln(conn, answer(ctx, room, party, lines.Text())); err != nil {
+				if _, err := fmt.Fprintln(conn, answer(ctx, barriers, party, lines.Text())); err != nil {
 					return
 				}
 			}
@@ -93,13 +93,13 @@ func serve(ctx context.Context, ownerDone <-chan struct{}, listener net.Listener
 	}
 }
 
-func answer(ctx context.Context, room *barrier.Room, party, request string) string {
+func answer(ctx context.Context, barriers *barrier.Group, party, request string) string {
 	verb, rest, _ := strings.Cut(strings.TrimSpace(request), " ")
 	tag, data, _ := strings.Cut(strings.TrimSpace(rest), " ")
 	if (verb != "barrier" && verb != "sync") || tag == "" {
 		return "error: want: barrier TAG, or: sync TAG DATA"
 	}
-	received, err := syncAt(ctx, room, party, tag, data, nil, barrierTimeout)
+	received, err := syncAt(ctx, barriers, party, tag, data, nil, barrierTimeout)
 	switch {
 	case err != nil:
 		return "error: " + strings.ReplaceAll(err.Error(), "\n", " ")

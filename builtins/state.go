@@ -21,8 +21,8 @@ import (
 type scenarioState struct {
 	bed        *testbed.Bed
 	log        *slog.Logger
-	room       *barrier.Room // of all hosts, for parties outside a migration
-	migrations int           // how many were started
+	barriers   *barrier.Group // of all hosts, for parties outside a migration
+	migrations int            // how many were started
 	classes    map[string]*Class
 	objects    map[any]*object
 	warnings   []string
@@ -32,11 +32,11 @@ type scenarioState struct {
 // newScenarioState returns the state of a scenario on bed.
 func newScenarioState(bed *testbed.Bed) *scenarioState {
 	s := &scenarioState{
-		bed:     bed,
-		log:     bed.Log(),
-		room:    barrier.New(bed.HostNames()...),
-		classes: map[string]*Class{},
-		objects: map[any]*object{},
+		bed:      bed,
+		log:      bed.Log(),
+		barriers: barrier.New(bed.HostNames()...),
+		classes:  map[string]*Class{},
+		objects:  map[any]*object{},
 	}
 	for _, c := range Classes() {
 		s.classes[c.Name] = c
@@ -67,12 +67,12 @@ func (s *scenarioState) newObject(class string, self any, label string) *object 
 }
 
 // scope is the scope of a task that runs on a host, unlike the main task: its party and
-// room for barriers, and its side of a migration.
+// barriers, and its side of a migration.
 type scope struct {
-	host  *testbed.Host
-	party string          // what it is called in room
-	room  *barrier.Room   // of its barriers, by default
-	side  *migration.Side // nil outside a migration
+	host     *testbed.Host
+	party    string          // its name at barriers
+	barriers *barrier.Group  // of its barriers, by default
+	side     *migration.Side // nil outside a migration
 
 	owner *task.Task // the task that the scope was created for; others are spawned in it
 	shell shellSync

@@ -105,16 +105,16 @@ func onFn(t *task.Task, a *Args) (starlark.Value, error) {
 		}
 		names[i] = h.Name()
 	}
-	room := barrier.New(names...)
+	barriers := barrier.New(names...)
 	tasks := make([]*task.Task, len(hosts))
 	for i, h := range hosts {
 		handle := s.host(h)
-		sc := &scope{host: h, party: h.Name(), room: room}
+		sc := &scope{host: h, party: h.Name(), barriers: barriers}
 		tasks[i] = t.Scenario().Go(fn.Name()+" on "+h.Name(), sc, func(t *task.Task) (starlark.Value, error) {
 			sc.owner = t
 			v, err := t.Call(fn, handle)
 			if err == nil { // else its failure ends all waits
-				room.Leave(h.Name(), fn.Name()+" has returned")
+				barriers.Leave(h.Name(), fn.Name()+" has returned")
 			}
 			return v, err
 		})

@@ -236,7 +236,7 @@ func TestKilledMatrix(t *testing.T) {
 	latest := filepath.Join(w.dir, "mhmig-results", "latest")
 	awaitText(t, filepath.Join(latest, "junit.xml"), `name="two"`)
 	r.signal(syscall.SIGKILL)
-	r.wait(farewell)
+	r.wait(cleanupTimeout)
 	junit := w.wantReadable(latest)
 	if !strings.Contains(junit, `name="one"`) || strings.Count(junit, "<error") != 1 {
 		t.Errorf("want one that passed, and one that did not end:\n%s", junit)

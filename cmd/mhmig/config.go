@@ -13,8 +13,8 @@ import (
 	"github.com/mhmig/mhmig/stdlib"
 )
 
-// configEnding is the file extension of configs.
-const configEnding = ".cfg"
+// configExtension is the file extension of configs.
+const configExtension = ".cfg"
 
 // shippedConfig is the full name of the default config, which is used in defaults
 // mode.

@@ -92,7 +92,7 @@ func TestPauseOnFailure(t *testing.T) {
 		}
 		paused := time.Since(waits)
 		press(t, keyboard, key)
-		if code := r.wait(farewell); code != int(exit.Failed) && key == "\r" || code != int(exit.Interrupted) && key != "\r" {
+		if code := r.wait(cleanupTimeout); code != int(exit.Failed) && key == "\r" || code != int(exit.Interrupted) && key != "\r" {
 			t.Errorf("exit status after %q: got %d\n%s", key, code, r.output())
 		}
 		all := time.Since(began).Seconds()
@@ -155,7 +155,7 @@ func TestBreakpointAtTerminal(t *testing.T) {
 		} else {
 			press(t, keyboard, "continue\r")
 		}
-		code := r.wait(farewell)
+		code := r.wait(cleanupTimeout)
 		switch {
 		case interrupt && code != int(exit.Interrupted):
 			t.Errorf("exit status after Ctrl-C: got %d\n%s", code, r.output())
@@ -199,7 +199,7 @@ def migration_scenario(env):
 	press(t, keyboard, "words.append('go')\r")
 	r.await("it.star:7:14: from elsewhere\r\r\n>>> ") // the prompt is there again
 	press(t, keyboard, "continue\r")
-	if code := r.wait(farewell); code != int(exit.OK) {
+	if code := r.wait(cleanupTimeout); code != int(exit.OK) {
 		t.Errorf("exit status: got %d\n%s", code, r.output())
 	}
 	w.wantNothingLeft()
@@ -241,7 +241,7 @@ def migration_scenario(env):
 	press(t, keyboard, "echo $((2000+345))\r")
 	r.await("2345")
 	press(t, keyboard, "\x1d")
-	if code := r.wait(farewell); code != int(exit.OK) {
+	if code := r.wait(cleanupTimeout); code != int(exit.OK) {
 		t.Errorf("exit status of console after Ctrl-]: got %d\n%s", code, r.output())
 	}
 	w.write("over", "over")
@@ -274,10 +274,10 @@ func TestQMPAtTerminal(t *testing.T) {
 	press(t, keyboard, "stop\r")
 	r.await(" STOP ")
 	press(t, keyboard, "\x04")
-	if code := r.wait(farewell); code != int(exit.OK) {
+	if code := r.wait(cleanupTimeout); code != int(exit.OK) {
 		t.Errorf("exit status: got %d\n%s", code, r.output())
 	}
 	run.signal(syscall.SIGINT)
-	run.wait(farewell)
+	run.wait(cleanupTimeout)
 	w.wantNothingLeft()
 }

@@ -112,7 +112,7 @@ arguments or an error in a file, 3 the hosts, or this machine as their controlle
 
 // setArgument sets the scenario or the config.
 func (e *execFlags) setArgument(argument string) error {
-	if filepath.Ext(argument) != configEnding {
+	if filepath.Ext(argument) != configExtension {
 		e.Scenario = argument
 		return nil
 	}

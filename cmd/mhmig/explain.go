@@ -94,7 +94,7 @@ label does not exist, or which never follow each other.`,
 
 // splitConfig splits explain's arguments into the config, "" if there is none, and the rest.
 func splitConfig(args []string) (config string, asked []string) {
-	if len(args) > 0 && filepath.Ext(args[0]) == configEnding {
+	if len(args) > 0 && filepath.Ext(args[0]) == configExtension {
 		return args[0], args[1:]
 	}
 	return "", args

@@ -28,8 +28,8 @@ import (
 const (
 	// patience is for the test's commands to come to a point; the machine may be busy.
 	patience = 2 * time.Minute
-	// farewell is how long an interrupted run may take to clean up.
-	farewell = 20 * time.Second
+	// cleanupTimeout is how long an interrupted run may take to clean up.
+	cleanupTimeout = 20 * time.Second
 )
 
 // TestInterrupt sends SIGINT to runs at many moments. Each must end soon, say so
@@ -110,7 +110,7 @@ exec qemu-system-x86_64 "$@"`)
 				r.awaitComputing()
 			}
 			r.signal(syscall.SIGINT)
-			if code := r.wait(farewell); code != int(exit.Interrupted) {
+			if code := r.wait(cleanupTimeout); code != int(exit.Interrupted) {
 				t.Errorf("exit status: got %d, want %d", code, int(exit.Interrupted))
 			}
 			text := r.output()
@@ -148,7 +148,7 @@ func TestInterruptLoad(t *testing.T) {
 	r := w.start("exec", "begun.star", "--config", "small.cfg")
 	r.awaitComputing()
 	r.signal(syscall.SIGINT)
-	if code := r.wait(farewell); code != int(exit.Interrupted) {
+	if code := r.wait(cleanupTimeout); code != int(exit.Interrupted) {
 		t.Errorf("exit status: got %d, want %d:\n%s", code, int(exit.Interrupted), r.output())
 	}
 }
@@ -206,7 +206,7 @@ func TestInterruptDial(t *testing.T) {
 		t.Fatalf("no connection came:\n%s", r.output())
 	}
 	r.signal(syscall.SIGINT)
-	if code := r.wait(farewell); code != int(exit.Interrupted) {
+	if code := r.wait(cleanupTimeout); code != int(exit.Interrupted) {
 		t.Errorf("exit status: got %d, want %d", code, int(exit.Interrupted))
 	}
 	if text := r.output(); strings.Count(text, "\n") != 1 || !strings.HasPrefix(text, "mhmig: interrupted") {
@@ -241,7 +241,7 @@ func TestInterruptNetns(t *testing.T) {
 		t.Fatalf("the lab's state: got %+v, %v, want links", state, err)
 	}
 	r.signal(syscall.SIGINT)
-	if code := r.wait(farewell); code != int(exit.Interrupted) {
+	if code := r.wait(cleanupTimeout); code != int(exit.Interrupted) {
 		t.Errorf("exit status: got %d, want %d", code, int(exit.Interrupted))
 	}
 	for _, link := range state.Links {
@@ -280,7 +280,7 @@ func TestInterruptOtherwise(t *testing.T) {
 			r := w.start("exec", "it.star", "--config", "small.cfg")
 			r.await("now")
 			r.signal(s)
-			if code := r.wait(farewell); code != int(exit.Interrupted) {
+			if code := r.wait(cleanupTimeout); code != int(exit.Interrupted) {
 				t.Errorf("exit status: got %d, want %d:\n%s", code, int(exit.Interrupted), r.output())
 			}
 			w.wantNothingLeft()
@@ -355,7 +355,7 @@ func TestKilled(t *testing.T) {
 		r := w.start("exec", "it.star", "--config", "small.cfg")
 		r.await("now")
 		r.signal(syscall.SIGKILL)
-		r.wait(farewell)
+		r.wait(cleanupTimeout)
 		if left, err := remains(w.dir, w.cache); err != nil || !strings.Contains(strings.Join(left, "\n"), "qemu-system-x86_64") {
 			t.Fatalf("a killed run should leave QEMU: got %q, %v", left, err)
 		}
@@ -392,7 +392,7 @@ func TestKilled(t *testing.T) {
 			t.Errorf("cleanup of a run that goes on: got %v: %s", err, out)
 		}
 		r.signal(syscall.SIGKILL)
-		r.wait(farewell)
+		r.wait(cleanupTimeout)
 		out, err := w.command("cleanup").CombinedOutput()
 		if err != nil || !bytes.Contains(out, []byte(": removed ")) {
 			t.Errorf("cleanup: %v\n%s", err, out)

@@ -43,7 +43,7 @@ func TestKilledAtMoments(t *testing.T) {
 				_ = r.cmd.Process.Kill() // it may have ended
 			}
 			for _, r := range runs {
-				r.wait(farewell)
+				r.wait(cleanupTimeout)
 			}
 			d.wantCleanup()
 		})

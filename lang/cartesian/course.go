@@ -9,15 +9,15 @@ import (
 	"strings"
 )
 
-// A concern is what may keep variants from being built, without building them: a key that limits another one, where one
-// of them may be no number, with all keys that their values are made from; or all statements that cannot act.
+// A constraint is what may make building variants fail, found without building them: a key that limits another one, where
+// one of them may not be a number, with all keys that their values are made from; or all statements that cannot act.
 type constraint struct {
 	limit keyID  // noKey: faults
 	keys  bitSet // plain keys
 	named bool   // the limited key is a reserved one
 
 	effects [][]statement // by node: its statements that matter
-	raises  bitSet        // nodes that have statements with which the concern begins
+	raises  bitSet        // nodes that have statements with which the constraint begins
 
 	// Of one tally:
 	asked  []bitSet // by node: rows that conditions around effects above ask for; nil for none
@@ -26,7 +26,7 @@ type constraint struct {
 
 const noKey keyID = -1
 
-// A course is what has become of a concern on ways from a node to the leaf: the values that its keys have, and after
+// A course is the state of a constraint on paths from a node to the leaf: the values that its keys have, and after
 // them what conditions on labels above do to these.
 type course struct {
 	sight
@@ -37,14 +37,14 @@ type course struct {
 
 type courseID int32
 
-// A trail is a course, and the way on which it came.
+// A trail is a course, and the path that led to it.
 type trail struct {
 	course courseID
 	node   *node // nil: begins
 	from   *trail
 }
 
-// A courseTable numbers courses. A config that joins has one more concern than others, which never fails: the way.
+// A courseTable numbers courses. A config that joins has one more constraint than others, which never fails: the path.
 type courseTable struct {
 	config      *Config
 	remnants    *remnantTable
@@ -88,23 +88,23 @@ func newCourseTable(ctx context.Context, c *Config, nodes []*node, remnants *rem
 	t.suffix = all.renames
 	for _, k := range c.worrying {
 		target := c.keys.keys[k].target
-		concern := constraint{limit: k, keys: newBitSet(len(c.keys.keys)), named: isReserved(c.keys.keys[target].text)}
-		concern.keys.add(int(k))
-		concern.keys.add(int(target))
-		t.close(&concern, all.changes)
-		t.constraints = append(t.constraints, concern)
+		con := constraint{limit: k, keys: newBitSet(len(c.keys.keys)), named: isReserved(c.keys.keys[target].text)}
+		con.keys.add(int(k))
+		con.keys.add(int(target))
+		t.close(&con, all.changes)
+		t.constraints = append(t.constraints, con)
 	}
 	if all.faults {
 		t.constraints = append(t.constraints, constraint{limit: noKey})
 	}
 	for i := range t.constraints {
-		concern := &t.constraints[i]
-		concern.effects, concern.raises = make([][]statement, c.nodes), newBitSet(c.nodes)
+		con := &t.constraints[i]
+		con.effects, con.raises = make([][]statement, c.nodes), newBitSet(c.nodes)
 		for _, n := range nodes {
-			effects := t.effects(concern, n.statements)
-			concern.effects[n.index] = effects
-			if t.begins(concern, effects) {
-				concern.raises.add(n.index)
+			effects := t.effects(con, n.statements)
+			con.effects[n.index] = effects
+			if t.begins(con, effects) {
+				con.raises.add(n.index)
 			}
 		}
 	}
@@ -132,7 +132,7 @@ func (all *statements) add(list []statement) {
 	}
 }
 
-// close adds to the keys of a concern those that their values are made from.
+// close adds to the keys of a constraint those that their values are made from.
 func (t *courseTable) close(c *constraint, changes []*changeKey) {
 	for grown := true; grown; {
 		grown = false
@@ -164,7 +164,7 @@ func (t *courseTable) addReference(c *constraint, ref reference) (grown bool) {
 	return grown
 }
 
-// touches reports whether an assignment may change one of the keys of a concern.
+// touches reports whether an assignment may change one of the keys of a constraint.
 func (t *courseTable) touches(c *constraint, s *changeKey) bool {
 	if s.pattern == nil {
 		return c.keys.has(int(s.key))
@@ -174,7 +174,7 @@ func (t *courseTable) touches(c *constraint, s *changeKey) bool {
 	return touches
 }
 
-// effects returns those of statements that matter to a concern, and of those in them only what does.
+// effects returns the parts of statements that affect a constraint.
 func (t *courseTable) effects(c *constraint, list []statement) (effects []statement) {
 	for _, s := range list {
 		switch s := s.(type) {
@@ -218,7 +218,7 @@ func (t *courseTable) effects(c *constraint, list []statement) (effects []statem
 	return effects
 }
 
-// begins reports whether a concern may begin with one of effects: the limiting key is set.
+// begins reports whether a constraint may begin with one of effects: the limiting key is set.
 func (t *courseTable) begins(c *constraint, effects []statement) bool {
 	return slices.ContainsFunc(effects, func(s statement) bool {
 		switch s := s.(type) {
@@ -411,7 +411,7 @@ func (t *courseTable) failing(courses []*trail) *trail {
 			continue
 		}
 		c := &t.courses[f.course]
-		if concern := &t.constraints[c.constraint]; t.values.fail(c.values, concern) {
+		if con := &t.constraints[c.constraint]; t.values.fail(c.values, con) {
 			return f
 		}
 	}

@@ -51,7 +51,7 @@ func (c *Config) WhyEmpty(ctx context.Context, o Options) diag.List {
 	return onceEach(why)
 }
 
-// filterWarningsAt returns the doubts about the filter of the statement at a place.
+// filterWarningsAt returns the warnings about the filter of the statement at a place.
 func (c *Config) filterWarningsAt(at Location) diag.List {
 	for _, use := range c.filters {
 		if use.src.name != at.File || len(use.text.Words) == 0 {

@@ -27,7 +27,7 @@ func (c *Config) Warnings() diag.List {
 	return onceEach(warnings)
 }
 
-// Typos tells of the extra statements that do not select or set what they seem to, and of the words of "only" and "join"
+// Typos returns warnings about the extra statements that do not select or set what they seem to, and about the words of "only" and "join"
 // in them that no variant can match. Each is among the Warnings too. What runs for others should refuse them: a typo must
 // not select less than was asked for, nor more.
 func (c *Config) Typos() diag.List {
@@ -93,7 +93,7 @@ func (c *Config) filterWarnings(src *source, f filterText) diag.List {
 	return warnings
 }
 
-// wordWarnings says what about a word cannot be: labels that no variant has, else labels that never follow each other, else
+// wordWarnings returns why no variant can match a word: labels that no variant has, else labels that never follow each other, else
 // rows that no variant has together.
 func (c *Config) wordWarnings(src *source, w [][]label) diag.List {
 	var warnings diag.List

@@ -466,7 +466,7 @@ func (t *tally) extend(n *node, from *part, more []*pick) *part {
 	var possible bool
 	for _, id := range from.open {
 		c := &t.remnants.remnants[id]
-		if from.concerns(c.long) || p.concerns(c.long) {
+		if from.includesAny(c.long) || p.includesAny(c.long) {
 			if p.open, possible = t.remnants.appendRest(p.open, id, known); !possible {
 				return nil
 			}
@@ -582,8 +582,8 @@ func (t *tally) known(n *node, s sight) look {
 	}
 }
 
-// concerns reports whether some of rows, which are sorted, are begun.
-func (s sight) concerns(rows []rowID) bool {
+// includesAny reports whether some of rows, which are sorted, are begun.
+func (s sight) includesAny(rows []rowID) bool {
 	if len(rows) == 0 {
 		return false
 	}

@@ -109,7 +109,7 @@ func (t *valuesTable) fail(id valuesID, c *constraint) bool {
 		return false
 	}
 	if c.named {
-		return true // but for keys that end in _fixed, which are no concern
+		return true // but for keys that end in _fixed, which are not constrained
 	}
 	at := failure{id, c.limit}
 	fails, ok := t.fails[at]

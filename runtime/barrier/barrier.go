@@ -20,8 +20,8 @@ import (
 	"sync"
 )
 
-// Room is a set of parties with their barriers.
-type Room struct {
+// Group is a set of parties with their barriers.
+type Group struct {
 	mu      sync.Mutex
 	parties []string          // in the order given to New
 	left    map[string]string // party -> why it left
@@ -39,9 +39,9 @@ type round struct {
 	err     error // set before done is closed, when the round failed
 }
 
-// New returns a room for the given parties, whose names must be unique.
-func New(parties ...string) *Room {
-	return &Room{
+// New returns a group of the given parties, whose names must be unique.
+func New(parties ...string) *Group {
+	return &Group{
 		parties: slices.Clone(parties),
 		left:    map[string]string{},
 		where:   map[string]string{},
@@ -50,10 +50,10 @@ func New(parties ...string) *Room {
 }
 
 // Parties returns the names given to [New].
-func (r *Room) Parties() []string { return slices.Clone(r.parties) }
+func (r *Group) Parties() []string { return slices.Clone(r.parties) }
 
 // At records what a party is doing, for the errors of others that wait for it.
-func (r *Room) At(party, where string) {
+func (r *Group) At(party, where string) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.where[party] = where
@@ -62,7 +62,7 @@ func (r *Room) At(party, where string) {
 // Leave declares that a party will not arrive at any barrier any more, and why.
 // Barriers that wait for it fail at once. A party that failed need not leave if its
 // failure ends the contexts of the others: their errors are then more specific.
-func (r *Room) Leave(party, reason string) {
+func (r *Group) Leave(party, reason string) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if _, gone := r.left[party]; gone {
@@ -76,13 +76,13 @@ func (r *Room) Leave(party, reason string) {
 	}
 }
 
-// Sync waits until every party of with (nil: of the room) has called Sync with
+// Sync waits until every party of with (nil: of the group) has called Sync with
 // the same tag, and returns what each of them brought. It fails when a party
 // that is still expected has left, when parties disagree about who is
 // expected, and when ctx ends; the error is an *[Error] then. A party whose
 // ctx has ended does not count as arrived: the others go on waiting, and it may call
 // Sync again.
-func (r *Room) Sync(ctx context.Context, party, tag string, data any, with []string) (map[string]any, error) {
+func (r *Group) Sync(ctx context.Context, party, tag string, data any, with []string) (map[string]any, error) {
 	m, err := r.arrive(party, tag, data, with)
 	if err != nil {
 		return nil, err
@@ -100,7 +100,7 @@ func (r *Room) Sync(ctx context.Context, party, tag string, data any, with []str
 	return maps.Clone(m.arrived), nil
 }
 
-func (r *Room) arrive(party, tag string, data any, with []string) (*round, error) {
+func (r *Group) arrive(party, tag string, data any, with []string) (*round, error) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	expect := r.parties
@@ -133,7 +133,7 @@ func (r *Room) arrive(party, tag string, data any, with []string) (*round, error
 }
 
 // giveUp takes an arrival back, unless the round has just ended.
-func (r *Room) giveUp(m *round, party string, cause error) error {
+func (r *Group) giveUp(m *round, party string, cause error) error {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	select {
@@ -150,7 +150,7 @@ func (r *Room) giveUp(m *round, party string, cause error) error {
 }
 
 // check checks that party may wait at tag for expect.
-func (r *Room) check(party, tag string, expect []string) error {
+func (r *Group) check(party, tag string, expect []string) error {
 	if !slices.Contains(expect, party) {
 		return &Error{Tag: tag, Problem: fmt.Sprintf("%s is not one of the parties of this barrier (%s)", party, strings.Join(expect, ", "))}
 	}
@@ -169,13 +169,13 @@ func (r *Room) check(party, tag string, expect []string) error {
 }
 
 // end completes or fails m; the caller holds r.mu.
-func (r *Room) end(m *round, err error) {
+func (r *Group) end(m *round, err error) {
 	m.err = err
 	close(m.done)
 	delete(r.rounds, m.tag)
 }
 
-func (r *Room) someoneLeft(m *round) bool {
+func (r *Group) someoneLeft(m *round) bool {
 	return slices.ContainsFunc(m.expect, func(p string) bool {
 		_, here := m.arrived[p]
 		_, gone := r.left[p]
@@ -183,11 +183,11 @@ func (r *Room) someoneLeft(m *round) bool {
 	})
 }
 
-func (r *Room) incompleteError(m *round) error {
+func (r *Group) incompleteError(m *round) error {
 	return &Error{Tag: m.tag, Problem: "cannot complete any more", Missing: r.missing(m)}
 }
 
-func (r *Room) missing(m *round) []Absence {
+func (r *Group) missing(m *round) []Absence {
 	var absent []Absence
 	for _, p := range m.expect {
 		if _, here := m.arrived[p]; here {

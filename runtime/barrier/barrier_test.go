@@ -31,7 +31,7 @@ type arrival struct {
 var errLate = errors.New("not all have come")
 
 // meet lets all arrive at the same time and waits for all of them.
-func meet(ctx context.Context, room *barrier.Room, arrivals ...*arrival) {
+func meet(ctx context.Context, barriers *barrier.Group, arrivals ...*arrival) {
 	began := time.Now()
 	var group sync.WaitGroup
 	for _, a := range arrivals {
@@ -42,7 +42,7 @@ func meet(ctx context.Context, room *barrier.Room, arrivals ...*arrival) {
 				ctx, cancel = context.WithTimeoutCause(ctx, a.limit, errLate)
 				defer cancel()
 			}
-			a.got, a.err = room.Sync(ctx, a.party, a.tag, a.data, a.with)
+			a.got, a.err = barriers.Sync(ctx, a.party, a.tag, a.data, a.with)
 			a.ended = time.Since(began)
 		})
 	}
@@ -51,7 +51,7 @@ func meet(ctx context.Context, room *barrier.Room, arrivals ...*arrival) {
 
 func TestSyncExchangesData(t *testing.T) {
 	t.Parallel()
-	room := barrier.New("host1", "host2", "host3")
+	barriers := barrier.New("host1", "host2", "host3")
 	// The same tag serves for any number of rounds.
 	for round := range 3 {
 		arrivals := []*arrival{
@@ -59,7 +59,7 @@ func TestSyncExchangesData(t *testing.T) {
 			{party: "host2", tag: "ports", data: []int{49152}},
 			{party: "host3", tag: "ports"},
 		}
-		meet(t.Context(), room, arrivals...)
+		meet(t.Context(), barriers, arrivals...)
 		want := map[string]any{"host1": round, "host2": []int{49152}, "host3": nil}
 		for _, a := range arrivals {
 			if a.err != nil {
@@ -78,17 +78,17 @@ func TestSyncExchangesData(t *testing.T) {
 
 func TestSomeOfTheRoomMeet(t *testing.T) {
 	t.Parallel()
-	room := barrier.New("host1", "host2", "host3")
+	barriers := barrier.New("host1", "host2", "host3")
 	alone := &arrival{party: "host3", tag: "alone", with: []string{"host3"}}
 	one := &arrival{party: "host1", tag: "two", with: []string{"host1", "host2"}}
 	two := &arrival{party: "host2", tag: "two", with: []string{"host2", "host1"}}
-	meet(t.Context(), room, alone, one, two)
+	meet(t.Context(), barriers, alone, one, two)
 	for _, a := range []*arrival{alone, one, two} {
 		if a.err != nil || len(a.got) != len(a.with) {
 			t.Errorf("%s at %s: got %v, %v, want %d parties", a.party, a.tag, a.got, a.err, len(a.with))
 		}
 	}
-	if diff := cmp.Diff([]string{"host1", "host2", "host3"}, room.Parties()); diff != "" {
+	if diff := cmp.Diff([]string{"host1", "host2", "host3"}, barriers.Parties()); diff != "" {
 		t.Errorf("Parties (-want +got):\n%s", diff)
 	}
 }
@@ -151,19 +151,19 @@ func TestRefusals(t *testing.T) {
 			t.Parallel()
 			synctest.Test(t, func(t *testing.T) {
 				ctx, cancel := context.WithCancel(t.Context())
-				room := barrier.New("host1", "host2", "host3")
+				barriers := barrier.New("host1", "host2", "host3")
 				busy := &arrival{party: "host2", tag: "busy"}
 				pair := &arrival{party: "host2", tag: "pair", with: []string{"host2", "host3"}}
 				var group sync.WaitGroup
 				if test.arrival.tag != "x" {
-					group.Go(func() { meet(ctx, room, busy, pair) })
+					group.Go(func() { meet(ctx, barriers, busy, pair) })
 					synctest.Wait()
 				} else {
-					room.Leave("host3", "it is done")
-					room.Leave("host3", "it says so again")
+					barriers.Leave("host3", "it is done")
+					barriers.Leave("host3", "it says so again")
 				}
 				a := test.arrival
-				meet(t.Context(), room, &a)
+				meet(t.Context(), barriers, &a)
 				if a.err == nil || a.err.Error() != test.want {
 					t.Errorf("got  %v\nwant %s", a.err, test.want)
 				}
@@ -180,12 +180,12 @@ func TestRefusals(t *testing.T) {
 func TestLeaveFailsMeetingsAtOnce(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		room := barrier.New("host1", "host2", "host3")
-		room.At("host1", "start_work")
-		room.At("host3", "check_dst")
+		barriers := barrier.New("host1", "host2", "host3")
+		barriers.At("host1", "start_work")
+		barriers.At("host3", "check_dst")
 		first := &arrival{party: "host2", tag: "checked", limit: time.Hour}
-		time.AfterFunc(5*time.Second, func() { room.Leave("host1", "worker has returned") })
-		meet(t.Context(), room, first)
+		time.AfterFunc(5*time.Second, func() { barriers.Leave("host1", "worker has returned") })
+		meet(t.Context(), barriers, first)
 		if first.ended != 5*time.Second {
 			t.Errorf("waited %v, want 5s: until host1 left", first.ended)
 		}
@@ -204,14 +204,14 @@ func TestLeaveFailsMeetingsAtOnce(t *testing.T) {
 
 		// Who comes later needs not wait either.
 		late := &arrival{party: "host3", tag: "checked", limit: time.Hour}
-		meet(t.Context(), room, late)
+		meet(t.Context(), barriers, late)
 		if late.err == nil || late.ended != 0 {
 			t.Errorf("after the end of host1: got %v after %v, want an error at once", late.err, late.ended)
 		}
 		// Nor does it trouble those who do not expect it.
 		with := []string{"host2", "host3"}
 		two, three := &arrival{party: "host2", tag: "checked", with: with}, &arrival{party: "host3", tag: "checked", with: with}
-		meet(t.Context(), room, two, three)
+		meet(t.Context(), barriers, two, three)
 		if two.err != nil || three.err != nil {
 			t.Errorf("without host1: got %v, %v, want none", two.err, three.err)
 		}
@@ -222,13 +222,13 @@ func TestLeaveFailsMeetingsAtOnce(t *testing.T) {
 func TestLeaveAfterArrival(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		room := barrier.New("host1", "host2")
+		barriers := barrier.New("host1", "host2")
 		first, second := &arrival{party: "host1", tag: "x"}, &arrival{party: "host2", tag: "x"}
 		var group sync.WaitGroup
-		group.Go(func() { meet(t.Context(), room, first) })
+		group.Go(func() { meet(t.Context(), barriers, first) })
 		synctest.Wait()
-		room.Leave("host1", "its task ended")
-		meet(t.Context(), room, second)
+		barriers.Leave("host1", "its task ended")
+		meet(t.Context(), barriers, second)
 		group.Wait()
 		if first.err != nil || second.err != nil {
 			t.Errorf("got %v, %v, want both to meet", first.err, second.err)
@@ -239,11 +239,11 @@ func TestLeaveAfterArrival(t *testing.T) {
 func TestContextEnds(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		room := barrier.New("host1", "host2", "host3")
-		room.At("host3", "migrate")
+		barriers := barrier.New("host1", "host2", "host3")
+		barriers.At("host3", "migrate")
 		impatient := &arrival{party: "host1", tag: "x", limit: 10 * time.Second}
 		patient := &arrival{party: "host2", tag: "x", limit: 30 * time.Second}
-		meet(t.Context(), room, impatient, patient)
+		meet(t.Context(), barriers, impatient, patient)
 		for _, a := range []*arrival{impatient, patient} {
 			if a.ended != a.limit || !errors.Is(a.err, errLate) {
 				t.Errorf("%s: got %v after %v, want %v after %v", a.party, a.err, a.ended, errLate, a.limit)
@@ -261,7 +261,7 @@ func TestContextEnds(t *testing.T) {
 		// The tag is free again, for others too.
 		with := []string{"host1", "host2"}
 		one, two := &arrival{party: "host1", tag: "x", with: with}, &arrival{party: "host2", tag: "x", with: with}
-		meet(t.Context(), room, one, two)
+		meet(t.Context(), barriers, one, two)
 		if one.err != nil || two.err != nil {
 			t.Errorf("after all gave up: got %v, %v, want none", one.err, two.err)
 		}
@@ -273,17 +273,17 @@ func TestContextEnds(t *testing.T) {
 func TestComesAgain(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		room := barrier.New("host1", "host2")
+		barriers := barrier.New("host1", "host2")
 		patient := &arrival{party: "host1", tag: "x", data: 1}
 		var group sync.WaitGroup
 		time.AfterFunc(20*time.Second, func() {
-			group.Go(func() { meet(t.Context(), room, patient) })
+			group.Go(func() { meet(t.Context(), barriers, patient) })
 		})
 		tries := 0
 		for {
 			tries++
 			a := &arrival{party: "host2", tag: "x", data: fmt.Sprint("try ", tries), limit: 3 * time.Second}
-			meet(t.Context(), room, a)
+			meet(t.Context(), barriers, a)
 			if a.err == nil {
 				break
 			}
@@ -299,15 +299,15 @@ func TestContextEndedBefore(t *testing.T) {
 	t.Parallel()
 	ctx, cancel := context.WithCancelCause(t.Context())
 	cancel(errLate)
-	room := barrier.New("host1", "host2")
+	barriers := barrier.New("host1", "host2")
 	a := &arrival{party: "host1", tag: "x"}
-	meet(ctx, room, a)
+	meet(ctx, barriers, a)
 	if !errors.Is(a.err, errLate) {
 		t.Errorf("got %v, want %v", a.err, errLate)
 	}
 	// Whoever completes the meeting has met, however late.
 	last := &arrival{party: "host1", tag: "y", with: []string{"host1"}}
-	meet(ctx, room, last)
+	meet(ctx, barriers, last)
 	if last.err != nil {
 		t.Errorf("got %v, want none", last.err)
 	}

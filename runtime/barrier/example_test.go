@@ -12,16 +12,16 @@ import (
 )
 
 // The destination of a migration tells the source its port: whoever is first waits.
-func ExampleRoom_Sync() {
+func ExampleGroup_Sync() {
 	ctx := context.Background()
-	room := barrier.New("host1", "host2")
+	group := barrier.New("host1", "host2")
 	var sides sync.WaitGroup
 	sides.Go(func() {
-		if _, err := room.Sync(ctx, "host2", "ports", 5200, nil); err != nil {
+		if _, err := group.Sync(ctx, "host2", "ports", 5200, nil); err != nil {
 			fmt.Println(err)
 		}
 	})
-	brought, err := room.Sync(ctx, "host1", "ports", nil, nil)
+	brought, err := group.Sync(ctx, "host1", "ports", nil, nil)
 	sides.Wait()
 	fmt.Println(brought["host2"], err)
 	// Output:
@@ -29,10 +29,10 @@ func ExampleRoom_Sync() {
 }
 
 // A party that has left ends the wait of the others at once.
-func ExampleRoom_Leave() {
-	room := barrier.New("host1", "host2")
-	room.Leave("host2", "QEMU has ended")
-	_, err := room.Sync(context.Background(), "host1", "mig_finished", nil, nil)
+func ExampleGroup_Leave() {
+	group := barrier.New("host1", "host2")
+	group.Leave("host2", "QEMU has ended")
+	_, err := group.Sync(context.Background(), "host1", "mig_finished", nil, nil)
 	if failed, ok := errors.AsType[*barrier.Error](err); ok {
 		fmt.Println("missing:", failed.Missing[0].Party)
 	}

@@ -63,8 +63,8 @@ const (
 )
 
 type world struct {
-	room    *barrier.Room
-	parties []string
+	barriers *barrier.Group
+	parties  []string
 
 	model map[int]outcome // of each call of Sync, by its number
 	tags  map[string]*modelMeeting
@@ -86,7 +86,7 @@ var errGiveUp = errors.New("gave up")
 func newWorld(t *rapid.T) *world {
 	parties := []string{"a", "b", "c", "d"}[:rapid.IntRange(1, 4).Draw(t, "parties")]
 	return &world{
-		room: barrier.New(parties...), parties: parties,
+		barriers: barrier.New(parties...), parties: parties,
 		model: map[int]outcome{}, tags: map[string]*modelMeeting{}, left: map[string]bool{},
 		cancel: map[int]context.CancelCauseFunc{}, real: map[int]outcome{},
 	}
@@ -104,7 +104,7 @@ func (w *world) arrive(t *rapid.T) {
 	w.cancel[call] = cancel
 	w.real[call] = waiting
 	w.group.Go(func() {
-		got := outcomeOf(w.room.Sync(ctx, at.party, at.tag, call, with))
+		got := outcomeOf(w.barriers.Sync(ctx, at.party, at.tag, call, with))
 		w.mu.Lock()
 		defer w.mu.Unlock()
 		w.real[call] = got
@@ -176,7 +176,7 @@ func (w *world) giveUp(t *rapid.T) {
 
 func (w *world) leave(t *rapid.T) {
 	party := rapid.SampledFrom(w.parties).Draw(t, "party")
-	w.room.Leave(party, "left")
+	w.barriers.Leave(party, "left")
 	if w.left[party] {
 		return
 	}

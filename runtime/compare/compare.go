@@ -97,7 +97,7 @@ func Runs(oldDir, newDir string) (*Report, error) {
 	if err != nil {
 		return nil, err
 	}
-	r := &Report{Old: before.run, New: after.run, Alpha: Alpha}
+	r := &Report{Old: before.run, New: after.run, Alpha: alpha}
 	r.Notes = slices.Concat(differences(before.run, after.run), before.broken, after.broken)
 	for _, name := range before.order {
 		if after.variants[name] == nil {
@@ -242,7 +242,7 @@ func pair(name string, before, after *samples) Variant {
 func sample(values []float64) Sample {
 	s := Sample{Count: len(values), values: values}
 	if s.Count > 0 {
-		s.Median = new(Median(values))
+		s.Median = new(median(values))
 	}
 	return s
 }
@@ -277,9 +277,9 @@ func (c *Change) estimate() {
 	}
 	factor, low, high := ratio(before, after)
 	c.Percent = percent(factor)
-	if minP(len(before), len(after)) < Alpha {
+	if minP(len(before), len(after)) < alpha {
 		c.Low, c.High = percent(low), percent(high)
-		c.P = new(UTest(before, after))
+		c.P = new(uTest(before, after))
 	}
 }
 
@@ -288,8 +288,8 @@ func (c *Change) classify() {
 	switch {
 	case c.P == nil:
 		c.Verdict = TooFew
-		c.Because = fmt.Sprintf("too few: %d + %d runs, want at least %d each for p<%g", c.Old.Count, c.New.Count, minRepeats(Alpha), Alpha)
-	case *c.P >= Alpha:
+		c.Because = fmt.Sprintf("too few: %d + %d runs, want at least %d each for p<%g", c.Old.Count, c.New.Count, minRepeats(alpha), alpha)
+	case *c.P >= alpha:
 		c.Verdict = Same
 	case (c.Percent == nil || *c.Percent > 0) == c.More:
 		c.Verdict = Better

@@ -11,20 +11,20 @@ import (
 	"github.com/aclements/go-moremath/stats"
 )
 
-// Alpha is the significance level: the maximum probability of a false difference in
+// alpha is the significance level: the maximum probability of a false difference in
 // one measure, over all variants together.
-const Alpha = 0.05
+const alpha = 0.05
 
 const exactLimit = 50 // values of a sample, as in package stats
 
-// Median returns the median of values, NaN if there are none.
-func Median(values []float64) float64 { return stats.Sample{Xs: values}.Quantile(0.5) }
+// median returns the median of values, NaN if there are none.
+func median(values []float64) float64 { return stats.Sample{Xs: values}.Quantile(0.5) }
 
-// UTest returns the probability that two samples of one distribution differ at
+// uTest returns the probability that two samples of one distribution differ at
 // least as much as before and after: the two-sided Mann-Whitney U test. It is
 // exact for small samples, else approximated by the normal distribution with a
 // correction for ties. Samples that are all one value, or empty, give 1.
-func UTest(before, after []float64) float64 {
+func uTest(before, after []float64) float64 {
 	test, err := stats.MannWhitneyUTest(before, after, stats.LocationDiffers)
 	if err != nil { // one sample is empty, or all values are equal
 		return 1
@@ -83,11 +83,11 @@ func ratio(before, after []float64) (estimate, low, high float64) {
 func confidenceRank(n, m int) int {
 	if n > exactLimit || m > exactLimit {
 		mean, sigma := float64(n*m)/2, math.Sqrt(float64(n*m)*float64(n+m+1)/12)
-		return max(0, int(mean-stats.StdNormal.InvCDF(1-Alpha/2)*sigma))
+		return max(0, int(mean-stats.StdNormal.InvCDF(1-alpha/2)*sigma))
 	}
 	u := stats.UDist{N1: n, N2: m}
 	k := 0
-	for u.CDF(float64(k)) <= Alpha/2 {
+	for u.CDF(float64(k)) <= alpha/2 {
 		k++
 	}
 	return k

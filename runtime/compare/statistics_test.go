@@ -31,7 +31,7 @@ func TestUTest(t *testing.T) {
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			t.Parallel()
-			for _, got := range []float64{UTest(test.before, test.after), UTest(test.after, test.before)} {
+			for _, got := range []float64{uTest(test.before, test.after), uTest(test.after, test.before)} {
 				if math.Abs(got-test.want) > 0.0001 {
 					t.Errorf("UTest(%v, %v): got %.4f, want %.4f", test.before, test.after, got, test.want)
 				}
@@ -126,9 +126,9 @@ func TestIntervalAgrees(t *testing.T) {
 			}
 			samples[side] = append(samples[side], float64(v))
 		}
-		p := UTest(samples[0], samples[1])
+		p := uTest(samples[0], samples[1])
 		_, low, high := ratio(samples[0], samples[1])
-		if (p <= Alpha) != (low > 1 || high < 1) {
+		if (p <= alpha) != (low > 1 || high < 1) {
 			t.Fatalf("p %g, but the interval is [%g, %g]", p, low, high)
 		}
 	})

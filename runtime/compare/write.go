@@ -127,7 +127,7 @@ func (r *Report) advice() string {
 		return ""
 	}
 	text := fmt.Sprintf("p: Mann-Whitney U, two-sided, Holm over %d variants of each measure", most)
-	if want := minRepeats(Alpha / float64(most)); want > fewest {
+	if want := minRepeats(alpha / float64(most)); want > fewest {
 		text += fmt.Sprintf("; %d runs each\nare needed to show a change in only one of them", want)
 	}
 	return text

@@ -18,7 +18,7 @@ type Credentials struct {
 	Key      host.Secret // a private key, PEM; SSH tries it before the password
 
 	// Prompt is what ends the terminal's last line when a shell on the serial
-	// console is ready (virt-test's shell_prompt); nil is DefaultPrompt. It is
+	// console is ready (virt-test's shell_prompt); nil is defaultPrompt. It is
 	// needed at login only. SSH does not need it.
 	Prompt *regexp.Regexp
 
@@ -34,12 +34,12 @@ func (c Credentials) username() string {
 	return c.Username
 }
 
-// DefaultPrompt is virt-test's usual shell_prompt. Its $ is the end of the last
+// defaultPrompt is virt-test's usual shell_prompt. Its $ is the end of the last
 // line.
-var DefaultPrompt = regexp.MustCompile(`[#$] ?$`)
+var defaultPrompt = regexp.MustCompile(`[#$] ?$`)
 
-// DefaultTimeout is the limit of a command that is given none.
-const DefaultTimeout = 60 * time.Second
+// defaultTimeout is the limit of a command that is given none.
+const defaultTimeout = 60 * time.Second
 
 // ErrRefused is matched when the guest answers and rejects the credentials: a
 // retry does not help. A login that fails without it may be retried (nothing

@@ -151,7 +151,7 @@ func (l *serialLogin) sendName(ctx context.Context) error {
 func (l *serialLogin) promptMatches(last string) bool {
 	prompt := l.cred.Prompt
 	if prompt == nil {
-		prompt = DefaultPrompt
+		prompt = defaultPrompt
 	}
 	return last != "" && (prompt.MatchString(last) || ourPrompt.MatchString(last))
 }

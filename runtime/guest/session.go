@@ -50,7 +50,7 @@ func newSession(w wire, in *inbox) *Session {
 }
 
 // Cmd runs a command and returns its output, stdout and stderr together. A
-// status other than 0 is a *CmdError. A timeout of 0 is DefaultTimeout; when it
+// status other than 0 is a *CmdError. A timeout of 0 is defaultTimeout; when it
 // passes, the command is interrupted (Ctrl-C) and the error is a *TimeoutError,
 // which may take some seconds more.
 func (s *Session) Cmd(ctx context.Context, cmd string, timeout time.Duration) (string, error) {
@@ -78,7 +78,7 @@ func (s *Session) CmdOutput(ctx context.Context, cmd string, timeout time.Durati
 // output. With an error, the output is what came so far.
 func (s *Session) CmdStatusOutput(ctx context.Context, cmd string, timeout time.Duration) (int, string, error) {
 	if timeout <= 0 {
-		timeout = DefaultTimeout
+		timeout = defaultTimeout
 	}
 	limit := &TimeoutError{Command: cmd, Limit: timeout}
 	limited, cancel := context.WithTimeoutCause(ctx, timeout, limit)

@@ -18,8 +18,8 @@ import (
 	sqlite3 "modernc.org/sqlite/lib"
 )
 
-// File is the database's name, next to the results folders.
-const File = "history.db"
+// databaseFile is the database's name, next to the results folders.
+const databaseFile = "history.db"
 
 // schemaVersion is incremented with each change of schema.sql: databases of older
 // versions are then rebuilt.

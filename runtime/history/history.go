@@ -57,20 +57,20 @@ func Open(ctx context.Context, base string, notice func(error)) (*History, error
 	if _, err := os.Stat(base); err != nil {
 		return nil, fmt.Errorf("history: %w; want the folder of the results folders", err)
 	}
-	h, err := open(ctx, base, filepath.Join(base, File), notice)
+	h, err := open(ctx, base, filepath.Join(base, databaseFile), notice)
 	if err == nil || ctx.Err() != nil {
 		return h, err
 	}
-	notice(fmt.Errorf("%s: %w; the history is kept in memory", filepath.Join(base, File), err))
+	notice(fmt.Errorf("%s: %w; the history is kept in memory", filepath.Join(base, databaseFile), err))
 	return open(ctx, base, inMemory, notice)
 }
 
 // Sync updates the database of base, to make the next Open quick. It reads only new
 // or changed folders. Call it when a run has ended; an error loses no data.
 func Sync(ctx context.Context, base string, notice func(error)) error {
-	h, err := open(ctx, base, filepath.Join(base, File), notice)
+	h, err := open(ctx, base, filepath.Join(base, databaseFile), notice)
 	if err != nil {
-		return fmt.Errorf("history: %s: %w", filepath.Join(base, File), err)
+		return fmt.Errorf("history: %s: %w", filepath.Join(base, databaseFile), err)
 	}
 	return h.Close()
 }
@@ -78,7 +78,7 @@ func Sync(ctx context.Context, base string, notice func(error)) error {
 // Rebuild rebuilds the database of base from all folders. Readers of the old one keep
 // using that.
 func Rebuild(ctx context.Context, base string, notice func(error)) error {
-	file := filepath.Join(base, File)
+	file := filepath.Join(base, databaseFile)
 	lock, err := takeLock(ctx, base)
 	if err != nil {
 		return fmt.Errorf("history: %w", err)

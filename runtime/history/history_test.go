@@ -268,7 +268,7 @@ func TestLost(t *testing.T) {
 			if len(before) != 3+6+18 {
 				t.Fatalf("rows before: got %d, want 27", len(before))
 			}
-			if err := test.harm(filepath.Join(base, File)); err != nil {
+			if err := test.harm(filepath.Join(base, databaseFile)); err != nil {
 				t.Fatal(err)
 			}
 			after := dump(t, t.Context(), opened(t, base, &n))
@@ -368,7 +368,7 @@ func TestConcurrent(t *testing.T) {
 	for i := range 9 {
 		at(t, finish(t, run(t, base, 100, "a=PASS", "b=PASS")), i)
 	}
-	if err := os.WriteFile(filepath.Join(base, File), []byte(strings.Repeat("no database", 500)), 0o644); err != nil {
+	if err := os.WriteFile(filepath.Join(base, databaseFile), []byte(strings.Repeat("no database", 500)), 0o644); err != nil {
 		t.Fatal(err)
 	}
 	var wg sync.WaitGroup
@@ -448,7 +448,7 @@ func TestIncremental(t *testing.T) {
 				t.Fatal(err)
 			}
 			all[i] = dump(t, ctx, h)
-			if err := errors.Join(h.Close(), remove(filepath.Join(base, File))); err != nil {
+			if err := errors.Join(h.Close(), remove(filepath.Join(base, databaseFile))); err != nil {
 				t.Fatal(err)
 			}
 		}
@@ -471,7 +471,7 @@ func BenchmarkSync(b *testing.B) {
 	}
 	b.Run("all of 300", func(b *testing.B) {
 		for b.Loop() {
-			if err := remove(filepath.Join(base, File)); err != nil {
+			if err := remove(filepath.Join(base, databaseFile)); err != nil {
 				b.Fatal(err)
 			}
 			synced(b)

@@ -12,8 +12,8 @@ import (
 )
 
 // WatchKeepalive runs a keepalive.
-func WatchKeepalive(ctx context.Context, interval time.Duration, count int, heard func() time.Time, ask func()) error {
-	return keepalive{interval, count, heard, ask}.watch(ctx)
+func WatchKeepalive(ctx context.Context, interval time.Duration, count int, lastRead func() time.Time, send func()) error {
+	return keepalive{interval, count, lastRead, send}.watch(ctx)
 }
 
 // CheckHostKey judges a key that the host of c shows at an address.

@@ -132,7 +132,7 @@ func TestGivenUp(t *testing.T) {
 	t.Parallel()
 	broken := errors.New("the scenario is broken")
 	byHand := func(ctx context.Context, s *migration.Side) error {
-		_, err := s.Migration.Room().Sync(ctx, s.Host.Name(), "listening", nil, nil)
+		_, err := s.Migration.Barriers().Sync(ctx, s.Host.Name(), "listening", nil, nil)
 		if err != nil {
 			return err
 		}
@@ -171,7 +171,7 @@ func TestGivenUp(t *testing.T) {
 		bed, p := scripted(t, qmptest.Script{Endless: true}, nil)
 		p.MigrateSrc = byHand
 		p.MigrateDst = func(ctx context.Context, s *migration.Side) error {
-			if _, err := s.Migration.Room().Sync(ctx, s.Host.Name(), "listening", nil, nil); err != nil {
+			if _, err := s.Migration.Barriers().Sync(ctx, s.Host.Name(), "listening", nil, nil); err != nil {
 				return err
 			}
 			return s.Receive(ctx, s.Migration.VMs())

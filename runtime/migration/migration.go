@@ -80,7 +80,7 @@ type Migration struct {
 
 	bed      *testbed.Bed
 	log      *slog.Logger
-	room     *barrier.Room
+	barriers *barrier.Group
 	options  options
 	timeouts timeouts
 	traits   Traits           // of the transport
@@ -129,12 +129,12 @@ func New(bed *testbed.Bed, number int, plan Plan) (*Migration, error) {
 	}
 	m.Source = newSide(m, SourceRole, plan.Source)
 	m.Destination = newSide(m, DestinationRole, plan.Destination)
-	m.room = barrier.New(m.Source.Party(), m.Destination.Party())
+	m.barriers = barrier.New(m.Source.Party(), m.Destination.Party())
 	return m, nil
 }
 
-// Room has the barriers of the two sides, see [Side.Party].
-func (m *Migration) Room() *barrier.Room { return m.room }
+// Barriers has the barriers of the two sides, see [Side.Party].
+func (m *Migration) Barriers() *barrier.Group { return m.barriers }
 
 // State returns the migration's state, none before it began: of several VMs, the
 // state that is furthest from success.

@@ -112,7 +112,7 @@ func TestOrder(t *testing.T) {
 	}
 	together := func(what string) migration.Hook {
 		return func(ctx context.Context, s *migration.Side) error {
-			if _, err := s.Migration.Room().Sync(ctx, s.Host.Name(), "test "+what, nil, nil); err != nil {
+			if _, err := s.Migration.Barriers().Sync(ctx, s.Host.Name(), "test "+what, nil, nil); err != nil {
 				return err
 			}
 			if s.IsSource() {

@@ -86,7 +86,7 @@ func (s *Side) begin(step string) {
 	s.mu.Lock()
 	s.step = step
 	s.mu.Unlock()
-	s.Migration.room.At(s.Party(), step)
+	s.Migration.barriers.At(s.Party(), step)
 	s.log.Info(step, "step", step)
 }
 
@@ -102,7 +102,7 @@ func (s *Side) Run(ctx context.Context) error {
 		return err
 	}
 	s.log.Info("done", "step", "end")
-	s.Migration.room.Leave(s.Party(), "its side of the migration has ended")
+	s.Migration.barriers.Leave(s.Party(), "its side of the migration has ended")
 	return nil
 }
 
@@ -563,7 +563,7 @@ func (s *Side) waitForPeer(ctx context.Context, tag string, limit limit) error {
 		defer cancel()
 	}
 	began := time.Now()
-	_, err := s.Migration.room.Sync(waiting, s.Party(), tag, nil, nil)
+	_, err := s.Migration.barriers.Sync(waiting, s.Party(), tag, nil, nil)
 	s.log.Debug("barrier ended", result.BarrierKey, tag, result.WaitedKey, time.Since(began))
 	if errors.Is(err, late) {
 		other := s.Migration.Source

@@ -24,8 +24,8 @@ import (
 const (
 	// LedgerFile is the name of the ledger in a results folder.
 	LedgerFile = "ledger.jsonl"
-	// File is the name of the hosts' record in a results folder.
-	File = "hosts.json"
+	// hostsFile is the name of the hosts' record in a results folder.
+	hostsFile = "hosts.json"
 )
 
 // Record is the content of File: how a run's hosts are reached.
@@ -60,7 +60,7 @@ func (r Record) EndsWithRun() bool { return r.Lab != nil && r.Lab.Own }
 func (r Record) Config(name string) (host.Config, error) {
 	i := slices.IndexFunc(r.Hosts, func(c host.Config) bool { return c.Name == name })
 	if i < 0 {
-		return host.Config{}, fmt.Errorf("%s has no host %s", File, name)
+		return host.Config{}, fmt.Errorf("%s has no host %s", hostsFile, name)
 	}
 	return r.Hosts[i], nil
 }
@@ -71,12 +71,12 @@ func (r Record) Save(folder string) error {
 	if err != nil {
 		return err
 	}
-	return renameio.WriteFile(filepath.Join(folder, File), data, 0o644)
+	return renameio.WriteFile(filepath.Join(folder, hostsFile), data, 0o644)
 }
 
 // Load reads the record of a results folder.
 func Load(folder string) (how Record, err error) {
-	data, err := os.ReadFile(filepath.Join(folder, File))
+	data, err := os.ReadFile(filepath.Join(folder, hostsFile))
 	if err == nil {
 		err = json.Unmarshal(data, &how)
 	}
