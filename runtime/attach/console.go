@@ -26,22 +26,22 @@ import (
 )
 
 const (
-	// LeaveKey is the key at a terminal that leaves a console: Ctrl-].
+	// LeaveKey is the key at a terminal that detaches from a console: Ctrl-].
 	LeaveKey = 0x1d
-	// quietEnd is how long a console must be quiet after the end of the input.
+	// quietEnd is how long a console must be silent after the end of the input.
 	quietEnd = time.Second
 )
 
-// Console is the serial console of a VM, joined.
+// Console is a connection to the serial console of a VM.
 type Console struct {
 	Before string // the last lines that it has shown, "" if none
 
 	conn      net.Conn
 	closeHost func() error
-	running   bool // the run goes on
+	running   bool // the run is running
 }
 
-// Console joins the VM's console: of a run that goes on by its [Relay], else on its
+// Console attaches to the VM's console: through the [Relay] of a running run, else on its
 // host.
 func (e *Endpoint) Console(ctx context.Context) (_ *Console, err error) {
 	c := &Console{running: e.Running, closeHost: func() error { return nil }}
@@ -60,18 +60,18 @@ func (e *Endpoint) Console(ctx context.Context) (_ *Console, err error) {
 	return c, nil
 }
 
-// Close leaves the console.
+// Close detaches from the console.
 func (c *Console) Close() error {
 	_ = c.conn.Close() // Talk may have closed it
 	return c.closeHost()
 }
 
-// Account is whom the variant's params log in as, and the password if everybody knows it.
+// Account is the user of the guest in the variant's params, and JeOS's public password.
 func (e *Endpoint) Account() string {
 	var params cartesian.Params
 	data, err := os.ReadFile(filepath.Join(e.folder, e.Variant, result.ParamsFile))
 	if err != nil || json.Unmarshal(data, &params) != nil {
-		return "what params username and password say"
+		return "as in params username and password"
 	}
 	own := params.Object(e.VM)
 	user := own.Get("username", "root")
@@ -79,12 +79,12 @@ func (e *Endpoint) Account() string {
 	case "":
 		return user + ", without a password"
 	case jeos.Password:
-		return user + ", its password " + jeos.Password
+		return user + ", password " + jeos.Password
 	}
-	return user + ", its password what the param password says"
+	return user + ", with the password of param password"
 }
 
-// shownLines and shownBytes are how much of a console's log is shown to whom joins.
+// shownLines and shownBytes limit how much of a console's log is shown at first.
 const (
 	shownLines = 20
 	shownBytes = 64 << 10
@@ -107,11 +107,11 @@ func (e *Endpoint) shown() (string, error) {
 	return guest.LastLines(log, shownLines), errors.Join(err, more)
 }
 
-// Talk joins a keyboard, and out, with the console until either goes: a terminal at
-// [LeaveKey], what is none when its input has ended and the console has been quiet for
-// a second. The last lines of a run that is over are shown first.
+// Talk connects a keyboard, and out, to the console until either ends: a terminal with
+// [LeaveKey], other input when it has ended and the console has been silent for a
+// second. For a run that has ended, the last lines are shown first.
 func (c *Console) Talk(ctx context.Context, keys *terminal.Keyboard, out io.Writer, isTerminal bool) error {
-	if c.Before != "" && !c.running { // one that goes on shows them itself
+	if c.Before != "" && !c.running { // the relay of a running run sends them
 		fmt.Fprintf(out, "%s\r\n", strings.ReplaceAll(c.Before, "\n", "\r\n"))
 	}
 	ctx, cancel := context.WithCancelCause(ctx)
@@ -128,7 +128,7 @@ func (c *Console) Talk(ctx context.Context, keys *terminal.Keyboard, out io.Writ
 			if isTerminal && i >= 0 {
 				text = text[:i]
 			}
-			if isTerminal { // a session of mhmig's leaves a guest's terminal that takes no CR for Enter
+			if isTerminal { // after a session of mhmig, the guest's terminal does not accept CR as Enter
 				text = bytes.ReplaceAll(text, []byte("\r"), []byte("\n"))
 			}
 			if len(text) > 0 {

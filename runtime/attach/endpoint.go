@@ -26,28 +26,28 @@ import (
 	"github.com/mhmig/mhmig/runtime/vm"
 )
 
-// Finder says which VM of which run is meant.
+// Finder finds a VM of a run.
 type Finder struct {
 	Folder        string // of the run's results
-	Host, Variant string // where several have such a VM; "": any
+	Host, Variant string // if several have such a VM; "": any
 	Password      host.Secret
 
-	Notice func(text string)        // tells the user which one was taken; may be nil
-	Choose func(lines []string) int // asks the user for one of these, -1 if none; nil: there is nobody
+	Notice func(text string)        // prints which one was selected; may be nil
+	Choose func(lines []string) int // lets the user select one of these, -1 if none; may be nil
 }
 
-// Endpoint is a VM that was found, and how to get at it.
+// Endpoint is a VM that was found, and how to connect to it.
 type Endpoint struct {
 	Instance
-	Running bool // the run goes on
+	Running bool // the run is running
 
 	folder string
 	entry  ledger.Entry
 	config host.Config
 }
 
-// Find looks for the VM in the run's ledger. Of several instances it is the one that
-// runs; the user is asked where that does not decide it.
+// Find looks for the VM in the run's ledger. Of several instances it selects the running
+// one; if that is ambiguous, the user selects.
 func (f Finder) Find(ctx context.Context, name string) (*Endpoint, error) {
 	pending, running, err := ledger.Read(filepath.Join(f.Folder, reach.LedgerFile))
 	if err != nil {
@@ -67,9 +67,9 @@ func (f Finder) Find(ctx context.Context, name string) (*Endpoint, error) {
 	}
 	switch {
 	case len(all) == 0:
-		return nil, exit.Usage.Wrap(fmt.Errorf("%s: no VM is there now; exec --keep leaves those of failed variants", f.Folder))
+		return nil, exit.Usage.Wrap(fmt.Errorf("%s: no VM exists now; exec --keep keeps those of failed variants", f.Folder))
 	case len(found) == 0:
-		return nil, exit.Usage.Wrap(fmt.Errorf("%s: no such VM %s there, only:\n  %s", f.Folder, name, strings.Join(all, "\n  ")))
+		return nil, exit.Usage.Wrap(fmt.Errorf("%s: no VM %s, only:\n  %s", f.Folder, name, strings.Join(all, "\n  ")))
 	}
 	if err := f.locate(running, found); err != nil {
 		return nil, err
@@ -80,14 +80,14 @@ func (f Finder) Find(ctx context.Context, name string) (*Endpoint, error) {
 	return f.choose(ctx, found)
 }
 
-// locate finds out how the hosts of the VMs are reached.
+// locate reads how the hosts of the VMs are reached.
 func (f Finder) locate(running bool, found []*Endpoint) error {
 	how, err := reach.Load(f.Folder)
 	if err != nil {
 		return exit.Usage.Wrap(err)
 	}
 	if how.EndsWithRun() && !running {
-		return exit.Hosts.Wrap(fmt.Errorf("%s: its hosts were a lab of the run's own and went with it", f.Folder))
+		return exit.Hosts.Wrap(fmt.Errorf("%s: its hosts were a lab that ended with the run", f.Folder))
 	}
 	for _, e := range found {
 		if e.config, err = how.Config(e.Host); err != nil {
@@ -98,26 +98,26 @@ func (f Finder) locate(running bool, found []*Endpoint) error {
 	return nil
 }
 
-// choose returns the one of several instances that runs.
+// choose returns the running one of several instances.
 func (f Finder) choose(ctx context.Context, found []*Endpoint) (*Endpoint, error) {
 	lines := make([]string, len(found))
 	runs := make([]bool, len(found))
-	var asking sync.WaitGroup
+	var querying sync.WaitGroup
 	for i, e := range found {
-		asking.Go(func() {
+		querying.Go(func() {
 			var state string
 			state, runs[i] = e.state(ctx)
 			lines[i] = fmt.Sprintf("%s   # %s", e.Instance, state)
 		})
 	}
-	asking.Wait()
+	querying.Wait()
 	if ctx.Err() != nil {
 		return nil, context.Cause(ctx)
 	}
 	chosen := slices.Index(runs, true)
 	if chosen >= 0 && !slices.Contains(runs[chosen+1:], true) {
 		if f.Notice != nil {
-			f.Notice(fmt.Sprintf("of %d instances of %s, that on %s runs (--host chooses another)", len(found), found[chosen].VM, found[chosen].Host))
+			f.Notice(fmt.Sprintf("of %d instances of %s, the one on %s is running (--host selects another)", len(found), found[chosen].VM, found[chosen].Host))
 		}
 		return found[chosen], nil
 	}
@@ -126,21 +126,21 @@ func (f Finder) choose(ctx context.Context, found []*Endpoint) (*Endpoint, error
 			return found[chosen], nil
 		}
 	}
-	return nil, exit.Usage.Wrap(fmt.Errorf("%s is there %d times, want one of:\n  %s", found[0].VM, len(found), strings.Join(lines, "\n  ")))
+	return nil, exit.Usage.Wrap(fmt.Errorf("%s has %d instances, want one of:\n  %s", found[0].VM, len(found), strings.Join(lines, "\n  ")))
 }
 
-// askTimeout is for asking a VM what it does.
-const askTimeout = 5 * time.Second
+// queryTimeout is for querying the state of a VM.
+const queryTimeout = 5 * time.Second
 
-// state is what the VM's QEMU says of itself, and whether its guest runs.
+// state is the VM's run state, and whether its guest runs.
 func (e *Endpoint) state(ctx context.Context) (state string, running bool) {
-	ctx, cancel := context.WithTimeoutCause(ctx, askTimeout, errors.New("it does not answer"))
+	ctx, cancel := context.WithTimeoutCause(ctx, queryTimeout, errors.New("no answer"))
 	defer cancel()
-	monitor, closeMonitor, err := e.monitor(ctx, askTimeout)
+	monitor, closeMonitor, err := e.monitor(ctx, queryTimeout)
 	if err != nil {
 		return printable.Line(err.Error()), false
 	}
-	defer func() { _ = closeMonitor() }() // it has said what it is for
+	defer func() { _ = closeMonitor() }() // it is not used any more
 	var status struct {
 		Status  string
 		Running bool
@@ -157,19 +157,19 @@ func (e *Endpoint) monitor(ctx context.Context, timeout time.Duration) (_ *qmp.C
 	if err != nil {
 		return nil, nil, err
 	}
-	greeting, cancel := context.WithTimeoutCause(ctx, 2*askTimeout, errors.New("it is taken: one at a time can use it"))
+	greeting, cancel := context.WithTimeoutCause(ctx, 2*queryTimeout, errors.New("in use: the monitor serves one client at a time"))
 	defer cancel()
 	monitor, err := qmp.New(greeting, conn, qmp.Options{Name: e.VM + "@" + e.Host, Timeout: timeout})
 	if err != nil {
 		return nil, nil, errors.Join(exit.Hosts.Wrap(err), closeHost())
 	}
 	return monitor, func() error {
-		_ = monitor.Close() // nobody asks any more
+		_ = monitor.Close() // it is not used any more
 		return closeHost()
 	}, nil
 }
 
-// dial connects to a socket of the VM's on its host; close ends both.
+// dial connects to a socket of the VM on its host; closeHost closes both.
 func (e *Endpoint) dial(ctx context.Context, key string, log *slog.Logger) (conn net.Conn, closeHost func() error, err error) {
 	h, err := host.Dial(ctx, e.config, log)
 	if err != nil {
@@ -181,16 +181,16 @@ func (e *Endpoint) dial(ctx context.Context, key string, log *slog.Logger) (conn
 	return conn, h.Close, nil
 }
 
-// join asks the run that goes on for the VM's console.
+// join requests the VM's console from the running run.
 func (e *Endpoint) join() (net.Conn, error) {
 	folder, err := os.Open(filepath.Join(e.folder, relayDir))
 	if err != nil {
-		return nil, fmt.Errorf("the run offers no consoles: %w", err)
+		return nil, fmt.Errorf("the run does not share its consoles: %w", err)
 	}
 	defer folder.Close()
 	conn, err := net.Dial("unix", socketIn(folder))
 	if err != nil {
-		return nil, fmt.Errorf("the run offers no consoles: %w", err)
+		return nil, fmt.Errorf("the run does not share its consoles: %w", err)
 	}
 	request, err := json.Marshal(e.Instance)
 	if err == nil {

@@ -25,7 +25,7 @@ import (
 	"github.com/mhmig/mhmig/runtime/terminal"
 )
 
-// lastEvents is how long events are waited for after the last command.
+// lastEvents is how long to wait for events after the last command.
 const lastEvents = 200 * time.Millisecond
 
 // Monitor connects to the VM's second monitor; timeout limits each command.
@@ -41,7 +41,7 @@ func (e *Endpoint) Monitor(ctx context.Context, timeout time.Duration) (*Monitor
 	return t, nil
 }
 
-// Close leaves the monitor.
+// Close closes the monitor.
 func (t *Monitor) Close() error { return t.close() }
 
 func commandNames(ctx context.Context, monitor *qmp.Conn) ([]string, error) {
@@ -57,8 +57,7 @@ func commandNames(ctx context.Context, monitor *qmp.Conn) ([]string, error) {
 	return names, err
 }
 
-// Monitor is a VM's second monitor, which is there for people: the user's or a
-// program's talk with it.
+// Monitor is a connection to a VM's second monitor, which mhmig does not use itself.
 type Monitor struct {
 	name     string
 	monitor  *qmp.Conn
@@ -66,13 +65,13 @@ type Monitor struct {
 	commands []string
 	pretty   bool
 
-	mu      sync.Mutex // guards what follows
-	out     io.Writer
-	refused bool
+	mu     sync.Mutex // guards what follows
+	out    io.Writer
+	failed bool // a command
 }
 
-// tell writes a JSON object.
-func (t *Monitor) tell(object []byte) {
+// print writes a JSON object.
+func (t *Monitor) print(object []byte) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	var b bytes.Buffer
@@ -80,16 +79,16 @@ func (t *Monitor) tell(object []byte) {
 		b.Reset()
 		b.Write(object)
 	}
-	lines := bytes.Split(b.Bytes(), []byte("\n")) // a string of JSON has none
+	lines := bytes.Split(b.Bytes(), []byte("\n")) // strings in JSON have no newlines
 	for i, line := range lines {
 		lines[i] = printable.JSON(line)
 	}
 	_, _ = t.out.Write(append(bytes.Join(lines, []byte("\n")), '\n'))
 }
 
-// event tells an event: for the user in one line, with its time.
-func (t *Monitor) event(e qmp.Event) {
-	data, _ := json.Marshal(e.Data) // it came as JSON
+// printEvent writes an event: on a terminal in one line, with its time.
+func (t *Monitor) printEvent(e qmp.Event) {
+	data, _ := json.Marshal(e.Data) // it was decoded from JSON
 	if t.pretty {
 		t.mu.Lock()
 		defer t.mu.Unlock()
@@ -97,32 +96,32 @@ func (t *Monitor) event(e qmp.Event) {
 		return
 	}
 	object, _ := json.Marshal(map[string]any{"event": e.Name, "data": json.RawMessage(data), "time": e.Received})
-	t.tell(object)
+	t.print(object)
 }
 
-// perform carries out one line.
-func (t *Monitor) perform(line string) {
+// run executes one line.
+func (t *Monitor) run(line string) {
 	command, err := t.parse(line)
 	var reply []byte
 	if err == nil {
 		reply, err = t.monitor.Run(command)
 	}
 	if err == nil {
-		t.tell(reply)
+		t.print(reply)
 		return
 	}
 	t.mu.Lock()
-	t.refused = true
+	t.failed = true
 	t.mu.Unlock()
 	class, text := "mhmig", err.Error()
 	if refusal, ok := errors.AsType[*qmp.Error](err); ok {
 		class, text = refusal.Class, refusal.Desc
 	}
 	object, _ := json.Marshal(map[string]any{"error": map[string]string{"class": class, "desc": text}})
-	t.tell(object)
+	t.print(object)
 }
 
-// parse makes a command of a line: JSON already, or a name and key=value.
+// parse converts a line to a command: it is JSON, or a name and key=value.
 func (t *Monitor) parse(line string) ([]byte, error) {
 	line = strings.TrimSpace(line)
 	if strings.HasPrefix(line, "{") {
@@ -154,7 +153,7 @@ func (t *Monitor) parse(line string) ([]byte, error) {
 	return json.Marshal(command)
 }
 
-// cutValue takes a value of JSON from the front of text, else a word.
+// cutValue cuts a JSON value, else a word, from the front of text.
 func cutValue(text string) (value any, rest string) {
 	var raw json.RawMessage
 	d := json.NewDecoder(strings.NewReader(text))
@@ -167,8 +166,8 @@ func cutValue(text string) (value any, rest string) {
 	return word, rest
 }
 
-// commandLine makes one line of arguments. What a shell has quoted stays together:
-// a value that is not JSON becomes a string of it.
+// commandLine joins arguments to one line. Arguments that a shell has quoted stay
+// together: a value that is not JSON becomes a JSON string.
 func commandLine(words []string) string {
 	words = slices.Clone(words)
 	for i, word := range words {
@@ -176,29 +175,29 @@ func commandLine(words []string) string {
 		if i == 0 || !ok || strings.HasPrefix(words[0], "{") || json.Valid([]byte(value)) {
 			continue
 		}
-		text, _ := json.Marshal(value) // a string always can be
+		text, _ := json.Marshal(value) // a string can always be encoded
 		words[i] = key + "=" + string(text)
 	}
 	return strings.Join(words, " ")
 }
 
-// Once carries out one command, of the arguments of a command line. Its reply goes to
-// out: indented if pretty, else in one line.
+// Once executes one command, from the arguments of a command line. Its reply is written
+// to out: indented if pretty, else in one line.
 func (t *Monitor) Once(ctx context.Context, words []string, out io.Writer, pretty bool) error {
 	t.out, t.pretty = out, pretty
 	stop := context.AfterFunc(ctx, func() { _ = t.monitor.Close() })
 	defer stop()
-	t.perform(commandLine(words)) //nolint:contextcheck // closing the monitor ends it
+	t.run(commandLine(words)) //nolint:contextcheck // closing the monitor ends it
 	switch {
 	case ctx.Err() != nil:
 		return context.Cause(ctx)
-	case t.refused:
+	case t.failed:
 		return &exit.Error{Code: exit.Failed}
 	}
 	return nil
 }
 
-// Script carries out each line of r. Replies and events go to out, a line each.
+// Script executes each line of r. Replies and events are written to out, a line each.
 func (t *Monitor) Script(ctx context.Context, r io.Reader, out io.Writer) error {
 	t.out = out
 	events := t.monitor.Subscribe()
@@ -212,25 +211,25 @@ func (t *Monitor) Script(ctx context.Context, r io.Reader, out io.Writer) error 
 		}
 		ended <- scanner.Err()
 	}()
-	var over <-chan time.Time
+	var done <-chan time.Time
 	for {
 		select {
 		case e, ok := <-events.C:
 			if !ok {
 				return exit.Hosts.Wrap(t.monitor.Err())
 			}
-			t.event(e)
+			t.printEvent(e)
 		case line := <-lines:
 			if strings.TrimSpace(line) != "" {
-				t.perform(line) //nolint:contextcheck // closing the monitor ends it
+				t.run(line) //nolint:contextcheck // closing the monitor ends it
 			}
 		case err := <-ended:
 			if err != nil {
 				return exit.Usage.Wrap(fmt.Errorf("read commands: %w", err))
 			}
-			over = time.After(lastEvents)
-		case <-over:
-			if t.refused {
+			done = time.After(lastEvents)
+		case <-done:
+			if t.failed {
 				return &exit.Error{Code: exit.Failed}
 			}
 			return nil
@@ -240,7 +239,7 @@ func (t *Monitor) Script(ctx context.Context, r io.Reader, out io.Writer) error 
 	}
 }
 
-// Interactive talks with the user, in a line editor that knows the commands.
+// Interactive reads commands from the user, with a line editor that completes them.
 func (t *Monitor) Interactive(ctx context.Context, in, out *os.File) error {
 	restore, err := terminal.Raw(in)
 	if err != nil {
@@ -260,12 +259,12 @@ func (t *Monitor) Interactive(ctx context.Context, in, out *os.File) error {
 	editor.AutoCompleteCallback = t.complete
 	t.out, t.pretty = editor, true
 	events := t.monitor.Subscribe()
-	var telling sync.WaitGroup
-	defer telling.Wait()
+	var printing sync.WaitGroup
+	defer printing.Wait()
 	defer events.Close()
-	telling.Go(func() {
+	printing.Go(func() {
 		for e := range events.C {
-			t.event(e)
+			t.printEvent(e)
 		}
 		cancel(t.monitor.Err())
 	})
@@ -278,7 +277,7 @@ func (t *Monitor) Interactive(ctx context.Context, in, out *os.File) error {
 			return exit.Hosts.Wrap(err)
 		}
 		if strings.TrimSpace(line) != "" {
-			t.perform(line) //nolint:contextcheck // closing the monitor ends it
+			t.run(line) //nolint:contextcheck // closing the monitor ends it
 		}
 	}
 }
@@ -287,7 +286,7 @@ type readerFunc func([]byte) (int, error)
 
 func (f readerFunc) Read(p []byte) (int, error) { return f(p) }
 
-// complete extends a command's name as far as it is certain.
+// complete completes a command's name to the longest common prefix.
 func (t *Monitor) complete(line string, pos int, key rune) (string, int, bool) {
 	if key != '\t' || pos != len(line) || strings.Contains(line, " ") {
 		return "", 0, false

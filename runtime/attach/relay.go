@@ -1,9 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 
-// Package attach joins people and programs with the VMs of a run, from another process
-// than the run's: with the serial consoles, which a run that goes on holds and passes on
-// ([Relay]), and with the monitors that are there for people. Runs whose VMs were left
-// are reached through SSH.
+// Package attach connects users and programs to the VMs of a run, from another process:
+// to the serial consoles, which a running run shares ([Relay]), and to the second
+// monitors. The VMs of a run that has ended and kept them are reached through SSH.
 //
 //	vm, err := attach.Finder{Folder: "mhmig-results/latest"}.Find(ctx, "vm1")
 //	console, err := vm.Console(ctx)
@@ -25,12 +24,12 @@ import (
 	"github.com/mhmig/mhmig/runtime/testbed"
 )
 
-// relayDir is the folder, in that of the results and for its owner only, where a
-// running run has the socket by which others join the consoles that it holds.
+// relayDir is the folder in the results, readable by its owner only, with the socket by
+// which other processes attach to the consoles of a running run.
 const relayDir = "attach"
 
-// Instance names one QEMU of a run. A client of the relay sends it as a line of
-// JSON, and gets an error's text or an empty line; then the console follows.
+// Instance identifies one QEMU of a run. A client of the relay sends it as a line of
+// JSON, and receives an error message or an empty line, then the console's output.
 type Instance struct{ Variant, VM, Host string }
 
 // String is the instance as arguments of mhmig console.
@@ -38,7 +37,7 @@ func (i Instance) String() string {
 	return fmt.Sprintf("%s --host %s --variant %s", i.VM, i.Host, i.Variant)
 }
 
-// Relay lets other processes join the consoles of a run.
+// Relay lets other processes attach to the consoles of a run.
 type Relay struct {
 	folder   *os.File
 	listener net.Listener
@@ -49,8 +48,7 @@ type Relay struct {
 	beds map[*testbed.Bed]bool
 }
 
-// Serve lets others join the consoles of the beds that are opened, until Close. Results
-// is the run's folder.
+// Serve shares the consoles of the opened beds, until Close. results is the run's folder.
 func Serve(ctx context.Context, results string) (*Relay, error) {
 	dir := filepath.Join(results, relayDir)
 	if err := os.Mkdir(dir, 0o700); err != nil {
@@ -78,13 +76,13 @@ func Serve(ctx context.Context, results string) (*Relay, error) {
 	return r, nil
 }
 
-// socketIn is a path of the socket in an open folder that is short enough for a
-// socket, however deep the folder lies.
+// socketIn is a path of the socket in an open folder that is short enough for a unix
+// socket, however long the folder's path is.
 func socketIn(folder *os.File) string {
 	return fmt.Sprintf("/proc/self/fd/%d/console", folder.Fd())
 }
 
-// Opened lets a bed's consoles be joined until closed.
+// Opened shares a bed's consoles until closed is called.
 func (r *Relay) Opened(bed *testbed.Bed) (closed func()) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -116,11 +114,11 @@ func (r *Relay) serve(ctx context.Context, conn net.Conn) {
 		return
 	}
 	fmt.Fprintln(conn)
-	instance.Log().Warn("a user has joined the console: the test may be disturbed")
-	_ = instance.Console.Share(ctx, &bufferedConn{conn, buffered}) // whatever ends it, the user sees
+	instance.Log().Warn("a user has attached to the console: this may disturb the test")
+	_ = instance.Console.Share(ctx, &bufferedConn{conn, buffered}) // the user sees why it ends
 }
 
-// bufferedConn reads what was read too far.
+// bufferedConn is a connection that reads buffered data first.
 type bufferedConn struct {
 	net.Conn
 	r io.Reader
@@ -144,7 +142,7 @@ func (r *Relay) find(wanted Instance) *testbed.Instance {
 	return nil
 }
 
-// Close ends all that was joined.
+// Close closes all connections.
 func (r *Relay) Close() error {
 	r.stop()
 	err := r.listener.Close()

@@ -1,16 +1,16 @@
 // SPDX-License-Identifier: Apache-2.0
 
-// Package controller makes a run of a request: it reads the config, plans which
-// variants run, reaches the hosts, runs the variants and leaves their results, as
-// mhmig exec does. It knows nothing of command lines, of what scenarios can call, and
-// of what mhmig brings along: the request has what it needs of these.
+// Package controller executes a request for a run, like mhmig exec: it reads the config,
+// plans which variants run, connects to the hosts, runs the variants and writes their
+// results. It does not depend on the command line, the builtins and the embedded files:
+// the request has what it needs of these.
 //
 //	outcome, err := controller.Run(ctx, controller.Request{
 //		Config: "nightly.cfg", Libraries: libraries, Results: "mhmig-results",
 //		Load: load, Execute: execute,
 //	}, controller.Sinks{})
 //
-// [Run] blocks until all that was made on hosts is gone again, or was left on purpose.
+// [Run] blocks until everything created on hosts is removed, or kept on request.
 package controller
 
 import (
@@ -41,16 +41,16 @@ import (
 	"github.com/mhmig/mhmig/runtime/testbed"
 )
 
-// Request is a run that somebody asks for.
+// Request is a request for a run.
 type Request struct {
 	Scenario string            // file; "": each variant's param type names it
 	Config   string            // file; "": that of DefaultConfig
-	Extras   []cartesian.Extra // statements behind the config's
+	Extras   []cartesian.Extra // statements after the config's
 	Options  cartesian.Options
-	Strict   bool // refuse what is else only warned of
+	Strict   bool // warnings about the config are errors
 
 	Subset
-	MaxVariants  int // refuse a config with more
+	MaxVariants  int // more are an error
 	Parallel     int // variants at the same time; 0: as many as there are hosts for
 	Share        bool
 	Timeout      time.Duration // of a variant; 0: none
@@ -59,55 +59,55 @@ type Request struct {
 	Repeat       int // 0: until a failure
 	UntilFailure bool
 	Quarantine   string // file; "": none
-	Keep         bool   // leave what a failed variant has as it is
+	Keep         bool   // keep the hosts, VMs and files of failed variants
 
-	Hosts   []string // names, as for ssh; none: those of a lab
+	Hosts   []string // names, as for ssh; none: a lab
 	Lab     Lab
 	Results string   // folder of the runs' folders
-	Command []string // what asked for the run, for its results
+	Command []string // the command line of the run, for its results
 	Version string   // of mhmig, for the results
 
 	DefaultConfig string      // its full name
-	Libraries     library.Set // what names of files may begin with
+	Libraries     library.Set // for names of files with @
 	// Load loads a scenario.
 	Load func(ctx context.Context, path string) (*star.Scenario, error)
-	// Execute executes a scenario, until all that it began is over.
+	// Execute runs a scenario, until all of its tasks have ended.
 	Execute func(context.Context, Execution) run.Verdict
 }
 
 // Lab is the lab of a run that names no hosts.
 type Lab struct {
 	lab.Options
-	Own   bool     // not the one that is up
-	Serve []string // command line of a process that serves a lab, for one that stays
+	Own   bool     // do not use the lab of mhmig lab up
+	Serve []string // command line of a process that serves a persistent lab
 }
 
 // Execution is one scenario on one bed.
 type Execution struct {
 	Bed      *testbed.Bed
 	Scenario *star.Scenario
-	// Failed is to be called when the scenario has failed, before its own cleanups. True
-	// leaves these out.
+	// Failed must be called when the scenario has failed, before its cleanups. True skips
+	// these.
 	Failed func([]*task.Error) (keep bool)
-	Mask   func(string) string // hides the run's passwords in what the user is told
+	Mask   func(string) string // hides the run's passwords in messages
 }
 
-// Sinks are where a run tells what happens. Each may be nil.
+// Sinks receive the messages of a run. Each may be nil.
 type Sinks struct {
-	Warn func(diag.List)   // what is probably not meant so in the config
-	Note func(line string) // other things that the user should know before the run begins
-	// Working says what goes on and may take long, until done.
+	Warn func(diag.List)   // warnings about the config
+	Note func(line string) // other messages before the run starts
+	// Working shows an activity that may take long, until done is called.
 	Working func(what string) (done func())
-	// Begin is called when it is known how many variants are to run, 0 if nobody can
-	// say, and returns what takes the run's records.
+	// Begin is called with the number of planned variants, 0 if unknown, and returns the
+	// handler of the run's log records.
 	Begin func(planned int) slog.Handler
-	// Complain is told what of the results cannot be written.
+	// Complain is called with errors of writing the results.
 	Complain func(error)
-	// Pause shows the user what has failed, and how to get at it, and waits until they
-	// have looked or ctx has ended. Nil: failed variants are cleaned up at once.
+	// Pause shows the user a failure, and the commands to access the hosts and VMs, and
+	// waits until the user continues or ctx ends. Nil: failed variants are cleaned up at
+	// once.
 	Pause func(ctx context.Context, text string)
-	// Ended is called when the hosts are cleaned up and the results are still to be
-	// completed.
+	// Ended is called when the hosts are cleaned up, before the results are completed.
 	Ended func(Outcome)
 }
 
@@ -132,18 +132,18 @@ func (s Sinks) working(what string) (done func()) {
 	return s.Working(what)
 }
 
-// Outcome is what became of a run.
+// Outcome is the outcome of a run.
 type Outcome struct {
-	Nothing string // why there was nothing to do; "": there was
+	Nothing string // why there was nothing to do; "": there was something
 	Dir     string // folder of its results
-	Planned int    // variants, repeats counted; 0: nobody could say
+	Planned int    // number of variants, including repeats; 0: unknown
 	Status  result.Status
 	Summary run.Summary
-	Kept    []string // what was left of failed variants, and how to get in
+	Kept    []string // the kept failed variants, and the commands to access them
 }
 
-// Run carries out a request. The error says why it was not done or did not end as it
-// should, with its exit code; how the variants ended is in the outcome.
+// Run executes a request. The error says why the run was not done or did not complete,
+// with its exit code; the outcome has how the variants ended.
 func Run(ctx context.Context, q Request, s Sinks) (Outcome, error) {
 	p, err := NewPlan(ctx, q, s)
 	if err != nil {
@@ -153,16 +153,16 @@ func Run(ctx context.Context, q Request, s Sinks) (Outcome, error) {
 	case p.NothingFailed:
 		return Outcome{Status: result.Pass, Nothing: "nothing failed in " + q.latest()}, nil
 	case p.first == nil:
-		return q.leaveEmpty(s)
+		return q.writeEmpty(s)
 	}
 	r := &controller{Request: q, sinks: s, plan: p}
 	r.debug = debugging{keep: q.Keep, pause: s.Pause, seen: map[*testbed.Bed]bool{}}
-	return r.perform(ctx)
+	return r.run(ctx)
 }
 
-// leaveEmpty leaves the results of a run without variants: who collects them must not
-// find those of an older one.
-func (q *Request) leaveEmpty(s Sinks) (Outcome, error) {
+// writeEmpty writes the results of a run without variants, so that the latest results
+// are not those of an older run.
+func (q *Request) writeEmpty(s Sinks) (Outcome, error) {
 	folder, err := result.Create(q.Results, q.header(0), s.complain)
 	if err != nil {
 		return Outcome{}, exit.Usage.Wrap(err)
@@ -173,7 +173,7 @@ func (q *Request) leaveEmpty(s Sinks) (Outcome, error) {
 	return Outcome{Status: result.Pass, Nothing: "no variant is in shard " + q.Shard}, exit.Failed.Wrap(err)
 }
 
-// header is what is known of the run beforehand.
+// header is the part of the run's results that is known before it starts.
 func (q *Request) header(planned int) result.Run {
 	var filters []string
 	for _, e := range q.Extras {
@@ -187,23 +187,23 @@ func (q *Request) header(planned int) result.Run {
 	}
 }
 
-// controller carries out one request.
+// controller executes one request.
 type controller struct {
 	Request
 	sinks  Sinks
 	plan   *Plan
 	debug  debugging
-	endVMs bool // the params would leave VMs, but they cannot stay
+	endVMs bool // the params would keep VMs, but the lab ends with the run
 }
 
-// perform runs the plan's variants.
-func (r *controller) perform(ctx context.Context) (outcome Outcome, err error) {
+// run runs the plan's variants.
+func (r *controller) run(ctx context.Context) (outcome Outcome, err error) {
 	image, err := guestImage(ctx, r.plan.first)
 	if err != nil {
 		return Outcome{}, err
 	}
 	outcome.Planned = r.plan.Count * r.Repeat // 0: until a failure
-	outcome.Status = result.Error             // until something better is known
+	outcome.Status = result.Error             // until it is known
 	handler := slog.DiscardHandler
 	if r.sinks.Begin != nil {
 		handler = r.sinks.Begin(outcome.Planned)
@@ -220,10 +220,10 @@ func (r *controller) perform(ctx context.Context) (outcome Outcome, err error) {
 		}
 		err = errors.Join(err, exit.Failed.Wrap(folder.Finish(outcome.Status)))
 		reports.Close()
-		r.remember(ctx)
+		r.syncHistory(ctx)
 	}()
 	folder.Public(jeos.Password)
-	defer func() { err = hiding(err, folder.Mask) }()
+	defer func() { err = maskError(err, folder.Mask) }()
 	log := slog.New(folder.Masked(slog.NewMultiHandler(folder.Handler(), handler)))
 	for _, place := range folder.Hide(r.plan.first.Params) {
 		log.Warn("a password cannot be hidden everywhere", "param", place.Param, "not_hidden", place.Where)
@@ -244,7 +244,7 @@ func (r *controller) perform(ctx context.Context) (outcome Outcome, err error) {
 	r.debug.folder, r.debug.mask = folder.Dir(), folder.Mask
 	consoles, err := attach.Serve(ctx, folder.Dir())
 	if err != nil {
-		return outcome, exit.Usage.Wrap(fmt.Errorf("offer the VMs' consoles: %w", err))
+		return outcome, exit.Usage.Wrap(fmt.Errorf("share the VMs' consoles: %w", err))
 	}
 	defer func() { err = errors.Join(err, consoles.Close()) }()
 
@@ -292,7 +292,7 @@ func (r *controller) perform(ctx context.Context) (outcome Outcome, err error) {
 	return outcome, err
 }
 
-// facts are how a run has ended, for its last event.
+// facts are the attributes of a run's last log record.
 func facts(s run.Summary, worst result.Status, dir string) []any {
 	facts := []any{"status", worst.String()}
 	for status := result.Pass; status <= result.Error; status++ {
@@ -301,7 +301,7 @@ func facts(s run.Summary, worst result.Status, dir string) []any {
 		}
 	}
 	if s.NotRun > 0 {
-		facts = append(facts, "not_begun", s.NotRun)
+		facts = append(facts, "not_run", s.NotRun)
 	}
 	if s.Reason != "" {
 		facts = append(facts, "because", s.Reason)
@@ -309,12 +309,12 @@ func facts(s run.Summary, worst result.Status, dir string) []any {
 	return append(facts, "results", dir)
 }
 
-// historyTimeout is how long a run waits at its end for the history.
+// historyTimeout limits updating the history at the end of a run.
 const historyTimeout = 20 * time.Second
 
-// remember brings the history of all runs up to date, also when this one was
-// interrupted. What it cannot do now, the next run does.
-func (r *controller) remember(ctx context.Context) {
+// syncHistory updates the history of all runs, also when this one was interrupted. If it
+// fails, the next run does it.
+func (r *controller) syncHistory(ctx context.Context) {
 	ctx, cancel := context.WithTimeoutCause(context.WithoutCancel(ctx), historyTimeout, fmt.Errorf("not done after %v", historyTimeout))
 	defer cancel()
 	if err := history.Sync(ctx, r.Results, r.sinks.complain); err != nil {
@@ -322,10 +322,10 @@ func (r *controller) remember(ctx context.Context) {
 	}
 }
 
-// hiding is err with its text as hide leaves it.
-func hiding(err error, hide func(string) string) error {
-	if err == nil || hide(err.Error()) == err.Error() {
+// maskError masks the text of err. It keeps the exit code.
+func maskError(err error, mask func(string) string) error {
+	if err == nil || mask(err.Error()) == err.Error() {
 		return err
 	}
-	return exit.Of(err).Wrap(errors.New(hide(err.Error())))
+	return exit.Of(err).Wrap(errors.New(mask(err.Error())))
 }

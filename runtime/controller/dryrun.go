@@ -14,26 +14,26 @@ import (
 	"github.com/mhmig/mhmig/runtime/vm"
 )
 
-// Preview is what a plan would run, and where.
+// Preview is the variants that a plan would run, and the hosts.
 type Preview struct {
 	Rows     []PreviewRow
 	Hosts    []string
-	Where    string // what these hosts are
+	Where    string // the origin of these hosts
 	Parallel int    // the most variants at the same time
-	Wrong    Faults // values that no host could run
-	Doubtful Faults // what is probably not meant so
+	Wrong    Faults // invalid values
+	Doubtful Faults // probable mistakes
 }
 
 // PreviewRow is one variant.
 type PreviewRow struct {
 	Name     string
-	After    []string // what it depends on
+	After    []string // its dependencies
 	Scenario string   // file
 	Hosts    int      // how many it needs
 	VMs      string   // such as "vm1 512M 2 cpus, vm2 256M"
 }
 
-// Preview looks at all variants, as a run would before anything is made.
+// Preview checks all variants, like a run before it creates anything.
 func (p *Plan) Preview(ctx context.Context) (*Preview, error) {
 	q := p.request
 	w := &Preview{Hosts: q.Hosts, Where: "of --hosts"}
@@ -65,7 +65,7 @@ func describeVMs(p cartesian.Params) string {
 	for _, name := range p.Objects("vms") {
 		config, err := vm.ParseConfig(name, p.Object(name))
 		if err != nil {
-			all = append(all, name+" ?") // told below the table
+			all = append(all, name+" ?") // reported below the table
 			continue
 		}
 		text := name + " " + config.Memory()
@@ -77,7 +77,8 @@ func describeVMs(p cartesian.Params) string {
 	return strings.Join(all, ", ")
 }
 
-// Faults are what is wrong with the params of a plan's variants, each told once.
+// Faults are the errors or warnings about params of a plan's variants, without
+// duplicates.
 type Faults struct {
 	lines map[string]int // text -> how many variants have it
 	order []string
@@ -105,10 +106,10 @@ func (f *Faults) Lines() []string {
 	return lines
 }
 
-// checkParams looks at a variant's params: values that no host could run, and
-// params that nobody seems to read.
+// checkParams checks a variant's params for invalid values, and for params that nothing
+// reads.
 func (p *Plan) checkParams(ctx context.Context, v *cartesian.Variant, hosts int, wrong, doubtful *Faults) {
-	var places map[string]string // found out when something is wrong
+	var places map[string]string // computed on demand
 	at := func(key string) string {
 		if places == nil {
 			places = p.origins(ctx, v)
@@ -135,7 +136,7 @@ func (p *Plan) checkParams(ctx context.Context, v *cartesian.Variant, hosts int,
 	}
 	for _, u := range api.UnreadParams(v.Params, read) {
 		if u.Nearest != "" && !strings.HasPrefix(at(u.Key), "@") {
-			doubtful.add(fmt.Sprintf("%sparam %s: nobody reads it; did you mean %s?", at(u.Key), u.Key, u.Nearest))
+			doubtful.add(fmt.Sprintf("%sparam %s is never read; did you mean %s?", at(u.Key), u.Key, u.Nearest))
 		}
 	}
 }

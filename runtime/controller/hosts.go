@@ -20,8 +20,8 @@ import (
 	"github.com/mhmig/mhmig/runtime/vm"
 )
 
-// reach connects to all hosts at the same time: those that are named, else those of
-// a lab. How they are reached is noted in the results folder.
+// reach connects to all hosts at the same time: those of the request, else those of a
+// lab. It records how they are reached in the results folder.
 func (r *controller) reach(ctx context.Context, folder string, log *slog.Logger) (_ []*host.Host, labParams map[string]string, closeAll func() error, err error) {
 	first := r.plan.first
 	var configs []host.Config
@@ -44,8 +44,8 @@ func (r *controller) reach(ctx context.Context, folder string, log *slog.Logger)
 		record.Lab = reach.NewLab(used.state)
 		record.Lab.Own, record.Lab.Kept = used.own, used.kept
 	}
-	if r.endVMs = record.EndsWithRun() && leavesVMs(first.Params); r.endVMs {
-		log.Warn("VMs cannot be left running on a lab that ends with the run; mhmig lab up makes one that stays")
+	if r.endVMs = record.EndsWithRun() && keepsVMs(first.Params); r.endVMs {
+		log.Warn("VMs cannot be kept running on a lab that ends with the run; mhmig lab up starts one that stays")
 	}
 	record.Hosts = configs
 	if err := record.Save(folder); err != nil {
@@ -62,7 +62,7 @@ func (r *controller) reach(ctx context.Context, folder string, log *slog.Logger)
 		return errors.Join(append(errs, closeLab())...)
 	}
 	group, groupCtx := errgroup.WithContext(ctx)
-	errs := make([]error, len(configs)) // of each host: a user wants to hear of all at once
+	errs := make([]error, len(configs)) // of each host: all are reported at once
 	for i, c := range configs {
 		group.Go(func() error {
 			hosts[i], errs[i] = host.Dial(groupCtx, c, log)
@@ -79,8 +79,8 @@ func (r *controller) reach(ctx context.Context, folder string, log *slog.Logger)
 	return hosts, labParams, closeAll, nil
 }
 
-// leavesVMs says whether VMs may be wanted to stay when the scenario is over.
-func leavesVMs(p cartesian.Params) bool {
+// keepsVMs says whether the params may keep VMs after the scenario.
+func keepsVMs(p cartesian.Params) bool {
 	for _, key := range []string{"kill_vm", "kill_vm_on_error"} {
 		if kill, err := p.Bool(key, true); err == nil && !kill {
 			return true
@@ -89,8 +89,8 @@ func leavesVMs(p cartesian.Params) bool {
 	return false
 }
 
-// labParams are the params that a lab sets, but those that the request has set. On a lab that ends with the run no VM is left, as it would go
-// with the lab.
+// labParams are the params that a lab sets, except those that the request sets. On a lab
+// that ends with the run, VMs are not kept.
 func (r *controller) labParams(all map[string]string) cartesian.Params {
 	params := cartesian.Params{}
 	for key, value := range all {
@@ -109,7 +109,7 @@ func (q *Request) sets(key string) bool {
 	return slices.ContainsFunc(q.Extras, func(e cartesian.Extra) bool { return e.Param && cartesian.ParamKey(e.Text) == key })
 }
 
-// guestImage finds the guest that mhmig builds, if the variant wants it.
+// guestImage returns the JeOS image, if the variant uses it.
 func guestImage(ctx context.Context, v *cartesian.Variant) (*jeos.Image, error) {
 	if !strings.HasPrefix(v.Params["kernel"], vm.ShippedPrefix) || len(v.Params.Objects("vms")) == 0 {
 		return nil, nil
@@ -121,7 +121,7 @@ func guestImage(ctx context.Context, v *cartesian.Variant) (*jeos.Image, error) 
 	return &image, nil
 }
 
-// shippedFile returns the local copy of one of mhmig's own files.
+// shippedFile returns the local path of one of mhmig's files.
 func shippedFile(ctx context.Context, image *jeos.Image, name string) (string, error) {
 	if image == nil {
 		found, err := jeos.Find(ctx, jeos.Options{})
@@ -136,5 +136,5 @@ func shippedFile(ctx context.Context, image *jeos.Image, name string) (string, e
 	case "initrd":
 		return image.Initrd, nil
 	}
-	return "", fmt.Errorf("%s%s: mhmig brings no such file, only kernel and initrd", vm.ShippedPrefix, name)
+	return "", fmt.Errorf("%s%s: mhmig has no such file, only kernel and initrd", vm.ShippedPrefix, name)
 }

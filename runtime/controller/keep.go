@@ -19,7 +19,7 @@ import (
 	"github.com/mhmig/mhmig/runtime/testbed"
 )
 
-// debugging is what a run does for the user who debugs.
+// debugging has the state of --keep and pauses on failures.
 type debugging struct {
 	keep  bool
 	pause func(ctx context.Context, text string) // may be nil
@@ -28,11 +28,11 @@ type debugging struct {
 	mask   func(string) string // hides the run's passwords
 
 	mu   sync.Mutex            // guards what follows
-	seen map[*testbed.Bed]bool // failed; the value is what was decided
-	kept []string              // how to get in
+	seen map[*testbed.Bed]bool // failed beds; the value is whether they are kept
+	kept []string              // the kept variants, and the commands to access them
 }
 
-// scenarioFailed is failed for a scenario whose own cleanups are still to come.
+// scenarioFailed is failed for a scenario before its cleanups.
 func (d *debugging) scenarioFailed(ctx context.Context, bed *testbed.Bed, failures []*task.Error) (keep bool) {
 	err := error(failures[0])
 	if errors.Is(err, run.ErrInterrupted) || result.StatusOf(err).OK() {
@@ -41,17 +41,16 @@ func (d *debugging) scenarioFailed(ctx context.Context, bed *testbed.Bed, failur
 	return d.failed(ctx, bed, result.Failure{Status: result.StatusOf(err), Message: err.Error(), Position: task.Position(err)})
 }
 
-// failed decides, once for each bed, whether it is kept; with a pause only after the
-// person has looked.
+// failed decides, once for each bed, whether it is kept, and pauses if requested.
 func (d *debugging) failed(ctx context.Context, bed *testbed.Bed, f result.Failure) (keep bool) {
 	if !d.keep && d.pause == nil {
 		return false
 	}
 	d.mu.Lock()
-	keep, again := d.seen[bed]
+	keep, seen := d.seen[bed]
 	d.seen[bed] = d.keep
 	d.mu.Unlock()
-	if again {
+	if seen {
 		return keep
 	}
 	what := fmt.Sprintf("%s %s: %s", bed.Variant(), f.Status, f.Message)
@@ -70,23 +69,23 @@ func (d *debugging) failed(ctx context.Context, bed *testbed.Bed, f result.Failu
 		d.pause(ctx, "paused: "+what+"\n"+text)
 		resume()
 		if !d.keep {
-			bed.Log().Info("clean up", "step", "clean_up") // the scenario's own comes first
+			bed.Log().Info("clean up", "step", "clean_up") // the scenario's cleanups run first
 		}
 	}
 	return d.keep
 }
 
-// keepRunning says whether something was kept.
-func (d *debugging) keepRunning() bool {
+// hasKept says whether a variant was kept.
+func (d *debugging) hasKept() bool {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	return len(d.kept) > 0
 }
 
-// askTimeout is for asking a VM where its guest is reached.
-const askTimeout = 5 * time.Second
+// queryTimeout is for reading the address of a guest from QEMU.
+const queryTimeout = 5 * time.Second
 
-// accessCommands are the command lines by which the user gets at a bed.
+// accessCommands are the command lines to access the hosts, VMs and guests of a bed.
 func (d *debugging) accessCommands(ctx context.Context, bed *testbed.Bed) string {
 	var b strings.Builder
 	line := func(command, about string) { fmt.Fprintf(&b, "  %s   # %s\n", command, about) }
@@ -97,7 +96,7 @@ func (d *debugging) accessCommands(ctx context.Context, bed *testbed.Bed) string
 		target := shellescape.QuoteCommand([]string{instance.Name(), "--run", d.folder, "--host", instance.Host.Name(), "--variant", bed.Variant()})
 		line("mhmig console "+target, instance.String())
 		line("mhmig qmp "+target, instance.String())
-		ctx, cancel := context.WithTimeout(ctx, askTimeout)
+		ctx, cancel := context.WithTimeout(ctx, queryTimeout)
 		address, err := instance.ShellAddress(ctx)
 		cancel()
 		if err == nil {

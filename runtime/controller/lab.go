@@ -12,16 +12,16 @@ import (
 	"github.com/mhmig/mhmig/runtime/lab"
 )
 
-// usedLab is the lab that a run is on.
+// usedLab is the lab of a run.
 type usedLab struct {
 	state *lab.State
-	own   bool // dies with the run
-	kept  bool // was made for the run, and may stay
+	own   bool // ends with the run
+	kept  bool // was started for the run, and may stay
 	close func() error
 }
 
-// open returns the lab that is up, unless another is asked for; else it makes one
-// of the run's own. Who says, for people, who uses a lab that is up.
+// open returns the lab of mhmig lab up, unless another is requested; else it starts one
+// for the run. who is a description of the lab's user.
 func (l Lab) open(ctx context.Context, who string, log *slog.Logger) (*usedLab, error) {
 	if up := l.up(); up != nil {
 		return use(ctx, up, who, log)
@@ -35,7 +35,7 @@ func (l Lab) open(ctx context.Context, who string, log *slog.Logger) (*usedLab, 
 	return &usedLab{state: made.State(), own: true, close: made.Close}, nil
 }
 
-// up returns the lab that is up, nil if there is none or another is asked for.
+// up returns the lab of mhmig lab up, nil if there is none or another is requested.
 func (l Lab) up() *lab.State {
 	if l.Own {
 		return nil
@@ -47,7 +47,7 @@ func (l Lab) up() *lab.State {
 	return up
 }
 
-// use returns a lab that is up, and stays so; meanwhile it is noted to be in use.
+// use uses the lab of mhmig lab up, which is locked as in use until close.
 func use(ctx context.Context, up *lab.State, who string, log *slog.Logger) (*usedLab, error) {
 	release, err := up.Use(ctx, who)
 	if err != nil {
@@ -57,8 +57,8 @@ func use(ctx context.Context, up *lab.State, who string, log *slog.Logger) (*use
 	return &usedLab{state: up, close: func() error { release(); return nil }}, nil
 }
 
-// wouldUse names the hosts that open would return, without making any, and says
-// what they are.
+// wouldUse returns the names of the hosts of the lab that open would return, and a
+// description of them, without starting a lab.
 func (l Lab) wouldUse() (hosts []string, what string) {
 	if up := l.up(); up != nil {
 		for _, c := range up.Configs() {
@@ -72,8 +72,8 @@ func (l Lab) wouldUse() (hosts []string, what string) {
 	return hosts, "of a lab made for the run"
 }
 
-// openLab opens the lab to run on. With --keep one that is made for this run is in
-// a process of its own, so that it can outlive the run. Who is the run, for people.
+// openLab opens the lab of the run. With --keep, a lab for this run is a separate
+// process, so that it can outlive the run. who is a description of the run.
 func (r *controller) openLab(ctx context.Context, who string, log *slog.Logger) (*usedLab, error) {
 	if !r.Keep {
 		return r.Lab.open(ctx, who, log)
@@ -95,7 +95,7 @@ func (r *controller) openLab(ctx context.Context, who string, log *slog.Logger) 
 	}
 	return &usedLab{state: made, kept: true, close: func() error {
 		release()
-		if r.debug.keepRunning() {
+		if r.debug.hasKept() {
 			return nil
 		}
 		return down()

@@ -32,22 +32,22 @@ type Subset struct {
 	Seed        uint64 // of the order of Shuffle
 }
 
-// Plan is the variants that are to run.
+// Plan is the variants to run.
 type Plan struct {
 	Variants      run.Sequence
 	Count         int
-	NothingFailed bool // so that nothing is to run again
+	NothingFailed bool // with RerunFailed: there is nothing to run
 
 	request    *Request
 	config     *cartesian.Config
 	scenarios  *scenarios
 	quarantine *run.Quarantine
 	first      *cartesian.Variant // nil: there is nothing to do
-	notes      []string           // what the user should know of it
+	notes      []string           // messages for the user
 }
 
-// NewPlan reads what a request names, and goes once through all variants: it picks
-// those that are wanted and finds what is wrong before anything is made.
+// NewPlan reads the files of a request, and iterates once over all variants: it selects
+// those that run, and checks them before anything is created.
 func NewPlan(ctx context.Context, q Request, s Sinks) (*Plan, error) {
 	p := &Plan{request: &q, scenarios: &scenarios{Request: &q, byType: map[string]*star.Scenario{}}}
 	var err error
@@ -59,7 +59,7 @@ func NewPlan(ctx context.Context, q Request, s Sinks) (*Plan, error) {
 	if p.config, err = (cartesian.Reader{Libraries: q.Libraries}).Read(cmp.Or(q.Config, q.DefaultConfig), q.Extras...); err != nil {
 		return nil, exit.Usage.Wrap(err)
 	}
-	faults := p.config.Typos() // they must not run less, and pass
+	faults := p.config.Typos() // a typo must not run fewer variants and pass
 	if q.Strict {
 		done := s.working("checking the config")
 		faults = api.Faults(p.config, q.Extras)
@@ -84,11 +84,11 @@ func NewPlan(ctx context.Context, q Request, s Sinks) (*Plan, error) {
 	return p, nil
 }
 
-// Scenario is that of a variant with these params.
+// Scenario is the scenario of a variant with these params.
 func (p *Plan) Scenario(params cartesian.Params) *star.Scenario { return p.scenarios.of(params) }
 
-// origins says of each param of a variant where it was set last. It is only for
-// the report: what cannot be explained is left out.
+// origins returns where each param of a variant was set last, for the report. Params whose
+// origin is unknown are left out.
 func (p *Plan) origins(ctx context.Context, v *cartesian.Variant) map[string]string {
 	places := map[string]string{}
 	explanation, err := p.config.Explain(ctx, v.Name, p.request.Options)
@@ -105,7 +105,7 @@ func (p *Plan) origins(ctx context.Context, v *cartesian.Variant) map[string]str
 	return places
 }
 
-// selectVariants picks the variants.
+// selectVariants selects the variants.
 func (p *Plan) selectVariants(ctx context.Context, s Sinks) (err error) {
 	q := p.request
 	done := s.working("looking for the first variant")
@@ -114,7 +114,7 @@ func (p *Plan) selectVariants(ctx context.Context, s Sinks) (err error) {
 	if err != nil {
 		return err
 	}
-	done = s.working(fmt.Sprintf("looking whether there are more than %d variants", q.MaxVariants))
+	done = s.working(fmt.Sprintf("checking whether there are more than %d variants", q.MaxVariants))
 	err = CheckNumber(ctx, p.config, q.Options, q.MaxVariants)
 	done()
 	if err != nil {
@@ -157,7 +157,7 @@ func (p *Plan) selectVariants(ctx context.Context, s Sinks) (err error) {
 		if err != nil {
 			return exit.Usage.Wrap(err)
 		}
-		if err := p.scenarios.learn(ctx, v); err != nil {
+		if err := p.scenarios.loadFor(ctx, v); err != nil {
 			return exit.Usage.Default(err)
 		}
 		if err := run.CheckHostsNeeded(v.Params); err != nil {
@@ -179,7 +179,7 @@ func (p *Plan) selectVariants(ctx context.Context, s Sinks) (err error) {
 // names yields the names of the plan's variants.
 func (p *Plan) names(yield func(string) bool) {
 	for v, err := range p.Variants {
-		if err != nil || !yield(v.Name) { // an error has shown when the plan was made
+		if err != nil || !yield(v.Name) { // NewPlan has returned errors
 			return
 		}
 	}
@@ -187,8 +187,8 @@ func (p *Plan) names(yield func(string) bool) {
 
 func (q *Request) latest() string { return filepath.Join(q.Results, result.LatestLink) }
 
-// failedBefore returns the names of the variants that did not pass in the latest
-// run, or did not even begin.
+// failedBefore returns the names of the variants that did not pass in the latest run, or
+// were not started.
 func (q *Request) failedBefore() (map[string]bool, error) {
 	if _, err := result.LoadRun(q.latest()); err != nil {
 		if errors.Is(err, fs.ErrNotExist) {
@@ -203,7 +203,7 @@ func (q *Request) failedBefore() (map[string]bool, error) {
 	if names == nil {
 		names = map[string]bool{}
 	}
-	bad := map[string]bool{} // of repeats one may be good
+	bad := map[string]bool{} // true if any repeat failed
 	for o, err := range result.Outcomes(q.latest()) {
 		if err != nil {
 			return nil, exit.Usage.Wrap(fmt.Errorf("--rerun failed: %w", err))
@@ -215,8 +215,7 @@ func (q *Request) failedBefore() (map[string]bool, error) {
 	return names, nil
 }
 
-// checkAny checks that the config has any variant at all: a typo must never run
-// nothing and pass.
+// checkAny checks that the config has any variant: a typo must not run nothing and pass.
 func (p *Plan) checkAny(ctx context.Context) error {
 	next, stop := iter.Pull2(p.config.Variants(ctx, p.request.Options))
 	defer stop()
@@ -228,7 +227,7 @@ func (p *Plan) checkAny(ctx context.Context) error {
 		return nil
 	}
 	why := p.config.WhyEmpty(ctx, p.request.Options)
-	for _, remark := range api.Warnings(p.config, p.request.Extras) { // what may not have the meaning that its author had in mind
+	for _, remark := range api.Warnings(p.config, p.request.Extras) { // possible mistakes
 		if !slices.ContainsFunc(why, remark.Same) {
 			why = append(why, remark)
 		}
@@ -237,8 +236,8 @@ func (p *Plan) checkAny(ctx context.Context) error {
 	return exit.Usage.Wrap(append(why, diag.Diagnostic{Message: "no variant is left to run: see mhmig list for all names"}))
 }
 
-// CheckNumber refuses a config with more variants than limit, which --max-variants
-// says. A mistake in a filter can leave millions.
+// CheckNumber returns an error if a config has more variants than limit, which is
+// --max-variants. A mistake in a filter can result in millions.
 func CheckNumber(ctx context.Context, config *cartesian.Config, options cartesian.Options, limit int) error {
 	switch more, err := config.Exceeds(ctx, limit, options); {
 	case err != nil:

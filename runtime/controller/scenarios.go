@@ -17,11 +17,11 @@ import (
 	"github.com/mhmig/mhmig/runtime/exit"
 )
 
-// shippedScenario returns the full name of a scenario that mhmig brings.
+// shippedScenario returns the full name of a scenario of mhmig.
 func shippedScenario(name string) string { return "@scenarios//" + name + star.Extension }
 
-// scenarios are those of a run: one for all variants, or that which a variant's param
-// type names.
+// scenarios are the scenarios of a run: one for all variants, or one for each value of
+// the param type.
 type scenarios struct {
 	*Request
 	one    *star.Scenario // nil: by type
@@ -45,8 +45,8 @@ func (s *scenarios) of(params cartesian.Params) *star.Scenario {
 	return s.byType[params["type"]]
 }
 
-// learn loads the scenario of a variant, if it is not known yet.
-func (s *scenarios) learn(ctx context.Context, v *cartesian.Variant) error {
+// loadFor loads the scenario of a variant, if it is not loaded yet.
+func (s *scenarios) loadFor(ctx context.Context, v *cartesian.Variant) error {
 	name := v.Params["type"]
 	if s.one != nil || s.byType[name] != nil {
 		return nil
@@ -54,16 +54,16 @@ func (s *scenarios) learn(ctx context.Context, v *cartesian.Variant) error {
 	if name == "" || name != filepath.Base(name) || strings.HasSuffix(name, star.Extension) {
 		return exit.Usage.Wrap(fmt.Errorf("variant %s: param type: got %q, want the name of a scenario, such as multihost_migration for multihost_migration%s", v.ShortName, name, star.Extension))
 	}
-	beside, err := library.Resolve(s.Config, name+star.Extension)
+	local, err := library.Resolve(s.Config, name+star.Extension)
 	if err != nil {
 		return exit.Usage.Wrap(fmt.Errorf("variant %s: param type: %w", v.ShortName, err))
 	}
-	path := beside
+	path := local
 	if !s.Libraries.Exists(path) {
 		path = shippedScenario(name)
 		if !s.Libraries.Exists(path) {
-			return exit.Usage.Wrap(fmt.Errorf("variant %s: param type = %s: there is no %s, and mhmig brings no scenario of that name%s",
-				v.ShortName, name, beside, didYouMean(typeOf(s.nearest(beside)))))
+			return exit.Usage.Wrap(fmt.Errorf("variant %s: param type = %s: there is no %s, and mhmig has no scenario of that name%s",
+				v.ShortName, name, local, didYouMean(typeOf(s.nearest(local)))))
 		}
 	}
 	scenario, err := s.load(ctx, path)
@@ -74,8 +74,7 @@ func (s *scenarios) learn(ctx context.Context, v *cartesian.Variant) error {
 	return nil
 }
 
-// missing says that there is no scenario at path, and what was probably
-// meant.
+// missing is the error of a missing scenario, with a suggestion.
 func (s *scenarios) missing(path string) error {
 	_, err := s.Libraries.ReadFile(path)
 	if _, unknown := errors.AsType[*library.UnknownError](err); unknown {
@@ -87,8 +86,7 @@ func (s *scenarios) missing(path string) error {
 	return fmt.Errorf("scenario %s: %w%s", path, err, didYouMean(s.nearest(path)))
 }
 
-// nearest returns the file that was probably meant by one that does not
-// exist, "" if there is none.
+// nearest returns the file with the most similar name, "" if there is none.
 func (s *scenarios) nearest(name string) string {
 	stem := strings.TrimSuffix(path.Base(filepath.ToSlash(name)), star.Extension)
 	if near := s.Libraries.Nearest(name, star.Extension); near != "" {
@@ -103,7 +101,7 @@ func (s *scenarios) nearest(name string) string {
 	return s.Libraries.Nearest(shippedScenario(stem), star.Extension)
 }
 
-// typeOf returns the param type that names a scenario's file, "" for "".
+// typeOf returns the value of the param type for a scenario's file, "" for "".
 func typeOf(file string) string {
 	if file == "" {
 		return ""
@@ -111,8 +109,7 @@ func typeOf(file string) string {
 	return strings.TrimSuffix(path.Base(file), star.Extension)
 }
 
-// didYouMean ends a message about what does not exist; near is "" when nothing is
-// like it.
+// didYouMean is a suggestion at the end of an error; near is "" if there is none.
 func didYouMean(near string) string {
 	if near == "" {
 		return ""
