@@ -83,7 +83,7 @@ func FuzzLine(f *testing.F) {
 // obeyed is what GitHub's runner, its kin and their like take for a command.
 var obeyed = regexp.MustCompile(`(?:^|[\r\n])[\s\v\x{85}\p{Z}]*::.*|##[A-Za-z]*\[.*`)
 
-func TestDisarm(t *testing.T) {
+func TestEscapeCommands(t *testing.T) {
 	t.Parallel()
 	for _, test := range []struct{ name, text, want string }{
 		{"nothing", "a::b ### title # [x] #[y]\n##\n", "a::b ### title # [x] #[y]\n##\n"},
