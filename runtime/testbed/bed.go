@@ -36,28 +36,27 @@ import (
 	"github.com/mhmig/mhmig/runtime/vm"
 )
 
-// closeTimeout bounds all of Close.
+// closeTimeout limits all of Close.
 const closeTimeout = 90 * time.Second
 
-// Config is what a bed is made of.
+// Config is the configuration of a bed.
 type Config struct {
 	Hosts   []NumberedHost // the first is the master
 	Params  cartesian.Params
 	Results *result.Variant
 	Ledger  vm.Ledger
 	Log     *slog.Logger
-	// Name is the name of the bed's folders on the hosts: short, and not used by
-	// any other bed.
+	// Name is the name of the bed's folders on the hosts: short and unique.
 	Name   string
 	Shared *Shared
-	// Launch starts the QEMUs; nil is [vm.Start].
+	// Launch starts QEMU; nil means [vm.Start].
 	Launch Launcher
 }
 
-// NumberedHost is a host that a bed is on.
+// NumberedHost is a host with its number in the run.
 type NumberedHost struct {
 	Host   Remote
-	Number int // among all hosts of the run, from 1: params call it host1, host2, …
+	Number int // among all hosts of the run, from 1: its suffix in params is host1, host2, …
 }
 
 // Bed is one variant's hosts, VMs and sessions.
@@ -69,24 +68,24 @@ type Bed struct {
 	name    string
 	shared  *Shared
 	launch  Launcher
-	store   *store // of mhmig's own files
+	store   *store // of mhmig's files
 	hosts   []*Host
 
-	folders []madeFolder        // set by Prepare, in the order of making
+	folders []madeFolder        // set by Prepare, in the order of creation
 	images  []*vm.Images        // set by Prepare
-	kept    map[string][]string // VM -> images that create_image has kept; set by Prepare
+	kept    map[string][]string // VM -> existing images that create_image has not replaced; set by Prepare
 
 	mu        sync.Mutex // guards what follows
 	instances []*Instance
 	starting  map[instanceKey]bool // that are not among instances yet
-	ran       map[string]bool      // VM -> its guest has been started
+	ran       map[string]bool      // VM -> its guest was started
 	notices   []string             // for the results
-	claims    map[string]string    // VM -> who starts or moves it
-	rebooting map[string]bool      // VM -> its guest has been reset by request, and nobody has logged in since
-	faults    []error              // of QEMUs that Close has ended
-	read      map[string]bool      // names of params that the scenario has asked for
+	claims    map[string]string    // VM -> what starts or migrates it
+	rebooting map[string]bool      // VM -> its guest was reset on request, without a login since
+	faults    []error              // of QEMUs that ended abnormally in Close
+	read      map[string]bool      // names of params that the scenario has read
 	set       map[string]string    // params that the scenario has set -> where
-	consoles  map[string]string    // VM -> what the console of an instance that was ended had shown last
+	consoles  map[string]string    // VM -> the last console output of a removed instance
 	troubles  map[string]troubles  // by VM
 }
 
@@ -96,7 +95,7 @@ type madeFolder struct {
 	entry int
 }
 
-// New returns a bed; nothing is made on the hosts before [Bed.Prepare].
+// New returns a bed; nothing is created on the hosts before [Bed.Prepare].
 func New(c Config) *Bed {
 	b := &Bed{
 		params: c.Params, results: c.Results, ledger: newOwned(c.Ledger), log: c.Log,
@@ -127,29 +126,28 @@ func New(c Config) *Bed {
 	return b
 }
 
-// Owns says whether an entry of the ledger is about something that this bed has
-// made.
+// Owns says whether a ledger entry is of this bed.
 func (b *Bed) Owns(e ledger.Entry) bool { return b.ledger.owns(e) }
 
 // Variant returns the variant's ID, the name of its folder in the results.
 func (b *Bed) Variant() string { return b.results.ID() }
 
-// Pause says that the variant stands still for the user until resume: its time
-// does not go on meanwhile.
+// Pause records that the variant is paused for the user until resume: the pause does not
+// count as its duration.
 func (b *Bed) Pause() (resume func()) {
 	began := time.Now()
 	b.log.Info("paused", "step", "paused")
 	return func() { b.results.Paused(time.Since(began)) }
 }
 
-// ReadParam notes that the scenario has asked for a param.
+// ReadParam records that the scenario has read a param.
 func (b *Bed) ReadParam(name string) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	b.read[name] = true
 }
 
-// SetParams notes params that the scenario sets for one migration, and where.
+// SetParams records params that the scenario sets for one migration, and where.
 func (b *Bed) SetParams(params cartesian.Params, where string) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -158,14 +156,14 @@ func (b *Bed) SetParams(params cartesian.Params, where string) {
 	}
 }
 
-// ParamsSet are the params that the scenario has set for migrations, and where.
+// ParamsSet returns the params that the scenario has set for migrations, and where.
 func (b *Bed) ParamsSet() map[string]string {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	return maps.Clone(b.set)
 }
 
-// ParamsRead are the names of the params that the scenario has asked for.
+// ParamsRead returns the names of the params that the scenario has read.
 func (b *Bed) ParamsRead() map[string]bool {
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -203,7 +201,7 @@ func (b *Bed) Host(name string) *Host {
 // VMs returns the names of the variant's VMs: the param vms.
 func (b *Bed) VMs() []string { return b.params.Objects("vms") }
 
-// SaveArtifact keeps a file among the variant's results.
+// SaveArtifact saves a file in the variant's results.
 func (b *Bed) SaveArtifact(name string, data []byte) error {
 	w, err := b.results.Artifact(name)
 	if err != nil {
@@ -213,18 +211,18 @@ func (b *Bed) SaveArtifact(name string, data []byte) error {
 	return errors.Join(err, w.Close())
 }
 
-// SaveMigration keeps the record of a migration among the variant's results.
+// SaveMigration saves the record of a migration in the variant's results.
 func (b *Bed) SaveMigration(record result.Migration) error { return b.results.Migration(record) }
 
-// Prepare makes everything ready for the VMs to start: the bed's folders on the
-// hosts, the check that they share one image folder, mhmig's own files, and
-// the disks of all VMs. It is the first step of the test: an error is an ERROR.
+// Prepare prepares everything for the VMs to start: the bed's folders on the hosts,
+// mhmig's files, and the disks of all VMs. It checks that the hosts share one image
+// folder.
 func (b *Bed) Prepare(ctx context.Context) error {
 	v := api.Read(b.params)
 	v.Bool("kill_vm")
 	v.Bool("kill_vm_on_error")
 	if err := v.Err(); err != nil {
-		return err // now, and not after hours of test
+		return err // before the test, which may take hours
 	}
 	if err := b.checkNames(); err != nil {
 		return err
@@ -232,7 +230,7 @@ func (b *Bed) Prepare(ctx context.Context) error {
 	if err := b.makeFolders(ctx); err != nil {
 		return err
 	}
-	if len(b.VMs()) == 0 { // a scenario that uses the hosts alone
+	if len(b.VMs()) == 0 { // the scenario only uses the hosts
 		return nil
 	}
 	if err := b.shareFolder(ctx); err != nil {
@@ -251,8 +249,8 @@ func (b *Bed) Prepare(ctx context.Context) error {
 	return b.startWanted(ctx)
 }
 
-// checkNames checks all that params name and that becomes part of a path on a
-// host, before anything is made there.
+// checkNames checks the params that become parts of paths on a host, before anything is
+// created there.
 func (b *Bed) checkNames() error {
 	for _, h := range b.hosts {
 		for key, dir := range map[string]string{"state_dir": h.runDir, "images_base_dir": h.baseDir} {
@@ -280,7 +278,7 @@ func (b *Bed) checkNames() error {
 	return nil
 }
 
-// makeFolders makes each host's own folder.
+// makeFolders creates the bed's folder on each host.
 func (b *Bed) makeFolders(ctx context.Context) error {
 	group, groupCtx := errgroup.WithContext(ctx)
 	var mu sync.Mutex
@@ -297,7 +295,7 @@ func (b *Bed) makeFolders(ctx context.Context) error {
 	return group.Wait()
 }
 
-// shareFolder makes the bed's folder on shared storage.
+// shareFolder creates the bed's folder on shared storage.
 func (b *Bed) shareFolder(ctx context.Context) error {
 	master := b.hosts[0]
 	exists, err := master.Exists(ctx, master.baseDir)
@@ -329,8 +327,7 @@ func (b *Bed) makeFolder(ctx context.Context, h *Host, dir string) error {
 	return nil
 }
 
-// ship puts those of mhmig's own files that the params name onto the shared
-// storage.
+// ship uploads mhmig's files that the params name to the shared storage.
 func (b *Bed) ship(ctx context.Context) error {
 	names := map[string]bool{}
 	for key, value := range b.params {
@@ -346,8 +343,7 @@ func (b *Bed) ship(ctx context.Context) error {
 	return nil
 }
 
-// agree settles, for each VM, what must be alike on all hosts: so that what is
-// wrong shows before anything is started.
+// agree determines the shape of each VM, to report errors before anything is started.
 func (b *Bed) agree(ctx context.Context) error {
 	for _, name := range b.VMs() {
 		if _, err := b.shape(ctx, name, b.params); err != nil {
@@ -357,9 +353,8 @@ func (b *Bed) agree(ctx context.Context) error {
 	return nil
 }
 
-// shape is what all instances of a VM with these params must have alike. What
-// it asks the hosts is asked once. Each of its notices is told the user once in a
-// run.
+// shape returns the shape of a VM with these params. It queries each host once, and logs
+// each notice once in a run at INFO.
 func (b *Bed) shape(ctx context.Context, name string, params cartesian.Params) (vm.Shape, error) {
 	var hostConfigs []vm.HostConfig
 	for _, h := range b.hosts {
@@ -407,7 +402,7 @@ func (b *Bed) prepareDisks(ctx context.Context) error {
 	return nil
 }
 
-// startWanted starts the VMs whose param start_vm says so, on the master.
+// startWanted starts the VMs with start_vm on the master.
 func (b *Bed) startWanted(ctx context.Context) error {
 	for _, name := range b.VMs() {
 		hostConfig, err := b.hosts[0].vmConfig(name, b.params)
@@ -424,8 +419,8 @@ func (b *Bed) startWanted(ctx context.Context) error {
 	return nil
 }
 
-// Claim says that VMs are being started or moved by one party, until release is
-// called. VMs that another one has are an error.
+// Claim locks VMs for starting or migrating them, until release is called. A VM that is
+// claimed already is an error.
 func (b *Bed) Claim(vms []string, by string) (release func(), err error) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -446,27 +441,26 @@ func (b *Bed) Claim(vms []string, by string) (release func(), err error) {
 	}, nil
 }
 
-// Keep leaves all that the bed has on its hosts as it is, and lets go of it. The
-// commands that were started with StartCommand end with the connections to the
-// hosts; faults end by themselves when their time is over.
+// Keep keeps the bed's VMs and files on its hosts, and closes the connections to them.
+// Commands of StartCommand end with the connections to the hosts; faults end by
+// themselves after their timeout.
 func (b *Bed) Keep() {
 	for _, instance := range b.Instances() {
 		instance.detach()
 	}
 }
 
-// Faults returns an error, a FAIL, for each QEMU that did not end as it should
-// when Close ended it.
+// Faults returns an error, a FAIL, for each QEMU that ended abnormally in Close.
 func (b *Bed) Faults() []error {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	return slices.Clone(b.faults)
 }
 
-// Close ends all that the bed has on its hosts: faults, commands and what they
-// left, VMs, folders. It works on after ctx has ended, within its own limit. status is
-// how the variant went: the params kill_vm and kill_vm_on_error may ask for
-// the VMs to be left, then all they need stays too, and kept says so.
+// Close removes everything of the bed from its hosts: faults, commands with their
+// background processes, VMs, folders. It also runs after ctx has ended, within its own
+// limit. With this status of the variant, kill_vm or kill_vm_on_error may keep the VMs:
+// then their files are kept too, and kept is true.
 func (b *Bed) Close(ctx context.Context, status result.Status) (kept bool, err error) {
 	ctx, cancel := context.WithTimeoutCause(context.WithoutCancel(ctx), closeTimeout, fmt.Errorf("cleaning up took longer than %v", closeTimeout))
 	defer cancel()

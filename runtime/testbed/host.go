@@ -20,17 +20,17 @@ import (
 	"github.com/mhmig/mhmig/runtime/vm"
 )
 
-// commandTimeout bounds the small commands that a bed itself needs.
+// commandTimeout limits the short commands of a bed.
 const commandTimeout = 30 * time.Second
 
-// Host is a host as one variant uses it.
+// Host is a host of one variant.
 type Host struct {
 	Remote
 	Params cartesian.Params // the variant's, narrowed to this host
 
 	bed      *Bed
-	label    string // host1, host2, …: how params name it
-	runDir   string // the bed's own folder on this host
+	label    string // host1, host2, …: its suffix in params
+	runDir   string // the bed's folder on this host
 	baseDir  string // images_base_dir: on storage that all hosts share
 	imageDir string // the bed's folder there
 
@@ -40,17 +40,17 @@ type Host struct {
 	number int
 
 	marking  sync.Mutex // guards what follows; held while the ledger is written
-	commands int        // the entry of the scenario's commands in the ledger; 0: there was none yet
+	commands int        // the ledger entry of the scenario's commands; 0: none yet
 }
 
-// ownName is the name of what the bed has on this host: two names of hosts may be
-// one machine.
+// ownName is the unique name of the bed's folder and commands on this host: two hosts
+// may be one machine.
 func (h *Host) ownName() string { return h.bed.name + "-" + h.label }
 
-// RunDir is the bed's own folder on this host.
+// RunDir is the bed's folder on this host.
 func (h *Host) RunDir() string { return h.runDir }
 
-// NextNumber counts from 1: for names of files in RunDir.
+// NextNumber counts from 1, for unique names of files in RunDir.
 func (h *Host) NextNumber() int {
 	h.mu.Lock()
 	defer h.mu.Unlock()
@@ -58,7 +58,7 @@ func (h *Host) NextNumber() int {
 	return h.number
 }
 
-// Facts are what is known of the machine: kernel, hostname, arch, os, user
+// Facts are the facts about the machine: kernel, hostname, arch, os, user
 // (strings), cpus (int), memory (int64, bytes).
 func (h *Host) Facts() map[string]any {
 	h.mu.Lock()
@@ -80,15 +80,15 @@ func (h *Host) readFacts(ctx context.Context) error {
 	return nil
 }
 
-// MigrationAddress is where the host's peers reach it for migrations: the
-// param mig_address (with _hostN), else the address that mhmig itself uses.
+// MigrationAddress is the address of the host for migrations: the param mig_address
+// (with _hostN), else the address that mhmig uses.
 func (h *Host) MigrationAddress() string {
 	return cmp.Or(api.Read(h.Params).Word("mig_address"), h.Address())
 }
 
-// ListenAddress is where QEMU listens for a migration on this host: all
-// addresses, but for a loopback address only that one, since a lab's hosts
-// share the others.
+// ListenAddress is the address on which QEMU listens for a migration on this host: all
+// addresses, but of a loopback address only that one, since a lab's hosts share the
+// others.
 func (h *Host) ListenAddress() string {
 	address, err := netip.ParseAddr(h.MigrationAddress())
 	switch {
@@ -101,8 +101,8 @@ func (h *Host) ListenAddress() string {
 	}
 }
 
-// OneMachine says whether two hosts are one machine under two names: they have the
-// same kernel, and b's own folder is there on a too.
+// OneMachine says whether two hosts are one machine: they have the same boot ID, and the
+// second host's folder exists on the first one too.
 func (b *Bed) OneMachine(ctx context.Context, first, second *Host) (bool, error) {
 	one, err := b.shared.hostFacts(ctx, first.Remote)
 	if err != nil {
@@ -112,7 +112,7 @@ func (b *Bed) OneMachine(ctx context.Context, first, second *Host) (bool, error)
 	if err != nil || one.BootID == "" || one.BootID != other.BootID {
 		return false, err
 	}
-	var folders []string // the device and the number of the folder, as each host sees it
+	var folders []string // the device and inode of the folder on each host
 	for _, h := range []*Host{first, second} {
 		script := "stat -c %d:%i " + shellescape.Quote(second.runDir) + " 2>/dev/null || echo none on " + shellescape.Quote(h.Name())
 		out, err := h.Run(ctx, host.Command{Script: script, Timeout: commandTimeout})
@@ -124,11 +124,11 @@ func (b *Bed) OneMachine(ctx context.Context, first, second *Host) (bool, error)
 	return folders[0] == folders[1], nil
 }
 
-// vmConfig is the host as one that a VM with these params may run on.
+// vmConfig returns the config of a VM with these params on this host.
 func (h *Host) vmConfig(name string, params cartesian.Params) (vm.HostConfig, error) {
 	config, err := vm.ParseConfig(name, params.Object(h.label).Object(name))
 	switch {
-	case err != nil && h != h.bed.hosts[0]: // what is wrong on all hosts is told of the first
+	case err != nil && h != h.bed.hosts[0]: // errors that all hosts have are reported for the first
 		return vm.HostConfig{}, fmt.Errorf("%s: %w", h.Name(), err)
 	case err != nil:
 		return vm.HostConfig{}, err
@@ -136,7 +136,7 @@ func (h *Host) vmConfig(name string, params cartesian.Params) (vm.HostConfig, er
 	return vm.HostConfig{Host: h.Remote, Label: h.label, Params: params, Config: config}, nil
 }
 
-// shippedName tells which of mhmig's own files a param names, if it does.
+// shippedName returns the name of mhmig's file that a param names, if any.
 func shippedName(key, value string) (name string, ours bool) {
 	base, _, _ := strings.Cut(key, "_")
 	if base != "kernel" && base != "initrd" {
@@ -145,6 +145,5 @@ func shippedName(key, value string) (name string, ours bool) {
 	return strings.CutPrefix(value, vm.ShippedPrefix)
 }
 
-// ShippedDir is where mhmig's own files are put: jeos:kernel is the file kernel
-// there.
+// ShippedDir is the folder of mhmig's files: jeos:kernel is the file kernel there.
 func (h *Host) ShippedDir() string { return path.Join(h.baseDir, h.bed.store.name) }

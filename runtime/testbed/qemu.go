@@ -21,8 +21,8 @@ func startQEMU(ctx context.Context, placement vm.Placement, c vm.Config, shape v
 	return i, nil
 }
 
-// QEMU is what a bed needs of a QEMU that was started: see [vm.QEMU], which
-// says what each method does. Tests have a scripted one.
+// QEMU is a started QEMU: [vm.Instance], which documents the methods, or a scripted one
+// of a test.
 type QEMU interface {
 	Control
 	Lifetime
@@ -35,7 +35,7 @@ type QEMU interface {
 	Monitor() *qmp.Conn
 }
 
-// Control is how a guest is controlled.
+// Control controls the guest.
 type Control interface {
 	Status(context.Context) (string, error)
 	Cont(context.Context) error
@@ -43,7 +43,7 @@ type Control interface {
 	Reset(context.Context) error
 }
 
-// Lifetime is what is known of QEMU as a process, and its end.
+// Lifetime is the state of QEMU's process, and its end.
 type Lifetime interface {
 	Exited() <-chan struct{}
 	Exit(context.Context) *vm.ExitError

@@ -11,8 +11,8 @@ import (
 	"github.com/mhmig/mhmig/runtime/vm"
 )
 
-// Remote is what a bed needs of a host: a [host.Host], which says what each method
-// does, or in tests a folder of the test's own process.
+// Remote is a host of a bed: a [host.Host], which documents the methods, or in tests a
+// local folder.
 type Remote interface {
 	vm.Host
 	Address() string
@@ -23,12 +23,12 @@ type Remote interface {
 	MkdirAll(ctx context.Context, name string, perm fs.FileMode) error
 	Upload(ctx context.Context, local, remote string) error
 	Download(ctx context.Context, remote, local string) error
-	// Lost is closed when the connection is gone, and Err says why; nil: it is there.
+	// Lost is closed when the connection is lost, and Err returns why; nil: it is not.
 	Lost() <-chan struct{}
 	Err() error
 }
 
-// Remotes are hosts as beds take them.
+// Remotes converts hosts.
 func Remotes(hosts []*host.Host) []Remote {
 	remotes := make([]Remote, len(hosts))
 	for i, h := range hosts {

@@ -14,8 +14,8 @@ import (
 	"github.com/mhmig/mhmig/runtime/vm"
 )
 
-// Shared is what the beds of one run have in common: mhmig's own files, which
-// are put onto shared storage once, and what the hosts say of themselves.
+// Shared is the shared state of the beds of one run: mhmig's files, which are uploaded to
+// shared storage once, and facts about the hosts.
 type Shared struct {
 	name   string
 	hosts  []Remote // of the run
@@ -26,7 +26,7 @@ type Shared struct {
 	mu     sync.Mutex // guards what follows
 	stores map[string]*store
 	facts  map[Remote]host.Facts
-	said   map[string]bool // notices
+	logged map[string]bool // notices
 }
 
 // store is a folder with mhmig's files on the storage of one master.
@@ -34,28 +34,27 @@ type store struct {
 	name string     // of the folder
 	mu   sync.Mutex // guards what follows; held while a file is uploaded
 
-	host  Remote // nil: the folder is not made
+	host  Remote // nil: the folder is not created
 	path  string
 	entry int
 	files map[string]bool
 }
 
-// NewShared returns what beds on the run's hosts can share. Its folders there have
-// names that begin with name, which nobody else uses. Local returns mhmig's own copy
-// of a file that it brings; a param names it as "jeos:kernel". It may be nil if
-// no param does.
+// NewShared returns the shared state of beds on the run's hosts. The names of its folders
+// there begin with name, which must be unique. local returns the local path of one of
+// mhmig's files, such as kernel for a param with "jeos:kernel"; it may be nil if no param
+// names one.
 func NewShared(name string, hosts []Remote, record vm.Ledger, local func(name string) (path string, err error)) *Shared {
 	return &Shared{
 		name: name, hosts: hosts, ledger: newOwned(record), local: local,
-		stores: map[string]*store{}, facts: map[Remote]host.Facts{}, said: map[string]bool{},
+		stores: map[string]*store{}, facts: map[Remote]host.Facts{}, logged: map[string]bool{},
 	}
 }
 
-// Owns says whether an entry of the ledger is about something that was made
-// for all beds.
+// Owns says whether a ledger entry is of the files that all beds share.
 func (s *Shared) Owns(e ledger.Entry) bool { return s.ledger.owns(e) }
 
-// Close removes what was put onto the hosts. All beds are closed before.
+// Close removes the files from the hosts. All beds must be closed before.
 func (s *Shared) Close(ctx context.Context) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -115,7 +114,7 @@ func (s *Shared) upload(ctx context.Context, master *Host, name string) error {
 	return nil
 }
 
-// hostFacts returns what a host says of itself. It is asked once.
+// hostFacts returns the facts about a host. It reads them once.
 func (s *Shared) hostFacts(ctx context.Context, h Remote) (host.Facts, error) {
 	s.mu.Lock()
 	facts, known := s.facts[h]
@@ -133,11 +132,11 @@ func (s *Shared) hostFacts(ctx context.Context, h Remote) (host.Facts, error) {
 	return facts, nil
 }
 
-// firstNotice says whether no bed has said this before.
+// firstNotice says whether no bed has logged this notice before.
 func (s *Shared) firstNotice(notice string) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	said := s.said[notice]
-	s.said[notice] = true
-	return !said
+	logged := s.logged[notice]
+	s.logged[notice] = true
+	return !logged
 }

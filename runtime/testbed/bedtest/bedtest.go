@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 
-// Package bedtest gives tests the hosts of an embedded lab, test beds on them,
-// and params of VMs that need no guest. It is only for tests.
+// Package bedtest has hosts of an embedded lab, test beds on them, and params of VMs
+// without a guest. It is only for tests.
 //
-// Its functions belong to the goroutine of the test that calls them.
+// Its functions must be called by the goroutine of the test.
 package bedtest
 
 import (
@@ -34,7 +34,7 @@ type Lab struct {
 	Connected []*host.Host
 }
 
-// NewLab starts a lab, which ends with the test.
+// NewLab starts a lab, which is stopped at the test's end.
 func NewLab(t testing.TB, hosts int) *Lab {
 	t.Helper()
 	started, err := lab.Start(t.Context(), lab.Options{Hosts: hosts, Dir: filepath.Join(t.TempDir(), "lab")})
@@ -62,15 +62,15 @@ func NewLab(t testing.TB, hosts int) *Lab {
 	return l
 }
 
-// Bed is a test bed, and where its results are.
+// Bed is a test bed with its results.
 type Bed struct {
 	*testbed.Bed
 	Name    string // of its folders on the hosts
 	Results *result.Variant
 }
 
-// New returns a bed on hosts of a lab, whose params params override. When the
-// test ends it is closed, and nothing of it may be left on the hosts.
+// New returns a bed on hosts of a lab; params override the lab's. At the test's end it is
+// closed, and nothing of it may remain on the hosts.
 func New(t testing.TB, hosts []*host.Host, labParams, params cartesian.Params, shipped func(name string) (string, error)) *Bed {
 	t.Helper()
 	return newBed(t, testbed.Remotes(hosts), labParams, params, shipped, nil)
@@ -130,8 +130,8 @@ func Results(t testing.TB) (*result.Folder, *ledger.Ledger) {
 	return folder, record
 }
 
-// WantNothingLeft looks for what a bed has left on a lab's hosts: processes that
-// name its folders, and the folders.
+// WantNothingLeft checks that nothing of a bed remains on a lab's hosts: no processes
+// whose command lines contain its folders' name, and no folders.
 func WantNothingLeft(t testing.TB, labParams map[string]string, name string) {
 	t.Helper()
 	for _, line := range Processes(t, name) {
@@ -154,7 +154,7 @@ func Processes(t testing.TB, text string) []string {
 	}
 	var found []string
 	for _, file := range files {
-		line, _ := os.ReadFile(file) // that of a process that has just ended is not there
+		line, _ := os.ReadFile(file) // the process may have just ended
 		if bytes.Contains(line, []byte(text)) {
 			found = append(found, filepath.Dir(file)+": "+strings.ReplaceAll(string(line), "\x00", " "))
 		}
@@ -162,8 +162,8 @@ func Processes(t testing.TB, text string) []string {
 	return found
 }
 
-// NoQEMU is the params of a variant that starts no VM: its QEMU is a script that
-// says what mhmig asks each QEMU.
+// NoQEMU is the params of a variant that starts no VM: its QEMU is a script that prints
+// a version and machine types.
 func NoQEMU(t testing.TB) cartesian.Params {
 	t.Helper()
 	fake := filepath.Join(t.TempDir(), "qemu")
@@ -176,9 +176,9 @@ func NoQEMU(t testing.TB) cartesian.Params {
 	}
 }
 
-// Scripted is the params of VMs whose QEMU is a scripted one, by script on the
-// source, which is the first host, and on the destination, the second. The test's
-// TestMain calls [qmptest.Main].
+// Scripted is the params of VMs whose QEMU is a scripted process, with a script for the
+// source, the first host, and one for the destination, the second. The test's TestMain
+// must call [qmptest.Main].
 func Scripted(t testing.TB, source, destination qmptest.Script) cartesian.Params {
 	t.Helper()
 	return cartesian.Params{
@@ -188,7 +188,7 @@ func Scripted(t testing.TB, source, destination qmptest.Script) cartesian.Params
 	}
 }
 
-// NeedQEMU skips a test where QEMU cannot or is not to be run.
+// NeedQEMU skips a test if there is no QEMU, or with -short.
 func NeedQEMU(t testing.TB) {
 	t.Helper()
 	if testing.Short() {
@@ -199,8 +199,8 @@ func NeedQEMU(t testing.TB) {
 	}
 }
 
-// Blank is the params of VMs in which nothing is: real QEMU, a BIOS that finds
-// no disk. They are up at once; nobody can log in.
+// Blank is the params of VMs without a guest: real QEMU, whose BIOS finds no disk. They
+// start at once; logins fail.
 func Blank(t testing.TB) cartesian.Params {
 	t.Helper()
 	NeedQEMU(t)

@@ -10,26 +10,25 @@ import (
 	"testing"
 )
 
-// Example is what a runnable example takes for the [testing.TB] that it does not
-// have. What fails is told on standard output, where the example's own output is
-// compared.
+// Example is a [testing.TB] for a runnable example, which has none. It prints errors on
+// standard output, which makes the comparison of the example's output fail.
 type Example struct {
 	testing.TB // for the methods that this package does not call
 	name       string
 	cleanups   []func()
 }
 
-// NewExample returns the Example of that name. Its owner calls End.
+// NewExample returns the Example of that name. The caller must call End.
 func NewExample(name string) *Example { return &Example{name: name} }
 
-// End does what a test's end does: its cleanups, the last first.
+// End runs the cleanups, the last first.
 func (e *Example) End() {
 	for _, f := range slices.Backward(e.cleanups) {
 		f()
 	}
 }
 
-// Cleanup leaves a function for End.
+// Cleanup registers a function for End.
 func (e *Example) Cleanup(f func()) { e.cleanups = append(e.cleanups, f) }
 
 // Context returns a context that does not end.
@@ -41,13 +40,13 @@ func (e *Example) Helper() {}
 // Name returns the example's name.
 func (e *Example) Name() string { return e.name }
 
-// Error tells what is wrong.
+// Error prints an error.
 func (e *Example) Error(args ...any) { fmt.Fprintln(os.Stdout, args...) }
 
-// Errorf tells what is wrong.
+// Errorf prints an error.
 func (e *Example) Errorf(format string, args ...any) { e.Error(fmt.Sprintf(format, args...)) }
 
-// Fatal ends the test program.
+// Fatal panics.
 func (e *Example) Fatal(args ...any) { panic(fmt.Sprint(args...)) }
 
 // TempDir returns a new folder, which End removes.
