@@ -26,7 +26,8 @@ import (
 	"github.com/mhmig/mhmig/runtime/testbed/bedtest"
 )
 
-// A QEMU that dies is told once: who it was, how it died, whose fault that is.
+// A QEMU that dies is reported once: which one, how it died, and whose fault that
+// is.
 func TestQEMUDies(t *testing.T) {
 	t.Parallel()
 	for _, tt := range []struct {
@@ -256,7 +257,7 @@ def migration_scenario(env):
 	}
 }
 
-// What had failed before Ctrl-C stays what it was.
+// A failure before Ctrl-C keeps its status.
 func TestInterruptedAfterFailure(t *testing.T) {
 	t.Parallel()
 	e := runScenario(t, bedtest.NoQEMU(t), &testRun{
@@ -275,8 +276,8 @@ def migration_scenario(env):
 	e.want(t, result.Fail, "lost")
 }
 
-// A connection to a host that breaks in the middle is an ERROR: nobody knows
-// how the guest is. What is left there is removed by a second connection.
+// A connection to a host that is lost during a migration is an ERROR: the state of
+// the guest is unknown. Remains on the host are removed through a second connection.
 func TestHostLost(t *testing.T) {
 	t.Parallel()
 	moving := `
@@ -343,7 +344,7 @@ func wantHint(t *testing.T, e *ended) {
 	e.Further = nil
 }
 
-// removeLeftovers removes what a run had to leave behind.
+// removeLeftovers removes what a run could not remove.
 func removeLeftovers(t *testing.T, name string) {
 	t.Helper()
 	s, err := openLab()
@@ -392,7 +393,7 @@ type wire struct {
 	conns []net.Conn
 }
 
-// cuttable connects to h once more, through a wire.
+// cuttable opens another connection to h, through a wire.
 func cuttable(t *testing.T, h *host.Host) *wire {
 	t.Helper()
 	target := net.JoinHostPort(h.Address(), strconv.Itoa(h.Config().Port))
@@ -449,7 +450,7 @@ func cuttable(t *testing.T, h *host.Host) *wire {
 	return w
 }
 
-// cut breaks the connections that there are; for good lets no new ones come.
+// cut closes the connections; for good also refuses new ones.
 func (w *wire) cut(forGood bool) {
 	if forGood {
 		w.listener.Close()

@@ -13,17 +13,9 @@ import (
 	"github.com/mhmig/mhmig/runtime/result"
 )
 
-// What mhmig adds to a migration: from QMP's migrate until migrate_wait is
-// over, less the time that QEMU itself says it took. An idle guest goes to and
-// fro ten times, over SSH to both hosts, with all checks that are the default.
-//
-//	wall-ms    from migrate to the end of migrate_wait
-//	qemu-ms    QEMU's total-time
-//	added-ms   the difference
-//	login-ms   of that, the login that proves that the guest answers
-//	end-ms     of that, from the proof to the end: the source's QEMU is ended
-//
-// All are medians.
+// The time that mhmig adds to a migration: from QMP migrate until migrate_wait
+// returns, minus the total-time of QEMU. An idle guest migrates back and forth ten
+// times, over SSH to both hosts, with all default checks. The results are medians.
 func BenchmarkMigrateWait(b *testing.B) {
 	params := small(b)
 	var c clock
@@ -49,7 +41,7 @@ def migration_scenario(env):
 		len(c.wall), wall, qemu, added, login, end)
 }
 
-// clock takes the time of each hop from the log.
+// clock reads the time of each migration from the log.
 type clock struct {
 	mu               sync.Mutex // guards what follows
 	migrate, checked time.Time

@@ -15,7 +15,7 @@ import (
 	"github.com/mhmig/mhmig/runtime/testbed/bedtest"
 )
 
-// typed is the user who types lines at a prompt.
+// typed is a prompt with lines that a user types.
 type typed struct {
 	lines []string
 	pause time.Duration // before each line and before the end
@@ -41,8 +41,8 @@ func (p *typed) ReadLine(ctx context.Context, prompt string) (string, error) {
 	return line, nil
 }
 
-// TestBreakpoint looks at a scenario's variables of all kinds, changes what can be
-// changed, errs, and goes on.
+// TestBreakpoint prints variables of all kinds, changes mutable ones, causes errors,
+// and continues.
 func TestBreakpoint(t *testing.T) {
 	t.Parallel()
 	person := &typed{pause: 20 * time.Millisecond, lines: []string{
@@ -104,9 +104,9 @@ def migration_scenario(env):
 	}
 }
 
-// TestBreakpointInNested: a nested function that names nothing of those around it
-// sees what they and its callers have, the inner one of a name; so does a task,
-// which has no callers, as far as env goes.
+// TestBreakpointInNested: a nested function that does not use the variables of its
+// enclosing functions still sees those, and its callers', the innermost first; a
+// task, which has no callers, sees env.
 func TestBreakpointInNested(t *testing.T) {
 	t.Parallel()
 	person := &typed{lines: []string{"env.vms", "caller", "same", "free", "continue", "env.vms", "caller", "free", "continue", "env.vms"}}
@@ -148,7 +148,7 @@ def migration_scenario(env):
 	}
 }
 
-// Without a terminal a breakpoint is passed, and said so.
+// Without a terminal a breakpoint is skipped, with a warning.
 func TestBreakpointWithoutTerminal(t *testing.T) {
 	t.Parallel()
 	e := runScenario(t, bedtest.NoQEMU(t), &testRun{source: "def migration_scenario(env):\n    breakpoint()\n"})

@@ -49,7 +49,7 @@ func TestChunks(t *testing.T) {
 	}
 }
 
-// chunk is one scenario of a file, and how it must fail.
+// chunk is one scenario of a file, with its expected error.
 type chunk struct {
 	file, source string
 	message      *regexp.Regexp // nil: not at all

@@ -12,8 +12,8 @@ import (
 	"github.com/mhmig/mhmig/runtime/result"
 )
 
-// hops moves a guest to and fro while it rewrites its memory all the time, and
-// verifies the memory after each hop.
+// hops migrates a guest back and forth while it rewrites its memory, and verifies
+// the memory after each migration.
 const hops = `
 load("@std//work.star", "start_memory_work")
 

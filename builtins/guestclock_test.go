@@ -10,11 +10,11 @@ import (
 	"github.com/mhmig/mhmig/runtime/result"
 )
 
-// felt moves an idle guest, then a busy one, then one that is stopped while it is
-// sent over a slow line. Its clock stands still for QEMU's downtime, give or take
-// the jitter; of the stopped one, from when it was stopped. How much longer the
-// guest itself takes to go on has no limit here: on a busy machine it hangs now and
-// then, and may set its clock right after that, so that each move has some tries.
+// felt migrates an idle guest, then a busy one, then one that is stopped during a
+// slow migration. Its clock stops for QEMU's downtime, plus or minus jitter; that of
+// the stopped guest from when it was stopped. There is no limit for the additional
+// time until the guest runs: on a loaded machine it hangs now and then, and may then
+// set its clock, so that each migration has several attempts.
 const felt = `
 load("@std//work.star", "start_memory_work")
 

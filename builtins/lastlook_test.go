@@ -18,8 +18,8 @@ import (
 	"github.com/mhmig/mhmig/runtime/testbed/bedtest"
 )
 
-// A guest that is reset on its way, runs twice, or does not run at the end, is
-// no PASS, unless the scenario has asked for it.
+// A guest that is reset during a migration, runs twice, or does not run at the end,
+// is not a PASS, unless the scenario has requested it.
 func TestFinalCheck(t *testing.T) {
 	t.Parallel()
 	const twice = "two copies of it used one disk"
@@ -156,7 +156,7 @@ def migration_scenario(env):
 	}
 }
 
-// letRun is let_run(vm, host): it sends cont by QEMU's monitor for people.
+// letRun is let_run(vm, host): it executes cont through QEMU's second monitor.
 func (p *testRun) letRun(_ *starlark.Thread, b *starlark.Builtin, args starlark.Tuple, kwargs []starlark.Tuple) (starlark.Value, error) {
 	var vm, host string
 	if err := starlark.UnpackArgs(b.Name(), args, kwargs, "vm", &vm, "host", &host); err != nil {
@@ -180,8 +180,8 @@ func (p *testRun) letRun(_ *starlark.Thread, b *starlark.Builtin, args starlark.
 	return starlark.None, answers.Err()
 }
 
-// A QEMU that crashes when it is told to end, or whose sanitizer has complained,
-// is a FAIL, whichever instance it was and whoever told it to end.
+// A QEMU that crashes when it quits, or that has a sanitizer report, is a FAIL, for
+// every instance and every reason of its end.
 func TestAbnormalEnd(t *testing.T) {
 	t.Parallel()
 	const (
@@ -219,7 +219,7 @@ func TestAbnormalEnd(t *testing.T) {
 	}
 }
 
-// What a guest does to itself after it has moved.
+// Resets and shutdowns by the guest after its migration.
 func TestGuestEndsItself(t *testing.T) {
 	t.Parallel()
 	for _, tt := range []struct {

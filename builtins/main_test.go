@@ -17,7 +17,7 @@ func TestMain(m *testing.M) {
 	goleak.VerifyTestMain(tests{m})
 }
 
-// tests are all tests of the package, and the end of what they share.
+// tests runs all tests of the package and then closes the shared lab.
 type tests struct{ *testing.M }
 
 func (m tests) Run() int {

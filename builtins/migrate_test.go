@@ -18,7 +18,7 @@ import (
 	"github.com/mhmig/mhmig/runtime/testbed/bedtest"
 )
 
-// Migrations of VMs with nothing in them: what they obey and what they tell.
+// Migrations of VMs without a guest: the effect of params, and the messages.
 func TestMigrate(t *testing.T) {
 	t.Parallel()
 	for _, tt := range []struct {
@@ -308,8 +308,8 @@ def migration_scenario(env):
 	}
 }
 
-// A guest that is started in the place of one that has moved is told everywhere,
-// wanted, or an ERROR, as fresh says.
+// A restarted guest after a migration is a warning, wanted, or an ERROR, depending
+// on fresh.
 func TestFresh(t *testing.T) {
 	t.Parallel()
 	const twoHops = `
@@ -398,7 +398,7 @@ def migration_scenario(env):
 	}
 }
 
-// What cannot be done is an error that says why.
+// Invalid migrations are errors with a reason.
 func TestMigrateErrors(t *testing.T) {
 	t.Parallel()
 	for _, tt := range []struct {
@@ -533,7 +533,7 @@ def migration_scenario(env):
 	}
 }
 
-// The destination listens where mig_port says: on a port, in a range, or on any.
+// The destination listens on mig_port: on a port, in a range, or on any.
 func TestMigrationPort(t *testing.T) {
 	t.Parallel()
 	bedtest.Blank(t) // skips, where it must

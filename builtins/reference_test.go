@@ -18,8 +18,7 @@ import (
 
 var update = flag.Bool("update", false, "rewrite the files that are compared with")
 
-// The committed reference is what the tables say, and so is what those read that
-// cannot run them.
+// The committed reference and builtins.json are up to date.
 func TestReferencesAreCurrent(t *testing.T) {
 	t.Parallel()
 	for file, write := range map[string]func(io.Writer) error{
@@ -45,7 +44,7 @@ func TestReferencesAreCurrent(t *testing.T) {
 	}
 }
 
-// What lang/api says of the language is what the tables say.
+// lang/api has the current language.
 func TestAPI(t *testing.T) {
 	t.Parallel()
 	if *update {

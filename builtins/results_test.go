@@ -16,7 +16,7 @@ import (
 	"github.com/mhmig/mhmig/runtime/testbed/bedtest"
 )
 
-// Of each instance and each migration the results keep what explains it.
+// The results have the logs of each instance and each migration.
 func TestResults(t *testing.T) {
 	t.Parallel()
 	e := runScenario(t, bedtest.Blank(t), &testRun{source: `
@@ -64,8 +64,8 @@ def migration_scenario(env):
 	}
 }
 
-// VMs stay where the params say so: after an end of that kind only, and the
-// ledger knows of them.
+// VMs are kept if kill_vm or kill_vm_on_error say so for the status, and the ledger
+// has them.
 func TestKeptVMs(t *testing.T) {
 	t.Parallel()
 	for _, tt := range []struct {
@@ -96,8 +96,8 @@ func TestKeptVMs(t *testing.T) {
 	}
 }
 
-// A blocked port takes no connection until the block is undone, and none is
-// left at the end.
+// A blocked port accepts no connections until it is unblocked, and no block remains
+// at the end.
 func TestBlockPort(t *testing.T) {
 	t.Parallel()
 	needNftables(t)

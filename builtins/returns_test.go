@@ -96,7 +96,7 @@ func parseTerm(text string, classes map[string]bool) (typeTerm, string, error) {
 	return term, rest[1:], nil
 }
 
-// admits says whether v is of the type, all that it holds included.
+// admits says whether v has the type, including its elements.
 func (e typeExpr) admits(v starlark.Value) bool {
 	return slices.ContainsFunc(e, func(t typeTerm) bool { return t.admits(v) })
 }
@@ -134,7 +134,7 @@ func (t typeTerm) admits(v starlark.Value) bool {
 	return true
 }
 
-// typeCheck compares values with what the tables say of their types.
+// typeCheck checks values against their types in the tables.
 type typeCheck struct {
 	types   map[string]typeExpr // of results and attributes, by names such as vm.start
 	checked map[string]bool
@@ -185,8 +185,8 @@ func (k *typeCheck) builtin(_ *starlark.Thread, b *starlark.Builtin, args starla
 	return v, nil
 }
 
-// What calls return, and what attributes are, is what the tables say. The methods
-// of sessions, which need a guest, are compared in [TestSessions].
+// Results of calls, and attributes, have the types of the tables. The methods of
+// sessions, which need a guest, are checked in [TestSessions].
 func TestTypesAreTrue(t *testing.T) {
 	t.Parallel()
 	check := newTypeCheck(t)

@@ -12,8 +12,8 @@ import (
 	"github.com/mhmig/mhmig/scenarios"
 )
 
-// The seed's scenario, whole: two VMs in one migration, then each in its own at
-// the same time, with memory that is verified on the other side.
+// The seed's scenario: two VMs in one migration, then each in its own at the same
+// time, with memory that is verified on the destination.
 func TestSeedScenario(t *testing.T) {
 	t.Parallel()
 	source, err := scenarios.FS.ReadFile("multihost_migration.star")
@@ -27,7 +27,7 @@ func TestSeedScenario(t *testing.T) {
 	e.wantLog(t, "memory verified")
 }
 
-// A guest goes to and fro, and its memory is verified after each hop.
+// A guest migrates back and forth, and its memory is verified after each migration.
 func TestPingPong(t *testing.T) {
 	t.Parallel()
 	e := runScenario(t, small(t), &testRun{params: cartesian.Params{"memory_work": "16M"}, source: `
@@ -92,8 +92,8 @@ def migration_scenario(env):
 	e.want(t, result.Pass)
 }
 
-// Memory that is not what was written is a FAIL that says where and shows both
-// hosts: here the workload's own pages are spoilt in the guest.
+// Corrupted memory is a FAIL that says where and has the evidence of both hosts; the
+// test corrupts the workload's pages in the guest.
 func TestWorkErrors(t *testing.T) {
 	t.Parallel()
 	for _, tt := range []struct {
@@ -175,7 +175,7 @@ def migration_scenario(env):
 	}
 }
 
-// A migration begins while the guest boots, and the guest goes on booting.
+// A migration while the guest boots, which continues to boot.
 func TestMigrateWhileBooting(t *testing.T) {
 	t.Parallel()
 	e := runScenario(t, small(t), &testRun{params: cartesian.Params{"start_migration_timeout": "0.8"}, source: `

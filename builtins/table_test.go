@@ -19,8 +19,8 @@ import (
 
 var identifier = regexp.MustCompile(`^[a-z][a-z_]*$`)
 
-// Every name of the language stands once, and says what it is for; every call says
-// what it returns, and every optional argument what it is when it is not given.
+// Every name of the language is unique and documented; every call documents its
+// result, and every optional argument its default.
 func TestTable(t *testing.T) {
 	t.Parallel()
 	language := builtins.Language()
@@ -118,7 +118,7 @@ func TestTable(t *testing.T) {
 	}
 }
 
-// What the reference says of a default is what a call without the argument gets.
+// A default in the reference is what a call without the argument gets.
 func TestDefaults(t *testing.T) {
 	t.Parallel()
 	rows := builtins.Functions()

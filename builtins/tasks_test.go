@@ -10,7 +10,7 @@ import (
 	"github.com/mhmig/mhmig/runtime/testbed/bedtest"
 )
 
-// wait_for ends when its time is over, whatever its function does.
+// wait_for ends at its timeout, whatever its function does.
 func TestWaitForEnds(t *testing.T) {
 	t.Parallel()
 	for _, tt := range []struct{ name, fn, message string }{
@@ -46,8 +46,8 @@ def migration_scenario(env):
 	}
 }
 
-// What a limit has ended leaves the scenario in order: it is told once more when
-// the time is over, and a step longer than the time is none.
+// A function that a limit has stopped does not affect the scenario; it is called
+// once more at the timeout, and a step is cut at the timeout.
 func TestWaitForLooksAgain(t *testing.T) {
 	t.Parallel()
 	runScenario(t, bedtest.NoQEMU(t), &testRun{source: `

@@ -18,8 +18,8 @@ import (
 	"github.com/mhmig/mhmig/runtime/testbed/bedtest"
 )
 
-// TestRemoteOutputHasALimit lets hosts send without end. Each is an error that
-// says so; what nobody waited for is told at the scenario's end.
+// TestRemoteOutputHasALimit: endless output of a host is an error; that of a command
+// without wait is reported at the scenario's end.
 func TestRemoteOutputHasALimit(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
@@ -45,8 +45,8 @@ func TestRemoteOutputHasALimit(t *testing.T) {
 	}
 }
 
-// What commands leave in sessions of their own is ended with the scenario, or with
-// the process that left it.
+// Background processes of commands are killed at the scenario's end, or with the
+// process that started them.
 func TestCommandsLeaveNothing(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
@@ -82,7 +82,7 @@ def migration_scenario(env):
 	}
 }
 
-// needNftables skips a test where no port can be blocked.
+// needNftables skips a test if ports cannot be blocked.
 func needNftables(t *testing.T) {
 	t.Helper()
 	if os.Geteuid() != 0 {
@@ -93,9 +93,8 @@ func needNftables(t *testing.T) {
 	}
 }
 
-// The ports by which mhmig reaches hosts cannot be blocked: the host's own, that
-// of another host of the run, a jump host's, and what the host itself says that
-// its sshd's is.
+// Ports of SSH connections cannot be blocked: the host's, those of other hosts of
+// the run, of jump hosts, and the port of sshd as the host reports it.
 func TestBlockPortRefusesSSH(t *testing.T) {
 	t.Parallel()
 	s, err := openLab()
@@ -124,8 +123,8 @@ func TestBlockPortRefusesSSH(t *testing.T) {
 	}
 }
 
-// A host undoes a block by itself when its time is over, which a scenario that took
-// it for blocked is told; what would do so is gone with the block.
+// A host unblocks a port by itself at the timeout, which is an error for a scenario
+// that relied on the block; the process that would do so ends with the block.
 func TestBlockPortEnds(t *testing.T) {
 	t.Parallel()
 	needNftables(t)

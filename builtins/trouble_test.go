@@ -12,8 +12,8 @@ import (
 	"github.com/mhmig/mhmig/runtime/testbed/bedtest"
 )
 
-// A worker that the guest's kernel has killed for want of memory is the test's
-// fault, also after a migration, and is told in the kernel's words.
+// A worker that the guest's kernel has killed because it ran out of memory is an
+// ERROR of the test, also after a migration, with the kernel's message.
 func TestGuestOutOfMemory(t *testing.T) {
 	t.Parallel()
 	e := runScenario(t, small(t), &testRun{source: `
@@ -34,7 +34,7 @@ def migration_scenario(env):
 	e.wantLog(t, `guest out of memory words="Out of memory: Killed process`)
 }
 
-// A guest's panic is told by the device that tells QEMU, and in the kernel's words.
+// A guest's panic is reported by pvpanic, and with the kernel's message.
 func TestGuestPanic(t *testing.T) {
 	t.Parallel()
 	e := runScenario(t, small(t), &testRun{params: cartesian.Params{"extra_params": "-device pvpanic -action panic=pause"}, source: `
@@ -51,7 +51,7 @@ def migration_scenario(env):
 	e.wantLog(t, "guest panicked data=", `guest panicked words="Kernel panic - not syncing: sysrq triggered crash"`)
 }
 
-// Resets that follow each other are told in one line with their number.
+// Consecutive resets are logged in one message with their number.
 func TestResetsAreFolded(t *testing.T) {
 	t.Parallel()
 	e := runScenario(t, bedtest.Blank(t), &testRun{source: `

@@ -11,7 +11,8 @@ import (
 	"github.com/mhmig/mhmig/builtins"
 )
 
-// TestWordsOfQEMU: a misspelt status or event would be waited for until the timeout.
+// TestWordsOfQEMU: a misspelt status or event is an error, not a wait until the
+// timeout.
 func TestWordsOfQEMU(t *testing.T) {
 	t.Parallel()
 	tests := []struct {

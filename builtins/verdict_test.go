@@ -54,7 +54,7 @@ func TestVerdicts(t *testing.T) {
 	}
 }
 
-// Warnings are kept in order, and in the log with where they were said.
+// Warnings are kept in order, and logged with their position.
 func TestWarnings(t *testing.T) {
 	t.Parallel()
 	e := runScenario(t, bedtest.NoQEMU(t), &testRun{source: `
@@ -90,8 +90,8 @@ func containsLine(text string, words ...string) bool {
 	return false
 }
 
-// Cleanups run last first, whatever happened; one that fails keeps no other
-// from running, and is a failure of its own.
+// Cleanups run last first, in every case; one that fails does not stop the others,
+// and is a failure.
 func TestCleanups(t *testing.T) {
 	t.Parallel()
 	e := runScenario(t, bedtest.NoQEMU(t), &testRun{source: `
@@ -157,8 +157,8 @@ def migration_scenario(env):
 	}
 }
 
-// A variant without VMs is one for scenarios that use the hosts alone: what VMs
-// need is not asked of them.
+// A variant without VMs is for scenarios that only use the hosts: they need nothing
+// for VMs.
 func TestNoVMs(t *testing.T) {
 	t.Parallel()
 	for name, source := range map[string]string{
@@ -179,7 +179,7 @@ func TestNoVMs(t *testing.T) {
 	})
 }
 
-// What keeps a variant from beginning is an ERROR that says what to do, and
+// An error in the preparation of a variant is an ERROR that says what to do, and
 // leaves nothing on the hosts.
 func TestPrepareErrors(t *testing.T) {
 	t.Parallel()
@@ -207,7 +207,7 @@ func TestPrepareErrors(t *testing.T) {
 	}
 }
 
-// A Ctrl-C while the disks are prepared is CANCEL, and no ERROR of what it broke.
+// Ctrl-C while the disks are prepared is CANCEL, not an ERROR.
 func TestInterruptedPrepare(t *testing.T) {
 	t.Parallel()
 	e := runScenario(t, bedtest.NoQEMU(t), &testRun{

@@ -14,8 +14,8 @@ import (
 	"github.com/mhmig/mhmig/runtime/testbed/bedtest"
 )
 
-// Whole scenarios run in virtual time: all waiting of the language and of the runtime
-// is on the clock of the test, and hours pass while nothing has to be done.
+// Scenarios run in virtual time: all waits of the builtins and of the runtime use
+// the clock of the test, so that idle hours pass at once.
 func TestVirtualTime(t *testing.T) {
 	t.Parallel()
 	endless := qmptest.Script{Endless: true}

@@ -17,19 +17,15 @@ import (
 	"github.com/mhmig/mhmig/runtime/testbed/bedtest"
 )
 
-// witness finds out which builtins give the scenario's lock away. A sibling
-// task takes the lock again and again; what it gets it in the middle of, waits.
+// witness checks which builtins release the scenario's lock. A sibling task acquires
+// the lock repeatedly; a builtin during which it gets the lock releases it.
 type witness struct {
 	mu      sync.Mutex // guards what follows
 	running string     // the builtin that runs now
 	seen    map[string]bool
 }
 
-// names are what a scenario watches itself with:
-//
-//	watch(name, fn)   calls fn, which calls the builtin; returns what it returned
-//	look()            called by the sibling
-//	seen(name)        whether the sibling got in between
+// names are the builtins that a scenario uses to watch itself:
 func (w *witness) names() starlark.StringDict {
 	return starlark.StringDict{
 		"watch": starlark.NewBuiltin("watch", w.watch),
@@ -51,12 +47,12 @@ func (w *witness) names() starlark.StringDict {
 	}
 }
 
-// watchLimit is how long a builtin that is over in a moment is called again
-// until the sibling gets in between.
+// watchLimit is how long a short builtin is called repeatedly until the sibling gets
+// the lock during a call.
 const watchLimit = 5 * time.Second
 
-// watch calls the builtin until the sibling has seen it; once, if it takes its
-// time anyway or cannot be repeated.
+// watch calls the builtin until the sibling got the lock during a call; once, if it
+// takes long anyway or cannot be repeated.
 func (w *witness) watch(thread *starlark.Thread, b *starlark.Builtin, args starlark.Tuple, kwargs []starlark.Tuple) (starlark.Value, error) {
 	var name string
 	var fn starlark.Callable
@@ -90,8 +86,8 @@ func (w *witness) has(name string) bool {
 	return w.seen[name]
 }
 
-// waiting is the names of all builtins that the table marks as waiting, by
-// whether they need a VM.
+// waiting is the names of all builtins that wait by the table, by whether they need
+// a VM.
 func waiting() (ordinary, ofVMs []string) {
 	for _, f := range builtins.Functions() {
 		if f.Waits && f.Name != "migrate_wait" {
@@ -114,7 +110,7 @@ func waiting() (ordinary, ofVMs []string) {
 	return ordinary, ofVMs
 }
 
-// Every builtin that waits lets the scenario's other tasks through meanwhile.
+// Every builtin that waits lets the scenario's other tasks run.
 func TestWaitsLetOthersThrough(t *testing.T) {
 	t.Parallel()
 	w := &witness{seen: map[string]bool{}}
@@ -172,8 +168,8 @@ def migration_scenario(env):
 	w.want(t, ordinary, "host.block_port", "fault.undo")
 }
 
-// want checks that each of the names was seen, but those that the test cannot
-// try here.
+// want checks that each of the names was seen, except those that the test cannot
+// call.
 func (w *witness) want(t *testing.T, names []string, untried ...string) {
 	t.Helper()
 	for _, name := range names {
@@ -187,7 +183,7 @@ func (w *witness) want(t *testing.T, names []string, untried ...string) {
 	}
 }
 
-// So do those that need a VM.
+// The same for builtins that need a VM.
 func TestWaitsOfVMsLetOthersThrough(t *testing.T) {
 	t.Parallel()
 	w := &witness{seen: map[string]bool{}}

@@ -34,7 +34,7 @@ import (
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
-// newRequest is a request for two variants, good and bad, on a lab of its own, without
+// newRequest is a request for two variants, good and bad, on its own lab, without
 // QEMU. Bad ones fail.
 func newRequest(t *testing.T) controller.Request {
 	t.Helper()
@@ -71,8 +71,8 @@ func newRequest(t *testing.T) controller.Request {
 	}
 }
 
-// TestRun: a request becomes results, without a command line; what was made on hosts
-// is gone.
+// TestRun: a request is executed without a command line; it writes results and
+// leaves nothing on the hosts.
 func TestRun(t *testing.T) {
 	q := newRequest(t)
 	var planned int
@@ -120,8 +120,8 @@ func TestRun(t *testing.T) {
 	}
 }
 
-// TestRefused: what is wrong with a request is found before anything is made, and
-// means an exit code.
+// TestRefused: errors of a request are found before anything is created, and have an
+// exit code.
 func TestRefused(t *testing.T) {
 	q := newRequest(t)
 	for _, c := range []struct {
@@ -153,7 +153,7 @@ func TestRefused(t *testing.T) {
 	}
 }
 
-// TestInterrupted: who interrupts gets the results so far.
+// TestInterrupted: an interrupted run has results.
 func TestInterrupted(t *testing.T) {
 	q := newRequest(t)
 	ctx, cancel := context.WithCancelCause(t.Context())
@@ -171,7 +171,7 @@ func TestInterrupted(t *testing.T) {
 	}
 }
 
-// TestPreview: what would run, and where, and which params make no sense.
+// TestPreview: the variants that would run, the hosts, and invalid params.
 func TestPreview(t *testing.T) {
 	q := newRequest(t)
 	q.Extras = []cartesian.Extra{{Name: "--param 1", Text: "mem_vm2=many", Param: true}}
@@ -198,7 +198,7 @@ func TestPreview(t *testing.T) {
 	}
 }
 
-// TestUnknownErrors: what nobody expects is nobody's wrong argument.
+// TestUnknownErrors: an unexpected error is not a usage error.
 func TestUnknownErrors(t *testing.T) {
 	q := newRequest(t)
 	if err := os.MkdirAll(q.Results, 0o755); err != nil {

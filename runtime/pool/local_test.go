@@ -16,7 +16,7 @@ import (
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
-// TestLocal: who waits is told whether it is worth it.
+// TestLocal: Acquire says whether waiting makes sense.
 func TestLocal(t *testing.T) {
 	t.Parallel()
 	lab := bedtest.NewLab(t, 3)
@@ -45,7 +45,7 @@ func TestLocal(t *testing.T) {
 	acquire(p, run.Needs{Hosts: 3}, run.ErrUnavailable)
 	acquire(p, run.Needs{Hosts: 2}, nil).Release(false)
 
-	// Where variants share one machine, what stays there keeps its memory.
+	// If variants share one machine, kept hosts keep their memory.
 	if p, err = pool.NewLocal(t.Context(), testbed.Remotes(lab.Connected), true); err != nil {
 		t.Fatal(err)
 	}

@@ -12,8 +12,7 @@ import (
 	"github.com/mhmig/mhmig/runtime/run"
 )
 
-// Each value that a run would refuse sooner or later, on whatever host, is found
-// beforehand, with the param that sets it.
+// Invalid values are found before the run, with the param that sets them.
 func TestCheckParams(t *testing.T) {
 	t.Parallel()
 	base := cartesian.Params{"vms": "vm1 vm2", "images": "image1", "image_name": "x", "nics": "nic1"}
@@ -81,8 +80,7 @@ func TestCheckParams(t *testing.T) {
 	}
 }
 
-// What virt-test would do and mhmig does not is told; values that change nothing
-// are not.
+// Unsupported params of virt-test are reported; values without an effect are not.
 func TestUnsupported(t *testing.T) {
 	t.Parallel()
 	var got []string

@@ -32,7 +32,7 @@ import (
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
-// fixture is what a run needs: two hosts, without QEMU.
+// fixture is the requirements of a run: two hosts, without QEMU.
 type fixture struct {
 	options run.Options
 	hosts   []testbed.Remote
@@ -64,7 +64,7 @@ func newFixtureOn(t *testing.T, hosts []testbed.Remote, folders cartesian.Params
 	return f
 }
 
-// local is a pool of hosts that nobody else has.
+// local is a pool of hosts that no other run uses.
 func local(t *testing.T, hosts []testbed.Remote, share bool) *pool.Local {
 	t.Helper()
 	p, err := pool.NewLocal(t.Context(), hosts, share)
@@ -74,7 +74,7 @@ func local(t *testing.T, hosts []testbed.Remote, share bool) *pool.Local {
 	return p
 }
 
-// variants makes a variant of each name.
+// variants returns a variant for each name.
 func (f *fixture) variants(names ...string) iter.Seq2[*cartesian.Variant, error] {
 	return func(yield func(*cartesian.Variant, error) bool) {
 		for _, name := range names {
@@ -87,7 +87,7 @@ func (f *fixture) variants(names ...string) iter.Seq2[*cartesian.Variant, error]
 	}
 }
 
-// left returns what runs have on the hosts.
+// left returns the folders of runs on the hosts.
 func (f *fixture) left(t *testing.T) []string {
 	t.Helper()
 	var all []string
@@ -101,7 +101,7 @@ func (f *fixture) left(t *testing.T) []string {
 	return all
 }
 
-// run runs variants and returns their outcomes as the results folder has them.
+// run runs variants and returns their outcomes from the results folder.
 func (f *fixture) run(ctx context.Context, t *testing.T, variants run.Sequence) ([]result.Outcome, error) {
 	t.Helper()
 	summary, err := run.Variants(ctx, f.options, variants)
@@ -128,7 +128,7 @@ func failures(errs ...error) run.Verdict {
 	return v
 }
 
-// Each variant runs, whatever became of the ones before it, and ends as its
+// Each variant runs, whatever the outcome of the ones before it, and ends as its
 // scenario says.
 func TestVariants(t *testing.T) {
 	t.Parallel()
@@ -178,7 +178,7 @@ func TestVariants(t *testing.T) {
 	}
 }
 
-// A fault of the config ends the run where it is found.
+// An error of the config ends the run where it is found.
 func TestConfigError(t *testing.T) {
 	t.Parallel()
 	f := newFixture(t)
@@ -197,7 +197,7 @@ func TestConfigError(t *testing.T) {
 	}
 }
 
-// Ctrl-C ends the variant that runs, and no other one begins.
+// Ctrl-C ends the running variant, and no further one is started.
 func TestInterrupted(t *testing.T) {
 	t.Parallel()
 	f := newFixture(t)
@@ -251,7 +251,7 @@ func TestTimeout(t *testing.T) {
 	}
 }
 
-// What cannot be prepared is an ERROR, and the scenario does not begin.
+// An error in the preparation is an ERROR, and the scenario is not started.
 func TestPrepareError(t *testing.T) {
 	t.Parallel()
 	f := newFixture(t)
@@ -272,7 +272,7 @@ func TestPrepareError(t *testing.T) {
 	}
 }
 
-// A variant that cannot be cleaned up after is an ERROR, also when it passed.
+// An error of the clean-up is an ERROR, also if the variant passed.
 func TestCleanUpError(t *testing.T) {
 	t.Parallel()
 	f := newFixture(t)

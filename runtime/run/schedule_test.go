@@ -27,7 +27,7 @@ import (
 	"github.com/mhmig/mhmig/runtime/testbed"
 )
 
-// sequence makes variants of "NAME", "NAME: DEPENDENCY" and "NAME HOSTS".
+// sequence returns variants of "NAME", "NAME DEPENDENCY" and "NAME HOSTS".
 func sequence(base cartesian.Params, specs ...string) run.Sequence {
 	return func(yield func(*cartesian.Variant, error) bool) {
 		for _, spec := range specs {
@@ -65,7 +65,7 @@ func names(t testing.TB, s run.Sequence) []string {
 	return all
 }
 
-// observer sees which variants run at the same time, and where.
+// observer records which variants run at the same time, and on which hosts.
 type observer struct {
 	mu      sync.Mutex
 	running map[string][]string // hosts
@@ -109,8 +109,8 @@ func (o *observer) meeting(ctx context.Context, n int) {
 	}
 }
 
-// With four hosts two variants that need two run at the same time, never on the
-// same ones; --parallel lowers that.
+// With four hosts two variants that need two run at the same time, on different
+// hosts; --parallel lowers that.
 func TestParallel(t *testing.T) {
 	t.Parallel()
 	for _, test := range []struct{ parallel, most int }{{0, 2}, {1, 1}, {2, 2}, {9, 2}} {
@@ -134,8 +134,8 @@ func TestParallel(t *testing.T) {
 	}
 }
 
-// With Share more variants run at the same time than there are hosts, but no
-// more than have room.
+// With Share more variants run at the same time than there are hosts, limited by
+// memory and CPUs.
 func TestShare(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
@@ -180,8 +180,8 @@ func TestShare(t *testing.T) {
 	})
 }
 
-// A variant that needs all hosts gets them, though others could always run
-// before it; one that needs more is skipped.
+// A variant that needs all hosts gets them, although others could always run before
+// it; one that needs more is skipped.
 func TestHostsNeeded(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
@@ -219,8 +219,8 @@ func TestHostsNeeded(t *testing.T) {
 	})
 }
 
-// What depends on a variant waits for it, and is CANCEL, with the reason, unless
-// that one passed.
+// Dependents of a variant wait for it, and are CANCEL, with the reason, unless it
+// passed.
 func TestDependencies(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
@@ -317,7 +317,7 @@ func TestRepeatsInParallel(t *testing.T) {
 	}
 }
 
-// Quarantine does not help those that depend on a variant.
+// Quarantine does not make a variant satisfy dependencies.
 func TestQuarantinedDependency(t *testing.T) {
 	t.Parallel()
 	path := filepath.Join(t.TempDir(), "known.toml")
@@ -360,7 +360,8 @@ func TestUntilFailure(t *testing.T) {
 	}
 }
 
-// The run's time ends what runs as CANCEL, and the run with an error.
+// The time limit of the run ends running variants as CANCEL, and the run with an
+// error.
 func TestRunTimeout(t *testing.T) {
 	t.Parallel()
 	f := newFixture(t)
@@ -381,7 +382,7 @@ func TestRunTimeout(t *testing.T) {
 	}
 }
 
-// A failure in quarantine is a warning until its day; what passes is left alone.
+// A failure in quarantine is a warning until its expiry; a pass is unchanged.
 func TestQuarantine(t *testing.T) {
 	t.Parallel()
 	path := filepath.Join(t.TempDir(), "known.toml")
@@ -452,8 +453,9 @@ func TestQuarantineErrors(t *testing.T) {
 	}
 }
 
-// The shards of a run are all of it, each variant once; a variant stays in its
-// shard when others come or go; one that depends on another is where that is.
+// The shards of a run together have each variant once; a variant stays in its shard
+// when others are added or removed; one that depends on another is in the shard of
+// that.
 func TestShards(t *testing.T) {
 	t.Parallel()
 	rapid.Check(t, func(rt *rapid.T) {
@@ -490,7 +492,7 @@ func TestShards(t *testing.T) {
 	}
 }
 
-// A seed means an order, which has each variant once and dependencies first.
+// A seed determines an order, which has each variant once and dependencies first.
 func TestShuffle(t *testing.T) {
 	t.Parallel()
 	specs := []string{"a", "b", "c: a", "d", "e: c", "f", "g", "h"}
@@ -526,7 +528,7 @@ func TestFairShare(t *testing.T) {
 	}
 }
 
-// A dependency that did not pass once stops only the dependents of that repeat.
+// A dependency that did not pass stops only the dependents of the same repeat.
 func TestRepeatedDependency(t *testing.T) {
 	t.Parallel()
 	f := newFixture(t)
@@ -554,7 +556,7 @@ func TestRepeatedDependency(t *testing.T) {
 	}
 }
 
-// mhmig's own files go onto shared storage once, and are gone with the run.
+// mhmig's files are uploaded to shared storage once, and removed at the run's end.
 func TestShippedOnce(t *testing.T) {
 	t.Parallel()
 	f := newFixture(t)
@@ -581,7 +583,7 @@ func TestShippedOnce(t *testing.T) {
 	}
 }
 
-// sharedPool is a pool that others use as well: they have all hosts until release.
+// sharedPool is a pool that another run also uses: that has all hosts until release.
 type sharedPool struct {
 	run.Pool
 	asked   chan struct{} // gets a value each time that somebody was turned away
@@ -607,8 +609,9 @@ func (p *sharedPool) release() {
 	p.changed <- struct{}{}
 }
 
-// TestBusyPool: while others have the hosts, the run waits; when they are free, it goes
-// on. An interruption ends the wait, and so does the run's time.
+// TestBusyPool: while another run uses the hosts, the run waits; when they are free,
+// it continues. An interruption ends the wait, and so does the time limit of the
+// run.
 func TestBusyPool(t *testing.T) {
 	t.Parallel()
 	newPool := func(f *fixture) *sharedPool {
@@ -651,7 +654,7 @@ func TestBusyPool(t *testing.T) {
 		t.Errorf("late: got %v, want %v", err, run.ErrTimeout)
 	}
 
-	// What is not busy but broken ends the run.
+	// Other errors than busy end the run.
 	f = newFixture(t)
 	f.options.Scenario, f.options.Pool = pass, brokenPool{f.options.Pool}
 	if _, err := f.run(t.Context(), t, f.variants("a")); err == nil || !strings.Contains(err.Error(), "acquire hosts for a: the fleet is gone") {

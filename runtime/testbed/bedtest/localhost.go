@@ -21,9 +21,8 @@ import (
 )
 
 // localHost is a host without SSH: its commands are processes of this machine, its
-// files are under folders of the test. Nothing of it waits on the network, so that a
-// bed on it can run in virtual time (testing/synctest): time stands still while a
-// command runs.
+// files are in folders of the test. It does not wait on the network, so that a bed on
+// it can run in virtual time (testing/synctest), which stops while a command runs.
 type localHost struct {
 	name string
 	lost chan struct{} // never closed
@@ -51,7 +50,7 @@ func (h *localHost) Config() host.Config   { return host.Config{Name: h.name, Ad
 func (h *localHost) Lost() <-chan struct{} { return h.lost }
 func (h *localHost) Err() error            { return nil }
 
-// Facts are made up: this machine's own change from one machine to the next.
+// Facts are constant, independent of this machine.
 func (h *localHost) Facts(context.Context) (host.Facts, error) {
 	return host.Facts{
 		Kernel: "6.1.0", Hostname: h.name, Arch: "x86_64", OS: "Test", User: "tester", CPUs: 4, MemoryBytes: 8 << 30, BootID: "one machine",
