@@ -84,7 +84,7 @@ func TestPauseOnFailure(t *testing.T) {
 		query := w.command("qmp", "vm1")
 		query.Stdin = strings.NewReader("query-status\n")
 		out, err := query.CombinedOutput()
-		if err != nil || !bytes.Contains(out, []byte(`"status":"running"`)) || !bytes.Contains(out, []byte("may disturb")) {
+		if err != nil || !bytes.Contains(out, []byte(`"status":"running"`)) || !bytes.Contains(out, []byte("may affect")) {
 			t.Errorf("qmp: %v\n%s", err, out)
 		}
 		if text := r.output(); !strings.Contains(text, "paused") || strings.Contains(text, "clean up\r\n") {

@@ -252,6 +252,9 @@ func TestKilledOwner(t *testing.T) {
 		}
 		cmd.Process.Kill()
 		cmd.Wait()
+		if err := os.WriteFile(filepath.Join(dir, ".lab.json123"), []byte(`{"id`), 0o600); err != nil { // it was writing its state
+			t.Fatal(err)
+		}
 		l, err := lab.Start(t.Context(), lab.Options{Hosts: 1, Dir: dir}) // removes what is left
 		if err != nil {
 			t.Fatal(err)

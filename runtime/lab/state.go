@@ -233,8 +233,8 @@ func (s *State) remove(ctx context.Context) (killed int, err error) {
 	for _, f := range []string{stateFile, lockFile} {
 		errs = append(errs, os.RemoveAll(filepath.Join(s.Dir, f)))
 	}
-	if s.MadeDir {
-		errs = append(errs, os.Remove(s.Dir))
+	if s.MadeDir { // with what an owner that was killed was writing
+		errs = append(errs, os.RemoveAll(s.Dir))
 	}
 	return killed, errors.Join(errs...)
 }
