@@ -100,6 +100,9 @@ func TestKeptVMs(t *testing.T) {
 // at the end.
 func TestBlockPort(t *testing.T) {
 	t.Parallel()
+	if testing.Short() {
+		t.Skip("NOT TESTED: -short leaves out what takes seconds")
+	}
 	needNftables(t)
 	const connect = `timeout 1 bash -c ': </dev/tcp/127.0.0.1/%d'`
 	w := &witness{seen: map[string]bool{}}

@@ -49,6 +49,9 @@ func TestRemoteOutputHasALimit(t *testing.T) {
 // process that started them.
 func TestCommandsLeaveNothing(t *testing.T) {
 	t.Parallel()
+	if testing.Short() {
+		t.Skip("NOT TESTED: -short leaves out what takes seconds")
+	}
 	dir := t.TempDir()
 	const source = `
 def leave(name):
@@ -127,6 +130,9 @@ func TestBlockPortRefusesSSH(t *testing.T) {
 // that relied on the block; the process that would do so ends with the block.
 func TestBlockPortEnds(t *testing.T) {
 	t.Parallel()
+	if testing.Short() {
+		t.Skip("NOT TESTED: -short leaves out what takes seconds")
+	}
 	needNftables(t)
 	const timers = `grep -lsF -e MHMIG_FIREWALL=%s_ /proc/[0-9]*/environ`
 	source := `

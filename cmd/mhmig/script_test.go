@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -31,8 +32,12 @@ func TestScript(t *testing.T) {
 		UpdateScripts:       *update,
 		Setup:               setUp,
 		Condition: func(condition string) (bool, error) {
-			if condition == "root" {
+			switch condition {
+			case "root":
 				return os.Getuid() == 0, nil
+			case "qemu": // to be had, and not left out by -short
+				_, err := exec.LookPath("qemu-system-x86_64")
+				return err == nil && !testing.Short(), nil
 			}
 			return false, fmt.Errorf("unknown condition %q", condition)
 		},

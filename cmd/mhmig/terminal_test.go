@@ -205,6 +205,9 @@ func runInTerminal(t *testing.T, cmd *exec.Cmd, columns uint16) string {
 
 func needQEMU(t *testing.T) {
 	t.Helper()
+	if testing.Short() {
+		t.Skip("SKIPPED, NOT TESTED: -short leaves out what needs QEMU")
+	}
 	if _, err := exec.LookPath("qemu-system-x86_64"); err != nil {
 		t.Skip("SKIPPED, NOT TESTED: needs QEMU (package qemu-system-x86)")
 	}

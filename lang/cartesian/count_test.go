@@ -138,6 +138,9 @@ func TestExceeds(t *testing.T) {
 
 // TestCountOfRealTrees counts configs of today, each whole.
 func TestCountOfRealTrees(t *testing.T) {
+	if testing.Short() {
+		t.Skip("NOT TESTED: -short leaves out what takes seconds")
+	}
 	folder := filepath.Join(largeCorpus(t), "qemu", "cfg")
 	for _, tt := range []struct {
 		file, filter string

@@ -89,6 +89,9 @@ func TestSerialLogin(t *testing.T) {
 // TestSerialLoginAgain: after Close, and after the shell has gone.
 func TestSerialLoginAgain(t *testing.T) {
 	t.Parallel()
+	if testing.Short() {
+		t.Skip("NOT TESTED: -short leaves out what takes seconds")
+	}
 	c, _ := console(t, &fakeGuest{argv: []string{"sh"}})
 	s := login(t, c, rightCredentials)
 	_ = s.Close()

@@ -275,6 +275,9 @@ func TestTimeout(t *testing.T) {
 
 func TestTimeoutOfWhatIgnoresCtrlC(t *testing.T) {
 	t.Parallel()
+	if testing.Short() {
+		t.Skip("NOT TESTED: -short leaves out what takes seconds")
+	}
 	s := open(t, &fakeGuest{argv: []string{"sh"}}, "ssh")
 	_, err := s.Cmd(t.Context(), "sh -c 'trap \"\" INT; sleep 8'", 300*time.Millisecond)
 	timeout, ok := errors.AsType[*guest.TimeoutError](err)
@@ -356,6 +359,9 @@ func TestMegabytes(t *testing.T) {
 
 func TestTooMuchOutput(t *testing.T) {
 	t.Parallel()
+	if testing.Short() {
+		t.Skip("NOT TESTED: -short leaves out what takes seconds")
+	}
 	s := open(t, &fakeGuest{argv: []string{"sh"}}, "ssh")
 	_, err := s.Cmd(t.Context(), "cat /dev/zero", 10*time.Minute)
 	if err == nil || !strings.Contains(err.Error(), "64 MiB") {

@@ -140,6 +140,9 @@ func TestSSHBanner(t *testing.T) {
 // TestSSHShellThatNeverAnswers: what it showed is in the error.
 func TestSSHShellThatNeverAnswers(t *testing.T) {
 	t.Parallel()
+	if testing.Short() {
+		t.Skip("NOT TESTED: -short leaves out what takes seconds")
+	}
 	g := &fakeGuest{argv: []string{"sh", "-c", "echo You must change your password; exec sleep 30"}}
 	ctx, cancel := context.WithTimeoutCause(t.Context(), 8*time.Second, errors.New("login_timeout passed"))
 	defer cancel()

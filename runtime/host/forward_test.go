@@ -142,6 +142,9 @@ func TestDialForwardedHangs(t *testing.T) {
 
 func TestForwardedConnection(t *testing.T) {
 	t.Parallel()
+	if testing.Short() {
+		t.Skip("NOT TESTED: -short leaves out what takes seconds")
+	}
 	h := startServer(t).dial(t)
 	l := localListener(t, "tcp", "127.0.0.1:0")
 	open := func(t *testing.T) (ours, peers net.Conn) {

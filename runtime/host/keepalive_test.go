@@ -130,6 +130,9 @@ func controller(config string) error {
 // than a silent host may be silent, the host is not lost.
 func TestStoppedControllerKeepsItsConnection(t *testing.T) {
 	t.Parallel()
+	if testing.Short() {
+		t.Skip("NOT TESTED: -short leaves out what takes seconds")
+	}
 	s := startServer(t)
 	s.config.KeepaliveInterval, s.config.KeepaliveCount = 200*time.Millisecond, 4
 	config, err := json.Marshal(s.config)

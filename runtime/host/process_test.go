@@ -158,6 +158,9 @@ func TestOutputHasALimit(t *testing.T) {
 // mark are not.
 func TestMarkedAreKilled(t *testing.T) {
 	t.Parallel()
+	if testing.Short() {
+		t.Skip("NOT TESTED: -short leaves out what takes seconds")
+	}
 	h := startServer(t).dial(t)
 	const leave = `setsid sh -c 'echo $$; trap "" TERM; while :; do sleep 1; done' & wait`
 	start := func(mark string) (*host.Process, int) {
@@ -240,6 +243,9 @@ func processState(pid int) string {
 
 func TestTimeoutKillsTreeThatIgnoresTerm(t *testing.T) {
 	t.Parallel()
+	if testing.Short() {
+		t.Skip("NOT TESTED: -short leaves out what takes seconds")
+	}
 	h := startServer(t).dial(t)
 	out, err := h.Run(t.Context(), host.Command{Script: stubborn, Timeout: time.Second})
 	pids := readPids(t, bytes.NewReader(out.Stdout), 3)

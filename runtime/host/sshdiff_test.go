@@ -324,6 +324,9 @@ func (b *sshBench) resolve(t *testing.T, config, target string) (host.Config, er
 // TestConnectsAsSSHDoes compares where, as whom, with which keys and trusting whom
 // we really connect with what ssh does, by servers that note who comes.
 func TestConnectsAsSSHDoes(t *testing.T) {
+	if testing.Short() {
+		t.Skip("NOT TESTED: -short leaves out what takes seconds")
+	}
 	b := newSSHBench(t)
 	t.Setenv("SSH_TEST_KEYS", b.keys)
 	t.Setenv("SSH_TEST_AGENT", b.agent)
@@ -395,6 +398,9 @@ func TestConnectsAsSSHDoes(t *testing.T) {
 // TestLibraryReadsAsSSHDoes hides ssh: the library then understands the files as
 // ssh -G does, or says that it cannot.
 func TestLibraryReadsAsSSHDoes(t *testing.T) {
+	if testing.Short() {
+		t.Skip("NOT TESTED: -short leaves out what takes seconds")
+	}
 	b := newSSHBench(t)
 	t.Setenv("SSH_TEST_KEYS", b.keys)
 	t.Setenv("SSH_TEST_AGENT", b.agent)

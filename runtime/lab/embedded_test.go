@@ -41,6 +41,9 @@ func sshProgram(t *testing.T, l *lab.Lab, program string, args ...string) *exec.
 }
 
 func TestOpenSSHCommand(t *testing.T) {
+	if testing.Short() {
+		t.Skip("NOT TESTED: -short leaves out what takes seconds")
+	}
 	eachKind(t, func(t *testing.T, kind lab.Kind) {
 		l := start(t, kind, 1)
 		much := strings.Repeat("0123456789abcdef", 1<<16)

@@ -79,6 +79,9 @@ func log(t *testing.T, bed *bedtest.Bed) string {
 // the log say why it does not finish, and QEMU has cancelled it.
 func TestOverdue(t *testing.T) {
 	t.Parallel()
+	if testing.Short() {
+		t.Skip("NOT TESTED: -short leaves out what takes seconds")
+	}
 	bed, p := scripted(t, qmptest.Script{Endless: true}, cartesian.Params{"mig_timeout": "3", "mig_speed": "2M"})
 	m := start(t, bed, p)
 	err := runBoth(t.Context(), m)
@@ -111,6 +114,9 @@ func TestOverdue(t *testing.T) {
 // the verdict says so.
 func TestCutAtSwitchover(t *testing.T) {
 	t.Parallel()
+	if testing.Short() {
+		t.Skip("NOT TESTED: -short leaves out what takes seconds")
+	}
 	params := bedtest.Scripted(t, qmptest.Script{}, qmptest.Script{DropData: true})
 	params["mig_timeout"] = "6"
 	bed := prepared(t, params)

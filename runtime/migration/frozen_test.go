@@ -32,6 +32,9 @@ func queryName(role migration.Role) migration.Hook {
 // some of them with real processes.
 func TestFrozen(t *testing.T) {
 	t.Parallel()
+	if testing.Short() {
+		t.Skip("NOT TESTED: -short leaves out what takes seconds")
+	}
 	const (
 		source, destination = migration.SourceRole, migration.DestinationRole
 		exchange            = 3 * time.Second // not less: a loaded machine is slow

@@ -32,6 +32,9 @@ import (
 // pictures are in the artifacts: go test -artifacts.
 func TestPage(t *testing.T) {
 	t.Parallel()
+	if testing.Short() {
+		t.Skip("NOT TESTED: -short leaves out what takes seconds")
+	}
 	dir := makeRun(t, true)
 	report.Keep(dir, func(err error) { t.Error(err) }).Close()
 	b := openBrowser(t, "file://"+filepath.Join(dir, report.HTMLFile))
@@ -103,6 +106,9 @@ func TestPage(t *testing.T) {
 // shows what it knows. One of a single variant shows that.
 func TestMovedPage(t *testing.T) {
 	t.Parallel()
+	if testing.Short() {
+		t.Skip("NOT TESTED: -short leaves out what takes seconds")
+	}
 	f, err := result.Create(t.TempDir(), result.Run{Scenario: "fast.star", Planned: 1}, func(err error) { t.Error(err) })
 	check(t, err)
 	v, err := f.Start(result.Entry{Name: "fast.JeOS", Hosts: []string{"host1", "host2"}, Params: map[string]string{"mem": "128"}})
