@@ -398,7 +398,7 @@ func TestKilled(t *testing.T) {
 			t.Errorf("cleanup: %v\n%s", err, out)
 		}
 		out, err = w.command("cleanup").CombinedOutput()
-		if err != nil || !bytes.Contains(out, []byte("mhmig-results: nothing is left")) {
+		if err != nil || !bytes.Contains(out, []byte("mhmig-results: nothing to clean up")) {
 			t.Errorf("a second cleanup: %v\n%s", err, out)
 		}
 		left, err := remains(filepath.Join(w.dir, "mhmig-results"), filepath.Join(w.dir, "no cache"))

@@ -161,7 +161,7 @@ func (d *doomed) wantCleanup() {
 		}
 	}
 	d.wantNothing()
-	if again, more, _ := d.exec("cleanup"); again != int(exit.OK) || !strings.Contains(more, "nothing is left") {
+	if again, more, _ := d.exec("cleanup"); again != int(exit.OK) || !strings.Contains(more, "nothing to clean up") {
 		d.t.Errorf("a second cleanup: exit status %d: %s", again, more)
 	}
 	if d.t.Failed() {

@@ -55,7 +55,7 @@ func (c *Cleanup) All(ctx context.Context, folder string) error {
 		clean = clean && !done && err == nil
 	}
 	if clean && len(errs) == 0 {
-		fmt.Fprintf(c.Out, "%s: nothing is left\n", folder)
+		fmt.Fprintf(c.Out, "%s: nothing to clean up\n", folder)
 	}
 	return errors.Join(errs...)
 }

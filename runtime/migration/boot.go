@@ -24,8 +24,8 @@ func (s *Side) noteBoot(ctx context.Context, vm string) error {
 }
 
 // checkResets checks that nothing but [testbed.Instance.Reset] has reset the guest
-// on either side since it began to move. asked says whether that has.
-func (mv *move) checkResets() (asked bool, err error) {
+// on either side since it began to move. requested says whether that has.
+func (mv *move) checkResets() (requested bool, err error) {
 	for _, side := range []*Side{mv.m.Source, mv.m.Destination} {
 		instance := side.Instance(mv.vm)
 		if instance == nil {
@@ -39,18 +39,18 @@ func (mv *move) checkResets() (asked bool, err error) {
 			if !r.Requested {
 				return false, fmt.Errorf("the guest was reset on %s after its migration had started: at %s; only vm.reboot() may reset it", side.Host.Name(), r)
 			}
-			asked = true
+			requested = true
 		}
 	}
-	return asked, nil
+	return requested, nil
 }
 
 // checkBoot checks that the guest in an instance has not rebooted since it began to
 // move: by its resets, and by its boot IDs where both are known. With login it may
 // log in to read the ID.
 func (mv *move) checkBoot(ctx context.Context, instance *testbed.Instance, login bool) error {
-	asked, err := mv.checkResets()
-	if err != nil || asked || mv.bootID == "" {
+	requested, err := mv.checkResets()
+	if err != nil || requested || mv.bootID == "" {
 		return err
 	}
 	if now := instance.BootID(ctx, login); now != "" && now != mv.bootID {

@@ -81,8 +81,8 @@ func CheckHostsNeeded(params cartesian.Params) error {
 	return values.Err()
 }
 
-// needsOf reads what a variant needs. Values that are no numbers are 0 here: the
-// variant's test bed tells of them.
+// needsOf returns the needs of a variant. Invalid values are 0 here: checkParams reports
+// them.
 func (r *runner) needsOf(v *cartesian.Variant) Needs {
 	params := v.Params
 	scenario := 0

@@ -26,7 +26,7 @@ type Block struct {
 	limit time.Duration
 	entry ledger.Entry // its nftables table
 
-	mu     sync.Mutex // guards what follows; held while the host is asked
+	mu     sync.Mutex // guards what follows; held while a command runs on the host
 	tried  bool       // to undo it: this may have succeeded although it returned an error
 	undone bool
 }

@@ -257,7 +257,7 @@ func (b *Bed) Ensure(ctx context.Context, name string, h *Host, params cartesian
 	return instance, true, nil
 }
 
-// instanceKey tells the instances of a bed apart.
+// instanceKey identifies an instance of a bed.
 type instanceKey struct {
 	vm, host string
 	id       int

@@ -313,7 +313,7 @@ func (i *Instance) classifyExit(exit *ExitError, by string) {
 	}
 	expected := exit.Status == 0
 	if by != "itself" {
-		i.log.Warn("QEMU did not end when it was told to", "ended_by", by)
+		i.log.Warn("QEMU did not quit", "ended_by", by)
 		expected = expected || exit.Status > 128 // by that signal
 	}
 	i.log.Info("QEMU ended", "status", strconv.Itoa(exit.Status))
