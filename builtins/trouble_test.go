@@ -48,7 +48,7 @@ def migration_scenario(env):
     s.cmd("true", timeout = 5)
 `})
 	e.want(t, result.Error, `command "true" did not end within 5s`, "the guest's kernel reported: Kernel panic - not syncing: sysrq triggered crash")
-	e.wantLog(t, "guest panicked data=", `guest panicked words="Kernel panic - not syncing: sysrq triggered crash"`)
+	e.wantLog(t, "guest panicked data=", `guest panicked message="Kernel panic - not syncing: sysrq triggered crash"`)
 }
 
 // Consecutive resets are logged in one message with their number.
