@@ -31,7 +31,7 @@ def migration_scenario(env):
     migrate_wait(["vm1"], env.hosts[0], env.hosts[1], work, check)
 `})
 	e.want(t, result.Error, "memwork: the worker died: the guest ran out of memory and killed it (Out of memory: Killed process", "(memwork)", "param mem")
-	e.wantLog(t, `guest out of memory words="Out of memory: Killed process`)
+	e.wantLog(t, `guest out of memory message="Out of memory: Killed process`)
 }
 
 // A guest's panic is reported by pvpanic, and with the kernel's message.
