@@ -147,7 +147,7 @@ func TestMovedPage(t *testing.T) {
 	b := openBrowser(t, "file://"+alone)
 	b.do(chromedp.EmulateViewport(1280, 800))
 	b.want("the only variant", `document.querySelector("#detail h1").textContent`, "fast.JeOS")
-	b.want("params that nobody has read", `[...document.querySelectorAll("#unread tr")].map(r => [...r.cells].map(c => c.textContent).join()).join(";")`,
+	b.want("params that were never read", `[...document.querySelectorAll("#unread tr")].map(r => [...r.cells].map(c => c.textContent).join()).join(";")`,
 		"men,did you mean mem?,my.cfg:3;other,,")
 	b.want("the run's summary", `document.querySelector("#summary").hidden`, false)
 	b.want("no link to another file", links, "")

@@ -236,17 +236,17 @@ func (b *Bed) Prepare(ctx context.Context) error {
 	if err := b.shareFolder(ctx); err != nil {
 		return err
 	}
-	if err := b.ship(ctx); err != nil {
+	if err := b.uploadFiles(ctx); err != nil {
 		return err
 	}
-	if err := b.agree(ctx); err != nil {
+	if err := b.determineShapes(ctx); err != nil {
 		return err
 	}
 	if err := b.prepareDisks(ctx); err != nil {
 		return err
 	}
 	b.log.Info("disks prepared", "step", "disk_prepared")
-	return b.startWanted(ctx)
+	return b.startVMs(ctx)
 }
 
 // checkNames checks the params that become parts of paths on a host, before anything is
@@ -327,8 +327,8 @@ func (b *Bed) makeFolder(ctx context.Context, h *Host, dir string) error {
 	return nil
 }
 
-// ship uploads mhmig's files that the params name to the shared storage.
-func (b *Bed) ship(ctx context.Context) error {
+// uploadFiles uploads mhmig's files that the params name to the shared storage.
+func (b *Bed) uploadFiles(ctx context.Context) error {
 	names := map[string]bool{}
 	for key, value := range b.params {
 		if name, ours := shippedName(key, value); ours {
@@ -343,8 +343,8 @@ func (b *Bed) ship(ctx context.Context) error {
 	return nil
 }
 
-// agree determines the shape of each VM, to report errors before anything is started.
-func (b *Bed) agree(ctx context.Context) error {
+// determineShapes determines the shape of each VM, to report errors before anything is started.
+func (b *Bed) determineShapes(ctx context.Context) error {
 	for _, name := range b.VMs() {
 		if _, err := b.shape(ctx, name, b.params); err != nil {
 			return err
@@ -402,8 +402,8 @@ func (b *Bed) prepareDisks(ctx context.Context) error {
 	return nil
 }
 
-// startWanted starts the VMs with start_vm on the master.
-func (b *Bed) startWanted(ctx context.Context) error {
+// startVMs starts the VMs with start_vm on the master.
+func (b *Bed) startVMs(ctx context.Context) error {
 	for _, name := range b.VMs() {
 		hostConfig, err := b.hosts[0].vmConfig(name, b.params)
 		if err != nil {

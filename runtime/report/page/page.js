@@ -216,10 +216,10 @@ function drawMoves(row, d) {
     h("div", { class: "head" }, h("h2", {}, "Migrations"), h("label", { class: "end" }, own, "one scale for the whole run")), box);
 }
 
-// drawUnread lists the params that nobody has read: mistyped, or for another program.
+// drawUnread lists the params that were never read: misspelt, or for another program.
 function drawUnread(d) {
   if (!(d.unread_params || []).length) return "";
-  return h("section", { class: "card", id: "unread" }, h("div", { class: "head" }, h("h2", {}, "Params that nobody has read")),
+  return h("section", { class: "card", id: "unread" }, h("div", { class: "head" }, h("h2", {}, "Params that were never read")),
     h("table", {}, h("tbody", {}, d.unread_params.map(p =>
       h("tr", {}, h("td", {}, p.key), h("td", {}, p.nearest ? `did you mean ${p.nearest}?` : ""), h("td", {}, p.origin || ""))))));
 }
