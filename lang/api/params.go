@@ -128,11 +128,31 @@ var params = []Param{
 	},
 	{
 		Name: "cpu_model_flags", Kind: Text, Object: VM, Reader: "runtime/vm",
-		Doc: "CPU flags: +FLAG -FLAG ..., separated by commas or blanks.",
+		Doc: "CPU flags: +FLAG -FLAG NAME=VALUE ..., separated by commas or blanks.",
 	},
 	{
 		Name: "smp", Kind: Number, Min: 1, Default: "1", Object: VM, Reader: "runtime/vm",
-		Doc: "The number of the guest's CPUs.",
+		Doc: "The number of the guest's CPUs; where it is not set, the topology's.",
+	},
+	{
+		Name: "vcpu_maxcpus", Kind: Number, Object: VM, Reader: "runtime/vm",
+		Doc: "CPUs can be hot-plugged up to this number: vcpu_sockets x vcpu_cores x vcpu_threads. In these four params 0, like no value, means a number computed from the others.",
+	},
+	{
+		Name: "vcpu_sockets", Kind: Number, Object: VM, Reader: "runtime/vm",
+		Doc: "The number of CPU sockets.",
+	},
+	{
+		Name: "vcpu_cores", Kind: Number, Object: VM, Reader: "runtime/vm",
+		Doc: "The number of cores of each socket.",
+	},
+	{
+		Name: "vcpu_threads", Kind: Number, Object: VM, Reader: "runtime/vm",
+		Doc: "The number of threads of each core.",
+	},
+	{
+		Name: "iothreads", Kind: Names, Object: VM, Reader: "runtime/vm",
+		Doc: "The names of QEMU's I/O threads, for image_iothread.",
 	},
 	{
 		Name: "mem", Kind: Size, Unit: "MiB", Default: "1024", Object: VM, Reader: "runtime/vm",
@@ -213,6 +233,18 @@ var params = []Param{
 	{
 		Name: "drive_cache", Kind: Choice, Default: "writeback", Choices: []string{"writeback", "none", "writethrough", "directsync", "unsafe"}, Object: Image, Reader: "runtime/vm",
 		Doc: "QEMU's cache mode of the disk.",
+	},
+	{
+		Name: "image_iothread", Kind: Word, Object: Image, Reader: "runtime/vm",
+		Doc: "The I/O thread that serves a disk on virtio or, with all disks of its controller, on scsi. iothread=NAME in blk_extra_params or bus_extra_params is the same.",
+	},
+	{
+		Name: "blk_extra_params", Kind: Text, Object: Image, Reader: "runtime/vm",
+		Doc: "More properties of the disk's device: NAME=VALUE, separated by commas.",
+	},
+	{
+		Name: "bus_extra_params", Kind: Text, Object: Image, Reader: "runtime/vm",
+		Doc: "More properties of the disk's virtio-scsi controller, which all disks on scsi share.",
 	},
 
 	// ---- network cards

@@ -85,7 +85,7 @@ func TestUnsupported(t *testing.T) {
 	t.Parallel()
 	var got []string
 	for _, d := range run.Unsupported(cartesian.Params{
-		"cdroms": "cd1", "cdrom_cd1_host2": "x.iso", "floppies": "", "vcpu_maxcpus": "4", "vcpu_cores": "1", "enable_pvpanic": "no",
+		"cdroms": "cd1", "cdrom_cd1_host2": "x.iso", "floppies": "", "vga": "qxl", "rtc_base": "utc", "enable_pvpanic": "no",
 		"netdev_extra_params_host1": "vhost=on", "need_to_login": "yes", "mem": "128", "stress_memory": "2G",
 	}) {
 		got = append(got, d.Text)
@@ -94,7 +94,7 @@ func TestUnsupported(t *testing.T) {
 		"param cdrom_cd1_host2 = x.iso is not supported: the CD-ROM drive cd1 would have a disc",
 		"param cdroms = cd1 is not supported: the VM would have CD-ROM drives",
 		"param netdev_extra_params_host1 = vhost=on is not supported: the network card's other end would have more properties (vhost)",
-		"param vcpu_maxcpus = 4 is not supported: CPUs could be plugged in up to this number",
+		"param vga = qxl is not supported: the VM would have this VGA card",
 	}
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Error(diff)

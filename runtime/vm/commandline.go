@@ -88,7 +88,7 @@ func (l *Layout) machine(c Config, shape Shape) {
 	}
 	l.add(c.QEMU, "-name", c.Name, "-nodefaults", "-no-user-config", "-msg", "timestamp=on",
 		"-machine", shape.Machine, "-accel", accel, "-cpu", shape.CPU,
-		"-m", memoryOption(shape.MemoryKiB), "-smp", strconv.Itoa(c.CPUs))
+		"-m", memoryOption(shape.MemoryKiB), "-smp", c.Topology.option(c.CPUs))
 }
 
 func memoryOption(kib int64) string {

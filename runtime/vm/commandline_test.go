@@ -54,6 +54,11 @@ func TestCommandLine(t *testing.T) {
 		{name: "ide-disks-q35", shape: on35, params: cartesian.Params{
 			"images": "a b", "image_name": "x", "drive_format": "ide",
 		}},
+		{name: "topology-and-iothreads", shape: shape, params: cartesian.Params{
+			"smp": "2", "vcpu_maxcpus": "4", "vcpu_sockets": "1", "vcpu_threads": "2", "iothreads": "io1 io2",
+			"images": "a b", "image_name": "x", "image_iothread_a": "io1", "blk_extra_params_a": ",serial=A1,physical_block_size=4096",
+			"drive_format_b": "scsi", "bus_extra_params_b": "iothread=io2,num_queues=2",
+		}},
 		{name: "redirections", shape: shape, params: cartesian.Params{
 			"nics": "nic1 nic2", "redirs": "remote_shell web fixed", "guest_port_remote_shell": "22", "guest_port_web": "80",
 			"guest_port_fixed": "443", "host_port_fixed": "8443",

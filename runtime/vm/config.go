@@ -32,7 +32,8 @@ type Config struct {
 	MachineType string // a pc or q35 type, or an alias, with its options
 	CPUModel    string
 	CPUFlags    []string // such as +x2apic, -vmx
-	CPUs        int
+	CPUs        int      // at the start; Topology says how many there may be
+	Topology    Topology
 	MemoryBytes int64
 
 	Kernel       string // "" boots from the first disk
@@ -68,9 +69,9 @@ func ParseConfig(name string, p cartesian.Params) (Config, error) {
 	c := Config{
 		Name: name, QEMU: v.Word("qemu_binary"), QEMUImg: v.Word("qemu_img_binary"), Start: v.Bool("start_vm"),
 		Accel: v.Choice("accel"), DirtyGuard: v.Choice("tcg_dirty_guard"),
-		MachineType: v.Word("machine_type"), CPUModel: v.Word("cpu_model"), CPUFlags: splitFlags(v.Text("cpu_model_flags")),
-		CPUs: v.Int("smp"), MemoryBytes: v.Size("mem"),
-		Kernel: v.Text("kernel"), Initrd: v.Text("initrd"), KernelParams: v.Text("kernel_params"),
+		MachineType: v.Word("machine_type"), CPUModel: v.Word("cpu_model"), CPUFlags: parseFlags(v),
+		MemoryBytes: v.Size("mem"),
+		Kernel:      v.Text("kernel"), Initrd: v.Text("initrd"), KernelParams: v.Text("kernel_params"),
 		MonitorTimeout: v.Seconds("monitor_timeout"),
 		Extra:          splitWords(v, "extra_params"),
 		Login: Login{
@@ -78,6 +79,7 @@ func ParseConfig(name string, p cartesian.Params) (Config, error) {
 			Prompt: v.Pattern("shell_prompt"), NIC: v.Has("nics"), Timeout: v.Seconds("login_timeout"),
 		},
 	}
+	c.CPUs, c.Topology = parseCPUs(v)
 	v.Choice("shell_client")
 	if c.chipset() == "" {
 		v.Invalid("machine_type", "a pc or q35 type")
@@ -211,11 +213,6 @@ func unclosed(text string) string {
 	return ""
 }
 
-// splitFlags also accepts virt-test's form, which begins with a comma.
-func splitFlags(flags string) []string {
-	return strings.FieldsFunc(flags, func(r rune) bool { return r == ',' || r == ' ' })
-}
-
 // settings are the settings that must be the same for all instances of the VM.
 func (c *Config) settings() []Setting {
 	settings := []Setting{
@@ -229,6 +226,7 @@ func (c *Config) settings() []Setting {
 		{Param: "kernel", Value: c.Kernel},
 		{Param: "initrd", Value: c.Initrd},
 	}
+	settings = append(settings, c.Topology.settings()...)
 	for _, d := range c.Devices {
 		settings = append(settings, d.Settings()...)
 	}

@@ -146,6 +146,10 @@ func TestCheckSame(t *testing.T) {
 		{"memory", cartesian.Params{"mem": "1G", "mem_vm1_host1": "1024"}, ""},
 		{"other memory", cartesian.Params{"mem_vm1_host2": "2G"}, `param mem_vm1_host2: "1024M" on host1 but "2048M" on host2`},
 		{"CPUs", cartesian.Params{"smp_host2": "2"}, `param smp_host2: "1" on host1 but "2" on host2`},
+		{"the same topology", cartesian.Params{"smp": "4", "vcpu_cores_host1": "4", "vcpu_sockets_host2": "1"}, ""},
+		{"an I/O thread", cartesian.Params{"iothreads_host2": "io1", "image_iothread_stg_host2": "io1"}, ""},
+		{"a property of a disk", cartesian.Params{"blk_extra_params_stg_host2": "serial=A"}, `param blk_extra_params_stg_host2: "none" on host1 but "serial=A" on host2`},
+		{"a property of a controller", cartesian.Params{"drive_format_stg": "scsi", "bus_extra_params_stg_host2": "num_queues=2"}, `param bus_extra_params`},
 		{"a kernel", cartesian.Params{"kernel_host2": ""}, `param kernel_host2: "k" on host1 but "" on host2`},
 		{"a port more", cartesian.Params{"serials_host2": "serial0 s1"}, `param serials_host2: "1" on host1 but "1 2" on host2`},
 		{"the clock's port", cartesian.Params{"guest_clock_vm1_host1": "yes"}, `param guest_clock_vm1_host1: "yes" on host1 but "" on host2`},
@@ -191,7 +195,7 @@ func TestDevicesPlugIn(t *testing.T) {
 	i := s.start("vm1", bare, false)
 	p := b.params(cartesian.Params{
 		"images": "a b d", "drive_format_b": "scsi", "drive_cache_b": "none", "drive_format_d": "scsi", "drive_cache_d": "writethrough",
-		"nics": "nic1 nic2", "nic_model_nic2": "e1000", "redirs": "web", "guest_port_web": "80", "guest_clock": "yes",
+		"nics": "nic1 nic2", "nic_model_nic2": "e1000", "redirs": "web", "guest_port_web": "80", "guest_clock": "yes", "iothreads": "io1", "image_iothread_b": "io1",
 	})
 	s.prepare("vm1", p)
 	spec, err := vm.CommandLine(s.config("vm1", p), s.placement, vm.Shape{Accel: "tcg", Machine: "pc", CPU: "qemu64", MemoryKiB: 32 << 10}, vm.Launch{})
@@ -210,8 +214,8 @@ func TestDevicesPlugIn(t *testing.T) {
 		}
 		plugged++
 	}
-	// A disk has two block nodes and a device, a NIC two parts, the clock three; and there is a SCSI controller.
-	if want := 3*3 + 2*2 + 3 + 1; plugged != want {
+	// A disk has two block nodes and a device, a NIC two parts, the clock three; and there is a SCSI controller with an I/O thread.
+	if want := 3*3 + 2*2 + 3 + 2; plugged != want {
 		t.Errorf("plugged in %d, want %d of %+v", plugged, want, spec.Options)
 	}
 }

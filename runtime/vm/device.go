@@ -45,6 +45,7 @@ var deviceKinds = []func(*Config, api.Values) []Device{
 	serialPorts,
 	clockPorts,
 	displays,
+	ioThreads,
 	disks,
 	nics,
 }

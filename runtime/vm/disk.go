@@ -29,6 +29,10 @@ type disk struct {
 	unit  int    // on the bus
 	cache string // drive_cache
 
+	ioThread string     // of the disk, or of its SCSI controller; or ""
+	extra    []Property // blk_extra_params, without iothread
+	busExtra []Property // bus_extra_params, likewise
+
 	image   string // image_name, or ""
 	device  bool   // image_raw_device: image_name is a path without the format's ending
 	format  string // qcow2 or raw
@@ -78,8 +82,9 @@ func disks(c *Config, v api.Values) []Device {
 		if limit, limited := controllerLimit(d.bus, c.chipset()); limited && d.unit >= limit {
 			own.AddError(fmt.Errorf("param drive_format: got %d disks, but %s allows %d", d.unit+1, d.bus, limit))
 		}
-		if d.unit == 0 && (d.bus == "scsi" || d.bus == "ahci") {
-			controllers = append(controllers, controller(d.bus))
+		d.parseExtra(c, own)
+		if d.bus == "scsi" || d.bus == "ahci" {
+			controllers = withDisk(controllers, d, own)
 		}
 		all = append(all, d)
 	}
@@ -98,14 +103,77 @@ func controllerLimit(bus, chipset string) (limit int, limited bool) {
 	}
 }
 
+// parseExtra parses the disk's further properties, and its I/O thread: image_iothread, or
+// iothread in the extra params of the disk or its controller.
+func (d *disk) parseExtra(c *Config, own api.Values) {
+	d.ioThread = own.Word("image_iothread")
+	for _, param := range []string{"blk_extra_params", "bus_extra_params"} {
+		properties := parseExtra(own, param)
+		name, rest := takeProperty(properties, "iothread")
+		if name != "" {
+			d.ioThread = name
+		}
+		if param == "blk_extra_params" {
+			d.extra = rest
+		} else if d.bus == "scsi" || len(rest) == 0 {
+			d.busExtra = rest
+		} else {
+			own.Invalid(param, "properties of a virtio-scsi controller, with drive_format = scsi")
+		}
+	}
+	switch {
+	case d.ioThread == "":
+	case d.bus != "virtio" && d.bus != "scsi":
+		own.AddError(fmt.Errorf("param image_iothread: %s, but disks on %s cannot have an I/O thread: use drive_format virtio or scsi", d.ioThread, d.bus))
+	case !c.hasIOThread(d.ioThread):
+		own.AddError(fmt.Errorf("param image_iothread: %s is none of those that param iothreads names", d.ioThread))
+	}
+}
+
 // controller is a disk controller that the chipset does not have.
-type controller string
+type controller struct {
+	bus      string // scsi or ahci
+	ioThread string
+	extra    []Property // bus_extra_params
+}
 
-func (controller) Settings() []Setting { return nil } // those of its disks suffice
+// withDisk adds the disk's controller if it is missing. All disks of a bus share it, so
+// they may not want different ones.
+func withDisk(controllers []Device, d *disk, own api.Values) []Device {
+	for _, device := range controllers {
+		c := device.(*controller)
+		if c.bus != d.bus {
+			continue
+		}
+		if c.ioThread == "" {
+			c.ioThread = d.ioThread
+		} else if d.ioThread != "" && d.ioThread != c.ioThread {
+			own.AddError(fmt.Errorf("param image_iothread: %s, but another disk of the same controller has %s", d.ioThread, c.ioThread))
+		}
+		if len(c.extra) == 0 {
+			c.extra = d.busExtra
+		} else if len(d.busExtra) > 0 && propertyText(d.busExtra) != propertyText(c.extra) {
+			own.AddError(fmt.Errorf("param bus_extra_params: %s, but another disk of the same controller has %s", propertyText(d.busExtra), propertyText(c.extra)))
+		}
+		return controllers
+	}
+	return append(controllers, &controller{bus: d.bus, ioThread: d.ioThread, extra: d.busExtra})
+}
 
-func (c controller) Render(l *Layout) error {
-	if c == "scsi" {
-		l.device("virtio-scsi-pci", append(l.at(slotSCSI), Property{"id", "scsi"})...)
+func (c *controller) Settings() []Setting {
+	if len(c.extra) == 0 {
+		return nil // those of its disks suffice
+	}
+	return []Setting{{Param: "bus_extra_params", Value: propertyText(c.extra)}}
+}
+
+func (c *controller) Render(l *Layout) error {
+	if c.bus == "scsi" {
+		properties := append(l.at(slotSCSI), Property{"id", "scsi"})
+		if c.ioThread != "" {
+			properties = append(properties, Property{"iothread", c.ioThread})
+		}
+		l.device("virtio-scsi-pci", append(properties, c.extra...)...)
 	} else {
 		l.device("ich9-ahci", append(l.at(slotAHCI), Property{"id", "ahci"})...)
 	}
@@ -120,6 +188,7 @@ func (d *disk) Settings() []Setting {
 		{Param: "image_format", Objects: of, Value: d.format},
 		{Param: "image_overlay", Objects: of, Value: yesNo(d.overlay)},
 		{Param: "drive_cache", Objects: of, Value: d.writeCache()},
+		{Param: "blk_extra_params", Objects: of, Value: propertyText(d.extra)},
 	}
 	if !d.overlay && !d.device { // a device may have another name on each host
 		settings = append(settings, Setting{Param: "image_name", Objects: of, Value: d.image})
@@ -209,7 +278,10 @@ func (d *disk) Render(l *Layout) error {
 	if d.writeCache() == "writethrough" {
 		where = append(where, Property{"write-cache", "off"})
 	}
-	l.device(driver, where...)
+	if d.ioThread != "" && d.bus == "virtio" { // that of a SCSI disk is its controller's
+		where = append(where, Property{"iothread", d.ioThread})
+	}
+	l.device(driver, append(where, d.extra...)...)
 	return nil
 }
 

@@ -11,7 +11,7 @@ import (
 // Option is an option of QEMU's command line, or the arguments of the QMP command that
 // hot-plugs the same into a running QEMU.
 type Option struct {
-	Flag       string // -device, -netdev, -blockdev or -chardev
+	Flag       string // -device, -netdev, -blockdev, -chardev or -object
 	Kind       string // the device's driver, the netdev's type, …
 	Properties []Property
 }
@@ -57,7 +57,7 @@ func (p Property) text() string {
 }
 
 // QMP is the command that hot-plugs the same into a running QEMU: device_add,
-// netdev_add, blockdev-add or chardev-add.
+// netdev_add, blockdev-add, chardev-add or object-add.
 func (o Option) QMP() (command string, arguments map[string]any) {
 	arguments = map[string]any{}
 	for _, p := range o.Properties {
@@ -84,6 +84,9 @@ func (o Option) QMP() (command string, arguments map[string]any) {
 	case "-blockdev":
 		arguments["driver"] = o.Kind
 		return "blockdev-add", arguments
+	case "-object":
+		arguments["qom-type"] = o.Kind
+		return "object-add", arguments
 	case "-chardev":
 		return "chardev-add", map[string]any{"id": arguments["id"], "backend": map[string]any{
 			"type": o.Kind,

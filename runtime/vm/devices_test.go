@@ -1,0 +1,126 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package vm_test
+
+import (
+	"strings"
+	"testing"
+
+	"github.com/mhmig/mhmig/lang/cartesian"
+	"github.com/mhmig/mhmig/runtime/vm"
+)
+
+// A real QEMU starts with all kinds of devices at once, on both chipsets: no two of them
+// have one address.
+func TestDevicesStart(t *testing.T) {
+	t.Parallel()
+	b := newBed(t)
+	s := b.host("host1")
+	for _, machine := range []string{"pc", "q35"} {
+		t.Run(machine, func(t *testing.T) {
+			p := b.params(cartesian.Params{
+				"machine_type": machine, "display": "vnc", "guest_clock": "yes", "serials": "serial0 serial1",
+				"smp": "3", "vcpu_sockets": "2", "vcpu_cores": "2", "vcpu_threads": "1", "cpu_model_flags": ",+x2apic,-vmx",
+				"images": "image1 stg", "iothreads": "io1 io2", "image_iothread_image1": "io1", "drive_format_stg": "scsi",
+				"bus_extra_params_stg": "iothread=io2", "blk_extra_params_stg": "serial=A1",
+				"nics": "nic1 nic2", "nic_model_nic2": "e1000",
+			})
+			s.prepare(machine, p)
+			i := s.start(machine, p, false)
+			if status, err := i.Status(t.Context()); err != nil || status != "prelaunch" {
+				t.Errorf("status %q, %v; want prelaunch", status, err)
+			}
+		})
+	}
+}
+
+// Numbers of the topology that are missing are computed, as in virt-test.
+func TestTopology(t *testing.T) {
+	t.Parallel()
+	for params, want := range map[string]string{
+		"":                                     "1",
+		"smp=4":                                "4",
+		"smp=4 cores=0":                        "4",
+		"smp=4 cores=2":                        "4,maxcpus=4,sockets=2,cores=2,threads=1",
+		"smp=4 cores=1":                        "4,maxcpus=4,sockets=4,cores=1,threads=1",
+		"smp=2 maxcpus=8 sockets=2":            "2,maxcpus=8,sockets=2,cores=4,threads=1",
+		"smp=8 sockets=2 cores=2":              "8,maxcpus=8,sockets=2,cores=2,threads=2",
+		"sockets=2 cores=2":                    "4,maxcpus=4,sockets=2,cores=2,threads=1",
+		"smp=3 sockets=2 cores=2 threads=1":    "3,maxcpus=4,sockets=2,cores=2,threads=1",
+		"maxcpus=4":                            "4,maxcpus=4,sockets=4,cores=1,threads=1",
+		"smp=1 maxcpus=2":                      "1,maxcpus=2,sockets=2,cores=1,threads=1",
+		"smp=3 threads=2":                      "1 x 1 x 2 is 2 CPUs, want vcpu_maxcpus = 3, and at least smp = 3",
+		"smp=8 sockets=1 cores=2 threads=2":    "1 x 2 x 2 is 4 CPUs, want vcpu_maxcpus = 8, and at least smp = 8",
+		"smp=4 maxcpus=2 sockets=1":            "1 x 2 x 1 is 2 CPUs, want vcpu_maxcpus = 2, and at least smp = 4",
+		"smp=2 maxcpus=x":                      `param vcpu_maxcpus: got "x", want a whole number`,
+		"smp=2 maxcpus=2 sockets=3 threads=-1": `param vcpu_threads: got "-1", want 0 at least`,
+	} {
+		p := cartesian.Params{}
+		for field := range strings.FieldsSeq(params) {
+			name, value, _ := strings.Cut(field, "=")
+			if name != "smp" {
+				name = "vcpu_" + name
+			}
+			p[name] = value
+		}
+		spec, err := commandLine("vm1", p, placement, shape, vm.Launch{})
+		got := ""
+		switch {
+		case err != nil:
+			got = err.Error()
+		default:
+			got = option(spec, "-smp")
+		}
+		if got != want && !(err != nil && strings.Contains(got, want)) {
+			t.Errorf("%s: got %s, want %s", params, got, want)
+		}
+	}
+}
+
+// option is the value of an option of a command line.
+func option(s vm.Spec, flag string) string {
+	for i, argument := range s.Argv {
+		if argument == flag {
+			return s.Argv[i+1]
+		}
+	}
+	return ""
+}
+
+// Devices that a host or a migration cannot have are errors before anything is started.
+func TestDevicesRefuse(t *testing.T) {
+	t.Parallel()
+	disk := cartesian.Params{"images": "image1", "image_name": "x"}
+	tests := []struct {
+		name   string
+		params cartesian.Params
+		want   string
+	}{
+		{"a flag", cartesian.Params{"cpu_model_flags": "+a;b"}, `vm1: param cpu_model_flags: got "+a;b", want flags such as +x2apic`},
+		{"an I/O thread", merge(disk, cartesian.Params{"image_iothread": "io1"}), `vm1: image1: param image_iothread: io1 is none of those that param iothreads names`},
+		{"an I/O thread of ide", merge(disk, cartesian.Params{"iothreads": "io1", "image_iothread": "io1", "drive_format": "ide"}), `disks on ide cannot have an I/O thread: use drive_format virtio or scsi`},
+		{"two I/O threads of a controller", cartesian.Params{"images": "a b", "image_name": "x", "drive_format": "scsi", "iothreads": "io1 io2", "image_iothread_a": "io1", "image_iothread_b": "io2"}, `vm1: b: param image_iothread: io2, but another disk of the same controller has io1`},
+		{"two settings of a controller", cartesian.Params{"images": "a b", "image_name": "x", "drive_format": "scsi", "bus_extra_params_a": "num_queues=2", "bus_extra_params_b": "num_queues=3"}, `vm1: b: param bus_extra_params: num_queues=3, but another disk of the same controller has num_queues=2`},
+		{"a controller's settings", merge(disk, cartesian.Params{"bus_extra_params": "num_queues=2"}), `param bus_extra_params: got "num_queues=2", want properties of a virtio-scsi controller`},
+		{"an address", merge(disk, cartesian.Params{"blk_extra_params": ",addr=0x5"}), `param blk_extra_params: got ",addr=0x5", want no property addr, which mhmig sets`},
+		{"a property", merge(disk, cartesian.Params{"blk_extra_params": "serial"}), `param blk_extra_params: got "serial", want properties such as serial=A1`},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			t.Parallel()
+			if _, err := vm.ParseConfig("vm1", tt.params); err == nil || !strings.Contains(err.Error(), tt.want) {
+				t.Errorf("ParseConfig: got %v, want %s", err, tt.want)
+			}
+		})
+	}
+}
+
+func merge(all ...cartesian.Params) cartesian.Params {
+	merged := cartesian.Params{}
+	for _, p := range all {
+		for key, value := range p {
+			merged[key] = value
+		}
+	}
+	return merged
+}
