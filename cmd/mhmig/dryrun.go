@@ -39,7 +39,7 @@ func (e *execFlags) show(w, stderr io.Writer, p *controller.Preview) error {
 	case e.Repeat > 1:
 		repeats = fmt.Sprintf(", %d times", e.Repeat)
 	}
-	fmt.Fprintf(w, "\n%d variants%s, on %d hosts %s: %s\n", len(p.Rows), repeats, len(p.Hosts), p.Where, strings.Join(p.Hosts, ", "))
+	fmt.Fprintf(w, "\n%s%s, on %s %s: %s\n", number(len(p.Rows), "variant"), repeats, number(len(p.Hosts), "host"), p.Where, strings.Join(p.Hosts, ", "))
 	switch {
 	case e.Share:
 		fmt.Fprintln(w, "as many at the same time as the hosts' memory and processors allow")
@@ -60,4 +60,12 @@ func (e *execFlags) show(w, stderr io.Writer, p *controller.Preview) error {
 		return exit.Usage.Wrap(fmt.Errorf("params have wrong values: %d", n))
 	}
 	return nil
+}
+
+// number is n and a noun, in the plural unless n is 1.
+func number(n int, noun string) string {
+	if n != 1 {
+		noun += "s"
+	}
+	return fmt.Sprintf("%d %s", n, noun)
 }
