@@ -85,9 +85,16 @@ func (h *localHost) Run(ctx context.Context, c host.Command) (host.Output, error
 
 var errLocal = errors.New("a local host of a test has no connections and leaves no commands running")
 
-func (h *localHost) Start(context.Context, host.Command) (*host.Process, error) { return nil, errLocal }
-func (h *localHost) Dial(context.Context, string, string) (net.Conn, error)     { return nil, errLocal }
-func (h *localHost) FreePort(context.Context) (int, error)                      { return 0, errLocal }
+func (h *localHost) FreePort(context.Context) (int, error) { return 0, errLocal }
+
+func (h *localHost) Start(context.Context, host.Command) (*host.Process, error) {
+	return nil, errLocal
+}
+
+func (h *localHost) Dial(context.Context, string, string) (net.Conn, error) {
+	return nil, errLocal
+}
+
 func (h *localHost) Listen(context.Context, string, string) (net.Listener, error) {
 	return nil, errLocal
 }
@@ -116,7 +123,7 @@ func (h *localHost) MkdirAll(_ context.Context, name string, perm fs.FileMode) e
 
 func (h *localHost) RemoveAll(_ context.Context, name string) error { return os.RemoveAll(name) }
 
-func (h *localHost) Upload(ctx context.Context, local, remote string) error {
+func (h *localHost) Upload(_ context.Context, local, remote string) error {
 	data, err := os.ReadFile(local)
 	if err != nil {
 		return err
