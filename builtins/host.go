@@ -227,18 +227,23 @@ func processClass() *Class {
 		Doc:  "A command that runs in the background on a host.",
 		Methods: []*Builtin{
 			{
-				Name: "wait", Waits: true, Params: []Param{{"timeout", Seconds, Value(commandTimeout), "how long to wait"}},
+				Name: "wait", Waits: true, Params: []Param{{"timeout", Seconds, Value(commandTimeout), "how long to wait"}, checkParam},
 				Doc:     "Waits for the command's end.",
-				Returns: Return{"result", "the command's exit status and output"},
+				Returns: Return{"result | None", "the command's exit status and output; None if it still runs, with check=False"},
 				Fn: func(t *task.Task, a *Args) (starlark.Value, error) {
 					p, timeout := a.Self.(*testbed.Process), arg[time.Duration](a, "timeout")
+					running := &unmetError{fmt.Errorf("%s: still running after %v", p, timeout)}
 					out, err := task.Wait(t, func(ctx context.Context) (host.Output, error) {
-						ctx, cancel := context.WithTimeoutCause(ctx, timeout, fmt.Errorf("%s: still running after %v", p, timeout))
+						ctx, cancel := context.WithTimeoutCause(ctx, timeout, running)
 						defer cancel()
-						return p.Wait(ctx)
+						out, err := p.Wait(ctx)
+						if errors.Is(err, running) {
+							return out, running
+						}
+						return out, err
 					})
 					if err != nil {
-						return nil, err
+						return orUnmet(a, nil, err)
 					}
 					return stateOf(t).newObject("result", &out, fmt.Sprintf("status %d", out.Status)), nil
 				},

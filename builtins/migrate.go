@@ -4,6 +4,7 @@ package builtins
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"maps"
 	"regexp"
@@ -246,11 +247,11 @@ func migClass() *Class {
 				Fn:      migVM,
 			},
 			{
-				Name: "join", Waits: true, Params: []Param{{"timeout", Seconds, Computed("no limit beyond the migration's own"), "how long to wait"}},
-				Doc:     "Waits until both sides have ended. A migration that has failed is a FAIL that names the side that failed first; one that the scenario has cancelled is not: see status.",
-				Returns: Nothing,
+				Name: "join", Waits: true, Params: []Param{{"timeout", Seconds, Computed("no limit beyond the migration's own"), "how long to wait"}, checkParam},
+				Doc:     "Waits until both sides have ended. A migration that has failed is a FAIL that names the side that failed first, also with check=False; one that the scenario has cancelled is not: see status.",
+				Returns: Return{"bool", "True; with check=False whether both sides have ended in time"},
 				Fn: func(t *task.Task, a *Args) (starlark.Value, error) {
-					return nil, self(a).running.join(t, limit(a))
+					return met(a, self(a).running.join(t, limit(a)))
 				},
 			},
 			{
@@ -266,9 +267,10 @@ func migClass() *Class {
 				Params: []Param{
 					{"status", MigrationStatus, Required, "QEMU's migration status"},
 					waitTimeoutParam,
+					checkParam,
 				},
 				Doc:     "Waits until the migration has this status. It is an ERROR, which says how the migration ended, when it ends with another one.",
-				Returns: Nothing,
+				Returns: metReturn,
 				Fn: func(t *task.Task, a *Args) (starlark.Value, error) {
 					return waitCondition(t, a, migration.Condition{Status: migration.State(arg[string](a, "status"))})
 				},
@@ -279,11 +281,14 @@ func migClass() *Class {
 					{"status", MigrationStatus, None, "QEMU's migration status"},
 					{"passes", Int, None, "the number of passes over the RAM that every VM has completed"},
 					{"remaining", Bytes, None, "how much RAM every VM may still have to send, at most"},
-					{"event", EventName, None, "a QMP event of any of the VMs, on either side, after the call"},
+					{"event", EventName, None, "a QMP event of any of the VMs, on either side; those since the start of the step migrate count"},
+					{"count", Int, Value(1), "how many such events there must be"},
 					waitTimeoutParam,
+					checkParam,
 				},
-				Doc:     "Waits until one condition holds: one of status, passes, remaining, event. It is an ERROR, which says how the migration ended, when it ends before.",
-				Returns: Nothing,
+				Doc: "Waits until one condition holds: one of status, passes, remaining, event. It is an ERROR, which says how the migration ended, when it ends before. " +
+					"An event may also come during the checks after the move.",
+				Returns: metReturn,
 				Fn:      migWait,
 			},
 			{
@@ -335,7 +340,7 @@ func migClass() *Class {
 }
 
 func migWait(t *task.Task, a *Args) (starlark.Value, error) {
-	c := migration.Condition{Status: migration.State(arg[string](a, "status")), Event: arg[string](a, "event"), Passes: arg[int](a, "passes")}
+	c := migration.Condition{Status: migration.State(arg[string](a, "status")), Event: arg[string](a, "event"), Passes: arg[int](a, "passes"), Count: arg[int](a, "count")}
 	if a.Has("remaining") {
 		remaining := arg[int64](a, "remaining")
 		c.Remaining = &remaining
@@ -346,6 +351,9 @@ func migWait(t *task.Task, a *Args) (starlark.Value, error) {
 			given++
 		}
 	}
+	if a.Has("count") && (c.Event == "" || c.Count < 1) {
+		return nil, misusef("count: got %d, want 1 or more, and an event", c.Count)
+	}
 	if given != 1 {
 		return nil, misusef("got %d conditions, want one of status, passes, remaining, event", given)
 	}
@@ -354,11 +362,17 @@ func migWait(t *task.Task, a *Args) (starlark.Value, error) {
 
 func waitCondition(t *task.Task, a *Args, c migration.Condition) (starlark.Value, error) {
 	r, timeout := self(a).running, arg[time.Duration](a, "timeout")
-	return wait(t, func(ctx context.Context) error {
-		ctx, cancel := context.WithTimeoutCause(ctx, timeout, fmt.Errorf("timeout (%v) expired", timeout))
+	expired := fmt.Errorf("timeout (%v) expired", timeout)
+	_, err := wait(t, func(ctx context.Context) error {
+		ctx, cancel := context.WithTimeoutCause(ctx, timeout, expired)
 		defer cancel()
-		return r.Wait(ctx, c)
+		err := r.Wait(ctx, c)
+		if errors.Is(err, expired) {
+			return &unmetError{err}
+		}
+		return err
 	})
+	return met(a, err)
 }
 
 func self(a *Args) migKey { return a.Self.(migKey) }

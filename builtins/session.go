@@ -4,6 +4,7 @@ package builtins
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"time"
 
@@ -33,12 +34,19 @@ func (s *sessionHandle) use(ctx context.Context, bed *testbed.Bed, do func() err
 	if moved := bed.MovedFrom(s.instance); moved != nil {
 		return fmt.Errorf("%w (%w)", moved, err)
 	}
-	return s.instance.Blame(ctx, err)
+	blamed := s.instance.Blame(ctx, err)
+	_, status := errors.AsType[*guest.CmdError](err)
+	_, late := errors.AsType[*guest.TimeoutError](err)
+	if (status || late) && isAlive(s.instance, blamed) {
+		return &unmetError{blamed}
+	}
+	return blamed
 }
 
 var commandParams = []Param{
 	{"command", String, Required, "run by the guest's shell"},
 	{"timeout", Seconds, Value(60 * time.Second), "how long it may take: virt-test's default"},
+	{"check", Bool, Value(true), "with False a command that does not end in time, or that session.cmd sees fail, does not end the scenario: the result is None. A guest whose QEMU has ended or does not answer still does"},
 }
 
 func sessionClass() *Class {
@@ -49,7 +57,7 @@ func sessionClass() *Class {
 			{
 				Name: "cmd", Waits: true, Params: commandParams,
 				Doc:     "Runs a command. An exit status that is not 0 ends the scenario: as FAIL in a guest that was migrated, unless it had too little memory for the work; else as ERROR.",
-				Returns: Return{"string", "the command's output"},
+				Returns: Return{"string | None", "the command's output"},
 				Fn: func(t *task.Task, a *Args) (starlark.Value, error) {
 					return inGuest(t, a, (*guest.Session).Cmd, text)
 				},
@@ -57,7 +65,7 @@ func sessionClass() *Class {
 			{
 				Name: "cmd_status", Waits: true, Params: commandParams,
 				Doc:     "Runs a command, whatever its exit status.",
-				Returns: Return{"int", "the command's exit status"},
+				Returns: Return{"int | None", "the command's exit status"},
 				Fn: func(t *task.Task, a *Args) (starlark.Value, error) {
 					return inGuest(t, a, (*guest.Session).CmdStatus, func(n int) starlark.Value { return starlark.MakeInt(n) })
 				},
@@ -65,7 +73,7 @@ func sessionClass() *Class {
 			{
 				Name: "cmd_output", Waits: true, Params: commandParams,
 				Doc:     "Runs a command, whatever its exit status.",
-				Returns: Return{"string", "the command's output"},
+				Returns: Return{"string | None", "the command's output"},
 				Fn: func(t *task.Task, a *Args) (starlark.Value, error) {
 					return inGuest(t, a, (*guest.Session).CmdOutput, text)
 				},
@@ -73,7 +81,7 @@ func sessionClass() *Class {
 			{
 				Name: "cmd_status_output", Waits: true, Params: commandParams,
 				Doc:     "Runs a command, whatever its exit status.",
-				Returns: Return{"tuple[int, string]", "the command's exit status and output"},
+				Returns: Return{"tuple[int, string] | None", "the command's exit status and output"},
 				Fn: func(t *task.Task, a *Args) (starlark.Value, error) {
 					type ended struct {
 						status int
@@ -135,7 +143,7 @@ func inGuest[T any](t *task.Task, a *Args, run func(*guest.Session, context.Cont
 		return v, err
 	})
 	if err != nil {
-		return nil, err
+		return orUnmet(a, nil, err)
 	}
 	return convert(v), nil
 }

@@ -54,9 +54,10 @@ var taskFunctions = []*Builtin{
 			{"timeout", Seconds, Required, "how long to try"},
 			{"step", Seconds, Value(time.Second), "the pause between two calls"},
 			{"what", String, Computed("the name of fn"), "what is waited for, for the error message"},
+			checkParam,
 		},
 		Doc:     "Calls fn until it returns a true value. When the time is over, a call that still runs is stopped, and it is an ERROR.",
-		Returns: Return{"any", "the value that fn has returned"},
+		Returns: Return{"any", "the value that fn has returned; None if the time was over, with check=False"},
 		Fn:      waitForFn,
 	},
 }
@@ -80,11 +81,12 @@ func taskClass() *Class {
 			}},
 		},
 		Methods: []*Builtin{{
-			Name: "join", Waits: true, Params: []Param{{"timeout", Seconds, Computed("no limit"), "how long to wait"}},
+			Name: "join", Waits: true, Params: []Param{{"timeout", Seconds, Computed("no limit"), "how long to wait"}, checkParam},
 			Doc:     "Waits until the task has ended.",
-			Returns: Return{"any", "what the task's function has returned"},
+			Returns: Return{"any", "what the task's function has returned; None if it has not ended in time, with check=False"},
 			Fn: func(t *task.Task, a *Args) (starlark.Value, error) {
-				return t.Join(a.Self.(*task.Task), limit(a))
+				v, err := t.Join(a.Self.(*task.Task), limit(a))
+				return orUnmet(a, v, err)
 			},
 		}},
 	}
@@ -214,13 +216,13 @@ func waitForFn(t *task.Task, a *Args) (starlark.Value, error) {
 		v, err := callWithin(t, max(rest, lastCall), fn)
 		switch unfinished, ok := errors.AsType[*unfinishedError](err); {
 		case ok:
-			return nil, fmt.Errorf("wait_for: %s: timeout after %v: the function has not returned%s", what, timeout, unfinished.place())
+			return orUnmet(a, nil, &unmetError{fmt.Errorf("wait_for: %s: timeout after %v: the function has not returned%s", what, timeout, unfinished.place())})
 		case err != nil:
 			return nil, err
 		case bool(v.Truth()):
 			return v, nil
 		case rest <= 0:
-			return nil, fmt.Errorf("wait_for: %s: timeout after %v", what, timeout)
+			return orUnmet(a, nil, &unmetError{fmt.Errorf("wait_for: %s: timeout after %v", what, timeout)})
 		}
 		if err := sleep(t, min(step, max(time.Until(deadline), 0))); err != nil {
 			return nil, err

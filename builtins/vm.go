@@ -4,6 +4,7 @@ package builtins
 
 import (
 	"context"
+	"errors"
 	"time"
 
 	"go.starlark.net/starlark"
@@ -90,17 +91,17 @@ func vmClass() *Class {
 				Fn:      vmStart,
 			},
 			{
-				Name: "wait_for_login", Waits: true, Params: []Param{loginTimeoutParam},
+				Name: "wait_for_login", Waits: true, Params: []Param{loginTimeoutParam, checkParam},
 				Doc:     "Logs in to the guest by SSH, as soon as that is possible.",
-				Returns: Return{"session", "a new session in the guest"},
+				Returns: Return{"session | None", "a new session in the guest; None if there was no login in time, with check=False"},
 				Fn: func(t *task.Task, a *Args) (starlark.Value, error) {
 					return login(t, a, (*testbed.Instance).WaitForLogin)
 				},
 			},
 			{
-				Name: "wait_for_serial_login", Waits: true, Params: []Param{loginTimeoutParam},
+				Name: "wait_for_serial_login", Waits: true, Params: []Param{loginTimeoutParam, checkParam},
 				Doc:     "Logs in to the guest on its serial console, as soon as that is possible.",
-				Returns: Return{"session", "a new session in the guest"},
+				Returns: Return{"session | None", "a new session in the guest; None if there was no login in time, with check=False"},
 				Fn: func(t *task.Task, a *Args) (starlark.Value, error) {
 					return login(t, a, (*testbed.Instance).WaitForSerialLogin)
 				},
@@ -191,10 +192,14 @@ func login(t *task.Task, a *Args, by func(*testbed.Instance, context.Context, ti
 	timeout := argOr(a, "timeout", inst.Config().Login.Timeout)
 	session, err := task.Wait(t, func(ctx context.Context) (*guest.Session, error) {
 		session, err := by(inst, ctx, timeout)
-		return session, inst.Blame(ctx, err)
+		blamed := inst.Blame(ctx, err)
+		if errors.Is(err, testbed.ErrNoLogin) && ctx.Err() == nil && isAlive(inst, blamed) {
+			return nil, &unmetError{blamed}
+		}
+		return session, blamed
 	})
 	if err != nil {
-		return nil, err
+		return orUnmet(a, nil, err)
 	}
 	return stateOf(t).newObject("session", &sessionHandle{session, inst}, inst.String()), nil
 }

@@ -87,6 +87,7 @@ type Migration struct {
 	moves    map[string]*move // by VM name; complete when both sides are prepared
 
 	sourceDone chan struct{} // closed when the source's migrate step has ended
+	over       chan struct{} // closed when the source's side has ended
 	ended      sync.Once     // guards closing sourceDone
 
 	failing sync.Mutex // guards verdict; held while evidence is collected
@@ -94,8 +95,10 @@ type Migration struct {
 
 	mu        sync.Mutex // guards what follows
 	changed   chan struct{}
-	cancelled bool  // Cancel was called
-	failure   error // the first one, once the source's migrate step has ended
+	cancelled bool           // Cancel was called
+	observers int            // that wait for a sample
+	events    map[string]int // the number of each event since the step migrate
+	failure   error          // the first one, once the source's migrate step has ended
 }
 
 // New checks the plan against the bed and returns the migration, not yet started:
@@ -119,6 +122,8 @@ func New(bed *testbed.Bed, number int, plan Plan) (*Migration, error) {
 		traits:     transports[opts.protocol](opts).Traits(),
 		moves:      map[string]*move{},
 		sourceDone: make(chan struct{}),
+		over:       make(chan struct{}),
+		events:     map[string]int{},
 		changed:    make(chan struct{}),
 	}
 	for _, name := range plan.VMs {

@@ -19,6 +19,9 @@ const (
 	// sampleInterval is how often query-migrate is executed while a VM moves. The end is
 	// detected by QEMU's event.
 	sampleInterval = 250 * time.Millisecond
+	// observedInterval is how often it is executed while somebody waits for a condition
+	// that QEMU has no event for.
+	observedInterval = 20 * time.Millisecond
 	// remindInterval is how often a warning says that a migration does not converge.
 	remindInterval = 30 * time.Second
 )
@@ -50,6 +53,7 @@ type move struct {
 	// guarded by m.mu
 	state    State          // of the source; none before it began
 	query    map[string]any // the last query-migrate of the source
+	sampled  time.Time      // when that was received
 	samples  []result.Sample
 	source   *testbed.Instance // set while it may be cancelled
 	moved    time.Time         // when a sample last showed progress
@@ -236,20 +240,29 @@ type sampleResult struct {
 }
 
 // startSampling polls query-migrate on the source until ctx ends, then closes the
-// channel.
+// channel. Those that wait for the samples get them by the migration's broadcast; the
+// channel has one per sampleInterval, and every error and every end.
 func (mv *move) startSampling(ctx context.Context, monitor *qmp.Conn) <-chan sampleResult {
 	results := make(chan sampleResult)
 	go func() {
 		defer close(results)
-		tick := time.NewTicker(sampleInterval)
-		defer tick.Stop()
+		began := time.Now()
+		reported := began
 		for {
+			interval, changed := mv.m.currentInterval()
 			select {
-			case <-tick.C:
+			case <-time.After(time.Until(began.Add(interval))):
+			case <-changed: // the interval may be another one now
+				continue
 			case <-ctx.Done():
 				return
 			}
+			began = time.Now()
 			state, err := mv.sample(ctx, monitor)
+			if err == nil && !state.Terminal() && began.Sub(reported) < sampleInterval {
+				continue
+			}
+			reported = began
 			select {
 			case results <- sampleResult{state, err}:
 			case <-ctx.Done():
@@ -412,10 +425,22 @@ func (mv *move) sample(ctx context.Context, monitor *qmp.Conn) (state State, err
 	if before := (result.Sample{Query: mv.query}); mv.query == nil || now.Progress().Transferred != before.Progress().Transferred {
 		mv.moved = now.Time
 	}
-	mv.query = query
-	mv.samples = append(mv.samples, now)
+	mv.query, mv.sampled = query, now.Time
+	mv.samples = thin(append(mv.samples, now))
+	mv.m.broadcastLocked()
 	status, _ := query["status"].(string)
 	return State(status), nil
+}
+
+// thin keeps the newest of the samples, and of the others no two within a
+// sampleInterval.
+func thin(samples []result.Sample) []result.Sample {
+	n := len(samples)
+	if n < 3 || samples[n-2].Time.Sub(samples[n-3].Time) >= sampleInterval {
+		return samples
+	}
+	samples[n-2] = samples[n-1]
+	return samples[:n-1]
 }
 
 func (mv *move) setSource(src *testbed.Instance) {

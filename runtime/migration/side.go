@@ -94,6 +94,9 @@ func (s *Side) begin(step string) {
 // this side, else the first error, or ctx's cause. When it fails, the caller must end
 // the other side's ctx.
 func (s *Side) Run(ctx context.Context) error {
+	if s.IsSource() {
+		defer close(s.Migration.over)
+	}
 	defer s.closeArrivals()
 	defer s.closeClocks()
 	if err := s.run(ctx); err != nil {
@@ -111,6 +114,7 @@ func (s *Side) run(ctx context.Context) error {
 		return err
 	}
 	if s.IsSource() {
+		defer s.Migration.countEvents()()
 		defer s.saveRecord() // at the end: the guest's clock stamps on the destination are known then
 	}
 	if err := s.runSteps(ctx, duringMove); err != nil {

@@ -4,22 +4,24 @@ package migration
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"time"
 
 	"github.com/mhmig/mhmig/runtime/qmp"
 	"github.com/mhmig/mhmig/runtime/result"
+	"github.com/mhmig/mhmig/runtime/testbed"
 )
 
-// waitInterval is how often query-migrate is polled for a condition that QEMU has no
-// event for.
+// waitInterval is the pause between two polls of a QEMU that has been told to end its
+// migration.
 const waitInterval = 20 * time.Millisecond
 
-// Condition is a condition that Wait waits for. One field is set.
+// Condition is a condition that Wait waits for. One of Status, Event, Passes and
+// Remaining is set.
 type Condition struct {
 	Status    State  // the migration's
-	Event     string // a QMP event of any of its VMs, on either side, from now on
+	Event     string // a QMP event of any of its VMs, on either side, since the step migrate
+	Count     int    // how many of these events; 0 means 1
 	Passes    int    // the number of complete passes over every VM's RAM, at least
 	Remaining *int64 // the bytes of RAM that every VM still has to send, at most
 }
@@ -28,6 +30,8 @@ func (c Condition) String() string {
 	switch {
 	case c.Status != "":
 		return "status " + string(c.Status)
+	case c.Event != "" && c.Count > 1:
+		return fmt.Sprintf("%d events %s", c.Count, c.Event)
 	case c.Event != "":
 		return "event " + c.Event
 	case c.Remaining != nil:
@@ -37,155 +41,128 @@ func (c Condition) String() string {
 	}
 }
 
-// Wait waits until c holds. If the migration ends first, the error says how it ended;
-// it also fails when ctx ends.
+// EndedFirstError is the error of a Wait whose migration has ended before the condition
+// held.
+type EndedFirstError struct {
+	Condition Condition
+	State     State // the last one
+	Err       error // why it failed, if it has
+}
+
+func (e *EndedFirstError) Error() string {
+	text := fmt.Sprintf("waited for %s, but the migration ended first: %s", e.Condition, e.State)
+	if e.Err != nil {
+		text += ": " + e.Err.Error()
+	}
+	return text
+}
+
+func (e *EndedFirstError) Unwrap() error { return e.Err }
+
+// Wait waits until c holds. If the migration ends first, the error is an
+// *EndedFirstError; it also fails when ctx ends. An event may come until both sides have
+// ended, any other condition holds only while the VMs move.
+//
+// Wait sends nothing to QEMU: it learns of statuses and events by QEMU's events, and of
+// statistics by the samples of the moves, which are taken more often meanwhile. A QEMU
+// that does not answer its monitor ends the move, see monitor_timeout, and so the wait.
 func (m *Migration) Wait(ctx context.Context, c Condition) error {
+	ended := m.sourceDone
 	holds := m.statusHolds
 	switch {
 	case c.Event != "":
-		return m.waitEvent(ctx, c)
+		ended, holds = m.over, m.eventHolds
 	case c.Status == "":
 		holds = m.statsHold
+		defer m.observe()()
 	}
-	unfinished, stop := m.untilEnd(ctx)
-	defer stop()
+	began := time.Now()
 	for {
+		over := isClosed(ended) // before the check: it may hold at the very end
 		m.mu.Lock()
-		state, changed := m.stateLocked(), m.changed
+		held, state, failure, changed := holds(c, began), m.stateLocked(), m.failure, m.changed
 		m.mu.Unlock()
-		held, err := holds(unfinished, c)
 		switch {
 		case held:
 			return nil
-		case state.Terminal() || m.hasEnded():
-			return m.endedFirst(c)
-		case err != nil:
-			return fmt.Errorf("waited for %s: %w", c, err)
-		}
-		var tick <-chan time.Time
-		if c.Status == "" {
-			tick = time.After(waitInterval)
+		case over || c.Event == "" && state.Terminal():
+			return &EndedFirstError{Condition: c, State: state, Err: failure}
 		}
 		select {
 		case <-changed:
-		case <-tick:
-		case <-m.sourceDone:
+		case <-ended:
 		case <-ctx.Done():
 			return fmt.Errorf("waited for %s, the migration is %s: %w", c, state, context.Cause(ctx))
 		}
 	}
 }
 
-// untilEnd returns a context that also ends when the migration's move ends.
-func (m *Migration) untilEnd(ctx context.Context) (_ context.Context, stop func()) {
-	ctx, cancel := context.WithCancel(ctx)
-	ended := make(chan struct{})
-	go func() {
-		defer close(ended)
-		select {
-		case <-m.sourceDone:
-			cancel()
-		case <-ctx.Done():
-		}
-	}()
-	return ctx, func() {
-		cancel()
-		<-ended
-	}
-}
-
-func (m *Migration) hasEnded() bool {
+func isClosed(c <-chan struct{}) bool {
 	select {
-	case <-m.sourceDone:
+	case <-c:
 		return true
 	default:
 		return false
 	}
 }
 
-func (m *Migration) endedFirst(c Condition) error {
-	if failure := m.failed(); failure != nil {
-		return fmt.Errorf("waited for %s, but the migration ended first: %s: %w", c, m.State(), failure)
-	}
-	return fmt.Errorf("waited for %s, but the migration ended first: %s", c, m.State())
+// statusHolds, eventHolds and statsHold check a condition of a Wait that began at that
+// time; m.mu is held.
+func (m *Migration) statusHolds(c Condition, _ time.Time) bool { return m.stateLocked() == c.Status }
+
+func (m *Migration) eventHolds(c Condition, _ time.Time) bool {
+	return m.events[c.Event] >= max(c.Count, 1)
 }
 
-func (m *Migration) statusHolds(_ context.Context, c Condition) (bool, error) {
-	return m.State() == c.Status, nil
-}
-
-// statsHold checks c against every VM's query-migrate. A command that QEMU refuses is
-// an error; a monitor that does not answer is handled by the VM's move, which knows the
-// limit.
-func (m *Migration) statsHold(ctx context.Context, c Condition) (bool, error) {
+// statsHold checks the last sample of every VM. The memory that remains can grow again,
+// so an earlier sample says nothing about it.
+func (m *Migration) statsHold(c Condition, began time.Time) bool {
 	for _, mv := range m.moves {
-		m.mu.Lock()
-		src := mv.source
-		m.mu.Unlock()
-		if src == nil {
-			return false, nil
-		}
-		var query map[string]any
-		err := src.Monitor().Execute(ctx, "query-migrate", nil, &query)
-		if _, refused := errors.AsType[*qmp.Error](err); refused {
-			return false, err
-		}
-		if err != nil {
-			return false, nil //nolint:nilerr // polled again soon; a monitor that is gone or does not answer ends the migration itself
-		}
-		progress := result.Sample{Query: query}.Progress()
+		progress := result.Sample{Query: mv.query}.Progress()
 		switch {
-		case progress.Pass == 0:
-			return false, nil
-		case c.Remaining != nil && progress.Remaining > *c.Remaining:
-			return false, nil
+		case mv.source == nil || progress.Pass == 0:
+			return false
+		case c.Remaining != nil && (progress.Remaining > *c.Remaining || mv.sampled.Before(began)):
+			return false
 		case c.Remaining == nil && progress.Passes() < c.Passes:
-			return false, nil
+			return false
 		}
 	}
-	return true, nil
+	return true
 }
 
-func (m *Migration) waitEvent(ctx context.Context, c Condition) error {
-	seen := make(chan qmp.Event)
-	ctx, cancel := context.WithCancelCause(ctx)
-	defer cancel(nil)
-	var subscriptions []*qmp.Subscription
-	defer func() {
-		for _, s := range subscriptions {
-			s.Close()
-		}
-	}()
-	for _, vm := range m.Plan.VMs {
-		for _, side := range []*Side{m.Source, m.Destination} {
-			instance := side.Instance(vm)
-			if instance == nil {
-				return fmt.Errorf("waited for %s, but %s is not prepared on %s yet: wait for a status first", c, vm, side.Host.Name())
-			}
-			s := instance.Monitor().Subscribe(c.Event)
-			subscriptions = append(subscriptions, s)
-			go func() { // ends with the subscription, which this function closes
-				for e := range s.C {
-					select {
-					case seen <- e:
-					case <-ctx.Done():
-						return
-					}
-				}
-			}()
-		}
+// observe makes the moves take samples every observedInterval, until done.
+func (m *Migration) observe() (done func()) {
+	change := func(by int) {
+		m.mu.Lock()
+		defer m.mu.Unlock()
+		m.observers += by
+		m.broadcastLocked()
 	}
-	select {
-	case <-seen:
-		return nil
-	case <-m.sourceDone:
-		select {
-		case <-seen:
-			return nil
-		case <-time.After(waitInterval): // the event and the end may have come together
-			return m.endedFirst(c)
-		}
-	case <-ctx.Done():
-		return fmt.Errorf("waited for %s, the migration is %s: %w", c, m.State(), context.Cause(ctx))
+	change(1)
+	return func() { change(-1) }
+}
+
+// currentInterval returns how often a sample is wanted now, and a channel that is closed
+// when that may have changed.
+func (m *Migration) currentInterval() (time.Duration, <-chan struct{}) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if m.observers > 0 {
+		return observedInterval, m.changed
 	}
+	return sampleInterval, m.changed
+}
+
+// countEvents counts the events of both sides' instances until stop.
+func (m *Migration) countEvents() (stop func()) {
+	return m.bed.Watch(func(i *testbed.Instance, e qmp.Event) {
+		if i != m.Source.Instance(i.Name()) && i != m.Destination.Instance(i.Name()) {
+			return
+		}
+		m.mu.Lock()
+		defer m.mu.Unlock()
+		m.events[e.Name]++
+		m.broadcastLocked()
+	})
 }

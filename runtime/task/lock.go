@@ -132,8 +132,19 @@ func Wait[T any](t *Task, f func(context.Context) (T, error)) (T, error) {
 	return v, err
 }
 
+// UnfinishedError is the error of Join when its timeout expires.
+type UnfinishedError struct {
+	Task    string
+	Timeout time.Duration
+}
+
+func (e *UnfinishedError) Error() string {
+	return fmt.Sprintf("%s: not finished after %v", e.Task, e.Timeout)
+}
+
 // Join waits for other to end, at most timeout (0: no limit but t's own), and
-// returns its result. Like Wait, it releases the lock. Tasks that join each
+// returns its result; when that expires, the error is an *UnfinishedError. Like Wait,
+// it releases the lock. Tasks that join each
 // other in a cycle would deadlock: the last one gets an error.
 func (t *Task) Join(other *Task, timeout time.Duration) (starlark.Value, error) {
 	for next := other; next != nil; next = next.joining {
@@ -146,7 +157,7 @@ func (t *Task) Join(other *Task, timeout time.Duration) (starlark.Value, error) 
 	return Wait(t, func(ctx context.Context) (starlark.Value, error) {
 		if timeout > 0 {
 			var cancel context.CancelFunc
-			ctx, cancel = context.WithTimeoutCause(ctx, timeout, fmt.Errorf("%s: not finished after %v", other.Name, timeout))
+			ctx, cancel = context.WithTimeoutCause(ctx, timeout, &UnfinishedError{other.Name, timeout})
 			defer cancel()
 		}
 		select {

@@ -32,6 +32,7 @@ import (
 	"github.com/mhmig/mhmig/lang/api"
 	"github.com/mhmig/mhmig/lang/cartesian"
 	"github.com/mhmig/mhmig/runtime/ledger"
+	"github.com/mhmig/mhmig/runtime/qmp"
 	"github.com/mhmig/mhmig/runtime/result"
 	"github.com/mhmig/mhmig/runtime/vm"
 )
@@ -75,18 +76,20 @@ type Bed struct {
 	images  []*vm.Images        // set by Prepare
 	kept    map[string][]string // VM -> existing images that create_image has not replaced; set by Prepare
 
-	mu        sync.Mutex // guards what follows
-	instances []*Instance
-	starting  map[instanceKey]bool // that are not among instances yet
-	ran       map[string]bool      // VM -> its guest was started
-	notices   []string             // for the results
-	claims    map[string]string    // VM -> what starts or migrates it
-	rebooting map[string]bool      // VM -> its guest was reset on request, without a login since
-	faults    []error              // of QEMUs that ended abnormally in Close
-	read      map[string]bool      // names of params that the scenario has read
-	set       map[string]string    // params that the scenario has set -> where
-	consoles  map[string]string    // VM -> the last console output of a removed instance
-	troubles  map[string]troubles  // by VM
+	mu          sync.Mutex // guards what follows
+	instances   []*Instance
+	starting    map[instanceKey]bool               // that are not among instances yet
+	ran         map[string]bool                    // VM -> its guest was started
+	notices     []string                           // for the results
+	claims      map[string]string                  // VM -> what starts or migrates it
+	rebooting   map[string]bool                    // VM -> its guest was reset on request, without a login since
+	faults      []error                            // of QEMUs that ended abnormally in Close
+	read        map[string]bool                    // names of params that the scenario has read
+	set         map[string]string                  // params that the scenario has set -> where
+	consoles    map[string]string                  // VM -> the last console output of a removed instance
+	troubles    map[string]troubles                // by VM
+	watchers    map[int]func(*Instance, qmp.Event) // by number
+	lastWatcher int
 }
 
 type madeFolder struct {
@@ -102,6 +105,7 @@ func New(c Config) *Bed {
 		name: c.Name, shared: c.Shared, launch: c.Launch,
 		starting: map[instanceKey]bool{}, claims: map[string]string{}, consoles: map[string]string{}, rebooting: map[string]bool{}, ran: map[string]bool{},
 		kept: map[string][]string{}, troubles: map[string]troubles{}, read: map[string]bool{}, set: map[string]string{},
+		watchers: map[int]func(*Instance, qmp.Event){},
 	}
 	if b.launch == nil {
 		b.launch = startQEMU

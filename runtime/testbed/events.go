@@ -5,6 +5,7 @@ package testbed
 import (
 	"context"
 	"fmt"
+	"maps"
 	"slices"
 	"time"
 
@@ -37,6 +38,33 @@ const byMonitor = "host-qmp-system-reset"
 var runStates = map[string]string{
 	"STOP": "paused", "RESUME": "running", "SHUTDOWN": "shutdown",
 	"SUSPEND": "suspended", "WAKEUP": "running", "GUEST_PANICKED": "guest-panicked",
+}
+
+// Watch calls f for each event of any of the bed's instances, those included that are
+// started later, until stop. f runs on the reader of the instance's monitor, before
+// replies that QEMU sent later are delivered: it must return at once, and not use the
+// monitor.
+func (b *Bed) Watch(f func(*Instance, qmp.Event)) (stop func()) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.lastWatcher++
+	number := b.lastWatcher
+	b.watchers[number] = f
+	return func() {
+		b.mu.Lock()
+		defer b.mu.Unlock()
+		delete(b.watchers, number)
+	}
+}
+
+// publish passes an event to those that watch the bed.
+func (b *Bed) publish(i *Instance, e qmp.Event) {
+	b.mu.Lock()
+	watchers := slices.Collect(maps.Values(b.watchers))
+	b.mu.Unlock()
+	for _, f := range watchers {
+		f(i, e)
+	}
 }
 
 // handleEvent updates the state for an event, before any later answer of QEMU is

@@ -14,7 +14,7 @@ func (i *Instance) AddKernelTrouble(t guest.KernelFault) { i.addKernelTrouble(t)
 func (i *Instance) BootNewGuest() { i.Host.bed.bootTroubles(i.Name(), true) }
 
 // NoLogin is the error of a failed login.
-var NoLogin = errNoLogin
+var NoLogin = ErrNoLogin
 
 // Presence is the presence after events, from the presence there.
 func Presence(there string, events []qmp.Event) string {

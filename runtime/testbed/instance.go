@@ -359,7 +359,10 @@ func (b *Bed) start(ctx context.Context, name string, h *Host, params cartesian.
 	b.mu.Lock()
 	b.instances = append(b.instances, inst)
 	b.mu.Unlock()
-	qemu.Monitor().Handle(inst.handleEvent)
+	qemu.Monitor().Handle(func(e qmp.Event) {
+		inst.handleEvent(e)
+		b.publish(inst, e)
+	})
 	events := qemu.Monitor().Subscribe()
 	inst.watcher.Go(func() { inst.watch(context.WithoutCancel(ctx), events) })
 	if err := inst.attachConsole(ctx, placement); err != nil {

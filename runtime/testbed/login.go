@@ -163,10 +163,10 @@ func (i *Instance) loginContext(ctx context.Context, timeout time.Duration) (_ c
 func (i *Instance) noLogin(ctx context.Context, last error) error {
 	select {
 	case <-i.Exited():
-		return i.ended(context.WithoutCancel(ctx), fmt.Errorf("%s: %w", i, errNoLogin))
+		return i.ended(context.WithoutCancel(ctx), fmt.Errorf("%s: %w", i, ErrNoLogin))
 	default:
 	}
-	err := fmt.Errorf("%s: %w: %w", i, errNoLogin, context.Cause(ctx))
+	err := fmt.Errorf("%s: %w: %w", i, ErrNoLogin, context.Cause(ctx))
 	if last != nil {
 		err = fmt.Errorf("%w (last attempt: %w)", err, last)
 	}

@@ -139,7 +139,7 @@ func (i *Instance) OutOfMemory(err error) error {
 
 // Why a guest is unreachable, besides the end of a session.
 var (
-	errNoLogin  = errors.New("no login")
+	ErrNoLogin  = errors.New("no login")
 	errPanicked = errors.New("has panicked")
 )
 
@@ -150,7 +150,7 @@ func isUnreachable(err error) bool {
 		return false
 	}
 	_, late := errors.AsType[*guest.TimeoutError](err)
-	return late || errors.Is(err, guest.ErrEnded) || errors.Is(err, errNoLogin) || errors.Is(err, errPanicked)
+	return late || errors.Is(err, guest.ErrEnded) || errors.Is(err, ErrNoLogin) || errors.Is(err, errPanicked)
 }
 
 func (i *Instance) lacksMemory(err error) bool {
