@@ -55,6 +55,8 @@ const (
 	VM      Object = "VM"
 	Image   Object = "image"
 	NIC     Object = "NIC"
+	CDROM   Object = "CD-ROM drive"
+	Floppy  Object = "floppy drive"
 )
 
 // Param is a row of the registry.

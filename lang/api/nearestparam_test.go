@@ -21,7 +21,7 @@ func TestNearestParam(t *testing.T) {
 		{"mem", ""},
 		{"mem_vm1_host2", ""},
 		{"moves", ""},
-		{"cdroms", ""}, // of virt-test, not supported
+		{"sound_devices", ""}, // of virt-test, not supported
 		// Others of the user's.
 		{"disk_2", ""},
 		{"frobnicate", ""},

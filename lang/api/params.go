@@ -247,6 +247,29 @@ var params = []Param{
 		Doc: "More properties of the disk's virtio-scsi controller, which all disks on scsi share.",
 	},
 
+	// ---- drives with removable media
+	{
+		Name: "cdroms", Kind: Names, Object: VM, Reader: "runtime/vm",
+		Doc: "The names of the VM's CD-ROM drives.",
+	},
+	{
+		Name: "cdrom", Kind: Word, Object: CDROM, Reader: "runtime/vm",
+		Doc: "The disc that is in the drive at the VM's start: a path below images_base_dir. Without it the drive is empty. It may differ between hosts, as cdrom_cd1_host2.",
+	},
+	{
+		Name: "cd_format", Kind: Choice, Default: "ide", Choices: []string{"ide", "ahci", "scsi"},
+		Spellings: map[string]string{"ide-cd": "ide", "scsi-cd": "scsi", "virtio-scsi": "scsi", "virtio_scsi": "scsi"}, Object: CDROM, Reader: "runtime/vm",
+		Doc: "The CD-ROM drive's device: on the chipset's IDE controller, on an AHCI controller, or on a virtio-scsi controller.",
+	},
+	{
+		Name: "floppies", Kind: Names, Object: VM, Reader: "runtime/vm",
+		Doc: "The names of the VM's floppy drives, two at most.",
+	},
+	{
+		Name: "floppy_name", Kind: Word, Object: Floppy, Reader: "runtime/vm",
+		Doc: "The image of the disk that is in the drive at the VM's start, to which the guest writes: a path below images_base_dir, on storage that the hosts share. Without it the drive is empty.",
+	},
+
 	// ---- network cards
 	{
 		Name: "nics", Kind: Names, Object: VM, Reader: "runtime/vm",

@@ -7,10 +7,6 @@ package api
 // intended.
 var unsupported = []Unsupported{
 	// devices
-	{Name: "cdroms", Effect: "the VM would have CD-ROM drives"},
-	{Name: "cdrom_cd1", Effect: "the CD-ROM drive cd1 would have a disc"},
-	{Name: "floppies", Effect: "the VM would have floppy drives"},
-	{Name: "floppy_name", Effect: "the floppy drive would have a disk"},
 	{Name: "usbs", Effect: "the VM would have USB controllers"},
 	{Name: "usb_type", Effect: "the USB controller would be of this type"},
 	{Name: "usb_devices", Effect: "the VM would have USB devices"},

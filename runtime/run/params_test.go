@@ -85,15 +85,14 @@ func TestUnsupported(t *testing.T) {
 	t.Parallel()
 	var got []string
 	for _, d := range run.Unsupported(cartesian.Params{
-		"cdroms": "cd1", "cdrom_cd1_host2": "x.iso", "floppies": "", "vga": "qxl", "rtc_base": "utc", "enable_pvpanic": "no",
+		"sound_devices": "s1", "watchdogs": "", "vga": "qxl", "rtc_base": "utc", "enable_pvpanic": "no",
 		"netdev_extra_params_host1": "vhost=on", "need_to_login": "yes", "mem": "128", "stress_memory": "2G",
 	}) {
 		got = append(got, d.Text)
 	}
 	want := []string{
-		"param cdrom_cd1_host2 = x.iso is not supported: the CD-ROM drive cd1 would have a disc",
-		"param cdroms = cd1 is not supported: the VM would have CD-ROM drives",
 		"param netdev_extra_params_host1 = vhost=on is not supported: the network card's other end would have more properties (vhost)",
+		"param sound_devices = s1 is not supported: the VM would have a sound card",
 		"param vga = qxl is not supported: the VM would have this VGA card",
 	}
 	if diff := cmp.Diff(want, got); diff != "" {

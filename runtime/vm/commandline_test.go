@@ -59,6 +59,13 @@ func TestCommandLine(t *testing.T) {
 			"images": "a b", "image_name": "x", "image_iothread_a": "io1", "blk_extra_params_a": ",serial=A1,physical_block_size=4096",
 			"drive_format_b": "scsi", "bus_extra_params_b": "iothread=io2,num_queues=2",
 		}},
+		{name: "removable-media", shape: shape, params: cartesian.Params{
+			"images": "a b", "image_name": "x", "drive_format": "ide", "cdroms": "cd1 cd2 cd3", "cdrom_cd1": "isos/linux,1.iso",
+			"cd_format_cd2": "ahci", "cd_format_cd3": "scsi-cd", "cdrom_cd3": "/srv/other.iso", "floppies": "fl fl2", "floppy_name_fl": "images/fl.vfd",
+		}},
+		{name: "removable-media-q35", shape: on35, params: cartesian.Params{
+			"machine_type": "q35", "cdroms": "cd1 cd2", "cdrom_cd1": "isos/linux.iso", "cd_format_cd2": "ahci", "floppies": "fl",
+		}},
 		{name: "redirections", shape: shape, params: cartesian.Params{
 			"nics": "nic1 nic2", "redirs": "remote_shell web fixed", "guest_port_remote_shell": "22", "guest_port_web": "80",
 			"guest_port_fixed": "443", "host_port_fixed": "8443",

@@ -66,12 +66,13 @@ func ParseConfig(name string, p cartesian.Params) (Config, error) {
 		return Config{}, &api.ValueError{Param: "vms", Value: name, Want: wantPlainNames}
 	}
 	v := api.Read(p)
+	cpus, topology := parseCPUs(v)
 	c := Config{
 		Name: name, QEMU: v.Word("qemu_binary"), QEMUImg: v.Word("qemu_img_binary"), Start: v.Bool("start_vm"),
 		Accel: v.Choice("accel"), DirtyGuard: v.Choice("tcg_dirty_guard"),
 		MachineType: v.Word("machine_type"), CPUModel: v.Word("cpu_model"), CPUFlags: parseFlags(v),
-		MemoryBytes: v.Size("mem"),
-		Kernel:      v.Text("kernel"), Initrd: v.Text("initrd"), KernelParams: v.Text("kernel_params"),
+		CPUs: cpus, Topology: topology, MemoryBytes: v.Size("mem"),
+		Kernel: v.Text("kernel"), Initrd: v.Text("initrd"), KernelParams: v.Text("kernel_params"),
 		MonitorTimeout: v.Seconds("monitor_timeout"),
 		Extra:          splitWords(v, "extra_params"),
 		Login: Login{
@@ -79,7 +80,6 @@ func ParseConfig(name string, p cartesian.Params) (Config, error) {
 			Prompt: v.Pattern("shell_prompt"), NIC: v.Has("nics"), Timeout: v.Seconds("login_timeout"),
 		},
 	}
-	c.CPUs, c.Topology = parseCPUs(v)
 	v.Choice("shell_client")
 	if c.chipset() == "" {
 		v.Invalid("machine_type", "a pc or q35 type")
@@ -96,6 +96,7 @@ func ParseConfig(name string, p cartesian.Params) (Config, error) {
 	for _, kind := range deviceKinds {
 		c.Devices = append(c.Devices, kind(&c, v)...)
 	}
+	checkIDs(c.Devices, v)
 	if err := v.Err(); err != nil {
 		return Config{}, named(name, err)
 	}

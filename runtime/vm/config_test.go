@@ -23,8 +23,8 @@ func TestParseConfigFindsAll(t *testing.T) {
 		"nics": "nic1 nic2", "nic_model_nic2": "bogus", "mac_nic1": "52:54", "shell_prompt": "[", "shell_client": "telnet", "accel": "xen",
 	})
 	want := []string{
-		`vm1: param accel: got "xen", want one of auto, kvm, tcg`,
 		`vm1: param smp: got "two", want a whole number`,
+		`vm1: param accel: got "xen", want one of auto, kvm, tcg`,
 		`vm1: param mem: got "128MB", want a size (512, 64M, 1.5G)`,
 		"vm1: param shell_prompt: got \"[\", want a regular expression: error parsing regexp: missing closing ]: `[`",
 		`vm1: param shell_client: got "telnet", want one of ssh`,
@@ -150,6 +150,10 @@ func TestCheckSame(t *testing.T) {
 		{"an I/O thread", cartesian.Params{"iothreads_host2": "io1", "image_iothread_stg_host2": "io1"}, ""},
 		{"a property of a disk", cartesian.Params{"blk_extra_params_stg_host2": "serial=A"}, `param blk_extra_params_stg_host2: "none" on host1 but "serial=A" on host2`},
 		{"a property of a controller", cartesian.Params{"drive_format_stg": "scsi", "bus_extra_params_stg_host2": "num_queues=2"}, `param bus_extra_params`},
+		{"a drive", cartesian.Params{"cdroms_host2": "cd1"}, `param cdroms_host2: "" on host1 but "cd1" on host2`},
+		{"a drive's bus", cartesian.Params{"cdroms": "cd1", "cd_format_cd1_host2": "ahci"}, `param cd_format_cd1_host2: "ide" on host1 but "ahci" on host2`},
+		{"another disc", cartesian.Params{"cdroms": "cd1", "cdrom_cd1_host2": "new.iso"}, ""},
+		{"a floppy drive", cartesian.Params{"floppies_vm1_host2": "fl"}, `param floppies_vm1_host2: "" on host1 but "fl" on host2`},
 		{"a kernel", cartesian.Params{"kernel_host2": ""}, `param kernel_host2: "k" on host1 but "" on host2`},
 		{"a port more", cartesian.Params{"serials_host2": "serial0 s1"}, `param serials_host2: "1" on host1 but "1 2" on host2`},
 		{"the clock's port", cartesian.Params{"guest_clock_vm1_host1": "yes"}, `param guest_clock_vm1_host1: "yes" on host1 but "" on host2`},
@@ -196,6 +200,7 @@ func TestDevicesPlugIn(t *testing.T) {
 	p := b.params(cartesian.Params{
 		"images": "a b d", "drive_format_b": "scsi", "drive_cache_b": "none", "drive_format_d": "scsi", "drive_cache_d": "writethrough",
 		"nics": "nic1 nic2", "nic_model_nic2": "e1000", "redirs": "web", "guest_port_web": "80", "guest_clock": "yes", "iothreads": "io1", "image_iothread_b": "io1",
+		"cdroms": "cd1", "cd_format": "scsi", "cdrom": "images/counter.raw",
 	})
 	s.prepare("vm1", p)
 	spec, err := vm.CommandLine(s.config("vm1", p), s.placement, vm.Shape{Accel: "tcg", Machine: "pc", CPU: "qemu64", MemoryKiB: 32 << 10}, vm.Launch{})
@@ -215,7 +220,8 @@ func TestDevicesPlugIn(t *testing.T) {
 		plugged++
 	}
 	// A disk has two block nodes and a device, a NIC two parts, the clock three; and there is a SCSI controller with an I/O thread.
-	if want := 3*3 + 2*2 + 3 + 2; plugged != want {
+	// A CD-ROM drive with a disc has three parts as well.
+	if want := 4*3 + 2*2 + 3 + 2; plugged != want {
 		t.Errorf("plugged in %d, want %d of %+v", plugged, want, spec.Options)
 	}
 }

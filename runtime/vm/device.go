@@ -47,7 +47,29 @@ var deviceKinds = []func(*Config, api.Values) []Device{
 	displays,
 	ioThreads,
 	disks,
+	cdroms,
+	floppies,
 	nics,
+}
+
+// identified is a device with an id of its own in QEMU, which is what devices are plugged
+// in, unplugged and ejected by.
+type identified interface{ deviceID() string }
+
+// checkIDs adds an error for each two devices that would have one id.
+func checkIDs(devices []Device, v api.Values) {
+	ids := map[string]bool{}
+	for _, device := range devices {
+		d, ok := device.(identified)
+		if !ok {
+			continue
+		}
+		if id := d.deviceID(); ids[id] {
+			v.AddError(fmt.Errorf("two devices are called %s: give disks, CD-ROM drives, floppy drives and their controllers (scsi, ahci) different names", id))
+		} else {
+			ids[id] = true
+		}
+	}
 }
 
 // Layout builds a command line.

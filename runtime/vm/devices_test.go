@@ -15,6 +15,7 @@ import (
 func TestDevicesStart(t *testing.T) {
 	t.Parallel()
 	b := newBed(t)
+	b.write("shared/images/disc.iso", make([]byte, 64<<10), 0o644)
 	s := b.host("host1")
 	for _, machine := range []string{"pc", "q35"} {
 		t.Run(machine, func(t *testing.T) {
@@ -24,7 +25,10 @@ func TestDevicesStart(t *testing.T) {
 				"images": "image1 stg", "iothreads": "io1 io2", "image_iothread_image1": "io1", "drive_format_stg": "scsi",
 				"bus_extra_params_stg": "iothread=io2", "blk_extra_params_stg": "serial=A1",
 				"nics": "nic1 nic2", "nic_model_nic2": "e1000",
+				"cdroms": "cd1 cd2 cd3", "cdrom_cd1": "images/disc.iso", "cd_format_cd2": "ahci", "cd_format_cd3": "scsi-cd",
+				"floppies": "fl fl2", "floppy_name_fl": "images/" + machine + ".vfd",
 			})
+			b.write("shared/images/"+machine+".vfd", make([]byte, 1440<<10), 0o644)
 			s.prepare(machine, p)
 			i := s.start(machine, p, false)
 			if status, err := i.Status(t.Context()); err != nil || status != "prelaunch" {
@@ -102,6 +106,11 @@ func TestDevicesRefuse(t *testing.T) {
 		{"two I/O threads of a controller", cartesian.Params{"images": "a b", "image_name": "x", "drive_format": "scsi", "iothreads": "io1 io2", "image_iothread_a": "io1", "image_iothread_b": "io2"}, `vm1: b: param image_iothread: io2, but another disk of the same controller has io1`},
 		{"two settings of a controller", cartesian.Params{"images": "a b", "image_name": "x", "drive_format": "scsi", "bus_extra_params_a": "num_queues=2", "bus_extra_params_b": "num_queues=3"}, `vm1: b: param bus_extra_params: num_queues=3, but another disk of the same controller has num_queues=2`},
 		{"a controller's settings", merge(disk, cartesian.Params{"bus_extra_params": "num_queues=2"}), `param bus_extra_params: got "num_queues=2", want properties of a virtio-scsi controller`},
+		{"a full controller", cartesian.Params{"images": "a b c", "image_name": "x", "drive_format": "ide", "cdroms": "cd1 cd2"}, `vm1: cd2: param cd_format: no free place on ide, which allows 4 disks and CD-ROM drives`},
+		{"cd_format", cartesian.Params{"cdroms": "cd1", "cd_format": "virtio"}, `vm1: cd1: param cd_format: got "virtio", want one of ide, ahci, scsi`},
+		{"floppies", cartesian.Params{"floppies": "a b c"}, `vm1: param floppies: got 3, want at most 2`},
+		{"one name", merge(disk, cartesian.Params{"cdroms": "image1"}), `vm1: two devices are called image1: give disks, CD-ROM drives`},
+		{"a controller's name", cartesian.Params{"images": "scsi", "image_name": "x", "drive_format": "scsi"}, `vm1: two devices are called scsi`},
 		{"an address", merge(disk, cartesian.Params{"blk_extra_params": ",addr=0x5"}), `param blk_extra_params: got ",addr=0x5", want no property addr, which mhmig sets`},
 		{"a property", merge(disk, cartesian.Params{"blk_extra_params": "serial"}), `param blk_extra_params: got "serial", want properties such as serial=A1`},
 	}

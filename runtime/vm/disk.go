@@ -74,9 +74,7 @@ func disks(c *Config, v api.Values) []Device {
 		case d.create && d.size == 0: // even if the image exists already
 			own.AddError(errors.New("param image_size: missing, create_image needs it (such as 10G)"))
 		}
-		if d.bus == "ahci" && c.chipset() == "q35" {
-			d.bus = "ide" // the chipset has an AHCI controller
-		}
+		d.bus = chipsetBus(d.bus, c.chipset())
 		d.unit = units[d.bus]
 		units[d.bus]++
 		if limit, limited := controllerLimit(d.bus, c.chipset()); limited && d.unit >= limit {
@@ -91,7 +89,16 @@ func disks(c *Config, v api.Values) []Device {
 	return append(controllers, all...)
 }
 
-// controllerLimit is the maximum number of disks of a controller, if it has one.
+// chipsetBus is the bus on which a drive is: the AHCI controller of q35 is the one of its
+// IDE disks.
+func chipsetBus(bus, chipset string) string {
+	if bus == "ahci" && chipset == "q35" {
+		return "ide"
+	}
+	return bus
+}
+
+// controllerLimit is the maximum number of drives of a controller, if it has one.
 func controllerLimit(bus, chipset string) (limit int, limited bool) {
 	switch {
 	case bus == "ide" && chipset == "i440fx":
@@ -160,6 +167,16 @@ func withDisk(controllers []Device, d *disk, own api.Values) []Device {
 	return append(controllers, &controller{bus: d.bus, ioThread: d.ioThread, extra: d.busExtra})
 }
 
+// hasController reports whether there is a controller of the bus.
+func hasController(devices []Device, bus string) bool {
+	return slices.ContainsFunc(devices, func(d Device) bool {
+		c, ok := d.(*controller)
+		return ok && c.bus == bus
+	})
+}
+
+func (c *controller) deviceID() string { return c.bus }
+
 func (c *controller) Settings() []Setting {
 	if len(c.extra) == 0 {
 		return nil // those of its disks suffice
@@ -179,6 +196,8 @@ func (c *controller) Render(l *Layout) error {
 	}
 	return nil
 }
+
+func (d *disk) deviceID() string { return d.name }
 
 func (d *disk) Settings() []Setting {
 	of := []string{d.name}
@@ -290,13 +309,17 @@ func (d *disk) slot(l *Layout) (driver string, where []Property) {
 	switch {
 	case d.bus == "scsi":
 		return "scsi-hd", []Property{{"bus", "scsi.0"}, {"scsi-id", d.index}}
-	case d.bus == "ahci":
-		return "ide-hd", []Property{{"bus", fmt.Sprintf("ahci.%d", d.unit)}, {"unit", 0}}
-	case d.bus == "ide" && l.chipset == "q35":
-		return "ide-hd", []Property{{"bus", fmt.Sprintf("ide.%d", d.unit)}, {"unit", 0}}
-	case d.bus == "ide":
-		return "ide-hd", []Property{{"bus", fmt.Sprintf("ide.%d", d.unit/2)}, {"unit", d.unit % 2}}
-	default:
+	case d.bus == "virtio":
 		return "virtio-blk-pci", l.at(slotFirstDisk + d.index)
+	default:
+		return "ide-hd", idePort(d.bus, d.unit, l.chipset)
 	}
+}
+
+// idePort is the place of a drive on a bus that is ide or ahci.
+func idePort(bus string, unit int, chipset string) []Property {
+	if bus == "ide" && chipset == "i440fx" {
+		return []Property{{"bus", fmt.Sprintf("ide.%d", unit/2)}, {"unit", unit % 2}}
+	}
+	return []Property{{"bus", fmt.Sprintf("%s.%d", bus, unit)}, {"unit", 0}}
 }
