@@ -74,6 +74,7 @@ var migrationFunctions = []*Builtin{
 			return stateOf(t).mig(r, nil), nil
 		},
 	},
+	thresholdFunction,
 }
 
 // preparedParam matches the params of VMs and disks that are prepared before the
@@ -290,6 +291,14 @@ func migClass() *Class {
 					"An event may also come during the checks after the move.",
 				Returns: metReturn,
 				Fn:      migWait,
+			},
+			{
+				Name:   "during",
+				Params: []Param{{"fn", calledWith(""), Required, "the check: called without arguments, again and again; that it fails or returns False fails the scenario"}, everyParam},
+				Doc: "Starts a task that calls the check fn all the time while the VMs move, from the status setup on, and returns at once. " +
+					"A call that still runs when the move has ended is stopped. If no call was completed during the move, it is an ERROR.",
+				Returns: Return{"task", "the task, to join: it returns the number of calls"},
+				Fn:      migDuring,
 			},
 			{
 				Name: "set_speed", Waits: true, Params: []Param{{"bytes_per_second", Bytes, Required, "the limit for each VM"}},

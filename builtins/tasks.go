@@ -60,6 +60,7 @@ var taskFunctions = []*Builtin{
 		Returns: Return{"any", "the value that fn has returned; None if the time was over, with check=False"},
 		Fn:      waitForFn,
 	},
+	alwaysFunction,
 }
 
 // taskClass is a task started with spawn.

@@ -87,6 +87,13 @@ var (
 	MigrationStatus = Type{"a migration's status", "string", unpackStatus}
 	// EventName unpacks to string. QEMU may have more events than are known here.
 	EventName = Type{"a QMP event's name", "string", unpackEvent}
+	// Migration unpacks to *running.
+	Migration = Type{"migration", "mig", func(_ *task.Task, v starlark.Value) (any, error) {
+		if o, ok := v.(*object); ok && o.class.Name == "mig" {
+			return o.self.(migKey).running, nil
+		}
+		return nil, nil
+	}}
 	// VMs unpacks to []string, names of VMs of this variant.
 	VMs = Type{"list of VM names", "list[string | vm]", unpackVMs}
 )

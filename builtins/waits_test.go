@@ -131,6 +131,7 @@ def migration_scenario(env):
 
     watch("on", lambda: on(env.hosts, lambda h: None))
     watch("parallel", lambda: parallel([lambda: None]))
+    watch("always", lambda: always(lambda: None, lambda: sleep(0.01), every = 0.001))
     watch("breakpoint", breakpoint, once = True)
     watch("sleep", lambda: sleep(0.001))
     answers = [0, 0, 1]

@@ -97,6 +97,31 @@ func (m *Migration) Wait(ctx context.Context, c Condition) error {
 	}
 }
 
+// WaitMoving waits until QEMU migrates one of the VMs, or the move has ended.
+func (m *Migration) WaitMoving(ctx context.Context) error {
+	for {
+		m.mu.Lock()
+		state, changed := m.stateLocked(), m.changed
+		m.mu.Unlock()
+		if state.Begun() {
+			return nil
+		}
+		select {
+		case <-changed:
+		case <-m.sourceDone:
+			return nil
+		case <-ctx.Done():
+			return context.Cause(ctx)
+		}
+	}
+}
+
+// MoveEnded is closed when the source's part of the move has ended.
+func (m *Migration) MoveEnded() <-chan struct{} { return m.sourceDone }
+
+// MoveFailed says whether the source's part of the move has ended with an error.
+func (m *Migration) MoveFailed() bool { return m.failed() != nil }
+
 func isClosed(c <-chan struct{}) bool {
 	select {
 	case <-c:

@@ -438,7 +438,7 @@ func (b *Bed) Current(name string) *Instance {
 	return nil
 }
 
-// MovedFrom returns an error if a migration has moved the guest from this instance, or
+// MovedFrom returns an error, a *MovedError, if a migration has moved the guest from this instance, or
 // the instance was ended, for those that still use it; nil if the guest is there.
 func (b *Bed) MovedFrom(instance *Instance) error {
 	if instance.hasGuest() {
@@ -448,10 +448,17 @@ func (b *Bed) MovedFrom(instance *Instance) error {
 	case now == nil || now == instance:
 		return nil
 	case now.Arrived() || now.currentPresence() == awaited:
-		return fmt.Errorf("%s has migrated to %s; log in again", instance.Name(), now.Host.Name())
+		return &MovedError{VM: instance.Name(), Host: now.Host.Name()}
 	default:
 		return fmt.Errorf("%s was restarted on %s; log in again", instance.Name(), now.Host.Name())
 	}
+}
+
+// MovedError is the error of a use of the instance that a guest has left.
+type MovedError struct{ VM, Host string }
+
+func (e *MovedError) Error() string {
+	return fmt.Sprintf("%s has migrated to %s; log in again", e.VM, e.Host)
 }
 
 // Instances returns all instances that were started and not removed, including those
