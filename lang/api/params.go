@@ -235,6 +235,18 @@ var params = []Param{
 		Doc: "QEMU's cache mode of the disk.",
 	},
 	{
+		Name: "drive_serial", Kind: Word, Object: Image, Reader: "runtime/vm",
+		Doc: "The disk's serial number.",
+	},
+	{
+		Name: "drive_werror", Kind: Choice, Default: "auto", Choices: []string{"auto", "report", "ignore", "enospc", "stop"}, Object: Image, Reader: "runtime/vm",
+		Doc: "What happens when a write to the image fails: the guest is told or stopped; auto, like enospc, stops it when the disk is full and tells it else.",
+	},
+	{
+		Name: "drive_rerror", Kind: Choice, Default: "auto", Choices: []string{"auto", "report", "ignore", "stop"}, Object: Image, Reader: "runtime/vm",
+		Doc: "What happens when a read from the image fails; auto tells the guest.",
+	},
+	{
 		Name: "image_iothread", Kind: Word, Object: Image, Reader: "runtime/vm",
 		Doc: "The I/O thread that serves a disk on virtio or, with all disks of its controller, on scsi. iothread=NAME in blk_extra_params or bus_extra_params is the same.",
 	},
@@ -281,12 +293,28 @@ var params = []Param{
 		Doc: "The network card's device.",
 	},
 	{
-		Name: "nic_mode", Kind: Choice, Default: "user", Choices: []string{"user", "tap", "none"}, Object: NIC, Reader: "runtime/vm",
+		Name: "nic_mode", Kind: Choice, Default: "user", Choices: []string{"user", "tap", "none"}, Spellings: map[string]string{"bridge": "tap"}, Object: NIC, Reader: "runtime/vm",
 		Doc: "user: user-mode networking with port forwarding; tap: the card is on the host's bridge netdst, which needs root; none: no card.",
 	},
 	{
 		Name: "netdst", Kind: Word, Object: NIC, Reader: "runtime/vm",
 		Doc: "The host's bridge for the tap device.",
+	},
+	{
+		Name: "vhost", Kind: Bool, Default: "no", Object: NIC, Reader: "runtime/vm",
+		Doc: "The host's kernel moves the packets of a virtio card on a tap. With another nic_mode it has no effect, which is a WARN. vhost=on in netdev_extra_params is the same.",
+	},
+	{
+		Name: "vhostforce", Kind: Bool, Default: "no", Object: NIC, Reader: "runtime/vm",
+		Doc: "Use vhost even with a guest without MSI-X.",
+	},
+	{
+		Name: "netdev_extra_params", Kind: Text, Object: NIC, Reader: "runtime/vm",
+		Doc: "More properties of the card's end on the host: NAME=VALUE, separated by commas. They may differ between hosts.",
+	},
+	{
+		Name: "nic_extra_params", Kind: Text, Object: NIC, Reader: "runtime/vm",
+		Doc: "More properties of the card's device: NAME=VALUE, separated by commas.",
 	},
 	{
 		Name: "mac", Kind: Word, Object: NIC, Reader: "runtime/vm",

@@ -19,11 +19,6 @@ var unsupported = []Unsupported{
 	{Name: "watchdog_device_type", Effect: "the VM would have a watchdog"},
 	{Name: "sound_devices", Effect: "the VM would have a sound card"},
 	{Name: "virtio_rngs", Effect: "the VM would have a source of random numbers"},
-	{Name: "drive_werror", Effect: "the guest would be stopped, or told, when a write to the disk fails"},
-	{Name: "drive_rerror", Effect: "the guest would be stopped, or told, when a read from the disk fails"},
-	{Name: "drive_serial", Effect: "the disk would have this serial number"},
-	{Name: "netdev_extra_params", Effect: "the network card's other end would have more properties (vhost)"},
-	{Name: "nic_extra_params", Effect: "the network card would have more properties"},
 
 	// the machine
 	{Name: "rtc_base", Effect: "the guest's real-time clock would start there", Same: []string{"utc"}},

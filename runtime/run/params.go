@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"strconv"
 	"strings"
 	"sync"
 
@@ -92,8 +93,51 @@ func Unsupported(params cartesian.Params) []UnsupportedParam {
 			all = append(all, UnsupportedParam{Key: key, Text: fmt.Sprintf("param %s = %s is not supported: %s", key, params[key], u.Effect)})
 		}
 	}
+	return append(all, ignored(params)...)
+}
+
+// ignored returns the params that have no effect together with others of the same VM, on
+// any of the hosts that the params name.
+func ignored(params cartesian.Params) []UnsupportedParam {
+	var all []UnsupportedParam
+	for n := range max(namedHosts(params), 1) {
+		label := fmt.Sprintf("host%d", n+1)
+		for _, name := range params.Objects("vms") {
+			c, err := vm.ParseConfig(name, params.Object(label).Object(name))
+			if err != nil {
+				continue // CheckParams reports it
+			}
+			for _, i := range c.Ignored {
+				objects := []string{label, name}
+				if i.Object != "" {
+					objects = append(objects, i.Object)
+				}
+				key := params.Source(i.Param, objects...)
+				found := UnsupportedParam{Key: key, Text: fmt.Sprintf("param %s = %s has no effect: %s", key, params[key], i.Reason)}
+				if !slices.Contains(all, found) {
+					all = append(all, found)
+				}
+			}
+		}
+	}
 	return all
 }
+
+// namedHosts is the highest number of a host that a param is set for.
+func namedHosts(params cartesian.Params) int {
+	highest := 0
+	for key := range params {
+		if i := strings.LastIndex(key, "_host"); i >= 0 {
+			if n, err := strconv.Atoi(key[i+len("_host"):]); err == nil && n <= maxNamedHosts {
+				highest = max(highest, n)
+			}
+		}
+	}
+	return highest
+}
+
+// maxNamedHosts limits the hosts whose params are looked through before any are known.
+const maxNamedHosts = 64
 
 // unread returns the user's params that were never read: of the config, and those that
 // the scenario set for a migration. Params of mhmig's own configs and of its labs are

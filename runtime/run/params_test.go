@@ -39,7 +39,7 @@ func TestCheckParams(t *testing.T) {
 		{"drive_format_image1", "zip", `vm1: image1: param drive_format: got "zip", want one of virtio, ide, ahci, scsi`},
 		{"drive_cache", "often", `vm1: image1: param drive_cache: got "often", want one of writeback, none, writethrough, directsync, unsafe`},
 		{"nic_model", "bogus", `vm1: nic1: param nic_model: got "bogus", want one of virtio, e1000, e1000e, rtl8139`},
-		{"nic_mode_host2", "bridge", `vm1: nic1: param nic_mode: got "bridge", want one of user, tap, none`},
+		{"nic_mode_host2", "macvtap", `vm1: nic1: param nic_mode: got "macvtap", want one of user, tap, none`},
 		{"nic_mode_nic1_vm2", "tap", `vm2: nic1: param netdst: nic_mode = tap needs the name of a bridge on the host`},
 		{"mac_nic1", "x", `vm1: nic1: param mac: got "x", want an address such as 52:54:00:12:34:56`},
 		{"redirs", "web", `vm1: nic1: param guest_port_web: got "", want a port number`},
@@ -86,14 +86,14 @@ func TestUnsupported(t *testing.T) {
 	var got []string
 	for _, d := range run.Unsupported(cartesian.Params{
 		"sound_devices": "s1", "watchdogs": "", "vga": "qxl", "rtc_base": "utc", "enable_pvpanic": "no",
-		"netdev_extra_params_host1": "vhost=on", "need_to_login": "yes", "mem": "128", "stress_memory": "2G",
+		"netdev_extra_params_host2": ",vhost=on", "vms": "vm1", "nics": "nic1", "need_to_login": "yes", "mem": "128", "stress_memory": "2G",
 	}) {
 		got = append(got, d.Text)
 	}
 	want := []string{
-		"param netdev_extra_params_host1 = vhost=on is not supported: the network card's other end would have more properties (vhost)",
 		"param sound_devices = s1 is not supported: the VM would have a sound card",
 		"param vga = qxl is not supported: the VM would have this VGA card",
+		"param netdev_extra_params_host2 = ,vhost=on has no effect: vhost needs nic_mode = tap, but that of nic1 is user",
 	}
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Error(diff)

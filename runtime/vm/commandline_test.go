@@ -66,6 +66,11 @@ func TestCommandLine(t *testing.T) {
 		{name: "removable-media-q35", shape: on35, params: cartesian.Params{
 			"machine_type": "q35", "cdroms": "cd1 cd2", "cdrom_cd1": "isos/linux.iso", "cd_format_cd2": "ahci", "floppies": "fl",
 		}},
+		{name: "disks-and-cards-with-properties", shape: shape, params: cartesian.Params{
+			"images": "a b c", "image_name": "x", "drive_format_b": "scsi", "drive_format_c": "ahci", "drive_werror": "stop", "drive_rerror_b": "stop",
+			"drive_serial_a": "A1", "nics": "nic1 nic2", "nic_mode_nic1": "bridge", "netdst": "virbr0", "netdev_extra_params_nic1": ",vhost=on",
+			"nic_extra_params_nic2": ",mrg_rxbuf=off",
+		}},
 		{name: "redirections", shape: shape, params: cartesian.Params{
 			"nics": "nic1 nic2", "redirs": "remote_shell web fixed", "guest_port_remote_shell": "22", "guest_port_web": "80",
 			"guest_port_fixed": "443", "host_port_fixed": "8443",
@@ -162,7 +167,7 @@ func TestCommandLineRefuses(t *testing.T) {
 		{"an image's name", "vm1", placement, cartesian.Params{"images": "a/b"}, `param images: got "a/b"`},
 		{"ide is full", "vm1", placement, cartesian.Params{"images": "a b c d e", "image_name": "x", "drive_format": "ide"}, `vm1: e: param drive_format: got 5 disks, but ide allows 4`},
 		{"too many images", "vm1", placement, cartesian.Params{"images": "a b c d e f g h i j k", "image_name": "x"}, `param images: got 11, want at most 10`},
-		{"nic_mode", "vm1", placement, cartesian.Params{"nics": "nic1", "nic_mode": "bridge"}, `vm1: nic1: param nic_mode: got "bridge", want one of user, tap, none`},
+		{"nic_mode", "vm1", placement, cartesian.Params{"nics": "nic1", "nic_mode": "macvtap"}, `vm1: nic1: param nic_mode: got "macvtap", want one of user, tap, none`},
 		{"nic_model", "vm1", placement, cartesian.Params{"nics": "nic1", "nic_model": "ne2k"}, `vm1: nic1: param nic_model: got "ne2k", want one of virtio, e1000, e1000e, rtl8139`},
 		{"no bridge", "vm1", placement, cartesian.Params{"nics": "nic1", "nic_mode": "tap"}, `vm1: nic1: param netdst: nic_mode = tap needs the name of a bridge on the host`},
 		{"a NIC's name", "vm1", placement, cartesian.Params{"nics": "a,b"}, `param nics: got "a,b"`},

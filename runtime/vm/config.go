@@ -46,6 +46,21 @@ type Config struct {
 
 	Devices []Device
 	Login   Login
+
+	// Ignored are params without an effect here, so that a variant that sets them tests
+	// something else than it says.
+	Ignored []Ignored
+}
+
+// Ignored is a param that cannot have an effect together with the VM's other params.
+type Ignored struct {
+	Param  string
+	Object string // of the VM: nic1; or ""
+	Reason string
+}
+
+func (c *Config) ignore(param, object, reason string) {
+	c.Ignored = append(c.Ignored, Ignored{param, object, reason})
 }
 
 // Login is how to log in to the guest.

@@ -6,6 +6,8 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/google/go-cmp/cmp"
+
 	"github.com/mhmig/mhmig/lang/cartesian"
 	"github.com/mhmig/mhmig/runtime/vm"
 )
@@ -24,7 +26,8 @@ func TestDevicesStart(t *testing.T) {
 				"smp": "3", "vcpu_sockets": "2", "vcpu_cores": "2", "vcpu_threads": "1", "cpu_model_flags": ",+x2apic,-vmx",
 				"images": "image1 stg", "iothreads": "io1 io2", "image_iothread_image1": "io1", "drive_format_stg": "scsi",
 				"bus_extra_params_stg": "iothread=io2", "blk_extra_params_stg": "serial=A1",
-				"nics": "nic1 nic2", "nic_model_nic2": "e1000",
+				"nics": "nic1 nic2", "nic_model_nic2": "e1000", "nic_extra_params_nic1": "mrg_rxbuf=off", "netdev_extra_params": "hostname=guest",
+				"drive_serial_image1": "S1", "drive_werror": "stop", "drive_rerror": "stop",
 				"cdroms": "cd1 cd2 cd3", "cdrom_cd1": "images/disc.iso", "cd_format_cd2": "ahci", "cd_format_cd3": "scsi-cd",
 				"floppies": "fl fl2", "floppy_name_fl": "images/" + machine + ".vfd",
 			})
@@ -111,6 +114,8 @@ func TestDevicesRefuse(t *testing.T) {
 		{"floppies", cartesian.Params{"floppies": "a b c"}, `vm1: param floppies: got 3, want at most 2`},
 		{"one name", merge(disk, cartesian.Params{"cdroms": "image1"}), `vm1: two devices are called image1: give disks, CD-ROM drives`},
 		{"a controller's name", cartesian.Params{"images": "scsi", "image_name": "x", "drive_format": "scsi"}, `vm1: two devices are called scsi`},
+		{"drive_werror", merge(disk, cartesian.Params{"drive_werror": "x"}), `vm1: image1: param drive_werror: got "x", want one of auto, report, ignore, enospc, stop`},
+		{"a card's address", cartesian.Params{"nics": "nic1", "nic_extra_params": "mac=1"}, `param nic_extra_params: got "mac=1", want no property mac`},
 		{"an address", merge(disk, cartesian.Params{"blk_extra_params": ",addr=0x5"}), `param blk_extra_params: got ",addr=0x5", want no property addr, which mhmig sets`},
 		{"a property", merge(disk, cartesian.Params{"blk_extra_params": "serial"}), `param blk_extra_params: got "serial", want properties such as serial=A1`},
 	}
@@ -132,4 +137,43 @@ func merge(all ...cartesian.Params) cartesian.Params {
 		}
 	}
 	return merged
+}
+
+// vhost has an effect with a tap only. What the guest does not see may differ between
+// hosts.
+func TestVhost(t *testing.T) {
+	t.Parallel()
+	tap := cartesian.Params{"nics": "nic1", "nic_mode": "bridge", "netdst": "br0"}
+	user := cartesian.Params{"nics": "nic1"}
+	needsTap := []vm.Ignored{{Param: "vhost", Object: "nic1", Reason: "vhost needs nic_mode = tap, but that of nic1 is user"}}
+	extraNeedsTap := []vm.Ignored{needsTap[0]}
+	extraNeedsTap[0].Param = "netdev_extra_params"
+	for _, tt := range []struct {
+		params  cartesian.Params
+		want    string // in the netdev
+		ignored []vm.Ignored
+	}{
+		{merge(tap, cartesian.Params{"vhost": "on"}), "downscript=no,vhost=on", nil},
+		{merge(tap, cartesian.Params{"vhost_nic1": "yes", "vhostforce": "on"}), "downscript=no,vhost=on,vhostforce=on", nil},
+		{merge(tap, cartesian.Params{"netdev_extra_params": ",vhost=on,sndbuf=0"}), "downscript=no,vhost=on,sndbuf=0", nil},
+		{merge(tap, cartesian.Params{"vhost": "on", "netdev_extra_params": ",vhost=off"}), "downscript=no,vhost=off", nil},
+		{merge(user, cartesian.Params{"vhost": "on"}), "hostfwd=tcp:127.0.0.1:0-:22", needsTap},
+		{merge(user, cartesian.Params{"netdev_extra_params": ",vhost=on,hostname=x"}), ":22,hostname=x", extraNeedsTap},
+		{merge(user, cartesian.Params{"netdev_extra_params": ",vhost=off"}), ":22", nil},
+	} {
+		c, err := vm.ParseConfig("vm1", tt.params)
+		if err != nil {
+			t.Fatal(err)
+		}
+		spec, err := vm.CommandLine(c, placement, shape, vm.Launch{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := option(spec, "-netdev"); !strings.HasSuffix(got, tt.want) {
+			t.Errorf("%v: got -netdev %s, want it to end in %s", tt.params, got, tt.want)
+		}
+		if diff := cmp.Diff(tt.ignored, c.Ignored); diff != "" {
+			t.Errorf("%v: ignored (- want, + got):\n%s", tt.params, diff)
+		}
+	}
 }

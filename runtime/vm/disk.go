@@ -3,6 +3,7 @@
 package vm
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"path"
@@ -28,6 +29,10 @@ type disk struct {
 	bus   string // drive_format: virtio, ide, ahci or scsi
 	unit  int    // on the bus
 	cache string // drive_cache
+
+	serial string // drive_serial, or ""
+	werror string // drive_werror: what QEMU does when a write fails
+	rerror string // drive_rerror
 
 	ioThread string     // of the disk, or of its SCSI controller; or ""
 	extra    []Property // blk_extra_params, without iothread
@@ -65,7 +70,8 @@ func disks(c *Config, v api.Values) []Device {
 			name: name, index: i, bus: own.Choice("drive_format"), cache: own.Choice("drive_cache"),
 			image: own.Word("image_name"), device: own.Bool("image_raw_device"), format: own.Choice("image_format"),
 			overlay: own.Bool("image_overlay"), create: own.Bool("create_image"), force: own.Bool("force_create_image"),
-			size: own.Size("image_size"),
+			size:   own.Size("image_size"),
+			serial: own.Word("drive_serial"), werror: own.Choice("drive_werror"), rerror: own.Choice("drive_rerror"),
 		}
 		d.create = d.create || d.force
 		switch {
@@ -207,6 +213,9 @@ func (d *disk) Settings() []Setting {
 		{Param: "image_format", Objects: of, Value: d.format},
 		{Param: "image_overlay", Objects: of, Value: yesNo(d.overlay)},
 		{Param: "drive_cache", Objects: of, Value: d.writeCache()},
+		{Param: "drive_serial", Objects: of, Value: cmp.Or(d.serial, "none")},
+		{Param: "drive_werror", Objects: of, Value: d.werror},
+		{Param: "drive_rerror", Objects: of, Value: d.rerror},
 		{Param: "blk_extra_params", Objects: of, Value: propertyText(d.extra)},
 	}
 	if !d.overlay && !d.device { // a device may have another name on each host
@@ -300,8 +309,24 @@ func (d *disk) Render(l *Layout) error {
 	if d.ioThread != "" && d.bus == "virtio" { // that of a SCSI disk is its controller's
 		where = append(where, Property{"iothread", d.ioThread})
 	}
+	where = append(where, d.errorPolicy()...)
+	if d.serial != "" {
+		where = append(where, Property{"serial", d.serial})
+	}
 	l.device(driver, append(where, d.extra...)...)
 	return nil
+}
+
+// errorPolicy is what QEMU does when the image cannot be written or read. auto is QEMU's
+// default.
+func (d *disk) errorPolicy() (properties []Property) {
+	if d.werror != "auto" {
+		properties = append(properties, Property{"werror", d.werror})
+	}
+	if d.rerror != "auto" {
+		properties = append(properties, Property{"rerror", d.rerror})
+	}
+	return properties
 }
 
 // slot is the disk's driver and its address on its bus.

@@ -25,9 +25,11 @@ type nic struct {
 	mode     string // user, tap or none
 	model    string
 	mac      string
-	bridge   string    // of a tap: netdst
-	address  string    // of a guest with a tap: nic_ip, or ""
-	forwards []Forward // of the first NIC in user mode
+	bridge   string     // of a tap: netdst
+	address  string     // of a guest with a tap: nic_ip, or ""
+	forwards []Forward  // of the first NIC in user mode
+	extra    []Property // nic_extra_params
+	netdev   []Property // vhost, vhostforce and netdev_extra_params; the guest does not see them
 }
 
 func nics(c *Config, v api.Values) []Device {
@@ -49,9 +51,39 @@ func nics(c *Config, v api.Values) []Device {
 		if n.mode == "user" && !slices.ContainsFunc(devices, func(d Device) bool { return d.(*nic).mode == "user" }) {
 			n.forwards = forwardsOf(own) // the guest's ports are forwarded by its first NIC in user mode
 		}
+		n.extra = parseExtra(own, "nic_extra_params")
+		n.parseNetdev(c, own)
 		devices = append(devices, n)
 	}
 	return devices
+}
+
+// parseNetdev parses the properties of the NIC's end on the host. vhost moves packets in
+// the host's kernel, which only a tap can: with another nic_mode the variant tests
+// something else than its config says, and [Config.Ignored] says so.
+func (n *nic) parseNetdev(c *Config, own api.Values) {
+	for _, param := range []string{"vhost", "vhostforce"} {
+		if own.Bool(param) {
+			n.netdev = append(n.netdev, Property{param, true})
+		}
+	}
+	for _, p := range parseExtra(own, "netdev_extra_params") {
+		_, n.netdev = takeProperty(n.netdev, p.Name)
+		n.netdev = append(n.netdev, p)
+	}
+	if n.mode == "tap" {
+		return
+	}
+	for _, param := range []string{"vhost", "vhostforce"} {
+		value, rest := takeProperty(n.netdev, param)
+		if n.netdev = rest; value != "on" {
+			continue
+		}
+		if !own.Has(param) || !own.Bool(param) {
+			param = "netdev_extra_params"
+		}
+		c.ignore(param, n.name, fmt.Sprintf("vhost needs nic_mode = tap, but that of %s is %s", n.name, n.mode))
+	}
 }
 
 func (n *nic) Settings() []Setting {
@@ -62,7 +94,8 @@ func (n *nic) Settings() []Setting {
 	if n.mode != "none" {
 		settings = append(settings,
 			Setting{Param: "nic_model", Objects: []string{n.name}, Value: n.model},
-			Setting{Param: "mac", Objects: []string{n.name}, Value: n.mac})
+			Setting{Param: "mac", Objects: []string{n.name}, Value: n.mac},
+			Setting{Param: "nic_extra_params", Objects: []string{n.name}, Value: propertyText(n.extra)})
 	}
 	return settings
 }
@@ -77,18 +110,19 @@ func (n *nic) Render(l *Layout) error {
 			netdev = netdev.with(Property{"hostfwd", fmt.Sprintf("tcp:127.0.0.1:%d-:%d", f.Host, f.Guest)})
 		}
 		l.spec.Forwards = append(l.spec.Forwards, n.forwards...)
-		l.option(netdev)
+		l.option(netdev.with(n.netdev...))
 	case "tap":
 		t := Tap{Name: tapName(l.Placement.RunDir, l.vm, n.name), Bridge: n.bridge, MAC: n.mac, Address: n.address}
 		l.spec.Taps = append(l.spec.Taps, t)
 		l.option(Option{Flag: "-netdev", Kind: "tap", Properties: []Property{
 			{"id", n.name}, {"ifname", t.Name}, {"script", "no"}, {"downscript", "no"},
-		}})
+		}}.with(n.netdev...))
 	}
 	// With an empty romfile, hosts need no boot ROMs, and the ROMs need not be the same
 	// for a migration.
-	l.device(nicDrivers[n.model], append(l.at(slotFirstNIC+n.index),
-		Property{"id", "dev_" + n.name}, Property{"netdev", n.name}, Property{"mac", n.mac}, Property{"romfile", ""})...)
+	properties := append(l.at(slotFirstNIC+n.index),
+		Property{"id", "dev_" + n.name}, Property{"netdev", n.name}, Property{"mac", n.mac}, Property{"romfile", ""})
+	l.device(nicDrivers[n.model], append(properties, n.extra...)...)
 	return nil
 }
 
