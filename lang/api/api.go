@@ -57,6 +57,8 @@ const (
 	NIC     Object = "NIC"
 	CDROM   Object = "CD-ROM drive"
 	Floppy  Object = "floppy drive"
+	USB     Object = "USB controller"
+	USBDev  Object = "USB device"
 )
 
 // Param is a row of the registry.

@@ -186,6 +186,74 @@ var params = []Param{
 		Name: "guest_clock", Kind: Bool, Default: "no", Object: VM, Reader: "runtime/vm",
 		Doc: "Give the VM a port to which its guest writes clock stamps during migrations, so that statistics include the downtime by the guest's clock. JeOS does so by itself.",
 	},
+	{
+		Name: "memballoon_model", Kind: Choice, Default: "none", Choices: []string{"none", "virtio"}, Object: VM, Reader: "runtime/vm",
+		Doc: "virtio gives the VM a balloon.",
+	},
+	{
+		Name: "balloon_dev_devid", Kind: Word, Object: VM, Reader: "runtime/vm",
+		Doc: "The id of the VM's balloon, which it has then in any case; without it balloon0.",
+	},
+	{
+		Name: "virtio_rngs", Kind: Names, Object: VM, Reader: "runtime/vm",
+		Doc: "The names of the VM's sources of random numbers, two at most. They give those of the host's /dev/urandom.",
+	},
+	{
+		Name: "usbs", Kind: Names, Object: VM, Reader: "runtime/vm",
+		Doc: "The names of the VM's USB controllers, two at most.",
+	},
+	{
+		Name: "usb_type", Kind: Choice, Default: "qemu-xhci", Choices: []string{"qemu-xhci", "nec-usb-xhci", "usb-ehci", "ich9-usb-ehci1", "piix3-usb-uhci", "piix4-usb-uhci"}, Object: USB, Reader: "runtime/vm",
+		Doc: "The USB controller's device. ich9-usb-ehci1 comes with its three UHCI companions.",
+	},
+	{
+		Name: "usb_devices", Kind: Names, Object: VM, Reader: "runtime/vm",
+		Doc: "The names of the VM's USB devices.",
+	},
+	{
+		Name: "usbdev_type", Kind: Choice, Default: "usb-tablet", Choices: []string{"usb-tablet", "usb-mouse", "usb-kbd"}, Object: USBDev, Reader: "runtime/vm",
+		Doc: "The USB device.",
+	},
+	{
+		Name: "usbdev_bus", Kind: Word, Object: USBDev, Reader: "runtime/vm",
+		Doc: "The controller of a USB device, as usb1.0; without it the first.",
+	},
+	{
+		Name: "enable_watchdog", Kind: Bool, Default: "no", Object: VM, Reader: "runtime/vm",
+		Doc: "Give the VM a watchdog.",
+	},
+	{
+		Name: "watchdog_device_type", Kind: Choice, Default: "i6300esb", Choices: []string{"i6300esb", "ib700"}, Object: VM, Reader: "runtime/vm",
+		Doc: "The watchdog's device, with enable_watchdog = yes.",
+	},
+	{
+		Name: "watchdog_action", Kind: Choice, Default: "reset", Choices: []string{"reset", "shutdown", "poweroff", "inject-nmi", "pause", "debug", "none"}, Object: VM, Reader: "runtime/vm",
+		Doc: "What happens when the watchdog expires.",
+	},
+	{
+		Name: "enable_pvpanic", Kind: Bool, Default: "no", Object: VM, Reader: "runtime/vm",
+		Doc: "Give the VM a device by which its kernel reports a panic. The guest is paused then, for its console and its memory to be looked at.",
+	},
+	{
+		Name: "rtc_base", Kind: Word, Default: "utc", Object: VM, Reader: "runtime/vm",
+		Doc: "Where the guest's real-time clock starts: utc, localtime or a date such as 2006-06-17T16:01:21.",
+	},
+	{
+		Name: "rtc_clock", Kind: Choice, Default: "host", Choices: []string{"host", "rt", "vm"}, Object: VM, Reader: "runtime/vm",
+		Doc: "The clock that the guest's real-time clock follows: the host's, the host's without its corrections, or that of the guest's execution.",
+	},
+	{
+		Name: "rtc_drift", Kind: Choice, Default: "none", Choices: []string{"none", "slew"}, Object: VM, Reader: "runtime/vm",
+		Doc: "What happens to ticks of the real-time clock that the guest has missed: slew delivers them later.",
+	},
+	{
+		Name: "disable_s3", Kind: Bool, Object: VM, Reader: "runtime/vm",
+		Doc: "Do not offer suspend to RAM to the guest; without it as the machine type does.",
+	},
+	{
+		Name: "disable_s4", Kind: Bool, Object: VM, Reader: "runtime/vm",
+		Doc: "Do not offer suspend to disk to the guest; without it as the machine type does.",
+	},
 
 	{
 		Name: "monitor_timeout", Kind: Seconds, Default: "10", Object: VM, Reader: "runtime/vm",

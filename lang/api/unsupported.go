@@ -7,23 +7,13 @@ package api
 // intended.
 var unsupported = []Unsupported{
 	// devices
-	{Name: "usbs", Effect: "the VM would have USB controllers"},
-	{Name: "usb_type", Effect: "the USB controller would be of this type"},
-	{Name: "usb_devices", Effect: "the VM would have USB devices"},
 	{Name: "vga", Effect: "the VM would have this VGA card"},
 	{Name: "inputs", Effect: "the VM would have input devices"},
-	{Name: "enable_pvpanic", Effect: "the VM would have a pvpanic device"},
-	{Name: "memballoon_model", Effect: "the VM would have a balloon"},
 	{Name: "virtio_ports", Effect: "the VM would have virtio-serial ports"},
 	{Name: "watchdogs", Effect: "the VM would have a watchdog"},
-	{Name: "watchdog_device_type", Effect: "the VM would have a watchdog"},
 	{Name: "sound_devices", Effect: "the VM would have a sound card"},
-	{Name: "virtio_rngs", Effect: "the VM would have a source of random numbers"},
 
 	// the machine
-	{Name: "rtc_base", Effect: "the guest's real-time clock would start there", Same: []string{"utc"}},
-	{Name: "rtc_clock", Effect: "the guest's real-time clock would follow this clock", Same: []string{"host"}},
-	{Name: "rtc_drift", Effect: "lost ticks of the guest's real-time clock would be dealt with so"},
 	{Name: "auto_cpu_model", Effect: "the CPU's model would be that of the host"},
 	{Name: "host_spec_flags", Effect: "the CPU's flags would be chosen by the hosts'"},
 	{Name: "guest_spec_flags", Effect: "the CPU's flags would be chosen by the guest's"},

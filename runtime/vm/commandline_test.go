@@ -71,6 +71,15 @@ func TestCommandLine(t *testing.T) {
 			"drive_serial_a": "A1", "nics": "nic1 nic2", "nic_mode_nic1": "bridge", "netdst": "virbr0", "netdev_extra_params_nic1": ",vhost=on",
 			"nic_extra_params_nic2": ",mrg_rxbuf=off",
 		}},
+		{name: "small-devices", shape: shape, params: cartesian.Params{
+			"memballoon_model": "virtio", "virtio_rngs": "rng0", "usbs": "usb1", "usb_type_usb1": "ich9-usb-ehci1", "usb_devices": "tablet1",
+			"usbdev_bus": "usb1.0", "enable_watchdog": "yes", "watchdog_action": "pause", "enable_pvpanic": "yes",
+			"rtc_base": "utc", "rtc_clock": "host", "rtc_drift": "slew", "disable_s3": "no",
+		}},
+		{name: "small-devices-q35", shape: on35, params: cartesian.Params{
+			"machine_type": "q35", "balloon_dev_devid": "b1", "virtio_rngs": "rng0 rng1", "usbs": "usb1 usb2", "usb_devices": "tablet1 kbd",
+			"usbdev_type_kbd": "usb-kbd", "usbdev_bus_kbd": "usb2.0", "enable_watchdog": "yes", "watchdog_device_type": "ib700", "rtc_base": "utc", "disable_s3": "yes",
+		}},
 		{name: "redirections", shape: shape, params: cartesian.Params{
 			"nics": "nic1 nic2", "redirs": "remote_shell web fixed", "guest_port_remote_shell": "22", "guest_port_web": "80",
 			"guest_port_fixed": "443", "host_port_fixed": "8443",

@@ -158,6 +158,16 @@ func TestCheckSame(t *testing.T) {
 		{"a property of a card", cartesian.Params{"nic_extra_params_host1": "mrg_rxbuf=off"}, `param nic_extra_params_host1: "mrg_rxbuf=off" on host1 but "none" on host2`},
 		{"an error policy", cartesian.Params{"drive_werror_stg_host2": "stop"}, `param drive_werror_stg_host2: "auto" on host1 but "stop" on host2`},
 		{"a serial number", cartesian.Params{"drive_serial_stg_host2": "S"}, `param drive_serial_stg_host2: "none" on host1 but "S" on host2`},
+		{"a balloon", cartesian.Params{"memballoon_model_host2": "virtio"}, `param memballoon_model_host2: "" on host1 but "virtio" on host2`},
+		{"a balloon's id", cartesian.Params{"memballoon_model": "virtio", "balloon_dev_devid_host2": "b"}, ""},
+		{"a source of random numbers", cartesian.Params{"virtio_rngs_host1": "rng0"}, `param virtio_rngs_host1: "rng0" on host1 but "" on host2`},
+		{"a USB controller", cartesian.Params{"usbs_host1": "usb1"}, `param usbs_host1: "usb1" on host1 but "" on host2`},
+		{"its type", cartesian.Params{"usbs": "usb1", "usb_type_usb1_host1": "usb-ehci"}, `param usb_type_usb1_host1: "usb-ehci" on host1 but "qemu-xhci" on host2`},
+		{"a tablet", cartesian.Params{"usbs": "usb1", "usb_devices_host1": "t"}, `param usb_devices_host1: "t" on host1 but "" on host2`},
+		{"what a watchdog does", cartesian.Params{"enable_watchdog": "yes", "watchdog_action_host1": "none"}, `param watchdog_action_host1: "none" on host1 but "reset" on host2`},
+		{"pvpanic", cartesian.Params{"enable_pvpanic_host1": "yes"}, `param enable_pvpanic_host1: "yes" on host1 but "" on host2`},
+		{"lost ticks", cartesian.Params{"rtc_drift_host1": "slew"}, `param rtc_drift_host1: "slew" on host1 but "none" on host2`},
+		{"suspend to RAM", cartesian.Params{"disable_s3_host1": "yes"}, `param disable_s3_host1: "yes" on host1 but "" on host2`},
 		{"a kernel", cartesian.Params{"kernel_host2": ""}, `param kernel_host2: "k" on host1 but "" on host2`},
 		{"a port more", cartesian.Params{"serials_host2": "serial0 s1"}, `param serials_host2: "1" on host1 but "1 2" on host2`},
 		{"the clock's port", cartesian.Params{"guest_clock_vm1_host1": "yes"}, `param guest_clock_vm1_host1: "yes" on host1 but "" on host2`},
@@ -205,6 +215,8 @@ func TestDevicesPlugIn(t *testing.T) {
 		"images": "a b d", "drive_format_b": "scsi", "drive_cache_b": "none", "drive_format_d": "scsi", "drive_cache_d": "writethrough",
 		"nics": "nic1 nic2", "nic_model_nic2": "e1000", "redirs": "web", "guest_port_web": "80", "guest_clock": "yes", "iothreads": "io1", "image_iothread_b": "io1",
 		"cdroms": "cd1", "cd_format": "scsi", "cdrom": "images/counter.raw",
+		"memballoon_model": "virtio", "virtio_rngs": "rng0", "usbs": "usb1 usb2", "usb_devices": "t",
+		"enable_watchdog": "yes",
 	})
 	s.prepare("vm1", p)
 	spec, err := vm.CommandLine(s.config("vm1", p), s.placement, vm.Shape{Accel: "tcg", Machine: "pc", CPU: "qemu64", MemoryKiB: 32 << 10}, vm.Launch{})
@@ -224,8 +236,9 @@ func TestDevicesPlugIn(t *testing.T) {
 		plugged++
 	}
 	// A disk has two block nodes and a device, a NIC two parts, the clock three; and there is a SCSI controller with an I/O thread.
-	// A CD-ROM drive with a disc has three parts as well.
-	if want := 4*3 + 2*2 + 3 + 2; plugged != want {
+	// A CD-ROM drive with a disc has three parts as well. A balloon has one, a source of
+	// random numbers two, as many as there are have USB controllers, tablets and watchdogs.
+	if want := 4*3 + 2*2 + 3 + 2 + 1 + 2 + 2 + 1 + 1; plugged != want {
 		t.Errorf("plugged in %d, want %d of %+v", plugged, want, spec.Options)
 	}
 }

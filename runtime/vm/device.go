@@ -10,12 +10,16 @@ import (
 )
 
 // The slots of devices on the PCI bus. Every address is fixed, so that a device which
-// only one side has does not change the addresses of others. 0x0b to 0x0f and 0x1b are
-// free for hot-plugged devices.
+// only one side has does not change the addresses of others. 0x1e is free.
 const (
 	slotVGA       = 0x02
 	slotFirstNIC  = 0x03
 	maxNICs       = 8
+	slotFirstUSB  = 0x0b // and the next
+	slotBalloon   = 0x0d
+	slotWatchdog  = 0x0e
+	slotFirstRNG  = 0x0f
+	slotSecondRNG = 0x1b
 	slotFirstDisk = 0x10
 	maxDisks      = 10
 	slotSCSI      = 0x1a
@@ -50,6 +54,13 @@ var deviceKinds = []func(*Config, api.Values) []Device{
 	cdroms,
 	floppies,
 	nics,
+	balloons,
+	rngs,
+	usbs,
+	watchdogs,
+	pvpanics,
+	rtcs,
+	sleepStates,
 }
 
 // identified is a device with an id of its own in QEMU, which is what devices are plugged
@@ -65,7 +76,7 @@ func checkIDs(devices []Device, v api.Values) {
 			continue
 		}
 		if id := d.deviceID(); ids[id] {
-			v.AddError(fmt.Errorf("two devices are called %s: give disks, CD-ROM drives, floppy drives and their controllers (scsi, ahci) different names", id))
+			v.AddError(fmt.Errorf("two devices are called %s: give disks, drives, USB devices, … and their controllers (scsi, ahci) different names", id))
 		} else {
 			ids[id] = true
 		}
