@@ -123,7 +123,14 @@ func TestDamageIsTold(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer f.Close()
-	if _, err := f.WriteAt([]byte("damage"), 100*pageSize+64); err != nil {
+	data := make([]byte, 6)
+	if _, err := f.ReadAt(data, 100*pageSize+64); err != nil {
+		t.Fatal(err)
+	}
+	for i := range data {
+		data[i] = ^data[i] // whatever it was: none of them is right
+	}
+	if _, err := f.WriteAt(data, 100*pageSize+64); err != nil {
 		t.Fatal(err)
 	}
 	if err := f.Sync(); err != nil {
