@@ -144,6 +144,6 @@ func Functions() []*Builtin {
 func Classes() []*Class {
 	return []*Class{
 		envClass(), hostClass(), resultClass(), processClass(), faultClass(),
-		vmClass(), sessionClass(), migClass(), taskClass(), paramsClass(),
+		vmClass(), expectationClass(), sessionClass(), migClass(), taskClass(), paramsClass(),
 	}
 }

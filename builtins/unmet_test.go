@@ -23,6 +23,7 @@ type scriptedCase struct {
 	params              cartesian.Params
 	helpers             string        // functions before migration_scenario
 	text                string        // of migration_scenario
+	dies                time.Duration // when vm1 is killed; 0: never
 	lasts               time.Duration // at most, of virtual time; 0: a minute
 	status              result.Status // of the first failure; the zero value: it passes
 	want                []string      // in the failures
@@ -41,6 +42,9 @@ func runScripted(t *testing.T, cases []scriptedCase) {
 func (tt *scriptedCase) run(t *testing.T) {
 	bed := bedtest.NewScriptedBed(t, 1, tt.params)
 	bed.QEMUs.Script("vm1", tt.source, tt.destination)
+	if tt.dies > 0 {
+		defer time.AfterFunc(tt.dies, func() { bed.QEMUs.Machine("vm1").Die() }).Stop()
+	}
 	began := time.Now()
 	verdict := runOn(t, bed.Bed.Bed, nil, tt.helpers+"\ndef migration_scenario(env):\n\ta, b = env.hosts\n\tvm = env.vm(\"vm1\")"+tt.text+"\n")
 	if took := time.Since(began); took > max(tt.lasts, time.Minute) {

@@ -116,6 +116,16 @@ func vmClass() *Class {
 				Fn:      vmQMP,
 			},
 			{
+				Name: "expect",
+				Params: []Param{
+					{"event", EventName, Required, "a QMP event's name"},
+					{"match", dataMatch, None, "what the event's data must have"},
+				},
+				Doc:     "Begins to collect events of the VM, on whichever host it runs, also of instances that are started later; on a side of a migration only of the instance there. expectation.wait takes them.",
+				Returns: Return{"expectation", "the subscription"},
+				Fn:      vmExpect,
+			},
+			{
 				Name: "pause", Waits: true,
 				Doc:     "Pauses the guest (QMP stop). A guest that is paused at the scenario's end for any other reason is a FAIL if it has been migrated, else an ERROR.",
 				Returns: Nothing,

@@ -100,7 +100,7 @@ func waiting() (ordinary, ofVMs []string) {
 		for _, m := range c.Methods {
 			switch {
 			case !m.Waits:
-			case slices.Contains([]string{"vm", "session", "mig"}, c.Name):
+			case slices.Contains([]string{"vm", "session", "mig", "expectation"}, c.Name):
 				ofVMs = append(ofVMs, c.Name+"."+m.Name)
 			default:
 				ordinary = append(ordinary, c.Name+"."+m.Name)
@@ -210,6 +210,8 @@ def migration_scenario(env):
     watch("session.is_responsive", session.is_responsive)
     watch("session.close", lambda: vm.wait_for_login().close())
     watch("vm.qmp", lambda: vm.qmp("query-status"))
+    expected = vm.expect("STOP")
+    watch("expectation.wait", lambda: expected.wait(timeout = 0.01, check = False))
     watch("vm.pause", vm.pause)
     watch("vm.resume", vm.resume)
     watch("vm.set_downtime", lambda: vm.set_downtime(0.3))

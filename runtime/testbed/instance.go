@@ -119,6 +119,9 @@ func (i *Instance) Left() {
 	}
 }
 
+// HasGuest says whether the VM's guest is in this instance.
+func (i *Instance) HasGuest() bool { return i.hasGuest() }
+
 func (i *Instance) hasGuest() bool { return i.currentPresence().has() }
 
 func (i *Instance) currentPresence() presence {
