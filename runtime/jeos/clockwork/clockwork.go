@@ -9,6 +9,9 @@
 // Any guest that has the port may run the command, or a program of its own that
 // writes the same lines, see [Stamp.Append].
 //
+// The host can tell the guest on the port that it was restored from a saved state, see
+// [Restored]: the command then sets the guest's clock and reseeds its random numbers.
+//
 // The command has the best priority, so that the load in the guest shows little
 // in its stamps; what shows is what the guest as a whole did not get. While
 // nobody listens on the host it only looks, a few times a second, whether
@@ -85,7 +88,7 @@ func openPort() (int, error) {
 		for _, file := range names {
 			if name, _ := os.ReadFile(file); strings.TrimSpace(string(name)) == PortName {
 				// Not to block: the driver's wait for room is a loop that keeps the processor.
-				return unix.Open("/dev/"+filepath.Base(filepath.Dir(file)), unix.O_WRONLY|unix.O_NONBLOCK, 0)
+				return unix.Open("/dev/"+filepath.Base(filepath.Dir(file)), unix.O_RDWR|unix.O_NONBLOCK, 0)
 			}
 		}
 		time.Sleep(idle) //nolint:forbidigo // nothing tells when the driver has been loaded
@@ -100,7 +103,17 @@ func stamp(port int) error {
 	}
 	s := Stamp{Life: rand.Uint64() >> 32}
 	line := make([]byte, 0, MaxLine)
+	var in inbox
+	received := make([]byte, maxRestored)
 	for {
+		if n, err := unix.Read(port, received); err == nil && n > 0 {
+			if restored, ok := in.take(received[:n]); ok {
+				if err := restored.apply(); err != nil {
+					return err
+				}
+				s = Stamp{Life: restored.Life()}
+			}
+		}
 		var now unix.Timespec
 		if err := unix.ClockGettime(unix.CLOCK_MONOTONIC, &now); err != nil {
 			return err
