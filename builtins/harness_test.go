@@ -95,6 +95,8 @@ type testRun struct {
 	extra starlark.StringDict
 	// left says that files and processes may remain on the hosts: the test removes them.
 	left bool
+	// kept is where saved states of guests are kept; nil: with those of all tests.
+	kept *testbed.States
 	// debug has the debugging options.
 	debug builtins.Debug
 
@@ -138,7 +140,7 @@ func runScenario(t testing.TB, base cartesian.Params, p *testRun) ended {
 		t.Fatal(err)
 	}
 	_, runErr := run.Variants(ctx, run.Options{
-		Pool: hosts, ScenarioHosts: func(cartesian.Params) int { return len(p.hosts) }, HostParams: s.lab.Params(), Results: folder, Ledger: record, Log: log,
+		Pool: hosts, ScenarioHosts: func(cartesian.Params) int { return len(p.hosts) }, HostParams: s.lab.Params(), States: p.states(s), Results: folder, Ledger: record, Log: log,
 		Shipped: func(name string) (string, error) { return "", fmt.Errorf("no file %s", name) },
 		Scenario: func(ctx context.Context, bed *testbed.Bed) run.Verdict {
 			p.bed = bed
@@ -173,6 +175,15 @@ func runScenario(t testing.TB, base cartesian.Params, p *testRun) ended {
 		}
 	}
 	return e
+}
+
+// states is where guests' saved states are: those that all tests share, unless the
+// run has a folder of its own.
+func (p *testRun) states(l *testLab) *testbed.States {
+	if p.kept != nil {
+		return p.kept
+	}
+	return &testbed.States{Dir: l.lab.State().States}
 }
 
 // load loads the scenario with the builtins of the tests.

@@ -24,7 +24,7 @@ var layers = [][]string{
 	{"runtime/exit", "runtime/excerpt"},
 	{"runtime/host", "runtime/qmp", "runtime/result", "runtime/barrier", "runtime/task", "runtime/jeos"},
 	{"runtime/ledger", "runtime/guest", "runtime/guestclock", "runtime/lab", "runtime/terminal", "runtime/report", "runtime/compare", "runtime/history"},
-	{"runtime/live", "runtime/reach"},
+	{"runtime/live", "runtime/reach", "runtime/gueststate"},
 	{"runtime/vm", "runtime/cleanup"},
 	{"runtime/testbed"},
 	{"runtime/migration", "runtime/attach"},

@@ -111,6 +111,10 @@ var params = []Param{
 		Doc: "Start the VM on the first host before the scenario begins; else with the first migration or login.",
 	},
 	{
+		Name: "guest_start", Kind: Choice, Default: "auto", Choices: []string{"auto", "cold", "warm"}, Object: VM, Reader: "runtime/testbed",
+		Doc: "How the guest starts: cold, it boots; warm, it is restored from a state that was saved when a guest like it had booted. auto is warm where mhmig can tell that the guest will see no difference, for now JeOS with disks of its own; the log says which, and why. warm where that cannot be is an error.",
+	},
+	{
 		Name: "accel", Kind: Choice, Default: "auto", Choices: []string{"auto", "kvm", "tcg"}, Object: VM, Reader: "runtime/vm",
 		Doc: "The accelerator. auto uses KVM if it works on the host, else TCG.",
 	},
@@ -386,7 +390,7 @@ var params = []Param{
 	},
 	{
 		Name: "mac", Kind: Word, Object: NIC, Reader: "runtime/vm",
-		Doc: "The card's MAC address; without it a generated one, the same on every host, and unique for each variant, VM and card.",
+		Doc: "The card's MAC address; without it a generated one, the same on every host, and unique for each VM and card; unless nic_mode is user, for each variant too.",
 	},
 	{
 		Name: "nic_ip", Kind: Word, Object: NIC, Reader: "runtime/vm",

@@ -248,7 +248,7 @@ func (r *controller) run(ctx context.Context) (outcome Outcome, err error) {
 	}
 	defer func() { err = errors.Join(err, consoles.Close()) }()
 
-	hosts, labParams, closeHosts, err := r.reach(ctx, folder.Dir(), log)
+	hosts, used, closeHosts, err := r.reach(ctx, folder.Dir(), log)
 	if err != nil {
 		return outcome, err
 	}
@@ -258,7 +258,7 @@ func (r *controller) run(ctx context.Context) (outcome Outcome, err error) {
 	}
 	log.Info("run begins", "variants", outcome.Planned, "results", folder.Dir())
 	summary, err := run.Variants(ctx, run.Options{
-		Pool: shared, HostParams: r.labParams(labParams), Results: folder, Ledger: record, Log: log,
+		Pool: shared, HostParams: r.labParams(used.params()), States: used.states(), Results: folder, Ledger: record, Log: log,
 		Shipped: func(name string) (string, error) { return shippedFile(ctx, image, name) },
 		Scenario: func(variantCtx context.Context, bed *testbed.Bed) run.Verdict {
 			return r.Execute(variantCtx, Execution{

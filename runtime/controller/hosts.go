@@ -17,12 +17,13 @@ import (
 	"github.com/mhmig/mhmig/runtime/host"
 	"github.com/mhmig/mhmig/runtime/jeos"
 	"github.com/mhmig/mhmig/runtime/reach"
+	"github.com/mhmig/mhmig/runtime/testbed"
 	"github.com/mhmig/mhmig/runtime/vm"
 )
 
 // reach connects to all hosts at the same time: those of the request, else those of a
-// lab. It records how they are reached in the results folder.
-func (r *controller) reach(ctx context.Context, folder string, log *slog.Logger) (_ []*host.Host, labParams map[string]string, closeAll func() error, err error) {
+// lab, which it returns too. It records how they are reached in the results folder.
+func (r *controller) reach(ctx context.Context, folder string, log *slog.Logger) (_ []*host.Host, of *usedLab, closeAll func() error, err error) {
 	first := r.plan.first
 	var configs []host.Config
 	var record reach.Record
@@ -40,7 +41,8 @@ func (r *controller) reach(ctx context.Context, folder string, log *slog.Logger)
 		if err != nil {
 			return nil, nil, nil, err
 		}
-		configs, labParams, closeLab = used.state.Configs(), used.state.Params(), used.close
+		of = used
+		configs, closeLab = used.state.Configs(), used.close
 		record.Lab = reach.NewLab(used.state)
 		record.Lab.Own, record.Lab.Kept = used.own, used.kept
 	}
@@ -76,7 +78,7 @@ func (r *controller) reach(ctx context.Context, folder string, log *slog.Logger)
 		}
 		return nil, nil, nil, errors.Join(exit.Hosts.Wrap(err), closeAll())
 	}
-	return hosts, labParams, closeAll, nil
+	return hosts, of, closeAll, nil
 }
 
 // keepsVMs says whether the params may keep VMs after the scenario.
@@ -87,6 +89,26 @@ func keepsVMs(p cartesian.Params) bool {
 		}
 	}
 	return false
+}
+
+// states says where the hosts keep saved states of guests: those of a lab in mhmig's
+// cache.
+func (l *usedLab) states() *testbed.States {
+	if l == nil {
+		return &testbed.States{}
+	}
+	if l.state.States == "" { // a lab that an older mhmig has made
+		return nil
+	}
+	return &testbed.States{Dir: l.state.States}
+}
+
+// params are those that the lab sets.
+func (l *usedLab) params() map[string]string {
+	if l == nil {
+		return nil
+	}
+	return l.state.Params()
 }
 
 // labParams are the params that a lab sets, except those that the request sets. On a lab

@@ -112,6 +112,9 @@ func start(ctx context.Context, o Options) (_ *Lab, err error) {
 	if l.state.Dir, err = filepath.Abs(o.Dir); err != nil {
 		return nil, err
 	}
+	if l.state.States, err = StatesFolder(); err != nil {
+		return nil, err
+	}
 	if err := l.claim(ctx); err != nil {
 		return nil, err
 	}

@@ -25,12 +25,19 @@ func SurvivesLab(kind Kind, dir, path string) bool {
 	if path == "" {
 		return false // removed with the host's namespaces
 	}
+	if states, err := StatesFolder(); err == nil && within(path, states) {
+		return true
+	}
 	for _, own := range []string{"/run", "/root", "/tmp", dir} { // see netns-host.sh
-		if path == own || strings.HasPrefix(path, strings.TrimSuffix(own, "/")+"/") {
+		if within(path, own) {
 			return false
 		}
 	}
 	return filepath.IsAbs(path)
+}
+
+func within(path, folder string) bool {
+	return path == folder || strings.HasPrefix(path, strings.TrimSuffix(folder, "/")+"/")
 }
 
 // Local is this machine in place of a host of a lab that is gone, for removing what

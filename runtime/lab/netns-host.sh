@@ -2,16 +2,17 @@
 #
 # The first process of a netns host, in namespaces of its own.
 #
-#	sh netns-host.sh NAME DIR STATE_DIR
+#	sh netns-host.sh NAME DIR STATE_DIR STATES
 #
-# DIR is the lab's folder.
+# DIR is the lab's folder, STATES that in which all labs keep saved states of guests.
 
 set -eu
-name=$1 dir=$2 state=$3
+name=$1 dir=$2 state=$3 states=$4
 
 # Sources are relative to the lab's folder, and stay in reach through the current
 # folder when a mount covers their path. (-c: paths are not made absolute.)
 cd "$dir"
+exec 9<"$states" # stays in reach too
 mount --make-rprivate /
 mount -t proc proc /proc
 mount -t sysfs sysfs /sys
@@ -24,6 +25,9 @@ mount -t tmpfs -o mode=755 tmpfs "$dir"
 mkdir -p "$dir/shared" "$dir/$name"
 mount -c --bind shared "$dir/shared"
 mount -c --bind "$name" "$dir/$name"
+mkdir -p "$states"
+mount -c --bind /proc/self/fd/9 "$states"
+exec 9<&-
 hostname "$name"
 cd /
 

@@ -259,12 +259,15 @@ type nsHost struct {
 // startNSHost starts host i, which is not on the network yet.
 func (l *Lab) startNSHost(i int) (*nsHost, error) {
 	s := l.state
+	if err := os.MkdirAll(s.States, 0o700); err != nil { // to be mounted
+		return nil, err
+	}
 	log, err := os.Create(filepath.Join(s.hostDir(i), "host.log"))
 	if err != nil {
 		return nil, err
 	}
 	m := &nsHost{name: hostName(i), log: log}
-	m.cmd = exec.Command("/bin/sh", filepath.Join(s.hostDir(i), "netns-host.sh"), m.name, s.Dir, s.Hosts[i].StateDir)
+	m.cmd = exec.Command("/bin/sh", filepath.Join(s.hostDir(i), "netns-host.sh"), m.name, s.Dir, s.Hosts[i].StateDir, s.States)
 	m.cmd.Stdout, m.cmd.Stderr = log, log
 	m.cmd.Env = append([]string{"PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", "HOME=/root"}, s.environment(i)...)
 	m.cmd.SysProcAttr = &syscall.SysProcAttr{

@@ -39,7 +39,10 @@ type State struct {
 	Ready bool      // all hosts are up
 	Dir   string    // the folder of the lab
 	User  string    // the account of the hosts
-	Hosts []Endpoint
+	// States is the folder of mhmig's cache in which the hosts keep saved states of
+	// guests, as seen on each host. It outlives the lab.
+	States string
+	Hosts  []Endpoint
 
 	MadeDir  bool     // Dir was made by the lab
 	ShortDir string   // folder with a short path, for sockets; empty: none outside of the hosts
@@ -88,7 +91,13 @@ func (s *State) SSHConfig() string { return filepath.Join(s.Dir, "ssh_config") }
 
 // Folder returns the folder that holds the user's labs:
 // $MHMIG_CACHE/lab, else mhmig/lab in the user's cache folder.
-func Folder() (string, error) {
+func Folder() (string, error) { return cacheFolder("lab") }
+
+// StatesFolder returns the folder in which labs keep saved states of guests:
+// $MHMIG_CACHE/states, else mhmig/states in the user's cache folder.
+func StatesFolder() (string, error) { return cacheFolder("states") }
+
+func cacheFolder(name string) (string, error) {
 	cache := os.Getenv("MHMIG_CACHE")
 	if cache == "" {
 		user, err := os.UserCacheDir()
@@ -97,7 +106,7 @@ func Folder() (string, error) {
 		}
 		cache = filepath.Join(user, "mhmig")
 	}
-	return filepath.Join(cache, "lab"), nil
+	return filepath.Abs(filepath.Join(cache, name))
 }
 
 // Removed is a dead lab that was removed.

@@ -302,7 +302,11 @@ func (e *earlyExitError) Error() string { return e.instance.String() + " has end
 // prepareSource makes sure that the VM runs here and can be logged in to.
 func (s *Side) prepareSource(ctx context.Context, vm string) error {
 	m := s.Migration
-	instance, started, err := m.bed.Ensure(ctx, vm, s.Host, m.Plan.Params, m.moves[vm].transport.Launch(SourceRole))
+	launch := m.moves[vm].transport.Launch(SourceRole)
+	if m.options.startTimeout > 0 {
+		launch.MustBoot = "param start_migration_timeout: it is to move while it boots"
+	}
+	instance, started, err := m.bed.Ensure(ctx, vm, s.Host, m.Plan.Params, launch)
 	if err != nil {
 		return err
 	}

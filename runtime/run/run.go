@@ -56,6 +56,7 @@ type Options struct {
 	Log        *slog.Logger
 	Shipped    func(name string) (localPath string, err error)
 	Scenario   func(context.Context, *testbed.Bed) Verdict
+	States     *testbed.States // where saved states of guests are kept; nil: all guests start cold
 
 	// ScenarioHosts returns how many hosts a variant's scenario needs; 0: unknown. May be
 	// nil.
@@ -121,6 +122,9 @@ func Variants(ctx context.Context, o Options, variants Sequence) (Summary, error
 	}
 	r := &runner{Options: o, summary: Summary{Counts: map[result.Status]int{}}}
 	r.shared = testbed.NewShared(r.name(), o.Pool.Hosts(), o.Ledger, o.Shipped)
+	if o.States != nil {
+		r.shared.KeepStates(*o.States)
+	}
 	err := r.all(ctx, variants)
 	r.summary.Unclean = r.closeShared(ctx)
 	r.summary.Reason = r.stop

@@ -72,9 +72,10 @@ type Bed struct {
 	store   *store // of mhmig's files
 	hosts   []*Host
 
-	folders []madeFolder        // set by Prepare, in the order of creation
-	images  []*vm.Images        // set by Prepare
-	kept    map[string][]string // VM -> existing images that create_image has not replaced; set by Prepare
+	folders  []madeFolder          // set by Prepare, in the order of creation
+	images   []*vm.Images          // set by Prepare
+	kept     map[string][]string   // VM -> existing images that create_image has not replaced; set by Prepare
+	imagesOf map[string]*vm.Images // by VM; set by Prepare
 
 	mu          sync.Mutex // guards what follows
 	instances   []*Instance
@@ -90,6 +91,7 @@ type Bed struct {
 	troubles    map[string]troubles                // by VM
 	watchers    map[int]func(*Instance, qmp.Event) // by number
 	lastWatcher int
+	diskMarks   map[string]string // VM -> the marks of its disks when they were new
 }
 
 type madeFolder struct {
@@ -104,7 +106,7 @@ func New(c Config) *Bed {
 		params: c.Params, results: c.Results, ledger: newOwned(c.Ledger), log: c.Log,
 		name: c.Name, shared: c.Shared, launch: c.Launch,
 		starting: map[instanceKey]bool{}, claims: map[string]string{}, consoles: map[string]string{}, rebooting: map[string]bool{}, ran: map[string]bool{},
-		kept: map[string][]string{}, troubles: map[string]troubles{}, read: map[string]bool{}, set: map[string]string{},
+		kept: map[string][]string{}, imagesOf: map[string]*vm.Images{}, diskMarks: map[string]string{}, troubles: map[string]troubles{}, read: map[string]bool{}, set: map[string]string{},
 		watchers: map[int]func(*Instance, qmp.Event){},
 	}
 	if b.launch == nil {
@@ -401,7 +403,7 @@ func (b *Bed) prepareDisks(ctx context.Context) error {
 			return err
 		}
 		b.images = append(b.images, images)
-		b.kept[name] = images.Kept
+		b.kept[name], b.imagesOf[name] = images.Kept, images
 	}
 	return nil
 }

@@ -250,11 +250,8 @@ func (b *Bed) Ensure(ctx context.Context, name string, h *Host, params cartesian
 	if err != nil {
 		return nil, false, err
 	}
-	instance, err = b.start(ctx, name, h, params, shape, launch)
+	instance, err = b.startGuest(ctx, name, h, params, shape, launch)
 	if err != nil {
-		return nil, false, err
-	}
-	if err := instance.BlameGone(ctx, instance.Cont(ctx)); err != nil {
 		return nil, false, err
 	}
 	return instance, true, nil
@@ -336,6 +333,9 @@ func (b *Bed) start(ctx context.Context, name string, h *Host, params cartesian.
 	inst := &Instance{
 		Host: h, hostConfig: hostConfig, shape: shape, log: log,
 		lastQMP: excerpt.NewRecorder(6), state: "prelaunch",
+	}
+	if launch.Restore != "" {
+		inst.state = "paused"
 	}
 	if launch.Incoming {
 		inst.state, inst.presence = "inmigrate", awaited

@@ -22,6 +22,8 @@ type Shared struct {
 	ledger *owned
 	local  func(name string) (path string, err error)
 	vms    vm.Cache
+	states *States // nil: none are kept
+	savers keyed   // by what is saved: one saves, others that want the same wait
 
 	mu     sync.Mutex // guards what follows
 	stores map[string]*store

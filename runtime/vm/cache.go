@@ -16,6 +16,8 @@ type Cache struct {
 	// many variants, writing a copy is many times faster than qemu-img. An image does
 	// not contain its own name.
 	blanks memo[[]byte]
+	// identities are what IdentifyHost has found out.
+	identities memo[string]
 }
 
 // memo caches values by key. Concurrent calls for one key wait for the first; an error

@@ -41,6 +41,11 @@ type Launch struct {
 	// Incoming makes QEMU wait for a migration. Otherwise its guest waits for
 	// [Instance.Cont].
 	Incoming bool
+	// Restore is the file of a saved state on the host, from which the guest is restored
+	// instead of booting; "": it boots. It waits for [Instance.Cont] in both cases.
+	Restore string
+	// MustBoot is why the guest must not be restored from a saved state; "": it may be.
+	MustBoot string
 	// Arguments are further arguments that a migration's transport needs.
 	Arguments []string
 }
@@ -70,10 +75,11 @@ func CommandLine(c Config, placement Placement, shape Shape, launch Launch) (Spe
 	l.kernel(c)
 	l.add(c.Extra...)
 	l.add(launch.Arguments...)
-	if launch.Incoming {
-		l.add("-incoming", "defer")
-	} else {
+	if !launch.Incoming {
 		l.add("-S")
+	}
+	if launch.Incoming || launch.Restore != "" {
+		l.add("-incoming", "defer")
 	}
 	return spec, nil
 }

@@ -41,7 +41,11 @@ func nics(c *Config, v api.Values) []Device {
 			mac: own.Word("mac"), bridge: own.Word("netdst"), address: own.Word("nic_ip"),
 		}
 		if n.mac == "" {
-			n.mac = macOf(v.Text("name"), c.Name, name)
+			variant := v.Text("name")
+			if n.mode == "user" { // a network of its own: in all variants the same, so that one saved state fits them
+				variant = ""
+			}
+			n.mac = macOf(variant, c.Name, name)
 		} else if mac, err := net.ParseMAC(n.mac); err != nil || len(mac) != 6 {
 			own.Invalid("mac", "an address such as 52:54:00:12:34:56")
 		}

@@ -80,8 +80,8 @@ func InstanceName(vm string, id int) string {
 
 func fileName(vm, kind string) string { return vm + "." + kind }
 
-// Start starts QEMU for a VM. It returns when QEMU answers on its monitor. The guest
-// does not run yet: it waits for [Instance.Cont], so that a console can be attached
+// Start starts QEMU for a VM. It returns when QEMU answers on its monitor, and has loaded
+// the saved state that launch names, if any. The guest does not run yet: it waits for [Instance.Cont], so that a console can be attached
 // before the guest's first output; or, if launch says so, for a migration. QEMU keeps
 // running when the connection to the host is lost, until [Instance.Destroy]. After an
 // error nothing remains on the host. The error of a QEMU that has ended is an
@@ -132,6 +132,11 @@ func start(ctx context.Context, placement Placement, c Config, shape Shape, laun
 			}
 		}
 		return nil, err
+	}
+	if launch.Restore != "" {
+		if err := i.restore(ctx, launch.Restore); err != nil {
+			return nil, err
+		}
 	}
 	i.log.Info("QEMU started", "incoming", launch.Incoming, "qemu", i.monitor.Version().String(), "accel", shape.Accel)
 	return i, nil

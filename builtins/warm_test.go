@@ -1,0 +1,150 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package builtins_test
+
+import (
+	"os"
+	"path/filepath"
+	"regexp"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/mhmig/mhmig/lang/cartesian"
+	"github.com/mhmig/mhmig/runtime/result"
+	"github.com/mhmig/mhmig/runtime/testbed"
+)
+
+// proven moves a guest that works in its memory, and has it look whether all is there.
+const proven = `
+load("@std//work.star", "start_memory_work")
+
+def migration_scenario(env):
+    a, b = env.hosts
+
+    def work(mig):
+        session = mig.vm("vm1").wait_for_login()
+        log("guest",
+            random = session.cmd("head -c 16 /dev/urandom | od -An -tx1").strip(),
+            name = session.cmd("hostname").strip(),
+            boot = session.cmd("cat /proc/sys/kernel/random/boot_id").strip(),
+            disk = session.cmd("md5sum </dev/vda", timeout = 30).strip(),
+            clock = session.cmd("date +%s").strip(),
+        )
+        start_memory_work(session, mig.params)
+
+    def check(mig):
+        session = mig.vm("vm1").wait_for_login(timeout = 20)
+        log("verified", said = session.cmd("memwork check", timeout = 30).strip())
+
+    migrate_wait(["vm1"], a, b, work, check)
+`
+
+// own is the params of VMs with JeOS and a disk, and a folder of their own for states.
+func own(t *testing.T) (cartesian.Params, *testbed.States) {
+	t.Helper()
+	params := small(t)
+	params["images"], params["memory_work"] = "image1", "16M"
+	return params, &testbed.States{Dir: filepath.Join(t.TempDir(), "states")}
+}
+
+// guestSaid finds what the guest of a play has told of itself.
+func guestSaid(t *testing.T, e ended, what string) string {
+	t.Helper()
+	m := regexp.MustCompile(`\] guest .*\b` + what + `=("[^"]*"|\S*)`).FindStringSubmatch(e.log)
+	if m == nil {
+		t.Fatalf("the guest has not told its %s", what)
+	}
+	return strings.Trim(m[1], `"`)
+}
+
+// wantStart checks how the guest of a play that passed was started.
+func wantStart(t *testing.T, e ended, saved bool, words ...string) {
+	t.Helper()
+	e.want(t, result.Pass)
+	e.wantLog(t, words...)
+	e.wantLog(t, "verified")
+	if got := strings.Contains(e.log, "the guest's state is saved"); got != saved {
+		t.Errorf("saved a state: got %v, want %v", got, saved)
+	}
+}
+
+// A guest that is restored has the same disk, and is else its own: its randomness, its
+// boot ID, the host's time. It moves, with all of its memory.
+func TestWarmStart(t *testing.T) {
+	t.Parallel()
+	params, states := own(t)
+	var at int64 // when the last guest has told of itself
+	clocked := func() *testRun {
+		return &testRun{source: proven, kept: states, on: func(message string, _ map[string]string, _ *testRun) {
+			if message == "guest" {
+				at = time.Now().Unix()
+			}
+		}}
+	}
+	first := runScenario(t, params, clocked())
+	wantStart(t, first, true, "guest starts warm")
+	time.Sleep(3 * time.Second) //nolint:forbidigo // the state is to be so old
+	second := runScenario(t, params, clocked())
+	wantStart(t, second, false, "guest starts warm")
+	if clock, err := strconv.ParseInt(guestSaid(t, second, "clock"), 10, 64); err != nil || clock < at-1 || clock > at+1 {
+		t.Errorf("the restored guest's clock: got %d, %v, want the host's, %d", clock, err, at)
+	}
+	for _, what := range []string{"random", "boot"} {
+		if one, other := guestSaid(t, first, what), guestSaid(t, second, what); one == other {
+			t.Errorf("%s of two restored guests: both have %s", what, one)
+		}
+	}
+	p := clocked()
+	p.params = cartesian.Params{"guest_start": "cold"}
+	third := runScenario(t, params, p)
+	wantStart(t, third, false, "guest starts cold why=\"param guest_start\"")
+	for _, what := range []string{"name", "disk"} {
+		if cold, warm := guestSaid(t, third, what), guestSaid(t, second, what); cold != warm {
+			t.Errorf("%s: got %s of a restored guest, want that of one that has booted, %s", what, warm, cold)
+		}
+	}
+
+	file := filepath.Join(states.Dir, savedKey(t, states.Dir), "state")
+	content, err := os.ReadFile(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Logf("the state has %.1f MiB", float64(len(content))/(1<<20))
+
+	// One that was damaged is not used, and costs a boot, not an error.
+	content[len(content)/2] ^= 1
+	if err := os.WriteFile(file, content, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	damaged := runScenario(t, params, clocked())
+	wantStart(t, damaged, false, "WARN", "the saved state of the guest was damaged, and is removed", "guest starts cold why=\"the saved state is damaged\"")
+	if left := savedKeys(t, states.Dir); len(left) > 0 {
+		t.Errorf("the damaged state is still there: %v", left)
+	}
+}
+
+// savedKeys are the names of the states in a folder.
+func savedKeys(t *testing.T, dir string) []string {
+	t.Helper()
+	used, err := filepath.Glob(filepath.Join(dir, "*", "used"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	var keys []string
+	for _, file := range used {
+		keys = append(keys, filepath.Base(filepath.Dir(file)))
+	}
+	return keys
+}
+
+// savedKey is the name of the only state in a folder.
+func savedKey(t *testing.T, dir string) string {
+	t.Helper()
+	keys := savedKeys(t, dir)
+	if len(keys) != 1 {
+		t.Fatalf("states in %s: got %v, want one", dir, keys)
+	}
+	return keys[0]
+}

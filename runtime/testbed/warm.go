@@ -1,0 +1,438 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package testbed
+
+import (
+	"bufio"
+	"cmp"
+	"context"
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"path"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/mhmig/mhmig/lang/api"
+	"github.com/mhmig/mhmig/lang/cartesian"
+	"github.com/mhmig/mhmig/runtime/guest"
+	"github.com/mhmig/mhmig/runtime/gueststate"
+	"github.com/mhmig/mhmig/runtime/jeos/clockwork"
+	"github.com/mhmig/mhmig/runtime/vm"
+)
+
+// A guest starts cold, which is a boot, or warm: it is restored from a state that was
+// saved when its like had booted and nobody had used it. Where there is no such state,
+// mhmig boots one for it, saves it, ends it, and starts the guest from the state like
+// all later ones. Nothing that a scenario gets has ever been stopped or saved.
+
+// The values of the param guest_start.
+const (
+	startCold = "cold"
+	startWarm = "warm"
+)
+
+const (
+	// wakeTimeout is how long a restored guest may take to answer.
+	wakeTimeout = 10 * time.Second
+	// answerTimeout is how long it may take before it is told again.
+	answerTimeout = time.Second
+	// settleTimeout is how long a guest that is to be saved may take, after its first
+	// login, to get done with its boot.
+	settleTimeout = time.Minute
+	// clockTolerance is how much faster or slower than the host's a guest's clock may be
+	// whose state is to be saved: on a busy machine Linux may err in how fast the TSC
+	// is, and all guests restored from the state would have that for ever.
+	clockTolerance = 0.02
+)
+
+// States says where the hosts of a run keep saved states of guests.
+type States struct {
+	// Dir is the folder on each host; "": one of the user's in the host's state_dir.
+	Dir string
+	// Limit is how many bytes of states a host keeps; 0: [gueststate.DefaultLimit].
+	Limit int64
+}
+
+// KeepStates lets guests start warm, from states that the hosts keep. Without it all
+// start cold. It is called before any bed is made.
+func (s *Shared) KeepStates(where States) { s.states = &where }
+
+// StatesDir is where a host keeps the states of guests, if no folder is named: the one
+// thing that a run leaves there on purpose.
+func StatesDir(stateDir, user string) string { return path.Join(stateDir, "mhmig-states-"+user) }
+
+// store is where the host keeps its states.
+func (h *Host) store() gueststate.Store {
+	states := h.bed.shared.states
+	s := gueststate.Store{Host: h.Remote, Dir: states.Dir, Limit: states.Limit}
+	if s.Dir == "" {
+		user, _ := h.Facts()["user"].(string)
+		s.Dir = StatesDir(path.Dir(h.runDir), user)
+	}
+	if s.Limit == 0 {
+		s.Limit = gueststate.DefaultLimit
+	}
+	return s
+}
+
+// coldError is why a guest cannot start warm.
+type coldError struct{ why error }
+
+func (e *coldError) Error() string { return e.why.Error() }
+func (e *coldError) Unwrap() error { return e.why }
+
+func cold(format string, args ...any) error { return &coldError{fmt.Errorf(format, args...)} }
+
+// startGuest starts an instance whose guest runs here, warm or cold as the param
+// guest_start says, and lets it run.
+func (b *Bed) startGuest(ctx context.Context, name string, h *Host, params cartesian.Params, shape vm.Shape, launch vm.Launch) (*Instance, error) {
+	v := api.Read(params.Object(h.label).Object(name))
+	how := v.Choice("guest_start")
+	if err := v.Err(); err != nil {
+		return nil, fmt.Errorf("%s: %w", name, err)
+	}
+	log := b.log.With("vm", name, "host", h.Name())
+	why := errors.New("param guest_start")
+	if how != startCold {
+		var instance *Instance
+		if instance, why = b.startWarm(ctx, name, h, params, shape, launch, log); why == nil {
+			log.Info("guest starts warm")
+			return instance, nil
+		}
+		if ctx.Err() != nil {
+			return nil, context.Cause(ctx)
+		}
+		if how == startWarm {
+			return nil, fmt.Errorf("%s on %s: param guest_start = warm, but it cannot start warm: %w", name, h.Name(), why)
+		}
+	}
+	switch _, expected := errors.AsType[*coldError](why); {
+	case how == startCold, expected:
+		log.Info("guest starts cold", "why", why.Error())
+	default:
+		log.Warn("guest starts cold", "why", why.Error())
+	}
+	launch.Restore = ""
+	instance, err := b.start(ctx, name, h, params, shape, launch)
+	if err != nil {
+		return nil, err
+	}
+	return instance, instance.BlameGone(ctx, instance.Cont(ctx))
+}
+
+// startWarm restores the guest. A *coldError says why it must boot; every other error is
+// of something that should have worked.
+func (b *Bed) startWarm(ctx context.Context, name string, h *Host, params cartesian.Params, shape vm.Shape, launch vm.Launch, log *slog.Logger) (*Instance, error) {
+	switch {
+	case b.shared.states == nil:
+		return nil, cold("no saved states are kept")
+	case launch.MustBoot != "":
+		return nil, &coldError{errors.New(launch.MustBoot)}
+	}
+	hostConfig, err := h.vmConfig(name, params)
+	if err != nil {
+		return nil, err
+	}
+	identity, err := b.identity(ctx, name, h, hostConfig.Config, shape, launch)
+	if err != nil {
+		return nil, err
+	}
+	if launch.Restore, err = b.findOrSave(ctx, name, h, hostConfig, shape, launch, identity, log); err != nil {
+		return nil, err
+	}
+	instance, err := b.start(ctx, name, h, params, shape, launch)
+	if err == nil {
+		if err = instance.wake(ctx); err == nil {
+			return instance, nil
+		}
+		err = errors.Join(err, b.discard(ctx, instance))
+	}
+	if ctx.Err() == nil { // a state that cannot be used once cannot be used again
+		err = errors.Join(err, h.store().Drop(ctx, identity))
+	}
+	return nil, err
+}
+
+// findOrSave returns the file of the state that fits. Others of this run that want the
+// same meanwhile wait for it.
+func (b *Bed) findOrSave(ctx context.Context, name string, h *Host, hostConfig vm.HostConfig, shape vm.Shape, launch vm.Launch, identity string, log *slog.Logger) (file string, err error) {
+	unlock := b.shared.savers.lock(h.Name() + " " + gueststate.Key(identity))
+	defer unlock()
+	file, err = h.store().Find(ctx, identity)
+	switch {
+	case errors.Is(err, gueststate.ErrDamaged):
+		log.Warn("the saved state of the guest was damaged, and is removed")
+		return "", err
+	case !errors.Is(err, gueststate.ErrNone):
+		return file, err
+	}
+	if err := b.save(ctx, name, h, hostConfig, shape, launch, identity, log); err != nil {
+		return "", err
+	}
+	return h.store().Find(ctx, identity)
+}
+
+// identity is all that the guest's saved state depends on. A *coldError says why its
+// guest cannot have one.
+func (b *Bed) identity(ctx context.Context, name string, h *Host, config vm.Config, shape vm.Shape, launch vm.Launch) (string, error) {
+	ofVM, err := vm.Identity(config, shape, launch)
+	if err != nil {
+		return "", &coldError{err}
+	}
+	if kept := b.kept[name]; len(kept) > 0 {
+		return "", cold("disk %s is not created anew for each run", kept[0])
+	}
+	if err := b.disksUntouched(ctx, name); err != nil {
+		return "", err
+	}
+	ofHost, err := b.shared.vms.IdentifyHost(ctx, b.placement(name, h, 1), config, shape.Accel)
+	if err != nil {
+		return "", err
+	}
+	return "mhmig saved state, version 1\n" + ofHost + ofVM, nil
+}
+
+// disksUntouched is an error where a VM's disks are not as they were made: what a
+// restored guest believes of them would be wrong.
+func (b *Bed) disksUntouched(ctx context.Context, name string) error {
+	images := b.imagesOf[name]
+	if images == nil {
+		return nil
+	}
+	marks, err := images.Marks(ctx)
+	if err != nil {
+		return err
+	}
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	switch made, known := b.diskMarks[name]; {
+	case b.ran[name] && marks != "" && b.shared.states.Dir == "": // other hosts may see a change of a shared disk late
+		return cold("its disks have been in use before")
+	case !known && b.ran[name] && marks != "":
+		return cold("its disks have been in use before")
+	case !known:
+		b.diskMarks[name] = marks
+	case made != marks:
+		return cold("its disks have been written to before")
+	}
+	return nil
+}
+
+// settled waits in a guest until it has nothing to do any more that belongs to its
+// boot: its late drivers are loaded, and a shell is ready for who logs in next, beside
+// that of this login. Then it fills most of the memory that is free with zeros, which
+// take no room in a state.
+const settled = `
+until [ ! -e /lib/modules ] && [ -e /dev/pts/1 ]; do sleep 0.1; done
+free=$(sed -n 's/^MemFree: *\([0-9]*\) kB/\1/p' /proc/meminfo)
+mount -o remount,size=100% /dev/shm
+[ "$free" -lt 524288 ] || free=524288
+[ "$free" -lt 16384 ] || head -c $((free - 12288))k /dev/zero >/dev/shm/zeros
+rm -f /dev/shm/zeros
+mount -o remount,size=50% /dev/shm
+sync
+echo settled`
+
+// save boots a guest as the VM has it, and saves its state when it has settled. The VM's
+// own instances do not know of it.
+func (b *Bed) save(ctx context.Context, name string, h *Host, hostConfig vm.HostConfig, shape vm.Shape, launch vm.Launch, identity string, log *slog.Logger) (err error) {
+	log.Info("booting the guest once, to save its state for this start and all later ones")
+	began := time.Now()
+	id, release := b.takeID(name, h)
+	defer release()
+	placement := b.placement(name, h, id)
+	placement.Artifacts = func(string) (io.WriteCloser, error) { return discarded{}, nil }
+	launch.Restore = ""
+	saving, err := h.store().Begin(ctx, b.ledger)
+	if err != nil {
+		return err
+	}
+	kept := false
+	defer func() {
+		if !kept {
+			err = errors.Join(err, saving.Discard(ctx))
+		}
+	}()
+	qemu, err := b.launch(ctx, placement, hostConfig.Config, shape, launch)
+	if err != nil {
+		return err
+	}
+	inst := &Instance{QEMU: qemu, Host: h, hostConfig: hostConfig, shape: shape, log: log, state: "prelaunch"}
+	ended := false
+	end := func() error {
+		if ended {
+			return nil
+		}
+		ended = true
+		destroyed := qemu.Destroy(context.WithoutCancel(ctx))
+		inst.detach()
+		return destroyed
+	}
+	defer func() { err = errors.Join(err, end()) }()
+	saver, ok := qemu.(interface {
+		Save(ctx context.Context, file string) error
+	})
+	if !ok {
+		return cold("this QEMU cannot save a state")
+	}
+	if err := inst.settle(ctx, hostConfig.Config.Login.Timeout); err != nil {
+		return fmt.Errorf("boot the guest to save its state: %w", err)
+	}
+	if err := saver.Save(ctx, saving.File()); err != nil {
+		return err
+	}
+	if err := end(); err != nil {
+		return err
+	}
+	if err := b.disksUntouched(ctx, name); err != nil {
+		return err
+	}
+	kept = true
+	if err := saving.Keep(ctx, identity); err != nil {
+		return err
+	}
+	log.Info("the guest's state is saved", "took", time.Since(began).Round(time.Millisecond))
+	return nil
+}
+
+// settle lets a guest boot, with its clock's port open, and logs in to it once.
+func (i *Instance) settle(ctx context.Context, timeout time.Duration) error {
+	if err := i.Cont(ctx); err != nil {
+		return err
+	}
+	session, err := i.newLogin(ctx, timeout, guest.LogIn)
+	if err != nil {
+		return err
+	}
+	defer func() { _ = session.Close() }()
+	ctx, cancel := context.WithTimeoutCause(ctx, settleTimeout, fmt.Errorf("not done with its boot within %v", settleTimeout))
+	defer cancel()
+	began, err := readUptime(ctx, session)
+	if err != nil {
+		return err
+	}
+	said, err := session.ExecChannel(ctx, settled)
+	if err == nil && said != "settled\n" {
+		err = fmt.Errorf("the guest said %q", said)
+	}
+	if err != nil {
+		return err
+	}
+	ended, err := readUptime(ctx, session)
+	if err != nil {
+		return err
+	}
+	return checkRate(began, ended)
+}
+
+// uptime is a reading of a guest's clock, and between which times of the host it was
+// taken.
+type uptime struct {
+	guest         time.Duration
+	before, after time.Time
+}
+
+func readUptime(ctx context.Context, session *guest.Session) (uptime, error) {
+	u := uptime{before: time.Now()}
+	said, err := session.ExecChannel(ctx, "read -r up rest </proc/uptime && echo $up")
+	u.after = time.Now()
+	if err != nil {
+		return uptime{}, err
+	}
+	u.guest, err = time.ParseDuration(strings.TrimSpace(said) + "s")
+	return u, err
+}
+
+// checkRate is an error where the guest's clock cannot have run as fast as the host's
+// between two readings.
+func checkRate(first, last uptime) error {
+	const resolution = 20 * time.Millisecond // of /proc/uptime, twice
+	passed := last.guest - first.guest
+	least, most := last.before.Sub(first.after), last.after.Sub(first.before)
+	if float64(passed+resolution) < float64(least)*(1-clockTolerance) || float64(passed-resolution) > float64(most)*(1+clockTolerance) {
+		return fmt.Errorf("the guest's clock is wrong: it ran %v while the host's ran between %v and %v", passed, least, most)
+	}
+	return nil
+}
+
+// wake lets a restored guest run, and gives it the time, and randomness of its own,
+// before anybody can use it.
+func (i *Instance) wake(ctx context.Context) error {
+	ctx, cancel := context.WithTimeoutCause(ctx, wakeTimeout, fmt.Errorf("%s: the restored guest has not answered within %v", i, wakeTimeout))
+	defer cancel()
+	if err := i.Cont(ctx); err != nil {
+		return err
+	}
+	for try := 1; ; try++ {
+		err := i.tellRestored(ctx)
+		if err == nil || ctx.Err() != nil {
+			return cmp.Or(context.Cause(ctx), err)
+		}
+		i.log.Debug("the restored guest does not answer yet", "try", try, "error", err)
+	}
+}
+
+// tellRestored tells the guest once, on a connection of its own, that it was restored,
+// and waits a while for its answer.
+func (i *Instance) tellRestored(ctx context.Context) error {
+	conn, err := i.DialClock(ctx)
+	if err != nil {
+		return err
+	}
+	defer conn.Close()
+	stop := context.AfterFunc(ctx, func() { _ = conn.Close() })
+	defer stop()
+	word := clockwork.Restored{Now: time.Now()}
+	_, _ = rand.Read(word.Seed[:]) // never fails
+	if err := conn.SetDeadline(time.Now().Add(answerTimeout)); err != nil {
+		return err
+	}
+	if _, err := conn.Write(word.Append(nil)); err != nil {
+		return err
+	}
+	said := bufio.NewScanner(conn)
+	for said.Scan() {
+		if stamp, ok := clockwork.Parse(said.Bytes()); ok && stamp.Life == word.Life() {
+			return nil
+		}
+	}
+	return cmp.Or(said.Err(), io.ErrUnexpectedEOF)
+}
+
+// discard ends an instance as if it had never been.
+func (b *Bed) discard(ctx context.Context, instance *Instance) error {
+	_, err := b.remove(context.WithoutCancel(ctx), instance)
+	return err
+}
+
+// discarded is a file of the results that nobody wants.
+type discarded struct{}
+
+func (discarded) Write(p []byte) (int, error) { return len(p), nil }
+func (discarded) Close() error                { return nil }
+
+// keyed are locks by name.
+type keyed struct {
+	mu    sync.Mutex // guards locks
+	locks map[string]*sync.Mutex
+}
+
+// lock waits for the lock of that name, and returns what unlocks it.
+func (k *keyed) lock(name string) (unlock func()) {
+	k.mu.Lock()
+	if k.locks == nil {
+		k.locks = map[string]*sync.Mutex{}
+	}
+	l := k.locks[name]
+	if l == nil {
+		l = &sync.Mutex{}
+		k.locks[name] = l
+	}
+	k.mu.Unlock()
+	l.Lock()
+	return l.Unlock
+}

@@ -1,0 +1,188 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package vm
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"al.essio.dev/pkg/shellescape"
+
+	"github.com/mhmig/mhmig/runtime/host"
+	"github.com/mhmig/mhmig/runtime/jeos"
+	"github.com/mhmig/mhmig/runtime/qmp"
+)
+
+// A saved state is a file with the stream of a migration: all that a guest is, its
+// disks aside. It fits only a VM that is the same in all that its guest can see.
+
+// saveTimeout is for saving a guest's state or loading it: 100 MiB take a second.
+const saveTimeout = 60 * time.Second
+
+// Save stops the guest and writes its state into a file on the host. QEMU is then to be
+// ended: it takes its guest for one that has moved away.
+func (i *Instance) Save(ctx context.Context, file string) error {
+	ctx, cancel := context.WithTimeoutCause(ctx, saveTimeout, fmt.Errorf("not saved within %s", saveTimeout))
+	defer cancel()
+	if err := i.Stop(ctx); err != nil {
+		return err
+	}
+	if err := i.transfer(ctx, "migrate", "exec:cat >"+shellescape.Quote(file)); err != nil {
+		return fmt.Errorf("%s on %s: save its state: %w", i.config.Name, i.placement.Host.Name(), err)
+	}
+	return nil
+}
+
+// restore loads a guest's state. The guest is paused then.
+func (i *Instance) restore(ctx context.Context, file string) error {
+	if err := i.transfer(ctx, "migrate-incoming", "exec:cat "+shellescape.Quote(file)); err != nil {
+		return fmt.Errorf("restore its state: %w", err)
+	}
+	status, err := i.Status(ctx)
+	if err == nil && status != "paused" {
+		err = fmt.Errorf("restore its state: the guest is %s then, want paused", status)
+	}
+	return err
+}
+
+// transfer moves a state by one of QEMU's commands, and waits until it has moved. It
+// leaves QEMU's migration settings as it found them.
+func (i *Instance) transfer(ctx context.Context, command, uri string) error {
+	events := i.monitor.Subscribe("MIGRATION")
+	defer events.Close()
+	if err := i.migrationEvents(ctx, true); err != nil {
+		return err
+	}
+	arguments := map[string]any{"uri": uri}
+	if err := i.monitor.Execute(ctx, command, arguments, nil); err != nil {
+		return err
+	}
+	for {
+		select {
+		case e, open := <-events.C:
+			switch status := e.MigrationStatus(); {
+			case !open:
+				return qmp.ErrGone
+			case status == qmp.MigrationCompleted:
+				return i.migrationEvents(ctx, false)
+			case status == qmp.MigrationFailed || status == qmp.MigrationCancelled:
+				return fmt.Errorf("%s: %s", command, status)
+			}
+		case <-ctx.Done():
+			return context.Cause(ctx)
+		}
+	}
+}
+
+func (i *Instance) migrationEvents(ctx context.Context, on bool) error {
+	capabilities := []map[string]any{{"capability": "events", "state": on}}
+	return i.monitor.Execute(ctx, "migrate-set-capabilities", map[string]any{"capabilities": capabilities}, nil)
+}
+
+// Identity is a text about all that a guest's saved state depends on, but for what the
+// VM's host and files are: two VMs with the same text have guests that can see no
+// difference. The error says why the state of such a VM cannot be saved and used again.
+func Identity(c Config, shape Shape, launch Launch) (string, error) {
+	if err := canRestore(c); err != nil {
+		return "", err
+	}
+	// The folders and files of a run are not the guest's.
+	placement := Placement{RunDir: "/run", ImageDir: "/images", ShippedDir: "/shipped", BaseDir: "/base"}
+	c.Kernel, c.Initrd = "/kernel", "/initrd"
+	launch.Restore = ""
+	spec, err := CommandLine(c, placement, shape, launch)
+	if err != nil {
+		return "", err
+	}
+	var b strings.Builder
+	for _, argument := range spec.Argv {
+		b.WriteString(shellescape.Quote(argument) + "\n")
+	}
+	for _, device := range c.Devices {
+		if d, ok := device.(*disk); ok {
+			fmt.Fprintf(&b, "disk %s: an empty %s of %d bytes\n", d.name, d.format, d.size)
+		}
+	}
+	return b.String(), nil
+}
+
+// canRestore says why a VM's guest cannot be restored from a saved state, nil if it
+// can: mhmig must be able to make its disks as they were, and to tell the guest of it.
+func canRestore(c Config) error {
+	switch rest, ours := strings.CutPrefix(c.KernelParams, jeos.KernelParams); {
+	case c.Kernel == "" || c.Initrd == "" || !ours:
+		return errors.New("its guest is not JeOS")
+	case slices.ContainsFunc(strings.Fields(rest), func(word string) bool { return !strings.HasPrefix(word, "mhmig.") }):
+		return fmt.Errorf("kernel_params has more than JeOS knows: %s", strings.TrimSpace(rest))
+	case len(c.Extra) > 0:
+		return errors.New("extra_params: mhmig does not know what they add")
+	case !c.Login.NIC:
+		return errors.New("it has no NIC")
+	}
+	clock := false
+	for _, device := range c.Devices {
+		switch d := device.(type) {
+		case clockPort:
+			clock = true
+		case *disk:
+			if !d.create || !d.overlay {
+				return fmt.Errorf("disk %s is not created anew for each run", d.name)
+			}
+		case *cdrom:
+			return fmt.Errorf("CD-ROM drive %s: its disc may be another one the next time", d.name)
+		case *floppy, floppyController:
+			return errors.New("it has a floppy drive, whose disk may be another one the next time")
+		}
+	}
+	if !clock {
+		return errors.New("guest_clock = no: without the port nobody can tell the guest that it was restored")
+	}
+	return nil
+}
+
+// identifyFiles prints what tells one QEMU build from another, %[1]s, and what a file
+// holds, for each file behind it.
+const identifyFiles = `
+qemu=$(command -v -- %[1]s) || exit 127
+"$qemu" --version | head -n 1
+stat -L -c '%%s bytes, made %%y' -- "$qemu"
+sha256sum <%[2]s && sha256sum <%[3]s || exit
+[ %[4]s != kvm ] || { uname -r; grep -m 3 -E '^(model name|flags|microcode)' /proc/cpuinfo; }
+`
+
+// IdentifyHost is a text about all that a guest's saved state depends on which is the
+// host's: QEMU's build, kernel and initrd; under KVM also the host's kernel and
+// processor. It is asked once for each host and binary.
+func (c *Cache) IdentifyHost(ctx context.Context, placement Placement, config Config, accel string) (string, error) {
+	kernel, initrd := placement.bootFile(config.Kernel), placement.bootFile(config.Initrd)
+	h := placement.Host
+	key := cacheKey(h, strings.Join([]string{config.QEMU, kernel, initrd, accel}, " "))
+	return c.identities.get(ctx, key, func(ctx context.Context) (string, error) {
+		out, err := h.Run(ctx, host.Command{
+			Script:  fmt.Sprintf(identifyFiles, shellescape.Quote(config.QEMU), shellescape.Quote(kernel), shellescape.Quote(initrd), accel),
+			Timeout: queryTimeout,
+		})
+		if err != nil {
+			return "", fmt.Errorf("%s: identify QEMU and the guest's kernel: %w", h.Name(), err)
+		}
+		return string(out.Stdout), nil
+	})
+}
+
+// Marks are what the file system says of the files that were made: other marks mean
+// that somebody has written to one. "" if there are none.
+func (im *Images) Marks(ctx context.Context) (string, error) {
+	if len(im.created) == 0 {
+		return "", nil
+	}
+	h := im.placement.Host
+	out, err := h.Run(ctx, host.Command{Args: append([]string{"stat", "-c", "%n: %s bytes, %b blocks, changed %y", "--"}, im.Paths()...), Timeout: queryTimeout})
+	if err != nil {
+		return "", fmt.Errorf("%s: look whether the disks are as they were made: %w", h.Name(), err)
+	}
+	return string(out.Stdout), nil
+}
