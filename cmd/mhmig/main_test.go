@@ -63,7 +63,8 @@ var guestParts = sync.OnceValues(func() (string, error) {
 	return filepath.Join(cache, "jeos", "parts"), err
 })
 
-// giveImage puts a guest image into a cache of the test's own.
+// giveImage puts a guest image into a cache of the test's own. It is that of the user's
+// cache, byte for byte, and the saved states there fit it.
 func giveImage(cache string) error {
 	parts, err := guestParts()
 	if err != nil {
@@ -81,7 +82,21 @@ func giveImage(cache string) error {
 	if out, err := bootstrap.CombinedOutput(); err != nil {
 		return fmt.Errorf("mhmig bootstrap: %w\n%s", err, out)
 	}
-	return nil
+	built, err := filepath.Glob(filepath.Join(cache, "jeos", "*", "initrd.cpio"))
+	if err != nil {
+		return err
+	}
+	for _, initrd := range built {
+		shared := filepath.Join(filepath.Dir(parts), filepath.Base(filepath.Dir(initrd)), "initrd.cpio")
+		if err := errors.Join(os.Remove(initrd), os.Link(shared, initrd)); err != nil {
+			content, readErr := os.ReadFile(shared) // on another file system
+			if err := errors.Join(readErr, os.WriteFile(initrd, content, 0o644)); err != nil {
+				return err
+			}
+		}
+	}
+	states := filepath.Join(filepath.Dir(filepath.Dir(parts)), "states")
+	return errors.Join(os.MkdirAll(states, 0o700), os.Symlink(states, filepath.Join(cache, "states")))
 }
 
 // remains looks for what the runs whose results are below dir have left on this

@@ -59,6 +59,8 @@ type Scenario struct {
 
 	// HostsNeeded is the number of hosts of the scenario's global hosts_needed; 0: not set.
 	HostsNeeded int
+	// ColdStart is true if the scenario's global guest_start says that its guests boot.
+	ColdStart bool
 
 	strings map[string]bool
 }
@@ -69,6 +71,9 @@ func (s *Scenario) Mentions(text string) bool { return s.strings[text] }
 
 // hostsNeeded is the global of a scenario with the number of hosts it needs.
 const hostsNeeded = "hosts_needed"
+
+// guestStart is the global of a scenario that tests booting, or clocks: "cold".
+const guestStart = "guest_start"
 
 // Scenario loads the scenario at path, a file of the operating system or "@lib//path".
 // Its top level is cancelled with ctx. All syntax and name errors are returned together,
@@ -96,6 +101,12 @@ func (l *Loader) Scenario(ctx context.Context, path string) (*Scenario, error) {
 		return nil, diag.List{at(pos, source, message)}.Err()
 	}
 	scenario := &Scenario{Path: path, Globals: globals, Main: main, strings: l.strings}
+	if value, says := globals[guestStart]; says {
+		if scenario.ColdStart = value == starlark.String("cold"); !scenario.ColdStart {
+			message := fmt.Sprintf(`%s is %s, want "cold"`, guestStart, value)
+			return nil, diag.List{{Pos: diag.Pos{File: path}, Message: message}}.Err()
+		}
+	}
 	if value, says := globals[hostsNeeded]; says {
 		if err := starlark.AsInt(value, &scenario.HostsNeeded); err != nil || scenario.HostsNeeded < 1 {
 			message := fmt.Sprintf("%s is %s, want the number of hosts, 1 or more", hostsNeeded, value)

@@ -9,6 +9,7 @@
 package cleanup
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -27,12 +28,13 @@ import (
 // Cleanup has the options of a cleanup.
 type Cleanup struct {
 	Password host.Secret // of the hosts, if the run had it from a param
+	States   bool        // also remove saved states of guests
 	Out      io.Writer   // gets a line for each removed item
 	Log      *slog.Logger
 }
 
 // All cleans up after the run in folder, or after all runs that have their folders in
-// it. An error of one run does not stop the cleanup of the others.
+// it. An error of one run does not stop the cleanup of the others. "" is no run at all.
 func (c *Cleanup) All(ctx context.Context, folder string) error {
 	removed, err := lab.RemoveDead(ctx)
 	var errs []error
@@ -42,11 +44,20 @@ func (c *Cleanup) All(ctx context.Context, folder string) error {
 	for _, l := range removed {
 		fmt.Fprintf(c.Out, "removed the remains of the %s lab %s: folder %s, %d processes\n", l.Kind, l.ID, l.Dir, l.Processes)
 	}
-	runs, err := runsIn(folder)
-	if err != nil {
-		errs = append(errs, exit.Usage.Wrap(err))
+	var runs []string
+	if folder != "" {
+		if runs, err = runsIn(folder); err != nil {
+			errs = append(errs, exit.Usage.Wrap(err))
+		}
 	}
 	clean := len(removed) == 0
+	if c.States {
+		left, err := c.states(ctx, runs)
+		if err != nil {
+			errs = append(errs, exit.Hosts.Wrap(err))
+		}
+		clean = clean && !left
+	}
 	for _, run := range runs {
 		done, err := c.run(ctx, run)
 		if err != nil {
@@ -55,7 +66,7 @@ func (c *Cleanup) All(ctx context.Context, folder string) error {
 		clean = clean && !done && err == nil
 	}
 	if clean && len(errs) == 0 {
-		fmt.Fprintf(c.Out, "%s: nothing to clean up\n", folder)
+		fmt.Fprintf(c.Out, "%s: nothing to clean up\n", cmp.Or(folder, "saved states"))
 	}
 	return errors.Join(errs...)
 }

@@ -12,6 +12,7 @@ import (
 
 	"golang.org/x/sync/errgroup"
 
+	"github.com/mhmig/mhmig/lang/api"
 	"github.com/mhmig/mhmig/lang/cartesian"
 	"github.com/mhmig/mhmig/runtime/exit"
 	"github.com/mhmig/mhmig/runtime/host"
@@ -50,6 +51,9 @@ func (r *controller) reach(ctx context.Context, folder string, log *slog.Logger)
 		log.Warn("VMs cannot be kept running on a lab that ends with the run; mhmig lab up starts one that stays")
 	}
 	record.Hosts = configs
+	if record.Lab == nil {
+		record.StateDirs = stateDirs(first.Params, len(configs))
+	}
 	if err := record.Save(folder); err != nil {
 		return nil, nil, nil, errors.Join(exit.Usage.Wrap(err), closeLab())
 	}
@@ -89,6 +93,15 @@ func keepsVMs(p cartesian.Params) bool {
 		}
 	}
 	return false
+}
+
+// stateDirs are the param state_dir of the first hosts of a run, as a variant has it.
+func stateDirs(p cartesian.Params, hosts int) []string {
+	dirs := make([]string, hosts)
+	for i := range dirs {
+		dirs[i] = api.Read(p.Object(fmt.Sprintf("host%d", i+1))).Word("state_dir")
+	}
+	return dirs
 }
 
 // states says where the hosts keep saved states of guests: those of a lab in mhmig's

@@ -60,6 +60,10 @@ var (
 	ErrDamaged = errors.New("the saved state is damaged")
 )
 
+// Dir is the folder of a user's states in a host's state_dir: the one thing that a run
+// leaves there on purpose.
+func Dir(stateDir, user string) string { return path.Join(stateDir, "mhmig-states-"+user) }
+
 // Host is what a store needs of a host: a [host.Host].
 type Host interface {
 	Name() string

@@ -32,6 +32,9 @@ const (
 type Record struct {
 	Lab   *Lab          `json:"lab,omitempty"` // that the hosts belong to
 	Hosts []host.Config `json:"hosts"`         // without passwords
+	// StateDirs are the param state_dir of each host, below which it keeps saved states
+	// of guests, if it is not a lab's.
+	StateDirs []string `json:"state_dirs,omitempty"`
 }
 
 // Lab is the lab of a run.

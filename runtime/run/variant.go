@@ -68,6 +68,7 @@ func (u *unit) run(ctx context.Context) (status result.Status, met bool) {
 	c := testbed.Config{
 		Params: u.params, Results: u.results, Ledger: u.Ledger, Log: log,
 		Name: fmt.Sprintf("%s-%d", u.name(), u.number), Shared: u.shared,
+		ColdStart: u.ColdStart != nil && u.ColdStart(u.params),
 	}
 	c.Hosts = u.lease.Hosts()
 	bed := testbed.New(c)

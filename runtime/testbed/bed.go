@@ -50,6 +50,8 @@ type Config struct {
 	// Name is the name of the bed's folders on the hosts: short and unique.
 	Name   string
 	Shared *Shared
+	// ColdStart says that the scenario's guests must boot.
+	ColdStart bool
 	// Launch starts QEMU; nil means [vm.Start].
 	Launch Launcher
 }
@@ -62,15 +64,16 @@ type NumberedHost struct {
 
 // Bed is one variant's hosts, VMs and sessions.
 type Bed struct {
-	params  cartesian.Params
-	results *result.Variant
-	ledger  *owned
-	log     *slog.Logger
-	name    string
-	shared  *Shared
-	launch  Launcher
-	store   *store // of mhmig's files
-	hosts   []*Host
+	params    cartesian.Params
+	results   *result.Variant
+	ledger    *owned
+	log       *slog.Logger
+	name      string
+	shared    *Shared
+	launch    Launcher
+	coldStart bool
+	store     *store // of mhmig's files
+	hosts     []*Host
 
 	folders  []madeFolder          // set by Prepare, in the order of creation
 	images   []*vm.Images          // set by Prepare
@@ -104,7 +107,7 @@ type madeFolder struct {
 func New(c Config) *Bed {
 	b := &Bed{
 		params: c.Params, results: c.Results, ledger: newOwned(c.Ledger), log: c.Log,
-		name: c.Name, shared: c.Shared, launch: c.Launch,
+		name: c.Name, shared: c.Shared, launch: c.Launch, coldStart: c.ColdStart,
 		starting: map[instanceKey]bool{}, claims: map[string]string{}, consoles: map[string]string{}, rebooting: map[string]bool{}, ran: map[string]bool{},
 		kept: map[string][]string{}, imagesOf: map[string]*vm.Images{}, diskMarks: map[string]string{}, troubles: map[string]troubles{}, read: map[string]bool{}, set: map[string]string{},
 		watchers: map[int]func(*Instance, qmp.Event){},

@@ -61,17 +61,13 @@ type States struct {
 // start cold. It is called before any bed is made.
 func (s *Shared) KeepStates(where States) { s.states = &where }
 
-// StatesDir is where a host keeps the states of guests, if no folder is named: the one
-// thing that a run leaves there on purpose.
-func StatesDir(stateDir, user string) string { return path.Join(stateDir, "mhmig-states-"+user) }
-
 // store is where the host keeps its states.
 func (h *Host) store() gueststate.Store {
 	states := h.bed.shared.states
 	s := gueststate.Store{Host: h.Remote, Dir: states.Dir, Limit: states.Limit}
 	if s.Dir == "" {
 		user, _ := h.Facts()["user"].(string)
-		s.Dir = StatesDir(path.Dir(h.runDir), user)
+		s.Dir = gueststate.Dir(path.Dir(h.runDir), user)
 	}
 	if s.Limit == 0 {
 		s.Limit = gueststate.DefaultLimit
@@ -96,11 +92,11 @@ func (b *Bed) startGuest(ctx context.Context, name string, h *Host, params carte
 		return nil, fmt.Errorf("%s: %w", name, err)
 	}
 	log := b.log.With("vm", name, "host", h.Name())
-	why := errors.New("param guest_start")
+	why, began := errors.New("param guest_start"), time.Now()
 	if how != startCold {
 		var instance *Instance
 		if instance, why = b.startWarm(ctx, name, h, params, shape, launch, log); why == nil {
-			log.Info("guest starts warm")
+			log.Info("guest starts warm", "took", time.Since(began).Round(time.Millisecond))
 			return instance, nil
 		}
 		if ctx.Err() != nil {
@@ -130,6 +126,8 @@ func (b *Bed) startWarm(ctx context.Context, name string, h *Host, params cartes
 	switch {
 	case b.shared.states == nil:
 		return nil, cold("no saved states are kept")
+	case b.coldStart:
+		return nil, cold("the scenario's guest_start")
 	case launch.MustBoot != "":
 		return nil, &coldError{errors.New(launch.MustBoot)}
 	}
