@@ -83,7 +83,7 @@ func vmClass() *Class {
 				return starlark.String("none"), nil
 			}},
 		},
-		Methods: []*Builtin{
+		Methods: append([]*Builtin{
 			{
 				Name: "start", Waits: true, Params: []Param{{"host", Host, Computed("the one where it runs or the first"), "the host to run on"}},
 				Doc:     "Starts the VM. Nothing happens when it runs on that host already; that it runs on another one is an ERROR.",
@@ -172,7 +172,7 @@ func vmClass() *Class {
 					return setParameter(t, a, "downtime-limit", arg[time.Duration](a, "limit").Milliseconds())
 				},
 			},
-		},
+		}, plugMethods...),
 	}
 }
 

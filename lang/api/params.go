@@ -473,6 +473,10 @@ var params = []Param{
 		Doc: "Where the destination listens with tcp: a port, a range such as 5200-5899, or 0 for any that is free.",
 	},
 	{
+		Name: "migration_sync_vms", Kind: Bool, Default: "yes", Object: Variant, Reader: "runtime/testbed",
+		Doc: "Start the destination with the disks and cards that the source has now: those plugged in since its start, without those unplugged. With no, the destination has those of the params; a difference is an ERROR.",
+	},
+	{
 		Name: "not_login_after_mig", Kind: Bool, Default: "no", Object: Variant, Reader: "runtime/migration",
 		Doc: "Do not log in on the destination before the migration counts as done.",
 	},

@@ -26,7 +26,6 @@ var unsupported = []Unsupported{
 	{Name: "parameters", Effect: "QEMU's migration would have these parameters"},
 	{Name: "parameters_value", Effect: "QEMU's migration would have these parameters' values"},
 	{Name: "host_mig_offline", Effect: "the guest would be saved to a file and loaded on the other host"},
-	{Name: "migration_sync_vms", Effect: "devices that were plugged in would be on the destination too"},
 	{Name: "not_wait_for_migration", Effect: "nobody would wait for the migration's end"},
 	{Name: "reuse_previous_config", Effect: "the VM would start as it ran before"},
 

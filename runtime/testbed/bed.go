@@ -93,6 +93,7 @@ type Bed struct {
 	consoles    map[string]string                  // VM -> the last console output of a removed instance
 	troubles    map[string]troubles                // by VM
 	watchers    map[int]func(*Instance, qmp.Event) // by number
+	changed     map[string]changes                 // VM -> of its guest's devices since its start
 	lastWatcher int
 	diskMarks   map[string]string // VM -> the marks of its disks when they were new
 }
@@ -110,7 +111,7 @@ func New(c Config) *Bed {
 		name: c.Name, shared: c.Shared, launch: c.Launch, coldStart: c.ColdStart,
 		starting: map[instanceKey]bool{}, claims: map[string]string{}, consoles: map[string]string{}, rebooting: map[string]bool{}, ran: map[string]bool{},
 		kept: map[string][]string{}, imagesOf: map[string]*vm.Images{}, diskMarks: map[string]string{}, troubles: map[string]troubles{}, read: map[string]bool{}, set: map[string]string{},
-		watchers: map[int]func(*Instance, qmp.Event){},
+		watchers: map[int]func(*Instance, qmp.Event){}, changed: map[string]changes{},
 	}
 	if b.launch == nil {
 		b.launch = startQEMU

@@ -6,6 +6,7 @@ import (
 	"cmp"
 	"context"
 	"fmt"
+	"maps"
 	"net/netip"
 	"path"
 	"strings"
@@ -126,14 +127,21 @@ func (b *Bed) OneMachine(ctx context.Context, first, second *Host) (bool, error)
 
 // vmConfig returns the config of a VM with these params on this host.
 func (h *Host) vmConfig(name string, params cartesian.Params) (vm.HostConfig, error) {
-	config, err := vm.ParseConfig(name, params.Object(h.label).Object(name))
+	return h.changedConfig(name, params, changes{})
+}
+
+// changedConfig is vmConfig with the changes of the guest's devices since its start.
+func (h *Host) changedConfig(name string, params cartesian.Params, c changes) (vm.HostConfig, error) {
+	own := params.Object(h.label).Object(name)
+	maps.Copy(own, c.params)
+	config, err := vm.ParseConfig(name, own)
 	switch {
 	case err != nil && h != h.bed.hosts[0]: // errors that all hosts have are reported for the first
 		return vm.HostConfig{}, fmt.Errorf("%s: %w", h.Name(), err)
 	case err != nil:
 		return vm.HostConfig{}, err
 	}
-	return vm.HostConfig{Host: h.Remote, Label: h.label, Params: params, Config: config}, nil
+	return vm.HostConfig{Host: h.Remote, Label: h.label, Params: params, Config: config.Without(c.unplugged)}, nil
 }
 
 // shippedName returns the name of mhmig's file that a param names, if any.

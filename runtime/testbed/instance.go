@@ -224,7 +224,7 @@ func (e *endedError) Unwrap() []error { return []error{e.err, e.exit} }
 func (b *Bed) placement(name string, h *Host, id int) vm.Placement {
 	return vm.Placement{
 		ID: id, Host: h.Remote, RunDir: h.runDir, ImageDir: h.imageDir, BaseDir: h.baseDir, ShippedDir: h.ShippedDir(),
-		Kept: b.kept[name], Variant: b.Variant(), Cache: &b.shared.vms, Ledger: b.ledger, Log: b.log,
+		Kept: b.keptImages(name), Variant: b.Variant(), Cache: &b.shared.vms, Ledger: b.ledger, Log: b.log,
 		Artifacts: func(file string) (io.WriteCloser, error) {
 			return b.results.VMFile(vm.InstanceName(name, id), h.Name(), file)
 		},
@@ -250,6 +250,7 @@ func (b *Bed) Ensure(ctx context.Context, name string, h *Host, params cartesian
 	if err != nil {
 		return nil, false, err
 	}
+	b.setChanges(name, changes{})
 	instance, err = b.startGuest(ctx, name, h, params, shape, launch)
 	if err != nil {
 		return nil, false, err
@@ -287,7 +288,8 @@ func (b *Bed) takeID(name string, h *Host) (id int, release func()) {
 // StartIncoming starts the half of the VM on host h that waits for a migration. An
 // old instance there is ended first, but for one that the guest is in: the two have
 // their disks in common, and one of them runs. Where the guest runs already,
-// it decides the shape; params decide the rest.
+// it decides the shape, and which disks and network cards there are; params decide the
+// rest.
 func (b *Bed) StartIncoming(ctx context.Context, name string, h *Host, params cartesian.Params, launch vm.Launch) (*Instance, error) {
 	launch.Incoming = true
 	for _, old := range b.instancesOf(name) {
@@ -300,12 +302,14 @@ func (b *Bed) StartIncoming(ctx context.Context, name string, h *Host, params ca
 		}
 	}
 	var shape vm.Shape
+	var since changes
 	if current := b.Current(name); current != nil {
-		hostConfig, err := h.vmConfig(name, params)
+		since = b.changesFor(name, params)
+		hostConfig, err := h.changedConfig(name, params, since)
 		if err != nil {
 			return nil, err
 		}
-		if err := vm.CheckFits(current.hostConfig, hostConfig); err != nil {
+		if err := vm.CheckFits(current.currentConfig(), hostConfig); err != nil {
 			return nil, err
 		}
 		shape = current.shape
@@ -315,11 +319,12 @@ func (b *Bed) StartIncoming(ctx context.Context, name string, h *Host, params ca
 			return nil, err
 		}
 	}
-	return b.start(ctx, name, h, params, shape, launch)
+	return b.start(ctx, name, h, params, since, shape, launch)
 }
 
-func (b *Bed) start(ctx context.Context, name string, h *Host, params cartesian.Params, shape vm.Shape, launch vm.Launch) (*Instance, error) {
-	hostConfig, err := h.vmConfig(name, params)
+// start starts an instance with these changes of its devices since the guest's start.
+func (b *Bed) start(ctx context.Context, name string, h *Host, params cartesian.Params, since changes, shape vm.Shape, launch vm.Launch) (*Instance, error) {
+	hostConfig, err := h.changedConfig(name, params, since)
 	if err != nil {
 		return nil, err
 	}

@@ -113,7 +113,7 @@ func (b *Bed) startGuest(ctx context.Context, name string, h *Host, params carte
 		log.Warn("guest starts cold", "why", why.Error())
 	}
 	launch.Restore = ""
-	instance, err := b.start(ctx, name, h, params, shape, launch)
+	instance, err := b.start(ctx, name, h, params, changes{}, shape, launch)
 	if err != nil {
 		return nil, err
 	}
@@ -142,7 +142,7 @@ func (b *Bed) startWarm(ctx context.Context, name string, h *Host, params cartes
 	if launch.Restore, err = b.findOrSave(ctx, name, h, hostConfig, shape, launch, identity, log); err != nil {
 		return nil, err
 	}
-	instance, err := b.start(ctx, name, h, params, shape, launch)
+	instance, err := b.start(ctx, name, h, params, changes{}, shape, launch)
 	if err == nil {
 		if err = instance.wake(ctx); err == nil {
 			return instance, nil
@@ -181,7 +181,7 @@ func (b *Bed) identity(ctx context.Context, name string, h *Host, config vm.Conf
 	if err != nil {
 		return "", &coldError{err}
 	}
-	if kept := b.kept[name]; len(kept) > 0 {
+	if kept := b.keptImages(name); len(kept) > 0 {
 		return "", cold("disk %s is not created anew for each run", kept[0])
 	}
 	if err := b.disksUntouched(ctx, name); err != nil {

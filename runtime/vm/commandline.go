@@ -54,14 +54,9 @@ type Launch struct {
 // folders only.
 func CommandLine(c Config, placement Placement, shape Shape, launch Launch) (Spec, error) {
 	spec := Spec{}
-	l := &Layout{Placement: placement, vm: c.Name, chipset: chipsetOf(shape.Machine), boots: c.Kernel == "", spec: &spec}
-	switch l.chipset {
-	case "i440fx":
-		l.bus = "pci.0"
-	case "q35":
-		l.bus = "pcie.0"
-	default:
-		return Spec{}, fmt.Errorf("%s: machine type %q is not a pc or q35 type", c.Name, shape.Machine)
+	l, err := newLayout(c, placement, shape, &spec)
+	if err != nil {
+		return Spec{}, err
 	}
 	l.machine(c, shape)
 	if err := l.monitors(); err != nil {
@@ -82,6 +77,19 @@ func CommandLine(c Config, placement Placement, shape Shape, launch Launch) (Spe
 		l.add("-incoming", "defer")
 	}
 	return spec, nil
+}
+
+func newLayout(c Config, placement Placement, shape Shape, spec *Spec) (*Layout, error) {
+	l := &Layout{Placement: placement, vm: c.Name, chipset: chipsetOf(shape.Machine), boots: c.Kernel == "", spec: spec}
+	switch l.chipset {
+	case "i440fx":
+		l.bus = "pci.0"
+	case "q35":
+		l.bus = "pcie.0"
+	default:
+		return nil, fmt.Errorf("%s: machine type %q is not a pc or q35 type", c.Name, shape.Machine)
+	}
+	return l, nil
 }
 
 func (l *Layout) machine(c Config, shape Shape) {

@@ -126,11 +126,12 @@ func (d *disk) parseExtra(c *Config, own api.Values) {
 		if name != "" {
 			d.ioThread = name
 		}
-		if param == "blk_extra_params" {
+		switch {
+		case param == "blk_extra_params":
 			d.extra = rest
-		} else if d.bus == "scsi" || len(rest) == 0 {
+		case d.bus == "scsi" || len(rest) == 0:
 			d.busExtra = rest
-		} else {
+		default:
 			own.Invalid(param, "properties of a virtio-scsi controller, with drive_format = scsi")
 		}
 	}
@@ -331,10 +332,10 @@ func (d *disk) errorPolicy() (properties []Property) {
 
 // slot is the disk's driver and its address on its bus.
 func (d *disk) slot(l *Layout) (driver string, where []Property) {
-	switch {
-	case d.bus == "scsi":
+	switch d.bus {
+	case "scsi":
 		return "scsi-hd", []Property{{"bus", "scsi.0"}, {"scsi-id", d.index}}
-	case d.bus == "virtio":
+	case "virtio":
 		return "virtio-blk-pci", l.at(slotFirstDisk + d.index)
 	default:
 		return "ide-hd", idePort(d.bus, d.unit, l.chipset)

@@ -6,6 +6,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 
 	"al.essio.dev/pkg/shellescape"
@@ -40,8 +41,22 @@ func (i *Instance) addTap(ctx context.Context, t Tap) error {
 	return err
 }
 
-func (i *Instance) removeTaps(ctx context.Context) error {
-	for len(i.taps) > 0 {
+func (i *Instance) removeTaps(ctx context.Context) error { return i.removeTapsFrom(ctx, 0) }
+
+// removeTap removes the tap device of that name.
+func (i *Instance) removeTap(ctx context.Context, name string) error {
+	at := slices.IndexFunc(i.taps, func(t addedTap) bool { return t.Name == name })
+	if at < 0 {
+		return nil
+	}
+	last := len(i.taps) - 1
+	i.taps[at], i.taps[last] = i.taps[last], i.taps[at]
+	return i.removeTapsFrom(ctx, last)
+}
+
+// removeTapsFrom removes all but the first taps.
+func (i *Instance) removeTapsFrom(ctx context.Context, first int) error {
+	for len(i.taps) > first {
 		t := i.taps[len(i.taps)-1]
 		if _, err := i.placement.Host.Run(ctx, host.Command{
 			Script:  fmt.Sprintf("! ip link show dev %[1]s >/dev/null 2>&1 || ip link delete dev %[1]s", shellescape.Quote(t.Name)),
