@@ -10,6 +10,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/mhmig/mhmig/lang/cartesian"
 	"github.com/mhmig/mhmig/runtime/result"
 )
 
@@ -39,6 +40,43 @@ def migration_scenario(env):
 	b.ReportMetric(end, "end-ms")
 	fmt.Printf("\n%d migrations of an idle guest, medians: wall %.0f ms, QEMU's total-time %.0f ms, mhmig adds %.0f ms (login %.0f ms, end of the source %.0f ms)\n",
 		len(c.wall), wall, qemu, added, login, end)
+}
+
+// The time from a VM's start to the first login, of a guest that boots and of one that
+// is restored from a saved state, in turns. The results are medians.
+func BenchmarkFirstLogin(b *testing.B) {
+	params := small(b)
+	const starts = `
+def migration_scenario(env):
+    vm = env.vm("vm1")
+    for i in range(3):
+        log("start")
+        vm.start()
+        vm.wait_for_login().close()
+        log("first login")
+        vm.destroy()
+`
+	took := map[string][]float64{}                         // milliseconds
+	for _, how := range []string{"warm", "warm", "cold"} { // the first one saves the state, if there is none
+		took[how] = nil
+		var began time.Time
+		e := runScenario(b, params, &testRun{source: starts, params: cartesian.Params{"guest_start": how}, on: func(message string, _ map[string]string, _ *testRun) {
+			switch message {
+			case "start":
+				began = time.Now()
+			case "first login":
+				took[how] = append(took[how], ms(time.Since(began)))
+			}
+		}})
+		e.want(b, result.Pass)
+	}
+	for b.Loop() { // all has been measured: each start is an operation of its own
+	}
+	cold, warm := median(took["cold"]), median(took["warm"])
+	b.ReportMetric(0, "ns/op")
+	b.ReportMetric(cold, "cold-ms")
+	b.ReportMetric(warm, "warm-ms")
+	fmt.Printf("\nfirst login, medians: cold %.0f ms, warm %.0f ms\n", cold, warm)
 }
 
 // clock reads the time of each migration from the log.

@@ -3,11 +3,15 @@
 package builtins_test
 
 import (
+	"crypto/sha256"
+	"errors"
+	"fmt"
 	"os"
 	"path/filepath"
 	"regexp"
 	"strconv"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -122,6 +126,70 @@ func TestWarmStart(t *testing.T) {
 	wantStart(t, damaged, false, "WARN", "the saved state of the guest was damaged, and is removed", "guest starts cold why=\"the saved state is damaged\"")
 	if left := savedKeys(t, states.Dir); len(left) > 0 {
 		t.Errorf("the damaged state is still there: %v", left)
+	}
+}
+
+// Two runs at the same time, each with two VMs, save and restore what they need, and
+// leave whole states only: one for each VM.
+func TestWarmStartTogether(t *testing.T) {
+	t.Parallel()
+	params, states := own(t)
+	params["images"], params["vms"] = "", "vm1 vm2"
+	together := func() {
+		var running sync.WaitGroup
+		for range 2 {
+			running.Go(func() {
+				e := runScenario(t, params, &testRun{kept: states, source: `
+def migration_scenario(env):
+    a, b = env.hosts
+    migrate_wait(["vm1", "vm2"], a, b)
+`})
+				e.want(t, result.Pass)
+			})
+		}
+		running.Wait()
+	}
+	together()
+	for _, key := range savedKeys(t, states.Dir) {
+		folder := filepath.Join(states.Dir, key)
+		content, err := os.ReadFile(filepath.Join(folder, "state"))
+		sum, sumErr := os.ReadFile(filepath.Join(folder, "sum"))
+		if err := errors.Join(err, sumErr); err != nil {
+			t.Error(err)
+		}
+		if want := fmt.Sprintf("%x", sha256.Sum256(content)); !strings.HasPrefix(string(sum), want) {
+			t.Errorf("state %s: the checksum beside it is %s, want %s", key, sum, want)
+		}
+	}
+	if hidden, err := filepath.Glob(filepath.Join(states.Dir, ".*")); err != nil || len(hidden) > 0 {
+		t.Errorf("left: %v, %v", hidden, err)
+	}
+}
+
+// A state that has its checksum and that QEMU cannot load costs a boot, not an error, and
+// is not tried again.
+func TestWarmStartRefused(t *testing.T) {
+	t.Parallel()
+	params, states := own(t)
+	const start = `
+def migration_scenario(env):
+    env.vm("vm1").start()
+    env.vm("vm1").wait_for_login()
+`
+	first := runScenario(t, params, &testRun{source: start, kept: states})
+	first.want(t, result.Pass)
+	first.wantLog(t, "guest starts warm")
+	folder := filepath.Join(states.Dir, savedKey(t, states.Dir))
+	garbage := []byte("no state of any QEMU")
+	sum := fmt.Sprintf("%x  -\n", sha256.Sum256(garbage))
+	if err := errors.Join(os.WriteFile(filepath.Join(folder, "state"), garbage, 0o600), os.WriteFile(filepath.Join(folder, "sum"), []byte(sum), 0o600)); err != nil {
+		t.Fatal(err)
+	}
+	second := runScenario(t, params, &testRun{source: start, kept: states})
+	second.want(t, result.Pass)
+	second.wantLog(t, "WARN", "guest starts cold why=")
+	if left := savedKeys(t, states.Dir); len(left) > 0 {
+		t.Errorf("the state that cannot be loaded is still there: %v", left)
 	}
 }
 

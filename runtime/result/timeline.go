@@ -42,6 +42,7 @@ const (
 	MigrationKey = "migration" // the migration's number
 	BarrierKey   = "barrier"   // the tag of a completed barrier
 	WaitedKey    = "waited"    // for how long
+	RestoredKey  = "restored"  // how long it took to restore a guest from a saved state
 )
 
 // timeline makes a Timeline from a variant's events: an event with a step begins that
@@ -60,6 +61,10 @@ type lane struct {
 	migration  int64
 }
 
+// restoreStep is the step of a host that restores a guest. It belongs to no lane: guests
+// are restored while their side is in a step of its own.
+const restoreStep = "restore"
+
 // lastStep is the step that ends a lane.
 const lastStep = "end"
 
@@ -69,7 +74,14 @@ func (t *timeline) add(e *Event) {
 	number, _ := e.Fields.Get(MigrationKey).(int64)
 	span := Span{Kind: MarkSpan, Name: e.Message, Host: e.Host, Side: e.Side, VM: e.VM, Migration: int(number), Start: e.Time, End: e.Time}
 	tag, _ := e.Fields.Get(BarrierKey).(string)
+	restored, _ := e.Fields.Get(RestoredKey).(string)
 	switch {
+	case restored != "":
+		length, err := time.ParseDuration(restored)
+		if err != nil {
+			return
+		}
+		span.Kind, span.Name, span.Start = StepSpan, restoreStep, e.Time.Add(-length)
 	case tag != "":
 		waited, _ := e.Fields.Get(WaitedKey).(string)
 		length, err := time.ParseDuration(waited)

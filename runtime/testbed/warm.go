@@ -21,6 +21,7 @@ import (
 	"github.com/mhmig/mhmig/runtime/guest"
 	"github.com/mhmig/mhmig/runtime/gueststate"
 	"github.com/mhmig/mhmig/runtime/jeos/clockwork"
+	"github.com/mhmig/mhmig/runtime/result"
 	"github.com/mhmig/mhmig/runtime/vm"
 )
 
@@ -96,7 +97,7 @@ func (b *Bed) startGuest(ctx context.Context, name string, h *Host, params carte
 	if how != startCold {
 		var instance *Instance
 		if instance, why = b.startWarm(ctx, name, h, params, shape, launch, log); why == nil {
-			log.Info("guest starts warm", "took", time.Since(began).Round(time.Millisecond))
+			log.Info("guest starts warm", result.RestoredKey, time.Since(began).Round(time.Millisecond))
 			return instance, nil
 		}
 		if ctx.Err() != nil {
