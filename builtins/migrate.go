@@ -35,6 +35,8 @@ var migrateParams = []Param{
 	{"check_src", Hook, Computed("no guest runs"), "called with mig on the source, to check it after the migration"},
 	{"check_dst", Hook, Computed("each guest runs and accepts a login"), "called with mig on the destination, to check it after the migration"},
 	{"post_migration", Hook, None, "called with mig on both sides, at the end"},
+	{"hold", Bool, Value(false), "whether it stops before the switchover, with the status pre-switchover, until mig.release: see mig.hold"},
+	{"postcopy", Bool, Computed("the param mig_postcopy"), "whether mig.start_postcopy can switch it to post-copy"},
 	{"fresh", Bool, Computed("only where needed"), "whether guests are restarted on src. True: always, even if they run there. False: never; a guest that runs elsewhere or has ended is an ERROR. Without it: those that do not run on src, with a warning if such a guest ran before"},
 }
 
@@ -110,6 +112,9 @@ func startMigration(t *task.Task, a *Args) (*running, error) {
 		}
 	}
 	maps.Copy(params, arg[cartesian.Params](a, "params"))
+	if a.Has("postcopy") {
+		params["mig_postcopy"] = paramText(starlark.Bool(arg[bool](a, "postcopy")))
+	}
 	s.bed.SetParams(arg[cartesian.Params](a, "params"), t.CallerPosition().String())
 	r := &running{}
 	var src, dst *object // the handles of the sides: created here, where the lock is held
@@ -133,6 +138,7 @@ func startMigration(t *task.Task, a *Args) (*running, error) {
 		Destination:     arg[*testbed.Host](a, "dst"),
 		Params:          params,
 		Fresh:           freshness(a),
+		Hold:            arg[bool](a, "hold"),
 		StartWork:       hook("start_work"),
 		CheckWork:       hook("check_work"),
 		BeforeMigration: hook("before_migration"),
@@ -230,6 +236,9 @@ func migClass() *Class {
 			{"params", "params", "the variant's params with this migration's changes", func(s *scenarioState, self any) (starlark.Value, error) {
 				return s.params(self.(migKey).running.Plan.Params), nil
 			}},
+			{"ports", "dict[string, int]", "by VM name, the TCP port on which the destination's QEMU listens for it; without those that do not listen yet, or not on TCP", func(_ *scenarioState, self any) (starlark.Value, error) {
+				return toDict(self.(migKey).running.Ports())
+			}},
 			{"status", "string", "QEMU's migration status: none, setup, active, completed, failed, cancelled, …", func(_ *scenarioState, self any) (starlark.Value, error) {
 				return starlark.String(self.(migKey).running.State()), nil
 			}},
@@ -291,6 +300,36 @@ func migClass() *Class {
 					"An event may also come during the checks after the move.",
 				Returns: metReturn,
 				Fn:      migWait,
+			},
+			{
+				Name: "start_postcopy", Waits: true,
+				Doc: "Switches the migration to post-copy (QMP migrate-start-postcopy), while the VMs move: the guests run on the destination before their memory is there. " +
+					"It returns at once; mig.wait waits for the status postcopy-active. Needs migrate(postcopy=True) or the param mig_postcopy.",
+				Returns: Nothing,
+				Fn: func(t *task.Task, a *Args) (starlark.Value, error) {
+					return wait(t, self(a).running.StartPostcopy)
+				},
+			},
+			{
+				Name: "hold",
+				Doc: "Makes the migration stop before the switchover until mig.release: the memory is sent, the guests are stopped, and the status is pre-switchover, for which mig.wait waits. " +
+					"It is QEMU's capability pause-before-switchover; an ERROR where the source's QEMU has none, and when the step migrate has begun: use migrate(hold=True). " +
+					"A migration that is never released ends by mig_timeout.",
+				Returns: Nothing,
+				Fn: func(_ *task.Task, a *Args) (starlark.Value, error) {
+					if err := self(a).running.Hold(); err != nil {
+						return nil, misuse{err}
+					}
+					return nil, nil
+				},
+			},
+			{
+				Name: "release", Waits: true,
+				Doc:     "Lets a migration that is held switch over (QMP migrate-continue), at once or as soon as it gets there.",
+				Returns: Nothing,
+				Fn: func(t *task.Task, a *Args) (starlark.Value, error) {
+					return wait(t, self(a).running.Release)
+				},
 			},
 			{
 				Name:   "during",

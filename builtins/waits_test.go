@@ -238,6 +238,12 @@ def migration_scenario(env):
     mig.join()
 
     vm.set_speed("1G")
+    held = migrate(["vm1"], b, a, hold = True, postcopy = True)
+    held.wait(status = "pre-switchover")
+    watch("mig.start_postcopy", held.start_postcopy)
+    watch("mig.release", held.release)
+    held.join()
+    migrate_wait(["vm1"], a, b)
 
     def dst(mig):
         watch("mig.migrate_vms_dest", mig.migrate_vms_dest, once = True)

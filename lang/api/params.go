@@ -461,6 +461,10 @@ var params = []Param{
 		Doc: "Stop the guest before the migration.",
 	},
 	{
+		Name: "mig_postcopy", Kind: Bool, Default: "no", Object: Variant, Reader: "runtime/migration",
+		Doc: "Let migrations be switched to post-copy by mig.start_postcopy: the capability postcopy-ram on both ends.",
+	},
+	{
 		Name: "mig_speed", Kind: Size, Unit: "bytes", Object: Variant, Reader: "runtime/migration",
 		Doc: "The limit of the migration bandwidth, per second; without it QEMU's default.",
 	},

@@ -36,7 +36,7 @@ func (fileTransport) Send(ctx context.Context, source, destination Peer) error {
 func UseFileTransport(m *Migration) {
 	m.traits = fileTransport{}.Traits()
 	for _, mv := range m.moves {
-		mv.transport, mv.features = fileTransport{}, []Feature{mv.limits, newMigrationEvents(m.options, m.traits)}
+		mv.transport, mv.features = fileTransport{}, []Feature{mv.limits, holding{m}, newMigrationEvents(m.options, m.traits)}
 	}
 }
 

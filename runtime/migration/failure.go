@@ -60,8 +60,8 @@ func fail(ctx context.Context, mv *move, instance *testbed.Instance, role Role, 
 	if ctx.Err() != nil { // it was stopped: the error that stopped it is reported elsewhere
 		return err
 	}
-	mv.m.failing.Lock()
-	defer mv.m.failing.Unlock()
+	mv.m.failing <- struct{}{}
+	defer func() { <-mv.m.failing }()
 	if mv.m.verdict != nil {
 		return mv.m.verdict
 	}
@@ -119,8 +119,8 @@ func (mv *move) overdue(ctx context.Context, src, dst *testbed.Instance) error {
 	}
 	f := &Failure{Migration: mv.m.Number, VM: mv.vm, Err: fmt.Errorf("%w: %s", late, mv.describeProgress(ctx, src))}
 	f.Evidence = mv.m.evidence(ctx, mv.vm)
-	mv.m.failing.Lock()
-	defer mv.m.failing.Unlock()
+	mv.m.failing <- struct{}{}
+	defer func() { <-mv.m.failing }()
 	if mv.m.verdict == nil {
 		mv.m.verdict = f
 	}

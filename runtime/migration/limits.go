@@ -21,7 +21,7 @@ type limitParameters struct {
 	Downtime  int64 `json:"downtime-limit"` // milliseconds
 }
 
-func (l *limits) Capabilities() []string { return nil }
+func (l *limits) Capabilities(Role) []string { return nil }
 
 func (l *limits) Parameters(role Role) []string {
 	var names []string

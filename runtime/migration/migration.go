@@ -57,6 +57,7 @@ type Plan struct {
 	Source      *testbed.Host
 	Destination *testbed.Host
 	Params      cartesian.Params // the variant's, with the changes of the call
+	Hold        bool             // see Migration.Hold
 	Fresh       testbed.Fresh    // what to do if a guest is not on the source
 
 	StartWork Hook // on the source, before the migration
@@ -90,12 +91,15 @@ type Migration struct {
 	over       chan struct{} // closed when the source's side has ended
 	ended      sync.Once     // guards closing sourceDone
 
-	failing sync.Mutex // guards verdict; held while evidence is collected
-	verdict error      // see fail
+	failing chan struct{} // guards verdict: capacity 1, full while evidence is collected. No mutex: a test in virtual time waits for it
+	verdict error         // see fail
 
 	mu        sync.Mutex // guards what follows
 	changed   chan struct{}
 	cancelled bool           // Cancel was called
+	began     bool           // a source is or was set up for the move
+	held      bool           // the sources stop before the switchover
+	released  bool           // Release was called
 	observers int            // that wait for a sample
 	events    map[string]int // the number of each event since the step migrate
 	failure   error          // the first one, once the source's migrate step has ended
@@ -125,6 +129,11 @@ func New(bed *testbed.Bed, number int, plan Plan) (*Migration, error) {
 		over:       make(chan struct{}),
 		events:     map[string]int{},
 		changed:    make(chan struct{}),
+		held:       plan.Hold,
+		failing:    make(chan struct{}, 1),
+	}
+	if opts.postcopy && !m.traits.ReturnPath {
+		return nil, fmt.Errorf("post-copy needs a return path, which mig_protocol = %s has not", opts.protocol)
 	}
 	for _, name := range plan.VMs {
 		if _, twice := m.moves[name]; twice {
@@ -175,6 +184,19 @@ func (m *Migration) Stats() map[string]map[string]any {
 		}
 	}
 	return out
+}
+
+// Ports returns, for each VM for which the destination listens on TCP, the port.
+func (m *Migration) Ports() map[string]int {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	ports := map[string]int{}
+	for name, mv := range m.moves {
+		if mv.port > 0 {
+			ports[name] = mv.port
+		}
+	}
+	return ports
 }
 
 // VMs returns the names of the VMs that move.

@@ -42,29 +42,32 @@ type move struct {
 	vm string
 	m  *Migration
 
-	transport Transport
-	features  []Feature
-	limits    *limits // one of the features
-	clock     guestclock.Watch
+	transport  Transport
+	features   []Feature
+	limits     *limits               // one of the features
+	switchedOn map[Role][]capability // by setCapabilities; each side has its own key
+	clock      guestclock.Watch
 
 	resetsBefore int    // of the guest on the source, when it began to move
 	bootID       string // of the guest at that time, "" if unknown
 
 	// guarded by m.mu
-	state    State          // of the source; none before it began
-	query    map[string]any // the last query-migrate of the source
-	sampled  time.Time      // when that was received
-	samples  []result.Sample
-	source   *testbed.Instance // set while it may be cancelled
-	moved    time.Time         // when a sample last showed progress
-	reminded time.Time         // when a warning last said that it does not converge
+	state     State          // of the source; none before it began
+	port      int            // on which the destination listens; 0: none
+	continued bool           // migrate-continue was sent
+	query     map[string]any // the last query-migrate of the source
+	sampled   time.Time      // when that was received
+	samples   []result.Sample
+	source    *testbed.Instance // set while it may be cancelled
+	moved     time.Time         // when a sample last showed progress
+	reminded  time.Time         // when a warning last said that it does not converge
 }
 
 func newMove(m *Migration, vm string) *move {
 	o := m.options
-	mv := &move{vm: vm, m: m, state: qmp.MigrationNone, transport: transports[o.protocol](o)}
+	mv := &move{vm: vm, m: m, state: qmp.MigrationNone, switchedOn: map[Role][]capability{}, transport: transports[o.protocol](o)}
 	mv.limits = &limits{speed: o.speed, downtime: o.downtime}
-	mv.features = []Feature{mv.limits}
+	mv.features = []Feature{mv.limits, holding{m}}
 	for _, feature := range features {
 		mv.features = append(mv.features, feature(o, mv.transport.Traits()))
 	}
@@ -95,7 +98,15 @@ func (mv *move) listen(ctx context.Context, dst *testbed.Instance) error {
 	if mv.m.traits.LoadsAfterSource {
 		return nil
 	}
-	return mv.transport.Listen(ctx, endpoint{dst})
+	if err := mv.transport.Listen(ctx, endpoint{dst}); err != nil {
+		return err
+	}
+	if t, onTCP := mv.transport.(*tcp); onTCP {
+		mv.m.mu.Lock()
+		mv.port = t.port
+		mv.m.mu.Unlock()
+	}
+	return nil
 }
 
 // load makes the destination's QEMU load the guest when the source has completed. It
@@ -176,6 +187,9 @@ func (mv *move) send(ctx context.Context, src, dst *testbed.Instance) error {
 
 // setUpSource sets up the source, and stops the guest if mig_offline says so.
 func (mv *move) setUpSource(ctx context.Context, src *testbed.Instance) error {
+	mv.m.mu.Lock()
+	mv.m.began = true
+	mv.m.mu.Unlock()
 	if err := mv.setUp(ctx, SourceRole, endpoint{src}); err != nil {
 		return err
 	}
@@ -214,6 +228,9 @@ func (mv *move) follow(ctx context.Context, src *testbed.Instance, events *qmp.S
 			}
 			mv.setState(state)
 			src.Log().Debug("migration status", "status", string(state))
+			if err := mv.continueIfReleased(ctx, src); err != nil {
+				return "", err
+			}
 		case s := <-samples:
 			if s.err == nil && s.state.Terminal() {
 				return s.state, nil

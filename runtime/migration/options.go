@@ -25,6 +25,7 @@ type options struct {
 	cancelDelay   time.Duration // cancel_delay: the time from QMP migrate to the cancellation; 0: not cancelled
 	speed         int64         // mig_speed, bytes per second; 0: QEMU's default
 	downtime      time.Duration // mig_downtime; 0: QEMU's default
+	postcopy      bool          // mig_postcopy
 	login         bool          // not not_login_after_mig
 }
 
@@ -34,7 +35,7 @@ func parseOptions(p cartesian.Params) (options, error) {
 		protocol: v.Choice("mig_protocol"),
 		timeout:  v.Seconds("mig_timeout"), loginTimeout: v.Seconds("login_timeout"), finishTimeout: v.Seconds("finish_timeout"),
 		startTimeout: v.Seconds("start_migration_timeout"), cancelDelay: v.Seconds("cancel_delay"),
-		offline: v.Bool("mig_offline"), speed: v.Size("mig_speed"), downtime: v.Seconds("mig_downtime"),
+		offline: v.Bool("mig_offline"), postcopy: v.Bool("mig_postcopy"), speed: v.Size("mig_speed"), downtime: v.Seconds("mig_downtime"),
 		login: !v.Bool("not_login_after_mig"),
 	}
 	o.port.first, o.port.last = v.Ports("mig_port")

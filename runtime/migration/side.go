@@ -412,6 +412,9 @@ func (s *Side) arrive(ctx context.Context, vm string) error {
 	if err == nil && state == "paused" {
 		err = instance.Cont(ctx)
 	}
+	if err == nil {
+		err = m.moves[vm].switchOff(ctx, DestinationRole, endpoint{instance})
+	}
 	if err != nil && ctx.Err() == nil {
 		return fail(ctx, m.moves[vm], instance, DestinationRole, err)
 	}
@@ -509,7 +512,11 @@ func (s *Side) keepSource(ctx context.Context, vm string) error {
 		instance.Left()
 		return nil
 	}
-	if err := mv.reset(ctx, endpoint{instance}); err != nil { // its parameters must not apply to the next migration
+	err := mv.reset(ctx, endpoint{instance}) // its parameters must not apply to the next migration
+	if err == nil {
+		err = mv.switchOff(ctx, SourceRole, endpoint{instance})
+	}
+	if err != nil {
 		return blame(ctx, mv, instance, SourceRole, err)
 	}
 	if s.Migration.options.offline {

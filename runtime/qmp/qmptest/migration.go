@@ -169,7 +169,7 @@ func (m *QEMU) migrate(arguments json.RawMessage) (any, *refusal) {
 		return nil, refused
 	}
 	m.mu.Lock()
-	m.began, m.took, m.passes, m.cancelled, m.wire = time.Now(), 0, 0, false, nil
+	m.began, m.took, m.passes, m.cancelled, m.postcopy, m.wire = time.Now(), 0, 0, false, false, nil
 	m.mu.Unlock()
 	m.working.Go(func() { m.send(network, where) })
 	return map[string]any{}, nil
@@ -196,7 +196,7 @@ func (m *QEMU) send(network, where string) {
 	m.setStatus("active", "")
 	gone := make(chan bool, 1) // whether the destination has loaded the guest
 	m.working.Go(func() { gone <- readByte(conn, loaded) })
-	for pass := 1; m.script.Endless || pass <= 2; pass++ {
+	for pass := 1; (m.script.Endless || pass <= 2) && !m.postcopyRequested(); pass++ {
 		m.mu.Lock()
 		m.passes = pass
 		m.mu.Unlock()
@@ -211,11 +211,17 @@ func (m *QEMU) send(network, where string) {
 	for _, status := range m.script.Insert {
 		m.setStatus(status, "")
 	}
-	if m.script.Postcopy {
+	if m.script.Postcopy || m.postcopyRequested() {
 		m.setStatus("postcopy-active", "")
 	}
 	before := m.setRunState("finish-migrate")
 	m.emit("STOP", nil)
+	if m.isOn("pause-before-switchover") && !m.waitContinue(gone) {
+		m.setRunState(before)
+		m.emit("RESUME", nil)
+		m.connectionLost()
+		return
+	}
 	if _, err := conn.Write([]byte{sendsDeviceState}); err != nil || !<-gone {
 		m.setRunState(before)
 		m.connectionLost()
@@ -252,6 +258,76 @@ func (m *QEMU) connectionLost() {
 		return
 	}
 	m.setStatus("failed", "Unable to write to socket: Broken pipe")
+}
+
+// waitContinue holds the source before the switchover, until migrate-continue. It is
+// false if the migration has ended meanwhile.
+func (m *QEMU) waitContinue(gone <-chan bool) bool {
+	resume := make(chan struct{})
+	m.mu.Lock()
+	m.resume = resume
+	m.mu.Unlock()
+	m.setStatus("pre-switchover", "")
+	select {
+	case <-resume:
+		m.setStatus("device", "")
+		return true
+	case <-gone:
+		return false
+	case <-m.closed:
+		return false
+	}
+}
+
+func (m *QEMU) continueMigration() (any, *refusal) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if m.status != "pre-switchover" || m.resume == nil {
+		return nil, &refusal{"GenericError", "Migration not in expected state: " + m.status}
+	}
+	close(m.resume)
+	m.resume = nil
+	return map[string]any{}, nil
+}
+
+func (m *QEMU) startPostcopy() (any, *refusal) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if !m.capabilities["postcopy-ram"] {
+		return nil, &refusal{"GenericError", "Enable postcopy with migrate_set_capability before the start of migration"}
+	}
+	m.postcopy = true
+	return map[string]any{}, nil
+}
+
+func (m *QEMU) postcopyRequested() bool {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return m.postcopy
+}
+
+func (m *QEMU) isOn(capability string) bool {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return m.capabilities[capability]
+}
+
+func (m *QEMU) setCapabilities(arguments json.RawMessage) (any, *refusal) {
+	var a struct {
+		Capabilities []struct {
+			Capability string `json:"capability"`
+			State      bool   `json:"state"`
+		} `json:"capabilities"`
+	}
+	if err := json.Unmarshal(arguments, &a); err != nil {
+		return nil, &refusal{"GenericError", err.Error()}
+	}
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	for _, c := range a.Capabilities {
+		m.capabilities[c.Capability] = c.State
+	}
+	return map[string]any{}, nil
 }
 
 func (m *QEMU) cancel() {

@@ -131,23 +131,26 @@ type QEMU struct {
 	closed  chan struct{} // by Close
 	close   sync.Once
 
-	mu         sync.Mutex // guards what follows
-	incoming   bool
-	state      string // QEMU's run state
-	monitors   map[*monitor]bool
-	parameters map[string]any
-	status     string // of the migration
-	passes     int
-	failure    string    // error-desc
-	began      time.Time // of the migration
-	took       time.Duration
-	wire       net.Conn     // to the other side
-	listener   net.Listener // for the source
-	cancelled  bool
-	frozen     bool
-	killed     bool // by Die
-	asked      int  // number of query-migrate since the end
-	working    sync.WaitGroup
+	mu           sync.Mutex // guards what follows
+	incoming     bool
+	state        string // QEMU's run state
+	monitors     map[*monitor]bool
+	parameters   map[string]any
+	capabilities map[string]bool // that are on
+	resume       chan struct{}   // closed by migrate-continue; set while the source is held
+	postcopy     bool            // migrate-start-postcopy
+	status       string          // of the migration
+	passes       int
+	failure      string    // error-desc
+	began        time.Time // of the migration
+	took         time.Duration
+	wire         net.Conn     // to the other side
+	listener     net.Listener // for the source
+	cancelled    bool
+	frozen       bool
+	killed       bool // by Die
+	asked        int  // number of query-migrate since the end
+	working      sync.WaitGroup
 }
 
 // New returns a QEMU that waits for cont, or, if incoming, for migrate-incoming. It migrates over the system's network.
@@ -156,7 +159,7 @@ func New(script Script, incoming bool) *QEMU { return NewOn(system{}, script, in
 // NewOn is New over another network.
 func NewOn(network Network, script Script, incoming bool) *QEMU {
 	m := &QEMU{
-		script: script, network: network, quit: make(chan struct{}), closed: make(chan struct{}), state: "prelaunch", monitors: map[*monitor]bool{},
+		script: script, network: network, quit: make(chan struct{}), closed: make(chan struct{}), state: "prelaunch", capabilities: map[string]bool{}, monitors: map[*monitor]bool{},
 		parameters: map[string]any{"max-bandwidth": 128 << 20, "downtime-limit": 300},
 	}
 	if incoming {
@@ -351,16 +354,16 @@ func (m *QEMU) execute(command string, arguments json.RawMessage) (any, *refusal
 		return nil, &refusal{"GenericError", "the script refuses " + command}
 	}
 	switch command {
-	case "qmp_capabilities", "migrate-set-capabilities", "quit":
+	case "qmp_capabilities", "quit":
 		return map[string]any{}, nil
 	case "system_reset":
 		m.emit("RESET", map[string]any{"guest": false, "reason": "host-qmp-system-reset"})
 		return map[string]any{}, nil
 	case "query-migrate-capabilities":
 		known := []map[string]any{}
-		for _, name := range []string{"return-path", "events", "postcopy-ram"} {
+		for _, name := range []string{"return-path", "events", "postcopy-ram", "pause-before-switchover"} {
 			if !slices.Contains(m.script.Without, name) {
-				known = append(known, map[string]any{"capability": name, "state": false})
+				known = append(known, map[string]any{"capability": name, "state": m.isOn(name)})
 			}
 		}
 		return known, nil
@@ -399,6 +402,12 @@ func (m *QEMU) execute(command string, arguments json.RawMessage) (any, *refusal
 		return m.listen(arguments)
 	case "migrate":
 		return m.migrate(arguments)
+	case "migrate-set-capabilities":
+		return m.setCapabilities(arguments)
+	case "migrate-continue":
+		return m.continueMigration()
+	case "migrate-start-postcopy":
+		return m.startPostcopy()
 	case "migrate_cancel":
 		m.cancel()
 		return map[string]any{}, nil

@@ -1,0 +1,88 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package migration
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"github.com/mhmig/mhmig/runtime/qmp"
+	"github.com/mhmig/mhmig/runtime/testbed"
+)
+
+const pauseBeforeSwitchover = "pause-before-switchover"
+
+// holding is the feature of a migration that is held: its sources stop before the
+// switchover, with the status pre-switchover, until Release. Only a source has to
+// support that.
+type holding struct{ m *Migration }
+
+func (h holding) Capabilities(role Role) []string {
+	if role == SourceRole && h.m.isHeld() {
+		return []string{pauseBeforeSwitchover}
+	}
+	return nil
+}
+
+func (holding) Parameters(Role) []string              { return nil }
+func (holding) Set(context.Context, Role, Peer) error { return nil }
+func (holding) Reset(context.Context, Peer) error     { return nil }
+
+func (m *Migration) isHeld() bool {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return m.held
+}
+
+// Hold makes the migration stop before the switchover, with the guests stopped, until
+// Release: QEMU's capability pause-before-switchover. It is refused when the source has
+// been set up. What ends a hold that is never released is mig_timeout.
+func (m *Migration) Hold() error {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if m.began {
+		return fmt.Errorf("hold: the migration has begun, and QEMU accepts no capability any more: use migrate(hold=True)")
+	}
+	m.held, m.released = true, false
+	return nil
+}
+
+// Release lets a migration that is held switch over: migrate-continue for each VM that
+// has the status pre-switchover, at once for others when they reach it.
+func (m *Migration) Release(ctx context.Context) error {
+	m.mu.Lock()
+	if !m.held {
+		m.mu.Unlock()
+		return errors.New("release: the migration is not held: see mig.hold")
+	}
+	m.released = true
+	m.mu.Unlock()
+	for _, mv := range m.moves {
+		m.mu.Lock()
+		src := mv.source
+		m.mu.Unlock()
+		if src == nil {
+			continue
+		}
+		if err := mv.continueIfReleased(ctx, src); err != nil {
+			return blame(ctx, mv, src, SourceRole, err)
+		}
+	}
+	return nil
+}
+
+// continueIfReleased sends migrate-continue, once, to a source that is held and
+// released.
+func (mv *move) continueIfReleased(ctx context.Context, src *testbed.Instance) error {
+	m := mv.m
+	m.mu.Lock()
+	due := m.held && m.released && mv.state == qmp.MigrationPreSwitchover && !mv.continued
+	mv.continued = mv.continued || due
+	m.mu.Unlock()
+	if !due {
+		return nil
+	}
+	src.Log().Info("switchover released")
+	return src.Monitor().Execute(ctx, "migrate-continue", map[string]any{"state": qmp.MigrationPreSwitchover}, nil)
+}
