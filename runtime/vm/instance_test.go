@@ -244,7 +244,7 @@ func TestChattyQEMU(t *testing.T) {
 		t.Fatalf("Start: got %.200v, want its status and last output", err)
 	}
 	log := s.artifact("qemu.log")
-	if len(log) > 9<<20 || !strings.HasPrefix(log, "first\n") || !strings.HasSuffix(log, "last output\n") || !strings.Contains(log, "\n[11611409 bytes omitted]\n") {
+	if len(log) > 9<<20 || !strings.HasPrefix(log, "first\n") || !strings.HasSuffix(log, "last output\n") || !strings.Contains(log, "\n[11611410 bytes omitted]\n") {
 		t.Errorf("the saved log has %d bytes, want the begin and the end", len(log))
 	}
 }
