@@ -291,7 +291,7 @@ func migClass() *Class {
 					{"status", MigrationStatus, None, "QEMU's migration status"},
 					{"passes", Int, None, "the number of passes over the RAM that every VM has completed"},
 					{"remaining", Bytes, None, "how much RAM every VM may still have to send, at most"},
-					{"event", EventName, None, "a QMP event of any of the VMs, on either side; those since the start of the step migrate count"},
+					{"event", EventName, None, "a QMP event of any of the VMs, on either side; those since the start of the migration count, which includes start_work"},
 					{"count", Int, Value(1), "how many such events there must be"},
 					waitTimeoutParam,
 					checkParam,

@@ -190,7 +190,7 @@ func (k *typeCheck) builtin(_ *starlark.Thread, b *starlark.Builtin, args starla
 func TestTypesAreTrue(t *testing.T) {
 	t.Parallel()
 	check := newTypeCheck(t)
-	e := runScenario(t, bedtest.Scripted(t, qmptest.Script{}, qmptest.Script{}), &testRun{
+	e := runScenario(t, bedtest.Scripted(t, qmptest.Script{}, qmptest.Script{Endless: true}), &testRun{
 		extra: starlark.StringDict{"typed": starlark.NewBuiltin("typed", check.builtin)},
 		source: `
 def of_env(env):
@@ -241,6 +241,7 @@ def of_tasks(env):
     typed("parallel", parallel([lambda: 1]))
     typed("sleep", sleep(0))
     typed("wait_for", wait_for(lambda: 1, 1))
+    typed("always", always(lambda: True, lambda: 1))
     typed("log", log("here"))
     typed("cleanup", cleanup(lambda: None))
     typed("warn", warn("as was to be"))
@@ -269,6 +270,18 @@ def limits(mig):
     typed("mig.set_speed", mig.set_speed("1G"))
     typed("mig.set_downtime", mig.set_downtime(0.3))
 
+def postcopy(a, b):
+    """Moves vm1 by post-copy, held at the switchover; the source never ends by itself."""
+    mig = migrate(["vm1"], a, b, postcopy = True, start_work = lambda mig: typed("mig.hold", mig.hold()))
+    during = typed("mig.during", mig.during(lambda: True, every = 0.01))
+    mig.wait(status = "active")
+    typed("mig.ports", mig.ports)
+    typed("mig.start_postcopy", mig.start_postcopy())
+    mig.wait(status = "pre-switchover")
+    typed("mig.release", mig.release())
+    mig.join()
+    during.join()
+
 def migration_scenario(env):
     a, b = env.hosts
     folder = env.params["folder"]
@@ -289,8 +302,13 @@ def migration_scenario(env):
     typed("mig.join", mig.join())
     typed("mig.cancel", mig.cancel())
     of_mig(mig)
-    typed("migrate_wait", migrate_wait(["vm1"], b, a))
+    typed("threshold", threshold(mig, downtime = "<1h"))
+    postcopy(b, a)
+    typed("migrate_wait", migrate_wait(["vm1"], a, b))
+    reset = typed("vm.expect", vm.expect("RESET"))
     typed("vm.reboot", vm.reboot())
+    typed("expectation.wait", reset.wait(10))
+    typed("expectation.close", reset.close())
     typed("vm.destroy", vm.destroy())
 `,
 		params: map[string]string{"folder": t.TempDir()},
@@ -301,7 +319,8 @@ def migration_scenario(env):
 			"fail", "error", "skip", // they do not return
 			"host.block_port", "fault.undo", // for root and nftables: see the tests of testbed
 			"vm.wait_for_login", "vm.wait_for_serial_login", // see TestSessions
-		}, name) || strings.HasPrefix(name, "session.") {
+			"vm.plug_disk", "vm.plug_nic", "vm.device", // see TestDevicesFollowTheGuest
+		}, name) || strings.HasPrefix(name, "device.") || strings.HasPrefix(name, "session.") {
 			continue
 		}
 		if !check.checked[name] {

@@ -101,7 +101,7 @@ type Migration struct {
 	held      bool           // the sources stop before the switchover
 	released  bool           // Release was called
 	observers int            // that wait for a sample
-	events    map[string]int // the number of each event since the step migrate
+	events    map[string]int // the number of each event since the start
 	failure   error          // the first one, once the source's migrate step has ended
 }
 

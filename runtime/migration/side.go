@@ -110,11 +110,13 @@ func (s *Side) Run(ctx context.Context) error {
 }
 
 func (s *Side) run(ctx context.Context) error {
+	if s.IsSource() {
+		defer s.Migration.countEvents()()
+	}
 	if err := s.beforeMove(ctx, func(ctx context.Context) error { return s.runSteps(ctx, beforeMove) }); err != nil {
 		return err
 	}
 	if s.IsSource() {
-		defer s.Migration.countEvents()()
 		defer s.saveRecord() // at the end: the guest's clock stamps on the destination are known then
 	}
 	if err := s.runSteps(ctx, duringMove); err != nil {

@@ -20,7 +20,7 @@ const waitInterval = 20 * time.Millisecond
 // Remaining is set.
 type Condition struct {
 	Status    State  // the migration's
-	Event     string // a QMP event of any of its VMs, on either side, since the step migrate
+	Event     string // a QMP event of any of its VMs, on either side, since the start of the migration
 	Count     int    // how many of these events; 0 means 1
 	Passes    int    // the number of complete passes over every VM's RAM, at least
 	Remaining *int64 // the bytes of RAM that every VM still has to send, at most
