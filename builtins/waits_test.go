@@ -100,7 +100,7 @@ func waiting() (ordinary, ofVMs []string) {
 		for _, m := range c.Methods {
 			switch {
 			case !m.Waits:
-			case slices.Contains([]string{"vm", "session", "mig", "expectation"}, c.Name):
+			case slices.Contains([]string{"vm", "session", "mig", "expectation", "device"}, c.Name):
 				ofVMs = append(ofVMs, c.Name+"."+m.Name)
 			default:
 				ordinary = append(ordinary, c.Name+"."+m.Name)
@@ -250,6 +250,11 @@ def migration_scenario(env):
 
     migrate_wait(["vm1"], b, a, migrate_dst = dst)
     watch("migrate_wait", lambda: migrate_wait(["vm1"], a, b), once = True)
+    watch("vm.plug_disk", lambda: vm.plug_disk("plugged", size = "1M"), once = True)
+    disk = vm.device("plugged")
+    vm.wait_for_login()
+    watch("device.unplug", disk.unplug, once = True)
+    watch("vm.plug_nic", lambda: vm.plug_nic("more"), once = True)
     watch("vm.reboot", vm.reboot)
     watch("vm.destroy", vm.destroy, once = True)
     over.append(1)

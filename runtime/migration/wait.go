@@ -85,7 +85,7 @@ func (m *Migration) Wait(ctx context.Context, c Condition) error {
 		switch {
 		case held:
 			return nil
-		case over || c.Event == "" && state.Terminal():
+		case over || c.Event == "" && state.Terminal() && state != qmp.MigrationFailed: // of a failed one the source's end says why
 			return &EndedFirstError{Condition: c, State: state, Err: failure}
 		}
 		select {
