@@ -89,7 +89,7 @@ func TestWarmStart(t *testing.T) {
 	}
 	first := runScenario(t, params, clocked())
 	wantStart(t, first, true, "guest starts warm")
-	time.Sleep(3 * time.Second) //nolint:forbidigo // the state is to be so old
+	time.Sleep(3 * time.Second) // the state is to be so old
 	second := runScenario(t, params, clocked())
 	wantStart(t, second, false, "guest starts warm")
 	if clock, err := strconv.ParseInt(guestSaid(t, second, "clock"), 10, 64); err != nil || clock < at-1 || clock > at+1 {
