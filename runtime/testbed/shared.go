@@ -25,10 +25,11 @@ type Shared struct {
 	states *States // nil: none are kept
 	savers keyed   // by what is saved: one saves, others that want the same wait
 
-	mu     sync.Mutex // guards what follows
-	stores map[string]*store
-	facts  map[Remote]host.Facts
-	logged map[string]bool // notices
+	mu      sync.Mutex // guards what follows
+	stores  map[string]*store
+	facts   map[Remote]host.Facts
+	logged  map[string]bool // notices
+	unsaved map[string]bool // host and key of guests whose state could not be saved
 }
 
 // store is a folder with mhmig's files on the storage of one master.
@@ -49,7 +50,7 @@ type store struct {
 func NewShared(name string, hosts []Remote, record vm.Ledger, local func(name string) (path string, err error)) *Shared {
 	return &Shared{
 		name: name, hosts: hosts, ledger: newOwned(record), local: local,
-		stores: map[string]*store{}, facts: map[Remote]host.Facts{}, logged: map[string]bool{},
+		stores: map[string]*store{}, facts: map[Remote]host.Facts{}, logged: map[string]bool{}, unsaved: map[string]bool{},
 	}
 }
 
@@ -132,6 +133,20 @@ func (s *Shared) hostFacts(ctx context.Context, h Remote) (host.Facts, error) {
 	defer s.mu.Unlock()
 	s.facts[h] = facts
 	return facts, nil
+}
+
+// saveFailed says whether saving the state of a guest has failed: on a machine that is
+// too busy for it, each further try would cost another boot.
+func (s *Shared) saveFailed(key string) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.unsaved[key]
+}
+
+func (s *Shared) noteSaveFailed(key string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.unsaved[key] = true
 }
 
 // firstNotice says whether no bed has logged this notice before.

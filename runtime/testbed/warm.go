@@ -169,7 +169,12 @@ func (b *Bed) findOrSave(ctx context.Context, name string, h *Host, hostConfig v
 	case !errors.Is(err, gueststate.ErrNone):
 		return file, err
 	}
+	key := h.Name() + " " + gueststate.Key(identity)
+	if b.shared.saveFailed(key) {
+		return "", cold("saving its state has failed before in this run")
+	}
 	if err := b.save(ctx, name, h, hostConfig, shape, launch, identity, log); err != nil {
+		b.shared.noteSaveFailed(key)
 		return "", err
 	}
 	return h.store().Find(ctx, identity)
