@@ -62,8 +62,8 @@ type States struct {
 // start cold. It is called before any bed is made.
 func (s *Shared) KeepStates(where States) { s.states = &where }
 
-// store is where the host keeps its states.
-func (h *Host) store() gueststate.Store {
+// stateStore is where the host keeps its states.
+func (h *Host) stateStore() gueststate.Store {
 	states := h.bed.shared.states
 	s := gueststate.Store{Host: h.Remote, Dir: states.Dir, Limit: states.Limit}
 	if s.Dir == "" {
@@ -151,7 +151,7 @@ func (b *Bed) startWarm(ctx context.Context, name string, h *Host, params cartes
 		err = errors.Join(err, b.discard(ctx, instance))
 	}
 	if ctx.Err() == nil { // a state that cannot be used once cannot be used again
-		err = errors.Join(err, h.store().Drop(ctx, identity))
+		err = errors.Join(err, h.stateStore().Drop(ctx, identity))
 	}
 	return nil, err
 }
@@ -161,7 +161,7 @@ func (b *Bed) startWarm(ctx context.Context, name string, h *Host, params cartes
 func (b *Bed) findOrSave(ctx context.Context, name string, h *Host, hostConfig vm.HostConfig, shape vm.Shape, launch vm.Launch, identity string, log *slog.Logger) (file string, err error) {
 	unlock := b.shared.savers.lock(h.Name() + " " + gueststate.Key(identity))
 	defer unlock()
-	file, err = h.store().Find(ctx, identity)
+	file, err = h.stateStore().Find(ctx, identity)
 	switch {
 	case errors.Is(err, gueststate.ErrDamaged):
 		log.Warn("the saved state of the guest was damaged, and is removed")
@@ -177,7 +177,7 @@ func (b *Bed) findOrSave(ctx context.Context, name string, h *Host, hostConfig v
 		b.shared.noteSaveFailed(key)
 		return "", err
 	}
-	return h.store().Find(ctx, identity)
+	return h.stateStore().Find(ctx, identity)
 }
 
 // identity is all that the guest's saved state depends on. A *coldError says why its
@@ -251,7 +251,7 @@ func (b *Bed) save(ctx context.Context, name string, h *Host, hostConfig vm.Host
 	placement := b.placement(name, h, id)
 	placement.Artifacts = func(string) (io.WriteCloser, error) { return discarded{}, nil }
 	launch.Restore = ""
-	saving, err := h.store().Begin(ctx, b.ledger)
+	saving, err := h.stateStore().Begin(ctx, b.ledger)
 	if err != nil {
 		return err
 	}
