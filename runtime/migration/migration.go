@@ -209,9 +209,9 @@ func (m *Migration) VMs() []string { return slices.Clone(m.Plan.VMs) }
 func (m *Migration) Cancel(ctx context.Context) error {
 	m.mu.Lock()
 	for _, mv := range m.moves {
-		if mv.state.Postcopy() {
+		if state := mv.state; state.Postcopy() {
 			m.mu.Unlock()
-			return fmt.Errorf("cancel: %s is in %s: cancelling now would destroy the guest on both hosts", mv.vm, mv.state)
+			return fmt.Errorf("cancel: %s is in %s: cancelling now would destroy the guest on both hosts", mv.vm, state)
 		}
 	}
 	m.cancelled = true
