@@ -465,6 +465,22 @@ var params = []Param{
 		Doc: "Let migrations be switched to post-copy by mig.start_postcopy: the capability postcopy-ram on both ends.",
 	},
 	{
+		Name: "capabilitys", Kind: Names, Object: Variant, Reader: "runtime/migration",
+		Doc: "QEMU's migration capabilities to switch on, on both ends, such as xbzrle. The spelling is virt-test's.",
+	},
+	{
+		Name: "capabilitys_state", Kind: Text, Object: Variant, Reader: "runtime/migration",
+		Doc: "For each name in capabilitys, in this order: enable, or disable, which leaves it off. Those without one are enabled.",
+	},
+	{
+		Name: "parameters", Kind: Names, Object: Variant, Reader: "runtime/migration",
+		Doc: "QEMU's migration parameters to set, on both ends, such as xbzrle-cache-size.",
+	},
+	{
+		Name: "parameters_value", Kind: Text, Object: Variant, Reader: "runtime/migration",
+		Doc: "For each name in parameters, in this order: its value. Sizes may have units, as in 64M.",
+	},
+	{
 		Name: "mig_speed", Kind: Size, Unit: "bytes", Object: Variant, Reader: "runtime/migration",
 		Doc: "The limit of the migration bandwidth, per second; without it QEMU's default.",
 	},

@@ -21,10 +21,6 @@ var unsupported = []Unsupported{
 	{Name: "strict_mode", Effect: "flags of the CPU that a host lacks would end the test"},
 
 	// the migration
-	{Name: "capabilitys", Effect: "QEMU's migration would have these capabilities"},
-	{Name: "capabilitys_state", Effect: "QEMU's migration would have these capabilities on or off"},
-	{Name: "parameters", Effect: "QEMU's migration would have these parameters"},
-	{Name: "parameters_value", Effect: "QEMU's migration would have these parameters' values"},
 	{Name: "host_mig_offline", Effect: "the guest would be saved to a file and loaded on the other host"},
 	{Name: "not_wait_for_migration", Effect: "nobody would wait for the migration's end"},
 	{Name: "reuse_previous_config", Effect: "the VM would start as it ran before"},

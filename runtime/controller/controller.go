@@ -266,9 +266,10 @@ func (r *controller) run(ctx context.Context) (outcome Outcome, err error) {
 				Failed: func(failures []*task.Error) bool { return r.debug.scenarioFailed(ctx, bed, failures) },
 			})
 		},
-		ScenarioHosts: func(p cartesian.Params) int { return r.plan.Scenario(p).HostsNeeded },
-		ColdStart:     func(p cartesian.Params) bool { return r.plan.Scenario(p).ColdStart },
-		Parallel:      r.Parallel, Strict: r.Strict, Planned: outcome.Planned,
+		ScenarioHosts:    func(p cartesian.Params) int { return r.plan.Scenario(p).HostsNeeded },
+		ScenarioMentions: func(p cartesian.Params, key string) bool { return r.plan.Scenario(p).Mentions(key) },
+		ColdStart:        func(p cartesian.Params) bool { return r.plan.Scenario(p).ColdStart },
+		Parallel:         r.Parallel, Strict: r.Strict, Planned: outcome.Planned,
 		Timeout: r.Timeout, RunTimeout: r.RunTimeout, FailFast: r.FailFast, Repeat: r.Repeat, UntilFailure: r.UntilFailure,
 		Quarantine: r.plan.quarantine, Origins: func(v *cartesian.Variant) map[string]string { return r.plan.origins(ctx, v) },
 		SourceLine: r.Libraries.SourceLine, Changed: reports.Changed,

@@ -122,14 +122,14 @@ func (p *Plan) checkParams(ctx context.Context, v *cartesian.Variant, hosts int,
 	for _, fault := range run.CheckParams(v.Params, hosts) {
 		wrong.add(at(fault.Key) + fault.Error())
 	}
-	for _, text := range run.Unsupported(v.Params) {
+	scenario := p.Scenario(v.Params)
+	for _, text := range run.Unsupported(v.Params, scenario.Mentions) {
 		fault := doubtful
 		if p.request.Strict {
 			fault = wrong
 		}
 		fault.add(at(text.Key) + text.Text)
 	}
-	scenario := p.Scenario(v.Params)
 	read := map[string]bool{}
 	for key := range v.Params {
 		read[key] = scenario.Mentions(key)

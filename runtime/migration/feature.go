@@ -21,15 +21,16 @@ type Feature interface {
 	Parameters(Role) []string
 	// Set sets parameters on one end.
 	Set(context.Context, Role, Peer) error
-	// Reset restores the parameters of a source whose guest stays there, where they
-	// would apply to its later migrations.
-	Reset(ctx context.Context, source Peer) error
+	// Reset restores the parameters of an end that keeps the guest, where they would
+	// apply to its next migration.
+	Reset(context.Context, Role, Peer) error
 }
 
 // features are the features of each move, besides its limits.
 var features = []func(options, Traits) Feature{
 	newMigrationEvents,
 	newPostcopy,
+	newSettings,
 }
 
 // setUp sets the capabilities and parameters of one end of a move. A capability or a
@@ -49,14 +50,14 @@ func (mv *move) setUp(ctx context.Context, role Role, p Peer) error {
 	return nil
 }
 
-// reset resets the features on a source whose guest stays there.
-func (mv *move) reset(ctx context.Context, source Peer) error {
+// reset restores the parameters and capabilities of an end that keeps the guest.
+func (mv *move) reset(ctx context.Context, role Role, p Peer) error {
 	for _, f := range slices.Backward(mv.features) {
-		if err := f.Reset(ctx, source); err != nil {
+		if err := f.Reset(ctx, role, p); err != nil {
 			return err
 		}
 	}
-	return nil
+	return mv.switchOff(ctx, role, p)
 }
 
 func checkParameters(ctx context.Context, p Peer, names []string) error {
@@ -146,6 +147,6 @@ func (t migrationEvents) Capabilities(Role) []string {
 	return []string{"events"}
 }
 
-func (migrationEvents) Parameters(Role) []string              { return nil }
-func (migrationEvents) Set(context.Context, Role, Peer) error { return nil }
-func (migrationEvents) Reset(context.Context, Peer) error     { return nil }
+func (migrationEvents) Parameters(Role) []string                { return nil }
+func (migrationEvents) Set(context.Context, Role, Peer) error   { return nil }
+func (migrationEvents) Reset(context.Context, Role, Peer) error { return nil }

@@ -25,9 +25,9 @@ func (h holding) Capabilities(role Role) []string {
 	return nil
 }
 
-func (holding) Parameters(Role) []string              { return nil }
-func (holding) Set(context.Context, Role, Peer) error { return nil }
-func (holding) Reset(context.Context, Peer) error     { return nil }
+func (holding) Parameters(Role) []string                { return nil }
+func (holding) Set(context.Context, Role, Peer) error   { return nil }
+func (holding) Reset(context.Context, Role, Peer) error { return nil }
 
 func (m *Migration) isHeld() bool {
 	m.mu.Lock()

@@ -55,9 +55,9 @@ func (l *limits) Set(ctx context.Context, role Role, p Peer) error {
 }
 
 // Reset also reverts changes by SetSpeed and SetDowntime.
-func (l *limits) Reset(ctx context.Context, source Peer) error {
-	if l.before == (limitParameters{}) { // it was cancelled before Set
+func (l *limits) Reset(ctx context.Context, role Role, p Peer) error {
+	if role != SourceRole || l.before == (limitParameters{}) { // it was cancelled before Set
 		return nil
 	}
-	return source.Execute(ctx, "migrate-set-parameters", l.before, nil)
+	return p.Execute(ctx, "migrate-set-parameters", l.before, nil)
 }

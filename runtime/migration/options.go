@@ -27,6 +27,8 @@ type options struct {
 	downtime      time.Duration // mig_downtime; 0: QEMU's default
 	postcopy      bool          // mig_postcopy
 	login         bool          // not not_login_after_mig
+	capabilities  []string      // capabilitys, without those that capabilitys_state disables
+	parameters    []parameter   // parameters and parameters_value
 }
 
 func parseOptions(p cartesian.Params) (options, error) {
@@ -39,6 +41,7 @@ func parseOptions(p cartesian.Params) (options, error) {
 		login: !v.Bool("not_login_after_mig"),
 	}
 	o.port.first, o.port.last = v.Ports("mig_port")
+	o.capabilities, o.parameters = parseCapabilities(v), parseParameters(v)
 	return o, v.Err()
 }
 

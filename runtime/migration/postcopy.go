@@ -22,9 +22,9 @@ func (f postcopy) Capabilities(Role) []string {
 	return nil
 }
 
-func (postcopy) Parameters(Role) []string              { return nil }
-func (postcopy) Set(context.Context, Role, Peer) error { return nil }
-func (postcopy) Reset(context.Context, Peer) error     { return nil }
+func (postcopy) Parameters(Role) []string                { return nil }
+func (postcopy) Set(context.Context, Role, Peer) error   { return nil }
+func (postcopy) Reset(context.Context, Role, Peer) error { return nil }
 
 // StartPostcopy switches the migration of every VM to post-copy: migrate-start-postcopy
 // on the source, while the VMs move. Wait tells when they are in it.

@@ -415,7 +415,7 @@ func (s *Side) arrive(ctx context.Context, vm string) error {
 		err = instance.Cont(ctx)
 	}
 	if err == nil {
-		err = m.moves[vm].switchOff(ctx, DestinationRole, endpoint{instance})
+		err = m.moves[vm].reset(ctx, DestinationRole, endpoint{instance})
 	}
 	if err != nil && ctx.Err() == nil {
 		return fail(ctx, m.moves[vm], instance, DestinationRole, err)
@@ -514,11 +514,8 @@ func (s *Side) keepSource(ctx context.Context, vm string) error {
 		instance.Left()
 		return nil
 	}
-	err := mv.reset(ctx, endpoint{instance}) // its parameters must not apply to the next migration
-	if err == nil {
-		err = mv.switchOff(ctx, SourceRole, endpoint{instance})
-	}
-	if err != nil {
+	// Its parameters must not apply to the next migration.
+	if err := mv.reset(ctx, SourceRole, endpoint{instance}); err != nil {
 		return blame(ctx, mv, instance, SourceRole, err)
 	}
 	if s.Migration.options.offline {

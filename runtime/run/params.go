@@ -84,12 +84,13 @@ type UnsupportedParam struct {
 	Text string // a message with the param and its effect
 }
 
-// Unsupported returns the params whose effect mhmig does not support, so that the variant
-// does not test what its config says. It is pure.
-func Unsupported(params cartesian.Params) []UnsupportedParam {
+// Unsupported returns the params whose effect neither mhmig supports nor the scenario,
+// which mentions those that it supports, so that the variant does not test what its config
+// says.
+func Unsupported(params cartesian.Params, mentions func(key string) bool) []UnsupportedParam {
 	var all []UnsupportedParam
 	for _, key := range slices.Sorted(maps.Keys(params)) {
-		if u, known := api.FindUnsupported(key); known && u.Differs(params[key]) {
+		if u, known := api.FindUnsupported(key); known && u.Differs(params[key]) && !mentions(u.Name) {
 			all = append(all, UnsupportedParam{Key: key, Text: fmt.Sprintf("param %s = %s is not supported: %s", key, params[key], u.Effect)})
 		}
 	}

@@ -145,7 +145,8 @@ func (u *unit) checkParams(o *result.Outcome) error {
 	for _, e := range CheckParams(u.params, hosts) {
 		all = append(all, e)
 	}
-	for _, d := range Unsupported(u.params) {
+	mentions := func(key string) bool { return u.ScenarioMentions != nil && u.ScenarioMentions(u.params, key) }
+	for _, d := range Unsupported(u.params, mentions) {
 		text := d.Text
 		if origin := u.origins[d.Key]; origin != "" {
 			text = origin + ": " + text

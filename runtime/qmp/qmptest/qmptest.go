@@ -21,6 +21,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"maps"
 	"net"
 	"slices"
 	"strings"
@@ -160,7 +161,7 @@ func New(script Script, incoming bool) *QEMU { return NewOn(system{}, script, in
 func NewOn(network Network, script Script, incoming bool) *QEMU {
 	m := &QEMU{
 		script: script, network: network, quit: make(chan struct{}), closed: make(chan struct{}), state: "prelaunch", capabilities: map[string]bool{}, monitors: map[*monitor]bool{},
-		parameters: map[string]any{"max-bandwidth": 128 << 20, "downtime-limit": 300},
+		parameters: map[string]any{"max-bandwidth": 128 << 20, "downtime-limit": 300, "xbzrle-cache-size": 64 << 20, "cpu-throttle-tailslow": false, "multifd-compression": "none"},
 	}
 	if incoming {
 		m.incoming, m.state = true, "inmigrate"
@@ -361,7 +362,7 @@ func (m *QEMU) execute(command string, arguments json.RawMessage) (any, *refusal
 		return map[string]any{}, nil
 	case "query-migrate-capabilities":
 		known := []map[string]any{}
-		for _, name := range []string{"return-path", "events", "postcopy-ram", "pause-before-switchover"} {
+		for _, name := range []string{"return-path", "events", "postcopy-ram", "pause-before-switchover", "xbzrle", "auto-converge"} {
 			if !slices.Contains(m.script.Without, name) {
 				known = append(known, map[string]any{"capability": name, "state": m.isOn(name)})
 			}
@@ -388,7 +389,7 @@ func (m *QEMU) execute(command string, arguments json.RawMessage) (any, *refusal
 	case "query-migrate-parameters":
 		m.mu.Lock()
 		defer m.mu.Unlock()
-		return m.parameters, nil
+		return maps.Clone(m.parameters), nil
 	case "migrate-set-parameters":
 		m.mu.Lock()
 		defer m.mu.Unlock()

@@ -1,0 +1,62 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package builtins_test
+
+import (
+	"testing"
+
+	"github.com/mhmig/mhmig/lang/cartesian"
+	"github.com/mhmig/mhmig/runtime/qmp/qmptest"
+	"github.com/mhmig/mhmig/runtime/result"
+)
+
+// Capabilities and parameters that params name apply to the migration, on both ends, and
+// not to the guest's next one.
+func TestCapabilitiesAndParameters(t *testing.T) {
+	t.Parallel()
+	settings := `
+def settings_of(vm):
+	on = [c["capability"] for c in vm.qmp("query-migrate-capabilities") if c["state"]]
+	p = vm.qmp("query-migrate-parameters")
+	return ("xbzrle" in on, "auto-converge" in on, p["xbzrle-cache-size"], p["cpu-throttle-tailslow"], p["multifd-compression"])
+
+usual = (False, False, 64 << 20, False, "none")
+`
+	chosen := cartesian.Params{
+		"capabilitys": "xbzrle auto-converge", "capabilitys_state": "enable disable",
+		"parameters": "xbzrle-cache-size cpu-throttle-tailslow multifd-compression", "parameters_value": "256M on zstd",
+	}
+	with := func(key, value string) cartesian.Params { return cartesian.Params{key: value} }
+	runScripted(t, []scriptedCase{
+		{name: "on both ends", params: chosen, helpers: settings, text: `
+	ends = []
+	migrate_wait(["vm1"], a, b, migrate_src=lambda mig: (mig.migrate_vms_src(), ends.append(settings_of(mig.vm("vm1")))),
+		before_migration=lambda mig: None if mig.is_src else ends.append(settings_of(mig.vm("vm1"))))
+	for got in ends:
+		if got != (True, False, 256 << 20, True, "zstd"):
+			fail("an end has %s" % (got,))
+	if len(ends) != 2 or settings_of(vm) != usual:
+		fail("afterwards it has %s" % (settings_of(vm),))`},
+		{name: "cancelled", params: chosen, source: qmptest.Script{Endless: true}, helpers: settings, text: `
+	mig = migrate(["vm1"], a, b)
+	mig.wait(status="active")
+	mig.cancel()
+	mig.join()
+	if vm.host.name != "host1" or settings_of(vm) != usual:
+		fail("afterwards it has %s" % (settings_of(vm),))`},
+		{name: "a QEMU that lacks the capability", params: with("capabilitys", "teleport"), status: result.Error, want: []string{"this QEMU has no migration capability teleport"}, text: `
+	migrate_wait(["vm1"], a, b)`},
+		{name: "a QEMU that lacks the parameter", params: cartesian.Params{"parameters": "warp-factor", "parameters_value": "9"}, status: result.Error, want: []string{"this QEMU has no migration parameter warp-factor"}, text: `
+	migrate_wait(["vm1"], a, b)`},
+		{name: "a value that is no number", params: cartesian.Params{"parameters": "xbzrle-cache-size", "parameters_value": "much"}, status: result.Error, want: []string{"param parameters_value: xbzrle-cache-size = much: want a number"}, text: `
+	migrate_wait(["vm1"], a, b)`},
+		{name: "a value that is neither on nor off", params: cartesian.Params{"parameters": "cpu-throttle-tailslow", "parameters_value": "1"}, status: result.Error, want: []string{"want on or off"}, text: `
+	migrate_wait(["vm1"], a, b)`},
+		{name: "a parameter without a value", params: with("parameters", "xbzrle-cache-size"), status: result.Error, want: []string{"parameters_value", "one value for each of parameters"}, text: `
+	migrate_wait(["vm1"], a, b)`},
+		{name: "a state of no capability", params: with("capabilitys_state", "enable"), status: result.Error, want: []string{"capabilitys_state", "at most one for each"}, text: `
+	migrate_wait(["vm1"], a, b)`},
+		{name: "a wrong state", params: cartesian.Params{"capabilitys": "xbzrle", "capabilitys_state": "on"}, status: result.Error, want: []string{"enable or disable"}, text: `
+	migrate_wait(["vm1"], a, b)`},
+	})
+}

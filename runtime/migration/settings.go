@@ -1,0 +1,124 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package migration
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/mhmig/mhmig/lang/api"
+	"github.com/mhmig/mhmig/lang/cartesian"
+)
+
+// settings is the feature of the capabilities and parameters that params name, on both
+// ends: virt-test's capabilitys, capabilitys_state, parameters and parameters_value.
+type settings struct {
+	capabilities []string
+	parameters   []parameter
+
+	before map[Role]map[string]any // the parameters before this migration
+}
+
+// parameter is a migration parameter of QEMU with its value in the params.
+type parameter struct{ name, value string }
+
+func newSettings(o options, _ Traits) Feature {
+	return &settings{capabilities: o.capabilities, parameters: o.parameters, before: map[Role]map[string]any{}}
+}
+
+// parseCapabilities returns the capabilities to switch on.
+func parseCapabilities(v api.Values) []string {
+	var on []string
+	names, states := v.Names("capabilitys"), strings.Fields(v.Text("capabilitys_state"))
+	if len(states) > len(names) {
+		v.Invalid("capabilitys_state", fmt.Sprintf("at most one for each of capabilitys = %s", strings.Join(names, " ")))
+	}
+	for i, name := range names {
+		switch {
+		case i >= len(states) || states[i] == "enable":
+			on = append(on, name)
+		case states[i] != "disable":
+			v.Invalid("capabilitys_state", "enable or disable for each of capabilitys")
+		}
+	}
+	return on
+}
+
+func parseParameters(v api.Values) []parameter {
+	var all []parameter
+	names, values := v.Names("parameters"), strings.Fields(v.Text("parameters_value"))
+	if len(names) != len(values) {
+		v.Invalid("parameters_value", fmt.Sprintf("one value for each of parameters = %s", strings.Join(names, " ")))
+		return nil
+	}
+	for i, name := range names {
+		all = append(all, parameter{name, values[i]})
+	}
+	return all
+}
+
+func (f *settings) Capabilities(Role) []string { return f.capabilities }
+
+func (f *settings) Parameters(Role) []string {
+	var names []string
+	for _, p := range f.parameters {
+		names = append(names, p.name)
+	}
+	return names
+}
+
+func (f *settings) Set(ctx context.Context, role Role, p Peer) error {
+	if len(f.parameters) == 0 {
+		return nil
+	}
+	var current map[string]any
+	if err := p.Execute(ctx, "query-migrate-parameters", nil, &current); err != nil {
+		return err
+	}
+	before, wanted := map[string]any{}, map[string]any{}
+	for _, param := range f.parameters {
+		value, err := param.as(current[param.name])
+		if err != nil {
+			return err
+		}
+		wanted[param.name] = value
+		if old, has := current[param.name]; has {
+			before[param.name] = old
+		}
+	}
+	if err := p.Execute(ctx, "migrate-set-parameters", wanted, nil); err != nil {
+		return err
+	}
+	f.before[role] = before
+	return nil
+}
+
+// as converts the value to the type of QEMU's current one.
+func (p parameter) as(current any) (any, error) {
+	key := "parameters_value"
+	params := cartesian.Params{key: p.value}
+	switch current.(type) {
+	case float64:
+		n, err := params.Size(key, 0, 1)
+		if err != nil {
+			return nil, fmt.Errorf("param %s: %s = %s: want a number or a size such as 64M", key, p.name, p.value)
+		}
+		return n, nil
+	case bool:
+		if !slices.Contains([]string{"on", "yes", "off", "no"}, p.value) {
+			return nil, fmt.Errorf("param %s: %s = %s: want on or off", key, p.name, p.value)
+		}
+		return p.value == "on" || p.value == "yes", nil
+	default:
+		return p.value, nil
+	}
+}
+
+func (f *settings) Reset(ctx context.Context, role Role, p Peer) error {
+	if len(f.before[role]) == 0 {
+		return nil
+	}
+	return p.Execute(ctx, "migrate-set-parameters", f.before[role], nil)
+}
