@@ -61,6 +61,8 @@ func expression(v any) string {
 		return v.String()
 	case bool:
 		return starlark.Bool(v).String()
+	case string:
+		return starlark.String(v).String()
 	case int:
 		return strconv.Itoa(v)
 	case time.Duration:

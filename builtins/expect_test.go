@@ -20,14 +20,14 @@ func TestExpect(t *testing.T) {
 	any = vm.expect("RESET")
 	ours = vm.expect("RESET", match={"reason": "host-qmp-system-reset", "guest": False})
 	guests = vm.expect("RESET", match={"reason": "guest-reset"})
-	vm.reboot()
+	vm.reset()
 	sleep(10)
 	if ours.wait()["reason"] != "host-qmp-system-reset" or any.wait(timeout=0)["guest"] != False:
 		fail("the data")
 	if ours.wait(timeout=5, check=False) != None or guests.wait(timeout=5, check=False) != None:
 		fail("no second event, and none of the guest")
 	any.close()
-	vm.reboot()
+	vm.reset()
 	if any.wait(timeout=1, check=False) != None:
 		fail("closed")`},
 		{name: "before the VM starts, and on both hosts", text: `

@@ -37,7 +37,7 @@ def migration_scenario(env):
     mig.vm("vm1").qmp("system_reset")
     mig.set_speed("1G")
     mig.join()
-`, result.Fail, []string{"migration 1 of vm1: the destination failed first (host2): the guest was reset on host1 after its migration had started: at ", "(host-qmp-system-reset); only vm.reboot() may reset it"}},
+`, result.Fail, []string{"migration 1 of vm1: the destination failed first (host2): the guest was reset on host1 after its migration had started: at ", "(host-qmp-system-reset); only vm.reset() and vm.reboot() may reset it"}},
 		{"reset by HMP in check_work", nil, `
 def migration_scenario(env):
     migrate_wait(["vm1"], "host1", "host2", check_work = lambda mig: mig.vm("vm1").qmp("human-monitor-command", command_line = "system_reset"))
@@ -50,19 +50,19 @@ def migration_scenario(env):
     mig.cancel()
     mig.join()
 `, result.Fail, []string{"the guest was reset on host1"}},
-		{"rebooted once and reset once", nil, `
+		{"reset on request once and then without", nil, `
 def migration_scenario(env):
     def check(mig):
         vm = mig.vm("vm1")
-        vm.reboot()
+        vm.reset()
         vm.qmp("system_reset")
     migrate_wait(["vm1"], "host1", "host2", check_work = check)
 `, result.Fail, []string{"the guest was reset on host2"}},
-		{"rebooted while it moves and after it", cartesian.Params{"mig_speed": "1K"}, `
+		{"reset on request while it moves and after it", cartesian.Params{"mig_speed": "1K"}, `
 def migration_scenario(env):
-    mig = migrate(["vm1"], "host1", "host2", check_work = lambda mig: mig.vm("vm1").reboot())
+    mig = migrate(["vm1"], "host1", "host2", check_work = lambda mig: mig.vm("vm1").reset())
     mig.wait(status = "active")
-    mig.vm("vm1").reboot()
+    mig.vm("vm1").reset()
     mig.set_speed("1G")
     mig.join()
 `, result.Pass, nil},
@@ -86,9 +86,9 @@ def migration_scenario(env):
         wait_for(lambda: kept[0].state == "paused", 10, 0.01)
     migrate_wait(["vm1"], "host1", "host2", start_work = lambda mig: kept.append(mig.vm("vm1")), check_work = check)
 `, result.Fail, []string{"migration 1 of vm1: the source failed first (host1): ", twice}},
-		{"rebooted where it has left", nil, `
+		{"reset where it has left", nil, `
 def migration_scenario(env):
-    migrate_wait(["vm1"], "host1", "host2", check_src = lambda mig: mig.vm("vm1").reboot())
+    migrate_wait(["vm1"], "host1", "host2", check_src = lambda mig: mig.vm("vm1").reset())
 `, result.Error, []string{"vm1@host1: system_reset refused: its guest has migrated (postmigrate), it would run twice"}},
 		{"reset by HMP where it has left, then let run", nil, `
 def migration_scenario(env):

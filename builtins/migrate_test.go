@@ -264,7 +264,7 @@ def migration_scenario(env):
     assert_eq(vm.state, "paused")
     vm.resume()
     assert_eq(vm.state, "running")
-    vm.reboot()
+    vm.reset()
     vm.set_speed("3M")
     vm.set_downtime(0.2)
     got = vm.qmp("query-migrate-parameters")

@@ -306,7 +306,7 @@ def migration_scenario(env):
     postcopy(b, a)
     typed("migrate_wait", migrate_wait(["vm1"], a, b))
     reset = typed("vm.expect", vm.expect("RESET"))
-    typed("vm.reboot", vm.reboot())
+    typed("vm.reset", vm.reset())
     typed("expectation.wait", reset.wait(10))
     typed("expectation.close", reset.close())
     typed("vm.destroy", vm.destroy())
@@ -318,7 +318,7 @@ def migration_scenario(env):
 		if slices.Contains([]string{
 			"fail", "error", "skip", // they do not return
 			"host.block_port", "fault.undo", // for root and nftables: see the tests of testbed
-			"vm.wait_for_login", "vm.wait_for_serial_login", // see TestSessions
+			"vm.wait_for_login", "vm.wait_for_serial_login", "vm.reboot", // see TestSessions
 			"vm.plug_disk", "vm.plug_nic", "vm.device", // see TestDevicesFollowTheGuest
 		}, name) || strings.HasPrefix(name, "device.") || strings.HasPrefix(name, "session.") {
 			continue

@@ -104,7 +104,7 @@ func TestTable(t *testing.T) {
 	for class, members := range map[string][]string{
 		"env":     {"params", "hosts", "master", "vms", "vm", "artifact"},
 		"host":    {"name", "facts", "run", "start", "read_file", "write_file", "upload", "download", "free_port", "block_port", "unblock"},
-		"vm":      {"name", "host", "params", "state", "start", "wait_for_login", "wait_for_serial_login", "qmp", "pause", "resume", "reboot", "destroy", "set_speed", "set_downtime"},
+		"vm":      {"name", "host", "params", "state", "start", "wait_for_login", "wait_for_serial_login", "qmp", "pause", "resume", "reset", "reboot", "destroy", "set_speed", "set_downtime"},
 		"session": {"cmd", "cmd_status", "cmd_output", "cmd_status_output", "sendline", "close"},
 		"mig":     {"vm", "join", "cancel", "status", "stats", "set_speed", "set_downtime", "wait_status", "wait"},
 		"params":  {"get", "object", "objects", "int", "bool"},

@@ -98,6 +98,20 @@ var (
 	VMs = Type{"list of VM names", "list[string | vm]", unpackVMs}
 )
 
+// oneOf unpacks to string, one of the choices.
+func oneOf(choices ...string) Type {
+	return Type{strings.Join(choices, " or "), "string", func(_ *task.Task, v starlark.Value) (any, error) {
+		choice, ok := starlark.AsString(v)
+		switch {
+		case !ok:
+			return nil, nil
+		case !slices.Contains(choices, choice):
+			return nil, fmt.Errorf("got %q, want %s", choice, strings.Join(choices, " or "))
+		}
+		return choice, nil
+	}}
+}
+
 // calledWith is Function with the types of its arguments.
 func calledWith(types string) Type {
 	f := Function

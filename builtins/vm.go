@@ -111,7 +111,7 @@ func vmClass() *Class {
 				Doc: "Executes a QMP command. A _ in the name of an argument stands for a -. " +
 					"The param monitor_timeout limits how long QEMU may take to answer. " +
 					"cont, system_reset and system_wakeup are refused on a source whose migration has completed, and migrate_cancel in postcopy: they would lose the guest. " +
-					"Unlike pause and reboot, a stop, a system_reset and whatever human-monitor-command does do not count as requested by the scenario; a quit is treated like destroy.",
+					"Unlike pause and reset, a stop, a system_reset and whatever human-monitor-command does do not count as requested by the scenario; a quit is treated like destroy.",
 				Returns: Return{"any", "what QEMU has answered"},
 				Fn:      vmQMP,
 			},
@@ -138,10 +138,20 @@ func vmClass() *Class {
 				Fn:      control((*testbed.Instance).Cont),
 			},
 			{
-				Name: "reboot", Waits: true,
-				Doc:     "Resets the guest (QMP system_reset). Any other reset between the start of a migration and the end of its checks is a FAIL. Refused on a source whose migration has completed.",
+				Name: "reset", Waits: true,
+				Doc:     "Resets the guest (QMP system_reset) and returns at once; vm.reboot also waits for the next boot. A reset that neither has requested is a FAIL between the start of a migration and the end of its checks. Refused on a source whose migration has completed.",
 				Returns: Nothing,
 				Fn:      control((*testbed.Instance).Reset),
+			},
+			{
+				Name: "reboot", Waits: true,
+				Params: []Param{
+					{"how", oneOf("qmp", "shell"), Value("qmp"), "qmp: by a reset, as vm.reset does; shell: by the guest's command of the param reboot_command, in a new session"},
+					loginTimeoutParam, checkParam,
+				},
+				Doc:     "Reboots the guest and waits until its next boot accepts a login: by SSH, or on the serial console if the VM has no NIC. It may be migrated meanwhile. Its sessions end.",
+				Returns: Return{"session | None", "a session of the new boot; None if there was no login in time, with check=False"},
+				Fn:      vmReboot,
 			},
 			{
 				Name: "destroy", Waits: true,
@@ -200,18 +210,43 @@ func login(t *task.Task, a *Args, by func(*testbed.Instance, context.Context, ti
 		return nil, err
 	}
 	timeout := argOr(a, "timeout", inst.Config().Login.Timeout)
-	session, err := task.Wait(t, func(ctx context.Context) (*guest.Session, error) {
+	return newSession(t, a, func(ctx context.Context) (*guest.Session, *testbed.Instance, error) {
 		session, err := by(inst, ctx, timeout)
+		return session, inst, err
+	})
+}
+
+func vmReboot(t *task.Task, a *Args) (starlark.Value, error) {
+	inst, err := selfInstance(t, a)
+	if err != nil {
+		return nil, err
+	}
+	if err := inst.RefuseDeparted("vm.reboot"); err != nil {
+		return nil, err
+	}
+	reboot, timeout := (*testbed.Instance).Reboot, argOr(a, "timeout", inst.Config().Login.Timeout)
+	if arg[string](a, "how") == "shell" {
+		reboot = (*testbed.Instance).RebootInShell
+	}
+	return newSession(t, a, func(ctx context.Context) (*guest.Session, *testbed.Instance, error) {
+		return reboot(inst, ctx, timeout)
+	})
+}
+
+// newSession waits for a login and returns its session.
+func newSession(t *task.Task, a *Args, login func(context.Context) (*guest.Session, *testbed.Instance, error)) (starlark.Value, error) {
+	session, err := task.Wait(t, func(ctx context.Context) (*sessionHandle, error) {
+		session, inst, err := login(ctx)
 		blamed := inst.Blame(ctx, err)
 		if errors.Is(err, testbed.ErrNoLogin) && ctx.Err() == nil && isAlive(inst, blamed) {
 			return nil, &unmetError{blamed}
 		}
-		return session, blamed
+		return &sessionHandle{session, inst}, blamed
 	})
 	if err != nil {
 		return orUnmet(a, nil, err)
 	}
-	return stateOf(t).newObject("session", &sessionHandle{session, inst}, inst.String()), nil
+	return stateOf(t).newObject("session", session, session.instance.String()), nil
 }
 
 // control returns a builtin that calls a method of the instance.

@@ -434,6 +434,10 @@ var params = []Param{
 		Name: "login_timeout", Kind: Seconds, Default: "360", Object: VM, Reader: "runtime/migration",
 		Doc: "How long a guest may take from its start until the login.",
 	},
+	{
+		Name: "reboot_command", Kind: Text, Default: "reboot", Object: VM, Reader: "runtime/testbed",
+		Doc: "The command of the guest's shell by which it reboots, for vm.reboot(\"shell\").",
+	},
 
 	// ---- migrations
 	{

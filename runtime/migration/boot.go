@@ -23,7 +23,7 @@ func (s *Side) noteBoot(ctx context.Context, vm string) error {
 	return nil
 }
 
-// checkResets checks that nothing but [testbed.Instance.Reset] has reset the guest
+// checkResets checks that nothing but what the scenario has requested has reset the guest
 // on either side since it began to move. requested says whether that has.
 func (mv *move) checkResets() (requested bool, err error) {
 	for _, side := range []*Side{mv.m.Source, mv.m.Destination} {
@@ -37,7 +37,7 @@ func (mv *move) checkResets() (requested bool, err error) {
 		}
 		for _, r := range resets {
 			if !r.Requested {
-				return false, fmt.Errorf("the guest was reset on %s after its migration had started: at %s; only vm.reboot() may reset it", side.Host.Name(), r)
+				return false, fmt.Errorf("the guest was reset on %s after its migration had started: at %s; only vm.reset() and vm.reboot() may reset it", side.Host.Name(), r)
 			}
 			requested = true
 		}

@@ -87,6 +87,7 @@ type Bed struct {
 	notices     []string                           // for the results
 	claims      map[string]string                  // VM -> what starts or migrates it
 	rebooting   map[string]bool                    // VM -> its guest was reset on request, without a login since
+	rebootAsked map[string]bool                    // VM -> its guest was asked to reboot itself, without a reset since
 	faults      []error                            // of QEMUs that ended abnormally in Close
 	read        map[string]bool                    // names of params that the scenario has read
 	set         map[string]string                  // params that the scenario has set -> where
@@ -109,7 +110,7 @@ func New(c Config) *Bed {
 	b := &Bed{
 		params: c.Params, results: c.Results, ledger: newOwned(c.Ledger), log: c.Log,
 		name: c.Name, shared: c.Shared, launch: c.Launch, coldStart: c.ColdStart,
-		starting: map[instanceKey]bool{}, claims: map[string]string{}, consoles: map[string]string{}, rebooting: map[string]bool{}, ran: map[string]bool{},
+		starting: map[instanceKey]bool{}, claims: map[string]string{}, consoles: map[string]string{}, rebooting: map[string]bool{}, rebootAsked: map[string]bool{}, ran: map[string]bool{},
 		kept: map[string][]string{}, imagesOf: map[string]*vm.Images{}, diskMarks: map[string]string{}, troubles: map[string]troubles{}, read: map[string]bool{}, set: map[string]string{},
 		watchers: map[int]func(*Instance, qmp.Event){}, changed: map[string]changes{},
 	}

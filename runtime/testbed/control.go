@@ -13,7 +13,7 @@ import (
 
 // Cont resumes the guest, see [vm.Instance.Cont].
 func (i *Instance) Cont(ctx context.Context) error {
-	if err := i.refuseDeparted("cont"); err != nil {
+	if err := i.RefuseDeparted("cont"); err != nil {
 		return err
 	}
 	return i.setState("running", i.QEMU.Cont(ctx))
@@ -39,7 +39,7 @@ func (i *Instance) setState(state string, err error) error {
 // Reset resets the guest. Unlike other resets, this one is requested: it is not a
 // failure of a guest that is being migrated.
 func (i *Instance) Reset(ctx context.Context) error {
-	if err := i.refuseDeparted("system_reset"); err != nil {
+	if err := i.RefuseDeparted("system_reset"); err != nil {
 		return err
 	}
 	i.mu.Lock()
@@ -57,8 +57,9 @@ func (i *Instance) Reset(ctx context.Context) error {
 // resumingCommands are the commands that make a guest run, or able to run.
 var resumingCommands = []string{"cont", "system_reset", "system_wakeup"}
 
-// refuseDeparted returns an error if the guest has migrated to another instance.
-func (i *Instance) refuseDeparted(command string) error {
+// RefuseDeparted returns an error if the guest has migrated to another instance: command
+// would make it run twice.
+func (i *Instance) RefuseDeparted(command string) error {
 	i.mu.Lock()
 	defer i.mu.Unlock()
 	if !i.presence.departed() {
@@ -76,7 +77,7 @@ func (i *Instance) RanTwice() bool { return i.currentPresence() == splitBrain }
 // requested.
 func (i *Instance) Execute(ctx context.Context, command string, arguments map[string]any, reply any) error {
 	if slices.Contains(resumingCommands, command) {
-		if err := i.refuseDeparted(command); err != nil {
+		if err := i.RefuseDeparted(command); err != nil {
 			return err
 		}
 	}

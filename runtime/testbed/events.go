@@ -16,7 +16,7 @@ import (
 type Reset struct {
 	Time      time.Time
 	Reason    string // QEMU's: guest-reset, host-qmp-system-reset, …
-	Requested bool   // by [Instance.Reset], or by the firmware in the boot that followed
+	Requested bool   // by [Instance.Reset] or [Instance.RebootInShell], or by the firmware in the boot that followed
 }
 
 func (r Reset) String() string {
@@ -105,6 +105,9 @@ func (i *Instance) newReset(e qmp.Event) Reset {
 	r := Reset{Time: e.Received, Reason: resetReason(e)}
 	bed := i.Host.bed
 	switch {
+	case r.Reason != byMonitor && bed.takeRebootAsked(i.Name()):
+		r.Requested = true
+		bed.setRebooting(i.Name(), true)
 	case r.Reason != byMonitor:
 		r.Requested = bed.isRebooting(i.Name())
 	case i.requested.resets > 0:

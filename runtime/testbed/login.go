@@ -198,12 +198,20 @@ func (i *Instance) WaitForSerialLogin(ctx context.Context, timeout time.Duration
 	return i.opened(session), nil
 }
 
+// logIn returns a new session: by SSH, or on the serial console for a VM without a NIC.
+func (i *Instance) logIn(ctx context.Context, timeout time.Duration) (*guest.Session, error) {
+	if !i.Config().Login.NIC {
+		return i.WaitForSerialLogin(ctx, timeout)
+	}
+	return i.newLogin(ctx, timeout, guest.SSH)
+}
+
 // EnsureLogin checks that the guest accepts a login: by SSH, or on the serial console
 // for a VM without a NIC. The next WaitForLogin returns the session of this check, to
 // avoid a second login.
 func (i *Instance) EnsureLogin(ctx context.Context, timeout time.Duration) error {
 	if !i.Config().Login.NIC {
-		session, err := i.WaitForSerialLogin(ctx, timeout)
+		session, err := i.logIn(ctx, timeout)
 		if err != nil {
 			return err
 		}
@@ -246,12 +254,22 @@ func (i *Instance) BootID(ctx context.Context, login bool) string {
 		}
 	}
 	for _, session := range slices.Backward(sessions) {
-		output, err := session.ExecChannel(ctx, "read -r id </proc/sys/kernel/random/boot_id && echo $id")
-		if id := strings.TrimSpace(output); err == nil && bootID.MatchString(id) {
+		if id := i.readBootID(ctx, session); id != "" {
 			return id
 		}
-		i.log.Debug("no boot ID", "error", err)
 	}
+	return ""
+}
+
+// readBootID reads the boot ID in a session, "" if it cannot be read.
+func (i *Instance) readBootID(ctx context.Context, session *guest.Session) string {
+	ctx, cancel := context.WithTimeoutCause(ctx, bootIDTimeout, fmt.Errorf("no answer within %v", bootIDTimeout))
+	defer cancel()
+	output, err := session.ExecChannel(ctx, "read -r id </proc/sys/kernel/random/boot_id && echo $id")
+	if id := strings.TrimSpace(output); err == nil && bootID.MatchString(id) {
+		return id
+	}
+	i.log.Debug("no boot ID", "error", err)
 	return ""
 }
 
@@ -275,4 +293,15 @@ func (i *Instance) takeCheckedSession(ctx context.Context) *guest.Session {
 	}
 	_ = session.Close()
 	return nil
+}
+
+// dropCheckedSession closes EnsureLogin's session, as the guest is about to reboot.
+func (i *Instance) dropCheckedSession() {
+	i.mu.Lock()
+	session := i.checked
+	i.checked = nil
+	i.mu.Unlock()
+	if session != nil {
+		_ = session.Close()
+	}
 }

@@ -71,6 +71,8 @@ type Login struct {
 	Prompt   *regexp.Regexp // of its shell
 	NIC      bool           // the VM has a NIC, so SSH is possible
 	Timeout  time.Duration  // from the guest's start until a login succeeds
+
+	RebootCommand string // of its shell
 }
 
 // ParseConfig parses the params of the VM called name, narrowed to the host and then
@@ -93,6 +95,7 @@ func ParseConfig(name string, p cartesian.Params) (Config, error) {
 		Login: Login{
 			Port: v.Port("shell_port"), Username: v.Text("username"), Password: host.Secret(v.Text("password")),
 			Prompt: v.Pattern("shell_prompt"), NIC: v.Has("nics"), Timeout: v.Seconds("login_timeout"),
+			RebootCommand: v.Text("reboot_command"),
 		},
 	}
 	v.Choice("shell_client")
