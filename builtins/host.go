@@ -122,13 +122,14 @@ func hostClass() *Class {
 				Name: "block_port", Waits: true,
 				Params: []Param{
 					{"port", Int, Required, "a TCP port, but none by which mhmig reaches a host of the run by SSH"},
+					{"how", oneOf(string(testbed.ByDrop), string(testbed.ByReject)), Value(string(testbed.ByDrop)), "drop: packets vanish, as behind a firewall, and peers wait; reject: the answer is a TCP reset, as when nothing listens, and connections break at once"},
 					{"timeout", Seconds, Value(10 * time.Minute), "after how long the host undoes it by itself; at most 3600"},
 				},
-				Doc:     "Drops all TCP packets to or from the port on this host (by nftables, as root), until fault.undo, host.unblock or the scenario's end. If the timeout has undone it before that, it is an ERROR then.",
+				Doc:     "Drops or rejects all TCP packets to or from the port on this host (by nftables, as root), until fault.undo, host.unblock or the scenario's end. If the timeout has undone it before that, it is an ERROR then.",
 				Returns: Return{"fault", "the blocked port, to undo"},
 				Fn: func(t *task.Task, a *Args) (starlark.Value, error) {
-					h, port, limit := a.Self.(*testbed.Host), arg[int](a, "port"), arg[time.Duration](a, "timeout")
-					block, err := task.Wait(t, func(ctx context.Context) (*testbed.Block, error) { return h.BlockPort(ctx, port, limit) })
+					h, port, by, limit := a.Self.(*testbed.Host), arg[int](a, "port"), testbed.BlockBy(arg[string](a, "how")), arg[time.Duration](a, "timeout")
+					block, err := task.Wait(t, func(ctx context.Context) (*testbed.Block, error) { return h.BlockPort(ctx, port, by, limit) })
 					if err != nil {
 						return nil, err
 					}

@@ -4,12 +4,19 @@ package builtins_test
 
 import (
 	"encoding/json"
+	"errors"
+	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
+	"syscall"
 	"testing"
+	"time"
+
+	"go.starlark.net/starlark"
 
 	"github.com/mhmig/mhmig/lang/cartesian"
 	"github.com/mhmig/mhmig/runtime/result"
@@ -144,4 +151,40 @@ def migration_scenario(env):
 	if name := strings.ReplaceAll(e.name, "-", "_"); strings.Contains(string(tables), name) {
 		t.Errorf("left: %s", tables)
 	}
+}
+
+// A port that is blocked by reject refuses new connections at once and breaks open ones.
+func TestBlockPortByReject(t *testing.T) {
+	t.Parallel()
+	needNftables(t)
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer listener.Close()
+	open, err := net.Dial("tcp", listener.Addr().String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer open.Close()
+	if err := open.SetDeadline(time.Now().Add(awaitTimeout)); err != nil {
+		t.Fatal(err)
+	}
+	reset := func(*starlark.Thread, *starlark.Builtin, starlark.Tuple, []starlark.Tuple) (starlark.Value, error) {
+		_, _ = open.Write([]byte("x"))
+		_, err := open.Read(make([]byte, 1))
+		return starlark.Bool(errors.Is(err, syscall.ECONNRESET)), nil
+	}
+	e := runScenario(t, bedtest.NoQEMU(t), &testRun{extra: starlark.StringDict{"reset": starlark.NewBuiltin("reset", reset)}, source: `
+def migration_scenario(env):
+    h, port = env.hosts[0], env.params.int("port")
+    connect = lambda: h.run("timeout 20 bash -c ': </dev/tcp/127.0.0.1/%d'" % port, check = False).status
+    assert_eq(connect(), 0)
+    f = h.block_port(port, how = "reject")
+    assert_eq(connect(), 1)
+    assert_eq(reset(), True)
+    f.undo()
+    assert_eq(connect(), 0)
+`, params: map[string]string{"port": strconv.Itoa(listener.Addr().(*net.TCPAddr).Port)}})
+	e.want(t, result.Pass)
 }

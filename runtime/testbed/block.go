@@ -19,7 +19,24 @@ import (
 // LongestBlock is the maximum time after which the host unblocks a port by itself.
 const LongestBlock = time.Hour
 
-// Block is a port whose packets a host drops.
+// BlockBy is what a host does with the packets of a blocked port.
+type BlockBy string
+
+// A firewall drops packets silently, and a peer waits; a host whose program has ended
+// answers with a TCP reset, and a peer learns of it at once.
+const (
+	ByDrop   BlockBy = "drop"
+	ByReject BlockBy = "reject"
+)
+
+// statements are nftables' statements. The resets that reject sends have the port too,
+// and must not be rejected themselves.
+var statements = map[BlockBy]string{
+	ByDrop:   "drop",
+	ByReject: "tcp flags & rst == 0 reject with tcp reset",
+}
+
+// Block is a port whose packets a host drops or rejects.
 type Block struct {
 	host  *Host
 	port  int
@@ -33,7 +50,7 @@ type Block struct {
 
 func (k *Block) String() string { return fmt.Sprintf("port %d of %s blocked", k.port, k.host.Name()) }
 
-// blockPort creates the table %[1]s that drops the packets of port %[2]d. Before, it
+// blockPort creates the table %[1]s that applies %[5]s to the packets of port %[2]d. Before, it
 // starts a process that deletes the table after %[3]d seconds, even if mhmig has ended
 // or cannot reach the host. The process is not marked as one of a lab, so that it
 // survives the lab.
@@ -44,17 +61,17 @@ nft -f - <<'END'
 add table inet %[1]s
 add chain inet %[1]s in { type filter hook input priority -10; }
 add chain inet %[1]s out { type filter hook output priority -10; }
-add rule inet %[1]s in tcp dport %[2]d drop
-add rule inet %[1]s in tcp sport %[2]d drop
-add rule inet %[1]s out tcp dport %[2]d drop
-add rule inet %[1]s out tcp sport %[2]d drop
+add rule inet %[1]s in tcp dport %[2]d %[5]s
+add rule inet %[1]s in tcp sport %[2]d %[5]s
+add rule inet %[1]s out tcp dport %[2]d %[5]s
+add rule inet %[1]s out tcp sport %[2]d %[5]s
 END`
 
-// BlockPort drops all TCP packets to or from a port of the host, with a separate
+// BlockPort drops or rejects all TCP packets to or from a port of the host, with a separate
 // nftables table. It needs root on the host. After limit, at most [LongestBlock], the
 // host unblocks the port by itself. A port of the SSH connections to the run's hosts is
 // refused: without them the block could not be undone.
-func (h *Host) BlockPort(ctx context.Context, port int, limit time.Duration) (*Block, error) {
+func (h *Host) BlockPort(ctx context.Context, port int, by BlockBy, limit time.Duration) (*Block, error) {
 	switch {
 	case port < 1 || port > 65535:
 		return nil, fmt.Errorf("block port %d: want a TCP port, 1 to 65535", port)
@@ -71,7 +88,7 @@ func (h *Host) BlockPort(ctx context.Context, port int, limit time.Duration) (*B
 		return nil, err
 	}
 	seconds := int((limit + time.Second - 1) / time.Second)
-	script := fmt.Sprintf(blockPort, table, port, seconds, ledger.FirewallVariable)
+	script := fmt.Sprintf(blockPort, table, port, seconds, ledger.FirewallVariable, statements[by])
 	if _, err := h.Run(ctx, host.Command{Script: script, Timeout: commandTimeout}); err != nil {
 		// The table may exist, if only the answer was lost. If it cannot be removed now, it
 		// stays in the ledger.
@@ -83,7 +100,7 @@ func (h *Host) BlockPort(ctx context.Context, port int, limit time.Duration) (*B
 	h.mu.Lock()
 	h.blocks = append(h.blocks, k)
 	h.mu.Unlock()
-	h.bed.log.Info("port blocked", "host", h.Name(), "port", port)
+	h.bed.log.Info("port blocked", "host", h.Name(), "port", port, "by", string(by))
 	return k, nil
 }
 

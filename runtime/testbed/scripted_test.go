@@ -250,7 +250,7 @@ func TestCommands(t *testing.T) {
 		{4711, 2 * testbed.LongestBlock, "want more than 0 and at most"},
 		{h.Config().Port, time.Minute, "refused: mhmig connects to host1 through it"},
 	} {
-		if _, err := h.BlockPort(ctx, tt.port, tt.limit); err == nil || !strings.Contains(err.Error(), tt.want) {
+		if _, err := h.BlockPort(ctx, tt.port, testbed.ByDrop, tt.limit); err == nil || !strings.Contains(err.Error(), tt.want) {
 			t.Errorf("block port %d for %v: got %v, want %s", tt.port, tt.limit, err, tt.want)
 		}
 	}
