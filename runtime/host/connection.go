@@ -6,6 +6,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"log/slog"
 	"net"
 	"sync"
@@ -231,8 +232,8 @@ func await[T any](ctx context.Context, k *connection, f func() (T, error), disca
 	}
 	select {
 	case r := <-results:
-		if r.err != nil && k.ended.Err() != nil {
-			return zero, context.Cause(k.ended)
+		if errors.Is(r.err, io.EOF) || r.err != nil && k.ended.Err() != nil {
+			return zero, k.reason(r.err)
 		}
 		return r.value, r.err
 	case <-ctx.Done():

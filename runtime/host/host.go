@@ -6,7 +6,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"log/slog"
 	"slices"
 	"sync"
@@ -234,11 +233,7 @@ func (h *Host) session(ctx context.Context, u urgency) (*connection, *ssh.Sessio
 }
 
 func (k *connection) openSession(ctx context.Context) (*ssh.Session, error) {
-	s, err := await(ctx, k, k.client.NewSession, func(s *ssh.Session) { s.Close() })
-	if errors.Is(err, io.EOF) {
-		err = k.reason(err)
-	}
-	return s, err
+	return await(ctx, k, k.client.NewSession, func(s *ssh.Session) { s.Close() })
 }
 
 func (k *connection) roundTrip(ctx context.Context) error {

@@ -518,3 +518,15 @@ func TestLoginShellThatRunsNothing(t *testing.T) {
 	}
 	wantText(t, err, "host1: start true: ", "login shell", "This account is currently not available.")
 }
+
+// A connection that ends while a command is being started is a lost one, however far the
+// start had come.
+func TestLostWhileStarting(t *testing.T) {
+	t.Parallel()
+	s := startServer(t, `ForceCommand kill -KILL "$PPID"`)
+	for range 20 {
+		h := s.dial(t)
+		_, err := h.Start(t.Context(), host.Command{Args: []string{"true"}})
+		wantError[*host.LostError](t, "Start", err)
+	}
+}

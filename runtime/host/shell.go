@@ -103,7 +103,8 @@ func (s *shell) begin() error {
 	}
 	_, stderrBanner, marked := skipTo(s.stderr, mark)
 	if !ok || !marked {
-		return fmt.Errorf("the login shell did not run /bin/sh; its output: %q", strings.TrimSpace(stdoutBanner+stderrBanner))
+		err := fmt.Errorf("the login shell did not run /bin/sh; its output: %q", strings.TrimSpace(stdoutBanner+stderrBanner))
+		return s.conn.reason(err) // the output ends also when the connection is lost
 	}
 	return nil
 }

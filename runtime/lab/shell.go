@@ -47,21 +47,25 @@ func (s *State) Login(ctx context.Context, hostName string, l Login) (status int
 	if err != nil {
 		return 0, err
 	}
-	client, err := s.connect(ctx, e)
-	if err != nil {
-		return 0, fmt.Errorf("%s: %w", hostName, err)
-	}
-	defer client.Close()
-	stop := context.AfterFunc(ctx, func() { client.Close() })
-	defer stop()
-	status, err = runLogin(client, l)
+	status, err = s.login(ctx, e, l)
 	if err != nil && ctx.Err() != nil {
-		err = context.Cause(ctx)
+		err = context.Cause(ctx) // which has closed the connection, at whatever step
 	}
 	if err != nil {
 		return 0, fmt.Errorf("%s: %w", hostName, err)
 	}
 	return status, nil
+}
+
+func (s *State) login(ctx context.Context, e Endpoint, l Login) (status int, err error) {
+	client, err := s.connect(ctx, e)
+	if err != nil {
+		return 0, err
+	}
+	defer client.Close()
+	stop := context.AfterFunc(ctx, func() { client.Close() })
+	defer stop()
+	return runLogin(client, l)
 }
 
 func runLogin(client *ssh.Client, l Login) (status int, err error) {

@@ -34,11 +34,13 @@ func TestLoginCommand(t *testing.T) {
 		if _, err := l.State().Login(t.Context(), "host3", lab.Login{}); err == nil || err.Error() != "host3: no such host; the lab has host1 to host2" {
 			t.Errorf("unknown host: got %v", err)
 		}
-		ctx, cancel := context.WithCancelCause(t.Context())
 		enough := errors.New("enough")
-		time.AfterFunc(200*time.Millisecond, func() { cancel(enough) })
-		if _, err := l.State().Login(ctx, "host1", lab.Login{Command: "sleep 4000"}); !errors.Is(err, enough) {
-			t.Errorf("cancelled: got %v, want %v", err, enough)
+		for _, after := range []time.Duration{time.Millisecond, 10 * time.Millisecond, 200 * time.Millisecond} {
+			ctx, cancel := context.WithCancelCause(t.Context())
+			time.AfterFunc(after, func() { cancel(enough) })
+			if _, err := l.State().Login(ctx, "host1", lab.Login{Command: "sleep 4000"}); !errors.Is(err, enough) {
+				t.Errorf("cancelled after %v: got %v, want %v", after, err, enough)
+			}
 		}
 	})
 }
