@@ -88,6 +88,24 @@ def migration_scenario(env):
 			[]string{"source host1 vm1", "running", "destination host2 vm1", "signal 9"},
 		},
 
+		{"the destination's in a migration that may fail", cartesian.Params{"mig_speed": "1K"}, `
+def migration_scenario(env):
+    mig = migrate(["vm1"], "host1", "host2", may_fail = True)
+    mig.wait_status("active")
+    kill("vm1", "host2")
+    assert_eq((mig.join(), mig.status, env.vm("vm1").host), (False, "failed", env.hosts[0]))
+    env.vm("vm1").set_speed("1G")
+    migrate_wait(["vm1"], "host1", "host2", params = {"mig_speed": "1G"})
+`, result.Pass, nil, nil},
+
+		{"the destination's by a crash in a migration that may fail", cartesian.Params{"mig_speed": "1K"}, `
+def migration_scenario(env):
+    mig = migrate(["vm1"], "host1", "host2", may_fail = True)
+    mig.wait_status("active")
+    kill("vm1", "host2", signal = 11)
+    mig.join()
+`, result.Fail, []string{"the destination failed first (host2): QEMU of vm1 on host2 ended by signal 11"}, nil},
+
 		{"the destination's before the migration", nil, `
 def migration_scenario(env):
     migrate_wait(["vm1"], "host1", "host2", before_migration = lambda mig: kill("vm1", "host2") if not mig.is_src else None)

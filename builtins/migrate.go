@@ -37,6 +37,7 @@ var migrateParams = []Param{
 	{"post_migration", Hook, None, "called with mig on both sides, at the end"},
 	{"hold", Bool, Value(false), "whether it stops before the switchover, with the status pre-switchover, until mig.release: see mig.hold"},
 	{"postcopy", Bool, Computed("the param mig_postcopy"), "whether mig.start_postcopy can switch it to post-copy"},
+	{"may_fail", Bool, Value(false), "whether it may fail for a reason of the network or the destination, or by mig_timeout, if the guests run on the source then: mig.join returns False, mig.error says why. A QEMU that crashes, and a lost guest, are a FAIL all the same"},
 	{"fresh", Bool, Computed("only where needed"), "whether guests are restarted on src. True: always, even if they run there. False: never; a guest that runs elsewhere or has ended is an ERROR. Without it: those that do not run on src, with a warning if such a guest ran before"},
 }
 
@@ -139,6 +140,7 @@ func startMigration(t *task.Task, a *Args) (*running, error) {
 		Params:          params,
 		Fresh:           freshness(a),
 		Hold:            arg[bool](a, "hold"),
+		MayFail:         arg[bool](a, "may_fail"),
 		StartWork:       hook("start_work"),
 		CheckWork:       hook("check_work"),
 		BeforeMigration: hook("before_migration"),
@@ -242,6 +244,12 @@ func migClass() *Class {
 			{"status", "string", "QEMU's migration status: none, setup, active, completed, failed, cancelled, …", func(_ *scenarioState, self any) (starlark.Value, error) {
 				return starlark.String(self.(migKey).running.State()), nil
 			}},
+			{"error", "string | None", "why the migration has failed, with may_fail=True; None if it has not", func(_ *scenarioState, self any) (starlark.Value, error) {
+				if err := self.(migKey).running.Failed(); err != nil {
+					return starlark.String(err.Error()), nil
+				}
+				return starlark.None, nil
+			}},
 			{"stats", "dict[string, dict[string, any]]", "by VM name, QEMU's statistics on the source (before the VM is sent only status, none): status, total-time, downtime, setup-time in ms, ram in bytes; " +
 				"for a guest that sends clock stamps (param guest_clock) also what they show, in ms: " +
 				"guest_downtime from its last stamp on the source to its first on the destination, guest_clock_stop the part of it in which its clock was stopped, " +
@@ -258,10 +266,15 @@ func migClass() *Class {
 			},
 			{
 				Name: "join", Waits: true, Params: []Param{{"timeout", Seconds, Computed("no limit beyond the migration's own"), "how long to wait"}, checkParam},
-				Doc:     "Waits until both sides have ended. A migration that has failed is a FAIL that names the side that failed first, also with check=False; one that the scenario has cancelled is not: see status.",
-				Returns: Return{"bool", "True; with check=False whether both sides have ended in time"},
+				Doc:     "Waits until both sides have ended. A migration that has failed is a FAIL that names the side that failed first, also with check=False; one that the scenario has cancelled is not: see status. With migrate(may_fail=True), False says that it has failed, and both sides have ended.",
+				Returns: Return{"bool", "True; False if it has failed as it may; with check=False whether both sides have ended in time"},
 				Fn: func(t *task.Task, a *Args) (starlark.Value, error) {
-					return met(a, self(a).running.join(t, limit(a)))
+					r := self(a).running
+					joined, err := met(a, r.join(t, limit(a)))
+					if err == nil && r.Failed() != nil {
+						return starlark.False, nil
+					}
+					return joined, err
 				},
 			},
 			{

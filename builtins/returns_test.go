@@ -261,7 +261,7 @@ def of_vm(vm, a):
     typed("vm.set_downtime", vm.set_downtime(0.3))
 
 def of_mig(mig):
-    for name in ["number", "vms", "src", "dst", "host", "is_src", "params", "status", "stats"]:
+    for name in ["number", "vms", "src", "dst", "host", "is_src", "params", "status", "error", "stats"]:
         typed("mig." + name, getattr(mig, name))
     typed("mig.vm", mig.vm("vm1"))
 

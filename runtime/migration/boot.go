@@ -33,7 +33,7 @@ func (mv *move) checkResets() (requested bool, err error) {
 		}
 		resets := instance.Resets()
 		if side.IsSource() {
-			resets = resets[mv.resetsBefore:]
+			resets = resets[min(mv.resetsBefore, len(resets)):]
 		}
 		for _, r := range resets {
 			if !r.Requested {

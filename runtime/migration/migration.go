@@ -17,15 +17,16 @@
 //	conclude          barrier checked, recheck, barrier concluded, end the VMs     barrier checked, recheck, barrier concluded
 //	post_migration    post_migration                                               post_migration
 //	cancelled         check the guests, barrier cancelled                          end the incoming VMs, barrier cancelled
+//	failed            check the guests, barrier cancelled                          end the incoming VMs, barrier cancelled
 //
 // A step that consists of a hook is logged only on sides that have the hook. The last
-// row is that of a cancelled migration, which continues there after migrate: the VMs
-// stay on the source.
+// rows are those of a migration that was cancelled, or has failed as [Plan.MayFail]
+// allows, which continues there: the VMs stay on the source.
 //
 // The package guarantees what QEMU does not: return-path is set on both ends, and a
 // migration has succeeded only when the destination runs; a source that has completed
 // never runs again; from the step migrate until both sides have rechecked, nothing but
-// vm.reboot() resets the guest; a failure names the side that failed first and carries
+// vm.reset() and vm.reboot() reset the guest; a failure names the side that failed first and carries
 // the evidence of both hosts.
 //
 // A Migration's methods may be called from any goroutine. Side.Run runs one
@@ -58,6 +59,7 @@ type Plan struct {
 	Destination *testbed.Host
 	Params      cartesian.Params // the variant's, with the changes of the call
 	Hold        bool             // see Migration.Hold
+	MayFail     bool             // a failure of the network or the destination is no error, if the guests run on the source then
 	Fresh       testbed.Fresh    // what to do if a guest is not on the source
 
 	StartWork Hook // on the source, before the migration
@@ -96,13 +98,15 @@ type Migration struct {
 
 	mu        sync.Mutex // guards what follows
 	changed   chan struct{}
-	cancelled bool           // Cancel was called
-	began     bool           // a source is or was set up for the move
-	held      bool           // the sources stop before the switchover
-	released  bool           // Release was called
-	observers int            // that wait for a sample
-	events    map[string]int // the number of each event since the start
-	failure   error          // the first one, once the source's migrate step has ended
+	cancelled bool                      // Cancel was called
+	began     bool                      // a source is or was set up for the move
+	held      bool                      // the sources stop before the switchover
+	released  bool                      // Release was called
+	observers int                       // that wait for a sample
+	events    map[string]int            // the number of each event since the start
+	failure   error                     // the first one, once the source's migrate step has ended
+	tolerated *Failure                  // of a migration that may fail
+	stops     []context.CancelCauseFunc // that end the sides' moves
 }
 
 // New checks the plan against the bed and returns the migration, not yet started:

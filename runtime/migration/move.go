@@ -6,6 +6,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math"
 	"slices"
 	"time"
 
@@ -48,7 +49,7 @@ type move struct {
 	switchedOn map[Role][]capability // by setCapabilities; each side has its own key
 	clock      guestclock.Watch
 
-	resetsBefore int    // of the guest on the source, when it began to move
+	resetsBefore int    // of the guest on the source, when it began to move; before, more than there can be
 	bootID       string // of the guest at that time, "" if unknown
 
 	// guarded by m.mu
@@ -65,7 +66,7 @@ type move struct {
 
 func newMove(m *Migration, vm string) *move {
 	o := m.options
-	mv := &move{vm: vm, m: m, state: qmp.MigrationNone, switchedOn: map[Role][]capability{}, transport: transports[o.protocol](o)}
+	mv := &move{vm: vm, m: m, state: qmp.MigrationNone, resetsBefore: math.MaxInt, switchedOn: map[Role][]capability{}, transport: transports[o.protocol](o)}
 	mv.limits = &limits{speed: o.speed, downtime: o.downtime}
 	mv.features = []Feature{mv.limits, holding{m}}
 	for _, feature := range features {

@@ -113,16 +113,24 @@ func (s *Side) run(ctx context.Context) error {
 	if s.IsSource() {
 		defer s.Migration.countEvents()()
 	}
-	if err := s.beforeMove(ctx, func(ctx context.Context) error { return s.runSteps(ctx, beforeMove) }); err != nil {
+	moving, stop := s.Migration.untilFailed(ctx)
+	defer stop()
+	err := s.beforeMove(moving, func(ctx context.Context) error { return s.runSteps(ctx, beforeMove) })
+	if err == nil {
+		if s.IsSource() {
+			defer s.saveRecord() // at the end: the guest's clock stamps on the destination are known then
+		}
+		err = s.runSteps(moving, duringMove)
+	}
+	switch {
+	case err != nil && s.Migration.tolerates(ctx, err):
+		if err := s.endFailedMove(ctx); err != nil {
+			return err
+		}
+		return s.runSteps(ctx, afterFailure)
+	case err != nil:
 		return err
-	}
-	if s.IsSource() {
-		defer s.saveRecord() // at the end: the guest's clock stamps on the destination are known then
-	}
-	if err := s.runSteps(ctx, duringMove); err != nil {
-		return err
-	}
-	if s.Migration.State() == qmp.MigrationCancelled {
+	case s.Migration.State() == qmp.MigrationCancelled:
 		return s.runSteps(ctx, afterCancel)
 	}
 	return s.runSteps(ctx, afterMove)
@@ -476,8 +484,8 @@ func (s *Side) abandonUnfinished(ctx context.Context) {
 	})
 }
 
-// endCancelledSource is the source's part after a cancelled migration: a guest whose
-// move was cancelled stays on the source; one whose move had completed stays on the
+// endCancelledSource is the source's part after a migration that was cancelled, or has
+// failed as it may: a guest whose move has not completed stays on the source; one whose move had completed stays on the
 // destination.
 func (s *Side) endCancelledSource(ctx context.Context) error {
 	if err := s.each(ctx, s.keepSource); err != nil {
@@ -506,11 +514,11 @@ func (s *Side) waitCancelled(ctx context.Context) error {
 	return s.waitForPeer(ctx, "cancelled", limit{s.Migration.options.finishTimeout, "finish_timeout"})
 }
 
-// keepSource is the source's part after a cancelled move.
+// keepSource is the source's part after a cancelled or failed move.
 func (s *Side) keepSource(ctx context.Context, vm string) error {
 	mv, instance := s.Migration.moves[vm], s.Instance(vm)
 	if mv.completed() {
-		s.log.Warn("its move completed before the migration was cancelled: it stays on the destination", "vm", vm)
+		s.log.Warn("its move completed before the migration was cancelled or failed: it stays on the destination", "vm", vm)
 		instance.Left()
 		return nil
 	}
@@ -521,12 +529,12 @@ func (s *Side) keepSource(ctx context.Context, vm string) error {
 	if s.Migration.options.offline {
 		return blame(ctx, mv, instance, SourceRole, instance.Cont(ctx))
 	}
-	state, err := instance.Status(ctx)
+	state, err := s.resumedState(ctx, instance)
 	if err == nil {
 		err = mv.checkBoot(ctx, instance, false)
 	}
 	if err == nil && state != "running" {
-		err = fmt.Errorf("the guest is %s on the source after the migration was cancelled, not running", state)
+		err = fmt.Errorf("the guest is %s on the source after the migration has ended as %s, not running", state, mv.currentState())
 	}
 	if err != nil && ctx.Err() == nil {
 		return fail(ctx, mv, instance, SourceRole, err)
@@ -534,12 +542,31 @@ func (s *Side) keepSource(ctx context.Context, vm string) error {
 	return err
 }
 
-// endDestination is the destination's part after a cancelled move.
+// resumedState returns the state of a source after a move that has not completed. A QEMU
+// that had stopped the guest resumes it shortly after it has reported the end.
+func (s *Side) resumedState(ctx context.Context, instance *testbed.Instance) (string, error) {
+	deadline := time.Now().Add(s.Migration.timeouts.answer)
+	for {
+		state, err := instance.Status(ctx)
+		if err != nil || state == "running" || time.Now().After(deadline) {
+			return state, err
+		}
+		if err := sleep(ctx, waitInterval); err != nil {
+			return "", err
+		}
+	}
+}
+
+// endDestination is the destination's part after a cancelled or failed move.
 func (s *Side) endDestination(ctx context.Context, vm string) error {
-	if s.Migration.moves[vm].completed() {
+	instance := s.Instance(vm)
+	switch {
+	case instance == nil: // the migration failed before it was started
+		return nil
+	case s.Migration.moves[vm].completed():
 		return s.arrive(ctx, vm)
 	}
-	return s.Migration.bed.Remove(ctx, s.Instance(vm))
+	return s.Migration.bed.Remove(ctx, instance)
 }
 
 func (s *Side) add(instance *testbed.Instance) {

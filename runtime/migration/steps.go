@@ -31,10 +31,11 @@ type part struct {
 type phase int
 
 const (
-	beforeMove  phase = iota // a QEMU that ends now ends the migration
-	duringMove               // the guests are migrated
-	afterMove                // of a migration that has completed
-	afterCancel              // of a migration that was cancelled
+	beforeMove   phase = iota // a QEMU that ends now ends the migration
+	duringMove                // the guests are migrated
+	afterMove                 // of a migration that has completed
+	afterCancel               // of a migration that was cancelled
+	afterFailure              // of one that has failed as it may
 )
 
 // steps are the steps of every migration, in order. A test compares the table in the
@@ -95,6 +96,11 @@ var steps = []step{
 		part{doc: "check the guests, barrier cancelled", do: (*Side).endCancelledSource},
 		part{doc: "end the incoming VMs, barrier cancelled", do: (*Side).endCancelledDestination},
 	},
+	{
+		"failed", afterFailure,
+		part{doc: "check the guests, barrier cancelled", do: (*Side).endCancelledSource},
+		part{doc: "end the incoming VMs, barrier cancelled", do: (*Side).endCancelledDestination},
+	},
 }
 
 // waitAt is a part that waits for the other side at a barrier, without a limit.
@@ -138,8 +144,7 @@ func (s *Side) runStep(ctx context.Context, st step) error {
 	return p.do(s, ctx)
 }
 
-// describeSteps formats the table of steps as in the package's documentation: the step
-// of a cancelled migration is the last row.
+// describeSteps formats the table of steps as in the package's documentation.
 func describeSteps() string {
 	var b strings.Builder
 	row := func(name, source, destination string) {

@@ -77,6 +77,15 @@ func (e *ExitError) Abnormal() bool {
 	return e.Status > 0 || len(e.Sanitizer) > 0 || e.Status == StatusUnknown && e.Cause == nil
 }
 
+// crashes are the signals by which a program that is broken ends.
+var crashes = []syscall.Signal{syscall.SIGABRT, syscall.SIGBUS, syscall.SIGFPE, syscall.SIGILL, syscall.SIGSEGV, syscall.SIGSYS, syscall.SIGTRAP}
+
+// Crashed says whether QEMU ended because it is broken: by a signal such as SIGSEGV, or
+// with a sanitizer report.
+func (e *ExitError) Crashed() bool {
+	return len(e.Sanitizer) > 0 || e.Status > 128 && slices.Contains(crashes, syscall.Signal(e.Status-128))
+}
+
 // lostPeer matches QEMU's messages about a migration whose other side, or the connection
 // to it, was lost. Only the log tells: the exit status is the same for a stream that
 // QEMU could not load.

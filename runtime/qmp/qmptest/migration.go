@@ -217,14 +217,13 @@ func (m *QEMU) send(network, where string) {
 	before := m.setRunState("finish-migrate")
 	m.emit("STOP", nil)
 	if m.isOn("pause-before-switchover") && !m.waitContinue(gone) {
-		m.setRunState(before)
-		m.emit("RESUME", nil)
 		m.connectionLost()
+		m.resumeGuest(before)
 		return
 	}
 	if _, err := conn.Write([]byte{sendsDeviceState}); err != nil || !<-gone {
-		m.setRunState(before)
 		m.connectionLost()
+		m.resumeGuest(before)
 		return
 	}
 	m.setRunState("postmigrate")
@@ -258,6 +257,15 @@ func (m *QEMU) connectionLost() {
 		return
 	}
 	m.setStatus("failed", "Unable to write to socket: Broken pipe")
+}
+
+// resumeGuest restores the run state from before the switchover, which QEMU does after it
+// has reported the end of the migration.
+func (m *QEMU) resumeGuest(before string) {
+	m.setRunState(before)
+	if before == "running" {
+		m.emit("RESUME", nil)
+	}
 }
 
 // waitContinue holds the source before the switchover, until migrate-continue. It is
