@@ -240,6 +240,7 @@ def of_tasks(env):
     typed("task.done", task.done)
     typed("parallel", parallel([lambda: 1]))
     typed("sleep", sleep(0))
+    typed("now", now())
     typed("wait_for", wait_for(lambda: 1, 1))
     typed("always", always(lambda: True, lambda: 1))
     typed("log", log("here"))
@@ -318,9 +319,9 @@ def migration_scenario(env):
 		if slices.Contains([]string{
 			"fail", "error", "skip", // they do not return
 			"host.block_port", "fault.undo", // for root and nftables: see the tests of testbed
-			"vm.wait_for_login", "vm.wait_for_serial_login", "vm.reboot", // see TestSessions
+			"vm.wait_for_login", "vm.wait_for_serial_login", "vm.reboot", "vm.clock", // see TestSessions
 			"vm.plug_disk", "vm.plug_nic", "vm.device", // see TestDevicesFollowTheGuest
-		}, name) || strings.HasPrefix(name, "device.") || strings.HasPrefix(name, "session.") {
+		}, name) || strings.HasPrefix(name, "device.") || strings.HasPrefix(name, "session.") || strings.HasPrefix(name, "clock.") {
 			continue
 		}
 		if !check.checked[name] {

@@ -24,23 +24,29 @@ type sessionHandle struct {
 // use calls do with the session. Using a session after its guest has migrated is an
 // error of the scenario.
 func (s *sessionHandle) use(ctx context.Context, bed *testbed.Bed, do func() error) error {
-	if err := bed.MovedFrom(s.instance); err != nil {
+	err := useGuest(ctx, bed, s.instance, do)
+	_, status := errors.AsType[*guest.CmdError](err)
+	_, late := errors.AsType[*guest.TimeoutError](err)
+	if (status || late) && bed.MovedFrom(s.instance) == nil && isAlive(s.instance, err) {
+		return &unmetError{err}
+	}
+	return err
+}
+
+// useGuest calls do, which uses the guest of an instance: an error of the scenario after
+// the guest has migrated, else the guest's.
+func useGuest(ctx context.Context, bed *testbed.Bed, i *testbed.Instance, do func() error) error {
+	if err := bed.MovedFrom(i); err != nil {
 		return err
 	}
 	err := do()
 	if err == nil {
 		return nil
 	}
-	if moved := bed.MovedFrom(s.instance); moved != nil {
+	if moved := bed.MovedFrom(i); moved != nil {
 		return fmt.Errorf("%w (%w)", moved, err)
 	}
-	blamed := s.instance.Blame(ctx, err)
-	_, status := errors.AsType[*guest.CmdError](err)
-	_, late := errors.AsType[*guest.TimeoutError](err)
-	if (status || late) && isAlive(s.instance, blamed) {
-		return &unmetError{blamed}
-	}
-	return blamed
+	return i.Blame(ctx, err)
 }
 
 var commandParams = []Param{

@@ -144,6 +144,6 @@ func Functions() []*Builtin {
 func Classes() []*Class {
 	return []*Class{
 		envClass(), hostClass(), resultClass(), processClass(), faultClass(),
-		vmClass(), deviceClass(), expectationClass(), sessionClass(), migClass(), taskClass(), paramsClass(),
+		vmClass(), deviceClass(), expectationClass(), sessionClass(), clockClass(), migClass(), taskClass(), paramsClass(),
 	}
 }

@@ -61,6 +61,7 @@ var taskFunctions = []*Builtin{
 		Fn:      waitForFn,
 	},
 	alwaysFunction,
+	nowFunction,
 }
 
 // taskClass is a task started with spawn.

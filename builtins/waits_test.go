@@ -209,6 +209,7 @@ def migration_scenario(env):
     watch("session.sendline", lambda: session.sendline("true"))
     watch("session.is_responsive", session.is_responsive)
     watch("session.close", lambda: vm.wait_for_login().close())
+    watch("vm.clock", vm.clock, once = True)
     watch("vm.qmp", lambda: vm.qmp("query-status"))
     expected = vm.expect("STOP")
     watch("expectation.wait", lambda: expected.wait(timeout = 0.01, check = False))

@@ -129,7 +129,13 @@ var errEnded = errors.New("QEMU has ended")
 // loginContext returns the context of a login: it ends after timeout, and when QEMU
 // ends or does not answer its monitor.
 func (i *Instance) loginContext(ctx context.Context, timeout time.Duration) (_ context.Context, stop func()) {
-	ctx, cancelTimeout := context.WithTimeoutCause(ctx, timeout, fmt.Errorf("login_timeout (%v) on %s expired", timeout, i))
+	return i.guestContext(ctx, timeout, fmt.Errorf("login_timeout (%v) on %s expired", timeout, i))
+}
+
+// guestContext returns a context for the use of the guest: it ends after timeout, for
+// which late is the cause, and when QEMU ends or does not answer its monitor.
+func (i *Instance) guestContext(ctx context.Context, timeout time.Duration, late error) (_ context.Context, stop func()) {
+	ctx, cancelTimeout := context.WithTimeoutCause(ctx, timeout, late)
 	ctx, cancel := context.WithCancelCause(ctx)
 	finished := make(chan struct{})
 	go func() {
