@@ -8,6 +8,7 @@ import (
 	"strings"
 
 	"github.com/mhmig/mhmig/runtime/jeos"
+	"github.com/mhmig/mhmig/runtime/jeos/cdrom"
 	"github.com/mhmig/mhmig/runtime/jeos/workload"
 )
 
@@ -44,9 +45,14 @@ JeOS, mhmig's guest, has the commands of busybox and those below, for
 ` + "`password`" + ` sets another. ` + "`@std//work.star`" + ` has functions that use the commands.
 `)
 	for _, name := range workload.Commands() {
-		fmt.Fprintf(b, "\n### %s\n\n", name)
-		for line := range strings.Lines(workload.Usage(name)) {
-			b.WriteString(strings.TrimRight("    "+line, " \n") + "\n")
-		}
+		writeGuestCommand(b, name, workload.Usage(name))
+	}
+	writeGuestCommand(b, cdrom.Name, cdrom.Usage())
+}
+
+func writeGuestCommand(b *strings.Builder, name, usage string) {
+	fmt.Fprintf(b, "\n### %s\n\n", name)
+	for line := range strings.Lines(usage) {
+		b.WriteString(strings.TrimRight("    "+line, " \n") + "\n")
 	}
 }

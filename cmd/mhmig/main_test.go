@@ -60,7 +60,7 @@ var guestParts = sync.OnceValues(func() (string, error) {
 		return "", fmt.Errorf("mhmig bootstrap: %w\n%s", err, out)
 	}
 	cache, err := jeos.DefaultCacheDir()
-	return filepath.Join(cache, "jeos", "parts"), err
+	return filepath.Join(cache, "jeos", jeos.PartsDir), err
 })
 
 // giveImage puts a guest image into a cache of the test's own. It is that of the user's
@@ -70,7 +70,7 @@ func giveImage(cache string) error {
 	if err != nil {
 		return err
 	}
-	own := filepath.Join(cache, "jeos", "parts")
+	own := filepath.Join(cache, "jeos", jeos.PartsDir)
 	if err := os.MkdirAll(filepath.Dir(own), 0o755); err != nil {
 		return err
 	}

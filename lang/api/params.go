@@ -300,7 +300,7 @@ var params = []Param{
 	{
 		Name: "drive_format", Kind: Choice, Default: "virtio", Choices: []string{"virtio", "ide", "ahci", "scsi"},
 		Spellings: map[string]string{"virtio_blk": "virtio", "virtio-blk-pci": "virtio", "scsi-hd": "scsi", "virtio_scsi": "scsi"}, Object: Image, Reader: "runtime/vm",
-		Doc: "The disk's device: virtio-blk, a disk on the chipset's IDE controller, on an AHCI controller, or on a virtio-scsi controller.",
+		Doc: "The disk's device: virtio-blk, a disk on the chipset's IDE controller, on an AHCI controller, or on a virtio-scsi controller. JeOS has no driver for AHCI, which is also what ide means on a q35.",
 	},
 	{
 		Name: "drive_cache", Kind: Choice, Default: "writeback", Choices: []string{"writeback", "none", "writethrough", "directsync", "unsafe"}, Object: Image, Reader: "runtime/vm",
@@ -343,7 +343,7 @@ var params = []Param{
 	{
 		Name: "cd_format", Kind: Choice, Default: "ide", Choices: []string{"ide", "ahci", "scsi"},
 		Spellings: map[string]string{"ide-cd": "ide", "scsi-cd": "scsi", "virtio-scsi": "scsi", "virtio_scsi": "scsi"}, Object: CDROM, Reader: "runtime/vm",
-		Doc: "The CD-ROM drive's device: on the chipset's IDE controller, on an AHCI controller, or on a virtio-scsi controller.",
+		Doc: "The CD-ROM drive's device: on the chipset's IDE controller, on an AHCI controller, or on a virtio-scsi controller. JeOS has no driver for AHCI, which is also what ide means on a q35.",
 	},
 	{
 		Name: "floppies", Kind: Names, Object: VM, Reader: "runtime/vm",
@@ -362,7 +362,7 @@ var params = []Param{
 	{
 		Name: "nic_model", Kind: Choice, Default: "virtio", Choices: []string{"virtio", "e1000", "e1000e", "rtl8139"},
 		Spellings: map[string]string{"virtio_net": "virtio", "virtio-net-pci": "virtio"}, Object: NIC, Reader: "runtime/vm",
-		Doc: "The network card's device.",
+		Doc: "The network card's device. JeOS has a driver for virtio only.",
 	},
 	{
 		Name: "nic_mode", Kind: Choice, Default: "user", Choices: []string{"user", "tap", "none"}, Spellings: map[string]string{"bridge": "tap"}, Object: NIC, Reader: "runtime/vm",

@@ -6,6 +6,7 @@ import (
 	"bufio"
 	"bytes"
 	"context"
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"io"
@@ -14,6 +15,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -43,8 +45,8 @@ func boot(t *testing.T, params string) *machine {
 	return bootWith(t, jeos.MemoryMiB, params)
 }
 
-// bootWith is boot with that much memory.
-func bootWith(t *testing.T, memoryMiB int, params string) *machine {
+// bootWith is boot with that much memory, and with more devices.
+func bootWith(t *testing.T, memoryMiB int, params string, devices ...string) *machine {
 	t.Helper()
 	if testing.Short() {
 		t.Skip("boots a guest in QEMU: not with -short")
@@ -72,6 +74,7 @@ func bootWith(t *testing.T, memoryMiB int, params string) *machine {
 		"-device", "virtio-serial-pci,id=clocks,max_ports=2", "-chardev", "socket,id=c,path="+dir+"/clock,server=on,wait=off",
 		"-device", "virtserialport,bus=clocks.0,chardev=c,name="+clockwork.PortName,
 		"-monitor", "unix:"+dir+"/monitor,server,nowait")
+	cmd.Args = append(cmd.Args, devices...)
 	cmd.Stderr = &stderr
 	m := &machine{dir: dir, exited: make(chan struct{}), booted: time.Now()}
 	if err := cmd.Start(); err != nil {
@@ -325,14 +328,16 @@ func TestGuest(t *testing.T) {
 	})
 }
 
+// booted waits until nothing is left to do that belongs to the guest's boot.
+const booted = "i=0; until [ -e /run/booted ] || [ $i -gt 300 ]; do sleep 0.1; i=$((i+1)); done; ls /run/booted"
+
 // leastAvailable is what a guest of 128 MiB leaves for workloads.
 const leastAvailable = 60 << 10 // KiB
 
 // testMemory looks at what the guest takes for itself. What the kernel calls
 // available may not be: memory that is free counts as well.
 func testMemory(t *testing.T, s *guest.Session) {
-	// The last thing that starts up frees the drivers' files before.
-	want(t, s, "i=0; until pidof acpid >/dev/null || [ $i -gt 100 ]; do sleep 0.1; i=$((i+1)); done; [ -e /lib/modules ] || echo gone", "^gone\n$")
+	want(t, s, booted, "^/run/booted\n$")
 	kib := func(name string) (n int) {
 		out, err := s.Cmd(t.Context(), "grep ^"+name+": /proc/meminfo", 30*time.Second)
 		if err != nil {
@@ -534,6 +539,84 @@ func testTerminals(t *testing.T, c *ssh.Client) {
 			return nil
 		})
 	})
+}
+
+// TestDevices boots the guest with two processors, two CD-ROM drives and two cards.
+func TestDevices(t *testing.T) {
+	const content = "what is on the disc\n"
+	disc := filepath.Join(t.TempDir(), "disc.iso")
+	if err := os.WriteFile(disc, isoImage(content), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	m := bootWith(t, jeos.MemoryMiB, "", "-smp", "2",
+		"-drive", "if=none,id=disc,format=raw,readonly=on,file="+disc, "-device", "ide-cd,id=cd1,drive=disc",
+		"-device", "virtio-scsi-pci", "-device", "scsi-cd,id=cd2",
+		"-netdev", "user,id=n2", "-device", "virtio-net-pci,netdev=n2,romfile=")
+	s := m.login(t)
+	want(t, s, booted, "^/run/booted\n$")
+	t.Run("memory", func(t *testing.T) { testMemory(t, s) })
+	t.Run("CD-ROM", func(t *testing.T) { testCDROM(t, m, s, content) })
+	t.Run("processor taken away", func(t *testing.T) {
+		want(t, s, "nproc; echo 0 >/sys/devices/system/cpu/cpu1/online; nproc; echo 1 >/sys/devices/system/cpu/cpu1/online; nproc", "^2\n1\n2\n$")
+	})
+	t.Run("driver unloaded and loaded", func(t *testing.T) {
+		want(t, s, "for i in 1 2 3; do modprobe -r isofs; lsmod | grep -c ^isofs; modprobe isofs; lsmod | grep -c ^isofs; done", "^(0\n1\n){3}$")
+	})
+	t.Run("device plugged in", func(t *testing.T) {
+		want(t, s, "lsmod | grep -c ^virtio_rng || true", "^0\n$")
+		m.say(t, "device_add virtio-rng-pci")
+		want(t, s, "i=0; until lsmod | grep ^virtio_rng || [ $i -gt 100 ]; do sleep 0.1; i=$((i+1)); done", "^virtio_rng ")
+	})
+}
+
+// testCDROM uses a drive on IDE that has a disc, and one on virtio-scsi that is empty.
+func testCDROM(t *testing.T, m *machine, s *guest.Session, content string) {
+	// Which of them is sr0 depends on which controller's driver was loaded first.
+	out, err := s.Cmd(t.Context(), "grep -l DVD /sys/block/sr*/device/model; for d in /dev/sr?; do echo $d $(cdrom status --device $d); done", 30*time.Second)
+	if err != nil {
+		t.Fatal(err)
+	}
+	found := regexp.MustCompile(`(/dev/sr\d) disc\n`).FindStringSubmatch(out)
+	if found == nil || !regexp.MustCompile(`/dev/sr\d (no-disc|tray-open)\n`).MatchString(out) {
+		t.Fatalf("got %q, want a drive with a disc and an empty one", out)
+	}
+	device := " --device " + found[1]
+	want(t, s, "mount "+found[1]+" /mnt && cat /mnt/*; cdrom eject"+device+"; umount /mnt", regexp.QuoteMeta(content)+"cdrom: eject .*: device or resource busy")
+	want(t, s, "cdrom lock"+device+" && cdrom eject"+device+"; echo $?", "cdrom: eject .*: device or resource busy: the tray is locked.*\n1\n$")
+	if got := m.say(t, "info block"); !strings.Contains(got, "Removable device: locked, tray closed") {
+		t.Errorf("locked by the guest, QEMU says %q", got)
+	}
+	want(t, s, "cdrom unlock"+device+" && cdrom eject"+device+" && cdrom status"+device, "^tray-open\n$")
+	if got := m.say(t, "info block"); !strings.Contains(got, "tray open") {
+		t.Errorf("ejected by the guest, QEMU says %q", got)
+	}
+	want(t, s, "cdrom close"+device+" && cdrom status"+device, "^disc\n$")
+}
+
+// isoImage is a disc with one file in an ISO 9660 file system.
+func isoImage(content string) []byte {
+	const sector, root = 2048, 18
+	both := func(n uint32) []byte { // in both byte orders
+		return binary.BigEndian.AppendUint32(binary.LittleEndian.AppendUint32(nil, n), n)
+	}
+	record := func(name string, at, size uint32, flags byte) []byte {
+		r := append([]byte{0, 0}, both(at)...)
+		r = append(append(r, both(size)...), 126, 1, 1, 0, 0, 0, 0, flags, 0, 0, 1, 0, 0, 1, byte(len(name)))
+		r = append(r, name...)
+		r = append(r, make([]byte, len(r)%2)...)
+		r[0] = byte(len(r))
+		return r
+	}
+	image := make([]byte, (root+2)*sector)
+	volume := image[16*sector:]
+	copy(volume, "\x01CD001\x01")
+	copy(volume[80:], both(root+2))                                        // sectors
+	copy(volume[120:], "\x01\x00\x00\x01\x01\x00\x00\x01\x00\x08\x08\x00") // one volume, the first, of blocks of 2048
+	copy(volume[156:], record("\x00", root, sector, 2))
+	copy(image[17*sector:], "\xffCD001\x01")
+	copy(image[root*sector:], slices.Concat(record("\x00", root, sector, 2), record("\x01", root, sector, 2), record("FILE.;1", root+1, uint32(len(content)), 0)))
+	copy(image[(root+1)*sector:], content)
+	return image
 }
 
 func TestGuestParams(t *testing.T) {

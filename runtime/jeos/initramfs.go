@@ -9,7 +9,6 @@ import (
 	"fmt"
 	"os"
 	"path"
-	"slices"
 	"strings"
 
 	"github.com/u-root/u-root/pkg/cpio"
@@ -23,7 +22,7 @@ import (
 //	/bin/sh              the shell
 //	/bin/guestd          mhmig's program; memwork, diskwork and clockwork are links to it
 //	/etc                 the userland folder of this package
-//	/lib/modules         drivers, and in early and late their names in order; gone once they are loaded
+//	/lib/modules         drivers, and the tables by which modprobe finds them
 //	/dev/console, ttyS0  device nodes, so that init can talk before /dev is mounted
 //
 // The host key is made here: the guest would have to wait for entropy.
@@ -61,22 +60,16 @@ func initramfs(p parts, program []byte, small []file) ([]cpio.Record, error) {
 	if err := t.copy(p.file("shell"), "bin/sh", 0o755); err != nil {
 		return nil, err
 	}
-	for i, path := range p.Shell {
-		if err := t.copy(p.shellLibrary(i), strings.TrimPrefix(path, "/"), 0o755); err != nil {
+	for i, library := range p.Shell {
+		if err := t.copy(p.shellLibrary(i), strings.TrimPrefix(library, "/"), 0o755); err != nil {
 			return nil, err
 		}
 	}
-	for _, name := range p.Modules {
-		if err := t.copy(p.file(name), "lib/modules/"+name, 0o644); err != nil {
+	for _, name := range append([]string{modulesDep, modulesAlias}, p.Modules...) {
+		if err := t.copy(p.file(name), path.Join("lib/modules", p.Release, name), 0o644); err != nil {
 			return nil, err
 		}
 	}
-	early, late := p.Modules, []string(nil)
-	if i := slices.Index(p.Modules, lateDriver+".ko"); i >= 0 {
-		early, late = p.Modules[:i], p.Modules[i:]
-	}
-	t.file("lib/modules/early", 0o644, []byte(strings.Join(early, "\n")))
-	t.file("lib/modules/late", 0o644, []byte(strings.Join(late, "\n")))
 
 	t.link("init", "bin/busybox")
 	t.link("sbin", "bin")

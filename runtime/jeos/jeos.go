@@ -8,7 +8,7 @@
 //
 //	$MHMIG_CACHE or ~/.cache/mhmig
 //	  jeos/lock             one builder at a time
-//	  jeos/parts/           kernel, modules, busybox, shell; unpacked
+//	  jeos/parts-<recipe>/  kernel, modules, busybox, shell; unpacked
 //	  jeos/<version>/       vmlinux, initrd.cpio, image.json
 //
 // A version is a hash over the parts, the guest's program and the userland, so an
@@ -60,7 +60,7 @@ const (
 	MemoryMiB = 128
 	// LeastMemoryMiB is the minimum for boot and login; with less, the kernel
 	// panics or does not start.
-	LeastMemoryMiB = 72
+	LeastMemoryMiB = 76
 )
 
 // Options are what to build and where. The zero value builds from the
@@ -133,8 +133,7 @@ func Build(ctx context.Context, o Options) (Image, error) {
 	version := imageVersion(p, o.program, small)
 	dir := filepath.Join(o.CacheDir, version)
 	if image, err := readImage(dir); err == nil {
-		now := time.Now()
-		_ = os.Chtimes(dir, now, now) // in use: not to be pruned
+		markUsed(dir)
 		o.Logger.Debug("guest image is up to date", "folder", dir)
 		return image, nil
 	}
@@ -257,8 +256,14 @@ func readImage(dir string) (Image, error) {
 	return image, nil
 }
 
-// prune removes images that were not used since the given time, and incomplete
-// builds. Errors are ignored: the next prune tries again.
+// markUsed keeps a folder from being pruned.
+func markUsed(dir string) {
+	now := time.Now()
+	_ = os.Chtimes(dir, now, now)
+}
+
+// prune removes images and parts that were not used since the given time, and
+// incomplete builds. Errors are ignored: the next prune tries again.
 func prune(cacheDir, keep string, before time.Time) {
 	entries, err := os.ReadDir(cacheDir)
 	if err != nil {
@@ -266,7 +271,7 @@ func prune(cacheDir, keep string, before time.Time) {
 	}
 	for _, e := range entries {
 		info, err := e.Info()
-		if err != nil || !e.IsDir() || e.Name() == keep || e.Name() == partsDir || info.ModTime().After(before) {
+		if err != nil || !e.IsDir() || e.Name() == keep || e.Name() == PartsDir || info.ModTime().After(before) {
 			continue
 		}
 		_ = os.RemoveAll(filepath.Join(cacheDir, e.Name()))

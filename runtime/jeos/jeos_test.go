@@ -286,18 +286,27 @@ func TestDistribution(t *testing.T) {
 		t.Errorf("kernel begins with %q: the guest boots slowly", kernel[:4])
 	}
 	files := archive(t, image.Initrd)
-	order := strings.Fields(content(t, files["lib/modules/early"]) + "\n" + content(t, files["lib/modules/late"]))
-	at := func(name string) int { return slices.Index(order, name) }
-	for _, pair := range [][2]string{
-		{"virtio_ring.ko", "virtio.ko"}, {"virtio.ko", "virtio_pci.ko"}, {"net_failover.ko", "virtio_net.ko"}, {"scsi_mod.ko", "sd_mod.ko"},
-	} {
-		if a, b := at(pair[0]), at(pair[1]); a < 0 || b < 0 || a > b {
-			t.Errorf("modules load in the order %v, want %s before %s", order, pair[0], pair[1])
+	dir := "lib/modules/" + image.KernelRelease + "/"
+	needs := map[string][]string{}
+	for line := range strings.Lines(content(t, files[dir+"modules.dep"])) {
+		module, rest, _ := strings.Cut(strings.TrimSpace(line), ":")
+		needs[module] = strings.Fields(rest)
+		if files[dir+module].FileSize == 0 {
+			t.Errorf("module %s is missing", module)
 		}
 	}
-	for _, name := range order {
-		if files["lib/modules/"+name].FileSize == 0 {
-			t.Errorf("module %s is missing", name)
+	// modprobe loads the last one first.
+	for module, want := range map[string]string{
+		"virtio_blk.ko": "virtio.ko virtio_ring.ko", "sr_mod.ko": "cdrom.ko scsi_mod.ko scsi_common.ko", "ata_piix.ko": "libata.ko scsi_mod.ko scsi_common.ko",
+	} {
+		if got := strings.Join(needs[module], " "); got != want {
+			t.Errorf("%s depends on %q, want %q", module, got, want)
+		}
+	}
+	aliases := content(t, files[dir+"modules.alias"])
+	for _, want := range []string{"alias virtio:d00000001v* virtio_net\n", "alias scsi:t-0x05* sr_mod\n", "alias fs-iso9660 isofs\n"} {
+		if !strings.Contains(aliases, want) {
+			t.Errorf("modules.alias has no %q", want)
 		}
 	}
 }

@@ -7,83 +7,180 @@ import (
 	"bytes"
 	"context"
 	"debug/elf"
+	"errors"
 	"fmt"
 	"io/fs"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 )
 
+// The files that busybox's modprobe reads beside the modules. depmod would make them
+// on installation, so packages have none.
+const (
+	modulesDep   = "modules.dep"   // a module and what it depends on
+	modulesAlias = "modules.alias" // patterns of the devices and file systems that it is for
+)
+
 // addModules copies the drivers and what they depend on out of a kernel's
-// module folder, uncompressed and without their debug information. A driver
-// that is part of the kernel itself needs no file.
+// module folder, uncompressed and without the symbols that are not needed to load
+// them. A driver that is part of the kernel itself needs no file.
 func (p *parts) addModules(ctx context.Context, o Options, dir string) error {
 	dir, err := filepath.EvalSymlinks(dir)
 	if err != nil {
 		return fmt.Errorf("read the kernel's modules: %w", err)
 	}
 	p.Release = filepath.Base(dir)
-	builtin, err := builtinModules(filepath.Join(dir, "modules.builtin"))
-	if err != nil {
+	kernel := kernelModules{dir: dir}
+	if kernel.builtin, err = builtinModules(filepath.Join(dir, "modules.builtin")); err != nil {
 		return fmt.Errorf("read the kernel's modules: %w", err)
 	}
-	files, err := moduleFiles(dir)
-	if err != nil {
+	if kernel.files, err = moduleFiles(dir); err != nil {
 		return fmt.Errorf("read the kernel's modules: %w", err)
 	}
-
-	added := map[string]bool{}
-	var add func(name, neededBy string) error
-	add = func(name, neededBy string) error {
-		if added[name] || builtin[name] {
-			return nil
-		}
-		added[name] = true
-		file, ok := files[name]
-		if !ok {
-			return fmt.Errorf("%s has no module %s, which %s needs", dir, name, neededBy)
-		}
-		content, err := readModule(ctx, file)
-		if err != nil {
-			return err
-		}
-		needs, err := moduleDependencies(content)
-		if err != nil {
-			return fmt.Errorf("%s: %w", file, err)
-		}
-		for _, need := range needs {
-			if err := add(need, name); err != nil {
-				return err
-			}
-		}
-		p.Modules = append(p.Modules, name+".ko")
-		return os.WriteFile(p.file(name+".ko"), content, 0o644)
-	}
-	for _, name := range drivers {
-		if err := add(name, "the guest"); err != nil {
-			return err
-		}
-	}
+	names := slices.Clone(drivers)
 	for _, name := range extraDrivers {
-		if files[name] == "" {
-			continue
+		if kernel.files[name] != "" {
+			names = append(names, name)
 		}
-		if err := add(name, "the guest"); err != nil {
+	}
+	modules, err := kernel.withDependencies(ctx, names)
+	if err != nil {
+		return err
+	}
+	for _, m := range modules {
+		p.Modules = append(p.Modules, m.name+".ko")
+		if err := os.WriteFile(p.file(m.name+".ko"), m.content, 0o644); err != nil {
 			return err
 		}
+	}
+	if err := os.WriteFile(p.file(modulesDep), []byte(dependencyTable(modules)), 0o644); err != nil {
+		return err
+	}
+	if err := os.WriteFile(p.file(modulesAlias), []byte(aliasTable(modules)), 0o644); err != nil {
+		return err
 	}
 	return p.stripModules(ctx, o)
 }
 
-// stripModules strips the modules, which halves them, if binutils is installed.
+// kernelModules are a kernel's modules, of which the guest gets some.
+type kernelModules struct {
+	dir     string
+	builtin map[string]bool   // names of those that are part of the kernel
+	files   map[string]string // paths of the others by name
+}
+
+// module is a module of the guest.
+type module struct {
+	name    string
+	content []byte
+	needs   []string // names of the modules to load before, in this order
+	aliases []string // patterns of modalias, and names such as fs-iso9660
+}
+
+// withDependencies reads the modules of these names and all that they depend on: each
+// one comes after its dependencies.
+func (k kernelModules) withDependencies(ctx context.Context, names []string) ([]module, error) {
+	var modules []module
+	needs := map[string][]string{}
+	var add func(name, neededBy string) error
+	add = func(name, neededBy string) error {
+		if _, added := needs[name]; added || k.builtin[name] {
+			return nil
+		}
+		m, err := k.read(ctx, name, neededBy)
+		if err != nil {
+			return err
+		}
+		needs[name] = nil
+		direct := m.needs
+		m.needs = nil
+		for _, need := range direct {
+			if err := add(need, name); err != nil {
+				return err
+			}
+			if !k.builtin[need] {
+				m.needs = append(append(m.needs, needs[need]...), need)
+			}
+		}
+		m.needs = unique(m.needs)
+		needs[name] = m.needs
+		modules = append(modules, m)
+		return nil
+	}
+	for _, name := range names {
+		if err := add(name, "the guest"); err != nil {
+			return nil, err
+		}
+	}
+	return modules, nil
+}
+
+// read reads a module; needs are those that it names itself.
+func (k kernelModules) read(ctx context.Context, name, neededBy string) (module, error) {
+	file, ok := k.files[name]
+	if !ok {
+		return module{}, fmt.Errorf("%s has no module %s, which %s needs", k.dir, name, neededBy)
+	}
+	m := module{name: name}
+	var err error
+	if m.content, err = readModule(ctx, file); err != nil {
+		return module{}, err
+	}
+	if m.needs, m.aliases, err = moduleInfo(m.content); err != nil {
+		return module{}, fmt.Errorf("%s: %w", file, err)
+	}
+	return m, nil
+}
+
+// unique is a list without repetitions: the first of each stays.
+func unique(list []string) []string {
+	var once []string
+	for _, s := range list {
+		if !slices.Contains(once, s) {
+			once = append(once, s)
+		}
+	}
+	return once
+}
+
+// dependencyTable is modules.dep: a line for each module with what it depends on, which
+// modprobe loads from the last to the first.
+func dependencyTable(modules []module) string {
+	var b strings.Builder
+	for _, m := range modules {
+		fmt.Fprintf(&b, "%s.ko:", m.name)
+		for _, need := range slices.Backward(m.needs) {
+			fmt.Fprintf(&b, " %s.ko", need)
+		}
+		b.WriteByte('\n')
+	}
+	return b.String()
+}
+
+// aliasTable is modules.alias: a line for each pattern of each module.
+func aliasTable(modules []module) string {
+	var b strings.Builder
+	for _, m := range modules {
+		for _, alias := range m.aliases {
+			fmt.Fprintf(&b, "alias %s %s\n", alias, m.name)
+		}
+	}
+	return b.String()
+}
+
+// stripModules takes from the modules what is not needed to load them, if binutils is
+// installed: debug information, the names of local symbols, and .BTF, the types for
+// BPF programs, which the kernel would keep in memory.
 func (p *parts) stripModules(ctx context.Context, o Options) error {
 	strip, err := exec.LookPath("strip")
 	if err != nil || len(p.Modules) == 0 {
 		o.Logger.Debug("modules are not stripped", "reason", err)
 		return nil
 	}
-	cmd := exec.CommandContext(ctx, strip, "--strip-debug", "--")
+	cmd := exec.CommandContext(ctx, strip, "--strip-unneeded", "--remove-section=.BTF", "--")
 	for _, name := range p.Modules {
 		cmd.Args = append(cmd.Args, p.file(name))
 	}
@@ -141,25 +238,28 @@ func readModule(ctx context.Context, path string) ([]byte, error) {
 	return content, nil
 }
 
-// moduleDependencies reads depends= in a module's .modinfo; modules.dep is made on
-// installation and so does not exist.
-func moduleDependencies(module []byte) ([]string, error) {
-	f, err := elf.NewFile(bytes.NewReader(module))
+// moduleInfo reads a module's .modinfo: the modules that it depends on, and its
+// aliases.
+func moduleInfo(content []byte) (needs, aliases []string, err error) {
+	f, err := elf.NewFile(bytes.NewReader(content))
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	section := f.Section(".modinfo")
 	if section == nil {
-		return nil, fmt.Errorf("not a kernel module")
+		return nil, nil, errors.New("not a kernel module")
 	}
 	info, err := section.Data()
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	for field := range bytes.SplitSeq(info, []byte{0}) {
-		if list, ok := strings.CutPrefix(string(field), "depends="); ok && list != "" {
-			return strings.Split(strings.ReplaceAll(list, "-", "_"), ","), nil
+		switch key, value, _ := strings.Cut(string(field), "="); {
+		case key == "depends" && value != "":
+			needs = strings.Split(strings.ReplaceAll(value, "-", "_"), ",")
+		case key == "alias":
+			aliases = append(aliases, value)
 		}
 	}
-	return nil, nil
+	return needs, aliases, nil
 }

@@ -16,18 +16,14 @@ import (
 	"strings"
 )
 
-// partsDir is the folder of the unpacked files of the distribution.
-const partsDir = "parts"
-
 // parts are what every version of the image shares: the kernel, its modules,
-// busybox and the shell, unpacked, stripped and in the order of loading.
+// busybox and the shell, unpacked and stripped.
 type parts struct {
 	ID      string   // hash of the files
 	Release string   // the kernel's
-	Modules []string // names of the .ko files, in the order of loading
+	Modules []string // names of the .ko files, each after those that it depends on
 	Applets []string // of busybox
 	Shell   []string // the guest's paths of the shell's libraries, files shell.0 and so on
-	Recipe  string   // see recipe
 	From    []string // packages or paths, for information
 	dir     string
 }
@@ -35,34 +31,40 @@ type parts struct {
 func (p parts) kernel() string          { return p.file("vmlinux") }
 func (p parts) file(name string) string { return filepath.Join(p.dir, name) }
 
-// drivers are the modules that the guest loads, in this order, with what they
-// depend on: QEMU's virtio devices, and the power button that
-// system_powerdown presses. Those before lateDriver are loaded before the guest
-// can be logged into, the others after that: they take a tenth of a second each.
+// drivers are the modules that the guest must have, besides what they depend on:
+// those of QEMU's virtio devices, and of the power button that system_powerdown
+// presses. In the userland, etc/rc loads what a login needs, etc/rc.late what else the
+// VM's devices ask for, and etc/hotplug what a device asks for that is plugged in.
 var drivers = []string{
 	"virtio_pci", "virtio_net", "virtio_blk",
-	lateDriver, "virtio_scsi", "sd_mod", "virtio_balloon", "virtio_rng", "button", "evdev",
+	"virtio_console", "virtio_scsi", "sd_mod", "virtio_balloon", "virtio_rng", "button", "evdev",
 }
 
-// extraDrivers are loaded last, if the kernel has them: pvpanic, a device that a
-// config may give a VM, by which QEMU learns that the guest has panicked.
-var extraDrivers = []string{"pvpanic_mmio"}
+// extraDrivers are for other devices that a config may give a VM. The guest has those
+// which the kernel has: Debian's cloud kernel has none for AHCI, for the cards of
+// nic_model besides virtio, and for floppy drives.
+var extraDrivers = []string{
+	"pvpanic_mmio",                        // by which QEMU learns that the guest has panicked
+	"ata_piix", "ahci", "sr_mod", "isofs", // CD-ROM drives and their discs
+	"e1000", "e1000e", "8139cp",
+}
 
-// recipe identifies how parts are made, to detect those of another version of mhmig.
-// Increase its number when this file changes the content of the folder.
-var recipe = fmt.Sprint(1, drivers, extraDrivers, kernelPackage, userlandPackages)
+// recipe identifies how parts are made. Increase its number when this file changes the
+// content of the folder.
+var recipe = fmt.Sprint(2, drivers, extraDrivers, kernelPackage, userlandPackages)
 
-const lateDriver = "virtio_console"
+// PartsDir is the folder of the unpacked files of the distribution, below jeos in
+// mhmig's cache. Versions of mhmig that make other ones have another folder, so that
+// they can be used side by side.
+var PartsDir = fmt.Sprintf("parts-%.4x", sha256.Sum256([]byte(recipe)))
 
 // findParts returns the parts in the cache.
 func findParts(cacheDir string) (parts, error) {
-	p := parts{dir: filepath.Join(cacheDir, partsDir)}
+	p := parts{dir: filepath.Join(cacheDir, PartsDir)}
 	if err := readJSON(filepath.Join(p.dir, "parts.json"), &p); err != nil {
 		return parts{}, err
 	}
-	if p.Recipe != recipe {
-		return parts{}, errors.New("parts of another version of mhmig")
-	}
+	markUsed(p.dir)
 	return p, nil
 }
 
@@ -91,7 +93,7 @@ func makeParts(ctx context.Context, o Options) (parts, error) {
 			return parts{}, fmt.Errorf("fetch the guest's packages: %w", err)
 		}
 	}
-	p := parts{dir: filepath.Join(tmp, partsDir), Recipe: recipe, From: src.from}
+	p := parts{dir: filepath.Join(tmp, PartsDir), From: src.from}
 	if err := os.Mkdir(p.dir, 0o755); err != nil {
 		return parts{}, err
 	}
@@ -113,7 +115,7 @@ func makeParts(ctx context.Context, o Options) (parts, error) {
 	if err := writeJSON(filepath.Join(p.dir, "parts.json"), p); err != nil {
 		return parts{}, err
 	}
-	place := filepath.Join(o.CacheDir, partsDir)
+	place := filepath.Join(o.CacheDir, PartsDir)
 	if err := os.RemoveAll(place); err != nil {
 		return parts{}, err
 	}

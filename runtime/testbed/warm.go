@@ -231,7 +231,7 @@ func (b *Bed) disksUntouched(ctx context.Context, name string) error {
 // that of this login. Then it fills most of the memory that is free with zeros, which
 // take no room in a state.
 const settled = `
-until [ ! -e /lib/modules ] && [ -e /dev/pts/1 ]; do sleep 0.1; done
+until [ -e /run/booted ] && [ -e /dev/pts/1 ]; do sleep 0.1; done
 free=$(sed -n 's/^MemFree: *\([0-9]*\) kB/\1/p' /proc/meminfo)
 mount -o remount,size=100% /dev/shm
 [ "$free" -lt 524288 ] || free=524288

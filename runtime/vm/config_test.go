@@ -76,10 +76,10 @@ func TestExtraParamsAreWholeWords(t *testing.T) {
 // other errors.
 func TestGuestMemory(t *testing.T) {
 	t.Parallel()
-	const small = "vm1: param mem: got %q, want at least 72M: the guest JeOS does not boot with less"
+	const small = "vm1: param mem: got %q, want at least 76M: the guest JeOS does not boot with less"
 	shipped := cartesian.Params{"kernel": "jeos:kernel", "initrd": "jeos:initrd"}
 	for mem, want := range map[string]string{
-		"40": fmt.Sprintf(small, "40"), "71.9M": fmt.Sprintf(small, "71.9M"), "72": "", "1G": "", "lots": "",
+		"40": fmt.Sprintf(small, "40"), "75.9M": fmt.Sprintf(small, "75.9M"), "76": "", "1G": "", "lots": "",
 	} {
 		p := maps.Clone(shipped)
 		p["mem"] = mem

@@ -6,6 +6,7 @@
 //	guestd     SSH server, kept running by busybox init
 //	memwork    memory workload, see package workload
 //	diskwork   disk workload
+//	cdrom      locks and moves the tray of a CD-ROM drive, see package cdrom
 //	clockwork  says all the time that the guest runs, see package clockwork
 //
 // It is not meant to run anywhere else: guestd serves a root shell to whoever
@@ -18,6 +19,7 @@ import (
 	"path/filepath"
 	"slices"
 
+	"github.com/mhmig/mhmig/runtime/jeos/cdrom"
 	"github.com/mhmig/mhmig/runtime/jeos/clockwork"
 	"github.com/mhmig/mhmig/runtime/jeos/workload"
 )
@@ -26,15 +28,17 @@ import (
 const HostKeyFile = "/etc/guestd.key"
 
 // Commands are the names besides guestd under which the program is called.
-func Commands() []string { return append(workload.Commands(), clockwork.Name) }
+func Commands() []string { return append(workload.Commands(), cdrom.Name, clockwork.Name) }
 
-// Main serves SSH, stamps the clock or carries out a workload command, whatever
-// the process was started as, and returns the exit status.
+// Main serves SSH, stamps the clock or carries out a command, whatever the process
+// was started as, and returns the exit status.
 func Main() int {
 	name := filepath.Base(os.Args[0])
 	switch {
 	case name == clockwork.Name:
 		return clockwork.Main(os.Stderr)
+	case name == cdrom.Name:
+		return cdrom.Main(os.Args[1:], os.Stdout, os.Stderr)
 	case slices.Contains(workload.Commands(), name):
 		return workload.Main(name, os.Args[1:], os.Stdout, os.Stderr)
 	}
