@@ -241,6 +241,8 @@ def of_tasks(env):
     typed("parallel", parallel([lambda: 1]))
     typed("sleep", sleep(0))
     typed("now", now())
+    typed("random", random(1, 2.5))
+    typed("random", random(1, 2))
     typed("wait_for", wait_for(lambda: 1, 1))
     typed("always", always(lambda: True, lambda: 1))
     typed("log", log("here"))

@@ -62,6 +62,7 @@ var taskFunctions = []*Builtin{
 	},
 	alwaysFunction,
 	nowFunction,
+	randomFunction,
 }
 
 // taskClass is a task started with spawn.

@@ -87,7 +87,7 @@ arguments or an error in a file, 3 the hosts, or this machine as their controlle
 	flags.StringVar(&e.rerun, "rerun", "", "run only those variants of the latest run that are `WHICH`: failed")
 	flags.StringVar(&e.Shard, "shard", "", "run only part `I/N` of the variants; which one a variant is in depends on its name alone")
 	flags.BoolVar(&e.Shuffle, "shuffle", false, "run the variants in random order")
-	flags.Uint64Var(&e.Seed, "seed", 0, "the order of --shuffle: `NUMBER` (default: random, and printed)")
+	flags.Uint64Var(&e.Seed, "seed", 0, "the `NUMBER` that the order of --shuffle and the scenarios' random numbers depend on (default: random, and printed)")
 	flags.StringVar(&e.config, "config", "", "config `FILE` (default: mhmig's own)")
 	flags.StringSliceVar(&e.Hosts, "hosts", nil, "hosts to run on, the master first: `NAME,NAME,...`, as for ssh")
 	e.lab.flags(flags)
@@ -179,15 +179,13 @@ func (e *execFlags) checkChoice(flags *pflag.FlagSet) error {
 	switch {
 	case flags.Changed("rerun") && e.rerun != "failed":
 		return fmt.Errorf("--rerun %s: want failed", e.rerun)
-	case flags.Changed("seed") && !e.Shuffle:
-		return errors.New("--seed is for --shuffle, which is not given")
 	case e.Shard != "" || flags.Changed("shard"):
 		if _, err := run.ParseShard(e.Shard); err != nil {
 			return fmt.Errorf("--shard: %w", err)
 		}
 	}
-	if e.Shuffle && !flags.Changed("seed") {
-		e.Seed = rand.Uint64()
+	if !flags.Changed("seed") {
+		e.Seed = 1 + uint64(rand.Uint32()) // short enough to be typed
 	}
 	return nil
 }

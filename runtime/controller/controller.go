@@ -269,7 +269,7 @@ func (r *controller) run(ctx context.Context) (outcome Outcome, err error) {
 		ScenarioHosts:    func(p cartesian.Params) int { return r.plan.Scenario(p).HostsNeeded },
 		ScenarioMentions: func(p cartesian.Params, key string) bool { return r.plan.Scenario(p).Mentions(key) },
 		ColdStart:        func(p cartesian.Params) bool { return r.plan.Scenario(p).ColdStart },
-		Parallel:         r.Parallel, Strict: r.Strict, Planned: outcome.Planned,
+		Parallel:         r.Parallel, Seed: r.Seed, Strict: r.Strict, Planned: outcome.Planned,
 		Timeout: r.Timeout, RunTimeout: r.RunTimeout, FailFast: r.FailFast, Repeat: r.Repeat, UntilFailure: r.UntilFailure,
 		Quarantine: r.plan.quarantine, Origins: func(v *cartesian.Variant) map[string]string { return r.plan.origins(ctx, v) },
 		SourceLine: r.Libraries.SourceLine, Changed: reports.Changed,

@@ -29,7 +29,7 @@ type Subset struct {
 	RerunFailed bool   // only those that did not pass in the latest run
 	Shard       string // I/N, see [run.ParseShard]; "": all
 	Shuffle     bool
-	Seed        uint64 // of the order of Shuffle
+	Seed        uint64 // of the order of Shuffle, and of the scenarios' random numbers
 }
 
 // Plan is the variants to run.

@@ -56,7 +56,7 @@ type Run struct {
 	Config   string    `json:"config,omitempty"`
 	Filters  []string  `json:"filters,omitempty"` // Create masks secrets
 	Hosts    []string  `json:"hosts,omitempty"`   // as the user named them, master first
-	Seed     uint64    `json:"seed,omitzero"`     // of --shuffle
+	Seed     uint64    `json:"seed,omitzero"`     // of --shuffle and of random numbers
 	Shard    string    `json:"shard,omitempty"`   // as --shard has it: i/n
 
 	Planned int    `json:"planned,omitzero"`  // how many variants were to run, repeats counted; 0: unknown

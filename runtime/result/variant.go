@@ -177,6 +177,9 @@ func (v *Variant) Unhidden() []Unhidden { return v.unhidden }
 // key "variant" of records.
 func (v *Variant) ID() string { return v.state.ID }
 
+// Name returns the variant's name.
+func (v *Variant) Name() string { return v.state.Name }
+
 // Dir returns the path of the variant's folder.
 func (v *Variant) Dir() string { return filepath.Join(v.folder.dir, v.state.ID) }
 

@@ -70,6 +70,9 @@ type Options struct {
 	// hosts allow.
 	Parallel int
 
+	// Seed is that of the scenarios' random numbers. Each repeat has the next one.
+	Seed uint64
+
 	// Strict makes params that mhmig does not support an ERROR, not a warning.
 	Strict bool
 

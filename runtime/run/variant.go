@@ -68,7 +68,7 @@ func (u *unit) run(ctx context.Context) (status result.Status, met bool) {
 	c := testbed.Config{
 		Params: u.params, Results: u.results, Ledger: u.Ledger, Log: log,
 		Name: fmt.Sprintf("%s-%d", u.name(), u.number), Shared: u.shared,
-		ColdStart: u.ColdStart != nil && u.ColdStart(u.params),
+		ColdStart: u.ColdStart != nil && u.ColdStart(u.params), Seed: u.Seed + uint64(max(u.repeat-1, 0)),
 	}
 	c.Hosts = u.lease.Hosts()
 	bed := testbed.New(c)
@@ -115,6 +115,9 @@ func (u *unit) run(ctx context.Context) (status result.Status, met bool) {
 			u.addFailure(&outcome, fmt.Errorf("clean up: %w", err))
 		}
 		settleStatus(&outcome)
+	}
+	if seed, drawn := bed.RandomSeed(); drawn && !outcome.Status.OK() {
+		outcome.Notices = append(outcome.Notices, fmt.Sprintf("--seed %d gives it the same random numbers", seed))
 	}
 	outcome.Unread = unread(u.params, bed.ParamsRead(), bed.ParamsSet(), u.origins)
 	u.unread.add(outcome.Unread)

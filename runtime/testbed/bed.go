@@ -21,6 +21,7 @@ import (
 	"fmt"
 	"log/slog"
 	"maps"
+	"math/rand/v2"
 	"path"
 	"slices"
 	"strconv"
@@ -52,6 +53,8 @@ type Config struct {
 	Shared *Shared
 	// ColdStart says that the scenario's guests must boot.
 	ColdStart bool
+	// Seed is that of the scenario's random numbers.
+	Seed uint64
 	// Launch starts QEMU; nil means [vm.Start].
 	Launch Launcher
 }
@@ -72,6 +75,7 @@ type Bed struct {
 	shared    *Shared
 	launch    Launcher
 	coldStart bool
+	seed      uint64
 	store     *store // of mhmig's files
 	hosts     []*Host
 
@@ -96,6 +100,7 @@ type Bed struct {
 	watchers    map[int]func(*Instance, qmp.Event) // by number
 	changed     map[string]changes                 // VM -> of its guest's devices since its start
 	lastWatcher int
+	random      *rand.Rand        // nil: not used yet
 	diskMarks   map[string]string // VM -> the marks of its disks when they were new
 }
 
@@ -109,7 +114,7 @@ type madeFolder struct {
 func New(c Config) *Bed {
 	b := &Bed{
 		params: c.Params, results: c.Results, ledger: newOwned(c.Ledger), log: c.Log,
-		name: c.Name, shared: c.Shared, launch: c.Launch, coldStart: c.ColdStart,
+		name: c.Name, shared: c.Shared, launch: c.Launch, coldStart: c.ColdStart, seed: c.Seed,
 		starting: map[instanceKey]bool{}, claims: map[string]string{}, consoles: map[string]string{}, rebooting: map[string]bool{}, rebootAsked: map[string]bool{}, ran: map[string]bool{},
 		kept: map[string][]string{}, imagesOf: map[string]*vm.Images{}, diskMarks: map[string]string{}, troubles: map[string]troubles{}, read: map[string]bool{}, set: map[string]string{},
 		watchers: map[int]func(*Instance, qmp.Event){}, changed: map[string]changes{},
