@@ -37,9 +37,8 @@ func vmClock(t *task.Task, a *Args) (starlark.Value, error) {
 		return nil, err
 	}
 	bed, timeout := stateOf(t).bed, argOr(a, "timeout", inst.Config().Login.Timeout)
-	read, err := task.Wait(t, func(ctx context.Context) (read guest.ClockReading, err error) {
-		err = useGuest(ctx, bed, inst, func() error { read, err = inst.ReadClock(ctx, timeout); return err })
-		return read, err
+	read, err := task.Wait(t, func(ctx context.Context) (guest.ClockReading, error) {
+		return useGuest(ctx, bed, inst, func() (guest.ClockReading, error) { return inst.ReadClock(ctx, timeout) })
 	})
 	if err != nil {
 		return nil, err

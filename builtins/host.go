@@ -87,13 +87,16 @@ func hostClass() *Class {
 			},
 			{
 				Name: "upload", Waits: true,
-				Params:  []Param{localParam, pathParam, copyTimeoutParam},
+				Params:  []Param{uploadedParam, pathParam, copyTimeoutParam},
 				Doc:     "Copies a file to the host. It stays there, unless a cleanup removes it.",
 				Returns: Nothing,
 				Fn: func(t *task.Task, a *Args) (starlark.Value, error) {
-					h, local, path := a.Self.(*testbed.Host), arg[string](a, "local"), arg[string](a, "path")
+					h, from, path := a.Self.(*testbed.Host), arg[content](a, "local"), arg[string](a, "path")
 					return done(transfer(t, a, func(ctx context.Context) (struct{}, error) {
-						return struct{}{}, h.Upload(ctx, local, path)
+						if from.path == "" {
+							return struct{}{}, h.WriteFile(ctx, path, from.data, newFile)
+						}
+						return struct{}{}, h.Upload(ctx, from.path, path)
 					}))
 				},
 			},

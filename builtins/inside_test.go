@@ -3,6 +3,14 @@
 package builtins_test
 
 import (
+	"bytes"
+	"crypto/rand"
+	"crypto/sha256"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
 	"testing"
 
 	"go.starlark.net/starlark"
@@ -15,8 +23,8 @@ import (
 // in a migration.
 func TestInsideWithoutLogin(t *testing.T) {
 	t.Parallel()
-	nic := cartesian.Params{"nics": "nic1"}
-	for _, call := range []string{`vm.clock(timeout=5)`} {
+	nic := cartesian.Params{"nics": "nic1", "folder": t.TempDir()}
+	for _, call := range []string{`vm.clock(timeout=5)`, `vm.upload(b"text", "/tmp/x", timeout=5)`, `vm.download("/tmp/x", env.params["folder"] + "/x", timeout=5)`} {
 		runScripted(t, []scriptedCase{
 			{name: call + " before a migration", params: nic, status: result.Error, want: []string{"vm1@host1: no login: "}, text: `
 	vm.start(a)
@@ -28,10 +36,16 @@ func TestInsideWithoutLogin(t *testing.T) {
 	}
 }
 
-// The guest's clock, before and after a migration.
+// The guest's clock, and files to and from it, before and after a migration.
 func TestInside(t *testing.T) {
 	t.Parallel()
 	typed := starlark.NewBuiltin("typed", newTypeCheck(t).builtin)
+	folder := t.TempDir()
+	large := make([]byte, 3<<20+1)
+	_, _ = rand.Read(large)
+	if err := os.WriteFile(filepath.Join(folder, "large"), large, 0o750); err != nil {
+		t.Fatal(err)
+	}
 	e := runScenario(t, small(t), &testRun{extra: starlark.StringDict{"typed": typed}, source: `
 def read_clock(vm):
     before = now()
@@ -46,8 +60,21 @@ def migration_scenario(env):
     vm = env.vm("vm1")
     vm.start(a)
     read_clock(vm)
+    folder = env.params["folder"]
+    sum = typed("vm.upload", vm.upload(folder + "/large", "/tmp/large file"))
+    assert_eq(vm.upload(b"#!/bin/sh\n", "/tmp/empty"), env.params["short"])
     migrate_wait(["vm1"], a, b)
     read_clock(vm)
-`})
-	e.want(t, result.Pass)
+    assert_eq(vm.wait_for_login().cmd("stat -c %a '/tmp/large file' /tmp/empty; sha256sum <'/tmp/large file'"), "750\n644\n" + sum + "  -\n")
+    assert_eq(typed("vm.download", vm.download("/tmp/large file", folder + "/back")), sum)
+    vm.download("/tmp/none", folder + "/none")
+`, params: cartesian.Params{"folder": folder, "short": fmt.Sprintf("%x", sha256.Sum256([]byte("#!/bin/sh\n")))}})
+	e.want(t, result.Fail, "download /tmp/none: ", "ended with status ", "/tmp/none")
+	back, err := os.ReadFile(filepath.Join(folder, "back"))
+	if err != nil || !bytes.Equal(back, large) {
+		t.Errorf("got %d bytes, %v, want what was uploaded", len(back), err)
+	}
+	if _, err := os.Stat(filepath.Join(folder, "none")); !errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("after an error: got %v, want no file", err)
+	}
 }

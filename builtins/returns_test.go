@@ -228,6 +228,8 @@ def of_host(h, folder):
     typed("host.read_file", h.read_file(folder + "/one"))
     typed("host.download", h.download(folder + "/one", folder + "/two"))
     typed("host.upload", h.upload(folder + "/two", folder + "/three"))
+    h.upload(b"bytes", folder + "/four")
+    assert_eq(h.read_file(folder + "/four"), "bytes")
     typed("host.free_port", h.free_port())
     typed("host.unblock", h.unblock())
 
@@ -321,7 +323,7 @@ def migration_scenario(env):
 		if slices.Contains([]string{
 			"fail", "error", "skip", // they do not return
 			"host.block_port", "fault.undo", // for root and nftables: see the tests of testbed
-			"vm.wait_for_login", "vm.wait_for_serial_login", "vm.reboot", "vm.clock", // see TestSessions
+			"vm.wait_for_login", "vm.wait_for_serial_login", "vm.reboot", "vm.clock", "vm.upload", "vm.download", // see TestSessions
 			"vm.plug_disk", "vm.plug_nic", "vm.device", // see TestDevicesFollowTheGuest
 		}, name) || strings.HasPrefix(name, "device.") || strings.HasPrefix(name, "session.") || strings.HasPrefix(name, "clock.") {
 			continue

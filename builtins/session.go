@@ -24,7 +24,7 @@ type sessionHandle struct {
 // use calls do with the session. Using a session after its guest has migrated is an
 // error of the scenario.
 func (s *sessionHandle) use(ctx context.Context, bed *testbed.Bed, do func() error) error {
-	err := useGuest(ctx, bed, s.instance, do)
+	_, err := useGuest(ctx, bed, s.instance, func() (struct{}, error) { return struct{}{}, do() })
 	_, status := errors.AsType[*guest.CmdError](err)
 	_, late := errors.AsType[*guest.TimeoutError](err)
 	if (status || late) && bed.MovedFrom(s.instance) == nil && isAlive(s.instance, err) {
@@ -35,18 +35,22 @@ func (s *sessionHandle) use(ctx context.Context, bed *testbed.Bed, do func() err
 
 // useGuest calls do, which uses the guest of an instance: an error of the scenario after
 // the guest has migrated, else the guest's.
-func useGuest(ctx context.Context, bed *testbed.Bed, i *testbed.Instance, do func() error) error {
+func useGuest[T any](ctx context.Context, bed *testbed.Bed, i *testbed.Instance, do func() (T, error)) (T, error) {
+	var none T
 	if err := bed.MovedFrom(i); err != nil {
-		return err
+		return none, err
 	}
-	err := do()
+	v, err := do()
 	if err == nil {
-		return nil
+		return v, nil
+	}
+	if local, ok := errors.AsType[*guest.LocalError](err); ok {
+		return none, local
 	}
 	if moved := bed.MovedFrom(i); moved != nil {
-		return fmt.Errorf("%w (%w)", moved, err)
+		return none, fmt.Errorf("%w (%w)", moved, err)
 	}
-	return i.Blame(ctx, err)
+	return none, i.Blame(ctx, err)
 }
 
 var commandParams = []Param{

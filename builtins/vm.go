@@ -182,7 +182,7 @@ func vmClass() *Class {
 					return setParameter(t, a, "downtime-limit", arg[time.Duration](a, "limit").Milliseconds())
 				},
 			},
-		}, append(plugMethods, clockMethod)...),
+		}, append(plugMethods, clockMethod, uploadMethod, downloadMethod)...),
 	}
 }
 

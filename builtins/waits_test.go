@@ -188,7 +188,7 @@ func (w *witness) want(t *testing.T, names []string, untried ...string) {
 func TestWaitsOfVMsLetOthersThrough(t *testing.T) {
 	t.Parallel()
 	w := &witness{seen: map[string]bool{}}
-	e := runScenario(t, small(t), &testRun{extra: w.names(), source: `
+	e := runScenario(t, small(t), &testRun{extra: w.names(), params: map[string]string{"folder": t.TempDir()}, source: `
 def look_on(over):
     while not over:
         look()
@@ -210,6 +210,8 @@ def migration_scenario(env):
     watch("session.is_responsive", session.is_responsive)
     watch("session.close", lambda: vm.wait_for_login().close())
     watch("vm.clock", vm.clock, once = True)
+    watch("vm.upload", lambda: vm.upload(b"text", "/tmp/here"), once = True)
+    watch("vm.download", lambda: vm.download("/tmp/here", env.params["folder"] + "/here"), once = True)
     watch("vm.qmp", lambda: vm.qmp("query-status"))
     expected = vm.expect("STOP")
     watch("expectation.wait", lambda: expected.wait(timeout = 0.01, check = False))

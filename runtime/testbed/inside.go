@@ -5,6 +5,8 @@ package testbed
 import (
 	"context"
 	"fmt"
+	"io"
+	"io/fs"
 	"time"
 
 	"github.com/mhmig/mhmig/runtime/guest"
@@ -17,6 +19,31 @@ func (i *Instance) ReadClock(ctx context.Context, timeout time.Duration) (read g
 		return err
 	})
 	return read, err
+}
+
+// Upload writes from to a file of the guest over SSH, see [guest.Session.Upload].
+func (i *Instance) Upload(ctx context.Context, timeout time.Duration, from io.Reader, path string, perm fs.FileMode) (sum string, err error) {
+	err = i.inside(ctx, timeout, i.logInBySSH, func(ctx context.Context, s *guest.Session, _ time.Duration) error {
+		sum, err = s.Upload(ctx, from, path, perm)
+		return err
+	})
+	return sum, err
+}
+
+// Download writes a file of the guest to to over SSH, see [guest.Session.Download].
+func (i *Instance) Download(ctx context.Context, timeout time.Duration, path string, to io.Writer) (sum string, err error) {
+	err = i.inside(ctx, timeout, i.logInBySSH, func(ctx context.Context, s *guest.Session, _ time.Duration) error {
+		sum, err = s.Download(ctx, path, to)
+		return err
+	})
+	return sum, err
+}
+
+func (i *Instance) logInBySSH(ctx context.Context, timeout time.Duration) (*guest.Session, error) {
+	if !i.Config().Login.NIC {
+		return nil, fmt.Errorf("%s: no SSH: the param nics is empty", i)
+	}
+	return i.newLogin(ctx, timeout, guest.LogIn)
 }
 
 // inside calls do with a new session of the guest. Login and call end after timeout, and
