@@ -548,7 +548,7 @@ func TestDevices(t *testing.T) {
 	if err := os.WriteFile(disc, isoImage(content), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	m := bootWith(t, jeos.MemoryMiB, "", "-smp", "2",
+	m := bootWith(t, jeos.MemoryMiB, "", "-smp", "2", "-cpu", "max",
 		"-drive", "if=none,id=disc,format=raw,readonly=on,file="+disc, "-device", "ide-cd,id=cd1,drive=disc",
 		"-device", "virtio-scsi-pci", "-device", "scsi-cd,id=cd2",
 		"-netdev", "user,id=n2", "-device", "virtio-net-pci,netdev=n2,romfile=")
@@ -556,8 +556,11 @@ func TestDevices(t *testing.T) {
 	want(t, s, booted, "^/run/booted\n$")
 	t.Run("memory", func(t *testing.T) { testMemory(t, s) })
 	t.Run("CD-ROM", func(t *testing.T) { testCDROM(t, m, s, content) })
-	t.Run("processor taken away", func(t *testing.T) {
-		want(t, s, "nproc; echo 0 >/sys/devices/system/cpu/cpu1/online; nproc; echo 1 >/sys/devices/system/cpu/cpu1/online; nproc", "^2\n1\n2\n$")
+	t.Run("processors", func(t *testing.T) {
+		want(t, s, "cpuwork start", "^cpuwork: started: 2 threads, .* rounds of 8 computations; CPU with .* AES ")
+		want(t, s, "cpuwork check", "^cpuwork: OK: every result was right; 2 threads, ")
+		want(t, s, "nproc; echo 0 >/sys/devices/system/cpu/cpu1/online; nproc; cpuwork check", "(?s)^2\n1\ncpuwork: OK: ")
+		want(t, s, "echo 1 >/sys/devices/system/cpu/cpu1/online; nproc; cpuwork stop", "(?s)^2\ncpuwork: stopped: ")
 	})
 	t.Run("driver unloaded and loaded", func(t *testing.T) {
 		want(t, s, "for i in 1 2 3; do modprobe -r isofs; lsmod | grep -c ^isofs; modprobe isofs; lsmod | grep -c ^isofs; done", "^(0\n1\n){3}$")

@@ -6,6 +6,7 @@
 //	guestd     SSH server, kept running by busybox init
 //	memwork    memory workload, see package workload
 //	diskwork   disk workload
+//	cpuwork    processor workload
 //	cdrom      locks and moves the tray of a CD-ROM drive, see package cdrom
 //	clockwork  says all the time that the guest runs, see package clockwork
 //

@@ -19,7 +19,7 @@ func (o options) socket() string { return filepath.Join(o.dir, "socket") }
 func (o options) log() string    { return filepath.Join(o.dir, "log") }
 func (o options) pid() string    { return filepath.Join(o.dir, "pid") }
 
-// start leaves a worker running and returns when each page is written once.
+// start leaves a worker running and returns when its work has begun.
 func start(o options, stdout, stderr io.Writer) int {
 	if status, answer, err := ask(o, "status"); err == nil {
 		return say(stderr, max(status, statusFault), o.name, "is already running: "+answer)
@@ -53,8 +53,7 @@ func launch(o options) (string, error) {
 		return "", err
 	}
 	defer r.Close()
-	worker := exec.Command("/proc/self/exe", "serve", "--dir", o.dir, "--device", o.device,
-		"--size", strconv.FormatInt(o.size, 10), "--rate", strconv.FormatInt(o.rate, 10))
+	worker := exec.Command("/proc/self/exe", append([]string{"serve", "--" + dirFlag, o.dir}, o.given...)...)
 	worker.Args[0] = o.name
 	worker.Dir = "/"
 	worker.Stdout, worker.Stderr, worker.ExtraFiles = log, log, []*os.File{w}

@@ -25,7 +25,7 @@ func newDisk(o options) (medium, error) {
 	if err != nil {
 		return nil, err
 	}
-	d := &disk{file: file, size: o.size}
+	d := &disk{file: file, size: int64(o.size)}
 	end, err := file.Seek(0, io.SeekEnd)
 	if err == nil && end < d.size {
 		err = fmt.Errorf("%s has %d bytes, less than the %d to work on", o.device, end, d.size)

@@ -24,7 +24,7 @@ const moreMemory = "give the VM more memory (param mem), or the work less (--siz
 // kernel finds out, which would kill something, and maybe something else.
 func checkRoom(o options, meminfo string) error {
 	available, known := availableMemory(meminfo)
-	if o.name != memwork || !known || available >= o.size+spare {
+	if o.name != memwork || !known || available >= int64(o.size)+spare {
 		return nil
 	}
 	return fmt.Errorf("the guest has only %d MiB of memory available, too little for %d MiB and what a worker needs besides: %s",

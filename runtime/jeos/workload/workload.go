@@ -5,12 +5,16 @@
 // pages that can be told apart, keeps rewriting them, and verifies each page
 // before it rewrites it. A page that went back to an older content (a dirty
 // page that was not sent), a page of zeros and a flipped bit are all found.
+// cpuwork computes with what instructions the processor has, and compares each
+// result with the right one: a register that was lost is found, and an
+// instruction that the processor has no more.
 //
 //	memwork start --size 32M --rate 20M
 //	memwork check        # verifies every page; exit status 0 or 1
 //	memwork status
 //	memwork stop
 //	diskwork start --device /dev/vda --size 16M
+//	cpuwork start --load 50
 //
 // start leaves a worker behind, in a session of its own; the other commands
 // ask it through a unix socket in /run. A worker that died is told by all of
@@ -18,9 +22,11 @@
 // memory. Work that is too large for the guest's memory is not even started.
 //
 // Words: a page is 4096 bytes; a sweep goes through all pages in order; a
-// page's generation is the number of times it was written.
+// page's generation is the number of times it was written. A round is each of
+// cpuwork's computations once.
 //
-// A sweep belongs to one goroutine, the worker's; nothing here is shared.
+// A sweep belongs to one goroutine, the worker's. The threads of cpuwork share
+// what is guarded in processor.
 package workload
 
 import (
@@ -30,19 +36,43 @@ import (
 	"github.com/spf13/pflag"
 )
 
-// kinds are the commands and what they work on.
-var kinds = map[string]func(options) (medium, error){
-	memwork:  newMemory,
-	diskwork: newDisk,
-}
-
 const (
 	memwork  = "memwork"
 	diskwork = "diskwork"
+	cpuwork  = "cpuwork"
 )
 
+// kind is what a command does, and what its help says.
+type kind struct {
+	does    string // all of it
+	started string // what has happened when start returns
+	checks  string
+	work    func(options) (work, error)
+}
+
+const pagesDoes = ` with pages that can be told apart and keeps rewriting them, and
+proves that none is lost, old or damaged.`
+
+var kinds = map[string]kind{
+	memwork: {
+		does: "memwork fills memory" + pagesDoes, started: "once all pages are filled", checks: "verify every page",
+		work: pagesOn(newMemory),
+	},
+	diskwork: {
+		does: "diskwork fills a disk" + pagesDoes, started: "once all pages are filled", checks: "verify every page",
+		work: pagesOn(newDisk),
+	},
+	cpuwork: {
+		does: `cpuwork computes all the time with what instructions the CPU has, such as those for AES,
+SHA-256 and CRC-32, and proves that every result is right.`,
+		started: "once each thread has computed everything once",
+		checks:  "tell whether all results were right, and each thread has gone on since the last check",
+		work:    newProcessor,
+	},
+}
+
 // Commands are the names that Main knows.
-func Commands() []string { return []string{memwork, diskwork} }
+func Commands() []string { return []string{memwork, diskwork, cpuwork} }
 
 // Exit statuses of the commands.
 const (

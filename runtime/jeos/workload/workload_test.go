@@ -34,7 +34,13 @@ func TestUsage(t *testing.T) {
 			if status := Main(name, []string{ask}, &out, &wrong); status != 0 || wrong.Len() > 0 {
 				t.Errorf("%s %s: got exit status %d and %q", name, ask, status, wrong.String())
 			}
-			for _, want := range []string{name + " start ", name + " check ", name + " stop ", "--size BYTES", "--rate BYTES", "--dir FOLDER", "Exit status: "} {
+			wants := []string{name + " start ", name + " check ", name + " stop ", "--dir FOLDER", "Exit status: "}
+			if name == cpuwork {
+				wants = append(wants, "--workers N", "--load PERCENT")
+			} else {
+				wants = append(wants, "--size BYTES", "--rate BYTES")
+			}
+			for _, want := range wants {
 				if !strings.Contains(out.String(), want) {
 					t.Errorf("%s %s: got\n%s\nwant %q in it", name, ask, out.String(), want)
 				}
@@ -86,7 +92,7 @@ func (r runner) want(t *testing.T, status int, pattern string, args ...string) {
 
 func TestWorkerLife(t *testing.T) {
 	t.Parallel()
-	for _, name := range Commands() {
+	for _, name := range []string{memwork, diskwork} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			r := newRunner(t, name)
@@ -100,6 +106,23 @@ func TestWorkerLife(t *testing.T) {
 			r.want(t, 0, "started", "start", "--size", "64K")
 		})
 	}
+}
+
+func TestProcessorLife(t *testing.T) {
+	t.Parallel()
+	r := newRunner(t, cpuwork)
+	r.want(t, 2, "is not running; start it: cpuwork start", "check")
+	r.want(t, 0, `^cpuwork: started: 3 threads, \d+ rounds of 8 computations; CPU with `, "start", "--workers", "3", "--load", "20")
+	r.want(t, 1, "is already running", "start")
+	for range 2 {
+		r.want(t, 0, "^cpuwork: OK: every result was right; 3 threads, ", "check")
+	}
+	r.want(t, 0, "^cpuwork: running: 3 threads, ", "status")
+	killWorker(t, r)
+	r.want(t, 1, "the worker died: it left no message", "check")
+	r.want(t, 0, "started", "start")
+	r.want(t, 0, "^cpuwork: stopped: ", "stop")
+	r.want(t, 2, "is not running", "status")
 }
 
 func TestWorkerDeathIsTold(t *testing.T) {
@@ -158,11 +181,12 @@ func TestArguments(t *testing.T) {
 	}{
 		{nil, `got [], want start, check, status or stop`},
 		{[]string{"begin"}, `got ["begin"], want start`},
-		{[]string{"start", "--size", "32Q"}, `--size: got "32Q", want a size such as 32M`},
+		{[]string{"start", "--size", "32Q"}, `invalid argument "32Q" for "--size" flag: want a size such as 32M`},
 		{[]string{"start", "--size", "1000"}, `--size: got 1000, want a multiple of 4096`},
 		{[]string{"start", "--size", "0"}, `--size: got 0`},
-		{[]string{"start", "--rate", "-1"}, `--rate: got "-1"`},
+		{[]string{"start", "--rate", "-1"}, `invalid argument "-1" for "--rate" flag`},
 		{[]string{"start", "--fast"}, `unknown flag: --fast`},
+		{[]string{"start", "--load", "5"}, `unknown flag: --load`},
 	}
 	for _, tt := range tests {
 		t.Run(fmt.Sprint(tt.args), func(t *testing.T) {
@@ -208,7 +232,7 @@ func TestCheckRoom(t *testing.T) {
 	meminfo := "MemTotal:          94800 kB\nMemFree:            9000 kB\nMemAvailable:      40960 kB\nSwapFree: 2048 kB\n"
 	for _, tt := range []struct {
 		name, meminfo string
-		size          int64
+		size          byteCount
 		want          string
 	}{
 		{memwork, meminfo, 38 << 20, ""},
