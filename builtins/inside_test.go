@@ -59,7 +59,11 @@ def migration_scenario(env):
     a, b = env.hosts
     vm = env.vm("vm1")
     vm.start(a)
+    assert_eq(vm.address, None)
     read_clock(vm)
+    typed("vm.address", vm.address)
+    if not vm.address.startswith("127.0.0.1:") or int(vm.address.split(":")[1]) < 1024:
+        fail(vm.address)
     folder = env.params["folder"]
     sum = typed("vm.upload", vm.upload(folder + "/large", "/tmp/large file"))
     assert_eq(vm.upload(b"#!/bin/sh\n", "/tmp/empty"), env.params["short"])

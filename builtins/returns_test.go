@@ -257,6 +257,7 @@ def of_vm(vm, a):
     typed("vm.start", vm.start(a))
     typed("vm.host", vm.host)
     typed("vm.name", vm.name)
+    typed("vm.address", vm.address)
     typed("vm.params", vm.params)
     typed("vm.state", vm.state)
     typed("vm.qmp", vm.qmp("query-status"))

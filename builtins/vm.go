@@ -76,6 +76,12 @@ func vmClass() *Class {
 				}
 				return s.params(s.bed.Params().Object(h.name)), nil
 			}},
+			{"address", "string | None", "how the guest is reached: with nic_mode = tap its own address, the param nic_ip or the one that a login has found; with nic_mode = user 127.0.0.1:PORT on vm.host, where QEMU forwards the param shell_port, once a login has found it. Else None", func(s *scenarioState, self any) (starlark.Value, error) {
+				if inst := s.instanceOf(self.(*vmHandle)); inst != nil && inst.KnownAddress() != "" {
+					return starlark.String(inst.KnownAddress()), nil
+				}
+				return starlark.None, nil
+			}},
 			{"state", "string", "QEMU's run state: running, paused, inmigrate, postmigrate, …; none when there is no instance", func(s *scenarioState, self any) (starlark.Value, error) {
 				if inst := s.instanceOf(self.(*vmHandle)); inst != nil {
 					return starlark.String(inst.State()), nil

@@ -59,4 +59,5 @@ type Dialer interface {
 	DialClock(context.Context) (net.Conn, error)
 	DialShell(context.Context) (net.Conn, error)
 	ShellAddress(context.Context) (string, error)
+	KnownAddress() string
 }

@@ -43,7 +43,8 @@ type Instance struct {
 	log       *slog.Logger
 	monitor   *qmp.Conn // set by Start
 
-	shellPort atomic.Int32 // the cached result of forwarded, or 0
+	shellPort atomic.Int32           // the cached result of forwarded, or 0
+	neighbour atomic.Pointer[string] // the guest's address that was found last, or nil
 
 	lock chan struct{} // capacity 1; a mutex for the fields below that a context can end the wait for
 	// launched is set when a process may exist.
@@ -172,14 +173,36 @@ func (i *Instance) ShellAddress(ctx context.Context) (string, error) {
 	switch {
 	case len(i.spec.Forwards) > 0:
 		hostPort, err := i.forwarded(ctx, i.spec.Forwards[0].Guest)
-		return net.JoinHostPort("127.0.0.1", strconv.Itoa(hostPort)), err
+		return net.JoinHostPort(loopback, strconv.Itoa(hostPort)), err
 	case len(i.spec.Taps) > 0:
 		address, err := i.guestAddress(ctx, i.spec.Taps[0])
+		if err == nil {
+			i.neighbour.Store(&address)
+		}
 		return net.JoinHostPort(address, strconv.Itoa(i.config.Login.Port)), err
 	default:
 		return "", errors.New("no NIC; use the serial console")
 	}
 }
+
+// KnownAddress is how the guest is reached, as far as that is known without asking: with a
+// tap the guest's own address, the param nic_ip or the one that a login has found; in user
+// mode ADDRESS:PORT of the host, where QEMU forwards the shell_port, after a login. Else "".
+func (i *Instance) KnownAddress() string {
+	port, found := i.shellPort.Load(), i.neighbour.Load()
+	switch {
+	case port != 0:
+		return net.JoinHostPort(loopback, strconv.Itoa(int(port)))
+	case found != nil:
+		return *found
+	case len(i.spec.Forwards) == 0 && len(i.spec.Taps) > 0:
+		return i.spec.Taps[0].Address
+	}
+	return ""
+}
+
+// loopback is where QEMU forwards the guest's ports.
+const loopback = "127.0.0.1"
 
 // hostForward is a line of "info usernet":
 //

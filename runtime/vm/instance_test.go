@@ -381,12 +381,26 @@ func TestTap(t *testing.T) {
 	if got := run("ip -o link show master br0"); !strings.Contains(got, name+":") {
 		t.Errorf("on the bridge is %q, want %s", got, name)
 	}
+	if got := i.KnownAddress(); got != "" {
+		t.Errorf("address: got %s, want none yet", got)
+	}
 	if _, err := i.DialShell(t.Context()); err == nil || !strings.Contains(err.Error(), "has no neighbour entry of the guest (MAC 52:54:00:00:00:07 on br0): set param nic_ip") {
 		t.Errorf("DialShell: got %v", err)
 	}
 	run("ip neighbour replace 10.9.8.7 lladdr 52:54:00:00:00:07 dev br0 nud permanent")
 	if _, err := i.DialShell(t.Context()); err == nil || !strings.Contains(err.Error(), "10.9.8.7:22") {
 		t.Errorf("DialShell: got %v, want a try at 10.9.8.7:22", err)
+	}
+	if got := i.KnownAddress(); got != "10.9.8.7" {
+		t.Errorf("address: got %q, want what was found", got)
+	}
+	if err := i.Destroy(t.Context()); err != nil {
+		t.Error(err)
+	}
+	p["nic_ip"] = "10.9.8.6"
+	i = s.start("vm1", p, false)
+	if got := i.KnownAddress(); got != "10.9.8.6" {
+		t.Errorf("address: got %q, want the param nic_ip", got)
 	}
 	if err := i.Destroy(t.Context()); err != nil {
 		t.Error(err)

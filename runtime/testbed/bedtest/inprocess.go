@@ -197,6 +197,7 @@ func (i *scriptedQEMU) DialClock(context.Context) (net.Conn, error) { return nil
 func (i *scriptedQEMU) DialShell(context.Context) (net.Conn, error) { return nil, errNoGuest }
 
 func (i *scriptedQEMU) ShellAddress(context.Context) (string, error) { return "", errNoGuest }
+func (i *scriptedQEMU) KnownAddress() string                         { return "" }
 
 func (i *scriptedQEMU) Destroy(context.Context) error {
 	_ = i.monitor.Close()
