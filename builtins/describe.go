@@ -17,6 +17,9 @@ import (
 // scenarios.
 func Language() api.Language {
 	l := api.Language{Functions: describeAll(Functions()), Transports: migration.Transports()}
+	for _, m := range Modules() {
+		l.Modules = append(l.Modules, api.Module{Name: m.Name, Doc: m.Doc, Functions: describeAll(m.Functions)})
+	}
 	for _, c := range Classes() {
 		class := api.Class{Name: c.Name, Doc: c.Doc, Methods: describeAll(c.Methods)}
 		for _, a := range c.Attrs {

@@ -51,7 +51,7 @@ func TestAPI(t *testing.T) {
 		t.Skip("NOT TESTED: what is built in is that of before the update")
 	}
 	protocol, _ := api.Find("mig_protocol")
-	embedded := api.Language{Functions: api.Functions(), Classes: api.Classes(), Transports: protocol.Choices}
+	embedded := api.Language{Functions: api.Functions(), Modules: api.Modules(), Classes: api.Classes(), Transports: protocol.Choices}
 	if diff := cmp.Diff(builtins.Language(), embedded, cmpopts.EquateEmpty()); diff != "" {
 		t.Errorf("- tables, + lang/api\n%s", diff)
 	}

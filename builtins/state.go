@@ -109,11 +109,14 @@ func position(t *task.Task) string {
 	return ""
 }
 
-// predeclared returns the predeclared functions by name.
+// predeclared returns the predeclared functions and modules by name.
 func predeclared() starlark.StringDict {
 	all := starlark.StringDict{}
 	for _, b := range Functions() {
 		all[b.Name] = b.value(nil, b.Name)
+	}
+	for _, m := range Modules() {
+		all[m.Name] = m.Module
 	}
 	return all
 }
@@ -121,6 +124,7 @@ func predeclared() starlark.StringDict {
 // Predeclared returns the predeclared names of scenario files, besides Starlark's. Two
 // builtins with one name are an error.
 func Predeclared() (starlark.StringDict, error) {
+	all := predeclared()
 	seen := map[string]bool{}
 	for _, b := range Functions() {
 		if seen[b.Name] {
@@ -128,7 +132,12 @@ func Predeclared() (starlark.StringDict, error) {
 		}
 		seen[b.Name] = true
 	}
-	return predeclared(), nil
+	for _, m := range Modules() {
+		if seen[m.Name] {
+			return nil, fmt.Errorf("module %s has the name of a builtin", m.Name)
+		}
+	}
+	return all, nil
 }
 
 // Functions returns the table of all functions, in the order of the reference.

@@ -11,12 +11,20 @@ import (
 	"sync"
 )
 
-// Language is the builtins of scenarios: functions, and the types of their values; and
+// Language is the builtins of scenarios: functions, modules, and the types of their values; and
 // the transports that their migrations may use.
 type Language struct {
 	Functions  []Builtin `json:"functions"`
+	Modules    []Module  `json:"modules"`
 	Classes    []Class   `json:"classes"`
 	Transports []string  `json:"transports"` // the values of the param mig_protocol
+}
+
+// Module is a predeclared value whose attributes are functions.
+type Module struct {
+	Name      string    `json:"name"`
+	Doc       string    `json:"doc"`
+	Functions []Builtin `json:"functions"`
 }
 
 // Builtin is a function of scenarios, or a method of one of their values.
@@ -88,6 +96,9 @@ var language = sync.OnceValue(func() Language {
 // Functions returns all functions of scenarios, in the order of the
 // reference.
 func Functions() []Builtin { return slices.Clone(language().Functions) }
+
+// Modules returns all modules of scenarios, in the order of the reference.
+func Modules() []Module { return slices.Clone(language().Modules) }
 
 // Classes returns all types of values of scenarios, in the order of the
 // reference.

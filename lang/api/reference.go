@@ -45,13 +45,19 @@ A variant that sets one of these runs without it, and ends as WARN at best; with
 	return err
 }
 
-// WriteMarkdown writes the reference of all functions and values, as the sections
+// WriteMarkdown writes the reference of all functions, modules and values, as the sections
 // of a page.
 func (l Language) WriteMarkdown(w io.Writer) error {
 	var b strings.Builder
 	b.WriteString("## Functions\n")
 	for _, f := range l.Functions {
 		writeBuiltin(&b, "", f)
+	}
+	for _, m := range l.Modules {
+		fmt.Fprintf(&b, "\n## Module `%s`\n\n%s\n", m.Name, m.Doc)
+		for _, f := range m.Functions {
+			writeBuiltin(&b, m.Name+".", f)
+		}
 	}
 	for _, c := range l.Classes {
 		fmt.Fprintf(&b, "\n## Value `%s`\n\n%s\n", c.Name, c.Doc)
