@@ -49,6 +49,19 @@ func envClass() *Class {
 				},
 			},
 			{
+				Name: "file", Params: []Param{{"path", String, Required, "a file below the folder of the scenario's own file, or @LIBRARY//FILE"}},
+				Doc: "Reads a file that belongs to the scenario: not one elsewhere, and at most 64 MiB. " +
+					"vm.upload and host.upload take the bytes; str(…) makes a string of them.",
+				Returns: Return{"bytes", "the content"},
+				Fn: func(t *task.Task, a *Args) (starlark.Value, error) {
+					data, err := stateOf(t).scenario.ReadFile(arg[string](a, "path"))
+					if err != nil {
+						return nil, misuse{err}
+					}
+					return starlark.Bytes(data), nil
+				},
+			},
+			{
 				Name: "artifact",
 				Params: []Param{
 					{"name", String, Required, "the file's name"},

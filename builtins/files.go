@@ -41,7 +41,7 @@ var uploaded = Type{"path of a local file, or bytes", "string | bytes", func(_ *
 }}
 
 var (
-	uploadedParam  = Param{"local", uploaded, Required, "a file on the controller, where mhmig runs; or bytes, the content itself"}
+	uploadedParam  = Param{"local", uploaded, Required, "a file on the controller, where mhmig runs; or the content itself as bytes, such as those of env.file"}
 	guestFileParam = Param{"path", String, Required, "a regular file in the guest"}
 )
 

@@ -144,7 +144,7 @@ func runScenario(t testing.TB, base cartesian.Params, p *testRun) ended {
 		Shipped: func(name string) (string, error) { return "", fmt.Errorf("no file %s", name) },
 		Scenario: func(ctx context.Context, bed *testbed.Bed) run.Verdict {
 			p.bed = bed
-			return builtins.Run(ctx, bed, scenario.Main, p.debug)
+			return builtins.Run(ctx, bed, scenario, p.debug)
 		},
 	}, iter.Seq2[*cartesian.Variant, error](variant))
 	_, outcomes, err := result.Load(folder.Dir())
@@ -210,7 +210,7 @@ func (p *testRun) tryLoad(t testing.TB) (*star.Scenario, error) {
 	if p.file == "" {
 		p.file = "scenario.star"
 	}
-	files := fstest.MapFS{p.file: {Data: []byte(p.source)}}
+	files := fstest.MapFS{p.file: {Data: []byte(p.source)}, "data.txt": {Data: []byte("of the scenario\n")}}
 	loader := &star.Loader{Predeclared: predeclared, Libraries: library.Set{"std": stdlib.FS, "test": files}}
 	return loader.Scenario(t.Context(), "@test//"+p.file)
 }

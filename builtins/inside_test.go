@@ -66,13 +66,13 @@ def migration_scenario(env):
         fail(vm.address)
     folder = env.params["folder"]
     sum = typed("vm.upload", vm.upload(folder + "/large", "/tmp/large file"))
-    assert_eq(vm.upload(b"#!/bin/sh\n", "/tmp/empty"), env.params["short"])
+    assert_eq(vm.upload(env.file("data.txt"), "/tmp/empty"), env.params["short"])
     migrate_wait(["vm1"], a, b)
     read_clock(vm)
     assert_eq(vm.wait_for_login().cmd("stat -c %a '/tmp/large file' /tmp/empty; sha256sum <'/tmp/large file'"), "750\n644\n" + sum + "  -\n")
     assert_eq(typed("vm.download", vm.download("/tmp/large file", folder + "/back")), sum)
     vm.download("/tmp/none", folder + "/none")
-`, params: cartesian.Params{"folder": folder, "short": fmt.Sprintf("%x", sha256.Sum256([]byte("#!/bin/sh\n")))}})
+`, params: cartesian.Params{"folder": folder, "short": fmt.Sprintf("%x", sha256.Sum256([]byte("of the scenario\n")))}})
 	e.want(t, result.Fail, "download /tmp/none: ", "ended with status ", "/tmp/none")
 	back, err := os.ReadFile(filepath.Join(folder, "back"))
 	if err != nil || !bytes.Equal(back, large) {

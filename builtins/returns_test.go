@@ -199,6 +199,7 @@ def of_env(env):
     typed("env.master", env.master)
     typed("env.vms", env.vms)
     typed("env.vm", env.vm("vm1"))
+    assert_eq(str(typed("env.file", env.file("data.txt"))), "of the scenario\n")
     typed("env.artifact", env.artifact("note.txt", "kept"))
 
 def of_params(p):

@@ -6,8 +6,7 @@ import (
 	"context"
 	"time"
 
-	"go.starlark.net/starlark"
-
+	"github.com/mhmig/mhmig/lang/star"
 	"github.com/mhmig/mhmig/runtime/run"
 	"github.com/mhmig/mhmig/runtime/task"
 	"github.com/mhmig/mhmig/runtime/testbed"
@@ -26,15 +25,14 @@ type Debug struct {
 	Failed func([]*task.Error) (keep bool)
 }
 
-// Run runs a scenario's entry function on a prepared bed, until all its tasks and
-// cleanups have ended.
-func Run(ctx context.Context, bed *testbed.Bed, entry starlark.Callable, debug Debug) run.Verdict {
+// Run runs a scenario on a prepared bed, until all its tasks and cleanups have ended.
+func Run(ctx context.Context, bed *testbed.Bed, scenario *star.Scenario, debug Debug) run.Verdict {
 	s := newScenarioState(bed)
-	s.debug = debug
+	s.scenario, s.debug = scenario, debug
 	sc := task.New(ctx, s, Print)
 	sc.Failed = debug.Failed
 	failures := sc.Run(func(t *task.Task) error {
-		_, err := t.Call(entry, s.env())
+		_, err := t.Call(scenario.Main, s.env())
 		return err
 	}, cleanupTimeout)
 	return run.Verdict{Failures: failures, Warnings: s.warnings}

@@ -9,6 +9,7 @@ import (
 
 	"go.starlark.net/starlark"
 
+	"github.com/mhmig/mhmig/lang/star"
 	"github.com/mhmig/mhmig/runtime/barrier"
 	"github.com/mhmig/mhmig/runtime/migration"
 	"github.com/mhmig/mhmig/runtime/result"
@@ -26,6 +27,7 @@ type scenarioState struct {
 	classes    map[string]*Class
 	objects    map[any]*object
 	warnings   []string
+	scenario   *star.Scenario
 	debug      Debug
 }
 

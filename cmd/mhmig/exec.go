@@ -231,7 +231,7 @@ func (e *execFlags) request() (controller.Request, error) {
 		if e.keyboard.IsInteractive() {
 			debug.Prompt = func(ctx context.Context) (builtins.Prompt, error) { return e.keyboard.Prompt(ctx, x.Mask) }
 		}
-		return builtins.Run(ctx, x.Bed, x.Scenario.Main, debug)
+		return builtins.Run(ctx, x.Bed, x.Scenario, debug)
 	}
 	return q, nil
 }

@@ -62,7 +62,14 @@ type Scenario struct {
 	// ColdStart is true if the scenario's global guest_start says that its guests boot.
 	ColdStart bool
 
-	strings map[string]bool
+	strings   map[string]bool
+	libraries library.Set
+}
+
+// ReadFile returns the content of a file beside the scenario's own, see
+// [library.Set.ReadBeside].
+func (s *Scenario) ReadFile(name string) ([]byte, error) {
+	return s.libraries.ReadBeside(s.Path, name)
 }
 
 // Mentions reports whether the scenario, or a file that it loads, has text as a string
@@ -100,7 +107,7 @@ func (l *Loader) Scenario(ctx context.Context, path string) (*Scenario, error) {
 		message := fmt.Sprintf("%s takes %d parameters, want one: env", Entry, main.NumParams())
 		return nil, diag.List{at(pos, source, message)}.Err()
 	}
-	scenario := &Scenario{Path: path, Globals: globals, Main: main, strings: l.strings}
+	scenario := &Scenario{Path: path, Globals: globals, Main: main, strings: l.strings, libraries: l.Libraries}
 	if value, says := globals[guestStart]; says {
 		if scenario.ColdStart = value == starlark.String("cold"); !scenario.ColdStart {
 			message := fmt.Sprintf(`%s is %s, want "cold"`, guestStart, value)
