@@ -40,7 +40,8 @@ func TestRebootWithoutLogin(t *testing.T) {
 }
 
 // A reboot returns a session of the next boot, whichever way it was asked for and while
-// the guest is migrated, and is not taken for a reset by the migration.
+// the guest is migrated, and is not taken for a reset by the migration. It ends at once
+// when the guest's command fails.
 func TestReboot(t *testing.T) {
 	t.Parallel()
 	typed := starlark.NewBuiltin("typed", newTypeCheck(t).builtin)
@@ -70,4 +71,11 @@ def migration_scenario(env):
     reboot.join()
 `})
 	e.want(t, result.Pass)
+
+	e = runScenario(t, small(t), &testRun{params: cartesian.Params{"reboot_command": "echo not now; false"}, source: `
+def migration_scenario(env):
+    env.vm("vm1").start()
+    env.vm("vm1").reboot("shell", timeout = 3600)
+`})
+	e.want(t, result.Error, `command "echo not now; false" ended with status 1`, "not now")
 }
