@@ -245,8 +245,8 @@ func migClass() *Class {
 				return starlark.String(self.(migKey).running.State()), nil
 			}},
 			{"error", "string | None", "why the migration has failed, with may_fail=True; None if it has not", func(_ *scenarioState, self any) (starlark.Value, error) {
-				if err := self.(migKey).running.Failed(); err != nil {
-					return starlark.String(err.Error()), nil
+				if failure := self.(migKey).running.Tolerated(); failure != nil {
+					return starlark.String(failure.Error()), nil
 				}
 				return starlark.None, nil
 			}},
@@ -270,11 +270,10 @@ func migClass() *Class {
 				Returns: Return{"bool", "True; False if it has failed as it may; with check=False whether both sides have ended in time"},
 				Fn: func(t *task.Task, a *Args) (starlark.Value, error) {
 					r := self(a).running
-					joined, err := met(a, r.join(t, limit(a)))
-					if err == nil && r.Failed() != nil {
-						return starlark.False, nil
+					if err := r.join(t, limit(a)); err != nil {
+						return met(a, err)
 					}
-					return joined, err
+					return starlark.Bool(r.Tolerated() == nil), nil
 				},
 			},
 			{

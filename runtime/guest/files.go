@@ -80,7 +80,7 @@ func readSize(stdout *bufio.Reader) (int64, error) {
 
 // converse runs a command on a new channel of the session's SSH connection, and exchange
 // with its input and output. If the command fails, the error is a *CmdError with what it
-// has written to stderr.
+// has written to stderr. When ctx ends, so does the session.
 func (s *Session) converse(ctx context.Context, command string, exchange func(stdin io.WriteCloser, stdout *bufio.Reader) error) error {
 	w, ok := s.wire.(*sshWire)
 	if !ok {
@@ -92,22 +92,18 @@ func (s *Session) converse(ctx context.Context, command string, exchange func(st
 		return ErrEnded
 	}
 	ended := make(chan error, 1)
-	w.waiting.Go(func() { ended <- w.converse(ctx, command, exchange) }) // at the latest with the connection
+	w.waiting.Go(func() { ended <- w.converse(command, exchange) }) // at the latest with the connection
 	w.mu.Unlock()
-	select {
-	case err := <-ended:
-		if ctx.Err() != nil {
-			return context.Cause(ctx)
-		}
-		return err
-	case <-ctx.Done():
-		_ = s.Close() // ends it, for the caller's reader or writer is used by it
-		<-ended
+	stop := context.AfterFunc(ctx, func() { _ = s.Close() })
+	defer stop()
+	err := <-ended
+	if ctx.Err() != nil {
 		return context.Cause(ctx)
 	}
+	return err
 }
 
-func (w *sshWire) converse(ctx context.Context, command string, exchange func(io.WriteCloser, *bufio.Reader) error) error {
+func (w *sshWire) converse(command string, exchange func(io.WriteCloser, *bufio.Reader) error) error {
 	session, err := w.client.NewSession()
 	if err != nil {
 		return err

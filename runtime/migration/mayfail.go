@@ -92,10 +92,7 @@ func (s *Side) endFailedMove(ctx context.Context) error {
 	for _, mv := range m.moves {
 		mv.settle(ctx, s)
 	}
-	m.mu.Lock()
-	tolerated := m.tolerated
-	m.mu.Unlock()
-	s.endMove(tolerated)
+	s.endMove(m.Tolerated())
 	return nil
 }
 
@@ -112,13 +109,10 @@ func (mv *move) settle(ctx context.Context, source *Side) {
 	mv.setState(state)
 }
 
-// Failed returns the failure of a migration that has failed as it may, nil if it has
+// Tolerated returns the failure of a migration that has failed as it may, nil if it has
 // not.
-func (m *Migration) Failed() error {
+func (m *Migration) Tolerated() *Failure {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	if m.tolerated == nil {
-		return nil
-	}
 	return m.tolerated
 }
