@@ -168,7 +168,7 @@ var params = []Param{
 	},
 	{
 		Name: "kernel", Kind: Text, Object: VM, Reader: "runtime/vm",
-		Doc: "A kernel that QEMU boots directly: a file below images_base_dir, or jeos:kernel, which is mhmig's own.",
+		Doc: "A kernel that QEMU boots directly: a file below images_base_dir, or mhmig's own: jeos:kernel, or jeos:bzimage, which boots slower, but wakes up from suspend to RAM.",
 	},
 	{
 		Name: "initrd", Kind: Text, Object: VM, Reader: "runtime/vm",

@@ -168,8 +168,10 @@ func shippedFile(ctx context.Context, image *jeos.Image, name string) (string, e
 	switch name {
 	case "kernel":
 		return image.Kernel, nil
+	case "bzimage":
+		return image.BzImage, nil
 	case "initrd":
 		return image.Initrd, nil
 	}
-	return "", fmt.Errorf("%s%s: mhmig has no such file, only kernel and initrd", vm.ShippedPrefix, name)
+	return "", fmt.Errorf("%s%s: mhmig has no such file, only kernel, bzimage and initrd", vm.ShippedPrefix, name)
 }

@@ -541,26 +541,37 @@ func testTerminals(t *testing.T, c *ssh.Client) {
 	})
 }
 
-// TestDevices boots the guest with two processors, two CD-ROM drives and two cards.
+// TestDevices boots the guest's packed kernel with two processors, two CD-ROM drives
+// and two cards.
 func TestDevices(t *testing.T) {
 	const content = "what is on the disc\n"
 	disc := filepath.Join(t.TempDir(), "disc.iso")
 	if err := os.WriteFile(disc, isoImage(content), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	m := bootWith(t, jeos.MemoryMiB, "", "-smp", "2", "-cpu", "max",
+	m := bootWith(t, jeos.MemoryMiB, "", "-kernel", jeostest.Image(t).BzImage, "-smp", "2", "-cpu", "max",
 		"-drive", "if=none,id=disc,format=raw,readonly=on,file="+disc, "-device", "ide-cd,id=cd1,drive=disc",
 		"-device", "virtio-scsi-pci", "-device", "scsi-cd,id=cd2",
 		"-netdev", "user,id=n2", "-device", "virtio-net-pci,netdev=n2,romfile=")
 	s := m.login(t)
 	want(t, s, booted, "^/run/booted\n$")
-	t.Run("memory", func(t *testing.T) { testMemory(t, s) })
 	t.Run("CD-ROM", func(t *testing.T) { testCDROM(t, m, s, content) })
 	t.Run("processors", func(t *testing.T) {
 		want(t, s, "cpuwork start", "^cpuwork: started: 2 threads, .* rounds of 8 computations; CPU with .* AES ")
 		want(t, s, "cpuwork check", "^cpuwork: OK: every result was right; 2 threads, ")
 		want(t, s, "nproc; echo 0 >/sys/devices/system/cpu/cpu1/online; nproc; cpuwork check", "(?s)^2\n1\ncpuwork: OK: ")
 		want(t, s, "echo 1 >/sys/devices/system/cpu/cpu1/online; nproc; cpuwork stop", "(?s)^2\ncpuwork: stopped: ")
+	})
+	t.Run("suspend to RAM", func(t *testing.T) {
+		want(t, s, "(sleep 0.5; echo mem >/sys/power/state) >/dev/null 2>&1 & echo soon", "^soon\n$")
+		eventually(t, 30*time.Second, "the guest", func() error {
+			if status := m.say(t, "info status"); !strings.Contains(status, "paused (suspended)") {
+				return errors.New(status)
+			}
+			return nil
+		})
+		m.say(t, "system_wakeup")
+		want(t, s, "nproc; cpuwork start; cpuwork check; cpuwork stop", "(?s)^2\n.*cpuwork: OK: ")
 	})
 	t.Run("driver unloaded and loaded", func(t *testing.T) {
 		want(t, s, "for i in 1 2 3; do modprobe -r isofs; lsmod | grep -c ^isofs; modprobe isofs; lsmod | grep -c ^isofs; done", "^(0\n1\n){3}$")

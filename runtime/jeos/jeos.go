@@ -9,7 +9,7 @@
 //	$MHMIG_CACHE or ~/.cache/mhmig
 //	  jeos/lock             one builder at a time
 //	  jeos/parts-<recipe>/  kernel, modules, busybox, shell; unpacked
-//	  jeos/<version>/       vmlinux, initrd.cpio, image.json
+//	  jeos/<version>/       vmlinux, bzimage, initrd.cpio, image.json
 //
 // A version is a hash over the parts, the guest's program and the userland, so an
 // mhmig with a different program builds a new image (a cpio archive) from the same
@@ -80,9 +80,14 @@ type Options struct {
 }
 
 // Image is a guest ready to be booted with QEMU's -kernel and -initrd.
+//
+// Only with BzImage does the guest survive suspend to RAM: when it wakes up, QEMU
+// writes an unpacked kernel to memory again, as at any reset, and so over the running
+// one. And only a bzImage can be a crash kernel.
 type Image struct {
 	Version       string `json:"version"`        // hash over everything in it
 	Kernel        string `json:"kernel"`         // path of the kernel
+	BzImage       string `json:"bzimage"`        // path of the same kernel, packed: boots slower
 	Initrd        string `json:"initrd"`         // path of the initramfs
 	KernelParams  string `json:"kernel_params"`  // for -append, see the constant
 	KernelRelease string `json:"kernel_release"` // uname -r in the guest
@@ -215,11 +220,15 @@ func assemble(o Options, p parts, small []file, version string) (Image, error) {
 	image := Image{
 		Version:       version,
 		Kernel:        filepath.Join(dir, "vmlinux"),
+		BzImage:       filepath.Join(dir, "bzimage"),
 		Initrd:        filepath.Join(dir, "initrd.cpio"),
 		KernelParams:  KernelParams,
 		KernelRelease: p.Release,
 	}
 	if err := linkOrCopy(p.kernel(), filepath.Join(tmp, "vmlinux")); err != nil {
+		return Image{}, err
+	}
+	if err := linkOrCopy(p.bzImage(), filepath.Join(tmp, "bzimage")); err != nil {
 		return Image{}, err
 	}
 	records, err := initramfs(p, o.program, small)
@@ -245,7 +254,7 @@ func readImage(dir string) (Image, error) {
 		return Image{}, err
 	}
 	// An image in a moved or damaged cache is rebuilt.
-	for _, path := range []string{image.Kernel, image.Initrd} {
+	for _, path := range []string{image.Kernel, image.BzImage, image.Initrd} {
 		if filepath.Dir(path) != dir {
 			return Image{}, fmt.Errorf("%s was built in %s", dir, filepath.Dir(path))
 		}

@@ -285,6 +285,10 @@ func TestDistribution(t *testing.T) {
 	if !strings.HasPrefix(string(kernel[:4]), "\x7fELF") {
 		t.Errorf("kernel begins with %q: the guest boots slowly", kernel[:4])
 	}
+	packed, err := os.ReadFile(image.BzImage)
+	if err != nil || string(packed[0x202:0x206]) != "HdrS" { // of the boot protocol
+		t.Errorf("%s is no bzImage, %v", image.BzImage, err)
+	}
 	files := archive(t, image.Initrd)
 	dir := "lib/modules/" + image.KernelRelease + "/"
 	needs := map[string][]string{}

@@ -29,6 +29,7 @@ type parts struct {
 }
 
 func (p parts) kernel() string          { return p.file("vmlinux") }
+func (p parts) bzImage() string         { return p.file("bzimage") }
 func (p parts) file(name string) string { return filepath.Join(p.dir, name) }
 
 // drivers are the modules that the guest must have, besides what they depend on:
@@ -51,7 +52,7 @@ var extraDrivers = []string{
 
 // recipe identifies how parts are made. Increase its number when this file changes the
 // content of the folder.
-var recipe = fmt.Sprint(2, drivers, extraDrivers, kernelPackage, userlandPackages)
+var recipe = fmt.Sprint(3, drivers, extraDrivers, kernelPackage, userlandPackages)
 
 // PartsDir is the folder of the unpacked files of the distribution, below jeos in
 // mhmig's cache. Versions of mhmig that make other ones have another folder, so that
@@ -126,7 +127,7 @@ func makeParts(ctx context.Context, o Options) (parts, error) {
 	return p, nil
 }
 
-// addKernel stores the unpacked kernel if QEMU can start it, else the file as it is.
+// addKernel stores the kernel as it is, and unpacked if QEMU can start that.
 func (p parts) addKernel(o Options, path string) error {
 	content, err := os.ReadFile(path)
 	if err != nil {
@@ -139,6 +140,9 @@ func (p parts) addKernel(o Options, path string) error {
 	if err != nil {
 		o.Logger.Info("cannot boot the kernel uncompressed, which would be faster", "kernel", path, "reason", err)
 		kernel = content
+	}
+	if err := os.WriteFile(p.bzImage(), content, 0o644); err != nil {
+		return err
 	}
 	return os.WriteFile(p.kernel(), kernel, 0o644)
 }
