@@ -8,6 +8,7 @@ import (
 	"crypto/rsa"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"log/slog"
 	"net"
@@ -35,8 +36,17 @@ type login struct {
 	tried   []string
 	skipped []string
 	allowed []string
-	started bool // authentication has started
-	unsafe  bool // the host may be a different one: it gets no password
+	used    Login // the last one that the server was given
+	started bool  // authentication has started
+	unsafe  bool  // the host may be a different one: it gets no password
+}
+
+// Login is how mhmig has logged in to a host.
+type Login struct {
+	// Method is publickey, password or keyboard-interactive; empty: the server wants
+	// none, or a kind of key whose use is not noted.
+	Method string
+	Key    string // which key, for messages; empty: none
 }
 
 // offer is a key and its name for messages.
@@ -352,7 +362,7 @@ func (l *login) methods() (methods []ssh.AuthMethod) {
 		case l.config.Password == "":
 		case name == "keyboard-interactive":
 			methods = append(methods, ssh.KeyboardInteractive(func(_, _ string, questions []string, _ []bool) ([]string, error) {
-				password, err := l.usePassword("the password (keyboard-interactive)")
+				password, err := l.usePassword("the password (keyboard-interactive)", name)
 				answers := make([]string, len(questions))
 				for i := range answers {
 					answers[i] = password
@@ -360,7 +370,7 @@ func (l *login) methods() (methods []ssh.AuthMethod) {
 				return answers, err
 			}))
 		case name == "password":
-			methods = append(methods, ssh.PasswordCallback(func() (string, error) { return l.usePassword("the password") }))
+			methods = append(methods, ssh.PasswordCallback(func() (string, error) { return l.usePassword("the password", name) }))
 		}
 	}
 	return methods
@@ -370,17 +380,40 @@ func (l *login) offerKeys() ([]ssh.Signer, error) {
 	signers := make([]ssh.Signer, len(l.keys))
 	for i, k := range l.keys {
 		l.tried = append(l.tried, k.name+" ("+fingerprint(k.PublicKey())+")")
-		signers[i] = k.Signer
+		signers[i] = l.noting(k)
 	}
 	return signers, nil
 }
 
-func (l *login) usePassword(as string) (string, error) {
+// noting is the key's signer, which notes that it has signed: it only does when the
+// server has accepted the key.
+func (l *login) noting(key offer) ssh.Signer {
+	signer, ok := key.Signer.(ssh.MultiAlgorithmSigner)
+	if !ok {
+		return key.Signer
+	}
+	return notingSigner{signer, func() { l.used = Login{Method: "publickey", Key: key.name} }}
+}
+
+// notingSigner calls signs before it signs.
+type notingSigner struct {
+	ssh.MultiAlgorithmSigner
+	signs func()
+}
+
+// SignWithAlgorithm signs data.
+func (s notingSigner) SignWithAlgorithm(random io.Reader, data []byte, algorithm string) (*ssh.Signature, error) {
+	s.signs()
+	return s.MultiAlgorithmSigner.SignWithAlgorithm(random, data, algorithm)
+}
+
+func (l *login) usePassword(as, method string) (string, error) {
 	if l.unsafe {
 		l.skip(as, errUnsafe.Error())
 		return "", errUnsafe
 	}
 	l.tried = append(l.tried, as)
+	l.used = Login{Method: method}
 	return l.config.Password.Reveal(), nil
 }
 

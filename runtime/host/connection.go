@@ -20,6 +20,7 @@ import (
 type connection struct {
 	config Config
 	client *ssh.Client
+	login  Login
 	wire   *wire
 	jump   *connection // to the jump host; nil: a TCP connection
 
@@ -61,7 +62,7 @@ func connect(ctx context.Context, c Config, log *slog.Logger) (*connection, erro
 		return nil, newUnreachable(c, err)
 	}
 	w := newWire(conn)
-	client, err := handshake(ctx, w, c, log)
+	client, login, err := handshake(ctx, w, c, log)
 	if err != nil {
 		w.Close()
 		if jump != nil {
@@ -69,7 +70,7 @@ func connect(ctx context.Context, c Config, log *slog.Logger) (*connection, erro
 		}
 		return nil, err
 	}
-	k := &connection{config: c, client: client, wire: w, jump: jump, keepalives: make(chan struct{}, 1), limit: c.MaxSessions}
+	k := &connection{config: c, client: client, login: login, wire: w, jump: jump, keepalives: make(chan struct{}, 1), limit: c.MaxSessions}
 	k.ended, k.stop = context.WithCancelCause(context.WithoutCancel(ctx))
 	k.spawn(k.watch)
 	k.spawn(k.sendKeepalives)
@@ -86,20 +87,20 @@ func dialThrough(ctx context.Context, jump *connection, c Config) (net.Conn, err
 }
 
 // handshake does the key exchange, verifies the host key, and authenticates.
-func handshake(ctx context.Context, w *wire, c Config, log *slog.Logger) (*ssh.Client, error) {
+func handshake(ctx context.Context, w *wire, c Config, log *slog.Logger) (*ssh.Client, Login, error) {
 	login := newLogin(ctx, c, log)
 	defer login.close()
 	check, err := newHostKeyCheck(c, log, func() { login.unsafe = true })
 	if err != nil {
-		return nil, err
+		return nil, Login{}, err
 	}
 	algorithms, err := check.algorithms()
 	if err != nil {
-		return nil, fmt.Errorf("%s: ssh_config: %w", c.Name, err)
+		return nil, Login{}, fmt.Errorf("%s: ssh_config: %w", c.Name, err)
 	}
 	negotiation, err := c.negotiation()
 	if err != nil {
-		return nil, err
+		return nil, Login{}, err
 	}
 	stop := context.AfterFunc(ctx, func() { w.Close() })
 	sshConn, channels, requests, err := ssh.NewClientConn(w, c.endpoint(), &ssh.ClientConfig{
@@ -113,20 +114,20 @@ func handshake(ctx context.Context, w *wire, c Config, log *slog.Logger) (*ssh.C
 	})
 	interrupted := !stop()
 	if err == nil {
-		return ssh.NewClient(sshConn, channels, requests), nil
+		return ssh.NewClient(sshConn, channels, requests), login.used, nil
 	}
 	var key *HostKeyError
 	switch {
 	case interrupted:
-		return nil, newUnreachable(c, fmt.Errorf("log in: %w", context.Cause(ctx)))
+		return nil, Login{}, newUnreachable(c, fmt.Errorf("log in: %w", context.Cause(ctx)))
 	case errors.As(err, &key):
-		return nil, key
+		return nil, Login{}, key
 	case login.started:
-		return nil, login.authError(err)
+		return nil, Login{}, login.authError(err)
 	case check.accepted != nil:
-		return nil, newUnreachable(c, fmt.Errorf("log in: %w", err))
+		return nil, Login{}, newUnreachable(c, fmt.Errorf("log in: %w", err))
 	}
-	return nil, newUnreachable(c, err)
+	return nil, Login{}, newUnreachable(c, err)
 }
 
 // watch ends the connection when the host is silent for too long.

@@ -363,7 +363,9 @@ func TestAgent(t *testing.T) {
 	t.Run("its own key", func(t *testing.T) {
 		c := s.config
 		c.IdentityFiles = nil
-		dial(t, c)
+		if got := dial(t, c).Login(); got.Method != "publickey" || !strings.Contains(got.Key, "agent") {
+			t.Errorf("Login: got %+v, want a key of the agent", got)
+		}
 	})
 	t.Run("key file with a passphrase", func(t *testing.T) {
 		block, err := ssh.MarshalPrivateKeyWithPassphrase(key, "", []byte("secret"))
@@ -388,6 +390,22 @@ func TestAgent(t *testing.T) {
 		c.IdentityFiles = nil
 		wantText(t, dialError(t, c), "the agent's keys")
 	})
+}
+
+// TestLogin: the key that the server accepts is reported, not the one before it.
+func TestLogin(t *testing.T) {
+	t.Parallel()
+	s := startServer(t)
+	other := newKey(t, filepath.Join(t.TempDir(), "other"), "")
+	c := s.config
+	c.IdentityFiles = []string{other.file, s.userKey.file}
+	h := dial(t, c)
+	if got, want := h.Login(), (host.Login{Method: "publickey", Key: s.userKey.file}); got != want {
+		t.Errorf("Login: got %+v, want %+v", got, want)
+	}
+	if took, err := h.RoundTrip(t.Context()); err != nil || took <= 0 {
+		t.Errorf("RoundTrip: got %v, %v", took, err)
+	}
 }
 
 // startPasswordServer starts an SSH server of our own that asks for passwords.
@@ -428,7 +446,9 @@ func TestPassword(t *testing.T) {
 		t.Run(test.name, func(t *testing.T) {
 			address, known := startPasswordServer(t, test.option)
 			c := host.Config{Name: "host1", Address: "127.0.0.1", Port: address.Port, User: "me", Password: "hidden", KnownHostsFiles: []string{known}}
-			dial(t, c)
+			if got := dial(t, c).Login(); got != (host.Login{Method: test.name}) {
+				t.Errorf("Login: got %+v, want %s", got, test.name)
+			}
 			c.Password = "not it"
 			err := dialError(t, c)
 			wantError[*host.AuthError](t, "Dial", err)

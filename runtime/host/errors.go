@@ -55,6 +55,9 @@ func (e *UnreachableError) Error() string {
 	return withHint(fmt.Sprintf("%s: connect to %s: %v", e.Host, e.Endpoint, e.Err), e.Hint)
 }
 
+// Fix says what to do, as at the end of the message; it may be empty.
+func (e *UnreachableError) Fix() string { return e.Hint }
+
 // ExitCode is that of hosts that cannot be used.
 func (e *UnreachableError) ExitCode() exit.Code { return exit.Hosts }
 
@@ -84,11 +87,16 @@ func (e *AuthError) Error() string {
 	if len(e.Allowed) > 0 {
 		fmt.Fprintf(&b, "; it accepts %s", strings.Join(e.Allowed, ", "))
 	}
+	return withHint(b.String(), e.Fix())
+}
+
+// Fix says what to do, as at the end of the message.
+func (e *AuthError) Fix() string {
 	hint := fmt.Sprintf("try ssh-copy-id %s, or set ssh_user, ssh_key or ssh_password", e.target())
 	if len(e.Tried) > 5 {
 		hint = "sshd allows few attempts (MaxAuthTries): name the right key by ssh_key, or set IdentitiesOnly in ~/.ssh/config; " + hint
 	}
-	return withHint(b.String(), hint)
+	return hint
 }
 
 // ExitCode is that of hosts that cannot be used.
@@ -137,17 +145,26 @@ func (e *HostKeyError) Error() string {
 		}
 		return withHint(
 			fmt.Sprintf("%s: the host key of %s has changed: it is %s, expected %s; this may be a man-in-the-middle attack, or the host was reinstalled",
-				e.Host, e.Endpoint, e.Offered, strings.Join(known, ", ")),
-			fmt.Sprintf("if you are sure of the new key: ssh-keygen -R '%s' -f %s", e.KeyName, e.Known[0].File))
+				e.Host, e.Endpoint, e.Offered, strings.Join(known, ", ")), e.Fix())
+	}
+	return withHint(
+		fmt.Sprintf("%s: the host key of %s, %s, is not known: no line for %s in %s", e.Host, e.Endpoint, e.Offered, e.KeyName, orNone(e.Files)), e.Fix())
+}
+
+// Fix says what to do, as at the end of the message; it is empty for a revoked key.
+func (e *HostKeyError) Fix() string {
+	switch {
+	case e.Revoked != nil:
+		return ""
+	case e.Changed():
+		return fmt.Sprintf("if you are sure of the new key: ssh-keygen -R '%s' -f %s", e.KeyName, e.Known[0].File)
 	}
 	file := "~/.ssh/known_hosts"
 	if len(e.Files) > 0 {
 		file = e.Files[0]
 	}
 	address, port, _ := net.SplitHostPort(e.Endpoint)
-	return withHint(
-		fmt.Sprintf("%s: the host key of %s, %s, is not known: no line for %s in %s", e.Host, e.Endpoint, e.Offered, e.KeyName, orNone(e.Files)),
-		fmt.Sprintf("log in once by ssh, or, if the fingerprint is right: ssh-keyscan -p %s %s >> %s", port, address, file))
+	return fmt.Sprintf("log in once by ssh, or, if the fingerprint is right: ssh-keyscan -p %s %s >> %s", port, address, file)
 }
 
 // ExitCode is that of hosts that cannot be used.

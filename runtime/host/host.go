@@ -72,6 +72,18 @@ func (h *Host) Address() string { return h.config.Address }
 // filled in.
 func (h *Host) Config() Config { return h.config }
 
+// Login returns how mhmig has logged in.
+func (h *Host) Login() Login { return h.main.login }
+
+// RoundTrip measures how long a message to the host's sshd and its answer take.
+func (h *Host) RoundTrip(ctx context.Context) (time.Duration, error) {
+	began := time.Now()
+	if err := h.main.roundTrip(ctx); err != nil {
+		return 0, fmt.Errorf("%s: %w", h.Name(), err)
+	}
+	return time.Since(began), nil
+}
+
 // Lost returns a channel that is closed when the connection has ended, by
 // itself or by Close. [Host.Err] says why.
 func (h *Host) Lost() <-chan struct{} { return h.main.ended.Done() }
