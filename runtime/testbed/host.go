@@ -81,17 +81,23 @@ func (h *Host) readFacts(ctx context.Context) error {
 	return nil
 }
 
-// MigrationAddress is the address of the host for migrations: the param mig_address
-// (with _hostN), else the address that mhmig uses.
-func (h *Host) MigrationAddress() string {
-	return cmp.Or(api.Read(h.Params).Word("mig_address"), h.Address())
+// MigrationAddress is the address of the host for migrations.
+func (h *Host) MigrationAddress() string { return MigrationAddress(h.Remote, h.Params) }
+
+// ListenAddress is the address on which QEMU listens for a migration on this host.
+func (h *Host) ListenAddress() string { return ListenAddress(h.MigrationAddress()) }
+
+// MigrationAddress is the address of a host for migrations: mig_address of its params, else
+// the address that mhmig uses.
+func MigrationAddress(h Remote, params cartesian.Params) string {
+	return cmp.Or(api.Read(params).Word("mig_address"), h.Address())
 }
 
-// ListenAddress is the address on which QEMU listens for a migration on this host: all
-// addresses, but of a loopback address only that one, since a lab's hosts share the
-// others.
-func (h *Host) ListenAddress() string {
-	address, err := netip.ParseAddr(h.MigrationAddress())
+// ListenAddress is the address on which QEMU listens on the host that others reach at an
+// address: all addresses, but of a loopback address only that one, since a lab's hosts
+// share the others.
+func ListenAddress(migrationAddress string) string {
+	address, err := netip.ParseAddr(migrationAddress)
 	switch {
 	case err == nil && address.IsLoopback():
 		return address.String()

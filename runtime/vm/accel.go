@@ -42,8 +42,11 @@ timeout -k 1 %[3]d %[4]s -accel kvm -machine pc -nodefaults -no-user-config -dis
   -device isa-debug-exit,iobase=0xf4,iosize=4 -bios "$d/probe.rom" </dev/null
 `
 
-// kvmStatus is the result of a probe: the reason why KVM is unusable, or "".
-type kvmStatus struct{ unusable string }
+// KVM says whether KVM works on a host.
+type KVM struct {
+	Unusable string // why it does not; "": it does
+	Fix      string // what to do about it
+}
 
 // probeAccel chooses the accelerator for a QEMU binary on h. want is the param
 // accel: tcg, kvm or auto, which uses KVM if it works. It probes KVM by running a
@@ -57,22 +60,29 @@ func (c *Cache) probeAccel(ctx context.Context, h Host, qemuBinary, want string)
 	default:
 		return "", "", fmt.Errorf("param accel: got %q, want one of auto, kvm, tcg", want)
 	}
-	kvm, err := c.accels.get(ctx, cacheKey(h, qemuBinary), func(ctx context.Context) (kvmStatus, error) {
-		return probeKVM(ctx, h, qemuBinary, "/dev/kvm")
-	})
+	kvm, err := c.ProbeKVM(ctx, h, qemuBinary)
 	switch {
 	case err != nil:
 		return "", "", err
-	case kvm.unusable == "":
+	case kvm.Unusable == "":
 		return "kvm", "", nil
 	case want == "kvm":
-		return "", "", fmt.Errorf("param accel: KVM does not work on %s: %s; set accel = auto or tcg", h.Name(), kvm.unusable)
+		return "", "", fmt.Errorf("param accel: KVM does not work on %s: %s; set accel = auto or tcg", h.Name(), kvm.Unusable)
 	default:
-		return "tcg", fmt.Sprintf("KVM does not work on %s: %s", h.Name(), kvm.unusable), nil
+		return "tcg", fmt.Sprintf("KVM does not work on %s: %s", h.Name(), kvm.Unusable), nil
 	}
 }
 
-func probeKVM(ctx context.Context, h Host, qemuBinary, device string) (kvmStatus, error) {
+// ProbeKVM runs a guest of a QEMU binary under KVM on h, once per host and binary.
+func (c *Cache) ProbeKVM(ctx context.Context, h Host, qemuBinary string) (KVM, error) {
+	return c.accels.get(ctx, cacheKey(h, qemuBinary), func(ctx context.Context) (KVM, error) {
+		return probeKVM(ctx, h, qemuBinary, "/dev/kvm")
+	})
+}
+
+const otherHost = "use hosts whose KVM works, or set accel = tcg"
+
+func probeKVM(ctx context.Context, h Host, qemuBinary, device string) (KVM, error) {
 	_, err := h.Run(ctx, host.Command{
 		Script:  fmt.Sprintf(probeScript, probeNoKVM, probeNoAccess, probeSeconds, shellescape.Quote(qemuBinary), shellescape.Quote(device)),
 		Timeout: probeTimeout,
@@ -82,20 +92,20 @@ func probeKVM(ctx context.Context, h Host, qemuBinary, device string) (kvmStatus
 		if err == nil {
 			err = errors.New("the guest did not exit through isa-debug-exit")
 		}
-		return kvmStatus{}, fmt.Errorf("probe KVM on %s: %w", h.Name(), err)
+		return KVM{}, fmt.Errorf("probe KVM on %s: %w", h.Name(), err)
 	}
 	switch exit.Output.Status {
 	case probeDone:
-		return kvmStatus{}, nil
+		return KVM{}, nil
 	case probeNoKVM:
-		return kvmStatus{"no /dev/kvm"}, nil
+		return KVM{"no /dev/kvm", "switch on virtualization in the firmware, or nested virtualization of the machine's own host, and run: modprobe kvm_intel || modprobe kvm_amd"}, nil
 	case probeNoAccess:
-		return kvmStatus{"no permission to use /dev/kvm"}, nil
+		return KVM{"no permission to use /dev/kvm", "sudo usermod -aG kvm " + shellescape.Quote(h.Config().User)}, nil
 	case 124, 137:
-		return kvmStatus{fmt.Sprintf("a guest of 20 million loops did not finish in %d s", probeSeconds)}, nil
+		return KVM{fmt.Sprintf("a guest of 20 million loops did not finish in %d s", probeSeconds), otherHost}, nil
 	case 126, 127:
-		return kvmStatus{}, explainMissing(h, "qemu_binary", qemuBinary, err)
+		return KVM{}, explainMissing(h, "qemu_binary", qemuBinary, err)
 	default:
-		return kvmStatus{fmt.Sprintf("its guest ended with status %d: %s", exit.Output.Status, lastLines(string(exit.Output.Stderr), 2))}, nil
+		return KVM{fmt.Sprintf("its guest ended with status %d: %s", exit.Output.Status, lastLines(string(exit.Output.Stderr), 2)), otherHost}, nil
 	}
 }

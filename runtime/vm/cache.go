@@ -11,7 +11,7 @@ import (
 // value is empty. Its methods may be called from any goroutine.
 type Cache struct {
 	qemus  memo[QEMU]
-	accels memo[kvmStatus]
+	accels memo[KVM]
 	// blanks are new images, nil for those that are larger than maxBlank: in a run of
 	// many variants, writing a copy is many times faster than qemu-img. An image does
 	// not contain its own name.

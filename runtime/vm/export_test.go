@@ -32,5 +32,5 @@ func (c *Cache) ProbeAccel(ctx context.Context, h Host, qemuBinary, want string)
 // ProbeKVM returns why KVM is unusable, or "".
 func ProbeKVM(ctx context.Context, h Host, qemuBinary, device string) (string, error) {
 	kvm, err := probeKVM(ctx, h, qemuBinary, device)
-	return kvm.unusable, err
+	return kvm.Unusable, err
 }

@@ -172,13 +172,14 @@ func explainMissing(h Host, param, binary string, err error) error {
 		return fmt.Errorf("%s: %s: %w", h.Name(), binary, err)
 	}
 	hint := ""
-	if pkg := debianPackage(binary); pkg != "" {
+	if pkg := DebianPackage(binary); pkg != "" {
 		hint = fmt.Sprintf(" (on Debian it is in package %s)", pkg)
 	}
 	return fmt.Errorf("%s: no program %s%s; install it there or set param %s", h.Name(), binary, hint, param)
 }
 
-func debianPackage(binary string) string {
+// DebianPackage is the Debian package of a QEMU program, "" if binary is none.
+func DebianPackage(binary string) string {
 	name := path.Base(binary)
 	arch, isSystem := strings.CutPrefix(name, "qemu-system-")
 	switch {

@@ -100,17 +100,17 @@ func (im *Images) findExisting(ctx context.Context, d *disk) error {
 func (im *Images) create(ctx context.Context, d diskFiles, qemuImg string) error {
 	h := im.placement.Host
 	if d.base != "" {
-		if err := checkFile(ctx, h, File{"image_name", d.base}); err != nil {
+		if err := CheckFile(ctx, h, File{"image_name", d.base}); err != nil {
 			return err
 		}
 	}
 	switch {
 	case d.base == "" && !d.create:
-		return checkFile(ctx, h, File{"image_name", d.path})
+		return CheckFile(ctx, h, File{"image_name", d.path})
 	case d.persistent: // only an image may be overwritten
 		exists, err := h.Exists(ctx, d.path)
 		if err == nil && exists {
-			err = checkFile(ctx, h, File{"image_name", d.path})
+			err = CheckFile(ctx, h, File{"image_name", d.path})
 		}
 		if err != nil {
 			return err
@@ -215,16 +215,16 @@ func checkBacking(ctx context.Context, h Host, qemuImg string, d diskFiles) erro
 			return nil //nolint:nilerr // qemu-img create reports it
 		}
 		image = path.Clean(info.Backing)
-		if err := checkFile(ctx, h, File{"image_name", image}); err != nil {
+		if err := CheckFile(ctx, h, File{"image_name", image}); err != nil {
 			return fmt.Errorf("%w, a backing file of %s", err, d.base)
 		}
 	}
 	return nil
 }
 
-// checkFile returns an error for a missing file, or one of the wrong type, with the
+// CheckFile returns an error for a missing file, or one of the wrong type, with the
 // host, the path and the param that names it. Opening a named pipe could hang.
-func checkFile(ctx context.Context, h Host, f File) error {
+func CheckFile(ctx context.Context, h Host, f File) error {
 	info, err := h.Stat(ctx, f.Path)
 	if errors.Is(err, fs.ErrNotExist) {
 		return fmt.Errorf("%s: no file %s (param %s)", h.Name(), f.Path, f.Param)

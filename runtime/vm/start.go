@@ -100,7 +100,7 @@ func start(ctx context.Context, placement Placement, c Config, shape Shape, laun
 		return nil, err
 	}
 	for _, f := range spec.Files {
-		if err := checkFile(ctx, placement.Host, f); err != nil {
+		if err := CheckFile(ctx, placement.Host, f); err != nil {
 			return nil, err
 		}
 	}

@@ -58,13 +58,16 @@ func CheckSharedStorage(ctx context.Context, folders []Folder) (err error) {
 func waitForToken(ctx context.Context, f Folder, name, token string) error {
 	ctx, cancel := context.WithTimeout(ctx, storageLag)
 	defer cancel()
+	err := errors.New("it does not answer")
 	for {
-		data, err := f.Host.ReadFile(ctx, path.Join(f.Path, name))
-		if err == nil && bytes.Equal(data, []byte(token)) {
+		data, readErr := f.Host.ReadFile(ctx, path.Join(f.Path, name))
+		switch {
+		case readErr == nil && bytes.Equal(data, []byte(token)):
 			return nil
-		}
-		if err == nil {
+		case readErr == nil:
 			err = errors.New("the file has other content")
+		case ctx.Err() == nil: // else the error is that the time is over
+			err = readErr
 		}
 		select {
 		case <-ctx.Done():
