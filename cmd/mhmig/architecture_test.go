@@ -27,7 +27,7 @@ var layers = [][]string{
 	{"runtime/live", "runtime/reach", "runtime/gueststate"},
 	{"runtime/vm", "runtime/cleanup"},
 	{"runtime/testbed"},
-	{"runtime/migration", "runtime/attach"},
+	{"runtime/migration", "runtime/attach", "runtime/check"},
 	{"runtime/run"},
 	{"runtime/pool"},
 	{"builtins", "runtime/controller"}, // cmd joins them
