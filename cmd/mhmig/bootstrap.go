@@ -16,7 +16,9 @@ import (
 
 	"github.com/lmittmann/tint"
 	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
 
+	"github.com/mhmig/mhmig/runtime/controller"
 	"github.com/mhmig/mhmig/runtime/exit"
 	"github.com/mhmig/mhmig/runtime/jeos"
 	"github.com/mhmig/mhmig/runtime/terminal"
@@ -39,9 +41,10 @@ var requirements = []requirement{
 func newBootstrapCommand() *cobra.Command {
 	var install, netns, quiet bool
 	var options jeos.Options
+	var hosts hostsFlags
 	command := &cobra.Command{
 		Use:   "bootstrap",
-		Short: "Prepare this machine: programs and the guest image",
+		Short: "Prepare this machine, or hosts: programs, and the guest image or folder",
 		Long: `Prepare this machine for running scenarios on the lab: check for the programs
 that it needs, and build JeOS, mhmig's small guest.
 
@@ -51,14 +54,23 @@ user's cache folder) and not installed, and of a small program that is embedded 
 mhmig. No root is needed. Existing files are kept: a second call is quick.
 
 Programs are only installed with --install, by apt-get, with sudo where not
-root. Missing programs are listed, and the exit code is 3.`,
+root. Missing programs are listed, and the exit code is 3.
+
+With --hosts, prepare these hosts instead: of what mhmig check finds, install the
+missing programs and make images_base_dir, if --install is given, by root or by a
+sudo that asks for no password; else say what would be done, and the exit code is 3
+if runs fail without it. What is installed stays.`,
 		Example: `  mhmig bootstrap
   mhmig bootstrap --install
+  mhmig bootstrap --hosts host1,host2 --install
   mhmig bootstrap --kernel /boot/vmlinuz-R --modules /lib/modules/R --busybox ./busybox --shell /bin/dash`,
 		Args: arguments(0, 0),
 		RunE: func(command *cobra.Command, _ []string) error {
 			if err := checkGuestFlags(options); err != nil {
 				return err
+			}
+			if err := hosts.checkBootstrap(command.Flags()); err != nil {
+				return wrongArguments(err)
 			}
 			level := slog.LevelInfo
 			if quiet {
@@ -69,6 +81,9 @@ root. Missing programs are listed, and the exit code is 3.`,
 			log := slog.New(tint.NewTextHandler(out, &tint.Options{
 				Level: level, TimeFormat: time.TimeOnly, NoColor: !isFile || !terminal.Coloured(file),
 			}))
+			if len(hosts.hosts) > 0 {
+				return hosts.mend(command, log, install)
+			}
 			options.Logger = log
 			missing := missingPackages(netns, log)
 			if install && len(missing) > 0 {
@@ -98,7 +113,38 @@ root. Missing programs are listed, and the exit code is 3.`,
 	flags.StringVar(&options.Modules, "modules", "", "that kernel's modules: `folder` lib/modules/RELEASE")
 	flags.StringVar(&options.Busybox, "busybox", "", "static busybox to use")
 	flags.StringVar(&options.Shell, "shell", "", "POSIX shell without line editing to use, such as dash")
+	hosts.flags(flags)
 	return command
+}
+
+// checkBootstrap rejects flags of this machine's guest image together with hosts, and
+// flags of the hosts' config without.
+func (h *hostsFlags) checkBootstrap(flags *pflag.FlagSet) error {
+	ofImage := []string{"netns", "kernel", "modules", "busybox", "shell"}
+	ofHosts := []string{"config", "filter", "param", "defaults", "results", "max-variants"}
+	wrong, why := ofHosts, "is for --hosts, which is not given"
+	if flags.Changed("hosts") {
+		wrong, why = ofImage, "prepares this machine, --hosts others: want one or the other"
+	}
+	for _, name := range wrong {
+		if flags.Changed(name) {
+			return fmt.Errorf("--%s %s", name, why)
+		}
+	}
+	return checkHostFlags(flags, h.hosts, &h.lab)
+}
+
+// mend prepares the hosts, and prints what is still to be done.
+func (h *hostsFlags) mend(command *cobra.Command, log *slog.Logger, install bool) error {
+	report, err := controller.Mend(command.Context(), h.request(), h.sinks(command), log, install)
+	if err != nil {
+		return interruptedOr(command.Context(), err)
+	}
+	err = flushed(command, func(out io.Writer) error {
+		report.WriteText(out, terminal.Width(os.Stdout), terminal.Coloured(os.Stdout))
+		return nil
+	})
+	return failedChecks(report, err)
 }
 
 // checkGuestFlags rejects an incomplete set of the user's own guest files.

@@ -9,8 +9,6 @@ import (
 	"math/rand/v2"
 	"os"
 	"path/filepath"
-	"slices"
-	"strings"
 
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
@@ -89,7 +87,7 @@ arguments or an error in a file, 3 the hosts, or this machine as their controlle
 	flags.BoolVar(&e.Shuffle, "shuffle", false, "run the variants in random order")
 	flags.Uint64Var(&e.Seed, "seed", 0, "the `NUMBER` that the order of --shuffle and the scenarios' random numbers depend on (default: random, and printed)")
 	flags.StringVar(&e.config, "config", "", "config `FILE` (default: mhmig's own)")
-	flags.StringSliceVar(&e.Hosts, "hosts", nil, "hosts to run on, the master first: `NAME,NAME,...`, as for ssh")
+	hostsFlag(flags, &e.Hosts)
 	e.lab.flags(flags)
 	flags.StringVar(&e.Results, "results", resultsDir, "`DIR` for the folders of results")
 	flags.IntVar(&e.Parallel, "parallel", 0, "run at most `N` variants at the same time (default: as many as there are hosts for)")
@@ -101,7 +99,7 @@ arguments or an error in a file, 3 the hosts, or this machine as their controlle
 	flags.BoolVar(&e.UntilFailure, "until-failure", false, "repeat until a FAIL or ERROR, at most as often as --repeat says")
 	flags.StringVar(&e.Quarantine, "quarantine", "", "`FILE` (TOML) of variants whose failures are only warnings until a date")
 	flags.BoolVar(&e.dryRun, "dry-run", false, "only show what would run, and where")
-	flags.IntVar(&e.MaxVariants, "max-variants", 10_000, "reject a config with more than `N` variants")
+	maxVariantsFlag(flags, &e.MaxVariants)
 	flags.BoolVar(&e.Keep, "keep", false, "keep VMs and hosts of a failed variant as they are, and a lab made for the run")
 	flags.BoolVar(&e.pause, "pause-on-failure", false, "wait for Enter before cleaning up after a failed variant")
 	flags.StringVar(&e.format, "format", textFormat, "also write the run's report to stdout, as `FORMAT` of mhmig report: tap, junit, md, json, html, github")
@@ -155,23 +153,7 @@ func (e *execFlags) check(flags *pflag.FlagSet) error {
 	if e.UntilFailure && !flags.Changed("repeat") {
 		e.Repeat = 0 // no limit
 	}
-	switch {
-	case !flags.Changed("hosts"):
-		return e.lab.check(flags)
-	case flags.Changed("lab") || flags.Changed("lab-hosts"):
-		return errors.New("--hosts names existing hosts, --lab and --lab-hosts make some: want one or the other")
-	case len(e.Hosts) == 0: // from an unset variable, say: it must not mean the lab
-		return errors.New("--hosts: empty, want names of hosts")
-	}
-	for i, name := range e.Hosts {
-		switch {
-		case strings.TrimSpace(name) != name || name == "":
-			return fmt.Errorf("--hosts: got the name %q, want names with commas between them and no blanks", name)
-		case slices.Contains(e.Hosts[:i], name):
-			return fmt.Errorf("--hosts: %s is named twice; for two names of one machine, use aliases in ~/.ssh/config", name)
-		}
-	}
-	return nil
+	return checkHostFlags(flags, e.Hosts, &e.lab)
 }
 
 // checkChoice rejects an invalid selection of variants.

@@ -3,7 +3,10 @@
 package main
 
 import (
+	"errors"
 	"fmt"
+	"slices"
+	"strings"
 
 	"github.com/spf13/pflag"
 
@@ -53,4 +56,35 @@ func (f *labFlags) count() int {
 		return labHosts
 	}
 	return f.hosts
+}
+
+// hostsFlag adds the flag that names existing hosts.
+func hostsFlag(flags *pflag.FlagSet, hosts *[]string) {
+	flags.StringSliceVar(hosts, "hosts", nil, "hosts to run on, the master first: `NAME,NAME,...`, as for ssh")
+}
+
+// maxVariantsFlag adds the flag that limits the variants of a config.
+func maxVariantsFlag(flags *pflag.FlagSet, limit *int) {
+	flags.IntVar(limit, "max-variants", 10_000, "reject a config with more than `N` variants")
+}
+
+// checkHostFlags rejects invalid flags for hosts and labs.
+func checkHostFlags(flags *pflag.FlagSet, hosts []string, lab *labFlags) error {
+	switch {
+	case !flags.Changed("hosts"):
+		return lab.check(flags)
+	case flags.Changed("lab") || flags.Changed("lab-hosts"):
+		return errors.New("--hosts names existing hosts, --lab and --lab-hosts make some: want one or the other")
+	case len(hosts) == 0: // from an unset variable, say: it must not mean the lab
+		return errors.New("--hosts: empty, want names of hosts")
+	}
+	for i, name := range hosts {
+		switch {
+		case strings.TrimSpace(name) != name || name == "":
+			return fmt.Errorf("--hosts: got the name %q, want names with commas between them and no blanks", name)
+		case slices.Contains(hosts[:i], name):
+			return fmt.Errorf("--hosts: %s is named twice; for two names of one machine, use aliases in ~/.ssh/config", name)
+		}
+	}
+	return nil
 }

@@ -117,7 +117,7 @@ you name, or on a lab that mhmig makes on this machine.`,
 	root.SetUsageTemplate(strings.NewReplacer(
 		".LocalFlags.FlagUsages", "flags .LocalFlags", ".InheritedFlags.FlagUsages", "flags .InheritedFlags",
 	).Replace(root.UsageTemplate()))
-	root.AddCommand(newExecCommand(), newListCommand(), newExplainCommand(), newReportCommand(), newBootstrapCommand(), newLabCommand(), newCleanupCommand(),
+	root.AddCommand(newExecCommand(), newListCommand(), newExplainCommand(), newReportCommand(), newBootstrapCommand(), newCheckCommand(), newLabCommand(), newCleanupCommand(),
 		newConsoleCommand(), newQMPCommand())
 	return root
 }

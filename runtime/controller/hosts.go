@@ -30,12 +30,8 @@ func (r *controller) reach(ctx context.Context, folder string, log *slog.Logger)
 	var record reach.Record
 	closeLab := func() error { return nil }
 	if len(r.Hosts) > 0 {
-		for i, name := range r.Hosts {
-			c, err := host.Resolve(ctx, name, first.Params, i+1)
-			if err != nil {
-				return nil, nil, nil, exit.Hosts.Wrap(err)
-			}
-			configs = append(configs, c)
+		if configs, err = r.resolveHosts(ctx, first.Params); err != nil {
+			return nil, nil, nil, err
 		}
 	} else {
 		used, err := r.openLab(ctx, folder, log)
@@ -85,6 +81,18 @@ func (r *controller) reach(ctx context.Context, folder string, log *slog.Logger)
 	return hosts, of, closeAll, nil
 }
 
+// resolveHosts returns how the request's hosts are reached.
+func (q *Request) resolveHosts(ctx context.Context, params cartesian.Params) (configs []host.Config, err error) {
+	for i, name := range q.Hosts {
+		c, err := host.Resolve(ctx, name, params, i+1)
+		if err != nil {
+			return nil, exit.Hosts.Wrap(err)
+		}
+		configs = append(configs, c)
+	}
+	return configs, nil
+}
+
 // keepsVMs says whether the params may keep VMs after the scenario.
 func keepsVMs(p cartesian.Params) bool {
 	for _, key := range []string{"kill_vm", "kill_vm_on_error"} {
@@ -127,14 +135,20 @@ func (l *usedLab) params() map[string]string {
 // labParams are the params that a lab sets, except those that the request sets. On a lab
 // that ends with the run, VMs are not kept.
 func (r *controller) labParams(all map[string]string) cartesian.Params {
-	params := cartesian.Params{}
-	for key, value := range all {
-		if !r.sets(key) {
-			params[key] = value
-		}
-	}
+	params := r.unsetParams(all)
 	if r.endVMs {
 		params["kill_vm"], params["kill_vm_on_error"] = "yes", "yes"
+	}
+	return params
+}
+
+// unsetParams are those of a lab's params that the request does not set.
+func (q *Request) unsetParams(all map[string]string) cartesian.Params {
+	params := cartesian.Params{}
+	for key, value := range all {
+		if !q.sets(key) {
+			params[key] = value
+		}
 	}
 	return params
 }

@@ -56,17 +56,8 @@ func NewPlan(ctx context.Context, q Request, s Sinks) (*Plan, error) {
 			return nil, err
 		}
 	}
-	if p.config, err = (cartesian.Reader{Libraries: q.Libraries}).Read(cmp.Or(q.Config, q.DefaultConfig), q.Extras...); err != nil {
-		return nil, exit.Usage.Wrap(err)
-	}
-	faults := p.config.Typos() // a typo must not run fewer variants and pass
-	if q.Strict {
-		done := s.working("checking the config")
-		faults = api.Faults(p.config, q.Extras)
-		done()
-	}
-	if faults != nil {
-		return nil, exit.Usage.Wrap(faults)
+	if err := p.readConfig(s); err != nil {
+		return nil, err
 	}
 	if q.Quarantine != "" {
 		if p.quarantine, err = run.ReadQuarantine(q.Quarantine); err != nil {
@@ -82,6 +73,24 @@ func NewPlan(ctx context.Context, q Request, s Sinks) (*Plan, error) {
 	s.note(p.quarantine.Expired(time.Now())...)
 	s.note(p.notes...)
 	return p, nil
+}
+
+// readConfig reads the request's config.
+func (p *Plan) readConfig(s Sinks) (err error) {
+	q := p.request
+	if p.config, err = (cartesian.Reader{Libraries: q.Libraries}).Read(cmp.Or(q.Config, q.DefaultConfig), q.Extras...); err != nil {
+		return exit.Usage.Wrap(err)
+	}
+	faults := p.config.Typos() // a typo must not run fewer variants and pass
+	if q.Strict {
+		done := s.working("checking the config")
+		faults = api.Faults(p.config, q.Extras)
+		done()
+	}
+	if faults != nil {
+		return exit.Usage.Wrap(faults)
+	}
+	return nil
 }
 
 // Scenario is the scenario of a variant with these params.
@@ -108,19 +117,10 @@ func (p *Plan) origins(ctx context.Context, v *cartesian.Variant) map[string]str
 // selectVariants selects the variants.
 func (p *Plan) selectVariants(ctx context.Context, s Sinks) (err error) {
 	q := p.request
-	done := s.working("looking for the first variant")
-	err = p.checkAny(ctx)
-	done()
-	if err != nil {
+	if err := p.checkCount(ctx, s); err != nil {
 		return err
 	}
-	done = s.working(fmt.Sprintf("checking whether there are more than %d variants", q.MaxVariants))
-	err = CheckNumber(ctx, p.config, q.Options, q.MaxVariants)
-	done()
-	if err != nil {
-		return err
-	}
-	done = s.working("planning the run")
+	done := s.working("planning the run")
 	defer done()
 	p.Variants = p.config.Variants(ctx, q.Options)
 	if q.RerunFailed {
@@ -174,6 +174,21 @@ func (p *Plan) selectVariants(ctx context.Context, s Sinks) (err error) {
 		p.Count++
 	}
 	return nil
+}
+
+// checkCount checks that the config has variants, and not more than allowed.
+func (p *Plan) checkCount(ctx context.Context, s Sinks) error {
+	q := p.request
+	done := s.working("looking for the first variant")
+	err := p.checkAny(ctx)
+	done()
+	if err != nil {
+		return err
+	}
+	done = s.working(fmt.Sprintf("checking whether there are more than %d variants", q.MaxVariants))
+	err = CheckNumber(ctx, p.config, q.Options, q.MaxVariants)
+	done()
+	return err
 }
 
 // names yields the names of the plan's variants.
