@@ -45,7 +45,6 @@ func (m *Migration) tolerates(ctx context.Context, err error) bool {
 		m.verdict = nil // what is found from now on is another failure
 		if m.tolerated == nil {
 			m.tolerated = f
-			m.log.Info("the migration has failed, as it may", "error", f)
 		}
 		for _, stop := range m.stops {
 			stop(errFailedAsItMay)
@@ -92,7 +91,9 @@ func (s *Side) endFailedMove(ctx context.Context) error {
 	for _, mv := range m.moves {
 		mv.settle(ctx, s)
 	}
-	s.endMove(m.Tolerated())
+	failure := m.Tolerated()
+	s.log.Info("the migration has failed, as it may", "error", failure)
+	s.endMove(failure)
 	return nil
 }
 

@@ -518,7 +518,7 @@ func (s *Side) waitCancelled(ctx context.Context) error {
 func (s *Side) keepSource(ctx context.Context, vm string) error {
 	mv, instance := s.Migration.moves[vm], s.Instance(vm)
 	if mv.completed() {
-		s.log.Warn("its move completed before the migration was cancelled or failed: it stays on the destination", "vm", vm)
+		s.log.Warn("its move completed before the migration was cancelled or had failed: it stays on the destination", "vm", vm)
 		instance.Left()
 		return nil
 	}
