@@ -34,6 +34,9 @@ type bench struct {
 
 func newBench(t *testing.T) *bench {
 	t.Helper()
+	if testing.Short() {
+		t.Skip("NOT TESTED: runs QEMU on the hosts of a lab")
+	}
 	if _, err := exec.LookPath("qemu-system-x86_64"); err != nil {
 		t.Skip("NOT TESTED: needs QEMU (package qemu-system-x86)")
 	}

@@ -27,11 +27,23 @@ type tool struct {
 }
 
 var tools = []tool{
-	{name: "cat", pkg: "coreutils"}, {name: "cut", pkg: "coreutils"}, {name: "head", pkg: "coreutils"}, {name: "id", pkg: "coreutils"},
-	{name: "mkdir", pkg: "coreutils"}, {name: "mktemp", pkg: "coreutils"}, {name: "rm", pkg: "coreutils"}, {name: "sleep", pkg: "coreutils"},
-	{name: "sort", pkg: "coreutils"}, {name: "stat", pkg: "coreutils"}, {name: "tail", pkg: "coreutils"}, {name: "timeout", pkg: "coreutils"},
-	{name: "tr", pkg: "coreutils"}, {name: "uname", pkg: "coreutils"},
-	{name: "grep", pkg: "grep"}, {name: "sed", pkg: "sed"}, {name: "setsid", pkg: "util-linux"},
+	{name: "cat", pkg: "coreutils"},
+	{name: "cut", pkg: "coreutils"},
+	{name: "head", pkg: "coreutils"},
+	{name: "id", pkg: "coreutils"},
+	{name: "mkdir", pkg: "coreutils"},
+	{name: "mktemp", pkg: "coreutils"},
+	{name: "rm", pkg: "coreutils"},
+	{name: "sleep", pkg: "coreutils"},
+	{name: "sort", pkg: "coreutils"},
+	{name: "stat", pkg: "coreutils"},
+	{name: "tail", pkg: "coreutils"},
+	{name: "timeout", pkg: "coreutils"},
+	{name: "tr", pkg: "coreutils"},
+	{name: "uname", pkg: "coreutils"},
+	{name: "grep", pkg: "grep"},
+	{name: "sed", pkg: "sed"},
+	{name: "setsid", pkg: "util-linux"},
 	{name: "nft", pkg: "nftables", optional: "host.block_port"},
 }
 

@@ -21,24 +21,29 @@ func TestPrerequisites(t *testing.T) {
 	}{
 		{"nothing", cartesian.Params{"images": ""}, vm.Prerequisites{}},
 		{
-			"an installed guest", cartesian.Params{"images": "a", "image_name": "rhel"},
+			"an installed guest",
+			cartesian.Params{"images": "a", "image_name": "rhel"},
 			vm.Prerequisites{Files: []vm.File{{Param: "image_name of a", Path: "/images/rhel.qcow2"}}, MakesDisk: true, PageCache: true},
 		},
 		{
-			"without an overlay", cartesian.Params{"images": "a", "image_name": "rhel", "image_overlay": "no", "drive_cache": "none"},
+			"without an overlay",
+			cartesian.Params{"images": "a", "image_name": "rhel", "image_overlay": "no", "drive_cache": "none"},
 			vm.Prerequisites{Files: []vm.File{{Param: "image_name of a", Path: "/images/rhel.qcow2"}}},
 		},
 		{
-			"a new image in its place", cartesian.Params{"images": "a", "image_name": "new", "image_overlay": "no", "create_image": "yes", "image_size": "1G", "drive_cache": "none"},
+			"a new image in its place",
+			cartesian.Params{"images": "a", "image_name": "new", "image_overlay": "no", "create_image": "yes", "image_size": "1G", "drive_cache": "none"},
 			vm.Prerequisites{NewImages: 1 << 30, MakesDisk: true},
 		},
 		{
-			"a new image of the run", cartesian.Params{"images": "a", "create_image": "yes", "image_size": "1G", "drive_cache": "directsync"},
+			"a new image of the run",
+			cartesian.Params{"images": "a", "create_image": "yes", "image_size": "1G", "drive_cache": "directsync"},
 			vm.Prerequisites{NewImages: 1 << 30, MakesDisk: true},
 		},
 		{"JeOS", cartesian.Params{"images": "", "kernel": "jeos:kernel", "initrd": "jeos:initrd", "mem": "128"}, vm.Prerequisites{Shipped: true}},
 		{
-			"a kernel and a disc", cartesian.Params{"images": "", "kernel": "vmlinuz", "cdroms": "cd1", "cdrom_cd1": "/isos/x.iso"},
+			"a kernel and a disc",
+			cartesian.Params{"images": "", "kernel": "vmlinuz", "cdroms": "cd1", "cdrom_cd1": "/isos/x.iso"},
 			vm.Prerequisites{Files: []vm.File{{Param: "cdrom_cd1", Path: "/isos/x.iso"}, {Param: "kernel", Path: "/images/vmlinuz"}}},
 		},
 		{"a tap", cartesian.Params{"images": "", "nics": "nic1", "nic_mode": "tap", "netdst": "br0"}, vm.Prerequisites{Bridges: []string{"br0"}}},
