@@ -68,6 +68,8 @@ func expression(v any) string {
 		return starlark.String(v).String()
 	case int:
 		return strconv.Itoa(v)
+	case int64:
+		return strconv.FormatInt(v, 10)
 	case time.Duration:
 		return strconv.FormatFloat(v.Seconds(), 'f', -1, 64)
 	case cartesian.Params:

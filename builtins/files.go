@@ -95,7 +95,11 @@ var uploadMethod = &Builtin{
 // downloadMethod is vm.download.
 var downloadMethod = &Builtin{
 	Name: "download", Waits: true,
-	Params:  []Param{guestFileParam, localParam, copyTimeoutParam},
+	Params: []Param{
+		guestFileParam,
+		{"local", String, Computed("nowhere: only the SHA-256 is taken"), "a file on the controller, where mhmig runs"},
+		copyTimeoutParam,
+	},
 	Doc:     "Copies a file from the guest, over a new SSH login: as much as it has when the copy begins.",
 	Returns: sha256Return,
 	Fn:      vmDownload,
@@ -125,12 +129,17 @@ func vmDownload(t *task.Task, a *Args) (starlark.Value, error) {
 		return nil, err
 	}
 	bed, timeout := stateOf(t).bed, arg[time.Duration](a, "timeout")
-	path, local := arg[string](a, "path"), arg[string](a, "local")
+	path := arg[string](a, "path")
 	sum, err := task.Wait(t, func(ctx context.Context) (sum string, err error) {
-		err = create(local, func(to io.Writer) error {
+		copyTo := func(to io.Writer) error {
 			sum, err = useGuest(ctx, bed, inst, func() (string, error) { return inst.Download(ctx, timeout, path, to) })
 			return err
-		})
+		}
+		if !a.Has("local") {
+			err = copyTo(io.Discard)
+		} else {
+			err = create(arg[string](a, "local"), copyTo)
+		}
 		return sum, err
 	})
 	return starlark.String(sum), err

@@ -71,6 +71,7 @@ def migration_scenario(env):
     read_clock(vm)
     assert_eq(vm.wait_for_login().cmd("stat -c %a '/tmp/large file' /tmp/empty; sha256sum <'/tmp/large file'"), "750\n644\n" + sum + "  -\n")
     assert_eq(typed("vm.download", vm.download("/tmp/large file", folder + "/back")), sum)
+    assert_eq(vm.download("/tmp/large file"), sum)
     vm.download("/tmp/none", folder + "/none")
 `, params: cartesian.Params{"folder": folder, "short": fmt.Sprintf("%x", sha256.Sum256([]byte("of the scenario\n")))}})
 	e.want(t, result.Fail, "download /tmp/none: ", "ended with status ", "/tmp/none")

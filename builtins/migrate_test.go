@@ -94,7 +94,7 @@ def migration_scenario(env):
         assert_eq((got["max-bandwidth"], got["downtime-limit"]), (32 << 20, 500))
     migrate_wait(["vm1"], a, b, check_src = told)
     # What params says holds for this migration only.
-    mig = migrate(["vm1"], b, a, params = {"mig_speed": "2K", "mig_downtime": 0.25, "x": True, "y": ["a", "b"], "z": None})
+    mig = migrate(["vm1"], b, a, params = {"mig_speed": "2K", "mig_downtime": 0.25, "x": True, "y": ["a", "b"], "z": None}, hold = True)
     assert_eq(mig.params["mig_speed"], "2K")
     assert_eq([mig.params[k] for k in "xyz".elems()], ["yes", "a b", ""])
     assert_eq(env.params["mig_speed"], "32M")
@@ -105,6 +105,7 @@ def migration_scenario(env):
     mig.set_downtime("1s")
     got = env.vm("vm1").qmp("query-migrate-parameters")
     assert_eq((got["max-bandwidth"], got["downtime-limit"]), (64 << 20, 1000))
+    mig.release()
     mig.join()
 `, nil},
 

@@ -134,6 +134,16 @@ func paramsClass() *Class {
 				},
 			},
 			{
+				Name: "bytes", Params: []Param{keyParam, {"default", Bytes, Value(int64(0)), "what to return when the param is not set"}},
+				Doc:     "Reads a param that is a size (512, 64M, 1.5G). Any other text is an ERROR.",
+				Returns: Return{"int", "the size in bytes"},
+				Fn: func(t *task.Task, a *Args) (starlark.Value, error) {
+					p, key := paramOf(t, a)
+					n, err := p.Size(key, arg[int64](a, "default"), 1)
+					return starlark.MakeInt64(n), err
+				},
+			},
+			{
 				Name: "object", Params: []Param{{"name", String, Required, "the name of a VM, an image or a NIC, or hostN"}},
 				Doc:     "Returns the params as they are for one object: for vm1, mem_vm1 replaces mem.",
 				Returns: Return{"params", "the object's params"},

@@ -207,6 +207,7 @@ def of_params(p):
     typed("params.int", p.int("mem"))
     typed("params.bool", p.bool("not_login_after_mig"))
     typed("params.seconds", p.seconds("start_migration_timeout"))
+    typed("params.bytes", p.bytes("mig_speed"))
     typed("params.object", p.object("vm1"))
     typed("params.objects", p.objects("vms"))
     typed("params.keys", p.keys())
