@@ -26,7 +26,6 @@ var unsupported = []Unsupported{
 	{Name: "reuse_previous_config", Effect: "the VM would start as it ran before"},
 
 	// preparation
-	{Name: "paused_after_start_vm", Effect: "the VM would stay paused after its start"},
 	{Name: "need_to_login", Effect: "nobody would log in before the migration, or somebody would", Same: []string{"yes"}},
 	{Name: "not_preprocess", Effect: "nothing would be prepared"},
 	{Name: "preprocess_env", Effect: "nothing would be prepared"},
