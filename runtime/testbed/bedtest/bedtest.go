@@ -100,7 +100,11 @@ func newBed(t testing.TB, hosts []testbed.Remote, labParams, params cartesian.Pa
 		if err := errors.Join(err, shared.Close(context.WithoutCancel(t.Context()))); err != nil {
 			t.Error(err)
 		}
-		WantNothingLeft(t, labParams, b.Name)
+		if launch == nil { // else there are no processes
+			WantNothingLeft(t, labParams, b.Name)
+		} else {
+			wantNoFolders(t, labParams, b.Name)
+		}
 		if pending := record.Pending(); len(pending) > 0 {
 			t.Errorf("the ledger still has %+v", pending)
 		}
@@ -137,6 +141,11 @@ func WantNothingLeft(t testing.TB, labParams map[string]string, name string) {
 	for _, line := range Processes(t, name) {
 		t.Errorf("left running: %s", line)
 	}
+	wantNoFolders(t, labParams, name)
+}
+
+func wantNoFolders(t testing.TB, labParams map[string]string, name string) {
+	t.Helper()
 	for key, dir := range labParams {
 		if _, err := os.Stat(filepath.Join(dir, name)); !errors.Is(err, fs.ErrNotExist) {
 			t.Errorf("left in %s: %s (%v)", key, filepath.Join(dir, name), err)
