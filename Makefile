@@ -15,7 +15,7 @@ BENCH ?= .
 
 .PHONY: help
 help: ## say what can be made
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 .PHONY: check-go
 check-go:
@@ -43,6 +43,11 @@ test: check-go ## install what tests need, then run them all, those with real QE
 	@[ -d "$${MHMIG_CORPUS:-../shared/corpus}" ] || \
 		echo "ONLY THE SMALL CORPUS OF CONFIGS IS TRIED: set MHMIG_CORPUS to the folder of the large one"
 	CGO_ENABLED=1 go test -race -shuffle=on -count=1 -p $(TEST_PACKAGES) -timeout $(TEST_TIMEOUT) ./...
+
+.PHONY: test-scenarios
+test-scenarios: build ## run all tests of multi-host.cfg, and plant the faults that they are there to find
+	bin/mhmig bootstrap --quiet
+	go test ./scenarios -count=1 -timeout 60m -v -all
 
 .PHONY: check
 check: lint ## before a commit: vet, linters, quick tests; no root, no QEMU, nothing to install

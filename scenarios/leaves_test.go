@@ -1,0 +1,269 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package scenarios_test
+
+// A leaf is a test of multi-host.cfg, with a fault that it is there to find.
+type leaf struct {
+	name   string // in multi-host.cfg
+	fault  string // what is wrong, for the reference
+	params []string
+	// plant is Starlark: the body of a function plant(env), a task beside the scenario.
+	// The functions of faults.star are there.
+	plant   string
+	message string // a regular expression for the message of the FAIL
+	skips   string // a regular expression for the reason why it may SKIP without the fault
+	often   bool   // make test plants it too
+}
+
+// leaves are the tests in the order of multi-host.cfg.
+var leaves = []leaf{
+	{
+		name: "after_login_vm", often: true,
+		fault:   "a byte of the guest's memory is changed",
+		plant:   `change_memory(working(env, "memwork"))`,
+		message: `memory work: .*page \d+`,
+	},
+	{
+		name:    "early_boot_vm",
+		fault:   "the guest is reset on the destination",
+		plant:   `on_destination(env).qmp("system_reset")`,
+		message: `reset`,
+	},
+	{
+		name: "with_reboot", often: true,
+		fault:   "the guest is reset once more, by nobody's request",
+		plant:   `moving(env).qmp("system_reset")`,
+		message: `reset`,
+	},
+	{
+		name:  "timedrift.with_kvmclock",
+		skips: `no kvm-clock`,
+	},
+	{
+		name: "timedrift.without_kvmclock", often: true,
+		fault:   "the guest's clock jumps ahead by 10 s",
+		plant:   `on_destination(env).wait_for_login().cmd("date -s @$(($(date +%s) + 10))")`,
+		message: `the clock of vm1 is \d+.* s ahead`,
+	},
+	{
+		name:    "cancel_with_delay",
+		fault:   "the memory's workload is killed",
+		plant:   `working(env, "memwork").cmd("killall -9 memwork")`,
+		message: `memory work: .*worker`,
+	},
+	{
+		name:    "measure_speed",
+		fault:   "QEMU gets half of the bandwidth",
+		plant:   `moving(env).qmp("migrate-set-parameters", max_bandwidth = 4 << 20)`,
+		message: `the migration sends \d+ KiB/s, allowed are`,
+	},
+	{
+		name:    "with_file_transfer",
+		fault:   "a byte of the file in the guest is changed",
+		plant:   `on_destination(env).wait_for_login().cmd("printf X | dd of=/tmp/file bs=1 seek=12345 conv=notrunc")`,
+		message: `differs from what was sent`,
+	},
+	{
+		name: "with_stress", often: true,
+		fault:   "a write to the disk is lost",
+		plant:   `lose_write(working(env, "diskwork"))`,
+		message: `disk work: .*page \d+`,
+	},
+	{
+		name:    "set_downtime.before_migrate",
+		fault:   "QEMU may stop the guest for longer than was set",
+		params:  []string{"mig_downtime=0.02", "mig_speed=8M"},
+		plant:   `moving(env).qmp("migrate-set-parameters", downtime_limit = 20000)`,
+		message: `downtime`,
+	},
+	{
+		name:    "set_downtime.after_migrate",
+		fault:   "QEMU stops the guest for longer than the last limit",
+		params:  []string{"mig_speed=8M"},
+		plant:   `limited(moving(env), "downtime-limit", 1000).qmp("migrate-set-parameters", downtime_limit = 60000)`,
+		message: `downtime`,
+	},
+	{
+		name:    "speed",
+		fault:   "QEMU sends without the first limit",
+		plant:   `moving(env).qmp("migrate-set-parameters", max_bandwidth = 1 << 30)`,
+		params:  []string{"min_migration_speed=2M", "memory_work_rate=0"},
+		message: `the migration sends \d+ KiB/s, allowed are`,
+	},
+	{
+		name:    "mig_stop_during",
+		fault:   "the guest is paused on the destination",
+		plant:   `on_destination(env).qmp("stop")`,
+		message: `paused`,
+	},
+	{
+		name:    "ping-pong-stress.no_stress",
+		fault:   "the guest reboots by itself",
+		plant:   `on_destination(env).wait_for_login().sendline("reboot -f")`,
+		message: `reset|reboot`,
+	},
+	{
+		name: "ping-pong-stress.cpu_memory", often: true,
+		fault:   "the processors' workload is killed",
+		plant:   `working(env, "cpuwork").cmd("killall -9 cpuwork")`,
+		message: `cpu work: .*worker`,
+	},
+	{
+		name:    "ping-pong-stress.disk",
+		fault:   "a write to the disk is lost",
+		plant:   `lose_write(working(env, "diskwork"))`,
+		message: `disk work: .*page \d+`,
+	},
+	{
+		name:    "ping-pong-stress.all",
+		fault:   "a byte of the guest's memory is changed",
+		plant:   `change_memory(working(env, "memwork"))`,
+		message: `memory work: .*page \d+`,
+	},
+	{
+		name:  "ping-pong-kdump",
+		skips: `kexec|crash kernel`,
+	},
+	{
+		name:    "with_xbzrle.before_migrate_capability",
+		fault:   "the migration uses XBZRLE although it is off",
+		params:  []string{"capabilitys=xbzrle"},
+		message: `a migration without xbzrle has used its cache`,
+	},
+	{
+		name:    "with_xbzrle.before_migrate_cache_size",
+		fault:   "QEMU's cache gets another size",
+		plant:   `compressed(env).qmp("migrate-set-parameters", xbzrle_cache_size = 8 << 20)`,
+		message: `the cache was set to \d+ bytes, QEMU has 8388608`,
+	},
+	{
+		name:    "with_xbzrle.after_migrate_cache_size",
+		fault:   "QEMU's cache gets another size after it was resized",
+		plant:   `limited(moving(env), "xbzrle-cache-size", 64 << 20).qmp("migrate-set-parameters", xbzrle_cache_size = 8 << 20)`,
+		message: `the cache was (re)?(sized|set) to \d+ bytes`,
+	},
+	{
+		name: "auto_converge.dynamic_cpu_throttling", often: true,
+		fault:   "the throttling begins with more than was set",
+		plant:   `converging(env).qmp("migrate-set-parameters", cpu_throttle_initial = 60)`,
+		message: `the throttling began with 60 %, not with 30 %`,
+	},
+	{
+		name:    "auto_converge.stress_load",
+		fault:   "the throttling rises by less than was set",
+		plant:   `converging(env).qmp("migrate-set-parameters", cpu_throttle_increment = 5)`,
+		message: `the throttling rose from 30 % to 35 %, not by 20`,
+	},
+	{
+		name:    "auto_converge.io_load",
+		fault:   "the migration gets hardly any bandwidth",
+		plant:   `moving(env).qmp("migrate-set-parameters", max_bandwidth = 64 << 10)`,
+		message: `did not complete within`,
+	},
+	{
+		name:  "host_mig_offline",
+		skips: `cannot move a guest in a file yet`,
+	},
+	{
+		name: "dest-problem-test.firewall-block.long_wait.wait_util_end", often: true,
+		fault:   "the block has no effect",
+		plant:   `wait_for(lambda: unblocked(env), 60, step = 0.05)`,
+		message: `ended as|mig_timeout`,
+	},
+	{
+		name:    "dest-problem-test.firewall-block.long_wait.mig_cancel",
+		fault:   "the memory's workload is killed",
+		plant:   `working(env, "memwork").cmd("killall -9 memwork")`,
+		message: `memory work: .*worker`,
+	},
+	{
+		name:    "dest-problem-test.firewall-block.short_interrupt",
+		fault:   "a byte of the guest's memory is changed",
+		plant:   `change_memory(working(env, "memwork"))`,
+		message: `memory work: .*page \d+`,
+	},
+	{
+		name:    "suspend.guest_s3",
+		fault:   "the guest reboots instead of waking up",
+		plant:   `suspended(env).qmp("system_reset")`,
+		message: `boot|reset`,
+		skips:   `cannot be suspended to mem`,
+	},
+	{
+		name:  "suspend.guest_s4",
+		skips: `cannot be suspended to disk|no swap space`,
+	},
+	{
+		name:  "qxl.win_XP_VGA_mode",
+		skips: `Windows`,
+	},
+	{
+		name: "cdrom_test.cdrom_locking", often: true,
+		fault:   "the tray is unlocked on the way",
+		plant:   `locked(env).wait_for_login().cmd("cdrom unlock")`,
+		message: `the tray of vm1 is unlocked on .*, and was to be locked`,
+	},
+	{
+		name:    "cdrom_test.cdrom_ejecting",
+		fault:   "the disc that was taken out is in the drive again",
+		plant:   `exchange_disc(env)`,
+		message: `the guest reads a disc with the checksum`,
+	},
+	{
+		name:    "cdrom_test.cdrom_copy",
+		fault:   "the disc's content changes while it is copied",
+		plant:   `change_disc(env)`,
+		message: `the copy of the disc has the checksum`,
+	},
+	{
+		name:    "floppy_test.floppy_write",
+		fault:   "a sector of the floppy disk is overwritten",
+		plant:   `on_destination(env).wait_for_login().cmd("until test -e /tmp/written; do sleep 0.1; done; dd if=/dev/zero of=/dev/fd0 bs=512 count=1 && sync")`,
+		message: `reads something else from its floppy disk`,
+		skips:   `no driver for its floppy drive`,
+	},
+	{
+		name:    "floppy_test.floppy_eject",
+		fault:   "a sector of the floppy disk is overwritten",
+		plant:   `on_destination(env).wait_for_login().cmd("dd if=/dev/zero of=/dev/fd0 bs=512 count=1 && sync")`,
+		message: `reads something else from its floppy disk`,
+		skips:   `no driver for its floppy drive`,
+	},
+	{
+		name: "hotplug_disk_test.unplug", often: true,
+		fault:   "the disk is plugged in again before the move",
+		plant:   `plug_again(env, "hot_disk")`,
+		message: `was unplugged on the source, and the guest has`,
+	},
+	{
+		name:    "hotplug_disk_test.hotplug",
+		fault:   "a sector of the plugged disk is overwritten",
+		plant:   `on_destination(env).wait_for_login().cmd("dd if=/dev/zero of=/dev/vdb bs=4k seek=7 count=1 && sync")`,
+		message: `has not the content on the destination`,
+	},
+	{
+		name:    "with_module_reload",
+		fault:   "the driver cannot be loaded any more",
+		plant:   `break_driver(env)`,
+		message: `driver \w+: .*failed`,
+		skips:   `cannot unload its driver`,
+	},
+	{
+		name:    "with_data_plane",
+		fault:   "a write to the disk is lost",
+		plant:   `lose_write(working(env, "diskwork"))`,
+		message: `disk work: .*page \d+`,
+	},
+	{
+		name:    "cpuflags_multi_host.cpu_stress",
+		fault:   "the processors' workload is killed",
+		plant:   `working(env, "cpuwork").cmd("killall -9 cpuwork")`,
+		message: `cpu work: .*worker`,
+	},
+	{
+		name: "cpuflags_multi_host.cpu_offline", often: true,
+		fault:   "the processor comes back online by itself",
+		plant:   `on_destination(env).wait_for_login().cmd("echo 1 >/sys/devices/system/cpu/cpu1/online")`,
+		message: `processors from 1 on are online 1, and were to be 0`,
+	},
+}

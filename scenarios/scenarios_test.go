@@ -1,0 +1,180 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package scenarios_test
+
+import (
+	"errors"
+	"flag"
+	"fmt"
+	"io/fs"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"testing"
+
+	"github.com/mhmig/mhmig/lang/cartesian"
+	"github.com/mhmig/mhmig/runtime/result"
+	"github.com/mhmig/mhmig/stdlib"
+)
+
+// config is the config of the leaves.
+const config = "@std//cfg/multi-host.cfg"
+
+// all is for make test-scenarios: without it, only some of the faults are planted.
+var all = flag.Bool("all", false, "run every leaf, and plant every fault")
+
+// mhmig builds the command.
+func mhmig(t *testing.T) string {
+	t.Helper()
+	if testing.Short() {
+		t.Skip("real QEMU, minutes: without -short")
+	}
+	binary := filepath.Join(t.TempDir(), "mhmig")
+	if out, err := exec.Command("go", "build", "-o", binary, "../cmd/mhmig").CombinedOutput(); err != nil {
+		t.Fatalf("build mhmig: %v\n%s", err, out)
+	}
+	return binary
+}
+
+// variants expands the leaves' config, and returns the variants by their short names.
+func variants(t *testing.T) map[string]*cartesian.Variant {
+	t.Helper()
+	c, err := cartesian.ParseFS(stdlib.FS, strings.TrimPrefix(config, "@std//"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	found := map[string]*cartesian.Variant{}
+	for v, err := range c.Variants(t.Context(), cartesian.Options{Defaults: true}) {
+		if err != nil {
+			t.Fatal(err)
+		}
+		found[v.ShortName] = v
+	}
+	return found
+}
+
+// outcomes runs mhmig exec, and returns how each variant ended.
+func outcomes(t *testing.T, binary string, args ...string) []result.Outcome {
+	t.Helper()
+	dir := t.TempDir()
+	args = append([]string{"exec", "--results", filepath.Join(dir, "results"), "--parallel", "1", "--timeout", "5m"}, args...)
+	out, err := exec.CommandContext(t.Context(), binary, args...).CombinedOutput()
+	if exit := (*exec.ExitError)(nil); err != nil && !errors.As(err, &exit) {
+		t.Fatal(err)
+	}
+	_, ended, err := result.Load(filepath.Join(dir, "results", "latest"))
+	if errors.Is(err, fs.ErrNotExist) || err == nil && len(ended) == 0 {
+		t.Fatalf("mhmig %s: no results:\n%s", strings.Join(args, " "), out)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if t.Failed() {
+			t.Logf("mhmig %s\n%s", strings.Join(args, " "), out)
+		}
+	})
+	return ended
+}
+
+// Every test of the config has a row in the table, and every row a test.
+func TestEveryLeafIsListed(t *testing.T) {
+	t.Parallel()
+	found := variants(t)
+	for i, l := range leaves {
+		if found[l.name] == nil {
+			t.Errorf("row %d, %s: no such test in %s", i, l.name, config)
+		}
+		delete(found, l.name)
+		if (l.fault == "") != (l.message == "") || l.fault == "" && l.skips == "" {
+			t.Errorf("row %d, %s: want a fault with its message, or a reason why it always skips", i, l.name)
+		}
+	}
+	for name := range found {
+		t.Errorf("%s has no row", name)
+	}
+}
+
+// Every leaf passes, or skips for its reason.
+func TestLeaves(t *testing.T) {
+	if !*all {
+		t.Skip("make test-scenarios runs all leaves")
+	}
+	binary := mhmig(t)
+	kind := "embedded"
+	if os.Getuid() == 0 {
+		kind = "netns"
+	}
+	ended := map[string]result.Outcome{}
+	for _, o := range outcomes(t, binary, config, "--defaults", "--lab", kind) {
+		ended[o.ShortName] = o
+	}
+	for _, l := range leaves {
+		o := ended[l.name]
+		skipped := o.Status == result.Skip && l.skips != "" && regexp.MustCompile(l.skips).MatchString(o.Message)
+		if o.Status != result.Pass && !skipped {
+			t.Errorf("%s: %v: %s", l.name, o.Status, o.Message)
+		}
+		t.Logf("%-62s %5.1f s %v %s", l.name, o.Seconds, o.Status, o.Message)
+	}
+}
+
+// Every fault is found, and named.
+func TestFaults(t *testing.T) {
+	binary := mhmig(t)
+	found := variants(t)
+	for _, l := range leaves {
+		if l.fault == "" || !*all && !l.often {
+			continue
+		}
+		t.Run(l.name, func(t *testing.T) {
+			v := found[l.name]
+			if v == nil {
+				t.Fatalf("no such test in %s", config)
+			}
+			args := []string{plant(t, v.Params["type"], l), "--config", config, "--defaults", "--filter", "only " + strings.ReplaceAll(l.name, ".", "..")}
+			for _, p := range l.params {
+				args = append(args, "--param", p)
+			}
+			o := outcomes(t, binary, args...)[0]
+			if o.Status == result.Skip && l.skips != "" && regexp.MustCompile(l.skips).MatchString(o.Message) {
+				t.Skip(o.Message)
+			}
+			if o.Status != result.Fail || !regexp.MustCompile(l.message).MatchString(o.Message) {
+				t.Errorf("got %v: %s, want FAIL: %s", o.Status, o.Message, l.message)
+			}
+			t.Logf("%.1f s: %s", o.Seconds, o.Message)
+		})
+	}
+}
+
+// plant writes a scenario that runs the leaf's with the fault beside it.
+func plant(t *testing.T, scenario string, l leaf) string {
+	t.Helper()
+	helpers, err := os.ReadFile("testdata/faults.star")
+	if err != nil {
+		t.Fatal(err)
+	}
+	body := l.plant
+	if body == "" {
+		body = "pass"
+	}
+	file := filepath.Join(t.TempDir(), "planted.star")
+	text := fmt.Sprintf(`load("@scenarios//%s.star", scenario = "migration_scenario")
+
+%s
+
+def plant(env):
+    %s
+
+def migration_scenario(env):
+    spawn(plant, env)
+    scenario(env)
+`, scenario, helpers, body)
+	if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	return file
+}
