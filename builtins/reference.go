@@ -9,6 +9,7 @@ import (
 
 	"github.com/mhmig/mhmig/runtime/jeos"
 	"github.com/mhmig/mhmig/runtime/jeos/cdrom"
+	"github.com/mhmig/mhmig/runtime/jeos/crashkernel"
 	"github.com/mhmig/mhmig/runtime/jeos/workload"
 )
 
@@ -48,6 +49,7 @@ JeOS, mhmig's guest, has the commands of busybox and those below, for
 		writeGuestCommand(b, name, workload.Usage(name))
 	}
 	writeGuestCommand(b, cdrom.Name, cdrom.Usage())
+	writeGuestCommand(b, crashkernel.Name, crashkernel.Usage())
 }
 
 func writeGuestCommand(b *strings.Builder, name, usage string) {

@@ -360,9 +360,9 @@ var params = []Param{
 		Doc: "The names of the VM's network cards.",
 	},
 	{
-		Name: "nic_model", Kind: Choice, Default: "virtio", Choices: []string{"virtio", "e1000", "e1000e", "rtl8139"},
+		Name: "nic_model", Kind: Choice, Default: "virtio", Choices: []string{"virtio", "e1000", "e1000e", "rtl8139", "vmxnet3"},
 		Spellings: map[string]string{"virtio_net": "virtio", "virtio-net-pci": "virtio"}, Object: NIC, Reader: "runtime/vm",
-		Doc: "The network card's device. JeOS has a driver for virtio only.",
+		Doc: "The network card's device. JeOS has drivers for virtio and vmxnet3.",
 	},
 	{
 		Name: "nic_mode", Kind: Choice, Default: "user", Choices: []string{"user", "tap", "none"}, Spellings: map[string]string{"bridge": "tap"}, Object: NIC, Reader: "runtime/vm",

@@ -552,7 +552,7 @@ func TestDevices(t *testing.T) {
 	m := bootWith(t, jeos.MemoryMiB, "", "-kernel", jeostest.Image(t).BzImage, "-smp", "2", "-cpu", "max",
 		"-drive", "if=none,id=disc,format=raw,readonly=on,file="+disc, "-device", "ide-cd,id=cd1,drive=disc",
 		"-device", "virtio-scsi-pci", "-device", "scsi-cd,id=cd2",
-		"-netdev", "user,id=n2", "-device", "virtio-net-pci,netdev=n2,romfile=")
+		"-netdev", "user,id=n2", "-device", "vmxnet3,netdev=n2,romfile=")
 	s := m.login(t)
 	want(t, s, booted, "^/run/booted\n$")
 	t.Run("CD-ROM", func(t *testing.T) { testCDROM(t, m, s, content) })
@@ -573,8 +573,11 @@ func TestDevices(t *testing.T) {
 		m.say(t, "system_wakeup")
 		want(t, s, "nproc; cpuwork start; cpuwork check; cpuwork stop", "(?s)^2\n.*cpuwork: OK: ")
 	})
+	t.Run("no crash kernel", func(t *testing.T) {
+		want(t, s, "crashkernel load; echo $?", "the guest's kernel has kept no memory for it; .*\n1\n$")
+	})
 	t.Run("driver unloaded and loaded", func(t *testing.T) {
-		want(t, s, "for i in 1 2 3; do modprobe -r isofs; lsmod | grep -c ^isofs; modprobe isofs; lsmod | grep -c ^isofs; done", "^(0\n1\n){3}$")
+		want(t, s, "for i in 1 2 3; do modprobe -r vmxnet3; ls /sys/class/net; modprobe vmxnet3; ls -d /sys/class/net/eth1; done", "^(eth0\\s+lo\n/sys/class/net/eth1\n){3}$")
 	})
 	t.Run("device plugged in", func(t *testing.T) {
 		want(t, s, "lsmod | grep -c ^virtio_rng || true", "^0\n$")

@@ -20,7 +20,7 @@ import (
 //
 //	/init, /bin/*        links to busybox, which is pid 1 and most commands
 //	/bin/sh              the shell
-//	/bin/guestd          mhmig's program; memwork, diskwork and clockwork are links to it
+//	/bin/guestd          mhmig's program; memwork and its other commands are links to it
 //	/etc                 the userland folder of this package
 //	/lib/modules         drivers, and the tables by which modprobe finds them
 //	/dev/console, ttyS0  device nodes, so that init can talk before /dev is mounted

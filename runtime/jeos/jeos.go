@@ -15,7 +15,8 @@
 // mhmig with a different program builds a new image (a cpio archive) from the same
 // downloaded parts.
 //
-// The guest's own side is in the packages guestd, workload and clockwork.
+// The guest's own side is in the packages guestd, workload, clockwork, cdrom and
+// crashkernel.
 //
 // All functions may be called from any goroutine and from several processes at
 // once: a lock file lets one build and the others use what it built.

@@ -42,12 +42,12 @@ var drivers = []string{
 }
 
 // extraDrivers are for other devices that a config may give a VM. The guest has those
-// which the kernel has: Debian's cloud kernel has none for AHCI, for the cards of
-// nic_model besides virtio, and for floppy drives.
+// which the kernel has: Debian's cloud kernel has none for AHCI, and for Intel's and
+// Realtek's network cards.
 var extraDrivers = []string{
 	"pvpanic_mmio",                        // by which QEMU learns that the guest has panicked
 	"ata_piix", "ahci", "sr_mod", "isofs", // CD-ROM drives and their discs
-	"e1000", "e1000e", "8139cp",
+	"vmxnet3", "e1000", "e1000e", "8139cp", // network cards besides virtio
 }
 
 // recipe identifies how parts are made. Increase its number when this file changes the

@@ -38,7 +38,7 @@ func TestCheckParams(t *testing.T) {
 		{"force_create_image", "yes", `vm1: image1: param image_size: missing, create_image needs it (such as 10G)`},
 		{"drive_format_image1", "zip", `vm1: image1: param drive_format: got "zip", want one of virtio, ide, ahci, scsi`},
 		{"drive_cache", "often", `vm1: image1: param drive_cache: got "often", want one of writeback, none, writethrough, directsync, unsafe`},
-		{"nic_model", "bogus", `vm1: nic1: param nic_model: got "bogus", want one of virtio, e1000, e1000e, rtl8139`},
+		{"nic_model", "bogus", `vm1: nic1: param nic_model: got "bogus", want one of virtio, e1000, e1000e, rtl8139, vmxnet3`},
 		{"nic_mode_host2", "macvtap", `vm1: nic1: param nic_mode: got "macvtap", want one of user, tap, none`},
 		{"nic_mode_nic1_vm2", "tap", `vm2: nic1: param netdst: nic_mode = tap needs the name of a bridge on the host`},
 		{"mac_nic1", "x", `vm1: nic1: param mac: got "x", want an address such as 52:54:00:12:34:56`},

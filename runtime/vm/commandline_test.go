@@ -177,7 +177,7 @@ func TestCommandLineRefuses(t *testing.T) {
 		{"ide is full", "vm1", placement, cartesian.Params{"images": "a b c d e", "image_name": "x", "drive_format": "ide"}, `vm1: e: param drive_format: got 5 disks, but ide allows 4`},
 		{"too many images", "vm1", placement, cartesian.Params{"images": "a b c d e f g h i j k", "image_name": "x"}, `param images: got 11, want at most 10`},
 		{"nic_mode", "vm1", placement, cartesian.Params{"nics": "nic1", "nic_mode": "macvtap"}, `vm1: nic1: param nic_mode: got "macvtap", want one of user, tap, none`},
-		{"nic_model", "vm1", placement, cartesian.Params{"nics": "nic1", "nic_model": "ne2k"}, `vm1: nic1: param nic_model: got "ne2k", want one of virtio, e1000, e1000e, rtl8139`},
+		{"nic_model", "vm1", placement, cartesian.Params{"nics": "nic1", "nic_model": "ne2k"}, `vm1: nic1: param nic_model: got "ne2k", want one of virtio, e1000, e1000e, rtl8139, vmxnet3`},
 		{"no bridge", "vm1", placement, cartesian.Params{"nics": "nic1", "nic_mode": "tap"}, `vm1: nic1: param netdst: nic_mode = tap needs the name of a bridge on the host`},
 		{"a NIC's name", "vm1", placement, cartesian.Params{"nics": "a,b"}, `param nics: got "a,b"`},
 		{"too many NICs", "vm1", placement, cartesian.Params{"nics": "1 2 3 4 5 6 7 8 9"}, `param nics: got 9, want at most 8`},

@@ -32,7 +32,7 @@ func TestParseConfigFindsAll(t *testing.T) {
 		`vm1: stg: param drive_format: got "zip", want one of virtio, ide, ahci, scsi`,
 		`vm1: stg: param image_size: got "big", want a size (512, 64M, 1.5G)`,
 		`vm1: nic1: param mac: got "52:54", want an address such as 52:54:00:12:34:56`,
-		`vm1: nic2: param nic_model: got "bogus", want one of virtio, e1000, e1000e, rtl8139`,
+		`vm1: nic2: param nic_model: got "bogus", want one of virtio, e1000, e1000e, rtl8139, vmxnet3`,
 	}
 	if err == nil {
 		t.Fatal("ParseConfig: no error")

@@ -15,7 +15,7 @@ import (
 
 // nicDrivers are QEMU's devices for the values of nic_model.
 var nicDrivers = map[string]string{
-	"virtio": "virtio-net-pci", "e1000": "e1000", "e1000e": "e1000e", "rtl8139": "rtl8139",
+	"virtio": "virtio-net-pci", "e1000": "e1000", "e1000e": "e1000e", "rtl8139": "rtl8139", "vmxnet3": "vmxnet3",
 }
 
 // nic is a network card. One whose mode is none only reserves its slot.

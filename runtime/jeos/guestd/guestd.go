@@ -3,12 +3,13 @@
 // Package guestd is mhmig's program inside the JeOS guest, the command guestd,
 // under these names:
 //
-//	guestd     SSH server, kept running by busybox init
-//	memwork    memory workload, see package workload
-//	diskwork   disk workload
-//	cpuwork    processor workload
-//	cdrom      locks and moves the tray of a CD-ROM drive, see package cdrom
-//	clockwork  says all the time that the guest runs, see package clockwork
+//	guestd       SSH server, kept running by busybox init
+//	memwork      memory workload, see package workload
+//	diskwork     disk workload
+//	cpuwork      processor workload
+//	cdrom        locks and moves the tray of a CD-ROM drive, see package cdrom
+//	crashkernel  loads the kernel to boot after a panic, see package crashkernel
+//	clockwork    says all the time that the guest runs, see package clockwork
 //
 // It is not meant to run anywhere else: guestd serves a root shell to whoever
 // knows a password that is in this source.
@@ -22,6 +23,7 @@ import (
 
 	"github.com/mhmig/mhmig/runtime/jeos/cdrom"
 	"github.com/mhmig/mhmig/runtime/jeos/clockwork"
+	"github.com/mhmig/mhmig/runtime/jeos/crashkernel"
 	"github.com/mhmig/mhmig/runtime/jeos/workload"
 )
 
@@ -29,7 +31,9 @@ import (
 const HostKeyFile = "/etc/guestd.key"
 
 // Commands are the names besides guestd under which the program is called.
-func Commands() []string { return append(workload.Commands(), cdrom.Name, clockwork.Name) }
+func Commands() []string {
+	return append(workload.Commands(), cdrom.Name, clockwork.Name, crashkernel.Name)
+}
 
 // Main serves SSH, stamps the clock or carries out a command, whatever the process
 // was started as, and returns the exit status.
@@ -40,6 +44,8 @@ func Main() int {
 		return clockwork.Main(os.Stderr)
 	case name == cdrom.Name:
 		return cdrom.Main(os.Args[1:], os.Stdout, os.Stderr)
+	case name == crashkernel.Name:
+		return crashkernel.Main(os.Args[1:], os.Stdout, os.Stderr)
 	case slices.Contains(workload.Commands(), name):
 		return workload.Main(name, os.Args[1:], os.Stdout, os.Stderr)
 	}
