@@ -44,6 +44,9 @@ func writeGuestCommands(b *strings.Builder) {
 JeOS, mhmig's guest, has the commands of busybox and those below, for
 ` + "`session.cmd`" + ` and the console. Log in as ` + "`" + jeos.Username + "`" + ` with the password ` + "`" + jeos.Password + "`" + `, unless the param
 ` + "`password`" + ` sets another. ` + "`@std//work.star`" + ` has functions that use the commands.
+
+A login need not wait for all drivers: ` + "`booted`" + ` waits for those of CD-ROM drives, SCSI disks, and cards that are not
+virtio, a minute at most. Under load they take a while.
 `)
 	for _, name := range workload.Commands() {
 		writeGuestCommand(b, name, workload.Usage(name))

@@ -328,16 +328,13 @@ func TestGuest(t *testing.T) {
 	})
 }
 
-// booted waits until nothing is left to do that belongs to the guest's boot.
-const booted = "i=0; until [ -e /run/booted ] || [ $i -gt 300 ]; do sleep 0.1; i=$((i+1)); done; ls /run/booted"
-
 // leastAvailable is what a guest of 128 MiB leaves for workloads.
 const leastAvailable = 60 << 10 // KiB
 
 // testMemory looks at what the guest takes for itself. What the kernel calls
 // available may not be: memory that is free counts as well.
 func testMemory(t *testing.T, s *guest.Session) {
-	want(t, s, booted, "^/run/booted\n$")
+	want(t, s, "booted; ls /run/booted", "^/run/booted\n$")
 	kib := func(name string) (n int) {
 		out, err := s.Cmd(t.Context(), "grep ^"+name+": /proc/meminfo", 30*time.Second)
 		if err != nil {
@@ -554,7 +551,7 @@ func TestDevices(t *testing.T) {
 		"-device", "virtio-scsi-pci", "-device", "scsi-cd,id=cd2",
 		"-netdev", "user,id=n2", "-device", "vmxnet3,netdev=n2,romfile=")
 	s := m.login(t)
-	want(t, s, booted, "^/run/booted\n$")
+	want(t, s, "booted; ls /run/booted", "^/run/booted\n$")
 	t.Run("CD-ROM", func(t *testing.T) { testCDROM(t, m, s, content) })
 	t.Run("processors", func(t *testing.T) {
 		want(t, s, "cpuwork start", "^cpuwork: started: 2 threads, .* rounds of 8 computations; CPU with .* AES ")
