@@ -193,6 +193,23 @@ def migration_scenario(env):
 	}
 }
 
+// A guest whose state cannot be saved boots, and it is not tried again in the run.
+func TestStateThatCannotBeSaved(t *testing.T) {
+	t.Parallel()
+	params, _ := own(t)
+	params["images"] = ""
+	e := runScenario(t, params, &testRun{kept: &testbed.States{Dir: "/proc/mhmig-states"}, source: `
+def migration_scenario(env):
+    vm = env.vm("vm1")
+    for _ in range(2):
+        vm.start()
+        vm.wait_for_login()
+        vm.destroy()
+`})
+	e.want(t, result.Pass)
+	e.wantLog(t, "WARN", "guest starts cold why=", "/proc/mhmig-states", `guest starts cold why="saving its state has failed before in this run"`)
+}
+
 // savedKeys are the names of the states in a folder.
 func savedKeys(t *testing.T, dir string) []string {
 	t.Helper()
