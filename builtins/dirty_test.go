@@ -56,7 +56,7 @@ func TestDirtyGuard(t *testing.T) {
 		if major := qemuMajor(t); major >= 9 {
 			t.Skipf("NOT TESTED: the loss of memory: QEMU %d has not got the defect", major)
 		}
-		e := runScenario(t, base, &testRun{source: hops, params: cartesian.Params{"hops": "30", "tcg_dirty_guard": "off"}})
+		e := runScenario(t, base, &testRun{source: hops, params: cartesian.Params{"hops": "30", "tcg_dirty_guard": "off", "mig_speed": "40M"}})
 		e.want(t, result.Fail, "migration ", "destination", "check_work")
 		e.wantLog(t, "tcg_dirty_guard = off", "migration completed")
 		if e.Evidence == "" {

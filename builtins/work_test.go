@@ -10,6 +10,7 @@ import (
 	"go.starlark.net/starlark"
 	"go.starlark.net/starlarkstruct"
 
+	"github.com/mhmig/mhmig/runtime/result"
 	"github.com/mhmig/mhmig/runtime/testbed/bedtest"
 )
 
@@ -18,11 +19,14 @@ import (
 const workScenario = `
 load("@std//work.star", "check_cpu_work", "check_disk_work", "check_memory_work", "start_cpu_work", "start_disk_work", "start_memory_work")
 
-def guest(has, said):
+def guest(has, said, check = (0, "said\n")):
     def cmd(command, timeout = 60):
         said.append(command)
         return "said\n"
-    return struct(cmd = cmd, cmd_status = lambda command: 0 if command.split()[2] in has else 1)
+    def cmd_status_output(command, timeout = 60):
+        said.append(command)
+        return check
+    return struct(cmd = cmd, cmd_status = lambda command: 0 if command.split()[2] in has else 1, cmd_status_output = cmd_status_output)
 
 OWN = {"migration_bg_command": "own &", "migration_bg_check_command": "own check", "migration_bg_kill_command": "own kill"}
 
@@ -53,6 +57,10 @@ func TestWork(t *testing.T) {
     start_cpu_work(jeos, params)
     check_cpu_work(jeos, params)
     assert_eq(said, ["cpuwork start --load 50 --workers 0", "cpuwork check", "cpuwork stop"])`},
+		{name: "damaged work", text: `
+    check_memory_work(guest(["memwork"], said, (1, "memwork: FAILED: 1 damaged pages\n")), {"memory_work": "16M"})`, want: "FAIL memwork: FAILED: 1 damaged pages"},
+		{name: "work that was never started", text: `
+    check_memory_work(guest(["memwork"], said, (2, "memwork: is not running\n")), {"memory_work": "16M"})`, want: "ERROR memwork: is not running"},
 		{name: "nothing that is not asked for", text: `
     for f in [start_memory_work, start_disk_work, start_cpu_work, check_memory_work, check_disk_work, check_cpu_work]:
         f(jeos, {})
@@ -75,8 +83,12 @@ func TestWork(t *testing.T) {
 			if tt.want == "" && len(verdict.Failures) > 0 {
 				t.Errorf("got %v, want that it passes", verdict.Failures)
 			}
-			if !strings.Contains(fmt.Sprint(verdict.Failures), tt.want) {
-				t.Errorf("got %v, want %q", verdict.Failures, tt.want)
+			var got string
+			for _, f := range verdict.Failures {
+				got += fmt.Sprintln(result.StatusOf(f), f)
+			}
+			if !strings.Contains(got, tt.want) {
+				t.Errorf("got %s, want %q", got, tt.want)
 			}
 		})
 	}
