@@ -18,7 +18,7 @@ type leaf struct {
 // leaves are the tests in the order of multi-host.cfg.
 var leaves = []leaf{
 	{
-		name: "after_login_vm", often: true,
+		name:    "after_login_vm",
 		fault:   "a byte of the guest's memory is changed",
 		plant:   `change_memory(working(env, "memwork"))`,
 		message: `memwork: .*page \d+`,
@@ -70,7 +70,7 @@ var leaves = []leaf{
 		message: `diskwork: .*page \d+`,
 	},
 	{
-		name:    "set_downtime.before_migrate",
+		name: "set_downtime.before_migrate", often: true,
 		fault:   "QEMU may stop the guest for longer than was set",
 		params:  []string{"mig_downtime=0.02", "mig_speed=8M"},
 		plant:   `moving(env).qmp("migrate-set-parameters", downtime_limit = 20000)`,
@@ -104,7 +104,7 @@ var leaves = []leaf{
 		message: `reset|rebooted|did not end`,
 	},
 	{
-		name: "ping-pong-stress.cpu_memory", often: true,
+		name:    "ping-pong-stress.cpu_memory",
 		fault:   "the processors' workload is killed",
 		plant:   `working(env, "cpuwork").cmd("killall -9 cpuwork")`,
 		message: `cpuwork: .*worker`,

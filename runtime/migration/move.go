@@ -350,8 +350,12 @@ func (mv *move) giveUp(ctx context.Context, src, dst *testbed.Instance, cause er
 }
 
 // abandon cancels a migration and waits a short time until QEMU has done so, also when
-// ctx has ended. In post-copy this is refused, and the migration continues.
+// ctx has ended. In post-copy this is refused, and the migration continues; a guest that
+// runs on the destination stays there.
 func (m *Migration) abandon(ctx context.Context, src *testbed.Instance) {
+	if m.moves[src.Name()].runsOnDestination() {
+		return
+	}
 	ctx, cancel := context.WithTimeoutCause(context.WithoutCancel(ctx), m.timeouts.cancel, fmt.Errorf("not cancelled within %v", m.timeouts.cancel))
 	defer cancel()
 	err := src.Execute(ctx, "migrate_cancel", nil, nil)
@@ -485,12 +489,21 @@ func (mv *move) setState(state State) {
 	}
 }
 
-// cancel sends migrate_cancel to the source, if the move has started.
+// runsOnDestination says whether the guest runs on the destination already, shortly
+// before the source has completed. QEMU would let it run on the source again after a
+// migrate_cancel then: two copies.
+func (mv *move) runsOnDestination() bool {
+	dst := mv.m.Destination.Instance(mv.vm)
+	return dst != nil && dst.HasGuest()
+}
+
+// cancel sends migrate_cancel to the source, if the move has started and the guest does
+// not run on the destination yet.
 func (mv *move) cancel(ctx context.Context) error {
 	mv.m.mu.Lock()
 	src := mv.source
 	mv.m.mu.Unlock()
-	if src == nil {
+	if src == nil || mv.runsOnDestination() {
 		return nil
 	}
 	err := src.Monitor().Execute(ctx, "migrate_cancel", nil, nil)

@@ -115,6 +115,15 @@ func testCases() []testCase {
 		{name: "cancel_delay is too long", params: cartesian.Params{"cancel_delay": "60"}, fails: fails, want: []string{"the migration completed before cancel_delay = 1m0s"}},
 		{name: "cancel after the end", concurrent: cancelAt("completed")},
 		{
+			name: "cancel when the guest runs on the destination", source: qmptest.Script{StopAt: "MIGRATION:completed", Stop: delay, Refuse: []string{"migrate_cancel"}},
+			concurrent: func(ctx context.Context, m *migration.Migration) error {
+				for m.Destination.Instance(m.VMs()[0]) == nil || !m.Destination.Instance(m.VMs()[0]).HasGuest() {
+					time.Sleep(time.Millisecond)
+				}
+				return m.Cancel(ctx)
+			},
+		},
+		{
 			name: "cancelled by somebody else", source: qmptest.Script{Endless: true}, fails: fails, want: []string{"was cancelled, but not by mig.cancel"}, at: "host1",
 			concurrent: func(ctx context.Context, m *migration.Migration) error {
 				if err := m.Wait(ctx, migration.Condition{Status: "active"}); err != nil {

@@ -522,6 +522,9 @@ func (s *Side) keepSource(ctx context.Context, vm string) error {
 		instance.Left()
 		return nil
 	}
+	if mv.runsOnDestination() {
+		return fail(ctx, mv, instance, SourceRole, fmt.Errorf("split brain: the guest ran on %s already when the migration ended as %s: two copies of it used one disk", s.Migration.Plan.Destination.Name(), mv.currentState()))
+	}
 	// Its parameters must not apply to the next migration.
 	if err := mv.reset(ctx, SourceRole, endpoint{instance}); err != nil {
 		return blame(ctx, mv, instance, SourceRole, err)
