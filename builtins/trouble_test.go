@@ -25,7 +25,7 @@ def migration_scenario(env):
         s = mig.vm("vm1").wait_for_login()
         s.cmd("memwork check")
         # More than is left, but less than is left without the worker: else the kernel goes on killing.
-        s.cmd_status("dd if=/dev/zero of=/dev/shm/file bs=1M count=25; rm /dev/shm/file")
+        s.cmd_status("dd if=/dev/zero of=/dev/shm/file bs=1M count=18; rm /dev/shm/file")
         s.cmd("memwork check")
 
     migrate_wait(["vm1"], env.hosts[0], env.hosts[1], work, check)

@@ -175,7 +175,11 @@ func (s *Saving) Discard(ctx context.Context) error {
 // nobody has finished for an hour are removed too.
 const keepState = `
 sha256sum <%[1]s/state >%[1]s/sum && cat >%[1]s/identity && : >%[1]s/used && chmod 600 %[1]s/state && sync -- %[1]s/* %[1]s || exit
-mv -T %[1]s %[2]s 2>/dev/null || [ -e %[2]s/sum ] || exit
+kept=
+for try in 1 2 3; do # another run may remove its state between the two commands
+	mv -T %[1]s %[2]s 2>/dev/null || [ -e %[2]s/sum ] && kept=yes && break
+done
+[ "$kept" ] || exit 1
 find . -mindepth 1 -maxdepth 1 -name '.*' -mmin +60 -exec rm -rf {} +
 left=%[3]d
 ls -1t -- */used 2>/dev/null | while read -r used; do
