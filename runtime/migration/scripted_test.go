@@ -115,7 +115,7 @@ func testCases() []testCase {
 		{name: "cancel_delay is too long", params: cartesian.Params{"cancel_delay": "60"}, fails: fails, want: []string{"the migration completed before cancel_delay = 1m0s"}},
 		{name: "cancel after the end", concurrent: cancelAt("completed")},
 		{
-			name: "cancel when the guest runs on the destination", source: qmptest.Script{StopAt: "MIGRATION:completed", Stop: delay, Refuse: []string{"migrate_cancel"}},
+			name: "cancel when the guest runs on the destination", source: qmptest.Script{Delay: []string{"MIGRATION:completed"}, Refuse: []string{"migrate_cancel"}},
 			concurrent: func(ctx context.Context, m *migration.Migration) error {
 				for m.Destination.Instance(m.VMs()[0]) == nil || !m.Destination.Instance(m.VMs()[0]).HasGuest() {
 					time.Sleep(time.Millisecond)
