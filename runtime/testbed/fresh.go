@@ -60,7 +60,7 @@ func (b *Bed) refuseFresh(name string, h *Host) error {
 
 // clear ends one instance, in place of which a new guest will run on host h.
 func (b *Bed) clear(ctx context.Context, instance *Instance, h *Host, fresh Fresh) error {
-	warned := fresh != FreshAlways && instance.hasGuest()
+	warned := fresh != FreshAlways && instance.HasGuest()
 	if warned {
 		if err := instance.check(ctx); err != nil {
 			return err

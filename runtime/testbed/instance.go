@@ -120,9 +120,7 @@ func (i *Instance) Left() {
 }
 
 // HasGuest says whether the VM's guest is in this instance.
-func (i *Instance) HasGuest() bool { return i.hasGuest() }
-
-func (i *Instance) hasGuest() bool { return i.currentPresence().has() }
+func (i *Instance) HasGuest() bool { return i.currentPresence().has() }
 
 func (i *Instance) currentPresence() presence {
 	i.mu.Lock()
@@ -293,7 +291,7 @@ func (b *Bed) takeID(name string, h *Host) (id int, release func()) {
 func (b *Bed) StartIncoming(ctx context.Context, name string, h *Host, params cartesian.Params, launch vm.Launch) (*Instance, error) {
 	launch.Incoming = true
 	for _, old := range b.instancesOf(name) {
-		if old.Host != h || old.hasGuest() {
+		if old.Host != h || old.HasGuest() {
 			continue
 		}
 		b.log.Info("ending the old instance first", "vm", name, "host", h.Name())
@@ -449,7 +447,7 @@ func (b *Bed) Current(name string) *Instance {
 // MovedFrom returns an error, a *MovedError, if a migration has moved the guest from this instance, or
 // the instance was ended, for those that still use it; nil if the guest is there.
 func (b *Bed) MovedFrom(instance *Instance) error {
-	if instance.hasGuest() {
+	if instance.HasGuest() {
 		return nil
 	}
 	switch now := b.Current(instance.Name()); {

@@ -54,7 +54,7 @@ func (i *Instance) reboot(ctx context.Context, timeout time.Duration, ask func(c
 	untilReset, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
 	defer bed.Watch(func(at *Instance, e qmp.Event) {
-		if at.Name() == i.Name() && e.Name == "RESET" && at.hasGuest() {
+		if at.Name() == i.Name() && e.Name == "RESET" && at.HasGuest() {
 			cancel(errReset)
 		}
 	})()
