@@ -189,7 +189,7 @@ def migration_scenario(env):
 // A guest that writes faster than the migration may send does not converge.
 func TestNotConverging(t *testing.T) {
 	t.Parallel()
-	e := runScenario(t, small(t), &testRun{params: cartesian.Params{"mig_speed": "1M", "mig_timeout": "2", "memory_work": "8M"}, source: `
+	e := runScenario(t, small(t), &testRun{params: cartesian.Params{"mig_speed": "1M", "mig_timeout": "2", "memory_work": "16M"}, source: `
 load("@std//work.star", "start_memory_work")
 
 def migration_scenario(env):

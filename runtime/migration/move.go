@@ -405,6 +405,9 @@ func (mv *move) finish(ctx context.Context, src, dst *testbed.Instance, state St
 		if mv.m.wasCancelled() {
 			return nil
 		}
+		if mv.runsOnDestination() {
+			return mv.splitBrain(ctx, src)
+		}
 		return fmt.Errorf("%s: the migration was cancelled, but not by mig.cancel or cancel_delay", src)
 	default:
 		return mv.firstFailure(ctx, src, dst, desc)
@@ -495,6 +498,13 @@ func (mv *move) setState(state State) {
 func (mv *move) runsOnDestination() bool {
 	dst := mv.m.Destination.Instance(mv.vm)
 	return dst != nil && dst.HasGuest()
+}
+
+// splitBrain is the FAIL of a move that has not completed although the guest runs on the
+// destination: the source has resumed it too.
+func (mv *move) splitBrain(ctx context.Context, source *testbed.Instance) error {
+	return fail(ctx, mv, source, SourceRole, fmt.Errorf("split brain: the guest ran on %s already when the migration ended as %s: two copies of it used one disk",
+		mv.m.Plan.Destination.Name(), mv.currentState()))
 }
 
 // cancel sends migrate_cancel to the source, if the move has started and the guest does

@@ -115,11 +115,32 @@ func testCases() []testCase {
 		{name: "cancel_delay is too long", params: cartesian.Params{"cancel_delay": "60"}, fails: fails, want: []string{"the migration completed before cancel_delay = 1m0s"}},
 		{name: "cancel after the end", concurrent: cancelAt("completed")},
 		{
-			name: "cancel when the guest runs on the destination", source: qmptest.Script{Delay: []string{"MIGRATION:completed"}, Refuse: []string{"migrate_cancel"}},
+			name: "cancel when the guest runs on the destination", source: qmptest.Script{LateEnd: true, Refuse: []string{"migrate_cancel"}},
 			concurrent: func(ctx context.Context, m *migration.Migration) error {
 				for m.Destination.Instance(m.VMs()[0]) == nil || !m.Destination.Instance(m.VMs()[0]).HasGuest() {
 					time.Sleep(time.Millisecond)
 				}
+				return m.Cancel(ctx)
+			},
+		},
+		{
+			name: "cancelled by somebody else when the guest runs on the destination", source: qmptest.Script{LateEnd: true}, fails: fails, status: fail, at: "-",
+			want: []string{"split brain: the guest ran on host2 already when the migration ended as cancelled"},
+			concurrent: func(ctx context.Context, m *migration.Migration) error {
+				for m.Destination.Instance(m.VMs()[0]) == nil || !m.Destination.Instance(m.VMs()[0]).HasGuest() {
+					time.Sleep(time.Millisecond)
+				}
+				return m.Source.Instance(m.VMs()[0]).Execute(ctx, "migrate_cancel", nil, nil)
+			},
+		},
+		{
+			name: "cancelled while the destination runs the guest unknown to mhmig", source: qmptest.Script{LateEnd: true}, destination: qmptest.Script{Delay: []string{"RESUME", "MIGRATION:completed"}}, fails: fails, status: fail, at: "-",
+			want: []string{"split brain: the guest ran on host2 already when the migration ended as cancelled"},
+			concurrent: func(ctx context.Context, m *migration.Migration) error {
+				for m.Destination.Instance(m.VMs()[0]) == nil || m.Source.Instance(m.VMs()[0]).State() == "running" {
+					time.Sleep(time.Millisecond)
+				}
+				time.Sleep(10 * time.Millisecond) // loaded by now; RESUME is sent later still
 				return m.Cancel(ctx)
 			},
 		},

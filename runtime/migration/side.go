@@ -295,8 +295,9 @@ func (s *Side) beforeMove(ctx context.Context, steps func(context.Context) error
 	cancel(nil)
 	watching.Wait()
 	ended, early := errors.AsType[*earlyExitError](context.Cause(watched))
-	if !early || err != nil && !errors.Is(err, ended) && !errors.Is(err, qmp.ErrGone) {
-		return err // nil, or an error with another reason
+	if err == nil || !early || !errors.Is(err, ended) && !errors.Is(err, qmp.ErrGone) {
+		// The steps were done, and the next ones notice the end; or there is another reason.
+		return err
 	}
 	if s.IsSource() {
 		return ended.instance.Ended(ctx)
@@ -523,7 +524,7 @@ func (s *Side) keepSource(ctx context.Context, vm string) error {
 		return nil
 	}
 	if mv.runsOnDestination() {
-		return fail(ctx, mv, instance, SourceRole, fmt.Errorf("split brain: the guest ran on %s already when the migration ended as %s: two copies of it used one disk", s.Migration.Plan.Destination.Name(), mv.currentState()))
+		return mv.splitBrain(ctx, instance)
 	}
 	// Its parameters must not apply to the next migration.
 	if err := mv.reset(ctx, SourceRole, endpoint{instance}); err != nil {
@@ -562,12 +563,16 @@ func (s *Side) resumedState(ctx context.Context, instance *testbed.Instance) (st
 
 // endDestination is the destination's part after a cancelled or failed move.
 func (s *Side) endDestination(ctx context.Context, vm string) error {
-	instance := s.Instance(vm)
+	mv, instance := s.Migration.moves[vm], s.Instance(vm)
 	switch {
 	case instance == nil: // the migration failed before it was started
 		return nil
-	case s.Migration.moves[vm].completed():
+	case mv.completed():
 		return s.arrive(ctx, vm)
+	}
+	// The source looks too, but QEMU's answer comes after its events.
+	if state, err := instance.Status(ctx); err == nil && state == "running" {
+		return mv.splitBrain(ctx, s.Migration.Source.Instance(vm))
 	}
 	return s.Migration.bed.Remove(ctx, instance)
 }

@@ -179,6 +179,9 @@ func (i *Instance) noLogin(ctx context.Context, last error) error {
 	if resets := i.describeResets(); resets != "" {
 		err = fmt.Errorf("%w; %s", err, resets)
 	}
+	if state := i.State(); state != "running" {
+		return fmt.Errorf("%w; its guest does not run: it is %s", err, state)
+	}
 	if i.Console == nil {
 		return err
 	}

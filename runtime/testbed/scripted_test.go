@@ -185,6 +185,12 @@ func TestNoLogins(t *testing.T) {
 		if err := start("vm2", qmptest.Script{}).EnsureLogin(ctx, time.Second); err == nil || !strings.Contains(err.Error(), "no serial console") {
 			t.Errorf("without a NIC: got %v", err)
 		}
+		if err := one.Stop(ctx); err != nil {
+			t.Error(err)
+		}
+		if err := one.EnsureLogin(ctx, 200*time.Millisecond); err == nil || !strings.Contains(err.Error(), "; its guest does not run: it is paused") {
+			t.Errorf("paused: got %v", err)
+		}
 		if id := one.BootID(ctx, false); id != "" {
 			t.Errorf("boot ID: got %q, want none", id)
 		}

@@ -226,6 +226,14 @@ func (m *QEMU) send(network, where string) {
 		m.resumeGuest(before)
 		return
 	}
+	if m.script.LateEnd {
+		time.Sleep(lateEnd)
+		if m.isCancelled() {
+			m.connectionLost()
+			m.resumeGuest(before)
+			return
+		}
+	}
 	m.setRunState("postmigrate")
 	m.setStatus("completed", "")
 }
@@ -247,12 +255,15 @@ func (m *QEMU) save(where string) {
 	m.setStatus("completed", "")
 }
 
+func (m *QEMU) isCancelled() bool {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return m.cancelled
+}
+
 // connectionLost ends the source's part of a migration whose connection broke.
 func (m *QEMU) connectionLost() {
-	m.mu.Lock()
-	cancelled := m.cancelled
-	m.mu.Unlock()
-	if cancelled {
+	if m.isCancelled() {
 		m.setStatus("cancelled", "")
 		return
 	}

@@ -54,6 +54,10 @@ type Script struct {
 	Drop, Repeat, Delay []string
 	// Insert are additional statuses of the migration before it completes.
 	Insert []string
+	// LateEnd makes this source complete some time after the guest runs on the
+	// destination. Like QEMU 7.2, it obeys a migrate_cancel meanwhile, and then the guest
+	// runs on both.
+	LateEnd bool
 	// TotalsAfter is how many replies of query-migrate after the end have no
 	// total-time and downtime yet.
 	TotalsAfter int
@@ -65,6 +69,9 @@ type Script struct {
 
 // eventDelay is the delay of an event of Script.Delay.
 const eventDelay = 30 * time.Millisecond
+
+// lateEnd is the delay of Script.LateEnd.
+const lateEnd = 100 * time.Millisecond
 
 // Freeze stops the QEMU like a stopped process, until Close. It can be used as
 // Script.Stop.
@@ -97,9 +104,11 @@ func (m *QEMU) isClosed() bool {
 // Die ends the QEMU like a killed process: its connections are closed, and nothing
 // more is sent.
 func (m *QEMU) Die() {
+	m.mu.Lock()
+	m.frozen, m.killed = true, true // before Done, so that who waits for that sees it
+	m.mu.Unlock()
 	m.End()
 	m.mu.Lock()
-	m.frozen, m.killed = true, true
 	for c := range m.monitors {
 		if closer, ok := c.w.(io.Closer); ok {
 			_ = closer.Close()
