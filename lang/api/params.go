@@ -370,7 +370,7 @@ var params = []Param{
 	},
 	{
 		Name: "netdst", Kind: Word, Object: NIC, Reader: "runtime/vm",
-		Doc: "The host's bridge for the tap device.",
+		Doc: "The host's bridge for the tap device: br0 in a netns lab, where all hosts' bridges are one network.",
 	},
 	{
 		Name: "vhost", Kind: Bool, Default: "no", Object: NIC, Reader: "runtime/vm",
@@ -394,7 +394,7 @@ var params = []Param{
 	},
 	{
 		Name: "nic_ip", Kind: Word, Object: NIC, Reader: "runtime/vm",
-		Doc: "The guest's address on a tap; without it the address that the host has learned for the card's MAC.",
+		Doc: "The guest's address on a tap: with auto, mhmig chooses a free one in the network of the host's bridge for the first card of JeOS, and tells the guest of it; without a value it is the address that the host has learned for the card's MAC.",
 	},
 	{
 		Name: "redirs", Kind: Names, Object: NIC, Reader: "runtime/vm",

@@ -18,6 +18,8 @@ type Cache struct {
 	blanks memo[[]byte]
 	// identities are what IdentifyHost has found out.
 	identities memo[string]
+	// addresses are those that guests were given.
+	addresses addresses
 }
 
 // memo caches values by key. Concurrent calls for one key wait for the first; an error

@@ -67,7 +67,7 @@ func CommandLine(c Config, placement Placement, shape Shape, launch Launch) (Spe
 			return Spec{}, fmt.Errorf("%s: %w", c.Name, err)
 		}
 	}
-	l.kernel(c)
+	l.kernel(c, shape)
 	l.add(c.Extra...)
 	l.add(launch.Arguments...)
 	if !launch.Incoming {
@@ -80,7 +80,8 @@ func CommandLine(c Config, placement Placement, shape Shape, launch Launch) (Spe
 }
 
 func newLayout(c Config, placement Placement, shape Shape, spec *Spec) (*Layout, error) {
-	l := &Layout{Placement: placement, vm: c.Name, chipset: chipsetOf(shape.Machine), boots: c.Kernel == "", spec: spec}
+	address, _, _ := strings.Cut(shape.Address, "/")
+	l := &Layout{Placement: placement, vm: c.Name, address: address, chipset: chipsetOf(shape.Machine), boots: c.Kernel == "", spec: spec}
 	switch l.chipset {
 	case "i440fx":
 		l.bus = "pci.0"
@@ -130,7 +131,7 @@ func (l *Layout) monitor(id string) (where string, err error) {
 	return where, err
 }
 
-func (l *Layout) kernel(c Config) {
+func (l *Layout) kernel(c Config, shape Shape) {
 	if c.Kernel == "" {
 		return
 	}
@@ -142,8 +143,12 @@ func (l *Layout) kernel(c Config) {
 		l.spec.Files = append(l.spec.Files, File{f.param, where})
 		l.add("-"+f.param, where)
 	}
-	if c.KernelParams != "" {
-		l.add("-append", c.KernelParams)
+	params := c.KernelParams
+	if shape.Address != "" {
+		params = strings.TrimSpace(params + " mhmig.ip=" + shape.Address)
+	}
+	if params != "" {
+		l.add("-append", params)
 	}
 }
 

@@ -90,6 +90,7 @@ type Layout struct {
 	bus       string // the root PCI bus
 	chipset   string // i440fx or q35
 	boots     bool   // the guest boots from a disk, not from -kernel
+	address   string // the guest's, for nic_ip = auto
 	spec      *Spec
 }
 

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"net/netip"
 	"slices"
 	"strings"
 
@@ -48,6 +49,15 @@ func nics(c *Config, v api.Values) []Device {
 			n.mac = macOf(variant, c.Name, name)
 		} else if mac, err := net.ParseMAC(n.mac); err != nil || len(mac) != 6 {
 			own.Invalid("mac", "an address such as 52:54:00:12:34:56")
+		}
+		switch _, err := netip.ParseAddr(n.address); {
+		case n.address == "":
+		case n.address == autoAddress:
+			if n.mode == "tap" && (i > 0 || !strings.HasPrefix(c.Kernel, ShippedPrefix)) {
+				own.Invalid("nic_ip", "an address: auto is for the first card of JeOS")
+			}
+		case err != nil:
+			own.Invalid("nic_ip", "an IP address, or auto")
 		}
 		if n.mode == "tap" && n.bridge == "" {
 			own.AddError(errors.New("param netdst: nic_mode = tap needs the name of a bridge on the host"))
@@ -117,6 +127,9 @@ func (n *nic) Render(l *Layout) error {
 		l.option(netdev.with(n.netdev...))
 	case "tap":
 		t := Tap{Name: tapName(l.Placement.RunDir, l.vm, n.name), Bridge: n.bridge, MAC: n.mac, Address: n.address}
+		if n.address == autoAddress {
+			t.Address = l.address
+		}
 		l.spec.Taps = append(l.spec.Taps, t)
 		l.option(Option{Flag: "-netdev", Kind: "tap", Properties: []Property{
 			{"id", n.name}, {"ifname", t.Name}, {"script", "no"}, {"downscript", "no"},

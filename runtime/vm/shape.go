@@ -27,6 +27,7 @@ type Shape struct {
 	Machine   string   // a versioned machine type, such as pc-i440fx-7.2, with its options
 	CPU       string   // the value of -cpu
 	MemoryKiB int64    // the guest's RAM
+	Address   string   // with nic_ip = auto: the guest's on its first card, such as 10.77.3.140/24
 	Notices   []string // what differs from the params, and why
 }
 
@@ -90,7 +91,9 @@ func (c *Cache) agree(ctx context.Context, hostConfigs []HostConfig) (Shape, err
 
 	s.MemoryKiB, notice = guardMemory(s.Accel, oldest, first.MemoryBytes>>10, first.DirtyGuard)
 	s.notice(notice)
-	return s, nil
+
+	s.Address, err = c.chooseAddress(ctx, hostConfigs[0])
+	return s, err
 }
 
 func (s *Shape) notice(text string) {

@@ -3,8 +3,11 @@
 package vm_test
 
 import (
+	"context"
 	"fmt"
+	"net/netip"
 	"os"
+	"path/filepath"
 	"strings"
 	"sync"
 	"testing"
@@ -21,6 +24,17 @@ func (b *bed) fakeQEMU(name, help string) (binary, questions string) {
 	questions = b.dir + "/" + name + ".questions"
 	binary = b.write(name, fmt.Appendf(nil, "#!/bin/sh\necho \"$*\" >>%s\n[ \"$1\" != --version ] || cat <<'END'\n%sEND\n", questions, help), 0o755)
 	return binary, questions
+}
+
+// pathHost is a host with programs of the test's own in a folder.
+type pathHost struct {
+	*host.Host
+	bin string
+}
+
+func (h pathHost) Run(ctx context.Context, c host.Command) (host.Output, error) {
+	c.Env = map[string]string{"PATH": h.bin + ":" + os.Getenv("PATH")}
+	return h.Host.Run(ctx, c)
 }
 
 func TestAgree(t *testing.T) {
@@ -77,6 +91,52 @@ func TestAgree(t *testing.T) {
 		got, err := agree(p(), p())
 		if err != nil || got.CPU != "max,+x2apic,-vmx" || !strings.Contains(strings.Join(got.Notices, "\n"), "cpu_model is max instead of host, which needs KVM") {
 			t.Errorf("got %+v, %v; want max with the flags, and a notice", got, err)
+		}
+	})
+	t.Run("the guest's address", func(t *testing.T) {
+		b.mkdir("bin")
+		bin := filepath.Join(b.dir, "bin")
+		for name, text := range map[string]string{
+			"ip":   "echo '7: br0    inet 10.9.8.1/28 brd 10.9.8.15 scope global br0'",
+			"ping": "echo \"$6\" >>" + bin + "/asked; [ \"$6\" = \"$(head -n 1 " + bin + "/asked)\" ]", // the first one asked for is in use
+		} {
+			b.write("bin/"+name, []byte("#!/bin/sh\n"+text+"\n"), 0o755)
+		}
+		var given []string
+		for _, name := range []string{"vm1", "vm2", "vm3", "vm1"} {
+			p := cartesian.Params{
+				"qemu_binary": young, "accel": "tcg", "kernel": "jeos:kernel", "initrd": "jeos:initrd", "mem": "128",
+				"nics": "nic1", "nic_mode": "tap", "netdst": "br0", "nic_ip": "auto",
+			}
+			c, err := vm.ParseConfig(name, p)
+			if err != nil {
+				t.Fatal(err)
+			}
+			shape, err := b.cache.Agree(t.Context(), name, []vm.HostConfig{{Host: pathHost{h1.Host, bin}, Label: "host1", Params: p, Config: c}})
+			if err != nil {
+				t.Fatal(err)
+			}
+			spec, err := vm.CommandLine(c, placement, shape, vm.Launch{})
+			if err != nil {
+				t.Fatal(err)
+			}
+			if line := strings.Join(spec.Argv, " "); !strings.Contains(line, "mhmig.ip="+shape.Address) || spec.Taps[0].Address+"/28" != shape.Address {
+				t.Errorf("got %s, taps %+v, want the address %s for both", line, spec.Taps, shape.Address)
+			}
+			given = append(given, shape.Address)
+		}
+		text, err := os.ReadFile(filepath.Join(bin, "asked"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		asked := strings.Fields(string(text))
+		if given[0] == given[1] || given[0] == given[2] || given[1] == given[2] || given[3] != given[0] || len(asked) != 4 {
+			t.Errorf("got %v, want three addresses, the first again, and one more asked for than given: %v", given, asked)
+		}
+		for _, address := range given {
+			if network := netip.MustParsePrefix(address); network.Masked().String() != "10.9.8.0/28" || network.Addr().As4()[3] < 8 || network.Addr().As4()[3] == 15 {
+				t.Errorf("got %s, want one in the upper half of 10.9.8.0/28", address)
+			}
 		}
 	})
 	t.Run("asked once", func(t *testing.T) {
