@@ -10,11 +10,13 @@ import (
 	"io"
 	"io/fs"
 	"os"
+	"strings"
 	"time"
 
 	"go.starlark.net/starlark"
 
 	"github.com/mhmig/mhmig/runtime/task"
+	"github.com/mhmig/mhmig/runtime/vm"
 )
 
 // newFile is the permission bits of a file whose content is given.
@@ -27,7 +29,7 @@ type content struct {
 }
 
 // uploaded unpacks to content.
-var uploaded = Type{"path of a local file, or bytes", "string | bytes", func(_ *task.Task, v starlark.Value) (any, error) {
+var uploaded = Type{"path of a local file, or bytes", "string | bytes", func(t *task.Task, v starlark.Value) (any, error) {
 	switch v := v.(type) {
 	case starlark.Bytes:
 		return content{data: []byte(v)}, nil
@@ -35,13 +37,17 @@ var uploaded = Type{"path of a local file, or bytes", "string | bytes", func(_ *
 		if v == "" {
 			return nil, errors.New("got an empty path")
 		}
+		if name, shipped := strings.CutPrefix(string(v), vm.ShippedPrefix); shipped {
+			file, err := stateOf(t).bed.ShippedFile(name)
+			return content{path: file}, err
+		}
 		return content{path: string(v)}, nil
 	}
 	return nil, nil
 }}
 
 var (
-	uploadedParam  = Param{"local", uploaded, Required, "a file on the controller, where mhmig runs; or the content itself as bytes, such as those of env.file"}
+	uploadedParam  = Param{"local", uploaded, Required, "a file on the controller, where mhmig runs; jeos:kernel, jeos:bzimage or jeos:initrd for mhmig's own; or the content itself as bytes, such as those of env.file"}
 	guestFileParam = Param{"path", String, Required, "a regular file in the guest"}
 )
 

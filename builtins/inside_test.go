@@ -67,6 +67,8 @@ def migration_scenario(env):
     folder = env.params["folder"]
     sum = typed("vm.upload", vm.upload(folder + "/large", "/tmp/large file"))
     assert_eq(vm.upload(env.file("data.txt"), "/tmp/empty"), env.params["short"])
+    vm.upload("jeos:bzimage", "/tmp/kernel")
+    assert_eq(vm.wait_for_login().cmd("head -c 514 /tmp/kernel | tail -c 4; rm /tmp/kernel").strip()[-4:], "HdrS")
     migrate_wait(["vm1"], a, b)
     read_clock(vm)
     assert_eq(vm.wait_for_login().cmd("stat -c %a '/tmp/large file' /tmp/empty; sha256sum <'/tmp/large file'"), "750\n644\n" + sum + "  -\n")

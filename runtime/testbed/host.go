@@ -159,5 +159,14 @@ func shippedName(key, value string) (name string, ours bool) {
 	return strings.CutPrefix(value, vm.ShippedPrefix)
 }
 
+// ShippedFile returns the path, on the controller, of one of mhmig's files, such as
+// bzimage.
+func (b *Bed) ShippedFile(name string) (string, error) {
+	if b.shared.local == nil {
+		return "", fmt.Errorf("%s%s: this run has none of mhmig's files", vm.ShippedPrefix, name)
+	}
+	return b.shared.local(name)
+}
+
 // ShippedDir is the folder of mhmig's files: jeos:kernel is the file kernel there.
 func (h *Host) ShippedDir() string { return path.Join(h.baseDir, h.bed.store.name) }
