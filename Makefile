@@ -47,7 +47,7 @@ test: check-go ## install what tests need, then run them all, those with real QE
 .PHONY: test-scenarios
 test-scenarios: build ## run all tests of multi-host.cfg, and plant the faults that they are there to find
 	bin/mhmig bootstrap --quiet
-	go test ./scenarios -count=1 -timeout 60m -v -all
+	go test ./scenarios -count=1 -timeout 120m -v -all
 
 .PHONY: check
 check: lint ## before a commit: vet, linters, quick tests; no root, no QEMU, nothing to install

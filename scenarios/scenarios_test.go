@@ -97,7 +97,8 @@ func TestEveryLeafIsListed(t *testing.T) {
 	}
 }
 
-// Every leaf passes, or skips for its reason.
+// Every leaf passes, or skips for its reason; with guests that boot as with guests that
+// are restored from saved states, where a scenario leaves the choice.
 func TestLeaves(t *testing.T) {
 	if !*all {
 		t.Skip("make test-scenarios runs all leaves")
@@ -107,17 +108,27 @@ func TestLeaves(t *testing.T) {
 	if os.Getuid() == 0 {
 		kind = "netns"
 	}
-	ended := map[string]result.Outcome{}
-	for _, o := range outcomes(t, binary, config, "--defaults", "--lab", kind) {
-		ended[o.ShortName] = o
+	statuses := map[string]map[string]result.Status{}
+	for _, start := range []string{"auto", "cold"} {
+		statuses[start] = map[string]result.Status{}
+		ended := map[string]result.Outcome{}
+		for _, o := range outcomes(t, binary, config, "--defaults", "--lab", kind, "--param", "guest_start="+start) {
+			ended[o.ShortName] = o
+		}
+		for _, l := range leaves {
+			o := ended[l.name]
+			skipped := o.Status == result.Skip && l.skips != "" && regexp.MustCompile(l.skips).MatchString(o.Message)
+			if o.Status != result.Pass && !skipped {
+				t.Errorf("%s start, %s: %v: %s", start, l.name, o.Status, o.Message)
+			}
+			t.Logf("%s start, %-62s %5.1f s %v %s", start, l.name, o.Seconds, o.Status, o.Message)
+			statuses[start][l.name] = o.Status
+		}
 	}
 	for _, l := range leaves {
-		o := ended[l.name]
-		skipped := o.Status == result.Skip && l.skips != "" && regexp.MustCompile(l.skips).MatchString(o.Message)
-		if o.Status != result.Pass && !skipped {
-			t.Errorf("%s: %v: %s", l.name, o.Status, o.Message)
+		if auto, cold := statuses["auto"][l.name], statuses["cold"][l.name]; auto != cold {
+			t.Errorf("%s: %v with guest_start = auto, %v with cold", l.name, auto, cold)
 		}
-		t.Logf("%-62s %5.1f s %v %s", l.name, o.Seconds, o.Status, o.Message)
 	}
 }
 
