@@ -176,8 +176,8 @@ func (f namedFiles) read(name string) (*source, error) {
 	return readSource(file, name, filepath.Base(name))
 }
 
-func (namedFiles) resolve(from, include string) (string, error) {
-	return library.Resolve(from, expandHome(include))
+func (f namedFiles) resolve(from, include string) (string, error) {
+	return f.libraries.Resolve(from, expandHome(include))
 }
 
 func (f namedFiles) nearest(path string) string { return f.libraries.Nearest(path, ending) }

@@ -21,7 +21,7 @@ func (s Set) ReadBeside(from, name string) ([]byte, error) {
 	if _, _, ok := Cut(name); !ok && !filepath.IsLocal(name) {
 		return nil, fmt.Errorf("%q leaves the folder of %s", name, from)
 	}
-	full, err := Resolve(from, name)
+	full, err := s.Resolve(from, name)
 	if err != nil {
 		return nil, err
 	}

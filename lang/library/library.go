@@ -30,6 +30,22 @@ import (
 // system.
 type Set map[string]fs.FS
 
+// Project is the key in a Set of the user's own project, if it has a manifest: it bounds the files that are not in a
+// library.
+const Project = ""
+
+// Names are the names of the libraries, sorted.
+func (s Set) Names() []string {
+	names := slices.Sorted(maps.Keys(s))
+	return slices.DeleteFunc(names, func(name string) bool { return name == Project })
+}
+
+// find returns a library.
+func (s Set) find(name string) (fs.FS, bool) {
+	files, known := s[name]
+	return files, known && name != Project
+}
+
 // Cut splits "@LIBRARY//FILE"; ok is whether name has that form. The library need not exist.
 func Cut(name string) (library, file string, ok bool) {
 	rest, ok := strings.CutPrefix(name, "@")
@@ -62,6 +78,28 @@ func Resolve(from, name string) (string, error) {
 	return filepath.Join(filepath.Dir(from), name), nil
 }
 
+// Resolve is the function [Resolve], for libraries that exist: the files of a library with a manifest can only name
+// those libraries that the manifest names, and those that come with mhmig.
+func (s Set) Resolve(from, name string) (string, error) {
+	full, err := Resolve(from, name)
+	if err != nil {
+		return "", err
+	}
+	inner, _, fromLibrary := Cut(from)
+	other, _, inLibrary := Cut(full)
+	if !fromLibrary || !inLibrary || inner == other {
+		return full, nil
+	}
+	bounded, ok := s[inner].(Bounded)
+	if _, sealed := s[other].(Bounded); !ok || !sealed {
+		return full, nil
+	}
+	if _, uses := bounded.Uses(other); !uses {
+		return "", fmt.Errorf("library @%s cannot use @%s, which is not in the needs of its mhmig.toml", inner, other)
+	}
+	return full, nil
+}
+
 // Open opens a file by its full name. An error names the file, and the library if it is in one; if the file does not
 // exist, it matches fs.ErrNotExist.
 func (s Set) Open(name string) (fs.File, error) {
@@ -69,9 +107,9 @@ func (s Set) Open(name string) (fs.File, error) {
 	if !ok {
 		return os.Open(name)
 	}
-	files, known := s[library]
+	files, known := s.find(library)
 	if !known {
-		return nil, &UnknownError{Library: library, known: slices.Sorted(maps.Keys(s))}
+		return nil, &UnknownError{Library: library, known: s.Names()}
 	}
 	f, err := files.Open(file)
 	if fault, ok := errors.AsType[*fs.PathError](err); ok {
@@ -104,7 +142,7 @@ func (s Set) Exists(name string) bool {
 		_, err := os.Stat(name)
 		return !errors.Is(err, fs.ErrNotExist)
 	}
-	files, known := s[library]
+	files, known := s.find(library)
 	if !known {
 		return false
 	}
@@ -116,9 +154,8 @@ func (s Set) Exists(name string) bool {
 // omitted extension, or another file in the same folder with that extension. ending begins with a dot.
 func (s Set) Nearest(name, ending string) string {
 	library, file, inLibrary := Cut(name)
-	if inLibrary && s[library] == nil {
-		known := slices.Sorted(maps.Keys(s))
-		if near := "@" + diag.Nearest(library, known) + "//" + file; s.Exists(near) {
+	if _, known := s.find(library); inLibrary && !known {
+		if near := "@" + diag.Nearest(library, s.Names()) + "//" + file; s.Exists(near) {
 			return near
 		}
 		return ""
@@ -166,7 +203,7 @@ func (e *UnknownError) Error() string {
 	case len(e.known) == 0:
 		return fmt.Sprintf("no library @%s", e.Library)
 	}
-	return fmt.Sprintf("no library @%s, only @%s", e.Library, strings.Join(e.known, ", @"))
+	return fmt.Sprintf("no library @%s, only @%[2]s; mhmig lib add %[1]s SOURCE adds one", e.Library, strings.Join(e.known, ", @"))
 }
 
 // missingError is a file that its library does not have.

@@ -46,10 +46,13 @@ type Loader struct {
 	// Print gets output of print during loading, with its position. Nil: discarded.
 	Print func(at, message string)
 
-	loaded  map[string]starlark.StringDict
+	loaded  map[module]starlark.StringDict
 	strings map[string]bool // all string literals of what was loaded
 	chain   []string        // the files that are being loaded, outermost first
 }
+
+// module is a file, with the builtins that it may use.
+type module struct{ name, allow string }
 
 // Scenario is a loaded file that defines [Entry].
 type Scenario struct {
@@ -86,7 +89,7 @@ const guestStart = "guest_start"
 // Its top level is cancelled with ctx. All syntax and name errors are returned together,
 // as a [diag.List]; an error of its top level is a *[LoadError].
 func (l *Loader) Scenario(ctx context.Context, path string) (*Scenario, error) {
-	globals, err := l.load(ctx, path, "")
+	globals, err := l.load(ctx, path, "", library.Allow{})
 	if err != nil {
 		return nil, err
 	}
@@ -136,13 +139,15 @@ func (l *Loader) print(at, message string) {
 	}
 }
 
-// load loads module, as named in the file from ("" at the top).
-func (l *Loader) load(ctx context.Context, module, from string) (starlark.StringDict, error) {
-	name, err := resolveName(module, from)
+// load loads a file, as named in the file from ("" at the top), which may use the builtins of outer.
+func (l *Loader) load(ctx context.Context, path, from string, outer library.Allow) (starlark.StringDict, error) {
+	name, err := l.resolveName(path, from)
 	if err != nil {
 		return nil, err
 	}
-	if globals, done := l.loaded[name]; done {
+	allow := l.Libraries.Allow(outer, from, name)
+	self := module{name, allow.String()}
+	if globals, done := l.loaded[self]; done {
 		return globals, nil
 	}
 	if i := slices.Index(l.chain, name); i >= 0 {
@@ -152,37 +157,62 @@ func (l *Loader) load(ctx context.Context, module, from string) (starlark.String
 	if err != nil {
 		return nil, err
 	}
+	predeclared, err := l.permitted(allow)
+	if err != nil {
+		return nil, err
+	}
 	l.chain = append(l.chain, name)
 	defer func() { l.chain = l.chain[:len(l.chain)-1] }()
 
-	file, program, err := starlark.SourceProgramOptions(Dialect, name, source, l.Predeclared.Has)
+	file, program, err := starlark.SourceProgramOptions(Dialect, name, source, predeclared.Has)
 	if err != nil {
-		return nil, l.diagnostics(source, err)
+		return nil, l.diagnostics(source, err, allow)
 	}
 	l.recordStrings(file)
 	thread := &starlark.Thread{
 		Name:  "load " + name,
 		Print: func(t *starlark.Thread, message string) { l.print(t.CallFrame(1).Pos.String(), message) },
-		Load: func(_ *starlark.Thread, module string) (starlark.StringDict, error) {
-			return l.load(ctx, module, name)
+		Load: func(_ *starlark.Thread, path string) (starlark.StringDict, error) {
+			return l.load(ctx, path, name, allow)
 		},
 	}
 	release := context.AfterFunc(ctx, func() { thread.Cancel("interrupted") })
 	defer release()
-	globals, err := initialize(ctx, program, thread, l.Predeclared)
+	globals, err := initialize(ctx, program, thread, predeclared)
 	switch {
 	case err == nil:
 	case ctx.Err() != nil:
 		return nil, context.Cause(ctx)
 	default:
-		return nil, loadError(err)
+		return nil, l.loadError(err)
 	}
 	globals.Freeze()
 	if l.loaded == nil {
-		l.loaded = map[string]starlark.StringDict{}
+		l.loaded = map[module]starlark.StringDict{}
 	}
-	l.loaded[name] = globals
+	l.loaded[self] = globals
 	return globals, nil
+}
+
+// permitted returns the builtins that allow permits, all of which must exist.
+func (l *Loader) permitted(allow library.Allow) (starlark.StringDict, error) {
+	names, limited := allow.Names()
+	if !limited {
+		return l.Predeclared, nil
+	}
+	some := starlark.StringDict{}
+	for _, name := range names {
+		value, known := l.Predeclared[name]
+		if !known {
+			err := fmt.Errorf("%s: allow: there is no builtin %q", allow.By(), name)
+			if near := diag.Nearest(name, slices.Sorted(slices.Values(l.Predeclared.Keys()))); near != "" {
+				err = fmt.Errorf("%w; did you mean %q?", err, near)
+			}
+			return nil, err
+		}
+		some[name] = value
+	}
+	return some, nil
 }
 
 // recordStrings records a file's string literals.
@@ -226,12 +256,12 @@ func initialize(ctx context.Context, program *starlark.Program, thread *starlark
 	}
 }
 
-// resolveName returns the full name of a module that the file from loads.
-func resolveName(module, from string) (string, error) {
-	if _, _, inLibrary := library.Cut(module); strings.HasPrefix(module, "@") && !inLibrary {
-		return "", fmt.Errorf("%q is no file of a library; want @LIBRARY//FOLDER/FILE", module)
+// resolveName returns the full name of a file that the file from loads.
+func (l *Loader) resolveName(path, from string) (string, error) {
+	if _, _, inLibrary := library.Cut(path); strings.HasPrefix(path, "@") && !inLibrary {
+		return "", fmt.Errorf("%q is no file of a library; want @LIBRARY//FOLDER/FILE", path)
 	}
-	name, err := library.Resolve(from, module)
+	name, err := l.Libraries.Resolve(from, path)
 	if _, _, inLibrary := library.Cut(name); inLibrary || err != nil {
 		return name, err
 	}
@@ -253,14 +283,17 @@ func (l *Loader) read(name, from string) ([]byte, error) {
 }
 
 // LoadError is a file whose top level failed.
-type LoadError struct{ Err *starlark.EvalError }
+type LoadError struct {
+	Err       *starlark.EvalError
+	Libraries library.Set // in which its files are
+}
 
 func (e *LoadError) Error() string { return e.Err.Backtrace() }
 func (e *LoadError) Unwrap() error { return e.Err }
 
 // loadError adds the backtrace to an evaluation error, unless it comes from a loaded file,
 // which has it already.
-func loadError(err error) error {
+func (l *Loader) loadError(err error) error {
 	var inner *LoadError
 	if errors.As(err, &inner) {
 		return inner
@@ -270,13 +303,13 @@ func loadError(err error) error {
 	}
 	var eval *starlark.EvalError
 	if errors.As(err, &eval) {
-		return &LoadError{eval}
+		return &LoadError{eval, l.Libraries}
 	}
 	return err
 }
 
-// diagnostics converts errors of Starlark's parser and resolver.
-func (l *Loader) diagnostics(source []byte, err error) error {
+// diagnostics converts errors of Starlark's parser and resolver, in a file that may use the builtins of allow.
+func (l *Loader) diagnostics(source []byte, err error, allow library.Allow) error {
 	var list diag.List
 	var syntaxError syntax.Error
 	var unresolved resolve.ErrorList
@@ -287,7 +320,12 @@ func (l *Loader) diagnostics(source []byte, err error) error {
 		for _, e := range unresolved {
 			d := at(e.Pos, source, e.Msg)
 			// The resolver suggests names of the file itself, but not predeclared ones.
-			if name, undefined := strings.CutPrefix(e.Msg, "undefined: "); undefined {
+			name, undefined := strings.CutPrefix(e.Msg, "undefined: ")
+			name, _, suggested := strings.Cut(name, " ")
+			switch {
+			case undefined && l.Predeclared.Has(name) && !allow.Has(name):
+				d.Message = fmt.Sprintf("%s is not allowed here: %s allows %s", name, allow.By(), allow)
+			case undefined && !suggested:
 				if near := diag.Nearest(name, slices.Sorted(slices.Values(l.Predeclared.Keys()))); near != "" {
 					d.Hint = fmt.Sprintf("did you mean %s?", near)
 				}
