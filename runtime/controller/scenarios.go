@@ -51,20 +51,9 @@ func (s *scenarios) loadFor(ctx context.Context, v *cartesian.Variant) error {
 	if s.one != nil || s.byType[name] != nil {
 		return nil
 	}
-	if name == "" || name != filepath.Base(name) || strings.HasSuffix(name, star.Extension) {
-		return exit.Usage.Wrap(fmt.Errorf("variant %s: param type: got %q, want the name of a scenario, such as multihost_migration for multihost_migration%s", v.ShortName, name, star.Extension))
-	}
-	local, err := library.Resolve(s.Config, name+star.Extension)
+	path, err := s.pathOf(name)
 	if err != nil {
-		return exit.Usage.Wrap(fmt.Errorf("variant %s: param type: %w", v.ShortName, err))
-	}
-	path := local
-	if !s.Libraries.Exists(path) {
-		path = shippedScenario(name)
-		if !s.Libraries.Exists(path) {
-			return exit.Usage.Wrap(fmt.Errorf("variant %s: param type = %s: there is no %s, and mhmig has no scenario of that name%s",
-				v.ShortName, name, local, didYouMean(typeOf(s.nearest(local)))))
-		}
+		return exit.Usage.Wrap(fmt.Errorf("variant %s: param type%w", v.ShortName, err))
 	}
 	scenario, err := s.load(ctx, path)
 	if err != nil {
@@ -74,11 +63,43 @@ func (s *scenarios) loadFor(ctx context.Context, v *cartesian.Variant) error {
 	return nil
 }
 
+// pathOf returns the file of the scenario that a param type names: one of a library, one beside the config, or one of
+// mhmig. Errors continue "param type".
+func (s *scenarios) pathOf(name string) (string, error) {
+	if _, _, inLibrary := library.Cut(name); inLibrary {
+		path, err := s.Libraries.Resolve(s.Config, name+star.Extension)
+		if err == nil && !s.Libraries.Exists(path) {
+			err = s.missing(path)
+		}
+		if err != nil {
+			err = fmt.Errorf(" = %s: %w", name, err)
+		}
+		return path, err
+	}
+	if name == "" || name != filepath.Base(name) || strings.HasSuffix(name, star.Extension) {
+		return "", fmt.Errorf(": got %q, want the name of a scenario, such as multihost_migration for multihost_migration%s", name, star.Extension)
+	}
+	local, err := s.Libraries.Resolve(s.Config, name+star.Extension)
+	if err != nil {
+		return "", fmt.Errorf(": %w", err)
+	}
+	if s.Libraries.Exists(local) {
+		return local, nil
+	}
+	if path := shippedScenario(name); s.Libraries.Exists(path) {
+		return path, nil
+	}
+	return "", fmt.Errorf(" = %s: there is no %s, and mhmig has no scenario of that name%s", name, local, didYouMean(typeOf(s.nearest(local))))
+}
+
 // missing is the error of a missing scenario, with a suggestion.
 func (s *scenarios) missing(path string) error {
 	_, err := s.Libraries.ReadFile(path)
 	if _, unknown := errors.AsType[*library.UnknownError](err); unknown {
 		return err
+	}
+	if !errors.Is(err, fs.ErrNotExist) {
+		return fmt.Errorf("scenario %s: %w", path, err)
 	}
 	if missing, ok := errors.AsType[*fs.PathError](err); ok {
 		err = missing.Err
