@@ -47,7 +47,8 @@ var confined = map[string][]string{
 	"github.com/mattn/go-runewidth":         {"runtime/terminal"},
 	"modernc.org/sqlite":                    {"runtime/history"},
 	"github.com/aclements/go-moremath":      {"runtime/compare", "runtime/history"},
-	"github.com/pelletier/go-toml":          {"runtime/run"},
+	"github.com/pelletier/go-toml":          {"runtime/run", "lang/library"},
+	"golang.org/x/mod":                      {"lang/library"},
 	"github.com/rogpeppe/go-internal":       {}, // for tests only
 	"github.com/google/go-cmp":              {},
 	"go.uber.org/goleak":                    {},
