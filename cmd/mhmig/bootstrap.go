@@ -121,7 +121,7 @@ if runs fail without it. What is installed stays.`,
 // flags of the hosts' config without.
 func (h *hostsFlags) checkBootstrap(flags *pflag.FlagSet) error {
 	ofImage := []string{"netns", "kernel", "modules", "busybox", "shell"}
-	ofHosts := []string{"config", "filter", "param", "defaults", "results", "max-variants"}
+	ofHosts := []string{"config", "filter", "param", "defaults", "lib", "results", "max-variants"}
 	wrong, why := ofHosts, "is for --hosts, which is not given"
 	if flags.Changed("hosts") {
 		wrong, why = ofImage, "prepares this machine, --hosts others: want one or the other"
@@ -136,7 +136,11 @@ func (h *hostsFlags) checkBootstrap(flags *pflag.FlagSet) error {
 
 // mend prepares the hosts, and prints what is still to be done.
 func (h *hostsFlags) mend(command *cobra.Command, log *slog.Logger, install bool) error {
-	report, err := controller.Mend(command.Context(), h.request(), h.sinks(command), log, install)
+	q, err := h.request()
+	if err != nil {
+		return err
+	}
+	report, err := controller.Mend(command.Context(), q, h.sinks(command), log, install)
 	if err != nil {
 		return interruptedOr(command.Context(), err)
 	}

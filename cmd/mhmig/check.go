@@ -36,12 +36,13 @@ func (h *hostsFlags) flags(flags *pflag.FlagSet) {
 }
 
 // request is the controller's request.
-func (h *hostsFlags) request() controller.Request {
+func (h *hostsFlags) request() (controller.Request, error) {
+	set, err := h.libraries()
 	return controller.Request{
 		Config: h.config, Extras: h.extras(), Options: h.options(), MaxVariants: h.maxVariants,
 		Hosts: h.hosts, Lab: controller.Lab{Options: h.lab.options(), Own: h.lab.wantsOwnLab()},
-		Results: h.results, DefaultConfig: shippedConfig, Libraries: libraries,
-	}
+		Results: h.results, DefaultConfig: shippedConfig, Libraries: set,
+	}, err
 }
 
 // sinks are the outputs of a command.
@@ -115,7 +116,11 @@ func (c *checkFlags) check(flags *pflag.FlagSet) error {
 }
 
 func (c *checkFlags) run(command *cobra.Command) error {
-	report, err := controller.Check(command.Context(), c.request(), c.sinks(command), slog.New(slog.DiscardHandler))
+	q, err := c.request()
+	if err != nil {
+		return err
+	}
+	report, err := controller.Check(command.Context(), q, c.sinks(command), slog.New(slog.DiscardHandler))
 	if err != nil {
 		return err
 	}

@@ -27,6 +27,7 @@ type configFlags struct {
 	params   []string
 	defaults bool
 	strict   bool
+	folders  []string // NAME=PATH of libraries
 }
 
 // flags adds the flags of all commands that read a config.
@@ -34,6 +35,7 @@ func (s *configFlags) flags(flags *pflag.FlagSet) {
 	flags.StringArrayVar(&s.filters, "filter", nil, "config `STATEMENT` to apply after the file, such as 'only Fedora'; repeatable")
 	flags.StringArrayVar(&s.params, "param", nil, "set a param in every variant: `KEY=VALUE`, or with an operator of configs, such as 'KEY += VALUE'; repeatable")
 	flags.BoolVar(&s.defaults, "defaults", false, "of sets with a default, use only that (always on for the default config)")
+	flags.StringArrayVar(&s.folders, "lib", nil, "use the library in a folder, as it is, in place of the one that mhmig.toml names: `NAME=PATH`; repeatable")
 }
 
 // strictFlag adds the flag of commands that can turn warnings into errors.
@@ -59,7 +61,11 @@ func (s *configFlags) extras() []cartesian.Extra {
 
 // parse reads the config with the filters and params applied.
 func (s *configFlags) parse() (*cartesian.Config, error) {
-	config, err := cartesian.Reader{Libraries: libraries}.Read(cmp.Or(s.config, shippedConfig), s.extras()...)
+	set, err := s.libraries()
+	if err != nil {
+		return nil, err
+	}
+	config, err := cartesian.Reader{Libraries: set}.Read(cmp.Or(s.config, shippedConfig), s.extras()...)
 	if err != nil {
 		return nil, exit.Usage.Wrap(err)
 	}

@@ -21,8 +21,6 @@ import (
 	"github.com/mhmig/mhmig/runtime/result"
 	"github.com/mhmig/mhmig/runtime/run"
 	"github.com/mhmig/mhmig/runtime/terminal"
-	"github.com/mhmig/mhmig/scenarios"
-	"github.com/mhmig/mhmig/stdlib"
 )
 
 // execFlags is one call of mhmig exec: its flags.
@@ -207,7 +205,12 @@ func (e *execFlags) request() (controller.Request, error) {
 	q.RerunFailed = e.rerun != ""
 	q.Lab = controller.Lab{Options: e.lab.options(), Own: e.lab.wantsOwnLab(), Serve: []string{self, "lab", "serve"}}
 	q.Command, q.Version = os.Args, version()
-	q.DefaultConfig, q.Libraries, q.Load = shippedConfig, libraries, loadScenario
+	if q.Libraries, err = e.libraries(); err != nil {
+		return q, err
+	}
+	q.DefaultConfig, q.Load = shippedConfig, func(ctx context.Context, path string) (*star.Scenario, error) {
+		return loadScenario(ctx, q.Libraries, path)
+	}
 	q.Execute = func(ctx context.Context, x controller.Execution) run.Verdict {
 		debug := builtins.Debug{Failed: x.Failed}
 		if e.keyboard.IsInteractive() {
@@ -218,11 +221,8 @@ func (e *execFlags) request() (controller.Request, error) {
 	return q, nil
 }
 
-// libraries are mhmig's own libraries of configs and scenarios.
-var libraries = library.Set{"std": stdlib.FS, "scenarios": scenarios.FS}
-
 // loadScenario loads a scenario with the builtins.
-func loadScenario(ctx context.Context, path string) (*star.Scenario, error) {
+func loadScenario(ctx context.Context, libraries library.Set, path string) (*star.Scenario, error) {
 	predeclared, err := builtins.Predeclared()
 	if err != nil {
 		return nil, err

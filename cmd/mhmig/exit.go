@@ -61,7 +61,7 @@ func printError(stderr *os.File, command *cobra.Command, err error) {
 	}
 	if load, ok := errors.AsType[*star.LoadError](err); ok {
 		at := task.Position(load)
-		failure := result.Failure{Position: at, Source: libraries.SourceLine(at), Backtrace: task.Backtrace(load), Message: load.Err.Error()}
+		failure := result.Failure{Position: at, Source: load.Libraries.SourceLine(at), Backtrace: task.Backtrace(load), Message: load.Err.Error()}
 		terminal.Failure(w, failure, terminal.Width(stderr))
 		return
 	}

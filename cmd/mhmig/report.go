@@ -68,7 +68,7 @@ The exit status does not depend on the run's status.`,
 			dir := r.results
 			if len(args) > 0 {
 				dir = args[0]
-				if near := diag.Nearest(dir, subcommands(command)); near != "" && !libraries.Exists(dir) {
+				if near := diag.Nearest(dir, subcommands(command)); near != "" && !shipped.Exists(dir) {
 					return wrongArgument("there is no results folder %s%s", dir, didYouMean(near))
 				}
 			}

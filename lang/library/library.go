@@ -203,7 +203,7 @@ func (e *UnknownError) Error() string {
 	case len(e.known) == 0:
 		return fmt.Sprintf("no library @%s", e.Library)
 	}
-	return fmt.Sprintf("no library @%s, only @%[2]s; mhmig lib add %[1]s SOURCE adds one", e.Library, strings.Join(e.known, ", @"))
+	return fmt.Sprintf("no library @%[1]s, only @%[2]s; mhmig lib add %[1]s SOURCE adds one", e.Library, strings.Join(e.known, ", @"))
 }
 
 // missingError is a file that its library does not have.

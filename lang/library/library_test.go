@@ -68,7 +68,7 @@ func TestReadFile(t *testing.T) {
 		{nil, own, "mem = 2\n", "", false},
 		{libraries, "@std//cfg/none.cfg", "", "library @std has no file cfg/none.cfg", true},
 		{libraries, "@sdt//cfg/base.cfg", "", "no library @sdt; did you mean @std?", false},
-		{libraries, "@colleagues//cfg/base.cfg", "", "no library @colleagues, only @std, @team", false},
+		{libraries, "@colleagues//cfg/base.cfg", "", "no library @colleagues, only @std, @team; mhmig lib add colleagues SOURCE adds one", false},
 		{nil, "@std//cfg/base.cfg", "", "no library @std", false},
 	}
 	for _, tt := range tests {
