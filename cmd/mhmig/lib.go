@@ -10,6 +10,7 @@ import (
 	"math"
 	"os"
 	"path/filepath"
+	"strings"
 	"text/tabwriter"
 
 	"github.com/spf13/cobra"
@@ -239,9 +240,10 @@ func newLibListCommand() *cobra.Command {
 
 func listLibraries(w io.Writer, p *project.Project) error {
 	t := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
-	fmt.Fprintln(t, "LIBRARY\tVERSION\tCOMMIT\tSOURCE")
+	fmt.Fprintln(t, "LIBRARY\tVERSION\tCOMMIT\tSOURCE\tSIGNER")
 	for _, l := range p.Locked() {
-		fmt.Fprintf(t, "@%s\t%s\t%s\t%s\n", l.Name, l.Version, cmp.Or(l.Commit[:min(12, len(l.Commit))], "-"), l.Source)
+		signer, _, _ := strings.Cut(l.Signer, " ")
+		fmt.Fprintf(t, "@%s\t%s\t%s\t%s\t%s\n", l.Name, l.Version, cmp.Or(l.Commit[:min(12, len(l.Commit))], "-"), l.Source, cmp.Or(signer, "-"))
 	}
 	return t.Flush()
 }

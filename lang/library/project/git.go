@@ -49,8 +49,14 @@ func (g *gitRepository) dir() string {
 	return filepath.Join(g.store.dir, "git", fmt.Sprintf("%x", sha256.Sum256([]byte(g.url)))[:32])
 }
 
-// git runs the git program on the bare repository.
+// git runs the git program on the bare repository, and returns its standard output.
 func (g *gitRepository) git(ctx context.Context, args ...string) ([]byte, error) {
+	out, _, err := g.run(ctx, args...)
+	return out, err
+}
+
+// run runs the git program on the bare repository. The text of an error is its standard error.
+func (g *gitRepository) run(ctx context.Context, args ...string) (out, messages []byte, err error) {
 	args = append([]string{"--git-dir=" + g.dir(), "-c", "gc.auto=0", "-c", "core.autocrlf=false", "-c", "core.eol=lf"}, args...)
 	command := exec.CommandContext(ctx, "git", args...)
 	for _, variable := range os.Environ() { // those of a hook that runs mhmig are of another repository
@@ -66,19 +72,18 @@ func (g *gitRepository) git(ctx context.Context, args ...string) ([]byte, error)
 	command.Stdout, command.Stderr = &stdout, &stderr
 	command.Cancel = func() error { return command.Process.Signal(os.Interrupt) } // it removes its locks
 	command.WaitDelay = 5 * time.Second
-	err := command.Run()
-	switch {
+	switch err = command.Run(); {
 	case err == nil:
-		return stdout.Bytes(), nil
+		return stdout.Bytes(), stderr.Bytes(), nil
 	case ctx.Err() != nil:
-		return nil, context.Cause(ctx)
+		return nil, nil, context.Cause(ctx)
 	case errors.Is(err, exec.ErrNotFound):
-		return nil, errors.New("the program git is not installed, which fetches libraries")
+		return nil, nil, errors.New("the program git is not installed, which fetches libraries")
 	}
 	if message := strings.TrimSpace(stderr.String()); message != "" {
 		err = errors.New(strings.TrimPrefix(message, "fatal: "))
 	}
-	return nil, err
+	return nil, nil, err
 }
 
 // fetch brings the bare repository up to date, once per process. Processes take turns.
@@ -260,6 +265,57 @@ func (g *gitRepository) versionOf(ctx context.Context, commit string) (string, e
 		return "", fmt.Errorf("the time of commit %s: %w", commit, err)
 	}
 	return module.PseudoVersion(semver.Major(m.Version), m.Version, time.Unix(seconds, 0).UTC(), commit[:12]), nil
+}
+
+var goodSignature = regexp.MustCompile(`(?m)^Good "git" signature for (\S+) with \S+ key (\S+)$`)
+
+// signer returns who has signed a version by SSH, and the key's fingerprint: its tag, or its commit if it has none. It is
+// an error if it is none of the allowed signers.
+func (g *gitRepository) signer(ctx context.Context, version, commit, signers string) (string, error) {
+	if _, err := os.Stat(signers); err != nil {
+		return "", fmt.Errorf("the allowed signers: %w", err)
+	}
+	fail := func(why string) (string, error) {
+		return "", fmt.Errorf("%s at %s is not signed by any of %s: %s", g, version, signers, why)
+	}
+	what, object, kind := "verify-commit", commit, "commit"
+	if !module.IsPseudoVersion(version) {
+		what, object, kind = "verify-tag", "refs/tags/"+g.tag(version), "tag"
+	}
+	if known, err := g.commit(ctx, object); err != nil {
+		return "", err
+	} else if known == "" {
+		if err := g.fetch(ctx); err != nil {
+			return "", err
+		}
+	}
+	if tagged, err := g.commit(ctx, object); err != nil {
+		return "", err
+	} else if tagged != commit {
+		return fail("the tag has moved away from the commit that is locked, " + commit)
+	}
+	if kind == "tag" { // the signature is of the name in the object
+		text, err := g.git(ctx, "cat-file", "tag", object)
+		if err != nil {
+			return fail("its tag has no signature")
+		}
+		head, _, _ := strings.Cut(string(text), "\n\n")
+		if !slices.Contains(strings.Split(head, "\n"), "tag "+g.tag(version)) {
+			return fail("its tag is the one of another version")
+		}
+	}
+	_, messages, err := g.run(ctx, "-c", "gpg.ssh.allowedSignersFile="+signers, what, "--raw", object)
+	if ctx.Err() != nil {
+		return "", context.Cause(ctx)
+	}
+	if err != nil {
+		return fail(strings.ReplaceAll(err.Error(), "\n", ": "))
+	}
+	good := goodSignature.FindStringSubmatch(string(messages))
+	if good == nil {
+		return fail("its " + kind + " has no valid signature")
+	}
+	return good[1] + " " + good[2], nil
 }
 
 // maxUnpacked is the maximum size of all files of a library.

@@ -25,7 +25,8 @@ type Locked struct {
 	Version string `toml:"version"`
 	Source  string `toml:"source"` // a git repository, or a folder, relative to the project's
 	Commit  string `toml:"commit,omitempty"`
-	Sum     string `toml:"sum"` // the h1: hash of its files
+	Sum     string `toml:"sum"`              // the h1: hash of its files
+	Signer  string `toml:"signer,omitempty"` // who signed the tag, and the key's fingerprint
 }
 
 func (l Locked) title() string { return "@" + l.Name + " " + l.Version }

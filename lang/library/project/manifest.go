@@ -26,10 +26,13 @@ const ManifestName = "mhmig.toml"
 
 // Manifest is the content of mhmig.toml.
 type Manifest struct {
-	Name    string          `toml:"name"`    // what others name it by, without the "@"
-	Version string          `toml:"version"` // such as v1.2.0
-	Mhmig   string          `toml:"mhmig"`   // the oldest version of mhmig that it works with; "": any
-	Permits *[]string       `toml:"allow"`   // the builtins that its files, and what they load, may use; nil: all
+	Name    string    `toml:"name"`    // what others name it by, without the "@"
+	Version string    `toml:"version"` // such as v1.2.0
+	Mhmig   string    `toml:"mhmig"`   // the oldest version of mhmig that it works with; "": any
+	Permits *[]string `toml:"allow"`   // the builtins that its files, and what they load, may use; nil: all
+	// Signers is a file of allowed signers, as of ssh-keygen -Y verify, relative to the manifest. Only in the user's own
+	// project: of git repositories, it then uses only what one of them has signed.
+	Signers string          `toml:"signers"`
 	Needs   map[string]Need `toml:"needs"`
 	Replace map[string]Need `toml:"replace"` // only in the user's own project: used in place of what anyone needs
 }
@@ -87,7 +90,7 @@ func checkVersion(version string) error {
 func parseManifest(text []byte, file string) (Manifest, error) {
 	var m Manifest
 	if err := toml.NewDecoder(bytes.NewReader(text)).DisallowUnknownFields().Decode(&m); err != nil {
-		return m, tomlFault(err, text, file, "want name, version, mhmig, allow, needs or replace")
+		return m, tomlFault(err, text, file, "want name, version, mhmig, allow, signers, needs or replace")
 	}
 	var faults diag.List
 	fault := func(key, format string, args ...any) {

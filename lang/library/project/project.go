@@ -247,6 +247,8 @@ func (p *Project) agree(m Manifest, base string, others map[string]string) error
 			lacks += " from " + o.String()
 		case !satisfies(l.Version, need.Version):
 			lacks += " " + need.Version
+		case p.manifest.Signers != "" && l.Commit != "" && l.Signer == "":
+			lacks = "a signer of " + l.title()
 		default:
 			continue
 		}

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io/fs"
 	"maps"
+	"path/filepath"
 	"slices"
 	"strings"
 
@@ -137,6 +138,9 @@ func (r *resolution) read(ctx context.Context, n *node, o origin) error {
 		}
 		n.locked.Version, n.locked.Commit = version, commit
 	}
+	if err := r.checkSigner(ctx, n, o); err != nil {
+		return err
+	}
 	if !known {
 		dir, release, err := o.unpack(ctx, n.locked.Version, n.locked.Commit)
 		if err != nil {
@@ -164,6 +168,22 @@ func (r *resolution) read(ctx context.Context, n *node, o origin) error {
 		return fmt.Errorf("the %s of %s at %s says that this is version %s", ManifestName, o, v, n.manifest.Version)
 	}
 	return nil
+}
+
+// checkSigner finds out who has signed a version from a git repository, if the project has allowed signers.
+func (r *resolution) checkSigner(ctx context.Context, n *node, o origin) (err error) {
+	git, ok := o.(*gitRepository)
+	switch {
+	case !ok || r.root.Signers == "":
+		n.locked.Signer = ""
+	case n.locked.Signer == "":
+		signers := filepath.FromSlash(r.root.Signers)
+		if !filepath.IsAbs(signers) {
+			signers = filepath.Join(r.Dir, signers)
+		}
+		n.locked.Signer, err = git.signer(ctx, n.locked.Version, n.locked.Commit, signers)
+	}
+	return err
 }
 
 // stored is a library in the cache, verified.
