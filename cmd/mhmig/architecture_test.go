@@ -49,6 +49,7 @@ var confined = map[string][]string{
 	"github.com/aclements/go-moremath":      {"runtime/compare", "runtime/history"},
 	"github.com/pelletier/go-toml":          {"runtime/run", "lang/library"},
 	"golang.org/x/mod":                      {"lang/library"},
+	"oras.land/oras-go":                     {"lang/library"},
 	"github.com/rogpeppe/go-internal":       {}, // for tests only
 	"github.com/google/go-cmp":              {},
 	"go.uber.org/goleak":                    {},

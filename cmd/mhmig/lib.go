@@ -32,9 +32,10 @@ runs them:
   include @net//guests.cfg
   mhmig exec @net//soak.star
 
-A library comes from a folder, or from a git repository: https, ssh or file, with a
-tag such as v1.2.0, a branch or a commit. "REPOSITORY//FOLDER" is a folder of one,
-whose tags are FOLDER/v1.2.0.
+A library comes from a folder; from a git repository: https, ssh or file, with a tag
+such as v1.2.0, a branch or a commit, and "REPOSITORY//FOLDER" is a folder of one,
+whose tags are FOLDER/v1.2.0; or from an OCI registry, oci://REGISTRY/NAME, to which
+"oras push REGISTRY/NAME:v1.2.0 ." has pushed it.
 
 mhmig.toml, in the working directory or above it, says what the project needs, each
 library the oldest version that will do; of all that is asked for, the newest one is
@@ -243,9 +244,15 @@ func listLibraries(w io.Writer, p *project.Project) error {
 	fmt.Fprintln(t, "LIBRARY\tVERSION\tCOMMIT\tSOURCE\tSIGNER")
 	for _, l := range p.Locked() {
 		signer, _, _ := strings.Cut(l.Signer, " ")
-		fmt.Fprintf(t, "@%s\t%s\t%s\t%s\t%s\n", l.Name, l.Version, cmp.Or(l.Commit[:min(12, len(l.Commit))], "-"), l.Source, cmp.Or(signer, "-"))
+		fmt.Fprintf(t, "@%s\t%s\t%s\t%s\t%s\n", l.Name, l.Version, cmp.Or(short(l.Commit), "-"), l.Source, cmp.Or(signer, "-"))
 	}
 	return t.Flush()
+}
+
+// short is the beginning of a commit, or of a digest.
+func short(commit string) string {
+	commit = strings.TrimPrefix(commit, "sha256:")
+	return commit[:min(12, len(commit))]
 }
 
 func newLibWhyCommand() *cobra.Command {

@@ -19,6 +19,8 @@ import (
 // no file of a run behind. Beside testscript's own commands there are
 //
 //	image                 put the guest image into the script's cache
+//	push DIR NAME VERSION push a folder to the OCI registry
+//	registry              start an OCI registry at $REGISTRY
 //	sshd NAME             start an OpenSSH server that ~/.ssh/config calls NAME
 //	well-formed FILE...   each line of the files is a JSON object, and there is one
 //
@@ -45,6 +47,8 @@ func TestScript(t *testing.T) {
 			"image": func(ts *testscript.TestScript, _ bool, _ []string) {
 				ts.Check(giveImage(ts.Getenv("MHMIG_CACHE")))
 			},
+			"push":        scriptPush,
+			"registry":    scriptRegistry,
 			"sshd":        scriptSSHD,
 			"well-formed": wellFormed,
 		},

@@ -132,8 +132,8 @@ func (p *Project) Update(ctx context.Context, names []string, review Review) ([]
 				return err
 			}
 			version := need.Version
-			if git, ok := o.(*gitRepository); ok && query == "" {
-				version, err = git.newer(ctx, need.Version)
+			if from, ok := o.(releaser); ok && query == "" {
+				version, err = newer(ctx, from, need.Version)
 			} else if query != "" {
 				version, _, err = o.find(ctx, query)
 			}
@@ -147,9 +147,15 @@ func (p *Project) Update(ctx context.Context, names []string, review Review) ([]
 	})
 }
 
+// releaser is an origin that has several versions.
+type releaser interface {
+	// latest returns the newest release of a major version.
+	latest(ctx context.Context, major string) (version, commit string, err error)
+}
+
 // newer is the latest release with the major version of one that is used, which is kept if it is newer.
-func (g *gitRepository) newer(ctx context.Context, used string) (string, error) {
-	latest, _, err := g.latest(ctx, majorOf(used))
+func newer(ctx context.Context, from releaser, used string) (string, error) {
+	latest, _, err := from.latest(ctx, majorOf(used))
 	if err != nil && module.IsPseudoVersion(used) { // there are no releases
 		return used, ctx.Err()
 	}

@@ -200,19 +200,25 @@ func (g *gitRepository) latest(ctx context.Context, major string) (version, comm
 	if err != nil {
 		return "", "", err
 	}
-	for _, v := range versions {
-		if major != "" && majorOf(v) != major {
-			continue
-		}
-		if version == "" || semver.Prerelease(v) == "" || semver.Prerelease(version) != "" {
-			version = v
-		}
-	}
-	if version == "" {
+	if version = newest(versions, major); version == "" {
 		return "", "", g.unknown(ctx, cmp.Or(major, "a release"))
 	}
 	commit, err = g.commit(ctx, "refs/tags/"+g.tag(version))
 	return version, commit, err
+}
+
+// newest is the newest of some versions with a major version, "" for any; the newest pre-release if there are no others.
+func newest(versions []string, major string) string {
+	found := ""
+	for _, v := range versions { // oldest first
+		if major != "" && majorOf(v) != major {
+			continue
+		}
+		if found == "" || semver.Prerelease(v) == "" || semver.Prerelease(found) != "" {
+			found = v
+		}
+	}
+	return found
 }
 
 // unknown is the error of a version, branch or commit that the repository does not have.

@@ -23,8 +23,8 @@ const LockName = "mhmig.lock"
 type Locked struct {
 	Name    string `toml:"name"`
 	Version string `toml:"version"`
-	Source  string `toml:"source"` // a git repository, or a folder, relative to the project's
-	Commit  string `toml:"commit,omitempty"`
+	Source  string `toml:"source"`           // a git repository, a registry, or a folder, relative to the project's
+	Commit  string `toml:"commit,omitempty"` // or the digest in a registry
 	Sum     string `toml:"sum"`              // the h1: hash of its files
 	Signer  string `toml:"signer,omitempty"` // who signed the tag, and the key's fingerprint
 }

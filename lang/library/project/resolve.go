@@ -172,9 +172,12 @@ func (r *resolution) read(ctx context.Context, n *node, o origin) error {
 
 // checkSigner finds out who has signed a version from a git repository, if the project has allowed signers.
 func (r *resolution) checkSigner(ctx context.Context, n *node, o origin) (err error) {
-	git, ok := o.(*gitRepository)
+	git, isGit := o.(*gitRepository)
+	_, isOCI := o.(*ociRepository)
 	switch {
-	case !ok || r.root.Signers == "":
+	case isOCI && r.root.Signers != "":
+		return fmt.Errorf("%s has allowed signers, and who has signed %s cannot be verified; want a git repository", ManifestName, o)
+	case !isGit || r.root.Signers == "":
 		n.locked.Signer = ""
 	case n.locked.Signer == "":
 		signers := filepath.FromSlash(r.root.Signers)

@@ -69,8 +69,12 @@ func (p *Project) origin(source, base string) (origin, error) {
 		}
 		return folder{project: p.Dir, dir: dir}, nil
 	}
+	if strings.HasPrefix(source, ociScheme) {
+		name, err := parseOCI(source)
+		return &ociRepository{store: p.store, name: name, working: p.Working}, err
+	}
 	if m := scheme.FindStringSubmatch(source); m != nil && m[1] != "https" && m[1] != "ssh" && m[1] != "file" {
-		return nil, fmt.Errorf("source %s: %s is not supported; want https, ssh or file, or a folder", source, m[1])
+		return nil, fmt.Errorf("source %s: %s is not supported; want https, ssh, file or oci, or a folder", source, m[1])
 	}
 	repository, inner := splitFolder(source)
 	if inner != "" && (path.Clean(inner) != inner || !filepath.IsLocal(inner)) {
