@@ -28,6 +28,7 @@ type configFlags struct {
 	defaults bool
 	strict   bool
 	folders  []string // NAME=PATH of libraries
+	project  string   // the folder of the project; "": the one that the working directory is in
 }
 
 // flags adds the flags of all commands that read a config.

@@ -15,6 +15,7 @@ import (
 
 	"github.com/mhmig/mhmig/builtins"
 	"github.com/mhmig/mhmig/lang/library"
+	"github.com/mhmig/mhmig/lang/library/project"
 	"github.com/mhmig/mhmig/lang/star"
 	"github.com/mhmig/mhmig/runtime/controller"
 	"github.com/mhmig/mhmig/runtime/exit"
@@ -41,12 +42,12 @@ type execFlags struct {
 func newExecCommand() *cobra.Command {
 	var e execFlags
 	command := &cobra.Command{
-		Use:   "exec SCENARIO.star|CONFIG.cfg",
+		Use:   "exec SCENARIO.star|CONFIG.cfg|RUN.mhmig",
 		Short: "Run a scenario for each variant of the config",
 		Long: `Run a scenario once per variant of the config: on the hosts of --hosts, else on
 the lab that is up (mhmig lab up), else on a lab made for this run. With a config
 as the argument, each variant's param type names its scenario: TYPE.star next to
-the config, else one of mhmig's own.
+the config, else one of mhmig's own. RUN.mhmig is a file of mhmig archive.
 
 A variant runs as soon as enough hosts are free: as many as its param hosts_needed
 or its scenario's global hosts_needed says, else a fair share, at least two. One
@@ -74,6 +75,13 @@ arguments or an error in a file, 3 the hosts, or this machine as their controlle
 				return wrongArguments(err)
 			}
 			ignoreSIGPIPE()
+			if filepath.Ext(args[0]) == project.ArchiveExtension {
+				remove, err := e.unpack(args[0])
+				if err != nil {
+					return err
+				}
+				defer remove()
+			}
 			return e.run(command.Context(), command)
 		},
 	}

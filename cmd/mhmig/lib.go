@@ -56,7 +56,7 @@ it is read, and only the commands here fetch anything.`,
 
 // wantProject opens the project that the working directory is in, which there must be.
 func wantProject(c *cobra.Command) (*project.Project, error) {
-	p, err := openProject()
+	p, err := openProject("")
 	if err == nil && p == nil {
 		err = exit.Usage.Wrap(fmt.Errorf("there is no %s here or above; mhmig lib init makes one", project.ManifestName))
 	}

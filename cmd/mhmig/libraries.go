@@ -28,7 +28,7 @@ func (s *configFlags) libraries() (library.Set, error) {
 		}
 		folders[strings.TrimPrefix(name, "@")] = folder
 	}
-	p, err := openProject()
+	p, err := openProject(s.project)
 	if err != nil {
 		return nil, err
 	}
@@ -42,15 +42,17 @@ func (s *configFlags) libraries() (library.Set, error) {
 	return set, exit.Usage.Wrap(err)
 }
 
-// openProject opens the project that the working directory is in; nil if it is in none.
-func openProject() (*project.Project, error) {
-	here, err := os.Getwd()
-	if err != nil {
-		return nil, exit.Hosts.Wrap(err)
-	}
-	dir := project.Find(here)
+// openProject opens the project in a folder; "" means the one that the working directory is in, which is nil if there is
+// none.
+func openProject(dir string) (*project.Project, error) {
 	if dir == "" {
-		return nil, nil
+		here, err := os.Getwd()
+		if err != nil {
+			return nil, exit.Hosts.Wrap(err)
+		}
+		if dir = project.Find(here); dir == "" {
+			return nil, nil
+		}
 	}
 	cache, err := jeos.DefaultCacheDir()
 	if err != nil {

@@ -4,9 +4,11 @@ package project_test
 
 import (
 	"archive/tar"
+	"archive/zip"
 	"bytes"
 	"context"
 	"errors"
+	"fmt"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -241,7 +243,88 @@ func TestUpdateUnknown(t *testing.T) {
 	}
 }
 
-// An archive cannot write outside of its folder.
+// The libraries of an archive are verified as others are; it is the same for the same files.
+func TestArchive(t *testing.T) {
+	t.Parallel()
+	dir := write(t, map[string]string{
+		"mhmig.toml":     "[needs]\nnet = { source = \"net\" }\n",
+		"soak.star":      "x = 1\n",
+		"old.mhmig":      "",
+		"net/mhmig.toml": "name = \"net\"\nversion = \"v1.0.0\"\n",
+		"net/a.star":     "y = 1\n",
+	})
+	p := open(t, dir, t.TempDir(), "")
+	if _, err := p.Sync(t.Context(), project.Review{}); err != nil {
+		t.Fatal(err)
+	}
+	archives := [2]string{filepath.Join(t.TempDir(), "1.mhmig"), filepath.Join(t.TempDir(), "2.mhmig")}
+	var contents [2][]byte
+	for i, file := range archives {
+		var err error
+		if err := p.Archive(t.Context(), file, project.Call{Scenario: "soak.star", Config: "@net//my.cfg"}); err != nil {
+			t.Fatal(err)
+		}
+		if contents[i], err = os.ReadFile(file); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if !bytes.Equal(contents[0], contents[1]) {
+		t.Error("two archives of the same files differ")
+	}
+	there := t.TempDir()
+	call, err := project.Unpack(archives[0], there)
+	want := project.Call{Scenario: filepath.Join(there, "soak.star"), Config: "@net//my.cfg"}
+	if call != want || err != nil {
+		t.Errorf("got %+v, %v; want %+v", call, err, want)
+	}
+	if err := os.WriteFile(filepath.Join(there, "mhmig-vendor/net/a.star"), []byte("y = 2\n"), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	set, err := open(t, there, t.TempDir(), "").Libraries(nil, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := set.ReadFile("@net//a.star"); err == nil || !strings.Contains(err.Error(), "a.star has changed") {
+		t.Errorf("got %v, want that a.star has changed", err)
+	}
+	if _, err := os.Stat(filepath.Join(there, "old.mhmig")); !errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("got %v, want no older archive in it", err)
+	}
+}
+
+func TestUnpackFaults(t *testing.T) {
+	t.Parallel()
+	tests := []struct {
+		name  string
+		parts map[string]string
+		fault string
+	}{
+		{"of another program", map[string]string{"a": ""}, "it has no mhmig-archive.toml"},
+		{"outside", map[string]string{"../out": ""}, "path escapes from parent"},
+		{"a scenario outside", map[string]string{"mhmig-archive.toml": "scenario = '../my.star'"}, `it runs "../my.star", which is not in it`},
+		{"a folder", map[string]string{"a/": ""}, `"a/" is not a regular file`},
+	}
+	for _, tt := range tests {
+		file := filepath.Join(t.TempDir(), "x.mhmig")
+		var b bytes.Buffer
+		w := zip.NewWriter(&b)
+		for name, text := range tt.parts {
+			part, err := w.Create(name)
+			if err != nil {
+				t.Fatal(err)
+			}
+			fmt.Fprint(part, text)
+		}
+		if err := errors.Join(w.Close(), os.WriteFile(file, b.Bytes(), 0o644)); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := project.Unpack(file, t.TempDir()); err == nil || !strings.Contains(err.Error(), tt.fault) {
+			t.Errorf("%s: got %v, want %q", tt.name, err, tt.fault)
+		}
+	}
+}
+
+// What git archives cannot write outside of its folder.
 func TestExtract(t *testing.T) {
 	t.Parallel()
 	tests := []struct {
