@@ -7,9 +7,11 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"math"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"text/tabwriter"
 
@@ -226,7 +228,7 @@ func newLibRemoveCommand() *cobra.Command {
 func newLibListCommand() *cobra.Command {
 	return &cobra.Command{
 		Use:     "list",
-		Short:   "List the libraries that are locked",
+		Short:   "List the libraries: those that are locked, and folders in place of others",
 		Example: "  mhmig lib list",
 		Args:    arguments(0, 0),
 		RunE: func(c *cobra.Command, _ []string) error {
@@ -245,6 +247,10 @@ func listLibraries(w io.Writer, p *project.Project) error {
 	for _, l := range p.Locked() {
 		signer, _, _ := strings.Cut(l.Signer, " ")
 		fmt.Fprintf(t, "@%s\t%s\t%s\t%s\t%s\n", l.Name, l.Version, cmp.Or(short(l.Commit), "-"), l.Source, cmp.Or(signer, "-"))
+	}
+	replaced := p.Replaced()
+	for _, name := range slices.Sorted(maps.Keys(replaced)) {
+		fmt.Fprintf(t, "@%s\t-\t-\t%s (replaced, not verified)\t-\n", name, replaced[name])
 	}
 	return t.Flush()
 }

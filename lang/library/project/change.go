@@ -289,6 +289,17 @@ func (p *Project) Locked() []Locked {
 	return all
 }
 
+// Replaced returns the folders that [replace] names, by library: they are used as they are.
+func (p *Project) Replaced() map[string]string {
+	all := map[string]string{}
+	for name, need := range p.manifest.Replace {
+		if IsFolder(need.Source) {
+			all[name] = need.Source
+		}
+	}
+	return all
+}
+
 // Verify fetches what is locked and not on this machine, and reads every file of every library: it returns a line for
 // each that is not what the lock says. The copies in the project are verified if there are any.
 func (p *Project) Verify(ctx context.Context) (faults []string, err error) {
