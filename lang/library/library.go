@@ -40,6 +40,25 @@ func (s Set) Names() []string {
 	return slices.DeleteFunc(names, func(name string) bool { return name == Project })
 }
 
+// A Versioned library knows what it is.
+type Versioned interface {
+	fs.FS
+	// Identity is its name, version and hash, such as "@net v1.2.0 h1:…"; of one that is not verified, its folder.
+	Identity() string
+}
+
+// Identities are the identities of the libraries that have one, in the order of names: not of those that come with
+// mhmig, nor of the project itself.
+func (s Set) Identities() []string {
+	var all []string
+	for _, name := range s.Names() {
+		if known, ok := s[name].(Versioned); ok && s[name] != s[Project] {
+			all = append(all, known.Identity())
+		}
+	}
+	return all
+}
+
 // find returns a library.
 func (s Set) find(name string) (fs.FS, bool) {
 	files, known := s[name]

@@ -182,7 +182,7 @@ func (q *Request) header(planned int) result.Run {
 		}
 	}
 	return result.Run{
-		Command: q.Command, Version: q.Version, Scenario: q.Scenario, Config: q.Config, Filters: filters, Hosts: q.Hosts,
+		Command: q.Command, Version: q.Version, Libraries: q.Libraries.Identities(), Scenario: q.Scenario, Config: q.Config, Filters: filters, Hosts: q.Hosts,
 		Seed: q.Seed, Shard: q.Shard, Planned: planned,
 	}
 }

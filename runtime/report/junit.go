@@ -161,6 +161,7 @@ func junitProperties(run result.Run) []junitProperty {
 	add("run", run.ID)
 	add("status", run.Status.String())
 	add("mhmig", run.Version)
+	add("libraries", strings.Join(run.Libraries, ", "))
 	add("command", strings.Join(run.Command, " "))
 	add("scenario", run.Scenario)
 	add("config", run.Config)

@@ -77,22 +77,23 @@ type (
 		Size int64  `json:"size"`
 	}
 	runEntry struct {
-		ID       string        `json:"id"`
-		Status   result.Status `json:"status"`
-		Started  time.Time     `json:"started"`
-		Finished time.Time     `json:"finished,omitzero"`
-		Seconds  float64       `json:"seconds"`
-		Version  string        `json:"version,omitempty"`
-		Command  []string      `json:"command"`
-		Scenario string        `json:"scenario,omitempty"`
-		Config   string        `json:"config,omitempty"`
-		Filters  []string      `json:"filters,omitempty"`
-		Hosts    []string      `json:"hosts,omitempty"`
-		Seed     uint64        `json:"seed,omitzero"`
-		Shard    string        `json:"shard,omitempty"`
-		Planned  int           `json:"planned,omitzero"`
-		NotRun   int           `json:"not_run,omitzero"`
-		Because  string        `json:"because,omitempty"`
+		ID        string        `json:"id"`
+		Status    result.Status `json:"status"`
+		Started   time.Time     `json:"started"`
+		Finished  time.Time     `json:"finished,omitzero"`
+		Seconds   float64       `json:"seconds"`
+		Version   string        `json:"version,omitempty"`
+		Libraries []string      `json:"libraries,omitempty"`
+		Command   []string      `json:"command"`
+		Scenario  string        `json:"scenario,omitempty"`
+		Config    string        `json:"config,omitempty"`
+		Filters   []string      `json:"filters,omitempty"`
+		Hosts     []string      `json:"hosts,omitempty"`
+		Seed      uint64        `json:"seed,omitzero"`
+		Shard     string        `json:"shard,omitempty"`
+		Planned   int           `json:"planned,omitzero"`
+		NotRun    int           `json:"not_run,omitzero"`
+		Because   string        `json:"because,omitempty"`
 	}
 )
 
@@ -142,7 +143,7 @@ func JSON(w io.Writer, dir string) error {
 func newRunEntry(run result.Run) runEntry {
 	return runEntry{
 		ID: run.ID, Status: run.Status, Started: run.Started, Finished: run.Finished, Seconds: run.Seconds,
-		Version: run.Version, Command: run.Command, Scenario: run.Scenario, Config: run.Config, Filters: run.Filters, Hosts: run.Hosts,
+		Version: run.Version, Libraries: run.Libraries, Command: run.Command, Scenario: run.Scenario, Config: run.Config, Filters: run.Filters, Hosts: run.Hosts,
 		Seed: run.Seed, Shard: run.Shard, Planned: run.Planned, NotRun: run.NotRun, Because: run.Because,
 	}
 }

@@ -44,20 +44,21 @@ const (
 // Run is run.json: the properties of a whole run. It is written atomically when the
 // run begins and when it ends; the variants' states are in the journal.
 type Run struct {
-	ID       string    `json:"id"` // the folder's name; set by Create
-	Status   Status    `json:"status"`
-	Started  time.Time `json:"started"`           // set by Create when zero
-	Finished time.Time `json:"finished,omitzero"` // zero while it runs
-	Seconds  float64   `json:"seconds,omitzero"`  // how long it took
-	PID      int       `json:"pid,omitempty"`     // of the mhmig that runs it; set by Create
-	Version  string    `json:"version,omitempty"` // mhmig's
-	Command  []string  `json:"command"`           // as typed; Create masks secrets
-	Scenario string    `json:"scenario,omitempty"`
-	Config   string    `json:"config,omitempty"`
-	Filters  []string  `json:"filters,omitempty"` // Create masks secrets
-	Hosts    []string  `json:"hosts,omitempty"`   // as the user named them, master first
-	Seed     uint64    `json:"seed,omitzero"`     // of --shuffle and of random numbers
-	Shard    string    `json:"shard,omitempty"`   // as --shard has it: i/n
+	ID        string    `json:"id"` // the folder's name; set by Create
+	Status    Status    `json:"status"`
+	Started   time.Time `json:"started"`             // set by Create when zero
+	Finished  time.Time `json:"finished,omitzero"`   // zero while it runs
+	Seconds   float64   `json:"seconds,omitzero"`    // how long it took
+	PID       int       `json:"pid,omitempty"`       // of the mhmig that runs it; set by Create
+	Version   string    `json:"version,omitempty"`   // mhmig's
+	Command   []string  `json:"command"`             // as typed; Create masks secrets
+	Libraries []string  `json:"libraries,omitempty"` // the user's: name, version and hash of each
+	Scenario  string    `json:"scenario,omitempty"`
+	Config    string    `json:"config,omitempty"`
+	Filters   []string  `json:"filters,omitempty"` // Create masks secrets
+	Hosts     []string  `json:"hosts,omitempty"`   // as the user named them, master first
+	Seed      uint64    `json:"seed,omitzero"`     // of --shuffle and of random numbers
+	Shard     string    `json:"shard,omitempty"`   // as --shard has it: i/n
 
 	Planned int    `json:"planned,omitzero"`  // how many variants were to run, repeats counted; 0: unknown
 	NotRun  int    `json:"not_run,omitzero"`  // how many of them did not begin

@@ -168,7 +168,8 @@ func (s sums) differences(want sums) []string {
 	return all
 }
 
-// files are a library in a folder. Each file is verified when it is opened. It implements [library.Bounded].
+// files are a library in a folder. Each file is verified when it is opened. It implements [library.Bounded] and
+// [library.Versioned].
 type files struct {
 	title    string // "@net v1.2.0"
 	dir      string
@@ -183,6 +184,14 @@ func (f *files) Allow() library.Allow { return f.manifest.allow() }
 func (f *files) Uses(other string) (library.Allow, bool) {
 	need, ok := f.manifest.Needs[other]
 	return need.allow(f.manifest.title(), other), ok || f.free
+}
+
+// Identity is the title and the hash, or the folder of what is not verified.
+func (f *files) Identity() string {
+	if f.sums == nil {
+		return fmt.Sprintf("%s in %s, not verified", f.title, f.dir)
+	}
+	return f.title + " " + f.sums.hash()
 }
 
 // Open opens a file or folder.
