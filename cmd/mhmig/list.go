@@ -108,7 +108,7 @@ were added, which removed, and which params changed. --filter, --param and
 			return l.list(command, config)
 		},
 	}
-	command.SetOut(&output{w: os.Stdout}) // the config's own text, for programs: not escaped
+	command.SetOut(terminal.NewOutput(os.Stdout)) // the config's own text, for programs: not escaped
 	flags := command.Flags()
 	l.flags(flags)
 	flags.StringVar(&l.format, "format", "names", "what to print for each variant: names, shortnames, jsonl; or count, or tree")

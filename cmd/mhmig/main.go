@@ -31,16 +31,16 @@ func execute(args []string) int {
 	defer stop()
 	root := newRootCommand()
 	root.SetArgs(args)
-	stdout := &output{w: escapeCommands(os.Stdout)}
+	stdout := terminal.NewOutput(escapeCommands(os.Stdout))
 	root.SetOut(stdout)
-	root.SetErr(stderrWriter{escapeCommands(os.Stderr)})
+	root.SetErr(terminal.Lossy(escapeCommands(os.Stderr)))
 	begun := false
 	root.PersistentPreRun = func(*cobra.Command, []string) { begun = true }
 	command, err := root.ExecuteContextC(ctx)
 	if !begun {
 		err = wrongArguments(err) // an error of cobra
 	}
-	if lost := stdout.fault(); lost != nil && !errors.Is(err, lost) {
+	if lost := stdout.Err(); lost != nil && !errors.Is(err, lost) {
 		err = errors.Join(err, lost)
 	}
 	printError(os.Stderr, command, err)

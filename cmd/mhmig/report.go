@@ -116,9 +116,9 @@ func (r *reportFlags) run(command *cobra.Command, dir string) error {
 // stream is a stream of this process for a report of a format.
 func stream(f *os.File, format string) io.Writer {
 	if format == annotations {
-		return &output{w: f}
+		return terminal.NewOutput(f)
 	}
-	return &output{w: escapeCommands(f)}
+	return terminal.NewOutput(escapeCommands(f))
 }
 
 // runFolder is the results folder of dir: dir itself, or the newest in it.
