@@ -22,6 +22,7 @@ import (
 	"github.com/mhmig/mhmig/runtime/result"
 	"github.com/mhmig/mhmig/runtime/run"
 	"github.com/mhmig/mhmig/runtime/terminal"
+	"github.com/mhmig/mhmig/runtime/version"
 )
 
 // execFlags is one call of mhmig exec: its flags.
@@ -212,7 +213,7 @@ func (e *execFlags) request() (controller.Request, error) {
 	q.Config, q.Extras, q.Options, q.Strict = e.config, e.extras(), e.options(), e.strict
 	q.RerunFailed = e.rerun != ""
 	q.Lab = controller.Lab{Options: e.lab.options(), Own: e.lab.wantsOwnLab(), Serve: []string{self, "lab", "serve"}}
-	q.Command, q.Version = os.Args, version()
+	q.Command, q.Version = os.Args, version.Module()
 	if q.Libraries, err = e.libraries(); err != nil {
 		return q, err
 	}

@@ -20,6 +20,7 @@ import (
 	"github.com/mhmig/mhmig/lang/library/project"
 	"github.com/mhmig/mhmig/lang/star"
 	"github.com/mhmig/mhmig/runtime/exit"
+	"github.com/mhmig/mhmig/runtime/version"
 )
 
 func newLibCommand() *cobra.Command {
@@ -83,7 +84,7 @@ func newLibInitCommand() *cobra.Command {
 			if len(args) > 0 {
 				name = args[0]
 			}
-			if err := project.Init(here, name, version()); err != nil {
+			if err := project.Init(here, name, version.Module()); err != nil {
 				return exit.Usage.Wrap(err)
 			}
 			fmt.Fprintf(c.OutOrStdout(), "made %s of @%s\n", project.ManifestName, name)

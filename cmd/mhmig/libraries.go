@@ -11,6 +11,7 @@ import (
 	"github.com/mhmig/mhmig/lang/library/project"
 	"github.com/mhmig/mhmig/runtime/exit"
 	"github.com/mhmig/mhmig/runtime/jeos"
+	"github.com/mhmig/mhmig/runtime/version"
 	"github.com/mhmig/mhmig/scenarios"
 	"github.com/mhmig/mhmig/stdlib"
 )
@@ -58,6 +59,6 @@ func openProject(dir string) (*project.Project, error) {
 	if err != nil {
 		return nil, exit.Hosts.Wrap(err)
 	}
-	p, err := project.Open(dir, cache, version())
+	p, err := project.Open(dir, cache, version.Module())
 	return p, exit.Usage.Wrap(err)
 }

@@ -21,6 +21,7 @@ import (
 	"github.com/mhmig/mhmig/runtime/exit"
 	"github.com/mhmig/mhmig/runtime/run"
 	"github.com/mhmig/mhmig/runtime/terminal"
+	"github.com/mhmig/mhmig/runtime/version"
 )
 
 func main() { os.Exit(execute(os.Args[1:])) }
@@ -105,7 +106,7 @@ you name, or on a lab that mhmig makes on this machine.`,
   mhmig exec my.star --hosts host1,host2 --filter 'only RHEL.6.4.x86_64'`,
 		Args:          requireSubcommand,
 		RunE:          func(command *cobra.Command, _ []string) error { return command.Help() },
-		Version:       versionText(),
+		Version:       version.Text(),
 		SilenceUsage:  true,
 		SilenceErrors: true,
 	}

@@ -1,14 +1,16 @@
 // SPDX-License-Identifier: Apache-2.0
 
-package main
+// Package version tells which mhmig this is, by what the go command has written into
+// the program.
+package version
 
 import (
 	"fmt"
 	"runtime/debug"
 )
 
-// version is the module's version in the build information.
-func version() string {
+// Module is the module's version in the build information.
+func Module() string {
 	info, ok := debug.ReadBuildInfo()
 	if !ok || info.Main.Version == "" {
 		return "devel"
@@ -16,10 +18,10 @@ func version() string {
 	return info.Main.Version
 }
 
-// versionText is the output of --version: the module's version, the commit, and the Go
+// Text is the output of --version: the module's version, the commit, and the Go
 // version.
-func versionText() string {
-	text := "mhmig " + version()
+func Text() string {
+	text := "mhmig " + Module()
 	info, ok := debug.ReadBuildInfo()
 	if !ok {
 		return text
