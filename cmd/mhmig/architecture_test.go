@@ -21,6 +21,7 @@ var layers = [][]string{
 	{"lang/library"},
 	{"lang/cartesian", "lang/star"},
 	{"lang/api", "lang/explain", "lang/format"},
+	{"lang/doc"},
 	{"runtime/exit", "runtime/excerpt", "runtime/version"},
 	{"runtime/host", "runtime/qmp", "runtime/result", "runtime/barrier", "runtime/task", "runtime/jeos"},
 	{"runtime/ledger", "runtime/guest", "runtime/guestclock", "runtime/lab", "runtime/terminal", "runtime/report", "runtime/compare", "runtime/history"},

@@ -29,7 +29,7 @@ func TestREADMEShowsATestedScenario(t *testing.T) {
 	}
 }
 
-// The README shows what explain and list --diff say as testdata/script checks it.
+// The README shows what explain, list --diff and doc say as testdata/script checks it.
 func TestREADMEShowsTestedExplanations(t *testing.T) {
 	t.Parallel()
 	readme, err := os.ReadFile(filepath.Join(repository(), "README.md"))
@@ -40,9 +40,13 @@ func TestREADMEShowsTestedExplanations(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, f := range script.Files {
-		if f.Name != "my.cfg" && !strings.Contains(string(readme), indented(string(f.Data))) {
-			t.Errorf("README.md does not show %s as it is in testdata/script/explain-shipped.txtar", f.Name)
+	docs, err := txtar.ParseFile(filepath.Join(repository(), "testdata/script/doc.txtar"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, f := range append(script.Files, docs.Files...) {
+		if shown := f.Name != "my.cfg" && f.Name != "barrier" && f.Name != "state" && f.Name != "mem" && f.Name != "near"; shown && !strings.Contains(string(readme), indented(string(f.Data))) {
+			t.Errorf("README.md does not show %s as it is in testdata/script", f.Name)
 		}
 	}
 }
