@@ -54,11 +54,11 @@ mutable values can be changed: items.append(1).
 
 func breakpointFn(t *task.Task, _ *Args) (starlark.Value, error) {
 	s := stateOf(t)
-	if s.debug.Prompt == nil {
+	if s.options.Prompt == nil {
 		logger(t).Warn("no terminal: breakpoint skipped", result.AtKey, position(t))
 		return nil, nil
 	}
-	p, err := task.Wait(t, s.debug.Prompt)
+	p, err := task.Wait(t, s.options.Prompt)
 	if err != nil {
 		return nil, err
 	}

@@ -52,7 +52,7 @@ func TestBreakpoint(t *testing.T) {
 		"1 +", "import os", "nothing", "[][7]", "broken()", "sleep(0.01)", "later", "help", "vars", "continue", "unread",
 	}}
 	e := runScenario(t, bedtest.NoQEMU(t), &testRun{
-		debug: builtins.Debug{Prompt: func(context.Context) (builtins.Prompt, error) { return person, nil }},
+		debug: builtins.Options{Prompt: func(context.Context) (builtins.Prompt, error) { return person, nil }},
 		source: `
 GLOBAL = 5
 
@@ -111,7 +111,7 @@ func TestBreakpointInNested(t *testing.T) {
 	t.Parallel()
 	person := &typed{lines: []string{"env.vms", "caller", "same", "free", "continue", "env.vms", "caller", "free", "continue", "env.vms"}}
 	e := runScenario(t, bedtest.NoQEMU(t), &testRun{
-		debug: builtins.Debug{Prompt: func(context.Context) (builtins.Prompt, error) { return person, nil }},
+		debug: builtins.Options{Prompt: func(context.Context) (builtins.Prompt, error) { return person, nil }},
 		source: `
 def call(fn):
     caller, same = "calls", "callers"
@@ -161,7 +161,7 @@ func TestBreakpointEndsWithScenario(t *testing.T) {
 	t.Parallel()
 	person := &typed{pause: time.Hour}
 	e := runScenario(t, bedtest.NoQEMU(t), &testRun{
-		debug: builtins.Debug{Prompt: func(context.Context) (builtins.Prompt, error) { return person, nil }},
+		debug: builtins.Options{Prompt: func(context.Context) (builtins.Prompt, error) { return person, nil }},
 		source: `
 def migration_scenario(env):
     spawn(lambda: [sleep(0.05), fail("sibling")])

@@ -100,7 +100,7 @@ func (c chunk) run(t *testing.T, bed *testbed.Bed) (message, position, backtrace
 	} else if err != nil {
 		t.Fatal(err)
 	}
-	failures := builtins.Run(t.Context(), bed, scenario, builtins.Debug{}).Failures
+	failures := builtins.Run(t.Context(), bed, scenario, builtins.Options{}).Failures
 	if len(failures) == 0 {
 		return "", "", ""
 	}
@@ -127,5 +127,5 @@ func newBed(t *testing.T, params cartesian.Params, hosts int) *testbed.Bed {
 // runOn runs a scenario on a prepared bed.
 func runOn(t *testing.T, bed *testbed.Bed, extra starlark.StringDict, source string) run.Verdict {
 	t.Helper()
-	return builtins.Run(t.Context(), bed, (&testRun{source: source, extra: extra}).load(t), builtins.Debug{})
+	return builtins.Run(t.Context(), bed, (&testRun{source: source, extra: extra}).load(t), builtins.Options{})
 }

@@ -98,7 +98,7 @@ type testRun struct {
 	// kept is where saved states of guests are kept; nil: with those of all tests.
 	kept *testbed.States
 	// debug has the debugging options.
-	debug builtins.Debug
+	debug builtins.Options
 
 	bed    *testbed.Bed // set when the scenario begins
 	cancel context.CancelCauseFunc

@@ -15,8 +15,10 @@ import (
 // cleanupTimeout limits each cleanup of a scenario.
 const cleanupTimeout = 60 * time.Second
 
-// Debug has the debugging options of a run; the zero value means none.
-type Debug struct {
+// Options are the options of a run; the zero value means no debugging, and no limits.
+type Options struct {
+	// Limits stop a scenario that computes without end.
+	Limits star.Limits
 	// Prompt acquires the terminal for the prompt of a breakpoint, until Close. It waits
 	// while another breakpoint has it, or until ctx ends. Nil: there is no terminal.
 	Prompt func(ctx context.Context) (Prompt, error)
@@ -26,11 +28,11 @@ type Debug struct {
 }
 
 // Run runs a scenario on a prepared bed, until all its tasks and cleanups have ended.
-func Run(ctx context.Context, bed *testbed.Bed, scenario *star.Scenario, debug Debug) run.Verdict {
+func Run(ctx context.Context, bed *testbed.Bed, scenario *star.Scenario, options Options) run.Verdict {
 	s := newScenarioState(bed)
-	s.scenario, s.debug = scenario, debug
+	s.scenario, s.options = scenario, options
 	sc := task.New(ctx, s, Print)
-	sc.Failed = debug.Failed
+	sc.Failed, sc.Limits = options.Failed, options.Limits
 	failures := sc.Run(func(t *task.Task) error {
 		_, err := t.Call(scenario.Main, s.env())
 		return err

@@ -28,7 +28,7 @@ type scenarioState struct {
 	objects    map[any]*object
 	warnings   []string
 	scenario   *star.Scenario
-	debug      Debug
+	options    Options
 }
 
 // newScenarioState returns the state of a scenario on bed.

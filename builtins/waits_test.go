@@ -115,7 +115,7 @@ func TestWaitsLetOthersThrough(t *testing.T) {
 	t.Parallel()
 	w := &witness{seen: map[string]bool{}}
 	silent := func(context.Context) (builtins.Prompt, error) { return &typed{pause: 50 * time.Millisecond}, nil }
-	e := runScenario(t, bedtest.NoQEMU(t), &testRun{extra: w.names(), debug: builtins.Debug{Prompt: silent}, source: `
+	e := runScenario(t, bedtest.NoQEMU(t), &testRun{extra: w.names(), debug: builtins.Options{Prompt: silent}, source: `
 def look_on(over):
     while not over:
         look()

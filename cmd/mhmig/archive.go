@@ -12,6 +12,7 @@ import (
 
 	"github.com/mhmig/mhmig/lang/library"
 	"github.com/mhmig/mhmig/lang/library/project"
+	"github.com/mhmig/mhmig/lang/star"
 	"github.com/mhmig/mhmig/runtime/exit"
 )
 
@@ -99,7 +100,7 @@ func checkArchive(c *cobra.Command, file string) error {
 	if err != nil || e.Scenario == "" {
 		return err
 	}
-	_, err = loadScenario(c.Context(), set, e.Scenario)
+	_, err = loadScenario(c.Context(), set, star.DefaultLimits, e.Scenario)
 	return exit.Usage.Wrap(err)
 }
 

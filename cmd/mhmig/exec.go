@@ -36,6 +36,7 @@ type execFlags struct {
 	json    bool
 	format  string // of a report to stdout
 	verbose bool
+	limits  star.Limits // of the scenario's Starlark
 
 	keyboard *terminal.Keyboard
 }
@@ -107,6 +108,8 @@ arguments or an error in a file, 3 the hosts, or this machine as their controlle
 	flags.StringVar(&e.Quarantine, "quarantine", "", "`FILE` (TOML) of variants whose failures are only warnings until a date")
 	flags.BoolVar(&e.dryRun, "dry-run", false, "only show what would run, and where")
 	maxVariantsFlag(flags, &e.MaxVariants)
+	e.limits = star.DefaultLimits
+	flags.Uint64Var(&e.limits.Steps, "max-steps", e.limits.Steps, "end a scenario, or the loading of a file, after `N` Starlark steps, as an ERROR; 0: no limit")
 	flags.BoolVar(&e.Keep, "keep", false, "keep VMs and hosts of a failed variant as they are, and a lab made for the run")
 	flags.BoolVar(&e.pause, "pause-on-failure", false, "wait for Enter before cleaning up after a failed variant")
 	flags.StringVar(&e.format, "format", textFormat, "also write the run's report to stdout, as `FORMAT` of mhmig report: tap, junit, md, json, html, github")
@@ -218,25 +221,25 @@ func (e *execFlags) request() (controller.Request, error) {
 		return q, err
 	}
 	q.DefaultConfig, q.Load = shippedConfig, func(ctx context.Context, path string) (*star.Scenario, error) {
-		return loadScenario(ctx, q.Libraries, path)
+		return loadScenario(ctx, q.Libraries, e.limits, path)
 	}
 	q.Execute = func(ctx context.Context, x controller.Execution) run.Verdict {
-		debug := builtins.Debug{Failed: x.Failed}
+		options := builtins.Options{Failed: x.Failed, Limits: e.limits}
 		if e.keyboard.IsInteractive() {
-			debug.Prompt = func(ctx context.Context) (builtins.Prompt, error) { return e.keyboard.Prompt(ctx, x.Mask) }
+			options.Prompt = func(ctx context.Context) (builtins.Prompt, error) { return e.keyboard.Prompt(ctx, x.Mask) }
 		}
-		return builtins.Run(ctx, x.Bed, x.Scenario, debug)
+		return builtins.Run(ctx, x.Bed, x.Scenario, options)
 	}
 	return q, nil
 }
 
 // loadScenario loads a scenario with the builtins.
-func loadScenario(ctx context.Context, libraries library.Set, path string) (*star.Scenario, error) {
+func loadScenario(ctx context.Context, libraries library.Set, limits star.Limits, path string) (*star.Scenario, error) {
 	predeclared, err := builtins.Predeclared()
 	if err != nil {
 		return nil, err
 	}
-	loader := &star.Loader{Predeclared: predeclared, Libraries: libraries, Print: func(at, message string) {
+	loader := &star.Loader{Predeclared: predeclared, Libraries: libraries, Limits: limits, Print: func(at, message string) {
 		terminal.WriteLines(escapeCommands(os.Stderr), "", at+": "+message, terminal.Width(os.Stderr))
 	}}
 	return loader.Scenario(ctx, path)

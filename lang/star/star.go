@@ -43,6 +43,8 @@ type Loader struct {
 	Predeclared starlark.StringDict // builtins in addition to Starlark's own
 	Libraries   library.Set
 
+	Limits Limits // of the top level of each file
+
 	// Print gets output of print during loading, with its position. Nil: discarded.
 	Print func(at, message string)
 
@@ -178,7 +180,15 @@ func (l *Loader) load(ctx context.Context, path, from string, outer library.Allo
 	}
 	release := context.AfterFunc(ctx, func() { thread.Cancel("interrupted") })
 	defer release()
+	exceed := func(err *LimitError) { thread.Cancel(err.Error()) }
+	if limit := l.Limits.Steps; limit > 0 {
+		thread.SetMaxExecutionSteps(limit)
+		thread.OnMaxSteps = func(*starlark.Thread) { exceed(&LimitError{What: "steps", Limit: limit}) }
+	}
+	guard := NewMemoryGuard(l.Limits.Memory, exceed)
+	guard.Start()
 	globals, err := initialize(ctx, program, thread, predeclared)
+	guard.Stop()
 	switch {
 	case err == nil:
 	case ctx.Err() != nil:

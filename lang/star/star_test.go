@@ -8,6 +8,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"runtime"
 	"strings"
 	"testing"
 	"testing/fstest"
@@ -459,5 +460,24 @@ func TestInterrupted(t *testing.T) {
 	}
 	if took := time.Since(ended); took > 5*time.Second {
 		t.Errorf("ended %v after the interruption, want a few milliseconds", took)
+	}
+}
+
+// A file whose top level computes without end is not loaded. The memory of other tests
+// would count.
+func TestLimits(t *testing.T) { //nolint:paralleltest // see above
+	var now runtime.MemStats
+	runtime.ReadMemStats(&now)
+	for program, want := range map[string]string{
+		"while True: pass\n":                      "stopped after 100000 Starlark steps without an end",
+		"x = 'x' * 1000\nwhile True: x = x + x\n": " of memory are in use, the limit is ",
+	} {
+		dir := files{"main.star": "load('other.star', 'x')\ndef migration_scenario(env): pass\n", "other.star": program}.write(t)
+		loader := &star.Loader{Limits: star.Limits{Steps: 100_000, Memory: now.HeapAlloc + 64<<20}}
+		_, err := loader.Scenario(t.Context(), filepath.Join(dir, "main.star"))
+		var load *star.LoadError
+		if !errors.As(err, &load) || !strings.Contains(err.Error(), want) || !strings.Contains(err.Error(), "other.star:") {
+			t.Errorf("%q: got %v, want %q", program, err, want)
+		}
 	}
 }

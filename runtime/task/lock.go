@@ -12,6 +12,8 @@ import (
 	"time"
 
 	"go.starlark.net/starlark"
+
+	"github.com/mhmig/mhmig/lang/star"
 )
 
 // quantum is how many Starlark steps a task runs without a wait before it yields the
@@ -21,17 +23,20 @@ const quantum = 100_000
 // turnLock is a mutex that counts how often it is locked.
 type turnLock struct {
 	mutex sync.Mutex
-	turns atomic.Int64 // odd while the lock is held
+	turns atomic.Int64      // odd while the lock is held
+	guard *star.MemoryGuard // started while the lock is held
 }
 
 // Lock takes the lock.
 func (l *turnLock) Lock() {
 	l.mutex.Lock()
 	l.turns.Add(1)
+	l.guard.Start()
 }
 
 // Unlock releases the lock.
 func (l *turnLock) Unlock() {
+	l.guard.Stop()
 	l.turns.Add(1)
 	l.mutex.Unlock()
 }
@@ -109,8 +114,17 @@ func (t *Task) yield(*starlark.Thread) {
 	t.renew()
 }
 
-// renew gives t a full quantum, so that short code between two waits does not yield.
-func (t *Task) renew() { t.thread.SetMaxExecutionSteps(t.thread.ExecutionSteps() + quantum) }
+// renew gives t a full quantum, so that short code between two waits does not yield. It
+// counts the steps since the last one, and stops the scenario when they are too many.
+func (t *Task) renew() {
+	steps := t.thread.ExecutionSteps()
+	used := t.sc.steps.Add(steps - t.counted)
+	t.counted = steps
+	t.thread.SetMaxExecutionSteps(steps + quantum)
+	if limit := t.sc.Limits.Steps; limit > 0 && used > limit {
+		t.sc.stop(&star.LimitError{What: "steps", Limit: limit, Used: used})
+	}
+}
 
 // Wait runs f without the scenario's lock, so that other tasks can go on. f
 // must not touch Starlark values. Wait is called by a builtin, with the lock

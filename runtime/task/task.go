@@ -24,10 +24,13 @@ import (
 	"errors"
 	"fmt"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"go.starlark.net/starlark"
 	"go.starlark.net/syntax"
+
+	"github.com/mhmig/mhmig/lang/star"
 )
 
 // Scenario is one running scenario: its lock, its tasks and what stops them.
@@ -35,13 +38,17 @@ type Scenario struct {
 	// Failed, if set before Run, is called when all tasks have ended and some have
 	// failed. If it returns true, the cleanups are not run.
 	Failed func([]*Error) (keep bool)
+	// Limits, if set before Run, stop the scenario with a [star.LimitError]. Each of its
+	// cleanups may take as much again.
+	Limits star.Limits
 
 	ctx   context.Context // ends when the scenario is stopped; a per-scenario value, like a Task's
 	stop  context.CancelCauseFunc
 	print func(t *Task, message string)
 	env   any
 
-	lock  turnLock // held by the task that runs Starlark code
+	lock  turnLock      // held by the task that runs Starlark code
+	steps atomic.Uint64 // Starlark steps of all tasks
 	group sync.WaitGroup
 
 	mu       sync.Mutex // guards what follows
@@ -72,7 +79,8 @@ type Task struct {
 	thread *starlark.Thread
 	scope  any
 
-	joining *Task // that this one waits for in Join; guarded by the scenario's lock
+	counted uint64 // of the thread's steps, those that are in the scenario's; guarded by its lock
+	joining *Task  // that this one waits for in Join; guarded by the scenario's lock
 
 	done   chan struct{}
 	result starlark.Value // valid once done is closed
@@ -101,6 +109,7 @@ func (s *Scenario) Run(main func(*Task) error, cleanupTimeout time.Duration) []*
 
 // run runs main and all tasks that it starts.
 func (s *Scenario) run(name string, main func(*Task) error) []*Error {
+	s.lock.guard = star.NewMemoryGuard(s.Limits.Memory, func(err *star.LimitError) { s.stop(err) })
 	s.Go(name, nil, func(t *Task) (starlark.Value, error) { return nil, main(t) })
 	if !s.wait() {
 		s.abandon(name)
@@ -205,6 +214,7 @@ func (s *Scenario) cleanUp(timeout time.Duration) []*Error {
 // counts nested cleanups, from 1.
 func (s *Scenario) perform(ctx context.Context, c Cleanup, depth int) []*Error {
 	own := New(ctx, s.env, s.print)
+	own.Limits = s.Limits
 	failures := own.run("cleanup "+c.Name, c.Func)
 	for next, more := own.popCleanup(); more; next, more = own.popCleanup() {
 		var err error
