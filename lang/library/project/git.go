@@ -328,12 +328,8 @@ func (g *gitRepository) signer(ctx context.Context, version, commit, signers str
 const maxUnpacked = 1 << 30
 
 func (g *gitRepository) unpack(ctx context.Context, version, commit string) (dir string, release func(), err error) {
-	if known, err := g.commit(ctx, commit); err != nil {
+	if err := g.need(ctx, version, commit); err != nil {
 		return "", nil, err
-	} else if known == "" {
-		if err := g.fetch(ctx); err != nil {
-			return "", nil, err
-		}
 	}
 	archive, err := g.git(ctx, "archive", "--format=tar", commit+":"+g.folder)
 	if err != nil {
@@ -347,6 +343,30 @@ func (g *gitRepository) unpack(ctx context.Context, version, commit string) (dir
 		return "", nil, fmt.Errorf("unpack %s at %s: %w", g, version, err)
 	}
 	return dir, release, nil
+}
+
+// need fetches a commit, if it is not there.
+func (g *gitRepository) need(ctx context.Context, version, commit string) error {
+	if known, err := g.commit(ctx, commit); known != "" || err != nil {
+		return err
+	}
+	if err := g.fetch(ctx); err != nil {
+		return err
+	}
+	if known, err := g.commit(ctx, commit); known != "" || err != nil {
+		return err
+	}
+	// No branch and no tag leads to it any more. Some servers still have it.
+	_, err := g.git(ctx, "fetch", "--quiet", "--no-write-fetch-head", "--", g.url, commit)
+	if err == nil || ctx.Err() != nil {
+		return err
+	}
+	now, _ := g.commit(ctx, "refs/tags/"+g.tag(version))
+	if now == "" {
+		return fmt.Errorf("%s has neither the tag %s nor its commit %.12s any more", g, g.tag(version), commit)
+	}
+	return fmt.Errorf("%s does not have the commit %.12s of %s any more, whose tag is at %.12s now; without the entry in %s that is taken",
+		g, commit, version, now, LockName)
 }
 
 // extract unpacks an archive into a folder, which nothing in it can leave. Submodules are empty folders.
