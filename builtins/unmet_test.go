@@ -43,7 +43,7 @@ func (tt *scriptedCase) run(t *testing.T) {
 	bed := bedtest.NewScriptedBed(t, 1, tt.params)
 	bed.QEMUs.Script("vm1", tt.source, tt.destination)
 	if tt.dies > 0 {
-		defer time.AfterFunc(tt.dies, func() { bed.QEMUs.Machine("vm1").Die() }).Stop()
+		defer time.AfterFunc(tt.dies, func() { bed.QEMUs.Latest("vm1").Die() }).Stop()
 	}
 	began := time.Now()
 	verdict := runOn(t, bed.Bed.Bed, nil, tt.helpers+"\ndef migration_scenario(env):\n\ta, b = env.hosts\n\tvm = env.vm(\"vm1\")"+tt.text+"\n")

@@ -40,9 +40,19 @@ func prepared(t *testing.T, params cartesian.Params) *bedtest.Bed {
 	return bed
 }
 
+// local returns a prepared bed of two local hosts, on which no VM is started.
+func local(t *testing.T, params cartesian.Params) *bedtest.Bed {
+	t.Helper()
+	bed := bedtest.NewLocal(t, 2, params, nil)
+	if err := bed.Prepare(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	return bed
+}
+
 func TestClaim(t *testing.T) {
 	t.Parallel()
-	bed := prepared(t, bedtest.NoQEMU(t))
+	bed := local(t, bedtest.NoQEMU(t))
 	release, err := bed.Claim([]string{"vm1", "vm2"}, "migration 1")
 	if err != nil {
 		t.Fatal(err)
@@ -62,7 +72,7 @@ func TestClaim(t *testing.T) {
 func TestListenAddress(t *testing.T) {
 	t.Parallel()
 	for address, want := range map[string]string{
-		"":              "127.0.0.2", // the lab's
+		"":              "127.0.0.1", // the host's own
 		"127.0.0.9":     "127.0.0.9",
 		"10.1.2.3":      "0.0.0.0",
 		"fd77::12":      "::",
@@ -73,12 +83,11 @@ func TestListenAddress(t *testing.T) {
 		if address != "" {
 			params["mig_address_host1"] = address
 		}
-		bed := prepared(t, params)
-		if address == "" {
-			address = bed.Hosts()[0].Address()
-			want = address
-		}
+		bed := local(t, params)
 		h := bed.Hosts()[0]
+		if address == "" {
+			address = h.Address()
+		}
 		if h.MigrationAddress() != address || h.ListenAddress() != want {
 			t.Errorf("%s: got %s, %s, want %s, %s", address, h.MigrationAddress(), h.ListenAddress(), address, want)
 		}
@@ -319,10 +328,9 @@ func TestNames(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			l := bedtest.NewLab(t, 2)
 			all := bedtest.NoQEMU(t)
 			maps.Copy(all, params)
-			bed := bedtest.New(t, l.Connected, l.Params(), all, func(name string) (string, error) { return "", errors.New("asked for " + name) })
+			bed := bedtest.NewLocal(t, 2, all, func(name string) (string, error) { return "", errors.New("asked for " + name) })
 			err := bed.Prepare(t.Context())
 			if err == nil || !strings.Contains(err.Error(), "param ") || strings.Contains(err.Error(), "asked for") {
 				t.Errorf("got %v, want an error that names the param", err)

@@ -92,7 +92,7 @@ func TestFinalCheck(t *testing.T) {
 			t.Fatal(err)
 		}
 		start("vm4", qmptest.Script{})
-		bed.QEMUs.Machine("vm4").Die()
+		bed.QEMUs.Latest("vm4").Die()
 		if err := start("vm5", qmptest.Script{}).Execute(ctx, "quit", nil, nil); err != nil {
 			t.Fatal(err)
 		}
@@ -100,7 +100,7 @@ func TestFinalCheck(t *testing.T) {
 		start("vm7", qmptest.Script{}).Left() // and runs all the same
 		gone := start("vm8", qmptest.Script{})
 		gone.Left()
-		bed.QEMUs.Machine("vm8").Die()
+		bed.QEMUs.Latest("vm8").Die()
 		<-gone.Exited()
 		var found []string
 		for _, err := range bed.FinalCheck(ctx) {
@@ -197,7 +197,7 @@ func TestNoLogins(t *testing.T) {
 		three := start("vm3", qmptest.Script{})
 		ended := make(chan error, 1)
 		go func() { ended <- three.EnsureLogin(ctx, time.Minute) }()
-		bed.QEMUs.Machine("vm3").Die()
+		bed.QEMUs.Latest("vm3").Die()
 		if err := <-ended; err == nil || result.StatusOf(err) != result.Fail || !strings.Contains(err.Error(), "no login; QEMU of vm3 on host1 ended by signal 9") {
 			t.Errorf("QEMU dies: got %v", err)
 		}
@@ -295,7 +295,7 @@ func TestEvents(t *testing.T) {
 		bed, start := scriptedBed(t, 3, nil)
 		ctx := t.Context()
 		instance := start("vm1", qmptest.Script{})
-		qemu := bed.QEMUs.Machine("vm1")
+		qemu := bed.QEMUs.Latest("vm1")
 		if err := instance.Reset(ctx); err != nil {
 			t.Fatal(err)
 		}
@@ -316,21 +316,21 @@ func TestEvents(t *testing.T) {
 		}
 
 		unasked := start("vm2", qmptest.Script{})
-		bed.QEMUs.Machine("vm2").Emit("RESET", map[string]any{"guest": true}) // as before QEMU 4.0
+		bed.QEMUs.Latest("vm2").Emit("RESET", map[string]any{"guest": true}) // as before QEMU 4.0
 		if _, err := unasked.Status(ctx); err != nil {
 			t.Fatal(err)
 		}
 		if resets := unasked.Resets(); len(resets) != 1 || resets[0].Requested || resets[0].Reason != "guest-reset" {
 			t.Errorf("resets: got %v, want one that was not requested", resets)
 		}
-		bed.QEMUs.Machine("vm2").Emit("SHUTDOWN", map[string]any{"guest": false, "reason": "host-signal"})
+		bed.QEMUs.Latest("vm2").Emit("SHUTDOWN", map[string]any{"guest": false, "reason": "host-signal"})
 		if err := bed.Remove(ctx, unasked); err == nil || !strings.Contains(err.Error(), "was terminated by a signal that mhmig did not send") {
 			t.Errorf("ended by a signal: got %v", err)
 		}
 
 		twice := start("vm3", qmptest.Script{})
 		twice.Left()
-		bed.QEMUs.Machine("vm3").Emit("RESUME", nil)
+		bed.QEMUs.Latest("vm3").Emit("RESUME", nil)
 		stopped := func() bool {
 			state, err := twice.Status(ctx)
 			return err == nil && state == "paused"

@@ -22,12 +22,6 @@ import (
 // keep their status.
 func TestOutOfMemory(t *testing.T) {
 	t.Parallel()
-	bed := bedtest.NewScriptedBed(t, 1, nil)
-	instance, _, err := bed.Ensure(t.Context(), "vm1", bed.Hosts()[0], bed.Params(), vm.Launch{})
-	if err != nil {
-		t.Fatal(err)
-	}
-	instance.Arrive() // so that all else is a FAIL
 	command := func(status int, line, output string) error {
 		return fmt.Errorf("check: %w", &guest.CmdError{Command: line, Status: status, Output: output})
 	}
@@ -62,26 +56,32 @@ func TestOutOfMemory(t *testing.T) {
 		{"QEMU, beside a deadlock", deadlock, errors.New("the source failed"), result.Fail},
 		{"QEMU, beside a killed server", killed("sshd"), errors.New("the source failed"), result.Fail},
 	}
-	for _, tt := range tests {
-		t.Run(tt.name, func(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		bed := bedtest.NewScriptedBed(t, 1, nil)
+		instance, _, err := bed.Ensure(t.Context(), "vm1", bed.Hosts()[0], bed.Params(), vm.Launch{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		instance.Arrive() // so that all else is a FAIL
+		for _, tt := range tests {
 			instance.BootNewGuest()
 			for _, said := range tt.kernel {
 				instance.AddKernelTrouble(said)
 			}
 			err := instance.Blame(t.Context(), tt.err)
 			if got := result.StatusOf(err); got != tt.status {
-				t.Errorf("got %v (%v), want %v", got, err, tt.status)
+				t.Errorf("%s: got %v (%v), want %v", tt.name, got, err, tt.status)
 			}
 			if !strings.Contains(err.Error(), tt.err.Error()) || tt.status == result.Error && !strings.Contains(err.Error(), "param mem") && !strings.Contains(err.Error(), "too little for") {
-				t.Errorf("got %v, want what went wrong and what to do", err)
+				t.Errorf("%s: got %v, want what went wrong and what to do", tt.name, err)
 			}
 			for _, said := range tt.kernel {
 				if !strings.Contains(err.Error(), said.Message) {
-					t.Errorf("got %v, want the kernel's words %q", err, said.Message)
+					t.Errorf("%s: got %v, want the kernel's words %q", tt.name, err, said.Message)
 				}
 			}
-		})
-	}
+		}
+	})
 }
 
 // reset resets the guest, and waits for the event.

@@ -366,6 +366,10 @@ func (m *QEMU) execute(command string, arguments json.RawMessage) (any, *refusal
 	switch command {
 	case "qmp_capabilities", "quit":
 		return map[string]any{}, nil
+	case "device_add":
+		return map[string]any{}, nil
+	case "device_del":
+		return m.deleteDevice(arguments)
 	case "system_reset":
 		m.emit("RESET", map[string]any{"guest": false, "reason": "host-qmp-system-reset"})
 		return map[string]any{}, nil
@@ -423,6 +427,25 @@ func (m *QEMU) execute(command string, arguments json.RawMessage) (any, *refusal
 		return map[string]any{}, nil
 	}
 	return nil, &refusal{"CommandNotFound", fmt.Sprintf("The command %s has not been found", command)}
+}
+
+// deleteDevice reports that the guest has released the device.
+func (m *QEMU) deleteDevice(arguments json.RawMessage) (any, *refusal) {
+	var device struct {
+		ID string `json:"id"`
+	}
+	if err := json.Unmarshal(arguments, &device); err != nil {
+		return nil, &refusal{"GenericError", err.Error()}
+	}
+	m.emit("DEVICE_DELETED", map[string]any{"device": device.ID})
+	return map[string]any{}, nil
+}
+
+// RunState returns QEMU's run state.
+func (m *QEMU) RunState() string {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return m.state
 }
 
 // schema is the part of QEMU's schema that describes migration parameters.

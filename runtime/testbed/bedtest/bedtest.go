@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 
-// Package bedtest has hosts of an embedded lab, test beds on them, and params of VMs
-// without a guest. It is only for tests.
+// Package bedtest has test beds: on hosts of an embedded lab, with real QEMU or scripted
+// processes, and on local hosts, with QEMUs and guests that are scripted in the test's
+// process and can run in virtual time. It is only for tests.
 //
 // Its functions must be called by the goroutine of the test.
 package bedtest
@@ -67,6 +68,7 @@ type Bed struct {
 	*testbed.Bed
 	Name    string // of its folders on the hosts
 	Results *result.Variant
+	Shared  *testbed.Shared
 }
 
 // New returns a bed on hosts of a lab; params override the lab's. At the test's end it is
@@ -74,6 +76,14 @@ type Bed struct {
 func New(t testing.TB, hosts []*host.Host, labParams, params cartesian.Params, shipped func(name string) (string, error)) *Bed {
 	t.Helper()
 	return newBed(t, testbed.Remotes(hosts), labParams, params, shipped, nil)
+}
+
+// NewLocal is New on so many local hosts, which need no SSH. It is for tests that start
+// no VM.
+func NewLocal(t testing.TB, count int, params cartesian.Params, shipped func(name string) (string, error)) *Bed {
+	t.Helper()
+	hosts, folders := LocalHosts(t, count)
+	return newBed(t, hosts, folders, params, shipped, NewScriptedQEMUs().Launch)
 }
 
 func newBed(t testing.TB, hosts []testbed.Remote, labParams, params cartesian.Params, shipped func(name string) (string, error), launch testbed.Launcher) *Bed {
@@ -86,18 +96,18 @@ func newBed(t testing.TB, hosts []testbed.Remote, labParams, params cartesian.Pa
 		t.Fatal(err)
 	}
 	b := &Bed{Name: "mhmig-" + folder.ID()[strings.LastIndexByte(folder.ID(), '-')+1:] + "-1", Results: variant}
-	shared := testbed.NewShared(b.Name, hosts, record, shipped)
+	b.Shared = testbed.NewShared(b.Name, hosts, record, shipped)
 	var numbered []testbed.NumberedHost
 	for i, h := range hosts {
 		numbered = append(numbered, testbed.NumberedHost{Host: h, Number: i + 1})
 	}
 	b.Bed = testbed.New(testbed.Config{
-		Hosts: numbered, Params: all, Results: variant, Ledger: record, Name: b.Name, Shared: shared, Launch: launch,
+		Hosts: numbered, Params: all, Results: variant, Ledger: record, Name: b.Name, Shared: b.Shared, Launch: launch,
 		Log: slog.New(folder.Handler()).With("variant", variant.ID()),
 	})
 	t.Cleanup(func() {
 		_, err := b.Close(t.Context(), result.Pass)
-		if err := errors.Join(err, shared.Close(context.WithoutCancel(t.Context()))); err != nil {
+		if err := errors.Join(err, b.Shared.Close(context.WithoutCancel(t.Context()))); err != nil {
 			t.Error(err)
 		}
 		if launch == nil { // else there are no processes
@@ -171,13 +181,18 @@ func Processes(t testing.TB, text string) []string {
 	return found
 }
 
+// fakeQEMU is the name of a script that prints this instead of starting a VM.
+const (
+	fakeQEMU       = "fake-qemu"
+	fakeQEMUOutput = "QEMU emulator version 9.2.0\nSupported machines are:\npc-i440fx-9.2  Standard PC\n"
+)
+
 // NoQEMU is the params of a variant that starts no VM: its QEMU is a script that prints
 // a version and machine types.
 func NoQEMU(t testing.TB) cartesian.Params {
 	t.Helper()
-	fake := filepath.Join(t.TempDir(), "qemu")
-	script := "#!/bin/sh\necho 'QEMU emulator version 9.2.0'\necho 'Supported machines are:'\necho 'pc-i440fx-9.2  Standard PC'\n"
-	if err := os.WriteFile(fake, []byte(script), 0o755); err != nil {
+	fake := filepath.Join(t.TempDir(), fakeQEMU)
+	if err := os.WriteFile(fake, []byte("#!/bin/sh\ncat <<'END'\n"+fakeQEMUOutput+"END\n"), 0o755); err != nil {
 		t.Fatal(err)
 	}
 	return cartesian.Params{

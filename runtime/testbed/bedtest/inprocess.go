@@ -9,7 +9,9 @@ import (
 	"io"
 	"maps"
 	"net"
+	"os"
 	"path"
+	"path/filepath"
 	"sync"
 	"testing"
 
@@ -28,17 +30,18 @@ type ScriptedQEMUs struct {
 
 	mu       sync.Mutex                   // guards what follows
 	consoles map[string]string            // VM -> what its guest prints on its console
+	guests   map[string]*Guest            // by VM
 	scripts  map[string][2]qmptest.Script // VM -> of the instance that is started, of the one that is incoming
 	launched map[string][]*scriptedQEMU   // VM -> its instances
 }
 
 // NewScriptedQEMUs returns scripted QEMUs without faults.
 func NewScriptedQEMUs() *ScriptedQEMUs {
-	return &ScriptedQEMUs{network: qmptest.NewMemory(), consoles: map[string]string{}, scripts: map[string][2]qmptest.Script{}, launched: map[string][]*scriptedQEMU{}}
+	return &ScriptedQEMUs{network: qmptest.NewMemory(), consoles: map[string]string{}, guests: map[string]*Guest{}, scripts: map[string][2]qmptest.Script{}, launched: map[string][]*scriptedQEMU{}}
 }
 
 // Script sets the scripts of a VM's instances. A script's StopAt calls its Stop or,
-// if that is nil, freezes the machine.
+// if that is nil, freezes the QEMU.
 func (s *ScriptedQEMUs) Script(name string, source, destination qmptest.Script) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -52,16 +55,26 @@ func (s *ScriptedQEMUs) ConsoleOutput(name, text string) {
 	s.consoles[name] = text
 }
 
-// Machine returns the scripted QEMU of a VM that was launched last, nil if there is none.
-func (s *ScriptedQEMUs) Machine(name string) *qmptest.QEMU {
+// Guest gives a VM a guest to log in to, in whichever of its instances it is.
+func (s *ScriptedQEMUs) Guest(name string, g *Guest) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.guests[name] = g
+}
+
+// Latest returns the scripted QEMU of a VM that was launched last, nil if there is none.
+func (s *ScriptedQEMUs) Latest(name string) *qmptest.QEMU {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	all := s.launched[name]
 	if len(all) == 0 {
 		return nil
 	}
-	return all[len(all)-1].machine
+	return all[len(all)-1].process
 }
+
+// Of returns the scripted QEMU of an instance.
+func Of(i *testbed.Instance) *qmptest.QEMU { return i.QEMU.(*scriptedQEMU).process }
 
 // scriptedQEMU is a scripted QEMU of this process.
 type scriptedQEMU struct {
@@ -69,41 +82,51 @@ type scriptedQEMU struct {
 	config    vm.Config
 	spec      vm.Spec
 	output    string // of the console
-	machine   *qmptest.QEMU
+	guest     *Guest // nil: none
+	process   *qmptest.QEMU
 	monitor   *qmp.Conn
 	serving   sync.WaitGroup
 	log       io.Closer
 }
 
-var _ testbed.QEMU = (*scriptedQEMU)(nil)
+var (
+	_ testbed.QEMU    = (*scriptedQEMU)(nil)
+	_ testbed.Plugger = (*scriptedQEMU)(nil)
+)
 
 // Launch is a [testbed.Launcher].
 func (s *ScriptedQEMUs) Launch(ctx context.Context, placement vm.Placement, c vm.Config, _ vm.Shape, launch vm.Launch) (testbed.QEMU, error) {
 	s.mu.Lock()
-	script, output := s.scripts[c.Name][0], s.consoles[c.Name]
+	script, output, guest := s.scripts[c.Name][0], s.consoles[c.Name], s.guests[c.Name]
 	if launch.Incoming {
 		script = s.scripts[c.Name][1]
 	}
 	s.mu.Unlock()
-	i := &scriptedQEMU{placement: placement, config: c, spec: vm.Spec{Migration: path.Join(placement.RunDir, vm.InstanceName(c.Name, placement.ID)+".mig")}, output: output}
+	i := &scriptedQEMU{placement: placement, config: c, spec: vm.Spec{Migration: path.Join(placement.RunDir, vm.InstanceName(c.Name, placement.ID)+".mig")}, output: output, guest: guest}
 	if output != "" {
 		i.spec.Serials = []string{"console"}
+	}
+	if guest != nil {
+		i.spec.Clock = "clock"
+		if err := i.startGuest(ctx, launch); err != nil {
+			return nil, err
+		}
 	}
 	switch {
 	case script.Stop != nil:
 	case script.Die:
-		script.Stop = func() { i.machine.Die() }
+		script.Stop = func() { i.process.Die() }
 	default:
-		script.Stop = func() { i.machine.Freeze() }
+		script.Stop = func() { i.process.Freeze() }
 	}
-	i.machine = qmptest.NewOn(s.network, script, launch.Incoming)
+	i.process = qmptest.NewOn(s.network, script, launch.Incoming)
 	client, server := net.Pipe()
 	i.serving.Go(func() {
-		i.machine.Serve(server)
+		i.process.Serve(server)
 		_ = server.Close()
 	})
 	i.serving.Go(func() { // close the connection of one that has exited
-		<-i.machine.Done()
+		<-i.process.Done()
 		_ = server.Close()
 	})
 	transcript, err := placement.Artifacts("qmp.jsonl")
@@ -146,6 +169,9 @@ func (i *scriptedQEMU) Stop(ctx context.Context) error {
 }
 
 func (i *scriptedQEMU) Reset(ctx context.Context) error {
+	if i.guest != nil {
+		i.guest.Boot()
+	}
 	return i.monitor.Execute(ctx, "system_reset", nil, nil)
 }
 
@@ -154,12 +180,12 @@ func (i *scriptedQEMU) Exited() <-chan struct{} { return i.monitor.Done() }
 func (i *scriptedQEMU) Exit(context.Context) *vm.ExitError {
 	e := &vm.ExitError{VM: i.config.Name, Host: i.placement.Host.Name(), Status: vm.StillRuns}
 	select {
-	case <-i.machine.Done():
+	case <-i.process.Done():
 		e.Status = 0
-		if line := i.machine.ExitMessage(); line != "" {
+		if line := i.process.ExitMessage(); line != "" {
 			e.Status, e.Log = 1, []string{line}
 		}
-		if i.machine.Killed() {
+		if i.process.Killed() {
 			e.Status = 128 + 9
 		}
 	default:
@@ -187,14 +213,34 @@ func (i *scriptedQEMU) DialConsole(context.Context) (net.Conn, error) {
 		_, _ = io.Copy(io.Discard, guest)
 	})
 	i.serving.Go(func() {
-		<-i.machine.Done()
+		<-i.process.Done()
 		_ = guest.Close()
 	})
 	return client, nil
 }
 
-func (i *scriptedQEMU) DialClock(context.Context) (net.Conn, error) { return nil, errNoGuest }
-func (i *scriptedQEMU) DialShell(context.Context) (net.Conn, error) { return nil, errNoGuest }
+// DialClock connects to the port of the guest's clock stamps.
+func (i *scriptedQEMU) DialClock(context.Context) (net.Conn, error) {
+	return i.dialGuest((*Guest).serveClock)
+}
+
+// DialShell connects to the guest's SSH server.
+func (i *scriptedQEMU) DialShell(context.Context) (net.Conn, error) {
+	return i.dialGuest(func(g *Guest, _ *qmptest.QEMU, conn net.Conn) { g.serveSSH(conn) })
+}
+
+func (i *scriptedQEMU) dialGuest(serve func(*Guest, *qmptest.QEMU, net.Conn)) (net.Conn, error) {
+	if i.guest == nil {
+		return nil, errNoGuest
+	}
+	client, server := net.Pipe()
+	i.serving.Go(func() { serve(i.guest, i.process, server) })
+	i.serving.Go(func() {
+		<-i.process.Done()
+		_ = server.Close()
+	})
+	return client, nil
+}
 
 func (i *scriptedQEMU) ShellAddress(context.Context) (string, error) { return "", errNoGuest }
 func (i *scriptedQEMU) KnownAddress() string                         { return "" }
@@ -206,10 +252,10 @@ func (i *scriptedQEMU) Destroy(context.Context) error {
 }
 
 func (i *scriptedQEMU) end() {
-	i.machine.End()
-	i.machine.Close()
+	i.process.End()
+	i.process.Close()
 	i.serving.Wait()
-	i.machine.Close() // what Serve began until then
+	i.process.Close() // what Serve began until then
 }
 
 // ScriptedBed is a bed whose VMs, vm1 to vmN, have scripted QEMUs.
@@ -230,7 +276,11 @@ func NewScriptedBed(t testing.TB, vms int, params cartesian.Params) *ScriptedBed
 	maps.Copy(all, params)
 	hosts, folders := LocalHosts(t, 2)
 	b := &ScriptedBed{QEMUs: NewScriptedQEMUs()}
-	b.Bed = newBed(t, hosts, folders, all, nil, b.QEMUs.Launch)
+	shipped := filepath.Join(t.TempDir(), "shipped")
+	if err := os.WriteFile(shipped, []byte("a kernel or an initrd"), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	b.Bed = newBed(t, hosts, folders, all, func(string) (string, error) { return shipped, nil }, b.QEMUs.Launch)
 	if err := b.Prepare(t.Context()); err != nil {
 		t.Fatal(err)
 	}
