@@ -52,7 +52,7 @@ func runBoth(ctx context.Context, m *migration.Migration) error {
 // Invalid plans and params.
 func TestNew(t *testing.T) {
 	t.Parallel()
-	bed := prepared(t, bedtest.NoQEMU(t))
+	bed := bedtest.NewScriptedBed(t, 2, nil).Bed
 	for _, tt := range []struct {
 		name   string
 		change func(*migration.Plan)

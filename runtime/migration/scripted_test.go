@@ -351,9 +351,7 @@ func (tt testCase) run(t *testing.T) {
 			t.Errorf("the guest is in %v, want on %s", current, at)
 		}
 	}
-	for _, instance := range bed.Instances() { // those that have died are an error at the bed's end
-		_ = bed.Remove(context.WithoutCancel(ctx), instance)
-	}
+	removeAll(t, bed)
 }
 
 func bedLog(t *testing.T, bed *bedtest.ScriptedBed) string {

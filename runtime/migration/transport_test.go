@@ -11,6 +11,7 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"testing/synctest"
 
 	"github.com/google/go-cmp/cmp"
 
@@ -141,7 +142,7 @@ func TestPortUnknown(t *testing.T) {
 // unix works between two hosts of a lab, which are one machine.
 func TestUnix(t *testing.T) {
 	t.Parallel()
-	bed, p := scripted(t, qmptest.Script{}, cartesian.Params{"mig_protocol": "unix"})
+	bed, p := processes(t, cartesian.Params{"mig_protocol": "unix"})
 	if err := runBoth(t.Context(), start(t, bed, p)); err != nil {
 		t.Fatal(err)
 	}
@@ -199,11 +200,11 @@ func TestTwoMachines(t *testing.T) {
 	t.Parallel()
 	// Two hosts with one kernel, like containers: the second one's folder does not
 	// exist on the first.
-	bed, p := scripted(t, qmptest.Script{}, cartesian.Params{"mig_protocol": "unix"})
+	bed, p := scripted(t, qmptest.Script{}, qmptest.Script{}, cartesian.Params{"mig_protocol": "unix"})
 	if err := os.Rename(bed.Hosts()[1].RunDir(), bed.Hosts()[1].RunDir()+"-away"); err != nil {
 		t.Fatal(err)
 	}
-	err := runBoth(t.Context(), start(t, bed, p))
+	err := runBoth(t.Context(), start(t, bed.Bed, p))
 	const want = "migration 1, source host1, prepare: param mig_protocol: unix works on one machine only, but host1 and host2 are two machines: use another one, such as tcp"
 	if err == nil || err.Error() != want {
 		t.Errorf("got %v\nwant %s", err, want)
@@ -220,7 +221,7 @@ func TestTwoMachines(t *testing.T) {
 // arguments to both QEMUs.
 func TestLoadsAfterSource(t *testing.T) {
 	t.Parallel()
-	bed, p := scripted(t, qmptest.Script{}, nil)
+	bed, p := processes(t, nil)
 	m := start(t, bed, p)
 	migration.UseFileTransport(m)
 	if err := runBoth(t.Context(), m); err != nil {
@@ -240,12 +241,14 @@ func TestLoadsAfterSource(t *testing.T) {
 // When the source fails, the destination does not load.
 func TestNothingToLoad(t *testing.T) {
 	t.Parallel()
-	bed, p := scripted(t, qmptest.Script{Refuse: []string{"migrate"}}, nil)
-	m := start(t, bed, p)
-	migration.UseFileTransport(m)
-	if err := runBoth(t.Context(), m); err == nil || !strings.Contains(err.Error(), "the script refuses migrate") {
-		t.Errorf("got %v, want that migrate is refused", err)
-	}
+	synctest.Test(t, func(t *testing.T) {
+		bed, p := scripted(t, qmptest.Script{Refuse: []string{"migrate"}}, qmptest.Script{}, nil)
+		m := start(t, bed.Bed, p)
+		migration.UseFileTransport(m)
+		if err := runBoth(t.Context(), m); err == nil || !strings.Contains(err.Error(), "the script refuses migrate") {
+			t.Errorf("got %v, want that migrate is refused", err)
+		}
+	})
 }
 
 func fill(reply any, text string) error { return json.Unmarshal([]byte(text), reply) }
