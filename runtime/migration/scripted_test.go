@@ -27,8 +27,10 @@ type testCase struct {
 	name                string
 	source, destination qmptest.Script
 	params              cartesian.Params
+	guest               *bedtest.Guest
 	change              func(*migration.Plan)
 	concurrent          func(context.Context, *migration.Migration) error // runs during the migration; its error fails the test
+	after               func(context.Context, *migration.Migration) error // runs when both sides have ended, likewise
 	fails               bool                                              // the migration does
 	status              result.Status                                     // of its error
 	want                []string                                          // substrings of the error
@@ -209,6 +211,9 @@ func testCases() []testCase {
 			},
 		},
 	}
+	all = append(all, featureCases()...)
+	all = append(all, mayFailCases()...)
+	all = append(all, guestCases()...)
 	for _, status := range append(qmp.MigrationStatuses, "warp-drive") {
 		s := testCase{name: "cancel in " + string(status), concurrent: cancelAt(status), at: "host1"}
 		s.source = qmptest.Script{StopAt: "MIGRATION:" + string(status), Stop: delay}
@@ -288,6 +293,186 @@ func testCases() []testCase {
 	return all
 }
 
+// refused is an error unless err has these words.
+func refused(err error, words string) error {
+	if err == nil || !strings.Contains(err.Error(), words) {
+		return fmt.Errorf("got %w, want %q in it", err, words)
+	}
+	return nil
+}
+
+// parametersOf returns the migration parameters of an instance.
+func parametersOf(ctx context.Context, s *migration.Side) (map[string]any, error) {
+	var all map[string]any
+	err := s.Instance("vm1").Monitor().Execute(ctx, "query-migrate-parameters", nil, &all)
+	return all, err
+}
+
+// featureCases are migrations with capabilities and parameters.
+func featureCases() []testCase {
+	postcopy := cartesian.Params{"mig_postcopy": "yes"}
+	return []testCase{
+		{
+			name: "hold and release", change: func(p *migration.Plan) { p.Hold = true },
+			concurrent: func(ctx context.Context, m *migration.Migration) error {
+				if err := m.Wait(ctx, migration.Condition{Status: qmp.MigrationPreSwitchover}); err != nil {
+					return err
+				}
+				time.Sleep(time.Minute)
+				if m.State() != qmp.MigrationPreSwitchover {
+					return fmt.Errorf("after a minute of hold: got status %s", m.State())
+				}
+				return errors.Join(refused(m.Hold(), "the migration has begun"), m.Release(ctx))
+			},
+		},
+		{
+			name: "released before it is held", change: func(p *migration.Plan) {
+				p.Hold = true
+				p.StartWork = func(ctx context.Context, s *migration.Side) error { return s.Migration.Release(ctx) }
+			},
+		},
+		{
+			name: "held too late", source: qmptest.Script{Endless: true}, at: "host1",
+			concurrent: func(ctx context.Context, m *migration.Migration) error {
+				err := m.Wait(ctx, migration.Condition{Status: "active"})
+				return errors.Join(err, refused(m.Hold(), "use migrate(hold=True)"), refused(m.Release(ctx), "the migration is not held"), m.Cancel(ctx))
+			},
+		},
+		{
+			name: "switched to post-copy", source: qmptest.Script{Endless: true}, params: postcopy,
+			concurrent: func(ctx context.Context, m *migration.Migration) error {
+				return errors.Join(m.Wait(ctx, migration.Condition{Passes: 2}), m.StartPostcopy(ctx))
+			},
+		},
+		{
+			name: "post-copy too early", params: postcopy, change: func(p *migration.Plan) {
+				p.StartWork = func(ctx context.Context, s *migration.Side) error {
+					return refused(s.Migration.StartPostcopy(ctx), "vm1 does not move now, its status is none")
+				}
+			},
+		},
+		{
+			name: "post-copy that is not enabled", change: func(p *migration.Plan) {
+				p.StartWork = func(ctx context.Context, s *migration.Side) error {
+					return refused(s.Migration.StartPostcopy(ctx), "use migrate(postcopy=True)")
+				}
+			},
+		},
+		{
+			name: "settings", source: qmptest.Script{Endless: true}, at: "host1",
+			params: cartesian.Params{
+				"capabilitys": "xbzrle auto-converge", "capabilitys_state": "enable disable",
+				"parameters": "xbzrle-cache-size cpu-throttle-tailslow multifd-compression", "parameters_value": "16M on zlib",
+			},
+			concurrent: func(ctx context.Context, m *migration.Migration) error {
+				if err := m.Wait(ctx, migration.Condition{Status: "active"}); err != nil {
+					return err
+				}
+				for _, s := range []*migration.Side{m.Source, m.Destination} {
+					set, err := parametersOf(ctx, s)
+					if err != nil {
+						return err
+					}
+					if set["xbzrle-cache-size"] != 16.0*(1<<20) || set["cpu-throttle-tailslow"] != true || set["multifd-compression"] != "zlib" {
+						return fmt.Errorf("%s: got parameters %v", s.Role, set)
+					}
+				}
+				return m.Cancel(ctx)
+			},
+			after: func(ctx context.Context, m *migration.Migration) error {
+				set, err := parametersOf(ctx, m.Source)
+				if err == nil && (set["xbzrle-cache-size"] != 64.0*(1<<20) || set["cpu-throttle-tailslow"] != false) {
+					err = fmt.Errorf("got parameters %v, want those before", set)
+				}
+				return err
+			},
+		},
+		{
+			name: "a setting that is no number", params: cartesian.Params{"parameters": "xbzrle-cache-size", "parameters_value": "much"}, fails: true, status: result.Error,
+			want: []string{"param parameters_value: xbzrle-cache-size = much: want a number"}, at: "-",
+		},
+		{
+			name: "a setting that is no switch", params: cartesian.Params{"parameters": "cpu-throttle-tailslow", "parameters_value": "often"}, fails: true, status: result.Error,
+			want: []string{"param parameters_value: cpu-throttle-tailslow = often: want on or off"}, at: "-",
+		},
+	}
+}
+
+// mayFailCases are migrations that may fail.
+func mayFailCases() []testCase {
+	mayFail := func(p *migration.Plan) { p.MayFail = true }
+	tolerated := func(ctx context.Context, m *migration.Migration) error {
+		select {
+		case <-m.MoveEnded():
+		case <-ctx.Done():
+			return context.Cause(ctx)
+		}
+		if m.Tolerated() == nil {
+			return errors.New("got no failure, want one that is tolerated")
+		}
+		return nil
+	}
+	return []testCase{
+		{name: "may fail, and does not", change: mayFail},
+		{name: "may fail: the destination dies", change: mayFail, destination: qmptest.Script{StopAt: "MIGRATION:active", Die: true}, concurrent: tolerated, at: "host1"},
+		{name: "may fail: the source refuses", change: mayFail, source: qmptest.Script{Refuse: []string{"migrate"}}, concurrent: tolerated, at: "host1"},
+		{name: "may fail: overdue", change: mayFail, source: qmptest.Script{Endless: true}, params: cartesian.Params{"mig_timeout": "5"}, concurrent: tolerated, at: "host1"},
+		{name: "may fail: the network is cut", change: mayFail, destination: qmptest.Script{DropData: true}, params: cartesian.Params{"mig_timeout": "5"}, concurrent: tolerated, at: "host1"},
+		{
+			name: "may fail, but the source dies", change: mayFail, source: qmptest.Script{StopAt: "MIGRATION:active", Die: true}, fails: true, status: result.Fail,
+			want: []string{killed}, at: "-",
+		},
+		{
+			name: "may fail, but the guest has left", change: mayFail, destination: qmptest.Script{StopAt: "query-status@running", Die: true}, fails: true, status: result.Fail,
+			want: []string{killed}, at: "-",
+		},
+	}
+}
+
+// guestCases are migrations of a guest that can be logged in to.
+func guestCases() []testCase {
+	rebooting, resetting := &bedtest.Guest{}, &bedtest.Guest{}
+	login := func(ctx context.Context, s *migration.Side) error {
+		_, err := s.Instance("vm1").WaitForLogin(ctx, time.Minute)
+		return err
+	}
+	return []testCase{
+		{
+			name: "a guest with a clock", guest: &bedtest.Guest{}, change: func(p *migration.Plan) {
+				p.StartWork, p.CheckWork = login, func(ctx context.Context, s *migration.Side) error {
+					stats := s.Migration.Stats()["vm1"]
+					if _, has := stats["guest_downtime"]; !has {
+						return fmt.Errorf("got %v, want a guest_downtime", stats)
+					}
+					return login(ctx, s)
+				}
+			},
+		},
+		{name: "a guest that sends no clock stamps", guest: &bedtest.Guest{Silent: true}, log: "the guest sends no clock stamps"},
+		{name: "a guest that refuses logins", guest: &bedtest.Guest{Password: "secret"}, fails: true, want: []string{"(params username, password)"}, at: "-"},
+		{
+			name: "a guest that reboots in the move", guest: rebooting, fails: true, status: result.Fail, want: []string{"the guest rebooted after its migration had started: its boot ID was " + bedtest.BootID(1)},
+			change: func(p *migration.Plan) {
+				p.StartWork = login
+				p.CheckSrc = func(context.Context, *migration.Side) error {
+					rebooting.Boot()
+					return nil
+				}
+			},
+		},
+		{
+			name: "a guest that is reset in the move", guest: resetting, fails: true, status: result.Fail, want: []string{"the guest was reset on host2 after its migration had started"},
+			change: func(p *migration.Plan) {
+				p.StartWork = login
+				p.CheckWork = func(_ context.Context, s *migration.Side) error {
+					bedtest.Of(s.Instance("vm1")).Emit("RESET", map[string]any{"guest": true, "reason": "guest-reset"})
+					return nil
+				}
+			},
+		},
+	}
+}
+
 // The results of migrations between scripted QEMUs in this process.
 func TestScripted(t *testing.T) {
 	t.Parallel()
@@ -301,8 +486,15 @@ func TestScripted(t *testing.T) {
 
 // run runs the migration, in virtual time.
 func (tt testCase) run(t *testing.T) {
-	bed := bedtest.NewScriptedBed(t, 1, nil)
+	params := cartesian.Params{}
+	if tt.guest != nil {
+		params = cartesian.Params{"nics": "nic1", "not_login_after_mig": "no", "guest_clock": "yes", "start_migration_timeout": "0"}
+	}
+	bed := bedtest.NewScriptedBed(t, 1, params)
 	bed.QEMUs.Script("vm1", tt.source, tt.destination)
+	if tt.guest != nil {
+		bed.QEMUs.Guest("vm1", tt.guest)
+	}
 	p := plan(bed.Bed)
 	p.Params = maps.Clone(bed.Params())
 	maps.Copy(p.Params, tt.params)
@@ -323,6 +515,11 @@ func (tt testCase) run(t *testing.T) {
 	err := runBoth(ctx, m)
 	if err := <-concurrent; err != nil {
 		t.Errorf("concurrently: %v", err)
+	}
+	if tt.after != nil {
+		if err := tt.after(ctx, m); err != nil {
+			t.Errorf("afterwards: %v", err)
+		}
 	}
 	if ctx.Err() != nil {
 		t.Fatalf("it does not end: %v", err)
