@@ -9,7 +9,6 @@ import (
 	"slices"
 	"strconv"
 	"strings"
-	"sync"
 	"time"
 
 	"github.com/mhmig/mhmig/runtime/host"
@@ -43,8 +42,8 @@ type Block struct {
 	limit time.Duration
 	entry ledger.Entry // its nftables table
 
-	mu     sync.Mutex // guards what follows; held while a command runs on the host
-	tried  bool       // to undo it: this may have succeeded although it returned an error
+	lock   lock // guards what follows; held while a command runs on the host
+	tried  bool // to undo it: this may have succeeded although it returned an error
 	undone bool
 }
 
@@ -82,7 +81,7 @@ func (h *Host) BlockPort(ctx context.Context, port int, by BlockBy, limit time.D
 		return nil, err
 	}
 	table := strings.ReplaceAll(fmt.Sprintf("%s_%d_%d", h.bed.name, port, h.NextNumber()), "-", "_")
-	k := &Block{host: h, port: port, limit: limit, entry: ledger.Entry{Host: h.Name(), Kind: ledger.Firewall, Path: table}}
+	k := &Block{host: h, port: port, limit: limit, lock: newLock(), entry: ledger.Entry{Host: h.Name(), Kind: ledger.Firewall, Path: table}}
 	var err error
 	if k.entry.ID, err = h.bed.ledger.Record(k.entry); err != nil {
 		return nil, err
@@ -157,8 +156,11 @@ func (k *Block) remove(ctx context.Context) (was bool, err error) {
 // Undo unblocks the port. It may be called more than once. It is an error if the host
 // had unblocked the port by itself: the scenario relied on the block.
 func (k *Block) Undo(ctx context.Context) error {
-	k.mu.Lock()
-	defer k.mu.Unlock()
+	release, err := k.lock.acquire(ctx)
+	if err != nil {
+		return fmt.Errorf("unblock port %d: %w", k.port, err)
+	}
+	defer release()
 	if k.undone {
 		return nil
 	}

@@ -3,6 +3,7 @@
 package testbed_test
 
 import (
+	"context"
 	"errors"
 	"maps"
 	"os"
@@ -272,6 +273,33 @@ func TestRestoredGuestIsSilent(t *testing.T) {
 		}
 		if left, err := os.ReadDir(states); err != nil || len(left) > 0 {
 			t.Errorf("states: got %v, %v, want none", left, err)
+		}
+	})
+}
+
+// A guest whose state is being saved for another start waits for that, until it is
+// cancelled.
+func TestSavedAtTheSameTime(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		bed, _ := warmBed(t, nil)
+		bed.QEMUs.Guest("vm1", &bedtest.Guest{BootTime: 10 * time.Second})
+		began, ended := time.Now(), make(chan error)
+		start := func(ctx context.Context) {
+			_, _, err := bed.Ensure(ctx, "vm1", bed.Hosts()[0], bed.Params(), vm.Launch{})
+			ended <- err
+		}
+		go start(t.Context())
+		synctest.Wait() // it boots, to save the state
+		cancelled := errors.New("cancelled")
+		ctx, cancel := context.WithTimeoutCause(t.Context(), 5*time.Second, cancelled)
+		defer cancel()
+		go start(ctx)
+		if err := <-ended; !errors.Is(err, cancelled) || time.Since(began) > 6*time.Second {
+			t.Errorf("the cancelled one: got %v after %v, want %v", err, time.Since(began), cancelled)
+		}
+		if err := <-ended; err != nil || time.Since(began) < 10*time.Second {
+			t.Errorf("the other one: got %v after %v", err, time.Since(began))
 		}
 	})
 }

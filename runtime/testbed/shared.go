@@ -23,7 +23,7 @@ type Shared struct {
 	local  func(name string) (path string, err error)
 	vms    vm.Cache
 	states *States // nil: none are kept
-	savers keyed   // by what is saved: one saves, others that want the same wait
+	saving locks   // by state: one guest's is saved, others that want the same wait
 
 	mu      sync.Mutex // guards what follows
 	stores  map[string]*store
@@ -34,8 +34,8 @@ type Shared struct {
 
 // store is a folder with mhmig's files on the storage of one master.
 type store struct {
-	name string     // of the folder
-	mu   sync.Mutex // guards what follows; held while a file is uploaded
+	name string // of the folder
+	lock lock   // guards what follows; held while a file is uploaded
 
 	host  Remote // nil: the folder is not created
 	path  string
@@ -82,7 +82,7 @@ func (s *Shared) store(label string) *store {
 	defer s.mu.Unlock()
 	st := s.stores[label]
 	if st == nil {
-		st = &store{name: s.name + "-files-" + label, files: map[string]bool{}}
+		st = &store{name: s.name + "-files-" + label, lock: newLock(), files: map[string]bool{}}
 		s.stores[label] = st
 	}
 	return st
@@ -91,8 +91,11 @@ func (s *Shared) store(label string) *store {
 // upload makes sure that a file is in the store of master.
 func (s *Shared) upload(ctx context.Context, master *Host, name string) error {
 	st := master.bed.store
-	st.mu.Lock()
-	defer st.mu.Unlock()
+	release, err := st.lock.acquire(ctx)
+	if err != nil {
+		return err
+	}
+	defer release()
 	if st.files[name] {
 		return nil
 	}

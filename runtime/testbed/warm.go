@@ -13,7 +13,6 @@ import (
 	"log/slog"
 	"path"
 	"strings"
-	"sync"
 	"time"
 
 	"github.com/mhmig/mhmig/lang/api"
@@ -159,8 +158,12 @@ func (b *Bed) startWarm(ctx context.Context, name string, h *Host, params cartes
 // findOrSave returns the file of the state that fits. Others of this run that want the
 // same meanwhile wait for it.
 func (b *Bed) findOrSave(ctx context.Context, name string, h *Host, hostConfig vm.HostConfig, shape vm.Shape, launch vm.Launch, identity string, log *slog.Logger) (file string, err error) {
-	unlock := b.shared.savers.lock(h.Name() + " " + gueststate.Key(identity))
-	defer unlock()
+	key := h.Name() + " " + gueststate.Key(identity)
+	release, err := b.shared.saving.acquire(ctx, key)
+	if err != nil {
+		return "", err
+	}
+	defer release()
 	file, err = h.stateStore().Find(ctx, identity)
 	switch {
 	case errors.Is(err, gueststate.ErrDamaged):
@@ -169,7 +172,6 @@ func (b *Bed) findOrSave(ctx context.Context, name string, h *Host, hostConfig v
 	case !errors.Is(err, gueststate.ErrNone):
 		return file, err
 	}
-	key := h.Name() + " " + gueststate.Key(identity)
 	if b.shared.saveFailed(key) {
 		return "", cold("saving its state has failed before in this run")
 	}
@@ -418,25 +420,3 @@ type discarded struct{}
 
 func (discarded) Write(p []byte) (int, error) { return len(p), nil }
 func (discarded) Close() error                { return nil }
-
-// keyed are locks by name.
-type keyed struct {
-	mu    sync.Mutex // guards locks
-	locks map[string]*sync.Mutex
-}
-
-// lock waits for the lock of that name, and returns what unlocks it.
-func (k *keyed) lock(name string) (unlock func()) {
-	k.mu.Lock()
-	if k.locks == nil {
-		k.locks = map[string]*sync.Mutex{}
-	}
-	l := k.locks[name]
-	if l == nil {
-		l = &sync.Mutex{}
-		k.locks[name] = l
-	}
-	k.mu.Unlock()
-	l.Lock()
-	return l.Unlock
-}

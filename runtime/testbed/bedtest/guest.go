@@ -27,6 +27,8 @@ import (
 type Guest struct {
 	// Password is the password of all users; "" accepts every login.
 	Password string
+	// BootTime is how long it takes to boot, until when it accepts no login.
+	BootTime time.Duration
 	// Silent says that it neither sends clock stamps nor confirms that it was restored.
 	Silent bool
 	// Run answers the other commands; nil: there are none.
@@ -58,6 +60,13 @@ func (g *Guest) File(name string) []byte {
 }
 
 func (g *Guest) serveSSH(conn net.Conn) {
+	g.mu.Lock()
+	booting := time.Since(g.booted) < g.BootTime
+	g.mu.Unlock()
+	if booting {
+		_ = conn.Close()
+		return
+	}
 	server := &guesttest.Guest{Password: g.Password, Run: g.run}
 	server.ServeSSH(conn)
 }
