@@ -112,15 +112,15 @@ func (e *explainFlags) explainVariant(command *cobra.Command, config *cartesian.
 		return notOneVariant(err)
 	}
 	if one {
-		story, near := all.Param(key)
-		if story == nil {
+		history, near := all.Param(key)
+		if history == nil {
 			hint := ""
 			if near != "" {
 				hint = fmt.Sprintf("; did you mean %q?", near)
 			}
 			return exit.Usage.Wrap(fmt.Errorf("variant %s has no param %q%s", all.Name, key, hint))
 		}
-		all.Params = []cartesian.ParamStory{*story}
+		all.Params = []cartesian.ParamHistory{*history}
 	}
 	return flushed(command, func(out io.Writer) error {
 		if e.json {

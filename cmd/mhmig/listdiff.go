@@ -71,7 +71,7 @@ func (l *listFlags) compare(command *cobra.Command) error {
 			}
 		}
 		if l.format != "jsonl" {
-			changes.Write(out, d.Alike())
+			changes.Write(out, d.Unchanged())
 		}
 		return nil
 	})

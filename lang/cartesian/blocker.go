@@ -17,7 +17,7 @@ type blocker struct {
 }
 
 // blocker returns the blocker that parts at n are; nil if there are none.
-func (t *tally) blocker(n *node, parts []*part) *blocker {
+func (t *counter) blocker(n *node, parts []*part) *blocker {
 	parts = t.needed(n, parts)
 	if len(parts) == 0 {
 		return nil
@@ -45,7 +45,7 @@ func (t *tally) blocker(n *node, parts []*part) *blocker {
 const maxBetter = 64
 
 // needed returns parts of which no other one is wherever they are.
-func (t *tally) needed(n *node, parts []*part) []*part {
+func (t *counter) needed(n *node, parts []*part) []*part {
 	sorted := slices.Clone(parts)
 	slices.SortStableFunc(sorted, func(a, b *part) int { return len(a.open) - len(b.open) })
 	var needed []*part
@@ -53,9 +53,9 @@ func (t *tally) needed(n *node, parts []*part) []*part {
 		if slices.ContainsFunc(needed[:min(len(needed), maxBetter)], func(better *part) bool { return t.isWhere(n, better, p) }) {
 			continue
 		}
-		if !t.courses.traced { // nobody asks what became of it
+		if !t.states.traced { // nobody asks what became of it
 			bare := *p
-			bare.courses = nil
+			bare.states = nil
 			p = &bare
 		}
 		needed = append(needed, p)
@@ -64,7 +64,7 @@ func (t *tally) needed(n *node, parts []*part) []*part {
 }
 
 // isWhere reports whether there are variants of p, surely, wherever there are some of other.
-func (t *tally) isWhere(n *node, p, other *part) bool {
+func (t *counter) isWhere(n *node, p, other *part) bool {
 	if p.join != nil || other.join != nil || len(p.blockers) > 0 || !slices.Equal(p.begun, other.begun) {
 		return false
 	}
@@ -83,7 +83,7 @@ func (t *tally) isWhere(n *node, p, other *part) bool {
 }
 
 // block adds to a sum what counts of others where preferred does not.
-func (t *tally) block(into *sum, n *node, others, preferred *sum) {
+func (t *counter) block(into *sum, n *node, others, preferred *sum) {
 	for _, p := range preferred.parts {
 		into.add(p)
 	}
@@ -97,7 +97,7 @@ func (t *tally) block(into *sum, n *node, others, preferred *sum) {
 }
 
 // blocked returns a part with other blockers; nil if they never let it count.
-func (t *tally) blocked(n *node, p *part, by []*blocker) *part {
+func (t *counter) blocked(n *node, p *part, by []*blocker) *part {
 	for _, b := range by {
 		if slices.ContainsFunc(b.parts, func(better *part) bool { return t.isWhere(n, better, p) }) {
 			return nil
@@ -122,7 +122,7 @@ func blockersKey(by []*blocker) string {
 }
 
 // blockAbove returns a part at n, which it has been extended to, with what has become of its blockers there.
-func (t *tally) blockAbove(n *node, p *part, by []*blocker, more []*pick) *part {
+func (t *counter) blockAbove(n *node, p *part, by []*blocker, more []*pick) *part {
 	if p == nil || len(by) == 0 {
 		return p
 	}
@@ -143,7 +143,7 @@ func (t *tally) blockAbove(n *node, p *part, by []*blocker, more []*pick) *part 
 }
 
 // counts reports whether a part at the root is not blocked.
-func (t *tally) counts(p *part) bool {
+func (t *counter) counts(p *part) bool {
 	return !slices.ContainsFunc(p.blockers, func(by *blocker) bool {
 		return slices.ContainsFunc(by.parts, func(b *part) bool {
 			if !t.counts(b) {

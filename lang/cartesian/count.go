@@ -13,7 +13,7 @@ import (
 // where joins or keys such as name_max depend on what variants are called. The error is that of a variant that cannot be
 // built, if there is one; values too long are noticed only where they decide on that.
 func (c *Config) Count(ctx context.Context, o Options) (*big.Int, error) {
-	t := newTally(ctx, c, o)
+	t := newCounter(ctx, c, o)
 	n, wrong := t.count()
 	switch {
 	case ctx.Err() != nil:

@@ -25,7 +25,7 @@ type Diff struct {
 	Options  Options
 	Limit    int // on the variants of each config; 0: MaxDiff
 
-	alike int
+	unchanged int
 }
 
 // MaxDiff is how many variants of a config a [Diff] compares if it has no other limit.
@@ -61,8 +61,8 @@ func (e *LimitError) Error() string { return fmt.Sprintf("more than %d variants"
 // maxWaiting is how many changed variants may wait for their counterpart: they do when the configs' orders differ.
 const maxWaiting = 100_000
 
-// Alike returns how many variants are the same in both configs. It is known when All has ended.
-func (d *Diff) Alike() int { return d.alike }
+// Unchanged returns how many variants are the same in both configs. It is known when All has ended.
+func (d *Diff) Unchanged() int { return d.unchanged }
 
 // All returns the differences, about in the order of the configs. An error is the last: a [*LimitError] when a config has
 // too many variants, that of ctx (its cause), or what is wrong with a variant.
@@ -106,21 +106,21 @@ func (k *digests) numbering() *numbering { return &numbering{k.seeds, map[[2]uin
 
 type digest struct {
 	content uint64
-	fate    fate
+	outcome outcome
 }
 
-// fate is what has become of a variant in the new config.
-type fate uint8
+// outcome is what has become of a variant in the new config.
+type outcome uint8
 
 const (
-	fateRemoved fate = iota
-	fateAlike
-	fateChanged
+	diffRemoved outcome = iota
+	diffUnchanged
+	diffChanged
 )
 
 func (d *Diff) digests(ctx context.Context) (*digests, error) {
 	known := &digests{seeds: [2]maphash.Seed{maphash.MakeSeed(), maphash.MakeSeed()}, of: map[variantID]digest{}}
-	d.alike = 0
+	d.unchanged = 0
 	limit := d.Limit
 	if limit == 0 {
 		limit = MaxDiff
@@ -161,11 +161,11 @@ func (d *Diff) digests(ctx context.Context) (*digests, error) {
 				known.of[id] = digest{content: content}
 			case !ok:
 			case before.content == content:
-				before.fate = fateAlike
+				before.outcome = diffUnchanged
 				known.of[id] = before
-				d.alike++
+				d.unchanged++
 			default:
-				before.fate = fateChanged
+				before.outcome = diffChanged
 				known.of[id] = before
 			}
 		}
@@ -210,10 +210,10 @@ func (d *Diff) second(ctx context.Context, known *digests, yield func(*Differenc
 			return nil, false, err
 		}
 		id := numbersOld.id(from.name)
-		switch known.of[id].fate {
-		case fateRemoved:
+		switch known.of[id].outcome {
+		case diffRemoved:
 			return &Difference{Kind: Removed, Name: string(from.name)}, true, nil
-		case fateChanged:
+		case diffChanged:
 			v := d.variant(d.Old, from)
 			if other := waitingNew[id]; other != nil {
 				delete(waitingNew, id)
@@ -233,7 +233,7 @@ func (d *Diff) second(ctx context.Context, known *digests, yield func(*Differenc
 		switch {
 		case !ok:
 			return &Difference{Kind: Added, Name: string(from.name)}, true, nil
-		case before.fate == fateChanged:
+		case before.outcome == diffChanged:
 			v := d.variant(d.New, from)
 			if other := waitingOld[id]; other != nil {
 				delete(waitingOld, id)

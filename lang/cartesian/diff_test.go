@@ -36,7 +36,7 @@ func differences(t *testing.T, d *cartesian.Diff) []string {
 		}
 		all = append(all, line.String())
 	}
-	return append(all, fmt.Sprintf("%d alike", d.Alike()))
+	return append(all, fmt.Sprintf("%d alike", d.Unchanged()))
 }
 
 func TestDiff(t *testing.T) {

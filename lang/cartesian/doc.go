@@ -32,9 +32,9 @@
 // A text goes through lex.go (lines and indents become tokens), parse.go and grammar.go (tokens become statements; the
 // tags of the latter are the written grammar), build.go and finish.go (statements become a tree of nodes). walk.go goes
 // through the tree to what filters leave, and remembers what it has found out below a node for all ways there that make
-// no difference; fold.go, dict.go and join.go make the dict of each variant, encode.go and write.go its line. tally.go
-// counts from the other end of the tree: remnant.go says what is left of statements on the way, course.go what limits will
-// meet, tallyjoin.go and blocker.go do joins and defaults.
+// no difference; fold.go, dict.go and join.go make the dict of each variant, encode.go and write.go its line. counter.go
+// counts from the other end of the tree: residual.go says what is left of statements on the way, constraint.go what limits will
+// meet, counterjoin.go and blocker.go do joins and defaults.
 //
 // # Concurrency
 //

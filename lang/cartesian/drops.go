@@ -14,19 +14,19 @@ import (
 // drops returns the smallest sets of statements that drop what is asked for (nil: anything), none when it is
 // impossible. The only set is an empty one when something is not dropped. Partial tells that there may be others.
 //
-// Every "only" at the end of the config is part of the question too, as it leaves most of the tree aside; so one is
+// Every "only" at the end of the config is part of the query too, as it leaves most of the tree aside; so one is
 // asked after the other which of these are among the dropping ones: none, each one, two of them.
-func (c *Config) drops(ctx context.Context, asked question, o Options) (drops []Drop, partial bool, err error) {
+func (c *Config) drops(ctx context.Context, asked query, o Options) (drops []Drop, partial bool, err error) {
 	ends := c.endingPicks()
 	best := math.MaxInt
 	bySet := map[string]Drop{}
 	for size := 0; size <= min(len(ends), best); size++ {
 		for _, failing := range subsets(ends, size) {
-			question, possible := c.withPicks(asked, ends, failing)
+			query, possible := c.withPicks(asked, ends, failing)
 			if !possible {
 				continue
 			}
-			s := newDropSearch(ctx, c, question, failing, o)
+			s := newDropSearch(ctx, c, query, failing, o)
 			if err := s.run(best); err != nil {
 				return nil, false, err
 			}
@@ -60,7 +60,7 @@ func (c *Config) drops(ctx context.Context, asked question, o Options) (drops []
 	return drops, partial, nil
 }
 
-// maxEndingPicks is how many "only" are made a part of the question, and maxAskedWords how many words it may have then.
+// maxEndingPicks is how many "only" are made a part of the query, and maxAskedWords how many words it may have then.
 const (
 	maxEndingPicks = 6
 	maxAskedWords  = 64
@@ -93,17 +93,17 @@ func subsets(picks []*pick, size int) [][]*pick {
 
 // withPicks returns what paths match that match both what is asked for and the picks, but those of failing. Possible
 // is false when no path does.
-func (c *Config) withPicks(asked question, picks, failing []*pick) (all question, possible bool) {
+func (c *Config) withPicks(asked query, picks, failing []*pick) (all query, possible bool) {
 	all = asked
 	for _, p := range picks {
 		if slices.Contains(failing, p) || len(all)*len(p.filter) > maxAskedWords {
 			continue
 		}
-		picked := c.rows.question(p.filter)
+		picked := c.rows.query(p.filter)
 		if all == nil {
 			all = picked
 		} else {
-			var both question
+			var both query
 			for _, a := range all {
 				for _, b := range picked {
 					both = append(both, slices.Concat(a, b))
@@ -118,7 +118,7 @@ func (c *Config) withPicks(asked question, picks, failing []*pick) (all question
 	if all == nil {
 		return nil, true
 	}
-	all = slices.DeleteFunc(slices.Clone(all), func(w askedWord) bool { return !c.possible(w) })
+	all = slices.DeleteFunc(slices.Clone(all), func(w queryWord) bool { return !c.possible(w) })
 	return all, len(all) > 0
 }
 
@@ -150,7 +150,7 @@ const (
 	maxStepsAfter = 200_000
 )
 
-func newDropSearch(ctx context.Context, c *Config, asked question, failing []*pick, o Options) *dropSearch {
+func newDropSearch(ctx context.Context, c *Config, asked query, failing []*pick, o Options) *dropSearch {
 	return &dropSearch{
 		searchIndex: newSearchIndex(c, asked), ctx: ctx, failing: failing, defaults: o.Defaults, numbers: map[string]int{},
 	}
@@ -288,7 +288,7 @@ func (s *dropSearch) arriveAt(n *node, from dropped) {
 		return
 	}
 	for _, f := range s.failing {
-		if s.questions[f].matches(p.path) {
+		if s.queries[f].matches(p.path) {
 			return
 		}
 	}

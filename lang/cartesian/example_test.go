@@ -141,7 +141,7 @@ func ExampleDiff() {
 			fmt.Printf("\t%s: %s -> %s\n", p.Key, *p.Old, *p.New)
 		}
 	}
-	fmt.Println(d.Alike(), "alike")
+	fmt.Println(d.Unchanged(), "alike")
 	// Unordered output:
 	// added (protocol=tcp).RHEL.7.9
 	// added (protocol=tcp).JeOS

@@ -16,15 +16,15 @@ type Explanation struct {
 	Name      string `json:"name"`
 	ShortName string `json:"shortname"`
 
-	// Twin is set when other variants have the same name; this is the first one.
-	Twin bool `json:"twin,omitempty"`
+	// Duplicate is set when other variants have the same name; this is the first one.
+	Duplicate bool `json:"twin,omitempty"`
 
 	// Params are sorted by key. Params that were removed on the way are among them.
-	Params []ParamStory `json:"params"`
+	Params []ParamHistory `json:"params"`
 }
 
-// A ParamStory is a param and the statements that made it.
-type ParamStory struct {
+// A ParamHistory is a param and the statements that made it.
+type ParamHistory struct {
 	Key      string `json:"key"`
 	Value    string `json:"value"`
 	Removed  bool   `json:"removed,omitempty"`  // in the end the variant does not have it
@@ -56,9 +56,9 @@ type Step struct {
 	Factor     int        `json:"factor,omitempty"`     // of a join: the number of the factor that it belongs to, from 1
 }
 
-// Param returns the story of one param, or nil when nothing ever set it. Nearest is the key that was probably meant
+// Param returns the history of one param, or nil when nothing ever set it. Nearest is the key that was probably meant
 // then, or "".
-func (e *Explanation) Param(key string) (story *ParamStory, nearest string) {
+func (e *Explanation) Param(key string) (history *ParamHistory, nearest string) {
 	keys := make([]string, len(e.Params))
 	for i := range e.Params {
 		if e.Params[i].Key == key {
@@ -99,7 +99,7 @@ const maxNamed = 5
 // An error is a [*SeveralError], a [*NoneError], a [diag.List] when variant is no filter, that of ctx (its cause), or
 // what is wrong with the variant.
 func (c *Config) Explain(ctx context.Context, variant string, o Options) (*Explanation, error) {
-	v, twin, err := c.findOne(ctx, variant, o)
+	v, duplicate, err := c.findOne(ctx, variant, o)
 	if err != nil {
 		return nil, err
 	}
@@ -107,12 +107,12 @@ func (c *Config) Explain(ctx context.Context, variant string, o Options) (*Expla
 	if err != nil {
 		return nil, err
 	}
-	return &Explanation{Name: t.name, ShortName: t.shortName, Twin: twin, Params: t.stories()}, nil
+	return &Explanation{Name: t.name, ShortName: t.shortName, Duplicate: duplicate, Params: t.histories()}, nil
 }
 
-// findOne finds the variant that is called so, or the only one that a filter matches. Twin reports whether others have
+// findOne finds the variant that is called so, or the only one that a filter matches. Duplicate reports whether others have
 // the same name.
-func (c *Config) findOne(ctx context.Context, variant string, o Options) (v *origin, twin bool, err error) {
+func (c *Config) findOne(ctx context.Context, variant string, o Options) (v *origin, duplicate bool, err error) {
 	text, src, notFilter := parseFilter(variant)
 	searches := []search{{by: byName, name: variant}, {by: byShortName, name: variant}}
 	if asked := text.lookUp(c.labels); asked != nil {

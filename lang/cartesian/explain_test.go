@@ -103,7 +103,7 @@ func explainAll(t *testing.T, folder string) {
 }
 
 // told writes the steps of a param in short: line, operator, what it did, and what let it in.
-func told(p *cartesian.ParamStory) []string {
+func told(p *cartesian.ParamHistory) []string {
 	value := func(v *string) string {
 		if v == nil {
 			return "nothing"
@@ -307,7 +307,7 @@ func TestExplainFindsTheVariant(t *testing.T) {
 		t.Errorf("Param(nem) = %v, %q, want a hint at mem", story, near)
 	}
 	twins := parseText(t, "variants:\n  - a:\n    k = 1\n  - a:\n    k = 2\n")
-	if e, err := twins.Explain(t.Context(), "a", cartesian.Options{}); err != nil || !e.Twin {
+	if e, err := twins.Explain(t.Context(), "a", cartesian.Options{}); err != nil || !e.Duplicate {
 		t.Errorf("got %+v, %v, want the first of two", e, err)
 	}
 }

@@ -117,7 +117,7 @@ func (c *Config) wordWarnings(src *source, w [][]label) diag.List {
 			continue
 		}
 		at := 1 // the first label that does not follow
-		for c.possible(askedWord{ids[0][:at+1]}) {
+		for c.possible(queryWord{ids[0][:at+1]}) {
 			at++
 		}
 		warnings = append(warnings, src.diagnostic(row[at].Pos,
@@ -129,7 +129,7 @@ func (c *Config) wordWarnings(src *source, w [][]label) diag.List {
 	ids := lookUpWord(w, c.labels)
 	for i := range w {
 		for j := range w[:i] {
-			if !c.possible(askedWord{ids[j], ids[i]}) {
+			if !c.possible(queryWord{ids[j], ids[i]}) {
 				return diag.List{src.diagnostic(w[i][0].Pos,
 					fmt.Sprintf("no variant has both %q and %q", rowText(w[j]), rowText(w[i])), "")}
 			}
@@ -211,7 +211,7 @@ func (c *Config) suggestRow(row []label, wrong int) string {
 			}
 		}
 	}
-	if c.possible(askedWord{ids[:wrong], ids[wrong:]}) {
+	if c.possible(queryWord{ids[:wrong], ids[wrong:]}) {
 		return fmt.Sprintf("write %q: \"..\" joins labels that do not follow each other", rowText(row[:wrong])+".."+rowText(row[wrong:]))
 	}
 	if len(following) == 0 {
@@ -264,7 +264,7 @@ func splitLabel(text string) label {
 }
 
 // possible reports whether some path of the tree matches a word, whatever statements drop.
-func (c *Config) possible(w askedWord) bool {
+func (c *Config) possible(w queryWord) bool {
 	dead := map[string]bool{}
 	var visit func(n *node, path []nodeLabel) bool
 	visit = func(n *node, path []nodeLabel) bool {

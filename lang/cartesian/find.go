@@ -22,8 +22,8 @@ type origin struct {
 	join          place
 }
 
-// matches reports whether a question holds for the way, or for all that a join has merged.
-func (v *origin) matches(q question) bool {
+// matches reports whether a query holds for the way, or for all that a join has merged.
+func (v *origin) matches(q query) bool {
 	if v.first != nil {
 		return v.first.matches(q) && v.second.matches(q)
 	}
@@ -32,7 +32,7 @@ func (v *origin) matches(q question) bool {
 
 // A search is which variants to find. The zero search finds all.
 type search struct {
-	asked question // they match it; nil: all do
+	asked query // they match it; nil: all do
 	by    naming
 	name  string // if they are looked for by a name: it
 }
@@ -80,8 +80,8 @@ func (v *origin) is(wanted search) bool {
 	return wanted.asked == nil || v.matches(wanted.asked)
 }
 
-// hint is a question that all wanted variants match, so that a walk need not go everywhere; nil if there is none.
-func (c *Config) hint(wanted search) question {
+// hint is a query that all wanted variants match, so that a walk need not go everywhere; nil if there is none.
+func (c *Config) hint(wanted search) query {
 	if wanted.by == byFilter || wanted.name == "" {
 		return wanted.asked
 	}
@@ -94,17 +94,17 @@ func (c *Config) hint(wanted search) question {
 		row = append(row, id)
 	}
 	if wanted.by == byName {
-		return question{{row}}
+		return query{{row}}
 	}
-	var anywhere askedWord // labels of "@" variants may stand between
+	var anywhere queryWord // labels of "@" variants may stand between
 	for i := range row {
 		anywhere = append(anywhere, row[i:i+1])
 	}
-	return question{anywhere}
+	return query{anywhere}
 }
 
-// ask lets the walk go only where a question may be matched. Possible is false when that is nowhere.
-func (w *walk) ask(q question) (possible bool) {
+// ask lets the walk go only where a query may be matched. Possible is false when that is nowhere.
+func (w *walk) ask(q query) (possible bool) {
 	if q == nil {
 		return true
 	}

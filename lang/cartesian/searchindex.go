@@ -14,7 +14,7 @@ import (
 // A searchIndex is used by one goroutine. It does not change its config.
 type searchIndex struct {
 	config *Config
-	asked  question // what paths must match; nil: nothing
+	asked  query    // what paths must match; nil: nothing
 	below  []uint64 // by node: which of labels are below
 
 	// The first labels of asked, each once, and for each word of asked which of them it has. Sets of these labels are
@@ -22,11 +22,11 @@ type searchIndex struct {
 	labels []labelID
 	words  []uint64
 
-	own       [][]statement // by node: what decides there; a join is an "only" with all its words
-	questions map[statement]question
-	rowsOf    map[statement][]rowID // in what decides
-	relevant  map[relevance][]rowID
-	culprits  map[statement]*Culprit
+	own      [][]statement // by node: what decides there; a join is an "only" with all its words
+	queries  map[statement]query
+	rowsOf   map[statement][]rowID // in what decides
+	relevant map[relevance][]rowID
+	culprits map[statement]*Culprit
 }
 
 // relevance is what the relevant rows depend on: where the way is, and what it has yet to find.
@@ -35,18 +35,18 @@ type relevance struct {
 	missing uint64
 }
 
-// maxAskedLabels is how many labels of a question are bits; those beyond only make a search longer.
+// maxAskedLabels is how many labels of a query are bits; those beyond only make a search longer.
 const maxAskedLabels = 64
 
-func newSearchIndex(c *Config, asked question) *searchIndex {
+func newSearchIndex(c *Config, asked query) *searchIndex {
 	s := &searchIndex{
 		config: c, asked: asked,
-		below:     make([]uint64, c.nodes),
-		own:       make([][]statement, c.nodes),
-		questions: map[statement]question{},
-		rowsOf:    map[statement][]rowID{},
-		relevant:  map[relevance][]rowID{},
-		culprits:  map[statement]*Culprit{},
+		below:    make([]uint64, c.nodes),
+		own:      make([][]statement, c.nodes),
+		queries:  map[statement]query{},
+		rowsOf:   map[statement][]rowID{},
+		relevant: map[relevance][]rowID{},
+		culprits: map[statement]*Culprit{},
 	}
 	for _, w := range asked {
 		var bits uint64
@@ -112,7 +112,7 @@ func (s *searchIndex) learnAll(decisions []statement, within []*guard) {
 
 // learn notes the filter of a statement and its rows; those of body are known.
 func (s *searchIndex) learn(stmt statement, f filter, body []statement) {
-	s.questions[stmt] = s.config.rows.question(f)
+	s.queries[stmt] = s.config.rows.query(f)
 	for _, w := range f {
 		s.rowsOf[stmt] = append(s.rowsOf[stmt], w...)
 	}
@@ -151,7 +151,7 @@ func (s *searchIndex) settle(list []statement, p *point, failed *[]*pick) {
 	for _, stmt := range list {
 		switch stmt := stmt.(type) {
 		case *pick:
-			q := s.questions[stmt]
+			q := s.queries[stmt]
 			matches := q.matches(p.path)
 			might := matches || q.mightMatch(p.path, p.node.below)
 			switch {
@@ -161,7 +161,7 @@ func (s *searchIndex) settle(list []statement, p *point, failed *[]*pick) {
 				p.open = append(p.open, stmt)
 			}
 		case *guard:
-			q := s.questions[stmt]
+			q := s.queries[stmt]
 			matches := q.matches(p.path)
 			switch {
 			case !matches && q.mightMatch(p.path, p.node.below):

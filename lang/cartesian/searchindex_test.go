@@ -24,13 +24,13 @@ func TestWhyNotAgainstAllPaths(t *testing.T) {
 		if err != nil {
 			t.Fatalf("%v\n%s", err, text)
 		}
-		question := randomFilter(r)
-		filter, _, err := parseFilter(question)
+		query := randomFilter(r)
+		filter, _, err := parseFilter(query)
 		if err != nil {
 			t.Fatal(err)
 		}
 		want := smallestSets(c, filter.lookUp(c.labels))
-		a, err := c.WhyNot(t.Context(), question, Options{})
+		a, err := c.WhyNot(t.Context(), query, Options{})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -38,13 +38,13 @@ func TestWhyNotAgainstAllPaths(t *testing.T) {
 		case len(want) == 0:
 			impossible++
 			if a.Impossible == nil || a.Drops != nil || a.Count > 0 {
-				t.Errorf("seed %d: WhyNot(%s) = %+v, want impossible\n%s", seed, question, a, text)
+				t.Errorf("seed %d: WhyNot(%s) = %+v, want impossible\n%s", seed, query, a, text)
 			}
 			continue
 		case want[0] == "":
 			present++
 			if a.Count == 0 || a.Drops != nil {
-				t.Errorf("seed %d: WhyNot(%s) = %+v, want that it is there\n%s", seed, question, a, text)
+				t.Errorf("seed %d: WhyNot(%s) = %+v, want that it is there\n%s", seed, query, a, text)
 			}
 			continue
 		}
@@ -61,11 +61,11 @@ func TestWhyNotAgainstAllPaths(t *testing.T) {
 			got = append(got, strings.Join(lines, " "))
 		}
 		if len(want) != len(got)+a.Others {
-			t.Errorf("seed %d: WhyNot(%s) found %d sets (%+v), want %q\n%s", seed, question, len(got)+a.Others, a, want, text)
+			t.Errorf("seed %d: WhyNot(%s) found %d sets (%+v), want %q\n%s", seed, query, len(got)+a.Others, a, want, text)
 		}
 		for _, set := range got {
 			if !slices.Contains(want, set) {
-				t.Errorf("seed %d: WhyNot(%s): the statements in lines %s do not drop a path alone, want one of %q\n%s", seed, question, set, want, text)
+				t.Errorf("seed %d: WhyNot(%s): the statements in lines %s do not drop a path alone, want one of %q\n%s", seed, query, set, want, text)
 			}
 		}
 	}
@@ -87,8 +87,8 @@ func TestWhyNotInDefaultsMode(t *testing.T) {
 		if err != nil {
 			t.Fatalf("%v\n%s", err, text)
 		}
-		question := randomFilter(r)
-		filter, _, err := parseFilter(question)
+		query := randomFilter(r)
+		filter, _, err := parseFilter(query)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -109,13 +109,13 @@ func TestWhyNotInDefaultsMode(t *testing.T) {
 			}
 			return n
 		}
-		a, err := c.WhyNot(t.Context(), question, Options{Defaults: true})
+		a, err := c.WhyNot(t.Context(), query, Options{Defaults: true})
 		if err != nil {
 			t.Fatal(err)
 		}
 		want := count(Options{Defaults: true})
 		if a.Count != want || (want > 0) != (a.Drops == nil && a.Impossible == nil) {
-			t.Errorf("seed %d: WhyNot(%s) = %+v, want %d variants\n%s", seed, question, a, want, text)
+			t.Errorf("seed %d: WhyNot(%s) = %+v, want %d variants\n%s", seed, query, a, want, text)
 		}
 		if want > 0 {
 			present++
@@ -124,7 +124,7 @@ func TestWhyNotInDefaultsMode(t *testing.T) {
 			if !slices.ContainsFunc(d.Statements, func(s Culprit) bool { return s.Keyword != "default" }) {
 				byDefault++
 				if count(Options{}) == 0 {
-					t.Errorf("seed %d: WhyNot(%s): %+v drop something, but without defaults it is not there\n%s", seed, question, d, text)
+					t.Errorf("seed %d: WhyNot(%s): %+v drop something, but without defaults it is not there\n%s", seed, query, d, text)
 				}
 			}
 		}
@@ -181,7 +181,7 @@ func randomFilter(r *rand.Rand) string {
 
 // smallestSets looks at each path that matches what is asked for, and returns the smallest sets of lines of statements
 // that drop one; "" when nothing drops one.
-func smallestSets(c *Config, asked question) []string {
+func smallestSets(c *Config, asked query) []string {
 	sets := map[string]int{}
 	var visit func(n *node, path []nodeLabel, above []statement)
 	visit = func(n *node, path []nodeLabel, above []statement) {

@@ -474,23 +474,23 @@ func (t *trace) merge(second *trace, join Location) (*trace, error) {
 	return m, nil
 }
 
-// stories tells of each param what it became at last, which keys with suffixes do not show before.
-func (t *trace) stories() []ParamStory {
-	byKey := map[string]ParamStory{}
+// histories tells of each param what it became at last, which keys with suffixes do not show before.
+func (t *trace) histories() []ParamHistory {
+	byKey := map[string]ParamHistory{}
 	there := map[string]bool{}
 	for _, e := range t.entries {
 		there[e.id] = true
 	}
 	for _, id := range slices.Sorted(maps.Keys(t.steps)) {
 		if plain, _, _ := strings.Cut(id, "\x00"); !there[id] {
-			byKey[plain] = ParamStory{Key: plain, Removed: true, Steps: t.steps[id]}
+			byKey[plain] = ParamHistory{Key: plain, Removed: true, Steps: t.steps[id]}
 		}
 	}
 	printed := flattened(t.entries)
 	for _, suffixed := range []bool{false, true} { // one with suffixes hides a plain one that reads so
 		for i, e := range t.entries {
 			if key := printed[i]; key != needless && suffixed == (len(e.suffixes) > 0) {
-				byKey[key] = ParamStory{Key: key, Value: e.value, Steps: t.steps[e.id]}
+				byKey[key] = ParamHistory{Key: key, Value: e.value, Steps: t.steps[e.id]}
 			}
 		}
 	}
@@ -502,16 +502,16 @@ func (t *trace) stories() []ParamStory {
 		{keyShorts, t.maps[keyShorts]},
 	} {
 		if own.value != "" || own.key == keyName || own.key == keyShortName {
-			byKey[own.key] = ParamStory{Key: own.key, Value: own.value, Reserved: true, Steps: t.made[own.key]}
+			byKey[own.key] = ParamHistory{Key: own.key, Value: own.value, Reserved: true, Steps: t.made[own.key]}
 		}
 	}
-	var all []ParamStory
+	var all []ParamHistory
 	for _, key := range slices.Sorted(maps.Keys(byKey)) {
-		story := byKey[key]
-		if story.Steps == nil {
-			story.Steps = []Step{}
+		history := byKey[key]
+		if history.Steps == nil {
+			history.Steps = []Step{}
 		}
-		all = append(all, story)
+		all = append(all, history)
 	}
 	return all
 }

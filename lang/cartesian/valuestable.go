@@ -32,7 +32,7 @@ type keyText struct {
 
 type madeValues struct {
 	from   valuesID
-	effect remnantID
+	effect residualID
 }
 
 type failure struct {
@@ -56,7 +56,7 @@ func (t *valuesTable) load(id valuesID) {
 }
 
 // apply returns what a statement, which is the effect of that number, makes of values.
-func (t *valuesTable) apply(from valuesID, effect remnantID, s statement) valuesID {
+func (t *valuesTable) apply(from valuesID, effect residualID, s statement) valuesID {
 	made := madeValues{from, effect}
 	id, ok := t.made[made]
 	if !ok {

@@ -183,7 +183,7 @@ func (c *Config) WhyNot(ctx context.Context, filter string, o Options) (*Absence
 }
 
 // matching returns the names of the variants that match a filter.
-func (c *Config) matching(ctx context.Context, asked question, o Options) iter.Seq2[string, error] {
+func (c *Config) matching(ctx context.Context, asked query, o Options) iter.Seq2[string, error] {
 	return func(yield func(string, error) bool) {
 		for v, err := range c.find(ctx, search{asked: asked}, o) {
 			if err != nil {

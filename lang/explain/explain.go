@@ -25,7 +25,7 @@ const pageWidth = 80
 // Params writes where params come from. A removed param is written only if it was
 // requested.
 func Params(w io.Writer, e *cartesian.Explanation, one bool) {
-	if e.Twin {
+	if e.Duplicate {
 		fmt.Fprintf(w, "# several variants are called %s; this is the first\n", printable.Line(e.Name))
 	}
 	first := true
@@ -38,11 +38,11 @@ func Params(w io.Writer, e *cartesian.Explanation, one bool) {
 			fmt.Fprintln(w)
 		}
 		first = false
-		writeStory(w, p, one)
+		writeHistory(w, p, one)
 	}
 }
 
-func writeStory(w io.Writer, p *cartesian.ParamStory, one bool) {
+func writeHistory(w io.Writer, p *cartesian.ParamHistory, one bool) {
 	key := printable.Line(p.Key)
 	columns := pageWidth - len([]rune(key)) - 3
 	if one {

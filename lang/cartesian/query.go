@@ -11,7 +11,7 @@ import (
 	"github.com/mhmig/mhmig/lang/diag"
 )
 
-// filterName is the file name of filters that are questions, not part of a config.
+// filterName is the file name of filters that are queries, not part of a config.
 const filterName = "<filter>"
 
 var lexerStart = lexer.Position{Line: 1, Column: 1}
@@ -59,26 +59,26 @@ func isFilter(text string) bool {
 	return err == nil && len(f.Words) > 0
 }
 
-// A question is a filter that is asked of a config, and no part of it: any of some words, each of which is all of some
+// A query is a filter that is asked of a config, and no part of it: any of some words, each of which is all of some
 // rows of labels. It is tried on paths as they are, without what a labelPath remembers.
-type question []askedWord
+type query []queryWord
 
-type askedWord [][]labelID
+type queryWord [][]labelID
 
 // unknownLabel stands for a label that is in no table.
 const unknownLabel labelID = -1
 
 // lookUp numbers the labels of a filter without adding any to the table.
-func (f filterText) lookUp(t *labelTable) question {
-	var asked question
+func (f filterText) lookUp(t *labelTable) query {
+	var asked query
 	for _, w := range f.Words {
 		asked = append(asked, lookUpWord(w, t))
 	}
 	return asked
 }
 
-func lookUpWord(w [][]label, t *labelTable) askedWord {
-	var rows askedWord
+func lookUpWord(w [][]label, t *labelTable) queryWord {
+	var rows queryWord
 	for _, r := range w {
 		row := make([]labelID, len(r))
 		for i, l := range r {
@@ -96,9 +96,9 @@ func (t *labelTable) lookUp(l label) labelID {
 	return unknownLabel
 }
 
-// question is a filter of the config as a question.
-func (t *rowTable) question(f filter) question {
-	q := make(question, len(f))
+// query is a filter of the config as a query.
+func (t *rowTable) query(f filter) query {
+	q := make(query, len(f))
 	for i, w := range f {
 		for _, r := range w {
 			q[i] = append(q[i], t.rows[r])
@@ -128,21 +128,21 @@ func rowText(row []label) string {
 	return strings.Join(texts, ".")
 }
 
-// matches reports whether the question holds for a path, and for all that lies below.
-func (q question) matches(path []nodeLabel) bool {
-	return slices.ContainsFunc(q, func(w askedWord) bool { return w.matches(path) })
+// matches reports whether the query holds for a path, and for all that lies below.
+func (q query) matches(path []nodeLabel) bool {
+	return slices.ContainsFunc(q, func(w queryWord) bool { return w.matches(path) })
 }
 
-func (w askedWord) matches(path []nodeLabel) bool {
+func (w queryWord) matches(path []nodeLabel) bool {
 	return !slices.ContainsFunc(w, func(row []labelID) bool { return !occurs(row, path) })
 }
 
-// mightMatch reports whether the question can hold for something at or below a path, when below are the labels there.
-func (q question) mightMatch(path []nodeLabel, below bitSet) bool {
-	return slices.ContainsFunc(q, func(w askedWord) bool { return w.mightMatch(path, below) })
+// mightMatch reports whether the query can hold for something at or below a path, when below are the labels there.
+func (q query) mightMatch(path []nodeLabel, below bitSet) bool {
+	return slices.ContainsFunc(q, func(w queryWord) bool { return w.mightMatch(path, below) })
 }
 
-func (w askedWord) mightMatch(path []nodeLabel, below bitSet) bool {
+func (w queryWord) mightMatch(path []nodeLabel, below bitSet) bool {
 	return !slices.ContainsFunc(w, func(row []labelID) bool {
 		return !occurs(row, path) && !mightGet(row, path, below)
 	})

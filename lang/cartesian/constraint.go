@@ -19,61 +19,61 @@ type constraint struct {
 	effects [][]statement // by node: its statements that matter
 	raises  bitSet        // nodes that have statements with which the constraint begins
 
-	// Of one tally:
+	// Of one counter:
 	asked  []bitSet // by node: rows that conditions around effects above ask for; nil for none
 	coming bitSet   // nodes above which some of raises are
 }
 
 const noKey keyID = -1
 
-// A course is the state of a constraint on paths from a node to the leaf: the values that its keys have, and after
+// A constraintState is the state of a constraint on paths from a node to the leaf: the values that its keys have, and after
 // them what conditions on labels above do to these.
-type course struct {
-	sight
+type constraintState struct {
+	knownRows
 	constraint int
 	values     valuesID
-	pending    []remnantID // effects, in order; the first is a condition
+	pending    []residualID // effects, in order; the first is a condition
 }
 
-type courseID int32
+type stateID int32
 
-// A trail is a course, and the path that led to it.
+// A trail is a state, and the path that led to it.
 type trail struct {
-	course courseID
-	node   *node // nil: begins
-	from   *trail
+	state stateID
+	node  *node // nil: begins
+	from  *trail
 }
 
-// A courseTable numbers courses. A config that joins has one more constraint than others, which never fails: the path.
-type courseTable struct {
+// A stateTable numbers states. A config that joins has one more constraint than others, which never fails: the path.
+type stateTable struct {
 	config      *Config
-	remnants    *remnantTable
+	residuals   *residualTable
 	constraints []constraint
 	renames     bool // a limit may change names
 	traced      bool // there are trails of all ways
 
-	courses []course
-	ids     map[string]courseID
-	values  valuesTable
-	suffix  bool // there are suffixes
-	key     []byte
+	states []constraintState
+	ids    map[string]stateID
+	values valuesTable
+	suffix bool // there are suffixes
+	key    []byte
 }
 
-// wayCourse is the course of ways that are traced.
-const wayCourse courseID = 0
+// wayState is the state of ways that are traced.
+const wayState stateID = 0
 
-// courseLens remembers what courses become at a node.
-type courseLens map[courseID]courseID
+// stateTransitions remembers what states become at a node.
+type stateTransitions map[stateID]stateID
 
-func newCourseLens() courseLens { return courseLens{} }
+func newStateTransitions() stateTransitions { return stateTransitions{} }
 
-// noCourse stands for a course that does not matter any more.
-const noCourse courseID = -1
+// noState stands for a state that does not matter any more.
+const noState stateID = -1
 
-func newCourseTable(ctx context.Context, c *Config, nodes []*node, remnants *remnantTable) *courseTable {
-	t := &courseTable{
-		config: c, remnants: remnants, traced: c.root.joined,
-		courses: []course{{constraint: -1}}, ids: map[string]courseID{},
+func newStateTable(ctx context.Context, c *Config, nodes []*node, residuals *residualTable) *stateTable {
+	t := &stateTable{
+		config: c, residuals: residuals, traced: c.root.joined,
+		states: []constraintState{{constraint: -1}}, ids: map[string]stateID{},
 		values: newValuesTable(ctx, c),
 	}
 	for _, k := range c.limiting {
@@ -133,7 +133,7 @@ func (all *statements) add(list []statement) {
 }
 
 // close adds to the keys of a constraint those that their values are made from.
-func (t *courseTable) close(c *constraint, changes []*changeKey) {
+func (t *stateTable) close(c *constraint, changes []*changeKey) {
 	for grown := true; grown; {
 		grown = false
 		for _, s := range changes {
@@ -148,7 +148,7 @@ func (t *courseTable) close(c *constraint, changes []*changeKey) {
 }
 
 // addReference adds what a reference may stand for, and reports whether that is more than there was.
-func (t *courseTable) addReference(c *constraint, ref reference) (grown bool) {
+func (t *stateTable) addReference(c *constraint, ref reference) (grown bool) {
 	add := func(k keyID) {
 		grown = grown || !c.keys.has(int(k))
 		c.keys.add(int(k))
@@ -165,7 +165,7 @@ func (t *courseTable) addReference(c *constraint, ref reference) (grown bool) {
 }
 
 // touches reports whether an assignment may change one of the keys of a constraint.
-func (t *courseTable) touches(c *constraint, s *changeKey) bool {
+func (t *stateTable) touches(c *constraint, s *changeKey) bool {
 	if s.pattern == nil {
 		return c.keys.has(int(s.key))
 	}
@@ -175,7 +175,7 @@ func (t *courseTable) touches(c *constraint, s *changeKey) bool {
 }
 
 // effects returns the parts of statements that affect a constraint.
-func (t *courseTable) effects(c *constraint, list []statement) (effects []statement) {
+func (t *stateTable) effects(c *constraint, list []statement) (effects []statement) {
 	for _, s := range list {
 		switch s := s.(type) {
 		case *guard:
@@ -219,7 +219,7 @@ func (t *courseTable) effects(c *constraint, list []statement) (effects []statem
 }
 
 // begins reports whether a constraint may begin with one of effects: the limiting key is set.
-func (t *courseTable) begins(c *constraint, effects []statement) bool {
+func (t *stateTable) begins(c *constraint, effects []statement) bool {
 	return slices.ContainsFunc(effects, func(s statement) bool {
 		switch s := s.(type) {
 		case *guard:
@@ -235,24 +235,24 @@ func (t *courseTable) begins(c *constraint, effects []statement) bool {
 	})
 }
 
-// pendingBegins is begins for remnants.
-func (t *courseTable) pendingBegins(c *constraint, pending []remnantID) bool {
-	return slices.ContainsFunc(pending, func(id remnantID) bool {
-		remnant := &t.remnants.remnants[id]
-		if remnant.kind == remnantEffect {
-			return t.begins(c, []statement{remnant.effect})
+// pendingBegins is begins for residuals.
+func (t *stateTable) pendingBegins(c *constraint, pending []residualID) bool {
+	return slices.ContainsFunc(pending, func(id residualID) bool {
+		residual := &t.residuals.residuals[id]
+		if residual.kind == residualEffect {
+			return t.begins(c, []statement{residual.effect})
 		}
-		return t.pendingBegins(c, remnant.body)
+		return t.pendingBegins(c, residual.body)
 	})
 }
 
 // prepare finds out what may come above each node.
-func (t *courseTable) prepare(tally *tally) {
+func (t *stateTable) prepare(counter *counter) {
 	for i := range t.constraints {
 		c := &t.constraints[i]
 		c.asked, c.coming = make([]bitSet, t.config.nodes), newBitSet(t.config.nodes)
-		for _, n := range slices.Backward(tally.order) {
-			if !tally.alive[n.index] {
+		for _, n := range slices.Backward(counter.order) {
+			if !counter.alive[n.index] {
 				continue
 			}
 			var own bitSet
@@ -265,7 +265,7 @@ func (t *courseTable) prepare(tally *tally) {
 				}
 			}
 			coming := c.raises.has(n.index) || c.coming.has(n.index)
-			for _, child := range tally.childrenOf(n) {
+			for _, child := range counter.childrenOf(n) {
 				if coming {
 					c.coming.add(child.index)
 				}
@@ -298,19 +298,19 @@ func addEffectsAsked(rows bitSet, g *guard) {
 }
 
 // begin returns the part that is below the leaf.
-func (t *courseTable) begin(c *Config) *part {
-	p := &part{n: one, sight: sight{has: newBitSet(len(c.rows.rows))}}
+func (t *stateTable) begin(c *Config) *part {
+	p := &part{n: one, knownRows: knownRows{has: newBitSet(len(c.rows.rows))}}
 	if t.traced {
-		p.courses = append(p.courses, &trail{course: wayCourse})
+		p.states = append(p.states, &trail{state: wayState})
 	}
 	for i := range t.constraints {
-		id := t.id(course{constraint: i, sight: p.sight}, p.has)
-		p.courses = append(p.courses, &trail{course: id})
+		id := t.id(constraintState{constraint: i, knownRows: p.knownRows}, p.has)
+		p.states = append(p.states, &trail{state: id})
 	}
 	return p
 }
 
-func (t *courseTable) id(c course, asked bitSet) courseID {
+func (t *stateTable) id(c constraintState, asked bitSet) stateID {
 	key := binary.AppendUvarint(t.key[:0], uint64(c.constraint+1)) //nolint:gosec // never negative
 	key = binary.AppendVarint(key, int64(c.values))                //nolint:gosec // never negative
 	for _, id := range c.pending {
@@ -323,94 +323,94 @@ func (t *courseTable) id(c course, asked bitSet) courseID {
 			key = binary.LittleEndian.AppendUint64(key, w)
 		}
 	}
-	key = sight{begun: c.begun}.appendKey(append(key, 0), nil)
+	key = knownRows{begun: c.begun}.appendKey(append(key, 0), nil)
 	t.key = key
 	id, ok := t.ids[string(key)]
 	if !ok {
-		id = courseID(len(t.courses)) //nolint:gosec // memory ends before
+		id = stateID(len(t.states)) //nolint:gosec // memory ends before
 		t.ids[string(key)] = id
-		t.courses = append(t.courses, c)
+		t.states = append(t.states, c)
 	}
 	return id
 }
 
-// extend returns what becomes of courses when their ways go through n too.
-func (t *courseTable) extend(tally *tally, n *node, from []*trail) []*trail {
+// extend returns what becomes of states when their ways go through n too.
+func (t *stateTable) extend(counter *counter, n *node, from []*trail) []*trail {
 	if len(from) == 0 {
 		return nil
 	}
-	courses := make([]*trail, 0, len(from))
+	states := make([]*trail, 0, len(from))
 	for _, f := range from {
-		id := f.course
-		if id != wayCourse {
+		id := f.state
+		if id != wayState {
 			var known bool
-			if id, known = tally.lens[f.course]; !known {
-				id = t.next(tally, n, t.courses[f.course])
-				tally.lens[f.course] = id
+			if id, known = counter.transitions[f.state]; !known {
+				id = t.next(counter, n, t.states[f.state])
+				counter.transitions[f.state] = id
 			}
 		}
-		if id != noCourse {
-			courses = append(courses, &trail{id, n, f})
+		if id != noState {
+			states = append(states, &trail{id, n, f})
 		}
 	}
-	slices.SortStableFunc(courses, byCourse)
-	return slices.CompactFunc(courses, func(a, b *trail) bool { return a.course == b.course })
+	slices.SortStableFunc(states, byState)
+	return slices.CompactFunc(states, func(a, b *trail) bool { return a.state == b.state })
 }
 
-func byCourse(a, b *trail) int { return int(a.course) - int(b.course) }
+func byState(a, b *trail) int { return int(a.state) - int(b.state) }
 
-// mergeTrails returns each course of both once, with its way in a if it is there.
+// mergeTrails returns each state of both once, with its way in a if it is there.
 func mergeTrails(a, b []*trail) []*trail {
-	if slices.EqualFunc(a, b, func(a, b *trail) bool { return a.course == b.course }) {
+	if slices.EqualFunc(a, b, func(a, b *trail) bool { return a.state == b.state }) {
 		return a
 	}
 	all := slices.Concat(a, b)
-	slices.SortStableFunc(all, byCourse)
-	return slices.CompactFunc(all, func(a, b *trail) bool { return a.course == b.course })
+	slices.SortStableFunc(all, byState)
+	return slices.CompactFunc(all, func(a, b *trail) bool { return a.state == b.state })
 }
 
-// next returns what becomes of a course at n.
-func (t *courseTable) next(tally *tally, n *node, from course) courseID {
+// next returns what becomes of a state at n.
+func (t *stateTable) next(counter *counter, n *node, from constraintState) stateID {
 	if from.values == badValues {
 		return t.id(from, nil)
 	}
 	c := &t.constraints[from.constraint]
-	next := course{constraint: from.constraint, values: from.values}
-	next.sight = tally.look(n, from.sight)
-	known := tally.known(n, next.sight)
+	next := constraintState{constraint: from.constraint, values: from.values}
+	next.knownRows = counter.look(n, from.knownRows)
+	known := counter.known(n, next.knownRows)
 	for _, id := range from.pending {
-		next.pending = t.remnants.appendRestOfEffect(next.pending, id, known)
+		next.pending = t.residuals.appendRestOfEffect(next.pending, id, known)
 	}
 	for _, s := range c.effects[n.index] {
-		next.pending = t.remnants.appendEffects(next.pending, s, known)
+		next.pending = t.residuals.appendEffects(next.pending, s, known)
 	}
 	for len(next.pending) > 0 && next.values != badValues {
-		remnant := &t.remnants.remnants[next.pending[0]]
-		if remnant.kind != remnantEffect {
+		residual := &t.residuals.residuals[next.pending[0]]
+		if residual.kind != residualEffect {
 			break
 		}
-		next.values = t.values.apply(next.values, next.pending[0], remnant.effect)
+		next.values = t.values.apply(next.values, next.pending[0], residual.effect)
 		next.pending = next.pending[1:]
 	}
 	if next.values == badValues {
-		next.pending, next.sight = nil, sight{}
+		next.pending, next.knownRows = nil, knownRows{}
 		return t.id(next, nil)
 	}
 	matters := c.coming.has(n.index) || t.pendingBegins(c, next.pending) || c.limit != noKey && t.values.has(next.values, c.limit)
 	if !matters {
-		return noCourse
+		return noState
 	}
-	tally.trim(n, &next.sight, c.asked[n.index], next.pending)
+	counter.trim(n, &next.knownRows, c.asked[n.index], next.pending)
 	return t.id(next, c.asked[n.index])
 }
 
-// failing returns the first of courses at the root with which a variant cannot be built.
-func (t *courseTable) failing(courses []*trail) *trail {
-	for _, f := range courses {
-		if f.course == wayCourse {
+// failing returns the first of states at the root with which a variant cannot be built.
+func (t *stateTable) failing(states []*trail) *trail {
+	for _, f := range states {
+		if f.state == wayState {
 			continue
 		}
-		c := &t.courses[f.course]
+		c := &t.states[f.state]
 		if con := &t.constraints[c.constraint]; t.values.fail(c.values, con) {
 			return f
 		}

@@ -22,7 +22,7 @@ func (c *Config) lossyJoins() (warnings diag.List) {
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), lossyLimit)
 	defer cancel()
-	t := newTally(ctx, c, Options{})
+	t := newCounter(ctx, c, Options{})
 	_, wrong := t.count()
 	for _, n := range t.order {
 		factors := t.factorsOf(n)

@@ -10,7 +10,7 @@ import (
 )
 
 // extendJoin is extend for combinations.
-func (t *tally) extendJoin(n *node, from *part, more []*pick) *part {
+func (t *counter) extendJoin(n *node, from *part, more []*pick) *part {
 	var sums []*sum
 	for _, s := range from.join.sums {
 		extended := newSum()
@@ -41,7 +41,7 @@ type defect struct {
 }
 
 // value returns the number of a sum at the root, or a defect in it.
-func (t *tally) value(s *sum) (*big.Int, *defect) {
+func (t *counter) value(s *sum) (*big.Int, *defect) {
 	total := new(big.Int)
 	for _, p := range s.parts {
 		n, wrong := t.valueOf(p)
@@ -51,22 +51,22 @@ func (t *tally) value(s *sum) (*big.Int, *defect) {
 		if j := p.join; j != nil && j.factors > 2 && n.Sign() > 0 {
 			t.note(j.node, new(big.Int).Mul(n, p.n), new(big.Int).Mul(t.allOf(j), p.n))
 		}
-		if n.Sign() > 0 && t.way == nil && len(p.courses) > 0 {
-			t.way = p.courses[0]
+		if n.Sign() > 0 && t.way == nil && len(p.states) > 0 {
+			t.way = p.states[0]
 		}
 		total.Add(total, n.Mul(n, p.n))
 	}
 	return total, nil
 }
 
-func (t *tally) valueOf(p *part) (*big.Int, *defect) {
+func (t *counter) valueOf(p *part) (*big.Int, *defect) {
 	switch {
 	case !t.counts(p):
 		return new(big.Int), nil
 	case p.join != nil:
 		return t.combinationsOf(p.join)
 	}
-	if trail := t.courses.failing(p.courses); trail != nil {
+	if trail := t.states.failing(p.states); trail != nil {
 		return nil, &defect{trail: trail}
 	}
 	return big.NewInt(1), nil
@@ -102,10 +102,10 @@ func singleFactor(n *node) (acts []*pick, ok bool) {
 	return factors, false
 }
 
-// canMultiply reports whether a tally counts what the joins of n multiply; if not, the config is nested.
-func (t *tally) canMultiply(n *node, factors []*pick) bool {
+// canMultiply reports whether a counter counts what the joins of n multiply; if not, the config is nested.
+func (t *counter) canMultiply(n *node, factors []*pick) bool {
 	below := slices.ContainsFunc(t.childrenOf(n), func(c *node) bool { return t.multiplied[c.index] })
-	if below || len(factors) > maxFactors || t.courses.renames || t.namesMayMeet(n, factors) {
+	if below || len(factors) > maxFactors || t.states.renames || t.namesMayCollide(n, factors) {
 		t.nested = true
 	}
 	return !t.nested
@@ -122,7 +122,7 @@ func acting(factors []*pick, set uint) (acting []*pick) {
 }
 
 // multiply makes the part of a node whose joins multiply.
-func (t *tally) multiply(n *node) *sum {
+func (t *counter) multiply(n *node) *sum {
 	factors, _ := singleFactor(n)
 	if !t.canMultiply(n, factors) {
 		return nil
@@ -140,7 +140,7 @@ func (t *tally) multiply(n *node) *sum {
 
 // multiplyLast counts what the joins of n multiply, above which nothing branches: each set of factors by itself, as if it
 // stood at the end of the config.
-func (t *tally) multiplyLast(n *node, most int) (*big.Int, *defect) {
+func (t *counter) multiplyLast(n *node, most int) (*big.Int, *defect) {
 	factors, _ := singleFactor(n)
 	t.above = make([]bitSet, t.config.nodes) // nothing stands above n but what is the same for all
 	if !t.canMultiply(n, factors) {
@@ -174,7 +174,7 @@ func (t *tally) multiplyLast(n *node, most int) (*big.Int, *defect) {
 // A yield is how many variants the joins of a node make, and how many combinations of their words there are.
 type yield struct{ made, all *big.Int }
 
-func (t *tally) note(n *node, made, all *big.Int) {
+func (t *counter) note(n *node, made, all *big.Int) {
 	y, ok := t.yields[n]
 	if !ok {
 		y = yield{new(big.Int), new(big.Int)}
@@ -183,7 +183,7 @@ func (t *tally) note(n *node, made, all *big.Int) {
 }
 
 // allOf returns how many combinations of a join's words there are.
-func (t *tally) allOf(j *joinParts) *big.Int {
+func (t *counter) allOf(j *joinParts) *big.Int {
 	all := big.NewInt(1)
 	for i := range j.factors {
 		if n, wrong := t.value(j.sums[slices.Index(j.sets, 1<<i)]); wrong == nil {
@@ -230,7 +230,7 @@ func joinSets(factors int) []uint {
 // combinations returns how many variants a join of so many factors makes, given the number for a set of factors and a
 // way for one that has any. What joins do to the list of their node (see joinList) binds the later factors, for all but
 // the first variant of a factor, by the next factor too.
-func (t *tally) combinations(
+func (t *counter) combinations(
 	factors int, count func(set uint) (*big.Int, *defect), way func(set uint) *trail,
 ) (*big.Int, *defect) {
 	// A variant that is one of two factors is joined with itself. With three factors and more, or with defaults, that may
@@ -273,18 +273,18 @@ func (t *tally) combinations(
 	}
 	n, wrong := combine(0, 0)
 	if n == nil {
-		n = new(big.Int) // of no use: the tally has ended, or there is a defect
+		n = new(big.Int) // of no use: the counter has ended, or there is a defect
 	}
 	return n, wrong
 }
 
 // combinationsOf returns the number of a part that is a join's, at the root.
-func (t *tally) combinationsOf(j *joinParts) (*big.Int, *defect) {
+func (t *counter) combinationsOf(j *joinParts) (*big.Int, *defect) {
 	of := func(set uint) *sum { return j.sums[slices.Index(j.sets, set)] }
 	way := func(set uint) *trail {
 		for _, p := range of(set).parts {
 			if n, wrong := t.valueOf(p); wrong == nil && n.Sign() > 0 {
-				return p.courses[0]
+				return p.states[0]
 			}
 		}
 		return nil

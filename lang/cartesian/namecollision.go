@@ -7,13 +7,13 @@ import (
 	"strings"
 )
 
-// namesMayMeet reports whether two variants that differ, of factors of n's joins that are merged, may have names of which
+// namesMayCollide reports whether two variants that differ, of factors of n's joins that are merged, may have names of which
 // one begins with the other: joins fail on these. It may say so too often. A variant that is joined with itself is
-// another matter, see tally.meeting.
-func (t *tally) namesMayMeet(n *node, factors []*pick) bool {
+// another matter, see counter.collision.
+func (t *counter) namesMayCollide(n *node, factors []*pick) bool {
 	for i := range len(factors) - 1 {
 		for _, short := range []bool{false, true} {
-			m := &meeting{short: short, above: t.above[n.index], seen: map[pair]bool{}}
+			m := &collision{short: short, above: t.above[n.index], seen: map[pair]bool{}}
 			first, second := m.side(t, n, factors[i].filter), m.side(t, n, factors[i+1].filter)
 			if m.meet(first, second, "", false) {
 				return true
@@ -23,15 +23,15 @@ func (t *tally) namesMayMeet(n *node, factors []*pick) bool {
 	return false
 }
 
-// A meeting looks for two ways from a node to the leaf that meet in their names. It goes down both at once, as long as
+// A collision looks for two ways from a node to the leaf that meet in their names. It goes down both at once, as long as
 // their names begin alike.
-type meeting struct {
+type collision struct {
 	short bool
 	above bitSet
 	seen  map[pair]bool // pairs that do not meet, or are being looked at
 }
 
-// maxPairs is where a meeting gives up and says yes.
+// maxPairs is where a collision gives up and says yes.
 const maxPairs = 1 << 18
 
 // A side is one of the ways.
@@ -51,7 +51,7 @@ type pair struct {
 	apart                   bool
 }
 
-func (m *meeting) side(t *tally, n *node, f filter) side {
+func (m *collision) side(t *counter, n *node, f filter) side {
 	s := side{node: n}
 	for _, w := range f {
 		var labels []labelID
@@ -80,7 +80,7 @@ func (s side) to(n *node) side {
 }
 
 // possible reports whether the way may have all labels of a word.
-func (m *meeting) possible(s side) bool {
+func (m *collision) possible(s side) bool {
 	return slices.ContainsFunc(s.words, func(w []labelID) bool {
 		return !slices.ContainsFunc(w, func(l labelID) bool {
 			i := slices.Index(s.labels, l)
@@ -89,7 +89,7 @@ func (m *meeting) possible(s side) bool {
 	})
 }
 
-func (m *meeting) text(n *node) string {
+func (m *collision) text(n *node) string {
 	switch {
 	case len(n.labels) == 0, m.short && n.hidden:
 		return ""
@@ -101,7 +101,7 @@ func (m *meeting) text(n *node) string {
 
 // meet reports whether two sides may meet. The name of one is as long as more longer than that of the other: of the first
 // if more begins with "+", of the second if it begins with "-".
-func (m *meeting) meet(a, b side, more string, apart bool) bool {
+func (m *collision) meet(a, b side, more string, apart bool) bool {
 	if !m.possible(a) || !m.possible(b) {
 		return false
 	}

@@ -7,41 +7,41 @@ import (
 	"slices"
 )
 
-// A remnant is what a statement still says when a part of the labels of a variant is known: words and rows that are
-// decided are gone from its filter. Remnants that say the same have the same number.
-type remnant struct {
-	kind   remnantKind
+// A residual is what a statement still says when a part of the labels of a variant is known: words and rows that are
+// decided are gone from its filter. Residuals that say the same have the same number.
+type residual struct {
+	kind   residualKind
 	filter filter
-	body   []remnantID // of conditions
-	effect statement   // of remnantEffect
-	long   []rowID     // rows of several labels in it and its body
+	body   []residualID // of conditions
+	effect statement    // of residualEffect
+	long   []rowID      // rows of several labels in it and its body
 }
 
-type remnantID int32
+type residualID int32
 
-type remnantKind byte
+type residualKind byte
 
 const (
-	remnantOnly remnantKind = iota
-	remnantNo
-	remnantIf // a condition; its body are remnants that decide which variants there are, in any order
-	remnantUnless
-	remnantEffect // a statement that changes values
-	effectIf      // a condition; its body are effects, in the order of the text
+	residualOnly residualKind = iota
+	residualNo
+	residualIf // a condition; its body are residuals that decide which variants there are, in any order
+	residualUnless
+	residualEffect // a statement that changes values
+	effectIf       // a condition; its body are effects, in the order of the text
 	effectUnless
 )
 
-// remnantTable numbers remnants.
-type remnantTable struct {
-	rows     *rowTable
-	remnants []remnant
-	ids      map[string]remnantID
-	effects  map[statement]remnantID
-	key      []byte
+// residualTable numbers residuals.
+type residualTable struct {
+	rows      *rowTable
+	residuals []residual
+	ids       map[string]residualID
+	effects   map[statement]residualID
+	key       []byte
 }
 
-func newRemnantTable(rows *rowTable) *remnantTable {
-	return &remnantTable{rows: rows, ids: map[string]remnantID{}, effects: map[statement]remnantID{}}
+func newResidualTable(rows *rowTable) *residualTable {
+	return &residualTable{rows: rows, ids: map[string]residualID{}, effects: map[statement]residualID{}}
 }
 
 // truth is what is known of a row or a filter.
@@ -56,7 +56,7 @@ const (
 // A look says what is known of rows.
 type look func(rowID) truth
 
-func (t *remnantTable) id(kind remnantKind, f filter, body []remnantID) remnantID {
+func (t *residualTable) id(kind residualKind, f filter, body []residualID) residualID {
 	k := t.key[:0]
 	k = append(k, byte(kind))
 	for _, w := range f {
@@ -72,14 +72,14 @@ func (t *remnantTable) id(kind remnantKind, f filter, body []remnantID) remnantI
 	t.key = k
 	id, ok := t.ids[string(k)]
 	if !ok {
-		id = remnantID(len(t.remnants)) //nolint:gosec // memory ends before
+		id = residualID(len(t.residuals)) //nolint:gosec // memory ends before
 		t.ids[string(k)] = id
-		t.remnants = append(t.remnants, remnant{kind: kind, filter: f, body: body, long: t.longRows(f, body)})
+		t.residuals = append(t.residuals, residual{kind: kind, filter: f, body: body, long: t.longRows(f, body)})
 	}
 	return id
 }
 
-func (t *remnantTable) longRows(f filter, body []remnantID) (long []rowID) {
+func (t *residualTable) longRows(f filter, body []residualID) (long []rowID) {
 	for _, w := range f {
 		for _, r := range w {
 			if len(t.rows.rows[r]) > 1 {
@@ -88,19 +88,19 @@ func (t *remnantTable) longRows(f filter, body []remnantID) (long []rowID) {
 		}
 	}
 	for _, b := range body {
-		long = append(long, t.remnants[b].long...)
+		long = append(long, t.residuals[b].long...)
 	}
 	slices.Sort(long)
 	return slices.Compact(long)
 }
 
-// effect returns the remnant that is a statement which changes values.
-func (t *remnantTable) effect(s statement) remnantID {
+// effect returns the residual that is a statement which changes values.
+func (t *residualTable) effect(s statement) residualID {
 	id, ok := t.effects[s]
 	if !ok {
-		id = remnantID(len(t.remnants)) //nolint:gosec // memory ends before
+		id = residualID(len(t.residuals)) //nolint:gosec // memory ends before
 		t.effects[s] = id
-		t.remnants = append(t.remnants, remnant{kind: remnantEffect, effect: s})
+		t.residuals = append(t.residuals, residual{kind: residualEffect, effect: s})
 	}
 	return id
 }
@@ -147,20 +147,20 @@ func (w word) hasAll(other word) bool {
 }
 
 // appendDecision appends to out what a statement that decides comes to. It returns false when that is: no variant.
-func (t *remnantTable) appendDecision(out []remnantID, s statement, known look) ([]remnantID, bool) {
+func (t *residualTable) appendDecision(out []residualID, s statement, known look) ([]residualID, bool) {
 	switch s := s.(type) {
 	case *pick:
 		if s.only {
-			return t.appendPart(out, remnantOnly, s.filter, nil, known)
+			return t.appendPart(out, residualOnly, s.filter, nil, known)
 		}
-		return t.appendPart(out, remnantNo, s.filter, nil, known)
+		return t.appendPart(out, residualNo, s.filter, nil, known)
 	case *guard:
-		kind := remnantIf
+		kind := residualIf
 		if s.negated {
-			kind = remnantUnless
+			kind = residualUnless
 		}
-		return t.appendPart(out, kind, s.filter, func() ([]remnantID, bool) {
-			var inner []remnantID
+		return t.appendPart(out, kind, s.filter, func() ([]residualID, bool) {
+			var inner []residualID
 			for _, d := range s.decisions {
 				var ok bool
 				if inner, ok = t.appendDecision(inner, d, known); !ok {
@@ -173,11 +173,11 @@ func (t *remnantTable) appendDecision(out []remnantID, s statement, known look) 
 	return out, true // faults are effects
 }
 
-// appendRest appends to out what is left of a remnant that decides.
-func (t *remnantTable) appendRest(out []remnantID, id remnantID, known look) ([]remnantID, bool) {
-	c := t.remnants[id]
-	return t.appendPart(out, c.kind, c.filter, func() ([]remnantID, bool) {
-		var inner []remnantID
+// appendRest appends to out what is left of a residual that decides.
+func (t *residualTable) appendRest(out []residualID, id residualID, known look) ([]residualID, bool) {
+	c := t.residuals[id]
+	return t.appendPart(out, c.kind, c.filter, func() ([]residualID, bool) {
+		var inner []residualID
 		for _, d := range c.body {
 			var ok bool
 			if inner, ok = t.appendRest(inner, d, known); !ok {
@@ -189,33 +189,33 @@ func (t *remnantTable) appendRest(out []remnantID, id remnantID, known look) ([]
 }
 
 // appendPart appends to out what is left of what decides; body returns the same of a condition's body.
-func (t *remnantTable) appendPart(
-	out []remnantID, kind remnantKind, f filter, body func() ([]remnantID, bool), known look,
-) ([]remnantID, bool) {
+func (t *residualTable) appendPart(
+	out []residualID, kind residualKind, f filter, body func() ([]residualID, bool), known look,
+) ([]residualID, bool) {
 	holds, left := f.decide(known)
 	switch kind {
-	case remnantOnly:
+	case residualOnly:
 		if holds == undecided {
 			out = append(out, t.id(kind, left, nil))
 		}
 		return out, holds != never
-	case remnantNo:
+	case residualNo:
 		if holds == undecided {
 			out = append(out, t.id(kind, left, nil))
 		}
 		return out, holds != always
 	}
-	if holds == always && kind == remnantUnless || holds == never && kind == remnantIf {
+	if holds == always && kind == residualUnless || holds == never && kind == residualIf {
 		return out, true
 	}
 	inner, possible := body()
 	switch {
 	case holds != undecided:
 		return append(out, inner...), possible
-	case !possible && kind == remnantIf:
-		return append(out, t.id(remnantNo, left, nil)), true
+	case !possible && kind == residualIf:
+		return append(out, t.id(residualNo, left, nil)), true
 	case !possible:
-		return append(out, t.id(remnantOnly, left, nil)), true
+		return append(out, t.id(residualOnly, left, nil)), true
 	case len(inner) == 0:
 		return out, true
 	}
@@ -224,7 +224,7 @@ func (t *remnantTable) appendPart(
 }
 
 // appendEffects appends to out what is left of a statement that changes values, or of the effects in a condition.
-func (t *remnantTable) appendEffects(out []remnantID, s statement, known look) []remnantID {
+func (t *residualTable) appendEffects(out []residualID, s statement, known look) []residualID {
 	g, ok := s.(*guard)
 	if !ok {
 		return append(out, t.effect(s))
@@ -233,7 +233,7 @@ func (t *remnantTable) appendEffects(out []remnantID, s statement, known look) [
 	if g.negated {
 		kind = effectUnless
 	}
-	return t.appendEffectPart(out, kind, g.filter, func() (inner []remnantID) {
+	return t.appendEffectPart(out, kind, g.filter, func() (inner []residualID) {
 		for _, s := range g.body {
 			inner = t.appendEffects(inner, s, known)
 		}
@@ -242,12 +242,12 @@ func (t *remnantTable) appendEffects(out []remnantID, s statement, known look) [
 }
 
 // appendRestOfEffect appends to out what is left of an effect.
-func (t *remnantTable) appendRestOfEffect(out []remnantID, id remnantID, known look) []remnantID {
-	c := t.remnants[id]
-	if c.kind == remnantEffect {
+func (t *residualTable) appendRestOfEffect(out []residualID, id residualID, known look) []residualID {
+	c := t.residuals[id]
+	if c.kind == residualEffect {
 		return append(out, id)
 	}
-	return t.appendEffectPart(out, c.kind, c.filter, func() (inner []remnantID) {
+	return t.appendEffectPart(out, c.kind, c.filter, func() (inner []residualID) {
 		for _, e := range c.body {
 			inner = t.appendRestOfEffect(inner, e, known)
 		}
@@ -255,7 +255,7 @@ func (t *remnantTable) appendRestOfEffect(out []remnantID, id remnantID, known l
 	}, known)
 }
 
-func (t *remnantTable) appendEffectPart(out []remnantID, kind remnantKind, f filter, body func() []remnantID, known look) []remnantID {
+func (t *residualTable) appendEffectPart(out []residualID, kind residualKind, f filter, body func() []residualID, known look) []residualID {
 	holds, left := f.decide(known)
 	if holds == always && kind == effectUnless || holds == never && kind == effectIf {
 		return out

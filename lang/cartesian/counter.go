@@ -10,22 +10,22 @@ import (
 	"slices"
 )
 
-// A tally counts the variants of a tree without going to each. It goes through the nodes once, from the leaf up to the
+// A counter counts the variants of a tree without going to each. It goes through the nodes once, from the leaf up to the
 // root, which is the order of the text. At each node it knows the ways from there to the leaf as parts: ways that what
 // stands above cannot tell apart are one part, with their number. What makes a difference above is what statements still
-// ask of the labels there (see remnant), and which rows that are asked for above the ways have.
+// ask of the labels there (see residual), and which rows that are asked for above the ways have.
 //
-// Whether a variant cannot be built is decided the same way, by courses. Joins, which multiply ways, are parts with parts
+// Whether a variant cannot be built is decided the same way, by states. Joins, which multiply ways, are parts with parts
 // in them, that have a number at the root only; and what a default keeps from counting knows its blockers up to there.
-type tally struct {
-	ctx        context.Context //nolint:containedctx // a tally lives within one call
+type counter struct {
+	ctx        context.Context //nolint:containedctx // a counter lives within one call
 	config     *Config
 	options    Options
 	order      []*node // each node after its children
 	parents    []int   // by node: nodes above it
 	multiplied []bool  // by node: there are joins at or below it that multiply
-	remnants   *remnantTable
-	courses    *courseTable
+	residuals  *residualTable
+	states     *stateTable
 
 	chosen   map[*node]*node // the only child that counts, of some nodes
 	unjoined *node           // the joins of this node do not act
@@ -45,34 +45,34 @@ type tally struct {
 	parts []*sum
 
 	// Of the node that is being passed:
-	cache    map[remnantID]rest
-	lens     courseLens
-	blocking map[*blocker]*blocker // what becomes of blockers
-	asked    bitSet                // rows that decisions above ask for
-	blockers map[string]*blocker
-	numbered uint32 // blockers, so far
+	cache       map[residualID]rest
+	transitions stateTransitions
+	blocking    map[*blocker]*blocker // what becomes of blockers
+	asked       bitSet                // rows that decisions above ask for
+	blockers    map[string]*blocker
+	numbered    uint32 // blockers, so far
 }
 
-// A rest is what remnants that decide come to.
+// A rest is what residuals that decide come to.
 type rest struct {
-	remnants []remnantID
-	possible bool
+	residuals []residualID
+	possible  bool
 }
 
 // A part is ways from a node to the leaf, or combinations of them.
 type part struct {
 	key string   // for all parts of a node that are the same
 	n   *big.Int // how many ways
-	sight
-	open    []remnantID
-	courses []*trail // sorted
+	knownRows
+	open   []residualID
+	states []*trail // sorted
 
 	blockers []*blocker // sorted
 	join     *joinParts // counts combinations
 }
 
-// A sight is what is known of rows on the ways from a node to the leaf.
-type sight struct {
+// A knownRows is what is known of rows on the ways from a node to the leaf.
+type knownRows struct {
 	has   bitSet
 	begun []begun // sorted
 }
@@ -104,8 +104,8 @@ func (s *sum) add(p *part) {
 	s.parts = append(s.parts, p)
 }
 
-func newTally(ctx context.Context, c *Config, o Options) *tally {
-	t := &tally{ctx: ctx, config: c, options: o, remnants: newRemnantTable(c.rows), chosen: map[*node]*node{}, yields: map[*node]yield{}}
+func newCounter(ctx context.Context, c *Config, o Options) *counter {
+	t := &counter{ctx: ctx, config: c, options: o, residuals: newResidualTable(c.rows), chosen: map[*node]*node{}, yields: map[*node]yield{}}
 	t.parents = make([]int, c.nodes)
 	seen := make([]bool, c.nodes)
 	var visit func(n *node)
@@ -126,7 +126,7 @@ func newTally(ctx context.Context, c *Config, o Options) *tally {
 		_, single := singleFactor(n)
 		t.multiplied[n.index] = !single || slices.ContainsFunc(n.children, func(c *node) bool { return t.multiplied[c.index] })
 	}
-	t.courses = newCourseTable(ctx, c, t.order, t.remnants)
+	t.states = newStateTable(ctx, c, t.order, t.residuals)
 	return t
 }
 
@@ -134,11 +134,11 @@ func newTally(ctx context.Context, c *Config, o Options) *tally {
 const maxSplit = 200
 
 // count returns how many variants there are, and what is wrong with one of them.
-func (t *tally) count() (*big.Int, *defect) { return t.split(t.config.root, maxSplit) }
+func (t *counter) count() (*big.Int, *defect) { return t.split(t.config.root, maxSplit) }
 
 // split counts apart what comes of each variant of the last sets of the config, if those choose among the other sets:
 // then little is left of each, and it is known from the start what that is.
-func (t *tally) split(n *node, most int) (*big.Int, *defect) {
+func (t *counter) split(n *node, most int) (*big.Int, *defect) {
 	for {
 		if _, single := singleFactor(n); !single && n != t.unjoined {
 			return t.multiplyLast(n, most)
@@ -193,15 +193,15 @@ func choosesAmongOthers(n *node) bool {
 	}
 }
 
-func (t *tally) ended() bool { return t.nested || t.ctx.Err() != nil }
+func (t *counter) ended() bool { return t.nested || t.ctx.Err() != nil }
 
-func (t *tally) tick() bool {
+func (t *counter) tick() bool {
 	t.steps++
 	return t.steps%1024 == 0 && t.ctx.Err() != nil
 }
 
-// single counts by one tally, which goes to the chosen children only.
-func (t *tally) single() (*big.Int, *defect) {
+// single counts by one counter, which goes to the chosen children only.
+func (t *counter) single() (*big.Int, *defect) {
 	t.prepare()
 	for _, n := range t.order {
 		if t.alive[n.index] {
@@ -221,7 +221,7 @@ func (t *tally) single() (*big.Int, *defect) {
 // maxSure is how many nodes are known of which surely decide above a node.
 const maxSure = 64
 
-func (t *tally) childrenOf(n *node) []*node {
+func (t *counter) childrenOf(n *node) []*node {
 	if child := t.chosen[n]; child != nil {
 		return []*node{child}
 	}
@@ -229,7 +229,7 @@ func (t *tally) childrenOf(n *node) []*node {
 }
 
 // prepare finds out what may stand above each node, and which nodes no way to a variant goes through.
-func (t *tally) prepare() {
+func (t *counter) prepare() {
 	nodes, c := t.config.nodes, t.config
 	t.alive, t.early = make([]bool, nodes), make([]bool, nodes)
 	t.above, t.users, t.parts = make([]bitSet, nodes), make([]int, nodes), make([]*sum, nodes)
@@ -283,11 +283,11 @@ func (t *tally) prepare() {
 		}
 	}
 	t.prepareAsked()
-	t.courses.prepare(t)
+	t.states.prepare(t)
 }
 
 // prepareAsked finds out which rows are asked for above each node.
-func (t *tally) prepareAsked() {
+func (t *counter) prepareAsked() {
 	nodes, rows := t.config.nodes, len(t.config.rows.rows)
 	t.wants, t.bars = make([]bitSet, nodes), make([]bitSet, nodes)
 	for _, n := range slices.Backward(t.order) {
@@ -322,7 +322,7 @@ func (t *tally) prepareAsked() {
 }
 
 // factorsOf returns all factors of the joins that act at n.
-func (t *tally) factorsOf(n *node) []*pick {
+func (t *counter) factorsOf(n *node) []*pick {
 	if n == t.unjoined {
 		return nil
 	}
@@ -374,7 +374,7 @@ func commonNodes(a, b []*node) []*node {
 }
 
 // isDead reports whether an "only" that surely acts on ways through n finds its labels on none of them.
-func (t *tally) isDead(n *node, deciding []*node) bool {
+func (t *counter) isDead(n *node, deciding []*node) bool {
 	above := t.above[n.index]
 	possible := func(l labelID) bool {
 		return above.has(int(l)) || n.below.has(int(l)) || slices.ContainsFunc(n.labels, func(own nodeLabel) bool { return own.is(l) })
@@ -392,7 +392,7 @@ func (t *tally) isDead(n *node, deciding []*node) bool {
 }
 
 // pass makes the parts of n from those of the nodes below it.
-func (t *tally) pass(n *node) {
+func (t *counter) pass(n *node) {
 	t.newCaches()
 	t.blockers = map[string]*blocker{}
 	t.asked = slices.Clone(t.wants[n.index])
@@ -412,16 +412,16 @@ func (t *tally) pass(n *node) {
 	}
 }
 
-func (t *tally) newCaches() {
-	t.cache, t.lens, t.blocking = map[remnantID]rest{}, newCourseLens(), map[*blocker]*blocker{}
+func (t *counter) newCaches() {
+	t.cache, t.transitions, t.blocking = map[residualID]rest{}, newStateTransitions(), map[*blocker]*blocker{}
 }
 
 // gather adds up what comes of the children of n, where more picks act than those of n.
-func (t *tally) gather(n *node, more []*pick) *sum {
+func (t *counter) gather(n *node, more []*pick) *sum {
 	all := newSum()
 	children := t.childrenOf(n)
 	if len(n.children) == 0 {
-		all.add(t.extend(n, t.courses.begin(t.config), more))
+		all.add(t.extend(n, t.states.begin(t.config), more))
 		return all
 	}
 	if t.options.Defaults && n.preferred >= 0 && len(children) > 1 {
@@ -443,7 +443,7 @@ func (t *tally) gather(n *node, more []*pick) *sum {
 }
 
 // extendAll adds to a sum what comes of parts when their ways go through n too.
-func (t *tally) extendAll(into *sum, n *node, from *sum, more []*pick) {
+func (t *counter) extendAll(into *sum, n *node, from *sum, more []*pick) {
 	if from == nil {
 		return
 	}
@@ -456,48 +456,48 @@ func (t *tally) extendAll(into *sum, n *node, from *sum, more []*pick) {
 }
 
 // extend returns the part whose ways go through n, too; nil if none do. The picks in more act as if they stood there.
-func (t *tally) extend(n *node, from *part, more []*pick) *part {
+func (t *counter) extend(n *node, from *part, more []*pick) *part {
 	if from.join != nil {
 		return t.blockAbove(n, t.extendJoin(n, from, more), from.blockers, more)
 	}
 	p := &part{n: from.n}
-	p.sight = t.look(n, from.sight)
-	known := t.known(n, p.sight)
+	p.knownRows = t.look(n, from.knownRows)
+	known := t.known(n, p.knownRows)
 	var possible bool
 	for _, id := range from.open {
-		c := &t.remnants.remnants[id]
+		c := &t.residuals.residuals[id]
 		if from.includesAny(c.long) || p.includesAny(c.long) {
-			if p.open, possible = t.remnants.appendRest(p.open, id, known); !possible {
+			if p.open, possible = t.residuals.appendRest(p.open, id, known); !possible {
 				return nil
 			}
 			continue
 		}
 		left, ok := t.cache[id]
 		if !ok { // n alone decides on it
-			left.remnants, left.possible = t.remnants.appendRest(nil, id, known)
+			left.residuals, left.possible = t.residuals.appendRest(nil, id, known)
 			t.cache[id] = left
 		}
 		if !left.possible {
 			return nil
 		}
-		p.open = append(p.open, left.remnants...)
+		p.open = append(p.open, left.residuals...)
 	}
 	if p.open, possible = t.appendOwn(p.open, n, more, known); !possible {
 		return nil
 	}
 	slices.Sort(p.open)
 	p.open = slices.Compact(p.open)
-	t.trim(n, &p.sight, t.asked, p.open)
+	t.trim(n, &p.knownRows, t.asked, p.open)
 	p.key = p.encode(t.asked)
-	p.courses = t.courses.extend(t, n, from.courses)
+	p.states = t.states.extend(t, n, from.states)
 	return t.blockAbove(n, p, from.blockers, more)
 }
 
 // appendOwn appends what the decisions at a node come to.
-func (t *tally) appendOwn(out []remnantID, n *node, more []*pick, known look) (_ []remnantID, possible bool) {
+func (t *counter) appendOwn(out []residualID, n *node, more []*pick, known look) (_ []residualID, possible bool) {
 	own := func(decisions []statement) bool {
 		for _, d := range decisions {
-			if out, possible = t.remnants.appendDecision(out, d, known); !possible {
+			if out, possible = t.residuals.appendDecision(out, d, known); !possible {
 				return false
 			}
 		}
@@ -527,8 +527,8 @@ func (t *tally) appendOwn(out []remnantID, n *node, more []*pick, known look) (_
 }
 
 // look returns what is known of rows when the labels of n stand in front.
-func (t *tally) look(n *node, from sight) sight {
-	s := sight{has: slices.Clone(from.has), begun: from.begun}
+func (t *counter) look(n *node, from knownRows) knownRows {
+	s := knownRows{has: slices.Clone(from.has), begun: from.begun}
 	rows := t.config.rows
 	for _, l := range slices.Backward(n.labels) {
 		var next []begun
@@ -559,7 +559,7 @@ func (t *tally) look(n *node, from sight) sight {
 }
 
 // known tells what is known of rows at n: they may yet come above it.
-func (t *tally) known(n *node, s sight) look {
+func (t *counter) known(n *node, s knownRows) look {
 	above := t.above[n.index]
 	return func(r rowID) truth {
 		if s.has.has(int(r)) {
@@ -583,7 +583,7 @@ func (t *tally) known(n *node, s sight) look {
 }
 
 // includesAny reports whether some of rows, which are sorted, are begun.
-func (s sight) includesAny(rows []rowID) bool {
+func (s knownRows) includesAny(rows []rowID) bool {
 	if len(rows) == 0 {
 		return false
 	}
@@ -593,8 +593,8 @@ func (s sight) includesAny(rows []rowID) bool {
 	})
 }
 
-// trim removes what makes no difference above n: there, decisions ask for some rows, and remnants for others.
-func (t *tally) trim(n *node, s *sight, asked bitSet, open []remnantID) {
+// trim removes what makes no difference above n: there, decisions ask for some rows, and residuals for others.
+func (t *counter) trim(n *node, s *knownRows, asked bitSet, open []residualID) {
 	for i := range s.has {
 		if i < len(asked) {
 			s.has[i] &= asked[i]
@@ -607,8 +607,8 @@ func (t *tally) trim(n *node, s *sight, asked bitSet, open []remnantID) {
 	}
 	above := t.above[n.index]
 	s.begun = slices.DeleteFunc(slices.Clone(s.begun), func(b begun) bool {
-		wanted := asked.has(int(b.row)) || slices.ContainsFunc(open, func(id remnantID) bool {
-			return slices.Contains(t.remnants.remnants[id].long, b.row)
+		wanted := asked.has(int(b.row)) || slices.ContainsFunc(open, func(id residualID) bool {
+			return slices.Contains(t.residuals.residuals[id].long, b.row)
 		})
 		first := t.config.rows.rows[b.row][:b.left]
 		return !wanted || s.has.has(int(b.row)) ||
@@ -618,8 +618,8 @@ func (t *tally) trim(n *node, s *sight, asked bitSet, open []remnantID) {
 	s.begun = slices.Compact(s.begun)
 }
 
-// appendKey appends what tells the sight from others, of which all have only asked rows.
-func (s sight) appendKey(key []byte, asked bitSet) []byte {
+// appendKey appends what tells the knownRows from others, of which all have only asked rows.
+func (s knownRows) appendKey(key []byte, asked bitSet) []byte {
 	for i, w := range asked {
 		if w != 0 {
 			key = binary.LittleEndian.AppendUint64(key, s.has[i])
@@ -640,9 +640,9 @@ func (p *part) encode(asked bitSet) string {
 	return string(p.appendKey(append(key, 0), asked))
 }
 
-// merge adds the courses of a part that is the same to p.
+// merge adds the states of a part that is the same to p.
 func (p *part) merge(same *part) {
-	p.courses = mergeTrails(p.courses, same.courses)
+	p.states = mergeTrails(p.states, same.states)
 	if p.join == nil {
 		return
 	}
