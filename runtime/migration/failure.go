@@ -83,7 +83,7 @@ func (mv *move) failure(ctx context.Context, instance *testbed.Instance, role Ro
 	if lost := instance.Host.Err(); lost != nil {
 		return fmt.Errorf("%s: %w", instance, lost)
 	}
-	err = instance.WithKernelTrouble(err)
+	err = instance.WithKernelFaults(err)
 	if short := instance.OutOfMemory(err); short != nil {
 		return short
 	}

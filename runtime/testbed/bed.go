@@ -84,24 +84,24 @@ type Bed struct {
 	kept     map[string][]string   // VM -> existing images that create_image has not replaced; set by Prepare
 	imagesOf map[string]*vm.Images // by VM; set by Prepare
 
-	mu          sync.Mutex // guards what follows
-	instances   []*Instance
-	starting    map[instanceKey]bool               // that are not among instances yet
-	ran         map[string]bool                    // VM -> its guest was started
-	notices     []string                           // for the results
-	claims      map[string]string                  // VM -> what starts or migrates it
-	rebooting   map[string]bool                    // VM -> its guest was reset on request, without a login since
-	rebootAsked map[string]bool                    // VM -> its guest was asked to reboot itself, without a reset since
-	faults      []error                            // of QEMUs that ended abnormally in Close
-	read        map[string]bool                    // names of params that the scenario has read
-	set         map[string]string                  // params that the scenario has set -> where
-	consoles    map[string]string                  // VM -> the last console output of a removed instance
-	troubles    map[string]troubles                // by VM
-	watchers    map[int]func(*Instance, qmp.Event) // by number
-	changed     map[string]changes                 // VM -> of its guest's devices since its start
-	lastWatcher int
-	random      *rand.Rand        // nil: not used yet
-	diskMarks   map[string]string // VM -> the marks of its disks when they were new
+	mu           sync.Mutex // guards what follows
+	instances    []*Instance
+	starting     map[instanceKey]bool               // that are not among instances yet
+	ran          map[string]bool                    // VM -> its guest was started
+	notices      []string                           // for the results
+	claims       map[string]string                  // VM -> what starts or migrates it
+	rebooting    map[string]bool                    // VM -> its guest was reset on request, without a login since
+	rebootAsked  map[string]bool                    // VM -> its guest was asked to reboot itself, without a reset since
+	faults       []error                            // of QEMUs that ended abnormally in Close
+	read         map[string]bool                    // names of params that the scenario has read
+	set          map[string]string                  // params that the scenario has set -> where
+	consoles     map[string]string                  // VM -> the last console output of a removed instance
+	kernelFaults map[string]kernelFaults            // by VM
+	watchers     map[int]func(*Instance, qmp.Event) // by number
+	changed      map[string]changes                 // VM -> of its guest's devices since its start
+	lastWatcher  int
+	random       *rand.Rand        // nil: not used yet
+	diskMarks    map[string]string // VM -> the marks of its disks when they were new
 }
 
 type madeFolder struct {
@@ -116,7 +116,7 @@ func New(c Config) *Bed {
 		params: c.Params, results: c.Results, ledger: newOwned(c.Ledger), log: c.Log,
 		name: c.Name, shared: c.Shared, launch: c.Launch, coldStart: c.ColdStart, seed: c.Seed,
 		starting: map[instanceKey]bool{}, claims: map[string]string{}, consoles: map[string]string{}, rebooting: map[string]bool{}, rebootAsked: map[string]bool{}, ran: map[string]bool{},
-		kept: map[string][]string{}, imagesOf: map[string]*vm.Images{}, diskMarks: map[string]string{}, troubles: map[string]troubles{}, read: map[string]bool{}, set: map[string]string{},
+		kept: map[string][]string{}, imagesOf: map[string]*vm.Images{}, diskMarks: map[string]string{}, kernelFaults: map[string]kernelFaults{}, read: map[string]bool{}, set: map[string]string{},
 		watchers: map[int]func(*Instance, qmp.Event){}, changed: map[string]changes{},
 	}
 	if b.launch == nil {

@@ -92,7 +92,7 @@ func (i *Instance) handleEvent(e qmp.Event) {
 		}
 		r := i.newReset(e)
 		i.resets = append(i.resets, r)
-		i.Host.bed.bootTroubles(i.Name(), false)
+		i.Host.bed.rebootKernelFaults(i.Name(), false)
 	case "GUEST_PANICKED":
 		i.addPanic(e)
 	}

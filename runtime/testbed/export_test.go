@@ -7,11 +7,11 @@ import (
 	"github.com/mhmig/mhmig/runtime/qmp"
 )
 
-// AddKernelTrouble records trouble as from the guest's console.
-func (i *Instance) AddKernelTrouble(t guest.KernelFault) { i.addKernelTrouble(t) }
+// AddKernelFault records a fault as from the guest's console.
+func (i *Instance) AddKernelFault(t guest.KernelFault) { i.addKernelFault(t) }
 
 // BootNewGuest records that a new guest boots.
-func (i *Instance) BootNewGuest() { i.Host.bed.bootTroubles(i.Name(), true) }
+func (i *Instance) BootNewGuest() { i.Host.bed.rebootKernelFaults(i.Name(), true) }
 
 // NoLogin is the error of a failed login.
 var NoLogin = ErrNoLogin

@@ -148,7 +148,7 @@ func (i *Instance) Blame(ctx context.Context, err error) error {
 			err = fmt.Errorf("%w; detected by: %w", silent, err)
 		}
 	}
-	err = i.WithKernelTrouble(err)
+	err = i.WithKernelFaults(err)
 	if short := i.OutOfMemory(err); short != nil {
 		return short
 	}
@@ -185,7 +185,7 @@ func (i *Instance) ended(ctx context.Context, err error) error {
 	i.reported = true
 	i.mu.Unlock()
 	if _, known := errors.AsType[*endedError](err); !known {
-		err = &endedError{err: i.WithKernelTrouble(err), exit: exit}
+		err = &endedError{err: i.WithKernelFaults(err), exit: exit}
 	}
 	if i.underTest() || exit.Abnormal() {
 		return result.Fail.Wrap(err)
@@ -344,7 +344,7 @@ func (b *Bed) start(ctx context.Context, name string, h *Host, params cartesian.
 		inst.state, inst.presence = "inmigrate", awaited
 	} else {
 		b.setRebooting(name, false)
-		b.bootTroubles(name, true)
+		b.rebootKernelFaults(name, true)
 		b.mu.Lock()
 		b.ran[name] = true
 		b.mu.Unlock()
@@ -389,7 +389,7 @@ func (i *Instance) attachConsole(ctx context.Context, placement vm.Placement) er
 	if err != nil {
 		return errors.Join(err, conn.Close())
 	}
-	i.Console = guest.NewConsole(conn, guest.WatchKernel(log, i.addKernelTrouble))
+	i.Console = guest.NewConsole(conn, guest.WatchKernel(log, i.addKernelFault))
 	return nil
 }
 
@@ -399,7 +399,7 @@ var eventMessages = map[string]string{
 	"SUSPEND": "guest suspended", "WAKEUP": "guest woke up",
 }
 
-// eventWarnings are the warnings of events that mean trouble.
+// eventWarnings are the warnings of events that are faults.
 var eventWarnings = map[string]string{
 	"GUEST_PANICKED": "guest panicked", "GUEST_CRASHLOADED": "guest crashed", "BLOCK_IO_ERROR": "disk error", "WATCHDOG": "watchdog expired",
 }

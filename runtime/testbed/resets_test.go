@@ -71,10 +71,10 @@ func TestResetFold(t *testing.T) {
 
 // What the kernel said before a reset is known until the next boot, through the
 // resets of the firmware.
-func TestTroublesThroughResets(t *testing.T) {
+func TestKernelFaultsThroughResets(t *testing.T) {
 	t.Parallel()
 	now := time.Now()
-	all := troubles{boot: []guest.KernelFault{{Kind: guest.Panicked, Message: "panic"}}}
+	all := kernelFaults{boot: []guest.KernelFault{{Kind: guest.Panicked, Message: "panic"}}}
 	for i, after := range []time.Duration{0, 50 * time.Millisecond, 2 * time.Second} {
 		now = now.Add(after)
 		if all = all.rebooted(now); len(all.boot) != 0 || len(all.before) != 1 {

@@ -66,7 +66,7 @@ func TestOutOfMemory(t *testing.T) {
 		for _, tt := range tests {
 			instance.BootNewGuest()
 			for _, said := range tt.kernel {
-				instance.AddKernelTrouble(said)
+				instance.AddKernelFault(said)
 			}
 			err := instance.Blame(t.Context(), tt.err)
 			if got := result.StatusOf(err); got != tt.status {
@@ -99,7 +99,7 @@ func reset(t *testing.T, instance *testbed.Instance) {
 }
 
 // Kernel messages before a reset are added to errors until the next boot has its own.
-func TestTroubleBeforeAReset(t *testing.T) {
+func TestKernelFaultsBeforeAReset(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		bed := bedtest.NewScriptedBed(t, 1, nil)
@@ -109,27 +109,27 @@ func TestTroubleBeforeAReset(t *testing.T) {
 		}
 		const words = "Kernel panic - not syncing: Fatal exception"
 		for range 20 { // few are kept
-			instance.AddKernelTrouble(guest.KernelFault{Kind: guest.Crashed, Message: "BUG: first"})
+			instance.AddKernelFault(guest.KernelFault{Kind: guest.Crashed, Message: "BUG: first"})
 		}
-		instance.AddKernelTrouble(guest.KernelFault{Kind: guest.Panicked, Message: words})
+		instance.AddKernelFault(guest.KernelFault{Kind: guest.Panicked, Message: words})
 		wrong := errors.New("the guest was reset")
-		if got, want := instance.WithKernelTrouble(wrong).Error(), "the guest was reset; the guest's kernel reported: BUG: first | "+words; got != want {
+		if got, want := instance.WithKernelFaults(wrong).Error(), "the guest was reset; the guest's kernel reported: BUG: first | "+words; got != want {
 			t.Errorf("before the reset: got %q, want %q", got, want)
 		}
 		again := errors.New("its console ends: BUG: first\n" + words)
-		if got := instance.WithKernelTrouble(again); !errors.Is(got, again) || got.Error() != again.Error() {
+		if got := instance.WithKernelFaults(again); !errors.Is(got, again) || got.Error() != again.Error() {
 			t.Errorf("words that are told: got %v, want no change", got)
 		}
 		reset(t, instance)
-		if got := instance.WithKernelTrouble(wrong).Error(); !strings.HasSuffix(got, words) {
+		if got := instance.WithKernelFaults(wrong).Error(); !strings.HasSuffix(got, words) {
 			t.Errorf("after the reset: got %q, want the words before it", got)
 		}
-		instance.AddKernelTrouble(guest.KernelFault{Kind: guest.Panicked, Message: "Kernel panic - not syncing: another"})
-		if got := instance.WithKernelTrouble(wrong).Error(); strings.Contains(got, words) || !strings.HasSuffix(got, "another") {
+		instance.AddKernelFault(guest.KernelFault{Kind: guest.Panicked, Message: "Kernel panic - not syncing: another"})
+		if got := instance.WithKernelFaults(wrong).Error(); strings.Contains(got, words) || !strings.HasSuffix(got, "another") {
 			t.Errorf("in the boot after: got %q, want its own words", got)
 		}
 		instance.BootNewGuest()
-		if got := instance.WithKernelTrouble(wrong); !errors.Is(got, wrong) || got.Error() != wrong.Error() {
+		if got := instance.WithKernelFaults(wrong); !errors.Is(got, wrong) || got.Error() != wrong.Error() {
 			t.Errorf("of another guest: got %v, want no change", got)
 		}
 	})

@@ -15,34 +15,34 @@ import (
 	"github.com/mhmig/mhmig/runtime/result"
 )
 
-// troubles are the trouble messages of a guest's kernel. They belong to the VM, not to an
+// kernelFaults are what a guest's kernel has reported on its console. They belong to the VM, not to an
 // instance, since the guest migrates.
-type troubles struct {
+type kernelFaults struct {
 	boot   []guest.KernelFault // since the last boot
 	before []guest.KernelFault // in the boot before: a possible reason of the reset
 	reset  time.Time           // the last one
 }
 
-// rebooted returns the troubles after a reset. A reset that soon follows another is the
+// rebooted returns the faults after a reset. A reset that soon follows another is the
 // firmware's, without a boot in between.
-func (t troubles) rebooted(now time.Time) troubles {
+func (t kernelFaults) rebooted(now time.Time) kernelFaults {
 	before := t.boot
 	if len(before) == 0 && now.Sub(t.reset) < seriesQuiet {
 		before = t.before
 	}
-	return troubles{before: before, reset: now}
+	return kernelFaults{before: before, reset: now}
 }
 
 const (
-	// keptTroubles is how many of a boot are kept: the last ones.
-	keptTroubles = 8
-	// shownTroubles is how many of them an error shows.
-	shownTroubles = 2
+	// keptKernelFaults is how many of a boot are kept: the last ones.
+	keptKernelFaults = 8
+	// shownKernelFaults is how many of them an error shows.
+	shownKernelFaults = 2
 )
 
-// addKernelTrouble records and logs a trouble message on the guest's console.
-func (i *Instance) addKernelTrouble(t guest.KernelFault) {
-	if i.Host.bed.addTrouble(i.Name(), t) {
+// addKernelFault records and logs a faults reported on the guest's console.
+func (i *Instance) addKernelFault(t guest.KernelFault) {
+	if i.Host.bed.recordKernelFault(i.Name(), t) {
 		i.log.Warn("guest "+t.Kind.String(), "message", t.Message)
 	} else {
 		i.log.Debug("guest "+t.Kind.String(), "message", t.Message)
@@ -53,52 +53,53 @@ func (i *Instance) addKernelTrouble(t guest.KernelFault) {
 // message, which says more, is recorded already.
 func (i *Instance) addPanic(e qmp.Event) {
 	b := i.Host.bed
-	known := slices.ContainsFunc(b.troublesOf(i.Name()).boot, func(t guest.KernelFault) bool {
+	known := slices.ContainsFunc(b.kernelFaultsOf(i.Name()).boot, func(t guest.KernelFault) bool {
 		return strings.HasPrefix(t.Message, "Kernel panic")
 	})
 	if !known {
-		b.addTrouble(i.Name(), guest.KernelFault{Kind: guest.Panicked, Message: fmt.Sprintf("%s (%v)", e.Name, e.Data["action"])})
+		b.recordKernelFault(i.Name(), guest.KernelFault{Kind: guest.Panicked, Message: fmt.Sprintf("%s (%v)", e.Name, e.Data["action"])})
 	}
 }
 
-// addTrouble records trouble of a VM's guest; first says that it is the first of its
+// recordKernelFault records a fault of the kernel of a VM's guest; first says that it is
+// the first of its
 // kind and process in this boot.
-func (b *Bed) addTrouble(vm string, t guest.KernelFault) (first bool) {
+func (b *Bed) recordKernelFault(vm string, t guest.KernelFault) (first bool) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	all := b.troubles[vm]
+	all := b.kernelFaults[vm]
 	first = !slices.ContainsFunc(all.boot, func(o guest.KernelFault) bool { return o.Kind == t.Kind && o.KilledProcess == t.KilledProcess })
-	all.boot = append(slices.Clone(all.boot[max(0, len(all.boot)-keptTroubles+1):]), t)
-	b.troubles[vm] = all
+	all.boot = append(slices.Clone(all.boot[max(0, len(all.boot)-keptKernelFaults+1):]), t)
+	b.kernelFaults[vm] = all
 	return first
 }
 
-// troublesOf returns the troubles of a VM's guest.
-func (b *Bed) troublesOf(vm string) troubles {
+// kernelFaultsOf returns the faults of the kernel of a VM's guest.
+func (b *Bed) kernelFaultsOf(vm string) kernelFaults {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	return b.troubles[vm]
+	return b.kernelFaults[vm]
 }
 
-// bootTroubles records that a VM's guest reboots; or, when fresh, that a new guest
+// rebootKernelFaults records that a VM's guest reboots; or, when fresh, that a new guest
 // boots.
-func (b *Bed) bootTroubles(vm string, fresh bool) {
+func (b *Bed) rebootKernelFaults(vm string, fresh bool) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	if fresh {
-		delete(b.troubles, vm)
+		delete(b.kernelFaults, vm)
 		return
 	}
-	b.troubles[vm] = b.troubles[vm].rebooted(time.Now())
+	b.kernelFaults[vm] = b.kernelFaults[vm].rebooted(time.Now())
 }
 
-// WithKernelTrouble adds the last trouble messages of the guest's kernel to an error,
+// WithKernelFaults adds the last faults reported of the guest's kernel to an error,
 // since they may be its reason.
-func (i *Instance) WithKernelTrouble(err error) error {
+func (i *Instance) WithKernelFaults(err error) error {
 	if err == nil {
 		return nil
 	}
-	all := i.Host.bed.troublesOf(i.Name())
+	all := i.Host.bed.kernelFaultsOf(i.Name())
 	last := all.boot
 	if len(last) == 0 && len(i.Resets()) > 0 {
 		last = all.before
@@ -106,7 +107,7 @@ func (i *Instance) WithKernelTrouble(err error) error {
 	var words []string
 	text := err.Error()
 	for _, t := range slices.Backward(last) {
-		if len(words) < shownTroubles && !strings.Contains(text, t.Message) && !slices.Contains(words, t.Message) {
+		if len(words) < shownKernelFaults && !strings.Contains(text, t.Message) && !slices.Contains(words, t.Message) {
 			words = append(words, t.Message)
 		}
 	}
@@ -156,7 +157,7 @@ func isUnreachable(err error) bool {
 func (i *Instance) lacksMemory(err error) bool {
 	var victims []string
 	deadlocked := false // there was no process left to kill
-	for _, t := range i.Host.bed.troublesOf(i.Name()).boot {
+	for _, t := range i.Host.bed.kernelFaultsOf(i.Name()).boot {
 		switch {
 		case t.Kind != guest.OutOfMemory:
 		case t.KilledProcess == "":
