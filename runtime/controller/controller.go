@@ -169,7 +169,7 @@ func (q *Request) writeEmpty(s Sinks) (Outcome, error) {
 	}
 	folder.BecomeLatest()
 	err = folder.Finish(result.Pass)
-	report.Keep(folder.Dir(), s.complain).Close()
+	report.NewUpdater(folder.Dir(), s.complain).Close()
 	return Outcome{Status: result.Pass, Nothing: "no variant is in shard " + q.Shard}, exit.Failed.Wrap(err)
 }
 
@@ -213,7 +213,7 @@ func (r *controller) run(ctx context.Context) (outcome Outcome, err error) {
 		return Outcome{}, exit.Usage.Wrap(err)
 	}
 	outcome.Dir = folder.Dir()
-	reports := report.Keep(folder.Dir(), r.sinks.complain)
+	reports := report.NewUpdater(folder.Dir(), r.sinks.complain)
 	defer func() {
 		if errors.Is(err, run.ErrInterrupted) {
 			outcome.Status = result.Cancel

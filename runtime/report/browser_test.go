@@ -36,7 +36,7 @@ func TestPage(t *testing.T) {
 		t.Skip("NOT TESTED: -short leaves out what takes seconds")
 	}
 	dir := makeRun(t, true)
-	report.Keep(dir, func(err error) { t.Error(err) }).Close()
+	report.NewUpdater(dir, func(err error) { t.Error(err) }).Close()
 	b := openBrowser(t, "file://"+filepath.Join(dir, report.HTMLFile))
 
 	b.do(chromedp.EmulateViewport(1280, 800))
@@ -137,7 +137,7 @@ func TestMovedPage(t *testing.T) {
 		Unread:  []result.UnreadParam{{Key: "men", Origin: "my.cfg:3", Nearest: "mem"}, {Key: "other"}},
 	}))
 	check(t, f.Finish(result.Fail))
-	report.Keep(f.Dir(), func(err error) { t.Error(err) }).Close()
+	report.NewUpdater(f.Dir(), func(err error) { t.Error(err) }).Close()
 	page, err := os.ReadFile(filepath.Join(f.Dir(), report.HTMLFile))
 	check(t, err)
 	alone := filepath.Join(t.TempDir(), "mailed.html")
@@ -203,7 +203,7 @@ func TestLargePage(t *testing.T) {
 		t.Skip("makes 1,000 variants")
 	}
 	dir := makeLargeRun(t, 1000)
-	report.Keep(dir, func(err error) { t.Error(err) }).Close()
+	report.NewUpdater(dir, func(err error) { t.Error(err) }).Close()
 	b := openBrowser(t, "file://"+filepath.Join(dir, report.HTMLFile))
 	b.want("1,000 variants", `rows.length`, 1000)
 	b.want("some of them drawn", `document.querySelectorAll("#variants tbody tr").length < 500`, true)

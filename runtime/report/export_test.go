@@ -2,8 +2,8 @@
 
 package report
 
-// KeepBy is Keep with a write of the test's own.
-var KeepBy = keep
+// NewUpdaterBy is NewUpdater with a write of the test's own.
+var NewUpdaterBy = newUpdater
 
 // The names of what a test looks into.
 var (

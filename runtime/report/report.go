@@ -7,7 +7,7 @@
 //	err := report.JUnit(os.Stdout, "mhmig-results/latest")
 //
 // Each is a function of the folder alone, so that it can be made for a run that is
-// running, has ended, or was killed; a Keeper updates three of them during the run.
+// running, has ended, or was killed; a Updater updates three of them during the run.
 // They read variant by variant: memory use does not grow with the files of a run.
 //
 // A report never shows success by mistake: a variant that did not end is an error,
@@ -16,7 +16,7 @@
 // Whatever a guest has printed, a report is valid, and safe for a terminal or a CI
 // job's output, see package printable. Only Annotations writes workflow commands.
 //
-// Concurrency: the functions may be called by any goroutine; for Keeper see there.
+// Concurrency: the functions may be called by any goroutine; for Updater see there.
 package report
 
 import (

@@ -18,11 +18,11 @@ import (
 	"github.com/mhmig/mhmig/runtime/result"
 )
 
-func TestKeeper(t *testing.T) {
+func TestUpdater(t *testing.T) {
 	t.Parallel()
 	f, err := result.Create(t.TempDir(), result.Run{Scenario: "a.star"}, func(err error) { t.Error(err) })
 	check(t, err)
-	k := report.Keep(f.Dir(), func(err error) { t.Error(err) })
+	k := report.NewUpdater(f.Dir(), func(err error) { t.Error(err) })
 	var all sync.WaitGroup
 	for i := range 20 {
 		all.Go(func() {
@@ -54,16 +54,16 @@ func TestKeeper(t *testing.T) {
 	}
 }
 
-// TestKeeperKeepsWhole: an error is told once, and the reports of before stay.
-func TestKeeperKeepsWhole(t *testing.T) {
+// TestUpdaterKeepsWhole: an error is told once, and the reports of before stay.
+func TestUpdaterKeepsWhole(t *testing.T) {
 	t.Parallel()
 	dir := makeRun(t, false)
-	report.Keep(dir, func(err error) { t.Error(err) }).Close()
+	report.NewUpdater(dir, func(err error) { t.Error(err) }).Close()
 	before, err := os.ReadFile(filepath.Join(dir, report.JUnitFile))
 	check(t, err)
 	check(t, os.WriteFile(filepath.Join(dir, result.RunFile), []byte("{"), 0o644))
 	var told []error
-	k := report.Keep(dir, func(err error) { told = append(told, err) })
+	k := report.NewUpdater(dir, func(err error) { told = append(told, err) })
 	k.Changed()
 	k.Close()
 	after, err := os.ReadFile(filepath.Join(dir, report.JUnitFile))
@@ -72,14 +72,14 @@ func TestKeeperKeepsWhole(t *testing.T) {
 	}
 }
 
-// TestKeeperRests: however often there is news, writing takes a twentieth of
+// TestUpdaterRests: however often there is news, writing takes a twentieth of
 // the time.
-func TestKeeperRests(t *testing.T) {
+func TestUpdaterRests(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		const long = 10 * time.Millisecond
 		var writes atomic.Int32
-		k := report.KeepBy(func() error {
+		k := report.NewUpdaterBy(func() error {
 			writes.Add(1)
 			time.Sleep(long)
 			return nil

@@ -13,18 +13,18 @@ import (
 	"github.com/google/renameio/v2"
 )
 
-// kept are the reports that a Keeper writes.
-var kept = []struct {
+// updated are the reports that an Updater writes.
+var updated = []struct {
 	name   string
 	format Format
 }{{JUnitFile, JUnit}, {JSONFile, JSON}, {HTMLFile, HTML}}
 
-// A Keeper keeps junit.xml, results.json and report.html of a results folder up to
+// An Updater keeps junit.xml, results.json and report.html of a results folder up to
 // date during the run. Each is replaced atomically.
 //
-// All methods may be called by any goroutine. The Keeper's goroutine writes; Close
+// All methods may be called by any goroutine. The Updater's goroutine writes; Close
 // waits for it.
-type Keeper struct {
+type Updater struct {
 	write   func() error
 	onError func(error)
 	changed chan struct{} // capacity 1: a write is needed
@@ -37,41 +37,41 @@ type Keeper struct {
 // at most 5% of one CPU.
 const restFactor = 20
 
-// Keep starts keeping the reports of the results folder dir up to date. onError gets
-// the first write error, on the Keeper's goroutine; the reports then stay as they
+// NewUpdater starts keeping the reports of the results folder dir up to date. onError gets
+// the first write error, on the Updater's goroutine; the reports then stay as they
 // were, and the next write may succeed.
-func Keep(dir string, onError func(error)) *Keeper {
-	return keep(func() error {
+func NewUpdater(dir string, onError func(error)) *Updater {
+	return newUpdater(func() error {
 		var errs []error
-		for _, report := range kept {
+		for _, report := range updated {
 			errs = append(errs, writeFile(filepath.Join(dir, report.name), report.format, dir))
 		}
 		return errors.Join(errs...)
 	}, onError)
 }
 
-func keep(write func() error, onError func(error)) *Keeper {
-	k := &Keeper{write: write, onError: onError, changed: make(chan struct{}, 1), closing: make(chan struct{}), done: make(chan struct{})}
+func newUpdater(write func() error, onError func(error)) *Updater {
+	k := &Updater{write: write, onError: onError, changed: make(chan struct{}, 1), closing: make(chan struct{}), done: make(chan struct{})}
 	go k.loop()
 	return k
 }
 
 // Changed requests an update after a variant has begun or ended. It does not block.
-func (k *Keeper) Changed() {
+func (k *Updater) Changed() {
 	select {
 	case k.changed <- struct{}{}:
 	default: // requested already
 	}
 }
 
-// Close writes the reports a last time and ends the Keeper. Call it after the
+// Close writes the reports a last time and ends the Updater. Call it after the
 // folder's Finish. Later calls only wait.
-func (k *Keeper) Close() {
+func (k *Updater) Close() {
 	k.close.Do(func() { close(k.closing) })
 	<-k.done
 }
 
-func (k *Keeper) loop() {
+func (k *Updater) loop() {
 	defer close(k.done)
 	reported := false
 	write := func() time.Duration {
