@@ -72,9 +72,9 @@ type Scenario struct {
 }
 
 // ReadFile returns the content of a file beside the scenario's own, see
-// [library.Set.ReadBeside].
+// [library.Set.ReadRelative].
 func (s *Scenario) ReadFile(name string) ([]byte, error) {
-	return s.libraries.ReadBeside(s.Path, name)
+	return s.libraries.ReadRelative(s.Path, name)
 }
 
 // Mentions reports whether the scenario, or a file that it loads, has text as a string

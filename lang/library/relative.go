@@ -11,13 +11,13 @@ import (
 	"path/filepath"
 )
 
-// MaxFile is the maximum size of a file that ReadBeside reads.
+// MaxFile is the maximum size of a file that ReadRelative reads.
 const MaxFile = 64 << 20
 
-// ReadBeside returns the content of a file that the file from names: "@LIBRARY//FILE", or a path below the folder of
+// ReadRelative returns the content of a file that the file from names: "@LIBRARY//FILE", or a path below the folder of
 // from. It is an error if the path leaves that folder, by "..", by a symbolic link or because it is absolute, and if the
 // file is not a regular one or larger than [MaxFile].
-func (s Set) ReadBeside(from, name string) ([]byte, error) {
+func (s Set) ReadRelative(from, name string) ([]byte, error) {
 	if _, _, ok := Cut(name); !ok && !filepath.IsLocal(name) {
 		return nil, fmt.Errorf("%q leaves the folder of %s", name, from)
 	}

@@ -14,7 +14,7 @@ import (
 )
 
 // A file of a scenario's folder, or of a library, and nothing outside of these.
-func TestReadBeside(t *testing.T) {
+func TestReadRelative(t *testing.T) {
 	t.Parallel()
 	top := t.TempDir()
 	dir := filepath.Join(top, "own")
@@ -61,12 +61,12 @@ func TestReadBeside(t *testing.T) {
 		{"@std//cfg/base.cfg", "../work.star", "", `"../work.star" leaves the folder of @std//cfg/base.cfg`},
 	}
 	for _, tt := range tests {
-		got, err := libraries.ReadBeside(tt.from, tt.name)
+		got, err := libraries.ReadRelative(tt.from, tt.name)
 		if fault := text(err); string(got) != tt.want || !strings.Contains(fault, tt.fault) || (tt.fault == "") != (err == nil) {
-			t.Errorf("ReadBeside(%q, %q) = %.40q, %q; want %q, %q", tt.from, tt.name, got, fault, tt.want, tt.fault)
+			t.Errorf("ReadRelative(%q, %q) = %.40q, %q; want %q, %q", tt.from, tt.name, got, fault, tt.want, tt.fault)
 		}
 	}
-	if _, err := libraries.ReadBeside(own, "none"); !errors.Is(err, fs.ErrNotExist) {
+	if _, err := libraries.ReadRelative(own, "none"); !errors.Is(err, fs.ErrNotExist) {
 		t.Errorf("got %v, want fs.ErrNotExist", err)
 	}
 }
