@@ -48,9 +48,9 @@ func (h *hostsFlags) request() (controller.Request, error) {
 // sinks are the outputs of a command.
 func (h *hostsFlags) sinks(command *cobra.Command) controller.Sinks {
 	return controller.Sinks{
-		Warn:    func(l diag.List) { _ = diag.Render(command.ErrOrStderr(), l, terminal.Coloured(os.Stderr)) },
-		Note:    func(line string) { fmt.Fprintln(command.ErrOrStderr(), "mhmig:", line) },
-		Working: func(what string) func() { return waitFor(command, what).Done },
+		Warn: func(l diag.List) { _ = diag.Render(command.ErrOrStderr(), l, terminal.Coloured(os.Stderr)) },
+		Note: func(line string) { fmt.Fprintln(command.ErrOrStderr(), "mhmig:", line) },
+		Busy: func(what string) func() { return waitFor(command, what).Done },
 	}
 }
 

@@ -49,10 +49,10 @@ func (e *execFlags) show(w, stderr io.Writer, p *controller.Preview) error {
 	if e.Shuffle {
 		fmt.Fprintf(w, "shuffled: --seed %d\n", e.Seed)
 	}
-	for _, line := range p.Doubtful.Lines() {
+	for _, line := range p.Warnings.Lines() {
 		fmt.Fprintln(stderr, "warning:", line)
 	}
-	wrong := p.Wrong.Lines()
+	wrong := p.Invalid.Lines()
 	for _, line := range wrong {
 		fmt.Fprintln(stderr, "error:", line)
 	}

@@ -34,12 +34,12 @@ func (v *view) stderr() io.Writer { return v.command.ErrOrStderr() }
 // sinks are the controller's outputs.
 func (v *view) sinks() controller.Sinks {
 	s := controller.Sinks{
-		Warn:     func(l diag.List) { _ = diag.Render(v.stderr(), l, terminal.Coloured(os.Stderr)) },
-		Note:     func(line string) { fmt.Fprintln(v.stderr(), "mhmig:", line) },
-		Working:  func(what string) func() { return waitFor(v.command, what).Done },
-		Begin:    v.begin,
-		Complain: func(err error) { writeError(v.out, err) },
-		Ended:    v.ended,
+		Warn:        func(l diag.List) { _ = diag.Render(v.stderr(), l, terminal.Coloured(os.Stderr)) },
+		Note:        func(line string) { fmt.Fprintln(v.stderr(), "mhmig:", line) },
+		Busy:        func(what string) func() { return waitFor(v.command, what).Done },
+		Begin:       v.begin,
+		WriteFailed: func(err error) { writeError(v.out, err) },
+		Ended:       v.ended,
 	}
 	if v.pause {
 		s.Pause = v.wait

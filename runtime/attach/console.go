@@ -26,8 +26,8 @@ import (
 )
 
 const (
-	// LeaveKey is the key at a terminal that detaches from a console: Ctrl-].
-	LeaveKey = 0x1d
+	// DetachKey is the key at a terminal that detaches from a console: Ctrl-].
+	DetachKey = 0x1d
 	// quietEnd is how long a console must be silent after the end of the input.
 	quietEnd = time.Second
 )
@@ -108,7 +108,7 @@ func (e *Endpoint) shown() (string, error) {
 }
 
 // Talk connects a keyboard, and out, to the console until either ends: a terminal with
-// [LeaveKey], other input when it has ended and the console has been silent for a
+// [DetachKey], other input when it has ended and the console has been silent for a
 // second. For a run that has ended, the last lines are shown first.
 func (c *Console) Talk(ctx context.Context, keys *terminal.Keyboard, out io.Writer, isTerminal bool) error {
 	if c.Before != "" && !c.running { // the relay of a running run sends them
@@ -124,7 +124,7 @@ func (c *Console) Talk(ctx context.Context, keys *terminal.Keyboard, out io.Writ
 	go func() {                  // ends with ctx
 		for {
 			text, err := keys.Read(ctx)
-			i := bytes.IndexByte(text, LeaveKey)
+			i := bytes.IndexByte(text, DetachKey)
 			if isTerminal && i >= 0 {
 				text = text[:i]
 			}

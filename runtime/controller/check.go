@@ -74,7 +74,7 @@ func (q *Request) onHosts(ctx context.Context, s Sinks, log *slog.Logger, do fun
 		return check.Report{}, exit.Usage.Wrap(err)
 	}
 	o.Ledger = made.ledger
-	defer s.working("checking the hosts")()
+	defer s.busy("checking the hosts")()
 	report, err = do(ctx, o)
 	return report, errors.Join(exit.Hosts.Default(err), made.close())
 }

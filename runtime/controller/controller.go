@@ -96,13 +96,13 @@ type Execution struct {
 type Sinks struct {
 	Warn func(diag.List)   // warnings about the config
 	Note func(line string) // other messages before the run starts
-	// Working shows an activity that may take long, until done is called.
-	Working func(what string) (done func())
+	// Busy shows an activity that may take long, until done is called.
+	Busy func(what string) (done func())
 	// Begin is called with the number of planned variants, 0 if unknown, and returns the
 	// handler of the run's log records.
 	Begin func(planned int) slog.Handler
-	// Complain is called with errors of writing the results.
-	Complain func(error)
+	// WriteFailed is called with errors of writing the results.
+	WriteFailed func(error)
 	// Pause shows the user a failure, and the commands to access the hosts and VMs, and
 	// waits until the user continues or ctx ends. Nil: failed variants are cleaned up at
 	// once.
@@ -119,17 +119,17 @@ func (s Sinks) note(lines ...string) {
 	}
 }
 
-func (s Sinks) complain(err error) {
-	if s.Complain != nil {
-		s.Complain(err)
+func (s Sinks) writeFailed(err error) {
+	if s.WriteFailed != nil {
+		s.WriteFailed(err)
 	}
 }
 
-func (s Sinks) working(what string) (done func()) {
-	if s.Working == nil {
+func (s Sinks) busy(what string) (done func()) {
+	if s.Busy == nil {
 		return func() {}
 	}
-	return s.Working(what)
+	return s.Busy(what)
 }
 
 // Outcome is the outcome of a run.
@@ -163,13 +163,13 @@ func Run(ctx context.Context, q Request, s Sinks) (Outcome, error) {
 // writeEmpty writes the results of a run without variants, so that the latest results
 // are not those of an older run.
 func (q *Request) writeEmpty(s Sinks) (Outcome, error) {
-	folder, err := result.Create(q.Results, q.header(0), s.complain)
+	folder, err := result.Create(q.Results, q.header(0), s.writeFailed)
 	if err != nil {
 		return Outcome{}, exit.Usage.Wrap(err)
 	}
 	folder.BecomeLatest()
 	err = folder.Finish(result.Pass)
-	report.NewUpdater(folder.Dir(), s.complain).Close()
+	report.NewUpdater(folder.Dir(), s.writeFailed).Close()
 	return Outcome{Status: result.Pass, Nothing: "no variant is in shard " + q.Shard}, exit.Failed.Wrap(err)
 }
 
@@ -208,12 +208,12 @@ func (r *controller) run(ctx context.Context) (outcome Outcome, err error) {
 	if r.sinks.Begin != nil {
 		handler = r.sinks.Begin(outcome.Planned)
 	}
-	folder, err := result.Create(r.Results, r.header(outcome.Planned), r.sinks.complain)
+	folder, err := result.Create(r.Results, r.header(outcome.Planned), r.sinks.writeFailed)
 	if err != nil {
 		return Outcome{}, exit.Usage.Wrap(err)
 	}
 	outcome.Dir = folder.Dir()
-	reports := report.NewUpdater(folder.Dir(), r.sinks.complain)
+	reports := report.NewUpdater(folder.Dir(), r.sinks.writeFailed)
 	defer func() {
 		if errors.Is(err, run.ErrInterrupted) {
 			outcome.Status = result.Cancel
@@ -229,7 +229,7 @@ func (r *controller) run(ctx context.Context) (outcome Outcome, err error) {
 		log.Warn("a password cannot be hidden everywhere", "param", place.Param, "not_hidden", place.Where)
 	}
 	if err := folder.Plan(r.plan.names); err != nil {
-		r.sinks.complain(err)
+		r.sinks.writeFailed(err)
 	}
 	if r.Shuffle {
 		log.Info("shuffled", "seed", r.Seed)
@@ -319,8 +319,8 @@ const historyTimeout = 20 * time.Second
 func (r *controller) syncHistory(ctx context.Context) {
 	ctx, cancel := context.WithTimeoutCause(context.WithoutCancel(ctx), historyTimeout, fmt.Errorf("not done after %v", historyTimeout))
 	defer cancel()
-	if err := history.Sync(ctx, r.Results, r.sinks.complain); err != nil {
-		r.sinks.complain(err)
+	if err := history.Sync(ctx, r.Results, r.sinks.writeFailed); err != nil {
+		r.sinks.writeFailed(err)
 	}
 }
 

@@ -83,8 +83,8 @@ func TestRun(t *testing.T) {
 			planned = n
 			return result.Listen(slog.LevelInfo, func(result.Event) { records.Add(1) })
 		},
-		Complain: func(err error) { complaints = append(complaints, err.Error()) },
-		Pause:    func(_ context.Context, text string) { paused = append(paused, text) },
+		WriteFailed: func(err error) { complaints = append(complaints, err.Error()) },
+		Pause:       func(_ context.Context, text string) { paused = append(paused, text) },
 		Ended: func(o controller.Outcome) {
 			ended.Add(1)
 			if run, err := result.LoadRun(o.Dir); err != nil || run.Status != result.Running {
@@ -190,7 +190,7 @@ func TestPreview(t *testing.T) {
 	if diff := cmp.Diff(want, w.Rows); diff != "" {
 		t.Errorf("(-want +got):\n%s", diff)
 	}
-	if wrong := w.Wrong.Lines(); len(wrong) != 1 || !strings.HasSuffix(wrong[0], "(in 2 variants)") {
+	if wrong := w.Invalid.Lines(); len(wrong) != 1 || !strings.HasSuffix(wrong[0], "(in 2 variants)") {
 		t.Errorf("wrong: got %q, want mem_vm2 in two variants", wrong)
 	}
 	if w.Parallel != 1 || !slices.Equal(w.Hosts, []string{"host1", "host2"}) {

@@ -20,8 +20,8 @@ type Preview struct {
 	Hosts    []string
 	Where    string // the origin of these hosts
 	Parallel int    // the most variants at the same time
-	Wrong    Faults // invalid values
-	Doubtful Faults // probable mistakes
+	Invalid  Faults // invalid values
+	Warnings Faults // probable mistakes
 }
 
 // PreviewRow is one variant.
@@ -48,7 +48,7 @@ func (p *Plan) Preview(ctx context.Context) (*Preview, error) {
 		}
 		scenario := p.Scenario(v.Params)
 		needed := run.HostsNeeded(v.Params, scenario.HostsNeeded, share)
-		p.checkParams(ctx, v, needed, &w.Wrong, &w.Doubtful)
+		p.checkParams(ctx, v, needed, &w.Invalid, &w.Warnings)
 		least = min(least, needed)
 		w.Rows = append(w.Rows, PreviewRow{v.ShortName, v.Dep, scenario.Path, needed, describeVMs(v.Params)})
 	}

@@ -83,7 +83,7 @@ func (p *Plan) readConfig(s Sinks) (err error) {
 	}
 	faults := p.config.Typos() // a typo must not run fewer variants and pass
 	if q.Strict {
-		done := s.working("checking the config")
+		done := s.busy("checking the config")
 		faults = api.Faults(p.config, q.Extras)
 		done()
 	}
@@ -120,7 +120,7 @@ func (p *Plan) selectVariants(ctx context.Context, s Sinks) (err error) {
 	if err := p.checkCount(ctx, s); err != nil {
 		return err
 	}
-	done := s.working("planning the run")
+	done := s.busy("planning the run")
 	defer done()
 	p.Variants = p.config.Variants(ctx, q.Options)
 	if q.RerunFailed {
@@ -179,13 +179,13 @@ func (p *Plan) selectVariants(ctx context.Context, s Sinks) (err error) {
 // checkCount checks that the config has variants, and not more than allowed.
 func (p *Plan) checkCount(ctx context.Context, s Sinks) error {
 	q := p.request
-	done := s.working("looking for the first variant")
+	done := s.busy("looking for the first variant")
 	err := p.checkAny(ctx)
 	done()
 	if err != nil {
 		return err
 	}
-	done = s.working(fmt.Sprintf("checking whether there are more than %d variants", q.MaxVariants))
+	done = s.busy(fmt.Sprintf("checking whether there are more than %d variants", q.MaxVariants))
 	err = CheckNumber(ctx, p.config, q.Options, q.MaxVariants)
 	done()
 	return err
