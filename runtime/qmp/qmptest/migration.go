@@ -227,7 +227,10 @@ func (m *QEMU) send(network, where string) {
 		return
 	}
 	if m.script.LateEnd {
-		time.Sleep(lateEnd)
+		select {
+		case <-time.After(lateEnd):
+		case <-m.closed:
+		}
 		if m.isCancelled() {
 			m.connectionLost()
 			m.resumeGuest(before)
