@@ -37,7 +37,6 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
-	"maps"
 	"slices"
 	"sync"
 	"time"
@@ -170,26 +169,6 @@ func (m *Migration) stateLocked() State {
 	return leastAdvanced(states)
 }
 
-// Stats returns, for each VM, QEMU's statistics (query-migrate on the source):
-// total-time, downtime, setup-time in milliseconds, ram sizes in bytes, and before
-// it begins to move only its status, none. If the guest sends clock stamps, it adds
-// what they show: guest_downtime, guest_clock_stop, guest_brownout, guest_longest_gap
-// and guest_silence in milliseconds, see [result.GuestClock]. While a VM moves the
-// statistics are those of the last sample.
-func (m *Migration) Stats() map[string]map[string]any {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	out := map[string]map[string]any{}
-	for name, mv := range m.moves {
-		out[name] = map[string]any{"status": string(mv.state)}
-		if mv.query != nil {
-			out[name] = maps.Clone(mv.query)
-			mv.addGuestClock(out[name])
-		}
-	}
-	return out
-}
-
 // Ports returns, for each VM for which the destination listens on TCP, the port.
 func (m *Migration) Ports() map[string]int {
 	m.mu.Lock()
@@ -205,35 +184,6 @@ func (m *Migration) Ports() map[string]int {
 
 // VMs returns the names of the VMs that move.
 func (m *Migration) VMs() []string { return slices.Clone(m.Plan.VMs) }
-
-// Cancel cancels the migration: migrate_cancel on the source of every VM that is
-// being migrated, nothing for one that has not started. It is refused in post-copy,
-// where it would destroy the guest on both ends. It does not wait for the sides to
-// end.
-func (m *Migration) Cancel(ctx context.Context) error {
-	m.mu.Lock()
-	for _, mv := range m.moves {
-		if state := mv.state; state.Postcopy() {
-			m.mu.Unlock()
-			return fmt.Errorf("cancel: %s is in %s: cancelling now would destroy the guest on both hosts", mv.vm, state)
-		}
-	}
-	m.cancelled = true
-	m.broadcastLocked()
-	m.mu.Unlock()
-	for _, mv := range m.moves {
-		if err := mv.cancel(ctx); err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
-func (m *Migration) wasCancelled() bool {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	return m.cancelled
-}
 
 // SetSpeed limits the bandwidth of each VM's migration (max-bandwidth), in
 // bytes per second.

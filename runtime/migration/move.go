@@ -16,16 +16,8 @@ import (
 	"github.com/mhmig/mhmig/runtime/testbed"
 )
 
-const (
-	// sampleInterval is how often query-migrate is executed while a VM moves. The end is
-	// detected by QEMU's event.
-	sampleInterval = 250 * time.Millisecond
-	// observedInterval is how often it is executed while somebody waits for a condition
-	// that QEMU has no event for.
-	observedInterval = 20 * time.Millisecond
-	// remindInterval is how often a warning says that a migration does not converge.
-	remindInterval = 30 * time.Second
-)
+// remindInterval is how often a warning says that a migration does not converge.
+const remindInterval = 30 * time.Second
 
 // timeouts are the limits of waits for QEMU.
 type timeouts struct {
@@ -251,46 +243,6 @@ func (mv *move) follow(ctx context.Context, src *testbed.Instance, events *qmp.S
 	}
 }
 
-// sampleResult is the result of one query-migrate.
-type sampleResult struct {
-	state State
-	err   error
-}
-
-// startSampling polls query-migrate on the source until ctx ends, then closes the
-// channel. Those that wait for the samples get them by the migration's broadcast; the
-// channel has one per sampleInterval, and every error and every end.
-func (mv *move) startSampling(ctx context.Context, monitor *qmp.Conn) <-chan sampleResult {
-	results := make(chan sampleResult)
-	go func() {
-		defer close(results)
-		began := time.Now()
-		reported := began
-		for {
-			interval, changed := mv.m.currentInterval()
-			select {
-			case <-time.After(time.Until(began.Add(interval))):
-			case <-changed: // the interval may be another one now
-				continue
-			case <-ctx.Done():
-				return
-			}
-			began = time.Now()
-			state, err := mv.sample(ctx, monitor)
-			if err == nil && !state.Terminal() && began.Sub(reported) < sampleInterval {
-				continue
-			}
-			reported = began
-			select {
-			case results <- sampleResult{state, err}:
-			case <-ctx.Done():
-				return
-			}
-		}
-	}()
-	return results
-}
-
 // checkSample logs the move's progress after a query-migrate without error, and decides
 // whether its error ends the move. A source that has stopped its guest does not answer
 // its monitor while it sends the remaining memory, for as long as that takes: then only
@@ -349,36 +301,6 @@ func (mv *move) giveUp(ctx context.Context, src, dst *testbed.Instance, cause er
 	return err
 }
 
-// abandon cancels a migration and waits a short time until QEMU has done so, also when
-// ctx has ended. In post-copy this is refused, and the migration continues; a guest that
-// runs on the destination stays there.
-func (m *Migration) abandon(ctx context.Context, src *testbed.Instance) {
-	if m.moves[src.Name()].runsOnDestination() {
-		return
-	}
-	ctx, cancel := context.WithTimeoutCause(context.WithoutCancel(ctx), m.timeouts.cancel, fmt.Errorf("not cancelled within %v", m.timeouts.cancel))
-	defer cancel()
-	err := src.Execute(ctx, "migrate_cancel", nil, nil)
-	for err == nil {
-		var query struct {
-			Status State `json:"status"`
-		}
-		err = src.Monitor().Execute(ctx, "query-migrate", nil, &query)
-		if err == nil && (!query.Status.Begun() || query.Status.Terminal()) {
-			src.Log().Info("migration abandoned", "status", string(query.Status))
-			return
-		}
-		select {
-		case <-time.After(waitInterval):
-		case <-ctx.Done():
-			err = context.Cause(ctx)
-		}
-	}
-	if !errors.Is(err, qmp.ErrGone) {
-		src.Log().Warn("the abandoned migration could not be cancelled", "error", err)
-	}
-}
-
 // finish handles a terminal state of the source.
 func (mv *move) finish(ctx context.Context, src, dst *testbed.Instance, state State) error {
 	desc, err := mv.finalSample(ctx, src.Monitor(), state)
@@ -412,60 +334,6 @@ func (mv *move) finish(ctx context.Context, src, dst *testbed.Instance, state St
 	default:
 		return mv.firstFailure(ctx, src, dst, desc)
 	}
-}
-
-// finalSample reads query-migrate until it has the final statistics: QEMU reports the
-// end shortly before they are complete.
-func (mv *move) finalSample(ctx context.Context, monitor *qmp.Conn, state State) (errorDesc string, err error) {
-	ctx, cancel := context.WithTimeoutCause(ctx, mv.m.timeouts.settle, errors.New("QEMU reports no final statistics of the migration"))
-	defer cancel()
-	for {
-		if _, err := mv.sample(ctx, monitor); err != nil {
-			return "", err
-		}
-		mv.m.mu.Lock()
-		query := mv.query
-		mv.m.mu.Unlock()
-		desc, _ := query["error-desc"].(string)
-		total, _ := query["total-time"].(float64)
-		if state != qmp.MigrationCompleted || total > 0 {
-			return desc, nil
-		}
-		select {
-		case <-time.After(2 * time.Millisecond):
-		case <-ctx.Done():
-			return "", context.Cause(ctx)
-		}
-	}
-}
-
-func (mv *move) sample(ctx context.Context, monitor *qmp.Conn) (state State, err error) {
-	var query map[string]any
-	if err := monitor.Execute(ctx, "query-migrate", nil, &query); err != nil {
-		return "", err
-	}
-	mv.m.mu.Lock()
-	defer mv.m.mu.Unlock()
-	now := result.Sample{Time: time.Now(), Query: query}
-	if before := (result.Sample{Query: mv.query}); mv.query == nil || now.Progress().Transferred != before.Progress().Transferred {
-		mv.moved = now.Time
-	}
-	mv.query, mv.sampled = query, now.Time
-	mv.samples = thin(append(mv.samples, now))
-	mv.m.broadcastLocked()
-	status, _ := query["status"].(string)
-	return State(status), nil
-}
-
-// thin keeps the newest of the samples, and of the others no two within a
-// sampleInterval.
-func thin(samples []result.Sample) []result.Sample {
-	n := len(samples)
-	if n < 3 || samples[n-2].Time.Sub(samples[n-3].Time) >= sampleInterval {
-		return samples
-	}
-	samples[n-2] = samples[n-1]
-	return samples[:n-1]
 }
 
 func (mv *move) setSource(src *testbed.Instance) {
@@ -505,22 +373,6 @@ func (mv *move) runsOnDestination() bool {
 func (mv *move) splitBrain(ctx context.Context, source *testbed.Instance) error {
 	return fail(ctx, mv, source, SourceRole, fmt.Errorf("split brain: the guest ran on %s already when the migration ended as %s: two copies of it used one disk",
 		mv.m.Plan.Destination.Name(), mv.currentState()))
-}
-
-// cancel sends migrate_cancel to the source, if the move has started and the guest does
-// not run on the destination yet.
-func (mv *move) cancel(ctx context.Context) error {
-	mv.m.mu.Lock()
-	src := mv.source
-	mv.m.mu.Unlock()
-	if src == nil || mv.runsOnDestination() {
-		return nil
-	}
-	err := src.Monitor().Execute(ctx, "migrate_cancel", nil, nil)
-	if errors.Is(err, qmp.ErrGone) {
-		return nil // nothing to cancel; follow reports why
-	}
-	return blame(ctx, mv, src, SourceRole, err)
 }
 
 // receive waits on the destination until the guest has arrived: until it runs,

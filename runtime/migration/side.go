@@ -485,36 +485,6 @@ func (s *Side) abandonUnfinished(ctx context.Context) {
 	})
 }
 
-// endCancelledSource is the source's part after a migration that was cancelled, or has
-// failed as it may: a guest whose move has not completed stays on the source; one whose move had completed stays on the
-// destination.
-func (s *Side) endCancelledSource(ctx context.Context) error {
-	if err := s.each(ctx, s.keepSource); err != nil {
-		return err
-	}
-	if err := s.waitCancelled(ctx); err != nil {
-		return err
-	}
-	return s.each(ctx, func(ctx context.Context, vm string) error {
-		if s.Migration.moves[vm].completed() {
-			return s.Migration.bed.Remove(ctx, s.Instance(vm))
-		}
-		return nil
-	})
-}
-
-// endCancelledDestination is the destination's part.
-func (s *Side) endCancelledDestination(ctx context.Context) error {
-	if err := s.each(ctx, s.endDestination); err != nil {
-		return err
-	}
-	return s.waitCancelled(ctx)
-}
-
-func (s *Side) waitCancelled(ctx context.Context) error {
-	return s.waitForPeer(ctx, "cancelled", limit{s.Migration.options.finishTimeout, "finish_timeout"})
-}
-
 // keepSource is the source's part after a cancelled or failed move.
 func (s *Side) keepSource(ctx context.Context, vm string) error {
 	mv, instance := s.Migration.moves[vm], s.Instance(vm)

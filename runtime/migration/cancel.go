@@ -1,0 +1,118 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package migration
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/mhmig/mhmig/runtime/qmp"
+	"github.com/mhmig/mhmig/runtime/testbed"
+)
+
+// Cancel cancels the migration: migrate_cancel on the source of every VM that is
+// being migrated, nothing for one that has not started. It is refused in post-copy,
+// where it would destroy the guest on both ends. It does not wait for the sides to
+// end.
+func (m *Migration) Cancel(ctx context.Context) error {
+	m.mu.Lock()
+	for _, mv := range m.moves {
+		if state := mv.state; state.Postcopy() {
+			m.mu.Unlock()
+			return fmt.Errorf("cancel: %s is in %s: cancelling now would destroy the guest on both hosts", mv.vm, state)
+		}
+	}
+	m.cancelled = true
+	m.broadcastLocked()
+	m.mu.Unlock()
+	for _, mv := range m.moves {
+		if err := mv.cancel(ctx); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (m *Migration) wasCancelled() bool {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return m.cancelled
+}
+
+// cancel sends migrate_cancel to the source, if the move has started and the guest does
+// not run on the destination yet.
+func (mv *move) cancel(ctx context.Context) error {
+	mv.m.mu.Lock()
+	src := mv.source
+	mv.m.mu.Unlock()
+	if src == nil || mv.runsOnDestination() {
+		return nil
+	}
+	err := src.Monitor().Execute(ctx, "migrate_cancel", nil, nil)
+	if errors.Is(err, qmp.ErrGone) {
+		return nil // nothing to cancel; follow reports why
+	}
+	return blame(ctx, mv, src, SourceRole, err)
+}
+
+// abandon cancels a migration and waits a short time until QEMU has done so, also when
+// ctx has ended. In post-copy this is refused, and the migration continues; a guest that
+// runs on the destination stays there.
+func (m *Migration) abandon(ctx context.Context, src *testbed.Instance) {
+	if m.moves[src.Name()].runsOnDestination() {
+		return
+	}
+	ctx, cancel := context.WithTimeoutCause(context.WithoutCancel(ctx), m.timeouts.cancel, fmt.Errorf("not cancelled within %v", m.timeouts.cancel))
+	defer cancel()
+	err := src.Execute(ctx, "migrate_cancel", nil, nil)
+	for err == nil {
+		var query struct {
+			Status State `json:"status"`
+		}
+		err = src.Monitor().Execute(ctx, "query-migrate", nil, &query)
+		if err == nil && (!query.Status.Begun() || query.Status.Terminal()) {
+			src.Log().Info("migration abandoned", "status", string(query.Status))
+			return
+		}
+		select {
+		case <-time.After(waitInterval):
+		case <-ctx.Done():
+			err = context.Cause(ctx)
+		}
+	}
+	if !errors.Is(err, qmp.ErrGone) {
+		src.Log().Warn("the abandoned migration could not be cancelled", "error", err)
+	}
+}
+
+// endCancelledSource is the source's part after a migration that was cancelled, or has
+// failed as it may: a guest whose move has not completed stays on the source; one whose move had completed stays on the
+// destination.
+func (s *Side) endCancelledSource(ctx context.Context) error {
+	if err := s.each(ctx, s.keepSource); err != nil {
+		return err
+	}
+	if err := s.waitCancelled(ctx); err != nil {
+		return err
+	}
+	return s.each(ctx, func(ctx context.Context, vm string) error {
+		if s.Migration.moves[vm].completed() {
+			return s.Migration.bed.Remove(ctx, s.Instance(vm))
+		}
+		return nil
+	})
+}
+
+// endCancelledDestination is the destination's part.
+func (s *Side) endCancelledDestination(ctx context.Context) error {
+	if err := s.each(ctx, s.endDestination); err != nil {
+		return err
+	}
+	return s.waitCancelled(ctx)
+}
+
+func (s *Side) waitCancelled(ctx context.Context) error {
+	return s.waitForPeer(ctx, "cancelled", limit{s.Migration.options.finishTimeout, "finish_timeout"})
+}
