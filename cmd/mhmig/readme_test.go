@@ -5,6 +5,7 @@ package main
 import (
 	"os"
 	"path/filepath"
+	"regexp"
 	"strings"
 	"testing"
 
@@ -49,6 +50,62 @@ func TestREADMEShowsTestedExplanations(t *testing.T) {
 			t.Errorf("README.md does not show %s as it is in testdata/script", f.Name)
 		}
 	}
+}
+
+// linkedPath is the target of a link to a file or folder of the repository.
+var linkedPath = regexp.MustCompile(`\]\(([\w./-]+)\)`)
+
+// The diffs of CONTRIBUTING.md apply: the lines that they do not add are in one of the
+// Go files that their section links to.
+func TestCONTRIBUTINGDiffsApply(t *testing.T) {
+	t.Parallel()
+	text, err := os.ReadFile(filepath.Join(repository(), "CONTRIBUTING.md"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	diffs := 0
+	for section := range strings.SplitSeq(string(text), "\n## ") {
+		title, _, _ := strings.Cut(section, "\n")
+		source := linkedSource(t, section)
+		for _, diff := range strings.Split(section, "```diff\n")[1:] {
+			diffs++
+			diff, _, _ = strings.Cut(diff, "```")
+			for line := range strings.Lines(diff) {
+				context, isContext := strings.CutPrefix(line, " ")
+				if isContext && strings.TrimSpace(context) != "…" && !strings.Contains(source, "\n"+context) {
+					t.Errorf("%s: the line %q is not in the files of this section", title, context)
+				}
+			}
+		}
+	}
+	if diffs < 5 {
+		t.Errorf("got %d diffs, want those of a param, a device, a transport, a builtin and a scenario", diffs)
+	}
+}
+
+// linkedSource is the text of the Go files that a section links to, and of those in
+// folders that it links to.
+func linkedSource(t *testing.T, section string) string {
+	t.Helper()
+	var source strings.Builder
+	for _, link := range linkedPath.FindAllStringSubmatch(section, -1) {
+		path := filepath.Join(repository(), link[1])
+		files, err := filepath.Glob(filepath.Join(path, "*.go"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if filepath.Ext(path) == ".go" {
+			files = []string{path}
+		}
+		for _, file := range files {
+			data, err := os.ReadFile(file)
+			if err != nil {
+				t.Fatal(err)
+			}
+			source.Write(data)
+		}
+	}
+	return source.String()
 }
 
 func indented(text string) string {
