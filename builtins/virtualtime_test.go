@@ -22,6 +22,7 @@ func TestVirtualTime(t *testing.T) {
 	for _, tt := range []struct {
 		name                string
 		source, destination qmptest.Script
+		guest               *bedtest.Guest
 		params              cartesian.Params
 		text                string // of migration_scenario
 		lasts               time.Duration
@@ -32,6 +33,21 @@ func TestVirtualTime(t *testing.T) {
 	sleep(7200)
 	migrate_wait(["vm1"], env.hosts[0], env.hosts[1])
 	sleep(3600)`, lasts: 3 * time.Hour,
+		},
+		{
+			name: "a guest that works for an hour, and then moves", lasts: time.Hour, params: cartesian.Params{"nics": "nic1", "not_login_after_mig": "no"},
+			guest: &bedtest.Guest{BootTime: 30 * time.Second, Run: func(command string) (string, int) {
+				if command == "work" {
+					time.Sleep(time.Hour)
+				}
+				return "worked\n", 0
+			}}, text: `
+	def work(mig):
+		if mig.vm("vm1").wait_for_login().cmd_output("work", timeout=7200) != "worked\n":
+			fail("it has not worked")
+	def check(mig):
+		mig.vm("vm1").wait_for_login().cmd("true")
+	migrate_wait(["vm1"], env.hosts[0], env.hosts[1], work, check)`,
 		},
 		{
 			name: "a guest that moves to another QEMU on its host, and back", text: `
@@ -80,6 +96,9 @@ func TestVirtualTime(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				bed := bedtest.NewScriptedBed(t, 1, tt.params)
 				bed.QEMUs.Script("vm1", tt.source, tt.destination)
+				if tt.guest != nil {
+					bed.QEMUs.Guest("vm1", tt.guest)
+				}
 				began := time.Now()
 				verdict := runOn(t, bed.Bed.Bed, nil, "def migration_scenario(env):"+tt.text+"\n")
 				if took := time.Since(began); took < tt.lasts || took > tt.lasts*11/10+time.Minute {
