@@ -5,8 +5,6 @@ package main
 import (
 	"fmt"
 	"io"
-	"os"
-	"path/filepath"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -54,7 +52,7 @@ four repeats each (--repeat 4 of mhmig exec) are needed.`,
 			var dirs [2]string
 			for i, name := range args {
 				var err error
-				if dirs[i], err = findRun(results, name); err != nil {
+				if dirs[i], err = result.FindRun(results, name); err != nil {
 					return exit.Usage.Wrap(err)
 				}
 			}
@@ -79,39 +77,4 @@ four repeats each (--repeat 4 of mhmig exec) are needed.`,
 	flags.StringVar(&format, "format", "text", "text, md (Markdown) or json")
 	flags.Float64Var(&percent, "fail-on-regression", 0, "exit with 1 if a measure is significantly worse by more than `PERCENT`")
 	return command
-}
-
-// shownRuns is how many runs an error lists.
-const shownRuns = 10
-
-// findRun returns the results folder of name: a folder, or a run's ID in base, or a
-// unique prefix of one.
-func findRun(base, name string) (string, error) {
-	for _, dir := range []string{name, filepath.Join(base, name)} {
-		_, err := os.Stat(filepath.Join(dir, result.RunFile))
-		if name != "" && err == nil {
-			return dir, nil
-		}
-	}
-	dirs, err := result.Runs(base)
-	if err != nil {
-		return "", err
-	}
-	var found []string
-	for _, dir := range dirs {
-		if name != "" && strings.HasPrefix(filepath.Base(dir), name) {
-			found = append(found, dir)
-		}
-	}
-	switch len(found) {
-	case 0:
-		return "", fmt.Errorf("run %q: no such results folder, and none in %s has this prefix; mhmig report history --runs lists them", name, base)
-	case 1:
-		return found[0], nil
-	}
-	var ids strings.Builder
-	for _, dir := range found[max(0, len(found)-shownRuns):] {
-		ids.WriteString("\n  " + filepath.Base(dir))
-	}
-	return "", fmt.Errorf("run %q: %d in %s have this prefix:%s", name, len(found), base, &ids)
 }
