@@ -108,7 +108,7 @@ func (f *Faults) Lines() []string {
 
 // checkParams checks a variant's params for invalid values, and for params that nothing
 // reads.
-func (p *Plan) checkParams(ctx context.Context, v *cartesian.Variant, hosts int, wrong, doubtful *Faults) {
+func (p *Plan) checkParams(ctx context.Context, v *cartesian.Variant, hosts int, invalid, warnings *Faults) {
 	var places map[string]string // computed on demand
 	at := func(key string) string {
 		if places == nil {
@@ -120,13 +120,13 @@ func (p *Plan) checkParams(ctx context.Context, v *cartesian.Variant, hosts int,
 		return ""
 	}
 	for _, fault := range run.CheckParams(v.Params, hosts) {
-		wrong.add(at(fault.Key) + fault.Error())
+		invalid.add(at(fault.Key) + fault.Error())
 	}
 	scenario := p.Scenario(v.Params)
 	for _, text := range run.Unsupported(v.Params, scenario.Mentions) {
-		fault := doubtful
+		fault := warnings
 		if p.request.Strict {
-			fault = wrong
+			fault = invalid
 		}
 		fault.add(at(text.Key) + text.Text)
 	}
@@ -136,7 +136,7 @@ func (p *Plan) checkParams(ctx context.Context, v *cartesian.Variant, hosts int,
 	}
 	for _, u := range api.UnreadParams(v.Params, read) {
 		if u.Nearest != "" && !strings.HasPrefix(at(u.Key), "@") {
-			doubtful.add(fmt.Sprintf("%sparam %s is never read; did you mean %s?", at(u.Key), u.Key, u.Nearest))
+			warnings.add(fmt.Sprintf("%sparam %s is never read; did you mean %s?", at(u.Key), u.Key, u.Nearest))
 		}
 	}
 }
