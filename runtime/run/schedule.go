@@ -9,7 +9,6 @@ import (
 	"iter"
 	"maps"
 	"slices"
-	"strings"
 	"time"
 
 	"github.com/mhmig/mhmig/lang/cartesian"
@@ -272,22 +271,4 @@ func (q *queue) refuse(w *waiting) error {
 		return result.Skip.Errorf("it needs %d hosts (param hosts_needed, or the scenario's), the run has %d", w.needs.Hosts, len(q.Pool.Hosts()))
 	}
 	return nil
-}
-
-// dependsOnRunning says whether a variant depends on one that has not ended.
-func (q *queue) dependsOnRunning(w *waiting, place int) bool {
-	for _, dependency := range w.Dep {
-		for _, other := range slices.Concat(q.runs, q.waits[:place]) {
-			if other.repeat == w.repeat && satisfies(other.Name, dependency) {
-				return true
-			}
-		}
-	}
-	return false
-}
-
-// satisfies says whether a variant satisfies a dependency: the dependency's labels occur
-// in the variant's name, consecutively. virt-test searches for the text instead.
-func satisfies(name, dependency string) bool {
-	return dependency != "" && strings.Contains("."+name+".", "."+dependency+".")
 }
