@@ -135,7 +135,7 @@ func (p *Plan) selectVariants(ctx context.Context, s Sinks) (err error) {
 			return exit.Usage.Wrap(fmt.Errorf("--rerun failed: no variant that failed in %s is among those of this config and these filters", q.latest()))
 		}
 	}
-	if p.notes, err = run.Unmet(p.Variants); err != nil {
+	if p.notes, err = run.MissingDependencies(p.Variants); err != nil {
 		return exit.Usage.Wrap(err)
 	}
 	if q.Shard != "" {

@@ -8,9 +8,9 @@ import (
 	"strings"
 )
 
-// Unmet returns a message for each dependency that no earlier variant satisfies, which is
+// MissingDependencies returns a message for each dependency that no earlier variant satisfies, which is
 // ignored.
-func Unmet(variants Sequence) ([]string, error) {
+func MissingDependencies(variants Sequence) ([]string, error) {
 	wanted, err := dependencies(variants)
 	if err != nil || len(wanted) == 0 {
 		return nil, err
