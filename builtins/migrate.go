@@ -165,7 +165,7 @@ func startMigration(t *task.Task, a *Args) (*running, error) {
 	begin := make(chan struct{}) // closed when both tasks are set, which the hooks use
 	start := func(side *migration.Side) *task.Task {
 		name := fmt.Sprintf("migration %d %s", m.Number, side.Role)
-		sc := &scope{host: side.Host, party: side.Party(), barriers: m.Barriers(), side: side}
+		sc := &scope{host: side.Host, party: side.Party(), barriers: m.Barriers(), side: side, shell: newShellSync()}
 		return t.Scenario().Go(name, sc, func(t *task.Task) (starlark.Value, error) {
 			<-begin
 			defer func() {

@@ -32,9 +32,11 @@ const syncVariable = "MHMIG_SYNC"
 // If the barrier fails, the answer is "error" and the reason. There is one socket per
 // scope, created for the first command; it exists as long as the scope's owner.
 type shellSync struct {
-	mu   sync.Mutex // guards what follows
-	path string     // "" before the first command
+	lock chan struct{} // capacity 1, full while the socket is created: a mutex that a context can end the wait for
+	path string        // "" before the first command; guarded by lock
 }
+
+func newShellSync() shellSync { return shellSync{lock: make(chan struct{}, 1)} }
 
 // syncEnv returns the environment for a command of task t, whose scope is sc, on
 // host h: the socket's path if the scope is on that host, else nothing.
@@ -42,8 +44,12 @@ func syncEnv(ctx context.Context, t *task.Task, sc *scope, h *testbed.Host) (map
 	if sc == nil || sc.host != h {
 		return nil, nil
 	}
-	sc.shell.mu.Lock()
-	defer sc.shell.mu.Unlock()
+	select {
+	case sc.shell.lock <- struct{}{}:
+		defer func() { <-sc.shell.lock }()
+	case <-ctx.Done():
+		return nil, context.Cause(ctx)
+	}
 	if sc.shell.path == "" {
 		socket := path.Join(h.RunDir(), fmt.Sprintf("sync-%d", h.NextNumber()))
 		listener, err := h.Listen(ctx, "unix", socket)

@@ -96,7 +96,7 @@ func onFn(t *task.Task, a *Args) (starlark.Value, error) {
 	tasks := make([]*task.Task, len(hosts))
 	for i, h := range hosts {
 		handle := s.host(h)
-		sc := &scope{host: h, party: h.Name(), barriers: barriers}
+		sc := &scope{host: h, party: h.Name(), barriers: barriers, shell: newShellSync()}
 		tasks[i] = t.Scenario().Go(fn.Name()+" on "+h.Name(), sc, func(t *task.Task) (starlark.Value, error) {
 			sc.owner = t
 			v, err := t.Call(fn, handle)
