@@ -21,8 +21,8 @@ import (
 	"golang.org/x/term"
 
 	"github.com/mhmig/mhmig/runtime/exit"
+	"github.com/mhmig/mhmig/runtime/hostsfile"
 	"github.com/mhmig/mhmig/runtime/lab"
-	"github.com/mhmig/mhmig/runtime/reach"
 	"github.com/mhmig/mhmig/runtime/result"
 )
 
@@ -190,14 +190,14 @@ func labForSSH(run string) (*lab.State, error) {
 		if !errors.Is(err, lab.ErrDown) {
 			return up, err
 		}
-		if how, unread := reach.Load(filepath.Join(resultsDir, result.LatestLink)); unread == nil && how.Lab != nil {
+		if how, unread := hostsfile.Load(filepath.Join(resultsDir, result.LatestLink)); unread == nil && how.Lab != nil {
 			if s, gone := lab.At(how.Lab.Dir, how.Lab.ID); gone == nil {
 				return s, nil
 			}
 		}
 		return nil, err
 	}
-	how, err := reach.Load(run)
+	how, err := hostsfile.Load(run)
 	if err != nil {
 		return nil, exit.Usage.Wrap(err)
 	}

@@ -17,8 +17,8 @@ import (
 	"syscall"
 	"testing"
 
+	"github.com/mhmig/mhmig/runtime/hostsfile"
 	"github.com/mhmig/mhmig/runtime/jeos"
-	"github.com/mhmig/mhmig/runtime/reach"
 )
 
 var update = flag.Bool("update", false, "rewrite the scripts' golden files")
@@ -104,7 +104,7 @@ func giveImage(cache string) error {
 func remains(dir, cache string) (left []string, err error) {
 	var places []string
 	err = filepath.WalkDir(dir, func(path string, e fs.DirEntry, err error) error {
-		if err != nil || e.Name() != reach.LedgerFile {
+		if err != nil || e.Name() != hostsfile.LedgerFile {
 			return err
 		}
 		made, err := madePlaces(path)

@@ -20,9 +20,9 @@ import (
 	"github.com/mhmig/mhmig/lang/printable"
 	"github.com/mhmig/mhmig/runtime/exit"
 	"github.com/mhmig/mhmig/runtime/host"
+	"github.com/mhmig/mhmig/runtime/hostsfile"
 	"github.com/mhmig/mhmig/runtime/ledger"
 	"github.com/mhmig/mhmig/runtime/qmp"
-	"github.com/mhmig/mhmig/runtime/reach"
 	"github.com/mhmig/mhmig/runtime/vm"
 )
 
@@ -49,7 +49,7 @@ type Endpoint struct {
 // Find looks for the VM in the run's ledger. Of several instances it selects the running
 // one; if that is ambiguous, the user selects.
 func (f Finder) Find(ctx context.Context, name string) (*Endpoint, error) {
-	pending, running, err := ledger.Read(filepath.Join(f.Folder, reach.LedgerFile))
+	pending, running, err := ledger.Read(filepath.Join(f.Folder, hostsfile.LedgerFile))
 	if err != nil {
 		return nil, exit.Usage.Wrap(fmt.Errorf("%s is no results folder of mhmig exec: %w", f.Folder, err))
 	}
@@ -82,7 +82,7 @@ func (f Finder) Find(ctx context.Context, name string) (*Endpoint, error) {
 
 // locate reads how the hosts of the VMs are reached.
 func (f Finder) locate(running bool, found []*Endpoint) error {
-	how, err := reach.Load(f.Folder)
+	how, err := hostsfile.Load(f.Folder)
 	if err != nil {
 		return exit.Usage.Wrap(err)
 	}

@@ -20,9 +20,9 @@ import (
 
 	"github.com/mhmig/mhmig/runtime/exit"
 	"github.com/mhmig/mhmig/runtime/host"
+	"github.com/mhmig/mhmig/runtime/hostsfile"
 	"github.com/mhmig/mhmig/runtime/lab"
 	"github.com/mhmig/mhmig/runtime/ledger"
-	"github.com/mhmig/mhmig/runtime/reach"
 )
 
 // Cleanup has the options of a cleanup.
@@ -73,7 +73,7 @@ func (c *Cleanup) All(ctx context.Context, folder string) error {
 
 // runsIn returns the folders of runs: the given one, or those in it.
 func runsIn(folder string) ([]string, error) {
-	if _, err := os.Stat(filepath.Join(folder, reach.LedgerFile)); err == nil {
+	if _, err := os.Stat(filepath.Join(folder, hostsfile.LedgerFile)); err == nil {
 		return []string{folder}, nil
 	}
 	entries, err := os.ReadDir(folder)
@@ -83,19 +83,19 @@ func runsIn(folder string) ([]string, error) {
 	var runs []string
 	for _, e := range entries {
 		run := filepath.Join(folder, e.Name())
-		if _, err := os.Stat(filepath.Join(run, reach.LedgerFile)); e.IsDir() && err == nil {
+		if _, err := os.Stat(filepath.Join(run, hostsfile.LedgerFile)); e.IsDir() && err == nil {
 			runs = append(runs, run)
 		}
 	}
 	if len(runs) == 0 {
-		return nil, fmt.Errorf("%s is no results folder of mhmig exec: it has no %s, and no run's folder that has one", folder, reach.LedgerFile)
+		return nil, fmt.Errorf("%s is no results folder of mhmig exec: it has no %s, and no run's folder that has one", folder, hostsfile.LedgerFile)
 	}
 	return runs, nil
 }
 
 // run cleans up after the run in folder, and says whether there was anything to remove.
 func (c *Cleanup) run(ctx context.Context, folder string) (left bool, err error) {
-	record, err := ledger.Open(filepath.Join(folder, reach.LedgerFile))
+	record, err := ledger.Open(filepath.Join(folder, hostsfile.LedgerFile))
 	if err != nil {
 		return false, exit.Usage.Wrap(err)
 	}
@@ -103,7 +103,7 @@ func (c *Cleanup) run(ctx context.Context, folder string) (left bool, err error)
 	if len(record.Pending()) == 0 {
 		return false, nil
 	}
-	how, err := reach.Load(folder)
+	how, err := hostsfile.Load(folder)
 	if err != nil {
 		return true, exit.Usage.Wrap(err)
 	}
@@ -144,7 +144,7 @@ func (c *Cleanup) run(ctx context.Context, folder string) (left bool, err error)
 
 // undoHere removes the remains of a lab's hosts on this machine, after the lab has ended.
 // Everything inside the lab ended with it.
-func undoHere(ctx context.Context, record *ledger.Ledger, l *reach.Lab, undone ledger.Undone) error {
+func undoHere(ctx context.Context, record *ledger.Ledger, l *hostsfile.Lab, undone ledger.Undone) error {
 	if machine, err := os.Hostname(); err != nil || machine != l.Machine {
 		return fmt.Errorf("its hosts were a lab on machine %s: run mhmig cleanup there", l.Machine)
 	}
@@ -168,7 +168,7 @@ func undoHere(ctx context.Context, record *ledger.Ledger, l *reach.Lab, undone l
 	return err
 }
 
-func (c *Cleanup) undoBySSH(ctx context.Context, record *ledger.Ledger, how reach.Record, undone ledger.Undone) error {
+func (c *Cleanup) undoBySSH(ctx context.Context, record *ledger.Ledger, how hostsfile.Record, undone ledger.Undone) error {
 	var open []*host.Host
 	defer func() {
 		for _, h := range open {

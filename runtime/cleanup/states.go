@@ -10,8 +10,8 @@ import (
 
 	"github.com/mhmig/mhmig/runtime/gueststate"
 	"github.com/mhmig/mhmig/runtime/host"
+	"github.com/mhmig/mhmig/runtime/hostsfile"
 	"github.com/mhmig/mhmig/runtime/lab"
-	"github.com/mhmig/mhmig/runtime/reach"
 )
 
 // states removes the saved states of guests: those of labs, in mhmig's cache, and those
@@ -34,7 +34,7 @@ func (c *Cleanup) states(ctx context.Context, runs []string) (found bool, err er
 	}
 	done := map[string]bool{} // hosts of several runs
 	for _, run := range runs {
-		how, err := reach.Load(run)
+		how, err := hostsfile.Load(run)
 		if err != nil || how.Lab != nil { // what is wrong with the run is reported with the run
 			continue
 		}

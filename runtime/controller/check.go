@@ -16,9 +16,9 @@ import (
 	"github.com/mhmig/mhmig/lang/cartesian"
 	"github.com/mhmig/mhmig/runtime/check"
 	"github.com/mhmig/mhmig/runtime/exit"
+	"github.com/mhmig/mhmig/runtime/hostsfile"
 	"github.com/mhmig/mhmig/runtime/jeos"
 	"github.com/mhmig/mhmig/runtime/ledger"
-	"github.com/mhmig/mhmig/runtime/reach"
 )
 
 // Check checks whether the hosts of a request, or those of a lab, have what its variants
@@ -49,7 +49,7 @@ func (q *Request) onHosts(ctx context.Context, s Sinks, log *slog.Logger, do fun
 		Variants: p.config.Variants(ctx, q.Options), Name: checkName(), Log: log,
 		Image: func(ctx context.Context) error { _, err := jeos.Find(ctx, jeos.Options{}); return err },
 	}
-	var record reach.Record
+	var record hostsfile.Record
 	if len(q.Hosts) > 0 {
 		first, err := firstParams(o.Variants)
 		if err != nil {
@@ -65,7 +65,7 @@ func (q *Request) onHosts(ctx context.Context, s Sinks, log *slog.Logger, do fun
 		}
 		defer func() { err = errors.Join(err, used.close()) }()
 		o.Hosts, o.Params = used.state.Configs(), q.unsetParams(used.params())
-		record.Lab = reach.NewLab(used.state)
+		record.Lab = hostsfile.NewLab(used.state)
 		record.Lab.Own = used.own
 	}
 	record.Hosts = o.Hosts
@@ -105,7 +105,7 @@ type checkFolder struct {
 	ledger      *ledger.Ledger
 }
 
-func makeCheckFolder(results, name string, record reach.Record) (*checkFolder, error) {
+func makeCheckFolder(results, name string, record hostsfile.Record) (*checkFolder, error) {
 	f := &checkFolder{dir: filepath.Join(results, name), results: results}
 	_, err := os.Stat(results)
 	f.madeResults = errors.Is(err, fs.ErrNotExist)
@@ -115,7 +115,7 @@ func makeCheckFolder(results, name string, record reach.Record) (*checkFolder, e
 	if err := record.Save(f.dir); err != nil {
 		return nil, err
 	}
-	f.ledger, err = ledger.Open(filepath.Join(f.dir, reach.LedgerFile))
+	f.ledger, err = ledger.Open(filepath.Join(f.dir, hostsfile.LedgerFile))
 	return f, err
 }
 

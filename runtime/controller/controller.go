@@ -29,11 +29,11 @@ import (
 	"github.com/mhmig/mhmig/runtime/attach"
 	"github.com/mhmig/mhmig/runtime/exit"
 	"github.com/mhmig/mhmig/runtime/history"
+	"github.com/mhmig/mhmig/runtime/hostsfile"
 	"github.com/mhmig/mhmig/runtime/jeos"
 	"github.com/mhmig/mhmig/runtime/lab"
 	"github.com/mhmig/mhmig/runtime/ledger"
 	"github.com/mhmig/mhmig/runtime/pool"
-	"github.com/mhmig/mhmig/runtime/reach"
 	"github.com/mhmig/mhmig/runtime/report"
 	"github.com/mhmig/mhmig/runtime/result"
 	"github.com/mhmig/mhmig/runtime/run"
@@ -235,7 +235,7 @@ func (r *controller) run(ctx context.Context) (outcome Outcome, err error) {
 		log.Info("shuffled", "seed", r.Seed)
 	}
 
-	record, err := ledger.Open(filepath.Join(folder.Dir(), reach.LedgerFile))
+	record, err := ledger.Open(filepath.Join(folder.Dir(), hostsfile.LedgerFile))
 	if err != nil {
 		return outcome, exit.Usage.Wrap(err)
 	}

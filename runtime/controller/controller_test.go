@@ -23,9 +23,9 @@ import (
 	"github.com/mhmig/mhmig/lang/star"
 	"github.com/mhmig/mhmig/runtime/controller"
 	"github.com/mhmig/mhmig/runtime/exit"
+	"github.com/mhmig/mhmig/runtime/hostsfile"
 	"github.com/mhmig/mhmig/runtime/lab"
 	"github.com/mhmig/mhmig/runtime/ledger"
-	"github.com/mhmig/mhmig/runtime/reach"
 	"github.com/mhmig/mhmig/runtime/result"
 	"github.com/mhmig/mhmig/runtime/run"
 	"github.com/mhmig/mhmig/runtime/task"
@@ -108,7 +108,7 @@ func TestRun(t *testing.T) {
 	if err != nil || record.Status != result.Fail || len(outcomes) != 2 || outcomes[1].Message != "the guest is gone" {
 		t.Errorf("results: got %+v, %+v, %v", record, outcomes, err)
 	}
-	pending, running, err := ledger.Read(filepath.Join(outcome.Dir, reach.LedgerFile))
+	pending, running, err := ledger.Read(filepath.Join(outcome.Dir, hostsfile.LedgerFile))
 	if err != nil || running || len(pending) > 0 {
 		t.Errorf("the ledger: got %+v, running %v, %v, want nothing", pending, running, err)
 	}

@@ -16,8 +16,8 @@ import (
 	"github.com/mhmig/mhmig/lang/cartesian"
 	"github.com/mhmig/mhmig/runtime/exit"
 	"github.com/mhmig/mhmig/runtime/host"
+	"github.com/mhmig/mhmig/runtime/hostsfile"
 	"github.com/mhmig/mhmig/runtime/jeos"
-	"github.com/mhmig/mhmig/runtime/reach"
 	"github.com/mhmig/mhmig/runtime/testbed"
 	"github.com/mhmig/mhmig/runtime/vm"
 )
@@ -27,7 +27,7 @@ import (
 func (r *controller) reach(ctx context.Context, folder string, log *slog.Logger) (_ []*host.Host, of *usedLab, closeAll func() error, err error) {
 	first := r.plan.first
 	var configs []host.Config
-	var record reach.Record
+	var record hostsfile.Record
 	closeLab := func() error { return nil }
 	if len(r.Hosts) > 0 {
 		if configs, err = r.resolveHosts(ctx, first.Params); err != nil {
@@ -40,7 +40,7 @@ func (r *controller) reach(ctx context.Context, folder string, log *slog.Logger)
 		}
 		of = used
 		configs, closeLab = used.state.Configs(), used.close
-		record.Lab = reach.NewLab(used.state)
+		record.Lab = hostsfile.NewLab(used.state)
 		record.Lab.Own, record.Lab.Kept = used.own, used.kept
 	}
 	if r.endVMs = record.EndsWithRun() && keepsVMs(first.Params); r.endVMs {

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 
-package reach_test
+package hostsfile_test
 
 import (
 	"errors"
@@ -10,23 +10,23 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/mhmig/mhmig/runtime/host"
-	"github.com/mhmig/mhmig/runtime/reach"
+	"github.com/mhmig/mhmig/runtime/hostsfile"
 )
 
 func TestRecord(t *testing.T) {
 	t.Parallel()
 	folder := t.TempDir()
-	if _, err := reach.Load(folder); !errors.Is(err, fs.ErrNotExist) {
+	if _, err := hostsfile.Load(folder); !errors.Is(err, fs.ErrNotExist) {
 		t.Errorf("Load of nothing: got %v, want %v", err, fs.ErrNotExist)
 	}
-	saved := reach.Record{
-		Lab:   &reach.Lab{ID: "a1b2", Kind: "embedded", Dir: "/var/lab", Machine: "ws1", Own: true},
+	saved := hostsfile.Record{
+		Lab:   &hostsfile.Lab{ID: "a1b2", Kind: "embedded", Dir: "/var/lab", Machine: "ws1", Own: true},
 		Hosts: []host.Config{{Name: "host1", Address: "127.0.0.1", Port: 2201, User: "root", Password: "hidden"}},
 	}
 	if err := saved.Save(folder); err != nil {
 		t.Fatal(err)
 	}
-	got, err := reach.Load(folder)
+	got, err := hostsfile.Load(folder)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -1,12 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
 
-// Package reach records in a run's results folder how its hosts are reached, so that
-// other commands can access them, during the run or afterwards.
+// Package hostsfile has the file hosts.json of a results folder: how the run's hosts are
+// reached, so that other commands can access them, during the run or afterwards.
 //
-//	err := reach.Record{Hosts: configs}.Save(folder)
-//	how, err := reach.Load(folder)
+//	err := hostsfile.Record{Hosts: configs}.Save(folder)
+//	how, err := hostsfile.Load(folder)
 //	h, err := how.Config("host1")
-package reach
+package hostsfile
 
 import (
 	"encoding/json"
@@ -28,7 +28,7 @@ const (
 	hostsFile = "hosts.json"
 )
 
-// Record is the content of File: how a run's hosts are reached.
+// Record is the content of hosts.json: how a run's hosts are reached.
 type Record struct {
 	Lab   *Lab          `json:"lab,omitempty"` // that the hosts belong to
 	Hosts []host.Config `json:"hosts"`         // without passwords
