@@ -140,7 +140,7 @@ func (h *hostsFlags) mend(command *cobra.Command, log *slog.Logger, install bool
 	if err != nil {
 		return err
 	}
-	report, err := controller.Mend(command.Context(), q, h.sinks(command), log, install)
+	report, err := controller.Fix(command.Context(), q, h.sinks(command), log, install)
 	if err != nil {
 		return interruptedOr(command.Context(), err)
 	}

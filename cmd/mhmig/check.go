@@ -82,7 +82,7 @@ the variants of the config need. Each check has a verdict, and says what to do:
   clocks         at most a second apart
   guest-image    JeOS is built on this machine
 
-What is made on the hosts is removed. mhmig bootstrap --hosts mends what it can.
+What is made on the hosts is removed. mhmig bootstrap --hosts fixes what it can.
 
 Exit status: 0 no check failed, though some may warn, 2 wrong arguments or an error
 in a config, 3 a check failed, 130 interrupted.`,

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 
 // Package check checks whether hosts have what runs need: programs, KVM, shared
-// storage, open ports, clocks in step, memory and disk. It mends what it can.
+// storage, open ports, clocks in step, memory and disk. It fixes what it can.
 //
 //	report, err := check.Run(ctx, check.Options{Hosts: configs, Variants: variants, Ledger: record, Name: "mhmig-check-1a2b3c"})
 //	if report.Count(check.Failed) > 0 { … }
@@ -142,7 +142,7 @@ const (
 	closeTimeout = 60 * time.Second // of removing what was made
 )
 
-// checker is one call of Run or Mend.
+// checker is one call of Run or Fix.
 type checker struct {
 	Options
 	vms      vm.Cache
@@ -315,7 +315,7 @@ func (m *machine) record(kind ledger.Kind, path string) error {
 type finding struct {
 	verdict    Verdict
 	found, fix string
-	mend       string // a script for Mend; "": none
+	fixScript  string // a script for Fix; "": none
 }
 
 // result is the finding as the result of a check.

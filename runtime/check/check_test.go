@@ -263,8 +263,8 @@ func TestRunInterrupted(t *testing.T) {
 	b.checkClean(t)
 }
 
-// TestMend has an apt-get of its own on both hosts, and no other.
-func TestMend(t *testing.T) {
+// TestFix has an apt-get of its own on both hosts, and no other.
+func TestFix(t *testing.T) {
 	for _, aptWorks := range []bool{true, false} {
 		t.Run(fmt.Sprint(aptWorks), func(t *testing.T) {
 			b := newBench(t)
@@ -288,7 +288,7 @@ func TestMend(t *testing.T) {
 			folder := filepath.Join(t.TempDir(), "images")
 			b.set(cartesian.Params{"images_base_dir": folder})
 
-			report, err := Mend(t.Context(), b.Options, false)
+			report, err := Fix(t.Context(), b.Options, false)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -302,7 +302,7 @@ func TestMend(t *testing.T) {
 				t.Error("without install: the folder was made")
 			}
 
-			report, err = Mend(t.Context(), b.Options, true)
+			report, err = Fix(t.Context(), b.Options, true)
 			if err != nil {
 				t.Fatal(err)
 			}

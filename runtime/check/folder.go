@@ -59,7 +59,7 @@ func imageFolder(ctx context.Context, m *machine) finding {
 // noFolder is the verdict on a missing images_base_dir.
 func noFolder(dir, user string) finding {
 	f := fail(fmt.Sprintf("no folder %s (param images_base_dir)", dir), "mount the storage that all hosts share there, or: "+asRoot("mkdir -p "+shellescape.Quote(dir), user == "root"))
-	f.mend = asRootScript + fmt.Sprintf("\nas_root install -d -o %s -- %s", shellescape.Quote(user), shellescape.Quote(dir))
+	f.fixScript = asRootScript + fmt.Sprintf("\nas_root install -d -o %s -- %s", shellescape.Quote(user), shellescape.Quote(dir))
 	return f
 }
 
@@ -84,7 +84,7 @@ func asRoot(command string, root bool) string {
 	return "sudo " + command
 }
 
-// asRootScript is the beginning of a script that mends: as_root runs a command as root,
+// asRootScript is the beginning of a script that fixes: as_root runs a command as root,
 // without asking for a password.
 const asRootScript = `
 DEBIAN_FRONTEND=noninteractive

@@ -139,7 +139,7 @@ func judgeMissing(missing []tool, root bool) finding {
 	}
 	names = slices.Sorted(maps.Keys(packages))
 	f.fix = asRoot("apt-get install --yes --no-install-recommends "+strings.Join(names, " "), root)
-	f.mend = fmt.Sprintf(installPackages, shellescape.QuoteCommand(names))
+	f.fixScript = fmt.Sprintf(installPackages, shellescape.QuoteCommand(names))
 	return f
 }
 

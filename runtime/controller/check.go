@@ -29,10 +29,10 @@ func Check(ctx context.Context, q Request, s Sinks, log *slog.Logger) (check.Rep
 	return q.onHosts(ctx, s, log, check.Run)
 }
 
-// Mend does what it can so that Check finds less: see [check.Mend].
-func Mend(ctx context.Context, q Request, s Sinks, log *slog.Logger, install bool) (check.Report, error) {
+// Fix does what it can so that Check finds less: see [check.Fix].
+func Fix(ctx context.Context, q Request, s Sinks, log *slog.Logger, install bool) (check.Report, error) {
 	return q.onHosts(ctx, s, log, func(ctx context.Context, o check.Options) (check.Report, error) {
-		return check.Mend(ctx, o, install)
+		return check.Fix(ctx, o, install)
 	})
 }
 
