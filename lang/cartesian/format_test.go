@@ -164,6 +164,22 @@ func statements(text string) string {
 	return fmt.Sprintf("%x", sha256.Sum256(cartesian.DumpStatements(text)))
 }
 
+func TestOutlined(t *testing.T) {
+	t.Parallel()
+	got := cartesian.Outlined("dir/x.cfg", "a = 1\na: b += 2\nc|d ?= 3\ninclude y.cfg\nvariants e:\n    - f:\n        include @std//z.cfg\n        g = 4\n")
+	var keys []string
+	for _, a := range got.Assigned {
+		keys = append(keys, a.Pos.String()+" "+a.Key+" in "+a.Source)
+	}
+	want := []string{"dir/x.cfg:1:1 a in a = 1", "dir/x.cfg:2:4 b in a: b += 2", "dir/x.cfg:5:1 e in variants e:", "dir/x.cfg:8:9 g in         g = 4"}
+	if diff := cmp.Diff(want, keys); diff != "" {
+		t.Errorf("assigned (-want +got):\n%s", diff)
+	}
+	if diff := cmp.Diff([]string{"dir/y.cfg", "@std//z.cfg"}, got.Includes); diff != "" {
+		t.Errorf("includes (-want +got):\n%s", diff)
+	}
+}
+
 // The shipped configs are formatted.
 func TestShippedConfigsAreFormatted(t *testing.T) {
 	t.Parallel()
