@@ -21,7 +21,7 @@ var layers = [][]string{
 	{"lang/library"},
 	{"lang/cartesian", "lang/star"},
 	{"lang/api", "lang/explain", "lang/format"},
-	{"lang/doc"},
+	{"lang/doc", "lang/lint"},
 	{"runtime/exit", "runtime/excerpt", "runtime/version"},
 	{"runtime/host", "runtime/qmp", "runtime/result", "runtime/barrier", "runtime/task", "runtime/jeos"},
 	{"runtime/ledger", "runtime/guest", "runtime/guestclock", "runtime/lab", "runtime/terminal", "runtime/report", "runtime/compare", "runtime/history"},
@@ -38,7 +38,7 @@ var layers = [][]string{
 
 // confined are the dependencies that only some packages may know.
 var confined = map[string][]string{
-	"go.starlark.net":                       {"lang/star", "runtime/task", "builtins"},
+	"go.starlark.net":                       {"lang/star", "lang/lint", "runtime/task", "builtins"},
 	"golang.org/x/crypto/ssh":               {"runtime/host", "runtime/lab", "runtime/guest", "runtime/jeos"},
 	"github.com/kevinburke/ssh_config":      {"runtime/host"},
 	"github.com/gliderlabs/ssh":             {"runtime/lab", "runtime/jeos"},

@@ -67,6 +67,7 @@ type Diagnostic struct {
 	Pos      Pos
 	Message  string // lower case, one line, no full stop
 	Hint     string // what to do next; "" for none
+	Rule     string // of mhmig lint, such as "unused-load"; "" for what is always an error
 	Source   string // text of the line at Pos, in which Pos.Col counts; "" when it is not known
 }
 

@@ -67,7 +67,7 @@ func (c Change) Write() error {
 // links are not followed. Files that cannot be read or formatted are in faults; the others are still looked at.
 func Changes(paths []string) (changes []Change, faults diag.List) {
 	for _, path := range paths {
-		for _, file := range files(path, &faults) {
+		for _, file := range Files(path, &faults) {
 			change, err := look(file)
 			if list := diag.Of(err); list != nil {
 				faults = append(faults, list...)
@@ -81,8 +81,9 @@ func Changes(paths []string) (changes []Change, faults diag.List) {
 	return changes, faults
 }
 
-// files returns the files to be formatted of a path: itself, or those in the folder.
-func files(path string, faults *diag.List) []string {
+// Files returns the .star and .cfg files of a path: itself, whatever it is, or those in the folder, as Changes takes them.
+// What cannot be read of the folder is added to faults.
+func Files(path string, faults *diag.List) []string {
 	if info, err := os.Stat(path); err != nil || !info.IsDir() {
 		return []string{path}
 	}
