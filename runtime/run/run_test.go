@@ -139,9 +139,10 @@ func TestVariants(t *testing.T) {
 		"fail":  failures(result.Fail.Errorf("lost"), errors.New("and then")),
 		"error": failures(errors.New("no disk")),
 		"skip":  failures(result.Skip.Errorf("not here")),
+		"twice": failures(fmt.Errorf("check_work: %w", &testbed.SplitBrainError{}), errors.New("and then"), fmt.Errorf("check: %w", &testbed.SplitBrainError{})),
 		"mute":  failures(result.Fail.Errorf(""), errors.New("and then")),
 	}
-	names := []string{"pass", "fail", "warn", "error", "skip", "mute", "pass"}
+	names := []string{"pass", "fail", "warn", "error", "skip", "twice", "mute", "pass"}
 	folders := map[string]bool{}
 	f.options.Scenario = func(_ context.Context, bed *testbed.Bed) run.Verdict {
 		here := f.left(t)
@@ -168,7 +169,8 @@ func TestVariants(t *testing.T) {
 		}
 	}
 	want := []string{
-		`pass PASS "" 0`, `fail FAIL "lost" 1`, `warn WARN "" 0`, `error ERROR "no disk" 0`, `skip SKIP "not here" 0`, `mute FAIL "" 1`, `pass PASS "" 0`,
+		`pass PASS "" 0`, `fail FAIL "lost" 1`, `warn WARN "" 0`, `error ERROR "no disk" 0`, `skip SKIP "not here" 0`,
+		`twice FAIL "check_work: <nil>: split brain: the guest has migrated, but ran here again: two copies of it used one disk" 1`, `mute FAIL "" 1`, `pass PASS "" 0`,
 	}
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Errorf("outcomes (- want, + got):\n%s", diff)

@@ -6,6 +6,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -85,8 +86,10 @@ func (u *unit) run(ctx context.Context) (status result.Status, met bool) {
 		verdict := u.Scenario(ctx, bed)
 		outcome.Warnings = append(outcome.Warnings, verdict.Warnings...)
 		outcome.Notices = bed.Notices()
-		for _, failure := range verdict.Failures {
-			u.addFailure(&outcome, failure)
+		for i, failure := range verdict.Failures {
+			if !repeats(failure, verdict.Failures[:i]) {
+				u.addFailure(&outcome, failure)
+			}
 		}
 		if isUnsettled(&outcome) && ctx.Err() == nil {
 			for _, wrong := range bed.FinalCheck(ctx) {
@@ -215,6 +218,16 @@ func settleStatus(o *result.Outcome) {
 // isUnsettled says that nothing has failed so far.
 func isUnsettled(o *result.Outcome) bool {
 	return o.Status == result.Running || o.Status == result.Pass || o.Status == result.Warn
+}
+
+// repeats says that a failure is of a split brain which one of the earlier failures
+// reports too: the scenario and both sides of a migration may find it.
+func repeats(failure *task.Error, earlier []*task.Error) bool {
+	brain, ok := errors.AsType[*testbed.SplitBrainError](failure)
+	return ok && slices.ContainsFunc(earlier, func(e *task.Error) bool {
+		known, ok := errors.AsType[*testbed.SplitBrainError](e)
+		return ok && known.Instance == brain.Instance
+	})
 }
 
 // addFailure adds a failure to an outcome: as the first one, or as a further one.

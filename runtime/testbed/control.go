@@ -107,7 +107,17 @@ func (i *Instance) Execute(ctx context.Context, command string, arguments map[st
 	return err
 }
 
-// SplitBrain is the error of a guest that ran after it had migrated.
-func (i *Instance) SplitBrain() error {
-	return result.Fail.Errorf("%s: split brain: the guest has migrated, but ran here again: two copies of it used one disk", i)
+// SplitBrain is the error of a guest that ran after it had migrated, a
+// [*SplitBrainError].
+func (i *Instance) SplitBrain() error { return &SplitBrainError{i} }
+
+// SplitBrainError says that a guest ran in an instance after it had migrated from there:
+// a FAIL, which whoever looks at the instance finds.
+type SplitBrainError struct{ Instance *Instance }
+
+func (e *SplitBrainError) Error() string {
+	return fmt.Sprintf("%s: split brain: the guest has migrated, but ran here again: two copies of it used one disk", e.Instance)
 }
+
+// Status returns Fail.
+func (*SplitBrainError) Status() result.Status { return result.Fail }
