@@ -87,7 +87,8 @@ func TestConfig(t *testing.T) {
 		{"a filter that matches nothing", map[string]string{"x.cfg": "variants:\n    - linux:\n    - windows:\nonly linxu\n"}, []string{`4:6 config: no variant has the label "linxu"`}},
 		{"a filter that matches", map[string]string{"x.cfg": "variants:\n    - linux:\nonly linux\n"}, nil},
 		{
-			"params", map[string]string{"x.cfg": "mem = 1\npasswrod = a\nlogin_timeot_vm1 = 5\nrounds = 3\nmy_timeout = 4\nsmp_vm1 = 2\nvariants imags:\n    - a:\n        pasword_vm1 = 1\n        pasword_vm1 = 2\n"},
+			"params",
+			map[string]string{"x.cfg": "mem = 1\npasswrod = a\nlogin_timeot_vm1 = 5\nrounds = 3\nmy_timeout = 4\nsmp_vm1 = 2\nvariants imags:\n    - a:\n        pasword_vm1 = 1\n        pasword_vm1 = 2\n"},
 			[]string{`2:1 unknown-param: mhmig has no param "passwrod"`, `3:1 unknown-param: mhmig has no param "login_timeot_vm1"`, `7:1 unknown-param: mhmig has no param "imags"`},
 		},
 		{
