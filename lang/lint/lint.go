@@ -8,6 +8,7 @@
 //
 //	unknown-name       a name that neither the file nor mhmig has
 //	wrong-argument     an argument that a builtin does not have, or lacks
+//	unknown-load       a file or a name to load that is not there
 //	unused-load        a name that is loaded and never used
 //	unused-variable    a variable of a function, or one that begins with _, that is never used
 //	unused-function    such a function
@@ -53,7 +54,7 @@ func Files(reader cartesian.Reader, paths []string) diag.List {
 			case err != nil:
 				list = append(list, unreadable(file, err))
 			case filepath.Ext(file) == star.Extension:
-				list = append(list, Program(file, text)...)
+				list = append(list, Program(reader.Libraries, file, text)...)
 			case !parts[filepath.Clean(file)]:
 				list = append(list, config(reader, file)...)
 				fallthrough

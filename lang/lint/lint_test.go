@@ -10,6 +10,7 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"testing/fstest"
 
 	"github.com/google/go-cmp/cmp"
 
@@ -22,6 +23,11 @@ import (
 )
 
 var reader = cartesian.Reader{Libraries: library.Set{"std": stdlib.FS, "scenarios": scenarios.FS}}
+
+// shelf has the files that the tests' programs load.
+var shelf = library.Set{"std": stdlib.FS, "x": fstest.MapFS{
+	"a.star": {Data: []byte("a, b = 1, 2\nd = 3\n_e = 4\ndef c(): pass\n")}, "bad.star": {Data: []byte("def")},
+}}
 
 // found returns findings as "line:column rule: message".
 func found(list diag.List) []string {
@@ -41,6 +47,13 @@ func TestProgram(t *testing.T) {
 	}{
 		{"syntax", "def f(:\n", []string{"1:7 : got ':', want ')'"}},
 		{"unknown name", "def f():\n  migrte()\n  print(len([]), json, env2)\n", []string{"2:3 unknown-name: undefined: migrte", "3:24 unknown-name: undefined: env2"}},
+		{
+			"unknown loads", "load('a.star', 'a', 'bb', c = 'f')\nload('@std//work.star', 'start_memory_wrok')\nload('@std//wrok.star', 'g')\nload('../b.star', 'h')\nload('bad.star', 'i')\nprint(a, bb, c, start_memory_wrok, g, h, i)\n",
+			[]string{
+				"1:22 unknown-load: @x//a.star has no bb", "1:32 unknown-load: @x//a.star has no f", "2:26 unknown-load: @std//work.star has no start_memory_wrok",
+				"3:6 unknown-load: library @std has no file wrok.star", "4:6 unknown-load: \"../b.star\" leaves the library @x",
+			},
+		},
 		{"unused load", "load('a.star', 'a', 'b', c = 'd')\nb()\ndef e(): return [c for c in b]\n", []string{"1:17 unused-load: a is loaded and never used", "1:26 unused-load: c is loaded and never used"}},
 		{"unused variable", "x = 1\n_y = 1\n_z = 2\ndef f(a):\n  b = a\n  c = 1\n  c += 1\n  d, e = 1, 2\n  _ = 3\n  g = _z\n  return lambda: g\n", []string{"2:1 unused-variable: _y is set and never used", "5:3 unused-variable: b is set and never used"}},
 		{"set in a branch, read in another function", "def f():\n  x = 1\n  if x: y = 2\n  else: y = 3\n  def g(): return y\n  return g\n", nil},
@@ -57,7 +70,7 @@ func TestProgram(t *testing.T) {
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			t.Parallel()
-			if diff := cmp.Diff(tt.want, found(lint.Program("x.star", []byte(tt.source)))); diff != "" {
+			if diff := cmp.Diff(tt.want, found(lint.Program(shelf, "@x//x.star", []byte(tt.source)))); diff != "" {
 				t.Errorf("findings (-want +got):\n%s", diff)
 			}
 		})
@@ -114,7 +127,7 @@ func TestConfig(t *testing.T) {
 
 func TestSARIF(t *testing.T) {
 	t.Parallel()
-	list := lint.Program("dir/x.star", []byte("load('a.star', 'ä', 'b')\nb()\n"))
+	list := lint.Program(shelf, "@x//dir/x.star", []byte("load('../a.star', 'a', 'b', ä = 'c')\nb()\na()\n"))
 	var b bytes.Buffer
 	if err := diag.WriteSARIF(&b, list, "mhmig", "v1"); err != nil {
 		t.Fatal(err)
@@ -149,11 +162,40 @@ func TestSARIF(t *testing.T) {
 	}
 	got, at := r.Results[0], r.Results[0].Locations[0].PhysicalLocation
 	if got.RuleID != "unused-load" || got.Level != "warning" || !strings.Contains(got.Message.Text, "ä is loaded") ||
-		at.ArtifactLocation.URI != "dir/x.star" || at.Region.StartLine != 1 || at.Region.StartColumn != 17 {
+		at.ArtifactLocation.URI != "@x//dir/x.star" || at.Region.StartLine != 1 || at.Region.StartColumn != 29 {
 		t.Errorf("got %+v", got)
 	}
 	b.Reset()
 	if err := diag.WriteSARIF(&b, nil, "mhmig", "v1"); err != nil || !strings.Contains(b.String(), `"results": []`) {
 		t.Errorf("without findings: %s, %v", b.String(), err)
 	}
+}
+
+// FuzzProgram gives any text to the linter: it finds something in a line of it, or nothing.
+func FuzzProgram(f *testing.F) {
+	paths, err := filepath.Glob("../../scenarios/*.star")
+	if err != nil || len(paths) == 0 {
+		f.Fatalf("no seeds (%v)", err)
+	}
+	for _, path := range paths {
+		source, err := os.ReadFile(path)
+		if err != nil {
+			f.Fatal(err)
+		}
+		f.Add(source)
+	}
+	for _, source := range []string{
+		"load('a', b = 'c')\nd = migrate(b)\nsleep()\nsleep(*d, **e)\ndef _f(a, *b, c = 1, **d): return [x for x, y in a if x]\n",
+		"if not (mig.is_src): barrier('a')\nelse: sync()\nwhile x: break; y\nx.join(1)(2)\nlambda a, *, b: a\n", "fail('x'); y = z = 1\n",
+	} {
+		f.Add([]byte(source))
+	}
+	f.Fuzz(func(t *testing.T, source []byte) {
+		lines := bytes.Count(source, []byte("\n")) + bytes.Count(source, []byte("\r")) + 1
+		for _, d := range lint.Program(shelf, "@x//x.star", source) {
+			if d.Message == "" || d.Pos.Line < 1 || d.Pos.Line > lines || d.Pos.Col < 1 {
+				t.Errorf("%q: %+v in %d lines", source, d, lines)
+			}
+		}
+	})
 }

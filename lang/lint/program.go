@@ -16,11 +16,12 @@ import (
 
 	"github.com/mhmig/mhmig/lang/api"
 	"github.com/mhmig/mhmig/lang/diag"
+	"github.com/mhmig/mhmig/lang/library"
 	"github.com/mhmig/mhmig/lang/star"
 )
 
-// Program returns what is probably wrong in a Starlark file, in order. What the file loads is not read.
-func Program(name string, source []byte) diag.List {
+// Program returns what is probably wrong in a Starlark file, in order. Of what the file loads only the names are looked at.
+func Program(libraries library.Set, name string, source []byte) diag.List {
 	if _, err := star.Outlined(name, source); err != nil {
 		return diag.Of(err) // in words for users, which the parser does not have
 	}
@@ -40,6 +41,7 @@ func Program(name string, source []byte) diag.List {
 		}
 		p.report(diag.Error, "unknown-name", e.Pos, hint, "%s", e.Msg)
 	}
+	p.loads(libraries, file)
 	p.uses(file)
 	p.unused(file)
 	p.calls(file)
@@ -103,6 +105,46 @@ func builtin(x syntax.Expr) string {
 		}
 	}
 	return ""
+}
+
+// loads reports what is loaded and is not there.
+func (p *program) loads(libraries library.Set, file *syntax.File) {
+	syntax.Walk(file, func(n syntax.Node) bool {
+		load, ok := n.(*syntax.LoadStmt)
+		if !ok {
+			return true
+		}
+		at := load.Module.TokenPos
+		module, err := library.Resolve(p.name, load.ModuleName())
+		if err != nil {
+			p.report(diag.Error, "unknown-load", at, "", "%v", err)
+			return true
+		}
+		source, err := libraries.ReadFile(module)
+		if err != nil {
+			hint := ""
+			if near := libraries.Nearest(module, star.Extension); near != "" {
+				hint = fmt.Sprintf("did you mean %s?", near)
+			}
+			p.report(diag.Error, "unknown-load", at, hint, "%v", err)
+			return true
+		}
+		outline, err := star.Outlined(module, source)
+		if err != nil {
+			return true // found when that file is looked at
+		}
+		for _, from := range load.From {
+			if slices.Contains(outline.Names, from.Name) {
+				continue
+			}
+			hint := ""
+			if near := diag.Nearest(from.Name, outline.Names); near != "" {
+				hint = fmt.Sprintf("did you mean %s?", near)
+			}
+			p.report(diag.Error, "unknown-load", from.NamePos, hint, "%s has no %s", module, from.Name)
+		}
+		return true
+	})
 }
 
 // uses counts where names are read.

@@ -16,7 +16,8 @@ import (
 type Outline struct {
 	Doc       string // the file's docstring
 	Functions []Function
-	Scenario  bool // the file is a scenario: it defines [Entry]
+	Names     []string // of everything at its top level that others can load, sorted
+	Scenario  bool     // the file is a scenario: it defines [Entry]
 }
 
 // A Function is a function at the top level of a file, whose name does not begin with _.
@@ -36,7 +37,7 @@ func Outlined(name string, source []byte) (Outline, error) {
 	if err != nil {
 		return Outline{}, new(Loader).diagnostics(source, err, library.Allow{})
 	}
-	o := Outline{Doc: docstring(file.Stmts)}
+	o := Outline{Doc: docstring(file.Stmts), Names: exported(file)}
 	for _, s := range file.Stmts {
 		def, ok := s.(*syntax.DefStmt)
 		if !ok {
@@ -56,6 +57,46 @@ func Outlined(name string, source []byte) (Outline, error) {
 		})
 	}
 	return o, nil
+}
+
+// exported returns the names that a file sets outside of functions, without those that begin with _.
+func exported(file *syntax.File) []string {
+	var names []string
+	var set func(x syntax.Expr)
+	set = func(x syntax.Expr) {
+		switch x := x.(type) {
+		case *syntax.Ident:
+			if !strings.HasPrefix(x.Name, "_") {
+				names = append(names, x.Name)
+			}
+		case *syntax.ParenExpr:
+			set(x.X)
+		case *syntax.TupleExpr:
+			for _, e := range x.List {
+				set(e)
+			}
+		case *syntax.ListExpr:
+			for _, e := range x.List {
+				set(e)
+			}
+		}
+	}
+	syntax.Walk(file, func(n syntax.Node) bool {
+		switch n := n.(type) {
+		case *syntax.DefStmt:
+			set(n.Name)
+			return false
+		case *syntax.LambdaExpr, *syntax.Comprehension:
+			return false
+		case *syntax.AssignStmt:
+			set(n.LHS)
+		case *syntax.ForStmt:
+			set(n.Vars)
+		}
+		return true
+	})
+	slices.Sort(names)
+	return slices.Compact(names)
 }
 
 // Universe returns the names of Starlark's own functions and values, sorted.

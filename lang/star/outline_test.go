@@ -30,8 +30,10 @@ def f(a, b = {"ä": 1,
 def g(*, a): pass
 def _h(): pass
 x = lambda: 1
+for k, v in {}.items():
+    (y, _w), [z] = k
 `))
-	want := star.Outline{Doc: "About\nthe file.\n\n  code", Functions: []star.Function{
+	want := star.Outline{Names: []string{"f", "g", "k", "v", "x", "y", "z"}, Doc: "About\nthe file.\n\n  code", Functions: []star.Function{
 		{Name: "f", Signature: `f(a, b = {"ä": 1, 2: 3}, *c, d = lambda x: x, **e)`, Doc: "What f does.\n\nMore:\n    code", Line: 8},
 		{Name: "g", Signature: "g(*, a)", Line: 16},
 	}}
