@@ -3,6 +3,7 @@
 package builtins_test
 
 import (
+	"maps"
 	"testing"
 
 	"github.com/mhmig/mhmig/lang/cartesian"
@@ -78,9 +79,7 @@ func TestPluggingRefused(t *testing.T) {
 		t.Run(tt.name, func(t *testing.T) {
 			t.Parallel()
 			params := cartesian.Params{"images": "a", "image_size": "1M", "create_image": "yes"}
-			for key, value := range tt.params {
-				params[key] = value
-			}
+			maps.Copy(params, tt.params)
 			e := runScenario(t, bedtest.Blank(t), &testRun{params: params, source: `
 def migration_scenario(env):
     vm = env.vm("vm1")

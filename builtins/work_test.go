@@ -83,12 +83,12 @@ func TestWork(t *testing.T) {
 			if tt.want == "" && len(verdict.Failures) > 0 {
 				t.Errorf("got %v, want that it passes", verdict.Failures)
 			}
-			var got string
+			var got strings.Builder
 			for _, f := range verdict.Failures {
-				got += fmt.Sprintln(result.StatusOf(f), f)
+				fmt.Fprintln(&got, result.StatusOf(f), f)
 			}
-			if !strings.Contains(got, tt.want) {
-				t.Errorf("got %s, want %q", got, tt.want)
+			if !strings.Contains(got.String(), tt.want) {
+				t.Errorf("got %s, want %q", got.String(), tt.want)
 			}
 		})
 	}

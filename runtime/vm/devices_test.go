@@ -3,6 +3,7 @@
 package vm_test
 
 import (
+	"maps"
 	"strings"
 	"testing"
 
@@ -146,9 +147,7 @@ func TestDevicesRefuse(t *testing.T) {
 func merge(all ...cartesian.Params) cartesian.Params {
 	merged := cartesian.Params{}
 	for _, p := range all {
-		for key, value := range p {
-			merged[key] = value
-		}
+		maps.Copy(merged, p)
 	}
 	return merged
 }

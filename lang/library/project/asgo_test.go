@@ -97,11 +97,12 @@ func chosenByUs(t *testing.T, needs map[pin][]pin) map[string]string {
 	repository := t.TempDir()
 	source := func(name string) string { return "file://" + repository + "//" + name }
 	manifest := func(p pin) string {
-		text := fmt.Sprintf("name = %q\nversion = %q\n[needs]\n", p.name, p.version)
+		var text strings.Builder
+		fmt.Fprintf(&text, "name = %q\nversion = %q\n[needs]\n", p.name, p.version)
 		for _, need := range needs[p] {
-			text += fmt.Sprintf("%s = { source = %q, version = %q }\n", need.name, source(need.name), need.version)
+			fmt.Fprintf(&text, "%s = { source = %q, version = %q }\n", need.name, source(need.name), need.version)
 		}
-		return text
+		return text.String()
 	}
 	var history strings.Builder
 	for p := range needs {
@@ -128,16 +129,17 @@ func chosenByGo(t *testing.T, needs map[pin][]pin) map[string]string {
 	dir := t.TempDir()
 	const prefix = "example.com/"
 	for p, required := range needs {
-		text := "module " + prefix + p.name + "\n\ngo 1.16\n" // with all of the graph, as Go has it since 1.17 only in part
+		var text strings.Builder
+		text.WriteString("module " + prefix + p.name + "\n\ngo 1.16\n") // with all of the graph, as Go has it since 1.17 only in part
 		for _, need := range required {
-			text += fmt.Sprintf("require %s%s %s\n", prefix, need.name, need.version)
+			fmt.Fprintf(&text, "require %s%s %s\n", prefix, need.name, need.version)
 		}
 		file := filepath.Join(dir, "proxy", prefix+p.name, "@v", p.version+".mod")
 		if p.name == "root" {
 			file = filepath.Join(dir, "go.mod")
 		}
 		info := fmt.Sprintf(`{"Version": %q}`, p.version)
-		if err := errors.Join(os.MkdirAll(filepath.Dir(file), 0o755), os.WriteFile(file, []byte(text), 0o644),
+		if err := errors.Join(os.MkdirAll(filepath.Dir(file), 0o755), os.WriteFile(file, []byte(text.String()), 0o644),
 			os.WriteFile(strings.TrimSuffix(file, ".mod")+".info", []byte(info), 0o644)); err != nil {
 			t.Fatal(err)
 		}
