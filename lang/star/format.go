@@ -34,16 +34,28 @@ func Reformat(name string, source []byte) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
-	after, err := Dialect.Parse(name, formatted, 0)
-	if err != nil || describe(program) != describe(after) {
-		return nil, diag.List{{
-			Pos:     diag.Pos{File: name},
-			Message: "formatting would change what the program means, and so it is left as it is",
-			Hint:    "this is a bug in mhmig: please report it with the file",
-		}}
+	for pass := 1; ; pass++ {
+		after, err := Dialect.Parse(name, formatted, 0)
+		if err != nil || describe(program) != describe(after) {
+			return nil, diag.List{{
+				Pos:     diag.Pos{File: name},
+				Message: "formatting would change what the program means, and so it is left as it is",
+				Hint:    "this is a bug in mhmig: please report it with the file",
+			}}
+		}
+		again, err := reformat(name, formatted, after)
+		if err != nil {
+			return nil, err
+		}
+		if bytes.Equal(formatted, again) || pass == maxPasses {
+			return formatted, nil
+		}
+		formatted = again
 	}
-	return formatted, nil
 }
+
+// maxPasses limits how often a program is formatted: the printer lays odd comments out otherwise at the second time.
+const maxPasses = 5
 
 // Bazel's Starlark, and so its formatter, has no while and no bytes. For while it gets an if, whose condition begins with
 // an expression that is as wide and that no source contains; for bytes a raw string, whose literal is then put back.
