@@ -13,7 +13,7 @@ import (
 )
 
 func newDocCommand() *cobra.Command {
-	var params bool
+	var params, stub bool
 	command := &cobra.Command{
 		Use:   "doc [NAME]",
 		Short: "Show what a function, value, method or param is for",
@@ -25,6 +25,9 @@ list what there is.`,
   mhmig doc mem_vm1`,
 		Args: arguments(0, 1),
 		RunE: func(command *cobra.Command, args []string) error {
+			if stub {
+				return doc.WriteStub(command.OutOrStdout())
+			}
 			set, err := new(configFlags).libraries()
 			if err != nil {
 				return err
@@ -46,5 +49,6 @@ list what there is.`,
 		},
 	}
 	command.Flags().BoolVar(&params, "params", false, "list the params")
+	command.Flags().BoolVar(&stub, "stub", false, "write Python type stubs of what scenarios can use, for editors")
 	return command
 }

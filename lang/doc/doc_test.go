@@ -4,6 +4,9 @@ package doc_test
 
 import (
 	"maps"
+	"os"
+	"os/exec"
+	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
@@ -187,5 +190,38 @@ f(a, b = 1)
 	_, err = doc.New(library.Set{"team": fstest.MapFS{"bad.star": {Data: []byte("def")}}})
 	if list := diag.Of(err); len(list) != 1 || list[0].Pos.File != "@team//bad.star" {
 		t.Errorf("got %v", err)
+	}
+}
+
+// The stub has everything, and Python, where it is installed, can use it.
+func TestStub(t *testing.T) {
+	t.Parallel()
+	path := filepath.Join(t.TempDir(), "stub.py")
+	var b strings.Builder
+	if err := doc.WriteStub(&b); err != nil {
+		t.Fatal(err)
+	}
+	x := index(t)
+	if got, want := strings.Count(b.String(), "def "), len(x.Topics(doc.Builtin))+len(x.Topics(doc.Method)); got < want {
+		t.Errorf("%d functions, want %d", got, want)
+	}
+	for _, line := range []string{
+		"\nclass mig:\n", "\n    is_src: \"bool\"\n", `def join(self, timeout: "int | float | str" = ..., check: "bool" = ...) -> "bool":`,
+		"\ndef spawn(fn: \"Callable[..., Any]\", *args: Any) -> \"task\":\n", "\n    @staticmethod\n    def encode(",
+	} {
+		if !strings.Contains(b.String(), line) {
+			t.Errorf("the stub has no %q", line)
+		}
+	}
+	python, err := exec.LookPath("python3")
+	if err != nil {
+		t.Skip("NOT TESTED: whether Python can use the stub, as there is no python3")
+	}
+	check := "\nimport typing\nfor _c in list(vars().values()):\n    if isinstance(_c, type) and _c.__module__ == \"__main__\":\n        typing.get_type_hints(_c)\n"
+	if err := os.WriteFile(path, []byte(b.String()+check), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	if out, err := exec.CommandContext(t.Context(), python, path).CombinedOutput(); err != nil {
+		t.Errorf("%v\n%s", err, out)
 	}
 }
