@@ -24,7 +24,7 @@ var layers = [][]string{
 	{"lang/doc", "lang/lint"},
 	{"runtime/exit", "runtime/excerpt", "runtime/version"},
 	{"runtime/host", "runtime/qmp", "runtime/result", "runtime/barrier", "runtime/task", "runtime/jeos"},
-	{"runtime/ledger", "runtime/guest", "runtime/guestclock", "runtime/lab", "runtime/terminal", "runtime/report", "runtime/compare", "runtime/history"},
+	{"runtime/ledger", "runtime/guest", "runtime/guestclock", "runtime/lab", "runtime/debian", "runtime/terminal", "runtime/report", "runtime/compare", "runtime/history"},
 	{"runtime/live", "runtime/hostsfile", "runtime/gueststate"},
 	{"runtime/vm", "runtime/cleanup"},
 	{"runtime/testbed"},
