@@ -10,7 +10,6 @@ import (
 	"io"
 	"io/fs"
 	"os"
-	"strings"
 	"time"
 
 	"go.starlark.net/starlark"
@@ -37,8 +36,8 @@ var uploaded = Type{"path of a local file, or bytes", "string | bytes", func(t *
 		if v == "" {
 			return nil, errors.New("got an empty path")
 		}
-		if name, shipped := strings.CutPrefix(string(v), vm.ShippedPrefix); shipped {
-			file, err := stateOf(t).bed.ShippedFile(name)
+		if _, shipped := vm.ShippedFile(string(v)); shipped {
+			file, err := stateOf(t).bed.ShippedFile(string(v))
 			return content{path: file}, err
 		}
 		return content{path: string(v)}, nil

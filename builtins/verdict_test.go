@@ -196,7 +196,7 @@ func TestPrepareErrors(t *testing.T) {
 		{"no image", map[string]string{"images": "image1", "image_name": "images/nothing"}, []string{"host1: no file", "images/nothing.qcow2"}},
 		{"bad time", map[string]string{"disk_prepare_timeout": "soon"}, []string{"disk_prepare_timeout", `"soon"`}},
 		{"bad start_vm", map[string]string{"start_vm": "maybe"}, []string{"start_vm", `"maybe"`}},
-		{"no shipped file", map[string]string{"kernel": "jeos:nothing"}, []string{"no file nothing"}},
+		{"no shipped file", map[string]string{"kernel": "jeos:nothing"}, []string{"no file jeos:nothing"}},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {

@@ -80,7 +80,7 @@ the variants of the config need. Each check has a verdict, and says what to do:
   firewall       QEMUs connect to each other, both ways, as in a migration
   versions       all hosts have the same QEMU
   clocks         at most a second apart
-  guest-image    JeOS is built on this machine
+  guest-image    JeOS, or the Debian of bootstrap, is built on this machine
 
 What is made on the hosts is removed. mhmig bootstrap --hosts fixes what it can.
 

@@ -31,10 +31,10 @@ import (
 // Options say what is checked.
 type Options struct {
 	Hosts    []host.Config
-	Variants iter.Seq2[*cartesian.Variant, error] // those that will run
-	Params   cartesian.Params                     // override those of the variants
-	Image    func(context.Context) error          // looks for mhmig's guest image on this machine
-	Name     string                               // of what is made on the hosts: mhmig-check-ID
+	Variants iter.Seq2[*cartesian.Variant, error]          // those that will run
+	Params   cartesian.Params                              // override those of the variants
+	Image    func(ctx context.Context, guest string) error // looks for the image of one of mhmig's own guests on this machine, such as jeos
+	Name     string                                        // of what is made on the hosts: mhmig-check-ID
 	Ledger   *ledger.Ledger
 	Log      *slog.Logger
 }

@@ -58,7 +58,7 @@ func newBench(t *testing.T) *bench {
 	b := &bench{params: cartesian.Params{"vms": "vm1", "mem": "32", "accel": "tcg", "images": "", "nics": ""}}
 	b.Options = Options{
 		Hosts: l.State().Configs(), Params: l.State().Params(), Ledger: record, Name: "mhmig-check-abcdef",
-		Log: slog.New(slog.DiscardHandler), Image: func(context.Context) error { return nil },
+		Log: slog.New(slog.DiscardHandler), Image: func(context.Context, string) error { return nil },
 	}
 	b.base = b.Params["images_base_dir"]
 	for _, e := range l.State().Hosts {
@@ -179,7 +179,7 @@ func TestRunFinds(t *testing.T) {
 		{"firewall", func(t *testing.T, b *bench) { b.set(cartesian.Params{"mig_port": usedPort(t, b.Hosts[0].Address)}) }, Failed, []string{"host2", "host1"}, "is free"},
 		{"guest-image", func(_ *testing.T, b *bench) {
 			b.set(cartesian.Params{"kernel": "jeos:kernel"})
-			b.Image = func(context.Context) error { return errors.New("not built") }
+			b.Image = func(context.Context, string) error { return errors.New("not built") }
 		}, Failed, []string{}, "not built"},
 	}
 	for _, tt := range tests {

@@ -5,7 +5,6 @@ package check
 import (
 	"context"
 	"fmt"
-	"slices"
 	"strings"
 
 	"github.com/mhmig/mhmig/runtime/vm"
@@ -32,13 +31,19 @@ func imagesPresent(ctx context.Context, m *machine) finding {
 	return ok("%d files are there", len(n.files))
 }
 
-// guestImage looks for mhmig's own guest image on this machine.
+// guestImage looks for the images of mhmig's own guests on this machine.
 func guestImage(ctx context.Context, c *checker) finding {
-	if !slices.ContainsFunc(c.machines, func(m *machine) bool { return m.needs.shipped }) {
-		return skip("no variant has JeOS")
+	var guests []string
+	for _, m := range c.machines {
+		guests = withNew(guests, m.needs.shipped...)
 	}
-	if err := c.Image(ctx); err != nil {
-		return fail(err.Error(), "mhmig bootstrap")
+	if len(guests) == 0 {
+		return skip("no variant needs one")
 	}
-	return ok("JeOS is built")
+	for _, guest := range guests {
+		if err := c.Image(ctx, guest); err != nil {
+			return fail(err.Error(), "mhmig bootstrap --guest "+guest)
+		}
+	}
+	return ok("built: %s", strings.Join(guests, ", "))
 }

@@ -151,7 +151,7 @@ func TestWriteText(t *testing.T) {
 		{Check: "ssh", Hosts: []string{"a"}, Found: "root by a key\x1b[2J"},
 		{Check: "firewall", Hosts: []string{"a", "b"}, Verdict: Failed, Found: "a cannot connect to QEMU at b", Fix: "open a port, which is a line that is pasted and so not wrapped"},
 		{Check: "clocks", Hosts: []string{"a", "b"}, Verdict: Warning, Found: "apart"},
-		{Check: "guest-image", Verdict: Skipped, Found: "no variant has JeOS"},
+		{Check: "guest-image", Verdict: Skipped, Found: "no variant needs one"},
 	}}
 	for width, want := range map[int]string{
 		100: `CHECK        HOST          VERDICT  FOUND
@@ -159,7 +159,7 @@ ssh          a             ok       root by a key\x1b[2J
 firewall     a -> b        failed   a cannot connect to QEMU at b
     fix: open a port, which is a line that is pasted and so not wrapped
 clocks       all hosts     warning  apart
-guest-image  this machine  skipped  no variant has JeOS
+guest-image  this machine  skipped  no variant needs one
 
 4 checks: 1 ok, 1 skipped, 1 warning, 1 failed
 `,
@@ -172,7 +172,7 @@ firewall     a -> b        failed
 clocks       all hosts     warning
     apart
 guest-image  this machine  skipped
-    no variant has JeOS
+    no variant needs one
 
 4 checks: 1 ok, 1 skipped, 1 warning, 1 failed
 `,

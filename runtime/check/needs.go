@@ -26,8 +26,8 @@ type needs struct {
 	imgs      []string  // qemu_img_binary of VMs whose images are made
 	files     []vm.File // that must exist
 	bridges   []string
-	pageCache bool // images are read and written through the page cache
-	shipped   bool // a VM's guest is mhmig's own
+	pageCache bool     // images are read and written through the page cache
+	shipped   []string // guests of VMs that mhmig builds itself
 
 	largest   string // the variant whose VMs need most memory
 	memory    int64  // of the VMs of that variant, bytes
@@ -86,7 +86,7 @@ func (n *needs) add(variant string, params cartesian.Params, label string) error
 			n.imgs = withNew(n.imgs, config.QEMUImg)
 		}
 		n.files, n.bridges = withNew(n.files, p.Files...), withNew(n.bridges, p.Bridges...)
-		n.pageCache, n.shipped = n.pageCache || p.PageCache, n.shipped || p.Shipped
+		n.pageCache, n.shipped = n.pageCache || p.PageCache, withNew(n.shipped, p.Shipped...)
 		memory += config.MemoryBytes
 		newImages += p.NewImages
 		cpus += config.CPUs

@@ -17,7 +17,6 @@ import (
 	"github.com/mhmig/mhmig/runtime/check"
 	"github.com/mhmig/mhmig/runtime/exit"
 	"github.com/mhmig/mhmig/runtime/hostsfile"
-	"github.com/mhmig/mhmig/runtime/jeos"
 	"github.com/mhmig/mhmig/runtime/ledger"
 )
 
@@ -47,7 +46,7 @@ func (q *Request) onHosts(ctx context.Context, s Sinks, log *slog.Logger, do fun
 	}
 	o := check.Options{
 		Variants: p.config.Variants(ctx, q.Options), Name: checkName(), Log: log,
-		Image: func(ctx context.Context) error { _, err := jeos.Find(ctx, jeos.Options{}); return err },
+		Image: func(ctx context.Context, guest string) error { _, err := findGuest(ctx, guest); return err },
 	}
 	var record hostsfile.Record
 	if len(q.Hosts) > 0 {

@@ -198,8 +198,8 @@ type controller struct {
 
 // run runs the plan's variants.
 func (r *controller) run(ctx context.Context) (outcome Outcome, err error) {
-	image, err := guestImage(ctx, r.plan.first)
-	if err != nil {
+	var own ownGuests
+	if err := own.check(ctx, r.plan.first); err != nil {
 		return Outcome{}, err
 	}
 	outcome.Planned = r.plan.Count * r.Repeat // 0: until a failure
@@ -259,7 +259,7 @@ func (r *controller) run(ctx context.Context) (outcome Outcome, err error) {
 	log.Info("run begins", "variants", outcome.Planned, "results", folder.Dir())
 	summary, err := run.Variants(ctx, run.Options{
 		Pool: shared, HostParams: r.labParams(used.params()), States: used.states(), Results: folder, Ledger: record, Log: log,
-		Shipped: func(name string) (string, error) { return shippedFile(ctx, image, name) },
+		Shipped: func(value string) (string, error) { return own.file(ctx, value) },
 		Scenario: func(variantCtx context.Context, bed *testbed.Bed) run.Verdict {
 			return r.Execute(variantCtx, Execution{
 				Bed: bed, Scenario: r.plan.Scenario(bed.Params()), Mask: folder.Mask,

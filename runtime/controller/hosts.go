@@ -8,7 +8,6 @@ import (
 	"fmt"
 	"log/slog"
 	"slices"
-	"strings"
 
 	"golang.org/x/sync/errgroup"
 
@@ -17,9 +16,7 @@ import (
 	"github.com/mhmig/mhmig/runtime/exit"
 	"github.com/mhmig/mhmig/runtime/host"
 	"github.com/mhmig/mhmig/runtime/hostsfile"
-	"github.com/mhmig/mhmig/runtime/jeos"
 	"github.com/mhmig/mhmig/runtime/testbed"
-	"github.com/mhmig/mhmig/runtime/vm"
 )
 
 // reach connects to all hosts at the same time: those of the request, else those of a
@@ -156,36 +153,4 @@ func (q *Request) unsetParams(all map[string]string) cartesian.Params {
 // sets says whether one of the request's assignments sets this key.
 func (q *Request) sets(key string) bool {
 	return slices.ContainsFunc(q.Extras, func(e cartesian.Extra) bool { return e.Param && cartesian.ParamKey(e.Text) == key })
-}
-
-// guestImage returns the JeOS image, if the variant uses it.
-func guestImage(ctx context.Context, v *cartesian.Variant) (*jeos.Image, error) {
-	if !strings.HasPrefix(v.Params["kernel"], vm.ShippedPrefix) || len(v.Params.Objects("vms")) == 0 {
-		return nil, nil
-	}
-	image, err := jeos.Find(ctx, jeos.Options{})
-	if err != nil {
-		return nil, exit.Hosts.Wrap(err)
-	}
-	return &image, nil
-}
-
-// shippedFile returns the local path of one of mhmig's files.
-func shippedFile(ctx context.Context, image *jeos.Image, name string) (string, error) {
-	if image == nil {
-		found, err := jeos.Find(ctx, jeos.Options{})
-		if err != nil {
-			return "", err
-		}
-		image = &found
-	}
-	switch name {
-	case "kernel":
-		return image.Kernel, nil
-	case "bzimage":
-		return image.BzImage, nil
-	case "initrd":
-		return image.Initrd, nil
-	}
-	return "", fmt.Errorf("%s%s: mhmig has no such file, only kernel, bzimage and initrd", vm.ShippedPrefix, name)
 }

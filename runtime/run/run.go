@@ -54,9 +54,11 @@ type Options struct {
 	Results    *result.Folder
 	Ledger     *ledger.Ledger
 	Log        *slog.Logger
-	Shipped    func(name string) (localPath string, err error)
-	Scenario   func(context.Context, *testbed.Bed) Verdict
-	States     *testbed.States // where saved states of guests are kept; nil: all guests start cold
+	// Shipped returns the path of one of mhmig's own files, by the value of the param that
+	// names it, such as "jeos:kernel".
+	Shipped  func(value string) (localPath string, err error)
+	Scenario func(context.Context, *testbed.Bed) Verdict
+	States   *testbed.States // where saved states of guests are kept; nil: all guests start cold
 
 	// ScenarioHosts returns how many hosts a variant's scenario needs; 0: unknown. May be
 	// nil.

@@ -569,7 +569,7 @@ func TestShippedOnce(t *testing.T) {
 	f.options.Shipped = func(string) (string, error) { shipped++; return local, nil }
 	f.options.Scenario = func(ctx context.Context, bed *testbed.Bed) run.Verdict {
 		h := bed.Hosts()[1]
-		if data, err := h.ReadFile(ctx, path.Join(h.ShippedDir(), "kernel")); err != nil || string(data) != "a kernel" {
+		if data, err := h.ReadFile(ctx, path.Join(h.ShippedDir(), "jeos-kernel")); err != nil || string(data) != "a kernel" {
 			return failures(fmt.Errorf("got %q, %w", data, err))
 		}
 		return run.Verdict{}

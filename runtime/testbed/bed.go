@@ -287,7 +287,7 @@ func (b *Bed) checkNames() error {
 		}
 	}
 	for key, value := range b.params {
-		if name, ours := shippedName(key, value); ours && name != path.Base(name) {
+		if file, _ := vm.ShippedFile(value); namesShipped(key, value) && file != path.Base(file) {
 			return fmt.Errorf("param %s: got %q, want the name of one of mhmig's files, without a path", key, value)
 		}
 	}
@@ -345,14 +345,14 @@ func (b *Bed) makeFolder(ctx context.Context, h *Host, dir string) error {
 
 // uploadFiles uploads mhmig's files that the params name to the shared storage.
 func (b *Bed) uploadFiles(ctx context.Context) error {
-	names := map[string]bool{}
+	values := map[string]bool{}
 	for key, value := range b.params {
-		if name, ours := shippedName(key, value); ours {
-			names[name] = true
+		if namesShipped(key, value) {
+			values[value] = true
 		}
 	}
-	for name := range names {
-		if err := b.shared.upload(ctx, b.hosts[0], name); err != nil {
+	for value := range values {
+		if err := b.shared.upload(ctx, b.hosts[0], value); err != nil {
 			return err
 		}
 	}

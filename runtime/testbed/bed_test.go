@@ -106,7 +106,7 @@ func TestShippedFiles(t *testing.T) {
 	params := bedtest.NoQEMU(t)
 	maps.Copy(params, cartesian.Params{"kernel": "jeos:kernel", "kernel_vm2": "boot/other", "initrd": ""})
 	bed := bedtest.New(t, l.Connected, l.Params(), params, func(name string) (string, error) {
-		if name != "kernel" {
+		if name != "jeos:kernel" {
 			return "", errors.New("no file " + name)
 		}
 		return local, nil
@@ -115,7 +115,7 @@ func TestShippedFiles(t *testing.T) {
 		t.Fatal(err)
 	}
 	for _, h := range bed.Hosts() {
-		where := path.Join(h.ShippedDir(), "kernel")
+		where := path.Join(h.ShippedDir(), "jeos-kernel")
 		if !strings.HasPrefix(where, l.Params()["images_base_dir"]+"/"+bed.Name+"-files-host1/") {
 			t.Errorf("%s: the kernel is at %s, want it in the run's folder on the shared storage", h.Name(), where)
 		}

@@ -9,6 +9,7 @@ import (
 	"maps"
 	"net/netip"
 	"path"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -150,23 +151,23 @@ func (h *Host) changedConfig(name string, params cartesian.Params, c changes) (v
 	return vm.HostConfig{Host: h.Remote, Label: h.label, Params: params, Config: config.Without(c.unplugged)}, nil
 }
 
-// shippedName returns the name of mhmig's file that a param names, if any.
-func shippedName(key, value string) (name string, ours bool) {
-	base, _, _ := strings.Cut(key, "_")
-	if base != "kernel" && base != "initrd" {
-		return "", false
-	}
-	return strings.CutPrefix(value, vm.ShippedPrefix)
+// namesShipped says whether a param names one of mhmig's own files: kernel_vm1 =
+// jeos:kernel.
+func namesShipped(key, value string) bool {
+	_, ours := vm.ShippedFile(value)
+	return ours && slices.ContainsFunc(vm.ShippedParams, func(param string) bool {
+		return key == param || strings.HasPrefix(key, param+"_")
+	})
 }
 
-// ShippedFile returns the path, on the controller, of one of mhmig's files, such as
-// bzimage.
-func (b *Bed) ShippedFile(name string) (string, error) {
+// ShippedFile returns the path, on the controller, of one of mhmig's files, by the value
+// of a param, such as jeos:bzimage.
+func (b *Bed) ShippedFile(value string) (string, error) {
 	if b.shared.local == nil {
-		return "", fmt.Errorf("%s%s: this run has none of mhmig's files", vm.ShippedPrefix, name)
+		return "", fmt.Errorf("%s: this run has none of mhmig's files", value)
 	}
-	return b.shared.local(name)
+	return b.shared.local(value)
 }
 
-// ShippedDir is the folder of mhmig's files: jeos:kernel is the file kernel there.
+// ShippedDir is the folder of mhmig's files: jeos:kernel is the file jeos-kernel there.
 func (h *Host) ShippedDir() string { return path.Join(h.baseDir, h.bed.store.name) }

@@ -20,7 +20,7 @@ type Shared struct {
 	name   string
 	hosts  []Remote // of the run
 	ledger *owned
-	local  func(name string) (path string, err error)
+	local  func(value string) (path string, err error)
 	vms    vm.Cache
 	states *States // nil: none are kept
 	saving locks   // by state: one guest's is saved, others that want the same wait
@@ -45,9 +45,9 @@ type store struct {
 
 // NewShared returns the shared state of beds on the run's hosts. The names of its folders
 // there begin with name, which must be unique. local returns the local path of one of
-// mhmig's files, such as kernel for a param with "jeos:kernel"; it may be nil if no param
-// names one.
-func NewShared(name string, hosts []Remote, record vm.Ledger, local func(name string) (path string, err error)) *Shared {
+// mhmig's files, by the value of the param that names it, such as "jeos:kernel"; it may be
+// nil if no param names one.
+func NewShared(name string, hosts []Remote, record vm.Ledger, local func(value string) (path string, err error)) *Shared {
 	return &Shared{
 		name: name, hosts: hosts, ledger: newOwned(record), local: local,
 		stores: map[string]*store{}, facts: map[Remote]host.Facts{}, logged: map[string]bool{}, unsaved: map[string]bool{},
@@ -88,18 +88,19 @@ func (s *Shared) store(label string) *store {
 	return st
 }
 
-// upload makes sure that a file is in the store of master.
-func (s *Shared) upload(ctx context.Context, master *Host, name string) error {
+// upload makes sure that the file that a param's value names is in the store of master.
+func (s *Shared) upload(ctx context.Context, master *Host, value string) error {
 	st := master.bed.store
 	release, err := st.lock.acquire(ctx)
 	if err != nil {
 		return err
 	}
 	defer release()
+	name, _ := vm.ShippedFile(value)
 	if st.files[name] {
 		return nil
 	}
-	local, err := s.local(name)
+	local, err := s.local(value)
 	if err != nil {
 		return err
 	}

@@ -152,13 +152,10 @@ func (l *Layout) kernel(c Config, shape Shape) {
 	}
 }
 
-// ShippedPrefix marks the value of kernel or initrd as a file that mhmig provides.
-const ShippedPrefix = "jeos:"
-
 // bootFile is the path of a kernel or initrd.
 func (pl Placement) bootFile(value string) string {
-	if name, shipped := strings.CutPrefix(value, ShippedPrefix); shipped {
-		return path.Join(pl.ShippedDir, name)
+	if file, shipped := ShippedFile(value); shipped {
+		return path.Join(pl.ShippedDir, file)
 	}
 	return resolvePath(pl.BaseDir, value)
 }

@@ -80,6 +80,9 @@ func disks(c *Config, v api.Values) []Device {
 		case d.create && d.size == 0: // even if the image exists already
 			own.AddError(errors.New("param image_size: missing, create_image needs it (such as 10G)"))
 		}
+		if ShippedGuest(d.image) != "" && (!d.overlay || d.create || d.device || d.format != "qcow2") {
+			own.AddError(fmt.Errorf("param image_name: %s is a qcow2 image that all guests share: it needs image_overlay = yes, image_format = qcow2, and no create_image", d.image))
+		}
 		d.bus = chipsetBus(d.bus, c.chipset())
 		d.unit = units[d.bus]
 		units[d.bus]++
@@ -247,9 +250,12 @@ func (d *disk) overlayName(vm string) string { return vm + "-" + d.name }
 
 // imagePath is the path of image_name on the host of placement, "" if it is not set.
 func (d *disk) imagePath(placement Placement) string {
+	file, shipped := ShippedFile(d.image)
 	switch {
 	case d.image == "":
 		return ""
+	case shipped:
+		return path.Join(placement.ShippedDir, file)
 	case d.device:
 		return resolvePath(placement.BaseDir, d.image)
 	default:

@@ -53,7 +53,7 @@ func nics(c *Config, v api.Values) []Device {
 		switch _, err := netip.ParseAddr(n.address); {
 		case n.address == "":
 		case n.address == autoAddress:
-			if n.mode == "tap" && (i > 0 || !strings.HasPrefix(c.Kernel, ShippedPrefix)) {
+			if n.mode == "tap" && (i > 0 || ShippedGuest(c.Kernel) != ShippedJeOS) {
 				own.Invalid("nic_ip", "an address: auto is for the first card of JeOS")
 			}
 		case err != nil:

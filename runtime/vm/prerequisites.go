@@ -14,7 +14,7 @@ type Prerequisites struct {
 	MakesDisk bool     // a run creates images or overlays
 	PageCache bool     // the host's page cache has data of the disks: drive_cache is not none or directsync
 	Bridges   []string // for the VM's taps
-	Shipped   bool     // mhmig's own guest image, on the machine of mhmig
+	Shipped   []string // guests that mhmig builds itself, on the machine of mhmig: see ShippedJeOS
 }
 
 // made is the folder of what a run makes itself, in Prerequisites.
@@ -29,9 +29,9 @@ func (c Config) Prerequisites(baseDir string) (Prerequisites, error) {
 		return Prerequisites{}, err
 	}
 	p := Prerequisites{
-		Files:   slices.DeleteFunc(spec.Files, func(f File) bool { return strings.HasPrefix(f.Path, made+"/") }),
-		Shipped: strings.HasPrefix(c.Kernel, ShippedPrefix) || strings.HasPrefix(c.Initrd, ShippedPrefix),
+		Files: slices.DeleteFunc(spec.Files, func(f File) bool { return strings.HasPrefix(f.Path, made+"/") }),
 	}
+	p.ship(c.Kernel, c.Initrd)
 	for _, t := range spec.Taps {
 		p.Bridges = append(p.Bridges, t.Bridge)
 	}
@@ -40,6 +40,7 @@ func (c Config) Prerequisites(baseDir string) (Prerequisites, error) {
 		if !ok {
 			continue
 		}
+		p.ship(d.image)
 		p.PageCache = p.PageCache || d.cache != "none" && d.cache != "directsync"
 		files := d.files(c.Name, placement)
 		p.MakesDisk = p.MakesDisk || files.create || files.base != ""
@@ -47,9 +48,18 @@ func (c Config) Prerequisites(baseDir string) (Prerequisites, error) {
 		case files.create: // an existing image is kept or replaced
 			p.NewImages += files.size
 			p.Files = slices.DeleteFunc(p.Files, func(f File) bool { return f.Path == files.path })
-		case files.base != "":
+		case files.base != "" && ShippedGuest(d.image) == "":
 			p.Files = append(p.Files, File{"image_name of " + d.name, files.base})
 		}
 	}
 	return p, nil
+}
+
+// ship adds the guests whose files values of params name.
+func (p *Prerequisites) ship(values ...string) {
+	for _, value := range values {
+		if guest := ShippedGuest(value); guest != "" && !slices.Contains(p.Shipped, guest) {
+			p.Shipped = append(p.Shipped, guest)
+		}
+	}
 }

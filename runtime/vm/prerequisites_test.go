@@ -40,7 +40,7 @@ func TestPrerequisites(t *testing.T) {
 			cartesian.Params{"images": "a", "create_image": "yes", "image_size": "1G", "drive_cache": "directsync"},
 			vm.Prerequisites{NewImages: 1 << 30, MakesDisk: true},
 		},
-		{"JeOS", cartesian.Params{"images": "", "kernel": "jeos:kernel", "initrd": "jeos:initrd", "mem": "128"}, vm.Prerequisites{Shipped: true}},
+		{"JeOS", cartesian.Params{"images": "", "kernel": "jeos:kernel", "initrd": "jeos:initrd", "mem": "128"}, vm.Prerequisites{Shipped: []string{"jeos"}}},
 		{
 			"a kernel and a disc",
 			cartesian.Params{"images": "", "kernel": "vmlinuz", "cdroms": "cd1", "cdrom_cd1": "/isos/x.iso"},

@@ -40,7 +40,7 @@ type Placement struct {
 	RunDir     string   // the variant's folder on Host, for sockets and logs; must exist; short
 	Variant    string   // the variant's ID in the results
 	ImageDir   string   // the variant's folder on the shared storage, as a path on Host; must exist if images are created
-	ShippedDir string   // the folder of mhmig's files, as a path on Host: jeos:kernel is the file kernel there
+	ShippedDir string   // the folder of mhmig's files, as a path on Host: jeos:kernel is the file jeos-kernel there
 	BaseDir    string   // images_base_dir on Host: image_name, kernel and initrd are relative to it
 	Cache      *Cache   // of the run, or of the bed alone
 	Kept       []string // the VM's images that create_image has found and not replaced: see Images.Kept
