@@ -49,6 +49,8 @@ func TestFiltersPickGuests(t *testing.T) {
 			[]string{"only multihost_migration..Ubuntu.22.04"},
 			[]string{"multihost_migration.Ubuntu.22.04.x86_64"},
 		},
+		{"the default of a family", []string{"only Debian"}, []string{"multihost_migration.Debian"}},
+		{"another of that family", []string{"only Debian.13"}, []string{"multihost_migration.Debian.13.x86_64"}},
 		{
 			"two versions",
 			[]string{"only Debian.11.i386, Fedora.41"},
@@ -125,7 +127,7 @@ func TestSeedsGuest(t *testing.T) {
 func TestWholeSet(t *testing.T) {
 	t.Parallel()
 	variants := expand(t, cartesian.Options{})
-	if got, want := len(variants), 24; got != want {
+	if got, want := len(variants), 25; got != want {
 		t.Errorf("got %d variants, want %d", got, want)
 	}
 	names := map[string]bool{}

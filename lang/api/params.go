@@ -168,11 +168,11 @@ var params = []Param{
 	},
 	{
 		Name: "kernel", Kind: Text, Object: VM, Reader: "runtime/vm",
-		Doc: "A kernel that QEMU boots directly: a file below images_base_dir, or mhmig's own: jeos:kernel, or jeos:bzimage, which boots slower, but wakes up from suspend to RAM.",
+		Doc: "A kernel that QEMU boots directly: a file below images_base_dir, or mhmig's own: jeos:kernel, or jeos:bzimage, which boots slower, but wakes up from suspend to RAM, or debian:kernel.",
 	},
 	{
 		Name: "initrd", Kind: Text, Object: VM, Reader: "runtime/vm",
-		Doc: "The kernel's initial RAM disk: a file below images_base_dir, or jeos:initrd.",
+		Doc: "The kernel's initial RAM disk: a file below images_base_dir, or jeos:initrd, or debian:initrd.",
 	},
 	{
 		Name: "kernel_params", Kind: Text, Object: VM, Reader: "runtime/vm",
@@ -271,7 +271,7 @@ var params = []Param{
 	},
 	{
 		Name: "image_name", Kind: Word, Object: Image, Reader: "runtime/vm",
-		Doc: "The image's file: a path below images_base_dir, without the format, which is appended: images/NAME.qcow2.",
+		Doc: "The image's file: a path below images_base_dir, without the format, which is appended: images/NAME.qcow2; or debian:disk, the disk of mhmig's own Debian.",
 	},
 	{
 		Name: "image_format", Kind: Choice, Default: "qcow2", Choices: []string{"qcow2", "raw"}, Object: Image, Reader: "runtime/vm",

@@ -10,6 +10,7 @@ import (
 	"testing"
 
 	"github.com/mhmig/mhmig/runtime/debian"
+	"github.com/mhmig/mhmig/stdlib"
 )
 
 // programs stand in for those that build: an archive with a kernel and an initrd, a disk
@@ -147,5 +148,23 @@ func TestHalfBuilt(t *testing.T) {
 	}
 	if _, err := debian.Find(o); !errors.Is(err, debian.ErrNotBuilt) {
 		t.Errorf("got %v, want ErrNotBuilt", err)
+	}
+}
+
+// The shipped config has the guest's login, and the label of its file system.
+func TestConfigFits(t *testing.T) {
+	t.Parallel()
+	cfg, err := stdlib.FS.ReadFile("cfg/guest-os.cfg")
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, own, found := strings.Cut(string(cfg), "@bootstrap:")
+	if !found {
+		t.Fatal("no variant bootstrap")
+	}
+	for _, want := range []string{"root=LABEL=" + debian.Label + " ", "password = " + debian.Password + "\n", "image_name = debian:disk\n"} {
+		if !strings.Contains(own, want) {
+			t.Errorf("guest-os.cfg has no %q", want)
+		}
 	}
 }
