@@ -10,6 +10,7 @@ import (
 	"log/slog"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"slices"
 	"strings"
 	"time"
@@ -19,6 +20,7 @@ import (
 	"github.com/spf13/pflag"
 
 	"github.com/mhmig/mhmig/runtime/controller"
+	"github.com/mhmig/mhmig/runtime/debian"
 	"github.com/mhmig/mhmig/runtime/exit"
 	"github.com/mhmig/mhmig/runtime/jeos"
 	"github.com/mhmig/mhmig/runtime/terminal"
@@ -27,8 +29,16 @@ import (
 // requirement is a program that this machine needs, with its Debian package.
 type requirement struct {
 	program, packageName string
-	netns                bool // only for labs of network namespaces
+	netns                bool   // only for labs of network namespaces
+	guest                string // only to build this guest; "": always
+	user                 bool   // only where not root
 }
+
+// The guests that bootstrap builds.
+const (
+	guestJeOS   = "jeos"
+	guestDebian = "debian"
+)
 
 var requirements = []requirement{
 	{program: "qemu-system-x86_64", packageName: "qemu-system-x86"},
@@ -36,10 +46,14 @@ var requirements = []requirement{
 	{program: "sshd", packageName: "openssh-server", netns: true},
 	{program: "ip", packageName: "iproute2", netns: true},
 	{program: "nft", packageName: "nftables", netns: true},
+	{program: "mmdebstrap", packageName: "mmdebstrap", guest: guestDebian},
+	{program: "mke2fs", packageName: "e2fsprogs", guest: guestDebian},
+	{program: "newuidmap", packageName: "uidmap", guest: guestDebian, user: true},
 }
 
 func newBootstrapCommand() *cobra.Command {
 	var install, netns, quiet bool
+	guest := guestJeOS
 	var options jeos.Options
 	var hosts hostsFlags
 	command := &cobra.Command{
@@ -53,6 +67,12 @@ are downloaded and unpacked in mhmig's cache (MHMIG_CACHE, or mhmig in the
 user's cache folder) and not installed, and of a small program that is embedded in
 mhmig. No root is needed. Existing files are kept: a second call is quick.
 
+--guest debian builds another guest beside it: a small Debian 12 with systemd and
+OpenSSH, for running scenarios on a real distribution, as with --filter 'only
+Debian'. Its packages are installed by mmdebstrap in an image in mhmig's cache, for
+which a user who is not root needs a range in /etc/subuid. The login is root, the
+password mhmig.
+
 Programs are only installed with --install, by apt-get, with sudo where not
 root. Missing programs are listed, and the exit code is 3.
 
@@ -62,11 +82,12 @@ sudo that asks for no password; else say what would be done, and the exit code i
 if runs fail without it. What is installed stays.`,
 		Example: `  mhmig bootstrap
   mhmig bootstrap --install
+  mhmig bootstrap --guest debian --install
   mhmig bootstrap --hosts host1,host2 --install
   mhmig bootstrap --kernel /boot/vmlinuz-R --modules /lib/modules/R --busybox ./busybox --shell /bin/dash`,
 		Args: arguments(0, 0),
 		RunE: func(command *cobra.Command, _ []string) error {
-			if err := checkGuestFlags(options); err != nil {
+			if err := checkGuestFlags(guest, options); err != nil {
 				return err
 			}
 			if err := hosts.checkBootstrap(command.Flags()); err != nil {
@@ -84,17 +105,27 @@ if runs fail without it. What is installed stays.`,
 			if len(hosts.hosts) > 0 {
 				return hosts.mend(command, log, install)
 			}
-			options.Logger = log
-			missing := missingPackages(netns, log)
+			build := func(ctx context.Context) error { return buildJeOS(ctx, options, log) }
+			needs := needed{netns: netns, guest: guest}
+			if guest == guestDebian {
+				image, err := debian.Find(debian.Options{})
+				if err == nil {
+					log.Info("guest image is built already", "folder", filepath.Dir(image.Disk))
+					needs.guest, build = "", func(context.Context) error { return nil }
+				} else {
+					build = func(ctx context.Context) error { return buildDebian(ctx, log) }
+				}
+			}
+			missing := missingPackages(needs, log)
 			if install && len(missing) > 0 {
 				if err := installPackages(command.Context(), missing, command.InOrStdin(), out, log); err != nil {
 					return interruptedOr(command.Context(), exit.Hosts.Wrap(err))
 				}
-				missing = missingPackages(netns, log)
+				missing = missingPackages(needs, log)
 			}
-			image, err := jeos.Build(command.Context(), options)
-			if err == nil {
-				log.Info("guest image is ready", "kernel", image.Kernel, "initrd", image.Initrd)
+			var err error
+			if guest == guestJeOS || len(missing) == 0 { // JeOS needs none of them to be built
+				err = build(command.Context())
 			}
 			if len(missing) > 0 {
 				err = errors.Join(err, fmt.Errorf("packages are missing; install them: %s", shellLine(installCommand(missing, os.Geteuid()))))
@@ -109,6 +140,7 @@ if runs fail without it. What is installed stays.`,
 	flags.BoolVar(&install, "install", false, "install missing programs with apt-get")
 	flags.BoolVar(&netns, "netns", false, "also check for the programs that netns labs need")
 	flags.BoolVarP(&quiet, "quiet", "q", false, "print only warnings and errors")
+	flags.StringVar(&guest, "guest", guestJeOS, "which `guest` to build: jeos or debian")
 	flags.StringVar(&options.Kernel, "kernel", "", "bzImage to use instead of the distribution's package")
 	flags.StringVar(&options.Modules, "modules", "", "that kernel's modules: `folder` lib/modules/RELEASE")
 	flags.StringVar(&options.Busybox, "busybox", "", "static busybox to use")
@@ -120,7 +152,7 @@ if runs fail without it. What is installed stays.`,
 // checkBootstrap rejects flags of this machine's guest image together with hosts, and
 // flags of the hosts' config without.
 func (h *hostsFlags) checkBootstrap(flags *pflag.FlagSet) error {
-	ofImage := []string{"netns", "kernel", "modules", "busybox", "shell"}
+	ofImage := []string{"netns", "guest", "kernel", "modules", "busybox", "shell"}
 	ofHosts := []string{"config", "filter", "param", "defaults", "lib", "results", "max-variants"}
 	wrong, why := ofHosts, "is for --hosts, which is not given"
 	if flags.Changed("hosts") {
@@ -151,8 +183,31 @@ func (h *hostsFlags) mend(command *cobra.Command, log *slog.Logger, install bool
 	return failedChecks(report, err)
 }
 
-// checkGuestFlags rejects an incomplete set of the user's own guest files.
-func checkGuestFlags(o jeos.Options) error {
+// buildJeOS makes JeOS, or finds it.
+func buildJeOS(ctx context.Context, o jeos.Options, log *slog.Logger) error {
+	o.Logger = log
+	image, err := jeos.Build(ctx, o)
+	if err == nil {
+		log.Info("guest image is ready", "kernel", image.Kernel, "initrd", image.Initrd)
+	}
+	return err
+}
+
+// buildDebian makes the Debian guest.
+func buildDebian(ctx context.Context, log *slog.Logger) error {
+	image, err := debian.Build(ctx, debian.Options{Logger: log})
+	if err == nil {
+		log.Info("guest image is ready", "disk", image.Disk, "kernel", image.Kernel, "initrd", image.Initrd)
+	}
+	return err
+}
+
+// checkGuestFlags rejects an unknown guest, and an incomplete set of the user's own files
+// of JeOS.
+func checkGuestFlags(guest string, o jeos.Options) error {
+	if guest != guestJeOS && guest != guestDebian {
+		return wrongArgument("--guest: got %s, want %s or %s", guest, guestJeOS, guestDebian)
+	}
 	var given, missing []string
 	for _, f := range []struct{ name, value string }{
 		{"--kernel", o.Kernel}, {"--modules", o.Modules}, {"--busybox", o.Busybox}, {"--shell", o.Shell},
@@ -162,6 +217,9 @@ func checkGuestFlags(o jeos.Options) error {
 		} else {
 			missing = append(missing, f.name)
 		}
+	}
+	if len(given) > 0 && guest != guestJeOS {
+		return wrongArgument("%s: of JeOS, but --guest is %s", strings.Join(given, ", "), guest)
 	}
 	if len(given) > 0 && len(missing) > 0 {
 		return wrongArgument("%s: want %s with it", strings.Join(given, ", "), strings.Join(missing, ", "))
@@ -177,12 +235,18 @@ func interruptedOr(ctx context.Context, err error) error {
 	return err
 }
 
+// needed says which requirements there are besides QEMU's.
+type needed struct {
+	netns bool   // those of labs of network namespaces
+	guest string // those of building this guest
+}
+
 // missingPackages logs whether each requirement is installed, and returns the packages
 // of those that are not.
-func missingPackages(netns bool, log *slog.Logger) []string {
+func missingPackages(n needed, log *slog.Logger) []string {
 	var missing []string
 	for _, r := range requirements {
-		if r.netns && !netns {
+		if r.netns && !n.netns || r.guest != "" && r.guest != n.guest || r.user && os.Geteuid() == 0 {
 			continue
 		}
 		path, err := findProgram(r.program)
