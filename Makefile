@@ -48,6 +48,11 @@ test-scenarios: build ## run all tests of multi-host.cfg, and plant the faults t
 	bin/mhmig bootstrap --quiet
 	go test ./scenarios -count=1 -timeout 120m -v -all
 
+.PHONY: test-debian
+test-debian: build ## run tests of multi-host.cfg of each kind on a real distribution, Debian, which is built for them
+	bin/mhmig bootstrap --quiet --guest debian
+	go test ./scenarios -count=1 -timeout 60m -v -run TestDebian -debian
+
 .PHONY: check
 check: lint ## before a commit: vet, linters, quick tests; no root, no QEMU, nothing to install
 	go test -short ./...

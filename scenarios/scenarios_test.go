@@ -117,11 +117,7 @@ func TestLeaves(t *testing.T) {
 		}
 		for _, l := range leaves {
 			o := ended[l.name]
-			skipped := o.Status == result.Skip && l.skips != "" && regexp.MustCompile(l.skips).MatchString(o.Message)
-			if o.Status != result.Pass && !skipped {
-				t.Errorf("%s start, %s: %v: %s", start, l.name, o.Status, o.Message)
-			}
-			t.Logf("%s start, %-62s %5.1f s %v %s", start, l.name, o.Seconds, o.Status, o.Message)
+			want(t, o, start+" start, "+l.name, l.skips)
 			statuses[start][l.name] = o.Status
 		}
 	}
@@ -130,6 +126,16 @@ func TestLeaves(t *testing.T) {
 			t.Errorf("%s: %v with guest_start = auto, %v with cold", l.name, auto, cold)
 		}
 	}
+}
+
+// want checks that a test has passed, or was skipped for the reason that skips matches.
+func want(t *testing.T, o result.Outcome, name, skips string) {
+	t.Helper()
+	skipped := o.Status == result.Skip && skips != "" && regexp.MustCompile(skips).MatchString(o.Message)
+	if o.Status != result.Pass && !skipped {
+		t.Errorf("%s: %v: %s", name, o.Status, o.Message)
+	}
+	t.Logf("%-62s %5.1f s %v %s", name, o.Seconds, o.Status, o.Message)
 }
 
 // Every fault is found, and named.
