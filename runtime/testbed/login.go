@@ -24,6 +24,9 @@ const (
 	// connection must be closed soon.
 	minFirstByte = 300 * time.Millisecond
 	loginLimit   = 30 * time.Second
+	// installedFirstByte is minFirstByte for an installed guest, whose SSH server starts a
+	// process for each connection: more of them than it can start make it slower still.
+	installedFirstByte = 5 * time.Second
 	// loginLogInterval is how often the log says that there is no login yet.
 	loginLogInterval = 10 * time.Second
 	// attemptPause is the pause between two attempts.
@@ -57,12 +60,16 @@ func (i *Instance) newLogin(ctx context.Context, timeout time.Duration, login lo
 	credentials := i.credentials()
 	ctx, stop := i.loginContext(ctx, timeout)
 	defer stop()
+	firstByte := minFirstByte
+	if config := i.Config(); config.HasInstalledDisk() {
+		firstByte = installedFirstByte
+	}
 	began := time.Now()
 	logged := began
 	var last error // of an attempt that the timeout has not cut short
 	for {
 		// A slow guest also takes longer for the first byte.
-		session, err := i.tryLogin(ctx, login, credentials, max(minFirstByte, time.Since(began)/8))
+		session, err := i.tryLogin(ctx, login, credentials, max(firstByte, time.Since(began)/8))
 		if err == nil {
 			i.log.Debug("logged in", "took", time.Since(began).Round(time.Millisecond))
 			return i.opened(session), nil

@@ -60,6 +60,16 @@ type diskFiles struct {
 	persistent bool  // it is not removed at the variant's end
 }
 
+// HasInstalledDisk says whether one of the VM's disks is, or is an overlay on, an image
+// that was there before the run: there its guest is installed, which writes to it when it
+// boots.
+func (c *Config) HasInstalledDisk() bool {
+	return slices.ContainsFunc(c.Devices, func(device Device) bool {
+		d, ok := device.(*disk)
+		return ok && !d.create
+	})
+}
+
 // disks are the VM's disks, after the controllers that they need.
 func disks(c *Config, v api.Values) []Device {
 	var all, controllers []Device
