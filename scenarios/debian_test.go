@@ -55,15 +55,16 @@ func TestDebian(t *testing.T) {
 		kind = "netns"
 	}
 	common := []string{"--defaults", "--lab", kind, "--filter", "only Debian", "--filter"}
-	filter := "only "
+	var filter strings.Builder
+	filter.WriteString("only ")
 	for i, d := range onDebian {
 		if i > 0 {
-			filter += ", "
+			filter.WriteString(", ")
 		}
-		filter += strings.ReplaceAll(d.name, ".", "..")
+		filter.WriteString(strings.ReplaceAll(d.name, ".", ".."))
 	}
 	ended := map[string]result.Outcome{}
-	for _, o := range outcomes(t, binary, append(append([]string{config}, common...), filter)...) {
+	for _, o := range outcomes(t, binary, append(append([]string{config}, common...), filter.String())...) {
 		ended[o.ShortName] = o
 	}
 	for _, d := range onDebian {

@@ -48,16 +48,17 @@ func stub(b *strings.Builder, indent, self string, f api.Builtin) {
 	if self != "" {
 		params = append(params, self)
 	}
-	text := f.Doc
+	var text strings.Builder
+	text.WriteString(f.Doc)
 	for _, p := range f.Params {
 		param := fmt.Sprintf("%s: %q", p.Name, pythonType(p.Type))
 		if p.Optional {
 			param += " = ..."
 		}
 		params = append(params, param)
-		text += "\n\n" + p.Name + ": " + p.Doc
+		text.WriteString("\n\n" + p.Name + ": " + p.Doc)
 		if p.Default != "" {
-			text += " (default: " + p.Default + ")"
+			text.WriteString(" (default: " + p.Default + ")")
 		}
 	}
 	if f.Rest != "" {
@@ -66,7 +67,7 @@ func stub(b *strings.Builder, indent, self string, f api.Builtin) {
 	if f.Fields != "" {
 		params = append(params, "**"+f.Fields+": Any")
 	}
-	fmt.Fprintf(b, "%sdef %s(%s) -> %q:\n%s    %s\n", indent, f.Name, strings.Join(params, ", "), pythonType(f.Returns.Type), indent, quoted(text))
+	fmt.Fprintf(b, "%sdef %s(%s) -> %q:\n%s    %s\n", indent, f.Name, strings.Join(params, ", "), pythonType(f.Returns.Type), indent, quoted(text.String()))
 }
 
 var typeWord = regexp.MustCompile(`function\([^)]*\)|[a-z]+`)
