@@ -5,10 +5,10 @@
 // it, and whom it fits, this package does not know.
 //
 //	store := gueststate.Store{Host: h, Dir: dir, Limit: 2 << 30}
-//	file, err := store.Find(ctx, identity)     // ErrNone: there is none
+//	files, err := store.Find(ctx, identity)    // ErrNone: there is none
 //	…
 //	saving, err := store.Begin(ctx, ledger)    // a state that is about to be saved
-//	…let QEMU write saving.File()…
+//	…let QEMU write saving.Files()…
 //	err = saving.Keep(ctx, identity)           // from now on Find finds it
 //
 // A state lies in a folder of its own, which is renamed into its place when it is
@@ -16,9 +16,11 @@
 // do not disturb each other:
 //
 //	DIR/KEY/state     what QEMU has written
-//	DIR/KEY/sum       its checksum
+//	DIR/KEY/disks/    the images of the guest's disks at that moment, if they are kept
+//	DIR/KEY/sum       the checksums of these
 //	DIR/KEY/identity  the text that the KEY is a hash of: whom the state fits
 //	DIR/KEY/used      its time says when the state was last used
+//	DIR/KEY/refused   instead of state, disks and sum: why such guests have no state
 //	DIR/.new-…        one that is being saved
 //
 // The folder is the user's alone: whoever can write to it runs what he likes in the
@@ -60,6 +62,12 @@ var (
 	ErrDamaged = errors.New("the saved state is damaged")
 )
 
+// RefusedError is the error of Find when somebody has found before that such guests
+// cannot have a state.
+type RefusedError struct{ Why string }
+
+func (e *RefusedError) Error() string { return e.Why }
+
 // Dir is the folder of a user's states in a host's state_dir: the one thing that a run
 // leaves there on purpose.
 func Dir(stateDir, user string) string { return path.Join(stateDir, "mhmig-states-"+user) }
@@ -94,6 +102,7 @@ const (
 	exitNone    = 40
 	exitDamaged = 41
 	exitForeign = 42
+	exitRefused = 43
 )
 
 // enter begins each script: it goes to the folder, which must be the user's own.
@@ -102,25 +111,59 @@ cd %s 2>/dev/null || exit 40
 [ -O . ] || exit 42
 `
 
+// sumsOf is a function of the shell that prints the checksums of the state in the working
+// directory, and of its disks in the order of their names.
+const sumsOf = `
+sums() {
+	sha256sum 2>/dev/null <state
+	for disk in disks/*; do
+		[ ! -e "$disk" ] || sha256sum <"$disk"
+	done
+}
+`
+
+// sizeOf is a function that prints how many bytes the state $1 has, with its disks.
+const sizeOf = `
+size() {
+	all=0
+	for part in "$1/state" "$1"/disks/*; do
+		all=$((all + $(stat -c %s -- "$part" 2>/dev/null || echo 0)))
+	done
+	echo $all
+}
+`
+
 // findState checks the state %[1]s and notes that it is used. One that is damaged is
-// removed; one that another run removes meanwhile is none. It prints nothing.
+// removed; one that another run removes meanwhile is none. It prints why one is refused.
 const findState = `
 cd %[1]s 2>/dev/null || exit 40
+if cat refused 2>/dev/null; then touch -c used; exit 43; fi
 sum=$(cat sum 2>/dev/null)
-[ -n "$sum" ] && [ "$(sha256sum 2>/dev/null <state)" = "$sum" ] && touch -c used && exit
+[ -n "$sum" ] && [ "$(sums)" = "$sum" ] && touch -c used && exit
 [ . -ef ../%[1]s ] || exit 40
 cd .. && mv -T %[1]s %[2]s && rm -rf %[2]s
 exit 41
 `
 
-// Find returns the file of the state that fits an identity, when it is what was saved.
-// Else the error is ErrNone or ErrDamaged, or why the host cannot be asked.
-func (s Store) Find(ctx context.Context, identity string) (file string, err error) {
+// Files are those of a state, as paths on the host.
+type Files struct {
+	State string // what QEMU loads
+	Disks string // the folder of its disks' images, if they are kept: nobody may write to them
+}
+
+func filesIn(dir string) Files {
+	return Files{State: path.Join(dir, "state"), Disks: path.Join(dir, "disks")}
+}
+
+// Find returns the files of the state that fits an identity, when they are what was
+// saved. Else the error is ErrNone, ErrDamaged, a *RefusedError, or why the host cannot
+// be asked.
+func (s Store) Find(ctx context.Context, identity string) (Files, error) {
 	key := Key(identity)
-	if _, err := s.run(ctx, fmt.Sprintf(findState, key, newName("bad"))); err != nil {
-		return "", err
+	if _, err := s.run(ctx, sumsOf+fmt.Sprintf(findState, key, newName("bad"))); err != nil {
+		return Files{}, err
 	}
-	return path.Join(s.Dir, key, "state"), nil
+	return filesIn(path.Join(s.Dir, key)), nil
 }
 
 // Drop removes the state that fits an identity. None is no error.
@@ -141,7 +184,7 @@ type Saving struct {
 	entry  int
 }
 
-// Begin makes room for a state. The caller ends it with Keep or Discard.
+// Begin makes room for a state. The caller ends it with Keep, Refuse or Discard.
 func (s Store) Begin(ctx context.Context, l Ledger) (*Saving, error) {
 	saving := &Saving{store: s, ledger: l, dir: path.Join(s.Dir, newName("new"))}
 	var err error
@@ -149,15 +192,16 @@ func (s Store) Begin(ctx context.Context, l Ledger) (*Saving, error) {
 	if err != nil {
 		return nil, err
 	}
-	script := fmt.Sprintf("mkdir -p -m 700 %[1]s && [ -O %[1]s ] || exit 42; mkdir %[2]s", shellescape.Quote(s.Dir), shellescape.Quote(saving.dir))
+	script := fmt.Sprintf("mkdir -p -m 700 %[1]s && [ -O %[1]s ] || exit 42; mkdir %[2]s %[2]s/disks", shellescape.Quote(s.Dir), shellescape.Quote(saving.dir))
 	if err := s.script(ctx, script); err != nil {
 		return nil, errors.Join(err, saving.Discard(ctx))
 	}
 	return saving, nil
 }
 
-// File is what QEMU is to write.
-func (s *Saving) File() string { return path.Join(s.dir, "state") }
+// Files are the file that QEMU is to write, and the folder for the images of the guest's
+// disks. What is written there is removed with the saving, and need not be recorded.
+func (s *Saving) Files() Files { return filesIn(s.dir) }
 
 // Discard removes what was written.
 func (s *Saving) Discard(ctx context.Context) error {
@@ -174,7 +218,7 @@ func (s *Saving) Discard(ctx context.Context) error {
 // run may have saved the same meanwhile; its state is as good. Folders of saves that
 // nobody has finished for an hour are removed too.
 const keepState = `
-sha256sum <%[1]s/state >%[1]s/sum && cat >%[1]s/identity && : >%[1]s/used && chmod 600 %[1]s/state && sync -- %[1]s/* %[1]s || exit
+(cd %[1]s && chmod 600 state && sums >sum) && cat >%[1]s/identity && : >%[1]s/used && find %[1]s -exec sync -- {} + || exit
 kept=
 for try in 1 2 3; do # another run may remove its state between the two commands
 	mv -T %[1]s %[2]s 2>/dev/null || [ -e %[2]s/sum ] && kept=yes && break
@@ -184,7 +228,7 @@ find . -mindepth 1 -maxdepth 1 -name '.*' -mmin +60 -exec rm -rf {} +
 left=%[3]d
 ls -1t -- */used 2>/dev/null | while read -r used; do
 	dir=${used%%/used}
-	left=$((left - $(stat -c %%s -- "$dir/state" 2>/dev/null || echo 0)))
+	left=$((left - $(size "$dir")))
 	[ $left -ge 0 ] && continue
 	left=0 # what is older goes too
 	mv -T "$dir" .old-"$dir"-$$ && rm -rf .old-"$dir"-$$
@@ -192,9 +236,9 @@ done
 exit 0
 `
 
-// Keep completes the state: whoever has the identity finds it from now on.
+// Keep completes the state, with its disks: whoever has the identity finds it from now on.
 func (s *Saving) Keep(ctx context.Context, identity string) error {
-	script := fmt.Sprintf(enter, shellescape.Quote(s.store.Dir)) + fmt.Sprintf(keepState, path.Base(s.dir), Key(identity), s.store.Limit)
+	script := fmt.Sprintf(enter, shellescape.Quote(s.store.Dir)) + sumsOf + sizeOf + fmt.Sprintf(keepState, path.Base(s.dir), Key(identity), s.store.Limit)
 	_, err := s.store.Host.Run(ctx, host.Command{Script: script, Stdin: strings.NewReader(identity), Timeout: scriptTimeout})
 	if err != nil {
 		return errors.Join(fmt.Errorf("%s: keep the saved state: %w", s.store.Host.Name(), err), s.Discard(ctx))
@@ -202,10 +246,26 @@ func (s *Saving) Keep(ctx context.Context, identity string) error {
 	return s.Discard(ctx) // what another run's state has made needless; and the entry
 }
 
+// refuse puts its input and the identity %[3]s into the folder %[1]s, and gives it its
+// name %[2]s, unless there is a state by now.
+const refuse = `
+cat >%[1]s/refused && printf %%s %[3]s >%[1]s/identity && : >%[1]s/used && rm -rf %[1]s/state %[1]s/disks || exit
+mv -T %[1]s %[2]s 2>/dev/null
+exit 0
+`
+
+// Refuse notes that guests with this identity cannot have a state, and why: so nobody
+// boots another one in vain. What was written is removed.
+func (s *Saving) Refuse(ctx context.Context, identity, why string) error {
+	script := fmt.Sprintf(enter, shellescape.Quote(s.store.Dir)) + fmt.Sprintf(refuse, path.Base(s.dir), Key(identity), shellescape.Quote(identity))
+	_, err := s.store.Host.Run(ctx, host.Command{Script: script, Stdin: strings.NewReader(why), Timeout: scriptTimeout})
+	return errors.Join(s.store.explain(err), s.Discard(ctx))
+}
+
 // State is one of the states of a store.
 type State struct {
 	Key      string
-	Bytes    int64
+	Bytes    int64 // with its disks
 	Used     time.Time
 	Identity string
 }
@@ -216,7 +276,7 @@ const listStates = `
 for used in */used; do
 	dir=${used%/used}
 	[ -e "$dir/state" ] || continue
-	echo "$dir $(stat -c %s "$dir/state") $(stat -c %Y "$used")"
+	echo "$dir $(size "$dir") $(stat -c %Y "$used")"
 	sed 's/^/	/' "$dir/identity"
 done
 exit 0
@@ -224,7 +284,7 @@ exit 0
 
 // List returns the states of the store.
 func (s Store) List(ctx context.Context) ([]State, error) {
-	out, err := s.run(ctx, listStates)
+	out, err := s.run(ctx, sizeOf+listStates)
 	if errors.Is(err, ErrNone) {
 		return nil, nil
 	}
@@ -282,6 +342,8 @@ func (s Store) explain(err error) error {
 		return ErrNone
 	case exit.Output.Status == exitDamaged:
 		return ErrDamaged
+	case exit.Output.Status == exitRefused:
+		return &RefusedError{string(exit.Output.Stdout)}
 	case exit.Output.Status == exitForeign:
 		return fmt.Errorf("%s: %s is somebody else's folder, or cannot be made: states of guests are not kept there", s.Host.Name(), s.Dir)
 	}

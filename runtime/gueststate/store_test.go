@@ -6,6 +6,7 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -66,18 +67,23 @@ func newStore(t *testing.T, limit int64) (gueststate.Store, *ledger.Ledger) {
 	return store, record
 }
 
-// save saves a state with this content.
-func save(t *testing.T, store gueststate.Store, record *ledger.Ledger, identity, content string) {
+// save saves a state with this content, and with the images of disks that have these.
+func save(t *testing.T, store gueststate.Store, record *ledger.Ledger, identity, content string, disks ...string) {
 	t.Helper()
 	saving, err := store.Begin(t.Context(), record)
 	if err != nil {
 		t.Fatal(err)
 	}
-	if pending := record.Pending(); !slices.ContainsFunc(pending, func(e ledger.Entry) bool { return e.Path == filepath.Dir(saving.File()) }) {
-		t.Errorf("the ledger has %+v, want the folder of %s", pending, saving.File())
+	if pending := record.Pending(); !slices.ContainsFunc(pending, func(e ledger.Entry) bool { return e.Path == filepath.Dir(saving.Files().State) }) {
+		t.Errorf("the ledger has %+v, want the folder of %+v", pending, saving.Files())
 	}
-	if err := os.WriteFile(saving.File(), []byte(content), 0o600); err != nil {
+	if err := os.WriteFile(saving.Files().State, []byte(content), 0o600); err != nil {
 		t.Fatal(err)
+	}
+	for i, disk := range disks {
+		if err := os.WriteFile(filepath.Join(saving.Files().Disks, fmt.Sprintf("vm1-%d.qcow2", i)), []byte(disk), 0o600); err != nil {
+			t.Fatal(err)
+		}
 	}
 	if err := saving.Keep(t.Context(), identity); err != nil {
 		t.Fatal(err)
@@ -86,19 +92,19 @@ func save(t *testing.T, store gueststate.Store, record *ledger.Ledger, identity,
 
 func wantFound(t *testing.T, store gueststate.Store, identity, content string) {
 	t.Helper()
-	file, err := store.Find(t.Context(), identity)
+	files, err := store.Find(t.Context(), identity)
 	if err != nil {
 		t.Fatal(err)
 	}
-	if got, err := os.ReadFile(file); err != nil || string(got) != content {
-		t.Errorf("%s: got %q, %v, want %q", file, got, err, content)
+	if got, err := os.ReadFile(files.State); err != nil || string(got) != content {
+		t.Errorf("%s: got %q, %v, want %q", files.State, got, err, content)
 	}
 }
 
 func wantNone(t *testing.T, store gueststate.Store, identity string, want error) {
 	t.Helper()
-	if file, err := store.Find(t.Context(), identity); !errors.Is(err, want) {
-		t.Errorf("Find(%q): got %q, %v, want %v", identity, file, err, want)
+	if files, err := store.Find(t.Context(), identity); !errors.Is(err, want) {
+		t.Errorf("Find(%q): got %q, %v, want %v", identity, files, err, want)
 	}
 }
 
@@ -120,6 +126,67 @@ func TestKeep(t *testing.T) {
 	}
 }
 
+// disk is the file of a state's disk.
+func disk(state string, number int) string {
+	return filepath.Join(filepath.Dir(state), "disks", fmt.Sprintf("vm1-%d.qcow2", number))
+}
+
+// The disks are kept with the state.
+func TestDisks(t *testing.T) {
+	t.Parallel()
+	store, record := newStore(t, 1000)
+	save(t, store, record, "one\n", "state", "first disk", "second disk")
+	files, err := store.Find(t.Context(), "one\n")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for i, want := range []string{"first disk", "second disk"} {
+		if got, err := os.ReadFile(filepath.Join(files.Disks, fmt.Sprintf("vm1-%d.qcow2", i))); err != nil || string(got) != want {
+			t.Errorf("disk %d: got %q, %v, want %q", i, got, err, want)
+		}
+	}
+	states, err := store.List(t.Context())
+	if want := int64(len("state" + "first disk" + "second disk")); err != nil || len(states) != 1 || states[0].Bytes != want {
+		t.Errorf("got %+v, %v, want one with %d bytes", states, err, want)
+	}
+}
+
+// Why a guest cannot have a state is found in its place, until it is dropped or has one.
+func TestRefuse(t *testing.T) {
+	t.Parallel()
+	store, record := newStore(t, 1000)
+	refuse := func(identity, why string) {
+		t.Helper()
+		saving, err := store.Begin(t.Context(), record)
+		if err == nil {
+			err = os.WriteFile(saving.Files().State, []byte("half a state"), 0o600)
+		}
+		if err == nil {
+			err = saving.Refuse(t.Context(), identity, why)
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	refuse("one's\n", "it has no perl")
+	for range 2 {
+		_, err := store.Find(t.Context(), "one's\n")
+		if refused, ok := errors.AsType[*gueststate.RefusedError](err); !ok || refused.Why != "it has no perl" {
+			t.Errorf("got %v, want why it is refused", err)
+		}
+	}
+	wantNone(t, store, "other\n", gueststate.ErrNone)
+	if states, err := store.List(t.Context()); err != nil || len(states) != 0 {
+		t.Errorf("List: got %+v, %v, want none", states, err)
+	}
+	if err := store.Drop(t.Context(), "one's\n"); err != nil {
+		t.Error(err)
+	}
+	save(t, store, record, "one's\n", "a state after all")
+	refuse("one's\n", "it has no perl")
+	wantFound(t, store, "one's\n", "a state after all")
+}
+
 // A state that is not what was saved is found to be so, and is not there any more.
 func TestDamage(t *testing.T) {
 	t.Parallel()
@@ -138,23 +205,29 @@ func TestDamage(t *testing.T) {
 		"another's checksum": func(file string) error {
 			return os.WriteFile(filepath.Join(filepath.Dir(file), "sum"), []byte("0  -\n"), 0o600)
 		},
-		"no checksum": func(file string) error { return os.Truncate(filepath.Join(filepath.Dir(file), "sum"), 0) },
+		"no checksum":      func(file string) error { return os.Truncate(filepath.Join(filepath.Dir(file), "sum"), 0) },
+		"a byte of a disk": func(file string) error { return os.WriteFile(disk(file, 1), []byte("Disk"), 0o600) },
+		"no disk":          func(file string) error { return os.Remove(disk(file, 0)) },
+		"a disk more":      func(file string) error { return os.WriteFile(disk(file, 2), nil, 0o600) },
+		"disks exchanged": func(file string) error {
+			return errors.Join(os.Rename(disk(file, 0), disk(file, 2)), os.Rename(disk(file, 1), disk(file, 0)), os.Rename(disk(file, 2), disk(file, 1)))
+		},
 	}
 	for name, damage := range damages {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			store, record := newStore(t, 1000)
-			save(t, store, record, "one\n", "state of one")
-			file, err := store.Find(t.Context(), "one\n")
+			save(t, store, record, "one\n", "state of one", "disk", "another disk")
+			files, err := store.Find(t.Context(), "one\n")
 			if err != nil {
 				t.Fatal(err)
 			}
-			if err := damage(file); err != nil {
+			if err := damage(files.State); err != nil {
 				t.Fatal(err)
 			}
 			wantNone(t, store, "one\n", gueststate.ErrDamaged)
 			wantNone(t, store, "one\n", gueststate.ErrNone)
-			if _, err := os.Stat(filepath.Dir(file)); !errors.Is(err, os.ErrNotExist) {
+			if _, err := os.Stat(filepath.Dir(files.State)); !errors.Is(err, os.ErrNotExist) {
 				t.Errorf("the damaged state is still there: %v", err)
 			}
 		})
@@ -181,6 +254,8 @@ func TestEviction(t *testing.T) {
 	wantFound(t, store, "third", "0123456789")
 	save(t, store, record, "huge", strings.Repeat("x", 26))
 	wantNone(t, store, "huge", gueststate.ErrNone)
+	save(t, store, record, "with disks", "0123456789", strings.Repeat("x", 8), strings.Repeat("x", 8))
+	wantNone(t, store, "with disks", gueststate.ErrNone)
 }
 
 func TestRemove(t *testing.T) {
@@ -214,14 +289,14 @@ func TestConcurrentRuns(t *testing.T) {
 			for n := range 6 {
 				identity := string(rune('a' + (run+n)%3))
 				content := strings.Repeat(identity, 20)
-				file, err := store.Find(t.Context(), identity)
+				files, err := store.Find(t.Context(), identity)
 				switch {
 				case errors.Is(err, gueststate.ErrNone):
 					save(t, store, record, identity, content)
 				case err != nil:
 					t.Errorf("Find: %v", err)
 				default:
-					if got, err := os.ReadFile(file); err == nil && string(got) != content {
+					if got, err := os.ReadFile(files.State); err == nil && string(got) != content {
 						t.Errorf("%s: got %q, want %q", identity, got, content)
 					}
 				}

@@ -164,13 +164,13 @@ func (b *Bed) findOrSave(ctx context.Context, name string, h *Host, hostConfig v
 		return "", err
 	}
 	defer release()
-	file, err = h.stateStore().Find(ctx, identity)
+	saved, err := h.stateStore().Find(ctx, identity)
 	switch {
 	case errors.Is(err, gueststate.ErrDamaged):
 		log.Warn("the saved state of the guest was damaged, and is removed")
 		return "", err
 	case !errors.Is(err, gueststate.ErrNone):
-		return file, err
+		return saved.State, err
 	}
 	if b.shared.saveFailed(key) {
 		return "", cold("saving its state has failed before in this run")
@@ -179,7 +179,8 @@ func (b *Bed) findOrSave(ctx context.Context, name string, h *Host, hostConfig v
 		b.shared.noteSaveFailed(key)
 		return "", err
 	}
-	return h.stateStore().Find(ctx, identity)
+	saved, err = h.stateStore().Find(ctx, identity)
+	return saved.State, err
 }
 
 // identity is all that the guest's saved state depends on. A *coldError says why its
@@ -288,7 +289,7 @@ func (b *Bed) save(ctx context.Context, name string, h *Host, hostConfig vm.Host
 	if err := inst.settle(ctx, hostConfig.Config.Login.Timeout); err != nil {
 		return fmt.Errorf("boot the guest to save its state: %w", err)
 	}
-	if err := saver.Save(ctx, saving.File()); err != nil {
+	if err := saver.Save(ctx, saving.Files().State); err != nil {
 		return err
 	}
 	if err := end(); err != nil {
