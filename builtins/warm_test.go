@@ -56,7 +56,7 @@ func own(t *testing.T) (cartesian.Params, *testbed.States) {
 // guestSaid finds what the guest of a play has told of itself.
 func guestSaid(t *testing.T, e ended, what string) string {
 	t.Helper()
-	m := regexp.MustCompile(`\] guest .*\b` + what + `=("[^"]*"|\S*)`).FindStringSubmatch(e.log)
+	m := regexp.MustCompile(`INFO .*\bguest .*\b` + what + `=("[^"]*"|\S*)`).FindStringSubmatch(e.log)
 	if m == nil {
 		t.Fatalf("the guest has not told its %s", what)
 	}
@@ -190,6 +190,96 @@ def migration_scenario(env):
 	second.wantLog(t, "WARN", "guest starts cold why=")
 	if left := savedKeys(t, states.Dir); len(left) > 0 {
 		t.Errorf("the state that cannot be loaded is still there: %v", left)
+	}
+}
+
+// onImage is own with an overlay on an image that has content.
+func onImage(t *testing.T) (params cartesian.Params, states *testbed.States, image string) {
+	t.Helper()
+	params, states = own(t)
+	image = filepath.Join(t.TempDir(), "installed.raw")
+	if err := os.WriteFile(image, []byte(strings.Repeat("installed", 1<<17)), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	params["image_name"], params["image_format"], params["create_image"] = strings.TrimSuffix(image, ".raw"), "raw", "no"
+	return params, states, image
+}
+
+// Disks that are overlays on an image are kept with the state: each guest has them as they
+// were then, whatever others have written. A changed image has a state of its own.
+func TestWarmStartWithDisks(t *testing.T) {
+	t.Parallel()
+	params, states, image := onImage(t)
+	run := &testRun{kept: states, source: `
+def migration_scenario(env):
+    a, b = env.hosts
+    vm = env.vm("vm1")
+    vm.start(a)
+    session = vm.wait_for_login()
+    log("guest", disk = session.cmd("md5sum </dev/vda", timeout = 30).strip())
+    session.cmd("dd if=/dev/urandom of=/dev/vda bs=64k count=4 && sync")
+    written = session.cmd("md5sum </dev/vda", timeout = 30)
+    migrate_wait(["vm1"], a, b, fresh = False)
+    if vm.wait_for_login().cmd("echo 3 >/proc/sys/vm/drop_caches; md5sum </dev/vda", timeout = 30) != written:
+        fail("the disk is another one")
+    log("verified")
+    vm.destroy()
+    vm.start(a)
+`}
+	const used = "guest starts cold why=\"its disks have been"
+	first := runScenario(t, params, run)
+	wantStart(t, first, true, "guest starts warm", used)
+	kept := filepath.Join(states.Dir, savedKey(t, states.Dir), "disks", "vm1-image1.qcow2")
+	before, err := os.ReadFile(kept)
+	if err != nil {
+		t.Fatal(err)
+	}
+	second := runScenario(t, params, run)
+	wantStart(t, second, false, "guest starts warm", used)
+	if one, other := guestSaid(t, first, "disk"), guestSaid(t, second, "disk"); one != other {
+		t.Errorf("the disks of two restored guests: %s and %s", one, other)
+	}
+	if after, err := os.ReadFile(kept); err != nil || sha256.Sum256(after) != sha256.Sum256(before) {
+		t.Errorf("a guest has written to the disk that is kept (%v)", err)
+	}
+
+	if err := os.WriteFile(image, []byte(strings.Repeat("updated", 1<<17)), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	wantStart(t, runScenario(t, params, run), true, "guest starts warm")
+
+	// A kept disk that was damaged is not used.
+	for _, key := range savedKeys(t, states.Dir) {
+		if err := os.WriteFile(filepath.Join(states.Dir, key, "disks", "vm1-image1.qcow2"), before[:100], 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	wantStart(t, runScenario(t, params, run), false, "WARN", "guest starts cold why=\"the saved state is damaged\"")
+}
+
+// An installed guest that cannot be told that it was restored boots. That is known from
+// then on: no other run boots one in vain.
+func TestGuestThatCannotBeTold(t *testing.T) {
+	t.Parallel()
+	params, states, _ := onImage(t)
+	params["kernel_params"] = "quiet " + params["kernel_params"] // so it is not taken for JeOS
+	start := &testRun{kept: states, source: `
+def migration_scenario(env):
+    vm = env.vm("vm1")
+    vm.start()
+    vm.wait_for_login()
+`}
+	const saving, why = "booting the guest once, to save its state", "it has neither perl nor python3"
+	for run := range 2 {
+		e := runScenario(t, params, start)
+		e.want(t, result.Pass)
+		e.wantLog(t, "guest starts cold why=", why)
+		if got, want := strings.Contains(e.log, saving), run == 0; got != want {
+			t.Errorf("run %d: boots a guest to save its state: got %v, want %v", run, got, want)
+		}
+		if regexp.MustCompile(`WARN .*guest starts cold`).MatchString(e.log) {
+			t.Errorf("run %d: that is expected, and no warning", run)
+		}
 	}
 }
 

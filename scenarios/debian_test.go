@@ -44,7 +44,8 @@ var onDebian = []struct{ name, skips string }{
 	{name: "cpuflags_multi_host.cpu_stress"},
 }
 
-// A test of each kind passes on a real distribution, and so does the seed's scenario.
+// A test of each kind passes on a real distribution, and so does the seed's scenario. Its
+// guest can be restored from a saved state.
 func TestDebian(t *testing.T) {
 	if !*debian {
 		t.Skip("make test-debian runs them")
@@ -69,6 +70,9 @@ func TestDebian(t *testing.T) {
 	}
 	for _, d := range onDebian {
 		want(t, ended[d.name+".Debian"], d.name, d.skips)
+	}
+	for _, o := range outcomes(t, binary, append(append([]string{config}, common...), "only after_login_vm", "--param", "guest_start=warm")...) {
+		want(t, o, "restored from its saved state", "")
 	}
 	for _, o := range outcomes(t, binary, "multihost_migration.star", "--lab", kind, "--filter", "only Debian", "--param", "mig_second_delay=0") {
 		want(t, o, "the seed's scenario", "")

@@ -112,7 +112,11 @@ var params = []Param{
 	},
 	{
 		Name: "guest_start", Kind: Choice, Default: "auto", Choices: []string{"auto", "cold", "warm"}, Object: VM, Reader: "runtime/testbed",
-		Doc: "How the guest starts: cold, it boots; warm, it is restored from a state that was saved when a guest like it had booted. auto is warm where mhmig can tell that the guest will see no difference, for now JeOS with disks of its own; the log says which, and why. warm where that cannot be is an error.",
+		Doc: "How the guest starts: cold, it boots; warm, it is restored from a state that was saved when a guest like it had booted. auto is warm where mhmig can tell that the guest will see no difference: JeOS, and a Linux guest that is installed on an image, with overlays; the log says which, and why. warm where that cannot be is an error.",
+	},
+	{
+		Name: "os_type", Kind: Word, Default: "linux", Object: VM, Reader: "runtime/testbed",
+		Doc: "The guest's operating system: linux, windows or another one. Only linux is restored from a saved state.",
 	},
 	{
 		Name: "accel", Kind: Choice, Default: "auto", Choices: []string{"auto", "kvm", "tcg"}, Object: VM, Reader: "runtime/vm",

@@ -7,6 +7,7 @@ import (
 	"cmp"
 	"context"
 	"crypto/rand"
+	"encoding/hex"
 	"errors"
 	"fmt"
 	"io"
@@ -20,6 +21,7 @@ import (
 	"github.com/mhmig/mhmig/runtime/guest"
 	"github.com/mhmig/mhmig/runtime/gueststate"
 	"github.com/mhmig/mhmig/runtime/jeos/clockwork"
+	"github.com/mhmig/mhmig/runtime/ledger"
 	"github.com/mhmig/mhmig/runtime/result"
 	"github.com/mhmig/mhmig/runtime/vm"
 )
@@ -28,6 +30,11 @@ import (
 // saved when its like had booted and nobody had used it. Where there is no such state,
 // mhmig boots one for it, saves it, ends it, and starts the guest from the state like
 // all later ones. Nothing that a scenario gets has ever been stopped or saved.
+//
+// An installed guest writes to its disks when it boots. It boots on overlays of its own
+// then, which are kept with the state; each guest that is restored has copies of them for
+// its disks. JeOS is told by the port for its clock that it was restored, other guests by
+// a login.
 
 // The values of the param guest_start.
 const (
@@ -42,7 +49,9 @@ const (
 	answerTimeout = time.Second
 	// settleTimeout is how long a guest that is to be saved may take, after its first
 	// login, to get done with its boot.
-	settleTimeout = time.Minute
+	settleTimeout = 3 * time.Minute
+	// loginWakeTimeout is how long a restored guest may take to be logged in to and told.
+	loginWakeTimeout = time.Minute
 	// clockTolerance is how much faster or slower than the host's a guest's clock may be
 	// whose state is to be saved: on a busy machine Linux may err in how fast the TSC
 	// is, and all guests restored from the state would have that for ever.
@@ -135,19 +144,21 @@ func (b *Bed) startWarm(ctx context.Context, name string, h *Host, params cartes
 	if err != nil {
 		return nil, err
 	}
+	v := api.Read(params.Object(h.label).Object(name))
+	if system := v.Word("os_type"); v.Err() == nil && system != "linux" {
+		return nil, cold("param os_type = %s", system)
+	}
 	identity, err := b.identity(ctx, name, h, hostConfig.Config, shape, launch)
 	if err != nil {
 		return nil, err
 	}
-	if launch.Restore, err = b.findOrSave(ctx, name, h, hostConfig, shape, launch, identity, log); err != nil {
+	saved, err := b.findOrSave(ctx, name, h, hostConfig, shape, launch, identity, log)
+	if err != nil {
 		return nil, err
 	}
-	instance, err := b.start(ctx, name, h, params, changes{}, shape, launch)
+	instance, err := b.restore(ctx, name, h, params, hostConfig.Config, shape, launch, saved)
 	if err == nil {
-		if err = instance.wake(ctx); err == nil {
-			return instance, nil
-		}
-		err = errors.Join(err, b.discard(ctx, instance))
+		return instance, nil
 	}
 	if ctx.Err() == nil { // a state that cannot be used once cannot be used again
 		err = errors.Join(err, h.stateStore().Drop(ctx, identity))
@@ -155,32 +166,73 @@ func (b *Bed) startWarm(ctx context.Context, name string, h *Host, params cartes
 	return nil, err
 }
 
-// findOrSave returns the file of the state that fits. Others of this run that want the
+// restore starts the VM from a saved state. After an error its disks are as they were
+// before.
+func (b *Bed) restore(ctx context.Context, name string, h *Host, params cartesian.Params, config vm.Config, shape vm.Shape, launch vm.Launch, saved gueststate.Files) (_ *Instance, err error) {
+	if images := b.imagesOf[name]; config.HasInstalledDisk() {
+		defer func() {
+			if err != nil {
+				err = errors.Join(err, images.Renew(context.WithoutCancel(ctx)))
+			}
+		}()
+		if err := images.RestoreDisks(ctx, b.placement(name, h, 1), saved.Disks); err != nil {
+			return nil, err
+		}
+	}
+	launch.Restore = saved.State
+	instance, err := b.start(ctx, name, h, params, changes{}, shape, launch)
+	if err != nil {
+		return nil, err
+	}
+	if err := instance.wake(ctx); err != nil {
+		return nil, errors.Join(err, b.discard(ctx, instance))
+	}
+	return instance, nil
+}
+
+// findOrSave returns the files of the state that fits. Others of this run that want the
 // same meanwhile wait for it.
-func (b *Bed) findOrSave(ctx context.Context, name string, h *Host, hostConfig vm.HostConfig, shape vm.Shape, launch vm.Launch, identity string, log *slog.Logger) (file string, err error) {
+func (b *Bed) findOrSave(ctx context.Context, name string, h *Host, hostConfig vm.HostConfig, shape vm.Shape, launch vm.Launch, identity string, log *slog.Logger) (gueststate.Files, error) {
 	key := h.Name() + " " + gueststate.Key(identity)
 	release, err := b.shared.saving.acquire(ctx, key)
 	if err != nil {
-		return "", err
+		return gueststate.Files{}, err
 	}
 	defer release()
-	saved, err := h.stateStore().Find(ctx, identity)
+	store := h.stateStore()
+	saved, err := store.Find(ctx, identity)
+	refused, isRefused := errors.AsType[*gueststate.RefusedError](err)
 	switch {
+	case isRefused:
+		return saved, &coldError{refused}
 	case errors.Is(err, gueststate.ErrDamaged):
 		log.Warn("the saved state of the guest was damaged, and is removed")
-		return "", err
+		return saved, err
 	case !errors.Is(err, gueststate.ErrNone):
-		return saved.State, err
+		return saved, err
 	}
 	if b.shared.saveFailed(key) {
-		return "", cold("saving its state has failed before in this run")
+		return saved, cold("saving its state has failed before in this run")
 	}
 	if err := b.save(ctx, name, h, hostConfig, shape, launch, identity, log); err != nil {
 		b.shared.noteSaveFailed(key)
-		return "", err
+		return saved, err
 	}
-	saved, err = h.stateStore().Find(ctx, identity)
-	return saved.State, err
+	saved, err = store.Find(ctx, identity)
+	if errors.Is(err, gueststate.ErrNone) {
+		return saved, b.refuse(ctx, store, identity, cold("its state and its disks take more than the %d MiB of all saved states", store.Limit>>20))
+	}
+	return saved, err
+}
+
+// refuse notes why the guest cannot have a saved state, so that no later run boots one in
+// vain, and returns why.
+func (b *Bed) refuse(ctx context.Context, store gueststate.Store, identity string, why error) error {
+	saving, err := store.Begin(ctx, b.ledger)
+	if err == nil {
+		err = saving.Refuse(ctx, identity, why.Error())
+	}
+	return errors.Join(why, err)
 }
 
 // identity is all that the guest's saved state depends on. A *coldError says why its
@@ -200,7 +252,11 @@ func (b *Bed) identity(ctx context.Context, name string, h *Host, config vm.Conf
 	if err != nil {
 		return "", err
 	}
-	return "mhmig saved state, version 1\n" + ofHost + ofVM, nil
+	ofImages, err := vm.IdentifyImages(ctx, b.placement(name, h, 1), config)
+	if err != nil {
+		return "", err
+	}
+	return "mhmig saved state, version 1\n" + ofHost + ofImages + ofVM, nil
 }
 
 // disksUntouched is an error where a VM's disks are not as they were made: what a
@@ -229,11 +285,11 @@ func (b *Bed) disksUntouched(ctx context.Context, name string) error {
 	return nil
 }
 
-// settled waits in a guest until it has nothing to do any more that belongs to its
+// settledJeOS waits in JeOS until it has nothing to do any more that belongs to its
 // boot: its late drivers are loaded, and a shell is ready for who logs in next, beside
 // that of this login. Then it fills most of the memory that is free with zeros, which
 // take no room in a state.
-const settled = `
+const settledJeOS = `
 until [ -e /run/booted ] && [ -e /dev/pts/1 ]; do sleep 0.1; done
 free=$(sed -n 's/^MemFree: *\([0-9]*\) kB/\1/p' /proc/meminfo)
 mount -o remount,size=100% /dev/shm
@@ -241,6 +297,25 @@ mount -o remount,size=100% /dev/shm
 [ "$free" -lt 16384 ] || head -c $((free - 12288))k /dev/zero >/dev/shm/zeros
 rm -f /dev/shm/zeros
 mount -o remount,size=50% /dev/shm
+sync
+echo settled`
+
+// settledLinux does that in another guest, as root: until systemd, if it has that, has
+// started everything. What the kernel keeps of files is not worth its room in a state. It
+// says why the guest could not be told that it was restored.
+const settledLinux = `
+[ "$(id -u)" = 0 ] || { echo cold: its user is not root; exit; }
+command -v perl || command -v python3 || { echo cold: it has neither perl nor python3, to be given random numbers; exit; }
+while [ "$(systemctl is-system-running)" = starting ]; do sleep 0.5; done
+sync
+echo 3 >/proc/sys/vm/drop_caches
+free=$(sed -n 's/^MemFree: *\([0-9]*\) kB/\1/p' /proc/meminfo)
+[ "$free" -lt 557056 ] || free=557056
+if [ "$free" -ge 65536 ] && mkdir /run/zeros && mount -t tmpfs -o size=100% zeros /run/zeros; then
+	head -c $((free - 32768))k /dev/zero >/run/zeros/zeros
+	umount /run/zeros
+fi
+rmdir /run/zeros
 sync
 echo settled`
 
@@ -264,6 +339,14 @@ func (b *Bed) save(ctx context.Context, name string, h *Host, hostConfig vm.Host
 			err = errors.Join(err, saving.Discard(ctx))
 		}
 	}()
+	if hostConfig.Config.HasInstalledDisk() {
+		placement.ImageDir = saving.Files().Disks
+		disks := placement
+		disks.Ledger = removedWith{}
+		if _, err := vm.PrepareImages(ctx, disks, hostConfig.Config); err != nil {
+			return err
+		}
+	}
 	qemu, err := b.launch(ctx, placement, hostConfig.Config, shape, launch)
 	if err != nil {
 		return err
@@ -287,7 +370,12 @@ func (b *Bed) save(ctx context.Context, name string, h *Host, hostConfig vm.Host
 		return cold("this QEMU cannot save a state")
 	}
 	if err := inst.settle(ctx, hostConfig.Config.Login.Timeout); err != nil {
-		return fmt.Errorf("boot the guest to save its state: %w", err)
+		err = fmt.Errorf("boot the guest to save its state: %w", err)
+		if _, forEver := errors.AsType[*coldError](err); forEver {
+			kept = true
+			err = errors.Join(err, end(), saving.Refuse(ctx, identity, err.Error()))
+		}
+		return err
 	}
 	if err := saver.Save(ctx, saving.Files().State); err != nil {
 		return err
@@ -322,8 +410,15 @@ func (i *Instance) settle(ctx context.Context, timeout time.Duration) error {
 	if err != nil {
 		return err
 	}
-	said, err := session.ExecChannel(ctx, settled)
-	if err == nil && said != "settled\n" {
+	script := settledLinux
+	if i.isJeOS() {
+		script = settledJeOS
+	}
+	said, err := session.ExecChannel(ctx, script)
+	if why, found := cutAnswer(said, "cold: "); found {
+		return cold("%s", why)
+	}
+	if _, found := cutAnswer(said, "settled"); err == nil && !found {
 		err = fmt.Errorf("the guest said %q", said)
 	}
 	if err != nil {
@@ -334,6 +429,17 @@ func (i *Instance) settle(ctx context.Context, timeout time.Duration) error {
 		return err
 	}
 	return checkRate(began, ended)
+}
+
+func (i *Instance) isJeOS() bool {
+	config := i.Config()
+	return config.IsJeOS()
+}
+
+// cutAnswer returns what follows prefix in the last line that a guest's script has said.
+func cutAnswer(said, prefix string) (rest string, found bool) {
+	lines := strings.Split(strings.TrimSpace(said), "\n")
+	return strings.CutPrefix(lines[len(lines)-1], prefix)
 }
 
 // uptime is a reading of a guest's clock, and between which times of the host it was
@@ -369,6 +475,9 @@ func checkRate(first, last uptime) error {
 // wake lets a restored guest run, and gives it the time, and randomness of its own,
 // before anybody can use it.
 func (i *Instance) wake(ctx context.Context) error {
+	if !i.isJeOS() {
+		return i.wakeByLogin(ctx)
+	}
 	ctx, cancel := context.WithTimeoutCause(ctx, wakeTimeout, fmt.Errorf("%s: the restored guest has not answered within %v", i, wakeTimeout))
 	defer cancel()
 	if err := i.Cont(ctx); err != nil {
@@ -410,11 +519,60 @@ func (i *Instance) tellRestored(ctx context.Context) error {
 	return cmp.Or(said.Err(), io.ErrUnexpectedEOF)
 }
 
+// restoredLinux gives a guest that is not JeOS, as root, the seed %[1]s of its random
+// numbers in hexadecimal, and the time %[2]s. By RNDADDENTROPY and RNDRESEEDCRNG the kernel
+// uses the seed at once; old kernels do not have the second, nor need it.
+const restoredLinux = `
+if command -v perl >/dev/null; then
+	perl -e 'open(my $r, ">", "/dev/random") or exit 1; my $s = pack("iia*", 256, 32, pack("H*", "%[1]s")); ioctl($r, 0x40085203, $s) or exit 1; ioctl($r, 0x5207, 0)'
+else
+	python3 -c 'import fcntl, struct
+r = open("/dev/random", "wb")
+fcntl.ioctl(r, 0x40085203, struct.pack("ii", 256, 32) + bytes.fromhex("%[1]s"))
+try:
+    fcntl.ioctl(r, 0x5207)
+except OSError:
+    pass'
+fi && date -s @%[2]s >/dev/null && echo restored`
+
+// wakeByLogin is wake for a guest that is not JeOS.
+func (i *Instance) wakeByLogin(ctx context.Context) error {
+	ctx, cancel := context.WithTimeoutCause(ctx, loginWakeTimeout, fmt.Errorf("%s: the restored guest was not told of it within %v", i, loginWakeTimeout))
+	defer cancel()
+	if err := i.Cont(ctx); err != nil {
+		return err
+	}
+	session, err := i.newLogin(ctx, loginWakeTimeout, guest.LogIn)
+	if err != nil {
+		return err
+	}
+	defer func() { _ = session.Close() }()
+	began := time.Now()
+	if _, err := session.ExecChannel(ctx, "date"); err != nil {
+		return err
+	}
+	trip := time.Since(began) // to the guest, where a program starts, and back
+	var seed [clockwork.SeedSize]byte
+	_, _ = rand.Read(seed[:]) // never fails
+	now := time.Now().Add(trip / 2)
+	said, err := session.ExecChannel(ctx, fmt.Sprintf(restoredLinux, hex.EncodeToString(seed[:]), fmt.Sprintf("%d.%09d", now.Unix(), now.Nanosecond())))
+	if _, found := cutAnswer(said, "restored"); err == nil && !found {
+		err = fmt.Errorf("%s: tell the guest that it was restored: it said %q", i, said)
+	}
+	return err
+}
+
 // discard ends an instance as if it had never been.
 func (b *Bed) discard(ctx context.Context, instance *Instance) error {
 	_, err := b.remove(context.WithoutCancel(ctx), instance)
 	return err
 }
+
+// removedWith is the ledger of files in a folder that is recorded and removed as a whole.
+type removedWith struct{}
+
+func (removedWith) Record(ledger.Entry) (int, error) { return 0, nil }
+func (removedWith) Done(int) error                   { return nil }
 
 // discarded is a file of the results that nobody wants.
 type discarded struct{}

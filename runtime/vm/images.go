@@ -24,6 +24,7 @@ type Images struct {
 	Kept []string
 
 	placement Placement
+	config    Config
 	created   []createdFile
 }
 
@@ -61,12 +62,8 @@ func (im *Images) Remove(ctx context.Context) error {
 // which is never written to. ctx has the limit disk_prepare_timeout. After an error no
 // files remain.
 func PrepareImages(ctx context.Context, placement Placement, c Config) (*Images, error) {
-	im := &Images{placement: placement}
-	for _, device := range c.Devices {
-		d, ok := device.(*disk)
-		if !ok {
-			continue
-		}
+	im := &Images{placement: placement, config: c}
+	for _, d := range c.disks() {
 		err := im.findExisting(ctx, d)
 		if err == nil {
 			err = im.create(ctx, d.files(c.Name, im.placement), c.QEMUImg)
@@ -78,6 +75,29 @@ func PrepareImages(ctx context.Context, placement Placement, c Config) (*Images,
 		}
 	}
 	return im, nil
+}
+
+// disks are the VM's disks.
+func (c *Config) disks() (disks []*disk) {
+	for _, device := range c.Devices {
+		if d, ok := device.(*disk); ok {
+			disks = append(disks, d)
+		}
+	}
+	return disks
+}
+
+// Renew makes the files anew that PrepareImages created and Remove would remove, in place
+// of what was written to them.
+func (im *Images) Renew(ctx context.Context) error {
+	for _, d := range im.config.disks() {
+		if files := d.files(im.config.Name, im.placement); !files.persistent {
+			if err := im.write(ctx, files, im.config.QEMUImg); err != nil {
+				return fmt.Errorf("%s: make %s on %s anew: %w", im.config.Name, d.name, im.placement.Host.Name(), err)
+			}
+		}
+	}
+	return nil
 }
 
 // findExisting notes an image that create_image would create but that exists: as in
@@ -124,6 +144,12 @@ func (im *Images) create(ctx context.Context, d diskFiles, qemuImg string) error
 		}
 		im.created = append(im.created, createdFile{d.path, entry})
 	}
+	return im.write(ctx, d, qemuImg)
+}
+
+// write makes the file.
+func (im *Images) write(ctx context.Context, d diskFiles, qemuImg string) error {
+	h := im.placement.Host
 	args := []string{qemuImg, "create", "-q", "-f", d.format}
 	if d.base != "" {
 		args = append(args, "-F", d.baseFormat, "-b", backingPath(im.placement, d))
@@ -202,24 +228,48 @@ const maxBackings = 100
 // checkBacking checks the backing chain of an overlay's base: qemu-img would open all
 // of its files, and hang on a named pipe.
 func checkBacking(ctx context.Context, h Host, qemuImg string, d diskFiles) error {
-	if d.baseFormat != "qcow2" {
+	_, err := backingChain(ctx, h, qemuImg, d)
+	if errors.Is(err, errBackingUnknown) { // qemu-img create reports it
 		return nil
 	}
-	image := d.base
+	return err
+}
+
+// errBackingUnknown is the error of backingChain when qemu-img cannot read an image, or
+// its backing is not a file of the host.
+var errBackingUnknown = errors.New("the backing file is not known")
+
+// backingChain is an overlay's base with its own backing files. One that is missing, or
+// not a file or block device, is an error.
+func backingChain(ctx context.Context, h Host, qemuImg string, d diskFiles) ([]string, error) {
+	if d.base == "" {
+		return nil, nil
+	}
+	chain := []string{d.base}
+	if d.baseFormat != "qcow2" {
+		return chain, nil
+	}
 	for range maxBackings {
+		image := chain[len(chain)-1]
 		out, err := h.Run(ctx, host.Command{Args: []string{qemuImg, "info", "-U", "--output=json", "--", image}, Timeout: queryTimeout})
 		var info struct {
 			Backing string `json:"full-backing-filename"`
 		}
-		if err != nil || json.Unmarshal(out.Stdout, &info) != nil || !path.IsAbs(info.Backing) {
-			return nil //nolint:nilerr // qemu-img create reports it
+		if err == nil {
+			err = json.Unmarshal(out.Stdout, &info)
 		}
-		image = path.Clean(info.Backing)
-		if err := CheckFile(ctx, h, File{"image_name", image}); err != nil {
-			return fmt.Errorf("%w, a backing file of %s", err, d.base)
+		switch {
+		case err == nil && info.Backing == "":
+			return chain, nil
+		case err != nil || !path.IsAbs(info.Backing):
+			return nil, errors.Join(fmt.Errorf("%s: %s: %w", h.Name(), image, errBackingUnknown), err)
+		}
+		chain = append(chain, path.Clean(info.Backing))
+		if err := CheckFile(ctx, h, File{"image_name", chain[len(chain)-1]}); err != nil {
+			return nil, fmt.Errorf("%w, a backing file of %s", err, d.base)
 		}
 	}
-	return nil
+	return nil, fmt.Errorf("%s: %s: %w: there are more than %d", h.Name(), d.base, errBackingUnknown, maxBackings)
 }
 
 // CheckFile returns an error for a missing file, or one of the wrong type, with the

@@ -4,6 +4,7 @@ package vm_test
 
 import (
 	"encoding/json"
+	"errors"
 	"maps"
 	"net"
 	"os"
@@ -320,5 +321,134 @@ func TestCheckSharedStorage(t *testing.T) {
 	}
 	if err := vm.CheckSharedStorage(ctx, []vm.Folder{{Host: h1.Host, Path: "/nowhere"}}); err != nil {
 		t.Errorf("one host shares with itself: %v", err)
+	}
+}
+
+// pattern writes to an image as a guest does, or returns whether it has what was written.
+func pattern(t *testing.T, command, image string) bool {
+	t.Helper()
+	out, err := exec.Command("qemu-io", "-f", "qcow2", "-c", command+" -P 0x5a 64k 64k", image).CombinedOutput()
+	if err != nil && !strings.Contains(string(out), "Pattern verification failed") {
+		t.Fatalf("qemu-io: %v: %s", err, out)
+	}
+	return err == nil && !strings.Contains(string(out), "Pattern verification failed")
+}
+
+// Disks that were kept with a state are the VM's afterwards, on the image where it is now;
+// what is kept is not changed by them. Renew makes them as they were.
+func TestRestoreDisks(t *testing.T) {
+	t.Parallel()
+	b := newBed(t)
+	s := b.host("host1")
+	params := cartesian.Params{
+		"images": "image1 blank", "image_name_image1": "images/counter", "image_format_image1": "raw",
+		"create_image_blank": "yes", "image_size_blank": "1M",
+	}
+	images, err := s.prepareImages("vm1", params)
+	if err != nil {
+		t.Fatal(err)
+	}
+	b.mkdir("kept")
+	kept := filepath.Join(b.dir, "kept")
+	saving := s.placement
+	saving.ImageDir = kept
+	config, err := vm.ParseConfig("vm1", params)
+	if err != nil {
+		t.Fatal(err)
+	}
+	made, err := vm.PrepareImages(t.Context(), saving, config)
+	if err != nil {
+		t.Fatal(err)
+	}
+	saved := made.Paths()
+	if want := []string{filepath.Join(kept, "vm1-image1.qcow2"), filepath.Join(kept, "vm1-blank.qcow2")}; cmp.Diff(want, saved) != "" {
+		t.Errorf("kept: got %v, want %v", saved, want)
+	}
+	for _, file := range saved {
+		pattern(t, "write", file)
+	}
+	before := facts(t, images.Paths()[0])
+	if err := images.RestoreDisks(t.Context(), s.placement, kept); err != nil {
+		t.Fatal(err)
+	}
+	for _, file := range images.Paths() {
+		if !pattern(t, "read", file) {
+			t.Errorf("%s has not what was kept", file)
+		}
+	}
+	if diff := cmp.Diff(before, facts(t, images.Paths()[0])); diff != "" {
+		t.Errorf("the overlay (-made +restored):\n%s", diff)
+	}
+	if err := images.Renew(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	for i, file := range images.Paths() {
+		if pattern(t, "read", file) || !pattern(t, "read", saved[i]) {
+			t.Errorf("%s is not blank again, or what was kept is", file)
+		}
+	}
+	if err := images.Remove(t.Context()); err != nil {
+		t.Error(err)
+	}
+	if err := made.Remove(t.Context()); err != nil {
+		t.Error(err)
+	}
+	if err := images.RestoreDisks(t.Context(), s.placement, kept); err == nil || !strings.Contains(err.Error(), "host1: restore image1 of vm1: ") {
+		t.Errorf("without what was kept: got %v", err)
+	}
+}
+
+// The identity of a guest changes with the image below its overlay, and with what that is on.
+func TestIdentifyImages(t *testing.T) {
+	t.Parallel()
+	b := newBed(t)
+	s := b.host("host1")
+	shared := filepath.Join(b.dir, "shared")
+	create := exec.Command("qemu-img", "create", "-q", "-f", "qcow2", "-F", "raw", "-b", "images/counter.raw", "installed.qcow2")
+	create.Dir = shared
+	if out, err := create.CombinedOutput(); err != nil {
+		t.Fatalf("%v: %s", err, out)
+	}
+	config, err := vm.ParseConfig("vm1", cartesian.Params{"images": "image1 blank", "image_name": "installed", "create_image_blank": "yes", "image_size_blank": "1M", "image_name_blank": ""})
+	if err != nil {
+		t.Fatal(err)
+	}
+	last := ""
+	for _, change := range []struct {
+		what string
+		do   func() error
+	}{
+		{"nothing", func() error { return nil }},
+		{"the image was changed", func() error {
+			return os.Chtimes(filepath.Join(shared, "installed.qcow2"), time.Time{}, time.Now().Add(time.Hour))
+		}},
+		{"its backing file was changed", func() error {
+			return os.Chtimes(filepath.Join(shared, "images/counter.raw"), time.Time{}, time.Now().Add(time.Hour))
+		}},
+		{"another file is in its place", func() error {
+			file := filepath.Join(shared, "installed.qcow2")
+			return errors.Join(exec.Command("cp", "-p", file, file+".new").Run(), os.Rename(file+".new", file))
+		}},
+	} {
+		if err := change.do(); err != nil {
+			t.Fatal(err)
+		}
+		got, err := vm.IdentifyImages(t.Context(), s.placement, config)
+		if err != nil || strings.Count(got, "disk image1: ") != 2 || strings.Contains(got, "blank") {
+			t.Fatalf("%s: got %q, %v, want two files of image1", change.what, got, err)
+		}
+		if got == last {
+			t.Errorf("%s: the identity is the same: %s", change.what, got)
+		}
+		last = got
+	}
+	if again, err := vm.IdentifyImages(t.Context(), s.placement, config); err != nil || again != last {
+		t.Errorf("nothing has changed: got %q, %v, want %q", again, err, last)
+	}
+	if err := os.Remove(filepath.Join(shared, "images/counter.raw")); err != nil {
+		t.Fatal(err)
+	}
+	if got, err := vm.IdentifyImages(t.Context(), s.placement, config); err == nil {
+		t.Errorf("without the backing file: got %q, want an error", got)
 	}
 }

@@ -6,6 +6,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"path"
 	"slices"
 	"strings"
 	"time"
@@ -18,7 +19,9 @@ import (
 )
 
 // A saved state is a file with the stream of a migration: all that a guest is, its
-// disks aside. It fits only a VM that is the same in all that its guest can see.
+// disks aside. It fits only a VM that is the same in all that its guest can see. Disks that
+// mhmig makes blank for each run are as they were then; overlays on an installed guest's
+// image are not, so copies of those that were made with the state are kept beside it.
 
 // saveTimeout is for saving a guest's state or loading it: 100 MiB take a second.
 const saveTimeout = 60 * time.Second
@@ -92,7 +95,12 @@ func Identity(c Config, shape Shape, launch Launch) (string, error) {
 	}
 	// The folders and files of a run are not the guest's.
 	placement := Placement{RunDir: "/run", ImageDir: "/images", ShippedDir: "/shipped", BaseDir: "/base"}
-	c.Kernel, c.Initrd = "/kernel", "/initrd"
+	if c.Kernel != "" {
+		c.Kernel = "/kernel"
+	}
+	if c.Initrd != "" {
+		c.Initrd = "/initrd"
+	}
 	launch.Restore = ""
 	spec, err := CommandLine(c, placement, shape, launch)
 	if err != nil {
@@ -102,26 +110,33 @@ func Identity(c Config, shape Shape, launch Launch) (string, error) {
 	for _, argument := range spec.Argv {
 		b.WriteString(shellescape.Quote(argument) + "\n")
 	}
-	for _, device := range c.Devices {
-		if d, ok := device.(*disk); ok {
+	for _, d := range c.disks() {
+		if d.create {
 			fmt.Fprintf(&b, "disk %s: an empty %s of %d bytes\n", d.name, d.format, d.size)
 		}
 	}
 	return b.String(), nil
 }
 
+// IsJeOS says whether the VM's guest is JeOS, by what its kernel is told.
+func (c *Config) IsJeOS() bool {
+	return c.Kernel != "" && c.Initrd != "" && strings.HasPrefix(c.KernelParams, jeos.KernelParams)
+}
+
 // canRestore says why a VM's guest cannot be restored from a saved state, nil if it
-// can: mhmig must be able to make its disks as they were, and to tell the guest of it.
+// can: mhmig must be able to make its disks as they were, and to tell the guest of it, by
+// the port for its clock or a login.
 func canRestore(c Config) error {
-	switch rest, ours := strings.CutPrefix(c.KernelParams, jeos.KernelParams); {
-	case c.Kernel == "" || c.Initrd == "" || !ours:
-		return errors.New("its guest is not JeOS")
-	case slices.ContainsFunc(strings.Fields(rest), func(word string) bool { return !strings.HasPrefix(word, "mhmig.") }):
-		return fmt.Errorf("kernel_params has more than JeOS knows: %s", strings.TrimSpace(rest))
+	rest := strings.Fields(strings.TrimPrefix(c.KernelParams, jeos.KernelParams))
+	switch {
+	case c.IsJeOS() && slices.ContainsFunc(rest, func(word string) bool { return !strings.HasPrefix(word, "mhmig.") }):
+		return fmt.Errorf("kernel_params has more than JeOS knows: %s", strings.Join(rest, " "))
 	case len(c.Extra) > 0:
 		return errors.New("extra_params: mhmig does not know what they add")
 	case !c.Login.NIC:
 		return errors.New("it has no NIC")
+	case !c.IsJeOS() && !c.HasInstalledDisk():
+		return errors.New("its guest is neither JeOS nor installed on a disk")
 	}
 	clock := false
 	for _, device := range c.Devices {
@@ -129,8 +144,15 @@ func canRestore(c Config) error {
 		case clockPort:
 			clock = true
 		case *disk:
-			if !d.create || !d.overlay {
-				return fmt.Errorf("disk %s is not created anew for each run", d.name)
+			switch {
+			case !d.overlay:
+				return fmt.Errorf("disk %s is written to without an overlay", d.name)
+			case d.device && !d.create:
+				return fmt.Errorf("disk %s is on a device, which may have changed since", d.name)
+			}
+		case *nic:
+			if d.mode == "tap" && !c.IsJeOS() {
+				return fmt.Errorf("NIC %s: a network gives the guest an address for a while only", d.name)
 			}
 		case *cdrom:
 			return fmt.Errorf("CD-ROM drive %s: its disc may be another one the next time", d.name)
@@ -138,7 +160,7 @@ func canRestore(c Config) error {
 			return errors.New("it has a floppy drive, whose disk may be another one the next time")
 		}
 	}
-	if !clock {
+	if c.IsJeOS() && !clock {
 		return errors.New("guest_clock = no: without the port nobody can tell the guest that it was restored")
 	}
 	return nil
@@ -150,27 +172,84 @@ const identifyFiles = `
 qemu=$(command -v -- %[1]s) || exit 127
 "$qemu" --version | head -n 1
 stat -L -c '%%s bytes, made %%y' -- "$qemu"
-sha256sum <%[2]s && sha256sum <%[3]s || exit
-[ %[4]s != kvm ] || { uname -r; grep -m 3 -E '^(model name|flags|microcode)' /proc/cpuinfo; }
+for file in %[2]s; do sha256sum <"$file" || exit; done
+[ %[3]s != kvm ] || { uname -r; grep -m 3 -E '^(model name|flags|microcode)' /proc/cpuinfo; }
 `
 
 // IdentifyHost is a text about all that a guest's saved state depends on which is the
-// host's: QEMU's build, kernel and initrd; under KVM also the host's kernel and
-// processor. It is asked once for each host and binary.
+// host's: QEMU's build, kernel and initrd, and the disk of mhmig's own guest; under KVM
+// also the host's kernel and processor. It is asked once for each host, binary and files.
 func (c *Cache) IdentifyHost(ctx context.Context, placement Placement, config Config, accel string) (string, error) {
-	kernel, initrd := placement.bootFile(config.Kernel), placement.bootFile(config.Initrd)
+	var files []string
+	for _, value := range []string{config.Kernel, config.Initrd} {
+		if value != "" {
+			files = append(files, shellescape.Quote(placement.bootFile(value)))
+		}
+	}
+	for _, d := range config.disks() {
+		if ShippedGuest(d.image) != "" {
+			files = append(files, shellescape.Quote(d.imagePath(placement)))
+		}
+	}
 	h := placement.Host
-	key := cacheKey(h, strings.Join([]string{config.QEMU, kernel, initrd, accel}, " "))
+	key := cacheKey(h, strings.Join(append([]string{config.QEMU, accel}, files...), " "))
 	return c.identities.get(ctx, key, func(ctx context.Context) (string, error) {
 		out, err := h.Run(ctx, host.Command{
-			Script:  fmt.Sprintf(identifyFiles, shellescape.Quote(config.QEMU), shellescape.Quote(kernel), shellescape.Quote(initrd), accel),
+			Script:  fmt.Sprintf(identifyFiles, shellescape.Quote(config.QEMU), strings.Join(files, " "), accel),
 			Timeout: queryTimeout,
 		})
 		if err != nil {
-			return "", fmt.Errorf("%s: identify QEMU and the guest's kernel: %w", h.Name(), err)
+			return "", fmt.Errorf("%s: identify QEMU and the guest's files: %w", h.Name(), err)
 		}
 		return string(out.Stdout), nil
 	})
+}
+
+// IdentifyImages is a text about the images on which the VM's overlays are, with their
+// backing files: each file's path, size, and when it was changed. Files of mhmig's own are
+// not among them: see [Cache.IdentifyHost].
+func IdentifyImages(ctx context.Context, placement Placement, config Config) (string, error) {
+	var b strings.Builder
+	h := placement.Host
+	for _, d := range config.disks() {
+		files := d.files(config.Name, placement)
+		if files.base == "" || ShippedGuest(d.image) != "" {
+			continue
+		}
+		chain, err := backingChain(ctx, h, config.QEMUImg, files)
+		if err != nil {
+			return "", err
+		}
+		for _, file := range chain {
+			script := fmt.Sprintf("[ -f %[1]s ] && stat -L -c 'on %%n, file %%i of %%s bytes, changed %%y' -- %[1]s", shellescape.Quote(file))
+			out, err := h.Run(ctx, host.Command{Script: script, Timeout: queryTimeout})
+			if err != nil {
+				return "", fmt.Errorf("%s: look whether %s is as it was, below disk %s: %w", h.Name(), file, d.name, err)
+			}
+			fmt.Fprintf(&b, "disk %s: an overlay %s", d.name, out.Stdout)
+		}
+	}
+	return b.String(), nil
+}
+
+// RestoreDisks puts copies of the images that were kept with a saved state into the place
+// of the VM's. placement is on the host that has them, in the folder dir.
+func (im *Images) RestoreDisks(ctx context.Context, placement Placement, dir string) error {
+	h := placement.Host
+	for _, d := range im.config.disks() {
+		files := d.files(im.config.Name, placement)
+		command := []string{"cp", "--", path.Join(dir, path.Base(files.path)), files.path}
+		script := shellescape.QuoteCommand(command)
+		if files.base != "" { // at the time of saving it had another path
+			script += " && " + shellescape.QuoteCommand([]string{
+				im.config.QEMUImg, "rebase", "-u", "-f", files.format, "-F", files.baseFormat, "-b", backingPath(placement, files), files.path,
+			})
+		}
+		if _, err := h.Run(ctx, host.Command{Script: script, Timeout: saveTimeout}); err != nil {
+			return fmt.Errorf("%s: restore %s of %s: %w", h.Name(), d.name, im.config.Name, err)
+		}
+	}
+	return nil
 }
 
 // Marks are what the file system says of the files that were made: other marks mean

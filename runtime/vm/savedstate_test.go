@@ -22,6 +22,15 @@ func restorable(more cartesian.Params) cartesian.Params {
 	return params
 }
 
+// installed is the params of a VM with an installed guest that can be restored.
+func installed(more cartesian.Params) cartesian.Params {
+	params := restorable(cartesian.Params{
+		"kernel": "", "initrd": "", "kernel_params": "", "guest_clock": "no", "create_image": "no", "image_size": "", "image_name": "images/debian12",
+	})
+	maps.Copy(params, more)
+	return params
+}
+
 func identify(t *testing.T, name string, params cartesian.Params, shape vm.Shape, launch vm.Launch) (string, error) {
 	t.Helper()
 	config, err := vm.ParseConfig(name, params.Object("host1").Object(name))
@@ -92,20 +101,52 @@ func TestIdentityRefuses(t *testing.T) {
 		params cartesian.Params
 		want   string
 	}{
-		{cartesian.Params{"kernel": "", "initrd": "", "kernel_params": "", "create_image": "no", "image_name": "images/debian12"}, "its guest is not JeOS"},
-		{cartesian.Params{"kernel_params": "console=ttyS0"}, "its guest is not JeOS"},
+		{cartesian.Params{"kernel_params": "console=ttyS0"}, "its guest is neither JeOS nor installed on a disk"},
+		{cartesian.Params{"kernel": "", "initrd": "", "kernel_params": ""}, "its guest is neither JeOS nor installed on a disk"},
 		{cartesian.Params{"kernel_params": jeos.KernelParams + " panic=1"}, "kernel_params has more than JeOS knows: panic=1"},
 		{cartesian.Params{"extra_params": "-device pvpanic"}, "extra_params: mhmig does not know what they add"},
 		{cartesian.Params{"guest_clock": "no"}, "guest_clock = no"},
 		{cartesian.Params{"nics": ""}, "it has no NIC"},
 		{cartesian.Params{"cdroms": "cd1"}, "CD-ROM drive cd1"},
 		{cartesian.Params{"floppies": "fl"}, "it has a floppy drive"},
-		{cartesian.Params{"create_image": "no", "image_name": "images/data"}, "disk image1 is not created anew for each run"},
-		{cartesian.Params{"image_overlay": "no", "image_name": "images/data"}, "disk image1 is not created anew for each run"},
+		{cartesian.Params{"image_overlay": "no", "image_name": "images/data"}, "disk image1 is written to without an overlay"},
+		{installed(cartesian.Params{"image_overlay": "no"}), "disk image1 is written to without an overlay"},
+		{installed(cartesian.Params{"image_raw_device": "yes", "image_name": "/dev/vg/debian"}), "disk image1 is on a device"},
+		{installed(cartesian.Params{"nic_mode": "tap", "netdst": "br0"}), "NIC nic1: a network gives the guest an address for a while only"},
+		{installed(cartesian.Params{"nics": ""}), "it has no NIC"},
 	}
 	for _, tt := range tests {
 		if got, err := identify(t, "vm1", restorable(tt.params), shape, vm.Launch{}); err == nil || !strings.Contains(err.Error(), tt.want) {
 			t.Errorf("%v: got %q, %v, want an error with %q", tt.params, got, err, tt.want)
+		}
+	}
+}
+
+// An installed guest can be restored with its disks, JeOS with blank ones without.
+func TestKeepsDisks(t *testing.T) {
+	t.Parallel()
+	tests := []struct {
+		name   string
+		params cartesian.Params
+		want   bool
+	}{
+		{"JeOS", restorable(nil), false},
+		{"JeOS without disks", restorable(cartesian.Params{"images": ""}), false},
+		{"JeOS with an image", restorable(cartesian.Params{"create_image": "no", "image_name": "images/data"}), true},
+		{"installed", installed(nil), true},
+		{"installed, with a blank disk", installed(cartesian.Params{"images": "image1 stg", "create_image_stg": "yes", "image_size_stg": "1G"}), true},
+		{"mhmig's Debian", installed(cartesian.Params{"kernel": "debian:kernel", "initrd": "debian:initrd", "image_name": "debian:disk"}), true},
+	}
+	for _, tt := range tests {
+		if _, err := identify(t, "vm1", tt.params, shape, vm.Launch{}); err != nil {
+			t.Errorf("%s: %v", tt.name, err)
+		}
+		config, err := vm.ParseConfig("vm1", tt.params)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := config.HasInstalledDisk(); got != tt.want {
+			t.Errorf("%s: got %v, want %v", tt.name, got, tt.want)
 		}
 	}
 }
