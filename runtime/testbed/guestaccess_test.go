@@ -226,8 +226,8 @@ func TestColdStart(t *testing.T) {
 		err    string // with guest_start = warm
 	}{
 		{name: "the param", params: cartesian.Params{"guest_start": "cold"}, why: "param guest_start"},
-		{name: "another guest", params: cartesian.Params{"kernel_params": "quiet"}, why: "its guest is not JeOS"},
-		{name: "required", params: cartesian.Params{"guest_start": "warm", "kernel_params": "quiet"}, err: "param guest_start = warm, but it cannot start warm: its guest is not JeOS"},
+		{name: "another guest", params: cartesian.Params{"kernel_params": "quiet"}, why: "its guest is neither JeOS nor installed on a disk"},
+		{name: "required", params: cartesian.Params{"guest_start": "warm", "kernel_params": "quiet"}, err: "param guest_start = warm, but it cannot start warm: its guest is neither JeOS nor installed on a disk"},
 		{name: "the transport", launch: vm.Launch{MustBoot: "its memory is shared"}, why: "its memory is shared"},
 		{name: "no login to save it", script: qmptest.Script{Refuse: []string{"cont"}}, why: "the script refuses cont"},
 	} {
