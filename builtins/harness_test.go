@@ -93,6 +93,8 @@ type testRun struct {
 	on func(message string, at map[string]string, p *testRun)
 	// extra are additional predeclared names.
 	extra starlark.StringDict
+	// shipped are mhmig's own files by their names, such as jeos:bzimage.
+	shipped map[string]string
 	// left says that files and processes may remain on the hosts: the test removes them.
 	left bool
 	// kept is where saved states of guests are kept; nil: with those of all tests.
@@ -141,7 +143,12 @@ func runScenario(t testing.TB, base cartesian.Params, p *testRun) ended {
 	}
 	_, runErr := run.Variants(ctx, run.Options{
 		Pool: hosts, ScenarioHosts: func(cartesian.Params) int { return len(p.hosts) }, HostParams: s.lab.Params(), States: p.states(s), Results: folder, Ledger: record, Log: log,
-		Shipped: func(name string) (string, error) { return "", fmt.Errorf("no file %s", name) },
+		Shipped: func(name string) (string, error) {
+			if file := p.shipped[name]; file != "" {
+				return file, nil
+			}
+			return "", fmt.Errorf("no file %s", name)
+		},
 		Scenario: func(ctx context.Context, bed *testbed.Bed) run.Verdict {
 			p.bed = bed
 			return builtins.Run(ctx, bed, scenario, p.debug)
