@@ -246,7 +246,7 @@ func (c oracleCase) String() string {
 // oracleSeed begins the seeds of TestAgainstOracle, and oracleSeeds counts them.
 var (
 	oracleSeed  = flag.Uint64("oracle.seed", 1, "the first seed of TestAgainstOracle")
-	oracleSeeds = flag.Uint64("oracle.seeds", 400, "how many seeds TestAgainstOracle tries")
+	oracleSeeds = flag.Uint64("oracle.seeds", 200, "how many seeds TestAgainstOracle tries")
 )
 
 // TestAgainstOracle compares the package with the oracle over random configs, each of them valid and damaged.
