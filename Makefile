@@ -39,6 +39,7 @@ test: check-go ## install what tests need, then run them all, those with real QE
 	.ci/install-test-packages
 	$(MAKE) --no-print-directory build
 	bin/mhmig bootstrap
+	go vet ./...
 	@[ -d "$${MHMIG_CORPUS:-../shared/corpus}" ] || \
 		echo "ONLY THE SMALL CORPUS OF CONFIGS IS TRIED: set MHMIG_CORPUS to the folder of the large one"
 	CGO_ENABLED=1 go test -race -shuffle=on -count=1 -p $(TEST_PACKAGES) -timeout $(TEST_TIMEOUT) ./...
