@@ -136,7 +136,7 @@ func testCases() []testCase {
 			},
 		},
 		{
-			name: "cancelled while the destination runs the guest unknown to mhmig", source: qmptest.Script{LateEnd: true}, destination: qmptest.Script{Delay: []string{"RESUME", "MIGRATION:completed"}}, fails: fails, status: fail, at: "-",
+			name: "cancelled while the destination runs the guest unknown to mhmig", source: qmptest.Script{LateEnd: true}, destination: qmptest.Script{Drop: []string{"RESUME", "MIGRATION:completed"}}, fails: fails, status: fail, at: "-",
 			want: []string{"split brain: the guest ran on host2 already when the migration ended as cancelled"},
 			concurrent: func(ctx context.Context, m *migration.Migration) error {
 				for m.Destination.Instance(m.VMs()[0]) == nil || m.Source.Instance(m.VMs()[0]).State() == "running" {
