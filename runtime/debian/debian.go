@@ -38,6 +38,7 @@ import (
 
 	"github.com/gofrs/flock"
 
+	"github.com/mhmig/mhmig/runtime/excerpt"
 	"github.com/mhmig/mhmig/runtime/jeos"
 )
 
@@ -250,16 +251,11 @@ func run(ctx context.Context, dir string, args []string) error {
 	if err == nil || ctx.Err() != nil {
 		return context.Cause(ctx)
 	}
-	return fmt.Errorf("%s: %w: %s", args[0], err, tail(said.String()))
+	return fmt.Errorf("%s: %w: %s", args[0], err, strings.Join(excerpt.LastLines(said.String(), shownLines), "\n"))
 }
 
 // shownLines is how much of a program's output an error has.
 const shownLines = 12
-
-func tail(text string) string {
-	lines := strings.Split(strings.TrimSpace(text), "\n")
-	return strings.Join(lines[max(0, len(lines)-shownLines):], "\n")
-}
 
 // prune removes images that were not used since the given time, and what is left of
 // builds that were killed. Errors are ignored: the next prune tries again.
