@@ -245,7 +245,10 @@ func run(ctx context.Context, dir string, args []string) error {
 	cmd := exec.CommandContext(ctx, args[0], args[1:]...)
 	cmd.Dir, cmd.Stdout, cmd.Stderr = dir, &said, &said
 	cmd.Env = append(os.Environ(), "PATH="+os.Getenv("PATH")+":/usr/sbin:/sbin", "LC_ALL=C.UTF-8")
-	cmd.Cancel = func() error { return cmd.Process.Signal(syscall.SIGTERM) }
+	// mmdebstrap waits for its children and then unmounts what they had mounted. It must
+	// not be told alone: its children would go on, and it with them.
+	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
+	cmd.Cancel = func() error { return syscall.Kill(-cmd.Process.Pid, syscall.SIGTERM) }
 	cmd.WaitDelay = endTimeout
 	err := cmd.Run()
 	if err == nil || ctx.Err() != nil {

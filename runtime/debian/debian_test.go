@@ -3,11 +3,13 @@
 package debian_test
 
 import (
+	"context"
 	"errors"
 	"os"
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/mhmig/mhmig/runtime/debian"
 	"github.com/mhmig/mhmig/stdlib"
@@ -132,6 +134,37 @@ func TestBuildFails(t *testing.T) {
 				t.Errorf("left: %v", names)
 			}
 		})
+	}
+}
+
+// A build that is cancelled ends the children of the program too, and waits for the
+// program to clean up behind them, as mmdebstrap does with its mounts.
+func TestBuildCancelled(t *testing.T) {
+	o, calls := stage(t, map[string]string{"mmdebstrap": `trap : TERM
+sh -c 'echo child >>"$CALLS"; exec sleep 600'
+echo cleaned >>"$CALLS"`})
+	ctx, cancel := context.WithCancelCause(t.Context())
+	given := errors.New("given up")
+	go func() {
+		for ctx.Err() == nil {
+			if data, err := os.ReadFile(calls); err == nil && strings.Contains(string(data), "child") {
+				cancel(given)
+			}
+			time.Sleep(10 * time.Millisecond)
+		}
+	}()
+	began := time.Now()
+	if _, err := debian.Build(ctx, o); !errors.Is(err, given) {
+		t.Errorf("got %v, want the cause of the cancel", err)
+	}
+	if took := time.Since(began); took > 20*time.Second {
+		t.Errorf("the build ended after %s", took)
+	}
+	if got := content(t, calls); got != "child\ncleaned" {
+		t.Errorf("the program did %q, want the child's end and the cleanup", got)
+	}
+	if names := left(t, o, debian.Image{}); len(names) > 0 {
+		t.Errorf("left: %v", names)
 	}
 }
 
