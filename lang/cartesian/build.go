@@ -31,16 +31,17 @@ const (
 
 // A builder makes a config's tree from the files' statements. It collects all errors.
 type builder struct {
-	files    files
-	parsed   map[string]*parsedFile // by path: a file is read once, however often it is included
-	labels   *labelTable
-	rows     *rowTable
-	keys     *keyTable
-	patterns map[string]*pattern // by text
-	names    map[string]*namedFile
-	filters  []filterUse
-	includes int
-	run      run
+	files      files
+	unfiltered bool                   // filters at the top level are left out
+	parsed     map[string]*parsedFile // by path: a file is read once, however often it is included
+	labels     *labelTable
+	rows       *rowTable
+	keys       *keyTable
+	patterns   map[string]*pattern // by text
+	names      map[string]*namedFile
+	filters    []filterUse
+	includes   int
+	run        run
 
 	// Statements that know keys by their numbers, and how many there are of others.
 	sets       []*setKeys
@@ -81,6 +82,7 @@ type filterUse struct {
 type scope struct {
 	file   *parsedFile
 	within []string // paths of the files that include this one, directly or not, and its own
+	top    bool     // in no variant and no condition
 
 	node       *node   // nil in a condition: variants are not allowed there
 	child      []*node // node alone, as the child of the variants of a set
@@ -300,6 +302,9 @@ func (b *builder) use(f filterText, s *scope, demands bool) filter {
 }
 
 func (b *builder) filter(stmt *filterStatement, s *scope) {
+	if b.unfiltered && s.top && stmt.Keyword != "join" {
+		return
+	}
 	f := b.use(stmt.Filter, s, stmt.Keyword != "no")
 	if stmt.Keyword != "join" {
 		s.add(&pick{id: b.decision(), filter: f, only: stmt.Keyword == "only", place: s.at(stmt.Pos)})

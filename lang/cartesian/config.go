@@ -87,6 +87,11 @@ func unnamed(texts []string) []Extra {
 }
 
 func parseConfig(files files, name string, extra []Extra) (*Config, error) {
+	return buildConfig(files, name, extra, false)
+}
+
+// buildConfig is parseConfig; unfiltered leaves out the filters at the top level of files.
+func buildConfig(files files, name string, extra []Extra, unfiltered bool) (*Config, error) {
 	path, err := files.resolve("", name)
 	if err != nil {
 		return nil, fmt.Errorf("config %s: %w", name, err)
@@ -102,7 +107,7 @@ func parseConfig(files files, name string, extra []Extra) (*Config, error) {
 		return nil, fmt.Errorf("config %s: %w", name, err)
 	}
 	b := &builder{
-		files:    files,
+		files: files, unfiltered: unfiltered,
 		parsed:   map[string]*parsedFile{},
 		labels:   &labelTable{ids: map[string]labelID{}},
 		rows:     &rowTable{ids: map[string]rowID{}},
@@ -111,7 +116,7 @@ func parseConfig(files files, name string, extra []Extra) (*Config, error) {
 		names:    map[string]*namedFile{},
 	}
 	leaf := &node{preferred: -1}
-	s := &scope{node: leaf, statements: &leaf.statements, within: []string{path}}
+	s := &scope{node: leaf, statements: &leaf.statements, within: []string{path}, top: true}
 	s.file = b.parse(src, path)
 	b.block(s.file.body, s)
 	s.within = nil

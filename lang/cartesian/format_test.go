@@ -9,6 +9,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
@@ -174,6 +175,12 @@ func TestOutlined(t *testing.T) {
 	want := []string{"dir/x.cfg:1:1 a in a = 1", "dir/x.cfg:2:4 b in a: b += 2", "dir/x.cfg:5:1 e in variants e:", "dir/x.cfg:8:9 g in         g = 4"}
 	if diff := cmp.Diff(want, keys); diff != "" {
 		t.Errorf("assigned (-want +got):\n%s", diff)
+	}
+	if set := got.Assigned[2]; !set.Set || !slices.Equal(set.Values, []string{"f"}) {
+		t.Errorf("the set: got %+v", set)
+	}
+	if used := cartesian.Outlined("x.cfg", "a = ${b}/${c}\n").Used; !slices.Equal(used, []string{"b", "c"}) {
+		t.Errorf("used: got %q", used)
 	}
 	if diff := cmp.Diff([]string{"dir/y.cfg", "@std//z.cfg"}, got.Includes); diff != "" {
 		t.Errorf("includes (-want +got):\n%s", diff)

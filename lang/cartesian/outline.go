@@ -31,7 +31,7 @@ func (c *Config) WriteTree(ctx context.Context, out io.Writer, limit int, o Opti
 	var err error
 	if !c.root.joined && !c.nameless {
 		w := c.newNamesWalk(ctx, o)
-		w.bounds.known = 64 << 20
+		w.bounds.known = knownOfNames
 		root, err = w.run()
 	}
 	switch {
@@ -43,6 +43,9 @@ func (c *Config) WriteTree(ctx context.Context, out io.Writer, limit int, o Opti
 	}
 	return t.written, errors.Join(err, t.out.Flush())
 }
+
+// knownOfNames is how many bytes a walk for names may remember.
+const knownOfNames = 64 << 20
 
 // newNamesWalk returns a walk for names; or for all, if names depend on the rest.
 func (c *Config) newNamesWalk(ctx context.Context, o Options) *walk {

@@ -4,8 +4,7 @@ package cartesian
 
 import (
 	"path"
-
-	"github.com/alecthomas/participle/v2/lexer"
+	"strings"
 
 	"github.com/mhmig/mhmig/lang/diag"
 )
@@ -14,11 +13,14 @@ import (
 type Outline struct {
 	Assigned []Assigned // the assignments to keys, not to patterns of keys, in order; those of named sets too
 	Includes []string   // the files that it includes, by their full names, in order
+	Used     []string   // the keys whose values it uses, as ${KEY}
 }
 
 // An Assigned is where a config's text gives a key a value.
 type Assigned struct {
 	Key    string
+	Values []string // the one value, or of a named set the names of its variants
+	Set    bool     // the key is the name of a set
 	Pos    diag.Pos
 	Source string // the line
 }
@@ -30,17 +32,18 @@ func Outlined(name, text string) Outline {
 		return Outline{}
 	}
 	var o Outline
+	keys := newKeyTable()
 	var walk func(b *block)
-	add := func(key string, pos lexer.Position) {
-		d := src.diagnostic(pos, "", "")
-		o.Assigned = append(o.Assigned, Assigned{key, d.Pos, d.Source})
-	}
 	walk = func(b *block) {
 		for _, s := range b.Statements {
 			switch s := s.(type) {
 			case *assignment:
+				for _, ref := range compileTemplate(s.Value, keys).refs {
+					o.Used = append(o.Used, ref.name)
+				}
 				if s.Op[0] != '?' {
-					add(s.Key, s.Pos)
+					d := src.diagnostic(s.Pos, "", "")
+					o.Assigned = append(o.Assigned, Assigned{s.Key, []string{s.Value}, false, d.Pos, d.Source})
 				}
 			case *include:
 				if full, err := (namedFiles{}).resolve(name, s.Path); err == nil {
@@ -50,7 +53,12 @@ func Outlined(name, text string) Outline {
 				walk(&s.Body)
 			case *set:
 				if s.Name != "" {
-					add(s.Name, s.Pos)
+					var names []string
+					for _, v := range s.Variants.Variants {
+						names = append(names, strings.Join(v.Labels, "."))
+					}
+					d := src.diagnostic(s.Pos, "", "")
+					o.Assigned = append(o.Assigned, Assigned{s.Name, names, true, d.Pos, d.Source})
 				}
 				for _, v := range s.Variants.Variants {
 					walk(&v.Body)

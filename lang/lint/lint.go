@@ -7,33 +7,38 @@
 // Each finding has a rule. In Starlark files:
 //
 //	unknown-name       a name that neither the file nor mhmig has
-//	wrong-argument     an argument that a builtin does not have, or lacks
+//	unknown-attribute  an attribute or a method that a value does not have
+//	wrong-argument     an argument that a function of mhmig, of the file or of a loaded one does not have, lacks or cannot use
 //	unknown-load       a file or a name to load that is not there
 //	unused-load        a name that is loaded and never used
 //	unused-variable    a variable of a function, or one that begins with _, that is never used
 //	unused-function    such a function
-//	unreachable        what follows return, break, continue, fail, error or skip
+//	unreachable        what follows return, break, continue, fail, error, skip, or a loop or an if that ends so
 //	not-joined         a migration for which nobody waits
-//	sleep              sleep right after migrate, where a state can be waited for
+//	sleep              sleep right after migrate, or in a loop that only asks, where a state can be waited for
 //	one-sided-barrier  a barrier that only one side of a migration reaches
 //
 // In configs:
 //
 //	config             a warning of mhmig list --strict: filters that match nothing, joins that lose combinations, …
+//	equal-variants     variants of a set with the same name: no filter can tell them apart
+//	never-selected     a variant that filters inside the config drop wherever it could be
 //	unknown-param      a param that is set once, and differs by one letter from one that mhmig has
+//	unread-param       a param that neither mhmig nor a scenario reads, in configs whose scenarios are known
 //
 // Nothing is shared between calls: any goroutine may make them.
 package lint
 
 import (
+	"cmp"
+	"context"
 	"errors"
-	"fmt"
 	"io/fs"
 	"os"
 	"path/filepath"
 	"slices"
+	"time"
 
-	"github.com/mhmig/mhmig/lang/api"
 	"github.com/mhmig/mhmig/lang/cartesian"
 	"github.com/mhmig/mhmig/lang/diag"
 	"github.com/mhmig/mhmig/lang/format"
@@ -45,24 +50,32 @@ import (
 // read is an error.
 func Files(reader cartesian.Reader, paths []string) diag.List {
 	var list diag.List
+	var all []string
+	parts := map[string]bool{}
 	for _, path := range paths {
 		files := format.Files(path, &list)
-		parts := included(files)
-		for _, file := range files {
-			text, err := os.ReadFile(file)
-			switch {
-			case err != nil:
-				list = append(list, unreadable(file, err))
-			case filepath.Ext(file) == star.Extension:
-				list = append(list, Program(reader.Libraries, file, text)...)
-			case !parts[filepath.Clean(file)]:
-				list = append(list, config(reader, file)...)
-				fallthrough
-			default:
-				list = append(list, unknownParams(file, string(text))...)
-			}
+		for file := range included(files) {
+			parts[file] = true
+		}
+		all = append(all, files...)
+	}
+	var wholes []string // configs that are no parts
+	for _, file := range all {
+		text, err := os.ReadFile(file)
+		switch {
+		case err != nil:
+			list = append(list, unreadable(file, err))
+		case filepath.Ext(file) == star.Extension:
+			list = append(list, Program(reader.Libraries, file, text)...)
+		case !parts[filepath.Clean(file)]:
+			list = append(list, config(reader, file)...)
+			wholes = append(wholes, file)
+			fallthrough
+		default:
+			list = append(list, unknownParams(file, string(text))...)
 		}
 	}
+	list = append(list, unreadParams(reader.Libraries, all, wholes)...)
 	list.Sort()
 	return slices.CompactFunc(list, diag.Diagnostic.Same)
 }
@@ -88,55 +101,20 @@ func config(reader cartesian.Reader, name string) diag.List {
 	} else if err != nil {
 		return diag.List{{Pos: diag.Pos{File: name}, Message: err.Error()}}
 	}
-	list := config.Strict()
+	list := config.StrictWarnings()
+	ctx, cancel := context.WithTimeout(context.Background(), unselectedLimit)
+	defer cancel()
+	if unselected, err := reader.Unselected(ctx, name); err == nil { // else it takes too long
+		list = append(list, unselected...)
+	}
 	for i := range list {
-		list[i].Severity, list[i].Rule = diag.Warning, "config"
+		list[i].Rule = cmp.Or(list[i].Rule, "config")
 	}
 	return list
 }
 
-// unknownParams returns the params that a config's text sets and that are probably misspelt: nothing knows them, and one
-// letter is wrong in the name of one that is known. One that several assignments set is meant so.
-func unknownParams(name, text string) diag.List {
-	var list diag.List
-	assigned := cartesian.Outlined(name, text).Assigned
-	times := map[string]int{}
-	for _, a := range assigned {
-		times[a.Key]++
-	}
-	for _, a := range assigned {
-		if near := api.NearestParam(a.Key, nil); near != "" && times[a.Key] == 1 && oneOff(a.Key, near) {
-			list = append(list, diag.Diagnostic{
-				Severity: diag.Warning, Rule: "unknown-param", Pos: a.Pos, Source: a.Source,
-				Message: fmt.Sprintf("mhmig has no param %q", a.Key), Hint: fmt.Sprintf("did you mean %q?", near),
-			})
-		}
-	}
-	return list
-}
-
-// oneOff reports whether a and b differ by one letter that is missing or another one, or by two that are exchanged, and
-// are not so short that this means nothing.
-func oneOff(a, b string) bool {
-	if len(a) > len(b) {
-		a, b = b, a
-	}
-	if len(a) < 5 {
-		return false
-	}
-	i := 0
-	for i < len(a) && a[i] == b[i] {
-		i++
-	}
-	switch rest := a[i:]; {
-	case len(b) == len(a)+1:
-		return rest == b[i+1:]
-	case len(a) != len(b) || rest == "":
-		return false
-	default:
-		return rest[1:] == b[i+1:] || len(rest) > 1 && rest[0] == b[i+1] && rest[1] == b[i] && rest[2:] == b[i+2:]
-	}
-}
+// unselectedLimit is how long variants are looked for that are never selected.
+const unselectedLimit = 3 * time.Second
 
 func unreadable(file string, err error) diag.Diagnostic {
 	if inner, ok := errors.AsType[*fs.PathError](err); ok {

@@ -4,7 +4,6 @@ package lint
 
 import (
 	"bytes"
-	"cmp"
 	"errors"
 	"fmt"
 	"slices"
@@ -29,7 +28,7 @@ func Program(libraries library.Set, name string, source []byte) diag.List {
 	if err != nil {
 		return diag.Of(err)
 	}
-	p := &program{name: name, source: source}
+	p := &program{name: name, source: source, functions: map[*syntax.Ident]*signature{}, elsewhere: map[string]bool{}}
 	var unresolved resolve.ErrorList
 	errors.As(resolve.File(file, isPredeclared, isUniversal), &unresolved)
 	for _, e := range unresolved {
@@ -41,15 +40,18 @@ func Program(libraries library.Set, name string, source []byte) diag.List {
 		}
 		p.report(diag.Error, "unknown-name", e.Pos, hint, "%s", e.Msg)
 	}
-	p.loads(libraries, file)
 	p.uses(file)
+	p.loads(libraries, file)
+	p.definedHere(file)
+	p.sources(file)
 	p.unused(file)
+	p.attributesOf(file)
 	p.calls(file)
 	p.blocks(file)
 	p.migrations(file)
 	p.oneSided(file)
 	p.list.Sort()
-	return p.list
+	return slices.CompactFunc(p.list, diag.Diagnostic.Same)
 }
 
 // predeclared are the names of mhmig's functions and modules.
@@ -75,7 +77,12 @@ type program struct {
 	list   diag.List
 
 	read   map[*syntax.Ident]int  // by the first place of a name, how often it is read
+	sets   map[*syntax.Ident]int  // how often it is set
 	stored map[*syntax.Ident]bool // places that set a name
+
+	functions map[*syntax.Ident]*signature // that names always stand for
+	from      map[*syntax.Ident]any        // where values of names come from, see sources
+	elsewhere map[string]bool              // the strings in loaded files
 }
 
 func (p *program) report(severity diag.Severity, rule string, at syntax.Position, hint, format string, args ...any) {
@@ -133,6 +140,9 @@ func (p *program) loads(libraries library.Set, file *syntax.File) {
 		if err != nil {
 			return true // found when that file is looked at
 		}
+		if loaded, err := star.Dialect.Parse(module, source, 0); err == nil {
+			p.loaded(load, loaded)
+		}
 		for _, from := range load.From {
 			if slices.Contains(outline.Names, from.Name) {
 				continue
@@ -147,24 +157,33 @@ func (p *program) loads(libraries library.Set, file *syntax.File) {
 	})
 }
 
-// uses counts where names are read.
+// loaded notes what the loaded file says of the names that are loaded.
+func (p *program) loaded(load *syntax.LoadStmt, from *syntax.File) {
+	defined := definitions(from)
+	for i, to := range load.To {
+		if s := defined[load.From[i].Name]; s != nil && first(to) != nil {
+			p.functions[first(to)] = s
+		}
+	}
+	literals(from, p.elsewhere)
+}
+
+// literals adds the strings in a file to all.
+func literals(file *syntax.File, all map[string]bool) {
+	syntax.Walk(file, func(n syntax.Node) bool {
+		if l, ok := n.(*syntax.Literal); ok && l.Token == syntax.STRING {
+			all[l.Value.(string)] = true
+		}
+		return true
+	})
+}
+
+// uses counts where names are set and read.
 func (p *program) uses(file *syntax.File) {
-	p.read, p.stored = map[*syntax.Ident]int{}, map[*syntax.Ident]bool{}
-	var stores func(x syntax.Expr)
-	stores = func(x syntax.Expr) {
-		switch x := x.(type) {
-		case *syntax.Ident:
-			p.stored[x] = true
-		case *syntax.ParenExpr:
-			stores(x.X)
-		case *syntax.TupleExpr:
-			for _, e := range x.List {
-				stores(e)
-			}
-		case *syntax.ListExpr:
-			for _, e := range x.List {
-				stores(e)
-			}
+	p.read, p.sets, p.stored = map[*syntax.Ident]int{}, map[*syntax.Ident]int{}, map[*syntax.Ident]bool{}
+	stores := func(x syntax.Expr) {
+		for _, id := range targets(x) {
+			p.stored[id] = true
 		}
 	}
 	params := func(list []syntax.Expr) {
@@ -200,7 +219,11 @@ func (p *program) uses(file *syntax.File) {
 				p.stored[n.From[i]] = true
 			}
 		case *syntax.Ident:
-			if name := first(n); name != nil && !p.stored[n] {
+			switch name := first(n); {
+			case name == nil:
+			case p.stored[n]:
+				p.sets[name]++
+			default:
 				p.read[name]++
 			}
 		}
@@ -250,134 +273,13 @@ func (p *program) unused(file *syntax.File) {
 	})
 }
 
-// calls compares the arguments of calls of builtins with their parameters.
-func (p *program) calls(file *syntax.File) {
-	functions, methods := callables()
-	syntax.Walk(file, func(n syntax.Node) bool {
-		call, ok := n.(*syntax.CallExpr)
-		if !ok {
-			return true
-		}
-		var candidates []api.Builtin
-		switch fn := call.Fn.(type) {
-		case *syntax.Ident:
-			candidates = functions[builtin(fn)]
-		case *syntax.DotExpr:
-			owner, isIdent := fn.X.(*syntax.Ident)
-			isModule := isIdent && builtin(owner) != ""
-			for _, m := range methods[fn.Name.Name] {
-				if isModule == (m.owner == "json") && (isModule || !ofStarlark(fn.Name.Name)) {
-					candidates = append(candidates, m.Builtin)
-				}
-			}
-		}
-		var wrong *wrongArgument
-		for _, b := range candidates {
-			w := arguments(call, b)
-			if w == nil {
-				return true
-			}
-			wrong = cmp.Or(wrong, w)
-		}
-		if wrong != nil {
-			p.report(diag.Error, "wrong-argument", wrong.at, wrong.hint, "%s", wrong.message)
-		}
-		return true
-	})
-}
-
-// A method is a method of a value, or a function of a module.
-type method struct {
-	owner string
-	api.Builtin
-}
-
-func callables() (functions map[string][]api.Builtin, methods map[string][]method) {
-	functions, methods = map[string][]api.Builtin{}, map[string][]method{}
-	for _, f := range api.Functions() {
-		functions[f.Name] = []api.Builtin{f}
-	}
-	for _, m := range api.Modules() {
-		for _, f := range m.Functions {
-			methods[f.Name] = append(methods[f.Name], method{m.Name, f})
-		}
-	}
-	for _, c := range api.Classes() {
-		for _, m := range c.Methods {
-			methods[m.Name] = append(methods[m.Name], method{c.Name, m})
-		}
-	}
-	return functions, methods
-}
-
-// ofStarlark reports whether a value of Starlark's own has a method of this name.
-func ofStarlark(name string) bool {
-	for _, v := range []starlark.HasAttrs{starlark.String(""), starlark.Bytes(""), new(starlark.List), new(starlark.Dict), new(starlark.Set)} {
-		if slices.Contains(v.AttrNames(), name) {
-			return true
-		}
-	}
-	return false
-}
-
-// A wrongArgument is what is wrong in a call.
-type wrongArgument struct {
-	at            syntax.Position
-	message, hint string
-}
-
-// arguments compares the arguments of a call with the parameters of b; nil if they fit.
-func arguments(call *syntax.CallExpr, b api.Builtin) *wrongArgument {
-	var names []string
-	for _, p := range b.Params {
-		names = append(names, p.Name)
-	}
-	given := map[string]bool{}
-	position, spread := 0, false
-	for _, arg := range call.Args {
-		at, _ := arg.Span()
-		switch a := arg.(type) {
-		case *syntax.UnaryExpr:
-			if a.Op == syntax.STAR || a.Op == syntax.STARSTAR {
-				spread = true // what it holds is not known
-				continue
-			}
-		case *syntax.BinaryExpr:
-			if a.Op != syntax.EQ {
-				break
-			}
-			name := a.X.(*syntax.Ident).Name
-			if !slices.Contains(names, name) && b.Fields == "" {
-				hint := "it is called " + b.Signature()
-				if near := diag.Nearest(name, names); near != "" {
-					hint = fmt.Sprintf("did you mean %s?", near)
-				}
-				return &wrongArgument{at, fmt.Sprintf("%s has no parameter %s", b.Name, name), hint}
-			}
-			given[name] = true
-			continue
-		}
-		if position < len(names) {
-			given[names[position]] = true
-		} else if b.Rest == "" && !spread {
-			return &wrongArgument{at, fmt.Sprintf("%s takes at most %d arguments", b.Name, len(names)), "it is called " + b.Signature()}
-		}
-		position++
-	}
-	for _, p := range b.Params {
-		if !p.Optional && !given[p.Name] && !spread {
-			return &wrongArgument{call.Lparen, fmt.Sprintf("%s needs the argument %s", b.Name, p.Name), "it is called " + b.Signature()}
-		}
-	}
-	return nil
-}
-
 // ends are the builtins that never return.
 var ends = []string{"fail", "error", "skip"}
 
 // blocks looks at statements that follow one another.
 func (p *program) blocks(file *syntax.File) {
 	look := func(list []syntax.Stmt) {
+		p.overwritten(list)
 		for i, s := range list[:max(0, len(list)-1)] {
 			if what := endOf(s); what != "" {
 				at, _ := list[i+1].Span()
@@ -397,8 +299,10 @@ func (p *program) blocks(file *syntax.File) {
 			look(n.False)
 		case *syntax.ForStmt:
 			look(n.Body)
+			p.polling(n.For, nil, n.Body)
 		case *syntax.WhileStmt:
 			look(n.Body)
+			p.polling(n.While, n.Cond, n.Body)
 		}
 		return true
 	})
@@ -417,8 +321,119 @@ func endOf(s syntax.Stmt) string {
 		if name := called(s.X); slices.Contains(ends, name) {
 			return name + "(…)"
 		}
+	case *syntax.IfStmt:
+		if endsSomewhere(s.True) && endsSomewhere(s.False) {
+			return "an if whose branches all end before it"
+		}
+	case *syntax.WhileStmt:
+		if isTrue(s.Cond) && !breaks(s.Body) {
+			return "a loop without break"
+		}
 	}
 	return ""
+}
+
+// endsSomewhere reports whether a block does not go on to what follows it.
+func endsSomewhere(list []syntax.Stmt) bool {
+	return slices.ContainsFunc(list, func(s syntax.Stmt) bool { return endOf(s) != "" })
+}
+
+func isTrue(x syntax.Expr) bool {
+	id, ok := x.(*syntax.Ident)
+	return ok && id.Name == "True" && first(id) == nil
+}
+
+// breaks reports whether the body of a loop has a break of it.
+func breaks(list []syntax.Stmt) bool {
+	return slices.ContainsFunc(list, func(s syntax.Stmt) bool {
+		switch s := s.(type) {
+		case *syntax.BranchStmt:
+			return s.Token == syntax.BREAK
+		case *syntax.IfStmt:
+			return breaks(s.True) || breaks(s.False)
+		}
+		return false
+	})
+}
+
+// polling reports loops that do nothing but ask and sleep: wait_for does that.
+func (p *program) polling(at syntax.Position, cond syntax.Expr, body []syntax.Stmt) {
+	naps, asks, others := 0, 0, 0
+	for _, s := range body {
+		nap, isCall := s.(*syntax.ExprStmt)
+		ask, isIf := s.(*syntax.IfStmt)
+		switch {
+		case isCall && called(nap.X) == "sleep":
+			naps++
+		case isIf && len(ask.True) == 1 && len(ask.False) == 0 && leavesLoop(ask.True[0]):
+			asks++
+		default:
+			others++
+		}
+	}
+	if cond != nil && !isTrue(cond) {
+		asks++
+	}
+	if naps == 1 && asks == 1 && others == 0 {
+		p.report(diag.Warning, "sleep", at, "wait_for(lambda: …, timeout = …) asks until it is so, and fails with a message when it never is",
+			"this loop only asks and sleeps, where wait_for waits for a condition")
+	}
+}
+
+// leavesLoop reports whether a statement is break or return.
+func leavesLoop(s syntax.Stmt) bool {
+	switch s := s.(type) {
+	case *syntax.BranchStmt:
+		return s.Token == syntax.BREAK
+	case *syntax.ReturnStmt:
+		return true
+	}
+	return false
+}
+
+// overwritten reports migrations whose variable gets another value before anything reads it.
+func (p *program) overwritten(list []syntax.Stmt) {
+	for i, s := range list {
+		id := assigned(s)
+		if id == nil || called(s.(*syntax.AssignStmt).RHS) != "migrate" || !isLocal(id) {
+			continue
+		}
+		for _, next := range list[i+1:] {
+			other := assigned(next)
+			if other != nil && first(other) == first(id) && !mentions(next.(*syntax.AssignStmt).RHS, first(id)) {
+				p.report(diag.Warning, "not-joined", id.NamePos, joinHint, "nobody waits for this migration before %s becomes another one in line %d", id.Name, other.NamePos.Line)
+			}
+			if mentions(next, first(id)) {
+				break
+			}
+		}
+	}
+}
+
+// assigned returns the name that a statement gives a value with "=", nil if it is not one name.
+func assigned(s syntax.Stmt) *syntax.Ident {
+	if a, ok := s.(*syntax.AssignStmt); ok && a.Op == syntax.EQ {
+		if id, ok := a.LHS.(*syntax.Ident); ok && first(id) != nil {
+			return id
+		}
+	}
+	return nil
+}
+
+// isLocal reports whether a name is of one function, and not used by those in it.
+func isLocal(id *syntax.Ident) bool {
+	b, ok := id.Binding.(*resolve.Binding)
+	return ok && b.Scope == resolve.Local
+}
+
+// mentions reports whether a name is anywhere in n.
+func mentions(n syntax.Node, name *syntax.Ident) (found bool) {
+	syntax.Walk(n, func(n syntax.Node) bool {
+		id, ok := n.(*syntax.Ident)
+		found = found || ok && first(id) == name
+		return !found
+	})
+	return found
 }
 
 // called returns the name of the builtin that x calls, "" if it calls none.
@@ -451,9 +466,10 @@ func (p *program) sleepAfterMigrate(s, next syntax.Stmt) {
 		"the migration may have ended, or not have begun, after this time")
 }
 
+const joinHint = "call its join(), or migrate_wait"
+
 // migrations reports those that nobody waits for.
 func (p *program) migrations(file *syntax.File) {
-	const hint = "call its join(), or migrate_wait"
 	escapes := map[*syntax.Ident]bool{} // names whose value is used beyond its attributes, or joined
 	attributes := map[*syntax.Ident]bool{}
 	syntax.Walk(file, func(n syntax.Node) bool {
@@ -474,11 +490,11 @@ func (p *program) migrations(file *syntax.File) {
 		case *syntax.ExprStmt:
 			if called(n.X) == "migrate" {
 				at, _ := n.X.Span()
-				p.report(diag.Warning, "not-joined", at, hint, "nobody waits for this migration")
+				p.report(diag.Warning, "not-joined", at, joinHint, "nobody waits for this migration")
 			}
 		case *syntax.AssignStmt:
 			if id, ok := n.LHS.(*syntax.Ident); ok && called(n.RHS) == "migrate" && first(id) != nil && !escapes[first(id)] {
-				p.report(diag.Warning, "not-joined", id.NamePos, hint, "nobody waits for the migration %s", id.Name)
+				p.report(diag.Warning, "not-joined", id.NamePos, joinHint, "nobody waits for the migration %s", id.Name)
 			}
 		}
 		return true
@@ -487,36 +503,98 @@ func (p *program) migrations(file *syntax.File) {
 
 // oneSided reports barriers in what only one side of a migration does, with a tag that is nowhere else.
 func (p *program) oneSided(file *syntax.File) {
-	tags := map[string]int{}
-	meetings := func(list []syntax.Stmt, found func(call *syntax.CallExpr, tag string)) {
-		for _, s := range list {
-			syntax.Walk(s, func(n syntax.Node) bool {
-				call, ok := n.(*syntax.CallExpr)
-				if !ok || len(call.Args) == 0 || builtin(call.Fn) != "barrier" && builtin(call.Fn) != "sync" {
-					return true
-				}
-				if tag, ok := call.Args[0].(*syntax.Literal); ok && tag.Token == syntax.STRING {
-					found(call, tag.Value.(string))
-				}
-				return true
-			})
-		}
-	}
-	meetings(file.Stmts, func(_ *syntax.CallExpr, tag string) { tags[tag]++ })
+	texts := map[string]int{} // how often a string is in the file
 	syntax.Walk(file, func(n syntax.Node) bool {
-		branch, ok := n.(*syntax.IfStmt)
-		if !ok || !asksSide(branch.Cond) {
-			return true
+		if l, ok := n.(*syntax.Literal); ok && l.Token == syntax.STRING {
+			texts[l.Value.(string)]++
 		}
-		for _, list := range [][]syntax.Stmt{branch.True, branch.False} {
-			inside := map[string]int{}
-			meetings(list, func(_ *syntax.CallExpr, tag string) { inside[tag]++ })
-			meetings(list, func(call *syntax.CallExpr, tag string) {
-				if inside[tag] == tags[tag] {
+		return true
+	})
+	look := func(nodes []syntax.Node) { // all that one side does, and only it
+		inside := map[string]int{}
+		for _, n := range nodes {
+			meetings(n, func(_ *syntax.CallExpr, tag string) { inside[tag]++ })
+		}
+		for _, n := range nodes {
+			meetings(n, func(call *syntax.CallExpr, tag string) {
+				if inside[tag] == texts[tag] && !p.elsewhere[tag] {
 					at, _ := call.Span()
 					p.report(diag.Warning, "one-sided-barrier", at, "call it on both sides, outside of the if", "only one side of the migration reaches %s(%q)", builtin(call.Fn), tag)
 				}
 			})
+		}
+	}
+	block := func(list []syntax.Stmt) {
+		for i, s := range list {
+			branch, ok := s.(*syntax.IfStmt)
+			if !ok || !asksSide(branch.Cond) {
+				continue
+			}
+			yes, no := nodes(branch.True), nodes(branch.False)
+			if endsSomewhere(branch.True) {
+				no = append(no, nodes(list[i+1:])...)
+			}
+			if endsSomewhere(branch.False) {
+				yes = append(yes, nodes(list[i+1:])...)
+			}
+			look(yes)
+			look(no)
+		}
+	}
+	block(file.Stmts)
+	syntax.Walk(file, func(n syntax.Node) bool {
+		switch n := n.(type) {
+		case *syntax.DefStmt:
+			block(n.Body)
+		case *syntax.IfStmt:
+			block(n.True)
+			block(n.False)
+		case *syntax.ForStmt:
+			block(n.Body)
+		case *syntax.WhileStmt:
+			block(n.Body)
+		case *syntax.CondExpr:
+			if asksSide(n.Cond) {
+				look([]syntax.Node{n.True})
+				look([]syntax.Node{n.False})
+			}
+		case *syntax.BinaryExpr:
+			if (n.Op == syntax.AND || n.Op == syntax.OR) && asksSide(n.X) {
+				look([]syntax.Node{n.Y})
+			}
+		}
+		return true
+	})
+}
+
+// nodes returns statements as nodes.
+func nodes(list []syntax.Stmt) []syntax.Node {
+	all := make([]syntax.Node, len(list))
+	for i, s := range list {
+		all[i] = s
+	}
+	return all
+}
+
+// meetings finds the barriers and syncs in n whose tags are written there.
+func meetings(n syntax.Node, found func(call *syntax.CallExpr, tag string)) {
+	syntax.Walk(n, func(n syntax.Node) bool {
+		call, ok := n.(*syntax.CallExpr)
+		if !ok || builtin(call.Fn) != "barrier" && builtin(call.Fn) != "sync" {
+			return true
+		}
+		for i, arg := range call.Args {
+			named, isNamed := arg.(*syntax.BinaryExpr)
+			isNamed = isNamed && named.Op == syntax.EQ
+			switch {
+			case isNamed && named.X.(*syntax.Ident).Name == "tag":
+				arg = named.Y
+			case isNamed || i > 0:
+				continue
+			}
+			if tag, ok := arg.(*syntax.Literal); ok && tag.Token == syntax.STRING {
+				found(call, tag.Value.(string))
+			}
 		}
 		return true
 	})
