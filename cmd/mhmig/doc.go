@@ -8,12 +8,14 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/mhmig/mhmig/lang/doc"
+	"github.com/mhmig/mhmig/lang/doc/site"
 	"github.com/mhmig/mhmig/runtime/exit"
 	"github.com/mhmig/mhmig/runtime/terminal"
 )
 
 func newDocCommand() *cobra.Command {
 	var params, stub bool
+	var folder string
 	command := &cobra.Command{
 		Use:   "doc [NAME]",
 		Short: "Show what a function, value, method or param is for",
@@ -22,9 +24,18 @@ function of @std, a shipped scenario, a param, each with an example. Without NAM
 list what there is.`,
 		Example: `  mhmig doc
   mhmig doc mig.join
-  mhmig doc mem_vm1`,
+  mhmig doc mem_vm1
+  mhmig doc --html reference`,
 		Args: arguments(0, 1),
 		RunE: func(command *cobra.Command, args []string) error {
+			for _, all := range []string{"params", "stub", "html"} {
+				if len(args) > 0 && command.Flags().Changed(all) {
+					return wrongArgument("unexpected argument %q: --%s is for all that there is", args[0], all)
+				}
+			}
+			if command.Flags().Changed("html") && folder == "" {
+				return wrongArgument("--html: empty, want a folder")
+			}
 			if stub {
 				return doc.WriteStub(command.OutOrStdout())
 			}
@@ -36,6 +47,8 @@ list what there is.`,
 			switch {
 			case err != nil:
 				return exit.Usage.Wrap(err)
+			case command.Flags().Changed("html"):
+				return exit.Hosts.Wrap(site.Write(folder, index))
 			case params:
 				return index.WriteList(command.OutOrStdout(), doc.Param, doc.Missing)
 			case len(args) == 0:
@@ -49,6 +62,8 @@ list what there is.`,
 		},
 	}
 	command.Flags().BoolVar(&params, "params", false, "list the params")
+	command.Flags().StringVar(&folder, "html", "", "write all of it as HTML files into `DIR`, for browsers; they need no server")
 	command.Flags().BoolVar(&stub, "stub", false, "write Python type stubs of what scenarios can use, for editors")
+	command.MarkFlagsMutuallyExclusive("params", "stub", "html")
 	return command
 }

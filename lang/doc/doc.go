@@ -54,12 +54,19 @@ type Topic struct {
 	Doc     string // lines; those that are indented are not to be wrapped
 	Parts   []Part // parameters, attributes, functions
 	Returns string
-	Example string // lines of a scenario or a config
-	See     []string
+	Type    string // of an attribute, as in [api.Attribute]
+	// ReturnType is the type of what Returns describes.
+	ReturnType string
+	Example    string // lines of a scenario or a config
+	See        []string
 }
 
 // A Part is a parameter of a function, or what a value, a module or a file has.
-type Part struct{ Name, Doc string }
+type Part struct {
+	Name string
+	Type string // as in [api.Parameter]; "" if it has none
+	Doc  string
+}
 
 // Summary returns the first sentence of what the topic says.
 func (t Topic) Summary() string {
@@ -68,6 +75,30 @@ func (t Topic) Summary() string {
 		return text[:end+1]
 	}
 	return text
+}
+
+// Paragraphs returns what the topic says: paragraphs on one line each, and runs of lines that are not to be wrapped, which
+// begin with a blank.
+func (t Topic) Paragraphs() []string {
+	var all []string
+	open := false // the next line continues the last paragraph
+	for line := range strings.SplitSeq(t.Doc, "\n") {
+		indented := strings.HasPrefix(line, " ")
+		last := len(all) - 1
+		switch {
+		case strings.TrimSpace(line) == "":
+			open = false
+			continue
+		case !open || indented != strings.HasPrefix(all[last], " "):
+			all = append(all, line)
+		case indented:
+			all[last] += "\n" + line
+		default:
+			all[last] += " " + line
+		}
+		open = true
+	}
+	return all
 }
 
 func firstParagraph(text string) string {
@@ -88,7 +119,7 @@ func New(libraries library.Set) (*Index, error) {
 	for _, m := range api.Modules() {
 		t := Topic{Name: m.Name, Kind: Module, Heading: "module " + m.Name, Doc: m.Doc}
 		for _, f := range m.Functions {
-			t.Parts = append(t.Parts, Part{f.Signature(), Topic{Doc: f.Doc}.Summary()})
+			t.Parts = append(t.Parts, Part{Name: f.Signature(), Doc: Topic{Doc: f.Doc}.Summary()})
 			x.function(Method, m.Name, f)
 		}
 		x.topics = append(x.topics, t)
@@ -138,12 +169,12 @@ func (x *Index) function(kind Kind, owner string, f api.Builtin) {
 		case p.Optional:
 			text += "; default " + p.Default
 		}
-		t.Parts = append(t.Parts, Part{p.Name, text + ")"})
+		t.Parts = append(t.Parts, Part{p.Name, p.Type, text + ")"})
 	}
 	switch f.Returns.Type {
 	case "None", "never":
 	default:
-		t.Returns = f.Returns.Type + ": " + f.Returns.Doc
+		t.Returns, t.ReturnType = f.Returns.Type+": "+f.Returns.Doc, f.Returns.Type
 	}
 	x.topics = append(x.topics, t)
 }
@@ -151,15 +182,15 @@ func (x *Index) function(kind Kind, owner string, f api.Builtin) {
 func (x *Index) class(c api.Class) {
 	t := Topic{Name: c.Name, Kind: Class, Heading: "value " + c.Name, Doc: c.Doc}
 	for _, a := range c.Attributes {
-		t.Parts = append(t.Parts, Part{a.Name, a.Doc + " (" + a.Type + ")"})
+		t.Parts = append(t.Parts, Part{a.Name, a.Type, a.Doc + " (" + a.Type + ")"})
 	}
 	for _, m := range c.Methods {
-		t.Parts = append(t.Parts, Part{m.Signature(), Topic{Doc: m.Doc}.Summary()})
+		t.Parts = append(t.Parts, Part{Name: m.Signature(), Doc: Topic{Doc: m.Doc}.Summary()})
 	}
 	x.topics = append(x.topics, t)
 	for _, a := range c.Attributes {
 		x.topics = append(x.topics, Topic{
-			Name: c.Name + "." + a.Name, Kind: Attribute, Heading: c.Name + "." + a.Name + ": " + a.Type, Doc: a.Doc,
+			Name: c.Name + "." + a.Name, Kind: Attribute, Heading: c.Name + "." + a.Name + ": " + a.Type, Doc: a.Doc, Type: a.Type,
 			See: []string{c.Name},
 		})
 	}
@@ -194,7 +225,7 @@ func (x *Index) library(name string, files fs.FS) error {
 		var functions []Topic
 		for _, f := range outline.Functions {
 			shared := Topic{Name: f.Name, Kind: Shared, Heading: f.Signature, Doc: f.Doc, See: []string{full}}
-			t.Parts = append(t.Parts, Part{f.Signature, shared.Summary()})
+			t.Parts = append(t.Parts, Part{Name: f.Signature, Doc: shared.Summary()})
 			functions = append(functions, shared)
 		}
 		x.topics = append(append(x.topics, t), functions...)
@@ -219,16 +250,16 @@ func paramTopic(p api.Param) Topic {
 	t.Example = name + " = " + value
 	if object := suffixes[p.Object]; object != "" {
 		t.Example += "\n" + name + "_" + object + " = " + value
-		t.Parts = append(t.Parts, Part{"for each", string(p.Object) + ", by a suffix with its name, such as _" + object})
+		t.Parts = append(t.Parts, Part{Name: "for each", Doc: string(p.Object) + ", by a suffix with its name, such as _" + object})
 	}
 	if p.Unit != "" {
-		t.Parts = append(t.Parts, Part{"unit", p.Unit})
+		t.Parts = append(t.Parts, Part{Name: "unit", Doc: p.Unit})
 	}
 	if p.Default != "" {
-		t.Parts = append(t.Parts, Part{"default", p.Default})
+		t.Parts = append(t.Parts, Part{Name: "default", Doc: p.Default})
 	}
 	for _, spelling := range slices.Sorted(maps.Keys(p.Spellings)) {
-		t.Parts = append(t.Parts, Part{spelling, "virt-test's word for " + p.Spellings[spelling]})
+		t.Parts = append(t.Parts, Part{Name: spelling, Doc: "virt-test's word for " + p.Spellings[spelling]})
 	}
 	return t
 }
