@@ -74,7 +74,7 @@ func (x *Index) WriteList(w io.Writer, kinds ...Kind) error {
 		if i > 0 {
 			b.WriteByte('\n')
 		}
-		fmt.Fprintf(&b, "%s:\n", plural[kind])
+		fmt.Fprintf(&b, "%s:\n", Plural(kind))
 		for _, t := range topics {
 			b.WriteString(strings.TrimRight(fmt.Sprintf("%s%-*s  %s", indent, names, t.Name, t.Summary()), " ") + "\n")
 		}
@@ -83,7 +83,9 @@ func (x *Index) WriteList(w io.Writer, kinds ...Kind) error {
 	return err
 }
 
-// plural is what a list of topics is called.
+// Plural returns what a list of topics of a kind is called.
+func Plural(kind Kind) string { return plural[kind] }
+
 var plural = map[Kind]string{
 	Builtin: "Functions", Module: "Modules", Class: "Values", Method: "Methods", Attribute: "Attributes",
 	Shared: "Functions of libraries", Scenario: "Scenarios", File: "Files of libraries", Param: "Params",

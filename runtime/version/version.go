@@ -7,6 +7,7 @@ package version
 import (
 	"fmt"
 	"runtime/debug"
+	"strings"
 )
 
 // Module is the module's version in the build information.
@@ -37,4 +38,19 @@ func Text() string {
 		}
 	}
 	return text + ", " + info.GoVersion
+}
+
+// Date is the day of the commit, "2026-11-28"; "" if it is not known.
+func Date() string {
+	info, ok := debug.ReadBuildInfo()
+	if !ok {
+		return ""
+	}
+	for _, s := range info.Settings {
+		if s.Key == "vcs.time" {
+			day, _, _ := strings.Cut(s.Value, "T")
+			return day
+		}
+	}
+	return ""
 }
