@@ -12,6 +12,7 @@ import (
 	"github.com/spf13/pflag"
 
 	"github.com/mhmig/mhmig/lang/diag"
+	"github.com/mhmig/mhmig/lang/printable"
 	"github.com/mhmig/mhmig/runtime/check"
 	"github.com/mhmig/mhmig/runtime/controller"
 	"github.com/mhmig/mhmig/runtime/exit"
@@ -126,7 +127,7 @@ func (c *checkFlags) run(command *cobra.Command) error {
 	}
 	err = flushed(command, func(out io.Writer) error {
 		if c.format == "json" {
-			return writeJSON(out, report)
+			return printable.WriteJSON(out, report)
 		}
 		report.WriteText(out, terminal.Width(os.Stdout), terminal.Coloured(os.Stdout))
 		return nil

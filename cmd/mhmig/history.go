@@ -9,6 +9,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/mhmig/mhmig/lang/printable"
 	"github.com/mhmig/mhmig/runtime/exit"
 	"github.com/mhmig/mhmig/runtime/history"
 	"github.com/mhmig/mhmig/runtime/terminal"
@@ -96,7 +97,7 @@ func show[T any](command *cobra.Command, format string, write func(io.Writer, []
 	return flushed(command, func(out io.Writer) error {
 		switch {
 		case format == "json":
-			return writeJSON(out, all)
+			return printable.WriteJSON(out, all)
 		case len(all) == 0:
 			fmt.Fprintf(command.ErrOrStderr(), "mhmig: no %s\n", what)
 		default:
