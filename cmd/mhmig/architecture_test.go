@@ -25,7 +25,7 @@ var layers = [][]string{
 	{"runtime/exit", "runtime/excerpt", "runtime/version"},
 	{"runtime/host", "runtime/qmp", "runtime/result", "runtime/barrier", "runtime/task", "runtime/jeos"},
 	{"runtime/ledger", "runtime/guest", "runtime/guestclock", "runtime/lab", "runtime/debian", "runtime/terminal", "runtime/report", "runtime/compare", "runtime/history"},
-	{"runtime/live", "runtime/hostsfile", "runtime/gueststate"},
+	{"runtime/live", "runtime/hostsfile", "runtime/gueststate", "runtime/bootstrap"},
 	{"runtime/vm", "runtime/cleanup"},
 	{"runtime/testbed"},
 	{"runtime/migration", "runtime/attach", "runtime/check"},
