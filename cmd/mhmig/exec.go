@@ -240,7 +240,7 @@ func loadScenario(ctx context.Context, libraries library.Set, limits star.Limits
 		return nil, err
 	}
 	loader := &star.Loader{Predeclared: predeclared, Libraries: libraries, Limits: limits, Print: func(at, message string) {
-		terminal.WriteLines(escapeCommands(os.Stderr), "", at+": "+message, terminal.Width(os.Stderr))
+		terminal.WriteLines(terminal.Escaped(os.Stderr), "", at+": "+message, terminal.Width(os.Stderr))
 	}}
 	return loader.Scenario(ctx, path)
 }

@@ -70,7 +70,7 @@ deleted: it is rebuilt.`,
 
 func (t *historyFlags) print(command *cobra.Command) error {
 	ctx := command.Context()
-	notice := errorWriter(command.ErrOrStderr())
+	notice := func(err error) { terminal.WriteError(command.ErrOrStderr(), err) }
 	if t.rebuild {
 		if err := history.Rebuild(ctx, t.results, notice); err != nil {
 			return exit.Usage.Wrap(err)

@@ -118,7 +118,7 @@ func stream(f *os.File, format string) io.Writer {
 	if format == annotations {
 		return terminal.NewOutput(f)
 	}
-	return terminal.NewOutput(escapeCommands(f))
+	return terminal.NewOutput(terminal.Escaped(f))
 }
 
 // runFolder is the results folder of dir: dir itself, or the newest in it.

@@ -38,7 +38,7 @@ func (v *view) sinks() controller.Sinks {
 		Note:        func(line string) { fmt.Fprintln(v.stderr(), "mhmig:", line) },
 		Busy:        func(what string) func() { return waitFor(v.command, what).Done },
 		Begin:       v.begin,
-		WriteFailed: func(err error) { writeError(v.out, err) },
+		WriteFailed: func(err error) { terminal.WriteError(v.out, err) },
 		Ended:       v.ended,
 	}
 	if v.pause {
