@@ -3,8 +3,12 @@
 package main
 
 import (
+	"bytes"
+	"io/fs"
+	"os"
 	"os/exec"
 	"path"
+	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
@@ -94,6 +98,24 @@ func TestPackageNames(t *testing.T) {
 		if slices.Contains(vague, path.Base(name)) || name == "runtime" {
 			t.Errorf("%s: name the package by what it is about", name)
 		}
+	}
+}
+
+// TestCommandsAreSmall: commands parse flags and call a package, which has the work.
+func TestCommandsAreSmall(t *testing.T) {
+	t.Parallel()
+	const limit = 3000
+	lines := 0
+	err := filepath.WalkDir(".", func(name string, _ fs.DirEntry, err error) error {
+		if err != nil || path.Ext(name) != ".go" || strings.HasSuffix(name, "_test.go") {
+			return err
+		}
+		text, err := os.ReadFile(name)
+		lines += bytes.Count(text, []byte("\n"))
+		return err
+	})
+	if err != nil || lines == 0 || lines >= limit {
+		t.Errorf("cmd/mhmig has %d lines without tests (%v), want fewer than %d: move work to the package that it is about", lines, err, limit)
 	}
 }
 

@@ -17,6 +17,7 @@ import (
 
 	"github.com/mhmig/mhmig/runtime/bootstrap"
 	"github.com/mhmig/mhmig/runtime/controller"
+	"github.com/mhmig/mhmig/runtime/controller/display"
 	"github.com/mhmig/mhmig/runtime/exit"
 	"github.com/mhmig/mhmig/runtime/jeos"
 	"github.com/mhmig/mhmig/runtime/terminal"
@@ -121,7 +122,7 @@ func (h *hostsFlags) mend(command *cobra.Command, log *slog.Logger, install bool
 	if err != nil {
 		return err
 	}
-	report, err := controller.Fix(command.Context(), q, h.sinks(command), log, install)
+	report, err := controller.Fix(command.Context(), q, display.Messages(command.ErrOrStderr()), log, install)
 	if err != nil {
 		return interruptedOr(command.Context(), err)
 	}

@@ -18,6 +18,7 @@ import (
 	"github.com/mhmig/mhmig/lang/library/project"
 	"github.com/mhmig/mhmig/lang/star"
 	"github.com/mhmig/mhmig/runtime/controller"
+	"github.com/mhmig/mhmig/runtime/controller/display"
 	"github.com/mhmig/mhmig/runtime/exit"
 	"github.com/mhmig/mhmig/runtime/result"
 	"github.com/mhmig/mhmig/runtime/run"
@@ -188,15 +189,16 @@ func (e *execFlags) run(ctx context.Context, command *cobra.Command) error {
 	if err != nil {
 		return err
 	}
-	view := &view{execFlags: e, command: command, out: command.ErrOrStderr(), close: func() {}}
 	if e.dryRun {
-		return e.preview(ctx, q, view)
+		return preview(ctx, q, command)
 	}
-	outcome, err := controller.Run(ctx, q, view.sinks())
-	view.close()
+	view := display.New(command.OutOrStdout(), command.ErrOrStderr(), e.keyboard)
+	view.JSON, view.Verbose, view.Pause = e.json, e.verbose, e.pause
+	outcome, err := controller.Run(ctx, q, view.Sinks())
+	view.Close()
 	switch {
 	case outcome.Nothing != "":
-		fmt.Fprintln(view.stderr(), "nothing to do:", outcome.Nothing)
+		fmt.Fprintln(command.ErrOrStderr(), "nothing to do:", outcome.Nothing)
 	case outcome.Dir != "" && !e.json:
 		err = errors.Join(err, exit.Usage.Default(writeFinal(e.format, outcome.Dir)))
 	}
@@ -246,18 +248,19 @@ func loadScenario(ctx context.Context, libraries library.Set, limits star.Limits
 }
 
 // preview shows what a run would do.
-func (e *execFlags) preview(ctx context.Context, q controller.Request, view *view) error {
-	plan, err := controller.NewPlan(ctx, q, view.sinks())
+func preview(ctx context.Context, q controller.Request, command *cobra.Command) error {
+	stderr := command.ErrOrStderr()
+	plan, err := controller.NewPlan(ctx, q, display.Messages(stderr))
 	if err != nil {
 		return err
 	}
 	if plan.NothingFailed {
-		fmt.Fprintln(view.stderr(), "nothing to do: nothing failed in", filepath.Join(q.Results, result.LatestLink))
+		fmt.Fprintln(stderr, "nothing to do: nothing failed in", filepath.Join(q.Results, result.LatestLink))
 		return nil
 	}
-	preview, err := plan.Preview(ctx)
+	would, err := plan.Preview(ctx)
 	if err != nil {
 		return err
 	}
-	return e.show(view.command.OutOrStdout(), view.stderr(), preview)
+	return would.WriteText(command.OutOrStdout(), stderr)
 }
