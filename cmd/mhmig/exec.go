@@ -38,6 +38,7 @@ type execFlags struct {
 	format  string // of a report to stdout
 	verbose bool
 	limits  star.Limits // of the scenario's Starlark
+	session bool        // there is no scenario, but a user at a prompt
 
 	keyboard *terminal.Keyboard
 }
@@ -225,9 +226,16 @@ func (e *execFlags) request() (controller.Request, error) {
 	q.DefaultConfig, q.Load = shippedConfig, func(ctx context.Context, path string) (*star.Scenario, error) {
 		return loadScenario(ctx, q.Libraries, e.limits, path)
 	}
+	if e.session {
+		q.Scenario = "session"
+		q.Load = func(context.Context, string) (*star.Scenario, error) { return &star.Scenario{Path: q.Scenario}, nil }
+	}
 	q.Execute = func(ctx context.Context, x controller.Execution) run.Verdict {
-		options := builtins.Options{Failed: x.Failed, Limits: e.limits}
-		if e.keyboard.IsInteractive() {
+		options := builtins.Options{Failed: x.Failed, Limits: e.limits, Session: e.session}
+		switch {
+		case e.session:
+			options.Prompt = func(ctx context.Context) (builtins.Prompt, error) { return e.sessionPrompt(ctx, x.Mask) }
+		case e.keyboard.IsInteractive():
 			options.Prompt = func(ctx context.Context) (builtins.Prompt, error) { return e.keyboard.Prompt(ctx, x.Mask) }
 		}
 		return builtins.Run(ctx, x.Bed, x.Scenario, options)
