@@ -223,6 +223,7 @@ func newLibVerifyCommand() *cobra.Command {
 		Short: "Fetch what is locked, and verify all files of all libraries",
 		Long: `Fetch the libraries of mhmig.lock that this machine does not have, and verify all
 files of all of them. Those in mhmig-vendor are verified if there is that folder.
+With allowed signers in mhmig.toml, it is verified again who has signed each of them.
 
 Exit status: 0 all files are what is locked, 1 some are not, 2 something else is wrong.`,
 		Example: "  mhmig lib verify",
