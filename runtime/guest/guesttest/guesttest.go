@@ -35,6 +35,9 @@ type Guest struct {
 	// Run answers a command, of a channel of its own or of a session's shell. It may be
 	// called from several goroutines at once.
 	Run func(Command) (output string, status int)
+	// Shell serves a session's shell until the client has gone. Nil: its commands are
+	// answered by Run, and other lines are read.
+	Shell func(io.ReadWriter)
 }
 
 // Command is a command that a client runs.
@@ -105,7 +108,11 @@ func (g *Guest) serveChannel(channel ssh.Channel, requests <-chan *ssh.Request) 
 			})
 		case request.Type == "shell":
 			running.Go(func() {
-				g.serveShell(channel)
+				if g.Shell != nil {
+					g.Shell(channel)
+				} else {
+					g.serveShell(channel)
+				}
 				exit(channel, 0)
 			})
 		}

@@ -48,6 +48,10 @@ func (m *QEMU) queryMigrate() map[string]any {
 	if m.passes == 0 {
 		return figures
 	}
+	if m.ram != nil {
+		m.figures(figures)
+		return figures
+	}
 	ram := map[string]any{
 		"total": ramBytes, "page-size": pageBytes, "dirty-sync-count": m.passes, "remaining": ramBytes / 2,
 		"transferred": ramBytes / 8 * m.passes, "mbps": 16.0, "dirty-pages-rate": 0,
@@ -169,7 +173,7 @@ func (m *QEMU) migrate(arguments json.RawMessage) (any, *refusal) {
 		return nil, refused
 	}
 	m.mu.Lock()
-	m.began, m.took, m.passes, m.cancelled, m.postcopy, m.wire = time.Now(), 0, 0, false, false, nil
+	m.began, m.took, m.passes, m.cancelled, m.postcopy, m.wire, m.ram = time.Now(), 0, 0, false, false, nil, nil
 	m.mu.Unlock()
 	m.working.Go(func() { m.send(network, where) })
 	return map[string]any{}, nil
@@ -196,17 +200,13 @@ func (m *QEMU) send(network, where string) {
 	m.setStatus("active", "")
 	gone := make(chan bool, 1) // whether the destination has loaded the guest
 	m.working.Go(func() { gone <- readByte(conn, loaded) })
-	for pass := 1; (m.script.Endless || pass <= 2) && !m.postcopyRequested(); pass++ {
-		m.mu.Lock()
-		m.passes = pass
-		m.mu.Unlock()
-		m.emit("MIGRATION_PASS", map[string]any{"pass": pass})
-		select {
-		case <-gone:
-			m.connectionLost()
-			return
-		case <-time.After(passTime):
-		}
+	passed := m.sendPasses
+	if m.script.Load != nil {
+		passed = func(gone <-chan bool) bool { return m.sendRAM(network, where, gone) }
+	}
+	if !passed(gone) {
+		m.connectionLost()
+		return
 	}
 	for _, status := range m.script.Insert {
 		m.setStatus(status, "")
@@ -217,6 +217,11 @@ func (m *QEMU) send(network, where string) {
 	before := m.setRunState("finish-migrate")
 	m.emit("STOP", nil)
 	if m.isOn("pause-before-switchover") && !m.waitContinue(gone) {
+		m.connectionLost()
+		m.resumeGuest(before)
+		return
+	}
+	if !m.stand(gone) {
 		m.connectionLost()
 		m.resumeGuest(before)
 		return
@@ -239,6 +244,43 @@ func (m *QEMU) send(network, where string) {
 	}
 	m.setRunState("postmigrate")
 	m.setStatus("completed", "")
+}
+
+// sendPasses sends the RAM in two short passes, or endlessly.
+func (m *QEMU) sendPasses(gone <-chan bool) bool {
+	for pass := 1; (m.script.Endless || pass <= 2) && !m.postcopyRequested(); pass++ {
+		m.mu.Lock()
+		m.passes = pass
+		m.mu.Unlock()
+		m.emit("MIGRATION_PASS", map[string]any{"pass": pass})
+		select {
+		case <-gone:
+			return false
+		case <-time.After(passTime):
+		}
+	}
+	return true
+}
+
+// stand lets the guest stand still for as long as the rest of its RAM takes. It is false
+// if the connection has ended.
+func (m *QEMU) stand(gone <-chan bool) bool {
+	m.mu.Lock()
+	downtime := time.Duration(0)
+	if m.ram != nil {
+		downtime = m.ram.downtime
+		m.ram.sent += downtime.Seconds() * m.ram.bandwidth
+	}
+	m.mu.Unlock()
+	if downtime == 0 {
+		return true
+	}
+	select {
+	case <-time.After(downtime):
+		return true
+	case <-gone:
+		return false
+	}
 }
 
 // save is a migration to a file.
@@ -360,6 +402,15 @@ func (m *QEMU) cancel() {
 		return
 	}
 	m.cancelled = true
+	if m.wire != nil {
+		_ = m.wire.Close()
+	}
+}
+
+// BreakMigration breaks the connection of a migration that is under way.
+func (m *QEMU) BreakMigration() {
+	m.mu.Lock()
+	defer m.mu.Unlock()
 	if m.wire != nil {
 		_ = m.wire.Close()
 	}

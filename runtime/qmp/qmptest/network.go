@@ -31,10 +31,40 @@ type Memory struct {
 	mu        sync.Mutex // guards what follows
 	listeners map[string]*memoryListener
 	lastPort  int
+	blocked   map[string]bool       // by key: whose packets are dropped
+	conns     map[string][]net.Conn // by key: of the listeners, and how they were dialed
 }
 
 // NewMemory returns a network without listeners.
-func NewMemory() *Memory { return &Memory{listeners: map[string]*memoryListener{}} }
+func NewMemory() *Memory {
+	return &Memory{listeners: map[string]*memoryListener{}, blocked: map[string]bool{}, conns: map[string][]net.Conn{}}
+}
+
+// Block drops the packets of a TCP port from now on, until unblock is called, or resets
+// its connections.
+func (m *Memory) Block(port int, reset bool) (unblock func()) {
+	k := key("tcp", net.JoinHostPort("", strconv.Itoa(port)))
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.blocked[k] = true
+	if reset {
+		for _, conn := range m.conns[k] {
+			_ = conn.Close()
+		}
+	}
+	return func() {
+		m.mu.Lock()
+		defer m.mu.Unlock()
+		delete(m.blocked, k)
+	}
+}
+
+// Stalled reports whether packets to an address are dropped.
+func (m *Memory) Stalled(network, address string) bool {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return m.blocked[key(network, address)]
+}
 
 // key is what Dial finds a listener by.
 func key(network, address string) string {
@@ -76,6 +106,10 @@ func (m *Memory) Dial(network, address string) (net.Conn, error) {
 		client, server := net.Pipe()
 		select {
 		case l.conns <- server:
+			m.mu.Lock()
+			defer m.mu.Unlock()
+			k := key(network, address)
+			m.conns[k] = append(m.conns[k], client, server)
 			return client, nil
 		case <-l.closed:
 		}

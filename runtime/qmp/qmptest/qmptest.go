@@ -19,6 +19,7 @@ package qmptest
 import (
 	"bufio"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"maps"
@@ -65,7 +66,25 @@ type Script struct {
 	Without []string
 	// Postcopy makes the destination run before the source has completed.
 	Postcopy bool
+
+	// Load returns what the guest does with its memory now: how long a migration takes, and
+	// whether it converges, then follows from it and the migration parameters. Nil: a
+	// migration has two short passes.
+	Load func() Load
+	// Link is how many bytes per second the network carries, with Load; 0: any number.
+	Link float64
+	// Progress is called while the RAM is sent, with Load: how much of what the guest uses
+	// was sent, in percent. May be nil.
+	Progress func(percent int)
+	// Execute answers a command before the QEMU does; answered false: the QEMU does. May be
+	// nil.
+	Execute func(command string, arguments json.RawMessage) (value any, err error, answered bool)
 }
+
+// CommandError is the error of a command of [Script.Execute], with QMP's class.
+type CommandError struct{ Class, Desc string }
+
+func (e *CommandError) Error() string { return e.Desc }
 
 // eventDelay is the delay of an event of Script.Delay.
 const eventDelay = 30 * time.Millisecond
@@ -80,6 +99,34 @@ func (m *QEMU) Freeze() {
 	m.frozen = true
 	m.mu.Unlock()
 	m.hold()
+}
+
+// StopAnswering is Freeze, but returns at once.
+func (m *QEMU) StopAnswering() {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.frozen = true
+}
+
+// Pause stops the guest if it runs, like the command stop.
+func (m *QEMU) Pause() { m.change("running", "paused", "STOP") }
+
+// Suspend lets a guest that runs sleep; Wake wakes it up.
+func (m *QEMU) Suspend() { m.change("running", "suspended", "SUSPEND") }
+
+// Wake wakes up a guest that sleeps.
+func (m *QEMU) Wake() { m.change("suspended", "running", "WAKEUP") }
+
+// change changes the run state, if it is from, and sends an event.
+func (m *QEMU) change(from, to, event string) {
+	m.mu.Lock()
+	if m.state != from {
+		m.mu.Unlock()
+		return
+	}
+	m.state = to
+	m.mu.Unlock()
+	m.emit(event, nil)
 }
 
 // hold blocks while it is frozen.
@@ -158,8 +205,9 @@ type QEMU struct {
 	listener     net.Listener // for the source
 	cancelled    bool
 	frozen       bool
-	killed       bool // by Die
-	asked        int  // number of query-migrate since the end
+	killed       bool    // by Die
+	asked        int     // number of query-migrate since the end
+	ram          *memory // of the migration, with Script.Load
 	working      sync.WaitGroup
 }
 
@@ -171,6 +219,9 @@ func NewOn(network Network, script Script, incoming bool) *QEMU {
 	m := &QEMU{
 		script: script, network: network, quit: make(chan struct{}), closed: make(chan struct{}), state: "prelaunch", capabilities: map[string]bool{}, monitors: map[*monitor]bool{},
 		parameters: map[string]any{"max-bandwidth": 128 << 20, "downtime-limit": 300, "xbzrle-cache-size": 64 << 20, "cpu-throttle-tailslow": false, "multifd-compression": "none"},
+	}
+	if script.Load != nil {
+		maps.Copy(m.parameters, modelParameters)
 	}
 	if incoming {
 		m.incoming, m.state = true, "inmigrate"
@@ -363,6 +414,11 @@ func (m *QEMU) execute(command string, arguments json.RawMessage) (any, *refusal
 	if slices.Contains(m.script.Refuse, command) {
 		return nil, &refusal{"GenericError", "the script refuses " + command}
 	}
+	if m.script.Execute != nil {
+		if value, err, answered := m.script.Execute(command, arguments); answered {
+			return value, refusalOf(err)
+		}
+	}
 	switch command {
 	case "qmp_capabilities", "quit":
 		return map[string]any{}, nil
@@ -427,6 +483,17 @@ func (m *QEMU) execute(command string, arguments json.RawMessage) (any, *refusal
 		return map[string]any{}, nil
 	}
 	return nil, &refusal{"CommandNotFound", fmt.Sprintf("The command %s has not been found", command)}
+}
+
+// refusalOf is the reply of an error of Script.Execute.
+func refusalOf(err error) *refusal {
+	if err == nil {
+		return nil
+	}
+	if e, ok := errors.AsType[*CommandError](err); ok {
+		return &refusal{e.Class, e.Desc}
+	}
+	return &refusal{"GenericError", err.Error()}
 }
 
 // deleteDevice reports that the guest has released the device.
