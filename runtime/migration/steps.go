@@ -103,6 +103,15 @@ var steps = []step{
 	},
 }
 
+// Steps are the names of the steps of every migration, in their order.
+func Steps() []string {
+	names := make([]string, len(steps))
+	for i, st := range steps {
+		names[i] = st.name
+	}
+	return names
+}
+
 // waitAt is a part that waits for the other side at a barrier, without a limit.
 func waitAt(tag string) func(*Side, context.Context) error {
 	return func(s *Side, ctx context.Context) error { return s.waitForPeer(ctx, tag, limit{}) }

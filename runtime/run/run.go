@@ -58,7 +58,8 @@ type Options struct {
 	// names it, such as "jeos:kernel".
 	Shipped  func(value string) (localPath string, err error)
 	Scenario func(context.Context, *testbed.Bed) Verdict
-	States   *testbed.States // where saved states of guests are kept; nil: all guests start cold
+	States   *testbed.States  // where saved states of guests are kept; nil: all guests start cold
+	Launch   testbed.Launcher // starts QEMU; nil: as [testbed.Config] does
 
 	// ScenarioHosts returns how many hosts a variant's scenario needs; 0: unknown. May be
 	// nil.

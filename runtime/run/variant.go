@@ -68,7 +68,7 @@ func (u *unit) run(ctx context.Context) (status result.Status, met bool) {
 	}
 	c := testbed.Config{
 		Params: u.params, Results: u.results, Ledger: u.Ledger, Log: log,
-		Name: fmt.Sprintf("%s-%d", u.name(), u.number), Shared: u.shared,
+		Name: fmt.Sprintf("%s-%d", u.name(), u.number), Shared: u.shared, Launch: u.Launch,
 		ColdStart: u.ColdStart != nil && u.ColdStart(u.params), Seed: u.Seed + uint64(max(u.repeat-1, 0)),
 	}
 	c.Hosts = u.lease.Hosts()
