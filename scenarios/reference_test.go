@@ -3,16 +3,20 @@
 package scenarios_test
 
 import (
+	"errors"
 	"flag"
 	"fmt"
+	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
 	"go.starlark.net/syntax"
 
+	"github.com/mhmig/mhmig/lang/star"
 	"github.com/mhmig/mhmig/scenarios"
 )
 
@@ -75,11 +79,7 @@ that each replaces (without what that imports; of cdrom, cpuflags and floppy abo
 | scenario | lines | original |
 |---|---|---|
 `)
-	files, err := filepath.Glob("*.star")
-	if err != nil {
-		t.Fatal(err)
-	}
-	for _, name := range files {
+	for _, name := range shipped(t) {
 		original := "–"
 		if n := originals[strings.TrimSuffix(name, ".star")]; n > 0 {
 			original = fmt.Sprint(n)
@@ -143,14 +143,35 @@ func codeLines(t *testing.T, name string) int {
 	return count
 }
 
-// Every scenario says what it asserts.
-func TestDocstrings(t *testing.T) {
-	t.Parallel()
+// shipped are the files of the scenarios.
+func shipped(t *testing.T) []string {
+	t.Helper()
 	files, err := filepath.Glob("*.star")
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, name := range files {
+	return slices.DeleteFunc(files, func(name string) bool { return strings.HasSuffix(name, star.TestSuffix) })
+}
+
+// Tests of scenarios are not among what is shipped.
+func TestTestsAreNotShipped(t *testing.T) {
+	t.Parallel()
+	entries, err := fs.ReadDir(scenarios.FS, ".")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(entries) != len(shipped(t)) {
+		t.Errorf("%d files are shipped, want %d", len(entries), len(shipped(t)))
+	}
+	if _, err := fs.Stat(scenarios.FS, "multihost_migration"+star.TestSuffix); !errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("got %v, want that there is no test", err)
+	}
+}
+
+// Every scenario says what it asserts.
+func TestDocstrings(t *testing.T) {
+	t.Parallel()
+	for _, name := range shipped(t) {
 		source, err := os.ReadFile(name)
 		if err != nil {
 			t.Fatal(err)

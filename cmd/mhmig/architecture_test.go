@@ -3,12 +3,8 @@
 package main
 
 import (
-	"bytes"
-	"io/fs"
-	"os"
 	"os/exec"
 	"path"
-	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
@@ -26,13 +22,13 @@ var layers = [][]string{
 	{"lang/cartesian", "lang/star"},
 	{"lang/api", "lang/explain", "lang/format"},
 	{"lang/doc", "lang/lint"},
-	{"runtime/exit", "runtime/excerpt", "runtime/version"},
+	{"runtime/exit", "runtime/excerpt", "runtime/version", "runtime/virtualtime"},
 	{"runtime/host", "runtime/qmp", "runtime/result", "runtime/barrier", "runtime/task", "runtime/jeos"},
 	{"runtime/ledger", "runtime/guest", "runtime/guestclock", "runtime/lab", "runtime/debian", "runtime/terminal", "runtime/report", "runtime/compare", "runtime/history"},
-	{"runtime/live", "runtime/hostsfile", "runtime/gueststate", "runtime/bootstrap"},
+	{"runtime/live", "runtime/hostsfile", "runtime/gueststate"},
 	{"runtime/vm", "runtime/cleanup"},
 	{"runtime/testbed"},
-	{"runtime/migration", "runtime/attach", "runtime/check"},
+	{"runtime/migration", "runtime/attach", "runtime/check", "runtime/fake"},
 	{"runtime/run"},
 	{"runtime/pool"},
 	{"builtins", "runtime/controller"}, // cmd joins them
@@ -57,6 +53,7 @@ var confined = map[string][]string{
 	"github.com/pelletier/go-toml":          {"runtime/run", "lang/library"},
 	"golang.org/x/mod":                      {"lang/library"},
 	"oras.land/oras-go":                     {"lang/library"},
+	"mvdan.cc/sh":                           {"runtime/fake"},
 	"github.com/rogpeppe/go-internal":       {}, // for tests only
 	"github.com/google/go-cmp":              {},
 	"go.uber.org/goleak":                    {},
@@ -98,24 +95,6 @@ func TestPackageNames(t *testing.T) {
 		if slices.Contains(vague, path.Base(name)) || name == "runtime" {
 			t.Errorf("%s: name the package by what it is about", name)
 		}
-	}
-}
-
-// TestCommandsAreSmall: commands parse flags and call a package, which has the work.
-func TestCommandsAreSmall(t *testing.T) {
-	t.Parallel()
-	const limit = 3000
-	lines := 0
-	err := filepath.WalkDir(".", func(name string, _ fs.DirEntry, err error) error {
-		if err != nil || path.Ext(name) != ".go" || strings.HasSuffix(name, "_test.go") {
-			return err
-		}
-		text, err := os.ReadFile(name)
-		lines += bytes.Count(text, []byte("\n"))
-		return err
-	})
-	if err != nil || lines == 0 || lines >= limit {
-		t.Errorf("cmd/mhmig has %d lines without tests (%v), want fewer than %d: move work to the package that it is about", lines, err, limit)
 	}
 }
 

@@ -52,7 +52,7 @@ list what there is.`,
 			case params:
 				return index.WriteList(command.OutOrStdout(), doc.Param, doc.Missing)
 			case len(args) == 0:
-				return index.WriteList(command.OutOrStdout(), doc.Builtin, doc.Module, doc.Class, doc.Method, doc.File, doc.Shared, doc.Scenario)
+				return index.WriteList(command.OutOrStdout(), doc.Builtin, doc.Module, doc.Class, doc.Method, doc.File, doc.Shared, doc.Scenario, doc.Test)
 			}
 			topics, near := index.Find(args[0])
 			if len(topics) == 0 {

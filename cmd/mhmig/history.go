@@ -9,7 +9,6 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"github.com/mhmig/mhmig/lang/printable"
 	"github.com/mhmig/mhmig/runtime/exit"
 	"github.com/mhmig/mhmig/runtime/history"
 	"github.com/mhmig/mhmig/runtime/terminal"
@@ -70,7 +69,7 @@ deleted: it is rebuilt.`,
 
 func (t *historyFlags) print(command *cobra.Command) error {
 	ctx := command.Context()
-	notice := func(err error) { terminal.WriteError(command.ErrOrStderr(), err) }
+	notice := errorWriter(command.ErrOrStderr())
 	if t.rebuild {
 		if err := history.Rebuild(ctx, t.results, notice); err != nil {
 			return exit.Usage.Wrap(err)
@@ -97,7 +96,7 @@ func show[T any](command *cobra.Command, format string, write func(io.Writer, []
 	return flushed(command, func(out io.Writer) error {
 		switch {
 		case format == "json":
-			return printable.WriteJSON(out, all)
+			return writeJSON(out, all)
 		case len(all) == 0:
 			fmt.Fprintf(command.ErrOrStderr(), "mhmig: no %s\n", what)
 		default:

@@ -20,6 +20,13 @@ type Language struct {
 	Transports []string  `json:"transports"` // the values of the param mig_protocol
 }
 
+// Tests are the names that test files have besides those of scenarios.
+type Tests struct {
+	Functions []Builtin `json:"functions"`
+	Modules   []Module  `json:"modules"`
+	Classes   []Class   `json:"classes"`
+}
+
 // Module is a predeclared value whose attributes are functions.
 type Module struct {
 	Name      string    `json:"name"`
@@ -93,6 +100,26 @@ var language = sync.OnceValue(func() Language {
 	return l
 })
 
+// testsJSON is generated from the tables of the test language, by the test that compares them:
+// go test ./builtins/scenariotest -run Reference -update.
+//
+//go:embed tests.json
+var testsJSON []byte
+
+var tests = sync.OnceValue(func() Tests {
+	var t Tests
+	if err := json.Unmarshal(testsJSON, &t); err != nil {
+		panic("lang/api/tests.json: " + err.Error()) // a build error, which the tests detect
+	}
+	return t
+})
+
+// TestLanguage returns the names that test files have besides those of scenarios.
+func TestLanguage() Tests { return tests() }
+
+// WriteJSON writes lang/api/tests.json.
+func (t Tests) WriteJSON(w io.Writer) error { return writeJSON(w, t) }
+
 // Functions returns all functions of scenarios, in the order of the
 // reference.
 func Functions() []Builtin { return slices.Clone(language().Functions) }
@@ -105,11 +132,13 @@ func Modules() []Module { return slices.Clone(language().Modules) }
 func Classes() []Class { return slices.Clone(language().Classes) }
 
 // WriteJSON writes lang/api/builtins.json.
-func (l Language) WriteJSON(w io.Writer) error {
+func (l Language) WriteJSON(w io.Writer) error { return writeJSON(w, l) }
+
+func writeJSON(w io.Writer, v any) error {
 	e := json.NewEncoder(w)
 	e.SetEscapeHTML(false)
 	e.SetIndent("", "  ")
-	return e.Encode(l)
+	return e.Encode(v)
 }
 
 // Signature returns the signature of the builtin: "barrier(tag, timeout=240)".

@@ -41,10 +41,11 @@ const (
 	Param     Kind = "param"
 	Missing   Kind = "unsupported param" // of virt-test
 	Starlark  Kind = "Starlark's function"
+	Test      Kind = "for tests of scenarios"
 )
 
 // Kinds are all kinds of topics.
-var Kinds = []Kind{Builtin, Module, Class, Method, Attribute, Shared, Scenario, File, Param, Missing, Starlark}
+var Kinds = []Kind{Builtin, Module, Class, Method, Attribute, Shared, Scenario, File, Param, Missing, Starlark, Test}
 
 // A Topic is one thing that mhmig doc knows.
 type Topic struct {
@@ -117,16 +118,12 @@ func New(libraries library.Set) (*Index, error) {
 		x.function(Builtin, "", f)
 	}
 	for _, m := range api.Modules() {
-		t := Topic{Name: m.Name, Kind: Module, Heading: "module " + m.Name, Doc: m.Doc}
-		for _, f := range m.Functions {
-			t.Parts = append(t.Parts, Part{Name: f.Signature(), Doc: Topic{Doc: f.Doc}.Summary()})
-			x.function(Method, m.Name, f)
-		}
-		x.topics = append(x.topics, t)
+		x.module(m)
 	}
 	for _, c := range api.Classes() {
 		x.class(c)
 	}
+	x.tests(api.TestLanguage())
 	for _, name := range libraries.Names() {
 		if err := x.library(name, libraries[name]); err != nil {
 			return nil, err
@@ -152,6 +149,38 @@ func New(libraries library.Set) (*Index, error) {
 		x.topics[i].Example = cmp.Or(t.Example, examples[t.Name], examples[owner])
 	}
 	return x, nil
+}
+
+// tests adds what tests of scenarios can use besides.
+func (x *Index) tests(l api.Tests) {
+	from := len(x.topics)
+	for _, f := range l.Functions {
+		x.function(Test, "", f)
+	}
+	for _, m := range l.Modules {
+		x.module(m)
+	}
+	for _, c := range l.Classes {
+		x.class(c)
+	}
+	examples := TestExamples()
+	for i := range x.topics[from:] {
+		t := &x.topics[from+i]
+		t.Kind = Test
+		t.Example = examples[t.Name]
+		if t.Example == "" && len(t.See) > 0 {
+			t.Example = examples[t.See[0]]
+		}
+	}
+}
+
+func (x *Index) module(m api.Module) {
+	t := Topic{Name: m.Name, Kind: Module, Heading: "module " + m.Name, Doc: m.Doc}
+	for _, f := range m.Functions {
+		t.Parts = append(t.Parts, Part{Name: f.Signature(), Doc: Topic{Doc: f.Doc}.Summary()})
+		x.function(Method, m.Name, f)
+	}
+	x.topics = append(x.topics, t)
 }
 
 // function adds the topic of a function, which is a method or a module's if owner is not empty.
@@ -202,7 +231,7 @@ func (x *Index) class(c api.Class) {
 // library adds the topics of a library's files.
 func (x *Index) library(name string, files fs.FS) error {
 	return fs.WalkDir(files, ".", func(inner string, entry fs.DirEntry, err error) error {
-		if err != nil || entry.IsDir() || path.Ext(inner) != star.Extension {
+		if err != nil || entry.IsDir() || path.Ext(inner) != star.Extension || strings.HasSuffix(inner, star.TestSuffix) {
 			return err
 		}
 		full := "@" + name + "//" + inner

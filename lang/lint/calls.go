@@ -206,12 +206,15 @@ func callables() (functions map[string]*signature, methods map[string][]method) 
 	for _, f := range api.Functions() {
 		functions[f.Name] = builtinSignature(f)
 	}
-	for _, m := range api.Modules() {
+	for _, f := range api.TestLanguage().Functions { // a scenario has no such names
+		functions[f.Name] = builtinSignature(f)
+	}
+	for _, m := range append(api.Modules(), api.TestLanguage().Modules...) {
 		for _, f := range m.Functions {
 			methods[f.Name] = append(methods[f.Name], method{builtinSignature(f), m.Name, true})
 		}
 	}
-	for _, c := range api.Classes() {
+	for _, c := range append(api.Classes(), api.TestLanguage().Classes...) {
 		for _, m := range c.Methods {
 			methods[m.Name] = append(methods[m.Name], method{builtinSignature(m), c.Name, false})
 		}

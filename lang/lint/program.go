@@ -30,11 +30,11 @@ func Program(libraries library.Set, name string, source []byte) diag.List {
 	}
 	p := &program{name: name, source: source, functions: map[*syntax.Ident]*signature{}, elsewhere: map[string]bool{}}
 	var unresolved resolve.ErrorList
-	errors.As(resolve.File(file, isPredeclared, isUniversal), &unresolved)
+	errors.As(resolve.File(file, func(name string) bool { return slices.Contains(predeclared(p.name), name) }, isUniversal), &unresolved)
 	for _, e := range unresolved {
 		hint := ""
 		if unknown, undefined := strings.CutPrefix(e.Msg, "undefined: "); undefined {
-			if near := diag.Nearest(unknown, slices.Concat(predeclared(), star.Universe())); near != "" {
+			if near := diag.Nearest(unknown, slices.Concat(predeclared(p.name), star.Universe())); near != "" {
 				hint = fmt.Sprintf("did you mean %s?", near)
 			}
 		}
@@ -54,19 +54,21 @@ func Program(libraries library.Set, name string, source []byte) diag.List {
 	return slices.CompactFunc(p.list, diag.Diagnostic.Same)
 }
 
-// predeclared are the names of mhmig's functions and modules.
-func predeclared() []string {
+// predeclared are the names of mhmig's functions and modules in a file.
+func predeclared(file string) []string {
 	var names []string
-	for _, f := range api.Functions() {
+	functions, modules := api.Functions(), api.Modules()
+	if strings.HasSuffix(file, star.TestSuffix) {
+		functions, modules = append(functions, api.TestLanguage().Functions...), append(modules, api.TestLanguage().Modules...)
+	}
+	for _, f := range functions {
 		names = append(names, f.Name)
 	}
-	for _, m := range api.Modules() {
+	for _, m := range modules {
 		names = append(names, m.Name)
 	}
 	return names
 }
-
-func isPredeclared(name string) bool { return slices.Contains(predeclared(), name) }
 
 func isUniversal(name string) bool { return starlark.Universe.Has(name) }
 

@@ -145,12 +145,12 @@ var members = sync.OnceValue(func() map[string][]string {
 		all[owner] = append(all[owner], name)
 		all[""] = append(all[""], name)
 	}
-	for _, m := range api.Modules() {
+	for _, m := range append(api.Modules(), api.TestLanguage().Modules...) {
 		for _, f := range m.Functions {
 			add(m.Name, f.Name)
 		}
 	}
-	for _, c := range api.Classes() {
+	for _, c := range append(api.Classes(), api.TestLanguage().Classes...) {
 		for _, a := range c.Attributes {
 			add(c.Name, a.Name)
 		}

@@ -34,6 +34,9 @@ var Dialect = &syntax.FileOptions{Set: true, While: true, TopLevelControl: true,
 // Extension is the file extension of Starlark files.
 const Extension = ".star"
 
+// TestSuffix is how the names of files with tests of scenarios end: they are no scenarios.
+const TestSuffix = "_test" + Extension
+
 // Entry is the function that a scenario must define.
 const Entry = "migration_scenario"
 
@@ -126,6 +129,12 @@ func (l *Loader) Scenario(ctx context.Context, path string) (*Scenario, error) {
 		}
 	}
 	return scenario, nil
+}
+
+// File loads a file that need not be a scenario, and returns its globals. Errors are as
+// those of [Loader.Scenario].
+func (l *Loader) File(ctx context.Context, path string) (starlark.StringDict, error) {
+	return l.load(ctx, path, "", library.Allow{})
 }
 
 func suggest(name string, globals starlark.StringDict) string {

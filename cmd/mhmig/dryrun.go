@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 
-package controller
+package main
 
 import (
 	"fmt"
@@ -8,11 +8,12 @@ import (
 	"strings"
 	"text/tabwriter"
 
+	"github.com/mhmig/mhmig/runtime/controller"
 	"github.com/mhmig/mhmig/runtime/exit"
 )
 
-// WriteText writes what would run, and where; warnings and errors to stderr.
-func (p *Preview) WriteText(w, stderr io.Writer) error {
+// show prints what would run, and where.
+func (e *execFlags) show(w, stderr io.Writer, p *controller.Preview) error {
 	table := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
 	fmt.Fprintln(table, "VARIANT\tSCENARIO\tHOSTS\tVMS")
 	for _, row := range p.Rows {
@@ -31,22 +32,22 @@ func (p *Preview) WriteText(w, stderr io.Writer) error {
 	}
 	repeats := ""
 	switch {
-	case p.request.UntilFailure && p.request.Repeat > 0:
-		repeats = fmt.Sprintf(", up to %d times", p.request.Repeat)
-	case p.request.UntilFailure:
+	case e.UntilFailure && e.Repeat > 0:
+		repeats = fmt.Sprintf(", up to %d times", e.Repeat)
+	case e.UntilFailure:
 		repeats = ", until one fails"
-	case p.request.Repeat > 1:
-		repeats = fmt.Sprintf(", %d times", p.request.Repeat)
+	case e.Repeat > 1:
+		repeats = fmt.Sprintf(", %d times", e.Repeat)
 	}
 	fmt.Fprintf(w, "\n%s%s, on %s %s: %s\n", number(len(p.Rows), "variant"), repeats, number(len(p.Hosts), "host"), p.Where, strings.Join(p.Hosts, ", "))
 	switch {
-	case p.request.Share:
+	case e.Share:
 		fmt.Fprintln(w, "as many at the same time as the hosts' memory and processors allow")
 	default:
 		fmt.Fprintf(w, "at most %d at the same time\n", p.Parallel)
 	}
-	if p.request.Shuffle {
-		fmt.Fprintf(w, "shuffled: --seed %d\n", p.request.Seed)
+	if e.Shuffle {
+		fmt.Fprintf(w, "shuffled: --seed %d\n", e.Seed)
 	}
 	for _, line := range p.Warnings.Lines() {
 		fmt.Fprintln(stderr, "warning:", line)
