@@ -5,6 +5,7 @@ package cartesian
 import (
 	"context"
 	"fmt"
+	"slices"
 
 	"github.com/mhmig/mhmig/lang/diag"
 )
@@ -153,10 +154,5 @@ func (c *Config) asksForNothing(n *node) bool {
 }
 
 func (c *Config) matchesNothing(p *pick) bool {
-	for _, w := range c.rows.query(p.filter) {
-		if c.possible(w) {
-			return false
-		}
-	}
-	return true
+	return !slices.ContainsFunc(c.rows.query(p.filter), c.possible)
 }
