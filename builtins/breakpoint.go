@@ -20,15 +20,30 @@ import (
 	"github.com/mhmig/mhmig/lang/star"
 	"github.com/mhmig/mhmig/runtime/result"
 	"github.com/mhmig/mhmig/runtime/task"
+	"github.com/mhmig/mhmig/runtime/terminal"
 )
 
 // Prompt is a terminal for the prompt of a breakpoint.
 type Prompt interface {
 	io.Writer
 	// ReadLine shows prompt and returns the next line, without its end: io.EOF when
-	// there are no more. It blocks, until ctx ends.
+	// there are no more, terminal.ErrDropped when the user does not want it. It blocks,
+	// until ctx ends.
 	ReadLine(ctx context.Context, prompt string) (string, error)
 	Close() error
+}
+
+// A stopper is a Prompt at which the user can end what runs.
+type stopper interface {
+	// Stoppable returns a context that ends when the user wants that. release must be
+	// called when it has ended otherwise.
+	Stoppable(ctx context.Context) (running context.Context, release func())
+}
+
+// A completer is a Prompt that completes names: candidates returns what may stand in a
+// line from a byte on.
+type completer interface {
+	Complete(candidates func(line string) (from int, names []string))
 }
 
 // debugFunctions are for debugging a scenario. It is a function, since a variable would
@@ -54,7 +69,11 @@ mutable values can be changed: items.append(1).
 
 func breakpointFn(t *task.Task, _ *Args) (starlark.Value, error) {
 	s := stateOf(t)
-	if s.options.Prompt == nil {
+	switch {
+	case s.options.Session:
+		logger(t).Warn("the session has the terminal: breakpoint skipped", result.AtKey, position(t))
+		return nil, nil
+	case s.options.Prompt == nil:
 		logger(t).Warn("no terminal: breakpoint skipped", result.AtKey, position(t))
 		return nil, nil
 	}
@@ -65,7 +84,7 @@ func breakpointFn(t *task.Task, _ *Args) (starlark.Value, error) {
 	defer p.Close()
 	frames := callerFrames(t.Thread())
 	frame := frames[0]
-	prompt := &promptSession{task: t, prompt: p, frames: frames, env: s.env(), assigned: starlark.StringDict{}}
+	prompt := &promptSession{task: t, prompt: p, frames: frames, env: s.env(), builtins: predeclared(), help: promptHelp, assigned: starlark.StringDict{}}
 	fmt.Fprintf(p, "breakpoint at %s, in %s (task %s of %s)\n", frame.Position(), frame.Callable().Name(), t.Name, s.bed.Variant())
 	prompt.list()
 	fmt.Fprintln(p, "help lists the commands; continue or Ctrl-D continues the scenario")
@@ -88,12 +107,14 @@ func callerFrames(thread *starlark.Thread) []starlark.DebugFrame {
 	return frames
 }
 
-// promptSession is the prompt of one breakpoint.
+// promptSession is the prompt of one breakpoint, or of a session without a scenario.
 type promptSession struct {
 	task     *task.Task
 	prompt   Prompt
-	frames   []starlark.DebugFrame // of the function with the breakpoint, and of its callers
-	env      starlark.Value
+	frames   []starlark.DebugFrame // of the function with the breakpoint, and of its callers; nil in a session
+	env      starlark.Value        // nil without hosts
+	builtins starlark.StringDict
+	help     string
 	assigned starlark.StringDict // variables that were assigned at the prompt
 }
 
@@ -101,10 +122,15 @@ type promptSession struct {
 // that of a scenario that was stopped meanwhile.
 func (p *promptSession) run() error {
 	for {
+		if c, ok := p.prompt.(completer); ok {
+			c.Complete(p.completion().candidates)
+		}
 		line, err := task.Wait(p.task, func(ctx context.Context) (string, error) { return p.prompt.ReadLine(ctx, ">>> ") })
 		switch {
 		case errors.Is(err, io.EOF):
 			return nil
+		case errors.Is(err, terminal.ErrDropped):
+			continue
 		case err != nil:
 			return err
 		}
@@ -113,7 +139,7 @@ func (p *promptSession) run() error {
 		case "continue":
 			return nil
 		case "help", "help()":
-			fmt.Fprint(p.prompt, promptHelp)
+			fmt.Fprint(p.prompt, p.help)
 		case "vars":
 			p.list()
 		default:
@@ -128,6 +154,7 @@ func (p *promptSession) run() error {
 // and executes it.
 func (p *promptSession) exec(line string) error {
 	text := []byte(line + "\n")
+	dropped := false
 	file, err := task.Wait(p.task, func(ctx context.Context) (*syntax.File, error) {
 		next := text
 		return star.Dialect.ParseCompoundStmt("prompt", func() ([]byte, error) {
@@ -136,13 +163,36 @@ func (p *promptSession) exec(line string) error {
 				return now, nil
 			}
 			more, err := p.prompt.ReadLine(ctx, "... ")
+			dropped = dropped || errors.Is(err, terminal.ErrDropped)
 			text = append(text, more+"\n"...)
 			return []byte(more + "\n"), err
 		})
 	})
-	if err != nil {
+	switch {
+	case dropped:
+		return nil
+	case err != nil:
 		return star.Explain(err, text)
 	}
+	return p.execute(file)
+}
+
+// execute executes a statement, until the user stops it.
+func (p *promptSession) execute(file *syntax.File) error {
+	run := func() (starlark.Value, error) { return starlark.None, p.evaluate(file) }
+	s, ok := p.prompt.(stopper)
+	if !ok {
+		_, err := run()
+		return err
+	}
+	ctx, release := s.Stoppable(p.task.Context())
+	defer release()
+	_, err := p.task.Within(ctx, run)
+	return err
+}
+
+// evaluate executes a statement, and shows the value of an expression.
+func (p *promptSession) evaluate(file *syntax.File) error {
 	names := p.names()
 	if len(file.Stmts) == 1 {
 		if sole, ok := file.Stmts[0].(*syntax.ExprStmt); ok {
@@ -154,7 +204,7 @@ func (p *promptSession) exec(line string) error {
 		}
 	}
 	variables := p.variables()
-	err = starlark.ExecREPLChunk(file, p.task.Thread(), names)
+	err := starlark.ExecREPLChunk(file, p.task.Thread(), names)
 	for _, name := range assignedNames(file) {
 		v, ok := names[name]
 		if !ok {
@@ -189,9 +239,11 @@ func (p *promptSession) list() {
 
 // names returns all variables and functions that statements can use.
 func (p *promptSession) names() starlark.StringDict {
-	all := predeclared()
-	if fn, ok := p.frames[0].Callable().(*starlark.Function); ok {
-		maps.Copy(all, fn.Globals())
+	all := maps.Clone(p.builtins)
+	if len(p.frames) > 0 {
+		if fn, ok := p.frames[0].Callable().(*starlark.Function); ok {
+			maps.Copy(all, fn.Globals())
+		}
 	}
 	maps.Copy(all, p.variables())
 	maps.Copy(all, p.assigned)
@@ -202,7 +254,10 @@ func (p *promptSession) names() starlark.StringDict {
 // with their current values. Of two with one name it is the inner one. The stack of a
 // task does not include its parent, so env is added.
 func (p *promptSession) variables() starlark.StringDict {
-	all := starlark.StringDict{"env": p.env}
+	all := starlark.StringDict{}
+	if p.env != nil {
+		all["env"] = p.env
+	}
 	for _, frame := range slices.Backward(p.frames) {
 		fn, ok := frame.Callable().(*starlark.Function)
 		if !ok {

@@ -22,6 +22,8 @@ type Options struct {
 	// Prompt acquires the terminal for the prompt of a breakpoint, until Close. It waits
 	// while another breakpoint has it, or until ctx ends. Nil: there is no terminal.
 	Prompt func(ctx context.Context) (Prompt, error)
+	// Session runs a session at the Prompt in the place of the scenario's function.
+	Session bool
 	// Failed is called when the scenario has failed, before its cleanups run. True
 	// skips these. Nil: false.
 	Failed func([]*task.Error) (keep bool)
@@ -34,6 +36,9 @@ func Run(ctx context.Context, bed *testbed.Bed, scenario *star.Scenario, options
 	sc := task.New(ctx, s, Print)
 	sc.Failed, sc.Limits = options.Failed, options.Limits
 	failures := sc.Run(func(t *task.Task) error {
+		if options.Session {
+			return session(t)
+		}
 		_, err := t.Call(scenario.Main, s.env())
 		return err
 	}, cleanupTimeout)

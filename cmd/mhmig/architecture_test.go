@@ -3,8 +3,12 @@
 package main
 
 import (
+	"bytes"
+	"io/fs"
+	"os"
 	"os/exec"
 	"path"
+	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
@@ -25,7 +29,7 @@ var layers = [][]string{
 	{"runtime/exit", "runtime/excerpt", "runtime/version", "runtime/virtualtime"},
 	{"runtime/host", "runtime/qmp", "runtime/result", "runtime/barrier", "runtime/task", "runtime/jeos"},
 	{"runtime/ledger", "runtime/guest", "runtime/guestclock", "runtime/lab", "runtime/debian", "runtime/terminal", "runtime/report", "runtime/compare", "runtime/history"},
-	{"runtime/live", "runtime/hostsfile", "runtime/gueststate"},
+	{"runtime/live", "runtime/hostsfile", "runtime/gueststate", "runtime/bootstrap"},
 	{"runtime/vm", "runtime/cleanup"},
 	{"runtime/testbed"},
 	{"runtime/migration", "runtime/attach", "runtime/check", "runtime/fake"},
@@ -95,6 +99,24 @@ func TestPackageNames(t *testing.T) {
 		if slices.Contains(vague, path.Base(name)) || name == "runtime" {
 			t.Errorf("%s: name the package by what it is about", name)
 		}
+	}
+}
+
+// TestCommandsAreSmall: commands parse flags and call a package, which has the work.
+func TestCommandsAreSmall(t *testing.T) {
+	t.Parallel()
+	const limit = 3000
+	lines := 0
+	err := filepath.WalkDir(".", func(name string, _ fs.DirEntry, err error) error {
+		if err != nil || path.Ext(name) != ".go" || strings.HasSuffix(name, "_test.go") {
+			return err
+		}
+		text, err := os.ReadFile(name)
+		lines += bytes.Count(text, []byte("\n"))
+		return err
+	})
+	if err != nil || lines == 0 || lines >= limit {
+		t.Errorf("cmd/mhmig has %d lines without tests (%v), want fewer than %d: move work to the package that it is about", lines, err, limit)
 	}
 }
 

@@ -3,14 +3,12 @@
 package main
 
 import (
-	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
 
 	"github.com/spf13/cobra"
 
-	"github.com/mhmig/mhmig/lang/library"
 	"github.com/mhmig/mhmig/lang/library/project"
 	"github.com/mhmig/mhmig/lang/star"
 	"github.com/mhmig/mhmig/runtime/exit"
@@ -42,23 +40,12 @@ The file is then read back, so that what it lacks shows here.`,
 			if err != nil {
 				return err
 			}
-			call := project.Call{}
-			var outside [2]error
-			call.Scenario, outside[0] = inProject(p, e.Scenario)
-			call.Config, outside[1] = inProject(p, e.config)
-			if err := errors.Join(outside[:]...); err != nil {
+			call, err := p.Call(e.Scenario, e.config)
+			if err != nil {
 				return exit.Usage.Wrap(err)
 			}
-			partial := filepath.Join(filepath.Dir(output), "."+filepath.Base(output))
-			defer func() { _ = os.Remove(partial) }() // renamed, if all is well
-			if err := p.Archive(c.Context(), partial, call); err != nil {
+			if err := p.Archive(c.Context(), output, call, func(file string) error { return checkArchive(c, file) }); err != nil {
 				return exit.Usage.Default(err)
-			}
-			if err := checkArchive(c, partial); err != nil {
-				return err
-			}
-			if err := os.Rename(partial, output); err != nil {
-				return exit.Usage.Wrap(err)
 			}
 			fmt.Fprintln(c.OutOrStdout(), "written:", output)
 			return nil
@@ -67,22 +54,6 @@ The file is then read back, so that what it lacks shows here.`,
 	c.Flags().StringVarP(&output, "output", "o", "", "the `FILE.mhmig` to write")
 	c.Flags().StringVar(&config, "config", "", "config `FILE` to run the scenario with (default: mhmig's own)")
 	return c
-}
-
-// inProject is a file's path in the project; names of libraries' files, and "", are kept.
-func inProject(p *project.Project, name string) (string, error) {
-	if _, _, inLibrary := library.Cut(name); inLibrary || name == "" {
-		return name, nil
-	}
-	full, err := filepath.Abs(name)
-	if err != nil {
-		return "", err
-	}
-	inner, err := filepath.Rel(p.Dir, full)
-	if err != nil || !filepath.IsLocal(inner) {
-		return "", fmt.Errorf("%s is not in the project's folder %s, which is archived", name, p.Dir)
-	}
-	return filepath.ToSlash(inner), nil
 }
 
 // checkArchive reads the scenario and the config of an archive.

@@ -4,14 +4,10 @@ package main
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"io"
 	"log/slog"
 	"os"
-	"os/exec"
-	"path/filepath"
-	"slices"
 	"strings"
 	"time"
 
@@ -19,41 +15,17 @@ import (
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
 
+	"github.com/mhmig/mhmig/runtime/bootstrap"
 	"github.com/mhmig/mhmig/runtime/controller"
-	"github.com/mhmig/mhmig/runtime/debian"
+	"github.com/mhmig/mhmig/runtime/controller/display"
 	"github.com/mhmig/mhmig/runtime/exit"
 	"github.com/mhmig/mhmig/runtime/jeos"
 	"github.com/mhmig/mhmig/runtime/terminal"
 )
 
-// requirement is a program that this machine needs, with its Debian package.
-type requirement struct {
-	program, packageName string
-	netns                bool   // only for labs of network namespaces
-	guest                string // only to build this guest; "": always
-	user                 bool   // only where not root
-}
-
-// The guests that bootstrap builds.
-const (
-	guestJeOS   = "jeos"
-	guestDebian = "debian"
-)
-
-var requirements = []requirement{
-	{program: "qemu-system-x86_64", packageName: "qemu-system-x86"},
-	{program: "qemu-img", packageName: "qemu-utils"},
-	{program: "sshd", packageName: "openssh-server", netns: true},
-	{program: "ip", packageName: "iproute2", netns: true},
-	{program: "nft", packageName: "nftables", netns: true},
-	{program: "mmdebstrap", packageName: "mmdebstrap", guest: guestDebian},
-	{program: "mke2fs", packageName: "e2fsprogs", guest: guestDebian},
-	{program: "newuidmap", packageName: "uidmap", guest: guestDebian, user: true},
-}
-
 func newBootstrapCommand() *cobra.Command {
 	var install, netns, quiet bool
-	guest := guestJeOS
+	guest := bootstrap.JeOS
 	var options jeos.Options
 	var hosts hostsFlags
 	command := &cobra.Command{
@@ -105,32 +77,10 @@ if runs fail without it. What is installed stays.`,
 			if len(hosts.hosts) > 0 {
 				return hosts.mend(command, log, install)
 			}
-			build := func(ctx context.Context) error { return buildJeOS(ctx, options, log) }
-			needs := needed{netns: netns, guest: guest}
-			if guest == guestDebian {
-				image, err := debian.Find(debian.Options{})
-				if err == nil {
-					log.Info("guest image is built already", "folder", filepath.Dir(image.Disk))
-					needs.guest, build = "", func(context.Context) error { return nil }
-				} else {
-					build = func(ctx context.Context) error { return buildDebian(ctx, log) }
-				}
+			machine := bootstrap.Machine{
+				Guest: guest, Options: options, Netns: netns, Install: install, Stdin: command.InOrStdin(), Out: out, Log: log,
 			}
-			missing := missingPackages(needs, log)
-			if install && len(missing) > 0 {
-				if err := installPackages(command.Context(), missing, command.InOrStdin(), out, log); err != nil {
-					return interruptedOr(command.Context(), exit.Hosts.Wrap(err))
-				}
-				missing = missingPackages(needs, log)
-			}
-			var err error
-			if guest == guestJeOS || len(missing) == 0 { // JeOS needs none of them to be built
-				err = build(command.Context())
-			}
-			if len(missing) > 0 {
-				err = errors.Join(err, fmt.Errorf("packages are missing; install them: %s", shellLine(installCommand(missing, os.Geteuid()))))
-			}
-			if err != nil {
+			if err := machine.Prepare(command.Context()); err != nil {
 				return interruptedOr(command.Context(), exit.Hosts.Wrap(err))
 			}
 			return nil
@@ -140,7 +90,7 @@ if runs fail without it. What is installed stays.`,
 	flags.BoolVar(&install, "install", false, "install missing programs with apt-get")
 	flags.BoolVar(&netns, "netns", false, "also check for the programs that netns labs need")
 	flags.BoolVarP(&quiet, "quiet", "q", false, "print only warnings and errors")
-	flags.StringVar(&guest, "guest", guestJeOS, "which `guest` to build: jeos or debian")
+	flags.StringVar(&guest, "guest", bootstrap.JeOS, "which `guest` to build: jeos or debian")
 	flags.StringVar(&options.Kernel, "kernel", "", "bzImage to use instead of the distribution's package")
 	flags.StringVar(&options.Modules, "modules", "", "that kernel's modules: `folder` lib/modules/RELEASE")
 	flags.StringVar(&options.Busybox, "busybox", "", "static busybox to use")
@@ -172,7 +122,7 @@ func (h *hostsFlags) mend(command *cobra.Command, log *slog.Logger, install bool
 	if err != nil {
 		return err
 	}
-	report, err := controller.Fix(command.Context(), q, h.sinks(command), log, install)
+	report, err := controller.Fix(command.Context(), q, display.Messages(command.ErrOrStderr()), log, install)
 	if err != nil {
 		return interruptedOr(command.Context(), err)
 	}
@@ -183,30 +133,11 @@ func (h *hostsFlags) mend(command *cobra.Command, log *slog.Logger, install bool
 	return failedChecks(report, err)
 }
 
-// buildJeOS makes JeOS, or finds it.
-func buildJeOS(ctx context.Context, o jeos.Options, log *slog.Logger) error {
-	o.Logger = log
-	image, err := jeos.Build(ctx, o)
-	if err == nil {
-		log.Info("guest image is ready", "kernel", image.Kernel, "initrd", image.Initrd)
-	}
-	return err
-}
-
-// buildDebian makes the Debian guest.
-func buildDebian(ctx context.Context, log *slog.Logger) error {
-	image, err := debian.Build(ctx, debian.Options{Logger: log})
-	if err == nil {
-		log.Info("guest image is ready", "disk", image.Disk, "kernel", image.Kernel, "initrd", image.Initrd)
-	}
-	return err
-}
-
 // checkGuestFlags rejects an unknown guest, and an incomplete set of the user's own files
 // of JeOS.
 func checkGuestFlags(guest string, o jeos.Options) error {
-	if guest != guestJeOS && guest != guestDebian {
-		return wrongArgument("--guest: got %s, want %s or %s", guest, guestJeOS, guestDebian)
+	if guest != bootstrap.JeOS && guest != bootstrap.Debian {
+		return wrongArgument("--guest: got %s, want %s or %s", guest, bootstrap.JeOS, bootstrap.Debian)
 	}
 	var given, missing []string
 	for _, f := range []struct{ name, value string }{
@@ -218,7 +149,7 @@ func checkGuestFlags(guest string, o jeos.Options) error {
 			missing = append(missing, f.name)
 		}
 	}
-	if len(given) > 0 && guest != guestJeOS {
+	if len(given) > 0 && guest != bootstrap.JeOS {
 		return wrongArgument("%s: of JeOS, but --guest is %s", strings.Join(given, ", "), guest)
 	}
 	if len(given) > 0 && len(missing) > 0 {
@@ -234,81 +165,3 @@ func interruptedOr(ctx context.Context, err error) error {
 	}
 	return err
 }
-
-// needed says which requirements there are besides QEMU's.
-type needed struct {
-	netns bool   // those of labs of network namespaces
-	guest string // those of building this guest
-}
-
-// missingPackages logs whether each requirement is installed, and returns the packages
-// of those that are not.
-func missingPackages(n needed, log *slog.Logger) []string {
-	var missing []string
-	for _, r := range requirements {
-		if r.netns && !n.netns || r.guest != "" && r.guest != n.guest || r.user && os.Geteuid() == 0 {
-			continue
-		}
-		path, err := findProgram(r.program)
-		if err != nil {
-			log.Warn("program is missing", "program", r.program, "package", r.packageName)
-			missing = append(missing, r.packageName)
-			continue
-		}
-		log.Info("program found", "program", path)
-	}
-	return missing
-}
-
-// findProgram also looks in the sbin folders, which may not be in the user's PATH.
-func findProgram(name string) (string, error) {
-	path, err := exec.LookPath(name)
-	for _, dir := range []string{"/usr/sbin", "/sbin"} {
-		if err != nil {
-			path, err = exec.LookPath(dir + "/" + name)
-		}
-	}
-	return path, err
-}
-
-// installPackages runs apt-get. It updates the package lists only when the first try
-// fails: they may be missing or old.
-func installPackages(ctx context.Context, packages []string, stdin io.Reader, out io.Writer, log *slog.Logger) error {
-	command := installCommand(packages, os.Geteuid())
-	for _, program := range command[:slices.Index(command, "install")] {
-		if _, err := exec.LookPath(program); err != nil {
-			return fmt.Errorf("%s is not installed; install these packages: %s", program, strings.Join(packages, " "))
-		}
-	}
-	run := func(args []string) error {
-		log.Info("running", "command", shellLine(args))
-		cmd := exec.CommandContext(ctx, args[0], args[1:]...)
-		cmd.Env = append(os.Environ(), "DEBIAN_FRONTEND=noninteractive")
-		cmd.Stdin, cmd.Stdout, cmd.Stderr = stdin, out, out
-		return cmd.Run()
-	}
-	err := run(command)
-	if err != nil && ctx.Err() == nil {
-		update := append(slices.Clone(command[:slices.Index(command, "install")]), "update")
-		if err := run(update); err != nil {
-			log.Warn("package lists were not updated", "error", err)
-		}
-		err = run(command)
-	}
-	if err != nil {
-		return fmt.Errorf("install %s: %s: %w", strings.Join(packages, " "), shellLine(command), err)
-	}
-	return nil
-}
-
-// installCommand is the command line that installs packages.
-func installCommand(packages []string, euid int) []string {
-	command := append([]string{"apt-get", "install", "--yes", "--no-install-recommends"}, packages...)
-	if euid != 0 {
-		command = append([]string{"sudo"}, command...)
-	}
-	return command
-}
-
-// shellLine is a command as typed in a shell; none of ours needs quotes.
-func shellLine(args []string) string { return strings.Join(args, " ") }

@@ -11,9 +11,10 @@ import (
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
 
-	"github.com/mhmig/mhmig/lang/diag"
+	"github.com/mhmig/mhmig/lang/printable"
 	"github.com/mhmig/mhmig/runtime/check"
 	"github.com/mhmig/mhmig/runtime/controller"
+	"github.com/mhmig/mhmig/runtime/controller/display"
 	"github.com/mhmig/mhmig/runtime/exit"
 	"github.com/mhmig/mhmig/runtime/terminal"
 )
@@ -43,15 +44,6 @@ func (h *hostsFlags) request() (controller.Request, error) {
 		Hosts: h.hosts, Lab: controller.Lab{Options: h.lab.options(), Own: h.lab.wantsOwnLab()},
 		Results: h.results, DefaultConfig: shippedConfig, Libraries: set,
 	}, err
-}
-
-// sinks are the outputs of a command.
-func (h *hostsFlags) sinks(command *cobra.Command) controller.Sinks {
-	return controller.Sinks{
-		Warn: func(l diag.List) { _ = diag.Render(command.ErrOrStderr(), l, terminal.Coloured(os.Stderr)) },
-		Note: func(line string) { fmt.Fprintln(command.ErrOrStderr(), "mhmig:", line) },
-		Busy: func(what string) func() { return waitFor(command, what).Done },
-	}
 }
 
 // checkFlags is one call of mhmig check: its flags.
@@ -120,13 +112,13 @@ func (c *checkFlags) run(command *cobra.Command) error {
 	if err != nil {
 		return err
 	}
-	report, err := controller.Check(command.Context(), q, c.sinks(command), slog.New(slog.DiscardHandler))
+	report, err := controller.Check(command.Context(), q, display.Messages(command.ErrOrStderr()), slog.New(slog.DiscardHandler))
 	if err != nil {
 		return err
 	}
 	err = flushed(command, func(out io.Writer) error {
 		if c.format == "json" {
-			return writeJSON(out, report)
+			return printable.WriteJSON(out, report)
 		}
 		report.WriteText(out, terminal.Width(os.Stdout), terminal.Coloured(os.Stdout))
 		return nil

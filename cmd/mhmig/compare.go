@@ -9,6 +9,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/mhmig/mhmig/lang/printable"
 	"github.com/mhmig/mhmig/runtime/compare"
 	"github.com/mhmig/mhmig/runtime/exit"
 	"github.com/mhmig/mhmig/runtime/result"
@@ -21,7 +22,7 @@ const resultsDir = "mhmig-results"
 var comparisonWriters = map[string]func(io.Writer, *compare.Report) error{
 	"text": func(w io.Writer, r *compare.Report) error { r.WriteText(w); return nil },
 	"md":   func(w io.Writer, r *compare.Report) error { r.WriteMarkdown(w); return nil },
-	"json": func(w io.Writer, r *compare.Report) error { return writeJSON(w, r) },
+	"json": func(w io.Writer, r *compare.Report) error { return printable.WriteJSON(w, r) },
 }
 
 func newCompareCommand() *cobra.Command {

@@ -52,10 +52,10 @@ func (s *configFlags) options() cartesian.Options {
 func (s *configFlags) extras() []cartesian.Extra {
 	var extras []cartesian.Extra
 	for i, text := range s.filters {
-		extras = append(extras, cartesian.Extra{Name: flagName("filter", i), Text: text})
+		extras = append(extras, cartesian.Extra{Name: fmt.Sprintf("--filter %d", i+1), Text: text})
 	}
 	for i, text := range s.params {
-		extras = append(extras, cartesian.Extra{Name: flagName("param", i), Text: text, Param: true})
+		extras = append(extras, cartesian.Extra{Name: fmt.Sprintf("--param %d", i+1), Text: text, Param: true})
 	}
 	return extras
 }
@@ -71,17 +71,4 @@ func (s *configFlags) parse() (*cartesian.Config, error) {
 		return nil, exit.Usage.Wrap(err)
 	}
 	return config, nil
-}
-
-// flagName is the name of a repeatable flag in errors.
-func flagName(flag string, i int) string { return fmt.Sprintf("--%s %d", flag, i+1) }
-
-// isFlag reports whether a place is in a flag, not in a file.
-func (s *configFlags) isFlag(place string) bool {
-	for i := range max(len(s.filters), len(s.params)) {
-		if place == flagName("filter", i) || place == flagName("param", i) {
-			return true
-		}
-	}
-	return false
 }

@@ -2,21 +2,7 @@
 
 package main
 
-import (
-	"context"
-	"errors"
-	"fmt"
-	"io"
-	"os"
-
-	"github.com/spf13/cobra"
-	"golang.org/x/term"
-
-	"github.com/mhmig/mhmig/lang/printable"
-	"github.com/mhmig/mhmig/runtime/attach"
-	"github.com/mhmig/mhmig/runtime/exit"
-	"github.com/mhmig/mhmig/runtime/terminal"
-)
+import "github.com/spf13/cobra"
 
 func newConsoleCommand() *cobra.Command {
 	var a attachFlags
@@ -35,36 +21,9 @@ a second.`,
 			if err != nil {
 				return err
 			}
-			return joinConsole(c.Context(), vm, c.ErrOrStderr())
+			return vm.JoinConsole(c.Context(), c.ErrOrStderr())
 		},
 	}
 	a.flags(c)
 	return c
-}
-
-// joinConsole connects standard input and output with a VM's console.
-func joinConsole(ctx context.Context, vm *attach.Endpoint, stderr io.Writer) (err error) {
-	console, err := vm.Console(ctx)
-	if err != nil {
-		return err
-	}
-	defer func() { err = errors.Join(err, console.Close()) }()
-	if console.Before == "" {
-		fmt.Fprintln(stderr, "mhmig: no console output yet")
-	}
-	fmt.Fprintf(stderr, "mhmig: console of %s@%s: the guest's account is %s\n", vm.VM, vm.Host, printable.Line(vm.Account()))
-	keys := terminal.NewKeyboard(os.Stdin, os.Stdout)
-	if !term.IsTerminal(int(os.Stdin.Fd())) {
-		return console.Talk(ctx, keys, escapeCommands(os.Stdout), false)
-	}
-	cooked, err := term.MakeRaw(int(os.Stdin.Fd()))
-	if err != nil {
-		return exit.Hosts.Wrap(err)
-	}
-	defer func() {
-		_ = term.Restore(int(os.Stdin.Fd()), cooked)
-		fmt.Fprintln(stderr)
-	}()
-	fmt.Fprint(stderr, "mhmig: Ctrl-] detaches\r\n")
-	return console.Talk(ctx, keys, os.Stdout, true)
 }

@@ -18,6 +18,7 @@ import (
 	"github.com/mhmig/mhmig/lang/library/project"
 	"github.com/mhmig/mhmig/lang/star"
 	"github.com/mhmig/mhmig/runtime/controller"
+	"github.com/mhmig/mhmig/runtime/controller/display"
 	"github.com/mhmig/mhmig/runtime/exit"
 	"github.com/mhmig/mhmig/runtime/result"
 	"github.com/mhmig/mhmig/runtime/run"
@@ -37,6 +38,7 @@ type execFlags struct {
 	format  string // of a report to stdout
 	verbose bool
 	limits  star.Limits // of the scenario's Starlark
+	session bool        // there is no scenario, but a user at a prompt
 
 	keyboard *terminal.Keyboard
 }
@@ -188,15 +190,16 @@ func (e *execFlags) run(ctx context.Context, command *cobra.Command) error {
 	if err != nil {
 		return err
 	}
-	view := &view{execFlags: e, command: command, out: command.ErrOrStderr(), close: func() {}}
 	if e.dryRun {
-		return e.preview(ctx, q, view)
+		return preview(ctx, q, command)
 	}
-	outcome, err := controller.Run(ctx, q, view.sinks())
-	view.close()
+	view := display.New(command.OutOrStdout(), command.ErrOrStderr(), e.keyboard)
+	view.JSON, view.Verbose, view.Pause = e.json, e.verbose, e.pause
+	outcome, err := controller.Run(ctx, q, view.Sinks())
+	view.Close()
 	switch {
 	case outcome.Nothing != "":
-		fmt.Fprintln(view.stderr(), "nothing to do:", outcome.Nothing)
+		fmt.Fprintln(command.ErrOrStderr(), "nothing to do:", outcome.Nothing)
 	case outcome.Dir != "" && !e.json:
 		err = errors.Join(err, exit.Usage.Default(writeFinal(e.format, outcome.Dir)))
 	}
@@ -223,9 +226,16 @@ func (e *execFlags) request() (controller.Request, error) {
 	q.DefaultConfig, q.Load = shippedConfig, func(ctx context.Context, path string) (*star.Scenario, error) {
 		return loadScenario(ctx, q.Libraries, e.limits, path)
 	}
+	if e.session {
+		q.Scenario = "session"
+		q.Load = func(context.Context, string) (*star.Scenario, error) { return &star.Scenario{Path: q.Scenario}, nil }
+	}
 	q.Execute = func(ctx context.Context, x controller.Execution) run.Verdict {
-		options := builtins.Options{Failed: x.Failed, Limits: e.limits}
-		if e.keyboard.IsInteractive() {
+		options := builtins.Options{Failed: x.Failed, Limits: e.limits, Session: e.session}
+		switch {
+		case e.session:
+			options.Prompt = func(ctx context.Context) (builtins.Prompt, error) { return e.sessionPrompt(ctx, x.Mask) }
+		case e.keyboard.IsInteractive():
 			options.Prompt = func(ctx context.Context) (builtins.Prompt, error) { return e.keyboard.Prompt(ctx, x.Mask) }
 		}
 		return builtins.Run(ctx, x.Bed, x.Scenario, options)
@@ -240,24 +250,25 @@ func loadScenario(ctx context.Context, libraries library.Set, limits star.Limits
 		return nil, err
 	}
 	loader := &star.Loader{Predeclared: predeclared, Libraries: libraries, Limits: limits, Print: func(at, message string) {
-		terminal.WriteLines(escapeCommands(os.Stderr), "", at+": "+message, terminal.Width(os.Stderr))
+		terminal.WriteLines(terminal.Escaped(os.Stderr), "", at+": "+message, terminal.Width(os.Stderr))
 	}}
 	return loader.Scenario(ctx, path)
 }
 
 // preview shows what a run would do.
-func (e *execFlags) preview(ctx context.Context, q controller.Request, view *view) error {
-	plan, err := controller.NewPlan(ctx, q, view.sinks())
+func preview(ctx context.Context, q controller.Request, command *cobra.Command) error {
+	stderr := command.ErrOrStderr()
+	plan, err := controller.NewPlan(ctx, q, display.Messages(stderr))
 	if err != nil {
 		return err
 	}
 	if plan.NothingFailed {
-		fmt.Fprintln(view.stderr(), "nothing to do: nothing failed in", filepath.Join(q.Results, result.LatestLink))
+		fmt.Fprintln(stderr, "nothing to do: nothing failed in", filepath.Join(q.Results, result.LatestLink))
 		return nil
 	}
-	preview, err := plan.Preview(ctx)
+	would, err := plan.Preview(ctx)
 	if err != nil {
 		return err
 	}
-	return e.show(view.command.OutOrStdout(), view.stderr(), preview)
+	return would.WriteText(command.OutOrStdout(), stderr)
 }

@@ -5,7 +5,6 @@ package main
 import (
 	"errors"
 	"fmt"
-	"io"
 	"os"
 	"slices"
 	"strings"
@@ -14,28 +13,19 @@ import (
 	"github.com/spf13/pflag"
 
 	"github.com/mhmig/mhmig/lang/diag"
-	"github.com/mhmig/mhmig/lang/printable"
 	"github.com/mhmig/mhmig/lang/star"
 	"github.com/mhmig/mhmig/runtime/exit"
 	"github.com/mhmig/mhmig/runtime/result"
-	"github.com/mhmig/mhmig/runtime/run"
 	"github.com/mhmig/mhmig/runtime/task"
 	"github.com/mhmig/mhmig/runtime/terminal"
 )
-
-// argumentError is a wrong flag or argument: its message refers to --help.
-type argumentError struct{ err error }
-
-func (e *argumentError) Error() string     { return e.err.Error() }
-func (e *argumentError) Unwrap() error     { return e.err }
-func (*argumentError) ExitCode() exit.Code { return exit.Usage }
 
 // wrongArguments marks err as an argument error; it may be nil.
 func wrongArguments(err error) error {
 	if err == nil {
 		return nil
 	}
-	return &argumentError{err}
+	return &exit.ArgumentError{Err: err}
 }
 
 // wrongArgument is fmt.Errorf for an argument error.
@@ -43,18 +33,10 @@ func wrongArgument(format string, args ...any) error {
 	return wrongArguments(fmt.Errorf(format, args...))
 }
 
-// writeError writes an error message.
-func writeError(w io.Writer, err error) {
-	fmt.Fprintf(w, "mhmig: %s\n", printable.Lines(err.Error()))
-}
-
-// errorWriter returns writeError with its writer.
-func errorWriter(w io.Writer) func(error) { return func(err error) { writeError(w, err) } }
-
 // printError prints the error of a command. For a wrong flag or argument it refers to
 // --help, for an unexpected error it asks for a report.
 func printError(stderr *os.File, command *cobra.Command, err error) {
-	w := escapeCommands(stderr)
+	w := terminal.Escaped(stderr)
 	if list := diag.Of(err); len(list) > 0 {
 		_ = diag.Render(w, list, terminal.Coloured(stderr))
 		return
@@ -65,42 +47,15 @@ func printError(stderr *os.File, command *cobra.Command, err error) {
 		terminal.Failure(w, failure, terminal.Width(stderr))
 		return
 	}
-	for _, err := range unreported(err) {
-		writeError(w, err)
+	for _, err := range exit.Unreported(err) {
+		terminal.WriteError(w, err)
 	}
-	switch _, wrong := errors.AsType[*argumentError](err); {
+	switch _, wrong := errors.AsType[*exit.ArgumentError](err); {
 	case wrong && exit.Of(err) == exit.Usage:
 		fmt.Fprintf(w, "see %s --help\n", command.CommandPath())
 	case exit.Of(err) == exit.Internal:
 		fmt.Fprintln(w, "this error is unexpected and may be a bug in mhmig: please report it")
 	}
-}
-
-// unreported splits an error into those that were not printed yet.
-func unreported(err error) []error {
-	if err == nil || errors.Is(err, run.ErrInterrupted) && !isJoined(err) {
-		return nil // reported when it happened
-	}
-	switch judged := err.(type) {
-	case *exit.Error:
-		return unreported(judged.Err)
-	case *argumentError:
-		return unreported(judged.err)
-	}
-	if !isJoined(err) {
-		return []error{err}
-	}
-	var all []error
-	for _, part := range err.(interface{ Unwrap() []error }).Unwrap() {
-		all = append(all, unreported(part)...)
-	}
-	return all
-}
-
-// isJoined reports whether err is of errors.Join, without a message of its own.
-func isJoined(err error) bool {
-	joined, ok := err.(interface{ Unwrap() []error })
-	return ok && errors.Join(joined.Unwrap()...).Error() == err.Error()
 }
 
 // arguments accepts minimum to maximum arguments.

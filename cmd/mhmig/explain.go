@@ -4,14 +4,11 @@ package main
 
 import (
 	"bufio"
-	"bytes"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
 	"os"
 	"path/filepath"
-	"strings"
 
 	"github.com/spf13/cobra"
 
@@ -109,7 +106,7 @@ func (e *explainFlags) explainVariant(command *cobra.Command, config *cartesian.
 	}
 	wait.Done()
 	if err != nil {
-		return notOneVariant(err)
+		return exit.Usage.Wrap(explain.NotOne(err))
 	}
 	if one {
 		history, near := all.Param(key)
@@ -124,36 +121,11 @@ func (e *explainFlags) explainVariant(command *cobra.Command, config *cartesian.
 	}
 	return flushed(command, func(out io.Writer) error {
 		if e.json {
-			return writeJSON(out, all)
+			return printable.WriteJSON(out, all)
 		}
 		explain.Params(out, all, one)
 		return nil
 	})
-}
-
-// notOneVariant is the error of a filter that does not leave exactly one variant.
-func notOneVariant(err error) error {
-	if several, ok := errors.AsType[*cartesian.SeveralError](err); ok {
-		var b strings.Builder
-		fmt.Fprintf(&b, "%v:\n", err)
-		for _, name := range several.Names {
-			fmt.Fprintf(&b, "  %s\n", printable.Line(name))
-		}
-		if several.More {
-			b.WriteString("  ...\n")
-		}
-		b.WriteString("give one of these names, or add labels")
-		if several.Hint != "" {
-			fmt.Fprintf(&b, ", such as %q", several.Hint)
-		}
-		return exit.Usage.Wrap(errors.New(b.String()))
-	}
-	if none, ok := errors.AsType[*cartesian.NoneError](err); ok {
-		var b strings.Builder
-		explain.Absence(&b, none.Absence)
-		return exit.Usage.Wrap(errors.New(strings.TrimRight(b.String(), "\n")))
-	}
-	return exit.Usage.Wrap(err)
 }
 
 func (e *explainFlags) explainAbsence(command *cobra.Command, config *cartesian.Config) error {
@@ -165,7 +137,7 @@ func (e *explainFlags) explainAbsence(command *cobra.Command, config *cartesian.
 	}
 	return flushed(command, func(out io.Writer) error {
 		if e.json {
-			return writeJSON(out, absence)
+			return printable.WriteJSON(out, absence)
 		}
 		explain.Absence(out, absence)
 		return nil
@@ -176,24 +148,4 @@ func (e *explainFlags) explainAbsence(command *cobra.Command, config *cartesian.
 func flushed(command *cobra.Command, write func(io.Writer) error) error {
 	out := bufio.NewWriterSize(command.OutOrStdout(), 1<<16)
 	return flush(out, write(out))
-}
-
-func writeJSONLine(out io.Writer, x any) error { return encodeJSON(out, x, "") }
-
-func writeJSON(out io.Writer, x any) error { return encodeJSON(out, x, "  ") }
-
-func encodeJSON(out io.Writer, x any, indent string) error {
-	var b bytes.Buffer
-	encoder := json.NewEncoder(&b)
-	encoder.SetEscapeHTML(false)
-	encoder.SetIndent("", indent)
-	if err := encoder.Encode(x); err != nil {
-		return err
-	}
-	for line := range bytes.Lines(b.Bytes()) {
-		if _, err := out.Write(append(printable.JSON(bytes.TrimSuffix(line, []byte("\n"))), '\n')); err != nil {
-			return err
-		}
-	}
-	return nil
 }

@@ -9,6 +9,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/mhmig/mhmig/lang/printable"
 	"github.com/mhmig/mhmig/runtime/exit"
 	"github.com/mhmig/mhmig/runtime/history"
 	"github.com/mhmig/mhmig/runtime/terminal"
@@ -69,7 +70,7 @@ deleted: it is rebuilt.`,
 
 func (t *historyFlags) print(command *cobra.Command) error {
 	ctx := command.Context()
-	notice := errorWriter(command.ErrOrStderr())
+	notice := func(err error) { terminal.WriteError(command.ErrOrStderr(), err) }
 	if t.rebuild {
 		if err := history.Rebuild(ctx, t.results, notice); err != nil {
 			return exit.Usage.Wrap(err)
@@ -96,7 +97,7 @@ func show[T any](command *cobra.Command, format string, write func(io.Writer, []
 	return flushed(command, func(out io.Writer) error {
 		switch {
 		case format == "json":
-			return writeJSON(out, all)
+			return printable.WriteJSON(out, all)
 		case len(all) == 0:
 			fmt.Fprintf(command.ErrOrStderr(), "mhmig: no %s\n", what)
 		default:

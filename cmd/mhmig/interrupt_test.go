@@ -485,13 +485,19 @@ func (r *running) output() string {
 // await waits until the output has the words.
 func (r *running) await(words string) {
 	r.t.Helper()
+	r.awaitIn(0, words)
+}
+
+// awaitIn waits until the output has words behind its first bytes.
+func (r *running) awaitIn(from int, words string) {
+	r.t.Helper()
 	ctx, cancel := context.WithTimeoutCause(r.t.Context(), patience, fmt.Errorf("%v are over", patience))
 	defer cancel()
 	for {
 		r.mu.Lock()
 		text, changed := r.text.String(), r.changed
 		r.mu.Unlock()
-		if strings.Contains(text, words) {
+		if strings.Contains(text[from:], words) {
 			return
 		}
 		select {

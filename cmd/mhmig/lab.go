@@ -3,19 +3,14 @@
 package main
 
 import (
-	"context"
 	"errors"
 	"fmt"
 	"io"
 	"log/slog"
 	"math"
 	"os"
-	"os/signal"
 	"path/filepath"
 	"strings"
-	"syscall"
-	"text/tabwriter"
-	"time"
 
 	"github.com/spf13/cobra"
 	"golang.org/x/term"
@@ -65,7 +60,7 @@ func newLabUpCommand() *cobra.Command {
 			if err != nil {
 				return exit.Hosts.Wrap(err)
 			}
-			return describeLab(c.OutOrStdout(), s)
+			return s.WriteText(c.OutOrStdout())
 		},
 	}
 	wanted.flags(c.Flags())
@@ -83,7 +78,7 @@ func newLabStatusCommand() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			if err := describeLab(c.OutOrStdout(), s); err != nil {
+			if err := s.WriteText(c.OutOrStdout()); err != nil {
 				return err
 			}
 			if err := s.Check(c.Context()); err != nil {
@@ -111,7 +106,7 @@ running or paused. --run names the run.`,
 			if err != nil {
 				return err
 			}
-			status, err := login(c.Context(), s, args[0], strings.Join(args[1:], " "))
+			status, err := s.LoginHere(c.Context(), args[0], strings.Join(args[1:], " "))
 			switch {
 			case err != nil:
 				return exit.Hosts.Wrap(err)
@@ -185,30 +180,16 @@ func newLabServeCommand() *cobra.Command {
 
 // labForSSH returns the lab of a run, "" for the lab that is up, else the latest run's.
 func labForSSH(run string) (*lab.State, error) {
-	if run == "" {
-		up, err := findLab()
-		if !errors.Is(err, lab.ErrDown) {
-			return up, err
+	if run != "" {
+		return hostsfile.FindLab(run)
+	}
+	up, err := findLab()
+	if errors.Is(err, lab.ErrDown) {
+		if latest, gone := hostsfile.FindLab(filepath.Join(resultsDir, result.LatestLink)); gone == nil {
+			return latest, nil
 		}
-		if how, unread := hostsfile.Load(filepath.Join(resultsDir, result.LatestLink)); unread == nil && how.Lab != nil {
-			if s, gone := lab.At(how.Lab.Dir, how.Lab.ID); gone == nil {
-				return s, nil
-			}
-		}
-		return nil, err
 	}
-	how, err := hostsfile.Load(run)
-	if err != nil {
-		return nil, exit.Usage.Wrap(err)
-	}
-	if how.Lab == nil {
-		return nil, exit.Usage.Wrap(fmt.Errorf("%s: its hosts were not a lab: use ssh", run))
-	}
-	s, err := lab.At(how.Lab.Dir, how.Lab.ID)
-	if err != nil {
-		return nil, exit.Failed.Wrap(fmt.Errorf("%s: its lab has ended: %w", run, err))
-	}
-	return s, nil
+	return up, err
 }
 
 // findLab returns the lab that is up, or an error with exit status 1.
@@ -220,72 +201,4 @@ func findLab() (*lab.State, error) {
 		return nil, exit.Hosts.Wrap(err)
 	}
 	return s, nil
-}
-
-// describeLab prints the lab's hosts and how to log in.
-func describeLab(w io.Writer, s *lab.State) error {
-	fmt.Fprintf(w, "The %s lab is up since %s (process %d).\n\n", s.Kind, s.Since.Local().Format(time.DateTime), s.PID)
-	t := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
-	fmt.Fprintln(t, "HOST\tADDRESS\tPORT\tSTATE FOLDER")
-	for _, e := range s.Hosts {
-		fmt.Fprintf(t, "%s\t%s\t%d\t%s\n", e.Name, e.Address, e.Port, e.StateDir)
-	}
-	fmt.Fprintln(t)
-	fmt.Fprintf(t, "shared folder:\t%s\n", s.Params()["images_base_dir"])
-	fmt.Fprintf(t, "log in:\tmhmig lab ssh %s\n", s.Hosts[0].Name)
-	fmt.Fprintf(t, "or, for scp, rsync, …:\tssh -F %s %s\n", s.SSHConfig(), s.Hosts[0].Name)
-	fmt.Fprintf(t, "end the lab:\tmhmig lab down\n")
-	return t.Flush()
-}
-
-// login runs a command or a shell on a host of the lab with this process's standard
-// streams, and returns the exit status.
-func login(ctx context.Context, s *lab.State, host, command string) (status int, err error) {
-	l := lab.Login{Command: command, Stdin: os.Stdin, Stdout: os.Stdout, Stderr: os.Stderr}
-	tty := int(os.Stdin.Fd())
-	if command != "" || !term.IsTerminal(tty) {
-		return s.Login(ctx, host, l)
-	}
-	columns, rows, err := term.GetSize(tty)
-	if err != nil {
-		return 0, fmt.Errorf("get the terminal's size: %w", err)
-	}
-	before, err := term.MakeRaw(tty)
-	if err != nil {
-		return 0, fmt.Errorf("set the terminal to raw mode: %w", err)
-	}
-	defer func() { _ = term.Restore(tty, before) }()
-	resized, stop := watchSize(tty)
-	defer stop()
-	l.Terminal = &lab.Terminal{Type: os.Getenv("TERM"), Size: lab.Size{Columns: columns, Rows: rows}, Resized: resized}
-	return s.Login(ctx, host, l)
-}
-
-// watchSize reports each new size of a terminal until stop.
-func watchSize(tty int) (sizes <-chan lab.Size, stop func()) {
-	resized := make(chan lab.Size)
-	signals, ended := make(chan os.Signal, 1), make(chan struct{})
-	signal.Notify(signals, syscall.SIGWINCH)
-	go func() {
-		for {
-			select {
-			case <-signals:
-			case <-ended:
-				return
-			}
-			columns, rows, err := term.GetSize(tty)
-			if err != nil {
-				continue
-			}
-			select {
-			case resized <- lab.Size{Columns: columns, Rows: rows}:
-			case <-ended:
-				return
-			}
-		}
-	}()
-	return resized, func() {
-		signal.Stop(signals)
-		close(ended)
-	}
 }

@@ -3,17 +3,10 @@
 package main
 
 import (
-	"cmp"
 	"errors"
 	"fmt"
-	"io"
-	"maps"
 	"math"
 	"os"
-	"path/filepath"
-	"slices"
-	"strings"
-	"text/tabwriter"
 
 	"github.com/spf13/cobra"
 
@@ -67,6 +60,17 @@ func wantProject(c *cobra.Command) (*project.Project, error) {
 		p.Working = func(what string) func() { return waitFor(c, what).Done }
 	}
 	return p, err
+}
+
+// ofProject is the RunE of a command about the project that the working directory is in.
+func ofProject(run func(c *cobra.Command, p *project.Project, args []string) error) func(*cobra.Command, []string) error {
+	return func(c *cobra.Command, args []string) error {
+		p, err := wantProject(c)
+		if err != nil {
+			return err
+		}
+		return run(c, p, args)
+	}
 }
 
 func newLibInitCommand() *cobra.Command {
@@ -124,27 +128,13 @@ by hand.`,
 			if len(args) == 0 {
 				changes, err = p.Sync(c.Context(), review)
 			} else {
-				changes, err = p.Add(c.Context(), args[0], fromHere(p, args[1]), review)
+				changes, err = p.Add(c.Context(), args[0], p.SourceFromHere(args[1]), review)
 			}
 			return showChanges(c, changes, err)
 		},
 	}
 	breakingFlag(c, &review)
 	return c
-}
-
-// fromHere is a source relative to the project's folder, if it was a folder relative to the working directory.
-func fromHere(p *project.Project, source string) string {
-	if path, _ := project.SplitSource(source); project.IsFolder(path) && !filepath.IsAbs(path) {
-		here, err := os.Getwd()
-		if err != nil {
-			return source
-		}
-		if inner, err := filepath.Rel(p.Dir, here); err == nil && inner != "." {
-			return filepath.ToSlash(inner) + "/" + source
-		}
-	}
-	return source
 }
 
 // showChanges reports what an operation has done.
@@ -155,29 +145,7 @@ func showChanges(c *cobra.Command, changes []project.Change, err error) error {
 		}
 		return exit.Usage.Default(err)
 	}
-	out := c.OutOrStdout()
-	for _, change := range changes {
-		switch {
-		case change.From == "":
-			fmt.Fprintf(out, "added @%s %s", change.Name, change.To)
-		case change.To == "":
-			fmt.Fprintf(out, "removed @%s %s", change.Name, change.From)
-		case change.From == change.To:
-			fmt.Fprintf(out, "changed @%s %s", change.Name, change.To)
-		default:
-			fmt.Fprintf(out, "changed @%s %s -> %s", change.Name, change.From, change.To)
-		}
-		if change.By != "" {
-			fmt.Fprintf(out, ", which %s needs", change.By)
-		}
-		fmt.Fprintln(out)
-		for _, line := range change.Breaks {
-			fmt.Fprintln(out, "  "+line)
-		}
-	}
-	if len(changes) == 0 {
-		fmt.Fprintln(out, "nothing to change")
-	}
+	project.WriteChanges(c.OutOrStdout(), changes)
 	return nil
 }
 
@@ -196,14 +164,10 @@ major version, from v1 on, they are an error: nothing is changed without --break
 Exit status: 0 done, 1 a library breaks its users, 2 something else is wrong.`,
 		Example: "  mhmig lib update\n  mhmig lib update net@v2.0.0",
 		Args:    arguments(0, math.MaxInt),
-		RunE: func(c *cobra.Command, args []string) error {
-			p, err := wantProject(c)
-			if err != nil {
-				return err
-			}
+		RunE: ofProject(func(c *cobra.Command, p *project.Project, args []string) error {
 			changes, err := p.Update(c.Context(), args, review)
 			return showChanges(c, changes, err)
-		},
+		}),
 	}
 	breakingFlag(c, &review)
 	return c
@@ -215,14 +179,10 @@ func newLibRemoveCommand() *cobra.Command {
 		Short:   "Remove libraries from the needs of the project",
 		Example: "  mhmig lib remove net",
 		Args:    arguments(1, math.MaxInt),
-		RunE: func(c *cobra.Command, args []string) error {
-			p, err := wantProject(c)
-			if err != nil {
-				return err
-			}
+		RunE: ofProject(func(c *cobra.Command, p *project.Project, args []string) error {
 			changes, err := p.Remove(c.Context(), args)
 			return showChanges(c, changes, err)
-		},
+		}),
 	}
 }
 
@@ -232,34 +192,10 @@ func newLibListCommand() *cobra.Command {
 		Short:   "List the libraries: those that are locked, and folders in place of others",
 		Example: "  mhmig lib list",
 		Args:    arguments(0, 0),
-		RunE: func(c *cobra.Command, _ []string) error {
-			p, err := wantProject(c)
-			if err != nil {
-				return err
-			}
-			return listLibraries(c.OutOrStdout(), p)
-		},
+		RunE: ofProject(func(c *cobra.Command, p *project.Project, _ []string) error {
+			return p.WriteList(c.OutOrStdout())
+		}),
 	}
-}
-
-func listLibraries(w io.Writer, p *project.Project) error {
-	t := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
-	fmt.Fprintln(t, "LIBRARY\tVERSION\tCOMMIT\tSOURCE\tSIGNER")
-	for _, l := range p.Locked() {
-		signer, _, _ := strings.Cut(l.Signer, " ")
-		fmt.Fprintf(t, "@%s\t%s\t%s\t%s\t%s\n", l.Name, l.Version, cmp.Or(short(l.Commit), "-"), l.Source, cmp.Or(signer, "-"))
-	}
-	replaced := p.Replaced()
-	for _, name := range slices.Sorted(maps.Keys(replaced)) {
-		fmt.Fprintf(t, "@%s\t-\t-\t%s (replaced, not verified)\t-\n", name, replaced[name])
-	}
-	return t.Flush()
-}
-
-// short is the beginning of a commit, or of a digest.
-func short(commit string) string {
-	commit = strings.TrimPrefix(commit, "sha256:")
-	return commit[:min(12, len(commit))]
 }
 
 func newLibWhyCommand() *cobra.Command {
@@ -268,11 +204,7 @@ func newLibWhyCommand() *cobra.Command {
 		Short:   "Show who needs a library, and which version",
 		Example: "  mhmig lib why base",
 		Args:    arguments(1, 1),
-		RunE: func(c *cobra.Command, args []string) error {
-			p, err := wantProject(c)
-			if err != nil {
-				return err
-			}
+		RunE: ofProject(func(c *cobra.Command, p *project.Project, args []string) error {
 			chains, err := p.Why(args[0])
 			if err != nil {
 				return exit.Usage.Default(err)
@@ -281,7 +213,7 @@ func newLibWhyCommand() *cobra.Command {
 				fmt.Fprintln(c.OutOrStdout(), chain)
 			}
 			return nil
-		},
+		}),
 	}
 }
 
@@ -291,15 +223,12 @@ func newLibVerifyCommand() *cobra.Command {
 		Short: "Fetch what is locked, and verify all files of all libraries",
 		Long: `Fetch the libraries of mhmig.lock that this machine does not have, and verify all
 files of all of them. Those in mhmig-vendor are verified if there is that folder.
+With allowed signers in mhmig.toml, it is verified again who has signed each of them.
 
 Exit status: 0 all files are what is locked, 1 some are not, 2 something else is wrong.`,
 		Example: "  mhmig lib verify",
 		Args:    arguments(0, 0),
-		RunE: func(c *cobra.Command, _ []string) error {
-			p, err := wantProject(c)
-			if err != nil {
-				return err
-			}
+		RunE: ofProject(func(c *cobra.Command, p *project.Project, _ []string) error {
 			faults, err := p.Verify(c.Context())
 			if err != nil {
 				return exit.Usage.Default(err)
@@ -313,7 +242,7 @@ Exit status: 0 all files are what is locked, 1 some are not, 2 something else is
 			}
 			fmt.Fprintf(c.OutOrStdout(), "libraries verified: %d\n", len(p.Locked()))
 			return nil
-		},
+		}),
 	}
 }
 
@@ -326,16 +255,12 @@ then on they are read there, and verified as before. Without the folder, the cac
 is used again.`,
 		Example: "  mhmig lib vendor",
 		Args:    arguments(0, 0),
-		RunE: func(c *cobra.Command, _ []string) error {
-			p, err := wantProject(c)
-			if err != nil {
-				return err
-			}
+		RunE: ofProject(func(c *cobra.Command, p *project.Project, _ []string) error {
 			if err := p.Vendor(c.Context()); err != nil {
 				return exit.Usage.Default(err)
 			}
 			fmt.Fprintf(c.OutOrStdout(), "libraries copied to %s: %d\n", project.VendorDir, len(p.Locked()))
 			return nil
-		},
+		}),
 	}
 }

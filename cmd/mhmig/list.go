@@ -4,9 +4,7 @@ package main
 
 import (
 	"bufio"
-	"context"
 	"fmt"
-	"io"
 	"os"
 	"path/filepath"
 	"slices"
@@ -16,54 +14,11 @@ import (
 	"github.com/mhmig/mhmig/lang/api"
 	"github.com/mhmig/mhmig/lang/cartesian"
 	"github.com/mhmig/mhmig/lang/diag"
+	"github.com/mhmig/mhmig/lang/explain"
 	"github.com/mhmig/mhmig/runtime/controller"
 	"github.com/mhmig/mhmig/runtime/exit"
 	"github.com/mhmig/mhmig/runtime/terminal"
 )
-
-// A lister writes the variants of a config in one of list's formats, at most limit of
-// them unless that is negative, and reports whether there are any.
-type lister func(ctx context.Context, c *cartesian.Config, out io.Writer, limit int, o cartesian.Options) (bool, error)
-
-// listers are the values of list's --format.
-var listers = map[string]lister{
-	"names":      listLines(cartesian.Names),
-	"shortnames": listLines(cartesian.ShortNames),
-	"jsonl":      listLines(cartesian.JSON),
-	"count":      listCount,
-	"tree":       listTree,
-}
-
-func listLines(format cartesian.Format) lister {
-	return func(ctx context.Context, c *cartesian.Config, out io.Writer, limit int, o cartesian.Options) (bool, error) {
-		n, err := c.Write(ctx, out, format, limit, o)
-		return n > 0, err
-	}
-}
-
-// listCount counts without expanding all variants; with a limit, it expands at most
-// that many.
-func listCount(ctx context.Context, c *cartesian.Config, out io.Writer, limit int, o cartesian.Options) (bool, error) {
-	if limit < 0 {
-		n, err := c.Count(ctx, o)
-		if err != nil {
-			return false, err
-		}
-		_, err = fmt.Fprintln(out, n)
-		return n.Sign() > 0, err
-	}
-	n, err := c.Write(ctx, io.Discard, cartesian.Names, limit, o)
-	if err != nil {
-		return false, err
-	}
-	_, err = fmt.Fprintln(out, n)
-	return n > 0, err
-}
-
-func listTree(ctx context.Context, c *cartesian.Config, out io.Writer, limit int, o cartesian.Options) (bool, error) {
-	n, err := c.WriteTree(ctx, out, limit, o)
-	return n > 0, err
-}
 
 // listFlags is one call of mhmig list: its flags.
 type listFlags struct {
@@ -122,8 +77,8 @@ were added, which removed, and which params changed. --filter, --param and
 // check rejects invalid flags.
 func (l *listFlags) check(command *cobra.Command) error {
 	flags := command.Flags()
-	if _, known := listers[l.format]; !known {
-		return wrongValue("format", l.format, "names", "shortnames", "jsonl", "count", "tree")
+	if !slices.Contains(explain.Lists, l.format) {
+		return wrongValue("format", l.format, explain.Lists...)
 	}
 	if flags.Changed("limit") && l.limit < 0 {
 		return fmt.Errorf("--limit %d: want 0 or more", l.limit)
@@ -184,7 +139,7 @@ func (l *listFlags) list(command *cobra.Command, config *cartesian.Config) error
 	wait := waitFor(command, what)
 	defer wait.Done()
 	out := bufio.NewWriter(wait.Writer(command.OutOrStdout()))
-	some, err := listers[l.format](ctx, config, out, l.limit, options)
+	some, err := explain.List(ctx, config, out, l.format, l.limit, options)
 	if err != nil {
 		return flush(out, exit.Usage.Wrap(err))
 	}

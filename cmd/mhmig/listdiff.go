@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"io"
 	"os"
-	"slices"
 
 	"github.com/spf13/cobra"
 
@@ -15,6 +14,7 @@ import (
 	"github.com/mhmig/mhmig/lang/cartesian"
 	"github.com/mhmig/mhmig/lang/diag"
 	"github.com/mhmig/mhmig/lang/explain"
+	"github.com/mhmig/mhmig/lang/printable"
 	"github.com/mhmig/mhmig/runtime/exit"
 	"github.com/mhmig/mhmig/runtime/terminal"
 )
@@ -23,35 +23,21 @@ import (
 func (l *listFlags) compare(command *cobra.Command) error {
 	older := l.configFlags
 	older.config = l.diff
-	configs := make([]*cartesian.Config, 2)
-	faults := make([]diag.List, 2) // of each config
+	before, errBefore := older.parse()
+	after, errAfter := l.parse()
+	if err := diag.Join(errBefore, errAfter); err != nil {
+		return exit.Usage.Default(err)
+	}
 	var remarks diag.List
-	var errs []error
-	for i, s := range []configFlags{older, l.configFlags} {
-		config, err := s.parse()
-		if err != nil {
-			errs = append(errs, err)
-			continue
-		}
-		configs[i] = config
-		if l.strict {
-			faults[i] = api.Faults(config, s.extras())
-		} else {
-			remarks = append(remarks, api.Warnings(config, s.extras())...)
-		}
+	if !l.strict {
+		remarks = api.DiffWarnings(before, after, l.extras())
+	} else if faults := api.DiffFaults(before, after, l.extras()); len(faults) > 0 {
+		return exit.Usage.Wrap(faults)
 	}
-	if len(errs) == 0 {
-		errs = append(errs, asError(l.mergeFaults(faults[0], faults[1])))
-	}
-	if err := oneError(errs); err != nil {
-		return err
-	}
-	remarks.Sort()
-	remarks = slices.Compact(remarks) // --filter is of both
 	if err := diag.Render(command.ErrOrStderr(), remarks, terminal.Coloured(os.Stderr)); err != nil {
 		return err
 	}
-	d := &cartesian.Diff{Old: configs[0], New: configs[1], Options: l.options(), Limit: l.maxVariants}
+	d := &cartesian.Diff{Old: before, New: after, Options: l.options(), Limit: l.maxVariants}
 	wait := waitFor(command, "comparing variants")
 	defer wait.Done()
 	return flushed(command, func(out io.Writer) error {
@@ -66,7 +52,7 @@ func (l *listFlags) compare(command *cobra.Command) error {
 			}
 			if l.format != "jsonl" {
 				changes.Add(difference)
-			} else if err := writeJSONLine(out, difference); err != nil {
+			} else if err := printable.WriteJSONLine(out, difference); err != nil {
 				return err
 			}
 		}
@@ -75,43 +61,4 @@ func (l *listFlags) compare(command *cobra.Command) error {
 		}
 		return nil
 	})
-}
-
-// mergeFaults merges the faults of two configs. A fault of a filter that only one config
-// has is no fault: the difference is what is compared.
-func (l *listFlags) mergeFaults(older, newer diag.List) diag.List {
-	both := slices.Clone(newer)
-	for _, d := range older {
-		if !slices.ContainsFunc(newer, d.Same) {
-			both = append(both, d)
-		}
-	}
-	both = slices.DeleteFunc(both, func(d diag.Diagnostic) bool {
-		ofBoth := slices.ContainsFunc(older, d.Same) && slices.ContainsFunc(newer, d.Same)
-		return l.isFlag(d.Pos.File) && !ofBoth
-	})
-	both.Sort()
-	return both
-}
-
-// asError is l as an error, nil if it is empty.
-func asError(l diag.List) error {
-	if len(l) == 0 {
-		return nil
-	}
-	return exit.Usage.Wrap(l)
-}
-
-// oneError joins errors; diagnostics are sorted by position.
-func oneError(errs []error) error {
-	var all diag.List
-	for _, err := range errs {
-		if list := diag.Of(err); err != nil && list == nil {
-			return err
-		} else if list != nil {
-			all = append(all, list...)
-		}
-	}
-	all.Sort()
-	return asError(slices.Compact(all))
 }

@@ -7,7 +7,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"os"
 	"os/signal"
 	"strings"
@@ -17,7 +16,6 @@ import (
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
 
-	"github.com/mhmig/mhmig/lang/printable"
 	"github.com/mhmig/mhmig/runtime/exit"
 	"github.com/mhmig/mhmig/runtime/run"
 	"github.com/mhmig/mhmig/runtime/terminal"
@@ -32,9 +30,9 @@ func execute(args []string) int {
 	defer stop()
 	root := newRootCommand()
 	root.SetArgs(args)
-	stdout := terminal.NewOutput(escapeCommands(os.Stdout))
+	stdout := terminal.NewOutput(terminal.Escaped(os.Stdout))
 	root.SetOut(stdout)
-	root.SetErr(terminal.Lossy(escapeCommands(os.Stderr)))
+	root.SetErr(terminal.Lossy(terminal.Escaped(os.Stderr)))
 	begun := false
 	root.PersistentPreRun = func(*cobra.Command, []string) { begun = true }
 	command, err := root.ExecuteContextC(ctx)
@@ -119,7 +117,7 @@ you name, or on a lab that mhmig makes on this machine.`,
 		".LocalFlags.FlagUsages", "flags .LocalFlags", ".InheritedFlags.FlagUsages", "flags .InheritedFlags",
 	).Replace(root.UsageTemplate()))
 	root.AddCommand(newExecCommand(), newListCommand(), newExplainCommand(), newReportCommand(), newBootstrapCommand(), newCheckCommand(), newLabCommand(), newCleanupCommand(),
-		newConsoleCommand(), newQMPCommand(), newLibCommand(), newArchiveCommand(), newFmtCommand(), newDocCommand(), newManCommand(), newLintCommand(), newTestCommand())
+		newConsoleCommand(), newQMPCommand(), newLibCommand(), newArchiveCommand(), newFmtCommand(), newDocCommand(), newManCommand(), newReplCommand(), newLintCommand(), newTestCommand())
 	return root
 }
 
@@ -147,17 +145,6 @@ func newHelpCommand() *cobra.Command {
 // waitFor starts a wait for a command's operation.
 func waitFor(command *cobra.Command, what string) *terminal.Wait {
 	return terminal.NewWait(command.ErrOrStderr(), terminal.Drawable(os.Stderr), what)
-}
-
-// escapeCommands returns f, for text that may come from others: on CI systems that
-// interpret lines of a job's output as commands, these are escaped.
-func escapeCommands(f *os.File) io.Writer {
-	for _, sign := range []string{"GITHUB_ACTIONS", "TF_BUILD", "TEAMCITY_VERSION"} {
-		if os.Getenv(sign) != "" {
-			return printable.EscapeCommands(f, printable.Backslash)
-		}
-	}
-	return f
 }
 
 // addTemplateFuncs registers a template function with cobra, which has them globally,

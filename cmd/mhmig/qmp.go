@@ -3,16 +3,11 @@
 package main
 
 import (
-	"context"
-	"errors"
 	"math"
-	"os"
 	"time"
 
 	"github.com/spf13/cobra"
-	"golang.org/x/term"
 
-	"github.com/mhmig/mhmig/runtime/attach"
 	"github.com/mhmig/mhmig/runtime/qmp"
 )
 
@@ -36,28 +31,10 @@ has refused a command.`,
 			if err != nil {
 				return err
 			}
-			return talkQMP(c.Context(), vm, args[1:], timeout)
+			return vm.TalkQMP(c.Context(), args[1:], timeout)
 		},
 	}
 	a.flags(c)
 	c.Flags().DurationVar(&timeout, "timeout", qmp.DefaultTimeout, "how long QEMU may take for one command: `TIME`, such as 5m")
 	return c
-}
-
-// talkQMP executes the command in words, if there are any, else the commands from
-// standard input. timeout limits each command.
-func talkQMP(ctx context.Context, vm *attach.Endpoint, words []string, timeout time.Duration) (err error) {
-	monitor, err := vm.Monitor(ctx, timeout)
-	if err != nil {
-		return err
-	}
-	defer func() { err = errors.Join(err, monitor.Close()) }()
-	outIsTerminal := term.IsTerminal(int(os.Stdout.Fd()))
-	switch {
-	case len(words) > 0:
-		return monitor.Once(ctx, words, os.Stdout, outIsTerminal)
-	case term.IsTerminal(int(os.Stdin.Fd())) && outIsTerminal:
-		return monitor.Interactive(ctx, os.Stdin, os.Stdout)
-	}
-	return monitor.Script(ctx, os.Stdin, os.Stdout)
 }

@@ -5,20 +5,17 @@ package main
 import (
 	"bufio"
 	"errors"
-	"fmt"
 	"io"
 	"maps"
 	"math"
 	"os"
-	"path/filepath"
 	"slices"
 	"strings"
 
-	"github.com/google/renameio/v2"
 	"github.com/spf13/cobra"
 
 	"github.com/mhmig/mhmig/lang/diag"
-	"github.com/mhmig/mhmig/lang/printable"
+	"github.com/mhmig/mhmig/runtime/controller/display"
 	"github.com/mhmig/mhmig/runtime/exit"
 	"github.com/mhmig/mhmig/runtime/report"
 	"github.com/mhmig/mhmig/runtime/result"
@@ -96,7 +93,7 @@ func (r *reportFlags) run(command *cobra.Command, dir string) error {
 		format = func(w io.Writer, _ string) error { _, err := w.Write(report.Schema); return err }
 	} else {
 		var err error
-		if dir, err = runFolder(dir); err != nil {
+		if dir, err = result.RunFolder(dir); err != nil {
 			return exit.Usage.Wrap(err)
 		}
 		if r.format == textFormat {
@@ -110,7 +107,7 @@ func (r *reportFlags) run(command *cobra.Command, dir string) error {
 	if r.out == "" {
 		return exit.Usage.Default(write(stream(os.Stdout, r.format)))
 	}
-	return exit.Usage.Default(r.writeOutput(write))
+	return exit.Usage.Default(report.WriteFile(r.out, func(f *os.File) io.Writer { return stream(f, r.format) }, write))
 }
 
 // stream is a stream of this process for a report of a format.
@@ -118,63 +115,7 @@ func stream(f *os.File, format string) io.Writer {
 	if format == annotations {
 		return terminal.NewOutput(f)
 	}
-	return terminal.NewOutput(escapeCommands(f))
-}
-
-// runFolder is the results folder of dir: dir itself, or the newest in it.
-func runFolder(dir string) (string, error) {
-	for _, run := range []string{dir, filepath.Join(dir, result.LatestLink)} {
-		if _, err := os.Stat(filepath.Join(run, result.RunFile)); err == nil {
-			return run, nil
-		}
-	}
-	return "", fmt.Errorf("%s is not a results folder: want a folder that mhmig exec wrote, such as mhmig-results/latest", dir)
-}
-
-// writeOutput writes to the file of --output. A regular file is replaced atomically at
-// the end; a special file, such as a FIFO or /dev/stdout, is written to. Symbolic links
-// are followed.
-func (r *reportFlags) writeOutput(write func(io.Writer) error) error {
-	path := r.out
-	about, err := os.Stat(path)
-	switch {
-	case err == nil:
-		for _, f := range []*os.File{os.Stdout, os.Stderr} { // /dev/stdout may be a file that others write to as well
-			if of, err := f.Stat(); err == nil && os.SameFile(of, about) {
-				return write(stream(f, r.format))
-			}
-		}
-		if !about.Mode().IsRegular() {
-			return writeInPlace(path, write)
-		}
-		if path, err = filepath.EvalSymlinks(path); err != nil {
-			return fmt.Errorf("report: %w", err)
-		}
-	case isLink(path): // to a file that does not exist yet
-		return writeInPlace(path, write)
-	}
-	file, err := renameio.NewPendingFile(path, renameio.WithTempDir(filepath.Dir(path)), renameio.WithPermissions(0o644))
-	if err != nil {
-		return fmt.Errorf("report: %w", err)
-	}
-	defer func() { _ = file.Cleanup() }() // does nothing after a replacement
-	if err := write(file); err != nil {
-		return err
-	}
-	return file.CloseAtomicallyReplace()
-}
-
-func isLink(path string) bool {
-	about, err := os.Lstat(path)
-	return err == nil && about.Mode()&os.ModeSymlink != 0
-}
-
-func writeInPlace(path string, write func(io.Writer) error) error {
-	file, err := os.OpenFile(path, os.O_WRONLY|os.O_CREATE|os.O_TRUNC, 0o644)
-	if err != nil {
-		return fmt.Errorf("report: %w", err)
-	}
-	return errors.Join(write(file), file.Close())
+	return terminal.NewOutput(terminal.Escaped(f))
 }
 
 // checkFormat rejects an invalid value of --format.
@@ -199,39 +140,15 @@ func writeFinal(format, dir string) error {
 		errs = append(errs, reportFormats[format](w, dir))
 	}
 	if onActions {
-		errs = append(errs, appendSummary(os.Getenv("GITHUB_STEP_SUMMARY"), dir))
+		errs = append(errs, report.AppendSummary(os.Getenv("GITHUB_STEP_SUMMARY"), dir))
 	}
 	return errors.Join(append(errs, w.Flush())...)
 }
 
-// appendSummary adds the report to the job summary of GitHub Actions at path; "" is
-// none.
-func appendSummary(path, dir string) error {
-	if path == "" {
-		return nil
-	}
-	file, err := os.OpenFile(path, os.O_APPEND|os.O_CREATE|os.O_WRONLY, 0o644)
-	if err != nil {
-		return fmt.Errorf("GITHUB_STEP_SUMMARY: %w", err)
-	}
-	return errors.Join(report.Markdown(file, dir), file.Close())
-}
-
 // text writes the report that exec prints at the end of a run.
 func (r *reportFlags) text(w io.Writer, dir string) error {
-	remark, err := report.RunProblem(dir)
-	if err != nil {
-		return err
-	}
-	columns, paint := math.MaxInt32, false
 	if r.out == "" {
-		columns, paint = terminal.Width(os.Stdout), terminal.Coloured(os.Stdout)
+		return display.Report(w, dir, terminal.Width(os.Stdout), terminal.Coloured(os.Stdout))
 	}
-	printer := terminal.New(w, terminal.Options{Color: paint, Width: func() int { return columns }})
-	printer.Table(result.Outcomes(dir))
-	terminal.Failures(w, result.Outcomes(dir), columns)
-	if remark != "" {
-		fmt.Fprintln(w, printable.Lines(remark))
-	}
-	return nil
+	return display.Report(w, dir, math.MaxInt32, false)
 }

@@ -4,6 +4,7 @@ package api
 
 import (
 	"fmt"
+	"slices"
 
 	"github.com/mhmig/mhmig/lang/cartesian"
 	"github.com/mhmig/mhmig/lang/diag"
@@ -23,6 +24,33 @@ func Faults(config *cartesian.Config, extras []cartesian.Extra) diag.List {
 		faults[i].Severity = diag.Error
 	}
 	return faults
+}
+
+// DiffWarnings are the warnings of two configs that are compared, with the same extras.
+func DiffWarnings(older, newer *cartesian.Config, extras []cartesian.Extra) diag.List {
+	both := append(Warnings(older, extras), Warnings(newer, extras)...)
+	both.Sort()
+	return slices.Compact(both) // those of extras are of both
+}
+
+// DiffFaults are the errors of strict mode of two configs that are compared, with the same
+// extras. A fault of an extra that only one config has is none: the difference is what is
+// compared.
+func DiffFaults(older, newer *cartesian.Config, extras []cartesian.Extra) diag.List {
+	before, after := Faults(older, extras), Faults(newer, extras)
+	both := slices.Clone(after)
+	for _, d := range before {
+		if !slices.ContainsFunc(after, d.Same) {
+			both = append(both, d)
+		}
+	}
+	both = slices.DeleteFunc(both, func(d diag.Diagnostic) bool {
+		ofExtra := slices.ContainsFunc(extras, func(e cartesian.Extra) bool { return e.Name == d.Pos.File })
+		ofBoth := slices.ContainsFunc(before, d.Same) && slices.ContainsFunc(after, d.Same)
+		return ofExtra && !ofBoth
+	})
+	both.Sort()
+	return slices.Compact(both)
 }
 
 func withUnread(config *cartesian.Config, extras []cartesian.Extra, l diag.List) diag.List {

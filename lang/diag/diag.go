@@ -131,3 +131,21 @@ func Of(err error) List {
 	}
 	return nil
 }
+
+// Join joins the diagnostics in errors, which may be nil, in order of position and each
+// once. The first error without diagnostics is returned instead, as it is.
+func Join(errs ...error) error {
+	var all List
+	for _, err := range errs {
+		list := Of(err)
+		if err != nil && list == nil {
+			return err
+		}
+		all = append(all, list...)
+	}
+	if len(all) == 0 {
+		return nil
+	}
+	all.Sort()
+	return slices.Compact(all)
+}

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 
-// Package explain writes as text: where a variant's params come from, why no variant
-// matches a filter, and how the variants of two configs differ.
+// Package explain writes the variants of a config, and as text: where a variant's params
+// come from, why no variant matches a filter, and how the variants of two configs differ.
 //
 //	explain.Params(os.Stdout, explanation, false)
 //	explain.Absence(os.Stdout, absence)

@@ -133,18 +133,16 @@ func exportsOf(library fs.FS) (map[string]map[string]export, error) {
 
 func exports(file *syntax.File) map[string]export {
 	all := map[string]export{}
+	for _, name := range exported(file) {
+		all[name] = export{name: name}
+	}
 	for _, statement := range file.Stmts {
-		var e export
-		switch statement := statement.(type) {
-		case *syntax.DefStmt:
-			e = export{name: statement.Name.Name, function: true, params: paramsOf(statement)}
-		case *syntax.AssignStmt:
-			if ident, ok := statement.LHS.(*syntax.Ident); ok {
-				e.name = ident.Name
-			}
+		def, ok := statement.(*syntax.DefStmt)
+		if !ok {
+			continue
 		}
-		if e.name != "" && !strings.HasPrefix(e.name, "_") {
-			all[e.name] = e
+		if name := def.Name.Name; !strings.HasPrefix(name, "_") {
+			all[name] = export{name: name, function: true, params: paramsOf(def)}
 		}
 	}
 	return all

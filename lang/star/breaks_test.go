@@ -20,6 +20,7 @@ func TestBreaks(t *testing.T) {
 		{"equal", files{"a.star": "def f(x): pass\n"}, files{"a.star": "def f(x):\n    return 1\ndef g(): pass\n", "b.star": ""}, nil},
 		{"a file", files{"a.star": "x = 1\n", "b.cfg": "", "c.txt": ""}, files{}, []string{"removed: a.star", "removed: b.cfg"}},
 		{"names", files{"a.star": "x = 1\ndef f(a, *args, b = 1, **kw): pass\n"}, files{"a.star": ""}, []string{"removed: a.star: f(a, *args, b = …, **kw)", "removed: a.star: x"}},
+		{"several at once", files{"a.star": "x, [y, _z] = 1, [2, 3]\nif x:\n    def f(): pass\nfor i in [1]: pass\n"}, files{"a.star": "x = 1\n"}, []string{"removed: a.star: f", "removed: a.star: i", "removed: a.star: y"}},
 		{"private names", files{"a.star": "_x = 1\ndef _f(): pass\nload('b.star', 'y')\n", "a_test.star": "x = 1\n"}, files{"a.star": ""}, nil},
 		{"optional ones", files{"a.star": "def f(x): pass\n"}, files{"a.star": "def f(x = 1, y = 2, *rest, z = 3, **more): pass\n"}, nil},
 		{"a required one", files{"a.star": "def f(x): pass\n"}, files{"a.star": "def f(x, y): pass\n"}, []string{"changed: a.star: f(x) -> f(x, y)"}},

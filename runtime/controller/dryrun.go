@@ -22,6 +22,8 @@ type Preview struct {
 	Parallel int    // the most variants at the same time
 	Invalid  Faults // invalid values
 	Warnings Faults // probable mistakes
+
+	request *Request
 }
 
 // PreviewRow is one variant.
@@ -36,7 +38,7 @@ type PreviewRow struct {
 // Preview checks all variants, like a run before it creates anything.
 func (p *Plan) Preview(ctx context.Context) (*Preview, error) {
 	q := p.request
-	w := &Preview{Hosts: q.Hosts, Where: "of --hosts"}
+	w := &Preview{Hosts: q.Hosts, Where: "of --hosts", request: q}
 	if len(w.Hosts) == 0 {
 		w.Hosts, w.Where = q.Lab.wouldUse()
 	}

@@ -50,6 +50,18 @@ func (e *Error) Unwrap() error { return e.Err }
 // ExitCode returns Code.
 func (e *Error) ExitCode() Code { return e.Code }
 
+// ArgumentError is a wrong flag or argument of the command line. Its code is [Usage].
+type ArgumentError struct{ Err error }
+
+// Error is the message of Err.
+func (e *ArgumentError) Error() string { return e.Err.Error() }
+
+// Unwrap returns Err.
+func (e *ArgumentError) Unwrap() error { return e.Err }
+
+// ExitCode returns [Usage].
+func (*ArgumentError) ExitCode() Code { return Usage }
+
 // Wrap gives err the code, keeping it for errors.Is and errors.As. Wrap of nil is nil.
 // A fault of this machine, such as a full disk, is never a usage error: its code is
 // [Hosts].
@@ -108,6 +120,34 @@ func interrupted(err error) bool {
 		return slices.ContainsFunc(e.Unwrap(), interrupted)
 	}
 	return false
+}
+
+// Unreported splits an error into those that were not reported yet: an interruption was
+// when it happened, and an [Error] without Err.
+func Unreported(err error) []error {
+	if err == nil || interrupted(err) && !isJoined(err) {
+		return nil
+	}
+	switch judged := err.(type) {
+	case *Error:
+		return Unreported(judged.Err)
+	case *ArgumentError:
+		return Unreported(judged.Err)
+	}
+	if !isJoined(err) {
+		return []error{err}
+	}
+	var all []error
+	for _, part := range err.(interface{ Unwrap() []error }).Unwrap() {
+		all = append(all, Unreported(part)...)
+	}
+	return all
+}
+
+// isJoined reports whether err is of errors.Join, without a message of its own.
+func isJoined(err error) bool {
+	joined, ok := err.(interface{ Unwrap() []error })
+	return ok && errors.Join(joined.Unwrap()...).Error() == err.Error()
 }
 
 // machineFaults are errors that other arguments would not avoid.

@@ -17,6 +17,7 @@ import (
 
 	"github.com/google/renameio/v2"
 
+	"github.com/mhmig/mhmig/runtime/exit"
 	"github.com/mhmig/mhmig/runtime/host"
 	"github.com/mhmig/mhmig/runtime/lab"
 )
@@ -87,4 +88,21 @@ func Load(folder string) (how Record, err error) {
 		return how, fmt.Errorf("read how to reach the hosts: %w", err)
 	}
 	return how, nil
+}
+
+// FindLab returns the lab of the run with a results folder, or an error with an exit code
+// if its hosts were not a lab, or that has ended.
+func FindLab(folder string) (*lab.State, error) {
+	how, err := Load(folder)
+	if err != nil {
+		return nil, exit.Usage.Wrap(err)
+	}
+	if how.Lab == nil {
+		return nil, exit.Usage.Wrap(fmt.Errorf("%s: its hosts were not a lab: use ssh", folder))
+	}
+	s, err := lab.At(how.Lab.Dir, how.Lab.ID)
+	if err != nil {
+		return nil, exit.Failed.Wrap(fmt.Errorf("%s: its lab has ended: %w", folder, err))
+	}
+	return s, nil
 }

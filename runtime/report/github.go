@@ -3,6 +3,7 @@
 package report
 
 import (
+	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -81,4 +82,17 @@ func relative(file string) string {
 		file = below
 	}
 	return filepath.ToSlash(file)
+}
+
+// AppendSummary adds the Markdown report to the job summary of GitHub Actions at path; ""
+// is none.
+func AppendSummary(path, dir string) error {
+	if path == "" {
+		return nil
+	}
+	file, err := os.OpenFile(path, os.O_APPEND|os.O_CREATE|os.O_WRONLY, 0o644)
+	if err != nil {
+		return fmt.Errorf("GITHUB_STEP_SUMMARY: %w", err)
+	}
+	return errors.Join(Markdown(file, dir), file.Close())
 }

@@ -43,3 +43,13 @@ func FindRun(base, name string) (string, error) {
 	}
 	return "", fmt.Errorf("run %q: %d in %s have this prefix:%s", name, len(found), base, &ids)
 }
+
+// RunFolder returns the results folder that dir is, or the newest one in it.
+func RunFolder(dir string) (string, error) {
+	for _, run := range []string{dir, filepath.Join(dir, LatestLink)} {
+		if _, err := os.Stat(filepath.Join(run, RunFile)); err == nil {
+			return run, nil
+		}
+	}
+	return "", fmt.Errorf("%s is not a results folder: want a folder that mhmig exec wrote, such as mhmig-results/latest", dir)
+}

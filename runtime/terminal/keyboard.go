@@ -100,6 +100,9 @@ type Prompt struct {
 	mask     func(string) string // hides passwords
 	ctx      context.Context     // of the current ReadLine
 	rest     []byte
+
+	keepsCtrlC bool // Ctrl-C is a key of the dialog
+	dropped    bool // the user has pressed it while the line was edited
 }
 
 // Prompt takes the terminal until the prompt is closed. Output to it is filtered by
@@ -120,39 +123,58 @@ func (k *Keyboard) Prompt(ctx context.Context, mask func(string) string) (*Promp
 
 // Write writes above the edited line.
 func (t *Prompt) Write(text []byte) (int, error) {
-	_, err := t.terminal.Write([]byte(t.mask(string(text))))
+	masked := []byte(t.mask(string(text)))
+	var err error
+	if t.keyboard.IsInteractive() {
+		_, err = t.terminal.Write(masked)
+	} else {
+		_, err = t.keyboard.out.Write(masked)
+	}
 	return len(text), err
 }
 
-// Read passes input to the line editor. Ctrl-C interrupts the run.
+// Read passes input to the line editor. Ctrl-C interrupts the run, unless [Prompt.KeepCtrlC] has been called.
 func (t *Prompt) Read(buf []byte) (int, error) {
 	if len(t.rest) == 0 {
 		text, err := t.keyboard.Read(t.ctx)
 		if err != nil {
 			return 0, err
 		}
-		if bytes.IndexByte(text, 3) >= 0 {
+		interrupted := bytes.IndexByte(text, ctrlC) >= 0
+		switch t.rest = text; {
+		case interrupted && t.keepsCtrlC:
+			t.dropLine()
+		case interrupted:
 			_ = syscall.Kill(os.Getpid(), syscall.SIGINT)
 			<-t.ctx.Done()
 			return 0, context.Cause(t.ctx)
 		}
-		t.rest = text
 	}
 	n := copy(buf, t.rest)
 	t.rest = t.rest[n:]
 	return n, nil
 }
 
-// ReadLine prompts with text, and returns the line.
+// ReadLine prompts with text, and returns the line, or [ErrDropped]. What is no terminal is read without a prompt.
 func (t *Prompt) ReadLine(ctx context.Context, text string) (string, error) {
-	restore, err := Raw(t.keyboard.in)
-	if err != nil {
-		return "", err
+	if !t.keyboard.IsInteractive() {
+		return t.readPlain(ctx)
 	}
-	defer restore()
+	if !t.keepsCtrlC { // else the terminal is raw all the time, so that the key never interrupts the run
+		restore, err := Raw(t.keyboard.in)
+		if err != nil {
+			return "", err
+		}
+		defer restore()
+	}
 	t.ctx = ctx
 	t.terminal.SetPrompt(text)
-	return t.terminal.ReadLine()
+	line, err := t.terminal.ReadLine()
+	if t.dropped {
+		t.dropped = false
+		return "", ErrDropped
+	}
+	return line, err
 }
 
 // Close releases the terminal.

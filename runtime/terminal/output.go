@@ -6,9 +6,11 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"os"
 	"sync"
 	"syscall"
 
+	"github.com/mhmig/mhmig/lang/printable"
 	"github.com/mhmig/mhmig/runtime/exit"
 )
 
@@ -55,4 +57,20 @@ type lossy struct{ w io.Writer }
 func (l lossy) Write(p []byte) (int, error) {
 	_, _ = l.w.Write(p)
 	return len(p), nil
+}
+
+// Escaped returns f, for text that may come from others: on CI systems that interpret
+// lines of a job's output as commands, these are escaped.
+func Escaped(f *os.File) io.Writer {
+	for _, sign := range []string{"GITHUB_ACTIONS", "TF_BUILD", "TEAMCITY_VERSION"} {
+		if os.Getenv(sign) != "" {
+			return printable.EscapeCommands(f, printable.Backslash)
+		}
+	}
+	return f
+}
+
+// WriteError writes the message of an error of mhmig's.
+func WriteError(w io.Writer, err error) {
+	fmt.Fprintf(w, "mhmig: %s\n", printable.Lines(err.Error()))
 }

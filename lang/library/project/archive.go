@@ -34,8 +34,9 @@ type Call struct {
 }
 
 // Archive writes a ZIP file with the project's files and with its libraries, copied as by Vendor, and with what to run.
-// The same files make the same archive.
-func (p *Project) Archive(ctx context.Context, file string, call Call) error {
+// The same files make the same archive. It gets its name when check, which reads the
+// finished file, has found no error.
+func (p *Project) Archive(ctx context.Context, file string, call Call, check func(file string) error) error {
 	text, err := toml.Marshal(call)
 	if err != nil {
 		return err
@@ -87,7 +88,15 @@ func (p *Project) Archive(ctx context.Context, file string, call Call) error {
 			return fmt.Errorf("@%s is replaced by the folder %s, which is not locked; remove the line from [replace] of %s first", name, need.Source, ManifestName)
 		}
 	}
-	return writeZIP(file, contents)
+	partial := filepath.Join(filepath.Dir(file), "."+filepath.Base(file))
+	defer func() { _ = os.Remove(partial) }() // renamed, if all is well
+	if err := writeZIP(partial, contents); err != nil {
+		return err
+	}
+	if err := check(partial); err != nil {
+		return err
+	}
+	return os.Rename(partial, file)
 }
 
 func writeZIP(file string, contents map[string][]byte) error {

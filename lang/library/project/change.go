@@ -301,7 +301,8 @@ func (p *Project) Replaced() map[string]string {
 }
 
 // Verify fetches what is locked and not on this machine, and reads every file of every library: it returns a line for
-// each that is not what the lock says. The copies in the project are verified if there are any.
+// each that is not what the lock says. The copies in the project are verified if there are any. With allowed signers in
+// the manifest, who has signed is verified again.
 func (p *Project) Verify(ctx context.Context) (faults []string, err error) {
 	for _, l := range p.Locked() {
 		f, err := p.locked(l)
@@ -324,8 +325,38 @@ func (p *Project) Verify(ctx context.Context) (faults []string, err error) {
 		for _, difference := range got.differences(f.sums) {
 			faults = append(faults, fmt.Sprintf("library %s in %s: %s since %s was written; %s", f.title, f.dir, difference, LockName, f.mend))
 		}
+		fault, err := p.verifySigner(ctx, l)
+		if err != nil {
+			return nil, fmt.Errorf("library %s: %w", l.title(), err)
+		}
+		if fault != "" {
+			faults = append(faults, fault)
+		}
 	}
 	return faults, nil
+}
+
+// verifySigner returns what is wrong with the signature of a library of the lock, "" if nothing is, or none is wanted.
+func (p *Project) verifySigner(ctx context.Context, l Locked) (fault string, err error) {
+	if p.manifest.Signers == "" || l.Commit == "" {
+		return "", nil
+	}
+	o, err := p.origin(l.Source, p.Dir)
+	if err != nil {
+		return "", err
+	}
+	git, isGit := o.(*gitRepository)
+	if !isGit {
+		return fmt.Sprintf("library %s: %s has allowed signers, and who has signed %s cannot be verified; want a git repository", l.title(), ManifestName, o), nil
+	}
+	signer, err := git.signer(ctx, l.Version, l.Commit, p.signers(p.manifest))
+	if unsigned, ok := errors.AsType[*unsignedError](err); ok {
+		return fmt.Sprintf("library %s: %s", l.title(), unsigned), nil
+	}
+	if err == nil && signer != l.Signer {
+		fault = fmt.Sprintf("library %s is signed by %s, and %s says %q", l.title(), signer, LockName, l.Signer)
+	}
+	return fault, err
 }
 
 // Vendor copies all libraries of the lock to a folder in the project, from which they are used from then on.

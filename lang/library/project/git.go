@@ -275,14 +275,19 @@ func (g *gitRepository) versionOf(ctx context.Context, commit string) (string, e
 
 var goodSignature = regexp.MustCompile(`(?m)^Good "git" signature for (\S+) with \S+ key (\S+)$`)
 
+// An unsignedError is a version that none of the allowed signers has signed.
+type unsignedError struct{ message string }
+
+func (e *unsignedError) Error() string { return e.message }
+
 // signer returns who has signed a version by SSH, and the key's fingerprint: its tag, or its commit if it has none. It is
-// an error if it is none of the allowed signers.
+// an [*unsignedError] if it is none of the allowed signers.
 func (g *gitRepository) signer(ctx context.Context, version, commit, signers string) (string, error) {
 	if _, err := os.Stat(signers); err != nil {
 		return "", fmt.Errorf("the allowed signers: %w", err)
 	}
 	fail := func(why string) (string, error) {
-		return "", fmt.Errorf("%s at %s is not signed by any of %s: %s", g, version, signers, why)
+		return "", &unsignedError{fmt.Sprintf("%s at %s is not signed by any of %s: %s", g, version, signers, why)}
 	}
 	what, object, kind := "verify-commit", commit, "commit"
 	if !module.IsPseudoVersion(version) {

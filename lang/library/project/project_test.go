@@ -261,7 +261,7 @@ func TestArchive(t *testing.T) {
 	var contents [2][]byte
 	for i, file := range archives {
 		var err error
-		if err := p.Archive(t.Context(), file, project.Call{Scenario: "soak.star", Config: "@net//my.cfg"}); err != nil {
+		if err := p.Archive(t.Context(), file, project.Call{Scenario: "soak.star", Config: "@net//my.cfg"}, func(string) error { return nil }); err != nil {
 			t.Fatal(err)
 		}
 		if contents[i], err = os.ReadFile(file); err != nil {

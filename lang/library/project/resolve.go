@@ -180,13 +180,18 @@ func (r *resolution) checkSigner(ctx context.Context, n *node, o origin) (err er
 	case !isGit || r.root.Signers == "":
 		n.locked.Signer = ""
 	case n.locked.Signer == "":
-		signers := filepath.FromSlash(r.root.Signers)
-		if !filepath.IsAbs(signers) {
-			signers = filepath.Join(r.Dir, signers)
-		}
-		n.locked.Signer, err = git.signer(ctx, n.locked.Version, n.locked.Commit, signers)
+		n.locked.Signer, err = git.signer(ctx, n.locked.Version, n.locked.Commit, r.signers(r.root))
 	}
 	return err
+}
+
+// signers is the file of allowed signers that a manifest of the project names.
+func (p *Project) signers(m Manifest) string {
+	file := filepath.FromSlash(m.Signers)
+	if filepath.IsAbs(file) {
+		return file
+	}
+	return filepath.Join(p.Dir, file)
 }
 
 // stored is a library in the cache, verified.

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 
-package main
+package controller
 
 import (
 	"fmt"
@@ -8,12 +8,11 @@ import (
 	"strings"
 	"text/tabwriter"
 
-	"github.com/mhmig/mhmig/runtime/controller"
 	"github.com/mhmig/mhmig/runtime/exit"
 )
 
-// show prints what would run, and where.
-func (e *execFlags) show(w, stderr io.Writer, p *controller.Preview) error {
+// WriteText writes what would run, and where; warnings and errors to stderr.
+func (p *Preview) WriteText(w, stderr io.Writer) error {
 	table := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
 	fmt.Fprintln(table, "VARIANT\tSCENARIO\tHOSTS\tVMS")
 	for _, row := range p.Rows {
@@ -32,22 +31,22 @@ func (e *execFlags) show(w, stderr io.Writer, p *controller.Preview) error {
 	}
 	repeats := ""
 	switch {
-	case e.UntilFailure && e.Repeat > 0:
-		repeats = fmt.Sprintf(", up to %d times", e.Repeat)
-	case e.UntilFailure:
+	case p.request.UntilFailure && p.request.Repeat > 0:
+		repeats = fmt.Sprintf(", up to %d times", p.request.Repeat)
+	case p.request.UntilFailure:
 		repeats = ", until one fails"
-	case e.Repeat > 1:
-		repeats = fmt.Sprintf(", %d times", e.Repeat)
+	case p.request.Repeat > 1:
+		repeats = fmt.Sprintf(", %d times", p.request.Repeat)
 	}
 	fmt.Fprintf(w, "\n%s%s, on %s %s: %s\n", number(len(p.Rows), "variant"), repeats, number(len(p.Hosts), "host"), p.Where, strings.Join(p.Hosts, ", "))
 	switch {
-	case e.Share:
+	case p.request.Share:
 		fmt.Fprintln(w, "as many at the same time as the hosts' memory and processors allow")
 	default:
 		fmt.Fprintf(w, "at most %d at the same time\n", p.Parallel)
 	}
-	if e.Shuffle {
-		fmt.Fprintf(w, "shuffled: --seed %d\n", e.Seed)
+	if p.request.Shuffle {
+		fmt.Fprintf(w, "shuffled: --seed %d\n", p.request.Seed)
 	}
 	for _, line := range p.Warnings.Lines() {
 		fmt.Fprintln(stderr, "warning:", line)
