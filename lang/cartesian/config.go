@@ -48,6 +48,10 @@ type Config struct {
 // A Reader reads configs. The zero Reader knows the files of this machine.
 type Reader struct {
 	Libraries library.Set // whose files "include @LIBRARY//FILE" and a config's name can mean too
+
+	// Texts are the texts of files that are not to be read, such as those that an editor has not saved, by their full
+	// names.
+	Texts map[string]string
 }
 
 // An Extra is config text after the file's, as --filter and --param give it.
@@ -63,7 +67,7 @@ type Extra struct {
 // Read reads the config file called name, and what it includes, and then each of extra. Errors in the text are a
 // [diag.List] with all of them.
 func (r Reader) Read(name string, extra ...Extra) (*Config, error) {
-	return parseConfig(namedFiles{r.Libraries}, name, extra)
+	return parseConfig(namedFiles{r.Libraries, r.Texts}, name, extra)
 }
 
 // ParseFile reads the config file at path, and what it includes. Each of extra is the text of an [Extra] that errors call
@@ -163,9 +167,18 @@ type files interface {
 const ending = ".cfg"
 
 // namedFiles are the files of this machine, and those of libraries.
-type namedFiles struct{ libraries library.Set }
+type namedFiles struct {
+	libraries library.Set
+	texts     map[string]string // of files that are not read
+}
 
 func (f namedFiles) read(name string) (*source, error) {
+	if text, known := f.texts[name]; known {
+		if len(text) > maxSource {
+			return nil, errTooLarge
+		}
+		return newSource(name, filepath.Base(name), text)
+	}
 	if _, _, inLibrary := library.Cut(name); !inLibrary { // to open a FIFO could wait without end
 		if info, err := os.Stat(name); err != nil {
 			return nil, withoutPath(err)

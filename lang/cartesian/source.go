@@ -30,6 +30,8 @@ const extraName = "<string>"
 // maxSource limits the bytes of one file. Its statements may take a hundred times as much memory.
 const maxSource = 16 << 20
 
+var errTooLarge = fmt.Errorf("the file is larger than %d MiB", maxSource>>20)
+
 // readText reads all of r, a file of probably size bytes.
 func readText(r io.Reader, size int64) (string, error) {
 	var text strings.Builder
@@ -41,7 +43,7 @@ func readText(r io.Reader, size int64) (string, error) {
 		}
 	}
 	if size > maxSource || text.Len() > maxSource {
-		return "", fmt.Errorf("the file is larger than %d MiB", maxSource>>20)
+		return "", errTooLarge
 	}
 	return text.String(), nil
 }

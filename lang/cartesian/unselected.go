@@ -18,7 +18,7 @@ import (
 // In a config with joins, and in one that would take long, it finds only equal names. An error is what is wrong with the
 // config, or that of ctx, its cause.
 func (r Reader) Unselected(ctx context.Context, name string) (diag.List, error) {
-	c, err := buildConfig(namedFiles{r.Libraries}, name, nil, true)
+	c, err := buildConfig(namedFiles{r.Libraries, r.Texts}, name, nil, true)
 	if err != nil {
 		return nil, err
 	}
