@@ -26,6 +26,8 @@ var layers = [][]string{
 	{"lang/cartesian", "lang/star"},
 	{"lang/api", "lang/explain", "lang/format"},
 	{"lang/doc", "lang/lint"},
+	{"lang/assist"},
+	{"lang/lsp"},
 	{"runtime/exit", "runtime/excerpt", "runtime/version", "runtime/virtualtime"},
 	{"runtime/host", "runtime/qmp", "runtime/result", "runtime/barrier", "runtime/task", "runtime/jeos"},
 	{"runtime/ledger", "runtime/guest", "runtime/guestclock", "runtime/lab", "runtime/debian", "runtime/terminal", "runtime/report", "runtime/compare", "runtime/history"},
@@ -42,7 +44,7 @@ var layers = [][]string{
 
 // confined are the dependencies that only some packages may know.
 var confined = map[string][]string{
-	"go.starlark.net":                       {"lang/star", "lang/lint", "runtime/task", "builtins"},
+	"go.starlark.net":                       {"lang/star", "lang/lint", "lang/assist", "runtime/task", "builtins"},
 	"golang.org/x/crypto/ssh":               {"runtime/host", "runtime/lab", "runtime/guest", "runtime/jeos"},
 	"github.com/kevinburke/ssh_config":      {"runtime/host"},
 	"github.com/gliderlabs/ssh":             {"runtime/lab", "runtime/jeos"},
@@ -50,6 +52,7 @@ var confined = map[string][]string{
 	"github.com/digitalocean/go-qemu":       {"runtime/qmp"},
 	"github.com/bazelbuild/buildtools":      {"lang/star"},
 	"github.com/aymanbagabas/go-udiff":      {"lang/format"},
+	"github.com/sourcegraph/jsonrpc2":       {"lang/lsp"},
 	"github.com/spf13/cobra":                {"cmd/mhmig"},
 	"github.com/mattn/go-runewidth":         {"runtime/terminal"},
 	"modernc.org/sqlite":                    {"runtime/history"},

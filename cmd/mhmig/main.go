@@ -81,7 +81,7 @@ func interruptible(args []string) (context.Context, func()) {
 // interruptMessage is the message after the first signal: commands that only read have
 // nothing to clean up.
 func interruptMessage(args []string) string {
-	if len(args) > 0 && (args[0] == "list" || args[0] == "lib" || args[0] == "explain" || args[0] == "report") {
+	if len(args) > 0 && (args[0] == "list" || args[0] == "lib" || args[0] == "explain" || args[0] == "report" || args[0] == "lsp") {
 		return "mhmig: interrupted"
 	}
 	return "mhmig: interrupted, cleaning up (interrupt again to exit at once; mhmig cleanup then removes what is left)"
@@ -117,7 +117,7 @@ you name, or on a lab that mhmig makes on this machine.`,
 		".LocalFlags.FlagUsages", "flags .LocalFlags", ".InheritedFlags.FlagUsages", "flags .InheritedFlags",
 	).Replace(root.UsageTemplate()))
 	root.AddCommand(newExecCommand(), newListCommand(), newExplainCommand(), newReportCommand(), newBootstrapCommand(), newCheckCommand(), newLabCommand(), newCleanupCommand(),
-		newConsoleCommand(), newQMPCommand(), newLibCommand(), newArchiveCommand(), newFmtCommand(), newDocCommand(), newManCommand(), newReplCommand(), newLintCommand(), newTestCommand())
+		newConsoleCommand(), newQMPCommand(), newLibCommand(), newArchiveCommand(), newFmtCommand(), newDocCommand(), newManCommand(), newReplCommand(), newLintCommand(), newLSPCommand(), newTestCommand())
 	return root
 }
 

@@ -37,7 +37,7 @@ func Outlined(name string, source []byte) (Outline, error) {
 	if err != nil {
 		return Outline{}, new(Loader).diagnostics(source, err, library.Allow{})
 	}
-	o := Outline{Doc: docstring(file.Stmts), Names: exported(file)}
+	o := Outline{Doc: Docstring(file.Stmts), Names: exported(file)}
 	for _, s := range file.Stmts {
 		def, ok := s.(*syntax.DefStmt)
 		if !ok {
@@ -53,7 +53,7 @@ func Outlined(name string, source []byte) (Outline, error) {
 		}
 		o.Functions = append(o.Functions, Function{
 			Name: def.Name.Name, Signature: def.Name.Name + "(" + strings.Join(params, ", ") + ")",
-			Doc: docstring(def.Body), Line: int(def.Def.Line),
+			Doc: Docstring(def.Body), Line: int(def.Def.Line),
 		})
 	}
 	return o, nil
@@ -102,8 +102,8 @@ func exported(file *syntax.File) []string {
 // Universe returns the names of Starlark's own functions and values, sorted.
 func Universe() []string { return slices.Sorted(slices.Values(starlark.Universe.Keys())) }
 
-// docstring returns the string that statements begin with, without the indentation of its lines.
-func docstring(statements []syntax.Stmt) string {
+// Docstring returns the string that statements begin with, without the indentation of its lines.
+func Docstring(statements []syntax.Stmt) string {
 	if len(statements) == 0 {
 		return ""
 	}
