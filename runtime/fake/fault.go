@@ -79,10 +79,11 @@ func (w *World) launched(vm string) {
 	}
 }
 
-// progress makes the faults happen that wait for a part of the guest's memory.
+// progress makes the faults happen that wait for a part of the guest's memory; those of
+// hosts wait for any guest.
 func (w *World) progress(vm string, percent int) {
 	for _, f := range w.Faults {
-		if f.VM == vm && f.When.Percent > 0 && percent >= f.When.Percent {
+		if (f.VM == vm || f.VM == "") && f.When.Percent > 0 && percent >= f.When.Percent {
 			w.happen(f)
 		}
 	}

@@ -31,7 +31,7 @@ type guest struct {
 	mu         sync.Mutex // guards what follows
 	machine    *shell.Machine
 	alive      context.Context // ends with the boot
-	die        context.CancelFunc
+	die        context.CancelCauseFunc
 	boots      int
 	booted     time.Time
 	bootTime   time.Duration
@@ -52,21 +52,27 @@ func newGuest(w *World, vm string) *guest {
 		g.settings = *own
 	}
 	g.kit = newKit(g)
-	g.renew(g.settings.Boot)
+	g.renew(g.settings.Boot, nil)
 	return g
 }
 
-// renew gives the guest new memory: files, processes, workloads.
-func (g *guest) renew(bootTime time.Duration) {
+// errCrashed is the cause when a guest's life has ended in a crash: its connections fall
+// silent. After a reset they are closed.
+var errCrashed = errors.New("the guest has crashed")
+
+// renew gives the guest new memory: files, processes, workloads. why ends what it did.
+func (g *guest) renew(bootTime time.Duration, why error) {
 	g.mu.Lock()
 	if g.die != nil {
-		g.die()
+		g.die(why)
 	}
-	g.alive, g.die = context.WithCancel(g.w.ctx)
+	g.alive, g.die = context.WithCancelCause(g.w.ctx)
 	g.boots++
 	g.booted, g.bootTime, g.life, g.stoodStill, g.panicked, g.loggedIn = time.Now(), bootTime, uint64(g.boots), 0, false, false
-	conns := g.conns
-	g.conns = map[net.Conn]bool{}
+	var conns map[net.Conn]bool
+	if !errors.Is(why, errCrashed) {
+		conns, g.conns = g.conns, map[net.Conn]bool{}
+	}
 	g.mu.Unlock()
 	for conn := range conns {
 		_ = conn.Close()
@@ -86,7 +92,7 @@ func (g *guest) renew(bootTime time.Duration) {
 
 // boot boots the guest for the first time or again.
 func (g *guest) boot() {
-	g.renew(g.settings.Boot)
+	g.renew(g.settings.Boot, nil)
 	g.print("\nfake guest, boot " + fmt.Sprint(g.boots) + "\n\nlogin: ")
 	g.w.booted(g.vm)
 }
@@ -100,10 +106,13 @@ func (g *guest) reset() {
 	}
 }
 
+// crashBoots is how much longer a crash kernel takes, with the dump.
+const crashBoots = 5
+
 // crash boots the crash kernel, without a reset.
 func (g *guest) crash() {
 	g.print("\nKernel crash: starting the crash kernel\n")
-	g.renew(5 * g.settings.Boot)
+	g.renew(crashBoots*g.settings.Boot, errCrashed)
 	g.kit.crashed(g.now())
 }
 
@@ -111,14 +120,14 @@ func (g *guest) crash() {
 func (g *guest) panics() {
 	g.mu.Lock()
 	g.panicked = true
-	g.die()
+	g.die(errCrashed)
 	g.mu.Unlock()
 	g.print("\nKernel panic - not syncing: the test says so\n")
 }
 
 func (g *guest) close() {
 	g.mu.Lock()
-	g.die()
+	g.die(nil)
 	conns := g.conns
 	g.conns = map[net.Conn]bool{}
 	machine := g.machine
@@ -315,7 +324,11 @@ func (g *guest) serveShell(q *qemu, rw io.ReadWriter) {
 	defer reading.Wait()
 	defer stop()
 	if closer, ok := rw.(io.Closer); ok { // ends the reading when the guest's life does
-		defer context.AfterFunc(ended, func() { _ = closer.Close() })()
+		defer context.AfterFunc(alive, func() {
+			if !errors.Is(context.Cause(alive), errCrashed) {
+				_ = closer.Close()
+			}
+		})()
 	}
 	reading.Go(func() {
 		defer close(lines)
@@ -332,6 +345,10 @@ func (g *guest) serveShell(q *qemu, rw io.ReadWriter) {
 			}
 			select {
 			case lines <- line:
+			case <-alive.Done():
+				for input.Scan() { // until the client has gone, if it has crashed
+				}
+				return
 			case <-ended.Done():
 				return
 			}
@@ -343,7 +360,7 @@ func (g *guest) serveShell(q *qemu, rw io.ReadWriter) {
 	})
 	for line := range lines {
 		if !q.awaitRunning(ended) {
-			return
+			break
 		}
 		if strings.TrimSpace(line) == "" {
 			_, _ = io.WriteString(rw, prompt)
@@ -353,7 +370,14 @@ func (g *guest) serveShell(q *qemu, rw io.ReadWriter) {
 		case <-interrupts:
 		default:
 		}
-		_, _ = io.WriteString(rw, g.line(ended, login, line, interrupts))
+		answer := g.line(ended, login, line, interrupts)
+		if errors.Is(context.Cause(alive), errCrashed) {
+			break
+		}
+		_, _ = io.WriteString(rw, answer)
+	}
+	if errors.Is(context.Cause(alive), errCrashed) {
+		reading.Wait()
 	}
 }
 

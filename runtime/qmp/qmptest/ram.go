@@ -19,7 +19,7 @@ type Load struct {
 const (
 	tick           = 10 * time.Millisecond
 	zeroPageBytes  = 9         // what QEMU sends for a page of zeros
-	xbzrlePage     = 400       // what it sends for one that is compressed
+	xbzrlePage     = 1200      // what it sends for one that is compressed
 	unlimited      = 100 << 30 // bytes per second, with a max-bandwidth of 0
 	defaultTrigger = 50
 )
