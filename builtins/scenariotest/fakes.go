@@ -38,6 +38,16 @@ type call struct {
 
 // unpack assigns the arguments to variables, in the order of the row's parameters.
 func (c *call) unpack(pairs ...any) error {
+	var names []string
+	for i := 0; i < len(pairs); i += 2 {
+		names = append(names, strings.TrimRight(pairs[i].(string), "?"))
+	}
+	for _, kv := range c.kwargs {
+		name := string(kv[0].(starlark.String))
+		if near := diag.Nearest(name, names); near != "" && !slices.Contains(names, name) {
+			return fmt.Errorf("%s: no parameter %s; did you mean %s?", c.name, name, near)
+		}
+	}
 	return starlark.UnpackArgs(c.name, c.args, c.kwargs, pairs...)
 }
 
@@ -472,10 +482,14 @@ func commandRow(whose string) *row {
 			t := c.test
 			answer.Reply = func(command string) (string, int) {
 				v, err := t.call(fn, starlark.String(command))
-				if err != nil {
-					return fmt.Sprintf("the test's function %s: %v\n", fn.Name(), err), 126
+				var text string
+				if err == nil {
+					if text, status, err = answered(v); err == nil {
+						return text, status
+					}
 				}
-				return answered(v)
+				t.wrongAnswer(fmt.Errorf("%s of %s: %w", fn.Name(), c.text, err))
+				return "", 126
 			}
 		}
 		c.test.answers[c.self] = append(c.test.answers[c.self], answer)
@@ -484,18 +498,16 @@ func commandRow(whose string) *row {
 }
 
 // answered is the output and status that a function of the test has returned.
-func answered(v starlark.Value) (string, int) {
+func answered(v starlark.Value) (output string, status int, err error) {
 	if tuple, ok := v.(starlark.Tuple); ok && len(tuple) == 2 {
-		if status, err := starlark.AsInt32(tuple[0]); err == nil {
-			text, _ := answered(tuple[1])
-			return text, status
+		if status, err = starlark.AsInt32(tuple[0]); err == nil {
+			v = tuple[1]
 		}
 	}
-	text, ok := starlark.AsString(v)
-	if !ok && v != starlark.None {
-		return fmt.Sprintf("the test's function returned %s, want a text, or a tuple of a status and a text\n", v.Type()), 126
+	if text, ok := starlark.AsString(v); ok || v == starlark.None {
+		return text, status, nil
 	}
-	return text, 0
+	return "", 0, fmt.Errorf("got %s, want a text, or a tuple of a status and a text", v.Type())
 }
 
 func fileRow(whose string) *row {

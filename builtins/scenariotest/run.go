@@ -232,7 +232,7 @@ func whyNot(f *fake.Fault, w *fake.World) string {
 	reached := strings.Join(w.Reached(), ", ")
 	switch {
 	case f.When.Percent > 0:
-		return fmt.Sprintf(": no migration of %s has sent %d %% of its memory", f.VM, f.When.Percent)
+		return fmt.Sprintf(": no migration of %s has sent %d %% of its memory", cmp.Or(f.VM, "a VM"), f.When.Percent)
 	case f.When.At != "" || f.When.After != "":
 		return ": the migrations had the steps " + cmp.Or(reached, "(none)")
 	case f.When.Time > 0:
@@ -347,6 +347,9 @@ func runScenario(thread *starlark.Thread, fn *starlark.Builtin, args starlark.Tu
 	var e *ended
 	var err error
 	t.wait(func() { e, err = t.execute(q) })
+	if wrong := t.answerError(); wrong != nil {
+		err = wrong
+	}
 	if err != nil {
 		return nil, wrapf(fn.Name(), err)
 	}

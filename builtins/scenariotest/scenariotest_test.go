@@ -3,7 +3,11 @@
 package scenariotest_test
 
 import (
+	"context"
+	"errors"
+	"fmt"
 	"maps"
+	"math"
 	"os"
 	"path/filepath"
 	"slices"
@@ -80,5 +84,204 @@ func TestDocExamples(t *testing.T) {
 		if want := map[bool]scenariotest.Verdict{true: scenariotest.Skipped, false: scenariotest.Passed}[names[name] == "t.skip"]; r.Verdict != want {
 			t.Errorf("%s: want that it ends with %s\n%s", names[name], want, show(r))
 		}
+	}
+}
+
+// faults have a scenario of two migrations that passes without each of them. With it, the
+// run ends with a status and a message; unless the fault only shows in the statistics or
+// the log.
+var faults = []struct {
+	fault   string // of vm1, or of host2 if it begins with a dot
+	params  string
+	status  string
+	message string // a regular expression
+	not     string // an expression of the run r that is true only with the fault
+}{
+	{fault: `fail_at(percent = 40)`, status: "FAIL", message: "Broken pipe"},
+	{fault: `hangs()`, status: "FAIL", message: "source failed first.*does not answer its monitor"},
+	{fault: `hangs(on = "destination")`, status: "FAIL", message: "does not answer its monitor"},
+	{fault: `dies()`, status: "FAIL", message: "signal 9"},
+	{fault: `dies(on = "destination")`, status: "FAIL", message: "signal 9"},
+	{fault: `pauses(at = "check_work")`, params: `"login_timeout": 10`, status: "FAIL", message: "paused"},
+	{fault: `event("BLOCK_IO_ERROR")`, status: "PASS", not: `"disk error" in r.log`},
+	{fault: `event("RESET", data = {"guest": True}, percent = 20)`, status: "FAIL", message: "reset"},
+	{fault: `reply("migrate", error = "no")`, status: "FAIL", message: "no"},
+	{fault: `reply("migrate-incoming", error = "Failed to find an available port", on = "destination")`, status: "ERROR", message: "Failed to find an available port"},
+	{fault: `never_converges()`, params: `"mig_timeout": 20`, status: "FAIL", message: "not finished after mig_timeout"},
+	{fault: `slow("8M")`, params: `"memory_work_rate": "2M"`, status: "PASS", not: `r.migrations[0].vms["vm1"].stats["total-time"] > 5000`},
+	{fault: `memory(used = "100M")`, status: "PASS", not: `r.migrations[0].vms["vm1"].stats["ram"]["normal-bytes"] > 99 << 20`},
+	{fault: `worker_dies()`, status: "FAIL", message: "the worker died"},
+	{fault: `worker_dies("cpuwork", time = 2)`, status: "FAIL", message: "cpuwork: the worker died"},
+	{fault: `memory_changed(percent = 80)`, status: "FAIL", message: "memwork: FAILED"},
+	{fault: `write_lost()`, status: "FAIL", message: "diskwork: FAILED"},
+	{fault: `clock_jumps(30)`, status: "FAIL", message: "the clock is 30"},
+	{fault: `clock_stops(at = "check_work")`, status: "FAIL", message: "the clock is -"},
+	{fault: `reboots()`, status: "FAIL", message: "reset|rebooted"},
+	{fault: `panics()`, params: `"login_timeout": 10`, status: "FAIL", message: "panic"},
+	{fault: `runs("rm /root/mark")`, status: "FAIL", message: "the mark is gone"},
+	{fault: `boots_in(100)`, params: `"login_timeout": 60`, status: "ERROR", message: "no login"},
+	{fault: `refuses_logins()`, status: "ERROR", message: "password"},
+	{fault: `is_not_jeos()`, status: "ERROR", message: "no command memwork"},
+	{fault: `command("memwork check", status = 1, output = "wrong\n")`, status: "FAIL", message: "wrong"},
+	{fault: `file("/root/extra")`, status: "FAIL", message: "an extra file"},
+	{fault: `.gone()`, status: "ERROR", message: "host2: lost the SSH connection"},
+	{fault: `.gone(after = "mig_finished")`, status: "ERROR", message: "host2: lost the SSH connection"},
+	{fault: `.command("^true$", status = 1)`, status: "ERROR", message: "exit status 1"},
+	{fault: `.file("/etc/forbidden")`, status: "FAIL", message: "a forbidden file"},
+}
+
+// cases says whether the test of a row is done without its fault, and with it: all rows
+// that differ in the fault alone are one without it.
+func cases(row int) []bool {
+	if row > 0 && faults[row].params == "" && faults[row].not == "" {
+		return []bool{true}
+	}
+	return []bool{false, true}
+}
+
+// looking is a scenario that finds all of them.
+const looking = `
+load("@std//load.star", "check_load", "start_load")
+
+def migration_scenario(env):
+    src, dst = env.hosts[:2]
+    first = {}
+
+    def offset(session):
+        return float(session.cmd("echo $EPOCHREALTIME").strip()) - now()
+
+    def start(mig):
+        session = mig.vm("vm1").wait_for_login()
+        session.cmd("touch /root/mark")
+        start_load(session, mig.params)
+        first["offset"] = offset(session)
+
+    def check(mig):
+        session = mig.vm("vm1").wait_for_login()
+        check_load(session, mig.params)
+        if session.cmd_status("test -e /root/mark") != 0:
+            fail("the mark is gone")
+        if session.cmd_status("test -e /root/extra") == 0:
+            fail("an extra file")
+        drift = offset(session) - first["offset"]
+        if abs(drift) > 0.5:
+            fail("the clock is %d s ahead" % int(drift))
+
+    migrate_wait(["vm1"], src, dst, start, check)
+    dst.run("true")
+    if dst.run("test -e /etc/forbidden", check = False).status == 0:
+        fail("a forbidden file")
+    sleep(5)
+    migrate_wait(["vm1"], dst, src, check_work = check, fresh = False)
+`
+
+// Every fault changes how a run ends, and without it the run passes.
+func TestEveryFaultShows(t *testing.T) {
+	t.Parallel()
+	var text strings.Builder
+	text.WriteString("PARAMS = {\"vms\": \"vm1\", \"cpu_work\": 50, \"disk_work\": \"16M\"}\n")
+	used := map[string]bool{}
+	for i, f := range faults {
+		fake := `fake.vm("vm1").` + f.fault
+		if strings.HasPrefix(f.fault, ".") {
+			fake = `fake.host("host2")` + f.fault
+		}
+		method, _, _ := strings.Cut(fake, "(")
+		_, name, _ := strings.Cut(strings.TrimPrefix(fake, method), ").")
+		name, _, _ = strings.Cut(name, "(")
+		used[method+"."+name] = true
+		for _, with := range cases(i) {
+			fmt.Fprintf(&text, "\ndef test_%d_%t(t):\n    params = PARAMS | {%s}\n", i, with, f.params)
+			status, message, seen := "PASS", "", "False"
+			if with {
+				status, message, seen = f.status, f.message, "True"
+				text.WriteString("    " + fake + "\n")
+			}
+			fmt.Fprintf(&text, "    r = run(\"looking.star\", params = params)\n    expect.eq(r.status, %q)\n    expect.matches(r.message, %q)\n", status, message)
+			if f.not != "" {
+				fmt.Fprintf(&text, "    expect.eq(%s, %s)\n", f.not, seen)
+			}
+		}
+	}
+	all := results(t, options(), write(t, text.String(), map[string]string{"looking.star": looking}))
+	for i, f := range faults {
+		for _, with := range cases(i) {
+			if r := all[fmt.Sprintf("test_%d_%t", i, with)]; r.Verdict != scenariotest.Passed {
+				t.Errorf("%s: %t\n%s", f.fault, with, show(r))
+			}
+		}
+	}
+	for _, c := range scenariotest.Language().Classes {
+		for _, m := range c.Methods {
+			if strings.HasPrefix(c.Name, "fake.") && !used[c.Name+"."+m.Name] {
+				t.Errorf("%s.%s is in no row", c.Name, m.Name)
+			}
+		}
+	}
+}
+
+// A test that says what cannot be fails, with where.
+func TestWrongTests(t *testing.T) {
+	t.Parallel()
+	for _, tt := range []struct{ name, body, want string }{
+		{"an unknown VM", `fake.vm("vm3").dies()
+    run()`, `2:12: fake.vm: the run has no vm3, only vm1, vm2; did you mean vm1?`},
+		{"an unknown host", `fake.host("hots1").gone()
+    run()`, `2:14: fake.host: the run has no hots1, only host1, host2; did you mean host1?`},
+		{"an unknown step", `fake.vm("vm1").hangs(at = "mirgate")`, `2:25: fake.vm.hangs: at: a migration has no step mirgate; did you mean migrate?`},
+		{"an unknown side", `fake.vm("vm1").hangs(on = "src")`, `fake.vm.hangs: on: got "src", want source or destination`},
+		{"an unknown method", `fake.vm("vm1").hang()`, `did you mean .hangs?`},
+		{"an unknown argument", `fake.vm("vm1").hangs(percnt = 3)`, `fake.vm.hangs: no parameter percnt; did you mean percent?`},
+		{"two moments", `fake.vm("vm1").hangs(at = "migrate", percent = 3)`, `got 2 moments, want one of at, after, percent and time`},
+		{"no run", `fake.vm("vm1").hangs()`, `2:25: fake.vm("vm1").hangs(): the test runs no scenario: call run`},
+		{"an unknown file", `run("moev.star")`, `did you mean`},
+		{"many variants", `run("move.star", config = "@std//cfg/multi-host.cfg")`, `has 9 variants or more, want one`},
+		{"a filter that matches nothing", `run("move.star", filter = "only Nothing")`, `Nothing`},
+		{"a wrong param", `run("move.star", params = {"vms": ["vm1"]})`, `vms: got list, want a text, number or bool`},
+		{"a failed function", `fake.vm("vm1").command("memwork", fn = lambda c: 1 // 0)
+    expect.eq(run().status, "PASS")`, `division by zero`},
+		{"a command that no fake has", `expect.eq(run("asks.star").status, "PASS")`, `no fake has the command that was asked for: host1: nmap`},
+		{"two parts", `expect.contains(["a"], "b")`, `expect.contains: got ["a"], want "b" in it`},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			t.Parallel()
+			file := write(t, "def test_it(t):\n    "+tt.body+"\n", map[string]string{
+				"move.star": "def migration_scenario(env):\n    migrate_wait([\"vm1\"], env.hosts[0], env.hosts[1])\n",
+				"asks.star": "def migration_scenario(env):\n    env.hosts[0].run(\"nmap\")\n",
+			})
+			r := results(t, options(), file)["test_it"]
+			if r.Verdict != scenariotest.Failed || !strings.Contains(show(r), tt.want) {
+				t.Errorf("want that it fails with %s\n%s", tt.want, show(r))
+			}
+			if !strings.HasPrefix(r.Failure.Position, file+":") {
+				t.Errorf("it is at %q, want in %s", r.Failure.Position, file)
+			}
+		})
+	}
+}
+
+// The same test has the same virtual time each time.
+func TestVirtualTimeIsRepeatable(t *testing.T) {
+	t.Parallel()
+	file := write(t, "def test_it(t):\n    run()\n", nil)
+	first := results(t, options(), file)["test_it"].Virtual
+	for range 3 {
+		if again := results(t, options(), file)["test_it"].Virtual; math.Abs(again-first) > 1 {
+			t.Errorf("got %v s of virtual time, then %v s", first, again)
+		}
+	}
+}
+
+// Who interrupts the tests does not wait for them.
+func TestInterrupted(t *testing.T) {
+	t.Parallel()
+	ctx, cancel := context.WithCancelCause(t.Context())
+	why := errors.New("no more")
+	file := write(t, "def test_first():\n    pass\n\ndef test_second():\n    while True:\n        pass\n", nil)
+	o := options()
+	o.Parallel = 1
+	_, err := scenariotest.Run(ctx, []string{file}, o, func(scenariotest.Result) { cancel(why) })
+	if !errors.Is(err, why) {
+		t.Errorf("got %v, want %v", err, why)
 	}
 }

@@ -5,6 +5,7 @@ package scenariotest
 import (
 	"context"
 	"fmt"
+	"sync"
 	"time"
 
 	"go.starlark.net/starlark"
@@ -26,6 +27,9 @@ type test struct {
 	files    map[string]map[string]string
 	named    []mention     // of VMs and hosts
 	turn     chan struct{} // held by who runs Starlark
+
+	mu    sync.Mutex // guards what follows
+	wrong error      // of a function that answers a command
 
 	output []string
 	runs   []RunSummary
@@ -101,6 +105,21 @@ func (t *test) call(fn starlark.Callable, args ...starlark.Value) (starlark.Valu
 	t.turn <- struct{}{}
 	defer func() { <-t.turn }()
 	return starlark.Call(t.newThread(fn.Name()), fn, args, nil)
+}
+
+// wrongAnswer records the first error of a function that answers commands.
+func (t *test) wrongAnswer(err error) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.wrong == nil {
+		t.wrong = err
+	}
+}
+
+func (t *test) answerError() error {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return t.wrong
 }
 
 // position is where the builtin that runs was called.
