@@ -6,13 +6,14 @@ import (
 	"os"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
 	"testing"
 
 	"github.com/rogpeppe/go-internal/txtar"
 )
 
-// The README shows the scenario that testdata/script runs.
+// The README shows the scenarios and the tests that testdata/script runs.
 func TestREADMEShowsATestedScenario(t *testing.T) {
 	t.Parallel()
 	readme, err := os.ReadFile(filepath.Join(repository(), "README.md"))
@@ -23,9 +24,17 @@ func TestREADMEShowsATestedScenario(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, f := range script.Files {
+	tests, err := txtar.ParseFile(filepath.Join(repository(), "testdata/script/test.txtar"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	files := slices.DeleteFunc(tests.Files, func(f txtar.File) bool { return !strings.HasPrefix(f.Name, "readme/") })
+	if len(files) != 2 {
+		t.Errorf("test.txtar has %d files of the README, want 2", len(files))
+	}
+	for _, f := range append(files, script.Files...) {
 		if !strings.Contains(string(readme), "```python\n"+string(f.Data)+"```\n") {
-			t.Errorf("README.md does not show %s as it is in %s", f.Name, "testdata/script/exec-first-scenario.txtar")
+			t.Errorf("README.md does not show %s as it is in testdata/script", f.Name)
 		}
 	}
 }

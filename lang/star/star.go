@@ -144,12 +144,6 @@ func suggest(name string, globals starlark.StringDict) string {
 	return ""
 }
 
-// Load loads a file as load(path, …) of a file in the working directory does, for code that is in no file. Errors are as
-// those of Scenario.
-func (l *Loader) Load(ctx context.Context, path string) (starlark.StringDict, error) {
-	return l.load(ctx, path, "", library.Allow{})
-}
-
 func (l *Loader) print(at, message string) {
 	if l.Print != nil {
 		l.Print(at, message)
