@@ -31,7 +31,7 @@ var layers = [][]string{
 	{"runtime/exit", "runtime/excerpt", "runtime/version", "runtime/virtualtime"},
 	{"runtime/host", "runtime/qmp", "runtime/result", "runtime/barrier", "runtime/task", "runtime/jeos"},
 	{"runtime/ledger", "runtime/guest", "runtime/guestclock", "runtime/lab", "runtime/debian", "runtime/terminal", "runtime/report", "runtime/compare", "runtime/history"},
-	{"runtime/live", "runtime/hostsfile", "runtime/gueststate", "runtime/bootstrap"},
+	{"runtime/live", "runtime/hostsfile", "runtime/gueststate", "runtime/bootstrap", "runtime/interrupt"},
 	{"runtime/vm", "runtime/cleanup"},
 	{"runtime/testbed"},
 	{"runtime/migration", "runtime/attach", "runtime/check", "runtime/fake"},

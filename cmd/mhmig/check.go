@@ -16,6 +16,7 @@ import (
 	"github.com/mhmig/mhmig/runtime/controller"
 	"github.com/mhmig/mhmig/runtime/controller/display"
 	"github.com/mhmig/mhmig/runtime/exit"
+	"github.com/mhmig/mhmig/runtime/interrupt"
 	"github.com/mhmig/mhmig/runtime/terminal"
 )
 
@@ -85,7 +86,7 @@ in a config, 3 a check failed, 130 interrupted.`,
 			if err := c.check(command.Flags()); err != nil {
 				return wrongArguments(err)
 			}
-			ignoreSIGPIPE()
+			interrupt.IgnoreBrokenPipe()
 			return c.run(command)
 		},
 	}

@@ -11,6 +11,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/mhmig/mhmig/runtime/cleanup"
+	"github.com/mhmig/mhmig/runtime/interrupt"
 	"github.com/mhmig/mhmig/runtime/terminal"
 )
 
@@ -42,7 +43,7 @@ running or has no ledger, 3 a host could not be cleaned up.`,
 			if _, err := os.Stat(folder); len(args) == 0 && c.States && errors.Is(err, fs.ErrNotExist) {
 				folder = "" // states may be all that there is
 			}
-			ignoreSIGPIPE()
+			interrupt.IgnoreBrokenPipe()
 			c.Out, c.Log = command.OutOrStdout(), slog.New(terminal.New(command.ErrOrStderr(), terminal.Options{
 				Color: terminal.Coloured(os.Stderr), Width: func() int { return terminal.Width(os.Stderr) },
 			}))

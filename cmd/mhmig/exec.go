@@ -20,6 +20,7 @@ import (
 	"github.com/mhmig/mhmig/runtime/controller"
 	"github.com/mhmig/mhmig/runtime/controller/display"
 	"github.com/mhmig/mhmig/runtime/exit"
+	"github.com/mhmig/mhmig/runtime/interrupt"
 	"github.com/mhmig/mhmig/runtime/result"
 	"github.com/mhmig/mhmig/runtime/run"
 	"github.com/mhmig/mhmig/runtime/terminal"
@@ -78,7 +79,7 @@ arguments or an error in a file, 3 the hosts, or this machine as their controlle
 			if err := e.check(command.Flags()); err != nil {
 				return wrongArguments(err)
 			}
-			ignoreSIGPIPE()
+			interrupt.IgnoreBrokenPipe()
 			if filepath.Ext(args[0]) == project.ArchiveExtension {
 				remove, err := e.unpack(args[0])
 				if err != nil {

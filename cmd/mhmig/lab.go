@@ -5,7 +5,6 @@ package main
 import (
 	"errors"
 	"fmt"
-	"io"
 	"log/slog"
 	"math"
 	"os"
@@ -13,12 +12,12 @@ import (
 	"strings"
 
 	"github.com/spf13/cobra"
-	"golang.org/x/term"
 
 	"github.com/mhmig/mhmig/runtime/exit"
 	"github.com/mhmig/mhmig/runtime/hostsfile"
 	"github.com/mhmig/mhmig/runtime/lab"
 	"github.com/mhmig/mhmig/runtime/result"
+	"github.com/mhmig/mhmig/runtime/terminal"
 )
 
 func newLabCommand() *cobra.Command {
@@ -133,7 +132,7 @@ confirmation on a terminal; without a terminal it needs --force.`,
 		RunE: func(c *cobra.Command, _ []string) error {
 			err := lab.Down(c.Context(), force)
 			used, inUse := errors.AsType[*lab.InUseError](err)
-			if inUse && confirmEnd(c.ErrOrStderr(), used) {
+			if inUse && terminal.Confirm(c.ErrOrStderr(), fmt.Sprintf("%v\nEnd it anyway?", used)) {
 				err = lab.Down(c.Context(), true)
 			} else if inUse {
 				return exit.Failed.Wrap(fmt.Errorf("%w; end it first, or use --force", err))
@@ -149,18 +148,6 @@ confirmation on a terminal; without a terminal it needs --force.`,
 	}
 	c.Flags().BoolVar(&force, "force", false, "end it even while runs use it")
 	return c
-}
-
-// confirmEnd asks the user on a terminal whether to end a lab that is in use. Without
-// a terminal it returns false.
-func confirmEnd(out io.Writer, used *lab.InUseError) bool {
-	if !term.IsTerminal(int(os.Stdin.Fd())) || !term.IsTerminal(int(os.Stderr.Fd())) {
-		return false
-	}
-	fmt.Fprintf(out, "%v\nEnd it anyway? [y/N] ", used)
-	var answer string
-	_, _ = fmt.Fscanln(os.Stdin, &answer) // no answer is a no
-	return answer == "y" || answer == "yes"
 }
 
 // newLabServeCommand returns the command of the background process of lab up.

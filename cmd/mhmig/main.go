@@ -4,19 +4,16 @@
 package main
 
 import (
-	"context"
 	"errors"
-	"fmt"
 	"os"
-	"os/signal"
 	"strings"
 	"sync"
-	"syscall"
 
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
 
 	"github.com/mhmig/mhmig/runtime/exit"
+	"github.com/mhmig/mhmig/runtime/interrupt"
 	"github.com/mhmig/mhmig/runtime/run"
 	"github.com/mhmig/mhmig/runtime/terminal"
 	"github.com/mhmig/mhmig/runtime/version"
@@ -26,7 +23,7 @@ func main() { os.Exit(execute(os.Args[1:])) }
 
 // execute runs one command line and returns the exit code.
 func execute(args []string) int {
-	ctx, stop := interruptible(args)
+	ctx, stop := interrupt.Context(run.ErrInterrupted, os.Stderr, interruptMessage(args))
 	defer stop()
 	root := newRootCommand()
 	root.SetArgs(args)
@@ -46,38 +43,6 @@ func execute(args []string) int {
 	return int(exit.Of(err))
 }
 
-// interruptible returns a context that is cancelled by the first SIGINT, SIGTERM or
-// SIGHUP (the terminal is closed). The command then cleans up; the second signal ends
-// the program at once.
-func interruptible(args []string) (context.Context, func()) {
-	ctx, cancel := context.WithCancelCause(context.Background())
-	signals := make(chan os.Signal, 2)
-	signal.Notify(signals, os.Interrupt, syscall.SIGTERM)
-	if !signal.Ignored(syscall.SIGHUP) { // by nohup
-		signal.Notify(signals, syscall.SIGHUP)
-	}
-	done := make(chan struct{})
-	go func() {
-		select {
-		case <-signals:
-		case <-done:
-			return
-		}
-		fmt.Fprintln(os.Stderr, interruptMessage(args))
-		cancel(run.ErrInterrupted)
-		select {
-		case <-signals:
-			os.Exit(int(exit.Interrupted))
-		case <-done:
-		}
-	}()
-	return ctx, func() {
-		signal.Stop(signals)
-		close(done)
-		cancel(nil)
-	}
-}
-
 // interruptMessage is the message after the first signal: commands that only read have
 // nothing to clean up.
 func interruptMessage(args []string) string {
@@ -86,10 +51,6 @@ func interruptMessage(args []string) string {
 	}
 	return "mhmig: interrupted, cleaning up (interrupt again to exit at once; mhmig cleanup then removes what is left)"
 }
-
-// ignoreSIGPIPE keeps the program running when the reader of its output has exited: at
-// Ctrl-C a tee in the pipeline dies first, and the hosts must still be cleaned up.
-func ignoreSIGPIPE() { signal.Notify(make(chan os.Signal, 1), syscall.SIGPIPE) }
 
 func newRootCommand() *cobra.Command {
 	root := &cobra.Command{
