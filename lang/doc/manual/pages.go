@@ -73,7 +73,7 @@ func Scenario(index *doc.Index) Page {
 	return Page{
 		Name: "mhmig-scenario", Number: 7, Short: "scenarios of mhmig, and what they can use",
 		Parts: slices.Concat([]Part{{Title: "Description", Text: scenarioText}},
-			parts(index, doc.Builtin, doc.Module, doc.Class, doc.Attribute, doc.Method, doc.File, doc.Shared, doc.Scenario, doc.Starlark)),
+			parts(index, doc.Builtin, doc.Module, doc.Class, doc.Attribute, doc.Method, doc.File, doc.Shared, doc.Scenario, doc.Test, doc.Starlark)),
 		See: []string{"mhmig-exec(1)", "mhmig-doc(1)", "mhmig-config(5)"},
 	}
 }

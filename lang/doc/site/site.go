@@ -141,6 +141,14 @@ func newSite(index *doc.Index) *site {
 	s.add(&page{File: "params.html", Title: "Params", Menu: true, Lists: []list{
 		{Topics: index.Topics(doc.Param)}, {Title: "Params of virt-test that are not supported yet", Topics: index.Topics(doc.Missing)},
 	}})
+	tests := &page{File: "tests.html", Title: "Tests", Menu: true, Intro: "What the tests of scenarios, *_test.star, can use besides what scenarios can."}
+	tests.Lists = []list{{Topics: index.Topics(doc.Test)}}
+	for _, t := range tests.Lists[0].Topics {
+		if isTestValue(t) {
+			s.classes[t.Name] = tests.File + "#" + id(t)
+		}
+	}
+	s.add(tests)
 	s.add(&page{File: "starlark.html", Title: "Starlark", Menu: true, Lists: []list{{Topics: index.Topics(doc.Starlark)}}})
 	home.Lists = []list{
 		{Title: "Functions", Topics: index.Topics(doc.Builtin), Short: true},
@@ -187,6 +195,11 @@ func (s *site) menu() []*page {
 	return menu
 }
 
+// isTestValue reports whether a topic is a value of tests.
+func isTestValue(t doc.Topic) bool {
+	return t.Kind == doc.Test && strings.HasPrefix(t.Heading, "value ")
+}
+
 // odd is what an id does not have.
 var odd = regexp.MustCompile(`[^A-Za-z0-9_.-]+`)
 
@@ -194,8 +207,11 @@ var odd = regexp.MustCompile(`[^A-Za-z0-9_.-]+`)
 // have a function of the same name.
 func id(t doc.Topic) string {
 	name := t.Name
-	if t.Kind == doc.Shared {
+	switch {
+	case t.Kind == doc.Shared:
 		name = t.See[0] + "." + name
+	case isTestValue(t):
+		name = "value-" + name // a function of that name returns it
 	}
 	return strings.Trim(odd.ReplaceAllString(name, "-"), "-")
 }
