@@ -18,7 +18,6 @@ type cache struct {
 type config struct {
 	text    string
 	outline cartesian.Outline
-	symbols []cartesian.Symbol
 }
 
 func newCache() *cache { return &cache{configs: map[string]*config{}} }
@@ -31,7 +30,7 @@ func (c *cache) config(name, text string) *config {
 	if known != nil && known.text == text {
 		return known
 	}
-	read := &config{text, cartesian.Outlined(name, text), cartesian.Symbols(name, text)}
+	read := &config{text, cartesian.Outlined(name, text)}
 	c.mu.Lock()
 	c.configs[name] = read
 	c.mu.Unlock()

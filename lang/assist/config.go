@@ -196,7 +196,7 @@ func (w *Workspace) keys(name string) []Item {
 func (w *Workspace) labels(name, below string) []Item {
 	var first, rest []Item
 	for file, c := range w.around(name) {
-		for _, s := range c.symbols {
+		for _, s := range c.outline.Symbols {
 			item := Item{Label: s.Label, Kind: Label, Detail: fmt.Sprintf("%s:%d", filepath.Base(file), s.Pos.Line)}
 			if s.Set != "" {
 				item.Detail = s.Set + ", " + item.Detail
@@ -382,7 +382,7 @@ func (w *Workspace) describeLabel(name, label string) string {
 	around := w.around(name)
 	places := 0
 	for _, file := range slices.Sorted(maps.Keys(around)) {
-		for _, s := range around[file].symbols {
+		for _, s := range around[file].outline.Symbols {
 			if s.Label != label {
 				continue
 			}
@@ -424,7 +424,7 @@ func (w *Workspace) defineConfig(name, text string, at int) []Place {
 	case inFilter:
 		for _, file := range slices.Sorted(maps.Keys(around)) {
 			c := around[file]
-			for _, s := range c.symbols {
+			for _, s := range c.outline.Symbols {
 				if s.Label == written {
 					from := cartesian.Offset(c.text, s.Pos)
 					places = append(places, Place{file, c.text, Span{from, from + len(written)}})

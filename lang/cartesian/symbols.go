@@ -20,37 +20,6 @@ type Symbol struct {
 	Pos   diag.Pos
 }
 
-// Symbols returns the labels of the variants of a text, in order, without those of what it includes. Text with errors has
-// those that can still be read; name is the file's name.
-func Symbols(name, text string) []Symbol {
-	src, err := newSource(name, path.Base(name), text)
-	if err != nil {
-		return nil
-	}
-	var symbols []Symbol
-	var walk func(b *block, below string)
-	walk = func(b *block, below string) {
-		for _, s := range b.Statements {
-			switch s := s.(type) {
-			case *condition:
-				walk(&s.Body, below)
-			case *set:
-				for _, v := range s.Variants.Variants {
-					inner := below
-					for _, label := range v.Labels {
-						pos := src.diagnostic(src.find(label, v.Pos), "", "").Pos
-						symbols = append(symbols, Symbol{Label: label, Set: s.Name, Below: inner, Pos: pos})
-						inner = label
-					}
-					walk(&v.Body, inner)
-				}
-			}
-		}
-	}
-	walk(new(builder).parse(src, name).body, "")
-	return symbols
-}
-
 // find returns where a label first stands on its own after the dash at pos; pos itself if it does not.
 func (s *source) find(label string, pos lexer.Position) lexer.Position {
 	if pos.Line < 1 || pos.Line > len(s.lines) {

@@ -17,7 +17,7 @@ func TestSymbols(t *testing.T) {
 	t.Parallel()
 	const text = "variants os:\n    - @linux:\n        variants:\n\t    -  RHEL.6:\n            - é-é: linux\n    -windows:\nlinux: variants:\n    - a:\n  broken\nvariants:\n    - b.b.bb:\n"
 	var got []string
-	for _, s := range cartesian.Symbols("my.cfg", text) {
+	for _, s := range cartesian.Outlined("my.cfg", text).Symbols {
 		at := cartesian.Offset(text, s.Pos)
 		if !strings.HasPrefix(text[at:], s.Label) {
 			t.Errorf("%s is not at %v, which is before %q", s.Label, s.Pos, text[at:])

@@ -14,6 +14,7 @@ type Outline struct {
 	Assigned []Assigned // the assignments to keys, not to patterns of keys, in order; those of named sets too
 	Includes []string   // the files that it includes, by their full names, in order
 	Used     []string   // the keys whose values it uses, as ${KEY}
+	Symbols  []Symbol   // the labels of its variants, in order
 }
 
 // An Assigned is where a config's text gives a key a value.
@@ -25,7 +26,7 @@ type Assigned struct {
 	Source string // the line
 }
 
-// Outlined returns the outline of a text, the zero one for text with errors. name is the file's name.
+// Outlined returns the outline of a text; of one with errors, that of what can still be read. name is the file's name.
 func Outlined(name, text string) Outline {
 	src, err := newSource(name, path.Base(name), text)
 	if err != nil {
@@ -33,8 +34,8 @@ func Outlined(name, text string) Outline {
 	}
 	var o Outline
 	keys := newKeyTable()
-	var walk func(b *block)
-	walk = func(b *block) {
+	var walk func(b *block, below string)
+	walk = func(b *block, below string) {
 		for _, s := range b.Statements {
 			switch s := s.(type) {
 			case *assignment:
@@ -50,7 +51,7 @@ func Outlined(name, text string) Outline {
 					o.Includes = append(o.Includes, full)
 				}
 			case *condition:
-				walk(&s.Body)
+				walk(&s.Body, below)
 			case *set:
 				if s.Name != "" {
 					var names []string
@@ -61,11 +62,17 @@ func Outlined(name, text string) Outline {
 					o.Assigned = append(o.Assigned, Assigned{s.Name, names, true, d.Pos, d.Source})
 				}
 				for _, v := range s.Variants.Variants {
-					walk(&v.Body)
+					inner := below
+					for _, label := range v.Labels {
+						pos := src.diagnostic(src.find(label, v.Pos), "", "").Pos
+						o.Symbols = append(o.Symbols, Symbol{Label: label, Set: s.Name, Below: inner, Pos: pos})
+						inner = label
+					}
+					walk(&v.Body, inner)
 				}
 			}
 		}
 	}
-	walk(new(builder).parse(src, name).body)
+	walk(new(builder).parse(src, name).body, "")
 	return o
 }

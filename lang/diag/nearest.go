@@ -35,8 +35,11 @@ func distance(a, b string, limit int) int {
 	for j := range last {
 		last[j] = j
 	}
+	least := 0 // of the last row
 	for i := 1; i <= len(x); i++ {
 		row[0] = i
+		above := least
+		least = i
 		for j := 1; j <= len(y); j++ {
 			cost := 1
 			if x[i-1] == y[j-1] {
@@ -46,6 +49,10 @@ func distance(a, b string, limit int) int {
 			if i > 1 && j > 1 && x[i-1] == y[j-2] && x[i-2] == y[j-1] {
 				row[j] = min(row[j], before[j-2]+1)
 			}
+			least = min(least, row[j])
+		}
+		if min(above, least) >= limit { // the following rows only grow from these two
+			return limit
 		}
 		before, last, row = last, row, before
 	}

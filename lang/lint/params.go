@@ -29,7 +29,10 @@ func unknownParams(name, text string) diag.List {
 		times[a.Key]++
 	}
 	for _, a := range assigned {
-		if near := api.NearestParam(a.Key, nil); near != "" && times[a.Key] == 1 && oneOff(a.Key, near) {
+		if times[a.Key] > 1 {
+			continue
+		}
+		if near := api.NearestParam(a.Key, nil); near != "" && oneOff(a.Key, near) {
 			list = append(list, diag.Diagnostic{
 				Severity: diag.Warning, Rule: "unknown-param", Pos: a.Pos, Source: a.Source,
 				Message: fmt.Sprintf("mhmig has no param %q", a.Key), Hint: fmt.Sprintf("did you mean %q?", near),

@@ -4,6 +4,8 @@ package lsp
 
 import (
 	"fmt"
+	"strings"
+	"unicode/utf8"
 
 	"github.com/mhmig/mhmig/lang/assist"
 	"github.com/mhmig/mhmig/lang/diag"
@@ -37,8 +39,13 @@ var itemKinds = map[assist.Kind]int{
 func (q question) complete() (any, error) {
 	c := q.workspace.Complete(q.document.name, q.at)
 	where := q.document.textRange(c.Span)
-	list := completionList{Items: make([]completionItem, 0, len(c.Items))}
+	typed := q.document.content[c.From:max(c.From, min(q.at, c.To))]
+	// Less to send; when a letter is deleted, the editor asks again.
+	list := completionList{IsIncomplete: typed != "", Items: []completionItem{}}
 	for i, item := range c.Items {
+		if !hasLetters(item.Label, typed) {
+			continue
+		}
 		answer := completionItem{
 			Label: item.Label, Kind: itemKinds[item.Kind], Detail: item.Detail, SortText: fmt.Sprintf("%05d", i),
 			TextEdit: textEdit{where, item.Label},
@@ -50,6 +57,19 @@ func (q question) complete() (any, error) {
 		list.Items = append(list.Items, answer)
 	}
 	return list, nil
+}
+
+// hasLetters reports whether a label has what is typed, in this order, in either case.
+func hasLetters(label, typed string) bool {
+	label = strings.ToLower(label)
+	for _, r := range strings.ToLower(typed) {
+		i := strings.IndexRune(label, r)
+		if i < 0 {
+			return false
+		}
+		label = label[i:][utf8.RuneLen(r):]
+	}
+	return true
 }
 
 func (q question) hover() (any, error) {

@@ -13,7 +13,7 @@ import (
 )
 
 // pause is how long no document must have changed before they are diagnosed: somebody is writing.
-const pause = 60 * time.Millisecond
+const pause = 150 * time.Millisecond
 
 // diagnoseLater notes that documents are to be diagnosed.
 func (s *server) diagnoseLater(documents map[string]*document) {

@@ -31,7 +31,7 @@ type object = map[string]any
 
 // An editor is a client of a server.
 type editor struct {
-	t    *testing.T
+	t    testing.TB
 	conn *jsonrpc2.Conn
 
 	mu        sync.Mutex
@@ -55,7 +55,7 @@ type published struct {
 }
 
 // start starts a server and an editor.
-func start(t *testing.T, options lsp.Options) *editor {
+func start(t testing.TB, options lsp.Options) *editor {
 	t.Helper()
 	if options.Libraries == nil {
 		set := library.Set{"std": stdlib.FS, "x": fstest.MapFS{"a.star": {Data: []byte("def first(): pass\n")}}}
