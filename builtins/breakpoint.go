@@ -157,7 +157,7 @@ func (p *promptSession) exec(line string) error {
 	dropped := false
 	file, err := task.Wait(p.task, func(ctx context.Context) (*syntax.File, error) {
 		next := text
-		return star.Dialect.ParseCompoundStmt("prompt", func() ([]byte, error) {
+		return promptDialect.ParseCompoundStmt("prompt", func() ([]byte, error) {
 			if now := next; now != nil {
 				next = nil
 				return now, nil
@@ -176,6 +176,13 @@ func (p *promptSession) exec(line string) error {
 	}
 	return p.execute(file)
 }
+
+// promptDialect is the dialect of what is typed: what a line loads is there in the next one.
+var promptDialect = func() *syntax.FileOptions {
+	options := *star.Dialect
+	options.LoadBindsGlobally = true
+	return &options
+}()
 
 // execute executes a statement, until the user stops it.
 func (p *promptSession) execute(file *syntax.File) error {
@@ -196,7 +203,7 @@ func (p *promptSession) evaluate(file *syntax.File) error {
 	names := p.names()
 	if len(file.Stmts) == 1 {
 		if sole, ok := file.Stmts[0].(*syntax.ExprStmt); ok {
-			v, err := starlark.EvalExprOptions(star.Dialect, p.task.Thread(), sole.X, names)
+			v, err := starlark.EvalExprOptions(promptDialect, p.task.Thread(), sole.X, names)
 			if err == nil && v != starlark.None {
 				fmt.Fprintln(p.prompt, printable.Lines(v.String()))
 			}
@@ -314,6 +321,10 @@ func assignedNames(file *syntax.File) []string {
 		case *syntax.DefStmt:
 			names = append(names, n.Name.Name)
 			return false
+		case *syntax.LoadStmt:
+			for _, to := range n.To {
+				names = append(names, to.Name)
+			}
 		}
 		return true
 	})

@@ -10,13 +10,14 @@ import (
 
 	"go.starlark.net/starlark"
 
+	"github.com/mhmig/mhmig/lang/library"
 	"github.com/mhmig/mhmig/lang/printable"
 	"github.com/mhmig/mhmig/lang/star"
 	"github.com/mhmig/mhmig/runtime/task"
 )
 
 const interactHelp = `An expression shows its value, a statement is executed; def, for, if and open
-brackets go on in the next lines, up to an empty one.
+brackets go on in the next lines, up to an empty one. load reads files anew.
   help       prints this help
   vars       lists the variables
   continue   or Ctrl-D ends the session, and cleans up
@@ -36,8 +37,19 @@ func session(t *task.Task) error {
 		defer prompt.Close()
 		fmt.Fprintf(prompt, "%s: env.hosts are %s. help lists the commands, Ctrl-D ends.\n", s.bed.Variant(), strings.Join(s.bed.HostNames(), ", "))
 		p := &promptSession{task: t, prompt: prompt, env: s.env(), builtins: predeclared(), help: interactHelp, assigned: starlark.StringDict{}}
+		p.loadFrom(s.options.Libraries, s.options.Limits)
 		return p.run()
 	})
+}
+
+// loadFrom lets what is typed load files: anew each time, as they may have been edited.
+func (p *promptSession) loadFrom(libraries library.Set, limits star.Limits) {
+	p.task.Thread().Load = func(_ *starlark.Thread, path string) (starlark.StringDict, error) {
+		loader := &star.Loader{Predeclared: p.builtins, Libraries: libraries, Limits: limits, Print: func(at, message string) {
+			fmt.Fprintln(p.prompt, printable.Lines(at+": "+message))
+		}}
+		return loader.File(p.task.Context(), path)
+	}
 }
 
 // hold calls f with the scenario's lock, as a builtin.
@@ -50,7 +62,7 @@ func hold(t *task.Task, f func() error) error {
 
 // Interact runs a session of the language alone: there are no hosts, and functions that need some say so. It blocks until
 // the user ends it, or ctx ends. Errors of what is typed are shown, and are no errors of the session.
-func Interact(ctx context.Context, prompt Prompt, limits star.Limits) error {
+func Interact(ctx context.Context, prompt Prompt, libraries library.Set, limits star.Limits) error {
 	sc := task.New(ctx, nil, func(_ *task.Task, message string) { fmt.Fprintln(prompt, printable.Lines(message)) })
 	sc.Limits = limits
 	names := starlark.StringDict{}
@@ -64,6 +76,7 @@ func Interact(ctx context.Context, prompt Prompt, limits star.Limits) error {
 		return hold(t, func() error {
 			fmt.Fprintln(prompt, "The language alone: --hosts or --lab give it hosts. help lists the commands, Ctrl-D ends.")
 			p := &promptSession{task: t, prompt: prompt, builtins: names, help: interactHelp, assigned: starlark.StringDict{}}
+			p.loadFrom(libraries, limits)
 			return p.run()
 		})
 	}, cleanupTimeout)

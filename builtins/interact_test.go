@@ -12,10 +12,12 @@ import (
 	"time"
 
 	"github.com/mhmig/mhmig/builtins"
+	"github.com/mhmig/mhmig/lang/library"
 	"github.com/mhmig/mhmig/lang/star"
 	"github.com/mhmig/mhmig/runtime/result"
 	"github.com/mhmig/mhmig/runtime/terminal"
 	"github.com/mhmig/mhmig/runtime/testbed/bedtest"
+	"github.com/mhmig/mhmig/stdlib"
 )
 
 // keyboard is a prompt at which the user presses Tab at the end of lines, and Ctrl-C while something runs that is called
@@ -91,21 +93,21 @@ func TestInteract(t *testing.T) {
 	t.Parallel()
 	person := &keyboard{typed: typed{lines: []string{
 		"def twice(x):", "    return 2 * x", "", "twice(21)", "json.encode({\"a\": [1]})", "print(\"shown\")",
-		"migrate([\"vm1\"], 1, 2)", "env", "1 +", "[][3]", "sor\t", "continue", "unread",
+		"migrate([\"vm1\"], 1, 2)", "env", "1 +", "[][3]", "load(\"@std//params.star\", pick = \"chosen\")", "pick", "load(\"@std//parms.star\", \"x\")", "pi\t", "sor\t", "continue", "unread",
 	}}}
-	if err := builtins.Interact(t.Context(), person, star.Limits{}); err != nil {
+	if err := builtins.Interact(t.Context(), person, library.Set{"std": stdlib.FS}, star.Limits{}); err != nil {
 		t.Fatal(err)
 	}
 	wantShown(t, person, "The language alone", "42\n", `{\"a\":[1]}`, "shown\n",
 		"prompt:1:8: migrate needs hosts, which this session does not have: mhmig repl --lab embedded makes some",
-		"undefined: env", "prompt:1:4: got the end of the line, want a value\n    1 +\n       ^\n", "index 3 out of range", "offered: |sorted\n")
+		"undefined: env", "prompt:1:4: got the end of the line, want a value\n    1 +\n       ^\n", "index 3 out of range", ">>> pick\n<function chosen>\n", "library @std has no file parms.star", "offered: |pick\n", "offered: |sorted\n")
 	if !slices.Equal(person.lines, []string{"unread"}) {
 		t.Errorf("not read: %q", person.lines)
 	}
 	ctx, cancel := context.WithCancelCause(t.Context())
 	enough := errors.New("enough")
 	cancel(enough)
-	if err := builtins.Interact(ctx, &keyboard{}, star.Limits{}); !errors.Is(err, enough) && !errors.Is(err, io.EOF) {
+	if err := builtins.Interact(ctx, &keyboard{}, nil, star.Limits{}); !errors.Is(err, enough) && !errors.Is(err, io.EOF) {
 		t.Errorf("with a context that has ended: got %v", err)
 	}
 }

@@ -6,6 +6,7 @@ import (
 	"context"
 	"time"
 
+	"github.com/mhmig/mhmig/lang/library"
 	"github.com/mhmig/mhmig/lang/star"
 	"github.com/mhmig/mhmig/runtime/run"
 	"github.com/mhmig/mhmig/runtime/task"
@@ -24,6 +25,8 @@ type Options struct {
 	Prompt func(ctx context.Context) (Prompt, error)
 	// Session runs a session at the Prompt in the place of the scenario's function.
 	Session bool
+	// Libraries are for load in a session.
+	Libraries library.Set
 	// Failed is called when the scenario has failed, before its cleanups run. True
 	// skips these. Nil: false.
 	Failed func([]*task.Error) (keep bool)

@@ -232,7 +232,7 @@ func (e *execFlags) request() (controller.Request, error) {
 		q.Load = func(context.Context, string) (*star.Scenario, error) { return &star.Scenario{Path: q.Scenario}, nil }
 	}
 	q.Execute = func(ctx context.Context, x controller.Execution) run.Verdict {
-		options := builtins.Options{Failed: x.Failed, Limits: e.limits, Session: e.session}
+		options := builtins.Options{Failed: x.Failed, Limits: e.limits, Session: e.session, Libraries: q.Libraries}
 		switch {
 		case e.session:
 			options.Prompt = func(ctx context.Context) (builtins.Prompt, error) { return e.sessionPrompt(ctx, x.Mask) }

@@ -25,8 +25,9 @@ that scenarios have work on these hosts, and what was made there is removed at t
 end. Without, it is the language alone.
 
 Tab completes names, the arrow keys fetch earlier lines. Ctrl-C ends what runs, or
-drops what is typed; Ctrl-D ends the session. Without a terminal, lines are read
-from standard input.`,
+drops what is typed; Ctrl-D ends the session. load reads files of the working folder
+and of libraries, anew each time. Without a terminal, lines are read from standard
+input.`,
 		Example: "  mhmig repl\n  mhmig repl --lab embedded --param vms=vm1\n  mhmig repl --hosts host1,host2 --filter 'only JeOS'",
 		Args:    arguments(0, 0),
 		RunE: func(command *cobra.Command, _ []string) error {
@@ -38,12 +39,16 @@ from standard input.`,
 			if flags.Changed("hosts") || flags.Changed("lab") || flags.Changed("lab-hosts") {
 				return e.run(command.Context(), command)
 			}
+			libraries, err := e.libraries()
+			if err != nil {
+				return err
+			}
 			prompt, err := e.sessionPrompt(command.Context(), func(text string) string { return text })
 			if err != nil {
 				return err
 			}
 			defer prompt.Close()
-			return builtins.Interact(command.Context(), prompt, star.Limits{Memory: star.DefaultLimits.Memory})
+			return builtins.Interact(command.Context(), prompt, libraries, star.Limits{Memory: star.DefaultLimits.Memory})
 		},
 	}
 	flags := command.Flags()

@@ -293,7 +293,7 @@ func (p *program) arguments(call *syntax.CallExpr, s *signature) *wrongArgument 
 		of := s.params[slices.Index(names, name)]
 		if message := p.misfit(value, of.kind, of.wants); message != "" {
 			start, _ := value.Span()
-			return &wrongArgument{start, fmt.Sprintf("%s: %s: %s", s.name, name, message), called}
+			return &wrongArgument{start, fmt.Sprintf("%s: %s: %s", s.name, name, message), ""}
 		}
 	}
 	for _, p := range s.params {
@@ -306,7 +306,7 @@ func (p *program) arguments(call *syntax.CallExpr, s *signature) *wrongArgument 
 		fn := call.Args[0]
 		if message := p.cannotTake(fn, len(rest)); message != "" {
 			at, _ := fn.Span()
-			return &wrongArgument{at, fmt.Sprintf("%s: %s", s.name, message), called}
+			return &wrongArgument{at, fmt.Sprintf("%s: %s", s.name, message), ""}
 		}
 	}
 	return nil

@@ -75,9 +75,18 @@ func Files(reader cartesian.Reader, paths []string) diag.List {
 			list = append(list, unknownParams(file, string(text))...)
 		}
 	}
-	list = append(list, unreadParams(reader.Libraries, all, wholes)...)
+	list = append(list, without(unreadParams(reader.Libraries, all, wholes), list)...)
 	list.Sort()
 	return slices.CompactFunc(list, diag.Diagnostic.Same)
+}
+
+// without returns the findings that are at no position of others: these say more.
+func without(list, others diag.List) diag.List {
+	taken := map[diag.Pos]bool{}
+	for _, d := range others {
+		taken[d.Pos] = true
+	}
+	return slices.DeleteFunc(list, func(d diag.Diagnostic) bool { return taken[d.Pos] })
 }
 
 // included returns those of files that others include.

@@ -8,6 +8,7 @@ import (
 	"strings"
 	"sync"
 
+	"go.starlark.net/resolve"
 	"go.starlark.net/syntax"
 
 	"github.com/mhmig/mhmig/lang/api"
@@ -165,7 +166,7 @@ var members = sync.OnceValue(func() map[string][]string {
 func (p *program) attributesOf(file *syntax.File) {
 	syntax.Walk(file, func(n syntax.Node) bool {
 		dot, ok := n.(*syntax.DotExpr)
-		if !ok {
+		if !ok || isUndefined(dot.X) {
 			return true
 		}
 		name := dot.Name.Name
@@ -184,6 +185,22 @@ func (p *program) attributesOf(file *syntax.File) {
 		}
 		return true
 	})
+}
+
+// isUndefined reports whether an expression begins with a name that nothing defines, which is reported already.
+func isUndefined(x syntax.Expr) bool {
+	switch x := x.(type) {
+	case *syntax.Ident:
+		b, ok := x.Binding.(*resolve.Binding)
+		return !ok || b.Scope == resolve.Undefined
+	case *syntax.DotExpr:
+		return isUndefined(x.X)
+	case *syntax.CallExpr:
+		return isUndefined(x.Fn)
+	case *syntax.IndexExpr:
+		return isUndefined(x.X)
+	}
+	return false
 }
 
 func meant(name string, candidates []string) string {
