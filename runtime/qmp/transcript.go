@@ -3,10 +3,13 @@
 package qmp
 
 import (
+	"bufio"
 	"bytes"
 	"context"
 	"encoding/json"
+	"fmt"
 	"io"
+	"iter"
 	"log/slog"
 	"strings"
 	"sync"
@@ -25,6 +28,49 @@ type transcript struct {
 
 	mu sync.Mutex // guards w
 	w  io.Writer  // nil: none
+}
+
+// Recorded is a message of a transcript.
+type Recorded struct {
+	Time    time.Time
+	Sent    bool // to QEMU
+	Message json.RawMessage
+}
+
+// maxTranscriptLine is more bytes than a line of a transcript has.
+const maxTranscriptLine = 1 << 20
+
+// ReadTranscript yields the messages of a transcript in their order, without those that
+// were too large for it. A last line that is incomplete, as a killed run leaves it, ends
+// it.
+func ReadTranscript(r io.Reader) iter.Seq2[Recorded, error] {
+	return func(yield func(Recorded, error) bool) {
+		lines := bufio.NewScanner(r)
+		lines.Buffer(nil, maxTranscriptLine)
+		var fault error
+		for number := 1; lines.Scan(); number++ {
+			if fault != nil { // it is not the last line
+				yield(Recorded{}, fault)
+				return
+			}
+			var l transcriptLine
+			if err := json.Unmarshal(lines.Bytes(), &l); err != nil {
+				fault = fmt.Errorf("line %d of the transcript: %w", number, err)
+				continue
+			}
+			at, err := time.Parse(time.RFC3339Nano, l.Time)
+			if err != nil {
+				yield(Recorded{}, fmt.Errorf("line %d of the transcript: %w", number, err))
+				return
+			}
+			if len(l.Message) > 0 && !yield(Recorded{Time: at, Sent: l.Dir == "send", Message: l.Message}, nil) {
+				return
+			}
+		}
+		if err := lines.Err(); err != nil {
+			yield(Recorded{}, err)
+		}
+	}
 }
 
 type transcriptLine struct {

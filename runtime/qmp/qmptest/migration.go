@@ -45,6 +45,13 @@ func (m *QEMU) queryMigrate() map[string]any {
 	if m.took > 0 && m.asked > m.script.TotalsAfter {
 		figures["total-time"], figures["downtime"] = max(m.took.Milliseconds(), 1), 1
 	}
+	if m.replayed != nil {
+		if _, timed := m.replayed["total-time"]; timed {
+			delete(figures, "total-time")
+			delete(figures, "downtime")
+		}
+		return m.recorded(figures)
+	}
 	if m.passes == 0 {
 		return figures
 	}
@@ -173,7 +180,7 @@ func (m *QEMU) migrate(arguments json.RawMessage) (any, *refusal) {
 		return nil, refused
 	}
 	m.mu.Lock()
-	m.began, m.took, m.passes, m.cancelled, m.postcopy, m.wire, m.ram = time.Now(), 0, 0, false, false, nil, nil
+	m.began, m.took, m.passes, m.cancelled, m.postcopy, m.wire, m.ram, m.replayed = time.Now(), 0, 0, false, false, nil, nil, nil
 	m.mu.Unlock()
 	m.working.Go(func() { m.send(network, where) })
 	return map[string]any{}, nil
@@ -203,6 +210,12 @@ func (m *QEMU) send(network, where string) {
 	passed := m.sendPasses
 	if m.script.Load != nil {
 		passed = func(gone <-chan bool) bool { return m.sendRAM(network, where, gone) }
+	}
+	if m.script.Recorded != nil {
+		if moments := m.script.Recorded(); moments != nil {
+			further := passed
+			passed = func(gone <-chan bool) bool { return m.replay(moments, gone, further) }
+		}
 	}
 	if !passed(gone) {
 		m.connectionLost()
@@ -310,6 +323,12 @@ func (m *QEMU) isCancelled() bool {
 func (m *QEMU) connectionLost() {
 	if m.isCancelled() {
 		m.setStatus("cancelled", "")
+		return
+	}
+	m.mu.Lock()
+	failed := m.status == "failed" // a migration that is replayed has failed before
+	m.mu.Unlock()
+	if failed {
 		return
 	}
 	m.setStatus("failed", "Unable to write to socket: Broken pipe")

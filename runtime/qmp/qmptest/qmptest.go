@@ -71,6 +71,9 @@ type Script struct {
 	// whether it converges, then follows from it and the migration parameters. Nil: a
 	// migration has two short passes.
 	Load func() Load
+	// Recorded returns how the migration that begins now is to go, nil if it is not to be
+	// replayed. May be nil.
+	Recorded func() []Moment
 	// Link is how many bytes per second the network carries, with Load; 0: any number.
 	Link float64
 	// Progress is called while the RAM is sent, with Load: how much of what the guest uses
@@ -205,9 +208,10 @@ type QEMU struct {
 	listener     net.Listener // for the source
 	cancelled    bool
 	frozen       bool
-	killed       bool    // by Die
-	asked        int     // number of query-migrate since the end
-	ram          *memory // of the migration, with Script.Load
+	killed       bool           // by Die
+	asked        int            // number of query-migrate since the end
+	ram          *memory        // of the migration, with Script.Load
+	replayed     map[string]any // its figures, if it is replayed
 	working      sync.WaitGroup
 }
 
