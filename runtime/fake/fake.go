@@ -51,6 +51,8 @@ type Options struct {
 	Answers map[string][]Answer
 	// Replies are QMP commands that are answered as the test says, by VM.
 	Replies map[string][]*Reply
+	// Recorded are the migrations of VMs that are replayed, in their order.
+	Recorded map[string][][]qmptest.Moment
 	// Files are the contents of files, by host or VM, then by path.
 	Files map[string]map[string]string
 }
@@ -106,6 +108,7 @@ type World struct {
 	reached  []string        // steps of migrations that have begun, each once
 	happened map[*Fault]bool
 	replied  map[*Reply]int // how often each has answered
+	moved    map[string]int // VM -> how many migrations have begun
 }
 
 // Command is a QMP command that a QEMU has got.
@@ -130,7 +133,7 @@ func Params() cartesian.Params {
 func New(o Options) (*World, error) {
 	w := &World{
 		Options: o, network: qmptest.NewMemory(), shared: shell.NewFiles(), guests: map[string]*guest{}, qemus: map[string][]*qemu{}, disks: map[string]*disk{},
-		sizes: map[string]int64{}, unknown: map[string]bool{}, happened: map[*Fault]bool{}, replied: map[*Reply]int{},
+		sizes: map[string]int64{}, unknown: map[string]bool{}, happened: map[*Fault]bool{}, replied: map[*Reply]int{}, moved: map[string]int{},
 	}
 	w.ctx, w.cancel = context.WithCancel(context.Background()) // a world's lifetime is that of its bubble
 	if err := w.shared.MkdirAll(imagesDir); err != nil {

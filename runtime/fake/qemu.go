@@ -63,6 +63,7 @@ func (w *World) Launch(ctx context.Context, placement vm.Placement, c vm.Config,
 	script := qmptest.Script{
 		Load: func() qmptest.Load { return q.g.load(c.MemoryBytes) }, Link: q.g.settings.Link,
 		Progress: func(percent int) { w.progress(c.Name, percent) }, Execute: q.execute,
+		Recorded: func() []qmptest.Moment { return w.nextRecorded(c.Name) },
 	}
 	q.process = qmptest.NewOn(w.network, script, launch.Incoming)
 	client, server := net.Pipe()
@@ -115,6 +116,18 @@ func (w *World) Launch(ctx context.Context, placement vm.Placement, c vm.Config,
 		q.g.boot()
 	}
 	return q, nil
+}
+
+// nextRecorded is how the next migration of a VM is to go, nil if it is not replayed.
+func (w *World) nextRecorded(vm string) []qmptest.Moment {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	n := w.moved[vm]
+	w.moved[vm]++
+	if n < len(w.Options.Recorded[vm]) {
+		return w.Options.Recorded[vm][n]
+	}
+	return nil
 }
 
 // current is the QEMU that runs a VM's guest, nil if none does.

@@ -137,7 +137,7 @@ func printf(c *Call) int {
 	}
 	args := c.Args[2:]
 	for {
-		text, used, err := expand.Format(nil, c.Args[1], args)
+		text, used, err := expand.Format(new(expand.Config), c.Args[1], args) // nil would be one that all share
 		if err != nil {
 			return c.Fail("%v", err)
 		}
