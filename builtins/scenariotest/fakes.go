@@ -3,6 +3,7 @@
 package scenariotest
 
 import (
+	"errors"
 	"fmt"
 	"regexp"
 	"slices"
@@ -404,6 +405,10 @@ func vmRows() []*row {
 			c.settings().NoKit = true
 			return nil, nil
 		}},
+		{api.Builtin{
+			Name: "replays", Doc: "Its migrations go as they were recorded, the first ones in their order: see mhmig record.", Returns: none,
+			Params: []api.Parameter{required("migrations", "list[list[tuple[int | float, dict[string, any]]]]", "lists of tuples of seconds and a dict", "for each migration, what query-migrate answers, by the seconds since the command migrate")},
+		}, vmReplays},
 		commandRow("its guest"), fileRow("its guest, at each boot"),
 	}
 }
@@ -446,6 +451,55 @@ func vmReply(c *call) (starlark.Value, error) {
 	}
 	c.test.replies[c.self] = append(c.test.replies[c.self], r)
 	return nil, nil
+}
+
+func vmReplays(c *call) (starlark.Value, error) {
+	var migrations *starlark.List
+	if err := c.unpack("migrations", &migrations); err != nil {
+		return nil, err
+	}
+	var all [][]qmptest.Moment
+	for migration := range starlark.Elements(migrations) {
+		moments, err := momentsOf(migration)
+		if err != nil {
+			return nil, fmt.Errorf("%s: migration %d: %w", c.name, len(all)+1, err)
+		}
+		all = append(all, moments)
+	}
+	c.test.recorded[c.self] = all
+	return nil, nil
+}
+
+// momentsOf converts a list of tuples of a time and figures.
+func momentsOf(v starlark.Value) ([]qmptest.Moment, error) {
+	list, ok := v.(starlark.Iterable)
+	if !ok {
+		return nil, fmt.Errorf("got %s, want a list", v.Type())
+	}
+	var moments []qmptest.Moment
+	for item := range starlark.Elements(list) {
+		tuple, ok := item.(starlark.Tuple)
+		if !ok || len(tuple) != 2 {
+			return nil, fmt.Errorf("got %s in the list, want a tuple of seconds and a dict", item.Type())
+		}
+		var after seconds
+		if err := after.Unpack(tuple[0]); err != nil {
+			return nil, err
+		}
+		converted, err := goValue(tuple[1])
+		if err != nil {
+			return nil, err
+		}
+		figures, ok := converted.(map[string]any)
+		if !ok {
+			return nil, fmt.Errorf("got %s at %s s, want a dict", tuple[1].Type(), tuple[0])
+		}
+		moments = append(moments, qmptest.Moment{After: time.Duration(after), Figures: figures})
+	}
+	if len(moments) == 0 {
+		return nil, errors.New("it has no moment")
+	}
+	return moments, nil
 }
 
 // hostRows are the methods of fake.host(NAME).

@@ -205,7 +205,7 @@ func (t *test) execute(q request) (*ended, error) {
 	}
 	w, err := fake.New(fake.Options{
 		Hosts: hosts, Params: params, Steps: migration.Steps(), Faults: faults,
-		Settings: t.settings, Answers: t.answers, Replies: t.replies, Files: t.files,
+		Settings: t.settings, Answers: t.answers, Replies: t.replies, Recorded: t.recorded, Files: t.files,
 	})
 	if err != nil {
 		return nil, err

@@ -285,7 +285,7 @@ func (s *suite) test(ctx context.Context, c testCase) Result {
 	case !abandoned:
 		r.Failure = s.describe(err)
 	}
-	r.Verdict = Failed
+	r.Verdict, r.Failure.Status = Failed, result.Fail
 	if r.Failure.Position != "" {
 		r.Failure.Source = s.Libraries.SourceLine(r.Failure.Position)
 	}

@@ -26,7 +26,7 @@ import (
 func options() scenariotest.Options {
 	return scenariotest.Options{
 		Libraries: library.Set{"std": stdlib.FS, "scenarios": scenarios.FS}, DefaultConfig: "@std//" + stdlib.DefaultConfig,
-		Limits: star.DefaultLimits, Timeout: time.Minute,
+		Limits: star.DefaultLimits, Timeout: 5 * time.Minute,
 	}
 }
 
@@ -124,6 +124,7 @@ var faults = []struct {
 	{fault: `is_not_jeos()`, status: "ERROR", message: "no command memwork"},
 	{fault: `command("memwork check", status = 1, output = "wrong\n")`, status: "FAIL", message: "wrong"},
 	{fault: `file("/root/extra")`, status: "FAIL", message: "an extra file"},
+	{fault: `replays([[(0, {"status": "active"}), (1, {"status": "failed", "error-desc": "it was recorded so"})]])`, status: "FAIL", message: "it was recorded so"},
 	{fault: `.gone()`, status: "ERROR", message: "host2: lost the SSH connection"},
 	{fault: `.gone(after = "mig_finished")`, status: "ERROR", message: "host2: lost the SSH connection"},
 	{fault: `.command("^true$", status = 1)`, status: "ERROR", message: "exit status 1"},

@@ -11,6 +11,7 @@ import (
 	"go.starlark.net/starlark"
 
 	"github.com/mhmig/mhmig/runtime/fake"
+	"github.com/mhmig/mhmig/runtime/qmp/qmptest"
 )
 
 // test is a test that runs, on the goroutine of its Starlark thread. While run waits, that
@@ -24,6 +25,7 @@ type test struct {
 	settings map[string]*fake.Guest
 	answers  map[string][]fake.Answer
 	replies  map[string][]*fake.Reply
+	recorded map[string][][]qmptest.Moment
 	files    map[string]map[string]string
 	named    []mention     // of VMs and hosts
 	turn     chan struct{} // held by who runs Starlark
@@ -60,6 +62,7 @@ func testOf(thread *starlark.Thread) *test {
 func (t *test) run() {
 	t.settings, t.answers = map[string]*fake.Guest{}, map[string][]fake.Answer{}
 	t.replies, t.files = map[string][]*fake.Reply{}, map[string]map[string]string{}
+	t.recorded = map[string][][]qmptest.Moment{}
 	t.turn = make(chan struct{}, 1)
 	var args starlark.Tuple
 	if t.fn.NumParams() == 1 {
