@@ -126,11 +126,12 @@ type moment struct {
 	at, after string
 	percent   int
 	time      seconds
+	migration int
 }
 
 // arguments are the moment's, for unpack.
 func (m *moment) arguments() []any {
-	return []any{"at?", &m.at, "after?", &m.after, "percent?", &m.percent, "time?", &m.time}
+	return []any{"at?", &m.at, "after?", &m.after, "percent?", &m.percent, "time?", &m.time, "migration?", &m.migration}
 }
 
 // when is the moment; otherwise is what holds if none was given.
@@ -144,7 +145,12 @@ func (m *moment) when(name string, otherwise fake.When) (fake.When, error) {
 	switch {
 	case given > 1:
 		return fake.When{}, fmt.Errorf("%s: got %d moments, want one of at, after, percent and time", name, given)
+	case m.migration < 0 || m.migration > 0 && m.time != 0:
+		return fake.When{}, fmt.Errorf("%s: migration: got %d, want the number of a migration, from 1, and no time", name, m.migration)
+	case given == 0 && m.migration > 0 && otherwise == fake.When{}:
+		return fake.When{}, fmt.Errorf("%s: migration: want at, after or percent with it", name)
 	case given == 0:
+		otherwise.Migration = m.migration
 		return otherwise, nil
 	case m.percent < 0 || m.percent > 100:
 		return fake.When{}, fmt.Errorf("%s: percent: got %d, want 1 to 100", name, m.percent)
@@ -162,7 +168,7 @@ func (m *moment) when(name string, otherwise fake.When) (fake.When, error) {
 		}
 		return fake.When{}, err
 	}
-	return fake.When{At: m.at, After: m.after, Percent: m.percent, Time: time.Duration(m.time)}, nil
+	return fake.When{At: m.at, After: m.after, Percent: m.percent, Time: time.Duration(m.time), Migration: m.migration}, nil
 }
 
 // midway is the moment of faults of a migration for which the test names none.
@@ -260,6 +266,7 @@ func moments(otherwise fake.When) []api.Parameter {
 		optional("after", "string", "string", `""`, "when a migration has ended this step"),
 		optional("percent", "int", "int", "0", "when so much of the memory that the guest uses was sent"),
 		optional("time", "int | float | string", "seconds", "0", "when so many seconds of the run have passed; "+without),
+		optional("migration", "int", "int", "0", "only in the migration of this number, from 1; with percent, that of the VM"),
 	}
 }
 
@@ -268,10 +275,13 @@ func vmRows() []*row {
 	return []*row{
 		{api.Builtin{
 			Name: "fail_at", Doc: "The connection of its migration breaks.", Returns: none,
-			Params: []api.Parameter{optional("percent", "int", "int", "50", "when so much of the memory that the guest uses was sent")},
+			Params: []api.Parameter{
+				optional("percent", "int", "int", "50", "when so much of the memory that the guest uses was sent"),
+				optional("migration", "int", "int", "0", "only in the VM's migration of this number, from 1"),
+			},
 		}, func(c *call) (starlark.Value, error) {
 			m := moment{percent: midway.Percent}
-			if err := c.unpack("percent?", &m.percent); err != nil {
+			if err := c.unpack("percent?", &m.percent, "migration?", &m.migration); err != nil {
 				return nil, err
 			}
 			if m.percent == 0 {

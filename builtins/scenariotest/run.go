@@ -231,6 +231,8 @@ func (t *test) execute(q request) (*ended, error) {
 func whyNot(f *fake.Fault, w *fake.World) string {
 	reached := strings.Join(w.Reached(), ", ")
 	switch {
+	case f.When.Migration > 1:
+		return fmt.Sprintf(": migration %d has not got so far", f.When.Migration)
 	case f.When.Percent > 0:
 		return fmt.Sprintf(": no migration of %s has sent %d %% of its memory", cmp.Or(f.VM, "a VM"), f.When.Percent)
 	case f.When.At != "" || f.When.After != "":

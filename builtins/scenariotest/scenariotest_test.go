@@ -98,6 +98,8 @@ var faults = []struct {
 	not     string // an expression of the run r that is true only with the fault
 }{
 	{fault: `fail_at(percent = 40)`, status: "FAIL", message: "Broken pipe"},
+	{fault: `fail_at(percent = 40, migration = 2)`, status: "FAIL", message: "migration 2.*Broken pipe"},
+	{fault: `memory_changed(at = "check_work", migration = 2)`, status: "FAIL", message: "migration 2.*memwork: FAILED"},
 	{fault: `hangs()`, status: "FAIL", message: "source failed first.*does not answer its monitor"},
 	{fault: `hangs(on = "destination")`, status: "FAIL", message: "does not answer its monitor"},
 	{fault: `dies()`, status: "FAIL", message: "signal 9"},
@@ -234,6 +236,9 @@ func TestWrongTests(t *testing.T) {
 		{"an unknown method", `fake.vm("vm1").hang()`, `did you mean .hangs?`},
 		{"an unknown argument", `fake.vm("vm1").hangs(percnt = 3)`, `fake.vm.hangs: no parameter percnt; did you mean percent?`},
 		{"two moments", `fake.vm("vm1").hangs(at = "migrate", percent = 3)`, `got 2 moments, want one of at, after, percent and time`},
+		{"a migration that there is not", `fake.vm("vm1").fail_at(migration = 4)
+    run(params = {"mig_second_delay": 1})`, `it has not happened in the run of`},
+		{"a number without a moment", `fake.vm("vm1").memory_changed(migration = 2)`, `migration: want at, after or percent with it`},
 		{"no run", `fake.vm("vm1").hangs()`, `2:25: fake.vm("vm1").hangs(): the test runs no scenario: call run`},
 		{"an unknown file", `run("moev.star")`, `did you mean`},
 		{"many variants", `run("move.star", config = "@std//cfg/multi-host.cfg")`, `has 9 variants or more, want one`},

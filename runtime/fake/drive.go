@@ -294,10 +294,17 @@ func (d *disk) WriteAt(p []byte, offset int64) (int, error) {
 // Size is that of the disk.
 func (d *disk) Size() int64 { return d.size }
 
+// all are the drives that the QEMU has now.
+func (q *qemu) all() []*drive {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	return slices.Clone(q.drives)
+}
+
 // cdrom is the ID of a VM's first CD-ROM drive, "" if it has none.
 func (w *World) cdrom(vm string) string {
 	if q := w.current(vm); q != nil {
-		for _, d := range q.drives {
+		for _, d := range q.all() {
 			if d.kind == cdromDrive {
 				return d.id
 			}
@@ -309,7 +316,7 @@ func (w *World) cdrom(vm string) string {
 // eject opens a drive's tray.
 func (w *World) eject(vm, id string) {
 	if q := w.current(vm); q != nil {
-		for _, d := range q.drives {
+		for _, d := range q.all() {
 			if d.id == id {
 				d.change("", true)
 			}
@@ -343,7 +350,7 @@ func (q *qemu) deviceCommand(command string, arguments json.RawMessage) (value a
 	case "query-block":
 		return q.blocks(), nil, true
 	case "blockdev-change-medium":
-		for _, d := range q.drives {
+		for _, d := range q.all() {
 			if d.is(a.ID) {
 				if q.g.kit.isLocked(d.id) {
 					return nil, &qmptest.CommandError{Class: "GenericError", Desc: "Device '" + a.ID + "' is locked and force was not specified, wait for tray to open and try again"}, true
@@ -354,7 +361,7 @@ func (q *qemu) deviceCommand(command string, arguments json.RawMessage) (value a
 		}
 		return nil, &qmptest.CommandError{Class: "DeviceNotFound", Desc: "Device '" + a.ID + "' not found"}, true
 	case "eject":
-		for _, d := range q.drives {
+		for _, d := range q.all() {
 			if d.is(a.ID) || d.is(a.Device) {
 				if q.g.kit.isLocked(d.id) {
 					return nil, &qmptest.CommandError{Class: "GenericError", Desc: "Device is locked"}, true
@@ -383,7 +390,7 @@ func (q *qemu) deviceCommand(command string, arguments json.RawMessage) (value a
 // blocks is the reply of query-block.
 func (q *qemu) blocks() []map[string]any {
 	blocks := []map[string]any{}
-	for _, d := range q.drives {
+	for _, d := range q.all() {
 		d.mu.Lock()
 		block := map[string]any{"device": "", "qdev": d.id, "type": "unknown", "removable": d.kind != diskDrive, "locked": q.g.kit.isLocked(d.id)}
 		if d.kind != diskDrive {

@@ -296,10 +296,13 @@ func (w *World) answer(whose, command string) (output string, status int, answer
 
 // Handler is a log handler that learns from the records how far migrations are. It must
 // get all records of the run.
-func (w *World) Handler() slog.Handler { return stepHandler{w} }
+func (w *World) Handler() slog.Handler { return stepHandler{w: w} }
 
 // stepHandler watches for the steps of migrations.
-type stepHandler struct{ w *World }
+type stepHandler struct {
+	w         *World
+	migration int // the number of the one that the records are of; 0: of none
+}
 
 // Enabled, Handle, WithAttrs and WithGroup make it a [slog.Handler].
 func (stepHandler) Enabled(context.Context, slog.Level) bool { return true }
@@ -308,20 +311,27 @@ func (stepHandler) Enabled(context.Context, slog.Level) bool { return true }
 func (h stepHandler) Handle(_ context.Context, r slog.Record) error {
 	for a := range r.Attrs {
 		if a.Key == "step" {
-			h.w.begins(a.Value.String())
+			h.w.begins(h.migration, a.Value.String())
 		}
 	}
 	return nil
 }
 
-// WithAttrs returns h.
-func (h stepHandler) WithAttrs([]slog.Attr) slog.Handler { return h }
+// WithAttrs notes the migration.
+func (h stepHandler) WithAttrs(attrs []slog.Attr) slog.Handler {
+	for _, a := range attrs {
+		if a.Key == "migration" && a.Value.Kind() == slog.KindInt64 {
+			h.migration = int(a.Value.Int64())
+		}
+	}
+	return h
+}
 
 // WithGroup returns h.
 func (h stepHandler) WithGroup(string) slog.Handler { return h }
 
-// begins says that a side begins a step: earlier ones have ended.
-func (w *World) begins(step string) {
+// begins says that a side of a migration begins a step: earlier ones have ended.
+func (w *World) begins(migration int, step string) {
 	now := slices.Index(w.Steps, step)
 	if now < 0 {
 		return
@@ -333,7 +343,8 @@ func (w *World) begins(step string) {
 	w.mu.Unlock()
 	for _, f := range w.Faults {
 		at, after := slices.Index(w.Steps, f.When.At), slices.Index(w.Steps, f.When.After)
-		if at >= 0 && now >= at || after >= 0 && now > after {
+		wanted := f.When.Migration == 0 || f.When.Migration == migration
+		if wanted && (at >= 0 && now >= at || after >= 0 && now > after) {
 			w.happen(f)
 		}
 	}

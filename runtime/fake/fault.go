@@ -26,6 +26,9 @@ type When struct {
 	After   string        // when it has ended a step
 	Percent int           // when so much of the VM's used memory was sent
 	Time    time.Duration // after the run's begin
+	// Migration is the number of the migration, from 1, that At and After mean, or, with
+	// Percent, of those of the VM; 0: any.
+	Migration int
 }
 
 func (w When) isZero() bool { return w == When{} }
@@ -82,8 +85,12 @@ func (w *World) launched(vm string) {
 // progress makes the faults happen that wait for a part of the guest's memory; those of
 // hosts wait for any guest.
 func (w *World) progress(vm string, percent int) {
+	w.mu.Lock()
+	number := w.moved[vm]
+	w.mu.Unlock()
 	for _, f := range w.Faults {
-		if (f.VM == vm || f.VM == "") && f.When.Percent > 0 && percent >= f.When.Percent {
+		wanted := f.When.Migration == 0 || f.When.Migration == number
+		if (f.VM == vm || f.VM == "") && wanted && f.When.Percent > 0 && percent >= f.When.Percent {
 			w.happen(f)
 		}
 	}

@@ -8,7 +8,7 @@
 //	client, server := net.Pipe()
 //	go guest.ServeSSH(server)
 //
-// It is only for tests.
+// It is only for tests: mhmig's own, and those of scenarios (package fake).
 package guesttest
 
 import (

@@ -13,7 +13,7 @@
 //		os.Exit(m.Run())
 //	}
 //
-// It is only for tests.
+// It is only for tests: mhmig's own, and those of scenarios (package fake).
 package qmptest
 
 import (
