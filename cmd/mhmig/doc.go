@@ -7,6 +7,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/mhmig/mhmig/cmd/usage"
 	"github.com/mhmig/mhmig/lang/doc"
 	"github.com/mhmig/mhmig/lang/doc/site"
 	"github.com/mhmig/mhmig/runtime/exit"
@@ -56,7 +57,7 @@ list what there is.`,
 			}
 			topics, near := index.Find(args[0])
 			if len(topics) == 0 {
-				return wrongArgument("there is nothing called %q to be used in scenarios or configs%s", args[0], didYouMean(near))
+				return wrongArgument("there is nothing called %q to be used in scenarios or configs%s", args[0], usage.DidYouMean(near))
 			}
 			return doc.Write(command.OutOrStdout(), topics, min(terminal.Width(os.Stdout), 100))
 		},

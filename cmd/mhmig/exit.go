@@ -6,11 +6,9 @@ import (
 	"errors"
 	"fmt"
 	"os"
-	"slices"
 	"strings"
 
 	"github.com/spf13/cobra"
-	"github.com/spf13/pflag"
 
 	"github.com/mhmig/mhmig/lang/diag"
 	"github.com/mhmig/mhmig/lang/star"
@@ -71,29 +69,6 @@ func arguments(minimum, maximum int) cobra.PositionalArgs {
 	}
 }
 
-// requireSubcommand rejects arguments of a command that only has subcommands.
-func requireSubcommand(command *cobra.Command, args []string) error {
-	if len(args) == 0 {
-		return nil
-	}
-	names := subcommands(command)
-	if near := diag.Nearest(args[0], names); near != "" {
-		return wrongArgument("%s has no command %q%s", command.CommandPath(), args[0], didYouMean(near))
-	}
-	return wrongArgument("%s has no command %q, only %s", command.CommandPath(), args[0], strings.Join(names, ", "))
-}
-
-// subcommands are the names of a command's subcommands.
-func subcommands(command *cobra.Command) []string {
-	var names []string
-	for _, c := range command.Commands() {
-		if c.IsAvailableCommand() {
-			names = append(names, c.Name())
-		}
-	}
-	return names
-}
-
 // wrongValue is the error of a flag whose value is not one of allowed, at least two.
 func wrongValue(flag, value string, allowed ...string) error {
 	if near := diag.Nearest(value, allowed); near != "" {
@@ -103,41 +78,4 @@ func wrongValue(flag, value string, allowed ...string) error {
 		return wrongArgument("--%s %s: want %s or %s", flag, value, allowed[0], allowed[1])
 	}
 	return wrongArgument("--%s %s: want one of %s", flag, value, strings.Join(allowed, ", "))
-}
-
-// didYouMean is the suggestion at the end of a message; "" if near is "".
-func didYouMean(near string) string {
-	if near == "" {
-		return ""
-	}
-	return fmt.Sprintf("; did you mean %s?", near)
-}
-
-// unknownFlag adds a suggestion to the error of an unknown flag.
-func unknownFlag(command *cobra.Command, err error) error {
-	unknown, ok := errors.AsType[*pflag.NotExistError](err)
-	if !ok {
-		return wrongArguments(err)
-	}
-	name := unknown.GetSpecifiedName()
-	var names []string
-	part := "" // a flag that has name as a part, or as its value
-	command.Flags().VisitAll(func(f *pflag.Flag) {
-		if f.Hidden {
-			return
-		}
-		names = append(names, f.Name)
-		value, _ := pflag.UnquoteUsage(f)
-		if slices.Contains(strings.Split(f.Name, "-"), name) || strings.EqualFold(value, name) {
-			part = f.Name
-		}
-	})
-	near := part
-	if near == "" {
-		near = diag.Nearest(name, names)
-	}
-	if near == "" || unknown.GetSpecifiedShortnames() != "" {
-		return wrongArguments(err)
-	}
-	return wrongArgument("%w%s", err, didYouMean("--"+near))
 }

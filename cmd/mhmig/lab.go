@@ -13,6 +13,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/mhmig/mhmig/cmd/usage"
 	"github.com/mhmig/mhmig/runtime/exit"
 	"github.com/mhmig/mhmig/runtime/hostsfile"
 	"github.com/mhmig/mhmig/runtime/lab"
@@ -33,7 +34,7 @@ A netns lab (root) has a network namespace and a real sshd for each host.`,
   mhmig lab ssh host2
   mhmig exec scenarios/multihost_migration.star
   mhmig lab down`,
-		Args: requireSubcommand,
+		Args: usage.RequireSubcommand,
 		RunE: func(c *cobra.Command, _ []string) error { return c.Help() },
 	}
 	c.AddCommand(newLabUpCommand(), newLabStatusCommand(), newLabSSHCommand(), newLabDownCommand(), newLabServeCommand())

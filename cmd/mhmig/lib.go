@@ -10,6 +10,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/mhmig/mhmig/cmd/usage"
 	"github.com/mhmig/mhmig/lang/library/project"
 	"github.com/mhmig/mhmig/lang/star"
 	"github.com/mhmig/mhmig/runtime/exit"
@@ -42,7 +43,7 @@ it is read, and only the commands here fetch anything.`,
   mhmig lib add guests 'ssh://git@git.example.com/all.git//guests@v1.2.0'
   mhmig lib update
   mhmig exec @net//soak.star`,
-		Args: requireSubcommand,
+		Args: usage.RequireSubcommand,
 		RunE: func(c *cobra.Command, _ []string) error { return c.Help() },
 	}
 	c.AddCommand(newLibInitCommand(), newLibAddCommand(), newLibUpdateCommand(), newLibRemoveCommand(), newLibListCommand(),

@@ -6,12 +6,10 @@ package main
 import (
 	"errors"
 	"os"
-	"strings"
-	"sync"
 
 	"github.com/spf13/cobra"
-	"github.com/spf13/pflag"
 
+	"github.com/mhmig/mhmig/cmd/usage"
 	"github.com/mhmig/mhmig/runtime/exit"
 	"github.com/mhmig/mhmig/runtime/interrupt"
 	"github.com/mhmig/mhmig/runtime/run"
@@ -63,56 +61,21 @@ you name, or on a lab that mhmig makes on this machine.`,
 		Example: `  mhmig bootstrap                                   # once: build the guest image
   mhmig exec scenarios/multihost_migration.star     # on the lab
   mhmig exec my.star --hosts host1,host2 --filter 'only RHEL.6.4.x86_64'`,
-		Args:          requireSubcommand,
+		Args:          usage.RequireSubcommand,
 		RunE:          func(command *cobra.Command, _ []string) error { return command.Help() },
 		Version:       version.Text(),
 		SilenceUsage:  true,
 		SilenceErrors: true,
 	}
-	root.SetHelpCommand(newHelpCommand())
 	root.SetVersionTemplate("{{.Version}}\n")
 	root.CompletionOptions.HiddenDefaultCmd = true
-	root.SetFlagErrorFunc(unknownFlag)
-	addTemplateFuncs()
-	root.SetUsageTemplate(strings.NewReplacer(
-		".LocalFlags.FlagUsages", "flags .LocalFlags", ".InheritedFlags.FlagUsages", "flags .InheritedFlags",
-	).Replace(root.UsageTemplate()))
+	usage.Prepare(root)
 	root.AddCommand(newExecCommand(), newListCommand(), newExplainCommand(), newReportCommand(), newBootstrapCommand(), newCheckCommand(), newLabCommand(), newCleanupCommand(),
 		newConsoleCommand(), newQMPCommand(), newLibCommand(), newArchiveCommand(), newFmtCommand(), newDocCommand(), newManCommand(), newReplCommand(), newLintCommand(), newLSPCommand(), newTestCommand(), newRecordCommand())
 	return root
-}
-
-// newHelpCommand returns cobra's help command, but with an error for unknown commands.
-func newHelpCommand() *cobra.Command {
-	return &cobra.Command{
-		Use:     "help [COMMAND]",
-		Short:   "Show what a command is for",
-		Example: "  mhmig help exec",
-		RunE: func(command *cobra.Command, args []string) error {
-			asked := command.Root()
-			for _, name := range args {
-				below, _, err := asked.Find([]string{name})
-				if err != nil || below == asked {
-					return requireSubcommand(asked, []string{name})
-				}
-				asked = below
-			}
-			asked.InitDefaultHelpFlag()
-			return asked.Help()
-		},
-	}
 }
 
 // waitFor starts a wait for a command's operation.
 func waitFor(command *cobra.Command, what string) *terminal.Wait {
 	return terminal.NewWait(command.ErrOrStderr(), terminal.Drawable(os.Stderr), what)
 }
-
-// addTemplateFuncs registers a template function with cobra, which has them globally,
-// that prints boolean flags without the "[=true|false]" of pflag.
-var addTemplateFuncs = sync.OnceFunc(func() {
-	cobra.AddTemplateFunc("flags", func(flags *pflag.FlagSet) string {
-		const values = "[=true|false]"
-		return strings.ReplaceAll(flags.FlagUsages(), values, strings.Repeat(" ", len(values)))
-	})
-})

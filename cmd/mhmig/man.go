@@ -3,11 +3,9 @@
 package main
 
 import (
-	"slices"
-
 	"github.com/spf13/cobra"
-	"github.com/spf13/pflag"
 
+	"github.com/mhmig/mhmig/cmd/usage"
 	"github.com/mhmig/mhmig/lang/doc"
 	"github.com/mhmig/mhmig/lang/doc/manual"
 	"github.com/mhmig/mhmig/runtime/exit"
@@ -28,40 +26,8 @@ them: man -M DIR mhmig-exec shows one.`,
 			if err != nil {
 				return err
 			}
-			pages := append(commandPages(command.Root()), manual.Config(index), manual.Scenario(index))
+			pages := append(usage.Pages(command.Root()), manual.Config(index), manual.Scenario(index))
 			return exit.Hosts.Wrap(manual.Write(args[0], manual.Source{Version: version.Module(), Date: version.Date()}, pages))
 		},
 	}
-}
-
-// commandPages returns the pages of a command and of those below it.
-func commandPages(command *cobra.Command) []manual.Page {
-	command.InitDefaultHelpFlag()
-	c := manual.Command{
-		Path: command.CommandPath(), Short: command.Short, Use: command.UseLine(), Long: command.Long, Example: command.Example,
-	}
-	command.LocalFlags().VisitAll(func(f *pflag.Flag) {
-		if f.Hidden {
-			return
-		}
-		flag := manual.Flag{Name: f.Name, Shorthand: f.Shorthand}
-		if flag.Value, flag.Usage = pflag.UnquoteUsage(f); f.Value.Type() == "bool" {
-			flag.Value = ""
-		}
-		if !slices.Contains([]string{"", "false", "0", "0s", "[]"}, f.DefValue) {
-			flag.Default = f.DefValue
-		}
-		c.Flags = append(c.Flags, flag)
-	})
-	if command.HasParent() {
-		c.See = append(c.See, command.Parent().CommandPath())
-	}
-	var below []manual.Page
-	for _, sub := range command.Commands() {
-		if sub.IsAvailableCommand() {
-			c.See = append(c.See, sub.CommandPath())
-			below = append(below, commandPages(sub)...)
-		}
-	}
-	return append([]manual.Page{c.Page()}, below...)
 }

@@ -14,6 +14,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/mhmig/mhmig/cmd/usage"
 	"github.com/mhmig/mhmig/lang/diag"
 	"github.com/mhmig/mhmig/runtime/controller/display"
 	"github.com/mhmig/mhmig/runtime/exit"
@@ -65,8 +66,8 @@ The exit status does not depend on the run's status.`,
 			dir := r.results
 			if len(args) > 0 {
 				dir = args[0]
-				if near := diag.Nearest(dir, subcommands(command)); near != "" && !shipped.Exists(dir) {
-					return wrongArgument("there is no results folder %s%s", dir, didYouMean(near))
+				if near := diag.Nearest(dir, usage.Subcommands(command)); near != "" && !shipped.Exists(dir) {
+					return wrongArgument("there is no results folder %s%s", dir, usage.DidYouMean(near))
 				}
 			}
 			return r.run(command, dir)
