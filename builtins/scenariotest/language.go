@@ -78,13 +78,13 @@ func Language() api.Tests {
 	return api.Tests{
 		Functions: []api.Builtin{runRow},
 		Modules: []api.Module{
-			{Name: "fake", Doc: "The fake hosts and VMs of a test: what they are like, and what goes wrong with them.", Functions: describe(fakeRows())},
+			{Name: "fake", Doc: "The fake hosts and VMs of a test: what they are like, and what goes wrong with them. Hosts and guests have a shell, files in memory and common programs (cat, dd, grep, sha256sum, …); guests also have /proc, /sys and JeOS's commands. A command that they do not have is named in the test's failure.", Functions: describe(fakeRows())},
 			{Name: "expect", Doc: "What a test expects: each of these functions fails the test, with what was got and what was wanted.", Functions: describe(expectRows())},
 		},
 		Classes: append([]api.Class{
 			{Name: "t", Doc: "The test that runs: its function may take it as its parameter.", Methods: describe(tRows())},
 			{Name: "fake.vm", Doc: "A fake VM, in all runs of the test.", Methods: describe(vmRows())},
-			{Name: "fake.host", Doc: "A fake host, in all runs of the test.", Methods: describe(hostRows())},
+			{Name: "fake.host", Doc: "A fake host, in all runs of the test. It has no commands in the background: host.start is an error.", Methods: describe(hostRows())},
 		}, runClasses...),
 	}
 }
