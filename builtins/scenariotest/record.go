@@ -11,6 +11,7 @@ import (
 	"io/fs"
 	"maps"
 	"os"
+	"path"
 	"path/filepath"
 	"regexp"
 	"slices"
@@ -25,6 +26,7 @@ import (
 	"github.com/mhmig/mhmig/runtime/fake"
 	"github.com/mhmig/mhmig/runtime/qmp"
 	"github.com/mhmig/mhmig/runtime/result"
+	"github.com/mhmig/mhmig/runtime/vm"
 )
 
 // Record returns a test file that does again what the QEMUs of a run have done: for each
@@ -76,6 +78,7 @@ type recording struct {
 	outcome result.Outcome
 	dir     string
 	output  string
+	params  cartesian.Params
 
 	migrations map[string][][]recordedMoment // by VM
 	refusals   []string                      // calls of fake.vm(…).reply
@@ -90,12 +93,19 @@ type recordedMoment struct {
 
 // write writes the test.
 func (r *recording) write(ctx context.Context, b *strings.Builder) error {
+	data, err := os.ReadFile(filepath.Join(r.dir, result.ParamsFile))
+	if err != nil {
+		return err
+	}
+	if err := json.Unmarshal(data, &r.params); err != nil {
+		return fmt.Errorf("%s: %w", result.ParamsFile, err)
+	}
 	if err := r.read(); err != nil {
 		return err
 	}
-	for _, vm := range slices.Sorted(maps.Keys(r.migrations)) {
-		for i, moments := range r.migrations[vm] {
-			fmt.Fprintf(b, "\n%s = [\n", r.constant(vm, i))
+	for _, name := range slices.Sorted(maps.Keys(r.migrations)) {
+		for i, moments := range r.migrations[name] {
+			fmt.Fprintf(b, "\n%s = [\n", r.constant(name, i))
 			for _, m := range moments {
 				figures, err := starlarkValue(m.figures)
 				if err != nil {
@@ -111,12 +121,12 @@ func (r *recording) write(ctx context.Context, b *strings.Builder) error {
 		return err
 	}
 	fmt.Fprintf(b, "\ndef test_%s(t):\n", identifier(r.outcome.ShortName))
-	for _, vm := range slices.Sorted(maps.Keys(r.migrations)) {
+	for _, name := range slices.Sorted(maps.Keys(r.migrations)) {
 		var all []string
-		for i := range r.migrations[vm] {
-			all = append(all, r.constant(vm, i))
+		for i := range r.migrations[name] {
+			all = append(all, r.constant(name, i))
 		}
-		fmt.Fprintf(b, "    fake.vm(%q).replays([%s])\n", vm, strings.Join(all, ", "))
+		fmt.Fprintf(b, "    fake.vm(%q).replays([%s])\n", name, strings.Join(all, ", "))
 	}
 	for _, line := range append(r.refusals, r.events...) {
 		b.WriteString("    " + line + "\n")
@@ -140,8 +150,8 @@ func (r *recording) write(ctx context.Context, b *strings.Builder) error {
 }
 
 // constant is the name of what a migration was like.
-func (r *recording) constant(vm string, i int) string {
-	return strings.ToUpper(fmt.Sprintf("%s_%s_%d", identifier(r.outcome.ShortName), identifier(vm), i+1))
+func (r *recording) constant(name string, i int) string {
+	return strings.ToUpper(fmt.Sprintf("%s_%s_%d", identifier(r.outcome.ShortName), identifier(name), i+1))
 }
 
 var notInNames = regexp.MustCompile(`[^A-Za-z0-9_]+`)
@@ -150,14 +160,6 @@ func identifier(text string) string { return notInNames.ReplaceAllString(text, "
 
 // call is the call of run.
 func (r *recording) call(ctx context.Context) (string, error) {
-	data, err := os.ReadFile(filepath.Join(r.dir, result.ParamsFile))
-	if err != nil {
-		return "", err
-	}
-	var recorded cartesian.Params
-	if err := json.Unmarshal(data, &recorded); err != nil {
-		return "", fmt.Errorf("%s: %w", result.ParamsFile, err)
-	}
 	var args []string
 	if r.run.Scenario != "" {
 		scenario := r.run.Scenario
@@ -186,7 +188,7 @@ func (r *recording) call(ctx context.Context) (string, error) {
 		}
 		args = append(args, "filter = "+list+"]")
 	}
-	if changed := changedParams(recorded, v.Params); len(changed) > 0 {
+	if changed := changedParams(r.params, v.Params); len(changed) > 0 {
 		text := "params = {"
 		for _, key := range slices.Sorted(maps.Keys(changed)) {
 			text += fmt.Sprintf("%s: %s, ", starlark.String(key), starlark.String(changed[key]))
@@ -223,27 +225,42 @@ func (r *recording) read() error {
 	}
 	began := map[string][]time.Time{} // of the migrations, by VM
 	for _, file := range files {
-		vm, _, _ := strings.Cut(filepath.Base(filepath.Dir(file)), "@")
-		if base, number, numbered := strings.Cut(vm, "-"); numbered && strings.Trim(number, "0123456789") == "" {
-			vm = base // a further instance on its host
-		}
+		name := r.vmOf(filepath.Base(filepath.Dir(file)))
 		t := &transcript{requests: map[int64]string{}}
 		if err := t.readFile(file); err != nil {
 			return fmt.Errorf("%s: %w", file, err)
 		}
 		for i, start := range t.began { // those of several hosts in the order of time
-			at, _ := slices.BinarySearchFunc(began[vm], start, time.Time.Compare)
-			began[vm] = slices.Insert(began[vm], at, start)
-			r.migrations[vm] = slices.Insert(r.migrations[vm], at, thin(t.migrations[i]))
+			at, _ := slices.BinarySearchFunc(began[name], start, time.Time.Compare)
+			began[name] = slices.Insert(began[name], at, start)
+			r.migrations[name] = slices.Insert(r.migrations[name], at, thin(t.migrations[i]))
 		}
 		for _, line := range t.refusals {
-			r.refusals = append(r.refusals, fmt.Sprintf("fake.vm(%q).%s", vm, line))
+			r.refusals = append(r.refusals, fmt.Sprintf("fake.vm(%q).%s", name, line))
 		}
 		for _, line := range t.events {
-			r.events = append(r.events, fmt.Sprintf("fake.vm(%q).%s", vm, line))
+			r.events = append(r.events, fmt.Sprintf("fake.vm(%q).%s", name, line))
 		}
 	}
 	return nil
+}
+
+// mostInstances is how many QEMUs of a VM are looked for on a host.
+const mostInstances = 20
+
+// vmOf is the VM that a folder with the files of a QEMU is of: of one of several on a host,
+// too.
+func (r *recording) vmOf(folder string) string {
+	own, _, _ := strings.Cut(folder, "@")
+	for _, name := range r.params.Objects("vms") {
+		for id := range mostInstances {
+			file := result.VMPath(vm.InstanceName(name, id+1), "host", "qmp.jsonl")
+			if instance, _, _ := strings.Cut(path.Base(path.Dir(file)), "@"); instance == own {
+				return name
+			}
+		}
+	}
+	return own
 }
 
 // transcript is what one QEMU said.
