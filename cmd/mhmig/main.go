@@ -71,7 +71,8 @@ you name, or on a lab that mhmig makes on this machine.`,
 	root.CompletionOptions.HiddenDefaultCmd = true
 	usage.Prepare(root)
 	root.AddCommand(newExecCommand(), newListCommand(), newExplainCommand(), newReportCommand(), newBootstrapCommand(), newCheckCommand(), newLabCommand(), newCleanupCommand(),
-		newConsoleCommand(), newQMPCommand(), newLibCommand(), newArchiveCommand(), newFmtCommand(), newDocCommand(), newManCommand(), newReplCommand(), newLintCommand(), newLSPCommand(), newTestCommand(), newRecordCommand())
+		newConsoleCommand(), newQMPCommand(), newLibCommand(), newArchiveCommand(), newFmtCommand(), newDocCommand(), newManCommand(), newReplCommand(), newLintCommand(), newLSPCommand(), newTestCommand(), newRecordCommand(), newVersionCommand())
+	addCompletions(root)
 	return root
 }
 

@@ -39,17 +39,18 @@ type Workspace struct {
 	libraries library.Set
 	open      map[string]string // the texts of open files, by their full names
 	read      *cache
+	alone     bool // configs that are not named do not matter
 }
 
 // New returns a workspace in which the files of open, by their full names, have these texts. The maps must not change
 // afterwards.
 func New(libraries library.Set, open map[string]string) *Workspace {
-	return &Workspace{libraries, open, newCache()}
+	return &Workspace{libraries: libraries, open: open, read: newCache()}
 }
 
 // With returns the workspace at another moment. What w has read of files that have not changed is not read again.
 func (w *Workspace) With(libraries library.Set, open map[string]string) *Workspace {
-	return &Workspace{libraries, open, w.read}
+	return &Workspace{libraries: libraries, open: open, read: w.read}
 }
 
 // A Span is a part of a text, from one byte offset up to another.

@@ -295,6 +295,9 @@ func (w *Workspace) isPart(name string) bool {
 // neighbours are the configs of a config's folder, by their full names.
 func (w *Workspace) neighbours(name string) map[string]*config {
 	var names []string
+	if w.alone {
+		return nil
+	}
 	if lib, inner, inLibrary := library.Cut(name); !inLibrary {
 		names, _ = filepath.Glob(filepath.Join(globbed(filepath.Dir(name)), "*"+ConfigExtension))
 	} else if files := w.libraries[lib]; files != nil {
