@@ -18,7 +18,7 @@ func Names() []string {
 	}
 	var names []string
 	for line := range lines(filepath.Join(home, ".ssh", "config")) {
-		words := strings.FieldsFunc(line, func(r rune) bool { return r == ' ' || r == '\t' || r == '=' || r == '"' })
+		words := strings.FieldsFunc(line, func(r rune) bool { return strings.ContainsRune(" \t\r\n=\"", r) })
 		if len(words) > 1 && strings.EqualFold(words[0], "Host") {
 			names = append(names, words[1:]...)
 		}
