@@ -21,7 +21,7 @@ func main() { os.Exit(execute(os.Args[1:])) }
 
 // execute runs one command line and returns the exit code.
 func execute(args []string) int {
-	ctx, stop := interrupt.Context(run.ErrInterrupted, os.Stderr, interruptMessage(args))
+	ctx, stop := interrupt.Context(run.ErrInterrupted, os.Stderr, interruptMessage(args), func() { os.Exit(int(exit.Interrupted)) })
 	defer stop()
 	root := newRootCommand()
 	root.SetArgs(args)

@@ -11,15 +11,13 @@ import (
 	"os"
 	"os/signal"
 	"syscall"
-
-	"github.com/mhmig/mhmig/runtime/exit"
 )
 
 // Context returns a context that is cancelled with the cause by the first SIGINT, SIGTERM
 // or SIGHUP (the terminal is closed; under nohup it is ignored), after the message was
-// written to w. The second signal ends the program with [exit.Interrupted]. The function
-// that is returned ends the watch for signals.
-func Context(cause error, w io.Writer, message string) (context.Context, func()) {
+// written to w. At the second signal, again is called, which is to end the program. The
+// function that is returned ends the watch for signals.
+func Context(cause error, w io.Writer, message string, again func()) (context.Context, func()) {
 	ctx, cancel := context.WithCancelCause(context.Background())
 	signals := make(chan os.Signal, 2)
 	signal.Notify(signals, os.Interrupt, syscall.SIGTERM)
@@ -37,7 +35,7 @@ func Context(cause error, w io.Writer, message string) (context.Context, func())
 		cancel(cause)
 		select {
 		case <-signals:
-			os.Exit(int(exit.Interrupted))
+			again()
 		case <-done:
 		}
 	}()
