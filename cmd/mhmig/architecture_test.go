@@ -39,7 +39,7 @@ var layers = [][]string{
 	{"runtime/pool"},
 	{"builtins", "runtime/controller"}, // cmd joins them
 	{"stdlib", "scenarios"},            // embedded data, which only cmd passes on
-	{"cmd/usage"},
+	{"cmd/usage", "cmd/complete"},
 	{"cmd/mhmig", "cmd/guestd"},
 }
 
@@ -54,7 +54,7 @@ var confined = map[string][]string{
 	"github.com/bazelbuild/buildtools":      {"lang/star"},
 	"github.com/aymanbagabas/go-udiff":      {"lang/format"},
 	"github.com/sourcegraph/jsonrpc2":       {"lang/lsp"},
-	"github.com/spf13/cobra":                {"cmd/mhmig", "cmd/usage"},
+	"github.com/spf13/cobra":                {"cmd/mhmig", "cmd/usage", "cmd/complete"},
 	"github.com/mattn/go-runewidth":         {"runtime/terminal"},
 	"modernc.org/sqlite":                    {"runtime/history"},
 	"github.com/aclements/go-moremath":      {"runtime/compare", "runtime/history"},

@@ -72,7 +72,7 @@ you name, or on a lab that mhmig makes on this machine.`,
 	usage.Prepare(root)
 	root.AddCommand(newExecCommand(), newListCommand(), newExplainCommand(), newReportCommand(), newBootstrapCommand(), newCheckCommand(), newLabCommand(), newCleanupCommand(),
 		newConsoleCommand(), newQMPCommand(), newLibCommand(), newArchiveCommand(), newFmtCommand(), newDocCommand(), newManCommand(), newReplCommand(), newLintCommand(), newLSPCommand(), newTestCommand(), newRecordCommand(), newVersionCommand())
-	addCompletions(root)
+	completions().Add(root)
 	return root
 }
 

@@ -1,10 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 
-package main
+// Package complete is the completion of command lines in shells: it knows variants,
+// params, hosts, files and runs. Nothing is started or asked over the network for that.
+package complete
 
 import (
 	"bytes"
-	"maps"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -13,7 +14,6 @@ import (
 
 	"github.com/mhmig/mhmig/lang/assist"
 	"github.com/mhmig/mhmig/lang/doc"
-	"github.com/mhmig/mhmig/lang/explain"
 	"github.com/mhmig/mhmig/lang/library"
 	"github.com/mhmig/mhmig/lang/library/project"
 	"github.com/mhmig/mhmig/lang/star"
@@ -25,30 +25,43 @@ import (
 // A completer returns what a word of a command line can be.
 type completer = cobra.CompletionFunc
 
-// addCompletions tells the shells' completion what the words of command lines can be. Nothing is started or asked over the
-// network for that.
-func addCompletions(root *cobra.Command) {
-	configs, programs := paths(configExtension), paths(star.Extension, configExtension, project.ArchiveExtension)
+// Source is what the completions are taken from.
+type Source struct {
+	// Libraries returns the libraries of a command line, whose --lib are given. It has
+	// always some: with an error in them, mhmig's own.
+	Libraries func(folders []string) library.Set
+	// Config is the config of command lines that name none.
+	Config string
+	// ConfigExtension is that of configs.
+	ConfigExtension string
+	// Results is the folder of the results folders, unless --results names another.
+	Results string
+	// Formats are the values of --format, by the name of the command.
+	Formats map[string][]string
+}
+
+// Add tells the shells' completion what the words of the command lines of root, and of
+// the commands below it, can be.
+func (s Source) Add(root *cobra.Command) {
+	configs, programs := s.paths(s.ConfigExtension), s.paths(star.Extension, s.ConfigExtension, project.ArchiveExtension)
 	for path, words := range map[string]completer{
-		"exec": programs, "archive": programs, "list": configs, "explain": configs, "doc": topics, "report": runs,
-		"report compare": runs, "cleanup": runs, "lab ssh": labHostNames,
+		"exec": programs, "archive": programs, "list": configs, "explain": configs, "doc": s.topics, "report": s.runs,
+		"report compare": s.runs, "cleanup": s.runs, "lab ssh": labHostNames,
 	} {
 		if command, _, err := root.Find(strings.Fields(path)); err == nil {
 			command.ValidArgsFunction = words
 		}
 	}
 	flags := map[string]completer{
-		"filter": filters, "param": params, "hosts": hostNames, "config": configs, "diff": configs, "results": folders,
+		"filter": s.filters, "param": s.params, "hosts": hostNames, "config": configs, "diff": configs, "results": folders,
 		"lab": fixed(string(lab.Embedded), string(lab.Netns)), "rerun": fixed("failed"),
-	}
-	formats := map[string]completer{
-		"list": fixed(explain.Lists...), "report": fixed(append(slices.Sorted(maps.Keys(reportFormats)), textFormat)...),
-		"exec": fixed(append(slices.Sorted(maps.Keys(reportFormats)), textFormat)...), "check": fixed(textFormat, "json"),
-		"compare": fixed(textFormat, "md", "json"), "history": fixed(textFormat, "json"), "lint": fixed(textFormat, "sarif"),
 	}
 	var add func(command *cobra.Command)
 	add = func(command *cobra.Command) {
-		flags["format"] = formats[command.Name()]
+		flags["format"] = nil
+		if formats := s.Formats[command.Name()]; formats != nil {
+			flags["format"] = fixed(formats...)
+		}
 		for name, words := range flags {
 			if words != nil && command.Flags().Lookup(name) != nil {
 				_ = command.RegisterFlagCompletionFunc(name, words) // fails for unknown flags only
@@ -111,21 +124,16 @@ func fixed(words ...string) completer {
 	return func(*cobra.Command, []string, string) ([]string, cobra.ShellCompDirective) { return words, noFiles }
 }
 
-// usedLibraries are the libraries of a command line; mhmig's own, where these have errors.
-func usedLibraries(command *cobra.Command) library.Set {
-	var flags configFlags
-	flags.folders, _ = command.Flags().GetStringArray("lib") // none: the command has no such flag
-	set, err := flags.libraries()
-	if err != nil {
-		return shipped
-	}
-	return set
+// libraries are the libraries of a command line.
+func (s Source) libraries(command *cobra.Command) library.Set {
+	folders, _ := command.Flags().GetStringArray("lib") // none: the command has no such flag
+	return s.Libraries(folders)
 }
 
 // paths are files of this machine and of libraries, with one of the endings.
-func paths(endings ...string) completer {
+func (s Source) paths(endings ...string) completer {
 	return func(command *cobra.Command, _ []string, written string) ([]string, cobra.ShellCompDirective) {
-		items := assist.Paths(usedLibraries(command), written, endings...)
+		items := assist.Paths(s.libraries(command), written, endings...)
 		directive := noFiles
 		if slices.ContainsFunc(items, func(i assist.Item) bool { return i.Kind == assist.Folder && strings.HasPrefix(i.Label, written) }) {
 			directive |= cobra.ShellCompDirectiveNoSpace
@@ -139,20 +147,20 @@ func folders(*cobra.Command, []string, string) ([]string, cobra.ShellCompDirecti
 }
 
 // filters are statements of --filter: their last word is completed.
-func filters(command *cobra.Command, args []string, written string) ([]string, cobra.ShellCompDirective) {
+func (s Source) filters(command *cobra.Command, args []string, written string) ([]string, cobra.ShellCompDirective) {
 	written = strings.TrimLeft(written, `'"`) // fish leaves an open quote in the word
 	config, _ := command.Flags().GetString("config")
-	if len(args) > 0 && filepath.Ext(args[0]) == configExtension {
+	if len(args) > 0 && filepath.Ext(args[0]) == s.ConfigExtension {
 		config = args[0]
 	}
 	if config == "" {
-		config = shippedConfig
+		config = s.Config
 	}
 	first, _, more := strings.Cut(written, " ")
 	if !more {
 		return []string{"only ", "no ", "join "}, noFiles | cobra.ShellCompDirectiveNoSpace
 	}
-	c := assist.Statement(usedLibraries(command), config, written)
+	c := assist.Statement(s.libraries(command), config, written)
 	if !slices.Contains([]string{"only", "no", "join"}, first) || c.From < 0 {
 		return nil, noFiles
 	}
@@ -160,9 +168,9 @@ func filters(command *cobra.Command, args []string, written string) ([]string, c
 }
 
 // params are KEY=VALUE of --param.
-func params(command *cobra.Command, _ []string, written string) ([]string, cobra.ShellCompDirective) {
+func (s Source) params(command *cobra.Command, _ []string, written string) ([]string, cobra.ShellCompDirective) {
 	if key, _, hasValue := strings.Cut(written, "="); hasValue {
-		return described(assist.Values(usedLibraries(command), key), key+"=", ""), noFiles
+		return described(assist.Values(s.libraries(command), key), key+"=", ""), noFiles
 	}
 	return described(assist.Params(), "", "="), noFiles | cobra.ShellCompDirectiveNoSpace
 }
@@ -193,10 +201,10 @@ func labHostNames(_ *cobra.Command, args []string, _ string) ([]string, cobra.Sh
 }
 
 // runs are the results folders.
-func runs(command *cobra.Command, _ []string, _ string) ([]string, cobra.ShellCompDirective) {
+func (s Source) runs(command *cobra.Command, _ []string, _ string) ([]string, cobra.ShellCompDirective) {
 	base, err := command.Flags().GetString("results")
 	if err != nil {
-		base = resultsDir
+		base = s.Results
 	}
 	found, _ := result.Runs(base) // none: there is no such folder
 	slices.Reverse(found)
@@ -204,8 +212,8 @@ func runs(command *cobra.Command, _ []string, _ string) ([]string, cobra.ShellCo
 }
 
 // topics are what mhmig doc knows.
-func topics(command *cobra.Command, args []string, _ string) ([]string, cobra.ShellCompDirective) {
-	index, err := doc.New(usedLibraries(command))
+func (s Source) topics(command *cobra.Command, args []string, _ string) ([]string, cobra.ShellCompDirective) {
+	index, err := doc.New(s.libraries(command))
 	if err != nil || len(args) > 0 {
 		return nil, noFiles
 	}
