@@ -48,10 +48,11 @@ func Serve(ctx context.Context, in io.ReadCloser, out io.WriteCloser, options Op
 	defer cancel()
 	s := &server{
 		options: options, pending: map[jsonrpc2.ID]context.CancelFunc{}, sets: map[string]library.Set{},
-		told: map[string]bool{}, changed: make(chan struct{}, 1), workspace: assist.New(nil, nil),
+		told: map[string]bool{}, changed: make(chan struct{}, 1), workspace: assist.New(nil, nil), connected: make(chan struct{}),
 	}
 	s.state = &state{documents: map[string]*document{}, open: map[string]string{}}
 	s.conn = jsonrpc2.NewConn(served, jsonrpc2.NewBufferedStream(pipe{in, out}, jsonrpc2.VSCodeObjectCodec{}), s, jsonrpc2.SetLogger(silent{}))
+	close(s.connected)
 	s.work.Go(func() { s.diagnose(served) })
 	<-s.conn.DisconnectNotify()
 	cancel()
@@ -86,6 +87,7 @@ type state struct {
 // A server serves one editor.
 type server struct {
 	options   Options
+	connected chan struct{} // closed when conn is set: messages come before
 	conn      *jsonrpc2.Conn
 	work      sync.WaitGroup
 	changed   chan struct{} // documents have changed
@@ -116,6 +118,7 @@ func (s *server) ending() bool {
 
 // Handle takes a message.
 func (s *server) Handle(ctx context.Context, conn *jsonrpc2.Conn, r *jsonrpc2.Request) {
+	<-s.connected
 	if r.Notif {
 		defer func() { _ = recover() }() // of a message that nobody could answer; the next one is taken
 		s.notified(ctx, r)
