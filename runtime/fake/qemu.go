@@ -304,12 +304,12 @@ func (q *qemu) Destroy(context.Context) error {
 func (q *qemu) end() {
 	q.ending.Do(func() {
 		q.process.End()
-		q.process.Close()
+		q.process.Stop()
 		if q.monitor != nil {
 			_ = q.monitor.Close()
 		}
 		q.serving.Wait()
-		q.process.Close() // what Serve began until then
+		q.process.Close()
 	})
 }
 

@@ -106,8 +106,9 @@ func (i *Instance) awaitReset(ctx, untilReset context.Context, timeout time.Dura
 func (b *Bed) whereGuestIs(ctx context.Context, i *Instance, f func(context.Context, *Instance) (*guest.Session, error)) (*guest.Session, *Instance, error) {
 	for {
 		here, cancel := context.WithCancelCause(ctx)
+		in := i // an event may still be passed on when the watch has ended
 		look := func(*Instance, qmp.Event) {
-			if err := b.MovedFrom(i); err != nil {
+			if err := b.MovedFrom(in); err != nil {
 				cancel(err)
 			}
 		}

@@ -256,8 +256,8 @@ func (m *QEMU) ExitMessage() string {
 	return ""
 }
 
-// Close ends the migration and waits for its goroutines.
-func (m *QEMU) Close() {
+// Stop ends the migration, and what waits for a frozen QEMU.
+func (m *QEMU) Stop() {
 	m.close.Do(func() { close(m.closed) })
 	m.mu.Lock()
 	if m.wire != nil {
@@ -267,6 +267,12 @@ func (m *QEMU) Close() {
 		_ = m.listener.Close()
 	}
 	m.mu.Unlock()
+}
+
+// Close ends the migration and waits for its goroutines. What Serve does has ended: it
+// may begin others.
+func (m *QEMU) Close() {
+	m.Stop()
 	m.working.Wait()
 }
 

@@ -253,9 +253,9 @@ func (i *scriptedQEMU) Destroy(context.Context) error {
 
 func (i *scriptedQEMU) end() {
 	i.process.End()
-	i.process.Close()
+	i.process.Stop()
 	i.serving.Wait()
-	i.process.Close() // what Serve began until then
+	i.process.Close()
 }
 
 // ScriptedBed is a bed whose VMs, vm1 to vmN, have scripted QEMUs.
