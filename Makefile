@@ -46,7 +46,9 @@ test: check-go ## install what tests need, then run them all, those with real QE
 	@[ -d "$${MHMIG_CORPUS:-../shared/corpus}" ] || \
 		echo "ONLY THE SMALL CORPUS OF CONFIGS IS TRIED: set MHMIG_CORPUS to the folder of the large one"
 	go test -count=1 -run '$(LONG_CONFIGS)' ./lang/cartesian
-	CGO_ENABLED=1 go test -race -shuffle=on -count=1 -skip '$(LONG_CONFIGS)' -p $(TEST_PACKAGES) -timeout $(TEST_TIMEOUT) ./...
+	@# The longest packages begin first, so that the last one does not run alone.
+	CGO_ENABLED=1 go test -race -shuffle=on -count=1 -skip '$(LONG_CONFIGS)' -p $(TEST_PACKAGES) -timeout $(TEST_TIMEOUT) \
+		./builtins ./cmd/mhmig ./scenarios ./...
 
 .PHONY: test-scenarios
 test-scenarios: build ## run all tests of multi-host.cfg, and plant the faults that they are there to find
