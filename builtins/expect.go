@@ -133,7 +133,7 @@ func expectationWait(t *task.Task, a *Args) (starlark.Value, error) {
 	if data == nil {
 		data = map[string]any{}
 	}
-	return toStarlark(data)
+	return ToStarlark(data)
 }
 
 // next waits for an event, until ctx ends or QEMU does.
@@ -179,7 +179,7 @@ var dataMatch = Type{"dict of the event's data", "dict[string, any]", func(_ *ta
 	if _, ok := v.(*starlark.Dict); !ok {
 		return nil, nil
 	}
-	plain, err := fromStarlark(v)
+	plain, err := FromStarlark(v)
 	if err != nil {
 		return nil, err
 	}

@@ -39,7 +39,7 @@ func hostClass() *Class {
 				return starlark.String(self.(*testbed.Host).MigrationAddress()), nil
 			}},
 			{"facts", "dict[string, string | int]", "kernel, hostname, arch, os, user, cpus, memory (bytes)", func(_ *scenarioState, self any) (starlark.Value, error) {
-				return toStarlark(self.(*testbed.Host).Facts())
+				return ToStarlark(self.(*testbed.Host).Facts())
 			}},
 			{"params", "params", "the variant's params as they are for this host", func(s *scenarioState, self any) (starlark.Value, error) {
 				return s.params(self.(*testbed.Host).Params), nil

@@ -254,7 +254,7 @@ func migClass() *Class {
 				"for a guest that sends clock stamps (param guest_clock) also what they show, in ms: " +
 				"guest_downtime from its last stamp on the source to its first on the destination, guest_clock_stop the part of it in which its clock was stopped, " +
 				"guest_brownout the sum of its other gaps, guest_longest_gap the longest of them, guest_silence the longest time without a stamp, by the controller's clock", func(_ *scenarioState, self any) (starlark.Value, error) {
-				return toStarlark(self.(migKey).running.Stats())
+				return ToStarlark(self.(migKey).running.Stats())
 			}},
 		},
 		Methods: []*Builtin{

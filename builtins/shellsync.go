@@ -114,7 +114,7 @@ func answer(ctx context.Context, barriers *barrier.Group, party, request string)
 	}
 	texts := map[string]string{}
 	for host, value := range received {
-		if v, fromStarlark := value.(starlark.Value); fromStarlark {
+		if v, FromStarlark := value.(starlark.Value); FromStarlark {
 			texts[host] = paramText(v)
 		} else {
 			texts[host] = fmt.Sprint(value)

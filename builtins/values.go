@@ -12,9 +12,9 @@ import (
 	"go.starlark.net/starlark"
 )
 
-// toStarlark converts values that encoding/json decodes to, and maps of these, to
+// ToStarlark converts values that encoding/json decodes to, and maps of these, to
 // Starlark values.
-func toStarlark(v any) (starlark.Value, error) {
+func ToStarlark(v any) (starlark.Value, error) {
 	switch v := v.(type) {
 	case nil:
 		return starlark.None, nil
@@ -35,7 +35,7 @@ func toStarlark(v any) (starlark.Value, error) {
 		list := make([]starlark.Value, len(v))
 		for i, item := range v {
 			var err error
-			if list[i], err = toStarlark(item); err != nil {
+			if list[i], err = ToStarlark(item); err != nil {
 				return nil, err
 			}
 		}
@@ -51,7 +51,7 @@ func toStarlark(v any) (starlark.Value, error) {
 func toDict[V any](m map[string]V) (starlark.Value, error) {
 	dict := starlark.NewDict(len(m))
 	for _, k := range slices.Sorted(maps.Keys(m)) {
-		item, err := toStarlark(m[k])
+		item, err := ToStarlark(m[k])
 		if err != nil {
 			return nil, err
 		}
@@ -62,8 +62,8 @@ func toDict[V any](m map[string]V) (starlark.Value, error) {
 	return dict, nil
 }
 
-// fromStarlark converts a Starlark value to one that encoding/json encodes.
-func fromStarlark(v starlark.Value) (any, error) {
+// FromStarlark converts a Starlark value to one that encoding/json encodes.
+func FromStarlark(v starlark.Value) (any, error) {
 	switch v := v.(type) {
 	case starlark.NoneType:
 		return nil, nil
@@ -86,7 +86,7 @@ func fromStarlark(v starlark.Value) (any, error) {
 				return nil, fmt.Errorf("got key %s, want string", describe(item[0]))
 			}
 			var err error
-			if m[key], err = fromStarlark(item[1]); err != nil {
+			if m[key], err = FromStarlark(item[1]); err != nil {
 				return nil, err
 			}
 		}
@@ -96,7 +96,7 @@ func fromStarlark(v starlark.Value) (any, error) {
 		list := make([]any, len(items))
 		for i, item := range items {
 			var err error
-			if list[i], err = fromStarlark(item); err != nil {
+			if list[i], err = FromStarlark(item); err != nil {
 				return nil, err
 			}
 		}

@@ -279,7 +279,7 @@ func vmQMP(t *task.Task, a *Args) (starlark.Value, error) {
 	}
 	command, arguments := arg[string](a, "command"), map[string]any{}
 	for _, kv := range a.Fields {
-		v, err := fromStarlark(kv[1])
+		v, err := FromStarlark(kv[1])
 		if err != nil {
 			return nil, misusef("%s: %w", string(kv[0].(starlark.String)), err)
 		}
@@ -293,5 +293,5 @@ func vmQMP(t *task.Task, a *Args) (starlark.Value, error) {
 	if err != nil {
 		return nil, err
 	}
-	return toStarlark(reply)
+	return ToStarlark(reply)
 }

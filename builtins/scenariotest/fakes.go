@@ -12,6 +12,7 @@ import (
 
 	"go.starlark.net/starlark"
 
+	"github.com/mhmig/mhmig/builtins"
 	"github.com/mhmig/mhmig/lang/api"
 	"github.com/mhmig/mhmig/lang/diag"
 	"github.com/mhmig/mhmig/runtime/fake"
@@ -430,7 +431,7 @@ func vmEvent(c *call) (starlark.Value, error) {
 	if err := c.unpack(append([]any{"name", &name, "data?", &data, "on?", &on}, m.arguments()...)...); err != nil {
 		return nil, err
 	}
-	converted, err := goValue(data)
+	converted, err := builtins.FromStarlark(data)
 	if err != nil {
 		return nil, fmt.Errorf("%s: data: %w", c.name, err)
 	}
@@ -451,7 +452,7 @@ func vmReply(c *call) (starlark.Value, error) {
 	if err := c.side(on); err != nil {
 		return nil, err
 	}
-	converted, err := goValue(result)
+	converted, err := builtins.FromStarlark(result)
 	if err != nil {
 		return nil, fmt.Errorf("%s: result: %w", c.name, err)
 	}
@@ -496,7 +497,7 @@ func momentsOf(v starlark.Value) ([]qmptest.Moment, error) {
 		if err := after.Unpack(tuple[0]); err != nil {
 			return nil, err
 		}
-		converted, err := goValue(tuple[1])
+		converted, err := builtins.FromStarlark(tuple[1])
 		if err != nil {
 			return nil, err
 		}

@@ -3,14 +3,10 @@
 package scenariotest
 
 import (
-	"fmt"
-	"maps"
-	"math"
-	"slices"
-
 	"go.starlark.net/starlark"
 	"go.starlark.net/starlarkstruct"
 
+	"github.com/mhmig/mhmig/builtins"
 	"github.com/mhmig/mhmig/lang/api"
 	"github.com/mhmig/mhmig/runtime/result"
 )
@@ -45,7 +41,7 @@ func (e *ended) value() (starlark.Value, error) {
 	for _, m := range e.migrations {
 		vms := starlark.NewDict(len(m.VMs))
 		for _, moved := range m.VMs {
-			statistics, err := starlarkValue(moved.Query)
+			statistics, err := builtins.ToStarlark(moved.Query)
 			if err != nil {
 				return nil, err
 			}
@@ -128,44 +124,4 @@ var runClasses = []api.Class{
 			{Name: "side", Type: "string", Doc: "destination for a QEMU that waits for a migration, else source"},
 		},
 	},
-}
-
-// starlarkValue converts what encoding/json decodes to.
-func starlarkValue(v any) (starlark.Value, error) {
-	switch v := v.(type) {
-	case nil:
-		return starlark.None, nil
-	case bool:
-		return starlark.Bool(v), nil
-	case string:
-		return starlark.String(v), nil
-	case float64:
-		if v == math.Trunc(v) && math.Abs(v) < 1<<53 {
-			return starlark.MakeInt64(int64(v)), nil
-		}
-		return starlark.Float(v), nil
-	case []any:
-		var list []starlark.Value
-		for _, item := range v {
-			x, err := starlarkValue(item)
-			if err != nil {
-				return nil, err
-			}
-			list = append(list, x)
-		}
-		return starlark.NewList(list), nil
-	case map[string]any:
-		dict := starlark.NewDict(len(v))
-		for _, key := range slices.Sorted(maps.Keys(v)) {
-			x, err := starlarkValue(v[key])
-			if err == nil {
-				err = dict.SetKey(starlark.String(key), x)
-			}
-			if err != nil {
-				return nil, err
-			}
-		}
-		return dict, nil
-	}
-	return nil, fmt.Errorf("internal error: no Starlark value for %T", v)
 }

@@ -20,6 +20,7 @@ import (
 
 	"go.starlark.net/starlark"
 
+	"github.com/mhmig/mhmig/builtins"
 	"github.com/mhmig/mhmig/lang/cartesian"
 	"github.com/mhmig/mhmig/lang/diag"
 	"github.com/mhmig/mhmig/lang/star"
@@ -107,7 +108,7 @@ func (r *recording) write(ctx context.Context, b *strings.Builder) error {
 		for i, moments := range r.migrations[name] {
 			fmt.Fprintf(b, "\n%s = [\n", r.constant(name, i))
 			for _, m := range moments {
-				figures, err := starlarkValue(m.figures)
+				figures, err := builtins.ToStarlark(m.figures)
 				if err != nil {
 					return err
 				}
@@ -333,7 +334,7 @@ func (t *transcript) add(recorded qmp.Recorded) error {
 			t.incoming = true
 		}
 	case slices.Contains(faultEvents, m.Event):
-		data, err := starlarkValue(m.Data)
+		data, err := builtins.ToStarlark(m.Data)
 		if err != nil {
 			return err
 		}
