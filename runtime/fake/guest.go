@@ -487,40 +487,18 @@ func (g *guest) serveConsole(q *qemu, conn net.Conn) {
 // serveClock sends the guest's clock stamps while QEMU runs it, and confirms that it was
 // restored.
 func (g *guest) serveClock(q *qemu, conn net.Conn) {
-	var serving sync.WaitGroup
-	defer serving.Wait()
-	defer conn.Close()
-	closed := make(chan struct{})
-	serving.Go(func() {
-		defer close(closed)
-		lines := bufio.NewScanner(conn)
-		for lines.Scan() {
-			if restored, ok := clockwork.ParseRestored(lines.Bytes()); ok {
-				g.mu.Lock()
-				g.life = restored.Life()
-				g.mu.Unlock()
-			}
-		}
-	})
-	beat := time.NewTicker(clockwork.Period)
-	defer beat.Stop()
-	for {
-		select {
-		case <-beat.C:
-		case <-closed:
-			return
-		case <-q.w.ctx.Done():
-			return
-		}
+	restored := func(life uint64) {
+		g.mu.Lock()
+		defer g.mu.Unlock()
+		g.life = life
+	}
+	guesttest.ServeClock(conn, q.w.ctx.Done(), restored, func() (clockwork.Stamp, bool) {
 		if accepts, silent := g.answers(); !accepts || silent || q.process.RunState() != "running" {
-			continue
+			return clockwork.Stamp{}, false
 		}
 		g.mu.Lock()
+		defer g.mu.Unlock()
 		g.seq++
-		stamp := clockwork.Stamp{Life: g.life, Seq: g.seq, Time: time.Since(g.booted) - g.stoodStill}
-		g.mu.Unlock()
-		if _, err := conn.Write(stamp.Append(nil)); err != nil {
-			return
-		}
-	}
+		return clockwork.Stamp{Life: g.life, Seq: g.seq, Time: time.Since(g.booted) - g.stoodStill}, true
+	})
 }

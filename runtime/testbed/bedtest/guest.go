@@ -3,7 +3,6 @@
 package bedtest
 
 import (
-	"bufio"
 	"bytes"
 	"context"
 	"errors"
@@ -121,39 +120,21 @@ func (g *Guest) transfer(name string, upload bool, stdin io.Reader) (string, int
 // serveClock sends clock stamps while QEMU runs the guest, and confirms that the guest was
 // restored.
 func (g *Guest) serveClock(process *qmptest.QEMU, conn net.Conn) {
-	var serving sync.WaitGroup
-	defer serving.Wait()
-	defer conn.Close()
-	closed := make(chan struct{})
-	serving.Go(func() {
-		defer close(closed)
-		lines := bufio.NewScanner(conn)
-		for lines.Scan() {
-			if restored, ok := clockwork.ParseRestored(lines.Bytes()); ok {
-				g.mu.Lock()
-				g.life = restored.Life()
-				g.mu.Unlock()
-			}
-		}
-	})
-	tick := time.NewTicker(clockwork.Period)
-	defer tick.Stop()
-	for n := uint64(1); ; n++ {
-		select {
-		case <-tick.C:
-		case <-closed:
-			return
-		}
+	sent := uint64(0)
+	restored := func(life uint64) {
+		g.mu.Lock()
+		defer g.mu.Unlock()
+		g.life = life
+	}
+	guesttest.ServeClock(conn, nil, restored, func() (clockwork.Stamp, bool) {
+		sent++
 		if g.Silent || process.RunState() != "running" {
-			continue
+			return clockwork.Stamp{}, false
 		}
 		g.mu.Lock()
-		stamp := clockwork.Stamp{Life: g.life, Seq: n, Time: time.Since(g.booted)}
-		g.mu.Unlock()
-		if _, err := conn.Write(stamp.Append(nil)); err != nil {
-			return
-		}
-	}
+		defer g.mu.Unlock()
+		return clockwork.Stamp{Life: g.life, Seq: sent, Time: time.Since(g.booted)}, true
+	})
 }
 
 // savedState is what a scripted QEMU writes as the state of its guest.
