@@ -31,16 +31,7 @@ func (p *program) typeOf(x syntax.Expr, steps int) string {
 	case *syntax.ParenExpr:
 		return p.typeOf(x.X, steps)
 	case *syntax.Literal:
-		switch x.Token {
-		case syntax.STRING:
-			return "string"
-		case syntax.BYTES:
-			return "bytes"
-		case syntax.INT:
-			return "int"
-		case syntax.FLOAT:
-			return "float"
-		}
+		return star.LiteralType(x)
 	case *syntax.ListExpr:
 		if len(x.List) == 0 {
 			return "list"

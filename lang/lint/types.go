@@ -255,16 +255,7 @@ func parameters(list string) int {
 func literalType(x syntax.Expr) string {
 	switch x := x.(type) {
 	case *syntax.Literal:
-		switch x.Token {
-		case syntax.STRING:
-			return "string"
-		case syntax.BYTES:
-			return "bytes"
-		case syntax.INT:
-			return "int"
-		case syntax.FLOAT:
-			return "float"
-		}
+		return star.LiteralType(x)
 	case *syntax.ListExpr:
 		return "list"
 	case *syntax.DictExpr:
