@@ -156,6 +156,7 @@ func (g *fakeGuest) dialSSH(t *testing.T, configure ...func(*ssh.ServerConfig)) 
 	serving.Go(func() { _ = server.Serve(l) })
 	t.Cleanup(func() {
 		_ = server.Close()
+		_ = l.Close() // Serve may not have begun
 		serving.Wait()
 	})
 	conn, err := net.Dial("tcp", l.Addr().String())

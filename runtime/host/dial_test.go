@@ -421,7 +421,7 @@ func startPasswordServer(t *testing.T, options ...gliderssh.Option) (address *ne
 	l := localListener(t, "tcp", "127.0.0.1:0")
 	var group sync.WaitGroup
 	group.Go(func() { server.Serve(l) })
-	t.Cleanup(func() { server.Close(); group.Wait() })
+	t.Cleanup(func() { server.Close(); l.Close(); group.Wait() }) // l too: Serve may not have begun
 	known = filepath.Join(t.TempDir(), "known_hosts")
 	address = l.Addr().(*net.TCPAddr)
 	writeFile(t, known, fmt.Sprintf("[127.0.0.1]:%d %s", address.Port, key.line()))
