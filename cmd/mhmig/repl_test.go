@@ -29,6 +29,9 @@ func TestReplAtTerminal(t *testing.T) {
 		{"g\r", "prompt:1:1: undefined: g"},                    //
 		{"while True:\r\tpass\r\r", "... \r\r\n"},              // without an end
 		{"\x03", "stopped by Ctrl-C\r\r\n>>> "},                //
+		{"dropped\x031 + 1\r", "2\r\r\n>>> "},                  // what follows is not
+		{"while True:\r\tpass\r\r", "... \r\r\n"},              //
+		{"\x033 + 4\r", "7\r\r\n>>> "},                         //
 		{"migrate()\r", "prompt:1:8: migrate needs hosts"},     //
 		{"f(1000)\r", "1005\r\r\n>>> "},                        // it goes on
 	} {

@@ -54,13 +54,13 @@ func (t *Prompt) Stoppable(ctx context.Context) (running context.Context, releas
 		defer close(done)
 		for {
 			text, err := t.keyboard.Read(running)
-			switch {
-			case err != nil:
+			if err != nil {
 				return
-			case bytes.IndexByte(text, ctrlC) >= 0:
-				typed = nil
+			}
+			if after, pressed := afterCtrlC(text); pressed {
+				typed = after
 				end(errStopped)
-			default:
+			} else {
 				typed = append(typed, text...)
 			}
 		}
@@ -72,10 +72,16 @@ func (t *Prompt) Stoppable(ctx context.Context) (running context.Context, releas
 	}
 }
 
-// dropLine makes the line editor end its line without what was typed.
-func (t *Prompt) dropLine() {
+// dropLine makes the line editor end its line without what was typed, and read next what was typed after Ctrl-C.
+func (t *Prompt) dropLine(after []byte) {
 	t.dropped = true
-	t.rest = []byte{ctrlE, ctrlU, '\r'}
+	t.rest = append([]byte{ctrlE, ctrlU, '\r'}, after...)
+}
+
+// afterCtrlC returns what was typed after the last Ctrl-C, if that was pressed: fast keys, and a paste, are read together.
+func afterCtrlC(text []byte) (after []byte, pressed bool) {
+	i := bytes.LastIndexByte(text, ctrlC)
+	return text[i+1:], i >= 0
 }
 
 // Complete offers completions at the Tab key: candidates returns what may stand in a line from a byte on. Where nothing

@@ -140,10 +140,10 @@ func (t *Prompt) Read(buf []byte) (int, error) {
 		if err != nil {
 			return 0, err
 		}
-		interrupted := bytes.IndexByte(text, ctrlC) >= 0
+		after, interrupted := afterCtrlC(text)
 		switch t.rest = text; {
 		case interrupted && t.keepsCtrlC:
-			t.dropLine()
+			t.dropLine(after)
 		case interrupted:
 			_ = syscall.Kill(os.Getpid(), syscall.SIGINT)
 			<-t.ctx.Done()
