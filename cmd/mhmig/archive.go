@@ -9,6 +9,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/mhmig/mhmig/cmd/usage"
 	"github.com/mhmig/mhmig/lang/library/project"
 	"github.com/mhmig/mhmig/lang/star"
 	"github.com/mhmig/mhmig/runtime/exit"
@@ -26,7 +27,7 @@ scenario and the config belong to the project, or to a library.
 The file is then read back, so that what it lacks shows here.`,
 		Example: `  mhmig archive soak.star --config my.cfg -o soak.mhmig
   mhmig exec soak.mhmig --hosts host1,host2`,
-		Args: arguments(1, 1),
+		Args: usage.Arguments(1, 1),
 		RunE: func(c *cobra.Command, args []string) error {
 			if filepath.Ext(output) != project.ArchiveExtension {
 				return wrongArgument("--output %s: want a name with %s at its end", output, project.ArchiveExtension)

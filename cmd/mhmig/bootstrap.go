@@ -15,6 +15,7 @@ import (
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
 
+	"github.com/mhmig/mhmig/cmd/usage"
 	"github.com/mhmig/mhmig/runtime/bootstrap"
 	"github.com/mhmig/mhmig/runtime/controller"
 	"github.com/mhmig/mhmig/runtime/controller/display"
@@ -57,7 +58,7 @@ if runs fail without it. What is installed stays.`,
   mhmig bootstrap --guest debian --install
   mhmig bootstrap --hosts host1,host2 --install
   mhmig bootstrap --kernel /boot/vmlinuz-R --modules /lib/modules/R --busybox ./busybox --shell /bin/dash`,
-		Args: arguments(0, 0),
+		Args: usage.Arguments(0, 0),
 		RunE: func(command *cobra.Command, _ []string) error {
 			if err := checkGuestFlags(guest, options); err != nil {
 				return err

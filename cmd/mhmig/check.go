@@ -11,6 +11,7 @@ import (
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
 
+	"github.com/mhmig/mhmig/cmd/usage"
 	"github.com/mhmig/mhmig/lang/printable"
 	"github.com/mhmig/mhmig/runtime/check"
 	"github.com/mhmig/mhmig/runtime/controller"
@@ -81,7 +82,7 @@ Exit status: 0 no check failed, though some may warn, 2 wrong arguments or an er
 in a config, 3 a check failed, 130 interrupted.`,
 		Example: `  mhmig check --hosts host1,host2 --config my.cfg --filter 'only RHEL.6.4'
   mhmig check --lab embedded --format json`,
-		Args: arguments(0, 0),
+		Args: usage.Arguments(0, 0),
 		RunE: func(command *cobra.Command, _ []string) error {
 			if err := c.check(command.Flags()); err != nil {
 				return wrongArguments(err)
@@ -100,7 +101,7 @@ in a config, 3 a check failed, 130 interrupted.`,
 // check rejects invalid flags.
 func (c *checkFlags) check(flags *pflag.FlagSet) error {
 	if c.format != textFormat && c.format != "json" {
-		return wrongValue("format", c.format, textFormat, "json")
+		return usage.WrongValue("format", c.format, textFormat, "json")
 	}
 	if c.maxVariants < 1 {
 		return fmt.Errorf("--max-variants %d: want 1 or more", c.maxVariants)

@@ -10,6 +10,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/mhmig/mhmig/cmd/usage"
 	"github.com/mhmig/mhmig/runtime/cleanup"
 	"github.com/mhmig/mhmig/runtime/interrupt"
 	"github.com/mhmig/mhmig/runtime/terminal"
@@ -34,7 +35,7 @@ running or has no ledger, 3 a host could not be cleaned up.`,
 		Example: `  mhmig cleanup
   mhmig cleanup --states
   mhmig cleanup mhmig-results/20260102T030405Z-a1b2c3`,
-		Args: arguments(0, 1),
+		Args: usage.Arguments(0, 1),
 		RunE: func(command *cobra.Command, args []string) error {
 			folder := resultsDir
 			if len(args) == 1 {

@@ -9,6 +9,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/mhmig/mhmig/cmd/usage"
 	"github.com/mhmig/mhmig/lang/printable"
 	"github.com/mhmig/mhmig/runtime/compare"
 	"github.com/mhmig/mhmig/runtime/exit"
@@ -41,12 +42,12 @@ four repeats each (--repeat 4 of mhmig exec) are needed.`,
 		Example: `  mhmig report compare 20260102T030405Z latest
   mhmig report compare before/mhmig-results/latest mhmig-results/latest --format md
   mhmig report compare 20260102 latest --fail-on-regression 10`,
-		Args: arguments(2, 2),
+		Args: usage.Arguments(2, 2),
 		RunE: func(command *cobra.Command, args []string) error {
 			write, known := comparisonWriters[format]
 			switch {
 			case !known:
-				return wrongValue("format", format, textFormat, "md", "json")
+				return usage.WrongValue("format", format, textFormat, "md", "json")
 			case !(percent >= 0): // nor NaN
 				return wrongArgument("--fail-on-regression %g: want 0 or more", percent)
 			}

@@ -2,7 +2,11 @@
 
 package main
 
-import "github.com/spf13/cobra"
+import (
+	"github.com/spf13/cobra"
+
+	"github.com/mhmig/mhmig/cmd/usage"
+)
 
 func newConsoleCommand() *cobra.Command {
 	var a attachFlags
@@ -15,7 +19,7 @@ the console come first. Ctrl-] detaches. Without a terminal, standard input is
 sent, and the command ends when that has ended and the console has been quiet for
 a second.`,
 		Example: "  mhmig console vm1\n  mhmig console vm1 --host host2 --run mhmig-results/20260102T030405Z-a1b2c3",
-		Args:    arguments(1, 1),
+		Args:    usage.Arguments(1, 1),
 		RunE: func(c *cobra.Command, args []string) error {
 			vm, err := a.find(c.Context(), args[0], c.ErrOrStderr())
 			if err != nil {

@@ -27,7 +27,7 @@ list what there is.`,
   mhmig doc mig.join
   mhmig doc mem_vm1
   mhmig doc --html reference`,
-		Args: arguments(0, 1),
+		Args: usage.Arguments(0, 1),
 		RunE: func(command *cobra.Command, args []string) error {
 			for _, all := range []string{"params", "stub", "html"} {
 				if len(args) > 0 && command.Flags().Changed(all) {

@@ -14,6 +14,7 @@ import (
 	"github.com/spf13/pflag"
 
 	"github.com/mhmig/mhmig/builtins"
+	"github.com/mhmig/mhmig/cmd/usage"
 	"github.com/mhmig/mhmig/lang/library"
 	"github.com/mhmig/mhmig/lang/library/project"
 	"github.com/mhmig/mhmig/lang/star"
@@ -71,7 +72,7 @@ arguments or an error in a file, 3 the hosts, or this machine as their controlle
   mhmig exec my.star --lab netns --lab-hosts 3 --param mem=256
   mhmig exec nightly.cfg --lab-hosts 4 --shard 1/2 --quarantine known.toml --json
   mhmig exec my.star --rerun failed --repeat 20 --until-failure`,
-		Args: arguments(1, 1),
+		Args: usage.Arguments(1, 1),
 		RunE: func(command *cobra.Command, args []string) error {
 			if err := e.setArgument(args[0]); err != nil {
 				return wrongArguments(err)

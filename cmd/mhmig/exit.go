@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"os"
-	"strings"
 
 	"github.com/spf13/cobra"
 
@@ -54,28 +53,4 @@ func printError(stderr *os.File, command *cobra.Command, err error) {
 	case exit.Of(err) == exit.Internal:
 		fmt.Fprintln(w, "this error is unexpected and may be a bug in mhmig: please report it")
 	}
-}
-
-// arguments accepts minimum to maximum arguments.
-func arguments(minimum, maximum int) cobra.PositionalArgs {
-	return func(command *cobra.Command, args []string) error {
-		switch {
-		case len(args) < minimum:
-			return wrongArgument("an argument is missing: %s", command.UseLine())
-		case len(args) > maximum:
-			return wrongArgument("unexpected argument %q: %s", args[maximum], command.UseLine())
-		}
-		return nil
-	}
-}
-
-// wrongValue is the error of a flag whose value is not one of allowed, at least two.
-func wrongValue(flag, value string, allowed ...string) error {
-	if near := diag.Nearest(value, allowed); near != "" {
-		return wrongArgument("--%s %s: did you mean %s?", flag, value, near)
-	}
-	if len(allowed) == 2 {
-		return wrongArgument("--%s %s: want %s or %s", flag, value, allowed[0], allowed[1])
-	}
-	return wrongArgument("--%s %s: want one of %s", flag, value, strings.Join(allowed, ", "))
 }

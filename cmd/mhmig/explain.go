@@ -12,6 +12,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/mhmig/mhmig/cmd/usage"
 	"github.com/mhmig/mhmig/lang/api"
 	"github.com/mhmig/mhmig/lang/cartesian"
 	"github.com/mhmig/mhmig/lang/diag"
@@ -57,7 +58,7 @@ label does not exist, or which never follow each other.`,
 			case len(asked) > 2:
 				return wrongArgument("unexpected argument %q: %s", asked[2], command.UseLine())
 			}
-			return arguments(1, 2)(command, asked)
+			return usage.Arguments(1, 2)(command, asked)
 		},
 		RunE: func(command *cobra.Command, args []string) error {
 			var asked []string

@@ -9,6 +9,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/mhmig/mhmig/cmd/usage"
 	"github.com/mhmig/mhmig/lang/printable"
 	"github.com/mhmig/mhmig/runtime/exit"
 	"github.com/mhmig/mhmig/runtime/history"
@@ -43,14 +44,14 @@ deleted: it is rebuilt.`,
 		Example: `  mhmig report history
   mhmig report history '*RHEL.6.4*tcp' --limit 50
   mhmig report history --runs --limit 10`,
-		Args: arguments(0, 1),
+		Args: usage.Arguments(0, 1),
 		RunE: func(command *cobra.Command, args []string) error {
 			if len(args) == 1 {
 				t.query.Pattern = args[0]
 			}
 			switch {
 			case t.format != "text" && t.format != "json":
-				return wrongValue("format", t.format, textFormat, "json")
+				return usage.WrongValue("format", t.format, textFormat, "json")
 			case t.query.Last < 1:
 				return wrongArgument("--limit %d: want 1 or more", t.query.Last)
 			case t.runs && len(args) > 0:

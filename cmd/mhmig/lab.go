@@ -47,7 +47,7 @@ func newLabUpCommand() *cobra.Command {
 		Use:     "up",
 		Short:   "Start the lab",
 		Example: "  mhmig lab up --lab-hosts 3\n  sudo mhmig lab up --lab netns",
-		Args:    arguments(0, 0),
+		Args:    usage.Arguments(0, 0),
 		RunE: func(c *cobra.Command, _ []string) error {
 			if err := wanted.check(c.Flags()); err != nil {
 				return wrongArguments(err)
@@ -72,7 +72,7 @@ func newLabStatusCommand() *cobra.Command {
 		Use:     "status",
 		Short:   "Show whether the lab is up: exit status 0, else 1",
 		Example: "  mhmig lab status",
-		Args:    arguments(0, 0),
+		Args:    usage.Arguments(0, 0),
 		RunE: func(c *cobra.Command, _ []string) error {
 			s, err := findLab()
 			if err != nil {
@@ -100,7 +100,7 @@ words are joined and given to the host's shell, and its exit status is passed on
 The lab is the one that is up, else that of the latest run here, if it is still
 running or paused. --run names the run.`,
 		Example: "  mhmig lab ssh host2\n  mhmig lab ssh host2 'ps aux | grep qemu'",
-		Args:    arguments(1, math.MaxInt),
+		Args:    usage.Arguments(1, math.MaxInt),
 		RunE: func(c *cobra.Command, args []string) error {
 			s, err := labForSSH(run)
 			if err != nil {
@@ -129,7 +129,7 @@ func newLabDownCommand() *cobra.Command {
 		Long: `End the lab, with all processes on its hosts. While a run uses it, this asks for
 confirmation on a terminal; without a terminal it needs --force.`,
 		Example: "  mhmig lab down",
-		Args:    arguments(0, 0),
+		Args:    usage.Arguments(0, 0),
 		RunE: func(c *cobra.Command, _ []string) error {
 			err := lab.Down(c.Context(), force)
 			used, inUse := errors.AsType[*lab.InUseError](err)
@@ -156,7 +156,7 @@ func newLabServeCommand() *cobra.Command {
 	return &cobra.Command{
 		Use:    "serve",
 		Hidden: true,
-		Args:   arguments(0, 0),
+		Args:   usage.Arguments(0, 0),
 		RunE: func(c *cobra.Command, _ []string) error {
 			if err := lab.Serve(c.Context(), slog.New(slog.NewTextHandler(os.Stderr, nil))); err != nil {
 				return exit.Hosts.Wrap(err)

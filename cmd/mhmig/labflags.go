@@ -10,6 +10,7 @@ import (
 
 	"github.com/spf13/pflag"
 
+	"github.com/mhmig/mhmig/cmd/usage"
 	"github.com/mhmig/mhmig/runtime/lab"
 )
 
@@ -31,7 +32,7 @@ func (f *labFlags) flags(flags *pflag.FlagSet) {
 func (f *labFlags) check(flags *pflag.FlagSet) error {
 	switch {
 	case flags.Changed("lab") && f.kind != string(lab.Embedded) && f.kind != string(lab.Netns):
-		return wrongValue("lab", f.kind, string(lab.Embedded), string(lab.Netns))
+		return usage.WrongValue("lab", f.kind, string(lab.Embedded), string(lab.Netns))
 	case flags.Changed("lab-hosts") && (f.hosts < 1 || f.hosts > lab.MaxHosts):
 		return fmt.Errorf("--lab-hosts %d: want 1 to %d", f.hosts, lab.MaxHosts)
 	}

@@ -79,7 +79,7 @@ func newLibInitCommand() *cobra.Command {
 		Use:     "init [NAME]",
 		Short:   "Make the manifest of a library or project, mhmig.toml",
 		Example: "  mhmig lib init acme_net",
-		Args:    arguments(0, 1),
+		Args:    usage.Arguments(0, 1),
 		RunE: func(c *cobra.Command, args []string) error {
 			here, err := os.Getwd()
 			if err != nil {
@@ -116,7 +116,7 @@ Without arguments, mhmig.lock is made to agree with mhmig.toml after that was ed
 by hand.`,
 		Example: `  mhmig lib add net https://git.example.com/team/net.git@v1.2.0
   mhmig lib add net ../net`,
-		Args: arguments(0, 2),
+		Args: usage.Arguments(0, 2),
 		RunE: func(c *cobra.Command, args []string) error {
 			if len(args) == 1 {
 				return wrongArgument("an argument is missing: %s", c.UseLine())
@@ -164,7 +164,7 @@ major version, from v1 on, they are an error: nothing is changed without --break
 
 Exit status: 0 done, 1 a library breaks its users, 2 something else is wrong.`,
 		Example: "  mhmig lib update\n  mhmig lib update net@v2.0.0",
-		Args:    arguments(0, math.MaxInt),
+		Args:    usage.Arguments(0, math.MaxInt),
 		RunE: ofProject(func(c *cobra.Command, p *project.Project, args []string) error {
 			changes, err := p.Update(c.Context(), args, review)
 			return showChanges(c, changes, err)
@@ -179,7 +179,7 @@ func newLibRemoveCommand() *cobra.Command {
 		Use:     "remove NAME…",
 		Short:   "Remove libraries from the needs of the project",
 		Example: "  mhmig lib remove net",
-		Args:    arguments(1, math.MaxInt),
+		Args:    usage.Arguments(1, math.MaxInt),
 		RunE: ofProject(func(c *cobra.Command, p *project.Project, args []string) error {
 			changes, err := p.Remove(c.Context(), args)
 			return showChanges(c, changes, err)
@@ -192,7 +192,7 @@ func newLibListCommand() *cobra.Command {
 		Use:     "list",
 		Short:   "List the libraries: those that are locked, and folders in place of others",
 		Example: "  mhmig lib list",
-		Args:    arguments(0, 0),
+		Args:    usage.Arguments(0, 0),
 		RunE: ofProject(func(c *cobra.Command, p *project.Project, _ []string) error {
 			return p.WriteList(c.OutOrStdout())
 		}),
@@ -204,7 +204,7 @@ func newLibWhyCommand() *cobra.Command {
 		Use:     "why NAME",
 		Short:   "Show who needs a library, and which version",
 		Example: "  mhmig lib why base",
-		Args:    arguments(1, 1),
+		Args:    usage.Arguments(1, 1),
 		RunE: ofProject(func(c *cobra.Command, p *project.Project, args []string) error {
 			chains, err := p.Why(args[0])
 			if err != nil {
@@ -228,7 +228,7 @@ With allowed signers in mhmig.toml, it is verified again who has signed each of 
 
 Exit status: 0 all files are what is locked, 1 some are not, 2 something else is wrong.`,
 		Example: "  mhmig lib verify",
-		Args:    arguments(0, 0),
+		Args:    usage.Arguments(0, 0),
 		RunE: ofProject(func(c *cobra.Command, p *project.Project, _ []string) error {
 			faults, err := p.Verify(c.Context())
 			if err != nil {
@@ -255,7 +255,7 @@ func newLibVendorCommand() *cobra.Command {
 then on they are read there, and verified as before. Without the folder, the cache
 is used again.`,
 		Example: "  mhmig lib vendor",
-		Args:    arguments(0, 0),
+		Args:    usage.Arguments(0, 0),
 		RunE: ofProject(func(c *cobra.Command, p *project.Project, _ []string) error {
 			if err := p.Vendor(c.Context()); err != nil {
 				return exit.Usage.Default(err)

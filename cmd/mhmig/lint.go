@@ -7,6 +7,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/mhmig/mhmig/cmd/usage"
 	"github.com/mhmig/mhmig/lang/cartesian"
 	"github.com/mhmig/mhmig/lang/diag"
 	"github.com/mhmig/mhmig/lang/lint"
@@ -26,7 +27,7 @@ folder. Exit status: 0 nothing was found, 1 something was.`,
 		Example: "  mhmig lint\n  mhmig lint my.star --format sarif >lint.sarif",
 		RunE: func(command *cobra.Command, args []string) error {
 			if format != textFormat && format != "sarif" {
-				return wrongValue("format", format, textFormat, "sarif")
+				return usage.WrongValue("format", format, textFormat, "sarif")
 			}
 			if len(args) == 0 {
 				args = []string{"."}

@@ -11,6 +11,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/mhmig/mhmig/cmd/usage"
 	"github.com/mhmig/mhmig/lang/api"
 	"github.com/mhmig/mhmig/lang/cartesian"
 	"github.com/mhmig/mhmig/lang/diag"
@@ -45,7 +46,7 @@ were added, which removed, and which params changed. --filter, --param and
 		Example: `  mhmig list
   mhmig list my.cfg --filter 'only RHEL.6.4.x86_64' --format jsonl --limit 1
   mhmig list --diff old.cfg new.cfg --filter 'only RHEL'`,
-		Args: arguments(0, 1),
+		Args: usage.Arguments(0, 1),
 		RunE: func(command *cobra.Command, args []string) error {
 			if len(args) == 1 {
 				l.config = args[0]
@@ -78,7 +79,7 @@ were added, which removed, and which params changed. --filter, --param and
 func (l *listFlags) check(command *cobra.Command) error {
 	flags := command.Flags()
 	if !slices.Contains(explain.Lists, l.format) {
-		return wrongValue("format", l.format, explain.Lists...)
+		return usage.WrongValue("format", l.format, explain.Lists...)
 	}
 	if flags.Changed("limit") && l.limit < 0 {
 		return fmt.Errorf("--limit %d: want 0 or more", l.limit)

@@ -8,6 +8,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/mhmig/mhmig/cmd/usage"
 	"github.com/mhmig/mhmig/lang/library"
 	"github.com/mhmig/mhmig/lang/library/project"
 	"github.com/mhmig/mhmig/lang/lsp"
@@ -24,7 +25,7 @@ func newLSPCommand() *cobra.Command {
 scenarios (.star) and configs (.cfg): what is wrong while it is written, completion,
 documentation, definitions, formatting and renaming. Editors start it themselves.`,
 		Example: "  mhmig lsp",
-		Args:    arguments(0, 0),
+		Args:    usage.Arguments(0, 0),
 		RunE: func(command *cobra.Command, _ []string) error {
 			cache, err := jeos.DefaultCacheDir()
 			if err != nil {

@@ -20,7 +20,7 @@ func newManCommand() *cobra.Command {
 what scenarios can use (7) into DIR/man1, DIR/man5 and DIR/man7, as man looks for
 them: man -M DIR mhmig-exec shows one.`,
 		Example: "  mhmig man /usr/local/share/man",
-		Args:    arguments(1, 1),
+		Args:    usage.Arguments(1, 1),
 		RunE: func(command *cobra.Command, args []string) error {
 			index, err := doc.New(shipped)
 			if err != nil {

@@ -8,6 +8,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/mhmig/mhmig/cmd/usage"
 	"github.com/mhmig/mhmig/runtime/qmp"
 )
 
@@ -25,7 +26,7 @@ reply printed. Otherwise, without a terminal, each line of standard input is a
 command, and each reply and event one line of JSON. The exit status is 1 when QEMU
 has refused a command.`,
 		Example: "  mhmig qmp vm1\n  mhmig qmp vm1 --host host2 --variant 001\n  mhmig qmp vm1 query-status\n  mhmig qmp vm1 migrate-set-parameters max-bandwidth=1000000",
-		Args:    arguments(1, math.MaxInt),
+		Args:    usage.Arguments(1, math.MaxInt),
 		RunE: func(c *cobra.Command, args []string) error {
 			vm, err := a.find(c.Context(), args[0], c.ErrOrStderr())
 			if err != nil {

@@ -9,6 +9,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/mhmig/mhmig/builtins/scenariotest"
+	"github.com/mhmig/mhmig/cmd/usage"
 	"github.com/mhmig/mhmig/lang/star"
 	"github.com/mhmig/mhmig/runtime/exit"
 )
@@ -26,7 +27,7 @@ which commands were refused, the events of faults. What the guests did is not
 recorded: add it by fake.vm. RUN is a results folder, or one in ` + resultsDir + `.`,
 		Example: `  mhmig record latest
   mhmig record mhmig-results/20261128T105958Z-11e9a0 with_reboot --output with_reboot_test.star`,
-		Args: arguments(1, 2),
+		Args: usage.Arguments(1, 2),
 		RunE: func(command *cobra.Command, args []string) error {
 			if output != "" && !strings.HasSuffix(output, scenariotest.Suffix) {
 				return wrongArgument("--output %s: want a name that ends in %s", output, scenariotest.Suffix)

@@ -10,6 +10,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/mhmig/mhmig/builtins"
+	"github.com/mhmig/mhmig/cmd/usage"
 	"github.com/mhmig/mhmig/lang/star"
 	"github.com/mhmig/mhmig/runtime/terminal"
 )
@@ -29,7 +30,7 @@ drops what is typed; Ctrl-D ends the session. load reads files of the working fo
 and of libraries, anew each time. Without a terminal, lines are read from standard
 input.`,
 		Example: "  mhmig repl\n  mhmig repl --lab embedded --param vms=vm1\n  mhmig repl --hosts host1,host2 --filter 'only JeOS'",
-		Args:    arguments(0, 0),
+		Args:    usage.Arguments(0, 0),
 		RunE: func(command *cobra.Command, _ []string) error {
 			flags := command.Flags()
 			if err := e.check(flags); err != nil {

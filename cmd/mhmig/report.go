@@ -61,7 +61,7 @@ The exit status does not depend on the run's status.`,
   mhmig report --format md -o review.md
   mhmig report mhmig-results/20260301T101500Z-a1b2c3 --format html -o report.html
   mhmig report --schema`,
-		Args: arguments(0, 1),
+		Args: usage.Arguments(0, 1),
 		RunE: func(command *cobra.Command, args []string) error {
 			dir := r.results
 			if len(args) > 0 {
@@ -125,7 +125,7 @@ func checkFormat(format string) error {
 		return nil
 	}
 	names := append(slices.Sorted(maps.Keys(reportFormats)), textFormat)
-	return wrongValue("format", format, names...)
+	return usage.WrongValue("format", format, names...)
 }
 
 // writeFinal writes a run's reports outside of its folder: one to standard output for

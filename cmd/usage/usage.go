@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 
-// Package usage is what all commands say about themselves: help, manual pages, and
-// suggestions for commands and flags that do not exist.
+// Package usage is what all commands say about themselves: help, manual pages, and what
+// is wrong with arguments and flags, with suggestions for those that do not exist.
 package usage
 
 import (
