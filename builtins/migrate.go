@@ -325,7 +325,7 @@ func migClass() *Class {
 			{
 				Name: "hold",
 				Doc: "Makes the migration stop before the switchover until mig.release: the memory is sent, the guests are stopped, and the status is pre-switchover, for which mig.wait waits. " +
-					"It is QEMU's capability pause-before-switchover; an ERROR where the source's QEMU has none, and when the step migrate has begun: use migrate(hold=True). " +
+					"It is QEMU's capability pause-before-switchover; a SKIP where the source's QEMU has none, and an ERROR when the step migrate has begun: use migrate(hold=True). " +
 					"A migration that is never released ends by mig_timeout.",
 				Returns: Nothing,
 				Fn: func(_ *task.Task, a *Args) (starlark.Value, error) {

@@ -473,6 +473,22 @@ var params = []Param{
 		Doc: "Let migrations be switched to post-copy by mig.start_postcopy: the capability postcopy-ram on both ends.",
 	},
 	{
+		Name: "mig_multifd", Kind: Bool, Default: "no", Object: Variant, Reader: "runtime/migration",
+		Doc: "Send the memory over several connections at the same time: the capability multifd on both ends. A move that has not used them is a FAIL.",
+	},
+	{
+		Name: "mig_multifd_channels", Kind: Number, Min: 1, Object: Variant, Reader: "runtime/migration",
+		Doc: "How many connections multifd uses (multifd-channels), besides the main one; without it QEMU's default.",
+	},
+	{
+		Name: "mig_multifd_compression", Kind: Choice, Default: "none", Choices: []string{"none", "zlib", "zstd", "qatzip", "qpl", "uadk"}, Object: Variant, Reader: "runtime/migration",
+		Doc: "How multifd compresses the memory (multifd-compression). A QEMU that lacks the method is a SKIP.",
+	},
+	{
+		Name: "mig_zero_page_detection", Kind: Choice, Default: "multifd", Choices: []string{"none", "legacy", "multifd"}, Object: Variant, Reader: "runtime/migration",
+		Doc: "Which threads look for pages of zeros (zero-page-detection, QEMU 9.0 or later); without it QEMU's default.",
+	},
+	{
 		Name: "capabilitys", Kind: Names, Object: Variant, Reader: "runtime/migration",
 		Doc: "QEMU's migration capabilities to switch on, on both ends, such as xbzrle. The spelling is virt-test's.",
 	},

@@ -4,12 +4,12 @@ package migration
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"slices"
-	"time"
+	"strings"
 
 	"github.com/mhmig/mhmig/runtime/qmp"
+	"github.com/mhmig/mhmig/runtime/result"
 )
 
 // Feature is a set of migration capabilities and parameters, set on both ends before
@@ -17,7 +17,8 @@ import (
 type Feature interface {
 	// Capabilities are switched on, on one end, which must support them.
 	Capabilities(Role) []string
-	// Parameters are those that Set sets on one end, which must support them.
+	// Parameters are those that Set sets on one end, which must support them: names, or
+	// NAME/VALUE for a value of an enum.
 	Parameters(Role) []string
 	// Set sets parameters on one end.
 	Set(context.Context, Role, Peer) error
@@ -26,10 +27,20 @@ type Feature interface {
 	Reset(context.Context, Role, Peer) error
 }
 
+// Checked is a Feature that can tell whether a guest that has moved has really used it:
+// QEMU accepts features that it then does not use.
+type Checked interface {
+	Feature
+	// Check is called on the source when the guest has moved, and both ends are as they
+	// were set. Its error says what was switched on and what was seen.
+	Check(context.Context, *Outcome) error
+}
+
 // features are the features of each move, besides its limits.
 var features = []func(options, Traits) Feature{
 	newMigrationEvents,
 	newPostcopy,
+	newMultifd,
 	newSettings,
 }
 
@@ -47,6 +58,9 @@ func (mv *move) setUp(ctx context.Context, role Role, p Peer) error {
 			return err
 		}
 	}
+	if role == SourceRole { // the destination was set up before
+		mv.isSet = true
+	}
 	return nil
 }
 
@@ -60,78 +74,33 @@ func (mv *move) reset(ctx context.Context, role Role, p Peer) error {
 	return mv.switchOff(ctx, role, p)
 }
 
-func checkParameters(ctx context.Context, p Peer, names []string) error {
-	for _, name := range names {
+// checkParameters checks that an end has these parameters, and their values of enums. One
+// that it lacks is a SKIP, unless no QEMU has it.
+func checkParameters(ctx context.Context, p Peer, paths []string) error {
+	for _, path := range paths {
+		name, value, isValue := strings.Cut(path, "/")
 		supported, err := p.Supports(ctx, qmp.Parameter(name))
 		if err != nil {
 			return err
 		}
 		if !supported {
-			return fmt.Errorf("%s: this QEMU has no migration parameter %s", p, name)
+			err = fmt.Errorf("%s: this QEMU has no migration parameter %s", p, name)
+			if slices.Contains(parameterNames, name) {
+				err = result.Skip.Wrap(err)
+			}
+			return err
+		}
+		if !isValue {
+			continue
+		}
+		if supported, err = p.Supports(ctx, qmp.Parameter(path)); err != nil {
+			return err
+		}
+		if !supported {
+			return result.Skip.Errorf("%s: the migration parameter %s of this QEMU has no value %s", p, name, value)
 		}
 	}
 	return nil
-}
-
-type capability struct {
-	Capability string `json:"capability"`
-	State      bool   `json:"state"`
-}
-
-// lasting are the capabilities that stay on when the move has ended: mhmig depends on
-// them.
-var lasting = []string{"events", "return-path"}
-
-// setCapabilities switches the features' capabilities on, on one end, and notes those
-// that were off, for switchOff.
-func (mv *move) setCapabilities(ctx context.Context, role Role, p Peer) error {
-	var known []capability
-	if err := p.Execute(ctx, "query-migrate-capabilities", nil, &known); err != nil {
-		return err
-	}
-	var wanted []capability
-	for _, f := range mv.features {
-		for _, name := range f.Capabilities(role) {
-			i := slices.IndexFunc(known, func(k capability) bool { return k.Capability == name })
-			if i < 0 {
-				return fmt.Errorf("%s: this QEMU has no migration capability %s%s", p, name, neededFor[name])
-			}
-			wanted = append(wanted, capability{name, true})
-			if !known[i].State && !slices.Contains(lasting, name) {
-				mv.switchedOn[role] = append(mv.switchedOn[role], capability{name, false})
-			}
-		}
-	}
-	return p.Execute(ctx, "migrate-set-capabilities", map[string]any{"capabilities": wanted}, nil)
-}
-
-// neededFor is what a capability that old QEMUs lack is needed for.
-var neededFor = map[string]string{
-	pauseBeforeSwitchover: ", which a migration that is held needs: QEMU 2.11 or later has it",
-	postcopyRAM:           ", which post-copy needs: QEMU 2.6 or later has it",
-}
-
-// switchOff switches off what setCapabilities has switched on, on an end that keeps the
-// guest: it must not apply to the guest's next migration. QEMU refuses that for a moment
-// after the end of a post-copy.
-func (mv *move) switchOff(ctx context.Context, role Role, p Peer) error {
-	off := mv.switchedOn[role]
-	if len(off) == 0 {
-		return nil
-	}
-	ctx, cancel := context.WithTimeoutCause(ctx, mv.m.timeouts.settle, fmt.Errorf("%s: QEMU does not switch migration capabilities off", p))
-	defer cancel()
-	for {
-		err := p.Execute(ctx, "migrate-set-capabilities", map[string]any{"capabilities": off}, nil)
-		if _, refused := errors.AsType[*qmp.Error](err); !refused {
-			return err
-		}
-		select {
-		case <-time.After(waitInterval):
-		case <-ctx.Done():
-			return fmt.Errorf("%w: %w", context.Cause(ctx), err)
-		}
-	}
 }
 
 // migrationEvents makes each end report the move's status: events replace polling,

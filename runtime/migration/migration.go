@@ -11,7 +11,7 @@
 //	start_work        start_work, barrier worked                                   barrier worked
 //	before_migration  before_migration                                             before_migration
 //	migrate           migrate_src                                                  migrate_dst
-//	mig_finished      barrier mig_finished                                         barrier mig_finished
+//	mig_finished      check the features, barrier mig_finished                     barrier mig_finished
 //	check             check_src                                                    resume the guests, check_dst
 //	check_work                                                                     check_work
 //	conclude          barrier checked, recheck, barrier concluded, end the VMs     barrier checked, recheck, barrier concluded

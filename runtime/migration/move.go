@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"math"
 	"slices"
+	"sync"
 	"time"
 
 	"github.com/mhmig/mhmig/runtime/guestclock"
@@ -39,6 +40,7 @@ type move struct {
 	features   []Feature
 	limits     *limits               // one of the features
 	switchedOn map[Role][]capability // by setCapabilities; each side has its own key
+	isSet      bool                  // the features were set, on both ends
 	clock      guestclock.Watch
 
 	resetsBefore int    // of the guest on the source, when it began to move; before, more than there can be
@@ -51,6 +53,7 @@ type move struct {
 	query     map[string]any // the last query-migrate of the source
 	sampled   time.Time      // when that was received
 	samples   []result.Sample
+	channels  int               // the connections to the destination while it moved; 0: not known
 	source    *testbed.Instance // set while it may be cancelled
 	moved     time.Time         // when a sample last showed progress
 	reminded  time.Time         // when a warning last said that it does not converge
@@ -204,10 +207,12 @@ func (mv *move) follow(ctx context.Context, src *testbed.Instance, events *qmp.S
 	}
 	sampling, stop := context.WithCancel(ctx)
 	samples := mv.startSampling(sampling, src.Monitor())
+	var counting sync.WaitGroup
 	defer func() { // the goroutine ends with its channel
 		stop()
 		for range samples {
 		}
+		counting.Wait()
 	}()
 	for {
 		select {
@@ -221,6 +226,9 @@ func (mv *move) follow(ctx context.Context, src *testbed.Instance, events *qmp.S
 			}
 			mv.setState(state)
 			src.Log().Debug("migration status", "status", string(state))
+			if state == qmp.MigrationActive && mv.m.options.multifd.on {
+				counting.Go(func() { mv.countChannels(sampling, src) })
+			}
 			if err := mv.continueIfReleased(ctx, src); err != nil {
 				return "", err
 			}

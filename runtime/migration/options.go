@@ -4,6 +4,7 @@ package migration
 
 import (
 	"fmt"
+	"slices"
 	"strconv"
 	"time"
 
@@ -27,8 +28,9 @@ type options struct {
 	downtime      time.Duration // mig_downtime; 0: QEMU's default
 	postcopy      bool          // mig_postcopy
 	login         bool          // not not_login_after_mig
-	capabilities  []string      // capabilitys, without those that capabilitys_state disables
-	parameters    []parameter   // parameters and parameters_value
+	multifd       multifdOptions
+	capabilities  []string    // capabilitys, without those that capabilitys_state disables
+	parameters    []parameter // parameters and parameters_value
 }
 
 func parseOptions(p cartesian.Params) (options, error) {
@@ -42,7 +44,24 @@ func parseOptions(p cartesian.Params) (options, error) {
 	}
 	o.port.first, o.port.last = v.Ports("mig_port")
 	o.capabilities, o.parameters = parseCapabilities(v), parseParameters(v)
+	o.multifd = parseMultifd(v, &o)
 	return o, v.Err()
+}
+
+// uses says whether a feature is on: its own param says so, or it is one of capabilitys.
+func (o *options) uses(v api.Values, param, capability string) bool {
+	return v.Bool(param) || slices.Contains(o.capabilities, capability)
+}
+
+// addParameter sets a migration parameter, on both ends, that a param of a feature
+// names; parameters must not set it to another value.
+func (o *options) addParameter(v api.Values, param string, p parameter) {
+	for _, other := range o.parameters {
+		if other.name == p.name && other.value != p.value {
+			v.Invalid(param, fmt.Sprintf("the same as parameters, which sets %s to %s", p.name, other.value))
+		}
+	}
+	o.parameters = append(o.parameters, p)
 }
 
 // portRange is a range of TCP ports; the zero value means any port, chosen by QEMU.

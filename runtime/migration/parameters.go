@@ -22,7 +22,21 @@ type settings struct {
 }
 
 // parameter is a migration parameter of QEMU with its value in the params.
-type parameter struct{ name, value string }
+type parameter struct {
+	name, value string
+	enum        bool // the value is one of an enum, which QEMU's schema has
+}
+
+// parameterNames are the members of QEMU's MigrationParameters, in any version. A QEMU
+// that lacks one is too old or too new for the test; any other name is a mistake.
+var parameterNames = []string{
+	"announce-initial", "announce-max", "announce-rounds", "announce-step", "avail-switchover-bandwidth", "block-bitmap-mapping",
+	"block-incremental", "compress-level", "compress-threads", "compress-wait-thread", "cpr-exec-command", "cpu-throttle-increment",
+	"cpu-throttle-initial", "cpu-throttle-tailslow", "decompress-threads", "direct-io", "downtime-limit", "max-bandwidth",
+	"max-cpu-throttle", "max-postcopy-bandwidth", "mode", "multifd-channels", "multifd-compression", "multifd-qatzip-level",
+	"multifd-zlib-level", "multifd-zstd-level", "throttle-trigger-threshold", "tls-authz", "tls-creds", "tls-hostname",
+	"vcpu-dirty-limit", "x-checkpoint-delay", "x-rdma-chunk-size", "x-vcpu-dirty-limit-period", "xbzrle-cache-size", "zero-page-detection",
+}
 
 func newSettings(o options, _ Traits) Feature {
 	return &settings{capabilities: o.capabilities, parameters: o.parameters, before: map[Role]map[string]any{}}
@@ -54,7 +68,7 @@ func parseParameters(v api.Values) []parameter {
 		return nil
 	}
 	for i, name := range names {
-		all = append(all, parameter{name, values[i]})
+		all = append(all, parameter{name: name, value: values[i]})
 	}
 	return all
 }
@@ -64,7 +78,11 @@ func (f *settings) Capabilities(Role) []string { return f.capabilities }
 func (f *settings) Parameters(Role) []string {
 	var names []string
 	for _, p := range f.parameters {
-		names = append(names, p.name)
+		name := p.name
+		if p.enum {
+			name += "/" + p.value
+		}
+		names = append(names, name)
 	}
 	return names
 }

@@ -68,7 +68,7 @@ var steps = []step{
 	},
 	{
 		"mig_finished", afterMove,
-		part{doc: "barrier mig_finished", do: (*Side).waitFinished},
+		part{doc: "check the features, barrier mig_finished", do: (*Side).finishSource},
 		part{doc: "barrier mig_finished", do: (*Side).waitFinished},
 	},
 	{

@@ -7,6 +7,7 @@ import (
 	"io"
 	"net"
 	"os"
+	"slices"
 	"strings"
 	"time"
 
@@ -68,6 +69,13 @@ func (m *QEMU) queryMigrate() map[string]any {
 	}
 	if m.status == "completed" {
 		ram["remaining"] = 0
+	}
+	ram["multifd-bytes"] = 0
+	if m.uses("multifd") {
+		ram["multifd-bytes"] = ramBytes / 8 * m.passes
+	}
+	if m.uses("xbzrle") {
+		figures["xbzrle-cache"] = map[string]any{"cache-size": m.parameters["xbzrle-cache-size"], "bytes": 0, "pages": 0, "cache-miss": m.passes, "overflow": 0}
 	}
 	figures["ram"] = ram
 	return figures
@@ -395,6 +403,11 @@ func (m *QEMU) isOn(capability string) bool {
 	return m.capabilities[capability]
 }
 
+// uses says whether a capability is on, and has an effect. m.mu is held.
+func (m *QEMU) uses(capability string) bool {
+	return m.capabilities[capability] && !slices.Contains(m.script.Unused, capability)
+}
+
 func (m *QEMU) setCapabilities(arguments json.RawMessage) (any, *refusal) {
 	var a struct {
 		Capabilities []struct {
@@ -408,7 +421,7 @@ func (m *QEMU) setCapabilities(arguments json.RawMessage) (any, *refusal) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	for _, c := range a.Capabilities {
-		m.capabilities[c.Capability] = c.State
+		m.capabilities[c.Capability] = c.State && !slices.Contains(m.script.Dropped, c.Capability)
 	}
 	return map[string]any{}, nil
 }

@@ -62,8 +62,12 @@ type Script struct {
 	// TotalsAfter is how many replies of query-migrate after the end have no
 	// total-time and downtime yet.
 	TotalsAfter int
-	// Without are migration capabilities and parameters that this QEMU does not have.
+	// Without are migration capabilities, parameters and values of parameters that this QEMU
+	// does not have.
 	Without []string
+	// Unused are capabilities that it accepts and reports as on, but does not use; Dropped
+	// those that it accepts, and that stay off.
+	Unused, Dropped []string
 	// Postcopy makes the destination run before the source has completed.
 	Postcopy bool
 
@@ -222,7 +226,7 @@ func New(script Script, incoming bool) *QEMU { return NewOn(system{}, script, in
 func NewOn(network Network, script Script, incoming bool) *QEMU {
 	m := &QEMU{
 		script: script, network: network, quit: make(chan struct{}), closed: make(chan struct{}), state: "prelaunch", capabilities: map[string]bool{}, monitors: map[*monitor]bool{},
-		parameters: map[string]any{"max-bandwidth": 128 << 20, "downtime-limit": 300, "xbzrle-cache-size": 64 << 20, "cpu-throttle-tailslow": false, "multifd-compression": "none"},
+		parameters: map[string]any{"max-bandwidth": 128 << 20, "downtime-limit": 300, "xbzrle-cache-size": 64 << 20, "cpu-throttle-tailslow": false, "multifd-compression": "none", "multifd-channels": 2},
 	}
 	if script.Load != nil {
 		maps.Copy(m.parameters, modelParameters)
@@ -441,7 +445,7 @@ func (m *QEMU) execute(command string, arguments json.RawMessage) (any, *refusal
 		return map[string]any{}, nil
 	case "query-migrate-capabilities":
 		known := []map[string]any{}
-		for _, name := range []string{"return-path", "events", "postcopy-ram", "pause-before-switchover", "xbzrle", "auto-converge"} {
+		for _, name := range []string{"return-path", "events", "postcopy-ram", "pause-before-switchover", "xbzrle", "auto-converge", "multifd"} {
 			if !slices.Contains(m.script.Without, name) {
 				known = append(known, map[string]any{"capability": name, "state": m.isOn(name)})
 			}
@@ -527,16 +531,26 @@ func (m *QEMU) RunState() string {
 
 // schema is the part of QEMU's schema that describes migration parameters.
 func (m *QEMU) schema() []map[string]any {
-	members := []map[string]string{}
+	members, methods := []map[string]string{}, []string{}
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	for name := range m.parameters {
 		if !slices.Contains(m.script.Without, name) {
-			members = append(members, map[string]string{"name": name, "type": "int"})
+			kind := "int"
+			if name == "multifd-compression" {
+				kind = "methods"
+			}
+			members = append(members, map[string]string{"name": name, "type": kind})
+		}
+	}
+	for _, method := range []string{"none", "zlib", "zstd"} {
+		if !slices.Contains(m.script.Without, method) {
+			methods = append(methods, method)
 		}
 	}
 	return []map[string]any{
 		{"name": "int", "meta-type": "builtin", "json-type": "int"},
+		{"name": "methods", "meta-type": "enum", "values": methods},
 		{"name": "parameters", "meta-type": "object", "members": members},
 		{"name": "migrate-set-parameters", "meta-type": "command", "arg-type": "parameters", "ret-type": "empty"},
 	}

@@ -152,7 +152,7 @@ func (r *memory) percent() int {
 
 // pageCost is how many bytes are sent for a byte of RAM.
 func (m *QEMU) pageCost() float64 {
-	if !m.capabilities["xbzrle"] || m.passes < 2 {
+	if !m.uses("xbzrle") || m.passes < 2 {
 		return 1
 	}
 	hit := m.cacheHits()
@@ -171,7 +171,7 @@ func (m *QEMU) count(sent, cost float64) {
 	r.sent += sent
 	r.passSent += sent
 	pages := sent / cost / pageBytes
-	if !m.capabilities["xbzrle"] {
+	if !m.uses("xbzrle") {
 		r.normal += pages
 		return
 	}
@@ -188,7 +188,7 @@ func (m *QEMU) count(sent, cost float64) {
 // them it has written more than a part of what was sent.
 func (m *QEMU) adaptThrottle() {
 	r := m.ram
-	if !m.capabilities["auto-converge"] || r.dirtied <= r.passSent*m.parameter("throttle-trigger-threshold")/100 {
+	if !m.uses("auto-converge") || r.dirtied <= r.passSent*m.parameter("throttle-trigger-threshold")/100 {
 		return
 	}
 	if r.hot++; r.hot < 2 {
@@ -215,12 +215,15 @@ func (m *QEMU) figures(reply map[string]any) {
 	reply["ram"] = map[string]any{
 		"total": r.load.RAM, "page-size": pageBytes, "dirty-sync-count": m.passes, "remaining": int64(remaining), "transferred": int64(r.sent),
 		"normal": int64(r.normal), "normal-bytes": int64(r.normal) * pageBytes, "duplicate": (r.load.RAM - r.load.Used) / pageBytes,
-		"mbps": r.bandwidth * 8 / 1e6, "dirty-pages-rate": int64(r.dirtyRate), "pages-per-second": int64(r.bandwidth / pageBytes), "precopy-bytes": int64(r.sent),
+		"mbps": r.bandwidth * 8 / 1e6, "dirty-pages-rate": int64(r.dirtyRate), "pages-per-second": int64(r.bandwidth / pageBytes), "precopy-bytes": int64(r.sent), "multifd-bytes": 0,
+	}
+	if m.uses("multifd") {
+		reply["ram"].(map[string]any)["multifd-bytes"] = int64(r.sent)
 	}
 	if r.throttle > 0 && m.status != "completed" {
 		reply["cpu-throttle-percentage"] = int(r.throttle)
 	}
-	if m.capabilities["xbzrle"] {
+	if m.uses("xbzrle") {
 		reply["xbzrle-cache"] = map[string]any{
 			"cache-size": int64(m.parameter("xbzrle-cache-size")), "bytes": int64(r.pages) * xbzrlePage, "pages": int64(r.pages), "cache-miss": int64(r.missed),
 			"cache-miss-rate": 0.0, "encoding-rate": 0.0, "overflow": 0,

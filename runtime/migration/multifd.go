@@ -1,0 +1,128 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package migration
+
+import (
+	"context"
+	"fmt"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/mhmig/mhmig/lang/api"
+	"github.com/mhmig/mhmig/runtime/host"
+	"github.com/mhmig/mhmig/runtime/testbed"
+)
+
+const (
+	multifdCapability  = "multifd"
+	multifdChannels    = "multifd-channels"
+	multifdCompression = "multifd-compression"
+	zeroPageDetection  = "zero-page-detection"
+)
+
+// multifdOptions are mig_multifd, mig_multifd_channels, mig_multifd_compression and
+// mig_zero_page_detection.
+type multifdOptions struct{ on bool }
+
+func parseMultifd(v api.Values, o *options) multifdOptions {
+	m := multifdOptions{on: o.uses(v, "mig_multifd", multifdCapability)}
+	if n := v.Int("mig_multifd_channels"); n > 0 {
+		o.addParameter(v, "mig_multifd_channels", parameter{name: multifdChannels, value: strconv.Itoa(n)})
+	}
+	for _, p := range []struct{ param, name string }{{"mig_multifd_compression", multifdCompression}, {"mig_zero_page_detection", zeroPageDetection}} {
+		if method := v.Choice(p.param); v.Has(p.param) {
+			o.addParameter(v, p.param, parameter{name: p.name, value: method, enum: true})
+		}
+	}
+	if !m.on && (v.Has("mig_multifd_channels") || v.Has("mig_multifd_compression")) {
+		v.Invalid("mig_multifd", "yes, where mig_multifd_channels or mig_multifd_compression is set")
+	}
+	return m
+}
+
+// multifd is the feature of mig_multifd: the guest's memory goes through several
+// connections at the same time, and may be compressed.
+type multifd struct {
+	switched
+	set []parameter // of parameters: what QEMU must have
+}
+
+func newMultifd(o options, _ Traits) Feature {
+	f := &multifd{switched: switched{multifdCapability, o.multifd.on}}
+	for _, p := range o.parameters {
+		if p.name == multifdChannels || p.name == multifdCompression || p.name == zeroPageDetection {
+			f.set = append(f.set, p)
+		}
+	}
+	return f
+}
+
+// Check checks that memory went through the channels, that there were as many as QEMU
+// was to have, and that both ends have the parameters that were set. The destination's
+// QEMU refuses a packet that is compressed by another method than its own.
+func (f *multifd) Check(ctx context.Context, o *Outcome) error {
+	for _, role := range []Role{SourceRole, DestinationRole} {
+		for _, p := range f.set {
+			got, err := o.Parameter(ctx, role, p.name)
+			if err != nil {
+				return err
+			}
+			if fmt.Sprint(got) != p.value {
+				return unused("%s was set to %s, but %s has %v", p.name, p.value, o.End(role), got)
+			}
+		}
+	}
+	if !f.on {
+		return nil
+	}
+	switch sent, reported := o.RAM("multifd-bytes"); {
+	case !reported:
+		return unused("multifd was on, but QEMU reports no multifd-bytes")
+	case sent == 0:
+		return unused("multifd was on, but no memory went through its channels: multifd-bytes is 0")
+	}
+	channels, err := o.Parameter(ctx, SourceRole, multifdChannels)
+	if err != nil {
+		return err
+	}
+	// One more connection carries the rest.
+	if wanted, ok := channels.(float64); ok && o.Channels > 0 && o.Channels < int(wanted)+1 {
+		return unused("multifd was on with %v channels, but there were %d connections to the destination, not %v", wanted, o.Channels, wanted+1)
+	}
+	return nil
+}
+
+// countTimeout limits the count of the connections on a host.
+const countTimeout = 10 * time.Second
+
+// countChannels counts, on the source's host, the connections of a move that is under
+// way to the port of the destination. Where it cannot, because the transport has no port,
+// the host has no /proc/net/tcp, or the guest has moved meanwhile, they stay unknown.
+func (mv *move) countChannels(ctx context.Context, src *testbed.Instance) {
+	mv.m.mu.Lock()
+	port := mv.port
+	mv.m.mu.Unlock()
+	if port == 0 {
+		return
+	}
+	// In /proc/net/tcp the remote address with its port, in hexadecimal, is followed by the
+	// state: 01 is established, 08 closed by the other side.
+	count := fmt.Sprintf("cat /proc/net/tcp /proc/net/tcp6 2>/dev/null | grep -c ':%04X 0[18] ' || :", port)
+	out, err := src.Host.Run(ctx, host.Command{Script: count, Timeout: countTimeout})
+	if err == nil {
+		var state State
+		if state, err = mv.sample(ctx, src.Monitor()); err == nil && state.Terminal() {
+			err = fmt.Errorf("the migration is %s", state)
+		}
+	}
+	n, invalid := strconv.Atoi(strings.TrimSpace(string(out.Stdout)))
+	if err != nil || invalid != nil || n == 0 {
+		src.Log().Debug("the connections of multifd were not counted", "output", string(out.Stdout), "error", err)
+		return
+	}
+	src.Log().Debug("connections to the destination", "count", n)
+	mv.m.mu.Lock()
+	defer mv.m.mu.Unlock()
+	mv.channels = max(mv.channels, n)
+}

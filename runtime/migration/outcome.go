@@ -1,0 +1,108 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package migration
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"github.com/mhmig/mhmig/runtime/result"
+)
+
+// Outcome is what a feature is judged by when the guest has moved: QEMU's final
+// statistics, and both ends.
+type Outcome struct {
+	Query    map[string]any  // the source's query-migrate, as QEMU answered
+	Samples  []result.Sample // the same during the move
+	Channels int             // the connections to the destination's port during the move; 0: unknown
+
+	ends map[Role]Peer
+	ask  func(ctx context.Context, role Role, command string, reply any) error
+}
+
+// RAM is a figure of query-migrate's ram, such as multifd-bytes; ok is false if QEMU
+// does not report it.
+func (o *Outcome) RAM(name string) (n int64, ok bool) {
+	ram, _ := o.Query["ram"].(map[string]any)
+	value, ok := ram[name].(float64)
+	return int64(value), ok
+}
+
+// Ask executes a QMP command on one end. The error of an end that does not answer is the
+// migration's [Failure].
+func (o *Outcome) Ask(ctx context.Context, role Role, command string, reply any) error {
+	return o.ask(ctx, role, command, reply)
+}
+
+// End is the VM and host of one end, for messages: vm1@host1.
+func (o *Outcome) End(role Role) string { return o.ends[role].String() }
+
+// Parameter is a migration parameter of one end as it is after the move
+// (query-migrate-parameters), as encoding/json decodes it; nil if QEMU has none.
+func (o *Outcome) Parameter(ctx context.Context, role Role, name string) (any, error) {
+	var all map[string]any
+	err := o.Ask(ctx, role, "query-migrate-parameters", &all)
+	return all[name], err
+}
+
+// unusedError is what a feature's Check has found: the move has not used it.
+type unusedError struct{ err error }
+
+func (e *unusedError) Error() string { return e.err.Error() }
+func (e *unusedError) Unwrap() error { return e.err }
+
+// unused is fmt.Errorf for an unusedError.
+func unused(format string, a ...any) error { return &unusedError{fmt.Errorf(format, a...)} }
+
+// checkFeatures checks, on the source, that a guest that has moved has really used the
+// features of the move: QEMU accepts some and ignores them. It checks only what it has
+// set itself, thus not a move of the scenario's own migrate_src.
+func (mv *move) checkFeatures(ctx context.Context, src, dst endpoint) error {
+	if !mv.isSet || !mv.completed() {
+		return nil
+	}
+	ends := map[Role]endpoint{SourceRole: src, DestinationRole: dst}
+	for _, role := range []Role{SourceRole, DestinationRole} {
+		err := mv.checkCapabilities(ctx, role, ends[role])
+		if _, isUnused := errors.AsType[*unusedError](err); isUnused {
+			return fail(ctx, mv, ends[role].Instance, role, err)
+		}
+		if err != nil {
+			return blame(ctx, mv, ends[role].Instance, role, err)
+		}
+	}
+	mv.m.mu.Lock()
+	outcome := &Outcome{Query: mv.query, Samples: mv.samples, Channels: mv.channels, ends: map[Role]Peer{SourceRole: src, DestinationRole: dst}}
+	mv.m.mu.Unlock()
+	outcome.ask = func(ctx context.Context, role Role, command string, reply any) error {
+		return blame(ctx, mv, ends[role].Instance, role, ends[role].Execute(ctx, command, nil, reply))
+	}
+	for _, f := range mv.features {
+		checked, ok := f.(Checked)
+		if !ok {
+			continue
+		}
+		err := checked.Check(ctx, outcome)
+		if _, isUnused := errors.AsType[*unusedError](err); isUnused {
+			return fail(ctx, mv, src.Instance, SourceRole, err)
+		}
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// finishSource checks the features of each move, which both ends still have, and waits
+// for the destination.
+func (s *Side) finishSource(ctx context.Context) error {
+	m := s.Migration
+	err := s.each(ctx, func(ctx context.Context, vm string) error {
+		return m.moves[vm].checkFeatures(ctx, endpoint{s.Instance(vm)}, endpoint{m.Destination.Instance(vm)})
+	})
+	if err != nil {
+		return err
+	}
+	return s.waitFinished(ctx)
+}
