@@ -446,7 +446,15 @@ var params = []Param{
 	// ---- migrations
 	{
 		Name: "mig_protocol", Kind: Choice, Default: "tcp", Choices: language().Transports, Object: Variant, Reader: "runtime/migration",
-		Doc: "The transport of the migration: unix only if both hosts are the same machine, as in an embedded lab.",
+		Doc: "The transport of the migration: over TCP (IPv4 or IPv6); unix only if both hosts are the same machine, as in an embedded lab; exec through programs that QEMU starts (see mig_exec_program); file through a file that is copied to the other host.",
+	},
+	{
+		Name: "mig_exec_program", Kind: Choice, Default: "any", Choices: []string{"any", "socat", "nc", "ncat", "busybox"}, Object: Variant, Reader: "runtime/migration",
+		Doc: "For mig_protocol = exec: the program that connects the two QEMUs; nc is OpenBSD's or nmap's. any is the first of these that a host has. Without one the variant is skipped.",
+	},
+	{
+		Name: "mig_file_offset", Kind: Size, Unit: "bytes", Default: "0", Object: Variant, Reader: "runtime/migration",
+		Doc: "For mig_protocol = file: where the guest begins in the file. It needs QEMU 8.2 or later on both hosts.",
 	},
 	{
 		Name: "mig_timeout", Kind: Seconds, Default: "480", Object: Variant, Reader: "runtime/migration",

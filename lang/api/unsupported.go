@@ -21,7 +21,6 @@ var unsupported = []Unsupported{
 	{Name: "strict_mode", Effect: "flags of the CPU that a host lacks would end the test"},
 
 	// the migration
-	{Name: "host_mig_offline", Effect: "the guest would be saved to a file and loaded on the other host"},
 	{Name: "not_wait_for_migration", Effect: "nobody would wait for the migration's end"},
 	{Name: "reuse_previous_config", Effect: "the VM would start as it ran before"},
 

@@ -324,3 +324,12 @@ func (h *Host) Download(ctx context.Context, remote, local string) error {
 	}
 	return os.WriteFile(local, data, 0o644)
 }
+
+// CopyTo writes the content of a file of the host to w.
+func (h *Host) CopyTo(ctx context.Context, name string, w io.Writer) error {
+	data, err := h.ReadFile(ctx, name)
+	if err == nil {
+		_, err = w.Write(data)
+	}
+	return err
+}

@@ -63,7 +63,7 @@ func (w *World) Launch(ctx context.Context, placement vm.Placement, c vm.Config,
 	script := qmptest.Script{
 		Load: func() qmptest.Load { return q.g.load(c.MemoryBytes) }, Link: q.g.settings.Link,
 		Progress: func(percent int) { w.progress(c.Name, percent) }, Execute: q.execute,
-		Recorded: func() []qmptest.Moment { return w.nextRecorded(c.Name) },
+		Recorded: func() []qmptest.Moment { return w.nextRecorded(c.Name) }, Command: q.command,
 	}
 	q.process = qmptest.NewOn(w.network, script, launch.Incoming)
 	client, server := net.Pipe()

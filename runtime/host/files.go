@@ -161,6 +161,26 @@ func (h *Host) Download(ctx context.Context, remote, local string) error {
 	return nil
 }
 
+// CopyTo writes the content of a file on the host to w, whatever its size.
+func (h *Host) CopyTo(ctx context.Context, name string, w io.Writer) error {
+	_, err := transfer(ctx, h, "read", name, func(c *sftp.Client) (struct{}, error) {
+		f, _, err := openRegular(c, name)
+		if err != nil {
+			return struct{}{}, err
+		}
+		defer f.Close()
+		_, err = f.WriteTo(contextWriter{ctx, w})
+		return struct{}{}, err
+	})
+	if !errors.Is(err, errSpecial) {
+		return err
+	}
+	if err := h.copySpecial(ctx, name, w); err != nil {
+		return fmt.Errorf("%s: read %s: %w", h.Name(), name, err)
+	}
+	return nil
+}
+
 // copySpecial copies a special file until its end.
 func (h *Host) copySpecial(ctx context.Context, name string, to io.Writer) error {
 	p, err := h.Start(ctx, Command{Args: []string{"cat", "--", name}})

@@ -103,6 +103,21 @@ func TestUploadDownload(t *testing.T) {
 	if err != nil || !bytes.Equal(got, data) {
 		t.Errorf("downloaded: got %d bytes, %v; want %d, the same", len(got), err, len(data))
 	}
+	var copied bytes.Buffer
+	if err := h.CopyTo(ctx, there, &copied); err != nil || !bytes.Equal(copied.Bytes(), data) {
+		t.Errorf("copied: got %d bytes, %v; want %d, the same", copied.Len(), err, len(data))
+	}
+	copied.Reset()
+	if err := h.CopyTo(ctx, "/proc/self/status", &copied); err != nil || copied.Len() == 0 {
+		t.Errorf("a file without a size: got %d bytes, %v", copied.Len(), err)
+	}
+	if err := h.CopyTo(ctx, there+"-none", &copied); !errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("CopyTo of a missing file: got %v", err)
+	}
+	full := errors.New("full")
+	if err := h.CopyTo(ctx, there, failingWriter{full}); !errors.Is(err, full) {
+		t.Errorf("CopyTo what cannot be written: got %v", err)
+	}
 	for _, file := range []string{there, back} {
 		if info, err := os.Stat(file); err != nil || info.Mode().Perm() != 0o755 {
 			t.Errorf("%s: got mode %v, %v; want 0755", file, info.Mode(), err)
@@ -126,6 +141,11 @@ func TestUploadDownload(t *testing.T) {
 		t.Errorf("Upload under an ended context: got %v, want its cause", err)
 	}
 }
+
+// failingWriter writes nothing.
+type failingWriter struct{ err error }
+
+func (w failingWriter) Write([]byte) (int, error) { return 0, w.err }
 
 func TestNoFileTransfer(t *testing.T) {
 	t.Parallel()

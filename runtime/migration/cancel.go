@@ -67,6 +67,7 @@ func (m *Migration) abandon(ctx context.Context, src *testbed.Instance) {
 	ctx, cancel := context.WithTimeoutCause(context.WithoutCancel(ctx), m.timeouts.cancel, fmt.Errorf("not cancelled within %v", m.timeouts.cancel))
 	defer cancel()
 	err := src.Execute(ctx, "migrate_cancel", nil, nil)
+	interruptAt := time.After(interruptAfter)
 	for err == nil {
 		var query struct {
 			Status State `json:"status"`
@@ -78,6 +79,8 @@ func (m *Migration) abandon(ctx context.Context, src *testbed.Instance) {
 		}
 		select {
 		case <-time.After(waitInterval):
+		case <-interruptAt:
+			m.moves[src.Name()].interrupt(ctx, src)
 		case <-ctx.Done():
 			err = context.Cause(ctx)
 		}

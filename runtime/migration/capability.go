@@ -24,7 +24,9 @@ var capabilityNames = []string{
 
 // lasting are the capabilities that stay on when the move has ended: mhmig depends on
 // them.
-var lasting = []string{"events", "return-path"}
+var lasting = []string{"events", returnPath}
+
+const returnPath = "return-path"
 
 // neededFor is what a capability that old QEMUs lack is needed for.
 var neededFor = map[string]string{
@@ -66,6 +68,10 @@ func (mv *move) setCapabilities(ctx context.Context, role Role, p Peer) error {
 		if !known[i].State && !slices.Contains(lasting, name) {
 			mv.switchedOn[role] = append(mv.switchedOn[role], capability{name, false})
 		}
+	}
+	// It is still on from an earlier move. A source would wait for what a file never says.
+	if !mv.transport.Traits().ReturnPath && slices.Contains(known, capability{returnPath, true}) {
+		on = append(on, capability{returnPath, false})
 	}
 	return p.Execute(ctx, "migrate-set-capabilities", map[string]any{"capabilities": on}, nil)
 }

@@ -174,11 +174,17 @@ func (mv *move) firstFailure(ctx context.Context, src, dst *testbed.Instance, re
 		if err := mv.m.checkMonitor(ctx, dst); err != nil {
 			return fail(ctx, mv, dst, DestinationRole, fmt.Errorf("%w; the source reported: %s", err, reported))
 		}
+		if err := mv.programFailure(ctx, src, dst, reported, true); err != nil {
+			return err
+		}
 		return fail(ctx, mv, src, SourceRole, errors.New(reported))
 	case <-ctx.Done():
 		return context.Cause(ctx)
 	}
 	exit := dst.Exit(ctx)
+	if err := mv.programFailure(ctx, src, dst, reported, exit.LostPeer()); err != nil {
+		return err
+	}
 	if exit.LostPeer() {
 		return fail(ctx, mv, src, SourceRole, fmt.Errorf("%s; then %w", reported, exit))
 	}

@@ -111,7 +111,7 @@ func newMigrationEvents(_ options, traits Traits) Feature { return migrationEven
 
 func (t migrationEvents) Capabilities(Role) []string {
 	if t.traits.ReturnPath {
-		return []string{"return-path", "events"}
+		return []string{returnPath, "events"}
 	}
 	return []string{"events"}
 }

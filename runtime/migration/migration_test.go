@@ -60,7 +60,7 @@ func TestNew(t *testing.T) {
 	}{
 		{"nothing", func(p *migration.Plan) { p.VMs = nil }, "no VM to migrate"},
 		{"twice", func(p *migration.Plan) { p.VMs = []string{"vm1", "vm2", "vm1"} }, "vm1 is named twice"},
-		{"mig_protocol", func(p *migration.Plan) { p.Params = cartesian.Params{"mig_protocol": "rdma"} }, "mig_protocol"},
+		{"mig_protocol", func(p *migration.Plan) { p.Params = cartesian.Params{"mig_protocol": "pigeon"} }, "mig_protocol"},
 		{"mig_timeout", func(p *migration.Plan) { p.Params = cartesian.Params{"mig_timeout": "x"} }, "mig_timeout"},
 		{"login_timeout", func(p *migration.Plan) { p.Params = cartesian.Params{"login_timeout": "x"} }, "login_timeout"},
 		{"finish_timeout", func(p *migration.Plan) { p.Params = cartesian.Params{"finish_timeout": "x"} }, "finish_timeout"},

@@ -76,7 +76,10 @@ type endpoint struct{ *testbed.Instance }
 func (e endpoint) HostName() string      { return e.Host.Name() }
 func (e endpoint) Address() string       { return e.Host.MigrationAddress() }
 func (e endpoint) ListenAddress() string { return e.Host.ListenAddress() }
+func (e endpoint) Machine() Machine      { return e.Host }
 func (e endpoint) Socket() string        { return e.Spec().Migration }
+func (e endpoint) StateFile() string     { return e.Spec().State }
+func (e endpoint) ExecFile() string      { return e.Spec().Exec }
 
 func (e endpoint) Execute(ctx context.Context, command string, arguments, reply any) error {
 	return e.Monitor().Execute(ctx, command, arguments, reply)
@@ -97,16 +100,16 @@ func (mv *move) listen(ctx context.Context, dst *testbed.Instance) error {
 	if err := mv.transport.Listen(ctx, endpoint{dst}); err != nil {
 		return err
 	}
-	if t, onTCP := mv.transport.(*tcp); onTCP {
+	if t, onTCP := mv.transport.(interface{ listeningPort() int }); onTCP {
 		mv.m.mu.Lock()
-		mv.port = t.port
+		mv.port = t.listeningPort()
 		mv.m.mu.Unlock()
 	}
 	return nil
 }
 
 // load makes the destination's QEMU load the guest when the source has completed. It
-// does nothing if the source has ended otherwise.
+// does nothing if the source has ended otherwise. Loading may take mig_timeout again.
 func (mv *move) load(ctx context.Context, dst *testbed.Instance) error {
 	select {
 	case <-mv.m.sourceDone:
@@ -118,6 +121,8 @@ func (mv *move) load(ctx context.Context, dst *testbed.Instance) error {
 	if !mv.completed() || mv.m.failed() != nil {
 		return nil //nolint:nilerr // the failed side reports it
 	}
+	ctx, cancel := context.WithTimeoutCause(ctx, mv.m.options.timeout, fmt.Errorf("not ready to load the guest after mig_timeout = %v", mv.m.options.timeout))
+	defer cancel()
 	return blame(ctx, mv, dst, DestinationRole, mv.transport.Listen(ctx, endpoint{dst}))
 }
 
@@ -164,7 +169,9 @@ func (mv *move) send(ctx context.Context, src, dst *testbed.Instance) error {
 	if err != nil {
 		return mv.giveUp(ctx, src, dst, err)
 	}
-	err = mv.finish(ctx, src, dst, state)
+	if err = mv.finish(ctx, src, dst, state); err == nil {
+		err = mv.sent(moving, src)
+	}
 	took := time.Since(began).Round(time.Millisecond)
 	mv.clock.End()
 	if err != nil {
@@ -205,6 +212,7 @@ func (mv *move) follow(ctx context.Context, src *testbed.Instance, events *qmp.S
 		defer timer.Stop()
 		cancelAt = timer.C
 	}
+	var interruptAt <-chan time.Time // nil: not cancelling
 	sampling, stop := context.WithCancel(ctx)
 	samples := mv.startSampling(sampling, src.Monitor())
 	var counting sync.WaitGroup
@@ -229,6 +237,9 @@ func (mv *move) follow(ctx context.Context, src *testbed.Instance, events *qmp.S
 			if state == qmp.MigrationActive && mv.m.options.multifd.on {
 				counting.Go(func() { mv.countChannels(sampling, src) })
 			}
+			if state == qmp.MigrationCancelling && interruptAt == nil {
+				interruptAt = time.After(interruptAfter)
+			}
 			if err := mv.continueIfReleased(ctx, src); err != nil {
 				return "", err
 			}
@@ -239,6 +250,8 @@ func (mv *move) follow(ctx context.Context, src *testbed.Instance, events *qmp.S
 			if err := mv.checkSample(ctx, src, s.err); err != nil {
 				return "", err
 			}
+		case <-interruptAt:
+			mv.interrupt(ctx, src)
 		case <-cancelAt:
 			cancelAt = nil
 			src.Log().Info("cancel", "after", mv.m.options.cancelDelay)
@@ -387,7 +400,10 @@ func (mv *move) splitBrain(ctx context.Context, source *testbed.Instance) error 
 // or, if it arrives stopped, until its state is loaded. It returns early, without
 // error, when the source has not completed: the source's side reports that.
 func (mv *move) receive(ctx context.Context, dst *testbed.Instance, events *qmp.Subscription) error {
-	sourceDone := mv.m.sourceDone
+	sourceDone, limit := mv.m.sourceDone, mv.m.timeouts.settle
+	if mv.m.traits.LoadsAfterSource {
+		limit = mv.m.options.timeout
+	}
 	var timeout <-chan time.Time
 	for {
 		select {
@@ -405,12 +421,12 @@ func (mv *move) receive(ctx context.Context, dst *testbed.Instance, events *qmp.
 				return err
 			}
 			sourceDone = nil
-			timeout = time.After(mv.m.timeouts.settle)
+			timeout = time.After(limit)
 			if _, err := dst.Status(ctx); errors.Is(err, qmp.ErrSilent) {
 				return fail(ctx, mv, dst, DestinationRole, err)
 			}
 		case <-timeout:
-			return fail(ctx, mv, dst, DestinationRole, fmt.Errorf("the source reports completed, but the guest does not run here after %v", mv.m.timeouts.settle))
+			return fail(ctx, mv, dst, DestinationRole, fmt.Errorf("the source reports completed, but the guest does not run here after %v", limit))
 		case <-ctx.Done():
 			return context.Cause(ctx)
 		}
@@ -418,16 +434,26 @@ func (mv *move) receive(ctx context.Context, dst *testbed.Instance, events *qmp.
 }
 
 // waitVerdict returns the error of a destination whose QEMU has ended: the source's
-// side determines it, unless the connection to the host is lost.
+// side determines it, unless the connection to the host is lost, or the source has
+// completed before and the guest was being loaded.
 func (mv *move) waitVerdict(ctx context.Context, dst *testbed.Instance) error {
 	select {
 	case <-dst.Host.Lost():
 		return fmt.Errorf("%s: %w", dst, dst.Host.Err())
 	case <-mv.m.sourceDone:
-		return mv.m.failed()
 	case <-ctx.Done():
 		return context.Cause(ctx)
 	}
+	if err := mv.m.failed(); err != nil || !mv.completed() || !mv.m.traits.LoadsAfterSource {
+		return err
+	}
+	exit := dst.Exit(ctx)
+	if t, on := mv.transport.(OnHosts); on {
+		if failure := t.Explain(ctx); failure.End == DestinationRole {
+			return fail(ctx, mv, dst, DestinationRole, fmt.Errorf("%s; %w", failure.Why, exit))
+		}
+	}
+	return fail(ctx, mv, dst, DestinationRole, exit)
 }
 
 // Record returns the record of the migration so far.

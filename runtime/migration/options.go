@@ -27,6 +27,8 @@ type options struct {
 	speed         int64         // mig_speed, bytes per second; 0: QEMU's default
 	downtime      time.Duration // mig_downtime; 0: QEMU's default
 	postcopy      bool          // mig_postcopy
+	execProgram   string        // mig_exec_program: of mig_protocol = exec
+	fileOffset    int64         // mig_file_offset, bytes: of mig_protocol = file
 	login         bool          // not not_login_after_mig
 	multifd       multifdOptions
 	capabilities  []string    // capabilitys, without those that capabilitys_state disables
@@ -40,7 +42,7 @@ func parseOptions(p cartesian.Params) (options, error) {
 		timeout:  v.Seconds("mig_timeout"), loginTimeout: v.Seconds("login_timeout"), finishTimeout: v.Seconds("finish_timeout"),
 		startTimeout: v.Seconds("start_migration_timeout"), cancelDelay: v.Seconds("cancel_delay"),
 		offline: v.Bool("mig_offline"), postcopy: v.Bool("mig_postcopy"), speed: v.Size("mig_speed"), downtime: v.Seconds("mig_downtime"),
-		login: !v.Bool("not_login_after_mig"),
+		login: !v.Bool("not_login_after_mig"), execProgram: v.Choice("mig_exec_program"), fileOffset: v.Size("mig_file_offset"),
 	}
 	o.port.first, o.port.last = v.Ports("mig_port")
 	o.capabilities, o.parameters = parseCapabilities(v), parseParameters(v)

@@ -99,6 +99,7 @@ func (s *Side) Run(ctx context.Context) error {
 	}
 	defer s.closeArrivals()
 	defer s.closeClocks()
+	defer s.closeTransports(ctx)
 	if err := s.run(ctx); err != nil {
 		err = s.locate(ctx, err)
 		s.endMove(err)
@@ -240,7 +241,7 @@ func (s *Side) concludeSource(ctx context.Context) error {
 // prepareSources makes sure that each VM runs on the source, and nowhere else.
 func (s *Side) prepareSources(ctx context.Context) error {
 	m := s.Migration
-	if err := m.checkSameMachine(ctx); err != nil {
+	if err := m.checkHosts(ctx); err != nil {
 		return err
 	}
 	if err := m.bed.ClearFor(ctx, m.Plan.VMs, s.Host, m.Plan.Fresh); err != nil {

@@ -46,6 +46,8 @@ func (t *tcp) Listen(ctx context.Context, destination Peer) error {
 	return nil
 }
 
+func (t *tcp) listeningPort() int { return t.port }
+
 // bind makes QEMU listen on the first free port.
 func (t *tcp) bind(ctx context.Context, destination Peer) error {
 	if t.ports.any() {

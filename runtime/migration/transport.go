@@ -14,7 +14,8 @@ import (
 
 // Transport is how one guest is sent from one QEMU to another: one value of the param
 // mig_protocol. Each move has its own Transport, which may keep state from Listen for
-// Send. A new one is a file like tcp.go and a row in transports.
+// Send. A new one is a file like tcp.go and a row in transports; it may also be a
+// [Checker], or [OnHosts].
 type Transport interface {
 	// Traits are the same for all moves.
 	Traits() Traits
@@ -57,13 +58,20 @@ type Peer interface {
 	Address() string
 	// ListenAddress is the address on which QEMU is to listen for them.
 	ListenAddress() string
-	// Socket is a path on the host for a socket of this QEMU, which nobody else uses.
-	// The file is removed with the instance.
+	// Machine is the host.
+	Machine() Machine
+	// Socket, StateFile and ExecFile are paths on the host that nobody else uses, for a
+	// socket of this QEMU, for the guest's state, and for what the command of an exec: URI
+	// says. The files are removed with the instance.
 	Socket() string
+	StateFile() string
+	ExecFile() string
 }
 
 // transports are the values of mig_protocol.
 var transports = map[string]func(options) Transport{
+	"exec": newExec,
+	"file": newFile,
 	"tcp":  newTCP,
 	"unix": newUnix,
 }

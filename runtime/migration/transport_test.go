@@ -19,23 +19,38 @@ import (
 	"github.com/mhmig/mhmig/runtime/migration"
 	"github.com/mhmig/mhmig/runtime/qmp/qmptest"
 	"github.com/mhmig/mhmig/runtime/result"
+	"github.com/mhmig/mhmig/runtime/testbed"
 	"github.com/mhmig/mhmig/runtime/testbed/bedtest"
 )
 
 // peer is an end of a move whose QEMU answers with answer.
 type peer struct {
-	name   string
-	answer func(command string, arguments map[string]any, reply any) error
-	asked  *[]string
+	name    string
+	answer  func(command string, arguments map[string]any, reply any) error
+	asked   *[]string
+	machine *machine
+	old     bool // its schema has nothing of what it is asked for
+	ipv6    bool
 }
 
-func (peer) Supports(context.Context, string) (bool, error) { return true, nil }
-func (p peer) String() string                               { return "vm1@" + p.name }
-func (p peer) HostName() string                             { return p.name }
-func (p peer) Address() string                              { return "192.0.2." + strings.TrimPrefix(p.name, "host") }
-func (p peer) ListenAddress() string                        { return "0.0.0.0" }
-func (p peer) Log() *slog.Logger                            { return slog.New(slog.DiscardHandler) }
-func (p peer) Socket() string                               { return "/run/" + p.name + "/vm1.mig" }
+func (p peer) Supports(context.Context, string) (bool, error) { return !p.old, nil }
+func (p peer) String() string                                 { return "vm1@" + p.name }
+func (p peer) HostName() string                               { return p.name }
+func (p peer) Log() *slog.Logger                              { return slog.New(slog.DiscardHandler) }
+func (p peer) Machine() migration.Machine                     { return p.machine }
+func (p peer) Socket() string                                 { return "/run/" + p.name + "/vm1.mig" }
+func (p peer) StateFile() string                              { return "/run/" + p.name + "/vm1.state" }
+func (p peer) ExecFile() string                               { return "/run/" + p.name + "/vm1.exec" }
+
+func (p peer) Address() string {
+	number := strings.TrimPrefix(p.name, "host")
+	if p.ipv6 {
+		return "2001:db8::" + number
+	}
+	return "192.0.2." + number
+}
+
+func (p peer) ListenAddress() string { return testbed.ListenAddress(p.Address()) }
 
 func (p peer) Execute(_ context.Context, command string, arguments, reply any) error {
 	given, _ := arguments.(map[string]any)
@@ -55,6 +70,7 @@ func TestTransports(t *testing.T) {
 	for _, tt := range []struct {
 		name, protocol string
 		params         map[string]string
+		ipv6           bool
 		taken          string // URI on which the destination cannot listen
 		want           []string
 		err            string
@@ -80,6 +96,10 @@ func TestTransports(t *testing.T) {
 			err:  "address in use; no port of mig_port = 4710 is free on host2 (0 lets QEMU choose)",
 		},
 		{
+			name: "tcp, IPv6", protocol: "tcp", ipv6: true,
+			want: []string{"host2 migrate-incoming tcp:[::]:0", "host2 query-migrate", "host1 migrate tcp:[2001:db8::2]:4711"},
+		},
+		{
 			name: "unix", protocol: "unix",
 			want: []string{"host2 migrate-incoming unix:/run/host2/vm1.mig", "host1 migrate unix:/run/host2/vm1.mig"},
 		},
@@ -91,8 +111,8 @@ func TestTransports(t *testing.T) {
 				t.Fatal(err)
 			}
 			var asked []string
-			source := peer{name: "host1", asked: &asked}
-			destination := peer{name: "host2", asked: &asked}
+			source := peer{name: "host1", asked: &asked, ipv6: tt.ipv6}
+			destination := peer{name: "host2", asked: &asked, ipv6: tt.ipv6}
 			destination.answer = func(command string, arguments map[string]any, reply any) error {
 				switch {
 				case command == "query-migrate":

@@ -13,21 +13,45 @@ import (
 	"github.com/mhmig/mhmig/runtime/ledger"
 )
 
-// mark marks a command of the scenario, with a prefix that is common to all of them on
-// this host and recorded in the ledger. It is used to find and kill the commands and
-// their background processes, at the bed's end and after a crash.
+// mark marks a command of the scenario.
 func (h *Host) mark(c host.Command) (host.Command, error) {
+	mark, err := h.NewMark()
+	c.Mark = mark
+	return c, err
+}
+
+// NewMark returns a new mark, see [host.Command]: it has a prefix that is common to all
+// marks of the bed on this host and recorded in the ledger. It is used to find and kill
+// the marked processes and their background processes, at the bed's end and after a
+// crash.
+func (h *Host) NewMark() (string, error) {
 	h.marking.Lock()
 	defer h.marking.Unlock()
 	if h.commands == 0 {
 		entry, err := h.bed.ledger.Record(ledger.Entry{Host: h.Name(), Kind: ledger.Commands, Path: h.ownName()})
 		if err != nil {
-			return c, err
+			return "", err
 		}
 		h.commands = entry
 	}
-	c.Mark = fmt.Sprintf("%s/%d/", h.ownName(), h.NextNumber())
-	return c, nil
+	return fmt.Sprintf("%s/%d/", h.ownName(), h.NextNumber()), nil
+}
+
+// EndMarked kills the processes that have a mark of [Host.NewMark]: SIGTERM, two seconds
+// of grace, SIGKILL. It returns when they are gone; that there are none is no error.
+func (h *Host) EndMarked(ctx context.Context, mark string) error {
+	_, err := h.Run(ctx, host.Command{Script: host.KillMarked(host.MarkVariable, mark), Timeout: commandTimeout})
+	return err
+}
+
+// Record records in the ledger what is about to be made on the host. The caller calls
+// done when it is gone.
+func (h *Host) Record(kind ledger.Kind, path string) (done func() error, err error) {
+	entry, err := h.bed.ledger.Record(ledger.Entry{Host: h.Name(), Kind: kind, Path: path})
+	if err != nil {
+		return nil, err
+	}
+	return func() error { return h.bed.ledger.Done(entry) }, nil
 }
 
 // RunCommand runs a command of the scenario like [host.Host.Run]. Its background

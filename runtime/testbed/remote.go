@@ -4,6 +4,7 @@ package testbed
 
 import (
 	"context"
+	"io"
 	"io/fs"
 	"net"
 
@@ -23,6 +24,7 @@ type Remote interface {
 	MkdirAll(ctx context.Context, name string, perm fs.FileMode) error
 	Upload(ctx context.Context, local, remote string) error
 	Download(ctx context.Context, remote, local string) error
+	CopyTo(ctx context.Context, name string, w io.Writer) error
 	// Lost is closed when the connection is lost, and Err returns why; nil: it is not.
 	Lost() <-chan struct{}
 	Err() error

@@ -18,6 +18,8 @@ type Spec struct {
 	Serials   []string  // sockets of the serial ports; the first is the console
 	Clock     string    // socket of the port for the guest's clock stamps, or ""
 	Migration string    // socket on which it can listen for a migration
+	State     string    // file for the guest's state, where a migration goes through a file
+	Exec      string    // file for what the command of a migration's exec: URI says
 	Files     []File    // files that must exist before QEMU starts
 	Taps      []Tap     // tap devices that must exist before QEMU starts
 	Forwards  []Forward // guest ports that can be reached on the host's loopback
@@ -121,6 +123,7 @@ func (l *Layout) monitors() (err error) {
 		return err
 	}
 	l.spec.Migration = l.Placement.file(l.vm, "mig")
+	l.spec.State, l.spec.Exec = l.Placement.file(l.vm, "state"), l.Placement.file(l.vm, "exec")
 	return checkSocket(l.spec.Migration)
 }
 

@@ -4,6 +4,7 @@ package qmptest
 
 import (
 	"encoding/json"
+	"errors"
 	"io"
 	"net"
 	"os"
@@ -92,8 +93,8 @@ func (m *QEMU) setStatus(status, failure string) {
 	m.emit("MIGRATION", map[string]any{"status": status})
 }
 
-// address splits a migration URI of QEMU into the network, as in package net, or file,
-// and the address.
+// address splits a migration URI of QEMU into the network, as in package net, or file, or
+// exec, and the address.
 func address(arguments json.RawMessage) (network, where string, _ *refusal) {
 	var a struct {
 		URI string `json:"uri"`
@@ -102,7 +103,7 @@ func address(arguments json.RawMessage) (network, where string, _ *refusal) {
 		return "", "", &refusal{"GenericError", err.Error()}
 	}
 	network, where, _ = strings.Cut(a.URI, ":")
-	if network != "tcp" && network != "unix" && network != "file" {
+	if network != "tcp" && network != "unix" && network != "file" && network != "exec" {
 		return "", "", &refusal{"GenericError", "unknown migration protocol: " + a.URI}
 	}
 	return network, where, nil
@@ -120,6 +121,15 @@ func (m *QEMU) listen(arguments json.RawMessage) (any, *refusal) {
 			return nil, &refusal{"GenericError", err.Error()}
 		}
 		m.working.Go(func() { m.receive(saved) })
+		return map[string]any{}, nil
+	}
+	if network == "exec" {
+		conn, err := m.command(where)
+		if err != nil {
+			return nil, &refusal{"GenericError", err.Error()}
+		}
+		m.setConn(conn)
+		m.working.Go(func() { m.receive(conn) })
 		return map[string]any{}, nil
 	}
 	l, err := m.network.Listen(network, where)
@@ -140,7 +150,7 @@ func (m *QEMU) listen(arguments json.RawMessage) (any, *refusal) {
 	return map[string]any{}, nil
 }
 
-func (m *QEMU) setConn(conn net.Conn) {
+func (m *QEMU) setConn(conn io.Closer) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	m.wire = conn
@@ -197,11 +207,11 @@ func (m *QEMU) migrate(arguments json.RawMessage) (any, *refusal) {
 // send is the source's part of a migration.
 func (m *QEMU) send(network, where string) {
 	m.setStatus("setup", "")
-	if network == "file" {
-		m.save(where)
+	if network == "file" || network == "exec" && !m.isOn("return-path") {
+		m.save(network, where)
 		return
 	}
-	conn, err := m.network.Dial(network, where)
+	conn, err := m.connect(network, where)
 	if err != nil {
 		m.setStatus("failed", "Failed to connect to '"+where+"': Connection refused")
 		return
@@ -304,21 +314,47 @@ func (m *QEMU) stand(gone <-chan bool) bool {
 	}
 }
 
-// save is a migration to a file.
-func (m *QEMU) save(where string) {
+// save is a migration to a file, or to a command that answers nothing.
+func (m *QEMU) save(network, where string) {
 	m.setStatus("active", "")
-	m.mu.Lock()
-	m.passes = 1
-	m.mu.Unlock()
+	gone := make(chan bool) // nobody ends it
+	if m.script.Load != nil {
+		if !m.sendRAM(network, where, gone) {
+			m.connectionLost()
+			return
+		}
+	} else {
+		m.mu.Lock()
+		m.passes = 1
+		m.mu.Unlock()
+	}
 	before := m.setRunState("finish-migrate")
 	m.emit("STOP", nil)
-	if err := os.WriteFile(where, []byte{sendsRAM, sendsDeviceState}, 0o600); err != nil {
-		m.setRunState(before)
+	m.stand(gone)
+	if err := m.write(network, where); err != nil {
 		m.setStatus("failed", err.Error())
+		m.resumeGuest(before)
 		return
 	}
 	m.setRunState("postmigrate")
 	m.setStatus("completed", "")
+}
+
+// write writes the guest to a file, or to a command.
+func (m *QEMU) write(network, where string) error {
+	guest := []byte{sendsRAM, sendsDeviceState}
+	if network == "file" {
+		return os.WriteFile(where, guest, 0o600)
+	}
+	command, err := m.command(where)
+	if err != nil {
+		return err
+	}
+	_, err = command.Write(guest)
+	if ended := command.Close(); err != nil || ended != nil {
+		return errors.New("Unable to write to command: Broken pipe") //nolint:revive // as QEMU has it
+	}
+	return nil
 }
 
 func (m *QEMU) isCancelled() bool {

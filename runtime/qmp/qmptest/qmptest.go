@@ -83,6 +83,9 @@ type Script struct {
 	// Progress is called while the RAM is sent, with Load: how much of what the guest uses
 	// was sent, in percent. May be nil.
 	Progress func(percent int)
+	// Command starts the command of an exec: URI, whose Close waits for its end. Nil: the
+	// machine's shell does.
+	Command func(text string) (io.ReadWriteCloser, error)
 	// Execute answers a command before the QEMU does; answered false: the QEMU does. May be
 	// nil.
 	Execute func(command string, arguments json.RawMessage) (value any, err error, answered bool)
@@ -208,7 +211,7 @@ type QEMU struct {
 	failure      string    // error-desc
 	began        time.Time // of the migration
 	took         time.Duration
-	wire         net.Conn     // to the other side
+	wire         io.Closer    // to the other side
 	listener     net.Listener // for the source
 	cancelled    bool
 	frozen       bool

@@ -8,6 +8,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"net"
 	"os"
@@ -142,4 +143,12 @@ func (h *localHost) Upload(_ context.Context, local, remote string) error {
 
 func (h *localHost) Download(ctx context.Context, remote, local string) error {
 	return h.Upload(ctx, remote, local)
+}
+
+func (h *localHost) CopyTo(_ context.Context, name string, w io.Writer) error {
+	data, err := os.ReadFile(name)
+	if err == nil {
+		_, err = w.Write(data)
+	}
+	return err
 }

@@ -1,0 +1,212 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package migration
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"io"
+	"strings"
+	"sync"
+
+	"al.essio.dev/pkg/shellescape"
+
+	"github.com/mhmig/mhmig/runtime/host"
+	"github.com/mhmig/mhmig/runtime/ledger"
+	"github.com/mhmig/mhmig/runtime/result"
+	"github.com/mhmig/mhmig/runtime/vm"
+)
+
+// file migrates through a file: the source writes the guest to one on its host, mhmig
+// copies that to the destination's host, and the destination loads it. Each QEMU that has
+// file: URIs accesses its file itself (8.2 or later); any other one by exec:cat.
+type file struct {
+	offset   int64 // mig_file_offset: where the guest begins in the file
+	programs programs
+
+	mu    sync.Mutex // guards what follows
+	made  map[Role]*madeFile
+	wrote *madeFile // the source's
+}
+
+// madeFile is a file on the host of an end.
+type madeFile struct {
+	machine Machine
+	path    string
+	done    func() error // completes its entry in the ledger
+}
+
+func newFile(o options) Transport { return &file{offset: o.fileOffset, made: map[Role]*madeFile{}} }
+
+func (*file) Traits() Traits { return Traits{LoadsAfterSource: true} }
+
+func (*file) Launch(Role) vm.Launch { return vm.Launch{} }
+
+// fileURIs is where QEMU's schema says that there are file: URIs.
+const fileURIs = "migrate/channels/addr/transport/file"
+
+// byQEMU says whether an end's QEMU accesses the file itself.
+func (t *file) byQEMU(ctx context.Context, peer Peer) (bool, error) {
+	supported, err := peer.Supports(ctx, fileURIs)
+	if err == nil && !supported && t.offset > 0 {
+		return false, result.Skip.Errorf("%s: this QEMU has no file: URIs, which mig_file_offset needs: QEMU 8.2 or later has them", peer)
+	}
+	return supported, err
+}
+
+// uri is the file as QEMU's URI.
+func (t *file) uri(path string) string {
+	if t.offset > 0 {
+		return fmt.Sprintf("file:%s,offset=%#x", path, t.offset)
+	}
+	return "file:" + path
+}
+
+// make records a file that is about to be made for an end.
+func (t *file) make(end Role, peer Peer) (*madeFile, error) {
+	f := &madeFile{machine: peer.Machine(), path: peer.StateFile()}
+	var err error
+	if f.done, err = f.machine.Record(ledger.File, f.path); err != nil {
+		return nil, err
+	}
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.made[end] = f
+	if end == SourceRole {
+		t.wrote = f
+	}
+	return f, nil
+}
+
+func (t *file) Send(ctx context.Context, source, _ Peer) error {
+	byQEMU, err := t.byQEMU(ctx, source)
+	if err != nil {
+		return err
+	}
+	f, err := t.make(SourceRole, source)
+	if err != nil {
+		return err
+	}
+	uri := t.uri(f.path)
+	if !byQEMU {
+		if uri, err = t.programs.uri(SourceRole, source, "cat >"+shellescape.Quote(f.path)); err != nil {
+			return err
+		}
+	}
+	return migrate(ctx, source, uri)
+}
+
+// Sent waits until the file is complete: a source that writes by a command has completed
+// when the command has read everything, whatever it did with that.
+func (t *file) Sent(ctx context.Context, _ Peer) error {
+	if t.programs.at(SourceRole) == nil {
+		return nil
+	}
+	return t.programs.wait(ctx, SourceRole)
+}
+
+// Listen brings the file to the destination's host, and makes QEMU load it.
+func (t *file) Listen(ctx context.Context, destination Peer) error {
+	byQEMU, err := t.byQEMU(ctx, destination)
+	if err != nil {
+		return err
+	}
+	t.mu.Lock()
+	from := t.wrote
+	t.mu.Unlock()
+	path := from.path
+	if from.machine.Name() != destination.HostName() {
+		to, err := t.make(DestinationRole, destination)
+		if err != nil {
+			return err
+		}
+		size, err := copyFile(ctx, from, to)
+		if err != nil {
+			return fmt.Errorf("copy the guest's file from %s to %s: %w", from.machine.Name(), to.machine.Name(), err)
+		}
+		destination.Log().Info("the guest's file is copied", "from", from.machine.Name(), "bytes", size)
+		path = to.path
+	}
+	uri := t.uri(path)
+	if !byQEMU {
+		if uri, err = t.programs.uri(DestinationRole, destination, "cat "+shellescape.Quote(path)); err != nil {
+			return err
+		}
+	}
+	destination.Log().Info("migrate-incoming", "uri", uri)
+	return incoming(ctx, destination, uri)
+}
+
+// errNotRead is why a file is not written to its end when reading it has failed.
+var errNotRead = errors.New("it cannot be read")
+
+// copyFile copies a file from one host to another, and compares what was read with what
+// has been written. The file passes through this process, which keeps none of it. The
+// error is that of the host that failed first.
+func copyFile(ctx context.Context, from, to *madeFile) (size int64, err error) {
+	read, written := io.Pipe()
+	sum := sha256.New()
+	count := &counter{}
+	reading := make(chan error, 1)
+	go func() {
+		err := from.machine.CopyTo(ctx, from.path, io.MultiWriter(sum, count, written))
+		cause := err
+		if err != nil {
+			cause = fmt.Errorf("%w: %w", errNotRead, err)
+		}
+		_ = written.CloseWithError(cause) // always nil
+		reading <- err
+	}()
+	_, err = to.machine.Run(ctx, host.Command{Script: "cat >" + shellescape.Quote(to.path), Stdin: read})
+	_ = read.Close() // always nil; ends the reading
+	readErr := <-reading
+	switch {
+	case readErr != nil && !errors.Is(readErr, io.ErrClosedPipe):
+		return 0, readErr
+	case err != nil:
+		return 0, fmt.Errorf("write %s: %w", to.path, err)
+	case readErr != nil:
+		return 0, fmt.Errorf("%s: write %s: it has ended after %d bytes", to.machine.Name(), to.path, count.bytes)
+	}
+	out, err := to.machine.Run(ctx, host.Command{Args: []string{"sha256sum", "--", to.path}})
+	if err != nil {
+		return 0, err
+	}
+	want := hex.EncodeToString(sum.Sum(nil))
+	if got, _, _ := strings.Cut(strings.TrimPrefix(string(out.Stdout), `\`), " "); got != want {
+		return 0, fmt.Errorf("%s: %s differs from what was read on %s (%d bytes): SHA-256 %s, want %s", to.machine.Name(), to.path, from.machine.Name(), count.bytes, got, want)
+	}
+	return count.bytes, nil
+}
+
+// counter counts what is written to it.
+type counter struct{ bytes int64 }
+
+func (c *counter) Write(p []byte) (int, error) {
+	c.bytes += int64(len(p))
+	return len(p), nil
+}
+
+func (t *file) Interrupt(ctx context.Context, _ Peer) error { return t.programs.end(ctx, SourceRole) }
+
+func (t *file) Explain(ctx context.Context) ProgramFailure { return t.programs.explain(ctx) }
+
+// Close removes the end's file.
+func (t *file) Close(ctx context.Context, end Role) error {
+	err := t.programs.closeEnd(ctx, end)
+	t.mu.Lock()
+	f := t.made[end]
+	delete(t.made, end)
+	t.mu.Unlock()
+	if f == nil {
+		return err
+	}
+	removed := f.machine.RemoveAll(ctx, f.path)
+	if removed == nil {
+		removed = f.done()
+	}
+	return errors.Join(err, removed)
+}

@@ -1,0 +1,646 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package migration_test
+
+import (
+	"bytes"
+	"context"
+	"crypto/sha256"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/mhmig/mhmig/lang/cartesian"
+	"github.com/mhmig/mhmig/runtime/host"
+	"github.com/mhmig/mhmig/runtime/ledger"
+	"github.com/mhmig/mhmig/runtime/migration"
+	"github.com/mhmig/mhmig/runtime/qmp"
+	"github.com/mhmig/mhmig/runtime/qmp/qmptest"
+	"github.com/mhmig/mhmig/runtime/result"
+	"github.com/mhmig/mhmig/runtime/testbed/bedtest"
+)
+
+// machine is a host with these programs and files.
+type machine struct {
+	name  string
+	has   []string // what its search for programs prints
+	files map[string]string
+	made  []string // what the ledger has
+	deaf  bool     // no port of it is ever listened on
+	busy  bool     // no port of it is free
+	full  bool     // nothing can be written
+	wrong bool     // what is written is changed
+}
+
+func (m *machine) Name() string { return m.name }
+
+func (m *machine) Run(_ context.Context, c host.Command) (host.Output, error) {
+	failed := func(text string) (host.Output, error) {
+		out := host.Output{Status: 1, Stderr: []byte(text)}
+		return out, &host.ExitError{Host: m.name, Command: c.String(), Output: out}
+	}
+	path, writes := strings.CutPrefix(c.Script, "cat >")
+	answer := ""
+	switch {
+	case writes && m.full:
+		return failed("cat: write error: No space left on device")
+	case writes:
+		text, err := io.ReadAll(c.Stdin)
+		if err != nil {
+			return failed(err.Error())
+		}
+		if m.wrong {
+			text = text[:len(text)-1]
+		}
+		m.files[path] = string(text)
+	case strings.Contains(c.Script, "command -v socat"):
+		answer = strings.Join(m.has, "\n")
+	case strings.Contains(c.Script, "used=") && !m.busy:
+		answer = "4711"
+	case strings.Contains(c.Script, "until cat /proc/net/tcp"):
+		answer = map[bool]string{true: "no", false: "yes"}[m.deaf]
+	case len(c.Args) > 0 && c.Args[0] == "sha256sum":
+		answer = fmt.Sprintf("%x  %s", sha256.Sum256([]byte(m.files[c.Args[2]])), c.Args[2])
+	}
+	return host.Output{Stdout: []byte(answer + "\n")}, nil
+}
+
+func (m *machine) ReadFile(_ context.Context, name string) ([]byte, error) {
+	text, there := m.files[name]
+	if !there {
+		return nil, fs.ErrNotExist
+	}
+	return []byte(text), nil
+}
+
+func (m *machine) CopyTo(ctx context.Context, name string, w io.Writer) error {
+	text, err := m.ReadFile(ctx, name)
+	if err == nil {
+		_, err = io.Copy(w, bytes.NewReader(text))
+	}
+	return err
+}
+
+func (m *machine) RemoveAll(_ context.Context, name string) error {
+	delete(m.files, name)
+	return nil
+}
+
+func (m *machine) FreePort(context.Context) (int, error) { return 20001, nil }
+
+func (m *machine) Record(kind ledger.Kind, path string) (func() error, error) {
+	entry := string(kind) + " " + path
+	m.made = append(m.made, entry)
+	return func() error {
+		m.made = slices.DeleteFunc(m.made, func(e string) bool { return e == entry })
+		return nil
+	}, nil
+}
+
+func (m *machine) NewMark() (string, error)                { return "mhmig-1-" + m.name + "/1/", nil }
+func (m *machine) EndMarked(context.Context, string) error { return nil }
+
+// ends are a source and a destination, which note the commands that their QEMUs get.
+func ends(asked *[]string) (source, destination peer) {
+	end := func(name string) peer {
+		return peer{name: name, asked: asked, machine: &machine{name: name, files: map[string]string{}}}
+	}
+	return end("host1"), end("host2")
+}
+
+// uriOf is the URI of an exec: transport on a host.
+func uriOf(host, command string) string {
+	return fmt.Sprintf(`exec:export MHMIG_RUN=mhmig-1-%[1]s/1/; { %[2]s; echo "status $?" >&2; } 2>/run/%[1]s/vm1.exec`, host, command)
+}
+
+// The command lines of exec, by what the hosts have.
+func TestExec(t *testing.T) {
+	t.Parallel()
+	for _, tt := range []struct {
+		name       string
+		has1, has2 []string
+		params     map[string]string
+		ipv6       bool
+		change     func(destination *machine)
+		want       []string // of the destination, of the source
+		err        string
+		status     result.Status
+	}{
+		{
+			name: "socat is preferred", has1: []string{"socat", "openbsd"}, has2: []string{"busybox", "socat"},
+			want: []string{"socat - TCP4-LISTEN:20001,bind=0.0.0.0,reuseaddr", "socat - TCP:192.0.2.2:20001"},
+		},
+		{
+			name: "each host its own", has1: []string{"openbsd"}, has2: []string{"busybox"},
+			want: []string{"busybox nc -l -p 20001", "nc -N 192.0.2.2 20001"},
+		},
+		{
+			name: "the other way round", has1: []string{"busybox"}, has2: []string{"openbsd"},
+			want: []string{"nc -4 -N -l 0.0.0.0 20001", "busybox nc 192.0.2.2 20001"},
+		},
+		{
+			name: "ncat, also as nc", has1: []string{"nmap"}, has2: []string{"ncat", "nmap"},
+			want: []string{"ncat -4 -l 0.0.0.0 20001", "nc 192.0.2.2 20001"},
+		},
+		{
+			name: "IPv6", ipv6: true, has1: []string{"socat"}, has2: []string{"socat"},
+			want: []string{"socat - 'TCP6-LISTEN:20001,bind=[::],reuseaddr'", "socat - 'TCP:[2001:db8::2]:20001'"},
+		},
+		{
+			name: "IPv6 with nc", ipv6: true, has1: []string{"openbsd"}, has2: []string{"openbsd"},
+			want: []string{"nc -6 -N -l :: 20001", "nc -N 2001:db8::2 20001"},
+		},
+		{
+			name: "a program", has1: []string{"socat", "busybox"}, has2: []string{"socat", "busybox"}, params: map[string]string{"mig_exec_program": "busybox"},
+			want: []string{"busybox nc -l -p 20001", "busybox nc 192.0.2.2 20001"},
+		},
+		{
+			name: "a port", has1: []string{"busybox"}, has2: []string{"busybox"}, params: map[string]string{"mig_port": "4700-4720"},
+			want: []string{"busybox nc -l -p 4711", "busybox nc 192.0.2.2 4711"},
+		},
+		{
+			name: "no program", has1: []string{"socat"}, status: result.Skip,
+			err: "mig_protocol = exec: host2 has none of the programs socat, nc, ncat, busybox (of nc only OpenBSD's or nmap's): install one there",
+		},
+		{
+			name: "not that program", has1: []string{"busybox"}, has2: []string{"socat"}, params: map[string]string{"mig_exec_program": "socat"}, status: result.Skip,
+			err: "mig_protocol = exec: host1 has no socat (param mig_exec_program), or not one that can be used: install it there, or use another one",
+		},
+		{
+			name: "no port", has1: []string{"socat"}, has2: []string{"socat"}, params: map[string]string{"mig_port": "4710"}, status: result.Error,
+			change: func(m *machine) { m.busy = true },
+			err:    "no port of mig_port = 4710 is free on host2 (0 lets mhmig choose)",
+		},
+		{
+			name: "it does not listen", has1: []string{"socat"}, has2: []string{"busybox"}, status: result.Error,
+			change: func(m *machine) {
+				m.deaf, m.files["/run/host2/vm1.exec"] = true, "nc: bind: Address already in use\nstatus 1\n"
+			},
+			want: []string{"busybox nc -l -p 20001"},
+			err:  "the command that carries the migration on host2 (exec: busybox nc -l -p 20001) does not listen on port 20001 after 10s (ended: true, status 1): nc: bind: Address already in use",
+		},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			t.Parallel()
+			transport, err := migration.NewTransport("exec", tt.params)
+			if err != nil {
+				t.Fatal(err)
+			}
+			var asked []string
+			source, destination := ends(&asked)
+			source.ipv6, destination.ipv6 = tt.ipv6, tt.ipv6
+			source.machine.has, destination.machine.has = tt.has1, tt.has2
+			if tt.change != nil {
+				tt.change(destination.machine)
+			}
+			err = transport.(migration.Checker).Check(t.Context(), source.machine, destination.machine)
+			if err == nil {
+				err = transport.Listen(t.Context(), destination)
+			}
+			if err == nil {
+				err = transport.Send(t.Context(), source, destination)
+			}
+			if tt.err == "" && err != nil || tt.err != "" && (err == nil || err.Error() != tt.err || result.StatusOf(err) != tt.status) {
+				t.Errorf("got %v: %v\nwant %v: %q", result.StatusOf(err), err, tt.status, tt.err)
+			}
+			var want []string
+			for i, command := range tt.want {
+				if i == 0 {
+					want = append(want, "host2 migrate-incoming "+uriOf("host2", command))
+				} else {
+					want = append(want, "host1 migrate "+uriOf("host1", command))
+				}
+			}
+			if diff := cmp.Diff(want, asked); diff != "" {
+				t.Errorf("asked (- want, + got):\n%s", diff)
+			}
+		})
+	}
+}
+
+// Which end's program has failed first.
+func TestExecExplains(t *testing.T) {
+	t.Parallel()
+	for _, tt := range []struct {
+		name, said1, said2 string
+		failed             migration.Role
+		why                string
+	}{
+		{name: "both are well", said1: "status 0\n", said2: "status 0\n"},
+		{name: "neither has ended"},
+		{
+			name: "the destination's is killed", said1: "socat: Connection reset by peer\nstatus 1\n", said2: "Killed\nstatus 137\n", failed: migration.DestinationRole,
+			why: "the command that carries the migration on host2 (exec: socat - TCP4-LISTEN:20001,bind=0.0.0.0,reuseaddr) was ended by signal 9: Killed",
+		},
+		{
+			name: "the source's is killed", said1: "status 143\n", said2: "status 1\n", failed: migration.SourceRole,
+			why: "the command that carries the migration on host1 (exec: socat - TCP:192.0.2.2:20001) was ended by signal 15",
+		},
+		{
+			name: "nobody listens", said1: "socat: Connection refused\nstatus 1\n", failed: migration.SourceRole,
+			why: "the command that carries the migration on host1 (exec: socat - TCP:192.0.2.2:20001) ended with status 1: socat: Connection refused",
+		},
+		{name: "its QEMU is gone", said1: "status 0\n", said2: "status 141\n"},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			t.Parallel()
+			transport, err := migration.NewTransport("exec", nil)
+			if err != nil {
+				t.Fatal(err)
+			}
+			var asked []string
+			source, destination := ends(&asked)
+			source.machine.has, destination.machine.has = []string{"socat"}, []string{"socat"}
+			on := transport.(migration.OnHosts)
+			err = errors.Join(transport.(migration.Checker).Check(t.Context(), source.machine, destination.machine),
+				transport.Listen(t.Context(), destination), transport.Send(t.Context(), source, destination))
+			if err != nil {
+				t.Fatal(err)
+			}
+			source.machine.files["/run/host1/vm1.exec"] = tt.said1
+			destination.machine.files["/run/host2/vm1.exec"] = tt.said2
+			if failure := on.Explain(t.Context()); failure.End != tt.failed || failure.Why != tt.why || failure.Killed != strings.Contains(tt.why, "by signal") {
+				t.Errorf("got %+v\nwant %q: %s", failure, tt.failed, tt.why)
+			}
+			if err := errors.Join(on.Close(t.Context(), migration.SourceRole), on.Close(t.Context(), migration.DestinationRole)); err != nil {
+				t.Error(err)
+			}
+			if left := len(source.machine.files) + len(destination.machine.files); left > 0 {
+				t.Errorf("left: %v, %v", source.machine.files, destination.machine.files)
+			}
+		})
+	}
+}
+
+// The URIs of file, by what the QEMUs have, and what is copied.
+func TestFile(t *testing.T) {
+	t.Parallel()
+	for _, tt := range []struct {
+		name       string
+		params     map[string]string
+		old1, old2 bool // QEMU has no file: URIs
+		change     func(source, destination *machine)
+		want       []string
+		err        string
+		status     result.Status
+	}{
+		{name: "both have file:", want: []string{"host1 migrate file:/run/host1/vm1.state", "host2 migrate-incoming file:/run/host2/vm1.state"}},
+		{
+			name: "an offset", params: map[string]string{"mig_file_offset": "1M"},
+			want: []string{"host1 migrate file:/run/host1/vm1.state,offset=0x100000", "host2 migrate-incoming file:/run/host2/vm1.state,offset=0x100000"},
+		},
+		{
+			name: "from an old QEMU", old1: true,
+			want: []string{"host1 migrate " + uriOf("host1", "cat >/run/host1/vm1.state"), "host2 migrate-incoming file:/run/host2/vm1.state"},
+		},
+		{
+			name: "to an old QEMU", old2: true,
+			want: []string{"host1 migrate file:/run/host1/vm1.state", "host2 migrate-incoming " + uriOf("host2", "cat /run/host2/vm1.state")},
+		},
+		{
+			name: "an offset, and an old QEMU", params: map[string]string{"mig_file_offset": "1M"}, old1: true, status: result.Skip,
+			err: "vm1@host1: this QEMU has no file: URIs, which mig_file_offset needs: QEMU 8.2 or later has them",
+		},
+		{
+			name: "the command has failed", old1: true, status: result.Error,
+			change: func(source, _ *machine) {
+				source.files["/run/host1/vm1.exec"] = "cat: write error: No space left on device\nstatus 1\n"
+			},
+			want: []string{"host1 migrate " + uriOf("host1", "cat >/run/host1/vm1.state")},
+			err:  "the command that carries the migration on host1 (exec: cat >/run/host1/vm1.state) ended with status 1: cat: write error: No space left on device",
+		},
+		{
+			name: "no file", change: func(source, _ *machine) { delete(source.files, "/run/host1/vm1.state") }, status: result.Error,
+			want: []string{"host1 migrate file:/run/host1/vm1.state"}, err: "copy the guest's file from host1 to host2: file does not exist",
+		},
+		{
+			name: "the destination's disk is full", change: func(_, destination *machine) { destination.full = true }, status: result.Error,
+			want: []string{"host1 migrate file:/run/host1/vm1.state"}, err: "No space left on device",
+		},
+		{
+			name: "what arrives is cut", change: func(_, destination *machine) { destination.wrong = true }, status: result.Error,
+			want: []string{"host1 migrate file:/run/host1/vm1.state"}, err: "host2: /run/host2/vm1.state differs from what was read on host1 (9 bytes): SHA-256",
+		},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			t.Parallel()
+			transport, err := migration.NewTransport("file", tt.params)
+			if err != nil {
+				t.Fatal(err)
+			}
+			var asked []string
+			source, destination := ends(&asked)
+			source.old, destination.old = tt.old1, tt.old2
+			source.machine.files = map[string]string{"/run/host1/vm1.state": "the guest", "/run/host1/vm1.exec": "status 0\n"}
+			if tt.change != nil {
+				tt.change(source.machine, destination.machine)
+			}
+			on := transport.(migration.OnHosts)
+			err = transport.Send(t.Context(), source, destination)
+			if err == nil && !slices.Contains(source.machine.made, "file /run/host1/vm1.state") {
+				t.Errorf("recorded: %v, want the source's file", source.machine.made)
+			}
+			if err == nil {
+				err = on.Sent(t.Context(), source)
+			}
+			if err == nil {
+				err = transport.Listen(t.Context(), destination)
+			}
+			if tt.err == "" && err != nil || tt.err != "" && (err == nil || !strings.Contains(err.Error(), tt.err) || result.StatusOf(err) != tt.status) {
+				t.Errorf("got %v: %v\nwant %v: %q", result.StatusOf(err), err, tt.status, tt.err)
+			}
+			if diff := cmp.Diff(tt.want, asked); diff != "" {
+				t.Errorf("asked (- want, + got):\n%s", diff)
+			}
+			if err == nil && destination.machine.files["/run/host2/vm1.state"] != "the guest" {
+				t.Errorf("the destination has %q", destination.machine.files)
+			}
+			if err := errors.Join(on.Close(t.Context(), migration.SourceRole), on.Close(t.Context(), migration.DestinationRole)); err != nil {
+				t.Error(err)
+			}
+			for _, m := range []*machine{source.machine, destination.machine} {
+				if len(m.made) > 0 || len(tt.want) > 0 && m.files["/run/"+m.name+"/vm1.state"] != "" {
+					t.Errorf("%s: left: %v, %v", m.name, m.files, m.made)
+				}
+			}
+		})
+	}
+}
+
+// marked are the processes of this machine that have a mark of the bed.
+func marked(t *testing.T, bed *bedtest.Bed) (pids []int) {
+	t.Helper()
+	files, err := filepath.Glob("/proc/[0-9]*/environ")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, file := range files {
+		environment, _ := os.ReadFile(file) // the process may have just ended
+		if bytes.Contains(environment, []byte(host.MarkVariable+"="+bed.Name)) {
+			pid, err := strconv.Atoi(filepath.Base(filepath.Dir(file)))
+			if err != nil {
+				t.Fatal(err)
+			}
+			pids = append(pids, pid)
+		}
+	}
+	return pids
+}
+
+// stateFiles are the files of migrations in the folders of the bed's hosts.
+func stateFiles(t *testing.T, bed *bedtest.Bed) (found []string) {
+	t.Helper()
+	for _, h := range bed.Hosts() {
+		for _, kind := range []string{"state", "exec"} {
+			files, err := filepath.Glob(filepath.Join(h.RunDir(), "*."+kind))
+			if err != nil {
+				t.Fatal(err)
+			}
+			found = append(found, files...)
+		}
+	}
+	return found
+}
+
+// wantNothingOf checks that a move has left no programs and no files of its transport.
+func wantNothingOf(t *testing.T, bed *bedtest.Bed) {
+	t.Helper()
+	if pids, files := marked(t, bed), stateFiles(t, bed); len(pids) > 0 || len(files) > 0 {
+		t.Errorf("left: processes %v, files %v", pids, files)
+	}
+}
+
+// A guest moves by each transport, and back by TCP, whose return path stays on; then by it
+// again.
+func moveAround(t *testing.T, params cartesian.Params, protocol string) {
+	t.Helper()
+	bed := prepared(t, params)
+	there, back := bed.Hosts()[1], bed.Hosts()[0]
+	for _, move := range []string{protocol, "tcp", protocol} {
+		p := plan(bed)
+		p.Params = cartesian.Params{}
+		for key, value := range bed.Params() {
+			p.Params[key] = value
+		}
+		p.Params["mig_protocol"] = move
+		p.Source, p.Destination = back, there
+		if err := runBoth(t.Context(), start(t, bed, p)); err != nil {
+			t.Fatalf("%s: %v", move, err)
+		}
+		if current := bed.Current("vm1"); current == nil || current.Host != there {
+			t.Errorf("%s: the VM is in %v, want on %s", move, current, there.Name())
+		}
+		wantNothingOf(t, bed)
+		there, back = back, there
+	}
+}
+
+// Between scripted processes.
+func TestOnHosts(t *testing.T) {
+	t.Parallel()
+	for _, protocol := range []string{"exec", "file"} {
+		t.Run(protocol, func(t *testing.T) {
+			t.Parallel()
+			moveAround(t, bedtest.Scripted(t, qmptest.Script{}, qmptest.Script{}), protocol)
+		})
+	}
+}
+
+// With QEMU itself.
+func TestOnHostsQEMU(t *testing.T) {
+	t.Parallel()
+	for _, protocol := range []string{"exec", "file"} {
+		t.Run(protocol, func(t *testing.T) {
+			t.Parallel()
+			moveAround(t, bedtest.Blank(t), protocol)
+		})
+	}
+}
+
+// TCP over IPv6, with QEMU itself.
+func TestIPv6QEMU(t *testing.T) {
+	t.Parallel()
+	for _, protocol := range []string{"tcp", "exec"} {
+		t.Run(protocol, func(t *testing.T) {
+			t.Parallel()
+			params := bedtest.Blank(t)
+			params["mig_protocol"], params["mig_address"] = protocol, "::1"
+			if _, err := os.Stat("/proc/net/if_inet6"); err != nil {
+				t.Skip("NOT TESTED: no IPv6 here")
+			}
+			if protocol == "exec" { // busybox's nc listens on all addresses
+				params["mig_exec_program"] = "busybox"
+			}
+			bed := prepared(t, params)
+			if err := runBoth(t.Context(), start(t, bed, plan(bed))); err != nil {
+				t.Fatal(err)
+			}
+		})
+	}
+}
+
+// atStatus calls do when the move has a status.
+func atStatus(ctx context.Context, m *migration.Migration, status migration.State, do func() error) <-chan error {
+	done := make(chan error, 1)
+	go func() {
+		err := m.Wait(ctx, migration.Condition{Status: status})
+		if err == nil {
+			err = do()
+		}
+		done <- err
+	}()
+	return done
+}
+
+// programOf waits for the program of an end that QEMU has started: the process with a mark
+// of that host.
+func programOf(t *testing.T, bed *bedtest.Bed, label string) int {
+	t.Helper()
+	for range 200 {
+		for _, pid := range marked(t, bed) {
+			environment, _ := os.ReadFile(fmt.Sprintf("/proc/%d/environ", pid))
+			if bytes.Contains(environment, []byte(host.MarkVariable+"="+bed.Name+"-"+label+"/")) {
+				return pid
+			}
+		}
+		time.Sleep(20 * time.Millisecond)
+	}
+	t.Errorf("%s: no program of the migration", label)
+	return 0
+}
+
+// A program of exec that is killed while QEMU sends: the failure is that end's.
+func TestExecKilledQEMU(t *testing.T) {
+	t.Parallel()
+	for label, want := range map[string]string{
+		"host1": "the source failed first (host1): the command that carries the migration on host1 (exec: busybox nc",
+		"host2": "the destination failed first (host2): the command that carries the migration on host2 (exec: busybox nc",
+	} {
+		t.Run(label, func(t *testing.T) {
+			t.Parallel()
+			params := bedtest.Blank(t)
+			params["mig_protocol"], params["mig_exec_program"], params["mig_speed"] = "exec", "busybox", "20K"
+			bed := prepared(t, params)
+			m := start(t, bed, plan(bed))
+			done := atStatus(t.Context(), m, qmp.MigrationActive, func() error { return syscall.Kill(programOf(t, bed, label), syscall.SIGKILL) })
+			err := runBoth(t.Context(), m)
+			if err := <-done; err != nil {
+				t.Fatal(err)
+			}
+			if err == nil || result.StatusOf(err) != result.Fail || !strings.Contains(err.Error(), want) || !strings.Contains(err.Error(), "was ended by signal 9") {
+				t.Errorf("got %v, want %s", err, want)
+			}
+			wantNothingOf(t, bed)
+		})
+	}
+}
+
+// A program that hangs does not keep a migration from being cancelled: without the end of
+// the program, QEMU would have the status cancelling for ever.
+func TestExecHangsQEMU(t *testing.T) {
+	t.Parallel()
+	params := bedtest.Blank(t)
+	params["mig_protocol"], params["mig_exec_program"], params["mig_speed"] = "exec", "busybox", "20K"
+	bed := prepared(t, params)
+	m := start(t, bed, plan(bed))
+	done := atStatus(t.Context(), m, qmp.MigrationActive, func() error {
+		err := syscall.Kill(programOf(t, bed, "host1"), syscall.SIGSTOP)
+		if err == nil {
+			err = m.SetSpeed(t.Context(), 1<<30)
+		}
+		if err == nil {
+			time.Sleep(500 * time.Millisecond) // QEMU fills the pipe, and waits
+			err = m.Cancel(t.Context())
+		}
+		return err
+	})
+	began := time.Now()
+	err := runBoth(t.Context(), m)
+	if err := errors.Join(err, <-done); err != nil {
+		t.Fatal(err)
+	}
+	if took := time.Since(began); took > 15*time.Second {
+		t.Errorf("it took %v", took)
+	}
+	if current := bed.Current("vm1"); m.State() != qmp.MigrationCancelled || current == nil || current.Host != bed.Hosts()[0] {
+		t.Errorf("the migration is %s, the VM in %v; want it cancelled, and on the first host", m.State(), current)
+	}
+	wantNothingOf(t, bed)
+}
+
+// Faults of a migration through a file, with QEMU itself.
+func TestFileFaultsQEMU(t *testing.T) {
+	t.Parallel()
+	full := func(t *testing.T, bed *bedtest.Bed, n int) {
+		t.Helper()
+		if err := os.Symlink("/dev/full", filepath.Join(bed.Hosts()[n].RunDir(), "vm1.state")); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for _, tt := range []struct {
+		name   string
+		plant  func(t *testing.T, bed *bedtest.Bed)
+		hook   func(ctx context.Context, s *migration.Side) error // of the source, when it has completed
+		status result.Status
+		want   []string
+	}{
+		{
+			name: "the source's disk is full", plant: func(t *testing.T, bed *bedtest.Bed) { t.Helper(); full(t, bed, 0) }, status: result.Fail,
+			want: []string{"the source failed first (host1): the command that carries the migration on host1 (exec: cat >", "ended with status 1: cat: write error: No space left on device"},
+		},
+		{
+			name: "the destination's disk is full", plant: func(t *testing.T, bed *bedtest.Bed) { t.Helper(); full(t, bed, 1) }, status: result.Error,
+			want: []string{"migration 1, destination host2, migrate: copy the guest's file from host1 to host2: write ", "No space left on device"},
+		},
+		{
+			name: "the file is cut", status: result.Fail,
+			hook: func(ctx context.Context, s *migration.Side) error {
+				if err := s.Send(ctx, []string{"vm1"}); err != nil {
+					return err
+				}
+				file := s.Instance("vm1").Spec().State
+				info, err := os.Stat(file)
+				if err == nil {
+					err = os.Truncate(file, info.Size()/2)
+				}
+				return err
+			},
+			want: []string{"the destination failed first (host2): ", "load of migration failed"},
+		},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			t.Parallel()
+			params := bedtest.Blank(t)
+			params["mig_protocol"] = "file"
+			bed := prepared(t, params)
+			if tt.plant != nil {
+				tt.plant(t, bed)
+			}
+			p := plan(bed)
+			p.MigrateSrc = tt.hook
+			m := start(t, bed, p)
+			began := time.Now()
+			err := runBoth(t.Context(), m)
+			for _, words := range tt.want {
+				if err == nil || result.StatusOf(err) != tt.status || !strings.Contains(err.Error(), words) {
+					t.Errorf("got %v: %v\nwant %v: %s", result.StatusOf(err), err, tt.status, words)
+				}
+			}
+			if took := time.Since(began); took > 30*time.Second {
+				t.Errorf("it took %v", took)
+			}
+			wantNothingOf(t, bed)
+		})
+	}
+}
