@@ -32,7 +32,7 @@ var onDebian = []struct{ name, skips string }{
 	{name: "ping-pong-kdump", skips: `crash kernel`},
 	{name: "with_xbzrle.before_migrate_capability"},
 	{name: "auto_converge.io_load"},
-	{name: "host_mig_offline", skips: `cannot move a guest in a file yet`},
+	{name: "host_mig_offline"},
 	{name: "dest-problem-test.firewall-block.short_interrupt"},
 	{name: "suspend.guest_s3"},
 	{name: "qxl.win_XP_VGA_mode", skips: `Windows`},

@@ -165,8 +165,10 @@ var leaves = []leaf{
 		message: `did not complete within`,
 	},
 	{
-		name:  "host_mig_offline",
-		skips: `cannot move a guest in a file yet`,
+		name:    "host_mig_offline",
+		fault:   "a byte of the guest's memory is changed",
+		plant:   `change_memory(env)`,
+		message: `memwork: .*page \d+`,
 	},
 	{
 		name:    "dest-problem-test.firewall-block.long_wait.wait_util_end",
