@@ -167,6 +167,10 @@ var params = []Param{
 		Doc: "The guest's memory.",
 	},
 	{
+		Name: "uuid", Kind: Word, Object: VM, Reader: "runtime/vm",
+		Doc: "The VM's UUID, as 8-4-4-4-12 hexadecimal digits; without it QEMU's, which is none.",
+	},
+	{
 		Name: "display", Kind: Choice, Default: "none", Choices: []string{"none", "vnc"}, Spellings: map[string]string{"nographic": "none"}, Object: VM, Reader: "runtime/vm",
 		Doc: "vnc gives the VM a VGA card and a VNC server on a unix socket in the run's folder.",
 	},
@@ -495,6 +499,26 @@ var params = []Param{
 	{
 		Name: "mig_zero_page_detection", Kind: Choice, Default: "multifd", Choices: []string{"none", "legacy", "multifd"}, Object: Variant, Reader: "runtime/migration",
 		Doc: "Which threads look for pages of zeros (zero-page-detection, QEMU 9.0 or later); without it QEMU's default.",
+	},
+	{
+		Name: "mig_xbzrle", Kind: Bool, Default: "no", Object: Variant, Reader: "runtime/migration",
+		Doc: "Send only what has changed of a page that was sent before: the capability xbzrle on both ends. A move that has not used its cache is a FAIL.",
+	},
+	{
+		Name: "mig_xbzrle_cache", Kind: Size, Unit: "bytes", Object: Variant, Reader: "runtime/migration",
+		Doc: "The size of XBZRLE's cache (xbzrle-cache-size), a power of two; without it QEMU's default.",
+	},
+	{
+		Name: "mig_auto_converge", Kind: Bool, Default: "no", Object: Variant, Reader: "runtime/migration",
+		Doc: "Throttle a guest that writes too fast for its migration: the capability auto-converge on both ends. A throttle that falls, or none where the guest writes too fast for long, is a FAIL.",
+	},
+	{
+		Name: "mig_zero_copy", Kind: Bool, Default: "no", Object: Variant, Reader: "runtime/migration",
+		Doc: "Send the memory without a copy in the source's kernel: the capability zero-copy-send, together with mig_multifd. A kernel that has to copy, as on loopback, or may not lock enough memory, is a SKIP.",
+	},
+	{
+		Name: "mig_validate_uuid", Kind: Bool, Default: "no", Object: Variant, Reader: "runtime/migration",
+		Doc: "Make the destination refuse a guest whose UUID is another: the capability validate-uuid. VMs without the param uuid are a FAIL.",
 	},
 	{
 		Name: "capabilitys", Kind: Names, Object: Variant, Reader: "runtime/migration",

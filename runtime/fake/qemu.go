@@ -195,6 +195,9 @@ func (q *qemu) execute(command string, arguments json.RawMessage) (value any, er
 	if said != nil {
 		return said.Result, said.Err, true
 	}
+	if i := slices.Index(q.spec.Argv, "-uuid"); i >= 0 && command == "query-uuid" {
+		return map[string]any{"UUID": q.spec.Argv[i+1]}, nil, true
+	}
 	return q.deviceCommand(command, arguments)
 }
 

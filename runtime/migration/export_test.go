@@ -4,6 +4,7 @@ package migration
 
 import (
 	"context"
+	"encoding/json"
 
 	"github.com/mhmig/mhmig/runtime/vm"
 )
@@ -38,6 +39,35 @@ func UseFileTransport(m *Migration) {
 	for _, mv := range m.moves {
 		mv.transport, mv.features = fileTransport{}, []Feature{mv.limits, holding{m}, newMigrationEvents(m.options, m.traits)}
 	}
+}
+
+// namedPeer is an end that is only named.
+type namedPeer struct {
+	Peer
+	name string
+}
+
+func (p namedPeer) String() string { return p.name }
+
+// CheckFeatures lets the features that params switch on judge a move. answer has the
+// replies of both ends.
+func CheckFeatures(ctx context.Context, params map[string]string, o *Outcome, answer func(role Role, command string) string) error {
+	opts, err := parseOptions(params)
+	if err != nil {
+		return err
+	}
+	o.ends = map[Role]Peer{SourceRole: namedPeer{name: "vm1@host1"}, DestinationRole: namedPeer{name: "vm1@host2"}}
+	o.ask = func(_ context.Context, role Role, command string, reply any) error {
+		return json.Unmarshal([]byte(answer(role, command)), reply)
+	}
+	for _, f := range features {
+		if checked, ok := f(opts, Traits{ReturnPath: true}).(Checked); ok {
+			if err := checked.Check(ctx, o); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
 }
 
 // NewTransport returns the transport of that name, with these params.

@@ -41,12 +41,19 @@ var features = []func(options, Traits) Feature{
 	newMigrationEvents,
 	newPostcopy,
 	newMultifd,
+	newXbzrle,
+	newAutoConverge,
+	newZeroCopy,
+	newValidateUUID,
 	newSettings,
 }
 
 // setUp sets the capabilities and parameters of one end of a move. A capability or a
 // parameter that the end does not support is an error.
 func (mv *move) setUp(ctx context.Context, role Role, p Peer) error {
+	if err := mv.checkCombination(ctx, role, p); err != nil {
+		return err
+	}
 	if err := mv.setCapabilities(ctx, role, p); err != nil {
 		return err
 	}

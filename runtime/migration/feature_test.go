@@ -4,9 +4,15 @@ package migration_test
 
 import (
 	"context"
+	"encoding/json"
 	"fmt"
+	"maps"
+	"os"
+	"path/filepath"
+	"strings"
 	"testing"
 	"testing/synctest"
+	"time"
 
 	"github.com/mhmig/mhmig/lang/cartesian"
 	"github.com/mhmig/mhmig/runtime/migration"
@@ -29,6 +35,17 @@ var featureTests = []featureTest{
 		capability: "multifd", params: cartesian.Params{"mig_multifd": "yes", "mig_multifd_channels": "5", "mig_multifd_compression": "zstd"},
 		set: map[string]any{"multifd-channels": 5.0, "multifd-compression": "zstd"}, silent: "multifd was on, but",
 	},
+	{
+		capability: "xbzrle", params: cartesian.Params{"mig_xbzrle": "yes", "mig_xbzrle_cache": "16M"}, set: map[string]any{"xbzrle-cache-size": 16.0 * (1 << 20)},
+		silent: "xbzrle was on, but QEMU reports no xbzrle-cache",
+	},
+	{capability: "auto-converge", params: cartesian.Params{"mig_auto_converge": "yes"}},
+	{capability: "validate-uuid", params: cartesian.Params{"mig_validate_uuid": "yes"}, silent: "validate-uuid was on, but vm1@host1 has no UUID"},
+}
+
+// uuid is the answer of a QEMU whose VM has one.
+func uuid(command string, _ json.RawMessage) (any, error, bool) {
+	return map[string]any{"UUID": "6b1d3c5e-8f40-4c79-9a3e-2f5d0c7b1a86"}, nil, command == "query-uuid"
 }
 
 // Each feature is set on both ends, by its own params and by capabilitys. If QEMU has not
@@ -69,6 +86,12 @@ func TestFeatures(t *testing.T) {
 				want: []string{silent, dstFailed}, at: "-",
 			},
 		} {
+			if strings.HasPrefix(tt.name, "unused") && f.silent == "" {
+				continue // what it does depends on the guest: see TestCheck
+			}
+			if !strings.HasPrefix(tt.name, "unused") {
+				tt.source.Execute, tt.destination.Execute = uuid, uuid
+			}
 			t.Run(fmt.Sprintf("%s/%v/%s", f.capability, len(f.params), tt.name), func(t *testing.T) {
 				t.Parallel()
 				synctest.Test(t, tt.run)
@@ -130,6 +153,53 @@ func TestFeatureValues(t *testing.T) {
 				}
 			},
 		},
+		{
+			name: "zero copy", params: cartesian.Params{"mig_multifd": "yes", "mig_zero_copy": "yes"},
+			concurrent: func(ctx context.Context, m *migration.Migration) error {
+				if err := m.Wait(ctx, migration.Condition{Status: "active"}); err != nil {
+					return err
+				}
+				for s, want := range map[*migration.Side]string{m.Source: "multifd zero-copy-send", m.Destination: "multifd"} {
+					var on []string
+					var known []struct {
+						Capability string
+						State      bool
+					}
+					err := s.Instance("vm1").Execute(ctx, "query-migrate-capabilities", nil, &known)
+					for _, k := range known {
+						if k.State && (k.Capability == "multifd" || k.Capability == "zero-copy-send") {
+							on = append(on, k.Capability)
+						}
+					}
+					if got := strings.Join(on, " "); err != nil || got != want {
+						return fmt.Errorf("%s: %q is on, want %q (%v)", s.Role, got, want, err)
+					}
+				}
+				return nil
+			},
+		},
+		{
+			name: "zero copy is dropped", params: cartesian.Params{"mig_multifd": "yes", "mig_zero_copy": "yes"}, source: qmptest.Script{Dropped: []string{"zero-copy-send"}}, fails: true, status: result.Fail,
+			want: []string{srcFailed, "zero-copy-send was switched on for the migration, but QEMU reports it as off after it"},
+		},
+		{
+			name: "too little locked memory", params: cartesian.Params{"mig_multifd": "yes", "mig_zero_copy": "yes"}, fails: true, status: result.Skip,
+			source: qmptest.Script{Execute: noLockedMemory()},
+			want:   []string{"zero-copy-send needs more locked memory than the host allows", "can't lock enough memory"}, at: "-",
+		},
+		{
+			name: "multifd and post-copy", params: cartesian.Params{"mig_multifd": "yes", "mig_postcopy": "yes"}, destination: qmptest.Script{Without: []string{"postcopy-device"}}, fails: true, status: result.Skip,
+			want: []string{"host2: not migrated with multifd and postcopy-ram: a QEMU before 11 loses the guest"}, at: "-",
+		},
+		{
+			name: "multifd and post-copy, by capabilitys", params: cartesian.Params{"capabilitys": "postcopy-ram multifd"}, source: qmptest.Script{Without: []string{"postcopy-device"}}, fails: true, status: result.Skip,
+			want: []string{"host1: not migrated with multifd and postcopy-ram: a QEMU before 11 loses the guest"}, at: "-",
+		},
+		{name: "multifd and post-copy in a QEMU where it works", params: cartesian.Params{"mig_multifd": "yes", "mig_postcopy": "yes"}},
+		{
+			name: "multifd and xbzrle", params: cartesian.Params{"mig_multifd": "yes", "mig_xbzrle": "yes"}, fails: true, status: result.Skip,
+			want: []string{"not migrated with multifd and xbzrle: multifd sends all memory as it is"}, at: "-",
+		},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			t.Parallel()
@@ -143,6 +213,7 @@ func TestFeatureValues(t *testing.T) {
 		{cartesian.Params{"mig_multifd_channels": "4"}, "mig_multifd"},
 		{cartesian.Params{"mig_multifd": "yes", "mig_multifd_channels": "4", "parameters": "multifd-channels", "parameters_value": "5"}, "the same as parameters, which sets multifd-channels to 5"},
 		{cartesian.Params{"mig_multifd": "yes", "mig_multifd_compression": "rar"}, "one of none, zlib"},
+		{cartesian.Params{"mig_zero_copy": "yes"}, "mig_multifd"},
 	} {
 		_, err := migration.NewTransport("tcp", tt.params)
 		if wrong := refused(err, tt.want); wrong != nil {
@@ -151,23 +222,160 @@ func TestFeatureValues(t *testing.T) {
 	}
 }
 
+// noLockedMemory returns the answers of a QEMU whose migration fails because it may not
+// lock enough memory.
+func noLockedMemory() func(string, json.RawMessage) (any, error, bool) {
+	began := false
+	return func(command string, _ json.RawMessage) (any, error, bool) {
+		switch {
+		case command == "migrate":
+			began = true
+			return map[string]any{}, nil, true
+		case command == "query-migrate" && began:
+			return map[string]any{"status": "failed", "error-desc": "Process can't lock enough memory for using MSG_ZEROCOPY"}, nil, true
+		}
+		return nil, nil, false
+	}
+}
+
+// samplesOf are query-migrate's replies, two seconds apart.
+func samplesOf(replies ...string) []result.Sample {
+	var all []result.Sample
+	for i, text := range replies {
+		s := result.Sample{Time: time.Unix(int64(2*i), 0)}
+		if err := fill(&s.Query, text); err != nil {
+			panic(err)
+		}
+		all = append(all, s)
+	}
+	return all
+}
+
+// What each feature's check says about QEMU's figures.
+func TestCheck(t *testing.T) {
+	t.Parallel()
+	const (
+		idle     = `"ram": {"total": 4096000, "page-size": 4096, "normal": 990, "duplicate": 10, "multifd-bytes": 0}`
+		again    = `"ram": {"total": 4096000, "page-size": 4096, "normal": 995, "duplicate": 10, "multifd-bytes": 0}`
+		channels = `"ram": {"multifd-bytes": 4096, "dirty-sync-missed-zero-copy": 0}`
+		unlike   = `"xbzrle-cache": {"pages": 0, "cache-miss": 0, "overflow": 0}`
+	)
+	writing := func(n int) []result.Sample { // too fast, in n passes
+		var all []string
+		for pass := range n {
+			all = append(all, fmt.Sprintf(`{"status": "active", "ram": {"dirty-sync-count": %d, "dirty-pages-rate": 1000, "page-size": 4096, "mbps": 8}}`, pass+3))
+		}
+		return samplesOf(all...)
+	}
+	throttle := func(percentages ...int) []result.Sample {
+		var all []string
+		for _, n := range percentages {
+			all = append(all, fmt.Sprintf(`{"status": "active", "cpu-throttle-percentage": %d}`, n))
+		}
+		return samplesOf(all...)
+	}
+	for _, tt := range []struct {
+		name    string
+		params  cartesian.Params
+		query   string
+		samples []result.Sample
+		seen    int // connections
+		answers map[string]string
+		want    string // "": used
+		status  result.Status
+	}{
+		{name: "multifd", params: cartesian.Params{"mig_multifd": "yes"}, query: channels, seen: 3},
+		{name: "multifd, connections unknown", params: cartesian.Params{"mig_multifd": "yes"}, query: channels},
+		{name: "multifd on one connection", params: cartesian.Params{"mig_multifd": "yes"}, query: channels, seen: 1, want: "multifd was on with 2 channels, but there were 1 connections to the destination, not 3"},
+		{name: "multifd of a QEMU without figures", params: cartesian.Params{"mig_multifd": "yes"}, query: `"status": "completed"`, want: "multifd was on, but QEMU reports no multifd-bytes"},
+		{name: "multifd compression that one end has not", params: cartesian.Params{"mig_multifd": "yes", "mig_multifd_compression": "zstd"}, query: channels, want: "multifd-compression was set to zstd, but vm1@host1 has zlib"},
+		{name: "xbzrle of an idle guest", params: cartesian.Params{"mig_xbzrle": "yes"}, query: idle + "," + unlike},
+		{name: "xbzrle that is not asked", params: cartesian.Params{"mig_xbzrle": "yes"}, query: again + "," + unlike, want: "xbzrle was on, but QEMU looked for none of the 5 pages that it sent again in its cache"},
+		{name: "xbzrle that misses", params: cartesian.Params{"mig_xbzrle": "yes"}, query: again + `, "xbzrle-cache": {"pages": 0, "cache-miss": 5, "overflow": 0}`},
+		{name: "auto-converge of an idle guest", params: cartesian.Params{"mig_auto_converge": "yes"}},
+		{name: "auto-converge", params: cartesian.Params{"mig_auto_converge": "yes"}, samples: throttle(20, 20, 30, 99)},
+		{name: "a throttle that falls", params: cartesian.Params{"mig_auto_converge": "yes"}, samples: throttle(20, 30, 20), want: "QEMU lowered the throttle of the guest while it moved: from 30 % to 20 %"},
+		{name: "a throttle that is too high", params: cartesian.Params{"mig_auto_converge": "yes"}, samples: throttle(20, 100), want: "QEMU throttled the guest by 100 %, more than max-cpu-throttle = 99"},
+		{name: "no throttle yet", params: cartesian.Params{"mig_auto_converge": "yes"}, samples: writing(4)},
+		{name: "no throttle", params: cartesian.Params{"mig_auto_converge": "yes"}, samples: writing(6), want: "auto-converge was on, but QEMU did not throttle the guest, although it wrote faster than its memory was sent for 5 passes"},
+		{name: "zero copy", params: cartesian.Params{"mig_multifd": "yes", "mig_zero_copy": "yes"}, query: channels},
+		{name: "zero copy that copies", params: cartesian.Params{"mig_multifd": "yes", "mig_zero_copy": "yes"}, query: `"ram": {"multifd-bytes": 1, "dirty-sync-missed-zero-copy": 2}`, want: "vm1@host1: zero-copy-send was on, but the kernel copied the memory in 2 passes", status: result.Skip},
+		{name: "zero copy without figures", params: cartesian.Params{"mig_multifd": "yes", "mig_zero_copy": "yes"}, query: `"ram": {"multifd-bytes": 1}`, want: "QEMU reports no dirty-sync-missed-zero-copy"},
+		{name: "no UUID", params: cartesian.Params{"mig_validate_uuid": "yes"}, answers: map[string]string{"source": "00000000-0000-0000-0000-000000000000"}, want: "validate-uuid was on, but vm1@host1 has no UUID"},
+		{name: "the same UUID", params: cartesian.Params{"mig_validate_uuid": "yes"}, answers: map[string]string{"source": "a", "destination": "a"}},
+		{name: "two UUIDs", params: cartesian.Params{"mig_validate_uuid": "yes"}, answers: map[string]string{"source": "a", "destination": "b"}, want: "a guest with the UUID a moved to vm1@host2, which has b"},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			t.Parallel()
+			o := &migration.Outcome{Samples: tt.samples, Channels: tt.seen}
+			if err := fill(&o.Query, "{"+tt.query+"}"); err != nil {
+				t.Fatal(err)
+			}
+			err := migration.CheckFeatures(t.Context(), tt.params, o, func(role migration.Role, command string) string {
+				if command == "query-uuid" {
+					return `{"UUID": "` + tt.answers[string(role)] + `"}`
+				}
+				return `{"multifd-channels": 2, "multifd-compression": "zlib", "max-cpu-throttle": 99}`
+			})
+			if tt.want == "" && err != nil {
+				t.Errorf("got %v, want that it was used", err)
+			}
+			if tt.want != "" {
+				if wrong := refused(err, tt.want); wrong != nil {
+					t.Error(wrong)
+				}
+			}
+			if tt.status != 0 && result.StatusOf(err) != tt.status {
+				t.Errorf("got %v, want %v", result.StatusOf(err), tt.status)
+			}
+		})
+	}
+}
+
 // With QEMU itself.
 func TestFeaturesQEMU(t *testing.T) {
 	t.Parallel()
-	for name, change := range map[string]cartesian.Params{
-		"multifd":      {"mig_multifd": "yes", "mig_multifd_channels": "3", "mig_speed": "1M"},
-		"multifd zlib": {"mig_multifd": "yes", "mig_multifd_compression": "zlib"},
-		"multifd zstd": {"mig_multifd": "yes", "mig_multifd_compression": "zstd"},
+	const id = "6b1d3c5e-8f40-4c79-9a3e-2f5d0c7b1a86"
+	for _, tt := range []struct {
+		name   string
+		params cartesian.Params
+		log    string        // that is in the variant's log
+		status result.Status // 0: it passes
+		want   string        // of the error
+	}{
+		// At this speed it takes long enough for its connections to be counted.
+		{name: "multifd", params: cartesian.Params{"mig_multifd": "yes", "mig_multifd_channels": "3", "mig_speed": "100K"}, log: "connections to the destination count=4"},
+		{name: "multifd zlib", params: cartesian.Params{"mig_multifd": "yes", "mig_multifd_compression": "zlib"}},
+		{name: "multifd zstd", params: cartesian.Params{"mig_multifd": "yes", "mig_multifd_compression": "zstd"}},
+		{name: "a compression that it lacks", params: cartesian.Params{"mig_multifd": "yes", "mig_multifd_compression": "qatzip"}, status: result.Skip, want: "the migration parameter multifd-compression of this QEMU has no value qatzip"},
+		{name: "xbzrle", params: cartesian.Params{"mig_xbzrle": "yes", "mig_xbzrle_cache": "16M"}},
+		{name: "auto-converge", params: cartesian.Params{"mig_auto_converge": "yes"}},
+		{name: "zero copy", params: cartesian.Params{"mig_multifd": "yes", "mig_zero_copy": "yes"}, status: result.Skip, want: "zero-copy-send"}, // a lab has only loopback
+		{name: "validate-uuid", params: cartesian.Params{"mig_validate_uuid": "yes", "uuid": id}},
+		{name: "validate-uuid without one", params: cartesian.Params{"mig_validate_uuid": "yes"}, status: result.Fail, want: "has no UUID"},
+		{
+			name: "validate-uuid of another VM", params: cartesian.Params{"mig_validate_uuid": "yes", "extra_params_host1": "-uuid " + id, "extra_params_host2": "-uuid " + strings.Replace(id, "6", "7", 1)},
+			status: result.Fail, want: "UUID received is",
+		},
+		{name: "multifd and post-copy", params: cartesian.Params{"mig_multifd": "yes", "mig_postcopy": "yes"}, status: result.Skip, want: "a QEMU before 11 loses the guest"},
 	} {
-		t.Run(name, func(t *testing.T) {
+		t.Run(tt.name, func(t *testing.T) {
 			t.Parallel()
 			params := bedtest.Blank(t)
-			for key, value := range change {
-				params[key] = value
-			}
+			maps.Copy(params, tt.params)
 			bed := prepared(t, params)
-			if err := runBoth(t.Context(), start(t, bed, plan(bed))); err != nil {
+			err := runBoth(t.Context(), start(t, bed, plan(bed)))
+			if tt.status == 0 && err != nil {
 				t.Fatal(err)
+			}
+			if tt.status != 0 {
+				if wrong := refused(err, tt.want); wrong != nil || result.StatusOf(err) != tt.status {
+					t.Errorf("got %v, want %v: %v", result.StatusOf(err), tt.status, wrong)
+				}
+			}
+			log, err := os.ReadFile(filepath.Join(bed.Results.Dir(), result.LogFile))
+			if err != nil || !strings.Contains(string(log), tt.log) {
+				t.Errorf("log: want %s in it (%v):\n%s", tt.log, err, log)
 			}
 		})
 	}

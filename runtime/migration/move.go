@@ -353,6 +353,9 @@ func (mv *move) finish(ctx context.Context, src, dst *testbed.Instance, state St
 		}
 		return fmt.Errorf("%s: the migration was cancelled, but not by mig.cancel or cancel_delay", src)
 	default:
+		if err := mv.lacksLockedMemory(endpoint{src}, desc); err != nil {
+			return err
+		}
 		return mv.firstFailure(ctx, src, dst, desc)
 	}
 }

@@ -118,10 +118,10 @@ func (mv *move) countChannels(ctx context.Context, src *testbed.Instance) {
 	}
 	n, invalid := strconv.Atoi(strings.TrimSpace(string(out.Stdout)))
 	if err != nil || invalid != nil || n == 0 {
-		src.Log().Debug("the connections of multifd were not counted", "output", string(out.Stdout), "error", err)
+		src.Log().Info("the connections of multifd were not counted", "output", string(out.Stdout), "error", err)
 		return
 	}
-	src.Log().Debug("connections to the destination", "count", n)
+	src.Log().Info("connections to the destination", "count", n)
 	mv.m.mu.Lock()
 	defer mv.m.mu.Unlock()
 	mv.channels = max(mv.channels, n)

@@ -31,6 +31,10 @@ type options struct {
 	fileOffset    int64         // mig_file_offset, bytes: of mig_protocol = file
 	login         bool          // not not_login_after_mig
 	multifd       multifdOptions
+	xbzrle        bool        // mig_xbzrle; as those below, also on if it is one of capabilitys
+	autoConverge  bool        // mig_auto_converge
+	zeroCopy      bool        // mig_zero_copy
+	validateUUID  bool        // mig_validate_uuid
 	capabilities  []string    // capabilitys, without those that capabilitys_state disables
 	parameters    []parameter // parameters and parameters_value
 }
@@ -47,6 +51,14 @@ func parseOptions(p cartesian.Params) (options, error) {
 	o.port.first, o.port.last = v.Ports("mig_port")
 	o.capabilities, o.parameters = parseCapabilities(v), parseParameters(v)
 	o.multifd = parseMultifd(v, &o)
+	o.xbzrle, o.autoConverge = o.uses(v, "mig_xbzrle", xbzrleCapability), o.uses(v, "mig_auto_converge", autoConvergeCapability)
+	o.zeroCopy, o.validateUUID = o.uses(v, "mig_zero_copy", zeroCopyCapability), o.uses(v, "mig_validate_uuid", validateUUIDCapability)
+	if size := v.Size("mig_xbzrle_cache"); size > 0 {
+		o.addParameter(v, "mig_xbzrle_cache", parameter{name: "xbzrle-cache-size", value: strconv.FormatInt(size, 10)})
+	}
+	if o.zeroCopy && !o.multifd.on {
+		v.Invalid("mig_multifd", "yes, where mig_zero_copy is: multifd's channels send without a copy, others cannot")
+	}
 	return o, v.Err()
 }
 

@@ -74,7 +74,7 @@ func TestCommandLine(t *testing.T) {
 		{name: "small-devices", shape: shape, params: cartesian.Params{
 			"memballoon_model": "virtio", "virtio_rngs": "rng0", "usbs": "usb1", "usb_type_usb1": "ich9-usb-ehci1", "usb_devices": "tablet1",
 			"usbdev_bus": "usb1.0", "enable_watchdog": "yes", "watchdog_action": "pause", "enable_pvpanic": "yes",
-			"rtc_base": "utc", "rtc_clock": "host", "rtc_drift": "slew", "disable_s3": "no",
+			"rtc_base": "utc", "rtc_clock": "host", "rtc_drift": "slew", "disable_s3": "no", "uuid": "6b1d3c5e-8f40-4c79-9a3e-2f5d0c7b1a86",
 		}},
 		{name: "small-devices-q35", shape: on35, params: cartesian.Params{
 			"machine_type": "q35", "balloon_dev_devid": "b1", "virtio_rngs": "rng0 rng1", "usbs": "usb1 usb2", "usb_devices": "tablet1 kbd",

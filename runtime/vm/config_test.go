@@ -167,6 +167,7 @@ func TestCheckSame(t *testing.T) {
 		{"what a watchdog does", cartesian.Params{"enable_watchdog": "yes", "watchdog_action_host1": "none"}, `param watchdog_action_host1: "none" on host1 but "reset" on host2`},
 		{"pvpanic", cartesian.Params{"enable_pvpanic_host1": "yes"}, `param enable_pvpanic_host1: "yes" on host1 but "" on host2`},
 		{"lost ticks", cartesian.Params{"rtc_drift_host1": "slew"}, `param rtc_drift_host1: "slew" on host1 but "none" on host2`},
+		{"UUID", cartesian.Params{"uuid_host1": "6b1d3c5e-8f40-4c79-9a3e-2f5d0c7b1a86"}, `param uuid_host1: "6b1d3c5e-8f40-4c79-9a3e-2f5d0c7b1a86" on host1 but "" on host2`},
 		{"suspend to RAM", cartesian.Params{"disable_s3_host1": "yes"}, `param disable_s3_host1: "yes" on host1 but "" on host2`},
 		{"a kernel", cartesian.Params{"kernel_host2": ""}, `param kernel_host2: "k" on host1 but "" on host2`},
 		{"a port more", cartesian.Params{"serials_host2": "serial0 s1"}, `param serials_host2: "1" on host1 but "1 2" on host2`},
@@ -240,5 +241,15 @@ func TestDevicesPlugIn(t *testing.T) {
 	// random numbers two, as many as there are have USB controllers, tablets and watchdogs.
 	if want := 4*3 + 2*2 + 3 + 2 + 1 + 2 + 2 + 1 + 1; plugged != want {
 		t.Errorf("plugged in %d, want %d of %+v", plugged, want, spec.Options)
+	}
+}
+
+// A UUID has its 32 digits in five groups.
+func TestUUID(t *testing.T) {
+	t.Parallel()
+	for _, id := range []string{"random", "6b1d3c5e8f404c799a3e2f5d0c7b1a86", "6b1d3c5e-8f40-4c79-9a3e-2f5d0c7b1a8g", "6b1d3c5e-8f40-4c79-9a3e-2f5d0c7b1a86,id=x"} {
+		if _, err := vm.ParseConfig("vm1", cartesian.Params{"uuid": id}); err == nil || !strings.Contains(err.Error(), "want a UUID, such as") {
+			t.Errorf("%s: got %v, want that it is refused", id, err)
+		}
 	}
 }

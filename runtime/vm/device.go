@@ -61,6 +61,7 @@ var deviceKinds = []func(*Config, api.Values) []Device{
 	pvpanics,
 	rtcs,
 	sleepStates,
+	uuids,
 }
 
 // identified is a device with an id of its own in QEMU, which is what devices are plugged

@@ -71,7 +71,7 @@ func (m *QEMU) queryMigrate() map[string]any {
 	if m.status == "completed" {
 		ram["remaining"] = 0
 	}
-	ram["multifd-bytes"] = 0
+	ram["multifd-bytes"], ram["dirty-sync-missed-zero-copy"] = 0, 0
 	if m.uses("multifd") {
 		ram["multifd-bytes"] = ramBytes / 8 * m.passes
 	}

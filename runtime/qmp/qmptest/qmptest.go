@@ -28,6 +28,8 @@ import (
 	"strings"
 	"sync"
 	"time"
+
+	"github.com/mhmig/mhmig/runtime/qmp"
 )
 
 const greeting = `{"QMP": {"version": {"qemu": {"micro": 0, "minor": 2, "major": 9}, "package": "scripted"}, "capabilities": []}}`
@@ -62,8 +64,8 @@ type Script struct {
 	// TotalsAfter is how many replies of query-migrate after the end have no
 	// total-time and downtime yet.
 	TotalsAfter int
-	// Without are migration capabilities, parameters and values of parameters that this QEMU
-	// does not have.
+	// Without are migration capabilities, parameters, values of parameters and statuses that
+	// this QEMU does not have.
 	Without []string
 	// Unused are capabilities that it accepts and reports as on, but does not use; Dropped
 	// those that it accepts, and that stay off.
@@ -448,7 +450,7 @@ func (m *QEMU) execute(command string, arguments json.RawMessage) (any, *refusal
 		return map[string]any{}, nil
 	case "query-migrate-capabilities":
 		known := []map[string]any{}
-		for _, name := range []string{"return-path", "events", "postcopy-ram", "pause-before-switchover", "xbzrle", "auto-converge", "multifd"} {
+		for _, name := range []string{"return-path", "events", "postcopy-ram", "pause-before-switchover", "xbzrle", "auto-converge", "multifd", "zero-copy-send", "validate-uuid"} {
 			if !slices.Contains(m.script.Without, name) {
 				known = append(known, map[string]any{"capability": name, "state": m.isOn(name)})
 			}
@@ -458,6 +460,8 @@ func (m *QEMU) execute(command string, arguments json.RawMessage) (any, *refusal
 		return m.schema(), nil
 	case "query-name":
 		return map[string]any{"name": "scripted"}, nil
+	case "query-uuid":
+		return map[string]any{"UUID": "00000000-0000-0000-0000-000000000000"}, nil
 	case "query-status":
 		m.mu.Lock()
 		defer m.mu.Unlock()
@@ -532,7 +536,7 @@ func (m *QEMU) RunState() string {
 	return m.state
 }
 
-// schema is the part of QEMU's schema that describes migration parameters.
+// schema is the part of QEMU's schema that describes migrations.
 func (m *QEMU) schema() []map[string]any {
 	members, methods := []map[string]string{}, []string{}
 	m.mu.Lock()
@@ -551,10 +555,14 @@ func (m *QEMU) schema() []map[string]any {
 			methods = append(methods, method)
 		}
 	}
+	statuses := slices.DeleteFunc(slices.Clone(qmp.MigrationStatuses), func(s qmp.MigrationStatus) bool { return slices.Contains(m.script.Without, string(s)) })
 	return []map[string]any{
 		{"name": "int", "meta-type": "builtin", "json-type": "int"},
 		{"name": "methods", "meta-type": "enum", "values": methods},
 		{"name": "parameters", "meta-type": "object", "members": members},
+		{"name": "statuses", "meta-type": "enum", "values": statuses},
+		{"name": "migration", "meta-type": "object", "members": []map[string]string{{"name": "status", "type": "statuses"}}},
+		{"name": "MIGRATION", "meta-type": "event", "arg-type": "migration"},
 		{"name": "migrate-set-parameters", "meta-type": "command", "arg-type": "parameters", "ret-type": "empty"},
 	}
 }

@@ -1,0 +1,53 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package migration
+
+import (
+	"context"
+	"strings"
+
+	"github.com/mhmig/mhmig/runtime/result"
+)
+
+const zeroCopyCapability = "zero-copy-send"
+
+// zeroCopy is the feature of mig_zero_copy: the source's kernel sends the memory from
+// where it is, without a copy (MSG_ZEROCOPY). It works for multifd's channels only.
+type zeroCopy struct{ switched }
+
+func newZeroCopy(o options, _ Traits) Feature {
+	return zeroCopy{switched{zeroCopyCapability, o.zeroCopy}}
+}
+
+// Capabilities is that of the source: a destination sends no memory.
+func (f zeroCopy) Capabilities(role Role) []string {
+	if role != SourceRole {
+		return nil
+	}
+	return f.switched.Capabilities(role)
+}
+
+// Check checks that the kernel did not copy the memory all the same, which is a SKIP: it
+// has to where the network device cannot read it, as with loopback and virtual networks.
+func (f zeroCopy) Check(_ context.Context, o *Outcome) error {
+	if !f.on {
+		return nil
+	}
+	switch copied, reported := o.RAM("dirty-sync-missed-zero-copy"); {
+	case !reported:
+		return unused("zero-copy-send was on, but QEMU reports no dirty-sync-missed-zero-copy")
+	case copied > 0:
+		return result.Skip.Errorf("%s: zero-copy-send was on, but the kernel copied the memory in %d passes (dirty-sync-missed-zero-copy): its network device cannot do without, as on loopback and virtual networks",
+			o.End(SourceRole), copied)
+	}
+	return nil
+}
+
+// lacksLockedMemory returns the SKIP of a migration with zero-copy-send whose source may
+// not lock enough memory, which is what QEMU reported; else nil.
+func (mv *move) lacksLockedMemory(p Peer, reported string) error {
+	if !mv.m.options.zeroCopy || !strings.Contains(reported, "lock enough memory") {
+		return nil
+	}
+	return result.Skip.Errorf("%s: zero-copy-send needs more locked memory than the host allows (ulimit -l, RLIMIT_MEMLOCK): %s", p, reported)
+}
