@@ -37,6 +37,35 @@ func (c *Conn) Supports(ctx context.Context, path string) (bool, error) {
 	return s.has(path), nil
 }
 
+// Members returns the names of what can follow path, in QEMU's order: a command's
+// arguments, or the members of an argument that is an object. None if this QEMU does not
+// support path, or nothing can follow it but values, for which see [Conn.Values].
+func (c *Conn) Members(ctx context.Context, path string) ([]string, error) {
+	s, err := c.schema.get(ctx, c)
+	if err != nil {
+		return nil, err
+	}
+	e := s[s.typeAt(path)]
+	if e.MetaType != "object" {
+		return nil, nil
+	}
+	var names []string
+	for _, m := range e.Members {
+		names = append(names, m.Name)
+	}
+	return names, nil
+}
+
+// Values returns the values of the enumeration that path names, in QEMU's order; none if
+// it names no enumeration.
+func (c *Conn) Values(ctx context.Context, path string) ([]string, error) {
+	s, err := c.schema.get(ctx, c)
+	if err != nil {
+		return nil, err
+	}
+	return s[s.typeAt(path)].values(), nil
+}
+
 // schemaCache caches the schema after the first successful query.
 type schemaCache struct {
 	mu  sync.Mutex // guards all
@@ -91,6 +120,45 @@ func (s schema) has(path string) bool {
 	return !deeper || s.typeHas(e.ArgType, strings.Split(rest, "/"))
 }
 
+// typeAt is the name of the type of what path names, "" if there is no such thing.
+// Elements of arrays stand for their arrays.
+func (s schema) typeAt(path string) string {
+	words := strings.Split(path, "/")
+	name := s[words[0]].ArgType
+	for _, word := range words[1:] {
+		name = s.memberType(s.element(name), word)
+	}
+	return s.element(name)
+}
+
+func (s schema) element(name string) string {
+	if e := s[name]; e.MetaType == "array" {
+		return e.ElementType
+	}
+	return name
+}
+
+func (s schema) memberType(name, member string) string {
+	for _, m := range s[name].Members {
+		if m.Name == member {
+			return m.Type
+		}
+	}
+	return ""
+}
+
+// values are those of an enumeration.
+func (e schemaEntry) values() []string {
+	if e.MetaType != "enum" || e.Values != nil {
+		return e.Values
+	}
+	var names []string
+	for _, m := range e.Members {
+		names = append(names, m.Name)
+	}
+	return names
+}
+
 func (s schema) typeHas(name string, path []string) bool {
 	e, ok := s[name]
 	switch {
@@ -103,8 +171,7 @@ func (s schema) typeHas(name string, path []string) bool {
 	case "array":
 		return s.typeHas(e.ElementType, path)
 	case "enum":
-		isNamed := func(m schemaMember) bool { return m.Name == path[0] }
-		return len(path) == 1 && (slices.Contains(e.Values, path[0]) || slices.ContainsFunc(e.Members, isNamed))
+		return len(path) == 1 && slices.Contains(e.values(), path[0])
 	case "object":
 		for _, m := range e.Members {
 			if m.Name == path[0] {

@@ -4,6 +4,7 @@ package qmp_test
 
 import (
 	"errors"
+	"slices"
 	"testing"
 
 	"github.com/mhmig/mhmig/runtime/qmp"
@@ -64,6 +65,32 @@ func TestSupports(t *testing.T) {
 	} {
 		if got, err := c.Supports(t.Context(), path); err != nil || got != want {
 			t.Errorf("Supports(%q) = %v, %v; want %v", path, got, err, want)
+		}
+	}
+	for path, want := range map[string][]string{
+		"migrate-incoming":                         {"uri", "address"},
+		"migrate-incoming/address":                 {"type"},
+		"migrate-set-capabilities/capabilities":    {"capability", "state"},
+		"migrate-incoming/uri":                     nil,
+		"migrate-set-capabilities/capabilities/no": nil,
+		"MIGRATION/status":                         nil,
+		"migrate-recover":                          nil,
+		"stop":                                     nil,
+		"1":                                        nil, // a type is no command
+	} {
+		if got, err := c.Members(t.Context(), path); err != nil || !slices.Equal(got, want) {
+			t.Errorf("Members(%q) = %q, %v; want %q", path, got, err, want)
+		}
+	}
+	for path, want := range map[string][]string{
+		"migrate-set-capabilities/capabilities/capability": {"xbzrle", "multifd"},
+		"MIGRATION/status":         {"active"},
+		"migrate-incoming/address": nil,
+		"migrate-incoming/uri":     nil,
+		"migrate-recover":          nil,
+	} {
+		if got, err := c.Values(t.Context(), path); err != nil || !slices.Equal(got, want) {
+			t.Errorf("Values(%q) = %q, %v; want %q", path, got, err, want)
 		}
 	}
 	c.Close()
