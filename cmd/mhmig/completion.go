@@ -7,6 +7,7 @@ import (
 	"slices"
 
 	"github.com/mhmig/mhmig/cmd/complete"
+	"github.com/mhmig/mhmig/cmd/inspect"
 	"github.com/mhmig/mhmig/lang/explain"
 	"github.com/mhmig/mhmig/lang/library"
 )
@@ -27,6 +28,7 @@ func completions() complete.Source {
 		Formats: map[string][]string{
 			"list": explain.Lists, "report": reports, "exec": reports, "check": {textFormat, "json"},
 			"compare": {textFormat, "md", "json"}, "history": {textFormat, "json"}, "lint": {textFormat, "sarif"},
+			"show": inspect.Formats, "diff": inspect.Formats, "capabilities": inspect.Formats,
 		},
 	}
 }

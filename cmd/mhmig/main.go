@@ -9,6 +9,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/mhmig/mhmig/cmd/inspect"
 	"github.com/mhmig/mhmig/cmd/usage"
 	"github.com/mhmig/mhmig/runtime/exit"
 	"github.com/mhmig/mhmig/runtime/interrupt"
@@ -71,7 +72,7 @@ you name, or on a lab that mhmig makes on this machine.`,
 	root.CompletionOptions.HiddenDefaultCmd = true
 	usage.Prepare(root)
 	root.AddCommand(newExecCommand(), newListCommand(), newExplainCommand(), newReportCommand(), newBootstrapCommand(), newCheckCommand(), newLabCommand(), newCleanupCommand(),
-		newConsoleCommand(), newQMPCommand(), newLibCommand(), newArchiveCommand(), newFmtCommand(), newDocCommand(), newManCommand(), newReplCommand(), newLintCommand(), newLSPCommand(), newTestCommand(), newRecordCommand(), newVersionCommand())
+		newConsoleCommand(), newQMPCommand(), inspect.NewQEMUCommand(), inspect.NewVMStateCommand(), newLibCommand(), newArchiveCommand(), newFmtCommand(), newDocCommand(), newManCommand(), newReplCommand(), newLintCommand(), newLSPCommand(), newTestCommand(), newRecordCommand(), newVersionCommand())
 	completions().Add(root)
 	return root
 }
