@@ -32,7 +32,7 @@ var layers = [][]string{
 	{"runtime/host", "runtime/qmp", "runtime/result", "runtime/barrier", "runtime/task", "runtime/jeos", "runtime/vmstate"},
 	{"runtime/ledger", "runtime/guest", "runtime/guestclock", "runtime/lab", "runtime/debian", "runtime/terminal", "runtime/report", "runtime/compare", "runtime/history", "runtime/capability"},
 	{"runtime/live", "runtime/hostsfile", "runtime/gueststate", "runtime/bootstrap", "runtime/interrupt"},
-	{"runtime/vm", "runtime/cleanup"},
+	{"runtime/vm", "runtime/cleanup", "runtime/memproof"},
 	{"runtime/testbed"},
 	{"runtime/migration", "runtime/attach", "runtime/check", "runtime/fake"},
 	{"runtime/run"},

@@ -521,6 +521,11 @@ var params = []Param{
 		Doc: "Make the destination refuse a guest whose UUID is another: the capability validate-uuid. VMs without the param uuid are a FAIL.",
 	},
 	{
+		Name: "memory_proof", Kind: Bool, Default: "no", Object: Variant, Reader: "runtime/migration",
+		Doc: "Compare the RAM on both ends, page by page, when the guest has arrived and before it runs there: a difference is a FAIL with the addresses. " +
+			"The hosts hash it, so that little is sent; the guest stands still meanwhile. Not with post-copy, where the guest runs before its memory is there.",
+	},
+	{
 		Name: "capabilitys", Kind: Names, Object: Variant, Reader: "runtime/migration",
 		Doc: "QEMU's migration capabilities to switch on, on both ends, such as xbzrle. The spelling is virt-test's.",
 	},

@@ -10,6 +10,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/mhmig/mhmig/runtime/memproof"
 	"github.com/mhmig/mhmig/runtime/qmp"
 	"github.com/mhmig/mhmig/runtime/result"
 	"github.com/mhmig/mhmig/runtime/testbed"
@@ -21,9 +22,9 @@ import (
 type Failure struct {
 	Migration int
 	VM        string
-	First     Role   // the side that failed first, "" if neither has: it only took too long
+	First     Role   // the side that failed first, "" if neither has: it took too long, or the memory differs
 	Host      string // of that side
-	Step      string // of that side
+	Step      string // of that side; with First = "" the step of the migration, if it is known
 	Err       error
 	Evidence  []testbed.Evidence // source's, then destination's
 }
@@ -40,8 +41,14 @@ func (e *Failure) Unwrap() error { return e.Err }
 // Status is FAIL.
 func (e *Failure) Status() result.Status { return result.Fail }
 
-// Detail is the evidence as text.
-func (e *Failure) Detail() string { return detail(e.Evidence) }
+// Detail is the evidence as text; of memory that differs, also the first page of it.
+func (e *Failure) Detail() string {
+	text := detail(e.Evidence)
+	if different, ok := errors.AsType[*memproof.DifferenceError](e.Err); ok {
+		text = different.Detail() + text
+	}
+	return text
+}
 
 // blame is fail for the errors of a QEMU that has ended or hangs; it returns any
 // other error as it is.
@@ -117,7 +124,12 @@ func (mv *move) overdue(ctx context.Context, src, dst *testbed.Instance) error {
 	case ctx.Err() != nil:
 		return context.Cause(ctx)
 	}
-	f := &Failure{Migration: mv.m.Number, VM: mv.vm, Err: fmt.Errorf("%w: %s", late, mv.describeProgress(ctx, src))}
+	return failWithoutSide(ctx, mv, "", fmt.Errorf("%w: %s", late, mv.describeProgress(ctx, src)))
+}
+
+// failWithoutSide is fail for what neither side is known to have caused.
+func failWithoutSide(ctx context.Context, mv *move, step string, err error) error {
+	f := &Failure{Migration: mv.m.Number, VM: mv.vm, Step: step, Err: err}
 	f.Evidence = mv.m.evidence(ctx, mv.vm)
 	mv.m.failing <- struct{}{}
 	defer func() { <-mv.m.failing }()

@@ -45,6 +45,7 @@ var features = []func(options, Traits) Feature{
 	newAutoConverge,
 	newZeroCopy,
 	newValidateUUID,
+	newArrivesStopped,
 	newSettings,
 }
 

@@ -11,6 +11,7 @@
 //	start_work        start_work, barrier worked                                   barrier worked
 //	before_migration  before_migration                                             before_migration
 //	migrate           migrate_src                                                  migrate_dst
+//	memory_proof      barrier proved                                               compare the memory, barrier proved
 //	mig_finished      check the features, barrier mig_finished                     barrier mig_finished
 //	check             check_src                                                    resume the guests, check_dst
 //	check_work                                                                     check_work
@@ -19,7 +20,8 @@
 //	cancelled         check the guests, barrier cancelled                          end the incoming VMs, barrier cancelled
 //	failed            check the guests, barrier cancelled                          end the incoming VMs, barrier cancelled
 //
-// A step that consists of a hook is logged only on sides that have the hook. The last
+// A step that consists of a hook is logged only on sides that have the hook; migrations
+// with the param memory_proof have the step of that name. The last
 // rows are those of a migration that was cancelled, or has failed as [Plan.MayFail]
 // allows, which continues there: the VMs stay on the source.
 //
@@ -134,6 +136,9 @@ func New(bed *testbed.Bed, number int, plan Plan) (*Migration, error) {
 		changed:    make(chan struct{}),
 		held:       plan.Hold,
 		failing:    make(chan struct{}, 1),
+	}
+	if opts.memoryProof && !opts.proves() {
+		m.log.Warn("memory_proof: the memory is not compared", "reason", whyNotProved)
 	}
 	if opts.postcopy && !m.traits.ReturnPath {
 		return nil, fmt.Errorf("post-copy needs a return path, which mig_protocol = %s has not", opts.protocol)

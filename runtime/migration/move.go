@@ -57,6 +57,7 @@ type move struct {
 	source    *testbed.Instance // set while it may be cancelled
 	moved     time.Time         // when a sample last showed progress
 	reminded  time.Time         // when a warning last said that it does not converge
+	proof     *result.MemoryProof
 }
 
 func newMove(m *Migration, vm string) *move {
@@ -466,7 +467,7 @@ func (m *Migration) Record() result.Migration {
 	r := result.Migration{Number: m.Number, Source: m.Plan.Source.Name(), Destination: m.Plan.Destination.Name(), Status: string(m.stateLocked())}
 	for _, name := range m.Plan.VMs {
 		mv := m.moves[name]
-		r.VMs = append(r.VMs, result.MovedVM{VM: name, Status: string(mv.state), Query: mv.query, Samples: slices.Clone(mv.samples), Guest: mv.clock.Figures()})
+		r.VMs = append(r.VMs, result.MovedVM{VM: name, Status: string(mv.state), Query: mv.query, Samples: slices.Clone(mv.samples), Guest: mv.clock.Figures(), Proof: mv.proofRecord()})
 	}
 	return r
 }

@@ -25,8 +25,9 @@ const (
 // total-time, downtime, setup-time in milliseconds, ram sizes in bytes, and before
 // it begins to move only its status, none. If the guest sends clock stamps, it adds
 // what they show: guest_downtime, guest_clock_stop, guest_brownout, guest_longest_gap
-// and guest_silence in milliseconds, see [result.GuestClock]. While a VM moves the
-// statistics are those of the last sample.
+// and guest_silence in milliseconds, see [result.GuestClock]; after a memory proof its
+// memory_proof_pages, memory_proof_time in milliseconds and memory_proof_moved in bytes,
+// see [result.MemoryProof]. While a VM moves the statistics are those of the last sample.
 func (m *Migration) Stats() map[string]map[string]any {
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -36,6 +37,7 @@ func (m *Migration) Stats() map[string]map[string]any {
 		if mv.query != nil {
 			out[name] = maps.Clone(mv.query)
 			mv.addGuestClock(out[name])
+			mv.addMemoryProof(out[name])
 		}
 	}
 	return out

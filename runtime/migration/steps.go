@@ -25,6 +25,8 @@ type part struct {
 	optional func(*Plan) Hook
 	// unreported says that the side reports it as part of the step before.
 	unreported bool
+	// only says whether the migration has this part at all. Nil: it has.
+	only func(options) bool
 }
 
 // phase is the phase of a migration that a step belongs to.
@@ -65,6 +67,11 @@ var steps = []step{
 		"migrate", duringMove,
 		part{doc: "migrate_src", do: (*Side).sendVMs},
 		part{doc: "migrate_dst", do: (*Side).receiveVMs},
+	},
+	{
+		proofStep, afterMove,
+		part{doc: "barrier proved", do: waitAt("proved"), only: options.proves},
+		part{doc: "compare the memory, barrier proved", do: (*Side).proveMemory, only: options.proves},
 	},
 	{
 		"mig_finished", afterMove,
@@ -134,6 +141,9 @@ func (s *Side) runStep(ctx context.Context, st step) error {
 	p := st.destination
 	if s.IsSource() {
 		p = st.source
+	}
+	if p.only != nil && !p.only(s.Migration.options) {
+		return nil
 	}
 	var hook Hook
 	if p.optional != nil {

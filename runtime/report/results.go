@@ -71,6 +71,12 @@ type (
 		GuestClockStop  int64 `json:"guest_clock_stop_ms,omitzero"`
 		GuestBrownout   int64 `json:"guest_brownout_ms,omitzero"`
 		GuestLongestGap int64 `json:"guest_longest_gap_ms,omitzero"`
+
+		ProofPages   int64  `json:"memory_proof_pages,omitzero"`
+		ProofDiffer  int64  `json:"memory_proof_differ,omitzero"`
+		ProofTime    int64  `json:"memory_proof_ms,omitzero"`
+		ProofMoved   int64  `json:"memory_proof_moved_bytes,omitzero"`
+		ProofSkipped string `json:"memory_proof_skipped,omitempty"`
 	}
 	file struct {
 		Path string `json:"path"` // below the results folder, with slashes
@@ -175,6 +181,9 @@ func newMoved(vm result.MovedVM) moved {
 	}
 	if g := vm.Guest; g != nil {
 		m.GuestDowntime, m.GuestClockStop, m.GuestBrownout, m.GuestLongestGap = g.Downtime, g.ClockStop, g.Brownout, g.LongestGap
+	}
+	if p := vm.Proof; p != nil {
+		m.ProofPages, m.ProofDiffer, m.ProofTime, m.ProofMoved, m.ProofSkipped = p.Pages, p.Differ, p.Milliseconds, p.Moved, p.Skipped
 	}
 	return m
 }

@@ -17,6 +17,7 @@ var Measures = []Measure{
 	{Name: "total_time_ms", Unit: "ms", of: queried("total-time")},
 	{Name: "downtime_ms", Unit: "ms", of: queried("downtime")},
 	{Name: "guest_downtime_ms", Unit: "ms", of: guestDowntime},
+	{Name: "memory_proof_ms", Unit: "ms", of: memoryProof},
 	{Name: "throughput_mbps", Unit: "Mbps", More: true, of: queried("ram", "mbps")},
 }
 
@@ -35,6 +36,14 @@ func guestDowntime(moved MovedVM) (float64, bool) {
 		return 0, false
 	}
 	return float64(moved.Guest.Downtime), true
+}
+
+// memoryProof is known for migrations whose memory was compared.
+func memoryProof(moved MovedVM) (float64, bool) {
+	if moved.Proof == nil || moved.Proof.Skipped != "" {
+		return 0, false
+	}
+	return float64(moved.Proof.Milliseconds), true
 }
 
 // queried reads a number of query-migrate.

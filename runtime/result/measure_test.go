@@ -29,6 +29,14 @@ func TestMeasures(t *testing.T) {
 			"stamped on the source alone", `{"status": "completed", "query": {"downtime": 40}, "guest": {"moved": false, "downtime": 0}}`,
 			map[string]float64{"downtime_ms": 40},
 		},
+		{
+			"proved", `{"status": "completed", "query": {"downtime": 40}, "memory_proof": {"pages": 512, "ms": 700}}`,
+			map[string]float64{"downtime_ms": 40, "memory_proof_ms": 700},
+		},
+		{
+			"not proved", `{"status": "completed", "query": {"downtime": 40}, "memory_proof": {"skipped": "post-copy"}}`,
+			map[string]float64{"downtime_ms": 40},
+		},
 		{"without RAM", `{"status": "completed", "query": {"total-time": 7}}`, map[string]float64{"total_time_ms": 7}},
 		{"broken off", `{"status": "failed", "query": {"total-time": 7, "ram": {"mbps": 1}}}`, map[string]float64{}},
 		{"unknown", `{"status": "completed", "query": {"ram": 3}}`, map[string]float64{}},

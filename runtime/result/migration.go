@@ -20,9 +20,10 @@ type Migration struct {
 type MovedVM struct {
 	VM      string         `json:"vm"`
 	Status  string         `json:"status"`
-	Query   map[string]any `json:"query,omitempty"`   // the source's last query-migrate, as QEMU answered
-	Samples []Sample       `json:"samples,omitempty"` // during the migration
-	Guest   *GuestClock    `json:"guest,omitempty"`   // its effect on the guest, if the guest stamps its clock
+	Query   map[string]any `json:"query,omitempty"`        // the source's last query-migrate, as QEMU answered
+	Samples []Sample       `json:"samples,omitempty"`      // during the migration
+	Guest   *GuestClock    `json:"guest,omitempty"`        // its effect on the guest, if the guest stamps its clock
+	Proof   *MemoryProof   `json:"memory_proof,omitempty"` // nil: none was wanted, or it was not reached
 }
 
 // Sample is the state of a running migration at one time.

@@ -180,8 +180,15 @@ func (m *QEMU) receive(conn io.ReadWriteCloser) {
 	m.at("load")
 	_, _ = conn.Write([]byte{loaded})
 	m.at("loaded")
-	m.setRunState("running")
-	m.emit("RESUME", nil)
+	m.mu.Lock()
+	stays := m.stays
+	m.mu.Unlock()
+	if stays {
+		m.setRunState("paused")
+	} else {
+		m.setRunState("running")
+		m.emit("RESUME", nil)
+	}
 	m.setStatus("completed", "")
 }
 

@@ -73,6 +73,12 @@ type Script struct {
 	// Postcopy makes the destination run before the source has completed.
 	Postcopy bool
 
+	// RAM is the guest's memory, from address 0, for pmemsave. It must not change while it
+	// is saved. Nil: 1 MiB of zeros.
+	RAM []byte
+	// WriteFile writes a file of pmemsave on the QEMU's host. Nil: [os.WriteFile].
+	WriteFile func(name string, content []byte) error
+
 	// Load returns what the guest does with its memory now: how long a migration takes, and
 	// whether it converges, then follows from it and the migration parameters. Nil: a
 	// migration has two short passes.
@@ -210,6 +216,7 @@ type QEMU struct {
 	postcopy     bool            // migrate-start-postcopy
 	status       string          // of the migration
 	passes       int
+	stays        bool      // stop, while it waits for a guest: that does not run when it is loaded
 	failure      string    // error-desc
 	began        time.Time // of the migration
 	took         time.Duration
@@ -467,15 +474,23 @@ func (m *QEMU) execute(command string, arguments json.RawMessage) (any, *refusal
 		defer m.mu.Unlock()
 		return map[string]any{"status": m.state, "running": m.state == "running"}, nil
 	case "cont":
+		if m.setAutostart(true) {
+			return map[string]any{}, nil
+		}
 		m.setRunState("running")
 		m.emit("RESUME", nil)
 		return map[string]any{}, nil
 	case "stop":
+		if m.setAutostart(false) {
+			return map[string]any{}, nil
+		}
 		m.setRunState("paused")
 		m.emit("STOP", nil)
 		return map[string]any{}, nil
 	case "human-monitor-command":
-		return "", nil
+		return m.human(arguments), nil
+	case "pmemsave":
+		return m.savePhysical(arguments)
 	case "query-migrate-parameters":
 		m.mu.Lock()
 		defer m.mu.Unlock()

@@ -206,7 +206,7 @@ function drawMoves(row, d) {
       const figure = (name, value, show, kind = "") => value === undefined ? "" : h("span", { class: kind }, name + " ", h("b", {}, show(value)));
       return h("div", { class: "move" },
         h("h3", {}, `${m.number}: ${vm.vm}, ${m.source} → ${m.destination} `, h("span", { class: "soft" }, vm.status)),
-        h("div", { class: "figures" }, figure("total", vm.total_time_ms, ms), figure("downtime", vm.downtime_ms, ms, "down"), figure("guest downtime", vm.guest_downtime_ms, ms, "stop"), figure("guest brownout", vm.guest_brownout_ms, ms, "gap"), figure("setup", vm.setup_time_ms, ms),
+        h("div", { class: "figures" }, figure("total", vm.total_time_ms, ms), figure("downtime", vm.downtime_ms, ms, "down"), figure("guest downtime", vm.guest_downtime_ms, ms, "stop"), figure("guest brownout", vm.guest_brownout_ms, ms, "gap"), figure("setup", vm.setup_time_ms, ms), figure("memory proof", vm.memory_proof_ms, ms), figure("pages compared", vm.memory_proof_pages, String), figure("pages that differ", vm.memory_proof_differ, String, "gap"), figure("memory proof", vm.memory_proof_skipped, why => "skipped: " + why),
           figure("sent", vm.transferred_bytes, bytes), figure("RAM", vm.ram_bytes, bytes), figure("mean rate", vm.rate_mbps, v => bytes(v * 125000) + "/s"), figure("passes", vm.passes, String)),
         plot ? plots(plot, own.checked ? scale : undefined, others) : h("div", { class: "soft" }, "Nothing was sampled."));
     })));
