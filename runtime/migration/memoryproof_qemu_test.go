@@ -7,6 +7,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"os"
 	"path/filepath"
 	"regexp"
@@ -15,6 +16,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/mhmig/mhmig/lang/cartesian"
 	"github.com/mhmig/mhmig/runtime/migration"
 	"github.com/mhmig/mhmig/runtime/result"
 	"github.com/mhmig/mhmig/runtime/testbed"
@@ -79,6 +81,42 @@ func TestMemoryProofFindsChange(t *testing.T) {
 	}
 	if detail := failure.Detail(); !strings.Contains(detail, "+ 812340  00 00 00 00 00 50 4c 41 4e 54 45 44 21 00 00 00  .....PLANTED!...") {
 		t.Errorf("evidence: got %s", detail)
+	}
+}
+
+// The memory is compared over every transport, and with features that send it otherwise.
+func TestMemoryProofTransports(t *testing.T) {
+	t.Parallel()
+	cases := map[string]cartesian.Params{
+		"multifd": {"mig_multifd": "yes", "mig_multifd_compression": "zlib"},
+		"xbzrle":  {"capabilitys": "xbzrle"},
+		"offline": {"mig_offline": "yes"},
+	}
+	for _, name := range migration.Transports() {
+		cases["mig_protocol "+name] = cartesian.Params{"mig_protocol": name}
+	}
+	for name, changed := range cases {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			params := bedtest.Blank(t)
+			params["memory_proof"] = "yes"
+			maps.Copy(params, changed)
+			bed := prepared(t, params)
+			m := start(t, bed, plan(bed))
+			err := runBoth(t.Context(), m)
+			if result.StatusOf(err) == result.Skip {
+				t.Skipf("NOT TESTED: %v", err)
+			}
+			if err != nil {
+				t.Fatal(err)
+			}
+			if proof := m.Record().VMs[0].Proof; proof == nil || proof.Differ != 0 || proof.Pages < 15<<20/4096 {
+				t.Errorf("got %+v, want all pages to be compared", proof)
+			}
+			if current := bed.Current("vm1"); current == nil || current.Host != bed.Hosts()[1] || current.State() != "running" {
+				t.Errorf("the VM is in %v, want it to run on the second host", current)
+			}
+		})
 	}
 }
 
