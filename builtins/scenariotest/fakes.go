@@ -365,6 +365,13 @@ func vmRows() []*row {
 			return nil, c.fault(m, fake.When{}, "", fake.KillWorker(work))
 		}},
 		simple("memory_changed", "A byte of the memory that memwork verifies is changed.", fake.When{}, fake.ChangeMemory),
+		{api.Builtin{Name: "page_lost", Doc: "A migration loses a page of its guest's memory, although it completes: what memory_proof is there to find.", Params: moments(fake.When{}), Returns: none}, func(c *call) (starlark.Value, error) {
+			var m moment
+			if err := c.unpack(m.arguments()...); err != nil {
+				return nil, err
+			}
+			return nil, c.fault(m, fake.When{}, "destination", fake.LosePage)
+		}},
 		simple("write_lost", "A write to the disk that diskwork verifies is lost.", fake.When{}, fake.LoseWrite),
 		{api.Builtin{
 			Name: "clock_jumps", Doc: "Its guest's clock jumps.", Returns: none,

@@ -115,6 +115,8 @@ var faults = []struct {
 	{fault: `worker_dies()`, status: "FAIL", message: "the worker died"},
 	{fault: `worker_dies("cpuwork", time = 2)`, status: "FAIL", message: "cpuwork: the worker died"},
 	{fault: `memory_changed(percent = 80)`, status: "FAIL", message: "memwork: FAILED"},
+	{fault: `page_lost()`, params: `"memory_proof": "yes"`, status: "FAIL", message: "migration 1.*guest memory differs after the migration: 1 of 256 pages: 0x11000"},
+	{fault: `page_lost(at = "migrate", migration = 2)`, params: `"memory_proof": "yes"`, status: "FAIL", message: "migration 2.*guest memory differs"},
 	{fault: `write_lost()`, status: "FAIL", message: "diskwork: FAILED"},
 	{fault: `clock_jumps(30)`, status: "FAIL", message: "the clock is 30"},
 	{fault: `clock_stops(at = "check_work")`, status: "FAIL", message: "the clock is -"},

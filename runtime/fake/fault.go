@@ -177,6 +177,16 @@ func ChangeMemory(w *World, f *Fault) {
 	w.guest(f.VM).damage("memwork", "FAILED: 1 damaged pages, first found page 17 is not as it was written last")
 }
 
+// LosePage makes the migration of a fault of the destination lose a page of the guest's
+// memory, although it completes: what only a comparison of both ends finds.
+func LosePage(w *World, f *Fault) {
+	if q := w.target(f); q != nil {
+		q.mu.Lock()
+		q.lost = true
+		q.mu.Unlock()
+	}
+}
+
 // LoseWrite loses a write to the disk that diskwork verifies.
 func LoseWrite(w *World, f *Fault) {
 	w.guest(f.VM).damage("diskwork", "FAILED: 1 damaged pages, first found page 5 is not as it was written last")

@@ -37,6 +37,7 @@ type qemu struct {
 
 	mu     sync.Mutex // guards what follows
 	drives []*drive
+	lost   bool // a page of the guest's memory, by the migration that it is the destination of
 }
 
 var (
@@ -64,6 +65,7 @@ func (w *World) Launch(ctx context.Context, placement vm.Placement, c vm.Config,
 		Load: func() qmptest.Load { return q.g.load(c.MemoryBytes) }, Link: q.g.settings.Link,
 		Progress: func(percent int) { w.progress(c.Name, percent) }, Execute: q.execute,
 		Recorded: func() []qmptest.Moment { return w.nextRecorded(c.Name) }, Command: q.command,
+		RAM: q.ram, WriteFile: w.host(placement.Host.Name()).machine.Files.WriteFile,
 	}
 	q.process = qmptest.NewOn(w.network, script, launch.Incoming)
 	client, server := net.Pipe()
@@ -168,6 +170,32 @@ func (q *qemu) hasEnded() bool {
 	default:
 		return false
 	}
+}
+
+// The guest's RAM, as pmemsave saves it: only one page is not empty.
+const (
+	ramBytes = 1 << 20
+	usedPage = 17 << 12
+)
+
+// ram is the guest's RAM. What a migration has lost is lost for all later ones.
+func (q *qemu) ram() []byte {
+	q.w.mu.Lock()
+	launched := slices.Clone(q.w.qemus[q.config.Name])
+	q.w.mu.Unlock()
+	content := make([]byte, ramBytes)
+	copy(content[usedPage:], "what the guest has written")
+	for _, other := range launched {
+		other.mu.Lock()
+		if other.lost {
+			clear(content[usedPage : usedPage+4096])
+		}
+		other.mu.Unlock()
+		if other == q {
+			break
+		}
+	}
+	return content
 }
 
 // side is the role of the QEMU in a migration.

@@ -25,7 +25,7 @@ import (
 var provenParams = cartesian.Params{"memory_proof": "yes"}
 
 // ram is 1 MiB, with these bytes changed.
-func ram(changed ...int) []byte {
+func ram(changed ...int) func() []byte {
 	content := make([]byte, 1<<20)
 	for i := range content {
 		content[i] = byte(i >> 12)
@@ -33,7 +33,7 @@ func ram(changed ...int) []byte {
 	for _, at := range changed {
 		content[at] ^= 0x80
 	}
-	return content
+	return func() []byte { return content }
 }
 
 // The results of migrations whose memory is compared.
@@ -172,10 +172,10 @@ func TestMemoryProofEvidence(t *testing.T) {
 		if detail := failure.Detail(); !strings.Contains(detail, lines) || !strings.Contains(detail, "source host1 vm1") {
 			t.Errorf("evidence: got\n%s\nwant both contents and those of both sides", detail)
 		}
-		for side, want := range map[string][]byte{"source": source, "destination": destination} {
+		for side, want := range map[string]func() []byte{"source": source, "destination": destination} {
 			name := filepath.Join(bed.Results.Dir(), result.ArtifactsDir, "memory-proof", "migration-1-vm1-page-7000-"+side+".bin")
 			got, err := os.ReadFile(name)
-			if err != nil || string(got) != string(want[0x7000:0x8000]) {
+			if err != nil || string(got) != string(want()[0x7000:0x8000]) {
 				t.Errorf("%s: got %d bytes, %v, want the page", name, len(got), err)
 			}
 		}

@@ -24,7 +24,7 @@ var programs = map[string]Program{
 	"dd": dd, "dirname": pathPart(path.Dir), "echo": echo, "eject": nothing, "false": func(*Call) int { return 1 }, "fsync": nothing, "grep": grep,
 	"head": head, "id": id, "kill": kill, "killall": killByName, "ls": ls, "md5sum": checksum(func(b []byte) string { return fmt.Sprintf("%x", md5.Sum(b)) }), //nolint:gosec // as above
 	"mkdir": mkdir, "mount": nothing, "mv": mv, "pgrep": pgrep, "pidof": pgrep, "pkill": killByName, "printf": printf, "ps": ps, "rm": rm, "rmdir": rm, "seq": seq,
-	"sha256sum": checksum(func(b []byte) string { return fmt.Sprintf("%x", sha256.Sum256(b)) }), "sleep": sleep, "sort": sortLines, "stat": stat, "sync": nothing,
+	"sha256sum": checksum(func(b []byte) string { return fmt.Sprintf("%x", sha256.Sum256(b)) }), "sleep": sleep, "sort": sortLines, "split": splitFile, "stat": stat, "sync": nothing,
 	"tail": tail, "tee": tee, "test": test, "touch": touch, "tr": tr, "truncate": truncate, "umount": nothing, "wait": nothing, "wc": wc, "whoami": id,
 }
 
@@ -231,6 +231,35 @@ func checksum(sum func([]byte) string) Program {
 		}
 		return status
 	}
+}
+
+// splitFile is split with -b and -a: files PREFIXaa, PREFIXab, …
+func splitFile(c *Call) int {
+	flags, names := c.split("ba")
+	bytesEach, err := size(flags["b"])
+	digits := 2
+	if text := flags["a"]; err == nil && text != "" {
+		digits, err = strconv.Atoi(text)
+	}
+	if err != nil || bytesEach < 1 || digits < 1 || digits > 8 || len(names) != 2 {
+		return c.Fail("want -b SIZE, a file and a prefix")
+	}
+	data, err := c.Machine.Files.ReadFile(c.Path(names[0]))
+	if err != nil {
+		return c.Fail("%s: %s", names[0], reason(err))
+	}
+	n := 0
+	for piece := range slices.Chunk(data, int(bytesEach)) {
+		suffix := make([]byte, digits)
+		for i, rest := digits-1, n; i >= 0; i, rest = i-1, rest/26 {
+			suffix[i] = 'a' + byte(rest%26)
+		}
+		if err := c.Machine.Files.WriteFile(c.Path(names[1]+string(suffix)), piece); err != nil {
+			return c.Fail("%s: %s", names[1]+string(suffix), reason(err))
+		}
+		n++
+	}
+	return 0
 }
 
 func cmp(c *Call) int {

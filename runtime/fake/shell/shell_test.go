@@ -30,6 +30,7 @@ var scripts = map[string]string{
 	"here document":   "x=1\ncat <<END\na $x\nEND\ncat <<'END'\na $x\nEND",
 	"no such file":    `cat "$dir"/none 2>/dev/null; echo $?`,
 	"no such thing":   `nosuchcommand 2>/dev/null; echo $?`,
+	"split":           `cd "$dir"; printf abcdefg >f; split -b 3 -a 3 f b. && cat b.aac; sha256sum b.*`,
 	"checksums":       `cd "$dir"; printf abc >f; sha256sum f; md5sum <f`,
 	"dd":              `cd "$dir"; dd if=/dev/zero of=f bs=1k count=2 2>/dev/null; printf X | dd of=f bs=1 seek=5 conv=notrunc 2>/dev/null; wc -c <f; dd if=f bs=1 skip=5 count=1 2>/dev/null`,
 	"move and copy":   `cd "$dir"; mkdir -p a/b; echo x >a/b/c; mv a/b/c a/d; cp a/d a/e; cat a/d a/e; ls a; cmp a/d a/e && echo same`,

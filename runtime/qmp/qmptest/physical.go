@@ -14,7 +14,7 @@ const defaultRAM = 1 << 20
 // physical is the guest's memory.
 func (m *QEMU) physical() []byte {
 	if m.script.RAM != nil {
-		return m.script.RAM
+		return m.script.RAM()
 	}
 	return make([]byte, defaultRAM)
 }

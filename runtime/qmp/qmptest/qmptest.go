@@ -73,9 +73,9 @@ type Script struct {
 	// Postcopy makes the destination run before the source has completed.
 	Postcopy bool
 
-	// RAM is the guest's memory, from address 0, for pmemsave. It must not change while it
-	// is saved. Nil: 1 MiB of zeros.
-	RAM []byte
+	// RAM returns the guest's memory, from address 0, for pmemsave. It must not change while
+	// it is saved. Nil: 1 MiB of zeros.
+	RAM func() []byte
 	// WriteFile writes a file of pmemsave on the QEMU's host. Nil: [os.WriteFile].
 	WriteFile func(name string, content []byte) error
 
