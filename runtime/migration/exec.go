@@ -25,7 +25,7 @@ type execution struct {
 	wanted   string // mig_exec_program
 	chosen   map[Role]connector
 	port     int // on which the destination's program listens
-	programs programs
+	programs carriers
 }
 
 func newExec(o options) Transport {
@@ -234,7 +234,7 @@ func (t *execution) waitListening(ctx context.Context, destination Peer) error {
 	if r, err := started.report(ctx); err == nil && (r.ended || r.said != "") {
 		why += fmt.Sprintf(" (ended: %t, status %d): %s", r.ended, r.status, r.said)
 	}
-	return fmt.Errorf("the command that carries the migration on %s (exec: %s) %s", destination.HostName(), started.command, why)
+	return fmt.Errorf("%s %s", started, why)
 }
 
 func (t *execution) Send(ctx context.Context, source, destination Peer) error {

@@ -26,11 +26,11 @@ func (fileTransport) Launch(role Role) vm.Launch {
 }
 
 func (fileTransport) Listen(ctx context.Context, destination Peer) error {
-	return incoming(ctx, destination, "file:"+destination.Socket())
+	return incoming(ctx, destination, "file:"+destination.Spec().Migration)
 }
 
 func (fileTransport) Send(ctx context.Context, source, destination Peer) error {
-	return migrate(ctx, source, "file:"+destination.Socket())
+	return migrate(ctx, source, "file:"+destination.Spec().Migration)
 }
 
 // UseFileTransport makes m use a fileTransport.

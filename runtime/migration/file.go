@@ -10,12 +10,10 @@ import (
 	"fmt"
 	"io"
 	"strings"
-	"sync"
 
 	"al.essio.dev/pkg/shellescape"
 
 	"github.com/mhmig/mhmig/runtime/host"
-	"github.com/mhmig/mhmig/runtime/ledger"
 	"github.com/mhmig/mhmig/runtime/result"
 	"github.com/mhmig/mhmig/runtime/vm"
 )
@@ -25,21 +23,11 @@ import (
 // file: URIs accesses its file itself (8.2 or later); any other one by exec:cat.
 type file struct {
 	offset   int64 // mig_file_offset: where the guest begins in the file
-	programs programs
-
-	mu    sync.Mutex // guards what follows
-	made  map[Role]*madeFile
-	wrote *madeFile // the source's
+	programs carriers
+	made     madeFiles
 }
 
-// madeFile is a file on the host of an end.
-type madeFile struct {
-	machine Machine
-	path    string
-	done    func() error // completes its entry in the ledger
-}
-
-func newFile(o options) Transport { return &file{offset: o.fileOffset, made: map[Role]*madeFile{}} }
+func newFile(o options) Transport { return &file{offset: o.fileOffset} }
 
 func (*file) Traits() Traits { return Traits{LoadsAfterSource: true} }
 
@@ -65,28 +53,12 @@ func (t *file) uri(path string) string {
 	return "file:" + path
 }
 
-// make records a file that is about to be made for an end.
-func (t *file) make(end Role, peer Peer) (*madeFile, error) {
-	f := &madeFile{machine: peer.Machine(), path: peer.StateFile()}
-	var err error
-	if f.done, err = f.machine.Record(ledger.File, f.path); err != nil {
-		return nil, err
-	}
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	t.made[end] = f
-	if end == SourceRole {
-		t.wrote = f
-	}
-	return f, nil
-}
-
 func (t *file) Send(ctx context.Context, source, _ Peer) error {
 	byQEMU, err := t.byQEMU(ctx, source)
 	if err != nil {
 		return err
 	}
-	f, err := t.make(SourceRole, source)
+	f, err := t.made.record(SourceRole, source.Machine(), source.Spec().State)
 	if err != nil {
 		return err
 	}
@@ -114,12 +86,10 @@ func (t *file) Listen(ctx context.Context, destination Peer) error {
 	if err != nil {
 		return err
 	}
-	t.mu.Lock()
-	from := t.wrote
-	t.mu.Unlock()
+	from := t.made.at(SourceRole)
 	path := from.path
 	if from.machine.Name() != destination.HostName() {
-		to, err := t.make(DestinationRole, destination)
+		to, err := t.made.record(DestinationRole, destination.Machine(), destination.Spec().State)
 		if err != nil {
 			return err
 		}
@@ -196,17 +166,5 @@ func (t *file) Explain(ctx context.Context) ProgramFailure { return t.programs.e
 
 // Close removes the end's file.
 func (t *file) Close(ctx context.Context, end Role) error {
-	err := t.programs.closeEnd(ctx, end)
-	t.mu.Lock()
-	f := t.made[end]
-	delete(t.made, end)
-	t.mu.Unlock()
-	if f == nil {
-		return err
-	}
-	removed := f.machine.RemoveAll(ctx, f.path)
-	if removed == nil {
-		removed = f.done()
-	}
-	return errors.Join(err, removed)
+	return errors.Join(t.programs.closeEnd(ctx, end), t.made.remove(ctx, end))
 }

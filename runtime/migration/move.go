@@ -78,9 +78,6 @@ func (e endpoint) HostName() string      { return e.Host.Name() }
 func (e endpoint) Address() string       { return e.Host.MigrationAddress() }
 func (e endpoint) ListenAddress() string { return e.Host.ListenAddress() }
 func (e endpoint) Machine() Machine      { return e.Host }
-func (e endpoint) Socket() string        { return e.Spec().Migration }
-func (e endpoint) StateFile() string     { return e.Spec().State }
-func (e endpoint) ExecFile() string      { return e.Spec().Exec }
 
 func (e endpoint) Execute(ctx context.Context, command string, arguments, reply any) error {
 	return e.Monitor().Execute(ctx, command, arguments, reply)

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"time"
 
 	"github.com/mhmig/mhmig/runtime/host"
@@ -20,6 +21,7 @@ type Machine interface {
 	Run(ctx context.Context, c host.Command) (host.Output, error)
 	ReadFile(ctx context.Context, name string) ([]byte, error)
 	CopyTo(ctx context.Context, name string, w io.Writer) error
+	WriteFile(ctx context.Context, name string, data []byte, perm fs.FileMode) error
 	RemoveAll(ctx context.Context, name string) error
 	FreePort(ctx context.Context) (int, error)
 	Record(kind ledger.Kind, path string) (done func() error, err error)

@@ -4,6 +4,7 @@ package migration_test
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"crypto/sha256"
 	"errors"
@@ -19,7 +20,7 @@ import (
 	"testing"
 	"time"
 
-	"github.com/google/go-cmp/cmp"
+	diff "github.com/google/go-cmp/cmp"
 
 	"github.com/mhmig/mhmig/lang/cartesian"
 	"github.com/mhmig/mhmig/runtime/host"
@@ -41,6 +42,7 @@ type machine struct {
 	busy  bool     // no port of it is free
 	full  bool     // nothing can be written
 	wrong bool     // what is written is changed
+	says  string   // what mhmig's own program says
 }
 
 func (m *machine) Name() string { return m.name }
@@ -64,6 +66,10 @@ func (m *machine) Run(_ context.Context, c host.Command) (host.Output, error) {
 			text = text[:len(text)-1]
 		}
 		m.files[path] = string(text)
+	case strings.Contains(c.Script, " migfd "):
+		m.files["/run/"+m.name+"/vm1.exec"], answer = m.says, m.says
+	case len(c.Args) > 0 && c.Args[0] == "uname":
+		answer = strings.Join(m.has, " ")
 	case strings.Contains(c.Script, "command -v socat"):
 		answer = strings.Join(m.has, "\n")
 	case strings.Contains(c.Script, "used=") && !m.busy:
@@ -90,6 +96,11 @@ func (m *machine) CopyTo(ctx context.Context, name string, w io.Writer) error {
 		_, err = io.Copy(w, bytes.NewReader(text))
 	}
 	return err
+}
+
+func (m *machine) WriteFile(_ context.Context, name string, data []byte, _ fs.FileMode) error {
+	m.files[name] = string(data)
+	return nil
 }
 
 func (m *machine) RemoveAll(_ context.Context, name string) error {
@@ -222,8 +233,8 @@ func TestExec(t *testing.T) {
 					want = append(want, "host1 migrate "+uriOf("host1", command))
 				}
 			}
-			if diff := cmp.Diff(want, asked); diff != "" {
-				t.Errorf("asked (- want, + got):\n%s", diff)
+			if d := diff.Diff(want, asked); d != "" {
+				t.Errorf("asked (- want, + got):\n%s", d)
 			}
 		})
 	}
@@ -360,8 +371,8 @@ func TestFile(t *testing.T) {
 			if tt.err == "" && err != nil || tt.err != "" && (err == nil || !strings.Contains(err.Error(), tt.err) || result.StatusOf(err) != tt.status) {
 				t.Errorf("got %v: %v\nwant %v: %q", result.StatusOf(err), err, tt.status, tt.err)
 			}
-			if diff := cmp.Diff(tt.want, asked); diff != "" {
-				t.Errorf("asked (- want, + got):\n%s", diff)
+			if d := diff.Diff(tt.want, asked); d != "" {
+				t.Errorf("asked (- want, + got):\n%s", d)
 			}
 			if err == nil && destination.machine.files["/run/host2/vm1.state"] != "the guest" {
 				t.Errorf("the destination has %q", destination.machine.files)
@@ -371,6 +382,62 @@ func TestFile(t *testing.T) {
 			}
 			for _, m := range []*machine{source.machine, destination.machine} {
 				if len(m.made) > 0 || len(tt.want) > 0 && m.files["/run/"+m.name+"/vm1.state"] != "" {
+					t.Errorf("%s: left: %v, %v", m.name, m.files, m.made)
+				}
+			}
+		})
+	}
+}
+
+// What fd does with the program's answers.
+func TestFD(t *testing.T) {
+	t.Parallel()
+	const listens = "the command that carries the migration on host2 (fd: /run/host2/vm1.prog migfd listen --address 0.0.0.0 --ports 0-0 --monitor /run/host2/vm1.spare >&2) "
+	const connects = "the command that carries the migration on host1 (fd: /run/host1/vm1.prog migfd connect --address 192.0.2.2 --port 4711 --monitor /run/host1/vm1.spare >&2) "
+	for _, tt := range []struct {
+		name, says1, says2, system string
+		err                        string
+		status                     result.Status
+		refused                    bool // by QEMU
+	}{
+		{name: "success", says1: "status 0\n", says2: "port 4711\n"},
+		{name: "another architecture", system: "Linux aarch64", status: result.Skip, err: "mig_protocol = fd: host2 is Linux aarch64, and mhmig's program that passes descriptors is for Linux x86_64"},
+		{name: "it cannot listen", says2: "migfd: listen tcp :4711: bind: address already in use\nstatus 1\n", status: result.Error, err: listens + "ended with status 1: migfd: listen tcp :4711: bind: address already in use"},
+		{name: "it cannot run", says2: "sh: 1: /run/host2/vm1.prog: Permission denied\nstatus 126\n", status: result.Error, err: listens + "ended with status 126: sh: 1: /run/host2/vm1.prog: Permission denied"},
+		{name: "it says nothing", says2: "", status: result.Error, err: listens + `does not listen: it said "\n"`},
+		{name: "QEMU refuses", says1: `getfd {"error": {"class": "GenericError", "desc": "no"}}` + "\nstatus 3\n", says2: "port 4711\n", status: result.Error, err: "getfd: no", refused: true},
+		{name: "nobody listens", says1: "migfd: connection refused\nstatus 1\n", says2: "port 4711\n", status: result.Error, err: connects + "ended with status 1: migfd: connection refused"},
+		{name: "the listening one was killed", says1: "migfd: connection refused\nstatus 1\n", says2: "port 4711\nKilled\nstatus 137\n", status: result.Error, err: listens + "was ended by signal 9: port 4711; Killed"},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			t.Parallel()
+			transport, err := migration.NewTransport("fd", nil)
+			if err != nil {
+				t.Fatal(err)
+			}
+			var asked []string
+			source, destination := ends(&asked)
+			source.machine.says, destination.machine.says = tt.says1, tt.says2
+			source.machine.has, destination.machine.has = []string{"Linux", "x86_64"}, []string{cmp.Or(tt.system, "Linux x86_64")}
+			on := transport.(migration.OnHosts)
+			err = transport.(migration.Checker).Check(t.Context(), source.machine, destination.machine)
+			if err == nil {
+				err = transport.Listen(t.Context(), destination)
+			}
+			if err == nil {
+				err = transport.Send(t.Context(), source, destination)
+			}
+			if tt.err == "" && err != nil || tt.err != "" && (err == nil || err.Error() != tt.err || result.StatusOf(err) != tt.status) {
+				t.Errorf("got %v: %v\nwant %v: %s", result.StatusOf(err), err, tt.status, tt.err)
+			}
+			if _, refused := errors.AsType[*qmp.Error](err); refused != tt.refused {
+				t.Errorf("got %T", err)
+			}
+			if err := errors.Join(on.Close(t.Context(), migration.SourceRole), on.Close(t.Context(), migration.DestinationRole)); err != nil {
+				t.Error(err)
+			}
+			for _, m := range []*machine{source.machine, destination.machine} {
+				if len(m.made) > 0 || len(m.files) > 0 {
 					t.Errorf("%s: left: %v, %v", m.name, m.files, m.made)
 				}
 			}
@@ -402,7 +469,7 @@ func marked(t *testing.T, bed *bedtest.Bed) (pids []int) {
 func stateFiles(t *testing.T, bed *bedtest.Bed) (found []string) {
 	t.Helper()
 	for _, h := range bed.Hosts() {
-		for _, kind := range []string{"state", "exec"} {
+		for _, kind := range []string{"state", "exec", "prog"} {
 			files, err := filepath.Glob(filepath.Join(h.RunDir(), "*."+kind))
 			if err != nil {
 				t.Fatal(err)
@@ -460,7 +527,7 @@ func TestOnHosts(t *testing.T) {
 // With QEMU itself.
 func TestOnHostsQEMU(t *testing.T) {
 	t.Parallel()
-	for _, protocol := range []string{"exec", "file"} {
+	for _, protocol := range []string{"exec", "fd", "file"} {
 		t.Run(protocol, func(t *testing.T) {
 			t.Parallel()
 			moveAround(t, bedtest.Blank(t), protocol)
@@ -471,7 +538,7 @@ func TestOnHostsQEMU(t *testing.T) {
 // TCP over IPv6, with QEMU itself.
 func TestIPv6QEMU(t *testing.T) {
 	t.Parallel()
-	for _, protocol := range []string{"tcp", "exec"} {
+	for _, protocol := range []string{"tcp", "exec", "fd"} {
 		t.Run(protocol, func(t *testing.T) {
 			t.Parallel()
 			params := bedtest.Blank(t)
@@ -544,6 +611,28 @@ func TestExecKilledQEMU(t *testing.T) {
 			wantNothingOf(t, bed)
 		})
 	}
+}
+
+// The program of fd that waits for the source is killed: nothing has begun yet, and the
+// error names it.
+func TestFDKilledQEMU(t *testing.T) {
+	t.Parallel()
+	params := bedtest.Blank(t)
+	params["mig_protocol"] = "fd"
+	bed := prepared(t, params)
+	p := plan(bed)
+	p.BeforeMigration = func(_ context.Context, s *migration.Side) error {
+		if s.IsSource() {
+			return nil
+		}
+		return syscall.Kill(programOf(t, bed, "host2"), syscall.SIGKILL)
+	}
+	err := runBoth(t.Context(), start(t, bed, p))
+	const want = "migration 1, source host1, migrate: the command that carries the migration on host2 (fd: "
+	if err == nil || !strings.HasPrefix(err.Error(), want) || !strings.Contains(err.Error(), "was ended by signal 9") {
+		t.Errorf("got %v, want %s", err, want)
+	}
+	wantNothingOf(t, bed)
 }
 
 // A program that hangs does not keep a migration from being cancelled: without the end of

@@ -60,17 +60,15 @@ type Peer interface {
 	ListenAddress() string
 	// Machine is the host.
 	Machine() Machine
-	// Socket, StateFile and ExecFile are paths on the host that nobody else uses, for a
-	// socket of this QEMU, for the guest's state, and for what the command of an exec: URI
-	// says. The files are removed with the instance.
-	Socket() string
-	StateFile() string
-	ExecFile() string
+	// Spec has the paths on the host of this QEMU's files, which nobody else uses. They are
+	// removed with the instance.
+	Spec() vm.Spec
 }
 
 // transports are the values of mig_protocol.
 var transports = map[string]func(options) Transport{
 	"exec": newExec,
+	"fd":   newFD,
 	"file": newFile,
 	"tcp":  newTCP,
 	"unix": newUnix,

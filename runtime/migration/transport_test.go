@@ -21,6 +21,7 @@ import (
 	"github.com/mhmig/mhmig/runtime/result"
 	"github.com/mhmig/mhmig/runtime/testbed"
 	"github.com/mhmig/mhmig/runtime/testbed/bedtest"
+	"github.com/mhmig/mhmig/runtime/vm"
 )
 
 // peer is an end of a move whose QEMU answers with answer.
@@ -38,9 +39,11 @@ func (p peer) String() string                                 { return "vm1@" + 
 func (p peer) HostName() string                               { return p.name }
 func (p peer) Log() *slog.Logger                              { return slog.New(slog.DiscardHandler) }
 func (p peer) Machine() migration.Machine                     { return p.machine }
-func (p peer) Socket() string                                 { return "/run/" + p.name + "/vm1.mig" }
-func (p peer) StateFile() string                              { return "/run/" + p.name + "/vm1.state" }
-func (p peer) ExecFile() string                               { return "/run/" + p.name + "/vm1.exec" }
+
+func (p peer) Spec() vm.Spec {
+	files := "/run/" + p.name + "/vm1."
+	return vm.Spec{SpareQMP: files + "spare", Migration: files + "mig", State: files + "state", Exec: files + "exec", Program: files + "prog"}
+}
 
 func (p peer) Address() string {
 	number := strings.TrimPrefix(p.name, "host")

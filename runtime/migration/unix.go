@@ -19,9 +19,9 @@ func (unix) Traits() Traits { return Traits{ReturnPath: true, OneMachine: true} 
 func (unix) Launch(Role) vm.Launch { return vm.Launch{} }
 
 func (unix) Listen(ctx context.Context, destination Peer) error {
-	return incoming(ctx, destination, "unix:"+destination.Socket())
+	return incoming(ctx, destination, "unix:"+destination.Spec().Migration)
 }
 
 func (unix) Send(ctx context.Context, source, destination Peer) error {
-	return migrate(ctx, source, "unix:"+destination.Socket())
+	return migrate(ctx, source, "unix:"+destination.Spec().Migration)
 }

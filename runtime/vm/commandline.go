@@ -19,7 +19,8 @@ type Spec struct {
 	Clock     string    // socket of the port for the guest's clock stamps, or ""
 	Migration string    // socket on which it can listen for a migration
 	State     string    // file for the guest's state, where a migration goes through a file
-	Exec      string    // file for what the command of a migration's exec: URI says
+	Exec      string    // file for what the program says that connects a migration
+	Program   string    // file for such a program of mhmig's own
 	Files     []File    // files that must exist before QEMU starts
 	Taps      []Tap     // tap devices that must exist before QEMU starts
 	Forwards  []Forward // guest ports that can be reached on the host's loopback
@@ -123,7 +124,7 @@ func (l *Layout) monitors() (err error) {
 		return err
 	}
 	l.spec.Migration = l.Placement.file(l.vm, "mig")
-	l.spec.State, l.spec.Exec = l.Placement.file(l.vm, "state"), l.Placement.file(l.vm, "exec")
+	l.spec.State, l.spec.Exec, l.spec.Program = l.Placement.file(l.vm, "state"), l.Placement.file(l.vm, "exec"), l.Placement.file(l.vm, "prog")
 	return checkSocket(l.spec.Migration)
 }
 

@@ -11,8 +11,9 @@
 //	crashkernel  loads the kernel to boot after a panic, see package crashkernel
 //	clockwork    says all the time that the guest runs, see package clockwork
 //
-// It is not meant to run anywhere else: guestd serves a root shell to whoever
-// knows a password that is in this source.
+// It is not meant to run anywhere else, as guestd serves a root shell to whoever knows a
+// password that is in this source; with one exception: a host of a migration by fd: URIs
+// runs it with migfd as its first argument, see package migfd.
 package guestd
 
 import (
@@ -24,6 +25,7 @@ import (
 	"github.com/mhmig/mhmig/runtime/jeos/cdrom"
 	"github.com/mhmig/mhmig/runtime/jeos/clockwork"
 	"github.com/mhmig/mhmig/runtime/jeos/crashkernel"
+	"github.com/mhmig/mhmig/runtime/jeos/migfd"
 	"github.com/mhmig/mhmig/runtime/jeos/workload"
 )
 
@@ -40,6 +42,8 @@ func Commands() []string {
 func Main() int {
 	name := filepath.Base(os.Args[0])
 	switch {
+	case len(os.Args) > 1 && os.Args[1] == migfd.Name:
+		return migfd.Main(os.Args[2:], os.Stdout, os.Stderr)
 	case name == clockwork.Name:
 		return clockwork.Main(os.Stderr)
 	case name == cdrom.Name:

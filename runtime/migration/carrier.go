@@ -4,6 +4,7 @@ package migration
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"strconv"
 	"strings"
@@ -22,47 +23,65 @@ import (
 // its mark: after a cancellation that does not end, and at the end of the move. It ends
 // by itself when its QEMU is gone, unless it waits for a connection.
 
-// programs are the programs of a move that QEMU has started, one at each end.
-type programs struct {
+// carriers are the programs of a move that connect the QEMUs, one at each end.
+type carriers struct {
 	mu   sync.Mutex // guards ends; each end's own fields belong to that side
-	ends map[Role]*program
+	ends map[Role]*carrier
 }
 
-// program is one of them.
-type program struct {
+// carrier is one of them.
+type carrier struct {
 	machine Machine
+	kind    string // exec or fd: how QEMU is connected by it
 	command string // for messages
 	mark    string
 	said    string // the file with its messages, whose last line is its exit status
 }
 
-// uri returns the exec: URI by which the QEMU of an end runs a command. Nothing has been
-// started yet.
-func (p *programs) uri(end Role, peer Peer, command string) (string, error) {
+// add adds the program of an end, which is not started yet.
+func (p *carriers) add(end Role, peer Peer, kind, command string) (*carrier, error) {
 	mark, err := peer.Machine().NewMark()
 	if err != nil {
-		return "", err
+		return nil, err
 	}
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if p.ends == nil {
-		p.ends = map[Role]*program{}
+		p.ends = map[Role]*carrier{}
 	}
-	started := &program{machine: peer.Machine(), command: command, mark: mark, said: peer.ExecFile()}
-	p.ends[end] = started
-	// Not exec: the shell stays, for the exit status. It has no mark, which its child has.
-	return fmt.Sprintf(`exec:export %s=%s; { %s; echo "status $?" >&2; } 2>%s`,
-		host.MarkVariable, shellescape.Quote(mark), command, shellescape.Quote(started.said)), nil
+	added := &carrier{machine: peer.Machine(), kind: kind, command: command, mark: mark, said: peer.Spec().Exec}
+	p.ends[end] = added
+	return added, nil
 }
 
-func (p *programs) at(end Role) *program {
+// script is the shell's command that runs the program. The shell stays, for the exit
+// status. It has no mark, which its child has.
+func (p *carrier) script() string {
+	return fmt.Sprintf(`export %s=%s; { %s; echo "status $?" >&2; } 2>%s`, host.MarkVariable, shellescape.Quote(p.mark), p.command, shellescape.Quote(p.said))
+}
+
+// uri returns the exec: URI by which the QEMU of an end runs a command.
+func (p *carriers) uri(end Role, peer Peer, command string) (string, error) {
+	added, err := p.add(end, peer, "exec", command)
+	if err != nil {
+		return "", err
+	}
+	return "exec:" + added.script(), nil
+}
+
+// String is the program in messages.
+func (p *carrier) String() string {
+	return fmt.Sprintf("the command that carries the migration on %s (%s: %s)", p.machine.Name(), p.kind, p.command)
+}
+
+func (p *carriers) at(end Role) *carrier {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	return p.ends[end]
 }
 
 // end ends the program of an end, if one was started and still runs.
-func (p *programs) end(ctx context.Context, end Role) error {
+func (p *carriers) end(ctx context.Context, end Role) error {
 	started := p.at(end)
 	if started == nil {
 		return nil
@@ -71,7 +90,7 @@ func (p *programs) end(ctx context.Context, end Role) error {
 }
 
 // closeEnd is end, and removes what the program has said.
-func (p *programs) closeEnd(ctx context.Context, end Role) error {
+func (p *carriers) closeEnd(ctx context.Context, end Role) error {
 	started := p.at(end)
 	if started == nil {
 		return nil
@@ -93,14 +112,17 @@ type report struct {
 const maxSaid = 500
 
 // report reads what a program has said.
-func (p *program) report(ctx context.Context) (report, error) {
+func (p *carrier) report(ctx context.Context) (report, error) {
 	text, err := p.machine.ReadFile(ctx, p.said)
 	if err != nil {
 		return report{}, err
 	}
-	var r report
+	return parseReport(string(text)), nil
+}
+
+func parseReport(text string) (r report) {
 	var lines []string
-	for line := range strings.Lines(string(text)) {
+	for line := range strings.Lines(text) {
 		line = strings.TrimSpace(line)
 		if number, isStatus := strings.CutPrefix(line, "status "); isStatus {
 			if status, err := strconv.Atoi(number); err == nil {
@@ -108,13 +130,15 @@ func (p *program) report(ctx context.Context) (report, error) {
 				continue
 			}
 		}
-		lines = append(lines, line)
+		if line != "" {
+			lines = append(lines, line)
+		}
 	}
 	r.said = strings.Join(lines, "; ")
 	if len(r.said) > maxSaid {
 		r.said = r.said[len(r.said)-maxSaid:]
 	}
-	return r, nil
+	return r
 }
 
 // The exit status of a command that a signal has ended.
@@ -124,7 +148,7 @@ const (
 )
 
 // describe says how the program has ended.
-func (p *program) describe(r report) string {
+func (p *carrier) describe(r report) string {
 	how := fmt.Sprintf("ended with status %d", r.status)
 	if r.status > statusSignal {
 		how = fmt.Sprintf("was ended by signal %d", r.status-statusSignal)
@@ -132,13 +156,13 @@ func (p *program) describe(r report) string {
 	if r.said != "" {
 		how += ": " + r.said
 	}
-	return fmt.Sprintf("the command that carries the migration on %s (exec: %s) %s", p.machine.Name(), p.command, how)
+	return fmt.Sprintf("%s %s", p, how)
 }
 
 // explain says which end's program has failed: one that a signal has ended, else one that
 // has ended with an error. A program that could not write to its QEMU any more, or that
 // has lost its peer because of the other one's end, has not failed first.
-func (p *programs) explain(ctx context.Context) ProgramFailure {
+func (p *carriers) explain(ctx context.Context) ProgramFailure {
 	var failure ProgramFailure
 	for _, end := range []Role{DestinationRole, SourceRole} {
 		started := p.at(end)
@@ -166,7 +190,7 @@ const (
 
 // wait waits for the end of an end's program, and returns an error if it was not
 // successful, or does not end within flushTimeout.
-func (p *programs) wait(ctx context.Context, end Role) error {
+func (p *carriers) wait(ctx context.Context, end Role) error {
 	started := p.at(end)
 	ctx, cancel := context.WithTimeoutCause(ctx, flushTimeout, fmt.Errorf("not within %v of the source's end", flushTimeout))
 	defer cancel()
@@ -174,14 +198,14 @@ func (p *programs) wait(ctx context.Context, end Role) error {
 		r, err := started.report(ctx)
 		switch {
 		case err != nil:
-			return fmt.Errorf("the command that carries the migration on %s (exec: %s) is to end: %w", started.machine.Name(), started.command, err)
+			return fmt.Errorf("%s is to end: %w", started, err)
 		case r.ended && r.status != 0:
-			return fmt.Errorf("%s", started.describe(r))
+			return errors.New(started.describe(r))
 		case r.ended:
 			return nil
 		}
 		if err := sleep(ctx, pollInterval); err != nil {
-			return fmt.Errorf("the command that carries the migration on %s (exec: %s) does not end: %w", started.machine.Name(), started.command, err)
+			return fmt.Errorf("%s does not end: %w", started, err)
 		}
 	}
 }
