@@ -517,6 +517,18 @@ var params = []Param{
 		Doc: "Send the memory without a copy in the source's kernel: the capability zero-copy-send, together with mig_multifd. A kernel that has to copy, as on loopback, or may not lock enough memory, is a SKIP.",
 	},
 	{
+		Name: "mig_tls", Kind: Choice, Default: "none", Choices: []string{"none", "x509", "psk"}, Object: Variant, Reader: "runtime/migration",
+		Doc: "Encrypt the migration with TLS, by certificates or a pre-shared key, which are made for each migration. Both ends verify each other.",
+	},
+	{
+		Name: "mig_tls_hostname", Kind: Word, Object: Variant, Reader: "runtime/migration",
+		Doc: "The name that the source expects in the destination's certificate (tls-hostname), with mig_tls = x509; without it the address to which it connects. Another name fails the migration.",
+	},
+	{
+		Name: "mig_tls_certificate_name", Kind: Word, Object: Variant, Reader: "runtime/migration",
+		Doc: "The name in the destination's certificate, a host name or an IP address, with mig_tls = x509; without it the destination's address.",
+	},
+	{
 		Name: "mig_validate_uuid", Kind: Bool, Default: "no", Object: Variant, Reader: "runtime/migration",
 		Doc: "Make the destination refuse a guest whose UUID is another: the capability validate-uuid. VMs without the param uuid are a FAIL.",
 	},

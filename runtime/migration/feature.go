@@ -46,6 +46,7 @@ var features = []func(options, Traits) Feature{
 	newZeroCopy,
 	newValidateUUID,
 	newArrivesStopped,
+	newTLS,
 	newSettings,
 }
 

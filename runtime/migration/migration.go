@@ -143,6 +143,9 @@ func New(bed *testbed.Bed, number int, plan Plan) (*Migration, error) {
 	if opts.postcopy && !m.traits.ReturnPath {
 		return nil, fmt.Errorf("post-copy needs a return path, which mig_protocol = %s has not", opts.protocol)
 	}
+	if opts.tls.kind != "" && m.traits.LoadsAfterSource {
+		return nil, fmt.Errorf("TLS needs a connection between both ends, which mig_protocol = %s has not", opts.protocol)
+	}
 	for _, name := range plan.VMs {
 		if _, twice := m.moves[name]; twice {
 			return nil, fmt.Errorf("%s is named twice", name)

@@ -15,12 +15,13 @@ import (
 	"github.com/mhmig/mhmig/runtime/testbed"
 )
 
-// Machine is the host of an end of a move, as transports use it: see [testbed.Host].
+// Machine is the host of an end of a move, as transports and features use it: see [testbed.Host].
 type Machine interface {
 	Name() string
 	Run(ctx context.Context, c host.Command) (host.Output, error)
 	ReadFile(ctx context.Context, name string) ([]byte, error)
 	CopyTo(ctx context.Context, name string, w io.Writer) error
+	MkdirAll(ctx context.Context, name string, perm fs.FileMode) error
 	WriteFile(ctx context.Context, name string, data []byte, perm fs.FileMode) error
 	RemoveAll(ctx context.Context, name string) error
 	FreePort(ctx context.Context) (int, error)

@@ -98,6 +98,8 @@ func (m *machine) CopyTo(ctx context.Context, name string, w io.Writer) error {
 	return err
 }
 
+func (m *machine) MkdirAll(context.Context, string, fs.FileMode) error { return nil }
+
 func (m *machine) WriteFile(_ context.Context, name string, data []byte, _ fs.FileMode) error {
 	m.files[name] = string(data)
 	return nil

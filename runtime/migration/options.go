@@ -32,10 +32,11 @@ type options struct {
 	memoryProof   bool          // memory_proof
 	login         bool          // not not_login_after_mig
 	multifd       multifdOptions
-	xbzrle        bool        // mig_xbzrle; as those below, also on if it is one of capabilitys
-	autoConverge  bool        // mig_auto_converge
-	zeroCopy      bool        // mig_zero_copy
-	validateUUID  bool        // mig_validate_uuid
+	xbzrle        bool // mig_xbzrle; as those below, also on if it is one of capabilitys
+	autoConverge  bool // mig_auto_converge
+	zeroCopy      bool // mig_zero_copy
+	validateUUID  bool // mig_validate_uuid
+	tls           tlsOptions
 	capabilities  []string    // capabilitys, without those that capabilitys_state disables
 	parameters    []parameter // parameters and parameters_value
 }
@@ -54,6 +55,7 @@ func parseOptions(p cartesian.Params) (options, error) {
 	o.multifd = parseMultifd(v, &o)
 	o.xbzrle, o.autoConverge = o.uses(v, "mig_xbzrle", xbzrleCapability), o.uses(v, "mig_auto_converge", autoConvergeCapability)
 	o.zeroCopy, o.validateUUID = o.uses(v, "mig_zero_copy", zeroCopyCapability), o.uses(v, "mig_validate_uuid", validateUUIDCapability)
+	o.tls = parseTLS(v)
 	if size := v.Size("mig_xbzrle_cache"); size > 0 {
 		o.addParameter(v, "mig_xbzrle_cache", parameter{name: "xbzrle-cache-size", value: strconv.FormatInt(size, 10)})
 	}

@@ -68,7 +68,7 @@ type Script struct {
 	// this QEMU does not have.
 	Without []string
 	// Unused are capabilities that it accepts and reports as on, but does not use; Dropped
-	// those that it accepts, and that stay off.
+	// those that it accepts, and that stay off, and parameters that keep their value.
 	Unused, Dropped []string
 	// Postcopy makes the destination run before the source has completed.
 	Postcopy bool
@@ -212,6 +212,7 @@ type QEMU struct {
 	monitors     map[*monitor]bool
 	parameters   map[string]any
 	capabilities map[string]bool // that are on
+	objects      map[string]bool // by id
 	resume       chan struct{}   // closed by migrate-continue; set while the source is held
 	postcopy     bool            // migrate-start-postcopy
 	status       string          // of the migration
@@ -237,8 +238,8 @@ func New(script Script, incoming bool) *QEMU { return NewOn(system{}, script, in
 // NewOn is New over another network.
 func NewOn(network Network, script Script, incoming bool) *QEMU {
 	m := &QEMU{
-		script: script, network: network, quit: make(chan struct{}), closed: make(chan struct{}), state: "prelaunch", capabilities: map[string]bool{}, monitors: map[*monitor]bool{},
-		parameters: map[string]any{"max-bandwidth": 128 << 20, "downtime-limit": 300, "xbzrle-cache-size": 64 << 20, "cpu-throttle-tailslow": false, "multifd-compression": "none", "multifd-channels": 2},
+		script: script, network: network, quit: make(chan struct{}), closed: make(chan struct{}), state: "prelaunch", capabilities: map[string]bool{}, objects: map[string]bool{}, monitors: map[*monitor]bool{},
+		parameters: map[string]any{"max-bandwidth": 128 << 20, "downtime-limit": 300, "xbzrle-cache-size": 64 << 20, "cpu-throttle-tailslow": false, "multifd-compression": "none", "multifd-channels": 2, "tls-creds": "", "tls-hostname": ""},
 	}
 	if script.Load != nil {
 		maps.Copy(m.parameters, modelParameters)
@@ -496,12 +497,9 @@ func (m *QEMU) execute(command string, arguments json.RawMessage) (any, *refusal
 		defer m.mu.Unlock()
 		return maps.Clone(m.parameters), nil
 	case "migrate-set-parameters":
-		m.mu.Lock()
-		defer m.mu.Unlock()
-		if err := json.Unmarshal(arguments, &m.parameters); err != nil {
-			return nil, &refusal{"GenericError", err.Error()}
-		}
-		return map[string]any{}, nil
+		return m.setParameters(arguments)
+	case "object-add", "object-del":
+		return m.changeObjects(command, arguments)
 	case "query-migrate":
 		return m.queryMigrate(), nil
 	case "migrate-incoming":
@@ -519,6 +517,40 @@ func (m *QEMU) execute(command string, arguments json.RawMessage) (any, *refusal
 		return map[string]any{}, nil
 	}
 	return nil, &refusal{"CommandNotFound", fmt.Sprintf("The command %s has not been found", command)}
+}
+
+func (m *QEMU) setParameters(arguments json.RawMessage) (any, *refusal) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	var given map[string]any
+	if err := json.Unmarshal(arguments, &given); err != nil {
+		return nil, &refusal{"GenericError", err.Error()}
+	}
+	for name, value := range given {
+		if !slices.Contains(m.script.Dropped, name) {
+			m.parameters[name] = value
+		}
+	}
+	return map[string]any{}, nil
+}
+
+// changeObjects makes or removes an object of QEMU's object model.
+func (m *QEMU) changeObjects(command string, arguments json.RawMessage) (any, *refusal) {
+	var object struct{ ID string }
+	if err := json.Unmarshal(arguments, &object); err != nil {
+		return nil, &refusal{"GenericError", err.Error()}
+	}
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	switch adds := command == "object-add"; {
+	case adds && m.objects[object.ID]:
+		return nil, &refusal{"GenericError", "attempt to add duplicate property '" + object.ID + "' to object (type 'container')"}
+	case !adds && !m.objects[object.ID]:
+		return nil, &refusal{"GenericError", "object '" + object.ID + "' not found"}
+	default:
+		m.objects[object.ID] = adds
+	}
+	return map[string]any{}, nil
 }
 
 // refusalOf is the reply of an error of Script.Execute.
