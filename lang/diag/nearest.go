@@ -2,36 +2,41 @@
 
 package diag
 
-import "strings"
+import (
+	"strings"
+	"unicode/utf8"
+)
 
 // Nearest returns the candidate that is most similar to word, for a hint, or "" when none is similar. Case is
 // ignored. Of equally similar candidates it returns the first.
 func Nearest(word string, candidates []string) string {
 	// A third of the letters may be wrong, at least one: two transposed ones count as one.
-	limit := max(1, len([]rune(word))/3)
+	letters := []rune(strings.ToLower(word))
+	limit := max(1, len(letters)/3)
 	best, bestDistance := "", limit+1
 	for _, c := range candidates {
 		if c == word || c == "" {
 			continue
 		}
-		if d := distance(strings.ToLower(word), strings.ToLower(c), bestDistance); d < bestDistance {
+		// Most candidates are of another length, which is cheap to see: editors ask for all params of a config.
+		if n := utf8.RuneCountInString(c); n-len(letters) >= bestDistance || len(letters)-n >= bestDistance {
+			continue
+		}
+		if d := distance(letters, []rune(strings.ToLower(c)), bestDistance); d < bestDistance {
 			best, bestDistance = c, d
 		}
 	}
 	// A distance of the word's length means nothing in common.
-	if bestDistance >= len([]rune(word)) {
+	if bestDistance >= len(letters) {
 		return ""
 	}
 	return best
 }
 
-// distance is the Damerau-Levenshtein distance of a and b. It may stop at limit.
-func distance(a, b string, limit int) int {
-	x, y := []rune(a), []rune(b)
-	if len(x)-len(y) >= limit || len(y)-len(x) >= limit {
-		return limit
-	}
-	before, last, row := make([]int, len(y)+1), make([]int, len(y)+1), make([]int, len(y)+1)
+// distance is the Damerau-Levenshtein distance of x and y. It may stop at limit.
+func distance(x, y []rune, limit int) int {
+	rows := make([]int, 3*(len(y)+1))
+	before, last, row := rows[:len(y)+1], rows[len(y)+1:2*(len(y)+1)], rows[2*(len(y)+1):]
 	for j := range last {
 		last[j] = j
 	}
