@@ -214,6 +214,28 @@ func TestWarmStart(t *testing.T) {
 	})
 }
 
+// A guest that measured its clock wrongly when it booted is booted once more, not again
+// and again.
+func TestSavedWithWrongClock(t *testing.T) {
+	t.Parallel()
+	for fast, want := range map[int]string{1: "guest starts warm", 2: "guest starts cold"} {
+		t.Run(want, func(t *testing.T) {
+			t.Parallel()
+			synctest.Test(t, func(t *testing.T) {
+				bed, _ := warmBed(t, nil)
+				bed.QEMUs.Guest("vm1", &bedtest.Guest{FastBoots: fast})
+				if err := runOnce(t, bed, "vm1"); err != nil {
+					t.Fatal(err)
+				}
+				log := logOf(t, bed)
+				if strings.Count(log, "booting the guest once, to save") != 2 || strings.Count(log, "booting once more") != 1 || !strings.Contains(log, want) {
+					t.Errorf("want two boots to save the state, and %s; the log:\n%s", want, log)
+				}
+			})
+		})
+	}
+}
+
 // Why a guest cannot start warm.
 func TestColdStart(t *testing.T) {
 	t.Parallel()

@@ -214,7 +214,12 @@ func (b *Bed) findOrSave(ctx context.Context, name string, h *Host, hostConfig v
 	if b.shared.saveFailed(key) {
 		return saved, cold("saving its state has failed before in this run")
 	}
-	if err := b.save(ctx, name, h, hostConfig, shape, launch, identity, log); err != nil {
+	err = b.save(ctx, name, h, hostConfig, shape, launch, identity, log)
+	if _, wrong := errors.AsType[*clockRateError](err); wrong { // a busy host: the next boot's clock is most likely right
+		log.Info("the guest's state is not saved: booting once more", "reason", err)
+		err = b.save(ctx, name, h, hostConfig, shape, launch, identity, log)
+	}
+	if err != nil {
 		b.shared.noteSaveFailed(key)
 		return saved, err
 	}
@@ -467,9 +472,17 @@ func checkRate(first, last uptime) error {
 	passed := last.guest - first.guest
 	least, most := last.before.Sub(first.after), last.after.Sub(first.before)
 	if float64(passed+resolution) < float64(least)*(1-clockTolerance) || float64(passed-resolution) > float64(most)*(1+clockTolerance) {
-		return fmt.Errorf("the guest's clock is wrong: it ran %v while the host's ran between %v and %v", passed, least, most)
+		return &clockRateError{passed, least, most}
 	}
 	return nil
+}
+
+// clockRateError means that a guest's clock is too fast or too slow: its kernel measures
+// the TSC against another clock while it boots, and was not given the processor meanwhile.
+type clockRateError struct{ guest, least, most time.Duration }
+
+func (e *clockRateError) Error() string {
+	return fmt.Sprintf("the guest's clock is wrong: it ran %v while the host's ran between %v and %v", e.guest, e.least, e.most)
 }
 
 // wake lets a restored guest run, and gives it the time, and randomness of its own,
