@@ -3,16 +3,16 @@
 package jeos
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"fmt"
 	"log/slog"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"regexp"
 	"strings"
+
+	"github.com/mhmig/mhmig/runtime/apt"
 )
 
 // The Debian packages that the guest is made of: kernelPackage's dependency, which
@@ -40,42 +40,27 @@ func (e *NoPackagesError) Unwrap() error { return e.Reason }
 // needs no root: if the machine's package lists are missing or too old, it fetches
 // its own.
 func fetchPackages(ctx context.Context, dir string, log *slog.Logger) (sources, error) {
-	for _, tool := range []string{"apt-get", "apt-cache", "dpkg-deb"} {
-		if _, err := exec.LookPath(tool); err != nil {
-			return sources{}, &NoPackagesError{fmt.Errorf("%s is not installed", tool)}
-		}
+	if err := apt.Check(); err != nil {
+		return sources{}, &NoPackagesError{err}
 	}
-	src, err := aptLists{}.fetch(ctx, filepath.Join(dir, "system"), log)
+	src, err := fetch(ctx, apt.Lists{}, filepath.Join(dir, "system"), log)
 	if err == nil || ctx.Err() != nil {
 		return src, err
 	}
 	log.Info("updating package lists in mhmig's cache", "reason", firstLine(err))
-	own, ownErr := updateLists(ctx, filepath.Join(dir, "lists"))
+	own, ownErr := apt.Updated(ctx, filepath.Join(dir, "lists"))
 	if ownErr != nil {
 		return sources{}, &NoPackagesError{errors.Join(err, ownErr)}
 	}
-	if src, err = own.fetch(ctx, filepath.Join(dir, "own"), log); err != nil {
+	if src, err = fetch(ctx, own, filepath.Join(dir, "own"), log); err != nil {
 		return sources{}, &NoPackagesError{err}
 	}
 	return src, nil
 }
 
-// aptLists are the options that select apt's package lists; none are the
-// machine's.
-type aptLists []string
-
-// updateLists fetches package lists into dir.
-func updateLists(ctx context.Context, dir string) (aptLists, error) {
-	lists := aptLists{"-o", "Dir::State::Lists=" + dir, "-o", "Dir::Cache=" + filepath.Join(dir, "cache")}
-	if err := os.MkdirAll(filepath.Join(dir, "cache"), 0o755); err != nil {
-		return nil, err
-	}
-	_, err := lists.run(ctx, "", "apt-get", "update")
-	return lists, err
-}
-
-func (l aptLists) fetch(ctx context.Context, dir string, log *slog.Logger) (sources, error) {
-	kernel, err := l.currentKernel(ctx)
+// fetch downloads the packages of lists, and unpacks them in dir.
+func fetch(ctx context.Context, lists apt.Lists, dir string, log *slog.Logger) (sources, error) {
+	kernel, err := currentKernel(ctx, lists)
 	if err != nil {
 		return sources{}, err
 	}
@@ -84,10 +69,7 @@ func (l aptLists) fetch(ctx context.Context, dir string, log *slog.Logger) (sour
 	}
 	packages := append([]string{kernel}, userlandPackages...)
 	log.Info("downloading packages (unpacked, not installed)", "packages", strings.Join(packages, " "))
-	if _, err := l.run(ctx, dir, "apt-get", append([]string{"download"}, packages...)...); err != nil {
-		return sources{}, err
-	}
-	debs, err := filepath.Glob(filepath.Join(dir, "*.deb"))
+	debs, err := lists.Download(ctx, dir, packages...)
 	if err != nil {
 		return sources{}, err
 	}
@@ -95,10 +77,10 @@ func (l aptLists) fetch(ctx context.Context, dir string, log *slog.Logger) (sour
 	src := sources{root: root}
 	for _, deb := range debs {
 		log.Info("unpacking", "package", filepath.Base(deb))
-		if _, err := l.run(ctx, dir, "dpkg-deb", "-x", deb, root); err != nil {
-			return sources{}, err
-		}
 		src.from = append(src.from, filepath.Base(deb))
+	}
+	if err := apt.Unpack(ctx, debs, root); err != nil {
+		return sources{}, err
 	}
 	release := strings.TrimPrefix(kernel, "linux-image-")
 	src.kernel = filepath.Join(root, "boot", "vmlinuz-"+release)
@@ -123,8 +105,8 @@ func (l aptLists) fetch(ctx context.Context, dir string, log *slog.Logger) (sour
 var kernelDependency = regexp.MustCompile(`(?m)^\s*Depends: (linux-image-\d\S*)`)
 
 // currentKernel returns the kernel package that the metapackage depends on.
-func (l aptLists) currentKernel(ctx context.Context) (string, error) {
-	out, err := l.run(ctx, "", "apt-cache", "depends", kernelPackage)
+func currentKernel(ctx context.Context, lists apt.Lists) (string, error) {
+	out, err := lists.Run(ctx, "", "apt-cache", "depends", kernelPackage)
 	if err != nil {
 		return "", err
 	}
@@ -133,26 +115,6 @@ func (l aptLists) currentKernel(ctx context.Context) (string, error) {
 		return "", fmt.Errorf("apt-cache depends %s names no kernel", kernelPackage)
 	}
 	return string(m[1]), nil
-}
-
-// run returns a command's output. The error includes its stderr.
-func (l aptLists) run(ctx context.Context, dir, name string, args ...string) ([]byte, error) {
-	cmd := exec.CommandContext(ctx, name)
-	if name != "dpkg-deb" {
-		// Root's apt drops to a user that may not write to our folders.
-		cmd.Args = append(cmd.Args, "-o", "APT::Sandbox::User=root")
-		cmd.Args = append(cmd.Args, l...)
-	}
-	cmd.Args = append(cmd.Args, args...)
-	cmd.Dir = dir
-	cmd.Env = append(os.Environ(), "LC_ALL=C", "DEBIAN_FRONTEND=noninteractive")
-	var stderr bytes.Buffer
-	cmd.Stderr = &stderr
-	out, err := cmd.Output()
-	if err != nil {
-		return nil, fmt.Errorf("%s %s: %w\n%s", name, strings.Join(args, " "), err, bytes.TrimSpace(stderr.Bytes()))
-	}
-	return out, nil
 }
 
 func firstLine(err error) string {
