@@ -60,6 +60,11 @@ test-debian: build ## run tests of multi-host.cfg of each kind on a real distrib
 	bin/mhmig bootstrap --quiet --guest debian
 	go test ./scenarios -count=1 -timeout 60m -v -run TestDebian -debian
 
+.PHONY: test-versions
+test-versions: build ## move guests between versions of QEMU, which are fetched for it, on both machine types
+	bin/mhmig bootstrap --quiet
+	go test ./scenarios -count=1 -timeout 60m -v -run TestVersions -versions
+
 .PHONY: check
 check: lint ## before a commit: vet, linters, quick tests; no root, no QEMU, nothing to install
 	go test -short ./...

@@ -8,6 +8,7 @@ import (
 	"io"
 	"log/slog"
 	"os"
+	"slices"
 	"strings"
 	"time"
 
@@ -21,11 +22,13 @@ import (
 	"github.com/mhmig/mhmig/runtime/controller/display"
 	"github.com/mhmig/mhmig/runtime/exit"
 	"github.com/mhmig/mhmig/runtime/jeos"
+	"github.com/mhmig/mhmig/runtime/qemu"
 	"github.com/mhmig/mhmig/runtime/terminal"
 )
 
 func newBootstrapCommand() *cobra.Command {
 	var install, netns, quiet bool
+	var versions []string
 	guest := bootstrap.JeOS
 	var options jeos.Options
 	var hosts hostsFlags
@@ -46,6 +49,10 @@ Debian'. Its packages are installed by mmdebstrap in an image in mhmig's cache, 
 which a user who is not root needs a range in /etc/subuid. The login is root, the
 password mhmig.
 
+--qemu 10.0 gets QEMU 10.0 besides, for tests between versions by the param
+qemu_version: the packages of the Debian release that has it, with all libraries that
+they need, are unpacked in mhmig's cache. It may be repeated.
+
 Programs are only installed with --install, by apt-get, with sudo where not
 root. Missing programs are listed, and the exit code is 3.
 
@@ -56,12 +63,18 @@ if runs fail without it. What is installed stays.`,
 		Example: `  mhmig bootstrap
   mhmig bootstrap --install
   mhmig bootstrap --guest debian --install
+  mhmig bootstrap --qemu 5.2 --qemu 10.0
   mhmig bootstrap --hosts host1,host2 --install
   mhmig bootstrap --kernel /boot/vmlinuz-R --modules /lib/modules/R --busybox ./busybox --shell /bin/dash`,
 		Args: usage.Arguments(0, 0),
 		RunE: func(command *cobra.Command, _ []string) error {
 			if err := checkGuestFlags(guest, options); err != nil {
 				return err
+			}
+			for _, version := range versions {
+				if !slices.Contains(qemu.Versions(), version) {
+					return wrongArgument("--qemu: got %s, want one of %s", version, strings.Join(qemu.Versions(), ", "))
+				}
 			}
 			if err := hosts.checkBootstrap(command.Flags()); err != nil {
 				return wrongArguments(err)
@@ -79,7 +92,8 @@ if runs fail without it. What is installed stays.`,
 				return hosts.mend(command, log, install)
 			}
 			machine := bootstrap.Machine{
-				Guest: guest, Options: options, Netns: netns, Install: install, Stdin: command.InOrStdin(), Out: out, Log: log,
+				Guest: guest, Options: options, Netns: netns, Install: install, QEMUs: versions,
+				Stdin: command.InOrStdin(), Out: out, Log: log,
 			}
 			if err := machine.Prepare(command.Context()); err != nil {
 				return interruptedOr(command.Context(), exit.Hosts.Wrap(err))
@@ -92,6 +106,7 @@ if runs fail without it. What is installed stays.`,
 	flags.BoolVar(&netns, "netns", false, "also check for the programs that netns labs need")
 	flags.BoolVarP(&quiet, "quiet", "q", false, "print only warnings and errors")
 	flags.StringVar(&guest, "guest", bootstrap.JeOS, "which `guest` to build: jeos or debian")
+	flags.StringSliceVar(&versions, "qemu", nil, "QEMU `VERSION` to get besides: "+strings.Join(qemu.Versions(), ", ")+"; repeatable")
 	flags.StringVar(&options.Kernel, "kernel", "", "bzImage to use instead of the distribution's package")
 	flags.StringVar(&options.Modules, "modules", "", "that kernel's modules: `folder` lib/modules/RELEASE")
 	flags.StringVar(&options.Busybox, "busybox", "", "static busybox to use")
@@ -103,7 +118,7 @@ if runs fail without it. What is installed stays.`,
 // checkBootstrap rejects flags of this machine's guest image together with hosts, and
 // flags of the hosts' config without.
 func (h *hostsFlags) checkBootstrap(flags *pflag.FlagSet) error {
-	ofImage := []string{"netns", "guest", "kernel", "modules", "busybox", "shell"}
+	ofImage := []string{"netns", "guest", "qemu", "kernel", "modules", "busybox", "shell"}
 	ofHosts := []string{"config", "filter", "param", "defaults", "lib", "results", "max-variants"}
 	wrong, why := ofHosts, "is for --hosts, which is not given"
 	if flags.Changed("hosts") {

@@ -39,7 +39,7 @@ const annotations = "github"
 
 // reportFormats are the other values of --format.
 var reportFormats = map[string]report.Format{
-	"md": report.Markdown, "tap": report.TAP, "junit": report.JUnit, "json": report.JSON, "html": report.HTML, annotations: report.Annotations,
+	"md": report.Markdown, "tap": report.TAP, "junit": report.JUnit, "json": report.JSON, "html": report.HTML, "square": report.Square, annotations: report.Annotations,
 }
 
 func newReportCommand() *cobra.Command {
@@ -54,7 +54,8 @@ still running.
 
 The formats are text, as printed by exec; md, for a review; html, one page for
 browsers; junit and tap, for continuous integration; github, annotations of the
-lines of a change; json, whose schema --schema prints.
+lines of a change; json, whose schema --schema prints; square, a table of the
+versions of QEMU between which guests moved, see param qemu_version.
 
 The exit status does not depend on the run's status.`,
 		Example: `  mhmig report                                      # the newest run

@@ -53,6 +53,30 @@ var params = []Param{
 		Doc: "The QEMU program: a name in the host's PATH, or a path.",
 	},
 	{
+		Name: "qemu_loader", Kind: Word, Object: VM, Reader: "runtime/vm",
+		Doc: "The dynamic loader that starts qemu_binary, for one that was built for another distribution: a path, such as ld-linux-x86-64.so.2 beside its libraries.",
+	},
+	{
+		Name: "qemu_libs", Kind: Word, Object: VM, Reader: "runtime/vm",
+		Doc: "Where qemu_loader looks for libraries: folders, separated by colons.",
+	},
+	{
+		Name: "qemu_modules", Kind: Word, Object: VM, Reader: "runtime/vm",
+		Doc: "The folder of the QEMU's modules, QEMU_MODULE_DIR; without, where it was built to look.",
+	},
+	{
+		Name: "qemu_data", Kind: Word, Object: VM, Reader: "runtime/vm",
+		Doc: "Folders of the QEMU's firmware, separated by colons: QEMU's -L.",
+	},
+	{
+		Name: "qemu_version", Kind: Word, Object: VM, Reader: "runtime/vm",
+		Doc: "A QEMU that mhmig bootstrap --qemu has put into qemu_versions_dir, such as 10.0, in place of qemu_binary and the params of its loader. A host without it is a SKIP.",
+	},
+	{
+		Name: "qemu_versions_dir", Kind: Word, Object: Host, Reader: "runtime/vm",
+		Doc: "The folder with the QEMUs that qemu_version chooses from. A lab sets it to the one of mhmig's cache.",
+	},
+	{
 		Name: "qemu_img_binary", Kind: Word, Default: "qemu-img", Object: VM, Reader: "runtime/vm",
 		Doc: "The qemu-img program: a name in the host's PATH, or a path.",
 	},

@@ -21,6 +21,8 @@ import (
 
 	"github.com/mhmig/mhmig/runtime/debian"
 	"github.com/mhmig/mhmig/runtime/jeos"
+	"github.com/mhmig/mhmig/runtime/lab"
+	"github.com/mhmig/mhmig/runtime/qemu"
 )
 
 // The guests that can be built.
@@ -35,6 +37,7 @@ type Machine struct {
 	Options jeos.Options // of JeOS; its Logger is Log
 	Netns   bool         // labs of network namespaces are to run here
 	Install bool         // install the packages of missing programs
+	QEMUs   []string     // versions of QEMU to fetch, see [qemu.Fetch]
 
 	Stdin io.Reader // of the installation, which may ask for sudo's password
 	Out   io.Writer // its output
@@ -64,10 +67,30 @@ func (m *Machine) Prepare(ctx context.Context) error {
 	if m.Guest == JeOS || len(missing) == 0 { // JeOS needs none of them to be built
 		err = build(ctx)
 	}
+	if err == nil {
+		err = m.fetchQEMUs(ctx)
+	}
 	if len(missing) > 0 {
 		err = errors.Join(err, fmt.Errorf("packages are missing; install them: %s", strings.Join(installCommand(missing, os.Geteuid()), " ")))
 	}
 	return err
+}
+
+// fetchQEMUs gets the QEMUs of other versions.
+func (m *Machine) fetchQEMUs(ctx context.Context) error {
+	if len(m.QEMUs) == 0 {
+		return nil
+	}
+	dir, err := lab.VersionsFolder()
+	if err != nil {
+		return err
+	}
+	for _, version := range m.QEMUs {
+		if _, err := qemu.Fetch(ctx, dir, version, m.Log); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // buildJeOS makes JeOS, or finds it.

@@ -14,10 +14,10 @@ func accelerator(ctx context.Context, m *machine) finding {
 		if e.accel == "tcg" {
 			continue
 		}
-		if _, err := m.c.vms.Facts(ctx, m.h, e.binary); err != nil {
-			return skip("%s does not run there", e.binary)
+		if _, err := m.c.vms.Facts(ctx, m.h, e.program); err != nil {
+			return skip("%s does not run there", e.program)
 		}
-		kvm, err := m.c.vms.ProbeKVM(ctx, m.h, e.binary)
+		kvm, err := m.c.vms.ProbeKVM(ctx, m.h, e.program)
 		switch {
 		case err != nil:
 			return failBy(err)
@@ -31,5 +31,5 @@ func accelerator(ctx context.Context, m *machine) finding {
 	if tested == 0 {
 		return skip("no variant wants KVM")
 	}
-	return ok("a guest ran under KVM (%s)", strings.Join(m.needs.binaries(), ", "))
+	return ok("a guest ran under KVM (%s)", strings.Join(m.needs.programNames(), ", "))
 }

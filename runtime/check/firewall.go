@@ -41,8 +41,8 @@ func connection(ctx context.Context, from, to *machine) finding {
 		return skip("no variant has VMs")
 	}
 	for _, m := range []*machine{from, to} {
-		if _, err := m.c.vms.Facts(ctx, m.h, m.needs.emulators[0].binary); err != nil {
-			return skip("%s does not run on %s", m.needs.emulators[0].binary, m.name())
+		if _, err := m.c.vms.Facts(ctx, m.h, m.needs.emulators[0].program); err != nil {
+			return skip("%s does not run on %s", m.needs.emulators[0].program, m.name())
 		}
 	}
 	l, err := to.listen(ctx)
@@ -128,7 +128,7 @@ func (m *machine) startQEMU(ctx context.Context, seconds int, address string, po
 		return nil, err
 	}
 	return m.h.Start(ctx, host.Command{
-		Script:  fmt.Sprintf(qemuWithSocket, seconds, shellescape.Quote(m.needs.emulators[0].binary), shellescape.Quote(address), port, as),
+		Script:  fmt.Sprintf(qemuWithSocket, seconds, m.needs.emulators[0].program.Command(), shellescape.Quote(address), port, as),
 		Mark:    mark,
 		Timeout: commandTimeout,
 	})

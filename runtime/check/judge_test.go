@@ -37,8 +37,8 @@ func TestVerdicts(t *testing.T) {
 		{"optional tool missing", judgeMissing([]tool{{name: "nft", pkg: "nftables", optional: "host.block_port"}}, true), Warning, "nft (for host.block_port)"},
 		{"own program missing", judgeMissing([]tool{{name: "/opt/qemu"}}, true), Failed, "set the param"},
 
-		{"one version", judgeVersions(map[qemu][]string{{"q", "7.2.0"}: {"a", "b"}, {"other", "8.0.0"}: {"a"}}), OK, "q 7.2.0 on a, b"},
-		{"two versions", judgeVersions(map[qemu][]string{{"q", "7.2.0"}: {"a"}, {"q", "8.0.0"}: {"b"}}), Warning, "q 7.2.0 on a; q 8.0.0 on b"},
+		{"one version", judgeVersions(map[build][]string{{"q", "7.2.0"}: {"a", "b"}, {"other", "8.0.0"}: {"a"}}), OK, "q 7.2.0 on a, b"},
+		{"two versions", judgeVersions(map[build][]string{{"q", "7.2.0"}: {"a"}, {"q", "8.0.0"}: {"b"}}), Warning, "q 7.2.0 on a; q 8.0.0 on b"},
 
 		{"hard NFS", nfs("hard,noac,local_lock=none"), OK, "nas:/vol"},
 		{"soft NFS", nfs("soft,noac,local_lock=none"), Warning, "with the options hard"},

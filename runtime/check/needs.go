@@ -11,6 +11,7 @@ import (
 	"github.com/mhmig/mhmig/lang/api"
 	"github.com/mhmig/mhmig/lang/cartesian"
 	"github.com/mhmig/mhmig/runtime/exit"
+	"github.com/mhmig/mhmig/runtime/qemu"
 	"github.com/mhmig/mhmig/runtime/vm"
 )
 
@@ -35,8 +36,11 @@ type needs struct {
 	newImages int64  // bytes of the images that a variant makes, at most
 }
 
-// emulator is a QEMU binary, and the param accel of VMs that use it.
-type emulator struct{ binary, accel string }
+// emulator is a QEMU, and the param accel of VMs that use it.
+type emulator struct {
+	program qemu.Program
+	accel   string
+}
 
 // hasVMs says whether any variant has VMs.
 func (n *needs) hasVMs() bool { return len(n.emulators) > 0 }

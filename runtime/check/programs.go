@@ -14,6 +14,7 @@ import (
 	"al.essio.dev/pkg/shellescape"
 
 	"github.com/mhmig/mhmig/runtime/host"
+	"github.com/mhmig/mhmig/runtime/qemu"
 	"github.com/mhmig/mhmig/runtime/vm"
 )
 
@@ -50,12 +51,16 @@ var tools = []tool{
 // neededTools are the tools and the QEMU programs that the variants need of a host.
 func (n *needs) neededTools() []tool {
 	needed := slices.Clone(tools)
-	for _, binary := range append(n.binaries(), n.imgs...) {
-		pkg := vm.DebianPackage(binary)
-		if dir := path.Dir(binary); dir != "." && dir != "/usr/bin" { // a package would not put it there
+	var files []string
+	for _, program := range n.programs() {
+		files = withNew(files, program.Files()...)
+	}
+	for _, file := range append(files, n.imgs...) {
+		pkg := vm.DebianPackage(file)
+		if dir := path.Dir(file); dir != "." && dir != "/usr/bin" { // a package would not put it there
 			pkg = ""
 		}
-		needed = append(needed, tool{name: binary, pkg: pkg})
+		needed = append(needed, tool{name: file, pkg: pkg})
 	}
 	if len(n.bridges) > 0 {
 		needed = append(needed, tool{name: "ip", pkg: "iproute2"})
@@ -78,22 +83,30 @@ func programsInstalled(ctx context.Context, m *machine) finding {
 		return fail(err.Error(), "install openssh-sftp-server, and let sshd_config have: Subsystem sftp internal-sftp")
 	}
 	var versions []string
-	for _, binary := range m.needs.binaries() {
-		q, err := m.c.vms.Facts(ctx, m.h, binary)
+	for _, program := range m.needs.programs() {
+		q, err := m.c.vms.Facts(ctx, m.h, program)
 		if err != nil {
 			return fail(err.Error(), "install a QEMU that runs there, or set param qemu_binary")
 		}
-		versions = append(versions, fmt.Sprintf("%s %s", binary, q.Version))
+		versions = append(versions, fmt.Sprintf("%s %s", program.Binary, q.Version))
 	}
 	return ok("%s", strings.Join(append(versions, fmt.Sprintf("%d programs", len(needed))), ", "))
 }
 
-// binaries are the QEMU binaries, without duplicates.
-func (n *needs) binaries() (all []string) {
+// programs are the QEMUs, without duplicates.
+func (n *needs) programs() (all []qemu.Program) {
 	for _, e := range n.emulators {
-		all = withNew(all, e.binary)
+		all = withNew(all, e.program)
 	}
 	return all
+}
+
+// programNames are the binaries of the QEMUs.
+func (n *needs) programNames() (names []string) {
+	for _, program := range n.programs() {
+		names = withNew(names, program.Binary)
+	}
+	return names
 }
 
 // findMissing returns the programs that are not installed.
@@ -151,20 +164,20 @@ get() { as_root apt-get -o DPkg::Lock::Timeout=300 "$@"; }
 try() { get install --yes --no-install-recommends %[1]s; }
 try || { get update && try; }`
 
-// qemu is a QEMU binary of a version.
-type qemu struct{ binary, version string }
+// build is a QEMU binary of a version.
+type build struct{ binary, version string }
 
 // equalVersions compares the QEMUs of the hosts: an older one may not understand what a
 // newer one sends.
 func equalVersions(ctx context.Context, c *checker) finding {
-	hosts := map[qemu][]string{}
+	hosts := map[build][]string{}
 	for _, m := range c.reached() {
-		for _, binary := range m.needs.binaries() {
-			facts, err := c.vms.Facts(ctx, m.h, binary)
+		for _, program := range m.needs.programs() {
+			facts, err := c.vms.Facts(ctx, m.h, program)
 			if err != nil {
 				continue // programsInstalled reports it
 			}
-			q := qemu{binary, facts.Version.String()}
+			q := build{program.Binary, facts.Version.String()}
 			hosts[q] = append(hosts[q], m.name())
 		}
 	}
@@ -175,7 +188,7 @@ func equalVersions(ctx context.Context, c *checker) finding {
 }
 
 // judgeVersions is the verdict on the QEMUs and the hosts that have them.
-func judgeVersions(hosts map[qemu][]string) finding {
+func judgeVersions(hosts map[build][]string) finding {
 	var parts []string
 	binaries := map[string]bool{}
 	for q, names := range hosts {

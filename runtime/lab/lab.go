@@ -115,6 +115,9 @@ func start(ctx context.Context, o Options) (_ *Lab, err error) {
 	if l.state.States, err = StatesFolder(); err != nil {
 		return nil, err
 	}
+	if l.state.Versions, err = VersionsFolder(); err != nil {
+		return nil, err
+	}
 	if err := l.claim(ctx); err != nil {
 		return nil, err
 	}

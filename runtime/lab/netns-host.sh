@@ -2,17 +2,18 @@
 #
 # The first process of a netns host, in namespaces of its own.
 #
-#	sh netns-host.sh NAME DIR STATE_DIR STATES
+#	sh netns-host.sh NAME DIR STATE_DIR STATES VERSIONS
 #
-# DIR is the lab's folder, STATES that in which all labs keep saved states of guests.
+# DIR is the lab's folder, STATES that in which all labs keep saved states of guests, and
+# VERSIONS that with QEMUs of other versions.
 
 set -eu
-name=$1 dir=$2 state=$3 states=$4
+name=$1 dir=$2 state=$3 states=$4 versions=$5
 
 # Sources are relative to the lab's folder, and stay in reach through the current
 # folder when a mount covers their path. (-c: paths are not made absolute.)
 cd "$dir"
-exec 9<"$states" # stays in reach too
+exec 9<"$states" 8<"$versions" # stay in reach too
 mount --make-rprivate /
 mount -t proc proc /proc
 mount -t sysfs sysfs /sys
@@ -25,9 +26,10 @@ mount -t tmpfs -o mode=755 tmpfs "$dir"
 mkdir -p "$dir/shared" "$dir/$name"
 mount -c --bind shared "$dir/shared"
 mount -c --bind "$name" "$dir/$name"
-mkdir -p "$states"
+mkdir -p "$states" "$versions"
 mount -c --bind /proc/self/fd/9 "$states"
-exec 9<&-
+mount -c --bind /proc/self/fd/8 "$versions"
+exec 9<&- 8<&-
 hostname "$name"
 cd /
 

@@ -259,7 +259,7 @@ type nsHost struct {
 // startNSHost starts host i, which is not on the network yet.
 func (l *Lab) startNSHost(i int) (*nsHost, error) {
 	s := l.state
-	if err := os.MkdirAll(s.States, 0o700); err != nil { // to be mounted
+	if err := errors.Join(os.MkdirAll(s.States, 0o700), os.MkdirAll(s.Versions, 0o755)); err != nil { // to be mounted
 		return nil, err
 	}
 	log, err := os.Create(filepath.Join(s.hostDir(i), "host.log"))
@@ -267,7 +267,7 @@ func (l *Lab) startNSHost(i int) (*nsHost, error) {
 		return nil, err
 	}
 	m := &nsHost{name: hostName(i), log: log}
-	m.cmd = exec.Command("/bin/sh", filepath.Join(s.hostDir(i), "netns-host.sh"), m.name, s.Dir, s.Hosts[i].StateDir, s.States)
+	m.cmd = exec.Command("/bin/sh", filepath.Join(s.hostDir(i), "netns-host.sh"), m.name, s.Dir, s.Hosts[i].StateDir, s.States, s.Versions)
 	m.cmd.Stdout, m.cmd.Stderr = log, log
 	m.cmd.Env = append([]string{"PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", "HOME=/root"}, s.environment(i)...)
 	m.cmd.SysProcAttr = &syscall.SysProcAttr{

@@ -42,7 +42,10 @@ type State struct {
 	// States is the folder of mhmig's cache in which the hosts keep saved states of
 	// guests, as seen on each host. It outlives the lab.
 	States string
-	Hosts  []Endpoint
+	// Versions is the folder of mhmig's cache with QEMUs of other versions, as seen on each
+	// host: the param qemu_versions_dir.
+	Versions string
+	Hosts    []Endpoint
 
 	MadeDir  bool     // Dir was made by the lab
 	ShortDir string   // folder with a short path, for sockets; empty: none outside of the hosts
@@ -78,7 +81,7 @@ func (s *State) Configs() []host.Config {
 
 // Params returns the params for the lab's hosts, as [Lab.Params] does.
 func (s *State) Params() map[string]string {
-	params := map[string]string{"images_base_dir": s.sharedDir()}
+	params := map[string]string{"images_base_dir": s.sharedDir(), "qemu_versions_dir": s.Versions}
 	for _, e := range s.Hosts {
 		params["state_dir_"+e.Name] = e.StateDir
 	}
@@ -96,6 +99,10 @@ func Folder() (string, error) { return cacheFolder("lab") }
 // StatesFolder returns the folder in which labs keep saved states of guests:
 // $MHMIG_CACHE/states, else mhmig/states in the user's cache folder.
 func StatesFolder() (string, error) { return cacheFolder("states") }
+
+// VersionsFolder returns the folder in which labs look for QEMUs of other versions:
+// $MHMIG_CACHE/qemu, else mhmig/qemu in the user's cache folder.
+func VersionsFolder() (string, error) { return cacheFolder("qemu") }
 
 func cacheFolder(name string) (string, error) {
 	cache := os.Getenv("MHMIG_CACHE")

@@ -148,15 +148,20 @@ func HTML(w io.Writer, dir string) error {
 	if err != nil {
 		return err
 	}
+	squares, err := squares(dir)
+	if err != nil {
+		return err
+	}
 	b := &pageBuilder{dir: dir, run: run, counts: map[result.Status]int{}, good: goodLogs, bad: badLogs}
 	w = printable.EscapeCommands(w, func(c byte) string { return fmt.Sprintf(`\u%04x`, c) }) // text of others is in JSON strings
 	err = page.Execute(w, struct {
 		Title    string
 		Run      runEntry
+		Squares  []*square
 		Variants iter.Seq2[row, detail]
 		Remark   func() string
 		Written  time.Time
-	}{title(run), newRunEntry(run), b.variants, func() string { return runProblem(run, b.counts).Message }, time.Now()})
+	}{title(run), newRunEntry(run), squares, b.variants, func() string { return runProblem(run, b.counts).Message }, time.Now()})
 	if b.err != nil {
 		return b.err
 	}

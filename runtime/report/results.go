@@ -41,6 +41,7 @@ type (
 		Failures   []result.Failure   `json:"failures,omitempty"`
 		Warnings   []string           `json:"warnings,omitempty"`
 		Notices    []string           `json:"notices,omitempty"`
+		Machines   []result.Machine   `json:"machines,omitempty"`
 		Quarantine *result.Quarantine `json:"quarantine,omitempty"`
 		Migrations []migration        `json:"migrations,omitempty"`
 
@@ -157,7 +158,7 @@ func newRunEntry(run result.Run) runEntry {
 func newVariant(dir string, o result.Outcome, moves []result.Migration) variant {
 	v := variant{
 		ID: o.ID, Name: o.Name, ShortName: o.ShortName, Repeat: o.Repeat, Hosts: o.Hosts, Status: o.Status, Started: o.Started, Seconds: o.Seconds,
-		Failures: failures(o), Warnings: o.Warnings, Notices: o.Notices, Quarantine: o.Quarantine, Unread: o.Unread,
+		Failures: failures(o), Warnings: o.Warnings, Notices: o.Notices, Machines: o.Machines, Quarantine: o.Quarantine, Unread: o.Unread,
 		Log: path.Join(o.ID, result.LogFile), Artifacts: files(dir, o.ID, result.ArtifactsDir),
 	}
 	for _, m := range moves {

@@ -49,8 +49,19 @@ type Outcome struct {
 	Notices    []string    `json:"notices,omitempty"`    // information that is not a problem
 	Quarantine *Quarantine `json:"quarantine,omitempty"` // set when it turned a failure into a warning
 
+	Machines []Machine `json:"machines,omitempty"` // that the VMs had
+
 	// Unread are params that neither mhmig nor the scenario has read.
 	Unread []UnreadParam `json:"unread_params,omitempty"`
+}
+
+// Machine is what a VM ran on.
+type Machine struct {
+	VM   string            `json:"vm"`
+	Type string            `json:"type"` // such as pc-i440fx-7.2
+	QEMU map[string]string `json:"qemu"` // host to version, such as 7.2.22
+	// Deprecated are the hosts whose QEMU says that a later one will not have the type.
+	Deprecated []string `json:"deprecated,omitempty"`
 }
 
 // UnreadParam is a param that was not read: mistyped, or for another program.

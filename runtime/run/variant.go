@@ -85,7 +85,7 @@ func (u *unit) run(ctx context.Context) (status result.Status, met bool) {
 		log.Info("scenario begins", "step", "scenario")
 		verdict := u.Scenario(ctx, bed)
 		outcome.Warnings = append(outcome.Warnings, verdict.Warnings...)
-		outcome.Notices = bed.Notices()
+		outcome.Notices, outcome.Machines = bed.Notices(), bed.Machines()
 		for i, failure := range verdict.Failures {
 			if !repeats(failure, verdict.Failures[:i]) {
 				u.addFailure(&outcome, failure)

@@ -25,6 +25,7 @@ import (
 	"path"
 	"slices"
 	"strconv"
+	"strings"
 	"sync"
 	"time"
 
@@ -89,6 +90,7 @@ type Bed struct {
 	starting     map[instanceKey]bool               // that are not among instances yet
 	ran          map[string]bool                    // VM -> its guest was started
 	notices      []string                           // for the results
+	machines     []result.Machine                   // of the VMs, set by Prepare
 	claims       map[string]string                  // VM -> what starts or migrates it
 	rebooting    map[string]bool                    // VM -> its guest was reset on request, without a login since
 	rebootAsked  map[string]bool                    // VM -> its guest was asked to reboot itself, without a reset since
@@ -362,12 +364,30 @@ func (b *Bed) uploadFiles(ctx context.Context) error {
 // determineShapes determines the shape of each VM, to report errors before anything is started.
 func (b *Bed) determineShapes(ctx context.Context) error {
 	for _, name := range b.VMs() {
-		if _, err := b.shape(ctx, name, b.params); err != nil {
+		shape, err := b.shape(ctx, name, b.params)
+		if err != nil {
 			return err
 		}
+		b.machines = append(b.machines, machineOf(name, shape))
 	}
 	return nil
 }
+
+// machineOf is the record of a VM's machine.
+func machineOf(name string, shape vm.Shape) result.Machine {
+	machine, _, _ := strings.Cut(shape.Machine, ",")
+	m := result.Machine{VM: name, Type: machine, QEMU: map[string]string{}}
+	for _, q := range shape.QEMUs {
+		m.QEMU[q.Host] = q.Version.String()
+		if q.IsDeprecated(machine) {
+			m.Deprecated = append(m.Deprecated, q.Host)
+		}
+	}
+	return m
+}
+
+// Machines are the machines of the VMs that Prepare has determined.
+func (b *Bed) Machines() []result.Machine { return b.machines }
 
 // shape returns the shape of a VM with these params. It queries each host once, and logs
 // each notice once in a run at INFO.

@@ -11,6 +11,7 @@ import (
 	"al.essio.dev/pkg/shellescape"
 
 	"github.com/mhmig/mhmig/runtime/host"
+	"github.com/mhmig/mhmig/runtime/qemu"
 )
 
 const (
@@ -48,11 +49,11 @@ type KVM struct {
 	Fix      string // what to do about it
 }
 
-// probeAccel chooses the accelerator for a QEMU binary on h. want is the param
+// probeAccel chooses the accelerator for a QEMU on h. want is the param
 // accel: tcg, kvm or auto, which uses KVM if it works. It probes KVM by running a
-// guest, once per host and binary; that /dev/kvm exists does not mean that KVM works.
+// guest, once per host and QEMU; that /dev/kvm exists does not mean that KVM works.
 // reason says why auto fell back to TCG. kvm where KVM does not work is an error.
-func (c *Cache) probeAccel(ctx context.Context, h Host, qemuBinary, want string) (accel, reason string, err error) {
+func (c *Cache) probeAccel(ctx context.Context, h Host, program qemu.Program, want string) (accel, reason string, err error) {
 	switch want {
 	case "tcg":
 		return "tcg", "", nil
@@ -60,7 +61,7 @@ func (c *Cache) probeAccel(ctx context.Context, h Host, qemuBinary, want string)
 	default:
 		return "", "", fmt.Errorf("param accel: got %q, want one of auto, kvm, tcg", want)
 	}
-	kvm, err := c.ProbeKVM(ctx, h, qemuBinary)
+	kvm, err := c.ProbeKVM(ctx, h, program)
 	switch {
 	case err != nil:
 		return "", "", err
@@ -73,18 +74,18 @@ func (c *Cache) probeAccel(ctx context.Context, h Host, qemuBinary, want string)
 	}
 }
 
-// ProbeKVM runs a guest of a QEMU binary under KVM on h, once per host and binary.
-func (c *Cache) ProbeKVM(ctx context.Context, h Host, qemuBinary string) (KVM, error) {
-	return c.accels.get(ctx, cacheKey(h, qemuBinary), func(ctx context.Context) (KVM, error) {
-		return probeKVM(ctx, h, qemuBinary, "/dev/kvm")
+// ProbeKVM runs a guest of a QEMU under KVM on h, once per host and QEMU.
+func (c *Cache) ProbeKVM(ctx context.Context, h Host, program qemu.Program) (KVM, error) {
+	return c.accels.get(ctx, cacheKey(h, program.Command()), func(ctx context.Context) (KVM, error) {
+		return probeKVM(ctx, h, program, "/dev/kvm")
 	})
 }
 
 const otherHost = "use hosts whose KVM works, or set accel = tcg"
 
-func probeKVM(ctx context.Context, h Host, qemuBinary, device string) (KVM, error) {
+func probeKVM(ctx context.Context, h Host, program qemu.Program, device string) (KVM, error) {
 	_, err := h.Run(ctx, host.Command{
-		Script:  fmt.Sprintf(probeScript, probeNoKVM, probeNoAccess, probeSeconds, shellescape.Quote(qemuBinary), shellescape.Quote(device)),
+		Script:  fmt.Sprintf(probeScript, probeNoKVM, probeNoAccess, probeSeconds, program.Command(), shellescape.Quote(device)),
 		Timeout: probeTimeout,
 	})
 	exit, ok := errors.AsType[*host.ExitError](err)
@@ -104,7 +105,7 @@ func probeKVM(ctx context.Context, h Host, qemuBinary, device string) (KVM, erro
 	case 124, 137:
 		return KVM{fmt.Sprintf("a guest of 20 million loops did not finish in %d s", probeSeconds), otherHost}, nil
 	case 126, 127:
-		return KVM{}, explainMissing(h, "qemu_binary", qemuBinary, err)
+		return KVM{}, explainMissingQEMU(h, program, err)
 	default:
 		return KVM{fmt.Sprintf("its guest ended with status %d: %s", exit.Output.Status, lastLines(string(exit.Output.Stderr), 2)), otherHost}, nil
 	}

@@ -104,7 +104,8 @@ func (l *Layout) machine(c Config, shape Shape) {
 		mib := shape.MemoryKiB >> 10
 		accel += ",tb-size=" + strconv.FormatInt(min(max(mib/8, 16), 256), 10)
 	}
-	l.add(c.QEMU, "-name", c.Name, "-nodefaults", "-no-user-config", "-msg", "timestamp=on",
+	l.add(c.QEMU.Words()...)
+	l.add("-name", c.Name, "-nodefaults", "-no-user-config", "-msg", "timestamp=on",
 		"-machine", shape.Machine, "-accel", accel, "-cpu", shape.CPU,
 		"-m", memoryOption(shape.MemoryKiB), "-smp", c.Topology.option(c.CPUs))
 }

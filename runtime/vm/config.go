@@ -16,6 +16,7 @@ import (
 	"github.com/mhmig/mhmig/lang/api"
 	"github.com/mhmig/mhmig/lang/cartesian"
 	"github.com/mhmig/mhmig/runtime/host"
+	"github.com/mhmig/mhmig/runtime/qemu"
 )
 
 // Config is the configuration of a VM on one host, from its params, which are read once
@@ -23,7 +24,7 @@ import (
 // and [CommandLine].
 type Config struct {
 	Name    string
-	QEMU    string // the program
+	QEMU    qemu.Program
 	QEMUImg string // the program that makes disk images
 	Start   bool   // start_vm: start it before the scenario begins
 
@@ -85,7 +86,7 @@ func ParseConfig(name string, p cartesian.Params) (Config, error) {
 	v := api.Read(p)
 	cpus, topology := parseCPUs(v)
 	c := Config{
-		Name: name, QEMU: v.Word("qemu_binary"), QEMUImg: v.Word("qemu_img_binary"), Start: v.Bool("start_vm"),
+		Name: name, QEMU: parseProgram(v), QEMUImg: v.Word("qemu_img_binary"), Start: v.Bool("start_vm"),
 		Accel: v.Choice("accel"), DirtyGuard: v.Choice("tcg_dirty_guard"),
 		MachineType: v.Word("machine_type"), CPUModel: v.Word("cpu_model"), CPUFlags: parseFlags(v),
 		CPUs: cpus, Topology: topology, MemoryBytes: v.Size("mem"),

@@ -4,6 +4,8 @@ package vm
 
 import (
 	"context"
+
+	"github.com/mhmig/mhmig/runtime/qemu"
 )
 
 var (
@@ -25,12 +27,12 @@ func (i *Instance) Shape() Shape { return i.shape }
 func (i *Instance) Quit(ctx context.Context) error { return i.quit(ctx) }
 
 // ProbeAccel is probeAccel.
-func (c *Cache) ProbeAccel(ctx context.Context, h Host, qemuBinary, want string) (accel, reason string, err error) {
-	return c.probeAccel(ctx, h, qemuBinary, want)
+func (c *Cache) ProbeAccel(ctx context.Context, h Host, program qemu.Program, want string) (accel, reason string, err error) {
+	return c.probeAccel(ctx, h, program, want)
 }
 
 // ProbeKVM returns why KVM is unusable, or "".
-func ProbeKVM(ctx context.Context, h Host, qemuBinary, device string) (string, error) {
-	kvm, err := probeKVM(ctx, h, qemuBinary, device)
+func ProbeKVM(ctx context.Context, h Host, program qemu.Program, device string) (string, error) {
+	kvm, err := probeKVM(ctx, h, program, device)
 	return kvm.Unusable, err
 }

@@ -16,6 +16,8 @@ import (
 	"al.essio.dev/pkg/shellescape"
 
 	"github.com/mhmig/mhmig/runtime/host"
+	"github.com/mhmig/mhmig/runtime/qemu"
+	"github.com/mhmig/mhmig/runtime/result"
 )
 
 // queryTimeout limits short commands on a host: versions, files, addresses.
@@ -34,14 +36,15 @@ func (v Version) String() string { return fmt.Sprintf("%d.%d.%d", v.Major, v.Min
 
 // Machine is a machine type that a QEMU supports.
 type Machine struct {
-	Name    string // such as pc-i440fx-7.2, or an alias such as pc
-	AliasOf string // the type that an alias stands for in this QEMU
+	Name       string // such as pc-i440fx-7.2, or an alias such as pc
+	AliasOf    string // the type that an alias stands for in this QEMU
+	Deprecated bool   // a later QEMU will not have it
 }
 
-// QEMU is the version and the machine types of a QEMU binary on a host.
+// QEMU is the version and the machine types of a QEMU on a host.
 type QEMU struct {
 	Host     string // the host's name
-	Binary   string
+	Program  qemu.Program
 	Version  Version
 	Machines []Machine
 }
@@ -60,23 +63,28 @@ func (q QEMU) Resolve(name string) (string, bool) {
 	return "", false
 }
 
-// Facts returns the version and machine types of a QEMU binary on h. It queries each
-// host and binary once. A missing binary is an error that names the Debian package.
-func (c *Cache) Facts(ctx context.Context, h Host, qemuBinary string) (QEMU, error) {
-	return c.qemus.get(ctx, cacheKey(h, qemuBinary), func(ctx context.Context) (QEMU, error) {
+// IsDeprecated says whether a later QEMU will not have a machine type of this one.
+func (q QEMU) IsDeprecated(machine string) bool {
+	return slices.Contains(q.Machines, Machine{Name: machine, Deprecated: true})
+}
+
+// Facts returns the version and machine types of a QEMU on h. It queries each host and
+// QEMU once. A missing binary is an error that names the Debian package; that of a
+// missing qemu_version is a [MissingVersionError].
+func (c *Cache) Facts(ctx context.Context, h Host, program qemu.Program) (QEMU, error) {
+	return c.qemus.get(ctx, cacheKey(h, program.Command()), func(ctx context.Context) (QEMU, error) {
 		out, err := h.Run(ctx, host.Command{
-			Script: fmt.Sprintf("command -v -- %[1]s >/dev/null || exit 127\n%[1]s --version && %[1]s -machine help",
-				shellescape.Quote(qemuBinary)),
+			Script:  findFiles(program) + fmt.Sprintf("%[1]s --version && %[1]s -machine help", program.Command()),
 			Timeout: queryTimeout,
 		})
 		if err != nil {
-			return QEMU{}, explainMissing(h, "qemu_binary", qemuBinary, err)
+			return QEMU{}, explainMissingQEMU(h, program, err)
 		}
 		q, err := parseFacts(string(out.Stdout))
 		if err != nil {
-			return QEMU{}, fmt.Errorf("%s: %s: %w", h.Name(), qemuBinary, err)
+			return QEMU{}, fmt.Errorf("%s: %s: %w", h.Name(), program, err)
 		}
-		q.Host, q.Binary = h.Name(), qemuBinary
+		q.Host, q.Program = h.Name(), program
 		return q, nil
 	})
 }
@@ -103,7 +111,7 @@ func parseFacts(text string) (QEMU, error) {
 		if !found {
 			continue
 		}
-		m := Machine{Name: name}
+		m := Machine{Name: name, Deprecated: strings.Contains(description, "(deprecated")}
 		if a := aliasOf.FindStringSubmatch(description); a != nil {
 			m.AliasOf = a[1]
 		}
@@ -126,7 +134,7 @@ func commonMachine(wanted string, qemus ...QEMU) (string, error) {
 		resolved, ok := q.Resolve(name)
 		if !ok {
 			return "", fmt.Errorf("param machine_type: got %q, want a type that %s on %s supports (%s)",
-				wanted, q.Binary, q.Host, q.supported())
+				wanted, q.Program, q.Host, q.supported())
 		}
 		types = append(types, resolved)
 	}
@@ -163,6 +171,39 @@ func (q QEMU) supported() string {
 		names = append(names[:8], "…")
 	}
 	return strings.Join(names, ", ")
+}
+
+// findFiles ends the script that it begins, with status 127, where a file is missing.
+func findFiles(program qemu.Program) string {
+	var script strings.Builder
+	for _, file := range program.Files() {
+		fmt.Fprintf(&script, "command -v -- %s >/dev/null || exit 127\n", shellescape.Quote(file))
+	}
+	return script.String()
+}
+
+// MissingVersionError means that a host has no QEMU of the version that param
+// qemu_version wants.
+type MissingVersionError struct{ Host, Version, Binary string }
+
+// Error says what to do about it.
+func (e *MissingVersionError) Error() string {
+	return fmt.Sprintf("%s: no QEMU %s (%s): get it by mhmig bootstrap --qemu %s", e.Host, e.Version, e.Binary, e.Version)
+}
+
+// Status is [result.Skip]: versions are an axis of tests, of which each machine has its own.
+func (*MissingVersionError) Status() result.Status { return result.Skip }
+
+// explainMissingQEMU explains the error of a QEMU that is not on a host.
+func explainMissingQEMU(h Host, program qemu.Program, err error) error {
+	exit, ok := errors.AsType[*host.ExitError](err)
+	switch {
+	case ok && exit.Output.Status == 127 && program.Version != "":
+		return &MissingVersionError{Host: h.Name(), Version: program.Version, Binary: program.Binary}
+	case ok && exit.Output.Status == 127 && program.Loader != "":
+		return fmt.Errorf("%s: no program %s or no loader %s: set params qemu_binary and qemu_loader to files of that host", h.Name(), program.Binary, program.Loader)
+	}
+	return explainMissing(h, "qemu_binary", program.Binary, err)
 }
 
 // explainMissing explains the error of a program that is not on a host.

@@ -44,7 +44,7 @@ func parse(t *testing.T, host, text string) vm.QEMU {
 	if err != nil {
 		t.Fatal(err)
 	}
-	q.Host, q.Binary = host, "qemu-system-x86_64"
+	q.Host, q.Program.Binary = host, "qemu-system-x86_64"
 	return q
 }
 

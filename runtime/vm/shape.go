@@ -10,6 +10,7 @@ import (
 	"strings"
 
 	"github.com/mhmig/mhmig/lang/cartesian"
+	"github.com/mhmig/mhmig/runtime/result"
 )
 
 // HostConfig is a host that a VM may run on, with the VM's config there.
@@ -29,6 +30,7 @@ type Shape struct {
 	MemoryKiB int64    // the guest's RAM
 	Address   string   // with nic_ip = auto: the guest's on its first card, such as 10.77.3.140/24
 	Notices   []string // what differs from the params, and why
+	QEMUs     []QEMU   // those of the hosts
 }
 
 // Agree determines the shape of the VM called name for all hosts that it may run on. It
@@ -56,8 +58,8 @@ func (c *Cache) agree(ctx context.Context, hostConfigs []HostConfig) (Shape, err
 	var qemus []QEMU
 	oldest := Version{}
 	for i, hostConfig := range hostConfigs {
-		binary := hostConfig.Config.QEMU
-		q, err := c.Facts(ctx, hostConfig.Host, binary)
+		program := hostConfig.Config.QEMU
+		q, err := c.Facts(ctx, hostConfig.Host, program)
 		if err != nil {
 			return Shape{}, err
 		}
@@ -69,7 +71,7 @@ func (c *Cache) agree(ctx context.Context, hostConfigs []HostConfig) (Shape, err
 		if s.Accel == "tcg" {
 			continue // all hosts must use the same accelerator
 		}
-		accel, reason, err := c.probeAccel(ctx, hostConfig.Host, binary, first.Accel)
+		accel, reason, err := c.probeAccel(ctx, hostConfig.Host, program, first.Accel)
 		if err != nil {
 			return Shape{}, err
 		}
@@ -80,10 +82,13 @@ func (c *Cache) agree(ctx context.Context, hostConfigs []HostConfig) (Shape, err
 	}
 
 	machine, err := commonMachine(first.MachineType, qemus...)
+	if err != nil && slices.ContainsFunc(qemus, func(q QEMU) bool { return q.Program.Version != "" }) {
+		return Shape{}, result.Skip.Wrap(err) // no test of these two versions, as [MissingVersionError]
+	}
 	if err != nil {
 		return Shape{}, err
 	}
-	s.Machine = machine
+	s.Machine, s.QEMUs = machine, qemus
 
 	cpu, notice := cpuOf(first, s.Accel)
 	s.CPU = cpu

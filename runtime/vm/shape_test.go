@@ -13,9 +13,12 @@ import (
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
+	"github.com/google/go-cmp/cmp/cmpopts"
 
 	"github.com/mhmig/mhmig/lang/cartesian"
 	"github.com/mhmig/mhmig/runtime/host"
+	"github.com/mhmig/mhmig/runtime/qemu"
+	"github.com/mhmig/mhmig/runtime/result"
 	"github.com/mhmig/mhmig/runtime/vm"
 )
 
@@ -60,6 +63,29 @@ func TestAgree(t *testing.T) {
 		return b.cache.Agree(t.Context(), "vm1", hostConfigs)
 	}
 
+	ofShape := cmpopts.IgnoreFields(vm.Shape{}, "QEMUs") // what it follows from
+	t.Run("a version without the machine type is a SKIP", func(t *testing.T) {
+		b.mkdir("versions/9.9/usr/lib/x86_64-linux-gnu")
+		b.mkdir("versions/9.9/usr/bin")
+		b.write("versions/9.9/usr/bin/qemu-system-x86_64", nil, 0o755)
+		b.write("versions/9.9/usr/lib/x86_64-linux-gnu/ld-linux-x86-64.so.2", []byte(`#!/bin/sh
+case $* in
+*--version) echo QEMU emulator version 9.9.0 ;;
+*) printf 'Supported machines are:\npc-i440fx-9.9  Standard PC (deprecated)\n' ;;
+esac
+`), 0o755)
+		p := func() cartesian.Params {
+			return cartesian.Params{"qemu_version": "9.9", "qemu_versions_dir": filepath.Join(b.dir, "versions"), "accel": "tcg", "machine_type": "pc-i440fx-9.9"}
+		}
+		got, err := agree(p(), p())
+		if err != nil || got.QEMUs[0].Version.String() != "9.9.0" || !got.QEMUs[1].IsDeprecated("pc-i440fx-9.9") || got.QEMUs[0].IsDeprecated("pc") {
+			t.Errorf("got %+v, %v", got, err)
+		}
+		_, err = agree(cartesian.Params{"qemu_binary": young, "machine_type": "pc-i440fx-9.9"}, p())
+		if result.StatusOf(err) != result.Skip || !strings.Contains(err.Error(), "param machine_type: got") {
+			t.Errorf("got %v, want a SKIP", err)
+		}
+	})
 	t.Run("the older QEMU decides", func(t *testing.T) {
 		for _, swap := range []bool{false, true} {
 			first, second := cartesian.Params{"qemu_binary": old, "mem": "256"}, cartesian.Params{"qemu_binary": young, "mem": "256"}
@@ -73,14 +99,14 @@ func TestAgree(t *testing.T) {
 			want := vm.Shape{Accel: "tcg", Machine: "pc-i440fx-7.2", CPU: "qemu64", MemoryKiB: 262136, Notices: []string{
 				"memory is 262136 KiB instead of 262144: QEMU 7.2.22 under TCG loses memory in a migration otherwise (tcg_dirty_guard)",
 			}}
-			if diff := cmp.Diff(want, got); diff != "" {
+			if diff := cmp.Diff(want, got, ofShape); diff != "" {
 				t.Error(diff)
 			}
 		}
 	})
 	t.Run("new ones need no guard", func(t *testing.T) {
 		got, err := agree(cartesian.Params{"qemu_binary": young, "mem": "1G"}, cartesian.Params{"qemu_binary": young, "mem": "1G"})
-		if want := (vm.Shape{Accel: "tcg", Machine: "pc-i440fx-10.0", CPU: "qemu64", MemoryKiB: 1 << 20}); err != nil || !cmp.Equal(got, want) {
+		if want := (vm.Shape{Accel: "tcg", Machine: "pc-i440fx-10.0", CPU: "qemu64", MemoryKiB: 1 << 20}); err != nil || !cmp.Equal(got, want, ofShape) {
 			t.Errorf("got %+v, %v; want %+v", got, err, want)
 		}
 	})
@@ -143,7 +169,7 @@ func TestAgree(t *testing.T) {
 		var wg sync.WaitGroup
 		for range 8 {
 			wg.Go(func() {
-				if _, err := b.cache.Facts(t.Context(), h1.Host, old); err != nil {
+				if _, err := b.cache.Facts(t.Context(), h1.Host, qemu.Program{Binary: old}); err != nil {
 					t.Error(err)
 				}
 			})
@@ -175,6 +201,16 @@ func TestAgree(t *testing.T) {
 			cartesian.Params{"qemu_binary": "/opt/none/qemu-system-x86_64"},
 			"vm1: host2: no program /opt/none/qemu-system-x86_64 (on Debian it is in package qemu-system-x86); install it there or set param qemu_binary",
 		},
+		"no loader": {
+			cartesian.Params{"qemu_loader": "/opt/none/ld.so"},
+			cartesian.Params{},
+			"vm1: host1: no program " + old + " or no loader /opt/none/ld.so: set params qemu_binary and qemu_loader to files of that host",
+		},
+		"not that version": {
+			cartesian.Params{},
+			cartesian.Params{"qemu_version": "10.0", "qemu_versions_dir": "/opt/none"},
+			"vm1: host2: no QEMU 10.0 (/opt/none/10.0/usr/bin/qemu-system-x86_64): get it by mhmig bootstrap --qemu 10.0",
+		},
 		"no QEMU but a shell": {cartesian.Params{"qemu_binary": "true"}, cartesian.Params{"qemu_binary": "true"}, `vm1: host1: true: does not report its QEMU version: ""`},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -185,6 +221,8 @@ func TestAgree(t *testing.T) {
 			}
 			if _, err := agree(tt.first, tt.second); err == nil || err.Error() != tt.want {
 				t.Errorf("Agree: got  %v\nwant %s", err, tt.want)
+			} else if skips := result.StatusOf(err) == result.Skip; skips != (tt.second["qemu_version"] != "") {
+				t.Errorf("Agree: it is a SKIP: %v", skips)
 			}
 		})
 	}
@@ -209,7 +247,7 @@ func TestProbeKVM(t *testing.T) {
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
 			binary := b.write("qemu", []byte("#!/bin/sh\n"+tt.qemu+"\n"), 0o755)
-			got, err := vm.ProbeKVM(t.Context(), s.Host, binary, tt.device)
+			got, err := vm.ProbeKVM(t.Context(), s.Host, qemu.Program{Binary: binary}, tt.device)
 			if err != nil || got != tt.want {
 				t.Errorf("probeKVM = %q, %v; want %q", got, err, tt.want)
 			}
@@ -217,7 +255,7 @@ func TestProbeKVM(t *testing.T) {
 	}
 	t.Run("a guest that does not exit through isa-debug-exit", func(t *testing.T) {
 		binary := b.write("qemu", []byte("#!/bin/sh\nexit 0\n"), 0o755)
-		if _, err := vm.ProbeKVM(t.Context(), s.Host, binary, device); err == nil {
+		if _, err := vm.ProbeKVM(t.Context(), s.Host, qemu.Program{Binary: binary}, device); err == nil {
 			t.Error("probeKVM: no error")
 		}
 	})
@@ -225,16 +263,16 @@ func TestProbeKVM(t *testing.T) {
 	// everywhere.
 	t.Run("the guest itself", func(t *testing.T) {
 		binary := b.write("tcg-qemu", []byte("#!/bin/sh\nshift 2\nexec qemu-system-x86_64 -accel tcg \"$@\"\n"), 0o755)
-		if got, err := vm.ProbeKVM(t.Context(), s.Host, binary, device); err != nil || got != "" {
+		if got, err := vm.ProbeKVM(t.Context(), s.Host, qemu.Program{Binary: binary}, device); err != nil || got != "" {
 			t.Errorf("probeKVM = %q, %v", got, err)
 		}
 	})
 	t.Run("here", func(t *testing.T) {
-		accel, reason, err := s.placement.Cache.ProbeAccel(t.Context(), s.Host, "qemu-system-x86_64", "auto")
+		accel, reason, err := s.placement.Cache.ProbeAccel(t.Context(), s.Host, qemu.Program{Binary: "qemu-system-x86_64"}, "auto")
 		if err != nil || (accel == "kvm") != (reason == "") || accel != "kvm" && accel != "tcg" {
 			t.Fatalf("ProbeAccel(auto) = %q, %q, %v", accel, reason, err)
 		}
-		forced, _, err := s.placement.Cache.ProbeAccel(t.Context(), s.Host, "qemu-system-x86_64", "kvm")
+		forced, _, err := s.placement.Cache.ProbeAccel(t.Context(), s.Host, qemu.Program{Binary: "qemu-system-x86_64"}, "kvm")
 		switch {
 		case accel == "kvm" && (err != nil || forced != "kvm"):
 			t.Errorf("ProbeAccel(kvm) = %q, %v", forced, err)

@@ -284,6 +284,8 @@ function show() {
   const row = only || rows.find(r => r.id === id);
   tip.hidden = true;
   list.hidden = Boolean(row);
+  const squares = document.getElementById("squares");
+  if (squares) squares.hidden = Boolean(row);
   detail.hidden = !row;
   document.getElementById("summary").hidden = Boolean(row) && !only;
   detail.replaceChildren(...(row ? drawDetail(row) : []));

@@ -1,0 +1,82 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package scenarios_test
+
+import (
+	"flag"
+	"fmt"
+	"os"
+	"os/exec"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/mhmig/mhmig/runtime/qemu"
+	"github.com/mhmig/mhmig/runtime/result"
+)
+
+// versions is for make test-versions, which downloads QEMUs.
+var versions = flag.Bool("versions", false, "move guests between versions of QEMU, fetched by mhmig bootstrap --qemu")
+
+// required are the versions without which the test fails; of the others, those count that
+// can be had.
+var required = []string{"7.2", "10.0"}
+
+// A guest moves between each two versions of QEMU, in both directions and on both machine
+// types, and the results say which they were.
+func TestVersions(t *testing.T) {
+	if !*versions {
+		t.Skip("make test-versions moves guests between versions of QEMU")
+	}
+	binary := mhmig(t)
+	var sources, destinations []string
+	for _, version := range qemu.Versions() {
+		out, err := exec.CommandContext(t.Context(), binary, "bootstrap", "--qemu", version).CombinedOutput()
+		switch {
+		case err == nil:
+			name := strings.ReplaceAll(version, ".", "_")
+			sources, destinations = append(sources, "src_"+name), append(destinations, "dst_"+name)
+		case slices.Contains(required, version):
+			t.Fatalf("bootstrap --qemu %s: %v\n%s", version, err, out)
+		default:
+			t.Logf("NOT TESTED: QEMU %s cannot be had: %s", version, out)
+		}
+	}
+	kind := "embedded"
+	if os.Getuid() == 0 {
+		kind = "netns"
+	}
+	got := outcomes(t, binary, "@std//cfg/versions.cfg", "--defaults", "--lab", kind,
+		"--filter", "only "+strings.Join(sources, ", "), "--filter", "only "+strings.Join(destinations, ", "))
+	if wanted := 2 * len(sources) * len(destinations); len(got) != wanted {
+		t.Errorf("%d variants ran, want %d", len(got), wanted)
+	}
+	for _, o := range got {
+		want(t, o, o.ShortName, "")
+		if len(o.Machines) != 1 {
+			t.Errorf("%s: machines are %+v, want that of vm1", o.ShortName, o.Machines)
+			continue
+		}
+		source, destination := strings.ReplaceAll(o.Machines[0].QEMU["host1"], ".", "_"), strings.ReplaceAll(o.Machines[0].QEMU["host2"], ".", "_")
+		for _, part := range strings.Split(o.ShortName, ".") {
+			if version, ok := strings.CutPrefix(part, "src_"); ok && !strings.HasPrefix(source, version) {
+				t.Errorf("%s: it ran on QEMU %s", o.ShortName, source)
+			}
+			if version, ok := strings.CutPrefix(part, "dst_"); ok && !strings.HasPrefix(destination, version) {
+				t.Errorf("%s: it moved to QEMU %s", o.ShortName, destination)
+			}
+		}
+	}
+}
+
+// A machine type that only the newer version has is no test of the older one.
+func TestVersionsHaveNoMachineInCommon(t *testing.T) {
+	if !*versions {
+		t.Skip("make test-versions moves guests between versions of QEMU")
+	}
+	got := outcomes(t, mhmig(t), "@std//cfg/versions.cfg", "--defaults", "--lab", "embedded", "--param", "machine_type=pc-i440fx-10.0",
+		"--filter", "only pc", "--filter", "only src_10_0", "--filter", "only dst_7_2")
+	if len(got) != 1 || got[0].Status != result.Skip || !strings.Contains(got[0].Message, `param machine_type: got "pc-i440fx-10.0"`) {
+		t.Errorf("got %s, want one SKIP", fmt.Sprint(got))
+	}
+}
