@@ -509,6 +509,14 @@ var params = []Param{
 		Doc: "Let migrations be switched to post-copy by mig.start_postcopy: the capability postcopy-ram on both ends.",
 	},
 	{
+		Name: "mig_postcopy_preempt", Kind: Bool, Default: "no", Object: Variant, Reader: "runtime/migration",
+		Doc: "Send the pages that the guest waits for in post-copy over a connection of their own: the capability postcopy-preempt on both ends, together with mig_postcopy.",
+	},
+	{
+		Name: "mig_postcopy_blocktime", Kind: Bool, Default: "no", Object: Variant, Reader: "runtime/migration",
+		Doc: "Measure on the destination how long the guest waits for pages in post-copy: the capability postcopy-blocktime, together with mig_postcopy. A destination that reports no time is a FAIL.",
+	},
+	{
 		Name: "mig_multifd", Kind: Bool, Default: "no", Object: Variant, Reader: "runtime/migration",
 		Doc: "Send the memory over several connections at the same time: the capability multifd on both ends. A move that has not used them is a FAIL.",
 	},

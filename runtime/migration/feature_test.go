@@ -5,6 +5,7 @@ package migration_test
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"maps"
 	"os"
@@ -40,6 +41,7 @@ var featureTests = []featureTest{
 		silent: "xbzrle was on, but QEMU reports no xbzrle-cache",
 	},
 	{capability: "auto-converge", params: cartesian.Params{"mig_auto_converge": "yes"}},
+	{capability: "postcopy-ram", params: cartesian.Params{"mig_postcopy": "yes"}},
 	{capability: "validate-uuid", params: cartesian.Params{"mig_validate_uuid": "yes"}, silent: "validate-uuid was on, but vm1@host1 has no UUID"},
 }
 
@@ -188,6 +190,22 @@ func TestFeatureValues(t *testing.T) {
 			want:   []string{"zero-copy-send needs more locked memory than the host allows", "can't lock enough memory"}, at: "-",
 		},
 		{
+			name: "post-copy with preempt and blocktime", params: cartesian.Params{"mig_postcopy": "yes", "mig_postcopy_preempt": "yes", "mig_postcopy_blocktime": "yes"},
+			source: qmptest.Script{Endless: true}, concurrent: switchToPostcopy,
+		},
+		{
+			name: "post-copy without a time", params: cartesian.Params{"mig_postcopy": "yes", "mig_postcopy_blocktime": "yes"},
+			source: qmptest.Script{Endless: true}, destination: qmptest.Script{Unused: []string{"postcopy-blocktime"}}, concurrent: switchToPostcopy, fails: true, status: result.Fail,
+			want: []string{srcFailed, "postcopy-blocktime was on, but vm1@host2 reports no postcopy-blocktime"},
+		},
+		{
+			name: "preempt is dropped", params: cartesian.Params{"mig_postcopy": "yes", "mig_postcopy_preempt": "yes"}, destination: qmptest.Script{Dropped: []string{"postcopy-preempt"}}, fails: true, status: result.Fail,
+			want: []string{dstFailed, "postcopy-preempt was switched on for the migration, but QEMU reports it as off after it"},
+		},
+		{
+			name: "post-copy by capabilitys", params: cartesian.Params{"capabilitys": "postcopy-ram"}, source: qmptest.Script{Endless: true}, concurrent: switchToPostcopy,
+		},
+		{
 			name: "multifd and post-copy", params: cartesian.Params{"mig_multifd": "yes", "mig_postcopy": "yes"}, destination: qmptest.Script{Without: []string{"postcopy-device"}}, fails: true, status: result.Skip,
 			want: []string{"host2: not migrated with multifd and postcopy-ram: a QEMU before 11 loses the guest"}, at: "-",
 		},
@@ -214,12 +232,43 @@ func TestFeatureValues(t *testing.T) {
 		{cartesian.Params{"mig_multifd": "yes", "mig_multifd_channels": "4", "parameters": "multifd-channels", "parameters_value": "5"}, "the same as parameters, which sets multifd-channels to 5"},
 		{cartesian.Params{"mig_multifd": "yes", "mig_multifd_compression": "rar"}, "one of none, zlib"},
 		{cartesian.Params{"mig_zero_copy": "yes"}, "mig_multifd"},
+		{cartesian.Params{"mig_postcopy_preempt": "yes"}, "mig_postcopy"},
 	} {
 		_, err := migration.NewTransport("tcp", tt.params)
 		if wrong := refused(err, tt.want); wrong != nil {
 			t.Errorf("%v: %v", tt.params, wrong)
 		}
 	}
+}
+
+// switchToPostcopy switches to post-copy after two passes.
+func switchToPostcopy(ctx context.Context, m *migration.Migration) error {
+	return errors.Join(m.Wait(ctx, migration.Condition{Passes: 2}), m.StartPostcopy(ctx))
+}
+
+// A feature is refused, before anything is started, if the transport cannot do it.
+func TestFeaturesOfTransports(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		bed, p := scripted(t, qmptest.Script{}, qmptest.Script{}, nil)
+		for _, tt := range []struct{ protocol, param, value, want string }{
+			{"file", "mig_tls", "psk", "TLS needs a connection between both ends, which mig_protocol = file has not"},
+			{"file", "mig_postcopy", "yes", "post-copy needs a return path, which mig_protocol = file has not"},
+			{"exec", "mig_multifd", "yes", "multifd needs several connections, which mig_protocol = exec has not"},
+			{"fd", "capabilitys", "multifd", "multifd needs several connections, which mig_protocol = fd has not"},
+			{"exec", "capabilitys", "postcopy-ram postcopy-preempt", "postcopy-preempt needs two connections, which mig_protocol = exec has not"},
+			{"unix", "mig_multifd", "yes", ""},
+		} {
+			p.Params = cartesian.Params{"mig_protocol": tt.protocol, tt.param: tt.value}
+			_, err := migration.New(bed.Bed.Bed, 1, p)
+			if tt.want == "" && err == nil {
+				continue
+			}
+			if wrong := refused(err, tt.want); wrong != nil {
+				t.Errorf("%s with %s: %v", tt.protocol, tt.param, wrong)
+			}
+		}
+	})
 }
 
 // noLockedMemory returns the answers of a QEMU whose migration fails because it may not
@@ -274,10 +323,14 @@ func TestCheck(t *testing.T) {
 		}
 		return samplesOf(all...)
 	}
+	switched := &migration.Outcome{Switched: true}
+	postcopied := &migration.Outcome{Switched: true, Postcopy: true}
+	twoEnds := cartesian.Params{"mig_postcopy": "yes", "mig_postcopy_preempt": "yes"}
 	for _, tt := range []struct {
 		name    string
 		params  cartesian.Params
 		query   string
+		outcome *migration.Outcome // nil: none of post-copy
 		samples []result.Sample
 		seen    int // connections
 		answers map[string]string
@@ -301,13 +354,23 @@ func TestCheck(t *testing.T) {
 		{name: "zero copy", params: cartesian.Params{"mig_multifd": "yes", "mig_zero_copy": "yes"}, query: channels},
 		{name: "zero copy that copies", params: cartesian.Params{"mig_multifd": "yes", "mig_zero_copy": "yes"}, query: `"ram": {"multifd-bytes": 1, "dirty-sync-missed-zero-copy": 2}`, want: "vm1@host1: zero-copy-send was on, but the kernel copied the memory in 2 passes", status: result.Skip},
 		{name: "zero copy without figures", params: cartesian.Params{"mig_multifd": "yes", "mig_zero_copy": "yes"}, query: `"ram": {"multifd-bytes": 1}`, want: "QEMU reports no dirty-sync-missed-zero-copy"},
+		{name: "post-copy that was not wanted", params: twoEnds, seen: 1},
+		{name: "post-copy by its bytes", params: twoEnds, outcome: switched, query: `"ram": {"postcopy-bytes": 1}`, seen: 2},
+		{name: "post-copy by its status", params: twoEnds, outcome: postcopied},
+		{name: "post-copy by a sample", params: twoEnds, outcome: switched, samples: samplesOf(`{"status": "active"}`, `{"status": "postcopy-active"}`)},
+		{name: "post-copy too late", params: twoEnds, outcome: switched, query: `"ram": {"postcopy-bytes": 0}`, want: "the migration completed before it was in post-copy, although mig.start_postcopy was called", status: result.Error},
+		{name: "preempt on one connection", params: twoEnds, outcome: postcopied, seen: 1, want: "postcopy-preempt was on, but there was one connection to the destination, not two"},
 		{name: "no UUID", params: cartesian.Params{"mig_validate_uuid": "yes"}, answers: map[string]string{"source": "00000000-0000-0000-0000-000000000000"}, want: "validate-uuid was on, but vm1@host1 has no UUID"},
 		{name: "the same UUID", params: cartesian.Params{"mig_validate_uuid": "yes"}, answers: map[string]string{"source": "a", "destination": "a"}},
 		{name: "two UUIDs", params: cartesian.Params{"mig_validate_uuid": "yes"}, answers: map[string]string{"source": "a", "destination": "b"}, want: "a guest with the UUID a moved to vm1@host2, which has b"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			t.Parallel()
-			o := &migration.Outcome{Samples: tt.samples, Channels: tt.seen}
+			o := &migration.Outcome{}
+			if tt.outcome != nil {
+				*o = *tt.outcome
+			}
+			o.Samples, o.Channels = tt.samples, tt.seen
 			if err := fill(&o.Query, "{"+tt.query+"}"); err != nil {
 				t.Fatal(err)
 			}
@@ -337,11 +400,12 @@ func TestFeaturesQEMU(t *testing.T) {
 	t.Parallel()
 	const id = "6b1d3c5e-8f40-4c79-9a3e-2f5d0c7b1a86"
 	for _, tt := range []struct {
-		name   string
-		params cartesian.Params
-		log    string        // that is in the variant's log
-		status result.Status // 0: it passes
-		want   string        // of the error
+		name     string
+		params   cartesian.Params
+		postcopy bool
+		log      string        // that is in the variant's log
+		status   result.Status // 0: it passes
+		want     string        // of the error
 	}{
 		// At this speed it takes long enough for its connections to be counted.
 		{name: "multifd", params: cartesian.Params{"mig_multifd": "yes", "mig_multifd_channels": "3", "mig_speed": "100K"}, log: "connections to the destination count=4"},
@@ -357,6 +421,10 @@ func TestFeaturesQEMU(t *testing.T) {
 			name: "validate-uuid of another VM", params: cartesian.Params{"mig_validate_uuid": "yes", "extra_params_host1": "-uuid " + id, "extra_params_host2": "-uuid " + strings.Replace(id, "6", "7", 1)},
 			status: result.Fail, want: "UUID received is",
 		},
+		{
+			name: "post-copy", params: cartesian.Params{"mig_postcopy": "yes", "mig_postcopy_preempt": "yes", "mig_postcopy_blocktime": "yes", "mig_speed": "100K"}, postcopy: true,
+			log: "connections to the destination count=2",
+		},
 		{name: "multifd and post-copy", params: cartesian.Params{"mig_multifd": "yes", "mig_postcopy": "yes"}, status: result.Skip, want: "a QEMU before 11 loses the guest"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
@@ -364,7 +432,16 @@ func TestFeaturesQEMU(t *testing.T) {
 			params := bedtest.Blank(t)
 			maps.Copy(params, tt.params)
 			bed := prepared(t, params)
-			err := runBoth(t.Context(), start(t, bed, plan(bed)))
+			m := start(t, bed, plan(bed))
+			switched := make(chan error, 1)
+			go func() {
+				err := error(nil)
+				if tt.postcopy {
+					err = errors.Join(m.Wait(t.Context(), migration.Condition{Status: "active"}), m.StartPostcopy(t.Context()))
+				}
+				switched <- err
+			}()
+			err := errors.Join(runBoth(t.Context(), m), <-switched)
 			if tt.status == 0 && err != nil {
 				t.Fatal(err)
 			}

@@ -7,7 +7,6 @@ import (
 	"errors"
 	"fmt"
 	"path"
-	"slices"
 
 	"github.com/mhmig/mhmig/runtime/host"
 	"github.com/mhmig/mhmig/runtime/memproof"
@@ -28,12 +27,7 @@ const proofStep = "memory_proof"
 const whyNotProved = "post-copy lets the guest run on the destination before its memory is there"
 
 // proves says whether the memory is compared.
-func (o options) proves() bool { return o.memoryProof && !o.mayUsePostcopy() }
-
-// mayUsePostcopy says whether the migration can be switched to post-copy.
-func (o options) mayUsePostcopy() bool {
-	return o.postcopy || slices.Contains(o.capabilities, postcopyRAM)
-}
+func (o options) proves() bool { return o.memoryProof && !o.postcopy.on }
 
 // arrivesStopped is the feature of a migration whose memory is compared: the destination
 // does not run the guest when it has loaded it. QMP stop, before anything arrives, has

@@ -140,11 +140,8 @@ func New(bed *testbed.Bed, number int, plan Plan) (*Migration, error) {
 	if opts.memoryProof && !opts.proves() {
 		m.log.Warn("memory_proof: the memory is not compared", "reason", whyNotProved)
 	}
-	if opts.postcopy && !m.traits.ReturnPath {
-		return nil, fmt.Errorf("post-copy needs a return path, which mig_protocol = %s has not", opts.protocol)
-	}
-	if opts.tls.kind != "" && m.traits.LoadsAfterSource {
-		return nil, fmt.Errorf("TLS needs a connection between both ends, which mig_protocol = %s has not", opts.protocol)
+	if err := opts.suit(m.traits); err != nil {
+		return nil, err
 	}
 	for _, name := range plan.VMs {
 		if _, twice := m.moves[name]; twice {

@@ -47,17 +47,19 @@ type move struct {
 	bootID       string // of the guest at that time, "" if unknown
 
 	// guarded by m.mu
-	state     State          // of the source; none before it began
-	port      int            // on which the destination listens; 0: none
-	continued bool           // migrate-continue was sent
-	query     map[string]any // the last query-migrate of the source
-	sampled   time.Time      // when that was received
-	samples   []result.Sample
-	channels  int               // the connections to the destination while it moved; 0: not known
-	source    *testbed.Instance // set while it may be cancelled
-	moved     time.Time         // when a sample last showed progress
-	reminded  time.Time         // when a warning last said that it does not converge
-	proof     *result.MemoryProof
+	state      State          // of the source; none before it began
+	port       int            // on which the destination listens; 0: none
+	continued  bool           // migrate-continue was sent
+	query      map[string]any // the last query-migrate of the source
+	sampled    time.Time      // when that was received
+	samples    []result.Sample
+	channels   int               // the connections to the destination while it moved; 0: not known
+	switched   bool              // to post-copy
+	postcopied bool              // it had a status of post-copy
+	source     *testbed.Instance // set while it may be cancelled
+	moved      time.Time         // when a sample last showed progress
+	reminded   time.Time         // when a warning last said that it does not converge
+	proof      *result.MemoryProof
 }
 
 func newMove(m *Migration, vm string) *move {
@@ -232,7 +234,7 @@ func (mv *move) follow(ctx context.Context, src *testbed.Instance, events *qmp.S
 			}
 			mv.setState(state)
 			src.Log().Debug("migration status", "status", string(state))
-			if state == qmp.MigrationActive && mv.m.options.multifd.on {
+			if mv.m.options.channels() && (state == qmp.MigrationActive || state == qmp.MigrationPostcopyActive) {
 				counting.Go(func() { mv.countChannels(sampling, src) })
 			}
 			if state == qmp.MigrationCancelling && interruptAt == nil {
@@ -378,6 +380,7 @@ func (mv *move) setState(state State) {
 	defer mv.m.mu.Unlock()
 	if mv.state != state {
 		mv.state = state
+		mv.postcopied = mv.postcopied || state.Postcopy()
 		mv.m.broadcastLocked()
 	}
 }

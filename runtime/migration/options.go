@@ -26,11 +26,11 @@ type options struct {
 	cancelDelay   time.Duration // cancel_delay: the time from QMP migrate to the cancellation; 0: not cancelled
 	speed         int64         // mig_speed, bytes per second; 0: QEMU's default
 	downtime      time.Duration // mig_downtime; 0: QEMU's default
-	postcopy      bool          // mig_postcopy
-	execProgram   string        // mig_exec_program: of mig_protocol = exec
-	fileOffset    int64         // mig_file_offset, bytes: of mig_protocol = file
-	memoryProof   bool          // memory_proof
-	login         bool          // not not_login_after_mig
+	postcopy      postcopyOptions
+	execProgram   string // mig_exec_program: of mig_protocol = exec
+	fileOffset    int64  // mig_file_offset, bytes: of mig_protocol = file
+	memoryProof   bool   // memory_proof
+	login         bool   // not not_login_after_mig
 	multifd       multifdOptions
 	xbzrle        bool // mig_xbzrle; as those below, also on if it is one of capabilitys
 	autoConverge  bool // mig_auto_converge
@@ -47,12 +47,12 @@ func parseOptions(p cartesian.Params) (options, error) {
 		protocol: v.Choice("mig_protocol"),
 		timeout:  v.Seconds("mig_timeout"), loginTimeout: v.Seconds("login_timeout"), finishTimeout: v.Seconds("finish_timeout"),
 		startTimeout: v.Seconds("start_migration_timeout"), cancelDelay: v.Seconds("cancel_delay"),
-		offline: v.Bool("mig_offline"), postcopy: v.Bool("mig_postcopy"), memoryProof: v.Bool("memory_proof"), speed: v.Size("mig_speed"), downtime: v.Seconds("mig_downtime"),
+		offline: v.Bool("mig_offline"), memoryProof: v.Bool("memory_proof"), speed: v.Size("mig_speed"), downtime: v.Seconds("mig_downtime"),
 		login: !v.Bool("not_login_after_mig"), execProgram: v.Choice("mig_exec_program"), fileOffset: v.Size("mig_file_offset"),
 	}
 	o.port.first, o.port.last = v.Ports("mig_port")
 	o.capabilities, o.parameters = parseCapabilities(v), parseParameters(v)
-	o.multifd = parseMultifd(v, &o)
+	o.postcopy, o.multifd = parsePostcopy(v, &o), parseMultifd(v, &o)
 	o.xbzrle, o.autoConverge = o.uses(v, "mig_xbzrle", xbzrleCapability), o.uses(v, "mig_auto_converge", autoConvergeCapability)
 	o.zeroCopy, o.validateUUID = o.uses(v, "mig_zero_copy", zeroCopyCapability), o.uses(v, "mig_validate_uuid", validateUUIDCapability)
 	o.tls = parseTLS(v)
@@ -68,6 +68,27 @@ func parseOptions(p cartesian.Params) (options, error) {
 // uses says whether a feature is on: its own param says so, or it is one of capabilitys.
 func (o *options) uses(v api.Values, param, capability string) bool {
 	return v.Bool(param) || slices.Contains(o.capabilities, capability)
+}
+
+// channels says whether the move has more connections than one.
+func (o *options) channels() bool { return o.multifd.on || o.postcopy.preempt }
+
+// suit returns an error if the transport cannot do what the features need.
+func (o *options) suit(t Traits) error {
+	for _, f := range []struct {
+		on, can     bool
+		name, needs string
+	}{
+		{o.postcopy.on, t.ReturnPath, "post-copy", "a return path"},
+		{o.tls.kind != "", !t.LoadsAfterSource, "TLS", "a connection between both ends"},
+		{o.multifd.on, t.Channels, "multifd", "several connections"},
+		{o.postcopy.preempt, t.Channels, "postcopy-preempt", "two connections"},
+	} {
+		if f.on && !f.can {
+			return fmt.Errorf("%s needs %s, which mig_protocol = %s has not", f.name, f.needs, o.protocol)
+		}
+	}
+	return nil
 }
 
 // addParameter sets a migration parameter, on both ends, that a param of a feature

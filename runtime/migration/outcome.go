@@ -16,6 +16,8 @@ type Outcome struct {
 	Query    map[string]any  // the source's query-migrate, as QEMU answered
 	Samples  []result.Sample // the same during the move
 	Channels int             // the connections to the destination's port during the move; 0: unknown
+	Switched bool            // it was switched to post-copy: StartPostcopy
+	Postcopy bool            // it had a status of post-copy
 
 	ends map[Role]Peer
 	ask  func(ctx context.Context, role Role, command string, reply any) error
@@ -73,7 +75,7 @@ func (mv *move) checkFeatures(ctx context.Context, src, dst endpoint) error {
 		}
 	}
 	mv.m.mu.Lock()
-	outcome := &Outcome{Query: mv.query, Samples: mv.samples, Channels: mv.channels, ends: map[Role]Peer{SourceRole: src, DestinationRole: dst}}
+	outcome := &Outcome{Query: mv.query, Samples: mv.samples, Channels: mv.channels, Switched: mv.switched, Postcopy: mv.postcopied, ends: map[Role]Peer{SourceRole: src, DestinationRole: dst}}
 	mv.m.mu.Unlock()
 	outcome.ask = func(ctx context.Context, role Role, command string, reply any) error {
 		return blame(ctx, mv, ends[role].Instance, role, ends[role].Execute(ctx, command, nil, reply))

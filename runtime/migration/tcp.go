@@ -20,7 +20,7 @@ type tcp struct {
 
 func newTCP(o options) Transport { return &tcp{ports: o.port} }
 
-func (t *tcp) Traits() Traits { return Traits{ReturnPath: true} }
+func (t *tcp) Traits() Traits { return Traits{ReturnPath: true, Channels: true} }
 
 func (t *tcp) Launch(Role) vm.Launch { return vm.Launch{} }
 

@@ -119,19 +119,6 @@ func TestTLS(t *testing.T) {
 	}
 }
 
-// TLS is refused where there is no connection.
-func TestTLSInFile(t *testing.T) {
-	t.Parallel()
-	synctest.Test(t, func(t *testing.T) {
-		bed, p := scripted(t, qmptest.Script{}, qmptest.Script{}, nil)
-		p.Params = cartesian.Params{"mig_tls": "psk", "mig_protocol": "file"}
-		_, err := migration.New(bed.Bed.Bed, 1, p)
-		if wrong := refused(err, "TLS needs a connection between both ends, which mig_protocol = file has not"); wrong != nil {
-			t.Error(wrong)
-		}
-	})
-}
-
 // With QEMU itself.
 func TestTLSQEMU(t *testing.T) {
 	t.Parallel()

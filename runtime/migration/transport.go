@@ -37,6 +37,8 @@ type Traits struct {
 	// LoadsAfterSource says that the destination cannot start loading before the source
 	// has completed, as with a file: Listen is called then.
 	LoadsAfterSource bool
+	// Channels says that the source can connect several times, as multifd does.
+	Channels bool
 	// OneMachine says that both QEMUs must be on one machine, which may be two hosts of
 	// the run.
 	OneMachine bool

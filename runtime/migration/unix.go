@@ -14,7 +14,7 @@ type unix struct{}
 
 func newUnix(options) Transport { return unix{} }
 
-func (unix) Traits() Traits { return Traits{ReturnPath: true, OneMachine: true} }
+func (unix) Traits() Traits { return Traits{ReturnPath: true, Channels: true, OneMachine: true} }
 
 func (unix) Launch(Role) vm.Launch { return vm.Launch{} }
 

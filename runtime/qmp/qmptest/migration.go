@@ -54,6 +54,9 @@ func (m *QEMU) queryMigrate() map[string]any {
 		}
 		return m.recorded(figures)
 	}
+	if m.incoming && m.uses("postcopy-blocktime") {
+		figures["postcopy-blocktime"] = 1
+	}
 	if m.passes == 0 {
 		return figures
 	}
