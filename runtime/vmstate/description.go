@@ -148,12 +148,23 @@ func (s *jsonState) state(depth int) (*State, error) {
 		return nil, fmt.Errorf("a name of %d bytes, want at most %d", len(s.Type), maxName)
 	}
 	state := &State{Type: s.Type, Version: s.Version}
+	array, next := "", int64(0) // the array that the field before is an element of
 	for _, described := range s.Fields {
-		f, index, err := described.field(depth)
+		f, err := described.field(depth)
 		if err != nil {
 			return nil, err
 		}
-		state.add(f, index)
+		index := described.Index
+		if index == nil && f.Name == array && described.ArrayLen == nil {
+			index = &next // QEMU 10.0 leaves out that of the last element
+		}
+		if index == nil {
+			array = ""
+			state.Fields = append(state.Fields, f)
+			continue
+		}
+		state.addElement(f, *index)
+		array, next = f.Name, plus(*index, f.Count)
 	}
 	for _, below := range s.Subsections {
 		sub, err := below.state(depth + 1)
@@ -165,45 +176,49 @@ func (s *jsonState) state(depth int) (*State, error) {
 	return state, nil
 }
 
-// add adds a field; an element of an array with an index that has the format of those
-// before it is counted with them, as QEMU does itself for most arrays.
-func (s *State) add(f Field, index int64) {
+// addElement adds an element of an array. If it has the format of those before it, it is
+// counted with them, as QEMU does itself for most arrays.
+func (s *State) addElement(f Field, index int64) {
 	if last := len(s.Fields) - 1; last >= 0 && index > 0 {
 		before := &s.Fields[last]
 		if before.Name == f.Name && before.Count == index && before.Type == f.Type && before.Size == f.Size && reflect.DeepEqual(before.Struct, f.Struct) {
-			before.Count += f.Count
+			before.Count = plus(before.Count, f.Count)
 			return
 		}
+	}
+	if index > 0 {
 		f.Name = fmt.Sprintf("%s[%d]", f.Name, index)
 	}
 	s.Fields = append(s.Fields, f)
 }
 
-// field is the field, and its index if it is an element of an array.
-func (f *jsonField) field(depth int) (_ Field, index int64, err error) {
+// field is the field that is described, depth structs deep.
+func (f *jsonField) field(depth int) (Field, error) {
 	field := Field{Name: f.Name, Type: f.Type, Size: f.Size, Count: 1}
 	if f.ArrayLen != nil {
 		field.Count = *f.ArrayLen
 	}
+	index := int64(0)
 	if f.Index != nil {
 		index = *f.Index
 	}
 	if len(f.Name) > maxName {
-		return Field{}, 0, fmt.Errorf("a field's name of %d bytes, want at most %d", len(f.Name), maxName)
+		return Field{}, fmt.Errorf("a field's name of %d bytes, want at most %d", len(f.Name), maxName)
 	}
 	if f.Size < 0 || field.Count < 0 || index < 0 {
-		return Field{}, 0, fmt.Errorf("field %s: size %d, array_len %d, index %d: want no negative numbers", f.Name, f.Size, field.Count, index)
+		return Field{}, fmt.Errorf("field %s: size %d, array_len %d, index %d: want no negative numbers", f.Name, f.Size, field.Count, index)
 	}
 	inner := f.Struct
 	if inner == nil && len(f.Fields) > 0 {
 		inner = &f.jsonState
 	}
 	if inner != nil {
+		var err error
 		if field.Struct, err = inner.state(depth + 1); err != nil {
-			return Field{}, 0, fmt.Errorf("field %s: %w", f.Name, err)
+			return Field{}, fmt.Errorf("field %s: %w", f.Name, err)
 		}
 	}
-	return field, index, nil
+	return field, nil
 }
 
 // bytes is the size of the fields and subsections, at most the largest number.
