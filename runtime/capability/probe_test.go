@@ -263,7 +263,7 @@ func TestCompareAlone(t *testing.T) {
 	}{
 		{one("no", false), one("never", false), nil},
 		{one("", false), one("no", true), []capability.Change{{"capability", "x", "accepted", "refused by the source: no"}, {"default", "x", "off", "on"}}},
-		{&capability.Map{Parameters: []capability.Parameter{{"p", []string{"a"}, "a"}}}, &capability.Map{}, []capability.Change{{"parameter", "p", `default "a", a`, ""}}},
+		{&capability.Map{Parameters: []capability.Parameter{{"p", []string{"a"}, "a"}}}, &capability.Map{}, []capability.Change{{"parameter", "p", `default "a", values a`, ""}}},
 		{&capability.Map{Parameters: []capability.Parameter{{"p", nil, 1.0}}}, &capability.Map{Parameters: []capability.Parameter{{"p", nil, 2.0}}}, []capability.Change{{"default", "p", "1", "2"}}},
 	} {
 		if diff := cmp.Diff(test.want, capability.Compare(test.older, test.newer)); diff != "" {

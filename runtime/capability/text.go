@@ -202,7 +202,11 @@ func (p Parameter) presence(there bool) string {
 	if !there {
 		return ""
 	}
-	return strings.TrimSpace("default " + p.defaultText() + ", " + strings.Join(p.Values, " "))
+	text := "default " + p.defaultText()
+	if len(p.Values) > 0 {
+		text += ", values " + strings.Join(p.Values, " ")
+	}
+	return text
 }
 
 func onOff(on bool) string {
