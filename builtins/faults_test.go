@@ -181,7 +181,24 @@ def migration_scenario(env):
     migrate_wait(["vm1"], "host1", "host2")
 `, result.Fail,
 			[]string{"migration 1 of vm1: the destination failed first (host2): ", "Unknown savevm section", "virtio-rng"},
-			[]string{"source host1 vm1", "running"},
+			[]string{
+				"source host1 vm1", "running", "state of the devices of vm1, the source's on host1 by QEMU ",
+				"0000:00:1c.0/virtio-rng, instance 0: only in the source: virtio-rng version 1, ",
+			},
+		},
+
+		{
+			"a property that one side has changed",
+			cartesian.Params{"extra_params_host1": "-global PIIX4_PM.acpi-pci-hotplug-with-bridge-support=off"},
+			`
+def migration_scenario(env):
+    migrate_wait(["vm1"], "host1", "host2")
+`, result.Fail,
+			[]string{"migration 1 of vm1: the destination failed first (host2): ", "piix4_pm"},
+			[]string{
+				"source host1 vm1", "state of the devices of vm1, the source's on host1 by QEMU ",
+				"0000:00:01.3/piix4_pm, instance 0, acpi_pci_hotplug.acpi_index: only in the destination: uint32, 4 bytes (version 3)\n",
+			},
 		},
 	} {
 		t.Run(tt.name, func(t *testing.T) {

@@ -8,12 +8,14 @@ import (
 	"fmt"
 	"strings"
 	"sync"
+	"syscall"
 	"time"
 
 	"github.com/mhmig/mhmig/runtime/memproof"
 	"github.com/mhmig/mhmig/runtime/qmp"
 	"github.com/mhmig/mhmig/runtime/result"
 	"github.com/mhmig/mhmig/runtime/testbed"
+	"github.com/mhmig/mhmig/runtime/vm"
 )
 
 // Failure is a migration that failed: which side failed first, if either did, and the
@@ -27,6 +29,8 @@ type Failure struct {
 	Step      string // of that side; with First = "" the step of the migration, if it is known
 	Err       error
 	Evidence  []testbed.Evidence // source's, then destination's
+	// Devices is how the devices' state of both QEMUs differs, "" if that was not compared.
+	Devices string
 }
 
 func (e *Failure) Error() string {
@@ -43,7 +47,7 @@ func (e *Failure) Status() result.Status { return result.Fail }
 
 // Detail is the evidence as text; of memory that differs, also the first page of it.
 func (e *Failure) Detail() string {
-	text := detail(e.Evidence)
+	text := detail(e.Evidence) + e.Devices
 	if different, ok := errors.AsType[*memproof.DifferenceError](e.Err); ok {
 		text = different.Detail() + text
 	}
@@ -101,7 +105,19 @@ func (mv *move) failure(ctx context.Context, instance *testbed.Instance, role Ro
 		}
 	}
 	f.Evidence = mv.m.evidence(ctx, mv.vm)
+	if role == DestinationRole && couldNotLoad(err) {
+		if src := mv.m.Source.Instance(mv.vm); src != nil {
+			f.Devices = testbed.StateDifferences(ctx, src, instance)
+		}
+	}
 	return f
+}
+
+// couldNotLoad says whether a destination's QEMU has ended by itself: it does so when
+// it cannot load what the source sends.
+func couldNotLoad(err error) bool {
+	exit, ended := errors.AsType[*vm.ExitError](err)
+	return ended && (exit.Status > 0 && exit.Status < 128 || exit.Status == 128+int(syscall.SIGABRT))
 }
 
 // overdue is the verdict of a move that mig_timeout has ended: a side whose QEMU

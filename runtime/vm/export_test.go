@@ -12,6 +12,8 @@ var (
 	GuardMemory   = guardMemory
 	ParseFacts    = parseFacts
 	CommonMachine = commonMachine
+	// StateCommandOf is stateCommand.
+	StateCommandOf = stateCommand
 )
 
 // CheckSame is checkSame for all params.

@@ -62,7 +62,7 @@ func (pl Placement) logOf(vm string) *slog.Logger {
 
 // fileKinds are the files that an instance may have in the run folder, besides the
 // sockets of its serial ports.
-var fileKinds = []string{"qmp", "spare", "mig", "state", "exec", "prog", "clock", "vnc", "sh", "log", "exit", "pid"}
+var fileKinds = []string{"qmp", "spare", "mig", "state", "vmstate", "exec", "prog", "clock", "vnc", "sh", "log", "exit", "pid"}
 
 // file is the path of an instance's file in the run folder, such as vm1.qmp, or
 // vm1+2.qmp for a second instance of that VM. VM names have no plus sign.
