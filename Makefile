@@ -10,9 +10,9 @@ DEMO_DELAY ?= 5
 # as they are, and QEMU without KVM keeps two cores busy.
 TEST_PACKAGES ?= 2
 TEST_TIMEOUT ?= 20m
-# Tests of the config language that read many or long configs, in one goroutine: the race
-# detector would find nothing in them, and takes five times as long.
-LONG_CONFIGS = ^(TestGoldens|TestAgainstOracle|TestReformatLargeCorpus|TestLinear|TestCountOfRealTrees.*)$$
+# Tests that compute much, and share little between goroutines that others do not share: the
+# race detector takes five to ten times as long for them. They run without it.
+COMPUTING = ^(TestGoldens|TestAgainstOracle|TestReformatLargeCorpus|TestLinear|TestCountOfRealTrees.*|TestLargePage|TestHostileText|TestExamplesOfTests|TestStarTests)$$
 FUZZTIME ?= 30s
 BENCH ?= .
 
@@ -45,9 +45,9 @@ test: check-go ## install what tests need, then run them all, those with real QE
 	go vet ./...
 	@[ -d "$${MHMIG_CORPUS:-../shared/corpus}" ] || \
 		echo "ONLY THE SMALL CORPUS OF CONFIGS IS TRIED: set MHMIG_CORPUS to the folder of the large one"
-	go test -count=1 -run '$(LONG_CONFIGS)' ./lang/cartesian
+	go test -count=1 -run '$(COMPUTING)' ./lang/cartesian ./runtime/report ./builtins/scenariotest ./scenarios
 	@# The longest packages begin first, so that the last one does not run alone.
-	CGO_ENABLED=1 go test -race -shuffle=on -count=1 -skip '$(LONG_CONFIGS)' -p $(TEST_PACKAGES) -timeout $(TEST_TIMEOUT) \
+	CGO_ENABLED=1 go test -race -shuffle=on -count=1 -skip '$(COMPUTING)' -p $(TEST_PACKAGES) -timeout $(TEST_TIMEOUT) \
 		./builtins ./cmd/mhmig ./scenarios ./...
 
 .PHONY: test-scenarios

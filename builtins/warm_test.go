@@ -109,24 +109,6 @@ func TestWarmStart(t *testing.T) {
 			t.Errorf("%s: got %s of a restored guest, want that of one that has booted, %s", what, warm, cold)
 		}
 	}
-
-	file := filepath.Join(states.Dir, savedKey(t, states.Dir), "state")
-	content, err := os.ReadFile(file)
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Logf("the state has %.1f MiB", float64(len(content))/(1<<20))
-
-	// One that was damaged is not used, and costs a boot, not an error.
-	content[len(content)/2] ^= 1
-	if err := os.WriteFile(file, content, 0o600); err != nil {
-		t.Fatal(err)
-	}
-	damaged := runScenario(t, params, clocked())
-	wantStart(t, damaged, false, "WARN", "the saved state of the guest was damaged, and is removed", "guest starts cold why=\"the saved state is damaged\"")
-	if left := savedKeys(t, states.Dir); len(left) > 0 {
-		t.Errorf("the damaged state is still there: %v", left)
-	}
 }
 
 // Two runs at the same time, each with two VMs, save and restore what they need, and

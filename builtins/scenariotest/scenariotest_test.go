@@ -64,7 +64,7 @@ func show(r scenariotest.Result) string {
 }
 
 // The examples of mhmig doc are as they say, and pass.
-func TestDocExamples(t *testing.T) {
+func TestExamplesOfTests(t *testing.T) {
 	t.Parallel()
 	var text strings.Builder
 	names := map[string]string{}
