@@ -474,7 +474,11 @@ var params = []Param{
 	// ---- migrations
 	{
 		Name: "mig_protocol", Kind: Choice, Default: "tcp", Choices: language().Transports, Object: Variant, Reader: "runtime/migration",
-		Doc: "The transport of the migration: over TCP (IPv4 or IPv6); unix only if both hosts are the same machine, as in an embedded lab; exec through programs that QEMU starts (see mig_exec_program); fd over a TCP connection that QEMU gets as a file descriptor; file through a file that is copied to the other host.",
+		Doc: "The transport of the migration: over TCP (IPv4 or IPv6); unix only if both hosts are the same machine, as in an embedded lab; rdma (x-rdma is the same) over RDMA, which the hosts must have; exec through programs that QEMU starts (see mig_exec_program); fd over a TCP connection that QEMU gets as a file descriptor; file through a file that is copied to the other host.",
+	},
+	{
+		Name: "mig_channels", Kind: Bool, Default: "no", Object: Variant, Reader: "runtime/migration",
+		Doc: "Tell QEMU where the guest goes by channels instead of a URI. It needs QEMU 8.2 or later.",
 	},
 	{
 		Name: "mig_exec_program", Kind: Choice, Default: "any", Choices: []string{"any", "socat", "nc", "ncat", "busybox"}, Object: Variant, Reader: "runtime/migration",

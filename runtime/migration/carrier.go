@@ -60,13 +60,13 @@ func (p *carrier) script() string {
 	return fmt.Sprintf(`export %s=%s; { %s; echo "status $?" >&2; } 2>%s`, host.MarkVariable, shellescape.Quote(p.mark), p.command, shellescape.Quote(p.said))
 }
 
-// uri returns the exec: URI by which the QEMU of an end runs a command.
-func (p *carriers) uri(end Role, peer Peer, command string) (string, error) {
+// address returns the exec: address by which the QEMU of an end runs a command.
+func (p *carriers) address(end Role, peer Peer, command string) (address, error) {
 	added, err := p.add(end, peer, "exec", command)
 	if err != nil {
-		return "", err
+		return address{}, err
 	}
-	return "exec:" + added.script(), nil
+	return execAddress(added.script()), nil
 }
 
 // String is the program in messages.

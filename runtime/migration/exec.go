@@ -21,6 +21,8 @@ import (
 // destination's host, and one that connects to it on the source's. They pass data on in
 // both directions, so there is a return path.
 type execution struct {
+	form
+
 	ports    portRange
 	wanted   string // mig_exec_program
 	chosen   map[Role]connector
@@ -29,7 +31,7 @@ type execution struct {
 }
 
 func newExec(o options) Transport {
-	return &execution{ports: o.port, wanted: o.execProgram, chosen: map[Role]connector{}}
+	return &execution{form: form{o.asChannels}, ports: o.port, wanted: o.execProgram, chosen: map[Role]connector{}}
 }
 
 func (*execution) Traits() Traits { return Traits{ReturnPath: true} }
@@ -164,12 +166,11 @@ func (t *execution) Listen(ctx context.Context, destination Peer) error {
 	}
 	t.port = port
 	command := t.chosen[DestinationRole].listen(destination.ListenAddress(), port)
-	uri, err := t.programs.uri(DestinationRole, destination, shellescape.QuoteCommand(command))
+	where, err := t.programs.address(DestinationRole, destination, shellescape.QuoteCommand(command))
 	if err != nil {
 		return err
 	}
-	destination.Log().Info("migrate-incoming", "uri", uri)
-	if err := incoming(ctx, destination, uri); err != nil {
+	if err := t.incoming(ctx, destination, where); err != nil {
 		return err
 	}
 	return t.waitListening(ctx, destination)
@@ -239,11 +240,11 @@ func (t *execution) waitListening(ctx context.Context, destination Peer) error {
 
 func (t *execution) Send(ctx context.Context, source, destination Peer) error {
 	command := t.chosen[SourceRole].connect(destination.Address(), t.port)
-	uri, err := t.programs.uri(SourceRole, source, shellescape.QuoteCommand(command))
+	where, err := t.programs.address(SourceRole, source, shellescape.QuoteCommand(command))
 	if err != nil {
 		return err
 	}
-	return migrate(ctx, source, uri)
+	return t.migrate(ctx, source, where)
 }
 
 // Sent has nothing to wait for: the destination has said by the return path that the

@@ -26,11 +26,11 @@ func (fileTransport) Launch(role Role) vm.Launch {
 }
 
 func (fileTransport) Listen(ctx context.Context, destination Peer) error {
-	return incoming(ctx, destination, "file:"+destination.Spec().Migration)
+	return form{}.incoming(ctx, destination, fileAddress(destination.Spec().Migration, 0))
 }
 
 func (fileTransport) Send(ctx context.Context, source, destination Peer) error {
-	return migrate(ctx, source, "file:"+destination.Spec().Migration)
+	return form{}.migrate(ctx, source, fileAddress(destination.Spec().Migration, 0))
 }
 
 // UseFileTransport makes m use a fileTransport.

@@ -9,6 +9,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"strconv"
 	"strings"
 
 	"al.essio.dev/pkg/shellescape"
@@ -22,12 +23,14 @@ import (
 // copies that to the destination's host, and the destination loads it. Each QEMU that has
 // file: URIs accesses its file itself (8.2 or later); any other one by exec:cat.
 type file struct {
+	form
+
 	offset   int64 // mig_file_offset: where the guest begins in the file
 	programs carriers
 	made     madeFiles
 }
 
-func newFile(o options) Transport { return &file{offset: o.fileOffset} }
+func newFile(o options) Transport { return &file{form: form{o.asChannels}, offset: o.fileOffset} }
 
 func (*file) Traits() Traits { return Traits{LoadsAfterSource: true} }
 
@@ -45,14 +48,6 @@ func (t *file) byQEMU(ctx context.Context, peer Peer) (bool, error) {
 	return supported, err
 }
 
-// uri is the file as QEMU's URI.
-func (t *file) uri(path string) string {
-	if t.offset > 0 {
-		return fmt.Sprintf("file:%s,offset=%#x", path, t.offset)
-	}
-	return "file:" + path
-}
-
 func (t *file) Send(ctx context.Context, source, _ Peer) error {
 	byQEMU, err := t.byQEMU(ctx, source)
 	if err != nil {
@@ -62,22 +57,35 @@ func (t *file) Send(ctx context.Context, source, _ Peer) error {
 	if err != nil {
 		return err
 	}
-	uri := t.uri(f.path)
+	where := fileAddress(f.path, t.offset)
 	if !byQEMU {
-		if uri, err = t.programs.uri(SourceRole, source, "cat >"+shellescape.Quote(f.path)); err != nil {
+		if where, err = t.programs.address(SourceRole, source, "cat >"+shellescape.Quote(f.path)); err != nil {
 			return err
 		}
 	}
-	return migrate(ctx, source, uri)
+	return t.migrate(ctx, source, where)
 }
 
 // Sent waits until the file is complete: a source that writes by a command has completed
-// when the command has read everything, whatever it did with that.
+// when the command has read everything, whatever it did with that. It also checks that
+// the guest begins at mig_file_offset.
 func (t *file) Sent(ctx context.Context, _ Peer) error {
-	if t.programs.at(SourceRole) == nil {
+	if t.programs.at(SourceRole) != nil {
+		return t.programs.wait(ctx, SourceRole)
+	}
+	if t.offset == 0 {
 		return nil
 	}
-	return t.programs.wait(ctx, SourceRole)
+	const magic = "51 45 56 4d" // QEVM
+	f := t.made.at(SourceRole)
+	out, err := f.machine.Run(ctx, host.Command{Args: []string{"od", "-An", "-tx1", "-N4", "-j", strconv.FormatInt(t.offset, 10), f.path}, Timeout: programTimeout})
+	if err != nil {
+		return err
+	}
+	if found := strings.TrimSpace(string(out.Stdout)); found != magic {
+		return fmt.Errorf("QEMU has completed, but no guest begins at mig_file_offset = %d of %s: there is %q, want %q", t.offset, f.path, found, magic)
+	}
+	return nil
 }
 
 // Listen brings the file to the destination's host, and makes QEMU load it.
@@ -100,14 +108,13 @@ func (t *file) Listen(ctx context.Context, destination Peer) error {
 		destination.Log().Info("the guest's file is copied", "from", from.machine.Name(), "bytes", size)
 		path = to.path
 	}
-	uri := t.uri(path)
+	where := fileAddress(path, t.offset)
 	if !byQEMU {
-		if uri, err = t.programs.uri(DestinationRole, destination, "cat "+shellescape.Quote(path)); err != nil {
+		if where, err = t.programs.address(DestinationRole, destination, "cat "+shellescape.Quote(path)); err != nil {
 			return err
 		}
 	}
-	destination.Log().Info("migrate-incoming", "uri", uri)
-	return incoming(ctx, destination, uri)
+	return t.incoming(ctx, destination, where)
 }
 
 // errNotRead is why a file is not written to its end when reading it has failed.

@@ -37,6 +37,7 @@ package migration
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"slices"
@@ -139,6 +140,9 @@ func New(bed *testbed.Bed, number int, plan Plan) (*Migration, error) {
 	}
 	if opts.memoryProof && !opts.proves() {
 		m.log.Warn("memory_proof: the memory is not compared", "reason", whyNotProved)
+	}
+	if opts.asChannels && opts.protocol == "fd" {
+		return nil, errors.New("param mig_channels: mig_protocol = fd has only a URI: use another transport")
 	}
 	if err := opts.suit(m.traits); err != nil {
 		return nil, err

@@ -119,7 +119,7 @@ func (mv *move) load(ctx context.Context, dst *testbed.Instance) error {
 		return context.Cause(ctx)
 	}
 	if !mv.completed() || mv.m.failed() != nil {
-		return nil //nolint:nilerr // the failed side reports it
+		return nil // the failed side reports it
 	}
 	ctx, cancel := context.WithTimeoutCause(ctx, mv.m.options.timeout, fmt.Errorf("not ready to load the guest after mig_timeout = %v", mv.m.options.timeout))
 	defer cancel()

@@ -43,6 +43,7 @@ type machine struct {
 	full  bool     // nothing can be written
 	wrong bool     // what is written is changed
 	says  string   // what mhmig's own program says
+	at    string   // what the file has at an offset, in hexadecimal
 }
 
 func (m *machine) Name() string { return m.name }
@@ -66,6 +67,10 @@ func (m *machine) Run(_ context.Context, c host.Command) (host.Output, error) {
 			text = text[:len(text)-1]
 		}
 		m.files[path] = string(text)
+	case len(c.Args) > 0 && c.Args[0] == "od":
+		answer = cmp.Or(m.at, " 51 45 56 4d")
+	case strings.Contains(c.Script, "/dev/infiniband"):
+		answer = m.says
 	case strings.Contains(c.Script, " migfd "):
 		m.files["/run/"+m.name+"/vm1.exec"], answer = m.says, m.says
 	case len(c.Args) > 0 && c.Args[0] == "uname":
@@ -314,6 +319,18 @@ func TestFile(t *testing.T) {
 			want: []string{"host1 migrate file:/run/host1/vm1.state,offset=0x100000", "host2 migrate-incoming file:/run/host2/vm1.state,offset=0x100000"},
 		},
 		{
+			name: "channels", params: map[string]string{"mig_channels": "yes", "mig_file_offset": "1M"},
+			want: []string{
+				`host1 migrate [{"addr":{"filename":"/run/host1/vm1.state","offset":1048576,"transport":"file"},"channel-type":"main"}]`,
+				`host2 migrate-incoming [{"addr":{"filename":"/run/host2/vm1.state","offset":1048576,"transport":"file"},"channel-type":"main"}]`,
+			},
+		},
+		{
+			name: "no guest at the offset", params: map[string]string{"mig_file_offset": "1M"}, change: func(source, _ *machine) { source.at = "00 00 00 00" }, status: result.Error,
+			want: []string{"host1 migrate file:/run/host1/vm1.state,offset=0x100000"},
+			err:  `QEMU has completed, but no guest begins at mig_file_offset = 1048576 of /run/host1/vm1.state: there is "00 00 00 00", want "51 45 56 4d"`,
+		},
+		{
 			name: "from an old QEMU", old1: true,
 			want: []string{"host1 migrate " + uriOf("host1", "cat >/run/host1/vm1.state"), "host2 migrate-incoming file:/run/host2/vm1.state"},
 		},
@@ -388,6 +405,42 @@ func TestFile(t *testing.T) {
 				}
 			}
 		})
+	}
+}
+
+// What the hosts lack for RDMA is why the variant is skipped.
+func TestRDMALacks(t *testing.T) {
+	t.Parallel()
+	transport, err := migration.NewTransport("rdma", nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	check := transport.(migration.Checker).Check
+	first, second := &machine{name: "host1"}, &machine{name: "host2"}
+	if err := check(t.Context(), first, second); err != nil {
+		t.Errorf("nothing is missing: got %v", err)
+	}
+	first.says = "no RDMA device (/sys/class/infiniband)\n"
+	second.says = "no RDMA connection manager (/dev/infiniband/rdma_cm; modprobe rdma_ucm)\nno active port of an RDMA device (/sys/class/infiniband/*/ports/*/state)\n"
+	const want = "mig_protocol = rdma: host1 has no RDMA device (/sys/class/infiniband); host2 has no RDMA connection manager (/dev/infiniband/rdma_cm; modprobe rdma_ucm); host2 has no active port of an RDMA device (/sys/class/infiniband/*/ports/*/state)"
+	if err := check(t.Context(), first, second); err == nil || err.Error() != want || result.StatusOf(err) != result.Skip {
+		t.Errorf("got %v: %v\nwant SKIP: %s", result.StatusOf(err), err, want)
+	}
+}
+
+// What a host of this machine lacks for RDMA is said before anything is started.
+func TestRDMASkips(t *testing.T) {
+	t.Parallel()
+	if found, _ := filepath.Glob("/sys/class/infiniband/*"); len(found) > 0 {
+		t.Skip("NOT TESTED: this machine has RDMA")
+	}
+	bed, p := processes(t, cartesian.Params{"mig_protocol": "rdma"})
+	err := runBoth(t.Context(), start(t, bed, p))
+	if err == nil || result.StatusOf(err) != result.Skip || !strings.Contains(err.Error(), "host1 has no RDMA device (/sys/class/infiniband)") {
+		t.Errorf("got %v: %v, want SKIP", result.StatusOf(err), err)
+	}
+	if all := bed.Instances(); len(all) > 0 {
+		t.Errorf("started: %v", all)
 	}
 }
 

@@ -3,6 +3,7 @@
 package migration
 
 import (
+	"errors"
 	"fmt"
 	"slices"
 	"strconv"
@@ -10,6 +11,7 @@ import (
 
 	"github.com/mhmig/mhmig/lang/api"
 	"github.com/mhmig/mhmig/lang/cartesian"
+	"github.com/mhmig/mhmig/runtime/qmp"
 )
 
 // options are the params of a migration, by virt-test's names and with the defaults of
@@ -27,6 +29,7 @@ type options struct {
 	speed         int64         // mig_speed, bytes per second; 0: QEMU's default
 	downtime      time.Duration // mig_downtime; 0: QEMU's default
 	postcopy      postcopyOptions
+	asChannels    bool   // mig_channels: not URIs
 	execProgram   string // mig_exec_program: of mig_protocol = exec
 	fileOffset    int64  // mig_file_offset, bytes: of mig_protocol = file
 	memoryProof   bool   // memory_proof
@@ -48,7 +51,7 @@ func parseOptions(p cartesian.Params) (options, error) {
 		timeout:  v.Seconds("mig_timeout"), loginTimeout: v.Seconds("login_timeout"), finishTimeout: v.Seconds("finish_timeout"),
 		startTimeout: v.Seconds("start_migration_timeout"), cancelDelay: v.Seconds("cancel_delay"),
 		offline: v.Bool("mig_offline"), memoryProof: v.Bool("memory_proof"), speed: v.Size("mig_speed"), downtime: v.Seconds("mig_downtime"),
-		login: !v.Bool("not_login_after_mig"), execProgram: v.Choice("mig_exec_program"), fileOffset: v.Size("mig_file_offset"),
+		login: !v.Bool("not_login_after_mig"), asChannels: v.Bool("mig_channels"), execProgram: v.Choice("mig_exec_program"), fileOffset: v.Size("mig_file_offset"),
 	}
 	o.port.first, o.port.last = v.Ports("mig_port")
 	o.capabilities, o.parameters = parseCapabilities(v), parseParameters(v)
@@ -106,6 +109,18 @@ func (o *options) addParameter(v api.Values, param string, p parameter) {
 type portRange struct{ first, last int }
 
 func (r portRange) any() bool { return r.first == 0 }
+
+// try makes a destination listen on the first port that is free.
+func (r portRange) try(destination Peer, listen func(port int) error) error {
+	var err error
+	for port := r.first; port <= r.last; port++ {
+		err = listen(port)
+		if _, refused := errors.AsType[*qmp.Error](err); !refused {
+			return err
+		}
+	}
+	return fmt.Errorf("%w; no port of mig_port = %s is free on %s (0 lets QEMU choose)", err, r, destination.HostName())
+}
 
 func (r portRange) String() string {
 	if r.first == r.last {

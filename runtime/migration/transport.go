@@ -72,8 +72,11 @@ var transports = map[string]func(options) Transport{
 	"exec": newExec,
 	"fd":   newFD,
 	"file": newFile,
+	"rdma": newRDMA,
 	"tcp":  newTCP,
 	"unix": newUnix,
+	// virt-test's name of it, from the time before QEMU 2.1.
+	"x-rdma": newRDMA,
 }
 
 // Transports returns the names of all transports, in alphabetical order.

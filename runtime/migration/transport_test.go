@@ -5,7 +5,6 @@ package migration_test
 import (
 	"context"
 	"encoding/json"
-	"errors"
 	"log/slog"
 	"os"
 	"path/filepath"
@@ -17,6 +16,7 @@ import (
 
 	"github.com/mhmig/mhmig/lang/cartesian"
 	"github.com/mhmig/mhmig/runtime/migration"
+	"github.com/mhmig/mhmig/runtime/qmp"
 	"github.com/mhmig/mhmig/runtime/qmp/qmptest"
 	"github.com/mhmig/mhmig/runtime/result"
 	"github.com/mhmig/mhmig/runtime/testbed"
@@ -58,6 +58,13 @@ func (p peer) ListenAddress() string { return testbed.ListenAddress(p.Address())
 func (p peer) Execute(_ context.Context, command string, arguments, reply any) error {
 	given, _ := arguments.(map[string]any)
 	uri, _ := given["uri"].(string)
+	if channels, has := given["channels"]; has {
+		text, err := json.Marshal(channels)
+		if err != nil {
+			return err
+		}
+		uri = string(text)
+	}
 	*p.asked = append(*p.asked, strings.TrimSpace(p.name+" "+command+" "+uri))
 	if p.answer == nil {
 		return nil
@@ -69,11 +76,13 @@ func (p peer) Execute(_ context.Context, command string, arguments, reply any) e
 // makes the source send.
 func TestTransports(t *testing.T) {
 	t.Parallel()
-	taken := errors.New("address in use")
+	taken := &qmp.Error{Command: "migrate-incoming", Desc: "address in use"}
+	channels := map[string]string{"mig_channels": "yes"}
+	channel := func(addr string) string { return `[{"addr":` + addr + `,"channel-type":"main"}]` }
 	for _, tt := range []struct {
 		name, protocol string
 		params         map[string]string
-		ipv6           bool
+		ipv6, old      bool
 		taken          string // URI on which the destination cannot listen
 		want           []string
 		err            string
@@ -96,11 +105,44 @@ func TestTransports(t *testing.T) {
 		{
 			name: "no port", protocol: "tcp", params: map[string]string{"mig_port": "4710"}, taken: "tcp:0.0.0.0:4710",
 			want: []string{"host2 migrate-incoming tcp:0.0.0.0:4710"},
-			err:  "address in use; no port of mig_port = 4710 is free on host2 (0 lets QEMU choose)",
+			err:  "migrate-incoming: address in use; no port of mig_port = 4710 is free on host2 (0 lets QEMU choose)",
 		},
 		{
 			name: "tcp, IPv6", protocol: "tcp", ipv6: true,
 			want: []string{"host2 migrate-incoming tcp:[::]:0", "host2 query-migrate", "host1 migrate tcp:[2001:db8::2]:4711"},
+		},
+		{
+			name: "tcp as a channel", protocol: "tcp", params: channels, ipv6: true,
+			want: []string{
+				"host2 migrate-incoming " + channel(`{"host":"::","port":"0","transport":"socket","type":"inet"}`), "host2 query-migrate",
+				"host1 migrate " + channel(`{"host":"2001:db8::2","port":"4711","transport":"socket","type":"inet"}`),
+			},
+		},
+		{
+			name: "unix as a channel", protocol: "unix", params: channels,
+			want: []string{
+				"host2 migrate-incoming " + channel(`{"path":"/run/host2/vm1.mig","transport":"socket","type":"unix"}`),
+				"host1 migrate " + channel(`{"path":"/run/host2/vm1.mig","transport":"socket","type":"unix"}`),
+			},
+		},
+		{
+			name: "no channels", protocol: "unix", params: channels, old: true,
+			err: "vm1@host2: migrate-incoming of this QEMU has no argument channels, which mig_channels needs: QEMU 8.2 or later has it",
+		},
+		{
+			name: "rdma", protocol: "rdma", ipv6: true,
+			want: []string{"host2 migrate-incoming rdma:[2001:db8::2]:20001", "host1 migrate rdma:[2001:db8::2]:20001"},
+		},
+		{
+			name: "rdma on a port", protocol: "x-rdma", params: map[string]string{"mig_port": "4710-4711"}, taken: "rdma:192.0.2.2:4710",
+			want: []string{"host2 migrate-incoming rdma:192.0.2.2:4710", "host2 migrate-incoming rdma:192.0.2.2:4711", "host1 migrate rdma:192.0.2.2:4711"},
+		},
+		{
+			name: "rdma as a channel", protocol: "rdma", params: channels,
+			want: []string{
+				"host2 migrate-incoming " + channel(`{"host":"192.0.2.2","port":"20001","transport":"rdma"}`),
+				"host1 migrate " + channel(`{"host":"192.0.2.2","port":"20001","transport":"rdma"}`),
+			},
 		},
 		{
 			name: "unix", protocol: "unix",
@@ -114,8 +156,8 @@ func TestTransports(t *testing.T) {
 				t.Fatal(err)
 			}
 			var asked []string
-			source := peer{name: "host1", asked: &asked, ipv6: tt.ipv6}
-			destination := peer{name: "host2", asked: &asked, ipv6: tt.ipv6}
+			source := peer{name: "host1", asked: &asked, ipv6: tt.ipv6, old: tt.old, machine: &machine{name: "host1"}}
+			destination := peer{name: "host2", asked: &asked, ipv6: tt.ipv6, old: tt.old, machine: &machine{name: "host2"}}
 			destination.answer = func(command string, arguments map[string]any, reply any) error {
 				switch {
 				case command == "query-migrate":

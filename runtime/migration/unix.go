@@ -10,18 +10,18 @@ import (
 
 // unix migrates over a unix socket in the destination's folder, between two QEMUs on
 // one machine.
-type unix struct{}
+type unix struct{ form }
 
-func newUnix(options) Transport { return unix{} }
+func newUnix(o options) Transport { return unix{form{o.asChannels}} }
 
 func (unix) Traits() Traits { return Traits{ReturnPath: true, Channels: true, OneMachine: true} }
 
 func (unix) Launch(Role) vm.Launch { return vm.Launch{} }
 
-func (unix) Listen(ctx context.Context, destination Peer) error {
-	return incoming(ctx, destination, "unix:"+destination.Spec().Migration)
+func (t unix) Listen(ctx context.Context, destination Peer) error {
+	return t.incoming(ctx, destination, unixAddress(destination.Spec().Migration))
 }
 
-func (unix) Send(ctx context.Context, source, destination Peer) error {
-	return migrate(ctx, source, "unix:"+destination.Spec().Migration)
+func (t unix) Send(ctx context.Context, source, destination Peer) error {
+	return t.migrate(ctx, source, unixAddress(destination.Spec().Migration))
 }

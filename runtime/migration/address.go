@@ -1,0 +1,92 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package migration
+
+import (
+	"context"
+	"fmt"
+	"net"
+	"strconv"
+
+	"github.com/mhmig/mhmig/runtime/result"
+)
+
+// address is where a QEMU listens for a guest, or sends it to.
+type address struct {
+	uri string
+	// channel is the same in QEMU's schema (MigrationAddress).
+	channel map[string]any
+}
+
+func tcpAddress(host string, port int) address {
+	number := strconv.Itoa(port)
+	return address{
+		uri:     "tcp:" + net.JoinHostPort(host, number),
+		channel: map[string]any{"transport": "socket", "type": "inet", "host": host, "port": number},
+	}
+}
+
+func unixAddress(path string) address {
+	return address{uri: "unix:" + path, channel: map[string]any{"transport": "socket", "type": "unix", "path": path}}
+}
+
+func execAddress(command string) address {
+	return address{uri: "exec:" + command, channel: map[string]any{"transport": "exec", "args": []string{"/bin/sh", "-c", command}}}
+}
+
+func fileAddress(path string, offset int64) address {
+	a := address{uri: "file:" + path, channel: map[string]any{"transport": "file", "filename": path, "offset": offset}}
+	if offset > 0 {
+		a.uri += fmt.Sprintf(",offset=%#x", offset)
+	}
+	return a
+}
+
+func rdmaAddress(host string, port int) address {
+	number := strconv.Itoa(port)
+	return address{
+		uri:     "rdma:" + net.JoinHostPort(host, number),
+		channel: map[string]any{"transport": "rdma", "host": host, "port": number},
+	}
+}
+
+// form is how QEMU is told addresses: as URIs, or as channels (mig_channels).
+type form struct{ channels bool }
+
+// arguments are those of the commands migrate and migrate-incoming.
+func (f form) arguments(ctx context.Context, peer Peer, command string, a address) (map[string]any, error) {
+	if !f.channels {
+		return map[string]any{"uri": a.uri}, nil
+	}
+	supported, err := peer.Supports(ctx, command+"/channels")
+	if err != nil {
+		return nil, err
+	}
+	if !supported {
+		return nil, result.Skip.Errorf("%s: %s of this QEMU has no argument channels, which mig_channels needs: QEMU 8.2 or later has it", peer, command)
+	}
+	return map[string]any{"channels": []map[string]any{{"channel-type": "main", "addr": a.channel}}}, nil
+}
+
+// incoming makes a destination that was started with -incoming defer listen on an
+// address, or load from it.
+func (f form) incoming(ctx context.Context, destination Peer, a address) error {
+	const command = "migrate-incoming"
+	arguments, err := f.arguments(ctx, destination, command, a)
+	if err != nil {
+		return err
+	}
+	destination.Log().Info(command, "uri", a.uri)
+	return destination.Execute(ctx, command, arguments, nil)
+}
+
+// migrate makes a source send to an address.
+func (f form) migrate(ctx context.Context, source Peer, a address) error {
+	const command = "migrate"
+	arguments, err := f.arguments(ctx, source, command, a)
+	if err != nil {
+		return err
+	}
+	source.Log().Info(command, "uri", a.uri)
+	return source.Execute(ctx, command, arguments, nil)
+}
