@@ -27,10 +27,11 @@ type DifferenceError struct {
 
 func (e *DifferenceError) Error() string {
 	var b strings.Builder
-	fmt.Fprintf(&b, "guest memory differs after the migration: %d of %d pages", e.Differ, e.Pages)
-	if e.Ended {
-		b.WriteString(" at least (the comparison was ended)")
+	b.WriteString("guest memory differs after the migration: ")
+	if e.AtLeast {
+		b.WriteString("at least ")
 	}
+	fmt.Fprintf(&b, "%d of %d pages", e.Differ, e.Pages)
 	page := e.First
 	at := firstDifference(page.Source, page.Destination)
 	end := min(at+shownBytes, len(page.Source))

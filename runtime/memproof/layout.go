@@ -37,6 +37,17 @@ func extend(spans []Span, s Span) []Span {
 	return append(spans, s)
 }
 
+// cut divides spans into pieces.
+func cut(spans []Span) []Span {
+	var pieces []Span
+	for _, s := range spans {
+		for at := s.Start; at < s.End; at += pieceBytes {
+			pieces = append(pieces, Span{at, min(at+pieceBytes, s.End)})
+		}
+	}
+	return pieces
+}
+
 func joinSpans(spans []Span, most int) string {
 	var all []string
 	for _, s := range spans[:min(most, len(spans))] {

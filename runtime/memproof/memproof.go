@@ -9,11 +9,11 @@
 // differ, the hosts hash its blocks, and only blocks that differ are read and compared
 // page by page:
 //
-//	piece   16 MiB   one hash per end, over a file that the next piece overwrites
+//	piece   16 MiB   one hash per end, while QEMU saves the next piece
 //	block   64 KiB   one hash per end, of a piece that differs
 //	page     4 KiB   compared here, of a block that differs
 //
-// A host needs sh, sha256sum, split, cat, wc and rm, which every distribution and busybox
+// A host needs sh, sha256sum, split, cat, wc, mkdir and rm, which every distribution and busybox
 // have; nothing is copied there, and what is there is the run's own scratch folder.
 // What is compared is all RAM and ROM in the address space of the guest's processors,
 // by QEMU's own description of that (HMP info mtree -f): what QEMU hides there, such as
@@ -47,8 +47,8 @@ const (
 	pageBytes  = 4 << 10
 	blockBytes = 64 << 10
 	pieceBytes = 16 << 20
-	// enoughBlocks is how many blocks that differ are read. The comparison ends then:
-	// a migration that has lost so much needs no exact count.
+	// enoughBlocks is how many blocks that differ are read: a migration that has lost so
+	// much needs no exact count.
 	enoughBlocks = 1024
 	// commandTimeout limits a command that hashes, splits or reads one piece.
 	commandTimeout = time.Minute
@@ -73,8 +73,8 @@ type End interface {
 	Supports(ctx context.Context, path string) (bool, error)
 	// Run runs a command on the host, see [host.Host.Run].
 	Run(ctx context.Context, c host.Command) (host.Output, error)
-	// Scratch is the path of a folder on the host that does not exist, and that nobody
-	// else uses. QEMU must be able to write there.
+	// Scratch is the path of a folder on the host that nobody else uses; what is there is
+	// removed. QEMU must be able to write there.
 	Scratch() string
 }
 
@@ -85,7 +85,7 @@ type Result struct {
 	Allowed []Allowed // pages that differ by design
 	First   Page      // the first of those that differ; no contents if none does
 	Runs    []Span    // of the pages that differ
-	Ended   bool      // before all pages were compared, as more than enough differ
+	AtLeast bool      // more may differ than Differ says: more than enough do
 	Moved   int64     // bytes that came from the hosts: hashes, and the blocks that differ
 	Took    time.Duration
 }
@@ -174,31 +174,28 @@ func (p *proof) compare(ctx context.Context) error {
 	return p.stopped(ctx)
 }
 
+// compareAll compares the hashes of all pieces, then what differs.
 func (p *proof) compareAll(ctx context.Context, spans []Span) error {
-	for _, s := range spans {
-		for at := s.Start; at < s.End; at += pieceBytes {
-			if p.blocks >= enoughBlocks {
-				p.result.Ended = true
-				return nil
-			}
-			if err := p.comparePiece(ctx, Span{at, min(at+pieceBytes, s.End)}); err != nil {
-				return err
-			}
+	pieces := cut(spans)
+	hashes, err := both(ctx, p, func(e *end, ctx context.Context) ([]string, error) { return e.hashPieces(ctx, pieces) })
+	if err != nil {
+		return err
+	}
+	for i, piece := range pieces {
+		p.result.Pages += int64((piece.size() + pageBytes - 1) / pageBytes)
+		if hashes[0][i] == hashes[1][i] || p.result.AtLeast {
+			continue
 		}
+		if err := p.comparePiece(ctx, piece); err != nil {
+			return err
+		}
+		p.result.AtLeast = p.blocks >= enoughBlocks
 	}
 	return nil
 }
 
-// comparePiece compares a piece of the RAM.
+// comparePiece compares a piece of the RAM that differs.
 func (p *proof) comparePiece(ctx context.Context, piece Span) error {
-	hashes, err := both(ctx, p, func(e *end, ctx context.Context) (string, error) { return e.hash(ctx, piece) })
-	if err != nil {
-		return err
-	}
-	p.result.Pages += int64((piece.size() + pageBytes - 1) / pageBytes)
-	if hashes[0] == hashes[1] {
-		return nil
-	}
 	blocks, err := both(ctx, p, func(e *end, ctx context.Context) ([]string, error) { return e.hashBlocks(ctx, piece) })
 	if err != nil {
 		return err
@@ -318,7 +315,9 @@ func (e *end) layout(ctx context.Context) ([]region, error) {
 }
 
 func (e *end) prepare(ctx context.Context) (struct{}, error) {
-	_, err := e.Run(ctx, host.Command{Args: []string{"mkdir", "-m", "700", "--", e.Scratch()}, Timeout: commandTimeout})
+	folder := shellescape.Quote(e.Scratch())
+	script := "rm -rf " + folder + " && mkdir -m 700 " + folder // one of an earlier comparison that has failed may be there
+	_, err := e.Run(ctx, host.Command{Script: script, Timeout: commandTimeout})
 	return struct{}{}, e.fail("make a folder for pieces of RAM", err)
 }
 
@@ -329,29 +328,59 @@ func (e *end) clean(ctx context.Context) (struct{}, error) {
 	return struct{}{}, e.fail("remove the pieces of RAM", err)
 }
 
-// hash saves a piece of the RAM and returns its hash. The size is checked: QEMU does not
-// notice a disk that is full when it closes the file.
-func (e *end) hash(ctx context.Context, piece Span) (string, error) {
-	doing := "hash RAM at " + piece.String()
-	arguments := map[string]any{"val": piece.Start, "size": piece.size(), "filename": e.Scratch() + "/piece"}
-	if err := e.Execute(ctx, "pmemsave", arguments, nil); err != nil {
-		return "", e.fail(doing, err)
+// save makes QEMU write a piece of the RAM into a file of the scratch folder.
+func (e *end) save(ctx context.Context, piece Span, file string) error {
+	arguments := map[string]any{"val": piece.Start, "size": piece.size(), "filename": e.Scratch() + "/" + file}
+	return e.fail("save RAM at "+piece.String(), e.Execute(ctx, "pmemsave", arguments, nil))
+}
+
+// hashPieces returns the hashes of pieces. While the host hashes one, QEMU saves the next
+// into another file.
+func (e *end) hashPieces(ctx context.Context, pieces []Span) ([]string, error) {
+	files := []string{"even", "odd"}
+	hashes := make([]string, len(pieces))
+	if err := e.save(ctx, pieces[0], files[0]); err != nil {
+		return nil, err
 	}
-	out, err := e.run(ctx, doing, "wc -c <piece && sha256sum <piece")
+	for i, piece := range pieces {
+		group, ctx := errgroup.WithContext(ctx)
+		if i+1 < len(pieces) {
+			group.Go(func() error { return e.save(ctx, pieces[i+1], files[(i+1)%2]) })
+		}
+		group.Go(func() (err error) {
+			hashes[i], err = e.hash(ctx, piece, files[i%2])
+			return err
+		})
+		if err := group.Wait(); err != nil {
+			return nil, err
+		}
+	}
+	return hashes, nil
+}
+
+// hash returns the hash of a piece that was saved. Its size is checked: QEMU does not
+// notice a disk that is full when it closes the file.
+func (e *end) hash(ctx context.Context, piece Span, file string) (string, error) {
+	doing := "hash RAM at " + piece.String()
+	out, err := e.run(ctx, doing, fmt.Sprintf("wc -c <%[1]s && sha256sum <%[1]s", file))
 	if err != nil {
 		return "", err
 	}
 	size, hash, _ := strings.Cut(string(out), "\n")
 	if strings.TrimSpace(size) != strconv.FormatUint(piece.size(), 10) {
-		return "", e.fail(doing, fmt.Errorf("QEMU saved %s bytes into %s/piece, want %d: is the disk full?", strings.TrimSpace(size), e.Scratch(), piece.size()))
+		return "", e.fail(doing, fmt.Errorf("QEMU saved %s bytes into %s/%s, want %d: is the disk full?", strings.TrimSpace(size), e.Scratch(), file, piece.size()))
 	}
 	hash, err = parseHash(hash)
 	return hash, e.fail(doing, err)
 }
 
-// hashBlocks returns the hashes of the blocks of the piece that was saved last.
+// hashBlocks saves a piece again and returns the hashes of its blocks, whose files read
+// needs.
 func (e *end) hashBlocks(ctx context.Context, piece Span) ([]string, error) {
 	doing := "hash blocks of RAM at " + piece.String()
+	if err := e.save(ctx, piece, "piece"); err != nil {
+		return nil, err
+	}
 	out, err := e.run(ctx, doing, fmt.Sprintf("rm -f b.* && split -b %d -a 3 piece b. && sha256sum b.*", blockBytes))
 	if err != nil {
 		return nil, err

@@ -124,7 +124,7 @@ func TestMemoryProof(t *testing.T) {
 		},
 		{
 			name: "a source that saves nothing", source: qmptest.Script{Refuse: []string{"pmemsave"}}, params: provenParams, fails: fails, status: result.Error,
-			want: []string{"migration 1, source host1, memory_proof: memory proof: source of vm1@host1, hash RAM at 0x0-0xfffff: ", "refuses pmemsave"}, at: "-",
+			want: []string{"migration 1, source host1, memory_proof: memory proof: source of vm1@host1, save RAM at 0x0-0xfffff: ", "refuses pmemsave"}, at: "-",
 		},
 		{
 			name: "a full disk", destination: qmptest.Script{WriteFile: func(name string, content []byte) error { return os.WriteFile(name, content[:100], 0o600) }}, params: provenParams,
