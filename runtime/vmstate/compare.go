@@ -3,7 +3,11 @@
 package vmstate
 
 import (
+	"cmp"
 	"fmt"
+	"iter"
+	"maps"
+	"slices"
 )
 
 // Difference is something that one stream has in another way than the other, or that
@@ -33,12 +37,14 @@ const (
 	StateVersion Aspect = "version"    // of a device's, subsection's or struct's format
 	Subsection   Aspect = "subsection" // only one has it
 	OneField     Aspect = "field"      // only one has it, or of another type, size or number of elements
+	FieldName    Aspect = "name"       // the same format in the same place under another name, which is not sent
 	FieldOrder   Aspect = "order"      // the same fields in another order, from Field on
 )
 
 // Side is what one of two streams has.
 type Side struct {
-	// Name is the machine's type, or that of a device's format where they differ.
+	// Name is the machine's type, or that of a device's format, or a field's name where
+	// they differ.
 	Name string `json:"name,omitempty"`
 	// Version is that of the format that the field is in, or of the device.
 	Version int64 `json:"version"`
@@ -114,9 +120,15 @@ func (c *comparison) states(older, newer *State, path string) {
 	}
 	oldSide := func(f *Field) *Side { return f.side(older.Version) }
 	newSide := func(f *Field) *Side { return f.side(newer.Version) }
-	fields := pairs(numbered(older.Fields), numbered(newer.Fields), func(f *numberedField) fieldKey { return f.key })
+	before, after := numbered(older.Fields), numbered(newer.Fields)
+	for was, is := range renamed(before, after) {
+		olds, news := oldSide(was.Field), newSide(is.Field)
+		olds.Name, news.Name = was.Name, is.Name
+		c.add(FieldName, path+was.key.String(), olds, news)
+		is.key = was.key
+	}
 	last, ordered := -1, true
-	for _, p := range fields {
+	for _, p := range pairs(before, after, func(f *numberedField) fieldKey { return f.key }) {
 		name := path + p.key.String()
 		switch {
 		case p.older == nil:
@@ -192,6 +204,53 @@ func numbered(fields []Field) []*numberedField {
 		all[i] = &numberedField{f, fieldKey{f.Name, count[f.Name]}, i}
 	}
 	return all
+}
+
+// renamed yields the fields that have another name in the newer format, but the same
+// format and place: after the same field, as many fields behind it.
+func renamed(older, newer []*numberedField) iter.Seq2[*numberedField, *numberedField] {
+	type place struct {
+		after  fieldKey
+		behind int
+	}
+	alone := func(fields, others []*numberedField) map[place]*numberedField {
+		known := map[fieldKey]bool{}
+		for _, f := range others {
+			known[f.key] = true
+		}
+		all := map[place]*numberedField{}
+		at := place{}
+		for _, f := range fields {
+			if known[f.key] {
+				at = place{after: f.key}
+				continue
+			}
+			all[at] = f
+			at.behind++
+		}
+		return all
+	}
+	return func(yield func(*numberedField, *numberedField) bool) {
+		added := alone(newer, older)
+		removed := alone(older, newer)
+		for _, at := range slices.SortedFunc(maps.Keys(removed), func(a, b place) int { return cmp.Compare(removed[a].place, removed[b].place) }) {
+			if is := added[at]; is != nil && removed[at].sameFormat(is.Field) && !yield(removed[at], is) {
+				return
+			}
+		}
+	}
+}
+
+// sameFormat says whether two fields have the same format, whatever their names are.
+func (f *Field) sameFormat(o *Field) bool {
+	if f.Type != o.Type || f.Size != o.Size || f.Count != o.Count || f.Version != o.Version || (f.Struct == nil) != (o.Struct == nil) {
+		return false
+	}
+	var c comparison
+	if f.Struct != nil {
+		c.states(f.Struct, o.Struct, "")
+	}
+	return len(c.all) == 0
 }
 
 // pair is what two lists have under one key; nil where one has nothing.

@@ -85,6 +85,7 @@ func TestCompare(t *testing.T) {
 		{"a field less", base, stream("pc", 1, 2, `"fields": [{"name": "a", "type": "uint8", "size": 1}]`, 1), "clock, instance 0, b: only in A: uint8, 1 byte (version 2)"},
 		{"another size", base, stream("pc", 1, 2, strings.Replace(two, `"uint8", "size": 1}]`, `"uint32", "size": 4}]`, 1), 1, 0, 0, 0, 2), "clock, instance 0, b: uint8, 1 byte (version 2) in A, uint32, 4 bytes (version 2) in B"},
 		{"another number", base, stream("pc", 1, 2, strings.Replace(two, `1}]`, `1, "array_len": 3}]`, 1), 1, 2, 2, 2), "clock, instance 0, b: uint8, 1 byte (version 2) in A, uint8, 3 times 1 byte (version 2) in B"},
+		{"another name", base, stream("pc", 1, 2, strings.Replace(two, `"b"`, `"c"`, 1), 1, 2), "clock, instance 0, b: is called c in B, with the same format: uint8, 1 byte (version 2)"},
 		{"another order", base, stream("pc", 1, 2, `"fields": [{"name": "b", "type": "uint8", "size": 1}, {"name": "a", "type": "uint8", "size": 1}]`, 1, 2), "clock, instance 0, b: the fields from here on have another order"},
 		{"a subsection", base, stream("pc", 1, 2, subsection("1"), 1, 2, 5, 1, 's', 0, 0, 0, 1, 9), "clock, instance 0, s: subsection: only in B: version 1, 1 byte"},
 		{"a subsection's version", stream("pc", 1, 2, subsection("1"), 1, 2, 5, 1, 's', 0, 0, 0, 1, 9), stream("pc", 1, 2, subsection("2"), 1, 2, 5, 1, 's', 0, 0, 0, 2, 9), "clock, instance 0, s: version 1 in A, version 2 in B"},

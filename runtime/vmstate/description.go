@@ -32,8 +32,8 @@ type jsonState struct {
 }
 
 // jsonField is a field. An array whose elements have one format is one field with
-// array_len, and the size of an element; else each element is a field with an index. A
-// field of type tmp has its fields itself.
+// array_len, and the size of an element; else each element is a field, mostly with an
+// index. A field of type tmp has its fields itself.
 type jsonField struct {
 	Name     string     `json:"name"`
 	Type     string     `json:"type"`
@@ -148,23 +148,21 @@ func (s *jsonState) state(depth int) (*State, error) {
 		return nil, fmt.Errorf("a name of %d bytes, want at most %d", len(s.Type), maxName)
 	}
 	state := &State{Type: s.Type, Version: s.Version}
-	array, next := "", int64(0) // the array that the field before is an element of
+	array, next := "", int64(0) // the name of the field before, and the number of those that are called so
 	for _, described := range s.Fields {
 		f, err := described.field(depth)
 		if err != nil {
 			return nil, err
 		}
-		index := described.Index
-		if index == nil && f.Name == array && described.ArrayLen == nil {
-			index = &next // QEMU 10.0 leaves out that of the last element
+		index := int64(0)
+		switch {
+		case described.Index != nil:
+			index = *described.Index
+		case f.Name == array && described.ArrayLen == nil: // QEMU 10.0 leaves out the last index, 11.1 all
+			index = next
 		}
-		if index == nil {
-			array = ""
-			state.Fields = append(state.Fields, f)
-			continue
-		}
-		state.addElement(f, *index)
-		array, next = f.Name, plus(*index, f.Count)
+		state.add(f, index)
+		array, next = f.Name, plus(index, f.Count)
 	}
 	for _, below := range s.Subsections {
 		sub, err := below.state(depth + 1)
@@ -176,9 +174,9 @@ func (s *jsonState) state(depth int) (*State, error) {
 	return state, nil
 }
 
-// addElement adds an element of an array. If it has the format of those before it, it is
+// add adds a field. An element of an array that has the format of those before it is
 // counted with them, as QEMU does itself for most arrays.
-func (s *State) addElement(f Field, index int64) {
+func (s *State) add(f Field, index int64) {
 	if last := len(s.Fields) - 1; last >= 0 && index > 0 {
 		before := &s.Fields[last]
 		if before.Name == f.Name && before.Count == index && before.Type == f.Type && before.Size == f.Size && reflect.DeepEqual(before.Struct, f.Struct) {

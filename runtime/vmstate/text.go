@@ -206,19 +206,24 @@ func (d Difference) Text(older, newer string) string {
 		return d.where() + ": " + d.sides(older, newer, func(s *Side) string { return fmt.Sprintf("version %d", s.Version) })
 	case Subsection:
 		return d.where() + ": subsection: " + d.sides(older, newer, func(s *Side) string { return fmt.Sprintf("version %d, %s", s.Version, plural(s.Size, "byte")) })
+	case FieldName:
+		return fmt.Sprintf("%s: is called %s in %s, with the same format: %s", d.where(), d.New.Name, newer, d.New.format())
 	case FieldOrder:
 		return d.where() + ": the fields from here on have another order"
 	}
-	return d.where() + ": " + d.sides(older, newer, func(s *Side) string {
-		text := plural(s.Size, "byte")
-		if s.Count != 1 {
-			text = fmt.Sprintf("%d times %s", s.Count, text)
-		}
-		if s.Type != "" {
-			text = s.Type + ", " + text
-		}
-		return fmt.Sprintf("%s (version %d)", text, s.Version)
-	})
+	return d.where() + ": " + d.sides(older, newer, (*Side).format)
+}
+
+// format is the format of a field.
+func (s *Side) format() string {
+	text := plural(s.Size, "byte")
+	if s.Count != 1 {
+		text = fmt.Sprintf("%d times %s", s.Count, text)
+	}
+	if s.Type != "" {
+		text = s.Type + ", " + text
+	}
+	return fmt.Sprintf("%s (version %d)", text, s.Version)
 }
 
 func (d Difference) where() string {

@@ -149,12 +149,13 @@ func TestReadTypes(t *testing.T) {
 			{"name": "a", "type": "uint8", "size": 1}, {"name": "b", "type": "int8", "size": 1}]}},
 		{"name": "each", "index": 0, "type": "uint8", "size": 1}, {"name": "each", "index": 1, "type": "uint8", "size": 1},
 		{"name": "last", "index": 0, "type": "uint8", "size": 1}, {"name": "last", "type": "uint8", "size": 1},
+		{"name": "bare", "type": "uint8", "size": 1}, {"name": "bare", "type": "uint8", "size": 1},
 		{"name": "mixed", "index": 0, "type": "uint8", "size": 1}, {"name": "mixed", "index": 1, "type": "uint16", "size": 2},
 		{"name": "tmp", "type": "tmp", "size": 1, "vmsd_name": "t", "version": 1, "fields": [{"name": "x", "type": "uint8", "size": 1}]},
 		{"name": "queue", "type": "qtailq", "size": 3, "vmsd_name": "q", "version": 1, "fields": [{"name": "x", "type": "uint8", "size": 1}]}
 	], "subsections": [{"vmsd_name": "clock/leap", "version": 1, "fields": [{"name": "second", "type": "uint8", "size": 1}]}]`,
 		slices.Concat([]byte{200, 0xff, 0xfe, 0xff, 0xff, 0xff, 0xff, 0xff, 0, 0, 0, 0, 0, 0, 1, 1, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff},
-			[]byte{9, 9, 9, 0, 1, 0, 2, 0, 3}, []byte("run\x00"), []byte{0xab, 0xcd}, []byte{1, 0xff, 2, 0xfe}, []byte{5, 6}, []byte{3, 4}, []byte{7, 1, 0}, []byte{8}, []byte{1, 9, 0},
+			[]byte{9, 9, 9, 0, 1, 0, 2, 0, 3}, []byte("run\x00"), []byte{0xab, 0xcd}, []byte{1, 0xff, 2, 0xfe}, []byte{5, 6}, []byte{3, 4, 1, 2}, []byte{7, 1, 0}, []byte{8}, []byte{1, 9, 0},
 			[]byte{0x05, 10}, []byte("clock/leap"), []byte{0, 0, 0, 1}, []byte{60})...)
 	s, err := read(text)
 	if err != nil {
@@ -164,7 +165,7 @@ func TestReadTypes(t *testing.T) {
 		"u8": uint64(200), "i16": int64(-2), "eq": int64(-1), "big": uint64(0xff00000000000001), "on": true, "alarm": int64(-1),
 		"list": []any{uint64(1), uint64(2), uint64(3)}, "name": "72756e00", "odd": "abcd",
 		"parts[0].a": uint64(1), "parts[0].b": int64(-1), "parts[1].a": uint64(2), "parts[1].b": int64(-2),
-		"each": []any{uint64(5), uint64(6)}, "last": []any{uint64(3), uint64(4)}, "mixed": uint64(7), "mixed[1]": uint64(256), "tmp.x": uint64(8), "queue": "010900",
+		"each": []any{uint64(5), uint64(6)}, "last": []any{uint64(3), uint64(4)}, "bare": []any{uint64(1), uint64(2)}, "mixed": uint64(7), "mixed[1]": uint64(256), "tmp.x": uint64(8), "queue": "010900",
 		"clock/leap:second": uint64(60),
 	}
 	if diff := cmp.Diff(want, values(s.Devices[0])); diff != "" {
@@ -331,7 +332,7 @@ func TestHostile(t *testing.T) {
 	const limit = 64 << 20
 	deep := strings.Repeat(`"fields": [{"name": "a", "type": "struct", "size": 1, "struct": {`, 3000) + strings.Repeat(`}}]`, 3000)
 	wide := `"fields": [{"name": "a", "type": "struct", "size": 1, "array_len": 1000000, "struct": {"fields": [{"name": "b", "type": "uint8", "size": 1}` +
-		strings.Repeat(`, {"name": "c", "type": "uint8", "size": 0}`, 1000) + `]}}]`
+		strings.Repeat(`, {"name": "c", "type": "uint8", "size": 0}, {"name": "d", "type": "uint8", "size": 0}`, 500) + `]}}]`
 	many := newSample().begin(0x01, 2, "ram", 0, 4).add(uint64(1<<12 | 0x04))
 	for i := range 70000 {
 		many.name(fmt.Sprintf("b%d", i)).add(uint64(0))
