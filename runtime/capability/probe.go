@@ -10,6 +10,7 @@ import (
 	"strings"
 	"sync"
 
+	"github.com/mhmig/mhmig/runtime/qemu"
 	"github.com/mhmig/mhmig/runtime/qmp"
 )
 
@@ -63,17 +64,17 @@ type Parameter struct {
 // arguments are QEMU's: neither guest, nor devices, nor the user's config.
 var arguments = []string{"-machine", "none", "-nodefaults", "-no-user-config", "-display", "none", "-S", "-qmp", "stdio"}
 
-// Probe finds out what a QEMU binary on this machine accepts. ctx limits it; a QEMU that
+// Probe finds out what a QEMU on this machine accepts. ctx limits it; a QEMU that
 // does not answer a command within 5 s ends it too.
-func Probe(ctx context.Context, binary string) (*Map, error) {
+func Probe(ctx context.Context, program qemu.Program) (*Map, error) {
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
-	m := &Map{Binary: binary}
+	m := &Map{Binary: program.Binary}
 	var source, destination verdicts
 	var probing sync.WaitGroup
 	probe := func(arguments []string, f func(*process) error) {
 		probing.Go(func() {
-			if err := onEnd(ctx, binary, arguments, f); err != nil {
+			if err := onEnd(ctx, program, arguments, f); err != nil {
 				cancel(err) // which ends the other one too
 			}
 		})
@@ -95,15 +96,15 @@ func Probe(ctx context.Context, binary string) (*Map, error) {
 		return nil, context.Cause(ctx)
 	}
 	if !slices.Equal(source.names, destination.names) {
-		return nil, fmt.Errorf("%s: a source has the capabilities %s, a destination %s", binary, strings.Join(source.names, " "), strings.Join(destination.names, " "))
+		return nil, fmt.Errorf("%s: a source has the capabilities %s, a destination %s", program, strings.Join(source.names, " "), strings.Join(destination.names, " "))
 	}
 	m.join(source, destination)
 	return m, nil
 }
 
 // onEnd runs f with a QEMU that is one end of a migration.
-func onEnd(ctx context.Context, binary string, arguments []string, f func(*process) error) error {
-	p, err := start(ctx, binary, arguments...)
+func onEnd(ctx context.Context, program qemu.Program, arguments []string, f func(*process) error) error {
+	p, err := start(ctx, program, arguments...)
 	if err != nil {
 		return err
 	}

@@ -20,6 +20,7 @@ import (
 	"go.uber.org/goleak"
 
 	"github.com/mhmig/mhmig/runtime/capability"
+	"github.com/mhmig/mhmig/runtime/qemu"
 	"github.com/mhmig/mhmig/runtime/qmp"
 	"github.com/mhmig/mhmig/runtime/qmp/qmptest"
 )
@@ -156,7 +157,7 @@ func refusal(name string, incoming bool, arguments json.RawMessage) error {
 func TestProbe(t *testing.T) {
 	t.Parallel()
 	path, _ := program(t, "new")
-	got, err := capability.Probe(t.Context(), path)
+	got, err := capability.Probe(t.Context(), qemu.Program{Binary: path})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -202,7 +203,7 @@ func TestCompare(t *testing.T) {
 	t.Parallel()
 	probe := func(name string) *capability.Map {
 		path, _ := program(t, name)
-		m, err := capability.Probe(t.Context(), path)
+		m, err := capability.Probe(t.Context(), qemu.Program{Binary: path})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -292,7 +293,7 @@ func TestFaults(t *testing.T) {
 			path, pid := program(t, test.name)
 			ctx, cancel := context.WithTimeoutCause(t.Context(), test.timeout, errors.New("too late"))
 			defer cancel()
-			m, err := capability.Probe(ctx, path)
+			m, err := capability.Probe(ctx, qemu.Program{Binary: path})
 			if err == nil || !strings.Contains(err.Error(), test.want) || test.is != nil && !errors.Is(err, test.is) {
 				t.Errorf("got %+v, %v; want %s", m, err, test.want)
 			}
@@ -307,10 +308,10 @@ func TestFaults(t *testing.T) {
 			}
 		})
 	}
-	if _, err := capability.Probe(t.Context(), "/no/such/qemu"); !errors.Is(err, os.ErrNotExist) {
+	if _, err := capability.Probe(t.Context(), qemu.Program{Binary: "/no/such/qemu"}); !errors.Is(err, os.ErrNotExist) {
 		t.Errorf("no program: got %v", err)
 	}
-	if _, err := capability.Probe(t.Context(), "true"); !errors.Is(err, qmp.ErrGone) || !strings.HasPrefix(err.Error(), "true: ") {
+	if _, err := capability.Probe(t.Context(), qemu.Program{Binary: "true"}); !errors.Is(err, qmp.ErrGone) || !strings.HasPrefix(err.Error(), "true: ") {
 		t.Errorf("no QEMU: got %v", err)
 	}
 }
@@ -326,7 +327,7 @@ func TestReal(t *testing.T) {
 	}
 	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	defer cancel()
-	m, err := capability.Probe(ctx, binary)
+	m, err := capability.Probe(ctx, qemu.Program{Binary: binary})
 	if err != nil {
 		t.Fatal(err)
 	}

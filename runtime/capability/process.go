@@ -17,6 +17,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/mhmig/mhmig/runtime/qemu"
 	"github.com/mhmig/mhmig/runtime/qmp"
 )
 
@@ -32,24 +33,25 @@ const (
 // process is a QEMU without a guest.
 type process struct {
 	*qmp.Conn
-	binary string
-	stderr tail
-	exited chan struct{}
-	kill   context.CancelFunc
+	program qemu.Program
+	stderr  tail
+	exited  chan struct{}
+	kill    context.CancelFunc
 }
 
 // start starts a QEMU, which is killed when ctx ends, and connects to its monitor. That is
 // its standard input and output, a socket pair.
-func start(ctx context.Context, binary string, arguments ...string) (*process, error) {
+func start(ctx context.Context, program qemu.Program, arguments ...string) (*process, error) {
 	ours, theirs, err := socketPair()
 	if err != nil {
 		return nil, err
 	}
 	defer theirs.Close()
-	p := &process{binary: binary, exited: make(chan struct{})}
+	p := &process{program: program, exited: make(chan struct{})}
 	var running context.Context
 	running, p.kill = context.WithCancel(ctx)
-	cmd := exec.CommandContext(running, binary, arguments...)
+	words := append(program.Words(), arguments...)
+	cmd := exec.CommandContext(running, words[0], words[1:]...)
 	cmd.Stdin, cmd.Stdout, cmd.Stderr = theirs, theirs, &p.stderr
 	// A binary may be a script that runs QEMU: all of its group are killed.
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true, Pdeathsig: syscall.SIGKILL}
@@ -72,7 +74,7 @@ func start(ctx context.Context, binary string, arguments ...string) (*process, e
 		return nil, err
 	}
 	theirs.Close() // that its end is seen
-	if p.Conn, err = qmp.New(running, ours, qmp.Options{Name: binary, Timeout: answerTimeout}); err != nil {
+	if p.Conn, err = qmp.New(running, ours, qmp.Options{Name: program.String(), Timeout: answerTimeout}); err != nil {
 		p.kill()
 		<-p.exited
 		return nil, p.explain(ctx, err)
@@ -86,12 +88,12 @@ func (p *process) explain(ctx context.Context, err error) error {
 		return context.Cause(ctx)
 	}
 	if _, refused := errors.AsType[*qmp.Error](err); refused {
-		return fmt.Errorf("%s: %w", p.binary, err)
+		return fmt.Errorf("%s: %w", p.program, err)
 	}
 	if said := p.stderr.String(); said != "" {
 		return fmt.Errorf("%w: %s", err, said)
 	}
-	return err // with the name of the monitor, which is the binary's
+	return err // with the name of the monitor, which is the program's
 }
 
 // end ends QEMU, and waits until it has ended.
