@@ -80,3 +80,31 @@ func TestVersionsHaveNoMachineInCommon(t *testing.T) {
 		t.Errorf("got %s, want one SKIP", fmt.Sprint(got))
 	}
 }
+
+// Where versions cannot load each other's guest because a device is missing, the evidence
+// names it, and what else differs.
+func TestVersionsDiffer(t *testing.T) {
+	if !*versions {
+		t.Skip("make test-versions moves guests between versions of QEMU")
+	}
+	binary := mhmig(t)
+	for _, version := range required {
+		if out, err := exec.CommandContext(t.Context(), binary, "bootstrap", "--qemu", version).CombinedOutput(); err != nil {
+			t.Fatalf("bootstrap --qemu %s: %v\n%s", version, err, out)
+		}
+	}
+	got := outcomes(t, binary, "@std//cfg/versions.cfg", "--defaults", "--lab", "embedded", "--param", "extra_params_host1=-device virtio-rng-pci,addr=0x1e",
+		"--filter", "only pc", "--filter", "only src_7_2", "--filter", "only dst_10_0")
+	if len(got) != 1 || got[0].Status != result.Fail {
+		t.Fatalf("got %+v, want one FAIL", got)
+	}
+	for _, line := range []string{
+		"0000:00:1e.0/virtio-rng, instance 0: only in the source: virtio-rng version 1, ",
+		"hpet, instance 0, num_timers: is called num_timers_save in the destination, with the same format: uint8, 1 byte (version 2)\n",
+		"globalstate, instance 0, runstate: buffer, 100 bytes (version 1) in the source, buffer, 32 bytes (version 1) in the destination\n",
+	} {
+		if evidence := got[0].Evidence; !strings.Contains(evidence, line) {
+			t.Errorf("want %q in\n%s", line, evidence)
+		}
+	}
+}
