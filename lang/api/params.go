@@ -474,7 +474,7 @@ var params = []Param{
 	// ---- migrations
 	{
 		Name: "mig_protocol", Kind: Choice, Default: "tcp", Choices: language().Transports, Object: Variant, Reader: "runtime/migration",
-		Doc: "The transport of the migration: over TCP (IPv4 or IPv6); unix only if both hosts are the same machine, as in an embedded lab; rdma (x-rdma is the same) over RDMA, which the hosts must have; exec through programs that QEMU starts (see mig_exec_program); fd over a TCP connection that QEMU gets as a file descriptor; file through a file that is copied to the other host.",
+		Doc: "The transport of the migration: over TCP (IPv4 or IPv6); unix only if both hosts are the same machine, as in an embedded lab; rdma (x-rdma is the same) over RDMA, which the hosts must have; exec through programs that QEMU starts (see mig_exec_program); fd over a TCP connection that QEMU gets as a file descriptor; file through a file that is copied to the other host; cpr-reboot from a host to itself, without the guest's RAM, which stays in a file that both QEMUs have (QEMU 8.2 or later).",
 	},
 	{
 		Name: "mig_channels", Kind: Bool, Default: "no", Object: Variant, Reader: "runtime/migration",

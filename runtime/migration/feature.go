@@ -39,6 +39,7 @@ type Checked interface {
 // features are the features of each move, besides its limits.
 var features = []func(options, Traits) Feature{
 	newMigrationEvents,
+	newCPR,
 	newPostcopy,
 	newMultifd,
 	newXbzrle,

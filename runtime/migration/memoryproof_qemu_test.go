@@ -93,6 +93,9 @@ func TestMemoryProofTransports(t *testing.T) {
 		"offline": {"mig_offline": "yes"},
 	}
 	for _, name := range migration.Transports() {
+		if name == "cpr-reboot" { // both ends have one memory
+			continue
+		}
 		cases["mig_protocol "+name] = cartesian.Params{"mig_protocol": name}
 	}
 	for name, changed := range cases {

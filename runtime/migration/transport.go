@@ -69,12 +69,13 @@ type Peer interface {
 
 // transports are the values of mig_protocol.
 var transports = map[string]func(options) Transport{
-	"exec": newExec,
-	"fd":   newFD,
-	"file": newFile,
-	"rdma": newRDMA,
-	"tcp":  newTCP,
-	"unix": newUnix,
+	"cpr-reboot": newCPRReboot,
+	"exec":       newExec,
+	"fd":         newFD,
+	"file":       newFile,
+	"rdma":       newRDMA,
+	"tcp":        newTCP,
+	"unix":       newUnix,
 	// virt-test's name of it, from the time before QEMU 2.1.
 	"x-rdma": newRDMA,
 }

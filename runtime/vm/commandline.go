@@ -49,6 +49,11 @@ type Launch struct {
 	Restore string
 	// MustBoot is why the guest must not be restored from a saved state; "": it may be.
 	MustBoot string
+	// SharedMemory puts the guest's RAM into a file that all of the VM's instances on the
+	// host have, so that a guest can move from one to another without its RAM. The RAM
+	// has the same name as without: a guest can also move to an instance that has none.
+	// A guest that starts finds there what one before it has left, as after a reset.
+	SharedMemory bool
 	// Arguments are further arguments that a migration's transport needs.
 	Arguments []string
 }
@@ -61,7 +66,7 @@ func CommandLine(c Config, placement Placement, shape Shape, launch Launch) (Spe
 	if err != nil {
 		return Spec{}, err
 	}
-	l.machine(c, shape)
+	l.machine(c, shape, launch)
 	if err := l.monitors(); err != nil {
 		return Spec{}, fmt.Errorf("%s: %w", c.Name, err)
 	}
@@ -96,7 +101,10 @@ func newLayout(c Config, placement Placement, shape Shape, spec *Spec) (*Layout,
 	return l, nil
 }
 
-func (l *Layout) machine(c Config, shape Shape) {
+// ramID is what QEMU calls the RAM of a PC if it is not told otherwise.
+const ramID = "pc.ram"
+
+func (l *Layout) machine(c Config, shape Shape, launch Launch) {
 	accel := shape.Accel
 	if accel == "tcg" {
 		// QEMU's default is up to 1 GiB of translated code, which even small guests fill
@@ -105,9 +113,17 @@ func (l *Layout) machine(c Config, shape Shape) {
 		accel += ",tb-size=" + strconv.FormatInt(min(max(mib/8, 16), 256), 10)
 	}
 	l.add(c.QEMU.Words()...)
+	machine := shape.Machine
+	if launch.SharedMemory {
+		machine += ",memory-backend=" + ramID
+	}
 	l.add("-name", c.Name, "-nodefaults", "-no-user-config", "-msg", "timestamp=on",
-		"-machine", shape.Machine, "-accel", accel, "-cpu", shape.CPU,
+		"-machine", machine, "-accel", accel, "-cpu", shape.CPU,
 		"-m", memoryOption(shape.MemoryKiB), "-smp", c.Topology.option(c.CPUs))
+	if launch.SharedMemory {
+		l.add("-object", fmt.Sprintf("memory-backend-file,id=%s,size=%dK,mem-path=%s,share=on,x-use-canonical-path-for-ramblock-id=off", ramID, shape.MemoryKiB,
+			path.Join(l.Placement.RunDir, fileName(c.Name, "ram"))))
+	}
 }
 
 func memoryOption(kib int64) string {

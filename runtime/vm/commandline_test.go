@@ -29,9 +29,11 @@ func TestCommandLine(t *testing.T) {
 		params   cartesian.Params
 		shape    vm.Shape
 		incoming bool
+		shared   bool
 	}{
 		{name: "nothing", shape: shape},
 		{name: "incoming", shape: shape, incoming: true},
+		{name: "shared-memory", shape: shape, incoming: true, shared: true},
 		{name: "jeos", shape: shape, params: cartesian.Params{
 			"name": "JeOS.multihost", "smp": "2", "nics": "nic1", "serials": "serial0 serial1",
 			"kernel": "jeos/vmlinuz", "initrd": "/opt/jeos/initrd", "kernel_params": "console=ttyS0 quiet", "shell_port": "2222",
@@ -88,7 +90,7 @@ func TestCommandLine(t *testing.T) {
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
 			t.Parallel()
-			spec, err := commandLine("vm1", tt.params, placement, tt.shape, vm.Launch{Incoming: tt.incoming})
+			spec, err := commandLine("vm1", tt.params, placement, tt.shape, vm.Launch{Incoming: tt.incoming, SharedMemory: tt.shared})
 			if err != nil {
 				t.Fatal(err)
 			}

@@ -1,0 +1,108 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package migration
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strconv"
+	"strings"
+
+	"github.com/mhmig/mhmig/runtime/host"
+	"github.com/mhmig/mhmig/runtime/vm"
+)
+
+// cprReboot moves a guest from one QEMU to another on its host, such as a new version,
+// without its RAM: that stays in a file which both QEMUs map (checkpoint and restart,
+// mode=cpr-reboot). Only the devices' state goes through a file.
+type cprReboot struct {
+	*file
+
+	ram int64 // bytes that are not sent
+}
+
+const (
+	cprRebootMode          = "cpr-reboot"
+	ignoreSharedCapability = "x-ignore-shared"
+)
+
+func newCPRReboot(o options) Transport {
+	return &cprReboot{file: &file{form: form{o.asChannels}, offset: o.fileOffset}}
+}
+
+func (*cprReboot) Launch(Role) vm.Launch { return vm.Launch{SharedMemory: true} }
+
+// Check checks that the guest stays on its host.
+func (*cprReboot) Check(_ context.Context, source, destination Machine) error {
+	if source.Name() == destination.Name() {
+		return nil
+	}
+	return fmt.Errorf("param mig_protocol: cpr-reboot leaves the guest's RAM where it is, but %s and %s are two hosts: migrate from a host to itself, or use another transport", source.Name(), destination.Name())
+}
+
+// Send is refused if the source's RAM is not in the shared file: QEMU would send it.
+func (t *cprReboot) Send(ctx context.Context, source, destination Peer) error {
+	var devices []struct {
+		Size  int64 `json:"size"`
+		Share bool  `json:"share"`
+	}
+	if err := source.Execute(ctx, "query-memdev", nil, &devices); err != nil {
+		return err
+	}
+	t.ram = 0
+	for _, d := range devices {
+		if d.Share {
+			t.ram += d.Size
+		}
+	}
+	if t.ram == 0 {
+		return errors.New(source.String() + ": its RAM is not in a shared file, as its guest was started for another transport: let migrate start it anew")
+	}
+	return t.file.Send(ctx, source, destination)
+}
+
+// Sent checks that the RAM was not sent.
+func (t *cprReboot) Sent(ctx context.Context, source Peer) error {
+	if err := t.file.Sent(ctx, source); err != nil {
+		return err
+	}
+	f := t.made.at(SourceRole)
+	out, err := f.machine.Run(ctx, host.Command{Args: []string{"stat", "-c", "%s", "--", f.path}, Timeout: programTimeout})
+	if err != nil {
+		return err
+	}
+	size, err := strconv.ParseInt(strings.TrimSpace(string(out.Stdout)), 10, 64)
+	if err != nil {
+		return fmt.Errorf("the size of %s: %w", f.path, err)
+	}
+	if size > t.ram/2 {
+		return fmt.Errorf("cpr-reboot: the file has %d bytes: QEMU has sent RAM (of %d bytes) that was to stay in its file", size, t.ram)
+	}
+	return nil
+}
+
+// cpr is the feature of mig_protocol = cpr-reboot: the mode, and RAM that is not sent.
+type cpr struct{ switched }
+
+func newCPR(o options, _ Traits) Feature {
+	return cpr{switched{ignoreSharedCapability, o.protocol == cprRebootMode}}
+}
+
+func (f cpr) Parameters(Role) []string {
+	if !f.on {
+		return nil
+	}
+	return []string{"mode/" + cprRebootMode}
+}
+
+func (f cpr) Set(ctx context.Context, _ Role, p Peer) error { return f.setMode(ctx, p, cprRebootMode) }
+
+func (f cpr) Reset(ctx context.Context, _ Role, p Peer) error { return f.setMode(ctx, p, "normal") }
+
+func (f cpr) setMode(ctx context.Context, p Peer, mode string) error {
+	if !f.on {
+		return nil
+	}
+	return p.Execute(ctx, "migrate-set-parameters", map[string]any{"mode": mode}, nil)
+}
