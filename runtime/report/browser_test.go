@@ -63,6 +63,7 @@ func TestPage(t *testing.T) {
 	b.want("passes", `document.querySelectorAll("#migrations .pass").length > 4`, true)
 	b.want("the downtime", `document.querySelector("#migrations .figures .down").textContent`, "downtime 40 ms")
 	b.want("the guest's downtime", `document.querySelector("#migrations .figures .stop").textContent`, "guest downtime 52 ms")
+	b.want("the memory proof", `/memory proof 1\.2\d* s.*pages compared 32768.*pages that differ 3/.test(document.querySelector("#migrations .figures").textContent)`, true)
 	b.want("its brownout", `/^guest brownout [\d.]+ m?s$/.test(document.querySelector("#migrations .figures .gap").textContent)`, true)
 	b.want("the blackout", `document.querySelectorAll("#migrations .blackout").length`, 3)
 	b.want("the guest's pauses while it moved, one a second", `(n => n > 4 && n < 20)(document.querySelectorAll("#migrations rect.pause.gap").length)`, true)

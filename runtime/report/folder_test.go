@@ -128,6 +128,9 @@ func moves(begun time.Time, dirty float64) result.Migration {
 	moved := result.MovedVM{VM: "vm1", Status: "completed", Query: query(seconds+step, 0, seen, pass, "completed"), Samples: samples}
 	if dirty > 0 {
 		moved.Guest = minPause(begun, seconds+step)
+		moved.Proof = &result.MemoryProof{Pages: 32768, Differ: 3, Runs: []string{"0x1000-0x3fff"}, Moved: 1382, Milliseconds: 1222}
+	} else {
+		moved.Proof = &result.MemoryProof{Skipped: "post-copy"}
 	}
 	return result.Migration{Number: 1, Source: "host1", Destination: "host2", Status: "completed", VMs: []result.MovedVM{moved}}
 }

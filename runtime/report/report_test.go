@@ -190,10 +190,15 @@ func TestJSON(t *testing.T) {
 					VMs []struct {
 						Downtime float64 `json:"downtime_ms"`
 						Passes   int
-						Guest    int `json:"guest_downtime_ms"`
-						Stop     int `json:"guest_clock_stop_ms"`
-						Brownout int `json:"guest_brownout_ms"`
-						Gap      int `json:"guest_longest_gap_ms"`
+						Guest    int    `json:"guest_downtime_ms"`
+						Stop     int    `json:"guest_clock_stop_ms"`
+						Brownout int    `json:"guest_brownout_ms"`
+						Gap      int    `json:"guest_longest_gap_ms"`
+						Pages    int    `json:"memory_proof_pages"`
+						Differ   int    `json:"memory_proof_differ"`
+						Took     int    `json:"memory_proof_ms"`
+						Moved    int    `json:"memory_proof_moved_bytes"`
+						Skipped  string `json:"memory_proof_skipped"`
 					}
 				}
 				Artifacts []struct{ Path string }
@@ -203,8 +208,12 @@ func TestJSON(t *testing.T) {
 		if got.Totals["pass"] != 2 || got.Totals["variants"] != len(got.Variants) || (got.Totals["running"] == 1) != unfinished {
 			t.Errorf("totals: got %v", got.Totals)
 		}
-		if vm := got.Variants[1].Migrations[0].VMs[0]; vm.Downtime != 40 || vm.Passes != 7 || vm.Guest != 52 || vm.Stop != 41 || vm.Brownout == 0 || vm.Gap != 60 {
+		if vm := got.Variants[1].Migrations[0].VMs[0]; vm.Downtime != 40 || vm.Passes != 7 || vm.Guest != 52 || vm.Stop != 41 || vm.Brownout == 0 || vm.Gap != 60 ||
+			vm.Pages != 32768 || vm.Differ != 3 || vm.Took != 1222 || vm.Moved != 1382 || vm.Skipped != "" {
 			t.Errorf("figures: got %+v", vm)
+		}
+		if vm := got.Variants[0].Migrations[0].VMs[0]; vm.Skipped != "post-copy" || vm.Pages != 0 {
+			t.Errorf("a memory proof that was skipped: got %+v", vm)
 		}
 		if files := got.Variants[0].Artifacts; len(files) != 1 || files[0].Path != "001-idle/artifacts/dmesg of guest.txt" {
 			t.Errorf("artifacts: got %v", files)
