@@ -9,12 +9,14 @@
 // differ, the hosts hash its blocks, and only blocks that differ are read and compared
 // page by page:
 //
-//	piece   16 MiB   one hash per end, while QEMU saves the next piece
+//	piece   16 MiB   one hash per end, up to four at the same time while QEMU saves the next piece
 //	block   64 KiB   one hash per end, of a piece that differs
 //	page     4 KiB   compared here, of a block that differs
 //
-// A host needs sh, sha256sum, split, cat, wc, mkdir and rm, which every distribution and busybox
-// have; nothing is copied there, and what is there is the run's own scratch folder.
+// A host needs sh, sha256sum, split, cat, wc, mkdir and rm, which every distribution and
+// busybox have. Nothing is copied there, so that neither the host's architecture nor a
+// folder without the right to execute matters. The files there are in a scratch folder of
+// the run, which has 80 MiB at most.
 // What is compared is all RAM and ROM in the address space of the guest's processors,
 // by QEMU's own description of that (HMP info mtree -f): what QEMU hides there, such as
 // RAM behind the VGA window, is not.
@@ -49,7 +51,9 @@ const (
 	pieceBytes = 16 << 20
 	// enoughBlocks is how many blocks that differ are read: a migration that has lost so
 	// much needs no exact count.
-	enoughBlocks = 1024
+	enoughBlocks = 256
+	// hashers is how many pieces a host hashes at the same time; one more is being saved.
+	hashers = 4
 	// commandTimeout limits a command that hashes, splits or reads one piece.
 	commandTimeout = time.Minute
 )
@@ -334,35 +338,34 @@ func (e *end) save(ctx context.Context, piece Span, file string) error {
 	return e.fail("save RAM at "+piece.String(), e.Execute(ctx, "pmemsave", arguments, nil))
 }
 
-// hashPieces returns the hashes of pieces. While the host hashes one, QEMU saves the next
-// into another file.
+// hashPieces returns the hashes of pieces. QEMU saves one after the other, while the host
+// hashes those before.
 func (e *end) hashPieces(ctx context.Context, pieces []Span) ([]string, error) {
-	files := []string{"even", "odd"}
 	hashes := make([]string, len(pieces))
-	if err := e.save(ctx, pieces[0], files[0]); err != nil {
-		return nil, err
-	}
+	hashing, ctx := errgroup.WithContext(ctx)
+	hashing.SetLimit(hashers)
+	var saved error
 	for i, piece := range pieces {
-		group, ctx := errgroup.WithContext(ctx)
-		if i+1 < len(pieces) {
-			group.Go(func() error { return e.save(ctx, pieces[i+1], files[(i+1)%2]) })
+		file := fmt.Sprintf("piece%d", i)
+		if saved = e.save(ctx, piece, file); saved != nil {
+			break
 		}
-		group.Go(func() (err error) {
-			hashes[i], err = e.hash(ctx, piece, files[i%2])
+		hashing.Go(func() (err error) { // blocks while there are as many as may be
+			hashes[i], err = e.hash(ctx, piece, file)
 			return err
 		})
-		if err := group.Wait(); err != nil {
-			return nil, err
-		}
 	}
-	return hashes, nil
+	if err := hashing.Wait(); err != nil { // it has ended the saving
+		return nil, err
+	}
+	return hashes, saved
 }
 
-// hash returns the hash of a piece that was saved. Its size is checked: QEMU does not
-// notice a disk that is full when it closes the file.
+// hash returns the hash of a piece that was saved, and removes the file. Its size is
+// checked: QEMU does not notice a disk that is full when it closes the file.
 func (e *end) hash(ctx context.Context, piece Span, file string) (string, error) {
 	doing := "hash RAM at " + piece.String()
-	out, err := e.run(ctx, doing, fmt.Sprintf("wc -c <%[1]s && sha256sum <%[1]s", file))
+	out, err := e.run(ctx, doing, fmt.Sprintf("wc -c <%[1]s && sha256sum <%[1]s && rm %[1]s", file))
 	if err != nil {
 		return "", err
 	}
