@@ -474,15 +474,15 @@ var params = []Param{
 	// ---- migrations
 	{
 		Name: "mig_protocol", Kind: Choice, Default: "tcp", Choices: language().Transports, Object: Variant, Reader: "runtime/migration",
-		Doc: "The transport of the migration: over TCP (IPv4 or IPv6); unix only if both hosts are the same machine, as in an embedded lab; rdma (x-rdma is the same) over RDMA, which the hosts must have; exec through programs that QEMU starts (see mig_exec_program); fd over a TCP connection that QEMU gets as a file descriptor; file through a file that is copied to the other host; cpr-reboot from a host to itself, without the guest's RAM, which stays in a file that both QEMUs have (QEMU 8.2 or later).",
+		Doc: "The transport of the migration: over TCP (IPv4 or IPv6); unix only if both hosts are the same machine, as in an embedded lab; rdma (x-rdma is the same) over RDMA, which the hosts must have; exec through programs that QEMU starts (see mig_exec_program); fd over a TCP connection that QEMU gets as a file descriptor; file through a file, in state_dir, that is copied to the other host; cpr-reboot from a host to itself, without the guest's RAM, which stays in a file that both QEMUs have (QEMU 8.2 or later).",
 	},
 	{
 		Name: "mig_channels", Kind: Bool, Default: "no", Object: Variant, Reader: "runtime/migration",
 		Doc: "Tell QEMU where the guest goes by channels instead of a URI. It needs QEMU 8.2 or later.",
 	},
 	{
-		Name: "mig_exec_program", Kind: Choice, Default: "any", Choices: []string{"any", "socat", "nc", "ncat", "busybox"}, Object: Variant, Reader: "runtime/migration",
-		Doc: "For mig_protocol = exec: the program that connects the two QEMUs; nc is OpenBSD's or nmap's. any is the first of these that a host has. Without one the variant is skipped.",
+		Name: "mig_exec_program", Kind: Choice, Default: "any", Choices: []string{"any", "socat", "nc", "ncat", "busybox", "ssh"}, Object: Variant, Reader: "runtime/migration",
+		Doc: "For mig_protocol = exec: the program that connects the two QEMUs; nc is OpenBSD's or nmap's. any is the first of these that a host has. ssh connects on the destination's host by one of them, where the source's host can log in to it without a password. Without one the variant is skipped.",
 	},
 	{
 		Name: "mig_file_offset", Kind: Size, Unit: "bytes", Default: "0", Object: Variant, Reader: "runtime/migration",

@@ -4,6 +4,7 @@ package migration
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"strconv"
@@ -96,7 +97,8 @@ var connectors = []connector{
 	},
 }
 
-// ExecPrograms are the values of mig_exec_program, besides any.
+// ExecPrograms are the programs that can connect two QEMUs, by their names in
+// mig_exec_program, the best first.
 func ExecPrograms() []string {
 	var names []string
 	for _, c := range connectors {
@@ -132,24 +134,64 @@ command -v busybox >/dev/null && busybox --list 2>/dev/null | grep -qx nc && ech
 
 // Check chooses the program of each host.
 func (t *execution) Check(ctx context.Context, source, destination Machine) error {
-	for end, machine := range map[Role]Machine{SourceRole: source, DestinationRole: destination} {
-		out, err := machine.Run(ctx, host.Command{Script: findConnectors, Timeout: programTimeout})
-		if err != nil {
-			return fmt.Errorf("look for programs for mig_protocol = exec: %w", err)
-		}
-		found := strings.Fields(string(out.Stdout))
-		i := slices.IndexFunc(connectors, func(c connector) bool {
-			return slices.Contains(found, c.found) && (t.wanted == anyProgram || t.wanted == c.name)
-		})
-		switch {
-		case i >= 0:
-			t.chosen[end] = connectors[i]
-		case t.wanted == anyProgram:
-			return result.Skip.Errorf("mig_protocol = exec: %s has none of the programs %s (of nc only OpenBSD's or nmap's): install one there", machine.Name(), strings.Join(ExecPrograms(), ", "))
-		default:
-			return result.Skip.Errorf("mig_protocol = exec: %s has no %s (param mig_exec_program), or not one that can be used: install it there, or use another one", machine.Name(), t.wanted)
-		}
+	if t.wanted == sshProgram {
+		return t.checkSSH(ctx, source, destination)
 	}
+	if err := t.choose(ctx, SourceRole, source, t.wanted); err != nil {
+		return err
+	}
+	return t.choose(ctx, DestinationRole, destination, t.wanted)
+}
+
+// choose chooses the program of an end, by the value of mig_exec_program.
+func (t *execution) choose(ctx context.Context, end Role, machine Machine, wanted string) error {
+	out, err := machine.Run(ctx, host.Command{Script: findConnectors, Timeout: programTimeout})
+	if err != nil {
+		return fmt.Errorf("look for programs for mig_protocol = exec: %w", err)
+	}
+	found := strings.Fields(string(out.Stdout))
+	i := slices.IndexFunc(connectors, func(c connector) bool {
+		return slices.Contains(found, c.found) && (wanted == anyProgram || wanted == c.name)
+	})
+	switch {
+	case i >= 0:
+		t.chosen[end] = connectors[i]
+		return nil
+	case wanted == anyProgram:
+		return result.Skip.Errorf("mig_protocol = exec: %s has none of the programs %s (of nc only OpenBSD's or nmap's): install one there", machine.Name(), strings.Join(ExecPrograms(), ", "))
+	default:
+		return result.Skip.Errorf("mig_protocol = exec: %s has no %s (param mig_exec_program), or not one that can be used: install it there, or use another one", machine.Name(), wanted)
+	}
+}
+
+// sshProgram is the value of mig_exec_program for a source that sends by ssh: the
+// connection is made on the destination's host, by the best program there, and is
+// encrypted on the way. It is never chosen, as it needs a login from host to host.
+const sshProgram = "ssh"
+
+// sshCommand is the ssh that asks nobody for anything.
+func sshCommand(address string) []string {
+	return []string{"ssh", "-o", "BatchMode=yes", "-o", "ConnectTimeout=10", address}
+}
+
+// checkSSH checks that the source's host can log in to the destination's.
+func (t *execution) checkSSH(ctx context.Context, source, destination Machine) error {
+	if err := t.choose(ctx, DestinationRole, destination, anyProgram); err != nil {
+		return err
+	}
+	address := destination.MigrationAddress()
+	_, err := source.Run(ctx, host.Command{Args: append(sshCommand(address), "true"), Timeout: programTimeout})
+	if exit, refused := errors.AsType[*host.ExitError](err); refused {
+		why := strings.Join(strings.Fields(string(exit.Output.Stderr)), " ")
+		return result.Skip.Errorf("mig_protocol = exec, mig_exec_program = ssh: %s cannot log in to %s (%s) by ssh, without a password: %s", source.Name(), destination.Name(), address, why)
+	}
+	if err != nil {
+		return fmt.Errorf("look whether mig_exec_program = ssh can be used: %w", err)
+	}
+	remote := t.chosen[DestinationRole]
+	t.chosen[SourceRole] = connector{connect: func(address string, port int) []string {
+		return append(sshCommand(address), shellescape.QuoteCommand(remote.connect(address, port)))
+	}}
 	return nil
 }
 

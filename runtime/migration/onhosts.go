@@ -18,6 +18,8 @@ import (
 // Machine is the host of an end of a move, as transports and features use it: see [testbed.Host].
 type Machine interface {
 	Name() string
+	// MigrationAddress is the address by which other hosts reach this one.
+	MigrationAddress() string
 	Run(ctx context.Context, c host.Command) (host.Output, error)
 	ReadFile(ctx context.Context, name string) ([]byte, error)
 	CopyTo(ctx context.Context, name string, w io.Writer) error

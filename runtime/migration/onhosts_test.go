@@ -23,6 +23,7 @@ import (
 
 	diff "github.com/google/go-cmp/cmp"
 
+	"github.com/mhmig/mhmig/lang/api"
 	"github.com/mhmig/mhmig/lang/cartesian"
 	"github.com/mhmig/mhmig/runtime/host"
 	"github.com/mhmig/mhmig/runtime/ledger"
@@ -47,7 +48,8 @@ type machine struct {
 	at    string   // what the file has at an offset, in hexadecimal
 }
 
-func (m *machine) Name() string { return m.name }
+func (m *machine) Name() string             { return m.name }
+func (m *machine) MigrationAddress() string { return "192.0.2." + strings.TrimPrefix(m.name, "host") }
 
 func (m *machine) Run(_ context.Context, c host.Command) (host.Output, error) {
 	failed := func(text string) (host.Output, error) {
@@ -68,6 +70,8 @@ func (m *machine) Run(_ context.Context, c host.Command) (host.Output, error) {
 			text = text[:len(text)-1]
 		}
 		m.files[path] = string(text)
+	case len(c.Args) > 0 && c.Args[0] == "ssh" && m.says != "":
+		return failed(m.says)
 	case len(c.Args) > 0 && c.Args[0] == "stat":
 		answer = fmt.Sprint(len(m.files[c.Args[4]]))
 	case len(c.Args) > 0 && c.Args[0] == "od":
@@ -154,6 +158,7 @@ func TestExec(t *testing.T) {
 		params     map[string]string
 		ipv6       bool
 		change     func(destination *machine)
+		source     func(source *machine)
 		want       []string // of the destination, of the source
 		err        string
 		status     result.Status
@@ -191,6 +196,19 @@ func TestExec(t *testing.T) {
 			want: []string{"busybox nc -l -p 4711", "busybox nc 192.0.2.2 4711"},
 		},
 		{
+			name: "ssh", has2: []string{"openbsd"}, params: map[string]string{"mig_exec_program": "ssh"},
+			want: []string{"nc -4 -N -l 0.0.0.0 20001", "ssh -o BatchMode=yes -o ConnectTimeout=10 192.0.2.2 'nc -N 192.0.2.2 20001'"},
+		},
+		{
+			name: "ssh, but no login", has2: []string{"socat"}, params: map[string]string{"mig_exec_program": "ssh"}, status: result.Skip,
+			source: func(m *machine) { m.says = "root@192.0.2.2:\nPermission denied (publickey)." },
+			err:    "mig_protocol = exec, mig_exec_program = ssh: host1 cannot log in to host2 (192.0.2.2) by ssh, without a password: root@192.0.2.2: Permission denied (publickey).",
+		},
+		{
+			name: "ssh, but nothing there", params: map[string]string{"mig_exec_program": "ssh"}, status: result.Skip,
+			err: "mig_protocol = exec: host2 has none of the programs socat, nc, ncat, busybox (of nc only OpenBSD's or nmap's): install one there",
+		},
+		{
 			name: "no program", has1: []string{"socat"}, status: result.Skip,
 			err: "mig_protocol = exec: host2 has none of the programs socat, nc, ncat, busybox (of nc only OpenBSD's or nmap's): install one there",
 		},
@@ -225,6 +243,9 @@ func TestExec(t *testing.T) {
 			if tt.change != nil {
 				tt.change(destination.machine)
 			}
+			if tt.source != nil {
+				tt.source(source.machine)
+			}
 			err = transport.(migration.Checker).Check(t.Context(), source.machine, destination.machine)
 			if err == nil {
 				err = transport.Listen(t.Context(), destination)
@@ -247,6 +268,16 @@ func TestExec(t *testing.T) {
 				t.Errorf("asked (- want, + got):\n%s", d)
 			}
 		})
+	}
+}
+
+// The param's values are the programs.
+func TestExecPrograms(t *testing.T) {
+	t.Parallel()
+	param, found := api.Find("mig_exec_program")
+	want := append(append([]string{"any"}, migration.ExecPrograms()...), "ssh")
+	if d := diff.Diff(want, param.Choices); !found || d != "" {
+		t.Errorf("mig_exec_program (- want, + got):\n%s", d)
 	}
 }
 
@@ -816,6 +847,10 @@ func TestExecHangsQEMU(t *testing.T) {
 	}
 	if current := bed.Current("vm1"); m.State() != qmp.MigrationCancelled || current == nil || current.Host != bed.Hosts()[0] {
 		t.Errorf("the migration is %s, the VM in %v; want it cancelled, and on the first host", m.State(), current)
+	}
+	log, err := os.ReadFile(filepath.Join(bed.Results.Dir(), result.LogFile))
+	if err != nil || !bytes.Contains(log, []byte("the migration is not cancelled yet: ending the transport's program")) {
+		t.Errorf("want in the log that the program was ended, %v", err)
 	}
 	wantNothingOf(t, bed)
 }

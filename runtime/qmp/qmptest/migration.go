@@ -362,7 +362,7 @@ func (m *QEMU) write(network, where string) error {
 	}
 	_, err = command.Write(guest)
 	if ended := command.Close(); err != nil || ended != nil {
-		return errors.New("Unable to write to command: Broken pipe") //nolint:revive,staticcheck // as QEMU has it
+		return errors.New("Unable to write to command: Broken pipe") //nolint:staticcheck // as QEMU has it
 	}
 	return nil
 }
