@@ -23,12 +23,12 @@ import (
 const describeTimeout = 20 * time.Second
 
 // describeState starts QEMU and has it save its state into a file, in the run folder. The
-// monitor's migrate ends when all is saved. A QEMU that outlives this process is found by
-// the run folder in its command line.
+// monitor's migrate ends when all is saved. timeout ends a QEMU that hangs, even when this
+// process was killed.
 const describeState = `
 cd %[1]s || exit
-trap 'rm -f %[2]s %[2]s.log' EXIT
-printf 'migrate "exec:cat >%[2]s"\nquit\n' | %[3]s >/dev/null || exit
+trap 'rm -f %[2]s' EXIT
+printf 'migrate "exec:cat >%[2]s"\nquit\n' | timeout -k 1 %[4]d %[3]s >/dev/null || exit
 [ -s %[2]s ] || { echo "it has saved no state" >&2; exit 1; }
 cat %[2]s
 `
@@ -38,10 +38,9 @@ cat %[2]s
 // [StateCommand], and ends it.
 func DescribeState(ctx context.Context, placement Placement, name string, command []string) (*vmstate.Stream, error) {
 	h := placement.Host
-	file := fileName(InstanceName(name, placement.ID), "vmstate")
-	marked := append(slices.Clone(command), "-D", placement.file(name, "vmstate")+".log")
 	out, err := h.Run(ctx, host.Command{
-		Script:  fmt.Sprintf(describeState, shellescape.Quote(placement.RunDir), file, shellescape.QuoteCommand(marked)),
+		Script: fmt.Sprintf(describeState, shellescape.Quote(placement.RunDir), fileName(InstanceName(name, placement.ID), "vmstate"),
+			shellescape.QuoteCommand(command), int(describeTimeout.Seconds())),
 		Timeout: describeTimeout,
 	})
 	if err != nil {
@@ -142,13 +141,13 @@ func nullBlockdev(value string) string {
 
 // nullDrive is -drive without its content.
 func nullDrive(value string) string {
-	drive := "driver=null-co,read-zeroes=on"
+	drive := []string{"driver=null-co", "read-zeroes=on"}
 	for _, name := range []string{"if", "id", "node-name", "index", "bus", "unit", "media", "readonly", "read-only", "werror", "rerror"} {
 		if text := propertyOf(value, name); text != "" {
-			drive += "," + name + "=" + escape(text)
+			drive = append(drive, name+"="+escape(text))
 		}
 	}
-	return drive
+	return strings.Join(drive, ",")
 }
 
 // withoutFiles is an object without the files that it may share with the VM, "" if it is
