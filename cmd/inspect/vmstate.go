@@ -76,7 +76,7 @@ hexadecimal. DEVICE is a device's name, such as 0000:00:03.0/virtio-net or virti
 		Example: "  mhmig vmstate show vm1.state\n  mhmig vmstate show vm1.state virtio-net cpu\n  mhmig vmstate show vm1.state --format json",
 		Args:    usage.Arguments(1, math.MaxInt),
 		RunE: func(c *cobra.Command, args []string) error {
-			s, err := vmstate.Open(args[0])
+			s, err := vmstate.Open(c.Context(), args[0])
 			if err == nil {
 				err = s.Only(args[1:]...)
 			}
@@ -110,11 +110,11 @@ Exit status: 0 no difference, 1 differences, 2 a file cannot be read.`,
 		Example: "  mhmig vmstate diff old.state new.state\n  mhmig vmstate diff old.json new.json --format json",
 		Args:    usage.Arguments(2, 2),
 		RunE: func(c *cobra.Command, args []string) error {
-			older, err := vmstate.Open(args[0])
+			older, err := vmstate.Open(c.Context(), args[0])
 			if err != nil {
 				return exit.Usage.Wrap(err)
 			}
-			newer, err := vmstate.Open(args[1])
+			newer, err := vmstate.Open(c.Context(), args[1])
 			if err != nil {
 				return exit.Usage.Wrap(err)
 			}

@@ -6,6 +6,7 @@ package main
 import (
 	"errors"
 	"os"
+	"slices"
 
 	"github.com/spf13/cobra"
 
@@ -45,7 +46,7 @@ func execute(args []string) int {
 // interruptMessage is the message after the first signal: commands that only read have
 // nothing to clean up.
 func interruptMessage(args []string) string {
-	if len(args) > 0 && (args[0] == "list" || args[0] == "lib" || args[0] == "explain" || args[0] == "report" || args[0] == "lsp") {
+	if len(args) > 0 && slices.Contains([]string{"list", "lib", "explain", "report", "lsp", "vmstate", "qemu"}, args[0]) {
 		return "mhmig: interrupted"
 	}
 	return "mhmig: interrupted, cleaning up (interrupt again to exit at once; mhmig cleanup then removes what is left)"

@@ -4,6 +4,7 @@ package vmstate
 
 import (
 	"bytes"
+	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -137,8 +138,8 @@ func faultAt(offset int64, format string, args ...any) error {
 	return &Error{offset, fmt.Errorf(format, args...)}
 }
 
-// Open reads a file. Its errors name the file.
-func Open(name string) (*Stream, error) {
+// Open reads a file, until ctx ends. Its errors name the file.
+func Open(ctx context.Context, name string) (*Stream, error) {
 	f, err := os.Open(name)
 	if err != nil {
 		return nil, err
@@ -151,11 +152,24 @@ func Open(name string) (*Stream, error) {
 	case !info.Mode().IsRegular():
 		return nil, fmt.Errorf("%s: is not a regular file", name)
 	}
-	s, err := Read(f, info.Size())
+	s, err := Read(interruptible{ctx, f}, info.Size())
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", name, err)
 	}
 	return s, nil
+}
+
+// interruptible is a file that cannot be read any more when ctx has ended.
+type interruptible struct {
+	ctx context.Context // io.ReaderAt has no place for it
+	io.ReaderAt
+}
+
+func (i interruptible) ReadAt(p []byte, off int64) (int, error) {
+	if i.ctx.Err() != nil {
+		return 0, context.Cause(i.ctx)
+	}
+	return i.ReaderAt.ReadAt(p, off)
 }
 
 // Read reads a file of size bytes. The error is an [*Error], or one of r.

@@ -4,6 +4,7 @@ package vmstate_test
 
 import (
 	"bytes"
+	"context"
 	"errors"
 	"fmt"
 	"math/rand/v2"
@@ -23,7 +24,7 @@ import (
 // microvm without and with a virtio-rng-device.
 func open(t *testing.T, name string) *vmstate.Stream {
 	t.Helper()
-	s, err := vmstate.Open(filepath.Join("testdata", name))
+	s, err := vmstate.Open(t.Context(), filepath.Join("testdata", name))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -368,17 +369,23 @@ func TestHostile(t *testing.T) {
 
 func TestOpenFaults(t *testing.T) {
 	t.Parallel()
-	if _, err := vmstate.Open(t.TempDir()); err == nil || !strings.HasSuffix(err.Error(), ": is not a regular file") {
+	if _, err := vmstate.Open(t.Context(), t.TempDir()); err == nil || !strings.HasSuffix(err.Error(), ": is not a regular file") {
 		t.Errorf("a folder: got %v", err)
 	}
-	if _, err := vmstate.Open("testdata/nothing"); !errors.Is(err, os.ErrNotExist) {
+	if _, err := vmstate.Open(t.Context(), "testdata/nothing"); !errors.Is(err, os.ErrNotExist) {
 		t.Errorf("got %v", err)
 	}
 	short := filepath.Join(t.TempDir(), "short.state")
 	if err := os.WriteFile(short, withRAM()[:100], 0o600); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := vmstate.Open(short); err == nil || !strings.HasPrefix(err.Error(), short+": offset ") {
+	stopped := errors.New("stopped")
+	ctx, stop := context.WithCancelCause(t.Context())
+	stop(stopped)
+	if _, err := vmstate.Open(ctx, "testdata/none.state"); !errors.Is(err, stopped) {
+		t.Errorf("after its context has ended: got %v", err)
+	}
+	if _, err := vmstate.Open(t.Context(), short); err == nil || !strings.HasPrefix(err.Error(), short+": offset ") {
 		t.Errorf("got %v", err)
 	}
 }
