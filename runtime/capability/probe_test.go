@@ -172,8 +172,10 @@ func TestProbe(t *testing.T) {
 			{First: "multifd", Second: "postcopy-ram", Verdict: capability.Verdict{Destination: apart}},
 		},
 		Parameters: []capability.Parameter{
-			{Name: "max-bandwidth", Default: float64(128 << 20)}, {Name: "multifd-compression", Values: []string{"none", "zlib", "zstd"}, Default: "none"},
-			{Name: "tls-creds", Default: ""}, {Name: "block-bitmap-mapping"},
+			{Name: "max-bandwidth", Default: float64(128 << 20)},
+			{Name: "multifd-compression", Values: []string{"none", "zlib", "zstd"}, Default: "none"},
+			{Name: "tls-creds", Default: ""},
+			{Name: "block-bitmap-mapping"},
 		},
 	}
 	if diff := cmp.Diff(want, got); diff != "" {
@@ -301,7 +303,7 @@ func TestFaults(t *testing.T) {
 			if err != nil && test.name != "mute" { // which may be killed before it is up
 				t.Error(err)
 			}
-			for _, id := range strings.Fields(string(pids)) {
+			for id := range strings.FieldsSeq(string(pids)) {
 				if line, err := os.ReadFile("/proc/" + id + "/cmdline"); err == nil && strings.Contains(string(line), "capability") {
 					t.Errorf("process %s is left: %s", id, line)
 				}
