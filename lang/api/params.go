@@ -571,7 +571,7 @@ var params = []Param{
 	{
 		Name: "memory_proof", Kind: Bool, Default: "no", Object: Variant, Reader: "runtime/migration",
 		Doc: "Compare the RAM on both ends, page by page, when the guest has arrived and before it runs there: a difference is a FAIL with the addresses. " +
-			"The hosts hash it, so that little is sent; the guest stands still meanwhile. Not with post-copy, where the guest runs before its memory is there.",
+			"The hosts hash it, so that little is sent; the guest stands still meanwhile. Not with post-copy, where the guest runs before its memory is there, and not with cpr-reboot, where both ends map the same RAM: the log warns of that.",
 	},
 	{
 		Name: "capabilitys", Kind: Names, Object: Variant, Reader: "runtime/migration",

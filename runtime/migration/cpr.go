@@ -31,6 +31,13 @@ func newCPRReboot(o options) Transport {
 	return &cprReboot{file: &file{form: form{o.asChannels}, offset: o.fileOffset}}
 }
 
+// Traits are those of a file, and that the RAM is not sent.
+func (t *cprReboot) Traits() Traits {
+	traits := t.file.Traits()
+	traits.SharedRAM = true
+	return traits
+}
+
 func (*cprReboot) Launch(Role) vm.Launch { return vm.Launch{SharedMemory: true} }
 
 // Check checks that the guest stays on its host.

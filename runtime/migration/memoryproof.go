@@ -23,18 +23,28 @@ import (
 // proofStep is the step of the comparison.
 const proofStep = "memory_proof"
 
-// whyNotProved is why the memory of a migration cannot be compared.
-const whyNotProved = "post-copy lets the guest run on the destination before its memory is there"
-
 // proves says whether the memory is compared.
-func (o options) proves() bool { return o.memoryProof && !o.postcopy.on }
+func (o options) proves(t Traits) bool { return o.memoryProof && o.unproved(t) == "" }
+
+// unproved is why the memory cannot be compared; "": it can.
+func (o options) unproved(t Traits) string {
+	switch {
+	case o.postcopy.on:
+		return "post-copy lets the guest run on the destination before its memory is there"
+	case t.SharedRAM:
+		return "both ends map the same RAM, of which nothing is sent"
+	}
+	return ""
+}
+
+func (m *Migration) proves() bool { return m.options.proves(m.traits) }
 
 // arrivesStopped is the feature of a migration whose memory is compared: the destination
 // does not run the guest when it has loaded it. QMP stop, before anything arrives, has
 // the effect of QEMU's option -S; the step check resumes the guest.
 type arrivesStopped struct{ enabled bool }
 
-func newArrivesStopped(o options, _ Traits) Feature { return arrivesStopped{o.proves()} }
+func newArrivesStopped(o options, t Traits) Feature { return arrivesStopped{o.proves(t)} }
 
 func (arrivesStopped) Capabilities(Role) []string { return nil }
 func (arrivesStopped) Parameters(Role) []string   { return nil }
@@ -124,8 +134,8 @@ func (mv *move) noteProof(p memproof.Result) {
 
 // proofRecord is the record of the memory proof so far; m.mu is held.
 func (mv *move) proofRecord() *result.MemoryProof {
-	if o := mv.m.options; o.memoryProof && !o.proves() {
-		return &result.MemoryProof{Skipped: whyNotProved}
+	if m := mv.m; m.options.memoryProof && !m.proves() {
+		return &result.MemoryProof{Skipped: m.options.unproved(m.traits)}
 	}
 	return mv.proof
 }

@@ -104,6 +104,15 @@ func TestMemoryProof(t *testing.T) {
 			}
 			return nil
 		}},
+		{
+			name: "shared RAM", params: with(cartesian.Params{"mig_protocol": "cpr-reboot"}), log: "memory_proof: the memory is not compared", fails: fails, want: []string{"two hosts"}, at: "-",
+			after: func(_ context.Context, m *migration.Migration) error {
+				if record := m.Record().VMs[0].Proof; record == nil || !strings.Contains(record.Skipped, "both ends map the same RAM") {
+					return fmt.Errorf("got the record %+v, want the reason why it was skipped", record)
+				}
+				return nil
+			},
+		},
 		{name: "post-copy by its capability", params: with(cartesian.Params{"capabilitys": "postcopy-ram"}), log: "memory_proof: the memory is not compared"},
 		{name: "cancelled", source: qmptest.Script{Endless: true}, params: provenParams, concurrent: cancelAt("active"), at: "host1", after: none},
 		{

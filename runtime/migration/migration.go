@@ -138,8 +138,8 @@ func New(bed *testbed.Bed, number int, plan Plan) (*Migration, error) {
 		held:       plan.Hold,
 		failing:    make(chan struct{}, 1),
 	}
-	if opts.memoryProof && !opts.proves() {
-		m.log.Warn("memory_proof: the memory is not compared", "reason", whyNotProved)
+	if opts.memoryProof && !m.proves() {
+		m.log.Warn("memory_proof: the memory is not compared", "reason", opts.unproved(m.traits))
 	}
 	if opts.asChannels && opts.protocol == "fd" {
 		return nil, errors.New("param mig_channels: mig_protocol = fd has only a URI: use another transport")

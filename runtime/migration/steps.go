@@ -26,7 +26,7 @@ type part struct {
 	// unreported says that the side reports it as part of the step before.
 	unreported bool
 	// only says whether the migration has this part at all. Nil: it has.
-	only func(options) bool
+	only func(*Migration) bool
 }
 
 // phase is the phase of a migration that a step belongs to.
@@ -70,8 +70,8 @@ var steps = []step{
 	},
 	{
 		proofStep, afterMove,
-		part{doc: "barrier proved", do: waitAt("proved"), only: options.proves},
-		part{doc: "compare the memory, barrier proved", do: (*Side).proveMemory, only: options.proves},
+		part{doc: "barrier proved", do: waitAt("proved"), only: (*Migration).proves},
+		part{doc: "compare the memory, barrier proved", do: (*Side).proveMemory, only: (*Migration).proves},
 	},
 	{
 		"mig_finished", afterMove,
@@ -142,7 +142,7 @@ func (s *Side) runStep(ctx context.Context, st step) error {
 	if s.IsSource() {
 		p = st.source
 	}
-	if p.only != nil && !p.only(s.Migration.options) {
+	if p.only != nil && !p.only(s.Migration) {
 		return nil
 	}
 	var hook Hook

@@ -39,6 +39,8 @@ type Traits struct {
 	LoadsAfterSource bool
 	// Channels says that the source can connect several times, as multifd does.
 	Channels bool
+	// SharedRAM says that both QEMUs map the same RAM, of which nothing is sent.
+	SharedRAM bool
 	// OneMachine says that both QEMUs must be on one machine, which may be two hosts of
 	// the run.
 	OneMachine bool
