@@ -164,8 +164,9 @@ def migration_scenario(env):
     vm.set_speed("1K")
     mig = migrate(["vm1"], b, a, postcopy = True)
     mig.wait(status = "active")
-    mig.set_speed("1G")
     mig.start_postcopy()
+    mig.wait(status = "postcopy-active")
+    mig.set_speed("1G")
     mig.join()
     assert_eq(mig.status, "completed")
     on = [c["capability"] for c in vm.qmp("query-migrate-capabilities") if c["state"]]

@@ -324,6 +324,28 @@ func migClass() *Class {
 				},
 			},
 			{
+				Name: "pause", Waits: true,
+				Doc: "Breaks the connection of a migration in post-copy (QMP migrate-pause), when the guests run on the destination, and returns when both ends have the status postcopy-paused. " +
+					"The guests go on until they need memory that has not arrived; mig.recover connects again.",
+				Returns: Nothing,
+				Fn: func(t *task.Task, a *Args) (starlark.Value, error) {
+					return wait(t, self(a).running.Pause)
+				},
+			},
+			{
+				Name: "recover", Waits: true, Params: []Param{checkParam},
+				Doc: "Connects both ends of a migration again that has lost its connection in post-copy, and has the status postcopy-paused (QMP migrate-recover, and migrate with resume). " +
+					"It returns when it is in post-copy again, or has completed. One that cannot connect, or loses the connection again, is a FAIL; it can be recovered again then.",
+				Returns: metReturn,
+				Fn: func(t *task.Task, a *Args) (starlark.Value, error) {
+					_, err := wait(t, self(a).running.Recover)
+					if failed, ok := errors.AsType[*migration.PostcopyError](err); ok {
+						err = &unmetError{failed}
+					}
+					return met(a, err)
+				},
+			},
+			{
 				Name: "hold",
 				Doc: "Makes the migration stop before the switchover until mig.release: the memory is sent, the guests are stopped, and the status is pre-switchover, for which mig.wait waits. " +
 					"It is QEMU's capability pause-before-switchover; a SKIP where the source's QEMU has none, and an ERROR when the step migrate has begun: use migrate(hold=True). " +

@@ -287,6 +287,9 @@ def postcopy(a, b):
     typed("mig.start_postcopy", mig.start_postcopy())
     mig.wait(status = "pre-switchover")
     typed("mig.release", mig.release())
+    mig.wait(status = "postcopy-active")
+    typed("mig.pause", mig.pause())
+    typed("mig.recover", mig.recover())
     mig.join()
     during.join()
 

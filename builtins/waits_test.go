@@ -241,11 +241,20 @@ def migration_scenario(env):
     mig.join()
 
     vm.set_speed("1G")
-    held = migrate(["vm1"], b, a, hold = True, postcopy = True)
+    held = migrate(["vm1"], b, a, hold = True)
     held.wait(status = "pre-switchover")
-    watch("mig.start_postcopy", held.start_postcopy)
     watch("mig.release", held.release)
     held.join()
+    migrate_wait(["vm1"], a, b)
+
+    settings = {"mig_speed": "1M", "parameters": "max-postcopy-bandwidth", "parameters_value": "20M"}
+    broken = migrate(["vm1"], b, a, postcopy = True, params = settings)
+    broken.wait(status = "active")
+    watch("mig.start_postcopy", broken.start_postcopy)
+    broken.wait(status = "postcopy-active")
+    watch("mig.pause", broken.pause, once = True)
+    watch("mig.recover", broken.recover, once = True)
+    broken.join()
     migrate_wait(["vm1"], a, b)
 
     def dst(mig):

@@ -56,6 +56,8 @@ type move struct {
 	channels   int               // the connections to the destination while it moved; 0: not known
 	switched   bool              // to post-copy
 	postcopied bool              // it had a status of post-copy
+	there      State             // the status of the destination, by its last event
+	urgent     *qmp.Conn         // a second monitor of the destination, in post-copy; nil: none
 	source     *testbed.Instance // set while it may be cancelled
 	moved      time.Time         // when a sample last showed progress
 	reminded   time.Time         // when a warning last said that it does not converge
@@ -145,6 +147,7 @@ func (mv *move) send(ctx context.Context, src, dst *testbed.Instance) error {
 	}
 	mv.setSource(src)
 	defer mv.setSource(nil)
+	defer mv.closeUrgent()
 	src.Depart()
 	began := time.Now()
 	mv.clock.Begin()

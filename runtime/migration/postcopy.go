@@ -98,6 +98,7 @@ func (m *Migration) StartPostcopy(ctx context.Context) error {
 		if src == nil || !state.Begun() || state.Terminal() {
 			return fmt.Errorf("start_postcopy: %s does not move now, its status is %s: wait for the status active first", mv.vm, state)
 		}
+		mv.openUrgent(ctx)
 		if err := src.Monitor().Execute(ctx, "migrate-start-postcopy", nil, nil); err != nil {
 			return blame(ctx, mv, src, SourceRole, err)
 		}

@@ -47,6 +47,26 @@ func (t *tcp) Listen(ctx context.Context, destination Peer) error {
 	return nil
 }
 
+// listenAgain uses a port that is free now, or another one of mig_port's range.
+func (t *tcp) listenAgain(ctx context.Context, destination Peer, listen func(uri string) error) error {
+	ports := t.ports
+	if ports.any() {
+		port, err := destination.Machine().FreePort(ctx)
+		if err != nil {
+			return err
+		}
+		ports = portRange{port, port}
+	}
+	var err error
+	for port := ports.first; port <= ports.last; port++ {
+		if err = listen(tcpAddress(destination.ListenAddress(), port).uri); err == nil {
+			t.port = port
+			return nil
+		}
+	}
+	return fmt.Errorf("%w; no port of mig_port = %s is free on %s", err, t.ports, destination.HostName())
+}
+
 func (t *tcp) listeningPort() int { return t.port }
 
 // bind makes QEMU listen on the first free port.

@@ -25,3 +25,7 @@ func (t unix) Listen(ctx context.Context, destination Peer) error {
 func (t unix) Send(ctx context.Context, source, destination Peer) error {
 	return t.migrate(ctx, source, unixAddress(destination.Spec().Migration))
 }
+
+func (unix) listenAgain(_ context.Context, destination Peer, listen func(uri string) error) error {
+	return listen(unixAddress(destination.Spec().Migration).uri)
+}

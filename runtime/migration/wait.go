@@ -188,6 +188,9 @@ func (m *Migration) countEvents() (stop func()) {
 		m.mu.Lock()
 		defer m.mu.Unlock()
 		m.events[e.Name]++
+		if status := e.MigrationStatus(); status != "" && i == m.Destination.Instance(i.Name()) {
+			m.moves[i.Name()].there = status
+		}
 		m.broadcastLocked()
 	})
 }

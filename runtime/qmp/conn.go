@@ -10,6 +10,7 @@ import (
 	"io"
 	"log/slog"
 	"net"
+	"slices"
 	"sync"
 	"time"
 
@@ -60,6 +61,8 @@ type Options struct {
 	// Timeout is how long one exchange may take, from the command to QEMU's reply;
 	// 0 means [DefaultTimeout].
 	Timeout time.Duration
+	// OutOfBand enables [Conn.ExecuteOutOfBand], if QEMU has it on this monitor.
+	OutOfBand bool
 }
 
 // Conn is a negotiated connection to one QEMU's monitor. A QMP socket serves one
@@ -71,8 +74,9 @@ type Conn struct {
 	log        *slog.Logger
 	transcript *transcript
 
-	greeted  chan gqmp.Version // the greeting, from the reader to New; capacity 1
+	greeted  chan greeting // from the reader to New; capacity 1
 	version  gqmp.Version
+	oob      bool          // commands can be executed out of band
 	requests chan []byte   // lines for the writer
 	done     chan struct{} // closed by the reader when it ends
 	workers  sync.WaitGroup
@@ -92,11 +96,15 @@ type Conn struct {
 // Conn is one of go-qemu's monitors.
 var _ gqmp.Monitor = (*Conn)(nil)
 
+// greeting is the first message of QEMU.
+type greeting struct {
+	Version      gqmp.Version `json:"version"`
+	Capabilities []string     `json:"capabilities"`
+}
+
 // message is whatever QEMU sends: the greeting, a reply or an event.
 type message struct {
-	QMP *struct {
-		Version gqmp.Version `json:"version"`
-	} `json:"QMP"`
+	QMP    *greeting       `json:"QMP"`
 	ID     *uint64         `json:"id"`
 	Return json.RawMessage `json:"return"`
 	Error  *struct {
@@ -128,7 +136,7 @@ func New(ctx context.Context, conn net.Conn, o Options) (*Conn, error) {
 		timeout:       o.Timeout,
 		log:           o.Logger,
 		transcript:    &transcript{w: o.Transcript, log: o.Logger},
-		greeted:       make(chan gqmp.Version, 1),
+		greeted:       make(chan greeting, 1),
 		requests:      make(chan []byte),
 		done:          make(chan struct{}),
 		pending:       make(map[uint64]chan message),
@@ -137,8 +145,9 @@ func New(ctx context.Context, conn net.Conn, o Options) (*Conn, error) {
 	c.workers.Go(c.read)
 	c.workers.Go(c.write)
 
+	var hello greeting
 	select {
-	case c.version = <-c.greeted:
+	case hello = <-c.greeted:
 	case <-c.done:
 		_ = c.Close()
 		return nil, c.endError("greeting")
@@ -147,7 +156,12 @@ func New(ctx context.Context, conn net.Conn, o Options) (*Conn, error) {
 		return nil, fmt.Errorf("%s: no greeting from QEMU (is another client on this monitor?): %w",
 			c.name, context.Cause(ctx))
 	}
-	if err := c.Execute(ctx, "qmp_capabilities", nil, nil); err != nil {
+	c.version, c.oob = hello.Version, o.OutOfBand && slices.Contains(hello.Capabilities, "oob")
+	var negotiated any
+	if c.oob {
+		negotiated = map[string]any{"enable": []string{"oob"}}
+	}
+	if err := c.Execute(ctx, "qmp_capabilities", negotiated, nil); err != nil {
 		_ = c.Close()
 		return nil, err
 	}
@@ -176,7 +190,21 @@ func (c *Conn) Err() error {
 // [ErrSilent] on the timeout of one exchange, and wraps ctx's cause when ctx ended
 // first. In the last two cases QEMU may still execute the command.
 func (c *Conn) Execute(ctx context.Context, command string, arguments, reply any) error {
-	request := map[string]any{"execute": command, "arguments": arguments}
+	return c.execute(ctx, "execute", command, arguments, reply)
+}
+
+// ExecuteOutOfBand is Execute for a command that QEMU executes also while its main thread
+// is blocked (allow-oob in its schema), as that of a destination is whose guest waits for
+// memory of a migration that is paused. Without [Options.OutOfBand] it is Execute.
+func (c *Conn) ExecuteOutOfBand(ctx context.Context, command string, arguments, reply any) error {
+	if !c.oob {
+		return c.Execute(ctx, command, arguments, reply)
+	}
+	return c.execute(ctx, "exec-oob", command, arguments, reply)
+}
+
+func (c *Conn) execute(ctx context.Context, how, command string, arguments, reply any) error {
+	request := map[string]any{how: command, "arguments": arguments}
 	m, err := c.exchange(ctx, command, request)
 	if err != nil {
 		return err
@@ -363,7 +391,7 @@ func (c *Conn) readAll(from *limited) error {
 				return errors.New("not a QMP monitor: the first message is not the greeting")
 			}
 			greeted = true
-			c.greeted <- m.QMP.Version
+			c.greeted <- *m.QMP
 		case m.Event != "":
 			c.publish(m, received)
 		default:

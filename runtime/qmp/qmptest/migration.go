@@ -19,7 +19,9 @@ import (
 const (
 	sendsRAM         = 'b' // source: the guest's RAM follows
 	sendsDeviceState = 's' // source: the guest is stopped, the device state follows
-	loaded           = 'l' // destination: the guest is loaded
+	sendsPostcopy    = 'p' // the same, in post-copy
+	sendsRest        = 'r' // source: the rest of the RAM, in post-copy
+	loaded           = 'l' // destination: the guest, or the rest of its RAM, is loaded
 )
 
 // queryMigrate is the reply of query-migrate.
@@ -166,19 +168,23 @@ func (m *QEMU) setConn(conn io.Closer) {
 func (m *QEMU) receive(conn io.ReadWriteCloser) {
 	defer conn.Close()
 	m.setStatus("setup", "")
-	for _, step := range []byte{sendsRAM, sendsDeviceState} {
-		if step == sendsDeviceState && m.script.DropData {
-			<-m.quit
-			return
-		}
-		if !readByte(conn, step) {
-			m.setStatus("failed", "load of migration failed: Input/output error")
-			m.End()
-			return
-		}
-		if step == sendsRAM {
-			m.setStatus("active", "")
-		}
+	if !readByte(conn, sendsRAM) {
+		m.loadFailed()
+		return
+	}
+	m.setStatus("active", "")
+	if m.script.DropData {
+		<-m.quit
+		return
+	}
+	var state [1]byte
+	if _, err := io.ReadFull(conn, state[:]); err != nil {
+		m.loadFailed()
+		return
+	}
+	inPostcopy := state[0] == sendsPostcopy
+	if inPostcopy {
+		m.setStatus("postcopy-active", "")
 	}
 	m.at("load")
 	_, _ = conn.Write([]byte{loaded})
@@ -192,7 +198,16 @@ func (m *QEMU) receive(conn io.ReadWriteCloser) {
 		m.setRunState("running")
 		m.emit("RESUME", nil)
 	}
+	if inPostcopy && !m.receiveRest(conn) {
+		return
+	}
 	m.setStatus("completed", "")
+}
+
+// loadFailed ends a destination whose source has gone.
+func (m *QEMU) loadFailed() {
+	m.setStatus("failed", "load of migration failed: Input/output error")
+	m.End()
 }
 
 func readByte(conn io.Reader, want byte) bool {
@@ -206,6 +221,13 @@ func (m *QEMU) migrate(arguments json.RawMessage) (any, *refusal) {
 	network, where, refused := address(arguments)
 	if refused != nil {
 		return nil, refused
+	}
+	var a struct{ Resume bool }
+	if err := json.Unmarshal(arguments, &a); err != nil {
+		return nil, &refusal{"GenericError", err.Error()}
+	}
+	if a.Resume {
+		return m.connectAgain(network, where)
 	}
 	m.mu.Lock()
 	m.began, m.took, m.passes, m.cancelled, m.postcopy, m.wire, m.ram, m.replayed = time.Now(), 0, 0, false, false, nil, nil, nil
@@ -252,7 +274,9 @@ func (m *QEMU) send(network, where string) {
 	for _, status := range m.script.Insert {
 		m.setStatus(status, "")
 	}
+	state := byte(sendsDeviceState)
 	if m.script.Postcopy || m.postcopyRequested() {
+		state = sendsPostcopy
 		m.setStatus("postcopy-active", "")
 	}
 	before := m.setRunState("finish-migrate")
@@ -267,9 +291,12 @@ func (m *QEMU) send(network, where string) {
 		m.resumeGuest(before)
 		return
 	}
-	if _, err := conn.Write([]byte{sendsDeviceState}); err != nil || !<-gone {
+	if _, err := conn.Write([]byte{state}); err != nil || !<-gone {
 		m.connectionLost()
 		m.resumeGuest(before)
+		return
+	}
+	if state == sendsPostcopy && !m.sendRest(conn) {
 		return
 	}
 	if m.script.LateEnd {

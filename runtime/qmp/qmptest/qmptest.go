@@ -64,8 +64,8 @@ type Script struct {
 	// TotalsAfter is how many replies of query-migrate after the end have no
 	// total-time and downtime yet.
 	TotalsAfter int
-	// Without are migration capabilities, parameters, values of parameters and statuses that
-	// this QEMU does not have.
+	// Without are migration capabilities, parameters, values of parameters, statuses and
+	// commands that this QEMU does not have.
 	Without []string
 	// Unused are capabilities that it accepts and reports as on, but does not use; Dropped
 	// those that it accepts, and that stay off, and parameters that keep their value.
@@ -203,7 +203,9 @@ type QEMU struct {
 	network Network
 	quit    chan struct{} // closed by the command quit
 	once    sync.Once
-	closed  chan struct{} // by Close
+	closed  chan struct{}           // by Close
+	paused  chan struct{}           // migrate-pause; capacity 1
+	resumed chan io.ReadWriteCloser // the connection by which a paused migration goes on
 	close   sync.Once
 
 	mu           sync.Mutex // guards what follows
@@ -238,7 +240,7 @@ func New(script Script, incoming bool) *QEMU { return NewOn(system{}, script, in
 // NewOn is New over another network.
 func NewOn(network Network, script Script, incoming bool) *QEMU {
 	m := &QEMU{
-		script: script, network: network, quit: make(chan struct{}), closed: make(chan struct{}), state: "prelaunch", capabilities: map[string]bool{}, objects: map[string]bool{}, monitors: map[*monitor]bool{},
+		script: script, network: network, quit: make(chan struct{}), closed: make(chan struct{}), paused: make(chan struct{}, 1), resumed: make(chan io.ReadWriteCloser), state: "prelaunch", capabilities: map[string]bool{}, objects: map[string]bool{}, monitors: map[*monitor]bool{},
 		parameters: map[string]any{"max-bandwidth": 128 << 20, "downtime-limit": 300, "xbzrle-cache-size": 64 << 20, "cpu-throttle-tailslow": false, "multifd-compression": "none", "multifd-channels": 2, "tls-creds": "", "tls-hostname": ""},
 	}
 	if script.Load != nil {
@@ -510,6 +512,10 @@ func (m *QEMU) execute(command string, arguments json.RawMessage) (any, *refusal
 		return m.setCapabilities(arguments)
 	case "migrate-continue":
 		return m.continueMigration()
+	case "migrate-pause":
+		return m.pausePostcopy()
+	case "migrate-recover":
+		return m.listenAgain(arguments)
 	case "migrate-start-postcopy":
 		return m.startPostcopy()
 	case "migrate_cancel":
@@ -603,7 +609,7 @@ func (m *QEMU) schema() []map[string]any {
 		}
 	}
 	statuses := slices.DeleteFunc(slices.Clone(qmp.MigrationStatuses), func(s qmp.MigrationStatus) bool { return slices.Contains(m.script.Without, string(s)) })
-	return []map[string]any{
+	all := []map[string]any{
 		{"name": "int", "meta-type": "builtin", "json-type": "int"},
 		{"name": "methods", "meta-type": "enum", "values": methods},
 		{"name": "parameters", "meta-type": "object", "members": members},
@@ -612,4 +618,8 @@ func (m *QEMU) schema() []map[string]any {
 		{"name": "MIGRATION", "meta-type": "event", "arg-type": "migration"},
 		{"name": "migrate-set-parameters", "meta-type": "command", "arg-type": "parameters", "ret-type": "empty"},
 	}
+	if !slices.Contains(m.script.Without, "migrate-recover") {
+		all = append(all, map[string]any{"name": "migrate-recover", "meta-type": "command"})
+	}
+	return all
 }

@@ -15,6 +15,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strings"
+	"sync/atomic"
 	"testing"
 
 	"github.com/mhmig/mhmig/lang/cartesian"
@@ -92,7 +93,13 @@ func (h *localHost) Run(ctx context.Context, c host.Command) (host.Output, error
 
 var errLocal = errors.New("a local host of a test has no connections and leaves no commands running")
 
-func (h *localHost) FreePort(context.Context) (int, error) { return 0, errLocal }
+// lastPort is the last port that FreePort has returned.
+var lastPort atomic.Int32
+
+// FreePort returns a port that nobody has had: scripted QEMUs have a network of their own.
+func (h *localHost) FreePort(context.Context) (int, error) {
+	return 50000 + int(lastPort.Add(1)), nil
+}
 
 func (h *localHost) Start(context.Context, host.Command) (*host.Process, error) {
 	return nil, errLocal
