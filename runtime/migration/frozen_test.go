@@ -62,6 +62,8 @@ func TestFrozen(t *testing.T) {
 		{step: "migrating", side: destination, stopAt: "MIGRATION:active", status: result.Fail, late: true, endless: true},
 		{step: "switchover", side: source, stopAt: "STOP", status: result.Fail, late: true},
 		{step: "switchover", side: destination, stopAt: "load", status: result.Fail, late: true},
+		{step: "memory_proof", side: source, stopAt: "pmemsave", status: result.Fail, change: func(p *migration.Plan) { p.Params["memory_proof"] = "yes" }},
+		{step: "memory_proof", side: destination, stopAt: "pmemsave", status: result.Fail, change: func(p *migration.Plan) { p.Params["memory_proof"] = "yes" }},
 		{step: "resume", side: destination, stopAt: "RESUME", status: result.Fail},
 		{
 			step: "login", side: destination, stopAt: "human-monitor-command", status: result.Fail,

@@ -136,6 +136,14 @@ func TestMemoryProof(t *testing.T) {
 			want: []string{"migration 1, source host1, memory_proof: memory proof: source of vm1@host1, save RAM at 0x0-0xfffff: ", "refuses pmemsave"}, at: "-",
 		},
 		{
+			name: "a host that takes too long", params: with(cartesian.Params{"mig_timeout": "5"}), fails: fails, status: result.Error,
+			destination: qmptest.Script{WriteFile: func(name string, content []byte) error {
+				time.Sleep(8 * time.Second) // less than monitor_timeout
+				return os.WriteFile(name, content, 0o600)
+			}},
+			want: []string{"migration 1, destination host2, memory_proof: ", "the memory was not compared within 5s (mig_timeout)"}, at: "-",
+		},
+		{
 			name: "a full disk", destination: qmptest.Script{WriteFile: func(name string, content []byte) error { return os.WriteFile(name, content[:100], 0o600) }}, params: provenParams,
 			fails: fails, status: result.Error, want: []string{"migration 1, destination host2, memory_proof: ", "QEMU saved 100 bytes into", "is the disk full?"}, at: "-",
 		},
