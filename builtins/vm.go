@@ -116,7 +116,7 @@ func vmClass() *Class {
 				Name: "qmp", Waits: true, Params: []Param{{"command", String, Required, "a QMP command"}}, Fields: "arguments",
 				Doc: "Executes a QMP command. A _ in the name of an argument stands for a -. " +
 					"The param monitor_timeout limits how long QEMU may take to answer. " +
-					"cont, system_reset and system_wakeup are refused on a source whose migration has completed, and migrate_cancel in postcopy: they would lose the guest. " +
+					"cont, system_reset and system_wakeup are refused on a source whose migration has completed, and migrate_cancel in postcopy: they would lose the guest. So would calc-dirty-rate with mode=dirty-bitmap under TCG, which is a SKIP. " +
 					"Unlike pause and reset, a stop, a system_reset and whatever human-monitor-command does do not count as requested by the scenario; a quit is treated like destroy.",
 				Returns: Return{"any", "what QEMU has answered"},
 				Fn:      vmQMP,
