@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"io"
 	"math"
+	"slices"
 
 	"github.com/spf13/cobra"
 
@@ -21,25 +22,27 @@ import (
 // Formats are the values of --format of all commands here.
 var Formats = []string{"text", "json"}
 
-// formatFlag adds --format.
+// formatFlag adds --format, whose value is checked before the command runs.
 func formatFlag(c *cobra.Command, format *string) {
 	c.Flags().StringVar(format, "format", Formats[0], Formats[0]+" or "+Formats[1])
+	run := c.RunE
+	c.RunE = func(c *cobra.Command, args []string) error {
+		if !slices.Contains(Formats, *format) {
+			return usage.WrongValue("format", *format, Formats...)
+		}
+		return run(c, args)
+	}
 }
 
 // write writes a result: text by its function, else value as JSON.
 func write(c *cobra.Command, format string, value any, text func(io.Writer) error) error {
 	var b bytes.Buffer
-	switch format {
-	case Formats[0]:
+	if format == Formats[0] {
 		if err := text(&b); err != nil {
 			return err
 		}
-	case Formats[1]:
-		if err := printable.WriteJSON(&b, value); err != nil {
-			return err
-		}
-	default:
-		return usage.WrongValue("format", format, Formats...)
+	} else if err := printable.WriteJSON(&b, value); err != nil {
+		return err
 	}
 	_, err := c.OutOrStdout().Write(b.Bytes())
 	return err

@@ -65,7 +65,7 @@ type Parameter struct {
 var arguments = []string{"-machine", "none", "-nodefaults", "-no-user-config", "-display", "none", "-S", "-qmp", "stdio"}
 
 // Probe finds out what a QEMU on this machine accepts. ctx limits it; a QEMU that
-// does not answer a command within 5 s ends it too.
+// does not answer a command within [qmp.DefaultTimeout] ends it too.
 func Probe(ctx context.Context, program qemu.Program) (*Map, error) {
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)

@@ -22,8 +22,6 @@ import (
 )
 
 const (
-	// answerTimeout is for one QMP command.
-	answerTimeout = 5 * time.Second
 	// endGrace is how long QEMU may take to end after quit, before it is killed.
 	endGrace = 2 * time.Second
 	// keptOutput is how much of QEMU's output an error may have, in bytes.
@@ -74,7 +72,7 @@ func start(ctx context.Context, program qemu.Program, arguments ...string) (*pro
 		return nil, err
 	}
 	theirs.Close() // that its end is seen
-	if p.Conn, err = qmp.New(running, ours, qmp.Options{Name: program.String(), Timeout: answerTimeout}); err != nil {
+	if p.Conn, err = qmp.New(running, ours, qmp.Options{Name: program.String()}); err != nil {
 		p.kill()
 		<-p.exited
 		return nil, p.explain(ctx, err)
