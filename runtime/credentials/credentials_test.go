@@ -116,15 +116,11 @@ func handshake(t *testing.T, server, client credentials.Files, name string) erro
 		_, err = connecting.Read(make([]byte, 1)) // the server says here that it refuses the client
 	}
 	_ = here.Close()
-	return errors.Join(err, errorOf(<-accepted, err))
-}
-
-// errorOf is the server's error where the client has none.
-func errorOf(server, client error) error {
-	if client != nil {
-		return nil
+	refused := <-accepted
+	if err == nil { // else the server's error only follows from it
+		err = refused
 	}
-	return server
+	return err
 }
 
 // A PSK file has one user and a random key.

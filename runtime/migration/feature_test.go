@@ -46,7 +46,7 @@ var featureTests = []featureTest{
 }
 
 // uuid is the answer of a QEMU whose VM has one.
-func uuid(command string, _ json.RawMessage) (any, error, bool) {
+func uuid(command string, _ json.RawMessage) (any, error, bool) { //nolint:revive // as Script.Execute has it
 	return map[string]any{"UUID": "6b1d3c5e-8f40-4c79-9a3e-2f5d0c7b1a86"}, nil, command == "query-uuid"
 }
 
@@ -173,8 +173,11 @@ func TestFeatureValues(t *testing.T) {
 							on = append(on, k.Capability)
 						}
 					}
-					if got := strings.Join(on, " "); err != nil || got != want {
-						return fmt.Errorf("%s: %q is on, want %q (%v)", s.Role, got, want, err)
+					if err != nil {
+						return err
+					}
+					if got := strings.Join(on, " "); got != want {
+						return fmt.Errorf("%s: %q is on, want %q", s.Role, got, want)
 					}
 				}
 				return nil

@@ -19,12 +19,12 @@ type refusal struct {
 
 var refusals = []refusal{
 	{
-		[]string{multifdCapability, postcopyRAM}, "MIGRATION/status/postcopy-device",
-		"a QEMU before 11 loses the guest: the destination crashes, and the source reports that the migration has completed",
+		capabilities: []string{multifdCapability, postcopyRAM}, worksWith: "MIGRATION/status/postcopy-device",
+		why: "a QEMU before 11 loses the guest: the destination crashes, and the source reports that the migration has completed",
 	},
 	{
-		[]string{multifdCapability, xbzrleCapability}, "",
-		"multifd sends all memory as it is, and none of it by XBZRLE",
+		capabilities: []string{multifdCapability, xbzrleCapability},
+		why:          "multifd sends all memory as it is, and none of it by XBZRLE",
 	},
 }
 
