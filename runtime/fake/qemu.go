@@ -185,6 +185,9 @@ func (q *qemu) ram() []byte {
 	q.w.mu.Unlock()
 	content := make([]byte, ramBytes)
 	copy(content[usedPage:], "what the guest has written")
+	if !q.launch.Incoming { // though its destination may have been launched before it
+		return content
+	}
 	for _, other := range launched {
 		other.mu.Lock()
 		if other.lost {
