@@ -22,6 +22,11 @@ var versions = flag.Bool("versions", false, "move guests between versions of QEM
 // can be had.
 var required = []string{"7.2", "10.0"}
 
+// incompatible are the moves that QEMU itself cannot do, with its reason.
+var incompatible = map[string]string{
+	"dst_11_1.src_10_0": `VQ 0 vring.num 1024 exceeds allocated max 128`, // of virtio-console, 10.0.13 to 11.1.3
+}
+
 // A guest moves between each two versions of QEMU, in both directions and on both machine
 // types, and the results say which they were.
 func TestVersions(t *testing.T) {
@@ -52,13 +57,18 @@ func TestVersions(t *testing.T) {
 		t.Errorf("%d variants ran, want %d", len(got), wanted)
 	}
 	for _, o := range got {
-		want(t, o, o.ShortName, "")
+		_, pair, _ := strings.Cut(o.ShortName, ".")
+		if reason := incompatible[pair]; reason == "" {
+			want(t, o, o.ShortName, "")
+		} else if o.Status != result.Fail || !strings.Contains(o.Message, reason) {
+			t.Errorf("%s: got %s, %s; want a FAIL that says %q", o.ShortName, o.Status, o.Message, reason)
+		}
 		if len(o.Machines) != 1 {
 			t.Errorf("%s: machines are %+v, want that of vm1", o.ShortName, o.Machines)
 			continue
 		}
 		source, destination := strings.ReplaceAll(o.Machines[0].QEMU["host1"], ".", "_"), strings.ReplaceAll(o.Machines[0].QEMU["host2"], ".", "_")
-		for _, part := range strings.Split(o.ShortName, ".") {
+		for part := range strings.SplitSeq(o.ShortName, ".") {
 			if version, ok := strings.CutPrefix(part, "src_"); ok && !strings.HasPrefix(source, version) {
 				t.Errorf("%s: it ran on QEMU %s", o.ShortName, source)
 			}

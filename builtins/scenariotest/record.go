@@ -183,18 +183,20 @@ func (r *recording) call(ctx context.Context) (string, error) {
 		args = append(args, fmt.Sprintf("config = %q", q.config))
 	}
 	if len(q.filters) > 0 {
-		list := "["
+		var list strings.Builder
+		list.WriteString("[")
 		for _, f := range q.filters {
-			list += starlark.String(f).String() + ", "
+			list.WriteString(starlark.String(f).String() + ", ")
 		}
-		args = append(args, "filter = "+list+"]")
+		args = append(args, "filter = "+list.String()+"]")
 	}
 	if changed := changedParams(r.params, v.Params); len(changed) > 0 {
-		text := "params = {"
+		var text strings.Builder
+		text.WriteString("params = {")
 		for _, key := range slices.Sorted(maps.Keys(changed)) {
-			text += fmt.Sprintf("%s: %s, ", starlark.String(key), starlark.String(changed[key]))
+			text.WriteString(fmt.Sprintf("%s: %s, ", starlark.String(key), starlark.String(changed[key])))
 		}
-		args = append(args, text+"}")
+		args = append(args, text.String()+"}")
 	}
 	if n := len(r.outcome.Hosts); n != 2 && n > 0 {
 		args = append(args, fmt.Sprintf("hosts = %d", n))

@@ -16,6 +16,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"maps"
 	"os"
 	"path/filepath"
 	"regexp"
@@ -221,12 +222,8 @@ type suite struct {
 // load loads a file, and returns its tests in the order in which they stand there.
 func (s *suite) load(ctx context.Context, file string) ([]testCase, error) {
 	names := starlark.StringDict{}
-	for name, value := range s.predeclared {
-		names[name] = value
-	}
-	for name, value := range language() {
-		names[name] = value
-	}
+	maps.Copy(names, s.predeclared)
+	maps.Copy(names, language())
 	loader := &star.Loader{Predeclared: names, Libraries: s.Libraries, Limits: s.Limits}
 	globals, err := loader.File(ctx, file)
 	if err != nil {

@@ -105,9 +105,7 @@ func TestFeatures(t *testing.T) {
 // and returns the params with one more.
 func and(params cartesian.Params, key, value string) cartesian.Params {
 	all := cartesian.Params{key: value}
-	for k, v := range params {
-		all[k] = v
-	}
+	maps.Copy(all, params)
 	return all
 }
 

@@ -680,9 +680,7 @@ func moveAround(t *testing.T, params cartesian.Params, protocol string) {
 	for _, move := range []string{protocol, "tcp", protocol} {
 		p := plan(bed)
 		p.Params = cartesian.Params{}
-		for key, value := range bed.Params() {
-			p.Params[key] = value
-		}
+		maps.Copy(p.Params, bed.Params())
 		p.Params["mig_protocol"] = move
 		p.Source, p.Destination = back, there
 		if err := runBoth(t.Context(), start(t, bed, p)); err != nil {

@@ -75,7 +75,7 @@ func fetch(ctx context.Context, dir, version string, log *slog.Logger) (Program,
 		return Program{}, &UnknownVersionError{version}
 	}
 	if runtime.GOARCH != "amd64" {
-		return Program{}, fmt.Errorf("Debian's packages for amd64 do not run on %s", runtime.GOARCH)
+		return Program{}, fmt.Errorf("the packages, which are for amd64, do not run on %s", runtime.GOARCH)
 	}
 	if err := apt.Check(); err != nil {
 		return Program{}, err
@@ -128,7 +128,7 @@ func unpack(ctx context.Context, root string, r release, log *slog.Logger) error
 		return err
 	}
 	if !isOf(has, r.version) {
-		return fmt.Errorf("Debian has %s in its place now", has)
+		return fmt.Errorf("the suite has %s in its place now", has)
 	}
 	log.Info("downloading packages (unpacked, not installed)", "qemu", has)
 	debs, err := lists.DownloadAll(ctx, "qemu-system-x86")

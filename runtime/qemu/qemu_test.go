@@ -106,8 +106,8 @@ func TestFetch(t *testing.T) {
 func TestFetchFails(t *testing.T) {
 	for name, tt := range map[string]struct{ missing, version, says, want string }{
 		"no suite":             {"debian bullseye", "5.2+dfsg-11", "5.2.0", "E: no Release file"},
-		"another in its place": {"none", "6.0.1", "5.2.0", "QEMU 5.2: Debian has 6.0.1 in its place now"},
-		"not even near":        {"none", "5.20", "5.2.0", "QEMU 5.2: Debian has 5.20 in its place now"},
+		"another in its place": {"none", "6.0.1", "5.2.0", "QEMU 5.2: the suite has 6.0.1 in its place now"},
+		"not even near":        {"none", "5.20", "5.2.0", "QEMU 5.2: the suite has 5.20 in its place now"},
 		"it says another":      {"none", "5.2+dfsg-11", "7.2.0", `it says that it is "QEMU emulator version 7.2.0 (Debian)"`},
 		"it does not start":    {"none", "5.2+dfsg-11", "5.2; exit 3 #", "exit status 3"},
 	} {

@@ -144,12 +144,13 @@ func parts(index *doc.Index, kinds ...doc.Kind) []Part {
 }
 
 func entry(t doc.Topic) Entry {
-	text := t.Doc
+	var text strings.Builder
+	text.WriteString(t.Doc)
 	for _, p := range t.Parts {
-		text += fmt.Sprintf("\n\n%s: %s", p.Name, p.Doc)
+		text.WriteString(fmt.Sprintf("\n\n%s: %s", p.Name, p.Doc))
 	}
 	if t.Returns != "" {
-		text += "\n\nreturns " + t.Returns
+		text.WriteString("\n\nreturns " + t.Returns)
 	}
-	return Entry{Term: []Word{{Text: t.Heading}}, Text: text, Example: t.Example}
+	return Entry{Term: []Word{{Text: t.Heading}}, Text: text.String(), Example: t.Example}
 }

@@ -21,6 +21,7 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
+	"maps"
 	"path"
 	"slices"
 	"strconv"
@@ -230,9 +231,7 @@ func (s *session) Set(name string, v expand.Variable) error {
 // fork is a subshell.
 func (s *session) fork() *session {
 	own := &session{machine: s.machine, ctx: s.ctx, lifetime: s.lifetime, dir: s.dir, env: map[string]expand.Variable{}, status: s.status, depth: s.depth}
-	for name, v := range s.env {
-		own.env[name] = v
-	}
+	maps.Copy(own.env, s.env)
 	return own
 }
 

@@ -90,7 +90,7 @@ func (g *Guest) run(c guesttest.Command) (string, int) {
 		return fmt.Sprintf("%.2f\n", up), 0
 	case strings.HasSuffix(c.Text, "echo settled"):
 		if g.FastBoots > 0 {
-			time.Sleep(time.Second)
+			<-time.After(time.Second) // by which the clock is wrong
 		}
 		return "settled\n", 0
 	case strings.Contains(c.Text, "EPOCHREALTIME"):
