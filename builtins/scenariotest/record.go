@@ -194,7 +194,7 @@ func (r *recording) call(ctx context.Context) (string, error) {
 		var text strings.Builder
 		text.WriteString("params = {")
 		for _, key := range slices.Sorted(maps.Keys(changed)) {
-			text.WriteString(fmt.Sprintf("%s: %s, ", starlark.String(key), starlark.String(changed[key])))
+			fmt.Fprintf(&text, "%s: %s, ", starlark.String(key), starlark.String(changed[key]))
 		}
 		args = append(args, text.String()+"}")
 	}

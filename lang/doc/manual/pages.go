@@ -147,7 +147,7 @@ func entry(t doc.Topic) Entry {
 	var text strings.Builder
 	text.WriteString(t.Doc)
 	for _, p := range t.Parts {
-		text.WriteString(fmt.Sprintf("\n\n%s: %s", p.Name, p.Doc))
+		fmt.Fprintf(&text, "\n\n%s: %s", p.Name, p.Doc)
 	}
 	if t.Returns != "" {
 		text.WriteString("\n\nreturns " + t.Returns)
