@@ -412,6 +412,8 @@ func TestFeaturesQEMU(t *testing.T) {
 		{name: "multifd", params: cartesian.Params{"mig_multifd": "yes", "mig_multifd_channels": "3", "mig_speed": "100K"}, log: "connections to the destination count=4"},
 		{name: "multifd zlib", params: cartesian.Params{"mig_multifd": "yes", "mig_multifd_compression": "zlib"}},
 		{name: "multifd zstd", params: cartesian.Params{"mig_multifd": "yes", "mig_multifd_compression": "zstd"}},
+		{name: "multifd, proved", params: cartesian.Params{"mig_multifd": "yes", "mig_multifd_compression": "zlib", "memory_proof": "yes"}},
+		{name: "xbzrle and TLS, proved", params: cartesian.Params{"mig_xbzrle": "yes", "mig_tls": "x509", "memory_proof": "yes"}},
 		{name: "a compression that it lacks", params: cartesian.Params{"mig_multifd": "yes", "mig_multifd_compression": "qatzip"}, status: result.Skip, want: "the migration parameter multifd-compression of this QEMU has no value qatzip"},
 		{name: "xbzrle", params: cartesian.Params{"mig_xbzrle": "yes", "mig_xbzrle_cache": "16M"}},
 		{name: "auto-converge", params: cartesian.Params{"mig_auto_converge": "yes"}},
