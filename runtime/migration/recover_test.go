@@ -135,7 +135,7 @@ func TestRecoverQEMU(t *testing.T) {
 		t.Run(protocol, func(t *testing.T) {
 			t.Parallel()
 			params := bedtest.Blank(t)
-			params["mig_protocol"], params["mig_postcopy"], params["mig_postcopy_preempt"], params["mig_speed"] = protocol, "yes", "yes", "100K"
+			params["mig_protocol"], params["mig_postcopy"], params["mig_speed"] = protocol, "yes", "100K"
 			params["parameters"], params["parameters_value"] = "max-postcopy-bandwidth", "50K"
 			bed := prepared(t, params)
 			m := start(t, bed, plan(bed))

@@ -286,6 +286,9 @@ func (m *QEMU) send(network, where string) {
 		m.resumeGuest(before)
 		return
 	}
+	if state == sendsPostcopy && m.isOn("pause-before-switchover") {
+		m.setStatus("postcopy-active", "")
+	}
 	if !m.stand(gone) {
 		m.connectionLost()
 		m.resumeGuest(before)
