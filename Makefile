@@ -6,9 +6,10 @@ SHELL := /bin/bash
 
 # Seconds between the starts of the demo's two single migrations.
 DEMO_DELAY ?= 5
-# How many packages are tested at the same time. Their tests run in parallel
-# as they are, and QEMU without KVM keeps two cores busy.
+# How many packages are tested at the same time, and how many tests of each. They wait for
+# guests more than they compute: with two of each, a third of two cores was idle.
 TEST_PACKAGES ?= 2
+TEST_PARALLEL ?= 3
 TEST_TIMEOUT ?= 20m
 # Tests that compute much, and share little between goroutines that others do not share: the
 # race detector takes five to ten times as long for them. They run without it.
@@ -47,7 +48,7 @@ test: check-go ## install what tests need, then run them all, those with real QE
 		echo "ONLY THE SMALL CORPUS OF CONFIGS IS TRIED: set MHMIG_CORPUS to the folder of the large one"
 	go test -count=1 -run '$(COMPUTING)' ./lang/cartesian ./runtime/report ./builtins/scenariotest ./scenarios
 	@# The longest packages begin first, so that the last one does not run alone.
-	CGO_ENABLED=1 go test -race -shuffle=on -count=1 -skip '$(COMPUTING)' -p $(TEST_PACKAGES) -timeout $(TEST_TIMEOUT) \
+	CGO_ENABLED=1 go test -race -shuffle=on -count=1 -skip '$(COMPUTING)' -p $(TEST_PACKAGES) -parallel $(TEST_PARALLEL) -timeout $(TEST_TIMEOUT) \
 		./builtins ./cmd/mhmig ./scenarios ./...
 
 .PHONY: test-scenarios

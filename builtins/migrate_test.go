@@ -545,7 +545,7 @@ func TestMigrationPort(t *testing.T) {
 	}
 	t.Cleanup(func() { taken.Close() })
 	port := taken.Addr().(*net.TCPAddr).Port
-	to := regexp.MustCompile(`uri=tcp:([0-9.]+):(\d+)`)
+	to := regexp.MustCompile(` migrate uri=tcp:([0-9.]+):(\d+)`)
 	source := `
 def migration_scenario(env):
     migrate_wait(["vm1"], env.hosts[0], env.hosts[1])
