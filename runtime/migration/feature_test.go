@@ -306,7 +306,8 @@ func TestCheck(t *testing.T) {
 	t.Parallel()
 	const (
 		idle     = `"ram": {"total": 4096000, "page-size": 4096, "normal": 990, "duplicate": 10, "multifd-bytes": 0}`
-		again    = `"ram": {"total": 4096000, "page-size": 4096, "normal": 995, "duplicate": 10, "multifd-bytes": 0}`
+		zeros    = `"ram": {"total": 4096000, "page-size": 4096, "normal": 990, "duplicate": 20, "multifd-bytes": 0}`
+		again    = `"ram": {"total": 4096000, "page-size": 4096, "normal": 1005, "duplicate": 10, "multifd-bytes": 0}`
 		channels = `"ram": {"multifd-bytes": 4096, "dirty-sync-missed-zero-copy": 0}`
 		unlike   = `"xbzrle-cache": {"pages": 0, "cache-miss": 0, "overflow": 0}`
 	)
@@ -344,8 +345,9 @@ func TestCheck(t *testing.T) {
 		{name: "multifd of a QEMU without figures", params: cartesian.Params{"mig_multifd": "yes"}, query: `"status": "completed"`, want: "multifd was on, but QEMU reports no multifd-bytes"},
 		{name: "multifd compression that one end has not", params: cartesian.Params{"mig_multifd": "yes", "mig_multifd_compression": "zstd"}, query: channels, want: "multifd-compression was set to zstd, but vm1@host1 has zlib"},
 		{name: "xbzrle of an idle guest", params: cartesian.Params{"mig_xbzrle": "yes"}, query: idle + "," + unlike},
-		{name: "xbzrle that is not asked", params: cartesian.Params{"mig_xbzrle": "yes"}, query: again + "," + unlike, want: "xbzrle was on, but QEMU looked for none of the 5 pages that it sent again in its cache"},
-		{name: "xbzrle that misses", params: cartesian.Params{"mig_xbzrle": "yes"}, query: again + `, "xbzrle-cache": {"pages": 0, "cache-miss": 5, "overflow": 0}`},
+		{name: "xbzrle of a guest that writes a few zeros", params: cartesian.Params{"mig_xbzrle": "yes"}, query: zeros + "," + unlike},
+		{name: "xbzrle that is not asked", params: cartesian.Params{"mig_xbzrle": "yes"}, query: again + "," + unlike, want: "xbzrle was on, but QEMU looked for none of the 15 pages that it sent again in its cache"},
+		{name: "xbzrle that misses", params: cartesian.Params{"mig_xbzrle": "yes"}, query: again + `, "xbzrle-cache": {"pages": 0, "cache-miss": 15, "overflow": 0}`},
 		{name: "auto-converge of an idle guest", params: cartesian.Params{"mig_auto_converge": "yes"}},
 		{name: "auto-converge", params: cartesian.Params{"mig_auto_converge": "yes"}, samples: throttle(20, 20, 30, 99)},
 		{name: "a throttle that falls", params: cartesian.Params{"mig_auto_converge": "yes"}, samples: throttle(20, 30, 20), want: "QEMU lowered the throttle of the guest while it moved: from 30 % to 20 %"},
