@@ -144,12 +144,11 @@ func TestFeatureValues(t *testing.T) {
 			name: "a parameter that is changed", params: cartesian.Params{"mig_multifd": "yes", "mig_multifd_compression": "zlib"}, fails: true, status: result.Fail,
 			want: []string{srcFailed, "multifd-compression was set to zlib, but vm1@host2 has none"},
 			change: func(p *migration.Plan) {
-				p.MigrateDst = func(ctx context.Context, s *migration.Side) error {
-					err := s.Receive(ctx, s.Migration.VMs())
-					if err == nil {
-						err = s.Instance("vm1").Execute(ctx, "migrate-set-parameters", map[string]any{"multifd-compression": "none"}, nil)
+				p.BeforeMigration = func(ctx context.Context, s *migration.Side) error {
+					if s.IsSource() {
+						return nil
 					}
-					return err
+					return s.Instance("vm1").Execute(ctx, "migrate-set-parameters", map[string]any{"multifd-compression": "none"}, nil)
 				}
 			},
 		},
