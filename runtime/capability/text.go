@@ -113,14 +113,9 @@ func Compare(older, newer *Map) []Change {
 			all = append(all, Change{what, name, before, after})
 		}
 	}
-	before, after := map[string]Capability{}, map[string]Capability{}
-	for _, c := range older.Capabilities {
-		before[c.Name] = c
-	}
-	for _, c := range newer.Capabilities {
-		after[c.Name] = c
-	}
-	for _, name := range union(older.Capabilities, newer.Capabilities, func(c Capability) string { return c.Name }) {
+	ofCapability := func(c Capability) string { return c.Name }
+	before, after := byKey(older.Capabilities, ofCapability), byKey(newer.Capabilities, ofCapability)
+	for _, name := range union(older.Capabilities, newer.Capabilities, ofCapability) {
 		o, was := before[name]
 		n, is := after[name]
 		switch {
@@ -143,14 +138,9 @@ func Compare(older, newer *Map) []Change {
 			add(OnePair, p.names(), o.String(), n.String())
 		}
 	}
-	had, has := map[string]Parameter{}, map[string]Parameter{}
-	for _, p := range older.Parameters {
-		had[p.Name] = p
-	}
-	for _, p := range newer.Parameters {
-		has[p.Name] = p
-	}
-	for _, name := range union(older.Parameters, newer.Parameters, func(p Parameter) string { return p.Name }) {
+	ofParameter := func(p Parameter) string { return p.Name }
+	had, has := byKey(older.Parameters, ofParameter), byKey(newer.Parameters, ofParameter)
+	for _, name := range union(older.Parameters, newer.Parameters, ofParameter) {
 		o, was := had[name]
 		n, is := has[name]
 		if !was || !is {
@@ -214,6 +204,15 @@ func onOff(on bool) string {
 		return "on"
 	}
 	return "off"
+}
+
+// byKey are the elements of a list by their keys.
+func byKey[T any](all []T, key func(T) string) map[string]T {
+	found := map[string]T{}
+	for _, x := range all {
+		found[key(x)] = x
+	}
+	return found
 }
 
 // union is the keys of two lists, in the order of the first, then of the second.

@@ -175,6 +175,11 @@ func run(t *testing.T, h *host.Host, script string) string {
 
 func TestHosts(t *testing.T) {
 	eachKind(t, func(t *testing.T, kind lab.Kind) {
+		cache := t.TempDir()
+		if err := os.MkdirAll(filepath.Join(cache, "qemu", "9.9"), 0o755); err != nil {
+			t.Fatal(err)
+		}
+		t.Setenv("MHMIG_CACHE", cache)
 		l := start(t, kind, 3)
 		seen := map[string]bool{}
 		for i, c := range l.Hosts() {
@@ -194,6 +199,9 @@ func TestHosts(t *testing.T) {
 			}
 			if got := run(t, h, "ls -A ~ | grep -vx .cache | tr '\\n' ' '"); got != ".bashrc mine" {
 				t.Errorf("%s: home has %q", name, got)
+			}
+			if got := run(t, h, fmt.Sprintf("cd %s && ls", l.Params()["qemu_versions_dir"])); got != "9.9" {
+				t.Errorf("%s: the folder of QEMUs has %q, want that of the cache", name, got)
 			}
 			state, shared := l.Params()["state_dir_"+name], l.Params()["images_base_dir"]
 			if got := run(t, h, fmt.Sprintf("cd %s && ls -A && touch state; ls -A; cd %s && ls -A && touch %s", state, shared, name)); (i == 0) != (got == "state") {

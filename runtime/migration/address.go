@@ -71,22 +71,20 @@ func (f form) arguments(ctx context.Context, peer Peer, command string, a addres
 // incoming makes a destination that was started with -incoming defer listen on an
 // address, or load from it.
 func (f form) incoming(ctx context.Context, destination Peer, a address) error {
-	const command = "migrate-incoming"
-	arguments, err := f.arguments(ctx, destination, command, a)
-	if err != nil {
-		return err
-	}
-	destination.Log().Info(command, "uri", a.uri)
-	return destination.Execute(ctx, command, arguments, nil)
+	return f.execute(ctx, destination, "migrate-incoming", a)
 }
 
 // migrate makes a source send to an address.
 func (f form) migrate(ctx context.Context, source Peer, a address) error {
-	const command = "migrate"
-	arguments, err := f.arguments(ctx, source, command, a)
+	return f.execute(ctx, source, "migrate", a)
+}
+
+// execute executes one of the commands that take an address.
+func (f form) execute(ctx context.Context, peer Peer, command string, a address) error {
+	arguments, err := f.arguments(ctx, peer, command, a)
 	if err != nil {
 		return err
 	}
-	source.Log().Info(command, "uri", a.uri)
-	return source.Execute(ctx, command, arguments, nil)
+	peer.Log().Info(command, "uri", a.uri)
+	return peer.Execute(ctx, command, arguments, nil)
 }

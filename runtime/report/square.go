@@ -34,10 +34,9 @@ type pair struct{ Source, Destination string }
 // cell is what the variants of a pair have shown.
 type cell struct {
 	Status     result.Status // the worst
-	Variants   int
-	Types      []string // versioned machine types
-	Deprecated []string // versions of QEMU that call the type deprecated
-	Reasons    []string // of the variants that did not pass
+	Types      []string      // versioned machine types
+	Deprecated []string      // versions of QEMU that call the type deprecated
+	Reasons    []string      // of the variants that did not pass
 }
 
 // ErrNoVersions is the error of Square for a run that is not about versions.
@@ -123,7 +122,6 @@ func (s *square) add(p pair, o result.Outcome) {
 		s.Sources, s.Destinations = withNew(s.Sources, p.Source), withNew(s.Destinations, p.Destination)
 	}
 	c.Status = result.Worst(c.Status, o.Status)
-	c.Variants++
 	for _, m := range o.Machines {
 		c.Types = withNew(c.Types, m.Type)
 		for _, host := range m.Deprecated {
@@ -144,15 +142,11 @@ func withNew(all []string, value string) []string {
 
 // compareVersions orders versions by their numbers: 5.2, 7.2, 10.0.
 func compareVersions(a, b string) int {
-	number := func(text string) int {
-		n, err := strconv.Atoi(text)
-		if err != nil {
-			return -1
-		}
-		return n
-	}
-	byNumber := func(x, y string) int { return cmp.Or(cmp.Compare(number(x), number(y)), cmp.Compare(x, y)) }
-	return slices.CompareFunc(strings.Split(a, "."), strings.Split(b, "."), byNumber)
+	return slices.CompareFunc(strings.Split(a, "."), strings.Split(b, "."), func(x, y string) int {
+		m, _ := strconv.Atoi(x) // what is no number comes first
+		n, _ := strconv.Atoi(y)
+		return cmp.Or(cmp.Compare(m, n), cmp.Compare(x, y))
+	})
 }
 
 // deprecatedMark marks a cell whose machine type is deprecated.

@@ -50,6 +50,7 @@ func TestCommandLine(t *testing.T) {
 			"nic_model_nic1": "e1000", "nic_mode_nic2": "tap", "netdst_nic2": "br0", "mac_nic2": "52:54:00:00:00:01", "nic_mode_nic3": "none",
 			"qemu_binary": "/usr/libexec/qemu-kvm", "display": "vnc",
 		}},
+		{name: "version", shape: shape, params: cartesian.Params{"qemu_version": "10.0", "qemu_versions_dir": "/var/cache/qemu"}},
 		{name: "ide-disks", shape: shape, params: cartesian.Params{
 			"images": "a b c", "image_name": "x", "drive_format": "ide",
 		}},
