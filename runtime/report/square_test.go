@@ -23,8 +23,8 @@ func makeSquare(t *testing.T) string {
 		outcome                             result.Outcome
 	}{
 		{"pc", "7.2", "7.2", "", result.Outcome{Failure: result.Failure{Status: result.Pass}}},
-		{"pc", "10.0", "7.2", "", result.Outcome{Failure: result.Failure{Status: result.Pass}}},
 		{"pc", "10.0", "7.2", "", result.Outcome{Failure: result.Failure{Status: result.Fail, Message: "Unknown savevm section " + hostile}}},
+		{"pc", "10.0", "7.2", "", result.Outcome{Failure: result.Failure{Status: result.Pass}}},
 		{"pc", "5.2", "7.2", "", result.Outcome{Failure: result.Failure{Status: result.Pass}, Machines: []result.Machine{
 			{VM: "vm1", Type: "pc-i440fx-5.2", QEMU: map[string]string{"a": "5.2.0", "b": "7.2.22"}, Deprecated: []string{"b"}},
 		}}},
@@ -66,7 +66,7 @@ func TestSquare(t *testing.T) {
 		"  5.2   PASS*",
 		"  7.2   PASS",
 		"  10.0  FAIL", "",
-		"  10.0 -> 7.2  003-pc: …",
+		"  10.0 -> 7.2  002-pc: …",
 		"  * deprecated by QEMU 7.2.22: pc-i440fx-5.2", "",
 		"machine_type q35: from the QEMU on the left to the one above", "",
 		"                      10.0, 11.1",
