@@ -74,20 +74,8 @@ var connectors = []connector{
 		},
 		func(address string, port int) []string { return []string{"nc", "-N", address, strconv.Itoa(port)} },
 	},
-	{
-		"ncat", "ncat",
-		func(address string, port int) []string {
-			return []string{"ncat", ofFamily(address), "-l", address, strconv.Itoa(port)}
-		},
-		func(address string, port int) []string { return []string{"ncat", address, strconv.Itoa(port)} },
-	},
-	{
-		"nc", "nmap", // ncat under the name nc
-		func(address string, port int) []string {
-			return []string{"nc", ofFamily(address), "-l", address, strconv.Itoa(port)}
-		},
-		func(address string, port int) []string { return []string{"nc", address, strconv.Itoa(port)} },
-	},
+	ncat("ncat", "ncat"),
+	ncat("nc", "nmap"),
 	{
 		"busybox", "busybox", // listens on all addresses
 		func(_ string, port int) []string { return []string{"busybox", "nc", "-l", "-p", strconv.Itoa(port)} },
@@ -95,6 +83,17 @@ var connectors = []connector{
 			return []string{"busybox", "nc", address, strconv.Itoa(port)}
 		},
 	},
+}
+
+// ncat is nmap's program, which some systems call nc.
+func ncat(name, found string) connector {
+	return connector{
+		name, found,
+		func(address string, port int) []string {
+			return []string{name, ofFamily(address), "-l", address, strconv.Itoa(port)}
+		},
+		func(address string, port int) []string { return []string{name, address, strconv.Itoa(port)} },
+	}
 }
 
 // ExecPrograms are the programs that can connect two QEMUs, by their names in
