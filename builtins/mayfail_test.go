@@ -50,6 +50,14 @@ func TestMayFail(t *testing.T) {
 	mig = migrate_wait(["vm1"], a, b, may_fail=True)
 	if not mig.join() or mig.error != None or mig.status != "completed" or vm.host != b:
 		fail(mig.status)`},
+		{name: "the scenario ends the source", source: qmptest.Script{Endless: true}, text: `
+	mig = migrate(["vm1"], a, b, may_fail=True)
+	mig.wait(status="active")
+	vm.destroy()
+	if mig.join() or mig.status != "failed" or "the source failed first (host1)" not in mig.error or vm.host != None:
+		fail("%s: %s, on %s" % (mig.status, mig.error, vm.host))
+	vm.start(b)
+	migrate_wait(["vm1"], b, a, params={"mig_timeout": "30", "cancel_delay": "0.1"})`},
 		{name: "it is cancelled", source: qmptest.Script{Endless: true}, text: `
 	mig = migrate(["vm1"], a, b, may_fail=True)
 	mig.wait(status="active")

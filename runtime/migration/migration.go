@@ -61,7 +61,7 @@ type Plan struct {
 	Destination *testbed.Host
 	Params      cartesian.Params // the variant's, with the changes of the call
 	Hold        bool             // see Migration.Hold
-	MayFail     bool             // a failure of the network or the destination is no error, if the guests run on the source then
+	MayFail     bool             // a failure of the network or the destination is no error, if the guests run on the source then, or the scenario has ended them there
 	Fresh       testbed.Fresh    // what to do if a guest is not on the source
 
 	StartWork Hook // on the source, before the migration

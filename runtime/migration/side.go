@@ -497,6 +497,10 @@ func (s *Side) keepSource(ctx context.Context, vm string) error {
 	if mv.runsOnDestination() {
 		return mv.splitBrain(ctx, instance)
 	}
+	if instance.Removed() { // by the scenario: see Plan.MayFail
+		s.log.Info("the scenario has ended its source: it runs nowhere", "vm", vm)
+		return nil
+	}
 	// Its parameters must not apply to the next migration.
 	if err := mv.reset(ctx, SourceRole, endpoint{instance}); err != nil {
 		return blame(ctx, mv, instance, SourceRole, err)

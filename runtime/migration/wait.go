@@ -189,8 +189,17 @@ func (m *Migration) countEvents() (stop func()) {
 		defer m.mu.Unlock()
 		m.events[e.Name]++
 		if status := e.MigrationStatus(); status != "" && i == m.Destination.Instance(i.Name()) {
-			m.moves[i.Name()].there = status
+			m.moves[i.Name()].arrives(status)
 		}
 		m.broadcastLocked()
 	})
+}
+
+// arrives notes the destination's status by its last event. That it listens again after a
+// pause is an event of the status setup too, and it is paused until the source connects;
+// m.mu is held.
+func (mv *move) arrives(status State) {
+	if mv.there != qmp.MigrationPostcopyPaused || status != qmp.MigrationSetup {
+		mv.there = status
+	}
 }

@@ -31,7 +31,7 @@ type Memory struct {
 	mu        sync.Mutex // guards what follows
 	listeners map[string]*memoryListener
 	lastPort  int
-	blocked   map[string]bool       // by key: whose packets are dropped
+	blocked   map[string]bool       // by key: whose packets are dropped; false: whose connections are reset
 	conns     map[string][]net.Conn // by key: of the listeners, and how they were dialed
 }
 
@@ -46,7 +46,7 @@ func (m *Memory) Block(port int, reset bool) (unblock func()) {
 	k := key("tcp", net.JoinHostPort("", strconv.Itoa(port)))
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	m.blocked[k] = true
+	m.blocked[k] = !reset
 	if reset {
 		for _, conn := range m.conns[k] {
 			_ = conn.Close()
@@ -97,12 +97,14 @@ func (m *Memory) Listen(network, address string) (net.Listener, error) {
 	return l, nil
 }
 
-// Dial connects to a listener, and blocks until it accepts.
+// Dial connects to a listener, and blocks until it accepts. A port whose connections are
+// reset refuses.
 func (m *Memory) Dial(network, address string) (net.Conn, error) {
 	m.mu.Lock()
 	l := m.listeners[key(network, address)]
+	dropped, blocked := m.blocked[key(network, address)]
 	m.mu.Unlock()
-	if l != nil {
+	if refused := blocked && !dropped; l != nil && !refused {
 		client, server := net.Pipe()
 		select {
 		case l.conns <- server:

@@ -80,6 +80,7 @@ func (m *QEMU) pausePostcopy() (any, *refusal) {
 }
 
 // listenAgain makes this destination, whose migration is paused, accept the source again.
+// It says so by an event, and is still paused.
 func (m *QEMU) listenAgain(arguments json.RawMessage) (any, *refusal) {
 	network, where, refused := address(arguments)
 	if refused != nil {
@@ -98,7 +99,10 @@ func (m *QEMU) listenAgain(arguments json.RawMessage) (any, *refusal) {
 		return nil, &refusal{"GenericError", "Failed to bind socket: " + err.Error()}
 	}
 	m.listener = l
-	m.working.Go(func() { m.acceptAgain(l) })
+	m.working.Go(func() {
+		m.emit("MIGRATION", map[string]any{"status": "setup"})
+		m.acceptAgain(l)
+	})
 	return map[string]any{}, nil
 }
 
