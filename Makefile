@@ -4,6 +4,10 @@ SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DEFAULT_GOAL := help
 
+# All but the race detector builds with the same flags: so each package is compiled once.
+export CGO_ENABLED = 0
+export GOFLAGS := $(strip $(GOFLAGS) -trimpath)
+
 # Seconds between the starts of the demo's two single migrations.
 DEMO_DELAY ?= 5
 # How many packages are tested at the same time, and how many tests of each. They wait for
@@ -27,7 +31,7 @@ check-go:
 
 .PHONY: build
 build: check-go ## build bin/mhmig
-	CGO_ENABLED=0 go build -trimpath -buildvcs=auto -o bin/mhmig ./cmd/mhmig
+	go build -buildvcs=auto -o bin/mhmig ./cmd/mhmig
 
 .PHONY: guest
 guest: check-go ## build the guest's program anew, which is committed packed; tests say when it is due
@@ -46,9 +50,10 @@ test: check-go ## install what tests need, then run them all, those with real QE
 	go vet ./...
 	@[ -d "$${MHMIG_CORPUS:-../shared/corpus}" ] || \
 		echo "ONLY THE SMALL CORPUS OF CONFIGS IS TRIED: set MHMIG_CORPUS to the folder of the large one"
-	go test -count=1 -run '$(COMPUTING)' ./lang/cartesian ./runtime/report ./builtins/scenariotest ./scenarios
-	@# The longest packages begin first, so that the last one does not run alone.
-	CGO_ENABLED=1 go test -race -shuffle=on -count=1 -skip '$(COMPUTING)' -p $(TEST_PACKAGES) -parallel $(TEST_PARALLEL) -timeout $(TEST_TIMEOUT) \
+	go test -vet=off -count=1 -run '$(COMPUTING)' ./lang/cartesian ./runtime/report ./builtins/scenariotest ./scenarios
+	@# The longest packages begin first, so that the last one does not run alone. What is left
+	@# out (vet, which has just run, and what debuggers need) takes minutes of a small machine.
+	CGO_ENABLED=1 go test -race -vet=off -ldflags=-w -shuffle=on -count=1 -skip '$(COMPUTING)' -p $(TEST_PACKAGES) -parallel $(TEST_PARALLEL) -timeout $(TEST_TIMEOUT) \
 		./builtins ./cmd/mhmig ./scenarios ./...
 
 .PHONY: test-scenarios

@@ -35,10 +35,10 @@ func TestVirtualTime(t *testing.T) {
 	sleep(3600)`, lasts: 3 * time.Hour,
 		},
 		{
-			name: "a guest that works for an hour, and then moves", lasts: time.Hour, params: cartesian.Params{"nics": "nic1", "not_login_after_mig": "no"},
+			name: "a guest that works for ten minutes, and then moves", lasts: 10 * time.Minute, params: cartesian.Params{"nics": "nic1", "not_login_after_mig": "no"},
 			guest: &bedtest.Guest{BootTime: 30 * time.Second, Run: func(command string) (string, int) {
 				if command == "work" {
-					time.Sleep(time.Hour)
+					time.Sleep(10 * time.Minute)
 				}
 				return "worked\n", 0
 			}}, text: `

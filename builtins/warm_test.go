@@ -228,7 +228,17 @@ def migration_scenario(env):
 	if err := os.WriteFile(image, []byte(strings.Repeat("updated", 1<<17)), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	wantStart(t, runScenario(t, params, run), true, "guest starts warm")
+	looks := &testRun{kept: states, source: `
+def migration_scenario(env):
+    env.vm("vm1").start()
+    log("guest", disk = env.vm("vm1").wait_for_login().cmd("md5sum </dev/vda", timeout = 30).strip())
+    log("verified")
+`}
+	third := runScenario(t, params, looks)
+	wantStart(t, third, true, "guest starts warm")
+	if old, updated := guestSaid(t, second, "disk"), guestSaid(t, third, "disk"); old == updated {
+		t.Errorf("the disk on an image that was changed: got %s as before", old)
+	}
 
 	// A kept disk that was damaged is not used.
 	for _, key := range savedKeys(t, states.Dir) {
@@ -236,7 +246,7 @@ def migration_scenario(env):
 			t.Fatal(err)
 		}
 	}
-	wantStart(t, runScenario(t, params, run), false, "WARN", "guest starts cold why=\"the saved state is damaged\"")
+	wantStart(t, runScenario(t, params, looks), false, "WARN", "guest starts cold why=\"the saved state is damaged\"")
 }
 
 // An installed guest that cannot be told that it was restored boots. That is known from
@@ -245,15 +255,13 @@ func TestGuestThatCannotBeTold(t *testing.T) {
 	t.Parallel()
 	params, states, _ := onImage(t)
 	params["kernel_params"] = "quiet " + params["kernel_params"] // so it is not taken for JeOS
-	start := &testRun{kept: states, source: `
+	const start = `
 def migration_scenario(env):
-    vm = env.vm("vm1")
-    vm.start()
-    vm.wait_for_login()
-`}
+    env.vm("vm1").start()
+`
 	const saving, why = "booting the guest once, to save its state", "it has neither perl nor python3"
-	for run := range 2 {
-		e := runScenario(t, params, start)
+	for run, source := range []string{start + `    env.vm("vm1").wait_for_login()` + "\n", start} {
+		e := runScenario(t, params, &testRun{kept: states, source: source})
 		e.want(t, result.Pass)
 		e.wantLog(t, "guest starts cold why=", why)
 		if got, want := strings.Contains(e.log, saving), run == 0; got != want {
@@ -273,10 +281,10 @@ func TestStateThatCannotBeSaved(t *testing.T) {
 	e := runScenario(t, params, &testRun{kept: &testbed.States{Dir: "/proc/mhmig-states"}, source: `
 def migration_scenario(env):
     vm = env.vm("vm1")
-    for _ in range(2):
-        vm.start()
-        vm.wait_for_login()
-        vm.destroy()
+    vm.start()
+    vm.wait_for_login()
+    vm.destroy()
+    vm.start()
 `})
 	e.want(t, result.Pass)
 	e.wantLog(t, "WARN", "guest starts cold why=", "/proc/mhmig-states", `guest starts cold why="saving its state has failed before in this run"`)

@@ -153,7 +153,8 @@ func TestLargeReplies(t *testing.T) {
 	for _, size := range []int{64 << 10, 70_000, 200 << 10, 3 << 20} {
 		t.Run(fmt.Sprint(size), func(t *testing.T) {
 			t.Parallel()
-			c := connect(t, qmp.Options{Transcript: io.Discard}, func(f *fake) {
+			// The race detector takes seconds for the largest, and more on a busy machine.
+			c := connect(t, qmp.Options{Transcript: io.Discard, Timeout: time.Minute}, func(f *fake) {
 				f.serve(func(r request) { f.reply(r, `"`+strings.Repeat("x", size)+`"`) })
 			})
 			for range 2 {
