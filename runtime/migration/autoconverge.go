@@ -48,6 +48,7 @@ func (f autoConverge) Check(ctx context.Context, o *Outcome) error {
 		if n := tooFast(o.Samples); n >= decisivePeriods {
 			return unused("auto-converge was on, but QEMU did not throttle the guest, although it wrote faster than its memory was sent for %d passes of at least %v", n, decisivePeriod)
 		}
+		o.Idle(autoConvergeCapability, "the guest did not write faster than its memory was sent for long enough to be throttled")
 		return nil
 	}
 	limit, err := o.Parameter(ctx, SourceRole, "max-cpu-throttle")
@@ -57,6 +58,7 @@ func (f autoConverge) Check(ctx context.Context, o *Outcome) error {
 	if most, ok := limit.(float64); ok && last > most {
 		return unused("auto-converge was on, but QEMU throttled the guest by %v %%, more than max-cpu-throttle = %v", last, most)
 	}
+	o.Used(autoConvergeCapability, "QEMU throttled the guest by up to %v %%", last)
 	return nil
 }
 

@@ -5,6 +5,8 @@ package migration
 import (
 	"context"
 	"encoding/json"
+	"fmt"
+	"strings"
 
 	"github.com/mhmig/mhmig/runtime/vm"
 )
@@ -77,4 +79,53 @@ func NewTransport(name string, params map[string]string) (Transport, error) {
 		return nil, err
 	}
 	return transports[name](o), nil
+}
+
+// FeatureTypes are the types of features, and whether each is [Checked].
+func FeatureTypes() map[string]bool {
+	all := map[string]bool{}
+	for _, f := range append(made(options{}), holding{}) {
+		_, all[typeName(f)] = f.(Checked)
+	}
+	return all
+}
+
+// FeaturesOn are the types of the features that params switch on.
+func FeaturesOn(params map[string]string) ([]string, error) {
+	opts, err := parseOptions(params)
+	if err != nil {
+		return nil, err
+	}
+	var on []string
+	for _, f := range made(opts) {
+		n := 0
+		for _, role := range []Role{SourceRole, DestinationRole} {
+			n += len(f.Capabilities(role)) + len(f.Parameters(role))
+		}
+		if n > 0 {
+			on = append(on, typeName(f))
+		}
+	}
+	return on, nil
+}
+
+func made(o options) []Feature {
+	var all []Feature
+	for _, feature := range features {
+		all = append(all, feature(o, Traits{}))
+	}
+	return all
+}
+
+func typeName(x any) string {
+	return strings.TrimPrefix(strings.TrimPrefix(fmt.Sprintf("%T", x), "*"), "migration.")
+}
+
+// TransportTypes are the types of the transports by the values of mig_protocol.
+func TransportTypes() map[string]string {
+	all := map[string]string{}
+	for name, transport := range transports {
+		all[name] = typeName(transport(options{}))
+	}
+	return all
 }

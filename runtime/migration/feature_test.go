@@ -10,11 +10,15 @@ import (
 	"maps"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
 
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/mhmig/mhmig/lang/api"
 	"github.com/mhmig/mhmig/lang/cartesian"
 	"github.com/mhmig/mhmig/runtime/migration"
 	"github.com/mhmig/mhmig/runtime/qmp/qmptest"
@@ -43,6 +47,69 @@ var featureTests = []featureTest{
 	{capability: "auto-converge", params: cartesian.Params{"mig_auto_converge": "yes"}},
 	{capability: "postcopy-ram", params: cartesian.Params{"mig_postcopy": "yes"}},
 	{capability: "validate-uuid", params: cartesian.Params{"mig_validate_uuid": "yes"}, silent: "validate-uuid was on, but vm1@host1 has no UUID"},
+}
+
+// uncheckedFeatures are the types of features that have no check of their own, and why.
+var uncheckedFeatures = map[string]string{
+	"migrationEvents": "a move without events is seen by polling, and one that no return path ends by the destination's status",
+	"cpr":             "the transport cpr-reboot checks that no RAM was sent",
+	"arrivesStopped":  "a guest that runs on the destination before its memory was compared differs",
+	"settings":        "parameters and capabilities that the user names; each that is a feature has its own",
+}
+
+// noFeatures are the params of migrations with a choice that are no features of QEMU, and
+// thus no rows of the matrix.
+var noFeatures = []string{"mig_protocol", "mig_exec_program", "mig_channels", "mig_offline", "memory_proof", "not_login_after_mig"}
+
+// featureParams are the params that switch features on, or choose how they work.
+func featureParams() []api.Param {
+	return slices.DeleteFunc(api.All(), func(p api.Param) bool {
+		return p.Reader != "runtime/migration" || p.Kind != api.Bool && p.Kind != api.Choice || slices.Contains(noFeatures, p.Name)
+	})
+}
+
+// Each feature that is checked has a test in which QEMU accepts it and does not use it, and
+// so has each param of features.
+func TestEveryFeatureMayBeSilentlyOff(t *testing.T) {
+	t.Parallel()
+	found := map[string]bool{"holding": true} // see TestFeatureValues
+	params := map[string]bool{}
+	note := func(p cartesian.Params) {
+		on, err := migration.FeaturesOn(p)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, name := range on {
+			found[name] = true
+		}
+		for name := range p {
+			params[name] = true
+		}
+	}
+	for _, f := range featureTests {
+		if f.silent != "" {
+			note(f.params)
+		}
+	}
+	for _, tt := range checkTests() {
+		if tt.want != "" {
+			note(tt.params)
+		}
+	}
+	for name, checked := range migration.FeatureTypes() {
+		_, unchecked := uncheckedFeatures[name]
+		switch {
+		case checked == unchecked:
+			t.Errorf("the feature %s: it is checked: %v; uncheckedFeatures has it: %v", name, checked, unchecked)
+		case checked && !found[name]:
+			t.Errorf("the feature %s has no test in which QEMU accepts it and does not use it: add a row to checkTests", name)
+		}
+	}
+	for _, p := range featureParams() {
+		if !params[p.Name] {
+			t.Errorf("the param %s has no test in which QEMU does not use what it switches on: add a row to checkTests", p.Name)
+		}
+	}
 }
 
 // uuid is the answer of a QEMU whose VM has one.
@@ -203,6 +270,20 @@ func TestFeatureValues(t *testing.T) {
 			want: []string{dstFailed, "postcopy-preempt was switched on for the migration, but QEMU reports it as off after it"},
 		},
 		{
+			name: "paused before the switchover", change: func(p *migration.Plan) { p.Hold = true }, concurrent: releaseWhenHeld,
+			after: func(_ context.Context, m *migration.Migration) error {
+				want := []result.FeatureUse{{Feature: "pause-before-switchover", Used: true, Seen: "the source stopped with the status pre-switchover"}}
+				if diff := cmp.Diff(want, m.Record().VMs[0].Features); diff != "" {
+					return errors.New(diff)
+				}
+				return nil
+			},
+		},
+		{
+			name: "not paused before the switchover", change: func(p *migration.Plan) { p.Hold = true }, source: qmptest.Script{Unused: []string{"pause-before-switchover"}}, fails: true, status: result.Fail,
+			want: []string{srcFailed, "pause-before-switchover was on, but the source never had the status pre-switchover"},
+		},
+		{
 			name: "post-copy by capabilitys", params: cartesian.Params{"capabilitys": "postcopy-ram"}, source: qmptest.Script{Endless: true}, concurrent: switchToPostcopy,
 		},
 		{
@@ -241,6 +322,11 @@ func TestFeatureValues(t *testing.T) {
 	}
 }
 
+// releaseWhenHeld releases the migration when it is held.
+func releaseWhenHeld(ctx context.Context, m *migration.Migration) error {
+	return errors.Join(m.Wait(ctx, migration.Condition{Status: "pre-switchover"}), m.Release(ctx))
+}
+
 // switchToPostcopy switches to post-copy after two passes.
 func switchToPostcopy(ctx context.Context, m *migration.Migration) error {
 	return errors.Join(m.Wait(ctx, migration.Condition{Passes: 2}), m.StartPostcopy(ctx))
@@ -257,6 +343,8 @@ func TestFeaturesOfTransports(t *testing.T) {
 			{"exec", "mig_multifd", "yes", "multifd needs several connections, which mig_protocol = exec has not"},
 			{"fd", "capabilitys", "multifd", "multifd needs several connections, which mig_protocol = fd has not"},
 			{"exec", "capabilitys", "postcopy-ram postcopy-preempt", "postcopy-preempt needs two connections, which mig_protocol = exec has not"},
+			{"cpr-reboot", "mig_xbzrle", "yes", "XBZRLE needs memory that is sent, which mig_protocol = cpr-reboot has not"},
+			{"cpr-reboot", "capabilitys", "auto-converge", "auto-converge needs memory that is sent, which mig_protocol = cpr-reboot has not"},
 			{"unix", "mig_multifd", "yes", ""},
 		} {
 			p.Params = cartesian.Params{"mig_protocol": tt.protocol, tt.param: tt.value}
@@ -300,9 +388,21 @@ func samplesOf(replies ...string) []result.Sample {
 	return all
 }
 
-// What each feature's check says about QEMU's figures.
-func TestCheck(t *testing.T) {
-	t.Parallel()
+// checkTest is a move, and what the checks of the features say about it.
+type checkTest struct {
+	name    string
+	params  cartesian.Params
+	query   string
+	outcome *migration.Outcome // nil: none of post-copy
+	samples []result.Sample
+	seen    int // connections
+	answers map[string]string
+	used    string // the features that were used, or, with a question mark, had nothing to do
+	want    string // "": used
+	status  result.Status
+}
+
+func checkTests() []checkTest {
 	const (
 		idle     = `"ram": {"total": 4096000, "page-size": 4096, "normal": 990, "duplicate": 10, "multifd-bytes": 0}`
 		zeros    = `"ram": {"total": 4096000, "page-size": 4096, "normal": 990, "duplicate": 20, "multifd-bytes": 0}`
@@ -327,45 +427,44 @@ func TestCheck(t *testing.T) {
 	switched := &migration.Outcome{Switched: true}
 	postcopied := &migration.Outcome{Switched: true, Postcopy: true}
 	twoEnds := cartesian.Params{"mig_postcopy": "yes", "mig_postcopy_preempt": "yes"}
-	for _, tt := range []struct {
-		name    string
-		params  cartesian.Params
-		query   string
-		outcome *migration.Outcome // nil: none of post-copy
-		samples []result.Sample
-		seen    int // connections
-		answers map[string]string
-		want    string // "": used
-		status  result.Status
-	}{
-		{name: "multifd", params: cartesian.Params{"mig_multifd": "yes"}, query: channels, seen: 3},
-		{name: "multifd, connections unknown", params: cartesian.Params{"mig_multifd": "yes"}, query: channels},
+	return []checkTest{
+		{name: "multifd", used: "multifd", params: cartesian.Params{"mig_multifd": "yes"}, query: channels, seen: 3},
+		{name: "multifd, connections unknown", used: "multifd", params: cartesian.Params{"mig_multifd": "yes"}, query: channels},
 		{name: "multifd on one connection", params: cartesian.Params{"mig_multifd": "yes"}, query: channels, seen: 1, want: "multifd was on with 2 channels, but there were 1 connections to the destination, not 3"},
 		{name: "multifd of a QEMU without figures", params: cartesian.Params{"mig_multifd": "yes"}, query: `"status": "completed"`, want: "multifd was on, but QEMU reports no multifd-bytes"},
 		{name: "multifd compression that one end has not", params: cartesian.Params{"mig_multifd": "yes", "mig_multifd_compression": "zstd"}, query: channels, want: "multifd-compression was set to zstd, but vm1@host1 has zlib"},
-		{name: "xbzrle of an idle guest", params: cartesian.Params{"mig_xbzrle": "yes"}, query: idle + "," + unlike},
-		{name: "xbzrle of a guest that writes a few zeros", params: cartesian.Params{"mig_xbzrle": "yes"}, query: zeros + "," + unlike},
+		{name: "xbzrle of an idle guest", used: "xbzrle?", params: cartesian.Params{"mig_xbzrle": "yes"}, query: idle + "," + unlike},
+		{name: "xbzrle of a guest that writes a few zeros", used: "xbzrle?", params: cartesian.Params{"mig_xbzrle": "yes"}, query: zeros + "," + unlike},
 		{name: "xbzrle that is not asked", params: cartesian.Params{"mig_xbzrle": "yes"}, query: again + "," + unlike, want: "xbzrle was on, but QEMU looked for none of the 15 pages that it sent again in its cache"},
-		{name: "xbzrle that misses", params: cartesian.Params{"mig_xbzrle": "yes"}, query: again + `, "xbzrle-cache": {"pages": 0, "cache-miss": 15, "overflow": 0}`},
-		{name: "auto-converge of an idle guest", params: cartesian.Params{"mig_auto_converge": "yes"}},
-		{name: "auto-converge", params: cartesian.Params{"mig_auto_converge": "yes"}, samples: throttle(20, 20, 30, 99)},
+		{name: "xbzrle that misses", used: "xbzrle", params: cartesian.Params{"mig_xbzrle": "yes"}, query: again + `, "xbzrle-cache": {"pages": 0, "cache-miss": 15, "overflow": 0}`},
+		{name: "auto-converge of an idle guest", used: "auto-converge?", params: cartesian.Params{"mig_auto_converge": "yes"}},
+		{name: "auto-converge", used: "auto-converge", params: cartesian.Params{"mig_auto_converge": "yes"}, samples: throttle(20, 20, 30, 99)},
 		{name: "a throttle that falls", params: cartesian.Params{"mig_auto_converge": "yes"}, samples: throttle(20, 30, 20), want: "QEMU lowered the throttle of the guest while it moved: from 30 % to 20 %"},
 		{name: "a throttle that is too high", params: cartesian.Params{"mig_auto_converge": "yes"}, samples: throttle(20, 100), want: "QEMU throttled the guest by 100 %, more than max-cpu-throttle = 99"},
-		{name: "no throttle yet", params: cartesian.Params{"mig_auto_converge": "yes"}, samples: writing(4)},
+		{name: "no throttle yet", used: "auto-converge?", params: cartesian.Params{"mig_auto_converge": "yes"}, samples: writing(4)},
 		{name: "no throttle", params: cartesian.Params{"mig_auto_converge": "yes"}, samples: writing(6), want: "auto-converge was on, but QEMU did not throttle the guest, although it wrote faster than its memory was sent for 5 passes"},
-		{name: "zero copy", params: cartesian.Params{"mig_multifd": "yes", "mig_zero_copy": "yes"}, query: channels},
+		{name: "zero copy", used: "multifd zero-copy-send", params: cartesian.Params{"mig_multifd": "yes", "mig_zero_copy": "yes"}, query: channels},
 		{name: "zero copy that copies", params: cartesian.Params{"mig_multifd": "yes", "mig_zero_copy": "yes"}, query: `"ram": {"multifd-bytes": 1, "dirty-sync-missed-zero-copy": 2}`, want: "vm1@host1: zero-copy-send was on, but the kernel copied the memory in 2 passes", status: result.Skip},
 		{name: "zero copy without figures", params: cartesian.Params{"mig_multifd": "yes", "mig_zero_copy": "yes"}, query: `"ram": {"multifd-bytes": 1}`, want: "QEMU reports no dirty-sync-missed-zero-copy"},
-		{name: "post-copy that was not wanted", params: twoEnds, seen: 1},
-		{name: "post-copy by its bytes", params: twoEnds, outcome: switched, query: `"ram": {"postcopy-bytes": 1}`, seen: 2},
-		{name: "post-copy by its status", params: twoEnds, outcome: postcopied},
-		{name: "post-copy by a sample", params: twoEnds, outcome: switched, samples: samplesOf(`{"status": "active"}`, `{"status": "postcopy-active"}`)},
+		{name: "post-copy that was not wanted", used: "postcopy-ram?", params: twoEnds, seen: 1},
+		{name: "post-copy by its bytes", used: "postcopy-ram postcopy-preempt", params: twoEnds, outcome: switched, query: `"ram": {"postcopy-bytes": 1}`, seen: 2},
+		{name: "post-copy by its status", used: "postcopy-ram postcopy-preempt?", params: twoEnds, outcome: postcopied},
+		{name: "post-copy by a sample", used: "postcopy-ram postcopy-preempt?", params: twoEnds, outcome: switched, samples: samplesOf(`{"status": "active"}`, `{"status": "postcopy-active"}`)},
 		{name: "post-copy too late", params: twoEnds, outcome: switched, query: `"ram": {"postcopy-bytes": 0}`, want: "the migration completed before it was in post-copy, although mig.start_postcopy was called", status: result.Error},
 		{name: "preempt on one connection", params: twoEnds, outcome: postcopied, seen: 1, want: "postcopy-preempt was on, but there was one connection to the destination, not two"},
 		{name: "no UUID", params: cartesian.Params{"mig_validate_uuid": "yes"}, answers: map[string]string{"source": "00000000-0000-0000-0000-000000000000"}, want: "validate-uuid was on, but vm1@host1 has no UUID"},
-		{name: "the same UUID", params: cartesian.Params{"mig_validate_uuid": "yes"}, answers: map[string]string{"source": "a", "destination": "a"}},
+		{name: "the same UUID", used: "validate-uuid", params: cartesian.Params{"mig_validate_uuid": "yes"}, answers: map[string]string{"source": "a", "destination": "a"}},
+		{name: "TLS without credentials", params: cartesian.Params{"mig_tls": "psk"}, want: `TLS (psk) was on, but vm1@host2 has the credentials "<nil>"`},
+		{name: "the search for zeros that one end has not", params: cartesian.Params{"mig_zero_page_detection": "legacy"}, want: "zero-page-detection was set to legacy, but vm1@host1 has multifd"},
+		{name: "post-copy without a time", params: cartesian.Params{"mig_postcopy": "yes", "mig_postcopy_blocktime": "yes"}, outcome: postcopied, want: "postcopy-blocktime was on, but vm1@host2 reports no postcopy-blocktime"},
 		{name: "two UUIDs", params: cartesian.Params{"mig_validate_uuid": "yes"}, answers: map[string]string{"source": "a", "destination": "b"}, want: "a guest with the UUID a moved to vm1@host2, which has b"},
-	} {
+	}
+}
+
+// What each feature's check says about QEMU's figures.
+func TestCheck(t *testing.T) {
+	t.Parallel()
+	for _, tt := range checkTests() {
 		t.Run(tt.name, func(t *testing.T) {
 			t.Parallel()
 			o := &migration.Outcome{}
@@ -380,8 +479,19 @@ func TestCheck(t *testing.T) {
 				if command == "query-uuid" {
 					return `{"UUID": "` + tt.answers[string(role)] + `"}`
 				}
-				return `{"multifd-channels": 2, "multifd-compression": "zlib", "max-cpu-throttle": 99}`
+				return `{"multifd-channels": 2, "multifd-compression": "zlib", "max-cpu-throttle": 99, "zero-page-detection": "multifd"}`
 			})
+			var used []string
+			for _, f := range o.Features {
+				name := f.Feature
+				if !f.Used {
+					name += "?"
+				}
+				used = append(used, name)
+			}
+			if got := strings.Join(used, " "); tt.want == "" && got != tt.used {
+				t.Errorf("used: got %q, want %q", got, tt.used)
+			}
 			if tt.want == "" && err != nil {
 				t.Errorf("got %v, want that it was used", err)
 			}

@@ -29,6 +29,18 @@ func (holding) Parameters(Role) []string                { return nil }
 func (holding) Set(context.Context, Role, Peer) error   { return nil }
 func (holding) Reset(context.Context, Role, Peer) error { return nil }
 
+// Check checks that the source stopped before the switchover.
+func (h holding) Check(_ context.Context, o *Outcome) error {
+	switch {
+	case !h.m.isHeld():
+		return nil
+	case !o.Paused:
+		return unused("pause-before-switchover was on, but the source never had the status pre-switchover: it did not stop before the switchover")
+	}
+	o.Used(pauseBeforeSwitchover, "the source stopped with the status pre-switchover")
+	return nil
+}
+
 func (m *Migration) isHeld() bool {
 	m.mu.Lock()
 	defer m.mu.Unlock()

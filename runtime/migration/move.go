@@ -56,12 +56,14 @@ type move struct {
 	channels   int               // the connections to the destination while it moved; 0: not known
 	switched   bool              // to post-copy
 	postcopied bool              // it had a status of post-copy
+	paused     bool              // it had the status pre-switchover
 	there      State             // the status of the destination, by its last event
 	urgent     *qmp.Conn         // a second monitor of the destination, in post-copy; nil: none
 	source     *testbed.Instance // set while it may be cancelled
 	moved      time.Time         // when a sample last showed progress
 	reminded   time.Time         // when a warning last said that it does not converge
 	proof      *result.MemoryProof
+	checked    []result.FeatureUse // by checkFeatures
 }
 
 func newMove(m *Migration, vm string) *move {
@@ -384,6 +386,7 @@ func (mv *move) setState(state State) {
 	if mv.state != state {
 		mv.state = state
 		mv.postcopied = mv.postcopied || state.Postcopy()
+		mv.paused = mv.paused || state == qmp.MigrationPreSwitchover
 		mv.m.broadcastLocked()
 	}
 }
@@ -470,7 +473,7 @@ func (m *Migration) Record() result.Migration {
 	r := result.Migration{Number: m.Number, Source: m.Plan.Source.Name(), Destination: m.Plan.Destination.Name(), Status: string(m.stateLocked())}
 	for _, name := range m.Plan.VMs {
 		mv := m.moves[name]
-		r.VMs = append(r.VMs, result.MovedVM{VM: name, Status: string(mv.state), Query: mv.query, Samples: slices.Clone(mv.samples), Guest: mv.clock.Figures(), Proof: mv.proofRecord()})
+		r.VMs = append(r.VMs, result.MovedVM{VM: name, Status: string(mv.state), Query: mv.query, Samples: slices.Clone(mv.samples), Guest: mv.clock.Figures(), Proof: mv.proofRecord(), Features: mv.checked})
 	}
 	return r
 }

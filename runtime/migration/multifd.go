@@ -74,9 +74,15 @@ func (f *multifd) Check(ctx context.Context, o *Outcome) error {
 		}
 	}
 	if !f.on {
+		for _, p := range f.set {
+			if p.name == zeroPageDetection {
+				o.Used(p.name, "both ends have %s", p.value)
+			}
+		}
 		return nil
 	}
-	switch sent, reported := o.RAM("multifd-bytes"); {
+	sent, reported := o.RAM("multifd-bytes")
+	switch {
 	case !reported:
 		return unused("multifd was on, but QEMU reports no multifd-bytes")
 	case sent == 0:
@@ -90,6 +96,16 @@ func (f *multifd) Check(ctx context.Context, o *Outcome) error {
 	if wanted, ok := channels.(float64); ok && o.Channels > 0 && o.Channels < int(wanted)+1 {
 		return unused("multifd was on with %v channels, but there were %d connections to the destination, not %v", wanted, o.Channels, wanted+1)
 	}
+	seen := fmt.Sprintf("%d bytes went through %v channels", sent, channels)
+	if o.Channels > 0 {
+		seen += fmt.Sprintf(", the source's host had %d connections to the destination", o.Channels)
+	}
+	for _, p := range f.set {
+		if p.name != multifdChannels {
+			seen += fmt.Sprintf(", both ends have %s %s", p.name, p.value)
+		}
+	}
+	o.Used(multifdCapability, "%s", seen)
 	return nil
 }
 

@@ -83,6 +83,8 @@ func (o *options) suit(t Traits) error {
 		name, needs string
 	}{
 		{o.postcopy.on, t.ReturnPath, "post-copy", "a return path"},
+		{o.xbzrle, !t.SharedRAM, "XBZRLE", "memory that is sent"},
+		{o.autoConverge, !t.SharedRAM, "auto-converge", "memory that is sent"},
 		{o.tls.kind != "", !t.LoadsAfterSource, "TLS", "a connection between both ends"},
 		{o.multifd.on, t.Channels, "multifd", "several connections"},
 		{o.postcopy.preempt, t.Channels, "postcopy-preempt", "two connections"},

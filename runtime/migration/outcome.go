@@ -18,6 +18,10 @@ type Outcome struct {
 	Channels int             // the connections to the destination's port during the move; 0: unknown
 	Switched bool            // it was switched to post-copy: StartPostcopy
 	Postcopy bool            // it had a status of post-copy
+	Paused   bool            // it had the status pre-switchover
+
+	// Features are what the checks have found: see Used and Idle.
+	Features []result.FeatureUse
 
 	ends map[Role]Peer
 	ask  func(ctx context.Context, role Role, command string, reply any) error
@@ -29,6 +33,16 @@ func (o *Outcome) RAM(name string) (n int64, ok bool) {
 	ram, _ := o.Query["ram"].(map[string]any)
 	value, ok := ram[name].(float64)
 	return int64(value), ok
+}
+
+// Used notes that the move has used a feature, and which figures show it.
+func (o *Outcome) Used(feature, format string, a ...any) {
+	o.Features = append(o.Features, result.FeatureUse{Feature: feature, Used: true, Seen: fmt.Sprintf(format, a...)})
+}
+
+// Idle notes that a feature was on and had nothing to do in this move, and why.
+func (o *Outcome) Idle(feature, format string, a ...any) {
+	o.Features = append(o.Features, result.FeatureUse{Feature: feature, Seen: fmt.Sprintf(format, a...)})
 }
 
 // Ask executes a QMP command on one end. The error of an end that does not answer is the
@@ -75,7 +89,7 @@ func (mv *move) checkFeatures(ctx context.Context, src, dst endpoint) error {
 		}
 	}
 	mv.m.mu.Lock()
-	outcome := &Outcome{Query: mv.query, Samples: mv.samples, Channels: mv.channels, Switched: mv.switched, Postcopy: mv.postcopied, ends: map[Role]Peer{SourceRole: src, DestinationRole: dst}}
+	outcome := &Outcome{Query: mv.query, Samples: mv.samples, Channels: mv.channels, Switched: mv.switched, Postcopy: mv.postcopied, Paused: mv.paused, ends: map[Role]Peer{SourceRole: src, DestinationRole: dst}}
 	mv.m.mu.Unlock()
 	outcome.ask = func(ctx context.Context, role Role, command string, reply any) error {
 		return blame(ctx, mv, ends[role].Instance, role, ends[role].Execute(ctx, command, nil, reply))
@@ -93,7 +107,25 @@ func (mv *move) checkFeatures(ctx context.Context, src, dst endpoint) error {
 			return err
 		}
 	}
+	for _, f := range outcome.Features {
+		src.Log().Info("feature", "feature", f.Feature, "used", f.Used, "seen", f.Seen)
+	}
+	mv.m.mu.Lock()
+	defer mv.m.mu.Unlock()
+	mv.checked = outcome.Features
 	return nil
+}
+
+// addFeatures adds what was seen of the features to QEMU's statistics; m.mu is held.
+func (mv *move) addFeatures(stats map[string]any) {
+	if len(mv.checked) == 0 {
+		return
+	}
+	features := map[string]any{}
+	for _, f := range mv.checked {
+		features[f.Feature] = map[string]any{"used": f.Used, "seen": f.Seen}
+	}
+	stats["features"] = features
 }
 
 // finishSource checks the features of each move, which both ends still have, and waits

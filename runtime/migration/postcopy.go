@@ -60,23 +60,37 @@ func (postcopy) Reset(context.Context, Role, Peer) error { return nil }
 // Check checks a move that was switched to post-copy: that it was in it, had the second
 // connection of preempt, and has measured the time of blocktime.
 func (f postcopy) Check(ctx context.Context, o *Outcome) error {
-	switch sent, _ := o.RAM("postcopy-bytes"); {
+	sent, _ := o.RAM("postcopy-bytes")
+	switch {
+	case !f.on:
+		return nil
 	case !o.Switched:
+		o.Idle(postcopyRAM, "the migration was not switched to post-copy")
 		return nil
 	case sent == 0 && !o.wasInPostcopy():
 		return fmt.Errorf("%s: the migration completed before it was in post-copy, although mig.start_postcopy was called: call it earlier, or limit mig_speed", o.End(SourceRole))
 	case f.preempt && o.Channels == 1:
 		return unused("postcopy-preempt was on, but there was one connection to the destination, not two")
-	case !f.blocktime:
+	}
+	o.Used(postcopyRAM, "the guest ran on the destination before its memory was there, of which %d bytes came afterwards", sent)
+	switch {
+	case f.preempt && o.Channels == 0:
+		o.Idle(postcopyPreempt, "the connections to the destination were not counted")
+	case f.preempt:
+		o.Used(postcopyPreempt, "the source's host had %d connections to the destination", o.Channels)
+	}
+	if !f.blocktime {
 		return nil
 	}
 	var reply map[string]any
 	if err := o.Ask(ctx, DestinationRole, "query-migrate", &reply); err != nil {
 		return err
 	}
-	if _, reported := reply["postcopy-blocktime"]; !reported {
+	waited, reported := reply[postcopyBlocktime]
+	if !reported {
 		return unused("postcopy-blocktime was on, but %s reports no postcopy-blocktime", o.End(DestinationRole))
 	}
+	o.Used(postcopyBlocktime, "the guest waited for pages for %v ms", waited)
 	return nil
 }
 

@@ -38,6 +38,7 @@ func (m *Migration) Stats() map[string]map[string]any {
 			out[name] = maps.Clone(mv.query)
 			mv.addGuestClock(out[name])
 			mv.addMemoryProof(out[name])
+			mv.addFeatures(out[name])
 		}
 	}
 	return out

@@ -197,5 +197,6 @@ func (f *tls) Check(ctx context.Context, o *Outcome) error {
 	if f.hostname != "" && f.hostname != f.certified() {
 		return unused("TLS (%s) was on, and the source expected the name %s, but %s accepted a certificate of %s", f.kind, f.hostname, o.End(SourceRole), f.certified())
 	}
+	o.Used("tls", "both ends have the credentials, %s, and the destination accepts nothing unencrypted", f.kind)
 	return nil
 }

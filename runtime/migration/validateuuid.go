@@ -37,5 +37,6 @@ func (f validateUUID) Check(ctx context.Context, o *Outcome) error {
 	if src, dst := uuids[SourceRole], uuids[DestinationRole]; src != dst {
 		return unused("validate-uuid was on, but a guest with the UUID %s moved to %s, which has %s", src, o.End(DestinationRole), dst)
 	}
+	o.Used(validateUUIDCapability, "both VMs have the UUID %s", uuids[SourceRole])
 	return nil
 }

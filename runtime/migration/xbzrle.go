@@ -33,6 +33,11 @@ func (f xbzrle) Check(_ context.Context, o *Outcome) error {
 	if again := o.sentAgain() + int64(pages); pages+missed+overflown == 0 && again > few {
 		return unused("xbzrle was on, but QEMU looked for none of the %d pages that it sent again in its cache: xbzrle-cache has pages, cache-miss and overflow 0", again)
 	}
+	if pages+missed+overflown == 0 {
+		o.Idle(xbzrleCapability, "QEMU sent no page again that is not zero")
+		return nil
+	}
+	o.Used(xbzrleCapability, "%v pages were sent by what had changed, %v were not in the cache, %v had changed too much", pages, missed, overflown)
 	return nil
 }
 

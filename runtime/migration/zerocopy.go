@@ -40,6 +40,7 @@ func (f zeroCopy) Check(_ context.Context, o *Outcome) error {
 		return result.Skip.Errorf("%s: zero-copy-send was on, but the kernel copied the memory in %d passes (dirty-sync-missed-zero-copy): its network device cannot do without, as on loopback and virtual networks",
 			o.End(SourceRole), copied)
 	}
+	o.Used(zeroCopyCapability, "the kernel copied the memory in none of the passes: dirty-sync-missed-zero-copy is 0")
 	return nil
 }
 

@@ -78,6 +78,8 @@ type (
 		ProofTime    int64  `json:"memory_proof_ms,omitzero"`
 		ProofMoved   int64  `json:"memory_proof_moved_bytes,omitzero"`
 		ProofSkipped string `json:"memory_proof_skipped,omitempty"`
+
+		Features []result.FeatureUse `json:"features,omitempty"`
 	}
 	file struct {
 		Path string `json:"path"` // below the results folder, with slashes
@@ -180,6 +182,7 @@ func newMoved(vm result.MovedVM) moved {
 		TotalTime: number(vm.Query, "total-time"), Downtime: number(vm.Query, "downtime"), SetupTime: number(vm.Query, "setup-time"),
 		Transferred: number(ram, "transferred"), RAM: number(ram, "total"), Rate: number(ram, "mbps"), Passes: number(ram, "dirty-sync-count"),
 	}
+	m.Features = vm.Features
 	if g := vm.Guest; g != nil {
 		m.GuestDowntime, m.GuestClockStop, m.GuestBrownout, m.GuestLongestGap = g.Downtime, g.ClockStop, g.Brownout, g.LongestGap
 	}

@@ -24,6 +24,18 @@ type MovedVM struct {
 	Samples []Sample       `json:"samples,omitempty"`      // during the migration
 	Guest   *GuestClock    `json:"guest,omitempty"`        // its effect on the guest, if the guest stamps its clock
 	Proof   *MemoryProof   `json:"memory_proof,omitempty"` // nil: none was wanted, or it was not reached
+	// Features are the migration features that were on and have been checked when the guest
+	// had moved.
+	Features []FeatureUse `json:"features,omitempty"`
+}
+
+// FeatureUse is what was seen of a migration feature when a guest had moved.
+type FeatureUse struct {
+	Feature string `json:"feature"` // QEMU's capability, or what it is called else, such as tls
+	// Used is false for a feature that was on and had nothing to do: QEMU throttles no guest
+	// that is idle.
+	Used bool   `json:"used"`
+	Seen string `json:"seen"` // the figures that show it, or why there was nothing to do
 }
 
 // Sample is the state of a running migration at one time.

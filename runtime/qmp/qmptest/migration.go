@@ -281,12 +281,12 @@ func (m *QEMU) send(network, where string) {
 	}
 	before := m.setRunState("finish-migrate")
 	m.emit("STOP", nil)
-	if m.isOn("pause-before-switchover") && !m.waitContinue(gone) {
+	if m.pauses() && !m.waitContinue(gone) {
 		m.connectionLost()
 		m.resumeGuest(before)
 		return
 	}
-	if state == sendsPostcopy && m.isOn("pause-before-switchover") {
+	if state == sendsPostcopy && m.pauses() {
 		m.setStatus("postcopy-active", "")
 	}
 	if !m.stand(gone) {
@@ -477,6 +477,13 @@ func (m *QEMU) isOn(capability string) bool {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	return m.capabilities[capability]
+}
+
+// pauses says whether the source stops before the switchover.
+func (m *QEMU) pauses() bool {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return m.uses("pause-before-switchover")
 }
 
 // uses says whether a capability is on, and has an effect. m.mu is held.
