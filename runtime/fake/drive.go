@@ -20,7 +20,6 @@ import (
 type drive struct {
 	id   string // of the device
 	name string // of the image, disc or disk: what params call it
-	node string // in the guest: vda, sr0, fd0
 	kind driveKind
 
 	mu   sync.Mutex // guards what follows
@@ -96,34 +95,24 @@ func kindOf(driver string) (kind driveKind, is bool) {
 	return 0, false
 }
 
-// driveNode is a device node of a guest.
-type driveNode struct {
-	node   string
-	device shell.Device
-}
-
-// devices are the device nodes of a VM's guest that boots now.
-func (w *World) devices(vm string) []driveNode {
+// devices are the drives of a VM's guest that boots now.
+func (w *World) devices(vm string) []*driveDevice {
 	q := w.current(vm)
 	if q == nil {
 		return nil
 	}
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	var nodes []driveNode
-	counts := map[driveKind]int{}
+	var devices []*driveDevice
 	for _, d := range q.drives {
-		d.node = nodeName(d, counts)
-		nodes = append(nodes, driveNode{d.node, &driveDevice{w, vm, d.id, d.kind}})
+		devices = append(devices, &driveDevice{w, vm, d.id, d.kind})
 	}
-	return nodes
+	return devices
 }
 
-// nodeName is the name of a drive in the guest; counts are those of the drives before it.
-func nodeName(d *drive, counts map[driveKind]int) string {
-	n := counts[d.kind]
-	counts[d.kind]++
-	switch d.kind {
+// node is the name of a guest's drive of this kind and number.
+func (k driveKind) node(n int) string {
+	switch k {
 	case cdromDrive:
 		return fmt.Sprintf("sr%d", n)
 	case floppyDrive:
@@ -135,18 +124,11 @@ func nodeName(d *drive, counts map[driveKind]int) string {
 // plugDrives gives the guest drives that were plugged in.
 func (q *qemu) plugDrives(drives []*drive) {
 	q.mu.Lock()
-	counts := map[driveKind]int{}
-	for _, d := range q.drives {
-		counts[d.kind]++
-	}
-	for _, d := range drives {
-		d.node = nodeName(d, counts)
-	}
 	q.drives = append(q.drives, drives...)
 	q.mu.Unlock()
 	files := q.g.current().Files
 	for _, d := range drives {
-		q.g.kit.addDrive(files, driveNode{d.node, &driveDevice{q.w, q.config.Name, d.id, d.kind}})
+		q.g.kit.addDrive(files, &driveDevice{q.w, q.config.Name, d.id, d.kind})
 	}
 }
 

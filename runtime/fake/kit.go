@@ -5,6 +5,7 @@ package fake
 import (
 	"fmt"
 	"io/fs"
+	"maps"
 	"regexp"
 	"slices"
 	"strconv"
@@ -28,6 +29,7 @@ type kit struct {
 	modules     map[string]bool   // by name: whether it is loaded
 	offline     map[int]bool      // processors
 	locked      map[string]bool   // CD-ROM drives, by ID
+	nodes       map[string]string // of drives, by ID: vda, sr0, fd0
 	crashLoaded bool              // a crash kernel
 	dumped      time.Time         // when it crashed; zero: it has not
 }
@@ -50,7 +52,7 @@ var workloads = map[string]string{"memwork": "every page verified", "diskwork": 
 // install puts the kit into a machine that has just booted.
 func (k *kit) install(m *shell.Machine) {
 	k.mu.Lock()
-	k.works, k.offline, k.crashLoaded, k.dumped = map[string]*work{}, map[int]bool{}, false, time.Time{}
+	k.works, k.offline, k.nodes, k.crashLoaded, k.dumped = map[string]*work{}, map[int]bool{}, map[string]string{}, false, time.Time{}
 	k.modules = map[string]bool{"virtio_net": true, "virtio_blk": true, "virtio_balloon": true, "e1000": true, "sr_mod": true, "floppy": true}
 	k.mu.Unlock()
 	if !k.g.settings.NoKit {
@@ -431,15 +433,29 @@ func (k *kit) isLocked(drive string) bool {
 	return k.locked[drive]
 }
 
-// addDrive gives the guest a device node.
-func (k *kit) addDrive(f *shell.Files, d driveNode) {
-	f.SetDevice("/dev/"+d.node, fs.ModeDevice|0o660, d.device)
-	if d.node != "fd0" {
-		_ = f.MkdirAll("/sys/block/" + d.node) // of a file system that has just been made
+// addDrive gives the guest a device node, with the first name that is free.
+func (k *kit) addDrive(f *shell.Files, d *driveDevice) {
+	k.mu.Lock()
+	used := slices.Collect(maps.Values(k.nodes))
+	n := 0
+	for slices.Contains(used, d.kind.node(n)) {
+		n++
+	}
+	node := d.kind.node(n)
+	k.nodes[d.id] = node
+	k.mu.Unlock()
+	f.SetDevice("/dev/"+node, fs.ModeDevice|0o660, d)
+	if d.kind != floppyDrive {
+		_ = f.MkdirAll("/sys/block/" + node) // of a file system that has just been made
 	}
 }
 
-func (k *kit) removeDrive(node string) {
+// removeDrive takes a device node away: the guest has released the drive.
+func (k *kit) removeDrive(id string) {
+	k.mu.Lock()
+	node := k.nodes[id]
+	delete(k.nodes, id)
+	k.mu.Unlock()
 	f := k.g.current().Files
 	f.SetDevice("/dev/"+node, 0, nil)
 	f.RemoveAll("/sys/block/" + node)

@@ -379,17 +379,17 @@ func (q *qemu) Unplug(ctx context.Context, _ vm.Config, name string) error {
 		return errors.Join(vm.ErrNotReleased, context.Cause(ctx))
 	}
 	q.mu.Lock()
-	var node string
+	var id string
 	q.drives = slices.DeleteFunc(q.drives, func(d *drive) bool {
 		if d.is(name) {
-			node = d.node
+			id = d.id
 			return true
 		}
 		return false
 	})
 	q.mu.Unlock()
-	if node != "" {
-		q.g.kit.removeDrive(node)
+	if id != "" {
+		q.g.kit.removeDrive(id)
 	}
 	return nil
 }
