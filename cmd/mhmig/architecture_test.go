@@ -30,7 +30,7 @@ var layers = [][]string{
 	{"lang/lsp"},
 	{"runtime/exit", "runtime/excerpt", "runtime/version", "runtime/virtualtime", "runtime/credentials", "runtime/apt"},
 	{"runtime/host", "runtime/qmp", "runtime/result", "runtime/barrier", "runtime/task", "runtime/jeos", "runtime/vmstate"},
-	{"runtime/ledger", "runtime/guest", "runtime/guestclock", "runtime/lab", "runtime/debian", "runtime/terminal", "runtime/report", "runtime/compare", "runtime/history", "runtime/qemu"},
+	{"runtime/ledger", "runtime/guest", "runtime/guestclock", "runtime/lab", "runtime/debian", "runtime/terminal", "runtime/explore", "runtime/report", "runtime/compare", "runtime/history", "runtime/qemu"},
 	{"runtime/live", "runtime/hostsfile", "runtime/gueststate", "runtime/bootstrap", "runtime/interrupt", "runtime/capability"},
 	{"runtime/vm", "runtime/cleanup", "runtime/memproof"},
 	{"runtime/testbed"},
@@ -40,7 +40,7 @@ var layers = [][]string{
 	{"builtins", "runtime/controller"}, // cmd joins them
 	{"stdlib", "scenarios"},            // embedded data, which only cmd passes on
 	{"cmd/usage", "cmd/complete"},
-	{"cmd/inspect"},
+	{"cmd/inspect", "cmd/explore", "cmd/hostflags"},
 	{"cmd/mhmig", "cmd/guestd"},
 }
 
@@ -55,7 +55,7 @@ var confined = map[string][]string{
 	"github.com/bazelbuild/buildtools":      {"lang/star"},
 	"github.com/aymanbagabas/go-udiff":      {"lang/format"},
 	"github.com/sourcegraph/jsonrpc2":       {"lang/lsp"},
-	"github.com/spf13/cobra":                {"cmd/mhmig", "cmd/usage", "cmd/complete", "cmd/inspect"},
+	"github.com/spf13/cobra":                {"cmd/mhmig", "cmd/usage", "cmd/complete", "cmd/inspect", "cmd/explore"},
 	"github.com/mattn/go-runewidth":         {"runtime/terminal"},
 	"modernc.org/sqlite":                    {"runtime/history"},
 	"github.com/aclements/go-moremath":      {"runtime/compare", "runtime/history"},

@@ -16,6 +16,7 @@ import (
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
 
+	"github.com/mhmig/mhmig/cmd/hostflags"
 	"github.com/mhmig/mhmig/cmd/usage"
 	"github.com/mhmig/mhmig/runtime/bootstrap"
 	"github.com/mhmig/mhmig/runtime/controller"
@@ -129,7 +130,7 @@ func (h *hostsFlags) checkBootstrap(flags *pflag.FlagSet) error {
 			return fmt.Errorf("--%s %s", name, why)
 		}
 	}
-	return checkHostFlags(flags, h.hosts, &h.lab)
+	return hostflags.Check(flags, h.hosts, &h.lab)
 }
 
 // mend prepares the hosts, and prints what is still to be done.

@@ -11,6 +11,7 @@ import (
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
 
+	"github.com/mhmig/mhmig/cmd/hostflags"
 	"github.com/mhmig/mhmig/cmd/usage"
 	"github.com/mhmig/mhmig/lang/printable"
 	"github.com/mhmig/mhmig/runtime/check"
@@ -25,7 +26,7 @@ import (
 type hostsFlags struct {
 	configFlags
 	hosts       []string
-	lab         labFlags
+	lab         hostflags.Lab
 	results     string
 	maxVariants int
 }
@@ -33,7 +34,7 @@ type hostsFlags struct {
 func (h *hostsFlags) flags(flags *pflag.FlagSet) {
 	h.configFlags.flags(flags)
 	flags.StringVar(&h.config, "config", "", "config `FILE` (default: mhmig's own)")
-	hostsFlag(flags, &h.hosts)
+	hostflags.AddHosts(flags, &h.hosts)
 	flags.StringVar(&h.results, "results", resultsDir, "`DIR` that says for mhmig cleanup what is on the hosts meanwhile")
 	maxVariantsFlag(flags, &h.maxVariants)
 }
@@ -43,7 +44,7 @@ func (h *hostsFlags) request() (controller.Request, error) {
 	set, err := h.libraries()
 	return controller.Request{
 		Config: h.config, Extras: h.extras(), Options: h.options(), MaxVariants: h.maxVariants,
-		Hosts: h.hosts, Lab: controller.Lab{Options: h.lab.options(), Own: h.lab.wantsOwnLab()},
+		Hosts: h.hosts, Lab: controller.Lab{Options: h.lab.Options(), Own: h.lab.WantsOwn()},
 		Results: h.results, DefaultConfig: shippedConfig, Libraries: set,
 	}, err
 }
@@ -93,7 +94,7 @@ in a config, 3 a check failed, 130 interrupted.`,
 	}
 	flags := command.Flags()
 	c.flags(flags)
-	c.lab.flags(flags)
+	c.lab.Add(flags)
 	flags.StringVar(&c.format, "format", textFormat, "text or json")
 	return command
 }
@@ -106,7 +107,7 @@ func (c *checkFlags) check(flags *pflag.FlagSet) error {
 	if c.maxVariants < 1 {
 		return fmt.Errorf("--max-variants %d: want 1 or more", c.maxVariants)
 	}
-	return checkHostFlags(flags, c.hosts, &c.lab)
+	return hostflags.Check(flags, c.hosts, &c.lab)
 }
 
 func (c *checkFlags) run(command *cobra.Command) error {

@@ -72,3 +72,8 @@ func (s *configFlags) parse() (*cartesian.Config, error) {
 	}
 	return config, nil
 }
+
+// maxVariantsFlag adds the flag that limits the variants of a config.
+func maxVariantsFlag(flags *pflag.FlagSet, limit *int) {
+	flags.IntVar(limit, "max-variants", 10_000, "reject a config with more than `N` variants")
+}

@@ -14,6 +14,7 @@ import (
 	"github.com/spf13/pflag"
 
 	"github.com/mhmig/mhmig/builtins"
+	"github.com/mhmig/mhmig/cmd/hostflags"
 	"github.com/mhmig/mhmig/cmd/usage"
 	"github.com/mhmig/mhmig/lang/library"
 	"github.com/mhmig/mhmig/lang/library/project"
@@ -32,7 +33,7 @@ import (
 type execFlags struct {
 	configFlags
 	controller.Request
-	lab     labFlags
+	lab     hostflags.Lab
 	rerun   string
 	pause   bool
 	dryRun  bool
@@ -99,8 +100,8 @@ arguments or an error in a file, 3 the hosts, or this machine as their controlle
 	flags.BoolVar(&e.Shuffle, "shuffle", false, "run the variants in random order")
 	flags.Uint64Var(&e.Seed, "seed", 0, "the `NUMBER` that the order of --shuffle and the scenarios' random numbers depend on (default: random, and printed)")
 	flags.StringVar(&e.config, "config", "", "config `FILE` (default: mhmig's own)")
-	hostsFlag(flags, &e.Hosts)
-	e.lab.flags(flags)
+	hostflags.AddHosts(flags, &e.Hosts)
+	e.lab.Add(flags)
 	flags.StringVar(&e.Results, "results", resultsDir, "`DIR` for the folders of results")
 	flags.IntVar(&e.Parallel, "parallel", 0, "run at most `N` variants at the same time (default: as many as there are hosts for)")
 	flags.BoolVar(&e.Share, "share", false, "let variants share hosts, as far as memory and processors allow")
@@ -167,7 +168,7 @@ func (e *execFlags) check(flags *pflag.FlagSet) error {
 	if e.UntilFailure && !flags.Changed("repeat") {
 		e.Repeat = 0 // no limit
 	}
-	return checkHostFlags(flags, e.Hosts, &e.lab)
+	return hostflags.Check(flags, e.Hosts, &e.lab)
 }
 
 // checkChoice rejects an invalid selection of variants.
@@ -220,7 +221,7 @@ func (e *execFlags) request() (controller.Request, error) {
 	q := e.Request
 	q.Config, q.Extras, q.Options, q.Strict = e.config, e.extras(), e.options(), e.strict
 	q.RerunFailed = e.rerun != ""
-	q.Lab = controller.Lab{Options: e.lab.options(), Own: e.lab.wantsOwnLab(), Serve: []string{self, "lab", "serve"}}
+	q.Lab = controller.Lab{Options: e.lab.Options(), Own: e.lab.WantsOwn(), Serve: []string{self, "lab", "serve"}}
 	q.Command, q.Version = os.Args, version.Module()
 	if q.Libraries, err = e.libraries(); err != nil {
 		return q, err

@@ -13,6 +13,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/mhmig/mhmig/cmd/hostflags"
 	"github.com/mhmig/mhmig/cmd/usage"
 	"github.com/mhmig/mhmig/runtime/exit"
 	"github.com/mhmig/mhmig/runtime/hostsfile"
@@ -42,28 +43,28 @@ A netns lab (root) has a network namespace and a real sshd for each host.`,
 }
 
 func newLabUpCommand() *cobra.Command {
-	var wanted labFlags
+	var wanted hostflags.Lab
 	c := &cobra.Command{
 		Use:     "up",
 		Short:   "Start the lab",
 		Example: "  mhmig lab up --lab-hosts 3\n  sudo mhmig lab up --lab netns",
 		Args:    usage.Arguments(0, 0),
 		RunE: func(c *cobra.Command, _ []string) error {
-			if err := wanted.check(c.Flags()); err != nil {
+			if err := wanted.Check(c.Flags()); err != nil {
 				return wrongArguments(err)
 			}
 			self, err := os.Executable()
 			if err != nil {
 				return exit.Hosts.Wrap(err)
 			}
-			s, err := lab.Up(c.Context(), wanted.options(), []string{self, "lab", "serve"})
+			s, err := lab.Up(c.Context(), wanted.Options(), []string{self, "lab", "serve"})
 			if err != nil {
 				return exit.Hosts.Wrap(err)
 			}
 			return s.WriteText(c.OutOrStdout())
 		},
 	}
-	wanted.flags(c.Flags())
+	wanted.Add(c.Flags())
 	return c
 }
 

@@ -72,7 +72,7 @@ you name, or on a lab that mhmig makes on this machine.`,
 	root.SetVersionTemplate("{{.Version}}\n")
 	root.CompletionOptions.HiddenDefaultCmd = true
 	usage.Prepare(root)
-	root.AddCommand(newExecCommand(), newListCommand(), newExplainCommand(), newReportCommand(), newBootstrapCommand(), newCheckCommand(), newLabCommand(), newCleanupCommand(),
+	root.AddCommand(newExecCommand(), newExploreCommand(), newListCommand(), newExplainCommand(), newReportCommand(), newBootstrapCommand(), newCheckCommand(), newLabCommand(), newCleanupCommand(),
 		newConsoleCommand(), newQMPCommand(), inspect.NewQEMUCommand(), inspect.NewVMStateCommand(), newLibCommand(), newArchiveCommand(), newFmtCommand(), newDocCommand(), newManCommand(), newReplCommand(), newLintCommand(), newLSPCommand(), newTestCommand(), newRecordCommand(), newVersionCommand())
 	completions().Add(root)
 	return root

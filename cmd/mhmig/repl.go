@@ -10,6 +10,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/mhmig/mhmig/builtins"
+	"github.com/mhmig/mhmig/cmd/hostflags"
 	"github.com/mhmig/mhmig/cmd/usage"
 	"github.com/mhmig/mhmig/lang/star"
 	"github.com/mhmig/mhmig/runtime/terminal"
@@ -55,8 +56,8 @@ input.`,
 	flags := command.Flags()
 	e.configFlags.flags(flags)
 	flags.StringVar(&e.config, "config", "", "config `FILE` (default: mhmig's own)")
-	hostsFlag(flags, &e.Hosts)
-	e.lab.flags(flags)
+	hostflags.AddHosts(flags, &e.Hosts)
+	e.lab.Add(flags)
 	flags.StringVar(&e.Results, "results", resultsDir, "`DIR` for the folders of results")
 	e.Repeat, e.MaxVariants, e.limits = 1, 1, star.Limits{Memory: star.DefaultLimits.Memory}
 	return command

@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 
-package main
+// Package hostflags has the flags that say on which hosts a command runs: existing ones, or
+// those of a lab.
+package hostflags
 
 import (
 	"errors"
@@ -14,22 +16,23 @@ import (
 	"github.com/mhmig/mhmig/runtime/lab"
 )
 
-// labFlags are the flags of the lab to make or to run on.
-type labFlags struct {
+// Lab is the flags of the lab to make or to run on.
+type Lab struct {
 	kind  string // "": exec takes the lab that is up, else an embedded one is made
-	hosts int    // 0: as many as the lab that is up has, else labHosts
+	hosts int    // 0: as many as the lab that is up has, else defaultHosts
 }
 
-// labHosts is the default number of hosts of a lab.
-const labHosts = 2
+// defaultHosts is the default number of hosts of a lab.
+const defaultHosts = 2
 
-func (f *labFlags) flags(flags *pflag.FlagSet) {
+// Add adds the flags.
+func (f *Lab) Add(flags *pflag.FlagSet) {
 	flags.StringVar(&f.kind, "lab", "", "make a lab of this `KIND`: embedded, or netns (root)")
-	flags.IntVar(&f.hosts, "lab-hosts", 0, fmt.Sprintf("number of hosts of that lab: `N` (default %d)", labHosts))
+	flags.IntVar(&f.hosts, "lab-hosts", 0, fmt.Sprintf("number of hosts of that lab: `N` (default %d)", defaultHosts))
 }
 
-// check rejects invalid flags.
-func (f *labFlags) check(flags *pflag.FlagSet) error {
+// Check rejects invalid flags.
+func (f *Lab) Check(flags *pflag.FlagSet) error {
 	switch {
 	case flags.Changed("lab") && f.kind != string(lab.Embedded) && f.kind != string(lab.Netns):
 		return usage.WrongValue("lab", f.kind, string(lab.Embedded), string(lab.Netns))
@@ -39,8 +42,8 @@ func (f *labFlags) check(flags *pflag.FlagSet) error {
 	return nil
 }
 
-// options are the options of the lab.
-func (f *labFlags) options() lab.Options {
+// Options are the options of the lab.
+func (f *Lab) Options() lab.Options {
 	o := lab.Options{Hosts: f.count(), Kind: lab.Embedded}
 	if f.kind != "" {
 		o.Kind = lab.Kind(f.kind)
@@ -48,32 +51,27 @@ func (f *labFlags) options() lab.Options {
 	return o
 }
 
-// wantsOwnLab reports whether the flags ask for a lab other than the one that is up.
-func (f *labFlags) wantsOwnLab() bool { return f.kind != "" || f.hosts != 0 }
+// WantsOwn reports whether the flags ask for a lab other than the one that is up.
+func (f *Lab) WantsOwn() bool { return f.kind != "" || f.hosts != 0 }
 
 // count is the number of hosts of the lab to make.
-func (f *labFlags) count() int {
+func (f *Lab) count() int {
 	if f.hosts == 0 {
-		return labHosts
+		return defaultHosts
 	}
 	return f.hosts
 }
 
-// hostsFlag adds the flag that names existing hosts.
-func hostsFlag(flags *pflag.FlagSet, hosts *[]string) {
+// AddHosts adds the flag that names existing hosts.
+func AddHosts(flags *pflag.FlagSet, hosts *[]string) {
 	flags.StringSliceVar(hosts, "hosts", nil, "hosts to run on, the master first: `NAME,NAME,...`, as for ssh")
 }
 
-// maxVariantsFlag adds the flag that limits the variants of a config.
-func maxVariantsFlag(flags *pflag.FlagSet, limit *int) {
-	flags.IntVar(limit, "max-variants", 10_000, "reject a config with more than `N` variants")
-}
-
-// checkHostFlags rejects invalid flags for hosts and labs.
-func checkHostFlags(flags *pflag.FlagSet, hosts []string, lab *labFlags) error {
+// Check rejects invalid flags for hosts and labs.
+func Check(flags *pflag.FlagSet, hosts []string, lab *Lab) error {
 	switch {
 	case !flags.Changed("hosts"):
-		return lab.check(flags)
+		return lab.Check(flags)
 	case flags.Changed("lab") || flags.Changed("lab-hosts"):
 		return errors.New("--hosts names existing hosts, --lab and --lab-hosts make some: want one or the other")
 	case len(hosts) == 0: // from an unset variable, say: it must not mean the lab
