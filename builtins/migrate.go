@@ -255,7 +255,9 @@ func migClass() *Class {
 				"guest_downtime from its last stamp on the source to its first on the destination, guest_clock_stop the part of it in which its clock was stopped, " +
 				"guest_brownout the sum of its other gaps, guest_longest_gap the longest of them, guest_silence the longest time without a stamp, by the controller's clock; " +
 				"with the param memory_proof, when the memory was compared, memory_proof_pages that were, memory_proof_time in ms, in which the guest stood still, and memory_proof_moved, the bytes that the hosts sent for it; " +
-				"when the VM has moved, features: by name, a dict with used, False for one that was on and had nothing to do, and seen, the figures that show it", func(_ *scenarioState, self any) (starlark.Value, error) {
+				"when the VM has moved, features: by name, a dict with used, False for one that was on and had nothing to do, and seen, the figures that show it; " +
+				"if it was predicted whether it converges (see the param mig_prediction), predicted_from, which is dirty rate, first pass or second pass, predicted_convergence, True or False, and predicted_time in ms if it converges; " +
+				"at the end prediction_verdict, which is right, wrong or not judged, and prediction_error, predicted_time divided by total-time", func(_ *scenarioState, self any) (starlark.Value, error) {
 				return ToStarlark(self.(migKey).running.Stats())
 			}},
 		},

@@ -265,6 +265,7 @@ def of_vm(vm, a):
     typed("vm.qmp", vm.qmp("query-status"))
     typed("vm.pause", vm.pause())
     typed("vm.resume", vm.resume())
+    typed("vm.dirty_rate", vm.dirty_rate())
     typed("vm.set_speed", vm.set_speed("1G"))
     typed("vm.set_downtime", vm.set_downtime(0.3))
 

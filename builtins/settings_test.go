@@ -68,7 +68,7 @@ func TestDirtyBitmapUnderTCG(t *testing.T) {
 		{name: "dirty bitmap", status: result.Skip, want: []string{"calc-dirty-rate with mode=dirty-bitmap refused: under TCG it crashes QEMU 7.2"}, text: `
 	vm.start(a)
 	vm.qmp("calc-dirty-rate", calc_time=1, mode="dirty-bitmap")`},
-		{name: "page sampling", status: result.Error, want: []string{"The command calc-dirty-rate has not been found"}, text: `
+		{name: "page sampling", text: `
 	vm.start(a)
 	vm.qmp("calc-dirty-rate", calc_time=1, mode="page-sampling")`},
 	})

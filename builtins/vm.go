@@ -11,6 +11,8 @@ import (
 
 	"github.com/mhmig/mhmig/runtime/guest"
 	"github.com/mhmig/mhmig/runtime/migration"
+	"github.com/mhmig/mhmig/runtime/qmp"
+	"github.com/mhmig/mhmig/runtime/result"
 	"github.com/mhmig/mhmig/runtime/task"
 	"github.com/mhmig/mhmig/runtime/testbed"
 	"github.com/mhmig/mhmig/runtime/vm"
@@ -173,6 +175,13 @@ func vmClass() *Class {
 				},
 			},
 			{
+				Name: "dirty_rate", Waits: true, Params: []Param{{"seconds", Int, Value(1), "how long QEMU measures: 1 to 60"}},
+				Doc: "Measures how much different memory the guest writes to (QMP calc-dirty-rate, by sampling pages). A guest that writes to more per second than the migration sends does not converge: see the param mig_prediction. " +
+					"A QEMU that cannot, before 5.2, is a SKIP.",
+				Returns: Return{"int", "in bytes per second, by whole MiB"},
+				Fn:      vmDirtyRate,
+			},
+			{
 				Name: "set_speed", Waits: true, Params: []Param{{"bytes_per_second", Bytes, Required, "the limit"}},
 				Doc:     "Limits the bandwidth of this VM's migrations (QEMU's max-bandwidth).",
 				Returns: Nothing,
@@ -190,6 +199,25 @@ func vmClass() *Class {
 			},
 		}, append(plugMethods, clockMethod, uploadMethod, downloadMethod)...),
 	}
+}
+
+func vmDirtyRate(t *task.Task, a *Args) (starlark.Value, error) {
+	seconds := arg[int](a, "seconds")
+	if seconds < 1 || seconds > 60 {
+		return nil, misusef("seconds: got %d, want 1 to 60", seconds)
+	}
+	inst, err := selfInstance(t, a)
+	if err != nil {
+		return nil, err
+	}
+	rate, err := task.Wait(t, func(ctx context.Context) (float64, error) {
+		rate, err := inst.Monitor().DirtyRate(ctx, time.Duration(seconds)*time.Second)
+		if errors.Is(err, qmp.ErrNoDirtyRate) {
+			return 0, result.Skip.Errorf("%s: %w", inst, err)
+		}
+		return rate, inst.BlameGone(ctx, err)
+	})
+	return starlark.MakeInt64(int64(rate)), err
 }
 
 func vmStart(t *task.Task, a *Args) (starlark.Value, error) {

@@ -217,6 +217,7 @@ def migration_scenario(env):
     watch("expectation.wait", lambda: expected.wait(timeout = 0.01, check = False))
     watch("vm.pause", vm.pause)
     watch("vm.resume", vm.resume)
+    watch("vm.dirty_rate", vm.dirty_rate, once = True)
     watch("vm.set_downtime", lambda: vm.set_downtime(0.3))
     watch("vm.set_speed", lambda: vm.set_speed("10K"))
 

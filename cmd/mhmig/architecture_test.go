@@ -28,7 +28,7 @@ var layers = [][]string{
 	{"lang/doc", "lang/lint"},
 	{"lang/assist"},
 	{"lang/lsp"},
-	{"runtime/exit", "runtime/excerpt", "runtime/version", "runtime/virtualtime", "runtime/credentials", "runtime/apt"},
+	{"runtime/exit", "runtime/excerpt", "runtime/version", "runtime/virtualtime", "runtime/credentials", "runtime/apt", "runtime/prediction"},
 	{"runtime/host", "runtime/qmp", "runtime/result", "runtime/barrier", "runtime/task", "runtime/jeos", "runtime/vmstate"},
 	{"runtime/ledger", "runtime/guest", "runtime/guestclock", "runtime/lab", "runtime/debian", "runtime/terminal", "runtime/explore", "runtime/report", "runtime/compare", "runtime/history", "runtime/qemu"},
 	{"runtime/live", "runtime/hostsfile", "runtime/gueststate", "runtime/bootstrap", "runtime/interrupt", "runtime/capability"},

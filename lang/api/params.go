@@ -574,6 +574,11 @@ var params = []Param{
 			"The hosts hash it, so that little is sent; the guest stands still meanwhile. Not with post-copy, where the guest runs before its memory is there, and not with cpr-reboot, where both ends map the same RAM: the log warns of that.",
 	},
 	{
+		Name: "mig_prediction", Kind: Bool, Default: "no", Object: Variant, Reader: "runtime/migration",
+		Doc: "Measure the guest's dirty rate for a second before each migration (QMP calc-dirty-rate), and predict from it whether and when the migration converges. A QEMU that cannot is a warning. " +
+			"Without it, the first passes over the memory are what is predicted from. The prediction is in the log, in mig.stats and in the reports, with how it came out; it is no verdict.",
+	},
+	{
 		Name: "capabilitys", Kind: Names, Object: Variant, Reader: "runtime/migration",
 		Doc: "QEMU's migration capabilities to switch on, on both ends, such as xbzrle. The spelling is virt-test's.",
 	},

@@ -352,11 +352,6 @@ func (q *qemu) deviceCommand(command string, arguments json.RawMessage) (value a
 				return none, nil, true
 			}
 		}
-	case "calc-dirty-rate":
-		return none, nil, true
-	case "query-dirty-rate":
-		load := q.g.load(q.config.MemoryBytes)
-		return map[string]any{"status": "measured", "dirty-rate": int64(load.Dirty) >> 20, "calc-time": 1, "start-time": 0}, nil, true
 	case "query-version":
 		return map[string]any{"qemu": map[string]any{"major": 9, "minor": 2, "micro": 0}, "package": ""}, nil, true
 	case "query-cpus-fast":

@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/mhmig/mhmig/lang/printable"
+	"github.com/mhmig/mhmig/runtime/prediction"
 	"github.com/mhmig/mhmig/runtime/result"
 	"github.com/mhmig/mhmig/runtime/terminal"
 )
@@ -27,13 +28,14 @@ type picture struct {
 
 // variant is a running variant.
 type variant struct {
-	number  string
-	name    string
-	began   time.Time
-	phase   string        // of the variant as a whole
-	sides   map[bool]side // of the latest migration; true: the source's
-	moves   map[string]result.Progress
-	current int64 // number of that migration
+	number    string
+	name      string
+	began     time.Time
+	phase     string        // of the variant as a whole
+	sides     map[bool]side // of the latest migration; true: the source's
+	moves     map[string]result.Progress
+	predicted map[string]prediction.Prediction // by VM: whether its move converges, and when
+	current   int64                            // number of that migration
 }
 
 // side is the state of a host in a migration.
@@ -79,11 +81,14 @@ func newVariant(e result.Event) *variant {
 	if text, _ := e.Fields.Get("name").(string); text != "" {
 		name = text
 	}
-	return &variant{number: number, name: name, began: e.Time, phase: "begins", sides: map[bool]side{}, moves: map[string]result.Progress{}}
+	return &variant{number: number, name: name, began: e.Time, phase: "begins", sides: map[bool]side{}, moves: map[string]result.Progress{}, predicted: map[string]prediction.Prediction{}}
 }
 
 func (v *variant) update(e result.Event) {
 	number, _ := e.Fields.Get(result.MigrationKey).(int64)
+	if p, is := e.Prediction(); is && e.VM != "" {
+		v.predicted[e.VM] = p
+	}
 	switch {
 	case e.Level == result.LevelProgress && e.VM != "":
 		v.moves[e.VM] = e.Progress()
@@ -96,6 +101,7 @@ func (v *variant) update(e result.Event) {
 		if number > v.current {
 			v.current = number
 			clear(v.sides)
+			clear(v.predicted)
 		}
 		v.sides[e.Side == "source"] = side{e.Host, strings.ReplaceAll(e.Step, "_", " "), e.Time}
 		if e.Step == "mig_finished" || e.Step == "end" {
@@ -130,7 +136,7 @@ func (p *picture) lines(now time.Time, width, rows int) [][]run {
 	for i, v := range running {
 		vLines := [][]run{v.head(now, width)}
 		for _, vm := range slices.Sorted(maps.Keys(v.moves)) {
-			vLines = append(vLines, moveLine(vm, v.moves[vm], width))
+			vLines = append(vLines, moveLine(vm, v.moves[vm], v.predictionOf(vm), width))
 		}
 		last := i == len(running)-1
 		if i == maxVariants || len(all)+len(vLines) > room || !last && len(all)+len(vLines) == room {
@@ -239,9 +245,17 @@ const (
 	maxVM  = 12
 )
 
+// predictionOf is what was predicted last of a VM's move, nil if nothing was.
+func (v *variant) predictionOf(vm string) *prediction.Prediction {
+	if p, ok := v.predicted[vm]; ok {
+		return &p
+	}
+	return nil
+}
+
 // moveLine is the progress bar of a VM. If there is no space for all figures, it keeps
 // those that show how long it will take.
-func moveLine(vm string, p result.Progress, width int) []run {
+func moveLine(vm string, p result.Progress, predicted *prediction.Prediction, width int) []run {
 	part := 0.0
 	if p.Total > 0 && p.Pass > 0 {
 		part = min(max(1-float64(p.Remaining)/float64(p.Total), 0), 1)
@@ -260,8 +274,14 @@ func moveLine(vm string, p result.Progress, width int) []run {
 	if p.Status != "active" && p.Status != "" {
 		figures = append(figures, figure{run{yellow, "  " + p.Status}, 5})
 	}
-	if p.Diverges() {
+	switch {
+	case p.Diverges():
 		figures = append(figures, figure{run{yellow, "  does not converge"}, 5})
+	case predicted == nil:
+	case predicted.Converges:
+		figures = append(figures, figure{run{dim, "  about " + clock(predicted.Time()) + " in all"}, 3})
+	default:
+		figures = append(figures, figure{run{yellow, "  will not converge"}, 5})
 	}
 	room := width - columns(run{text: name})
 	kept := texts(fit(fit(figures, room-minBar, 2), room, 1)) // two figures are more important than the bar

@@ -12,6 +12,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"github.com/mhmig/mhmig/runtime/prediction"
 	"github.com/mhmig/mhmig/runtime/result"
 	"github.com/mhmig/mhmig/runtime/terminal"
 )
@@ -60,10 +61,21 @@ func TestPicture(t *testing.T) {
 	a.With("vm", "vm1", "host", "host1").LogAttrs(t.Context(), result.LevelProgress, "progress", p.Attrs()...)
 	p.Status = "device"
 	a.With("vm", "vm2", "host", "host1").LogAttrs(t.Context(), result.LevelProgress, "progress", p.Attrs()...)
+	p.Status = "active"
+	for _, predicted := range []prediction.Prediction{{From: prediction.FromFirstPass, Converges: true, Milliseconds: 38000}, {From: prediction.FromSecondPass}} {
+		vm := a.With("vm", "vm3", "host", "host1")
+		if predicted.Converges {
+			vm = a.With("vm", "vm4", "host", "host1")
+		}
+		vm.LogAttrs(t.Context(), slog.LevelInfo, "prediction", result.PredictionAttrs(predicted)...)
+		vm.LogAttrs(t.Context(), result.LevelProgress, "progress", p.Attrs()...)
+	}
 	s.at(62, "003-c").Info("variant ends", "step", "end", "name", "c", "status", "SKIP", "because", "not here\nreally")
 	want := `001 a.JeOS  1m02s  host1 migrate  →  host2 ports
     vm1   ████████████░░░░  75%  32M left, 81M sent  100M/s  dirty 2M/s  pass 2
     vm2   ██████░░  75%  32M left, 81M sent  100M/s  dirty 2M/s  pass 2  device
+    vm3   █████░░  75%  32M left  100M/s  dirty 2M/s  pass 2  will not converge
+    vm4   ██████░░  75%  32M left  100M/s  dirty 2M/s  pass 2  about 38s in all
 002 b  1m02s  disk prepared
 1 of 4 variants done  1 SKIP  2 running  1m02s
 `

@@ -28,13 +28,14 @@ const (
 func (mv *move) describeProgress(ctx context.Context, src *testbed.Instance) string {
 	mv.m.mu.Lock()
 	p := result.Sample{Query: mv.query}.Progress()
-	idle := time.Since(mv.moved)
+	idle, limit := time.Since(mv.moved), mv.forecast.limits.Bandwidth
 	mv.m.mu.Unlock()
 	known := p.Passes() >= 2
 	if !known && p.Status == "active" {
-		p.Dirty, known = measureDirty(ctx, src.Monitor())
+		dirty, err := src.Monitor().DirtyRate(ctx, dirtyTime)
+		p.Dirty, known = dirty, err == nil
 	}
-	return describeProgress(p, known, mv.limits.wanted.Bandwidth, idle, mv.m.Source.Host.Name(), mv.m.Destination.Host.Name())
+	return describeProgress(p, known, limit, idle, mv.m.Source.Host.Name(), mv.m.Destination.Host.Name())
 }
 
 // describeProgress describes a move's progress. known is whether QEMU knows the dirty
@@ -67,45 +68,6 @@ func describeProgress(p result.Progress, known bool, limit int64, idle time.Dura
 		text += fmt.Sprintf("; at this throughput the first pass takes %v more", time.Duration(float64(p.Remaining)/p.Rate*float64(time.Second)).Round(time.Second))
 	}
 	return text
-}
-
-// samplePages is how many pages of each GiB QEMU compares to measure the dirty rate: the
-// most that it accepts. Its default, 512, is 48 pages of a guest with 96 MiB, which can
-// miss all that the guest writes.
-const samplePages = 4096
-
-// measureDirty makes QEMU measure the guest's dirty rate, in bytes per second, if
-// it supports that.
-func measureDirty(ctx context.Context, monitor *qmp.Conn) (bytes float64, ok bool) {
-	ctx, cancel := context.WithTimeout(ctx, 5*dirtyTime)
-	defer cancel()
-	arguments := map[string]any{"calc-time": int(dirtyTime.Seconds()), "sample-pages": samplePages}
-	err := monitor.Execute(ctx, "calc-dirty-rate", arguments, nil)
-	if err != nil { // QEMU before 6.1 has no sample-pages
-		delete(arguments, "sample-pages")
-		err = monitor.Execute(ctx, "calc-dirty-rate", arguments, nil)
-	}
-	if err != nil {
-		return 0, false // QEMU before 5.2
-	}
-	for {
-		var measured struct {
-			Status string  `json:"status"`
-			Rate   float64 `json:"dirty-rate"` // MiB per second
-		}
-		err := monitor.Execute(ctx, "query-dirty-rate", nil, &measured)
-		switch {
-		case err != nil:
-			return 0, false
-		case measured.Status == "measured":
-			return measured.Rate * (1 << 20), true
-		}
-		select {
-		case <-time.After(dirtyTime / 10):
-		case <-ctx.Done():
-			return 0, false
-		}
-	}
 }
 
 func count(n int, one, many string) string {

@@ -21,6 +21,10 @@ type limitParameters struct {
 	Downtime  int64 `json:"downtime-limit"` // milliseconds
 }
 
+func (p limitParameters) downtime() time.Duration {
+	return time.Duration(p.Downtime) * time.Millisecond
+}
+
 func (l *limits) Capabilities(Role) []string { return nil }
 
 func (l *limits) Parameters(role Role) []string {

@@ -197,15 +197,15 @@ func (m *Migration) VMs() []string { return slices.Clone(m.Plan.VMs) }
 // SetSpeed limits the bandwidth of each VM's migration (max-bandwidth), in
 // bytes per second.
 func (m *Migration) SetSpeed(ctx context.Context, bytesPerSecond int64) error {
-	return m.setParameter(ctx, "max-bandwidth", bytesPerSecond)
+	return m.setParameter(ctx, "max-bandwidth", bytesPerSecond, func(l *limitParameters) { l.Bandwidth = bytesPerSecond })
 }
 
 // SetDowntime limits how long the guests may be stopped (downtime-limit).
 func (m *Migration) SetDowntime(ctx context.Context, limit time.Duration) error {
-	return m.setParameter(ctx, "downtime-limit", limit.Milliseconds())
+	return m.setParameter(ctx, "downtime-limit", limit.Milliseconds(), func(l *limitParameters) { l.Downtime = limit.Milliseconds() })
 }
 
-func (m *Migration) setParameter(ctx context.Context, name string, value int64) error {
+func (m *Migration) setParameter(ctx context.Context, name string, value int64, change func(*limitParameters)) error {
 	for _, mv := range m.moves {
 		src := m.Source.Instance(mv.vm)
 		if src == nil {
@@ -214,6 +214,9 @@ func (m *Migration) setParameter(ctx context.Context, name string, value int64) 
 		if err := src.Monitor().Execute(ctx, "migrate-set-parameters", map[string]any{name: value}, nil); err != nil {
 			return blame(ctx, mv, src, SourceRole, err)
 		}
+		m.mu.Lock()
+		mv.forecast.changeLimits(change)
+		m.mu.Unlock()
 	}
 	return nil
 }

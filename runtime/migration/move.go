@@ -64,6 +64,7 @@ type move struct {
 	reminded   time.Time         // when a warning last said that it does not converge
 	proof      *result.MemoryProof
 	checked    []result.FeatureUse // by checkFeatures
+	forecast   forecast
 }
 
 func newMove(m *Migration, vm string) *move {
@@ -152,6 +153,7 @@ func (mv *move) send(ctx context.Context, src, dst *testbed.Instance) error {
 	defer mv.closeUrgent()
 	src.Depart()
 	began := time.Now()
+	mv.beginForecast(began)
 	mv.clock.Begin()
 	moving, stop := context.WithTimeoutCause(ctx, mv.m.options.timeout, errOverdue)
 	defer stop()
@@ -182,6 +184,7 @@ func (mv *move) send(ctx context.Context, src, dst *testbed.Instance) error {
 	if err != nil {
 		return err
 	}
+	mv.logVerdict(src)
 	mv.m.mu.Lock()
 	state, query := mv.state, mv.query
 	mv.m.mu.Unlock()
@@ -202,9 +205,11 @@ func (mv *move) setUpSource(ctx context.Context, src *testbed.Instance) error {
 		return err
 	}
 	if mv.m.options.offline {
-		return src.Monitor().Execute(ctx, "stop", nil, nil)
+		if err := src.Monitor().Execute(ctx, "stop", nil, nil); err != nil {
+			return err
+		}
 	}
-	return nil
+	return mv.prepareForecast(ctx, src)
 }
 
 // follow watches the source until the migration has ended, and returns its state. It
@@ -297,12 +302,14 @@ func (mv *move) logProgress(ctx context.Context, src *testbed.Instance) {
 	if remind {
 		mv.reminded = time.Now()
 	}
+	limit := mv.forecast.limits.Bandwidth
 	mv.m.mu.Unlock()
 	src.Log().LogAttrs(ctx, result.LevelProgress, "progress", progress.Attrs()...)
 	if remind {
 		src.Log().Warn("the migration does not converge", "passes", progress.Passes(),
-			"dirty", rate(progress.Dirty), "sent", rate(progress.Rate), "limit", rate(float64(mv.limits.wanted.Bandwidth)))
+			"dirty", rate(progress.Dirty), "sent", rate(progress.Rate), "limit", rate(float64(limit)))
 	}
+	mv.predictPass(ctx, src)
 }
 
 // giveUp abandons a move because of cause. It determines the verdict before it tells
@@ -312,6 +319,7 @@ func (mv *move) giveUp(ctx context.Context, src, dst *testbed.Instance, cause er
 	var err error
 	switch {
 	case errors.Is(cause, errOverdue):
+		mv.noteOverdue()
 		err = mv.overdue(ctx, src, dst)
 	case errors.Is(cause, qmp.ErrSilent):
 		err = fail(ctx, mv, src, SourceRole, cause)
@@ -473,7 +481,7 @@ func (m *Migration) Record() result.Migration {
 	r := result.Migration{Number: m.Number, Source: m.Plan.Source.Name(), Destination: m.Plan.Destination.Name(), Status: string(m.stateLocked())}
 	for _, name := range m.Plan.VMs {
 		mv := m.moves[name]
-		r.VMs = append(r.VMs, result.MovedVM{VM: name, Status: string(mv.state), Query: mv.query, Samples: slices.Clone(mv.samples), Guest: mv.clock.Figures(), Proof: mv.proofRecord(), Features: mv.checked})
+		r.VMs = append(r.VMs, result.MovedVM{VM: name, Status: string(mv.state), Query: mv.query, Samples: slices.Clone(mv.samples), Guest: mv.clock.Figures(), Proof: mv.proofRecord(), Features: mv.checked, Predictions: mv.judged()})
 	}
 	return r
 }

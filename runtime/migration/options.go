@@ -33,6 +33,7 @@ type options struct {
 	execProgram   string // mig_exec_program: of mig_protocol = exec
 	fileOffset    int64  // mig_file_offset, bytes: of mig_protocol = file
 	memoryProof   bool   // memory_proof
+	predict       bool   // mig_prediction: measure the dirty rate before
 	login         bool   // not not_login_after_mig
 	multifd       multifdOptions
 	xbzrle        bool // mig_xbzrle; as those below, also on if it is one of capabilitys
@@ -50,7 +51,7 @@ func parseOptions(p cartesian.Params) (options, error) {
 		protocol: v.Choice("mig_protocol"),
 		timeout:  v.Seconds("mig_timeout"), loginTimeout: v.Seconds("login_timeout"), finishTimeout: v.Seconds("finish_timeout"),
 		startTimeout: v.Seconds("start_migration_timeout"), cancelDelay: v.Seconds("cancel_delay"),
-		offline: v.Bool("mig_offline"), memoryProof: v.Bool("memory_proof"), speed: v.Size("mig_speed"), downtime: v.Seconds("mig_downtime"),
+		offline: v.Bool("mig_offline"), memoryProof: v.Bool("memory_proof"), predict: v.Bool("mig_prediction"), speed: v.Size("mig_speed"), downtime: v.Seconds("mig_downtime"),
 		login: !v.Bool("not_login_after_mig"), asChannels: v.Bool("mig_channels"), execProgram: v.Choice("mig_exec_program"), fileOffset: v.Size("mig_file_offset"),
 	}
 	o.port.first, o.port.last = v.Ports("mig_port")

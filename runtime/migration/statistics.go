@@ -27,7 +27,8 @@ const (
 // what they show: guest_downtime, guest_clock_stop, guest_brownout, guest_longest_gap
 // and guest_silence in milliseconds, see [result.GuestClock]; after a memory proof its
 // memory_proof_pages, memory_proof_time in milliseconds and memory_proof_moved in bytes,
-// see [result.MemoryProof]. While a VM moves the statistics are those of the last sample.
+// see [result.MemoryProof]; when it was predicted whether it converges, see addPrediction.
+// While a VM moves the statistics are those of the last sample.
 func (m *Migration) Stats() map[string]map[string]any {
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -39,6 +40,7 @@ func (m *Migration) Stats() map[string]map[string]any {
 			mv.addGuestClock(out[name])
 			mv.addMemoryProof(out[name])
 			mv.addFeatures(out[name])
+			mv.addPrediction(out[name])
 		}
 	}
 	return out
@@ -97,6 +99,7 @@ func (mv *move) sample(ctx context.Context, monitor *qmp.Conn) (state State, err
 	}
 	mv.query, mv.sampled = query, now.Time
 	mv.samples = thin(append(mv.samples, now))
+	mv.forecast.note(now)
 	mv.m.broadcastLocked()
 	status, _ := query["status"].(string)
 	return State(status), nil

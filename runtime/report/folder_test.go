@@ -10,6 +10,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/mhmig/mhmig/runtime/prediction"
 	"github.com/mhmig/mhmig/runtime/result"
 )
 
@@ -129,6 +130,10 @@ func moves(begun time.Time, dirty float64) result.Migration {
 	if dirty > 0 {
 		moved.Guest = minPause(begun, seconds+step)
 		moved.Proof = &result.MemoryProof{Pages: 32768, Differ: 3, Runs: []string{"0x1000-0x3fff"}, Moved: 1382, Milliseconds: 1222}
+		moved.Predictions = []prediction.Prediction{
+			{From: prediction.FromMeasurement, Dirty: dirty, Rate: rate, Limited: true, Verdict: prediction.Wrong, Actual: 4000},
+			{From: prediction.FromFirstPass, Converges: true, Milliseconds: 5000, Dirty: dirty, Rate: rate, Limited: true, Verdict: prediction.Right, Actual: 4000, Error: 1.25},
+		}
 	} else {
 		moved.Proof = &result.MemoryProof{Skipped: "post-copy"}
 	}

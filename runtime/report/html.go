@@ -349,12 +349,9 @@ type counted struct {
 }
 
 func countsOf(query map[string]any) counted {
-	ram, _ := query["ram"].(map[string]any)
-	cache, _ := query["xbzrle-cache"].(map[string]any)
-	number := func(in map[string]any, key string) float64 { n, _ := in[key].(float64); return n }
-	_, known := ram["normal"].(float64)
-	pageSize := cmp.Or(number(ram, "page-size"), 4096)
-	return counted{known, pageSize * (number(ram, "normal") + number(ram, "duplicate") + number(cache, "pages")), number(ram, "transferred")}
+	sample := result.Sample{Query: query}
+	sent, _, known := sample.SentRAM()
+	return counted{known, sent, float64(sample.Progress().Transferred)}
 }
 
 // measure replaces QEMU's rates by those between two samples. QEMU updates the dirty

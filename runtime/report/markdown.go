@@ -52,8 +52,8 @@ func Markdown(w io.Writer, dir string) error {
 				if f.GuestDowntime > 0 {
 					guestDowntime = fmt.Sprintf("%d ms", f.GuestDowntime)
 				}
-				down.add(f.Downtime, fmt.Sprintf("| %s | %d: %s → %s | %s | %s | %.0f ms | %s | %s | %.0f |\n",
-					printable.Markdown(label(o)), m.Number, printable.Markdown(m.Source), printable.Markdown(m.Destination), printable.Markdown(vm.VM), printable.Markdown(vm.Status), f.Downtime, guestDowntime, clock(f.TotalTime/1000), f.Passes))
+				down.add(f.Downtime, fmt.Sprintf("| %s | %d: %s → %s | %s | %s | %.0f ms | %s | %s | %s | %.0f |\n",
+					printable.Markdown(label(o)), m.Number, printable.Markdown(m.Source), printable.Markdown(m.Destination), printable.Markdown(vm.VM), printable.Markdown(vm.Status), f.Downtime, guestDowntime, clock(f.TotalTime/1000), predicted(vm), f.Passes))
 			}
 		}
 	}
@@ -76,11 +76,27 @@ func Markdown(w io.Writer, dir string) error {
 	if failed > maxFailures {
 		fmt.Fprintf(&b, "and %d more\n\n", failed-maxFailures)
 	}
-	down.write(&b, "Longest downtimes", "| variant | migration | VM | status | downtime | guest downtime | total | passes |\n|---|---|---|---|---|---|---|---|\n")
+	down.write(&b, "Longest downtimes", "| variant | migration | VM | status | downtime | guest downtime | total | predicted | passes |\n|---|---|---|---|---|---|---|---|---|\n")
 	slow.write(&b, "Slowest variants", "| variant | status | time |\n|---|---|---|\n")
 	fmt.Fprintf(&b, "<sub>%s · mhmig %s · hosts: %s</sub>\n", printable.Markdown(run.ID), printable.Markdown(run.Version), printable.Markdown(cmp.Or(strings.Join(run.Hosts, ", "), "lab")))
 	_, err = io.WriteString(w, b.String())
 	return err
+}
+
+// predicted is the last prediction of a VM's migration, and how it came out; "" if there
+// is none.
+func predicted(vm result.MovedVM) string {
+	p, ok := vm.Prediction()
+	switch {
+	case !ok:
+		return ""
+	case p.Error > 0:
+		return fmt.Sprintf("%s (%.2f of it)", clock(float64(p.Milliseconds)/1000), p.Error)
+	case p.Converges:
+		return fmt.Sprintf("%s (%s)", clock(float64(p.Milliseconds)/1000), p.Verdict)
+	default:
+		return fmt.Sprintf("no convergence (%s)", p.Verdict)
+	}
 }
 
 // writeFailure writes the failures and warnings of a variant.

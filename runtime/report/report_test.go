@@ -199,6 +199,13 @@ func TestJSON(t *testing.T) {
 						Took     int    `json:"memory_proof_ms"`
 						Moved    int    `json:"memory_proof_moved_bytes"`
 						Skipped  string `json:"memory_proof_skipped"`
+
+						Predictions []struct {
+							From      string
+							Converges bool
+							Verdict   string
+							Error     float64
+						}
 					}
 				}
 				Artifacts []struct{ Path string }
@@ -211,6 +218,9 @@ func TestJSON(t *testing.T) {
 		if vm := got.Variants[1].Migrations[0].VMs[0]; vm.Downtime != 40 || vm.Passes != 7 || vm.Guest != 52 || vm.Stop != 41 || vm.Brownout == 0 || vm.Gap != 60 ||
 			vm.Pages != 32768 || vm.Differ != 3 || vm.Took != 1222 || vm.Moved != 1382 || vm.Skipped != "" {
 			t.Errorf("figures: got %+v", vm)
+		}
+		if p := got.Variants[1].Migrations[0].VMs[0].Predictions; len(p) != 2 || p[0].From != "dirty rate" || p[0].Converges || p[0].Verdict != "wrong" || !p[1].Converges || p[1].Error != 1.25 {
+			t.Errorf("predictions: got %+v", p)
 		}
 		if vm := got.Variants[0].Migrations[0].VMs[0]; vm.Skipped != "post-copy" || vm.Pages != 0 {
 			t.Errorf("a memory proof that was skipped: got %+v", vm)

@@ -15,6 +15,7 @@ import (
 
 	_ "embed"
 
+	"github.com/mhmig/mhmig/runtime/prediction"
 	"github.com/mhmig/mhmig/runtime/result"
 )
 
@@ -79,7 +80,8 @@ type (
 		ProofMoved   int64  `json:"memory_proof_moved_bytes,omitzero"`
 		ProofSkipped string `json:"memory_proof_skipped,omitempty"`
 
-		Features []result.FeatureUse `json:"features,omitempty"`
+		Features    []result.FeatureUse     `json:"features,omitempty"`
+		Predictions []prediction.Prediction `json:"predictions,omitempty"`
 	}
 	file struct {
 		Path string `json:"path"` // below the results folder, with slashes
@@ -181,6 +183,7 @@ func newMoved(vm result.MovedVM) moved {
 		VM: vm.VM, Status: vm.Status,
 		TotalTime: number(vm.Query, "total-time"), Downtime: number(vm.Query, "downtime"), SetupTime: number(vm.Query, "setup-time"),
 		Transferred: number(ram, "transferred"), RAM: number(ram, "total"), Rate: number(ram, "mbps"), Passes: number(ram, "dirty-sync-count"),
+		Predictions: vm.Predictions,
 	}
 	m.Features = vm.Features
 	if g := vm.Guest; g != nil {

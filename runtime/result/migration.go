@@ -3,8 +3,11 @@
 package result
 
 import (
+	"cmp"
 	"log/slog"
 	"time"
+
+	"github.com/mhmig/mhmig/runtime/prediction"
 )
 
 // Migration is migrations/N.json: the record of a migration.
@@ -27,6 +30,8 @@ type MovedVM struct {
 	// Features are the migration features that were on and have been checked when the guest
 	// had moved.
 	Features []FeatureUse `json:"features,omitempty"`
+	// Predictions are of whether and when it converges, in the order in which they were made.
+	Predictions []prediction.Prediction `json:"predictions,omitempty"`
 }
 
 // FeatureUse is what was seen of a migration feature when a guest had moved.
@@ -53,6 +58,14 @@ type Progress struct {
 	Rate        float64 // bytes per second, as QEMU measures it
 	Dirty       float64 // dirty rate, in bytes of RAM per second
 	Pass        int     // over the RAM, from 1: query-migrate's dirty-sync-count
+}
+
+// Prediction is the last of the predictions; false if there is none.
+func (m MovedVM) Prediction() (prediction.Prediction, bool) {
+	if len(m.Predictions) == 0 {
+		return prediction.Prediction{}, false
+	}
+	return m.Predictions[len(m.Predictions)-1], true
 }
 
 // Passes is the number of complete passes over the RAM.
@@ -87,17 +100,48 @@ func (e Event) Progress() Progress {
 	return p
 }
 
+// PredictionAttrs are a prediction as attributes of a record of the log.
+func PredictionAttrs(p prediction.Prediction) []slog.Attr {
+	attrs := []slog.Attr{slog.String("from", string(p.From)), slog.Bool("converges", p.Converges)}
+	if p.Converges {
+		attrs = append(attrs, slog.Int64("predicted_ms", p.Milliseconds))
+	}
+	return attrs
+}
+
+// Prediction reads the values of PredictionAttrs; false if the event is none.
+func (e Event) Prediction() (p prediction.Prediction, ok bool) {
+	from, _ := e.Fields.Get("from").(string)
+	p.From = prediction.From(from)
+	p.Converges, ok = e.Fields.Get("converges").(bool)
+	p.Milliseconds, _ = e.Fields.Get("predicted_ms").(int64)
+	return p, ok
+}
+
 // Progress reads the values of a sample; those that QEMU does not report are 0.
 func (s Sample) Progress() Progress {
 	status, _ := s.Query["status"].(string)
 	ram, _ := s.Query["ram"].(map[string]any)
 	number := func(key string) float64 { n, _ := ram[key].(float64); return n }
-	pageSize := number("page-size")
-	if pageSize == 0 {
-		pageSize = 4096
-	}
+	pageSize := cmp.Or(number("page-size"), defaultPageSize)
 	return Progress{
 		Status: status, Transferred: int64(number("transferred")), Remaining: int64(number("remaining")), Total: int64(number("total")),
 		Rate: number("mbps") * 1e6 / 8, Dirty: number("dirty-pages-rate") * pageSize, Pass: int(number("dirty-sync-count")),
 	}
+}
+
+// defaultPageSize is that of QEMU versions that do not report it.
+const defaultPageSize = 4096
+
+// SentRAM is how many bytes of RAM were sent since the migration began, as whole pages,
+// however few bytes that took; zeros are how many of them were pages of zeros, for which
+// next to nothing is sent. ok is false if QEMU does not report it.
+func (s Sample) SentRAM() (bytes, zeros float64, ok bool) {
+	ram, _ := s.Query["ram"].(map[string]any)
+	cache, _ := s.Query["xbzrle-cache"].(map[string]any)
+	number := func(in map[string]any, key string) float64 { n, _ := in[key].(float64); return n }
+	_, ok = ram["normal"].(float64)
+	pageSize := cmp.Or(number(ram, "page-size"), defaultPageSize)
+	zeros = pageSize * number(ram, "duplicate")
+	return pageSize*(number(ram, "normal")+number(cache, "pages")) + zeros, zeros, ok
 }

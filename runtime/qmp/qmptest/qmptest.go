@@ -79,6 +79,9 @@ type Script struct {
 	// WriteFile writes a file of pmemsave on the QEMU's host. Nil: [os.WriteFile].
 	WriteFile func(name string, content []byte) error
 
+	// Dirty is the guest's dirty rate as calc-dirty-rate measures it, in bytes per second,
+	// without Load.
+	Dirty float64
 	// Load returns what the guest does with its memory now: how long a migration takes, and
 	// whether it converges, then follows from it and the migration parameters. Nil: a
 	// migration has two short passes.
@@ -215,6 +218,7 @@ type QEMU struct {
 	parameters   map[string]any
 	capabilities map[string]bool // that are on
 	objects      map[string]bool // by id
+	rate         dirtyRateResult // of the last calc-dirty-rate
 	resume       chan struct{}   // closed by migrate-continue; set while the source is held
 	postcopy     bool            // migrate-start-postcopy
 	status       string          // of the migration
@@ -494,6 +498,12 @@ func (m *QEMU) execute(command string, arguments json.RawMessage) (any, *refusal
 		return m.human(arguments), nil
 	case "pmemsave":
 		return m.savePhysical(arguments)
+	case "calc-dirty-rate":
+		return m.calcDirtyRate(arguments)
+	case "query-dirty-rate":
+		return m.queryDirtyRate(), nil
+	case "query-memory-size-summary":
+		return map[string]any{"base-memory": m.load().RAM, "plugged-memory": 0}, nil
 	case "query-migrate-parameters":
 		m.mu.Lock()
 		defer m.mu.Unlock()
@@ -614,12 +624,15 @@ func (m *QEMU) schema() []map[string]any {
 		{"name": "methods", "meta-type": "enum", "values": methods},
 		{"name": "parameters", "meta-type": "object", "members": members},
 		{"name": "statuses", "meta-type": "enum", "values": statuses},
+		{"name": "dirty-rate-parameters", "meta-type": "object", "members": []map[string]string{{"name": "calc-time", "type": "int"}, {"name": "sample-pages", "type": "int"}}},
 		{"name": "migration", "meta-type": "object", "members": []map[string]string{{"name": "status", "type": "statuses"}}},
 		{"name": "MIGRATION", "meta-type": "event", "arg-type": "migration"},
 		{"name": "migrate-set-parameters", "meta-type": "command", "arg-type": "parameters", "ret-type": "empty"},
 	}
-	if !slices.Contains(m.script.Without, "migrate-recover") {
-		all = append(all, map[string]any{"name": "migrate-recover", "meta-type": "command"})
+	for name, argument := range map[string]string{"migrate-recover": "", "calc-dirty-rate": "dirty-rate-parameters"} {
+		if !slices.Contains(m.script.Without, name) {
+			all = append(all, map[string]any{"name": name, "meta-type": "command", "arg-type": argument})
+		}
 	}
 	return all
 }

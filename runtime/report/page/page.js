@@ -193,6 +193,9 @@ function drawFailure(f, i) {
     f.evidence ? h("details", {}, h("summary", {}, "Evidence: what both hosts had to say"), h("pre", { class: "box" }, f.evidence)) : "");
 }
 
+// predicted is a prediction, and how it came out.
+const predicted = p => (p.converges ? ms(p.ms || 0) : "does not converge") + (p.error ? ` (${p.error.toFixed(2)} of what it took)` : p.verdict ? ` (${p.verdict}${p.why ? ": " + p.why : ""})` : "");
+
 function drawMoves(row, d) {
   if (!d.migrations || !d.migrations.length) return "";
   const all = rows.flatMap(r => (r.moves || []).map((m, i) => ({ ...m, own: r === row ? i : -1 })));
@@ -207,6 +210,7 @@ function drawMoves(row, d) {
       return h("div", { class: "move" },
         h("h3", {}, `${m.number}: ${vm.vm}, ${m.source} → ${m.destination} `, h("span", { class: "soft" }, vm.status)),
         h("div", { class: "figures" }, figure("total", vm.total_time_ms, ms), figure("downtime", vm.downtime_ms, ms, "down"), figure("guest downtime", vm.guest_downtime_ms, ms, "stop"), figure("guest brownout", vm.guest_brownout_ms, ms, "gap"), figure("setup", vm.setup_time_ms, ms), figure("memory proof", vm.memory_proof_ms, ms), figure("pages compared", vm.memory_proof_pages, String), figure("pages that differ", vm.memory_proof_differ, String, "gap"), figure("memory proof", vm.memory_proof_skipped, why => "skipped: " + why),
+          ...(vm.predictions || []).map(p => figure("predicted by " + p.from, p, predicted, p.verdict === "wrong" ? "gap" : "")),
           figure("sent", vm.transferred_bytes, bytes), figure("RAM", vm.ram_bytes, bytes), figure("mean rate", vm.rate_mbps, v => bytes(v * 125000) + "/s"), figure("passes", vm.passes, String)),
         plot ? plots(plot, own.checked ? scale : undefined, others) : h("div", { class: "soft" }, "Nothing was sampled."));
     })));
