@@ -607,6 +607,18 @@ var params = []Param{
 		Doc: "Where the destination listens with tcp: a port, a range such as 5200-5899, or 0 for any that is free.",
 	},
 	{
+		Name: "mig_storage", Kind: Choice, Default: "none", Choices: []string{"none", "nbd"}, Object: Variant, Reader: "runtime/migration",
+		Doc: "How the disks move with the guest: none, they are on storage that both hosts share; nbd, each move copies them to new images on the destination, while the guest writes to them (blockdev-mirror to the destination's NBD server). A move whose disks were not copied is a FAIL.",
+	},
+	{
+		Name: "mig_storage_timeout", Kind: Seconds, Default: "480", Object: Variant, Reader: "runtime/migration",
+		Doc: "With mig_storage: how long the copy of the disks may take until it is as new as they are (BLOCK_JOB_READY), and again how long the rest may take when the guest is stopped.",
+	},
+	{
+		Name: "images_shared", Kind: Bool, Default: "yes", Object: Variant, Reader: "runtime/testbed",
+		Doc: "Whether images_base_dir is on storage that all hosts share. With no, each host has images of its own there, and mig_storage moves the disks.",
+	},
+	{
 		Name: "migration_sync_vms", Kind: Bool, Default: "yes", Object: Variant, Reader: "runtime/testbed",
 		Doc: "Start the destination with the disks and cards that the source has now: those plugged in since its start, without those unplugged. With no, the destination has those of the params; a difference is an ERROR.",
 	},

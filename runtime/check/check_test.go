@@ -198,6 +198,20 @@ func TestRunFinds(t *testing.T) {
 	}
 }
 
+// Hosts whose variants share no images need no shared folder.
+func TestRunWithoutSharedImages(t *testing.T) {
+	b := newBench(t)
+	b.set(cartesian.Params{"images_base_dir_host2": t.TempDir(), "images_shared": "no"})
+	report, err := Run(t.Context(), b.Options)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if c := report.result("shared-folder"); c.Verdict != Skipped {
+		t.Errorf("got %+v, want %s", c, Skipped)
+	}
+	b.checkClean(t)
+}
+
 // program returns a program of the test's own.
 func program(t *testing.T, script string) string {
 	t.Helper()

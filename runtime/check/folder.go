@@ -65,6 +65,9 @@ func noFolder(dir, user string) finding {
 
 // seenByOther checks that the second host sees what the first one writes.
 func seenByOther(ctx context.Context, from, to *machine) finding {
+	if !from.needs.shared {
+		return skip("no variant shares images (param images_shared = no)")
+	}
 	if from.folder == "" || to.folder == "" {
 		return skip("not both hosts have a folder for images")
 	}

@@ -27,6 +27,7 @@ type needs struct {
 	imgs      []string  // qemu_img_binary of VMs whose images are made
 	files     []vm.File // that must exist
 	bridges   []string
+	shared    bool     // a variant needs images_base_dir to be on storage that all hosts share
 	pageCache bool     // images are read and written through the page cache
 	shipped   []string // guests of VMs that mhmig builds itself
 
@@ -71,6 +72,7 @@ func (n *needs) add(variant string, params cartesian.Params, label string) error
 		n.params, n.baseDir, n.stateDir = own, base, v.Word("state_dir")
 		n.firstPort, n.lastPort = v.Ports("mig_port")
 	}
+	n.shared = v.Bool("images_shared") || n.shared
 	if err := v.Err(); err != nil {
 		return err
 	}

@@ -247,6 +247,35 @@ func (w *World) disk(file string) *disk {
 	return w.disks[file]
 }
 
+// mirrored copies the disk with a block node to the VM's QEMU that waits for its guest.
+func (q *qemu) mirrored(node string) {
+	q.w.mu.Lock()
+	others := slices.Clone(q.w.qemus[q.config.Name])
+	q.w.mu.Unlock()
+	for _, other := range others {
+		if other == q || other.hasEnded() || other.process.RunState() != "inmigrate" {
+			continue
+		}
+		for _, from := range q.all() {
+			for _, to := range other.all() {
+				if vm.DiskNode(from.name) == node && to.name == from.name {
+					q.w.disk(to.medium()).copy(q.w.disk(from.medium()))
+				}
+			}
+		}
+	}
+}
+
+// copy makes the disk's content that of another one.
+func (d *disk) copy(from *disk) {
+	from.mu.Lock()
+	data := slices.Clone(from.data)
+	from.mu.Unlock()
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.data = data
+}
+
 // ReadAt, WriteAt and Size make it a [shell.Device].
 func (d *disk) ReadAt(p []byte, offset int64) (int, error) {
 	d.mu.Lock()

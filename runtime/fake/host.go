@@ -75,7 +75,7 @@ func qemuProgram(c *shell.Call) int {
 // qemuImg makes images, which are empty files, and remembers their sizes.
 func (h *Host) qemuImg(c *shell.Call) int {
 	if len(c.Args) < 3 || c.Args[1] == "info" {
-		c.Stdout.WriteString("{}\n")
+		fmt.Fprintf(&c.Stdout, "{\"virtual-size\": %d}\n", h.w.disk(c.Args[len(c.Args)-1]).size)
 		return 0
 	}
 	file, size := c.Args[len(c.Args)-1], int64(0)

@@ -63,7 +63,7 @@ func (w *World) Launch(ctx context.Context, placement vm.Placement, c vm.Config,
 	q.drives = q.drivesOf(spec.Options)
 	script := qmptest.Script{
 		Load: func() qmptest.Load { return q.g.load(c.MemoryBytes) }, Link: q.g.settings.Link,
-		Progress: func(percent int) { w.progress(c.Name, percent) }, Execute: q.execute,
+		Progress: func(percent int) { w.progress(c.Name, percent) }, Execute: q.execute, Mirrored: q.mirrored,
 		Recorded: func() []qmptest.Moment { return w.nextRecorded(c.Name) }, Command: q.command,
 		RAM: q.ram, WriteFile: w.host(placement.Host.Name()).machine.Files.WriteFile,
 	}
@@ -263,8 +263,8 @@ func (q *qemu) Exit(context.Context) *vm.ExitError {
 	if line := q.process.ExitMessage(); line != "" {
 		e.Status, e.Log = 1, []string{line}
 	}
-	if q.process.Killed() {
-		e.Status = 128 + 9
+	if q.process.Killed() { // before it could say anything
+		e.Status, e.Log = 128+9, nil
 	}
 	return e
 }

@@ -72,8 +72,8 @@ func featureParams() []api.Param {
 // so has each param of features.
 func TestEveryFeatureMayBeSilentlyOff(t *testing.T) {
 	t.Parallel()
-	found := map[string]bool{"holding": true} // see TestFeatureValues
-	params := map[string]bool{}
+	found := map[string]bool{"holding": true}      // see TestFeatureValues
+	params := map[string]bool{"mig_storage": true} // see TestStorage
 	note := func(p cartesian.Params) {
 		on, err := migration.FeaturesOn(p)
 		if err != nil {

@@ -84,12 +84,13 @@ func (m *Migration) Release(ctx context.Context) error {
 	return nil
 }
 
-// continueIfReleased sends migrate-continue, once, to a source that is held and
-// released.
+// continueIfReleased sends migrate-continue, once, to a source that has stopped before the
+// switchover, if the disks' mirrors have ended, and it is not held or released.
 func (mv *move) continueIfReleased(ctx context.Context, src *testbed.Instance) error {
 	m := mv.m
 	m.mu.Lock()
-	due := m.held && m.released && mv.state == qmp.MigrationPreSwitchover && !mv.continued
+	stops, free := m.held || mv.storage.on, m.released || !m.held
+	due := stops && free && mv.storage.isDone() && mv.state == qmp.MigrationPreSwitchover && !mv.continued
 	mv.continued = mv.continued || due
 	m.mu.Unlock()
 	if !due {

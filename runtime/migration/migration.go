@@ -144,6 +144,9 @@ func New(bed *testbed.Bed, number int, plan Plan) (*Migration, error) {
 	if opts.asChannels && opts.protocol == "fd" {
 		return nil, errors.New("param mig_channels: mig_protocol = fd has only a URI: use another transport")
 	}
+	if !opts.storage.on && !bed.SharesImages() && plan.Source != plan.Destination {
+		return nil, errors.New("param mig_storage: the hosts share no images (images_shared = no): want nbd")
+	}
 	if err := opts.suit(m.traits); err != nil {
 		return nil, err
 	}

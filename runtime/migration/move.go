@@ -39,6 +39,7 @@ type move struct {
 	transport  Transport
 	features   []Feature
 	limits     *limits               // one of the features
+	storage    *storage              // likewise
 	switchedOn map[Role][]capability // by setCapabilities; each side has its own key
 	isSet      bool                  // the features were set, on both ends
 	clock      guestclock.Watch
@@ -71,7 +72,8 @@ func newMove(m *Migration, vm string) *move {
 	o := m.options
 	mv := &move{vm: vm, m: m, state: qmp.MigrationNone, resetsBefore: math.MaxInt, switchedOn: map[Role][]capability{}, transport: transports[o.protocol](o)}
 	mv.limits = &limits{speed: o.speed, downtime: o.downtime}
-	mv.features = []Feature{mv.limits, holding{m}}
+	mv.storage = newStorage(o)
+	mv.features = []Feature{mv.limits, holding{m}, mv.storage}
 	for _, feature := range features {
 		mv.features = append(mv.features, feature(o, mv.transport.Traits()))
 	}
@@ -101,6 +103,9 @@ func (mv *move) listen(ctx context.Context, dst *testbed.Instance) error {
 	}
 	if mv.m.traits.LoadsAfterSource {
 		return nil
+	}
+	if err := mv.storage.export(ctx, endpoint{dst}); err != nil {
+		return err
 	}
 	if err := mv.transport.Listen(ctx, endpoint{dst}); err != nil {
 		return err
@@ -143,7 +148,10 @@ func (mv *move) send(ctx context.Context, src, dst *testbed.Instance) error {
 	}
 	events := src.Monitor().Subscribe("MIGRATION")
 	defer events.Close()
-
+	defer mv.storage.close()
+	if err := mv.storage.start(ctx, mv, src, dst); err != nil {
+		return mv.mirrorsFailed(ctx, src, dst, err)
+	}
 	if mv.m.wasCancelled() {
 		mv.setState(qmp.MigrationCancelled)
 		return nil
@@ -171,7 +179,7 @@ func (mv *move) send(ctx context.Context, src, dst *testbed.Instance) error {
 	}
 	var state State
 	if err == nil {
-		state, err = mv.follow(moving, src, events)
+		state, err = mv.follow(moving, src, dst, events)
 	}
 	if err != nil {
 		return mv.giveUp(ctx, src, dst, err)
@@ -215,7 +223,7 @@ func (mv *move) setUpSource(ctx context.Context, src *testbed.Instance) error {
 // follow watches the source until the migration has ended, and returns its state. It
 // acts on an event at once; another goroutine polls the statistics, so that a monitor
 // that does not answer does not block this one.
-func (mv *move) follow(ctx context.Context, src *testbed.Instance, events *qmp.Subscription) (state State, err error) {
+func (mv *move) follow(ctx context.Context, src, dst *testbed.Instance, events *qmp.Subscription) (state State, err error) {
 	var cancelAt <-chan time.Time // nil: never
 	if d := mv.m.options.cancelDelay; d > 0 {
 		timer := time.NewTimer(d)
@@ -250,7 +258,21 @@ func (mv *move) follow(ctx context.Context, src *testbed.Instance, events *qmp.S
 			if state == qmp.MigrationCancelling && interruptAt == nil {
 				interruptAt = time.After(interruptAfter)
 			}
+			if state == qmp.MigrationPreSwitchover && mv.storage.on {
+				if err := mv.storage.finish(ctx, mv, src, dst); err != nil {
+					return "", err
+				}
+			}
 			if err := mv.continueIfReleased(ctx, src); err != nil {
+				return "", err
+			}
+		case e, open := <-mv.storage.jobs():
+			if open {
+				err = mv.storage.handle(e)
+			} else {
+				err = src.Monitor().Err()
+			}
+			if err != nil {
 				return "", err
 			}
 		case s := <-samples:
@@ -317,7 +339,10 @@ func (mv *move) logProgress(ctx context.Context, src *testbed.Instance) {
 func (mv *move) giveUp(ctx context.Context, src, dst *testbed.Instance, cause error) error {
 	mv.clock.End()
 	var err error
+	_, mirroring := errors.AsType[*MirrorError](cause)
 	switch {
+	case mirroring:
+		err = mv.firstFailure(ctx, src, dst, cause.Error())
 	case errors.Is(cause, errOverdue):
 		mv.noteOverdue()
 		err = mv.overdue(ctx, src, dst)
@@ -333,6 +358,16 @@ func (mv *move) giveUp(ctx context.Context, src, dst *testbed.Instance, cause er
 	mv.m.abandon(ctx, src)
 	mv.setState(qmp.MigrationFailed)
 	return err
+}
+
+// mirrorsFailed is the verdict of a move whose disks could not be mirrored before the
+// guest's memory was to be sent.
+func (mv *move) mirrorsFailed(ctx context.Context, src, dst *testbed.Instance, err error) error {
+	if _, mirroring := errors.AsType[*MirrorError](err); !mirroring {
+		return blame(ctx, mv, src, SourceRole, err)
+	}
+	mv.setState(qmp.MigrationFailed)
+	return mv.firstFailure(ctx, src, dst, err.Error())
 }
 
 // finish handles a terminal state of the source.

@@ -41,6 +41,7 @@ type options struct {
 	zeroCopy      bool // mig_zero_copy
 	validateUUID  bool // mig_validate_uuid
 	tls           tlsOptions
+	storage       storageOptions
 	capabilities  []string    // capabilitys, without those that capabilitys_state disables
 	parameters    []parameter // parameters and parameters_value
 }
@@ -59,9 +60,15 @@ func parseOptions(p cartesian.Params) (options, error) {
 	o.postcopy, o.multifd = parsePostcopy(v, &o), parseMultifd(v, &o)
 	o.xbzrle, o.autoConverge = o.uses(v, "mig_xbzrle", xbzrleCapability), o.uses(v, "mig_auto_converge", autoConvergeCapability)
 	o.zeroCopy, o.validateUUID = o.uses(v, "mig_zero_copy", zeroCopyCapability), o.uses(v, "mig_validate_uuid", validateUUIDCapability)
-	o.tls = parseTLS(v)
+	o.tls, o.storage = parseTLS(v), parseStorage(v)
 	if size := v.Size("mig_xbzrle_cache"); size > 0 {
 		o.addParameter(v, "mig_xbzrle_cache", parameter{name: "xbzrle-cache-size", value: strconv.FormatInt(size, 10)})
+	}
+	switch {
+	case o.storage.on && o.tls.kind != "":
+		v.Invalid("mig_storage", "none, where mig_tls is set: the disks would be sent unencrypted")
+	case o.storage.on && o.postcopy.on:
+		v.Invalid("mig_storage", "none, where the migration may be switched to post-copy")
 	}
 	if o.zeroCopy && !o.multifd.on {
 		v.Invalid("mig_multifd", "yes, where mig_zero_copy is: multifd's channels send without a copy, others cannot")
@@ -87,6 +94,7 @@ func (o *options) suit(t Traits) error {
 		{o.xbzrle, !t.SharedRAM, "XBZRLE", "memory that is sent"},
 		{o.autoConverge, !t.SharedRAM, "auto-converge", "memory that is sent"},
 		{o.tls.kind != "", !t.LoadsAfterSource, "TLS", "a connection between both ends"},
+		{o.storage.on, !t.LoadsAfterSource, "mig_storage", "a destination that runs beside the source"},
 		{o.multifd.on, t.Channels, "multifd", "several connections"},
 		{o.postcopy.preempt, t.Channels, "postcopy-preempt", "two connections"},
 	} {

@@ -75,6 +75,10 @@ func unused(format string, a ...any) error { return &unusedError{fmt.Errorf(form
 // features of the move: QEMU accepts some and ignores them. It checks only what it has
 // set itself, thus not a move of the scenario's own migrate_src.
 func (mv *move) checkFeatures(ctx context.Context, src, dst endpoint) error {
+	if mv.storage.on && !mv.isSet && mv.completed() {
+		err := unused("mig_storage = nbd was set, but migrate_src has not copied the disks: it has to call mig.migrate_vms_src")
+		return fail(ctx, mv, src.Instance, SourceRole, err)
+	}
 	if !mv.isSet || !mv.completed() {
 		return nil
 	}

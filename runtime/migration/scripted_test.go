@@ -27,6 +27,7 @@ type testCase struct {
 	name                string
 	source, destination qmptest.Script
 	params              cartesian.Params
+	bed                 cartesian.Params // further ones of the bed
 	guest               *bedtest.Guest
 	change              func(*migration.Plan)
 	concurrent          func(context.Context, *migration.Migration) error // runs during the migration; its error fails the test
@@ -490,6 +491,7 @@ func (tt testCase) run(t *testing.T) {
 	if tt.guest != nil {
 		params = cartesian.Params{"nics": "nic1", "not_login_after_mig": "no", "guest_clock": "yes", "start_migration_timeout": "0"}
 	}
+	maps.Copy(params, tt.bed)
 	bed := bedtest.NewScriptedBed(t, 1, params)
 	bed.QEMUs.Script("vm1", tt.source, tt.destination)
 	if tt.guest != nil {

@@ -247,6 +247,10 @@ func (s *Side) prepareSources(ctx context.Context) error {
 	if err := m.bed.ClearFor(ctx, m.Plan.VMs, s.Host, m.Plan.Fresh); err != nil {
 		return err
 	}
+	err := s.each(ctx, func(ctx context.Context, vm string) error { return m.bed.PlaceDisks(ctx, vm, s.Host, m.Plan.Params) })
+	if err != nil {
+		return err
+	}
 	if err := s.waitForPeer(ctx, "cleared", limit{}); err != nil {
 		return err
 	}
@@ -342,7 +346,9 @@ func (s *Side) prepareSource(ctx context.Context, vm string) error {
 // prepareDestination starts the incoming VM and makes it listen.
 func (s *Side) prepareDestination(ctx context.Context, vm string) error {
 	m := s.Migration
-	instance, err := m.bed.StartIncoming(ctx, vm, s.Host, m.Plan.Params, m.moves[vm].transport.Launch(DestinationRole))
+	launch := m.moves[vm].transport.Launch(DestinationRole)
+	launch.CopyDisks = m.options.storage.on
+	instance, err := m.bed.StartIncoming(ctx, vm, s.Host, m.Plan.Params, launch)
 	if err != nil {
 		return err
 	}

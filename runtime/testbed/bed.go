@@ -80,10 +80,11 @@ type Bed struct {
 	store     *store // of mhmig's files
 	hosts     []*Host
 
-	folders  []madeFolder          // set by Prepare, in the order of creation
-	images   []*vm.Images          // set by Prepare
-	kept     map[string][]string   // VM -> existing images that create_image has not replaced; set by Prepare
-	imagesOf map[string]*vm.Images // by VM; set by Prepare
+	localImages bool                  // images_shared = no; set by Prepare
+	folders     []madeFolder          // set by Prepare, in the order of creation
+	images      []*vm.Images          // set by Prepare
+	kept        map[string][]string   // VM -> existing images that create_image has not replaced; set by Prepare
+	imagesOf    map[string]*vm.Images // by VM; set by Prepare
 
 	mu           sync.Mutex // guards what follows
 	instances    []*Instance
@@ -102,8 +103,10 @@ type Bed struct {
 	watchers     map[int]func(*Instance, qmp.Event) // by number
 	changed      map[string]changes                 // VM -> of its guest's devices since its start
 	lastWatcher  int
-	random       *rand.Rand        // nil: not used yet
-	diskMarks    map[string]string // VM -> the marks of its disks when they were new
+	random       *rand.Rand           // nil: not used yet
+	diskMarks    map[string]string    // VM -> the marks of its disks when they were new
+	disks        map[string]diskPlace // VM -> where its disks are, if a migration has moved them
+	copies       []diskPlace          // that migrations have made
 }
 
 type madeFolder struct {
@@ -119,7 +122,7 @@ func New(c Config) *Bed {
 		name: c.Name, shared: c.Shared, launch: c.Launch, coldStart: c.ColdStart, seed: c.Seed,
 		starting: map[instanceKey]bool{}, claims: map[string]string{}, consoles: map[string]string{}, rebooting: map[string]bool{}, rebootAsked: map[string]bool{}, ran: map[string]bool{},
 		kept: map[string][]string{}, imagesOf: map[string]*vm.Images{}, diskMarks: map[string]string{}, kernelFaults: map[string]kernelFaults{}, read: map[string]bool{}, set: map[string]string{},
-		watchers: map[int]func(*Instance, qmp.Event){}, changed: map[string]changes{},
+		watchers: map[int]func(*Instance, qmp.Event){}, changed: map[string]changes{}, disks: map[string]diskPlace{},
 	}
 	if b.launch == nil {
 		b.launch = startQEMU
@@ -239,6 +242,7 @@ func (b *Bed) Prepare(ctx context.Context) error {
 	v := api.Read(b.params)
 	v.Bool("kill_vm")
 	v.Bool("kill_vm_on_error")
+	b.localImages = !v.Bool("images_shared")
 	if err := v.Err(); err != nil {
 		return err // before the test, which may take hours
 	}
@@ -313,18 +317,30 @@ func (b *Bed) makeFolders(ctx context.Context) error {
 	return group.Wait()
 }
 
-// shareFolder creates the bed's folder on shared storage.
+// shareFolder creates the bed's folder on shared storage, or, if there is none, one on each
+// host.
 func (b *Bed) shareFolder(ctx context.Context) error {
-	master := b.hosts[0]
-	exists, err := master.Exists(ctx, master.baseDir)
-	if err != nil {
-		return err
+	owners := b.hosts[:1]
+	if b.localImages {
+		owners = b.hosts
 	}
-	if !exists {
-		return fmt.Errorf("%s: no folder %s (param images_base_dir): it must be on storage that all hosts share", master.Name(), master.baseDir)
+	for _, h := range owners {
+		exists, err := h.Exists(ctx, h.baseDir)
+		if err != nil {
+			return err
+		}
+		if !exists && b.localImages {
+			return fmt.Errorf("%s: no folder %s (param images_base_dir)", h.Name(), h.baseDir)
+		}
+		if !exists {
+			return fmt.Errorf("%s: no folder %s (param images_base_dir): it must be on storage that all hosts share", h.Name(), h.baseDir)
+		}
+		if err := b.makeFolder(ctx, h, h.imageDir); err != nil {
+			return err
+		}
 	}
-	if err := b.makeFolder(ctx, master, master.imageDir); err != nil {
-		return err
+	if b.localImages {
+		return nil
 	}
 	var shared []vm.Folder
 	for _, h := range b.hosts {
@@ -345,7 +361,8 @@ func (b *Bed) makeFolder(ctx context.Context, h *Host, dir string) error {
 	return nil
 }
 
-// uploadFiles uploads mhmig's files that the params name to the shared storage.
+// uploadFiles uploads mhmig's files that the params name to the shared storage, or, if
+// there is none, to each host.
 func (b *Bed) uploadFiles(ctx context.Context) error {
 	values := map[string]bool{}
 	for key, value := range b.params {
@@ -353,9 +370,15 @@ func (b *Bed) uploadFiles(ctx context.Context) error {
 			values[value] = true
 		}
 	}
+	owners := b.hosts[:1]
+	if b.localImages {
+		owners = b.hosts
+	}
 	for value := range values {
-		if err := b.shared.upload(ctx, b.hosts[0], value); err != nil {
-			return err
+		for _, h := range owners {
+			if err := b.shared.upload(ctx, h, value); err != nil {
+				return err
+			}
 		}
 	}
 	return nil
@@ -527,6 +550,9 @@ func (b *Bed) Close(ctx context.Context, status result.Status) (kept bool, err e
 	b.mu.Lock()
 	b.faults = slices.DeleteFunc(faults, func(err error) bool { return err == nil })
 	b.mu.Unlock()
+	for _, copies := range b.copies {
+		errs = append(errs, b.removeCopies(ctx, copies))
+	}
 	for _, images := range slices.Backward(b.images) {
 		errs = append(errs, images.Remove(ctx))
 	}

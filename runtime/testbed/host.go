@@ -170,4 +170,13 @@ func (b *Bed) ShippedFile(value string) (string, error) {
 }
 
 // ShippedDir is the folder of mhmig's files: jeos:kernel is the file jeos-kernel there.
-func (h *Host) ShippedDir() string { return path.Join(h.baseDir, h.bed.store.name) }
+func (h *Host) ShippedDir() string { return path.Join(h.baseDir, h.store().name) }
+
+// store is where mhmig's files are: on the storage of the master, unless each host has its
+// own.
+func (h *Host) store() *store {
+	if h.bed.localImages {
+		return h.bed.shared.store(h.label)
+	}
+	return h.bed.store
+}

@@ -36,6 +36,7 @@ type Instance struct {
 	log        *slog.Logger
 	watcher    sync.WaitGroup
 	lastQMP    *excerpt.Recorder
+	copies     *diskPlace // of the disks, which a migration fills; nil: it has the VM's
 
 	mu        sync.Mutex     // guards what follows
 	state     string         // QEMU's run state, by its events
@@ -101,6 +102,7 @@ func (i *Instance) underTest() bool {
 // Arrive records that a migration has moved the guest here, whatever events QEMU has
 // sent.
 func (i *Instance) Arrive() {
+	i.arriveDisks()
 	i.mu.Lock()
 	defer i.mu.Unlock()
 	i.arrived = true
@@ -221,7 +223,7 @@ func (e *endedError) Unwrap() []error { return []error{e.err, e.exit} }
 // placement is where the instance of a VM on a host lives that has this ID.
 func (b *Bed) placement(name string, h *Host, id int) vm.Placement {
 	return vm.Placement{
-		ID: id, Host: h.Remote, RunDir: h.runDir, ImageDir: h.imageDir, BaseDir: h.baseDir, ShippedDir: h.ShippedDir(),
+		ID: id, Host: h.Remote, RunDir: h.runDir, ImageDir: b.disksOf(name).path(h), BaseDir: h.baseDir, ShippedDir: h.ShippedDir(),
 		Kept: b.keptImages(name), Variant: b.Variant(), Cache: &b.shared.vms, Ledger: b.ledger, Log: b.log,
 		Artifacts: func(file string) (io.WriteCloser, error) {
 			return b.results.VMFile(vm.InstanceName(name, id), h.Name(), file)
@@ -246,6 +248,9 @@ func (b *Bed) Ensure(ctx context.Context, name string, h *Host, params cartesian
 	}
 	shape, err := b.shape(ctx, name, params)
 	if err != nil {
+		return nil, false, err
+	}
+	if err := b.PlaceDisks(ctx, name, h, params); err != nil {
 		return nil, false, err
 	}
 	b.setChanges(name, changes{})
@@ -317,11 +322,27 @@ func (b *Bed) StartIncoming(ctx context.Context, name string, h *Host, params ca
 			return nil, err
 		}
 	}
-	return b.start(ctx, name, h, params, since, shape, launch)
+	if !launch.CopyDisks {
+		return b.start(ctx, name, h, params, since, shape, launch, nil)
+	}
+	hostConfig, err := h.changedConfig(name, params, since)
+	if err != nil {
+		return nil, err
+	}
+	copies, err := b.copyDisks(ctx, name, h, hostConfig.Config)
+	if err != nil {
+		return nil, err
+	}
+	instance, err := b.start(ctx, name, h, params, since, shape, launch, copies)
+	if err != nil {
+		return nil, errors.Join(err, b.removeCopies(ctx, *copies))
+	}
+	return instance, nil
 }
 
-// start starts an instance with these changes of its devices since the guest's start.
-func (b *Bed) start(ctx context.Context, name string, h *Host, params cartesian.Params, since changes, shape vm.Shape, launch vm.Launch) (*Instance, error) {
+// start starts an instance with these changes of its devices since the guest's start. Its
+// disks are the VM's, if it has no copies.
+func (b *Bed) start(ctx context.Context, name string, h *Host, params cartesian.Params, since changes, shape vm.Shape, launch vm.Launch, copies *diskPlace) (*Instance, error) {
 	hostConfig, err := h.changedConfig(name, params, since)
 	if err != nil {
 		return nil, err
@@ -329,13 +350,16 @@ func (b *Bed) start(ctx context.Context, name string, h *Host, params cartesian.
 	id, release := b.takeID(name, h)
 	defer release()
 	placement := b.placement(name, h, id)
+	if copies != nil {
+		placement.ImageDir = copies.path(h)
+	}
 	log := b.log.With("vm", name, "host", h.Name())
 	if id > 1 {
 		log = log.With("instance", id)
 	}
 	inst := &Instance{
 		Host: h, hostConfig: hostConfig, shape: shape, log: log,
-		lastQMP: excerpt.NewRecorder(6), state: "prelaunch",
+		lastQMP: excerpt.NewRecorder(6), state: "prelaunch", copies: copies,
 	}
 	if launch.Restore != "" {
 		inst.state = "paused"
@@ -503,6 +527,7 @@ func (b *Bed) remove(ctx context.Context, instance *Instance) (fault, err error)
 	instance.detach()
 	if b.forget(instance, err == nil) {
 		fault = instance.fault()
+		err = b.leaveDisks(ctx, instance)
 	}
 	return fault, err
 }

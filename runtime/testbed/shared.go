@@ -88,9 +88,9 @@ func (s *Shared) store(label string) *store {
 	return st
 }
 
-// upload makes sure that the file that a param's value names is in the store of master.
-func (s *Shared) upload(ctx context.Context, master *Host, value string) error {
-	st := master.bed.store
+// upload makes sure that the file that a param's value names is in the store of a host.
+func (s *Shared) upload(ctx context.Context, owner *Host, value string) error {
+	st := owner.store()
 	release, err := st.lock.acquire(ctx)
 	if err != nil {
 		return err
@@ -105,17 +105,17 @@ func (s *Shared) upload(ctx context.Context, master *Host, value string) error {
 		return err
 	}
 	if st.host == nil {
-		st.path = path.Join(master.baseDir, st.name)
-		if st.entry, err = s.ledger.Record(ledger.Entry{Host: master.Name(), Kind: ledger.Dir, Path: st.path}); err != nil {
+		st.path = path.Join(owner.baseDir, st.name)
+		if st.entry, err = s.ledger.Record(ledger.Entry{Host: owner.Name(), Kind: ledger.Dir, Path: st.path}); err != nil {
 			return err
 		}
-		st.host = master.Remote
-		if err := master.MkdirAll(ctx, st.path, 0o755); err != nil {
-			return fmt.Errorf("%s: make folder %s: %w", master.Name(), st.path, err)
+		st.host = owner.Remote
+		if err := owner.MkdirAll(ctx, st.path, 0o755); err != nil {
+			return fmt.Errorf("%s: make folder %s: %w", owner.Name(), st.path, err)
 		}
 	}
-	if err := master.Upload(ctx, local, path.Join(st.path, name)); err != nil {
-		return fmt.Errorf("%s: upload %s: %w", master.Name(), name, err)
+	if err := owner.Upload(ctx, local, path.Join(st.path, name)); err != nil {
+		return fmt.Errorf("%s: upload %s: %w", owner.Name(), name, err)
 	}
 	st.files[name] = true
 	return nil

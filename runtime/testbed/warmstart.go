@@ -122,7 +122,7 @@ func (b *Bed) startGuest(ctx context.Context, name string, h *Host, params carte
 		log.Warn("guest starts cold", "why", why.Error())
 	}
 	launch.Restore = ""
-	instance, err := b.start(ctx, name, h, params, changes{}, shape, launch)
+	instance, err := b.start(ctx, name, h, params, changes{}, shape, launch, nil)
 	if err != nil {
 		return nil, err
 	}
@@ -137,6 +137,8 @@ func (b *Bed) startWarm(ctx context.Context, name string, h *Host, params cartes
 		return nil, cold("no saved states are kept")
 	case b.coldStart:
 		return nil, cold("the scenario's guest_start")
+	case !b.SharesImages():
+		return nil, cold("param images_shared = no")
 	case launch.MustBoot != "":
 		return nil, &coldError{errors.New(launch.MustBoot)}
 	}
@@ -180,7 +182,7 @@ func (b *Bed) restore(ctx context.Context, name string, h *Host, params cartesia
 		}
 	}
 	launch.Restore = saved.State
-	instance, err := b.start(ctx, name, h, params, changes{}, shape, launch)
+	instance, err := b.start(ctx, name, h, params, changes{}, shape, launch, nil)
 	if err != nil {
 		return nil, err
 	}

@@ -54,6 +54,9 @@ type Launch struct {
 	// has the same name as without: a guest can also move to an instance that has none.
 	// A guest that starts finds there what one before it has left, as after a reset.
 	SharedMemory bool
+	// CopyDisks says that the disks of an instance that waits for a migration are new,
+	// empty images of its own, which the migration fills: see [CreateCopies].
+	CopyDisks bool
 	// Arguments are further arguments that a migration's transport needs.
 	Arguments []string
 }

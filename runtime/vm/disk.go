@@ -312,11 +312,11 @@ func (d *disk) Render(l *Layout) error {
 		{"filename", files.path}, {"node-name", "file_" + d.name},
 	}}.with(cache...))
 	l.option(Option{Flag: "-blockdev", Kind: files.format, Properties: []Property{
-		{"file", "file_" + d.name}, {"node-name", "drive_" + d.name},
+		{"file", "file_" + d.name}, {"node-name", DiskNode(d.name)},
 	}}.with(cache...))
 
 	driver, where := d.slot(l)
-	where = append(where, Property{"id", d.name}, Property{"drive", "drive_" + d.name})
+	where = append(where, Property{"id", d.name}, Property{"drive", DiskNode(d.name)})
 	if l.boots { // else QEMU's kernel loader takes the first place in the boot order
 		where = append(where, Property{"bootindex", d.index})
 	}

@@ -67,7 +67,9 @@ type Script struct {
 	// Without are migration capabilities, parameters, values of parameters, statuses and
 	// commands that this QEMU does not have.
 	Without []string
-	// Unused are capabilities that it accepts and reports as on, but does not use; Dropped
+	// Unused are capabilities that it accepts and reports as on, but does not use, also
+	// blockdev-mirror, which then does nothing, and mirror-bytes: a mirror copies nothing.
+	// Dropped are
 	// those that it accepts, and that stay off, and parameters that keep their value.
 	Unused, Dropped []string
 	// Postcopy makes the destination run before the source has completed.
@@ -97,6 +99,9 @@ type Script struct {
 	// Command starts the command of an exec: URI, whose Close waits for its end. Nil: the
 	// machine's shell does.
 	Command func(text string) (io.ReadWriteCloser, error)
+	// Mirrored is called when a mirror of a disk ends without an error, with the name of the
+	// disk's block node. May be nil.
+	Mirrored func(node string)
 	// Execute answers a command before the QEMU does; answered false: the QEMU does. May be
 	// nil.
 	Execute func(command string, arguments json.RawMessage) (value any, err error, answered bool)
@@ -188,6 +193,8 @@ func (m *QEMU) Die() {
 	if m.listener != nil {
 		_ = m.listener.Close()
 	}
+	m.closeServer()
+	m.closeNodes()
 	m.mu.Unlock()
 }
 
@@ -219,9 +226,10 @@ type QEMU struct {
 	capabilities map[string]bool // that are on
 	objects      map[string]bool // by id
 	rate         dirtyRateResult // of the last calc-dirty-rate
-	resume       chan struct{}   // closed by migrate-continue; set while the source is held
-	postcopy     bool            // migrate-start-postcopy
-	status       string          // of the migration
+	disks        storage
+	resume       chan struct{} // closed by migrate-continue; set while the source is held
+	postcopy     bool          // migrate-start-postcopy
+	status       string        // of the migration
 	passes       int
 	stays        bool      // stop, while it waits for a guest: that does not run when it is loaded
 	failure      string    // error-desc
@@ -245,6 +253,7 @@ func New(script Script, incoming bool) *QEMU { return NewOn(system{}, script, in
 func NewOn(network Network, script Script, incoming bool) *QEMU {
 	m := &QEMU{
 		script: script, network: network, quit: make(chan struct{}), closed: make(chan struct{}), paused: make(chan struct{}, 1), resumed: make(chan io.ReadWriteCloser), state: "prelaunch", capabilities: map[string]bool{}, objects: map[string]bool{}, monitors: map[*monitor]bool{},
+		disks:      storage{exports: map[string]bool{}, nodes: map[string]net.Conn{}, jobs: map[string]*mirrorJob{}},
 		parameters: map[string]any{"max-bandwidth": 128 << 20, "downtime-limit": 300, "xbzrle-cache-size": 64 << 20, "cpu-throttle-tailslow": false, "multifd-compression": "none", "multifd-channels": 2, "tls-creds": "", "tls-hostname": ""},
 	}
 	if script.Load != nil {
@@ -289,6 +298,8 @@ func (m *QEMU) Stop() {
 	if m.listener != nil {
 		_ = m.listener.Close()
 	}
+	m.closeServer()
+	m.closeNodes()
 	m.mu.Unlock()
 }
 
@@ -451,6 +462,9 @@ func (m *QEMU) execute(command string, arguments json.RawMessage) (any, *refusal
 		if value, err, answered := m.script.Execute(command, arguments); answered {
 			return value, refusalOf(err)
 		}
+	}
+	if value, refused, known := m.blockCommand(command, arguments); known {
+		return value, refused
 	}
 	switch command {
 	case "qmp_capabilities", "quit":
@@ -629,7 +643,11 @@ func (m *QEMU) schema() []map[string]any {
 		{"name": "MIGRATION", "meta-type": "event", "arg-type": "migration"},
 		{"name": "migrate-set-parameters", "meta-type": "command", "arg-type": "parameters", "ret-type": "empty"},
 	}
-	for name, argument := range map[string]string{"migrate-recover": "", "calc-dirty-rate": "dirty-rate-parameters"} {
+	commands := map[string]string{"calc-dirty-rate": "dirty-rate-parameters"}
+	for _, name := range []string{"migrate-recover", "nbd-server-start", "block-export-add", "blockdev-add", "blockdev-mirror", "block-job-cancel"} {
+		commands[name] = ""
+	}
+	for name, argument := range commands {
 		if !slices.Contains(m.script.Without, name) {
 			all = append(all, map[string]any{"name": name, "meta-type": "command", "arg-type": argument})
 		}

@@ -1,0 +1,65 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package vm
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+
+	"github.com/mhmig/mhmig/runtime/host"
+)
+
+// Disks are the names of the VM's disks, as the param images has them. The block node of
+// each is [DiskNode].
+func (c *Config) Disks() []string {
+	var names []string
+	for _, d := range c.disks() {
+		names = append(names, d.name)
+	}
+	return names
+}
+
+// DiskNode is the name of a disk's block node in QEMU: what the guest sees.
+func DiskNode(disk string) string { return "drive_" + disk }
+
+// CreateCopies creates an empty image for each of the VM's disks in the image folder of
+// copies, which exists, of the size that the disk has in from: where a migration copies
+// the disks to. The copies have no backing files. A disk with image_overlay = no is an
+// error: it has one place only.
+func CreateCopies(ctx context.Context, from, copies Placement, c Config) error {
+	for _, d := range c.disks() {
+		if !d.overlay {
+			return fmt.Errorf("%s: disk %s is image_name itself (param image_overlay = no): a migration with mig_storage cannot copy it to another place", c.Name, d.name)
+		}
+		size, err := diskSize(ctx, from.Host, c.QEMUImg, d.files(c.Name, from).path)
+		if err != nil {
+			return fmt.Errorf("%s: the size of disk %s: %w", c.Name, d.name, err)
+		}
+		f := d.files(c.Name, copies)
+		args := []string{c.QEMUImg, "create", "-q", "-f", f.format}
+		if err := createImage(ctx, copies.Host, args, f.path, fmt.Sprint(size)); err != nil {
+			return fmt.Errorf("%s: create a copy of disk %s on %s: %w", c.Name, d.name, copies.Host.Name(), err)
+		}
+	}
+	return nil
+}
+
+// diskSize is the size that the guest sees of an image, in bytes. QEMU may have it open.
+func diskSize(ctx context.Context, h Host, qemuImg, image string) (int64, error) {
+	out, err := h.Run(ctx, host.Command{Args: []string{qemuImg, "info", "-U", "--output=json", "--", image}, Timeout: queryTimeout})
+	if err != nil {
+		return 0, err
+	}
+	var info struct {
+		Size int64 `json:"virtual-size"`
+	}
+	if err := json.Unmarshal(out.Stdout, &info); err != nil {
+		return 0, fmt.Errorf("%s: %s info %s: %w", h.Name(), qemuImg, image, err)
+	}
+	if info.Size <= 0 {
+		return 0, errors.New(h.Name() + ": " + qemuImg + " reports no size of " + image)
+	}
+	return info.Size, nil
+}
