@@ -574,6 +574,18 @@ var params = []Param{
 			"The hosts hash it, so that little is sent; the guest stands still meanwhile. Not with post-copy, where the guest runs before its memory is there, and not with cpr-reboot, where both ends map the same RAM: the log warns of that.",
 	},
 	{
+		Name: "mig_switchover_ack", Kind: Bool, Default: "no", Object: Variant, Reader: "runtime/migration",
+		Doc: "Make the source switch over only when the destination's devices are ready: the capability switchover-ack on both ends (QEMU 8.1 or later). Only VFIO devices need that time. Ends without a return path are a FAIL.",
+	},
+	{
+		Name: "mig_ignore_shared", Kind: Bool, Default: "no", Object: Variant, Reader: "runtime/migration",
+		Doc: "Leave the guest's RAM in a file that both QEMUs map, and do not send it: the capability x-ignore-shared. From a host to itself only; mig_protocol = cpr-reboot includes it. RAM that is sent all the same is a FAIL.",
+	},
+	{
+		Name: "mig_exit_on_error", Kind: Bool, Default: "yes", Object: Variant, Reader: "runtime/migration",
+		Doc: "Let a destination's QEMU end when it cannot load the guest. With no it stays and says why (exit-on-error of migrate-incoming, QEMU 9.1 or later); one that ends all the same is said in the failure.",
+	},
+	{
 		Name: "mig_prediction", Kind: Bool, Default: "no", Object: Variant, Reader: "runtime/migration",
 		Doc: "Measure the guest's dirty rate for a second before each migration (QMP calc-dirty-rate), and predict from it whether and when the migration converges. A QEMU that cannot is a warning. " +
 			"Without it, the first passes over the memory are what is predicted from. The prediction is in the log, in mig.stats and in the reports, with how it came out; it is no verdict.",

@@ -50,8 +50,11 @@ func rdmaAddress(host string, port int) address {
 	}
 }
 
-// form is how QEMU is told addresses: as URIs, or as channels (mig_channels).
-type form struct{ channels bool }
+// form is how QEMU is told addresses: as URIs, or as channels (mig_channels); and whether
+// a destination stays when it cannot load the guest (mig_exit_on_error = no).
+type form struct{ channels, stays bool }
+
+func (o options) form() form { return form{o.asChannels, !o.exitOnError} }
 
 // arguments are those of the commands migrate and migrate-incoming.
 func (f form) arguments(ctx context.Context, peer Peer, command string, a address) (map[string]any, error) {
@@ -71,20 +74,30 @@ func (f form) arguments(ctx context.Context, peer Peer, command string, a addres
 // incoming makes a destination that was started with -incoming defer listen on an
 // address, or load from it.
 func (f form) incoming(ctx context.Context, destination Peer, a address) error {
-	return f.execute(ctx, destination, "migrate-incoming", a)
+	arguments, err := f.arguments(ctx, destination, "migrate-incoming", a)
+	if err != nil {
+		return err
+	}
+	if f.stays {
+		supported, err := destination.Supports(ctx, "migrate-incoming/exit-on-error")
+		if err != nil {
+			return err
+		}
+		if !supported {
+			return result.Skip.Errorf("%s: migrate-incoming of this QEMU has no argument exit-on-error, which mig_exit_on_error = no needs: QEMU 9.1 or later has it", destination)
+		}
+		arguments["exit-on-error"] = false
+	}
+	destination.Log().Info("migrate-incoming", "uri", a.uri)
+	return destination.Execute(ctx, "migrate-incoming", arguments, nil)
 }
 
 // migrate makes a source send to an address.
 func (f form) migrate(ctx context.Context, source Peer, a address) error {
-	return f.execute(ctx, source, "migrate", a)
-}
-
-// execute executes one of the commands that take an address.
-func (f form) execute(ctx context.Context, peer Peer, command string, a address) error {
-	arguments, err := f.arguments(ctx, peer, command, a)
+	arguments, err := f.arguments(ctx, source, "migrate", a)
 	if err != nil {
 		return err
 	}
-	peer.Log().Info(command, "uri", a.uri)
-	return peer.Execute(ctx, command, arguments, nil)
+	source.Log().Info("migrate", "uri", a.uri)
+	return source.Execute(ctx, "migrate", arguments, nil)
 }

@@ -22,13 +22,10 @@ type cprReboot struct {
 	ram int64 // bytes that are not sent
 }
 
-const (
-	cprRebootMode          = "cpr-reboot"
-	ignoreSharedCapability = "x-ignore-shared"
-)
+const cprRebootMode = "cpr-reboot"
 
 func newCPRReboot(o options) Transport {
-	return &cprReboot{file: &file{form: form{o.asChannels}, offset: o.fileOffset}}
+	return &cprReboot{file: &file{form: o.form(), offset: o.fileOffset}}
 }
 
 // Traits are those of a file, and that the RAM is not sent.

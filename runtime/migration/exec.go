@@ -32,7 +32,7 @@ type execution struct {
 }
 
 func newExec(o options) Transport {
-	return &execution{form: form{o.asChannels}, ports: o.port, wanted: o.execProgram, chosen: map[Role]connector{}}
+	return &execution{form: o.form(), ports: o.port, wanted: o.execProgram, chosen: map[Role]connector{}}
 }
 
 func (*execution) Traits() Traits { return Traits{ReturnPath: true} }

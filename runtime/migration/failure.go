@@ -199,6 +199,9 @@ func (mv *move) firstFailure(ctx context.Context, src, dst *testbed.Instance, re
 	select { // a destination that failed to load the guest takes a moment to exit
 	case <-dst.Exited():
 	case <-time.After(mv.m.timeouts.peerGrace):
+		if err := mv.loadError(ctx, dst, reported); err != nil {
+			return err
+		}
 		if err := mv.m.checkMonitor(ctx, dst); err != nil {
 			return fail(ctx, mv, dst, DestinationRole, fmt.Errorf("%w; the source reported: %s", err, reported))
 		}
@@ -213,10 +216,40 @@ func (mv *move) firstFailure(ctx context.Context, src, dst *testbed.Instance, re
 	if err := mv.programFailure(ctx, src, dst, reported, exit.LostPeer()); err != nil {
 		return err
 	}
+	if !mv.m.options.exitOnError {
+		return fail(ctx, mv, dst, DestinationRole, fmt.Errorf("QEMU was to stay when it cannot load the guest (mig_exit_on_error = no, exit-on-error), but has ended: %w; the source reported: %s", exit, reported))
+	}
 	if exit.LostPeer() {
 		return fail(ctx, mv, src, SourceRole, fmt.Errorf("%s; then %w", reported, exit))
 	}
 	return fail(ctx, mv, dst, DestinationRole, fmt.Errorf("%w; the source reported: %s", exit, reported))
+}
+
+// loadError returns the failure of a destination that stays when it cannot load the guest
+// (mig_exit_on_error = no): query-migrate there has the reason. nil: it has none, or only
+// that the source or the connection was lost.
+func (mv *move) loadError(ctx context.Context, dst *testbed.Instance, reported string) error {
+	if mv.m.options.exitOnError {
+		return nil
+	}
+	ctx, cancel := context.WithTimeout(ctx, mv.m.timeouts.answer)
+	defer cancel()
+	var query struct {
+		Status string `json:"status"`
+		Desc   string `json:"error-desc"`
+	}
+	if err := dst.Monitor().Execute(ctx, "query-migrate", nil, &query); err != nil {
+		return nil // a monitor that does not answer is found next
+	}
+	switch {
+	case State(query.Status) != qmp.MigrationFailed:
+		return nil
+	case query.Desc == "":
+		return fail(ctx, mv, dst, DestinationRole, fmt.Errorf("it stayed (mig_exit_on_error = no), but query-migrate has no error-desc; the source reported: %s", reported))
+	case vm.SaysLostPeer(query.Desc):
+		return nil
+	}
+	return fail(ctx, mv, dst, DestinationRole, fmt.Errorf("it could not load the guest: %s; the source reported: %s", query.Desc, reported))
 }
 
 // checkMonitor returns an error when QEMU has ended, or does not answer on its

@@ -46,6 +46,8 @@ var features = []func(options, Traits) Feature{
 	newAutoConverge,
 	newZeroCopy,
 	newValidateUUID,
+	newSwitchoverAck,
+	newIgnoreShared,
 	newArrivesStopped,
 	newTLS,
 	newSettings,

@@ -46,6 +46,7 @@ var featureTests = []featureTest{
 	},
 	{capability: "auto-converge", params: cartesian.Params{"mig_auto_converge": "yes"}},
 	{capability: "postcopy-ram", params: cartesian.Params{"mig_postcopy": "yes"}},
+	{capability: "switchover-ack", params: cartesian.Params{"mig_switchover_ack": "yes"}},
 	{capability: "validate-uuid", params: cartesian.Params{"mig_validate_uuid": "yes"}, silent: "validate-uuid was on, but vm1@host1 has no UUID"},
 }
 
@@ -59,7 +60,7 @@ var uncheckedFeatures = map[string]string{
 
 // noFeatures are the params of migrations with a choice that are no features of QEMU, and
 // thus no rows of the matrix.
-var noFeatures = []string{"mig_protocol", "mig_exec_program", "mig_channels", "mig_offline", "memory_proof", "not_login_after_mig"}
+var noFeatures = []string{"mig_prediction", "mig_exit_on_error", "mig_protocol", "mig_exec_program", "mig_channels", "mig_offline", "memory_proof", "not_login_after_mig"}
 
 // featureParams are the params that switch features on, or choose how they work.
 func featureParams() []api.Param {
@@ -345,6 +346,8 @@ func TestFeaturesOfTransports(t *testing.T) {
 			{"exec", "capabilitys", "postcopy-ram postcopy-preempt", "postcopy-preempt needs two connections, which mig_protocol = exec has not"},
 			{"cpr-reboot", "mig_xbzrle", "yes", "XBZRLE needs memory that is sent, which mig_protocol = cpr-reboot has not"},
 			{"cpr-reboot", "capabilitys", "auto-converge", "auto-converge needs memory that is sent, which mig_protocol = cpr-reboot has not"},
+			{"file", "mig_switchover_ack", "yes", "switchover-ack needs a return path, which mig_protocol = file has not"},
+			{"tcp", "mig_ignore_shared", "yes", "migrate from a host to itself"},
 			{"unix", "mig_multifd", "yes", ""},
 		} {
 			p.Params = cartesian.Params{"mig_protocol": tt.protocol, tt.param: tt.value}
@@ -397,8 +400,9 @@ type checkTest struct {
 	samples []result.Sample
 	seen    int // connections
 	answers map[string]string
-	used    string // the features that were used, or, with a question mark, had nothing to do
-	want    string // "": used
+	replies map[string]string // by command, of both ends
+	used    string            // the features that were used, or, with a question mark, had nothing to do
+	want    string            // "": used
 	status  result.Status
 }
 
@@ -454,6 +458,11 @@ func checkTests() []checkTest {
 		{name: "preempt on one connection", params: twoEnds, outcome: postcopied, seen: 1, want: "postcopy-preempt was on, but there was one connection to the destination, not two"},
 		{name: "no UUID", params: cartesian.Params{"mig_validate_uuid": "yes"}, answers: map[string]string{"source": "00000000-0000-0000-0000-000000000000"}, want: "validate-uuid was on, but vm1@host1 has no UUID"},
 		{name: "the same UUID", used: "validate-uuid", params: cartesian.Params{"mig_validate_uuid": "yes"}, answers: map[string]string{"source": "a", "destination": "a"}},
+		{name: "an acknowledged switchover", used: "switchover-ack?", params: cartesian.Params{"mig_switchover_ack": "yes"}, replies: map[string]string{"query-migrate-capabilities": `[{"capability": "return-path", "state": true}]`}},
+		{name: "a switchover that nothing acknowledges", params: cartesian.Params{"mig_switchover_ack": "yes"}, replies: map[string]string{"query-migrate-capabilities": `[{"capability": "return-path", "state": false}]`}, want: "switchover-ack was on, but vm1@host1 had no return-path"},
+		{name: "RAM that is shared", used: "x-ignore-shared", params: cartesian.Params{"mig_ignore_shared": "yes"}, query: `"ram": {"transferred": 300000}`, replies: map[string]string{"query-memdev": `[{"size": 134217728, "share": true}]`}},
+		{name: "RAM that is shared, and sent", params: cartesian.Params{"mig_ignore_shared": "yes"}, query: `"ram": {"transferred": 134217728}`, replies: map[string]string{"query-memdev": `[{"size": 134217728, "share": true}]`}, want: "x-ignore-shared was on, but QEMU sent 134217728 bytes of RAM"},
+		{name: "RAM that is not shared", params: cartesian.Params{"mig_ignore_shared": "yes"}, query: `"ram": {"transferred": 300000}`, replies: map[string]string{"query-memdev": `[{"size": 134217728, "share": false}]`}, want: "x-ignore-shared was on, but the RAM of vm1@host1 is not in a shared file", status: result.Error},
 		{name: "TLS without credentials", params: cartesian.Params{"mig_tls": "psk"}, want: `TLS (psk) was on, but vm1@host2 has the credentials "<nil>"`},
 		{name: "the search for zeros that one end has not", params: cartesian.Params{"mig_zero_page_detection": "legacy"}, want: "zero-page-detection was set to legacy, but vm1@host1 has multifd"},
 		{name: "post-copy without a time", params: cartesian.Params{"mig_postcopy": "yes", "mig_postcopy_blocktime": "yes"}, outcome: postcopied, want: "postcopy-blocktime was on, but vm1@host2 reports no postcopy-blocktime"},
@@ -478,6 +487,9 @@ func TestCheck(t *testing.T) {
 			err := migration.CheckFeatures(t.Context(), tt.params, o, func(role migration.Role, command string) string {
 				if command == "query-uuid" {
 					return `{"UUID": "` + tt.answers[string(role)] + `"}`
+				}
+				if reply, has := tt.replies[command]; has {
+					return reply
 				}
 				return `{"multifd-channels": 2, "multifd-compression": "zlib", "max-cpu-throttle": 99, "zero-page-detection": "multifd"}`
 			})

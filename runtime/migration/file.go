@@ -30,7 +30,7 @@ type file struct {
 	made     madeFiles
 }
 
-func newFile(o options) Transport { return &file{form: form{o.asChannels}, offset: o.fileOffset} }
+func newFile(o options) Transport { return &file{form: o.form(), offset: o.fileOffset} }
 
 func (*file) Traits() Traits { return Traits{LoadsAfterSource: true} }
 

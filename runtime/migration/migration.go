@@ -138,6 +138,7 @@ func New(bed *testbed.Bed, number int, plan Plan) (*Migration, error) {
 		held:       plan.Hold,
 		failing:    make(chan struct{}, 1),
 	}
+	m.traits.SharedRAM = m.traits.SharedRAM || opts.ignoreShared
 	if opts.memoryProof && !m.proves() {
 		m.log.Warn("memory_proof: the memory is not compared", "reason", opts.unproved(m.traits))
 	}
@@ -148,6 +149,9 @@ func New(bed *testbed.Bed, number int, plan Plan) (*Migration, error) {
 		return nil, errors.New("param mig_storage: the hosts share no images (images_shared = no): want nbd")
 	}
 	if err := opts.suit(m.traits); err != nil {
+		return nil, err
+	}
+	if err := opts.oneHost(plan.Source.Name(), plan.Destination.Name()); err != nil {
 		return nil, err
 	}
 	for _, name := range plan.VMs {

@@ -75,7 +75,7 @@ func newMove(m *Migration, vm string) *move {
 	mv.storage = newStorage(o)
 	mv.features = []Feature{mv.limits, holding{m}, mv.storage}
 	for _, feature := range features {
-		mv.features = append(mv.features, feature(o, mv.transport.Traits()))
+		mv.features = append(mv.features, feature(o, m.traits))
 	}
 	return mv
 }
@@ -463,6 +463,11 @@ func (mv *move) receive(ctx context.Context, dst *testbed.Instance, events *qmp.
 		case e, open := <-events.C:
 			if !open {
 				return mv.waitVerdict(ctx, dst)
+			}
+			if e.MigrationStatus() == qmp.MigrationFailed && mv.m.traits.LoadsAfterSource {
+				if err := mv.loadError(ctx, dst, "completed"); err != nil {
+					return err
+				}
 			}
 			if e.Name == "RESUME" || e.MigrationStatus() == qmp.MigrationCompleted {
 				return nil

@@ -536,6 +536,23 @@ func TestCPRRebootQEMU(t *testing.T) {
 	}
 }
 
+// With QEMU itself: a guest moves on its host, and its RAM is not sent.
+func TestIgnoreSharedQEMU(t *testing.T) {
+	t.Parallel()
+	params := bedtest.Blank(t)
+	params["mig_ignore_shared"] = "yes"
+	bed := prepared(t, params)
+	p := plan(bed)
+	p.Destination = p.Source
+	m := start(t, bed, p)
+	if err := runBoth(t.Context(), m); err != nil {
+		t.Fatal(err)
+	}
+	if all := m.Record().VMs[0].Features; len(all) != 1 || all[0].Feature != "x-ignore-shared" || !all[0].Used {
+		t.Errorf("got %+v, want that x-ignore-shared was used", all)
+	}
+}
+
 // What the hosts lack for RDMA is why the variant is skipped.
 func TestRDMALacks(t *testing.T) {
 	t.Parallel()

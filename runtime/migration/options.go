@@ -35,8 +35,11 @@ type options struct {
 	memoryProof   bool   // memory_proof
 	predict       bool   // mig_prediction: measure the dirty rate before
 	login         bool   // not not_login_after_mig
+	exitOnError   bool   // mig_exit_on_error: a destination that cannot load the guest ends
+	ignoreShared  bool   // mig_ignore_shared
+	switchoverAck bool   // mig_switchover_ack; as those below, also on if it is one of capabilitys
 	multifd       multifdOptions
-	xbzrle        bool // mig_xbzrle; as those below, also on if it is one of capabilitys
+	xbzrle        bool // mig_xbzrle
 	autoConverge  bool // mig_auto_converge
 	zeroCopy      bool // mig_zero_copy
 	validateUUID  bool // mig_validate_uuid
@@ -54,6 +57,7 @@ func parseOptions(p cartesian.Params) (options, error) {
 		startTimeout: v.Seconds("start_migration_timeout"), cancelDelay: v.Seconds("cancel_delay"),
 		offline: v.Bool("mig_offline"), memoryProof: v.Bool("memory_proof"), predict: v.Bool("mig_prediction"), speed: v.Size("mig_speed"), downtime: v.Seconds("mig_downtime"),
 		login: !v.Bool("not_login_after_mig"), asChannels: v.Bool("mig_channels"), execProgram: v.Choice("mig_exec_program"), fileOffset: v.Size("mig_file_offset"),
+		exitOnError: v.Bool("mig_exit_on_error"),
 	}
 	o.port.first, o.port.last = v.Ports("mig_port")
 	o.capabilities, o.parameters = parseCapabilities(v), parseParameters(v)
@@ -61,6 +65,7 @@ func parseOptions(p cartesian.Params) (options, error) {
 	o.xbzrle, o.autoConverge = o.uses(v, "mig_xbzrle", xbzrleCapability), o.uses(v, "mig_auto_converge", autoConvergeCapability)
 	o.zeroCopy, o.validateUUID = o.uses(v, "mig_zero_copy", zeroCopyCapability), o.uses(v, "mig_validate_uuid", validateUUIDCapability)
 	o.tls, o.storage = parseTLS(v), parseStorage(v)
+	o.switchoverAck, o.ignoreShared = o.uses(v, "mig_switchover_ack", switchoverAckCapability), o.uses(v, "mig_ignore_shared", ignoreSharedCapability)
 	if size := v.Size("mig_xbzrle_cache"); size > 0 {
 		o.addParameter(v, "mig_xbzrle_cache", parameter{name: "xbzrle-cache-size", value: strconv.FormatInt(size, 10)})
 	}
@@ -91,6 +96,8 @@ func (o *options) suit(t Traits) error {
 		name, needs string
 	}{
 		{o.postcopy.on, t.ReturnPath, "post-copy", "a return path"},
+		{o.switchoverAck, t.ReturnPath, "switchover-ack", "a return path"},
+		{o.postcopy.on, !t.SharedRAM, "post-copy", "memory that is sent"},
 		{o.xbzrle, !t.SharedRAM, "XBZRLE", "memory that is sent"},
 		{o.autoConverge, !t.SharedRAM, "auto-converge", "memory that is sent"},
 		{o.tls.kind != "", !t.LoadsAfterSource, "TLS", "a connection between both ends"},

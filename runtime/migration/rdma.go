@@ -21,7 +21,7 @@ type rdma struct {
 	port  int
 }
 
-func newRDMA(o options) Transport { return &rdma{form: form{o.asChannels}, ports: o.port} }
+func newRDMA(o options) Transport { return &rdma{form: o.form(), ports: o.port} }
 
 func (*rdma) Traits() Traits { return Traits{ReturnPath: true} }
 

@@ -171,6 +171,26 @@ func testCases() []testCase {
 			want: []string{"not finished after mig_timeout"}, at: "host1",
 		},
 		{
+			name: "the destination cannot load the guest", destination: qmptest.Script{LoadError: "Unknown savevm section"}, fails: fails, status: fail,
+			want: []string{dstFailed, "Unknown savevm section", "the source reported: "}, at: "-",
+		},
+		{
+			name: "the destination cannot load the guest, and stays", destination: qmptest.Script{LoadError: "Unknown savevm section"}, params: cartesian.Params{"mig_exit_on_error": "no"}, fails: fails, status: fail,
+			want: []string{dstFailed, "it could not load the guest: Unknown savevm section; the source reported: "}, at: "host1",
+		},
+		{
+			name: "the destination cannot load the guest, and ends all the same", destination: qmptest.Script{LoadError: "Unknown savevm section", Unused: []string{"exit-on-error"}}, params: cartesian.Params{"mig_exit_on_error": "no"}, fails: fails, status: fail,
+			want: []string{dstFailed, "QEMU was to stay when it cannot load the guest (mig_exit_on_error = no, exit-on-error), but has ended"}, at: "-",
+		},
+		{
+			name: "a destination that cannot stay", destination: qmptest.Script{Without: []string{"exit-on-error"}}, params: cartesian.Params{"mig_exit_on_error": "no"}, fails: fails, status: result.Skip,
+			want: []string{"migrate-incoming of this QEMU has no argument exit-on-error"}, at: "-",
+		},
+		{
+			name: "the source's connection is lost, and the destination stays", source: qmptest.Script{StopAt: "MIGRATION:active", Die: true}, params: cartesian.Params{"mig_exit_on_error": "no"}, fails: fails, status: fail,
+			want: []string{srcFailed, killed}, at: "-",
+		},
+		{
 			name: "work fails", fails: fails, want: []string{"migration 1, source host1, start_work: no work"}, at: "host1",
 			change: func(p *migration.Plan) {
 				p.StartWork = func(context.Context, *migration.Side) error { return errors.New("no work") }

@@ -318,7 +318,7 @@ func (e *earlyExitError) Error() string { return e.instance.String() + " has end
 // prepareSource makes sure that the VM runs here and can be logged in to.
 func (s *Side) prepareSource(ctx context.Context, vm string) error {
 	m := s.Migration
-	launch := m.moves[vm].transport.Launch(SourceRole)
+	launch := m.moves[vm].launch(SourceRole)
 	if m.options.startTimeout > 0 {
 		launch.MustBoot = "param start_migration_timeout: it is to move while it boots"
 	}
@@ -346,7 +346,7 @@ func (s *Side) prepareSource(ctx context.Context, vm string) error {
 // prepareDestination starts the incoming VM and makes it listen.
 func (s *Side) prepareDestination(ctx context.Context, vm string) error {
 	m := s.Migration
-	launch := m.moves[vm].transport.Launch(DestinationRole)
+	launch := m.moves[vm].launch(DestinationRole)
 	launch.CopyDisks = m.options.storage.on
 	instance, err := m.bed.StartIncoming(ctx, vm, s.Host, m.Plan.Params, launch)
 	if err != nil {

@@ -19,7 +19,7 @@ type tcp struct {
 	port  int // where the destination listens
 }
 
-func newTCP(o options) Transport { return &tcp{form: form{o.asChannels}, ports: o.port} }
+func newTCP(o options) Transport { return &tcp{form: o.form(), ports: o.port} }
 
 func (t *tcp) Traits() Traits { return Traits{ReturnPath: true, Channels: true} }
 

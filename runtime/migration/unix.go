@@ -12,7 +12,7 @@ import (
 // one machine.
 type unix struct{ form }
 
-func newUnix(o options) Transport { return unix{form{o.asChannels}} }
+func newUnix(o options) Transport { return unix{o.form()} }
 
 func (unix) Traits() Traits { return Traits{ReturnPath: true, Channels: true, OneMachine: true} }
 

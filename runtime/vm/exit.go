@@ -93,7 +93,11 @@ var lostPeer = regexp.MustCompile(`Input/output error|Connection reset by peer|U
 
 // LostPeer says whether QEMU ended because the other side of its migration, or the
 // connection to it, was lost: then that failed first.
-func (e *ExitError) LostPeer() bool { return slices.ContainsFunc(e.Log, lostPeer.MatchString) }
+func (e *ExitError) LostPeer() bool { return slices.ContainsFunc(e.Log, SaysLostPeer) }
+
+// SaysLostPeer says whether an error of a destination is that the source, or the
+// connection to it, was lost.
+func SaysLostPeer(message string) bool { return lostPeer.MatchString(message) }
 
 // sanitizers matches the first lines of the reports of a QEMU that was built with
 // sanitizers: a pattern of grep -E, without a single quote.

@@ -3,6 +3,7 @@
 package qmptest
 
 import (
+	"cmp"
 	"encoding/json"
 	"errors"
 	"io"
@@ -120,6 +121,15 @@ func (m *QEMU) listen(arguments json.RawMessage) (any, *refusal) {
 	if refused != nil {
 		return nil, refused
 	}
+	var a struct {
+		ExitOnError *bool `json:"exit-on-error"`
+	}
+	if err := json.Unmarshal(arguments, &a); err != nil {
+		return nil, &refusal{"GenericError", err.Error()}
+	}
+	m.mu.Lock()
+	m.survives = a.ExitOnError != nil && !*a.ExitOnError
+	m.mu.Unlock()
 	if network == "file" {
 		saved, err := os.Open(where)
 		if err != nil {
@@ -182,6 +192,10 @@ func (m *QEMU) receive(conn io.ReadWriteCloser) {
 		m.loadFailed()
 		return
 	}
+	if m.script.LoadError != "" {
+		m.loadFailed()
+		return
+	}
 	inPostcopy := state[0] == sendsPostcopy
 	if inPostcopy {
 		m.setStatus("postcopy-active", "")
@@ -204,10 +218,15 @@ func (m *QEMU) receive(conn io.ReadWriteCloser) {
 	m.setStatus("completed", "")
 }
 
-// loadFailed ends a destination whose source has gone.
+// loadFailed ends a destination whose source has gone, or that cannot load the guest.
 func (m *QEMU) loadFailed() {
-	m.setStatus("failed", "load of migration failed: Input/output error")
-	m.End()
+	m.setStatus("failed", cmp.Or(m.script.LoadError, "load of migration failed: Input/output error"))
+	m.mu.Lock()
+	survives := m.survives && !slices.Contains(m.script.Unused, "exit-on-error")
+	m.mu.Unlock()
+	if !survives {
+		m.End()
+	}
 }
 
 func readByte(conn io.Reader, want byte) bool {

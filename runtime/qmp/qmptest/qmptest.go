@@ -45,6 +45,9 @@ type Script struct {
 	Stop func()
 	// Die makes the process die at StopAt, instead of freezing.
 	Die bool
+	// LoadError is why this destination cannot load the guest; "": it can. It ends then, or
+	// stays with exit-on-error = false, if that is none of Unused.
+	LoadError string
 	// Endless makes an outgoing migration not converge until it is cancelled.
 	Endless bool
 	// DropData drops the data to this destination at the switchover, without an error on
@@ -231,6 +234,7 @@ type QEMU struct {
 	postcopy     bool          // migrate-start-postcopy
 	status       string        // of the migration
 	passes       int
+	survives     bool      // a guest that cannot be loaded: exit-on-error = false
 	stays        bool      // stop, while it waits for a guest: that does not run when it is loaded
 	failure      string    // error-desc
 	began        time.Time // of the migration
@@ -282,6 +286,9 @@ func (m *QEMU) Killed() bool {
 func (m *QEMU) ExitMessage() string {
 	m.mu.Lock()
 	defer m.mu.Unlock()
+	if m.incoming && m.status == "failed" && m.script.LoadError != "" {
+		return m.script.LoadError
+	}
 	if m.incoming && m.status == "failed" {
 		return "load of migration failed: Input/output error"
 	}
@@ -478,7 +485,7 @@ func (m *QEMU) execute(command string, arguments json.RawMessage) (any, *refusal
 		return map[string]any{}, nil
 	case "query-migrate-capabilities":
 		known := []map[string]any{}
-		for _, name := range []string{"return-path", "events", "postcopy-ram", "pause-before-switchover", "xbzrle", "auto-converge", "multifd", "zero-copy-send", "validate-uuid", "postcopy-preempt", "postcopy-blocktime"} {
+		for _, name := range []string{"return-path", "events", "postcopy-ram", "pause-before-switchover", "xbzrle", "auto-converge", "multifd", "zero-copy-send", "validate-uuid", "postcopy-preempt", "postcopy-blocktime", "switchover-ack", "x-ignore-shared"} {
 			if !slices.Contains(m.script.Without, name) {
 				known = append(known, map[string]any{"capability": name, "state": m.isOn(name)})
 			}
@@ -639,6 +646,8 @@ func (m *QEMU) schema() []map[string]any {
 		{"name": "parameters", "meta-type": "object", "members": members},
 		{"name": "statuses", "meta-type": "enum", "values": statuses},
 		{"name": "dirty-rate-parameters", "meta-type": "object", "members": []map[string]string{{"name": "calc-time", "type": "int"}, {"name": "sample-pages", "type": "int"}}},
+		{"name": "incoming-parameters", "meta-type": "object", "members": slices.DeleteFunc([]map[string]string{{"name": "uri", "type": "int"}, {"name": "exit-on-error", "type": "int"}}, func(member map[string]string) bool { return slices.Contains(m.script.Without, member["name"]) })},
+		{"name": "migrate-incoming", "meta-type": "command", "arg-type": "incoming-parameters"},
 		{"name": "migration", "meta-type": "object", "members": []map[string]string{{"name": "status", "type": "statuses"}}},
 		{"name": "MIGRATION", "meta-type": "event", "arg-type": "migration"},
 		{"name": "migrate-set-parameters", "meta-type": "command", "arg-type": "parameters", "ret-type": "empty"},
