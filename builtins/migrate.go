@@ -307,12 +307,13 @@ func migClass() *Class {
 					{"status", MigrationStatus, None, "QEMU's migration status"},
 					{"passes", Int, None, "the number of passes over the RAM that every VM has completed"},
 					{"remaining", Bytes, None, "how much RAM every VM may still have to send, at most"},
+					{"sent", Bytes, None, "how much every VM has sent, at least"},
 					{"event", EventName, None, "a QMP event of any of the VMs, on either side; those since the start of the migration count, which includes start_work"},
 					{"count", Int, Value(1), "how many such events there must be"},
 					waitTimeoutParam,
 					checkParam,
 				},
-				Doc: "Waits until one condition holds: one of status, passes, remaining, event. It is an ERROR, which says how the migration ended, when it ends before. " +
+				Doc: "Waits until one condition holds: one of status, passes, remaining, sent, event. It is an ERROR, which says how the migration ended, when it ends before. " +
 					"An event may also come during the checks after the move.",
 				Returns: metReturn,
 				Fn:      migWait,
@@ -431,8 +432,9 @@ func migWait(t *task.Task, a *Args) (starlark.Value, error) {
 		remaining := arg[int64](a, "remaining")
 		c.Remaining = &remaining
 	}
+	c.Sent = argOr(a, "sent", int64(0))
 	given := 0
-	for _, name := range []string{"status", "passes", "remaining", "event"} {
+	for _, name := range []string{"status", "passes", "remaining", "sent", "event"} {
 		if a.Has(name) {
 			given++
 		}
@@ -441,7 +443,7 @@ func migWait(t *task.Task, a *Args) (starlark.Value, error) {
 		return nil, misusef("count: got %d, want 1 or more, and an event", c.Count)
 	}
 	if given != 1 {
-		return nil, misusef("got %d conditions, want one of status, passes, remaining, event", given)
+		return nil, misusef("got %d conditions, want one of status, passes, remaining, sent, event", given)
 	}
 	return waitCondition(t, a, c)
 }

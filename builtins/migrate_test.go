@@ -462,7 +462,7 @@ def migration_scenario(env):
 def migration_scenario(env):
     a, b = env.hosts
     migrate(["vm1"], a, b).wait(status = "active", passes = 2)
-`, result.Error, []string{"mig.wait: got 2 conditions, want one of status, passes, remaining, event"}, false},
+`, result.Error, []string{"mig.wait: got 2 conditions, want one of status, passes, remaining, sent, event"}, false},
 		{"it ends first", nil, `
 def migration_scenario(env):
     a, b = env.hosts

@@ -513,6 +513,10 @@ var params = []Param{
 		Doc: "Let migrations be switched to post-copy by mig.start_postcopy: the capability postcopy-ram on both ends.",
 	},
 	{
+		Name: "mig_postcopy_start", Kind: Text, Object: Variant, Reader: "runtime/migration",
+		Doc: "Switch migrations to post-copy without mig.start_postcopy, as soon as every VM of them is so far: active, passes N (complete passes over the RAM), sent SIZE or remaining SIZE. It includes mig_postcopy. A migration that completes before is not switched, which the log and mig.stats say.",
+	},
+	{
 		Name: "mig_postcopy_preempt", Kind: Bool, Default: "no", Object: Variant, Reader: "runtime/migration",
 		Doc: "Send the pages that the guest waits for in post-copy over a connection of their own: the capability postcopy-preempt on both ends, together with mig_postcopy.",
 	},

@@ -315,6 +315,9 @@ func TestFeatureValues(t *testing.T) {
 		{cartesian.Params{"mig_multifd": "yes", "mig_multifd_compression": "rar"}, "one of none, zlib"},
 		{cartesian.Params{"mig_zero_copy": "yes"}, "mig_multifd"},
 		{cartesian.Params{"mig_postcopy_preempt": "yes"}, "mig_postcopy"},
+		{cartesian.Params{"mig_postcopy_start": "soon"}, "active, passes N, sent SIZE or remaining SIZE"},
+		{cartesian.Params{"mig_postcopy_start": "passes 0"}, "active, passes N, sent SIZE or remaining SIZE"},
+		{cartesian.Params{"mig_postcopy_start": "sent much"}, "active, passes N, sent SIZE or remaining SIZE"},
 	} {
 		_, err := migration.NewTransport("tcp", tt.params)
 		if wrong := refused(err, tt.want); wrong != nil {

@@ -7,8 +7,12 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strconv"
+	"strings"
 
 	"github.com/mhmig/mhmig/lang/api"
+	"github.com/mhmig/mhmig/lang/cartesian"
+	"github.com/mhmig/mhmig/runtime/qmp"
 	"github.com/mhmig/mhmig/runtime/result"
 )
 
@@ -18,18 +22,78 @@ const (
 	postcopyBlocktime = "postcopy-blocktime"
 )
 
-// postcopyOptions are mig_postcopy, mig_postcopy_preempt and mig_postcopy_blocktime.
-type postcopyOptions struct{ on, preempt, blocktime bool }
+// postcopyOptions are mig_postcopy, mig_postcopy_preempt, mig_postcopy_blocktime and
+// mig_postcopy_start.
+type postcopyOptions struct {
+	on, preempt, blocktime bool
+	start                  Condition // when it is switched to post-copy; the zero value: when StartPostcopy is called
+}
 
 func parsePostcopy(v api.Values, o *options) postcopyOptions {
 	p := postcopyOptions{
 		on:      o.uses(v, "mig_postcopy", postcopyRAM),
 		preempt: o.uses(v, "mig_postcopy_preempt", postcopyPreempt), blocktime: o.uses(v, "mig_postcopy_blocktime", postcopyBlocktime),
 	}
+	if text := v.Text("mig_postcopy_start"); text != "" {
+		var ok bool
+		if p.start, ok = parseSwitch(text); !ok {
+			v.Invalid("mig_postcopy_start", "active, passes N, sent SIZE or remaining SIZE")
+		}
+		p.on = true
+	}
 	if !p.on && (p.preempt || p.blocktime) {
 		v.Invalid("mig_postcopy", "yes, where mig_postcopy_preempt or mig_postcopy_blocktime is")
 	}
 	return p
+}
+
+// parseSwitch parses mig_postcopy_start.
+func parseSwitch(text string) (c Condition, ok bool) {
+	what, value, _ := strings.Cut(text, " ")
+	switch what {
+	case string(qmp.MigrationActive):
+		return Condition{Status: qmp.MigrationActive}, value == ""
+	case "passes":
+		n, err := strconv.Atoi(value)
+		return Condition{Passes: n}, err == nil && n > 0
+	}
+	size, err := cartesian.Params{"size": value}.Size("size", 0, 1)
+	switch {
+	case err != nil || size <= 0:
+		return Condition{}, false
+	case what == "sent":
+		return Condition{Sent: size}, true
+	case what == "remaining":
+		return Condition{Remaining: &size}, true
+	}
+	return Condition{}, false
+}
+
+// startPostcopyWhenDue switches the migration to post-copy when mig_postcopy_start says so.
+// The VMs move in the context that it returns, which ends if they cannot be switched, with
+// the reason as its cause. ended is called when they do not move any more.
+func (m *Migration) startPostcopyWhenDue(ctx context.Context) (moving context.Context, ended func()) {
+	due := m.options.postcopy.start
+	if due == (Condition{}) {
+		return ctx, func() {}
+	}
+	moving, stop := context.WithCancelCause(ctx)
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		err := m.Wait(moving, due)
+		if err == nil {
+			m.log.Info("mig_postcopy_start: the migration is switched to post-copy", "condition", due.String())
+			err = m.StartPostcopy(moving)
+		}
+		if err != nil && !m.State().Terminal() { // else it has ended first, see Check
+			stop(fmt.Errorf("mig_postcopy_start: %w", err))
+		}
+	}()
+	return moving, func() {
+		stop(nil)
+		<-done
+	}
 }
 
 // postcopy is the feature of mig_postcopy: the migration can be switched to post-copy.
@@ -65,6 +129,10 @@ func (f postcopy) Check(ctx context.Context, o *Outcome) error {
 	case !f.on:
 		return nil
 	case !o.Switched:
+		if start := f.start; start != (Condition{}) {
+			o.Idle(postcopyRAM, "the migration completed before it had %s (mig_postcopy_start)", start)
+			return nil
+		}
 		o.Idle(postcopyRAM, "the migration was not switched to post-copy")
 		return nil
 	case sent == 0 && !o.wasInPostcopy():

@@ -314,6 +314,14 @@ func testCases() []testCase {
 	return all
 }
 
+// wasSwitched is an error unless the migration has used post-copy.
+func wasSwitched(_ context.Context, m *migration.Migration) error {
+	if all := m.Record().VMs[0].Features; len(all) != 1 || all[0].Feature != "postcopy-ram" || !all[0].Used {
+		return fmt.Errorf("got %+v, want that postcopy-ram was used", all)
+	}
+	return nil
+}
+
 // refused is an error unless err has these words.
 func refused(err error, words string) error {
 	if err == nil || !strings.Contains(err.Error(), words) {
@@ -364,6 +372,30 @@ func featureCases() []testCase {
 			concurrent: func(ctx context.Context, m *migration.Migration) error {
 				return errors.Join(m.Wait(ctx, migration.Condition{Passes: 2}), m.StartPostcopy(ctx))
 			},
+		},
+		{
+			name: "switched to post-copy by passes", source: qmptest.Script{Endless: true}, params: cartesian.Params{"mig_postcopy_start": "passes 2"},
+			log: `condition="2 passes"`, after: wasSwitched,
+		},
+		{name: "switched to post-copy by status", source: qmptest.Script{Endless: true}, params: cartesian.Params{"mig_postcopy_start": "active"}, after: wasSwitched},
+		{name: "switched to post-copy by bytes", source: qmptest.Script{Endless: true}, params: cartesian.Params{"mig_postcopy_start": "sent 24M"}, log: `condition="25165824 bytes sent"`, after: wasSwitched},
+		{name: "switched to post-copy by what remains", source: qmptest.Script{Endless: true}, params: cartesian.Params{"mig_postcopy_start": "remaining 40M"}, after: wasSwitched},
+		{
+			name: "complete before it is switched to post-copy", params: cartesian.Params{"mig_postcopy_start": "passes 99"},
+			after: func(_ context.Context, m *migration.Migration) error {
+				if all := m.Record().VMs[0].Features; len(all) != 1 || all[0].Used || !strings.Contains(all[0].Seen, "completed before it had 99 passes") {
+					return fmt.Errorf("got %+v, want that post-copy was not used", all)
+				}
+				return nil
+			},
+		},
+		{
+			name: "a switch to post-copy that is refused", source: qmptest.Script{Endless: true, Refuse: []string{"migrate-start-postcopy"}}, params: cartesian.Params{"mig_postcopy_start": "passes 2", "mig_timeout": "5"},
+			fails: true, want: []string{"the script refuses migrate-start-postcopy"}, at: "-",
+		},
+		{
+			name: "a switch to post-copy that never is due", source: qmptest.Script{Endless: true}, params: cartesian.Params{"mig_postcopy_start": "sent 100G", "mig_timeout": "2"},
+			fails: true, status: result.Fail, want: []string{"not finished after mig_timeout"}, at: "host1",
 		},
 		{
 			name: "post-copy too early", params: postcopy, change: func(p *migration.Plan) {

@@ -168,7 +168,9 @@ func (s *Side) sendVMs(ctx context.Context) error {
 			s.abandonUnfinished(ctx)
 		}
 	} else {
-		err = s.Send(ctx, m.Plan.VMs)
+		moving, ended := m.startPostcopyWhenDue(ctx)
+		err = s.Send(moving, m.Plan.VMs)
+		ended()
 	}
 	if err == nil {
 		s.endMove(nil)

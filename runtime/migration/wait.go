@@ -16,14 +16,15 @@ import (
 // migration.
 const waitInterval = 20 * time.Millisecond
 
-// Condition is a condition that Wait waits for. One of Status, Event, Passes and
-// Remaining is set.
+// Condition is a condition that Wait waits for. One of Status, Event, Passes, Remaining
+// and Sent is set.
 type Condition struct {
 	Status    State  // the migration's
 	Event     string // a QMP event of any of its VMs, on either side, since the start of the migration
 	Count     int    // how many of these events; 0 means 1
 	Passes    int    // the number of complete passes over every VM's RAM, at least
 	Remaining *int64 // the bytes of RAM that every VM still has to send, at most
+	Sent      int64  // the bytes that every VM has sent, at least
 }
 
 func (c Condition) String() string {
@@ -36,6 +37,8 @@ func (c Condition) String() string {
 		return "event " + c.Event
 	case c.Remaining != nil:
 		return fmt.Sprintf("%d bytes remaining", *c.Remaining)
+	case c.Sent > 0:
+		return fmt.Sprintf("%d bytes sent", c.Sent)
 	default:
 		return fmt.Sprintf("%d passes", c.Passes)
 	}
@@ -148,6 +151,8 @@ func (m *Migration) statsHold(c Condition, began time.Time) bool {
 		case mv.source == nil || progress.Pass == 0:
 			return false
 		case c.Remaining != nil && (progress.Remaining > *c.Remaining || mv.sampled.Before(began)):
+			return false
+		case progress.Transferred < c.Sent:
 			return false
 		case c.Remaining == nil && progress.Passes() < c.Passes:
 			return false
