@@ -590,6 +590,22 @@ var params = []Param{
 		Doc: "Let a destination's QEMU end when it cannot load the guest. With no it stays and says why (exit-on-error of migrate-incoming, QEMU 9.1 or later); one that ends all the same is said in the failure.",
 	},
 	{
+		Name: "mig_announce_initial", Kind: Seconds, Object: Variant, Reader: "runtime/migration",
+		Doc: "When the destination announces the guest's NICs to the network for the second time, after the first (announce-initial); without it QEMU's default. With this or one of the three others, announcements that are not sent, or sent faster, are a FAIL: QEMU records what its NICs send.",
+	},
+	{
+		Name: "mig_announce_step", Kind: Seconds, Object: Variant, Reader: "runtime/migration",
+		Doc: "How much longer each further announcement is waited for (announce-step).",
+	},
+	{
+		Name: "mig_announce_max", Kind: Seconds, Object: Variant, Reader: "runtime/migration",
+		Doc: "How long an announcement is waited for, at most (announce-max).",
+	},
+	{
+		Name: "mig_announce_rounds", Kind: Number, Min: 1, Object: Variant, Reader: "runtime/migration",
+		Doc: "How often the destination announces the guest's NICs (announce-rounds).",
+	},
+	{
 		Name: "mig_prediction", Kind: Bool, Default: "no", Object: Variant, Reader: "runtime/migration",
 		Doc: "Measure the guest's dirty rate for a second before each migration (QMP calc-dirty-rate), and predict from it whether and when the migration converges. A QEMU that cannot is a warning. " +
 			"Without it, the first passes over the memory are what is predicted from. The prediction is in the log, in mig.stats and in the reports, with how it came out; it is no verdict.",

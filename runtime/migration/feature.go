@@ -48,6 +48,7 @@ var features = []func(options, Traits) Feature{
 	newValidateUUID,
 	newSwitchoverAck,
 	newIgnoreShared,
+	newAnnounce,
 	newArrivesStopped,
 	newTLS,
 	newSettings,

@@ -295,6 +295,33 @@ func TestFeatureValues(t *testing.T) {
 			name: "multifd and post-copy, by capabilitys", params: cartesian.Params{"capabilitys": "postcopy-ram multifd"}, source: qmptest.Script{Without: []string{"postcopy-device"}}, fails: true, status: result.Skip,
 			want: []string{"host1: not migrated with multifd and postcopy-ram: a QEMU before 11 loses the guest"}, at: "-",
 		},
+		{
+			name: "announcements", params: cartesian.Params{"mig_announce_initial": "0.1", "mig_announce_step": "0.2", "mig_announce_max": "0.4", "mig_announce_rounds": "4"},
+			after: func(_ context.Context, m *migration.Migration) error {
+				// 100, 300 and 400 ms apart.
+				want := []result.FeatureUse{{Feature: "announce-self", Used: true, Seen: "the destination sent 4 RARP packets to nic1 within 800ms"}}
+				if diff := cmp.Diff(want, m.Record().VMs[0].Features); diff != "" {
+					return errors.New(diff)
+				}
+				return nil
+			},
+		},
+		{
+			name: "nothing is announced", params: cartesian.Params{"mig_announce_rounds": "3"}, destination: qmptest.Script{Unused: []string{"announce-self"}}, fails: true, status: result.Fail,
+			want: []string{srcFailed, "announce-rounds is 3, but vm1@host2 sent 0 announcements (RARP) to nic1"},
+		},
+		{
+			name: "announced too fast", params: cartesian.Params{"mig_announce_step": "0.2"}, destination: qmptest.Script{Unused: []string{"announce-step"}}, fails: true, status: result.Fail,
+			want: []string{srcFailed, "vm1@host2 sent 5 announcements within 200ms, not within 1.3s"},
+		},
+		{
+			name: "announcements of which the number is dropped", params: cartesian.Params{"mig_announce_rounds": "3"}, destination: qmptest.Script{Dropped: []string{"announce-rounds"}}, fails: true, status: result.Fail,
+			want: []string{srcFailed, "announce-rounds was set to 3, but vm1@host2 has 5"},
+		},
+		{
+			name: "a QEMU that announces by no parameters", params: cartesian.Params{"mig_announce_rounds": "3"}, destination: qmptest.Script{Without: []string{"announce-rounds"}}, fails: true, status: result.Skip,
+			want: []string{"this QEMU has no migration parameter announce-rounds"}, at: "-",
+		},
 		{name: "multifd and post-copy in a QEMU where it works", params: cartesian.Params{"mig_multifd": "yes", "mig_postcopy": "yes"}},
 		{
 			name: "multifd and xbzrle", params: cartesian.Params{"mig_multifd": "yes", "mig_xbzrle": "yes"}, fails: true, status: result.Skip,
@@ -466,6 +493,8 @@ func checkTests() []checkTest {
 		{name: "RAM that is shared", used: "x-ignore-shared", params: cartesian.Params{"mig_ignore_shared": "yes"}, query: `"ram": {"transferred": 300000}`, replies: map[string]string{"query-memdev": `[{"size": 134217728, "share": true}]`}},
 		{name: "RAM that is shared, and sent", params: cartesian.Params{"mig_ignore_shared": "yes"}, query: `"ram": {"transferred": 134217728}`, replies: map[string]string{"query-memdev": `[{"size": 134217728, "share": true}]`}, want: "x-ignore-shared was on, but QEMU sent 134217728 bytes of RAM"},
 		{name: "RAM that is not shared", params: cartesian.Params{"mig_ignore_shared": "yes"}, query: `"ram": {"transferred": 300000}`, replies: map[string]string{"query-memdev": `[{"size": 134217728, "share": false}]`}, want: "x-ignore-shared was on, but the RAM of vm1@host1 is not in a shared file", status: result.Error},
+		{name: "announcements of a VM without a NIC", used: "announce-self?", params: cartesian.Params{"mig_announce_rounds": "3"}, replies: map[string]string{"query-migrate-parameters": `{"announce-rounds": 3}`}},
+		{name: "announcements at other times", params: cartesian.Params{"mig_announce_initial": "0.1"}, replies: map[string]string{"query-migrate-parameters": `{"announce-initial": 50}`}, want: "announce-initial was set to 100, but vm1@host2 has 50"},
 		{name: "TLS without credentials", params: cartesian.Params{"mig_tls": "psk"}, want: `TLS (psk) was on, but vm1@host2 has the credentials "<nil>"`},
 		{name: "the search for zeros that one end has not", params: cartesian.Params{"mig_zero_page_detection": "legacy"}, want: "zero-page-detection was set to legacy, but vm1@host1 has multifd"},
 		{name: "post-copy without a time", params: cartesian.Params{"mig_postcopy": "yes", "mig_postcopy_blocktime": "yes"}, outcome: postcopied, want: "postcopy-blocktime was on, but vm1@host2 reports no postcopy-blocktime"},
@@ -543,6 +572,7 @@ func TestFeaturesQEMU(t *testing.T) {
 		{name: "a compression that it lacks", params: cartesian.Params{"mig_multifd": "yes", "mig_multifd_compression": "qatzip"}, status: result.Skip, want: "the migration parameter multifd-compression of this QEMU has no value qatzip"},
 		{name: "xbzrle", params: cartesian.Params{"mig_xbzrle": "yes", "mig_xbzrle_cache": "16M"}},
 		{name: "auto-converge", params: cartesian.Params{"mig_auto_converge": "yes"}},
+		{name: "announcements", params: cartesian.Params{"nics": "nic1", "mig_announce_rounds": "3", "mig_announce_initial": "0.1"}, log: "the destination sent 3 RARP packets to nic1 within"},
 		{name: "zero copy", params: cartesian.Params{"mig_multifd": "yes", "mig_zero_copy": "yes"}, status: result.Skip, want: "zero-copy-send"}, // a lab has only loopback
 		{name: "validate-uuid", params: cartesian.Params{"mig_validate_uuid": "yes", "uuid": id}},
 		{name: "validate-uuid without one", params: cartesian.Params{"mig_validate_uuid": "yes"}, status: result.Fail, want: "has no UUID"},

@@ -43,6 +43,7 @@ type options struct {
 	autoConverge  bool // mig_auto_converge
 	zeroCopy      bool // mig_zero_copy
 	validateUUID  bool // mig_validate_uuid
+	announce      bool // one of mig_announce_…
 	tls           tlsOptions
 	storage       storageOptions
 	capabilities  []string    // capabilitys, without those that capabilitys_state disables
@@ -75,6 +76,7 @@ func parseOptions(p cartesian.Params) (options, error) {
 	case o.storage.on && o.postcopy.on:
 		v.Invalid("mig_storage", "none, where the migration may be switched to post-copy")
 	}
+	o.announce = parseAnnounce(v, &o)
 	if o.zeroCopy && !o.multifd.on {
 		v.Invalid("mig_multifd", "yes, where mig_zero_copy is: multifd's channels send without a copy, others cannot")
 	}

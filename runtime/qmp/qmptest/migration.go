@@ -206,6 +206,7 @@ func (m *QEMU) receive(conn io.ReadWriteCloser) {
 	m.mu.Lock()
 	stays := m.stays
 	m.mu.Unlock()
+	m.announce()
 	if stays {
 		m.setRunState("paused")
 	} else {

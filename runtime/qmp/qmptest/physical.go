@@ -36,7 +36,12 @@ func (m *QEMU) human(arguments json.RawMessage) string {
 	var a struct {
 		Line string `json:"command-line"`
 	}
-	if json.Unmarshal(arguments, &a) != nil || a.Line != "info mtree -f" {
+	switch {
+	case json.Unmarshal(arguments, &a) != nil:
+		return ""
+	case a.Line == "info network":
+		return "dev_nic1: index=0,type=nic,model=virtio-net-pci,macaddr=52:54:00:b0:d2:dd\r\n \\ nic1: index=0,type=user,net=10.0.2.0,restrict=off\r\n"
+	case a.Line != "info mtree -f":
 		return ""
 	}
 	return fmt.Sprintf("FlatView #0\r\n AS \"memory\", root: system\r\n Root memory region: system\r\n  %016x-%016x (prio 0, ram): pc.ram\r\n", 0, len(m.physical())-1)

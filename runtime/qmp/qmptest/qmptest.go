@@ -228,6 +228,7 @@ type QEMU struct {
 	parameters   map[string]any
 	capabilities map[string]bool // that are on
 	objects      map[string]bool // by id
+	dumps        []string        // files of filter-dump
 	rate         dirtyRateResult // of the last calc-dirty-rate
 	disks        storage
 	resume       chan struct{} // closed by migrate-continue; set while the source is held
@@ -258,7 +259,7 @@ func NewOn(network Network, script Script, incoming bool) *QEMU {
 	m := &QEMU{
 		script: script, network: network, quit: make(chan struct{}), closed: make(chan struct{}), paused: make(chan struct{}, 1), resumed: make(chan io.ReadWriteCloser), state: "prelaunch", capabilities: map[string]bool{}, objects: map[string]bool{}, monitors: map[*monitor]bool{},
 		disks:      storage{exports: map[string]bool{}, nodes: map[string]net.Conn{}, jobs: map[string]*mirrorJob{}},
-		parameters: map[string]any{"max-bandwidth": 128 << 20, "downtime-limit": 300, "xbzrle-cache-size": 64 << 20, "cpu-throttle-tailslow": false, "multifd-compression": "none", "multifd-channels": 2, "tls-creds": "", "tls-hostname": ""},
+		parameters: map[string]any{"max-bandwidth": 128 << 20, "downtime-limit": 300, "xbzrle-cache-size": 64 << 20, "cpu-throttle-tailslow": false, "multifd-compression": "none", "multifd-channels": 2, "tls-creds": "", "tls-hostname": "", "announce-initial": 50, "announce-max": 550, "announce-rounds": 5, "announce-step": 100},
 	}
 	if script.Load != nil {
 		maps.Copy(m.parameters, modelParameters)
@@ -573,7 +574,11 @@ func (m *QEMU) setParameters(arguments json.RawMessage) (any, *refusal) {
 
 // changeObjects makes or removes an object of QEMU's object model.
 func (m *QEMU) changeObjects(command string, arguments json.RawMessage) (any, *refusal) {
-	var object struct{ ID string }
+	var object struct {
+		ID   string
+		Type string `json:"qom-type"`
+		File string
+	}
 	if err := json.Unmarshal(arguments, &object); err != nil {
 		return nil, &refusal{"GenericError", err.Error()}
 	}
@@ -586,6 +591,9 @@ func (m *QEMU) changeObjects(command string, arguments json.RawMessage) (any, *r
 		return nil, &refusal{"GenericError", "object '" + object.ID + "' not found"}
 	default:
 		m.objects[object.ID] = adds
+		if object.Type == "filter-dump" {
+			m.dumps = append(m.dumps, object.File)
+		}
 	}
 	return map[string]any{}, nil
 }

@@ -47,7 +47,7 @@ type memory struct {
 // that QEMU has.
 var modelParameters = map[string]any{
 	"cpu-throttle-initial": 20, "cpu-throttle-increment": 10, "max-cpu-throttle": 99, "throttle-trigger-threshold": defaultTrigger, "max-postcopy-bandwidth": 0,
-	"multifd-channels": 2, "announce-initial": 50, "announce-max": 550, "announce-rounds": 5, "announce-step": 100,
+	"multifd-channels": 2,
 }
 
 // parameter is the value of a number among the migration parameters.
