@@ -58,6 +58,12 @@ func TestMayFail(t *testing.T) {
 		fail("%s: %s, on %s" % (mig.status, mig.error, vm.host))
 	vm.start(b)
 	migrate_wait(["vm1"], b, a, params={"mig_timeout": "30", "cancel_delay": "0.1"})`},
+		{name: "the source is told to quit, and cancels", source: qmptest.Script{Endless: true}, text: `
+	mig = migrate(["vm1"], a, b, may_fail=True)
+	mig.wait(status="active")
+	vm.qmp("quit")
+	if mig.join() or mig.status != "failed" or "the source failed first (host1)" not in mig.error:
+		fail("%s: %s" % (mig.status, mig.error))`},
 		{name: "it is cancelled", source: qmptest.Script{Endless: true}, text: `
 	mig = migrate(["vm1"], a, b, may_fail=True)
 	mig.wait(status="active")

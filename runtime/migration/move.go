@@ -399,6 +399,10 @@ func (mv *move) finish(ctx context.Context, src, dst *testbed.Instance, state St
 		if mv.runsOnDestination() {
 			return mv.splitBrain(ctx, src)
 		}
+		if src.Removed() { // a QEMU that quits cancels it first
+			mv.setState(qmp.MigrationFailed)
+			return fail(ctx, mv, src, SourceRole, errors.New("the scenario has ended its QEMU"))
+		}
 		return fmt.Errorf("%s: the migration was cancelled, but not by mig.cancel or cancel_delay", src)
 	default:
 		if err := mv.lacksLockedMemory(endpoint{src}, desc); err != nil {

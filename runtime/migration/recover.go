@@ -4,8 +4,10 @@ package migration
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"maps"
+	"time"
 
 	"github.com/mhmig/mhmig/runtime/qmp"
 	"github.com/mhmig/mhmig/runtime/result"
@@ -153,12 +155,19 @@ func (mv *move) waitPostcopy(ctx context.Context, what string, holds func(State)
 	}
 }
 
+// noticeGrace is how long a destination may take to notice that the connection is lost,
+// before it is told.
+const noticeGrace = 2 * time.Second
+
 // waitPausedThere waits until the destination has noticed that its migration is paused: it
-// does not listen again before.
+// does not listen again before. One that notices nothing, because the network was cut and
+// it has sent nothing since, is told by QMP migrate-pause.
 func (mv *move) waitPausedThere(ctx context.Context, what string, dst *testbed.Instance) error {
 	late := &PostcopyError{what, mv.vm, fmt.Errorf("%s did not notice within %v that the connection is lost", dst, mv.m.timeouts.settle)}
 	ctx, cancel := context.WithTimeoutCause(ctx, mv.m.timeouts.settle, late)
 	defer cancel()
+	tell := time.NewTimer(noticeGrace)
+	defer tell.Stop()
 	for {
 		mv.m.mu.Lock()
 		state, changed := mv.there, mv.m.changed
@@ -168,6 +177,12 @@ func (mv *move) waitPausedThere(ctx context.Context, what string, dst *testbed.I
 		}
 		select {
 		case <-changed:
+		case <-tell.C:
+			dst.Log().Info("migrate-pause: it has not noticed that the connection is lost")
+			err := mv.urgentMonitor(dst).ExecuteOutOfBand(ctx, "migrate-pause", nil, nil)
+			if _, refused := errors.AsType[*qmp.Error](err); err != nil && !refused { // it may have noticed now
+				return blame(ctx, mv, dst, DestinationRole, err)
+			}
 		case <-ctx.Done():
 			return context.Cause(ctx)
 		}
@@ -191,16 +206,21 @@ func (mv *move) listenAgain(ctx context.Context, dst *testbed.Instance) error {
 	if !known {
 		return result.Skip.Errorf("%s: this QEMU has no command migrate-recover: QEMU 3.0 or later has it", dst)
 	}
-	mv.m.mu.Lock()
-	monitor := mv.urgent
-	mv.m.mu.Unlock()
-	if monitor == nil {
-		monitor = dst.Monitor()
-	}
+	monitor := mv.urgentMonitor(dst)
 	return mv.transport.(reconnecting).listenAgain(ctx, endpoint{dst}, func(uri string) error {
 		dst.Log().Info("migrate-recover", "uri", uri)
 		return monitor.ExecuteOutOfBand(ctx, "migrate-recover", map[string]any{"uri": uri}, nil)
 	})
+}
+
+// urgentMonitor is the monitor for commands that are executed out of band.
+func (mv *move) urgentMonitor(dst *testbed.Instance) *qmp.Conn {
+	mv.m.mu.Lock()
+	defer mv.m.mu.Unlock()
+	if mv.urgent != nil {
+		return mv.urgent
+	}
+	return dst.Monitor()
 }
 
 // openUrgent opens a second monitor of the destination, before it is in post-copy: one

@@ -83,6 +83,10 @@ func TestRecover(t *testing.T) {
 			},
 		},
 		{
+			name: "a destination that does not notice", params: postcopy, source: endless, destination: qmptest.Script{LateLoss: true}, concurrent: paused(func(ctx context.Context, m *migration.Migration) error { return m.Recover(ctx) }),
+			log: "migrate-pause: it has not noticed",
+		},
+		{
 			name: "never", params: and(postcopy, "mig_timeout", "60"), source: endless, fails: true, status: result.Fail, want: []string{"not finished after mig_timeout = 1m0s"}, at: "-",
 			concurrent: paused(func(context.Context, *migration.Migration) error { return nil }),
 		},

@@ -542,6 +542,30 @@ func (m *QEMU) cancel() {
 	}
 }
 
+// quitCancels cancels the migration of a source that quits, and waits until it has said so.
+func (m *QEMU) quitCancels() {
+	m.mu.Lock()
+	moves := m.wire != nil && m.status == "active" && m.state != "inmigrate"
+	m.mu.Unlock()
+	if !moves {
+		return
+	}
+	m.cancel()
+	for {
+		m.mu.Lock()
+		ended := qmp.MigrationStatus(m.status).Terminal()
+		m.mu.Unlock()
+		if ended {
+			return
+		}
+		select {
+		case <-time.After(time.Millisecond):
+		case <-m.closed:
+			return
+		}
+	}
+}
+
 // BreakMigration breaks the connection of a migration that is under way.
 func (m *QEMU) BreakMigration() {
 	m.mu.Lock()

@@ -64,6 +64,9 @@ type Script struct {
 	// destination. Like QEMU 7.2, it obeys a migrate_cancel meanwhile, and then the guest
 	// runs on both.
 	LateEnd bool
+	// LateLoss makes this destination not notice that the connection is lost in post-copy
+	// before migrate-pause, like one whose network was cut.
+	LateLoss bool
 	// TotalsAfter is how many replies of query-migrate after the end have no
 	// total-time and downtime yet.
 	TotalsAfter int
@@ -370,6 +373,9 @@ func (m *QEMU) Serve(conn net.Conn) {
 		}
 		if slices.Contains(m.script.Ignore, request.Execute) {
 			continue
+		}
+		if request.Execute == "quit" {
+			m.quitCancels()
 		}
 		value, err := m.execute(request.Execute, request.Arguments)
 		if err != nil {

@@ -49,6 +49,13 @@ func (m *QEMU) sendRest(conn io.ReadWriteCloser) bool {
 // QEMU ends meanwhile.
 func (m *QEMU) receiveRest(conn io.ReadWriteCloser) bool {
 	for !readByte(conn, sendsRest) {
+		if m.script.LateLoss {
+			select {
+			case <-m.paused:
+			case <-m.closed:
+				return false
+			}
+		}
 		m.setStatus("postcopy-paused", "")
 		select {
 		case again := <-m.resumed:
@@ -65,12 +72,15 @@ func (m *QEMU) receiveRest(conn io.ReadWriteCloser) bool {
 	return true
 }
 
-// pausePostcopy breaks the connection of this source.
+// pausePostcopy breaks the connection of this end.
 func (m *QEMU) pausePostcopy() (any, *refusal) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	if m.status != "postcopy-active" {
 		return nil, &refusal{"GenericError", "migrate-pause is currently only supported during postcopy-active or postcopy-recover state"}
+	}
+	if m.incoming && m.wire != nil {
+		_ = m.wire.Close()
 	}
 	select {
 	case m.paused <- struct{}{}:
