@@ -13,7 +13,6 @@ import (
 	"time"
 
 	"github.com/mhmig/mhmig/lang/printable"
-	"github.com/mhmig/mhmig/runtime/prediction"
 	"github.com/mhmig/mhmig/runtime/result"
 	"github.com/mhmig/mhmig/runtime/terminal"
 )
@@ -34,8 +33,8 @@ type variant struct {
 	phase     string        // of the variant as a whole
 	sides     map[bool]side // of the latest migration; true: the source's
 	moves     map[string]result.Progress
-	predicted map[string]prediction.Prediction // by VM: whether its move converges, and when
-	current   int64                            // number of that migration
+	predicted map[string]result.Prediction // by VM: whether its move converges, and when
+	current   int64                        // number of that migration
 }
 
 // side is the state of a host in a migration.
@@ -81,7 +80,7 @@ func newVariant(e result.Event) *variant {
 	if text, _ := e.Fields.Get("name").(string); text != "" {
 		name = text
 	}
-	return &variant{number: number, name: name, began: e.Time, phase: "begins", sides: map[bool]side{}, moves: map[string]result.Progress{}, predicted: map[string]prediction.Prediction{}}
+	return &variant{number: number, name: name, began: e.Time, phase: "begins", sides: map[bool]side{}, moves: map[string]result.Progress{}, predicted: map[string]result.Prediction{}}
 }
 
 func (v *variant) update(e result.Event) {
@@ -246,7 +245,7 @@ const (
 )
 
 // predictionOf is what was predicted last of a VM's move, nil if nothing was.
-func (v *variant) predictionOf(vm string) *prediction.Prediction {
+func (v *variant) predictionOf(vm string) *result.Prediction {
 	if p, ok := v.predicted[vm]; ok {
 		return &p
 	}
@@ -255,7 +254,7 @@ func (v *variant) predictionOf(vm string) *prediction.Prediction {
 
 // moveLine is the progress bar of a VM. If there is no space for all figures, it keeps
 // those that show how long it will take.
-func moveLine(vm string, p result.Progress, predicted *prediction.Prediction, width int) []run {
+func moveLine(vm string, p result.Progress, predicted *result.Prediction, width int) []run {
 	part := 0.0
 	if p.Total > 0 && p.Pass > 0 {
 		part = min(max(1-float64(p.Remaining)/float64(p.Total), 0), 1)

@@ -12,7 +12,6 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
-	"github.com/mhmig/mhmig/runtime/prediction"
 	"github.com/mhmig/mhmig/runtime/result"
 	"github.com/mhmig/mhmig/runtime/terminal"
 )
@@ -62,7 +61,7 @@ func TestPicture(t *testing.T) {
 	p.Status = "device"
 	a.With("vm", "vm2", "host", "host1").LogAttrs(t.Context(), result.LevelProgress, "progress", p.Attrs()...)
 	p.Status = "active"
-	for _, predicted := range []prediction.Prediction{{From: prediction.FromFirstPass, Converges: true, Milliseconds: 38000}, {From: prediction.FromSecondPass}} {
+	for _, predicted := range []result.Prediction{{From: result.FromFirstPass, Converges: true, Milliseconds: 38000}, {From: result.FromSecondPass}} {
 		vm := a.With("vm", "vm3", "host", "host1")
 		if predicted.Converges {
 			vm = a.With("vm", "vm4", "host", "host1")

@@ -36,7 +36,7 @@ type forecast struct {
 	lost      bool // passes were shorter than the samples are apart: nothing is known of each
 	predicted int  // passes after which there is a prediction
 
-	predictions []prediction.Prediction
+	predictions []result.Prediction
 }
 
 // predictedPasses is after how many passes there are predictions. The second shows what
@@ -95,7 +95,7 @@ func (mv *move) predictBefore(ctx context.Context, src *testbed.Instance) error 
 	})
 	mv.m.mu.Unlock()
 	if ok {
-		mv.addPredicted(ctx, src, prediction.FromMeasurement, p)
+		mv.addPredicted(ctx, src, result.FromMeasurement, p)
 	}
 	return nil
 }
@@ -111,7 +111,7 @@ func memorySize(ctx context.Context, monitor *qmp.Conn) (float64, error) {
 }
 
 // addPredicted adds a prediction and logs it.
-func (mv *move) addPredicted(ctx context.Context, src *testbed.Instance, from prediction.From, p prediction.Prediction) {
+func (mv *move) addPredicted(ctx context.Context, src *testbed.Instance, from result.PredictedFrom, p result.Prediction) {
 	p.From = from
 	mv.m.mu.Lock()
 	mv.forecast.predictions = append(mv.forecast.predictions, p)
@@ -224,12 +224,12 @@ func (mv *move) predictPass(ctx context.Context, src *testbed.Instance) {
 	})
 	mv.m.mu.Unlock()
 	if ok {
-		mv.addPredicted(ctx, src, []prediction.From{prediction.FromFirstPass, prediction.FromSecondPass}[done-1], p)
+		mv.addPredicted(ctx, src, []result.PredictedFrom{result.FromFirstPass, result.FromSecondPass}[done-1], p)
 	}
 }
 
 // judged are the predictions, with how they came out if the move has ended; m.mu is held.
-func (mv *move) judged() []prediction.Prediction {
+func (mv *move) judged() []result.Prediction {
 	f := &mv.forecast
 	all := slices.Clone(f.predictions)
 	if !mv.state.Terminal() {
@@ -251,7 +251,7 @@ func (mv *move) judged() []prediction.Prediction {
 		o.Changed = "it was held at the switchover"
 	}
 	for i := range all {
-		all[i] = all[i].Judge(o)
+		all[i] = prediction.Judge(all[i], o)
 	}
 	return all
 }
@@ -266,7 +266,7 @@ func (mv *move) logVerdict(src *testbed.Instance) {
 	}
 	p := all[len(all)-1]
 	attrs := []any{"from", string(p.From)}
-	if p.Verdict == prediction.Unjudged {
+	if p.Verdict == result.Unjudged {
 		attrs = append(attrs, "reason", p.Why)
 	}
 	if p.Error > 0 {

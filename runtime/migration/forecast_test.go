@@ -14,16 +14,15 @@ import (
 
 	"github.com/mhmig/mhmig/lang/cartesian"
 	"github.com/mhmig/mhmig/runtime/migration"
-	"github.com/mhmig/mhmig/runtime/prediction"
 	"github.com/mhmig/mhmig/runtime/qmp/qmptest"
 	"github.com/mhmig/mhmig/runtime/result"
 )
 
 // predicted is what a prediction must say.
 type predicted struct {
-	from      prediction.From
+	from      result.PredictedFrom
 	converges bool
-	verdict   prediction.Verdict
+	verdict   result.PredictionVerdict
 	exact     float64 // the error is at most this factor; 0: there is none
 }
 
@@ -51,8 +50,8 @@ func TestPredictions(t *testing.T) {
 			return qmptest.Load{RAM: 1024 * mib, Used: 256 * mib, Dirty: float64(dirty), Working: working}
 		}}
 	}
-	const measured, first, second = prediction.FromMeasurement, prediction.FromFirstPass, prediction.FromSecondPass
-	const right, wrong, unjudged = prediction.Right, prediction.Wrong, prediction.Unjudged
+	const measured, first, second = result.FromMeasurement, result.FromFirstPass, result.FromSecondPass
+	const right, wrong, unjudged = result.RightlyPredicted, result.WronglyPredicted, result.Unjudged
 	for _, tt := range []struct {
 		testCase
 		predicted []predicted
@@ -64,33 +63,42 @@ func TestPredictions(t *testing.T) {
 			map[string]any{"predicted_from": "second pass", "predicted_convergence": true, "prediction_verdict": "right"},
 		},
 		{
-			testCase{name: "a guest that writes too much", source: guest(40*mib, 0), params: cartesian.Params{"mig_timeout": "60"}, fails: true, status: result.Fail, at: "host1",
-				want: []string{"not finished after mig_timeout = 1m0s"}, log: "prediction: the migration will not converge at this bandwidth limit"},
+			testCase{
+				name: "a guest that writes too much", source: guest(40*mib, 0), params: cartesian.Params{"mig_timeout": "60"}, fails: true, status: result.Fail, at: "host1",
+				want: []string{"not finished after mig_timeout = 1m0s"}, log: "prediction: the migration will not converge at this bandwidth limit",
+			},
 			[]predicted{{first, false, right, 0}, {second, false, right, 0}},
 			map[string]any{"predicted_from": "second pass", "predicted_convergence": false, "prediction_verdict": "right"},
 		},
 		{
 			// Only the second pass shows that it dirties the same memory again.
 			testCase{name: "a guest that writes the same again", source: guest(100*mib, 64*mib), params: cartesian.Params{"mig_timeout": "60"}, fails: true, status: result.Fail, at: "host1"},
-			[]predicted{{first, true, wrong, 0}, {second, false, right, 0}}, nil,
+			[]predicted{{first, true, wrong, 0}, {second, false, right, 0}},
+			nil,
 		},
 		{
 			testCase{name: "measured before", source: guest(100*mib, 64*mib), params: cartesian.Params{"mig_timeout": "60", "mig_prediction": "yes"}, fails: true, status: result.Fail, at: "host1"},
-			[]predicted{{measured, false, right, 0}, {first, false, right, 0}, {second, false, right, 0}}, nil,
+			[]predicted{{measured, false, right, 0}, {first, false, right, 0}, {second, false, right, 0}},
+			nil,
 		},
 		{
 			// That three quarters of its memory are zeros is not known before.
 			testCase{name: "an idle guest, measured before", source: guest(0, 0), params: cartesian.Params{"mig_prediction": "yes"}},
-			[]predicted{{measured, true, right, 4.1}}, nil,
+			[]predicted{{measured, true, right, 4.1}},
+			nil,
 		},
 		{
-			testCase{name: "a network that is slower than the limit", source: func() qmptest.Script { s := guest(20*mib, 0); s.Link = 16 * mib; return s }(), params: cartesian.Params{"mig_timeout": "60"},
-				fails: true, status: result.Fail, at: "host1", log: "prediction: the migration will not converge at this throughput"},
-			[]predicted{{first, false, right, 0}, {second, false, right, 0}}, nil,
+			testCase{
+				name: "a network that is slower than the limit", source: func() qmptest.Script { s := guest(20*mib, 0); s.Link = 16 * mib; return s }(), params: cartesian.Params{"mig_timeout": "60"},
+				fails: true, status: result.Fail, at: "host1", log: "prediction: the migration will not converge at this throughput",
+			},
+			[]predicted{{first, false, right, 0}, {second, false, right, 0}},
+			nil,
 		},
 		{
 			testCase{name: "auto-converge", source: guest(40*mib, 0), params: cartesian.Params{"mig_auto_converge": "yes"}, log: "with the guest throttled by"},
-			[]predicted{{first, true, right, 2}, {second, true, right, 2}}, nil,
+			[]predicted{{first, true, right, 2}, {second, true, right, 2}},
+			nil,
 		},
 		{
 			testCase{name: "auto-converge that does not throttle", source: func() qmptest.Script {
@@ -98,19 +106,22 @@ func TestPredictions(t *testing.T) {
 				s.Unused = []string{"auto-converge"}
 				return s
 			}(), params: cartesian.Params{"mig_auto_converge": "yes", "mig_timeout": "200"}, fails: true, status: result.Fail, at: "host1"},
-			[]predicted{{first, true, wrong, 0}, {second, true, wrong, 0}}, nil,
+			[]predicted{{first, true, wrong, 0}, {second, true, wrong, 0}},
+			nil,
 		},
 		{
 			testCase{name: "post-copy", source: guest(40*mib, 0), params: cartesian.Params{"mig_postcopy": "yes"}, log: "with_postcopy=", concurrent: func(ctx context.Context, m *migration.Migration) error {
 				return errors.Join(m.Wait(ctx, migration.Condition{Passes: 3}), m.StartPostcopy(ctx))
 			}},
-			[]predicted{{first, false, unjudged, 0}, {second, false, unjudged, 0}}, nil,
+			[]predicted{{first, false, unjudged, 0}, {second, false, unjudged, 0}},
+			nil,
 		},
 		{
 			testCase{name: "the limit is raised", source: guest(40*mib, 0), concurrent: func(ctx context.Context, m *migration.Migration) error {
 				return errors.Join(m.Wait(ctx, migration.Condition{Passes: 3}), m.SetSpeed(ctx, 512*mib))
 			}},
-			[]predicted{{first, false, unjudged, 0}, {second, false, unjudged, 0}}, nil,
+			[]predicted{{first, false, unjudged, 0}, {second, false, unjudged, 0}},
+			nil,
 		},
 		{
 			testCase{name: "cancelled", source: guest(8*mib, 0), at: "host1", concurrent: func(ctx context.Context, m *migration.Migration) error {
@@ -124,7 +135,8 @@ func TestPredictions(t *testing.T) {
 				time.Sleep(time.Minute)
 				return errors.Join(err, m.Release(ctx))
 			}},
-			[]predicted{{first, true, unjudged, 0}, {second, true, unjudged, 0}}, nil,
+			[]predicted{{first, true, unjudged, 0}, {second, true, unjudged, 0}},
+			nil,
 		},
 		{
 			testCase{name: "a QEMU that measures no dirty rate", source: func() qmptest.Script {
@@ -132,17 +144,19 @@ func TestPredictions(t *testing.T) {
 				s.Without = []string{"calc-dirty-rate"}
 				return s
 			}(), params: cartesian.Params{"mig_prediction": "yes"}, log: "mig_prediction: the dirty rate was not measured"},
-			[]predicted{{first, true, right, 1.1}, {second, true, right, 1.1}}, nil,
+			[]predicted{{first, true, right, 1.1}, {second, true, right, 1.1}},
+			nil,
 		},
 		{
 			testCase{name: "a QEMU that never ends measuring", source: func() qmptest.Script {
 				s := guest(8*mib, 0)
-				s.Execute = func(command string, _ json.RawMessage) (any, error, bool) { //nolint:revive // as Script.Execute has it
+				s.Execute = func(command string, _ json.RawMessage) (any, error, bool) {
 					return map[string]any{"status": "measuring"}, nil, command == "query-dirty-rate"
 				}
 				return s
 			}(), params: cartesian.Params{"mig_prediction": "yes"}, log: "QEMU has not measured the guest's dirty rate 5s after the 1s that it takes: it is measuring"},
-			[]predicted{{first, true, right, 1.1}, {second, true, right, 1.1}}, nil,
+			[]predicted{{first, true, right, 1.1}, {second, true, right, 1.1}},
+			nil,
 		},
 		{
 			testCase{name: "a QEMU that does not answer", source: func() qmptest.Script {

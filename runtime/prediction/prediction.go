@@ -15,10 +15,11 @@ package prediction
 
 import (
 	"cmp"
-	"fmt"
 	"math"
 	"slices"
 	"time"
+
+	"github.com/mhmig/mhmig/runtime/result"
 )
 
 // Conditions are what a prediction follows from. Sizes are bytes of guest memory, rates
@@ -57,47 +58,6 @@ type Throttle struct {
 	Max       float64 // max-cpu-throttle
 }
 
-// From is what a prediction was made from.
-type From string
-
-// The bases of predictions, in the order in which they are made.
-const (
-	FromMeasurement From = "dirty rate" // QEMU's calc-dirty-rate, before the migration
-	FromFirstPass   From = "first pass" // what the guest has dirtied while it was sent
-	FromSecondPass  From = "second pass"
-)
-
-// Prediction is what was predicted, and how it came out. In JSON it is a part of a
-// migration's record.
-type Prediction struct {
-	From         From    `json:"from"`
-	Converges    bool    `json:"converges"`
-	Milliseconds int64   `json:"ms,omitzero"`                // QEMU's total-time, if it converges
-	Dirty        float64 `json:"dirty_bytes_per_second"`     // the guest's dirty rate
-	Rate         float64 `json:"bandwidth_bytes_per_second"` // at which its memory is sent
-	Limited      bool    `json:"limited,omitzero"`           // by max-bandwidth
-	Throttled    float64 `json:"throttled_percent,omitzero"` // by auto-converge, when it converges
-	// Postcopy is the total-time if it is switched to post-copy after the first pass, of a
-	// migration that would not converge and can be switched. In milliseconds.
-	Postcopy int64 `json:"postcopy_ms,omitzero"`
-
-	Verdict Verdict `json:"verdict,omitempty"` // "" while it moves
-	Why     string  `json:"why,omitempty"`     // of Unjudged
-	Actual  int64   `json:"actual_ms,omitzero"`
-	// Error is Milliseconds / Actual: 1 is exact, 2 twice as long as it took. 0: not known.
-	Error float64 `json:"error,omitzero"`
-}
-
-// Verdict is how a prediction came out. It is no verdict on the migration.
-type Verdict string
-
-// The verdicts.
-const (
-	Right    Verdict = "right"      // it has converged, or not, as predicted; Error says how exact the time was
-	Wrong    Verdict = "wrong"      // it has not
-	Unjudged Verdict = "not judged" // something else has ended the migration, or changed it
-)
-
 // maxPasses ends a calculation that neither converges nor diverges: QEMU would need that
 // many passes, too.
 const maxPasses = 10_000
@@ -112,7 +72,7 @@ const nearLimit = 0.8
 // dirtied during the one before, until the rest can be sent within the downtime limit. A
 // pass that leaves as much as it has sent shows that it does not converge, if nothing
 // throttles the guest. ok is false if the rate is not known: no limit, and nothing sent.
-func Predict(c Conditions) (p Prediction, ok bool) {
+func Predict(c Conditions) (p result.Prediction, ok bool) {
 	bandwidth := c.Limit
 	if c.Throughput > 0 && (bandwidth == 0 || c.Throughput < bandwidth) {
 		bandwidth = c.Throughput
@@ -120,7 +80,7 @@ func Predict(c Conditions) (p Prediction, ok bool) {
 	p.Limited = c.Limit > 0 && bandwidth > c.Limit*nearLimit
 	rate := bandwidth / cmp.Or(c.Cost, 1)
 	if rate <= 0 {
-		return Prediction{}, false
+		return result.Prediction{}, false
 	}
 	written := newWriting(c.Dirtied, c.Total)
 	p.Rate, p.Dirty = rate, written.rate()
@@ -283,32 +243,6 @@ func (w writing) rate() float64 {
 	return w.points[1].Bytes / w.points[1].Within.Seconds()
 }
 
-// String is the prediction in a few words.
-func (p Prediction) String() string {
-	switch {
-	case p.Converges && p.Throttled > 0:
-		return fmt.Sprintf("will converge in about %s, with the guest throttled by %.0f %%", p.Time(), p.Throttled)
-	case p.Converges:
-		return "will converge in about " + p.Time().String()
-	case p.Limited:
-		return "will not converge at this bandwidth limit"
-	default:
-		return "will not converge at this throughput"
-	}
-}
-
-// Time is how long the migration takes, if it converges.
-func (p Prediction) Time() time.Duration {
-	d := time.Duration(p.Milliseconds) * time.Millisecond
-	if d < 10*time.Second {
-		return d.Round(100 * time.Millisecond)
-	}
-	return d.Round(time.Second)
-}
-
-// RoundedError is Error with two digits after the point.
-func (p Prediction) RoundedError() float64 { return math.Round(p.Error*100) / 100 }
-
 // Outcome is what has happened to a migration.
 type Outcome struct {
 	Completed bool          // in pre-copy
@@ -320,29 +254,29 @@ type Outcome struct {
 	Ended   string // how it ended otherwise: QEMU's status
 }
 
-// Judge returns the prediction with its verdict.
-func (p Prediction) Judge(o Outcome) Prediction {
+// Judge returns a prediction with its verdict.
+func Judge(p result.Prediction, o Outcome) result.Prediction {
 	p.Actual, p.Error = 0, 0
 	switch {
 	case o.Changed != "":
-		p.Verdict, p.Why = Unjudged, o.Changed
+		p.Verdict, p.Why = result.Unjudged, o.Changed
 	case o.Completed:
 		p.Actual = o.Total.Milliseconds()
-		p.Verdict = Wrong
+		p.Verdict = result.WronglyPredicted
 		if p.Converges {
-			p.Verdict = Right
+			p.Verdict = result.RightlyPredicted
 			if p.Actual > 0 {
 				p.Error = float64(p.Milliseconds) / float64(p.Actual)
 			}
 		}
 	case o.Overdue && p.Converges && p.Milliseconds > o.Total.Milliseconds():
-		p.Verdict, p.Why = Unjudged, "mig_timeout ended it before the predicted time"
+		p.Verdict, p.Why = result.Unjudged, "mig_timeout ended it before the predicted time"
 	case o.Overdue && p.Converges:
-		p.Verdict = Wrong
+		p.Verdict = result.WronglyPredicted
 	case o.Overdue:
-		p.Verdict = Right
+		p.Verdict = result.RightlyPredicted
 	default:
-		p.Verdict, p.Why = Unjudged, "it ended as "+o.Ended
+		p.Verdict, p.Why = result.Unjudged, "it ended as "+o.Ended
 	}
 	return p
 }

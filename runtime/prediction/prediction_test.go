@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/mhmig/mhmig/runtime/prediction"
+	"github.com/mhmig/mhmig/runtime/result"
 )
 
 const (
@@ -84,32 +85,32 @@ func TestPredict(t *testing.T) {
 // How predictions come out.
 func TestJudge(t *testing.T) {
 	t.Parallel()
-	converges := prediction.Prediction{Converges: true, Milliseconds: 6000}
-	diverges := prediction.Prediction{}
+	converges := result.Prediction{Converges: true, Milliseconds: 6000}
+	diverges := result.Prediction{}
 	completed := prediction.Outcome{Completed: true, Total: 4 * time.Second}
 	overdue := prediction.Outcome{Overdue: true, Total: 8 * time.Second}
 	early := prediction.Outcome{Overdue: true, Total: 2 * time.Second}
 	changed := prediction.Outcome{Completed: true, Total: 4 * time.Second, Changed: "its limits were changed"}
 	for _, tt := range []struct {
 		name    string
-		p       prediction.Prediction
+		p       result.Prediction
 		o       prediction.Outcome
-		verdict prediction.Verdict
+		verdict result.PredictionVerdict
 		err     float64
 		why     string
 	}{
-		{"it has converged as predicted", converges, completed, prediction.Right, 1.5, ""},
-		{"it has not converged as predicted", diverges, overdue, prediction.Right, 0, ""},
-		{"it has converged after all", diverges, completed, prediction.Wrong, 0, ""},
-		{"it has not converged after all", converges, overdue, prediction.Wrong, 0, ""},
-		{"it had no time", converges, early, prediction.Unjudged, 0, "mig_timeout ended it before the predicted time"},
-		{"it was changed", converges, changed, prediction.Unjudged, 0, "its limits were changed"},
-		{"it was changed, and would not have converged", diverges, changed, prediction.Unjudged, 0, "its limits were changed"},
-		{"it was cancelled", converges, prediction.Outcome{Ended: "cancelled"}, prediction.Unjudged, 0, "it ended as cancelled"},
+		{"it has converged as predicted", converges, completed, result.RightlyPredicted, 1.5, ""},
+		{"it has not converged as predicted", diverges, overdue, result.RightlyPredicted, 0, ""},
+		{"it has converged after all", diverges, completed, result.WronglyPredicted, 0, ""},
+		{"it has not converged after all", converges, overdue, result.WronglyPredicted, 0, ""},
+		{"it had no time", converges, early, result.Unjudged, 0, "mig_timeout ended it before the predicted time"},
+		{"it was changed", converges, changed, result.Unjudged, 0, "its limits were changed"},
+		{"it was changed, and would not have converged", diverges, changed, result.Unjudged, 0, "its limits were changed"},
+		{"it was cancelled", converges, prediction.Outcome{Ended: "cancelled"}, result.Unjudged, 0, "it ended as cancelled"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			t.Parallel()
-			if got := tt.p.Judge(tt.o); got.Verdict != tt.verdict || got.Error != tt.err || got.Why != tt.why {
+			if got := prediction.Judge(tt.p, tt.o); got.Verdict != tt.verdict || got.Error != tt.err || got.Why != tt.why {
 				t.Errorf("got %+v, want %s, %v, %q", got, tt.verdict, tt.err, tt.why)
 			}
 		})

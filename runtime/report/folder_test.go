@@ -10,7 +10,6 @@ import (
 	"testing"
 	"time"
 
-	"github.com/mhmig/mhmig/runtime/prediction"
 	"github.com/mhmig/mhmig/runtime/result"
 )
 
@@ -130,9 +129,9 @@ func moves(begun time.Time, dirty float64) result.Migration {
 	if dirty > 0 {
 		moved.Guest = minPause(begun, seconds+step)
 		moved.Proof = &result.MemoryProof{Pages: 32768, Differ: 3, Runs: []string{"0x1000-0x3fff"}, Moved: 1382, Milliseconds: 1222}
-		moved.Predictions = []prediction.Prediction{
-			{From: prediction.FromMeasurement, Dirty: dirty, Rate: rate, Limited: true, Verdict: prediction.Wrong, Actual: 4000},
-			{From: prediction.FromFirstPass, Converges: true, Milliseconds: 5000, Dirty: dirty, Rate: rate, Limited: true, Verdict: prediction.Right, Actual: 4000, Error: 1.25},
+		moved.Predictions = []result.Prediction{
+			{From: result.FromMeasurement, Dirty: dirty, Rate: rate, Limited: true, Verdict: result.WronglyPredicted, Actual: 4000},
+			{From: result.FromFirstPass, Converges: true, Milliseconds: 5000, Dirty: dirty, Rate: rate, Limited: true, Verdict: result.RightlyPredicted, Actual: 4000, Error: 1.25},
 		}
 	} else {
 		moved.Proof = &result.MemoryProof{Skipped: "post-copy"}

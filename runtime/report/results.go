@@ -15,7 +15,6 @@ import (
 
 	_ "embed"
 
-	"github.com/mhmig/mhmig/runtime/prediction"
 	"github.com/mhmig/mhmig/runtime/result"
 )
 
@@ -80,8 +79,8 @@ type (
 		ProofMoved   int64  `json:"memory_proof_moved_bytes,omitzero"`
 		ProofSkipped string `json:"memory_proof_skipped,omitempty"`
 
-		Features    []result.FeatureUse     `json:"features,omitempty"`
-		Predictions []prediction.Prediction `json:"predictions,omitempty"`
+		Features    []result.FeatureUse `json:"features,omitempty"`
+		Predictions []result.Prediction `json:"predictions,omitempty"`
 	}
 	file struct {
 		Path string `json:"path"` // below the results folder, with slashes

@@ -6,8 +6,6 @@ import (
 	"cmp"
 	"log/slog"
 	"time"
-
-	"github.com/mhmig/mhmig/runtime/prediction"
 )
 
 // Migration is migrations/N.json: the record of a migration.
@@ -31,7 +29,7 @@ type MovedVM struct {
 	// had moved.
 	Features []FeatureUse `json:"features,omitempty"`
 	// Predictions are of whether and when it converges, in the order in which they were made.
-	Predictions []prediction.Prediction `json:"predictions,omitempty"`
+	Predictions []Prediction `json:"predictions,omitempty"`
 }
 
 // FeatureUse is what was seen of a migration feature when a guest had moved.
@@ -58,14 +56,6 @@ type Progress struct {
 	Rate        float64 // bytes per second, as QEMU measures it
 	Dirty       float64 // dirty rate, in bytes of RAM per second
 	Pass        int     // over the RAM, from 1: query-migrate's dirty-sync-count
-}
-
-// Prediction is the last of the predictions; false if there is none.
-func (m MovedVM) Prediction() (prediction.Prediction, bool) {
-	if len(m.Predictions) == 0 {
-		return prediction.Prediction{}, false
-	}
-	return m.Predictions[len(m.Predictions)-1], true
 }
 
 // Passes is the number of complete passes over the RAM.
@@ -98,24 +88,6 @@ func (e Event) Progress() Progress {
 	pass, _ := e.Fields.Get("pass").(int64)
 	p.Pass = int(pass)
 	return p
-}
-
-// PredictionAttrs are a prediction as attributes of a record of the log.
-func PredictionAttrs(p prediction.Prediction) []slog.Attr {
-	attrs := []slog.Attr{slog.String("from", string(p.From)), slog.Bool("converges", p.Converges)}
-	if p.Converges {
-		attrs = append(attrs, slog.Int64("predicted_ms", p.Milliseconds))
-	}
-	return attrs
-}
-
-// Prediction reads the values of PredictionAttrs; false if the event is none.
-func (e Event) Prediction() (p prediction.Prediction, ok bool) {
-	from, _ := e.Fields.Get("from").(string)
-	p.From = prediction.From(from)
-	p.Converges, ok = e.Fields.Get("converges").(bool)
-	p.Milliseconds, _ = e.Fields.Get("predicted_ms").(int64)
-	return p, ok
 }
 
 // Progress reads the values of a sample; those that QEMU does not report are 0.
