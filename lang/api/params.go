@@ -647,6 +647,10 @@ var params = []Param{
 		Doc: "With mig_storage: how long the copy of the disks may take until it is as new as they are (BLOCK_JOB_READY), and again how long the rest may take when the guest is stopped.",
 	},
 	{
+		Name: "mig_dirty_bitmaps", Kind: Bool, Default: "no", Object: Variant, Reader: "runtime/migration",
+		Doc: "Move the dirty bitmaps of the disks too: the capability dirty-bitmaps on both ends. A disk that has none gets one, which is persistent in a qcow2 image. A bitmap that is missing on the destination, has lost something or does not record on is a FAIL.",
+	},
+	{
 		Name: "images_shared", Kind: Bool, Default: "yes", Object: Variant, Reader: "runtime/testbed",
 		Doc: "Whether images_base_dir is on storage that all hosts share. With no, each host has images of its own there, and mig_storage moves the disks.",
 	},

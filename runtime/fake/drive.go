@@ -348,10 +348,17 @@ func (q *qemu) deviceCommand(command string, arguments json.RawMessage) (value a
 		ID       string `json:"id"`
 		Device   string `json:"device"`
 		Filename string `json:"filename"`
+		Node     string `json:"node"`
+		Name     string `json:"name"`
 	}
 	_ = json.Unmarshal(arguments, &a) // of other commands it has other members
 	none := map[string]any{}
 	switch command {
+	case "query-named-block-nodes":
+		return q.nodes(), nil, true
+	case "block-dirty-bitmap-add":
+		q.w.addBitmap(q.config.Name, a.Node, a.Name)
+		return none, nil, true
 	case "system_reset":
 		q.g.boot()
 		return nil, nil, false
@@ -391,6 +398,28 @@ func (q *qemu) deviceCommand(command string, arguments json.RawMessage) (value a
 		return cpus, nil, true
 	}
 	return nil, nil, false
+}
+
+// addBitmap gives a block node of a VM a dirty bitmap, which is wherever its guest is.
+func (w *World) addBitmap(vm, node, name string) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	key := vm + " " + node
+	w.bitmaps[key] = append(w.bitmaps[key], map[string]any{"name": name, "recording": true, "busy": false, "persistent": true, "granularity": 65536, "count": 0})
+}
+
+// nodes is the reply of query-named-block-nodes: the disks.
+func (q *qemu) nodes() []map[string]any {
+	nodes := []map[string]any{}
+	for _, d := range q.all() {
+		if d.kind == diskDrive {
+			name := vm.DiskNode(d.name)
+			q.w.mu.Lock()
+			nodes = append(nodes, map[string]any{"node-name": name, "drv": "qcow2", "ro": false, "dirty-bitmaps": slices.Clone(q.w.bitmaps[q.config.Name+" "+name])})
+			q.w.mu.Unlock()
+		}
+	}
+	return nodes
 }
 
 // blocks is the reply of query-block.

@@ -100,9 +100,10 @@ type World struct {
 
 	mu       sync.Mutex // guards what follows
 	guests   map[string]*guest
-	qemus    map[string][]*qemu // by VM, in the order in which they were started
-	disks    map[string]*disk   // by image file
-	sizes    map[string]int64   // of the images that qemu-img has created
+	qemus    map[string][]*qemu          // by VM, in the order in which they were started
+	disks    map[string]*disk            // by image file
+	bitmaps  map[string][]map[string]any // dirty bitmaps of a VM and block node
+	sizes    map[string]int64            // of the images that qemu-img has created
 	commands []Command
 	unknown  map[string]bool // commands that no guest or host has, as "vm1: command"
 	reached  []string        // steps of migrations that have begun, each once
@@ -133,7 +134,7 @@ func Params() cartesian.Params {
 func New(o Options) (*World, error) {
 	w := &World{
 		Options: o, network: qmptest.NewMemory(), shared: shell.NewFiles(), guests: map[string]*guest{}, qemus: map[string][]*qemu{}, disks: map[string]*disk{},
-		sizes: map[string]int64{}, unknown: map[string]bool{}, happened: map[*Fault]bool{}, replied: map[*Reply]int{}, moved: map[string]int{},
+		bitmaps: map[string][]map[string]any{}, sizes: map[string]int64{}, unknown: map[string]bool{}, happened: map[*Fault]bool{}, replied: map[*Reply]int{}, moved: map[string]int{},
 	}
 	w.ctx, w.cancel = context.WithCancel(context.Background()) // a world's lifetime is that of its bubble
 	if err := w.shared.MkdirAll(imagesDir); err != nil {

@@ -46,6 +46,7 @@ var features = []func(options, Traits) Feature{
 	newAutoConverge,
 	newZeroCopy,
 	newValidateUUID,
+	newDirtyBitmaps,
 	newSwitchoverAck,
 	newIgnoreShared,
 	newAnnounce,

@@ -498,6 +498,7 @@ func checkTests() []checkTest {
 		{name: "TLS without credentials", params: cartesian.Params{"mig_tls": "psk"}, want: `TLS (psk) was on, but vm1@host2 has the credentials "<nil>"`},
 		{name: "the search for zeros that one end has not", params: cartesian.Params{"mig_zero_page_detection": "legacy"}, want: "zero-page-detection was set to legacy, but vm1@host1 has multifd"},
 		{name: "post-copy without a time", params: cartesian.Params{"mig_postcopy": "yes", "mig_postcopy_blocktime": "yes"}, outcome: postcopied, want: "postcopy-blocktime was on, but vm1@host2 reports no postcopy-blocktime"},
+		{name: "no bitmap", params: cartesian.Params{"mig_dirty_bitmaps": "yes"}, want: "dirty-bitmaps was on, but no disk of vm1@host1 had a bitmap"}, // others: TestDirtyBitmaps
 		{name: "two UUIDs", params: cartesian.Params{"mig_validate_uuid": "yes"}, answers: map[string]string{"source": "a", "destination": "b"}, want: "a guest with the UUID a moved to vm1@host2, which has b"},
 	}
 }

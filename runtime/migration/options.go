@@ -46,6 +46,7 @@ type options struct {
 	announce      bool // one of mig_announce_…
 	tls           tlsOptions
 	storage       storageOptions
+	dirtyBitmaps  bool        // mig_dirty_bitmaps
 	capabilities  []string    // capabilitys, without those that capabilitys_state disables
 	parameters    []parameter // parameters and parameters_value
 }
@@ -65,7 +66,7 @@ func parseOptions(p cartesian.Params) (options, error) {
 	o.postcopy, o.multifd = parsePostcopy(v, &o), parseMultifd(v, &o)
 	o.xbzrle, o.autoConverge = o.uses(v, "mig_xbzrle", xbzrleCapability), o.uses(v, "mig_auto_converge", autoConvergeCapability)
 	o.zeroCopy, o.validateUUID = o.uses(v, "mig_zero_copy", zeroCopyCapability), o.uses(v, "mig_validate_uuid", validateUUIDCapability)
-	o.tls, o.storage = parseTLS(v), parseStorage(v)
+	o.tls, o.storage, o.dirtyBitmaps = parseTLS(v), parseStorage(v), o.uses(v, "mig_dirty_bitmaps", dirtyBitmapsCapability)
 	o.switchoverAck, o.ignoreShared = o.uses(v, "mig_switchover_ack", switchoverAckCapability), o.uses(v, "mig_ignore_shared", ignoreSharedCapability)
 	if size := v.Size("mig_xbzrle_cache"); size > 0 {
 		o.addParameter(v, "mig_xbzrle_cache", parameter{name: "xbzrle-cache-size", value: strconv.FormatInt(size, 10)})

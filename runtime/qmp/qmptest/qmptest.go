@@ -492,7 +492,7 @@ func (m *QEMU) execute(command string, arguments json.RawMessage) (any, *refusal
 		return map[string]any{}, nil
 	case "query-migrate-capabilities":
 		known := []map[string]any{}
-		for _, name := range []string{"return-path", "events", "postcopy-ram", "pause-before-switchover", "xbzrle", "auto-converge", "multifd", "zero-copy-send", "validate-uuid", "postcopy-preempt", "postcopy-blocktime", "switchover-ack", "x-ignore-shared"} {
+		for _, name := range []string{"return-path", "events", "postcopy-ram", "pause-before-switchover", "xbzrle", "auto-converge", "multifd", "zero-copy-send", "validate-uuid", "dirty-bitmaps", "postcopy-preempt", "postcopy-blocktime", "switchover-ack", "x-ignore-shared"} {
 			if !slices.Contains(m.script.Without, name) {
 				known = append(known, map[string]any{"capability": name, "state": m.isOn(name)})
 			}
