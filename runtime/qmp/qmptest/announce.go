@@ -4,7 +4,6 @@ package qmptest
 
 import (
 	"encoding/binary"
-	"os"
 	"slices"
 )
 
@@ -42,6 +41,6 @@ func (m *QEMU) announce() {
 		}
 	}
 	for _, name := range dumps {
-		_ = os.WriteFile(name, capture, 0o600) // one that is missing is what the reader reports
+		_ = m.writeFile(name, capture) // one that is missing is what the reader reports
 	}
 }

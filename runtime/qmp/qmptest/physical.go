@@ -61,12 +61,16 @@ func (m *QEMU) savePhysical(arguments json.RawMessage) (any, *refusal) {
 	if size := uint64(len(ram)); a.Address > size || a.Size > size-a.Address {
 		return nil, &refusal{"GenericError", fmt.Sprintf("Invalid addr 0x%016x/size %d specified", a.Address, a.Size)}
 	}
-	write := m.script.WriteFile
-	if write == nil {
-		write = func(name string, content []byte) error { return os.WriteFile(name, content, 0o600) }
-	}
-	if err := write(a.Filename, ram[a.Address:a.Address+a.Size]); err != nil {
+	if err := m.writeFile(a.Filename, ram[a.Address:a.Address+a.Size]); err != nil {
 		return nil, &refusal{"GenericError", err.Error()}
 	}
 	return map[string]any{}, nil
+}
+
+// writeFile writes a file on the QEMU's host.
+func (m *QEMU) writeFile(name string, content []byte) error {
+	if m.script.WriteFile != nil {
+		return m.script.WriteFile(name, content)
+	}
+	return os.WriteFile(name, content, 0o600)
 }

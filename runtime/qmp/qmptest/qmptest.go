@@ -84,7 +84,7 @@ type Script struct {
 	// RAM returns the guest's memory, from address 0, for pmemsave. It must not change while
 	// it is saved. Nil: 1 MiB of zeros.
 	RAM func() []byte
-	// WriteFile writes a file of pmemsave on the QEMU's host. Nil: [os.WriteFile].
+	// WriteFile writes a file of pmemsave, or of filter-dump, on the QEMU's host. Nil: [os.WriteFile].
 	WriteFile func(name string, content []byte) error
 
 	// Dirty is the guest's dirty rate as calc-dirty-rate measures it, in bytes per second,

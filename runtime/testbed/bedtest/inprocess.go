@@ -102,7 +102,8 @@ func (s *ScriptedQEMUs) Launch(ctx context.Context, placement vm.Placement, c vm
 		script = s.scripts[c.Name][1]
 	}
 	s.mu.Unlock()
-	i := &scriptedQEMU{placement: placement, config: c, spec: vm.Spec{Migration: path.Join(placement.RunDir, vm.InstanceName(c.Name, placement.ID)+".mig")}, output: output, guest: guest}
+	files := path.Join(placement.RunDir, vm.InstanceName(c.Name, placement.ID))
+	i := &scriptedQEMU{placement: placement, config: c, spec: vm.Spec{Migration: files + ".mig", State: files + ".state"}, output: output, guest: guest}
 	if output != "" {
 		i.spec.Serials = []string{"console"}
 	}
