@@ -18,6 +18,8 @@ TEST_TIMEOUT ?= 20m
 # Tests that compute much, and share little between goroutines that others do not share: the
 # race detector takes five to ten times as long for them. They run without it.
 COMPUTING = ^(TestGoldens|TestAgainstOracle|TestReformatLargeCorpus|TestLinear|TestCountOfRealTrees.*|TestLargePage|TestHostileText|TestExamplesOfTests|TestStarTests)$$
+# The version of QEMU of test-matrix.
+MATRIX_QEMU ?= 7.2
 FUZZTIME ?= 30s
 BENCH ?= .
 
@@ -70,6 +72,11 @@ test-debian: build ## run tests of multi-host.cfg of each kind on a real distrib
 test-versions: build ## move guests between versions of QEMU, which are fetched for it, on both machine types
 	bin/mhmig bootstrap --quiet
 	go test ./scenarios -count=1 -timeout 60m -v -run TestVersions -versions
+
+.PHONY: test-matrix
+test-matrix: build ## move guests with each migration feature over each transport, and write the pages scenarios/MATRIX-*.md
+	bin/mhmig bootstrap --quiet
+	go test ./scenarios -count=1 -timeout 90m -v -run 'TestMatrix$$' -matrix $(MATRIX_QEMU) -update
 
 .PHONY: check
 check: lint ## before a commit: vet, linters, quick tests; no root, no QEMU, nothing to install

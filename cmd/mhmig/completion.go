@@ -10,11 +10,12 @@ import (
 	"github.com/mhmig/mhmig/cmd/inspect"
 	"github.com/mhmig/mhmig/lang/explain"
 	"github.com/mhmig/mhmig/lang/library"
+	"github.com/mhmig/mhmig/runtime/report"
 )
 
 // completions are what shells complete command lines from.
 func completions() complete.Source {
-	reports := append(slices.Sorted(maps.Keys(reportFormats)), textFormat)
+	reports := append(slices.Sorted(maps.Keys(report.Formats)), textFormat)
 	return complete.Source{
 		Libraries: func(folders []string) library.Set {
 			flags := configFlags{folders: folders}

@@ -25,10 +25,11 @@ import (
 
 // reportFlags is one call of mhmig report: its flags.
 type reportFlags struct {
-	results string
-	format  string
-	out     string
-	schema  bool
+	results       string
+	format        string
+	out           string
+	schema        bool
+	rows, columns []string // of the table: params
 }
 
 // textFormat is the format for the terminal.
@@ -37,14 +38,9 @@ const textFormat = "text"
 // annotations is the format that consists of workflow commands, which are not escaped.
 const annotations = "github"
 
-// reportFormats are the other values of --format.
-var reportFormats = map[string]report.Format{
-	"md": report.Markdown, "tap": report.TAP, "junit": report.JUnit, "json": report.JSON, "html": report.HTML, "square": report.Square, annotations: report.Annotations,
-}
-
 func newReportCommand() *cobra.Command {
 	var r reportFlags
-	names := append([]string{textFormat}, slices.Sorted(maps.Keys(reportFormats))...)
+	names := append([]string{textFormat}, slices.Sorted(maps.Keys(report.Formats))...)
 	command := &cobra.Command{
 		Use:   "report [RESULTS-DIR]",
 		Short: "Write a report of a run in one of several formats",
@@ -55,7 +51,9 @@ still running.
 The formats are text, as printed by exec; md, for a review; html, one page for
 browsers; junit and tap, for continuous integration; github, annotations of the
 lines of a change; json, whose schema --schema prints; square, a table of the
-versions of QEMU between which guests moved, see param qemu_version.
+versions of QEMU between which guests moved, see param qemu_version; table, one
+whose --rows and --columns are the values of params, such as those of
+@std//cfg/matrix.cfg.
 
 The exit status does not depend on the run's status.`,
 		Example: `  mhmig report                                      # the newest run
@@ -78,6 +76,8 @@ The exit status does not depend on the run's status.`,
 	flags.StringVar(&r.results, "results", "mhmig-results", "`DIR` of the results folders; the newest is used")
 	flags.StringVar(&r.format, "format", textFormat, "`FORMAT` of the report: "+strings.Join(names, ", "))
 	flags.StringVarP(&r.out, "output", "o", "", "write to this `FILE` instead of standard output")
+	flags.StringSliceVar(&r.rows, "rows", report.MatrixRows, "`PARAMS` whose values are the rows of --format table")
+	flags.StringSliceVar(&r.columns, "columns", report.MatrixColumns, "`PARAMS` whose values are its columns")
 	flags.BoolVar(&r.schema, "schema", false, "print the JSON Schema of --format json")
 	command.AddCommand(newCompareCommand(), newHistoryCommand())
 	return command
@@ -87,7 +87,12 @@ func (r *reportFlags) run(command *cobra.Command, dir string) error {
 	if err := checkFormat(r.format); err != nil {
 		return err
 	}
-	format := reportFormats[r.format]
+	format := report.Formats[r.format]
+	if r.format == "table" {
+		format = report.Table(r.rows, r.columns)
+	} else if flags := command.Flags(); flags.Changed("rows") || flags.Changed("columns") {
+		return wrongArgument("--rows and --columns: only --format table has them")
+	}
 	if r.schema {
 		if command.Flags().Changed("format") {
 			return wrongArgument("--schema: not with --format: it prints the JSON schema, not a report")
@@ -122,10 +127,10 @@ func stream(f *os.File, format string) io.Writer {
 
 // checkFormat rejects an invalid value of --format.
 func checkFormat(format string) error {
-	if _, known := reportFormats[format]; known || format == textFormat {
+	if _, known := report.Formats[format]; known || format == textFormat {
 		return nil
 	}
-	names := append(slices.Sorted(maps.Keys(reportFormats)), textFormat)
+	names := append(slices.Sorted(maps.Keys(report.Formats)), textFormat)
 	return usage.WrongValue("format", format, names...)
 }
 
@@ -139,7 +144,7 @@ func writeFinal(format, dir string) error {
 	}
 	w := bufio.NewWriter(stream(os.Stdout, format))
 	if format != textFormat {
-		errs = append(errs, reportFormats[format](w, dir))
+		errs = append(errs, report.Formats[format](w, dir))
 	}
 	if onActions {
 		errs = append(errs, report.AppendSummary(os.Getenv("GITHUB_STEP_SUMMARY"), dir))

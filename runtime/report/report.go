@@ -39,6 +39,12 @@ import (
 // Format writes one kind of report of the results folder dir to w.
 type Format func(w io.Writer, dir string) error
 
+// Formats are the reports by their names. The table's rows and columns are those of
+// @std//cfg/matrix.cfg.
+var Formats = map[string]Format{
+	"md": Markdown, "tap": TAP, "junit": JUnit, "json": JSON, "html": HTML, "square": Square, "github": Annotations, "table": Table(MatrixRows, MatrixColumns),
+}
+
 // The names of the reports in a results folder.
 const (
 	JUnitFile = "junit.xml"
