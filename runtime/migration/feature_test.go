@@ -254,8 +254,13 @@ func TestFeatureValues(t *testing.T) {
 		},
 		{
 			name: "too little locked memory", params: cartesian.Params{"mig_multifd": "yes", "mig_zero_copy": "yes"}, fails: true, status: result.Skip,
-			source: qmptest.Script{Execute: noLockedMemory()},
+			source: qmptest.Script{Execute: failing("Process can't lock enough memory for using MSG_ZEROCOPY")},
 			want:   []string{"zero-copy-send needs more locked memory than the host allows", "can't lock enough memory"}, at: "-",
+		},
+		{
+			name: "no zero copy over unix sockets", params: cartesian.Params{"mig_multifd": "yes", "mig_zero_copy": "yes", "mig_protocol": "unix"}, fails: true, status: result.Skip,
+			source: qmptest.Script{Execute: failing("Zero copy send feature not detected in host kernel")},
+			want:   []string{"the host's kernel has no zero-copy-send for mig_protocol = unix"}, at: "-",
 		},
 		{
 			name: "post-copy with preempt and blocktime", params: cartesian.Params{"mig_postcopy": "yes", "mig_postcopy_preempt": "yes", "mig_postcopy_blocktime": "yes"},
@@ -392,9 +397,8 @@ func TestFeaturesOfTransports(t *testing.T) {
 	})
 }
 
-// noLockedMemory returns the answers of a QEMU whose migration fails because it may not
-// lock enough memory.
-func noLockedMemory() func(string, json.RawMessage) (any, error, bool) {
+// failing returns the answers of a QEMU whose migration fails for this reason.
+func failing(reason string) func(string, json.RawMessage) (any, error, bool) {
 	began := false
 	return func(command string, _ json.RawMessage) (any, error, bool) {
 		switch {
@@ -402,7 +406,7 @@ func noLockedMemory() func(string, json.RawMessage) (any, error, bool) {
 			began = true
 			return map[string]any{}, nil, true
 		case command == "query-migrate" && began:
-			return map[string]any{"status": "failed", "error-desc": "Process can't lock enough memory for using MSG_ZEROCOPY"}, nil, true
+			return map[string]any{"status": "failed", "error-desc": reason}, nil, true
 		}
 		return nil, nil, false
 	}
@@ -575,6 +579,10 @@ func TestFeaturesQEMU(t *testing.T) {
 		{name: "auto-converge", params: cartesian.Params{"mig_auto_converge": "yes"}},
 		{name: "announcements", params: cartesian.Params{"nics": "nic1", "mig_announce_rounds": "3", "mig_announce_initial": "0.1"}, log: "the destination sent 3 RARP packets to nic1 within"},
 		{name: "zero copy", params: cartesian.Params{"mig_multifd": "yes", "mig_zero_copy": "yes"}, status: result.Skip, want: "zero-copy-send"}, // a lab has only loopback
+		{
+			name: "zero copy over a unix socket", params: cartesian.Params{"mig_multifd": "yes", "mig_zero_copy": "yes", "mig_protocol": "unix"},
+			status: result.Skip, want: "the host's kernel has no zero-copy-send for mig_protocol = unix",
+		},
 		{name: "validate-uuid", params: cartesian.Params{"mig_validate_uuid": "yes", "uuid": id}},
 		{name: "validate-uuid without one", params: cartesian.Params{"mig_validate_uuid": "yes"}, status: result.Fail, want: "has no UUID"},
 		{

@@ -405,7 +405,7 @@ func (mv *move) finish(ctx context.Context, src, dst *testbed.Instance, state St
 		}
 		return fmt.Errorf("%s: the migration was cancelled, but not by mig.cancel or cancel_delay", src)
 	default:
-		if err := mv.lacksLockedMemory(endpoint{src}, desc); err != nil {
+		if err := mv.lacksZeroCopy(endpoint{src}, desc); err != nil {
 			return err
 		}
 		return mv.firstFailure(ctx, src, dst, desc)

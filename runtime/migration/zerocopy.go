@@ -44,11 +44,17 @@ func (f zeroCopy) Check(_ context.Context, o *Outcome) error {
 	return nil
 }
 
-// lacksLockedMemory returns the SKIP of a migration with zero-copy-send whose source may
-// not lock enough memory, which is what QEMU reported; else nil.
-func (mv *move) lacksLockedMemory(p Peer, reported string) error {
-	if !mv.m.options.zeroCopy || !strings.Contains(reported, "lock enough memory") {
+// lacksZeroCopy returns the SKIP of a migration with zero-copy-send whose source may not
+// lock enough memory, or whose kernel sends nothing without a copy over such a connection,
+// as QEMU has reported; else nil.
+func (mv *move) lacksZeroCopy(p Peer, reported string) error {
+	switch {
+	case !mv.m.options.zeroCopy:
 		return nil
+	case strings.Contains(reported, "lock enough memory"):
+		return result.Skip.Errorf("%s: zero-copy-send needs more locked memory than the host allows (ulimit -l, RLIMIT_MEMLOCK): %s", p, reported)
+	case strings.Contains(reported, "Zero copy send feature not detected"):
+		return result.Skip.Errorf("%s: the host's kernel has no zero-copy-send for mig_protocol = %s (MSG_ZEROCOPY; Linux has it for TCP): %s", p, mv.m.options.protocol, reported)
 	}
-	return result.Skip.Errorf("%s: zero-copy-send needs more locked memory than the host allows (ulimit -l, RLIMIT_MEMLOCK): %s", p, reported)
+	return nil
 }
