@@ -141,9 +141,9 @@ func (x *command) run(c *cobra.Command) error {
 	case ended.outcome.Status == result.Fail:
 		return w.found(steps, ended)
 	case !ended.outcome.Status.OK() || ended.outcome.Status == result.Skip:
-		return exit.Failed.Wrap(fmt.Errorf("the walk could not be done, it ends in step %d of %d as %s: %s", ended.failed, len(steps), ended.outcome.Status, ended.outcome.Message))
+		return exit.Failed.Wrap(fmt.Errorf("the walk could not be done, it ends in step %d of %d as %s: %s", ended.begun, len(steps), ended.outcome.Status, ended.outcome.Message))
 	}
-	fmt.Fprintf(stderr, "mhmig: seed %d: %d steps, no violation\n", x.runs.Seed(), len(steps))
+	fmt.Fprintf(stderr, "mhmig: seed %d: %s, no violation\n", x.runs.Seed(), number(len(steps)))
 	return nil
 }
 
@@ -209,34 +209,38 @@ type walk struct {
 type end struct {
 	outcome result.Outcome
 	dir     string // of the results
-	failed  int    // the step that it ended in; of one that passed all
+	begun   int    // how many steps
 }
 
 // execute runs a walk.
 func (w *walk) execute(steps []explore.Step, name string, shown bool) (end, error) {
-	source, lines := explore.Scenario(w.about(len(steps), ""), w.hosts, steps)
-	file, err := w.save(name, source)
+	file, err := w.save(name, explore.Scenario(w.about(len(steps), ""), w.hosts, steps))
 	if err != nil {
 		return end{}, err
 	}
 	outcome, dir, err := w.command.execute(w.cobra, file, nil, shown)
-	return end{outcome, dir, explore.FailedStep(outcome.Backtrace, filepath.Base(file), lines)}, err
+	if err != nil {
+		return end{}, err
+	}
+	events, err := os.Open(filepath.Join(dir, result.EventsFile))
+	if err != nil {
+		return end{}, exit.Failed.Wrap(err)
+	}
+	defer events.Close()
+	begun, err := explore.Begun(result.ReadEvents(events))
+	return end{outcome, dir, min(begun, len(steps))}, exit.Failed.Wrap(err)
 }
 
 // about is the text at the beginning of a scenario.
 func (w *walk) about(steps int, violation string) string {
-	text := fmt.Sprintf("%d of %d steps of mhmig explore --seed %d.\n", steps, w.steps, w.runs.Seed())
-	if violation != "" {
-		text += "\n" + violation + "\n"
-	}
-	return text
+	return fmt.Sprintf("%d of the %s of mhmig explore --seed %d.\n\n%s", steps, number(w.steps), w.runs.Seed(), violation)
 }
 
 // found shrinks a walk with a violation, and writes the smallest one.
 func (w *walk) found(steps []explore.Step, ended end) error {
 	stderr := w.cobra.ErrOrStderr()
 	violation := explore.Violation(ended.outcome.Message)
-	fmt.Fprintf(stderr, "mhmig: seed %d: a violation in step %d of %d\n", w.runs.Seed(), ended.failed, len(steps))
+	fmt.Fprintf(stderr, "mhmig: seed %d: a violation in step %d of %d\n", w.runs.Seed(), ended.begun, len(steps))
 	last := ended
 	shrunk, err := explore.Shrinking{
 		Hosts: w.hosts, Runs: w.shrinkRuns, Time: w.shrinkTime, Tries: 2,
@@ -252,9 +256,9 @@ func (w *walk) found(steps []explore.Step, ended end) error {
 			return same, nil
 		},
 		Progress: func(p explore.Progress) {
-			fmt.Fprintf(stderr, "mhmig: shrinking: %d steps fail; run %d of at most %d: %d steps\n", p.Smallest, p.Run, w.shrinkRuns, p.Steps)
+			fmt.Fprintf(stderr, "mhmig: shrinking: %s; run %d of at most %d: %s\n", fail(p.Smallest), p.Run, w.shrinkRuns, number(p.Steps))
 		},
-	}.Shrink(w.cobra.Context(), steps[:ended.failed])
+	}.Shrink(w.cobra.Context(), steps[:ended.begun])
 	return errors.Join(err, w.report(stderr, shrunk, last))
 }
 
@@ -262,7 +266,7 @@ func (w *walk) found(steps []explore.Step, ended end) error {
 func (w *walk) report(stderr io.Writer, shrunk explore.Shrunk, last end) error {
 	file := cmp.Or(w.out, fmt.Sprintf("explore-%d.star", w.runs.Seed()))
 	again := "mhmig exec " + shellescape.QuoteCommand(append([]string{file}, sameFlags(w.cobra.Flags())...))
-	source, _ := explore.Scenario(w.about(len(shrunk.Steps), "It fails, as "+again+" shows:\n\n"+last.outcome.Message), w.hosts, shrunk.Steps)
+	source := explore.Scenario(w.about(len(shrunk.Steps), fail(len(shrunk.Steps))+":\n\n    "+again+"\n\n"+last.outcome.Message), w.hosts, shrunk.Steps)
 	if err := os.WriteFile(file, source, 0o644); err != nil {
 		return exit.Usage.Wrap(err)
 	}
@@ -270,11 +274,27 @@ func (w *walk) report(stderr io.Writer, shrunk explore.Shrunk, last end) error {
 	if !shrunk.Complete {
 		how = "a limit was reached: something smaller may fail too"
 	}
-	fmt.Fprintf(stderr, "mhmig: %d steps fail (%d runs; %s): %s\nmhmig: results: %s\nmhmig: run them by %s\n", len(shrunk.Steps), shrunk.Runs, how, file, last.dir, again)
+	fmt.Fprintf(stderr, "mhmig: %s (%d smaller walks were run; %s): %s\nmhmig: results: %s\nmhmig: run it again by: %s\n", fail(len(shrunk.Steps)), shrunk.Runs, how, file, last.dir, again)
 	for _, text := range explore.Text(w.hosts, shrunk.Steps) {
 		fmt.Fprintln(stderr, "  "+text)
 	}
 	return &exit.Error{Code: exit.Failed} // it is printed
+}
+
+// number is "1 step", "2 steps".
+func number(steps int) string {
+	if steps == 1 {
+		return "1 step"
+	}
+	return fmt.Sprintf("%d steps", steps)
+}
+
+// fail says that so many steps do.
+func fail(steps int) string {
+	if steps == 1 {
+		return "1 step fails"
+	}
+	return number(steps) + " fail"
 }
 
 // sameFlags are the flags of this call that mhmig exec needs to do the same.

@@ -29,7 +29,10 @@ func (l Lab) open(ctx context.Context, who string, log *slog.Logger) (*usedLab, 
 	o := l.Options
 	o.Logger = log
 	made, err := lab.Start(ctx, o)
-	if err != nil {
+	switch {
+	case err != nil && ctx.Err() != nil:
+		return nil, context.Cause(ctx)
+	case err != nil:
 		return nil, exit.Hosts.Wrap(err)
 	}
 	return &usedLab{state: made.State(), own: true, close: made.Close}, nil

@@ -21,6 +21,7 @@ import (
 	"github.com/mhmig/mhmig/lang/lint"
 	"github.com/mhmig/mhmig/lang/star"
 	"github.com/mhmig/mhmig/runtime/explore"
+	"github.com/mhmig/mhmig/runtime/result"
 	"github.com/mhmig/mhmig/stdlib"
 )
 
@@ -81,7 +82,7 @@ func check(hosts int, texts []string) error {
 
 // wrong returns what is wrong with the scenario of a walk.
 func wrong(hosts int, steps []explore.Step) error {
-	source, lines := explore.Scenario("About \\ and \"\"\".", hosts, steps)
+	source := explore.Scenario("About \\ and \"\"\".", hosts, steps)
 	formatted, err := star.Reformat("walk.star", source)
 	if err != nil {
 		return err
@@ -89,13 +90,11 @@ func wrong(hosts int, steps []explore.Step) error {
 	if string(formatted) != string(source) {
 		return fmt.Errorf("not formatted:\n%s", source)
 	}
-	all := strings.Split(string(source), "\n")
-	for i, text := range explore.Text(hosts, explore.Possible(hosts, steps)) {
-		if got := strings.TrimSpace(all[lines[i]-1]); got != text {
-			return fmt.Errorf("line %d: got %s, want %s", lines[i], got, text)
-		}
+	texts := explore.Text(hosts, explore.Possible(hosts, steps))
+	if body := strings.Join(append(texts, "end(walk)"), "\n    "); !strings.HasSuffix(string(source), "    walk = begin(env)\n    "+body+"\n") {
+		return fmt.Errorf("got\n%s\nwant the statements\n%s", source, body)
 	}
-	return check(hosts, explore.Text(hosts, explore.Possible(hosts, steps)))
+	return check(hosts, texts)
 }
 
 // Each walk, whatever the hosts are able to do, and each that is left of one when some of
@@ -176,7 +175,7 @@ func TestVocabulary(t *testing.T) {
 func TestLint(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
-	source, _ := explore.Scenario("A walk.", 3, explore.NewVocabulary(able(3)).Walk(5, 100))
+	source := explore.Scenario("A walk.", 3, explore.NewVocabulary(able(3)).Walk(5, 100))
 	for name, content := range map[string][]byte{"walk.star": source, "abilities.star": explore.AbilitiesScenario} {
 		file := filepath.Join(dir, name)
 		if err := os.WriteFile(file, content, 0o600); err != nil {
@@ -303,12 +302,19 @@ func TestViolation(t *testing.T) {
 	}
 }
 
-func TestFailedStep(t *testing.T) {
+// The steps that have begun are counted, not other records with that message.
+func TestBegun(t *testing.T) {
 	t.Parallel()
-	backtrace := "  @std//walk.star:149:8: in _check\n  results/explore/walk-1.star:9:10: in migration_scenario\n"
-	for file, want := range map[string]int{"walk-1.star": 2, "walk-2.star": 3} {
-		if got := explore.FailedStep(backtrace, file, []int{8, 9, 10}); got != want {
-			t.Errorf("%s: got %d, want %d", file, got, want)
+	step := result.Event{Message: "step", Fields: result.Fields{{Key: "number", Value: "1"}, {Key: "what", Value: "move"}}}
+	events := []result.Event{{Message: "variant begins"}, step, {Message: "step"}, step, {Message: "memory verified"}}
+	got, err := explore.Begun(func(yield func(result.Event, error) bool) {
+		for _, e := range events {
+			if !yield(e, nil) {
+				return
+			}
 		}
+	})
+	if err != nil || got != 2 {
+		t.Errorf("got %d, %v, want 2", got, err)
 	}
 }

@@ -5,7 +5,7 @@
 //
 //	all, err := explore.ParseAbilities(saved) // by explore.AbilitiesScenario
 //	steps := explore.NewVocabulary(all).Walk(seed, 200)
-//	source, lines := explore.Scenario(about, len(all), steps)
+//	source := explore.Scenario(about, len(all), steps)
 //
 // A model of the guest says which steps are possible, so that every walk is. What they do
 // and what is checked after each, is in @std//walk.star. Nothing here runs a scenario.

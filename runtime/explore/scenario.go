@@ -4,16 +4,17 @@ package explore
 
 import (
 	"fmt"
-	"regexp"
+	"iter"
 	"slices"
 	"strconv"
 	"strings"
+
+	"github.com/mhmig/mhmig/runtime/result"
 )
 
-// Scenario returns the scenario of a walk on so many hosts, formatted as by mhmig fmt, and
-// the line of each step in it. Steps that are not possible are left out. about is the text
-// that it begins with, in lines.
-func Scenario(about string, hosts int, steps []Step) (source []byte, lines []int) {
+// Scenario returns the scenario of a walk on so many hosts, formatted as by mhmig fmt. Steps
+// that are not possible are left out. about is the text that it begins with, in lines.
+func Scenario(about string, hosts int, steps []Step) []byte {
 	steps = Possible(hosts, steps)
 	m := newModel(hosts)
 	functions := []string{"begin", "end"}
@@ -34,13 +35,11 @@ func Scenario(about string, hosts int, steps []Step) (source []byte, lines []int
 	about = strings.ReplaceAll(strings.ReplaceAll(strings.TrimSpace(about), `\`, `\\`), `"""`, `\"\"\"`)
 	fmt.Fprintf(&b, "\"\"\"%s\n\"\"\"\n\nload(\"@std//walk.star\", %s)\n\n", about, strings.Join(functions, ", "))
 	fmt.Fprintf(&b, "hosts_needed = %d\n\ndef migration_scenario(env):\n    walk = begin(env)\n", max(m.furthest, 2))
-	line := strings.Count(b.String(), "\n")
-	for i, call := range calls {
+	for _, call := range calls {
 		b.WriteString("    " + call + "\n")
-		lines = append(lines, line+i+1)
 	}
 	b.WriteString("    end(walk)\n")
-	return []byte(b.String()), lines
+	return []byte(b.String())
 }
 
 // Text returns the steps as their statements, in order.
@@ -54,14 +53,16 @@ func Text(hosts int, steps []Step) []string {
 	return texts
 }
 
-// FailedStep returns the number of steps up to the one that a backtrace of the scenario
-// file is of, all if it is of none.
-func FailedStep(backtrace, file string, lines []int) int {
-	for _, found := range regexp.MustCompile(regexp.QuoteMeta(file)+`:(\d+)`).FindAllStringSubmatch(backtrace, -1) {
-		line, err := strconv.Atoi(found[1])
-		if i := slices.Index(lines, line); err == nil && i >= 0 {
-			return i + 1
+// Begun returns how many steps of a walk have begun, by the events of its run.
+func Begun(events iter.Seq2[result.Event, error]) (int, error) {
+	begun := 0
+	for e, err := range events {
+		if err != nil {
+			return 0, err
+		}
+		if e.Message == "step" && e.Fields.Get("what") != nil { // @std//walk.star logs it
+			begun++
 		}
 	}
-	return len(lines)
+	return begun, nil
 }

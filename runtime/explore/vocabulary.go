@@ -99,11 +99,12 @@ const (
 	pauses = "pause"
 	resets = "reset"
 	cuts   = "cut"
+	freeze = "freeze"
 )
 
 // NewVocabulary returns the vocabulary of hosts that are able to do this, in their order.
 func NewVocabulary(all []Abilities) *Vocabulary {
-	v := &Vocabulary{Hosts: len(all), meanwhile: []string{limits, pauses, resets}}
+	v := &Vocabulary{Hosts: len(all), meanwhile: []string{limits, pauses, resets, freeze}}
 	for _, t := range transports {
 		if t.able(all) {
 			v.transports = append(v.transports, t.name)

@@ -122,6 +122,9 @@ func Build(ctx context.Context, o Options) (Image, error) {
 	}
 	lock := flock.New(filepath.Join(o.CacheDir, "lock"))
 	if _, err := lock.TryLockContext(ctx, 50*time.Millisecond); err != nil {
+		if ctx.Err() != nil { // flock says only that it was
+			err = context.Cause(ctx)
+		}
 		return Image{}, fmt.Errorf("wait for another build in %s: %w", o.CacheDir, err)
 	}
 	defer func() { _ = lock.Unlock() }()
