@@ -90,7 +90,7 @@ func TestTable(t *testing.T) {
 		`1. the memory was not compared: both ends map it`,
 		`2. memory differs`,
 		`3. …`,
-		`4. vm1@​beta: no qpl`,
+		"4. vm1@\u200bbeta: no qpl",
 		`5. xbzrle had nothing to do: no page was sent again`,
 		``,
 	}
