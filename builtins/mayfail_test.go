@@ -3,6 +3,7 @@
 package builtins_test
 
 import (
+	"encoding/json"
 	"testing"
 
 	"github.com/mhmig/mhmig/lang/cartesian"
@@ -46,6 +47,16 @@ func TestMayFail(t *testing.T) {
 	if mig.join() or mig.status != "failed" or word not in mig.error or vm.host != a:
 		fail("%s: %s, on %s" % (mig.status, mig.error, vm.host))
 	migrate_wait(["vm1"], a, b)`},
+		{name: "the destination is ended before a restored guest moves", source: qmptest.Script{Execute: func(command string, _ json.RawMessage) (any, error, bool) {
+			return map[string]any{"status": "completed"}, nil, command == "query-migrate"
+		}}, text: `
+	def end(mig):
+		if not mig.is_src:
+			mig.vm("vm1").qmp("quit")
+		sleep(30)
+	mig = migrate(["vm1"], a, b, before_migration=end, may_fail=True)
+	if mig.join() or mig.status != "failed" or vm.host != a:
+		fail("%s: %s, on %s" % (mig.status, mig.error, vm.host))`},
 		{name: "it does not fail", text: `
 	mig = migrate_wait(["vm1"], a, b, may_fail=True)
 	if not mig.join() or mig.error != None or mig.status != "completed" or vm.host != b:

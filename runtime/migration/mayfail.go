@@ -103,6 +103,13 @@ func (mv *move) settle(ctx context.Context, source *Side) {
 	if mv.currentState().Terminal() {
 		return
 	}
+	mv.m.mu.Lock()
+	tried := mv.tried
+	mv.m.mu.Unlock()
+	if !tried && mv.m.Plan.MigrateSrc == nil { // a guest that was restored has the status of that
+		mv.setState(qmp.MigrationFailed)
+		return
+	}
 	state, _ := mv.sample(ctx, source.Instance(mv.vm).Monitor()) // an error is found by the check of the guest
 	if state != qmp.MigrationCompleted {
 		state = qmp.MigrationFailed

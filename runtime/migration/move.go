@@ -61,6 +61,7 @@ type move struct {
 	there      State             // the status of the destination, by its last event
 	urgent     *qmp.Conn         // a second monitor of the destination, in post-copy; nil: none
 	source     *testbed.Instance // set while it may be cancelled
+	tried      bool              // it was to send the guest
 	moved      time.Time         // when a sample last showed progress
 	reminded   time.Time         // when a warning last said that it does not converge
 	proof      *result.MemoryProof
@@ -416,6 +417,7 @@ func (mv *move) setSource(src *testbed.Instance) {
 	mv.m.mu.Lock()
 	defer mv.m.mu.Unlock()
 	mv.source = src
+	mv.tried = true
 }
 
 func (mv *move) currentState() State {
