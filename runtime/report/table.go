@@ -142,14 +142,15 @@ func (c *figures) text() string {
 	if c == nil {
 		return "-"
 	}
-	text := c.status.String()
+	var b strings.Builder
+	b.WriteString(c.status.String())
 	if c.totalTime > 0 {
-		text += fmt.Sprintf(" %.2f s, %.0f ms", c.totalTime/1000, c.downtime)
+		fmt.Fprintf(&b, " %.2f s, %.0f ms", c.totalTime/1000, c.downtime)
 	}
 	for _, i := range c.remarks {
-		text += fmt.Sprintf(" [%d]", i)
+		fmt.Fprintf(&b, " [%d]", i)
 	}
-	return text
+	return b.String()
 }
 
 func (t *table) markdown() string {
