@@ -96,16 +96,17 @@ func (f *multifd) Check(ctx context.Context, o *Outcome) error {
 	if wanted, ok := channels.(float64); ok && o.Channels > 0 && o.Channels < int(wanted)+1 {
 		return unused("multifd was on with %v channels, but there were %d connections to the destination, not %v", wanted, o.Channels, wanted+1)
 	}
-	seen := fmt.Sprintf("%d bytes went through %v channels", sent, channels)
+	var seen strings.Builder
+	fmt.Fprintf(&seen, "%d bytes went through %v channels", sent, channels)
 	if o.Channels > 0 {
-		seen += fmt.Sprintf(", the source's host had %d connections to the destination", o.Channels)
+		fmt.Fprintf(&seen, ", the source's host had %d connections to the destination", o.Channels)
 	}
 	for _, p := range f.set {
 		if p.name != multifdChannels {
-			seen += fmt.Sprintf(", both ends have %s %s", p.name, p.value)
+			fmt.Fprintf(&seen, ", both ends have %s %s", p.name, p.value)
 		}
 	}
-	o.Used(multifdCapability, "%s", seen)
+	o.Used(multifdCapability, "%s", seen.String())
 	return nil
 }
 
