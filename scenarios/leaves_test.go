@@ -251,7 +251,7 @@ var leaves = []leaf{
 		name:    "with_module_reload",
 		fault:   "the driver cannot be loaded any more",
 		plant:   `break_driver(env)`,
-		message: `driver \w+: .*failed`,
+		message: `driver \w+: .*(failed|can't load)`,
 		skips:   `cannot unload its driver`,
 	},
 	{
