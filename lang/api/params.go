@@ -485,6 +485,14 @@ var params = []Param{
 		Doc: "For mig_protocol = exec: the program that connects the two QEMUs; nc is OpenBSD's or nmap's. any is the first of these that a host has. ssh connects on the destination's host by one of them, where the source's host can log in to it without a password. Without one the variant is skipped.",
 	},
 	{
+		Name: "migration_exec_cmd_src", Kind: Text, Object: Variant, Reader: "runtime/migration",
+		Doc: "For mig_protocol = exec: the command by which the source's QEMU writes the guest to a file, such as gzip -c > %s. %s is the file, in state_dir, which is copied to the other host. Without these two commands, the QEMUs are connected (mig_exec_program).",
+	},
+	{
+		Name: "migration_exec_cmd_dst", Kind: Text, Object: Variant, Reader: "runtime/migration",
+		Doc: "The command by which the destination's QEMU reads the guest from that file, such as gzip -dc %s.",
+	},
+	{
 		Name: "mig_file_offset", Kind: Size, Unit: "bytes", Default: "0", Object: Variant, Reader: "runtime/migration",
 		Doc: "For mig_protocol = file: where the guest begins in the file. It needs QEMU 8.2 or later on both hosts.",
 	},

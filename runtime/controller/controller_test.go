@@ -137,7 +137,7 @@ func TestRefused(t *testing.T) {
 		{"no variant", func(q *controller.Request) {
 			q.Extras = []cartesian.Extra{{Name: "--filter 1", Text: "no good\nno bad"}}
 		}, "no variant is left", exit.Usage},
-		{"too many", func(q *controller.Request) { q.MaxVariants = 1 }, "--max-variants 1", exit.Usage},
+		{"too many for one", func(q *controller.Request) { q.MaxVariants = 1 }, "more than one variant", exit.Usage},
 		{"no earlier run", func(q *controller.Request) { q.RerunFailed = true }, "no latest run", exit.Usage},
 		{"no quarantine", func(q *controller.Request) { q.Quarantine = "none.toml" }, "none.toml", exit.Usage},
 	} {

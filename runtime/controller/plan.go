@@ -5,6 +5,7 @@ package controller
 import (
 	"cmp"
 	"context"
+	"errors"
 	"fmt"
 	"iter"
 	"slices"
@@ -217,11 +218,14 @@ func (p *Plan) checkAny(ctx context.Context) error {
 }
 
 // CheckNumber returns an error if a config has more variants than limit, which is
-// --max-variants. A mistake in a filter can result in millions.
+// --max-variants, or 1 for commands that run one. A mistake in a filter can result in
+// millions.
 func CheckNumber(ctx context.Context, config *cartesian.Config, options cartesian.Options, limit int) error {
 	switch more, err := config.Exceeds(ctx, limit, options); {
 	case err != nil:
 		return exit.Usage.Wrap(err)
+	case more && limit == 1:
+		return exit.Usage.Wrap(errors.New("the config has more than one variant; narrow it with --filter, or --defaults"))
 	case more:
 		return exit.Usage.Wrap(fmt.Errorf(
 			"--max-variants %d: the config has more variants than that; narrow it with --filter, or allow more with --max-variants", limit))

@@ -149,6 +149,9 @@ func (f *announce) Check(ctx context.Context, o *Outcome) error {
 	}
 	number := func(name string) int64 { n, _ := all[name].(float64); return int64(n) }
 	rounds := int(number(announceRounds))
+	if rounds < 1 {
+		return unused("one of the params mig_announce_… was set, but %s has announce-rounds %v", o.End(DestinationRole), all[announceRounds])
+	}
 	due := announceTime(rounds, number(announceInitial), number(announceMax), number(announceStep))
 	for netdev, file := range f.dumps {
 		sent, err := f.awaitAnnouncements(ctx, o.ends[DestinationRole].Machine(), file, rounds, due+announceGrace)

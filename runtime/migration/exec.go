@@ -32,6 +32,9 @@ type execution struct {
 }
 
 func newExec(o options) Transport {
+	if o.fileCommands.write != "" {
+		return &file{form: o.form(), commands: o.fileCommands}
+	}
 	return &execution{form: o.form(), ports: o.port, wanted: o.execProgram, chosen: map[Role]connector{}}
 }
 

@@ -14,6 +14,7 @@ import (
 
 	"al.essio.dev/pkg/shellescape"
 
+	"github.com/mhmig/mhmig/lang/api"
 	"github.com/mhmig/mhmig/runtime/host"
 	"github.com/mhmig/mhmig/runtime/result"
 	"github.com/mhmig/mhmig/runtime/vm"
@@ -21,11 +22,13 @@ import (
 
 // file migrates through a file: the source writes the guest to one on its host, mhmig
 // copies that to the destination's host, and the destination loads it. Each QEMU that has
-// file: URIs accesses its file itself (8.2 or later); any other one by exec:cat.
+// file: URIs accesses its file itself (8.2 or later); any other one by exec:cat. With
+// commands, it is mig_protocol = exec by a file.
 type file struct {
 	form
 
 	offset   int64 // mig_file_offset: where the guest begins in the file
+	commands fileCommands
 	programs carriers
 	made     madeFiles
 }
@@ -39,29 +42,64 @@ func (*file) Launch(Role) vm.Launch { return vm.Launch{} }
 // fileURIs is where QEMU's schema says that there are file: URIs.
 const fileURIs = "migrate/channels/addr/transport/file"
 
-// byQEMU says whether an end's QEMU accesses the file itself.
-func (t *file) byQEMU(ctx context.Context, peer Peer) (bool, error) {
-	supported, err := peer.Supports(ctx, fileURIs)
-	if err == nil && !supported && t.offset > 0 {
-		return false, result.Skip.Errorf("%s: this QEMU has no file: URIs, which mig_file_offset needs: QEMU 8.2 or later has them", peer)
+// fileCommands are the commands by which the QEMUs write and read the guest's file, which
+// is fileInCommand in them: virt-test's params migration_exec_cmd_src and _dst. Empty: none.
+type fileCommands struct{ write, read string }
+
+// fileInCommand stands for the guest's file in a command, as in virt-test.
+const fileInCommand = "%s"
+
+func parseFileCommands(v api.Values) fileCommands {
+	const write, read = "migration_exec_cmd_src", "migration_exec_cmd_dst"
+	c := fileCommands{v.Text(write), v.Text(read)}
+	for _, p := range []struct{ name, command, other, otherCommand string }{{write, c.write, read, c.read}, {read, c.read, write, c.write}} {
+		switch {
+		case p.command == "" && p.otherCommand != "":
+			v.Invalid(p.name, "a command, as "+p.other+" has one: what one end writes, the other has to read")
+		case p.command != "" && !strings.Contains(p.command, fileInCommand):
+			v.Invalid(p.name, "a command with "+fileInCommand+" for the guest's file")
+		}
 	}
-	return supported, err
+	return c
+}
+
+// address returns where the QEMU of an end writes or reads the guest: a file, or a command.
+func (t *file) address(ctx context.Context, end Role, peer Peer, path string) (address, error) {
+	command := "cat >" + shellescape.Quote(path)
+	if end == DestinationRole {
+		command = "cat " + shellescape.Quote(path)
+	}
+	if t.commands.write != "" {
+		if shellescape.Quote(path) != path { // it may be within quotes in the command
+			return address{}, fmt.Errorf("%s: %q cannot be in the commands migration_exec_cmd_src and _dst: use a state_dir without blanks and other characters of shells", peer, path)
+		}
+		command = t.commands.write
+		if end == DestinationRole {
+			command = t.commands.read
+		}
+		return t.programs.address(end, peer, strings.ReplaceAll(command, fileInCommand, path))
+	}
+	byQEMU, err := peer.Supports(ctx, fileURIs)
+	switch {
+	case err != nil:
+		return address{}, err
+	case byQEMU:
+		return fileAddress(path, t.offset), nil
+	case t.offset > 0:
+		return address{}, result.Skip.Errorf("%s: this QEMU has no file: URIs, which mig_file_offset needs: QEMU 8.2 or later has them", peer)
+	default:
+		return t.programs.address(end, peer, command)
+	}
 }
 
 func (t *file) Send(ctx context.Context, source, _ Peer) error {
-	byQEMU, err := t.byQEMU(ctx, source)
-	if err != nil {
-		return err
-	}
 	f, err := t.made.record(SourceRole, source.Machine(), source.Spec().State)
 	if err != nil {
 		return err
 	}
-	where := fileAddress(f.path, t.offset)
-	if !byQEMU {
-		if where, err = t.programs.address(SourceRole, source, "cat >"+shellescape.Quote(f.path)); err != nil {
-			return err
-		}
+	where, err := t.address(ctx, SourceRole, source, f.path)
+	if err != nil {
+		return err
 	}
 	return t.migrate(ctx, source, where)
 }
@@ -90,10 +128,6 @@ func (t *file) Sent(ctx context.Context, _ Peer) error {
 
 // Listen brings the file to the destination's host, and makes QEMU load it.
 func (t *file) Listen(ctx context.Context, destination Peer) error {
-	byQEMU, err := t.byQEMU(ctx, destination)
-	if err != nil {
-		return err
-	}
 	from := t.made.at(SourceRole)
 	path := from.path
 	if from.machine.Name() != destination.HostName() {
@@ -108,11 +142,9 @@ func (t *file) Listen(ctx context.Context, destination Peer) error {
 		destination.Log().Info("the guest's file is copied", "from", from.machine.Name(), "bytes", size)
 		path = to.path
 	}
-	where := fileAddress(path, t.offset)
-	if !byQEMU {
-		if where, err = t.programs.address(DestinationRole, destination, "cat "+shellescape.Quote(path)); err != nil {
-			return err
-		}
+	where, err := t.address(ctx, DestinationRole, destination, path)
+	if err != nil {
+		return err
 	}
 	return t.incoming(ctx, destination, where)
 }

@@ -338,8 +338,10 @@ func TestExecExplains(t *testing.T) {
 // The URIs of file, by what the QEMUs have, and what is copied.
 func TestFile(t *testing.T) {
 	t.Parallel()
+	byGzip := map[string]string{"migration_exec_cmd_src": "gzip -c >'%s'", "migration_exec_cmd_dst": "gzip -dc %s"}
 	for _, tt := range []struct {
 		name       string
+		protocol   string // "": file
 		params     map[string]string
 		old1, old2 bool // QEMU has no file: URIs
 		change     func(source, destination *machine)
@@ -385,6 +387,18 @@ func TestFile(t *testing.T) {
 			err:  "the command that carries the migration on host1 (exec: cat >/run/host1/vm1.state) ended with status 1: cat: write error: No space left on device",
 		},
 		{
+			name: "by commands", protocol: "exec", params: byGzip,
+			want: []string{"host1 migrate " + uriOf("host1", "gzip -c >'/run/host1/vm1.state'"), "host2 migrate-incoming " + uriOf("host2", "gzip -dc /run/host2/vm1.state")},
+		},
+		{
+			name: "by a command that fails", protocol: "exec", params: byGzip, status: result.Error,
+			change: func(source, _ *machine) {
+				source.files["/run/host1/vm1.exec"] = "sh: 1: gzip: not found\nstatus 127\n"
+			},
+			want: []string{"host1 migrate " + uriOf("host1", "gzip -c >'/run/host1/vm1.state'")},
+			err:  "the command that carries the migration on host1 (exec: gzip -c >'/run/host1/vm1.state') ended with status 127: sh: 1: gzip: not found",
+		},
+		{
 			name: "no file", change: func(source, _ *machine) { delete(source.files, "/run/host1/vm1.state") }, status: result.Error,
 			want: []string{"host1 migrate file:/run/host1/vm1.state"}, err: "copy the guest's file from host1 to host2: file does not exist",
 		},
@@ -399,7 +413,7 @@ func TestFile(t *testing.T) {
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			t.Parallel()
-			transport, err := migration.NewTransport("file", tt.params)
+			transport, err := migration.NewTransport(cmp.Or(tt.protocol, "file"), tt.params)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -711,6 +725,22 @@ func moveAround(t *testing.T, params cartesian.Params, protocol string) {
 	}
 }
 
+// Of the two commands that write and read the guest's file, one is of no use, nor is one
+// that does not name the file.
+func TestFileCommands(t *testing.T) {
+	t.Parallel()
+	for _, tt := range []struct{ write, read, want string }{
+		{"gzip -c > %s", "", "param migration_exec_cmd_dst"},
+		{"", "gzip -dc %s", "param migration_exec_cmd_src"},
+		{"gzip -c > /tmp/guest", "gzip -dc %s", "want a command with %s for the guest's file"},
+	} {
+		_, err := migration.NewTransport("exec", map[string]string{"migration_exec_cmd_src": tt.write, "migration_exec_cmd_dst": tt.read})
+		if err == nil || !strings.Contains(err.Error(), tt.want) {
+			t.Errorf("%q and %q: got %v, want %s", tt.write, tt.read, err, tt.want)
+		}
+	}
+}
+
 // Between scripted processes.
 func TestOnHosts(t *testing.T) {
 	t.Parallel()
@@ -731,6 +761,12 @@ func TestOnHostsQEMU(t *testing.T) {
 			moveAround(t, bedtest.Blank(t), protocol)
 		})
 	}
+	t.Run("exec to a file", func(t *testing.T) {
+		t.Parallel()
+		params := bedtest.Blank(t)
+		params["migration_exec_cmd_src"], params["migration_exec_cmd_dst"] = "gzip -c > '%s'", "gzip -c -d '%s'"
+		moveAround(t, params, "exec")
+	})
 }
 
 // TCP over IPv6, with QEMU itself.

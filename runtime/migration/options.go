@@ -32,12 +32,13 @@ type options struct {
 	asChannels    bool   // mig_channels: not URIs
 	execProgram   string // mig_exec_program: of mig_protocol = exec
 	fileOffset    int64  // mig_file_offset, bytes: of mig_protocol = file
-	memoryProof   bool   // memory_proof
-	predict       bool   // mig_prediction: measure the dirty rate before
-	login         bool   // not not_login_after_mig
-	exitOnError   bool   // mig_exit_on_error: a destination that cannot load the guest ends
-	ignoreShared  bool   // mig_ignore_shared
-	switchoverAck bool   // mig_switchover_ack; as those below, also on if it is one of capabilitys
+	fileCommands  fileCommands
+	memoryProof   bool // memory_proof
+	predict       bool // mig_prediction: measure the dirty rate before
+	login         bool // not not_login_after_mig
+	exitOnError   bool // mig_exit_on_error: a destination that cannot load the guest ends
+	ignoreShared  bool // mig_ignore_shared
+	switchoverAck bool // mig_switchover_ack; as those below, also on if it is one of capabilitys
 	multifd       multifdOptions
 	xbzrle        bool // mig_xbzrle
 	autoConverge  bool // mig_auto_converge
@@ -66,6 +67,7 @@ func parseOptions(p cartesian.Params) (options, error) {
 	o.postcopy, o.multifd = parsePostcopy(v, &o), parseMultifd(v, &o)
 	o.xbzrle, o.autoConverge = o.uses(v, "mig_xbzrle", xbzrleCapability), o.uses(v, "mig_auto_converge", autoConvergeCapability)
 	o.zeroCopy, o.validateUUID = o.uses(v, "mig_zero_copy", zeroCopyCapability), o.uses(v, "mig_validate_uuid", validateUUIDCapability)
+	o.fileCommands = parseFileCommands(v)
 	o.tls, o.storage, o.dirtyBitmaps = parseTLS(v), parseStorage(v), o.uses(v, "mig_dirty_bitmaps", dirtyBitmapsCapability)
 	o.switchoverAck, o.ignoreShared = o.uses(v, "mig_switchover_ack", switchoverAckCapability), o.uses(v, "mig_ignore_shared", ignoreSharedCapability)
 	if size := v.Size("mig_xbzrle_cache"); size > 0 {
