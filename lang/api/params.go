@@ -606,7 +606,7 @@ var params = []Param{
 		Doc: "How much longer each further announcement is waited for (announce-step).",
 	},
 	{
-		Name: "mig_announce_max", Kind: Seconds, Object: Variant, Reader: "runtime/migration",
+		Name: "mig_announce_max_delay", Kind: Seconds, Object: Variant, Reader: "runtime/migration",
 		Doc: "How long an announcement is waited for, at most (announce-max).",
 	},
 	{

@@ -24,10 +24,10 @@ const (
 	announceFeature = "announce-self"
 )
 
-// parseAnnounce adds the parameters of mig_announce_initial, _max, _step and _rounds, and
+// parseAnnounce adds the parameters of mig_announce_initial, _max_delay, _step and _rounds, and
 // says whether there is one.
 func parseAnnounce(v api.Values, o *options) (on bool) {
-	for _, p := range []struct{ param, name string }{{"mig_announce_initial", announceInitial}, {"mig_announce_max", announceMax}, {"mig_announce_step", announceStep}} {
+	for _, p := range []struct{ param, name string }{{"mig_announce_initial", announceInitial}, {"mig_announce_max_delay", announceMax}, {"mig_announce_step", announceStep}} {
 		if v.Has(p.param) {
 			on = true
 			o.addParameter(v, p.param, parameter{name: p.name, value: strconv.FormatInt(v.Seconds(p.param).Milliseconds(), 10)})

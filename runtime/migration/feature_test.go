@@ -301,7 +301,7 @@ func TestFeatureValues(t *testing.T) {
 			want: []string{"host1: not migrated with multifd and postcopy-ram: a QEMU before 11 loses the guest"}, at: "-",
 		},
 		{
-			name: "announcements", params: cartesian.Params{"mig_announce_initial": "0.1", "mig_announce_step": "0.2", "mig_announce_max": "0.4", "mig_announce_rounds": "4"},
+			name: "announcements", params: cartesian.Params{"mig_announce_initial": "0.1", "mig_announce_step": "0.2", "mig_announce_max_delay": "0.4", "mig_announce_rounds": "4"},
 			after: func(_ context.Context, m *migration.Migration) error {
 				// 100, 300 and 400 ms apart.
 				want := []result.FeatureUse{{Feature: "announce-self", Used: true, Seen: "the destination sent 4 RARP packets to nic1 within 800ms"}}
