@@ -30,6 +30,7 @@ import (
 	"slices"
 	"sync"
 	"syscall"
+	"time"
 )
 
 // Kind is the kind of a resource.
@@ -89,8 +90,8 @@ type Ledger struct {
 }
 
 // Open opens the ledger at path, or makes a new one in a folder that exists, and
-// reads the pending entries. When another process has it open, the error matches
-// [ErrHeld]. The caller closes it.
+// reads the pending entries. When another process has it open, and has it for a second
+// more, the error matches [ErrHeld]. The caller closes it.
 func Open(path string) (*Ledger, error) {
 	file, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE, 0o644)
 	if err != nil {
@@ -123,13 +124,31 @@ func Read(path string) (pending []Entry, held bool, err error) {
 	return l.Pending(), held, nil
 }
 
-func (l *Ledger) load() error {
-	// The kernel releases the lock however the process ends.
-	err := syscall.Flock(int(l.file.Fd()), syscall.LOCK_EX|syscall.LOCK_NB)
-	if errors.Is(err, syscall.EWOULDBLOCK) {
-		return ErrHeld
+// forkTime is how long a held ledger is waited for. The kernel releases the lock however
+// the process ends; but a child that it has forked just before has the lock too, until it
+// executes its program.
+const forkTime = time.Second
+
+// lock locks the file.
+func (l *Ledger) lock() error {
+	over := time.After(forkTime)
+	again := time.NewTicker(forkTime / 50)
+	defer again.Stop()
+	for {
+		err := syscall.Flock(int(l.file.Fd()), syscall.LOCK_EX|syscall.LOCK_NB)
+		if !errors.Is(err, syscall.EWOULDBLOCK) {
+			return err
+		}
+		select {
+		case <-again.C:
+		case <-over:
+			return ErrHeld
+		}
 	}
-	if err != nil {
+}
+
+func (l *Ledger) load() error {
+	if err := l.lock(); err != nil {
 		return err
 	}
 	if err := l.replayAll(); err != nil {

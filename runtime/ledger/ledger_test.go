@@ -12,6 +12,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 	"go.uber.org/goleak"
@@ -114,6 +115,20 @@ func TestHeld(t *testing.T) {
 		t.Fatal(err)
 	}
 	open(t, path)
+}
+
+// TestHeldForAMoment: a child that a killed process has just forked has its lock, too,
+// until it executes its program.
+func TestHeldForAMoment(t *testing.T) {
+	t.Parallel()
+	path := filepath.Join(t.TempDir(), "ledger.jsonl")
+	l := open(t, path)
+	closed := make(chan error, 1)
+	time.AfterFunc(200*time.Millisecond, func() { closed <- l.Close() })
+	open(t, path)
+	if err := <-closed; err != nil {
+		t.Fatal(err)
+	}
 }
 
 // TestRead looks into a ledger that another writes, and into one that is left.
