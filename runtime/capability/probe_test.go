@@ -68,7 +68,7 @@ func serve(name string) {
 		fmt.Fprintln(os.Stderr, "qemu-dead: unsupported machine type")
 		return
 	case "mute":
-		select {}
+		<-time.After(time.Hour) // no select {}: without other goroutines that is a deadlock to Go
 	}
 	conn, err := net.FileConn(os.Stdin)
 	if err != nil {
@@ -86,7 +86,7 @@ func serve(name string) {
 		if commands++; commands > 5 {
 			switch {
 			case name == "frozen":
-				select {}
+				<-time.After(time.Hour) // no select {}: without other goroutines that is a deadlock to Go
 			case name == "dying" && incoming:
 				fmt.Fprintln(os.Stderr, "qemu-dying: Assertion failed")
 				os.Exit(1)
