@@ -3,13 +3,11 @@
 package builtins_test
 
 import (
-	"os/exec"
-	"regexp"
-	"strconv"
 	"testing"
 
 	"github.com/mhmig/mhmig/lang/cartesian"
 	"github.com/mhmig/mhmig/runtime/result"
+	"github.com/mhmig/mhmig/runtime/testbed/bedtest"
 )
 
 // hops migrates a guest back and forth while it rewrites its memory, and verifies
@@ -53,7 +51,7 @@ func TestDirtyGuard(t *testing.T) {
 	})
 	t.Run("off", func(t *testing.T) {
 		t.Parallel()
-		if major := qemuMajor(t); major >= 9 {
+		if major := bedtest.QEMUMajor(t); major >= 9 {
 			t.Skipf("NOT TESTED: the loss of memory: QEMU %d has not got the defect", major)
 		}
 		e := runScenario(t, base, &testRun{source: hops, params: cartesian.Params{"hops": "30", "tcg_dirty_guard": "off", "mig_speed": "40M"}})
@@ -64,18 +62,4 @@ func TestDirtyGuard(t *testing.T) {
 		}
 		t.Log(e.Message)
 	})
-}
-
-func qemuMajor(t *testing.T) int {
-	t.Helper()
-	out, err := exec.Command("qemu-system-x86_64", "--version").Output()
-	if err != nil {
-		t.Fatal(err)
-	}
-	m := regexp.MustCompile(`version (\d+)\.`).FindSubmatch(out)
-	if m == nil {
-		t.Fatalf("no version in %q", out)
-	}
-	major, _ := strconv.Atoi(string(m[1]))
-	return major
 }

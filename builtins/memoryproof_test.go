@@ -7,6 +7,7 @@ import (
 
 	"github.com/mhmig/mhmig/lang/cartesian"
 	"github.com/mhmig/mhmig/runtime/result"
+	"github.com/mhmig/mhmig/runtime/testbed/bedtest"
 )
 
 // provenHops migrates a guest back and forth while it writes to its memory: over TCP, and
@@ -45,7 +46,7 @@ func TestMemoryProof(t *testing.T) {
 	})
 	t.Run("QEMU without the dirty guard", func(t *testing.T) {
 		t.Parallel()
-		if major := qemuMajor(t); major >= 9 {
+		if major := bedtest.QEMUMajor(t); major >= 9 {
 			t.Skipf("NOT TESTED: the loss of memory: QEMU %d has not got the defect", major)
 		}
 		e := runScenario(t, base, &testRun{source: provenHops, params: cartesian.Params{

@@ -60,10 +60,11 @@ func NewCommand(runs Runs) *cobra.Command {
 	c := &cobra.Command{
 		Use:   "explore",
 		Short: "Look for faults by random walks over migrations, features, faults and devices",
-		Long: `Run one guest through a random walk: migrations by each transport and with each
-feature that the hosts and their QEMUs have, migrations that are cancelled or lose their
-destination, limits that change, pauses, resets and blocked ports meanwhile, reboots, and
-disks and network cards that are plugged and unplugged. A model says which steps are
+		Long: `Run one guest through a random walk: migrations over tcp, unix, exec, fd and file, with
+multifd, XBZRLE, auto-converge, post-copy and TLS, as far as the hosts and their QEMUs have
+them, migrations that are cancelled or lose their destination, limits that change, pauses,
+resets, blocked ports and a source that freezes meanwhile, reboots, and disks and network
+cards that are plugged and unplugged. A model says which steps are
 possible, and what must hold after each: the guest runs on the right host alone, it has
 not rebooted, its memory is equal on both ends (memory_proof) and its workload has lost
 nothing. mhmig doc @std//walk.star says what the steps do.

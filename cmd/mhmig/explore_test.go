@@ -5,7 +5,6 @@ package main
 import (
 	"flag"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"regexp"
 	"strconv"
@@ -14,6 +13,7 @@ import (
 	"testing"
 
 	"github.com/mhmig/mhmig/runtime/exit"
+	"github.com/mhmig/mhmig/runtime/testbed/bedtest"
 )
 
 // exploreSteps is how long the walk of TestExplore is: make test-explore has a longer one.
@@ -43,9 +43,9 @@ func TestExploreFindsLostMemory(t *testing.T) {
 	t.Parallel()
 	needQEMU(t)
 	if *exploreSteps == shortWalk {
-		t.Skip("make test-explore looks for lost memory of real guests, which takes minutes; cmd/explore has faults of fake ones")
+		t.Skip("NOT TESTED: make test-explore looks for lost memory of real guests, which takes minutes; cmd/explore has faults of fake ones")
 	}
-	if major := qemuMajor(t); major >= 9 {
+	if major := bedtest.QEMUMajor(t); major >= 9 {
 		t.Skipf("NOT TESTED: the loss of memory: QEMU %d has not got the defect", major)
 	}
 	w := newWorld(t)
@@ -95,9 +95,9 @@ func TestExploreInterrupted(t *testing.T) {
 			args := []string{"explore", "--seed", "5", "--steps", "100"}
 			if test.fails {
 				if *exploreSteps == shortWalk {
-					t.Skip("make test-explore interrupts the shrinking: it begins when a real guest has lost memory, after minutes")
+					t.Skip("NOT TESTED: make test-explore interrupts the shrinking: it begins when a real guest has lost memory, after minutes")
 				}
-				if major := qemuMajor(t); major >= 9 {
+				if major := bedtest.QEMUMajor(t); major >= 9 {
 					t.Skipf("NOT TESTED: QEMU %d does not lose memory, so that nothing is shrunk", major)
 				}
 				args = append(args, losesMemory...)
@@ -117,18 +117,4 @@ func TestExploreInterrupted(t *testing.T) {
 			w.wantNothingLeft()
 		})
 	}
-}
-
-func qemuMajor(t *testing.T) int {
-	t.Helper()
-	out, err := exec.Command("qemu-system-x86_64", "--version").Output()
-	if err != nil {
-		t.Fatal(err)
-	}
-	m := regexp.MustCompile(`version (\d+)\.`).FindSubmatch(out)
-	if m == nil {
-		t.Fatalf("no version in %q", out)
-	}
-	major, _ := strconv.Atoi(string(m[1]))
-	return major
 }

@@ -13,7 +13,7 @@ type limits struct {
 	speed    int64         // bytes per second, 0: QEMU's own
 	downtime time.Duration // 0: QEMU's own
 
-	before, wanted limitParameters // the source's parameters before this migration, and those for it
+	before limitParameters // the source's parameters before this migration
 }
 
 type limitParameters struct {
@@ -45,17 +45,17 @@ func (l *limits) Set(ctx context.Context, role Role, p Peer) error {
 	if err := p.Execute(ctx, "query-migrate-parameters", nil, &l.before); err != nil {
 		return err
 	}
-	l.wanted = l.before
+	wanted := l.before
 	if l.speed > 0 {
-		l.wanted.Bandwidth = l.speed
+		wanted.Bandwidth = l.speed
 	}
 	if l.downtime > 0 {
-		l.wanted.Downtime = l.downtime.Milliseconds()
+		wanted.Downtime = l.downtime.Milliseconds()
 	}
-	if l.wanted == l.before {
+	if wanted == l.before {
 		return nil
 	}
-	return p.Execute(ctx, "migrate-set-parameters", l.wanted, nil)
+	return p.Execute(ctx, "migrate-set-parameters", wanted, nil)
 }
 
 // Reset also reverts changes by SetSpeed and SetDowntime.

@@ -17,6 +17,7 @@ import (
 
 	"github.com/mhmig/mhmig/lang/cartesian"
 	"github.com/mhmig/mhmig/runtime/migration"
+	"github.com/mhmig/mhmig/runtime/qmp"
 	"github.com/mhmig/mhmig/runtime/qmp/qmptest"
 	"github.com/mhmig/mhmig/runtime/result"
 	"github.com/mhmig/mhmig/runtime/testbed"
@@ -81,14 +82,10 @@ func TestStorageQEMU(t *testing.T) {
 	p.StartWork, p.Hold = writeBefore, true
 	m := start(t, bed, p)
 	ctx := t.Context()
-	during := make(chan error, 1)
-	go func() {
-		err := m.Wait(ctx, migration.Condition{Status: "active"})
-		if err == nil {
-			err = onDisk(ctx, m.Source.Instance("vm1"), "image1", "write -q -P 0xa5 8M 4k")
-		}
-		during <- errors.Join(err, m.Wait(ctx, migration.Condition{Status: "pre-switchover"}), m.Release(ctx))
-	}()
+	during := atStatus(ctx, m, qmp.MigrationActive, func() error {
+		err := onDisk(ctx, m.Source.Instance("vm1"), "image1", "write -q -P 0xa5 8M 4k")
+		return errors.Join(err, m.Wait(ctx, migration.Condition{Status: qmp.MigrationPreSwitchover}), m.Release(ctx))
+	})
 	if err := errors.Join(runBoth(ctx, m), <-during); err != nil {
 		t.Fatal(err)
 	}
@@ -145,14 +142,7 @@ func TestStorageFailsQEMU(t *testing.T) {
 			p.StartWork, p.MayFail = writeBefore, true
 			m := start(t, bed, p)
 			ctx := t.Context()
-			during := make(chan error, 1)
-			go func() {
-				err := m.Wait(ctx, migration.Condition{Status: "active"})
-				if err == nil {
-					err = tt.fault(ctx, m)
-				}
-				during <- err
-			}()
+			during := atStatus(ctx, m, qmp.MigrationActive, func() error { return tt.fault(ctx, m) })
 			if err := errors.Join(runBoth(ctx, m), <-during); err != nil {
 				t.Fatal(err)
 			}

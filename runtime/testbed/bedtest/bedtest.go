@@ -17,6 +17,8 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
+	"strconv"
 	"strings"
 	"testing"
 
@@ -221,6 +223,21 @@ func NeedQEMU(t testing.TB) {
 	if _, err := exec.LookPath("qemu-system-x86_64"); err != nil {
 		t.Skip("NOT TESTED: no qemu-system-x86_64 here; on Debian it is in package qemu-system-x86")
 	}
+}
+
+// QEMUMajor is the first number of the version of the QEMU that NeedQEMU finds.
+func QEMUMajor(t testing.TB) int {
+	t.Helper()
+	out, err := exec.Command("qemu-system-x86_64", "--version").Output()
+	if err != nil {
+		t.Fatal(err)
+	}
+	m := regexp.MustCompile(`version (\d+)\.`).FindSubmatch(out)
+	if m == nil {
+		t.Fatalf("no version in %q", out)
+	}
+	major, _ := strconv.Atoi(string(m[1]))
+	return major
 }
 
 // Blank is the params of VMs without a guest: real QEMU, whose BIOS finds no disk. They
