@@ -143,14 +143,14 @@ func (f *announce) Check(ctx context.Context, o *Outcome) error {
 			return unused("%s was set to %s, but %s has %s", p.name, p.value, o.End(DestinationRole), got)
 		}
 	}
-	if len(f.dumps) == 0 {
-		o.Idle(announceFeature, "nothing of it was seen: %s", f.unseen)
-		return nil
-	}
 	number := func(name string) int64 { n, _ := all[name].(float64); return int64(n) }
 	rounds := int(number(announceRounds))
 	if rounds < 1 {
 		return unused("one of the params mig_announce_… was set, but %s has announce-rounds %v", o.End(DestinationRole), all[announceRounds])
+	}
+	if len(f.dumps) == 0 {
+		o.Idle(announceFeature, "nothing of it was seen: %s", f.unseen)
+		return nil
 	}
 	due := announceTime(rounds, number(announceInitial), number(announceMax), number(announceStep))
 	for netdev, file := range f.dumps {
