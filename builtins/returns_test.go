@@ -266,6 +266,13 @@ def of_vm(vm, a):
     typed("vm.pause", vm.pause())
     typed("vm.resume", vm.resume())
     typed("vm.dirty_rate", vm.dirty_rate())
+    snap = typed("vm.background_snapshot", vm.background_snapshot())
+    typed("snapshot.restore", snap.restore(["text"]))
+    typed("snapshot.host", snap.host)
+    typed("snapshot.bytes", snap.bytes)
+    typed("snapshot.pause", snap.pause)
+    typed("snapshot.took", snap.took)
+    typed("snapshot.stats", snap.stats)
     typed("vm.set_speed", vm.set_speed("1G"))
     typed("vm.set_downtime", vm.set_downtime(0.3))
 

@@ -155,6 +155,6 @@ func Functions() []*Builtin {
 func Classes() []*Class {
 	return []*Class{
 		envClass(), hostClass(), resultClass(), processClass(), faultClass(),
-		vmClass(), deviceClass(), expectationClass(), sessionClass(), clockClass(), migClass(), taskClass(), paramsClass(),
+		vmClass(), deviceClass(), snapshotClass(), expectationClass(), sessionClass(), clockClass(), migClass(), taskClass(), paramsClass(),
 	}
 }

@@ -75,6 +75,8 @@ var (
 	Hook = calledWith("mig")
 	// FunctionList unpacks to []starlark.Callable.
 	FunctionList = Type{"list of functions", "list[function()]", unpackFunctions}
+	// Strings unpacks to []string.
+	Strings = Type{"list of strings", "list[string]", unpackStrings}
 	// Any unpacks to starlark.Value.
 	Any = Type{"any value", "any", func(_ *task.Task, v starlark.Value) (any, error) { return v, nil }}
 	// Params unpacks to cartesian.Params.
@@ -207,6 +209,22 @@ func unpackFunctions(_ *task.Task, v starlark.Value) (any, error) {
 		functions = append(functions, f)
 	}
 	return functions, nil
+}
+
+func unpackStrings(_ *task.Task, v starlark.Value) (any, error) {
+	items, ok := toSlice(v)
+	if !ok {
+		return nil, nil
+	}
+	var texts []string
+	for _, item := range items {
+		text, ok := starlark.AsString(item)
+		if !ok {
+			return nil, fmt.Errorf("got %s in the list, want strings", describe(item))
+		}
+		texts = append(texts, text)
+	}
+	return texts, nil
 }
 
 func unpackParams(_ *task.Task, v starlark.Value) (any, error) {

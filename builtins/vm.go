@@ -197,7 +197,7 @@ func vmClass() *Class {
 					return setParameter(t, a, "downtime-limit", arg[time.Duration](a, "limit").Milliseconds())
 				},
 			},
-		}, append(plugMethods, clockMethod, uploadMethod, downloadMethod)...),
+		}, append(plugMethods, snapshotMethod, clockMethod, uploadMethod, downloadMethod)...),
 	}
 }
 

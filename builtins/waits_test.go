@@ -100,7 +100,7 @@ func waiting() (ordinary, ofVMs []string) {
 		for _, m := range c.Methods {
 			switch {
 			case !m.Waits:
-			case slices.Contains([]string{"vm", "session", "mig", "expectation", "device"}, c.Name):
+			case slices.Contains([]string{"vm", "session", "mig", "expectation", "device", "snapshot"}, c.Name):
 				ofVMs = append(ofVMs, c.Name+"."+m.Name)
 			default:
 				ordinary = append(ordinary, c.Name+"."+m.Name)
@@ -218,6 +218,9 @@ def migration_scenario(env):
     watch("vm.pause", vm.pause)
     watch("vm.resume", vm.resume)
     watch("vm.dirty_rate", vm.dirty_rate, once = True)
+    snaps = []
+    watch("vm.background_snapshot", lambda: snaps.append(vm.background_snapshot()), once = True)
+    watch("snapshot.restore", snaps[0].restore, once = True)
     watch("vm.set_downtime", lambda: vm.set_downtime(0.3))
     watch("vm.set_speed", lambda: vm.set_speed("10K"))
 

@@ -139,6 +139,21 @@ func (g *guest) close() {
 	machine.Wait()
 }
 
+// inMemory is the folder of the guest's files in memory.
+const inMemory = "/dev/shm"
+
+// filesInMemory are the contents of the files there.
+func (g *guest) filesInMemory() (contents [][]byte) {
+	files := g.current().Files
+	names, _ := files.ReadDir(inMemory) // there is none before the guest has booted
+	for _, name := range names {
+		if content, err := files.ReadFile(path.Join(inMemory, name.Name())); err == nil {
+			contents = append(contents, content)
+		}
+	}
+	return contents
+}
+
 func (g *guest) lifetime() context.Context {
 	g.mu.Lock()
 	defer g.mu.Unlock()

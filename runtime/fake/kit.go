@@ -85,6 +85,7 @@ func (k *kit) install(m *shell.Machine) {
 
 // files are those of /proc and /sys.
 func (k *kit) files(f *shell.Files) {
+	_ = f.MkdirAll(inMemory) // of a file system that has just been made
 	text := func(name string, content func() string) { f.SetText(name, content) }
 	text("/proc/sys/kernel/random/boot_id", func() string { return k.g.bootID() + "\n" })
 	text("/proc/uptime", func() string { return fmt.Sprintf("%.2f 0.00\n", k.g.uptime().Seconds()) })

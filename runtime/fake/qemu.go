@@ -172,10 +172,12 @@ func (q *qemu) hasEnded() bool {
 	}
 }
 
-// The guest's RAM, as pmemsave saves it: only one page is not empty.
+// The guest's RAM, as pmemsave saves it: only one page is not empty, and those after it
+// that have the guest's files in memory.
 const (
-	ramBytes = 1 << 20
-	usedPage = 17 << 12
+	ramBytes  = 1 << 20
+	usedPage  = 17 << 12
+	pageBytes = 1 << 12
 )
 
 // ram is the guest's RAM. What a migration has lost is lost for all later ones.
@@ -185,6 +187,11 @@ func (q *qemu) ram() []byte {
 	q.w.mu.Unlock()
 	content := make([]byte, ramBytes)
 	copy(content[usedPage:], "what the guest has written")
+	next := usedPage + pageBytes
+	for _, file := range q.g.filesInMemory() {
+		copy(content[min(next, ramBytes):], file)
+		next += (len(file) + pageBytes - 1) / pageBytes * pageBytes
+	}
 	if !q.launch.Incoming { // though its destination may have been launched before it
 		return content
 	}

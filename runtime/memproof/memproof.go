@@ -61,10 +61,11 @@ const (
 // Side is one of the two ends.
 type Side string
 
-// The two sides.
+// The two sides of a comparison.
 const (
 	Source      Side = "source"
 	Destination Side = "destination"
+	alone       Side = "guest" // of [Find]
 )
 
 // End is one end of a migration: a QEMU whose guest does not run, and its host.
@@ -265,18 +266,21 @@ func (p *proof) differs(ctx context.Context, page Page) error {
 
 // stopped checks that the guest runs on neither end.
 func (p *proof) stopped(ctx context.Context) error {
-	_, err := both(ctx, p, func(e *end, ctx context.Context) (struct{}, error) {
-		var status struct {
-			Status  string `json:"status"`
-			Running bool   `json:"running"`
-		}
-		err := e.Execute(ctx, "query-status", nil, &status)
-		if err == nil && (status.Running || status.Status == "inmigrate") {
-			err = fmt.Errorf("the guest is %s: its memory can be compared only while it is loaded and does not run", status.Status)
-		}
-		return struct{}{}, e.fail("whether the guest runs", err)
-	})
+	_, err := both(ctx, p, func(e *end, ctx context.Context) (struct{}, error) { return struct{}{}, e.stopped(ctx) })
 	return err
+}
+
+// stopped checks that the guest does not run.
+func (e *end) stopped(ctx context.Context) error {
+	var status struct {
+		Status  string `json:"status"`
+		Running bool   `json:"running"`
+	}
+	err := e.Execute(ctx, "query-status", nil, &status)
+	if err == nil && (status.Running || status.Status == "inmigrate") {
+		err = fmt.Errorf("the guest is %s: its memory can be compared only while it is loaded and does not run", status.Status)
+	}
+	return e.fail("whether the guest runs", err)
 }
 
 // both runs f for both ends at the same time; the first error ends the other one.
@@ -370,11 +374,19 @@ func (e *end) hash(ctx context.Context, piece Span, file string) (string, error)
 		return "", err
 	}
 	size, hash, _ := strings.Cut(string(out), "\n")
-	if strings.TrimSpace(size) != strconv.FormatUint(piece.size(), 10) {
-		return "", e.fail(doing, fmt.Errorf("QEMU saved %s bytes into %s/%s, want %d: is the disk full?", strings.TrimSpace(size), e.Scratch(), file, piece.size()))
+	if err := e.checkSize(piece, file, size); err != nil {
+		return "", e.fail(doing, err)
 	}
 	hash, err = parseHash(hash)
 	return hash, e.fail(doing, err)
+}
+
+// checkSize checks the size of a piece's file, as wc has written it.
+func (e *end) checkSize(piece Span, file, size string) error {
+	if size = strings.TrimSpace(size); size != strconv.FormatUint(piece.size(), 10) {
+		return fmt.Errorf("QEMU saved %s bytes into %s/%s, want %d: is the disk full?", size, e.Scratch(), file, piece.size())
+	}
+	return nil
 }
 
 // hashBlocks saves a piece again and returns the hashes of its blocks, whose files read

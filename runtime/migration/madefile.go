@@ -4,9 +4,11 @@ package migration
 
 import (
 	"context"
+	"path"
 	"sync"
 
 	"github.com/mhmig/mhmig/runtime/ledger"
+	"github.com/mhmig/mhmig/runtime/testbed"
 )
 
 // madeFiles are the files that a move has made on the hosts, at most one at each end. Its
@@ -21,6 +23,20 @@ type madeFile struct {
 	machine Machine
 	path    string
 	done    func() error // completes its entry in the ledger
+}
+
+// inRunFolder is a file that is about to be made in the run's folder on a host, which is
+// recorded, and removed with all that is in it.
+func inRunFolder(h *testbed.Host, name string) *madeFile {
+	return &madeFile{h, path.Join(h.RunDir(), name), func() error { return nil }}
+}
+
+// remove removes the file.
+func (f *madeFile) remove(ctx context.Context) error {
+	if err := f.machine.RemoveAll(ctx, f.path); err != nil {
+		return err
+	}
+	return f.done()
 }
 
 // record records in the ledger a file that is about to be made at an end.
@@ -51,11 +67,11 @@ func (m *madeFiles) remove(ctx context.Context, end Role) error {
 	if f == nil {
 		return nil
 	}
-	if err := f.machine.RemoveAll(ctx, f.path); err != nil {
+	if err := f.remove(ctx); err != nil {
 		return err
 	}
 	m.mu.Lock()
+	defer m.mu.Unlock()
 	delete(m.ends, end)
-	m.mu.Unlock()
-	return f.done()
+	return nil
 }

@@ -76,7 +76,9 @@ func (i *Instance) handleEvent(e qmp.Event) {
 		i.state = state
 	}
 	was := i.presence
-	i.presence = was.after(e)
+	if !i.snapshot || e.Name != "MIGRATION" {
+		i.presence = was.after(e)
+	}
 	switch {
 	case was == awaited && i.presence.has():
 		i.arrived = true

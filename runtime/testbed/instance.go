@@ -43,6 +43,7 @@ type Instance struct {
 	presence  presence       // of the guest
 	arrived   bool           // the guest came by a migration
 	sent      bool           // a migration from here has started
+	snapshot  bool           // a background snapshot is being taken
 	killed    bool           // by a signal on which QEMU exits
 	requested requested      // by mhmig or the scenario
 	resets    []Reset        // in their order

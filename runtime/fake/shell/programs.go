@@ -196,6 +196,9 @@ func dd(c *Call) int {
 		}
 	}
 	data = data[:min(limit, int64(len(data)))]
+	if o["if"] == "" && o["skip"] == "" {
+		c.taken = len(data)
+	}
 	if o["of"] == "" {
 		c.Stdout.Write(data)
 	} else if err := c.Machine.Files.write(c.Path(o["of"]), data, numbers["seek"]*numbers["bs"], o["seek"] == "" && !strings.Contains(o["conv"], "notrunc")); err != nil {

@@ -68,6 +68,8 @@ type Call struct {
 	Stdin   []byte
 	Stdout  bytes.Buffer
 	Stderr  bytes.Buffer
+
+	taken int // bytes of Stdin that the next program does not get
 }
 
 // Path is the absolute path of a file that the caller names.
@@ -188,7 +190,7 @@ type session struct {
 
 // streams are what a command reads and writes.
 type streams struct {
-	stdin          []byte
+	stdin          *[]byte // what is left of it
 	stdout, stderr io.Writer
 }
 
@@ -241,7 +243,7 @@ func (s *session) script(text string, stdin []byte) Output {
 	if err != nil {
 		return Output{Stderr: []byte("sh: " + err.Error() + "\n"), Status: 2}
 	}
-	status := s.all(file.Stmts, streams{stdin, &stdout, &stderr})
+	status := s.all(file.Stmts, streams{&stdin, &stdout, &stderr})
 	s.exited = false
 	return Output{stdout.Bytes(), stderr.Bytes(), status}
 }
@@ -265,7 +267,7 @@ func (s *session) statement(statement *syntax.Stmt, std streams) int {
 		own.ctx = s.lifetime
 		foreground := *statement
 		foreground.Background = false
-		discarded := streams{nil, &bytes.Buffer{}, &bytes.Buffer{}}
+		discarded := streams{new([]byte), &bytes.Buffer{}, &bytes.Buffer{}}
 		s.machine.background.Go(func() { own.statement(&foreground, discarded) })
 		return 0
 	}
@@ -314,15 +316,15 @@ func (s *session) redirect(redirs []*syntax.Redirect, old streams) (finish func(
 			if err != nil {
 				return finish, std, err
 			}
-			std.stdin = data
+			std.stdin = &data
 		case syntax.Hdoc, syntax.DashHdoc:
 			text, err := expand.Document(s.config(std), r.Hdoc)
 			if err != nil {
 				return finish, std, err
 			}
-			std.stdin = []byte(text)
+			std.stdin = new([]byte(text))
 		case syntax.WordHdoc:
-			std.stdin = []byte(name + "\n")
+			std.stdin = new([]byte(name + "\n"))
 		case syntax.DplOut:
 			switch {
 			case fd == 2 && name == "1":
@@ -477,7 +479,7 @@ func (s *session) binary(c *syntax.BinaryCmd, std streams) int {
 		first.stderr = &between
 	}
 	s.fork().statement(c.X, first)
-	return s.fork().statement(c.Y, streams{between.Bytes(), std.stdout, std.stderr})
+	return s.fork().statement(c.Y, streams{new(between.Bytes()), std.stdout, std.stderr})
 }
 
 // call runs a simple command.
@@ -548,7 +550,7 @@ func (s *session) execute(args []string, std streams) int {
 			}
 			return s.fork().nested(string(text), std)
 		}
-		return s.fork().nested(string(std.stdin), std)
+		return s.fork().nested(string(*std.stdin), std)
 	case "busybox", "nohup", "setsid", "exec", "env", "sudo":
 		if len(args) > 1 {
 			return s.execute(args[1:], std)
@@ -563,7 +565,7 @@ func (s *session) execute(args []string, std streams) int {
 		}
 		return 0
 	case "read":
-		line, _, _ := strings.Cut(string(std.stdin), "\n")
+		line, _, _ := strings.Cut(string(*std.stdin), "\n")
 		names := slices.DeleteFunc(slices.Clone(args[1:]), func(a string) bool { return strings.HasPrefix(a, "-") })
 		fields := strings.Fields(line)
 		for i, name := range names {
@@ -575,7 +577,7 @@ func (s *session) execute(args []string, std streams) int {
 			}
 			s.env[name] = word(value)
 		}
-		if len(std.stdin) == 0 {
+		if len(*std.stdin) == 0 {
 			return 1
 		}
 		return 0
@@ -592,8 +594,9 @@ func (s *session) execute(args []string, std streams) int {
 	defer cancel()
 	process := s.machine.start(path.Base(args[0]), cancel)
 	defer s.machine.End(process)
-	call := &Call{Context: ctx, Machine: s.machine, Args: args, Dir: s.dir, Stdin: std.stdin}
+	call := &Call{Context: ctx, Machine: s.machine, Args: args, Dir: s.dir, Stdin: *std.stdin}
 	status := program(call)
+	*std.stdin = (*std.stdin)[call.taken:]
 	if ctx.Err() != nil {
 		return statusKilled
 	}

@@ -33,6 +33,7 @@ var scripts = map[string]string{
 	"split":           `cd "$dir"; printf abcdefg >f; split -b 3 -a 3 f b. && cat b.aac; sha256sum b.*`,
 	"checksums":       `cd "$dir"; printf abc >f; sha256sum f; md5sum <f`,
 	"dd":              `cd "$dir"; dd if=/dev/zero of=f bs=1k count=2 2>/dev/null; printf X | dd of=f bs=1 seek=5 conv=notrunc 2>/dev/null; wc -c <f; dd if=f bs=1 skip=5 count=1 2>/dev/null`,
+	"dd by pieces":    `cd "$dir"; printf abcdefg | (set -e; while dd bs=3 count=1 iflag=fullblock of=f.part 2>/dev/null || exit; [ -s f.part ]; do cat f.part; echo; done >f); cat f`,
 	"move and copy":   `cd "$dir"; mkdir -p a/b; echo x >a/b/c; mv a/b/c a/d; cp a/d a/e; cat a/d a/e; ls a; cmp a/d a/e && echo same`,
 	"globs":           `cd "$dir"; touch f1 f2 g; echo f*; echo x*`,
 	"grep":            `printf 'a b\nc d\n' >"$dir"/f; grep -q '^c' "$dir"/f && grep -c . "$dir"/f; grep -v a "$dir"/f; grep x "$dir"/f; echo $?`,

@@ -22,6 +22,7 @@ const (
 	sendsDeviceState = 's' // source: the guest is stopped, the device state follows
 	sendsPostcopy    = 'p' // the same, in post-copy
 	sendsRest        = 'r' // source: the rest of the RAM, in post-copy
+	sendsSnapshot    = 'g' // source: the memory of a background snapshot follows, until the end
 	loaded           = 'l' // destination: the guest, or the rest of its RAM, is loaded
 )
 
@@ -200,6 +201,16 @@ func (m *QEMU) receive(conn io.ReadWriteCloser) {
 	if inPostcopy {
 		m.setStatus("postcopy-active", "")
 	}
+	if state[0] == sendsSnapshot {
+		memory, err := io.ReadAll(conn)
+		if err != nil {
+			m.loadFailed()
+			return
+		}
+		m.mu.Lock()
+		m.restored = memory
+		m.mu.Unlock()
+	}
 	m.at("load")
 	_, _ = conn.Write([]byte{loaded})
 	m.at("loaded")
@@ -259,6 +270,13 @@ func (m *QEMU) migrate(arguments json.RawMessage) (any, *refusal) {
 // send is the source's part of a migration.
 func (m *QEMU) send(network, where string) {
 	m.setStatus("setup", "")
+	m.mu.Lock()
+	inBackground := m.uses("background-snapshot")
+	m.mu.Unlock()
+	if inBackground {
+		m.snapshot(network, where)
+		return
+	}
 	if network == "file" || network == "exec" && !m.isOn("return-path") {
 		m.save(network, where)
 		return
@@ -391,7 +409,7 @@ func (m *QEMU) save(network, where string) {
 	before := m.setRunState("finish-migrate")
 	m.emit("STOP", nil)
 	m.stand(gone)
-	if err := m.write(network, where); err != nil {
+	if err := m.write(network, where, []byte{sendsRAM, sendsDeviceState}); err != nil {
 		m.setStatus("failed", err.Error())
 		m.resumeGuest(before)
 		return
@@ -400,9 +418,30 @@ func (m *QEMU) save(network, where string) {
 	m.setStatus("completed", "")
 }
 
+// snapshot is a background snapshot: the guest stops for a moment, and what its memory is
+// then goes to a file or a command while it runs on.
+func (m *QEMU) snapshot(network, where string) {
+	m.setStatus("active", "")
+	before := m.setRunState("paused")
+	m.emit("STOP", nil)
+	guest := append([]byte{sendsRAM, sendsSnapshot}, m.physical()...)
+	m.mu.Lock()
+	m.passes = 1
+	m.mu.Unlock()
+	m.resumeGuest(before)
+	if err := m.write(network, where, guest); err != nil {
+		m.setStatus("failed", err.Error())
+		return
+	}
+	if m.isCancelled() {
+		m.setStatus("cancelled", "")
+		return
+	}
+	m.setStatus("completed", "")
+}
+
 // write writes the guest to a file, or to a command.
-func (m *QEMU) write(network, where string) error {
-	guest := []byte{sendsRAM, sendsDeviceState}
+func (m *QEMU) write(network, where string, guest []byte) error {
 	if network == "file" {
 		return os.WriteFile(where, guest, 0o600)
 	}

@@ -13,6 +13,12 @@ const defaultRAM = 1 << 20
 
 // physical is the guest's memory.
 func (m *QEMU) physical() []byte {
+	m.mu.Lock()
+	restored := m.restored
+	m.mu.Unlock()
+	if restored != nil {
+		return restored
+	}
 	if m.script.RAM != nil {
 		return m.script.RAM()
 	}

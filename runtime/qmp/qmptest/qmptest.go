@@ -251,6 +251,7 @@ type QEMU struct {
 	asked        int            // number of query-migrate since the end
 	ram          *memory        // of the migration, with Script.Load
 	replayed     map[string]any // its figures, if it is replayed
+	restored     []byte         // the memory of the background snapshot that was loaded
 	working      sync.WaitGroup
 }
 
@@ -492,7 +493,7 @@ func (m *QEMU) execute(command string, arguments json.RawMessage) (any, *refusal
 		return map[string]any{}, nil
 	case "query-migrate-capabilities":
 		known := []map[string]any{}
-		for _, name := range []string{"return-path", "events", "postcopy-ram", "pause-before-switchover", "xbzrle", "auto-converge", "multifd", "zero-copy-send", "validate-uuid", "dirty-bitmaps", "postcopy-preempt", "postcopy-blocktime", "switchover-ack", "x-ignore-shared"} {
+		for _, name := range []string{"return-path", "events", "postcopy-ram", "pause-before-switchover", "xbzrle", "auto-converge", "multifd", "zero-copy-send", "validate-uuid", "dirty-bitmaps", "postcopy-preempt", "postcopy-blocktime", "switchover-ack", "x-ignore-shared", "background-snapshot", "late-block-activate"} {
 			if !slices.Contains(m.script.Without, name) {
 				known = append(known, map[string]any{"capability": name, "state": m.isOn(name)})
 			}

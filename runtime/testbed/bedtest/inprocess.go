@@ -103,7 +103,7 @@ func (s *ScriptedQEMUs) Launch(ctx context.Context, placement vm.Placement, c vm
 	}
 	s.mu.Unlock()
 	files := path.Join(placement.RunDir, vm.InstanceName(c.Name, placement.ID))
-	i := &scriptedQEMU{placement: placement, config: c, spec: vm.Spec{Migration: files + ".mig", State: files + ".state"}, output: output, guest: guest}
+	i := &scriptedQEMU{placement: placement, config: c, spec: vm.Spec{Migration: files + ".mig", State: files + ".state", Exec: files + ".exec"}, output: output, guest: guest}
 	if output != "" {
 		i.spec.Serials = []string{"console"}
 	}
