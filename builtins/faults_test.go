@@ -217,11 +217,11 @@ func TestGuestNeverBoots(t *testing.T) {
 		t.Parallel()
 		p := small(t)
 		delete(p, "initrd")
-		e := runScenario(t, p, &testRun{params: cartesian.Params{"login_timeout": "30"}, source: `
+		e := runScenario(t, p, &testRun{params: cartesian.Params{"login_timeout": "20"}, source: `
 def migration_scenario(env):
     migrate_wait(["vm1"], "host1", "host2")
 `})
-		e.want(t, result.Error, "migration 1, source host1, prepare: vm1@host1: no login: login_timeout (30s) on vm1@host1 expired",
+		e.want(t, result.Error, "migration 1, source host1, prepare: vm1@host1: no login: login_timeout (20s) on vm1@host1 expired",
 			"the guest's console ends:", "Kernel panic")
 	})
 	t.Run("silence", func(t *testing.T) {

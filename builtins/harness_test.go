@@ -41,8 +41,9 @@ import (
 // testLab is three hosts of an embedded lab. All tests of the package share one, each
 // with its own folders.
 type testLab struct {
-	lab   *lab.Lab
-	hosts []*host.Host
+	lab    *lab.Lab
+	hosts  []*host.Host
+	states *testbed.States // of guests
 }
 
 var (
@@ -59,6 +60,7 @@ func newLab() (*testLab, error) {
 	if err != nil {
 		return nil, err
 	}
+	s.states = &testbed.States{Dir: s.lab.State().States}
 	for _, c := range s.lab.Hosts() {
 		h, err := host.Dial(ctx, c, slog.New(slog.DiscardHandler))
 		if err != nil {
@@ -190,7 +192,7 @@ func (p *testRun) states(l *testLab) *testbed.States {
 	if p.kept != nil {
 		return p.kept
 	}
-	return &testbed.States{Dir: l.lab.State().States}
+	return l.states
 }
 
 // load loads the scenario with the builtins of the tests.

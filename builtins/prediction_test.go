@@ -47,7 +47,7 @@ func TestPrediction(t *testing.T) {
 	t.Run("writing", func(t *testing.T) {
 		t.Parallel()
 		e := runScenario(t, base, &testRun{source: predictedMove, params: cartesian.Params{
-			"writes": "yes", "memory_work": "24M", "memory_work_rate": "30M", "mig_speed": "8M", "mig_timeout": "30",
+			"writes": "yes", "memory_work": "24M", "memory_work_rate": "30M", "mig_speed": "8M", "mig_timeout": "12",
 		}})
 		e.want(t, result.Pass)
 		e.wantLog(t, "prediction: the migration will not converge at this bandwidth limit", "came out converges=no verdict=right")

@@ -192,7 +192,7 @@ func TestWaitsOfVMsLetOthersThrough(t *testing.T) {
 def look_on(over):
     while not over:
         look()
-        sleep(0.0001)
+        sleep(0.001)
 
 def migration_scenario(env):
     over = []

@@ -75,22 +75,23 @@ func wantStart(t *testing.T, e ended, saved bool, words ...string) {
 }
 
 // A guest that is restored has the same disk, and is else its own: its randomness, its
-// boot ID, the host's time. It moves, with all of its memory.
+// boot ID, the host's time. It moves, with all of its memory. A state that has its checksum
+// and that QEMU cannot load costs a boot, not an error, and is not tried again.
 func TestWarmStart(t *testing.T) {
 	t.Parallel()
 	params, states := own(t)
 	var at int64 // when the last guest has told of itself
-	clocked := func() *testRun {
-		return &testRun{source: proven, kept: states, on: func(message string, _ map[string]string, _ *testRun) {
+	play := func() ended {
+		return runScenario(t, params, &testRun{source: proven, kept: states, on: func(message string, _ map[string]string, _ *testRun) {
 			if message == "guest" {
 				at = time.Now().Unix()
 			}
-		}}
+		}})
 	}
-	first := runScenario(t, params, clocked())
+	first := play()
 	wantStart(t, first, true, "guest starts warm")
 	time.Sleep(3 * time.Second) // the state is to be so old
-	second := runScenario(t, params, clocked())
+	second := play()
 	wantStart(t, second, false, "guest starts warm")
 	if clock, err := strconv.ParseInt(guestSaid(t, second, "clock"), 10, 64); err != nil || clock < at-1 || clock > at+1 {
 		t.Errorf("the restored guest's clock: got %d, %v, want the host's, %d", clock, err, at)
@@ -100,10 +101,18 @@ func TestWarmStart(t *testing.T) {
 			t.Errorf("%s of two restored guests: both have %s", what, one)
 		}
 	}
-	p := clocked()
-	p.params = cartesian.Params{"guest_start": "cold"}
-	third := runScenario(t, params, p)
-	wantStart(t, third, false, "guest starts cold why=\"param guest_start\"")
+
+	folder := filepath.Join(states.Dir, savedKey(t, states.Dir))
+	garbage := []byte("no state of any QEMU")
+	sum := fmt.Sprintf("%x  -\n", sha256.Sum256(garbage))
+	if err := errors.Join(os.WriteFile(filepath.Join(folder, "state"), garbage, 0o600), os.WriteFile(filepath.Join(folder, "sum"), []byte(sum), 0o600)); err != nil {
+		t.Fatal(err)
+	}
+	third := play()
+	wantStart(t, third, false, "WARN", "guest starts cold why=")
+	if left := savedKeys(t, states.Dir); len(left) > 0 {
+		t.Errorf("the state that cannot be loaded is still there: %v", left)
+	}
 	for _, what := range []string{"name", "disk"} {
 		if cold, warm := guestSaid(t, third, what), guestSaid(t, second, what); cold != warm {
 			t.Errorf("%s: got %s of a restored guest, want that of one that has booted, %s", what, warm, cold)
@@ -111,27 +120,31 @@ func TestWarmStart(t *testing.T) {
 	}
 }
 
-// Two runs at the same time, each with two VMs, save and restore what they need, and
-// leave whole states only: one for each VM.
+// Two runs at the same time, as of two processes, save and restore what they need, one of
+// them with two VMs, and leave whole states only: one for each VM.
 func TestWarmStartTogether(t *testing.T) {
 	t.Parallel()
 	params, states := own(t)
-	params["images"], params["vms"] = "", "vm1 vm2"
-	together := func() {
-		var running sync.WaitGroup
-		for range 2 {
-			running.Go(func() {
-				e := runScenario(t, params, &testRun{kept: states, source: `
+	params["images"] = ""
+	var running sync.WaitGroup
+	for _, vms := range []string{"vm1", "vm1 vm2"} {
+		running.Go(func() {
+			e := runScenario(t, params, &testRun{kept: &testbed.States{Dir: states.Dir}, params: cartesian.Params{"vms": vms}, source: `
 def migration_scenario(env):
-    a, b = env.hosts
-    migrate_wait(["vm1", "vm2"], a, b)
+    parallel([env.vm(name).start for name in env.params["vms"].split()])
+    for name in env.params["vms"].split():
+        env.vm(name).wait_for_login()
 `})
-				e.want(t, result.Pass)
-			})
-		}
-		running.Wait()
+			e.want(t, result.Pass)
+			for vm := range strings.FieldsSeq(vms) {
+				e.wantLog(t, vm+"] guest starts warm")
+			}
+		})
 	}
-	together()
+	running.Wait()
+	if keys := savedKeys(t, states.Dir); len(keys) != 2 {
+		t.Errorf("saved states: got %v, want one for each of the two VMs", keys)
+	}
 	for _, key := range savedKeys(t, states.Dir) {
 		folder := filepath.Join(states.Dir, key)
 		content, err := os.ReadFile(filepath.Join(folder, "state"))
@@ -145,33 +158,6 @@ def migration_scenario(env):
 	}
 	if hidden, err := filepath.Glob(filepath.Join(states.Dir, ".*")); err != nil || len(hidden) > 0 {
 		t.Errorf("left: %v, %v", hidden, err)
-	}
-}
-
-// A state that has its checksum and that QEMU cannot load costs a boot, not an error, and
-// is not tried again.
-func TestWarmStartRefused(t *testing.T) {
-	t.Parallel()
-	params, states := own(t)
-	const start = `
-def migration_scenario(env):
-    env.vm("vm1").start()
-    env.vm("vm1").wait_for_login()
-`
-	first := runScenario(t, params, &testRun{source: start, kept: states})
-	first.want(t, result.Pass)
-	first.wantLog(t, "guest starts warm")
-	folder := filepath.Join(states.Dir, savedKey(t, states.Dir))
-	garbage := []byte("no state of any QEMU")
-	sum := fmt.Sprintf("%x  -\n", sha256.Sum256(garbage))
-	if err := errors.Join(os.WriteFile(filepath.Join(folder, "state"), garbage, 0o600), os.WriteFile(filepath.Join(folder, "sum"), []byte(sum), 0o600)); err != nil {
-		t.Fatal(err)
-	}
-	second := runScenario(t, params, &testRun{source: start, kept: states})
-	second.want(t, result.Pass)
-	second.wantLog(t, "WARN", "guest starts cold why=")
-	if left := savedKeys(t, states.Dir); len(left) > 0 {
-		t.Errorf("the state that cannot be loaded is still there: %v", left)
 	}
 }
 
@@ -246,7 +232,12 @@ def migration_scenario(env):
 			t.Fatal(err)
 		}
 	}
-	wantStart(t, runScenario(t, params, looks), false, "WARN", "guest starts cold why=\"the saved state is damaged\"")
+	starts := &testRun{kept: states, source: `
+def migration_scenario(env):
+    env.vm("vm1").start()
+    log("verified")
+`}
+	wantStart(t, runScenario(t, params, starts), false, "WARN", "guest starts cold why=\"the saved state is damaged\"")
 }
 
 // An installed guest that cannot be told that it was restored boots. That is known from
@@ -260,8 +251,8 @@ def migration_scenario(env):
     env.vm("vm1").start()
 `
 	const saving, why = "booting the guest once, to save its state", "it has neither perl nor python3"
-	for run, source := range []string{start + `    env.vm("vm1").wait_for_login()` + "\n", start} {
-		e := runScenario(t, params, &testRun{kept: states, source: source})
+	for run := range 2 {
+		e := runScenario(t, params, &testRun{kept: states, source: start})
 		e.want(t, result.Pass)
 		e.wantLog(t, "guest starts cold why=", why)
 		if got, want := strings.Contains(e.log, saving), run == 0; got != want {

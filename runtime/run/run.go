@@ -134,7 +134,7 @@ func Variants(ctx context.Context, o Options, variants Sequence) (Summary, error
 	r := &runner{Options: o, summary: Summary{Counts: map[result.Status]int{}}}
 	r.shared = testbed.NewShared(r.name(), o.Pool.Hosts(), o.Ledger, o.Shipped)
 	if o.States != nil {
-		r.shared.KeepStates(*o.States)
+		r.shared.KeepStates(o.States)
 	}
 	err := r.all(ctx, variants)
 	r.summary.Unclean = r.closeShared(ctx)

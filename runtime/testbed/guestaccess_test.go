@@ -160,7 +160,7 @@ func warmBed(t *testing.T, params cartesian.Params) (*bedtest.ScriptedBed, strin
 	maps.Copy(all, params)
 	bed := bedtest.NewScriptedBed(t, 1, all)
 	states := filepath.Join(t.TempDir(), "states")
-	bed.Shared.KeepStates(testbed.States{Dir: states})
+	bed.Shared.KeepStates(&testbed.States{Dir: states})
 	for _, name := range bed.VMs() {
 		bed.QEMUs.Guest(name, &bedtest.Guest{})
 	}

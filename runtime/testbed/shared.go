@@ -23,7 +23,6 @@ type Shared struct {
 	local  func(value string) (path string, err error)
 	vms    vm.Cache
 	states *States // nil: none are kept
-	saving locks   // by state: one guest's is saved, others that want the same wait
 
 	mu      sync.Mutex // guards what follows
 	stores  map[string]*store

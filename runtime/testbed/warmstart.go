@@ -58,17 +58,20 @@ const (
 	clockTolerance = 0.02
 )
 
-// States says where the hosts of a run keep saved states of guests.
+// States says where hosts keep saved states of guests. Runs of one process that share it
+// boot one guest for a state that several of them want at the same time.
 type States struct {
 	// Dir is the folder on each host; "": one of the user's in the host's state_dir.
 	Dir string
 	// Limit is how many bytes of states a host keeps; 0: [gueststate.DefaultLimit].
 	Limit int64
+
+	saving locks // by host and state: one guest's is saved, others that want the same wait
 }
 
 // KeepStates lets guests start warm, from states that the hosts keep. Without it all
 // start cold. It is called before any bed is made.
-func (s *Shared) KeepStates(where States) { s.states = &where }
+func (s *Shared) KeepStates(where *States) { s.states = where }
 
 // stateStore is where the host keeps its states.
 func (h *Host) stateStore() gueststate.Store {
@@ -192,11 +195,11 @@ func (b *Bed) restore(ctx context.Context, name string, h *Host, params cartesia
 	return instance, nil
 }
 
-// findOrSave returns the files of the state that fits. Others of this run that want the
-// same meanwhile wait for it.
+// findOrSave returns the files of the state that fits. Others that want the same meanwhile
+// wait for it.
 func (b *Bed) findOrSave(ctx context.Context, name string, h *Host, hostConfig vm.HostConfig, shape vm.Shape, launch vm.Launch, identity string, log *slog.Logger) (gueststate.Files, error) {
 	key := h.Name() + " " + gueststate.Key(identity)
-	release, err := b.shared.saving.acquire(ctx, key)
+	release, err := b.shared.states.saving.acquire(ctx, key)
 	if err != nil {
 		return gueststate.Files{}, err
 	}
