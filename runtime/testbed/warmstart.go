@@ -298,13 +298,13 @@ func (b *Bed) disksUntouched(ctx context.Context, name string) error {
 // settledJeOS waits in JeOS until it has nothing to do any more that belongs to its
 // boot: its late drivers are loaded, and a shell is ready for who logs in next, beside
 // that of this login. Then it fills most of the memory that is free with zeros, which
-// take no room in a state.
+// take no room in a state; busybox's head takes 20 times as long for that as dd.
 const settledJeOS = `
 until [ -e /run/booted ] && [ -e /dev/pts/1 ]; do sleep 0.1; done
 free=$(sed -n 's/^MemFree: *\([0-9]*\) kB/\1/p' /proc/meminfo)
 mount -o remount,size=100% /dev/shm
 [ "$free" -lt 524288 ] || free=524288
-[ "$free" -lt 16384 ] || head -c $((free - 12288))k /dev/zero >/dev/shm/zeros
+[ "$free" -lt 16384 ] || dd if=/dev/zero of=/dev/shm/zeros bs=1M count=$(((free - 12288) / 1024)) 2>/dev/null
 rm -f /dev/shm/zeros
 mount -o remount,size=50% /dev/shm
 sync
