@@ -69,9 +69,10 @@ test-debian: build ## run tests of multi-host.cfg of each kind on a real distrib
 	go test ./scenarios -count=1 -timeout 60m -v -run TestDebian -debian
 
 .PHONY: test-versions
-test-versions: build ## move guests between versions of QEMU, which are fetched for it, on both machine types
+test-versions: build ## move guests between versions of QEMU, which are fetched for it, on both machine types; then test-explore
 	bin/mhmig bootstrap --quiet
 	go test ./scenarios -count=1 -timeout 60m -v -run TestVersions -versions
+	$(MAKE) --no-print-directory test-explore
 
 .PHONY: test-matrix
 test-matrix: build ## move guests with each migration feature over each transport, and write the pages scenarios/MATRIX-*.md
