@@ -594,6 +594,10 @@ var params = []Param{
 		Doc: "Leave the guest's RAM in a file that both QEMUs map, and do not send it: the capability x-ignore-shared. From a host to itself only; mig_protocol = cpr-reboot includes it. RAM that is sent all the same is a FAIL.",
 	},
 	{
+		Name: "mig_mapped_ram", Kind: Bool, Default: "no", Object: Variant, Reader: "runtime/migration",
+		Doc: "Give each page of RAM its place in the guest's file: the capability mapped-ram on both ends (QEMU 9.0 or later), with mig_protocol = file. The file is no larger than the RAM then, whatever the guest writes meanwhile. A file that is not one of mapped-ram, or larger, is a FAIL.",
+	},
+	{
 		Name: "mig_exit_on_error", Kind: Bool, Default: "yes", Object: Variant, Reader: "runtime/migration",
 		Doc: "Let a destination's QEMU end when it cannot load the guest. With no it stays and says why (exit-on-error of migrate-incoming, QEMU 9.1 or later); one that ends all the same is said in the failure.",
 	},

@@ -49,6 +49,7 @@ var features = []func(options, Traits) Feature{
 	newDirtyBitmaps,
 	newSwitchoverAck,
 	newIgnoreShared,
+	newMappedRAM,
 	newAnnounce,
 	newArrivesStopped,
 	newTLS,

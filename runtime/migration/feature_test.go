@@ -34,6 +34,9 @@ type featureTest struct {
 	silent     string         // of the error when QEMU does not use it
 }
 
+// mapped are the params of mapped-ram.
+var mapped = cartesian.Params{"mig_protocol": "file", "mig_mapped_ram": "yes"}
+
 var featureTests = []featureTest{
 	{capability: "multifd", params: cartesian.Params{"mig_multifd": "yes"}, silent: "multifd was on, but no memory went through its channels: multifd-bytes is 0"},
 	{
@@ -381,6 +384,10 @@ func TestFeaturesOfTransports(t *testing.T) {
 			{"exec", "capabilitys", "postcopy-ram postcopy-preempt", "postcopy-preempt needs two connections, which mig_protocol = exec has not"},
 			{"cpr-reboot", "mig_xbzrle", "yes", "XBZRLE needs memory that is sent, which mig_protocol = cpr-reboot has not"},
 			{"cpr-reboot", "capabilitys", "auto-converge", "auto-converge needs memory that is sent, which mig_protocol = cpr-reboot has not"},
+			{"tcp", "mig_mapped_ram", "yes", "mapped-ram needs a file to which memory is sent, which mig_protocol = tcp has not"},
+			{"cpr-reboot", "mig_mapped_ram", "yes", "mapped-ram needs a file to which memory is sent, which mig_protocol = cpr-reboot has not"},
+			{"file", "capabilitys", "mapped-ram xbzrle", "mig_mapped_ram"},
+			{"file", "mig_mapped_ram", "yes", ""},
 			{"file", "mig_switchover_ack", "yes", "switchover-ack needs a return path, which mig_protocol = file has not"},
 			{"tcp", "mig_ignore_shared", "yes", "migrate from a host to itself"},
 			{"unix", "mig_multifd", "yes", ""},
@@ -497,6 +504,9 @@ func checkTests() []checkTest {
 		{name: "RAM that is shared", used: "x-ignore-shared", params: cartesian.Params{"mig_ignore_shared": "yes"}, query: `"ram": {"transferred": 300000}`, replies: map[string]string{"query-memdev": `[{"size": 134217728, "share": true}]`}},
 		{name: "RAM that is shared, and sent", params: cartesian.Params{"mig_ignore_shared": "yes"}, query: `"ram": {"transferred": 134217728}`, replies: map[string]string{"query-memdev": `[{"size": 134217728, "share": true}]`}, want: "x-ignore-shared was on, but QEMU sent 134217728 bytes of RAM"},
 		{name: "RAM that is not shared", params: cartesian.Params{"mig_ignore_shared": "yes"}, query: `"ram": {"transferred": 300000}`, replies: map[string]string{"query-memdev": `[{"size": 134217728, "share": false}]`}, want: "x-ignore-shared was on, but the RAM of vm1@host1 is not in a shared file", status: result.Error},
+		{name: "a file of mapped-ram", used: "mapped-ram", params: mapped, query: `"ram": {"total": 1000, "transferred": 5000}`, outcome: &migration.Outcome{File: migration.SavedFile{Bytes: 64 << 20, Mapped: true}}},
+		{name: "a file of another kind", params: mapped, query: `"ram": {"total": 1000}`, outcome: &migration.Outcome{File: migration.SavedFile{Bytes: 900}}, want: "the file that QEMU wrote does not say that it is one of mapped-ram"},
+		{name: "a file of mapped-ram that has grown", params: mapped, query: `"ram": {"total": 1000}`, outcome: &migration.Outcome{File: migration.SavedFile{Bytes: 64<<20 + 1001, Mapped: true}}, want: "QEMU wrote a file of 67109865 bytes for 1000 of RAM"},
 		{name: "announcements of a VM without a NIC", used: "announce-self?", params: cartesian.Params{"mig_announce_rounds": "3"}, replies: map[string]string{"query-migrate-parameters": `{"announce-rounds": 3}`}},
 		{name: "no round of announcements", params: cartesian.Params{"mig_announce_initial": "0.1"}, replies: map[string]string{"query-migrate-parameters": `{"announce-initial": 100}`}, want: "vm1@host2 has announce-rounds <nil>"},
 		{name: "announcements at other times", params: cartesian.Params{"mig_announce_initial": "0.1"}, replies: map[string]string{"query-migrate-parameters": `{"announce-initial": 50}`}, want: "announce-initial was set to 100, but vm1@host2 has 50"},

@@ -27,15 +27,19 @@ import (
 type file struct {
 	form
 
-	offset   int64 // mig_file_offset: where the guest begins in the file
+	offset   int64     // mig_file_offset: where the guest begins in the file
+	mapped   bool      // mig_mapped_ram
+	saved    SavedFile // by Sent, then
 	commands fileCommands
 	programs carriers
 	made     madeFiles
 }
 
-func newFile(o options) Transport { return &file{form: o.form(), offset: o.fileOffset} }
+func newFile(o options) Transport {
+	return &file{form: o.form(), offset: o.fileOffset, mapped: o.mappedRAM}
+}
 
-func (*file) Traits() Traits { return Traits{LoadsAfterSource: true} }
+func (*file) Traits() Traits { return Traits{LoadsAfterSource: true, File: true} }
 
 func (*file) Launch(Role) vm.Launch { return vm.Launch{} }
 
@@ -109,8 +113,41 @@ func (t *file) Send(ctx context.Context, source, _ Peer) error {
 // the guest begins at mig_file_offset.
 func (t *file) Sent(ctx context.Context, _ Peer) error {
 	if t.programs.at(SourceRole) != nil {
-		return t.programs.wait(ctx, SourceRole)
+		if err := t.programs.wait(ctx, SourceRole); err != nil {
+			return err
+		}
+	} else if err := t.checkOffset(ctx); err != nil {
+		return err
 	}
+	if !t.mapped {
+		return nil
+	}
+	var err error
+	t.saved, err = t.look(ctx)
+	return err
+}
+
+// look says what is in the file of a source that has completed. QEMU writes the names of
+// some capabilities, mapped-ram among them, behind the machine type, where it begins.
+func (t *file) look(ctx context.Context) (s SavedFile, err error) {
+	const script = `wc -c <%[1]s && { head -c %[2]d %[1]s | tr '\0' '\n' | LC_ALL=C grep -c -F mapped-ram || [ $? = 1 ]; }`
+	const beginning = 4096
+	f := t.made.at(SourceRole)
+	out, err := f.machine.Run(ctx, host.Command{Script: fmt.Sprintf(script, shellescape.Quote(f.path), t.offset+beginning), Timeout: programTimeout})
+	if err != nil {
+		return s, err
+	}
+	var lines int
+	if _, err := fmt.Sscan(string(out.Stdout), &s.Bytes, &lines); err != nil {
+		return s, fmt.Errorf("%s: the size of %s, and whether it is one of mapped-ram: got %q: %w", f.machine.Name(), f.path, out.Stdout, err)
+	}
+	s.Bytes -= t.offset
+	s.Mapped = lines > 0
+	return s, nil
+}
+
+// checkOffset checks that the guest begins at mig_file_offset.
+func (t *file) checkOffset(ctx context.Context) error {
 	if t.offset == 0 {
 		return nil
 	}

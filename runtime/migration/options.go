@@ -38,6 +38,7 @@ type options struct {
 	login         bool // not not_login_after_mig
 	exitOnError   bool // mig_exit_on_error: a destination that cannot load the guest ends
 	ignoreShared  bool // mig_ignore_shared
+	mappedRAM     bool // mig_mapped_ram
 	switchoverAck bool // mig_switchover_ack; as those below, also on if it is one of capabilitys
 	multifd       multifdOptions
 	xbzrle        bool // mig_xbzrle
@@ -70,12 +71,17 @@ func parseOptions(p cartesian.Params) (options, error) {
 	o.fileCommands = parseFileCommands(v)
 	o.tls, o.storage, o.dirtyBitmaps = parseTLS(v), parseStorage(v), o.uses(v, "mig_dirty_bitmaps", dirtyBitmapsCapability)
 	o.switchoverAck, o.ignoreShared = o.uses(v, "mig_switchover_ack", switchoverAckCapability), o.uses(v, "mig_ignore_shared", ignoreSharedCapability)
+	o.mappedRAM = o.uses(v, "mig_mapped_ram", mappedRAMCapability)
 	if size := v.Size("mig_xbzrle_cache"); size > 0 {
 		o.addParameter(v, "mig_xbzrle_cache", parameter{name: "xbzrle-cache-size", value: strconv.FormatInt(size, 10)})
 	}
 	switch {
 	case o.storage.on && o.tls.kind != "":
 		v.Invalid("mig_storage", "none, where mig_tls is set: the disks would be sent unencrypted")
+	case o.mappedRAM && o.xbzrle:
+		v.Invalid("mig_mapped_ram", "no, where mig_xbzrle is yes: a page has its place in the file as it is")
+	case o.mappedRAM && o.fileCommands.write != "":
+		v.Invalid("mig_mapped_ram", "no, where migration_exec_cmd_src is a command: QEMU writes that file at any place of it")
 	case o.storage.on && o.postcopy.on:
 		v.Invalid("mig_storage", "none, where the migration may be switched to post-copy")
 	}
@@ -107,6 +113,7 @@ func (o *options) suit(t Traits) error {
 		{o.autoConverge, !t.SharedRAM, "auto-converge", "memory that is sent"},
 		{o.tls.kind != "", !t.LoadsAfterSource, "TLS", "a connection between both ends"},
 		{o.storage.on, !t.LoadsAfterSource, "mig_storage", "a destination that runs beside the source"},
+		{o.mappedRAM, t.File && !t.SharedRAM, "mapped-ram", "a file to which memory is sent"},
 		{o.multifd.on, t.Channels, "multifd", "several connections"},
 		{o.postcopy.preempt, t.Channels, "postcopy-preempt", "two connections"},
 	} {

@@ -19,6 +19,7 @@ type Outcome struct {
 	Switched bool            // it was switched to post-copy: StartPostcopy
 	Postcopy bool            // it had a status of post-copy
 	Paused   bool            // it had the status pre-switchover
+	File     SavedFile       // what the source has written, with mig_mapped_ram
 
 	// Features are what the checks have found: see Used and Idle.
 	Features []result.FeatureUse
@@ -95,6 +96,9 @@ func (mv *move) checkFeatures(ctx context.Context, src, dst endpoint) error {
 	mv.m.mu.Lock()
 	outcome := &Outcome{Query: mv.query, Samples: mv.samples, Channels: mv.channels, Switched: mv.switched, Postcopy: mv.postcopied, Paused: mv.paused, ends: map[Role]Peer{SourceRole: src, DestinationRole: dst}}
 	mv.m.mu.Unlock()
+	if t, toFile := mv.transport.(*file); toFile {
+		outcome.File = t.saved
+	}
 	outcome.ask = func(ctx context.Context, role Role, command string, reply any) error {
 		return blame(ctx, mv, ends[role].Instance, role, ends[role].Execute(ctx, command, nil, reply))
 	}

@@ -37,6 +37,8 @@ type Traits struct {
 	// LoadsAfterSource says that the destination cannot start loading before the source
 	// has completed, as with a file: Listen is called then.
 	LoadsAfterSource bool
+	// File says that the source's QEMU writes the guest to a file, in which it can go back.
+	File bool
 	// Channels says that the source can connect several times, as multifd does.
 	Channels bool
 	// SharedRAM says that both QEMUs map the same RAM, of which nothing is sent.

@@ -409,7 +409,13 @@ func (m *QEMU) save(network, where string) {
 	before := m.setRunState("finish-migrate")
 	m.emit("STOP", nil)
 	m.stand(gone)
-	if err := m.write(network, where, []byte{sendsRAM, sendsDeviceState}); err != nil {
+	guest := []byte{sendsRAM, sendsDeviceState}
+	m.mu.Lock()
+	if m.uses("mapped-ram") {
+		guest = append(guest, "mapped-ram"...)
+	}
+	m.mu.Unlock()
+	if err := m.write(network, where, guest); err != nil {
 		m.setStatus("failed", err.Error())
 		m.resumeGuest(before)
 		return

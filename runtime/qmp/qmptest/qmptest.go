@@ -493,7 +493,7 @@ func (m *QEMU) execute(command string, arguments json.RawMessage) (any, *refusal
 		return map[string]any{}, nil
 	case "query-migrate-capabilities":
 		known := []map[string]any{}
-		for _, name := range []string{"return-path", "events", "postcopy-ram", "pause-before-switchover", "xbzrle", "auto-converge", "multifd", "zero-copy-send", "validate-uuid", "dirty-bitmaps", "postcopy-preempt", "postcopy-blocktime", "switchover-ack", "x-ignore-shared", "background-snapshot", "late-block-activate"} {
+		for _, name := range []string{"return-path", "events", "postcopy-ram", "pause-before-switchover", "xbzrle", "auto-converge", "multifd", "zero-copy-send", "validate-uuid", "dirty-bitmaps", "postcopy-preempt", "postcopy-blocktime", "switchover-ack", "x-ignore-shared", "background-snapshot", "mapped-ram", "late-block-activate"} {
 			if !slices.Contains(m.script.Without, name) {
 				known = append(known, map[string]any{"capability": name, "state": m.isOn(name)})
 			}
