@@ -76,6 +76,10 @@ func expression(v any) string {
 		if len(v) == 0 {
 			return "{}"
 		}
+	case []string:
+		if len(v) == 0 {
+			return "[]"
+		}
 	}
 	return "" // a test of the tables reports it
 }
