@@ -69,7 +69,7 @@ type RefusedError struct{ Why string }
 func (e *RefusedError) Error() string { return e.Why }
 
 // Dir is the folder of a user's states in a host's state_dir: the one thing that a run
-// leaves there on purpose.
+// leaves there on purpose. The verdict on the host's KVM is a file there, too.
 func Dir(stateDir, user string) string { return path.Join(stateDir, "mhmig-states-"+user) }
 
 // Host is what a store needs of a host: a [host.Host].

@@ -421,6 +421,9 @@ func (b *Bed) shape(ctx context.Context, name string, params cartesian.Params) (
 		if err != nil {
 			return vm.Shape{}, err
 		}
+		if b.shared.states != nil {
+			hostConfig.Kept = h.stateStore().Dir
+		}
 		hostConfigs = append(hostConfigs, hostConfig)
 	}
 	shape, err := b.shared.vms.Agree(ctx, name, hostConfigs)

@@ -30,11 +30,11 @@ func (i *Instance) Quit(ctx context.Context) error { return i.quit(ctx) }
 
 // ProbeAccel is probeAccel.
 func (c *Cache) ProbeAccel(ctx context.Context, h Host, program qemu.Program, want string) (accel, reason string, err error) {
-	return c.probeAccel(ctx, h, program, want)
+	return c.probeAccel(ctx, h, program, want, "")
 }
 
 // ProbeKVM returns why KVM is unusable, or "".
-func ProbeKVM(ctx context.Context, h Host, program qemu.Program, device string) (string, error) {
-	kvm, err := probeKVM(ctx, h, program, device)
+func ProbeKVM(ctx context.Context, h Host, program qemu.Program, device, kept string) (string, error) {
+	kvm, err := probeKVM(ctx, h, program, device, kept)
 	return kvm.Unusable, err
 }

@@ -19,6 +19,9 @@ type HostConfig struct {
 	Label  string           // the host's suffix in params: host1
 	Params cartesian.Params // the variant's, for errors that name the param that set a value
 	Config Config
+	// Kept is the user's folder on the host that runs leave there: it has the verdict that
+	// KVM is too slow. "": there is none, each run tries.
+	Kept string
 }
 
 // Shape is what must be the same for all instances of a VM, on all hosts, so that its
@@ -71,7 +74,7 @@ func (c *Cache) agree(ctx context.Context, hostConfigs []HostConfig) (Shape, err
 		if s.Accel == "tcg" {
 			continue // all hosts must use the same accelerator
 		}
-		accel, reason, err := c.probeAccel(ctx, hostConfig.Host, program, first.Accel)
+		accel, reason, err := c.probeAccel(ctx, hostConfig.Host, program, first.Accel, hostConfig.Kept)
 		if err != nil {
 			return Shape{}, err
 		}

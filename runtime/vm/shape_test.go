@@ -4,7 +4,9 @@ package vm_test
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"io/fs"
 	"net/netip"
 	"os"
 	"path/filepath"
@@ -231,6 +233,44 @@ esac
 	}
 }
 
+// A KVM that is too slow is not tried again on the same host, until the host, the device or
+// QEMU is another. All else is tried each time.
+func TestKVMVerdictIsKept(t *testing.T) {
+	t.Parallel()
+	b := newBed(t)
+	s := b.host("host1")
+	kept, device := filepath.Join(t.TempDir(), "kept"), b.write("kvm", nil, 0o600)
+	const slow, known = "a guest of 20 million loops did not finish in 1 s of CPU time", ", when that was tried last"
+	probe := func(what, script, kept, want string) {
+		t.Helper()
+		binary := filepath.Join(filepath.Dir(device), "qemu")
+		if script != "" {
+			if err := os.Remove(binary); err != nil && !errors.Is(err, fs.ErrNotExist) {
+				t.Fatal(err)
+			}
+			binary = b.write("qemu", []byte("#!/bin/sh\n"+script+"\n"), 0o755)
+		}
+		if got, err := vm.ProbeKVM(t.Context(), s.Host, qemu.Program{Binary: binary}, device, kept); err != nil || got != want {
+			t.Errorf("%s: got %q, %v; want %q", what, got, err, want)
+		}
+	}
+	const busy = "while :; do :; done"
+	probe("works", "exit 33", kept, "")
+	probe("a working one is tried again", "exit 134", kept, "its guest ended with status 134: ")
+	probe("too slow", busy, kept, slow)
+	probe("too slow again", "", kept, slow+known)
+	probe("asked for what is true now", "", "", slow)
+	probe("another QEMU", "exit 33", kept, "")
+	probe("too slow once more", busy, kept, slow)
+	if err := os.Chmod(device, 0o660); err != nil {
+		t.Fatal(err)
+	}
+	probe("a device that has changed", "", kept, slow)
+	if files, err := os.ReadDir(kept); err != nil || len(files) != 1 {
+		t.Errorf("files that are kept: got %v, %v, want one", files, err)
+	}
+}
+
 func TestProbeKVM(t *testing.T) {
 	t.Parallel()
 	b := newBed(t)
@@ -240,14 +280,15 @@ func TestProbeKVM(t *testing.T) {
 		name, qemu, device, want string
 	}{
 		{"a working one", "exit 33", device, ""},
-		{"an emulated one", "exec sleep 60", device, "a guest of 20 million loops did not finish in 2 s"},
+		{"an emulated one", "while :; do :; done", device, "a guest of 20 million loops did not finish in 1 s of CPU time"},
+		{"one that takes no CPU time", "exit 124", device, "a guest of 20 million loops did not finish in 20 s"},
 		{"a broken one", "echo could not set up vCPU >&2; exit 134", device, "its guest ended with status 134: could not set up vCPU"},
 		{"no device", "exit 33", "/dev/no-kvm", "no /dev/kvm"},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
 			binary := b.write("qemu", []byte("#!/bin/sh\n"+tt.qemu+"\n"), 0o755)
-			got, err := vm.ProbeKVM(t.Context(), s.Host, qemu.Program{Binary: binary}, tt.device)
+			got, err := vm.ProbeKVM(t.Context(), s.Host, qemu.Program{Binary: binary}, tt.device, "")
 			if err != nil || got != tt.want {
 				t.Errorf("probeKVM = %q, %v; want %q", got, err, tt.want)
 			}
@@ -255,7 +296,7 @@ func TestProbeKVM(t *testing.T) {
 	}
 	t.Run("a guest that does not exit through isa-debug-exit", func(t *testing.T) {
 		binary := b.write("qemu", []byte("#!/bin/sh\nexit 0\n"), 0o755)
-		if _, err := vm.ProbeKVM(t.Context(), s.Host, qemu.Program{Binary: binary}, device); err == nil {
+		if _, err := vm.ProbeKVM(t.Context(), s.Host, qemu.Program{Binary: binary}, device, ""); err == nil {
 			t.Error("probeKVM: no error")
 		}
 	})
@@ -263,7 +304,7 @@ func TestProbeKVM(t *testing.T) {
 	// everywhere.
 	t.Run("the guest itself", func(t *testing.T) {
 		binary := b.write("tcg-qemu", []byte("#!/bin/sh\nshift 2\nexec qemu-system-x86_64 -accel tcg \"$@\"\n"), 0o755)
-		if got, err := vm.ProbeKVM(t.Context(), s.Host, qemu.Program{Binary: binary}, device); err != nil || got != "" {
+		if got, err := vm.ProbeKVM(t.Context(), s.Host, qemu.Program{Binary: binary}, device, ""); err != nil || got != "" {
 			t.Errorf("probeKVM = %q, %v", got, err)
 		}
 	})
