@@ -62,6 +62,7 @@ func CheckFeatures(ctx context.Context, params map[string]string, o *Outcome, an
 	o.ask = func(_ context.Context, role Role, command string, reply any) error {
 		return json.Unmarshal([]byte(answer(role, command)), reply)
 	}
+	o.log = func(_ context.Context, role Role) []string { return strings.Split(answer(role, "log"), "\n") }
 	for _, f := range features {
 		if checked, ok := f(opts, Traits{ReturnPath: true}).(Checked); ok {
 			if err := checked.Check(ctx, o); err != nil {

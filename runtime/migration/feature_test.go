@@ -34,6 +34,12 @@ type featureTest struct {
 	silent     string         // of the error when QEMU does not use it
 }
 
+// The traces of a source with switchover-ack.
+const (
+	acked    = "source_return_path_thread_switchover_acked "
+	returned = "source_return_path_thread_end "
+)
+
 // mapped are the params of mapped-ram.
 var mapped = cartesian.Params{"mig_protocol": "file", "mig_mapped_ram": "yes"}
 
@@ -500,6 +506,10 @@ func checkTests() []checkTest {
 		{name: "no UUID", params: cartesian.Params{"mig_validate_uuid": "yes"}, answers: map[string]string{"source": "00000000-0000-0000-0000-000000000000"}, want: "validate-uuid was on, but vm1@host1 has no UUID"},
 		{name: "the same UUID", used: "validate-uuid", params: cartesian.Params{"mig_validate_uuid": "yes"}, answers: map[string]string{"source": "a", "destination": "a"}},
 		{name: "an acknowledged switchover", used: "switchover-ack?", params: cartesian.Params{"mig_switchover_ack": "yes"}, replies: map[string]string{"query-migrate-capabilities": `[{"capability": "return-path", "state": true}]`}},
+		{name: "a switchover with a trace of its acknowledgement", used: "switchover-ack", params: cartesian.Params{"mig_switchover_ack": "yes"}, replies: map[string]string{"query-migrate-capabilities": "[]", "log": acked + "\n" + returned}},
+		{name: "one after another one", used: "switchover-ack", params: cartesian.Params{"mig_switchover_ack": "yes"}, replies: map[string]string{"query-migrate-capabilities": "[]", "log": strings.Join([]string{returned, acked, returned}, "\n")}},
+		{name: "a switchover without", params: cartesian.Params{"mig_switchover_ack": "yes"}, replies: map[string]string{"query-migrate-capabilities": "[]", "log": returned}, want: "switchover-ack was on, but the destination has not acknowledged"},
+		{name: "one without after one with", params: cartesian.Params{"mig_switchover_ack": "yes"}, replies: map[string]string{"query-migrate-capabilities": "[]", "log": strings.Join([]string{acked, returned, returned}, "\n")}, want: "switchover-ack was on, but the destination has not acknowledged"},
 		{name: "a switchover that nothing acknowledges", params: cartesian.Params{"mig_switchover_ack": "yes"}, replies: map[string]string{"query-migrate-capabilities": `[{"capability": "return-path", "state": false}]`}, want: "switchover-ack was on, but vm1@host1 had no return-path"},
 		{name: "RAM that is shared", used: "x-ignore-shared", params: cartesian.Params{"mig_ignore_shared": "yes"}, query: `"ram": {"transferred": 300000}`, replies: map[string]string{"query-memdev": `[{"size": 134217728, "share": true}]`}},
 		{name: "RAM that is shared, and sent", params: cartesian.Params{"mig_ignore_shared": "yes"}, query: `"ram": {"transferred": 134217728}`, replies: map[string]string{"query-memdev": `[{"size": 134217728, "share": true}]`}, want: "x-ignore-shared was on, but QEMU sent 134217728 bytes of RAM"},

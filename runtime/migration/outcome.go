@@ -26,6 +26,7 @@ type Outcome struct {
 
 	ends map[Role]Peer
 	ask  func(ctx context.Context, role Role, command string, reply any) error
+	log  func(ctx context.Context, role Role) []string // the last lines of QEMU's log
 }
 
 // RAM is a figure of query-migrate's ram, such as multifd-bytes; ok is false if QEMU
@@ -102,6 +103,7 @@ func (mv *move) checkFeatures(ctx context.Context, src, dst endpoint) error {
 	outcome.ask = func(ctx context.Context, role Role, command string, reply any) error {
 		return blame(ctx, mv, ends[role].Instance, role, ends[role].Execute(ctx, command, nil, reply))
 	}
+	outcome.log = func(ctx context.Context, role Role) []string { return ends[role].LogTail(ctx) }
 	for _, f := range mv.features {
 		checked, ok := f.(Checked)
 		if !ok {
