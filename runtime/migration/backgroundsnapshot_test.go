@@ -13,6 +13,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/mhmig/mhmig/lang/cartesian"
@@ -149,17 +150,19 @@ func TestBackgroundSnapshotFails(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			bed, i := snapshotBed(t, tt.source, qmptest.Script{})
-			if tt.before != nil {
-				tt.before(t, i)
-			}
-			snap, err := migration.TakeBackgroundSnapshot(t.Context(), bed.Bed.Bed, i, migration.SnapshotOptions{Timeout: cmp.Or(tt.limit, snapshotLimit)})
-			if err == nil || snap != nil || result.StatusOf(err) != tt.status || !strings.Contains(err.Error(), tt.words) {
-				t.Errorf("got %v, %v (%s), want %s with %q", snap, err, result.StatusOf(err), tt.status, tt.words)
-			}
-			if errs := bed.FinalCheck(t.Context()); tt.gone && len(errs) == 0 {
-				t.Error("the check at the end does not find that the guest is gone")
-			}
+			synctest.Test(t, func(t *testing.T) {
+				bed, i := snapshotBed(t, tt.source, qmptest.Script{})
+				if tt.before != nil {
+					tt.before(t, i)
+				}
+				snap, err := migration.TakeBackgroundSnapshot(t.Context(), bed.Bed.Bed, i, migration.SnapshotOptions{Timeout: cmp.Or(tt.limit, snapshotLimit)})
+				if err == nil || snap != nil || result.StatusOf(err) != tt.status || !strings.Contains(err.Error(), tt.words) {
+					t.Errorf("got %v, %v (%s), want %s with %q", snap, err, result.StatusOf(err), tt.status, tt.words)
+				}
+				if errs := bed.FinalCheck(t.Context()); tt.gone && len(errs) == 0 {
+					t.Error("the check at the end does not find that the guest is gone")
+				}
+			})
 		})
 	}
 }
@@ -186,24 +189,26 @@ func TestRestoreFails(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			bed, i := snapshotBed(t, qmptest.Script{}, tt.copied)
-			snap, err := migration.TakeBackgroundSnapshot(t.Context(), bed.Bed.Bed, i, migration.SnapshotOptions{Timeout: snapshotLimit})
-			if err != nil {
-				t.Fatal(err)
-			}
-			if tt.damage {
-				made, _ := filepath.Glob(filepath.Join(i.Host.RunDir(), "snapshot*"))
-				if len(made) != 1 || os.WriteFile(made[0], []byte("b"), 0o600) != nil {
-					t.Fatalf("%q", made)
+			synctest.Test(t, func(t *testing.T) {
+				bed, i := snapshotBed(t, qmptest.Script{}, tt.copied)
+				snap, err := migration.TakeBackgroundSnapshot(t.Context(), bed.Bed.Bed, i, migration.SnapshotOptions{Timeout: snapshotLimit})
+				if err != nil {
+					t.Fatal(err)
 				}
-			}
-			found, err := snap.Restore(t.Context(), i.Host, []string{"text"}, cmp.Or(tt.limit, snapshotLimit))
-			if err == nil || found != nil || result.StatusOf(err) != tt.status || !strings.Contains(err.Error(), tt.words) {
-				t.Errorf("got %v, %v (%s), want %s with %q", found, err, result.StatusOf(err), tt.status, tt.words)
-			}
-			if errs := bed.FinalCheck(t.Context()); len(errs) > 0 || bed.Current("vm1") != i {
-				t.Errorf("the guest that runs: %v", errs)
-			}
+				if tt.damage {
+					made, _ := filepath.Glob(filepath.Join(i.Host.RunDir(), "snapshot*"))
+					if len(made) != 1 || os.WriteFile(made[0], []byte("b"), 0o600) != nil {
+						t.Fatalf("%q", made)
+					}
+				}
+				found, err := snap.Restore(t.Context(), i.Host, []string{"text"}, cmp.Or(tt.limit, snapshotLimit))
+				if err == nil || found != nil || result.StatusOf(err) != tt.status || !strings.Contains(err.Error(), tt.words) {
+					t.Errorf("got %v, %v (%s), want %s with %q", found, err, result.StatusOf(err), tt.status, tt.words)
+				}
+				if errs := bed.FinalCheck(t.Context()); len(errs) > 0 || bed.Current("vm1") != i {
+					t.Errorf("the guest that runs: %v", errs)
+				}
+			})
 		})
 	}
 }
