@@ -86,13 +86,10 @@ func giveImage(cache string) error {
 	if err != nil {
 		return err
 	}
-	for _, initrd := range built {
-		shared := filepath.Join(filepath.Dir(parts), filepath.Base(filepath.Dir(initrd)), "initrd.cpio")
-		if err := errors.Join(os.Remove(initrd), os.Link(shared, initrd)); err != nil {
-			content, readErr := os.ReadFile(shared) // on another file system
-			if err := errors.Join(readErr, os.WriteFile(initrd, content, 0o644)); err != nil {
-				return err
-			}
+	for _, initrd := range built { // no link: scripts change whose their files are
+		content, err := os.ReadFile(filepath.Join(filepath.Dir(parts), filepath.Base(filepath.Dir(initrd)), "initrd.cpio"))
+		if err := errors.Join(err, os.WriteFile(initrd, content, 0o644)); err != nil {
+			return err
 		}
 	}
 	states := filepath.Join(filepath.Dir(filepath.Dir(parts)), "states")
