@@ -31,6 +31,9 @@ func TestExplore(t *testing.T) {
 	if err != nil || !strings.Contains(string(out), "mhmig: seed 20: "+strconv.Itoa(*exploreSteps)+" steps, no violation\n") {
 		t.Errorf("%v:\n%s", err, out)
 	}
+	if _, err := os.Stat(filepath.Join(w.dir, "explore-20.star")); err == nil {
+		t.Error("a walk without a violation has written a file, want none")
+	}
 	w.wantNothingLeft()
 }
 

@@ -69,7 +69,7 @@ def check(mig):
 def migration_scenario(env):
     migrate_wait(["vm1"], env.hosts[0], env.hosts[1], None, check)
 `, nil, "now"},
-		{"cleanup", true, `
+		{"cleanup", false, `
 def slow(host):
     log("now")
     host.run("sleep 3")
