@@ -7,6 +7,7 @@ import (
 	"testing"
 
 	"github.com/mhmig/mhmig/lang/cartesian"
+	"github.com/mhmig/mhmig/runtime/qmp/qmptest"
 	"github.com/mhmig/mhmig/runtime/result"
 	"github.com/mhmig/mhmig/runtime/testbed/bedtest"
 )
@@ -109,6 +110,19 @@ def migration_scenario(env):
     stg.unplug(timeout = 30)
     wait_for(lambda: s.cmd_status("test -b /dev/vda") != 0, 30, what = "its end")
     migrate_wait(["vm1"], env.hosts[1], env.hosts[0])
+`})
+	e.want(t, result.Pass)
+}
+
+// A device that is no part of the machine any more is unplugged, though QEMU never says
+// that it is deleted.
+func TestUnpluggedWithoutEvent(t *testing.T) {
+	t.Parallel()
+	silent := qmptest.Script{Drop: []string{"DEVICE_DELETED"}}
+	e := runScenario(t, bedtest.Scripted(t, silent, silent), &testRun{source: `
+def migration_scenario(env):
+    env.vm("vm1").start()
+    env.vm("vm1").plug_disk("a", size = "1M").unplug(timeout = 20)
 `})
 	e.want(t, result.Pass)
 }

@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/mhmig/mhmig/runtime/qmp"
 )
@@ -226,7 +227,15 @@ func (i *Instance) unplug(ctx context.Context, device pluggable) error {
 	return nil
 }
 
+// deletedCheck is how often a device is looked for that was to be deleted.
+const deletedCheck = time.Second
+
+// awaitDeleted waits until a device is deleted. QEMU says so when the last user of the
+// device's memory regions is done with it, which now and then is never under TCG, though
+// the guest has released the device and it is no part of the machine any more.
 func (i *Instance) awaitDeleted(ctx context.Context, events *qmp.Subscription, id string) error {
+	check := time.NewTicker(deletedCheck)
+	defer check.Stop()
 	for {
 		select {
 		case e, open := <-events.C:
@@ -239,10 +248,28 @@ func (i *Instance) awaitDeleted(ctx context.Context, events *qmp.Subscription, i
 			default:
 				return fmt.Errorf("%w: %s", ErrNotReleased, e.Name)
 			}
+		case <-check.C:
+			if there, err := i.hasDevice(ctx, id); !there && ctx.Err() == nil {
+				return err
+			}
 		case <-ctx.Done():
 			return fmt.Errorf("%w: %w", ErrNotReleased, context.Cause(ctx))
 		}
 	}
+}
+
+// hasDevice says whether the machine has the device with this ID.
+func (i *Instance) hasDevice(ctx context.Context, id string) (bool, error) {
+	var devices []struct {
+		Name string `json:"name"`
+	}
+	err := i.monitor.Execute(ctx, "qom-list", map[string]any{"path": "/machine/peripheral"}, &devices)
+	for _, device := range devices {
+		if device.Name == id {
+			return true, nil
+		}
+	}
+	return false, err
 }
 
 func (i *Instance) plugError(what, name string, err error) error {

@@ -41,10 +41,10 @@ esac
 }
 
 // Option is the script as an option of the scripted QEMU's command line, for the param
-// extra_params. Only StopAt, at which the process gets SIGSTOP, Endless, Cut and Refuse
-// are supported.
+// extra_params. Only StopAt, at which the process gets SIGSTOP, Endless, DropData, Refuse
+// and Drop are supported.
 func (s Script) Option() string {
-	return fmt.Sprintf("-script stop-at=%s;endless=%t;cut=%t;refuse=%s", s.StopAt, s.Endless, s.DropData, strings.Join(s.Refuse, "+"))
+	return fmt.Sprintf("-script stop-at=%s;endless=%t;cut=%t;refuse=%s;drop=%s", s.StopAt, s.Endless, s.DropData, strings.Join(s.Refuse, "+"), strings.Join(s.Drop, "+"))
 }
 
 // Main runs a scripted QEMU if this process was started as one; it does not return
@@ -79,7 +79,7 @@ func run(arguments []string) error {
 			fields := properties(value, ";")
 			script.StopAt, script.Endless = fields["stop-at"], fields["endless"] == "true"
 			script.DropData = fields["cut"] == "true"
-			script.Refuse = strings.Split(fields["refuse"], "+")
+			script.Refuse, script.Drop = strings.Split(fields["refuse"], "+"), strings.Split(fields["drop"], "+")
 		}
 	}
 	m := New(script, incoming)

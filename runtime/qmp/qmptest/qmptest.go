@@ -486,6 +486,8 @@ func (m *QEMU) execute(command string, arguments json.RawMessage) (any, *refusal
 		return map[string]any{}, nil
 	case "device_add":
 		return map[string]any{}, nil
+	case "qom-list": // a device that was deleted is gone, whether DEVICE_DELETED is sent or not
+		return []any{}, nil
 	case "device_del":
 		return m.deleteDevice(arguments)
 	case "system_reset":
