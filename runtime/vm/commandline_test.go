@@ -240,10 +240,10 @@ func TestCommandLineSameOnBothHosts(t *testing.T) {
 	}
 }
 
-// Two instances of one VM on one host have different sockets, but the same disk.
+// Two instances of one VM on one host have different sockets and tap devices, but the same disk.
 func TestTwoInstances(t *testing.T) {
 	t.Parallel()
-	config, err := vm.ParseConfig("vm1", cartesian.Params{"images": "image1", "image_name": "x", "serials": "serial0", "guest_clock": "yes"})
+	config, err := vm.ParseConfig("vm1", cartesian.Params{"images": "image1", "image_name": "x", "serials": "serial0", "guest_clock": "yes", "nics": "nic1", "nic_mode": "tap", "netdst": "br0"})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -258,6 +258,9 @@ func TestTwoInstances(t *testing.T) {
 		specs = append(specs, spec)
 	}
 	one, other := specs[0], specs[1]
+	if one.Taps[0].Name == other.Taps[0].Name {
+		t.Errorf("both have the tap device %s", one.Taps[0].Name)
+	}
 	if one.QMP != "/run/mhmig/v1/vm1.qmp" || other.QMP != "/run/mhmig/v1/vm1+2.qmp" {
 		t.Errorf("monitors: got %s and %s", one.QMP, other.QMP)
 	}

@@ -222,7 +222,7 @@ func (i *Instance) unplug(ctx context.Context, device pluggable) error {
 		}
 	}
 	if n, ok := device.(*nic); ok && n.mode == "tap" {
-		return i.removeTap(ctx, tapName(i.placement.RunDir, i.config.Name, n.name))
+		return i.removeTap(ctx, tapName(i.placement, i.config.Name, n.name))
 	}
 	return nil
 }

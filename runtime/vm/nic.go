@@ -126,7 +126,7 @@ func (n *nic) Render(l *Layout) error {
 		l.spec.Forwards = append(l.spec.Forwards, n.forwards...)
 		l.option(netdev.with(n.netdev...))
 	case "tap":
-		t := Tap{Name: tapName(l.Placement.RunDir, l.vm, n.name), Bridge: n.bridge, MAC: n.mac, Address: n.address}
+		t := Tap{Name: tapName(l.Placement, l.vm, n.name), Bridge: n.bridge, MAC: n.mac, Address: n.address}
 		if n.address == autoAddress {
 			t.Address = l.address
 		}
@@ -174,9 +174,10 @@ func macOf(variant, vm, nic string) string {
 	return fmt.Sprintf("52:54:00:%02x:%02x:%02x", h[0], h[1], h[2])
 }
 
-// tapName returns a name of at most 15 characters, the limit of Linux.
-func tapName(runDir, vm, nic string) string {
-	return fmt.Sprintf("mh%x", digest(runDir, vm, nic)[:5])
+// tapName returns a name of at most 15 characters, the limit of Linux. Each of a VM's
+// instances on a host has its own.
+func tapName(placement Placement, vm, nic string) string {
+	return fmt.Sprintf("mh%x", digest(placement.RunDir, InstanceName(vm, placement.ID), nic)[:5])
 }
 
 func digest(parts ...string) []byte {
