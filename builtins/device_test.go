@@ -122,7 +122,7 @@ func TestUnpluggedWithoutEvent(t *testing.T) {
 	e := runScenario(t, bedtest.Scripted(t, silent, silent), &testRun{source: `
 def migration_scenario(env):
     env.vm("vm1").start()
-    env.vm("vm1").plug_disk("a", size = "1M").unplug(timeout = 20)
+    env.vm("vm1").plug_nic("nic2").unplug(timeout = 20)
 `})
 	e.want(t, result.Pass)
 }

@@ -484,7 +484,7 @@ func (m *QEMU) execute(command string, arguments json.RawMessage) (any, *refusal
 	switch command {
 	case "qmp_capabilities", "quit":
 		return map[string]any{}, nil
-	case "device_add":
+	case "device_add", "netdev_add", "netdev_del":
 		return map[string]any{}, nil
 	case "qom-list": // a device that was deleted is gone, whether DEVICE_DELETED is sent or not
 		return []any{}, nil
