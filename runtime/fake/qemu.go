@@ -68,6 +68,12 @@ func (w *World) Launch(ctx context.Context, placement vm.Placement, c vm.Config,
 		RAM: q.ram, WriteFile: w.host(placement.Host.Name()).machine.Files.WriteFile,
 	}
 	q.process = qmptest.NewOn(w.network, script, launch.Incoming)
+	if launch.Handover != nil {
+		if err := q.process.Await(ctx, spec.Handover, func() { launch.Handover(spec) }); err != nil {
+			q.process.Close()
+			return nil, err
+		}
+	}
 	client, server := net.Pipe()
 	q.serving.Go(func() {
 		q.process.Serve(server)

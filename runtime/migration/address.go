@@ -16,6 +16,9 @@ type address struct {
 	uri string
 	// channel is the same in QEMU's schema (MigrationAddress).
 	channel map[string]any
+	// handover is the socket of a second channel, cpr, for file descriptors; "": none. The
+	// two can be told as channels only.
+	handover string
 }
 
 func tcpAddress(host string, port int) address {
@@ -58,17 +61,24 @@ func (o options) form() form { return form{o.asChannels, !o.exitOnError} }
 
 // arguments are those of the commands migrate and migrate-incoming.
 func (f form) arguments(ctx context.Context, peer Peer, command string, a address) (map[string]any, error) {
-	if !f.channels {
+	if !f.channels && a.handover == "" {
 		return map[string]any{"uri": a.uri}, nil
 	}
-	supported, err := peer.Supports(ctx, command+"/channels")
-	if err != nil {
-		return nil, err
+	supported := a.handover != "" // a QEMU with such channels has the argument
+	if !supported {
+		var err error
+		if supported, err = peer.Supports(ctx, command+"/channels"); err != nil {
+			return nil, err
+		}
 	}
 	if !supported {
 		return nil, result.Skip.Errorf("%s: %s of this QEMU has no argument channels, which mig_channels needs: QEMU 8.2 or later has it", peer, command)
 	}
-	return map[string]any{"channels": []map[string]any{{"channel-type": "main", "addr": a.channel}}}, nil
+	channels := []map[string]any{{"channel-type": "main", "addr": a.channel}}
+	if a.handover != "" {
+		channels = append(channels, map[string]any{"channel-type": "cpr", "addr": unixAddress(a.handover).channel})
+	}
+	return map[string]any{"channels": channels}, nil
 }
 
 // incoming makes a destination that was started with -incoming defer listen on an

@@ -86,27 +86,64 @@ func (t *cprReboot) Sent(ctx context.Context, source Peer) error {
 	return nil
 }
 
-// cpr is the feature of mig_protocol = cpr-reboot: the mode, and RAM that is not sent.
-type cpr struct{ switched }
+// cpr is the feature of the transports that are modes of migrations: the mode, and RAM that
+// is not sent.
+type cpr struct {
+	switched
+
+	mode string // "": another transport
+}
 
 func newCPR(o options, _ Traits) Feature {
-	return cpr{switched{ignoreSharedCapability, o.protocol == cprRebootMode}}
+	f := cpr{switched: switched{ignoreSharedCapability, o.protocol == cprRebootMode}}
+	if o.protocol == cprRebootMode || o.protocol == vm.HandoverMode {
+		f.mode = o.protocol
+	}
+	return f
 }
 
 func (f cpr) Parameters(Role) []string {
-	if !f.on {
+	if f.mode == "" {
 		return nil
 	}
-	return []string{"mode/" + cprRebootMode}
+	return []string{"mode/" + f.mode}
 }
 
-func (f cpr) Set(ctx context.Context, _ Role, p Peer) error { return f.setMode(ctx, p, cprRebootMode) }
+func (f cpr) Set(ctx context.Context, _ Role, p Peer) error { return f.setMode(ctx, p, f.mode) }
 
 func (f cpr) Reset(ctx context.Context, _ Role, p Peer) error { return f.setMode(ctx, p, "normal") }
 
 func (f cpr) setMode(ctx context.Context, p Peer, mode string) error {
-	if !f.on {
+	if f.mode == "" {
 		return nil
 	}
 	return p.Execute(ctx, "migrate-set-parameters", map[string]any{"mode": mode}, nil)
+}
+
+// Check checks that a guest whose RAM was to be handed over has moved in that mode, on
+// both ends, and that QEMU has sent none of it.
+func (f cpr) Check(ctx context.Context, o *Outcome) error {
+	if f.mode != vm.HandoverMode {
+		return nil // cprReboot.Sent has checked the size of its file
+	}
+	for _, role := range []Role{SourceRole, DestinationRole} {
+		mode, err := o.Parameter(ctx, role, "mode")
+		if err != nil {
+			return err
+		}
+		if mode != f.mode {
+			return unused("the migration was to have the mode %s, but the mode of %s is %v", f.mode, o.End(role), mode)
+		}
+	}
+	for _, figure := range []string{"total", "normal", "duplicate"} {
+		if n, _ := o.RAM(figure); n != 0 {
+			return unused("%s was set, but QEMU has sent RAM that was to be handed over: %s is %d", f.mode, figure, n)
+		}
+	}
+	sent, reported := o.RAM("transferred")
+	if !reported {
+		return unused("%s was set, but QEMU reports no figures of the RAM", f.mode)
+	}
+	o.Used(f.mode, "the mode of both ends; no RAM was sent (total is 0), %d bytes of devices' state", sent)
+	return nil
 }

@@ -145,7 +145,12 @@ func (mv *move) overdue(ctx context.Context, src, dst *testbed.Instance) error {
 
 // failWithoutSide is fail for what neither side is known to have caused.
 func failWithoutSide(ctx context.Context, mv *move, step string, err error) error {
-	f := &Failure{Migration: mv.m.Number, VM: mv.vm, Step: step, Err: err}
+	return failAs(ctx, mv, &Failure{Step: step, Err: err})
+}
+
+// failAs completes the failure of a migration, whose verdict it is if it is the first.
+func failAs(ctx context.Context, mv *move, f *Failure) error {
+	f.Migration, f.VM = mv.m.Number, mv.vm
 	f.Evidence = mv.m.evidence(ctx, mv.vm)
 	mv.m.failing <- struct{}{}
 	defer func() { <-mv.m.failing }()

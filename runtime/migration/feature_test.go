@@ -62,7 +62,6 @@ var featureTests = []featureTest{
 // uncheckedFeatures are the types of features that have no check of their own, and why.
 var uncheckedFeatures = map[string]string{
 	"migrationEvents": "a move without events is seen by polling, and one that no return path ends by the destination's status",
-	"cpr":             "the transport cpr-reboot checks that no RAM was sent",
 	"arrivesStopped":  "a guest that runs on the destination before its memory was compared differs",
 	"settings":        "parameters and capabilities that the user names; each that is a feature has its own",
 }
@@ -394,6 +393,13 @@ func TestFeaturesOfTransports(t *testing.T) {
 			{"cpr-reboot", "mig_mapped_ram", "yes", "mapped-ram needs a file to which memory is sent, which mig_protocol = cpr-reboot has not"},
 			{"file", "capabilitys", "mapped-ram xbzrle", "mig_mapped_ram"},
 			{"file", "mig_mapped_ram", "yes", ""},
+			{"cpr-transfer", "mig_postcopy", "yes", "post-copy needs memory that is sent, which mig_protocol = cpr-transfer has not"},
+			{"cpr-transfer", "mig_xbzrle", "yes", "XBZRLE needs memory that is sent, which mig_protocol = cpr-transfer has not"},
+			{"cpr-transfer", "mig_multifd", "yes", "multifd needs several connections, which mig_protocol = cpr-transfer has not"},
+			{"cpr-transfer", "mig_tls", "psk", "TLS needs a connection that carries no file descriptors, which mig_protocol = cpr-transfer has not"},
+			{"cpr-transfer", "mig_storage", "nbd", "mig_storage needs a destination that has a monitor before the source sends, which mig_protocol = cpr-transfer has not"},
+			{"cpr-transfer", "mig_dirty_bitmaps", "yes", "dirty-bitmaps needs a mode in which QEMU can send them after the switchover, which mig_protocol = cpr-transfer has not"},
+			{"cpr-transfer", "mig_ignore_shared", "yes", "mig_ignore_shared needs RAM in a file, which mig_protocol = cpr-transfer has not"},
 			{"file", "mig_switchover_ack", "yes", "switchover-ack needs a return path, which mig_protocol = file has not"},
 			{"tcp", "mig_ignore_shared", "yes", "migrate from a host to itself"},
 			{"unix", "mig_multifd", "yes", ""},
@@ -517,6 +523,10 @@ func checkTests() []checkTest {
 		{name: "a file of mapped-ram", used: "mapped-ram", params: mapped, query: `"ram": {"total": 1000, "transferred": 5000}`, outcome: &migration.Outcome{File: migration.SavedFile{Bytes: 64 << 20, Mapped: true}}},
 		{name: "a file of another kind", params: mapped, query: `"ram": {"total": 1000}`, outcome: &migration.Outcome{File: migration.SavedFile{Bytes: 900}}, want: "the file that QEMU wrote does not say that it is one of mapped-ram"},
 		{name: "a file of mapped-ram that has grown", params: mapped, query: `"ram": {"total": 1000}`, outcome: &migration.Outcome{File: migration.SavedFile{Bytes: 64<<20 + 1001, Mapped: true}}, want: "QEMU wrote a file of 67109865 bytes for 1000 of RAM"},
+		{name: "RAM that is handed over", used: "cpr-transfer", params: cartesian.Params{"mig_protocol": "cpr-transfer"}, query: `"ram": {"total": 0, "transferred": 252419}`, replies: map[string]string{"query-migrate-parameters": `{"mode": "cpr-transfer"}`}},
+		{name: "RAM that is handed over, and sent", params: cartesian.Params{"mig_protocol": "cpr-transfer"}, query: `"ram": {"total": 0, "normal": 12, "transferred": 252419}`, replies: map[string]string{"query-migrate-parameters": `{"mode": "cpr-transfer"}`}, want: "cpr-transfer was set, but QEMU has sent RAM that was to be handed over: normal is 12"},
+		{name: "RAM that is handed over, without figures", params: cartesian.Params{"mig_protocol": "cpr-transfer"}, query: `"status": "completed"`, replies: map[string]string{"query-migrate-parameters": `{"mode": "cpr-transfer"}`}, want: "cpr-transfer was set, but QEMU reports no figures of the RAM"},
+		{name: "a mode that was not set", params: cartesian.Params{"mig_protocol": "cpr-transfer"}, replies: map[string]string{"query-migrate-parameters": `{"mode": "normal"}`}, want: "the migration was to have the mode cpr-transfer, but the mode of vm1@host1 is normal"},
 		{name: "announcements of a VM without a NIC", used: "announce-self?", params: cartesian.Params{"mig_announce_rounds": "3"}, replies: map[string]string{"query-migrate-parameters": `{"announce-rounds": 3}`}},
 		{name: "no round of announcements", params: cartesian.Params{"mig_announce_initial": "0.1"}, replies: map[string]string{"query-migrate-parameters": `{"announce-initial": 100}`}, want: "vm1@host2 has announce-rounds <nil>"},
 		{name: "announcements at other times", params: cartesian.Params{"mig_announce_initial": "0.1"}, replies: map[string]string{"query-migrate-parameters": `{"announce-initial": 50}`}, want: "announce-initial was set to 100, but vm1@host2 has 50"},

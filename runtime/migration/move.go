@@ -43,6 +43,7 @@ type move struct {
 	switchedOn map[Role][]capability // by setCapabilities; each side has its own key
 	isSet      bool                  // the features were set, on both ends
 	clock      guestclock.Watch
+	handover   handover
 
 	resetsBefore int    // of the guest on the source, when it began to move; before, more than there can be
 	bootID       string // of the guest at that time, "" if unknown
@@ -71,7 +72,7 @@ type move struct {
 
 func newMove(m *Migration, vm string) *move {
 	o := m.options
-	mv := &move{vm: vm, m: m, state: qmp.MigrationNone, resetsBefore: math.MaxInt, switchedOn: map[Role][]capability{}, transport: transports[o.protocol](o)}
+	mv := &move{vm: vm, m: m, handover: handover{make(chan struct{}), make(chan struct{})}, state: qmp.MigrationNone, resetsBefore: math.MaxInt, switchedOn: map[Role][]capability{}, transport: transports[o.protocol](o)}
 	mv.limits = &limits{speed: o.speed, downtime: o.downtime}
 	mv.storage = newStorage(o)
 	mv.features = []Feature{mv.limits, holding{m}, mv.storage}
@@ -153,6 +154,11 @@ func (mv *move) send(ctx context.Context, src, dst *testbed.Instance) error {
 	if err := mv.storage.start(ctx, mv, src, dst); err != nil {
 		return mv.mirrorsFailed(ctx, src, dst, err)
 	}
+	if mv.m.traits.Handover {
+		if err := mv.handover.await(ctx, src); err != nil {
+			return err
+		}
+	}
 	if mv.m.wasCancelled() {
 		mv.setState(qmp.MigrationCancelled)
 		return nil
@@ -167,6 +173,14 @@ func (mv *move) send(ctx context.Context, src, dst *testbed.Instance) error {
 	moving, stop := context.WithTimeoutCause(ctx, mv.m.options.timeout, errOverdue)
 	defer stop()
 	err := mv.transport.Send(moving, endpoint{src}, endpoint{dst})
+	if mv.m.traits.Handover {
+		if err == nil {
+			dst, err = mv.finishHandover(moving, src)
+		}
+		if err != nil {
+			return mv.handoverFailed(ctx, src, err)
+		}
+	}
 	switch refusal, refused := errors.AsType[*qmp.Error](err); {
 	case refused:
 		mv.setState(qmp.MigrationFailed)

@@ -260,9 +260,9 @@ func (s *Side) prepareSources(ctx context.Context) error {
 }
 
 // prepareDestinations starts the incoming VMs, when the source has ended the VMs'
-// instances on other hosts.
+// instances on other hosts. With [Traits.Handover] they are started in the step migrate.
 func (s *Side) prepareDestinations(ctx context.Context) error {
-	if err := s.waitForPeer(ctx, "cleared", limit{}); err != nil {
+	if err := s.waitForPeer(ctx, "cleared", limit{}); err != nil || s.Migration.traits.Handover {
 		return err
 	}
 	return s.each(ctx, s.prepareDestination)
@@ -388,6 +388,11 @@ func (s *Side) Send(ctx context.Context, vms []string) error {
 // arrived. It returns early when the source has not completed.
 func (s *Side) Receive(ctx context.Context, vms []string) error {
 	return each(ctx, vms, func(ctx context.Context, vm string) error {
+		if s.Migration.traits.Handover && s.Migration.moves[vm] != nil {
+			if err := s.prepareHandover(ctx, vm); err != nil || s.Instance(vm) == nil {
+				return err
+			}
+		}
 		s.mu.Lock()
 		instance, arrival := s.instances[vm], s.arrivals[vm]
 		s.mu.Unlock()

@@ -46,6 +46,11 @@ type Traits struct {
 	// OneMachine says that both QEMUs must be on one machine, which may be two hosts of
 	// the run.
 	OneMachine bool
+	// Handover says that the source hands file descriptors over to a destination that has
+	// no monitor before that: with [vm.Launch.Handover] it is started in the step migrate,
+	// not before. Send is called when it waits for them, without a destination. Listen
+	// follows, and only then does the source go on.
+	Handover bool
 }
 
 // Peer is one end of a move, as transports and features see it: a QEMU and its host.
@@ -73,13 +78,14 @@ type Peer interface {
 
 // transports are the values of mig_protocol.
 var transports = map[string]func(options) Transport{
-	"cpr-reboot": newCPRReboot,
-	"exec":       newExec,
-	"fd":         newFD,
-	"file":       newFile,
-	"rdma":       newRDMA,
-	"tcp":        newTCP,
-	"unix":       newUnix,
+	"cpr-reboot":   newCPRReboot,
+	"cpr-transfer": newCPRTransfer,
+	"exec":         newExec,
+	"fd":           newFD,
+	"file":         newFile,
+	"rdma":         newRDMA,
+	"tcp":          newTCP,
+	"unix":         newUnix,
 	// virt-test's name of it, from the time before QEMU 2.1.
 	"x-rdma": newRDMA,
 }

@@ -12,6 +12,7 @@ import (
 type Cache struct {
 	qemus  memo[QEMU]
 	accels memo[KVM]
+	modes  memo[[]string] // of migrations, in the QEMUs' schemas
 	// blanks are new images, nil for those that are larger than maxBlank: in a run of
 	// many variants, writing a copy is many times faster than qemu-img. An image does
 	// not contain its own name.

@@ -30,10 +30,13 @@ func TestCommandLine(t *testing.T) {
 		shape    vm.Shape
 		incoming bool
 		shared   bool
+		handed   bool // over as descriptors
 	}{
 		{name: "nothing", shape: shape},
 		{name: "incoming", shape: shape, incoming: true},
 		{name: "shared-memory", shape: shape, incoming: true, shared: true},
+		{name: "descriptors", shape: shape, handed: true},
+		{name: "descriptors-incoming", shape: shape, incoming: true, handed: true},
 		{name: "jeos", shape: shape, params: cartesian.Params{
 			"name": "JeOS.multihost", "smp": "2", "nics": "nic1", "serials": "serial0 serial1",
 			"kernel": "jeos/vmlinuz", "initrd": "/opt/jeos/initrd", "kernel_params": "console=ttyS0 quiet", "shell_port": "2222",
@@ -91,7 +94,11 @@ func TestCommandLine(t *testing.T) {
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
 			t.Parallel()
-			spec, err := commandLine("vm1", tt.params, placement, tt.shape, vm.Launch{Incoming: tt.incoming, SharedMemory: tt.shared})
+			launch := vm.Launch{Incoming: tt.incoming, SharedMemory: tt.shared, Descriptors: tt.handed}
+			if tt.incoming && tt.handed {
+				launch.Handover = func(vm.Spec) {}
+			}
+			spec, err := commandLine("vm1", tt.params, placement, tt.shape, launch)
 			if err != nil {
 				t.Fatal(err)
 			}

@@ -33,6 +33,11 @@ func (c *Cache) ProbeAccel(ctx context.Context, h Host, program qemu.Program, wa
 	return c.probeAccel(ctx, h, program, want, "")
 }
 
+// CheckMode is checkMode.
+func (c *Cache) CheckMode(ctx context.Context, h Host, program qemu.Program, mode string) error {
+	return c.checkMode(ctx, h, program, mode)
+}
+
 // ProbeKVM returns why KVM is unusable, or "".
 func ProbeKVM(ctx context.Context, h Host, program qemu.Program, device, kept string) (string, error) {
 	kvm, err := probeKVM(ctx, h, program, device, kept)

@@ -22,6 +22,9 @@ import (
 const (
 	// startTimeout is for QEMU to set up its devices and answer on its monitor.
 	startTimeout = 60 * time.Second
+	// handoverTimeout is for a QEMU to get the descriptors of the guest's QEMU, and to set
+	// up its devices with them.
+	handoverTimeout = 30 * time.Second
 	// undoTimeout is for cleaning up after a failed start.
 	undoTimeout = 30 * time.Second
 )
@@ -62,7 +65,7 @@ func (pl Placement) logOf(vm string) *slog.Logger {
 
 // fileKinds are the files that an instance may have in the run folder, besides the
 // sockets of its serial ports.
-var fileKinds = []string{"qmp", "spare", "mig", "state", "vmstate", "exec", "prog", "clock", "vnc", "sh", "log", "exit", "pid"}
+var fileKinds = []string{"qmp", "spare", "mig", "cpr", "state", "vmstate", "exec", "prog", "clock", "vnc", "sh", "log", "exit", "pid"}
 
 // file is the path of an instance's file in the run folder, such as vm1.qmp, or
 // vm1+2.qmp for a second instance of that VM. VM names have no plus sign.
@@ -99,6 +102,11 @@ func start(ctx context.Context, placement Placement, c Config, shape Shape, laun
 	if err != nil {
 		return nil, err
 	}
+	if launch.Descriptors {
+		if err := placement.Cache.checkMode(ctx, placement.Host, c.QEMU, HandoverMode); err != nil {
+			return nil, err
+		}
+	}
 	for _, f := range spec.Files {
 		if err := CheckFile(ctx, placement.Host, f); err != nil {
 			return nil, err
@@ -122,7 +130,7 @@ func start(ctx context.Context, placement Placement, c Config, shape Shape, laun
 			return nil, err
 		}
 	}
-	if err := i.launch(ctx); err != nil {
+	if err := i.launch(ctx, launch); err != nil {
 		return nil, err
 	}
 	if err := i.attach(ctx); err != nil {
@@ -158,9 +166,13 @@ setsid sh %[2]s </dev/null >/dev/null 2>&1 &
 until [ -S %[3]s ] || [ -e %[4]s ]; do sleep 0.02; done
 `
 
+// waitSocket waits until QEMU has created a socket or ended.
+const waitSocket = `until [ -S %[1]s ] || [ -e %[2]s ]; do sleep 0.02; done`
+
 // launch writes QEMU's command line to the host as a script and runs that. The script
-// saves QEMU's output, its pid, and its exit status.
-func (i *Instance) launch(ctx context.Context) error {
+// saves QEMU's output, its pid, and its exit status. It returns when QEMU has created its
+// last socket, or has ended.
+func (i *Instance) launch(ctx context.Context, launch Launch) error {
 	h := i.placement.Host
 	script := i.script()
 	if err := i.save("qemu.cmdline", []byte(script)); err != nil {
@@ -181,8 +193,26 @@ func (i *Instance) launch(ctx context.Context) error {
 	if err := h.WriteFile(ctx, i.file("sh"), []byte(script), 0o755); err != nil {
 		return fmt.Errorf("write %s: %w", i.file("sh"), err)
 	}
+	awaited := i.spec.SpareQMP
+	if launch.Handover != nil {
+		awaited = i.spec.Handover
+	}
 	_, err = h.Run(ctx, host.Command{Script: fmt.Sprintf(launchQEMU, shellescape.Quote(i.placement.RunDir),
-		shellescape.Quote(i.file("sh")), shellescape.Quote(i.spec.SpareQMP), shellescape.Quote(i.file("exit")))})
+		shellescape.Quote(i.file("sh")), shellescape.Quote(awaited), shellescape.Quote(i.file("exit")))})
+	if err != nil || launch.Handover == nil {
+		return err
+	}
+	if exit := i.exit(ctx); exit.ended() {
+		return exit
+	}
+	launch.Handover(i.spec)
+	late := fmt.Errorf("%w: it has no monitor, %v after it began to wait for the descriptors of the guest's QEMU on %s", qmp.ErrSilent, handoverTimeout, i.spec.Handover)
+	ctx, cancel := context.WithTimeoutCause(ctx, handoverTimeout, late)
+	defer cancel()
+	_, err = h.Run(ctx, host.Command{Script: fmt.Sprintf(waitSocket, shellescape.Quote(i.spec.SpareQMP), shellescape.Quote(i.file("exit")))})
+	if err != nil && ctx.Err() != nil {
+		return context.Cause(ctx)
+	}
 	return err
 }
 

@@ -78,6 +78,9 @@ func (m *QEMU) queryMigrate() map[string]any {
 	if m.status == "completed" {
 		ram["remaining"] = 0
 	}
+	if m.sendsNoRAM() {
+		ram["total"], ram["remaining"], ram["transferred"] = 0, 0, pageBytes
+	}
 	ram["multifd-bytes"], ram["dirty-sync-missed-zero-copy"] = 0, 0
 	if m.uses("multifd") {
 		ram["multifd-bytes"] = ramBytes / 8 * m.passes
@@ -108,6 +111,9 @@ func address(arguments json.RawMessage) (network, where string, _ *refusal) {
 	}
 	if err := json.Unmarshal(arguments, &a); err != nil {
 		return "", "", &refusal{"GenericError", err.Error()}
+	}
+	if path := channelPath(arguments, "main"); path != "" {
+		return "unix", path, nil
 	}
 	network, where, _ = strings.Cut(a.URI, ":")
 	if network != "tcp" && network != "unix" && network != "file" && network != "exec" {
@@ -154,6 +160,7 @@ func (m *QEMU) listen(arguments json.RawMessage) (any, *refusal) {
 	}
 	m.mu.Lock()
 	m.listener = l
+	m.closeHandover()
 	m.mu.Unlock()
 	m.working.Go(func() {
 		conn, err := l.Accept()
@@ -263,12 +270,14 @@ func (m *QEMU) migrate(arguments json.RawMessage) (any, *refusal) {
 	m.mu.Lock()
 	m.began, m.took, m.passes, m.cancelled, m.postcopy, m.wire, m.ram, m.replayed = time.Now(), 0, 0, false, false, nil, nil, nil
 	m.mu.Unlock()
-	m.working.Go(func() { m.send(network, where) })
+	handover := channelPath(arguments, "cpr")
+	m.working.Go(func() { m.send(network, where, handover) })
 	return map[string]any{}, nil
 }
 
-// send is the source's part of a migration.
-func (m *QEMU) send(network, where string) {
+// send is the source's part of a migration. handover is the socket on which the destination
+// waits for descriptors, if it does.
+func (m *QEMU) send(network, where, handover string) {
 	m.setStatus("setup", "")
 	m.mu.Lock()
 	inBackground := m.uses("background-snapshot")
@@ -276,6 +285,12 @@ func (m *QEMU) send(network, where string) {
 	if inBackground {
 		m.snapshot(network, where)
 		return
+	}
+	if handover != "" {
+		if err := m.handOver(handover); err != nil {
+			m.connectionLost()
+			return
+		}
 	}
 	if network == "file" || network == "exec" && !m.isOn("return-path") {
 		m.save(network, where)
@@ -296,7 +311,10 @@ func (m *QEMU) send(network, where string) {
 	gone := make(chan bool, 1) // whether the destination has loaded the guest
 	m.working.Go(func() { gone <- readByte(conn, loaded) })
 	passed := m.sendPasses
-	if m.script.Load != nil {
+	m.mu.Lock()
+	sendsNoRAM := m.sendsNoRAM()
+	m.mu.Unlock()
+	if m.script.Load != nil && !sendsNoRAM {
 		passed = func(gone <-chan bool) bool { return m.sendRAM(network, where, gone) }
 	}
 	if m.script.Recorded != nil {

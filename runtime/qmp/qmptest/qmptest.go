@@ -74,7 +74,8 @@ type Script struct {
 	// commands that this QEMU does not have.
 	Without []string
 	// Unused are capabilities that it accepts and reports as on, but does not use, also
-	// blockdev-mirror, which then does nothing, and mirror-bytes: a mirror copies nothing.
+	// blockdev-mirror, which then does nothing, and mirror-bytes: a mirror copies nothing;
+	// and cpr-transfer, a mode in which it then sends RAM.
 	// Dropped are
 	// those that it accepts, and that stay off, and parameters that keep their value.
 	Unused, Dropped []string
@@ -199,6 +200,7 @@ func (m *QEMU) Die() {
 	if m.listener != nil {
 		_ = m.listener.Close()
 	}
+	m.closeHandover()
 	m.closeServer()
 	m.closeNodes()
 	m.mu.Unlock()
@@ -245,6 +247,7 @@ type QEMU struct {
 	took         time.Duration
 	wire         io.Closer    // to the other side
 	listener     net.Listener // for the source
+	handover     io.Closer    // the channel by which the source has handed descriptors over
 	cancelled    bool
 	frozen       bool
 	killed       bool           // by Die
@@ -263,7 +266,7 @@ func NewOn(network Network, script Script, incoming bool) *QEMU {
 	m := &QEMU{
 		script: script, network: network, quit: make(chan struct{}), closed: make(chan struct{}), paused: make(chan struct{}, 1), resumed: make(chan io.ReadWriteCloser), state: "prelaunch", capabilities: map[string]bool{}, objects: map[string]bool{}, monitors: map[*monitor]bool{},
 		disks:      storage{exports: map[string]bool{}, nodes: map[string]net.Conn{}, jobs: map[string]*mirrorJob{}},
-		parameters: map[string]any{"max-bandwidth": 128 << 20, "downtime-limit": 300, "xbzrle-cache-size": 64 << 20, "cpu-throttle-tailslow": false, "multifd-compression": "none", "multifd-channels": 2, "tls-creds": "", "tls-hostname": "", "announce-initial": 50, "announce-max": 550, "announce-rounds": 5, "announce-step": 100},
+		parameters: map[string]any{"max-bandwidth": 128 << 20, "downtime-limit": 300, "xbzrle-cache-size": 64 << 20, "cpu-throttle-tailslow": false, "mode": "normal", "multifd-compression": "none", "multifd-channels": 2, "tls-creds": "", "tls-hostname": "", "announce-initial": 50, "announce-max": 550, "announce-rounds": 5, "announce-step": 100},
 	}
 	if script.Load != nil {
 		maps.Copy(m.parameters, modelParameters)
@@ -645,8 +648,11 @@ func (m *QEMU) schema() []map[string]any {
 	for name := range m.parameters {
 		if !slices.Contains(m.script.Without, name) {
 			kind := "int"
-			if name == "multifd-compression" {
+			switch name {
+			case "multifd-compression":
 				kind = "methods"
+			case "mode":
+				kind = "modes"
 			}
 			members = append(members, map[string]string{"name": name, "type": kind})
 		}
@@ -656,10 +662,12 @@ func (m *QEMU) schema() []map[string]any {
 			methods = append(methods, method)
 		}
 	}
+	modes := slices.DeleteFunc([]string{"normal", modeCPRTransfer}, func(mode string) bool { return slices.Contains(m.script.Without, mode) })
 	statuses := slices.DeleteFunc(slices.Clone(qmp.MigrationStatuses), func(s qmp.MigrationStatus) bool { return slices.Contains(m.script.Without, string(s)) })
 	all := []map[string]any{
 		{"name": "int", "meta-type": "builtin", "json-type": "int"},
 		{"name": "methods", "meta-type": "enum", "values": methods},
+		{"name": "modes", "meta-type": "enum", "values": modes},
 		{"name": "parameters", "meta-type": "object", "members": members},
 		{"name": "statuses", "meta-type": "enum", "values": statuses},
 		{"name": "dirty-rate-parameters", "meta-type": "object", "members": []map[string]string{{"name": "calc-time", "type": "int"}, {"name": "sample-pages", "type": "int"}}},

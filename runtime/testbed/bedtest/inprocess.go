@@ -103,7 +103,7 @@ func (s *ScriptedQEMUs) Launch(ctx context.Context, placement vm.Placement, c vm
 	}
 	s.mu.Unlock()
 	files := path.Join(placement.RunDir, vm.InstanceName(c.Name, placement.ID))
-	i := &scriptedQEMU{placement: placement, config: c, spec: vm.Spec{Migration: files + ".mig", State: files + ".state", Exec: files + ".exec"}, output: output, guest: guest}
+	i := &scriptedQEMU{placement: placement, config: c, spec: vm.Spec{Migration: files + ".mig", State: files + ".state", Exec: files + ".exec", Handover: files + ".cpr"}, output: output, guest: guest}
 	if output != "" {
 		i.spec.Serials = []string{"console"}
 	}
@@ -121,6 +121,15 @@ func (s *ScriptedQEMUs) Launch(ctx context.Context, placement vm.Placement, c vm
 		script.Stop = func() { i.process.Freeze() }
 	}
 	i.process = qmptest.NewOn(s.network, script, launch.Incoming)
+	if launch.Handover != nil {
+		if err := i.process.Await(ctx, i.spec.Handover, func() { launch.Handover(i.spec) }); err != nil {
+			i.process.Close()
+			if exit := i.Exit(ctx); exit.Status != vm.StillRuns {
+				return nil, exit
+			}
+			return nil, err
+		}
+	}
 	client, server := net.Pipe()
 	i.serving.Go(func() {
 		i.process.Serve(server)
