@@ -112,12 +112,14 @@ cd %s 2>/dev/null || exit 40
 `
 
 // sumsOf is a function of the shell that prints the checksums of the state in the working
-// directory, and of its disks in the order of their names.
+// directory, and of its disks in the order of their names. They find damage, and nobody
+// else may write there: POSIX's cksum does, in a tenth of the time of sha256sum, which
+// each start would wait for.
 const sumsOf = `
 sums() {
-	sha256sum 2>/dev/null <state
+	cksum 2>/dev/null <state
 	for disk in disks/*; do
-		[ ! -e "$disk" ] || sha256sum <"$disk"
+		[ ! -e "$disk" ] || cksum <"$disk"
 	done
 }
 `

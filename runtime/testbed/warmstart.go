@@ -266,7 +266,7 @@ func (b *Bed) identity(ctx context.Context, name string, h *Host, config vm.Conf
 	if err != nil {
 		return "", err
 	}
-	return "mhmig saved state, version 1\n" + ofHost + ofImages + ofVM, nil
+	return "mhmig saved state, version 2\n" + ofHost + ofImages + ofVM, nil
 }
 
 // disksUntouched is an error where a VM's disks are not as they were made: what a
