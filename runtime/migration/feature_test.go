@@ -624,6 +624,11 @@ func TestFeaturesQEMU(t *testing.T) {
 			name: "post-copy", params: cartesian.Params{"mig_postcopy": "yes", "mig_postcopy_preempt": "yes", "mig_postcopy_blocktime": "yes", "mig_speed": "100K"}, postcopy: true,
 			log: "connections to the destination count=2",
 		},
+		{
+			name: "post-copy over a unix socket", params: cartesian.Params{"mig_protocol": "unix", "mig_postcopy": "yes", "mig_postcopy_preempt": "yes", "mig_speed": "100K"}, postcopy: true,
+			log: "connections to the destination count=2",
+		},
+		{name: "multifd over a unix socket", params: cartesian.Params{"mig_protocol": "unix", "mig_multifd": "yes", "mig_multifd_channels": "3", "mig_speed": "100K"}, log: "connections to the destination count=4"},
 		{name: "multifd and post-copy", params: cartesian.Params{"mig_multifd": "yes", "mig_postcopy": "yes"}, status: result.Skip, want: "a QEMU before 11 loses the guest"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {

@@ -268,7 +268,7 @@ func (mv *move) follow(ctx context.Context, src, dst *testbed.Instance, events *
 			mv.setState(state)
 			src.Log().Debug("migration status", "status", string(state))
 			if mv.m.options.channels() && (state == qmp.MigrationActive || state == qmp.MigrationPostcopyActive) {
-				counting.Go(func() { mv.countChannels(sampling, src) })
+				counting.Go(func() { mv.countChannels(sampling, src, dst) })
 			}
 			if state == qmp.MigrationCancelling && interruptAt == nil {
 				interruptAt = time.After(interruptAfter)

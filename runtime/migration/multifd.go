@@ -9,6 +9,8 @@ import (
 	"strings"
 	"time"
 
+	"al.essio.dev/pkg/shellescape"
+
 	"github.com/mhmig/mhmig/lang/api"
 	"github.com/mhmig/mhmig/runtime/host"
 	"github.com/mhmig/mhmig/runtime/testbed"
@@ -99,7 +101,7 @@ func (f *multifd) Check(ctx context.Context, o *Outcome) error {
 	var seen strings.Builder
 	fmt.Fprintf(&seen, "%d bytes went through %v channels", sent, channels)
 	if o.Channels > 0 {
-		fmt.Fprintf(&seen, ", the source's host had %d connections to the destination", o.Channels)
+		fmt.Fprintf(&seen, ", there were %d connections to the destination", o.Channels)
 	}
 	for _, p := range f.set {
 		if p.name != multifdChannels {
@@ -113,20 +115,26 @@ func (f *multifd) Check(ctx context.Context, o *Outcome) error {
 // countTimeout limits the count of the connections on a host.
 const countTimeout = 10 * time.Second
 
-// countChannels counts, on the source's host, the connections of a move that is under
-// way to the port of the destination. Where it cannot, because the transport has no port,
-// the host has no /proc/net/tcp, or the guest has moved meanwhile, they stay unknown.
-func (mv *move) countChannels(ctx context.Context, src *testbed.Instance) {
+// countChannels counts the connections of a move that is under way: on the source's host
+// those to the port of the destination, on the destination's those to its unix socket.
+// Where it cannot, because the transport has neither, the host has no /proc/net, or the
+// guest has moved meanwhile, they stay unknown.
+func (mv *move) countChannels(ctx context.Context, src, dst *testbed.Instance) {
 	mv.m.mu.Lock()
 	port := mv.port
 	mv.m.mu.Unlock()
-	if port == 0 {
-		return
-	}
 	// In /proc/net/tcp the remote address with its port, in hexadecimal, is followed by the
 	// state: 01 is established, 08 closed by the other side.
-	count := fmt.Sprintf("cat /proc/net/tcp /proc/net/tcp6 2>/dev/null | grep -c ':%04X 0[18] ' || :", port)
-	out, err := src.Host.Run(ctx, host.Command{Script: count, Timeout: countTimeout})
+	at, count := src.Host, fmt.Sprintf("cat /proc/net/tcp /proc/net/tcp6 2>/dev/null | grep -c ':%04X 0[18] ' || :", port)
+	if _, overSocket := mv.transport.(unix); overSocket {
+		// In /proc/net/unix an end that was accepted has the listening socket's path, and the
+		// state 03, connected.
+		socket := shellescape.Quote(endpoint{dst}.Spec().Migration)
+		at, count = dst.Host, fmt.Sprintf(`awk -v socket=%s '$6 == "03" && $NF == socket' /proc/net/unix | wc -l`, socket)
+	} else if port == 0 {
+		return
+	}
+	out, err := at.Run(ctx, host.Command{Script: count, Timeout: countTimeout})
 	if err == nil {
 		var state State
 		if state, err = mv.sample(ctx, src.Monitor()); err == nil && state.Terminal() {
@@ -135,7 +143,7 @@ func (mv *move) countChannels(ctx context.Context, src *testbed.Instance) {
 	}
 	n, invalid := strconv.Atoi(strings.TrimSpace(string(out.Stdout)))
 	if err != nil || invalid != nil || n == 0 {
-		src.Log().Info("the connections of multifd were not counted", "output", string(out.Stdout), "error", err)
+		src.Log().Info("the connections to the destination were not counted", "output", string(out.Stdout), "error", err)
 		return
 	}
 	src.Log().Info("connections to the destination", "count", n)

@@ -145,7 +145,7 @@ func (f postcopy) Check(ctx context.Context, o *Outcome) error {
 	case f.preempt && o.Channels == 0:
 		o.Idle(postcopyPreempt, "the connections to the destination were not counted")
 	case f.preempt:
-		o.Used(postcopyPreempt, "the source's host had %d connections to the destination", o.Channels)
+		o.Used(postcopyPreempt, "there were %d connections to the destination", o.Channels)
 	}
 	if !f.blocktime {
 		return nil
