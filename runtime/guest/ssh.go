@@ -217,7 +217,8 @@ const maxExecOutput = 64 << 10
 
 // ExecChannel runs a command on a new channel of the session's SSH connection, not in
 // its shell, which may be busy, and returns its stdout: at most 64 KiB. On a serial
-// session it returns errors.ErrUnsupported.
+// session it returns errors.ErrUnsupported. A command that fails is an error, with what it
+// has printed.
 func (s *Session) ExecChannel(ctx context.Context, command string) (string, error) {
 	w, ok := s.wire.(*sshWire)
 	if !ok {
@@ -255,8 +256,10 @@ func (w *sshWire) exec(ctx context.Context, command string, out *[]byte) error {
 	if err := session.Start(command); err != nil {
 		return err
 	}
-	*out, err = io.ReadAll(io.LimitReader(stdout, maxExecOutput))
-	return err
+	if *out, err = io.ReadAll(io.LimitReader(stdout, maxExecOutput)); err != nil || len(*out) == maxExecOutput {
+		return err
+	}
+	return session.Wait()
 }
 
 func (w *sshWire) close(*Session) error {

@@ -137,7 +137,7 @@ func TestBackgroundSnapshotFails(t *testing.T) {
 		"refused":    {source: qmptest.Script{Refuse: []string{"migrate"}}, status: result.Error, words: "migrate"},
 		"no answer":  {source: qmptest.Script{Ignore: []string{"migrate"}}, status: result.Fail, words: "migrate: no reply within"},
 		"it freezes": {source: qmptest.Script{StopAt: "MIGRATION:active"}, limit: time.Second, status: result.Fail, words: "not complete within 1s"},
-		"it ends":    {source: qmptest.Script{StopAt: "STOP", Die: true}, status: result.Fail, words: "vm1@host1: while the background snapshot was taken"},
+		"it ends":    {source: qmptest.Script{StopAt: "STOP", Die: true}, status: result.Fail, words: "QEMU of vm1 on host1 ended by signal 9"},
 		"it is slow": {source: qmptest.Script{Drop: []string{"MIGRATION:completed"}}, limit: time.Second, status: result.Fail, words: "not complete within 1s"},
 		"paused":     {before: func(t *testing.T, i *testbed.Instance) { _ = i.Stop(t.Context()) }, status: result.Error, words: "its guest is paused"},
 		"cannot write": {before: func(t *testing.T, i *testbed.Instance) {

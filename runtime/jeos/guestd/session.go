@@ -5,6 +5,7 @@ package guestd
 import (
 	"errors"
 	"io"
+	"os"
 	"os/exec"
 	"syscall"
 	"time"
@@ -170,17 +171,83 @@ func startPiped(command string, env []string, channel ssh.Channel) (*process, er
 	if err != nil {
 		return nil, err
 	}
-	cmd.Stdout, cmd.Stderr = channel, channel.Stderr()
-	cmd.WaitDelay = 100 * time.Millisecond
-	cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true}
-	if err := cmd.Start(); err != nil {
+	stdout, err := newOutput(channel)
+	if err != nil {
 		return nil, err
 	}
+	stderr, err := newOutput(channel.Stderr())
+	if err != nil {
+		stdout.abandon()
+		return nil, err
+	}
+	cmd.Stdout, cmd.Stderr = stdout.write, stderr.write
+	cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true}
+	if err := cmd.Start(); err != nil {
+		stdout.abandon()
+		stderr.abandon()
+		return nil, err
+	}
+	stdout.pass()
+	stderr.pass()
 	go func() { // ends with the channel
 		_, _ = io.Copy(stdin, channel)
 		_ = stdin.Close()
 	}()
-	return watch(cmd, nil), nil
+	return watch(cmd, nil, stdout.finish, stderr.finish), nil
+}
+
+// output passes what a command writes to one of its streams to the channel.
+type output struct {
+	read, write *os.File
+	to          io.Writer
+	passed      chan struct{} // closed when pass has ended
+}
+
+func newOutput(to io.Writer) (*output, error) {
+	read, write, err := os.Pipe()
+	if err != nil {
+		return nil, err
+	}
+	return &output{read, write, to, make(chan struct{})}, nil
+}
+
+func (o *output) abandon() {
+	_ = o.read.Close()
+	_ = o.write.Close()
+}
+
+// pass begins to pass it, when the command has the other end.
+func (o *output) pass() {
+	_ = o.write.Close()
+	go func() { // ends with the last process that has the other end, or by finish
+		defer close(o.passed)
+		_, _ = io.Copy(o.to, o.read)
+	}()
+}
+
+// finish passes what was written until now, however late that is, and no more.
+func (o *output) finish() {
+	_ = o.read.SetReadDeadline(time.Now())
+	<-o.passed
+	_ = o.read.SetReadDeadline(time.Time{})
+	if raw, err := o.read.SyscallConn(); err == nil {
+		part := make([]byte, 32<<10)
+		_ = raw.Read(func(fd uintptr) bool { // does not block: the pipe is not in blocking mode
+			for {
+				n, err := syscall.Read(int(fd), part)
+				if err == syscall.EINTR {
+					continue
+				}
+				if n <= 0 {
+					return true
+				}
+				if _, err := o.to.Write(part[:n]); err != nil {
+					return true
+				}
+			}
+		})
+	}
+	_ = o.read.Close()
 }
 
 // startOnTerminal runs a command on a terminal of its own.
@@ -201,11 +268,14 @@ func startOnTerminal(command string, env []string) (*process, error) {
 	return watch(cmd, t), nil
 }
 
-// watch notes how a started command ends.
-func watch(cmd *exec.Cmd, t *terminal) *process {
+// watch notes how a started command ends, and calls the functions then.
+func watch(cmd *exec.Cmd, t *terminal, then ...func()) *process {
 	p := &process{terminal: t, exited: make(chan struct{})}
 	go func() { // ends with the command
 		_ = cmd.Wait()
+		for _, f := range then {
+			f()
+		}
 		status := cmd.ProcessState.Sys().(syscall.WaitStatus)
 		p.status = uint32(status.ExitStatus())
 		if status.Signaled() {
