@@ -182,7 +182,7 @@ def migration_scenario(env):
 `, result.Fail,
 			[]string{"migration 1 of vm1: the destination failed first (host2): ", "Unknown savevm section", "virtio-rng"},
 			[]string{
-				"source host1 vm1", "running", "state of the devices of vm1, the source's on host1 by QEMU ",
+				"source host1 vm1", "QEMU: ", "state of the devices of vm1, the source's on host1 by QEMU ",
 				"0000:00:1c.0/virtio-rng, instance 0: only in the source: virtio-rng version 1, ",
 			},
 		},

@@ -12,6 +12,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strings"
 	"testing"
@@ -93,10 +94,14 @@ func (b *bench) checkClean(t *testing.T) {
 	}
 }
 
+// otherTests is what a check finds of tests of other packages, which block ports of this
+// machine meanwhile.
+var otherTests = regexp.MustCompile(`^table mhmig_\w+(; table mhmig_\w+)*$`)
+
 // result returns the first of the checks of that name with the worst verdict.
 func (r *Report) result(name string) (worst Result) {
 	for _, c := range r.Checks {
-		if c.Check == name && (worst.Check == "" || c.Verdict > worst.Verdict) {
+		if c.Check == name && !otherTests.MatchString(c.Found) && (worst.Check == "" || c.Verdict > worst.Verdict) {
 			worst = c
 		}
 	}
