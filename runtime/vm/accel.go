@@ -74,7 +74,8 @@ type KVM struct {
 // probeAccel chooses the accelerator for a QEMU on h. want is the param
 // accel: tcg, kvm or auto, which uses KVM if it works. It probes KVM by running a
 // guest, once per host and QEMU, or takes what kept, a folder on h, has of it; that
-// /dev/kvm exists does not mean that KVM works. reason says why auto fell back to TCG. kvm where KVM does not work is an error.
+// /dev/kvm exists does not mean that KVM works. reason says why auto fell back to TCG.
+// kvm where KVM does not work is an error.
 func (c *Cache) probeAccel(ctx context.Context, h Host, program qemu.Program, want, kept string) (accel, reason string, err error) {
 	switch want {
 	case "tcg":
