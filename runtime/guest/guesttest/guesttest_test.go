@@ -46,6 +46,8 @@ func TestSession(t *testing.T) {
 			case c.Text == "sleep 60":
 				time.Sleep(time.Minute)
 				return "", 0
+			case c.Text == "fails":
+				return "some\n", 3
 			case c.Text == "it's" && c.Shell:
 				return "said\n", 3
 			}
@@ -64,6 +66,9 @@ func TestSession(t *testing.T) {
 		}
 		if out, err := s.ExecChannel(t.Context(), "uname"); out != "beside\n" || err != nil {
 			t.Errorf("on a channel: got %q, %v", out, err)
+		}
+		if out, err := s.ExecChannel(t.Context(), "fails"); out != "some\n" || err == nil {
+			t.Errorf("on a channel, a command that fails: got %q, %v, want an error", out, err)
 		}
 		if _, err := s.Upload(t.Context(), strings.NewReader("1234"), "/tmp/x", 0o644); err != nil {
 			t.Errorf("upload: %v", err)
