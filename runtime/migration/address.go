@@ -64,15 +64,14 @@ func (f form) arguments(ctx context.Context, peer Peer, command string, a addres
 	if !f.channels && a.handover == "" {
 		return map[string]any{"uri": a.uri}, nil
 	}
-	supported := a.handover != "" // a QEMU with such channels has the argument
-	if !supported {
-		var err error
-		if supported, err = peer.Supports(ctx, command+"/channels"); err != nil {
+	if a.handover == "" { // a QEMU with that channel has the argument
+		supported, err := peer.Supports(ctx, command+"/channels")
+		if err != nil {
 			return nil, err
 		}
-	}
-	if !supported {
-		return nil, result.Skip.Errorf("%s: %s of this QEMU has no argument channels, which mig_channels needs: QEMU 8.2 or later has it", peer, command)
+		if !supported {
+			return nil, result.Skip.Errorf("%s: %s of this QEMU has no argument channels, which mig_channels needs: QEMU 8.2 or later has it", peer, command)
+		}
 	}
 	channels := []map[string]any{{"channel-type": "main", "addr": a.channel}}
 	if a.handover != "" {
