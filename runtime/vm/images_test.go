@@ -256,7 +256,7 @@ func TestSpecialImages(t *testing.T) {
 			}
 		}
 	}
-	if took := time.Since(began); took > 20*time.Second {
+	if took := time.Since(began); took > time.Minute { // none waits for the other end of a pipe
 		t.Errorf("it took %v", took)
 	}
 	if left, _ := filepath.Glob(filepath.Join(b.dir, "shared/v1/*")); len(left) > 0 {

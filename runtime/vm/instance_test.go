@@ -311,12 +311,8 @@ func TestBadEnds(t *testing.T) {
 	t.Run("frozen", func(t *testing.T) {
 		i := s.start("vm1", p, false)
 		signal(t, s, syscall.SIGSTOP)
-		begin := time.Now()
-		if err := i.Destroy(t.Context()); err != nil {
+		if err := i.Destroy(t.Context()); err != nil { // also if it takes too long
 			t.Error(err)
-		}
-		if took := time.Since(begin); took > 15*time.Second {
-			t.Errorf("Destroy took %v", took)
 		}
 	})
 	t.Run("without monitor", func(t *testing.T) {
