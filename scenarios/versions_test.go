@@ -119,38 +119,40 @@ func TestVersionsDiffer(t *testing.T) {
 	}
 }
 
-// A guest's RAM is handed over by file descriptors from one QEMU to another one; a QEMU whose schema has no such mode is a SKIP that says so.
-func TestVersionsCPRTransfer(t *testing.T) {
+// A guest's RAM is handed over from one QEMU to another one on the same machine, which may
+// run in the process of the first; a QEMU whose schema has no such mode is a SKIP that says
+// so.
+func TestVersionsCPR(t *testing.T) {
 	if !*versions {
 		t.Skip("make test-versions moves guests between versions of QEMU")
 	}
 	binary := mhmig(t)
-	move := func(source, destination string) []result.Outcome {
-		for _, version := range []string{source, destination} {
-			out, err := exec.CommandContext(t.Context(), binary, "bootstrap", "--qemu", version).CombinedOutput()
-			if err != nil && slices.Contains(required, version) {
-				t.Fatalf("bootstrap --qemu %s: %v\n%s", version, err, out)
-			}
-			if err != nil {
-				t.Logf("NOT TESTED: QEMU %s cannot be had: %s", version, out)
-				return nil
-			}
+	for _, tt := range []struct{ transport, version, lacks string }{
+		{transport: "cpr_transfer", version: "10.0"},
+		{transport: "cpr_transfer", version: "11.1"},
+		{transport: "cpr_transfer", version: "7.2", lacks: "has no value cpr-transfer: QEMU 10.0 or later has it"},
+		{transport: "cpr_exec", version: "11.1"},
+		{transport: "cpr_exec", version: "10.0", lacks: "has no value cpr-exec: QEMU 10.2 or later has it"},
+	} {
+		out, err := exec.CommandContext(t.Context(), binary, "bootstrap", "--qemu", tt.version).CombinedOutput()
+		if err != nil && slices.Contains(required, tt.version) {
+			t.Fatalf("bootstrap --qemu %s: %v\n%s", tt.version, err, out)
 		}
-		got := outcomes(t, binary, "@std//cfg/matrix.cfg", "--defaults", "--lab", "embedded", "--filter", "only cpr_transfer", "--filter", "only plain, announce",
-			"--param", "qemu_version_host1="+source, "--param", "qemu_version_host2="+destination)
+		if err != nil {
+			t.Logf("NOT TESTED: QEMU %s cannot be had: %s", tt.version, out)
+			continue
+		}
+		got := outcomes(t, binary, "@std//cfg/matrix.cfg", "--defaults", "--lab", "embedded", "--filter", "only "+tt.transport, "--filter", "only plain, announce",
+			"--param", "qemu_version="+tt.version)
 		if len(got) != 4 {
-			t.Errorf("%s to %s: %d variants ran, want 4", source, destination, len(got))
+			t.Errorf("%s, QEMU %s: %d variants ran, want 4", tt.transport, tt.version, len(got))
 		}
-		return got
-	}
-	for _, pair := range [][2]string{{"10.0", "10.0"}, {"11.1", "11.1"}} {
-		for _, o := range move(pair[0], pair[1]) {
-			want(t, o, o.ShortName, "") // which asserts that the RAM was handed over, and not sent
-		}
-	}
-	for _, o := range move("7.2", "7.2") {
-		if o.Status != result.Skip || !strings.Contains(o.Message, "has no value cpr-transfer: QEMU 10.0 or later has it") {
-			t.Errorf("%s: got %s, %s; want a SKIP that says what QEMU 7.2 lacks", o.ShortName, o.Status, o.Message)
+		for _, o := range got {
+			if tt.lacks == "" {
+				want(t, o, o.ShortName, "") // which asserts that the RAM was handed over, and not sent
+			} else if o.Status != result.Skip || !strings.Contains(o.Message, tt.lacks) {
+				t.Errorf("%s: got %s, %s; want a SKIP that says %q", o.ShortName, o.Status, o.Message, tt.lacks)
+			}
 		}
 	}
 }

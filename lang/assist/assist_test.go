@@ -161,7 +161,7 @@ func TestCompleteConfig(t *testing.T) {
 		{"an include", "include ‸\n", "@std// @x//", "mem"},
 		{"files of a library", "include @x//net/‸\n", "@x//net/all.cfg", "@x//net/note.txt @x//a.star"},
 		{"variants of an include", "include @x//net/all.cfg\nonly ‸\n", "wire radio", ""},
-		{"a choice", "mig_protocol = ‸\n", "cpr-reboot cpr-transfer exec fd file rdma tcp unix x-rdma", "mem"},
+		{"a choice", "mig_protocol = ‸\n", "cpr-exec cpr-reboot cpr-transfer exec fd file rdma tcp unix x-rdma", "mem"},
 		{"yes or no", "kill_vm_vm1 = ‸\n", "yes no", "mem"},
 		{"a scenario", "type = ‸\n", "migration_multi_host", "mem"},
 		{"a key in a value", "own = 1\nx = a ${‸\n", "own mem", ""},

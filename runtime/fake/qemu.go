@@ -69,7 +69,11 @@ func (w *World) Launch(ctx context.Context, placement vm.Placement, c vm.Config,
 	}
 	q.process = qmptest.NewOn(w.network, script, launch.Incoming)
 	if launch.Handover != nil {
-		if err := q.process.Await(ctx, spec.Handover, func() { launch.Handover(spec) }); err != nil {
+		wait, on := q.process.Await, spec.Handover
+		if launch.Descriptors == vm.ExecMode {
+			wait, on = q.process.AwaitExec, spec.Script
+		}
+		if err := wait(ctx, on, func() { launch.Handover(spec) }); err != nil {
 			q.process.Close()
 			return nil, err
 		}

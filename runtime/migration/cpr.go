@@ -19,13 +19,14 @@ import (
 type cprReboot struct {
 	*file
 
-	ram int64 // bytes that are not sent
+	mode string
+	ram  int64 // bytes that are not sent
 }
 
 const cprRebootMode = "cpr-reboot"
 
 func newCPRReboot(o options) Transport {
-	return &cprReboot{file: &file{form: o.form(), offset: o.fileOffset}}
+	return &cprReboot{mode: cprRebootMode, file: &file{form: o.form(), offset: o.fileOffset}}
 }
 
 // Traits are those of a file, and that the RAM is not sent.
@@ -39,10 +40,15 @@ func (*cprReboot) Launch(Role) vm.Launch { return vm.Launch{SharedMemory: true} 
 
 // Check checks that the guest stays on its host.
 func (*cprReboot) Check(_ context.Context, source, destination Machine) error {
+	return staysOnHost(cprRebootMode, source, destination)
+}
+
+// staysOnHost returns an error if the two ends are two hosts.
+func staysOnHost(mode string, source, destination Machine) error {
 	if source.Name() == destination.Name() {
 		return nil
 	}
-	return fmt.Errorf("param mig_protocol: cpr-reboot leaves the guest's RAM where it is, but %s and %s are two hosts: migrate from a host to itself, or use another transport", source.Name(), destination.Name())
+	return fmt.Errorf("param mig_protocol: %s leaves the guest's RAM where it is, but %s and %s are two hosts: migrate from a host to itself, or use another transport", mode, source.Name(), destination.Name())
 }
 
 // Send is refused if the source's RAM is not in the shared file: QEMU would send it.
@@ -81,7 +87,7 @@ func (t *cprReboot) Sent(ctx context.Context, source Peer) error {
 		return fmt.Errorf("the size of %s: %w", f.path, err)
 	}
 	if size > t.ram/2 {
-		return fmt.Errorf("cpr-reboot: the file has %d bytes: QEMU has sent RAM (of %d bytes) that was to stay in its file", size, t.ram)
+		return fmt.Errorf("%s: the file has %d bytes: QEMU has sent RAM (of %d bytes) that was to stay where it is", t.mode, size, t.ram)
 	}
 	return nil
 }
@@ -96,15 +102,18 @@ type cpr struct {
 
 func newCPR(o options, _ Traits) Feature {
 	f := cpr{switched: switched{ignoreSharedCapability, o.protocol == cprRebootMode}}
-	if o.protocol == cprRebootMode || o.protocol == vm.HandoverMode {
+	if o.protocol == cprRebootMode || o.protocol == vm.TransferMode || o.protocol == vm.ExecMode {
 		f.mode = o.protocol
 	}
 	return f
 }
 
-func (f cpr) Parameters(Role) []string {
+func (f cpr) Parameters(role Role) []string {
 	if f.mode == "" {
 		return nil
+	}
+	if f.mode == vm.ExecMode && role == SourceRole {
+		return []string{"mode/" + f.mode, execCommand}
 	}
 	return []string{"mode/" + f.mode}
 }
@@ -123,10 +132,15 @@ func (f cpr) setMode(ctx context.Context, p Peer, mode string) error {
 // Check checks that a guest whose RAM was to be handed over has moved in that mode, on
 // both ends, and that QEMU has sent none of it.
 func (f cpr) Check(ctx context.Context, o *Outcome) error {
-	if f.mode != vm.HandoverMode {
+	ends := []Role{SourceRole, DestinationRole}
+	switch f.mode {
+	case vm.ExecMode:
+		ends = ends[1:]
+	case vm.TransferMode:
+	default:
 		return nil // cprReboot.Sent has checked the size of its file
 	}
-	for _, role := range []Role{SourceRole, DestinationRole} {
+	for _, role := range ends {
 		mode, err := o.Parameter(ctx, role, "mode")
 		if err != nil {
 			return err
@@ -134,6 +148,10 @@ func (f cpr) Check(ctx context.Context, o *Outcome) error {
 		if mode != f.mode {
 			return unused("the migration was to have the mode %s, but the mode of %s is %v", f.mode, o.End(role), mode)
 		}
+	}
+	if f.mode == vm.ExecMode { // cprReboot.Sent has checked the size of its file
+		o.Used(f.mode, "the mode of the destination, which is the process that was the source; no RAM is in the file")
+		return nil
 	}
 	for _, figure := range []string{"total", "normal", "duplicate"} {
 		if n, _ := o.RAM(figure); n != 0 {

@@ -30,7 +30,7 @@ func (*cprTransfer) Traits() Traits {
 	return Traits{ReturnPath: true, SharedRAM: true, OneMachine: true, Handover: true}
 }
 
-func (*cprTransfer) Launch(Role) vm.Launch { return vm.Launch{Descriptors: true} }
+func (*cprTransfer) Launch(Role) vm.Launch { return vm.Launch{Descriptors: vm.TransferMode} }
 
 // offer tells where a destination waits that has no monitor yet. It is called before Send.
 func (t *cprTransfer) offer(destination vm.Spec) { t.ends = destination }
@@ -48,10 +48,11 @@ func (t *cprTransfer) Listen(ctx context.Context, destination Peer) error {
 	return t.incoming(ctx, destination, unixAddress(destination.Spec().Migration))
 }
 
-// handover is how the two sides of a move meet whose transport has the trait Handover.
+// handover is how the two sides of a move meet whose destination starts late: see
+// [Traits.Handover] and [Traits.Exec].
 type handover struct {
-	waiting  chan struct{} // closed when the destination waits for the descriptors
-	finished chan struct{} // closed when the destination has got them, and listens
+	waiting  chan struct{} // closed when the destination waits for the descriptors, or to be executed
+	finished chan struct{} // closed when the destination has got them, and listens if the source is to connect
 }
 
 // waitTimeout limits the source's wait for a destination to be started, and to wait for
@@ -86,9 +87,9 @@ func (mv *move) finishHandover(ctx context.Context, src *testbed.Instance) (*tes
 	}
 }
 
-// handoverFailed is the verdict of a move whose destination has not come so far that it
-// listens. A destination that fails reports that itself.
-func (mv *move) handoverFailed(ctx context.Context, src *testbed.Instance, err error) error {
+// lateFailed is the verdict of a move whose destination, which starts late, has not come so
+// far that it has an instance, or listens. A destination that fails reports that itself.
+func (mv *move) lateFailed(ctx context.Context, src *testbed.Instance, err error) error {
 	mv.clock.End()
 	_, refused := errors.AsType[*qmp.Error](err)
 	switch {
@@ -97,13 +98,26 @@ func (mv *move) handoverFailed(ctx context.Context, src *testbed.Instance, err e
 		return err
 	case errors.Is(err, errOverdue):
 		mv.noteOverdue()
-		err = failWithoutSide(ctx, mv, "", fmt.Errorf("not finished after mig_timeout = %v: the destination's QEMU has got no monitor, or does not listen", mv.m.options.timeout))
+		err = mv.overdueWithoutDestination(ctx, src)
 	case refused || errors.Is(err, qmp.ErrSilent) || errors.Is(err, qmp.ErrGone) || errors.Is(err, qmp.ErrClosed):
 		err = fail(ctx, mv, src, SourceRole, err)
 	}
 	mv.m.abandon(ctx, src)
 	mv.setState(qmp.MigrationFailed)
 	return err
+}
+
+// overdueWithoutDestination is the verdict when mig_timeout has ended a move whose
+// destination has no monitor.
+func (mv *move) overdueWithoutDestination(ctx context.Context, src *testbed.Instance) error {
+	late := fmt.Errorf("not finished after mig_timeout = %v: the destination's QEMU has got no monitor, or does not listen", mv.m.options.timeout)
+	if mv.m.traits.Exec {
+		late = fmt.Errorf("not finished after mig_timeout = %v: the source has the status %s, and has not become a QEMU with a monitor", mv.m.options.timeout, mv.currentState())
+		if err := mv.m.checkMonitor(ctx, src); errors.Is(err, qmp.ErrSilent) {
+			return fail(ctx, mv, src, SourceRole, fmt.Errorf("%w; %w", err, late))
+		}
+	}
+	return failWithoutSide(ctx, mv, "", late)
 }
 
 // errSourceEnded is the cause when the source's end of the move ends the destination's

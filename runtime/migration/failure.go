@@ -201,6 +201,9 @@ func (mv *move) firstFailure(ctx context.Context, src, dst *testbed.Instance, re
 	if reported == "" {
 		reported = "QEMU reported no reason"
 	}
+	if dst == nil { // it is not started yet
+		return fail(ctx, mv, src, SourceRole, errors.New(reported))
+	}
 	select { // a destination that failed to load the guest takes a moment to exit
 	case <-dst.Exited():
 	case <-time.After(mv.m.timeouts.peerGrace):

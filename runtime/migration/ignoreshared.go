@@ -24,7 +24,7 @@ func newIgnoreShared(o options, _ Traits) Feature {
 func (mv *move) launch(role Role) vm.Launch {
 	launch := mv.transport.Launch(role)
 	launch.SharedMemory = launch.SharedMemory || mv.m.options.ignoreShared
-	if t, waits := mv.transport.(*cprTransfer); waits && role == DestinationRole {
+	if t, waits := mv.transport.(interface{ offer(vm.Spec) }); waits && role == DestinationRole {
 		launch.Handover = func(destination vm.Spec) {
 			t.offer(destination)
 			close(mv.handover.waiting)

@@ -154,7 +154,7 @@ func (mv *move) send(ctx context.Context, src, dst *testbed.Instance) error {
 	if err := mv.storage.start(ctx, mv, src, dst); err != nil {
 		return mv.mirrorsFailed(ctx, src, dst, err)
 	}
-	if mv.m.traits.Handover {
+	if mv.m.traits.startsLate() {
 		if err := mv.handover.await(ctx, src); err != nil {
 			return err
 		}
@@ -178,7 +178,7 @@ func (mv *move) send(ctx context.Context, src, dst *testbed.Instance) error {
 			dst, err = mv.finishHandover(moving, src)
 		}
 		if err != nil {
-			return mv.handoverFailed(ctx, src, err)
+			return mv.lateFailed(ctx, src, err)
 		}
 	}
 	switch refusal, refused := errors.AsType[*qmp.Error](err); {
@@ -195,6 +195,9 @@ func (mv *move) send(ctx context.Context, src, dst *testbed.Instance) error {
 	var state State
 	if err == nil {
 		state, err = mv.follow(moving, src, dst, events)
+	}
+	if mv.m.traits.Exec && errors.Is(err, qmp.ErrGone) {
+		state, dst, err = mv.executed(moving, src, err)
 	}
 	if err != nil {
 		return mv.giveUp(ctx, src, dst, err)
@@ -262,8 +265,11 @@ func (mv *move) follow(ctx context.Context, src, dst *testbed.Instance, events *
 				return "", src.Monitor().Err()
 			}
 			state := e.MigrationStatus()
-			if state.Terminal() {
+			if mv.ended(state) {
 				return state, nil
+			}
+			if state.Terminal() { // its monitor is closed next
+				continue
 			}
 			mv.setState(state)
 			src.Log().Debug("migration status", "status", string(state))
@@ -291,7 +297,7 @@ func (mv *move) follow(ctx context.Context, src, dst *testbed.Instance, events *
 				return "", err
 			}
 		case s := <-samples:
-			if s.err == nil && s.state.Terminal() {
+			if s.err == nil && mv.ended(s.state) {
 				return s.state, nil
 			}
 			if err := mv.checkSample(ctx, src, s.err); err != nil {
@@ -309,6 +315,12 @@ func (mv *move) follow(ctx context.Context, src, dst *testbed.Instance, events *
 			return "", context.Cause(ctx)
 		}
 	}
+}
+
+// ended says whether a status of the source is the last one. One whose process becomes the
+// destination has still to do that when it has completed.
+func (mv *move) ended(state State) bool {
+	return state.Terminal() && (state != qmp.MigrationCompleted || !mv.m.traits.Exec)
 }
 
 // checkSample logs the move's progress after a query-migrate without error, and decides
@@ -352,6 +364,9 @@ func (mv *move) logProgress(ctx context.Context, src *testbed.Instance) {
 // giveUp abandons a move because of cause. It determines the verdict before it tells
 // QEMU to cancel, which changes the evidence.
 func (mv *move) giveUp(ctx context.Context, src, dst *testbed.Instance, cause error) error {
+	if dst == nil {
+		return mv.lateFailed(ctx, src, cause)
+	}
 	mv.clock.End()
 	var err error
 	_, mirroring := errors.AsType[*MirrorError](cause)

@@ -473,7 +473,7 @@ func TestCPRReboot(t *testing.T) {
 		},
 		{
 			name: "the RAM is sent", memory: `[{"size": 10, "share": true}]`, asked: []string{"host1 query-memdev", "host1 migrate file:/run/host1/vm1.state"},
-			err: "cpr-reboot: the file has 9 bytes: QEMU has sent RAM (of 10 bytes) that was to stay in its file",
+			err: "cpr-reboot: the file has 9 bytes: QEMU has sent RAM (of 10 bytes) that was to stay where it is",
 		},
 	} {
 		t.Run(tt.name, func(t *testing.T) {

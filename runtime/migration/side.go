@@ -260,9 +260,9 @@ func (s *Side) prepareSources(ctx context.Context) error {
 }
 
 // prepareDestinations starts the incoming VMs, when the source has ended the VMs'
-// instances on other hosts. With [Traits.Handover] they are started in the step migrate.
+// instances on other hosts. Some transports' are started in the step migrate.
 func (s *Side) prepareDestinations(ctx context.Context) error {
-	if err := s.waitForPeer(ctx, "cleared", limit{}); err != nil || s.Migration.traits.Handover {
+	if err := s.waitForPeer(ctx, "cleared", limit{}); err != nil || s.Migration.traits.startsLate() {
 		return err
 	}
 	return s.each(ctx, s.prepareDestination)
@@ -388,7 +388,7 @@ func (s *Side) Send(ctx context.Context, vms []string) error {
 // arrived. It returns early when the source has not completed.
 func (s *Side) Receive(ctx context.Context, vms []string) error {
 	return each(ctx, vms, func(ctx context.Context, vm string) error {
-		if s.Migration.traits.Handover && s.Migration.moves[vm] != nil {
+		if s.Migration.traits.startsLate() && s.Migration.moves[vm] != nil {
 			if err := s.prepareHandover(ctx, vm); err != nil || s.Instance(vm) == nil {
 				return err
 			}
@@ -410,6 +410,9 @@ func (s *Side) Receive(ctx context.Context, vms []string) error {
 
 // checkLeft checks that the guest does not run on the source any more.
 func (s *Side) checkLeft(ctx context.Context, vm string) error {
+	if s.Migration.traits.Exec {
+		return nil // it has become the destination
+	}
 	instance := s.Instance(vm)
 	state, err := instance.Status(ctx)
 	if errors.Is(err, qmp.ErrGone) && instance.Host.Err() == nil {

@@ -51,7 +51,14 @@ type Traits struct {
 	// not before. Send is called when it waits for them, without a destination. Listen
 	// follows, and only then does the source go on.
 	Handover bool
+	// Exec says that the source's process becomes the destination when it has completed,
+	// with [vm.Launch.Handover]: the destination is started in the step migrate, and has no
+	// monitor before that. Send is called without a destination.
+	Exec bool
 }
+
+// startsLate says whether the destination is started in the step migrate, not before.
+func (t Traits) startsLate() bool { return t.Handover || t.Exec }
 
 // Peer is one end of a move, as transports and features see it: a QEMU and its host.
 type Peer interface {
@@ -78,6 +85,7 @@ type Peer interface {
 
 // transports are the values of mig_protocol.
 var transports = map[string]func(options) Transport{
+	"cpr-exec":     newCPRExec,
 	"cpr-reboot":   newCPRReboot,
 	"cpr-transfer": newCPRTransfer,
 	"exec":         newExec,

@@ -46,7 +46,7 @@ func TestCheckParams(t *testing.T) {
 		{"shell_port", "70000", `vm1: param shell_port: got "70000", want a port number`},
 		{"shell_prompt", "[", "vm1: param shell_prompt: got \"[\", want a regular expression: error parsing regexp: missing closing ]: `[`"},
 		{"shell_client", "nc", `vm1: param shell_client: got "nc", want one of ssh`},
-		{"mig_protocol", "nosuch", `param mig_protocol: got "nosuch", want one of cpr-reboot, cpr-transfer, exec, fd, file, rdma, tcp, unix, x-rdma`},
+		{"mig_protocol", "nosuch", `param mig_protocol: got "nosuch", want one of cpr-exec, cpr-reboot, cpr-transfer, exec, fd, file, rdma, tcp, unix, x-rdma`},
 		{"mig_speed", "fast", `param mig_speed: got "fast", want a size (512, 64M, 1.5G)`},
 		{"mig_downtime", "short", `param mig_downtime: got "short", want seconds (240, 1.5) or a time with units (1m30s)`},
 		{"mig_port", "5200-100", `param mig_port: got "5200-100", want a TCP port, a range such as 5200-5899, or 0 for any`},

@@ -20,6 +20,7 @@ type Spec struct {
 	Clock     string    // socket of the port for the guest's clock stamps, or ""
 	Migration string    // socket on which it can listen for a migration
 	Handover  string    // socket on which it can wait for the descriptors of another QEMU's guest
+	Script    string    // file of the command line, as a shell script
 	State     string    // file for the guest's state, where a migration goes through a file
 	Exec      string    // file for what the program says that connects a migration
 	Program   string    // file for such a program of mhmig's own
@@ -57,13 +58,15 @@ type Launch struct {
 	// A guest that starts finds there what one before it has left, as after a reset.
 	SharedMemory bool
 	// Descriptors puts the guest's RAM, and that of its devices, into memory that QEMU can
-	// hand over to another QEMU of the host as file descriptors (mode cpr-transfer): see
-	// Handover. A QEMU whose schema lacks the mode is a SKIP. The RAM has the same name as
-	// without.
-	Descriptors bool
-	// Handover makes a QEMU that waits for a migration first wait, on [Spec.Handover], for
-	// the descriptors of the guest's QEMU: it has no monitor until then. Start calls it
-	// when QEMU listens there, and returns when there is a monitor. Nil: it does not wait.
+	// hand over to another QEMU of the host as file descriptors: see Handover. It is the
+	// mode of migrations for that, [TransferMode] or [ExecMode]; "": none. A QEMU whose
+	// schema lacks the mode is a SKIP. The RAM has the same name as without.
+	Descriptors string
+	// Handover makes a QEMU that waits for a migration first wait for the descriptors of
+	// the guest's QEMU: it has no monitor until then. Start calls it when the guest's QEMU
+	// can be told to hand them over, and returns when there is a monitor. Nil: it does not
+	// wait. In [TransferMode] QEMU waits on [Spec.Handover]. In [ExecMode] it does not run
+	// before the guest's QEMU executes [Spec.Script] in its own process.
 	Handover func(Spec)
 	// CopyDisks says that the disks of an instance that waits for a migration are new,
 	// empty images of its own, which the migration fills: see [CreateCopies].
@@ -98,7 +101,7 @@ func CommandLine(c Config, placement Placement, shape Shape, launch Launch) (Spe
 	if launch.Incoming || launch.Restore != "" {
 		l.add("-incoming", "defer")
 	}
-	if launch.Handover != nil {
+	if launch.Handover != nil && launch.Descriptors == TransferMode {
 		channel, err := json.Marshal(map[string]any{
 			"channel-type": "cpr", "addr": map[string]any{"transport": "socket", "type": "unix", "path": spec.Handover},
 		})
@@ -142,10 +145,10 @@ func (l *Layout) machine(c Config, shape Shape, launch Launch) {
 	}
 	l.add(c.QEMU.Words()...)
 	machine := shape.Machine
-	if launch.SharedMemory || launch.Descriptors {
+	if launch.SharedMemory || launch.Descriptors != "" {
 		machine += ",memory-backend=" + ramID
 	}
-	if launch.Descriptors {
+	if launch.Descriptors != "" {
 		machine += ",aux-ram-share=on"
 	}
 	l.add("-name", c.Name, "-nodefaults", "-no-user-config", "-msg", "timestamp=on",
@@ -155,7 +158,7 @@ func (l *Layout) machine(c Config, shape Shape, launch Launch) {
 		l.add("-object", fmt.Sprintf("memory-backend-file,id=%s,size=%dK,mem-path=%s,share=on,x-use-canonical-path-for-ramblock-id=off", ramID, shape.MemoryKiB,
 			path.Join(l.Placement.RunDir, fileName(c.Name, "ram"))))
 	}
-	if launch.Descriptors {
+	if launch.Descriptors != "" {
 		l.add("-object", fmt.Sprintf("memory-backend-memfd,id=%s,size=%dK,share=on,x-use-canonical-path-for-ramblock-id=off", ramID, shape.MemoryKiB))
 	}
 }
@@ -176,7 +179,7 @@ func (l *Layout) monitors() (err error) {
 	}
 	l.spec.Migration = l.Placement.file(l.vm, "mig")
 	l.spec.State, l.spec.Exec, l.spec.Program = l.Placement.file(l.vm, "state"), l.Placement.file(l.vm, "exec"), l.Placement.file(l.vm, "prog")
-	l.spec.Handover = l.Placement.file(l.vm, "cpr")
+	l.spec.Handover, l.spec.Script = l.Placement.file(l.vm, "cpr"), l.Placement.file(l.vm, "sh")
 	return checkSocket(l.spec.Migration)
 }
 

@@ -30,13 +30,14 @@ func TestCommandLine(t *testing.T) {
 		shape    vm.Shape
 		incoming bool
 		shared   bool
-		handed   bool // over as descriptors
+		handed   string // over as descriptors, in that mode
 	}{
 		{name: "nothing", shape: shape},
 		{name: "incoming", shape: shape, incoming: true},
 		{name: "shared-memory", shape: shape, incoming: true, shared: true},
-		{name: "descriptors", shape: shape, handed: true},
-		{name: "descriptors-incoming", shape: shape, incoming: true, handed: true},
+		{name: "descriptors", shape: shape, handed: vm.TransferMode},
+		{name: "descriptors-incoming", shape: shape, incoming: true, handed: vm.TransferMode},
+		{name: "executed", shape: shape, incoming: true, handed: vm.ExecMode},
 		{name: "jeos", shape: shape, params: cartesian.Params{
 			"name": "JeOS.multihost", "smp": "2", "nics": "nic1", "serials": "serial0 serial1",
 			"kernel": "jeos/vmlinuz", "initrd": "/opt/jeos/initrd", "kernel_params": "console=ttyS0 quiet", "shell_port": "2222",
@@ -95,7 +96,7 @@ func TestCommandLine(t *testing.T) {
 		t.Run(tt.name, func(t *testing.T) {
 			t.Parallel()
 			launch := vm.Launch{Incoming: tt.incoming, SharedMemory: tt.shared, Descriptors: tt.handed}
-			if tt.incoming && tt.handed {
+			if tt.incoming && tt.handed != "" {
 				launch.Handover = func(vm.Spec) {}
 			}
 			spec, err := commandLine("vm1", tt.params, placement, tt.shape, launch)

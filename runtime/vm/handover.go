@@ -13,9 +13,16 @@ import (
 	"github.com/mhmig/mhmig/runtime/result"
 )
 
-// HandoverMode is the migration mode in which a QEMU hands its guest's memory over to
-// another one as file descriptors (MigMode of QEMU's schema).
-const HandoverMode = "cpr-transfer"
+// The migration modes in which a QEMU hands its guest's memory over to another one as file
+// descriptors (MigMode of QEMU's schema): by a socket, and by executing it in its own
+// process.
+const (
+	TransferMode = "cpr-transfer"
+	ExecMode     = "cpr-exec"
+)
+
+// since are the versions of QEMU that have these modes first.
+var since = map[string]string{TransferMode: "10.0", ExecMode: "10.2"}
 
 // schemaWord is a command that each schema has.
 const schemaWord = "query-qmp-schema"
@@ -45,5 +52,5 @@ func (c *Cache) checkMode(ctx context.Context, h Host, program qemu.Program, mod
 	if err != nil || slices.Contains(modes, mode) {
 		return err
 	}
-	return result.Skip.Errorf("%s: the migration parameter mode of %s has no value %s: QEMU 10.0 or later has it", h.Name(), program, mode)
+	return result.Skip.Errorf("%s: the migration parameter mode of %s has no value %s: QEMU %s or later has it", h.Name(), program, mode, since[mode])
 }

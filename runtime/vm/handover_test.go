@@ -20,12 +20,13 @@ func TestCheckMode(t *testing.T) {
 	hosts, _ := bedtest.LocalHosts(t, 1)
 	const schema = `{"return": [{"name": "query-qmp-schema"}, {"name": "17", "values": ["normal", "cpr-reboot"MORE], "meta-type": "enum"}]}`
 	for _, tt := range []struct {
-		name, answer, want string
-		status             result.Status
+		name, mode, answer, want string
+		status                   result.Status
 	}{
-		{name: "has it", answer: strings.Replace(schema, "MORE", `, "cpr-transfer", "cpr-exec"`, 1)},
-		{name: "lacks it", answer: strings.Replace(schema, "MORE", "", 1), want: "has no value cpr-transfer: QEMU 10.0 or later has it", status: result.Skip},
-		{name: "says nothing", want: "does not answer query-qmp-schema: cannot start", status: result.Error},
+		{name: "has it", mode: vm.TransferMode, answer: strings.Replace(schema, "MORE", `, "cpr-transfer", "cpr-exec"`, 1)},
+		{name: "lacks it", mode: vm.TransferMode, answer: strings.Replace(schema, "MORE", "", 1), want: "has no value cpr-transfer: QEMU 10.0 or later has it", status: result.Skip},
+		{name: "lacks the newer one", mode: vm.ExecMode, answer: strings.Replace(schema, "MORE", `, "cpr-transfer"`, 1), want: "has no value cpr-exec: QEMU 10.2 or later has it", status: result.Skip},
+		{name: "says nothing", mode: vm.ExecMode, want: "does not answer query-qmp-schema: cannot start", status: result.Error},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			t.Parallel()
@@ -34,7 +35,7 @@ func TestCheckMode(t *testing.T) {
 			if err := os.WriteFile(binary, []byte(script), 0o700); err != nil {
 				t.Fatal(err)
 			}
-			err := new(vm.Cache).CheckMode(t.Context(), hosts[0], qemu.Program{Binary: binary}, vm.HandoverMode)
+			err := new(vm.Cache).CheckMode(t.Context(), hosts[0], qemu.Program{Binary: binary}, tt.mode)
 			switch {
 			case tt.want == "" && err != nil:
 				t.Errorf("got %v, want no error", err)

@@ -102,8 +102,8 @@ func start(ctx context.Context, placement Placement, c Config, shape Shape, laun
 	if err != nil {
 		return nil, err
 	}
-	if launch.Descriptors {
-		if err := placement.Cache.checkMode(ctx, placement.Host, c.QEMU, HandoverMode); err != nil {
+	if launch.Descriptors != "" {
+		if err := placement.Cache.checkMode(ctx, placement.Host, c.QEMU, launch.Descriptors); err != nil {
 			return nil, err
 		}
 	}
@@ -118,18 +118,22 @@ func start(ctx context.Context, placement Placement, c Config, shape Shape, laun
 		lock: make(chan struct{}, 1),
 		log:  placement.logOf(c.Name),
 	}
-	ctx, cancel := context.WithTimeoutCause(ctx, startTimeout, fmt.Errorf("%w within %s of its start", qmp.ErrSilent, startTimeout))
-	defer cancel()
 	defer func() {
 		if err != nil {
 			err = errors.Join(err, i.undo(ctx))
 		}
 	}()
-	for _, t := range spec.Taps {
-		if err := i.addTap(ctx, t); err != nil {
+	if err := i.prepare(ctx, launch); err != nil {
+		return nil, err
+	}
+	if launch.executed() {
+		launch.Handover(spec)
+		if err := i.awaitExec(ctx); err != nil {
 			return nil, err
 		}
 	}
+	ctx, cancel := context.WithTimeoutCause(ctx, startTimeout, fmt.Errorf("%w within %s of its start", qmp.ErrSilent, startTimeout))
+	defer cancel()
 	if err := i.launch(ctx, launch); err != nil {
 		return nil, err
 	}
@@ -169,12 +173,18 @@ until [ -S %[3]s ] || [ -e %[4]s ]; do sleep 0.02; done
 // waitSocket waits until QEMU has created a socket or ended.
 const waitSocket = `until [ -S %[1]s ] || [ -e %[2]s ]; do sleep 0.02; done`
 
-// launch writes QEMU's command line to the host as a script and runs that. The script
-// saves QEMU's output, its pid, and its exit status. It returns when QEMU has created its
-// last socket, or has ended.
-func (i *Instance) launch(ctx context.Context, launch Launch) error {
+// prepare makes what QEMU needs on the host: its taps, and its command line as a script,
+// which saves QEMU's output, its pid, and its exit status.
+func (i *Instance) prepare(ctx context.Context, launch Launch) error {
+	ctx, cancel := context.WithTimeout(ctx, startTimeout)
+	defer cancel()
+	for _, t := range i.spec.Taps {
+		if err := i.addTap(ctx, t); err != nil {
+			return err
+		}
+	}
 	h := i.placement.Host
-	script := i.script()
+	script := i.script(launch)
 	if err := i.save("qemu.cmdline", []byte(script)); err != nil {
 		return err
 	}
@@ -190,15 +200,24 @@ func (i *Instance) launch(ctx context.Context, launch Launch) error {
 		return err
 	}
 	i.launched = true
-	if err := h.WriteFile(ctx, i.file("sh"), []byte(script), 0o755); err != nil {
-		return fmt.Errorf("write %s: %w", i.file("sh"), err)
+	if err := h.WriteFile(ctx, i.spec.Script, []byte(script), 0o755); err != nil {
+		return fmt.Errorf("write %s: %w", i.spec.Script, err)
+	}
+	return nil
+}
+
+// launch runs the script, but for one that the guest's QEMU executes. It returns when QEMU
+// has created its last socket, or has ended.
+func (i *Instance) launch(ctx context.Context, launch Launch) error {
+	if launch.executed() {
+		return i.awaitMonitor(ctx)
 	}
 	awaited := i.spec.SpareQMP
 	if launch.Handover != nil {
 		awaited = i.spec.Handover
 	}
-	_, err = h.Run(ctx, host.Command{Script: fmt.Sprintf(launchQEMU, shellescape.Quote(i.placement.RunDir),
-		shellescape.Quote(i.file("sh")), shellescape.Quote(awaited), shellescape.Quote(i.file("exit")))})
+	_, err := i.placement.Host.Run(ctx, host.Command{Script: fmt.Sprintf(launchQEMU, shellescape.Quote(i.placement.RunDir),
+		shellescape.Quote(i.spec.Script), shellescape.Quote(awaited), shellescape.Quote(i.file("exit")))})
 	if err != nil || launch.Handover == nil {
 		return err
 	}
@@ -209,7 +228,12 @@ func (i *Instance) launch(ctx context.Context, launch Launch) error {
 	late := fmt.Errorf("%w: it has no monitor, %v after it began to wait for the descriptors of the guest's QEMU on %s", qmp.ErrSilent, handoverTimeout, i.spec.Handover)
 	ctx, cancel := context.WithTimeoutCause(ctx, handoverTimeout, late)
 	defer cancel()
-	_, err = h.Run(ctx, host.Command{Script: fmt.Sprintf(waitSocket, shellescape.Quote(i.spec.SpareQMP), shellescape.Quote(i.file("exit")))})
+	return i.awaitMonitor(ctx)
+}
+
+// awaitMonitor waits until QEMU has created its last socket or ended.
+func (i *Instance) awaitMonitor(ctx context.Context) error {
+	_, err := i.placement.Host.Run(ctx, host.Command{Script: fmt.Sprintf(waitSocket, shellescape.Quote(i.spec.SpareQMP), shellescape.Quote(i.file("exit")))})
 	if err != nil && ctx.Err() != nil {
 		return context.Cause(ctx)
 	}
@@ -232,9 +256,12 @@ func (i *Instance) endpoints() map[string]string {
 }
 
 // script is the command line as a shell script that the user can read and run.
-func (i *Instance) script() string {
+func (i *Instance) script(launch Launch) string {
 	var b strings.Builder
 	fmt.Fprintf(&b, "#!/bin/sh\n# %s on %s\n", i.config.Name, i.placement.Host.Name())
+	if launch.executed() {
+		fmt.Fprintf(&b, takeProcess, shellescape.Quote(i.file("pid")))
+	}
 	for n, argument := range i.spec.Argv {
 		if n > 0 {
 			b.WriteString(" ")
@@ -244,8 +271,18 @@ func (i *Instance) script() string {
 		}
 		b.WriteString(shellescape.Quote(argument))
 	}
-	fmt.Fprintf(&b, " \\\n  </dev/null >>%s 2>&1 &\necho $! >%s\nwait $!\necho $? >%s\n",
-		shellescape.Quote(i.file("log")), shellescape.Quote(i.file("pid")), shellescape.Quote(i.file("exit")))
+	fmt.Fprintf(&b, " \\\n  </dev/null >>%s 2>&1", shellescape.Quote(i.file("log")))
+	if !launch.executed() {
+		fmt.Fprintf(&b, " &\necho $! >%s\nwait $!\n", shellescape.Quote(i.file("pid")))
+	}
+	switch {
+	case launch.executed():
+		b.WriteString("\n")
+	case launch.Descriptors == ExecMode:
+		b.WriteString(saveStatusOfLast)
+	default:
+		fmt.Fprintf(&b, "echo $? >%s\n", shellescape.Quote(i.file("exit")))
+	}
 	return b.String()
 }
 

@@ -432,6 +432,9 @@ func (m *QEMU) save(network, where string) {
 	if m.uses("mapped-ram") {
 		guest = append(guest, "mapped-ram"...)
 	}
+	if m.parameters["mode"] == modeCPRExec && !m.sendsNoRAM() {
+		guest = append(guest, make([]byte, ramBytes)...)
+	}
 	m.mu.Unlock()
 	if err := m.write(network, where, guest); err != nil {
 		m.setStatus("failed", err.Error())
@@ -440,6 +443,7 @@ func (m *QEMU) save(network, where string) {
 	}
 	m.setRunState("postmigrate")
 	m.setStatus("completed", "")
+	m.becomeDestination()
 }
 
 // snapshot is a background snapshot: the guest stops for a moment, and what its memory is

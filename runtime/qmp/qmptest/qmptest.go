@@ -75,9 +75,8 @@ type Script struct {
 	Without []string
 	// Unused are capabilities that it accepts and reports as on, but does not use, also
 	// blockdev-mirror, which then does nothing, and mirror-bytes: a mirror copies nothing;
-	// and cpr-transfer, a mode in which it then sends RAM.
-	// Dropped are
-	// those that it accepts, and that stay off, and parameters that keep their value.
+	// and cpr-transfer and cpr-exec, modes in which it then sends RAM, and
+	// cpr-exec-command, which it then does not execute. Dropped are those that it accepts, and that stay off, and parameters that keep their value.
 	Unused, Dropped []string
 	// Postcopy makes the destination run before the source has completed.
 	Postcopy bool
@@ -266,7 +265,7 @@ func NewOn(network Network, script Script, incoming bool) *QEMU {
 	m := &QEMU{
 		script: script, network: network, quit: make(chan struct{}), closed: make(chan struct{}), paused: make(chan struct{}, 1), resumed: make(chan io.ReadWriteCloser), state: "prelaunch", capabilities: map[string]bool{}, objects: map[string]bool{}, monitors: map[*monitor]bool{},
 		disks:      storage{exports: map[string]bool{}, nodes: map[string]net.Conn{}, jobs: map[string]*mirrorJob{}},
-		parameters: map[string]any{"max-bandwidth": 128 << 20, "downtime-limit": 300, "xbzrle-cache-size": 64 << 20, "cpu-throttle-tailslow": false, "mode": "normal", "multifd-compression": "none", "multifd-channels": 2, "tls-creds": "", "tls-hostname": "", "announce-initial": 50, "announce-max": 550, "announce-rounds": 5, "announce-step": 100},
+		parameters: map[string]any{"max-bandwidth": 128 << 20, "downtime-limit": 300, "xbzrle-cache-size": 64 << 20, "cpu-throttle-tailslow": false, "mode": "normal", execCommand: []any{}, "multifd-compression": "none", "multifd-channels": 2, "tls-creds": "", "tls-hostname": "", "announce-initial": 50, "announce-max": 550, "announce-rounds": 5, "announce-step": 100},
 	}
 	if script.Load != nil {
 		maps.Copy(m.parameters, modelParameters)
@@ -506,6 +505,8 @@ func (m *QEMU) execute(command string, arguments json.RawMessage) (any, *refusal
 		return known, nil
 	case "query-qmp-schema":
 		return m.schema(), nil
+	case "query-memdev":
+		return []map[string]any{{"id": "ram", "size": ramBytes, "share": true}}, nil
 	case "query-name":
 		return map[string]any{"name": "scripted"}, nil
 	case "query-uuid":
@@ -662,7 +663,7 @@ func (m *QEMU) schema() []map[string]any {
 			methods = append(methods, method)
 		}
 	}
-	modes := slices.DeleteFunc([]string{"normal", modeCPRTransfer}, func(mode string) bool { return slices.Contains(m.script.Without, mode) })
+	modes := slices.DeleteFunc([]string{"normal", modeCPRTransfer, modeCPRExec}, func(mode string) bool { return slices.Contains(m.script.Without, mode) })
 	statuses := slices.DeleteFunc(slices.Clone(qmp.MigrationStatuses), func(s qmp.MigrationStatus) bool { return slices.Contains(m.script.Without, string(s)) })
 	all := []map[string]any{
 		{"name": "int", "meta-type": "builtin", "json-type": "int"},

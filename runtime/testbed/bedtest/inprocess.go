@@ -103,7 +103,7 @@ func (s *ScriptedQEMUs) Launch(ctx context.Context, placement vm.Placement, c vm
 	}
 	s.mu.Unlock()
 	files := path.Join(placement.RunDir, vm.InstanceName(c.Name, placement.ID))
-	i := &scriptedQEMU{placement: placement, config: c, spec: vm.Spec{Migration: files + ".mig", State: files + ".state", Exec: files + ".exec", Handover: files + ".cpr"}, output: output, guest: guest}
+	i := &scriptedQEMU{placement: placement, config: c, spec: vm.Spec{Migration: files + ".mig", State: files + ".state", Exec: files + ".exec", Handover: files + ".cpr", Script: files + ".sh"}, output: output, guest: guest}
 	if output != "" {
 		i.spec.Serials = []string{"console"}
 	}
@@ -122,7 +122,11 @@ func (s *ScriptedQEMUs) Launch(ctx context.Context, placement vm.Placement, c vm
 	}
 	i.process = qmptest.NewOn(s.network, script, launch.Incoming)
 	if launch.Handover != nil {
-		if err := i.process.Await(ctx, i.spec.Handover, func() { launch.Handover(i.spec) }); err != nil {
+		wait, on := i.process.Await, i.spec.Handover
+		if launch.Descriptors == vm.ExecMode {
+			wait, on = i.process.AwaitExec, i.spec.Script
+		}
+		if err := wait(ctx, on, func() { launch.Handover(i.spec) }); err != nil {
 			i.process.Close()
 			if exit := i.Exit(ctx); exit.Status != vm.StillRuns {
 				return nil, exit
