@@ -19,7 +19,7 @@ import (
 // exploreSteps is how long the walk of TestExplore is: make test-explore has a longer one.
 var exploreSteps = flag.Int("explore", shortWalk, "the steps of TestExplore's walk")
 
-const shortWalk = 5
+const shortWalk = 30
 
 // A walk over all that the lab is able to do passes: neither QEMU nor the model is wrong.
 func TestExplore(t *testing.T) {

@@ -4,6 +4,7 @@ package migration
 
 import (
 	"context"
+	"maps"
 
 	"github.com/mhmig/mhmig/runtime/qmp"
 	"github.com/mhmig/mhmig/runtime/testbed"
@@ -52,6 +53,17 @@ func (t *cprExec) Send(ctx context.Context, source, destination Peer) error {
 	return t.cprReboot.Send(ctx, source, destination)
 }
 
+// noteExecuted completes the statistics of a source that cannot be asked any more: they are
+// those of the last sample.
+func (mv *move) noteExecuted() {
+	mv.m.mu.Lock()
+	defer mv.m.mu.Unlock()
+	last := map[string]any{}
+	maps.Copy(last, mv.query)
+	last["status"] = string(qmp.MigrationCompleted)
+	mv.query = last
+}
+
 // executed says, when the source's monitor is closed because of cause, how the move has
 // ended: completed if the source has become the destination, whose monitor it waits for.
 // QEMU executes the destination's command line when it has completed, whether its monitor
@@ -62,6 +74,7 @@ func (mv *move) executed(ctx context.Context, src *testbed.Instance, cause error
 	}
 	select {
 	case <-mv.handover.finished:
+		mv.noteExecuted()
 		return qmp.MigrationCompleted, mv.m.Destination.Instance(mv.vm), nil
 	case <-ctx.Done():
 		return "", nil, context.Cause(ctx)

@@ -24,6 +24,10 @@ func TestCPRExec(t *testing.T) {
 		if all := m.Record().VMs[0].Features; len(all) != 1 || all[0].Feature != "cpr-exec" || !all[0].Used {
 			return fmt.Errorf("got %+v, want that cpr-exec was used", all)
 		}
+		stats := m.Stats()["vm1"]
+		if features, _ := stats["features"].(map[string]any); features["cpr-exec"] == nil || stats["status"] != "completed" {
+			return fmt.Errorf("got the statistics %v, want that it has completed and used cpr-exec", stats)
+		}
 		return nil
 	}
 	for _, tt := range []testCase{

@@ -130,7 +130,7 @@ func newBed(t testing.TB, hosts []testbed.Remote, labParams, params cartesian.Pa
 // Results returns a results folder and a ledger in it, until the test's end.
 func Results(t testing.TB) (*result.Folder, *ledger.Ledger) {
 	t.Helper()
-	folder, err := result.Create(t.TempDir(), result.Run{Command: []string{"test"}}, func(err error) { t.Error(err) })
+	folder, err := result.Create(tempDir(t), result.Run{Command: []string{"test"}}, func(err error) { t.Error(err) })
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -144,6 +144,22 @@ func Results(t testing.TB) (*result.Folder, *ledger.Ledger) {
 		}
 	})
 	return folder, record
+}
+
+// tempDir returns a new folder, which the test removes; in memory where the system has
+// that. The files of hundreds of scripted migrations are small, and many.
+func tempDir(t testing.TB) string {
+	t.Helper()
+	dir, err := os.MkdirTemp("/dev/shm", "bedtest")
+	if err != nil {
+		return t.TempDir()
+	}
+	t.Cleanup(func() {
+		if err := os.RemoveAll(dir); err != nil {
+			t.Error(err)
+		}
+	})
+	return dir
 }
 
 // WantNothingLeft checks that nothing of a bed remains on a lab's hosts: no processes

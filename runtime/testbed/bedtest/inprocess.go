@@ -290,7 +290,7 @@ func NewScriptedBed(t testing.TB, vms int, params cartesian.Params) *ScriptedBed
 	maps.Copy(all, params)
 	hosts, folders := LocalHosts(t, 2)
 	b := &ScriptedBed{QEMUs: NewScriptedQEMUs()}
-	shipped := filepath.Join(t.TempDir(), "shipped")
+	shipped := filepath.Join(tempDir(t), "shipped")
 	if err := os.WriteFile(shipped, []byte("a kernel or an initrd"), 0o644); err != nil {
 		t.Fatal(err)
 	}

@@ -37,11 +37,11 @@ var _ testbed.Remote = (*localHost)(nil)
 // them folders of the test.
 func LocalHosts(t testing.TB, count int) ([]testbed.Remote, cartesian.Params) {
 	t.Helper()
-	params := cartesian.Params{"images_base_dir": t.TempDir()}
+	params := cartesian.Params{"images_base_dir": tempDir(t)}
 	var hosts []testbed.Remote
 	for n := range count {
 		name := fmt.Sprintf("host%d", n+1)
-		params["state_dir_"+name] = t.TempDir()
+		params["state_dir_"+name] = tempDir(t)
 		hosts = append(hosts, &localHost{name: name, lost: make(chan struct{})})
 	}
 	return hosts, params
