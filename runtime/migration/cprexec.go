@@ -5,6 +5,7 @@ package migration
 import (
 	"context"
 	"maps"
+	"time"
 
 	"github.com/mhmig/mhmig/runtime/qmp"
 	"github.com/mhmig/mhmig/runtime/testbed"
@@ -76,6 +77,8 @@ func (mv *move) executed(ctx context.Context, src *testbed.Instance, cause error
 	case <-mv.handover.finished:
 		mv.noteExecuted()
 		return qmp.MigrationCompleted, mv.m.Destination.Instance(mv.vm), nil
+	case <-time.After(waitTimeout): // a destination that was executed has less
+		return "", nil, cause
 	case <-ctx.Done():
 		return "", nil, context.Cause(ctx)
 	}

@@ -9,6 +9,7 @@ import (
 	"maps"
 	"testing"
 	"testing/synctest"
+	"time"
 
 	"github.com/mhmig/mhmig/lang/cartesian"
 	"github.com/mhmig/mhmig/runtime/migration"
@@ -47,7 +48,7 @@ func TestCPRExec(t *testing.T) {
 		{name: "mig_offline", params: cartesian.Params{"mig_offline": "yes"}},
 		{
 			name: "the source sends the RAM", source: qmptest.Script{Unused: []string{"cpr-exec"}}, fails: fails, status: fail,
-			want: []string{"cpr-exec: the file has ", "QEMU has sent RAM (of 67108864 bytes) that was to stay where it is"}, at: "-",
+			want: []string{"cpr-exec: the file has ", "QEMU has sent RAM (of 1048576 bytes) that was to stay where it is"}, at: "-",
 		},
 		{
 			name: "the destination drops the mode", destination: qmptest.Script{Dropped: []string{"mode"}}, fails: fails, status: fail, at: "-",
@@ -76,6 +77,16 @@ func TestCPRExec(t *testing.T) {
 		{
 			name: "the source executes nothing", source: qmptest.Script{Unused: []string{"cpr-exec-command"}}, params: cartesian.Params{"mig_timeout": "30"}, fails: fails, status: fail,
 			want: []string{"not finished after mig_timeout = 30s", "has not become a QEMU with a monitor"}, at: "-",
+		},
+		{
+			name: "somebody ends the source", source: qmptest.Script{Unused: []string{"cpr-exec-command"}}, fails: fails, status: fail, at: "-",
+			want: []string{srcFailed, "ended with status 0"},
+			concurrent: func(ctx context.Context, m *migration.Migration) error {
+				for m.Source.Instance("vm1") == nil || m.Source.Instance("vm1").State() != "postmigrate" {
+					time.Sleep(time.Millisecond)
+				}
+				return m.Source.Instance("vm1").Monitor().Execute(ctx, "quit", nil, nil)
+			},
 		},
 		{
 			name: "the destination does not start", destination: qmptest.Script{StopAt: "handover", Die: true}, fails: fails, status: fail, at: "-",

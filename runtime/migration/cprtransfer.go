@@ -56,7 +56,8 @@ type handover struct {
 }
 
 // waitTimeout limits the source's wait for a destination to be started, and to wait for
-// the descriptors. A QEMU that does not start has a limit of its own, which is less.
+// the descriptors, or to have a monitor when it was executed. A QEMU that does not start has
+// a limit of its own, which is less.
 const waitTimeout = 90 * time.Second
 
 // await waits, on the source, until the destination waits for the descriptors.

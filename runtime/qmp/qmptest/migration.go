@@ -433,7 +433,7 @@ func (m *QEMU) save(network, where string) {
 		guest = append(guest, "mapped-ram"...)
 	}
 	if m.parameters["mode"] == modeCPRExec && !m.sendsNoRAM() {
-		guest = append(guest, make([]byte, ramBytes)...)
+		guest = append(guest, make([]byte, defaultRAM)...)
 	}
 	m.mu.Unlock()
 	if err := m.write(network, where, guest); err != nil {

@@ -506,7 +506,7 @@ func (m *QEMU) execute(command string, arguments json.RawMessage) (any, *refusal
 	case "query-qmp-schema":
 		return m.schema(), nil
 	case "query-memdev":
-		return []map[string]any{{"id": "ram", "size": ramBytes, "share": true}}, nil
+		return []map[string]any{{"id": "ram", "size": defaultRAM, "share": true}}, nil
 	case "query-name":
 		return map[string]any{"name": "scripted"}, nil
 	case "query-uuid":
