@@ -23,8 +23,8 @@ def migration_scenario(env):
             start_memory_work(mig.vm("vm1").wait_for_login(), mig.params)
 
     def check(mig):
-        session = mig.vm("vm1").wait_for_login(timeout = 8)
-        log("verified", hop = mig.number, said = session.cmd("memwork check", timeout = 30).strip())
+        session = mig.vm("vm1").wait_for_login(timeout = mig.params.int("check_timeout"))
+        log("verified", hop = mig.number, said = session.cmd("memwork check", timeout = 60).strip())
 
     for hop in range(env.params.int("hops")):
         src, dst = (a, b) if hop % 2 == 0 else (b, a)
@@ -45,7 +45,7 @@ func TestDirtyGuard(t *testing.T) {
 
 	t.Run("auto", func(t *testing.T) {
 		t.Parallel()
-		e := runScenario(t, base, &testRun{source: hops, params: cartesian.Params{"hops": "4"}})
+		e := runScenario(t, base, &testRun{source: hops, params: cartesian.Params{"hops": "4", "check_timeout": "60"}})
 		e.want(t, result.Pass)
 		e.wantLog(t, "tcg_dirty_guard", "memory is 98296 KiB instead of 98304")
 	})
@@ -54,7 +54,7 @@ func TestDirtyGuard(t *testing.T) {
 		if major := bedtest.QEMUMajor(t); major >= 9 {
 			t.Skipf("NOT TESTED: the loss of memory: QEMU %d has not got the defect", major)
 		}
-		e := runScenario(t, base, &testRun{source: hops, params: cartesian.Params{"hops": "30", "tcg_dirty_guard": "off", "mig_speed": "40M"}})
+		e := runScenario(t, base, &testRun{source: hops, params: cartesian.Params{"hops": "30", "check_timeout": "8", "tcg_dirty_guard": "off", "mig_speed": "40M"}})
 		e.want(t, result.Fail, "migration ", "destination", "check_work")
 		e.wantLog(t, "tcg_dirty_guard = off", "migration completed")
 		if e.Evidence == "" {
