@@ -63,6 +63,7 @@ const snapshotLimit = 20 * time.Second
 // where it was, and its QEMU's capabilities are as they were.
 func TestBackgroundSnapshot(t *testing.T) {
 	t.Parallel()
+	needProcesses(t)
 	var i *testbed.Instance
 	memory := func() []byte {
 		ram, text := make([]byte, 1<<20), "old memory"
@@ -170,6 +171,7 @@ func TestBackgroundSnapshotFails(t *testing.T) {
 // A snapshot that is not loaded is found, and so is a copy that would run.
 func TestRestoreFails(t *testing.T) {
 	t.Parallel()
+	needProcesses(t)
 	for name, tt := range map[string]struct {
 		copied qmptest.Script
 		damage bool

@@ -20,6 +20,7 @@ import (
 // A guest's QEMU becomes another one; or why it does not is found, and who has failed.
 func TestCPRExec(t *testing.T) {
 	t.Parallel()
+	needProcesses(t)
 	const fail, fails = result.Fail, true
 	used := func(_ context.Context, m *migration.Migration) error {
 		if all := m.Record().VMs[0].Features; len(all) != 1 || all[0].Feature != "cpr-exec" || !all[0].Used {

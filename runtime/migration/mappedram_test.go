@@ -15,6 +15,7 @@ import (
 // file is found, as is one that drops it; one that lacks it is a SKIP.
 func TestMappedRAM(t *testing.T) {
 	t.Parallel()
+	needProcesses(t)
 	const capability = "mapped-ram"
 	for _, tt := range []struct {
 		name                string

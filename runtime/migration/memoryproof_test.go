@@ -39,6 +39,7 @@ func ram(changed ...int) func() []byte {
 // The results of migrations whose memory is compared.
 func TestMemoryProof(t *testing.T) {
 	t.Parallel()
+	needProcesses(t)
 	const fail, fails = result.Fail, true
 	with := func(params cartesian.Params) cartesian.Params {
 		all := maps.Clone(provenParams)

@@ -744,6 +744,7 @@ func TestFileCommands(t *testing.T) {
 // Between scripted processes.
 func TestOnHosts(t *testing.T) {
 	t.Parallel()
+	needProcesses(t)
 	for _, protocol := range []string{"exec", "file"} {
 		t.Run(protocol, func(t *testing.T) {
 			t.Parallel()

@@ -526,6 +526,15 @@ func guestCases() []testCase {
 	}
 }
 
+// needProcesses skips, with -short, a test whose hosts start many processes: those tests
+// that are left take a few seconds, and still cover more than 80 % of the package.
+func needProcesses(t *testing.T) {
+	t.Helper()
+	if testing.Short() {
+		t.Skip("NOT TESTED: -short leaves out what starts hundreds of processes")
+	}
+}
+
 // The results of migrations between scripted QEMUs in this process.
 func TestScripted(t *testing.T) {
 	t.Parallel()

@@ -19,6 +19,9 @@ const (
 	// observedInterval is how often it is executed while somebody waits for a condition
 	// that QEMU has no event for.
 	observedInterval = 20 * time.Millisecond
+	// settleInterval is the first pause between two queries for the final statistics, which
+	// are due at once; each further one is twice as long.
+	settleInterval = 2 * time.Millisecond
 )
 
 // Stats returns, for each VM, QEMU's statistics (query-migrate on the source):
@@ -110,7 +113,7 @@ func (mv *move) sample(ctx context.Context, monitor *qmp.Conn) (state State, err
 func (mv *move) finalSample(ctx context.Context, monitor *qmp.Conn, state State) (errorDesc string, err error) {
 	ctx, cancel := context.WithTimeoutCause(ctx, mv.m.timeouts.settle, errors.New("QEMU reports no final statistics of the migration"))
 	defer cancel()
-	for {
+	for wait := settleInterval; ; wait = min(2*wait, sampleInterval) {
 		if _, err := mv.sample(ctx, monitor); err != nil {
 			return "", err
 		}
@@ -123,7 +126,7 @@ func (mv *move) finalSample(ctx context.Context, monitor *qmp.Conn, state State)
 			return desc, nil
 		}
 		select {
-		case <-time.After(2 * time.Millisecond):
+		case <-time.After(wait):
 		case <-ctx.Done():
 			return "", context.Cause(ctx)
 		}

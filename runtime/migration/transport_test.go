@@ -207,6 +207,7 @@ func TestPortUnknown(t *testing.T) {
 // unix works between two hosts of a lab, which are one machine.
 func TestUnix(t *testing.T) {
 	t.Parallel()
+	needProcesses(t)
 	bed, p := processes(t, cartesian.Params{"mig_protocol": "unix"})
 	if err := runBoth(t.Context(), start(t, bed, p)); err != nil {
 		t.Fatal(err)
@@ -286,6 +287,7 @@ func TestTwoMachines(t *testing.T) {
 // arguments to both QEMUs.
 func TestLoadsAfterSource(t *testing.T) {
 	t.Parallel()
+	needProcesses(t)
 	bed, p := processes(t, nil)
 	m := start(t, bed, p)
 	migration.UseFileTransport(m)
