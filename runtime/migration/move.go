@@ -216,7 +216,11 @@ func (mv *move) send(ctx context.Context, src, dst *testbed.Instance) error {
 	mv.m.mu.Unlock()
 	attrs := []any{"took", took}
 	if state == qmp.MigrationCompleted {
-		attrs = append(attrs, "total_time_ms", query["total-time"], "downtime_ms", query["downtime"])
+		for _, figure := range []struct{ name, queried string }{{"total_time_ms", "total-time"}, {"downtime_ms", "downtime"}} {
+			if value, reported := query[figure.queried]; reported {
+				attrs = append(attrs, figure.name, value)
+			}
+		}
 	}
 	src.Log().Info("migration "+string(state), attrs...)
 	return nil

@@ -97,6 +97,11 @@ func (o *options) uses(v api.Values, param, capability string) bool {
 	return v.Bool(param) || slices.Contains(o.capabilities, capability)
 }
 
+// sets says whether a migration parameter is set.
+func (o *options) sets(name string) bool {
+	return slices.ContainsFunc(o.parameters, func(p parameter) bool { return p.name == name })
+}
+
 // channels says whether the move has more connections than one.
 func (o *options) channels() bool { return o.multifd.on || o.postcopy.preempt }
 
@@ -111,10 +116,12 @@ func (o *options) suit(t Traits) error {
 		{o.postcopy.on, !t.SharedRAM, "post-copy", "memory that is sent"},
 		{o.xbzrle, !t.SharedRAM, "XBZRLE", "memory that is sent"},
 		{o.autoConverge, !t.SharedRAM, "auto-converge", "memory that is sent"},
+		{o.sets(zeroPageDetection), !t.SharedRAM, zeroPageDetection, "memory that is sent"},
 		{o.tls.kind != "", !t.LoadsAfterSource, "TLS", "a connection between both ends"},
 		{o.tls.kind != "", !t.Handover, "TLS", "a connection that carries no file descriptors"},
 		{o.storage.on, !t.Handover, "mig_storage", "a destination that has a monitor before the source sends"},
 		{o.dirtyBitmaps, !t.startsLate(), "dirty-bitmaps", "a mode in which QEMU can send them after the switchover"},
+		{o.validateUUID, !t.Exec, "validate-uuid", "a source that can be asked for its UUID after the move"},
 		{o.ignoreShared, !t.startsLate(), "mig_ignore_shared", "RAM in a file"},
 		{o.storage.on, !t.LoadsAfterSource, "mig_storage", "a destination that runs beside the source"},
 		{o.mappedRAM, t.File && !t.SharedRAM, "mapped-ram", "a file to which memory is sent"},

@@ -85,10 +85,10 @@ func (mv *move) checkFeatures(ctx context.Context, src, dst endpoint) error {
 		return nil
 	}
 	ends := map[Role]endpoint{SourceRole: src, DestinationRole: dst}
-	if mv.m.traits.Exec {
-		ends = map[Role]endpoint{DestinationRole: dst} // which the source has become
-	}
-	for role := range ends {
+	for _, role := range []Role{SourceRole, DestinationRole} {
+		if role == SourceRole && mv.m.traits.Exec {
+			continue // it has become the destination
+		}
 		err := mv.checkCapabilities(ctx, role, ends[role])
 		if _, isUnused := errors.AsType[*unusedError](err); isUnused {
 			return fail(ctx, mv, ends[role].Instance, role, err)
