@@ -7,6 +7,9 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"strconv"
+	"strings"
+	"syscall"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -15,6 +18,8 @@ import (
 	"github.com/mhmig/mhmig/runtime/migration"
 	"github.com/mhmig/mhmig/runtime/qmp/qmptest"
 	"github.com/mhmig/mhmig/runtime/result"
+	"github.com/mhmig/mhmig/runtime/testbed"
+	"github.com/mhmig/mhmig/runtime/vm"
 )
 
 // A guest's QEMU becomes another one; or why it does not is found, and who has failed.
@@ -137,4 +142,56 @@ func TestCPRExec(t *testing.T) {
 			synctest.Test(t, tt.run)
 		})
 	}
+}
+
+// The same with processes: one is several instances, one after the other, which are ended
+// like any other.
+func TestCPRExecProcess(t *testing.T) {
+	t.Parallel()
+	needProcesses(t)
+	bed, p := processes(t, cartesian.Params{"mig_protocol": "cpr-exec"})
+	p.Destination = p.Source
+	var pids []string
+	for n := range 3 {
+		if n > 0 {
+			if err := runBoth(t.Context(), start(t, bed, p)); err != nil {
+				t.Fatalf("migration %d: %v", n, err)
+			}
+		} else if _, _, err := bed.Ensure(t.Context(), "vm1", p.Source, p.Params, vm.Launch{Descriptors: vm.ExecMode}); err != nil {
+			t.Fatal(err)
+		}
+		pids = append(pids, pidOf(t, bed.Current("vm1")))
+	}
+	if pids[0] != pids[1] || pids[1] != pids[2] {
+		t.Errorf("the instances' processes are %q, want one", pids)
+	}
+	if all := bed.Instances(); len(all) != 1 {
+		t.Errorf("got %v, want one instance", all)
+	}
+	last := bed.Current("vm1")
+	pid, err := strconv.Atoi(pids[2])
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := syscall.Kill(pid, syscall.SIGKILL); err != nil {
+		t.Fatal(err)
+	}
+	<-last.Exited()
+	if exit := last.Exit(t.Context()); !strings.HasPrefix(exit.Error(), "QEMU of vm1 on host1 ended by signal 9 (killed)") {
+		t.Errorf("got %v, want that it was killed", exit)
+	}
+}
+
+// pidOf is the process of an instance on this machine.
+func pidOf(t *testing.T, i *testbed.Instance) string {
+	t.Helper()
+	state, err := i.ProcessState(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	var pid string
+	if _, err := fmt.Sscanf(state, "its process %s is", &pid); err != nil {
+		t.Fatalf("%q: %v", state, err)
+	}
+	return pid
 }

@@ -115,6 +115,14 @@ func (m *QEMU) becomeDestination() {
 	if !executes || len(command) == 0 {
 		return
 	}
+	if m.exec != nil {
+		var words []string
+		for _, word := range command {
+			words = append(words, fmt.Sprint(word))
+		}
+		m.setStatus("failed", m.exec(words).Error())
+		return
+	}
 	if conn, err := m.network.Dial("unix", fmt.Sprint(command[len(command)-1])); err == nil {
 		m.End()
 		_ = conn.Close()

@@ -28,12 +28,17 @@ func Program(t testing.TB) string {
 	}
 	path := filepath.Join(t.TempDir(), "scripted-qemu")
 	script := fmt.Sprintf(`#!/bin/sh
+case "$*" in *'-qmp stdio') # its schema, in which modes of migrations are looked for
+	cat >/dev/null
+	echo '"query-qmp-schema" "%s" "%s"'
+	exit ;;
+esac
 case $1 in
 --version) echo 'QEMU emulator version 9.2.0'; exit ;;
 -machine) printf 'Supported machines are:\npc-i440fx-9.2  Standard PC\n'; exit ;;
 esac
 %s=1 exec '%s' "$@"
-`, environment, self)
+`, modeCPRTransfer, modeCPRExec, environment, self)
 	if err := os.WriteFile(path, []byte(script), 0o755); err != nil {
 		t.Fatal(err)
 	}
@@ -83,6 +88,7 @@ func run(arguments []string) error {
 		}
 	}
 	m := New(script, incoming)
+	m.exec = func(command []string) error { return syscall.Exec(command[0], command, os.Environ()) }
 	listeners := make([]net.Listener, len(sockets)) // all, before the first is served
 	for i, socket := range sockets {
 		var err error

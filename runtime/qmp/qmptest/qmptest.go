@@ -218,7 +218,8 @@ const (
 type QEMU struct {
 	script  Script
 	network Network
-	quit    chan struct{} // closed by the command quit
+	exec    func(command []string) error // the execution of another program in this process; nil: there is no process
+	quit    chan struct{}                // closed by the command quit
 	once    sync.Once
 	closed  chan struct{}           // by Close
 	paused  chan struct{}           // migrate-pause; capacity 1
