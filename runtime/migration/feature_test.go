@@ -320,12 +320,23 @@ func TestFeatureValues(t *testing.T) {
 			},
 		},
 		{
+			name:        "announcements before the guest runs",
+			params:      cartesian.Params{"mig_announce_initial": "0.1", "mig_announce_step": "0.2", "mig_announce_max_delay": "0.4", "mig_announce_rounds": "4"},
+			destination: qmptest.Script{LateClock: 150 * time.Millisecond},
+		},
+		{
+			name: "announced too fast before and after the guest runs", params: cartesian.Params{"mig_announce_step": "0.2"}, destination: qmptest.Script{Unused: []string{"announce-step"}, LateClock: 70 * time.Millisecond}, fails: true, status: result.Fail,
+			want: []string{srcFailed, "vm1@host2 sent the announcements 3 to 5 within 100ms, not within "},
+		},
+		{name: "announcements while the guest stands still", params: cartesian.Params{"mig_announce_rounds": "4"}, destination: qmptest.Script{LateClock: time.Hour}},
+		{name: "one announcement", params: cartesian.Params{"mig_announce_rounds": "1"}},
+		{
 			name: "nothing is announced", params: cartesian.Params{"mig_announce_rounds": "3"}, destination: qmptest.Script{Unused: []string{"announce-self"}}, fails: true, status: result.Fail,
 			want: []string{srcFailed, "announce-rounds is 3, but vm1@host2 sent 0 announcements (RARP) to nic1"},
 		},
 		{
 			name: "announced too fast", params: cartesian.Params{"mig_announce_step": "0.2"}, destination: qmptest.Script{Unused: []string{"announce-step"}}, fails: true, status: result.Fail,
-			want: []string{srcFailed, "vm1@host2 sent 5 announcements within 200ms, not within 1.3s"},
+			want: []string{srcFailed, "vm1@host2 sent the announcements 2 to 5 within 150ms, not within 1.25s"},
 		},
 		{
 			name: "announcements of which the number is dropped", params: cartesian.Params{"mig_announce_rounds": "3"}, destination: qmptest.Script{Dropped: []string{"announce-rounds"}}, fails: true, status: result.Fail,

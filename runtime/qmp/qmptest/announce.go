@@ -19,6 +19,7 @@ func (m *QEMU) announce() {
 	capture = append(capture, make([]byte, 20)...)
 	packet := func(ms float64, kind uint16) {
 		const length = 60
+		ms = max(ms-float64(m.script.LateClock.Milliseconds()), 0)
 		for _, n := range []uint32{1 + uint32(ms)/1000, uint32(ms) % 1000 * 1000, length, length} {
 			capture = binary.LittleEndian.AppendUint32(capture, n)
 		}

@@ -67,6 +67,9 @@ type Script struct {
 	// LateLoss makes this destination not notice that the connection is lost in post-copy
 	// before migrate-pause, like one whose network was cut.
 	LateLoss bool
+	// LateClock is how long after the first announcement the clock of this destination's
+	// guest begins to run.
+	LateClock time.Duration
 	// TotalsAfter is how many replies of query-migrate after the end have no
 	// total-time and downtime yet.
 	TotalsAfter int
