@@ -70,7 +70,7 @@ func TestExploreFindsLostMemory(t *testing.T) {
 		}
 	}
 	source, err := os.ReadFile(filepath.Join(w.dir, "found.star"))
-	if err != nil || !strings.Contains(string(source), found) || !strings.Contains(string(source), "mhmig exec found.star --param tcg_dirty_guard=off") {
+	if err != nil || !strings.Contains(string(source), found) || !strings.Contains(string(source), "mhmig exec found.star --param mig_speed=40M --param tcg_dirty_guard=off") {
 		t.Errorf("%v: want what it finds, and how it is run, in\n%s", err, source)
 	}
 	// It loses pages in most moves, not in all.
