@@ -160,7 +160,7 @@ func TestFeatures(t *testing.T) {
 			},
 			{name: "cancelled", params: and(f.params, "cancel_delay", "0.05"), source: with(qmptest.Script{Endless: true}, true, false), at: "host1"},
 			{
-				name: "the destination hangs when it is asked", params: f.params, destination: qmptest.Script{StopAt: "query-migrate-capabilities@running"}, fails: true, status: result.Fail,
+				name: "the destination hangs when it is asked", params: f.params, destination: qmptest.Script{StopAt: "query-migrate-capabilities@begun"}, fails: true, status: result.Fail,
 				want: []string{silent, dstFailed}, at: "-",
 			},
 		} {

@@ -39,7 +39,8 @@ type Script struct {
 	// StopAt is when Stop is called: the name of a command, just before its reply;
 	// the name of an event, just after it is sent, with ":STATUS" for MIGRATION;
 	// load, on the destination, just before the guest's state is loaded; loaded, just
-	// after the source was notified of that. "@STATE" limits it to a run state.
+	// after the source was notified of that. "@STATE" limits it to a run state, "@begun" to
+	// a QEMU whose migration has begun.
 	StopAt string
 	// Stop is called then. Nil: the test harness sets it, see Die.
 	Stop func()
@@ -410,9 +411,9 @@ func (m *QEMU) at(moment string) {
 		return
 	}
 	m.mu.Lock()
-	now := m.state
+	now, begun := m.state, m.status != ""
 	m.mu.Unlock()
-	if !conditional || state == now {
+	if !conditional || state == now || state == "begun" && begun {
 		m.script.Stop()
 	}
 }
