@@ -502,11 +502,11 @@ def migration_scenario(env):
     env.vm("vm1").qmp("migrate_cancel")
     mig.join()
 `, result.Error, []string{"vm1@host1: the migration was cancelled, but not by mig.cancel or cancel_delay"}, true},
-		{"not converging", cartesian.Params{"mig_speed": "1K", "mig_timeout": "0.5"}, `
+		{"not converging", cartesian.Params{"mig_speed": "1K", "mig_timeout": "5"}, `
 def migration_scenario(env):
     a, b = env.hosts
     migrate_wait(["vm1"], a, b)
-`, result.Fail, []string{"migration 1 of vm1: not finished after mig_timeout = 500ms: 0 passes over guest memory, 16 MiB of 16 MiB remaining: dirty rate ", "/s, bandwidth limit 1 KiB/s"}, true},
+`, result.Fail, []string{"migration 1 of vm1: not finished after mig_timeout = 5s: 0 passes over guest memory, 16 MiB of 16 MiB remaining: dirty rate ", "/s, bandwidth limit 1 KiB/s"}, true},
 		{"a worker that fails", nil, `
 def migration_scenario(env):
     a, b = env.hosts
