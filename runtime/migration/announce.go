@@ -177,13 +177,13 @@ func (f *announce) Check(ctx context.Context, o *Outcome) error {
 // firstTimed is the index of the first announcement from which on the guest's clock runs. It
 // stands still before the guest runs, which may be between two announcements.
 func firstTimed(sent []time.Duration) int {
-	first := len(sent) - 1
-	for i := range sent[1:] {
-		if sent[i+1] > sent[i] {
-			return min(i+1, first)
+	last := len(sent) - 1
+	for i := 1; i < last; i++ {
+		if sent[i] > sent[i-1] {
+			return i
 		}
 	}
-	return first
+	return last
 }
 
 // announceTime is how long the rounds take, from the first announcement to the last. The

@@ -39,16 +39,11 @@ func (t *cprReboot) Traits() Traits {
 func (*cprReboot) Launch(Role) vm.Launch { return vm.Launch{SharedMemory: true} }
 
 // Check checks that the guest stays on its host.
-func (*cprReboot) Check(_ context.Context, source, destination Machine) error {
-	return staysOnHost(cprRebootMode, source, destination)
-}
-
-// staysOnHost returns an error if the two ends are two hosts.
-func staysOnHost(mode string, source, destination Machine) error {
+func (t *cprReboot) Check(_ context.Context, source, destination Machine) error {
 	if source.Name() == destination.Name() {
 		return nil
 	}
-	return fmt.Errorf("param mig_protocol: %s leaves the guest's RAM where it is, but %s and %s are two hosts: migrate from a host to itself, or use another transport", mode, source.Name(), destination.Name())
+	return fmt.Errorf("param mig_protocol: %s leaves the guest's RAM where it is, but %s and %s are two hosts: migrate from a host to itself, or use another transport", t.mode, source.Name(), destination.Name())
 }
 
 // Send is refused if the source's RAM is not in the shared file: QEMU would send it.

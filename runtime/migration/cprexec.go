@@ -18,8 +18,7 @@ import (
 // 10.2 or later has it.
 type cprExec struct {
 	*cprReboot
-
-	next vm.Spec // of the destination: see offer
+	offered
 }
 
 // execCommand is the migration parameter with what the source executes.
@@ -38,16 +37,9 @@ func (t *cprExec) Traits() Traits {
 
 func (*cprExec) Launch(Role) vm.Launch { return vm.Launch{Descriptors: vm.ExecMode} }
 
-// Check checks that the guest stays on its host.
-func (*cprExec) Check(_ context.Context, source, destination Machine) error {
-	return staysOnHost(vm.ExecMode, source, destination)
-}
-
-func (t *cprExec) offer(destination vm.Spec) { t.next = destination }
-
 // Send tells the source what to execute when it has completed.
 func (t *cprExec) Send(ctx context.Context, source, destination Peer) error {
-	command := map[string]any{execCommand: []string{"/bin/sh", t.next.Script}}
+	command := map[string]any{execCommand: []string{"/bin/sh", t.destination.Script}}
 	if err := source.Execute(ctx, "migrate-set-parameters", command, nil); err != nil {
 		return err
 	}

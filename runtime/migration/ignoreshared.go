@@ -5,8 +5,6 @@ package migration
 import (
 	"context"
 	"fmt"
-
-	"github.com/mhmig/mhmig/runtime/vm"
 )
 
 const ignoreSharedCapability = "x-ignore-shared"
@@ -17,20 +15,6 @@ type ignoreShared struct{ switched }
 
 func newIgnoreShared(o options, _ Traits) Feature {
 	return ignoreShared{switched{ignoreSharedCapability, o.ignoreShared}}
-}
-
-// launch is what a side's QEMU is started with: what the transport needs, and RAM in a file
-// that both QEMUs have.
-func (mv *move) launch(role Role) vm.Launch {
-	launch := mv.transport.Launch(role)
-	launch.SharedMemory = launch.SharedMemory || mv.m.options.ignoreShared
-	if t, waits := mv.transport.(interface{ offer(vm.Spec) }); waits && role == DestinationRole {
-		launch.Handover = func(destination vm.Spec) {
-			t.offer(destination)
-			close(mv.handover.waiting)
-		}
-	}
-	return launch
 }
 
 // oneHost returns an error if the RAM is to stay where it is and the guest is not.
