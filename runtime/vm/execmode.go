@@ -2,15 +2,6 @@
 
 package vm
 
-import (
-	"context"
-	"fmt"
-
-	"al.essio.dev/pkg/shellescape"
-
-	"github.com/mhmig/mhmig/runtime/host"
-)
-
 // In [ExecMode] one process is several instances one after the other. Its pid file tells
 // which of them it is: each instance takes it from the one before. The script that has
 // started the process waits for it, and saves the exit status of the last one.
@@ -34,14 +25,3 @@ for last in *.pid; do
 	echo $status >"${last%.pid}.exit"
 done
 `
-
-// awaitExec waits, for as long as ctx allows, until the guest's QEMU has executed the
-// instance's script.
-func (i *Instance) awaitExec(ctx context.Context) error {
-	const script = `until [ -e %[1]s ] || [ -e %[2]s ]; do sleep 0.05; done`
-	_, err := i.placement.Host.Run(ctx, host.Command{Script: fmt.Sprintf(script, shellescape.Quote(i.file("pid")), shellescape.Quote(i.file("exit")))})
-	if err != nil && ctx.Err() != nil {
-		return context.Cause(ctx)
-	}
-	return err
-}

@@ -128,7 +128,7 @@ func start(ctx context.Context, placement Placement, c Config, shape Shape, laun
 	}
 	if launch.executed() {
 		launch.Handover(spec)
-		if err := i.awaitExec(ctx); err != nil {
+		if err := i.await(ctx, "-e", i.file("pid")); err != nil { // which the script writes
 			return nil, err
 		}
 	}
@@ -169,9 +169,6 @@ cd %[1]s || exit
 setsid sh %[2]s </dev/null >/dev/null 2>&1 &
 until [ -S %[3]s ] || [ -e %[4]s ]; do sleep 0.02; done
 `
-
-// waitSocket waits until QEMU has created a socket or ended.
-const waitSocket = `until [ -S %[1]s ] || [ -e %[2]s ]; do sleep 0.02; done`
 
 // prepare makes what QEMU needs on the host: its taps, and its command line as a script,
 // which saves QEMU's output, its pid, and its exit status.
@@ -233,7 +230,14 @@ func (i *Instance) launch(ctx context.Context, launch Launch) error {
 
 // awaitMonitor waits until QEMU has created its last socket or ended.
 func (i *Instance) awaitMonitor(ctx context.Context) error {
-	_, err := i.placement.Host.Run(ctx, host.Command{Script: fmt.Sprintf(waitSocket, shellescape.Quote(i.spec.SpareQMP), shellescape.Quote(i.file("exit")))})
+	return i.await(ctx, "-S", i.spec.SpareQMP)
+}
+
+// await waits, for as long as ctx allows, until a test of the shell is true of a path, or
+// QEMU has ended.
+func (i *Instance) await(ctx context.Context, test, path string) error {
+	const script = `until [ %s %s ] || [ -e %s ]; do sleep 0.02; done`
+	_, err := i.placement.Host.Run(ctx, host.Command{Script: fmt.Sprintf(script, test, shellescape.Quote(path), shellescape.Quote(i.file("exit")))})
 	if err != nil && ctx.Err() != nil {
 		return context.Cause(ctx)
 	}
@@ -272,15 +276,14 @@ func (i *Instance) script(launch Launch) string {
 		b.WriteString(shellescape.Quote(argument))
 	}
 	fmt.Fprintf(&b, " \\\n  </dev/null >>%s 2>&1", shellescape.Quote(i.file("log")))
-	if !launch.executed() {
-		fmt.Fprintf(&b, " &\necho $! >%s\nwait $!\n", shellescape.Quote(i.file("pid")))
-	}
-	switch {
-	case launch.executed():
+	if launch.executed() {
 		b.WriteString("\n")
-	case launch.Descriptors == ExecMode:
+		return b.String()
+	}
+	fmt.Fprintf(&b, " &\necho $! >%s\nwait $!\n", shellescape.Quote(i.file("pid")))
+	if launch.Descriptors == ExecMode {
 		b.WriteString(saveStatusOfLast)
-	default:
+	} else {
 		fmt.Fprintf(&b, "echo $? >%s\n", shellescape.Quote(i.file("exit")))
 	}
 	return b.String()
