@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"slices"
 	"strconv"
 	"strings"
 	"syscall"
@@ -152,7 +153,7 @@ func TestCPRExecProcess(t *testing.T) {
 	bed, p := processes(t, cartesian.Params{"mig_protocol": "cpr-exec"})
 	p.Destination = p.Source
 	var pids []string
-	for n := range 3 {
+	for n := range 4 { // an ID is taken again: the last is the second one of vm1+2
 		if n > 0 {
 			if err := runBoth(t.Context(), start(t, bed, p)); err != nil {
 				t.Fatalf("migration %d: %v", n, err)
@@ -162,14 +163,14 @@ func TestCPRExecProcess(t *testing.T) {
 		}
 		pids = append(pids, pidOf(t, bed.Current("vm1")))
 	}
-	if pids[0] != pids[1] || pids[1] != pids[2] {
+	if len(slices.Compact(slices.Clone(pids))) != 1 {
 		t.Errorf("the instances' processes are %q, want one", pids)
 	}
 	if all := bed.Instances(); len(all) != 1 {
 		t.Errorf("got %v, want one instance", all)
 	}
 	last := bed.Current("vm1")
-	pid, err := strconv.Atoi(pids[2])
+	pid, err := strconv.Atoi(pids[0])
 	if err != nil {
 		t.Fatal(err)
 	}
