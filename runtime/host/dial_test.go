@@ -524,7 +524,8 @@ func TestFrozenServerIsFoundByKeepalive(t *testing.T) {
 	if lost.Silent < 500*time.Millisecond {
 		t.Errorf("silence: got %v, want at least 0.5 s", lost.Silent)
 	}
-	wantText(t, lost, "host1: lost the SSH connection: no answer to keepalives (last data received 0.")
+	wantText(t, lost, "host1: lost the SSH connection: no answer to keepalives (last data received ")
+	wantText(t, lost, fmt.Sprintf("received %.1f s ago)", lost.Silent.Seconds()))
 	_, err = p.Wait(t.Context())
 	wantError[*host.LostError](t, "Wait", err)
 	_, err = h.Run(t.Context(), host.Command{Args: []string{"true"}})

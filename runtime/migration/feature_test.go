@@ -469,7 +469,7 @@ type checkTest struct {
 	query   string
 	outcome *migration.Outcome // nil: none of post-copy
 	samples []result.Sample
-	seen    int // connections
+	seen    migration.Connections
 	answers map[string]string
 	replies map[string]string // by command, of both ends
 	used    string            // the features that were used, or, with a question mark, had nothing to do
@@ -503,9 +503,10 @@ func checkTests() []checkTest {
 	postcopied := &migration.Outcome{Switched: true, Postcopy: true}
 	twoEnds := cartesian.Params{"mig_postcopy": "yes", "mig_postcopy_preempt": "yes"}
 	return []checkTest{
-		{name: "multifd", used: "multifd", params: cartesian.Params{"mig_multifd": "yes"}, query: channels, seen: 3},
+		{name: "multifd", used: "multifd", params: cartesian.Params{"mig_multifd": "yes"}, query: channels, seen: migration.Connections{Most: 3}},
 		{name: "multifd, connections unknown", used: "multifd", params: cartesian.Params{"mig_multifd": "yes"}, query: channels},
-		{name: "multifd on one connection", params: cartesian.Params{"mig_multifd": "yes"}, query: channels, seen: 1, want: "multifd was on with 2 channels, but there were 1 connections to the destination, not 3"},
+		{name: "multifd on one connection", params: cartesian.Params{"mig_multifd": "yes"}, query: channels, seen: migration.Connections{Most: 1, Sure: true}, want: "multifd was on with 2 channels, but there were 1 connections to the destination, not 3"},
+		{name: "multifd of which not all connections were seen", used: "multifd", params: cartesian.Params{"mig_multifd": "yes"}, query: channels, seen: migration.Connections{Most: 1}},
 		{name: "multifd of a QEMU without figures", params: cartesian.Params{"mig_multifd": "yes"}, query: `"status": "completed"`, want: "multifd was on, but QEMU reports no multifd-bytes"},
 		{name: "multifd compression that one end has not", params: cartesian.Params{"mig_multifd": "yes", "mig_multifd_compression": "zstd"}, query: channels, want: "multifd-compression was set to zstd, but vm1@host1 has zlib"},
 		{name: "xbzrle of an idle guest", used: "xbzrle?", params: cartesian.Params{"mig_xbzrle": "yes"}, query: idle + "," + unlike},
@@ -521,12 +522,13 @@ func checkTests() []checkTest {
 		{name: "zero copy", used: "multifd zero-copy-send", params: cartesian.Params{"mig_multifd": "yes", "mig_zero_copy": "yes"}, query: channels},
 		{name: "zero copy that copies", params: cartesian.Params{"mig_multifd": "yes", "mig_zero_copy": "yes"}, query: `"ram": {"multifd-bytes": 1, "dirty-sync-missed-zero-copy": 2}`, want: "vm1@host1: zero-copy-send was on, but the kernel copied the memory in 2 passes", status: result.Skip},
 		{name: "zero copy without figures", params: cartesian.Params{"mig_multifd": "yes", "mig_zero_copy": "yes"}, query: `"ram": {"multifd-bytes": 1}`, want: "QEMU reports no dirty-sync-missed-zero-copy"},
-		{name: "post-copy that was not wanted", used: "postcopy-ram?", params: twoEnds, seen: 1},
-		{name: "post-copy by its bytes", used: "postcopy-ram postcopy-preempt", params: twoEnds, outcome: switched, query: `"ram": {"postcopy-bytes": 1}`, seen: 2},
+		{name: "post-copy that was not wanted", used: "postcopy-ram?", params: twoEnds, seen: migration.Connections{Most: 1, Sure: true}},
+		{name: "post-copy by its bytes", used: "postcopy-ram postcopy-preempt", params: twoEnds, outcome: switched, query: `"ram": {"postcopy-bytes": 1}`, seen: migration.Connections{Most: 2}},
+		{name: "preempt of which not all connections were seen", used: "postcopy-ram postcopy-preempt?", params: twoEnds, outcome: postcopied, seen: migration.Connections{Most: 1}},
 		{name: "post-copy by its status", used: "postcopy-ram postcopy-preempt?", params: twoEnds, outcome: postcopied},
 		{name: "post-copy by a sample", used: "postcopy-ram postcopy-preempt?", params: twoEnds, outcome: switched, samples: samplesOf(`{"status": "active"}`, `{"status": "postcopy-active"}`)},
 		{name: "post-copy too late", params: twoEnds, outcome: switched, query: `"ram": {"postcopy-bytes": 0}`, want: "the migration completed before it was in post-copy, although mig.start_postcopy was called", status: result.Error},
-		{name: "preempt on one connection", params: twoEnds, outcome: postcopied, seen: 1, want: "postcopy-preempt was on, but there was one connection to the destination, not two"},
+		{name: "preempt on one connection", params: twoEnds, outcome: postcopied, seen: migration.Connections{Most: 1, Sure: true}, want: "postcopy-preempt was on, but there was one connection to the destination, not two"},
 		{name: "no UUID", params: cartesian.Params{"mig_validate_uuid": "yes"}, answers: map[string]string{"source": "00000000-0000-0000-0000-000000000000"}, want: "validate-uuid was on, but vm1@host1 has no UUID"},
 		{name: "the same UUID", used: "validate-uuid", params: cartesian.Params{"mig_validate_uuid": "yes"}, answers: map[string]string{"source": "a", "destination": "a"}},
 		{name: "an acknowledged switchover", used: "switchover-ack?", params: cartesian.Params{"mig_switchover_ack": "yes"}, replies: map[string]string{"query-migrate-capabilities": `[{"capability": "return-path", "state": true}]`}},
@@ -566,7 +568,7 @@ func TestCheck(t *testing.T) {
 			if tt.outcome != nil {
 				*o = *tt.outcome
 			}
-			o.Samples, o.Channels = tt.samples, tt.seen
+			o.Samples, o.Connections = tt.samples, tt.seen
 			if err := fill(&o.Query, "{"+tt.query+"}"); err != nil {
 				t.Fatal(err)
 			}

@@ -49,25 +49,25 @@ type move struct {
 	bootID       string // of the guest at that time, "" if unknown
 
 	// guarded by m.mu
-	state      State          // of the source; none before it began
-	port       int            // on which the destination listens; 0: none
-	continued  bool           // migrate-continue was sent
-	query      map[string]any // the last query-migrate of the source
-	sampled    time.Time      // when that was received
-	samples    []result.Sample
-	channels   int               // the connections to the destination while it moved; 0: not known
-	switched   bool              // to post-copy
-	postcopied bool              // it had a status of post-copy
-	paused     bool              // it had the status pre-switchover
-	there      State             // the status of the destination, by its last event
-	urgent     *qmp.Conn         // a second monitor of the destination, in post-copy; nil: none
-	source     *testbed.Instance // set while it may be cancelled
-	tried      bool              // it was to send the guest
-	moved      time.Time         // when a sample last showed progress
-	reminded   time.Time         // when a warning last said that it does not converge
-	proof      *result.MemoryProof
-	checked    []result.FeatureUse // by checkFeatures
-	forecast   forecast
+	state       State          // of the source; none before it began
+	port        int            // on which the destination listens; 0: none
+	continued   bool           // migrate-continue was sent
+	query       map[string]any // the last query-migrate of the source
+	sampled     time.Time      // when that was received
+	samples     []result.Sample
+	switched    bool              // to post-copy
+	postcopied  bool              // it had a status of post-copy
+	paused      bool              // it had the status pre-switchover
+	there       State             // the status of the destination, by its last event
+	urgent      *qmp.Conn         // a second monitor of the destination, in post-copy; nil: none
+	source      *testbed.Instance // set while it may be cancelled
+	tried       bool              // it was to send the guest
+	moved       time.Time         // when a sample last showed progress
+	reminded    time.Time         // when a warning last said that it does not converge
+	proof       *result.MemoryProof
+	checked     []result.FeatureUse // by checkFeatures
+	connections Connections
+	forecast    forecast
 }
 
 func newMove(m *Migration, vm string) *move {
@@ -277,8 +277,8 @@ func (mv *move) follow(ctx context.Context, src, dst *testbed.Instance, events *
 			}
 			mv.setState(state)
 			src.Log().Debug("migration status", "status", string(state))
-			if mv.m.options.channels() && (state == qmp.MigrationActive || state == qmp.MigrationPostcopyActive) {
-				counting.Go(func() { mv.countChannels(sampling, src, dst) })
+			if count := mv.connectionCount(state, dst); count != "" {
+				counting.Go(func() { mv.countConnections(sampling, src, dst, state, count) })
 			}
 			if state == qmp.MigrationCancelling && interruptAt == nil {
 				interruptAt = time.After(interruptAfter)

@@ -7,13 +7,8 @@ import (
 	"fmt"
 	"strconv"
 	"strings"
-	"time"
-
-	"al.essio.dev/pkg/shellescape"
 
 	"github.com/mhmig/mhmig/lang/api"
-	"github.com/mhmig/mhmig/runtime/host"
-	"github.com/mhmig/mhmig/runtime/testbed"
 )
 
 const (
@@ -94,14 +89,15 @@ func (f *multifd) Check(ctx context.Context, o *Outcome) error {
 	if err != nil {
 		return err
 	}
-	// One more connection carries the rest.
-	if wanted, ok := channels.(float64); ok && o.Channels > 0 && o.Channels < int(wanted)+1 {
-		return unused("multifd was on with %v channels, but there were %d connections to the destination, not %v", wanted, o.Channels, wanted+1)
+	number, _ := channels.(float64)
+	wanted := int(number) + 1 // one more connection carries the rest
+	if o.Connections.fewerThan(wanted) {
+		return unused("multifd was on with %v channels, but there were %d connections to the destination, not %d", channels, o.Connections.Most, wanted)
 	}
 	var seen strings.Builder
 	fmt.Fprintf(&seen, "%d bytes went through %v channels", sent, channels)
-	if o.Channels > 0 {
-		fmt.Fprintf(&seen, ", there were %d connections to the destination", o.Channels)
+	if o.Connections.Most >= wanted {
+		fmt.Fprintf(&seen, ", there were %d connections to the destination", o.Connections.Most)
 	}
 	for _, p := range f.set {
 		if p.name != multifdChannels {
@@ -110,44 +106,4 @@ func (f *multifd) Check(ctx context.Context, o *Outcome) error {
 	}
 	o.Used(multifdCapability, "%s", seen.String())
 	return nil
-}
-
-// countTimeout limits the count of the connections on a host.
-const countTimeout = 10 * time.Second
-
-// countChannels counts the connections of a move that is under way: on the source's host
-// those to the port of the destination, on the destination's those to its unix socket.
-// Where it cannot, because the transport has neither, the host has no /proc/net, or the
-// guest has moved meanwhile, they stay unknown.
-func (mv *move) countChannels(ctx context.Context, src, dst *testbed.Instance) {
-	mv.m.mu.Lock()
-	port := mv.port
-	mv.m.mu.Unlock()
-	// In /proc/net/tcp the remote address with its port, in hexadecimal, is followed by the
-	// state: 01 is established, 08 closed by the other side.
-	at, count := src.Host, fmt.Sprintf("cat /proc/net/tcp /proc/net/tcp6 2>/dev/null | grep -c ':%04X 0[18] ' || :", port)
-	if _, overSocket := mv.transport.(unix); overSocket {
-		// In /proc/net/unix an end that was accepted has the listening socket's path, and the
-		// state 03, connected.
-		socket := shellescape.Quote(endpoint{dst}.Spec().Migration)
-		at, count = dst.Host, fmt.Sprintf(`awk -v socket=%s '$6 == "03" && $NF == socket' /proc/net/unix | wc -l`, socket)
-	} else if port == 0 {
-		return
-	}
-	out, err := at.Run(ctx, host.Command{Script: count, Timeout: countTimeout})
-	if err == nil {
-		var state State
-		if state, err = mv.sample(ctx, src.Monitor()); err == nil && state.Terminal() {
-			err = fmt.Errorf("the migration is %s", state)
-		}
-	}
-	n, invalid := strconv.Atoi(strings.TrimSpace(string(out.Stdout)))
-	if err != nil || invalid != nil || n == 0 {
-		src.Log().Info("the connections to the destination were not counted", "output", string(out.Stdout), "error", err)
-		return
-	}
-	src.Log().Info("connections to the destination", "count", n)
-	mv.m.mu.Lock()
-	defer mv.m.mu.Unlock()
-	mv.channels = max(mv.channels, n)
 }

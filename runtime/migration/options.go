@@ -102,9 +102,6 @@ func (o *options) sets(name string) bool {
 	return slices.ContainsFunc(o.parameters, func(p parameter) bool { return p.name == name })
 }
 
-// channels says whether the move has more connections than one.
-func (o *options) channels() bool { return o.multifd.on || o.postcopy.preempt }
-
 // suit returns an error if the transport cannot do what the features need.
 func (o *options) suit(t Traits) error {
 	for _, f := range []struct {

@@ -15,11 +15,12 @@ import (
 type Outcome struct {
 	Query    map[string]any  // the source's query-migrate, as QEMU answered
 	Samples  []result.Sample // the same during the move
-	Channels int             // the connections to the destination's port during the move; 0: unknown
 	Switched bool            // it was switched to post-copy: StartPostcopy
 	Postcopy bool            // it had a status of post-copy
 	Paused   bool            // it had the status pre-switchover
 	File     SavedFile       // what the source has written, with mig_mapped_ram
+	// Connections are those of the move, with multifd and postcopy-preempt.
+	Connections Connections
 
 	// Features are what the checks have found: see Used and Idle.
 	Features []result.FeatureUse
@@ -98,7 +99,7 @@ func (mv *move) checkFeatures(ctx context.Context, src, dst endpoint) error {
 		}
 	}
 	mv.m.mu.Lock()
-	outcome := &Outcome{Query: mv.query, Samples: mv.samples, Channels: mv.channels, Switched: mv.switched, Postcopy: mv.postcopied, Paused: mv.paused, ends: map[Role]Peer{SourceRole: src, DestinationRole: dst}}
+	outcome := &Outcome{Query: mv.query, Samples: mv.samples, Connections: mv.connections, Switched: mv.switched, Postcopy: mv.postcopied, Paused: mv.paused, ends: map[Role]Peer{SourceRole: src, DestinationRole: dst}}
 	mv.m.mu.Unlock()
 	if t, toFile := mv.transport.(*file); toFile {
 		outcome.File = t.saved

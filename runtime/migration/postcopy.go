@@ -137,15 +137,15 @@ func (f postcopy) Check(ctx context.Context, o *Outcome) error {
 		return nil
 	case sent == 0 && !o.wasInPostcopy():
 		return fmt.Errorf("%s: the migration completed before it was in post-copy, although mig.start_postcopy was called: call it earlier, or limit mig_speed", o.End(SourceRole))
-	case f.preempt && o.Channels == 1:
+	case f.preempt && o.Connections.fewerThan(2):
 		return unused("postcopy-preempt was on, but there was one connection to the destination, not two")
 	}
 	o.Used(postcopyRAM, "the guest ran on the destination before its memory was there, of which %d bytes came afterwards", sent)
 	switch {
-	case f.preempt && o.Channels == 0:
+	case f.preempt && o.Connections.Most < 2:
 		o.Idle(postcopyPreempt, "the connections to the destination were not counted")
 	case f.preempt:
-		o.Used(postcopyPreempt, "there were %d connections to the destination", o.Channels)
+		o.Used(postcopyPreempt, "there were %d connections to the destination", o.Connections.Most)
 	}
 	if !f.blocktime {
 		return nil

@@ -4,6 +4,9 @@ package migration
 
 import (
 	"context"
+	"fmt"
+
+	"al.essio.dev/pkg/shellescape"
 
 	"github.com/mhmig/mhmig/runtime/vm"
 )
@@ -28,4 +31,11 @@ func (t unix) Send(ctx context.Context, source, destination Peer) error {
 
 func (unix) listenAgain(_ context.Context, destination Peer, listen func(uri string) error) error {
 	return listen(unixAddress(destination.Spec().Migration).uri)
+}
+
+// connectionCount: in /proc/net/unix an end that was accepted has the path of the
+// listening socket, and the state 03, connected.
+func (unix) connectionCount(destination Peer) string {
+	socket := shellescape.Quote(destination.Spec().Migration)
+	return fmt.Sprintf(`awk -v socket=%s '$6 == "03" && $NF == socket' /proc/net/unix | wc -l`, socket)
 }

@@ -32,15 +32,16 @@ type memory struct {
 	passBegan time.Time
 	passSent  float64 // bytes that were sent in this pass
 
-	sent      float64 // bytes that were sent
-	normal    float64 // pages
-	bandwidth float64 // bytes per second, of the last tick
-	dirtyRate float64 // pages per second, of the last pass
-	throttle  float64 // percent
-	hot       int     // passes in which the guest has written too much
-	pages     float64 // that xbzrle has compressed
-	missed    float64 // that it had not in its cache
-	downtime  time.Duration
+	sent       float64 // bytes that were sent
+	inPostcopy float64 // bytes of them in post-copy
+	normal     float64 // pages
+	bandwidth  float64 // bytes per second, of the last tick
+	dirtyRate  float64 // pages per second, of the last pass
+	throttle   float64 // percent
+	hot        int     // passes in which the guest has written too much
+	pages      float64 // that xbzrle has compressed
+	missed     float64 // that it had not in its cache
+	downtime   time.Duration
 }
 
 // modelParameters are the migration parameters that the model of RAM reads, and others
@@ -215,7 +216,7 @@ func (m *QEMU) figures(reply map[string]any) {
 	reply["ram"] = map[string]any{
 		"total": r.load.RAM, "page-size": pageBytes, "dirty-sync-count": m.passes, "remaining": int64(remaining), "transferred": int64(r.sent),
 		"normal": int64(r.normal), "normal-bytes": int64(r.normal) * pageBytes, "duplicate": (r.load.RAM - r.load.Used) / pageBytes,
-		"mbps": r.bandwidth * 8 / 1e6, "dirty-pages-rate": int64(r.dirtyRate), "pages-per-second": int64(r.bandwidth / pageBytes), "precopy-bytes": int64(r.sent), "multifd-bytes": 0,
+		"mbps": r.bandwidth * 8 / 1e6, "dirty-pages-rate": int64(r.dirtyRate), "pages-per-second": int64(r.bandwidth / pageBytes), "precopy-bytes": int64(r.sent - r.inPostcopy), "postcopy-bytes": int64(r.inPostcopy), "multifd-bytes": 0,
 	}
 	if m.uses("multifd") {
 		reply["ram"].(map[string]any)["multifd-bytes"] = int64(r.sent)

@@ -17,9 +17,13 @@ const postcopyTime = time.Second // long enough to be paused on a busy machine
 // lost, by migrate-pause or otherwise, the migration is paused until it is resumed. It is
 // false if QEMU ends meanwhile.
 func (m *QEMU) sendRest(conn io.ReadWriteCloser) bool {
+	rest := time.NewTimer(postcopyTime)
 	for {
 		select {
-		case <-time.After(postcopyTime):
+		case <-time.After(postcopyTime / 10):
+			m.sendInPostcopy(0.1)
+			continue
+		case <-rest.C:
 			if _, err := conn.Write([]byte{sendsRest}); err == nil && readByte(conn, loaded) {
 				return true
 			}
@@ -42,6 +46,17 @@ func (m *QEMU) sendRest(conn io.ReadWriteCloser) bool {
 			}
 		}
 		m.setStatus("postcopy-active", "")
+		rest.Reset(postcopyTime)
+	}
+}
+
+// sendInPostcopy counts a share of the RAM that is still to be sent as sent in post-copy.
+func (m *QEMU) sendInPostcopy(share float64) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if r := m.ram; r != nil {
+		bytes := share * (max(0, r.pass) + r.dirtied)
+		r.sent, r.inPostcopy = r.sent+bytes, r.inPostcopy+bytes
 	}
 }
 
