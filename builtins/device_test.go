@@ -115,10 +115,10 @@ def migration_scenario(env):
 }
 
 // A device that is no part of the machine any more is unplugged, though QEMU never says
-// that it is deleted.
+// that it is deleted, and still uses its backend for a while.
 func TestUnpluggedWithoutEvent(t *testing.T) {
 	t.Parallel()
-	silent := qmptest.Script{Drop: []string{"DEVICE_DELETED"}}
+	silent := qmptest.Script{Drop: []string{"DEVICE_DELETED"}, InUse: 3}
 	e := runScenario(t, bedtest.Scripted(t, silent, silent), &testRun{source: `
 def migration_scenario(env):
     env.vm("vm1").start()

@@ -13,6 +13,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -48,7 +49,12 @@ func program(t *testing.T, name string) (path, pid string) {
 	dir := t.TempDir()
 	path, pid = filepath.Join(dir, "qemu-"+name), filepath.Join(dir, "pid")
 	script := fmt.Sprintf("#!/bin/sh\n%s=%s MHMIG_TEST_PID='%s' '%s' \"$@\"\nexit\n", behaviour, name, pid, self)
-	if err := os.WriteFile(path, []byte(script), 0o755); err != nil {
+	// A process that another test starts meanwhile would have the file open for writing, and
+	// nobody could execute it.
+	syscall.ForkLock.RLock()
+	err = os.WriteFile(path, []byte(script), 0o755)
+	syscall.ForkLock.RUnlock()
+	if err != nil {
 		t.Fatal(err)
 	}
 	return path, pid

@@ -217,7 +217,7 @@ func (i *Instance) unplug(ctx context.Context, device pluggable) error {
 		return err
 	}
 	for _, r := range device.removal() {
-		if err := i.monitor.Execute(ctx, r.command, r.arguments, nil); err != nil {
+		if err := i.removeBackend(ctx, r); err != nil {
 			return err
 		}
 	}
@@ -227,8 +227,10 @@ func (i *Instance) unplug(ctx context.Context, device pluggable) error {
 	return nil
 }
 
-// deletedCheck is how often a device is looked for that was to be deleted.
-const deletedCheck = time.Second
+const (
+	deletedCheck = time.Second            // how often a device is looked for that was to be deleted
+	removalCheck = 100 * time.Millisecond // between the tries to remove what a device has used
+)
 
 // awaitDeleted waits until a device is deleted. QEMU says so when the last user of the
 // device's memory regions is done with it, which now and then is never under TCG, though
@@ -254,6 +256,22 @@ func (i *Instance) awaitDeleted(ctx context.Context, events *qmp.Subscription, i
 			}
 		case <-ctx.Done():
 			return fmt.Errorf("%w: %w", ErrNotReleased, context.Cause(ctx))
+		}
+	}
+}
+
+// removeBackend removes a backend of a device that is no part of the machine any more. QEMU
+// refuses that as long as the device still uses it: until its memory regions are released.
+func (i *Instance) removeBackend(ctx context.Context, r removal) error {
+	for {
+		err := i.monitor.Execute(ctx, r.command, r.arguments, nil)
+		if refusal, refused := errors.AsType[*qmp.Error](err); !refused || !strings.Contains(refusal.Desc, "in use") {
+			return err
+		}
+		select {
+		case <-time.After(removalCheck):
+		case <-ctx.Done():
+			return err
 		}
 	}
 }

@@ -9,6 +9,7 @@ import (
 	"net"
 	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"syscall"
 	"testing"
@@ -46,10 +47,10 @@ esac
 }
 
 // Option is the script as an option of the scripted QEMU's command line, for the param
-// extra_params. Only StopAt, at which the process gets SIGSTOP, Endless, DropData, Refuse
-// and Drop are supported.
+// extra_params. Only StopAt, at which the process gets SIGSTOP, Endless, DropData, InUse,
+// Refuse and Drop are supported.
 func (s Script) Option() string {
-	return fmt.Sprintf("-script stop-at=%s;endless=%t;cut=%t;refuse=%s;drop=%s", s.StopAt, s.Endless, s.DropData, strings.Join(s.Refuse, "+"), strings.Join(s.Drop, "+"))
+	return fmt.Sprintf("-script stop-at=%s;endless=%t;cut=%t;in-use=%d;refuse=%s;drop=%s", s.StopAt, s.Endless, s.DropData, s.InUse, strings.Join(s.Refuse, "+"), strings.Join(s.Drop, "+"))
 }
 
 // Main runs a scripted QEMU if this process was started as one; it does not return
@@ -84,6 +85,10 @@ func run(arguments []string) error {
 			fields := properties(value, ";")
 			script.StopAt, script.Endless = fields["stop-at"], fields["endless"] == "true"
 			script.DropData = fields["cut"] == "true"
+			var err error
+			if script.InUse, err = strconv.Atoi(fields["in-use"]); err != nil {
+				return err
+			}
 			script.Refuse, script.Drop = strings.Split(fields["refuse"], "+"), strings.Split(fields["drop"], "+")
 		}
 	}

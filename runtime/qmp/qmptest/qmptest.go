@@ -56,6 +56,9 @@ type Script struct {
 	DropData bool
 	// Refuse are commands that get an error, Ignore those that get no reply.
 	Refuse, Ignore []string
+	// InUse is how often netdev_del is refused, as the network card that is no part of the
+	// machine any more still uses its backend.
+	InUse int
 	// Drop are events that are not sent, Repeat those that are sent twice, and Delay
 	// those that are sent with a delay. For MIGRATION, ":STATUS" follows.
 	Drop, Repeat, Delay []string
@@ -491,7 +494,14 @@ func (m *QEMU) execute(command string, arguments json.RawMessage) (any, *refusal
 	switch command {
 	case "qmp_capabilities", "quit":
 		return map[string]any{}, nil
-	case "device_add", "netdev_add", "netdev_del":
+	case "device_add", "netdev_add":
+		return map[string]any{}, nil
+	case "netdev_del":
+		m.mu.Lock()
+		defer m.mu.Unlock()
+		if m.script.InUse--; m.script.InUse >= 0 {
+			return nil, &refusal{"GenericError", "the network backend is in use"}
+		}
 		return map[string]any{}, nil
 	case "qom-list": // a device that was deleted is gone, whether DEVICE_DELETED is sent or not
 		return []any{}, nil
