@@ -11,10 +11,12 @@ export GOFLAGS := $(strip $(GOFLAGS) -trimpath)
 # Seconds between the starts of the demo's two single migrations.
 DEMO_DELAY ?= 5
 # How many packages are tested at the same time, and how many tests of each. They wait for
-# guests more than they compute: with two of each, a third of two cores was idle.
-TEST_PACKAGES ?= 2
-TEST_PARALLEL ?= 3
-TEST_TIMEOUT ?= 20m
+# guests more than they compute: with two of each, a third of two cores was idle. Packages of
+# few tests that wait long are why there are more packages than tests of each.
+TEST_PACKAGES ?= 3
+TEST_PARALLEL ?= 2
+# Of a package: each wait in it has a shorter limit of its own, also on a slow machine.
+TEST_TIMEOUT ?= 40m
 # Tests that compute much, and share little between goroutines that others do not share: the
 # race detector takes five to ten times as long for them. They run without it.
 COMPUTING = ^(TestGoldens|TestAgainstOracle|TestReformatLargeCorpus|TestLinear|TestCountOfRealTrees.*|TestLargePage|TestHostileText|TestExamplesOfTests|TestStarTests|TestWalksPass|TestWalksFail|TestIncremental|TestGrammar|TestTooMuchOutput|TestRemoteOutputHasALimit|TestVirtualTimeIsRepeatable)$$
@@ -56,7 +58,7 @@ test: check-go ## install what tests need, then run them all, those with real QE
 	@# The longest packages begin first, so that the last one does not run alone. What is left
 	@# out (vet, which has just run, and what debuggers need) takes minutes of a small machine.
 	CGO_ENABLED=1 go test -race -vet=off -ldflags=-w -shuffle=on -count=1 -skip '$(COMPUTING)' -p $(TEST_PACKAGES) -parallel $(TEST_PARALLEL) -timeout $(TEST_TIMEOUT) \
-		./builtins ./cmd/mhmig ./scenarios ./...
+		./builtins ./cmd/mhmig ./runtime/migration ./runtime/vm ./scenarios ./...
 
 .PHONY: test-scenarios
 test-scenarios: build ## run all tests of multi-host.cfg, and plant the faults that they are there to find
