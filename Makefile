@@ -11,10 +11,9 @@ export GOFLAGS := $(strip $(GOFLAGS) -trimpath)
 # Seconds between the starts of the demo's two single migrations.
 DEMO_DELAY ?= 5
 # How many packages are tested at the same time, and how many tests of each. They wait for
-# guests more than they compute: with two of each, a third of two cores was idle. Packages of
-# few tests that wait long are why there are more packages than tests of each.
-TEST_PACKAGES ?= 3
-TEST_PARALLEL ?= 2
+# guests more than they compute: with two of each, a third of two cores was idle.
+TEST_PACKAGES ?= 2
+TEST_PARALLEL ?= 3
 # Of a package: each wait in it has a shorter limit of its own, also on a slow machine.
 TEST_TIMEOUT ?= 40m
 # Tests that compute much, and share little between goroutines that others do not share: the

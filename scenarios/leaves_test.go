@@ -131,13 +131,13 @@ var leaves = []leaf{
 		skips:   `has no kexec|has no crash kernel loaded`,
 	},
 	{
-		name:    "with_xbzrle.before_migrate_capability",
+		name: "with_xbzrle.before_migrate_capability", often: true,
 		fault:   "the migration uses XBZRLE although it is off",
 		params:  []string{"capabilitys=xbzrle"},
 		message: `a migration without xbzrle has used its cache`,
 	},
 	{
-		name: "with_xbzrle.before_migrate_cache_size", often: true,
+		name:    "with_xbzrle.before_migrate_cache_size",
 		fault:   "QEMU's cache gets another size",
 		plant:   `compressed(env).qmp("migrate-set-parameters", xbzrle_cache_size = 8 << 20)`,
 		message: `the cache was set to \d+ bytes, QEMU has 8388608`,

@@ -54,7 +54,8 @@ func dialOpenSSH(t *testing.T, authorized []byte) net.Conn {
 	}
 	dir := t.TempDir()
 	hostKey, _ := keyPair(t)
-	config := fmt.Sprintf("HostKey %[1]s/host_key\nAuthorizedKeysFile %[1]s/authorized\nStrictModes no\nUsePAM no\nPasswordAuthentication no\nPidFile none\n", dir)
+	// The login shell must not run this user's files.
+	config := fmt.Sprintf("HostKey %[1]s/host_key\nAuthorizedKeysFile %[1]s/authorized\nStrictModes no\nUsePAM no\nPasswordAuthentication no\nPidFile none\nSetEnv HOME=%[1]s\n", dir)
 	for name, data := range map[string][]byte{"host_key": hostKey, "authorized": authorized, "config": []byte(config)} {
 		if err := os.WriteFile(filepath.Join(dir, name), data, 0o600); err != nil {
 			t.Fatal(err)

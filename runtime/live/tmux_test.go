@@ -8,6 +8,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
 	"strconv"
 	"strings"
 	"testing"
@@ -45,6 +46,9 @@ func drawForEver() {
 		fmt.Fprintln(v, "it said", word)
 	}
 }
+
+// blanksAtEnd are what tmux has where a longer line was before.
+var blanksAtEnd = regexp.MustCompile(`(?m) +$`)
 
 // TestTmux: in a terminal that is cleared, becomes narrow, wide, low and high, there
 // is one view and no copy of it, and nothing else is lost.
@@ -93,7 +97,7 @@ func TestTmux(t *testing.T) {
 		t.Helper()
 		var text, wrong string
 		for deadline := time.Now().Add(time.Minute); time.Now().Before(deadline); time.Sleep(20 * time.Millisecond) {
-			text, wrong = tmux("capture-pane", "-p", "-J", "-t", "view", "-S", "-"), ""
+			text, wrong = blanksAtEnd.ReplaceAllString(tmux("capture-pane", "-p", "-J", "-t", "view", "-S", "-"), ""), ""
 			for line, n := range counts {
 				if got := strings.Count("\n"+text, "\n"+line); got != n {
 					wrong += fmt.Sprintf("%q: got %d, want %d\n", line, got, n)

@@ -25,8 +25,8 @@ import (
 const (
 	// quitTimeout is how long QEMU may take to answer quit.
 	quitTimeout = 2 * time.Second
-	// destroyTimeout limits all of Destroy, KILL included.
-	destroyTimeout = 30 * time.Second
+	// destroyTimeout limits all of Destroy, KILL included: the waits of endQEMU are 22 s.
+	destroyTimeout = time.Minute
 	// logTail is how many lines of QEMU's log an error shows.
 	logTail = 8
 	// tailBytes limits their size: a line may be endless.
@@ -236,20 +236,25 @@ func (i *Instance) forwarded(ctx context.Context, guestPort int) (int, error) {
 
 // endQEMU ends a QEMU by its pid, after checking that the pid is still that of QEMU, and
 // waits until it has ended. %[1]s is the folder, %[2]s the path of the VM's files
-// without the ending, %[3]d how many steps of 20 ms QEMU gets to end by itself. It
+// without the ending, %[3]d the centiseconds that QEMU gets to end by itself. It
 // prints what ended QEMU, none if there was no process, and the input of
-// [ExitError.parse].
+// [ExitError.parse]. Its waits go by the clock, and look without processes but sleep:
+// on a host under load each process takes long.
 const endQEMU = `
 cd %[1]s 2>/dev/null || exit 0
 vm=%[2]s
-alive() { pid=$(cat "$vm.pid" 2>/dev/null); [ -n "$pid" ] && tr '\0' '\n' <"/proc/$pid/cmdline" 2>/dev/null | grep -qF -e %[1]s/; }
-gone() { n=$1; while alive; do [ $n -gt 0 ] || return 1; n=$((n-1)); sleep 0.02; done; }
-n=50 # an interrupted launch may not have written the pid yet
-while [ -e "$vm.sh" ] && [ ! -s "$vm.pid" ] && [ ! -e "$vm.exit" ] && [ $n -gt 0 ]; do n=$((n-1)); sleep 0.02; done
+now() { read -r now _ </proc/uptime; now=${now%%.*}${now#*.}; }
+alive() { { read -r pid <"$vm.pid" && tr '\0' '\n' <"/proc/$pid/cmdline" | grep -qF -e %[1]s/; } 2>/dev/null; }
+running() { { read -r stat <"/proc/$pid/stat"; } 2>/dev/null && stat=${stat##*) } && [ "${stat%%%% *}" != Z ]; }
+within() { now; end=$((now + $1)); }
+passed() { now; [ "$now" -ge "$end" ]; }
+gone() { alive || return 0; within $1; while running; do ! passed || return 1; sleep 0.02; done; }
+within 100 # an interrupted launch may not have written the pid yet
+while [ -e "$vm.sh" ] && [ ! -s "$vm.pid" ] && [ ! -e "$vm.exit" ] && ! passed; do sleep 0.02; done
 by=itself
-gone %[3]d || { by=TERM; kill -TERM "$pid"; gone 50; } || { by=KILL; kill -KILL "$pid"; gone 500; } || { echo "process $pid cannot be ended" >&2; exit 1; }
-n=250 # the script that started QEMU still has to write the status
-while [ -s "$vm.pid" ] && [ ! -s "$vm.exit" ] && [ $n -gt 0 ]; do n=$((n-1)); sleep 0.02; done
+gone %[3]d || { by=TERM; kill -TERM "$pid"; gone 100; } || { by=KILL; kill -KILL "$pid"; gone 1000; } || { echo "process $pid cannot be ended" >&2; exit 1; }
+within 500 # the script that started QEMU still has to write the status
+while [ -s "$vm.pid" ] && [ ! -s "$vm.exit" ] && ! passed; do sleep 0.02; done
 [ -s "$vm.pid" ] || by=none
 echo $by
 if [ -s "$vm.exit" ]; then cat "$vm.exit"; else echo; fi
@@ -258,8 +263,8 @@ echo %[6]s
 tail -n %[7]d "$vm.log" 2>/dev/null; exit 0
 `
 
-// graceSteps is for a QEMU that has answered quit.
-const graceSteps = 250
+// grace is for a QEMU that has answered quit, in centiseconds.
+const grace = 500
 
 // Destroy ends QEMU in any state: by quit, by TERM, by KILL. It waits until the process
 // has ended, saves QEMU's log, removes the instance's files from the host and marks its
@@ -288,11 +293,11 @@ func (i *Instance) endProcess(ctx context.Context) error {
 	if !i.launched {
 		return nil
 	}
-	grace := 0
+	ownEnd := 0
 	if i.monitor != nil {
 		quitCtx, cancel := context.WithTimeout(ctx, quitTimeout)
 		if i.quit(quitCtx) == nil {
-			grace = graceSteps
+			ownEnd = grace
 		}
 		cancel()
 		_ = i.monitor.Close()
@@ -300,7 +305,7 @@ func (i *Instance) endProcess(ctx context.Context) error {
 	h := i.placement.Host
 	stem := strings.TrimSuffix(i.file("pid"), ".pid")
 	out, err := h.Run(ctx, host.Command{
-		Script: fmt.Sprintf(endQEMU, shellescape.Quote(i.placement.RunDir), shellescape.Quote(stem), grace,
+		Script: fmt.Sprintf(endQEMU, shellescape.Quote(i.placement.RunDir), shellescape.Quote(stem), ownEnd,
 			maxReports, sanitizers, logFollows, logTail),
 	})
 	if err != nil {

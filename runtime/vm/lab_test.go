@@ -125,7 +125,9 @@ func (b *bed) host(name string, wrapper ...string) *site {
 	}
 	b.write(name+"/sshd_config", []byte(strings.Join([]string{
 		"HostKey " + key, "AuthorizedKeysFile " + key + ".pub", "StrictModes no", "UsePAM no", "UseDNS no", "PidFile none",
-		"PermitRootLogin prohibit-password", "PasswordAuthentication no", "Subsystem sftp internal-sftp", "",
+		"PermitRootLogin prohibit-password", "PasswordAuthentication no", "Subsystem sftp internal-sftp",
+		"SetEnv HOME=" + filepath.Join(b.dir, name), // the login shell must not run this user's files
+		"",
 	}, "\n")), 0o600)
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
