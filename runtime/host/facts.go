@@ -28,9 +28,10 @@ type Facts struct {
 // Facts queries the host's properties.
 func (h *Host) Facts(ctx context.Context) (Facts, error) {
 	out, err := h.Run(ctx, Command{Script: `
-echo "kernel=$(uname -r)"
-echo "hostname=$(uname -n)"
-echo "arch=$(uname -m)"
+set -- $(uname -nrm)
+echo "hostname=$1"
+echo "kernel=$2"
+echo "arch=$3"
 echo "user=$(id -un)"
 echo "cpus=$(getconf _NPROCESSORS_ONLN 2>/dev/null || grep -c ^processor /proc/cpuinfo)"
 while read -r key value unit; do

@@ -248,13 +248,13 @@ alive() { { read -r pid <"$vm.pid" && tr '\0' '\n' <"/proc/$pid/cmdline" | grep 
 running() { { read -r stat <"/proc/$pid/stat"; } 2>/dev/null && stat=${stat##*) } && [ "${stat%%%% *}" != Z ]; }
 within() { now; end=$((now + $1)); }
 passed() { now; [ "$now" -ge "$end" ]; }
-gone() { alive || return 0; within $1; while running; do ! passed || return 1; sleep 0.02; done; }
+gone() { alive || return 0; within $1; while running; do ! passed || return 1; sleep 0.05; done; }
 within 100 # an interrupted launch may not have written the pid yet
-while [ -e "$vm.sh" ] && [ ! -s "$vm.pid" ] && [ ! -e "$vm.exit" ] && ! passed; do sleep 0.02; done
+while [ -e "$vm.sh" ] && [ ! -s "$vm.pid" ] && [ ! -e "$vm.exit" ] && ! passed; do sleep 0.05; done
 by=itself
 gone %[3]d || { by=TERM; kill -TERM "$pid"; gone 100; } || { by=KILL; kill -KILL "$pid"; gone 1000; } || { echo "process $pid cannot be ended" >&2; exit 1; }
 within 500 # the script that started QEMU still has to write the status
-while [ -s "$vm.pid" ] && [ ! -s "$vm.exit" ] && ! passed; do sleep 0.02; done
+while [ -s "$vm.pid" ] && [ ! -s "$vm.exit" ] && ! passed; do sleep 0.05; done
 [ -s "$vm.pid" ] || by=none
 echo $by
 if [ -s "$vm.exit" ]; then cat "$vm.exit"; else echo; fi

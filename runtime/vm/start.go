@@ -167,7 +167,7 @@ func (i *Instance) undo(ctx context.Context) error {
 const launchQEMU = `
 cd %[1]s || exit
 setsid sh %[2]s </dev/null >/dev/null 2>&1 &
-until [ -S %[3]s ] || [ -e %[4]s ]; do sleep 0.02; done
+until [ -S %[3]s ] || [ -e %[4]s ]; do sleep 0.05; done
 `
 
 // prepare makes what QEMU needs on the host: its taps, and its command line as a script,
@@ -236,7 +236,7 @@ func (i *Instance) awaitMonitor(ctx context.Context) error {
 // await waits, for as long as ctx allows, until a test of the shell is true of a path, or
 // QEMU has ended.
 func (i *Instance) await(ctx context.Context, test, path string) error {
-	const script = `until [ %s %s ] || [ -e %s ]; do sleep 0.02; done`
+	const script = `until [ %s %s ] || [ -e %s ]; do sleep 0.05; done`
 	_, err := i.placement.Host.Run(ctx, host.Command{Script: fmt.Sprintf(script, test, shellescape.Quote(path), shellescape.Quote(i.file("exit")))})
 	if err != nil && ctx.Err() != nil {
 		return context.Cause(ctx)
