@@ -8,7 +8,6 @@ import (
 	"errors"
 	"fmt"
 	"maps"
-	"os"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -166,25 +165,11 @@ func TestStorageFailsQEMU(t *testing.T) {
 	}
 }
 
-// imageProgram is a qemu-img that makes empty files and says that each has 16 MiB.
-func imageProgram(t *testing.T) string {
-	t.Helper()
-	file := filepath.Join(t.TempDir(), "qemu-img")
-	const script = `#!/bin/sh
-if test "$1" = info; then echo '{"virtual-size": 16777216}'; exit; fi
-for arg; do case $arg in /*) : >"$arg" ;; esac; done
-`
-	if err := os.WriteFile(file, []byte(script), 0o755); err != nil {
-		t.Fatal(err)
-	}
-	return file
-}
-
 // Each step of a migration with its disks fails in its way, and says which side has.
 func TestStorage(t *testing.T) {
 	t.Parallel()
 	nbd := cartesian.Params{"mig_storage": "nbd"}
-	disks := cartesian.Params{"images": "image1 image2", "create_image": "yes", "image_size": "16M", "qemu_img_binary": imageProgram(t)}
+	disks := cartesian.Params{"images": "image1 image2", "create_image": "yes", "image_size": "16M", "qemu_img_binary": bedtest.ImageProgram}
 	during := func(end func(*migration.Migration) *testbed.Instance, command string, arguments map[string]any) func(context.Context, *migration.Migration) error {
 		return func(ctx context.Context, m *migration.Migration) error {
 			if err := m.Wait(ctx, migration.Condition{Status: "active"}); err != nil {
