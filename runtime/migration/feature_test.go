@@ -411,6 +411,7 @@ func TestFeaturesOfTransports(t *testing.T) {
 			{"cpr-transfer", "mig_storage", "nbd", "mig_storage needs a destination that has a monitor before the source sends, which mig_protocol = cpr-transfer has not"},
 			{"cpr-transfer", "mig_dirty_bitmaps", "yes", "dirty-bitmaps needs a mode in which QEMU can send them after the switchover, which mig_protocol = cpr-transfer has not"},
 			{"cpr-transfer", "mig_ignore_shared", "yes", "mig_ignore_shared needs RAM in a file, which mig_protocol = cpr-transfer has not"},
+			{"cpr-reboot", "mig_dirty_bitmaps", "yes", "dirty-bitmaps needs a mode in which QEMU can send them after the switchover, which mig_protocol = cpr-reboot has not"},
 			{"cpr-reboot", "mig_zero_page_detection", "none", "zero-page-detection needs memory that is sent, which mig_protocol = cpr-reboot has not"},
 			{"cpr-exec", "mig_postcopy", "yes", "post-copy needs a return path, which mig_protocol = cpr-exec has not"},
 			{"cpr-exec", "mig_tls", "psk", "TLS needs a connection between both ends, which mig_protocol = cpr-exec has not"},

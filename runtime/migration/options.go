@@ -117,7 +117,7 @@ func (o *options) suit(t Traits) error {
 		{o.tls.kind != "", !t.LoadsAfterSource, "TLS", "a connection between both ends"},
 		{o.tls.kind != "", !t.Handover, "TLS", "a connection that carries no file descriptors"},
 		{o.storage.on, !t.Handover, "mig_storage", "a destination that has a monitor before the source sends"},
-		{o.dirtyBitmaps, !t.startsLate(), "dirty-bitmaps", "a mode in which QEMU can send them after the switchover"},
+		{o.dirtyBitmaps, !t.SharedRAM, "dirty-bitmaps", "a mode in which QEMU can send them after the switchover"},
 		{o.validateUUID, !t.Exec, "validate-uuid", "a source that can be asked for its UUID after the move"},
 		{o.ignoreShared, !t.startsLate(), "mig_ignore_shared", "RAM in a file"},
 		{o.storage.on, !t.LoadsAfterSource, "mig_storage", "a destination that runs beside the source"},
