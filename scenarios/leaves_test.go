@@ -239,8 +239,10 @@ var leaves = []leaf{
 	},
 	{
 		name: "hotplug_disk_test.unplug", often: true,
-		fault:   "the disk is plugged in again before the move",
-		plant:   `plug_again(env, "hot_disk")`,
+		fault: "the destination has the disk again",
+		plant: `plug_again(env, "hot_disk")`,
+		params: []string{"stress_cmd=true", // the first check of it is on the source
+			"check_running_cmd=if test -e /tmp/checked; then until test -e /sys/block/vdb; do sleep 0.1; done; else : >/tmp/checked; fi"},
 		message: `was unplugged on the source, and the guest has`,
 	},
 	{
