@@ -36,11 +36,11 @@ def migration_scenario(env):
 func TestMemoryProof(t *testing.T) {
 	t.Parallel()
 	base := small(t)
-	base["memory_proof"], base["memory_work"], base["memory_work_rate"] = "yes", "24M", "30M"
+	base["memory_proof"] = "yes"
 
 	t.Run("equal", func(t *testing.T) {
 		t.Parallel()
-		e := runScenario(t, base, &testRun{source: provenHops, params: cartesian.Params{"hops": "2"}})
+		e := runScenario(t, base, &testRun{source: provenHops, params: cartesian.Params{"hops": "2", "memory_work": "24M", "memory_work_rate": "30M"}})
 		e.want(t, result.Pass)
 		e.wantLog(t, "the memory is equal", "uri=tcp:", "uri=unix:")
 	})
@@ -49,10 +49,7 @@ func TestMemoryProof(t *testing.T) {
 		if major := bedtest.QEMUMajor(t); major >= 9 {
 			t.Skipf("NOT TESTED: the loss of memory: QEMU %d has not got the defect", major)
 		}
-		e := runScenario(t, base, &testRun{source: provenHops, params: cartesian.Params{
-			"hops": "30", "tcg_dirty_guard": "off", "mig_speed": "40M",
-			"guest_clock": "no", "not_login_after_mig": "yes", // as in TestDirtyGuard
-		}})
+		e := runScenario(t, base, &testRun{source: provenHops, params: withLoss(cartesian.Params{"hops": "30", "tcg_dirty_guard": "off", "mig_speed": "40M"})})
 		e.want(t, result.Fail, "guest memory differs after the migration: ", " of 24640 pages: 0x", "the first is 0x", "of pc.ram: at 0x", " the source has ", ", the destination ")
 		e.wantLog(t, "tcg_dirty_guard = off", "migration completed")
 		e.wantEvidence(t, "of pc.ram on the source vm1@host", "  - ", "  + ", "source host", "destination host")

@@ -27,33 +27,6 @@ func TestSeedScenario(t *testing.T) {
 	e.wantLog(t, "memory verified")
 }
 
-// A guest migrates back and forth, and its memory is verified after each migration.
-func TestPingPong(t *testing.T) {
-	t.Parallel()
-	e := runScenario(t, small(t), &testRun{params: cartesian.Params{"memory_work": "16M"}, source: `
-load("@std//work.star", "start_memory_work")
-
-def migration_scenario(env):
-    a, b = env.hosts
-    vm = env.vm("vm1")
-    vm.start(a)
-    start_memory_work(vm.wait_for_login(), env.params)
-
-    def check(mig):
-        log("checked", on = mig.host.name, said = mig.vm("vm1").wait_for_login().cmd("memwork check").strip())
-
-    for src, dst in [(a, b), (b, a), (a, b), (b, a)]:
-        assert_eq(vm.host, src)
-        assert_eq(vm.state, "running")
-        mig = migrate_wait(["vm1"], src, dst, check_work = check)
-        assert_eq(mig.status, "completed")
-        assert_eq(vm.host, dst)
-    assert_eq(vm.state, "running")
-    vm.wait_for_login().cmd("memwork stop")
-`})
-	e.want(t, result.Pass)
-}
-
 // Sessions: their methods keep virt-test's meanings, on SSH and on the serial
 // console, before and after a migration.
 func TestSessions(t *testing.T) {
