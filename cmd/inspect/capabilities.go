@@ -67,7 +67,7 @@ asked.`,
 	flags := c.Flags()
 	flags.StringVar(&f.binary, "binary", "qemu-system-x86_64", "the `QEMU` to ask")
 	flags.StringVar(&f.diff, "diff", "", "compare it with the QEMU `OTHER`")
-	flags.DurationVar(&f.timeout, "timeout", 30*time.Second, "how long each QEMU may take: `TIME`, such as 1m")
+	flags.DurationVar(&f.timeout, "timeout", 2*time.Minute, "how long each QEMU may take: `TIME`, such as 1m")
 	formatFlag(c, &f.format)
 	for _, name := range []string{"binary", "diff"} { // diff of other commands is a config
 		_ = c.RegisterFlagCompletionFunc(name, func(*cobra.Command, []string, string) ([]string, cobra.ShellCompDirective) {
