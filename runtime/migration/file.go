@@ -127,6 +127,9 @@ func (t *file) Sent(ctx context.Context, _ Peer) error {
 	return err
 }
 
+// savedFile is what the source has written, once Sent has returned.
+func (t *file) savedFile() SavedFile { return t.saved }
+
 // look says what is in the file of a source that has completed. QEMU writes the names of
 // some capabilities, mapped-ram among them, behind the machine type, where it begins.
 func (t *file) look(ctx context.Context) (s SavedFile, err error) {

@@ -101,8 +101,8 @@ func (mv *move) checkFeatures(ctx context.Context, src, dst endpoint) error {
 	mv.m.mu.Lock()
 	outcome := &Outcome{Query: mv.query, Samples: mv.samples, Connections: mv.connections, Switched: mv.switched, Postcopy: mv.postcopied, Paused: mv.paused, ends: map[Role]Peer{SourceRole: src, DestinationRole: dst}}
 	mv.m.mu.Unlock()
-	if t, toFile := mv.transport.(*file); toFile {
-		outcome.File = t.saved
+	if t, toFile := mv.transport.(interface{ savedFile() SavedFile }); toFile {
+		outcome.File = t.savedFile()
 	}
 	outcome.ask = func(ctx context.Context, role Role, command string, reply any) error {
 		return blame(ctx, mv, ends[role].Instance, role, ends[role].Execute(ctx, command, nil, reply))
