@@ -166,6 +166,9 @@ func TestVocabulary(t *testing.T) {
 			t.Errorf("%s: got %q, want %q", test.name, v.Missing, test.missing)
 		}
 	}
+	if !strings.Contains(everything, "lose_destination") || !strings.Contains(everything, "mig_multifd") || regexp.MustCompile(`lose_destination.*multifd`).MatchString(everything) {
+		t.Error("want multifd in steps, and not in those whose destination ends")
+	}
 	if v := explore.NewVocabulary(able(3)); len(v.Missing) > 0 {
 		t.Errorf("nothing is missing: got %q", v.Missing)
 	}

@@ -46,8 +46,8 @@ var kinds = []struct {
 	draw   func(*draw) Step
 }{
 	{16, (*draw).move},
-	{2, func(d *draw) Step { return d.stopped("cancel_move") }},
-	{2, func(d *draw) Step { return d.stopped("lose_destination") }},
+	{2, func(d *draw) Step { return d.stopped(cancelMove) }},
+	{2, func(d *draw) Step { return d.stopped(loseDestination) }},
 	{1, func(d *draw) Step { return pause{one(d, []string{"0.2", "1"})} }},
 	{1, func(d *draw) Step { return reboot{one(d, []string{"qmp", "shell"})} }},
 	{1, func(d *draw) Step { return plugDisk{one(d, []string{"disk1", "disk2"})} }},
@@ -77,12 +77,12 @@ func (d *draw) often(n int) bool { return d.random.IntN(n) == 0 }
 
 func (d *draw) hop() int { return 1 + d.random.IntN(d.Hosts-1) }
 
-// way draws how a guest is sent, by one of these transports.
-func (d *draw) way(transports []string, postcopy bool) way {
+// way draws how a guest is sent, by one of these transports and features.
+func (d *draw) way(transports []string, may func(feature) bool) way {
 	w := way{transport: one(d, transports)}
 	usable := []feature{{}, {}}
 	for _, f := range d.features {
-		if f.worksWith(w.transport) && (postcopy || !f.postcopy) {
+		if f.worksWith(w.transport) && may(f) {
 			usable = append(usable, f)
 		}
 	}
@@ -94,7 +94,7 @@ func (d *draw) way(transports []string, postcopy bool) way {
 }
 
 func (d *draw) move() Step {
-	s := move{hop: d.hop(), way: d.way(d.transports, true)}
+	s := move{hop: d.hop(), way: d.way(d.transports, func(feature) bool { return true })}
 	switch streams := s.way.transport != file && !s.way.feature.postcopy; {
 	case streams && d.often(6):
 		s.hold = true
@@ -107,7 +107,8 @@ func (d *draw) move() Step {
 // stopped draws a migration that does not complete.
 func (d *draw) stopped(function string) Step {
 	direct := slices.DeleteFunc(slices.Clone(d.transports), func(name string) bool { return name != tcp && name != unix })
-	s := stopped{function: function, hop: d.hop(), status: one(d, []string{"active", "pre-switchover"}), way: d.way(direct, false)}
+	may := func(f feature) bool { return !f.postcopy && (function != loseDestination || !f.notLost) }
+	s := stopped{function: function, hop: d.hop(), status: one(d, []string{"active", "pre-switchover"}), way: d.way(direct, may)}
 	s.way.speed = "" // it is limited
 	return s
 }

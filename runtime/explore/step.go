@@ -136,10 +136,16 @@ func (s move) simpler() []Step {
 	return all
 }
 
+// The functions of @std//walk.star that begin a migration which does not complete.
+const (
+	cancelMove      = "cancel_move"
+	loseDestination = "lose_destination"
+)
+
 // stopped begins to migrate the guest, and does not let it arrive: the migration is
 // cancelled, or the destination lost.
 type stopped struct {
-	function string // cancel_move or lose_destination
+	function string // cancelMove or loseDestination
 	hop      int
 	status   string // in which that happens
 	way      way
