@@ -90,7 +90,7 @@ func TestWarmStart(t *testing.T) {
 	wantStart(t, first, true, "guest starts warm")
 	time.Sleep(3 * time.Second) // the state is to be so old
 	second := play("yes")
-	wantStart(t, second, false, "guest starts warm")
+	wantStart(t, second, false, "guest starts warm", "migration completed")
 	if clock, err := strconv.ParseInt(guestSaid(t, second, "clock"), 10, 64); err != nil || clock < at-1 || clock > at+1 {
 		t.Errorf("the restored guest's clock: got %d, %v, want the host's, %d", clock, err, at)
 	}
@@ -198,7 +198,7 @@ def migration_scenario(env):
 	}
 	run.params["moves"] = "yes"
 	second := runScenario(t, params, run)
-	wantStart(t, second, false, "guest starts warm", used)
+	wantStart(t, second, false, "guest starts warm", "migration completed", used)
 	if one, other := guestSaid(t, first, "disk"), guestSaid(t, second, "disk"); one != other {
 		t.Errorf("the disks of two restored guests: %s and %s", one, other)
 	}
