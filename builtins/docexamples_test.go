@@ -17,6 +17,7 @@ import (
 	"github.com/mhmig/mhmig/lang/cartesian"
 	"github.com/mhmig/mhmig/lang/doc"
 	"github.com/mhmig/mhmig/lang/star"
+	"github.com/mhmig/mhmig/runtime/qmp/qmptest"
 	"github.com/mhmig/mhmig/runtime/result"
 	"github.com/mhmig/mhmig/runtime/testbed/bedtest"
 )
@@ -64,6 +65,9 @@ func TestDocExamples(t *testing.T) {
 			}
 			synctest.Test(t, func(t *testing.T) {
 				bed := bedtest.NewScriptedBed(t, 2, cartesian.Params{"mig_timeout": "300"})
+				// A guest that writes: its migrations last long enough to be waited for.
+				writing := qmptest.Script{Load: func() qmptest.Load { return qmptest.Load{RAM: 128 << 20, Used: 64 << 20, Dirty: 16 << 20} }}
+				bed.QEMUs.Script("vm1", writing, writing)
 				if verdict := runOn(t, bed.Bed.Bed, nil, source); len(verdict.Failures) > 0 {
 					t.Errorf("%v\n%s", verdict.Failures, source)
 				}
