@@ -5,6 +5,8 @@ package lab_test
 import (
 	"os"
 	"path/filepath"
+	"strconv"
+	"sync"
 	"testing"
 
 	"github.com/gofrs/flock"
@@ -47,4 +49,38 @@ func TestRemoveHalfMade(t *testing.T) {
 	if _, err := os.Stat(made); err != nil {
 		t.Errorf("the folder of the owner that lives: %v", err)
 	}
+}
+
+// A lab that is just being made is not taken for one whose owner has died, whenever
+// others look for those.
+func TestClaimBesideRemoveDead(t *testing.T) {
+	t.Setenv("MHMIG_CACHE", t.TempDir())
+	folder, err := lab.Folder()
+	if err != nil {
+		t.Fatal(err)
+	}
+	made := make(chan struct{})
+	var removers sync.WaitGroup
+	for range 2 {
+		removers.Go(func() {
+			for {
+				select {
+				case <-made:
+					return
+				default:
+				}
+				if removed, err := lab.RemoveDead(t.Context()); err != nil || len(removed) > 0 {
+					t.Errorf("RemoveDead: got %v, %v", removed, err)
+				}
+			}
+		})
+	}
+	for i := range 200 {
+		if err := lab.ClaimAndRemove(t.Context(), filepath.Join(folder, strconv.Itoa(i))); err != nil {
+			t.Errorf("lab %d: %v", i, err)
+			break
+		}
+	}
+	close(made)
+	removers.Wait()
 }

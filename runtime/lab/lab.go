@@ -213,11 +213,24 @@ func (l *Lab) claim(ctx context.Context) error {
 	default:
 		return fmt.Errorf("make the lab's folder: %w", err)
 	}
-	l.lock = flock.New(filepath.Join(dir, lockFile))
-	if locked, err := l.lock.TryLock(); err != nil {
+	return l.lockDir()
+}
+
+// lockDir locks the lab's folder. The lock file gets its name when it is locked: until
+// then, others would take it for one whose owner has died.
+func (l *Lab) lockDir() error {
+	dir := l.state.Dir
+	unnamed := filepath.Join(dir, lockFile+"."+l.state.ID)
+	l.lock = flock.New(unnamed)
+	if _, err := l.lock.TryLock(); err != nil { // nobody else knows the file
 		return fmt.Errorf("lock the lab's folder: %w", err)
-	} else if !locked {
-		return fmt.Errorf("the lab's folder %s is used by another lab", dir)
+	}
+	err := os.Link(unnamed, filepath.Join(dir, lockFile))
+	if errors.Is(err, os.ErrExist) {
+		err = fmt.Errorf("%s is used by another lab", dir)
+	}
+	if err := errors.Join(err, os.Remove(unnamed)); err != nil {
+		return fmt.Errorf("lock the lab's folder: %w", errors.Join(err, l.lock.Close()))
 	}
 	return nil
 }

@@ -51,7 +51,7 @@ func TestLoginTerminal(t *testing.T) {
 		keyboard, typed := io.Pipe()
 		screen := &screen{}
 		resized := make(chan lab.Size)
-		go func() { // ends with the shell
+		go func() { // ends with the shell; the terminal echoes the line, in which the word is another
 			io.WriteString(typed, "stty size; echo $TERM; sleep 5000 &\n")
 			screen.await(t, "31 101")
 			screen.await(t, "vt220")
@@ -86,8 +86,8 @@ func TestHangUp(t *testing.T) {
 	keyboard, typed := io.Pipe()
 	screen := &screen{}
 	ctx, cancel := context.WithCancel(t.Context())
-	go func() { // ends with the shell
-		io.WriteString(typed, "sleep 7000 & sleep 7000 & echo started\n")
+	go func() { // ends with the shell; the terminal echoes the line, in which the word is another
+		io.WriteString(typed, "sleep 7000 & sleep 7000 & echo star''ted\n")
 		screen.await(t, "started\r\n")
 		cancel()
 	}()

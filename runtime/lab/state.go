@@ -132,21 +132,47 @@ func Remove(ctx context.Context, dir string) (*Removed, error) {
 	} else if err != nil {
 		return nil, err
 	}
-	lock := flock.New(filepath.Join(dir, lockFile), flock.SetFlag(os.O_RDONLY)) // not O_CREATE
-	locked, err := lock.TryLock()
+	lock, err := lockDead(dir)
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
 		return nil, nil // its owner has just removed it
+	case errors.Is(err, ErrAlive):
+		return nil, fmt.Errorf("remove lab %s of process %d: %w", dir, s.PID, ErrAlive)
 	case err != nil:
 		return nil, fmt.Errorf("lock the lab's folder: %w", err)
-	case !locked:
-		return nil, fmt.Errorf("remove lab %s of process %d: %w", dir, s.PID, ErrAlive)
+	}
+	if s, err = load(dir); err != nil { // as its owner left it
+		return nil, errors.Join(err, lock.Close())
 	}
 	killed, err := s.remove(ctx)
 	if err != nil {
 		err = fmt.Errorf("remove lab %s: %w", dir, err)
 	}
 	return &Removed{s, killed}, errors.Join(err, lock.Close())
+}
+
+// lockDead locks the folder of a lab whose owner has died. The error is [ErrAlive] while
+// the owner runs, and fs.ErrNotExist if the folder has no lock file, or not that one any
+// more: then what is there now is of another lab.
+func lockDead(dir string) (*flock.Flock, error) {
+	path := filepath.Join(dir, lockFile)
+	lock := flock.New(path, flock.SetFlag(os.O_RDONLY)) // not O_CREATE
+	if locked, err := lock.TryLock(); err != nil {
+		return nil, err
+	} else if !locked {
+		return nil, ErrAlive
+	}
+	locked, err := lock.Stat()
+	if err == nil {
+		var named fs.FileInfo
+		if named, err = os.Stat(path); err == nil && !os.SameFile(locked, named) {
+			err = fs.ErrNotExist
+		}
+	}
+	if err != nil {
+		return nil, errors.Join(err, lock.Close())
+	}
+	return lock, nil
 }
 
 // RemoveDead removes all labs in the user's cache folder whose owners have died, and
@@ -189,22 +215,29 @@ func RemoveDead(ctx context.Context) ([]Removed, error) {
 // runs.
 func removeIncomplete(dir string) error {
 	const young = time.Minute
-	lock := flock.New(filepath.Join(dir, lockFile), flock.SetFlag(os.O_RDONLY))
-	locked, err := lock.TryLock()
+	lock, err := lockDead(dir)
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
 		if info, err := os.Stat(dir); err != nil || time.Since(info.ModTime()) < young {
 			return nil //nolint:nilerr // it is gone
 		}
+		return removeFolder(dir)
+	case errors.Is(err, ErrAlive):
+		return nil
 	case err != nil:
 		return fmt.Errorf("lock the folder of an incomplete lab: %w", err)
-	case !locked:
-		return nil
 	}
-	if err = os.RemoveAll(dir); err != nil {
-		err = fmt.Errorf("remove the folder of an incomplete lab: %w", err)
+	if _, err := os.Stat(filepath.Join(dir, stateFile)); err == nil {
+		return lock.Close() // not incomplete any more: Remove is for it
 	}
-	return errors.Join(err, lock.Close())
+	return errors.Join(removeFolder(dir), lock.Close())
+}
+
+func removeFolder(dir string) error {
+	if err := os.RemoveAll(dir); err != nil {
+		return fmt.Errorf("remove the folder of an incomplete lab: %w", err)
+	}
+	return nil
 }
 
 // At returns the lab in dir, or an error that is [ErrDown] if it does not have this
