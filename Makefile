@@ -86,7 +86,7 @@ test-explore: check-go ## run a random walk of 200 steps, and one that finds wha
 
 .PHONY: check
 check: lint ## before a commit: vet, linters, quick tests; no root, no QEMU, nothing to install
-	go test -short ./...
+	go test -vet=off -ldflags=-w -short ./...
 
 .PHONY: lint
 lint: check-go ## look for faults and for what is not in the house style

@@ -46,6 +46,7 @@ type QEMU struct {
 	Host     string // the host's name
 	Program  qemu.Program
 	Version  Version
+	Release  string // what --version says of it, with the distribution's own version
 	Machines []Machine
 }
 
@@ -90,7 +91,7 @@ func (c *Cache) Facts(ctx context.Context, h Host, program qemu.Program) (QEMU, 
 }
 
 var (
-	versionLine = regexp.MustCompile(`(?m)^QEMU emulator version (\d+)\.(\d+)\.(\d+)`)
+	versionLine = regexp.MustCompile(`(?m)^QEMU emulator version (\d+)\.(\d+)\.(\d+).*$`)
 	aliasOf     = regexp.MustCompile(`\(alias of ([^)]+)\)`)
 )
 
@@ -100,7 +101,7 @@ func parseFacts(text string) (QEMU, error) {
 	if v == nil {
 		return QEMU{}, fmt.Errorf("does not report its QEMU version: %q", firstLine(text))
 	}
-	var q QEMU
+	q := QEMU{Release: v[0]}
 	q.Version.Major, _ = strconv.Atoi(v[1]) // the pattern matches digits only
 	q.Version.Minor, _ = strconv.Atoi(v[2])
 	q.Version.Micro, _ = strconv.Atoi(v[3])

@@ -166,11 +166,10 @@ func canRestore(c Config) error {
 	return nil
 }
 
-// identifyFiles prints what tells one QEMU build from another, the program %[1]s that is
-// started by %[4]s, and what a file holds, for each file behind it.
+// identifyFiles prints what tells one build of a QEMU's release from another, the program
+// %[1]s, and what a file holds, for each file behind it.
 const identifyFiles = `
 qemu=$(command -v -- %[1]s) || exit 127
-%[4]s --version | head -n 1
 stat -L -c '%%s bytes, made %%y' -- "$qemu"
 for file in %[2]s; do sha256sum <"$file" || exit; done
 [ %[3]s != kvm ] || { uname -r; grep -m 3 -E '^(model name|flags|microcode)' /proc/cpuinfo; }
@@ -194,14 +193,18 @@ func (c *Cache) IdentifyHost(ctx context.Context, placement Placement, config Co
 	h := placement.Host
 	key := cacheKey(h, strings.Join(append([]string{config.QEMU.Command(), accel}, files...), " "))
 	return c.identities.get(ctx, key, func(ctx context.Context) (string, error) {
+		facts, err := c.Facts(ctx, h, config.QEMU)
+		if err != nil {
+			return "", err
+		}
 		out, err := h.Run(ctx, host.Command{
-			Script:  fmt.Sprintf(identifyFiles, shellescape.Quote(config.QEMU.Binary), strings.Join(files, " "), accel, config.QEMU.Command()),
+			Script:  fmt.Sprintf(identifyFiles, shellescape.Quote(config.QEMU.Binary), strings.Join(files, " "), accel),
 			Timeout: queryTimeout,
 		})
 		if err != nil {
 			return "", fmt.Errorf("%s: identify QEMU and the guest's files: %w", h.Name(), err)
 		}
-		return string(out.Stdout), nil
+		return facts.Release + "\n" + string(out.Stdout), nil
 	})
 }
 
