@@ -29,7 +29,7 @@ var migrateParams = []Param{
 	{"start_work", Hook, None, "called with mig on the source, before the migration"},
 	{"check_work", Hook, None, "called with mig on the destination, after the migration"},
 	{"params", Params, Value(cartesian.Params(nil)), "params of the variant to change for this migration and its VMs"},
-	{"before_migration", Hook, None, "called with mig on both sides, after start_work"},
+	{"before_migration", Hook, None, "called with mig on both sides, after start_work; the migration begins when both have returned"},
 	{"migrate_src", Hook, Computed("mig.migrate_vms_src"), "called with mig on the source, to migrate the VMs"},
 	{"migrate_dst", Hook, Computed("mig.migrate_vms_dest"), "called with mig on the destination, to receive the VMs"},
 	{"check_src", Hook, Computed("no guest runs"), "called with mig on the source, to check it after the migration"},

@@ -9,7 +9,7 @@
 //	prepare           end the VMs elsewhere, barrier cleared, start them, log in   barrier cleared, start the incoming VMs
 //	ports             barrier ports                                                barrier ports
 //	start_work        start_work, barrier worked                                   barrier worked
-//	before_migration  before_migration                                             before_migration
+//	before_migration  before_migration, barrier ready                              before_migration, barrier ready
 //	migrate           migrate_src                                                  migrate_dst
 //	memory_proof      barrier proved                                               compare the memory, barrier proved
 //	mig_finished      check the features, barrier mig_finished                     barrier mig_finished

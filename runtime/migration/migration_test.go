@@ -8,6 +8,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/google/go-cmp/cmp"
@@ -90,6 +91,35 @@ func TestNew(t *testing.T) {
 		if _, err := migration.New(bed.Bed, 1, p); err != nil {
 			t.Errorf("mig_port = %q: %v", ports, err)
 		}
+	}
+}
+
+// The migration does not begin before the hook of the side that takes longer has returned.
+func TestBeforeMigrationOnBothSides(t *testing.T) {
+	for _, late := range []migration.Role{migration.SourceRole, migration.DestinationRole} {
+		t.Run(string(late), func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				bed := bedtest.NewScriptedBed(t, 1, nil).Bed
+				p := plan(bed)
+				returned := false
+				p.BeforeMigration = func(_ context.Context, s *migration.Side) error {
+					if s.Role == late {
+						time.Sleep(time.Minute)
+						returned = true
+					}
+					return nil
+				}
+				p.MigrateSrc = func(ctx context.Context, s *migration.Side) error {
+					if !returned {
+						t.Errorf("the source migrates while before_migration runs on the %s", late)
+					}
+					return s.Send(ctx, s.Migration.VMs())
+				}
+				if err := runBoth(t.Context(), start(t, bed, p)); err != nil {
+					t.Error(err)
+				}
+			})
+		})
 	}
 }
 

@@ -60,8 +60,8 @@ var steps = []step{
 	},
 	{
 		"before_migration", beforeMove,
-		part{doc: "before_migration", optional: func(p *Plan) Hook { return p.BeforeMigration }},
-		part{doc: "before_migration", optional: func(p *Plan) Hook { return p.BeforeMigration }},
+		part{doc: "before_migration, barrier ready", do: waitAt("ready"), optional: func(p *Plan) Hook { return p.BeforeMigration }},
+		part{doc: "before_migration, barrier ready", do: waitAt("ready"), optional: func(p *Plan) Hook { return p.BeforeMigration }},
 	},
 	{
 		"migrate", duringMove,
