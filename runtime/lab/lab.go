@@ -225,11 +225,7 @@ func (l *Lab) lockDir() error {
 	if _, err := l.lock.TryLock(); err != nil { // nobody else knows the file
 		return fmt.Errorf("lock the lab's folder: %w", err)
 	}
-	err := os.Link(unnamed, filepath.Join(dir, lockFile))
-	if errors.Is(err, os.ErrExist) {
-		err = fmt.Errorf("%s is used by another lab", dir)
-	}
-	if err := errors.Join(err, os.Remove(unnamed)); err != nil {
+	if err := os.Rename(unnamed, filepath.Join(dir, lockFile)); err != nil {
 		return fmt.Errorf("lock the lab's folder: %w", errors.Join(err, l.lock.Close()))
 	}
 	return nil

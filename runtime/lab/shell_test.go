@@ -86,9 +86,11 @@ func TestHangUp(t *testing.T) {
 	keyboard, typed := io.Pipe()
 	screen := &screen{}
 	ctx, cancel := context.WithCancel(t.Context())
-	go func() { // ends with the shell; the terminal echoes the line, in which the word is another
-		io.WriteString(typed, "sleep 7000 & sleep 7000 & echo star''ted\n")
-		screen.await(t, "started\r\n")
+	go func() { // ends with the shell
+		// Bash passes the signal on only while it waits for a line. The terminal echoes this
+		// one, in which the prompt is written differently.
+		io.WriteString(typed, "sleep 7000 & sleep 7000 & PS1=star''ted\n")
+		screen.await(t, "started")
 		cancel()
 	}()
 	_, err := l.State().Login(ctx, "host1", lab.Login{
