@@ -178,12 +178,14 @@ func (m *machine) shell(t *testing.T) net.Conn {
 		t.Fatal("info usernet shows no forwarded port")
 	}
 	var conn net.Conn
-	eventually(t, time.Minute, "the guest's SSH server", func() (err error) {
+	began := time.Now()
+	eventually(t, 3*time.Minute, "the guest's SSH server", func() (err error) {
 		if conn, err = net.Dial("tcp", "127.0.0.1:"+found[1]); err != nil {
 			return err
 		}
 		begun := &begunConn{Conn: conn, first: make([]byte, 1)}
-		_ = conn.SetReadDeadline(time.Now().Add(200 * time.Millisecond))
+		patience := max(200*time.Millisecond, time.Since(began)/8) // a slow guest also takes longer to answer
+		_ = conn.SetReadDeadline(time.Now().Add(patience))
 		if _, err = conn.Read(begun.first); err != nil {
 			conn.Close()
 			return err
