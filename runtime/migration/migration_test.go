@@ -109,11 +109,18 @@ func TestBeforeMigrationOnBothSides(t *testing.T) {
 					}
 					return nil
 				}
-				p.MigrateSrc = func(ctx context.Context, s *migration.Side) error {
+				begins := func(s *migration.Side) {
 					if !returned {
-						t.Errorf("the source migrates while before_migration runs on the %s", late)
+						t.Errorf("the %s migrates while before_migration runs on the %s", s.Role, late)
 					}
+				}
+				p.MigrateSrc = func(ctx context.Context, s *migration.Side) error {
+					begins(s)
 					return s.Send(ctx, s.Migration.VMs())
+				}
+				p.MigrateDst = func(ctx context.Context, s *migration.Side) error {
+					begins(s)
+					return s.Receive(ctx, s.Migration.VMs())
 				}
 				if err := runBoth(t.Context(), start(t, bed, p)); err != nil {
 					t.Error(err)
