@@ -398,6 +398,48 @@ func TestRestoreDisks(t *testing.T) {
 	}
 }
 
+// What the guest's identity has of the host changes with QEMU's release, also when the file
+// that starts it is the same, and with what the kernel's file holds.
+func TestIdentifyHost(t *testing.T) {
+	t.Parallel()
+	b := newBed(t)
+	s := b.host("host1")
+	release, kernel, program := filepath.Join(b.dir, "release"), filepath.Join(b.dir, "kernel"), filepath.Join(b.dir, "qemu-kvm")
+	write := func(file, text string, mode os.FileMode) {
+		t.Helper()
+		if err := os.WriteFile(file, []byte(text), mode); err != nil {
+			t.Fatal(err)
+		}
+	}
+	syscall.ForkLock.RLock() // a process that inherits the open file would make it "text file busy"
+	write(program, "#!/bin/sh\ncat '"+release+"'\n", 0o700)
+	syscall.ForkLock.RUnlock()
+	config, err := vm.ParseConfig("vm1", cartesian.Params{"images": "", "qemu_binary": program, "kernel": kernel})
+	if err != nil {
+		t.Fatal(err)
+	}
+	seen := map[string]string{}
+	for _, host := range []struct{ what, release, kernel, same string }{
+		{"first", help72, "kernel 1", ""},
+		{"unchanged", help72, "kernel 1", "first"},
+		{"the distribution's next build", strings.Replace(help72, "+b3", "+b4", 1), "kernel 1", ""},
+		{"another kernel of the same size", help72, "kernel 2", ""},
+	} {
+		write(release, host.release, 0o600)
+		write(kernel, host.kernel, 0o600)
+		got, err := new(vm.Cache).IdentifyHost(t.Context(), s.placement, config, "tcg")
+		if err != nil {
+			t.Fatal(err)
+		}
+		if seen[got] != host.same {
+			t.Errorf("%s: the identity is that of %q, want that of %q:\n%s", host.what, seen[got], host.same, got)
+		}
+		if seen[got] == "" {
+			seen[got] = host.what
+		}
+	}
+}
+
 // The identity of a guest changes with the image below its overlay, and with what that is on.
 func TestIdentifyImages(t *testing.T) {
 	t.Parallel()
