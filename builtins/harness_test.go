@@ -367,7 +367,7 @@ func shipped(t testing.TB) cartesian.Params {
 }
 
 // awaitTimeout is for waits of a test outside of a scenario.
-const awaitTimeout = 20 * time.Second
+const awaitTimeout = time.Minute
 
 // allHosts returns the lab's three hosts.
 func allHosts(t *testing.T) []*host.Host {

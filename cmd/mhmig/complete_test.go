@@ -49,7 +49,7 @@ func TestBashCompletion(t *testing.T) {
 		var screen []byte
 		await := func(text string) {
 			t.Helper()
-			for timeout := time.After(30 * time.Second); !bytes.Contains(screen, []byte(text)); {
+			for timeout := time.After(time.Minute); !bytes.Contains(screen, []byte(text)); {
 				select {
 				case part, ok := <-seen:
 					if !ok {

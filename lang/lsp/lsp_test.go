@@ -136,7 +136,7 @@ func (e *editor) open(uri, text string) {
 // await returns the first diagnostics of a version of a document.
 func (e *editor) await(uri string, version int) published {
 	e.t.Helper()
-	for timeout := time.After(20 * time.Second); ; {
+	for timeout := time.After(time.Minute); ; {
 		e.mu.Lock()
 		for _, p := range e.published {
 			if p.URI == uri && p.Version == version {

@@ -458,7 +458,7 @@ func TestInterrupted(t *testing.T) {
 	if !errors.Is(err, errInterrupted) {
 		t.Errorf("got %v, want %v", err, errInterrupted)
 	}
-	if took := time.Since(ended); took > 5*time.Second {
+	if took := time.Since(ended); took > time.Minute {
 		t.Errorf("ended %v after the interruption, want a few milliseconds", took)
 	}
 }

@@ -157,7 +157,7 @@ echo cleaned >>"$CALLS"`})
 	if _, err := debian.Build(ctx, o); !errors.Is(err, given) {
 		t.Errorf("got %v, want the cause of the cancel", err)
 	}
-	if took := time.Since(began); took > 20*time.Second {
+	if took := time.Since(began); took > time.Minute {
 		t.Errorf("the build ended after %s", took)
 	}
 	if got := content(t, calls); got != "child\ncleaned" {

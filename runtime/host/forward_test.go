@@ -185,7 +185,7 @@ func TestForwardedConnection(t *testing.T) {
 		writing.Wait()
 		started := time.Now()
 		ours.Close()
-		if took := time.Since(started); took > 4*time.Second {
+		if took := time.Since(started); took > time.Minute {
 			t.Errorf("Close took %v", took)
 		}
 	})

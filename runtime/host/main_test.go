@@ -240,7 +240,7 @@ func wantText(t *testing.T, err error, parts ...string) {
 // poll waits for a condition that nothing tells us of.
 func poll(t *testing.T, what string, holds func() bool) {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	defer cancel()
 	ticker := time.NewTicker(5 * time.Millisecond)
 	defer ticker.Stop()

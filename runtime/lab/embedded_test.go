@@ -202,7 +202,7 @@ func counter(t *testing.T, network, address string) string {
 func wantCount(t *testing.T, conn net.Conn) {
 	t.Helper()
 	defer conn.Close()
-	conn.SetDeadline(time.Now().Add(10 * time.Second))
+	conn.SetDeadline(time.Now().Add(time.Minute))
 	data := make([]byte, 3<<20)
 	if _, err := conn.Write(data); err != nil {
 		t.Error(err)
@@ -215,10 +215,10 @@ func wantCount(t *testing.T, conn net.Conn) {
 	}
 }
 
-// eventually tries until it works, for 10 s.
+// eventually tries until it works, for a minute.
 func eventually(t *testing.T, what string, try func() error) {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	defer cancel()
 	for {
 		err := try()

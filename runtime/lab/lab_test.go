@@ -166,7 +166,7 @@ func dial(t *testing.T, c host.Config) *host.Host {
 
 func run(t *testing.T, h *host.Host, script string) string {
 	t.Helper()
-	out, err := h.Run(t.Context(), host.Command{Script: script, Timeout: 20 * time.Second})
+	out, err := h.Run(t.Context(), host.Command{Script: script, Timeout: time.Minute})
 	if err != nil {
 		t.Fatalf("%s: %v\n%s%s", script, err, out.Stdout, out.Stderr)
 	}

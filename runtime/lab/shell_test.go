@@ -128,7 +128,7 @@ func (s *screen) text() string {
 
 // await waits until the screen shows text.
 func (s *screen) await(t *testing.T, text string) {
-	deadline := time.Now().Add(10 * time.Second)
+	deadline := time.Now().Add(time.Minute)
 	for !strings.Contains(s.text(), text) {
 		if time.Now().After(deadline) {
 			t.Errorf("no %q on the screen:\n%s", text, s.text())

@@ -894,7 +894,7 @@ func TestExecHangsQEMU(t *testing.T) {
 	if err := errors.Join(err, <-done); err != nil {
 		t.Fatal(err)
 	}
-	if took := time.Since(began); took > 15*time.Second {
+	if took := time.Since(began); took > time.Minute {
 		t.Errorf("it took %v", took)
 	}
 	if current := bed.Current("vm1"); m.State() != qmp.MigrationCancelled || current == nil || current.Host != bed.Hosts()[0] {
@@ -965,7 +965,7 @@ func TestFileFaultsQEMU(t *testing.T) {
 					t.Errorf("got %v: %v\nwant %v: %s", result.StatusOf(err), err, tt.status, words)
 				}
 			}
-			if took := time.Since(began); took > 30*time.Second {
+			if took := time.Since(began); took > time.Minute {
 				t.Errorf("it took %v", took)
 			}
 			wantNothingOf(t, bed)

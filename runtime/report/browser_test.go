@@ -301,7 +301,7 @@ func (b *browser) do(actions ...chromedp.Action[chromedp.Void]) {
 func (b *browser) want(what, expression string, value any) {
 	b.Helper()
 	want := fmt.Sprint(value)
-	for deadline := time.Now().Add(30 * time.Second); ; {
+	for deadline := time.Now().Add(time.Minute); ; {
 		got, err := chromedp.Run(b.ctx, chromedp.Evaluate[any](expression))
 		if err == nil && fmt.Sprint(got) == want {
 			return

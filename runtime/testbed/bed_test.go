@@ -303,7 +303,7 @@ func TestNoLogin(t *testing.T) {
 	if err == nil || !strings.Contains(err.Error(), "vm1@host1: no login: ") || !strings.Contains(err.Error(), "login_timeout (300ms) on vm1@host1 expired") {
 		t.Errorf("got %v, want that login_timeout expired", err)
 	}
-	if took := time.Since(began); took > 10*time.Second {
+	if took := time.Since(began); took > time.Minute {
 		t.Errorf("it took %v", took)
 	}
 }

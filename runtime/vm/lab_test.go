@@ -308,7 +308,7 @@ func (s *site) start(name string, p cartesian.Params, incoming bool) *vm.Instanc
 		t.Fatal(err)
 	}
 	t.Cleanup(func() {
-		ctx, cancel := context.WithTimeout(context.Background(), 30*time.Second)
+		ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 		defer cancel()
 		if err := i.Destroy(ctx); err != nil {
 			t.Error(err)
@@ -326,7 +326,7 @@ func (s *site) prepare(name string, p cartesian.Params) *vm.Images {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() {
-		ctx, cancel := context.WithTimeout(context.Background(), 30*time.Second)
+		ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 		defer cancel()
 		if err := images.Remove(ctx); err != nil {
 			t.Error(err)

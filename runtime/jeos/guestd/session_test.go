@@ -36,7 +36,7 @@ func TestOutputIsWhole(t *testing.T) {
 		}
 		began := time.Now()
 		o.finish()
-		if took := time.Since(began); took > 10*time.Second {
+		if took := time.Since(began); took > time.Minute {
 			t.Errorf("it took %v", took)
 		}
 		child, rest, _ := strings.Cut(got.String(), "\n")
