@@ -41,7 +41,7 @@ func (b *builder) param(src *source, text string) *parsedFile {
 		return fail(lexerStart, "a param has no tab and only one line", "")
 	}
 	const form = "want KEY=VALUE"
-	at, end := findOperator(text)
+	at, end := leftmostOperator(text)
 	key := strings.TrimFunc(text[:at], isBlank)
 	word := text[:skipLabel(text, 0)]
 	switch {
@@ -52,19 +52,22 @@ func (b *builder) param(src *source, text string) *parsedFile {
 	case key == "":
 		return fail(lexerStart, form, "")
 	}
-	op := text[at:end]
+	op, behind := text[at:end], lexer.Position{Line: 1, Column: utf8.RuneCountInString(text[:end]) + 1}
+	spaced := hasBlankAt(text, at-1)
+	exact := op == "=" && !spaced && !hasBlankAt(text, end)
 	switch {
+	case !exact && strings.HasPrefix(text[end:], ":"): // no assignment of the language
+		return fail(behind, fmt.Sprintf("a colon directly after %q", op), fmt.Sprintf("write '%s %s %s'", key, op, text[end:]))
 	case isKeyword(key) && !operatorOf[op].onPattern():
 		return fail(lexerStart, fmt.Sprintf("%q is a keyword, not a key", key),
 			insteadOfKey(key, op, strings.TrimFunc(text[end:], isBlank)))
 	case isReserved(key) && !operatorOf[op].onPattern():
 		return fail(lexerStart, reservedKey(key), reservedHint)
 	}
-	spaced := hasBlankAt(text, at-1)
-	if op != "=" || spaced || hasBlankAt(text, end) {
+	if !exact {
 		if value := strings.TrimFunc(text[end:], isBlank); op == "+=" && !spaced && len(value) < len(text)-end && value[:min(1, len(value))] != `"` {
 			b.keep(oddity{
-				place:    place{src, lexer.Position{Line: 1, Column: utf8.RuneCountInString(text[:end]) + 1}},
+				place:    place{src, behind},
 				message:  fmt.Sprintf("the blank after %q is not part of the value", op),
 				hint:     fmt.Sprintf(`to append it too, write %s+=" %s"`, key, value),
 				harmless: true,
@@ -88,7 +91,7 @@ func hasBlankAt(text string, at int) bool {
 // ParamKey returns the key that the text of an [Extra] with Param sets; "" if it sets those that a pattern names, or is no
 // assignment.
 func ParamKey(text string) string {
-	at, end := findOperator(text)
+	at, end := leftmostOperator(text)
 	if end == 0 || operatorOf[text[at:end]].onPattern() {
 		return ""
 	}

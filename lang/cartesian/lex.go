@@ -404,22 +404,27 @@ func (x *lineLexer) keyword(word string, typ lexer.TokenType) {
 // operators of assignments; those that begin alike stand longest first.
 var operators = []string{"=", "+=", "<=", "~=", "?=", "?+=", "?<="}
 
-// findOperator returns where the leftmost operator of an assignment begins and ends. end is 0 when body is no
-// assignment: when there is no operator, or a colon is before or directly after it.
+// findOperator returns where the operator of an assignment begins and ends. end is 0 when body is no assignment: when
+// there is no operator, or a colon is before or directly after it.
 func findOperator(body string) (at, end int) {
+	at, end = leftmostOperator(body)
+	if end < len(body) && body[end] == ':' {
+		return 0, 0
+	}
+	return at, end
+}
+
+// leftmostOperator returns where the first operator before a colon begins and ends; end is 0 when there is none.
+func leftmostOperator(body string) (at, end int) {
 	for i := range len(body) {
 		switch body[i] {
 		case ':':
 			return 0, 0
 		case '=', '+', '<', '~', '?':
 			for _, o := range operators {
-				if !strings.HasPrefix(body[i:], o) {
-					continue
+				if strings.HasPrefix(body[i:], o) {
+					return i, i + len(o)
 				}
-				if end := i + len(o); end == len(body) || body[end] != ':' {
-					return i, end
-				}
-				return 0, 0
 			}
 		}
 	}
