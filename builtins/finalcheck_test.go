@@ -121,6 +121,18 @@ def migration_scenario(env):
     migrate_wait(["vm1"], "host1", "host2")
     env.vm("vm1").pause()
 `, result.Pass, nil},
+		{"paused and reset, then moved, then paused and reset", nil, `
+def migration_scenario(env):
+    env.vm("vm1").start(env.hosts[0])
+    def pause_and_reset():
+        env.vm("vm1").pause()
+        env.vm("vm1").reset()
+        wait_for(lambda: env.vm("vm1").qmp("query-status")["status"] == "prelaunch", 10, 0.01)
+    pause_and_reset()
+    migrate_wait(["vm1"], "host1", "host2",
+        check_work = lambda mig: wait_for(lambda: mig.vm("vm1").qmp("query-status")["status"] == "running", 1, 0.1))
+    pause_and_reset()
+`, result.Pass, nil},
 		{"destroyed in check_work", nil, `
 def migration_scenario(env):
     migrate_wait(["vm1"], "host1", "host2", check_work = lambda mig: mig.vm("vm1").destroy())

@@ -437,7 +437,7 @@ func (s *Side) arrive(ctx context.Context, vm string) error {
 	m, instance := s.Migration, s.Instance(vm)
 	instance.Arrive()
 	state, err := instance.Status(ctx)
-	if err == nil && state == "paused" {
+	if err == nil && testbed.IsPaused(state) {
 		err = instance.Cont(ctx)
 	}
 	if err == nil {

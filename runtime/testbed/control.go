@@ -24,6 +24,11 @@ func (i *Instance) Stop(ctx context.Context) error {
 	return i.setState("paused", i.QEMU.Stop(ctx))
 }
 
+// IsPaused says whether a run state of QEMU is that of a paused guest: paused, or prelaunch,
+// which QEMU makes of it when the guest is reset, also by a reset that the guest itself has
+// requested shortly before it was paused.
+func IsPaused(state string) bool { return state == "paused" || state == "prelaunch" }
+
 // setState sets the state after a successful command: its event may arrive shortly
 // after its answer.
 func (i *Instance) setState(state string, err error) error {

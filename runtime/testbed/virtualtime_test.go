@@ -82,7 +82,7 @@ func TestControl(t *testing.T) {
 func TestFinalCheck(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		bed, start := scriptedBed(t, 8, cartesian.Params{"monitor_timeout": "0.5"})
+		bed, start := scriptedBed(t, 9, cartesian.Params{"monitor_timeout": "0.5"})
 		ctx := t.Context()
 		start("vm1", qmptest.Script{}) // is well
 		if err := start("vm2", qmptest.Script{}).Stop(ctx); err != nil {
@@ -102,6 +102,13 @@ func TestFinalCheck(t *testing.T) {
 		gone.Left()
 		bed.QEMUs.Latest("vm8").Die()
 		<-gone.Exited()
+		paused := start("vm9", qmptest.Script{})
+		if err := errors.Join(paused.Stop(ctx), paused.Reset(ctx)); err != nil {
+			t.Fatal(err)
+		}
+		if state, err := paused.Status(ctx); err != nil || state != "prelaunch" {
+			t.Fatalf("paused and reset: got %s, %v", state, err)
+		}
 		var found []string
 		for _, err := range bed.FinalCheck(ctx) {
 			found = append(found, result.StatusOf(err).String()+" "+err.Error())

@@ -508,6 +508,11 @@ func (m *QEMU) execute(command string, arguments json.RawMessage) (any, *refusal
 	case "device_del":
 		return m.deleteDevice(arguments)
 	case "system_reset":
+		m.mu.Lock()
+		if m.state == "paused" {
+			m.state = "prelaunch"
+		}
+		m.mu.Unlock()
 		m.emit("RESET", map[string]any{"guest": false, "reason": "host-qmp-system-reset"})
 		return map[string]any{}, nil
 	case "query-migrate-capabilities":
