@@ -14,6 +14,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/google/go-cmp/cmp"
@@ -28,6 +29,7 @@ import (
 	"github.com/mhmig/mhmig/runtime/task"
 	"github.com/mhmig/mhmig/runtime/testbed"
 	"github.com/mhmig/mhmig/runtime/testbed/bedtest"
+	"github.com/mhmig/mhmig/runtime/vm"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
@@ -271,6 +273,82 @@ func TestPrepareError(t *testing.T) {
 	}
 	if left := f.left(t); len(left) > 0 {
 		t.Errorf("left: %q", left)
+	}
+}
+
+// What a guest is found to have done hides behind neither a skip nor the end of the
+// variant's time.
+func TestFinalCheckIsMade(t *testing.T) {
+	t.Parallel()
+	skip := failures(result.Skip.Errorf("no floppy driver here"))
+	died := "vm1@host1 is not running any more; QEMU of vm1 on host1 ended by signal 9"
+	for _, tt := range []struct {
+		name    string
+		verdict run.Verdict
+		dies    bool          // the guest's QEMU, in the scenario
+		limit   time.Duration // of the variant, which the scenario exceeds
+		status  result.Status
+		want    []string // the failures' messages
+	}{
+		{name: "all is well", status: result.Pass},
+		{name: "skipped", verdict: skip, status: result.Skip, want: []string{"no floppy driver here"}},
+		{name: "skipped, and QEMU has died", verdict: skip, dies: true, status: result.Fail, want: []string{died, "no floppy driver here"}},
+		{name: "the time ends while it cleans up", limit: time.Minute, status: result.Pass},
+		{name: "the time ends while it cleans up, and QEMU has died", limit: time.Minute, dies: true, status: result.Fail, want: []string{died}},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			t.Parallel()
+			synctest.Test(t, func(t *testing.T) {
+				f, qemus := newFixtureOf(t, 1), bedtest.NewScriptedQEMUs()
+				f.base["vms"], f.options.Timeout, f.options.Launch = "vm1", tt.limit, qemus.Launch
+				f.options.Scenario = func(ctx context.Context, bed *testbed.Bed) run.Verdict {
+					if _, _, err := bed.Ensure(ctx, "vm1", bed.Hosts()[0], bed.Params(), vm.Launch{}); err != nil {
+						return failures(err)
+					}
+					if tt.dies {
+						qemus.Latest("vm1").Die()
+					}
+					if tt.limit > 0 {
+						<-ctx.Done()
+					}
+					return tt.verdict
+				}
+				outcomes, err := f.run(t.Context(), t, f.variants("one"))
+				if err != nil || len(outcomes) != 1 {
+					t.Fatalf("got %d outcomes and %v", len(outcomes), err)
+				}
+				var got []string
+				for _, failure := range append([]result.Failure{outcomes[0].Failure}, outcomes[0].Further...) {
+					if failure.Message != "" {
+						got = append(got, failure.Message)
+					}
+				}
+				if outcomes[0].Status != tt.status || len(got) != len(tt.want) {
+					t.Fatalf("got %s %q, want %s %q", outcomes[0].Status, got, tt.status, tt.want)
+				}
+				for i, want := range tt.want {
+					if !strings.HasPrefix(got[i], want) {
+						t.Errorf("got %q, want %q", got[i], want)
+					}
+				}
+			})
+		})
+	}
+}
+
+// A variant whose run ends while it cleans up has no verdict: nobody has looked at its
+// guests.
+func TestInterruptedAtTheEnd(t *testing.T) {
+	t.Parallel()
+	f := newFixture(t)
+	ctx, cancel := context.WithCancelCause(t.Context())
+	f.options.Scenario = func(context.Context, *testbed.Bed) run.Verdict {
+		cancel(run.ErrInterrupted)
+		return run.Verdict{}
+	}
+	outcomes, err := f.run(ctx, t, f.variants("one"))
+	if !errors.Is(err, run.ErrInterrupted) || len(outcomes) != 1 || outcomes[0].Status != result.Cancel || outcomes[0].Message != "interrupted" {
+		t.Errorf("got %v, %v, want that it is cancelled", outcomes, err)
 	}
 }
 

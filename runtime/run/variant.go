@@ -91,11 +91,7 @@ func (u *unit) run(ctx context.Context) (status result.Status, met bool) {
 				u.addFailure(&outcome, failure)
 			}
 		}
-		if isUnsettled(&outcome) && ctx.Err() == nil {
-			for _, wrong := range bed.FinalCheck(ctx) {
-				u.addFailure(&outcome, wrong)
-			}
-		}
+		u.finalCheck(runCtx, bed, &outcome)
 	}
 	if !isUnsettled(&outcome) && !outcome.Status.OK() && outcome.Evidence == "" {
 		outcome.Evidence = bed.Evidence(ctx)
@@ -138,6 +134,25 @@ func (u *unit) run(ctx context.Context) (status result.Status, met bool) {
 	}
 	u.changed()
 	return outcome.Status, met
+}
+
+// finalCheck looks at the guests of a scenario that has not failed. The time that it takes
+// is not the scenario's: --timeout does not keep it from being done. After a skip, what is
+// not a FAIL is part of it: the scenario has stopped anywhere.
+func (u *unit) finalCheck(ctx context.Context, bed *testbed.Bed, o *result.Outcome) {
+	skipped := o.Status == result.Skip
+	switch {
+	case !isUnsettled(o) && !skipped:
+		return
+	case ctx.Err() != nil:
+		u.addFailure(o, context.Cause(ctx))
+		return
+	}
+	for _, wrong := range bed.FinalCheck(ctx) {
+		if !skipped || result.StatusOf(wrong) == result.Fail {
+			u.addFailure(o, wrong)
+		}
+	}
 }
 
 // checkParams checks the variant's params before anything is created: it returns the
@@ -230,7 +245,8 @@ func repeats(failure *task.Error, earlier []*task.Error) bool {
 	})
 }
 
-// addFailure adds a failure to an outcome: as the first one, or as a further one.
+// addFailure adds a failure to an outcome: as the first one, or as a further one. What goes
+// wrong after a skip comes before it: no verdict is given up for it.
 func (r *runner) addFailure(o *result.Outcome, err error) {
 	f := describe(err)
 	if end, ok := errors.AsType[*ending](err); ok { // overrides the status of wrappers
@@ -239,11 +255,15 @@ func (r *runner) addFailure(o *result.Outcome, err error) {
 	if f.Position != "" && r.SourceLine != nil {
 		f.Source = r.SourceLine(f.Position)
 	}
-	if isUnsettled(o) {
+	switch {
+	case isUnsettled(o):
 		o.Failure = f
-		return
+	case o.Status == result.Skip && !f.Status.OK():
+		o.Further = slices.Insert(o.Further, 0, o.Failure)
+		o.Failure = f
+	default:
+		o.Further = append(o.Further, f)
 	}
-	o.Further = append(o.Further, f)
 }
 
 // describe converts an error to a failure: its status, and where it occurred in the test,
