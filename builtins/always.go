@@ -26,7 +26,8 @@ var alwaysFunction = &Builtin{
 		{"body", calledWith(""), Required, "what is done meanwhile: called once, without arguments"},
 		everyParam,
 	},
-	Doc:     "Calls body, and the check fn all the time meanwhile, at least once. A call of fn that still runs when body returns is stopped.",
+	Doc: "Calls body, and the check fn all the time meanwhile, at least once. A call of fn that still runs when body returns is stopped; " +
+		"one that fails because the guest has moved to another host during it is made again, so fn logs in itself.",
 	Returns: Return{"any", "what body has returned"},
 	Fn:      alwaysFn,
 }
@@ -37,7 +38,7 @@ func alwaysFn(t *task.Task, a *Args) (starlark.Value, error) {
 		return nil, err
 	}
 	over := make(chan struct{})
-	c.over, c.atLeastOnce = over, true
+	c.over, c.outlivesMoves = over, true
 	checking := c.start(t, func(context.Context) error { return nil })
 	v, err := t.CallHeld(arg[starlark.Callable](a, "body"))
 	close(over)
@@ -65,13 +66,13 @@ func migDuring(t *task.Task, a *Args) (starlark.Value, error) {
 // check is a function of the scenario that is called again and again beside something
 // else.
 type check struct {
-	builtin     string
-	fn          starlark.Callable
-	every       time.Duration
-	at          string          // where in the scenario it was started
-	over        <-chan struct{} // closed when what it is beside has ended
-	failed      func() bool     // whether that has an error of its own
-	atLeastOnce bool            // fn can be called after that as well
+	builtin       string
+	fn            starlark.Callable
+	every         time.Duration
+	at            string          // where in the scenario it was started
+	over          <-chan struct{} // closed when what it is beside has ended
+	failed        func() bool     // whether that has an error of its own
+	outlivesMoves bool            // fn can be called when a guest has moved, and when that has ended as well
 }
 
 func newCheck(t *task.Task, a *Args, builtin string) (*check, error) {
@@ -100,7 +101,7 @@ func (c *check) start(t *task.Task, ready func(context.Context) error) *task.Tas
 		switch {
 		case err != nil:
 			return nil, err
-		case calls == 0 && c.atLeastOnce:
+		case calls == 0 && c.outlivesMoves:
 			calls, err = 1, c.call(t, t.Context())
 		case calls == 0 && !c.failed():
 			err = result.Error.Wrap(fmt.Errorf("%s: %s was never completed while the migration moved (%s): it was over too soon, see migrate(hold=True)", c.builtin, c.fn.Name(), c.at))
@@ -126,6 +127,7 @@ func (c *check) repeat(t *task.Task) (calls int, err error) {
 		cancel(nil)
 		<-watching
 	}()
+	var left *testbed.Instance // by its guest during the last call
 	for {
 		select {
 		case <-c.over:
@@ -133,14 +135,18 @@ func (c *check) repeat(t *task.Task) (calls int, err error) {
 		default:
 		}
 		err := c.call(t, ctx)
-		_, moved := errors.AsType[*testbed.MovedError](err)
+		moved, isMoved := errors.AsType[*testbed.MovedError](err)
 		switch {
-		case errors.Is(err, errOver), moved: // the guest has just arrived elsewhere
+		case errors.Is(err, errOver), isMoved && !c.outlivesMoves:
 			return calls, nil
+		case isMoved && moved.Left != left: // a second time, fn uses what it had before the move
+			left = moved.Left
 		case err != nil:
 			return calls, err
+		default:
+			left = nil
+			calls++
 		}
-		calls++
 		select {
 		case <-time.After(c.every):
 		case <-c.over:

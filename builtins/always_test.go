@@ -9,6 +9,7 @@ import (
 	"github.com/mhmig/mhmig/lang/cartesian"
 	"github.com/mhmig/mhmig/runtime/qmp/qmptest"
 	"github.com/mhmig/mhmig/runtime/result"
+	"github.com/mhmig/mhmig/runtime/testbed/bedtest"
 )
 
 // A check that runs beside a function, or beside a migration, fails the scenario where
@@ -16,6 +17,9 @@ import (
 func TestAlways(t *testing.T) {
 	t.Parallel()
 	endless := qmptest.Script{Endless: true}
+	answering := func(after time.Duration) *bedtest.Guest {
+		return &bedtest.Guest{Run: func(string) (string, int) { time.Sleep(after); return "", 0 }}
+	}
 	runScripted(t, []scriptedCase{
 		{
 			name: "beside a function", text: `
@@ -44,6 +48,29 @@ func TestAlways(t *testing.T) {
 			name: "it blocks", lasts: 15 * time.Second, text: `
 	blocked = []
 	always(lambda: sleep(3600 if not blocked and not blocked.append(1) else 0), lambda: sleep(10))`,
+		},
+		{
+			name: "guests move meanwhile", params: cartesian.Params{"nics": "nic1"}, guest: answering(2 * time.Second), text: `
+	vm.start(a)
+	seen = []
+	def work():
+		vm.wait_for_login().cmd("true")
+		seen.append(vm.host.name)
+	def around():
+		for src, dst in [(a, b), (b, a)]:
+			migrate_wait(["vm1"], src, dst)
+			before = len(seen)
+			sleep(10)
+			if len(seen) < before + 2 or seen[-1] != dst.name:
+				fail("after a move to %s: %s" % (dst.name, seen))
+	always(work, around, every=1)`,
+		},
+		{
+			name: "a session from before the move", params: cartesian.Params{"nics": "nic1"}, guest: answering(time.Millisecond),
+			status: result.Error, want: []string{"vm1 has migrated to host2; log in again"}, text: `
+	vm.start(a)
+	session = vm.wait_for_login()
+	always(lambda: session.cmd("true"), lambda: [migrate_wait(["vm1"], a, b), sleep(3600)])`,
 		},
 		{
 			name: "the function fails", status: result.Error, want: []string{"the body"}, lasts: 5 * time.Second, text: `

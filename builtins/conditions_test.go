@@ -21,8 +21,9 @@ type scriptedCase struct {
 	name                string
 	source, destination qmptest.Script
 	params              cartesian.Params
-	helpers             string        // functions before migration_scenario
-	text                string        // of migration_scenario
+	helpers             string // functions before migration_scenario
+	text                string // of migration_scenario
+	guest               *bedtest.Guest
 	dies                time.Duration // when vm1 is killed; 0: never
 	lasts               time.Duration // at most, of virtual time; 0: a minute
 	status              result.Status // of the first failure; the zero value: it passes
@@ -42,6 +43,9 @@ func runScripted(t *testing.T, cases []scriptedCase) {
 func (tt *scriptedCase) run(t *testing.T) {
 	bed := bedtest.NewScriptedBed(t, 1, tt.params)
 	bed.QEMUs.Script("vm1", tt.source, tt.destination)
+	if tt.guest != nil {
+		bed.QEMUs.Guest("vm1", tt.guest)
+	}
 	if tt.dies > 0 {
 		defer time.AfterFunc(tt.dies, func() { bed.QEMUs.Latest("vm1").Die() }).Stop()
 	}

@@ -479,17 +479,21 @@ func (b *Bed) MovedFrom(instance *Instance) error {
 	case now == nil || now == instance:
 		return nil
 	case now.Arrived() || now.currentPresence() == awaited:
-		return &MovedError{VM: instance.Name(), Host: now.Host.Name()}
+		return &MovedError{Left: instance, Host: now.Host.Name()}
 	default:
 		return fmt.Errorf("%s was restarted on %s; log in again", instance.Name(), now.Host.Name())
 	}
 }
 
-// MovedError is the error of a use of the instance that a guest has left.
-type MovedError struct{ VM, Host string }
+// MovedError is the error of a use of the instance that a guest has left, for one on a
+// host.
+type MovedError struct {
+	Left *Instance
+	Host string
+}
 
 func (e *MovedError) Error() string {
-	return fmt.Sprintf("%s has migrated to %s; log in again", e.VM, e.Host)
+	return fmt.Sprintf("%s has migrated to %s; log in again", e.Left.Name(), e.Host)
 }
 
 // Instances returns all instances that were started and not removed, including those
