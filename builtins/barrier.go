@@ -42,7 +42,8 @@ var barrierFunctions = []*Builtin{
 		Doc:     "Waits at a barrier at which the parties exchange data.",
 		Returns: Return{"dict[host, any]", "the data of each host's party (\"source\" and \"destination\" where a migration stays on one host); what a command on the host has sent is a string"},
 		Fn: func(t *task.Task, a *Args) (starlark.Value, error) {
-			received, err := waitAtBarrier(t, a, arg[starlark.Value](a, "data"))
+			data := arg[starlark.Value](a, "data")
+			received, err := waitAtBarrier(t, a, brought{data, paramText(data)})
 			if err != nil {
 				return nil, err
 			}
@@ -62,20 +63,30 @@ var barrierFunctions = []*Builtin{
 	},
 }
 
-// setData adds the data of a party to out, if there is any.
-func setData(out *starlark.Dict, key starlark.Value, received map[string]any, party string) error {
-	data, found := received[party]
-	if !found {
-		return nil
-	}
-	v, isValue := data.(starlark.Value)
-	if !isValue { // from a command on the host
-		v = starlark.String(fmt.Sprint(data))
-	}
-	return out.SetKey(key, v)
+// brought is the data that a task brings to a barrier. Tasks get its value, and commands on
+// a host its text at that time: they are answered without the scenario's lock, and the
+// value may change.
+type brought struct {
+	value starlark.Value
+	text  string
 }
 
-func waitAtBarrier(t *task.Task, a *Args, data starlark.Value) (map[string]any, error) {
+// setData adds the data of a party to out, if there is any: None of one that has called
+// barrier.
+func setData(out *starlark.Dict, key starlark.Value, received map[string]any, party string) error {
+	switch data := received[party].(type) {
+	case brought:
+		return out.SetKey(key, data.value)
+	case string: // from a command on the host
+		return out.SetKey(key, starlark.String(data))
+	}
+	if _, arrived := received[party]; arrived {
+		return out.SetKey(key, starlark.None)
+	}
+	return nil
+}
+
+func waitAtBarrier(t *task.Task, a *Args, data any) (map[string]any, error) {
 	sc := scopeOf(t)
 	if sc == nil {
 		return nil, misusef("only inside a migration's worker or a function started with on: the main task is on no host")

@@ -114,10 +114,13 @@ func answer(ctx context.Context, barriers *barrier.Group, party, request string)
 	}
 	texts := map[string]string{}
 	for host, value := range received {
-		if v, FromStarlark := value.(starlark.Value); FromStarlark {
-			texts[host] = paramText(v)
-		} else {
-			texts[host] = fmt.Sprint(value)
+		switch data := value.(type) {
+		case brought:
+			texts[host] = data.text
+		case string: // of another command
+			texts[host] = data
+		default: // a task that has called barrier brings none
+			texts[host] = ""
 		}
 	}
 	encoded, err := json.Marshal(texts)

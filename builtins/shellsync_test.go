@@ -51,6 +51,36 @@ def migration_scenario(env):
     assert_eq(got[env.hosts[0]], 'ok {"host1":"some data","host2":"5"}\n')
     assert_eq(got[env.hosts[1]], {"host1": "some data", "host2": 5})
 `},
+		{"a list that the task changes afterwards", `
+def work(host):
+    if host.name == "host1":
+        for i in range(20):
+            got = host.run(ask + "sync x").stdout
+            if got != 'ok {"host1":"","host2":"%s"}\n' % " ".join([str(n) for n in range(i)]):
+                fail("%d: %s" % (i, got))
+        return
+    all = []
+    for i in range(20):
+        sync("x", data = all)
+        all.append(i)
+
+def migration_scenario(env):
+    on(["host1", "host2"], work)
+`},
+		{"a list in itself, and none", `
+def work(host):
+    if host.name == "host1":
+        assert_eq(host.run(ask + "sync x").stdout, 'ok {"host1":"","host2":"1 [...]"}\n')
+        assert_eq(host.run(ask + "sync y z").stdout, 'ok {"host1":"z","host2":""}\n')
+        return
+    all = [1]
+    all.append(all)
+    sync("x", data = all)
+    assert_eq({h.name: v for h, v in sync("y").items()}, {"host1": "z", "host2": None})
+
+def migration_scenario(env):
+    on(["host1", "host2"], work)
+`},
 		{"between shells", `
 def work(host):
     return host.run(ask + "sync shells %s" % host.facts["cpus"]).stdout.startswith("ok {")

@@ -244,11 +244,20 @@ func unpackParams(_ *task.Task, v starlark.Value) (any, error) {
 }
 
 // paramText formats a value as in a config: a list as words, None as "".
-func paramText(v starlark.Value) string {
+func paramText(v starlark.Value) string { return paramTextIn(v, nil) }
+
+// paramTextIn formats a value that is in these lists; one that is in itself ends there.
+func paramTextIn(v starlark.Value, lists []*starlark.List) string {
+	if list, isList := v.(*starlark.List); isList {
+		if slices.Contains(lists, list) {
+			return "[...]" // as Starlark writes it
+		}
+		lists = append(lists, list)
+	}
 	if items, ok := toSlice(v); ok {
 		words := make([]string, len(items))
 		for i, item := range items {
-			words[i] = paramText(item)
+			words[i] = paramTextIn(item, lists)
 		}
 		return strings.Join(words, " ")
 	}
