@@ -14,6 +14,7 @@ import (
 
 	"go.starlark.net/starlark"
 
+	"github.com/mhmig/mhmig/runtime/host"
 	"github.com/mhmig/mhmig/runtime/task"
 	"github.com/mhmig/mhmig/runtime/vm"
 )
@@ -64,25 +65,6 @@ func (c content) open() (io.ReadCloser, fs.FileMode, error) {
 	}
 	file, err := os.Open(c.path)
 	return file, info.Mode().Perm(), err
-}
-
-// create makes a local file, and lets fill write it; after an error it is removed.
-func create(path string, fill func(io.Writer) error) error {
-	if info, err := os.Stat(path); err == nil && !info.Mode().IsRegular() {
-		return fmt.Errorf("%s is not a regular file", path)
-	}
-	file, err := os.OpenFile(path, os.O_WRONLY|os.O_CREATE|os.O_TRUNC, newFile)
-	if err != nil {
-		return err
-	}
-	err = fill(file)
-	if closed := file.Close(); err == nil {
-		err = closed
-	}
-	if err != nil {
-		_ = os.Remove(path)
-	}
-	return err
 }
 
 // sha256Return is the result of a copy to or from a guest.
@@ -143,7 +125,7 @@ func vmDownload(t *task.Task, a *Args) (starlark.Value, error) {
 		if !a.Has("local") {
 			err = copyTo(io.Discard)
 		} else {
-			err = create(arg[string](a, "local"), copyTo)
+			err = host.ReplaceLocal(arg[string](a, "local"), newFile, copyTo)
 		}
 		return sum, err
 	})

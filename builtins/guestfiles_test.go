@@ -24,6 +24,15 @@ import (
 func TestInsideWithoutLogin(t *testing.T) {
 	t.Parallel()
 	nic := cartesian.Params{"nics": "nic1", "folder": t.TempDir()}
+	before := filepath.Join(nic["folder"], "x")
+	if err := os.WriteFile(before, []byte("from before"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { // its cases have ended then
+		if text, err := os.ReadFile(before); err != nil || string(text) != "from before" {
+			t.Errorf("the file that a download was to replace: got %q, %v, want it as it was", text, err)
+		}
+	})
 	for _, call := range []string{`vm.clock(timeout=5)`, `vm.upload(b"text", "/tmp/x", timeout=5)`, `vm.download("/tmp/x", env.params["folder"] + "/x", timeout=5)`} {
 		runScripted(t, []scriptedCase{
 			{name: call + " before a migration", params: nic, status: result.Error, want: []string{"vm1@host1: no login: "}, text: `

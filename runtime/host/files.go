@@ -14,6 +14,7 @@ import (
 	"path/filepath"
 
 	"al.essio.dev/pkg/shellescape"
+	"github.com/google/renameio/v2"
 	"github.com/pkg/sftp"
 	"golang.org/x/crypto/ssh"
 )
@@ -135,7 +136,7 @@ func (h *Host) Upload(ctx context.Context, local, remote string) error {
 }
 
 // Download copies a file of the host to a local one, with its permission bits.
-// When it fails, the local file is removed.
+// When it fails, the local file is as it was.
 func (h *Host) Download(ctx context.Context, remote, local string) error {
 	if info, err := os.Stat(local); err == nil && !info.Mode().IsRegular() {
 		return fmt.Errorf("%s: download %s: %s %w", h.Name(), remote, local, errSpecial)
@@ -146,7 +147,7 @@ func (h *Host) Download(ctx context.Context, remote, local string) error {
 			return struct{}{}, err
 		}
 		defer from.Close()
-		return struct{}{}, create(local, info.Mode().Perm(), func(to *os.File) error {
+		return struct{}{}, ReplaceLocal(local, info.Mode().Perm(), func(to io.Writer) error {
 			_, err := from.WriteTo(contextWriter{ctx, to})
 			return err
 		})
@@ -154,7 +155,7 @@ func (h *Host) Download(ctx context.Context, remote, local string) error {
 	if !errors.Is(err, errSpecial) {
 		return err
 	}
-	err = create(local, 0o644, func(to *os.File) error { return h.copySpecial(ctx, remote, to) })
+	err = ReplaceLocal(local, 0o644, func(to io.Writer) error { return h.copySpecial(ctx, remote, to) })
 	if err != nil {
 		return fmt.Errorf("%s: download %s: %w", h.Name(), remote, err)
 	}
@@ -201,15 +202,24 @@ func (h *Host) copySpecial(ctx context.Context, name string, to io.Writer) error
 }
 
 // create makes a local file and lets fill write it; after an error it is removed.
-func create(local string, perm fs.FileMode, fill func(*os.File) error) error {
-	to, err := os.OpenFile(local, os.O_WRONLY|os.O_CREATE|os.O_TRUNC, perm)
+// ReplaceLocal makes a file of the controller with what fill writes, or replaces its
+// content. After an error it is as it was.
+func ReplaceLocal(local string, perm fs.FileMode, fill func(io.Writer) error) error {
+	if target, err := filepath.EvalSymlinks(local); err == nil {
+		local = target
+	}
+	if info, err := os.Stat(local); err == nil && !info.Mode().IsRegular() {
+		return fmt.Errorf("%s %w", local, errSpecial)
+	}
+	to, err := renameio.NewPendingFile(local, renameio.WithTempDir(filepath.Dir(local)), renameio.WithPermissions(perm))
 	if err != nil {
 		return err
 	}
-	if err = errors.Join(fill(to), to.Close()); err != nil {
-		os.Remove(local)
+	defer func() { _ = to.Cleanup() }()
+	if err := fill(to); err != nil {
+		return err
 	}
-	return err
+	return to.CloseAtomicallyReplace()
 }
 
 // MkdirAll makes a folder on the host and those above it that are missing. Only

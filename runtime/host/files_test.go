@@ -7,6 +7,7 @@ import (
 	"context"
 	"crypto/rand"
 	"errors"
+	"io"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -139,6 +140,43 @@ func TestUploadDownload(t *testing.T) {
 	cancel(cause)
 	if err := h.Upload(cancelled, local, there); !errors.Is(err, cause) {
 		t.Errorf("Upload under an ended context: got %v, want its cause", err)
+	}
+}
+
+// A download that fails leaves the local file as it was, and one that succeeds leaves a
+// symbolic link to it.
+func TestReplaceLocal(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	file, link := filepath.Join(dir, "file"), filepath.Join(dir, "link")
+	if err := errors.Join(os.WriteFile(file, []byte("from before"), 0o600), os.Symlink("file", link)); err != nil {
+		t.Fatal(err)
+	}
+	want := func(text string) {
+		t.Helper()
+		got, err := os.ReadFile(file)
+		entries, listErr := os.ReadDir(dir)
+		if target, linkErr := os.Readlink(link); errors.Join(err, listErr, linkErr) != nil || string(got) != text || target != "file" || len(entries) != 2 {
+			t.Errorf("got %q, a link to %q and %v, want %q", got, target, entries, text)
+		}
+	}
+	lost := errors.New("lost")
+	err := host.ReplaceLocal(link, 0o644, func(w io.Writer) error { _, err := io.WriteString(w, "half of it"); return errors.Join(err, lost) })
+	if !errors.Is(err, lost) {
+		t.Errorf("got %v, want what it fails with", err)
+	}
+	want("from before")
+	h := startServer(t).dial(t)
+	if err := h.Download(t.Context(), filepath.Join(dir, "none"), link); !errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("a file that is not there: got %v", err)
+	}
+	want("from before")
+	if err := host.ReplaceLocal(link, 0o644, func(w io.Writer) error { _, err := io.WriteString(w, "all of it"); return err }); err != nil {
+		t.Error(err)
+	}
+	want("all of it")
+	if err := host.ReplaceLocal(dir, 0o644, func(io.Writer) error { return nil }); err == nil || !strings.Contains(err.Error(), "is not a regular file") {
+		t.Errorf("a folder: got %v", err)
 	}
 }
 
