@@ -5,6 +5,7 @@ package main
 import (
 	"context"
 	"errors"
+	"fmt"
 	"os"
 
 	"github.com/spf13/cobra"
@@ -40,6 +41,11 @@ input.`,
 			e.keyboard = terminal.NewKeyboard(os.Stdin, os.Stdout)
 			if flags.Changed("hosts") || flags.Changed("lab") || flags.Changed("lab-hosts") {
 				return e.run(command.Context(), command)
+			}
+			for _, name := range []string{"config", "filter", "param", "defaults", "results"} {
+				if flags.Changed(name) {
+					return wrongArguments(fmt.Errorf("--%s is for --hosts or --lab, neither of which is given", name))
+				}
 			}
 			libraries, err := e.libraries()
 			if err != nil {
