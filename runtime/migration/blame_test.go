@@ -289,6 +289,48 @@ func TestDeadEarly(t *testing.T) {
 	}
 }
 
+// A source's QEMU may end when its guest has left it; one that is there still, though its
+// monitor is closed, may run the guest a second time.
+func TestSourceGoneAfterwards(t *testing.T) {
+	t.Parallel()
+	for _, tt := range []struct {
+		name string
+		gone func(*testbed.Instance)
+		want string
+	}{
+		{"it has ended", func(i *testbed.Instance) { bedtest.Of(i).End() }, ""},
+		{"it was killed", func(i *testbed.Instance) { bedtest.Of(i).Die() }, "QEMU of vm1 on host1 ended by signal 9"},
+		{"its monitor is closed", func(i *testbed.Instance) { bedtest.Of(i).CloseMonitors() }, "QEMU of vm1 on host1 still runs, but its monitor is closed"},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			t.Parallel()
+			synctest.Test(t, func(t *testing.T) {
+				bed, p := scripted(t, qmptest.Script{}, qmptest.Script{}, nil)
+				p.MigrateDst = func(ctx context.Context, s *migration.Side) error {
+					if err := s.Receive(ctx, []string{"vm1"}); err != nil {
+						return err
+					}
+					for s.Migration.Source.Step() == "migrate" {
+						time.Sleep(time.Millisecond)
+					}
+					source := s.Migration.Source.Instance("vm1")
+					tt.gone(source)
+					<-source.Exited()
+					return nil
+				}
+				err := runBoth(t.Context(), start(t, bed.Bed, p))
+				switch first := "migration 1 of vm1: the source failed first (host1): QEMU failed after its guest had migrated: "; {
+				case tt.want == "" && err != nil:
+					t.Errorf("got %v, want that it passes", err)
+				case tt.want != "" && (result.StatusOf(err) != result.Fail || !strings.HasPrefix(err.Error(), first) || !strings.Contains(err.Error(), tt.want)):
+					t.Errorf("got %v, want %s", err, tt.want)
+				}
+				removeAll(t, bed)
+			})
+		})
+	}
+}
+
 // removeAll removes the VMs of a bed: one that has died is an error at the bed's end.
 func removeAll(t *testing.T, bed *bedtest.ScriptedBed) {
 	t.Helper()

@@ -16,6 +16,7 @@ import (
 	"github.com/mhmig/mhmig/runtime/qmp"
 	"github.com/mhmig/mhmig/runtime/result"
 	"github.com/mhmig/mhmig/runtime/testbed"
+	"github.com/mhmig/mhmig/runtime/vm"
 )
 
 // Role is source or destination.
@@ -416,11 +417,7 @@ func (s *Side) checkLeft(ctx context.Context, vm string) error {
 	instance := s.Instance(vm)
 	state, err := instance.Status(ctx)
 	if errors.Is(err, qmp.ErrGone) && instance.Host.Err() == nil {
-		if exit := instance.QEMU.Exit(ctx); !exit.Abnormal() {
-			s.log.Warn("QEMU ended after its guest had migrated", "vm", vm, "reason", exit.Error())
-			return nil
-		}
-		return fail(ctx, s.Migration.moves[vm], instance, SourceRole, fmt.Errorf("QEMU failed after its guest had migrated: %w", err))
+		return s.checkEnded(ctx, instance)
 	}
 	if err != nil {
 		return blame(ctx, s.Migration.moves[vm], instance, SourceRole, err)
@@ -428,6 +425,28 @@ func (s *Side) checkLeft(ctx context.Context, vm string) error {
 	if state == "running" || instance.RanTwice() {
 		return fail(ctx, s.Migration.moves[vm], instance, SourceRole, instance.SplitBrain())
 	}
+	return nil
+}
+
+// checkEnded checks that the source's QEMU, whose monitor is closed, has ended as it should:
+// one that may be there still may run the guest a second time.
+func (s *Side) checkEnded(ctx context.Context, instance *testbed.Instance) error {
+	mv := s.Migration.moves[instance.Name()]
+	exit := instance.QEMU.Exit(ctx)
+	for end := time.Now().Add(s.Migration.timeouts.settle); exit.Status == vm.StillRuns && time.Now().Before(end); exit = instance.QEMU.Exit(ctx) {
+		select {
+		case <-time.After(waitInterval):
+		case <-ctx.Done():
+			return context.Cause(ctx)
+		}
+	}
+	switch {
+	case exit.Status == vm.Unreachable:
+		return fmt.Errorf("%s: whether its guest, which has migrated, runs here too is unknown: %w", instance, exit)
+	case exit.Abnormal(), exit.Status == vm.StillRuns:
+		return fail(ctx, mv, instance, SourceRole, fmt.Errorf("QEMU failed after its guest had migrated: %w", qmp.ErrGone))
+	}
+	s.log.Warn("QEMU ended after its guest had migrated", "vm", instance.Name(), "reason", exit.Error())
 	return nil
 }
 

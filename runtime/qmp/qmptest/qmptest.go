@@ -147,6 +147,15 @@ func (m *QEMU) StopAnswering() {
 	m.frozen = true
 }
 
+// CloseMonitors closes the connections of all clients of the monitor, and goes on.
+func (m *QEMU) CloseMonitors() {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	for c := range m.monitors {
+		_ = c.w.Close()
+	}
+}
+
 // Pause stops the guest if it runs, like the command stop.
 func (m *QEMU) Pause() { m.change("running", "paused", "STOP") }
 
@@ -335,7 +344,7 @@ func (m *QEMU) Close() {
 // monitor is one client of the monitor.
 type monitor struct {
 	mu sync.Mutex // one message at a time
-	w  io.Writer
+	w  io.WriteCloser
 }
 
 func (c *monitor) send(message any) {
