@@ -254,7 +254,7 @@ func (mv *move) loadError(ctx context.Context, dst *testbed.Instance, reported s
 		return nil
 	case query.Desc == "":
 		return fail(ctx, mv, dst, DestinationRole, fmt.Errorf("it stayed (mig_exit_on_error = no), but query-migrate has no error-desc; the source reported: %s", reported))
-	case vm.SaysLostPeer(query.Desc):
+	case vm.SaysLostPeer(query.Desc) && !mv.m.traits.LoadsAfterSource: // else it has read a file, which has no other side
 		return nil
 	}
 	return fail(ctx, mv, dst, DestinationRole, fmt.Errorf("it could not load the guest: %s; the source reported: %s", query.Desc, reported))

@@ -753,6 +753,26 @@ func TestOnHosts(t *testing.T) {
 	}
 }
 
+// A destination that stays when it cannot load its file says at once why: that file has no
+// other side, which could be the one that was lost.
+func TestFileNotLoaded(t *testing.T) {
+	t.Parallel()
+	needProcesses(t)
+	params := bedtest.Scripted(t, qmptest.Script{}, qmptest.Script{})
+	params["migration_exec_cmd_src"], params["migration_exec_cmd_dst"] = "cat > '%s'", "head -c 1 '%s'"
+	params["mig_protocol"], params["mig_exit_on_error"], params["mig_timeout"] = "exec", "no", "300"
+	bed := prepared(t, params)
+	began := time.Now()
+	err := runBoth(t.Context(), start(t, bed, plan(bed)))
+	const want = "migration 1 of vm1: the destination failed first (host2): it could not load the guest: load of migration failed: Input/output error"
+	if err == nil || result.StatusOf(err) != result.Fail || !strings.HasPrefix(err.Error(), want) {
+		t.Errorf("got %v, want %s", err, want)
+	}
+	if took := time.Since(began); took > time.Minute {
+		t.Errorf("it took %v", took)
+	}
+}
+
 // With QEMU itself.
 func TestOnHostsQEMU(t *testing.T) {
 	t.Parallel()
