@@ -72,8 +72,9 @@ func (s *Side) finalCheck(ctx context.Context) error {
 	return s.waitForPeer(ctx, "concluded", limit{o.finishTimeout, "finish_timeout"})
 }
 
-// recheck checks that the guest runs once, and was not reset by hooks and workers.
-// One whose instance the scenario has ended is skipped.
+// recheck checks that the guest does not run on the source, that the destination's QEMU
+// answers, and that neither hooks nor workers have reset the guest. One whose instance the
+// scenario has ended is skipped.
 func (s *Side) recheck(ctx context.Context, vm string) error {
 	instance := s.Instance(vm)
 	if instance.Removed() {

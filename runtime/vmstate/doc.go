@@ -9,7 +9,7 @@
 //	for _, d := range s.Devices {
 //		fmt.Println(d.Name, d.Instance, d.Version)
 //	}
-//	differences := vmstate.Compare(s, other)
+//	differences, err := vmstate.Compare(s, other)
 //
 // What qemu -dump-vmstate writes is read too: it describes what each kind of device
 // of a QEMU would send.
