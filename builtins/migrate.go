@@ -241,7 +241,7 @@ func migClass() *Class {
 			{"ports", "dict[string, int]", "by VM name, the TCP port on which the destination's QEMU listens for it; without those that do not listen yet, or not on TCP", func(_ *scenarioState, self any) (starlark.Value, error) {
 				return toDict(self.(migKey).running.Ports())
 			}},
-			{"status", "string", "QEMU's migration status: none, setup, active, completed, failed, cancelled, …", func(_ *scenarioState, self any) (starlark.Value, error) {
+			{"status", "string", "QEMU's migration status: none, setup, active, completed, failed, cancelled, …; of several VMs that of the one that is furthest from success, so that it is active when all of them have got so far", func(_ *scenarioState, self any) (starlark.Value, error) {
 				return starlark.String(self.(migKey).running.State()), nil
 			}},
 			{"error", "string | None", "why the migration has failed, with may_fail=True; None if it has not", func(_ *scenarioState, self any) (starlark.Value, error) {
@@ -321,6 +321,7 @@ func migClass() *Class {
 			{
 				Name: "start_postcopy", Waits: true,
 				Doc: "Switches the migration to post-copy (QMP migrate-start-postcopy), while the VMs move: the guests run on the destination before their memory is there. " +
+					"It is an ERROR while one of them does not move yet, and then switches none; those that have completed are passed over. " +
 					"It returns at once; mig.wait waits for the status postcopy-active. Needs migrate(postcopy=True) or the param mig_postcopy.",
 				Returns: Nothing,
 				Fn: func(t *task.Task, a *Args) (starlark.Value, error) {

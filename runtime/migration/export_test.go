@@ -15,6 +15,7 @@ import (
 var (
 	DescribeProgress = describeProgress
 	DescribeSteps    = describeSteps
+	LeastAdvanced    = leastAdvanced
 )
 
 // fileTransport is a transport for tests: a file between two QEMUs on one machine,

@@ -170,7 +170,7 @@ func New(bed *testbed.Bed, number int, plan Plan) (*Migration, error) {
 func (m *Migration) Barriers() *barrier.Group { return m.barriers }
 
 // State returns the migration's state, none before it began: of several VMs, the
-// state that is furthest from success.
+// state that is furthest from success. Thus it is active when all of them have got so far.
 func (m *Migration) State() State {
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -179,8 +179,8 @@ func (m *Migration) State() State {
 
 func (m *Migration) stateLocked() State {
 	var states []State
-	for _, mv := range m.moves {
-		states = append(states, mv.state)
+	for _, name := range m.Plan.VMs {
+		states = append(states, m.moves[name].state)
 	}
 	return leastAdvanced(states)
 }

@@ -168,25 +168,61 @@ func (o *Outcome) wasInPostcopy() bool {
 }
 
 // StartPostcopy switches the migration of every VM to post-copy: migrate-start-postcopy
-// on the source, while the VMs move. Wait tells when they are in it.
+// on the source, while the VMs move. None is switched before all of them move; those that
+// have completed are passed over. Wait tells when they are in it.
 func (m *Migration) StartPostcopy(ctx context.Context) error {
 	if !m.options.postcopy.on {
 		return errors.New("start_postcopy: the migration was started without: use migrate(postcopy=True), or the param mig_postcopy")
 	}
-	for _, mv := range m.moves {
-		m.mu.Lock()
-		src, state := mv.source, mv.state
-		m.mu.Unlock()
-		if src == nil || !state.Begun() || state.Terminal() {
-			return fmt.Errorf("start_postcopy: %s does not move now, its status is %s: wait for the status active first", mv.vm, state)
-		}
-		mv.openUrgent(ctx)
-		if err := src.Monitor().Execute(ctx, "migrate-start-postcopy", nil, nil); err != nil {
-			return blame(ctx, mv, src, SourceRole, err)
-		}
-		m.mu.Lock()
-		mv.switched = true
-		m.mu.Unlock()
+	moving, err := m.toSwitch()
+	if err != nil {
+		return err
 	}
+	for _, mv := range moving {
+		mv.openUrgent(ctx)
+	}
+	if moving, err = m.toSwitch(); err != nil { // that has taken some time
+		return err
+	}
+	for _, mv := range moving {
+		if err := mv.startPostcopy(ctx); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// toSwitch returns the moves that are to be switched to post-copy, at least one. It is an
+// error if a VM does not move yet: the others could not be cancelled any more.
+func (m *Migration) toSwitch() (moving []*move, err error) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	for _, name := range m.Plan.VMs {
+		switch mv := m.moves[name]; {
+		case mv.source != nil && mv.state.Begun() && !mv.state.Terminal():
+			moving = append(moving, mv)
+		case mv.state != qmp.MigrationCompleted:
+			return nil, mv.notMoving()
+		}
+	}
+	if len(moving) == 0 {
+		return nil, m.moves[m.Plan.VMs[0]].notMoving()
+	}
+	return moving, nil
+}
+
+// notMoving is the error of a move that cannot be switched to post-copy; m.mu is held.
+func (mv *move) notMoving() error {
+	return fmt.Errorf("start_postcopy: %s does not move now, its status is %s: wait for the status active first", mv.vm, mv.state)
+}
+
+func (mv *move) startPostcopy(ctx context.Context) error {
+	src := mv.m.Source.Instance(mv.vm)
+	if err := src.Monitor().Execute(ctx, "migrate-start-postcopy", nil, nil); err != nil {
+		return blame(ctx, mv, src, SourceRole, err)
+	}
+	mv.m.mu.Lock()
+	mv.switched = true
+	mv.m.mu.Unlock()
 	return nil
 }

@@ -104,9 +104,9 @@ func (m *Migration) Wait(ctx context.Context, c Condition) error {
 func (m *Migration) WaitMoving(ctx context.Context) error {
 	for {
 		m.mu.Lock()
-		state, changed := m.stateLocked(), m.changed
+		moving, changed := m.movesLocked(), m.changed
 		m.mu.Unlock()
-		if state.Begun() {
+		if moving {
 			return nil
 		}
 		select {
@@ -117,6 +117,16 @@ func (m *Migration) WaitMoving(ctx context.Context) error {
 			return context.Cause(ctx)
 		}
 	}
+}
+
+// movesLocked says whether one of the VMs has begun to move; m.mu is held.
+func (m *Migration) movesLocked() bool {
+	for _, mv := range m.moves {
+		if mv.state.Begun() {
+			return true
+		}
+	}
+	return false
 }
 
 // MoveEnded is closed when the source's part of the move has ended.
