@@ -282,7 +282,7 @@ func migClass() *Class {
 			},
 			{
 				Name: "cancel", Waits: true,
-				Doc:     "Cancels the migration; the guests stay on the source. Refused in postcopy, where it would destroy them.",
+				Doc:     "Cancels the migration; the guests stay on the source. Refused once it was switched to post-copy, where it would destroy them.",
 				Returns: Nothing,
 				Fn: func(t *task.Task, a *Args) (starlark.Value, error) {
 					return wait(t, self(a).running.Cancel)

@@ -14,14 +14,14 @@ import (
 
 // Cancel cancels the migration: migrate_cancel on the source of every VM that is
 // being migrated, nothing for one that has not started. It is refused in post-copy,
-// where it would destroy the guest on both ends. It does not wait for the sides to
-// end.
+// where it would destroy the guest on both ends, and once a move was switched to it: QEMU
+// may be in it before its event has come. It does not wait for the sides to end.
 func (m *Migration) Cancel(ctx context.Context) error {
 	m.mu.Lock()
 	for _, mv := range m.moves {
-		if state := mv.state; state.Postcopy() {
+		if phase := mv.postcopyPhase(); phase != "" {
 			m.mu.Unlock()
-			return fmt.Errorf("cancel: %s is in %s: cancelling now would destroy the guest on both hosts", mv.vm, state)
+			return fmt.Errorf("cancel: %s is %s: cancelling now would destroy the guest on both hosts", mv.vm, phase)
 		}
 	}
 	m.cancelled = true
@@ -35,6 +35,17 @@ func (m *Migration) Cancel(ctx context.Context) error {
 	return nil
 }
 
+// postcopyPhase is how far a move is in post-copy, "" if it is not; m.mu is held.
+func (mv *move) postcopyPhase() string {
+	switch {
+	case mv.state.Postcopy():
+		return "in " + string(mv.state)
+	case mv.switched && !mv.state.Terminal():
+		return "switched to post-copy"
+	}
+	return ""
+}
+
 func (m *Migration) wasCancelled() bool {
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -42,7 +53,8 @@ func (m *Migration) wasCancelled() bool {
 }
 
 // cancel sends migrate_cancel to the source, if the move has started and the guest does
-// not run on the destination yet.
+// not run on the destination yet. Execute refuses it in post-copy, into which the scenario
+// may have switched QEMU by itself.
 func (mv *move) cancel(ctx context.Context) error {
 	mv.m.mu.Lock()
 	src := mv.source
@@ -50,7 +62,7 @@ func (mv *move) cancel(ctx context.Context) error {
 	if src == nil || mv.runsOnDestination() {
 		return nil
 	}
-	err := src.Monitor().Execute(ctx, "migrate_cancel", nil, nil)
+	err := src.Execute(ctx, "migrate_cancel", nil, nil)
 	if errors.Is(err, qmp.ErrGone) {
 		return nil // nothing to cancel; follow reports why
 	}

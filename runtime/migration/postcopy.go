@@ -86,7 +86,7 @@ func (m *Migration) startPostcopyWhenDue(ctx context.Context) (moving context.Co
 			m.log.Info("mig_postcopy_start: the migration is switched to post-copy", "condition", due.String())
 			err = m.StartPostcopy(moving)
 		}
-		if err != nil && !m.State().Terminal() { // else it has ended first, see Check
+		if err != nil && !m.wasCancelled() && !m.State().Terminal() { // else it has ended first, see Check
 			stop(fmt.Errorf("mig_postcopy_start: %w", err))
 		}
 	}()
@@ -216,13 +216,22 @@ func (mv *move) notMoving() error {
 	return fmt.Errorf("start_postcopy: %s does not move now, its status is %s: wait for the status active first", mv.vm, mv.state)
 }
 
+// startPostcopy switches the move to post-copy, unless it is cancelled. It is switched
+// before QEMU hears of it: from then on, Cancel is refused.
 func (mv *move) startPostcopy(ctx context.Context) error {
-	src := mv.m.Source.Instance(mv.vm)
-	if err := src.Monitor().Execute(ctx, "migrate-start-postcopy", nil, nil); err != nil {
-		return blame(ctx, mv, src, SourceRole, err)
+	m, src := mv.m, mv.m.Source.Instance(mv.vm)
+	m.mu.Lock()
+	cancelled, before := m.cancelled, mv.switched
+	mv.switched = before || !cancelled
+	m.mu.Unlock()
+	if cancelled {
+		return fmt.Errorf("start_postcopy: the migration of %s was cancelled", mv.vm)
 	}
-	mv.m.mu.Lock()
-	mv.switched = true
-	mv.m.mu.Unlock()
-	return nil
+	err := src.Monitor().Execute(ctx, "migrate-start-postcopy", nil, nil)
+	if _, refused := errors.AsType[*qmp.Error](err); refused {
+		m.mu.Lock()
+		mv.switched = before
+		m.mu.Unlock()
+	}
+	return blame(ctx, mv, src, SourceRole, err)
 }

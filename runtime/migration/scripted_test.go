@@ -441,6 +441,42 @@ func featureCases() []testCase {
 			},
 		},
 		{
+			name: "switched to post-copy, then cancelled", source: qmptest.Script{Endless: true}, params: postcopy, after: wasSwitched,
+			concurrent: func(ctx context.Context, m *migration.Migration) error {
+				err := errors.Join(m.Wait(ctx, migration.Condition{Passes: 2}), m.StartPostcopy(ctx))
+				return errors.Join(err, refused(m.Cancel(ctx), "cancel: vm1 is switched to post-copy: cancelling now would destroy the guest on both hosts"))
+			},
+		},
+		{
+			name: "switched to post-copy by the scenario's own command, then cancelled", params: postcopy,
+			source: qmptest.Script{Endless: true, Delay: []string{"MIGRATION:postcopy-active"}}, destination: qmptest.Script{StopAt: "load", Stop: delay},
+			concurrent: func(ctx context.Context, m *migration.Migration) error {
+				if err := m.Wait(ctx, migration.Condition{Passes: 2}); err != nil {
+					return err
+				}
+				source := m.Source.Instance("vm1")
+				if err := source.Execute(ctx, "migrate-start-postcopy", nil, nil); err != nil {
+					return err
+				}
+				for {
+					var query struct{ Status migration.State }
+					if err := source.Execute(ctx, "query-migrate", nil, &query); err != nil {
+						return err
+					}
+					if query.Status.Postcopy() { // its event comes later
+						return refused(m.Cancel(ctx), "migrate_cancel refused in postcopy-active")
+					}
+					time.Sleep(time.Millisecond)
+				}
+			},
+		},
+		{
+			name: "cancelled, then switched to post-copy", source: qmptest.Script{Endless: true, Delay: []string{"MIGRATION:cancelled"}}, params: postcopy, at: "host1",
+			concurrent: func(ctx context.Context, m *migration.Migration) error {
+				return errors.Join(m.Wait(ctx, migration.Condition{Passes: 2}), m.Cancel(ctx), refused(m.StartPostcopy(ctx), "start_postcopy: the migration of vm1 was cancelled"))
+			},
+		},
+		{
 			name: "a setting that is no number", params: cartesian.Params{"parameters": "xbzrle-cache-size", "parameters_value": "much"}, fails: true, status: result.Error,
 			want: []string{"param parameters_value: xbzrle-cache-size = much: want a number"}, at: "-",
 		},
