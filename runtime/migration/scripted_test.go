@@ -113,6 +113,32 @@ func testCases() []testCase {
 				}
 			},
 		},
+		{
+			name: "cancelled while the scenario has paused the guest", source: qmptest.Script{Endless: true}, at: "host1",
+			concurrent: func(ctx context.Context, m *migration.Migration) error {
+				if err := m.Wait(ctx, migration.Condition{Status: "active"}); err != nil {
+					return err
+				}
+				return errors.Join(m.Source.Instance("vm1").Stop(ctx), m.Cancel(ctx))
+			},
+			after: func(ctx context.Context, m *migration.Migration) error {
+				if state, err := m.Source.Instance("vm1").Status(ctx); err != nil || state != "paused" {
+					return fmt.Errorf("the guest is %s, %w; want that it is still paused", state, err)
+				}
+				return nil
+			},
+		},
+		{
+			name: "cancelled while the guest is paused, but not by the scenario", source: qmptest.Script{Endless: true}, at: "host1", fails: fails, status: fail,
+			want: []string{srcFailed, "the guest is paused on the source after the migration has ended as cancelled, not running"},
+			concurrent: func(ctx context.Context, m *migration.Migration) error {
+				if err := m.Wait(ctx, migration.Condition{Status: "active"}); err != nil {
+					return err
+				}
+				bedtest.Of(m.Source.Instance("vm1")).Pause()
+				return m.Cancel(ctx)
+			},
+		},
 		{name: "cancel_delay", source: qmptest.Script{Endless: true}, params: cartesian.Params{"cancel_delay": "0.05", "mig_speed": "32M"}, at: "host1"},
 		{name: "cancelled, then limits again", source: qmptest.Script{Endless: true}, params: cartesian.Params{"cancel_delay": "0.05", "mig_offline": "yes"}, at: "host1"},
 		{name: "cancel_delay is too long", params: cartesian.Params{"cancel_delay": "60"}, fails: fails, want: []string{"the migration completed before cancel_delay = 1m0s"}},

@@ -547,7 +547,7 @@ func (s *Side) keepSource(ctx context.Context, vm string) error {
 	if err == nil {
 		err = mv.checkBoot(ctx, instance, false)
 	}
-	if err == nil && state != "running" {
+	if err == nil && !isKept(instance, state) {
 		err = fmt.Errorf("the guest is %s on the source after the migration has ended as %s, not running", state, mv.currentState())
 	}
 	if err != nil && ctx.Err() == nil {
@@ -562,13 +562,19 @@ func (s *Side) resumedState(ctx context.Context, instance *testbed.Instance) (st
 	deadline := time.Now().Add(s.Migration.timeouts.answer)
 	for {
 		state, err := instance.Status(ctx)
-		if err != nil || state == "running" || time.Now().After(deadline) {
+		if err != nil || isKept(instance, state) || time.Now().After(deadline) {
 			return state, err
 		}
 		if err := sleep(ctx, waitInterval); err != nil {
 			return "", err
 		}
 	}
+}
+
+// isKept says whether a run state is that of a guest that has stayed on the source: it
+// runs, or is paused as the scenario has requested.
+func isKept(instance *testbed.Instance, state string) bool {
+	return state == "running" || testbed.IsPaused(state) && instance.PauseRequested()
 }
 
 // endDestination is the destination's part after a cancelled or failed move.
