@@ -128,6 +128,57 @@ func (s *Side) endCancelledDestination(ctx context.Context) error {
 	return s.waitCancelled(ctx)
 }
 
+// endCompleted is the destination's part for a guest whose move had completed before: what
+// the steps from memory_proof to check do after others, while the source still has all of
+// it. A check_dst is for all guests, and replaces the check of this one too.
+func (s *Side) endCompleted(ctx context.Context, vm string) error {
+	m, src, dst := s.Migration, s.Migration.Source.Instance(vm), s.Instance(vm)
+	if err := s.waitLoaded(ctx, vm); err != nil {
+		return err
+	}
+	if gone := src.Removed(); gone && m.proves() {
+		m.moves[vm].skipProof(dst, "the scenario has ended its source")
+	} else if !gone {
+		if m.proves() {
+			if err := s.compareMemory(ctx, vm); err != nil {
+				return err
+			}
+		}
+		if err := m.moves[vm].checkFeatures(ctx, endpoint{src}, endpoint{dst}); err != nil {
+			return err
+		}
+	}
+	if err := s.arrive(ctx, vm); err != nil || m.Plan.CheckDst != nil {
+		return err
+	}
+	return s.checkArrived(ctx, vm)
+}
+
+// waitLoaded waits until the destination has loaded a guest whose move has completed: a
+// failure of another one has ended the wait for that.
+func (s *Side) waitLoaded(ctx context.Context, vm string) error {
+	late := time.Now().Add(s.Migration.timeouts.settle)
+	for {
+		state, err := s.Instance(vm).Status(ctx)
+		if err != nil {
+			return fail(ctx, s.Migration.moves[vm], s.Instance(vm), DestinationRole, err)
+		}
+		if state != "inmigrate" || time.Now().After(late) {
+			return nil // the checks find one that is not there
+		}
+		if err := sleep(ctx, waitInterval); err != nil {
+			return err
+		}
+	}
+}
+
 func (s *Side) waitCancelled(ctx context.Context) error {
-	return s.waitForPeer(ctx, "cancelled", limit{s.Migration.options.finishTimeout, "finish_timeout"})
+	o := s.Migration.options
+	l := limit{o.finishTimeout, "finish_timeout"}
+	for _, mv := range s.Migration.moves {
+		if mv.completed() { // its guest is checked, see endCompleted
+			l = limit{o.timeout + o.loginTimeout + o.finishTimeout, "mig_timeout + login_timeout + finish_timeout"}
+		}
+	}
+	return s.waitForPeer(ctx, "cancelled", l)
 }

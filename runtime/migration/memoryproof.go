@@ -11,6 +11,7 @@ import (
 	"github.com/mhmig/mhmig/runtime/host"
 	"github.com/mhmig/mhmig/runtime/memproof"
 	"github.com/mhmig/mhmig/runtime/result"
+	"github.com/mhmig/mhmig/runtime/testbed"
 	"github.com/mhmig/mhmig/runtime/vm"
 )
 
@@ -72,17 +73,21 @@ func (e memoryEnd) Scratch() string {
 
 // proveMemory compares the memory of all VMs with that on the source.
 func (s *Side) proveMemory(ctx context.Context) error {
+	if err := s.compareMemory(ctx, s.Migration.Plan.VMs...); err != nil {
+		return err
+	}
+	return s.waitForPeer(ctx, "proved", limit{})
+}
+
+// compareMemory compares the memory of these VMs.
+func (s *Side) compareMemory(ctx context.Context, vms ...string) error {
 	o := s.Migration.options
 	late := fmt.Errorf("the memory was not compared within %v (mig_timeout)", o.timeout)
 	comparing, cancel := context.WithTimeoutCause(ctx, o.timeout, late)
 	defer cancel()
-	err := s.each(comparing, func(comparing context.Context, vm string) error {
+	return each(comparing, vms, func(comparing context.Context, vm string) error {
 		return s.Migration.moves[vm].proveMemory(ctx, comparing)
 	})
-	if err != nil {
-		return err
-	}
-	return s.waitForPeer(ctx, "proved", limit{})
 }
 
 // proveMemory compares the memory of both ends within the context comparing. A
@@ -123,6 +128,14 @@ func (mv *move) savePage(role Role, address uint64, content []byte) {
 	}
 }
 
+// skipProof notes why the memory of a guest that has moved was not compared.
+func (mv *move) skipProof(dst *testbed.Instance, reason string) {
+	dst.Log().Warn("memory_proof: the memory is not compared", "reason", reason)
+	mv.m.mu.Lock()
+	defer mv.m.mu.Unlock()
+	mv.proof = &result.MemoryProof{Skipped: reason}
+}
+
 func (mv *move) noteProof(p memproof.Result) {
 	mv.m.mu.Lock()
 	defer mv.m.mu.Unlock()
@@ -142,7 +155,7 @@ func (mv *move) proofRecord() *result.MemoryProof {
 
 // addMemoryProof adds the memory proof's figures to QEMU's statistics.
 func (mv *move) addMemoryProof(stats map[string]any) {
-	if p := mv.proof; p != nil {
+	if p := mv.proof; p != nil && p.Skipped == "" {
 		stats["memory_proof_pages"], stats["memory_proof_time"], stats["memory_proof_moved"] = p.Pages, p.Milliseconds, p.Moved
 	}
 }

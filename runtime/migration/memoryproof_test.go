@@ -201,32 +201,108 @@ func TestMemoryProofEvidence(t *testing.T) {
 	})
 }
 
-// A guest that arrives by a migration whose memory was not compared, because it was
-// cancelled too late, runs all the same.
-func TestMemoryProofCancelledLate(t *testing.T) {
+// A guest whose move had completed when the migration was cancelled, or had failed as it
+// may, is checked like others: its memory is compared, and it runs and was not reset.
+func TestCompletedBefore(t *testing.T) {
 	t.Parallel()
-	synctest.Test(t, func(t *testing.T) {
-		bed := bedtest.NewScriptedBed(t, 2, provenParams)
-		bed.QEMUs.Script("vm2", qmptest.Script{Endless: true}, qmptest.Script{})
-		p := plan(bed.Bed)
-		p.VMs = []string{"vm1", "vm2"}
-		m := start(t, bed.Bed, p)
-		ctx, cancel := context.WithTimeout(t.Context(), time.Hour)
-		defer cancel()
-		cancelled := make(chan error, 1)
-		go func() {
-			for m.Source.Instance("vm1") == nil || m.Source.Instance("vm1").State() != "postmigrate" && ctx.Err() == nil {
-				time.Sleep(time.Second)
-			}
-			cancelled <- m.Cancel(ctx)
-		}()
-		err := runBoth(ctx, m)
-		if err := errors.Join(err, <-cancelled); err != nil {
-			t.Fatal(err)
-		}
-		if vm1 := bed.Current("vm1"); vm1 == nil || vm1.Host.Name() != "host2" || vm1.State() != "running" {
-			t.Errorf("vm1 is in %v, want it to run on host2", vm1)
-		}
-		removeAll(t, bed)
-	})
+	loadsLate := qmptest.Script{StopAt: "loaded", Stop: func() { time.Sleep(25 * time.Second) }} // when the other one has failed
+	for _, tt := range []struct {
+		name        string
+		params      cartesian.Params
+		source      qmptest.Script
+		destination qmptest.Script
+		before      func(ctx context.Context, m *migration.Migration) error // the cancellation
+		fails       bool                                                    // vm2's move, as it may; else it is cancelled
+		change      func(*migration.Plan)
+		want        string // in the error
+		proof       bool
+		skipped     string
+	}{
+		{name: "cancelled", params: provenParams, proof: true},
+		{name: "failed", params: provenParams, fails: true, proof: true},
+		{name: "failed before it was loaded", params: provenParams, destination: loadsLate, fails: true, proof: true},
+		{name: "its memory differs", params: provenParams, source: qmptest.Script{RAM: ram(1)}, destination: qmptest.Script{RAM: ram()}, want: "migration 1 of vm1: guest memory differs after the migration: 1 of 256 pages", proof: true},
+		{name: "its memory differs after a failure", params: provenParams, source: qmptest.Script{RAM: ram(1)}, destination: qmptest.Script{RAM: ram()}, fails: true, want: "migration 1 of vm1: guest memory differs after the migration: 1 of 256 pages", proof: true},
+		{
+			name: "the scenario has ended its source", params: provenParams, skipped: "the scenario has ended its source",
+			before: func(ctx context.Context, m *migration.Migration) error {
+				return m.Source.Instance("vm1").Execute(ctx, "quit", nil, nil)
+			},
+		},
+		{name: "without a proof"},
+		{
+			name: "it was reset", want: "the guest was reset on host2 after its migration had started",
+			before: func(_ context.Context, m *migration.Migration) error {
+				bedtest.Of(m.Destination.Instance("vm1")).Emit("RESET", map[string]any{"guest": true, "reason": "guest-reset"})
+				return nil
+			},
+		},
+		{
+			name: "it does not run", want: "the guest is suspended after the migration, not running",
+			before: func(_ context.Context, m *migration.Migration) error {
+				bedtest.Of(m.Destination.Instance("vm1")).Suspend()
+				return nil
+			},
+		},
+		{
+			name: "the scenario checks it", change: func(p *migration.Plan) {
+				p.CheckDst = func(context.Context, *migration.Side) error { return errors.New("vm2 has not arrived") }
+			},
+		},
+		{name: "a feature that was not used", params: cartesian.Params{"mig_xbzrle": "yes"}, source: qmptest.Script{Dropped: []string{"xbzrle"}}, want: "xbzrle was switched on for the migration, but QEMU reports it as off"},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			t.Parallel()
+			synctest.Test(t, func(t *testing.T) {
+				bed := bedtest.NewScriptedBed(t, 2, tt.params)
+				bed.QEMUs.Script("vm1", tt.source, tt.destination)
+				bed.QEMUs.Script("vm2", late(qmptest.Script{Endless: true}), qmptest.Script{Die: true, StopAt: map[bool]string{true: "MIGRATION:active"}[tt.fails]})
+				p := plan(bed.Bed)
+				p.VMs, p.MayFail = []string{"vm1", "vm2"}, tt.fails
+				if tt.change != nil {
+					tt.change(&p)
+				}
+				m := start(t, bed.Bed, p)
+				ctx, cancel := context.WithTimeout(t.Context(), time.Hour)
+				defer cancel()
+				cancelled := make(chan error, 1)
+				go func() {
+					for m.Source.Instance("vm1") == nil || m.Source.Instance("vm1").State() != "postmigrate" && ctx.Err() == nil {
+						time.Sleep(time.Second)
+					}
+					var err error
+					if tt.before != nil {
+						err = tt.before(ctx, m)
+					}
+					if !tt.fails {
+						err = errors.Join(err, m.Wait(ctx, migration.Condition{Status: "active"}), m.Cancel(ctx))
+					}
+					cancelled <- err
+				}()
+				err := runBoth(ctx, m)
+				if err := <-cancelled; err != nil {
+					t.Fatal(err)
+				}
+				if tt.want == "" && err != nil || tt.want != "" && (err == nil || result.StatusOf(err) != result.Fail || !strings.Contains(err.Error(), tt.want)) {
+					t.Errorf("got %v: %v, want %q", result.StatusOf(err), err, tt.want)
+				}
+				if vm1 := bed.Current("vm1"); tt.want == "" && (vm1 == nil || vm1.Host.Name() != "host2" || vm1.State() != "running") {
+					t.Errorf("vm1 is in %v, want it to run on host2", vm1)
+				}
+				proofs := m.Record().VMs
+				switch proof := proofs[0].Proof; {
+				case tt.skipped != "":
+					if proof == nil || proof.Skipped != tt.skipped {
+						t.Errorf("got the record %+v, want %q", proof, tt.skipped)
+					}
+				case tt.proof != (proof != nil && proof.Pages == 256):
+					t.Errorf("got the record %+v, want one of a comparison: %t", proof, tt.proof)
+				}
+				if proofs[1].Proof != nil {
+					t.Errorf("vm2, which has not moved: got the record %+v", proofs[1].Proof)
+				}
+				removeAll(t, bed)
+			})
+		})
+	}
 }

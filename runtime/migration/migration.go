@@ -17,8 +17,8 @@
 //	check_work                                                                     check_work
 //	conclude          barrier checked, recheck, barrier concluded, end the VMs     barrier checked, recheck, barrier concluded
 //	post_migration    post_migration                                               post_migration
-//	cancelled         check the guests, barrier cancelled                          end the incoming VMs, barrier cancelled
-//	failed            check the guests, barrier cancelled                          end the incoming VMs, barrier cancelled
+//	cancelled         check the guests, barrier cancelled                          end the incoming VMs, check the guests that have moved, barrier cancelled
+//	failed            check the guests, barrier cancelled                          end the incoming VMs, check the guests that have moved, barrier cancelled
 //
 // A step that consists of a hook is logged only on sides that have the hook; migrations
 // with the param memory_proof have the step of that name. The last

@@ -584,7 +584,7 @@ func (s *Side) endDestination(ctx context.Context, vm string) error {
 	case instance == nil: // the migration failed before it was started
 		return nil
 	case mv.completed():
-		return s.arrive(ctx, vm)
+		return s.endCompleted(ctx, vm)
 	}
 	// The source looks too, but QEMU's answer comes after its events.
 	if state, err := instance.Status(ctx); err == nil && state == "running" {

@@ -101,12 +101,12 @@ var steps = []step{
 	{
 		"cancelled", afterCancel,
 		part{doc: "check the guests, barrier cancelled", do: (*Side).endCancelledSource},
-		part{doc: "end the incoming VMs, barrier cancelled", do: (*Side).endCancelledDestination},
+		part{doc: "end the incoming VMs, check the guests that have moved, barrier cancelled", do: (*Side).endCancelledDestination},
 	},
 	{
 		"failed", afterFailure,
 		part{doc: "check the guests, barrier cancelled", do: (*Side).endCancelledSource},
-		part{doc: "end the incoming VMs, barrier cancelled", do: (*Side).endCancelledDestination},
+		part{doc: "end the incoming VMs, check the guests that have moved, barrier cancelled", do: (*Side).endCancelledDestination},
 	},
 }
 
