@@ -238,7 +238,7 @@ func migClass() *Class {
 			{"params", "params", "the variant's params with this migration's changes", func(s *scenarioState, self any) (starlark.Value, error) {
 				return s.params(self.(migKey).running.Plan.Params), nil
 			}},
-			{"ports", "dict[string, int]", "by VM name, the TCP port on which the destination's QEMU listens for it; without those that do not listen yet, or not on TCP", func(_ *scenarioState, self any) (starlark.Value, error) {
+			{"ports", "dict[string, int]", "by VM name, the TCP port on which the destination's QEMU listens for it, after mig.recover the new one; without those that do not listen yet, or not on TCP", func(_ *scenarioState, self any) (starlark.Value, error) {
 				return toDict(self.(migKey).running.Ports())
 			}},
 			{"status", "string", "QEMU's migration status: none, setup, active, completed, failed, cancelled, …; of several VMs that of the one that is furthest from success, so that it is active when all of them have got so far", func(_ *scenarioState, self any) (starlark.Value, error) {

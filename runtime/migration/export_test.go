@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"strings"
 
+	"github.com/mhmig/mhmig/runtime/qmp"
 	"github.com/mhmig/mhmig/runtime/vm"
 )
 
@@ -42,6 +43,17 @@ func UseFileTransport(m *Migration) {
 	for _, mv := range m.moves {
 		mv.transport, mv.features = fileTransport{}, []Feature{mv.limits, holding{m}, newMigrationEvents(m.options, m.traits)}
 	}
+}
+
+// WaitPostcopy waits in post-copy until holds says so of the state of a VM's move.
+func WaitPostcopy(ctx context.Context, m *Migration, vm string, holds func(State) bool) error {
+	return m.moves[vm].waitPostcopy(ctx, "recover", holds, "it holds")
+}
+
+// EndMove ends the move of a VM, the only one, as completed.
+func EndMove(m *Migration, vm string) {
+	m.moves[vm].setState(qmp.MigrationCompleted)
+	m.Source.endMove(nil)
 }
 
 // namedPeer is an end that is only named.

@@ -92,6 +92,7 @@ func (mv *move) recover(ctx context.Context) error {
 	if err := mv.listenAgain(ctx, dst); err != nil {
 		return blame(ctx, mv, dst, DestinationRole, err)
 	}
+	mv.notePort()
 	if err := mv.transport.Send(ctx, resuming{endpoint{src}}, endpoint{dst}); err != nil {
 		return blame(ctx, mv, src, SourceRole, err)
 	}
@@ -136,6 +137,7 @@ func (mv *move) waitPostcopy(ctx context.Context, what string, holds func(State)
 	waiting, cancel := context.WithTimeoutCause(ctx, m.timeouts.settle, late)
 	defer cancel()
 	for {
+		over := isClosed(m.sourceDone) // before the check: it may hold at the very end
 		m.mu.Lock()
 		state, changed := mv.state, m.changed
 		m.mu.Unlock()
@@ -144,11 +146,12 @@ func (mv *move) waitPostcopy(ctx context.Context, what string, holds func(State)
 			return nil
 		case state.Terminal():
 			return fmt.Errorf("%s: the migration of %s has ended before as %s", what, mv.vm, state)
+		case over: // with an error, as the state is none of an end
+			return fmt.Errorf("%s: the migration of %s has ended before: %w", what, mv.vm, m.failed())
 		}
 		select {
 		case <-changed:
 		case <-m.sourceDone:
-			return fmt.Errorf("%s: the migration of %s has ended before: %w", what, mv.vm, m.failed())
 		case <-waiting.Done():
 			return fmt.Errorf("%w; its status is %s", context.Cause(waiting), state)
 		}
@@ -211,6 +214,17 @@ func (mv *move) listenAgain(ctx context.Context, dst *testbed.Instance) error {
 		dst.Log().Info("migrate-recover", "uri", uri)
 		return monitor.ExecuteOutOfBand(ctx, "migrate-recover", map[string]any{"uri": uri}, nil)
 	})
+}
+
+// notePort notes the port on which the destination listens now, if it does on TCP.
+func (mv *move) notePort() {
+	t, onTCP := mv.transport.(interface{ listeningPort() int })
+	if !onTCP {
+		return
+	}
+	mv.m.mu.Lock()
+	mv.port = t.listeningPort()
+	mv.m.mu.Unlock()
 }
 
 // urgentMonitor is the monitor for commands that are executed out of band.

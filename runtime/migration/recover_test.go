@@ -7,6 +7,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"strconv"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -124,11 +125,97 @@ func TestRecover(t *testing.T) {
 			name: "a destination that freezes", params: postcopy, source: endless, destination: qmptest.Script{StopAt: "migrate-recover"}, at: "-", fails: true, status: result.Fail, want: []string{dstFailed, silent},
 			concurrent: paused(func(ctx context.Context, m *migration.Migration) error { return refused(m.Recover(ctx), silent) }),
 		},
+		{
+			name: "on another port", params: postcopy, source: endless, concurrent: paused(func(ctx context.Context, m *migration.Migration) error {
+				before := m.Ports()["vm1"]
+				return errors.Join(m.Recover(ctx), listensOn(ctx, m, func(port int) bool { return port != before }))
+			}),
+		},
+		{
+			name: "a port that is in use", params: and(postcopy, "mig_port", "4710-4719"), source: endless, destination: qmptest.Script{Execute: inUse(":4710")},
+			concurrent: paused(func(ctx context.Context, m *migration.Migration) error {
+				return errors.Join(m.Recover(ctx), listensOn(ctx, m, func(port int) bool { return port == 4711 }))
+			}),
+		},
+		{
+			name: "ports that are in use", params: and(and(postcopy, "mig_timeout", "60"), "mig_port", "4710-4719"), source: endless, destination: qmptest.Script{Execute: inUse(":47")}, at: "-",
+			fails: true, concurrent: paused(func(ctx context.Context, m *migration.Migration) error {
+				return refused(m.Recover(ctx), "vm1@host2 does not listen again on port 4710-4719: vm1@host2: migrate-recover: Address already in use")
+			}),
+		},
+		{
+			name: "a destination that refuses", params: and(postcopy, "mig_timeout", "60"), source: endless, destination: qmptest.Script{Refuse: []string{"migrate-recover"}}, at: "-",
+			fails: true, concurrent: paused(func(ctx context.Context, m *migration.Migration) error {
+				err := m.Recover(ctx)
+				if err != nil && strings.Contains(err.Error(), "is free") {
+					return fmt.Errorf("got %w, want nothing about free ports", err)
+				}
+				return refused(err, ": vm1@host2: migrate-recover: the script refuses migrate-recover")
+			}),
+		},
+		{
+			name: "a destination that is silent", params: and(postcopy, "mig_port", "4710-4719"), source: endless, destination: qmptest.Script{Ignore: []string{"migrate-recover"}}, at: "-", fails: true, status: result.Fail, want: []string{dstFailed, silent},
+			concurrent: paused(func(ctx context.Context, m *migration.Migration) error {
+				began := time.Now()
+				err := m.Recover(ctx)
+				if took := time.Since(began); took > 2*qmp.DefaultTimeout {
+					return fmt.Errorf("it took %v, want one monitor_timeout", took)
+				}
+				return refused(err, silent)
+			}),
+		},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			t.Parallel()
 			synctest.Test(t, tt.run)
 		})
+	}
+}
+
+// inUse returns what makes a destination refuse to listen again on these ports.
+func inUse(ports string) func(string, json.RawMessage) (any, error, bool) {
+	return func(command string, arguments json.RawMessage) (any, error, bool) {
+		if command != "migrate-recover" || !strings.Contains(string(arguments), ports) {
+			return nil, nil, false
+		}
+		return nil, errors.New("Address already in use"), true //nolint:staticcheck // as QEMU has it
+	}
+}
+
+// listensOn is an error unless the destination of vm1 listens on a port as wanted, which is
+// the migration's.
+func listensOn(ctx context.Context, m *migration.Migration, wanted func(port int) bool) error {
+	var query struct {
+		Address []struct{ Port string } `json:"socket-address"`
+	}
+	if err := m.Destination.Instance("vm1").Monitor().Execute(ctx, "query-migrate", nil, &query); err != nil {
+		return err
+	}
+	if port := m.Ports()["vm1"]; len(query.Address) != 1 || strconv.Itoa(port) != query.Address[0].Port || !wanted(port) {
+		return fmt.Errorf("the migration's port is %d, and QEMU listens on %v", port, query.Address)
+	}
+	return nil
+}
+
+// A move that completes while somebody waits for a state of it in post-copy is no error
+// without a cause.
+func TestWaitPostcopy(t *testing.T) {
+	t.Parallel()
+	bed := bedtest.NewScriptedBed(t, 1, nil).Bed
+	for range 20 { // two channels are ready: either may be chosen
+		m := start(t, bed, plan(bed))
+		ended := false
+		err := migration.WaitPostcopy(t.Context(), m, "vm1", func(s migration.State) bool {
+			if !ended { // when the state was read
+				migration.EndMove(m, "vm1")
+				ended = true
+				return false
+			}
+			return s == qmp.MigrationCompleted
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
 	}
 }
 

@@ -4,9 +4,11 @@ package migration
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"strconv"
 
+	"github.com/mhmig/mhmig/runtime/qmp"
 	"github.com/mhmig/mhmig/runtime/vm"
 )
 
@@ -47,7 +49,8 @@ func (t *tcp) Listen(ctx context.Context, destination Peer) error {
 	return nil
 }
 
-// listenAgain uses a port that is free now, or another one of mig_port's range.
+// listenAgain uses a port that is free now, or another one of mig_port's range. QEMU's
+// refusal says why it does not listen: on a port that is in use, or at all.
 func (t *tcp) listenAgain(ctx context.Context, destination Peer, listen func(uri string) error) error {
 	ports := t.ports
 	if ports.any() {
@@ -63,8 +66,11 @@ func (t *tcp) listenAgain(ctx context.Context, destination Peer, listen func(uri
 			t.port = port
 			return nil
 		}
+		if _, refused := errors.AsType[*qmp.Error](err); !refused {
+			return err
+		}
 	}
-	return fmt.Errorf("%w; no port of mig_port = %s is free on %s", err, t.ports, destination.HostName())
+	return fmt.Errorf("%s does not listen again on port %s: %w", destination, ports, err)
 }
 
 func (t *tcp) listeningPort() int { return t.port }
