@@ -242,7 +242,10 @@ func (mv *move) urgentMonitor(dst *testbed.Instance) *qmp.Conn {
 // uses the first one. The schema is asked now as well.
 func (mv *move) openUrgent(ctx context.Context) {
 	dst := mv.m.Destination.Instance(mv.vm)
-	if dst == nil || dst.Spec().SpareQMP == "" {
+	mv.m.mu.Lock()
+	isOpen := mv.urgent != nil
+	mv.m.mu.Unlock()
+	if dst == nil || dst.Spec().SpareQMP == "" || isOpen {
 		return
 	}
 	ctx, cancel := context.WithTimeoutCause(ctx, mv.m.timeouts.answer, qmp.ErrSilent)
@@ -251,9 +254,7 @@ func (mv *move) openUrgent(ctx context.Context) {
 	if err == nil {
 		var monitor *qmp.Conn
 		if monitor, err = mv.dialUrgent(ctx, dst); err == nil {
-			mv.m.mu.Lock()
-			mv.urgent = monitor
-			mv.m.mu.Unlock()
+			mv.keepUrgent(monitor)
 			return
 		}
 	}
@@ -268,10 +269,26 @@ func (mv *move) dialUrgent(ctx context.Context, dst *testbed.Instance) (*qmp.Con
 	return qmp.New(ctx, conn, qmp.Options{Name: dst.String(), Logger: dst.Log(), OutOfBand: true})
 }
 
+// keepUrgent keeps the second monitor for the rest of the move. If that has ended
+// meanwhile, nobody would close it, and QEMU serves no other client there.
+func (mv *move) keepUrgent(monitor *qmp.Conn) {
+	mv.m.mu.Lock()
+	keep := mv.source != nil && mv.urgent == nil
+	if keep {
+		mv.urgent = monitor
+	}
+	mv.m.mu.Unlock()
+	if !keep {
+		_ = monitor.Close()
+	}
+}
+
+// closeUrgent closes it when the move has ended, after which there is no source to be
+// switched: keepUrgent keeps none any more.
 func (mv *move) closeUrgent() {
 	mv.m.mu.Lock()
 	monitor := mv.urgent
-	mv.urgent = nil
+	mv.urgent, mv.source = nil, nil
 	mv.m.mu.Unlock()
 	if monitor != nil {
 		_ = monitor.Close()

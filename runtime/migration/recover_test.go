@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"strconv"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -216,6 +217,62 @@ func TestWaitPostcopy(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
+	}
+}
+
+// The second monitor of a destination is closed when the move has ended, also when that is
+// before it was opened; and it is opened once.
+func TestSecondMonitor(t *testing.T) {
+	t.Parallel()
+	var negotiated atomic.Int32
+	slow := qmptest.Script{Execute: func(command string, _ json.RawMessage) (any, error, bool) {
+		if command == "qmp_capabilities" && negotiated.Add(1) == 2 {
+			time.Sleep(3 * time.Second)
+		}
+		return nil, nil, false
+	}}
+	for _, tt := range []struct {
+		name                string
+		source, destination qmptest.Script
+		concurrent          func(ctx context.Context, m *migration.Migration) error
+	}{
+		{"once", qmptest.Script{Endless: true}, qmptest.Script{}, func(ctx context.Context, m *migration.Migration) error { return m.StartPostcopy(ctx) }},
+		{"switched twice", qmptest.Script{Endless: true}, qmptest.Script{}, func(ctx context.Context, m *migration.Migration) error {
+			return errors.Join(m.StartPostcopy(ctx), m.StartPostcopy(ctx))
+		}},
+		{"the move ends before", qmptest.Script{}, slow, func(ctx context.Context, m *migration.Migration) error {
+			return refused(m.StartPostcopy(ctx), "start_postcopy: vm1 does not move now, its status is completed")
+		}},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			t.Parallel()
+			synctest.Test(t, func(t *testing.T) {
+				bed, p := scripted(t, tt.source, tt.destination, cartesian.Params{"mig_postcopy": "yes"})
+				bed.QEMUs.SpareMonitors()
+				m := start(t, bed.Bed, p)
+				switched := atStatus(t.Context(), m, qmp.MigrationActive, func() error { return tt.concurrent(t.Context(), m) })
+				err := runBoth(t.Context(), m)
+				if err := errors.Join(err, <-switched); err != nil {
+					t.Error(err)
+				}
+				if log := bedLog(t, bed); strings.Contains(log, "no second monitor for post-copy") {
+					t.Errorf("got a warning in\n%s", log)
+				}
+				ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+				defer cancel()
+				destination := m.Destination.Instance("vm1")
+				conn, err := destination.Host.Dial(ctx, "unix", destination.Spec().SpareQMP)
+				if err != nil {
+					t.Fatal(err)
+				}
+				if monitor, err := qmp.New(ctx, conn, qmp.Options{}); err != nil {
+					t.Errorf("the second monitor is not free: %v", err)
+				} else {
+					_ = monitor.Close()
+				}
+				removeAll(t, bed)
+			})
+		})
 	}
 }
 

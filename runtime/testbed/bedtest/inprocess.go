@@ -31,6 +31,7 @@ type ScriptedQEMUs struct {
 	mu       sync.Mutex                   // guards what follows
 	consoles map[string]string            // VM -> what its guest prints on its console
 	guests   map[string]*Guest            // by VM
+	spares   bool                         // QEMUs have a second monitor
 	scripts  map[string][2]qmptest.Script // VM -> of the instance that is started, of the one that is incoming
 	launched map[string][]*scriptedQEMU   // VM -> its instances
 }
@@ -62,6 +63,56 @@ func (s *ScriptedQEMUs) Guest(name string, g *Guest) {
 	s.guests[name] = g
 }
 
+// SpareMonitors gives the QEMUs that are launched from now on a second monitor, like
+// QEMU's: a client waits for its greeting until the one before has gone.
+func (s *ScriptedQEMUs) SpareMonitors() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.spares = true
+}
+
+// spareOf returns the QEMU that has this second monitor, nil if there is none.
+func (s *ScriptedQEMUs) spareOf(socket string) *scriptedQEMU {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, all := range s.launched {
+		for _, i := range all {
+			if i.spec.SpareQMP == socket {
+				return i
+			}
+		}
+	}
+	return nil
+}
+
+// spareHost is a host on which the second monitors of scripted QEMUs are reached.
+type spareHost struct {
+	testbed.Remote
+	qemus *ScriptedQEMUs
+}
+
+func (h spareHost) Dial(ctx context.Context, network, address string) (net.Conn, error) {
+	i := h.qemus.spareOf(address)
+	if i == nil {
+		return h.Remote.Dial(ctx, network, address)
+	}
+	client, server := net.Pipe()
+	i.serving.Go(func() {
+		select {
+		case i.spare <- struct{}{}:
+			i.process.Serve(server)
+			<-i.spare
+		case <-i.process.Done():
+		}
+		_ = server.Close()
+	})
+	i.serving.Go(func() {
+		<-i.process.Done()
+		_ = server.Close()
+	})
+	return client, nil
+}
+
 // Latest returns the scripted QEMU of a VM that was launched last, nil if there is none.
 func (s *ScriptedQEMUs) Latest(name string) *qmptest.QEMU {
 	s.mu.Lock()
@@ -85,6 +136,7 @@ type scriptedQEMU struct {
 	guest     *Guest // nil: none
 	process   *qmptest.QEMU
 	monitor   *qmp.Conn
+	spare     chan struct{} // full while the second monitor has a client
 	serving   sync.WaitGroup
 	log       io.Closer
 }
@@ -97,13 +149,16 @@ var (
 // Launch is a [testbed.Launcher].
 func (s *ScriptedQEMUs) Launch(ctx context.Context, placement vm.Placement, c vm.Config, _ vm.Shape, launch vm.Launch) (testbed.QEMU, error) {
 	s.mu.Lock()
-	script, output, guest := s.scripts[c.Name][0], s.consoles[c.Name], s.guests[c.Name]
+	script, output, guest, spares := s.scripts[c.Name][0], s.consoles[c.Name], s.guests[c.Name], s.spares
 	if launch.Incoming {
 		script = s.scripts[c.Name][1]
 	}
 	s.mu.Unlock()
 	files := path.Join(placement.RunDir, vm.InstanceName(c.Name, placement.ID))
-	i := &scriptedQEMU{placement: placement, config: c, spec: vm.Spec{Migration: files + ".mig", State: files + ".state", Exec: files + ".exec", Handover: files + ".cpr", Script: files + ".sh"}, output: output, guest: guest}
+	i := &scriptedQEMU{placement: placement, config: c, spec: vm.Spec{Migration: files + ".mig", State: files + ".state", Exec: files + ".exec", Handover: files + ".cpr", Script: files + ".sh"}, output: output, guest: guest, spare: make(chan struct{}, 1)}
+	if spares {
+		i.spec.SpareQMP = files + ".spare"
+	}
 	if output != "" {
 		i.spec.Serials = []string{"console"}
 	}
@@ -290,6 +345,9 @@ func NewScriptedBed(t testing.TB, vms int, params cartesian.Params) *ScriptedBed
 	maps.Copy(all, params)
 	hosts, folders := LocalHosts(t, 2)
 	b := &ScriptedBed{QEMUs: NewScriptedQEMUs()}
+	for i, h := range hosts {
+		hosts[i] = spareHost{h, b.QEMUs}
+	}
 	shipped := filepath.Join(tempDir(t), "shipped")
 	if err := os.WriteFile(shipped, []byte("a kernel or an initrd"), 0o644); err != nil {
 		t.Fatal(err)
