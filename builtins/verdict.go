@@ -31,7 +31,7 @@ var verdictFunctions = []*Builtin{
 	},
 	{
 		Name: "skip", Params: messageParam,
-		Doc:     "Ends the scenario as SKIP: the test does not apply here.",
+		Doc:     "Ends the scenario as SKIP: the test does not apply here. What is a FAIL or an ERROR afterwards, such as a QEMU that ended by a signal or a clean-up that failed, comes before it.",
 		Returns: Never,
 		Fn:      func(_ *task.Task, a *Args) (starlark.Value, error) { return nil, result.Skip.Wrap(verdict(a)) },
 	},
