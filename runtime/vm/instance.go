@@ -14,6 +14,7 @@ import (
 	"strconv"
 	"strings"
 	"sync/atomic"
+	"syscall"
 	"time"
 
 	"al.essio.dev/pkg/shellescape"
@@ -334,18 +335,19 @@ func (i *Instance) endProcess(ctx context.Context) error {
 
 // classifyExit logs how QEMU ended, and records an abnormal end as the fault. by is what
 // ended it: itself, TERM or KILL when it did not end in time, or none when there was
-// no process.
+// no process. One that crashes may not have ended in time either: it is in the kernel for
+// as long as its core file is written.
 func (i *Instance) classifyExit(exit *ExitError, by string) {
 	if by == "none" || by == "" {
 		return
 	}
-	expected := exit.Status == 0
+	expected := []int{0}
 	if by != "itself" {
 		i.log.Warn("QEMU did not quit", "ended_by", by)
-		expected = expected || exit.Status > 128 // by that signal
+		expected = append(expected, 128+int(syscall.SIGTERM), 128+int(syscall.SIGKILL)) // KILL may be that of a Destroy before
 	}
 	i.log.Info("QEMU ended", "status", strconv.Itoa(exit.Status))
-	if !expected || len(exit.Sanitizer) > 0 {
+	if !slices.Contains(expected, exit.Status) || len(exit.Sanitizer) > 0 {
 		i.fault = exit
 	}
 }
