@@ -3,6 +3,7 @@
 package testbed_test
 
 import (
+	"errors"
 	"fmt"
 	"maps"
 	"os"
@@ -10,6 +11,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"testing/synctest"
 
 	"github.com/mhmig/mhmig/lang/cartesian"
 	"github.com/mhmig/mhmig/runtime/qmp/qmptest"
@@ -76,4 +78,31 @@ func TestCrashAtTheEnd(t *testing.T) {
 		})
 	}
 	ending.Wait()
+}
+
+// The crash of a QEMU is reported also if the copies of its disks cannot be removed then.
+func TestCrashWithoutCleanUp(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		bed := bedtest.NewScriptedBed(t, 1, cartesian.Params{
+			"images": "image1", "create_image": "yes", "image_size": "16M", "qemu_img_binary": bedtest.ImageProgram,
+		})
+		instance, err := bed.StartIncoming(t.Context(), "vm1", bed.Hosts()[1], bed.Params(), vm.Launch{CopyDisks: true})
+		if err != nil {
+			t.Fatal(err)
+		}
+		bedtest.Of(instance).Die()
+		<-instance.Exited()
+		images := filepath.Join(bed.Params()["images_base_dir"], bed.Name)
+		if err := errors.Join(os.Rename(images, images+".away"), os.WriteFile(images, nil, 0o600)); err != nil {
+			t.Fatal(err)
+		}
+		err = bed.Remove(t.Context(), instance)
+		if result.StatusOf(err) != result.Fail || !strings.Contains(err.Error(), "QEMU of vm1 on host2 ended by signal 9") || !strings.Contains(err.Error(), "remove the copies of disks") {
+			t.Errorf("got %v: %v, want a FAIL with the crash, and what could not be removed", result.StatusOf(err), err)
+		}
+		if err := errors.Join(os.Remove(images), os.Rename(images+".away", images)); err != nil {
+			t.Fatal(err)
+		}
+	})
 }

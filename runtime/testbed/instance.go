@@ -517,11 +517,7 @@ func (b *Bed) instancesOf(name string) []*Instance {
 // Remove ends an instance and removes it from the bed; it may be called more than once.
 // A QEMU that ended abnormally is a FAIL, unless an error has reported it before.
 func (b *Bed) Remove(ctx context.Context, instance *Instance) error {
-	fault, err := b.remove(ctx, instance)
-	if err != nil {
-		return err
-	}
-	return fault
+	return errors.Join(b.remove(ctx, instance))
 }
 
 func (b *Bed) remove(ctx context.Context, instance *Instance) (fault, err error) {
