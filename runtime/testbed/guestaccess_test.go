@@ -8,7 +8,9 @@ import (
 	"maps"
 	"os"
 	"path/filepath"
+	"runtime"
 	"strings"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -370,6 +372,29 @@ func TestHotplug(t *testing.T) {
 			t.Errorf("a QEMU that has died: got %v", err)
 		}
 		_ = bed.Remove(ctx, deaf)
+	})
+}
+
+// The params and devices of an instance can be read while a device is plugged into it.
+// Only the race detector sees that they cannot.
+func TestParamsWhilePlugging(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		bed, start := scriptedBed(t, 1, cartesian.Params{"nics": "nic1"})
+		instance := start("vm1", qmptest.Script{})
+		var reading sync.WaitGroup
+		reading.Go(func() {
+			for len(instance.Devices()) == 1 {
+				if mem := instance.Params()["mem"]; mem != "32" {
+					t.Errorf("params: got mem %q", mem)
+				}
+				runtime.Gosched()
+			}
+		})
+		if err := bed.PlugIn(t.Context(), instance, testbed.Plug{Name: "nic2", NIC: true, Model: "e1000"}); err != nil {
+			t.Fatal(err)
+		}
+		reading.Wait()
 	})
 }
 

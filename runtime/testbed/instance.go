@@ -31,25 +31,25 @@ type Instance struct {
 	Host    *Host
 	Console *guest.Console
 
-	hostConfig vm.HostConfig
-	shape      vm.Shape
-	log        *slog.Logger
-	watcher    sync.WaitGroup
-	lastQMP    *excerpt.Recorder
-	copies     *diskPlace // of the disks, which a migration fills; nil: it has the VM's
+	shape   vm.Shape
+	log     *slog.Logger
+	watcher sync.WaitGroup
+	lastQMP *excerpt.Recorder
+	copies  *diskPlace // of the disks, which a migration fills; nil: it has the VM's
 
-	mu        sync.Mutex     // guards what follows
-	state     string         // QEMU's run state, by its events
-	presence  presence       // of the guest
-	arrived   bool           // the guest came by a migration
-	sent      bool           // a migration from here has started
-	snapshot  bool           // a background snapshot is being taken
-	killed    bool           // by a signal on which QEMU exits
-	requested requested      // by mhmig or the scenario
-	resets    []Reset        // in their order
-	reported  bool           // an error says how QEMU ended
-	checked   *guest.Session // of EnsureLogin, for the next WaitForLogin
-	sessions  []openSession  // all that were opened, to be closed with the instance
+	mu         sync.Mutex     // guards what follows
+	hostConfig vm.HostConfig  // with the devices that the guest has now
+	state      string         // QEMU's run state, by its events
+	presence   presence       // of the guest
+	arrived    bool           // the guest came by a migration
+	sent       bool           // a migration from here has started
+	snapshot   bool           // a background snapshot is being taken
+	killed     bool           // by a signal on which QEMU exits
+	requested  requested      // by mhmig or the scenario
+	resets     []Reset        // in their order
+	reported   bool           // an error says how QEMU ended
+	checked    *guest.Session // of EnsureLogin, for the next WaitForLogin
+	sessions   []openSession  // all that were opened, to be closed with the instance
 }
 
 // openSession is a session, and the number of the guest's resets before it.
@@ -62,7 +62,7 @@ func (i *Instance) String() string { return vm.InstanceName(i.Name(), i.ID()) + 
 
 // Params are the VM's params on this host.
 func (i *Instance) Params() cartesian.Params {
-	return i.hostConfig.Params.Object(i.Host.label).Object(i.Name())
+	return i.currentConfig().Params.Object(i.Host.label).Object(i.Name())
 }
 
 // Log is the variant's log, with the VM and the host.
@@ -387,16 +387,17 @@ func (b *Bed) start(ctx context.Context, name string, h *Host, params cartesian.
 		return nil, err
 	}
 	inst.QEMU = qemu
-	b.mu.Lock()
-	b.instances = append(b.instances, inst)
-	b.mu.Unlock()
 	qemu.Monitor().Handle(func(e qmp.Event) {
 		inst.handleEvent(e)
 		b.publish(inst, e)
 	})
 	events := qemu.Monitor().Subscribe()
 	inst.watcher.Go(func() { inst.watch(context.WithoutCancel(ctx), events) })
-	if err := inst.attachConsole(ctx, placement); err != nil {
+	err = inst.attachConsole(ctx, placement)
+	b.mu.Lock()
+	b.instances = append(b.instances, inst) // with its console, which others read without a lock
+	b.mu.Unlock()
+	if err != nil {
 		return nil, err
 	}
 	return inst, nil
