@@ -106,3 +106,82 @@ func TestCrashWithoutCleanUp(t *testing.T) {
 		}
 	})
 }
+
+// A start that fails after QEMU has started leaves no instance, so that the next one is a
+// start.
+func TestFailedStartLeavesNothing(t *testing.T) {
+	t.Parallel()
+	noConsole := errors.New("no console")
+	for _, tt := range []struct {
+		name    string
+		script  qmptest.Script
+		console error
+		die     bool // while the console is dialed
+		want    string
+		status  result.Status
+	}{
+		{name: "no console", console: noConsole, want: "no console", status: result.Error},
+		{name: "cont is refused", script: qmptest.Script{Refuse: []string{"cont"}}, want: "the script refuses cont", status: result.Error},
+		{name: "QEMU dies", die: true, console: noConsole, want: "ended by signal 9", status: result.Fail},
+		{name: "QEMU dies at cont", script: qmptest.Script{StopAt: "cont", Die: true}, want: "ended by signal 9", status: result.Fail},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			t.Parallel()
+			synctest.Test(t, func(t *testing.T) {
+				bed := bedtest.NewScriptedBed(t, 1, nil)
+				bed.QEMUs.Script("vm1", tt.script, qmptest.Script{})
+				bed.QEMUs.ConsoleDialed("vm1", func() error {
+					if tt.die {
+						bed.QEMUs.Latest("vm1").Die()
+					}
+					return tt.console
+				})
+				start := func() (*testbed.Instance, bool, error) {
+					return bed.Ensure(t.Context(), "vm1", bed.Hosts()[0], bed.Params(), vm.Launch{})
+				}
+				_, _, err := start()
+				if err == nil || !strings.Contains(err.Error(), tt.want) || result.StatusOf(err) != tt.status {
+					t.Errorf("got %v: %v, want %v: %s", result.StatusOf(err), err, tt.status, tt.want)
+				}
+				if left := bed.Instances(); len(left) > 0 {
+					t.Fatalf("instances: got %v, want none", left)
+				}
+				<-bed.QEMUs.Latest("vm1").Done()
+				bed.QEMUs.Script("vm1", qmptest.Script{}, qmptest.Script{})
+				bed.QEMUs.ConsoleDialed("vm1", nil)
+				if instance, started, err := start(); err != nil || !started || instance.State() != "running" {
+					t.Errorf("the next start: got %v, started %t, %v", instance, started, err)
+				}
+			})
+		})
+	}
+}
+
+// A guest whose warm start fails late starts cold when the QEMU of the warm start, which
+// has its disks, has ended.
+func TestFailedWarmStart(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		bed, _ := warmBed(t, nil)
+		if err := runOnce(t, bed, "vm1"); err != nil {
+			t.Fatal(err)
+		}
+		dialed := 0
+		bed.QEMUs.ConsoleDialed("vm1", func() error {
+			if all := bed.Instances(); len(all) > 0 {
+				t.Errorf("while the console of a new one is dialed: got %v, want no instance", all)
+			}
+			dialed++
+			if dialed == 1 {
+				return errors.New("no console")
+			}
+			return nil
+		})
+		if err := runOnce(t, bed, "vm1"); err != nil {
+			t.Fatal(err)
+		}
+		if log := logOf(t, bed); dialed != 2 || !strings.Contains(log, `guest starts cold why="no console"`) {
+			t.Errorf("got %d starts, want a warm one and a cold one; the log:\n%s", dialed, log)
+		}
+	})
+}

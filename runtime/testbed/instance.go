@@ -342,7 +342,7 @@ func (b *Bed) StartIncoming(ctx context.Context, name string, h *Host, params ca
 }
 
 // start starts an instance with these changes of its devices since the guest's start. Its
-// disks are the VM's, if it has no copies.
+// disks are the VM's, if it has no copies. After an error there is no instance.
 func (b *Bed) start(ctx context.Context, name string, h *Host, params cartesian.Params, since changes, shape vm.Shape, launch vm.Launch, copies *diskPlace) (*Instance, error) {
 	hostConfig, err := h.changedConfig(name, params, since)
 	if err != nil {
@@ -398,9 +398,15 @@ func (b *Bed) start(ctx context.Context, name string, h *Host, params cartesian.
 	b.instances = append(b.instances, inst) // with its console, which others read without a lock
 	b.mu.Unlock()
 	if err != nil {
-		return nil, err
+		return nil, b.abandon(ctx, inst, err)
 	}
 	return inst, nil
+}
+
+// abandon ends an instance whose start has failed with err: it has the VM's disks, and a
+// later start would take it for a guest that runs. It also runs after ctx has ended.
+func (b *Bed) abandon(ctx context.Context, instance *Instance, err error) error {
+	return errors.Join(err, b.Remove(context.WithoutCancel(ctx), instance))
 }
 
 func (i *Instance) attachConsole(ctx context.Context, placement vm.Placement) error {

@@ -129,7 +129,10 @@ func (b *Bed) startGuest(ctx context.Context, name string, h *Host, params carte
 	if err != nil {
 		return nil, err
 	}
-	return instance, instance.BlameGone(ctx, instance.Cont(ctx))
+	if err := instance.BlameGone(ctx, instance.Cont(ctx)); err != nil {
+		return nil, b.abandon(ctx, instance, err)
+	}
+	return instance, nil
 }
 
 // startWarm restores the guest. A *coldError says why it must boot; every other error is

@@ -30,6 +30,7 @@ type ScriptedQEMUs struct {
 
 	mu       sync.Mutex                   // guards what follows
 	consoles map[string]string            // VM -> what its guest prints on its console
+	dialed   map[string]func() error      // VM -> called when its console is dialed
 	guests   map[string]*Guest            // by VM
 	spares   bool                         // QEMUs have a second monitor
 	scripts  map[string][2]qmptest.Script // VM -> of the instance that is started, of the one that is incoming
@@ -38,7 +39,7 @@ type ScriptedQEMUs struct {
 
 // NewScriptedQEMUs returns scripted QEMUs without faults.
 func NewScriptedQEMUs() *ScriptedQEMUs {
-	return &ScriptedQEMUs{network: qmptest.NewMemory(), consoles: map[string]string{}, guests: map[string]*Guest{}, scripts: map[string][2]qmptest.Script{}, launched: map[string][]*scriptedQEMU{}}
+	return &ScriptedQEMUs{network: qmptest.NewMemory(), consoles: map[string]string{}, dialed: map[string]func() error{}, guests: map[string]*Guest{}, scripts: map[string][2]qmptest.Script{}, launched: map[string][]*scriptedQEMU{}}
 }
 
 // Script sets the scripts of a VM's instances. A script's StopAt calls its Stop or,
@@ -54,6 +55,14 @@ func (s *ScriptedQEMUs) ConsoleOutput(name, text string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.consoles[name] = text
+}
+
+// ConsoleDialed gives a VM a console, and calls f whenever it is dialed, which then fails
+// with f's error.
+func (s *ScriptedQEMUs) ConsoleDialed(name string, f func() error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.dialed[name] = f
 }
 
 // Guest gives a VM a guest to log in to, in whichever of its instances it is.
@@ -132,8 +141,9 @@ type scriptedQEMU struct {
 	placement vm.Placement
 	config    vm.Config
 	spec      vm.Spec
-	output    string // of the console
-	guest     *Guest // nil: none
+	output    string       // of the console
+	dialed    func() error // called when the console is dialed; nil: nothing is
+	guest     *Guest       // nil: none
 	process   *qmptest.QEMU
 	monitor   *qmp.Conn
 	spare     chan struct{} // full while the second monitor has a client
@@ -149,17 +159,17 @@ var (
 // Launch is a [testbed.Launcher].
 func (s *ScriptedQEMUs) Launch(ctx context.Context, placement vm.Placement, c vm.Config, _ vm.Shape, launch vm.Launch) (testbed.QEMU, error) {
 	s.mu.Lock()
-	script, output, guest, spares := s.scripts[c.Name][0], s.consoles[c.Name], s.guests[c.Name], s.spares
+	script, output, dialed, guest, spares := s.scripts[c.Name][0], s.consoles[c.Name], s.dialed[c.Name], s.guests[c.Name], s.spares
 	if launch.Incoming {
 		script = s.scripts[c.Name][1]
 	}
 	s.mu.Unlock()
 	files := path.Join(placement.RunDir, vm.InstanceName(c.Name, placement.ID))
-	i := &scriptedQEMU{placement: placement, config: c, spec: vm.Spec{Migration: files + ".mig", State: files + ".state", Exec: files + ".exec", Handover: files + ".cpr", Script: files + ".sh"}, output: output, guest: guest, spare: make(chan struct{}, 1)}
+	i := &scriptedQEMU{placement: placement, config: c, spec: vm.Spec{Migration: files + ".mig", State: files + ".state", Exec: files + ".exec", Handover: files + ".cpr", Script: files + ".sh"}, output: output, dialed: dialed, guest: guest, spare: make(chan struct{}, 1)}
 	if spares {
 		i.spec.SpareQMP = files + ".spare"
 	}
-	if output != "" {
+	if output != "" || dialed != nil {
 		i.spec.Serials = []string{"console"}
 	}
 	if guest != nil {
@@ -276,6 +286,11 @@ var errNoGuest = errors.New("a scripted QEMU has no guest")
 
 // DialConsole connects to a guest that prints its output, and nothing more.
 func (i *scriptedQEMU) DialConsole(context.Context) (net.Conn, error) {
+	if i.dialed != nil {
+		if err := i.dialed(); err != nil {
+			return nil, err
+		}
+	}
 	client, guest := net.Pipe()
 	i.serving.Go(func() {
 		_, _ = guest.Write([]byte(i.output))
