@@ -82,6 +82,8 @@ type line struct {
 
 // Ledger is an open ledger file.
 type Ledger struct {
+	sync func() error // of the file; a test makes it fail
+
 	mu      sync.Mutex // guards what follows
 	file    *os.File
 	size    int64 // of the complete lines
@@ -97,7 +99,7 @@ func Open(path string) (*Ledger, error) {
 	if err != nil {
 		return nil, fmt.Errorf("open ledger: %w", err)
 	}
-	l := &Ledger{file: file}
+	l := &Ledger{file: file, sync: file.Sync}
 	if err := l.load(); err != nil {
 		file.Close()
 		return nil, fmt.Errorf("open ledger %s: %w", path, err)
@@ -225,10 +227,10 @@ func (l *Ledger) Record(e Entry) (id int, err error) {
 	if err := l.write(line{Made: &e}); err != nil {
 		return 0, fmt.Errorf("record %s: %w", e, err)
 	}
-	if err := l.file.Sync(); err != nil {
-		return 0, fmt.Errorf("record %s: %w", e, err)
+	l.last = e.ID // whatever follows, the file may have the line
+	if err := l.sync(); err != nil {
+		return 0, fmt.Errorf("record %s: %w", e, errors.Join(err, l.write(line{Done: e.ID})))
 	}
-	l.last = e.ID
 	l.pending = append(l.pending, e)
 	return e.ID, nil
 }

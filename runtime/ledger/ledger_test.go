@@ -104,6 +104,36 @@ func TestBadUse(t *testing.T) {
 	}
 }
 
+// An entry that may not be on disk is none: its ID is not given again, and the ledger can
+// be read.
+func TestRecordIsNotOnDisk(t *testing.T) {
+	t.Parallel()
+	path := filepath.Join(t.TempDir(), "ledger.jsonl")
+	l := open(t, path)
+	diskFault := errors.New("input/output error")
+	works := l.FailSync(diskFault)
+	if _, err := l.Record(ledger.Entry{Host: "host1", Kind: ledger.Dir, Path: "/not-made"}); !errors.Is(err, diskFault) {
+		t.Errorf("Record: got %v, want %v", err, diskFault)
+	}
+	works()
+	made := ledger.Entry{Host: "host1", Kind: ledger.Dir, Path: "/made"}
+	var err error
+	if made.ID, err = l.Record(made); err != nil {
+		t.Fatal(err)
+	}
+	want := []ledger.Entry{made}
+	if d := cmp.Diff(want, l.Pending()); d != "" {
+		t.Errorf("Pending (-want +got):\n%s", d)
+	}
+	if err := l.Close(); err != nil {
+		t.Fatal(err)
+	}
+	left, _, err := ledger.Read(path)
+	if d := cmp.Diff(want, left); err != nil || d != "" {
+		t.Errorf("Read: %v (-want +got):\n%s", err, d)
+	}
+}
+
 func TestHeld(t *testing.T) {
 	t.Parallel()
 	path := filepath.Join(t.TempDir(), "ledger.jsonl")
