@@ -93,13 +93,18 @@ func (p *Process) String() string { return p.command }
 
 // StartCommand starts a command, and collects its output up to [host.MaxOutput]. It is
 // killed with the connection to the host, and its background processes at the bed's
-// end.
+// end. ctx limits the start only.
 func (h *Host) StartCommand(ctx context.Context, c host.Command) (*Process, error) {
 	c, err := h.mark(c)
 	if err != nil {
 		return nil, err
 	}
-	started, err := h.Start(context.WithoutCancel(ctx), c)
+	running, kill := context.WithCancelCause(context.WithoutCancel(ctx))
+	stop := context.AfterFunc(ctx, func() { kill(context.Cause(ctx)) })
+	started, err := h.Start(running, c)
+	if !stop() && err == nil { // it has started, and is being killed
+		err = context.Cause(ctx)
+	}
 	if err != nil {
 		return nil, err
 	}

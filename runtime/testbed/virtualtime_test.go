@@ -5,6 +5,8 @@ package testbed_test
 import (
 	"context"
 	"errors"
+	"fmt"
+	"log/slog"
 	"slices"
 	"strings"
 	"testing"
@@ -242,9 +244,14 @@ func TestCommands(t *testing.T) {
 	if out, err := p.Wait(ctx); err != nil || out.Status != 3 || string(out.Stdout) != "said\n" || p.String() != "echo said; exit 3" {
 		t.Errorf("got %+v, %v", out, err)
 	}
-	endless, err := h.StartCommand(ctx, host.Command{Script: "sleep 600"})
+	starting, started := context.WithCancel(ctx)
+	endless, err := h.StartCommand(starting, host.Command{Script: "sleep 600"})
 	if err != nil {
 		t.Fatal(err)
+	}
+	started()
+	if out, err := h.RunCommand(ctx, host.Command{Script: fmt.Sprintf("sleep 0.2; kill -0 %d", endless.Group)}); err != nil {
+		t.Errorf("after the end of the ctx of its start: %s, %v", out.Stderr, err)
 	}
 	if err := endless.Kill(ctx); err != nil {
 		t.Error(err)
@@ -267,6 +274,43 @@ func TestCommands(t *testing.T) {
 			t.Errorf("block port %d for %v: got %v, want %s", tt.port, tt.limit, err, tt.want)
 		}
 	}
+}
+
+// hungHost is a host whose login shell never comes to the command.
+type hungHost struct{ testbed.Remote }
+
+func (hungHost) Start(ctx context.Context, _ host.Command) (*host.Process, error) {
+	<-ctx.Done()
+	return nil, context.Cause(ctx)
+}
+
+// The start of a command in the background ends with its ctx; the command does not.
+func TestStartCommandIsStopped(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		folder, record := bedtest.Results(t)
+		hosts, params := bedtest.LocalHosts(t, 1)
+		variant, err := folder.Start(result.Entry{Name: t.Name(), ShortName: "test", Params: params})
+		if err != nil {
+			t.Fatal(err)
+		}
+		bed := testbed.New(testbed.Config{
+			Hosts: []testbed.NumberedHost{{Host: hungHost{hosts[0]}, Number: 1}}, Params: params, Results: variant, Ledger: record,
+			Name: "mhmig-test-1", Shared: testbed.NewShared("mhmig-test", hosts, record, nil), Log: slog.New(slog.DiscardHandler),
+		})
+		stopped := errors.New("the scenario is stopped")
+		ctx, cancel := context.WithTimeoutCause(t.Context(), time.Minute, stopped)
+		defer cancel()
+		if _, err := bed.Hosts()[0].StartCommand(ctx, host.Command{Script: "sleep 600"}); !errors.Is(err, stopped) {
+			t.Errorf("got %v, want %v", err, stopped)
+		}
+		if _, err := bed.Close(t.Context(), result.Error); err != nil {
+			t.Error(err)
+		}
+		if err := variant.Finish(result.Outcome{}); err != nil {
+			t.Error(err)
+		}
+	})
 }
 
 // A bed keeps VMs if kill_vm_on_error says so; a claimed VM cannot be claimed again.
