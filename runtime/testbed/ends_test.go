@@ -3,17 +3,22 @@
 package testbed_test
 
 import (
+	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"maps"
 	"os"
 	"path/filepath"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 
 	"github.com/mhmig/mhmig/lang/cartesian"
+	"github.com/mhmig/mhmig/runtime/host"
+	"github.com/mhmig/mhmig/runtime/jeos"
 	"github.com/mhmig/mhmig/runtime/qmp/qmptest"
 	"github.com/mhmig/mhmig/runtime/result"
 	"github.com/mhmig/mhmig/runtime/testbed"
@@ -182,6 +187,58 @@ func TestFailedWarmStart(t *testing.T) {
 		}
 		if log := logOf(t, bed); dialed != 2 || !strings.Contains(log, `guest starts cold why="no console"`) {
 			t.Errorf("got %d starts, want a warm one and a cold one; the log:\n%s", dialed, log)
+		}
+	})
+}
+
+// deafHost does not answer any more when images are to be made after a restored disk was
+// refused.
+type deafHost struct {
+	testbed.Remote
+
+	deaf atomic.Bool
+}
+
+func (h *deafHost) Run(ctx context.Context, c host.Command) (host.Output, error) {
+	if strings.Contains(c.Script, " rebase ") {
+		h.deaf.Store(true)
+		return host.Output{}, errors.New("the disk is refused")
+	}
+	if h.deaf.Load() && len(c.Args) > 0 && c.Args[0] == bedtest.ImageProgram {
+		<-ctx.Done()
+		return host.Output{}, context.Cause(ctx)
+	}
+	return h.Remote.Run(ctx, c)
+}
+
+func (h *deafHost) WriteFile(ctx context.Context, name string, data []byte, perm fs.FileMode) error {
+	if h.deaf.Load() {
+		<-ctx.Done()
+		return context.Cause(ctx)
+	}
+	return h.Remote.WriteFile(ctx, name, data, perm)
+}
+
+// Making disks anew after a failed warm start has a limit: it goes on when ctx has ended.
+func TestDisksAreNotRenewedForEver(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		hosts, folders := bedtest.LocalHosts(t, 2)
+		if err := os.WriteFile(filepath.Join(folders["images_base_dir"], "installed.raw"), make([]byte, 1<<20), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		hosts[0] = &deafHost{Remote: hosts[0]}
+		bed := bedtest.NewScriptedBedOn(t, hosts, folders, 1, cartesian.Params{
+			"kernel": "jeos:kernel", "initrd": "jeos:initrd", "kernel_params": jeos.KernelParams, "nics": "nic1", "guest_clock": "yes", "mem": "128",
+			"images": "image1", "image_name": "installed", "image_format": "raw", "qemu_img_binary": bedtest.ImageProgram,
+		})
+		bed.Shared.KeepStates(&testbed.States{Dir: filepath.Join(t.TempDir(), "states")})
+		bed.QEMUs.Guest("vm1", &bedtest.Guest{})
+		if err := runOnce(t, bed, "vm1"); err != nil {
+			t.Fatal(err)
+		}
+		if log := logOf(t, bed); !strings.Contains(log, "the disk is refused") || !strings.Contains(log, "not made within 1m0s") {
+			t.Errorf("want a warm start that fails, and that its disks were not made anew; the log:\n%s", log)
 		}
 	})
 }

@@ -52,6 +52,8 @@ const (
 	settleTimeout = 3 * time.Minute
 	// loginWakeTimeout is how long a restored guest may take to be logged in to and told.
 	loginWakeTimeout = time.Minute
+	// renewTimeout limits making a VM's disks anew after a failed warm start.
+	renewTimeout = time.Minute
 	// clockTolerance is how much faster or slower than the host's a guest's clock may be
 	// whose state is to be saved: on a busy machine Linux may err in how fast the TSC
 	// is, and all guests restored from the state would have that for ever.
@@ -180,7 +182,9 @@ func (b *Bed) restore(ctx context.Context, name string, h *Host, params cartesia
 	if images := b.imagesOf[name]; config.HasInstalledDisk() {
 		defer func() {
 			if err != nil {
-				err = errors.Join(err, images.Renew(context.WithoutCancel(ctx)))
+				renewing, cancel := context.WithTimeoutCause(context.WithoutCancel(ctx), renewTimeout, fmt.Errorf("not made within %v", renewTimeout))
+				defer cancel()
+				err = errors.Join(err, images.Renew(renewing))
 			}
 		}()
 		if err := images.RestoreDisks(ctx, b.placement(name, h, 1), saved.Disks); err != nil {

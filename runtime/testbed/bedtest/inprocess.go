@@ -351,6 +351,14 @@ type ScriptedBed struct {
 // NewScriptedBed returns a prepared bed of two hosts, whose VMs have scripted QEMUs.
 func NewScriptedBed(t testing.TB, vms int, params cartesian.Params) *ScriptedBed {
 	t.Helper()
+	hosts, folders := LocalHosts(t, 2)
+	return NewScriptedBedOn(t, hosts, folders, vms, params)
+}
+
+// NewScriptedBedOn is NewScriptedBed on these hosts, which are or use local ones with
+// these params.
+func NewScriptedBedOn(t testing.TB, hosts []testbed.Remote, folders cartesian.Params, vms int, params cartesian.Params) *ScriptedBed {
+	t.Helper()
 	all := NoQEMU(t)
 	all["vms"] = ""
 	for n := range vms {
@@ -358,7 +366,6 @@ func NewScriptedBed(t testing.TB, vms int, params cartesian.Params) *ScriptedBed
 	}
 	all["start_migration_timeout"], all["not_login_after_mig"] = "0.001", "yes"
 	maps.Copy(all, params)
-	hosts, folders := LocalHosts(t, 2)
 	b := &ScriptedBed{QEMUs: NewScriptedQEMUs()}
 	for i, h := range hosts {
 		hosts[i] = spareHost{h, b.QEMUs}
