@@ -4,6 +4,7 @@ package lab
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -14,6 +15,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"sync"
 	"syscall"
 	"time"
 
@@ -32,6 +34,10 @@ const (
 	// reportFD is where the process of the kept lab reports that it is up.
 	reportFD = 3
 )
+
+// endGrace is how long the process of a kept lab may take to remove the lab before it is
+// killed.
+var endGrace = closeTimeout + 5*time.Second
 
 // ErrDown means that there is no kept lab.
 var ErrDown = errors.New("no lab is up")
@@ -95,7 +101,8 @@ func Up(ctx context.Context, o Options, command []string) (*State, error) {
 	return s, s.Check(ctx)
 }
 
-// launchKept starts the process of the kept lab and waits for its report.
+// launchKept starts the process of the kept lab and waits for its report. It ends the
+// process if there is no lab, or ctx ends.
 func launchKept(ctx context.Context, o Options, command []string) error {
 	folder, err := Folder()
 	if err != nil {
@@ -114,6 +121,8 @@ func launchKept(ctx context.Context, o Options, command []string) error {
 	if err != nil {
 		return err
 	}
+	var reading sync.WaitGroup
+	defer reading.Wait()
 	defer report.Close()
 	cmd := exec.Command(command[0], command[1:]...)
 	cmd.Dir = "/"
@@ -126,14 +135,20 @@ func launchKept(ctx context.Context, o Options, command []string) error {
 	if err != nil {
 		return fmt.Errorf("start the lab's process: %w", err)
 	}
-	stop := context.AfterFunc(ctx, func() { cmd.Process.Signal(syscall.SIGTERM) })
-	defer stop()
-	text, _ := io.ReadAll(report)
+	reported := make(chan []byte, 1)
+	reading.Go(func() { // ends with the process, or when report is closed
+		text, _ := io.ReadAll(report)
+		reported <- text
+	})
+	var text []byte
+	select {
+	case text = <-reported:
+	case <-ctx.Done():
+	}
 	if string(text) == keptReady {
 		return cmd.Process.Release()
 	}
-	cmd.Process.Signal(syscall.SIGTERM)
-	_ = cmd.Wait() // ProcessState has its status
+	endStarted(cmd)
 	if ctx.Err() != nil {
 		return context.Cause(ctx)
 	}
@@ -142,6 +157,16 @@ func launchKept(ctx context.Context, o Options, command []string) error {
 	}
 	output, _ := os.ReadFile(log.Name())
 	return fmt.Errorf("the lab's process ended before the lab was up: %s\n%s", cmd.ProcessState, bytes.TrimSpace(output))
+}
+
+// endStarted ends the process of a lab that is not up, and waits for its end: one that has
+// not removed what it has made of the lab in time, or is stopped, is killed. ProcessState
+// has its status then. What it leaves is removed as that of a dead lab.
+func endStarted(cmd *exec.Cmd) {
+	cmd.Process.Signal(syscall.SIGTERM)
+	kill := time.AfterFunc(endGrace, func() { cmd.Process.Kill() })
+	defer kill.Stop()
+	_ = cmd.Wait()
 }
 
 // keptRequest is what the process of the kept lab reads from its standard input.
@@ -225,7 +250,7 @@ func endOwner(ctx context.Context, dir string, pid int) error {
 	if alive, err := ownerAlive(dir); err != nil || !alive {
 		return err // the PID may have been reused
 	}
-	wait, cancel := context.WithTimeout(ctx, closeTimeout+5*time.Second)
+	wait, cancel := context.WithTimeout(ctx, endGrace)
 	defer cancel()
 	if err := p.signal(unix.SIGTERM); err != nil {
 		return fmt.Errorf("end the lab's process %d: %w", pid, err)
@@ -264,9 +289,15 @@ func lockFolder(ctx context.Context) (unlock func(), err error) {
 	if err := os.MkdirAll(folder, 0o700); err != nil {
 		return nil, fmt.Errorf("make the folder for labs (MHMIG_CACHE can name another one): %w", err)
 	}
-	lock := flock.New(folder, flock.SetFlag(os.O_RDONLY))
+	return waitForLock(ctx, folder, "another command that starts or ends the lab")
+}
+
+// waitForLock locks a folder, when holder has released it. It does not block in the
+// kernel, where ctx would not end it while the holder is stopped.
+func waitForLock(ctx context.Context, dir, holder string) (unlock func(), err error) {
+	lock := flock.New(dir, flock.SetFlag(os.O_RDONLY))
 	if _, err := lock.TryLockContext(ctx, lockStep); err != nil {
-		return nil, fmt.Errorf("wait for another command that starts or ends the lab: %w", err)
+		return nil, fmt.Errorf("wait for %s: %w", holder, cmp.Or(context.Cause(ctx), err))
 	}
 	return func() { _ = lock.Close() }, nil // otherwise it ends with the process
 }

@@ -3,11 +3,16 @@
 package lab_test
 
 import (
+	"context"
 	"errors"
+	"fmt"
 	"os"
 	"path/filepath"
+	"strconv"
+	"strings"
 	"syscall"
 	"testing"
+	"time"
 
 	"github.com/mhmig/mhmig/runtime/host"
 	"github.com/mhmig/mhmig/runtime/lab"
@@ -113,6 +118,48 @@ func TestUpThatFails(t *testing.T) {
 				t.Errorf("Find: got %v, want %v", err, lab.ErrDown)
 			}
 		})
+	}
+}
+
+// An interrupt ends the wait for a process that is stopped: it is killed after a while.
+func TestUpIsInterrupted(t *testing.T) {
+	cache := t.TempDir()
+	t.Setenv("MHMIG_CACHE", cache)
+	t.Cleanup(lab.SetEndGrace(100 * time.Millisecond))
+	interrupted := errors.New("interrupted")
+	ctx, interrupt := context.WithCancelCause(t.Context())
+	ended := make(chan error, 1)
+	go func() {
+		_, err := lab.Up(ctx, lab.Options{Hosts: 1}, []string{"sh", "-c", `echo $$ >"$MHMIG_CACHE/pid"; kill -STOP $$`})
+		ended <- err
+	}()
+	pid := 0
+	eventually(t, "the process is stopped", func() error {
+		text, err := os.ReadFile(filepath.Join(cache, "pid"))
+		if err != nil {
+			return err
+		}
+		if pid, err = strconv.Atoi(strings.TrimSpace(string(text))); err != nil {
+			return err
+		}
+		stat, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
+		if err == nil && !strings.Contains(string(stat), " T ") {
+			err = errors.New(string(stat))
+		}
+		return err
+	})
+	interrupt(interrupted)
+	select {
+	case err := <-ended:
+		if !errors.Is(err, interrupted) {
+			t.Errorf("got %v, want %v", err, interrupted)
+		}
+	case <-time.After(10 * time.Second):
+		t.Errorf("Up still waits for its process")
+		if err := syscall.Kill(pid, syscall.SIGKILL); err != nil {
+			t.Error(err)
+		}
+		<-ended
 	}
 }
 

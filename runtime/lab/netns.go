@@ -90,7 +90,7 @@ func (l *Lab) startNetns(ctx context.Context, k *keys, n int) error {
 // makeBridge chooses a free subnet and makes this machine's bridge in it. Other labs
 // are locked out, so that none takes the same.
 func (l *Lab) makeBridge(ctx context.Context, hosts int) (subnet netip.Prefix, err error) {
-	unlock, err := lockNetworks()
+	unlock, err := l.lockNetworks(ctx)
 	if err != nil {
 		return netip.Prefix{}, err
 	}
@@ -126,21 +126,11 @@ func (l *Lab) makeBridge(ctx context.Context, hosts int) (subnet netip.Prefix, e
 
 // lockNetworks prevents other labs from making networks until unlock. The lock is on
 // a folder that each machine has, so that no lock file is left.
-func lockNetworks() (unlock func(), err error) {
-	fd, err := unix.Open("/run", unix.O_RDONLY|unix.O_CLOEXEC, 0)
-	if err != nil {
-		return nil, fmt.Errorf("open /run: %w", err)
-	}
-	for {
-		err := unix.Flock(fd, unix.LOCK_EX)
-		if err == nil {
-			return func() { unix.Close(fd) }, nil
-		}
-		if !errors.Is(err, unix.EINTR) {
-			unix.Close(fd)
-			return nil, fmt.Errorf("lock /run: %w", err)
-		}
-	}
+func (l *Lab) lockNetworks(ctx context.Context) (unlock func(), err error) {
+	const folder, holder = "/run", "another lab, which is making its network"
+	notice := time.AfterFunc(time.Second, func() { l.log.Info("waiting for "+holder, "locked", folder) })
+	defer notice.Stop()
+	return waitForLock(ctx, folder, holder+" and has locked "+folder)
 }
 
 // freeSubnet returns the first 10.77.x.0/24 without an address or a route on this

@@ -3,6 +3,7 @@
 package lab_test
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"os"
@@ -11,6 +12,7 @@ import (
 	"strings"
 	"syscall"
 	"testing"
+	"time"
 
 	"github.com/mhmig/mhmig/runtime/lab"
 )
@@ -59,6 +61,32 @@ func subnetOctet(t *testing.T, l *lab.Lab) (x int) {
 		t.Fatal(err)
 	}
 	return x
+}
+
+// An interrupt ends the wait for another lab that is making its network.
+func TestNetnsIsInterrupted(t *testing.T) {
+	needRoot(t)
+	other, err := os.Open("/run")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer other.Close()
+	if err := syscall.Flock(int(other.Fd()), syscall.LOCK_EX); err != nil {
+		t.Fatal(err)
+	}
+	release := time.AfterFunc(10*time.Second, func() {
+		t.Error("it still waits")
+		syscall.Flock(int(other.Fd()), syscall.LOCK_UN)
+	})
+	defer release.Stop()
+	interrupted := errors.New("interrupted")
+	ctx, cancel := context.WithTimeoutCause(t.Context(), 100*time.Millisecond, interrupted)
+	defer cancel()
+	dir := filepath.Join(t.TempDir(), "lab")
+	_, err = lab.Start(ctx, lab.Options{Hosts: 1, Kind: lab.Netns, Dir: dir})
+	if !errors.Is(err, interrupted) || !strings.Contains(err.Error(), "wait for another lab, which is making its network and has locked /run") {
+		t.Errorf("got %v, want what it has waited for", err)
+	}
 }
 
 func TestNetnsNeeds(t *testing.T) {
