@@ -98,7 +98,14 @@ func Up(ctx context.Context, o Options, command []string) (*State, error) {
 	if err != nil {
 		return nil, err
 	}
-	return s, s.Check(ctx)
+	if err := s.Check(ctx); err != nil {
+		// Even after an interrupt: nobody would know of the lab.
+		undoTimeout := endGrace + closeTimeout
+		ctx, cancel := context.WithTimeoutCause(context.WithoutCancel(ctx), undoTimeout, fmt.Errorf("the lab did not end within %s", undoTimeout))
+		defer cancel()
+		return nil, errors.Join(err, endKept(ctx, s.PID))
+	}
+	return s, nil
 }
 
 // launchKept starts the process of the kept lab and waits for its report. It ends the
@@ -230,7 +237,18 @@ func Down(ctx context.Context, force bool) error {
 			return &InUseError{users}
 		}
 	}
-	if err := endOwner(ctx, dir, s.PID); err != nil {
+	return endKept(ctx, s.PID)
+}
+
+// endKept ends the process of the kept lab, and removes what that leaves. The caller has
+// locked the folder.
+func endKept(ctx context.Context, pid int) error {
+	folder, err := Folder()
+	if err != nil {
+		return err
+	}
+	dir := filepath.Join(folder, keptDir)
+	if err := endOwner(ctx, dir, pid); err != nil {
 		return err
 	}
 	_, err = Remove(ctx, dir)

@@ -121,6 +121,23 @@ func TestUpThatFails(t *testing.T) {
 	}
 }
 
+// A lab whose hosts do not answer is not left behind.
+func TestUpWithoutAnswer(t *testing.T) {
+	cache := t.TempDir()
+	t.Setenv("MHMIG_CACHE", cache)
+	elsewhere := []string{"env", "MHMIG_LAB_TEST=serve elsewhere", os.Args[0]}
+	if s, err := lab.Up(t.Context(), lab.Options{Hosts: 1}, elsewhere); err == nil || s != nil || !strings.Contains(err.Error(), "host1") {
+		t.Errorf("got %v, %v, want that host1 does not answer", s, err)
+	}
+	if _, err := lab.Find(); !errors.Is(err, lab.ErrDown) {
+		t.Errorf("Find: got %v, want %v", err, lab.ErrDown)
+		if err := lab.Down(t.Context(), true); err != nil {
+			t.Error(err)
+		}
+	}
+	wantEmpty(t, filepath.Join(cache, "lab"))
+}
+
 // An interrupt ends the wait for a process that is stopped: it is killed after a while.
 func TestUpIsInterrupted(t *testing.T) {
 	cache := t.TempDir()

@@ -7,6 +7,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"log/slog"
 	"os"
 	"os/exec"
@@ -32,6 +33,8 @@ func TestMain(m *testing.M) {
 	switch os.Getenv("MHMIG_LAB_TEST") {
 	case "serve":
 		exitOn(serve())
+	case "serve elsewhere":
+		exitOn(serveElsewhere())
 	case "hold":
 		exitOn(hold())
 	default:
@@ -51,6 +54,46 @@ func serve() error {
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM)
 	defer stop()
 	return lab.Serve(ctx, slog.New(slog.NewTextHandler(os.Stderr, nil)))
+}
+
+// serveElsewhere is serve, but when the lab is up, its state says that host1 is where
+// nobody listens.
+func serveElsewhere() error {
+	report, reportEnd, err := os.Pipe()
+	if err != nil {
+		return err
+	}
+	cmd := exec.Command(os.Args[0])
+	cmd.Env = append(os.Environ(), "MHMIG_LAB_TEST=serve")
+	cmd.Stdin, cmd.Stderr, cmd.ExtraFiles = os.Stdin, os.Stderr, []*os.File{reportEnd}
+	if err := errors.Join(cmd.Start(), reportEnd.Close()); err != nil {
+		return err
+	}
+	text, err := io.ReadAll(report)
+	if err != nil {
+		return err
+	}
+	file := filepath.Join(os.Getenv("MHMIG_CACHE"), "lab", "kept", "lab.json")
+	data, err := os.ReadFile(file)
+	if err != nil {
+		return err
+	}
+	var s lab.State
+	if err := json.Unmarshal(data, &s); err != nil {
+		return err
+	}
+	s.Hosts[0].Port = 1
+	if data, err = json.Marshal(s); err != nil {
+		return err
+	}
+	if err := os.WriteFile(file, data, 0o600); err != nil {
+		return err
+	}
+	up := os.NewFile(3, "report")
+	if _, err := up.Write(text); err != nil {
+		return err
+	}
+	return errors.Join(up.Close(), cmd.Wait())
 }
 
 // hold starts a lab in the folder $DIR, runs a command and a daemon on each of
