@@ -19,8 +19,8 @@ func TestMayFail(t *testing.T) {
 	mig = migrate(["vm1"], a, b, may_fail=True)
 	if mig.error != None:
 		fail("early: " + mig.error)
-	if mig.join() or mig.status != "failed" or word not in mig.error:
-		fail("%s: %s" % (mig.status, mig.error))
+	if mig.join() or mig.status != "failed" or word not in mig.error or mig.overdue != ("mig_timeout" in mig.error):
+		fail("%s: %s, overdue: %s" % (mig.status, mig.error, mig.overdue))
 	if vm.host != a or vm.state != "running" or vm.qmp("query-status")["status"] != "running":
 		fail("vm1 is %s on %s" % (vm.state, vm.host))`
 	again := fails + "\n\tmig.cancel()" + fails // of a VM that is free, to a destination that is
@@ -59,7 +59,7 @@ func TestMayFail(t *testing.T) {
 		fail("%s: %s, on %s" % (mig.status, mig.error, vm.host))`},
 		{name: "it does not fail", text: `
 	mig = migrate_wait(["vm1"], a, b, may_fail=True)
-	if not mig.join() or mig.error != None or mig.status != "completed" or vm.host != b:
+	if not mig.join() or mig.error != None or mig.overdue or mig.status != "completed" or vm.host != b:
 		fail(mig.status)`},
 		{name: "the scenario ends the source", source: qmptest.Script{Endless: true}, text: `
 	mig = migrate(["vm1"], a, b, may_fail=True)

@@ -37,7 +37,7 @@ var migrateParams = []Param{
 	{"post_migration", Hook, None, "called with mig on both sides, at the end"},
 	{"hold", Bool, Value(false), "whether it stops before the switchover, with the status pre-switchover, until mig.release: see mig.hold"},
 	{"postcopy", Bool, Computed("the param mig_postcopy"), "whether mig.start_postcopy can switch it to post-copy"},
-	{"may_fail", Bool, Value(false), "whether it may fail for a reason of the network or the destination, or by mig_timeout, if the guests run on the source then, or vm.destroy has ended them there: mig.join returns False, mig.error says why. A QEMU that crashes, and a lost guest, are a FAIL all the same"},
+	{"may_fail", Bool, Value(false), "whether it may fail for a reason of the network or the destination, or by mig_timeout, if the guests run on the source then, or vm.destroy has ended them there: mig.join returns False, mig.error says why, mig.overdue whether mig_timeout has ended it. A QEMU that crashes, and a lost guest, are a FAIL all the same"},
 	{"fresh", Bool, Computed("only where needed"), "whether guests are restarted on src. True: always, even if they run there. False: never; a guest that runs elsewhere or has ended is an ERROR. Without it: those that do not run on src, with a warning if such a guest ran before"},
 }
 
@@ -249,6 +249,9 @@ func migClass() *Class {
 					return starlark.String(failure.Error()), nil
 				}
 				return starlark.None, nil
+			}},
+			{"overdue", "bool", "whether mig_timeout has ended the migration, with may_fail=True: QEMU had not noticed until then that it fails", func(_ *scenarioState, self any) (starlark.Value, error) {
+				return starlark.Bool(self.(migKey).running.Overdue()), nil
 			}},
 			{"stats", "dict[string, dict[string, any]]", "by VM name, QEMU's statistics on the source (before the VM is sent only status, none): status, total-time, downtime, setup-time in ms, ram in bytes; " +
 				"for a guest that sends clock stamps (param guest_clock) also what they show, in ms: " +

@@ -124,3 +124,16 @@ func (m *Migration) Tolerated() *Failure {
 	defer m.mu.Unlock()
 	return m.tolerated
 }
+
+// Overdue says whether mig_timeout has ended the move of a VM, which QEMU had not reported
+// as ended by then.
+func (m *Migration) Overdue() bool {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	for _, mv := range m.moves {
+		if mv.forecast.overdue {
+			return true
+		}
+	}
+	return false
+}
