@@ -113,3 +113,21 @@ func TestWalksFail(t *testing.T) {
 		}
 	}
 }
+
+// A source that does not notice that the destination has ended is no failed migration, as
+// one that notices is.
+func TestWalkFailsByItself(t *testing.T) {
+	t.Parallel()
+	lost := without(`^[^l]|pre-switchover|walk, 1`, 2, vocabulary(2).Walk(1, 400))[:1]
+	const unnoticed = `    fake.vm("vm1").reply("migrate", on = "source")
+    fake.vm("vm1").event("MIGRATION", {"status": "active"}, time = 5)
+`
+	for plant, want := range map[string]string{"": "PASS", unnoticed: "FAIL the destination's QEMU has ended in the status active, and the migration did not fail before mig_timeout: "} {
+		body := fmt.Sprintf("%s    r = walk()\n    expect.contains((r.status + \" \" + r.message).strip(), %q)\n", plant, want)
+		for _, r := range onFakes(t, map[string][]explore.Step{"walk": lost}, 2, body) {
+			if r.Verdict != scenariotest.Passed {
+				t.Errorf("%s: %s\n%s", plant, r.Reason, r.Failure.Message)
+			}
+		}
+	}
+}

@@ -83,9 +83,10 @@ func (w *World) Launch(ctx context.Context, placement vm.Placement, c vm.Config,
 		q.process.Serve(server)
 		_ = server.Close()
 	})
-	q.serving.Go(func() { // the connection of one that has exited is closed
+	q.serving.Go(func() { // the connections of one that has exited are closed, and it does not listen
 		<-q.process.Done()
 		_ = server.Close()
+		q.process.Stop()
 	})
 	transcript, err := placement.Artifacts("qmp.jsonl")
 	if err != nil {
