@@ -34,6 +34,9 @@ func envClass() *Class {
 			{"vms", "list[string]", "the names of the variant's VMs: the param vms", func(s *scenarioState, _ any) (starlark.Value, error) {
 				return stringList(s.bed.VMs()), nil
 			}},
+			{"image_dir", "string", "the variant's own folder for discs and the like, as a path below images_base_dir: no other variant or run uses it, and it goes away with what is in it", func(s *scenarioState, _ any) (starlark.Value, error) {
+				return starlark.String(s.bed.ImageDir()), nil
+			}},
 		},
 		Methods: []*Builtin{
 			{

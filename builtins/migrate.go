@@ -84,6 +84,23 @@ var migrationFunctions = []*Builtin{
 // scenario.
 var preparedParam = regexp.MustCompile(`^(vms|images?|create_image|force_create_image)(_|$)`)
 
+// changedParams are the variant's params with the changes of the argument params.
+func changedParams(t *task.Task, a *Args) (cartesian.Params, error) {
+	bed, changes := stateOf(t).bed, arg[cartesian.Params](a, "params")
+	params := maps.Clone(bed.Params())
+	for key := range changes {
+		if preparedParam.MatchString(key) {
+			return nil, fmt.Errorf("params: %s: VMs and their disks were prepared before the scenario; set it in the config or by --param", key)
+		}
+		if meant := api.NearestParam(key, slices.Sorted(maps.Keys(params))); meant != "" {
+			return nil, fmt.Errorf("params: no param %q; did you mean %q?", key, meant)
+		}
+	}
+	maps.Copy(params, changes)
+	bed.SetParams(changes, t.CallerPosition().String())
+	return params, nil
+}
+
 // running is a migration and the tasks of its two sides.
 type running struct {
 	*migration.Migration
@@ -101,22 +118,13 @@ func startMigration(t *task.Task, a *Args) (*running, error) {
 	if sc := scopeOf(t); sc != nil && sc.side != nil {
 		return nil, fmt.Errorf("not inside a migration's own worker")
 	}
-	for key := range arg[cartesian.Params](a, "params") {
-		if preparedParam.MatchString(key) {
-			return nil, fmt.Errorf("params: %s: VMs and their disks were prepared before the scenario; set it in the config or by --param", key)
-		}
+	params, err := changedParams(t, a)
+	if err != nil {
+		return nil, err
 	}
-	params := maps.Clone(s.bed.Params())
-	for key := range arg[cartesian.Params](a, "params") {
-		if meant := api.NearestParam(key, slices.Sorted(maps.Keys(params))); meant != "" {
-			return nil, fmt.Errorf("params: no param %q; did you mean %q?", key, meant)
-		}
-	}
-	maps.Copy(params, arg[cartesian.Params](a, "params"))
 	if a.Has("postcopy") {
 		params["mig_postcopy"] = paramText(starlark.Bool(arg[bool](a, "postcopy")))
 	}
-	s.bed.SetParams(arg[cartesian.Params](a, "params"), t.CallerPosition().String())
 	r := &running{}
 	var src, dst *object // the handles of the sides: created here, where the lock is held
 	hook := func(name string) migration.Hook {

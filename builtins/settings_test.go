@@ -73,3 +73,36 @@ func TestDirtyBitmapUnderTCG(t *testing.T) {
 	vm.qmp("calc-dirty-rate", calc_time=1, mode="page-sampling")`},
 	})
 }
+
+// vm.start starts a VM with other params than the variant's, of which those of migrate are
+// independent.
+func TestStartParams(t *testing.T) {
+	t.Parallel()
+	runScripted(t, []scriptedCase{
+		{name: "a param of the VM", text: `
+	vm.start(a, params={"login_timeout_vm1": "7"})
+	if vm.params["login_timeout"] != "7":
+		fail(vm.params["login_timeout"])
+	if env.params.get("login_timeout_vm1") != None:
+		fail("the variant's params have changed")
+	vm.start(a)
+	vm.start(a, params={})`},
+		{name: "it runs already", status: result.Error, want: []string{"vm.start: params: vm1 runs on host1 already, and they are for its start"}, text: `
+	vm.start(a)
+	vm.start(a, params={"login_timeout": "7"})`},
+		{name: "a disk", status: result.Error, want: []string{"vm.start: params: image_size: VMs and their disks were prepared before the scenario"}, text: `
+	vm.start(a, params={"image_size": "1G"})`},
+		{name: "misspelt", status: result.Error, want: []string{`vm.start: params: no param "login_timeuot"; did you mean "login_timeout"?`}, text: `
+	vm.start(a, params={"login_timeuot": "7"})`},
+	})
+}
+
+// The variant's own folder for images is there, on each host.
+func TestImageDir(t *testing.T) {
+	t.Parallel()
+	runScripted(t, []scriptedCase{{name: "made", text: `
+	for host in env.hosts:
+		host.run("test -d '%s/%s'" % (host.params["images_base_dir"], env.image_dir))
+	if "/" in env.image_dir:
+		fail(env.image_dir)`}})
+}

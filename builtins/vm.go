@@ -9,6 +9,7 @@ import (
 
 	"go.starlark.net/starlark"
 
+	"github.com/mhmig/mhmig/lang/cartesian"
 	"github.com/mhmig/mhmig/runtime/guest"
 	"github.com/mhmig/mhmig/runtime/migration"
 	"github.com/mhmig/mhmig/runtime/qmp"
@@ -93,8 +94,11 @@ func vmClass() *Class {
 		},
 		Methods: append([]*Builtin{
 			{
-				Name: "start", Waits: true, Params: []Param{{"host", Host, Computed("the one where it runs or the first"), "the host to run on"}},
-				Doc:     "Starts the VM. Nothing happens when it runs on that host already; that it runs on another one is an ERROR.",
+				Name: "start", Waits: true, Params: []Param{
+					{"host", Host, Computed("the one where it runs or the first"), "the host to run on"},
+					{"params", Params, Value(cartesian.Params(nil)), "params of the variant to change for this start; migrate needs them too, as it starts the destination"},
+				},
+				Doc:     "Starts the VM. Nothing happens when it runs on that host already, which is an ERROR with params; that it runs on another one is an ERROR.",
 				Returns: Nothing,
 				Fn:      vmStart,
 			},
@@ -227,13 +231,20 @@ func vmStart(t *task.Task, a *Args) (starlark.Value, error) {
 		where = instance.Host
 	}
 	where = argOr(a, "host", where)
+	params, err := changedParams(t, a)
+	if err != nil {
+		return nil, misuse{err}
+	}
 	release, err := bed.Claim([]string{name}, "vm.start")
 	if err != nil {
 		return nil, misuse{err}
 	}
 	defer release()
 	return wait(t, func(ctx context.Context) error {
-		_, _, err := bed.Ensure(ctx, name, where, bed.Params(), vm.Launch{})
+		_, started, err := bed.Ensure(ctx, name, where, params, vm.Launch{})
+		if err == nil && !started && len(arg[cartesian.Params](a, "params")) > 0 {
+			err = misusef("params: %s runs on %s already, and they are for its start", name, where.Name())
+		}
 		return err
 	})
 }

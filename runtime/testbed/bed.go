@@ -168,7 +168,7 @@ func (b *Bed) ReadParam(name string) {
 	b.read[name] = true
 }
 
-// SetParams records params that the scenario sets for one migration, and where.
+// SetParams records params that the scenario sets for one migration or start, and where.
 func (b *Bed) SetParams(params cartesian.Params, where string) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -177,7 +177,7 @@ func (b *Bed) SetParams(params cartesian.Params, where string) {
 	}
 }
 
-// ParamsSet returns the params that the scenario has set for migrations, and where.
+// ParamsSet returns the params that the scenario has set for migrations and starts, and where.
 func (b *Bed) ParamsSet() map[string]string {
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -193,6 +193,10 @@ func (b *Bed) ParamsRead() map[string]bool {
 
 // Params returns the variant's params.
 func (b *Bed) Params() cartesian.Params { return b.params }
+
+// ImageDir is the bed's own folder for images, as a path below images_base_dir, on whichever
+// host that is. It is there if there are VMs, and goes away with the bed.
+func (b *Bed) ImageDir() string { return b.name }
 
 // Log returns the variant's log.
 func (b *Bed) Log() *slog.Logger { return b.log }
