@@ -201,7 +201,6 @@ func (h *Host) copySpecial(ctx context.Context, name string, to io.Writer) error
 	return errors.Join(copyErr, err)
 }
 
-// create makes a local file and lets fill write it; after an error it is removed.
 // ReplaceLocal makes a file of the controller with what fill writes, or replaces its
 // content. After an error it is as it was.
 func ReplaceLocal(local string, perm fs.FileMode, fill func(io.Writer) error) error {

@@ -179,7 +179,7 @@ func inUse(ports string) func(string, json.RawMessage) (any, error, bool) {
 		if command != "migrate-recover" || !strings.Contains(string(arguments), ports) {
 			return nil, nil, false
 		}
-		return nil, errors.New("Address already in use"), true //nolint:staticcheck // as QEMU has it
+		return nil, errors.New("Address already in use"), true
 	}
 }
 
