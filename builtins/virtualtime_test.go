@@ -117,7 +117,7 @@ func TestVirtualTime(t *testing.T) {
 					_ = bed.Remove(t.Context(), i) // one that is frozen would be an error at the bed's end
 				}
 			})
-			if took := time.Since(began); took > time.Minute {
+			if took := time.Since(began); took > 5*time.Minute { // seconds, where little else runs
 				t.Errorf("it took %v of real time", took)
 			}
 		})
