@@ -23,7 +23,7 @@ def migration_scenario(env):
 
     def move(what, right, work = None, params = {}):
         for i in range(4):
-            mig = migrate_wait(["vm1"], hosts[0], hosts[1], work, params = params)
+            mig = migrate_wait(["vm1"], hosts[0], hosts[1], work if i == 0 else None, params = params)
             hosts[0], hosts[1] = hosts[1], hosts[0]
             stats = mig.stats["vm1"]
             downtime, stop = stats.get("guest_downtime"), stats.get("guest_clock_stop")

@@ -198,6 +198,7 @@ def of_env(env):
     typed("env.hosts", env.hosts)
     typed("env.master", env.master)
     typed("env.vms", env.vms)
+    typed("env.image_dir", env.image_dir)
     typed("env.vm", env.vm("vm1"))
     assert_eq(str(typed("env.file", env.file("data.txt"))), "of the scenario\n")
     typed("env.artifact", env.artifact("note.txt", "kept"))
@@ -277,7 +278,7 @@ def of_vm(vm, a):
     typed("vm.set_downtime", vm.set_downtime(0.3))
 
 def of_mig(mig):
-    for name in ["number", "vms", "src", "dst", "host", "is_src", "params", "status", "error", "stats"]:
+    for name in ["number", "vms", "src", "dst", "host", "is_src", "params", "status", "error", "overdue", "stats"]:
         typed("mig." + name, getattr(mig, name))
     typed("mig.vm", mig.vm("vm1"))
 

@@ -286,7 +286,9 @@ func TestFinalCheckIsMade(t *testing.T) {
 		name    string
 		verdict run.Verdict
 		dies    bool          // the guest's QEMU, in the scenario
+		freezes bool          // QEMU, in the scenario
 		limit   time.Duration // of the variant, which the scenario exceeds
+		ends    bool          // the run, in the scenario
 		status  result.Status
 		want    []string // the failures' messages
 	}{
@@ -295,11 +297,16 @@ func TestFinalCheckIsMade(t *testing.T) {
 		{name: "skipped, and QEMU has died", verdict: skip, dies: true, status: result.Fail, want: []string{died, "no floppy driver here"}},
 		{name: "the time ends while it cleans up", limit: time.Minute, status: result.Pass},
 		{name: "the time ends while it cleans up, and QEMU has died", limit: time.Minute, dies: true, status: result.Fail, want: []string{died}},
+		{name: "the run ends while it cleans up", ends: true, status: result.Pass},
+		{name: "the run ends while it cleans up, and QEMU has died", ends: true, dies: true, status: result.Fail, want: []string{died}},
+		{name: "the run ends while it cleans up, and QEMU does not answer", ends: true, freezes: true, status: result.Cancel, want: []string{"interrupted"}},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			t.Parallel()
 			synctest.Test(t, func(t *testing.T) {
 				f, qemus := newFixtureOf(t, 1), bedtest.NewScriptedQEMUs()
+				running, end := context.WithCancelCause(t.Context())
+				defer end(nil)
 				f.base["vms"], f.options.Timeout, f.options.Launch = "vm1", tt.limit, qemus.Launch
 				f.options.Scenario = func(ctx context.Context, bed *testbed.Bed) run.Verdict {
 					if _, _, err := bed.Ensure(ctx, "vm1", bed.Hosts()[0], bed.Params(), vm.Launch{}); err != nil {
@@ -308,13 +315,19 @@ func TestFinalCheckIsMade(t *testing.T) {
 					if tt.dies {
 						qemus.Latest("vm1").Die()
 					}
+					if tt.freezes {
+						qemus.Latest("vm1").StopAnswering()
+					}
 					if tt.limit > 0 {
 						<-ctx.Done()
 					}
+					if tt.ends {
+						end(run.ErrInterrupted)
+					}
 					return tt.verdict
 				}
-				outcomes, err := f.run(t.Context(), t, f.variants("one"))
-				if err != nil || len(outcomes) != 1 {
+				outcomes, err := f.run(running, t, f.variants("one"))
+				if tt.ends == (err == nil) || len(outcomes) != 1 {
 					t.Fatalf("got %d outcomes and %v", len(outcomes), err)
 				}
 				var got []string
@@ -333,22 +346,6 @@ func TestFinalCheckIsMade(t *testing.T) {
 				}
 			})
 		})
-	}
-}
-
-// A variant whose run ends while it cleans up has no verdict: nobody has looked at its
-// guests.
-func TestInterruptedAtTheEnd(t *testing.T) {
-	t.Parallel()
-	f := newFixture(t)
-	ctx, cancel := context.WithCancelCause(t.Context())
-	f.options.Scenario = func(context.Context, *testbed.Bed) run.Verdict {
-		cancel(run.ErrInterrupted)
-		return run.Verdict{}
-	}
-	outcomes, err := f.run(ctx, t, f.variants("one"))
-	if !errors.Is(err, run.ErrInterrupted) || len(outcomes) != 1 || outcomes[0].Status != result.Cancel || outcomes[0].Message != "interrupted" {
-		t.Errorf("got %v, %v, want that it is cancelled", outcomes, err)
 	}
 }
 

@@ -136,17 +136,23 @@ func (u *unit) run(ctx context.Context) (status result.Status, met bool) {
 	return outcome.Status, met
 }
 
+// finalCheckAfterEnd limits the last look at the guests when the run has ended.
+const finalCheckAfterEnd = 5 * time.Second
+
 // finalCheck looks at the guests of a scenario that has not failed. The time that it takes
-// is not the scenario's: --timeout does not keep it from being done. After a skip, what is
-// not a FAIL is part of it: the scenario has stopped anywhere.
+// is not the scenario's: --timeout does not keep it from being done, nor does the end of
+// the run, but then a QEMU that does not answer soon leaves the variant without a verdict.
+// After a skip, what is not a FAIL is part of it: the scenario has stopped anywhere.
 func (u *unit) finalCheck(ctx context.Context, bed *testbed.Bed, o *result.Outcome) {
 	skipped := o.Status == result.Skip
-	switch {
-	case !isUnsettled(o) && !skipped:
+	if !isUnsettled(o) && !skipped {
 		return
-	case ctx.Err() != nil:
-		u.addFailure(o, context.Cause(ctx))
-		return
+	}
+	if ctx.Err() != nil {
+		ended := context.Cause(ctx)
+		var cancel context.CancelFunc
+		ctx, cancel = context.WithTimeoutCause(context.WithoutCancel(ctx), finalCheckAfterEnd, ended)
+		defer cancel()
 	}
 	for _, wrong := range bed.FinalCheck(ctx) {
 		if !skipped || result.StatusOf(wrong) == result.Fail {
