@@ -301,9 +301,12 @@ func TestKilledOwner(t *testing.T) {
 		if _, err := lab.Remove(t.Context(), dir); !errors.Is(err, lab.ErrAlive) {
 			t.Errorf("Remove of a lab in use: got %v, want %v", err, lab.ErrAlive)
 		}
-		if got := len(processesOf(t, s.ID)); got < 4 {
-			t.Errorf("got %d processes on the hosts, want 4 at least", got)
-		}
+		eventually(t, "processes on the hosts", func() error { // what was started may not have begun
+			if got := len(processesOf(t, s.ID)); got < 4 {
+				return fmt.Errorf("got %d, want 4 at least", got)
+			}
+			return nil
+		})
 		cmd.Process.Kill()
 		cmd.Wait()
 		if err := os.WriteFile(filepath.Join(dir, ".lab.json123"), []byte(`{"id`), 0o600); err != nil { // it was writing its state
