@@ -629,14 +629,7 @@ func (tt testCase) run(t *testing.T) {
 	m := start(t, bed.Bed, p)
 	ctx, cancel := context.WithTimeout(t.Context(), time.Hour)
 	defer cancel()
-	concurrent := make(chan error, 1)
-	go func() {
-		if tt.concurrent == nil {
-			concurrent <- nil
-			return
-		}
-		concurrent <- tt.concurrent(ctx, m)
-	}()
+	concurrent := beside(ctx, m, tt.concurrent)
 	err := runBoth(ctx, m)
 	if err := <-concurrent; err != nil {
 		t.Errorf("concurrently: %v", err)
@@ -683,4 +676,17 @@ func bedLog(t *testing.T, bed *bedtest.ScriptedBed) string {
 		t.Fatal(err)
 	}
 	return string(text)
+}
+
+// beside calls do, if there is one, while the migration runs.
+func beside(ctx context.Context, m *migration.Migration, do func(context.Context, *migration.Migration) error) <-chan error {
+	done := make(chan error, 1)
+	go func() {
+		if do == nil {
+			done <- nil
+			return
+		}
+		done <- do(ctx, m)
+	}()
+	return done
 }

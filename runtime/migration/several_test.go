@@ -85,14 +85,7 @@ func TestSeveralVMs(t *testing.T) {
 				m := start(t, bed.Bed, p)
 				ctx, cancel := context.WithTimeout(t.Context(), time.Hour)
 				defer cancel()
-				concurrent := make(chan error, 1)
-				go func() {
-					if tt.concurrent == nil {
-						concurrent <- nil
-						return
-					}
-					concurrent <- tt.concurrent(ctx, m)
-				}()
+				concurrent := beside(ctx, m, tt.concurrent)
 				err := runBoth(ctx, m)
 				if err := errors.Join(err, <-concurrent); err != nil {
 					t.Error(err)

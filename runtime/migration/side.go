@@ -434,10 +434,8 @@ func (s *Side) checkEnded(ctx context.Context, instance *testbed.Instance) error
 	mv := s.Migration.moves[instance.Name()]
 	exit := instance.QEMU.Exit(ctx)
 	for end := time.Now().Add(s.Migration.timeouts.settle); exit.Status == vm.StillRuns && time.Now().Before(end); exit = instance.QEMU.Exit(ctx) {
-		select {
-		case <-time.After(waitInterval):
-		case <-ctx.Done():
-			return context.Cause(ctx)
+		if err := sleep(ctx, waitInterval); err != nil {
+			return err
 		}
 	}
 	switch {
