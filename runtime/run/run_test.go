@@ -287,6 +287,7 @@ func TestFinalCheckIsMade(t *testing.T) {
 		verdict run.Verdict
 		dies    bool          // the guest's QEMU, in the scenario
 		freezes bool          // QEMU, in the scenario
+		stops   bool          // the guest, which the scenario has not requested
 		limit   time.Duration // of the variant, which the scenario exceeds
 		ends    bool          // the run, in the scenario
 		status  result.Status
@@ -295,6 +296,8 @@ func TestFinalCheckIsMade(t *testing.T) {
 		{name: "all is well", status: result.Pass},
 		{name: "skipped", verdict: skip, status: result.Skip, want: []string{"no floppy driver here"}},
 		{name: "skipped, and QEMU has died", verdict: skip, dies: true, status: result.Fail, want: []string{died, "no floppy driver here"}},
+		{name: "skipped, and the guest is stopped", verdict: skip, stops: true, status: result.Skip, want: []string{"no floppy driver here"}},
+		{name: "the guest is stopped", stops: true, status: result.Error, want: []string{"vm1@host1: its guest does not run: it is paused"}},
 		{name: "the time ends while it cleans up", limit: time.Minute, status: result.Pass},
 		{name: "the time ends while it cleans up, and QEMU has died", limit: time.Minute, dies: true, status: result.Fail, want: []string{died}},
 		{name: "the run ends while it cleans up", ends: true, status: result.Pass},
@@ -314,6 +317,9 @@ func TestFinalCheckIsMade(t *testing.T) {
 					}
 					if tt.dies {
 						qemus.Latest("vm1").Die()
+					}
+					if tt.stops {
+						qemus.Latest("vm1").Pause()
 					}
 					if tt.freezes {
 						qemus.Latest("vm1").StopAnswering()
