@@ -151,7 +151,7 @@ func (mv *move) send(ctx context.Context, src, dst *testbed.Instance) error {
 	events := src.Monitor().Subscribe("MIGRATION")
 	defer events.Close()
 	defer mv.storage.close()
-	if err := mv.storage.start(ctx, mv, src, dst); err != nil {
+	if err := mv.unlessCancelled(mv.storage.start(ctx, mv, src, dst)); err != nil {
 		return mv.mirrorsFailed(ctx, src, dst, err)
 	}
 	if mv.m.traits.startsLate() {
@@ -284,7 +284,7 @@ func (mv *move) follow(ctx context.Context, src, dst *testbed.Instance, events *
 				interruptAt = time.After(interruptAfter)
 			}
 			if state == qmp.MigrationPreSwitchover && mv.storage.on {
-				if err := mv.storage.finish(ctx, mv, src, dst); err != nil {
+				if err := mv.unlessCancelled(mv.storage.finish(ctx, mv, src, dst)); err != nil {
 					return "", err
 				}
 			}
@@ -293,7 +293,7 @@ func (mv *move) follow(ctx context.Context, src, dst *testbed.Instance, events *
 			}
 		case e, open := <-mv.storage.jobs():
 			if open {
-				err = mv.storage.handle(e)
+				err = mv.unlessCancelled(mv.storage.handle(e))
 			} else {
 				err = src.Monitor().Err()
 			}
@@ -391,6 +391,17 @@ func (mv *move) giveUp(ctx context.Context, src, dst *testbed.Instance, cause er
 	}
 	mv.m.abandon(ctx, src)
 	mv.setState(qmp.MigrationFailed)
+	return err
+}
+
+// unlessCancelled returns err unless it is the end of a mirror of a migration that was
+// cancelled: then the destination's QEMU ends, and with it what the disks are copied to,
+// maybe before the source's says that it is cancelled.
+func (mv *move) unlessCancelled(err error) error {
+	if mirror, mirroring := errors.AsType[*MirrorError](err); mirroring && mv.m.wasCancelled() {
+		mv.storage.src.Log().Debug("a mirror has ended because the migration was cancelled", "disk", mirror.Disk, "error", mirror.Err)
+		return nil
+	}
 	return err
 }
 

@@ -189,6 +189,38 @@ func TestStorage(t *testing.T) {
 		}
 		return err
 	}
+	cancelMirroring := func(ctx context.Context, m *migration.Migration) error {
+		for {
+			var jobs []struct{ Device string }
+			if src := source(m); src != nil {
+				if err := src.Monitor().Execute(ctx, "query-block-jobs", nil, &jobs); err != nil {
+					return err
+				}
+			}
+			if len(jobs) > 0 {
+				return m.Cancel(ctx)
+			}
+			time.Sleep(time.Millisecond)
+		}
+	}
+	// The end of the destination's QEMU breaks the mirrors, and may be seen before the
+	// source's says that the migration is cancelled.
+	breaksFirst := func(name string, script qmptest.Script, cancel func(context.Context, *migration.Migration) error) testCase {
+		var breakMirrors func()
+		script.Execute = func(command string, _ json.RawMessage) (any, error, bool) {
+			if command == "migrate_cancel" {
+				breakMirrors()
+			}
+			return nil, nil, false
+		}
+		return testCase{name: name, source: script, at: "host1", after: noJobs, concurrent: func(ctx context.Context, m *migration.Migration) error {
+			breakMirrors = func() {
+				_ = destination(m).Monitor().Execute(ctx, "nbd-server-stop", nil, nil)
+				time.Sleep(time.Second)
+			}
+			return cancel(ctx, m)
+		}}
+	}
 	const one = "the mirror of disk image1: "
 	for _, tt := range []testCase{
 		{name: "success", log: "the mirrors have copied 16777216 bytes of disk image1, 16777216 bytes of disk image2"},
@@ -198,23 +230,9 @@ func TestStorage(t *testing.T) {
 		{name: "over a unix socket", params: and(nbd, "mig_protocol", "unix")},
 		{name: "cancelled", source: endless, concurrent: cancelAt("active"), at: "host1", after: noJobs},
 		{name: "cancelled before the switchover", change: func(p *migration.Plan) { p.Hold = true }, concurrent: cancelAt("pre-switchover"), at: "host1", after: noJobs},
-		{
-			name: "cancelled while it is mirrored", source: qmptest.Script{Drop: []string{"BLOCK_JOB_READY"}}, at: "host1", after: noJobs,
-			concurrent: func(ctx context.Context, m *migration.Migration) error {
-				for {
-					var jobs []struct{ Device string }
-					if src := source(m); src != nil {
-						if err := src.Monitor().Execute(ctx, "query-block-jobs", nil, &jobs); err != nil {
-							return err
-						}
-					}
-					if len(jobs) > 0 {
-						return m.Cancel(ctx)
-					}
-					time.Sleep(time.Millisecond)
-				}
-			},
-		},
+		{name: "cancelled while it is mirrored", source: qmptest.Script{Drop: []string{"BLOCK_JOB_READY"}}, concurrent: cancelMirroring, at: "host1", after: noJobs},
+		breaksFirst("cancelled, and a mirror breaks first", endless, cancelAt("active")),
+		breaksFirst("cancelled while it is mirrored, and a mirror breaks first", qmptest.Script{Drop: []string{"BLOCK_JOB_READY"}}, cancelMirroring),
 		{
 			name: "no server", destination: qmptest.Script{Refuse: []string{"nbd-server-start"}}, fails: true, status: result.Error, at: "-",
 			want: []string{"destination host2, prepare: ", "the script refuses nbd-server-start"},
