@@ -39,7 +39,7 @@ def migration_scenario(env):
         fail("there: got %s, want %s" % (has(vm), want))
     if not (stg.plugged and nic.plugged) or stg.name != "stg":
         fail("handles: got %s %s" % (stg.plugged, nic.plugged))
-    stg.unplug(timeout = 20)
+    stg.unplug(timeout = 300)
     if stg.plugged:
         fail("stg is plugged after unplug")
     vm.plug_disk("a")
@@ -101,14 +101,14 @@ def migration_scenario(env):
     vm.start()
     s = vm.wait_for_login()
     stg = vm.plug_disk("stg", size = "4M", format = "raw")
-    wait_for(lambda: s.cmd_status("test -b /dev/vda") == 0, 30, what = "the disk")
+    wait_for(lambda: s.cmd_status("test -b /dev/vda") == 0, 300, what = "the disk")
     s.cmd("echo moved >/dev/vda; sync")
     migrate_wait(["vm1"], env.hosts[0], env.hosts[1])
     s = vm.wait_for_login()
     if s.cmd("head -n 1 /dev/vda").strip() != "moved":
         fail("the disk has lost what was written to it")
-    stg.unplug(timeout = 30)
-    wait_for(lambda: s.cmd_status("test -b /dev/vda") != 0, 30, what = "its end")
+    stg.unplug(timeout = 300)
+    wait_for(lambda: s.cmd_status("test -b /dev/vda") != 0, 300, what = "its end")
     migrate_wait(["vm1"], env.hosts[1], env.hosts[0])
 `})
 	e.want(t, result.Pass)
@@ -122,7 +122,7 @@ func TestUnpluggedWithoutEvent(t *testing.T) {
 	e := runScenario(t, bedtest.Scripted(t, silent, silent), &testRun{source: `
 def migration_scenario(env):
     env.vm("vm1").start()
-    env.vm("vm1").plug_nic("nic2").unplug(timeout = 20)
+    env.vm("vm1").plug_nic("nic2").unplug(timeout = 300)
 `})
 	e.want(t, result.Pass)
 }

@@ -19,6 +19,8 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"go.starlark.net/starlark"
+
 	"github.com/mhmig/mhmig/lang/cartesian"
 	"github.com/mhmig/mhmig/runtime/host"
 	"github.com/mhmig/mhmig/runtime/result"
@@ -48,7 +50,7 @@ def migration_scenario(env):
     vm = env.vm("vm1")
     vm.start()
     kill("vm1", "host1")
-    wait_for(lambda: vm.state == "none", 10, 0.01)
+    wait_for(lambda: vm.state == "none", 300, 0.01)
     migrate_wait(["vm1"], "host1", "host2")
 `, result.Fail, []string{"migration 1, source host1, prepare: vm1@host1 is not running any more; QEMU of vm1 on host1 ended by signal 9 (killed)"}, nil},
 
@@ -123,7 +125,7 @@ def migration_scenario(env):
 def migration_scenario(env):
     migrate_wait(["vm1"], "host1", "host2")
     kill("vm1", "host2")
-    wait_for(lambda: env.vm("vm1").state == "none", 10, 0.01)
+    wait_for(lambda: env.vm("vm1").state == "none", 300, 0.01)
     migrate_wait(["vm1"], "host2", "host1")
 `, result.Fail, []string{"migration 2, source host2, prepare: vm1@host2 is not running any more; QEMU of vm1 on host2 ended by signal 9 (killed)"}, nil},
 
@@ -215,13 +217,17 @@ func TestGuestNeverBoots(t *testing.T) {
 	t.Parallel()
 	t.Run("panic", func(t *testing.T) {
 		t.Parallel()
-		p := small(t)
-		delete(p, "initrd")
-		e := runScenario(t, p, &testRun{params: cartesian.Params{"login_timeout": "20"}, source: `
+		params := small(t)
+		delete(params, "initrd")
+		p := &testRun{params: cartesian.Params{"login_timeout": "2"}, source: `
 def migration_scenario(env):
+    env.vm("vm1").start()
+    wait_for(lambda: "end Kernel panic" in console(), 300, 0.05)
     migrate_wait(["vm1"], "host1", "host2")
-`})
-		e.want(t, result.Error, "migration 1, source host1, prepare: vm1@host1: no login: login_timeout (20s) on vm1@host1 expired",
+`}
+		p.extra = starlark.StringDict{"console": consoleOf(p)}
+		e := runScenario(t, params, p)
+		e.want(t, result.Error, "migration 1, source host1, prepare: vm1@host1: no login: login_timeout (2s) on vm1@host1 expired",
 			"the guest's console ends:", "Kernel panic")
 	})
 	t.Run("silence", func(t *testing.T) {

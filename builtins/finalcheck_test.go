@@ -83,7 +83,7 @@ def migration_scenario(env):
     kept = []
     def check(mig):
         let_run("vm1", "host1")
-        wait_for(lambda: kept[0].state == "paused", 10, 0.01)
+        wait_for(lambda: kept[0].state == "paused", 300, 0.01)
     migrate_wait(["vm1"], "host1", "host2", start_work = lambda mig: kept.append(mig.vm("vm1")), check_work = check)
 `, result.Fail, []string{"migration 1 of vm1: the source failed first (host1): ", twice}},
 		{"reset where it has left", nil, `
@@ -94,7 +94,7 @@ def migration_scenario(env):
 def migration_scenario(env):
     def check(mig):
         mig.vm("vm1").qmp("human-monitor-command", command_line = "system_reset")
-        wait_for(lambda: mig.vm("vm1").qmp("query-status")["status"] == "prelaunch", 10, 0.01)
+        wait_for(lambda: mig.vm("vm1").qmp("query-status")["status"] == "prelaunch", 300, 0.01)
         mig.vm("vm1").qmp("cont")
     migrate_wait(["vm1"], "host1", "host2", check_src = check)
 `, result.Error, []string{"cont refused: its guest has migrated"}},
@@ -127,7 +127,7 @@ def migration_scenario(env):
     def pause_and_reset():
         env.vm("vm1").pause()
         env.vm("vm1").reset()
-        wait_for(lambda: env.vm("vm1").qmp("query-status")["status"] == "prelaunch", 10, 0.01)
+        wait_for(lambda: env.vm("vm1").qmp("query-status")["status"] == "prelaunch", 300, 0.01)
     pause_and_reset()
     migrate_wait(["vm1"], "host1", "host2",
         check_work = lambda mig: wait_for(lambda: mig.vm("vm1").qmp("query-status")["status"] == "running", 1, 0.1))
@@ -142,7 +142,7 @@ def migration_scenario(env):
     migrate_wait(["vm1"], "host1", "host2")
     vm = env.vm("vm1")
     vm.qmp("human-monitor-command", command_line = "quit")
-    wait_for(lambda: vm.state == "none", 10, 0.01)
+    wait_for(lambda: vm.state == "none", 300, 0.01)
 `, result.Fail, []string{"vm1@host2 is not running any more; QEMU of vm1 on host2 ended with status 0"}},
 		{"frozen at the end", cartesian.Params{"vms": "vm1 vm2"}, fmt.Sprintf(`
 def migration_scenario(env):
@@ -254,20 +254,20 @@ def migration_scenario(env):
     def check(mig):
         vm = mig.vm("vm1")
         vm.wait_for_login().sendline("poweroff")
-        wait_for(lambda: vm.state == "none", 20, 0.05)
+        wait_for(lambda: vm.state == "none", 300, 0.05)
     migrate_wait(["vm1"], "host1", "host2", check_work = check)
 `, []string{"vm1", "QEMU of vm1 on host2 ended with status 0"}},
 		{"it panics", `
 def migration_scenario(env):
     migrate_wait(["vm1"], "host1", "host2")
     env.vm("vm1").wait_for_login().sendline("echo c >/proc/sysrq-trigger")
-    wait_for(lambda: "Kernel panic" in console(), 20, 0.05)
+    wait_for(lambda: "Kernel panic" in console(), 300, 0.05)
 `, []string{"vm1@host2: its guest has panicked; its console ends:", "Kernel panic - not syncing"}},
 		{"it resets itself", `
 def migration_scenario(env):
     def check(mig):
         mig.vm("vm1").wait_for_login().sendline("echo b >/proc/sysrq-trigger")
-        wait_for(lambda: resets() > 0, 20, 0.05)
+        wait_for(lambda: resets() > 0, 300, 0.05)
     migrate_wait(["vm1"], "host1", "host2", check_work = check)
 `, []string{"the guest was reset on host2 after its migration had started: at ", "(guest-reset)"}},
 		{"it is another boot without a reset", `
@@ -284,9 +284,7 @@ def migration_scenario(env):
 			t.Parallel()
 			p := &testRun{source: tt.source}
 			p.extra = starlark.StringDict{
-				"console": starlark.NewBuiltin("console", func(*starlark.Thread, *starlark.Builtin, starlark.Tuple, []starlark.Tuple) (starlark.Value, error) {
-					return starlark.String(p.bed.Current("vm1").Console.Tail(5)), nil
-				}),
+				"console": consoleOf(p),
 				"resets": starlark.NewBuiltin("resets", func(*starlark.Thread, *starlark.Builtin, starlark.Tuple, []starlark.Tuple) (starlark.Value, error) {
 					return starlark.MakeInt(len(p.bed.Instances()[0].Resets()) + len(p.bed.Instances()[1].Resets())), nil
 				}),
@@ -298,4 +296,11 @@ def migration_scenario(env):
 			runScenario(t, small(t), p).want(t, status, tt.words...)
 		})
 	}
+}
+
+// consoleOf is a function for scenarios: the last lines of the console of vm1.
+func consoleOf(p *testRun) *starlark.Builtin {
+	return starlark.NewBuiltin("console", func(*starlark.Thread, *starlark.Builtin, starlark.Tuple, []starlark.Tuple) (starlark.Value, error) {
+		return starlark.String(p.bed.Current("vm1").Console.Tail(5)), nil
+	})
 }

@@ -337,7 +337,7 @@ func small(t testing.TB) cartesian.Params {
 	image := jeostest.Image(t)
 	params := shipped(t)
 	maps.Copy(params, cartesian.Params{
-		"vms": "vm1", "accel": "tcg", "mem": "96", "images": "", "login_timeout": "60", "mig_timeout": "60",
+		"vms": "vm1", "accel": "tcg", "mem": "96", "images": "", "login_timeout": "300", "mig_timeout": "300",
 		"kernel": image.Kernel, "initrd": image.Initrd,
 	})
 	if params["password"] != jeos.Password {

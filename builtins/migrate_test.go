@@ -187,7 +187,7 @@ def migration_scenario(env):
     a, b = env.hosts
     one, two = env.vm("vm1"), env.vm("vm2")
     mig = migrate(["vm1", "vm2"], a, b, before_migration = lambda mig: mig.is_src and mig.vm("vm2").set_speed("1K"))
-    wait_for(lambda: two.state == "running" and one.host == b, 20, 0.01)
+    wait_for(lambda: two.state == "running" and one.host == b, 300, 0.01)
     mig.wait_status("active")
     mig.cancel()
     mig.join()
@@ -242,7 +242,7 @@ def migration_scenario(env):
         port = sync("port")[b]
         vm = mig.vm("vm1")
         vm.qmp("migrate", uri = "tcp:%s:%s" % (b.address, port))
-        wait_for(lambda: vm.qmp("query-migrate").get("status") == "completed", 10, 0.01)
+        wait_for(lambda: vm.qmp("query-migrate").get("status") == "completed", 300, 0.01)
 
     def receive(mig):
         sync("port", data = mig.vm("vm1").qmp("query-migrate")["socket-address"][0]["port"])

@@ -135,7 +135,7 @@ def migration_scenario(env):
     watch("breakpoint", breakpoint, once = True)
     watch("sleep", lambda: sleep(0.001))
     answers = [0, 0, 1]
-    watch("wait_for", lambda: wait_for(lambda: answers.pop(0), 10, 0.02), once = True)
+    watch("wait_for", lambda: wait_for(lambda: answers.pop(0), 300, 0.02), once = True)
     task = spawn(sleep, 0.05)
     watch("task.join", task.join, once = True)
     watch("host.run", lambda: h.run("true"))
@@ -232,7 +232,7 @@ def migration_scenario(env):
 
     mig = migrate(["vm1"], a, b, migrate_src = src, migrate_dst = dst)
     mig.wait_status("active")
-    wait_for(lambda: seen("mig.migrate_vms_src"), 10, 0.01)
+    wait_for(lambda: seen("mig.migrate_vms_src"), 300, 0.01)
     watch("mig.set_speed", lambda: mig.set_speed("1G"))
     watch("mig.set_downtime", lambda: mig.set_downtime(1))
     watch("mig.join", mig.join, once = True)

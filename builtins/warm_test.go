@@ -35,13 +35,13 @@ def migration_scenario(env):
         random = session.cmd("head -c 16 /dev/urandom | od -An -tx1").strip(),
         name = session.cmd("hostname").strip(),
         boot = session.cmd("cat /proc/sys/kernel/random/boot_id").strip(),
-        disk = session.cmd("md5sum </dev/vda", timeout = 30).strip(),
+        disk = session.cmd("md5sum </dev/vda", timeout = 300).strip(),
         clock = session.cmd("date +%s").strip(),
     )
     if env.params.bool("moves"):
         start_memory_work(session, env.params)
         migrate_wait(["vm1"], a, b, fresh = False)
-        vm.wait_for_login().cmd("memwork check", timeout = 30)
+        vm.wait_for_login().cmd("memwork check", timeout = 300)
 `
 
 // own is the params of VMs with JeOS and a disk, and a folder of their own for states.
@@ -178,12 +178,12 @@ def migration_scenario(env):
     vm = env.vm("vm1")
     vm.start(a)
     session = vm.wait_for_login()
-    log("guest", disk = session.cmd("md5sum </dev/vda", timeout = 30).strip())
+    log("guest", disk = session.cmd("md5sum </dev/vda", timeout = 300).strip())
     session.cmd("dd if=/dev/urandom of=/dev/vda bs=64k count=4 && sync")
-    written = session.cmd("md5sum </dev/vda", timeout = 30)
+    written = session.cmd("md5sum </dev/vda", timeout = 300)
     if env.params.bool("moves"):
         migrate_wait(["vm1"], a, b, fresh = False)
-    if vm.wait_for_login().cmd("echo 3 >/proc/sys/vm/drop_caches; md5sum </dev/vda", timeout = 30) != written:
+    if vm.wait_for_login().cmd("echo 3 >/proc/sys/vm/drop_caches; md5sum </dev/vda", timeout = 300) != written:
         fail("the disk is another one")
     vm.destroy()
     vm.start(a)
@@ -212,7 +212,7 @@ def migration_scenario(env):
 	looks := &testRun{kept: states, source: `
 def migration_scenario(env):
     env.vm("vm1").start()
-    log("guest", disk = env.vm("vm1").wait_for_login().cmd("md5sum </dev/vda", timeout = 30).strip())
+    log("guest", disk = env.vm("vm1").wait_for_login().cmd("md5sum </dev/vda", timeout = 300).strip())
 `}
 	third := runScenario(t, params, looks)
 	wantStart(t, third, true, "guest starts warm")

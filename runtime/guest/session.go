@@ -141,12 +141,14 @@ func (s *Session) run(ctx context.Context, cmd string) (int, string, error) {
 // ready waits until the shell waits for a command.
 func (s *Session) ready(ctx context.Context) error {
 	if s.busy {
-		if err := s.wire.interrupt(ctx); err != nil && !errors.Is(err, errors.ErrUnsupported) {
+		err := s.interruptUntilAnswer(ctx)
+		if errors.Is(err, errors.ErrUnsupported) {
+			err = s.probeUntilAnswer(ctx, "")
+		}
+		if err != nil {
 			return err
 		}
-		if err := s.resync(ctx); err != nil {
-			return err
-		}
+		s.busy, s.sent = false, ""
 	}
 	if s.sent != "" {
 		if err := s.sync(ctx); err != nil {
@@ -198,38 +200,50 @@ func (s *Session) giveUp(ctx context.Context) bool {
 	}
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), grace)
 	defer cancel()
-	if err := s.wire.interrupt(ctx); err != nil {
+	if s.interruptUntilAnswer(ctx) != nil {
 		return false
 	}
-	return s.resync(ctx) == nil
+	s.busy, s.sent = false, ""
+	return true
 }
 
-// resync waits until the shell answers again after an abandoned command.
-func (s *Session) resync(ctx context.Context) error {
-	if err := s.probeUntilAnswer(ctx, ""); err != nil {
-		return err
+// interruptUntilAnswer types Ctrl-C and a probe, again and again, until the shell
+// answers. One Ctrl-C is not always enough: bash goes on with a loop if it came
+// between two of the loop's commands. As Ctrl-C also discards what the shell has
+// not read yet, the probe before it too, a slow shell gets more time each time.
+func (s *Session) interruptUntilAnswer(ctx context.Context) error {
+	n := newNonce()
+	for limit := probeInterval; ; limit *= 2 {
+		if err := s.wire.interrupt(ctx); err != nil {
+			return err
+		}
+		if again, err := s.probe(ctx, n, "", limit); !again {
+			return err
+		}
 	}
-	s.busy, s.sent = false, ""
-	return nil
 }
 
 // probeUntilAnswer types the lines and a probe, again and again, until the shell
-// answers: input may get lost while a shell starts or is interrupted.
+// answers: input may get lost while a shell starts.
 func (s *Session) probeUntilAnswer(ctx context.Context, lines string) error {
 	n := newNonce()
-	look := endedMarkerIn(n.synced())
 	for {
-		if err := s.wire.send(ctx, []byte(lines+n.probe())); err != nil {
-			return err
-		}
-		step, cancel := context.WithTimeout(ctx, probeInterval)
-		err := s.in.watch(step, look)
-		again := err != nil && step.Err() != nil && ctx.Err() == nil && s.in.ended() == nil
-		cancel()
-		if !again {
+		if again, err := s.probe(ctx, n, lines, probeInterval); !again {
 			return err
 		}
 	}
+}
+
+// probe types the lines and a probe, and waits for the answer, limit at most. It
+// reports whether nothing has come and to probe again makes sense.
+func (s *Session) probe(ctx context.Context, n nonce, lines string, limit time.Duration) (again bool, err error) {
+	if err := s.wire.send(ctx, []byte(lines+n.probe())); err != nil {
+		return false, err
+	}
+	step, cancel := context.WithTimeout(ctx, limit)
+	defer cancel()
+	err = s.in.watch(step, endedMarkerIn(n.synced()))
+	return err != nil && step.Err() != nil && ctx.Err() == nil && s.in.ended() == nil, err
 }
 
 // quietTerminal switches a terminal's echo off. Over SSH the pty request does

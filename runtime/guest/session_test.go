@@ -248,7 +248,7 @@ func TestTimeout(t *testing.T) {
 	forEachShell(t, func(t *testing.T, g *fakeGuest, transport string) {
 		s := open(t, g, transport)
 		end := filepath.Join(t.TempDir(), "end")
-		command := "echo begun; until [ -e " + end + " ]; do sleep 0.1; done; echo over"
+		command := "echo begun; sh -c 'until [ -e " + end + " ]; do sleep 0.1; done'; echo over"
 		_, err := s.Cmd(t.Context(), command, 2*time.Second)
 		if err := os.WriteFile(end, nil, 0o600); err != nil {
 			t.Fatal(err)
@@ -263,10 +263,29 @@ func TestTimeout(t *testing.T) {
 		if timeout.Usable == g.noTerminal {
 			t.Errorf("usable: got %v, with no terminal %v", timeout.Usable, g.noTerminal)
 		}
-		for _, word := range []string{"echo begun; until", "2s", "output: begun"} {
+		for _, word := range []string{"echo begun; sh -c", "2s", "output: begun"} {
 			if !strings.Contains(err.Error(), word) {
 				t.Errorf("message %q: want %q in it", err, word)
 			}
+		}
+		if out, err := s.Cmd(t.Context(), "echo again", time.Minute); err != nil || out != "again\n" {
+			t.Errorf("afterwards: got %q, %v", out, err)
+		}
+	})
+}
+
+// A program may take the first Ctrl-C for something else, and bash ignores one that
+// comes between two commands of a loop.
+func TestTimeoutOfWhatEndsAtTheSecondCtrlC(t *testing.T) {
+	t.Parallel()
+	forEachShell(t, func(t *testing.T, g *fakeGuest, transport string) {
+		if g.noTerminal {
+			return // there is no Ctrl-C
+		}
+		s := open(t, g, transport)
+		_, err := s.Cmd(t.Context(), `sh -c 'trap "trap - INT" INT; while :; do sleep 0.1; done'`, time.Second)
+		if timeout, ok := errors.AsType[*guest.TimeoutError](err); !ok || !timeout.Usable {
+			t.Fatalf("got %v, want a TimeoutError that leaves the session usable", err)
 		}
 		if out, err := s.Cmd(t.Context(), "echo again", time.Minute); err != nil || out != "again\n" {
 			t.Errorf("afterwards: got %q, %v", out, err)
