@@ -517,7 +517,7 @@ func TestFrozenServerIsFoundByKeepalive(t *testing.T) {
 	s.signal(syscall.SIGSTOP)
 	started := time.Now()
 	<-h.Lost()
-	if took := time.Since(started); took < 300*time.Millisecond || took > 9*time.Second {
+	if took := time.Since(started); took < 300*time.Millisecond || took > time.Minute {
 		t.Errorf("found after %v, want a little more than 0.5 s", took)
 	}
 	lost := wantError[*host.LostError](t, "Err", h.Err())
@@ -543,9 +543,9 @@ func TestFrozenServerIsFoundByKeepalive(t *testing.T) {
 func TestBusyConnectionIsNotLost(t *testing.T) {
 	t.Parallel()
 	s := startServer(t)
-	s.config.KeepaliveInterval, s.config.KeepaliveCount = 50*time.Millisecond, 10
+	s.config.KeepaliveInterval, s.config.KeepaliveCount = 100*time.Millisecond, 30
 	h := s.dial(t)
-	if _, err := h.Run(t.Context(), host.Command{Args: []string{"sleep", "1.5"}}); err != nil {
+	if _, err := h.Run(t.Context(), host.Command{Args: []string{"sleep", "4"}}); err != nil {
 		t.Error(err)
 	}
 }

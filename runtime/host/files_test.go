@@ -269,7 +269,7 @@ func TestSpecialFiles(t *testing.T) {
 			t.Errorf("%s of a pipe without another end: got %v, want that its time is over", b.name, err)
 		}
 		wantText(t, err, "host1: ", pipe)
-		again, cancel := context.WithTimeout(t.Context(), 30*time.Second)
+		again, cancel := context.WithTimeout(t.Context(), time.Minute)
 		if data, err := h.ReadFile(again, local); err != nil || string(data) != "content" {
 			t.Errorf("ReadFile of another file after %s: got %q, %v", b.name, data, err)
 		}

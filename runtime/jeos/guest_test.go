@@ -116,7 +116,7 @@ func (m *machine) cpuTime(t *testing.T) time.Duration {
 func (m *machine) dial(t *testing.T, name string) net.Conn {
 	t.Helper()
 	var conn net.Conn
-	eventually(t, 10*time.Second, "QEMU's "+name+" socket", func() (err error) {
+	eventually(t, time.Minute, "QEMU's "+name+" socket", func() (err error) {
 		conn, err = net.Dial("unix", filepath.Join(m.dir, name))
 		return err
 	})
@@ -366,7 +366,7 @@ func testShortage(t *testing.T, m *machine, s *guest.Session) {
 	// larger than memwork that could be killed.
 	want(t, s, "dd if=/dev/zero of=/dev/shm/file bs=1M 2>&1; rm -f /dev/shm/file; memwork check; echo $?",
 		`(?s)memwork: the worker died: the guest ran out of memory and killed it \(Out of memory: Killed process \d+ \(memwork\).*param mem.*\n3\n$`)
-	eventually(t, 10*time.Second, "the kernel's words on the console", func() error {
+	eventually(t, time.Minute, "the kernel's words on the console", func() error {
 		if !strings.Contains(shown.String(), "Out of memory: Killed process") {
 			return fmt.Errorf("it shows %q", shown.String())
 		}
@@ -524,14 +524,14 @@ func testTerminals(t *testing.T, c *ssh.Client) {
 			out, _ := s.Output(command) // grep -c fails when it counts none
 			return strings.TrimSpace(string(out))
 		}
-		eventually(t, 10*time.Second, "the command", func() error {
+		eventually(t, time.Minute, "the command", func() error {
 			if got := output(find); got != "1" {
 				return fmt.Errorf("%s commands run", got)
 			}
 			return nil
 		})
 		s.Close()
-		eventually(t, 10*time.Second, "the hang-up", func() error {
+		eventually(t, time.Minute, "the hang-up", func() error {
 			if got := output(find); got != "0" {
 				return fmt.Errorf("%s commands run", got)
 			}
@@ -563,7 +563,7 @@ func TestDevices(t *testing.T) {
 	})
 	t.Run("suspend to RAM", func(t *testing.T) {
 		want(t, s, "(sleep 0.5; echo mem >/sys/power/state) >/dev/null 2>&1 & echo soon", "^soon\n$")
-		eventually(t, 30*time.Second, "the guest", func() error {
+		eventually(t, time.Minute, "the guest", func() error {
 			if status := m.say(t, "info status"); !strings.Contains(status, "paused (suspended)") {
 				return errors.New(status)
 			}

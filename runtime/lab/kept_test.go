@@ -171,7 +171,7 @@ func TestUpIsInterrupted(t *testing.T) {
 		if !errors.Is(err, interrupted) {
 			t.Errorf("got %v, want %v", err, interrupted)
 		}
-	case <-time.After(10 * time.Second):
+	case <-time.After(time.Minute):
 		t.Errorf("Up still waits for its process")
 		if err := syscall.Kill(pid, syscall.SIGKILL); err != nil {
 			t.Error(err)

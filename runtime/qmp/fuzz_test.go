@@ -40,7 +40,7 @@ func FuzzReader(f *testing.F) {
 			defer close(drained)
 			_, _ = io.Copy(io.Discard, server)
 		}()
-		ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+		ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 		defer cancel()
 		c, err := qmp.New(ctx, client, qmp.Options{Transcript: io.Discard})
 		if err == nil {
