@@ -617,11 +617,11 @@ func TestFeaturesQEMU(t *testing.T) {
 		params   cartesian.Params
 		postcopy bool
 		log      string        // that is in the variant's log
+		held     bool          // the migration, before the switchover until the log has it
 		status   result.Status // 0: it passes
 		want     string        // of the error
 	}{
-		// At this speed it takes long enough for its connections to be counted.
-		{name: "multifd", params: cartesian.Params{"mig_multifd": "yes", "mig_multifd_channels": "3", "mig_speed": "100K"}, log: "connections to the destination count=4"},
+		{name: "multifd", params: cartesian.Params{"mig_multifd": "yes", "mig_multifd_channels": "3"}, log: "connections to the destination count=4", held: true},
 		{name: "multifd zlib", params: cartesian.Params{"mig_multifd": "yes", "mig_multifd_compression": "zlib"}},
 		{name: "multifd zstd", params: cartesian.Params{"mig_multifd": "yes", "mig_multifd_compression": "zstd"}},
 		{name: "multifd, proved", params: cartesian.Params{"mig_multifd": "yes", "mig_multifd_compression": "zlib", "memory_proof": "yes"}},
@@ -642,14 +642,14 @@ func TestFeaturesQEMU(t *testing.T) {
 			status: result.Fail, want: "UUID received is",
 		},
 		{
-			name: "post-copy", params: cartesian.Params{"mig_postcopy": "yes", "mig_postcopy_preempt": "yes", "mig_postcopy_blocktime": "yes", "mig_speed": "100K"}, postcopy: true,
+			name: "post-copy", params: cartesian.Params{"mig_postcopy": "yes", "mig_postcopy_preempt": "yes", "mig_postcopy_blocktime": "yes", "mig_speed": "100K", "parameters": "max-postcopy-bandwidth", "parameters_value": "100K"}, postcopy: true,
 			log: "connections to the destination count=2",
 		},
 		{
-			name: "post-copy over a unix socket", params: cartesian.Params{"mig_protocol": "unix", "mig_postcopy": "yes", "mig_postcopy_preempt": "yes", "mig_speed": "100K"}, postcopy: true,
+			name: "post-copy over a unix socket", params: cartesian.Params{"mig_protocol": "unix", "mig_postcopy": "yes", "mig_postcopy_preempt": "yes", "mig_speed": "100K", "parameters": "max-postcopy-bandwidth", "parameters_value": "100K"}, postcopy: true,
 			log: "connections to the destination count=2",
 		},
-		{name: "multifd over a unix socket", params: cartesian.Params{"mig_protocol": "unix", "mig_multifd": "yes", "mig_multifd_channels": "3", "mig_speed": "100K"}, log: "connections to the destination count=4"},
+		{name: "multifd over a unix socket", params: cartesian.Params{"mig_protocol": "unix", "mig_multifd": "yes", "mig_multifd_channels": "3"}, log: "connections to the destination count=4", held: true},
 		{name: "multifd and post-copy", params: cartesian.Params{"mig_multifd": "yes", "mig_postcopy": "yes"}, status: result.Skip, want: "a QEMU before 11 loses the guest"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
@@ -657,16 +657,28 @@ func TestFeaturesQEMU(t *testing.T) {
 			params := bedtest.Blank(t)
 			maps.Copy(params, tt.params)
 			bed := prepared(t, params)
-			m := start(t, bed, plan(bed))
-			switched := make(chan error, 1)
+			p := plan(bed)
+			p.Hold = tt.held
+			m := start(t, bed, p)
+			logFile := filepath.Join(bed.Results.Dir(), result.LogFile)
+			beside := make(chan error, 1)
 			go func() {
 				err := error(nil)
-				if tt.postcopy {
+				switch {
+				case tt.postcopy:
 					err = errors.Join(m.Wait(t.Context(), migration.Condition{Status: "active"}), m.StartPostcopy(t.Context()))
+				case tt.held:
+					err = m.Wait(t.Context(), migration.Condition{Status: "pre-switchover"})
+					for deadline := time.Now().Add(time.Minute); time.Now().Before(deadline); time.Sleep(10 * time.Millisecond) {
+						if log, _ := os.ReadFile(logFile); strings.Contains(string(log), tt.log) {
+							break
+						}
+					}
+					err = errors.Join(err, m.Release(t.Context()))
 				}
-				switched <- err
+				beside <- err
 			}()
-			err := errors.Join(runBoth(t.Context(), m), <-switched)
+			err := errors.Join(runBoth(t.Context(), m), <-beside)
 			if tt.status == 0 && err != nil {
 				t.Fatal(err)
 			}
@@ -675,7 +687,7 @@ func TestFeaturesQEMU(t *testing.T) {
 					t.Errorf("got %v, want %v: %v", result.StatusOf(err), tt.status, wrong)
 				}
 			}
-			log, err := os.ReadFile(filepath.Join(bed.Results.Dir(), result.LogFile))
+			log, err := os.ReadFile(logFile)
 			if err != nil || !strings.Contains(string(log), tt.log) {
 				t.Errorf("log: want %s in it (%v):\n%s", tt.log, err, log)
 			}
