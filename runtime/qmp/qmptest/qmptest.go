@@ -632,10 +632,13 @@ func (m *QEMU) changeObjects(command string, arguments json.RawMessage) (any, *r
 	case !adds && !m.objects[object.ID]:
 		return nil, &refusal{"GenericError", "object '" + object.ID + "' not found"}
 	default:
-		m.objects[object.ID] = adds
-		if object.Type == "filter-dump" {
+		if object.Type == "filter-dump" { // QEMU makes the file at once
+			if err := m.writeFile(object.File, nil); err != nil {
+				return nil, &refusal{"GenericError", err.Error()}
+			}
 			m.dumps = append(m.dumps, object.File)
 		}
+		m.objects[object.ID] = adds
 	}
 	return map[string]any{}, nil
 }
