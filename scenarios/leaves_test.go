@@ -88,7 +88,7 @@ var leaves = []leaf{
 		name: "speed", often: true,
 		fault:   "QEMU sends without the first limit",
 		plant:   `moving(env).qmp("migrate-set-parameters", max_bandwidth = 1 << 30)`,
-		params:  []string{"min_migration_speed=2M", "memory_work_rate=0"},
+		params:  []string{"min_migration_speed=2M", "change_speed_interval=60", "memory_work_rate=0"},
 		message: `the migration sends \d+ KiB/s, allowed are`,
 	},
 	{
