@@ -34,6 +34,7 @@ type wire interface {
 const (
 	silenceAfterSend = 200 * time.Millisecond // without output after Sendline before the next command
 	interruptTimeout = 5 * time.Second        // for a shell to react to Ctrl-C
+	signalDelay      = 50 * time.Millisecond  // from Ctrl-C until its signal reaches the shell
 	probeInterval    = 2 * time.Second
 )
 
@@ -211,14 +212,25 @@ func (s *Session) giveUp(ctx context.Context) bool {
 // answers. One Ctrl-C is not always enough: bash goes on with a loop if it came
 // between two of the loop's commands. As Ctrl-C also discards what the shell has
 // not read yet, the probe before it too, a slow shell gets more time each time.
+//
+// A probe may get lost as well: what is typed behind Ctrl-C before the signal has
+// reached the shell ends the shell's read together with the signal, whose handler
+// discards it. So the probe comes a little later, and once more before the next Ctrl-C.
 func (s *Session) interruptUntilAnswer(ctx context.Context) error {
-	n := newNonce()
 	for limit := probeInterval; ; limit *= 2 {
 		if err := s.wire.interrupt(ctx); err != nil {
 			return err
 		}
-		if again, err := s.probe(ctx, n, "", limit); !again {
-			return err
+		select {
+		case <-time.After(signalDelay):
+		case <-ctx.Done():
+			return context.Cause(ctx)
+		}
+		n := newNonce() // an answer to an older probe does not tell that this Ctrl-C has passed
+		for range 2 {
+			if again, err := s.probe(ctx, n, "", limit/2); !again {
+				return err
+			}
 		}
 	}
 }

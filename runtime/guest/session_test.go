@@ -339,18 +339,44 @@ func TestContextEnds(t *testing.T) {
 		s := open(t, g, transport)
 		because := errors.New("the run was interrupted")
 		ctx, cancel := context.WithCancelCause(t.Context())
-		stop := time.AfterFunc(300*time.Millisecond, func() { cancel(because) })
-		defer stop.Stop()
+		begun := filepath.Join(t.TempDir(), "begun")
+		go func() {
+			eventually(func() bool { _, err := os.Stat(begun); return err == nil })
+			cancel(because)
+		}()
 		started := time.Now()
-		_, err := s.Cmd(ctx, "echo part; sleep 600", 10*time.Minute)
-		if !errors.Is(err, because) {
-			t.Errorf("got %v, want the cause", err)
+		_, err := s.Cmd(ctx, "sh -c 'echo part; : >"+begun+"; exec sleep 600'", 10*time.Minute)
+		if !errors.Is(err, because) || !strings.Contains(err.Error(), "part") {
+			t.Errorf("got %v, want the cause, and the output so far", err)
 		}
 		if took := time.Since(started); took > time.Minute {
 			t.Errorf("it took %s", took)
 		}
 		if out, err := s.Cmd(t.Context(), "echo again", time.Minute); err != nil || out != "again\n" {
 			t.Errorf("afterwards: got %q, %v", out, err)
+		}
+	})
+}
+
+// The shell is interrupted while it reads or begins the command: what is typed right
+// behind Ctrl-C must not get lost.
+func TestContextEndsAtOnce(t *testing.T) {
+	t.Parallel()
+	forEachShell(t, func(t *testing.T, g *fakeGuest, transport string) {
+		if g.noTerminal || g.argv[0] == "bash" {
+			return // bash may run on with a program that it was about to start
+		}
+		s := open(t, g, transport)
+		for i := range 25 {
+			ctx, cancel := context.WithTimeout(t.Context(), time.Duration(i)*time.Millisecond/4)
+			_, err := s.Cmd(ctx, "sleep 600", 10*time.Minute)
+			cancel()
+			if err == nil {
+				t.Fatal("got no error")
+			}
+			if out, err := s.Cmd(t.Context(), "echo again", 30*time.Second); err != nil || out != "again\n" {
+				t.Fatalf("command %d: got %q, %v", i, out, err)
+			}
 		}
 	})
 }
