@@ -28,8 +28,8 @@ import (
 const (
 	// patience is for the test's commands to come to a point; the machine may be busy.
 	patience = 2 * time.Minute
-	// cleanupTimeout is how long an interrupted run may take to clean up.
-	cleanupTimeout = 20 * time.Second
+	// cleanupTimeout is how long a run may take to clean up; on a busy machine too.
+	cleanupTimeout = time.Minute
 )
 
 // TestInterrupt sends SIGINT to runs at many moments. Each must end soon, say so
@@ -322,7 +322,7 @@ func TestInterruptTwice(t *testing.T) {
 	w.write("it.star", `
 def slow(host):
     log("cleaning")
-    host.run("sleep 30")
+    host.run("sleep 100")
 
 def migration_scenario(env):
     env.vm("vm1").start()
@@ -335,7 +335,7 @@ def migration_scenario(env):
 	r.signal(syscall.SIGINT)
 	r.await("cleaning")
 	r.signal(syscall.SIGINT)
-	if code := r.wait(2 * time.Second); code != int(exit.Interrupted) {
+	if code := r.wait(cleanupTimeout); code != int(exit.Interrupted) {
 		t.Errorf("exit status: got %d, want %d", code, int(exit.Interrupted))
 	}
 	w.cleanUp()
