@@ -398,7 +398,7 @@ func (mv *move) giveUp(ctx context.Context, src, dst *testbed.Instance, cause er
 // cancelled: then the destination's QEMU ends, and with it what the disks are copied to,
 // maybe before the source's says that it is cancelled.
 func (mv *move) unlessCancelled(err error) error {
-	if mirror, mirroring := errors.AsType[*MirrorError](err); mirroring && mv.m.wasCancelled() {
+	if mirror, mirroring := errors.AsType[*MirrorError](err); mirroring && (mv.m.wasCancelled() || mv.storage.src.CancelRequested()) {
 		mv.storage.src.Log().Debug("a mirror has ended because the migration was cancelled", "disk", mirror.Disk, "error", mirror.Err)
 		return nil
 	}
@@ -421,7 +421,7 @@ func (mv *move) finish(ctx context.Context, src, dst *testbed.Instance, state St
 	if err != nil && src.Monitor().Err() == nil {
 		return blame(ctx, mv, src, SourceRole, err)
 	}
-	if state == qmp.MigrationFailed && mv.m.wasCancelled() {
+	if state == qmp.MigrationFailed && (mv.m.wasCancelled() || src.CancelRequested()) {
 		// To cancel, QEMU first shuts the return path down, and may report the closed
 		// connection as a failure before it sets the status cancelling.
 		src.Log().Debug("failed because it was cancelled", "error", desc)

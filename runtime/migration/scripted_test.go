@@ -59,6 +59,23 @@ func cancelAt(state migration.State) func(context.Context, *migration.Migration)
 	}
 }
 
+// cancelByHand cancels in active, as a scenario may by vm.qmp.
+func cancelByHand(ctx context.Context, m *migration.Migration) error {
+	return cancelBy(ctx, m, "migrate_cancel", nil)
+}
+
+// cancelByMonitor does so by the human monitor.
+func cancelByMonitor(ctx context.Context, m *migration.Migration) error {
+	return cancelBy(ctx, m, "human-monitor-command", map[string]any{"command-line": "migrate_cancel "})
+}
+
+func cancelBy(ctx context.Context, m *migration.Migration, command string, arguments map[string]any) error {
+	if err := m.Wait(ctx, migration.Condition{Status: "active"}); err != nil {
+		return err
+	}
+	return m.Source.Instance(m.VMs()[0]).Execute(ctx, command, arguments, nil)
+}
+
 func testCases() []testCase {
 	const fail, fails = result.Fail, true
 	all := []testCase{
@@ -173,15 +190,10 @@ func testCases() []testCase {
 				return m.Cancel(ctx)
 			},
 		},
-		{
-			name: "cancelled by somebody else", source: qmptest.Script{Endless: true}, fails: fails, want: []string{"was cancelled, but not by mig.cancel"}, at: "host1",
-			concurrent: func(ctx context.Context, m *migration.Migration) error {
-				if err := m.Wait(ctx, migration.Condition{Status: "active"}); err != nil {
-					return err
-				}
-				return m.Source.Instance(m.VMs()[0]).Execute(ctx, "migrate_cancel", nil, nil)
-			},
-		},
+		{name: "cancelled by somebody else", source: qmptest.Script{Endless: true}, fails: fails, want: []string{"was cancelled, but not by mig.cancel"}, at: "host1", concurrent: cancelByHand},
+		{name: "cancelled, and reported as failed", source: qmptest.Script{Endless: true, CancelFails: true}, concurrent: cancelAt("active"), at: "host1"},
+		{name: "cancelled by the human monitor, and reported as failed", source: qmptest.Script{Endless: true, CancelFails: true}, fails: fails, want: []string{"was cancelled, but not by mig.cancel"}, at: "host1", concurrent: cancelByMonitor},
+		{name: "cancelled by somebody else, and reported as failed", source: qmptest.Script{Endless: true, CancelFails: true}, fails: fails, want: []string{"was cancelled, but not by mig.cancel"}, at: "host1", concurrent: cancelByHand},
 		{name: "cancel is refused", source: qmptest.Script{Endless: true, Refuse: []string{"migrate_cancel"}}, params: cartesian.Params{"cancel_delay": "0.05"}, fails: fails, want: []string{"the script refuses migrate_cancel"}, at: "host1"},
 		{
 			name: "overdue", source: qmptest.Script{Endless: true}, params: cartesian.Params{"mig_timeout": "0.6", "mig_speed": "2M"}, fails: fails, status: fail,

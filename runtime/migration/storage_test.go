@@ -221,6 +221,8 @@ func TestStorage(t *testing.T) {
 			return cancel(ctx, m)
 		}}
 	}
+	byHand := breaksFirst("cancelled by somebody else, and a mirror breaks first", endless, cancelByHand)
+	byHand.fails, byHand.want = true, []string{"was cancelled, but not by mig.cancel"}
 	const one = "the mirror of disk image1: "
 	for _, tt := range []testCase{
 		{name: "success", log: "the mirrors have copied 16777216 bytes of disk image1, 16777216 bytes of disk image2"},
@@ -232,6 +234,7 @@ func TestStorage(t *testing.T) {
 		{name: "cancelled before the switchover", change: func(p *migration.Plan) { p.Hold = true }, concurrent: cancelAt("pre-switchover"), at: "host1", after: noJobs},
 		{name: "cancelled while it is mirrored", source: qmptest.Script{Drop: []string{"BLOCK_JOB_READY"}}, concurrent: cancelMirroring, at: "host1", after: noJobs},
 		breaksFirst("cancelled, and a mirror breaks first", endless, cancelAt("active")),
+		byHand,
 		breaksFirst("cancelled while it is mirrored, and a mirror breaks first", qmptest.Script{Drop: []string{"BLOCK_JOB_READY"}}, cancelMirroring),
 		{
 			name: "no server", destination: qmptest.Script{Refuse: []string{"nbd-server-start"}}, fails: true, status: result.Error, at: "-",

@@ -6,6 +6,7 @@ import (
 	"context"
 	"fmt"
 	"slices"
+	"strings"
 
 	"github.com/mhmig/mhmig/runtime/qmp"
 	"github.com/mhmig/mhmig/runtime/result"
@@ -86,14 +87,14 @@ func (i *Instance) Execute(ctx context.Context, command string, arguments map[st
 			return err
 		}
 	}
-	switch command {
-	case "cont":
+	switch {
+	case command == "cont":
 		return i.Cont(ctx)
-	case "quit":
+	case command == "quit":
 		i.mu.Lock()
 		i.requested.end = true
 		i.mu.Unlock()
-	case "migrate_cancel", "migrate-cancel":
+	case cancelsMigration(command, arguments):
 		var query struct {
 			Status qmp.MigrationStatus `json:"status"`
 		}
@@ -103,6 +104,9 @@ func (i *Instance) Execute(ctx context.Context, command string, arguments map[st
 		if query.Status.Postcopy() {
 			return fmt.Errorf("%s: %s refused in %s: it would destroy the guest on both hosts", i, command, query.Status)
 		}
+		i.mu.Lock()
+		i.requested.cancel = true
+		i.mu.Unlock()
 	}
 	if command == "calc-dirty-rate" && arguments["mode"] == "dirty-bitmap" && i.shape.Accel == "tcg" {
 		return result.Skip.Errorf("%s: %s with mode=dirty-bitmap refused: under TCG it crashes QEMU 7.2, and measures nothing in others: use page-sampling", i, command)
@@ -113,6 +117,15 @@ func (i *Instance) Execute(ctx context.Context, command string, arguments map[st
 		return i.SplitBrain()
 	}
 	return err
+}
+
+// cancelsMigration says whether a command is migrate_cancel, maybe of the human monitor.
+func cancelsMigration(command string, arguments map[string]any) bool {
+	if command == "human-monitor-command" {
+		line, _ := arguments["command-line"].(string)
+		command = strings.TrimSpace(line)
+	}
+	return command == "migrate_cancel" || command == "migrate-cancel"
 }
 
 // SplitBrain is the error of a guest that ran after it had migrated, a

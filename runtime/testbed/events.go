@@ -28,6 +28,7 @@ func (r Reset) String() string {
 type requested struct {
 	end    bool // of QEMU
 	pause  bool // of the guest
+	cancel bool // of the migration that started last
 	resets int  // whose events have not arrived yet
 }
 

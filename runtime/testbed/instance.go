@@ -87,7 +87,7 @@ func (i *Instance) Arrived() bool {
 func (i *Instance) Depart() {
 	i.mu.Lock()
 	defer i.mu.Unlock()
-	i.sent = true
+	i.sent, i.requested.cancel = true, false
 	if i.presence == here {
 		i.presence = leaving
 	}
@@ -202,6 +202,14 @@ func (i *Instance) Removed() bool {
 	i.mu.Lock()
 	defer i.mu.Unlock()
 	return i.requested.end
+}
+
+// CancelRequested says whether migrate_cancel was executed in the migration that started
+// last, by mhmig or by the scenario.
+func (i *Instance) CancelRequested() bool {
+	i.mu.Lock()
+	defer i.mu.Unlock()
+	return i.requested.cancel
 }
 
 // Exit is [vm.Instance.Exit], for an error that reports it.

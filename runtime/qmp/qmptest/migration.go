@@ -492,7 +492,7 @@ func (m *QEMU) isCancelled() bool {
 
 // connectionLost ends the source's part of a migration whose connection broke.
 func (m *QEMU) connectionLost() {
-	if m.isCancelled() {
+	if m.isCancelled() && !m.script.CancelFails {
 		m.setStatus("cancelled", "")
 		return
 	}

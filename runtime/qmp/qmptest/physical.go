@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"os"
+	"strings"
 )
 
 // defaultRAM is the size of a guest's memory without Script.RAM.
@@ -47,6 +48,9 @@ func (m *QEMU) human(arguments json.RawMessage) string {
 		return ""
 	case a.Line == "info network":
 		return "dev_nic1: index=0,type=nic,model=virtio-net-pci,macaddr=52:54:00:b0:d2:dd\r\n \\ nic1: index=0,type=user,net=10.0.2.0,restrict=off\r\n"
+	case strings.TrimSpace(a.Line) == "migrate_cancel":
+		m.cancel()
+		return ""
 	case a.Line != "info mtree -f":
 		return ""
 	}

@@ -51,6 +51,9 @@ type Script struct {
 	LoadError string
 	// Endless makes an outgoing migration not converge until it is cancelled.
 	Endless bool
+	// CancelFails makes this source that is cancelled report a failure, as QEMU does that
+	// notices the closed connection before it sets the status cancelling.
+	CancelFails bool
 	// DropData drops the data to this destination at the switchover, without an error on
 	// either side.
 	DropData bool
