@@ -502,7 +502,9 @@ func featureCases() []testCase {
 						return err
 					}
 					if query.Status.Postcopy() { // its event comes later
-						return refused(m.Cancel(ctx), "migrate_cancel refused in postcopy-active")
+						const refusal = "migrate_cancel refused in postcopy-active"
+						byMonitor := source.Execute(ctx, "human-monitor-command", map[string]any{"command-line": "migrate_cancel"}, nil)
+						return errors.Join(refused(byMonitor, refusal), refused(m.Cancel(ctx), refusal))
 					}
 					time.Sleep(time.Millisecond)
 				}

@@ -79,8 +79,8 @@ func (i *Instance) RanTwice() bool { return i.currentPresence() == splitBrain }
 
 // Execute executes a QMP command for the scenario. Commands that would lose a guest are
 // refused: those that make it run after it has migrated, migrate_cancel in post-copy, and
-// calc-dirty-rate by the dirty bitmap under TCG (SKIP). If another command makes it run there, that is a FAIL. A quit counts as
-// requested.
+// calc-dirty-rate by the dirty bitmap under TCG (SKIP). If another command makes it run
+// there, that is a FAIL. A quit and a migrate_cancel count as requested.
 func (i *Instance) Execute(ctx context.Context, command string, arguments map[string]any, reply any) error {
 	if slices.Contains(resumingCommands, command) {
 		if err := i.RefuseDeparted(command); err != nil {
@@ -94,7 +94,7 @@ func (i *Instance) Execute(ctx context.Context, command string, arguments map[st
 		i.mu.Lock()
 		i.requested.end = true
 		i.mu.Unlock()
-	case cancelsMigration(command, arguments):
+	case isCancel(command, arguments):
 		var query struct {
 			Status qmp.MigrationStatus `json:"status"`
 		}
@@ -102,7 +102,7 @@ func (i *Instance) Execute(ctx context.Context, command string, arguments map[st
 			return err
 		}
 		if query.Status.Postcopy() {
-			return fmt.Errorf("%s: %s refused in %s: it would destroy the guest on both hosts", i, command, query.Status)
+			return fmt.Errorf("%s: migrate_cancel refused in %s: it would destroy the guest on both hosts", i, query.Status)
 		}
 		i.mu.Lock()
 		i.requested.cancel = true
@@ -119,8 +119,8 @@ func (i *Instance) Execute(ctx context.Context, command string, arguments map[st
 	return err
 }
 
-// cancelsMigration says whether a command is migrate_cancel, maybe of the human monitor.
-func cancelsMigration(command string, arguments map[string]any) bool {
+// isCancel says whether a command is migrate_cancel, maybe of the human monitor.
+func isCancel(command string, arguments map[string]any) bool {
 	if command == "human-monitor-command" {
 		line, _ := arguments["command-line"].(string)
 		command = strings.TrimSpace(line)
