@@ -5,6 +5,7 @@ package controller
 import (
 	"context"
 	"fmt"
+	"maps"
 	"strings"
 
 	"github.com/mhmig/mhmig/lang/api"
@@ -39,8 +40,13 @@ type PreviewRow struct {
 func (p *Plan) Preview(ctx context.Context) (*Preview, error) {
 	q := p.request
 	w := &Preview{Hosts: q.Hosts, Where: "of --hosts", request: q}
+	var labParams map[string]string
 	if len(w.Hosts) == 0 {
 		w.Hosts, w.Where = q.Lab.wouldUse()
+		var err error
+		if labParams, err = q.Lab.wouldSet(); err != nil {
+			return nil, err
+		}
 	}
 	share := run.FairShare(len(w.Hosts), q.Parallel, p.Count*q.Repeat)
 	least := len(w.Hosts)
@@ -50,9 +56,11 @@ func (p *Plan) Preview(ctx context.Context) (*Preview, error) {
 		}
 		scenario := p.Scenario(v.Params)
 		needed := run.HostsNeeded(v.Params, scenario.HostsNeeded, share)
-		p.checkParams(ctx, v, needed, &w.Invalid, &w.Warnings)
+		params := maps.Clone(v.Params)
+		maps.Copy(params, labParams)
+		p.checkParams(ctx, v, params, needed, &w.Invalid, &w.Warnings)
 		least = min(least, needed)
-		w.Rows = append(w.Rows, PreviewRow{v.ShortName, v.Dep, scenario.Path, needed, describeVMs(v.Params)})
+		w.Rows = append(w.Rows, PreviewRow{v.ShortName, v.Dep, scenario.Path, needed, describeVMs(params)})
 	}
 	w.Parallel = max(len(w.Hosts)/max(least, 1), 1)
 	if q.Parallel > 0 {
@@ -108,9 +116,9 @@ func (f *Faults) Lines() []string {
 	return lines
 }
 
-// checkParams checks a variant's params for invalid values, and for params that nothing
-// reads.
-func (p *Plan) checkParams(ctx context.Context, v *cartesian.Variant, hosts int, invalid, warnings *Faults) {
+// checkParams checks a variant's params, which a lab adds to, for invalid values, and for
+// params that nothing reads.
+func (p *Plan) checkParams(ctx context.Context, v *cartesian.Variant, params cartesian.Params, hosts int, invalid, warnings *Faults) {
 	var places map[string]string // computed on demand
 	at := func(key string) string {
 		if places == nil {
@@ -121,7 +129,7 @@ func (p *Plan) checkParams(ctx context.Context, v *cartesian.Variant, hosts int,
 		}
 		return ""
 	}
-	for _, fault := range run.CheckParams(v.Params, hosts) {
+	for _, fault := range run.CheckAllParams(params, hosts) {
 		invalid.add(at(fault.Key) + fault.Error())
 	}
 	scenario := p.Scenario(v.Params)

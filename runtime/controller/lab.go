@@ -75,6 +75,19 @@ func (l Lab) wouldUse() (hosts []string, what string) {
 	return hosts, "of a lab made for the run"
 }
 
+// wouldSet returns the params that the lab sets for its hosts, as far as they are known
+// without starting it.
+func (l Lab) wouldSet() (map[string]string, error) {
+	if up := l.up(); up != nil {
+		return up.Params(), nil
+	}
+	versions, err := lab.VersionsFolder()
+	if err != nil {
+		return nil, exit.Hosts.Wrap(err)
+	}
+	return map[string]string{"qemu_versions_dir": versions}, nil
+}
+
 // openLab opens the lab of the run. With --keep, a lab for this run is a separate
 // process, so that it can outlive the run. who is a description of the run.
 func (r *controller) openLab(ctx context.Context, who string, log *slog.Logger) (*usedLab, error) {

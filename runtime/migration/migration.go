@@ -122,6 +122,10 @@ func New(bed *testbed.Bed, number int, plan Plan) (*Migration, error) {
 	if err != nil {
 		return nil, err
 	}
+	traits, err := opts.transportTraits()
+	if err != nil {
+		return nil, err
+	}
 	m := &Migration{
 		Number:     number,
 		Plan:       plan,
@@ -129,7 +133,7 @@ func New(bed *testbed.Bed, number int, plan Plan) (*Migration, error) {
 		log:        bed.Log().With("migration", number),
 		options:    opts,
 		timeouts:   defaultTimeouts,
-		traits:     transports[opts.protocol](opts).Traits(),
+		traits:     traits,
 		moves:      map[string]*move{},
 		sourceDone: make(chan struct{}),
 		over:       make(chan struct{}),
@@ -138,18 +142,11 @@ func New(bed *testbed.Bed, number int, plan Plan) (*Migration, error) {
 		held:       plan.Hold,
 		failing:    make(chan struct{}, 1),
 	}
-	m.traits.SharedRAM = m.traits.SharedRAM || opts.ignoreShared
 	if opts.memoryProof && !m.proves() {
 		m.log.Warn("memory_proof: the memory is not compared", "reason", opts.unproved(m.traits))
 	}
-	if opts.asChannels && opts.protocol == "fd" {
-		return nil, errors.New("param mig_channels: mig_protocol = fd has only a URI: use another transport")
-	}
 	if !opts.storage.on && !bed.SharesImages() && plan.Source != plan.Destination {
 		return nil, errors.New("param mig_storage: the hosts share no images (images_shared = no): want nbd")
-	}
-	if err := opts.suit(m.traits); err != nil {
-		return nil, err
 	}
 	if err := opts.oneHost(plan.Source.Name(), plan.Destination.Name()); err != nil {
 		return nil, err

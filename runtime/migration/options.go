@@ -92,6 +92,29 @@ func parseOptions(p cartesian.Params) (options, error) {
 	return o, v.Err()
 }
 
+// CheckParams returns the errors of params that no migration can have, as [New] does: of
+// single values, of those that exclude one another, and of what mig_protocol cannot do. It
+// is pure.
+func CheckParams(p cartesian.Params) error {
+	o, err := parseOptions(p)
+	if err != nil {
+		return err
+	}
+	_, err = o.transportTraits()
+	return err
+}
+
+// transportTraits returns the traits of the transport, or an error if it cannot do what
+// the features need.
+func (o *options) transportTraits() (Traits, error) {
+	t := transports[o.protocol](*o).Traits()
+	t.SharedRAM = t.SharedRAM || o.ignoreShared
+	if o.asChannels && o.protocol == "fd" {
+		return t, errors.New("param mig_channels: mig_protocol = fd has only a URI: use another transport")
+	}
+	return t, o.suit(t)
+}
+
 // uses says whether a feature is on: its own param says so, or it is one of capabilitys.
 func (o *options) uses(v api.Values, param, capability string) bool {
 	return v.Bool(param) || slices.Contains(o.capabilities, capability)

@@ -13,6 +13,7 @@ import (
 
 	"github.com/mhmig/mhmig/lang/api"
 	"github.com/mhmig/mhmig/lang/cartesian"
+	"github.com/mhmig/mhmig/runtime/migration"
 	"github.com/mhmig/mhmig/runtime/result"
 	"github.com/mhmig/mhmig/runtime/vm"
 )
@@ -30,41 +31,65 @@ func (e *ParamError) Unwrap() error { return e.Err }
 // CheckParams returns the errors of all invalid values of a variant's params, for a run
 // on this number of hosts. It is pure.
 func CheckParams(params cartesian.Params, hosts int) []*ParamError {
-	var all []*ParamError
-	note := func(err error, objects ...string) {
-		for _, e := range splitErrors(err) {
-			found := &ParamError{Err: e}
-			if value, ok := errors.AsType[*api.ValueError](e); ok {
-				found.Key = params.Source(value.Param, append(objects, value.Objects...)...)
-			}
-			if !slices.ContainsFunc(all, func(o *ParamError) bool { return o.Error() == found.Error() }) {
-				all = append(all, found)
-			}
-		}
-	}
-	variant := api.Read(params)
-	for _, p := range api.All() {
-		if p.Object == api.Variant {
-			variant.Check(p)
-		}
-	}
-	note(variant.Err())
+	faults := paramErrors{params: params}
+	faults.add(checkRows(params, api.Variant))
 	for n := range max(hosts, 1) {
 		label := fmt.Sprintf("host%d", n+1)
 		own := params.Object(label)
-		host := api.Read(own)
-		for _, p := range api.All() {
-			if p.Object == api.Host {
-				host.Check(p)
-			}
-		}
-		note(host.Err(), label)
+		faults.add(checkRows(own, api.Host), label)
 		for _, name := range params.Objects("vms") {
 			_, err := vm.ParseConfig(name, own.Object(name))
-			note(err, label, name)
+			faults.add(err, label, name)
 		}
 	}
-	return all
+	return faults.all
+}
+
+// CheckAllParams is CheckParams with what a run finds only where the scenario starts a
+// guest, or migrates: params that migrations cannot have together, too. A run cannot check
+// them before, as a scenario may change them for one of its migrations. It is pure.
+func CheckAllParams(params cartesian.Params, hosts int) []*ParamError {
+	faults := paramErrors{params: params, all: CheckParams(params, hosts)}
+	for n := range max(hosts, 1) {
+		label := fmt.Sprintf("host%d", n+1)
+		for _, name := range params.Objects("vms") {
+			for _, err := range splitErrors(checkRows(params.Object(label).Object(name), api.VM)) {
+				faults.add(fmt.Errorf("%s: %w", name, err), label, name)
+			}
+		}
+	}
+	faults.add(migration.CheckParams(params))
+	return faults.all
+}
+
+// checkRows checks the params of one kind of object by themselves.
+func checkRows(params cartesian.Params, object api.Object) error {
+	v := api.Read(params)
+	for _, p := range api.All() {
+		if p.Object == object {
+			v.Check(p)
+		}
+	}
+	return v.Err()
+}
+
+// paramErrors are the errors of a variant's params, each once.
+type paramErrors struct {
+	params cartesian.Params
+	all    []*ParamError
+}
+
+// add adds the errors that err joins, of params of these objects.
+func (f *paramErrors) add(err error, objects ...string) {
+	for _, e := range splitErrors(err) {
+		found := &ParamError{Err: e}
+		if value, ok := errors.AsType[*api.ValueError](e); ok {
+			found.Key = f.params.Source(value.Param, append(objects, value.Objects...)...)
+		}
+		if !slices.ContainsFunc(f.all, func(o *ParamError) bool { return o.Error() == found.Error() }) {
+			f.all = append(f.all, found)
+		}
+	}
 }
 
 // splitErrors splits a joined error.

@@ -4,6 +4,8 @@ package run_test
 
 import (
 	"maps"
+	"slices"
+	"strings"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -62,12 +64,17 @@ func TestCheckParams(t *testing.T) {
 			t.Parallel()
 			params := maps.Clone(base)
 			params[planted.key] = planted.value
-			var got []string
-			for _, fault := range run.CheckParams(params, 2) {
-				got = append(got, fault.Error())
-			}
-			if len(got) == 0 || got[0] != planted.want {
-				t.Errorf("got %q, want %q first", got, planted.want)
+			for name, check := range map[string]func(cartesian.Params, int) []*run.ParamError{"before a run": run.CheckParams, "all": run.CheckAllParams} {
+				var got []string
+				for _, fault := range check(params, 2) {
+					got = append(got, fault.Error())
+				}
+				if len(got) == 0 || got[0] != planted.want {
+					t.Errorf("%s: got %q, want %q first", name, got, planted.want)
+				}
+				if twice := slices.Compact(slices.Sorted(slices.Values(got))); len(twice) != len(got) {
+					t.Errorf("%s: got %q, want each once", name, got)
+				}
 			}
 		})
 	}
@@ -77,6 +84,40 @@ func TestCheckParams(t *testing.T) {
 	faults := run.CheckParams(cartesian.Params{"vms": "vm1", "nics": "nic1", "nic_model_nic1_vm1_host2": "x"}, 2)
 	if len(faults) != 1 || faults[0].Key != "nic_model_nic1_vm1_host2" {
 		t.Errorf("got %+v, want the key that sets the value", faults)
+	}
+}
+
+// What a run finds when a guest starts or a migration begins is found with the rest.
+func TestCheckAllParams(t *testing.T) {
+	t.Parallel()
+	base := cartesian.Params{"vms": "vm1 vm2", "images": "image1", "image_name": "x", "nics": "nic1"}
+	if faults := run.CheckAllParams(base, 3); len(faults) > 0 {
+		t.Errorf("without a fault: got %v", faults)
+	}
+	for _, planted := range []struct {
+		params cartesian.Params
+		key    string
+		want   string
+	}{
+		{cartesian.Params{"guest_start_vm1": "foo"}, "guest_start_vm1", `vm1: param guest_start: got "foo", want one of auto, cold, warm`},
+		{cartesian.Params{"guest_start_vm2_host2": "foo"}, "guest_start_vm2_host2", `vm2: param guest_start: got "foo", want one of auto, cold, warm`},
+		{cartesian.Params{"mig_postcopy_start": "nonsense"}, "mig_postcopy_start", `param mig_postcopy_start: got "nonsense", want active, passes N, sent SIZE or remaining SIZE`},
+		{cartesian.Params{"mig_postcopy_preempt": "yes"}, "mig_postcopy", `param mig_postcopy: got "", want yes, where mig_postcopy_preempt or mig_postcopy_blocktime is`},
+		{cartesian.Params{"mig_protocol": "file", "mig_postcopy": "yes"}, "", "post-copy needs a return path, which mig_protocol = file has not"},
+		{cartesian.Params{"mig_protocol": "fd", "mig_channels": "yes"}, "", "param mig_channels: mig_protocol = fd has only a URI: use another transport"},
+		{cartesian.Params{"mig_mapped_ram": "yes", "mig_xbzrle": "yes"}, "mig_mapped_ram", `param mig_mapped_ram: got "yes", want no, where mig_xbzrle is yes: a page has its place in the file as it is`},
+		{cartesian.Params{"mig_mapped_ram": "yes"}, "", "mapped-ram needs a file to which memory is sent, which mig_protocol = tcp has not"},
+		{cartesian.Params{"mig_zero_copy": "yes"}, "mig_multifd", `param mig_multifd: got "", want yes, where mig_zero_copy is: multifd's channels send without a copy, others cannot`},
+		{cartesian.Params{"mig_tls_hostname": "x"}, "mig_tls", `param mig_tls: got "", want x509, where mig_tls_hostname or mig_tls_certificate_name is set: only certificates have names`},
+		{cartesian.Params{"capabilitys_state": "enable disable"}, "capabilitys_state", `param capabilitys_state: `},
+		{cartesian.Params{"mig_storage": "nbd", "mig_postcopy": "yes"}, "mig_storage", `param mig_storage: got "nbd", want none, where the migration may be switched to post-copy`},
+	} {
+		params := maps.Clone(base)
+		maps.Copy(params, planted.params)
+		faults := run.CheckAllParams(params, 2)
+		if len(faults) != 1 || faults[0].Key != planted.key || !strings.HasPrefix(faults[0].Error(), planted.want) {
+			t.Errorf("%v: got %v, want %s at %q", planted.params, faults, planted.want, planted.key)
+		}
 	}
 }
 
