@@ -103,6 +103,9 @@ func (mv *move) listen(ctx context.Context, dst *testbed.Instance) error {
 	if err := mv.setUp(ctx, DestinationRole, endpoint{dst}); err != nil {
 		return err
 	}
+	if mv.m.proves() {
+		dst.HoldArrival() // see arrivesStopped
+	}
 	if mv.m.traits.LoadsAfterSource {
 		return nil
 	}

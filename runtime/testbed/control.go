@@ -38,7 +38,7 @@ func (i *Instance) setState(state string, err error) error {
 	}
 	i.mu.Lock()
 	defer i.mu.Unlock()
-	i.state, i.requested.pause = state, state == "paused"
+	i.state, i.requested.pause, i.requested.hold = state, state == "paused", false
 	return nil
 }
 

@@ -29,6 +29,7 @@ type requested struct {
 	end    bool // of QEMU
 	pause  bool // of the guest
 	cancel bool // of the migration that started last
+	hold   bool // of a guest that arrives: it stays paused until it is resumed
 	resets int  // whose events have not arrived yet
 }
 

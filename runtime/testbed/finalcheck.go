@@ -53,7 +53,7 @@ func (i *Instance) check(ctx context.Context) error {
 	switch {
 	case i.RanTwice() || !has && state == "running":
 		return i.SplitBrain()
-	case !has, IsPaused(state) && requested.pause:
+	case !has, IsPaused(state) && (requested.pause || requested.hold):
 		return nil
 	case state != "running":
 		return i.Blame(ctx, fmt.Errorf("%s: its guest does not run: it is %s, which the scenario did not request", i, state))

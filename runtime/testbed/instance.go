@@ -82,6 +82,14 @@ func (i *Instance) Arrived() bool {
 	return i.arrived
 }
 
+// HoldArrival records that the guest is to stay paused when it arrives, until [Instance.Cont]:
+// until then, it is no failure that it does not run.
+func (i *Instance) HoldArrival() {
+	i.mu.Lock()
+	defer i.mu.Unlock()
+	i.requested.hold = true
+}
+
 // Depart records that a migration from here starts: later errors of QEMU are failures
 // of the system under test.
 func (i *Instance) Depart() {
