@@ -306,3 +306,23 @@ func TestCompletedBefore(t *testing.T) {
 		})
 	}
 }
+
+// A migration that ends between the comparison and the guest's resumption leaves the guest
+// as mhmig held it: the last look does not take it for one that somebody has paused.
+func TestEndsWhileHeld(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		bed := bedtest.NewScriptedBed(t, 1, cartesian.Params{})
+		bed.QEMUs.Script("vm1", qmptest.Script{RAM: ram(), Dropped: []string{"zero-copy-send"}}, qmptest.Script{RAM: ram()})
+		p := plan(bed.Bed)
+		p.Params = maps.Clone(bed.Params())
+		maps.Copy(p.Params, cartesian.Params{"memory_proof": "yes", "mig_multifd": "yes", "mig_zero_copy": "yes"})
+		err := runBoth(t.Context(), start(t, bed.Bed, p))
+		if err == nil || !strings.Contains(err.Error(), "zero-copy-send was switched on for the migration, but ") {
+			t.Fatalf("got %v, want that zero-copy was not used", err)
+		}
+		if errs := bed.FinalCheck(t.Context()); len(errs) > 0 {
+			t.Errorf("the last look: got %v, want nothing", errs)
+		}
+	})
+}
