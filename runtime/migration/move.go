@@ -397,11 +397,16 @@ func (mv *move) giveUp(ctx context.Context, src, dst *testbed.Instance, cause er
 	return err
 }
 
+// cancelRequested says whether mhmig or the scenario has cancelled the move, by whatever way.
+func (mv *move) cancelRequested(src *testbed.Instance) bool {
+	return mv.m.wasCancelled() || src.CancelRequested()
+}
+
 // unlessCancelled returns err unless it is the end of a mirror of a migration that was
 // cancelled: then the destination's QEMU ends, and with it what the disks are copied to,
 // maybe before the source's says that it is cancelled.
 func (mv *move) unlessCancelled(err error) error {
-	if mirror, mirroring := errors.AsType[*MirrorError](err); mirroring && (mv.m.wasCancelled() || mv.storage.src.CancelRequested()) {
+	if mirror, mirroring := errors.AsType[*MirrorError](err); mirroring && mv.cancelRequested(mv.storage.src) {
 		mv.storage.src.Log().Debug("a mirror has ended because the migration was cancelled", "disk", mirror.Disk, "error", mirror.Err)
 		return nil
 	}
@@ -424,7 +429,7 @@ func (mv *move) finish(ctx context.Context, src, dst *testbed.Instance, state St
 	if err != nil && src.Monitor().Err() == nil {
 		return blame(ctx, mv, src, SourceRole, err)
 	}
-	if state == qmp.MigrationFailed && (mv.m.wasCancelled() || src.CancelRequested()) {
+	if state == qmp.MigrationFailed && mv.cancelRequested(src) {
 		// To cancel, QEMU first shuts the return path down, and may report the closed
 		// connection as a failure before it sets the status cancelling.
 		src.Log().Debug("failed because it was cancelled", "error", desc)

@@ -88,6 +88,8 @@ func (i *Instance) handleEvent(e qmp.Event) {
 		i.state = "postmigrate"
 	}
 	switch e.Name {
+	case "RESUME": // by whatever way
+		i.requested.hold = false
 	case "SHUTDOWN":
 		i.killed = i.killed || e.Data["reason"] == "host-signal"
 	case "RESET":

@@ -64,7 +64,13 @@ func TestControl(t *testing.T) {
 		if err := instance.Execute(ctx, "nonsense", nil, nil); err == nil || !strings.Contains(err.Error(), "CommandNotFound") {
 			t.Errorf("nonsense: got %v", err)
 		}
+		if !instance.CancelRequested() {
+			t.Error("migrate_cancel was not noted")
+		}
 		instance.Depart()
+		if instance.CancelRequested() {
+			t.Error("another migration's migrate_cancel counts")
+		}
 		instance.Left()
 		for name, do := range map[string]func() error{
 			"cont": func() error { return instance.Cont(ctx) }, "system_reset": func() error { return instance.Reset(ctx) },
