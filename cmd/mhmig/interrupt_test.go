@@ -335,7 +335,7 @@ def migration_scenario(env):
 	r.signal(syscall.SIGINT)
 	r.await("cleaning")
 	r.signal(syscall.SIGINT)
-	if code := r.wait(cleanupTimeout); code != int(exit.Interrupted) {
+	if code := r.wait(20 * time.Second); code != int(exit.Interrupted) {
 		t.Errorf("exit status: got %d, want %d", code, int(exit.Interrupted))
 	}
 	w.cleanUp()
