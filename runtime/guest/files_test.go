@@ -14,7 +14,6 @@ import (
 	"strings"
 	"testing"
 	"testing/iotest"
-	"time"
 
 	"github.com/mhmig/mhmig/runtime/guest"
 	"github.com/mhmig/mhmig/runtime/host"
@@ -95,10 +94,16 @@ func TestFileErrors(t *testing.T) {
 	if _, local := errors.AsType[*guest.LocalError](err); !local || !errors.Is(err, broken) {
 		t.Errorf("a local file that cannot be written: got %v, want a LocalError", err)
 	}
-	ctx, cancel := context.WithTimeoutCause(t.Context(), 100*time.Millisecond, broken)
-	defer cancel()
-	if _, err = s.Upload(ctx, endless{}, dir+"/endless", 0o644); !errors.Is(err, broken) {
-		t.Errorf("the time is over: got %v, want its cause", err)
+	// Not before the file exists: the guest's shell must not make it while the folder is removed.
+	ctx, cancel := context.WithCancelCause(t.Context())
+	defer cancel(nil)
+	endless := endless{func() {
+		if _, err := os.Stat(dir + "/endless"); err == nil {
+			cancel(broken)
+		}
+	}}
+	if _, err = s.Upload(ctx, endless, dir+"/endless", 0o644); !errors.Is(err, broken) {
+		t.Errorf("it is cancelled: got %v, want the cause", err)
 	}
 }
 
@@ -106,7 +111,7 @@ type failingWriter struct{ err error }
 
 func (w failingWriter) Write([]byte) (int, error) { return 0, w.err }
 
-// endless is a reader of zeros.
-type endless struct{}
+// endless is a reader of zeros, which calls read each time.
+type endless struct{ read func() }
 
-func (endless) Read(p []byte) (int, error) { clear(p); return len(p), nil }
+func (e endless) Read(p []byte) (int, error) { e.read(); clear(p); return len(p), nil }
