@@ -54,6 +54,26 @@ func DiffFaults(older, newer *cartesian.Config, extras []cartesian.Extra) diag.L
 }
 
 func withUnread(config *cartesian.Config, extras []cartesian.Extra, l diag.List) diag.List {
+	for _, p := range Mistyped(config, extras) {
+		l = append(l, diag.Diagnostic{
+			Severity: diag.Warning, Pos: diag.Pos{File: p.Extra.Name, Line: 1, Col: 1}, Source: p.Extra.Text,
+			Message: fmt.Sprintf("neither mhmig nor the config has a param %q", p.Key), Hint: fmt.Sprintf("did you mean %q?", p.Nearest),
+		})
+	}
+	l.Sort()
+	return l
+}
+
+// A MistypedParam is an extra assignment to a param that neither mhmig nor the config has, and
+// that resembles another.
+type MistypedParam struct {
+	Extra        cartesian.Extra
+	Key, Nearest string
+}
+
+// Mistyped returns the params among extras that are probably mistyped.
+func Mistyped(config *cartesian.Config, extras []cartesian.Extra) []MistypedParam {
+	var mistyped []MistypedParam
 	var known []string
 	for _, e := range extras {
 		if !e.Param {
@@ -63,13 +83,9 @@ func withUnread(config *cartesian.Config, extras []cartesian.Extra, l diag.List)
 		if known == nil {
 			known = config.KeysInFiles()
 		}
-		if meant := NearestParam(key, known); meant != "" {
-			l = append(l, diag.Diagnostic{
-				Severity: diag.Warning, Pos: diag.Pos{File: e.Name, Line: 1, Col: 1}, Source: e.Text,
-				Message: fmt.Sprintf("neither mhmig nor the config has a param %q", key), Hint: fmt.Sprintf("did you mean %q?", meant),
-			})
+		if nearest := NearestParam(key, known); nearest != "" {
+			mistyped = append(mistyped, MistypedParam{e, key, nearest})
 		}
 	}
-	l.Sort()
-	return l
+	return mistyped
 }

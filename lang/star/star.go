@@ -53,6 +53,7 @@ type Loader struct {
 
 	loaded  map[module]starlark.StringDict
 	strings map[string]bool // all string literals of what was loaded
+	reads   []ParamRead     // of what was loaded
 	chain   []string        // the files that are being loaded, outermost first
 }
 
@@ -70,8 +71,9 @@ type Scenario struct {
 	// ColdStart is true if the scenario's global guest_start says that its guests boot.
 	ColdStart bool
 
-	strings   map[string]bool
-	libraries library.Set
+	strings    map[string]bool
+	paramReads []ParamRead
+	libraries  library.Set
 }
 
 // ReadFile returns the content of a file beside the scenario's own, see
@@ -115,7 +117,7 @@ func (l *Loader) Scenario(ctx context.Context, path string) (*Scenario, error) {
 		message := fmt.Sprintf("%s takes %d parameters, want one: env", Entry, main.NumParams())
 		return nil, diag.List{at(pos, source, message)}.Err()
 	}
-	scenario := &Scenario{Path: path, Globals: globals, Main: main, strings: l.strings, libraries: l.Libraries}
+	scenario := &Scenario{Path: path, Globals: globals, Main: main, strings: l.strings, paramReads: l.reads, libraries: l.Libraries}
 	if value, says := globals[guestStart]; says {
 		if scenario.ColdStart = value == starlark.String("cold"); !scenario.ColdStart {
 			message := fmt.Sprintf(`%s is %s, want "cold"`, guestStart, value)
@@ -179,7 +181,7 @@ func (l *Loader) load(ctx context.Context, path, from string, outer library.Allo
 	if err != nil {
 		return nil, l.diagnostics(source, err, allow)
 	}
-	l.recordStrings(file)
+	l.record(file)
 	thread := &starlark.Thread{
 		Name:  "load " + name,
 		Print: func(t *starlark.Thread, message string) { l.print(t.CallFrame(1).Pos.String(), message) },
@@ -234,14 +236,17 @@ func (l *Loader) permitted(allow library.Allow) (starlark.StringDict, error) {
 	return some, nil
 }
 
-// recordStrings records a file's string literals.
-func (l *Loader) recordStrings(file *syntax.File) {
+// record records a file's string literals and reads of params.
+func (l *Loader) record(file *syntax.File) {
 	if l.strings == nil {
 		l.strings = map[string]bool{}
 	}
 	syntax.Walk(file, func(n syntax.Node) bool {
 		if literal, ok := n.(*syntax.Literal); ok && literal.Token == syntax.STRING {
 			l.strings[literal.Value.(string)] = true
+		}
+		if read, ok := paramRead(n); ok {
+			l.reads = append(l.reads, read)
 		}
 		return true
 	})

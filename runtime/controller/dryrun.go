@@ -10,6 +10,7 @@ import (
 
 	"github.com/mhmig/mhmig/lang/api"
 	"github.com/mhmig/mhmig/lang/cartesian"
+	"github.com/mhmig/mhmig/lang/star"
 	"github.com/mhmig/mhmig/runtime/exit"
 	"github.com/mhmig/mhmig/runtime/run"
 	"github.com/mhmig/mhmig/runtime/vm"
@@ -48,6 +49,7 @@ func (p *Plan) Preview(ctx context.Context) (*Preview, error) {
 			return nil, err
 		}
 	}
+	check := p.paramCheck(w)
 	share := run.FairShare(len(w.Hosts), q.Parallel, p.Count*q.Repeat)
 	least := len(w.Hosts)
 	for v, err := range p.Variants {
@@ -58,7 +60,7 @@ func (p *Plan) Preview(ctx context.Context) (*Preview, error) {
 		needed := run.HostsNeeded(v.Params, scenario.HostsNeeded, share)
 		params := maps.Clone(v.Params)
 		maps.Copy(params, labParams)
-		p.checkParams(ctx, v, params, needed, &w.Invalid, &w.Warnings)
+		check.check(ctx, v, params, needed)
 		least = min(least, needed)
 		w.Rows = append(w.Rows, PreviewRow{v.ShortName, v.Dep, scenario.Path, needed, describeVMs(params)})
 	}
@@ -116,37 +118,74 @@ func (f *Faults) Lines() []string {
 	return lines
 }
 
-// checkParams checks a variant's params, which a lab adds to, for invalid values, and for
-// params that nothing reads.
-func (p *Plan) checkParams(ctx context.Context, v *cartesian.Variant, params cartesian.Params, hosts int, invalid, warnings *Faults) {
+// paramCheck checks the params of a plan's variants.
+type paramCheck struct {
+	*Plan
+	invalid, warnings *Faults
+	probable          *Faults         // what is only warned of, an error in strict mode
+	told              map[string]bool // params that a warning of the plan is about
+}
+
+func (p *Plan) paramCheck(w *Preview) *paramCheck {
+	c := &paramCheck{Plan: p, invalid: &w.Invalid, warnings: &w.Warnings, probable: &w.Warnings, told: map[string]bool{}}
+	if p.request.Strict {
+		c.probable = c.invalid
+	}
+	for _, m := range api.Mistyped(p.config, p.request.Extras) {
+		c.told[m.Key] = true
+	}
+	return c
+}
+
+// check checks a variant's params, which a lab adds to, for invalid values, and for params
+// that nothing reads.
+func (c *paramCheck) check(ctx context.Context, v *cartesian.Variant, params cartesian.Params, hosts int) {
 	var places map[string]string // computed on demand
 	at := func(key string) string {
 		if places == nil {
-			places = p.origins(ctx, v)
+			places = c.origins(ctx, v)
 		}
 		if place := places[key]; place != "" {
 			return place + ": "
 		}
 		return ""
 	}
+	invalid := map[string]bool{}
 	for _, fault := range run.CheckAllParams(params, hosts) {
-		invalid.add(at(fault.Key) + fault.Error())
+		c.invalid.add(at(fault.Key) + fault.Error())
+		invalid[fault.Key] = true
 	}
-	scenario := p.Scenario(v.Params)
+	scenario := c.Scenario(v.Params)
 	for _, text := range run.Unsupported(v.Params, scenario.Mentions) {
-		fault := warnings
-		if p.request.Strict {
-			fault = invalid
+		c.probable.add(at(text.Key) + text.Text)
+	}
+	for _, read := range scenario.ParamReads() {
+		if err := checkRead(params, read); err != nil && !invalid[read.Key] {
+			c.probable.add(fmt.Sprintf("%s%s (%s reads it)", at(read.Key), err, read.At))
 		}
-		fault.add(at(text.Key) + text.Text)
 	}
 	read := map[string]bool{}
 	for key := range v.Params {
 		read[key] = scenario.Mentions(key)
 	}
 	for _, u := range api.UnreadParams(v.Params, read) {
-		if u.Nearest != "" && !strings.HasPrefix(at(u.Key), "@") {
-			warnings.add(fmt.Sprintf("%sparam %s is never read; did you mean %s?", at(u.Key), u.Key, u.Nearest))
+		if u.Nearest != "" && !c.told[u.Key] && !strings.HasPrefix(at(u.Key), "@") {
+			c.warnings.add(fmt.Sprintf("%sparam %s is never read; did you mean %s?", at(u.Key), u.Key, u.Nearest))
 		}
 	}
+}
+
+// checkRead returns the error that a scenario's read of a param would have.
+func checkRead(params cartesian.Params, read star.ParamRead) (err error) {
+	switch read.Method {
+	case "int":
+		_, err = params.Int(read.Key, 0)
+	case "bool":
+		_, err = params.Bool(read.Key, false)
+	case "seconds":
+		_, err = params.Seconds(read.Key, 0)
+	case "bytes":
+		_, err = params.Size(read.Key, 0, 1)
+	}
+	return err
 }

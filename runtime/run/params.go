@@ -46,16 +46,26 @@ func CheckParams(params cartesian.Params, hosts int) []*ParamError {
 }
 
 // CheckAllParams is CheckParams with what a run finds only where the scenario starts a
-// guest, or migrates: params that migrations cannot have together, too. A run cannot check
-// them before, as a scenario may change them for one of its migrations. It is pure.
+// guest, or migrates: also params that migrations cannot have together, and those of a VM
+// that differ between hosts. A run cannot check all of them before, as a scenario may change
+// them for one of its migrations. It is pure.
 func CheckAllParams(params cartesian.Params, hosts int) []*ParamError {
 	faults := paramErrors{params: params, all: CheckParams(params, hosts)}
+	first := map[string]vm.HostConfig{} // of each VM
 	for n := range max(hosts, 1) {
 		label := fmt.Sprintf("host%d", n+1)
 		for _, name := range params.Objects("vms") {
-			for _, err := range splitErrors(checkRows(params.Object(label).Object(name), api.VM)) {
-				faults.add(fmt.Errorf("%s: %w", name, err), label, name)
+			own := params.Object(label).Object(name)
+			faults.addOf(name, checkRows(own, api.VM), label, name)
+			config, err := vm.ParseConfig(name, own)
+			if err != nil {
+				continue // one of CheckParams
 			}
+			here := vm.HostConfig{Label: label, Params: params, Config: config}
+			if _, known := first[name]; !known {
+				first[name] = here
+			}
+			faults.addOf(name, vm.CheckSame(first[name], here))
 		}
 	}
 	faults.add(migration.CheckParams(params))
@@ -86,9 +96,19 @@ func (f *paramErrors) add(err error, objects ...string) {
 		if value, ok := errors.AsType[*api.ValueError](e); ok {
 			found.Key = f.params.Source(value.Param, append(objects, value.Objects...)...)
 		}
+		if difference, ok := errors.AsType[*vm.DifferenceError](e); ok {
+			found.Key = difference.Params[0]
+		}
 		if !slices.ContainsFunc(f.all, func(o *ParamError) bool { return o.Error() == found.Error() }) {
 			f.all = append(f.all, found)
 		}
+	}
+}
+
+// addOf is add for errors that do not name their VM.
+func (f *paramErrors) addOf(name string, err error, objects ...string) {
+	for _, e := range splitErrors(err) {
+		f.add(fmt.Errorf("%s: %w", name, e), objects...)
 	}
 }
 

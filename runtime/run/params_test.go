@@ -101,6 +101,8 @@ func TestCheckAllParams(t *testing.T) {
 	}{
 		{cartesian.Params{"guest_start_vm1": "foo"}, "guest_start_vm1", `vm1: param guest_start: got "foo", want one of auto, cold, warm`},
 		{cartesian.Params{"guest_start_vm2_host2": "foo"}, "guest_start_vm2_host2", `vm2: param guest_start: got "foo", want one of auto, cold, warm`},
+		{cartesian.Params{"nic_model_nic1_vm1_host2": "e1000"}, "nic_model_nic1_vm1_host2", `vm1: param nic_model_nic1_vm1_host2: "virtio" on host1 but "e1000" on host2: the guest cannot migrate between them`},
+		{cartesian.Params{"smp_vm2": "2", "smp_vm2_host1": "3"}, "smp_vm2_host1", `vm2: param smp_vm2_host1: "3" on host1 but "2" on host2: the guest cannot migrate between them`},
 		{cartesian.Params{"mig_postcopy_start": "nonsense"}, "mig_postcopy_start", `param mig_postcopy_start: got "nonsense", want active, passes N, sent SIZE or remaining SIZE`},
 		{cartesian.Params{"mig_postcopy_preempt": "yes"}, "mig_postcopy", `param mig_postcopy: got "", want yes, where mig_postcopy_preempt or mig_postcopy_blocktime is`},
 		{cartesian.Params{"mig_protocol": "file", "mig_postcopy": "yes"}, "", "post-copy needs a return path, which mig_protocol = file has not"},

@@ -16,9 +16,6 @@ var (
 	StateCommandOf = stateCommand
 )
 
-// CheckSame is checkSame for all params.
-func CheckSame(first, second HostConfig) error { return checkSame(first, second, nil) }
-
 // Host is the instance's host.
 func (i *Instance) Host() Host { return i.placement.Host }
 

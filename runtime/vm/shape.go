@@ -52,7 +52,7 @@ func (c *Cache) Agree(ctx context.Context, name string, hostConfigs []HostConfig
 
 func (c *Cache) agree(ctx context.Context, hostConfigs []HostConfig) (Shape, error) {
 	for _, hostConfig := range hostConfigs[1:] {
-		if err := checkSame(hostConfigs[0], hostConfig, nil); err != nil {
+		if err := CheckSame(hostConfigs[0], hostConfig); err != nil {
 			return Shape{}, err
 		}
 	}
@@ -118,31 +118,48 @@ var shapeParams = []string{"accel", "machine_type", "cpu_model", "cpu_model_flag
 // determines.
 func CheckFits(running, other HostConfig) error { return checkSame(running, other, shapeParams) }
 
-// checkSame returns an error for each setting, except those of the ignored params, that
-// differs between two hosts, so that a guest cannot migrate between them. It names the
-// param as the config sets it.
+// CheckSame returns a [DifferenceError] for each setting that differs between two hosts, so
+// that no guest can migrate between them. It is pure; without a Host, the host's label is
+// its name.
+func CheckSame(first, second HostConfig) error { return checkSame(first, second, nil) }
+
+// checkSame is CheckSame without the settings of the ignored params.
 func checkSame(first, second HostConfig, ignored []string) error {
-	var lines []string
+	var errs []error
 	for _, d := range differences(&first.Config, &second.Config) {
 		if slices.Contains(ignored, d.Param) {
 			continue
 		}
-		line := fmt.Sprintf("%s: %q on %s but %q on %s: the guest cannot migrate between them",
-			differingParams(d, first, second), d.first, first.Host.Name(), d.second, second.Host.Name())
-		if !slices.Contains(lines, line) { // one param may apply to several disks
-			lines = append(lines, line)
+		e := &DifferenceError{Params: differingParams(d, first, second), hosts: [2]string{first.hostName(), second.hostName()}, values: [2]string{d.first, d.second}}
+		if !slices.ContainsFunc(errs, func(o error) bool { return o.Error() == e.Error() }) { // one param may apply to several disks
+			errs = append(errs, e)
 		}
-	}
-	var errs []error
-	for _, line := range lines {
-		errs = append(errs, errors.New(line))
 	}
 	return errors.Join(errs...)
 }
 
-// differingParams names the params that set the different values: "param
-// smp_vm1_host2".
-func differingParams(d difference, hostConfigs ...HostConfig) string {
+func (hc HostConfig) hostName() string {
+	if hc.Host == nil {
+		return hc.Label
+	}
+	return hc.Host.Name()
+}
+
+// DifferenceError is the error of a setting that differs between two hosts, so that a guest
+// cannot migrate between them.
+type DifferenceError struct {
+	Params []string // that set the different values, as the config names them
+	hosts  [2]string
+	values [2]string
+}
+
+func (e *DifferenceError) Error() string {
+	return fmt.Sprintf("param %s: %q on %s but %q on %s: the guest cannot migrate between them",
+		strings.Join(e.Params, ", "), e.values[0], e.hosts[0], e.values[1], e.hosts[1])
+}
+
+// differingParams are the params that set the different values, such as smp_vm1_host2.
+func differingParams(d difference, hostConfigs ...HostConfig) []string {
 	var keys []string
 	for _, hc := range hostConfigs {
 		key := hc.Params.Source(d.Param, append([]string{hc.Label, hc.Config.Name}, d.Objects...)...)
@@ -156,7 +173,7 @@ func differingParams(d difference, hostConfigs ...HostConfig) string {
 	if len(keys) == 0 {
 		keys = []string{d.Param}
 	}
-	return "param " + strings.Join(keys, ", ")
+	return keys
 }
 
 // cpuOf returns -cpu for cpu_model and cpu_model_flags.

@@ -1,0 +1,57 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package star
+
+import "go.starlark.net/syntax"
+
+// A ParamRead is a call in a scenario that reads a param as something else than text, such as
+// env.params.seconds("start_delay").
+type ParamRead struct {
+	Key    string
+	Method string          // of params: int, bool, seconds or bytes
+	At     syntax.Position // of the key
+}
+
+// ParamReads are the reads of params by methods, with the key as a literal, in the scenario
+// and the files that it loads. It may be that not all of them are executed.
+func (s *Scenario) ParamReads() []ParamRead { return s.paramReads }
+
+// paramRead returns the read that a node is.
+func paramRead(n syntax.Node) (ParamRead, bool) {
+	call, ok := n.(*syntax.CallExpr)
+	if !ok || len(call.Args) == 0 {
+		return ParamRead{}, false
+	}
+	method, ok := call.Fn.(*syntax.DotExpr)
+	if !ok || !isParams(method.X) {
+		return ParamRead{}, false
+	}
+	switch method.Name.Name {
+	case "int", "bool", "seconds", "bytes":
+	default:
+		return ParamRead{}, false
+	}
+	key := call.Args[0]
+	if named, ok := key.(*syntax.BinaryExpr); ok && named.Op == syntax.EQ {
+		if name, ok := named.X.(*syntax.Ident); !ok || name.Name != "key" {
+			return ParamRead{}, false
+		}
+		key = named.Y
+	}
+	literal, ok := key.(*syntax.Literal)
+	if !ok || literal.Token != syntax.STRING {
+		return ParamRead{}, false
+	}
+	return ParamRead{Key: literal.Value.(string), Method: method.Name.Name, At: literal.TokenPos}, true
+}
+
+// isParams says whether an expression is called params, as env.params is.
+func isParams(x syntax.Expr) bool {
+	switch x := x.(type) {
+	case *syntax.Ident:
+		return x.Name == "params"
+	case *syntax.DotExpr:
+		return x.Name.Name == "params"
+	}
+	return false
+}
