@@ -53,6 +53,10 @@ var params = []Param{
 		Doc: "The QEMU program: a name in the host's PATH, or a path.",
 	},
 	{
+		Name: "qemu_dst_binary", Kind: Word, Object: VM, Reader: "lang/api",
+		Doc: "The QEMU program of all hosts but the first, in place of qemu_binary; qemu_binary_host2 of a host comes first.",
+	},
+	{
 		Name: "qemu_loader", Kind: Word, Object: VM, Reader: "runtime/vm",
 		Doc: "The dynamic loader that starts qemu_binary, for one that was built for another distribution: a path, such as ld-linux-x86-64.so.2 beside its libraries.",
 	},

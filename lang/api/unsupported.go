@@ -14,7 +14,6 @@ var unsupported = []Unsupported{
 	{Name: "sound_devices", Effect: "the VM would have a sound card"},
 
 	// the machine
-	{Name: "qemu_dst_binary", Effect: "destinations would have this QEMU: set qemu_binary_host2, or qemu_version_host2"},
 	{Name: "auto_cpu_model", Effect: "the CPU's model would be that of the host"},
 	{Name: "host_spec_flags", Effect: "the CPU's flags would be chosen by the hosts'"},
 	{Name: "guest_spec_flags", Effect: "the CPU's flags would be chosen by the guest's"},

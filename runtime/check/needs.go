@@ -79,7 +79,7 @@ func (n *needs) add(variant string, params cartesian.Params, label string) error
 	var memory, newImages int64
 	cpus := 0
 	for _, name := range params.Objects("vms") {
-		config, err := vm.ParseConfig(name, own.Object(name))
+		config, err := vm.ParseConfig(name, api.OnHost(params, label, name))
 		if err != nil {
 			return err
 		}

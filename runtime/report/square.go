@@ -14,6 +14,7 @@ import (
 	"strconv"
 	"strings"
 
+	"github.com/mhmig/mhmig/lang/api"
 	"github.com/mhmig/mhmig/lang/cartesian"
 	"github.com/mhmig/mhmig/lang/printable"
 	"github.com/mhmig/mhmig/runtime/result"
@@ -107,7 +108,7 @@ func squares(dir string) ([]*square, error) {
 
 // qemuOf is the version of QEMU that the params want on a host, else the program's name.
 func qemuOf(params cartesian.Params, host int) (name string, isVersion bool) {
-	own := params.Object(fmt.Sprintf("host%d", host))
+	own := api.OnHost(params, fmt.Sprintf("host%d", host))
 	if version := own["qemu_version"]; version != "" {
 		return version, true
 	}

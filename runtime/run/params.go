@@ -35,10 +35,9 @@ func CheckParams(params cartesian.Params, hosts int) []*ParamError {
 	faults.add(checkRows(params, api.Variant))
 	for n := range max(hosts, 1) {
 		label := fmt.Sprintf("host%d", n+1)
-		own := params.Object(label)
-		faults.add(checkRows(own, api.Host), label)
+		faults.add(checkRows(params.Object(label), api.Host), label)
 		for _, name := range params.Objects("vms") {
-			_, err := vm.ParseConfig(name, own.Object(name))
+			_, err := vm.ParseConfig(name, api.OnHost(params, label, name))
 			faults.add(err, label, name)
 		}
 	}
@@ -55,7 +54,7 @@ func CheckAllParams(params cartesian.Params, hosts int) []*ParamError {
 	for n := range max(hosts, 1) {
 		label := fmt.Sprintf("host%d", n+1)
 		for _, name := range params.Objects("vms") {
-			own := params.Object(label).Object(name)
+			own := api.OnHost(params, label, name)
 			faults.addOf(name, checkRows(own, api.VM), label, name)
 			config, err := vm.ParseConfig(name, own)
 			if err != nil {
@@ -149,7 +148,7 @@ func ignored(params cartesian.Params) []UnsupportedParam {
 	for n := range max(namedHosts(params), 1) {
 		label := fmt.Sprintf("host%d", n+1)
 		for _, name := range params.Objects("vms") {
-			c, err := vm.ParseConfig(name, params.Object(label).Object(name))
+			c, err := vm.ParseConfig(name, api.OnHost(params, label, name))
 			if err != nil {
 				continue // CheckParams reports it
 			}

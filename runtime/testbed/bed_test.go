@@ -4,6 +4,7 @@ package testbed_test
 
 import (
 	"errors"
+	"fmt"
 	"maps"
 	"os"
 	"path"
@@ -344,5 +345,43 @@ func TestNames(t *testing.T) {
 				}
 			}
 		})
+	}
+}
+
+// With qemu_dst_binary, all hosts but the first have another QEMU.
+func TestDestinationProgram(t *testing.T) {
+	t.Parallel()
+	params := bedtest.Scripted(t, qmptest.Script{}, qmptest.Script{})
+	program, dir := params["qemu_binary"], t.TempDir()
+	for _, name := range []string{"old", "new"} {
+		script := fmt.Sprintf("#!/bin/sh\ncase \"$1\" in -name) : >%s/%s.ran ;; esac\nexec %s \"$@\"\n", dir, name, program)
+		if err := os.WriteFile(filepath.Join(dir, name), []byte(script), 0o755); err != nil {
+			t.Fatal(err)
+		}
+	}
+	params["qemu_binary"], params["qemu_dst_binary"] = filepath.Join(dir, "old"), filepath.Join(dir, "new")
+	bed := prepared(t, params)
+	ran := func() []string {
+		found, err := filepath.Glob(filepath.Join(dir, "*.ran"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		return found
+	}
+	if _, _, err := bed.Ensure(t.Context(), "vm1", bed.Hosts()[0], bed.Params(), vm.Launch{}); err != nil {
+		t.Fatal(err)
+	}
+	if got := ran(); len(got) != 1 || filepath.Base(got[0]) != "old.ran" {
+		t.Errorf("on host1: %v ran, want old", got)
+	}
+	instance, err := bed.StartIncoming(t.Context(), "vm1", bed.Hosts()[1], bed.Params(), vm.Launch{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got := ran(); len(got) != 2 {
+		t.Errorf("on host2: %v ran, want new too", got)
+	}
+	if got := instance.Params()["qemu_binary"]; got != params["qemu_dst_binary"] {
+		t.Errorf("the instance on host2 has qemu_binary = %s", got)
 	}
 }

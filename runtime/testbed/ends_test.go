@@ -48,6 +48,9 @@ wait
 // another signal then is a crash.
 func TestCrashAtTheEnd(t *testing.T) {
 	t.Parallel()
+	if testing.Short() {
+		t.Skip("NOT TESTED: -short leaves out what takes seconds")
+	}
 	params := bedtest.Scripted(t, qmptest.Script{StopAt: "quit"}, qmptest.Script{})
 	program := params["qemu_binary"]
 	maps.Copy(params, cartesian.Params{

@@ -139,7 +139,7 @@ func (h *Host) vmConfig(name string, params cartesian.Params) (vm.HostConfig, er
 
 // changedConfig is vmConfig with the changes of the guest's devices since its start.
 func (h *Host) changedConfig(name string, params cartesian.Params, c changes) (vm.HostConfig, error) {
-	own := params.Object(h.label).Object(name)
+	own := api.OnHost(params, h.label, name)
 	maps.Copy(own, c.params)
 	config, err := vm.ParseConfig(name, own)
 	switch {

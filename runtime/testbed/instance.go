@@ -12,6 +12,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/mhmig/mhmig/lang/api"
 	"github.com/mhmig/mhmig/lang/cartesian"
 	"github.com/mhmig/mhmig/runtime/excerpt"
 	"github.com/mhmig/mhmig/runtime/guest"
@@ -62,7 +63,7 @@ func (i *Instance) String() string { return vm.InstanceName(i.Name(), i.ID()) + 
 
 // Params are the VM's params on this host.
 func (i *Instance) Params() cartesian.Params {
-	return i.currentConfig().Params.Object(i.Host.label).Object(i.Name())
+	return api.OnHost(i.currentConfig().Params, i.Host.label, i.Name())
 }
 
 // Log is the variant's log, with the VM and the host.

@@ -1,0 +1,36 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package api_test
+
+import (
+	"testing"
+
+	"github.com/mhmig/mhmig/lang/api"
+	"github.com/mhmig/mhmig/lang/cartesian"
+)
+
+// The destination's QEMU is that of all hosts but the first, unless a host has its own.
+func TestOnHost(t *testing.T) {
+	t.Parallel()
+	params := cartesian.Params{
+		"qemu_binary": "old", "qemu_dst_binary": "new", "qemu_dst_binary_vm2": "newer", "qemu_binary_host3": "own", "qemu_binary_vm3_host2": "its",
+	}
+	for _, tt := range []struct{ label, vm, want string }{
+		{"host1", "vm1", "old"},
+		{"host2", "vm1", "new"},
+		{"host2", "vm2", "newer"},
+		{"host3", "vm1", "own"},
+		{"host3", "vm2", "own"},
+		{"host2", "vm3", "its"},
+	} {
+		if got := api.OnHost(params, tt.label, tt.vm)["qemu_binary"]; got != tt.want {
+			t.Errorf("%s on %s: got %q, want %q", tt.vm, tt.label, got, tt.want)
+		}
+	}
+	if got := api.OnHost(cartesian.Params{"qemu_binary": "old"}, "host2")["qemu_binary"]; got != "old" {
+		t.Errorf("without qemu_dst_binary: got %q", got)
+	}
+	if params["qemu_binary"] != "old" {
+		t.Error("the params were changed")
+	}
+}
