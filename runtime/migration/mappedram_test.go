@@ -4,7 +4,11 @@ package migration_test
 
 import (
 	"maps"
+	"strings"
 	"testing"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/google/go-cmp/cmp/cmpopts"
 
 	"github.com/mhmig/mhmig/lang/cartesian"
 	"github.com/mhmig/mhmig/runtime/qmp/qmptest"
@@ -26,6 +30,8 @@ func TestMappedRAM(t *testing.T) {
 	}{
 		{name: "used"},
 		{name: "used, by capabilitys", by: cartesian.Params{"capabilitys": capability}},
+		{name: "by several threads", by: cartesian.Params{"capabilitys": capability + " multifd"}},
+		{name: "by several threads, unused", by: cartesian.Params{"capabilitys": capability + " multifd"}, source: qmptest.Script{Unused: []string{"multifd"}}, status: result.Fail, want: "multifd was on, but no memory went through its channels"},
 		{name: "unused", source: qmptest.Script{Unused: []string{capability}}, status: result.Fail, want: "mapped-ram was on, but the file that QEMU wrote does not say that it is one of mapped-ram"},
 		{name: "dropped", source: qmptest.Script{Dropped: []string{capability}}, status: result.Fail, want: "vm1@host1: mapped-ram was switched on for the migration, but QEMU reports it as off after it"},
 		{name: "dropped by the destination", destination: qmptest.Script{Dropped: []string{capability}}, status: result.Fail, want: "vm1@host2: mapped-ram was switched on for the migration, but QEMU reports it as off after it"},
@@ -44,8 +50,18 @@ func TestMappedRAM(t *testing.T) {
 			m := start(t, bed.Bed, p)
 			err := runBoth(t.Context(), m)
 			if tt.status == 0 {
-				if all := m.Record().VMs[0].Features; err != nil || len(all) != 1 || all[0].Feature != capability || !all[0].Used {
-					t.Errorf("got %+v, %v, want that it was used", all, err)
+				var used []string
+				for _, f := range m.Record().VMs[0].Features {
+					if f.Used {
+						used = append(used, f.Feature)
+					}
+				}
+				want := []string{capability}
+				if tt.by != nil {
+					want = strings.Fields(tt.by["capabilitys"])
+				}
+				if diff := cmp.Diff(want, used, cmpopts.SortSlices(strings.Compare)); err != nil || diff != "" {
+					t.Errorf("used features (-want +got), error %v:\n%s", err, diff)
 				}
 				return
 			}

@@ -20,7 +20,10 @@ const (
 
 // multifdOptions are mig_multifd, mig_multifd_channels, mig_multifd_compression and
 // mig_zero_page_detection.
-type multifdOptions struct{ on bool }
+type multifdOptions struct {
+	on         bool
+	compressed bool // by a method other than none
+}
 
 func parseMultifd(v api.Values, o *options) multifdOptions {
 	m := multifdOptions{on: o.uses(v, "mig_multifd", multifdCapability)}
@@ -30,6 +33,7 @@ func parseMultifd(v api.Values, o *options) multifdOptions {
 	for _, p := range []struct{ param, name string }{{"mig_multifd_compression", multifdCompression}, {"mig_zero_page_detection", zeroPageDetection}} {
 		if method := v.Choice(p.param); v.Has(p.param) {
 			o.addParameter(v, p.param, parameter{name: p.name, value: method, enum: true})
+			m.compressed = m.compressed || p.name == multifdCompression && method != "none"
 		}
 	}
 	if !m.on && (v.Has("mig_multifd_channels") || v.Has("mig_multifd_compression")) {
@@ -39,7 +43,8 @@ func parseMultifd(v api.Values, o *options) multifdOptions {
 }
 
 // multifd is the feature of mig_multifd: the guest's memory goes through several
-// connections at the same time, and may be compressed.
+// connections at the same time, and may be compressed; or several threads write it to a
+// file of mapped-ram (QEMU 9.0 or later).
 type multifd struct {
 	switched
 	set []parameter // of parameters: what QEMU must have

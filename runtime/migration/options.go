@@ -80,6 +80,10 @@ func parseOptions(p cartesian.Params) (options, error) {
 		v.Invalid("mig_storage", "none, where mig_tls is set: the disks would be sent unencrypted")
 	case o.mappedRAM && o.xbzrle:
 		v.Invalid("mig_mapped_ram", "no, where mig_xbzrle is yes: a page has its place in the file as it is")
+	case o.mappedRAM && o.multifd.compressed:
+		v.Invalid("mig_mapped_ram", "no, where mig_multifd_compression compresses: a page has its place in the file as it is")
+	case o.mappedRAM && o.zeroCopy:
+		v.Invalid("mig_mapped_ram", "no, where mig_zero_copy is yes: that is of sockets")
 	case o.mappedRAM && o.fileCommands.write != "":
 		v.Invalid("mig_mapped_ram", "no, where migration_exec_cmd_src is a command: QEMU writes that file at any place of it")
 	case o.storage.on && o.postcopy.on:
@@ -145,7 +149,8 @@ func (o *options) suit(t Traits) error {
 		{o.ignoreShared, !t.startsLate(), "mig_ignore_shared", "RAM in a file"},
 		{o.storage.on, !t.LoadsAfterSource, "mig_storage", "a destination that runs beside the source"},
 		{o.mappedRAM, t.File && !t.SharedRAM, "mapped-ram", "a file to which memory is sent"},
-		{o.multifd.on, t.Channels, "multifd", "several connections"},
+		{o.multifd.on, t.Channels || t.File, "multifd", "several connections"},
+		{o.multifd.on, t.Channels || o.mappedRAM, "multifd", "mig_mapped_ram = yes, or several connections"},
 		{o.postcopy.preempt, t.Channels, "postcopy-preempt", "two connections"},
 	} {
 		if f.on && !f.can {
