@@ -5,6 +5,7 @@ package scenarios_test
 import (
 	"flag"
 	"fmt"
+	"maps"
 	"os"
 	"os/exec"
 	"slices"
@@ -35,23 +36,10 @@ func TestVersions(t *testing.T) {
 	}
 	binary := mhmig(t)
 	var sources, destinations []string
-	for _, version := range qemu.Versions() {
-		out, err := exec.CommandContext(t.Context(), binary, "bootstrap", "--qemu", version).CombinedOutput()
-		switch {
-		case err == nil:
-			name := strings.ReplaceAll(version, ".", "_")
-			sources, destinations = append(sources, "src_"+name), append(destinations, "dst_"+name)
-		case slices.Contains(required, version):
-			t.Fatalf("bootstrap --qemu %s: %v\n%s", version, err, out)
-		default:
-			t.Logf("NOT TESTED: QEMU %s cannot be had: %s", version, out)
-		}
+	for _, name := range fetchVersions(t, binary) {
+		sources, destinations = append(sources, "src_"+name), append(destinations, "dst_"+name)
 	}
-	kind := "embedded"
-	if os.Getuid() == 0 {
-		kind = "netns"
-	}
-	got := outcomes(t, binary, "@std//cfg/versions.cfg", "--defaults", "--lab", kind,
+	got := outcomes(t, binary, "@std//cfg/versions.cfg", "--defaults", "--lab", labKind(),
 		"--filter", "only "+strings.Join(sources, ", "), "--filter", "only "+strings.Join(destinations, ", "))
 	if wanted := 2 * len(sources) * len(destinations); len(got) != wanted {
 		t.Errorf("%d variants ran, want %d", len(got), wanted)
@@ -74,6 +62,64 @@ func TestVersions(t *testing.T) {
 			}
 			if version, ok := strings.CutPrefix(part, "dst_"); ok && !strings.HasPrefix(destination, version) {
 				t.Errorf("%s: it moved to QEMU %s", o.ShortName, destination)
+			}
+		}
+	}
+}
+
+// fetchVersions fetches the versions of QEMU, and returns those that can be had as parts of
+// variants' names: 7_2.
+func fetchVersions(t *testing.T, binary string) []string {
+	t.Helper()
+	var names []string
+	for _, version := range qemu.Versions() {
+		out, err := exec.CommandContext(t.Context(), binary, "bootstrap", "--qemu", version).CombinedOutput()
+		switch {
+		case err == nil:
+			names = append(names, strings.ReplaceAll(version, ".", "_"))
+		case slices.Contains(required, version):
+			t.Fatalf("bootstrap --qemu %s: %v\n%s", version, err, out)
+		default:
+			t.Logf("NOT TESTED: QEMU %s cannot be had: %s", version, out)
+		}
+	}
+	return names
+}
+
+// labKind is the kind of a lab whose hosts have networks of their own, if this user may
+// make one.
+func labKind() string {
+	if os.Getuid() == 0 {
+		return "netns"
+	}
+	return "embedded"
+}
+
+// A guest is carried from version to version, and back to the first, with what each has
+// added to its state.
+func TestVersionChains(t *testing.T) {
+	if !*versions {
+		t.Skip("make test-versions moves guests between versions of QEMU")
+	}
+	binary := mhmig(t)
+	names := fetchVersions(t, binary)
+	names = names[:min(len(names), 3)] // in both directions around
+	if len(names) < 3 {
+		t.Skipf("NOT TESTED: a chain needs three versions, there are %v", names)
+	}
+	got := outcomes(t, binary, "@std//cfg/version-chains.cfg", "--defaults", "--lab", labKind(), "--lab-hosts", "3",
+		"--filter", "only from_"+names[0],
+		"--filter", "only by_"+names[1]+"..to_"+names[2]+", by_"+names[2]+"..to_"+names[1])
+	if len(got) != 4 {
+		t.Errorf("%d variants ran, want 4: both ways around, on two machine types", len(got))
+	}
+	for _, o := range got {
+		want(t, o, o.ShortName, "")
+		for _, name := range names { // each on a host of its own
+			if !slices.ContainsFunc(slices.Collect(maps.Values(o.Machines[0].QEMU)), func(version string) bool {
+				return strings.HasPrefix(strings.ReplaceAll(version, ".", "_"), name)
+			}) {
+				t.Errorf("%s: it ran on %v, want %s too", o.ShortName, o.Machines[0].QEMU, name)
 			}
 		}
 	}
