@@ -24,7 +24,7 @@ import (
 
 // needGuest matches the examples that log in to a guest, change its devices, or need root: what they do is tested
 // elsewhere, on real guests and hosts.
-var needGuest = regexp.MustCompile(`login\(|reboot\(|\.clock\(|vm\("vm1"\)\.(up|down)load|plug_|\.device\(|block_port|nc -l|@std//walk.star`)
+var needGuest = regexp.MustCompile(`login\(|reboot\(|\.clock\(|vm\("vm1"\)\.(up|down)load|plug_|\.device\(|block_port|nc -l|@std//(walk|freeze).star`)
 
 // needConnection matches those that a bed in virtual time, whose hosts have no connections, cannot run.
 var needConnection = regexp.MustCompile(`\.start\("|\bon\(env.hosts`)

@@ -2,9 +2,9 @@
 
 package scenarios_test
 
-// A leaf is a test of multi-host.cfg, with a fault that it is there to find.
+// A leaf is a test of a config, with a fault that it is there to find.
 type leaf struct {
-	name   string // in multi-host.cfg
+	name   string // in the config
 	fault  string // what is wrong, for the reference
 	params []string
 	// plant is Starlark: the body of a function plant(env), a task beside the scenario.
@@ -12,6 +12,7 @@ type leaf struct {
 	plant   string
 	message string // a regular expression for the message of the FAIL
 	skips   string // a regular expression for the reason why it may SKIP without the fault
+	fails   string // a regular expression for a FAIL without the fault: one of some QEMU
 	often   bool   // make test plants it too
 }
 

@@ -9,8 +9,10 @@ import (
 	"io/fs"
 	"os"
 	"os/exec"
+	"path"
 	"path/filepath"
 	"regexp"
+	"strconv"
 	"strings"
 	"testing"
 
@@ -19,8 +21,22 @@ import (
 	"github.com/mhmig/mhmig/stdlib"
 )
 
-// config is the config of the leaves.
+// config is the config of virt-test's tests.
 const config = "@std//cfg/multi-host.cfg"
+
+// A suite is a config of tests, each with a fault that it is there to find.
+type suite struct {
+	config string
+	hosts  int // of a lab
+	starts []string
+	leaves []leaf
+}
+
+// suites are the configs of tests that mhmig has.
+var suites = []suite{
+	{config, 2, []string{"auto", "cold"}, leaves},
+	{"@std//cfg/more.cfg", 3, []string{"auto"}, moreLeaves},
+}
 
 // all is for make test-scenarios: without it, only some of the faults are planted.
 var all = flag.Bool("all", false, "run every leaf, and plant every fault")
@@ -38,8 +54,8 @@ func mhmig(t *testing.T) string {
 	return binary
 }
 
-// variants expands the leaves' config, and returns the variants by their short names.
-func variants(t *testing.T) map[string]*cartesian.Variant {
+// variants expands a shipped config, and returns the variants by their short names.
+func variants(t *testing.T, config string) map[string]*cartesian.Variant {
 	t.Helper()
 	c, err := cartesian.ParseFS(stdlib.FS, strings.TrimPrefix(config, "@std//"))
 	if err != nil {
@@ -79,21 +95,23 @@ func outcomes(t *testing.T, binary string, args ...string) []result.Outcome {
 	return ended
 }
 
-// Every test of the config has a row in the table, and every row a test.
+// Every test of the configs has a row in their tables, and every row a test.
 func TestEveryLeafIsListed(t *testing.T) {
 	t.Parallel()
-	found := variants(t)
-	for i, l := range leaves {
-		if found[l.name] == nil {
-			t.Errorf("row %d, %s: no such test in %s", i, l.name, config)
+	for _, s := range suites {
+		found := variants(t, s.config)
+		for i, l := range s.leaves {
+			if found[l.name] == nil {
+				t.Errorf("row %d, %s: no such test in %s", i, l.name, s.config)
+			}
+			delete(found, l.name)
+			if (l.fault == "") != (l.message == "") || l.fault == "" && l.skips == "" {
+				t.Errorf("row %d, %s: want a fault with its message, or a reason why it always skips", i, l.name)
+			}
 		}
-		delete(found, l.name)
-		if (l.fault == "") != (l.message == "") || l.fault == "" && l.skips == "" {
-			t.Errorf("row %d, %s: want a fault with its message, or a reason why it always skips", i, l.name)
+		for name := range found {
+			t.Errorf("%s of %s has no row", name, s.config)
 		}
-	}
-	for name := range found {
-		t.Errorf("%s has no row", name)
 	}
 }
 
@@ -104,27 +122,33 @@ func TestLeaves(t *testing.T) {
 		t.Skip("make test-scenarios runs all leaves")
 	}
 	binary := mhmig(t)
-	kind := "embedded"
-	if os.Getuid() == 0 {
-		kind = "netns"
-	}
-	statuses := map[string]map[string]result.Status{}
-	for _, start := range []string{"auto", "cold"} {
-		statuses[start] = map[string]result.Status{}
-		ended := map[string]result.Outcome{}
-		for _, o := range outcomes(t, binary, config, "--defaults", "--lab", kind, "--param", "guest_start="+start) {
-			ended[o.ShortName] = o
-		}
-		for _, l := range leaves {
-			o := ended[l.name]
-			want(t, o, start+" start, "+l.name, l.skips)
-			statuses[start][l.name] = o.Status
-		}
-	}
-	for _, l := range leaves {
-		if auto, cold := statuses["auto"][l.name], statuses["cold"][l.name]; auto != cold {
-			t.Errorf("%s: %v with guest_start = auto, %v with cold", l.name, auto, cold)
-		}
+	for _, s := range suites {
+		t.Run(path.Base(s.config), func(t *testing.T) {
+			statuses := map[string]map[string]result.Status{}
+			for _, start := range s.starts {
+				statuses[start] = map[string]result.Status{}
+				ended := map[string]result.Outcome{}
+				for _, o := range outcomes(t, binary, s.config, "--defaults", "--lab", labKind(), "--lab-hosts", strconv.Itoa(s.hosts), "--param", "guest_start="+start) {
+					ended[o.ShortName] = o
+				}
+				for _, l := range s.leaves {
+					o := ended[l.name]
+					if l.fails != "" && o.Status == result.Fail && regexp.MustCompile(l.fails).MatchString(o.Message) {
+						t.Logf("%s: QEMU's own FAIL: %s", l.name, o.Message)
+						continue
+					}
+					want(t, o, start+" start, "+l.name, l.skips)
+					statuses[start][l.name] = o.Status
+				}
+			}
+			for _, l := range s.leaves {
+				for _, start := range s.starts[1:] {
+					if one, other := statuses[s.starts[0]][l.name], statuses[start][l.name]; one != other {
+						t.Errorf("%s: %v with guest_start = %s, %v with %s", l.name, one, s.starts[0], other, start)
+					}
+				}
+			}
+		})
 	}
 }
 
@@ -141,29 +165,34 @@ func want(t *testing.T, o result.Outcome, name, skips string) {
 // Every fault is found, and named.
 func TestFaults(t *testing.T) {
 	binary := mhmig(t)
-	found := variants(t)
-	for _, l := range leaves {
-		if l.fault == "" || !*all && !l.often {
-			continue
+	for _, s := range suites {
+		found := variants(t, s.config)
+		for _, l := range s.leaves {
+			if l.fault == "" || !*all && !l.often {
+				continue
+			}
+			t.Run(l.name, func(t *testing.T) {
+				v := found[l.name]
+				if v == nil {
+					t.Fatalf("no such test in %s", s.config)
+				}
+				args := []string{
+					plant(t, v.Params["type"], l), "--config", s.config, "--defaults", "--lab-hosts", strconv.Itoa(s.hosts),
+					"--filter", "only " + strings.ReplaceAll(l.name, ".", ".."),
+				}
+				for _, p := range l.params {
+					args = append(args, "--param", p)
+				}
+				o := outcomes(t, binary, args...)[0]
+				if o.Status == result.Skip && l.skips != "" && regexp.MustCompile(l.skips).MatchString(o.Message) {
+					t.Skip(o.Message)
+				}
+				if o.Status != result.Fail || !regexp.MustCompile(l.message).MatchString(o.Message) {
+					t.Errorf("got %v: %s, want FAIL: %s", o.Status, o.Message, l.message)
+				}
+				t.Logf("%.1f s: %s", o.Seconds, o.Message)
+			})
 		}
-		t.Run(l.name, func(t *testing.T) {
-			v := found[l.name]
-			if v == nil {
-				t.Fatalf("no such test in %s", config)
-			}
-			args := []string{plant(t, v.Params["type"], l), "--config", config, "--defaults", "--filter", "only " + strings.ReplaceAll(l.name, ".", "..")}
-			for _, p := range l.params {
-				args = append(args, "--param", p)
-			}
-			o := outcomes(t, binary, args...)[0]
-			if o.Status == result.Skip && l.skips != "" && regexp.MustCompile(l.skips).MatchString(o.Message) {
-				t.Skip(o.Message)
-			}
-			if o.Status != result.Fail || !regexp.MustCompile(l.message).MatchString(o.Message) {
-				t.Errorf("got %v: %s, want FAIL: %s", o.Status, o.Message, l.message)
-			}
-			t.Logf("%.1f s: %s", o.Seconds, o.Message)
-		})
 	}
 }
 
