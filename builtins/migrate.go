@@ -292,11 +292,15 @@ func migClass() *Class {
 				},
 			},
 			{
-				Name: "cancel", Waits: true,
-				Doc:     "Cancels the migration; the guests stay on the source. Refused once it was switched to post-copy, where it would destroy them.",
-				Returns: Nothing,
+				Name: "cancel", Waits: true, Params: []Param{checkParam},
+				Doc:     "Cancels the migration; the guests stay on the source. Refused once it was switched to post-copy, where it would destroy them: an ERROR.",
+				Returns: Return{"bool", "True; with check=False whether it was not refused"},
 				Fn: func(t *task.Task, a *Args) (starlark.Value, error) {
-					return wait(t, self(a).running.Cancel)
+					_, err := wait(t, self(a).running.Cancel)
+					if refused, ok := errors.AsType[*migration.CancelRefusedError](err); ok {
+						err = &unmetError{refused}
+					}
+					return met(a, err)
 				},
 			},
 			{

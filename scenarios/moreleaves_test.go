@@ -42,6 +42,13 @@ var moreLeaves = []leaf{
 		fails:   `bdrv_inactivate_recurse`, // of QEMU 7.2
 	},
 	{
+		name:    "cancel_in.postcopy-active",
+		fault:   "a byte of the guest's memory is changed",
+		plant:   `change_memory(env)`,
+		message: `memwork: .*page \d+`,
+		skips:   `userfaultfd`,
+	},
+	{
 		name:    "destination_ends_in.none",
 		fault:   "the memory's workload is killed",
 		plant:   `kill_work(env, "memwork")`,

@@ -12,16 +12,24 @@ import (
 	"github.com/mhmig/mhmig/runtime/testbed"
 )
 
+// CancelRefusedError is the error of a Cancel in post-copy, where it would destroy the guest
+// on both ends: nothing was cancelled.
+type CancelRefusedError struct{ vm, phase string }
+
+func (e *CancelRefusedError) Error() string {
+	return fmt.Sprintf("cancel: %s is %s: cancelling now would destroy the guest on both hosts", e.vm, e.phase)
+}
+
 // Cancel cancels the migration: migrate_cancel on the source of every VM that is
-// being migrated, nothing for one that has not started. It is refused in post-copy,
-// where it would destroy the guest on both ends, and once a move was switched to it: QEMU
-// may be in it before its event has come. It does not wait for the sides to end.
+// being migrated, nothing for one that has not started. It is refused in post-copy, with a
+// *[CancelRefusedError], and once a move was switched to it: QEMU may be in it before its
+// event has come. It does not wait for the sides to end.
 func (m *Migration) Cancel(ctx context.Context) error {
 	m.mu.Lock()
 	for _, mv := range m.moves {
 		if phase := mv.postcopyPhase(); phase != "" {
 			m.mu.Unlock()
-			return fmt.Errorf("cancel: %s is %s: cancelling now would destroy the guest on both hosts", mv.vm, phase)
+			return &CancelRefusedError{mv.vm, phase}
 		}
 	}
 	m.cancelled = true
