@@ -20,10 +20,14 @@ type ValueError struct {
 	Objects []string // for which it was read: stg, nic1
 	Value   string
 	Want    string // allowed values
+	Unfit   string // else why it does not fit other params
 }
 
-// Error names the param, the value and what is allowed.
+// Error names the param, and its value with what is allowed, or why it does not fit.
 func (e *ValueError) Error() string {
+	if e.Unfit != "" {
+		return fmt.Sprintf("param %s: %s", e.Param, e.Unfit)
+	}
 	return fmt.Sprintf("param %s: got %q, want %s", e.Param, e.Value, e.Want)
 }
 
@@ -64,6 +68,11 @@ func (v Values) AddError(err error) {
 // Invalid adds the error of a param with an invalid value; want are the allowed ones.
 func (v Values) Invalid(name, want string) {
 	v.AddError(&ValueError{Param: name, Objects: v.of, Value: v.params[name], Want: want})
+}
+
+// Unfit adds the error of a param that does not fit others; format and args say why.
+func (v Values) Unfit(name, format string, args ...any) {
+	v.AddError(&ValueError{Param: name, Objects: v.of, Value: v.params[name], Unfit: fmt.Sprintf(format, args...)})
 }
 
 // row is the registry's row of a param, which must be of one of these kinds.

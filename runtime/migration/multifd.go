@@ -36,8 +36,10 @@ func parseMultifd(v api.Values, o *options) multifdOptions {
 			m.compressed = m.compressed || p.name == multifdCompression && method != "none"
 		}
 	}
-	if !m.on && (v.Has("mig_multifd_channels") || v.Has("mig_multifd_compression")) {
-		v.Invalid("mig_multifd", "yes, where mig_multifd_channels or mig_multifd_compression is set")
+	for _, param := range []string{"mig_multifd_channels", "mig_multifd_compression"} {
+		if !m.on && v.Has(param) {
+			v.Unfit(param, "needs mig_multifd = yes")
+		}
 	}
 	return m
 }

@@ -91,7 +91,7 @@ func parseOptions(p cartesian.Params) (options, error) {
 	}
 	o.announce = parseAnnounce(v, &o)
 	if o.zeroCopy && !o.multifd.on {
-		v.Invalid("mig_multifd", "yes, where mig_zero_copy is: multifd's channels send without a copy, others cannot")
+		v.Unfit(setBy(v, "mig_zero_copy"), "%s needs mig_multifd = yes: multifd's channels send without a copy, others cannot", zeroCopyCapability)
 	}
 	return o, v.Err()
 }
@@ -122,6 +122,14 @@ func (o *options) transportTraits() (Traits, error) {
 // uses says whether a feature is on: its own param says so, or it is one of capabilitys.
 func (o *options) uses(v api.Values, param, capability string) bool {
 	return v.Bool(param) || slices.Contains(o.capabilities, capability)
+}
+
+// setBy is the param that has switched a feature on: its own, or capabilitys.
+func setBy(v api.Values, param string) string {
+	if v.Bool(param) {
+		return param
+	}
+	return "capabilitys"
 }
 
 // sets says whether a migration parameter is set.

@@ -41,8 +41,13 @@ func parsePostcopy(v api.Values, o *options) postcopyOptions {
 		}
 		p.on = true
 	}
-	if !p.on && (p.preempt || p.blocktime) {
-		v.Invalid("mig_postcopy", "yes, where mig_postcopy_preempt or mig_postcopy_blocktime is")
+	for _, f := range []struct {
+		on                bool
+		param, capability string
+	}{{p.preempt, "mig_postcopy_preempt", postcopyPreempt}, {p.blocktime, "mig_postcopy_blocktime", postcopyBlocktime}} {
+		if f.on && !p.on {
+			v.Unfit(setBy(v, f.param), "%s needs mig_postcopy = yes, or mig_postcopy_start", f.capability)
+		}
 	}
 	return p
 }

@@ -37,8 +37,10 @@ func parseTLS(v api.Values) tlsOptions {
 	if o.kind == "none" {
 		o.kind = ""
 	}
-	if o.kind != tlsX509 && (o.hostname != "" || o.name != "") {
-		v.Invalid("mig_tls", "x509, where mig_tls_hostname or mig_tls_certificate_name is set: only certificates have names")
+	for _, param := range []string{"mig_tls_hostname", "mig_tls_certificate_name"} {
+		if o.kind != tlsX509 && v.Has(param) {
+			v.Unfit(param, "needs mig_tls = x509: only certificates have names")
+		}
 	}
 	return o
 }

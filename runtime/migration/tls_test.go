@@ -111,10 +111,17 @@ func TestTLS(t *testing.T) {
 			synctest.Test(t, tt.run)
 		})
 	}
-	for _, params := range []cartesian.Params{{"mig_tls_hostname": "x"}, {"mig_tls": "psk", "mig_tls_certificate_name": "x"}, {"mig_tls": "ssl3"}} {
-		_, err := migration.NewTransport("tcp", params)
-		if wrong := refused(err, "param mig_tls: "); wrong != nil {
-			t.Errorf("%v: %v", params, wrong)
+	for _, tt := range []struct {
+		params cartesian.Params
+		want   string
+	}{
+		{cartesian.Params{"mig_tls_hostname": "x"}, "param mig_tls_hostname: needs mig_tls = x509"},
+		{cartesian.Params{"mig_tls": "psk", "mig_tls_certificate_name": "x"}, "param mig_tls_certificate_name: needs mig_tls = x509"},
+		{cartesian.Params{"mig_tls": "ssl3"}, "param mig_tls: "},
+	} {
+		_, err := migration.NewTransport("tcp", tt.params)
+		if wrong := refused(err, tt.want); wrong != nil {
+			t.Errorf("%v: %v", tt.params, wrong)
 		}
 	}
 }

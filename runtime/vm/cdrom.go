@@ -3,7 +3,6 @@
 package vm
 
 import (
-	"fmt"
 	"slices"
 
 	"github.com/mhmig/mhmig/lang/api"
@@ -34,7 +33,7 @@ func cdroms(c *Config, v api.Values) []Device {
 		d := &cdrom{name: name, index: i, bus: chipsetBus(own.Choice("cd_format"), c.chipset()), disc: own.Word("cdrom")}
 		if !d.takeUnit(c, drives) {
 			limit, _ := controllerLimit(d.bus, c.chipset())
-			own.AddError(fmt.Errorf("param cd_format: no free place on %s, which allows %d disks and CD-ROM drives", d.bus, limit))
+			own.Unfit("cd_format", "no free place on %s, which allows %d disks and CD-ROM drives", d.bus, limit)
 		}
 		if d.bus != "ide" && !hasController(c.Devices, d.bus) && !hasController(controllers, d.bus) {
 			controllers = append(controllers, &controller{bus: d.bus})

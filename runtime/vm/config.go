@@ -110,7 +110,7 @@ func ParseConfig(name string, p cartesian.Params) (Config, error) {
 		v.Invalid("mem", wantGuestMemory)
 	}
 	if c.Initrd != "" && c.Kernel == "" {
-		v.AddError(errors.New("param initrd: needs param kernel too"))
+		v.Unfit("initrd", "needs param kernel too")
 	}
 	for _, kind := range deviceKinds {
 		c.Devices = append(c.Devices, kind(&c, v)...)

@@ -147,13 +147,13 @@ const wantPlainNames = "names of at most 25 letters, digits and ._-, starting wi
 func plainNames(v api.Values, param string, limit int) []string {
 	names := v.Names(param)
 	if len(names) > limit {
-		v.AddError(fmt.Errorf("param %s: got %d, want at most %d", param, len(names), limit))
+		v.Unfit(param, "got %d, want at most %d", len(names), limit)
 		return nil
 	}
 	var plain []string
 	for _, name := range names {
 		if !plainName.MatchString(name) {
-			v.AddError(&api.ValueError{Param: param, Value: name, Want: wantPlainNames})
+			v.Unfit(param, "got %q, want %s", name, wantPlainNames)
 			continue
 		}
 		plain = append(plain, name)

@@ -19,7 +19,9 @@ var fixedIn = Version{Major: 9}
 // memory. QEMU before 9.0 under TCG loses pages that the guest writes during a
 // migration, on the fast path of its dirty-bitmap synchronization, and reports
 // "completed" all the same. It does not use that path for RAM whose size is no multiple
-// of 256 KiB. Only QEMU's version tells whether it has the bug.
+// of 256 KiB. Only QEMU's version tells whether it has the bug. What is left is a race that
+// a loaded host may lose: a virtual CPU that is preempted between marking a page as dirty
+// and writing to it.
 //
 // setting is the param tcg_dirty_guard: auto, on or off. notice is a message for the
 // user, or "".

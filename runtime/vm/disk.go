@@ -4,7 +4,6 @@ package vm
 
 import (
 	"cmp"
-	"errors"
 	"fmt"
 	"path"
 	"slices"
@@ -86,18 +85,18 @@ func disks(c *Config, v api.Values) []Device {
 		d.create = d.create || d.force
 		switch {
 		case d.image == "" && (!d.create || !d.overlay):
-			own.AddError(errors.New("param image_name: missing"))
+			own.Unfit("image_name", "missing")
 		case d.create && d.size == 0: // even if the image exists already
-			own.AddError(errors.New("param image_size: missing, create_image needs it (such as 10G)"))
+			own.Unfit("image_size", "missing, create_image needs it (such as 10G)")
 		}
 		if ShippedGuest(d.image) != "" && (!d.overlay || d.create || d.device || d.format != "qcow2") {
-			own.AddError(fmt.Errorf("param image_name: %s is a qcow2 image that all guests share: it needs image_overlay = yes, image_format = qcow2, and no create_image", d.image))
+			own.Unfit("image_name", "%s is a qcow2 image that all guests share: it needs image_overlay = yes, image_format = qcow2, and no create_image", d.image)
 		}
 		d.bus = chipsetBus(d.bus, c.chipset())
 		d.unit = units[d.bus]
 		units[d.bus]++
 		if limit, limited := controllerLimit(d.bus, c.chipset()); limited && d.unit >= limit {
-			own.AddError(fmt.Errorf("param drive_format: got %d disks, but %s allows %d", d.unit+1, d.bus, limit))
+			own.Unfit("drive_format", "got %d disks, but %s allows %d", d.unit+1, d.bus, limit)
 		}
 		d.parseExtra(c, own)
 		if d.bus == "scsi" || d.bus == "ahci" {
@@ -151,9 +150,9 @@ func (d *disk) parseExtra(c *Config, own api.Values) {
 	switch {
 	case d.ioThread == "":
 	case d.bus != "virtio" && d.bus != "scsi":
-		own.AddError(fmt.Errorf("param image_iothread: %s, but disks on %s cannot have an I/O thread: use drive_format virtio or scsi", d.ioThread, d.bus))
+		own.Unfit("image_iothread", "%s, but disks on %s cannot have an I/O thread: use drive_format virtio or scsi", d.ioThread, d.bus)
 	case !c.hasIOThread(d.ioThread):
-		own.AddError(fmt.Errorf("param image_iothread: %s is none of those that param iothreads names", d.ioThread))
+		own.Unfit("image_iothread", "%s is none of those that param iothreads names", d.ioThread)
 	}
 }
 
@@ -175,12 +174,12 @@ func withDisk(controllers []Device, d *disk, own api.Values) []Device {
 		if c.ioThread == "" {
 			c.ioThread = d.ioThread
 		} else if d.ioThread != "" && d.ioThread != c.ioThread {
-			own.AddError(fmt.Errorf("param image_iothread: %s, but another disk of the same controller has %s", d.ioThread, c.ioThread))
+			own.Unfit("image_iothread", "%s, but another disk of the same controller has %s", d.ioThread, c.ioThread)
 		}
 		if len(c.extra) == 0 {
 			c.extra = d.busExtra
 		} else if len(d.busExtra) > 0 && propertyText(d.busExtra) != propertyText(c.extra) {
-			own.AddError(fmt.Errorf("param bus_extra_params: %s, but another disk of the same controller has %s", propertyText(d.busExtra), propertyText(c.extra)))
+			own.Unfit("bus_extra_params", "%s, but another disk of the same controller has %s", propertyText(d.busExtra), propertyText(c.extra))
 		}
 		return controllers
 	}

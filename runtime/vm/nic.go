@@ -4,7 +4,6 @@ package vm
 
 import (
 	"crypto/sha256"
-	"errors"
 	"fmt"
 	"net"
 	"net/netip"
@@ -60,7 +59,7 @@ func nics(c *Config, v api.Values) []Device {
 			own.Invalid("nic_ip", "an IP address, or auto")
 		}
 		if n.mode == "tap" && n.bridge == "" {
-			own.AddError(errors.New("param netdst: nic_mode = tap needs the name of a bridge on the host"))
+			own.Unfit("netdst", "nic_mode = tap needs the name of a bridge on the host")
 		}
 		if n.mode == "user" && !slices.ContainsFunc(devices, func(d Device) bool { return d.(*nic).mode == "user" }) {
 			n.forwards = forwardsOf(own) // the guest's ports are forwarded by its first NIC in user mode

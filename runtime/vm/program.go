@@ -3,8 +3,6 @@
 package vm
 
 import (
-	"errors"
-	"fmt"
 	"path"
 	"strings"
 
@@ -24,15 +22,15 @@ func parseProgram(v api.Values) qemu.Program {
 	case !qemu.IsVersion(version):
 		v.Invalid("qemu_version", "a version such as 10.0")
 	case !path.IsAbs(dir):
-		v.AddError(fmt.Errorf("param qemu_version: got %q, but qemu_versions_dir is %q: want the absolute path of the folder that has QEMU %s on the host", version, dir, version))
+		v.Unfit("qemu_version", "got %q, but qemu_versions_dir is %q: want the absolute path of the folder that has QEMU %s on the host", version, dir, version)
 	default:
 		return qemu.In(path.Join(dir, version), version)
 	}
 	if p.Loader != "" && !strings.Contains(p.Binary, "/") {
-		v.AddError(errors.New("param qemu_loader: needs a path in param qemu_binary"))
+		v.Unfit("qemu_loader", "needs a path in param qemu_binary")
 	}
 	if p.Libraries != "" && p.Loader == "" {
-		v.AddError(errors.New("param qemu_libs: needs param qemu_loader too"))
+		v.Unfit("qemu_libs", "needs param qemu_loader too")
 	}
 	return p
 }

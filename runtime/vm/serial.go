@@ -22,7 +22,7 @@ func serialPorts(_ *Config, v api.Values) []Device {
 	var devices []Device
 	for i, name := range plainNames(v, "serials", maxSerials) {
 		if slices.Contains(fileKinds, name) {
-			v.AddError(&api.ValueError{Param: "serials", Value: name, Want: "another name: " + strings.Join(fileKinds, ", ") + " are reserved"})
+			v.Unfit("serials", "got %q, want another name: %s are reserved", name, strings.Join(fileKinds, ", "))
 			continue
 		}
 		devices = append(devices, &serialPort{name, i})

@@ -50,13 +50,13 @@ func usbs(_ *Config, v api.Values) []Device {
 		d := &usbDevice{name: name, model: own.Choice("usbdev_type"), bus: own.Word("usbdev_bus")}
 		on := slices.IndexFunc(controllers, func(u *usbController) bool { return d.bus == "" || d.bus == u.name+".0" })
 		if on < 0 {
-			own.AddError(fmt.Errorf("param usb_devices: no USB controller for %s: name one by param usbs, and none or usbs' first with .0 by usbdev_bus", name))
+			own.Unfit("usb_devices", "no USB controller for %s: name one by param usbs, and none or usbs' first with .0 by usbdev_bus", name)
 			continue
 		}
 		u := controllers[on]
 		used[u]++
 		if used[u] > u.ports() {
-			own.AddError(fmt.Errorf("param usb_devices: no free port on %s, which has %d", u.name, u.ports()))
+			own.Unfit("usb_devices", "no free port on %s, which has %d", u.name, u.ports())
 		}
 		d.bus, d.port = u.name+".0", used[u]
 		devices = append(devices, d)
