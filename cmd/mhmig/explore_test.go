@@ -27,15 +27,32 @@ func TestExplore(t *testing.T) {
 	needQEMU(t)
 	w := newWorld(t)
 	w.needGuest()
-	out, err := w.command("explore", "--seed", "20", "--steps", strconv.Itoa(*exploreSteps), "--param", "vms=vm1", "--param", "memory_work=8M", "--param", "mem=96").CombinedOutput()
-	if err != nil || !strings.Contains(string(out), "mhmig: seed 20: "+strconv.Itoa(*exploreSteps)+" steps, no violation\n") {
+	walk := func() (string, error) {
+		out, err := w.command("explore", "--seed", "20", "--steps", strconv.Itoa(*exploreSteps), "--shrink-runs", "0", "--param", "vms=vm1", "--param", "memory_work=8M", "--param", "mem=96").CombinedOutput()
+		return string(out), err
+	}
+	file := filepath.Join(w.dir, "explore-20.star")
+	out, err := walk()
+	if onePage.MatchString(out) {
+		t.Logf("QEMU has lost a page, which mhmig has found; another walk:\n%s", out)
+		if err := os.Remove(file); err != nil {
+			t.Error(err)
+		}
+		out, err = walk()
+	}
+	if err != nil || !strings.Contains(out, "mhmig: seed 20: "+strconv.Itoa(*exploreSteps)+" steps, no violation\n") {
 		t.Errorf("%v:\n%s", err, out)
 	}
-	if _, err := os.Stat(filepath.Join(w.dir, "explore-20.star")); err == nil {
+	if _, err := os.Stat(file); err == nil {
 		t.Error("a walk without a violation has written a file, want none")
 	}
 	w.wantNothingLeft()
 }
+
+// onePage matches the loss of one page of memory. A QEMU under TCG marks a page as dirty
+// before the guest writes to it: if the host preempts the virtual CPU in between, and the
+// page is sent meanwhile, the write is lost. That was seen once, on a machine under load.
+var onePage = regexp.MustCompile(`(?s)accel=tcg.*guest memory differs after the migration: 1 of \d+ pages`)
 
 // losesMemory makes a QEMU before 9.0 lose memory, as in TestDirtyGuard of the builtins: a
 // move that is not fast loses some more often.

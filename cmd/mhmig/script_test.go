@@ -8,9 +8,11 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
 	"strings"
 	"testing"
 
+	"github.com/google/go-cmp/cmp"
 	"github.com/rogpeppe/go-internal/testscript"
 )
 
@@ -47,6 +49,7 @@ func TestScript(t *testing.T) {
 			"image": func(ts *testscript.TestScript, _ bool, _ []string) {
 				ts.Check(giveImage(ts.Getenv("MHMIG_CACHE")))
 			},
+			"messages":    messages,
 			"push":        scriptPush,
 			"registry":    scriptRegistry,
 			"sshd":        scriptSSHD,
@@ -54,6 +57,20 @@ func TestScript(t *testing.T) {
 		},
 	})
 }
+
+// messages is "messages FILE": the last command has written FILE to stderr, and perhaps that
+// something takes long, such as git on a machine under load.
+func messages(ts *testscript.TestScript, not bool, args []string) {
+	if not || len(args) != 1 {
+		ts.Fatalf("usage: messages FILE")
+	}
+	got := takesLonger.ReplaceAllString(ts.ReadFile("stderr"), "")
+	if diff := cmp.Diff(ts.ReadFile(args[0]), got); diff != "" {
+		ts.Fatalf("stderr (-want +got):\n%s", diff)
+	}
+}
+
+var takesLonger = regexp.MustCompile(`(?m)^mhmig: .*: takes longer than 2s\n`)
 
 func setUp(env *testscript.Env) error {
 	if err := os.Chmod(filepath.Dir(env.WorkDir), 0o755); err != nil { // for scripts that become another user
