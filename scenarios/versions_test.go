@@ -165,6 +165,31 @@ func TestVersionsDiffer(t *testing.T) {
 	}
 }
 
+// A guest moves by each form of each transport that QEMU 10.0 has, and by those of the
+// installed QEMU; a host lacks some programs, and RDMA.
+func TestVersionsTransports(t *testing.T) {
+	if !*versions {
+		t.Skip("make test-versions moves guests between versions of QEMU")
+	}
+	binary := mhmig(t)
+	if out, err := exec.CommandContext(t.Context(), binary, "bootstrap", "--qemu", "10.0").CombinedOutput(); err != nil {
+		t.Fatalf("bootstrap --qemu 10.0: %v\n%s", err, out)
+	}
+	const (
+		lacks = `has no (socat|nc|ncat|busybox) \(param mig_exec_program\)|cannot log in to|RDMA`
+		older = `|has no file: URIs|cannot take channels|has no migration capability mapped-ram|channels`
+	)
+	for _, tt := range []struct{ version, skips string }{{"10.0", lacks}, {"", lacks + older}} {
+		args := []string{"@std//cfg/transports.cfg", "--defaults", "--lab", labKind()}
+		if tt.version != "" {
+			args = append(args, "--param", "qemu_version="+tt.version)
+		}
+		for _, o := range outcomes(t, binary, args...) {
+			want(t, o, o.ShortName, tt.skips)
+		}
+	}
+}
+
 // A guest's RAM is handed over from one QEMU to another one on the same machine, which may
 // run in the process of the first; a QEMU whose schema has no such mode is a SKIP that says
 // so.

@@ -397,7 +397,7 @@ func TestFeaturesOfTransports(t *testing.T) {
 			{"file", "mig_tls", "psk", "TLS needs a connection between both ends, which mig_protocol = file has not"},
 			{"file", "mig_postcopy", "yes", "post-copy needs a return path, which mig_protocol = file has not"},
 			{"exec", "mig_multifd", "yes", "multifd needs several connections, which mig_protocol = exec has not"},
-			{"file", "mig_multifd", "yes", "multifd needs mig_mapped_ram = yes, or several connections, which mig_protocol = file has not"},
+			{"file", "mig_multifd", "yes", "multifd needs several connections, which mig_protocol = file has not"},
 			{"file", "capabilitys", "mapped-ram multifd", ""},
 			{"file", "capabilitys", "mapped-ram multifd zero-copy-send", "mig_zero_copy is yes: that is of sockets"},
 			{"fd", "capabilitys", "multifd", "multifd needs several connections, which mig_protocol = fd has not"},

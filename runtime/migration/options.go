@@ -157,8 +157,7 @@ func (o *options) suit(t Traits) error {
 		{o.ignoreShared, !t.startsLate(), "mig_ignore_shared", "RAM in a file"},
 		{o.storage.on, !t.LoadsAfterSource, "mig_storage", "a destination that runs beside the source"},
 		{o.mappedRAM, t.File && !t.SharedRAM, "mapped-ram", "a file to which memory is sent"},
-		{o.multifd.on, t.Channels || t.File, "multifd", "several connections"},
-		{o.multifd.on, t.Channels || o.mappedRAM, "multifd", "mig_mapped_ram = yes, or several connections"},
+		{o.multifd.on, t.Channels || o.mappedRAM, "multifd", "several connections"}, // or a file that several threads write at any place
 		{o.postcopy.preempt, t.Channels, "postcopy-preempt", "two connections"},
 	} {
 		if f.on && !f.can {
