@@ -92,8 +92,8 @@ func TestCONTRIBUTINGDiffsApply(t *testing.T) {
 	}
 }
 
-// linkedSource is the text of the Go files that a section links to, and of those in
-// folders that it links to.
+// linkedSource is the text of the Go files and configs that a section links to, and of Go
+// files in folders that it links to.
 func linkedSource(t *testing.T, section string) string {
 	t.Helper()
 	var source strings.Builder
@@ -103,7 +103,7 @@ func linkedSource(t *testing.T, section string) string {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if filepath.Ext(path) == ".go" {
+		if ext := filepath.Ext(path); ext == ".go" || ext == ".cfg" {
 			files = []string{path}
 		}
 		for _, file := range files {

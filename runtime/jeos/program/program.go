@@ -21,17 +21,14 @@ import (
 	_ "embed" // for guestd.gz
 	"fmt"
 	"io"
-	"sync"
 )
 
 //go:embed guestd.gz
 var packed []byte
 
-// Executable returns the program. The bytes are shared and must not be changed. An
-// error means that mhmig was built from a damaged tree.
-func Executable() ([]byte, error) { return unpacked() }
-
-var unpacked = sync.OnceValues(func() ([]byte, error) {
+// Executable unpacks the program, which takes some tens of milliseconds. An error means that mhmig was
+// built from a damaged tree.
+func Executable() ([]byte, error) {
 	r, err := gzip.NewReader(bytes.NewReader(packed))
 	if err != nil {
 		return nil, fmt.Errorf("unpack the guest's program: %w", err)
@@ -41,4 +38,4 @@ var unpacked = sync.OnceValues(func() ([]byte, error) {
 		return nil, fmt.Errorf("unpack the guest's program: %w", err)
 	}
 	return content, nil
-})
+}
