@@ -177,7 +177,7 @@ func TestVersionsTransports(t *testing.T) {
 	}
 	const (
 		lacks = `has no (socat|nc|ncat|busybox) \(param mig_exec_program\)|cannot log in to|RDMA`
-		older = `|has no file: URIs|cannot take channels|has no migration capability mapped-ram|channels`
+		older = `|has no argument channels|has no file: URIs|has no migration capability mapped-ram`
 	)
 	for _, tt := range []struct{ version, skips string }{{"10.0", lacks}, {"", lacks + older}} {
 		args := []string{"@std//cfg/transports.cfg", "--defaults", "--lab", labKind()}
