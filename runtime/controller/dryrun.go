@@ -49,7 +49,7 @@ func (p *Plan) Preview(ctx context.Context) (*Preview, error) {
 			return nil, err
 		}
 	}
-	check := p.paramCheck(w)
+	checker := newParamChecker(p, w)
 	share := run.FairShare(len(w.Hosts), q.Parallel, p.Count*q.Repeat)
 	least := len(w.Hosts)
 	for v, err := range p.Variants {
@@ -60,7 +60,7 @@ func (p *Plan) Preview(ctx context.Context) (*Preview, error) {
 		needed := run.HostsNeeded(v.Params, scenario.HostsNeeded, share)
 		params := maps.Clone(v.Params)
 		maps.Copy(params, labParams)
-		check.check(ctx, v, params, needed)
+		checker.check(ctx, v, params, needed)
 		least = min(least, needed)
 		w.Rows = append(w.Rows, PreviewRow{v.ShortName, v.Dep, scenario.Path, needed, describeVMs(params)})
 	}
@@ -118,16 +118,16 @@ func (f *Faults) Lines() []string {
 	return lines
 }
 
-// paramCheck checks the params of a plan's variants.
-type paramCheck struct {
+// paramChecker checks the params of a plan's variants.
+type paramChecker struct {
 	*Plan
 	invalid, warnings *Faults
 	probable          *Faults         // what is only warned of, an error in strict mode
 	told              map[string]bool // params that a warning of the plan is about
 }
 
-func (p *Plan) paramCheck(w *Preview) *paramCheck {
-	c := &paramCheck{Plan: p, invalid: &w.Invalid, warnings: &w.Warnings, probable: &w.Warnings, told: map[string]bool{}}
+func newParamChecker(p *Plan, w *Preview) *paramChecker {
+	c := &paramChecker{Plan: p, invalid: &w.Invalid, warnings: &w.Warnings, probable: &w.Warnings, told: map[string]bool{}}
 	if p.request.Strict {
 		c.probable = c.invalid
 	}
@@ -139,7 +139,7 @@ func (p *Plan) paramCheck(w *Preview) *paramCheck {
 
 // check checks a variant's params, which a lab adds to, for invalid values, and for params
 // that nothing reads.
-func (c *paramCheck) check(ctx context.Context, v *cartesian.Variant, params cartesian.Params, hosts int) {
+func (c *paramChecker) check(ctx context.Context, v *cartesian.Variant, params cartesian.Params, hosts int) {
 	var places map[string]string // computed on demand
 	at := func(key string) string {
 		if places == nil {

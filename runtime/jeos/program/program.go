@@ -26,8 +26,8 @@ import (
 //go:embed guestd.gz
 var packed []byte
 
-// Executable unpacks the program, which takes some tens of milliseconds. An error means that mhmig was
-// built from a damaged tree.
+// Executable unpacks the program, which takes some tens of milliseconds. An error means
+// that mhmig was built from a damaged tree.
 func Executable() ([]byte, error) {
 	r, err := gzip.NewReader(bytes.NewReader(packed))
 	if err != nil {
