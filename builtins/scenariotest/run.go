@@ -24,6 +24,7 @@ import (
 	"github.com/mhmig/mhmig/lang/library"
 	"github.com/mhmig/mhmig/lang/star"
 	"github.com/mhmig/mhmig/runtime/fake"
+	"github.com/mhmig/mhmig/runtime/jeos"
 	"github.com/mhmig/mhmig/runtime/ledger"
 	"github.com/mhmig/mhmig/runtime/migration"
 	"github.com/mhmig/mhmig/runtime/pool"
@@ -262,6 +263,7 @@ func (t *test) onWorld(ctx context.Context, w *fake.World, scenario *star.Scenar
 	if err != nil {
 		return nil, err
 	}
+	folder.Public(jeos.Password) // as in a run
 	record, err := ledger.Open(filepath.Join(folder.Dir(), "ledger.jsonl"))
 	if err != nil {
 		return nil, err

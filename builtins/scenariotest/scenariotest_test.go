@@ -268,6 +268,17 @@ func TestWrongTests(t *testing.T) {
 	}
 }
 
+// JeOS's published password is no secret, so that mhmig's name is not masked.
+func TestPublishedPasswordIsReadable(t *testing.T) {
+	t.Parallel()
+	file := write(t, `def test_it(t):
+    expect.eq(run("says.star").message, "mhmig can be read")
+`, map[string]string{"says.star": "def migration_scenario(env):\n    fail(\"mhmig can be read\")\n"})
+	if r := results(t, options(), file)["test_it"]; r.Verdict != scenariotest.Passed {
+		t.Error(show(r))
+	}
+}
+
 // The same test has the same virtual time each time.
 func TestVirtualTimeIsRepeatable(t *testing.T) {
 	t.Parallel()
