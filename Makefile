@@ -60,7 +60,7 @@ test: check-go ## install what tests need, then run them all, those with real QE
 		./builtins ./cmd/mhmig ./runtime/migration ./runtime/vm ./scenarios ./...
 
 .PHONY: test-scenarios
-test-scenarios: build ## run all tests of multi-host.cfg, and plant the faults that they are there to find
+test-scenarios: build ## run all tests of multi-host.cfg and more.cfg, and plant the faults that they are there to find
 	bin/mhmig bootstrap --quiet
 	go test ./scenarios -count=1 -timeout 120m -v -all
 

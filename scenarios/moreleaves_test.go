@@ -24,9 +24,9 @@ var moreLeaves = []leaf{
 	},
 	{
 		name:    "cancel_in.active",
-		fault:   "the guest is paused when its migration is cancelled",
-		plant:   `cancelled(env).qmp("stop")`,
-		message: `paused`,
+		fault:   "the memory's workload is killed",
+		plant:   `kill_work(env, "memwork")`,
+		message: `memwork: .*worker`,
 	},
 	{
 		name:    "cancel_in.pre-switchover",
@@ -38,7 +38,7 @@ var moreLeaves = []leaf{
 		name:    "cancel_in.device",
 		fault:   "the memory's workload is killed",
 		plant:   `kill_work(env, "memwork")`,
-		message: `memwork: .*worker|bdrv_inactivate_recurse`,
+		message: `memwork: .*worker`,
 		fails:   `bdrv_inactivate_recurse`, // of QEMU 7.2
 	},
 	{

@@ -97,24 +97,26 @@ func labKind() string {
 
 // A guest is carried from version to version, and back to the first, with what each has
 // added to its state.
-func TestVersionChains(t *testing.T) {
+func TestVersionsChains(t *testing.T) {
 	if !*versions {
 		t.Skip("make test-versions moves guests between versions of QEMU")
 	}
 	binary := mhmig(t)
-	names := fetchVersions(t, binary)
-	names = names[:min(len(names), 3)] // in both directions around
-	if len(names) < 3 {
-		t.Skipf("NOT TESTED: a chain needs three versions, there are %v", names)
+	if had := fetchVersions(t, binary); !slices.Contains(had, "5_2") {
+		t.Skipf("NOT TESTED: a chain needs QEMU 5.2 beside 7.2 and 10.0, there are %v", had)
 	}
+	names := []string{"5_2", "7_2", "10_0"}
 	got := outcomes(t, binary, "@std//cfg/version-chains.cfg", "--defaults", "--lab", labKind(), "--lab-hosts", "3",
-		"--filter", "only from_"+names[0],
-		"--filter", "only by_"+names[1]+"..to_"+names[2]+", by_"+names[2]+"..to_"+names[1])
+		"--filter", "only from_5_2", "--filter", "only by_7_2..to_10_0, by_10_0..to_7_2")
 	if len(got) != 4 {
 		t.Errorf("%d variants ran, want 4: both ways around, on two machine types", len(got))
 	}
 	for _, o := range got {
 		want(t, o, o.ShortName, "")
+		if len(o.Machines) != 1 {
+			t.Errorf("%s: machines are %+v, want that of vm1", o.ShortName, o.Machines)
+			continue
+		}
 		for _, name := range names { // each on a host of its own
 			if !slices.ContainsFunc(slices.Collect(maps.Values(o.Machines[0].QEMU)), func(version string) bool {
 				return strings.HasPrefix(strings.ReplaceAll(version, ".", "_"), name)

@@ -205,7 +205,7 @@ func (r *recording) call(ctx context.Context) (string, error) {
 }
 
 // ofHosts matches params that are of the recorded hosts alone.
-var ofHosts = regexp.MustCompile(`^(images_base_dir|state_dir|shell_|ssh_|mig_address|qemu_binary|qemu_img_binary|username_host|password)`)
+var ofHosts = regexp.MustCompile(`^(images_base_dir|state_dir|shell_|ssh_|mig_address|qemu_binary|qemu_dst_binary|qemu_img_binary|username_host|password)`)
 
 // changedParams are the recorded params that a variant has not.
 func changedParams(recorded, variant cartesian.Params) cartesian.Params {

@@ -10,15 +10,25 @@ import (
 
 // OnHost returns the params of objects on the host with this label, such as host2: those of
 // the host narrowed to the objects, from the outside to the inside. On all hosts but the
-// first, qemu_dst_binary replaces a qemu_binary that is not the host's own.
+// first, qemu_dst_binary replaces a qemu_binary that is not the host's own, with the params
+// of its files.
 func OnHost(params cartesian.Params, label string, objects ...string) cartesian.Params {
 	own := params.Object(label)
 	for _, o := range objects {
 		own = own.Object(o)
 	}
-	source := params.Source("qemu_binary", append([]string{label}, objects...)...)
-	if binary := own["qemu_dst_binary"]; binary != "" && label != "host1" && !strings.HasSuffix(source, "_"+label) {
-		own["qemu_binary"] = binary
+	isOwn := func(name string) bool {
+		return strings.HasSuffix(params.Source(name, append([]string{label}, objects...)...), "_"+label)
+	}
+	binary := own["qemu_dst_binary"]
+	if binary == "" || label == "host1" || isOwn("qemu_binary") {
+		return own
+	}
+	own["qemu_binary"] = binary
+	for _, name := range []string{"qemu_loader", "qemu_libs", "qemu_modules", "qemu_data"} {
+		if !isOwn(name) {
+			delete(own, name)
+		}
 	}
 	return own
 }

@@ -27,6 +27,13 @@ func TestOnHost(t *testing.T) {
 			t.Errorf("%s on %s: got %q, want %q", tt.vm, tt.label, got, tt.want)
 		}
 	}
+	with := cartesian.Params{"qemu_binary": "/old", "qemu_loader": "/ld", "qemu_data": "/data", "qemu_data_host2": "/newdata", "qemu_dst_binary": "new"}
+	if got := api.OnHost(with, "host2", "vm1"); got["qemu_loader"] != "" || got["qemu_data"] != "/newdata" {
+		t.Errorf("the files of the other QEMU: got %v", got)
+	}
+	if got := api.OnHost(with, "host1", "vm1"); got["qemu_loader"] != "/ld" || got["qemu_data"] != "/data" {
+		t.Errorf("on host1: got %v", got)
+	}
 	if got := api.OnHost(cartesian.Params{"qemu_binary": "old"}, "host2")["qemu_binary"]; got != "old" {
 		t.Errorf("without qemu_dst_binary: got %q", got)
 	}

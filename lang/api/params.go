@@ -54,7 +54,7 @@ var params = []Param{
 	},
 	{
 		Name: "qemu_dst_binary", Kind: Word, Object: VM, Reader: "lang/api",
-		Doc: "The QEMU program of all hosts but the first, in place of qemu_binary; qemu_binary_host2 of a host comes first.",
+		Doc: "The QEMU program of all hosts but host1, in place of qemu_binary and the params of its files (qemu_loader, …); qemu_binary_host2 of a host comes first. Not with qemu_version.",
 	},
 	{
 		Name: "qemu_loader", Kind: Word, Object: VM, Reader: "runtime/vm",
@@ -538,7 +538,7 @@ var params = []Param{
 	},
 	{
 		Name: "mig_multifd", Kind: Bool, Default: "no", Object: Variant, Reader: "runtime/migration",
-		Doc: "Send the memory over several connections at the same time: the capability multifd on both ends. A move that has not used them is a FAIL.",
+		Doc: "Send the memory over several connections at the same time: the capability multifd on both ends; with mig_mapped_ram, several threads write and read the file. A move that has not used them is a FAIL.",
 	},
 	{
 		Name: "mig_multifd_channels", Kind: Number, Min: 1, Object: Variant, Reader: "runtime/migration",
@@ -599,7 +599,7 @@ var params = []Param{
 	},
 	{
 		Name: "mig_mapped_ram", Kind: Bool, Default: "no", Object: Variant, Reader: "runtime/migration",
-		Doc: "Give each page of RAM its place in the guest's file: the capability mapped-ram on both ends (QEMU 9.0 or later), with mig_protocol = file. The file is no larger than the RAM then, whatever the guest writes meanwhile. A file that is not one of mapped-ram, or larger, is a FAIL.",
+		Doc: "Give each page of RAM its place in the guest's file: the capability mapped-ram on both ends (QEMU 9.0 or later), with mig_protocol = file. The file is no larger than the RAM then, whatever the guest writes meanwhile. With mig_multifd several threads write it, uncompressed. A file that is not one of mapped-ram, or larger, is a FAIL.",
 	},
 	{
 		Name: "mig_exit_on_error", Kind: Bool, Default: "yes", Object: Variant, Reader: "runtime/migration",

@@ -45,13 +45,15 @@ func paramRead(n syntax.Node) (ParamRead, bool) {
 	return ParamRead{Key: literal.Value.(string), Method: method.Name.Name, At: literal.TokenPos}, true
 }
 
-// isParams says whether an expression is called params, as env.params is.
+// isParams says whether an expression is env.params, or called params: those of a VM or a
+// host, such as vm.params, may have other values.
 func isParams(x syntax.Expr) bool {
 	switch x := x.(type) {
 	case *syntax.Ident:
 		return x.Name == "params"
 	case *syntax.DotExpr:
-		return x.Name.Name == "params"
+		env, ok := x.X.(*syntax.Ident)
+		return ok && env.Name == "env" && x.Name.Name == "params"
 	}
 	return false
 }

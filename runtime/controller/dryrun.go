@@ -159,9 +159,10 @@ func (c *paramChecker) check(ctx context.Context, v *cartesian.Variant, params c
 	for _, text := range run.Unsupported(v.Params, scenario.Mentions) {
 		c.probable.add(at(text.Key) + text.Text)
 	}
-	for _, read := range scenario.ParamReads() {
+	for _, read := range scenario.ParamReads() { // perhaps not executed, so that even strict mode only warns
 		if err := checkRead(params, read); err != nil && !invalid[read.Key] {
-			c.probable.add(fmt.Sprintf("%s%s (%s reads it)", at(read.Key), err, read.At))
+			invalid[read.Key] = true
+			c.warnings.add(fmt.Sprintf("%s%s (%s reads it)", at(read.Key), err, read.At))
 		}
 	}
 	read := map[string]bool{}

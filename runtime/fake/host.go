@@ -19,6 +19,7 @@ import (
 
 	"al.essio.dev/pkg/shellescape"
 
+	"github.com/mhmig/mhmig/lang/api"
 	"github.com/mhmig/mhmig/runtime/fake/shell"
 	"github.com/mhmig/mhmig/runtime/host"
 	"github.com/mhmig/mhmig/runtime/testbed"
@@ -45,7 +46,7 @@ func (w *World) newHost(number int) *Host {
 	files.Mount(imagesDir, w.shared)
 	h := &Host{w: w, name: fmt.Sprintf("host%d", number), number: number, machine: shell.New(files), lost: make(chan struct{}), tables: map[string]func(){}}
 	h.machine.Unknown = func(command string) { w.noteUnknown(h.name, command) }
-	qemu := cmp.Or(w.Options.Params.Object(h.name)["qemu_binary"], "qemu-system-x86_64")
+	qemu := cmp.Or(api.OnHost(w.Options.Params, h.name)["qemu_binary"], "qemu-system-x86_64")
 	h.machine.Programs[path.Base(qemu)] = qemuProgram
 	h.machine.Programs[path.Base(cmp.Or(w.Options.Params.Object(h.name)["qemu_img_binary"], "qemu-img"))] = h.qemuImg
 	h.machine.Programs["uname"] = uname

@@ -101,7 +101,7 @@ func (p *Local) Acquire(_ context.Context, n run.Needs) (run.Lease, error) {
 	defer p.mu.Unlock()
 	var usable, free []*slot
 	for _, s := range p.slots {
-		if s.stays || s.host.Err() != nil {
+		if s.stays || s.host.Err() != nil || n.Among > 0 && s.number > n.Among {
 			continue
 		}
 		usable = append(usable, s)

@@ -38,8 +38,11 @@ func TestLocal(t *testing.T) {
 		t.Errorf("the first lease: got %+v, want hosts 1 and 2", numbered)
 	}
 	acquire(p, run.Needs{Hosts: 2}, run.ErrBusy)
+	acquire(p, run.Needs{Hosts: 1, Among: 2}, run.ErrBusy) // host 3 is free
 	second := acquire(p, run.Needs{Hosts: 1}, nil)
 	first.Release(false)
+	acquire(p, run.Needs{Hosts: 3, Among: 2}, run.ErrUnavailable)
+	acquire(p, run.Needs{Hosts: 2, Among: 2}, nil).Release(false)
 	acquire(p, run.Needs{Hosts: 3}, run.ErrBusy)
 	second.Release(true) // host 3 stays as it is
 	acquire(p, run.Needs{Hosts: 3}, run.ErrUnavailable)

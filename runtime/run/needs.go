@@ -16,7 +16,10 @@ const defaultHosts = 2
 
 // Needs are the resources that a variant needs.
 type Needs struct {
-	Hosts  int
+	Hosts int
+	// Among is the highest number of a host that it may run on, 0 for any: its params say
+	// what host1 to that one have, and others would have something else.
+	Among  int
 	Memory int64 // bytes, of all its VMs: each host may have to run them all
 	CPUs   int   // of all its VMs
 }
@@ -81,6 +84,19 @@ func CheckHostsNeeded(params cartesian.Params) error {
 	return values.Err()
 }
 
+// namedForVMs is the highest number of a host that a param of VMs is set for, such as
+// qemu_version_host2; 0 if none is. Params of the hosts themselves do not count.
+func namedForVMs(params cartesian.Params) int {
+	highest := 0
+	for key := range params {
+		base, number := ofHost(key)
+		if p, known := api.Find(base); number > highest && (!known || p.Object != api.Host) {
+			highest = number
+		}
+	}
+	return highest
+}
+
 // needsOf returns the needs of a variant. Invalid values are 0 here: checkParams reports
 // them.
 func (r *runner) needsOf(v *cartesian.Variant) Needs {
@@ -90,6 +106,9 @@ func (r *runner) needsOf(v *cartesian.Variant) Needs {
 		scenario = r.ScenarioHosts(params)
 	}
 	n := Needs{Hosts: HostsNeeded(params, scenario, FairShare(len(r.Pool.Hosts()), r.Parallel, r.Planned))}
+	if named := namedForVMs(params); named > 0 || params["qemu_dst_binary"] != "" {
+		n.Among = max(named, n.Hosts)
+	}
 	for _, name := range params.Objects("vms") {
 		own := params.Object(name)
 		memory, _ := own.Size("mem", 1<<30, 1<<20)

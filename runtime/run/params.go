@@ -172,13 +172,24 @@ func ignored(params cartesian.Params) []UnsupportedParam {
 func namedHosts(params cartesian.Params) int {
 	highest := 0
 	for key := range params {
-		if i := strings.LastIndex(key, "_host"); i >= 0 {
-			if n, err := strconv.Atoi(key[i+len("_host"):]); err == nil && n <= maxNamedHosts {
-				highest = max(highest, n)
-			}
-		}
+		_, n := ofHost(key)
+		highest = max(highest, n)
 	}
 	return highest
+}
+
+// ofHost splits a param of a host: qemu_version_host2 into qemu_version and 2. The number is
+// 0 if it is of none, or of one beyond maxNamedHosts.
+func ofHost(key string) (base string, number int) {
+	i := strings.LastIndex(key, "_host")
+	if i < 0 {
+		return key, 0
+	}
+	n, err := strconv.Atoi(key[i+len("_host"):])
+	if err != nil || n < 1 || n > maxNamedHosts {
+		return key, 0
+	}
+	return key[:i], n
 }
 
 // maxNamedHosts limits the hosts whose params are looked through before any are known.

@@ -106,6 +106,7 @@ func TestCheckAllParams(t *testing.T) {
 		{cartesian.Params{"mig_postcopy_start": "nonsense"}, "mig_postcopy_start", `param mig_postcopy_start: got "nonsense", want active, passes N, sent SIZE or remaining SIZE`},
 		{cartesian.Params{"mig_postcopy_preempt": "yes"}, "mig_postcopy_preempt", `param mig_postcopy_preempt: postcopy-preempt needs mig_postcopy = yes, or mig_postcopy_start`},
 		{cartesian.Params{"capabilitys": "postcopy-blocktime"}, "capabilitys", `param capabilitys: postcopy-blocktime needs mig_postcopy = yes, or mig_postcopy_start`},
+		{cartesian.Params{"qemu_dst_binary_vm1": "qemu", "qemu_version_vm1_host2": "10.0"}, "qemu_dst_binary_vm1", `vm1: param qemu_dst_binary: qemu_version = 10.0 chooses the QEMU of this host too: use one of them`},
 		{cartesian.Params{"mig_multifd_channels": "4"}, "mig_multifd_channels", `param mig_multifd_channels: needs mig_multifd = yes`},
 		{cartesian.Params{"initrd_vm2": "i"}, "initrd_vm2", `vm2: param initrd: needs param kernel too`},
 		{cartesian.Params{"nic_mode_nic1_vm2": "tap", "netdst_nic1_vm2": ""}, "netdst_nic1_vm2", `vm2: nic1: param netdst: nic_mode = tap needs the name of a bridge on the host`},

@@ -609,6 +609,47 @@ func (p *sharedPool) release() {
 	p.changed <- struct{}{}
 }
 
+// needsPool remembers what its hosts were needed for.
+type needsPool struct {
+	run.Pool
+	needs []run.Needs
+}
+
+func (p *needsPool) Acquire(ctx context.Context, n run.Needs) (run.Lease, error) {
+	p.needs = append(p.needs, n)
+	return p.Pool.Acquire(ctx, n)
+}
+
+// A variant whose params say what the VMs have on some hosts gets no others, on which they
+// would have something else.
+func TestNamedHosts(t *testing.T) {
+	t.Parallel()
+	for _, tt := range []struct {
+		params cartesian.Params
+		among  int
+	}{
+		{nil, 0},
+		{cartesian.Params{"qemu_version_host1": "7.2", "qemu_version_host2": "10.0"}, 2},
+		{cartesian.Params{"nic_model_nic1_vm1_host1": "virtio"}, 2}, // as many as it needs
+		{cartesian.Params{"image_name_host4": "x"}, 4},
+		{cartesian.Params{"ssh_port_host4": "22", "images_base_dir_host1": "/x"}, 0},
+		{cartesian.Params{"qemu_dst_binary": "qemu"}, 2},
+	} {
+		f := newFixture(t)
+		p := &needsPool{Pool: f.options.Pool}
+		f.options.Pool = p
+		f.options.Scenario = func(context.Context, *testbed.Bed) run.Verdict { return run.Verdict{} }
+		params := maps.Clone(f.base)
+		maps.Copy(params, tt.params)
+		if _, err := f.run(t.Context(), t, sequence(params, "a")); err != nil {
+			t.Errorf("%v: %v", tt.params, err)
+		}
+		if len(p.needs) != 1 || p.needs[0].Among != tt.among {
+			t.Errorf("%v: needs %+v, want hosts among the first %d", tt.params, p.needs, tt.among)
+		}
+	}
+}
+
 // TestBusyPool: while another run uses the hosts, the run waits; when they are free,
 // it continues. An interruption ends the wait, and so does the time limit of the
 // run.

@@ -132,7 +132,7 @@ func New(c Config) *Bed {
 		if b.store == nil {
 			b.store = c.Shared.store(label)
 		}
-		params := c.Params.Object(label)
+		params := api.OnHost(c.Params, label)
 		v := api.Read(params)
 		base := v.Word("images_base_dir")
 		own := &Host{

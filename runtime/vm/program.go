@@ -19,6 +19,8 @@ func parseProgram(v api.Values) qemu.Program {
 	version, dir := v.Word("qemu_version"), v.Word("qemu_versions_dir")
 	switch {
 	case version == "":
+	case v.Has("qemu_dst_binary"):
+		v.Unfit("qemu_dst_binary", "qemu_version = %s chooses the QEMU of this host too: use one of them", version)
 	case !qemu.IsVersion(version):
 		v.Invalid("qemu_version", "a version such as 10.0")
 	case !path.IsAbs(dir):
