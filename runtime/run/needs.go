@@ -106,11 +106,14 @@ func (r *runner) needsOf(v *cartesian.Variant) Needs {
 		scenario = r.ScenarioHosts(params)
 	}
 	n := Needs{Hosts: HostsNeeded(params, scenario, FairShare(len(r.Pool.Hosts()), r.Parallel, r.Planned))}
-	if named := namedForVMs(params); named > 0 || params["qemu_dst_binary"] != "" {
+	if named := namedForVMs(params); named > 0 {
 		n.Among = max(named, n.Hosts)
 	}
 	for _, name := range params.Objects("vms") {
 		own := params.Object(name)
+		if own["qemu_dst_binary"] != "" {
+			n.Among = n.Hosts // with host1, the only one that does not have it
+		}
 		memory, _ := own.Size("mem", 1<<30, 1<<20)
 		cpus, _ := own.Int("smp", 1)
 		n.Memory += memory

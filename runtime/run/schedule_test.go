@@ -634,6 +634,7 @@ func TestNamedHosts(t *testing.T) {
 		{cartesian.Params{"image_name_host4": "x"}, 4},
 		{cartesian.Params{"ssh_port_host4": "22", "images_base_dir_host1": "/x"}, 0},
 		{cartesian.Params{"qemu_dst_binary": "qemu"}, 2},
+		{cartesian.Params{"qemu_dst_binary_vm1": "qemu", "image_name_host4": "x"}, 2}, // host1 is one of them
 	} {
 		f := newFixture(t)
 		p := &needsPool{Pool: f.options.Pool}
