@@ -150,18 +150,18 @@ func (c *paramChecker) check(ctx context.Context, v *cartesian.Variant, params c
 		}
 		return ""
 	}
-	invalid := map[string]bool{}
+	reported := map[string]bool{} // params whose value is wrong
 	for _, fault := range run.CheckAllParams(params, hosts) {
 		c.invalid.add(at(fault.Key) + fault.Error())
-		invalid[fault.Key] = true
+		reported[fault.Key] = true
 	}
 	scenario := c.Scenario(v.Params)
 	for _, text := range run.Unsupported(v.Params, scenario.Mentions) {
 		c.probable.add(at(text.Key) + text.Text)
 	}
 	for _, read := range scenario.ParamReads() { // perhaps not executed, so that even strict mode only warns
-		if err := checkRead(params, read); err != nil && !invalid[read.Key] {
-			invalid[read.Key] = true
+		if err := checkRead(params, read); err != nil && !reported[read.Key] {
+			reported[read.Key] = true
 			c.warnings.add(fmt.Sprintf("%s%s (%s reads it)", at(read.Key), err, read.At))
 		}
 	}
