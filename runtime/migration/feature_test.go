@@ -429,7 +429,10 @@ func TestFeaturesOfTransports(t *testing.T) {
 		} {
 			p.Params = cartesian.Params{"mig_protocol": tt.protocol, tt.param: tt.value}
 			_, err := migration.New(bed.Bed.Bed, 1, p)
-			if tt.want == "" && err == nil {
+			if tt.want == "" {
+				if err != nil {
+					t.Errorf("%s with %s = %s: got %v, want no error", tt.protocol, tt.param, tt.value, err)
+				}
 				continue
 			}
 			if wrong := refused(err, tt.want); wrong != nil {
