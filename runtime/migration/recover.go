@@ -14,23 +14,30 @@ import (
 	"github.com/mhmig/mhmig/runtime/testbed"
 )
 
-// Pause breaks the connection of the migration of each VM, which is in post-copy, and
+// Pause breaks the connection of the migration of each VM that is in post-copy, and
 // returns when both ends are paused: QMP migrate-pause on the source, when the guest runs
 // on the destination, without which it would be lost. The guest runs there until it needs
-// a page that has not arrived. Recover goes on.
+// a page that has not arrived. Recover goes on. VMs that have completed, or have lost their
+// connection already, are left alone.
 func (m *Migration) Pause(ctx context.Context) error {
-	for _, mv := range m.moves {
-		if err := mv.pause(ctx); err != nil {
-			return err
-		}
+	moving, err := m.inPostcopy("pause")
+	if err != nil {
+		return err
 	}
-	return nil
+	errs := make([]error, 0, len(moving))
+	for _, mv := range moving {
+		errs = append(errs, mv.pause(ctx))
+	}
+	return errors.Join(errs...)
 }
 
 func (mv *move) pause(ctx context.Context) error {
-	src, dst, err := mv.inPostcopy("pause")
+	src, dst, err := mv.bothEnds("pause")
 	if err != nil {
 		return err
+	}
+	if mv.currentState() == qmp.MigrationPostcopyPaused {
+		return mv.waitPausedThere(ctx, "pause", dst)
 	}
 	arrived := func(State) bool { return dst.HasGuest() }
 	if err := mv.waitPostcopy(ctx, "pause", arrived, "the guest runs on the destination"); err != nil {
@@ -64,27 +71,34 @@ func (e *PostcopyError) Status() result.Status { return result.Fail }
 
 // Recover connects both ends of each VM again whose migration in post-copy has lost its
 // connection: QMP migrate-recover on the destination, migrate with resume on the source.
-// It returns when they are in post-copy again, or have completed, else a *[PostcopyError].
+// It returns when they are in post-copy again, or have completed, else a *[PostcopyError]
+// of each that is not: the others are recovered all the same. VMs that have not lost their
+// connection, or have completed, are left alone; one at least must have lost it.
 // The destination listens on another port, if mig_port allows it.
 func (m *Migration) Recover(ctx context.Context) error {
-	for _, mv := range m.moves {
-		if err := mv.recover(ctx); err != nil {
-			return err
+	moving, err := m.inPostcopy("recover")
+	if err != nil {
+		return err
+	}
+	var errs []error
+	for _, mv := range moving {
+		if mv.currentState() == qmp.MigrationPostcopyPaused {
+			errs = append(errs, mv.recover(ctx))
 		}
 	}
-	return nil
+	if len(errs) == 0 {
+		return fmt.Errorf("recover: the migration of %s is not paused, its status is %s: wait for postcopy-paused", moving[0].vm, moving[0].currentState())
+	}
+	return errors.Join(errs...)
 }
 
 func (mv *move) recover(ctx context.Context) error {
-	src, dst, err := mv.inPostcopy("recover")
+	src, dst, err := mv.bothEnds("recover")
 	if err != nil {
 		return err
 	}
 	if _, can := mv.transport.(reconnecting); !can {
 		return fmt.Errorf("recover: mig_protocol = %s cannot connect again", mv.m.options.protocol)
-	}
-	if state := mv.currentState(); state != qmp.MigrationPostcopyPaused {
-		return fmt.Errorf("recover: the migration of %s is not paused, its status is %s: wait for postcopy-paused", mv.vm, state)
 	}
 	if err := mv.waitPausedThere(ctx, "recover", dst); err != nil {
 		return err
@@ -117,16 +131,38 @@ func (mv *move) waitRecovered(ctx context.Context, src *testbed.Instance) error 
 	return err
 }
 
-// inPostcopy returns both ends of a move that is in post-copy.
-func (mv *move) inPostcopy(what string) (src, dst *testbed.Instance, err error) {
-	mv.m.mu.Lock()
-	src, state := mv.source, mv.state
-	mv.m.mu.Unlock()
-	dst = mv.m.Destination.Instance(mv.vm)
-	if src == nil || dst == nil || !state.Postcopy() {
-		return nil, nil, fmt.Errorf("%s: the migration of %s is not in post-copy, its status is %s: call mig.start_postcopy, and wait for the status postcopy-active", what, mv.vm, state)
+// inPostcopy returns the moves that are in post-copy, at least one. It is an error if one
+// is neither that nor has completed.
+func (m *Migration) inPostcopy(what string) (moving []*move, err error) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	for _, name := range m.Plan.VMs {
+		switch mv := m.moves[name]; {
+		case mv.source != nil && mv.state.Postcopy():
+			moving = append(moving, mv)
+		case mv.state != qmp.MigrationCompleted:
+			return nil, mv.notInPostcopy(what)
+		}
 	}
-	return src, dst, nil
+	if len(moving) == 0 {
+		return nil, m.moves[m.Plan.VMs[0]].notInPostcopy(what)
+	}
+	return moving, nil
+}
+
+func (mv *move) notInPostcopy(what string) error {
+	return fmt.Errorf("%s: the migration of %s is not in post-copy, its status is %s: call mig.start_postcopy, and wait for the status postcopy-active", what, mv.vm, mv.state)
+}
+
+// bothEnds returns both ends of a move in post-copy, unless it has ended meanwhile.
+func (mv *move) bothEnds(what string) (src, dst *testbed.Instance, err error) {
+	dst = mv.m.Destination.Instance(mv.vm)
+	mv.m.mu.Lock()
+	defer mv.m.mu.Unlock()
+	if mv.source == nil || dst == nil {
+		return nil, nil, mv.notInPostcopy(what)
+	}
+	return mv.source, dst, nil
 }
 
 // waitPostcopy waits until a condition holds for the source's state. It fails if that

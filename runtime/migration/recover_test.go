@@ -173,6 +173,63 @@ func TestRecover(t *testing.T) {
 	}
 }
 
+// Of several VMs, each that has lost its connection is connected again, whatever becomes of
+// the others.
+func TestRecoverSeveral(t *testing.T) {
+	t.Parallel()
+	until := func(m *migration.Migration, one, two qmp.MigrationStatus) {
+		for statuses(m, one, two) != nil {
+			time.Sleep(time.Millisecond)
+		}
+	}
+	const active, paused, completed = qmp.MigrationPostcopyActive, qmp.MigrationPostcopyPaused, qmp.MigrationCompleted
+	for _, tt := range []struct {
+		name       string
+		two        qmptest.Script // the source of vm2
+		concurrent func(context.Context, *migration.Migration) error
+	}{
+		{
+			name: "one cannot connect", two: qmptest.Script{Endless: true, Execute: deafTwice()},
+			concurrent: func(ctx context.Context, m *migration.Migration) error {
+				err := errors.Join(m.Pause(ctx), refused(m.Recover(ctx), "recover: vm2: waited 20s"))
+				until(m, completed, paused)
+				return errors.Join(err, m.Pause(ctx), refused(m.Recover(ctx), "recover: vm2: waited 20s"), m.Recover(ctx))
+			},
+		},
+		{
+			name: "one has lost it", two: qmptest.Script{Endless: true}, concurrent: func(ctx context.Context, m *migration.Migration) error {
+				for !m.Destination.Instance("vm1").HasGuest() {
+					time.Sleep(time.Millisecond)
+				}
+				bedtest.Of(m.Source.Instance("vm1")).BreakMigration()
+				until(m, paused, active)
+				return m.Recover(ctx)
+			},
+		},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			t.Parallel()
+			synctest.Test(t, func(t *testing.T) {
+				bed := bedtest.NewScriptedBed(t, 2, cartesian.Params{"mig_postcopy": "yes"})
+				bed.QEMUs.Script("vm1", qmptest.Script{Endless: true}, qmptest.Script{})
+				bed.QEMUs.Script("vm2", tt.two, qmptest.Script{})
+				p := plan(bed.Bed)
+				p.VMs = []string{"vm1", "vm2"}
+				m := start(t, bed.Bed, p)
+				ctx, cancel := context.WithTimeout(t.Context(), time.Hour)
+				defer cancel()
+				concurrent := beside(ctx, m, func(ctx context.Context, m *migration.Migration) error {
+					return errors.Join(enterPostcopy(ctx, m), tt.concurrent(ctx, m))
+				})
+				if err := errors.Join(runBoth(ctx, m), <-concurrent); err != nil {
+					t.Error(err)
+				}
+				removeAll(t, bed)
+			})
+		})
+	}
+}
+
 // inUse returns what makes a destination refuse to listen again on these ports.
 func inUse(ports string) func(string, json.RawMessage) (any, error, bool) {
 	return func(command string, arguments json.RawMessage) (any, error, bool) {
