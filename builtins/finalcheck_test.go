@@ -70,7 +70,7 @@ def migration_scenario(env):
 def migration_scenario(env):
     migrate_wait(["vm1"], "host1", "host2")
     env.vm("vm1").qmp("system_reset")
-`, result.Pass, nil},
+`, result.Fail, []string{"vm1@host2: its guest was reset after it had arrived: at "}},
 
 		{"runs twice by HMP", nil, `
 def migration_scenario(env):
@@ -116,11 +116,27 @@ def migration_scenario(env):
     env.vm("vm1").resume()
     env.vm("vm1").qmp("stop")
 `, result.Fail, []string{"it is paused"}},
+		{"paused, let run by HMP and stopped again", nil, `
+def migration_scenario(env):
+    migrate_wait(["vm1"], "host1", "host2")
+    vm = env.vm("vm1")
+    vm.pause()
+    for command in ["cont", "stop"]:
+        vm.qmp("human-monitor-command", command_line = command)
+`, result.Fail, []string{"it is paused"}},
 		{"paused", nil, `
 def migration_scenario(env):
     migrate_wait(["vm1"], "host1", "host2")
     env.vm("vm1").pause()
 `, result.Pass, nil},
+		{"stopped while it moves", cartesian.Params{"mig_speed": "1K"}, `
+def migration_scenario(env):
+    mig = migrate(["vm1"], "host1", "host2")
+    mig.wait(status = "active")
+    mig.vm("vm1").qmp("stop")
+    mig.set_speed("1G")
+    mig.join()
+`, result.Fail, []string{"the source failed first (host1): the guest was paused on host1 when it moved, which the scenario did not request"}},
 		{"paused and reset, then moved, then paused and reset", nil, `
 def migration_scenario(env):
     env.vm("vm1").start(env.hosts[0])

@@ -59,7 +59,7 @@ func hostClass() *Class {
 			},
 			{
 				Name: "start", Waits: true, Params: []Param{{"command", String, Required, "run by sh on the host"}},
-				Doc:     "Starts a command in the background. At the scenario's end it is killed, with all processes that it has started. When it has written more than 64 MiB it is killed at once, which is an ERROR.",
+				Doc:     "Starts a command in the background. At the scenario's end it is killed, with all processes that it has started, but not those that have cleared their environment (env -i), by which they are found. When it has written more than 64 MiB it is killed at once, which is an ERROR.",
 				Returns: Return{"process", "the running command"},
 				Fn:      hostStart,
 			},

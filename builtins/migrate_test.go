@@ -355,12 +355,26 @@ def migration_scenario(env):
     env.vm("vm1").destroy()
     migrate_wait(["vm1"], a, b, fresh = False)
 `, result.Error, []string{"fresh = False, but vm1 does not run any more"}, ""},
+		{"destroyed, and not refused", `
+def migration_scenario(env):
+    a, b = env.hosts
+    env.vm("vm1").start(a)
+    env.vm("vm1").destroy()
+    migrate_wait(["vm1"], a, b)
+`, result.Pass, nil, "vm1 is restarted on host1: the guest that ran before has ended"},
+		{"stopped where it runs, and anew", `
+def migration_scenario(env):
+    a, b = env.hosts
+    migrate_wait(["vm1"], a, b)
+    env.vm("vm1").qmp("stop")
+    migrate_wait(["vm1"], a, b, fresh = True)
+`, result.Fail, []string{"vm1@host2: its guest does not run: it is paused"}, ""},
 		{"anew where it runs", `
 def migration_scenario(env):
     a, b = env.hosts
     vm = env.vm("vm1")
     vm.start(a)
-    vm.qmp("stop")
+    vm.pause()
     vm.set_speed("7M")
     migrate_wait(["vm1"], a, b, fresh = True, check_src = lambda mig: assert_eq(mig.vm("vm1").qmp("query-migrate-parameters")["max-bandwidth"], 128 << 20))
 `, result.Pass, nil, ""},
@@ -388,7 +402,7 @@ def migration_scenario(env):
 				t.Fatal(err)
 			}
 			for where, text := range map[string]string{"log": e.log, "timeline": string(timeline)} {
-				if told := strings.Contains(text, "it is not the guest that"); told != (tt.notice != "") {
+				if told := strings.Contains(text, "is restarted on"); told != (tt.notice != "") {
 					t.Errorf("%s: told %t, want %t", where, told, tt.notice != "")
 				}
 			}

@@ -167,7 +167,7 @@ func vmClass() *Class {
 			},
 			{
 				Name: "destroy", Waits: true,
-				Doc:     "Ends the VM's QEMU at once. A QEMU that ends by a signal, with an exit status other than 0 or with a sanitizer's report is a FAIL.",
+				Doc:     "Ends the VM's QEMU at once. A QEMU that ends by a signal, with an exit status other than 0 or with a sanitizer's report is a FAIL; so is a guest that had panicked, if it has been migrated, else an ERROR.",
 				Returns: Nothing,
 				Fn: func(t *task.Task, a *Args) (starlark.Value, error) {
 					inst, err := selfInstance(t, a)
@@ -175,7 +175,7 @@ func vmClass() *Class {
 						return nil, err
 					}
 					bed := stateOf(t).bed
-					return wait(t, func(ctx context.Context) error { return bed.Remove(ctx, inst) })
+					return wait(t, func(ctx context.Context) error { return errors.Join(inst.CheckPanic(ctx), bed.Remove(ctx, inst)) })
 				},
 			},
 			{

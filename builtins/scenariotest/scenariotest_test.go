@@ -101,7 +101,9 @@ var faults = []struct {
 	{fault: `fail_at(percent = 40, migration = 2)`, status: "FAIL", message: "migration 2.*Broken pipe"},
 	{fault: `memory_changed(at = "check_work", migration = 2)`, status: "FAIL", message: "migration 2.*memwork: FAILED"},
 	{fault: `hangs()`, status: "FAIL", message: "source failed first.*does not answer its monitor"},
-	{fault: `hangs(on = "destination")`, status: "FAIL", message: "does not answer its monitor"},
+	{fault: `hangs(on = "destination")`, status: "FAIL", message: "vm1@host2: QEMU does not answer its monitor"},
+	{fault: `hangs(on = "source", at = "check")`, status: "FAIL", message: "vm1@host1: QEMU does not answer its monitor"},
+	{fault: `hangs(on = "destination", at = "mig_finished")`, status: "FAIL", message: "vm1@host2: QEMU does not answer its monitor"},
 	{fault: `dies()`, status: "FAIL", message: "signal 9"},
 	{fault: `dies(on = "destination")`, status: "FAIL", message: "signal 9"},
 	{fault: `pauses(at = "check_work")`, params: `"login_timeout": 10`, status: "FAIL", message: "paused"},
@@ -221,6 +223,63 @@ func TestEveryFaultShows(t *testing.T) {
 			if strings.HasPrefix(c.Name, "fake.") && !used[c.Name+"."+m.Name] {
 				t.Errorf("%s.%s is in no row", c.Name, m.Name)
 			}
+		}
+	}
+}
+
+// What becomes of a guest without a request of the scenario is a FAIL, also where the
+// scenario does something else to it before anything looks at it.
+func TestUnrequestedEnds(t *testing.T) {
+	t.Parallel()
+	const (
+		there = "    migrate_wait([\"vm1\"], \"host1\", \"host2\")\n"
+		fresh = "    migrate_wait([\"vm1\"], \"host1\", \"host2\", fresh = True)\n"
+		wait  = "    sleep(5)\n"
+		slow  = "    mig = migrate([\"vm1\"], \"host1\", \"host2\", params = {\"mig_speed\": \"8M\"})\n    mig.wait(status = \"active\")\n"
+		ended = "    mig.set_speed(\"1G\")\n    mig.join()\n"
+		vm    = "    env.vm(\"vm1\")."
+	)
+	tests := []struct{ name, scenario, fault, message string }{ // without a message: it passes
+		{"reset, then reboots on the way", "    def work(mig):\n        mig.vm(\"vm1\").reset()\n        sleep(5)\n    migrate_wait([\"vm1\"], \"host1\", \"host2\", work)\n", "reboots(percent = 50, migration = 1)", "the guest was reset on host1 after its migration had started"},
+		{"reset", "    migrate_wait([\"vm1\"], \"host1\", \"host2\", start_work = lambda mig: mig.vm(\"vm1\").reset())\n", "", ""},
+		{"stopped, then started anew", there + vm + "qmp(\"stop\")\n" + fresh, "", "vm1@host2: its guest does not run: it is paused"},
+		{"paused, then started anew", there + vm + "pause()\n" + fresh, "", ""},
+		{"panics, then started anew", there + wait + fresh, "panics(time = 4)", "vm1@host2: its guest has panicked"},
+		{"ends, then started anew", there + wait + fresh, "dies(time = 4)", "vm1@host2 is not running any more"},
+		{"panics, then paused", there + wait + vm + "pause()\n", "panics(time = 4)", "vm1@host2: its guest has panicked"},
+		{"panics, then ended", there + wait + vm + "destroy()\n", "panics(time = 4)", "vm1@host2: its guest has panicked"},
+		{"panics, then quits", there + wait + vm + "qmp(\"quit\")\n", "panics(time = 4)", "vm1@host2: its guest has panicked"},
+		{"paused on the way", slow + ended, "pauses(percent = 50, migration = 1)", "the guest was paused on host1 when it moved"},
+		{"stopped on the way", slow + vm + "qmp(\"stop\")\n" + ended, "", "the guest was paused on host1 when it moved"},
+		{"stopped on the way, and compared", "    mig = migrate([\"vm1\"], \"host1\", \"host2\", params = {\"mig_speed\": \"8M\", \"memory_proof\": \"yes\"})\n    mig.wait(status = \"active\")\n" + vm + "qmp(\"stop\")\n" + ended, "", "the guest was paused on host1 when it moved"},
+		{"stopped and resumed on the way", slow + vm + "qmp(\"stop\")\n" + vm + "qmp(\"cont\")\n" + ended, "", ""},
+		{"paused on request on the way", slow + vm + "pause()\n" + ended, "", ""},
+		{"stopped before it moves", "    migrate_wait([\"vm1\"], \"host1\", \"host2\", lambda mig: mig.vm(\"vm1\").qmp(\"stop\"))\n", "", "the guest was paused on host1 when it moved"},
+		{"moves offline", "    migrate_wait([\"vm1\"], \"host1\", \"host2\", params = {\"mig_offline\": \"yes\"})\n", "", ""},
+		{"reboots when it has moved", there + wait, "reboots(time = 4)", "vm1@host2: its guest was reset after it had arrived"},
+		{"reboots between two moves", there + wait + "    migrate_wait([\"vm1\"], \"host2\", \"host1\", fresh = False)\n", "reboots(time = 4)", "vm1@host2: its guest was reset after it had arrived"},
+		{"ended, then started anew", there + vm + "destroy()\n" + there, "", ""},
+		{"rebooted between two moves", there + vm + "reboot()\n    migrate_wait([\"vm1\"], \"host2\", \"host1\", fresh = False)\n", "", ""},
+	}
+	var text strings.Builder
+	beside := map[string]string{}
+	for i, tt := range tests {
+		file := fmt.Sprintf("%d.star", i)
+		beside[file] = "def migration_scenario(env):\n" + tt.scenario
+		fmt.Fprintf(&text, "def test_%d(t):\n", i)
+		if tt.fault != "" {
+			text.WriteString("    fake.vm(\"vm1\")." + tt.fault + "\n")
+		}
+		status := "PASS"
+		if tt.message != "" {
+			status = "FAIL"
+		}
+		fmt.Fprintf(&text, "    r = run(%q, params = {\"vms\": \"vm1\"})\n    expect.eq(r.status, %q)\n    expect.contains(r.message, %q)\n\n", file, status, tt.message)
+	}
+	all := results(t, options(), write(t, text.String(), beside))
+	for i, tt := range tests {
+		if r := all[fmt.Sprintf("test_%d", i)]; r.Verdict != scenariotest.Passed {
+			t.Errorf("%s:\n%s", tt.name, show(r))
 		}
 	}
 }

@@ -103,6 +103,7 @@ type World struct {
 	qemus    map[string][]*qemu          // by VM, in the order in which they were started
 	disks    map[string]*disk            // by image file
 	bitmaps  map[string][]map[string]any // dirty bitmaps of a VM and block node
+	lastPort int                         // of FreePort
 	sizes    map[string]int64            // of the images that qemu-img has created
 	commands []Command
 	unknown  map[string]bool // commands that no guest or host has, as "vm1: command"

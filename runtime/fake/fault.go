@@ -102,28 +102,36 @@ const (
 	destinationSide = "destination"
 )
 
-// target is the QEMU that a fault means: that of its side, else the one that the guest
-// is in. It is nil if there is none.
+// target is the QEMU that a fault means: that of its side in the last migration, else the
+// one that the guest is in. It is nil if there is none.
 func (w *World) target(f *Fault) *qemu {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	var running, last *qemu
+	var destination, source, last, running *qemu
 	for _, q := range w.qemus[f.VM] {
 		if q.hasEnded() {
 			continue
 		}
 		last = q
-		if f.Side == destinationSide && q.launch.Incoming && q.process.RunState() == "inmigrate" {
-			return q
+		if q.launch.Incoming {
+			destination = q
 		}
-		if f.Side != destinationSide && (q.process.RunState() != "inmigrate" && q.process.RunState() != "postmigrate") {
+		if state := q.process.RunState(); state != "inmigrate" && state != "postmigrate" {
 			running = q
 		}
 	}
-	if f.Side == sourceSide || f.Side == "" {
-		return cmp.Or(running, last)
+	for _, q := range w.qemus[f.VM] {
+		if q != destination && !q.hasEnded() {
+			source = q
+		}
 	}
-	return last
+	switch f.Side {
+	case destinationSide:
+		return cmp.Or(destination, last)
+	case sourceSide:
+		return cmp.Or(source, running, last)
+	}
+	return cmp.Or(running, last)
 }
 
 // The faults of a VM.

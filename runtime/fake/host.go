@@ -33,10 +33,9 @@ type Host struct {
 	machine *shell.Machine
 	lost    chan struct{}
 
-	mu       sync.Mutex // guards what follows
-	gone     bool
-	tables   map[string]func() // nftables' tables -> what unblocks their port
-	lastPort int
+	mu     sync.Mutex // guards what follows
+	gone   bool
+	tables map[string]func() // nftables' tables -> what unblocks their port
 }
 
 var _ testbed.Remote = (*Host)(nil)
@@ -240,12 +239,12 @@ func (h *Host) run(ctx context.Context, text string, stdin []byte, c host.Comman
 	return h.machine.Run(ctx, h.w.ctx, text, stdin, c.Env)
 }
 
-// FreePort returns a port that nobody has had.
+// FreePort returns a port that nobody has had: all hosts have one network.
 func (h *Host) FreePort(context.Context) (int, error) {
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	h.lastPort++
-	return 50000 + h.lastPort, nil
+	h.w.mu.Lock()
+	defer h.w.mu.Unlock()
+	h.w.lastPort++
+	return 50000 + h.w.lastPort, nil
 }
 
 var errNoProcess = errors.New("a fake host has no commands in the background and no connections: host.start cannot be tested by mhmig test")

@@ -59,6 +59,8 @@ type move struct {
 	postcopied  bool              // it had a status of post-copy
 	paused      bool              // it had the status pre-switchover
 	there       State             // the status of the destination, by its last event
+	pausedThere bool              // the source's guest is paused, by whomever
+	pauseEvents int               // how many STOP and RESUME the source has sent
 	urgent      *qmp.Conn         // a second monitor of the destination, in post-copy; nil: none
 	source      *testbed.Instance // set while it may be cancelled
 	tried       bool              // it was to send the guest
@@ -151,7 +153,7 @@ func (mv *move) send(ctx context.Context, src, dst *testbed.Instance) error {
 	if err := mv.setUpSource(ctx, src); err != nil {
 		return blame(ctx, mv, src, SourceRole, err)
 	}
-	events := src.Monitor().Subscribe("MIGRATION")
+	events := src.Monitor().Subscribe("MIGRATION", "STOP", "RESUME")
 	defer events.Close()
 	defer mv.storage.close()
 	if err := mv.unlessCancelled(mv.storage.start(ctx, mv, src, dst)); err != nil {
@@ -258,18 +260,23 @@ func (mv *move) follow(ctx context.Context, src, dst *testbed.Instance, events *
 	var interruptAt <-chan time.Time // nil: not cancelling
 	sampling, stop := context.WithCancel(ctx)
 	samples := mv.startSampling(sampling, src.Monitor())
-	var counting sync.WaitGroup
+	var asking sync.WaitGroup
 	defer func() { // the goroutine ends with its channel
 		stop()
 		for range samples {
 		}
-		counting.Wait()
+		asking.Wait()
 	}()
 	for {
 		select {
 		case e, open := <-events.C:
 			if !open {
 				return "", src.Monitor().Err()
+			}
+			if isPauseEvent(e) {
+				event := mv.nextPauseEvent()
+				asking.Go(func() { mv.notePause(sampling, src, event) })
+				continue
 			}
 			state := e.MigrationStatus()
 			if mv.ended(state) {
@@ -281,7 +288,7 @@ func (mv *move) follow(ctx context.Context, src, dst *testbed.Instance, events *
 			mv.setState(state)
 			src.Log().Debug("migration status", "status", string(state))
 			if count := mv.connectionCount(state, dst); count != "" {
-				counting.Go(func() { mv.countConnections(sampling, src, dst, state, count) })
+				asking.Go(func() { mv.countConnections(sampling, src, dst, state, count) })
 			}
 			if state == qmp.MigrationCancelling && interruptAt == nil {
 				interruptAt = time.After(interruptAfter)

@@ -454,6 +454,11 @@ func (s *Side) arrive(ctx context.Context, vm string) error {
 	m, instance := s.Migration, s.Instance(vm)
 	instance.Arrive()
 	state, err := instance.Status(ctx)
+	if err == nil {
+		if paused := m.moves[vm].checkPause(ctx, state, instance); paused != nil {
+			return paused
+		}
+	}
 	if err == nil && testbed.IsPaused(state) {
 		err = instance.Cont(ctx)
 	}

@@ -88,8 +88,11 @@ func (i *Instance) handleEvent(e qmp.Event) {
 		i.state = "postmigrate"
 	}
 	switch e.Name {
+	case "STOP":
+		i.Host.bed.noteRunning(i.Name(), false, e.Received)
 	case "RESUME": // by whatever way
-		i.requested.hold = false
+		i.requested.pause, i.requested.hold = false, false
+		i.Host.bed.noteRunning(i.Name(), true, e.Received)
 	case "SHUTDOWN":
 		i.killed = i.killed || e.Data["reason"] == "host-signal"
 	case "RESET":
@@ -104,22 +107,23 @@ func (i *Instance) handleEvent(e qmp.Event) {
 	}
 }
 
-// newReset returns the reset of an event, and whether it was requested. After a reset,
-// the firmware may reset the machine once more, on either host: until the next login,
-// such resets belong to the requested reboot. i.mu is held.
+// newReset returns the reset of an event, and whether it was requested. After a requested
+// one the firmware may reset the machine again, which belongs to it. i.mu is held.
 func (i *Instance) newReset(e qmp.Event) Reset {
 	r := Reset{Time: e.Received, Reason: resetReason(e)}
 	bed := i.Host.bed
 	switch {
 	case r.Reason != byMonitor && bed.takeRebootAsked(i.Name()):
 		r.Requested = true
-		bed.setRebooting(i.Name(), true)
 	case r.Reason != byMonitor:
-		r.Requested = bed.isRebooting(i.Name())
+		r.Requested = bed.resetByFirmware(i.Name(), e.Received)
+		return r
 	case i.requested.resets > 0:
 		i.requested.resets--
 		r.Requested = true
-		bed.setRebooting(i.Name(), true)
+	}
+	if r.Requested {
+		bed.beginReboot(i.Name(), i.state == "running", e.Received)
 	}
 	return r
 }
@@ -140,19 +144,6 @@ func (i *Instance) Resets() []Reset {
 	i.mu.Lock()
 	defer i.mu.Unlock()
 	return slices.Clone(i.resets)
-}
-
-// isRebooting says whether a VM's guest is in a requested reboot.
-func (b *Bed) isRebooting(vm string) bool {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	return b.rebooting[vm]
-}
-
-func (b *Bed) setRebooting(vm string, rebooting bool) {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	b.rebooting[vm] = rebooting
 }
 
 // haltTimeout is for stopping a second copy of a guest.

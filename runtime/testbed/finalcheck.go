@@ -36,7 +36,7 @@ func (i *Instance) check(ctx context.Context) error {
 		return i.SplitBrain()
 	}
 	if requested.end {
-		return nil
+		return i.CheckPanic(ctx)
 	}
 	state, err := i.Status(ctx)
 	if err != nil {
@@ -53,13 +53,36 @@ func (i *Instance) check(ctx context.Context) error {
 	switch {
 	case i.RanTwice() || !has && state == "running":
 		return i.SplitBrain()
-	case !has, IsPaused(state) && (requested.pause || requested.hold):
+	case !has:
 		return nil
-	case state != "running":
+	case state != "running" && !(IsPaused(state) && (requested.pause || requested.hold)):
 		return i.Blame(ctx, fmt.Errorf("%s: its guest does not run: it is %s, which the scenario did not request", i, state))
-	case i.panicked():
-		return i.Blame(ctx, fmt.Errorf("%s: its guest %w; its console ends:\n  %s", i, errPanicked,
-			strings.ReplaceAll(i.Console.Tail(consoleTail), "\n", "\n  ")))
+	}
+	if err := i.CheckPanic(ctx); err != nil {
+		return err
+	}
+	return i.CheckResets()
+}
+
+// CheckPanic returns an error if the guest is here and has panicked, though QEMU runs it.
+func (i *Instance) CheckPanic(ctx context.Context) error {
+	if !i.HasGuest() || !i.panicked() {
+		return nil
+	}
+	return i.Blame(ctx, fmt.Errorf("%s: its guest %w; its console ends:\n  %s", i, errPanicked,
+		strings.ReplaceAll(i.Console.Tail(consoleTail), "\n", "\n  ")))
+}
+
+// CheckResets returns an error if the guest has been reset since it arrived here by a
+// migration, and the scenario has not requested that: a FAIL.
+func (i *Instance) CheckResets() error {
+	if !i.Arrived() {
+		return nil
+	}
+	for _, r := range i.Resets() {
+		if !r.Requested {
+			return result.Fail.Errorf("%s: its guest was reset after it had arrived: at %s; only vm.reset() and vm.reboot() may reset it", i, r)
+		}
 	}
 	return nil
 }

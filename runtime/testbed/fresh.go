@@ -22,7 +22,7 @@ const (
 // ClearFor ends the VMs' instances on all hosts but h, so that their guests can run on
 // h: no VM runs twice. fresh says what to do then. An error of FreshNever is returned
 // before anything is ended. A guest that the scenario has not ended or paused must
-// still run.
+// still run, whatever fresh says.
 func (b *Bed) ClearFor(ctx context.Context, vms []string, h *Host, fresh Fresh) error {
 	if fresh == FreshNever {
 		for _, name := range vms {
@@ -32,6 +32,7 @@ func (b *Bed) ClearFor(ctx context.Context, vms []string, h *Host, fresh Fresh) 
 		}
 	}
 	for _, name := range vms {
+		b.noticeAnother(name, h, fresh)
 		for _, instance := range b.instancesOf(name) {
 			if instance.Host == h && fresh != FreshAlways {
 				continue
@@ -58,29 +59,45 @@ func (b *Bed) refuseFresh(name string, h *Host) error {
 	return nil
 }
 
+// noticeAnother tells that a new guest will run on host h, because the one that ran before
+// has ended.
+func (b *Bed) noticeAnother(name string, h *Host, fresh Fresh) {
+	b.mu.Lock()
+	ran := b.ran[name]
+	b.mu.Unlock()
+	if fresh == FreshWarn && ran && b.Current(name) == nil {
+		b.notice(name, h, fmt.Sprintf("%s is restarted on %s: the guest that ran before has ended", name, h.Name()))
+	}
+}
+
+// notice warns of a guest that is another than before, also in the report.
+func (b *Bed) notice(name string, h *Host, text string) {
+	b.log.Warn(text, "vm", name, "host", h.Name())
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.notices = append(b.notices, text)
+}
+
 // clear ends one instance, in place of which a new guest will run on host h.
 func (b *Bed) clear(ctx context.Context, instance *Instance, h *Host, fresh Fresh) error {
-	warned := fresh != FreshAlways && instance.HasGuest()
-	if warned {
+	had := instance.HasGuest()
+	if had {
 		if err := instance.check(ctx); err != nil {
 			return err
 		}
+	}
+	warned := had && fresh != FreshAlways
+	if warned {
 		instance.log.Info("ending the instance that an earlier migration left there", "starts_on", h.Name())
 	}
-	if err := b.Remove(ctx, instance); err != nil {
+	if err := b.Remove(ctx, instance); err != nil || !warned {
 		return err
 	}
-	if !warned {
-		return nil
-	}
-	notice := fmt.Sprintf("%s is restarted on %s: it is not the guest that ran on %s", instance.Name(), h.Name(), instance.Host.Name())
+	did := "ran on"
 	if instance.Arrived() {
-		notice = fmt.Sprintf("%s is restarted on %s: it is not the guest that migrated to %s", instance.Name(), h.Name(), instance.Host.Name())
+		did = "migrated to"
 	}
-	b.log.Warn(notice, "vm", instance.Name(), "host", h.Name())
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	b.notices = append(b.notices, notice)
+	b.notice(instance.Name(), h, fmt.Sprintf("%s is restarted on %s: it is not the guest that %s %s", instance.Name(), h.Name(), did, instance.Host.Name()))
 	return nil
 }
 

@@ -385,7 +385,7 @@ func (b *Bed) start(ctx context.Context, name string, h *Host, params cartesian.
 	if launch.Incoming {
 		inst.state, inst.presence = "inmigrate", awaited
 	} else {
-		b.setRebooting(name, false)
+		b.endReboot(name)
 		b.rebootKernelFaults(name, true)
 		b.mu.Lock()
 		b.ran[name] = true

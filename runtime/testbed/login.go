@@ -291,7 +291,7 @@ func (i *Instance) readBootID(ctx context.Context, session *guest.Session) strin
 
 // opened records a session, so that it is closed with the instance.
 func (i *Instance) opened(session *guest.Session) *guest.Session {
-	i.Host.bed.setRebooting(i.Name(), false)
+	i.Host.bed.endReboot(i.Name())
 	i.mu.Lock()
 	defer i.mu.Unlock()
 	i.sessions = append(i.sessions, openSession{session, len(i.resets)})

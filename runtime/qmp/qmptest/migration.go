@@ -20,7 +20,8 @@ import (
 const (
 	sendsRAM         = 'b' // source: the guest's RAM follows
 	sendsDeviceState = 's' // source: the guest is stopped, the device state follows
-	sendsPostcopy    = 'p' // the same, in post-copy
+	sendsPausedState = 'h' // the same, and the guest was paused before: it does not run when it is loaded
+	sendsPostcopy    = 'p' // the same as sendsDeviceState, in post-copy
 	sendsRest        = 'r' // source: the rest of the RAM, in post-copy
 	sendsSnapshot    = 'g' // source: the memory of a background snapshot follows, until the end
 	loaded           = 'l' // destination: the guest, or the rest of its RAM, is loaded
@@ -222,7 +223,7 @@ func (m *QEMU) receive(conn io.ReadWriteCloser) {
 	_, _ = conn.Write([]byte{loaded})
 	m.at("loaded")
 	m.mu.Lock()
-	stays := m.stays
+	stays := m.stays || state[0] == sendsPausedState
 	m.mu.Unlock()
 	m.announce()
 	if stays {
@@ -335,8 +336,10 @@ func (m *QEMU) send(network, where, handover string) {
 		state = sendsPostcopy
 		m.setStatus("postcopy-active", "")
 	}
-	before := m.setRunState("finish-migrate")
-	m.emit("STOP", nil)
+	before := m.stopGuest()
+	if before != "running" && state == sendsDeviceState {
+		state = sendsPausedState
+	}
 	if m.pauses() && !m.waitContinue(gone) {
 		m.connectionLost()
 		m.resumeGuest(before)
@@ -424,10 +427,12 @@ func (m *QEMU) save(network, where string) {
 		m.passes = 1
 		m.mu.Unlock()
 	}
-	before := m.setRunState("finish-migrate")
-	m.emit("STOP", nil)
+	before := m.stopGuest()
 	m.stand(gone)
 	guest := []byte{sendsRAM, sendsDeviceState}
+	if before != "running" {
+		guest = []byte{sendsRAM, sendsPausedState}
+	}
 	m.mu.Lock()
 	if m.uses("mapped-ram") {
 		guest = append(guest, "mapped-ram"...)
@@ -503,6 +508,15 @@ func (m *QEMU) connectionLost() {
 		return
 	}
 	m.setStatus("failed", "Unable to write to socket: Broken pipe")
+}
+
+// stopGuest stops the guest for the switchover, and returns the run state before. QEMU sends
+// the event only if the guest has run.
+func (m *QEMU) stopGuest() (before string) {
+	if before = m.setRunState("finish-migrate"); before == "running" {
+		m.emit("STOP", nil)
+	}
+	return before
 }
 
 // resumeGuest restores the run state from before the switchover, which QEMU does after it
