@@ -187,6 +187,7 @@ func TestCommandLineRefuses(t *testing.T) {
 		{"image_format", "vm1", placement, cartesian.Params{"images": "image1", "image_name": "x", "image_format": "vmdk"}, `vm1: image1: param image_format: got "vmdk", want one of qcow2, raw`},
 		{"image_overlay", "vm1", placement, cartesian.Params{"images": "image1", "image_name": "x", "image_overlay": "maybe"}, `param image_overlay: got "maybe"`},
 		{"no image_name", "vm1", placement, cartesian.Params{"images": "image1"}, `vm1: image1: param image_name: missing`},
+		{"a new image outside", "vm1", placement, cartesian.Params{"images": "image1", "create_image": "yes", "force_create_image": "yes", "image_size": "1M", "image_overlay": "no", "image_name": "images/../../evil"}, `vm1: image1: param image_name: images/../../evil is outside of images_base_dir, and create_image would write there`},
 		{"no image_size", "vm1", placement, cartesian.Params{"images": "image1", "create_image": "yes"}, `vm1: image1: param image_size: missing, create_image needs it`},
 		{"an image's name", "vm1", placement, cartesian.Params{"images": "a/b"}, `param images: got "a/b"`},
 		{"ide is full", "vm1", placement, cartesian.Params{"images": "a b c d e", "image_name": "x", "drive_format": "ide"}, `vm1: e: param drive_format: got 5 disks, but ide allows 4`},

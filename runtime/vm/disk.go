@@ -6,6 +6,7 @@ import (
 	"cmp"
 	"fmt"
 	"path"
+	"path/filepath"
 	"slices"
 	"strings"
 
@@ -88,6 +89,8 @@ func disks(c *Config, v api.Values) []Device {
 			own.Unfit("image_name", "missing")
 		case d.create && d.size == 0: // even if the image exists already
 			own.Unfit("image_size", "missing, create_image needs it (such as 10G)")
+		case d.create && !d.overlay && !path.IsAbs(d.image) && !filepath.IsLocal(d.image):
+			own.Unfit("image_name", "%s is outside of images_base_dir, and create_image would write there: give an absolute path if that is meant", d.image)
 		}
 		if ShippedGuest(d.image) != "" && (!d.overlay || d.create || d.device || d.format != "qcow2") {
 			own.Unfit("image_name", "%s is a qcow2 image that all guests share: it needs image_overlay = yes, image_format = qcow2, and no create_image", d.image)

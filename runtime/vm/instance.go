@@ -259,9 +259,9 @@ while [ -s "$vm.pid" ] && [ ! -s "$vm.exit" ] && ! passed; do sleep 0.05; done
 [ -s "$vm.pid" ] || by=none
 echo $by
 if [ -s "$vm.exit" ]; then cat "$vm.exit"; else echo; fi
-grep -a -m %[4]d -E '%[5]s' "$vm.log" 2>/dev/null
+grep -a -m %[4]d -E '%[5]s' "$vm.log" 2>/dev/null | cut -b 1-%[8]d
 echo %[6]s
-tail -n %[7]d "$vm.log" 2>/dev/null; exit 0
+tail -c %[8]d "$vm.log" 2>/dev/null | tail -n %[7]d; exit 0
 `
 
 // grace is for a QEMU that has answered quit, in centiseconds.
@@ -307,7 +307,7 @@ func (i *Instance) endProcess(ctx context.Context) error {
 	stem := strings.TrimSuffix(i.file("pid"), ".pid")
 	out, err := h.Run(ctx, host.Command{
 		Script: fmt.Sprintf(endQEMU, shellescape.Quote(i.placement.RunDir), shellescape.Quote(stem), ownEnd,
-			maxReports, sanitizers, logFollows, logTail),
+			maxReports, sanitizers, logFollows, logTail, tailBytes),
 	})
 	if err != nil {
 		return err

@@ -249,6 +249,21 @@ func TestChattyQEMU(t *testing.T) {
 	}
 }
 
+// A log of one endless line does not hide how QEMU has ended.
+func TestChattyEnd(t *testing.T) {
+	t.Parallel()
+	b := newBed(t)
+	s := b.host("host1")
+	chatty := b.write("chatty-qemu", []byte("#!/bin/sh\ncase \"$*\" in *'-name vm1'*) ;; *) exec qemu-system-x86_64 \"$@\" ;; esac\nyes | tr -d '\\n' | head -c 70000000\nqemu-system-x86_64 \"$@\"\nexit 23\n"), 0o755)
+	i := s.start("vm1", b.params(cartesian.Params{"images": "", "qemu_binary": chatty}), false)
+	if err := i.Destroy(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if exit := i.Fault(); exit == nil || exit.Status != 23 {
+		t.Errorf("got %v, want its status", exit)
+	}
+}
+
 // An interrupted start ends the process that it has started.
 func TestStartInterrupted(t *testing.T) {
 	t.Parallel()
