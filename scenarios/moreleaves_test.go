@@ -17,6 +17,12 @@ var moreLeaves = []leaf{
 		message: `memwork: .*worker`,
 	},
 	{
+		name:    "cancel_in.none",
+		fault:   "the memory's workload is killed",
+		plant:   `kill_work(env, "memwork")`,
+		message: `memwork: .*worker`,
+	},
+	{
 		name:    "cancel_in.setup",
 		fault:   "a byte of the guest's memory is changed",
 		plant:   `change_memory(env)`,
@@ -27,6 +33,12 @@ var moreLeaves = []leaf{
 		fault:   "the memory's workload is killed",
 		plant:   `kill_work(env, "memwork")`,
 		message: `memwork: .*worker`,
+	},
+	{
+		name:    "cancel_in.cancelling",
+		fault:   "a byte of the guest's memory is changed",
+		plant:   `change_memory(env)`,
+		message: `memwork: .*page \d+`,
 	},
 	{
 		name:    "cancel_in.pre-switchover",
@@ -42,10 +54,23 @@ var moreLeaves = []leaf{
 		fails:   `bdrv_inactivate_recurse`, // of QEMU 7.2
 	},
 	{
+		name:    "cancel_in.completed",
+		fault:   "the memory's workload is killed",
+		plant:   `kill_work(env, "memwork")`,
+		message: `memwork: .*worker`,
+	},
+	{
 		name:    "cancel_in.postcopy-active",
 		fault:   "a byte of the guest's memory is changed",
 		plant:   `change_memory(env)`,
 		message: `memwork: .*page \d+`,
+		skips:   `userfaultfd`,
+	},
+	{
+		name:    "cancel_in.postcopy-paused",
+		fault:   "the memory's workload is killed",
+		plant:   `kill_work(env, "memwork")`,
+		message: `memwork: .*worker`,
 		skips:   `userfaultfd`,
 	},
 	{
@@ -83,6 +108,13 @@ var moreLeaves = []leaf{
 		fault:   "the guest that was started anew is reset while it moves",
 		plant:   `moving_from(env, env.hosts[1]).qmp("system_reset")`,
 		message: `the guest was reset on`,
+	},
+	{
+		name:    "source_ends_in.vanishes",
+		fault:   "a byte of the memory of the guest that was started anew is changed",
+		plant:   `change_memory(env)`,
+		message: `memwork: .*page \d+`,
+		skips:   `root`,
 	},
 	{
 		name:    "source_ends_in.completed",
