@@ -177,12 +177,15 @@ func TestRecover(t *testing.T) {
 // the others.
 func TestRecoverSeveral(t *testing.T) {
 	t.Parallel()
-	until := func(m *migration.Migration, one, two qmp.MigrationStatus) {
-		for statuses(m, one, two) != nil {
+	until := func(m *migration.Migration, vm int, status qmp.MigrationStatus) error {
+		for range 60_000 {
+			if m.Record().VMs[vm-1].Status == string(status) {
+				return nil
+			}
 			time.Sleep(time.Millisecond)
 		}
+		return fmt.Errorf("vm%d is %s, not %s", vm, m.Record().VMs[vm-1].Status, status)
 	}
-	const active, paused, completed = qmp.MigrationPostcopyActive, qmp.MigrationPostcopyPaused, qmp.MigrationCompleted
 	for _, tt := range []struct {
 		name       string
 		two        qmptest.Script // the source of vm2
@@ -191,9 +194,7 @@ func TestRecoverSeveral(t *testing.T) {
 		{
 			name: "one cannot connect", two: qmptest.Script{Endless: true, Execute: deafTwice()},
 			concurrent: func(ctx context.Context, m *migration.Migration) error {
-				err := errors.Join(m.Pause(ctx), refused(m.Recover(ctx), "recover: vm2: waited 20s"))
-				until(m, completed, paused)
-				return errors.Join(err, m.Pause(ctx), refused(m.Recover(ctx), "recover: vm2: waited 20s"), m.Recover(ctx))
+				return errors.Join(m.Pause(ctx), refused(m.Recover(ctx), "recover: vm2: waited 20s"), until(m, 1, qmp.MigrationCompleted), m.Pause(ctx), refused(m.Recover(ctx), "recover: vm2: waited 20s"), m.Recover(ctx))
 			},
 		},
 		{
@@ -202,8 +203,7 @@ func TestRecoverSeveral(t *testing.T) {
 					time.Sleep(time.Millisecond)
 				}
 				bedtest.Of(m.Source.Instance("vm1")).BreakMigration()
-				until(m, paused, active)
-				return m.Recover(ctx)
+				return errors.Join(until(m, 1, qmp.MigrationPostcopyPaused), m.Recover(ctx))
 			},
 		},
 	} {
