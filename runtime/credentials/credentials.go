@@ -44,6 +44,7 @@ func X509(now time.Time, name string) (server, client Files, err error) {
 		return nil, nil, err
 	}
 	server["ca-cert.pem"], client["ca-cert.pem"] = trusted, trusted
+	server[groupFile] = group()
 	return server, client, nil
 }
 
@@ -101,8 +102,9 @@ func encode(kind string, data []byte) []byte {
 
 // PSK makes a key that both ends share, for the user name with which the source presents
 // itself.
-func PSK(username string) Files {
+func PSK(username string) (server, client Files) {
 	key := make([]byte, 32)
 	_, _ = rand.Read(key) // never fails
-	return Files{"keys.psk": fmt.Appendf(nil, "%s:%s\n", username, hex.EncodeToString(key))}
+	line := fmt.Appendf(nil, "%s:%s\n", username, hex.EncodeToString(key))
+	return Files{"keys.psk": line, groupFile: group()}, Files{"keys.psk": line}
 }

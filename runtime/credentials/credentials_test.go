@@ -5,7 +5,10 @@ package credentials_test
 import (
 	"crypto/tls"
 	"crypto/x509"
+	"encoding/asn1"
+	"encoding/pem"
 	"errors"
+	"math/big"
 	"net"
 	"strings"
 	"testing"
@@ -126,9 +129,41 @@ func handshake(t *testing.T, server, client credentials.Files, name string) erro
 // A PSK file has one user and a random key.
 func TestPSK(t *testing.T) {
 	t.Parallel()
-	first, second := string(credentials.PSK("mhmig")["keys.psk"]), string(credentials.PSK("mhmig")["keys.psk"])
+	server, client := credentials.PSK("mhmig")
+	another, _ := credentials.PSK("mhmig")
+	first, second := string(server["keys.psk"]), string(another["keys.psk"])
+	if first != string(client["keys.psk"]) {
+		t.Error("the ends have two keys")
+	}
 	user, key, _ := strings.Cut(strings.TrimSpace(first), ":")
 	if user != "mhmig" || len(key) != 64 || first == second {
 		t.Errorf("got %q, then %q", first, second)
+	}
+}
+
+// The destination has the group of RFC 7919 by which keys are agreed: a safe prime, and 2.
+func TestGroup(t *testing.T) {
+	t.Parallel()
+	x509Server, x509Client, err := credentials.X509(time.Now(), "host2")
+	if err != nil {
+		t.Fatal(err)
+	}
+	pskServer, pskClient := credentials.PSK("mhmig")
+	if x509Client["dh-params.pem"] != nil || pskClient["dh-params.pem"] != nil {
+		t.Error("the source has it")
+	}
+	for _, server := range []credentials.Files{x509Server, pskServer} {
+		block, _ := pem.Decode(server["dh-params.pem"])
+		if block == nil || block.Type != "DH PARAMETERS" {
+			t.Fatalf("got %q", server["dh-params.pem"])
+		}
+		var group struct{ Prime, Generator *big.Int }
+		if rest, err := asn1.Unmarshal(block.Bytes, &group); err != nil || len(rest) != 0 {
+			t.Fatal(err)
+		}
+		half := new(big.Int).Rsh(group.Prime, 1)
+		if group.Prime.BitLen() != 2048 || !group.Prime.ProbablyPrime(10) || !half.ProbablyPrime(10) || group.Generator.Int64() != 2 {
+			t.Errorf("got the prime %x and the generator %d", group.Prime, group.Generator)
+		}
 	}
 }

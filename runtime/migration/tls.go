@@ -121,8 +121,7 @@ func (f *tls) makeCredentials(role Role, p Peer) (err error) {
 	switch {
 	case role != DestinationRole:
 	case f.kind == tlsPSK:
-		f.server = credentials.PSK(tlsUser)
-		f.client = f.server
+		f.server, f.client = credentials.PSK(tlsUser)
 	default:
 		f.address = p.Address()
 		f.server, f.client, err = credentials.X509(time.Now(), f.certified())
