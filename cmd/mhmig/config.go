@@ -41,7 +41,7 @@ func (s *configFlags) flags(flags *pflag.FlagSet) {
 
 // strictFlag adds the flag of commands that can turn warnings into errors.
 func (s *configFlags) strictFlag(flags *pflag.FlagSet) {
-	flags.BoolVar(&s.strict, "strict", false, "reject a config with warnings, joins that lose combinations, or words of filters in its files that no variant can match")
+	flags.BoolVar(&s.strict, "strict", false, "reject a config with warnings, unsupported params, joins that lose combinations, or words of filters in its files that no variant can match")
 }
 
 func (s *configFlags) options() cartesian.Options {

@@ -37,12 +37,17 @@ func newListCommand() *cobra.Command {
 		Short: "List the variants of a config",
 		Long: `List the variants of a config, one per line: of CONFIG.cfg, or of mhmig's own.
 Nothing is run. No variants is not an error here, except with --strict: then the
-exit status is 2, and also for warnings, and for words of an "only" or "join" in
-files that no variant can match.
+exit status is 2, and also for what exec --strict refuses: warnings, words of an
+"only" or "join" in files that no variant can match, wrong values of params, and
+params whose effect mhmig does not support. The params of 10000 variants are
+checked at most, or of as many as are listed. Only exec knows the scenario: list
+refuses an unsupported param also if the scenario reads it, and takes it that a
+variant runs on two hosts if it does not say how many it needs.
 
 With --diff, compare the variants of two configs, OLD.cfg and the argument: which
 were added, which removed, and which params changed. --filter, --param and
---defaults apply to both. The exit status is 0 whether they differ or not.`,
+--defaults apply to both; values of params are not checked. The exit status is 0
+whether they differ or not.`,
 		Example: `  mhmig list
   mhmig list my.cfg --filter 'only RHEL.6.4.x86_64' --format jsonl --limit 1
   mhmig list --diff old.cfg new.cfg --filter 'only RHEL'`,
@@ -126,6 +131,17 @@ func (l *listFlags) list(command *cobra.Command, config *cartesian.Config) error
 		wait := waitFor(command, fmt.Sprintf("checking for more than %d variants", l.maxVariants))
 		err := controller.CheckNumber(ctx, config, options, l.maxVariants)
 		wait.Done()
+		if err != nil {
+			return err
+		}
+	}
+	if l.strict {
+		wait := waitFor(command, "checking the variants' params")
+		wrong, err := controller.CheckParams(ctx, config, options, l.limit)
+		wait.Done()
+		if err == nil {
+			err = wrong.Refuse(command.ErrOrStderr())
+		}
 		if err != nil {
 			return err
 		}

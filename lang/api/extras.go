@@ -5,6 +5,7 @@ package api
 import (
 	"fmt"
 	"slices"
+	"strings"
 
 	"github.com/mhmig/mhmig/lang/cartesian"
 	"github.com/mhmig/mhmig/lang/diag"
@@ -55,10 +56,14 @@ func DiffFaults(older, newer *cartesian.Config, extras []cartesian.Extra) diag.L
 
 func withUnread(config *cartesian.Config, extras []cartesian.Extra, l diag.List) diag.List {
 	for _, p := range Mistyped(config, extras) {
-		l = append(l, diag.Diagnostic{
+		d := diag.Diagnostic{
 			Severity: diag.Warning, Pos: diag.Pos{File: p.Extra.Name, Line: 1, Col: 1}, Source: p.Extra.Text,
 			Message: fmt.Sprintf("neither mhmig nor the config has a param %q", p.Key), Hint: fmt.Sprintf("did you mean %q?", p.Nearest),
-		})
+		}
+		if _, value, ok := strings.Cut(p.Extra.Text, "="); ok && diag.IsSecret(p.Nearest) {
+			d = d.Without(value)
+		}
+		l = append(l, d.WithoutSecret())
 	}
 	l.Sort()
 	return l

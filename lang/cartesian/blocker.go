@@ -142,18 +142,15 @@ func (t *counter) blockAbove(n *node, p *part, by []*blocker, more []*pick) *par
 	return t.blocked(n, p, left)
 }
 
-// counts reports whether a part at the root is not blocked.
-func (t *counter) counts(p *part) bool {
+// counts reports whether a part at the root is not blocked, with such joins in progress.
+func (t *counter) counts(p *part, in progress) bool {
 	return !slices.ContainsFunc(p.blockers, func(by *blocker) bool {
 		return slices.ContainsFunc(by.parts, func(b *part) bool {
-			if !t.counts(b) {
-				return false
-			}
 			if b.join == nil {
-				return true
+				return t.counts(b, in)
 			}
-			n, wrong := t.combinationsOf(b.join)
-			return wrong != nil || n.Sign() > 0
+			made, wrong := t.valueOf(b, in)
+			return wrong != nil || len(made) > 0
 		})
 	})
 }

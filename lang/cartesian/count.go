@@ -9,16 +9,16 @@ import (
 )
 
 // Count returns how many variants the config has. It does not go through all of them: what looks the same to the
-// statements after it is counted once. Only variants of joins within joins are made one by one, and those of a config
-// where joins or keys such as name_max depend on what variants are called. The error is that of a variant that cannot be
-// built, if there is one; values too long are noticed only where they decide on that.
+// statements after it is counted once. Variants are made one by one only where joins or keys such as name_max depend on
+// what variants are called, and where joins have very many words. The error is that of a variant that cannot be built, if
+// there is one; values too long are noticed only where they decide on that.
 func (c *Config) Count(ctx context.Context, o Options) (*big.Int, error) {
 	t := newCounter(ctx, c, o)
 	n, wrong := t.count()
 	switch {
 	case ctx.Err() != nil:
 		return nil, context.Cause(ctx)
-	case t.nested:
+	case t.unknown:
 		return c.countEach(ctx, o)
 	case wrong == nil:
 		return n, nil
@@ -45,6 +45,9 @@ func (c *Config) Exceeds(ctx context.Context, limit int, o Options) (bool, error
 	n := 0
 	w.emit = func(*dict) bool { n++; return n <= limit }
 	w.mostSteps = exceedingSteps + 100*limit
+	if c.root.joined {
+		w.mostSteps = exceedingJoinedSteps + 100*limit
+	}
 	if _, err := w.run(); err != nil {
 		return false, err
 	}
@@ -61,6 +64,9 @@ func (c *Config) Exceeds(ctx context.Context, limit int, o Options) (bool, error
 
 // exceedingSteps is how many steps more than for variants in a row Exceeds goes at first.
 const exceedingSteps = 100_000
+
+// exceedingJoinedSteps is the same where joins merge what the walk comes to, which takes longer.
+const exceedingJoinedSteps = 10_000
 
 // err returns the error of the variant that is wrong; nil if it can be built.
 func (d *defect) err(ctx context.Context, c *Config) error {

@@ -24,6 +24,7 @@ type counter struct {
 	order      []*node // each node after its children
 	parents    []int   // by node: nodes above it
 	multiplied []bool  // by node: there are joins at or below it that multiply
+	within     []bool  // by node: there are joins above it that multiply
 	residuals  *residualTable
 	states     *stateTable
 
@@ -32,8 +33,9 @@ type counter struct {
 	acting   []*pick         // but these, as if they stood at the end of the config
 	way      *trail          // to one of the variants counted last, if there are trails of all
 	yields   map[*node]yield // of joins of three words and more
+	values   map[valueKey]tally
 	steps    int
-	nested   bool // a join multiplies what joins multiply: making variants is the only way
+	unknown  bool // the number is not to be had without making variants
 
 	// By node:
 	alive []bool
@@ -105,7 +107,10 @@ func (s *sum) add(p *part) {
 }
 
 func newCounter(ctx context.Context, c *Config, o Options) *counter {
-	t := &counter{ctx: ctx, config: c, options: o, residuals: newResidualTable(c.rows), chosen: map[*node]*node{}, yields: map[*node]yield{}}
+	t := &counter{
+		ctx: ctx, config: c, options: o, residuals: newResidualTable(c.rows), chosen: map[*node]*node{},
+		yields: map[*node]yield{}, values: map[valueKey]tally{},
+	}
 	t.parents = make([]int, c.nodes)
 	seen := make([]bool, c.nodes)
 	var visit func(n *node)
@@ -121,13 +126,28 @@ func newCounter(ctx context.Context, c *Config, o Options) *counter {
 		t.order = append(t.order, n)
 	}
 	visit(c.root)
-	t.multiplied = make([]bool, c.nodes)
-	for _, n := range t.order {
-		_, single := singleFactor(n)
-		t.multiplied[n.index] = !single || slices.ContainsFunc(n.children, func(c *node) bool { return t.multiplied[c.index] })
-	}
+	t.findJoins()
 	t.states = newStateTable(ctx, c, t.order, t.residuals)
 	return t
+}
+
+// findJoins finds out where joins multiply, and where they multiply what other joins do.
+func (t *counter) findJoins() {
+	t.multiplied, t.within = make([]bool, t.config.nodes), make([]bool, t.config.nodes)
+	for _, n := range t.order {
+		_, single := singleFactor(n)
+		t.multiplied[n.index] = !single || t.multipliesBelow(n)
+	}
+	for _, n := range slices.Backward(t.order) {
+		_, single := singleFactor(n)
+		for _, child := range n.children {
+			t.within[child.index] = t.within[child.index] || t.within[n.index] || !single
+		}
+	}
+}
+
+func (t *counter) multipliesBelow(n *node) bool {
+	return slices.ContainsFunc(n.children, func(c *node) bool { return t.multiplied[c.index] })
 }
 
 // maxSplit is into how many tallies one is split.
@@ -141,6 +161,9 @@ func (t *counter) count() (*big.Int, *defect) { return t.split(t.config.root, ma
 func (t *counter) split(n *node, most int) (*big.Int, *defect) {
 	for {
 		if _, single := singleFactor(n); !single && n != t.unjoined {
+			if t.multipliesBelow(n) {
+				return t.single()
+			}
 			return t.multiplyLast(n, most)
 		}
 		if len(n.children) != 1 {
@@ -193,7 +216,7 @@ func choosesAmongOthers(n *node) bool {
 	}
 }
 
-func (t *counter) ended() bool { return t.nested || t.ctx.Err() != nil }
+func (t *counter) ended() bool { return t.unknown || t.ctx.Err() != nil }
 
 func (t *counter) tick() bool {
 	t.steps++
@@ -215,7 +238,9 @@ func (t *counter) single() (*big.Int, *defect) {
 	if root == nil {
 		return new(big.Int), nil
 	}
-	return t.value(root)
+	clear(t.values)
+	made, wrong := t.value(root, nil)
+	return made.total(), wrong
 }
 
 // maxSure is how many nodes are known of which surely decide above a node.
@@ -646,7 +671,7 @@ func (p *part) merge(same *part) {
 	if p.join == nil {
 		return
 	}
-	for i, s := range p.join.sums {
+	for i, s := range p.join.sums { // the same, but for the order of their parts
 		for _, inner := range same.join.sums[i].parts {
 			s.byKey[inner.key].merge(inner)
 		}

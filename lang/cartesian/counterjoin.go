@@ -17,20 +17,24 @@ func (t *counter) extendJoin(n *node, from *part, more []*pick) *part {
 		t.extendAll(extended, n, s, more)
 		sums = append(sums, extended)
 	}
-	return from.join.part(sums, from.n)
+	return t.joinPart(from.join, sums, from.n)
 }
 
-// sumKey is the same for sums that are the same.
+// sumKey is the same for sums that are the same. The order of their parts counts where the first variant is in progress
+// by other joins than others are.
 func sumKey(s *sum) string {
-	keys := make([]string, len(s.parts))
+	keys, joined := make([]string, len(s.parts)), false
 	for i, p := range s.parts {
 		n := p.n.Bytes()
 		key := binary.AppendUvarint(nil, uint64(len(p.key)))
 		key = append(key, p.key...)
 		key = binary.AppendUvarint(key, uint64(len(n)))
 		keys[i] = string(append(key, n...))
+		joined = joined || p.join != nil
 	}
-	slices.Sort(keys)
+	if !joined {
+		slices.Sort(keys)
+	}
 	return string(binary.AppendUvarint(nil, uint64(len(keys)))) + strings.Join(keys, "")
 }
 
@@ -40,36 +44,48 @@ type defect struct {
 	join  bool
 }
 
-// value returns the number of a sum at the root, or a defect in it.
-func (t *counter) value(s *sum) (*big.Int, *defect) {
-	total := new(big.Int)
-	for _, p := range s.parts {
-		n, wrong := t.valueOf(p)
-		if wrong != nil {
-			return nil, wrong
-		}
-		if j := p.join; j != nil && j.factors > 2 && n.Sign() > 0 {
-			t.note(j.node, new(big.Int).Mul(n, p.n), new(big.Int).Mul(t.allOf(j), p.n))
-		}
-		if n.Sign() > 0 && t.way == nil && len(p.states) > 0 {
-			t.way = p.states[0]
-		}
-		total.Add(total, n.Mul(n, p.n))
-	}
-	return total, nil
+// A valueKey is a sum, and what is in progress.
+type valueKey struct {
+	sum *sum
+	in  string
 }
 
-func (t *counter) valueOf(p *part) (*big.Int, *defect) {
+// value returns the number of a sum at the root, or a defect in it.
+func (t *counter) value(s *sum, in progress) (tally, *defect) {
+	key := valueKey{s, string(in.appendKey(nil))}
+	if known, ok := t.values[key]; ok {
+		return known, nil
+	}
+	var all tally
+	for _, p := range s.parts {
+		some, wrong := t.valueOf(p, in)
+		if wrong != nil || t.ended() {
+			return nil, wrong
+		}
+		if j := p.join; j != nil && j.factors > 2 && len(some) > 0 && !in.has(j.node) {
+			t.note(j.node, new(big.Int).Mul(some.total(), p.n), new(big.Int).Mul(t.allOf(j, in), p.n))
+		}
+		if len(some) > 0 && t.way == nil && len(p.states) > 0 {
+			t.way = p.states[0]
+		}
+		all = all.add(some, p.n)
+	}
+	t.values[key] = all
+	return all, nil
+}
+
+// valueOf returns the number of variants that a part has for each of its ways.
+func (t *counter) valueOf(p *part, in progress) (tally, *defect) {
 	switch {
-	case !t.counts(p):
-		return new(big.Int), nil
+	case t.tick(), !t.counts(p, in):
+		return nil, nil
 	case p.join != nil:
-		return t.combinationsOf(p.join)
+		return t.combinationsOf(p.join, in)
 	}
 	if trail := t.states.failing(p.states); trail != nil {
 		return nil, &defect{trail: trail}
 	}
-	return big.NewInt(1), nil
+	return tally{{in, one}}, nil
 }
 
 // joinParts are what the numbers of a join are made from: for some sets of its factors, what is left of its node when
@@ -80,6 +96,9 @@ type joinParts struct {
 	sets    []uint // sets of factors, as bits
 	sums    []*sum // by the index of sets
 }
+
+// of returns what is left of the node for a set of factors.
+func (j *joinParts) of(set uint) *sum { return j.sums[slices.Index(j.sets, set)] }
 
 // maxFactors is how many factors a join may have to be counted so.
 const maxFactors = 8
@@ -102,13 +121,13 @@ func singleFactor(n *node) (acts []*pick, ok bool) {
 	return factors, false
 }
 
-// canMultiply reports whether a counter counts what the joins of n multiply; if not, the config is nested.
+// canMultiply reports whether a counter counts what the joins of n multiply; if not, the number is unknown.
 func (t *counter) canMultiply(n *node, factors []*pick) bool {
-	below := slices.ContainsFunc(t.childrenOf(n), func(c *node) bool { return t.multiplied[c.index] })
-	if below || len(factors) > maxFactors || t.states.renames || t.namesMayCollide(n, factors) {
-		t.nested = true
+	merged := len(factors) > 2 || t.multipliesBelow(n) // names that are merged already
+	if len(factors) > maxFactors || t.states.renames || t.namesMayCollide(n, factors) || merged && t.labelsRunTogether() {
+		t.unknown = true
 	}
-	return !t.nested
+	return !t.unknown
 }
 
 // acting returns the factors that are in a set.
@@ -134,7 +153,7 @@ func (t *counter) multiply(n *node) *sum {
 		sums = append(sums, t.gather(n, acting(factors, set)))
 	}
 	all := newSum()
-	all.add(j.part(sums, one))
+	all.add(t.joinPart(j, sums, one))
 	return all
 }
 
@@ -158,15 +177,30 @@ func (t *counter) multiplyLast(n *node, most int) (*big.Int, *defect) {
 			}
 			counts[set], ways[set] = some, t.way
 		}
-		return new(big.Int).Set(counts[set]), nil
+		return counts[set], nil
 	}
-	made, wrong := t.combinations(len(factors), count, func(set uint) *trail { return ways[set] })
+	m := &multiplication{
+		counter: t, node: n, factors: len(factors),
+		count: func(set uint, in progress) (tally, *defect) {
+			some, wrong := count(set)
+			if some == nil || some.Sign() == 0 {
+				return nil, wrong
+			}
+			return tally{{in, some}}, nil
+		},
+		meet: func(set uint, _ progress) (way *trail, may bool, wrong *defect) {
+			some, wrong := count(set)
+			return ways[set], some != nil && some.Sign() > 0, wrong
+		},
+	}
+	all, wrong := m.combine(0, 0, nil)
+	made := all.total()
 	if wrong == nil && !t.ended() && len(factors) > 2 && made.Sign() > 0 {
-		all := big.NewInt(1)
+		possible := big.NewInt(1)
 		for i := range factors {
-			all.Mul(all, counts[1<<i])
+			possible.Mul(possible, counts[1<<i])
 		}
-		t.note(n, made, all)
+		t.note(n, made, possible)
 	}
 	return made, wrong
 }
@@ -183,27 +217,37 @@ func (t *counter) note(n *node, made, all *big.Int) {
 }
 
 // allOf returns how many combinations of a join's words there are.
-func (t *counter) allOf(j *joinParts) *big.Int {
+func (t *counter) allOf(j *joinParts, in progress) *big.Int {
 	all := big.NewInt(1)
 	for i := range j.factors {
-		if n, wrong := t.value(j.sums[slices.Index(j.sets, 1<<i)]); wrong == nil {
-			all.Mul(all, n)
+		if n, wrong := t.value(j.of(1<<i), in); wrong == nil {
+			all.Mul(all, n.total())
 		}
 	}
 	return all
 }
 
-// part returns n times what the join comes to with other sums; nil if that is nothing.
-func (j *joinParts) part(sums []*sum, n *big.Int) *part {
-	var key strings.Builder
-	key.WriteString("*")
+// joinPart returns n times what a join comes to with other sums; nil if that is nothing.
+func (t *counter) joinPart(j *joinParts, sums []*sum, n *big.Int) *part {
+	key := []byte("*")
+	within := t.within[j.node.index]
+	if within {
+		key = binary.AppendUvarint(key, uint64(j.node.index)) //nolint:gosec // never negative
+	}
+	nothing := true
 	for i, s := range sums {
-		if len(s.parts) == 0 && j.sets[i] == 1 {
+		switch {
+		case len(s.parts) > 0:
+			nothing = false
+		case j.sets[i] == 1 && !within:
 			return nil // there is nothing for the first factor, and the others are not looked at
 		}
-		key.WriteString(sumKey(s))
+		key = append(key, sumKey(s)...)
 	}
-	return &part{key: key.String(), n: n, join: &joinParts{j.node, j.factors, j.sets, sums}}
+	if nothing {
+		return nil
+	}
+	return &part{key: string(key), n: n, join: &joinParts{j.node, j.factors, j.sets, sums}}
 }
 
 // joinSets returns the sets of factors that combinations asks for.
@@ -227,67 +271,108 @@ func joinSets(factors int) []uint {
 	return sets
 }
 
-// combinations returns how many variants a join of so many factors makes, given the number for a set of factors and a
-// way for one that has any. What joins do to the list of their node (see joinList) binds the later factors, for all but
-// the first variant of a factor, by the next factor too.
-func (t *counter) combinations(
-	factors int, count func(set uint) (*big.Int, *defect), way func(set uint) *trail,
-) (*big.Int, *defect) {
-	// A variant that is one of two factors is joined with itself. With three factors and more, or with defaults, that may
-	// not come to pass: making the variants tells.
-	meet := func(set uint) *defect {
-		n, wrong := count(set)
-		switch {
-		case wrong != nil || t.ended() || n.Sign() == 0:
-			return wrong
-		case factors > 2 || t.options.Defaults:
-			t.nested = true
-			return nil
-		}
-		return &defect{trail: way(set), join: true}
+// A multiplication counts what the joins of a node make.
+type multiplication struct {
+	counter *counter
+	node    *node
+	factors int
+	count   func(set uint, in progress) (tally, *defect) // of a set of factors
+
+	// Reports whether a variant of all factors of a set may be joined with itself; if that is sure, the way to it.
+	meet func(set uint, in progress) (way *trail, may bool, wrong *defect)
+}
+
+// combine returns how many variants the factors from one on make, where they are bound by others too. What joins do to
+// the list of their node (see joinList) binds the later factors, for all but the first variant of a factor, by the next
+// factor too.
+func (m *multiplication) combine(with uint, from int, in progress) (tally, *defect) {
+	some, wrong := m.count(with|1<<from, in)
+	if wrong != nil || m.counter.ended() || len(some) == 0 {
+		return nil, wrong
 	}
-	var combine func(with uint, from int) (*big.Int, *defect)
-	combine = func(with uint, from int) (*big.Int, *defect) {
-		n, wrong := count(with | 1<<from)
-		if wrong != nil || t.ended() || n.Sign() == 0 || from+1 == factors {
-			return n, wrong
+	if from+1 == m.factors {
+		var last tally
+		for _, s := range some {
+			last = append(last, tallied{s.in.with(m.node, with|1<<from), s.n})
 		}
-		first, wrong := combine(with, from+1)
-		if wrong != nil || t.ended() {
+		return last, nil
+	}
+	all, wrong := m.combine(with, from+1, some[0].in)
+	if wrong != nil || m.counter.ended() {
+		return nil, wrong
+	}
+	several := len(some) > 1 || some[0].n.Cmp(one) > 0
+	if len(all) > 0 || several {
+		if wrong := m.joinWithItself(with|1<<from|1<<(from+1), in); wrong != nil || m.counter.ended() {
 			return nil, wrong
 		}
-		if first.Sign() > 0 || n.Cmp(one) > 0 {
-			if wrong := meet(with | 1<<from | 1<<(from+1)); wrong != nil || t.ended() {
-				return nil, wrong
-			}
+	}
+	for i, s := range some {
+		others := s.n
+		if i == 0 {
+			others = new(big.Int).Sub(s.n, one)
 		}
-		if n.Cmp(one) == 0 {
-			return first, nil
+		if others.Sign() == 0 {
+			continue
 		}
-		others, wrong := combine(with|1<<(from+1), from+1)
-		if wrong != nil || t.ended() {
+		more, wrong := m.combine(with|1<<(from+1), from+1, s.in)
+		if wrong != nil || m.counter.ended() {
 			return nil, wrong
 		}
-		n.Sub(n, one)
-		return n.Add(n.Mul(n, others), first), nil
+		all = all.add(more, others)
 	}
-	n, wrong := combine(0, 0)
-	if n == nil {
-		n = new(big.Int) // of no use: the counter has ended, or there is a defect
+	return all, nil
+}
+
+// joinWithItself looks for a variant that is of both factors: joins fail on it. With three factors and more, or with
+// defaults, that may not come to pass: making the variants tells.
+func (m *multiplication) joinWithItself(set uint, in progress) *defect {
+	way, may, wrong := m.meet(set, in)
+	switch {
+	case wrong != nil || m.counter.ended() || !may:
+		return wrong
+	case way == nil || m.factors > 2 || m.counter.options.Defaults:
+		m.counter.unknown = true
+		return nil
 	}
-	return n, wrong
+	return &defect{trail: way, join: true}
 }
 
 // combinationsOf returns the number of a part that is a join's, at the root.
-func (t *counter) combinationsOf(j *joinParts) (*big.Int, *defect) {
-	of := func(set uint) *sum { return j.sums[slices.Index(j.sets, set)] }
-	way := func(set uint) *trail {
-		for _, p := range of(set).parts {
-			if n, wrong := t.valueOf(p); wrong == nil && n.Sign() > 0 {
-				return p.states[0]
-			}
-		}
-		return nil
+func (t *counter) combinationsOf(j *joinParts, in progress) (tally, *defect) {
+	if set, ok := in.of(j.node); ok {
+		return t.value(j.of(set), in)
 	}
-	return t.combinations(j.factors, func(set uint) (*big.Int, *defect) { return t.value(of(set)) }, way)
+	m := &multiplication{
+		counter: t, node: j.node, factors: j.factors,
+		count: func(set uint, in progress) (tally, *defect) { return t.value(j.of(set), in) },
+		meet: func(set uint, in progress) (way *trail, may bool, wrong *defect) {
+			way, may = t.anyOf(j.of(set), in)
+			return way, may, nil
+		},
+	}
+	return m.combine(0, 0, in)
+}
+
+// anyOf reports whether a sum may have a way to the first of merged variants, or to one that is not merged; to such a
+// one, it returns it.
+func (t *counter) anyOf(s *sum, in progress) (way *trail, may bool) {
+	for _, p := range s.parts {
+		switch {
+		case !t.counts(p, in):
+		case p.join == nil:
+			return p.states[0], true
+		default:
+			set, ok := in.of(p.join.node)
+			if !ok {
+				set = 1 // by which a join begins
+			}
+			own, any := t.anyOf(p.join.of(set), in)
+			if ok && own != nil {
+				return own, true
+			}
+			may = may || any
+		}
+	}
+	return nil, may
 }

@@ -7,6 +7,7 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"math/big"
 )
 
 // WriteTogether is Write by several walks however few variants there are, which remember next to nothing.
@@ -76,4 +77,14 @@ func dumpFilter(b *bytes.Buffer, f filterText) {
 		}
 		b.WriteByte('|')
 	}
+}
+
+// CountWithoutMaking is Count, but known is false where that would make variants one by one.
+func (c *Config) CountWithoutMaking(ctx context.Context, o Options) (n *big.Int, known bool, err error) {
+	t := newCounter(ctx, c, o)
+	n, wrong := t.count()
+	if wrong != nil {
+		err = wrong.err(ctx, c)
+	}
+	return n, !t.unknown && (wrong == nil || err != nil), err
 }

@@ -37,6 +37,9 @@ func (w *walk) join(n *node, list *joinList) bool {
 	for _, j := range list.joins {
 		factors = append(factors, j.factors...)
 	}
+	if len(factors) > 1 && w.barren(n, factors) {
+		return false
+	}
 	rest := &joinList{decisions: slices.Clip(list.decisions)}
 	before := w.lists[n]
 	w.lists[n] = rest

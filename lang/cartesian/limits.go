@@ -9,6 +9,8 @@ import (
 	"regexp"
 	"slices"
 	"strings"
+
+	"github.com/mhmig/mhmig/lang/diag"
 )
 
 // limits applies the keys that end in _min, _max and _fixed: they correct the key before the ending.
@@ -26,7 +28,10 @@ func (d *dict) limits(limiting []keyID) error {
 		key, text := &d.keys.keys[k], d.values[k].text
 		if old, ok := d.limited(key.target); ok && key.limit != limitFixed {
 			order, err := compareSizes(old, text)
-			if err != nil {
+			switch {
+			case err != nil && diag.IsSecret(key.text):
+				return fmt.Errorf("%s of %s: not two numbers", key.text, d.keys.keys[key.target].text)
+			case err != nil:
 				return fmt.Errorf("%s of %s: %w", key.text, d.keys.keys[key.target].text, err)
 			}
 			if key.limit == limitMax && order <= 0 || key.limit == limitMin && order >= 0 {

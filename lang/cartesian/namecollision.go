@@ -160,3 +160,53 @@ func compareTexts(first, second string) (more string, ok bool) {
 	}
 	return "", false
 }
+
+// labelsRunTogether reports whether the end of a name and the beginning of another one may read as one label: joins write
+// names without a dot between them if they begin alike with a named label. Of merged names such a one may begin with
+// another though none of the names that they are made from does. It may say so too often.
+func (t *counter) labelsRunTogether() bool {
+	plain, named := map[string]bool{}, false
+	for _, n := range t.order {
+		for _, l := range n.labels {
+			if l.full == l.name {
+				plain[t.config.labels.texts[l.name]] = true
+			} else {
+				named = true
+			}
+		}
+	}
+	if !named {
+		return false
+	}
+	topmost := t.config.root.topmostLabels()
+	for text := range plain {
+		for end := 1; end < len(text); end++ {
+			begins := func(top string) bool { return strings.HasPrefix(top, text[end:]) }
+			if plain[text[:end]] && slices.ContainsFunc(topmost, begins) {
+				return true
+			}
+		}
+	}
+	return false
+}
+
+// topmostLabels returns what names may begin with.
+func (n *node) topmostLabels() (labels []string) {
+	seen := map[*node]bool{}
+	var visit func(n *node)
+	visit = func(n *node) {
+		switch {
+		case seen[n]:
+			return
+		case len(n.labels) > 0:
+			labels = append(labels, n.full)
+		}
+		if seen[n] = true; n.full == "" {
+			for _, child := range n.children {
+				visit(child)
+			}
+		}
+	}
+	visit(n)
+	return labels
+}

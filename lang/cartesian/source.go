@@ -100,7 +100,17 @@ func (s *source) diagnostic(pos lexer.Position, message, hint string) diag.Diagn
 	if 0 < pos.Line && pos.Line <= len(s.lines) {
 		d.Source = s.lines[pos.Line-1]
 	}
+	if mayAssign(d.Source) {
+		return d.WithoutSecret()
+	}
 	return d
+}
+
+// mayAssign reports whether a line may be meant as an assignment: with "=", or as no statement of another kind.
+func mayAssign(line string) bool {
+	word := strings.TrimLeftFunc(line, isBlank)
+	word = word[:skipLabel(word, 0)]
+	return strings.Contains(line, "=") || !isKeyword(word) && !strings.HasPrefix(word, "-")
 }
 
 // isASCII reports whether a character of text is a byte.

@@ -40,7 +40,7 @@ type node struct {
 	decisions []statement  // those of statements that decide which variants there are
 	joins     []*joinWords // those of statements that are joins
 	below     bitSet       // labels of all nodes under this one
-	asked     bitSet       // rows that the decisions of this node and those under it ask for
+	asked     bitSet       // rows that the decisions and joins of this node and those under it ask for
 	joined    bool         // this node or one under it has joins
 	leaves    int          // how many variants there would be without filters and joins, up to manyLeaves
 }
@@ -271,7 +271,7 @@ func (n *node) finishBelow(labels int) {
 }
 
 func (n *node) finishAsked(rows int) {
-	if len(n.children) == 1 && len(n.decisions) == 0 {
+	if len(n.children) == 1 && len(n.decisions) == 0 && len(n.joins) == 0 {
 		n.asked = n.children[0].asked
 		return
 	}
@@ -280,6 +280,11 @@ func (n *node) finishAsked(rows int) {
 		n.asked.addAll(child.asked)
 	}
 	addAsked(n.asked, n.decisions)
+	for _, j := range n.joins {
+		for _, f := range j.factors {
+			addAsked(n.asked, []statement{f})
+		}
+	}
 }
 
 // addAsked adds the rows that decisions ask for.

@@ -50,6 +50,7 @@ type walk struct {
 	folds    int // how many of them are in use
 
 	lists map[*node]*joinList // of nodes with joins that are being walked through
+	scout *scout              // looks ahead of joins; nil until there is need
 }
 
 // A way is what a walk has passed from the root.
@@ -307,9 +308,10 @@ type bounds struct {
 	known     int // bytes that a walk remembers, about
 	unit      int // variants that a walk hands over, about
 	delegated int // leaves at a node when a walk that hands over first finds out what is left of them
+	unscouted int // leaves below a join that is not worth a scout
 }
 
-var usualBounds = bounds{known: 8 << 20, unit: 1 << 12, delegated: 1 << 17}
+var usualBounds = bounds{known: 8 << 20, unit: 1 << 12, delegated: 1 << 17, unscouted: 1 << 10}
 
 func (w *walk) remember(state string, left *branch) {
 	w.known[state] = left

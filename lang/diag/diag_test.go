@@ -145,3 +145,48 @@ func TestNearest(t *testing.T) {
 		}
 	}
 }
+
+// TestWithoutSecret has secrets that begin at the column of the hidden text, and lines that hide nothing.
+func TestWithoutSecret(t *testing.T) {
+	t.Parallel()
+	for _, tt := range []struct{ source, want string }{
+		{`ssh_password = "hunter22x`, `ssh_password = ***`},
+		{`ssh_password="hunter22x`, `ssh_password=***`},
+		{`    RHEL: ssh_password_host1 ?+= hunter22x`, `    RHEL: ssh_password_host1 ?+= ***`},
+		{"ssh_password_host1 hunter22x", "ssh_password_host1 ***"},
+		{"ssh_password: hunter22x = 1", "ssh_password: ***"},
+		{"ssh_password := hunter22x", "ssh_password := ***"},
+		{"ssh_password hunter22x = 1", "ssh_password ***"},
+		{"ssh_pasword=hunter22x", "ssh_pasword=***"},
+		{"ssh_paswsord = hunter22x", "ssh_paswsord = ***"},
+		{"root_passwrd <= hunter22x", "root_passwrd <= ***"},
+		{"API_TOKEN = é hunter22x", "API_TOKEN = ***"},
+		{"passphrase =", "passphrase ="},
+		{"é = hunter22x password = x", "é = hunter22x password = x"},
+		{"keyword = x", "keyword = x"},
+		{"passthrough = x", "passthrough = x"},
+		{"seconds = x", "seconds = x"},
+		{"", ""},
+	} {
+		d := diag.Diagnostic{Source: tt.source, Message: "a message"}.WithoutSecret()
+		if d.Source != tt.want || d.Message != "a message" {
+			t.Errorf("of %q: %q, %s; want %q", tt.source, d.Source, d.Message, tt.want)
+		}
+	}
+}
+
+// TestWithoutSecretInMessages hides it in the message and the hint too, and points at where it begins.
+func TestWithoutSecretInMessages(t *testing.T) {
+	t.Parallel()
+	d := diag.Diagnostic{
+		Pos: diag.Pos{File: "a.cfg", Line: 1, Col: 19}, Source: `password = "hunter "22`,
+		Message: `this sets the key "password" to "\"hunter \"22"`, Hint: `write 'password = "hunter "22' or hunter; not hunters`,
+	}.WithoutSecret()
+	want := diag.Diagnostic{
+		Pos: diag.Pos{File: "a.cfg", Line: 1, Col: 12}, Source: "password = ***",
+		Message: `this sets the key "password" to "***"`, Hint: `write 'password = ***' or ***; not hunters`,
+	}
+	if diff := cmp.Diff(want, d); diff != "" {
+		t.Errorf("without the secret (-want +got):\n%s", diff)
+	}
+}

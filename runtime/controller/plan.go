@@ -95,8 +95,12 @@ func (p *Plan) Scenario(params cartesian.Params) *star.Scenario { return p.scena
 // origins returns where each param of a variant was set last, for the report. Params whose
 // origin is unknown are left out.
 func (p *Plan) origins(ctx context.Context, v *cartesian.Variant) map[string]string {
+	return origins(ctx, p.config, v, p.request.Options)
+}
+
+func origins(ctx context.Context, config *cartesian.Config, v *cartesian.Variant, options cartesian.Options) map[string]string {
 	places := map[string]string{}
-	explanation, err := p.config.Explain(ctx, v.Name, p.request.Options)
+	explanation, err := config.Explain(ctx, v.Name, options)
 	if err != nil {
 		return places
 	}

@@ -51,7 +51,12 @@ func (p *Preview) WriteText(w, stderr io.Writer) error {
 	for _, line := range p.Warnings.Lines() {
 		fmt.Fprintln(stderr, "warning:", line)
 	}
-	wrong := p.Invalid.Lines()
+	return p.Invalid.Refuse(stderr)
+}
+
+// Refuse writes the faults as errors, and returns an error if there are any.
+func (f *Faults) Refuse(stderr io.Writer) error {
+	wrong := f.Lines()
 	for _, line := range wrong {
 		fmt.Fprintln(stderr, "error:", line)
 	}

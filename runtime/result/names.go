@@ -7,6 +7,8 @@ import (
 	"path/filepath"
 	"regexp"
 	"strings"
+
+	"github.com/mhmig/mhmig/lang/diag"
 )
 
 // maxName is the length to which folder names are shortened: long enough to
@@ -52,14 +54,11 @@ func checkArtifactName(name string) error {
 	return nil
 }
 
-const (
-	masked      = "***"
-	secretWords = `passw(?:or)?d|passphrase|secret|token`
-)
+const masked = diag.Masked
 
 var (
-	secretKey        = regexp.MustCompile(`(?i)` + secretWords)
-	secretAssignment = regexp.MustCompile(`(?im)([\w.-]*(?:` + secretWords + `)[\w.-]*\s*[+?<:]?=\s*)\S.*$`)
+	secretKey        = regexp.MustCompile(`(?i)` + diag.SecretWords)
+	secretAssignment = regexp.MustCompile(`(?im)([\w.-]*(?:` + diag.SecretWords + `)[\w.-]*\s*[+?<:]?=\s*)\S.*$`)
 )
 
 // maskStatements returns a copy of command-line words or config statements in which

@@ -11,8 +11,8 @@ import (
 	"github.com/mhmig/mhmig/runtime/testbed"
 )
 
-// defaultHosts is the number of hosts that a migration needs.
-const defaultHosts = 2
+// DefaultHosts is the number of hosts that a migration needs.
+const DefaultHosts = 2
 
 // Needs are the resources that a variant needs.
 type Needs struct {
@@ -56,7 +56,7 @@ type Lease interface {
 // needs: an equal share, of at least two, for as many variants as can then run at the
 // same time. Parallel and planned limit their number if they are not 0.
 func FairShare(hosts, parallel, planned int) int {
-	variants := max(hosts/defaultHosts, 1)
+	variants := max(hosts/DefaultHosts, 1)
 	for _, limit := range []int{parallel, planned} {
 		if limit > 0 {
 			variants = min(variants, limit)
