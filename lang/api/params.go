@@ -570,7 +570,7 @@ var params = []Param{
 	},
 	{
 		Name: "mig_tls", Kind: Choice, Default: "none", Choices: []string{"none", "x509", "psk"}, Object: Variant, Reader: "runtime/migration",
-		Doc: "Encrypt the migration with TLS, by certificates or a pre-shared key, which are made for each migration. Both ends verify each other.",
+		Doc: "Encrypt the migration with TLS, by certificates or a pre-shared key, which are made for each migration. Both ends verify each other. Not over rdma, which QEMU never encrypts.",
 	},
 	{
 		Name: "mig_tls_hostname", Kind: Word, Object: Variant, Reader: "runtime/migration",

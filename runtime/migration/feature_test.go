@@ -424,6 +424,12 @@ func TestFeaturesOfTransports(t *testing.T) {
 			{"cpr-exec", "mig_ignore_shared", "yes", "mig_ignore_shared needs RAM in a file, which mig_protocol = cpr-exec has not"},
 			{"cpr-exec", "mig_validate_uuid", "yes", "validate-uuid needs a source that can be asked for its UUID after the move, which mig_protocol = cpr-exec has not"},
 			{"file", "mig_switchover_ack", "yes", "switchover-ack needs a return path, which mig_protocol = file has not"},
+			{"rdma", "mig_tls", "psk", "TLS needs memory that is sent as a stream, which mig_protocol = rdma has not"},
+			{"x-rdma", "mig_tls", "x509", "TLS needs memory that is sent as a stream, which mig_protocol = x-rdma has not"},
+			{"rdma", "capabilitys", "xbzrle", "XBZRLE needs memory that is sent as a stream, which mig_protocol = rdma has not"},
+			{"rdma", "mig_zero_page_detection", "none", "zero-page-detection needs memory that is sent as a stream, which mig_protocol = rdma has not"},
+			{"rdma", "mig_multifd", "yes", "multifd needs several connections, which mig_protocol = rdma has not"},
+			{"rdma", "mig_auto_converge", "yes", ""},
 			{"tcp", "mig_ignore_shared", "yes", "migrate from a host to itself"},
 			{"unix", "mig_multifd", "yes", ""},
 		} {
