@@ -628,7 +628,7 @@ var params = []Param{
 	},
 	{
 		Name: "capabilitys", Kind: Names, Object: Variant, Reader: "runtime/migration",
-		Doc: "QEMU's migration capabilities to switch on, on both ends, such as xbzrle. The spelling is virt-test's.",
+		Doc: "QEMU's migration capabilities to switch on, on both ends, such as xbzrle. With pause-before-switchover the source stops there and goes on at once, unless mig.hold keeps it. The spelling is virt-test's.",
 	},
 	{
 		Name: "capabilitys_state", Kind: Text, Object: Variant, Reader: "runtime/migration",

@@ -56,6 +56,10 @@ var featureTests = []featureTest{
 	{capability: "auto-converge", params: cartesian.Params{"mig_auto_converge": "yes"}},
 	{capability: "postcopy-ram", params: cartesian.Params{"mig_postcopy": "yes"}},
 	{capability: "switchover-ack", params: cartesian.Params{"mig_switchover_ack": "yes"}},
+	{
+		capability: "pause-before-switchover", params: cartesian.Params{"capabilitys": "auto-converge pause-before-switchover"},
+		silent: "pause-before-switchover was on, but the source never had the status pre-switchover",
+	},
 	{capability: "validate-uuid", params: cartesian.Params{"mig_validate_uuid": "yes"}, silent: "validate-uuid was on, but vm1@host1 has no UUID"},
 }
 
@@ -287,10 +291,54 @@ func TestFeatureValues(t *testing.T) {
 			name: "paused before the switchover", change: func(p *migration.Plan) { p.Hold = true }, concurrent: releaseWhenHeld,
 			after: func(_ context.Context, m *migration.Migration) error {
 				want := []result.FeatureUse{{Feature: "pause-before-switchover", Used: true, Seen: "the source stopped with the status pre-switchover"}}
-				if diff := cmp.Diff(want, m.Record().VMs[0].Features); diff != "" {
-					return errors.New(diff)
+				return differs(want, m.Record().VMs[0].Features)
+			},
+		},
+		{
+			name: "paused by capabilitys", params: cartesian.Params{"capabilitys": "pause-before-switchover"},
+			concurrent: func(ctx context.Context, m *migration.Migration) error {
+				return refused(m.Release(ctx), "the migration is not held")
+			},
+			after: func(_ context.Context, m *migration.Migration) error {
+				want := []result.FeatureUse{{Feature: "pause-before-switchover", Used: true, Seen: "the source stopped with the status pre-switchover"}}
+				return differs(want, m.Record().VMs[0].Features)
+			},
+		},
+		{
+			name: "held, and paused by capabilitys", params: cartesian.Params{"capabilitys": "pause-before-switchover"}, change: func(p *migration.Plan) { p.Hold = true },
+			concurrent: func(ctx context.Context, m *migration.Migration) error {
+				if err := m.Wait(ctx, migration.Condition{Status: "pre-switchover"}); err != nil {
+					return err
 				}
-				return nil
+				delay()
+				if m.State() != "pre-switchover" {
+					return fmt.Errorf("got status %s, want that it is held", m.State())
+				}
+				return m.Release(ctx)
+			},
+		},
+		{
+			name: "held, and not released", params: cartesian.Params{"mig_timeout": "5"}, change: func(p *migration.Plan) { p.Hold = true }, fails: true, status: result.Fail, at: "host1",
+			want: []string{"not finished after mig_timeout = 5s: the migration is held at the switchover (pre-switchover): mig.release was not called"},
+		},
+		{
+			name: "paused for ever", params: cartesian.Params{"capabilitys": "pause-before-switchover", "mig_timeout": "5"}, fails: true, status: result.Fail, at: "host1",
+			source: qmptest.Script{Execute: func(command string, _ json.RawMessage) (any, error, bool) {
+				return map[string]any{}, nil, command == "migrate-continue"
+			}},
+			want: []string{"not finished after mig_timeout = 5s: the source has stopped before the switchover (pre-switchover), and does not go on although it was told to (migrate-continue)"},
+		},
+		{
+			name: "paused by the scenario's own command", params: cartesian.Params{"mig_timeout": "5"}, fails: true, status: result.Fail, at: "host1",
+			want: []string{"not finished after mig_timeout = 5s: the source has stopped before the switchover (pre-switchover): the scenario, which has switched pause-before-switchover on, has not sent migrate-continue"},
+			change: func(p *migration.Plan) {
+				p.BeforeMigration = func(ctx context.Context, s *migration.Side) error {
+					if !s.IsSource() {
+						return nil
+					}
+					on := []map[string]any{{"capability": "pause-before-switchover", "state": true}}
+					return s.Instance("vm1").Execute(ctx, "migrate-set-capabilities", map[string]any{"capabilities": on}, nil)
+				}
 			},
 		},
 		{
@@ -313,10 +361,7 @@ func TestFeatureValues(t *testing.T) {
 			after: func(_ context.Context, m *migration.Migration) error {
 				// 100, 300 and 400 ms apart.
 				want := []result.FeatureUse{{Feature: "announce-self", Used: true, Seen: "the destination sent 4 RARP packets to nic1 within 800ms"}}
-				if diff := cmp.Diff(want, m.Record().VMs[0].Features); diff != "" {
-					return errors.New(diff)
-				}
-				return nil
+				return differs(want, m.Record().VMs[0].Features)
 			},
 		},
 		{
@@ -376,6 +421,14 @@ func TestFeatureValues(t *testing.T) {
 			t.Errorf("%v: %v", tt.params, wrong)
 		}
 	}
+}
+
+// differs is an error unless the move has used these features.
+func differs(want, got []result.FeatureUse) error {
+	if diff := cmp.Diff(want, got); diff != "" {
+		return errors.New(diff)
+	}
+	return nil
 }
 
 // releaseWhenHeld releases the migration when it is held.

@@ -121,8 +121,11 @@ func (o *options) transportTraits() (Traits, error) {
 
 // uses says whether a feature is on: its own param says so, or it is one of capabilitys.
 func (o *options) uses(v api.Values, param, capability string) bool {
-	return v.Bool(param) || slices.Contains(o.capabilities, capability)
+	return v.Bool(param) || o.enables(capability)
 }
+
+// enables says whether a capability is one of capabilitys.
+func (o *options) enables(capability string) bool { return slices.Contains(o.capabilities, capability) }
 
 // setBy is the param that has switched a feature on: its own, or capabilitys.
 func setBy(v api.Values, param string) string {
