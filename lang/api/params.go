@@ -546,11 +546,11 @@ var params = []Param{
 	},
 	{
 		Name: "mig_multifd_compression", Kind: Choice, Default: "none", Choices: []string{"none", "zlib", "zstd", "qatzip", "qpl", "uadk"}, Object: Variant, Reader: "runtime/migration",
-		Doc: "How multifd compresses the memory (multifd-compression). A QEMU that lacks the method is a SKIP.",
+		Doc: "How multifd compresses the memory (multifd-compression). A QEMU that lacks the method is a SKIP. Memory that is sent as it is is a FAIL, from QEMU 8.2 on, which counts the bytes that are sent, and if it is enough to tell.",
 	},
 	{
 		Name: "mig_zero_page_detection", Kind: Choice, Default: "multifd", Choices: []string{"none", "legacy", "multifd"}, Object: Variant, Reader: "runtime/migration",
-		Doc: "Which threads look for pages of zeros (zero-page-detection, QEMU 9.0 or later); without it QEMU's default.",
+		Doc: "Which threads look for pages of zeros (zero-page-detection, QEMU 9.0 or later); without it QEMU's default. Pages of zeros that are found with none are a FAIL; which threads have found them QEMU does not say.",
 	},
 	{
 		Name: "mig_xbzrle", Kind: Bool, Default: "no", Object: Variant, Reader: "runtime/migration",
@@ -566,7 +566,7 @@ var params = []Param{
 	},
 	{
 		Name: "mig_zero_copy", Kind: Bool, Default: "no", Object: Variant, Reader: "runtime/migration",
-		Doc: "Send the memory without a copy in the source's kernel: the capability zero-copy-send, together with mig_multifd. A kernel that has to copy, as on loopback, or may not lock enough memory, is a SKIP.",
+		Doc: "Send the memory without a copy in the source's kernel: the capability zero-copy-send, together with mig_multifd. A kernel that has to copy, as on loopback, or may not lock enough memory, is a SKIP. QEMU reports the passes of which the kernel copied all, and nothing that proves that it sent any memory without a copy.",
 	},
 	{
 		Name: "mig_tls", Kind: Choice, Default: "none", Choices: []string{"none", "x509", "psk"}, Object: Variant, Reader: "runtime/migration",

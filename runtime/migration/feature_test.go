@@ -217,7 +217,22 @@ func TestFeatureValues(t *testing.T) {
 			want: []string{"host2: the migration parameter multifd-compression of this QEMU has no value qatzip"}, at: "-",
 		},
 		{
-			name: "a parameter that QEMU lacks", params: cartesian.Params{"mig_zero_page_detection": "legacy"}, fails: true, status: result.Skip,
+			name: "compression that changes nothing", params: cartesian.Params{"mig_multifd": "yes", "mig_multifd_compression": "zlib"}, source: qmptest.Script{Unused: []string{"multifd-compression"}}, fails: true, status: result.Fail,
+			want: []string{srcFailed, "multifd-compression was set to zlib, but the 16777216 bytes of pages were sent as 16781312"},
+		},
+		{
+			name: "no search for zeros", params: cartesian.Params{"mig_zero_page_detection": "none"},
+			after: func(_ context.Context, m *migration.Migration) error {
+				want := []result.FeatureUse{{Feature: "zero-page-detection", Used: true, Seen: "both ends have none, and no page was found to be zeros (duplicate is 0)"}}
+				return differs(want, m.Record().VMs[0].Features)
+			},
+		},
+		{
+			name: "zeros that are found all the same", params: cartesian.Params{"mig_zero_page_detection": "none"}, source: qmptest.Script{Unused: []string{"zero-page-detection"}}, fails: true, status: result.Fail,
+			want: []string{srcFailed, "zero-page-detection was set to none, but QEMU found 8192 pages of zeros"},
+		},
+		{
+			name: "a parameter that QEMU lacks", params: cartesian.Params{"mig_zero_page_detection": "legacy"}, destination: qmptest.Script{Without: []string{"zero-page-detection"}}, fails: true, status: result.Skip,
 			want: []string{"host2: this QEMU has no migration parameter zero-page-detection"}, at: "-",
 		},
 		{
@@ -540,6 +555,7 @@ type checkTest struct {
 	answers map[string]string
 	replies map[string]string // by command, of both ends
 	used    string            // the features that were used, or, with a question mark, had nothing to do
+	figures string            // substring of what was seen of them
 	want    string            // "": used
 	status  result.Status
 }
@@ -552,6 +568,12 @@ func checkTests() []checkTest {
 		channels = `"ram": {"multifd-bytes": 4096, "dirty-sync-missed-zero-copy": 0}`
 		unlike   = `"xbzrle-cache": {"pages": 0, "cache-miss": 0, "overflow": 0}`
 	)
+	sent := func(pages, bytes int) string { // by multifd, of a guest with 128 MiB
+		return fmt.Sprintf(`"ram": {"total": 134217728, "page-size": 4096, "normal": %d, "multifd-bytes": %d}`, pages, bytes)
+	}
+	searches := func(method string) map[string]string {
+		return map[string]string{"query-migrate-parameters": `{"multifd-channels": 2, "zero-page-detection": "` + method + `"}`}
+	}
 	writing := func(n int) []result.Sample { // too fast, in n passes
 		var all []string
 		for pass := range n {
@@ -568,6 +590,7 @@ func checkTests() []checkTest {
 	}
 	switched := &migration.Outcome{Switched: true}
 	postcopied := &migration.Outcome{Switched: true, Postcopy: true}
+	compressed := cartesian.Params{"mig_multifd": "yes", "mig_multifd_compression": "zlib"}
 	twoEnds := cartesian.Params{"mig_postcopy": "yes", "mig_postcopy_preempt": "yes"}
 	return []checkTest{
 		{name: "multifd", used: "multifd", params: cartesian.Params{"mig_multifd": "yes"}, query: channels, seen: migration.Connections{Most: 3}},
@@ -576,6 +599,21 @@ func checkTests() []checkTest {
 		{name: "multifd of which not all connections were seen", used: "multifd", params: cartesian.Params{"mig_multifd": "yes"}, query: channels, seen: migration.Connections{Most: 1}},
 		{name: "multifd of a QEMU without figures", params: cartesian.Params{"mig_multifd": "yes"}, query: `"status": "completed"`, want: "multifd was on, but QEMU reports no multifd-bytes"},
 		{name: "multifd compression that one end has not", params: cartesian.Params{"mig_multifd": "yes", "mig_multifd_compression": "zstd"}, query: channels, want: "multifd-compression was set to zstd, but vm1@host1 has zlib"},
+		{name: "compression", used: "multifd", params: compressed, query: sent(10000, 20000000), figures: "both ends have multifd-compression zlib: their pages take 40960000 bytes uncompressed"},
+		{name: "compression that changes nothing", params: compressed, query: sent(10000, 41100000), want: "multifd-compression was set to zlib, but the 40960000 bytes of pages were sent as 41100000 (multifd-bytes)"},
+		{name: "compression of few pages", used: "multifd", params: compressed, query: sent(1000, 4200000), figures: "zlib: whether it made the pages smaller is not known: too few were sent"},
+		{name: "compression of a guest that writes for long", used: "multifd", params: compressed, query: sent(70000, 287000000), figures: "is not known: the guest wrote so many, which may be of a kind that does not become smaller"},
+		{name: "compression in post-copy", used: "postcopy-ram multifd", params: and(compressed, "mig_postcopy", "yes"), outcome: postcopied, query: sent(10000, 20000000), figures: "is not known: post-copy sent others besides"},
+		{
+			name: "compression of a QEMU that counts before it", used: "multifd", params: compressed, query: sent(10000, 41100000),
+			replies: map[string]string{"query-migrate-parameters": `{"multifd-channels": 2, "multifd-compression": "zlib"}`}, figures: "is not known: this QEMU counts their bytes before it compresses them",
+		},
+		{name: "no search for zeros", used: "zero-page-detection", params: cartesian.Params{"mig_zero_page_detection": "none"}, query: `"ram": {"duplicate": 0}`, replies: searches("none"), figures: "no page was found to be zeros (duplicate is 0)"},
+		{name: "no search for zeros, with multifd", used: "multifd zero-page-detection", params: cartesian.Params{"mig_multifd": "yes", "mig_zero_page_detection": "none"}, query: `"ram": {"duplicate": 0, "multifd-bytes": 4096}`, replies: searches("none")},
+		{name: "zeros that are found all the same", params: cartesian.Params{"mig_zero_page_detection": "none"}, query: `"ram": {"duplicate": 3}`, replies: searches("none"), want: "zero-page-detection was set to none, but QEMU found 3 pages of zeros (duplicate)"},
+		{name: "a search without figures", params: cartesian.Params{"mig_zero_page_detection": "none"}, query: `"ram": {}`, replies: searches("none"), want: "zero-page-detection was set to none, but QEMU does not report how many pages of zeros it found (duplicate)"},
+		{name: "a search by the main thread", used: "zero-page-detection", params: cartesian.Params{"mig_zero_page_detection": "legacy"}, query: `"ram": {"duplicate": 3}`, replies: searches("legacy"), figures: "both ends have legacy, and 3 pages were found to be zeros (duplicate); which threads found them is not known"},
+		{name: "a search in a guest without zeros", used: "zero-page-detection?", params: cartesian.Params{"mig_zero_page_detection": "legacy"}, query: `"ram": {"duplicate": 0}`, replies: searches("legacy")},
 		{name: "xbzrle of an idle guest", used: "xbzrle?", params: cartesian.Params{"mig_xbzrle": "yes"}, query: idle + "," + unlike},
 		{name: "xbzrle of a guest that writes a few zeros", used: "xbzrle?", params: cartesian.Params{"mig_xbzrle": "yes"}, query: zeros + "," + unlike},
 		{name: "xbzrle that is not asked", params: cartesian.Params{"mig_xbzrle": "yes"}, query: again + "," + unlike, want: "xbzrle was on, but QEMU looked for none of the 15 pages that it sent again in its cache"},
@@ -586,7 +624,7 @@ func checkTests() []checkTest {
 		{name: "a throttle that is too high", params: cartesian.Params{"mig_auto_converge": "yes"}, samples: throttle(20, 100), want: "QEMU throttled the guest by 100 %, more than max-cpu-throttle = 99"},
 		{name: "no throttle yet", used: "auto-converge?", params: cartesian.Params{"mig_auto_converge": "yes"}, samples: writing(4)},
 		{name: "no throttle", params: cartesian.Params{"mig_auto_converge": "yes"}, samples: writing(6), want: "auto-converge was on, but QEMU did not throttle the guest, although it wrote faster than its memory was sent for 5 passes"},
-		{name: "zero copy", used: "multifd zero-copy-send", params: cartesian.Params{"mig_multifd": "yes", "mig_zero_copy": "yes"}, query: channels},
+		{name: "zero copy", used: "multifd zero-copy-send", params: cartesian.Params{"mig_multifd": "yes", "mig_zero_copy": "yes"}, query: channels, figures: "(dirty-sync-missed-zero-copy is 0), and has no figure of what was sent without a copy"},
 		{name: "zero copy that copies", params: cartesian.Params{"mig_multifd": "yes", "mig_zero_copy": "yes"}, query: `"ram": {"multifd-bytes": 1, "dirty-sync-missed-zero-copy": 2}`, want: "vm1@host1: zero-copy-send was on, but the kernel copied the memory in 2 passes", status: result.Skip},
 		{name: "zero copy without figures", params: cartesian.Params{"mig_multifd": "yes", "mig_zero_copy": "yes"}, query: `"ram": {"multifd-bytes": 1}`, want: "QEMU reports no dirty-sync-missed-zero-copy"},
 		{name: "post-copy that was not wanted", used: "postcopy-ram?", params: twoEnds, seen: migration.Connections{Most: 1, Sure: true}},
@@ -646,10 +684,12 @@ func TestCheck(t *testing.T) {
 				if reply, has := tt.replies[command]; has {
 					return reply
 				}
-				return `{"multifd-channels": 2, "multifd-compression": "zlib", "max-cpu-throttle": 99, "zero-page-detection": "multifd"}`
+				return `{"multifd-channels": 2, "multifd-compression": "zlib", "max-cpu-throttle": 99, "zero-page-detection": "multifd", "avail-switchover-bandwidth": 0}`
 			})
 			var used []string
+			var seen strings.Builder
 			for _, f := range o.Features {
+				fmt.Fprintf(&seen, "%s: %s\n", f.Feature, f.Seen)
 				name := f.Feature
 				if !f.Used {
 					name += "?"
@@ -658,6 +698,9 @@ func TestCheck(t *testing.T) {
 			}
 			if got := strings.Join(used, " "); tt.want == "" && got != tt.used {
 				t.Errorf("used: got %q, want %q", got, tt.used)
+			}
+			if !strings.Contains(seen.String(), tt.figures) {
+				t.Errorf("seen: got\n%swant %q in it", seen.String(), tt.figures)
 			}
 			if tt.want == "" && err != nil {
 				t.Errorf("got %v, want that it was used", err)
