@@ -553,7 +553,7 @@ type checkTest struct {
 	samples []result.Sample
 	seen    migration.Connections
 	answers map[string]string
-	replies map[string]string // by command, of both ends
+	replies map[string]string // by command, of both ends, or by one of them and the command
 	used    string            // the features that were used, or, with a question mark, had nothing to do
 	figures string            // substring of what was seen of them
 	want    string            // "": used
@@ -590,6 +590,7 @@ func checkTests() []checkTest {
 	}
 	switched := &migration.Outcome{Switched: true}
 	postcopied := &migration.Outcome{Switched: true, Postcopy: true}
+	reboot := cartesian.Params{"mig_protocol": "cpr-reboot"}
 	compressed := cartesian.Params{"mig_multifd": "yes", "mig_multifd_compression": "zlib"}
 	twoEnds := cartesian.Params{"mig_postcopy": "yes", "mig_postcopy_preempt": "yes"}
 	return []checkTest{
@@ -652,6 +653,9 @@ func checkTests() []checkTest {
 		{name: "RAM that is handed over, and sent", params: cartesian.Params{"mig_protocol": "cpr-transfer"}, query: `"ram": {"total": 0, "normal": 12, "transferred": 252419}`, replies: map[string]string{"query-migrate-parameters": `{"mode": "cpr-transfer"}`}, want: "cpr-transfer was set, but QEMU has sent RAM that was to be handed over: normal is 12"},
 		{name: "RAM that is handed over, without figures", params: cartesian.Params{"mig_protocol": "cpr-transfer"}, query: `"status": "completed"`, replies: map[string]string{"query-migrate-parameters": `{"mode": "cpr-transfer"}`}, want: "cpr-transfer was set, but QEMU reports no figures of the RAM"},
 		{name: "a mode that was not set", params: cartesian.Params{"mig_protocol": "cpr-transfer"}, replies: map[string]string{"query-migrate-parameters": `{"mode": "normal"}`}, want: "the migration was to have the mode cpr-transfer, but the mode of vm1@host1 is normal"},
+		{name: "RAM that stays", used: "cpr-reboot", params: reboot, replies: map[string]string{"query-migrate-parameters": `{"mode": "cpr-reboot"}`}, figures: "the mode of both ends; no RAM is in the file"},
+		{name: "RAM that stays, of a source that drops the mode", params: reboot, replies: map[string]string{"source query-migrate-parameters": `{"mode": "normal"}`, "query-migrate-parameters": `{"mode": "cpr-reboot"}`}, want: "the migration was to have the mode cpr-reboot, but the mode of vm1@host1 is normal"},
+		{name: "RAM that stays, of a destination that drops the mode", params: reboot, replies: map[string]string{"destination query-migrate-parameters": `{"mode": "normal"}`, "query-migrate-parameters": `{"mode": "cpr-reboot"}`}, want: "the migration was to have the mode cpr-reboot, but the mode of vm1@host2 is normal"},
 		{name: "announcements of a VM without a NIC", used: "announce-self?", params: cartesian.Params{"mig_announce_rounds": "3"}, replies: map[string]string{"query-migrate-parameters": `{"announce-rounds": 3}`}},
 		{name: "no round of announcements", params: cartesian.Params{"mig_announce_initial": "0.1"}, replies: map[string]string{"query-migrate-parameters": `{"announce-initial": 100}`}, want: "vm1@host2 has announce-rounds <nil>"},
 		{name: "announcements at other times", params: cartesian.Params{"mig_announce_initial": "0.1"}, replies: map[string]string{"query-migrate-parameters": `{"announce-initial": 50}`}, want: "announce-initial was set to 100, but vm1@host2 has 50"},
@@ -681,8 +685,10 @@ func TestCheck(t *testing.T) {
 				if command == "query-uuid" {
 					return `{"UUID": "` + tt.answers[string(role)] + `"}`
 				}
-				if reply, has := tt.replies[command]; has {
-					return reply
+				for _, asked := range []string{string(role) + " " + command, command} {
+					if reply, has := tt.replies[asked]; has {
+						return reply
+					}
 				}
 				return `{"multifd-channels": 2, "multifd-compression": "zlib", "max-cpu-throttle": 99, "zero-page-detection": "multifd", "avail-switchover-bandwidth": 0}`
 			})

@@ -49,7 +49,7 @@ func (m *QEMU) queryMigrate() map[string]any {
 		m.asked++
 	}
 	if m.took > 0 && m.asked > m.script.TotalsAfter {
-		figures["total-time"], figures["downtime"] = max(m.took.Milliseconds(), 1), 1
+		figures["total-time"], figures["downtime"] = m.took.Milliseconds(), 1
 	}
 	if m.replayed != nil {
 		if _, timed := m.replayed["total-time"]; timed {
@@ -113,7 +113,7 @@ func (m *QEMU) setStatus(status, failure string) {
 	m.mu.Lock()
 	m.status, m.failure = status, failure
 	if !m.began.IsZero() && (status == "completed" || status == "failed" || status == "cancelled") {
-		m.took = time.Since(m.began)
+		m.took = max(time.Since(m.began), time.Millisecond) // in virtual time, no RAM takes none
 	}
 	m.mu.Unlock()
 	m.emit("MIGRATION", map[string]any{"status": status})

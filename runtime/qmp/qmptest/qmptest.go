@@ -702,7 +702,7 @@ func (m *QEMU) schema() []map[string]any {
 			methods = append(methods, method)
 		}
 	}
-	modes := slices.DeleteFunc([]string{"normal", modeCPRTransfer, modeCPRExec}, func(mode string) bool { return slices.Contains(m.script.Without, mode) })
+	modes := slices.DeleteFunc([]string{"normal", modeCPRReboot, modeCPRTransfer, modeCPRExec}, func(mode string) bool { return slices.Contains(m.script.Without, mode) })
 	statuses := slices.DeleteFunc(slices.Clone(qmp.MigrationStatuses), func(s qmp.MigrationStatus) bool { return slices.Contains(m.script.Without, string(s)) })
 	all := []map[string]any{
 		{"name": "int", "meta-type": "builtin", "json-type": "int"},
