@@ -644,11 +644,11 @@ var params = []Param{
 	},
 	{
 		Name: "mig_speed", Kind: Size, Unit: "bytes", Object: Variant, Reader: "runtime/migration",
-		Doc: "The limit of the migration bandwidth, per second; without it QEMU's default.",
+		Doc: "The limit of the migration bandwidth, per second; without it QEMU's default. A QEMU that does not take it is a FAIL.",
 	},
 	{
 		Name: "mig_downtime", Kind: Seconds, Object: Variant, Reader: "runtime/migration",
-		Doc: "The maximum downtime; without it QEMU's default.",
+		Doc: "The maximum downtime; without it QEMU's default. A QEMU that does not take it is a FAIL.",
 	},
 	{
 		Name: "mig_port", Kind: Ports, Object: Variant, Reader: "runtime/migration",

@@ -74,10 +74,14 @@ var uncheckedFeatures = map[string]string{
 // thus no rows of the matrix.
 var noFeatures = []string{"mig_prediction", "mig_exit_on_error", "mig_protocol", "mig_exec_program", "mig_channels", "mig_offline", "memory_proof", "not_login_after_mig"}
 
+// limitParams are the params of limits.
+var limitParams = []string{"mig_speed", "mig_downtime"}
+
 // featureParams are the params that switch features on, or choose how they work.
 func featureParams() []api.Param {
 	return slices.DeleteFunc(api.All(), func(p api.Param) bool {
-		return p.Reader != "runtime/migration" || p.Kind != api.Bool && p.Kind != api.Choice || slices.Contains(noFeatures, p.Name)
+		isFeature := p.Kind == api.Bool || p.Kind == api.Choice || slices.Contains(limitParams, p.Name)
+		return p.Reader != "runtime/migration" || !isFeature || slices.Contains(noFeatures, p.Name)
 	})
 }
 
@@ -85,8 +89,8 @@ func featureParams() []api.Param {
 // so has each param of features.
 func TestEveryFeatureMayBeSilentlyOff(t *testing.T) {
 	t.Parallel()
-	found := map[string]bool{"holding": true}      // see TestFeatureValues
-	params := map[string]bool{"mig_storage": true} // see TestStorage
+	found := map[string]bool{"holding": true, "limits": true}                               // see TestFeatureValues
+	params := map[string]bool{"mig_storage": true, "mig_speed": true, "mig_downtime": true} // see TestStorage and TestFeatureValues
 	note := func(p cartesian.Params) {
 		on, err := migration.FeaturesOn(p)
 		if err != nil {
@@ -215,6 +219,58 @@ func TestFeatureValues(t *testing.T) {
 		{
 			name: "a compression that QEMU lacks", params: cartesian.Params{"mig_multifd": "yes", "mig_multifd_compression": "qatzip"}, fails: true, status: result.Skip,
 			want: []string{"host2: the migration parameter multifd-compression of this QEMU has no value qatzip"}, at: "-",
+		},
+		{
+			name: "limits", params: cartesian.Params{"mig_speed": "64M", "mig_downtime": "0.1"},
+			after: func(_ context.Context, m *migration.Migration) error {
+				want := []result.FeatureUse{
+					{Feature: "downtime-limit", Used: true, Seen: "the source has 100"},
+					{Feature: "max-bandwidth", Used: true, Seen: "the source has 67108864"},
+				}
+				return differs(want, m.Record().VMs[0].Features)
+			},
+		},
+		{
+			name: "limits that are changed", params: cartesian.Params{"mig_speed": "64M"}, change: func(p *migration.Plan) { p.Hold = true },
+			concurrent: func(ctx context.Context, m *migration.Migration) error {
+				return errors.Join(m.Wait(ctx, migration.Condition{Status: "pre-switchover"}), m.SetSpeed(ctx, 1<<30), m.SetDowntime(ctx, time.Second), m.Release(ctx))
+			},
+			after: func(_ context.Context, m *migration.Migration) error {
+				want := []result.FeatureUse{
+					{Feature: "downtime-limit", Used: true, Seen: "the source has 1000"},
+					{Feature: "max-bandwidth", Used: true, Seen: "the source has 1073741824"},
+				}
+				return differs(want, m.Record().VMs[0].Features[:2])
+			},
+		},
+		{
+			name: "a limit that the scenario changes by its own command", params: cartesian.Params{"mig_speed": "64M"}, concurrent: setSpeedByHand,
+			after: func(_ context.Context, m *migration.Migration) error {
+				want := []result.FeatureUse{{Feature: "max-bandwidth", Used: true, Seen: "the source had 67108864, and has 134217728 now: the scenario has changed it by its own command"}}
+				return differs(want, m.Record().VMs[0].Features)
+			},
+		},
+		{
+			name: "a bandwidth that is dropped", params: cartesian.Params{"mig_speed": "64M"}, source: qmptest.Script{Dropped: []string{"max-bandwidth"}}, fails: true, status: result.Fail,
+			want: []string{srcFailed, "max-bandwidth was set to 67108864, but vm1@host1 had 134217728 then"},
+		},
+		{
+			name: "a downtime that is dropped", params: cartesian.Params{"mig_downtime": "0.1"}, source: qmptest.Script{Dropped: []string{"downtime-limit"}}, fails: true, status: result.Fail,
+			want: []string{srcFailed, "downtime-limit was set to 100, but vm1@host1 had 300 then"},
+		},
+		{
+			name: "a new bandwidth that is dropped", source: qmptest.Script{Dropped: []string{"max-bandwidth"}}, change: func(p *migration.Plan) { p.Hold = true }, fails: true, status: result.Fail,
+			concurrent: func(ctx context.Context, m *migration.Migration) error {
+				return errors.Join(m.Wait(ctx, migration.Condition{Status: "pre-switchover"}), m.SetSpeed(ctx, 1<<30), m.Release(ctx))
+			},
+			want: []string{srcFailed, "max-bandwidth was set to 1073741824, but vm1@host1 had 134217728 then"},
+		},
+		{
+			name: "a new downtime that is dropped", source: qmptest.Script{Dropped: []string{"downtime-limit"}}, change: func(p *migration.Plan) { p.Hold = true }, fails: true, status: result.Fail,
+			concurrent: func(ctx context.Context, m *migration.Migration) error {
+				return errors.Join(m.Wait(ctx, migration.Condition{Status: "pre-switchover"}), m.SetDowntime(ctx, time.Second), m.Release(ctx))
+			},
+			want: []string{srcFailed, "downtime-limit was set to 1000, but vm1@host1 had 300 then"},
 		},
 		{
 			name: "compression that changes nothing", params: cartesian.Params{"mig_multifd": "yes", "mig_multifd_compression": "zlib"}, source: qmptest.Script{Unused: []string{"multifd-compression"}}, fails: true, status: result.Fail,
@@ -444,6 +500,15 @@ func differs(want, got []result.FeatureUse) error {
 		return errors.New(diff)
 	}
 	return nil
+}
+
+// setSpeedByHand gives the source QEMU's default bandwidth again, as a scenario may by
+// vm.set_speed.
+func setSpeedByHand(ctx context.Context, m *migration.Migration) error {
+	if err := m.Wait(ctx, migration.Condition{Status: "active"}); err != nil {
+		return err
+	}
+	return m.Source.Instance("vm1").Execute(ctx, "migrate-set-parameters", map[string]any{"max-bandwidth": 128 << 20}, nil)
 }
 
 // releaseWhenHeld releases the migration when it is held.
