@@ -140,6 +140,13 @@ func refusals(t *testing.T) string {
 	return b.String()
 }
 
+// matrixIntro is how a page begins.
+const matrixIntro = `This page is written by ` + "`make test-matrix`" + `: each cell is a variant of ` + "`@std//cfg/matrix.cfg`" + `, which moves a guest of 96 MiB
+that verifies its memory by its own work. The memory was also compared on both ends, except in post-copy, and where it is
+not sent, with ` + "`mig_ignore_shared`" + ` and over the transports cpr. A cell that passes has used its feature, as far as QEMU's
+figures show it, but for those with a remark. Over file, a QEMU before 8.2 writes and reads its file by ` + "`exec:cat`" + `.
+`
+
 const refusalsHeading = "\n## Pairs that mhmig refuses\n\nBefore anything is started, it says:\n\n"
 
 // Every pair is a variant of the config, or mhmig refuses it; the pages that make
@@ -160,6 +167,9 @@ func TestMatrixPages(t *testing.T) {
 		text, err := os.ReadFile(page)
 		if err != nil {
 			t.Fatal(err)
+		}
+		if !strings.Contains(string(text), "\n"+matrixIntro) || !strings.Contains(string(text), fmt.Sprintf(" %d variants in", len(cells))) {
+			t.Errorf("%s: it begins otherwise than with\n%sof %d variants", page, matrixIntro, len(cells))
 		}
 		if _, got, found := strings.Cut(string(text), refusalsHeading); !found || got != refused {
 			t.Errorf("%s: the refused pairs are out of date (-want +got):\n%s", page, cmp.Diff(refused, got))
@@ -382,14 +392,11 @@ func TestMatrix(t *testing.T) {
 	took := (time.Duration(run.Seconds) * time.Second).Round(time.Second)
 	page := fmt.Sprintf(`# Features over transports: QEMU %s
 
-This page is written by `+"`make test-matrix`"+`: each cell is a variant of `+"`@std//cfg/matrix.cfg`"+`, which moves a guest of 96 MiB
-whose memory was compared on both ends, or, in post-copy, verified by its own work. A cell that passes has used its
-feature, as QEMU's figures show, but for those with a remark.
-
+%s
 The figures are from a machine of %d cores that had both hosts of each move, emulated guests (TCG), and %d variants in
 %v. They are no measure of QEMU on real hosts.
 
-`, version, runtime.NumCPU(), len(ended), took) + table.String() + refusalsHeading + refused
+`, version, matrixIntro, runtime.NumCPU(), len(ended), took) + table.String() + refusalsHeading + refused
 	if problems := pageProblems(page, cells, rows, columns); problems != "" {
 		t.Error(problems)
 	}

@@ -478,7 +478,7 @@ var params = []Param{
 	// ---- migrations
 	{
 		Name: "mig_protocol", Kind: Choice, Default: "tcp", Choices: language().Transports, Object: Variant, Reader: "runtime/migration",
-		Doc: "The transport of the migration: over TCP (IPv4 or IPv6); unix only if both hosts are the same machine, as in an embedded lab; rdma (x-rdma is the same) over RDMA, which the hosts must have; exec through programs that QEMU starts (see mig_exec_program); fd over a TCP connection that QEMU gets as a file descriptor; file through a file, in state_dir, that is copied to the other host; cpr-reboot from a host to itself, without the guest's RAM, which stays in a file that both QEMUs have (QEMU 8.2 or later); cpr-transfer between two QEMUs on one machine, as unix, without the guest's RAM, which the source hands over as file descriptors: its destination is started in the step migrate (QEMU 10.0 or later); cpr-exec from a host to itself, in the process of the source, which executes the destination's command line when it has completed: the guest's RAM stays where it is (QEMU 10.2 or later).",
+		Doc: "The transport of the migration: over TCP (IPv4 or IPv6); unix only if both hosts are the same machine, as in an embedded lab; rdma (x-rdma is the same) over RDMA, which the hosts must have; exec through programs that QEMU starts (see mig_exec_program); fd over a TCP connection that QEMU gets as a file descriptor; file through a file, in state_dir, that is copied to the other host, and that a QEMU without file: URIs (before 8.2) writes and reads by exec:cat; cpr-reboot from a host to itself, without the guest's RAM, which stays in a file that both QEMUs have (QEMU 8.2 or later); cpr-transfer between two QEMUs on one machine, as unix, without the guest's RAM, which the source hands over as file descriptors: its destination is started in the step migrate (QEMU 10.0 or later); cpr-exec from a host to itself, in the process of the source, which executes the destination's command line when it has completed: the guest's RAM stays where it is (QEMU 10.2 or later).",
 	},
 	{
 		Name: "mig_channels", Kind: Bool, Default: "no", Object: Variant, Reader: "runtime/migration",
@@ -587,7 +587,7 @@ var params = []Param{
 	{
 		Name: "memory_proof", Kind: Bool, Default: "no", Object: Variant, Reader: "runtime/migration",
 		Doc: "Compare the RAM on both ends, page by page, when the guest has arrived and before it runs there: a difference is a FAIL with the addresses. " +
-			"The hosts hash it, so that little is sent; the guest stands still meanwhile. Not with post-copy, where the guest runs before its memory is there, and not with cpr-reboot, cpr-transfer and cpr-exec, where both ends map the same RAM, so that it is equal whatever happens: the log warns of that.",
+			"The hosts hash it, so that little is sent; the guest stands still meanwhile. Not with post-copy, where the guest runs before its memory is there, and not where the memory is not sent, with mig_ignore_shared, cpr-reboot, cpr-transfer and cpr-exec: both ends map the same RAM, so that it is equal whatever happens. The log warns of that.",
 	},
 	{
 		Name: "mig_switchover_ack", Kind: Bool, Default: "no", Object: Variant, Reader: "runtime/migration",
