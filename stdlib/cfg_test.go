@@ -77,6 +77,27 @@ func TestFiltersPickGuests(t *testing.T) {
 	}
 }
 
+// Configs whose scenarios move a guest from one host to another take no third host from the
+// other variants.
+func TestTwoHosts(t *testing.T) {
+	t.Parallel()
+	for _, config := range []string{"matrix", "transports", "versions"} {
+		c, err := cartesian.ParseFS(stdlib.FS, "cfg/"+config+".cfg")
+		if err != nil {
+			t.Fatal(err)
+		}
+		for v, err := range c.Variants(t.Context(), defaults) {
+			if err != nil {
+				t.Fatal(err)
+			}
+			if got := v.Params["hosts_needed"]; got != "2" {
+				t.Errorf("%s: %s: hosts_needed is %q, want 2", config, v.ShortName, got)
+				break
+			}
+		}
+	}
+}
+
 func TestDefaultVariant(t *testing.T) {
 	t.Parallel()
 	variants := expand(t, defaults)

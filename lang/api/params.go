@@ -478,7 +478,7 @@ var params = []Param{
 	// ---- migrations
 	{
 		Name: "mig_protocol", Kind: Choice, Default: "tcp", Choices: language().Transports, Object: Variant, Reader: "runtime/migration",
-		Doc: "The transport of the migration: over TCP (IPv4 or IPv6); unix only if both hosts are the same machine, as in an embedded lab; rdma (x-rdma is the same) over RDMA, which the hosts must have; exec through programs that QEMU starts (see mig_exec_program); fd over a TCP connection that QEMU gets as a file descriptor; file through a file, in state_dir, that is copied to the other host; cpr-reboot from a host to itself, without the guest's RAM, which stays in a file that both QEMUs have (QEMU 8.2 or later); cpr-transfer between two QEMUs on one machine, as unix, without the guest's RAM, which the source hands over as file descriptors: its destination is started in the step migrate (QEMU 10.0 or later); cpr-exec from a host to itself, in the process of the source, which executes the destination's command line when it has completed: the guest's RAM stays where it is (QEMU 10.2 or later).",
+		Doc: "The transport of the migration: over TCP (IPv4 or IPv6); unix only if both hosts are the same machine, as in an embedded lab; rdma (x-rdma is the same) over RDMA, which the hosts must have; exec through programs that QEMU starts (see mig_exec_program); fd over a TCP connection that QEMU gets as a file descriptor; file through a file, in state_dir, that is copied to the other host, and that a QEMU without file: URIs (before 8.2) writes and reads by exec:cat; cpr-reboot from a host to itself, without the guest's RAM, which stays in a file that both QEMUs have (QEMU 8.2 or later); cpr-transfer between two QEMUs on one machine, as unix, without the guest's RAM, which the source hands over as file descriptors: its destination is started in the step migrate (QEMU 10.0 or later); cpr-exec from a host to itself, in the process of the source, which executes the destination's command line when it has completed: the guest's RAM stays where it is (QEMU 10.2 or later).",
 	},
 	{
 		Name: "mig_channels", Kind: Bool, Default: "no", Object: Variant, Reader: "runtime/migration",
@@ -546,11 +546,11 @@ var params = []Param{
 	},
 	{
 		Name: "mig_multifd_compression", Kind: Choice, Default: "none", Choices: []string{"none", "zlib", "zstd", "qatzip", "qpl", "uadk"}, Object: Variant, Reader: "runtime/migration",
-		Doc: "How multifd compresses the memory (multifd-compression). A QEMU that lacks the method is a SKIP.",
+		Doc: "How multifd compresses the memory (multifd-compression). A QEMU that lacks the method is a SKIP. Memory that is sent as it is is a FAIL, from QEMU 8.2 on, which counts the bytes that are sent, and if it is enough to tell.",
 	},
 	{
 		Name: "mig_zero_page_detection", Kind: Choice, Default: "multifd", Choices: []string{"none", "legacy", "multifd"}, Object: Variant, Reader: "runtime/migration",
-		Doc: "Which threads look for pages of zeros (zero-page-detection, QEMU 9.0 or later); without it QEMU's default.",
+		Doc: "Which threads look for pages of zeros (zero-page-detection, QEMU 9.0 or later); without it QEMU's default. Pages of zeros that are found with none are a FAIL; which threads have found them QEMU does not say.",
 	},
 	{
 		Name: "mig_xbzrle", Kind: Bool, Default: "no", Object: Variant, Reader: "runtime/migration",
@@ -566,11 +566,11 @@ var params = []Param{
 	},
 	{
 		Name: "mig_zero_copy", Kind: Bool, Default: "no", Object: Variant, Reader: "runtime/migration",
-		Doc: "Send the memory without a copy in the source's kernel: the capability zero-copy-send, together with mig_multifd. A kernel that has to copy, as on loopback, or may not lock enough memory, is a SKIP.",
+		Doc: "Send the memory without a copy in the source's kernel: the capability zero-copy-send, together with mig_multifd. A kernel that has to copy, as on loopback, or may not lock enough memory, is a SKIP. QEMU reports the passes of which the kernel copied all, and nothing that proves that it sent any memory without a copy.",
 	},
 	{
 		Name: "mig_tls", Kind: Choice, Default: "none", Choices: []string{"none", "x509", "psk"}, Object: Variant, Reader: "runtime/migration",
-		Doc: "Encrypt the migration with TLS, by certificates or a pre-shared key, which are made for each migration. Both ends verify each other.",
+		Doc: "Encrypt the migration with TLS, by certificates or a pre-shared key, which are made for each migration. Both ends verify each other. Not over rdma, which QEMU never encrypts.",
 	},
 	{
 		Name: "mig_tls_hostname", Kind: Word, Object: Variant, Reader: "runtime/migration",
@@ -587,7 +587,7 @@ var params = []Param{
 	{
 		Name: "memory_proof", Kind: Bool, Default: "no", Object: Variant, Reader: "runtime/migration",
 		Doc: "Compare the RAM on both ends, page by page, when the guest has arrived and before it runs there: a difference is a FAIL with the addresses. " +
-			"The hosts hash it, so that little is sent; the guest stands still meanwhile. Not with post-copy, where the guest runs before its memory is there, and not with cpr-reboot, cpr-transfer and cpr-exec, where both ends map the same RAM, so that it is equal whatever happens: the log warns of that.",
+			"The hosts hash it, so that little is sent; the guest stands still meanwhile. Not with post-copy, where the guest runs before its memory is there, and not where the memory is not sent, with mig_ignore_shared, cpr-reboot, cpr-transfer and cpr-exec: both ends map the same RAM, so that it is equal whatever happens. The log warns of that.",
 	},
 	{
 		Name: "mig_switchover_ack", Kind: Bool, Default: "no", Object: Variant, Reader: "runtime/migration",
@@ -628,7 +628,7 @@ var params = []Param{
 	},
 	{
 		Name: "capabilitys", Kind: Names, Object: Variant, Reader: "runtime/migration",
-		Doc: "QEMU's migration capabilities to switch on, on both ends, such as xbzrle. The spelling is virt-test's.",
+		Doc: "QEMU's migration capabilities to switch on, on both ends, such as xbzrle. With pause-before-switchover the source stops there and goes on at once, unless mig.hold keeps it. The spelling is virt-test's.",
 	},
 	{
 		Name: "capabilitys_state", Kind: Text, Object: Variant, Reader: "runtime/migration",
@@ -644,11 +644,11 @@ var params = []Param{
 	},
 	{
 		Name: "mig_speed", Kind: Size, Unit: "bytes", Object: Variant, Reader: "runtime/migration",
-		Doc: "The limit of the migration bandwidth, per second; without it QEMU's default.",
+		Doc: "The limit of the migration bandwidth, per second; without it QEMU's default. A QEMU that does not take it is a FAIL.",
 	},
 	{
 		Name: "mig_downtime", Kind: Seconds, Object: Variant, Reader: "runtime/migration",
-		Doc: "The maximum downtime; without it QEMU's default.",
+		Doc: "The maximum downtime; without it QEMU's default. A QEMU that does not take it is a FAIL.",
 	},
 	{
 		Name: "mig_port", Kind: Ports, Object: Variant, Reader: "runtime/migration",

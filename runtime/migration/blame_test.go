@@ -364,3 +364,37 @@ func TestWaitPasses(t *testing.T) {
 		}
 	})
 }
+
+// The devices of both QEMUs are compared if the destination could not load the guest,
+// whether it ends then or stays and says so; not if something else has failed.
+func TestDevicesOfFailure(t *testing.T) {
+	t.Parallel()
+	needProcesses(t)
+	unloadable := qmptest.Script{LoadError: "Unknown savevm section"}
+	for _, tt := range []struct {
+		name                string
+		source, destination qmptest.Script
+		params              cartesian.Params
+		compared            bool
+	}{
+		{"it ends", qmptest.Script{}, unloadable, nil, true},
+		{"it stays", qmptest.Script{}, unloadable, cartesian.Params{"mig_exit_on_error": "no"}, true},
+		{"it stays when the source dies", qmptest.Script{StopAt: "MIGRATION:active", Die: true}, qmptest.Script{}, cartesian.Params{"mig_exit_on_error": "no"}, false},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			t.Parallel()
+			synctest.Test(t, func(t *testing.T) {
+				bed := bedtest.NewScriptedBed(t, 1, cartesian.Params{"extra_params_host1": "-device virtio-rng-pci"})
+				bed.QEMUs.Script("vm1", tt.source, tt.destination)
+				p := plan(bed.Bed)
+				p.Params = bed.Params()
+				maps.Copy(p.Params, tt.params)
+				failure, failed := errors.AsType[*migration.Failure](runBoth(t.Context(), start(t, bed.Bed, p)))
+				if !failed || strings.Contains(failure.Detail(), "state of the devices") != tt.compared {
+					t.Errorf("got %v with the detail\n%s\nwant that the devices were compared: %v", failure, failure.Detail(), tt.compared)
+				}
+				removeAll(t, bed)
+			})
+		})
+	}
+}

@@ -30,6 +30,9 @@ func (mv *move) describeProgress(ctx context.Context, src *testbed.Instance) str
 	p := result.Sample{Query: mv.query}.Progress()
 	idle, limit := time.Since(mv.moved), mv.forecast.limits.Bandwidth
 	mv.m.mu.Unlock()
+	if p.Status == string(qmp.MigrationPreSwitchover) {
+		return mv.describePause()
+	}
 	known := p.Passes() >= 2
 	if !known && p.Status == "active" {
 		dirty, err := src.Monitor().DirtyRate(ctx, dirtyTime)
@@ -42,9 +45,6 @@ func (mv *move) describeProgress(ctx context.Context, src *testbed.Instance) str
 // rate, limit is max-bandwidth in bytes per second, idle how long nothing has been
 // sent, from and to are the hosts.
 func describeProgress(p result.Progress, known bool, limit int64, idle time.Duration, from, to string) string {
-	if p.Status == string(qmp.MigrationPreSwitchover) {
-		return "the migration is held at the switchover (pre-switchover): mig.release was not called"
-	}
 	if p.Pass == 0 {
 		return fmt.Sprintf("the migration has status %s and has not started to send guest memory", cmp.Or(p.Status, "none"))
 	}

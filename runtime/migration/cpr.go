@@ -124,16 +124,15 @@ func (f cpr) setMode(ctx context.Context, p Peer, mode string) error {
 	return p.Execute(ctx, "migrate-set-parameters", map[string]any{"mode": mode}, nil)
 }
 
-// Check checks that a guest whose RAM was to be handed over has moved in that mode, on
-// both ends, and that QEMU has sent none of it.
+// Check checks that the guest has moved in that mode, on both ends, and that QEMU has sent
+// none of the RAM.
 func (f cpr) Check(ctx context.Context, o *Outcome) error {
+	if f.mode == "" {
+		return nil
+	}
 	ends := []Role{SourceRole, DestinationRole}
-	switch f.mode {
-	case vm.ExecMode:
-		ends = ends[1:]
-	case vm.TransferMode:
-	default:
-		return nil // cprReboot.Sent has checked the size of its file
+	if f.mode == vm.ExecMode {
+		ends = ends[1:] // the source has become the destination
 	}
 	for _, role := range ends {
 		mode, err := o.Parameter(ctx, role, "mode")
@@ -144,10 +143,19 @@ func (f cpr) Check(ctx context.Context, o *Outcome) error {
 			return unused("the migration was to have the mode %s, but the mode of %s is %v", f.mode, o.End(role), mode)
 		}
 	}
-	if f.mode == vm.ExecMode { // cprReboot.Sent has checked the size of its file
+	switch f.mode {
+	case vm.TransferMode:
+		return f.checkHandedOver(o)
+	case vm.ExecMode: // cprReboot.Sent has checked the size of its file
 		o.Used(f.mode, "the mode of the destination, which is the process that was the source; no RAM is in the file")
-		return nil
+	case cprRebootMode: // likewise
+		o.Used(f.mode, "the mode of both ends; no RAM is in the file")
 	}
+	return nil
+}
+
+// checkHandedOver checks that QEMU has sent none of the RAM that it was to hand over.
+func (f cpr) checkHandedOver(o *Outcome) error {
 	for _, figure := range []string{"total", "normal", "duplicate"} {
 		if n, _ := o.RAM(figure); n != 0 {
 			return unused("%s was set, but QEMU has sent RAM that was to be handed over: %s is %d", f.mode, figure, n)

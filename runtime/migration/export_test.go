@@ -124,7 +124,7 @@ func FeaturesOn(params map[string]string) ([]string, error) {
 }
 
 func made(o options) []Feature {
-	var all []Feature
+	all := []Feature{newLimits(o, Traits{})}
 	for _, feature := range features {
 		all = append(all, feature(o, Traits{}))
 	}

@@ -113,9 +113,18 @@ func (mv *move) failure(ctx context.Context, instance *testbed.Instance, role Ro
 	return f
 }
 
-// couldNotLoad says whether a destination's QEMU has ended by itself: it does so when
-// it cannot load what the source sends.
+// stayedError is the error of a destination that stays when it cannot load the guest.
+type stayedError struct{ err error }
+
+func (e *stayedError) Error() string { return e.err.Error() }
+func (e *stayedError) Unwrap() error { return e.err }
+
+// couldNotLoad says whether a destination's QEMU could not load what the source sends: it
+// says so, or has ended by itself, as it does then.
 func couldNotLoad(err error) bool {
+	if _, stayed := errors.AsType[*stayedError](err); stayed {
+		return true
+	}
 	exit, ended := errors.AsType[*vm.ExitError](err)
 	return ended && (exit.Status > 0 && exit.Status < 128 || exit.Status == 128+int(syscall.SIGABRT))
 }
@@ -253,11 +262,11 @@ func (mv *move) loadError(ctx context.Context, dst *testbed.Instance, reported s
 	case State(query.Status) != qmp.MigrationFailed:
 		return nil
 	case query.Desc == "":
-		return fail(ctx, mv, dst, DestinationRole, fmt.Errorf("it stayed (mig_exit_on_error = no), but query-migrate has no error-desc; the source reported: %s", reported))
+		return fail(ctx, mv, dst, DestinationRole, &stayedError{fmt.Errorf("it stayed (mig_exit_on_error = no), but query-migrate has no error-desc; the source reported: %s", reported)})
 	case vm.SaysLostPeer(query.Desc) && !mv.m.traits.LoadsAfterSource: // else it has read a file, which has no other side
 		return nil
 	}
-	return fail(ctx, mv, dst, DestinationRole, fmt.Errorf("it could not load the guest: %s; the source reported: %s", query.Desc, reported))
+	return fail(ctx, mv, dst, DestinationRole, &stayedError{fmt.Errorf("it could not load the guest: %s; the source reported: %s", query.Desc, reported)})
 }
 
 // checkMonitor returns an error when QEMU has ended, or does not answer on its

@@ -42,6 +42,7 @@ var features = []func(options, Traits) Feature{
 	newCPR,
 	newPostcopy,
 	newMultifd,
+	newZeroPages,
 	newXbzrle,
 	newAutoConverge,
 	newZeroCopy,

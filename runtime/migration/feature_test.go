@@ -56,6 +56,10 @@ var featureTests = []featureTest{
 	{capability: "auto-converge", params: cartesian.Params{"mig_auto_converge": "yes"}},
 	{capability: "postcopy-ram", params: cartesian.Params{"mig_postcopy": "yes"}},
 	{capability: "switchover-ack", params: cartesian.Params{"mig_switchover_ack": "yes"}},
+	{
+		capability: "pause-before-switchover", params: cartesian.Params{"capabilitys": "auto-converge pause-before-switchover"},
+		silent: "pause-before-switchover was on, but the source never had the status pre-switchover",
+	},
 	{capability: "validate-uuid", params: cartesian.Params{"mig_validate_uuid": "yes"}, silent: "validate-uuid was on, but vm1@host1 has no UUID"},
 }
 
@@ -70,10 +74,14 @@ var uncheckedFeatures = map[string]string{
 // thus no rows of the matrix.
 var noFeatures = []string{"mig_prediction", "mig_exit_on_error", "mig_protocol", "mig_exec_program", "mig_channels", "mig_offline", "memory_proof", "not_login_after_mig"}
 
+// limitParams are the params of limits.
+var limitParams = []string{"mig_speed", "mig_downtime"}
+
 // featureParams are the params that switch features on, or choose how they work.
 func featureParams() []api.Param {
 	return slices.DeleteFunc(api.All(), func(p api.Param) bool {
-		return p.Reader != "runtime/migration" || p.Kind != api.Bool && p.Kind != api.Choice || slices.Contains(noFeatures, p.Name)
+		isFeature := p.Kind == api.Bool || p.Kind == api.Choice || slices.Contains(limitParams, p.Name)
+		return p.Reader != "runtime/migration" || !isFeature || slices.Contains(noFeatures, p.Name)
 	})
 }
 
@@ -81,8 +89,8 @@ func featureParams() []api.Param {
 // so has each param of features.
 func TestEveryFeatureMayBeSilentlyOff(t *testing.T) {
 	t.Parallel()
-	found := map[string]bool{"holding": true}      // see TestFeatureValues
-	params := map[string]bool{"mig_storage": true} // see TestStorage
+	found := map[string]bool{"holding": true, "limits": true}                               // see TestFeatureValues
+	params := map[string]bool{"mig_storage": true, "mig_speed": true, "mig_downtime": true} // see TestStorage and TestFeatureValues
 	note := func(p cartesian.Params) {
 		on, err := migration.FeaturesOn(p)
 		if err != nil {
@@ -213,7 +221,74 @@ func TestFeatureValues(t *testing.T) {
 			want: []string{"host2: the migration parameter multifd-compression of this QEMU has no value qatzip"}, at: "-",
 		},
 		{
-			name: "a parameter that QEMU lacks", params: cartesian.Params{"mig_zero_page_detection": "legacy"}, fails: true, status: result.Skip,
+			name: "limits", params: cartesian.Params{"mig_speed": "64M", "mig_downtime": "0.1"},
+			after: func(_ context.Context, m *migration.Migration) error {
+				want := []result.FeatureUse{
+					{Feature: "downtime-limit", Used: true, Seen: "the source has 100"},
+					{Feature: "max-bandwidth", Used: true, Seen: "the source has 67108864"},
+				}
+				return differs(want, m.Record().VMs[0].Features)
+			},
+		},
+		{
+			name: "limits that are changed", params: cartesian.Params{"mig_speed": "64M"}, change: func(p *migration.Plan) { p.Hold = true },
+			concurrent: func(ctx context.Context, m *migration.Migration) error {
+				return errors.Join(m.Wait(ctx, migration.Condition{Status: "pre-switchover"}), m.SetSpeed(ctx, 1<<30), m.SetDowntime(ctx, time.Second), m.Release(ctx))
+			},
+			after: func(_ context.Context, m *migration.Migration) error {
+				want := []result.FeatureUse{
+					{Feature: "downtime-limit", Used: true, Seen: "the source has 1000"},
+					{Feature: "max-bandwidth", Used: true, Seen: "the source has 1073741824"},
+				}
+				return differs(want, m.Record().VMs[0].Features[:2])
+			},
+		},
+		{
+			name: "a limit that the scenario changes by its own command", params: cartesian.Params{"mig_speed": "64M"}, concurrent: setSpeedByHand,
+			after: func(_ context.Context, m *migration.Migration) error {
+				want := []result.FeatureUse{{Feature: "max-bandwidth", Used: true, Seen: "the source had 67108864, and has 134217728 now: the scenario has changed it by its own command"}}
+				return differs(want, m.Record().VMs[0].Features)
+			},
+		},
+		{
+			name: "a bandwidth that is dropped", params: cartesian.Params{"mig_speed": "64M"}, source: qmptest.Script{Dropped: []string{"max-bandwidth"}}, fails: true, status: result.Fail,
+			want: []string{srcFailed, "max-bandwidth was set to 67108864, but vm1@host1 had 134217728 then"},
+		},
+		{
+			name: "a downtime that is dropped", params: cartesian.Params{"mig_downtime": "0.1"}, source: qmptest.Script{Dropped: []string{"downtime-limit"}}, fails: true, status: result.Fail,
+			want: []string{srcFailed, "downtime-limit was set to 100, but vm1@host1 had 300 then"},
+		},
+		{
+			name: "a new bandwidth that is dropped", source: qmptest.Script{Dropped: []string{"max-bandwidth"}}, change: func(p *migration.Plan) { p.Hold = true }, fails: true, status: result.Fail,
+			concurrent: func(ctx context.Context, m *migration.Migration) error {
+				return errors.Join(m.Wait(ctx, migration.Condition{Status: "pre-switchover"}), m.SetSpeed(ctx, 1<<30), m.Release(ctx))
+			},
+			want: []string{srcFailed, "max-bandwidth was set to 1073741824, but vm1@host1 had 134217728 then"},
+		},
+		{
+			name: "a new downtime that is dropped", source: qmptest.Script{Dropped: []string{"downtime-limit"}}, change: func(p *migration.Plan) { p.Hold = true }, fails: true, status: result.Fail,
+			concurrent: func(ctx context.Context, m *migration.Migration) error {
+				return errors.Join(m.Wait(ctx, migration.Condition{Status: "pre-switchover"}), m.SetDowntime(ctx, time.Second), m.Release(ctx))
+			},
+			want: []string{srcFailed, "downtime-limit was set to 1000, but vm1@host1 had 300 then"},
+		},
+		{
+			name: "compression that changes nothing", params: cartesian.Params{"mig_multifd": "yes", "mig_multifd_compression": "zlib"}, source: qmptest.Script{Unused: []string{"multifd-compression"}}, fails: true, status: result.Fail,
+			want: []string{srcFailed, "multifd-compression was set to zlib, but the 16777216 bytes of pages were sent as 16781312"},
+		},
+		{
+			name: "no search for zeros", params: cartesian.Params{"mig_zero_page_detection": "none"},
+			after: func(_ context.Context, m *migration.Migration) error {
+				want := []result.FeatureUse{{Feature: "zero-page-detection", Used: true, Seen: "both ends have none, and no page was found to be zeros (duplicate is 0)"}}
+				return differs(want, m.Record().VMs[0].Features)
+			},
+		},
+		{
+			name: "zeros that are found all the same", params: cartesian.Params{"mig_zero_page_detection": "none"}, source: qmptest.Script{Unused: []string{"zero-page-detection"}}, fails: true, status: result.Fail,
+			want: []string{srcFailed, "zero-page-detection was set to none, but QEMU found 8192 pages of zeros"},
+		},
+		{
+			name: "a parameter that QEMU lacks", params: cartesian.Params{"mig_zero_page_detection": "legacy"}, destination: qmptest.Script{Without: []string{"zero-page-detection"}}, fails: true, status: result.Skip,
 			want: []string{"host2: this QEMU has no migration parameter zero-page-detection"}, at: "-",
 		},
 		{
@@ -287,10 +362,54 @@ func TestFeatureValues(t *testing.T) {
 			name: "paused before the switchover", change: func(p *migration.Plan) { p.Hold = true }, concurrent: releaseWhenHeld,
 			after: func(_ context.Context, m *migration.Migration) error {
 				want := []result.FeatureUse{{Feature: "pause-before-switchover", Used: true, Seen: "the source stopped with the status pre-switchover"}}
-				if diff := cmp.Diff(want, m.Record().VMs[0].Features); diff != "" {
-					return errors.New(diff)
+				return differs(want, m.Record().VMs[0].Features)
+			},
+		},
+		{
+			name: "paused by capabilitys", params: cartesian.Params{"capabilitys": "pause-before-switchover"},
+			concurrent: func(ctx context.Context, m *migration.Migration) error {
+				return refused(m.Release(ctx), "the migration is not held")
+			},
+			after: func(_ context.Context, m *migration.Migration) error {
+				want := []result.FeatureUse{{Feature: "pause-before-switchover", Used: true, Seen: "the source stopped with the status pre-switchover"}}
+				return differs(want, m.Record().VMs[0].Features)
+			},
+		},
+		{
+			name: "held, and paused by capabilitys", params: cartesian.Params{"capabilitys": "pause-before-switchover"}, change: func(p *migration.Plan) { p.Hold = true },
+			concurrent: func(ctx context.Context, m *migration.Migration) error {
+				if err := m.Wait(ctx, migration.Condition{Status: "pre-switchover"}); err != nil {
+					return err
 				}
-				return nil
+				delay()
+				if m.State() != "pre-switchover" {
+					return fmt.Errorf("got status %s, want that it is held", m.State())
+				}
+				return m.Release(ctx)
+			},
+		},
+		{
+			name: "held, and not released", params: cartesian.Params{"mig_timeout": "5"}, change: func(p *migration.Plan) { p.Hold = true }, fails: true, status: result.Fail, at: "host1",
+			want: []string{"not finished after mig_timeout = 5s: the migration is held at the switchover (pre-switchover): mig.release was not called"},
+		},
+		{
+			name: "paused for ever", params: cartesian.Params{"capabilitys": "pause-before-switchover", "mig_timeout": "5"}, fails: true, status: result.Fail, at: "host1",
+			source: qmptest.Script{Execute: func(command string, _ json.RawMessage) (any, error, bool) {
+				return map[string]any{}, nil, command == "migrate-continue"
+			}},
+			want: []string{"not finished after mig_timeout = 5s: the source has stopped before the switchover (pre-switchover), and does not go on although it was told to (migrate-continue)"},
+		},
+		{
+			name: "paused by the scenario's own command", params: cartesian.Params{"mig_timeout": "5"}, fails: true, status: result.Fail, at: "host1",
+			want: []string{"not finished after mig_timeout = 5s: the source has stopped before the switchover (pre-switchover): the scenario, which has switched pause-before-switchover on, has not sent migrate-continue"},
+			change: func(p *migration.Plan) {
+				p.BeforeMigration = func(ctx context.Context, s *migration.Side) error {
+					if !s.IsSource() {
+						return nil
+					}
+					on := []map[string]any{{"capability": "pause-before-switchover", "state": true}}
+					return s.Instance("vm1").Execute(ctx, "migrate-set-capabilities", map[string]any{"capabilities": on}, nil)
+				}
 			},
 		},
 		{
@@ -313,10 +432,7 @@ func TestFeatureValues(t *testing.T) {
 			after: func(_ context.Context, m *migration.Migration) error {
 				// 100, 300 and 400 ms apart.
 				want := []result.FeatureUse{{Feature: "announce-self", Used: true, Seen: "the destination sent 4 RARP packets to nic1 within 800ms"}}
-				if diff := cmp.Diff(want, m.Record().VMs[0].Features); diff != "" {
-					return errors.New(diff)
-				}
-				return nil
+				return differs(want, m.Record().VMs[0].Features)
 			},
 		},
 		{
@@ -378,6 +494,23 @@ func TestFeatureValues(t *testing.T) {
 	}
 }
 
+// differs is an error unless the move has used these features.
+func differs(want, got []result.FeatureUse) error {
+	if diff := cmp.Diff(want, got); diff != "" {
+		return errors.New(diff)
+	}
+	return nil
+}
+
+// setSpeedByHand gives the source QEMU's default bandwidth again, as a scenario may by
+// vm.set_speed.
+func setSpeedByHand(ctx context.Context, m *migration.Migration) error {
+	if err := m.Wait(ctx, migration.Condition{Status: "active"}); err != nil {
+		return err
+	}
+	return m.Source.Instance("vm1").Execute(ctx, "migrate-set-parameters", map[string]any{"max-bandwidth": 128 << 20}, nil)
+}
+
 // releaseWhenHeld releases the migration when it is held.
 func releaseWhenHeld(ctx context.Context, m *migration.Migration) error {
 	return errors.Join(m.Wait(ctx, migration.Condition{Status: "pre-switchover"}), m.Release(ctx))
@@ -424,6 +557,12 @@ func TestFeaturesOfTransports(t *testing.T) {
 			{"cpr-exec", "mig_ignore_shared", "yes", "mig_ignore_shared needs RAM in a file, which mig_protocol = cpr-exec has not"},
 			{"cpr-exec", "mig_validate_uuid", "yes", "validate-uuid needs a source that can be asked for its UUID after the move, which mig_protocol = cpr-exec has not"},
 			{"file", "mig_switchover_ack", "yes", "switchover-ack needs a return path, which mig_protocol = file has not"},
+			{"rdma", "mig_tls", "psk", "TLS needs memory that is sent as a stream, which mig_protocol = rdma has not"},
+			{"x-rdma", "mig_tls", "x509", "TLS needs memory that is sent as a stream, which mig_protocol = x-rdma has not"},
+			{"rdma", "capabilitys", "xbzrle", "XBZRLE needs memory that is sent as a stream, which mig_protocol = rdma has not"},
+			{"rdma", "mig_zero_page_detection", "none", "zero-page-detection needs memory that is sent as a stream, which mig_protocol = rdma has not"},
+			{"rdma", "mig_multifd", "yes", "multifd needs several connections, which mig_protocol = rdma has not"},
+			{"rdma", "mig_auto_converge", "yes", ""},
 			{"tcp", "mig_ignore_shared", "yes", "migrate from a host to itself"},
 			{"unix", "mig_multifd", "yes", ""},
 		} {
@@ -479,8 +618,9 @@ type checkTest struct {
 	samples []result.Sample
 	seen    migration.Connections
 	answers map[string]string
-	replies map[string]string // by command, of both ends
+	replies map[string]string // by command, of both ends, or by one of them and the command
 	used    string            // the features that were used, or, with a question mark, had nothing to do
+	figures string            // substring of what was seen of them
 	want    string            // "": used
 	status  result.Status
 }
@@ -493,6 +633,12 @@ func checkTests() []checkTest {
 		channels = `"ram": {"multifd-bytes": 4096, "dirty-sync-missed-zero-copy": 0}`
 		unlike   = `"xbzrle-cache": {"pages": 0, "cache-miss": 0, "overflow": 0}`
 	)
+	sent := func(pages, bytes int) string { // by multifd, of a guest with 128 MiB
+		return fmt.Sprintf(`"ram": {"total": 134217728, "page-size": 4096, "normal": %d, "multifd-bytes": %d}`, pages, bytes)
+	}
+	searches := func(method string) map[string]string {
+		return map[string]string{"query-migrate-parameters": `{"multifd-channels": 2, "zero-page-detection": "` + method + `"}`}
+	}
 	writing := func(n int) []result.Sample { // too fast, in n passes
 		var all []string
 		for pass := range n {
@@ -509,6 +655,8 @@ func checkTests() []checkTest {
 	}
 	switched := &migration.Outcome{Switched: true}
 	postcopied := &migration.Outcome{Switched: true, Postcopy: true}
+	reboot := cartesian.Params{"mig_protocol": "cpr-reboot"}
+	compressed := cartesian.Params{"mig_multifd": "yes", "mig_multifd_compression": "zlib"}
 	twoEnds := cartesian.Params{"mig_postcopy": "yes", "mig_postcopy_preempt": "yes"}
 	return []checkTest{
 		{name: "multifd", used: "multifd", params: cartesian.Params{"mig_multifd": "yes"}, query: channels, seen: migration.Connections{Most: 3}},
@@ -517,6 +665,21 @@ func checkTests() []checkTest {
 		{name: "multifd of which not all connections were seen", used: "multifd", params: cartesian.Params{"mig_multifd": "yes"}, query: channels, seen: migration.Connections{Most: 1}},
 		{name: "multifd of a QEMU without figures", params: cartesian.Params{"mig_multifd": "yes"}, query: `"status": "completed"`, want: "multifd was on, but QEMU reports no multifd-bytes"},
 		{name: "multifd compression that one end has not", params: cartesian.Params{"mig_multifd": "yes", "mig_multifd_compression": "zstd"}, query: channels, want: "multifd-compression was set to zstd, but vm1@host1 has zlib"},
+		{name: "compression", used: "multifd", params: compressed, query: sent(10000, 20000000), figures: "both ends have multifd-compression zlib: their pages take 40960000 bytes uncompressed"},
+		{name: "compression that changes nothing", params: compressed, query: sent(10000, 41100000), want: "multifd-compression was set to zlib, but the 40960000 bytes of pages were sent as 41100000 (multifd-bytes)"},
+		{name: "compression of few pages", used: "multifd", params: compressed, query: sent(1000, 4200000), figures: "zlib: whether it made the pages smaller is not known: too few were sent"},
+		{name: "compression of a guest that writes for long", used: "multifd", params: compressed, query: sent(70000, 287000000), figures: "is not known: the guest wrote so many, which may be of a kind that does not become smaller"},
+		{name: "compression in post-copy", used: "postcopy-ram multifd", params: and(compressed, "mig_postcopy", "yes"), outcome: postcopied, query: sent(10000, 20000000), figures: "is not known: post-copy sent others besides"},
+		{
+			name: "compression of a QEMU that counts before it", used: "multifd", params: compressed, query: sent(10000, 41100000),
+			replies: map[string]string{"query-migrate-parameters": `{"multifd-channels": 2, "multifd-compression": "zlib"}`}, figures: "is not known: this QEMU counts their bytes before it compresses them",
+		},
+		{name: "no search for zeros", used: "zero-page-detection", params: cartesian.Params{"mig_zero_page_detection": "none"}, query: `"ram": {"duplicate": 0}`, replies: searches("none"), figures: "no page was found to be zeros (duplicate is 0)"},
+		{name: "no search for zeros, with multifd", used: "multifd zero-page-detection", params: cartesian.Params{"mig_multifd": "yes", "mig_zero_page_detection": "none"}, query: `"ram": {"duplicate": 0, "multifd-bytes": 4096}`, replies: searches("none")},
+		{name: "zeros that are found all the same", params: cartesian.Params{"mig_zero_page_detection": "none"}, query: `"ram": {"duplicate": 3}`, replies: searches("none"), want: "zero-page-detection was set to none, but QEMU found 3 pages of zeros (duplicate)"},
+		{name: "a search without figures", params: cartesian.Params{"mig_zero_page_detection": "none"}, query: `"ram": {}`, replies: searches("none"), want: "zero-page-detection was set to none, but QEMU does not report how many pages of zeros it found (duplicate)"},
+		{name: "a search by the main thread", used: "zero-page-detection", params: cartesian.Params{"mig_zero_page_detection": "legacy"}, query: `"ram": {"duplicate": 3}`, replies: searches("legacy"), figures: "both ends have legacy, and 3 pages were found to be zeros (duplicate); which threads found them is not known"},
+		{name: "a search in a guest without zeros", used: "zero-page-detection?", params: cartesian.Params{"mig_zero_page_detection": "legacy"}, query: `"ram": {"duplicate": 0}`, replies: searches("legacy")},
 		{name: "xbzrle of an idle guest", used: "xbzrle?", params: cartesian.Params{"mig_xbzrle": "yes"}, query: idle + "," + unlike},
 		{name: "xbzrle of a guest that writes a few zeros", used: "xbzrle?", params: cartesian.Params{"mig_xbzrle": "yes"}, query: zeros + "," + unlike},
 		{name: "xbzrle that is not asked", params: cartesian.Params{"mig_xbzrle": "yes"}, query: again + "," + unlike, want: "xbzrle was on, but QEMU looked for none of the 15 pages that it sent again in its cache"},
@@ -527,7 +690,7 @@ func checkTests() []checkTest {
 		{name: "a throttle that is too high", params: cartesian.Params{"mig_auto_converge": "yes"}, samples: throttle(20, 100), want: "QEMU throttled the guest by 100 %, more than max-cpu-throttle = 99"},
 		{name: "no throttle yet", used: "auto-converge?", params: cartesian.Params{"mig_auto_converge": "yes"}, samples: writing(4)},
 		{name: "no throttle", params: cartesian.Params{"mig_auto_converge": "yes"}, samples: writing(6), want: "auto-converge was on, but QEMU did not throttle the guest, although it wrote faster than its memory was sent for 5 passes"},
-		{name: "zero copy", used: "multifd zero-copy-send", params: cartesian.Params{"mig_multifd": "yes", "mig_zero_copy": "yes"}, query: channels},
+		{name: "zero copy", used: "multifd zero-copy-send", params: cartesian.Params{"mig_multifd": "yes", "mig_zero_copy": "yes"}, query: channels, figures: "(dirty-sync-missed-zero-copy is 0), and has no figure of what was sent without a copy"},
 		{name: "zero copy that copies", params: cartesian.Params{"mig_multifd": "yes", "mig_zero_copy": "yes"}, query: `"ram": {"multifd-bytes": 1, "dirty-sync-missed-zero-copy": 2}`, want: "vm1@host1: zero-copy-send was on, but the kernel copied the memory in 2 passes", status: result.Skip},
 		{name: "zero copy without figures", params: cartesian.Params{"mig_multifd": "yes", "mig_zero_copy": "yes"}, query: `"ram": {"multifd-bytes": 1}`, want: "QEMU reports no dirty-sync-missed-zero-copy"},
 		{name: "post-copy that was not wanted", used: "postcopy-ram?", params: twoEnds, seen: migration.Connections{Most: 1, Sure: true}},
@@ -555,6 +718,9 @@ func checkTests() []checkTest {
 		{name: "RAM that is handed over, and sent", params: cartesian.Params{"mig_protocol": "cpr-transfer"}, query: `"ram": {"total": 0, "normal": 12, "transferred": 252419}`, replies: map[string]string{"query-migrate-parameters": `{"mode": "cpr-transfer"}`}, want: "cpr-transfer was set, but QEMU has sent RAM that was to be handed over: normal is 12"},
 		{name: "RAM that is handed over, without figures", params: cartesian.Params{"mig_protocol": "cpr-transfer"}, query: `"status": "completed"`, replies: map[string]string{"query-migrate-parameters": `{"mode": "cpr-transfer"}`}, want: "cpr-transfer was set, but QEMU reports no figures of the RAM"},
 		{name: "a mode that was not set", params: cartesian.Params{"mig_protocol": "cpr-transfer"}, replies: map[string]string{"query-migrate-parameters": `{"mode": "normal"}`}, want: "the migration was to have the mode cpr-transfer, but the mode of vm1@host1 is normal"},
+		{name: "RAM that stays", used: "cpr-reboot", params: reboot, replies: map[string]string{"query-migrate-parameters": `{"mode": "cpr-reboot"}`}, figures: "the mode of both ends; no RAM is in the file"},
+		{name: "RAM that stays, of a source that drops the mode", params: reboot, replies: map[string]string{"source query-migrate-parameters": `{"mode": "normal"}`, "query-migrate-parameters": `{"mode": "cpr-reboot"}`}, want: "the migration was to have the mode cpr-reboot, but the mode of vm1@host1 is normal"},
+		{name: "RAM that stays, of a destination that drops the mode", params: reboot, replies: map[string]string{"destination query-migrate-parameters": `{"mode": "normal"}`, "query-migrate-parameters": `{"mode": "cpr-reboot"}`}, want: "the migration was to have the mode cpr-reboot, but the mode of vm1@host2 is normal"},
 		{name: "announcements of a VM without a NIC", used: "announce-self?", params: cartesian.Params{"mig_announce_rounds": "3"}, replies: map[string]string{"query-migrate-parameters": `{"announce-rounds": 3}`}},
 		{name: "no round of announcements", params: cartesian.Params{"mig_announce_initial": "0.1"}, replies: map[string]string{"query-migrate-parameters": `{"announce-initial": 100}`}, want: "vm1@host2 has announce-rounds <nil>"},
 		{name: "announcements at other times", params: cartesian.Params{"mig_announce_initial": "0.1"}, replies: map[string]string{"query-migrate-parameters": `{"announce-initial": 50}`}, want: "announce-initial was set to 100, but vm1@host2 has 50"},
@@ -584,13 +750,17 @@ func TestCheck(t *testing.T) {
 				if command == "query-uuid" {
 					return `{"UUID": "` + tt.answers[string(role)] + `"}`
 				}
-				if reply, has := tt.replies[command]; has {
-					return reply
+				for _, asked := range []string{string(role) + " " + command, command} {
+					if reply, has := tt.replies[asked]; has {
+						return reply
+					}
 				}
-				return `{"multifd-channels": 2, "multifd-compression": "zlib", "max-cpu-throttle": 99, "zero-page-detection": "multifd"}`
+				return `{"multifd-channels": 2, "multifd-compression": "zlib", "max-cpu-throttle": 99, "zero-page-detection": "multifd", "avail-switchover-bandwidth": 0}`
 			})
 			var used []string
+			var seen strings.Builder
 			for _, f := range o.Features {
+				fmt.Fprintf(&seen, "%s: %s\n", f.Feature, f.Seen)
 				name := f.Feature
 				if !f.Used {
 					name += "?"
@@ -599,6 +769,9 @@ func TestCheck(t *testing.T) {
 			}
 			if got := strings.Join(used, " "); tt.want == "" && got != tt.used {
 				t.Errorf("used: got %q, want %q", got, tt.used)
+			}
+			if !strings.Contains(seen.String(), tt.figures) {
+				t.Errorf("seen: got\n%swant %q in it", seen.String(), tt.figures)
 			}
 			if tt.want == "" && err != nil {
 				t.Errorf("got %v, want that it was used", err)

@@ -15,7 +15,7 @@ const pauseBeforeSwitchover = "pause-before-switchover"
 
 // holding is the feature of a migration that is held: its sources stop before the
 // switchover, with the status pre-switchover, until Release. Only a source has to
-// support that.
+// support that. One that stops because capabilitys says so goes on at once.
 type holding struct{ m *Migration }
 
 func (h holding) Capabilities(role Role) []string {
@@ -32,7 +32,7 @@ func (holding) Reset(context.Context, Role, Peer) error { return nil }
 // Check checks that the source stopped before the switchover.
 func (h holding) Check(_ context.Context, o *Outcome) error {
 	switch {
-	case !h.m.isHeld():
+	case !h.m.isHeld() && !h.m.options.enables(pauseBeforeSwitchover):
 		return nil
 	case !o.Paused:
 		return unused("pause-before-switchover was on, but the source never had the status pre-switchover: it did not stop before the switchover")
@@ -84,13 +84,32 @@ func (m *Migration) Release(ctx context.Context) error {
 	return nil
 }
 
+// pauses says whether mhmig has made the source stop before the switchover; m.mu is held.
+func (mv *move) pauses() bool {
+	return mv.m.held || mv.storage.on || mv.m.options.enables(pauseBeforeSwitchover)
+}
+
+// describePause says why a source stands before the switchover.
+func (mv *move) describePause() string {
+	mv.m.mu.Lock()
+	defer mv.m.mu.Unlock()
+	switch {
+	case !mv.pauses():
+		return "the source has stopped before the switchover (pre-switchover): the scenario, which has switched pause-before-switchover on, has not sent migrate-continue"
+	case mv.m.held && !mv.m.released:
+		return "the migration is held at the switchover (pre-switchover): mig.release was not called"
+	case !mv.continued:
+		return "the source has stopped before the switchover (pre-switchover), and the mirrors of its disks have not ended"
+	}
+	return "the source has stopped before the switchover (pre-switchover), and does not go on although it was told to (migrate-continue)"
+}
+
 // continueIfReleased sends migrate-continue, once, to a source that has stopped before the
 // switchover, if the disks' mirrors have ended, and it is not held or released.
 func (mv *move) continueIfReleased(ctx context.Context, src *testbed.Instance) error {
 	m := mv.m
 	m.mu.Lock()
-	stops, free := m.held || mv.storage.on, m.released || !m.held
-	due := stops && free && mv.storage.isDone() && mv.state == qmp.MigrationPreSwitchover && !mv.continued
+	due := mv.pauses() && (m.released || !m.held) && mv.storage.isDone() && mv.state == qmp.MigrationPreSwitchover && !mv.continued
 	mv.continued = mv.continued || due
 	m.mu.Unlock()
 	if !due {

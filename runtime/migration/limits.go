@@ -4,38 +4,73 @@ package migration
 
 import (
 	"context"
+	"maps"
+	"slices"
+	"sync"
 	"time"
 )
 
-// limits is the feature of mig_speed and mig_downtime. QEMU keeps them for all later
-// migrations of a source.
+const (
+	maxBandwidth  = "max-bandwidth"
+	downtimeLimit = "downtime-limit"
+)
+
+// limits is the feature of mig_speed and mig_downtime, and of SetSpeed and SetDowntime.
+// QEMU keeps them for all later migrations of a source.
 type limits struct {
 	speed    int64         // bytes per second, 0: QEMU's own
 	downtime time.Duration // 0: QEMU's own
+	goes     bool          // the source has no monitor after the move
 
 	before limitParameters // the source's parameters before this migration
+
+	mu  sync.Mutex
+	set map[string]setValue // by parameter, as they were last set
 }
+
+// setValue is the value that a parameter was given, and the one that QEMU then had.
+type setValue struct{ wanted, got int64 }
 
 type limitParameters struct {
 	Bandwidth int64 `json:"max-bandwidth"`  // bytes per second
 	Downtime  int64 `json:"downtime-limit"` // milliseconds
 }
 
+func newLimits(o options, t Traits) *limits {
+	return &limits{speed: o.speed, downtime: o.downtime, goes: t.Exec, set: map[string]setValue{}}
+}
+
 func (p limitParameters) downtime() time.Duration {
 	return time.Duration(p.Downtime) * time.Millisecond
+}
+
+// value is that of a parameter.
+func (p limitParameters) value(name string) int64 {
+	if name == maxBandwidth {
+		return p.Bandwidth
+	}
+	return p.Downtime
 }
 
 func (l *limits) Capabilities(Role) []string { return nil }
 
 func (l *limits) Parameters(role Role) []string {
-	var names []string
-	if role == SourceRole && l.speed > 0 {
-		names = append(names, "max-bandwidth")
+	if role != SourceRole {
+		return nil
 	}
-	if role == SourceRole && l.downtime > 0 {
-		names = append(names, "downtime-limit")
+	return slices.Sorted(maps.Keys(l.wanted()))
+}
+
+// wanted are the values of the params.
+func (l *limits) wanted() map[string]int64 {
+	wanted := map[string]int64{}
+	if l.speed > 0 {
+		wanted[maxBandwidth] = l.speed
 	}
-	return names
+	if l.downtime > 0 {
+		wanted[downtimeLimit] = l.downtime.Milliseconds()
+	}
+	return wanted
 }
 
 func (l *limits) Set(ctx context.Context, role Role, p Peer) error {
@@ -45,17 +80,28 @@ func (l *limits) Set(ctx context.Context, role Role, p Peer) error {
 	if err := p.Execute(ctx, "query-migrate-parameters", nil, &l.before); err != nil {
 		return err
 	}
-	wanted := l.before
-	if l.speed > 0 {
-		wanted.Bandwidth = l.speed
-	}
-	if l.downtime > 0 {
-		wanted.Downtime = l.downtime.Milliseconds()
-	}
-	if wanted == l.before {
+	return l.apply(ctx, p, l.wanted())
+}
+
+// apply sets parameters of the source, and notes what QEMU has then: at the end, the
+// scenario may have set others by its own commands.
+func (l *limits) apply(ctx context.Context, p Peer, wanted map[string]int64) error {
+	if len(wanted) == 0 {
 		return nil
 	}
-	return p.Execute(ctx, "migrate-set-parameters", wanted, nil)
+	if err := p.Execute(ctx, "migrate-set-parameters", wanted, nil); err != nil {
+		return err
+	}
+	var got limitParameters
+	if err := p.Execute(ctx, "query-migrate-parameters", nil, &got); err != nil {
+		return err
+	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for name, value := range wanted {
+		l.set[name] = setValue{value, got.value(name)}
+	}
+	return nil
 }
 
 // Reset also reverts changes by SetSpeed and SetDowntime.
@@ -64,4 +110,34 @@ func (l *limits) Reset(ctx context.Context, role Role, p Peer) error {
 		return nil
 	}
 	return p.Execute(ctx, "migrate-set-parameters", l.before, nil)
+}
+
+// Check checks that QEMU had the values that it was last given. How fast it has sent says
+// less: it applies the bandwidth neither at the switchover nor, exactly, to multifd.
+func (l *limits) Check(ctx context.Context, o *Outcome) error {
+	l.mu.Lock()
+	set := maps.Clone(l.set)
+	l.mu.Unlock()
+	if len(set) == 0 {
+		return nil
+	}
+	var now limitParameters
+	if !l.goes {
+		if err := o.Ask(ctx, SourceRole, "query-migrate-parameters", &now); err != nil {
+			return err
+		}
+	}
+	for _, name := range slices.Sorted(maps.Keys(set)) {
+		switch value := set[name]; {
+		case value.got != value.wanted:
+			return unused("%s was set to %d, but %s had %d then", name, value.wanted, o.End(SourceRole), value.got)
+		case l.goes:
+			o.Used(name, "the source had %d", value.wanted)
+		case now.value(name) != value.wanted:
+			o.Used(name, "the source had %d, and has %d now: the scenario has changed it by its own command", value.wanted, now.value(name))
+		default:
+			o.Used(name, "the source has %d", value.wanted)
+		}
+	}
+	return nil
 }

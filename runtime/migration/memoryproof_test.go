@@ -15,6 +15,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/mhmig/mhmig/lang/api"
 	"github.com/mhmig/mhmig/lang/cartesian"
 	"github.com/mhmig/mhmig/runtime/migration"
 	"github.com/mhmig/mhmig/runtime/qmp/qmptest"
@@ -325,4 +326,26 @@ func TestEndsWhileHeld(t *testing.T) {
 			t.Errorf("the last look: got %v, want nothing", errs)
 		}
 	})
+}
+
+// The documentation names everything with which the memory is not sent, and not compared.
+func TestMemoryProofDoc(t *testing.T) {
+	t.Parallel()
+	i := slices.IndexFunc(api.All(), func(p api.Param) bool { return p.Name == "memory_proof" })
+	doc := api.All()[i].Doc
+	unproved := []string{"mig_ignore_shared", "post-copy"}
+	for _, name := range migration.Transports() {
+		transport, err := migration.NewTransport(name, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if transport.Traits().SharedRAM {
+			unproved = append(unproved, name)
+		}
+	}
+	for _, what := range unproved {
+		if !strings.Contains(doc, what) {
+			t.Errorf("the documentation of memory_proof does not name %s", what)
+		}
+	}
 }

@@ -201,12 +201,12 @@ func (m *Migration) VMs() []string { return slices.Clone(m.Plan.VMs) }
 // SetSpeed limits the bandwidth of each VM's migration (max-bandwidth), in
 // bytes per second.
 func (m *Migration) SetSpeed(ctx context.Context, bytesPerSecond int64) error {
-	return m.setParameter(ctx, "max-bandwidth", bytesPerSecond, func(l *limitParameters) { l.Bandwidth = bytesPerSecond })
+	return m.setParameter(ctx, maxBandwidth, bytesPerSecond, func(l *limitParameters) { l.Bandwidth = bytesPerSecond })
 }
 
 // SetDowntime limits how long the guests may be stopped (downtime-limit).
 func (m *Migration) SetDowntime(ctx context.Context, limit time.Duration) error {
-	return m.setParameter(ctx, "downtime-limit", limit.Milliseconds(), func(l *limitParameters) { l.Downtime = limit.Milliseconds() })
+	return m.setParameter(ctx, downtimeLimit, limit.Milliseconds(), func(l *limitParameters) { l.Downtime = limit.Milliseconds() })
 }
 
 func (m *Migration) setParameter(ctx context.Context, name string, value int64, change func(*limitParameters)) error {
@@ -215,7 +215,7 @@ func (m *Migration) setParameter(ctx context.Context, name string, value int64, 
 		if src == nil {
 			return fmt.Errorf("%s: %s is not prepared on %s yet; wait for a status first, such as mig.wait(status = \"setup\")", name, mv.vm, m.Source.Host.Name())
 		}
-		if err := src.Monitor().Execute(ctx, "migrate-set-parameters", map[string]any{name: value}, nil); err != nil {
+		if err := mv.limits.apply(ctx, endpoint{src}, map[string]int64{name: value}); err != nil {
 			return blame(ctx, mv, src, SourceRole, err)
 		}
 		m.mu.Lock()

@@ -75,7 +75,7 @@ type move struct {
 func newMove(m *Migration, vm string) *move {
 	o := m.options
 	mv := &move{vm: vm, m: m, handover: handover{make(chan struct{}), make(chan struct{})}, state: qmp.MigrationNone, resetsBefore: math.MaxInt, switchedOn: map[Role][]capability{}, transport: transports[o.protocol](o)}
-	mv.limits = &limits{speed: o.speed, downtime: o.downtime}
+	mv.limits = newLimits(o, m.traits)
 	mv.storage = newStorage(o)
 	mv.features = []Feature{mv.limits, holding{m}, mv.storage}
 	for _, feature := range features {

@@ -19,6 +19,7 @@ import (
 	"strings"
 	"syscall"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	diff "github.com/google/go-cmp/cmp"
@@ -515,6 +516,29 @@ func TestCPRReboot(t *testing.T) {
 			if d := diff.Diff(tt.asked, asked); d != "" {
 				t.Errorf("asked (- want, + got):\n%s", d)
 			}
+		})
+	}
+}
+
+// A QEMU that accepts the mode and drops it is found.
+func TestCPRRebootModes(t *testing.T) {
+	t.Parallel()
+	needProcesses(t)
+	dropped := qmptest.Script{Dropped: []string{"mode"}}
+	for _, tt := range []testCase{
+		{
+			name: "success", after: func(_ context.Context, m *migration.Migration) error {
+				return differs([]result.FeatureUse{{Feature: "cpr-reboot", Used: true, Seen: "the mode of both ends; no RAM is in the file"}}, m.Record().VMs[0].Features)
+			},
+		},
+		{name: "the source drops the mode", source: dropped, fails: true, status: result.Fail, want: []string{"the migration was to have the mode cpr-reboot, but the mode of vm1@host1 is normal"}},
+		{name: "the destination drops the mode", destination: dropped, fails: true, status: result.Fail, want: []string{"the migration was to have the mode cpr-reboot, but the mode of vm1+2@host1 is normal"}},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			t.Parallel()
+			tt.params, tt.at = cartesian.Params{"mig_protocol": "cpr-reboot"}, "-"
+			tt.change = func(p *migration.Plan) { p.Destination = p.Source }
+			synctest.Test(t, tt.run)
 		})
 	}
 }

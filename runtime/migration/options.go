@@ -121,8 +121,11 @@ func (o *options) transportTraits() (Traits, error) {
 
 // uses says whether a feature is on: its own param says so, or it is one of capabilitys.
 func (o *options) uses(v api.Values, param, capability string) bool {
-	return v.Bool(param) || slices.Contains(o.capabilities, capability)
+	return v.Bool(param) || o.enables(capability)
 }
+
+// enables says whether a capability is one of capabilitys.
+func (o *options) enables(capability string) bool { return slices.Contains(o.capabilities, capability) }
 
 // setBy is the param that has switched a feature on: its own, or capabilitys.
 func setBy(v api.Values, param string) string {
@@ -149,6 +152,9 @@ func (o *options) suit(t Traits) error {
 		{o.xbzrle, !t.SharedRAM, "XBZRLE", "memory that is sent"},
 		{o.autoConverge, !t.SharedRAM, "auto-converge", "memory that is sent"},
 		{o.sets(zeroPageDetection), !t.SharedRAM, zeroPageDetection, "memory that is sent"},
+		{o.xbzrle, !t.Direct, "XBZRLE", "memory that is sent as a stream"},
+		{o.sets(zeroPageDetection), !t.Direct, zeroPageDetection, "memory that is sent as a stream"},
+		{o.tls.kind != "", !t.Direct, "TLS", "memory that is sent as a stream"},
 		{o.tls.kind != "", !t.LoadsAfterSource, "TLS", "a connection between both ends"},
 		{o.tls.kind != "", !t.Handover, "TLS", "a connection that carries no file descriptors"},
 		{o.storage.on, !t.Handover, "mig_storage", "a destination that has a monitor before the source sends"},

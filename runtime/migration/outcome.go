@@ -65,6 +65,20 @@ func (o *Outcome) Parameter(ctx context.Context, role Role, name string) (any, e
 	return all[name], err
 }
 
+// checkSet checks that both ends have a parameter that was set.
+func (o *Outcome) checkSet(ctx context.Context, p parameter) error {
+	for _, role := range []Role{SourceRole, DestinationRole} {
+		got, err := o.Parameter(ctx, role, p.name)
+		if err != nil {
+			return err
+		}
+		if fmt.Sprint(got) != p.value {
+			return unused("%s was set to %s, but %s has %v", p.name, p.value, o.End(role), got)
+		}
+	}
+	return nil
+}
+
 // unusedError is what a feature's Check has found: the move has not used it.
 type unusedError struct{ err error }
 

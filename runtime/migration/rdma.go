@@ -13,7 +13,8 @@ import (
 )
 
 // rdma migrates over RDMA. The hosts' addresses for migrations (mig_address) must be those
-// of RDMA devices.
+// of RDMA devices. QEMU accepts TLS's credentials for it, and XBZRLE before 8.1, and sends
+// all in clear and as it is.
 type rdma struct {
 	form
 
@@ -23,7 +24,7 @@ type rdma struct {
 
 func newRDMA(o options) Transport { return &rdma{form: o.form(), ports: o.port} }
 
-func (*rdma) Traits() Traits { return Traits{ReturnPath: true} }
+func (*rdma) Traits() Traits { return Traits{ReturnPath: true, Direct: true} }
 
 func (*rdma) Launch(Role) vm.Launch { return vm.Launch{} }
 

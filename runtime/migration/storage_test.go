@@ -258,6 +258,13 @@ func TestStorage(t *testing.T) {
 			want: []string{srcFailed, one, "no BLOCK_JOB_READY within mig_storage_timeout = 30s"},
 		},
 		{
+			name: "the mirrors do not end", params: and(nbd, "mig_timeout", "5"), fails: true, status: result.Fail, at: "host1",
+			source: qmptest.Script{Execute: func(command string, arguments json.RawMessage) (any, error, bool) {
+				return map[string]any{}, nil, command == "block-job-cancel" && !strings.Contains(string(arguments), "force")
+			}},
+			want: []string{"not finished after mig_timeout = 5s: the source has stopped before the switchover (pre-switchover), and the mirrors of its disks have not ended"},
+		},
+		{
 			name: "the mirror copies nothing", source: qmptest.Script{Unused: []string{"mirror-bytes"}}, fails: true, status: result.Fail, at: "-",
 			want: []string{srcFailed, "the mirror of disk image1 has copied 0 bytes from vm1@host1 to vm1@host2"},
 		},

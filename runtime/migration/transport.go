@@ -41,6 +41,9 @@ type Traits struct {
 	File bool
 	// Channels says that the source can connect several times, as multifd does.
 	Channels bool
+	// Direct says that the source writes the guest's memory into the destination's by itself,
+	// past the stream in which QEMU encrypts it, compresses it and looks for zeros.
+	Direct bool
 	// SharedRAM says that both QEMUs map the same RAM, of which nothing is sent.
 	SharedRAM bool
 	// OneMachine says that both QEMUs must be on one machine, which may be two hosts of

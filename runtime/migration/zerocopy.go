@@ -29,6 +29,9 @@ func (f zeroCopy) Capabilities(role Role) []string {
 
 // Check checks that the kernel did not copy the memory all the same, which is a SKIP: it
 // has to where the network device cannot read it, as with loopback and virtual networks.
+// Nothing proves that QEMU has sent any of it without a copy: it only counts the passes of
+// which the kernel has copied all, and the kernel accounts the pages that it sends so to
+// the user, not to VmLck or VmPin of the process.
 func (f zeroCopy) Check(_ context.Context, o *Outcome) error {
 	if !f.on {
 		return nil
@@ -40,7 +43,7 @@ func (f zeroCopy) Check(_ context.Context, o *Outcome) error {
 		return result.Skip.Errorf("%s: zero-copy-send was on, but the kernel copied the memory in %d passes (dirty-sync-missed-zero-copy): its network device cannot do without, as on loopback and virtual networks",
 			o.End(SourceRole), copied)
 	}
-	o.Used(zeroCopyCapability, "the kernel copied the memory in none of the passes: dirty-sync-missed-zero-copy is 0")
+	o.Used(zeroCopyCapability, "QEMU reports no pass of which the kernel copied all the memory (dirty-sync-missed-zero-copy is 0), and has no figure of what was sent without a copy")
 	return nil
 }
 

@@ -8,20 +8,18 @@ import (
 	"fmt"
 	"io"
 	"maps"
-	"path"
 	"path/filepath"
 	"slices"
 	"strconv"
 	"strings"
 
-	"github.com/mhmig/mhmig/lang/api"
 	"github.com/mhmig/mhmig/lang/cartesian"
 	"github.com/mhmig/mhmig/lang/printable"
 	"github.com/mhmig/mhmig/runtime/result"
 )
 
 // square is how guests moved between versions of QEMU on one machine type. The versions
-// are those that the params ask for; what they were, Machines of the outcomes say.
+// are those that the params ask for, else those that Machines of the outcomes have.
 type square struct {
 	Machine      string   // the param machine_type
 	Sources      []string // versions on the first host, the oldest first
@@ -41,10 +39,10 @@ type cell struct {
 }
 
 // ErrNoVersions is the error of Square for a run that is not about versions.
-var ErrNoVersions = errors.New("no variant of this run has the param qemu_version; those of @std//cfg/versions.cfg have it")
+var ErrNoVersions = errors.New("no variant of this run has the param qemu_version, and all hosts had the same QEMU; those of @std//cfg/versions.cfg have it")
 
 // Square writes a table for each machine type: how guests moved from each version of QEMU
-// to each other, by the param qemu_version of the hosts, and why they did not.
+// to each other, and why they did not.
 func Square(w io.Writer, dir string) error {
 	squares, err := squares(dir)
 	if err != nil {
@@ -66,8 +64,13 @@ func Square(w io.Writer, dir string) error {
 
 // squares returns the tables of a run, none if it is not about versions.
 func squares(dir string) ([]*square, error) {
-	byMachine := map[string]*square{}
-	versioned := false
+	type variant struct {
+		machine string
+		qemus   []program
+		outcome result.Outcome
+	}
+	var variants []variant
+	qemus := newPrograms()
 	for o, err := range outcomes(dir) {
 		if err != nil {
 			return nil, err
@@ -77,24 +80,25 @@ func squares(dir string) ([]*square, error) {
 		}
 		var params cartesian.Params
 		read(filepath.Join(dir, o.ID, result.ParamsFile), &params)
-		source, isVersion := qemuOf(params, 1)
-		versioned = versioned || isVersion
-		var others []string
-		for n := range o.Hosts[1:] {
-			other, isVersion := qemuOf(params, n+2)
-			versioned = versioned || isVersion
-			others = append(others, other)
-		}
-		machine := params["machine_type"]
-		s := byMachine[machine]
-		if s == nil {
-			s = &square{Machine: machine, Cells: map[pair]*cell{}}
-			byMachine[machine] = s
-		}
-		s.add(pair{source, strings.Join(slices.Compact(others), ", ")}, o)
+		v := variant{params["machine_type"], programsOf(o, params), o}
+		qemus.note(o, v.qemus)
+		variants = append(variants, v)
 	}
-	if !versioned {
+	if !qemus.differ() {
 		return nil, nil
+	}
+	byMachine := map[string]*square{}
+	for _, v := range variants {
+		var names []string
+		for _, p := range v.qemus {
+			names = append(names, qemus.name(p))
+		}
+		s := byMachine[v.machine]
+		if s == nil {
+			s = &square{Machine: v.machine, Cells: map[pair]*cell{}}
+			byMachine[v.machine] = s
+		}
+		s.add(pair{names[0], strings.Join(slices.Compact(names[1:]), ", ")}, v.outcome)
 	}
 	var all []*square
 	for _, machine := range slices.Sorted(maps.Keys(byMachine)) {
@@ -104,15 +108,6 @@ func squares(dir string) ([]*square, error) {
 		all = append(all, s)
 	}
 	return all, nil
-}
-
-// qemuOf is the version of QEMU that the params want on a host, else the program's name.
-func qemuOf(params cartesian.Params, host int) (name string, isVersion bool) {
-	own := api.OnHost(params, fmt.Sprintf("host%d", host))
-	if version := own["qemu_version"]; version != "" {
-		return version, true
-	}
-	return path.Base(own["qemu_binary"]), false
 }
 
 func (s *square) add(p pair, o result.Outcome) {

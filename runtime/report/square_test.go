@@ -90,6 +90,55 @@ func TestSquare(t *testing.T) {
 	}
 }
 
+// ofBinaries makes a results folder of moves from host a, whose QEMU is that of a folder of
+// its own, to host b with another one.
+func ofBinaries(t *testing.T, moves ...move) string {
+	t.Helper()
+	f, err := result.Create(t.TempDir(), result.Run{Hosts: []string{"a", "b"}}, func(err error) { t.Error(err) })
+	check(t, err)
+	for _, m := range moves {
+		params := map[string]string{"machine_type": "pc", "qemu_binary_host1": "/opt/" + m.from + "/bin/qemu-system-x86_64", "qemu_dst_binary": "/opt/" + m.to + "/bin/qemu-system-x86_64"}
+		variant, err := f.Start(result.Entry{Name: "pc", ShortName: "pc", Hosts: []string{"a", "b"}, Params: params})
+		check(t, err)
+		o := result.Outcome{Failure: result.Failure{Status: result.Skip, Message: "it lacks something"}}
+		if m.source != "" {
+			o = result.Outcome{Failure: result.Failure{Status: result.Pass}, Machines: []result.Machine{{VM: "vm1", Type: "pc-i440fx-7.2", QEMU: map[string]string{"a": m.source, "b": m.destination}}}}
+		}
+		check(t, variant.Finish(o))
+	}
+	check(t, f.Finish(result.Pass))
+	return f.Dir()
+}
+
+// move is one from the QEMU of a folder to that of another one, and their versions; none:
+// it was skipped before they were known.
+type move struct{ from, to, source, destination string }
+
+// Where the params have programs in place of versions, the versions are those that the
+// hosts had.
+func TestSquareOfBinaries(t *testing.T) {
+	t.Parallel()
+	dir := ofBinaries(t, move{"7.2", "10", "7.2.22", "10.0.13"}, move{"10", "7.2", "10.0.13", "7.2.22"}, move{"7.2", "10", "", ""}, move{"7.2", "11", "", ""})
+	var b strings.Builder
+	if err := report.Square(&b, dir); err != nil {
+		t.Fatal(err)
+	}
+	want := []string{
+		"machine_type pc: from the QEMU on the left to the one above", "",
+		"           /opt/11/bin/qemu-system-x86_64  7.2.22  10.0.13",
+		"  7.2.22   SKIP                            -       SKIP",
+		"  10.0.13  -                               PASS    -", "",
+		"  7.2.22 -> /opt/11/bin/qemu-system-x86_64  004-pc: it lacks something",
+		"  7.2.22 -> 10.0.13  003-pc: it lacks something", "",
+	}
+	if diff := cmp.Diff(want, strings.Split(b.String(), "\n")); diff != "" {
+		t.Error(diff)
+	}
+	if err := report.Square(&b, ofBinaries(t, move{"7.2", "other", "7.2.22", "7.2.22"})); !errors.Is(err, report.ErrNoVersions) {
+		t.Errorf("one version in two folders: got %v, want %v", err, report.ErrNoVersions)
+	}
+}
+
 // A run that is not about versions has no such table.
 func TestNoSquare(t *testing.T) {
 	t.Parallel()

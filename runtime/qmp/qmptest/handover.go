@@ -24,6 +24,7 @@ const (
 
 // The migration modes in which no RAM is sent.
 const (
+	modeCPRReboot   = "cpr-reboot"
 	modeCPRTransfer = "cpr-transfer"
 	modeCPRExec     = "cpr-exec"
 )
@@ -154,7 +155,7 @@ func (m *QEMU) closeHandover() {
 // sendsNoRAM says whether the guest's RAM is handed over. m.mu is held.
 func (m *QEMU) sendsNoRAM() bool {
 	mode, _ := m.parameters["mode"].(string)
-	return (mode == modeCPRTransfer || mode == modeCPRExec) && !slices.Contains(m.script.Unused, mode)
+	return (mode == modeCPRReboot || mode == modeCPRTransfer || mode == modeCPRExec) && !slices.Contains(m.script.Unused, mode)
 }
 
 // channel is one of the argument channels of migrate and migrate-incoming.

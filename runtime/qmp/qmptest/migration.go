@@ -50,7 +50,7 @@ func (m *QEMU) queryMigrate() map[string]any {
 		m.asked++
 	}
 	if m.took > 0 && m.asked > m.script.TotalsAfter {
-		figures["total-time"], figures["downtime"] = max(m.took.Milliseconds(), 1), 1
+		figures["total-time"], figures["downtime"] = m.took.Milliseconds(), 1
 	}
 	if m.replayed != nil {
 		if _, timed := m.replayed["total-time"]; timed {
@@ -71,7 +71,7 @@ func (m *QEMU) queryMigrate() map[string]any {
 	}
 	ram := map[string]any{
 		"total": ramBytes, "page-size": pageBytes, "dirty-sync-count": m.passes, "remaining": ramBytes / 2,
-		"transferred": ramBytes / 8 * m.passes, "mbps": 16.0, "dirty-pages-rate": 0,
+		"transferred": passBytes * m.passes, "normal": passBytes / pageBytes * m.passes, "duplicate": m.zeroPages(ramBytes / 2 / pageBytes), "mbps": 16.0, "dirty-pages-rate": 0,
 	}
 	if m.script.Endless && m.passes > 2 {
 		ram["dirty-pages-rate"] = dirtyRate
@@ -80,11 +80,11 @@ func (m *QEMU) queryMigrate() map[string]any {
 		ram["remaining"] = 0
 	}
 	if m.sendsNoRAM() {
-		ram["total"], ram["remaining"], ram["transferred"] = 0, 0, pageBytes
+		ram["total"], ram["remaining"], ram["transferred"], ram["normal"], ram["duplicate"] = 0, 0, pageBytes, 0, 0
 	}
 	ram["multifd-bytes"], ram["dirty-sync-missed-zero-copy"] = 0, 0
 	if m.uses("multifd") {
-		ram["multifd-bytes"] = ramBytes / 8 * m.passes
+		ram["multifd-bytes"] = m.compressed(passBytes * m.passes)
 	}
 	if m.uses("xbzrle") {
 		figures["xbzrle-cache"] = map[string]any{"cache-size": m.parameters["xbzrle-cache-size"], "bytes": 0, "pages": 0, "cache-miss": m.passes, "overflow": 0}
@@ -93,12 +93,28 @@ func (m *QEMU) queryMigrate() map[string]any {
 	return figures
 }
 
+// compressed is how many bytes multifd sends for pages of that many. m.mu is held.
+func (m *QEMU) compressed(bytes int) int {
+	if m.parameters["multifd-compression"] == "none" || slices.Contains(m.script.Unused, "multifd-compression") {
+		return bytes + bytes/pageBytes // the headers
+	}
+	return bytes / 2
+}
+
+// zeroPages is how many of that many pages of zeros are found. m.mu is held.
+func (m *QEMU) zeroPages(pages int) int {
+	if m.parameters["zero-page-detection"] == "none" && !slices.Contains(m.script.Unused, "zero-page-detection") {
+		return 0
+	}
+	return pages
+}
+
 // setStatus sets the migration's status and sends the event MIGRATION.
 func (m *QEMU) setStatus(status, failure string) {
 	m.mu.Lock()
 	m.status, m.failure = status, failure
 	if !m.began.IsZero() && (status == "completed" || status == "failed" || status == "cancelled") {
-		m.took = time.Since(m.began)
+		m.took = max(time.Since(m.began), time.Millisecond) // in virtual time, no RAM takes none
 	}
 	m.mu.Unlock()
 	m.emit("MIGRATION", map[string]any{"status": status})

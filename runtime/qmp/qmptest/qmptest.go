@@ -85,6 +85,7 @@ type Script struct {
 	Without []string
 	// Unused are capabilities that it accepts and reports as on, but does not use, also
 	// blockdev-mirror, which then does nothing, and mirror-bytes: a mirror copies nothing;
+	// and multifd-compression and zero-page-detection, which then change nothing;
 	// and cpr-transfer and cpr-exec, modes in which it then sends RAM, and
 	// cpr-exec-command, which it then does not execute. Dropped are those that it accepts, and that stay off, and parameters that keep their value.
 	Unused, Dropped []string
@@ -228,6 +229,7 @@ func (m *QEMU) Die() {
 const (
 	ramBytes  = 64 << 20
 	pageBytes = 4096
+	passBytes = ramBytes / 8 // of the pages that a pass sends
 	dirtyRate = 8192 // pages per second of an endless migration
 	passTime  = 20 * time.Millisecond
 )
@@ -285,7 +287,7 @@ func NewOn(network Network, script Script, incoming bool) *QEMU {
 	m := &QEMU{
 		script: script, network: network, quit: make(chan struct{}), closed: make(chan struct{}), paused: make(chan struct{}, 1), resumed: make(chan io.ReadWriteCloser), state: "prelaunch", capabilities: map[string]bool{}, objects: map[string]bool{}, monitors: map[*monitor]bool{},
 		disks:      storage{exports: map[string]bool{}, nodes: map[string]net.Conn{}, jobs: map[string]*mirrorJob{}},
-		parameters: map[string]any{"max-bandwidth": 128 << 20, "downtime-limit": 300, "xbzrle-cache-size": 64 << 20, "cpu-throttle-tailslow": false, "mode": "normal", execCommand: []any{}, "multifd-compression": "none", "multifd-channels": 2, "tls-creds": "", "tls-hostname": "", "announce-initial": 50, "announce-max": 550, "announce-rounds": 5, "announce-step": 100},
+		parameters: map[string]any{"max-bandwidth": 128 << 20, "downtime-limit": 300, "xbzrle-cache-size": 64 << 20, "cpu-throttle-tailslow": false, "mode": "normal", execCommand: []any{}, "multifd-compression": "none", "multifd-channels": 2, "zero-page-detection": "multifd", "avail-switchover-bandwidth": 0, "tls-creds": "", "tls-hostname": "", "announce-initial": 50, "announce-max": 550, "announce-rounds": 5, "announce-step": 100},
 	}
 	if script.Load != nil {
 		maps.Copy(m.parameters, modelParameters)
@@ -689,6 +691,8 @@ func (m *QEMU) schema() []map[string]any {
 				kind = "methods"
 			case "mode":
 				kind = "modes"
+			case "zero-page-detection":
+				kind = "searches"
 			}
 			members = append(members, map[string]string{"name": name, "type": kind})
 		}
@@ -698,12 +702,13 @@ func (m *QEMU) schema() []map[string]any {
 			methods = append(methods, method)
 		}
 	}
-	modes := slices.DeleteFunc([]string{"normal", modeCPRTransfer, modeCPRExec}, func(mode string) bool { return slices.Contains(m.script.Without, mode) })
+	modes := slices.DeleteFunc([]string{"normal", modeCPRReboot, modeCPRTransfer, modeCPRExec}, func(mode string) bool { return slices.Contains(m.script.Without, mode) })
 	statuses := slices.DeleteFunc(slices.Clone(qmp.MigrationStatuses), func(s qmp.MigrationStatus) bool { return slices.Contains(m.script.Without, string(s)) })
 	all := []map[string]any{
 		{"name": "int", "meta-type": "builtin", "json-type": "int"},
 		{"name": "methods", "meta-type": "enum", "values": methods},
 		{"name": "modes", "meta-type": "enum", "values": modes},
+		{"name": "searches", "meta-type": "enum", "values": []string{"none", "legacy", "multifd"}},
 		{"name": "parameters", "meta-type": "object", "members": members},
 		{"name": "statuses", "meta-type": "enum", "values": statuses},
 		{"name": "dirty-rate-parameters", "meta-type": "object", "members": []map[string]string{{"name": "calc-time", "type": "int"}, {"name": "sample-pages", "type": "int"}}},

@@ -215,11 +215,11 @@ func (m *QEMU) figures(reply map[string]any) {
 	reply["setup-time"] = 1
 	reply["ram"] = map[string]any{
 		"total": r.load.RAM, "page-size": pageBytes, "dirty-sync-count": m.passes, "remaining": int64(remaining), "transferred": int64(r.sent),
-		"normal": int64(r.normal), "normal-bytes": int64(r.normal) * pageBytes, "duplicate": (r.load.RAM - r.load.Used) / pageBytes,
+		"normal": int64(r.normal), "normal-bytes": int64(r.normal) * pageBytes, "duplicate": m.zeroPages(int(r.load.RAM-r.load.Used) / pageBytes),
 		"mbps": r.bandwidth * 8 / 1e6, "dirty-pages-rate": int64(r.dirtyRate), "pages-per-second": int64(r.bandwidth / pageBytes), "precopy-bytes": int64(r.sent - r.inPostcopy), "postcopy-bytes": int64(r.inPostcopy), "multifd-bytes": 0,
 	}
 	if m.uses("multifd") {
-		reply["ram"].(map[string]any)["multifd-bytes"] = int64(r.sent)
+		reply["ram"].(map[string]any)["multifd-bytes"] = m.compressed(int(r.sent))
 	}
 	if r.throttle > 0 && m.status != "completed" {
 		reply["cpu-throttle-percentage"] = int(r.throttle)
