@@ -47,7 +47,9 @@ func (b *Builtin) describe() api.Builtin {
 }
 
 func (p Param) describe() api.Parameter {
-	d := api.Parameter{Name: p.Name, Type: p.Type.Name, Wants: p.Type.Want, Optional: p.Default.optional, Doc: p.Doc}
+	d := api.Parameter{
+		Name: p.Name, Type: p.Type.Name, Wants: p.Type.Want, Choices: p.Type.Choices, Optional: p.Default.optional, Doc: p.Doc,
+	}
 	switch {
 	case p.Default.text != "":
 		d.Default, d.Computed = p.Default.text, true

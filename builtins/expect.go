@@ -175,7 +175,7 @@ func (e *expectation) noEvent(ctx context.Context, i *testbed.Instance, late err
 }
 
 // dataMatch unpacks a dict to what encoding/json decodes, as the data of events is.
-var dataMatch = Type{"dict of the event's data", "dict[string, any]", func(_ *task.Task, v starlark.Value) (any, error) {
+var dataMatch = Type{Want: "dict of the event's data", Name: "dict[string, any]", Unpack: func(_ *task.Task, v starlark.Value) (any, error) {
 	if _, ok := v.(*starlark.Dict); !ok {
 		return nil, nil
 	}

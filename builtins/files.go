@@ -29,7 +29,7 @@ type content struct {
 }
 
 // uploaded unpacks to content.
-var uploaded = Type{"path of a local file, or bytes", "string | bytes", func(t *task.Task, v starlark.Value) (any, error) {
+var uploaded = Type{Want: "path of a local file, or bytes", Name: "string | bytes", Unpack: func(t *task.Task, v starlark.Value) (any, error) {
 	switch v := v.(type) {
 	case starlark.Bytes:
 		return content{data: []byte(v)}, nil

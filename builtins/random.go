@@ -13,7 +13,7 @@ import (
 )
 
 // numberType unpacks to starlark.Int, which an int64 can hold, or to starlark.Float.
-var numberType = Type{"number", "int | float", func(_ *task.Task, v starlark.Value) (any, error) {
+var numberType = Type{Want: "number", Name: "int | float", Unpack: func(_ *task.Task, v starlark.Value) (any, error) {
 	switch v := v.(type) {
 	case starlark.Int:
 		if _, ok := v.Int64(); !ok {

@@ -58,7 +58,7 @@ var (
 )
 
 func boundType(want string, parse func(string) (float64, bool)) Type {
-	return Type{want, "string", func(_ *task.Task, v starlark.Value) (any, error) {
+	return Type{Want: want, Name: "string", Unpack: func(_ *task.Task, v starlark.Value) (any, error) {
 		text, _ := starlark.AsString(v)
 		for _, op := range []string{"<=", ">=", "<", ">"} {
 			number, found := strings.CutPrefix(strings.TrimSpace(text), op)
@@ -72,6 +72,7 @@ func boundType(want string, parse func(string) (float64, bool)) Type {
 		}
 		return nil, nil
 	}}
+
 }
 
 // measure is a value of a migration's statistics that threshold limits.

@@ -27,82 +27,90 @@ type Type struct {
 	// Unpack converts v to a Go value. nil means that v has the wrong type; other errors
 	// are returned.
 	Unpack func(t *task.Task, v starlark.Value) (any, error)
+	// Choices are all strings that it accepts, if they are so few.
+	Choices []string
 }
 
 // The types of parameters, by the Go type they unpack to.
 var (
 	// String unpacks to string.
-	String = Type{"string", "string", func(_ *task.Task, v starlark.Value) (any, error) {
+	String = Type{Want: "string", Name: "string", Unpack: func(_ *task.Task, v starlark.Value) (any, error) {
 		if s, ok := starlark.AsString(v); ok {
 			return s, nil
 		}
 		return nil, nil
 	}}
+
 	// Content unpacks a string or bytes to string.
-	Content = Type{"string or bytes", "string | bytes", func(_ *task.Task, v starlark.Value) (any, error) {
+	Content = Type{Want: "string or bytes", Name: "string | bytes", Unpack: func(_ *task.Task, v starlark.Value) (any, error) {
 		if b, ok := v.(starlark.Bytes); ok {
 			return string(b), nil
 		}
 		return String.Unpack(nil, v)
 	}}
+
 	// Int unpacks to int.
-	Int = Type{"int", "int", func(_ *task.Task, v starlark.Value) (any, error) {
+	Int = Type{Want: "int", Name: "int", Unpack: func(_ *task.Task, v starlark.Value) (any, error) {
 		if n, ok := v.(starlark.Int); ok {
 			i, err := starlark.AsInt32(n)
 			return i, err
 		}
 		return nil, nil
 	}}
+
 	// Bool unpacks to bool.
-	Bool = Type{"True or False", "bool", func(_ *task.Task, v starlark.Value) (any, error) {
+	Bool = Type{Want: "True or False", Name: "bool", Unpack: func(_ *task.Task, v starlark.Value) (any, error) {
 		if b, ok := v.(starlark.Bool); ok {
 			return bool(b), nil
 		}
 		return nil, nil
 	}}
+
 	// Seconds unpacks to time.Duration.
-	Seconds = Type{`seconds (a number, or a string such as "1m30s")`, "int | float | string", unpackSeconds}
+	Seconds = Type{Want: `seconds (a number, or a string such as "1m30s")`, Name: "int | float | string", Unpack: unpackSeconds}
 	// Bytes unpacks to int64.
-	Bytes = Type{`bytes (an int, or a string such as "64M")`, "int | string", unpackBytes}
+	Bytes = Type{Want: `bytes (an int, or a string such as "64M")`, Name: "int | string", Unpack: unpackBytes}
 	// Function unpacks to starlark.Callable, whose arguments the builtin documents.
-	Function = Type{"function", "function", func(_ *task.Task, v starlark.Value) (any, error) {
+	Function = Type{Want: "function", Name: "function", Unpack: func(_ *task.Task, v starlark.Value) (any, error) {
 		if f, ok := v.(starlark.Callable); ok {
 			return f, nil
 		}
 		return nil, nil
 	}}
+
 	// Hook is a Function that is called with a migration.
 	Hook = calledWith("mig")
 	// FunctionList unpacks to []starlark.Callable.
-	FunctionList = Type{"list of functions", "list[function()]", unpackFunctions}
+	FunctionList = Type{Want: "list of functions", Name: "list[function()]", Unpack: unpackFunctions}
 	// Strings unpacks to []string.
-	Strings = Type{"list of strings", "list[string]", unpackStrings}
+	Strings = Type{Want: "list of strings", Name: "list[string]", Unpack: unpackStrings}
 	// Any unpacks to starlark.Value.
-	Any = Type{"any value", "any", func(_ *task.Task, v starlark.Value) (any, error) { return v, nil }}
+	Any = Type{Want: "any value", Name: "any", Unpack: func(_ *task.Task, v starlark.Value) (any, error) { return v, nil }}
 	// Params unpacks to cartesian.Params.
-	Params = Type{"dict of params", "dict[string, any] | params", unpackParams}
+	Params = Type{Want: "dict of params", Name: "dict[string, any] | params", Unpack: unpackParams}
 	// Host unpacks to *testbed.Host.
-	Host = Type{"host, or its name", "host | string", toHost}
+	Host = Type{Want: "host, or its name", Name: "host | string", Unpack: toHost}
 	// Hosts unpacks to []*testbed.Host.
-	Hosts = Type{"list of hosts, or of their names", "list[host | string]", unpackHosts}
+	Hosts = Type{Want: "list of hosts, or of their names", Name: "list[host | string]", Unpack: unpackHosts}
 	// MigrationStatus unpacks to string, a status that QEMU has: waiting for another would never end.
-	MigrationStatus = Type{"a migration's status", "string", unpackStatus}
+	MigrationStatus = Type{Want: "a migration's status", Name: "string", Unpack: unpackStatus, Choices: statuses}
 	// EventName unpacks to string. QEMU may have more events than are known here.
-	EventName = Type{"a QMP event's name", "string", unpackEvent}
+	EventName = Type{Want: "a QMP event's name", Name: "string", Unpack: unpackEvent}
 	// Migration unpacks to *running.
-	Migration = Type{"migration", "mig", func(_ *task.Task, v starlark.Value) (any, error) {
+	Migration = Type{Want: "migration", Name: "mig", Unpack: func(_ *task.Task, v starlark.Value) (any, error) {
 		if o, ok := v.(*object); ok && o.class.Name == "mig" {
 			return o.self.(migKey).running, nil
 		}
 		return nil, nil
 	}}
+
 	// VMs unpacks to []string, names of VMs of this variant.
-	VMs = Type{"list of VM names", "list[string | vm]", unpackVMs}
+	VMs = Type{Want: "list of VM names", Name: "list[string | vm]", Unpack: unpackVMs}
 )
 
 // oneOf unpacks to string, one of the choices.
 func oneOf(choices ...string) Type {
-	return Type{strings.Join(choices, " or "), "string", func(_ *task.Task, v starlark.Value) (any, error) {
+	return Type{Want: strings.Join(choices, " or "), Name: "string", Choices: choices, Unpack: func(_ *task.Task, v starlark.Value) (any, error) {
 		choice, ok := starlark.AsString(v)
 		switch {
 		case !ok:
@@ -112,6 +120,7 @@ func oneOf(choices ...string) Type {
 		}
 		return choice, nil
 	}}
+
 }
 
 // calledWith is Function with the types of its arguments.
@@ -121,12 +130,16 @@ func calledWith(types string) Type {
 	return f
 }
 
+// statuses are those that QEMU's migrations have.
+var statuses = func() (all []string) {
+	for _, s := range qmp.MigrationStatuses {
+		all = append(all, string(s))
+	}
+	return all
+}()
+
 func unpackStatus(_ *task.Task, v starlark.Value) (any, error) {
 	status, ok := starlark.AsString(v)
-	statuses := make([]string, len(qmp.MigrationStatuses))
-	for i, s := range qmp.MigrationStatuses {
-		statuses[i] = string(s)
-	}
 	switch near := diag.Nearest(status, statuses); {
 	case !ok:
 		return nil, nil

@@ -53,10 +53,12 @@ type Builtin struct {
 // Parameter is a parameter of a builtin, positional or by name. (A [Param] is one of a
 // variant.) For an optional one, None is the same as omitting it.
 type Parameter struct {
-	Name     string `json:"name"`
-	Type     string `json:"type"`
-	Wants    string `json:"wants"` // the type as text, with its notations
-	Optional bool   `json:"optional,omitempty"`
+	Name  string `json:"name"`
+	Type  string `json:"type"`
+	Wants string `json:"wants"` // the type as text, with its notations
+	// Choices are all strings that it may be, if they are so few.
+	Choices  []string `json:"choices,omitempty"`
+	Optional bool     `json:"optional,omitempty"`
 	// Default is the default of an optional parameter: a Starlark expression, or, if it
 	// is computed by the call, a description.
 	Default  string `json:"default,omitempty"`

@@ -28,16 +28,17 @@ type signature struct {
 type param struct {
 	name     string
 	optional bool
-	named    bool   // given by name only
-	kind     string // its type, as in [api.Builtin]; "" if it is not known
-	wants    string // the type as text
+	named    bool     // given by name only
+	kind     string   // its type, as in [api.Builtin]; "" if it is not known
+	wants    string   // the type as text
+	choices  []string // all strings that it may be; nil if it may be others
 }
 
 // builtinSignature returns the signature of a builtin.
 func builtinSignature(b api.Builtin) *signature {
 	s := &signature{name: b.Name, text: b.Signature(), rest: b.Rest != "", fields: b.Fields != ""}
 	for _, p := range b.Params {
-		s.params = append(s.params, param{name: p.Name, optional: p.Optional, kind: p.Type, wants: p.Wants})
+		s.params = append(s.params, param{name: p.Name, optional: p.Optional, kind: p.Type, wants: p.Wants, choices: p.Choices})
 	}
 	return s
 }
@@ -295,6 +296,10 @@ func (p *program) arguments(call *syntax.CallExpr, s *signature) *wrongArgument 
 			start, _ := value.Span()
 			return &wrongArgument{start, fmt.Sprintf("%s: %s: %s", s.name, name, message), ""}
 		}
+		if w := noChoice(value, of); w != nil {
+			w.message = fmt.Sprintf("%s: %s: %s", s.name, name, w.message)
+			return w
+		}
 	}
 	for _, p := range s.params {
 		if !p.optional && !given[p.name] && !spread {
@@ -310,6 +315,23 @@ func (p *program) arguments(call *syntax.CallExpr, s *signature) *wrongArgument 
 		}
 	}
 	return nil
+}
+
+// noChoice says that a value is a string, and none of those that a parameter may be.
+func noChoice(x syntax.Expr, of param) *wrongArgument {
+	literal, ok := x.(*syntax.Literal)
+	if !ok || literal.Token != syntax.STRING || len(of.choices) == 0 {
+		return nil
+	}
+	text := literal.Value.(string)
+	if slices.Contains(of.choices, text) {
+		return nil
+	}
+	hint := "one of " + strings.Join(of.choices, ", ")
+	if near := diag.Nearest(text, of.choices); near != "" {
+		hint = fmt.Sprintf("did you mean %q?", near)
+	}
+	return &wrongArgument{literal.TokenPos, fmt.Sprintf("got %q, want %s", text, of.wants), hint}
 }
 
 // where says that a limit is for arguments by position, if there are others.

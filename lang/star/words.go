@@ -92,11 +92,15 @@ func explain(e syntax.Error, source []byte) diag.Diagnostic {
 		return d
 	}
 	parts := split(d.Source)
+	if chained.MatchString(e.Msg) {
+		return explainChain(d, parts)
+	}
 	atEnd := got != "" && want != "primary expression" || e.Msg == "not an identifier" || strings.HasPrefix(e.Msg, "load operand")
 	i := slices.IndexFunc(parts, func(p part) bool {
 		return atEnd && p.end == d.Pos.Col-1 || !atEnd && p.begin == d.Pos.Col-1
 	})
 	if i < 0 {
+		d.Hint = hintAtEnd(d.Source, parts, got)
 		return d
 	}
 	if textAt(parts, i) == "=" && isReserved(textAt(parts, i-1)) { // pass = 1
@@ -114,6 +118,8 @@ func explain(e syntax.Error, source []byte) diag.Diagnostic {
 		d.Message, d.Hint = `got "else if"`, `write "elif"`
 	case keywords[word] && want != "":
 		d.Message = fmt.Sprintf("the keyword %q is not allowed here, want %s", word, plain(want))
+	case i == 0 && got == "string literal" && isString(lastText(line(source, d.Pos.Line-1))):
+		d.Hint = adjacentStrings
 	default:
 		d.Hint = pythonHint(parts, i, got)
 	}
@@ -160,8 +166,35 @@ func pythonHint(parts []part, i int, got string) string {
 		return "print is a function: print(...)"
 	case got == "string literal" && strings.EqualFold(before, "f"):
 		return `write "%s" % x, or "{}".format(x)`
+	case got == "string literal" && isString(before):
+		return adjacentStrings
+	case word == "**":
+		return "there is no power operator: write x * x, or math.pow(x, y), which returns a float"
+	case (before == "+" || before == "-") && before == textAt(parts, i-2):
+		return fmt.Sprintf(`there is no "%s%[1]s": write "%[1]s= 1", in a line of its own`, before)
 	}
 	return ""
+}
+
+const adjacentStrings = `strings do not join by themselves: write "+" between them, or a comma`
+
+func isString(text string) bool { return strings.HasPrefix(text, `"`) || strings.HasPrefix(text, "'") }
+
+// lastText is the last part of a line.
+func lastText(line string) string {
+	parts := split(line)
+	return textAt(parts, len(parts)-1)
+}
+
+// hintAtEnd is a hint for a line that ends where a value is wanted, "" if there is none.
+func hintAtEnd(line string, parts []part, got string) string {
+	end := len(parts)
+	hint := pythonHint(parts, end, got)
+	if got != "newline" || hint == "" || end < 3 {
+		return ""
+	}
+	changed := strings.TrimSpace(string([]rune(line)[:parts[end-2].begin]))
+	return fmt.Sprintf("write %q", changed+" "+parts[end-1].text+"= 1")
 }
 
 // A part of a line is a word, a string, or a symbol. Positions are in characters.
@@ -176,6 +209,9 @@ func split(line string) []part {
 	var parts []part
 	for _, at := range onePart.FindAllStringIndex(line, -1) {
 		text := line[at[0]:at[1]]
+		if text == "#" {
+			break
+		}
 		begin := utf8.RuneCountInString(line[:at[0]])
 		parts = append(parts, part{text, begin, begin + utf8.RuneCountInString(text)})
 	}
