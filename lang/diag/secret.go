@@ -33,9 +33,9 @@ func IsSecret(name string) bool {
 
 func isNoLetter(r rune) bool { return !unicode.IsLetter(r) }
 
-// secretIn returns what an assignment gives to a param that is a secret: the end of the line, "" if it is no such
+// SecretIn returns what an assignment gives to a param that is a secret: the end of the line, "" if it is no such
 // assignment. A line without "=" may be meant as one.
-func secretIn(line string) string {
+func SecretIn(line string) string {
 	keys, _, _ := strings.Cut(line, "=")
 	for at := 0; ; {
 		from := strings.IndexFunc(keys[at:], isNameRune)
@@ -58,7 +58,7 @@ func isNameRune(r rune) bool { return isWordRune(r) || r == '-' || r == '.' }
 func isWordRune(r rune) bool { return r == '_' || unicode.IsLetter(r) || unicode.IsNumber(r) }
 
 // WithoutSecret returns d without what its line gives to a param that is a secret.
-func (d Diagnostic) WithoutSecret() Diagnostic { return d.Without(secretIn(d.Source)) }
+func (d Diagnostic) WithoutSecret() Diagnostic { return d.Without(SecretIn(d.Source)) }
 
 // Without returns d without the end of its line, wherever d has it: [Masked] stands there. A place in it becomes the place
 // where it begins.
