@@ -24,6 +24,8 @@ type limits struct {
 
 	before limitParameters // the source's parameters before this migration
 
+	applying chan struct{} // has room for the one that sets them: what QEMU has then is of no other
+
 	mu  sync.Mutex
 	set map[string]setValue // by parameter, as they were last set
 }
@@ -37,7 +39,7 @@ type limitParameters struct {
 }
 
 func newLimits(o options, t Traits) *limits {
-	return &limits{speed: o.speed, downtime: o.downtime, goes: t.Exec, set: map[string]setValue{}}
+	return &limits{speed: o.speed, downtime: o.downtime, goes: t.Exec, applying: make(chan struct{}, 1), set: map[string]setValue{}}
 }
 
 func (p limitParameters) downtime() time.Duration {
@@ -88,6 +90,12 @@ func (l *limits) Set(ctx context.Context, role Role, p Peer) error {
 func (l *limits) apply(ctx context.Context, p Peer, wanted map[string]int64) error {
 	if len(wanted) == 0 {
 		return nil
+	}
+	select {
+	case l.applying <- struct{}{}:
+		defer func() { <-l.applying }()
+	case <-ctx.Done():
+		return context.Cause(ctx)
 	}
 	if err := p.Execute(ctx, "migrate-set-parameters", wanted, nil); err != nil {
 		return err
