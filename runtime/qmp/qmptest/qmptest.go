@@ -230,7 +230,7 @@ const (
 	ramBytes  = 64 << 20
 	pageBytes = 4096
 	passBytes = ramBytes / 8 // of the pages that a pass sends
-	dirtyRate = 8192 // pages per second of an endless migration
+	dirtyRate = 8192         // pages per second of an endless migration
 	passTime  = 20 * time.Millisecond
 )
 
