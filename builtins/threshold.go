@@ -72,7 +72,6 @@ func boundType(want string, parse func(string) (float64, bool)) Type {
 		}
 		return nil, nil
 	}}
-
 }
 
 // measure is a value of a migration's statistics that threshold limits.

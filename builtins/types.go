@@ -40,7 +40,6 @@ var (
 		}
 		return nil, nil
 	}}
-
 	// Content unpacks a string or bytes to string.
 	Content = Type{Want: "string or bytes", Name: "string | bytes", Unpack: func(_ *task.Task, v starlark.Value) (any, error) {
 		if b, ok := v.(starlark.Bytes); ok {
@@ -48,7 +47,6 @@ var (
 		}
 		return String.Unpack(nil, v)
 	}}
-
 	// Int unpacks to int.
 	Int = Type{Want: "int", Name: "int", Unpack: func(_ *task.Task, v starlark.Value) (any, error) {
 		if n, ok := v.(starlark.Int); ok {
@@ -57,7 +55,6 @@ var (
 		}
 		return nil, nil
 	}}
-
 	// Bool unpacks to bool.
 	Bool = Type{Want: "True or False", Name: "bool", Unpack: func(_ *task.Task, v starlark.Value) (any, error) {
 		if b, ok := v.(starlark.Bool); ok {
@@ -65,7 +62,6 @@ var (
 		}
 		return nil, nil
 	}}
-
 	// Seconds unpacks to time.Duration.
 	Seconds = Type{Want: `seconds (a number, or a string such as "1m30s")`, Name: "int | float | string", Unpack: unpackSeconds}
 	// Bytes unpacks to int64.
@@ -77,7 +73,6 @@ var (
 		}
 		return nil, nil
 	}}
-
 	// Hook is a Function that is called with a migration.
 	Hook = calledWith("mig")
 	// FunctionList unpacks to []starlark.Callable.
@@ -103,7 +98,6 @@ var (
 		}
 		return nil, nil
 	}}
-
 	// VMs unpacks to []string, names of VMs of this variant.
 	VMs = Type{Want: "list of VM names", Name: "list[string | vm]", Unpack: unpackVMs}
 )
@@ -120,7 +114,6 @@ func oneOf(choices ...string) Type {
 		}
 		return choice, nil
 	}}
-
 }
 
 // calledWith is Function with the types of its arguments.

@@ -34,8 +34,10 @@ type counter struct {
 	way      *trail          // to one of the variants counted last, if there are trails of all
 	yields   map[*node]yield // of joins of three words and more
 	values   map[valueKey]tally
-	steps    int
-	unknown  bool // the number is not to be had without making variants
+
+	steps     int
+	mostSteps int  // where it gives up, if not 0
+	unknown   bool // the number is not to be had without making variants, or it has given up
 
 	// By node:
 	alive []bool
@@ -220,7 +222,10 @@ func (t *counter) ended() bool { return t.unknown || t.ctx.Err() != nil }
 
 func (t *counter) tick() bool {
 	t.steps++
-	return t.steps%1024 == 0 && t.ctx.Err() != nil
+	if t.steps > t.mostSteps && t.mostSteps > 0 {
+		t.unknown = true
+	}
+	return t.unknown || t.steps%1024 == 0 && t.ctx.Err() != nil
 }
 
 // single counts by one counter, which goes to the chosen children only.

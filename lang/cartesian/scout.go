@@ -2,11 +2,7 @@
 
 package cartesian
 
-import (
-	"context"
-	"slices"
-	"time"
-)
+import "slices"
 
 // A scout tells whether a join makes any variants, before a walk looks for the second of a pair at each of very many first
 // ones. It goes through what is below the join's node as a walk does, but once for each factor and what may be in progress
@@ -15,14 +11,16 @@ type scout struct {
 	*walk // of its own
 	known map[string][]progress
 	lost  map[*node]bool // joins below which there is too much
-	sound func() bool    // no variant of the config fails
+
+	checked bool // sound is known
+	sound   bool // no variant of the config fails
 }
 
 // scoutSteps is how many steps a scout goes for one join at most.
 const scoutSteps = 200_000
 
-// soundLimit is how long it may take to find out that a config is sound.
-const soundLimit = 5 * time.Second
+// soundSteps is how many steps a counter goes to find out that a config is sound: some seconds.
+const soundSteps = 5_000_000
 
 // barren reports whether the joins of n, where the walk is, make no variants, and none of those that they would multiply
 // fails. It may say no where they make none.
@@ -40,24 +38,24 @@ func (w *walk) barren(n *node, factors []*pick) bool {
 	s.way, s.steps, s.ended = w.way.clone(), 0, false
 	makes := len(s.multiply(n, factors, 0, 0, w.progress())) > 0
 	s.lost[n] = s.ended
-	return !makes && !s.ended && s.sound()
+	return !makes && !s.ended && s.isSound()
 }
 
 func (w *walk) newScout() *scout {
 	s := &scout{walk: newWalk(w.ctx, w.config, w.options), known: map[string][]progress{}, lost: map[*node]bool{}}
 	s.names, s.mostSteps = true, scoutSteps
-	checked, sound := false, false
-	s.sound = func() bool {
-		if !checked {
-			ctx, cancel := context.WithTimeout(w.ctx, soundLimit)
-			defer cancel()
-			t := newCounter(ctx, w.config, w.options)
-			_, wrong := t.count()
-			checked, sound = true, wrong == nil && !t.ended()
-		}
-		return sound
-	}
 	return s
+}
+
+// isSound reports whether no variant of the config fails, surely.
+func (s *scout) isSound() bool {
+	if !s.checked {
+		t := newCounter(s.ctx, s.config, s.options)
+		t.mostSteps = soundSteps
+		_, wrong := t.count()
+		s.checked, s.sound = true, wrong == nil && !t.ended()
+	}
+	return s.sound
 }
 
 // progress returns which joins are in progress.

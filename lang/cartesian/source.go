@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"io"
 	"strings"
-	"sync"
 	"unicode"
 	"unicode/utf8"
 
@@ -23,8 +22,6 @@ type source struct {
 	ascii bool     // a character is a byte
 	tabs  bool     // there were tabs in indents
 	extra bool     // it is an extra statement, and in no file
-
-	secrets sync.Map // line number -> what the line gives to a param that is a secret: a line may have many diagnostics
 }
 
 // extraName is the language's file name for statements that come from outside of any file.
@@ -103,20 +100,10 @@ func (s *source) diagnostic(pos lexer.Position, message, hint string) diag.Diagn
 	if 0 < pos.Line && pos.Line <= len(s.lines) {
 		d.Source = s.lines[pos.Line-1]
 	}
-	return d.Without(s.secretOf(pos.Line, d.Source))
-}
-
-// secretOf returns what a line gives to a param that is a secret, or "".
-func (s *source) secretOf(number int, line string) string {
-	if known, ok := s.secrets.Load(number); ok {
-		return known.(string)
+	if mayAssign(d.Source) {
+		return d.WithoutSecret()
 	}
-	secret := ""
-	if mayAssign(line) {
-		secret = diag.SecretIn(line)
-	}
-	s.secrets.Store(number, secret)
-	return secret
+	return d
 }
 
 // mayAssign reports whether a line may be meant as an assignment: with "=", or as no statement of another kind.

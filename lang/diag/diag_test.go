@@ -162,6 +162,8 @@ func TestWithoutSecret(t *testing.T) {
 		{"root_passwrd <= hunter22x", "root_passwrd <= ***"},
 		{"API_TOKEN = é hunter22x", "API_TOKEN = ***"},
 		{"passphrase =", "passphrase ="},
+		{strings.Repeat("é:", 5000) + "password = x", strings.Repeat("é:", 5000) + "password = ***"},
+		{"password x" + strings.Repeat("é ", 5000), "password ***"},
 		{"é = hunter22x password = x", "é = hunter22x password = x"},
 		{"keyword = x", "keyword = x"},
 		{"passthrough = x", "passthrough = x"},

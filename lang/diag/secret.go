@@ -33,11 +33,20 @@ func IsSecret(name string) bool {
 
 func isNoLetter(r rune) bool { return !unicode.IsLetter(r) }
 
-// SecretIn returns what an assignment gives to a param that is a secret: the end of the line, "" if it is no such
+// maxKey is how many bytes of a line are searched for a key: there may be a thousand diagnostics of one long line.
+const maxKey = 1 << 10
+
+// secretIn returns what an assignment gives to a param that is a secret: the end of the line, "" if it is no such
 // assignment. A line without "=" may be meant as one.
-func SecretIn(line string) string {
-	keys, _, _ := strings.Cut(line, "=")
-	for at := 0; ; {
+func secretIn(line string) string {
+	keys, _, assigns := strings.Cut(line, "=")
+	at := 0
+	if assigns {
+		at = max(0, len(keys)-maxKey)
+	} else {
+		keys = keys[:min(len(keys), maxKey)]
+	}
+	for {
 		from := strings.IndexFunc(keys[at:], isNameRune)
 		if from < 0 {
 			return ""
@@ -58,7 +67,7 @@ func isNameRune(r rune) bool { return isWordRune(r) || r == '-' || r == '.' }
 func isWordRune(r rune) bool { return r == '_' || unicode.IsLetter(r) || unicode.IsNumber(r) }
 
 // WithoutSecret returns d without what its line gives to a param that is a secret.
-func (d Diagnostic) WithoutSecret() Diagnostic { return d.Without(SecretIn(d.Source)) }
+func (d Diagnostic) WithoutSecret() Diagnostic { return d.Without(secretIn(d.Source)) }
 
 // Without returns d without the end of its line, wherever d has it: [Masked] stands there. A place in it becomes the place
 // where it begins.
