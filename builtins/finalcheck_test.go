@@ -70,7 +70,7 @@ def migration_scenario(env):
 def migration_scenario(env):
     migrate_wait(["vm1"], "host1", "host2")
     env.vm("vm1").qmp("system_reset")
-`, result.Fail, []string{"vm1@host2: its guest was reset after it had arrived: at "}},
+`, result.Fail, []string{"vm1@host2: its guest was reset after its first migration: at "}},
 
 		{"runs twice by HMP", nil, `
 def migration_scenario(env):

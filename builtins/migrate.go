@@ -359,8 +359,8 @@ func migClass() *Class {
 				Returns: metReturn,
 				Fn: func(t *task.Task, a *Args) (starlark.Value, error) {
 					_, err := wait(t, self(a).running.Recover)
-					if failed, ok := errors.AsType[*migration.PostcopyError](err); ok {
-						err = &unmetError{failed}
+					if migration.OnlyPostcopyErrors(err) {
+						err = &unmetError{err}
 					}
 					return met(a, err)
 				},

@@ -151,7 +151,7 @@ func vmClass() *Class {
 			},
 			{
 				Name: "reset", Waits: true,
-				Doc:     "Resets the guest (QMP system_reset) and returns at once; vm.reboot also waits for the next boot. A reset that neither has requested is a FAIL between the start of a migration and the end of its checks. Refused on a source whose migration has completed.",
+				Doc:     "Resets the guest (QMP system_reset) and returns at once; vm.reboot also waits for the next boot. A reset that neither has requested is a FAIL from the start of the first migration on. Refused on a source whose migration has completed.",
 				Returns: Nothing,
 				Fn:      control((*testbed.Instance).Reset),
 			},
@@ -167,7 +167,7 @@ func vmClass() *Class {
 			},
 			{
 				Name: "destroy", Waits: true,
-				Doc:     "Ends the VM's QEMU at once. A QEMU that ends by a signal, with an exit status other than 0 or with a sanitizer's report is a FAIL; so is a guest that had panicked, if it has been migrated, else an ERROR.",
+				Doc:     "Ends the VM's QEMU at once. A QEMU that ends by a signal, with an exit status other than 0 or with a sanitizer's report is a FAIL; so is a guest that was reset after its first migration without a request, or that had panicked, which is an ERROR before that.",
 				Returns: Nothing,
 				Fn: func(t *task.Task, a *Args) (starlark.Value, error) {
 					inst, err := selfInstance(t, a)
@@ -175,7 +175,7 @@ func vmClass() *Class {
 						return nil, err
 					}
 					bed := stateOf(t).bed
-					return wait(t, func(ctx context.Context) error { return errors.Join(inst.CheckPanic(ctx), bed.Remove(ctx, inst)) })
+					return wait(t, func(ctx context.Context) error { return errors.Join(inst.CheckEnd(ctx), bed.Remove(ctx, inst)) })
 				},
 			},
 			{

@@ -240,7 +240,7 @@ func TestUnrequestedEnds(t *testing.T) {
 		vm    = "    env.vm(\"vm1\")."
 	)
 	tests := []struct{ name, scenario, fault, message string }{ // without a message: it passes
-		{"reset, then reboots on the way", "    def work(mig):\n        mig.vm(\"vm1\").reset()\n        sleep(5)\n    migrate_wait([\"vm1\"], \"host1\", \"host2\", work)\n", "reboots(percent = 50, migration = 1)", "the guest was reset on host1 after its migration had started"},
+		{"reset, then reboots on the way", "    def work(mig):\n        mig.vm(\"vm1\").reset()\n        sleep(7)\n    migrate_wait([\"vm1\"], \"host1\", \"host2\", work)\n", "reboots(percent = 50, migration = 1)", "the guest was reset on host1 after its migration had started"},
 		{"reset", "    migrate_wait([\"vm1\"], \"host1\", \"host2\", start_work = lambda mig: mig.vm(\"vm1\").reset())\n", "", ""},
 		{"stopped, then started anew", there + vm + "qmp(\"stop\")\n" + fresh, "", "vm1@host2: its guest does not run: it is paused"},
 		{"paused, then started anew", there + vm + "pause()\n" + fresh, "", ""},
@@ -256,8 +256,14 @@ func TestUnrequestedEnds(t *testing.T) {
 		{"paused on request on the way", slow + vm + "pause()\n" + ended, "", ""},
 		{"stopped before it moves", "    migrate_wait([\"vm1\"], \"host1\", \"host2\", lambda mig: mig.vm(\"vm1\").qmp(\"stop\"))\n", "", "the guest was paused on host1 when it moved"},
 		{"moves offline", "    migrate_wait([\"vm1\"], \"host1\", \"host2\", params = {\"mig_offline\": \"yes\"})\n", "", ""},
-		{"reboots when it has moved", there + wait, "reboots(time = 4)", "vm1@host2: its guest was reset after it had arrived"},
-		{"reboots between two moves", there + wait + "    migrate_wait([\"vm1\"], \"host2\", \"host1\", fresh = False)\n", "reboots(time = 4)", "vm1@host2: its guest was reset after it had arrived"},
+		{"reboots when it has moved", there + wait, "reboots(time = 4)", "vm1@host2: its guest was reset after its first migration"},
+		{"reboots, then ended", there + wait + vm + "destroy()\n", "reboots(time = 4)", "vm1@host2: its guest was reset after its first migration"},
+		{"reboots, then quits", there + wait + vm + "qmp(\"quit\")\n", "reboots(time = 4)", "vm1@host2: its guest was reset after its first migration"},
+		{"reboots after a move that was cancelled", slow + "    mig.cancel()\n    mig.join()\n    sleep(10)\n", "reboots(time = 8)", "vm1@host1: its guest was reset after its first migration"},
+		{"reboots before it moves", vm + "start(env.hosts[0])\n    sleep(10)\n" + there, "reboots(time = 5)", ""},
+		{"panics on the way, and nobody logs in", "    migrate_wait([\"vm1\"], \"host1\", \"host2\", params = {\"mig_speed\": \"8M\", \"not_login_after_mig\": \"yes\"})\n", "panics(percent = 50, migration = 1)", "the source failed first (host1): vm1@host1: its guest has panicked"},
+		{"reboots before a move that may fail", there + wait + "    migrate([\"vm1\"], \"host2\", \"host1\", fresh = False, may_fail = True).join()\n" + vm + "destroy()\n", "reboots(time = 4)", "vm1@host2: its guest was reset after its first migration"},
+		{"reboots between two moves", there + wait + "    migrate_wait([\"vm1\"], \"host2\", \"host1\", fresh = False)\n", "reboots(time = 4)", "vm1@host2: its guest was reset after its first migration"},
 		{"ended, then started anew", there + vm + "destroy()\n" + there, "", ""},
 		{"rebooted between two moves", there + vm + "reboot()\n    migrate_wait([\"vm1\"], \"host2\", \"host1\", fresh = False)\n", "", ""},
 	}

@@ -168,6 +168,7 @@ func TestWithoutSecret(t *testing.T) {
 		{"keyword = x", "keyword = x"},
 		{"passthrough = x", "passthrough = x"},
 		{"seconds = x", "seconds = x"},
+		{"uefi_secure_boot = no", "uefi_secure_boot = no"},
 		{"", ""},
 	} {
 		d := diag.Diagnostic{Source: tt.source, Message: "a message"}.WithoutSecret()

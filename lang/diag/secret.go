@@ -24,10 +24,10 @@ var (
 )
 
 // IsSecret reports whether a param of that name seems to be a password or another secret, also if the name is misspelt. It
-// may say so too often: secure is near to secret.
+// may say so too often.
 func IsSecret(name string) bool {
 	return secretName.MatchString(name) || slices.ContainsFunc(strings.FieldsFunc(name, isNoLetter), func(word string) bool {
-		return Nearest(word, secretNouns) != ""
+		return word != "secure" && Nearest(word, secretNouns) != ""
 	})
 }
 

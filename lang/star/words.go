@@ -194,8 +194,14 @@ func hintAtEnd(line string, parts []part, got string) string {
 		return ""
 	}
 	changed := strings.TrimSpace(string([]rune(line)[:parts[end-2].begin]))
+	if !isOperand.MatchString(changed) || parts[end-2].end != parts[end-1].begin {
+		return hint
+	}
 	return fmt.Sprintf("write %q", changed+" "+parts[end-1].text+"= 1")
 }
+
+// isOperand matches what x++ increments, where that is all of a statement.
+var isOperand = regexp.MustCompile(`^[\pL_][\pL\pN_]*(?:\.[\pL_][\pL\pN_]*|\[[^\]]*\])*$`)
 
 // A part of a line is a word, a string, or a symbol. Positions are in characters.
 type part struct {

@@ -73,6 +73,7 @@ func TestWords(t *testing.T) {
 		{"y = (1 <\n    x < 3)\n", "2:7", "comparisons are not chained", `write "a < b and b < c"`},
 		{"x++\n", "1:4", "got the end of the line, want a value", `write "x += 1"`},
 		{"x[a].b-- # so\n", "1:14", "got the end of the line, want a value", `write "x[a].b -= 1"`},
+		{"y = x++\n", "1:8", "got the end of the line, want a value", `there is no "++": write "+= 1", in a line of its own`},
 		{"f(x++)\n", "1:6", "got ')', want a value", `there is no "++": write "+= 1", in a line of its own`},
 		{"x = y +\n", "1:8", "got the end of the line, want a value", ""},
 		{"y = 2 ** x\n", "1:7", "got '**', want the end of the line", "there is no power operator: write x * x, or math.pow(x, y), which returns a float"},

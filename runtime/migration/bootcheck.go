@@ -11,20 +11,16 @@ import (
 	"github.com/mhmig/mhmig/runtime/testbed"
 )
 
-// noteBoot records the guest's resets and boot ID right before it moves, and whether it is
-// paused: the migration must neither reboot nor pause it.
+// noteBoot records the guest's resets and boot ID right before it moves: the
+// migration must not reboot it.
 func (s *Side) noteBoot(ctx context.Context, vm string) error {
 	mv, instance := s.Migration.moves[vm], s.Instance(vm)
-	state, err := instance.Status(ctx)
-	if err != nil && !errors.Is(err, qmp.ErrGone) { // events of earlier resets have arrived by then
+	if _, err := instance.Status(ctx); err != nil && !errors.Is(err, qmp.ErrGone) { // events of earlier resets have arrived by then
 		return blame(ctx, mv, instance, SourceRole, err)
 	}
-	if err := instance.CheckResets(); err != nil {
-		return fail(ctx, mv, instance, SourceRole, err)
+	if err := instance.CheckResets(); err != nil { // before this migration, which may fail by Plan.MayFail
+		return err
 	}
-	s.Migration.mu.Lock()
-	mv.pausedThere = testbed.IsPaused(state)
-	s.Migration.mu.Unlock()
 	mv.resetsBefore = len(instance.Resets())
 	mv.bootID = instance.BootID(ctx, false)
 	return nil

@@ -393,6 +393,11 @@ func TestFeatureValues(t *testing.T) {
 			want: []string{"not finished after mig_timeout = 5s: the migration is held at the switchover (pre-switchover): mig.release was not called"},
 		},
 		{
+			name: "paused by capabilitys, and migrate-continue is refused", params: cartesian.Params{"capabilitys": "pause-before-switchover", "mig_timeout": "5"}, fails: true, status: result.Fail, at: "host1",
+			source: qmptest.Script{Refuse: []string{"migrate-continue"}},
+			want:   []string{"not finished after mig_timeout = 5s: the source has stopped before the switchover (pre-switchover), and does not go on although it was told to (migrate-continue)"},
+		},
+		{
 			name: "paused for ever", params: cartesian.Params{"capabilitys": "pause-before-switchover", "mig_timeout": "5"}, fails: true, status: result.Fail, at: "host1",
 			source: qmptest.Script{Execute: func(command string, _ json.RawMessage) (any, error, bool) {
 				return map[string]any{}, nil, command == "migrate-continue"

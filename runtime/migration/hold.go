@@ -111,10 +111,16 @@ func (mv *move) continueIfReleased(ctx context.Context, src *testbed.Instance) e
 	m.mu.Lock()
 	due := mv.pauses() && (m.released || !m.held) && mv.storage.isDone() && mv.state == qmp.MigrationPreSwitchover && !mv.continued
 	mv.continued = mv.continued || due
+	released := m.held
 	m.mu.Unlock()
 	if !due {
 		return nil
 	}
 	src.Log().Info("switchover released")
-	return src.Monitor().Execute(ctx, "migrate-continue", map[string]any{"state": qmp.MigrationPreSwitchover}, nil)
+	err := src.Monitor().Execute(ctx, "migrate-continue", map[string]any{"state": qmp.MigrationPreSwitchover}, nil)
+	if _, refused := errors.AsType[*qmp.Error](err); refused && (!released || mv.cancelRequested(src)) {
+		src.Log().Info("migrate-continue refused: the migration has gone on, or was cancelled", "error", err)
+		return nil // one that stands still ends by mig_timeout
+	}
+	return err
 }

@@ -4,10 +4,13 @@ package migration
 
 import (
 	"context"
+	"errors"
 	"maps"
 	"slices"
 	"sync"
 	"time"
+
+	"github.com/mhmig/mhmig/runtime/qmp"
 )
 
 const (
@@ -24,14 +27,18 @@ type limits struct {
 
 	before limitParameters // the source's parameters before this migration
 
-	applying chan struct{} // has room for the one that sets them: what QEMU has then is of no other
+	applying chan struct{} // has room for the one that sets them, and asks what QEMU has then
 
 	mu  sync.Mutex
 	set map[string]setValue // by parameter, as they were last set
 }
 
-// setValue is the value that a parameter was given, and the one that QEMU then had.
-type setValue struct{ wanted, got int64 }
+// setValue is the value that a parameter was given, and those that QEMU had before and then.
+type setValue struct{ wanted, before, got int64 }
+
+// dropped says whether QEMU has not taken it. Another value may be of a command of the
+// scenario at the same time.
+func (v setValue) dropped() bool { return v.got != v.wanted && v.got == v.before }
 
 type limitParameters struct {
 	Bandwidth int64 `json:"max-bandwidth"`  // bytes per second
@@ -97,17 +104,23 @@ func (l *limits) apply(ctx context.Context, p Peer, wanted map[string]int64) err
 	case <-ctx.Done():
 		return context.Cause(ctx)
 	}
+	var before, got limitParameters
+	if err := p.Execute(ctx, "query-migrate-parameters", nil, &before); err != nil {
+		return err
+	}
 	if err := p.Execute(ctx, "migrate-set-parameters", wanted, nil); err != nil {
 		return err
 	}
-	var got limitParameters
 	if err := p.Execute(ctx, "query-migrate-parameters", nil, &got); err != nil {
+		if errors.Is(err, qmp.ErrGone) { // it may have become the destination
+			return nil
+		}
 		return err
 	}
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	for name, value := range wanted {
-		l.set[name] = setValue{value, got.value(name)}
+		l.set[name] = setValue{value, before.value(name), got.value(name)}
 	}
 	return nil
 }
@@ -137,7 +150,7 @@ func (l *limits) Check(ctx context.Context, o *Outcome) error {
 	}
 	for _, name := range slices.Sorted(maps.Keys(set)) {
 		switch value := set[name]; {
-		case value.got != value.wanted:
+		case value.dropped():
 			return unused("%s was set to %d, but %s had %d then", name, value.wanted, o.End(SourceRole), value.got)
 		case l.goes:
 			o.Used(name, "the source had %d", value.wanted)

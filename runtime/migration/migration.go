@@ -27,7 +27,7 @@
 //
 // The package guarantees what QEMU does not: return-path is set on both ends, and a
 // migration has succeeded only when the destination runs; a source that has completed
-// never runs again; from the step migrate until both sides have rechecked, nothing but
+// never runs again; from the step migrate of its first migration on, nothing but
 // vm.reset() and vm.reboot() reset the guest; a failure names the side that failed first and carries
 // the evidence of both hosts.
 //

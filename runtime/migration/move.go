@@ -155,6 +155,7 @@ func (mv *move) send(ctx context.Context, src, dst *testbed.Instance) error {
 	}
 	events := src.Monitor().Subscribe("MIGRATION", "STOP", "RESUME")
 	defer events.Close()
+	mv.notePause(ctx, src, mv.nextPauseEvent(false))
 	defer mv.storage.close()
 	if err := mv.unlessCancelled(mv.storage.start(ctx, mv, src, dst)); err != nil {
 		return mv.mirrorsFailed(ctx, src, dst, err)
@@ -273,9 +274,13 @@ func (mv *move) follow(ctx context.Context, src, dst *testbed.Instance, events *
 			if !open {
 				return "", src.Monitor().Err()
 			}
-			if isPauseEvent(e) {
-				event := mv.nextPauseEvent()
+			switch e.Name {
+			case "STOP":
+				event := mv.nextPauseEvent(false)
 				asking.Go(func() { mv.notePause(sampling, src, event) })
+				continue
+			case "RESUME":
+				mv.nextPauseEvent(true)
 				continue
 			}
 			state := e.MigrationStatus()

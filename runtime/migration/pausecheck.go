@@ -6,12 +6,11 @@ import (
 	"context"
 	"fmt"
 
-	"github.com/mhmig/mhmig/runtime/qmp"
 	"github.com/mhmig/mhmig/runtime/testbed"
 )
 
-// notePause asks the source for its run state after an event STOP or RESUME: QEMU stops the
-// guest itself for the switchover, with the run state finish-migrate; when it is paused,
+// notePause asks the source for its run state, at first and after an event STOP: QEMU stops
+// the guest itself for the switchover, with the run state finish-migrate; when it is paused,
 // somebody has paused it. A source that does not answer is reported by the samples.
 func (mv *move) notePause(ctx context.Context, src *testbed.Instance, event int) {
 	state, err := src.Status(ctx)
@@ -26,15 +25,13 @@ func (mv *move) notePause(ctx context.Context, src *testbed.Instance, event int)
 }
 
 // nextPauseEvent counts an event STOP or RESUME of the source.
-func (mv *move) nextPauseEvent() int {
+func (mv *move) nextPauseEvent(resumed bool) int {
 	mv.m.mu.Lock()
 	defer mv.m.mu.Unlock()
 	mv.pauseEvents++
+	mv.pausedThere = mv.pausedThere && !resumed
 	return mv.pauseEvents
 }
-
-// isPauseEvent says whether an event tells that the guest was stopped or resumed.
-func isPauseEvent(e qmp.Event) bool { return e.Name == "STOP" || e.Name == "RESUME" }
 
 // checkPause returns an error if the guest was paused when it moved, and neither the
 // scenario nor mig_offline has paused it. state is the destination's run state: it is
@@ -53,6 +50,19 @@ func (mv *move) checkPause(ctx context.Context, state string, dst *testbed.Insta
 		return fail(ctx, mv, src, SourceRole, fmt.Errorf("the guest was paused on %s when it moved, which the scenario did not request (vm.pause, mig_offline)", mv.m.Source.Host.Name()))
 	case testbed.IsPaused(state) && !mv.m.proves():
 		return fail(ctx, mv, dst, DestinationRole, fmt.Errorf("the guest has arrived %s, not running, though nothing was to pause it", state))
+	}
+	return nil
+}
+
+// checkPanic returns an error if the guest had panicked when it left the source, whose
+// console says so: that of the destination says nothing.
+func (mv *move) checkPanic(ctx context.Context) error {
+	src := mv.m.Source.Instance(mv.vm)
+	if src == nil {
+		return nil
+	}
+	if err := src.CheckPanic(ctx); err != nil {
+		return fail(ctx, mv, src, SourceRole, err)
 	}
 	return nil
 }

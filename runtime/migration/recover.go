@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"slices"
 	"time"
 
 	"github.com/mhmig/mhmig/runtime/qmp"
@@ -68,6 +69,16 @@ func (e *PostcopyError) Unwrap() error { return e.Err }
 
 // Status is FAIL.
 func (e *PostcopyError) Status() result.Status { return result.Fail }
+
+// OnlyPostcopyErrors says whether err, of Recover or Pause, is nothing but a *[PostcopyError]
+// of one VM or several.
+func OnlyPostcopyErrors(err error) bool {
+	if joined, ok := err.(interface{ Unwrap() []error }); ok { //nolint:errorlint // the parts are looked at
+		return !slices.ContainsFunc(joined.Unwrap(), func(e error) bool { return !OnlyPostcopyErrors(e) })
+	}
+	_, ok := errors.AsType[*PostcopyError](err)
+	return ok
+}
 
 // Recover connects both ends of each VM again whose migration in post-copy has lost its
 // connection: QMP migrate-recover on the destination, migrate with resume on the source.

@@ -362,3 +362,24 @@ func TestRecoverQEMU(t *testing.T) {
 		})
 	}
 }
+
+// An error besides those of post-copy is not lost.
+func TestOnlyPostcopyErrors(t *testing.T) {
+	t.Parallel()
+	lost, refused := &migration.PostcopyError{Call: "recover", VM: "vm1", Err: errors.New("lost again")}, errors.New("refused")
+	for _, tt := range []struct {
+		err  error
+		want bool
+	}{
+		{lost, true},
+		{fmt.Errorf("so: %w", lost), true},
+		{errors.Join(lost, lost), true},
+		{refused, false},
+		{errors.Join(lost, refused), false},
+		{nil, false},
+	} {
+		if got := migration.OnlyPostcopyErrors(tt.err); got != tt.want {
+			t.Errorf("%v: got %t", tt.err, got)
+		}
+	}
+}

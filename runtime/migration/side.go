@@ -455,8 +455,8 @@ func (s *Side) arrive(ctx context.Context, vm string) error {
 	instance.Arrive()
 	state, err := instance.Status(ctx)
 	if err == nil {
-		if paused := m.moves[vm].checkPause(ctx, state, instance); paused != nil {
-			return paused
+		if wrong := cmp.Or(m.moves[vm].checkPause(ctx, state, instance), m.moves[vm].checkPanic(ctx)); wrong != nil {
+			return wrong
 		}
 	}
 	if err == nil && testbed.IsPaused(state) {

@@ -89,10 +89,10 @@ func (i *Instance) handleEvent(e qmp.Event) {
 	}
 	switch e.Name {
 	case "STOP":
-		i.Host.bed.noteRunning(i.Name(), false, e.Received)
+		i.Host.bed.noteRunning(i, false, e.Received)
 	case "RESUME": // by whatever way
 		i.requested.pause, i.requested.hold = false, false
-		i.Host.bed.noteRunning(i.Name(), true, e.Received)
+		i.Host.bed.noteRunning(i, true, e.Received)
 	case "SHUTDOWN":
 		i.killed = i.killed || e.Data["reason"] == "host-signal"
 	case "RESET":
@@ -123,7 +123,7 @@ func (i *Instance) newReset(e qmp.Event) Reset {
 		r.Requested = true
 	}
 	if r.Requested {
-		bed.beginReboot(i.Name(), i.state == "running", e.Received)
+		bed.beginReboot(i, i.state == "running", e.Received)
 	}
 	return r
 }

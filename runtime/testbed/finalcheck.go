@@ -14,7 +14,7 @@ import (
 
 // FinalCheck checks all instances at the scenario's end, and returns the errors: a guest
 // that does not run although the scenario has not ended or paused it, one that runs
-// after it has migrated. For a guest that was in a migration that is a FAIL, for others
+// after it has migrated, that has panicked, or that was reset without a request. For a guest that was in a migration that is a FAIL, for others
 // an ERROR.
 func (b *Bed) FinalCheck(ctx context.Context) []error {
 	instances := b.Instances()
@@ -36,7 +36,7 @@ func (i *Instance) check(ctx context.Context) error {
 		return i.SplitBrain()
 	}
 	if requested.end {
-		return i.CheckPanic(ctx)
+		return i.CheckEnd(ctx)
 	}
 	state, err := i.Status(ctx)
 	if err != nil {
@@ -58,30 +58,41 @@ func (i *Instance) check(ctx context.Context) error {
 	case state != "running" && !(IsPaused(state) && (requested.pause || requested.hold)):
 		return i.Blame(ctx, fmt.Errorf("%s: its guest does not run: it is %s, which the scenario did not request", i, state))
 	}
+	return i.CheckEnd(ctx)
+}
+
+// CheckEnd returns an error if the guest, which may be paused or ended on request, has
+// panicked, though QEMU ran it, or was reset without a request.
+func (i *Instance) CheckEnd(ctx context.Context) error {
+	if !i.HasGuest() {
+		return nil
+	}
 	if err := i.CheckPanic(ctx); err != nil {
 		return err
 	}
 	return i.CheckResets()
 }
 
-// CheckPanic returns an error if the guest is here and has panicked, though QEMU runs it.
+// CheckPanic returns an error if the console of the guest ends with its panic.
 func (i *Instance) CheckPanic(ctx context.Context) error {
-	if !i.HasGuest() || !i.panicked() {
+	if !i.panicked() {
 		return nil
 	}
 	return i.Blame(ctx, fmt.Errorf("%s: its guest %w; its console ends:\n  %s", i, errPanicked,
 		strings.ReplaceAll(i.Console.Tail(consoleTail), "\n", "\n  ")))
 }
 
-// CheckResets returns an error if the guest has been reset since it arrived here by a
-// migration, and the scenario has not requested that: a FAIL.
+// CheckResets returns an error if the guest has been reset since its first migration
+// began, and the scenario has not requested that: a FAIL.
 func (i *Instance) CheckResets() error {
-	if !i.Arrived() {
+	i.mu.Lock()
+	defer i.mu.Unlock()
+	if !i.arrived && !i.sent {
 		return nil
 	}
-	for _, r := range i.Resets() {
+	for _, r := range i.resets[i.resetsBefore:] {
 		if !r.Requested {
-			return result.Fail.Errorf("%s: its guest was reset after it had arrived: at %s; only vm.reset() and vm.reboot() may reset it", i, r)
+			return result.Fail.Errorf("%s: its guest was reset after its first migration: at %s; only vm.reset() and vm.reboot() may reset it", i, r)
 		}
 	}
 	return nil

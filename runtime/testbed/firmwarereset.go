@@ -7,29 +7,33 @@ import "time"
 // firmwareResetTime is for how long a guest may have run since a requested reset when its
 // firmware resets it again. SeaBIOS of the machine type pc does that once or twice within
 // 0.2 s of an idle host's time, that of q35 does not. A later reset is the guest's own.
-const firmwareResetTime = 3 * time.Second
+const firmwareResetTime = 5 * time.Second
 
 // requestedReboot is the boot after a requested reset, until a login.
 type requestedReboot struct {
 	ran   time.Duration // how long the guest has run since the reset, until since
 	since time.Time     // of the reset, or the last STOP or RESUME
-	runs  bool
+	in    *Instance     // in which it runs; nil: it does not
 }
 
 // at is the state when the guest begins or ceases to run; it may migrate meanwhile, while
 // it does not.
-func (r requestedReboot) at(now time.Time, runs bool) requestedReboot {
-	if r.runs {
+func (r requestedReboot) at(now time.Time, in *Instance) requestedReboot {
+	if r.in != nil {
 		r.ran += now.Sub(r.since)
 	}
-	return requestedReboot{ran: r.ran, since: now, runs: runs}
+	return requestedReboot{ran: r.ran, since: now, in: in}
 }
 
-// beginReboot records a requested reset of a VM's guest.
-func (b *Bed) beginReboot(vm string, runs bool, now time.Time) {
+// beginReboot records a requested reset of the guest in an instance, which runs or not.
+func (b *Bed) beginReboot(i *Instance, runs bool, now time.Time) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	b.reboots[vm] = requestedReboot{since: now, runs: runs}
+	r := requestedReboot{since: now}
+	if runs {
+		r.in = i
+	}
+	b.reboots[i.Name()] = r
 }
 
 // endReboot records that a VM's guest has booted.
@@ -39,12 +43,17 @@ func (b *Bed) endReboot(vm string) {
 	delete(b.reboots, vm)
 }
 
-// noteRunning records that a VM's guest begins or ceases to run.
-func (b *Bed) noteRunning(vm string, runs bool, now time.Time) {
+// noteRunning records that the guest begins or ceases to run in an instance. The event of
+// a source that it has left may come when it runs on the destination.
+func (b *Bed) noteRunning(i *Instance, runs bool, now time.Time) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	if r, rebooting := b.reboots[vm]; rebooting {
-		b.reboots[vm] = r.at(now, runs)
+	switch r, rebooting := b.reboots[i.Name()]; {
+	case !rebooting:
+	case runs:
+		b.reboots[i.Name()] = r.at(now, i)
+	case r.in == i:
+		b.reboots[i.Name()] = r.at(now, nil)
 	}
 }
 
@@ -54,5 +63,5 @@ func (b *Bed) resetByFirmware(vm string, now time.Time) bool {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	r, rebooting := b.reboots[vm]
-	return rebooting && r.at(now, r.runs).ran <= firmwareResetTime
+	return rebooting && r.at(now, r.in).ran <= firmwareResetTime
 }

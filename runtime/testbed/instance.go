@@ -38,19 +38,20 @@ type Instance struct {
 	lastQMP *excerpt.Recorder
 	copies  *diskPlace // of the disks, which a migration fills; nil: it has the VM's
 
-	mu         sync.Mutex     // guards what follows
-	hostConfig vm.HostConfig  // with the devices that the guest has now
-	state      string         // QEMU's run state, by its events
-	presence   presence       // of the guest
-	arrived    bool           // the guest came by a migration
-	sent       bool           // a migration from here has started
-	snapshot   bool           // a background snapshot is being taken
-	killed     bool           // by a signal on which QEMU exits
-	requested  requested      // by mhmig or the scenario
-	resets     []Reset        // in their order
-	reported   bool           // an error says how QEMU ended
-	checked    *guest.Session // of EnsureLogin, for the next WaitForLogin
-	sessions   []openSession  // all that were opened, to be closed with the instance
+	mu           sync.Mutex     // guards what follows
+	hostConfig   vm.HostConfig  // with the devices that the guest has now
+	state        string         // QEMU's run state, by its events
+	presence     presence       // of the guest
+	arrived      bool           // the guest came by a migration
+	sent         bool           // a migration from here has started
+	snapshot     bool           // a background snapshot is being taken
+	killed       bool           // by a signal on which QEMU exits
+	requested    requested      // by mhmig or the scenario
+	resets       []Reset        // in their order
+	resetsBefore int            // how many came before its guest first moved from here
+	reported     bool           // an error says how QEMU ended
+	checked      *guest.Session // of EnsureLogin, for the next WaitForLogin
+	sessions     []openSession  // all that were opened, to be closed with the instance
 }
 
 // openSession is a session, and the number of the guest's resets before it.
@@ -96,6 +97,9 @@ func (i *Instance) HoldArrival() {
 func (i *Instance) Depart() {
 	i.mu.Lock()
 	defer i.mu.Unlock()
+	if !i.arrived && !i.sent {
+		i.resetsBefore = len(i.resets)
+	}
 	i.sent, i.requested.cancel = true, false
 	if i.presence == here {
 		i.presence = leaving

@@ -15,6 +15,9 @@ import (
 func (i *Instance) BeginSnapshot() (end func()) {
 	i.mu.Lock()
 	defer i.mu.Unlock()
+	if !i.arrived && !i.sent {
+		i.resetsBefore = len(i.resets)
+	}
 	i.sent, i.snapshot = true, true
 	return func() {
 		i.mu.Lock()
