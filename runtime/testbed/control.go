@@ -4,6 +4,7 @@ package testbed
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -52,7 +53,7 @@ func (i *Instance) Reset(ctx context.Context) error {
 	i.requested.resets++
 	i.mu.Unlock()
 	err := i.QEMU.Reset(ctx)
-	if err != nil {
+	if _, refused := errors.AsType[*qmp.Error](err); refused { // else its event may still come
 		i.mu.Lock()
 		i.requested.resets = max(0, i.requested.resets-1)
 		i.mu.Unlock()

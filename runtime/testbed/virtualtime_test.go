@@ -4,6 +4,7 @@ package testbed_test
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -340,6 +341,70 @@ func TestKept(t *testing.T) {
 		bed.Keep()
 		if err := instance.Destroy(t.Context()); err != nil {
 			t.Error(err)
+		}
+	})
+}
+
+// Of resets after a requested one, those are the firmware's that come when the guest has
+// not run for long since.
+func TestFirmwareResets(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		bed, start := scriptedBed(t, 3, nil)
+		ctx := t.Context()
+		for i, tt := range []struct {
+			name  string
+			reset func(*testbed.Instance, *qmptest.QEMU) // and what follows
+			want  []bool
+		}{
+			{"soon, and late", func(_ *testbed.Instance, q *qmptest.QEMU) {
+				time.Sleep(4 * time.Second)
+				q.Emit("RESET", map[string]any{"guest": true})
+				time.Sleep(4 * time.Second)
+				q.Emit("RESET", map[string]any{"guest": true})
+			}, []bool{true, true, false}},
+			{"soon after a pause", func(i *testbed.Instance, q *qmptest.QEMU) {
+				_ = i.Stop(ctx)
+				time.Sleep(time.Minute)
+				_ = i.Cont(ctx)
+				q.Emit("RESET", map[string]any{"guest": true})
+				time.Sleep(6 * time.Second)
+				q.Emit("RESET", map[string]any{"guest": true})
+			}, []bool{true, true, false}},
+		} {
+			name := fmt.Sprintf("vm%d", i+1)
+			instance := start(name, qmptest.Script{})
+			if err := instance.Reset(ctx); err != nil {
+				t.Fatal(err)
+			}
+			tt.reset(instance, bed.QEMUs.Latest(name))
+			if _, err := instance.Status(ctx); err != nil { // the events before have been handled
+				t.Fatal(err)
+			}
+			var got []bool
+			for _, r := range instance.Resets() {
+				got = append(got, r.Requested)
+			}
+			if !slices.Equal(got, tt.want) {
+				t.Errorf("%s: requested: got %v, want %v", tt.name, got, tt.want)
+			}
+		}
+		slow := start("vm3", qmptest.Script{Execute: func(command string, _ json.RawMessage) (any, error, bool) {
+			if command == "system_reset" {
+				time.Sleep(3 * time.Second)
+			}
+			return nil, nil, false
+		}})
+		impatient, cancel := context.WithTimeout(ctx, time.Second)
+		defer cancel()
+		if err := slow.Reset(impatient); err == nil {
+			t.Error("a slow reset that is not waited for: got no error")
+		}
+		if _, err := slow.Status(ctx); err != nil {
+			t.Fatal(err)
+		}
+		if resets := slow.Resets(); len(resets) != 1 || !resets[0].Requested {
+			t.Errorf("a slow reset that is not waited for: got %v, want one that was requested", resets)
 		}
 	})
 }
