@@ -73,7 +73,7 @@ func (e *PostcopyError) Status() result.Status { return result.Fail }
 // OnlyPostcopyErrors says whether err, of Recover or Pause, is nothing but a *[PostcopyError]
 // of one VM or several.
 func OnlyPostcopyErrors(err error) bool {
-	if joined, ok := err.(interface{ Unwrap() []error }); ok { //nolint:errorlint // the parts are looked at
+	if joined, ok := err.(interface{ Unwrap() []error }); ok {
 		return !slices.ContainsFunc(joined.Unwrap(), func(e error) bool { return !OnlyPostcopyErrors(e) })
 	}
 	_, ok := errors.AsType[*PostcopyError](err)

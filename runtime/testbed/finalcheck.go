@@ -55,7 +55,7 @@ func (i *Instance) check(ctx context.Context) error {
 		return i.SplitBrain()
 	case !has:
 		return nil
-	case state != "running" && !(IsPaused(state) && (requested.pause || requested.hold)):
+	case state != "running" && (!IsPaused(state) || !requested.pause && !requested.hold):
 		return i.Blame(ctx, fmt.Errorf("%s: its guest does not run: it is %s, which the scenario did not request", i, state))
 	}
 	return i.CheckEnd(ctx)
