@@ -122,7 +122,7 @@ func (g *guest) panics() {
 	g.panicked = true
 	g.die(errCrashed)
 	g.mu.Unlock()
-	g.print("\nKernel panic - not syncing: the test says so\n")
+	g.print("\nKernel panic - not syncing: the test says so\n---[ end Kernel panic - not syncing: the test says so ]---\n")
 }
 
 func (g *guest) close() {

@@ -61,7 +61,7 @@ func (mv *move) checkPanic(ctx context.Context) error {
 	if src == nil {
 		return nil
 	}
-	if err := src.CheckPanic(ctx); err != nil {
+	if err := src.CheckHalted(ctx); err != nil {
 		return fail(ctx, mv, src, SourceRole, err)
 	}
 	return nil

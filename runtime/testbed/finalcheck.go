@@ -74,8 +74,14 @@ func (i *Instance) CheckEnd(ctx context.Context) error {
 }
 
 // CheckPanic returns an error if the console of the guest ends with its panic.
-func (i *Instance) CheckPanic(ctx context.Context) error {
-	if !i.panicked() {
+func (i *Instance) CheckPanic(ctx context.Context) error { return i.checkPanic(ctx, panicMessage) }
+
+// CheckHalted is CheckPanic for a guest that has left: one that has a crash kernel boots it
+// after its panic, maybe on its way.
+func (i *Instance) CheckHalted(ctx context.Context) error { return i.checkPanic(ctx, panicHalts) }
+
+func (i *Instance) checkPanic(ctx context.Context, words string) error {
+	if !i.consoleEndsWith(words) {
 		return nil
 	}
 	return i.Blame(ctx, fmt.Errorf("%s: its guest %w; its console ends:\n  %s", i, errPanicked,
@@ -116,9 +122,16 @@ const (
 	panicAfterReset = 3
 )
 
-// panicked says whether a Linux guest has panicked. Without a pvpanic device, only its
-// console shows it. A guest that was reset may run again.
-func (i *Instance) panicked() bool {
+// What Linux prints when it panics, and behind that if it neither boots a crash kernel nor
+// reboots.
+const (
+	panicMessage = "Kernel panic - not syncing"
+	panicHalts   = "---[ end Kernel panic"
+)
+
+// consoleEndsWith says whether a Linux guest's console ends with words of a panic. Without a
+// pvpanic device, only its console shows it. A guest that was reset may run again.
+func (i *Instance) consoleEndsWith(words string) bool {
 	if i.Console == nil {
 		return false
 	}
@@ -126,7 +139,7 @@ func (i *Instance) panicked() bool {
 	if len(i.Resets()) > 0 {
 		lines = panicAfterReset
 	}
-	return strings.Contains(i.Console.Tail(lines), "Kernel panic - not syncing")
+	return strings.Contains(i.Console.Tail(lines), words)
 }
 
 // fault is the error of a QEMU that ended abnormally, nil if another error has reported

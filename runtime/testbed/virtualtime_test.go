@@ -474,11 +474,11 @@ func TestEvents(t *testing.T) {
 func TestConsoles(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		bed, start := scriptedBed(t, 2, cartesian.Params{"nics": "nic1", "monitor_timeout": "0.5"})
+		bed, start := scriptedBed(t, 3, cartesian.Params{"nics": "nic1", "monitor_timeout": "0.5"})
 		ctx := t.Context()
 		bed.QEMUs.ConsoleOutput("vm1", "booting\nKernel panic - not syncing: Fatal exception\n---[ end Kernel panic ]---\n")
 		bed.QEMUs.ConsoleOutput("vm2", "no prompt here\n")
-		start("vm1", qmptest.Script{})
+		one := start("vm1", qmptest.Script{})
 		two := start("vm2", qmptest.Script{})
 		if err := two.EnsureLogin(ctx, 200*time.Millisecond); err == nil || !strings.Contains(err.Error(), "the guest's console ends:\n  no prompt here") {
 			t.Errorf("SSH: got %v", err)
@@ -489,6 +489,15 @@ func TestConsoles(t *testing.T) {
 		found := bed.FinalCheck(ctx)
 		if len(found) != 1 || !strings.Contains(found[0].Error(), "vm1@host1: its guest ") || !strings.Contains(found[0].Error(), "Fatal exception") {
 			t.Errorf("final check: got %v, want the panic", found)
+		}
+		if err := one.CheckHalted(ctx); err == nil {
+			t.Error("a guest that has left after its panic: got no error")
+		}
+		bed.QEMUs.ConsoleOutput("vm3", "Kernel panic - not syncing: Fatal exception\n[    0.000000] Linux version of the crash kernel\n")
+		crashed := start("vm3", qmptest.Script{})
+		_ = crashed.EnsureLogin(ctx, 200*time.Millisecond) // until there is a console
+		if err := crashed.CheckHalted(ctx); err != nil {
+			t.Errorf("a guest that has left with a crash kernel: got %v", err)
 		}
 		if text := bed.Evidence(ctx); !strings.Contains(text, "guest console:\n    booting") {
 			t.Errorf("evidence: got\n%s", text)
