@@ -261,6 +261,7 @@ func TestUnrequestedEnds(t *testing.T) {
 		{"reboots, then quits", there + wait + vm + "qmp(\"quit\")\n", "reboots(time = 4)", "vm1@host2: its guest was reset after its first migration"},
 		{"reboots after a move that was cancelled", slow + "    mig.cancel()\n    mig.join()\n    sleep(10)\n", "reboots(time = 8)", "vm1@host1: its guest was reset after its first migration"},
 		{"reboots before it moves", vm + "start(env.hosts[0])\n    sleep(10)\n" + there, "reboots(time = 5)", ""},
+		{"reboots before a move that is cancelled", vm + "start(env.hosts[0])\n    sleep(10)\n" + slow + "    mig.cancel()\n    mig.join()\n", "reboots(time = 5)", ""},
 		{"panics on the way, and nobody logs in", "    migrate_wait([\"vm1\"], \"host1\", \"host2\", params = {\"mig_speed\": \"8M\", \"not_login_after_mig\": \"yes\"})\n", "panics(percent = 50, migration = 1)", "the source failed first (host1): vm1@host1: its guest has panicked"},
 		{"reboots before a move that may fail", there + wait + "    migrate([\"vm1\"], \"host2\", \"host1\", fresh = False, may_fail = True).join()\n" + vm + "destroy()\n", "reboots(time = 4)", "vm1@host2: its guest was reset after its first migration"},
 		{"reboots between two moves", there + wait + "    migrate_wait([\"vm1\"], \"host2\", \"host1\", fresh = False)\n", "reboots(time = 4)", "vm1@host2: its guest was reset after its first migration"},

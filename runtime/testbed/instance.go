@@ -97,13 +97,20 @@ func (i *Instance) HoldArrival() {
 func (i *Instance) Depart() {
 	i.mu.Lock()
 	defer i.mu.Unlock()
-	if !i.arrived && !i.sent {
-		i.resetsBefore = len(i.resets)
-	}
-	i.sent, i.requested.cancel = true, false
+	i.noteSent()
+	i.requested.cancel = false
 	if i.presence == here {
 		i.presence = leaving
 	}
+}
+
+// noteSent records that the guest is sent from here; what has reset it before the first time
+// is none of a migration's. i.mu is held.
+func (i *Instance) noteSent() {
+	if !i.arrived && !i.sent {
+		i.resetsBefore = len(i.resets)
+	}
+	i.sent = true
 }
 
 // underTest says whether this instance's guest has been in a migration.

@@ -15,10 +15,8 @@ import (
 func (i *Instance) BeginSnapshot() (end func()) {
 	i.mu.Lock()
 	defer i.mu.Unlock()
-	if !i.arrived && !i.sent {
-		i.resetsBefore = len(i.resets)
-	}
-	i.sent, i.snapshot = true, true
+	i.noteSent()
+	i.snapshot = true
 	return func() {
 		i.mu.Lock()
 		defer i.mu.Unlock()
