@@ -85,3 +85,27 @@ func TestKernelFaultsThroughResets(t *testing.T) {
 		t.Errorf("a boot later: got %+v, want nothing", all)
 	}
 }
+
+// namedQEMU is a QEMU that has nothing but a name.
+type namedQEMU struct {
+	QEMU
+	name string
+}
+
+func (q namedQEMU) Name() string { return q.name }
+
+// The STOP of a source may come when the guest runs on the destination: its time goes on.
+func TestLateStopOfASource(t *testing.T) {
+	t.Parallel()
+	b := &Bed{reboots: map[string]requestedReboot{}}
+	source, destination := &Instance{QEMU: namedQEMU{name: "vm1"}}, &Instance{QEMU: namedQEMU{name: "vm1"}}
+	now := time.Now()
+	b.beginReboot(source, true, now)
+	b.noteRunning(destination, true, now.Add(time.Second))
+	b.noteRunning(source, false, now.Add(2*time.Second))
+	for after, want := range map[time.Duration]bool{3 * time.Second: true, time.Minute: false} {
+		if got := b.resetByFirmware("vm1", now.Add(after)); got != want {
+			t.Errorf("after %v: by the firmware: %t", after, got)
+		}
+	}
+}
