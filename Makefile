@@ -11,8 +11,9 @@ export GOFLAGS := $(strip $(GOFLAGS) -trimpath)
 # Seconds between the starts of the demo's two single migrations.
 DEMO_DELAY ?= 5
 # How many packages are tested at the same time, and how many tests of each. They wait for
-# guests more than they compute: with two of each, a third of two cores was idle.
-TEST_PACKAGES ?= 2
+# guests more than they compute: with two of each, a third of two cores was idle, with three
+# of each nothing.
+TEST_PACKAGES ?= 3
 TEST_PARALLEL ?= 3
 # Of a package: each wait in it has a shorter limit of its own, also on a slow machine.
 TEST_TIMEOUT ?= 40m
@@ -57,7 +58,7 @@ test: check-go ## install what tests need, then run them all, those with real QE
 	@# The longest packages begin first, so that the last one does not run alone. What is left
 	@# out (vet, which has just run, and what debuggers need) takes minutes of a small machine.
 	CGO_ENABLED=1 go test -race -vet=off -ldflags=-w -shuffle=on -count=1 -skip '$(COMPUTING)' -p $(TEST_PACKAGES) -parallel $(TEST_PARALLEL) -timeout $(TEST_TIMEOUT) \
-		./builtins ./cmd/mhmig ./runtime/migration ./runtime/vm ./scenarios ./...
+		./builtins ./cmd/mhmig ./runtime/migration ./runtime/jeos ./runtime/host ./scenarios ./...
 
 .PHONY: test-scenarios
 test-scenarios: build ## run all tests of multi-host.cfg and more.cfg, and plant the faults that they are there to find
