@@ -7,6 +7,7 @@ import (
 	"io"
 	"os"
 	"os/exec"
+	"sync"
 )
 
 // command starts the command of an exec: URI. Its Close waits for the command's end, and
@@ -25,20 +26,20 @@ func (m *QEMU) command(text string) (io.ReadWriteCloser, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &shellCommand{stdout, stdin, c}, c.Start()
+	return &shellCommand{stdout, stdin, sync.OnceValue(func() error {
+		return errors.Join(stdin.Close(), stdout.Close(), c.Wait())
+	})}, c.Start()
 }
 
-// shellCommand is a command of this machine's shell.
+// shellCommand is a command of this machine's shell. Several goroutines may close it.
 type shellCommand struct {
-	io.ReadCloser
-	io.WriteCloser
+	io.Reader
+	io.Writer
 
-	run *exec.Cmd
+	end func() error
 }
 
-func (c *shellCommand) Close() error {
-	return errors.Join(c.WriteCloser.Close(), c.ReadCloser.Close(), c.run.Wait())
-}
+func (c *shellCommand) Close() error { return c.end() }
 
 // connect opens the source's end of a migration.
 func (m *QEMU) connect(network, where string) (io.ReadWriteCloser, error) {
