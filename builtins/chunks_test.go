@@ -27,6 +27,9 @@ import (
 // a message; without one it must pass.
 func TestChunks(t *testing.T) {
 	t.Parallel()
+	if testing.Short() {
+		t.Skip("NOT TESTED: -short leaves out what takes seconds")
+	}
 	files, err := filepath.Glob("testdata/*.star")
 	if err != nil || len(files) == 0 {
 		t.Fatal("no chunks: ", err)

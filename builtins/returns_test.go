@@ -189,6 +189,9 @@ func (k *typeCheck) builtin(_ *starlark.Thread, b *starlark.Builtin, args starla
 // sessions, which need a guest, are checked in [TestSessions].
 func TestTypesAreTrue(t *testing.T) {
 	t.Parallel()
+	if testing.Short() {
+		t.Skip("NOT TESTED: -short leaves out what takes seconds")
+	}
 	check := newTypeCheck(t)
 	e := runScenario(t, bedtest.Scripted(t, qmptest.Script{}, qmptest.Script{Endless: true}), &testRun{
 		extra: starlark.StringDict{"typed": starlark.NewBuiltin("typed", check.builtin)},

@@ -13,6 +13,9 @@ import (
 // wait_for ends at its timeout, whatever its function does.
 func TestWaitForEnds(t *testing.T) {
 	t.Parallel()
+	if testing.Short() {
+		t.Skip("NOT TESTED: -short leaves out what takes seconds")
+	}
 	for _, tt := range []struct{ name, fn, message string }{
 		{"an answer that is never true", `lambda: False`, "wait_for: it: timeout after 1s"},
 		{"a busy loop", `busy`, "wait_for: it: timeout after 1s: the function has not returned; it was at @test//scenario.star:"},

@@ -66,6 +66,9 @@ func show(r scenariotest.Result) string {
 // The examples of mhmig doc are as they say, and pass.
 func TestExamplesOfTests(t *testing.T) {
 	t.Parallel()
+	if testing.Short() {
+		t.Skip("NOT TESTED: -short leaves out what takes seconds")
+	}
 	var text strings.Builder
 	names := map[string]string{}
 	for _, topic := range slices.Sorted(maps.Keys(doc.TestExamples())) {
@@ -185,6 +188,9 @@ def migration_scenario(env):
 // Every fault changes how a run ends, and without it the run passes.
 func TestEveryFaultShows(t *testing.T) {
 	t.Parallel()
+	if testing.Short() {
+		t.Skip("NOT TESTED: -short leaves out what takes seconds")
+	}
 	var text strings.Builder
 	text.WriteString("PARAMS = {\"vms\": \"vm1\", \"cpu_work\": 50, \"disk_work\": \"16M\"}\n")
 	used := map[string]bool{}

@@ -143,6 +143,9 @@ exec qemu-system-x86_64 "$@"`)
 // that takes for ever.
 func TestInterruptLoad(t *testing.T) {
 	t.Parallel()
+	if testing.Short() {
+		t.Skip("NOT TESTED: -short leaves out what takes seconds")
+	}
 	w := newWorld(t)
 	w.write("begun.star", "x = 3\nwhile True:\n    x = x * x\n")
 	r := w.start("exec", "begun.star", "--config", "small.cfg")

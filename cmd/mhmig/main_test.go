@@ -40,7 +40,7 @@ func buildAndRun(m *testing.M) int {
 	}
 	if err == nil {
 		binDir = dir
-		build := exec.Command("go", "build", "-trimpath", "-o", dir+"/mhmig", ".")
+		build := exec.Command("go", "build", "-trimpath", "-ldflags=-w", "-o", dir+"/mhmig", ".")
 		build.Env = append(os.Environ(), "CGO_ENABLED=0")
 		build.Stderr = os.Stderr
 		err = build.Run()

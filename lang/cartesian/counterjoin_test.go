@@ -96,6 +96,9 @@ func (g *joinGenerator) words(set, most int) []string {
 // that are made one by one.
 func TestJoinsInJoins(t *testing.T) {
 	t.Parallel()
+	if testing.Short() {
+		t.Skip("NOT TESTED: -short leaves out what takes seconds")
+	}
 	const most = 2000
 	told := map[string]int{}
 	for seed := range uint64(600) {

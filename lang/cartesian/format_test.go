@@ -108,6 +108,9 @@ func TestReformatSnippets(t *testing.T) {
 // And so does the large corpus: each snippet gives what the reference gave, and each large file has the same statements.
 func TestReformatLargeCorpus(t *testing.T) {
 	t.Parallel()
+	if testing.Short() {
+		t.Skip("NOT TESTED: -short leaves out what takes seconds")
+	}
 	checkReformatted(t, largeCorpus(t))
 }
 

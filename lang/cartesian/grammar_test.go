@@ -90,6 +90,9 @@ func TestAllocations(t *testing.T) {
 // TestLinear parses long text of all kinds that may tempt a parser to look at the same part again and again, for which it
 // would need minutes.
 func TestLinear(t *testing.T) {
+	if testing.Short() {
+		t.Skip("NOT TESTED: -short leaves out what takes seconds")
+	}
 	const (
 		n     = 150_000
 		limit = 40 * time.Second // less than a second without the race detector, ten with it on a very busy machine

@@ -38,6 +38,9 @@ func TestLimitsOfVariants(t *testing.T) {
 
 // TestLargeVariant has one variant with many keys, which patterns change again and again.
 func TestLargeVariant(t *testing.T) {
+	if testing.Short() {
+		t.Skip("NOT TESTED: -short leaves out what takes seconds")
+	}
 	var b strings.Builder
 	for i := range 20_000 {
 		fmt.Fprintf(&b, "k%d = %d\n", i, i)

@@ -118,6 +118,9 @@ func TestSerialLoginAgain(t *testing.T) {
 // TestSerialNoise: kernel messages anywhere, in prompts and markers too.
 func TestSerialNoise(t *testing.T) {
 	t.Parallel()
+	if testing.Short() {
+		t.Skip("NOT TESTED: -short leaves out what takes seconds")
+	}
 	for name, argv := range shells(t) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -145,6 +148,9 @@ func TestSerialNoise(t *testing.T) {
 
 func TestSerialRefused(t *testing.T) {
 	t.Parallel()
+	if testing.Short() {
+		t.Skip("NOT TESTED: -short leaves out what takes seconds")
+	}
 	for _, g := range []fakeGuest{{}, {slow: true}} {
 		g.argv = []string{"sh"}
 		c, _ := console(t, &g)

@@ -169,6 +169,9 @@ func TestSyntaxErrorLeavesTheSession(t *testing.T) {
 // TestBackgroundWork is the seed's worker: sendline with a job, killall -0.
 func TestBackgroundWork(t *testing.T) {
 	t.Parallel()
+	if testing.Short() {
+		t.Skip("NOT TESTED: -short leaves out what takes seconds")
+	}
 	forEachShell(t, func(t *testing.T, g *fakeGuest, transport string) {
 		job, dir := ddNamed(t)
 		s := open(t, g, transport)
@@ -194,6 +197,9 @@ func TestBackgroundWork(t *testing.T) {
 
 func TestNoisyJob(t *testing.T) {
 	t.Parallel()
+	if testing.Short() {
+		t.Skip("NOT TESTED: -short leaves out what takes seconds")
+	}
 	forEachShell(t, func(t *testing.T, g *fakeGuest, transport string) {
 		s := open(t, g, transport)
 		if err := s.Sendline(t.Context(), "while :; do echo noise; done &"); err != nil {
@@ -278,6 +284,9 @@ func TestTimeout(t *testing.T) {
 // comes between two commands of a loop.
 func TestTimeoutOfWhatEndsAtTheSecondCtrlC(t *testing.T) {
 	t.Parallel()
+	if testing.Short() {
+		t.Skip("NOT TESTED: -short leaves out what takes seconds")
+	}
 	forEachShell(t, func(t *testing.T, g *fakeGuest, transport string) {
 		if g.noTerminal {
 			return // there is no Ctrl-C

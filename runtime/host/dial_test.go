@@ -542,6 +542,9 @@ func TestFrozenServerIsFoundByKeepalive(t *testing.T) {
 
 func TestBusyConnectionIsNotLost(t *testing.T) {
 	t.Parallel()
+	if testing.Short() {
+		t.Skip("NOT TESTED: -short leaves out what takes seconds")
+	}
 	s := startServer(t)
 	s.config.KeepaliveInterval, s.config.KeepaliveCount = 100*time.Millisecond, 30
 	h := s.dial(t)

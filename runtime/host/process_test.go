@@ -122,6 +122,9 @@ func TestBigOutputs(t *testing.T) {
 // it printed is not kept.
 func TestOutputHasALimit(t *testing.T) {
 	t.Parallel()
+	if testing.Short() {
+		t.Skip("NOT TESTED: -short leaves out what takes seconds")
+	}
 	h := startServer(t).dial(t)
 	want := func(t *testing.T, out host.Output, err error) {
 		t.Helper()
@@ -317,6 +320,9 @@ func TestKillReachesStoppedProcesses(t *testing.T) {
 
 func TestKillDoesNotWaitForThoseWhoLeftTheGroup(t *testing.T) {
 	t.Parallel()
+	if testing.Short() {
+		t.Skip("NOT TESTED: -short leaves out what takes seconds")
+	}
 	h := startServer(t).dial(t)
 	out, err := h.Run(t.Context(), host.Command{
 		Script:  `setsid sh -c 'echo $$; sleep 1000' & sleep 1000`,
@@ -434,6 +440,9 @@ func TestWaitLeavesTheCommandAlone(t *testing.T) {
 
 func TestManyCommandsAtOnce(t *testing.T) {
 	t.Parallel()
+	if testing.Short() {
+		t.Skip("NOT TESTED: -short leaves out what takes seconds")
+	}
 	tests := []struct {
 		name        string
 		sshd        string

@@ -53,6 +53,9 @@ func TestRemoveHalfMade(t *testing.T) {
 // A lab that is just being made is not taken for one whose owner has died, whenever others
 // look for those; nor for the one that was in the same folder before.
 func TestClaimBesideRemoveDead(t *testing.T) {
+	if testing.Short() {
+		t.Skip("NOT TESTED: -short leaves out what takes seconds")
+	}
 	t.Setenv("MHMIG_CACHE", t.TempDir())
 	folder, err := lab.Folder()
 	if err != nil {

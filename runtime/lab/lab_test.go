@@ -261,6 +261,9 @@ func TestHosts(t *testing.T) {
 // else, several times as much on a busy one. A wait for something that does not come takes
 // longer.
 func TestStartIsQuick(t *testing.T) {
+	if testing.Short() {
+		t.Skip("NOT TESTED: -short leaves out what takes seconds")
+	}
 	for kind, limit := range map[lab.Kind]time.Duration{lab.Embedded: 2 * time.Second, lab.Netns: 10 * time.Second} {
 		t.Run(string(kind), func(t *testing.T) {
 			if kind == lab.Netns && os.Geteuid() != 0 {

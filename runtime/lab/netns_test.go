@@ -25,6 +25,9 @@ func needRoot(t *testing.T) {
 }
 
 func TestNetnsHosts(t *testing.T) {
+	if testing.Short() {
+		t.Skip("NOT TESTED: -short leaves out what takes seconds")
+	}
 	needRoot(t)
 	l, other := start(t, lab.Netns, 2), start(t, lab.Netns, 2)
 	if l.State().Subnet == other.State().Subnet {
@@ -104,6 +107,9 @@ func TestNetnsNeeds(t *testing.T) {
 
 // TestOrdinaryUser runs the tests of embedded labs as nobody.
 func TestOrdinaryUser(t *testing.T) {
+	if testing.Short() {
+		t.Skip("NOT TESTED: -short leaves out what takes seconds")
+	}
 	needRoot(t)
 	dir, err := os.MkdirTemp("/tmp", "mhmig-test-") // other folders may be closed to nobody
 	if err != nil {

@@ -185,6 +185,9 @@ func TestEqual(t *testing.T) {
 // Each way in which memory can differ is found, and counted.
 func TestDifferent(t *testing.T) {
 	t.Parallel()
+	if testing.Short() {
+		t.Skip("NOT TESTED: -short leaves out what takes seconds")
+	}
 	const (
 		ram          = 0xc0000 // where the second part of the memory begins
 		small, large = 0x180000, 0x1500000
@@ -253,6 +256,9 @@ func TestDifferent(t *testing.T) {
 // A destination that has got nothing is not read as a whole.
 func TestEnoughDiffers(t *testing.T) {
 	t.Parallel()
+	if testing.Short() {
+		t.Skip("NOT TESTED: -short leaves out what takes seconds")
+	}
 	const size = 40 << 20
 	source, destination := endsWith(t, size)
 	for at := 0; at < size-0xc0000; at += 8 * page {
