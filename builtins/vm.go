@@ -3,6 +3,7 @@
 package builtins
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"time"
@@ -167,7 +168,7 @@ func vmClass() *Class {
 			},
 			{
 				Name: "destroy", Waits: true,
-				Doc:     "Ends the VM's QEMU at once. A QEMU that ends by a signal, with an exit status other than 0 or with a sanitizer's report is a FAIL; so is a guest that was reset after its first migration without a request, or that had panicked, which is an ERROR before that.",
+				Doc:     "Ends the VM's QEMU at once. A QEMU that ends by a signal, with an exit status other than 0 or with a sanitizer's report is a FAIL; so is a guest that was reset after its first migration without a request, and one that was stopped without a request or had panicked, which is an ERROR before that.",
 				Returns: Nothing,
 				Fn: func(t *task.Task, a *Args) (starlark.Value, error) {
 					inst, err := selfInstance(t, a)
@@ -175,7 +176,9 @@ func vmClass() *Class {
 						return nil, err
 					}
 					bed := stateOf(t).bed
-					return wait(t, func(ctx context.Context) error { return errors.Join(inst.CheckEnd(ctx), bed.Remove(ctx, inst)) })
+					return wait(t, func(ctx context.Context) error {
+						return errors.Join(cmp.Or(inst.CheckEnd(ctx), inst.CheckStopped(ctx)), bed.Remove(ctx, inst))
+					})
 				},
 			},
 			{

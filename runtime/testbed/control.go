@@ -81,7 +81,8 @@ func (i *Instance) RanTwice() bool { return i.currentPresence() == splitBrain }
 // Execute executes a QMP command for the scenario. Commands that would lose a guest are
 // refused: those that make it run after it has migrated, migrate_cancel in post-copy, and
 // calc-dirty-rate by the dirty bitmap under TCG (SKIP). If another command makes it run
-// there, that is a FAIL. A quit and a migrate_cancel count as requested.
+// there, that is a FAIL. A quit and a migrate_cancel count as requested; before a quit, see
+// [Instance.CheckStopped].
 func (i *Instance) Execute(ctx context.Context, command string, arguments map[string]any, reply any) error {
 	if slices.Contains(resumingCommands, command) {
 		if err := i.RefuseDeparted(command); err != nil {
@@ -92,6 +93,9 @@ func (i *Instance) Execute(ctx context.Context, command string, arguments map[st
 	case command == "cont":
 		return i.Cont(ctx)
 	case command == "quit":
+		if err := i.CheckStopped(ctx); err != nil {
+			return err
+		}
 		i.mu.Lock()
 		i.requested.end = true
 		i.mu.Unlock()

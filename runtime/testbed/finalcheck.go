@@ -14,8 +14,8 @@ import (
 
 // FinalCheck checks all instances at the scenario's end, and returns the errors: a guest
 // that does not run although the scenario has not ended or paused it, one that runs
-// after it has migrated, that has panicked, or that was reset without a request. For a guest that was in a migration that is a FAIL, for others
-// an ERROR.
+// after it has migrated, that has panicked, or that was reset without a request. For a
+// guest that was in a migration that is a FAIL, for others an ERROR.
 func (b *Bed) FinalCheck(ctx context.Context) []error {
 	instances := b.Instances()
 	errs := make([]error, len(instances))
@@ -56,9 +56,33 @@ func (i *Instance) check(ctx context.Context) error {
 	case !has:
 		return nil
 	case state != "running" && (!IsPaused(state) || !requested.pause && !requested.hold):
-		return i.Blame(ctx, fmt.Errorf("%s: its guest does not run: it is %s, which the scenario did not request", i, state))
+		return i.Blame(ctx, i.notRunning(state))
 	}
 	return i.CheckEnd(ctx)
+}
+
+// stoppedStates are the run states of QEMU in which a guest stays that has been stopped:
+// by a command, or by QEMU for an error. In those of a migration it is stopped as well.
+var stoppedStates = []string{"paused", "prelaunch", "io-error", "internal-error", "watchdog", "guest-panicked"}
+
+// CheckStopped returns an error if the guest, which is about to be ended on request, has
+// been stopped without one.
+func (i *Instance) CheckStopped(ctx context.Context) error {
+	i.mu.Lock()
+	stopped := i.presence.has() && slices.Contains(stoppedStates, i.state) && !i.requested.pause && !i.requested.hold
+	i.mu.Unlock()
+	if !stopped {
+		return nil
+	}
+	state, err := i.Status(ctx) // the event STOP comes in a migration, too
+	if err != nil || !slices.Contains(stoppedStates, state) {
+		return nil //nolint:nilerr // Remove checks how QEMU ended
+	}
+	return i.Blame(ctx, i.notRunning(state))
+}
+
+func (i *Instance) notRunning(state string) error {
+	return fmt.Errorf("%s: its guest does not run: it is %s, which the scenario did not request", i, state)
 }
 
 // CheckEnd returns an error if the guest, which may be paused or ended on request, has
