@@ -244,6 +244,7 @@ func TestUnrequestedEnds(t *testing.T) {
 		slow  = "    mig = migrate([\"vm1\"], \"host1\", \"host2\", params = {\"mig_speed\": \"8M\"})\n    mig.wait(status = \"active\")\n"
 		ended = "    mig.set_speed(\"1G\")\n    mig.join()\n"
 		vm    = "    env.vm(\"vm1\")."
+		start = vm + "start(env.hosts[0])\n"
 	)
 	tests := []struct{ name, scenario, fault, message string }{ // without a message: it passes
 		{"reset, then reboots on the way", "    def work(mig):\n        mig.vm(\"vm1\").reset()\n        sleep(7)\n    migrate_wait([\"vm1\"], \"host1\", \"host2\", work)\n", "reboots(percent = 50, migration = 1)", "the guest was reset on host1 after its migration had started"},
@@ -276,6 +277,15 @@ func TestUnrequestedEnds(t *testing.T) {
 		{"panics on the way, and nobody logs in", "    migrate_wait([\"vm1\"], \"host1\", \"host2\", params = {\"mig_speed\": \"8M\", \"not_login_after_mig\": \"yes\"})\n", "panics(percent = 50, migration = 1)", "the source failed first (host1): vm1@host1: its guest has panicked"},
 		{"reboots before a move that may fail", there + wait + "    migrate([\"vm1\"], \"host2\", \"host1\", fresh = False, may_fail = True).join()\n" + vm + "destroy()\n", "reboots(time = 4)", "vm1@host2: its guest was reset after its first migration"},
 		{"reboots between two moves", there + wait + "    migrate_wait([\"vm1\"], \"host2\", \"host1\", fresh = False)\n", "reboots(time = 4)", "vm1@host2: its guest was reset after its first migration"},
+		{"reboots on the way, then ended", "    migrate_wait([\"vm1\"], \"host1\", \"host2\", check_dst = lambda mig: mig.vm(\"vm1\").destroy())\n", "reboots(percent = 50, migration = 1)", "the guest was reset on host1 after its migration had started"},
+		{"panics, then moves on", there + wait + "    migrate_wait([\"vm1\"], \"host2\", \"host1\")\n", "panics(time = 4)", "vm1@host2: its guest has panicked"},
+		{"stopped, then moves on", there + wait + "    migrate_wait([\"vm1\"], \"host2\", \"host1\")\n", "pauses(time = 4)", "vm1@host2: its guest does not run: it is paused"},
+		{"stopped, then saved", there + wait + vm + "background_snapshot()\n", "pauses(time = 4)", "vm1@host2: its guest is paused"},
+		{"ends, then saved", there + wait + vm + "background_snapshot()\n", "dies(time = 4)", "vm1@host2: its guest is"},
+		{"quits, then moves on", there + vm + "qmp(\"quit\")\n    migrate_wait([\"vm1\"], \"host2\", \"host1\")\n", "", ""},
+		{"quits, then is started", there + vm + "qmp(\"quit\")\n" + vm + "start(env.hosts[1])\n", "", ""},
+		{"moves offline, then ended", "    mig = migrate([\"vm1\"], \"host1\", \"host2\", params = {\"mig_speed\": \"8M\", \"mig_offline\": \"yes\"}, may_fail = True)\n    mig.wait(status = \"active\")\n" + vm + "destroy()\n    mig.join()\n", "", ""},
+		{"saved, then reboots", start + "    sleep(2)\n" + vm + "background_snapshot()\n    sleep(10)\n", "reboots(time = 8)", ""},
 		{"ended, then started anew", there + vm + "destroy()\n" + there, "", ""},
 		{"rebooted between two moves", there + vm + "reboot()\n    migrate_wait([\"vm1\"], \"host2\", \"host1\", fresh = False)\n", "", ""},
 	}
@@ -298,6 +308,90 @@ func TestUnrequestedEnds(t *testing.T) {
 	for i, tt := range tests {
 		if r := all[fmt.Sprintf("test_%d", i)]; r.Verdict != scenariotest.Passed {
 			t.Errorf("%s:\n%s", tt.name, show(r))
+		}
+	}
+}
+
+// A migration that migrate_src sends itself has the verdict of one that mhmig sends; and what
+// else a hook does to a guest hides nothing.
+func TestHooksHideNothing(t *testing.T) {
+	t.Parallel()
+	scenario := `def send(uri):
+    def migrate_src(mig):
+        mig.vm("vm1").qmp("migrate", uri = uri or "tcp:%s:%d" % (mig.dst.address, mig.ports["vm1"]))
+        wait_for(lambda: mig.vm("vm1").qmp("query-migrate").get("status") in ("completed", "failed"), 60, 0.1)
+    return migrate_src
+
+def send_and_cancel(mig):
+    mig.vm("vm1").qmp("migrate", uri = "tcp:%s:%d" % (mig.dst.address, mig.ports["vm1"]))
+    mig.vm("vm1").qmp("migrate_cancel")
+    wait_for(lambda: mig.vm("vm1").qmp("query-migrate")["status"] == "cancelled", 60, 0.1)
+
+def cancelled(host1, host2):
+    mig = migrate(["vm1"], host1, host2, params = {"mig_speed": "8M"})
+    mig.wait(status = "active")
+    mig.cancel()
+    mig.join()
+
+def migration_scenario(env):
+    case, vm, host1, host2 = env.params["case"], env.vm("vm1"), env.hosts[0], env.hosts[1]
+    if case == "sends":
+        migrate_wait(["vm1"], host1, host2, migrate_src = send(""))
+    elif case == "nothing listens":
+        migrate_wait(["vm1"], host1, host2, migrate_src = send("tcp:127.0.0.1:1"))
+    elif case == "nothing listens, and it may fail":
+        if migrate(["vm1"], host1, host2, migrate_src = send("tcp:127.0.0.1:1"), may_fail = True).join():
+            fail("it has not failed")
+    elif case == "sends nothing":
+        migrate_wait(["vm1"], host1, host2, migrate_src = lambda mig: None)
+    elif case == "sends nothing after a move that was cancelled":
+        cancelled(host1, host2)
+        migrate_wait(["vm1"], host1, host2, migrate_src = lambda mig: None)
+    elif case == "sends nothing after a move":
+        migrate_wait(["vm1"], host1, host2)
+        migrate_wait(["vm1"], host2, host1, migrate_src = lambda mig: None)
+    elif case == "cancels, then it is reset":
+        migrate_wait(["vm1"], host1, host2, migrate_src = send_and_cancel)
+        sleep(30)
+    elif case == "one completes, one is cancelled":
+        mig = migrate(["vm1", "vm2"], host1, host2, params = {"mig_speed_vm1": "100M", "mig_speed_vm2": "1M"}, check_dst = lambda mig: None)
+        wait_for(lambda: mig.stats["vm1"]["status"] == "completed", 300, 0.1)
+        mig.cancel()
+        mig.join()
+    elif case == "reboots late":
+        migrate_wait(["vm1"], host1, host2)
+        if vm.reboot(how = "shell", timeout = 4, check = False):
+            fail("it has rebooted in time")
+        sleep(30)
+`
+	const never = "\n    fake.vm(\"vm2\").never_converges()"
+	tests := []struct{ name, fault, vms, status, message string }{
+		{"sends", "", "vm1", "PASS", ""},
+		{"sends", `fail_at(percent = 50)`, "vm1", "FAIL", "the source failed first"},
+		{"nothing listens", "", "vm1", "FAIL", "the source failed first"},
+		{"nothing listens, and it may fail", "", "vm1", "PASS", ""},
+		{"sends nothing", "", "vm1", "ERROR", "its status is none"},
+		{"sends nothing after a move that was cancelled", "", "vm1", "ERROR", "its status is none"},
+		{"sends nothing after a move", "", "vm1", "ERROR", "its status is none"},
+		{"cancels, then it is reset", "", "vm1", "PASS", ""},
+		{"cancels, then it is reset", "reboots(time = 20)", "vm1", "FAIL", "its guest was reset after its first migration"},
+		{"one completes, one is cancelled", `memory(used = "16M")` + never, "vm1 vm2", "PASS", ""},
+		{"one completes, one is cancelled", "reboots(percent = 50)" + never, "vm1 vm2", "FAIL", "the guest was reset on host1 after its migration had started"},
+		{"reboots late", "reboots(time = 12)", "vm1", "PASS", ""},
+	}
+	var text strings.Builder
+	for i, tt := range tests {
+		fmt.Fprintf(&text, "def test_%d(t):\n", i)
+		if tt.fault != "" {
+			text.WriteString("    fake.vm(\"vm1\")." + tt.fault + "\n")
+		}
+		fmt.Fprintf(&text, "    r = run(\"hooks.star\", params = {\"vms\": %q, \"case\": %q, \"reboot_command\": \"true\"})\n", tt.vms, tt.name)
+		fmt.Fprintf(&text, "    expect.eq(r.status, %q)\n    expect.contains(r.message, %q)\n\n", tt.status, tt.message)
+	}
+	all := results(t, options(), write(t, text.String(), map[string]string{"hooks.star": scenario}))
+	for i, tt := range tests {
+		if r := all[fmt.Sprintf("test_%d", i)]; r.Verdict != scenariotest.Passed {
+			t.Errorf("%s %s:\n%s", tt.name, tt.fault, show(r))
 		}
 	}
 }

@@ -59,7 +59,11 @@ type BackgroundSnapshot struct {
 // QEMU has dropped the capability, or if the guest did not run on while it was taken.
 func TakeBackgroundSnapshot(ctx context.Context, bed *testbed.Bed, i *testbed.Instance, o SnapshotOptions) (_ *BackgroundSnapshot, err error) {
 	if state := i.State(); state != "running" {
-		return nil, fmt.Errorf("%s: its guest is %s: a background snapshot is one of a guest that runs", i, state)
+		err := fmt.Errorf("%s: its guest is %s: a background snapshot is one of a guest that runs", i, state)
+		if i.PauseRequested() {
+			return nil, err
+		}
+		return nil, i.Blame(ctx, err)
 	}
 	late := fmt.Errorf("%s: the background snapshot was not complete within %v", i, o.Timeout)
 	ctx, cancel := context.WithTimeoutCause(ctx, o.Timeout, late)

@@ -22,6 +22,7 @@ func (s *Side) noteBoot(ctx context.Context, vm string) error {
 		return err
 	}
 	mv.resetsBefore = len(instance.Resets())
+	mv.departuresBefore = instance.Departures()
 	mv.bootID = instance.BootID(ctx, false)
 	return nil
 }
@@ -76,17 +77,19 @@ func (s *Side) finalCheck(ctx context.Context) error {
 }
 
 // recheck checks that the guest does not run on the source, that the destination's QEMU
-// answers, and that neither hooks nor workers have reset the guest. One whose instance the
-// scenario has ended is skipped.
+// answers, and that neither hooks nor workers have reset the guest. Of one whose
+// instance the scenario has ended, the resets until then are checked.
 func (s *Side) recheck(ctx context.Context, vm string) error {
-	instance := s.Instance(vm)
+	mv, instance := s.Migration.moves[vm], s.Instance(vm)
 	if instance.Removed() {
+		if _, err := mv.checkResets(); err != nil && ctx.Err() == nil {
+			return fail(ctx, mv, s.Migration.Source.Instance(vm), SourceRole, err)
+		}
 		return nil
 	}
 	if s.IsSource() {
 		return s.checkLeft(ctx, vm)
 	}
-	mv := s.Migration.moves[vm]
 	_, err := instance.Status(ctx)
 	if err == nil {
 		err = mv.checkBoot(ctx, instance, s.Migration.options.login)

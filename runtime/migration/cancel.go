@@ -156,10 +156,15 @@ func (s *Side) endCompleted(ctx context.Context, vm string) error {
 			return err
 		}
 	}
-	if err := s.arrive(ctx, vm); err != nil || m.Plan.CheckDst != nil {
+	if err := s.arrive(ctx, vm); err != nil {
 		return err
 	}
-	return s.checkArrived(ctx, vm)
+	if m.Plan.CheckDst == nil {
+		if err := s.checkArrived(ctx, vm); err != nil {
+			return err
+		}
+	}
+	return s.recheck(ctx, vm)
 }
 
 // waitLoaded waits until the destination has loaded a guest whose move has completed: a

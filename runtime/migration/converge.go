@@ -49,6 +49,9 @@ func describeProgress(p result.Progress, known bool, limit int64, idle time.Dura
 		return fmt.Sprintf("the migration has status %s and has not started to send guest memory", cmp.Or(p.Status, "none"))
 	}
 	text := fmt.Sprintf("%s over guest memory, %s of %s remaining", count(p.Passes(), "pass", "passes"), size(float64(p.Remaining)), size(float64(p.Total)))
+	if State(p.Status) == qmp.MigrationPostcopyPaused {
+		return text + ": it is paused in post-copy, and nothing has recovered it"
+	}
 	explained := stallTimeout
 	if limit > 0 {
 		explained += time.Duration(float64(largestBurst) / float64(limit) * float64(time.Second))

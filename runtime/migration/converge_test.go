@@ -53,6 +53,12 @@ func TestDescribeProgress(t *testing.T) {
 			"1 pass over guest memory, 30 MiB of 128 MiB remaining: dirty rate 1 MiB/s, bandwidth limit 128 MiB/s, throughput 30 MiB/s",
 		},
 		{
+			"it stays paused",
+			result.Progress{Status: "postcopy-paused", Pass: 3, Remaining: 30 * mib, Total: 128 * mib},
+			true, 128 * mib, 7 * time.Second,
+			"2 passes over guest memory, 30 MiB of 128 MiB remaining: it is paused in post-copy, and nothing has recovered it",
+		},
+		{
 			"nothing is sent",
 			result.Progress{Status: "active", Pass: 3, Remaining: 30 * mib, Total: 128 * mib, Rate: 30 * mib, Dirty: 50 * mib},
 			true, 128 * mib, 7 * time.Second,

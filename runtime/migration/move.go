@@ -45,8 +45,9 @@ type move struct {
 	clock      guestclock.Watch
 	handover   handover
 
-	resetsBefore int    // of the guest on the source, when it began to move; before, more than there can be
-	bootID       string // of the guest at that time, "" if unknown
+	departuresBefore int    // of the source, before this one
+	resetsBefore     int    // of the guest on the source, when it began to move; before, more than there can be
+	bootID           string // of the guest at that time, "" if unknown
 
 	// guarded by m.mu
 	state       State          // of the source; none before it began
@@ -106,7 +107,7 @@ func (mv *move) listen(ctx context.Context, dst *testbed.Instance) error {
 		return err
 	}
 	if mv.m.proves() {
-		dst.HoldArrival() // see arrivesStopped
+		dst.Hold() // see arrivesStopped
 	}
 	if mv.m.traits.LoadsAfterSource {
 		return nil
@@ -241,6 +242,7 @@ func (mv *move) setUpSource(ctx context.Context, src *testbed.Instance) error {
 		return err
 	}
 	if mv.m.options.offline {
+		src.Hold()
 		if err := src.Monitor().Execute(ctx, "stop", nil, nil); err != nil {
 			return err
 		}

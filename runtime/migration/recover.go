@@ -25,12 +25,22 @@ func (m *Migration) Pause(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	errs := make([]error, 0, len(moving))
+	var errs, completed []error
 	for _, mv := range moving {
-		errs = append(errs, mv.pause(ctx))
+		if err := mv.pause(ctx); errors.Is(err, errCompleted) {
+			completed = append(completed, err)
+		} else {
+			errs = append(errs, err)
+		}
+	}
+	if len(completed) == len(moving) {
+		return errors.Join(completed...)
 	}
 	return errors.Join(errs...)
 }
+
+// errCompleted is the error of a move that has completed before it could be paused.
+var errCompleted = errors.New("has ended before as completed")
 
 func (mv *move) pause(ctx context.Context) error {
 	src, dst, err := mv.bothEnds("pause")
@@ -45,6 +55,9 @@ func (mv *move) pause(ctx context.Context) error {
 		return err
 	}
 	if err := src.Monitor().Execute(ctx, "migrate-pause", nil, nil); err != nil {
+		if status, _ := mv.sample(ctx, src.Monitor()); status == qmp.MigrationCompleted {
+			return fmt.Errorf("pause: the migration of %s %w: %w", mv.vm, errCompleted, err)
+		}
 		return blame(ctx, mv, src, SourceRole, err)
 	}
 	paused := func(s State) bool { return s == qmp.MigrationPostcopyPaused }
@@ -191,6 +204,8 @@ func (mv *move) waitPostcopy(ctx context.Context, what string, holds func(State)
 		switch {
 		case holds(state):
 			return nil
+		case state == qmp.MigrationCompleted:
+			return fmt.Errorf("%s: the migration of %s %w", what, mv.vm, errCompleted)
 		case state.Terminal():
 			return fmt.Errorf("%s: the migration of %s has ended before as %s", what, mv.vm, state)
 		case over: // with an error, as the state is none of an end

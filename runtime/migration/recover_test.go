@@ -198,6 +198,20 @@ func TestRecoverSeveral(t *testing.T) {
 			},
 		},
 		{
+			name: "one completes before it is paused", two: qmptest.Script{
+				Endless: true,
+				Execute: func(command string, _ json.RawMessage) (any, error, bool) {
+					if command == "migrate-pause" {
+						time.Sleep(8 * time.Second)
+					}
+					return nil, nil, false
+				},
+			},
+			concurrent: func(ctx context.Context, m *migration.Migration) error {
+				return errors.Join(m.Pause(ctx), until(m, 2, qmp.MigrationCompleted), m.Recover(ctx))
+			},
+		},
+		{
 			name: "one has lost it", two: qmptest.Script{Endless: true}, concurrent: func(ctx context.Context, m *migration.Migration) error {
 				for !m.Destination.Instance("vm1").HasGuest() {
 					time.Sleep(time.Millisecond)

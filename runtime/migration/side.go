@@ -340,8 +340,13 @@ func (s *Side) prepareSource(ctx context.Context, vm string) error {
 		// The guest is to be migrated while it boots: no login.
 		return sleep(ctx, m.options.startTimeout)
 	}
+	if !started {
+		if err := cmp.Or(instance.CheckHalted(ctx), instance.CheckStopped(ctx)); err != nil {
+			return err
+		}
+	}
 	if err := instance.EnsureLogin(ctx, m.options.loginTimeout); err != nil {
-		return err
+		return instance.Blame(ctx, err)
 	}
 	return s.settleClock(ctx, vm)
 }
@@ -501,16 +506,19 @@ func (s *Side) queryOutcome(ctx context.Context, vm string) error {
 		return nil
 	}
 	status, err := mv.sample(ctx, instance.Monitor())
+	if instance.Departures() == mv.departuresBefore {
+		status = qmp.MigrationNone // what QEMU reports is an earlier one
+	}
 	switch {
 	case err != nil:
 		return blame(ctx, mv, instance, SourceRole, err)
-	case status == "" && s.Migration.wasCancelled():
-		status = qmp.MigrationCancelled
+	case !status.Begun() && s.Migration.wasCancelled(), status == qmp.MigrationCancelled && instance.CancelRequested():
+		mv.setState(qmp.MigrationCancelled)
+		return nil
 	case !status.Terminal():
 		return fmt.Errorf("migrate_src has returned, but the migration of %s has not ended: its status is %s", instance, cmp.Or(status, qmp.MigrationNone))
 	}
-	mv.setState(status)
-	return nil
+	return mv.finish(ctx, instance, s.Migration.Destination.Instance(vm), status)
 }
 
 // abandonUnfinished abandons the migrations that migrate_src has started itself and

@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/mhmig/mhmig/runtime/qmp"
 	"github.com/mhmig/mhmig/runtime/result"
@@ -61,6 +62,9 @@ func (i *Instance) Reset(ctx context.Context) error {
 	return err
 }
 
+// quitTimeout is for QEMU's end after the QMP command quit: it flushes the disks.
+const quitTimeout = 30 * time.Second
+
 // resumingCommands are the commands that make a guest run, or able to run.
 var resumingCommands = []string{"cont", "system_reset", "system_wakeup"}
 
@@ -99,7 +103,7 @@ func (i *Instance) Execute(ctx context.Context, command string, arguments map[st
 		i.mu.Lock()
 		i.requested.end = true
 		i.mu.Unlock()
-	case isCancel(command, arguments):
+	case isMonitorCommand(command, arguments, "migrate_cancel", "migrate-cancel"):
 		var query struct {
 			Status qmp.MigrationStatus `json:"status"`
 		}
@@ -118,19 +122,44 @@ func (i *Instance) Execute(ctx context.Context, command string, arguments map[st
 	}
 	ranTwice := i.RanTwice()
 	err := i.Monitor().Execute(ctx, command, arguments, reply)
-	if err == nil && !ranTwice && i.RanTwice() {
+	if err != nil {
+		return err
+	}
+	switch {
+	case command == "quit":
+		return i.awaitExit(ctx)
+	case isMonitorCommand(command, arguments, "migrate"):
+		i.mu.Lock()
+		i.noteSent()
+		i.mu.Unlock()
+	}
+	if !ranTwice && i.RanTwice() {
 		return i.SplitBrain()
 	}
-	return err
+	return nil
 }
 
-// isCancel says whether a command is migrate_cancel, maybe of the human monitor.
-func isCancel(command string, arguments map[string]any) bool {
+// awaitExit waits until QEMU, which was told to quit, has ended.
+func (i *Instance) awaitExit(ctx context.Context) error {
+	late := time.NewTimer(quitTimeout)
+	defer late.Stop()
+	select {
+	case <-i.Exited():
+		return nil
+	case <-late.C:
+		return result.Fail.Errorf("%s: QEMU has not ended within %v after the QMP command quit", i, quitTimeout)
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	}
+}
+
+// isMonitorCommand says whether a command is one of names, maybe of the human monitor.
+func isMonitorCommand(command string, arguments map[string]any, names ...string) bool {
 	if command == "human-monitor-command" {
 		line, _ := arguments["command-line"].(string)
-		command = strings.TrimSpace(line)
+		command, _, _ = strings.Cut(strings.TrimSpace(line), " ")
 	}
-	return command == "migrate_cancel" || command == "migrate-cancel"
+	return slices.Contains(names, command)
 }
 
 // SplitBrain is the error of a guest that ran after it had migrated, a

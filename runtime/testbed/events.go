@@ -84,6 +84,8 @@ func (i *Instance) handleEvent(e qmp.Event) {
 	switch {
 	case was == awaited && i.presence.has():
 		i.arrived = true
+	case was == here && i.presence == leaving: // by whatever command
+		i.noteSent()
 	case was != gone && i.presence == gone:
 		i.state = "postmigrate"
 	}

@@ -13,6 +13,13 @@ func (i *Instance) AddKernelFault(t guest.KernelFault) { i.addKernelFault(t) }
 // BootNewGuest records that a new guest boots.
 func (i *Instance) BootNewGuest() { i.Host.bed.rebootKernelFaults(i.Name(), true) }
 
+// Sessions is how many sessions are kept.
+func (i *Instance) Sessions() int {
+	i.mu.Lock()
+	defer i.mu.Unlock()
+	return len(i.sessions)
+}
+
 // NoLogin is the error of a failed login.
 var NoLogin = ErrNoLogin
 

@@ -48,6 +48,18 @@ func TestGuest(t *testing.T) {
 				t.Errorf("uname: got %q, %v", out, err)
 			}
 		}
+		for range 5 {
+			session, err := one.WaitForLogin(ctx, time.Minute)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if err := session.Close(); err != nil {
+				t.Error(err)
+			}
+		}
+		if got := one.Sessions(); got != 3 {
+			t.Errorf("%d sessions are kept, want the two that are open and the last", got)
+		}
 		if id := one.BootID(ctx, false); id != bedtest.BootID(1) {
 			t.Errorf("boot ID: got %q, want %q", id, bedtest.BootID(1))
 		}

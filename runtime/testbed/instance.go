@@ -44,6 +44,8 @@ type Instance struct {
 	presence     presence       // of the guest
 	arrived      bool           // the guest came by a migration
 	sent         bool           // a migration from here has started
+	departures   int            // counted more than once for a migration
+	snapshotted  bool           // a background snapshot has begun
 	snapshot     bool           // a background snapshot is being taken
 	killed       bool           // by a signal on which QEMU exits
 	requested    requested      // by mhmig or the scenario
@@ -84,9 +86,9 @@ func (i *Instance) Arrived() bool {
 	return i.arrived
 }
 
-// HoldArrival records that the guest is to stay paused when it arrives, until [Instance.Cont]:
+// Hold records that mhmig has the guest paused, or lets it arrive so, until [Instance.Cont]:
 // until then, it is no failure that it does not run.
-func (i *Instance) HoldArrival() {
+func (i *Instance) Hold() {
 	i.mu.Lock()
 	defer i.mu.Unlock()
 	i.requested.hold = true
@@ -111,13 +113,22 @@ func (i *Instance) noteSent() {
 		i.resetsBefore = len(i.resets)
 	}
 	i.sent = true
+	i.departures++
 }
 
-// underTest says whether this instance's guest has been in a migration.
+// Departures is a number that grows when a migration from here starts, by whatever command.
+func (i *Instance) Departures() int {
+	i.mu.Lock()
+	defer i.mu.Unlock()
+	return i.departures
+}
+
+// underTest says whether this instance's guest has been in a migration, or a background
+// snapshot of it was taken.
 func (i *Instance) underTest() bool {
 	i.mu.Lock()
 	defer i.mu.Unlock()
-	return i.arrived || i.sent
+	return i.arrived || i.sent || i.snapshotted
 }
 
 // Arrive records that a migration has moved the guest here, whatever events QEMU has
@@ -139,6 +150,16 @@ func (i *Instance) Left() {
 	defer i.mu.Unlock()
 	if i.presence.has() || i.presence == inPostcopy {
 		i.presence = gone
+	}
+}
+
+// exited says whether QEMU has ended.
+func (i *Instance) exited() bool {
+	select {
+	case <-i.Exited():
+		return true
+	default:
+		return false
 	}
 }
 
@@ -265,10 +286,8 @@ func (b *Bed) placement(name string, h *Host, id int) vm.Placement {
 // the VM. launch is how it is started.
 func (b *Bed) Ensure(ctx context.Context, name string, h *Host, params cartesian.Params, launch vm.Launch) (instance *Instance, started bool, err error) {
 	if instance := b.Current(name); instance != nil {
-		select {
-		case <-instance.Exited():
+		if instance.exited() {
 			return nil, false, instance.Ended(ctx)
-		default:
 		}
 		if instance.Host != h {
 			return nil, false, fmt.Errorf("%s runs on %s already, and one VM never runs twice", name, instance.Host.Name())
@@ -283,6 +302,7 @@ func (b *Bed) Ensure(ctx context.Context, name string, h *Host, params cartesian
 		return nil, false, err
 	}
 	b.setChanges(name, changes{})
+	b.setRebootAsked(name, false)
 	instance, err = b.startGuest(ctx, name, h, params, shape, launch)
 	if err != nil {
 		return nil, false, err
@@ -487,11 +507,13 @@ func (i *Instance) logEvent(e qmp.Event) {
 
 // Current returns the instance that the VM's guest is in, nil if there is none. A guest
 // in a migration is on the source until the destination's QEMU resumes it, or the
-// source's QEMU has completed.
+// source's QEMU has completed. In one that has ended on request (QMP quit) there is none.
 func (b *Bed) Current(name string) *Instance {
 	found := map[presence]*Instance{}
 	for _, instance := range b.instancesOf(name) {
-		found[instance.currentPresence()] = instance
+		if p := instance.currentPresence(); !p.has() || !instance.Removed() || !instance.exited() {
+			found[p] = instance
+		}
 	}
 	for _, p := range []presence{arriving, here, leaving, inPostcopy} {
 		if instance := found[p]; instance != nil {

@@ -293,8 +293,19 @@ func (i *Instance) readBootID(ctx context.Context, session *guest.Session) strin
 func (i *Instance) opened(session *guest.Session) *guest.Session {
 	i.Host.bed.endReboot(i.Name())
 	i.mu.Lock()
-	defer i.mu.Unlock()
-	i.sessions = append(i.sessions, openSession{session, len(i.resets)})
+	var open, ended []openSession // those that have ended would stay in memory
+	for _, s := range i.sessions {
+		if s.Err() != nil {
+			ended = append(ended, s)
+		} else {
+			open = append(open, s)
+		}
+	}
+	i.sessions = append(open, openSession{session, len(i.resets)})
+	i.mu.Unlock()
+	for _, s := range ended {
+		_ = s.Close()
+	}
 	return session
 }
 

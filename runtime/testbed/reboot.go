@@ -22,10 +22,9 @@ func (i *Instance) Reboot(ctx context.Context, timeout time.Duration) (*guest.Se
 }
 
 // RebootInShell is Reboot by a command of the guest, the param reboot_command, in a new
-// session.
+// session. A reset that comes after the timeout is requested too.
 func (i *Instance) RebootInShell(ctx context.Context, timeout time.Duration) (*guest.Session, *Instance, error) {
 	bed := i.Host.bed
-	defer bed.setRebootAsked(i.Name(), false)
 	return i.reboot(ctx, timeout, func(ctx context.Context, i *Instance) (string, error) {
 		session, err := i.logIn(ctx, timeout)
 		if err != nil {
@@ -36,6 +35,7 @@ func (i *Instance) RebootInShell(ctx context.Context, timeout time.Duration) (*g
 		bed.setRebootAsked(i.Name(), true)
 		_, err = session.Cmd(ctx, i.Config().Login.RebootCommand, timeout)
 		if _, failed := errors.AsType[*guest.CmdError](err); failed {
+			bed.setRebootAsked(i.Name(), false)
 			return "", err
 		}
 		return before, nil // any other error is the end of the session by that of the guest

@@ -15,8 +15,7 @@ import (
 func (i *Instance) BeginSnapshot() (end func()) {
 	i.mu.Lock()
 	defer i.mu.Unlock()
-	i.noteSent()
-	i.snapshot = true
+	i.snapshotted, i.snapshot = true, true
 	return func() {
 		i.mu.Lock()
 		defer i.mu.Unlock()
