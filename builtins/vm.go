@@ -140,7 +140,7 @@ func vmClass() *Class {
 			},
 			{
 				Name: "pause", Waits: true,
-				Doc:     "Pauses the guest (QMP stop). A guest that is paused at the scenario's end for any other reason is a FAIL if it has been migrated, else an ERROR.",
+				Doc:     "Pauses the guest (QMP stop). A migration moves it paused, and resumes it where it has arrived. A guest that is paused at the scenario's end for any other reason is a FAIL if it has been migrated, else an ERROR.",
 				Returns: Nothing,
 				Fn:      control((*testbed.Instance).Stop),
 			},

@@ -281,6 +281,7 @@ func TestUnrequestedEnds(t *testing.T) {
 		{"panics, then moves on", there + wait + "    migrate_wait([\"vm1\"], \"host2\", \"host1\")\n", "panics(time = 4)", "vm1@host2: its guest has panicked"},
 		{"stopped, then moves on", there + wait + "    migrate_wait([\"vm1\"], \"host2\", \"host1\")\n", "pauses(time = 4)", "vm1@host2: its guest does not run: it is paused"},
 		{"stopped, then saved", there + wait + vm + "background_snapshot()\n", "pauses(time = 4)", "vm1@host2: its guest is paused"},
+		{"paused, then moves on", there + vm + "pause()\n    migrate_wait([\"vm1\"], \"host2\", \"host1\", fresh = False)\n" + vm + "wait_for_login()\n", "", ""},
 		{"ends, then saved", there + wait + vm + "background_snapshot()\n", "dies(time = 4)", "vm1@host2: its guest is"},
 		{"quits, then moves on", there + vm + "qmp(\"quit\")\n    migrate_wait([\"vm1\"], \"host2\", \"host1\")\n", "", ""},
 		{"quits, then is started", there + vm + "qmp(\"quit\")\n" + vm + "start(env.hosts[1])\n", "", ""},

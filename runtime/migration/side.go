@@ -345,6 +345,10 @@ func (s *Side) prepareSource(ctx context.Context, vm string) error {
 			return err
 		}
 	}
+	if instance.PauseRequested() {
+		s.log.Info("the guest is paused: it moves without a login before", "vm", vm)
+		return nil
+	}
 	if err := instance.EnsureLogin(ctx, m.options.loginTimeout); err != nil {
 		return instance.Blame(ctx, err)
 	}
