@@ -293,15 +293,15 @@ func (i *Instance) readBootID(ctx context.Context, session *guest.Session) strin
 func (i *Instance) opened(session *guest.Session) *guest.Session {
 	i.Host.bed.endReboot(i.Name())
 	i.mu.Lock()
-	var open, ended []openSession // those that have ended would stay in memory
-	for _, s := range i.sessions {
-		if s.Err() != nil {
-			ended = append(ended, s)
-		} else {
-			open = append(open, s)
+	var ended []openSession // they would stay in memory
+	i.sessions = slices.DeleteFunc(i.sessions, func(s openSession) bool {
+		if s.Err() == nil {
+			return false
 		}
-	}
-	i.sessions = append(open, openSession{session, len(i.resets)})
+		ended = append(ended, s)
+		return true
+	})
+	i.sessions = append(i.sessions, openSession{session, len(i.resets)})
 	i.mu.Unlock()
 	for _, s := range ended {
 		_ = s.Close()
