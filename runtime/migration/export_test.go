@@ -143,3 +143,10 @@ func TransportTypes() map[string]string {
 	}
 	return all
 }
+
+// Pass takes a VM's move through statuses, without a moment between them.
+func (m *Migration) Pass(vm string, statuses ...State) {
+	for _, status := range statuses {
+		m.moves[vm].setState(status)
+	}
+}

@@ -106,6 +106,7 @@ type Migration struct {
 	released  bool                      // Release was called
 	observers int                       // that wait for a sample
 	events    map[string]int            // the number of each event since the start
+	reached   map[State]int             // how often the migration has come to each status
 	failure   error                     // the first one, once the source's migrate step has ended
 	tolerated *Failure                  // of a migration that may fail
 	stops     []context.CancelCauseFunc // that end the sides' moves
@@ -138,6 +139,7 @@ func New(bed *testbed.Bed, number int, plan Plan) (*Migration, error) {
 		sourceDone: make(chan struct{}),
 		over:       make(chan struct{}),
 		events:     map[string]int{},
+		reached:    map[State]int{},
 		changed:    make(chan struct{}),
 		held:       plan.Hold,
 		failing:    make(chan struct{}, 1),

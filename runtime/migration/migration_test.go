@@ -17,6 +17,7 @@ import (
 
 	"github.com/mhmig/mhmig/lang/cartesian"
 	"github.com/mhmig/mhmig/runtime/migration"
+	"github.com/mhmig/mhmig/runtime/qmp"
 	"github.com/mhmig/mhmig/runtime/qmp/qmptest"
 	"github.com/mhmig/mhmig/runtime/result"
 	"github.com/mhmig/mhmig/runtime/testbed/bedtest"
@@ -254,5 +255,29 @@ func TestStopped(t *testing.T) {
 	defer cancel()
 	if err := m.Destination.Run(ctx); !errors.Is(err, stopped) {
 		t.Errorf("got %v, want %v", err, stopped)
+	}
+}
+
+// A status that has passed before the Wait for it is scheduled again was reached; one that
+// has passed before the Wait was not.
+func TestWaitForPassingStatus(t *testing.T) {
+	t.Parallel()
+	for range 100 {
+		synctest.Test(t, func(t *testing.T) {
+			bed := bedtest.NewScriptedBed(t, 2, nil)
+			m := start(t, bed.Bed, plan(bed.Bed))
+			ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+			defer cancel()
+			waited := make(chan error, 1)
+			go func() { waited <- m.Wait(ctx, migration.Condition{Status: qmp.MigrationActive}) }()
+			synctest.Wait()
+			m.Pass("vm1", qmp.MigrationActive, qmp.MigrationPreSwitchover)
+			if err := <-waited; err != nil {
+				t.Fatal(err)
+			}
+			if err := m.Wait(ctx, migration.Condition{Status: qmp.MigrationActive}); err == nil {
+				t.Fatal("a status that has passed before: got no error")
+			}
+		})
 	}
 }

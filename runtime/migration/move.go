@@ -502,6 +502,7 @@ func (mv *move) setState(state State) {
 		mv.state = state
 		mv.postcopied = mv.postcopied || state.Postcopy()
 		mv.paused = mv.paused || state == qmp.MigrationPreSwitchover
+		mv.m.reached[mv.m.stateLocked()]++
 		mv.m.broadcastLocked()
 	}
 }

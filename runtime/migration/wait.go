@@ -71,7 +71,7 @@ func (e *EndedFirstError) Unwrap() error { return e.Err }
 // that does not answer its monitor ends the move, see monitor_timeout, and so the wait.
 func (m *Migration) Wait(ctx context.Context, c Condition) error {
 	ended := m.sourceDone
-	holds := m.statusHolds
+	holds := m.reachesFromNow(c.Status)
 	switch {
 	case c.Event != "":
 		ended, holds = m.over, m.eventHolds
@@ -144,9 +144,14 @@ func isClosed(c <-chan struct{}) bool {
 	}
 }
 
-// statusHolds, eventHolds and statsHold check a condition of a Wait that began at that
-// time; m.mu is held.
-func (m *Migration) statusHolds(c Condition, _ time.Time) bool { return m.stateLocked() == c.Status }
+// reachesFromNow, eventHolds and statsHold check a condition of a Wait that began at that
+// time; m.mu is held. A status may have passed before the Wait is scheduled again.
+func (m *Migration) reachesFromNow(status State) func(Condition, time.Time) bool {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	before := m.reached[status]
+	return func(Condition, time.Time) bool { return m.stateLocked() == status || m.reached[status] > before }
+}
 
 func (m *Migration) eventHolds(c Condition, _ time.Time) bool {
 	return m.events[c.Event] >= max(c.Count, 1)
