@@ -168,7 +168,7 @@ func vmClass() *Class {
 			},
 			{
 				Name: "destroy", Waits: true,
-				Doc:     "Ends the VM's QEMU at once. A QEMU that ends by a signal, with an exit status other than 0 or with a sanitizer's report is a FAIL; so is a guest that was reset after its first migration without a request, and one that was stopped without a request or had panicked, which is an ERROR before that.",
+				Doc:     "Ends the VM's QEMU at once. A QEMU that ends by a signal, with an exit status other than 0 or with a sanitizer's report is a FAIL; so is a guest that was reset after its first migration without a request. One that was stopped without a request, or had panicked, is a FAIL if it has been migrated, else an ERROR.",
 				Returns: Nothing,
 				Fn: func(t *task.Task, a *Args) (starlark.Value, error) {
 					inst, err := selfInstance(t, a)

@@ -351,6 +351,16 @@ def migration_scenario(env):
     elif case == "sends nothing after a move":
         migrate_wait(["vm1"], host1, host2)
         migrate_wait(["vm1"], host2, host1, migrate_src = lambda mig: None)
+    elif case == "nothing listens after a move that was cancelled":
+        cancelled(host1, host2)
+        migrate_wait(["vm1"], host1, host2, migrate_src = send("tcp:127.0.0.1:1"))
+    elif case == "never reboots, is reset, reboots on the way":
+        vm.start(host1)
+        if vm.reboot(how = "shell", timeout = 4, check = False):
+            fail("it has rebooted")
+        vm.reboot()
+        sleep(6)
+        migrate_wait(["vm1"], host1, host2, fresh = False)
     elif case == "cancels, then it is reset":
         migrate_wait(["vm1"], host1, host2, migrate_src = send_and_cancel)
         sleep(30)
@@ -378,6 +388,8 @@ def migration_scenario(env):
 		{"cancels, then it is reset", "reboots(time = 20)", "vm1", "FAIL", "its guest was reset after its first migration"},
 		{"one completes, one is cancelled", `memory(used = "16M")` + never, "vm1 vm2", "PASS", ""},
 		{"one completes, one is cancelled", "reboots(percent = 50)" + never, "vm1 vm2", "FAIL", "the guest was reset on host1 after its migration had started"},
+		{"nothing listens after a move that was cancelled", "", "vm1", "FAIL", "the source failed first"},
+		{"never reboots, is reset, reboots on the way", "reboots(percent = 50)", "vm1", "FAIL", "the guest was reset on host1 after its migration had started"},
 		{"reboots late", "reboots(time = 12)", "vm1", "PASS", ""},
 	}
 	var text strings.Builder

@@ -146,7 +146,7 @@ func (s *BackgroundSnapshot) take(ctx context.Context, o SnapshotOptions) (err e
 	defer events.Close()
 	defer s.instance.BeginSnapshot()()
 	p.Log().Info("background snapshot", "file", s.file.path)
-	began := time.Now()
+	began, resets := time.Now(), len(s.instance.Resets())
 	if err := (form{}).migrate(ctx, p, where); err != nil {
 		return err
 	}
@@ -166,6 +166,11 @@ func (s *BackgroundSnapshot) take(ctx context.Context, o SnapshotOptions) (err e
 		return err
 	case state != "running" && !s.instance.PauseRequested(), !runs:
 		return result.Fail.Errorf("%s: background-snapshot was on, but its guest did not run on while the snapshot was taken: it is %s", p, state)
+	}
+	for _, r := range s.instance.Resets()[resets:] {
+		if !r.Requested {
+			return result.Fail.Errorf("%s: its guest was reset while a background snapshot of it was taken: at %s; only vm.reset() and vm.reboot() may reset it", p, r)
+		}
 	}
 	info, err := s.Host.Stat(ctx, s.file.path)
 	if err != nil {

@@ -141,6 +141,14 @@ func TestBackgroundSnapshotFails(t *testing.T) {
 		"it ends":    {source: qmptest.Script{StopAt: "STOP", Die: true}, status: result.Fail, words: "QEMU of vm1 on host1 ended by signal 9"},
 		"it is slow": {source: qmptest.Script{Drop: []string{"MIGRATION:completed"}}, limit: time.Second, status: result.Fail, words: "not complete within 1s"},
 		"paused":     {before: func(t *testing.T, i *testbed.Instance) { _ = i.Stop(t.Context()) }, status: result.Error, words: "its guest is paused"},
+		"it is reset": {before: func(_ *testing.T, i *testbed.Instance) {
+			stopped := i.Monitor().Subscribe("STOP")
+			go func() {
+				defer stopped.Close()
+				<-stopped.C
+				bedtest.Of(i).Emit("RESET", map[string]any{"guest": true, "reason": "guest-reset"})
+			}()
+		}, status: result.Fail, words: "its guest was reset while a background snapshot of it was taken"},
 		"cannot write": {before: func(t *testing.T, i *testbed.Instance) {
 			for n := range 9 {
 				if err := os.MkdirAll(filepath.Join(i.Host.RunDir(), fmt.Sprintf("snapshot%d", n), "in the way"), 0o700); err != nil {

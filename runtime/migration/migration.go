@@ -106,7 +106,7 @@ type Migration struct {
 	released  bool                      // Release was called
 	observers int                       // that wait for a sample
 	events    map[string]int            // the number of each event since the start
-	reached   map[State]int             // how often the migration has come to each status
+	reached   map[State]int             // how often a move has changed while the migration had each status
 	failure   error                     // the first one, once the source's migrate step has ended
 	tolerated *Failure                  // of a migration that may fail
 	stops     []context.CancelCauseFunc // that end the sides' moves

@@ -107,7 +107,7 @@ func (mv *move) listen(ctx context.Context, dst *testbed.Instance) error {
 		return err
 	}
 	if mv.m.proves() {
-		dst.Hold() // see arrivesStopped
+		dst.HoldArrival() // see arrivesStopped
 	}
 	if mv.m.traits.LoadsAfterSource {
 		return nil
@@ -242,7 +242,6 @@ func (mv *move) setUpSource(ctx context.Context, src *testbed.Instance) error {
 		return err
 	}
 	if mv.m.options.offline {
-		src.Hold()
 		if err := src.Monitor().Execute(ctx, "stop", nil, nil); err != nil {
 			return err
 		}

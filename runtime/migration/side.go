@@ -341,7 +341,10 @@ func (s *Side) prepareSource(ctx context.Context, vm string) error {
 		return sleep(ctx, m.options.startTimeout)
 	}
 	if !started {
-		if err := cmp.Or(instance.CheckHalted(ctx), instance.CheckStopped(ctx)); err != nil {
+		if err := instance.CheckHalted(ctx); err != nil {
+			return err
+		}
+		if err := instance.CheckStopped(ctx); err != nil {
 			return err
 		}
 	}
@@ -516,7 +519,7 @@ func (s *Side) queryOutcome(ctx context.Context, vm string) error {
 	switch {
 	case err != nil:
 		return blame(ctx, mv, instance, SourceRole, err)
-	case !status.Begun() && s.Migration.wasCancelled(), status == qmp.MigrationCancelled && instance.CancelRequested():
+	case !status.Begun() && s.Migration.wasCancelled(), (status == qmp.MigrationCancelled || status == qmp.MigrationFailed) && instance.CancelRequested(): // see finish
 		mv.setState(qmp.MigrationCancelled)
 		return nil
 	case !status.Terminal():

@@ -3,6 +3,7 @@
 package testbed
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -85,8 +86,8 @@ func (i *Instance) RanTwice() bool { return i.currentPresence() == splitBrain }
 // Execute executes a QMP command for the scenario. Commands that would lose a guest are
 // refused: those that make it run after it has migrated, migrate_cancel in post-copy, and
 // calc-dirty-rate by the dirty bitmap under TCG (SKIP). If another command makes it run
-// there, that is a FAIL. A quit and a migrate_cancel count as requested; before a quit, see
-// [Instance.CheckStopped].
+// there, that is a FAIL. A quit and a migrate_cancel count as requested. A quit
+// waits for QEMU's end, and is what [Bed.Remove] is but that QEMU ends by itself.
 func (i *Instance) Execute(ctx context.Context, command string, arguments map[string]any, reply any) error {
 	if slices.Contains(resumingCommands, command) {
 		if err := i.RefuseDeparted(command); err != nil {
@@ -97,11 +98,15 @@ func (i *Instance) Execute(ctx context.Context, command string, arguments map[st
 	case command == "cont":
 		return i.Cont(ctx)
 	case command == "quit":
-		if err := i.CheckStopped(ctx); err != nil {
+		if err := cmp.Or(i.CheckEnd(ctx), i.CheckStopped(ctx)); err != nil {
 			return err
 		}
 		i.mu.Lock()
 		i.requested.end = true
+		i.mu.Unlock()
+	case isMonitorCommand(command, arguments, "migrate"):
+		i.mu.Lock()
+		i.requested.cancel = false // it was of an earlier one
 		i.mu.Unlock()
 	case isMonitorCommand(command, arguments, "migrate_cancel", "migrate-cancel"):
 		var query struct {
@@ -127,7 +132,7 @@ func (i *Instance) Execute(ctx context.Context, command string, arguments map[st
 	}
 	switch {
 	case command == "quit":
-		return i.awaitExit(ctx)
+		return errors.Join(i.awaitExit(ctx), i.Host.bed.Remove(ctx, i))
 	case isMonitorCommand(command, arguments, "migrate"):
 		i.mu.Lock()
 		i.noteSent()

@@ -124,6 +124,9 @@ func (i *Instance) newReset(e qmp.Event) Reset {
 		i.requested.resets--
 		r.Requested = true
 	}
+	if r.Reason == byMonitor { // a reboot that the guest was asked for before does not come any more
+		bed.setRebootAsked(i.Name(), false)
+	}
 	if r.Requested {
 		bed.beginReboot(i, i.state == "running", e.Received)
 	}

@@ -86,9 +86,9 @@ func (i *Instance) Arrived() bool {
 	return i.arrived
 }
 
-// Hold records that mhmig has the guest paused, or lets it arrive so, until [Instance.Cont]:
+// HoldArrival records that the guest is to stay paused when it arrives, until [Instance.Cont]:
 // until then, it is no failure that it does not run.
-func (i *Instance) Hold() {
+func (i *Instance) HoldArrival() {
 	i.mu.Lock()
 	defer i.mu.Unlock()
 	i.requested.hold = true
@@ -150,16 +150,6 @@ func (i *Instance) Left() {
 	defer i.mu.Unlock()
 	if i.presence.has() || i.presence == inPostcopy {
 		i.presence = gone
-	}
-}
-
-// exited says whether QEMU has ended.
-func (i *Instance) exited() bool {
-	select {
-	case <-i.Exited():
-		return true
-	default:
-		return false
 	}
 }
 
@@ -286,8 +276,10 @@ func (b *Bed) placement(name string, h *Host, id int) vm.Placement {
 // the VM. launch is how it is started.
 func (b *Bed) Ensure(ctx context.Context, name string, h *Host, params cartesian.Params, launch vm.Launch) (instance *Instance, started bool, err error) {
 	if instance := b.Current(name); instance != nil {
-		if instance.exited() {
+		select {
+		case <-instance.Exited():
 			return nil, false, instance.Ended(ctx)
+		default:
 		}
 		if instance.Host != h {
 			return nil, false, fmt.Errorf("%s runs on %s already, and one VM never runs twice", name, instance.Host.Name())
@@ -507,13 +499,11 @@ func (i *Instance) logEvent(e qmp.Event) {
 
 // Current returns the instance that the VM's guest is in, nil if there is none. A guest
 // in a migration is on the source until the destination's QEMU resumes it, or the
-// source's QEMU has completed. In one that has ended on request (QMP quit) there is none.
+// source's QEMU has completed.
 func (b *Bed) Current(name string) *Instance {
 	found := map[presence]*Instance{}
 	for _, instance := range b.instancesOf(name) {
-		if p := instance.currentPresence(); !p.has() || !instance.Removed() || !instance.exited() {
-			found[p] = instance
-		}
+		found[instance.currentPresence()] = instance
 	}
 	for _, p := range []presence{arriving, here, leaving, inPostcopy} {
 		if instance := found[p]; instance != nil {
