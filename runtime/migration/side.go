@@ -519,7 +519,8 @@ func (s *Side) queryOutcome(ctx context.Context, vm string) error {
 	switch {
 	case err != nil:
 		return blame(ctx, mv, instance, SourceRole, err)
-	case !status.Begun() && s.Migration.wasCancelled(), (status == qmp.MigrationCancelled || status == qmp.MigrationFailed) && instance.CancelRequested(): // see finish
+	case !status.Begun() && s.Migration.wasCancelled(),
+		(status == qmp.MigrationCancelled || status == qmp.MigrationFailed) && instance.CancelRequested(): // see finish
 		mv.setState(qmp.MigrationCancelled)
 		return nil
 	case !status.Terminal():

@@ -87,7 +87,8 @@ func (i *Instance) RanTwice() bool { return i.currentPresence() == splitBrain }
 // refused: those that make it run after it has migrated, migrate_cancel in post-copy, and
 // calc-dirty-rate by the dirty bitmap under TCG (SKIP). If another command makes it run
 // there, that is a FAIL. A quit and a migrate_cancel count as requested. A quit
-// waits for QEMU's end, and is what [Bed.Remove] is but that QEMU ends by itself.
+// waits for QEMU's end, and removes the instance as [Bed.Remove] does; before, the guest is
+// checked as before vm.destroy.
 func (i *Instance) Execute(ctx context.Context, command string, arguments map[string]any, reply any) error {
 	if slices.Contains(resumingCommands, command) {
 		if err := i.RefuseDeparted(command); err != nil {
