@@ -263,7 +263,7 @@ func TestGuest(t *testing.T) {
 	s := m.login(t)
 	took, cpu := time.Since(m.booted), m.cpuTime(t)
 	t.Logf("SSH login %.2f s after the start of QEMU, which used %.2f s of CPU", took.Seconds(), cpu.Seconds())
-	if cpu > 8*time.Second { // 3 s alone; unlike the wall clock it bears a busy machine
+	if cpu > 30*time.Second { // 3 s alone, 9 s have been seen on a busy machine
 		t.Errorf("SSH login took QEMU %v of CPU", cpu)
 	}
 
