@@ -287,6 +287,7 @@ func TestUnrequestedEnds(t *testing.T) {
 		{"quits, then is started", there + vm + "qmp(\"quit\")\n" + vm + "start(env.hosts[1])\n", "", ""},
 		{"moves offline, then ended", "    mig = migrate([\"vm1\"], \"host1\", \"host2\", params = {\"mig_speed\": \"8M\", \"mig_offline\": \"yes\"}, may_fail = True)\n    mig.wait(status = \"active\")\n" + vm + "destroy()\n    mig.join()\n", "", ""},
 		{"saved, then reboots", start + "    sleep(2)\n" + vm + "background_snapshot()\n    sleep(10)\n", "reboots(time = 8)", ""},
+		{"accepts no login in time, then moves on", there + vm + "reset()\n    migrate_wait([\"vm1\"], \"host2\", \"host1\", fresh = False, params = {\"login_timeout\": 1})\n", "", "vm1@host2: no login: login_timeout (1s) on vm1@host2 expired"},
 		{"ended, then started anew", there + vm + "destroy()\n" + there, "", ""},
 		{"rebooted between two moves", there + vm + "reboot()\n    migrate_wait([\"vm1\"], \"host2\", \"host1\", fresh = False)\n", "", ""},
 	}
@@ -361,6 +362,12 @@ def migration_scenario(env):
         vm.reboot()
         sleep(6)
         migrate_wait(["vm1"], host1, host2, fresh = False)
+    elif case == "never reboots, starts anew, reboots on the way":
+        vm.start(host1)
+        if vm.reboot(how = "shell", timeout = 4, check = False):
+            fail("it has rebooted")
+        vm.destroy()
+        migrate_wait(["vm1"], host1, host2)
     elif case == "cancels, then it is reset":
         migrate_wait(["vm1"], host1, host2, migrate_src = send_and_cancel)
         sleep(30)
@@ -390,6 +397,7 @@ def migration_scenario(env):
 		{"one completes, one is cancelled", "reboots(percent = 50)" + never, "vm1 vm2", "FAIL", "the guest was reset on host1 after its migration had started"},
 		{"nothing listens after a move that was cancelled", "", "vm1", "FAIL", "the source failed first"},
 		{"never reboots, is reset, reboots on the way", "reboots(percent = 50)", "vm1", "FAIL", "the guest was reset on host1 after its migration had started"},
+		{"never reboots, starts anew, reboots on the way", "reboots(percent = 50)", "vm1", "FAIL", "the guest was reset on host1 after its migration had started"},
 		{"reboots late", "reboots(time = 12)", "vm1", "PASS", ""},
 	}
 	var text strings.Builder

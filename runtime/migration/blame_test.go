@@ -113,6 +113,19 @@ func TestCutAtSwitchover(t *testing.T) {
 	})
 }
 
+// sendByHand sends vm1 by the QMP command migrate, as a migrate_src may.
+func sendByHand(ctx context.Context, s *migration.Side) error {
+	var query struct {
+		Address []struct{ Port string } `json:"socket-address"`
+	}
+	dst := s.Migration.Destination.Instance("vm1")
+	if err := dst.Monitor().Execute(ctx, "query-migrate", nil, &query); err != nil {
+		return err
+	}
+	uri := "tcp:" + s.Migration.Destination.Host.MigrationAddress() + ":" + query.Address[0].Port
+	return s.Instance("vm1").Execute(ctx, "migrate", map[string]any{"uri": uri}, nil)
+}
+
 // A migration that an error of the scenario ends early is cancelled too, even if
 // migrate_src has started it.
 func TestGivenUp(t *testing.T) {
@@ -123,15 +136,7 @@ func TestGivenUp(t *testing.T) {
 		if err != nil {
 			return err
 		}
-		var query struct {
-			Address []struct{ Port string } `json:"socket-address"`
-		}
-		dst := s.Migration.Destination.Instance("vm1")
-		if err := dst.Monitor().Execute(ctx, "query-migrate", nil, &query); err != nil {
-			return err
-		}
-		port := query.Address[0].Port
-		if err := s.Instance("vm1").Execute(ctx, "migrate", map[string]any{"uri": "tcp:" + s.Migration.Destination.Host.MigrationAddress() + ":" + port}, nil); err != nil {
+		if err := sendByHand(ctx, s); err != nil {
 			return err
 		}
 		return broken

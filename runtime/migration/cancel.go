@@ -111,8 +111,8 @@ func (m *Migration) abandon(ctx context.Context, src *testbed.Instance) {
 }
 
 // endCancelledSource is the source's part after a migration that was cancelled, or has
-// failed as it may: a guest whose move has not completed stays on the source; one whose move had completed stays on the
-// destination.
+// failed as it may: a guest whose move has not completed stays on the source; one whose
+// move had completed stays on the destination.
 func (s *Side) endCancelledSource(ctx context.Context) error {
 	if err := s.each(ctx, s.keepSource); err != nil {
 		return err

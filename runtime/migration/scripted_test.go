@@ -76,6 +76,25 @@ func cancelBy(ctx context.Context, m *migration.Migration, command string, argum
 	return m.Source.Instance(m.VMs()[0]).Execute(ctx, command, arguments, nil)
 }
 
+// cancelledByHook has a migrate_src that cancels what it has sent, and waits for its end.
+func cancelledByHook(p *migration.Plan) {
+	p.MigrateSrc = func(ctx context.Context, s *migration.Side) error {
+		source := s.Instance("vm1")
+		if err := errors.Join(sendByHand(ctx, s), source.Execute(ctx, "migrate_cancel", nil, nil)); err != nil {
+			return err
+		}
+		for {
+			var query struct {
+				Status qmp.MigrationStatus `json:"status"`
+			}
+			if err := source.Monitor().Execute(ctx, "query-migrate", nil, &query); err != nil || query.Status.Terminal() {
+				return err
+			}
+			time.Sleep(time.Millisecond)
+		}
+	}
+}
+
 func testCases() []testCase {
 	const fail, fails = result.Fail, true
 	all := []testCase{
@@ -246,6 +265,8 @@ func testCases() []testCase {
 				p.MigrateSrc = func(context.Context, *migration.Side) error { return nil }
 			},
 		},
+		{name: "the hook cancels what it has sent", source: qmptest.Script{Endless: true}, at: "host1", change: cancelledByHook},
+		{name: "the hook cancels what it has sent, and that is reported as failed", source: qmptest.Script{Endless: true, CancelFails: true}, at: "host1", change: cancelledByHook},
 		{
 			name: "waits", source: qmptest.Script{Endless: true}, at: "host1",
 			concurrent: func(ctx context.Context, m *migration.Migration) error {

@@ -149,6 +149,62 @@ func TestFinalCheck(t *testing.T) {
 	})
 }
 
+// A guest that is about to be ended has not been stopped, or the scenario has paused it and
+// QEMU has not stopped it for another reason. A source in its switchover, which may not
+// answer, is not asked.
+func TestCheckStopped(t *testing.T) {
+	t.Parallel()
+	for _, tt := range []struct {
+		name    string
+		paused  bool   // by the scenario
+		leaving bool   // it is being migrated
+		state   string // what QEMU reports
+		want    string // in the error, "": none
+		asked   bool   // QEMU, for its state
+	}{
+		{"stopped by nobody", false, false, "paused", "vm1@host1: its guest does not run: it is paused", true},
+		{"paused", true, false, "paused", "", true},
+		{"paused and reset", true, false, "prelaunch", "", true},
+		{"paused, then a disk error", true, false, "io-error", "vm1@host1: its guest does not run: it is io-error", true},
+		{"paused, then a watchdog", true, false, "watchdog", "vm1@host1: its guest does not run: it is watchdog", true},
+		{"runs again", false, false, "running", "", true},
+		{"in its switchover", false, true, "finish-migrate", "", false},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			t.Parallel()
+			synctest.Test(t, func(t *testing.T) {
+				asked := false
+				_, start := scriptedBed(t, 1, nil)
+				instance := start("vm1", qmptest.Script{Execute: func(command string, _ json.RawMessage) (any, error, bool) {
+					if command != "query-status" {
+						return nil, nil, false
+					}
+					asked = true
+					return map[string]any{"status": tt.state, "running": tt.state == "running"}, nil, true
+				}})
+				if tt.leaving {
+					instance.Depart()
+				}
+				stop := func(ctx context.Context) error { return instance.Monitor().Execute(ctx, "stop", nil, nil) }
+				if tt.paused {
+					stop = instance.Stop
+				}
+				if err := stop(t.Context()); err != nil {
+					t.Fatal(err)
+				}
+				asked = false
+				err := instance.CheckStopped(t.Context())
+				if (err == nil) != (tt.want == "") || err != nil && !strings.HasPrefix(err.Error(), tt.want) {
+					t.Errorf("got %v, want %q", err, tt.want)
+				}
+				if asked != tt.asked {
+					t.Errorf("query-status was sent: %v, want %v", asked, tt.asked)
+				}
+			})
+		})
+	}
+}
+
 // Guests that do not run on the wanted host.
 func TestClearFor(t *testing.T) {
 	t.Parallel()
