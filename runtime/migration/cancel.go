@@ -141,6 +141,11 @@ func (s *Side) endCancelledDestination(ctx context.Context) error {
 // it. A check_dst is for all guests, and replaces the check of this one too.
 func (s *Side) endCompleted(ctx context.Context, vm string) error {
 	m, src, dst := s.Migration, s.Migration.Source.Instance(vm), s.Instance(vm)
+	if m.traits.LoadsAfterSource && m.failed() != nil { // the failure of another VM, which load does not outlast
+		if err := m.moves[vm].loadSaved(ctx, dst); err != nil {
+			return err
+		}
+	}
 	if err := s.waitLoaded(ctx, vm); err != nil {
 		return err
 	}
@@ -171,6 +176,9 @@ func (s *Side) endCompleted(ctx context.Context, vm string) error {
 // failure of another one has ended the wait for that.
 func (s *Side) waitLoaded(ctx context.Context, vm string) error {
 	late := time.Now().Add(s.Migration.timeouts.settle)
+	if s.Migration.traits.LoadsAfterSource {
+		late = time.Now().Add(s.Migration.options.timeout)
+	}
 	for {
 		state, err := s.Instance(vm).Status(ctx)
 		if err != nil {

@@ -81,7 +81,7 @@ func (t *cprReboot) Sent(ctx context.Context, source Peer) error {
 	if err != nil {
 		return fmt.Errorf("the size of %s: %w", f.path, err)
 	}
-	if size > t.ram/2 {
+	if size -= t.offset; size > t.ram/2 { // what is before the guest is a hole
 		return fmt.Errorf("%s: the file has %d bytes: QEMU has sent RAM (of %d bytes) that was to stay where it is", t.mode, size, t.ram)
 	}
 	return nil

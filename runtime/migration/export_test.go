@@ -76,14 +76,11 @@ func CheckFeatures(ctx context.Context, params map[string]string, o *Outcome, an
 		return json.Unmarshal([]byte(answer(role, command)), reply)
 	}
 	o.log = func(_ context.Context, role Role) []string { return strings.Split(answer(role, "log"), "\n") }
+	var all []Feature
 	for _, f := range features {
-		if checked, ok := f(opts, Traits{ReturnPath: true}).(Checked); ok {
-			if err := checked.Check(ctx, o); err != nil {
-				return err
-			}
-		}
+		all = append(all, f(opts, Traits{ReturnPath: true}))
 	}
-	return nil
+	return checkAll(ctx, all, o)
 }
 
 // NewTransport returns the transport of that name, with these params.

@@ -5,6 +5,8 @@ package migration
 import (
 	"context"
 	"errors"
+	"fmt"
+	"time"
 
 	"github.com/mhmig/mhmig/runtime/qmp"
 	"github.com/mhmig/mhmig/runtime/vm"
@@ -88,8 +90,8 @@ func (s *Side) endFailedMove(ctx context.Context) error {
 			return context.Cause(ctx)
 		}
 	}
-	for _, mv := range m.moves {
-		mv.settle(ctx, s)
+	if err := s.each(ctx, s.settle); err != nil {
+		return err
 	}
 	failure := m.Tolerated()
 	s.log.Info("the migration has failed, as it may", "error", failure)
@@ -98,24 +100,42 @@ func (s *Side) endFailedMove(ctx context.Context) error {
 }
 
 // settle sets the final state of a move that the failure of another one, or of the
-// destination, has ended: it may have completed all the same.
-func (mv *move) settle(ctx context.Context, source *Side) {
+// destination, has ended: it may have completed all the same. One whose guest is, at least
+// in part, on the destination has to complete: nothing cancels it.
+func (s *Side) settle(ctx context.Context, vm string) error {
+	mv, source := s.Migration.moves[vm], s.Instance(vm)
 	if mv.currentState().Terminal() {
-		return
+		return nil
 	}
-	mv.m.mu.Lock()
-	tried := mv.tried
-	mv.m.mu.Unlock()
-	if !tried && mv.m.Plan.MigrateSrc == nil { // a guest that was restored has the status of that
-		mv.setState(qmp.MigrationFailed)
-		return
+	outcome := qmp.MigrationFailed
+	if source.Departures() > mv.departuresBefore { // else QEMU has the status of an earlier one
+		late := fmt.Errorf("it has not completed within mig_timeout = %v after the failure of another VM", s.Migration.options.timeout)
+		for began := time.Now(); ; {
+			state, err := mv.sample(ctx, source.Monitor())
+			if err != nil {
+				break
+			}
+			if status, err := source.Status(ctx); err == nil && state == qmp.MigrationCompleted && hasSent(status) {
+				outcome = state
+			}
+			if state.Terminal() || !state.Postcopy() && !mv.runsOnDestination() {
+				break
+			}
+			if time.Since(began) > s.Migration.options.timeout {
+				return fail(ctx, mv, source, SourceRole, late)
+			}
+			if err := sleep(ctx, waitInterval); err != nil {
+				return err
+			}
+		}
 	}
-	state, _ := mv.sample(ctx, source.Instance(mv.vm).Monitor()) // an error is found by the check of the guest
-	if state != qmp.MigrationCompleted {
-		state = qmp.MigrationFailed
-	}
-	mv.setState(state)
+	mv.setState(outcome)
+	return nil //nolint:nilerr // of a source that does not answer, the check of the guest finds it
 }
+
+// hasSent says whether a run state is that of a source that has sent its guest. With
+// another one, a migration that has completed is an earlier one.
+func hasSent(state string) bool { return state == "finish-migrate" || state == "postmigrate" }
 
 // Tolerated returns the failure of a migration that has failed as it may, nil if it has
 // not.

@@ -64,7 +64,6 @@ type move struct {
 	pauseEvents int               // how many STOP and RESUME the source has sent
 	urgent      *qmp.Conn         // a second monitor of the destination, in post-copy; nil: none
 	source      *testbed.Instance // set while it may be cancelled
-	tried       bool              // it was to send the guest
 	moved       time.Time         // when a sample last showed progress
 	reminded    time.Time         // when a warning last said that it does not converge
 	proof       *result.MemoryProof
@@ -136,9 +135,14 @@ func (mv *move) load(ctx context.Context, dst *testbed.Instance) error {
 	case <-ctx.Done():
 		return context.Cause(ctx)
 	}
-	if !mv.completed() || mv.m.failed() != nil {
-		return nil // the failed side reports it
+	if mv.completed() && mv.m.failed() == nil {
+		return mv.loadSaved(ctx, dst)
 	}
+	return nil // the failed side reports it
+}
+
+// loadSaved makes the destination's QEMU load what the source has saved.
+func (mv *move) loadSaved(ctx context.Context, dst *testbed.Instance) error {
 	ctx, cancel := context.WithTimeoutCause(ctx, mv.m.options.timeout, fmt.Errorf("not ready to load the guest after mig_timeout = %v", mv.m.options.timeout))
 	defer cancel()
 	return blame(ctx, mv, dst, DestinationRole, mv.transport.Listen(ctx, endpoint{dst}))
@@ -482,7 +486,6 @@ func (mv *move) setSource(src *testbed.Instance) {
 	mv.m.mu.Lock()
 	defer mv.m.mu.Unlock()
 	mv.source = src
-	mv.tried = true
 }
 
 func (mv *move) currentState() State {

@@ -462,8 +462,17 @@ func TestCPRReboot(t *testing.T) {
 	t.Parallel()
 	for _, tt := range []struct {
 		name, memory, err string
+		offset            int // of the guest in the file
 		asked             []string
 	}{
+		{
+			name: "behind a hole", memory: `[{"size": 100, "share": true}]`, offset: 96,
+			asked: []string{"host1 query-memdev", "host1 migrate file:/run/host1/vm1.state,offset=0x60", "host1 migrate-incoming file:/run/host1/vm1.state,offset=0x60"},
+		},
+		{
+			name: "the RAM is sent behind a hole", memory: `[{"size": 10, "share": true}]`, offset: 96, asked: []string{"host1 query-memdev", "host1 migrate file:/run/host1/vm1.state,offset=0x60"},
+			err: "cpr-reboot: the file has 9 bytes: QEMU has sent RAM (of 10 bytes) that was to stay where it is",
+		},
 		{
 			name: "success", memory: `[{"size": 100, "share": true}, {"size": 7, "share": false}]`,
 			asked: []string{"host1 query-memdev", "host1 migrate file:/run/host1/vm1.state", "host1 migrate-incoming file:/run/host1/vm1.state"},
@@ -479,13 +488,13 @@ func TestCPRReboot(t *testing.T) {
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			t.Parallel()
-			transport, err := migration.NewTransport("cpr-reboot", nil)
+			transport, err := migration.NewTransport("cpr-reboot", cartesian.Params{"mig_file_offset": strconv.Itoa(tt.offset)})
 			if err != nil {
 				t.Fatal(err)
 			}
 			var asked []string
 			source, elsewhere := ends(&asked)
-			source.machine.files = map[string]string{"/run/host1/vm1.state": "the guest"}
+			source.machine.files = map[string]string{"/run/host1/vm1.state": strings.Repeat("\x00", tt.offset) + "the guest"}
 			source.answer = func(command string, _ map[string]any, reply any) error {
 				if command == "query-memdev" {
 					return fill(reply, tt.memory)

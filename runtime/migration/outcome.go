@@ -3,11 +3,14 @@
 package migration
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 
 	"github.com/mhmig/mhmig/runtime/result"
+	"github.com/mhmig/mhmig/runtime/testbed"
 )
 
 // Outcome is what a feature is judged by when the guest has moved: QEMU's final
@@ -96,7 +99,11 @@ func (mv *move) checkFeatures(ctx context.Context, src, dst endpoint) error {
 		err := unused("mig_storage = nbd was set, but migrate_src has not copied the disks: it has to call mig.migrate_vms_src")
 		return fail(ctx, mv, src.Instance, SourceRole, err)
 	}
-	if !mv.isSet || !mv.completed() {
+	if !mv.completed() {
+		return nil
+	}
+	if !mv.isSet {
+		mv.warnUnset(src.Instance)
 		return nil
 	}
 	ends := map[Role]endpoint{SourceRole: src, DestinationRole: dst}
@@ -122,18 +129,12 @@ func (mv *move) checkFeatures(ctx context.Context, src, dst endpoint) error {
 		return blame(ctx, mv, ends[role].Instance, role, ends[role].Execute(ctx, command, nil, reply))
 	}
 	outcome.log = func(ctx context.Context, role Role) []string { return ends[role].LogTail(ctx) }
-	for _, f := range mv.features {
-		checked, ok := f.(Checked)
-		if !ok {
-			continue
-		}
-		err := checked.Check(ctx, outcome)
-		if _, isUnused := errors.AsType[*unusedError](err); isUnused {
-			return fail(ctx, mv, src.Instance, SourceRole, err)
-		}
-		if err != nil {
-			return err
-		}
+	err := checkAll(ctx, mv.features, outcome)
+	if _, isUnused := errors.AsType[*unusedError](err); isUnused {
+		return fail(ctx, mv, src.Instance, SourceRole, err)
+	}
+	if err != nil {
+		return err
 	}
 	for _, f := range outcome.Features {
 		src.Log().Info("feature", "feature", f.Feature, "used", f.Used, "seen", f.Seen)
@@ -142,6 +143,45 @@ func (mv *move) checkFeatures(ctx context.Context, src, dst endpoint) error {
 	defer mv.m.mu.Unlock()
 	mv.checked = outcome.Features
 	return nil
+}
+
+// checkAll lets all features judge a move. A SKIP of one hides no failure of another.
+func checkAll(ctx context.Context, features []Feature, o *Outcome) error {
+	var skip error
+	for _, f := range features {
+		checked, ok := f.(Checked)
+		if !ok {
+			continue
+		}
+		err := checked.Check(ctx, o)
+		switch {
+		case err == nil:
+		case result.StatusOf(err) == result.Skip:
+			skip = cmp.Or(skip, err)
+		default:
+			return err
+		}
+	}
+	return skip
+}
+
+// warnUnset warns of what the params say of a move, and was not set on the source, because
+// the scenario's own migrate_src has sent the guest.
+func (mv *move) warnUnset(src *testbed.Instance) {
+	var settings []string
+	for _, f := range mv.features {
+		if _, always := f.(migrationEvents); always {
+			continue
+		}
+		settings = append(settings, f.Capabilities(SourceRole)...)
+		for _, parameter := range f.Parameters(SourceRole) {
+			name, _, _ := strings.Cut(parameter, "/")
+			settings = append(settings, name)
+		}
+	}
+	if len(settings) > 0 {
+		src.Log().Warn("migrate_src has sent the guest without settings that the params ask for: mig.migrate_vms_src sends it with them", "settings", strings.Join(settings, " "))
+	}
 }
 
 // addFeatures adds what was seen of the features to QEMU's statistics; m.mu is held.

@@ -76,23 +76,40 @@ func cancelBy(ctx context.Context, m *migration.Migration, command string, argum
 	return m.Source.Instance(m.VMs()[0]).Execute(ctx, command, arguments, nil)
 }
 
-// cancelledByHook has a migrate_src that cancels what it has sent, and waits for its end.
+// sentByHook has a migrate_src that sends by the QMP command migrate, and waits for the end.
+func sentByHook(p *migration.Plan) {
+	p.MigrateSrc = func(ctx context.Context, s *migration.Side) error {
+		return errors.Join(sendByHand(ctx, s), untilTerminal(ctx, s))
+	}
+}
+
+// cancelledByHook has one that cancels what it has sent.
 func cancelledByHook(p *migration.Plan) {
 	p.MigrateSrc = func(ctx context.Context, s *migration.Side) error {
-		source := s.Instance("vm1")
-		if err := errors.Join(sendByHand(ctx, s), source.Execute(ctx, "migrate_cancel", nil, nil)); err != nil {
+		cancel := func() error { return s.Instance("vm1").Execute(ctx, "migrate_cancel", nil, nil) }
+		return errors.Join(sendByHand(ctx, s), cancel(), untilTerminal(ctx, s))
+	}
+}
+
+// untilTerminal waits until the source's QEMU reports that its migration has ended.
+func untilTerminal(ctx context.Context, s *migration.Side) error {
+	for {
+		var query struct {
+			Status qmp.MigrationStatus `json:"status"`
+		}
+		if err := s.Instance("vm1").Monitor().Execute(ctx, "query-migrate", nil, &query); err != nil || query.Status.Terminal() {
 			return err
 		}
-		for {
-			var query struct {
-				Status qmp.MigrationStatus `json:"status"`
-			}
-			if err := source.Monitor().Execute(ctx, "query-migrate", nil, &query); err != nil || query.Status.Terminal() {
-				return err
-			}
-			time.Sleep(time.Millisecond)
-		}
+		time.Sleep(time.Millisecond)
 	}
+}
+
+// stillPaused is an error unless the guest is paused on the source.
+func stillPaused(ctx context.Context, m *migration.Migration) error {
+	if state, err := m.Source.Instance("vm1").Status(ctx); err != nil || state != "paused" {
+		return fmt.Errorf("the guest is %s, %w; want that it is still paused", state, err)
+	}
+	return nil
 }
 
 func testCases() []testCase {
@@ -157,12 +174,19 @@ func testCases() []testCase {
 				}
 				return errors.Join(m.Source.Instance("vm1").Stop(ctx), m.Cancel(ctx))
 			},
-			after: func(ctx context.Context, m *migration.Migration) error {
-				if state, err := m.Source.Instance("vm1").Status(ctx); err != nil || state != "paused" {
-					return fmt.Errorf("the guest is %s, %w; want that it is still paused", state, err)
+			after: stillPaused,
+		},
+		{
+			name: "mig_offline, cancelled while the scenario has paused the guest", source: qmptest.Script{Endless: true}, params: cartesian.Params{"mig_offline": "yes", "cancel_delay": "1"}, at: "host1",
+			change: func(p *migration.Plan) {
+				p.BeforeMigration = func(ctx context.Context, s *migration.Side) error {
+					if s.IsSource() {
+						return s.Instance("vm1").Stop(ctx)
+					}
+					return nil
 				}
-				return nil
 			},
+			after: stillPaused,
 		},
 		{
 			name: "cancelled while the guest is paused, but not by the scenario", source: qmptest.Script{Endless: true}, at: "host1", fails: fails, status: fail,
@@ -263,6 +287,13 @@ func testCases() []testCase {
 			name: "the hook has not migrated", fails: fails, want: []string{"migrate_src has returned, but the migration of", "has not ended: its status is none"}, at: "host1",
 			change: func(p *migration.Plan) {
 				p.MigrateSrc = func(context.Context, *migration.Side) error { return nil }
+			},
+		},
+		{name: "the hook sends without the settings of the params", params: cartesian.Params{"mig_validate_uuid": "yes", "mig_speed": "64M"}, change: sentByHook, log: `settings="max-bandwidth validate-uuid"`},
+		{
+			name: "a hook, and mig_postcopy_start", source: qmptest.Script{Endless: true}, params: cartesian.Params{"mig_postcopy_start": "active"}, log: "feature=postcopy-ram used=true",
+			change: func(p *migration.Plan) {
+				p.MigrateSrc = func(ctx context.Context, s *migration.Side) error { return s.Send(ctx, s.Migration.VMs()) }
 			},
 		},
 		{name: "the hook cancels what it has sent", source: qmptest.Script{Endless: true}, at: "host1", change: cancelledByHook},

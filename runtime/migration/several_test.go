@@ -15,6 +15,7 @@ import (
 	"github.com/mhmig/mhmig/runtime/migration"
 	"github.com/mhmig/mhmig/runtime/qmp"
 	"github.com/mhmig/mhmig/runtime/qmp/qmptest"
+	"github.com/mhmig/mhmig/runtime/testbed"
 	"github.com/mhmig/mhmig/runtime/testbed/bedtest"
 )
 
@@ -57,6 +58,7 @@ func TestSeveralVMs(t *testing.T) {
 		{name: "switched by mig_postcopy_start", one: endless, params: cartesian.Params{"mig_postcopy_start": "active"}, switched: []bool{true, true}},
 		{name: "switched when active", one: endless, params: cartesian.Params{"mig_postcopy": "yes"}, concurrent: whenActive, switched: []bool{true, true}},
 		{name: "the first completes before", params: cartesian.Params{"mig_postcopy_start": "active"}, switched: []bool{false, true}},
+		{name: "the first completes before it is due", params: cartesian.Params{"mig_postcopy_start": "passes 3"}, switched: []bool{false, true}},
 		{name: "the first completes before it is switched", params: cartesian.Params{"mig_postcopy": "yes"}, concurrent: whenActive, switched: []bool{false, true}},
 		{
 			name: "switched too early", one: endless, params: cartesian.Params{"mig_postcopy": "yes"}, switched: []bool{true, true},
@@ -99,6 +101,120 @@ func TestSeveralVMs(t *testing.T) {
 			})
 		})
 	}
+}
+
+// Two VMs in a migration that may fail: the second fails, and the first is, whatever it was
+// doing then, where it should be.
+func TestSeveralMayFail(t *testing.T) {
+	t.Parallel()
+	dies := qmptest.Script{StopAt: "MIGRATION:active", Die: true}
+	one := func(m *migration.Migration) *testbed.Instance { return m.Destination.Instance("vm1") }
+	arrived := func(m *migration.Migration) bool { return one(m) != nil && one(m).HasGuest() }
+	killed := func(_ context.Context, m *migration.Migration) error {
+		for !arrived(m) {
+			time.Sleep(time.Millisecond)
+		}
+		bedtest.Of(m.Destination.Instance("vm2")).Die()
+		return nil
+	}
+	for _, tt := range []struct {
+		name          string
+		one, oneThere qmptest.Script
+		two, twoThere qmptest.Script
+		params        cartesian.Params
+		file          bool // the guests are moved in files
+		moved         bool // both before, from host2 to host1
+		change        func(*migration.Plan)
+		concurrent    func(context.Context, *migration.Migration) error
+		stays         bool // vm1 on host1
+		want          string
+	}{
+		{name: "it has completed", two: late(qmptest.Script{}), twoThere: dies},
+		{name: "it has completed in a file", two: late(qmptest.Script{Refuse: []string{"migrate"}}), file: true},
+		{name: "it is about to complete", one: qmptest.Script{LateEnd: true}, two: qmptest.Script{Endless: true}, concurrent: killed},
+		{
+			name: "it is in post-copy", one: qmptest.Script{Endless: true}, oneThere: qmptest.Script{StopAt: "RESUME", Stop: func() { time.Sleep(20 * time.Second) }},
+			two: qmptest.Script{Endless: true}, twoThere: qmptest.Script{StopAt: "load", Die: true}, params: cartesian.Params{"mig_postcopy_start": "active", "mig_timeout": "120"},
+		},
+		{
+			name: "it is in post-copy, which does not end", one: qmptest.Script{Endless: true}, oneThere: qmptest.Script{StopAt: "RESUME"},
+			two: qmptest.Script{Endless: true}, twoThere: qmptest.Script{StopAt: "load", Die: true}, params: cartesian.Params{"mig_postcopy_start": "active", "mig_timeout": "120"},
+			want: "it has not completed within mig_timeout = 2m0s after the failure of another VM",
+		},
+		{name: "it moves", one: qmptest.Script{Endless: true}, two: qmptest.Script{Endless: true}, twoThere: dies, stays: true},
+		{
+			name: "it has not begun to move, but has arrived by an earlier migration", twoThere: dies, moved: true, stays: true, change: func(p *migration.Plan) {
+				p.MigrateSrc = func(ctx context.Context, s *migration.Side) error {
+					if err := s.Send(ctx, []string{"vm2"}); err != nil {
+						return err
+					}
+					return s.Send(ctx, []string{"vm1"})
+				}
+			},
+		},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			t.Parallel()
+			synctest.Test(t, func(t *testing.T) {
+				bed := bedtest.NewScriptedBed(t, 2, tt.params)
+				ctx, cancel := context.WithTimeout(t.Context(), time.Hour)
+				defer cancel()
+				p := plan(bed.Bed)
+				p.VMs = []string{"vm1", "vm2"}
+				if tt.moved {
+					p.Source, p.Destination = p.Destination, p.Source
+					if err := runBoth(ctx, start(t, bed.Bed, p)); err != nil {
+						t.Fatal(err)
+					}
+					p.Source, p.Destination = p.Destination, p.Source
+				}
+				bed.QEMUs.Script("vm1", tt.one, tt.oneThere)
+				bed.QEMUs.Script("vm2", tt.two, tt.twoThere)
+				p.MayFail = true
+				if tt.change != nil {
+					tt.change(&p)
+				}
+				m := start(t, bed.Bed, p)
+				if tt.file {
+					migration.UseFileTransport(m)
+				}
+				concurrent := beside(ctx, m, tt.concurrent)
+				err := errors.Join(runBoth(ctx, m), <-concurrent)
+				if tt.want != "" {
+					if wrong := refused(err, tt.want); wrong != nil {
+						t.Error(wrong)
+					}
+					return
+				}
+				if err != nil || m.Tolerated() == nil {
+					t.Errorf("got %v, tolerated: %v", err, m.Tolerated())
+				}
+				want := map[string]string{"vm1": "host2", "vm2": "host1"}
+				if tt.stays {
+					want["vm1"] = "host1"
+				}
+				for vm, host := range want {
+					if current := bed.Current(vm); current == nil || current.Host.Name() != host || statusOfGuest(t, current) != "running" {
+						t.Errorf("%s is in %v, want that it runs on %s", vm, current, host)
+					}
+				}
+				if errs := bed.FinalCheck(ctx); len(errs) > 0 {
+					t.Error(errs)
+				}
+				removeAll(t, bed)
+			})
+		})
+	}
+}
+
+// statusOfGuest is the run state of an instance.
+func statusOfGuest(t *testing.T, i *testbed.Instance) string {
+	t.Helper()
+	state, err := i.Status(t.Context())
+	if err != nil {
+		t.Error(err)
+	}
+	return state
 }
 
 // The state of several VMs is that of the one that is furthest from success, in whichever

@@ -160,18 +160,21 @@ func (s *Side) sendVMs(ctx context.Context) error {
 	if err := s.each(ctx, s.noteBoot); err != nil {
 		return err
 	}
+	moving, ended := m.startPostcopyWhenDue(ctx)
 	var err error
 	if m.Plan.MigrateSrc != nil {
-		if err = m.Plan.MigrateSrc(ctx, s); err == nil {
+		err = m.Plan.MigrateSrc(moving, s)
+	} else {
+		err = s.Send(moving, m.Plan.VMs)
+	}
+	ended()
+	if m.Plan.MigrateSrc != nil {
+		if err == nil {
 			err = s.each(ctx, s.queryOutcome)
 		}
 		if err != nil {
 			s.abandonUnfinished(ctx)
 		}
-	} else {
-		moving, ended := m.startPostcopyWhenDue(ctx)
-		err = s.Send(moving, m.Plan.VMs)
-		ended()
 	}
 	if err == nil {
 		s.endMove(nil)
@@ -559,8 +562,10 @@ func (s *Side) keepSource(ctx context.Context, vm string) error {
 	if err := mv.reset(ctx, SourceRole, endpoint{instance}); err != nil {
 		return blame(ctx, mv, instance, SourceRole, err)
 	}
-	if s.Migration.options.offline {
-		return blame(ctx, mv, instance, SourceRole, instance.Cont(ctx))
+	if s.Migration.options.offline && !instance.PauseRequested() {
+		if err := instance.Cont(ctx); err != nil {
+			return blame(ctx, mv, instance, SourceRole, err)
+		}
 	}
 	state, err := s.resumedState(ctx, instance)
 	if err == nil {

@@ -289,7 +289,11 @@ func (f *storage) finish(ctx context.Context, mv *move, src, dst *testbed.Instan
 		m.added = false
 		src.Log().Info("disk mirror ended", "disk", m.disk, "bytes", m.bytes)
 	}
-	if err := f.stopServer(ctx, endpoint{dst}); err != nil {
+	err := f.stopServer(ctx, endpoint{dst})
+	if errors.Is(err, qmp.ErrGone) && mv.cancelRequested(src) { // with which the destination's QEMU ends
+		return nil
+	}
+	if err != nil {
 		return blame(ctx, mv, dst, DestinationRole, err)
 	}
 	f.ended.Store(true)

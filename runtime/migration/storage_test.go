@@ -221,6 +221,22 @@ func TestStorage(t *testing.T) {
 			return cancel(ctx, m)
 		}}
 	}
+	// The cancellation ends the destination's QEMU while it is told that its server ends.
+	var cancelling *migration.Migration
+	cancelledAtEnd := testCase{
+		name: "cancelled while the mirrors end", change: func(p *migration.Plan) { p.Hold = true }, at: "host1", after: noJobs,
+		destination: qmptest.Script{Execute: func(command string, _ json.RawMessage) (any, error, bool) {
+			if command == "nbd-server-stop" {
+				_ = cancelling.Cancel(context.Background())
+				time.Sleep(time.Second)
+			}
+			return nil, nil, false
+		}},
+		concurrent: func(ctx context.Context, m *migration.Migration) error {
+			cancelling = m
+			return nil
+		},
+	}
 	byHand := breaksFirst("cancelled by somebody else, and a mirror breaks first", endless, cancelByHand)
 	byHand.fails, byHand.want = true, []string{"was cancelled, but not by mig.cancel"}
 	const one = "the mirror of disk image1: "
@@ -234,7 +250,7 @@ func TestStorage(t *testing.T) {
 		{name: "cancelled before the switchover", change: func(p *migration.Plan) { p.Hold = true }, concurrent: cancelAt("pre-switchover"), at: "host1", after: noJobs},
 		{name: "cancelled while it is mirrored", source: qmptest.Script{Drop: []string{"BLOCK_JOB_READY"}}, concurrent: cancelMirroring, at: "host1", after: noJobs},
 		breaksFirst("cancelled, and a mirror breaks first", endless, cancelAt("active")),
-		byHand,
+		byHand, cancelledAtEnd,
 		breaksFirst("cancelled while it is mirrored, and a mirror breaks first", qmptest.Script{Drop: []string{"BLOCK_JOB_READY"}}, cancelMirroring),
 		{
 			name: "no server", destination: qmptest.Script{Refuse: []string{"nbd-server-start"}}, fails: true, status: result.Error, at: "-",

@@ -3,6 +3,7 @@
 package migration
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -195,8 +196,8 @@ func (f *tls) Check(ctx context.Context, o *Outcome) error {
 			return unused("TLS (%s) was on, but %s has the credentials %q, not %q: the guest may have been sent unencrypted", f.kind, o.End(role), fmt.Sprint(got), tlsObject)
 		}
 	}
-	if f.hostname != "" && f.hostname != f.certified() {
-		return unused("TLS (%s) was on, and the source expected the name %s, but %s accepted a certificate of %s", f.kind, f.hostname, o.End(SourceRole), f.certified())
+	if name := cmp.Or(f.hostname, f.address); f.kind == tlsX509 && name != f.certified() {
+		return unused("TLS (%s) was on, and the source expected the name %s, but %s accepted a certificate of %s", f.kind, name, o.End(SourceRole), f.certified())
 	}
 	o.Used("tls", "both ends have the credentials, %s, and the destination accepts nothing unencrypted", f.kind)
 	return nil

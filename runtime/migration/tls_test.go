@@ -98,6 +98,10 @@ func TestTLS(t *testing.T) {
 			want: []string{srcFailed, "TLS (x509) was on, and the source expected the name other.example, but vm1@host1 accepted a certificate of 127.0.0.1"},
 		},
 		{
+			name: "the source does not verify the address", params: and(x509, "mig_tls_certificate_name", "guests.example"), fails: true, status: result.Fail,
+			want: []string{srcFailed, "TLS (x509) was on, and the source expected the name 127.0.0.1, but vm1@host1 accepted a certificate of guests.example"},
+		},
+		{
 			name: "a QEMU without the parameter", params: x509, source: qmptest.Script{Without: []string{"tls-creds"}}, fails: true, status: result.Skip,
 			want: []string{"host1: this QEMU has no migration parameter tls-creds"}, at: "-",
 		},

@@ -24,7 +24,7 @@ type Condition struct {
 	Count     int    // how many of these events; 0 means 1
 	Passes    int    // the number of complete passes over every VM's RAM, at least
 	Remaining *int64 // the bytes of RAM that every VM still has to send, at most
-	Sent      int64  // the bytes that every VM has sent, at least
+	Sent      int64  // the bytes that every VM has sent, at least; of those that have not completed, as the others
 }
 
 func (c Condition) String() string {
@@ -157,10 +157,15 @@ func (m *Migration) eventHolds(c Condition, _ time.Time) bool {
 	return m.events[c.Event] >= max(c.Count, 1)
 }
 
-// statsHold checks the last sample of every VM. The memory that remains can grow again,
-// so an earlier sample says nothing about it.
+// statsHold checks the last sample of every VM that has not completed. The memory that
+// remains can grow again, so an earlier sample says nothing about it.
 func (m *Migration) statsHold(c Condition, began time.Time) bool {
+	moving := false
 	for _, mv := range m.moves {
+		if mv.state == qmp.MigrationCompleted {
+			continue
+		}
+		moving = true
 		progress := result.Sample{Query: mv.query}.Progress()
 		switch {
 		case mv.source == nil || progress.Pass == 0:
@@ -173,7 +178,7 @@ func (m *Migration) statsHold(c Condition, began time.Time) bool {
 			return false
 		}
 	}
-	return true
+	return moving
 }
 
 // observe makes the moves take samples every observedInterval, until done.
