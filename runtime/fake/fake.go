@@ -104,6 +104,7 @@ type World struct {
 	disks    map[string]*disk            // by image file
 	bitmaps  map[string][]map[string]any // dirty bitmaps of a VM and block node
 	lastPort int                         // of FreePort
+	reserved map[int]bool                // ports, on any host
 	sizes    map[string]int64            // of the images that qemu-img has created
 	commands []Command
 	unknown  map[string]bool // commands that no guest or host has, as "vm1: command"
@@ -135,7 +136,7 @@ func Params() cartesian.Params {
 func New(o Options) (*World, error) {
 	w := &World{
 		Options: o, network: qmptest.NewMemory(), shared: shell.NewFiles(), guests: map[string]*guest{}, qemus: map[string][]*qemu{}, disks: map[string]*disk{},
-		bitmaps: map[string][]map[string]any{}, sizes: map[string]int64{}, unknown: map[string]bool{}, happened: map[*Fault]bool{}, replied: map[*Reply]int{}, moved: map[string]int{},
+		bitmaps: map[string][]map[string]any{}, sizes: map[string]int64{}, unknown: map[string]bool{}, happened: map[*Fault]bool{}, replied: map[*Reply]int{}, moved: map[string]int{}, reserved: map[int]bool{},
 	}
 	w.ctx, w.cancel = context.WithCancel(context.Background()) // a world's lifetime is that of its bubble
 	if err := w.shared.MkdirAll(imagesDir); err != nil {

@@ -247,6 +247,24 @@ func (h *Host) FreePort(context.Context) (int, error) {
 	return 50000 + h.w.lastPort, nil
 }
 
+// ReservePort returns a port that nobody has now.
+func (h *Host) ReservePort(_ context.Context, first, last int) (port int, release func(), err error) {
+	h.w.mu.Lock()
+	defer h.w.mu.Unlock()
+	for port := first; port <= last; port++ {
+		if h.w.reserved[port] {
+			continue
+		}
+		h.w.reserved[port] = true
+		return port, func() {
+			h.w.mu.Lock()
+			defer h.w.mu.Unlock()
+			delete(h.w.reserved, port)
+		}, nil
+	}
+	return 0, nil, fmt.Errorf("%s: find a free port: all of %d to %d are taken", h.name, first, last)
+}
+
 var errNoProcess = errors.New("a fake host has no commands in the background and no connections: host.start cannot be tested by mhmig test")
 
 // Start is not possible.

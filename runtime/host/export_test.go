@@ -31,3 +31,9 @@ var (
 	Encode     = encode
 	LocalPorts = localPorts
 )
+
+// States of sockets.
+const (
+	AnyState    = anyState
+	ListenState = listenState
+)

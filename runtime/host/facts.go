@@ -65,13 +65,9 @@ if [ -r /etc/os-release ]; then . /etc/os-release; echo "os=$PRETTY_NAME"; fi
 // no outgoing connection takes it.
 func (h *Host) FreePort(ctx context.Context) (int, error) {
 	const first, last = 20000, 32000
-	out, err := h.Run(ctx, Command{Script: "cat /proc/net/tcp /proc/net/tcp6 2>/dev/null || cat /proc/net/tcp"})
+	used, err := h.localPorts(ctx, anyState)
 	if err != nil {
-		return 0, fmt.Errorf("find a free port: %w", err)
-	}
-	used, err := localPorts(out.Stdout)
-	if err != nil {
-		return 0, fmt.Errorf("%s: find a free port: %w", h.Name(), err)
+		return 0, err
 	}
 	h.mu.Lock()
 	defer h.mu.Unlock()
@@ -86,14 +82,58 @@ func (h *Host) FreePort(ctx context.Context) (int, error) {
 	return 0, fmt.Errorf("%s: find a free port: all of %d to %d are taken", h.Name(), first, last)
 }
 
-// localPorts returns the local ports in the kernel's tables of TCP sockets,
-// whose lines are like "0: 0100007F:1F90 00000000:0000 0A …".
-func localPorts(tables []byte) (map[int]bool, error) {
+// ReservePort returns the first TCP port from first to last on which nothing on the host
+// listens, and which neither it nor [Host.FreePort] has returned to others. They do not
+// get it until release is called. A connection that has ended keeps its port for a
+// minute, but not from a program that listens with SO_REUSEADDR.
+func (h *Host) ReservePort(ctx context.Context, first, last int) (port int, release func(), err error) {
+	used, err := h.localPorts(ctx, listenState)
+	if err != nil {
+		return 0, nil, err
+	}
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	for port := first; port <= last; port++ {
+		if used[port] || h.ports[port] {
+			continue
+		}
+		h.ports[port] = true
+		return port, func() {
+			h.mu.Lock()
+			defer h.mu.Unlock()
+			delete(h.ports, port)
+		}, nil
+	}
+	return 0, nil, fmt.Errorf("%s: find a free port: all of %d to %d are taken", h.Name(), first, last)
+}
+
+// localPorts returns the local ports of the host's TCP sockets in a state.
+func (h *Host) localPorts(ctx context.Context, state string) (map[int]bool, error) {
+	out, err := h.Run(ctx, Command{Script: "cat /proc/net/tcp /proc/net/tcp6 2>/dev/null || cat /proc/net/tcp"})
+	if err != nil {
+		return nil, fmt.Errorf("find a free port: %w", err)
+	}
+	ports, err := localPorts(out.Stdout, state)
+	if err != nil {
+		return nil, fmt.Errorf("%s: find a free port: %w", h.Name(), err)
+	}
+	return ports, nil
+}
+
+// States of TCP sockets, as the kernel's tables have them.
+const (
+	anyState    = ""
+	listenState = "0A"
+)
+
+// localPorts returns the local ports in the kernel's tables of TCP sockets, of those in a
+// state. The tables' lines are like "0: 0100007F:1F90 00000000:0000 0A …".
+func localPorts(tables []byte, state string) (map[int]bool, error) {
 	ports := map[int]bool{}
 	lines := bufio.NewScanner(bytes.NewReader(tables))
 	for lines.Scan() {
 		fields := strings.Fields(lines.Text())
-		if len(fields) < 2 || !strings.HasSuffix(fields[0], ":") {
+		if len(fields) < 4 || !strings.HasSuffix(fields[0], ":") || state != anyState && fields[3] != state {
 			continue
 		}
 		_, hex, _ := strings.Cut(fields[1], ":")

@@ -7,8 +7,11 @@ import (
 	"context"
 	"crypto/rand"
 	"errors"
+	"fmt"
 	"io"
 	"io/fs"
+	"maps"
+	"net"
 	"os"
 	"path/filepath"
 	"strings"
@@ -227,13 +230,60 @@ func TestFreePort(t *testing.T) {
 	}
 }
 
+// A port on which something listens is not reserved, nor twice the same; one that only a
+// connection has is.
+func TestReservePort(t *testing.T) {
+	t.Parallel()
+	h := startServer(t).dial(t)
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer listener.Close()
+	only := listener.Addr().(*net.TCPAddr).Port
+	want := fmt.Sprintf("find a free port: all of %d to %[1]d are taken", only)
+	reserve := func(when string, free bool) func() {
+		t.Helper()
+		port, release, err := h.ReservePort(t.Context(), only, only)
+		if free && (err != nil || port != only) || !free && (err == nil || !strings.Contains(err.Error(), want)) {
+			t.Errorf("%s: got %d, %v; want it: %t", when, port, err, free)
+		}
+		return release
+	}
+	reserve("something listens", false)
+	connected, err := net.Dial("tcp", listener.Addr().String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer connected.Close()
+	accepted, err := listener.Accept()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer accepted.Close()
+	if err := listener.Close(); err != nil {
+		t.Fatal(err)
+	}
+	release := reserve("only a connection has it", true)
+	reserve("it is reserved", false)
+	if release != nil {
+		release()
+	}
+	reserve("it is released", true)
+}
+
 func TestLocalPorts(t *testing.T) {
 	t.Parallel()
-	got, err := host.LocalPorts([]byte(`  sl  local_address rem_address   st tx_queue rx_queue tr tm->when
+	const tables = `  sl  local_address rem_address   st tx_queue rx_queue tr tm->when
    0: 0100007F:1F90 00000000:0000 0A 00000000:00000000
-   1: 00000000000000000000000001000000:0016 0:0 0A`))
-	if err != nil || !got[8080] || !got[22] || len(got) != 2 {
-		t.Errorf("got %v, %v; want 8080 and 22", got, err)
+   1: 00000000000000000000000001000000:0016 0:0 06`
+	for _, tt := range []struct {
+		state string
+		want  map[int]bool
+	}{{host.AnyState, map[int]bool{8080: true, 22: true}}, {host.ListenState, map[int]bool{8080: true}}} {
+		if got, err := host.LocalPorts([]byte(tables), tt.state); err != nil || !maps.Equal(got, tt.want) {
+			t.Errorf("state %q: got %v, %v; want %v", tt.state, got, err, tt.want)
+		}
 	}
 }
 

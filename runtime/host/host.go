@@ -28,7 +28,7 @@ type Host struct {
 	changed     chan struct{} // closed and replaced when a session or connection may be free
 	processes   map[*Process]struct{}
 	closed      bool
-	ports       map[int]bool // returned by FreePort
+	ports       map[int]bool // returned by FreePort, or reserved
 
 	filesLock chan struct{} // guards what follows; a channel, as holders wait for the host
 	files     *sftp.Client  // nil until the first transfer

@@ -27,7 +27,8 @@ type execution struct {
 	ports    portRange
 	wanted   string // mig_exec_program
 	chosen   map[Role]connector
-	port     int // on which the destination's program listens
+	port     int    // on which the destination's program listens
+	release  func() // frees that port for others; nil: it is not reserved
 	programs carriers
 }
 
@@ -204,12 +205,10 @@ const anyProgram = "any"
 const programTimeout = 30 * time.Second
 
 func (t *execution) Listen(ctx context.Context, destination Peer) error {
-	port, err := t.freePort(ctx, destination.Machine())
-	if err != nil {
+	if err := t.reservePort(ctx, destination.Machine()); err != nil {
 		return err
 	}
-	t.port = port
-	command := t.chosen[DestinationRole].listen(destination.ListenAddress(), port)
+	command := t.chosen[DestinationRole].listen(destination.ListenAddress(), t.port)
 	where, err := t.programs.address(DestinationRole, destination, shellescape.QuoteCommand(command))
 	if err != nil {
 		return err
@@ -222,33 +221,19 @@ func (t *execution) Listen(ctx context.Context, destination Peer) error {
 
 func (t *execution) listeningPort() int { return t.port }
 
-// findPort prints the first port of %[1]d to %[2]d that no TCP socket has.
-const findPort = `
-used=$(cat /proc/net/tcp /proc/net/tcp6 2>/dev/null)
-port=%[1]d
-while [ $port -le %[2]d ]; do
-	case $used in
-	*$(printf ':%%04X ' $port)*) ;;
-	*) echo $port; exit ;;
-	esac
-	port=$((port + 1))
-done`
-
-// freePort returns a port for the program to listen on. Unlike QEMU, a program that finds
-// its port taken has ended, and its QEMU with it: so the port is chosen before.
-func (t *execution) freePort(ctx context.Context, machine Machine) (int, error) {
+// reservePort reserves a port for the program to listen on, until [execution.Close].
+// Unlike QEMU, a program that finds its port taken has ended, and its QEMU with it: so the
+// port is chosen before, and no other move may choose the same one.
+func (t *execution) reservePort(ctx context.Context, machine Machine) (err error) {
 	if t.ports.any() {
-		return machine.FreePort(ctx)
+		t.port, err = machine.FreePort(ctx)
+		return err
 	}
-	out, err := machine.Run(ctx, host.Command{Script: fmt.Sprintf(findPort, t.ports.first, t.ports.last), Timeout: programTimeout})
+	t.port, t.release, err = machine.ReservePort(ctx, t.ports.first, t.ports.last)
 	if err != nil {
-		return 0, err
+		return fmt.Errorf("mig_port = %s (0 lets mhmig choose): %w", t.ports, err)
 	}
-	port, err := strconv.Atoi(strings.TrimSpace(string(out.Stdout)))
-	if err != nil {
-		return 0, fmt.Errorf("no port of mig_port = %s is free on %s (0 lets mhmig choose)", t.ports, machine.Name())
-	}
-	return port, nil
+	return nil
 }
 
 // listens waits, for %[2]d steps of 50 ms, until a TCP socket listens on the port %[1]d
@@ -303,4 +288,9 @@ func (t *execution) Explain(ctx context.Context) ProgramFailure {
 	return t.programs.explain(ctx)
 }
 
-func (t *execution) Close(ctx context.Context, end Role) error { return t.programs.closeEnd(ctx, end) }
+func (t *execution) Close(ctx context.Context, end Role) error {
+	if end == DestinationRole && t.release != nil {
+		defer t.release()
+	}
+	return t.programs.closeEnd(ctx, end)
+}

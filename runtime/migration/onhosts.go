@@ -27,6 +27,7 @@ type Machine interface {
 	WriteFile(ctx context.Context, name string, data []byte, perm fs.FileMode) error
 	RemoveAll(ctx context.Context, name string) error
 	FreePort(ctx context.Context) (int, error)
+	ReservePort(ctx context.Context, first, last int) (port int, release func(), err error)
 	Record(kind ledger.Kind, path string) (done func() error, err error)
 	NewMark() (string, error)
 	EndMarked(ctx context.Context, mark string) error

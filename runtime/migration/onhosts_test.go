@@ -12,6 +12,7 @@ import (
 	"io"
 	"io/fs"
 	"maps"
+	"math/rand/v2"
 	"os"
 	"path/filepath"
 	"slices"
@@ -85,8 +86,6 @@ func (m *machine) Run(_ context.Context, c host.Command) (host.Output, error) {
 		answer = strings.Join(m.has, " ")
 	case strings.Contains(c.Script, "command -v socat"):
 		answer = strings.Join(m.has, "\n")
-	case strings.Contains(c.Script, "used=") && !m.busy:
-		answer = "4711"
 	case strings.Contains(c.Script, "until cat /proc/net/tcp"):
 		answer = map[bool]string{true: "no", false: "yes"}[m.deaf]
 	case len(c.Args) > 0 && c.Args[0] == "sha256sum":
@@ -124,6 +123,13 @@ func (m *machine) RemoveAll(_ context.Context, name string) error {
 }
 
 func (m *machine) FreePort(context.Context) (int, error) { return 20001, nil }
+
+func (m *machine) ReservePort(_ context.Context, first, last int) (port int, release func(), err error) {
+	if m.busy {
+		return 0, nil, fmt.Errorf("%s: find a free port: all of %d to %d are taken", m.name, first, last)
+	}
+	return last, func() {}, nil
+}
 
 func (m *machine) Record(kind ledger.Kind, path string) (func() error, error) {
 	entry := string(kind) + " " + path
@@ -193,7 +199,7 @@ func TestExec(t *testing.T) {
 			want: []string{"busybox nc -l -p 20001", "busybox nc 192.0.2.2 20001"},
 		},
 		{
-			name: "a port", has1: []string{"busybox"}, has2: []string{"busybox"}, params: map[string]string{"mig_port": "4700-4720"},
+			name: "a port", has1: []string{"busybox"}, has2: []string{"busybox"}, params: map[string]string{"mig_port": "4700-4711"},
 			want: []string{"busybox nc -l -p 4711", "busybox nc 192.0.2.2 4711"},
 		},
 		{
@@ -220,7 +226,7 @@ func TestExec(t *testing.T) {
 		{
 			name: "no port", has1: []string{"socat"}, has2: []string{"socat"}, params: map[string]string{"mig_port": "4710"}, status: result.Error,
 			change: func(m *machine) { m.busy = true },
-			err:    "no port of mig_port = 4710 is free on host2 (0 lets mhmig choose)",
+			err:    "mig_port = 4710 (0 lets mhmig choose): host2: find a free port: all of 4710 to 4710 are taken",
 		},
 		{
 			name: "it does not listen", has1: []string{"socat"}, has2: []string{"busybox"}, status: result.Error,
@@ -784,6 +790,37 @@ func TestOnHosts(t *testing.T) {
 			moveAround(t, bedtest.Scripted(t, qmptest.Script{}, qmptest.Script{}), protocol)
 		})
 	}
+}
+
+// Several VMs that move at the same time by exec have a port of mig_port each, and the next
+// move has them again.
+func TestExecPorts(t *testing.T) {
+	t.Parallel()
+	needProcesses(t)
+	params := bedtest.Scripted(t, qmptest.Script{}, qmptest.Script{})
+	params["vms"], params["mig_protocol"] = "vm1 vm2", "exec"
+	bed := prepared(t, params)
+	// between those of FreePort and the ephemeral ones
+	first, release, err := bed.Hosts()[0].ReservePort(t.Context(), 32000+rand.IntN(700), 32766)
+	if err != nil {
+		t.Fatal(err)
+	}
+	release()
+	p := plan(bed)
+	p.VMs = []string{"vm1", "vm2"}
+	p.Params = maps.Clone(bed.Params())
+	p.Params["mig_port"] = fmt.Sprintf("%d-%d", first, first+1)
+	for move := range 4 {
+		m := start(t, bed, p)
+		if err := runBoth(t.Context(), m); err != nil {
+			t.Fatalf("move %d: %v", move, err)
+		}
+		if ports := m.Ports(); ports["vm1"]+ports["vm2"] != 2*first+1 {
+			t.Errorf("move %d: got %v, want %s", move, ports, p.Params["mig_port"])
+		}
+		p.Source, p.Destination = p.Destination, p.Source
+	}
+	wantNothingOf(t, bed)
 }
 
 // A destination that stays when it cannot load its file says at once why: that file has no

@@ -19,6 +19,7 @@ type Remote interface {
 	Address() string
 	Facts(context.Context) (host.Facts, error)
 	FreePort(context.Context) (int, error)
+	ReservePort(ctx context.Context, first, last int) (port int, release func(), err error)
 	Start(context.Context, host.Command) (*host.Process, error)
 	Listen(ctx context.Context, network, address string) (net.Listener, error)
 	MkdirAll(ctx context.Context, name string, perm fs.FileMode) error

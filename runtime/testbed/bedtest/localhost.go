@@ -15,6 +15,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"testing"
 
@@ -29,6 +30,8 @@ import (
 type localHost struct {
 	name string
 	lost chan struct{} // never closed
+
+	ports sync.Map // the reserved ones
 }
 
 var _ testbed.Remote = (*localHost)(nil)
@@ -123,6 +126,16 @@ var lastPort atomic.Int32
 // FreePort returns a port that nobody has had: scripted QEMUs have a network of their own.
 func (h *localHost) FreePort(context.Context) (int, error) {
 	return 50000 + int(lastPort.Add(1)), nil
+}
+
+// ReservePort looks at no sockets, as FreePort.
+func (h *localHost) ReservePort(_ context.Context, first, last int) (port int, release func(), err error) {
+	for port := first; port <= last; port++ {
+		if _, reserved := h.ports.LoadOrStore(port, true); !reserved {
+			return port, func() { h.ports.Delete(port) }, nil
+		}
+	}
+	return 0, nil, fmt.Errorf("%s: find a free port: all of %d to %d are taken", h.name, first, last)
 }
 
 func (h *localHost) Start(context.Context, host.Command) (*host.Process, error) {
