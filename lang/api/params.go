@@ -482,7 +482,7 @@ var params = []Param{
 	},
 	{
 		Name: "mig_channels", Kind: Bool, Default: "no", Object: Variant, Reader: "runtime/migration",
-		Doc: "Tell QEMU where the guest goes by channels instead of a URI. It needs QEMU 8.2 or later.",
+		Doc: "Tell QEMU where the guest goes by channels instead of a URI. It needs QEMU 8.2 or later. Not with mig_protocol = fd.",
 	},
 	{
 		Name: "mig_exec_program", Kind: Choice, Default: "any", Choices: []string{"any", "socat", "nc", "ncat", "busybox", "ssh"}, Object: Variant, Reader: "runtime/migration",
@@ -603,7 +603,7 @@ var params = []Param{
 	},
 	{
 		Name: "mig_exit_on_error", Kind: Bool, Default: "yes", Object: Variant, Reader: "runtime/migration",
-		Doc: "Let a destination's QEMU end when it cannot load the guest. With no it stays and says why (exit-on-error of migrate-incoming, QEMU 9.1 or later); one that ends all the same is said in the failure.",
+		Doc: "Let a destination's QEMU end when it cannot load the guest. With no it stays and says why (exit-on-error of migrate-incoming, QEMU 9.1 or later); one that ends all the same is said in the failure. Not with mig_protocol = fd.",
 	},
 	{
 		Name: "mig_announce_initial", Kind: Seconds, Object: Variant, Reader: "runtime/migration",

@@ -93,7 +93,19 @@ func parseOptions(p cartesian.Params) (options, error) {
 	if o.zeroCopy && !o.multifd.on {
 		v.Unfit(setBy(v, "mig_zero_copy"), "%s needs mig_multifd = yes: multifd's channels send without a copy, others cannot", zeroCopyCapability)
 	}
+	o.checkForm(v)
 	return o, v.Err()
+}
+
+// checkForm finds params that the transport has no use for: the test would pass without
+// what they ask for.
+func (o *options) checkForm(v api.Values) {
+	if o.protocol == "fd" && o.asChannels {
+		v.Unfit("mig_channels", "mig_protocol = fd has only a URI: use another transport")
+	}
+	if o.protocol == "fd" && !o.exitOnError {
+		v.Unfit("mig_exit_on_error", "mig_protocol = fd has only a URI for migrate-incoming, and no exit-on-error: use another transport")
+	}
 }
 
 // CheckParams returns the errors of params that no migration can have, as [New] does: of
@@ -113,9 +125,6 @@ func CheckParams(p cartesian.Params) error {
 func (o *options) transportTraits() (Traits, error) {
 	t := transports[o.protocol](*o).Traits()
 	t.SharedRAM = t.SharedRAM || o.ignoreShared
-	if o.asChannels && o.protocol == "fd" {
-		return t, errors.New("param mig_channels: mig_protocol = fd has only a URI: use another transport")
-	}
 	return t, o.suit(t)
 }
 
