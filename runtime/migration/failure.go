@@ -233,7 +233,7 @@ func (mv *move) firstFailure(ctx context.Context, src, dst *testbed.Instance, re
 	if err := mv.programFailure(ctx, src, dst, reported, exit.LostPeer()); err != nil {
 		return err
 	}
-	if !mv.m.options.exitOnError {
+	if !mv.m.options.exitOnError && couldNotLoad(exit) {
 		return fail(ctx, mv, dst, DestinationRole, fmt.Errorf("QEMU was to stay when it cannot load the guest (mig_exit_on_error = no, exit-on-error), but has ended: %w; the source reported: %s", exit, reported))
 	}
 	if exit.LostPeer() {
@@ -249,13 +249,13 @@ func (mv *move) loadError(ctx context.Context, dst *testbed.Instance, reported s
 	if mv.m.options.exitOnError {
 		return nil
 	}
-	ctx, cancel := context.WithTimeout(ctx, mv.m.timeouts.answer)
-	defer cancel()
 	var query struct {
 		Status string `json:"status"`
 		Desc   string `json:"error-desc"`
 	}
-	if err := dst.Monitor().Execute(ctx, "query-migrate", nil, &query); err != nil {
+	soon, cancel := context.WithTimeout(ctx, mv.m.timeouts.answer)
+	defer cancel()
+	if err := dst.Monitor().Execute(soon, "query-migrate", nil, &query); err != nil {
 		return nil // a monitor that does not answer is found next
 	}
 	switch {

@@ -264,6 +264,10 @@ func testCases() []testCase {
 			want: []string{dstFailed, "QEMU was to stay when it cannot load the guest (mig_exit_on_error = no, exit-on-error), but has ended"}, at: "-",
 		},
 		{
+			name: "a destination that was to stay is killed", source: qmptest.Script{Endless: true}, destination: qmptest.Script{StopAt: "MIGRATION:active", Die: true}, params: cartesian.Params{"mig_exit_on_error": "no"}, fails: fails, status: fail,
+			want: []string{dstFailed + ": QEMU of vm1 on host2 " + killed}, at: "-",
+		},
+		{
 			name: "a destination that cannot stay", destination: qmptest.Script{Without: []string{"exit-on-error"}}, params: cartesian.Params{"mig_exit_on_error": "no"}, fails: fails, status: result.Skip,
 			want: []string{"migrate-incoming of this QEMU has no argument exit-on-error"}, at: "-",
 		},

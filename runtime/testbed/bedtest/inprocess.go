@@ -264,8 +264,8 @@ func (i *scriptedQEMU) Exit(context.Context) *vm.ExitError {
 		if line := i.process.ExitMessage(); line != "" {
 			e.Status, e.Log = 1, []string{line}
 		}
-		if i.process.Killed() {
-			e.Status = 128 + 9
+		if i.process.Killed() { // and says nothing more
+			e.Status, e.Log = 128+9, nil
 		}
 	default:
 	}
