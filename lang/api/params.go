@@ -558,7 +558,7 @@ var params = []Param{
 	},
 	{
 		Name: "mig_xbzrle_cache", Kind: Size, Unit: "bytes", Object: Variant, Reader: "runtime/migration",
-		Doc: "The size of XBZRLE's cache (xbzrle-cache-size), a power of two; without it QEMU's default.",
+		Doc: "The size of XBZRLE's cache (xbzrle-cache-size), a power of two; without it QEMU's default. A cache of another size is a FAIL.",
 	},
 	{
 		Name: "mig_auto_converge", Kind: Bool, Default: "no", Object: Variant, Reader: "runtime/migration",

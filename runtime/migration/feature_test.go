@@ -355,6 +355,10 @@ func TestFeatureValues(t *testing.T) {
 			want: []string{srcFailed, "postcopy-blocktime was on, but vm1@host2 reports no postcopy-blocktime"},
 		},
 		{
+			name: "a cache whose size is dropped", params: cartesian.Params{"mig_xbzrle": "yes", "parameters": "xbzrle-cache-size", "parameters_value": "16M"}, source: qmptest.Script{Dropped: []string{"xbzrle-cache-size"}}, fails: true, status: result.Fail,
+			want: []string{srcFailed, "xbzrle-cache-size was set to 16777216, but QEMU's xbzrle-cache has the cache-size 67108864"},
+		},
+		{
 			name: "preempt is dropped", params: cartesian.Params{"mig_postcopy": "yes", "mig_postcopy_preempt": "yes"}, destination: qmptest.Script{Dropped: []string{"postcopy-preempt"}}, fails: true, status: result.Fail,
 			want: []string{dstFailed, "postcopy-preempt was switched on for the migration, but QEMU reports it as off after it"},
 		},
@@ -662,6 +666,7 @@ func checkTests() []checkTest {
 	postcopied := &migration.Outcome{Switched: true, Postcopy: true}
 	reboot := cartesian.Params{"mig_protocol": "cpr-reboot"}
 	compressed := cartesian.Params{"mig_multifd": "yes", "mig_multifd_compression": "zlib"}
+	cached := cartesian.Params{"mig_xbzrle": "yes", "mig_xbzrle_cache": "16M"}
 	twoEnds := cartesian.Params{"mig_postcopy": "yes", "mig_postcopy_preempt": "yes"}
 	return []checkTest{
 		{name: "multifd", used: "multifd", params: cartesian.Params{"mig_multifd": "yes"}, query: channels, seen: migration.Connections{Most: 3}},
@@ -689,6 +694,12 @@ func checkTests() []checkTest {
 		{name: "xbzrle of a guest that writes a few zeros", used: "xbzrle?", params: cartesian.Params{"mig_xbzrle": "yes"}, query: zeros + "," + unlike},
 		{name: "xbzrle that is not asked", params: cartesian.Params{"mig_xbzrle": "yes"}, query: again + "," + unlike, want: "xbzrle was on, but QEMU looked for none of the 15 pages that it sent again in its cache"},
 		{name: "xbzrle that misses", used: "xbzrle", params: cartesian.Params{"mig_xbzrle": "yes"}, query: again + `, "xbzrle-cache": {"pages": 0, "cache-miss": 15, "overflow": 0}`},
+		{name: "xbzrle with a cache", used: "xbzrle", params: cached, query: again + `, "xbzrle-cache": {"cache-size": 16777216, "cache-miss": 15}`},
+		{name: "xbzrle with a cache of another size", params: cached, query: again + `, "xbzrle-cache": {"cache-size": 67108864, "cache-miss": 15}`, want: "xbzrle-cache-size was set to 16777216, but QEMU's xbzrle-cache has the cache-size 67108864"},
+		{
+			name: "xbzrle with a cache that is resized", used: "xbzrle", params: cached, query: again + `, "xbzrle-cache": {"cache-size": 67108864, "cache-miss": 15}`,
+			samples: samplesOf(`{"status": "setup"}`, `{"status": "active", "xbzrle-cache": {"cache-size": 16777216}}`),
+		},
 		{name: "auto-converge of an idle guest", used: "auto-converge?", params: cartesian.Params{"mig_auto_converge": "yes"}},
 		{name: "auto-converge", used: "auto-converge", params: cartesian.Params{"mig_auto_converge": "yes"}, samples: throttle(20, 20, 30, 99)},
 		{name: "a throttle that falls", params: cartesian.Params{"mig_auto_converge": "yes"}, samples: throttle(20, 30, 20), want: "QEMU lowered the throttle of the guest while it moved: from 30 % to 20 %"},
