@@ -494,11 +494,11 @@ var params = []Param{
 	},
 	{
 		Name: "migration_exec_cmd_dst", Kind: Text, Object: Variant, Reader: "runtime/migration",
-		Doc: "The command by which the destination's QEMU reads the guest from that file, such as gzip -dc %s.",
+		Doc: "For mig_protocol = exec: the command by which the destination's QEMU reads the guest from that file, such as gzip -dc %s.",
 	},
 	{
 		Name: "mig_file_offset", Kind: Size, Unit: "bytes", Default: "0", Object: Variant, Reader: "runtime/migration",
-		Doc: "For mig_protocol = file: where the guest begins in the file. It needs QEMU 8.2 or later on both hosts.",
+		Doc: "For mig_protocol = file, cpr-reboot and cpr-exec: where the guest begins in the file. It needs QEMU 8.2 or later on both hosts.",
 	},
 	{
 		Name: "mig_timeout", Kind: Seconds, Default: "480", Object: Variant, Reader: "runtime/migration",

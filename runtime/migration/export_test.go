@@ -6,6 +6,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"maps"
 	"strings"
 
 	"github.com/mhmig/mhmig/runtime/qmp"
@@ -85,7 +86,9 @@ func CheckFeatures(ctx context.Context, params map[string]string, o *Outcome, an
 
 // NewTransport returns the transport of that name, with these params.
 func NewTransport(name string, params map[string]string) (Transport, error) {
-	o, err := parseOptions(params)
+	all := map[string]string{"mig_protocol": name}
+	maps.Copy(all, params)
+	o, err := parseOptions(all)
 	if err != nil {
 		return nil, err
 	}

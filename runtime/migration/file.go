@@ -53,10 +53,17 @@ type fileCommands struct{ write, read string }
 // fileInCommand stands for the guest's file in a command, as in virt-test.
 const fileInCommand = "%s"
 
+// The params that have them.
+const (
+	commandToWrite = "migration_exec_cmd_src"
+	commandToRead  = "migration_exec_cmd_dst"
+)
+
 func parseFileCommands(v api.Values) fileCommands {
-	const write, read = "migration_exec_cmd_src", "migration_exec_cmd_dst"
-	c := fileCommands{v.Text(write), v.Text(read)}
-	for _, p := range []struct{ name, command, other, otherCommand string }{{write, c.write, read, c.read}, {read, c.read, write, c.write}} {
+	c := fileCommands{v.Text(commandToWrite), v.Text(commandToRead)}
+	for _, p := range []struct{ name, command, other, otherCommand string }{
+		{commandToWrite, c.write, commandToRead, c.read}, {commandToRead, c.read, commandToWrite, c.write},
+	} {
 		switch {
 		case p.command == "" && p.otherCommand != "":
 			v.Invalid(p.name, "a command, as "+p.other+" has one: what one end writes, the other has to read")

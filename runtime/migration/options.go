@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"slices"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/mhmig/mhmig/lang/api"
@@ -89,6 +90,9 @@ func parseOptions(p cartesian.Params) (options, error) {
 	case o.storage.on && o.postcopy.on:
 		v.Invalid("mig_storage", "none, where the migration may be switched to post-copy")
 	}
+	if v.Has("mig_xbzrle_cache") && !o.xbzrle {
+		v.Unfit("mig_xbzrle_cache", "needs mig_xbzrle = yes")
+	}
 	o.announce = parseAnnounce(v, &o)
 	if o.zeroCopy && !o.multifd.on {
 		v.Unfit(setBy(v, "mig_zero_copy"), "%s needs mig_multifd = yes: multifd's channels send without a copy, others cannot", zeroCopyCapability)
@@ -97,14 +101,22 @@ func parseOptions(p cartesian.Params) (options, error) {
 	return o, v.Err()
 }
 
-// checkForm finds params that the transport has no use for: the test would pass without
-// what they ask for.
+// checkForm finds params that the transport has no use for: a test would pass without what
+// they ask for.
 func (o *options) checkForm(v api.Values) {
 	if o.protocol == "fd" && o.asChannels {
 		v.Unfit("mig_channels", "mig_protocol = fd has only a URI: use another transport")
 	}
 	if o.protocol == "fd" && !o.exitOnError {
 		v.Unfit("mig_exit_on_error", "mig_protocol = fd has only a URI for migrate-incoming, and no exit-on-error: use another transport")
+	}
+	if files := []string{"file", "cpr-reboot", "cpr-exec"}; o.fileOffset > 0 && !slices.Contains(files, o.protocol) {
+		v.Unfit("mig_file_offset", "needs a mig_protocol that has a file (%s)", strings.Join(files, ", "))
+	}
+	for _, command := range []string{commandToWrite, commandToRead} {
+		if v.Has(command) && o.protocol != "exec" {
+			v.Unfit(command, "needs mig_protocol = exec")
+		}
 	}
 }
 

@@ -114,6 +114,8 @@ func TestCheckAllParams(t *testing.T) {
 		{cartesian.Params{"mig_protocol": "file", "mig_postcopy": "yes"}, "", "post-copy needs a return path, which mig_protocol = file has not"},
 		{cartesian.Params{"mig_protocol": "fd", "mig_channels": "yes"}, "mig_channels", "param mig_channels: mig_protocol = fd has only a URI: use another transport"},
 		{cartesian.Params{"mig_protocol": "fd", "mig_exit_on_error": "no"}, "mig_exit_on_error", "param mig_exit_on_error: mig_protocol = fd has only a URI for migrate-incoming, and no exit-on-error: use another transport"},
+		{cartesian.Params{"mig_xbzrle_cache": "16M"}, "mig_xbzrle_cache", "param mig_xbzrle_cache: needs mig_xbzrle = yes"},
+		{cartesian.Params{"mig_protocol": "exec", "mig_file_offset": "1M"}, "mig_file_offset", "param mig_file_offset: needs a mig_protocol that has a file (file, cpr-reboot, cpr-exec)"},
 		{cartesian.Params{"mig_mapped_ram": "yes", "mig_xbzrle": "yes"}, "mig_mapped_ram", `param mig_mapped_ram: got "yes", want no, where mig_xbzrle is yes: a page has its place in the file as it is`},
 		{cartesian.Params{"mig_mapped_ram": "yes"}, "", "mapped-ram needs a file to which memory is sent, which mig_protocol = tcp has not"},
 		{cartesian.Params{"mig_zero_copy": "yes"}, "mig_zero_copy", `param mig_zero_copy: zero-copy-send needs mig_multifd = yes: multifd's channels send without a copy, others cannot`},
