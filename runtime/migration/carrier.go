@@ -144,13 +144,17 @@ func parseReport(text string) (r report) {
 // The exit status of a command that a signal has ended.
 const (
 	statusSignal  = 128
+	signals       = 64                // how many there are; ssh has the status 255 of its own
 	statusSIGPIPE = statusSignal + 13 // the QEMU that read its output is gone
 )
+
+// killed says whether a signal has ended the program.
+func (r report) killed() bool { return r.status > statusSignal && r.status <= statusSignal+signals }
 
 // describe says how the program has ended.
 func (p *carrier) describe(r report) string {
 	how := fmt.Sprintf("ended with status %d", r.status)
-	if r.status > statusSignal {
+	if r.killed() {
 		how = fmt.Sprintf("was ended by signal %d", r.status-statusSignal)
 	}
 	if r.said != "" {
@@ -173,7 +177,7 @@ func (p *carriers) explain(ctx context.Context) ProgramFailure {
 		if err != nil || !r.ended || r.status == 0 || r.status == statusSIGPIPE {
 			continue
 		}
-		failure = ProgramFailure{End: end, Killed: r.status > statusSignal, Why: started.describe(r)}
+		failure = ProgramFailure{End: end, Killed: r.killed(), Why: started.describe(r)}
 		if failure.Killed {
 			break
 		}

@@ -311,6 +311,10 @@ func TestExecExplains(t *testing.T) {
 			why: "the command that carries the migration on host1 (exec: socat - TCP:192.0.2.2:20001) ended with status 1: socat: Connection refused",
 		},
 		{name: "its QEMU is gone", said1: "status 0\n", said2: "status 141\n"},
+		{ // ssh's own status
+			name: "ssh has lost its connection", said1: "client_loop: send disconnect: Broken pipe\nstatus 255\n", failed: migration.SourceRole,
+			why: "the command that carries the migration on host1 (exec: socat - TCP:192.0.2.2:20001) ended with status 255: client_loop: send disconnect: Broken pipe",
+		},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			t.Parallel()
