@@ -32,8 +32,5 @@ var (
 	LocalPorts = localPorts
 )
 
-// States of sockets.
-const (
-	AnyState    = anyState
-	ListenState = listenState
-)
+// TimeWait is the state of an ended connection.
+const TimeWait = timeWait

@@ -65,7 +65,7 @@ if [ -r /etc/os-release ]; then . /etc/os-release; echo "os=$PRETTY_NAME"; fi
 // no outgoing connection takes it.
 func (h *Host) FreePort(ctx context.Context) (int, error) {
 	const first, last = 20000, 32000
-	used, err := h.localPorts(ctx, anyState)
+	used, err := h.localPorts(ctx, "")
 	if err != nil {
 		return 0, err
 	}
@@ -82,12 +82,12 @@ func (h *Host) FreePort(ctx context.Context) (int, error) {
 	return 0, fmt.Errorf("%s: find a free port: all of %d to %d are taken", h.Name(), first, last)
 }
 
-// ReservePort returns the first TCP port from first to last on which nothing on the host
-// listens, and which neither it nor [Host.FreePort] has returned to others. They do not
-// get it until release is called. A connection that has ended keeps its port for a
-// minute, but not from a program that listens with SO_REUSEADDR.
+// ReservePort returns the first TCP port from first to last that no socket on the host has,
+// and that neither it nor [Host.FreePort] has returned to others. They do not get it until
+// release is called. A connection that has ended keeps its port for a minute, but not from
+// a program that listens with SO_REUSEADDR.
 func (h *Host) ReservePort(ctx context.Context, first, last int) (port int, release func(), err error) {
-	used, err := h.localPorts(ctx, listenState)
+	used, err := h.localPorts(ctx, timeWait)
 	if err != nil {
 		return 0, nil, err
 	}
@@ -107,33 +107,30 @@ func (h *Host) ReservePort(ctx context.Context, first, last int) (port int, rele
 	return 0, nil, fmt.Errorf("%s: find a free port: all of %d to %d are taken", h.Name(), first, last)
 }
 
-// localPorts returns the local ports of the host's TCP sockets in a state.
-func (h *Host) localPorts(ctx context.Context, state string) (map[int]bool, error) {
+// localPorts returns the local ports of the host's TCP sockets, without those in a state.
+func (h *Host) localPorts(ctx context.Context, without string) (map[int]bool, error) {
 	out, err := h.Run(ctx, Command{Script: "cat /proc/net/tcp /proc/net/tcp6 2>/dev/null || cat /proc/net/tcp"})
 	if err != nil {
 		return nil, fmt.Errorf("find a free port: %w", err)
 	}
-	ports, err := localPorts(out.Stdout, state)
+	ports, err := localPorts(out.Stdout, without)
 	if err != nil {
 		return nil, fmt.Errorf("%s: find a free port: %w", h.Name(), err)
 	}
 	return ports, nil
 }
 
-// States of TCP sockets, as the kernel's tables have them.
-const (
-	anyState    = ""
-	listenState = "0A"
-)
+// timeWait is the state TIME_WAIT in the kernel's tables of TCP sockets.
+const timeWait = "06"
 
-// localPorts returns the local ports in the kernel's tables of TCP sockets, of those in a
-// state. The tables' lines are like "0: 0100007F:1F90 00000000:0000 0A …".
-func localPorts(tables []byte, state string) (map[int]bool, error) {
+// localPorts returns the local ports in the kernel's tables of TCP sockets, without those in
+// a state. The tables' lines are like "0: 0100007F:1F90 00000000:0000 0A …".
+func localPorts(tables []byte, without string) (map[int]bool, error) {
 	ports := map[int]bool{}
 	lines := bufio.NewScanner(bytes.NewReader(tables))
 	for lines.Scan() {
 		fields := strings.Fields(lines.Text())
-		if len(fields) < 4 || !strings.HasSuffix(fields[0], ":") || state != anyState && fields[3] != state {
+		if len(fields) < 4 || !strings.HasSuffix(fields[0], ":") || fields[3] == without {
 			continue
 		}
 		_, hex, _ := strings.Cut(fields[1], ":")

@@ -230,8 +230,8 @@ func TestFreePort(t *testing.T) {
 	}
 }
 
-// A port on which something listens is not reserved, nor twice the same; one that only a
-// connection has is.
+// A port that a socket has is not reserved, nor twice the same; one of a connection that has
+// ended is.
 func TestReservePort(t *testing.T) {
 	t.Parallel()
 	h := startServer(t).dial(t)
@@ -264,7 +264,13 @@ func TestReservePort(t *testing.T) {
 	if err := listener.Close(); err != nil {
 		t.Fatal(err)
 	}
-	release := reserve("only a connection has it", true)
+	reserve("a connection has it", false)
+	for _, end := range []net.Conn{accepted, connected} {
+		if err := end.Close(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	release := reserve("the connection has ended", true)
 	reserve("it is reserved", false)
 	if release != nil {
 		release()
@@ -278,11 +284,11 @@ func TestLocalPorts(t *testing.T) {
    0: 0100007F:1F90 00000000:0000 0A 00000000:00000000
    1: 00000000000000000000000001000000:0016 0:0 06`
 	for _, tt := range []struct {
-		state string
-		want  map[int]bool
-	}{{host.AnyState, map[int]bool{8080: true, 22: true}}, {host.ListenState, map[int]bool{8080: true}}} {
-		if got, err := host.LocalPorts([]byte(tables), tt.state); err != nil || !maps.Equal(got, tt.want) {
-			t.Errorf("state %q: got %v, %v; want %v", tt.state, got, err, tt.want)
+		without string
+		want    map[int]bool
+	}{{"", map[int]bool{8080: true, 22: true}}, {host.TimeWait, map[int]bool{8080: true}}} {
+		if got, err := host.LocalPorts([]byte(tables), tt.without); err != nil || !maps.Equal(got, tt.want) {
+			t.Errorf("without state %q: got %v, %v; want %v", tt.without, got, err, tt.want)
 		}
 	}
 }
