@@ -213,13 +213,15 @@ var onePart = regexp.MustCompile(`[\pL_][\pL\pN_]*|"(?:[^"\\]|\\.)*"|'(?:[^'\\]|
 
 func split(line string) []part {
 	var parts []part
+	counted, chars := 0, 0 // of the line, in bytes and in characters
 	for _, at := range onePart.FindAllStringIndex(line, -1) {
 		text := line[at[0]:at[1]]
 		if text == "#" {
 			break
 		}
-		begin := utf8.RuneCountInString(line[:at[0]])
-		parts = append(parts, part{text, begin, begin + utf8.RuneCountInString(text)})
+		begin := chars + utf8.RuneCountInString(line[counted:at[0]]) // from the line's begin it would be quadratic
+		counted, chars = at[1], begin+utf8.RuneCountInString(text)
+		parts = append(parts, part{text, begin, chars})
 	}
 	return parts
 }
