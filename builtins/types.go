@@ -178,10 +178,11 @@ func unpackSeconds(_ *task.Task, v starlark.Value) (any, error) {
 	default:
 		return nil, nil
 	}
-	if math.IsNaN(seconds) || seconds < 0 || seconds > math.MaxInt64/float64(time.Second) {
+	ns := seconds * float64(time.Second)
+	if !(ns >= 0 && ns < math.MaxInt64) { // so written, NaN is none; MaxInt64 as a float is one more, which is no Duration
 		return nil, fmt.Errorf("%v is not a valid time", v)
 	}
-	return time.Duration(seconds * float64(time.Second)), nil
+	return time.Duration(ns), nil
 }
 
 func unpackBytes(_ *task.Task, v starlark.Value) (any, error) {

@@ -4,6 +4,7 @@ package scenariotest
 
 import (
 	"fmt"
+	"math"
 	"time"
 
 	"go.starlark.net/starlark"
@@ -31,7 +32,11 @@ func (s *seconds) Unpack(v starlark.Value) error {
 	if !ok {
 		return fmt.Errorf("got %s, want seconds", v.Type())
 	}
-	*s = seconds(f * float64(time.Second))
+	ns := f * float64(time.Second)
+	if !(math.Abs(ns) < math.MaxInt64) { // nor NaN
+		return fmt.Errorf("%v is not a valid time", v)
+	}
+	*s = seconds(ns)
 	return nil
 }
 

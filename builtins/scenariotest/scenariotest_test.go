@@ -437,6 +437,7 @@ func TestWrongTests(t *testing.T) {
 		{"an unknown file", `run("moev.star")`, `did you mean`},
 		{"many variants", `run("move.star", config = "@std//cfg/multi-host.cfg")`, `has 9 variants or more, want one`},
 		{"a filter that matches nothing", `run("move.star", filter = "only Nothing")`, `Nothing`},
+		{"no time", `run("move.star", timeout = 9223372036.854776)`, `run: for parameter "timeout": 9.223372036854776e+09 is not a valid time`},
 		{"a wrong param", `run("move.star", params = {"vms": ["vm1"]})`, `vms: got list, want a text, number or bool`},
 		{"a failed function", `fake.vm("vm1").command("memwork", fn = lambda c: 1 // 0)
     expect.eq(run().status, "PASS")`, `division by zero`},
