@@ -102,6 +102,10 @@ func TestUnmetWaits(t *testing.T) {
 	migrate(["vm1"], a, b).wait(passes=1, count=2)`,
 		},
 		{
+			name: "a limit after the end", status: result.Error, want: []string{"max-bandwidth: the migration of vm1 has ended: completed; set it before, or for the next one by a param of migrate"}, text: `
+	migrate_wait(["vm1"], a, b).set_speed("1G")`,
+		},
+		{
 			name: "a frozen source ends the wait for its statistics", source: qmptest.Script{Endless: true, StopAt: "MIGRATION:active"}, params: cartesian.Params{"monitor_timeout": "5"},
 			status: result.Fail, want: []string{"the source failed first", "QEMU does not answer its monitor"}, text: `
 	migrate(["vm1"], a, b).wait(passes=5, timeout=3600, check=False)

@@ -46,6 +46,7 @@ import (
 
 	"github.com/mhmig/mhmig/lang/cartesian"
 	"github.com/mhmig/mhmig/runtime/barrier"
+	"github.com/mhmig/mhmig/runtime/qmp"
 	"github.com/mhmig/mhmig/runtime/testbed"
 )
 
@@ -217,7 +218,11 @@ func (m *Migration) setParameter(ctx context.Context, name string, value int64, 
 		if src == nil {
 			return fmt.Errorf("%s: %s is not prepared on %s yet; wait for a status first, such as mig.wait(status = \"setup\")", name, mv.vm, m.Source.Host.Name())
 		}
-		if err := mv.limits.apply(ctx, endpoint{src}, map[string]int64{name: value}); err != nil {
+		err := mv.limits.apply(ctx, endpoint{src}, map[string]int64{name: value})
+		if state := mv.currentState(); errors.Is(err, qmp.ErrClosed) && state.Terminal() {
+			return fmt.Errorf("%s: the migration of %s has ended: %s; set it before, or for the next one by a param of migrate", name, mv.vm, state)
+		}
+		if err != nil {
 			return blame(ctx, mv, src, SourceRole, err)
 		}
 		m.mu.Lock()
