@@ -125,7 +125,7 @@ func TestThreshold(t *testing.T) {
 	runScripted(t, []scriptedCase{
 		{name: "within", text: `
 	mig = migrate_wait(["vm1"], a, b)
-	threshold(mig, downtime="<300ms", total_time="<= 10", transferred="<1G", passes=">=1")`},
+	threshold(mig, downtime="<300ms", total_time="<= 10s", transferred="<1G", passes=">=1")`},
 		{name: "beyond", status: result.Fail, want: []string{"threshold: vm1: downtime is 1ms, want <1ms; vm1: transferred is 16777216 bytes, want >1G"}, text: `
 	mig = migrate_wait(["vm1"], a, b)
 	threshold(mig, downtime="<1ms", total_time="<1m", transferred=">1G")`},
@@ -135,6 +135,14 @@ func TestThreshold(t *testing.T) {
 	threshold(migrate_wait(["vm1"], a, b))`},
 		{name: "wrong limit", status: result.Error, want: []string{`downtime: got string "300ms", want a limit of a time`}, text: `
 	threshold(migrate_wait(["vm1"], a, b), downtime="300ms")`},
+		{name: "no unit", status: result.Error, want: []string{`total_time: got string "<300", want a limit of a time with its unit, such as "<300ms"`}, text: `
+	threshold(migrate_wait(["vm1"], a, b), total_time="<300")`},
+		{name: "no time", status: result.Error, want: []string{`downtime: got string ">NaN", want a limit of a time`}, text: `
+	threshold(migrate_wait(["vm1"], a, b), downtime=">NaN")`},
+		{name: "no number", status: result.Error, want: []string{`passes: got string "<NaN", want a limit of a number`}, text: `
+	threshold(migrate_wait(["vm1"], a, b), passes="<NaN")`},
+		{name: "without an end", status: result.Error, want: []string{`passes: got string "<inf", want a limit of a number`}, text: `
+	threshold(migrate_wait(["vm1"], a, b), passes="<inf")`},
 		{name: "not ended", source: qmptest.Script{Endless: true}, status: result.Error, want: []string{"threshold: mig: the migration is active, want one that has completed"}, text: `
 	mig = migrate(["vm1"], a, b)
 	mig.wait_status("active")

@@ -6,6 +6,7 @@ import (
 	"cmp"
 	"errors"
 	"fmt"
+	"math"
 	"strconv"
 	"strings"
 	"time"
@@ -40,16 +41,14 @@ func (b bound) admits(v float64) bool {
 
 // The types of bounds unpack to bound.
 var (
-	timeBound = boundType(`a limit of a time, such as "<300ms"`, func(text string) (float64, bool) {
-		if d, err := time.ParseDuration(text); err == nil {
-			return float64(d) / float64(time.Millisecond), true
-		}
-		seconds, err := strconv.ParseFloat(text, 64)
-		return seconds * 1000, err == nil
+	// A mere number would be seconds, as elsewhere, to some, and to others milliseconds, as in mig.stats.
+	timeBound = boundType(`a limit of a time with its unit, such as "<300ms"`, func(text string) (float64, bool) {
+		d, err := time.ParseDuration(text)
+		return float64(d) / float64(time.Millisecond), err == nil
 	})
 	countBound = boundType(`a limit of a number, such as "<=5"`, func(text string) (float64, bool) {
 		n, err := strconv.ParseFloat(text, 64)
-		return n, err == nil
+		return n, err == nil && !math.IsNaN(n) && !math.IsInf(n, 0)
 	})
 	bytesBound = boundType(`a limit of a size, such as "<2G"`, func(text string) (float64, bool) {
 		n, err := cartesian.Params{"size": text}.Size("size", 0, 1)
@@ -128,7 +127,7 @@ var measures = []measure{
 var thresholdFunction = &Builtin{
 	Name: "threshold", Params: thresholdParams(),
 	Doc: "Compares a completed migration with limits, for each VM: a value beyond its limit is a FAIL that names all such values; one that was not measured is an ERROR. " +
-		"A limit is <, <=, > or >= and a number: \"<300ms\", \"<=5\", \"<2G\". The values are logged.",
+		"A limit is <, <=, > or >= and a number: \"<300ms\", \"<=5\", \"<2G\"; a time has its unit. The values are logged.",
 	Returns: Nothing,
 	Fn:      thresholdFn,
 }
