@@ -29,7 +29,8 @@ var (
 var barrierFunctions = []*Builtin{
 	{
 		Name: "barrier", Waits: true, Params: []Param{tagParam, withParam, timeoutParam},
-		Doc:     "Waits until every party has arrived at the barrier. Fails at once when one of them cannot arrive any more: it has failed or ended.",
+		Doc: "Waits until every party has arrived at the barrier. Fails at once when one of them cannot arrive any more: it has failed, or it is a party of the same migration or call of on and has ended. " +
+			"Another one, of a host in hosts, may be started at any time, and is waited for until the timeout.",
 		Returns: Nothing,
 		Fn: func(t *task.Task, a *Args) (starlark.Value, error) {
 			_, err := waitAtBarrier(t, a, nil)
@@ -95,6 +96,9 @@ func waitAtBarrier(t *task.Task, a *Args, data any) (map[string]any, error) {
 	if a.Has("hosts") {
 		for _, h := range arg[[]*testbed.Host](a, "hosts") {
 			with = append(with, h.Name())
+		}
+		if len(with) == 0 {
+			return nil, misusef("hosts: the list is empty")
 		}
 		if barriers = barriersFor(stateOf(t), sc, with); barriers != sc.barriers {
 			party = sc.host.Name()
