@@ -15,6 +15,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"maps"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -206,6 +207,11 @@ func (l *Loader) load(ctx context.Context, path, from string, outer library.Allo
 		return nil, context.Cause(ctx)
 	default:
 		return nil, l.loadError(err)
+	}
+	for _, global := range slices.Sorted(maps.Keys(globals)) {
+		if err := checkFreeze(globals[global]); err != nil {
+			return nil, diag.List{{Pos: diag.Pos{File: name}, Message: fmt.Sprintf("the global %s is %v", global, err)}}.Err()
+		}
 	}
 	globals.Freeze()
 	if l.loaded == nil {
