@@ -8,6 +8,7 @@ import (
 
 	"go.starlark.net/starlark"
 
+	"github.com/mhmig/mhmig/lang/star"
 	"github.com/mhmig/mhmig/runtime/task"
 )
 
@@ -70,7 +71,7 @@ func (b *Builtin) Signature() string { return b.describe().Signature() }
 // value makes the builtin callable. Self is nil for a function, else the
 // value whose method it is; label is its name in errors: "vm.pause".
 func (b *Builtin) value(self any, label string) *starlark.Builtin {
-	return starlark.NewBuiltin(label, func(thread *starlark.Thread, fn *starlark.Builtin, args starlark.Tuple, kwargs []starlark.Tuple) (starlark.Value, error) {
+	return star.Guarded(starlark.NewBuiltin(label, func(thread *starlark.Thread, fn *starlark.Builtin, args starlark.Tuple, kwargs []starlark.Tuple) (starlark.Value, error) {
 		t := task.From(thread)
 		if t == nil {
 			return nil, fmt.Errorf("%s: only inside migration_scenario, not while the file is loaded", fn.Name())
@@ -90,7 +91,7 @@ func (b *Builtin) value(self any, label string) *starlark.Builtin {
 			return starlark.None, nil
 		}
 		return v, nil
-	})
+	}))
 }
 
 // misuse is the error of an invalid call, independent of the hosts. It gets the

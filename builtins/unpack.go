@@ -11,6 +11,7 @@ import (
 	"go.starlark.net/starlark"
 
 	"github.com/mhmig/mhmig/lang/diag"
+	"github.com/mhmig/mhmig/lang/star"
 	"github.com/mhmig/mhmig/runtime/task"
 )
 
@@ -114,6 +115,9 @@ func (b *Builtin) unknown(name string) error {
 
 // describe describes a value in an error: its type, and the value if it is short.
 func describe(v starlark.Value) string {
+	if star.CheckDepth(v) != nil {
+		return v.Type()
+	}
 	if s := v.String(); len(s) <= 40 && v != starlark.None {
 		if v.Type() == s || strings.HasPrefix(s, v.Type()+" ") {
 			return s

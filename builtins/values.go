@@ -10,6 +10,8 @@ import (
 	"strings"
 
 	"go.starlark.net/starlark"
+
+	"github.com/mhmig/mhmig/lang/star"
 )
 
 // ToStarlark converts values that encoding/json decodes to, and maps of these, to
@@ -62,8 +64,15 @@ func toDict[V any](m map[string]V) (starlark.Value, error) {
 	return dict, nil
 }
 
-// FromStarlark converts a Starlark value to one that encoding/json encodes.
-func FromStarlark(v starlark.Value) (any, error) {
+// FromStarlark converts a Starlark value to one that encoding/json encodes. One that is nested deeper than
+// [star.MaxDepth], such as a list that contains itself, is an error.
+func FromStarlark(v starlark.Value) (any, error) { return fromStarlark(v, 0) }
+
+// fromStarlark converts a value that is inside of so many others.
+func fromStarlark(v starlark.Value, depth int) (any, error) {
+	if depth > star.MaxDepth {
+		return nil, star.DepthError{}
+	}
 	switch v := v.(type) {
 	case starlark.NoneType:
 		return nil, nil
@@ -86,7 +95,7 @@ func FromStarlark(v starlark.Value) (any, error) {
 				return nil, fmt.Errorf("got key %s, want string", describe(item[0]))
 			}
 			var err error
-			if m[key], err = FromStarlark(item[1]); err != nil {
+			if m[key], err = fromStarlark(item[1], depth+1); err != nil {
 				return nil, err
 			}
 		}
@@ -96,7 +105,7 @@ func FromStarlark(v starlark.Value) (any, error) {
 		list := make([]any, len(items))
 		for i, item := range items {
 			var err error
-			if list[i], err = FromStarlark(item); err != nil {
+			if list[i], err = fromStarlark(item, depth+1); err != nil {
 				return nil, err
 			}
 		}

@@ -15,6 +15,7 @@ import (
 	"github.com/mhmig/mhmig/builtins"
 	"github.com/mhmig/mhmig/lang/api"
 	"github.com/mhmig/mhmig/lang/diag"
+	"github.com/mhmig/mhmig/lang/star"
 	"github.com/mhmig/mhmig/runtime/fake"
 	"github.com/mhmig/mhmig/runtime/migration"
 	"github.com/mhmig/mhmig/runtime/qmp/qmptest"
@@ -55,7 +56,7 @@ func (c *call) unpack(pairs ...any) error {
 
 // builtin makes a row callable.
 func (r *row) builtin(name, self string) *starlark.Builtin {
-	return starlark.NewBuiltin(name, func(thread *starlark.Thread, _ *starlark.Builtin, args starlark.Tuple, kwargs []starlark.Tuple) (starlark.Value, error) {
+	return star.Guarded(starlark.NewBuiltin(name, func(thread *starlark.Thread, _ *starlark.Builtin, args starlark.Tuple, kwargs []starlark.Tuple) (starlark.Value, error) {
 		t := testOf(thread)
 		if t == nil {
 			return nil, fmt.Errorf("%s: only inside a function test_*, not while the file is loaded", name)
@@ -67,7 +68,7 @@ func (r *row) builtin(name, self string) *starlark.Builtin {
 			return v, err
 		}
 		return starlark.None, nil
-	})
+	}))
 }
 
 // describe is the call as the test has it.

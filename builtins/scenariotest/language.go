@@ -6,6 +6,7 @@ import (
 	"go.starlark.net/starlark"
 
 	"github.com/mhmig/mhmig/lang/api"
+	"github.com/mhmig/mhmig/lang/star"
 )
 
 // runRow is the builtin run.
@@ -60,7 +61,7 @@ func (t *test) value() starlark.Value { return &value{kind: "t", rows: tRows()} 
 // language are the names that test files have besides those of scenarios.
 func language() starlark.StringDict {
 	return starlark.StringDict{
-		"run":    starlark.NewBuiltin("run", runScenario),
+		"run":    star.Guarded(starlark.NewBuiltin("run", runScenario)),
 		"fake":   &value{kind: "fake", rows: fakeRows()},
 		"expect": &value{kind: "expect", rows: expectRows()},
 	}
