@@ -350,7 +350,7 @@ func runScenario(thread *starlark.Thread, fn *starlark.Builtin, args starlark.Tu
 	q.params, q.filters, q.timeout = cartesian.Params(params), filters, cmp.Or(time.Duration(timeout), defaultTimeout)
 	var e *ended
 	var err error
-	t.wait(func() { e, err = t.execute(q) })
+	t.wait(thread, func() { e, err = t.execute(q) })
 	if wrong := t.answerError(); wrong != nil {
 		err = wrong
 	}

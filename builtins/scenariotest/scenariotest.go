@@ -134,6 +134,8 @@ type testCase struct {
 // order of the files and of the tests in them. The error is one of the files, or of ctx.
 func Run(ctx context.Context, files []string, o Options, report func(Result)) (Summary, error) {
 	began := time.Now()
+	o.Limits.Guard = star.GuardMemory(o.Limits.Memory)
+	defer o.Limits.Guard.Close()
 	s := &suite{Options: o, scenarios: map[string]*star.Scenario{}, configs: map[string]*configured{}}
 	var err error
 	if s.predeclared, err = builtins.Predeclared(); err != nil {

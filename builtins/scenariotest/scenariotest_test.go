@@ -10,10 +10,13 @@ import (
 	"math"
 	"os"
 	"path/filepath"
+	"runtime"
 	"slices"
 	"strings"
 	"testing"
 	"time"
+
+	"go.uber.org/goleak"
 
 	"github.com/mhmig/mhmig/builtins/scenariotest"
 	"github.com/mhmig/mhmig/lang/doc"
@@ -495,5 +498,31 @@ func TestInterrupted(t *testing.T) {
 	_, err := scenariotest.Run(ctx, []string{file}, o, func(scenariotest.Result) { cancel(why) })
 	if !errors.Is(err, why) {
 		t.Errorf("got %v, want %v", err, why)
+	}
+}
+
+// No time passes in virtual time while a scenario, or the test itself, uses more and more memory: it is stopped all the same.
+func TestMemoryLimit(t *testing.T) { //nolint:paralleltest // the memory of other tests would count
+	defer goleak.VerifyNone(t, goleak.IgnoreCurrent())
+	const grow = "\n    x = []\n    for _ in range(2000):\n        x.append(\"y\" * 1000000)\n"
+	runtime.GC()
+	var now runtime.MemStats
+	runtime.ReadMemStats(&now)
+	o := options()
+	o.Limits.Memory = now.HeapAlloc + 256<<20
+	file := write(t, `
+def test_scenario():
+    r = run("grow.star", params = {"vms": "vm1"})
+    expect.eq(r.status, "ERROR")
+    expect.contains(r.message, "of memory are in use")
+
+def test_itself():`+grow, map[string]string{"grow.star": "def migration_scenario(env):" + grow + "        sleep(1)\n"})
+	o.Parallel = 1
+	got := results(t, o, file)
+	if r := got["test_scenario"]; r.Verdict != scenariotest.Passed {
+		t.Errorf("want that the scenario is stopped: %s", show(r))
+	}
+	if r := got["test_itself"]; r.Verdict != scenariotest.Failed || !strings.Contains(r.Failure.Message, "of memory are in use") {
+		t.Errorf("want that the test is stopped: %s", show(r))
 	}
 }

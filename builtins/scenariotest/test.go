@@ -10,6 +10,7 @@ import (
 
 	"go.starlark.net/starlark"
 
+	"github.com/mhmig/mhmig/lang/star"
 	"github.com/mhmig/mhmig/runtime/fake"
 	"github.com/mhmig/mhmig/runtime/qmp/qmptest"
 )
@@ -28,7 +29,8 @@ type test struct {
 	recorded map[string][][]qmptest.Moment
 	files    map[string]map[string]string
 	named    []mention     // of VMs and hosts
-	turn     chan struct{} // held by who runs Starlark
+	turn     chan struct{} // held by who runs Starlark, see begin
+	end      func()        // of the turn, of who holds it
 
 	mu    sync.Mutex // guards what follows
 	wrong error      // of a function that answers a command
@@ -68,9 +70,9 @@ func (t *test) run() {
 	if t.fn.NumParams() == 1 {
 		args = starlark.Tuple{t.value()}
 	}
-	t.turn <- struct{}{}
+	t.begin(t.thread)
 	_, t.err = starlark.Call(t.thread, t.fn, args, nil)
-	<-t.turn
+	t.end()
 	if unused := t.unused(); t.err == nil && unused != nil {
 		t.err = unused
 	}
@@ -96,18 +98,29 @@ func (t *test) unused() error {
 	return &positioned{t.faults[0].at, fmt.Errorf("%s: the test runs no scenario: call run", t.faults[0])}
 }
 
+// begin begins a turn of a thread, which is stopped if too much memory is in use until t.end.
+func (t *test) begin(thread *starlark.Thread) {
+	t.turn <- struct{}{}
+	watched := t.Limits.WatchMemory(func() bool { return true }, func(err *star.LimitError) { thread.Cancel(err.Error()) })
+	t.end = func() {
+		watched()
+		<-t.turn
+	}
+}
+
 // wait runs f while others may run Starlark of the test.
-func (t *test) wait(f func()) {
-	<-t.turn
-	defer func() { t.turn <- struct{}{} }()
+func (t *test) wait(thread *starlark.Thread, f func()) {
+	t.end()
+	defer t.begin(thread)
 	f()
 }
 
 // call calls a function of the test on the goroutine of a fake guest or host.
 func (t *test) call(fn starlark.Callable, args ...starlark.Value) (starlark.Value, error) {
-	t.turn <- struct{}{}
-	defer func() { <-t.turn }()
-	return starlark.Call(t.newThread(fn.Name()), fn, args, nil)
+	thread := t.newThread(fn.Name())
+	t.begin(thread)
+	defer func() { t.end() }()
+	return starlark.Call(thread, fn, args, nil)
 }
 
 // wrongAnswer records the first error of a function that answers commands.

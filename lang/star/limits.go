@@ -4,6 +4,7 @@ package star
 
 import (
 	"fmt"
+	"runtime"
 	"runtime/metrics"
 	"sync"
 	"time"
@@ -13,6 +14,19 @@ import (
 type Limits struct {
 	Steps  uint64 // Starlark steps: of the top level of one file, or of all tasks of a scenario
 	Memory uint64 // bytes of memory that mhmig as a whole has in use while the program computes
+	// Guard watches Memory. Programs in virtual time, in which no time passes while one computes, need one that was made
+	// outside; nil: each program has its own.
+	Guard *MemoryGuard
+}
+
+// WatchMemory is [MemoryGuard.Add] to Guard, or to a guard of its own, until end.
+func (l Limits) WatchMemory(computes func() bool, exceeded func(*LimitError)) (end func()) {
+	if l.Guard != nil {
+		return l.Guard.Add(computes, exceeded)
+	}
+	own := GuardMemory(l.Memory)
+	own.Add(computes, exceeded)
+	return own.Close
 }
 
 // DefaultLimits are far above what scenarios need: many seconds of pure computation.
@@ -36,76 +50,117 @@ func (e *LimitError) Error() string {
 // intervals from the limit to twice that.
 const memoryInterval = 20 * time.Millisecond
 
-// A MemoryGuard watches the memory that this process has in use, between Start and Stop. The nil guard watches nothing.
+// A MemoryGuard watches the memory that this process has in use, and stops programs that compute while it is more than a
+// limit.
 type MemoryGuard struct {
-	limit    uint64
-	exceeded func(*LimitError)
+	limit          uint64
+	closing, ended chan struct{}
 
-	mu      sync.Mutex // guards what follows
-	timer   *time.Timer
-	started bool
-	looked  bool   // since Start
-	cycles  uint64 // of garbage collection, at the first look
+	mu       sync.Mutex // guards what follows
+	programs map[*guarded]struct{}
 }
 
-// NewMemoryGuard returns a guard that calls exceeded, on a goroutine of its own, when more than limit bytes are in use.
-func NewMemoryGuard(limit uint64, exceeded func(*LimitError)) *MemoryGuard {
+// guarded is a program that a guard stops.
+type guarded struct {
+	computes func() bool
+	exceeded func(*LimitError)
+}
+
+// GuardMemory returns a guard that watches until Close; for a limit of 0 the nil guard, which watches nothing.
+func GuardMemory(limit uint64) *MemoryGuard {
 	if limit == 0 {
 		return nil
 	}
-	return &MemoryGuard{limit: limit, exceeded: exceeded}
+	g := &MemoryGuard{limit: limit, closing: make(chan struct{}), ended: make(chan struct{}), programs: map[*guarded]struct{}{}}
+	go g.watch()
+	return g
 }
 
-// Start begins to watch.
-func (g *MemoryGuard) Start() {
+// Close ends watching.
+func (g *MemoryGuard) Close() {
 	if g == nil {
 		return
 	}
-	g.mu.Lock()
-	defer g.mu.Unlock()
-	g.started, g.looked = true, false
-	if g.timer == nil {
-		g.timer = time.AfterFunc(memoryInterval, g.look)
-	} else {
-		g.timer.Reset(memoryInterval)
-	}
+	close(g.closing)
+	<-g.ended
 }
 
-// Stop ends watching, until the next Start.
-func (g *MemoryGuard) Stop() {
+// Add has the guard call exceeded each time it finds that too much memory is in use while the program computes. Both
+// functions are called on the guard's goroutine, and not any more once remove has returned.
+func (g *MemoryGuard) Add(computes func() bool, exceeded func(*LimitError)) (remove func()) {
 	if g == nil {
-		return
+		return func() {}
 	}
+	program := &guarded{computes, exceeded}
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	g.started = false
-	g.timer.Stop()
+	g.programs[program] = struct{}{}
+	return func() {
+		g.mu.Lock()
+		defer g.mu.Unlock()
+		delete(g.programs, program)
+	}
 }
 
-func (g *MemoryGuard) look() {
-	const (
-		cycles = "/gc/cycles/total:gc-cycles"
-		live   = "/gc/heap/live:bytes" // what the last of them has found
-		all    = "/memory/classes/heap/objects:bytes"
-	)
-	samples := []metrics.Sample{{Name: cycles}, {Name: live}, {Name: all}}
-	metrics.Read(samples)
+func (g *MemoryGuard) watch() {
+	defer close(g.ended)
+	ticker := time.NewTicker(memoryInterval)
+	defer ticker.Stop()
+	var collected chan struct{} // closed at the end of the collection that runs, nil if none does
+	for {
+		select {
+		case <-g.closing:
+			if collected != nil {
+				<-collected
+			}
+			return
+		case <-collected:
+			collected = nil
+			g.compare(inUse("/gc/heap/live:bytes"), g.limit)
+		case <-ticker.C:
+			// Garbage does not count, and only a collection tells what is garbage; it is not run for less than some, as a
+			// program may use almost the limit for long. Who doubles a string again and again is faster than it.
+			all := inUse("/memory/classes/heap/objects:bytes")
+			g.compare(all, 4*g.limit)
+			if collected == nil && all > g.limit+g.limit/8 && g.each(func(*guarded) {}) {
+				collected = collect()
+			}
+		}
+	}
+}
+
+// collect starts a garbage collection, and returns a channel that is closed at its end.
+func collect() chan struct{} {
+	done := make(chan struct{})
+	go func() { // is waited for by the guard
+		defer close(done)
+		runtime.GC()
+	}()
+	return done
+}
+
+// compare tells the programs that compute if the memory used is more than the most.
+func (g *MemoryGuard) compare(used, most uint64) {
+	if used > most {
+		g.each(func(p *guarded) { p.exceeded(&LimitError{What: "memory", Limit: g.limit, Used: used}) })
+	}
+}
+
+// each calls f with the programs that compute, and reports whether there are any.
+func (g *MemoryGuard) each(f func(*guarded)) (some bool) {
 	g.mu.Lock()
-	if !g.looked {
-		g.looked, g.cycles = true, samples[0].Value.Uint64()
+	defer g.mu.Unlock()
+	for p := range g.programs {
+		if p.computes() {
+			some = true
+			f(p)
+		}
 	}
-	// Garbage does not count, but for what the collector has not got to: then it is too late to wait for it.
-	used := samples[1].Value.Uint64()
-	exceeded := used > g.limit && samples[0].Value.Uint64() > g.cycles
-	if all := samples[2].Value.Uint64(); !exceeded && all/4 > g.limit {
-		used, exceeded = all, true
-	}
-	exceeded = exceeded && g.started
-	if g.started && !exceeded {
-		g.timer.Reset(memoryInterval)
-	}
-	g.mu.Unlock()
-	if exceeded {
-		g.exceeded(&LimitError{What: "memory", Limit: g.limit, Used: used})
-	}
+	return some
+}
+
+func inUse(metric string) uint64 {
+	sample := []metrics.Sample{{Name: metric}}
+	metrics.Read(sample)
+	return sample[0].Value.Uint64()
 }

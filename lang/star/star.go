@@ -197,10 +197,9 @@ func (l *Loader) load(ctx context.Context, path, from string, outer library.Allo
 		thread.SetMaxExecutionSteps(limit)
 		thread.OnMaxSteps = func(*starlark.Thread) { exceed(&LimitError{What: "steps", Limit: limit}) }
 	}
-	guard := NewMemoryGuard(l.Limits.Memory, exceed)
-	guard.Start()
+	end := l.Limits.WatchMemory(func() bool { return true }, exceed)
 	globals, err := initialize(ctx, program, thread, predeclared)
-	guard.Stop()
+	end()
 	switch {
 	case err == nil:
 	case ctx.Err() != nil:

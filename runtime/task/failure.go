@@ -126,7 +126,8 @@ const (
 // explain replaces Starlark's error of a cancelled thread by what stopped the task.
 // Other errors are returned unchanged.
 func (t *Task) explain(err error) error {
-	if err == nil || t.ctx.Err() == nil {
+	exceeded := t.sc.exceeded.Load()
+	if err == nil || t.ctx.Err() == nil && exceeded == nil {
 		return err
 	}
 	root := err
@@ -135,6 +136,9 @@ func (t *Task) explain(err error) error {
 	}
 	if root.Error() != cancelText {
 		return err
+	}
+	if t.ctx.Err() == nil {
+		t.sc.stop(exceeded)
 	}
 	return &stoppedError{cause: context.Cause(t.ctx), at: evalErrorOf(err)}
 }

@@ -52,6 +52,31 @@ func TestMemoryLimit(t *testing.T) { //nolint:paralleltest // see above
 	}
 }
 
+// Nor does it get far beyond the limit if its turns are short: it waits often, or yields.
+func TestMemoryLimitOverTurns(t *testing.T) { //nolint:paralleltest // the memory of other tests would count
+	for name, program := range map[string]string{
+		"waits":  "def main():\n  x = []\n  for _ in range(2000):\n    x.append('y' * 1000000)\n    sleep(0)\n",
+		"yields": "def main():\n  x = []\n  for _ in range(3000000): x.append([0] * 20)\n",
+	} {
+		t.Run(name, func(t *testing.T) {
+			runtime.GC()
+			var now, after runtime.MemStats
+			runtime.ReadMemStats(&now)
+			main := load(t, program)
+			s := task.New(t.Context(), nil, nil)
+			s.Limits.Memory = now.HeapAlloc + 200<<20
+			failures := s.Run(func(t *task.Task) error {
+				_, err := t.Call(main)
+				runtime.ReadMemStats(&after)
+				return err
+			}, time.Minute)
+			if len(failures) != 1 || !strings.Contains(told(failures)[0], "of memory are in use") || after.HeapAlloc > 2*s.Limits.Memory {
+				t.Errorf("failures: %q, with %d MiB in use at a limit of %d MiB", told(failures), after.HeapAlloc>>20, s.Limits.Memory>>20)
+			}
+		})
+	}
+}
+
 func (tt limited) check(t *testing.T) {
 	t.Helper()
 	main := load(t, tt.program)

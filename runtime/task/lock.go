@@ -20,23 +20,23 @@ import (
 // lock to other tasks: about a millisecond.
 const quantum = 100_000
 
-// turnLock is a mutex that counts how often it is locked.
+// turnLock is a mutex that counts how often it is locked, and knows who holds it.
 type turnLock struct {
-	mutex sync.Mutex
-	turns atomic.Int64      // odd while the lock is held
-	guard *star.MemoryGuard // started while the lock is held
+	mutex  sync.Mutex
+	turns  atomic.Int64 // odd while the lock is held
+	holder atomic.Pointer[starlark.Thread]
 }
 
-// Lock takes the lock.
-func (l *turnLock) Lock() {
+// Lock takes the lock for a thread.
+func (l *turnLock) Lock(holder *starlark.Thread) {
 	l.mutex.Lock()
 	l.turns.Add(1)
-	l.guard.Start()
+	l.holder.Store(holder)
 }
 
 // Unlock releases the lock.
 func (l *turnLock) Unlock() {
-	l.guard.Stop()
+	l.holder.Store(nil)
 	l.turns.Add(1)
 	l.mutex.Unlock()
 }
@@ -51,7 +51,7 @@ func (l *turnLock) state() (turn int64, held bool) {
 // Call runs Starlark code with the scenario's lock held. It blocks until the
 // lock is free, and returns early when the scenario is stopped.
 func (t *Task) Call(fn starlark.Callable, args ...starlark.Value) (starlark.Value, error) {
-	t.sc.lock.Lock()
+	t.sc.lock.Lock(t.thread)
 	defer t.sc.lock.Unlock()
 	if err := t.stopped(); err != nil {
 		return nil, err
@@ -110,7 +110,7 @@ func (t *Task) cancelWith(ctx context.Context) (release func()) {
 func (t *Task) yield(*starlark.Thread) {
 	t.sc.lock.Unlock()
 	runtime.Gosched()
-	t.sc.lock.Lock()
+	t.sc.lock.Lock(t.thread)
 	t.renew()
 }
 
@@ -132,7 +132,7 @@ func (t *Task) renew() {
 func Wait[T any](t *Task, f func(context.Context) (T, error)) (T, error) {
 	t.sc.lock.Unlock()
 	defer func() {
-		t.sc.lock.Lock()
+		t.sc.lock.Lock(t.thread)
 		t.renew()
 	}()
 	if err := t.stopped(); err != nil {

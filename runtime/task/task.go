@@ -49,6 +49,9 @@ type Scenario struct {
 
 	lock  turnLock      // held by the task that runs Starlark code
 	steps atomic.Uint64 // Starlark steps of all tasks
+
+	exceeded atomic.Pointer[star.LimitError] // set before a thread is cancelled for it
+
 	group sync.WaitGroup
 
 	mu       sync.Mutex // guards what follows
@@ -109,13 +112,26 @@ func (s *Scenario) Run(main func(*Task) error, cleanupTimeout time.Duration) []*
 
 // run runs main and all tasks that it starts.
 func (s *Scenario) run(name string, main func(*Task) error) []*Error {
-	s.lock.guard = star.NewMemoryGuard(s.Limits.Memory, func(err *star.LimitError) { s.stop(err) })
+	defer s.Limits.WatchMemory(func() bool { return s.lock.holder.Load() != nil }, s.exceed)()
 	s.Go(name, nil, func(t *Task) (starlark.Value, error) { return nil, main(t) })
 	if !s.wait() {
 		s.abandon(name)
 	}
 	s.stop(errEnded)
 	return s.Failures()
+}
+
+// exceed stops the scenario, which uses too much memory. In virtual time the guard is outside of it, and cannot end its
+// contexts: it cancels the thread that computes, which then stops the scenario, see explain.
+func (s *Scenario) exceed(err *star.LimitError) {
+	if s.Limits.Guard == nil {
+		s.stop(err)
+		return
+	}
+	s.exceeded.Store(err)
+	if thread := s.lock.holder.Load(); thread != nil {
+		thread.Cancel(cancelReason)
+	}
 }
 
 // A computing task is stopped after some Starlark steps. One operation, such as the
