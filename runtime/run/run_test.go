@@ -379,30 +379,33 @@ func TestCleanUpError(t *testing.T) {
 	}
 }
 
-// Once a host is lost, no further variant runs.
+// Once a host is lost, no further variant runs, and no further repeat begins.
 func TestLostHost(t *testing.T) {
 	t.Parallel()
-	lab := bedtest.NewLab(t, 2)
-	f := newFixtureOn(t, testbed.Remotes(lab.Connected), lab.Params())
-	f.options.Scenario = func(_ context.Context, bed *testbed.Bed) run.Verdict {
-		h := lab.Connected[1]
-		if _, err := h.Run(t.Context(), host.Command{Script: "true"}); err != nil {
-			t.Error(err)
+	for _, untilFailure := range []bool{false, true} {
+		lab := bedtest.NewLab(t, 2)
+		f := newFixtureOn(t, testbed.Remotes(lab.Connected), lab.Params())
+		f.options.UntilFailure = untilFailure
+		f.options.Scenario = func(_ context.Context, bed *testbed.Bed) run.Verdict {
+			h := lab.Connected[1]
+			if _, err := h.Run(t.Context(), host.Command{Script: "true"}); err != nil {
+				t.Error(err)
+			}
+			if err := h.Close(); err != nil {
+				t.Error(err)
+			}
+			return run.Verdict{}
 		}
-		if err := h.Close(); err != nil {
-			t.Error(err)
+		outcomes, err := f.run(t.Context(), t, f.variants("one", "two"))
+		if !errors.Is(err, host.ErrClosed) || len(outcomes) != 1 {
+			t.Errorf("got %d outcomes and %v, want one and that the host is lost", len(outcomes), err)
 		}
-		return run.Verdict{}
-	}
-	outcomes, err := f.run(t.Context(), t, f.variants("one", "two"))
-	if !errors.Is(err, host.ErrClosed) || len(outcomes) != 1 {
-		t.Errorf("got %d outcomes and %v, want one and that the host is lost", len(outcomes), err)
-	}
-	if o := outcomes[0]; o.Status != result.Pass {
-		t.Errorf("got %s %q, want PASS: all was cleaned up by a second connection", o.Status, o.Message)
-	}
-	if left := f.left(t); len(left) > 0 {
-		t.Errorf("left: %q", left)
+		if o := outcomes[0]; o.Status != result.Pass {
+			t.Errorf("got %s %q, want PASS: all was cleaned up by a second connection", o.Status, o.Message)
+		}
+		if left := f.left(t); len(left) > 0 {
+			t.Errorf("left: %q", left)
+		}
 	}
 }
 

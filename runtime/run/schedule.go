@@ -59,7 +59,7 @@ type queue struct {
 type unmet struct {
 	name   string
 	repeat int
-	status result.Status
+	why    string // such as "which ended with FAIL"
 }
 
 // all runs all variants and repeats.
@@ -127,7 +127,7 @@ func (q *queue) run(ctx context.Context) error {
 			q.fill()
 		}
 		if len(q.runs) == 0 && (!busy || q.Pool.Changed() == nil) {
-			return nil // all have ended, or the hosts that the rest needs are lost
+			return nil // all have ended, or nothing tells when the hosts that the rest needs are free
 		}
 		if len(q.runs) == 0 {
 			q.Log.Info("waiting for hosts that are in use", "variants", len(q.waits))
@@ -159,8 +159,9 @@ func (q *queue) fill() {
 	}
 }
 
-// startNext starts the first variant that can start, and says whether there was one, and
-// if not, whether one waits for hosts that are in use.
+// startNext starts the first variant that can start, or takes one that cannot run out of
+// the queue. It says whether there was one, and if not, whether one waits for hosts that
+// are in use.
 func (q *queue) startNext(ctx context.Context) (started, busy bool, err error) {
 	if q.Parallel > 0 && len(q.runs) >= q.Parallel {
 		return false, false, nil
@@ -175,10 +176,12 @@ func (q *queue) startNext(ctx context.Context) (started, busy bool, err error) {
 		}
 		lease, err := q.Pool.Acquire(ctx, w.needs)
 		switch {
+		case errors.Is(err, ErrUnavailable): // for good: the others must not wait for it
+			q.waits = slices.Delete(q.waits, i, i+1)
+			q.leaveOut(w)
+			return true, false, nil
 		case errors.Is(err, ErrBusy):
 			busy = true
-			fallthrough
-		case errors.Is(err, ErrUnavailable):
 			if w.overtaken >= maxOvertaken {
 				return false, busy, nil
 			}
@@ -219,8 +222,8 @@ func (q *queue) end(e ended) {
 
 func (q *queue) count(w *waiting, status result.Status, met bool) {
 	q.summary.Counts[status]++
-	if !met && q.isWanted(w.Name) {
-		q.unmet = append(q.unmet, unmet{w.Name, w.repeat, status})
+	if !met {
+		q.noteUnmet(w, "which ended with "+status.String())
 	}
 	if !status.OK() && (q.FailFast || q.UntilFailure) {
 		flag := "--fail-fast"
@@ -248,6 +251,22 @@ func (q *queue) skip(w *waiting, why error) error {
 	return nil
 }
 
+// leaveOut notes a variant for which too few hosts are left: it is none of those that ran.
+func (q *queue) leaveOut(w *waiting) {
+	q.Log.Debug("variant not run", "name", w.ShortName, "because", ErrUnavailable)
+	q.noteUnmet(w, "which was not run: "+ErrUnavailable.Error())
+	if q.UntilFailure { // it would be left out of each repeat, without end
+		q.stop = fmt.Sprintf("--until-failure: %s was not run: %v", w.ShortName, ErrUnavailable)
+	}
+}
+
+// noteUnmet notes that the dependents of a variant cannot run, and why.
+func (q *queue) noteUnmet(w *waiting, why string) {
+	if q.isWanted(w.Name) {
+		q.unmet = append(q.unmet, unmet{w.Name, w.repeat, why})
+	}
+}
+
 // isWanted says whether some variant depends on one of this name.
 func (q *queue) isWanted(name string) bool {
 	for dependency := range q.wanted {
@@ -263,7 +282,7 @@ func (q *queue) refuse(w *waiting) error {
 	for _, dependency := range w.Dep {
 		for _, other := range q.unmet {
 			if other.repeat == w.repeat && satisfies(other.name, dependency) {
-				return result.Cancel.Errorf("it depends on %s, which ended with %s", other.name, other.status)
+				return result.Cancel.Errorf("it depends on %s, %s", other.name, other.why)
 			}
 		}
 	}

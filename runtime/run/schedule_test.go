@@ -219,6 +219,41 @@ func TestHostsNeeded(t *testing.T) {
 	})
 }
 
+// Where a failed variant has kept hosts that another one needs, only that one is not run,
+// and its dependents: the others get the hosts that are left.
+func TestTooFewHostsLeft(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		f := newFixtureOf(t, 4)
+		specs := []string{"bad 2", "four 4", "after_four 2: four"}
+		for i := range 20 {
+			specs = append(specs, fmt.Sprintf("small%d 2", i))
+		}
+		f.options.Planned = len(specs)
+		f.options.Scenario = func(_ context.Context, bed *testbed.Bed) run.Verdict {
+			if bed.Params()["shortname"] == "bad" {
+				return failures(result.Fail.Errorf("broken"))
+			}
+			return run.Verdict{}
+		}
+		f.options.Failed = func(context.Context, *testbed.Bed, result.Failure) bool { return true }
+		outcomes, err := f.run(t.Context(), t, sequence(f.base, specs...))
+		if err != nil {
+			t.Fatal(err)
+		}
+		got := map[result.Status]int{}
+		for _, o := range outcomes {
+			got[o.Status]++
+			if want := "it depends on all.four, which was not run: not enough hosts are left"; o.ShortName == "after_four" && o.Message != want {
+				t.Errorf("its dependent: got %s %q, want %q", o.Status, o.Message, want)
+			}
+		}
+		if want := map[result.Status]int{result.Fail: 1, result.Cancel: 1, result.Pass: 20}; !maps.Equal(got, want) || f.summary.NotRun != 1 {
+			t.Errorf("got %v and %d not run, want %v and 1", got, f.summary.NotRun, want)
+		}
+	})
+}
+
 // Dependents of a variant wait for it, and are CANCEL, with the reason, unless it
 // passed.
 func TestDependencies(t *testing.T) {
