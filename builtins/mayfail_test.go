@@ -36,7 +36,7 @@ func TestMayFail(t *testing.T) {
 		{name: "the source refuses to migrate", source: qmptest.Script{Refuse: []string{"migrate"}}, text: `
 	word = "the script refuses migrate"` + again},
 		{name: "the destination is ended before the move", text: `
-	word = "the destination failed first (host2)"
+	word = "the scenario has ended its destination (host2)"
 	def end(mig):
 		if mig.is_src:
 			sleep(30)
@@ -65,7 +65,7 @@ func TestMayFail(t *testing.T) {
 	mig = migrate(["vm1"], a, b, may_fail=True)
 	mig.wait(status="active")
 	vm.destroy()
-	if mig.join() or mig.status != "failed" or "the source failed first (host1)" not in mig.error or vm.host != None:
+	if mig.join() or mig.status != "failed" or "the scenario has ended its source (host1)" not in mig.error or vm.host != None:
 		fail("%s: %s, on %s" % (mig.status, mig.error, vm.host))
 	vm.start(b)
 	migrate_wait(["vm1"], b, a, params={"mig_timeout": "30", "cancel_delay": "0.1"})`},
@@ -73,7 +73,7 @@ func TestMayFail(t *testing.T) {
 	mig = migrate(["vm1"], a, b, may_fail=True)
 	mig.wait(status="active")
 	vm.qmp("quit")
-	if mig.join() or mig.status != "failed" or "the source failed first (host1)" not in mig.error:
+	if mig.join() or mig.status != "failed" or "the scenario has ended its source (host1)" not in mig.error:
 		fail("%s: %s" % (mig.status, mig.error))`},
 		{name: "it is cancelled", source: qmptest.Script{Endless: true}, text: `
 	mig = migrate(["vm1"], a, b, may_fail=True)

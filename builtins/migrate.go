@@ -281,7 +281,7 @@ func migClass() *Class {
 			},
 			{
 				Name: "join", Waits: true, Params: []Param{{"timeout", Seconds, Computed("no limit beyond the migration's own"), "how long to wait"}, checkParam},
-				Doc:     "Waits until both sides have ended. A migration that has failed is a FAIL that names the side that failed first, also with check=False; one that the scenario has cancelled is not: see status. With migrate(may_fail=True), False says that it has failed, and both sides have ended.",
+				Doc:     "Waits until both sides have ended. A migration that has failed is a FAIL that names the side that failed first, also with check=False; an ERROR if the scenario has ended that side's QEMU; one that the scenario has cancelled is not: see status. With migrate(may_fail=True), False says that it has failed, and both sides have ended.",
 				Returns: Return{"bool", "True; False if it has failed as it may; with check=False whether both sides have ended in time"},
 				Fn: func(t *task.Task, a *Args) (starlark.Value, error) {
 					r := self(a).running

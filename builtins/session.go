@@ -34,7 +34,8 @@ func (s *sessionHandle) use(ctx context.Context, bed *testbed.Bed, do func() err
 }
 
 // useGuest calls do, which uses the guest of an instance: an error of the scenario after
-// the guest has migrated, else the guest's.
+// the guest has migrated, or where the scenario has ended it or the session, else the
+// guest's.
 func useGuest[T any](ctx context.Context, bed *testbed.Bed, i *testbed.Instance, do func() (T, error)) (T, error) {
 	var none T
 	if err := bed.MovedFrom(i); err != nil {
@@ -49,6 +50,15 @@ func useGuest[T any](ctx context.Context, bed *testbed.Bed, i *testbed.Instance,
 	}
 	if moved := bed.MovedFrom(i); moved != nil {
 		return none, fmt.Errorf("%w (%w)", moved, err)
+	}
+	destroyed := i.Destroyed()
+	switch {
+	case destroyed != nil:
+		return none, fmt.Errorf("%w (%w)", destroyed, err)
+	case errors.Is(err, guest.ErrClosed):
+		return none, fmt.Errorf("the scenario has closed this session (%w)", err)
+	case errors.Is(err, guest.ErrTakenOver):
+		return none, err
 	}
 	return none, i.Blame(ctx, err)
 }

@@ -291,6 +291,7 @@ func TestUnrequestedEnds(t *testing.T) {
 		{"moves offline, then ended", "    mig = migrate([\"vm1\"], \"host1\", \"host2\", params = {\"mig_speed\": \"8M\", \"mig_offline\": \"yes\"}, may_fail = True)\n    mig.wait(status = \"active\")\n" + vm + "destroy()\n    mig.join()\n", "", ""},
 		{"saved, then reboots", start + "    sleep(2)\n" + vm + "background_snapshot()\n    sleep(10)\n", "reboots(time = 8)", ""},
 		{"accepts no login in time, then moves on", there + vm + "reset()\n    migrate_wait([\"vm1\"], \"host2\", \"host1\", fresh = False, params = {\"login_timeout\": 1})\n", "", "vm1@host2: no login: login_timeout (1s) on vm1@host2 expired"},
+		{"runs before it has moved, then ended", slow + "    wait_for(lambda: env.vm(\"vm1\").host.name == \"host2\", 60, 0.1)\n" + vm + "destroy()\n    mig.join()\n", `event("RESUME", on = "destination", at = "migrate")`, "the source failed first (host1)"},
 		{"ended, then started anew", there + vm + "destroy()\n" + there, "", ""},
 		{"rebooted between two moves", there + vm + "reboot()\n    migrate_wait([\"vm1\"], \"host2\", \"host1\", fresh = False)\n", "", ""},
 	}
@@ -314,6 +315,27 @@ func TestUnrequestedEnds(t *testing.T) {
 		if r := all[fmt.Sprintf("test_%d", i)]; r.Verdict != scenariotest.Passed {
 			t.Errorf("%s:\n%s", tt.name, show(r))
 		}
+	}
+}
+
+// A second login on the serial console ends the first one: whoever still uses that is told
+// so, which is no fault of a guest that has moved.
+func TestConsoleTakenOver(t *testing.T) {
+	t.Parallel()
+	scenario := `def migration_scenario(env):
+    vm = env.vm("vm1")
+    migrate_wait(["vm1"], "host1", "host2")
+    first = vm.wait_for_serial_login()
+    vm.wait_for_serial_login().cmd("true")
+    first.cmd("true")
+`
+	text := `def test_it(t):
+    r = run("taken.star", params = {"vms": "vm1"})
+    expect.eq(r.status, "ERROR")
+    expect.contains(r.message, "another login took the serial console over")
+`
+	if r := results(t, options(), write(t, text, map[string]string{"taken.star": scenario}))["test_it"]; r.Verdict != scenariotest.Passed {
+		t.Errorf("%s", show(r))
 	}
 }
 

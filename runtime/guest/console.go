@@ -36,9 +36,6 @@ type Console struct {
 	err      error
 }
 
-// errTakenOver ends a serial session when another one begins.
-var errTakenOver = fmt.Errorf("%w: another login took the serial console over", ErrEnded)
-
 // NewConsole starts reading conn, which it owns from now on. Everything is
 // copied to log; write errors of log are ignored, since the guest must not wait
 // for it. log may be nil.
@@ -151,7 +148,7 @@ func (c *Console) attach() (s *Session, occupied bool, err error) {
 	}
 	occupied = c.occupied
 	if c.session != nil {
-		c.session.in.end(errTakenOver)
+		c.session.in.end(ErrTakenOver)
 	}
 	s = newSession(&serialWire{c}, newInbox())
 	c.session, c.occupied = s, true

@@ -89,7 +89,7 @@ func (s *Session) converse(ctx context.Context, command string, exchange func(st
 	w.mu.Lock()
 	if w.closed {
 		w.mu.Unlock()
-		return ErrEnded
+		return ErrClosed
 	}
 	ended := make(chan error, 1)
 	w.waiting.Go(func() { ended <- w.converse(command, exchange) }) // at the latest with the connection

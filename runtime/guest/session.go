@@ -41,6 +41,13 @@ const (
 // ErrEnded is matched by the errors of a session that has ended.
 var ErrEnded = errors.New("session has ended")
 
+// Those of a session, which are ErrEnded too, that its user has ended: the guest is not to
+// blame.
+var (
+	ErrClosed    = fmt.Errorf("%w: it was closed", ErrEnded)
+	ErrTakenOver = fmt.Errorf("%w: another login took the serial console over", ErrEnded)
+)
+
 // errNoAnswer is the error of a shell that was started and does not answer.
 var errNoAnswer = errors.New("logged in, but the shell does not answer")
 
@@ -358,7 +365,7 @@ func (s *Session) IsResponsive(ctx context.Context, timeout time.Duration) bool 
 // Close ends the session; commands that run in it fail. Processes that the shell
 // has started in the guest are not stopped. Closing twice is allowed.
 func (s *Session) Close() error {
-	s.in.end(fmt.Errorf("%w: it was closed", ErrEnded))
+	s.in.end(ErrClosed)
 	return s.wire.close(s)
 }
 

@@ -227,7 +227,7 @@ func (s *Session) ExecChannel(ctx context.Context, command string) (string, erro
 	w.mu.Lock()
 	if w.closed {
 		w.mu.Unlock()
-		return "", ErrEnded
+		return "", ErrClosed
 	}
 	var out []byte
 	ended := make(chan error, 1)

@@ -20,12 +20,13 @@ import (
 
 // Failure is a migration that failed: which side failed first, if either did, and the
 // evidence of both sides' QEMU and guest. Its status is FAIL: the system under test
-// is wrong.
+// is wrong. It is an ERROR if the scenario has ended the QEMU of that side.
 type Failure struct {
 	Migration int
 	VM        string
 	First     Role   // the side that failed first, "" if neither has: it took too long, or the memory differs
 	Host      string // of that side
+	Destroyed bool   // the scenario has ended the QEMU of that side
 	Step      string // of that side; with First = "" the step of the migration, if it is known
 	Err       error
 	Evidence  []testbed.Evidence // source's, then destination's
@@ -34,16 +35,24 @@ type Failure struct {
 }
 
 func (e *Failure) Error() string {
-	if e.First == "" {
+	switch {
+	case e.First == "":
 		return fmt.Sprintf("migration %d of %s: %v", e.Migration, e.VM, e.Err)
+	case e.Destroyed:
+		return fmt.Sprintf("migration %d of %s: the scenario has ended its %s (%s): %v", e.Migration, e.VM, e.First, e.Host, e.Err)
 	}
 	return fmt.Sprintf("migration %d of %s: the %s failed first (%s): %v", e.Migration, e.VM, e.First, e.Host, e.Err)
 }
 
 func (e *Failure) Unwrap() error { return e.Err }
 
-// Status is FAIL.
-func (e *Failure) Status() result.Status { return result.Fail }
+// Status is FAIL or ERROR.
+func (e *Failure) Status() result.Status {
+	if e.Destroyed {
+		return result.Error
+	}
+	return result.Fail
+}
 
 // Detail is the evidence as text; of memory that differs, also the first page of it.
 func (e *Failure) Detail() string {
@@ -98,7 +107,7 @@ func (mv *move) failure(ctx context.Context, instance *testbed.Instance, role Ro
 	if short := instance.OutOfMemory(err); short != nil {
 		return short
 	}
-	f := &Failure{Migration: mv.m.Number, VM: mv.vm, First: role, Host: instance.Host.Name(), Err: err}
+	f := &Failure{Migration: mv.m.Number, VM: mv.vm, First: role, Host: instance.Host.Name(), Destroyed: mv.isDestroyed(instance, err), Err: err}
 	for _, side := range []*Side{mv.m.Source, mv.m.Destination} {
 		if side.Role == role {
 			f.Step = side.Step()
@@ -111,6 +120,25 @@ func (mv *move) failure(ctx context.Context, instance *testbed.Instance, role Ro
 		}
 	}
 	return f
+}
+
+// isDestroyed says whether err, of an instance, is that the scenario has ended it: neither
+// a QEMU that has ended abnormally, unless that is because it has lost the other one, nor
+// what is wrong with a guest that had moved before, or ran on both hosts.
+func (mv *move) isDestroyed(instance *testbed.Instance, err error) bool {
+	mv.m.mu.Lock()
+	completed, postcopied := mv.state == qmp.MigrationCompleted, mv.postcopied
+	mv.m.mu.Unlock()
+	exit, ended := errors.AsType[*vm.ExitError](err)
+	abnormal := ended && (exit.Crashed() || exit.Abnormal() && !exit.LostPeer())
+	switch {
+	case !instance.Removed() || abnormal:
+		return false
+	case completed:
+		return ended
+	}
+	early := instance == mv.m.Destination.Instance(mv.vm) && instance.Arrived() && !postcopied
+	return !early
 }
 
 // stayedError is the error of a destination that stays when it cannot load the guest.
@@ -236,7 +264,7 @@ func (mv *move) firstFailure(ctx context.Context, src, dst *testbed.Instance, re
 	if !mv.m.options.exitOnError && couldNotLoad(exit) {
 		return fail(ctx, mv, dst, DestinationRole, fmt.Errorf("QEMU was to stay when it cannot load the guest (mig_exit_on_error = no, exit-on-error), but has ended: %w; the source reported: %s", exit, reported))
 	}
-	if exit.LostPeer() {
+	if exit.LostPeer() && !mv.isDestroyed(dst, exit) {
 		return fail(ctx, mv, src, SourceRole, fmt.Errorf("%s; then %w", reported, exit))
 	}
 	return fail(ctx, mv, dst, DestinationRole, fmt.Errorf("%w; the source reported: %s", exit, reported))

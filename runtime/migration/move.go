@@ -471,7 +471,7 @@ func (mv *move) finish(ctx context.Context, src, dst *testbed.Instance, state St
 		}
 		if src.Removed() { // a QEMU that quits cancels it first
 			mv.setState(qmp.MigrationFailed)
-			return fail(ctx, mv, src, SourceRole, errors.New("the scenario has ended its QEMU"))
+			return fail(ctx, mv, src, SourceRole, errors.New("QEMU cancels a migration when it is told to quit"))
 		}
 		return fmt.Errorf("%s: the migration was cancelled, but not by mig.cancel or cancel_delay", src)
 	default:

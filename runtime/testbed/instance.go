@@ -209,8 +209,12 @@ func (i *Instance) Ended(ctx context.Context) error {
 
 // ended is the error of an instance whose QEMU has ended or cannot be reached; err is
 // the error that detected it. A QEMU that ended abnormally is a FAIL, even if its guest
-// has not been in a migration.
+// has not been in a migration. The end of one that was destroyed is an ERROR of who still
+// uses it.
 func (i *Instance) ended(ctx context.Context, err error) error {
+	if destroyed := i.Destroyed(); destroyed != nil { // who destroys it is told how it has ended
+		return fmt.Errorf("%w (%w)", destroyed, err)
+	}
 	exit := i.QEMU.Exit(ctx) // runs a command on the host, which detects a lost connection
 	if lost := i.Host.Err(); lost != nil {
 		return fmt.Errorf("%s: %w", i, lost)
@@ -233,6 +237,15 @@ func (i *Instance) Removed() bool {
 	i.mu.Lock()
 	defer i.mu.Unlock()
 	return i.requested.end
+}
+
+// Destroyed is the error of those who still use an instance that the scenario has ended,
+// nil if it has not: see [Instance.Removed].
+func (i *Instance) Destroyed() error {
+	if !i.Removed() {
+		return nil
+	}
+	return fmt.Errorf("the scenario has destroyed %s", i)
 }
 
 // CancelRequested says whether migrate_cancel was executed in the migration that started

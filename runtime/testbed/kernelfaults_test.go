@@ -29,7 +29,7 @@ func TestOutOfMemory(t *testing.T) {
 		return []guest.KernelFault{{Kind: guest.OutOfMemory, Message: "Out of memory: Killed process 9 (" + name + ")", KilledProcess: name}}
 	}
 	deadlock := []guest.KernelFault{{Kind: guest.OutOfMemory, Message: "Kernel panic - not syncing: System is deadlocked on memory"}}
-	ended := fmt.Errorf("%w: it was closed", guest.ErrEnded)
+	ended := guest.ErrClosed
 	noLogin := fmt.Errorf("vm1: %w: login_timeout is over", testbed.NoLogin)
 	late := &guest.TimeoutError{Command: "true", Limit: time.Second}
 	tests := []struct {
