@@ -49,6 +49,7 @@ type BackgroundSnapshot struct {
 
 	bed      *testbed.Bed
 	instance *testbed.Instance
+	config   testbed.GuestConfig // when it was taken
 	file     *madeFile
 	programs carriers
 }
@@ -68,7 +69,7 @@ func TakeBackgroundSnapshot(ctx context.Context, bed *testbed.Bed, i *testbed.In
 	late := fmt.Errorf("%s: the background snapshot was not complete within %v", i, o.Timeout)
 	ctx, cancel := context.WithTimeoutCause(ctx, o.Timeout, late)
 	defer cancel()
-	s := &BackgroundSnapshot{Host: i.Host, bed: bed, instance: i}
+	s := &BackgroundSnapshot{Host: i.Host, bed: bed, instance: i, config: i.GuestConfig()}
 	before, err := s.switchOn(ctx)
 	if err != nil {
 		return nil, i.BlameGone(ctx, err)
@@ -271,7 +272,7 @@ func (s *BackgroundSnapshot) Restore(ctx context.Context, h *testbed.Host, texts
 			return nil, fmt.Errorf("copy the snapshot from %s to %s: %w", s.Host.Name(), h.Name(), err)
 		}
 	}
-	copied, end, err := s.bed.StartCopy(ctx, s.instance, h)
+	copied, end, err := s.bed.StartCopy(ctx, s.config, h)
 	if err != nil {
 		return nil, err
 	}

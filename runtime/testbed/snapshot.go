@@ -6,6 +6,7 @@ import (
 	"context"
 	"fmt"
 
+	"github.com/mhmig/mhmig/lang/cartesian"
 	"github.com/mhmig/mhmig/runtime/vm"
 )
 
@@ -30,16 +31,30 @@ func (i *Instance) PauseRequested() bool {
 	return i.requested.pause
 }
 
-// StartCopy starts a QEMU on host h that waits for a copy of the guest of an instance,
-// as it was at some time. The VM's own instances do not know of it, and it has their
-// disks: the caller must let it neither run nor activate them. end ends it, and returns
-// an error if it has ended abnormally.
-func (b *Bed) StartCopy(ctx context.Context, of *Instance, h *Host) (copied *Instance, end func(context.Context) error, err error) {
+// GuestConfig is the config of an instance's guest at one moment: its params, and the
+// devices that it had then.
+type GuestConfig struct {
+	instance *Instance
+	params   cartesian.Params // of the variant, as they were at its start
+	since    changes
+}
+
+// GuestConfig returns the config of the guest as it is now.
+func (i *Instance) GuestConfig() GuestConfig {
+	return GuestConfig{i, i.currentConfig().Params, i.Host.bed.changesOf(i.Name())}
+}
+
+// StartCopy starts a QEMU on host h that waits for a copy of a guest, as it was at some
+// time, and with the config of that time. The VM's own instances do not know of it, and it
+// has their disks: the caller must let it neither run nor activate them. end ends it, and
+// returns an error if it has ended abnormally.
+func (b *Bed) StartCopy(ctx context.Context, then GuestConfig, h *Host) (copied *Instance, end func(context.Context) error, err error) {
+	of := then.instance
 	name := of.Name()
 	if h != of.Host && !b.SharesImages() {
 		return nil, nil, fmt.Errorf("%s: %s has not its disks (param images_shared): a copy of it can be on %s alone", of, h.Name(), of.Host.Name())
 	}
-	hostConfig, err := h.changedConfig(name, b.Params(), b.changesOf(name))
+	hostConfig, err := h.changedConfig(name, then.params, then.since)
 	if err != nil {
 		return nil, nil, err
 	}
