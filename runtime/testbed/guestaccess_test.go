@@ -4,6 +4,7 @@ package testbed_test
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"maps"
 	"os"
@@ -384,6 +385,56 @@ func TestHotplug(t *testing.T) {
 			t.Errorf("a QEMU that has died: got %v", err)
 		}
 		_ = bed.Remove(ctx, deaf)
+	})
+}
+
+// A device that cannot be plugged in changes nothing, with whatever QEMU.
+func TestPluggingRefused(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		bed, start := scriptedBed(t, 1, cartesian.Params{"nics": "nic1"})
+		ctx := t.Context()
+		var plugged []string
+		instance := start("vm1", qmptest.Script{Execute: func(command string, arguments json.RawMessage) (any, error, bool) {
+			if command == "device_add" {
+				plugged = append(plugged, string(arguments))
+			}
+			return nil, nil, false
+		}})
+		if err := bed.Unplug(ctx, instance, "nic1", time.Minute); err != nil {
+			t.Fatal(err)
+		}
+		disk := testbed.Plug{Name: "disk", Size: 1 << 20, Format: "raw", Model: "scsi"}
+		if err := bed.PlugIn(ctx, instance, disk); err != nil {
+			t.Fatal(err)
+		}
+		if err := bed.Unplug(ctx, instance, "disk", time.Minute); err != nil {
+			t.Fatal(err)
+		}
+		plugged = nil
+		for _, tt := range []struct {
+			plug testbed.Plug
+			want string
+		}{
+			{testbed.Plug{Size: 1 << 20}, `plug a device: got the name "", want one of at most 25 letters`},
+			{testbed.Plug{NIC: true}, `got the name ""`},
+			{testbed.Plug{Name: "a b", Size: 1 << 20}, `got the name "a b"`},
+			{testbed.Plug{Name: "a,b", NIC: true}, `got the name "a,b"`},
+			{testbed.Plug{Name: "disk", Size: 2 << 20}, "plug disk: the disk of this name that was unplugged comes back as it was"},
+			{testbed.Plug{Name: "disk", Format: "qcow2"}, "leave size and format out, or use another name"},
+			{testbed.Plug{Name: "disk", NIC: true}, "is of another kind: use another name"},
+			{testbed.Plug{Name: "nic1", Size: 1 << 20}, "is of another kind"},
+		} {
+			if err := bed.PlugIn(ctx, instance, tt.plug); err == nil || !strings.Contains(err.Error(), tt.want) {
+				t.Errorf("%+v: got %v, want %q", tt.plug, err, tt.want)
+			}
+		}
+		if len(plugged)+len(instance.Devices()) > 0 {
+			t.Errorf("QEMU was told to plug %q; the guest has %q", plugged, instance.Devices())
+		}
+		if err := bed.PlugIn(ctx, instance, testbed.Plug{Name: "disk"}); err != nil {
+			t.Errorf("the disk again: got %v", err)
+		}
 	})
 }
 

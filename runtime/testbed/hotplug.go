@@ -121,15 +121,24 @@ func (b *Bed) PlugIn(ctx context.Context, i *Instance, p Plug) error {
 	if !ok {
 		return fmt.Errorf("%s: this QEMU cannot hot-plug", i)
 	}
+	if err := vm.CheckName(p.Name); err != nil {
+		return fmt.Errorf("%s: plug a device: %w", i, err)
+	}
 	now := i.currentConfig()
 	if slices.Contains(i.Devices(), p.Name) {
 		return fmt.Errorf("%s has a device called %s already", i, p.Name)
 	}
 	c := b.changesOf(i.Name())
-	again := slices.Contains(c.unplugged, p.Name) // its image exists
-	c.unplugged = slices.DeleteFunc(c.unplugged, func(name string) bool { return name == p.Name })
 	own := i.Params()
 	maps.Copy(own, c.params)
+	again := slices.Contains(c.unplugged, p.Name) // its image exists
+	switch {
+	case again && !slices.Contains(own.Objects(p.list()), p.Name):
+		return fmt.Errorf("%s: plug %s: the device of this name that was unplugged is of another kind: use another name", i, p.Name)
+	case again && (p.Size != 0 || p.Format != ""):
+		return fmt.Errorf("%s: plug %s: the disk of this name that was unplugged comes back as it was: leave size and format out, or use another name", i, p.Name)
+	}
+	c.unplugged = slices.DeleteFunc(c.unplugged, func(name string) bool { return name == p.Name })
 	if c.params == nil {
 		c.params = cartesian.Params{}
 	}

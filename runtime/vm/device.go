@@ -142,6 +142,14 @@ var plainName = regexp.MustCompile(`^[A-Za-z][A-Za-z0-9_.-]{0,24}$`)
 
 const wantPlainNames = "names of at most 25 letters, digits and ._-, starting with a letter"
 
+// CheckName is an error if a disk or network card cannot have this name.
+func CheckName(name string) error {
+	if !plainName.MatchString(name) {
+		return fmt.Errorf("got the name %q, want one of at most 25 letters, digits and ._-, starting with a letter", name)
+	}
+	return nil
+}
+
 // plainNames returns the names of objects that a param lists, at most limit. Invalid
 // names are errors, and left out.
 func plainNames(v api.Values, param string, limit int) []string {
