@@ -5,7 +5,7 @@
 //
 // Variants are paired by name. Each outcome of a name is one sample: a run has
 // several with --repeat. Only outcomes that passed (PASS or WARN) are samples, as
-// durations of aborted ones mean nothing. A measure's value in an outcome is the
+// durations of aborted ones mean nothing; failures in quarantine count as failures. A measure's value in an outcome is the
 // mean over all completed migrations of VMs in it: these share hosts, guest and
 // time, so that they are not independent samples.
 //
@@ -168,8 +168,9 @@ func load(dir string) (*loaded, error) {
 			l.variants[o.Name] = s
 			l.order = append(l.order, o.Name)
 		}
-		s.statuses = append(s.statuses, o.Status)
-		if err != nil || o.Status != result.Pass && o.Status != result.Warn {
+		status := o.Judged()
+		s.statuses = append(s.statuses, status)
+		if err != nil || status != result.Pass && status != result.Warn {
 			continue
 		}
 		s.values[seconds.Name] = append(s.values[seconds.Name], o.Seconds)

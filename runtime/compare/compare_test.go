@@ -17,15 +17,16 @@ import (
 
 // sampleOf is one outcome of a variant; downtimes are of the moves in it.
 type sampleOf struct {
-	name      string
-	status    result.Status
-	downtimes []float64
+	name       string
+	status     result.Status
+	downtimes  []float64
+	quarantine *result.Quarantine
 }
 
 func passes(name string, downtimes ...float64) []sampleOf {
 	var all []sampleOf
 	for _, d := range downtimes {
-		all = append(all, sampleOf{name, result.Pass, []float64{d}})
+		all = append(all, sampleOf{name: name, status: result.Pass, downtimes: []float64{d}})
 	}
 	return all
 }
@@ -48,7 +49,7 @@ func folder(t *testing.T, outcomes ...[]sampleOf) string {
 				t.Fatal(err)
 			}
 		}
-		if err := v.Finish(result.Outcome{Failure: result.Failure{Status: o.status}}); err != nil {
+		if err := v.Finish(result.Outcome{Failure: result.Failure{Status: o.status}, Quarantine: o.quarantine}); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -81,9 +82,22 @@ func downtime(t *testing.T, r *Report, name string) *Change {
 	return nil
 }
 
+// A failure in quarantine, a warning of the run, has not passed.
+func TestQuarantined(t *testing.T) {
+	t.Parallel()
+	quarantined := sampleOf{"v", result.Warn, []float64{1}, &result.Quarantine{Status: result.Fail}}
+	r := compared(t, folder(t, passes("v", 100, 101, 102, 103)), folder(t, slices.Repeat([]sampleOf{quarantined}, 4)))
+	if v := r.Variants[0]; !v.StatusChanged() || v.New[0] != result.Fail {
+		t.Errorf("statuses: got %v -> %v, want FAIL", v.Old, v.New)
+	}
+	if c := downtime(t, r, "v"); c.Verdict != TooFew || c.New.Count != 0 {
+		t.Errorf("downtime: got %s by %d samples, want none", c.Verdict, c.New.Count)
+	}
+}
+
 func TestVerdicts(t *testing.T) {
 	t.Parallel()
-	slow := sampleOf{"v", result.Fail, []float64{1e6}} // does not count
+	slow := sampleOf{"v", result.Fail, []float64{1e6}, nil} // does not count
 	for _, test := range []struct {
 		name          string
 		before, after []sampleOf
@@ -101,8 +115,8 @@ func TestVerdicts(t *testing.T) {
 		{"one side", passes("v", 1, 1, 1, 1), []sampleOf{slow, slow, slow, slow}, TooFew, -1},
 		{
 			"means of moves",
-			slices.Repeat([]sampleOf{{"v", result.Pass, []float64{100, 300}}}, 4),
-			slices.Repeat([]sampleOf{{"v", result.Warn, []float64{150, 250}}}, 4), Same, 0,
+			slices.Repeat([]sampleOf{{"v", result.Pass, []float64{100, 300}, nil}}, 4),
+			slices.Repeat([]sampleOf{{"v", result.Warn, []float64{150, 250}, nil}}, 4), Same, 0,
 		},
 	} {
 		t.Run(test.name, func(t *testing.T) {
@@ -180,8 +194,8 @@ func TestRegressed(t *testing.T) {
 
 func TestPairs(t *testing.T) {
 	t.Parallel()
-	before := folder(t, passes("both", 1), passes("old", 1), []sampleOf{{"fails", result.Pass, nil}})
-	after := folder(t, passes("new", 1), passes("both", 1), []sampleOf{{"fails", result.Fail, nil}})
+	before := folder(t, passes("both", 1), passes("old", 1), []sampleOf{{"fails", result.Pass, nil, nil}})
+	after := folder(t, passes("new", 1), passes("both", 1), []sampleOf{{"fails", result.Fail, nil, nil}})
 	if err := os.WriteFile(filepath.Join(after, "002-both", result.OutcomeFile), []byte("{"), 0o644); err != nil {
 		t.Fatal(err)
 	}

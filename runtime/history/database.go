@@ -23,7 +23,7 @@ const databaseFile = "history.db"
 
 // schemaVersion is incremented with each change of schema.sql: databases of older
 // versions are then rebuilt.
-const schemaVersion = 1
+const schemaVersion = 2
 
 //go:embed schema.sql
 var schema string

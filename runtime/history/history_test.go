@@ -206,6 +206,30 @@ func TestVariants(t *testing.T) {
 	n.want(t)
 }
 
+// A failure in quarantine, a warning of the run, has not passed.
+func TestQuarantined(t *testing.T) {
+	t.Parallel()
+	base := t.TempDir()
+	at(t, finish(t, run(t, base, 100, "v=PASS")), 0)
+	f := run(t, base, 100)
+	v, err := f.Start(result.Entry{Name: "v"})
+	if err == nil {
+		err = v.Finish(result.Outcome{Failure: result.Failure{Status: result.Warn}, Quarantine: &result.Quarantine{Status: result.Fail}})
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	at(t, finish(t, f), 1)
+	h := opened(t, base, &notices{})
+	got := variants(t, h, Query{})[0]
+	if got.Passed != 1 || got.Decided != 2 || got.Statuses[1] != result.Fail || got.FirstBad == nil {
+		t.Errorf("got %+v, want that the second run has failed", got)
+	}
+	if runs, err := h.Runs(t.Context(), Query{Last: 1}); err != nil || runs[0].Outcomes["WARN"] != 1 {
+		t.Errorf("runs: got %v, %v, want the status of the run, WARN", runs, err)
+	}
+}
+
 func TestTrend(t *testing.T) {
 	t.Parallel()
 	base := t.TempDir()

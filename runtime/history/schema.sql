@@ -20,6 +20,7 @@ CREATE TABLE variants (
     name      TEXT NOT NULL,
     repeat    INTEGER NOT NULL,
     status    TEXT NOT NULL,
+    judged    TEXT NOT NULL,    -- the status without quarantine
     started   TEXT NOT NULL,
     seconds   REAL NOT NULL,
     message   TEXT NOT NULL,

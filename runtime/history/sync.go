@@ -183,8 +183,8 @@ func (w *writer) add(f folder) {
 	w.exec("INSERT INTO runs VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)", f.id, f.stamp, f.run.Status.String(), timeText(f.run.Started),
 		f.run.Seconds, f.run.Version, f.run.Scenario, f.run.Config, strings.Join(f.run.Hosts, ","))
 	for i, o := range f.outcomes {
-		w.exec("INSERT INTO variants VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
-			f.id, i+1, o.ID, o.Name, o.Repeat, o.Status.String(), timeText(o.Started), o.Seconds, o.Message)
+		w.exec("INSERT INTO variants VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+			f.id, i+1, o.ID, o.Name, o.Repeat, o.Status.String(), o.Judged().String(), timeText(o.Started), o.Seconds, o.Message)
 		for n, m := range f.moves[i] {
 			for _, moved := range m.VMs {
 				w.addMove(f.id, i+1, n+1, moved)

@@ -38,7 +38,7 @@ type Variant struct {
 	Name     string          `json:"name"`
 	Scenario string          `json:"scenario,omitempty"`
 	Config   string          `json:"config,omitempty"`
-	Statuses []result.Status `json:"statuses"` // the newest last; a run has several with --repeat
+	Statuses []result.Status `json:"statuses"` // without quarantine, the newest last; a run has several with --repeat
 	Decided  int             `json:"judged"`   // of them, those that passed or failed (not skipped or cancelled)
 	Passed   int             `json:"passed"`   // PASS or WARN
 	Flips    int             `json:"flips"`    // between passed and failed
@@ -110,8 +110,8 @@ type outcome struct {
 	run    RunRef
 	number int
 	name   string
-	status result.Status
-	origin [2]string // scenario, config
+	status result.Status // without quarantine
+	origin [2]string     // scenario, config
 }
 
 // Variants returns the variants whose names match, the most recently run first.
@@ -123,7 +123,7 @@ func (h *History) Variants(ctx context.Context, q Query) ([]Variant, error) {
 		}
 		o.run.Started, err = parse(started, status, &o.status)
 		return o, err
-	}, runsQuery+`SELECT run, picked.started, scenario, config, number, name, variants.status
+	}, runsQuery+`SELECT run, picked.started, scenario, config, number, name, judged
 		FROM picked JOIN variants ON run = picked.id
 		WHERE ?2 = '' OR name GLOB ?2 OR instr(name, ?2) > 0 ORDER BY run, number`, q.limit(), q.Pattern)
 	if err != nil {

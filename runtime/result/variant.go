@@ -55,6 +55,15 @@ type Outcome struct {
 	Unread []UnreadParam `json:"unread_params,omitempty"`
 }
 
+// Judged is the status by which the system under test is judged: a failure in quarantine is
+// still one.
+func (o *Outcome) Judged() Status {
+	if o.Quarantine != nil {
+		return o.Quarantine.Status
+	}
+	return o.Status
+}
+
 // Machine is what a VM ran on.
 type Machine struct {
 	VM   string            `json:"vm"`
