@@ -206,6 +206,27 @@ func TestVariants(t *testing.T) {
 	n.want(t)
 }
 
+// Runs that began in one second are in the order of their beginning, whatever their IDs.
+func TestOrderWithinASecond(t *testing.T) {
+	t.Parallel()
+	base := t.TempDir()
+	for _, o := range []struct{ id, outcome string }{{"c", "old=FAIL"}, {"b", "new=PASS"}, {"a", "new=FAIL"}} {
+		dir := finish(t, run(t, base, 100, o.outcome))
+		if err := os.Rename(dir, filepath.Join(base, "20260102T030405Z-"+strings.Repeat(o.id, 6))); err != nil {
+			t.Fatal(err)
+		}
+	}
+	h := opened(t, base, &notices{})
+	runs, err := h.Runs(t.Context(), Query{Last: 2})
+	if err != nil || len(runs) != 2 || !strings.HasSuffix(runs[0].ID, "aaaaaa") || !strings.HasSuffix(runs[1].ID, "bbbbbb") {
+		t.Errorf("runs: got %v, %v, want aaaaaa and bbbbbb, the newest first", runs, err)
+	}
+	all := variants(t, h, Query{})
+	if len(all) != 2 || all[0].Name != "new" || all[0].Statuses[0] != result.Pass || all[0].FirstBad == nil {
+		t.Errorf("variants: got %+v, want new first, which has failed last", all)
+	}
+}
+
 // A failure in quarantine, a warning of the run, has not passed.
 func TestQuarantined(t *testing.T) {
 	t.Parallel()

@@ -65,8 +65,8 @@ type Trend struct {
 	Percent *float64 `json:"percent,omitempty"`
 }
 
-// runsQuery selects the newest runs.
-const runsQuery = `WITH picked AS (SELECT * FROM runs ORDER BY id DESC LIMIT ?) `
+// runsQuery selects the newest runs. IDs alone do not order those of one second.
+const runsQuery = `WITH picked AS (SELECT * FROM runs ORDER BY started DESC, id DESC LIMIT ?) `
 
 func (q Query) limit() int {
 	if q.Last <= 0 {
@@ -85,7 +85,7 @@ func (h *History) Runs(ctx context.Context, q Query) ([]Run, error) {
 		r.Outcomes = map[string]int{}
 		r.Started, err = parse(started, status, &r.Status)
 		return r, err
-	}, runsQuery+`SELECT id, status, started, seconds, version, scenario, config, hosts FROM picked ORDER BY id DESC`, q.limit())
+	}, runsQuery+`SELECT id, status, started, seconds, version, scenario, config, hosts FROM picked ORDER BY started DESC, id DESC`, q.limit())
 	if err != nil {
 		return nil, err
 	}
@@ -125,7 +125,7 @@ func (h *History) Variants(ctx context.Context, q Query) ([]Variant, error) {
 		return o, err
 	}, runsQuery+`SELECT run, picked.started, scenario, config, number, name, judged
 		FROM picked JOIN variants ON run = picked.id
-		WHERE ?2 = '' OR name GLOB ?2 OR instr(name, ?2) > 0 ORDER BY run, number`, q.limit(), q.Pattern)
+		WHERE ?2 = '' OR name GLOB ?2 OR instr(name, ?2) > 0 ORDER BY picked.started, run, number`, q.limit(), q.Pattern)
 	if err != nil {
 		return nil, err
 	}
@@ -154,11 +154,11 @@ func (h *History) Variants(ctx context.Context, q Query) ([]Variant, error) {
 		variants = append(variants, v)
 	}
 	slices.SortStableFunc(variants, func(a, b Variant) int {
-		newest := func(v Variant) string {
+		newest := func(v Variant) RunRef {
 			all := of[key{v.Name, [2]string{v.Scenario, v.Config}}]
-			return all[len(all)-1].run.ID
+			return all[len(all)-1].run
 		}
-		return cmp.Compare(newest(b), newest(a))
+		return cmp.Or(newest(b).Started.Compare(newest(a).Started), cmp.Compare(newest(b).ID, newest(a).ID))
 	})
 	return variants, nil
 }
