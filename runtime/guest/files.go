@@ -69,13 +69,22 @@ func (s *Session) Download(ctx context.Context, path string, to io.Writer) (sum 
 	return hex.EncodeToString(hash.Sum(nil)), nil
 }
 
-// readSize reads the output of wc -c.
+// shownSize is how many bytes of what is no size an error message shows.
+const shownSize = 40
+
+// readSize reads the output of wc -c. A guest that prints something else, without end
+// maybe, fills no memory.
 func readSize(stdout *bufio.Reader) (int64, error) {
-	line, err := stdout.ReadString('\n')
-	if err != nil {
+	line, err := stdout.ReadSlice('\n') // at most the reader's buffer
+	full := errors.Is(err, bufio.ErrBufferFull)
+	if err != nil && !full {
 		return 0, err
 	}
-	return strconv.ParseInt(strings.TrimSpace(line), 10, 64)
+	size, err := strconv.ParseUint(strings.TrimSpace(string(line)), 10, 63)
+	if full || err != nil {
+		return 0, fmt.Errorf("the guest's wc -c has printed no size, but a line that begins with %q", line[:min(len(line), shownSize)])
+	}
+	return int64(size), nil
 }
 
 // converse runs a command on a new channel of the session's SSH connection, and exchange

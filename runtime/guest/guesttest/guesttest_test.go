@@ -3,6 +3,7 @@
 package guesttest_test
 
 import (
+	"context"
 	"errors"
 	"io"
 	"net"
@@ -77,4 +78,28 @@ func TestSession(t *testing.T) {
 			t.Error("a command that takes too long has succeeded")
 		}
 	})
+}
+
+// A guest that prints something else than a file's size, as much as it likes, is told in few
+// words, and fills no memory.
+func TestNoSize(t *testing.T) {
+	t.Parallel()
+	for _, printed := range []string{strings.Repeat("0", 1<<20), strings.Repeat("no size ", 1<<17) + "\n", "-5\n", "\n"} {
+		synctest.Test(t, func(t *testing.T) {
+			s, err := login(t, &guesttest.Guest{Run: func(guesttest.Command) (string, int) { return printed, 0 }}, "")
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer s.Close()
+			ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+			defer cancel()
+			_, up := s.Upload(ctx, strings.NewReader(""), "/tmp/x", 0o644)
+			_, down := s.Download(ctx, "/tmp/x", io.Discard)
+			for _, err := range []error{up, down} {
+				if err == nil || !strings.Contains(err.Error(), "wc -c has printed no size, but a line that begins with") || len(err.Error()) > 200 {
+					t.Errorf("%.20q: got %.100v, want a short error that it is no size", printed, err)
+				}
+			}
+		})
+	}
 }
