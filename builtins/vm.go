@@ -6,6 +6,7 @@ import (
 	"cmp"
 	"context"
 	"errors"
+	"strings"
 	"time"
 
 	"go.starlark.net/starlark"
@@ -121,7 +122,7 @@ func vmClass() *Class {
 			},
 			{
 				Name: "qmp", Waits: true, Params: []Param{{"command", String, Required, "a QMP command"}}, Fields: "arguments",
-				Doc: "Executes a QMP command. A _ in the name of an argument stands for a -. " +
+				Doc: "Executes a QMP command. A _ in the name of an argument stands for a -, unless QEMU's schema has the name with it, such as bps_rd of block_set_io_throttle. Keys of dicts are as they are written. " +
 					"The param monitor_timeout limits how long QEMU may take to answer. " +
 					"cont, system_reset and system_wakeup are refused on a source whose migration has completed, and migrate_cancel in postcopy: they would lose the guest. So would calc-dirty-rate with mode=dirty-bitmap under TCG, which is a SKIP. " +
 					"Unlike pause and reset, a stop, a system_reset and whatever human-monitor-command does do not count as requested by the scenario; a quit is treated like destroy.",
@@ -319,21 +320,42 @@ func vmQMP(t *task.Task, a *Args) (starlark.Value, error) {
 	if err != nil {
 		return nil, err
 	}
-	command, arguments := arg[string](a, "command"), map[string]any{}
+	command, given := arg[string](a, "command"), map[string]any{}
 	for _, kv := range a.Fields {
-		v, err := FromStarlark(kv[1])
-		if err != nil {
-			return nil, misusef("%s: %w", string(kv[0].(starlark.String)), err)
+		name := string(kv[0].(starlark.String))
+		if given[name], err = FromStarlark(kv[1]); err != nil {
+			return nil, misusef("%s: %w", name, err)
 		}
-		arguments[qmpName(string(kv[0].(starlark.String)))] = v
 	}
-	reply, err := task.Wait(t, func(ctx context.Context) (any, error) {
-		var reply any
-		err := inst.Execute(ctx, command, arguments, &reply)
+	reply, err := task.Wait(t, func(ctx context.Context) (reply any, err error) {
+		arguments := map[string]any{}
+		for name, v := range given {
+			if name, err = argumentName(ctx, inst, command, name); err != nil {
+				return nil, inst.BlameGone(ctx, err)
+			}
+			arguments[name] = v
+		}
+		err = inst.Execute(ctx, command, arguments, &reply)
 		return reply, inst.BlameGone(ctx, err)
 	})
 	if err != nil {
 		return nil, err
 	}
 	return ToStarlark(reply)
+}
+
+// argumentName is QMP's name of an argument that a scenario has given to a command. The
+// arguments of a few old commands have a _, which is what only QEMU's schema knows.
+func argumentName(ctx context.Context, i *testbed.Instance, command, name string) (string, error) {
+	if !strings.Contains(name, "_") {
+		return name, nil
+	}
+	asGiven, err := i.Monitor().Supports(ctx, command+"/"+name)
+	switch _, refused := errors.AsType[*qmp.Error](err); {
+	case err != nil && !refused: // else it has no schema
+		return "", err
+	case asGiven:
+		return name, nil
+	}
+	return qmpName(name), nil
 }
