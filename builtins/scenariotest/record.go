@@ -47,14 +47,14 @@ func Record(ctx context.Context, dir, only, output string, o Options) ([]byte, e
 	var b strings.Builder
 	fmt.Fprintf(&b, "\"\"\"Recorded by mhmig record from the run %s.\n\nWhat the guests did is not recorded: fake.vm says it.\n\"\"\"\n", of.ID)
 	var names []string
-	seen := map[string]bool{}
+	seen, taken := map[string]bool{}, identifiers{}
 	for _, outcome := range outcomes {
 		names = append(names, outcome.ShortName)
 		if only != "" && only != outcome.ID && only != outcome.ShortName || seen[outcome.ShortName] {
 			continue
 		}
 		seen[outcome.ShortName] = true
-		r := &recording{suite: s, run: of, outcome: outcome, dir: filepath.Join(dir, outcome.ID), output: output}
+		r := &recording{suite: s, run: of, outcome: outcome, dir: filepath.Join(dir, outcome.ID), output: output, taken: taken}
 		if err := r.write(ctx, &b); err != nil {
 			return nil, fmt.Errorf("%s: %w", outcome.ID, err)
 		}
@@ -79,6 +79,7 @@ type recording struct {
 	outcome result.Outcome
 	dir     string
 	output  string
+	taken   identifiers // in the file
 	params  cartesian.Params
 
 	migrations map[string][][]recordedMoment // by VM
@@ -104,9 +105,12 @@ func (r *recording) write(ctx context.Context, b *strings.Builder) error {
 	if err := r.read(); err != nil {
 		return err
 	}
+	constants := map[string][]string{} // by VM, what each migration was like
 	for _, name := range slices.Sorted(maps.Keys(r.migrations)) {
 		for i, moments := range r.migrations[name] {
-			fmt.Fprintf(b, "\n%s = [\n", r.constant(name, i))
+			constant := strings.ToUpper(r.taken.add(fmt.Sprintf("%s_%s_%d", r.outcome.ShortName, name, i+1)))
+			constants[name] = append(constants[name], constant)
+			fmt.Fprintf(b, "\n%s = [\n", constant)
 			for _, m := range moments {
 				figures, err := builtins.ToStarlark(m.figures)
 				if err != nil {
@@ -121,13 +125,9 @@ func (r *recording) write(ctx context.Context, b *strings.Builder) error {
 	if err != nil {
 		return err
 	}
-	fmt.Fprintf(b, "\ndef test_%s(t):\n", identifier(r.outcome.ShortName))
-	for _, name := range slices.Sorted(maps.Keys(r.migrations)) {
-		var all []string
-		for i := range r.migrations[name] {
-			all = append(all, r.constant(name, i))
-		}
-		fmt.Fprintf(b, "    fake.vm(%q).replays([%s])\n", name, strings.Join(all, ", "))
+	fmt.Fprintf(b, "\ndef %s(t):\n", r.taken.add("test_"+r.outcome.ShortName))
+	for _, name := range slices.Sorted(maps.Keys(constants)) {
+		fmt.Fprintf(b, "    fake.vm(%q).replays([%s])\n", name, strings.Join(constants[name], ", "))
 	}
 	for _, line := range append(r.refusals, r.events...) {
 		b.WriteString("    " + line + "\n")
@@ -150,14 +150,21 @@ func (r *recording) write(ctx context.Context, b *strings.Builder) error {
 	return nil
 }
 
-// constant is the name of what a migration was like.
-func (r *recording) constant(name string, i int) string {
-	return strings.ToUpper(fmt.Sprintf("%s_%s_%d", identifier(r.outcome.ShortName), identifier(name), i+1))
-}
+// identifiers are the names of a file's tests and constants, in upper case.
+type identifiers map[string]bool
 
 var notInNames = regexp.MustCompile(`[^A-Za-z0-9_]+`)
 
-func identifier(text string) string { return notInNames.ReplaceAllString(text, "_") }
+// add returns an identifier like text, with a number where there is one like it already.
+func (all identifiers) add(text string) string {
+	like := notInNames.ReplaceAllString(text, "_")
+	name := like
+	for n := 2; all[strings.ToUpper(name)]; n++ {
+		name = fmt.Sprintf("%s_%d", like, n)
+	}
+	all[strings.ToUpper(name)] = true
+	return name
+}
 
 // call is the call of run.
 func (r *recording) call(ctx context.Context) (string, error) {
