@@ -5,9 +5,9 @@
 //
 // Variants are paired by name. Each outcome of a name is one sample: a run has
 // several with --repeat. Only outcomes that passed (PASS or WARN) are samples, as
-// durations of aborted ones mean nothing; failures in quarantine count as failures. A measure's value in an outcome is the
-// mean over all completed migrations of VMs in it: these share hosts, guest and
-// time, so that they are not independent samples.
+// durations of aborted ones mean nothing; a failure in quarantine has not passed. A
+// measure's value in an outcome is the mean over all completed migrations of VMs in it:
+// these share hosts, guest and time, so that they are not independent samples.
 //
 // A difference is claimed if the two-sided Mann-Whitney U test gives a p below
 // Alpha after Holm's adjustment over all variants of the measure. The change is

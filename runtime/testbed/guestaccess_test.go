@@ -416,10 +416,10 @@ func TestPluggingRefused(t *testing.T) {
 			plug testbed.Plug
 			want string
 		}{
-			{testbed.Plug{Size: 1 << 20}, `plug a device: got the name "", want one of at most 25 letters`},
-			{testbed.Plug{NIC: true}, `got the name ""`},
-			{testbed.Plug{Name: "a b", Size: 1 << 20}, `got the name "a b"`},
-			{testbed.Plug{Name: "a,b", NIC: true}, `got the name "a,b"`},
+			{testbed.Plug{Size: 1 << 20}, `plug a device: got "", want names of at most 25 letters`},
+			{testbed.Plug{NIC: true}, `got ""`},
+			{testbed.Plug{Name: "a b", Size: 1 << 20}, `got "a b"`},
+			{testbed.Plug{Name: "a,b", NIC: true}, `got "a,b"`},
 			{testbed.Plug{Name: "disk", Size: 2 << 20}, "plug disk: the disk of this name that was unplugged comes back as it was"},
 			{testbed.Plug{Name: "disk", Format: "qcow2"}, "leave size and format out, or use another name"},
 			{testbed.Plug{Name: "disk", NIC: true}, "is of another kind: use another name"},

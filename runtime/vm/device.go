@@ -145,7 +145,7 @@ const wantPlainNames = "names of at most 25 letters, digits and ._-, starting wi
 // CheckName is an error if a disk or network card cannot have this name.
 func CheckName(name string) error {
 	if !plainName.MatchString(name) {
-		return fmt.Errorf("got the name %q, want one of at most 25 letters, digits and ._-, starting with a letter", name)
+		return fmt.Errorf("got %q, want %s", name, wantPlainNames)
 	}
 	return nil
 }
