@@ -57,6 +57,8 @@ func TestEndedByScenario(t *testing.T) {
 	sleep(1)
 	vm.destroy()
 	task.join()`},
+		{name: "a VM without a serial console", params: cartesian.Params{"serials": ""}, want: []string{"vm1@host2: no serial console: the param serials is empty"}, text: moved + `
+	vm.wait_for_serial_login()`},
 		{name: "the source of a migration", source: qmptest.Script{Endless: true}, want: []string{"migration 1 of vm1: the scenario has ended its source (host1)"}, text: `
 	mig = migrate(["vm1"], a, b)
 	mig.wait(status="active")

@@ -41,7 +41,7 @@ func (i *Instance) Download(ctx context.Context, timeout time.Duration, path str
 
 func (i *Instance) logInBySSH(ctx context.Context, timeout time.Duration) (*guest.Session, error) {
 	if !i.Config().Login.NIC {
-		return nil, fmt.Errorf("%s: no SSH: the param nics is empty", i)
+		return nil, &NoAccessError{i, "SSH", "nics"}
 	}
 	return i.newLogin(ctx, timeout, guest.LogIn)
 }

@@ -164,10 +164,11 @@ func (i *Instance) currentPresence() presence {
 
 // Blame gives an error of the guest, or of the connection to it, its status: FAIL once
 // the guest has been in a migration; ERROR before, when the connection to the host is
-// lost, or when the guest has too little memory for its load. It adds that QEMU has
-// ended, or does not answer its monitor, and what the guest's kernel has reported.
+// lost, when the guest has too little memory for its load, or for a [NoAccessError]. It
+// adds that QEMU has ended, or does not answer its monitor, and what the guest's kernel has
+// reported.
 func (i *Instance) Blame(ctx context.Context, err error) error {
-	if err == nil || ctx.Err() != nil {
+	if _, noAccess := errors.AsType[*NoAccessError](err); err == nil || noAccess || ctx.Err() != nil {
 		return err
 	}
 	select {

@@ -199,10 +199,21 @@ func (i *Instance) noLogin(ctx context.Context, last error) error {
 	return fmt.Errorf("%w; the guest's console ends:\n  %s", err, strings.ReplaceAll(tail, "\n", "\n  "))
 }
 
+// NoAccessError is the error of a scenario that wants a way into the guest which the VM has
+// not by its params: nobody has failed.
+type NoAccessError struct {
+	instance   *Instance
+	way, param string
+}
+
+func (e *NoAccessError) Error() string {
+	return fmt.Sprintf("%s: no %s: the param %s is empty", e.instance, e.way, e.param)
+}
+
 // WaitForSerialLogin returns a session on the guest's serial console.
 func (i *Instance) WaitForSerialLogin(ctx context.Context, timeout time.Duration) (*guest.Session, error) {
 	if i.Console == nil {
-		return nil, fmt.Errorf("%s: no serial console: the param serials is empty", i)
+		return nil, &NoAccessError{i, "serial console", "serials"}
 	}
 	credentials := i.credentials()
 	ctx, stop := i.loginContext(ctx, timeout)
