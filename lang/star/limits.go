@@ -106,7 +106,9 @@ func (g *MemoryGuard) watch() {
 	defer close(g.ended)
 	ticker := time.NewTicker(memoryInterval)
 	defer ticker.Stop()
-	var collected chan struct{} // closed at the end of the collection that runs, nil if none does
+	const cycles, live = "/gc/cycles/total:gc-cycles", "/gc/heap/live:bytes"
+	var collected chan struct{} // closed at the end of the collection that the guard runs, nil if it runs none
+	last := reading(cycles)
 	for {
 		select {
 		case <-g.closing:
@@ -116,11 +118,14 @@ func (g *MemoryGuard) watch() {
 			return
 		case <-collected:
 			collected = nil
-			g.compare(inUse("/gc/heap/live:bytes"), g.limit)
 		case <-ticker.C:
+			if ended := reading(cycles); ended > last { // whoever ran it
+				last = ended
+				g.compare(reading(live), g.limit)
+			}
 			// Garbage does not count, and only a collection tells what is garbage; it is not run for less than some, as a
 			// program may use almost the limit for long. Who doubles a string again and again is faster than it.
-			all := inUse("/memory/classes/heap/objects:bytes")
+			all := reading("/memory/classes/heap/objects:bytes")
 			g.compare(all, 4*g.limit)
 			if collected == nil && all > g.limit+g.limit/8 && g.each(func(*guarded) {}) {
 				collected = collect()
@@ -159,7 +164,8 @@ func (g *MemoryGuard) each(f func(*guarded)) (some bool) {
 	return some
 }
 
-func inUse(metric string) uint64 {
+// reading is a number of the Go runtime.
+func reading(metric string) uint64 {
 	sample := []metrics.Sample{{Name: metric}}
 	metrics.Read(sample)
 	return sample[0].Value.Uint64()

@@ -197,9 +197,10 @@ func (l *Loader) load(ctx context.Context, path, from string, outer library.Allo
 		thread.SetMaxExecutionSteps(limit)
 		thread.OnMaxSteps = func(*starlark.Thread) { exceed(&LimitError{What: "steps", Limit: limit}) }
 	}
-	end := l.Limits.WatchMemory(func() bool { return true }, exceed)
-	globals, err := initialize(ctx, program, thread, predeclared)
-	end()
+	globals, err := func() (starlark.StringDict, error) {
+		defer l.Limits.WatchMemory(func() bool { return true }, exceed)()
+		return initialize(ctx, program, thread, predeclared)
+	}()
 	switch {
 	case err == nil:
 	case ctx.Err() != nil:

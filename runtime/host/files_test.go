@@ -234,13 +234,17 @@ func TestFreePort(t *testing.T) {
 // ended is.
 func TestReservePort(t *testing.T) {
 	t.Parallel()
-	h := startServer(t).dial(t)
-	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	server := startServer(t)
+	h := server.dial(t)
+	only, err := server.dial(t).FreePort(t.Context()) // one that no outgoing connection takes
+	if err != nil {
+		t.Fatal(err)
+	}
+	listener, err := net.Listen("tcp", fmt.Sprintf("127.0.0.1:%d", only))
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer listener.Close()
-	only := listener.Addr().(*net.TCPAddr).Port
 	want := fmt.Sprintf("find a free port: all of %d to %[1]d are taken", only)
 	reserve := func(when string, free bool) func() {
 		t.Helper()

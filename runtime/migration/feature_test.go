@@ -67,7 +67,6 @@ var featureTests = []featureTest{
 var uncheckedFeatures = map[string]string{
 	"migrationEvents": "a move without events is seen by polling, and one that no return path ends by the destination's status",
 	"arrivesStopped":  "a guest that runs on the destination before its memory was compared differs",
-	"settings":        "parameters and capabilities that the user names; each that is a feature has its own",
 }
 
 // noFeatures are the params of migrations with a choice that are no features of QEMU, and
@@ -89,7 +88,7 @@ func featureParams() []api.Param {
 // so has each param of features.
 func TestEveryFeatureMayBeSilentlyOff(t *testing.T) {
 	t.Parallel()
-	found := map[string]bool{"holding": true, "limits": true}                               // see TestFeatureValues
+	found := map[string]bool{"holding": true, "limits": true, "settings": true}             // see TestFeatureValues
 	params := map[string]bool{"mig_storage": true, "mig_speed": true, "mig_downtime": true} // see TestStorage and TestFeatureValues
 	note := func(p cartesian.Params) {
 		on, err := migration.FeaturesOn(p)
@@ -356,7 +355,20 @@ func TestFeatureValues(t *testing.T) {
 		},
 		{
 			name: "a cache whose size is dropped", params: cartesian.Params{"mig_xbzrle": "yes", "parameters": "xbzrle-cache-size", "parameters_value": "16M"}, source: qmptest.Script{Dropped: []string{"xbzrle-cache-size"}}, fails: true, status: result.Fail,
-			want: []string{srcFailed, "xbzrle-cache-size was set to 16777216, but QEMU's xbzrle-cache has the cache-size 67108864"},
+			want: []string{srcFailed, "xbzrle-cache-size was set to 16777216, but vm1@host1 had 67108864 then"},
+		},
+		{
+			name: "a switch that is dropped", params: cartesian.Params{"parameters": "cpu-throttle-tailslow", "parameters_value": "on"}, destination: qmptest.Script{Dropped: []string{"cpu-throttle-tailslow"}}, fails: true, status: result.Fail,
+			want: []string{srcFailed, "cpu-throttle-tailslow was set to true, but vm1@host2 had false then"},
+		},
+		{
+			name: "a cache that the scenario resizes", params: cartesian.Params{"mig_xbzrle": "yes", "mig_xbzrle_cache": "16M"}, source: qmptest.Script{StopAt: "MIGRATION:active", Stop: func() { time.Sleep(time.Second) }}, log: "feature=xbzrle used=",
+			concurrent: func(ctx context.Context, m *migration.Migration) error {
+				if err := m.Wait(ctx, migration.Condition{Status: "active"}); err != nil {
+					return err
+				}
+				return m.Source.Instance("vm1").Execute(ctx, "migrate-set-parameters", map[string]any{"xbzrle-cache-size": 32 << 20}, nil)
+			},
 		},
 		{
 			name: "preempt is dropped", params: cartesian.Params{"mig_postcopy": "yes", "mig_postcopy_preempt": "yes"}, destination: qmptest.Script{Dropped: []string{"postcopy-preempt"}}, fails: true, status: result.Fail,
@@ -669,7 +681,6 @@ func checkTests() []checkTest {
 	postcopied := &migration.Outcome{Switched: true, Postcopy: true}
 	reboot := cartesian.Params{"mig_protocol": "cpr-reboot"}
 	compressed := cartesian.Params{"mig_multifd": "yes", "mig_multifd_compression": "zlib"}
-	cached := cartesian.Params{"mig_xbzrle": "yes", "mig_xbzrle_cache": "16M"}
 	twoEnds := cartesian.Params{"mig_postcopy": "yes", "mig_postcopy_preempt": "yes"}
 	return []checkTest{
 		{name: "multifd", used: "multifd", params: cartesian.Params{"mig_multifd": "yes"}, query: channels, seen: migration.Connections{Most: 3}},
@@ -697,12 +708,6 @@ func checkTests() []checkTest {
 		{name: "xbzrle of a guest that writes a few zeros", used: "xbzrle?", params: cartesian.Params{"mig_xbzrle": "yes"}, query: zeros + "," + unlike},
 		{name: "xbzrle that is not asked", params: cartesian.Params{"mig_xbzrle": "yes"}, query: again + "," + unlike, want: "xbzrle was on, but QEMU looked for none of the 15 pages that it sent again in its cache"},
 		{name: "xbzrle that misses", used: "xbzrle", params: cartesian.Params{"mig_xbzrle": "yes"}, query: again + `, "xbzrle-cache": {"pages": 0, "cache-miss": 15, "overflow": 0}`},
-		{name: "xbzrle with a cache", used: "xbzrle", params: cached, query: again + `, "xbzrle-cache": {"cache-size": 16777216, "cache-miss": 15}`},
-		{name: "xbzrle with a cache of another size", params: cached, query: again + `, "xbzrle-cache": {"cache-size": 67108864, "cache-miss": 15}`, want: "xbzrle-cache-size was set to 16777216, but QEMU's xbzrle-cache has the cache-size 67108864"},
-		{
-			name: "xbzrle with a cache that is resized", used: "xbzrle", params: cached, query: again + `, "xbzrle-cache": {"cache-size": 67108864, "cache-miss": 15}`,
-			samples: samplesOf(`{"status": "setup"}`, `{"status": "active", "xbzrle-cache": {"cache-size": 16777216}}`),
-		},
 		{name: "auto-converge of an idle guest", used: "auto-converge?", params: cartesian.Params{"mig_auto_converge": "yes"}},
 		{name: "auto-converge", used: "auto-converge", params: cartesian.Params{"mig_auto_converge": "yes"}, samples: throttle(20, 20, 30, 99)},
 		{name: "a throttle that falls", params: cartesian.Params{"mig_auto_converge": "yes"}, samples: throttle(20, 30, 20), want: "QEMU lowered the throttle of the guest while it moved: from 30 % to 20 %"},

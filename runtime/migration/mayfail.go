@@ -110,13 +110,20 @@ func (s *Side) settle(ctx context.Context, vm string) error {
 	outcome := qmp.MigrationFailed
 	if source.Departures() > mv.departuresBefore { // else QEMU has the status of an earlier one
 		late := fmt.Errorf("it has not completed within mig_timeout = %v after the failure of another VM", s.Migration.options.timeout)
+		waiting := false
 		for began := time.Now(); ; {
 			state, err := mv.sample(ctx, source.Monitor())
 			if err != nil {
 				break
 			}
-			if status, err := source.Status(ctx); err == nil && state == qmp.MigrationCompleted && hasSent(status) {
-				outcome = state
+			if state == qmp.MigrationCompleted {
+				status, err := source.Status(ctx)
+				if err != nil {
+					return blame(ctx, mv, source, SourceRole, err)
+				}
+				if hasSent(status) {
+					outcome = state
+				}
 			}
 			if state.Terminal() || !state.Postcopy() && !mv.runsOnDestination() {
 				break
@@ -124,13 +131,17 @@ func (s *Side) settle(ctx context.Context, vm string) error {
 			if time.Since(began) > s.Migration.options.timeout {
 				return fail(ctx, mv, source, SourceRole, late)
 			}
+			if !waiting {
+				source.Log().Info("another VM has failed; this one has begun to run on the destination, and is waited for", "status", string(state))
+				waiting = true
+			}
 			if err := sleep(ctx, waitInterval); err != nil {
 				return err
 			}
 		}
 	}
 	mv.setState(outcome)
-	return nil //nolint:nilerr // of a source that does not answer, the check of the guest finds it
+	return nil //nolint:nilerr // the next check finds a source that does not answer
 }
 
 // hasSent says whether a run state is that of a source that has sent its guest. With

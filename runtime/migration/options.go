@@ -74,7 +74,7 @@ func parseOptions(p cartesian.Params) (options, error) {
 	o.switchoverAck, o.ignoreShared = o.uses(v, "mig_switchover_ack", switchoverAckCapability), o.uses(v, "mig_ignore_shared", ignoreSharedCapability)
 	o.mappedRAM = o.uses(v, "mig_mapped_ram", mappedRAMCapability)
 	if size := v.Size("mig_xbzrle_cache"); size > 0 {
-		o.addParameter(v, "mig_xbzrle_cache", parameter{name: xbzrleCacheSize, value: strconv.FormatInt(size, 10)})
+		o.addParameter(v, "mig_xbzrle_cache", parameter{name: "xbzrle-cache-size", value: strconv.FormatInt(size, 10)})
 	}
 	switch {
 	case o.storage.on && o.tls.kind != "":

@@ -5,7 +5,10 @@ package migration
 import (
 	"context"
 	"fmt"
+	"maps"
+	"reflect"
 	"slices"
+	"strconv"
 	"strings"
 
 	"github.com/mhmig/mhmig/lang/api"
@@ -18,7 +21,8 @@ type settings struct {
 	capabilities []string
 	parameters   []parameter
 
-	before map[Role]map[string]any // the parameters before this migration
+	before  map[Role]map[string]any // the parameters before this migration
+	dropped map[Role]string         // a parameter that was set, and has kept its value
 }
 
 // parameter is a migration parameter of QEMU with its value in the params.
@@ -39,7 +43,7 @@ var parameterNames = []string{
 }
 
 func newSettings(o options, _ Traits) Feature {
-	return &settings{capabilities: o.capabilities, parameters: o.parameters, before: map[Role]map[string]any{}}
+	return &settings{capabilities: o.capabilities, parameters: o.parameters, before: map[Role]map[string]any{}, dropped: map[Role]string{}}
 }
 
 // parseCapabilities returns the capabilities to switch on.
@@ -110,6 +114,45 @@ func (f *settings) Set(ctx context.Context, role Role, p Peer) error {
 		return err
 	}
 	f.before[role] = before
+	return f.noteDropped(ctx, role, p, wanted)
+}
+
+// noteDropped notes which parameters have kept their value although they were set: at the
+// end, the scenario may have set others by its own commands.
+func (f *settings) noteDropped(ctx context.Context, role Role, p Peer, wanted map[string]any) error {
+	var now map[string]any
+	if err := p.Execute(ctx, "query-migrate-parameters", nil, &now); err != nil {
+		return err
+	}
+	delete(f.dropped, role)
+	for _, name := range slices.Sorted(maps.Keys(wanted)) {
+		got, has := now[name]
+		if n, isNumber := wanted[name].(int64); isNumber {
+			wanted[name] = float64(n)
+		}
+		if has && reflect.DeepEqual(got, f.before[role][name]) && !reflect.DeepEqual(got, wanted[name]) {
+			f.dropped[role] = fmt.Sprintf("%s was set to %s, but %s had %s then", name, plainNumber(wanted[name]), p, plainNumber(got))
+			break
+		}
+	}
+	return nil
+}
+
+// plainNumber writes a value of JSON, and numbers without an exponent.
+func plainNumber(v any) string {
+	if n, isNumber := v.(float64); isNumber {
+		return strconv.FormatFloat(n, 'f', -1, 64)
+	}
+	return fmt.Sprint(v)
+}
+
+// Check checks that both ends have taken the parameters that were set.
+func (f *settings) Check(_ context.Context, _ *Outcome) error {
+	for _, role := range []Role{SourceRole, DestinationRole} {
+		if dropped := f.dropped[role]; dropped != "" {
+			return unused("%s", dropped)
+		}
+	}
 	return nil
 }
 

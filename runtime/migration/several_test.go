@@ -110,8 +110,11 @@ func TestSeveralMayFail(t *testing.T) {
 	dies := qmptest.Script{StopAt: "MIGRATION:active", Die: true}
 	one := func(m *migration.Migration) *testbed.Instance { return m.Destination.Instance("vm1") }
 	arrived := func(m *migration.Migration) bool { return one(m) != nil && one(m).HasGuest() }
-	killed := func(_ context.Context, m *migration.Migration) error {
+	killed := func(ctx context.Context, m *migration.Migration) error {
 		for !arrived(m) {
+			if ctx.Err() != nil {
+				return context.Cause(ctx)
+			}
 			time.Sleep(time.Millisecond)
 		}
 		bedtest.Of(m.Destination.Instance("vm2")).Die()

@@ -2,38 +2,20 @@
 
 package migration
 
-import (
-	"context"
-	"slices"
+import "context"
 
-	"github.com/mhmig/mhmig/runtime/result"
-)
-
-const (
-	xbzrleCapability = "xbzrle"
-	xbzrleCacheSize  = "xbzrle-cache-size"
-)
+const xbzrleCapability = "xbzrle"
 
 // xbzrle is the feature of mig_xbzrle: of a page that was sent before, only what has
 // changed is sent. Pages are looked for in its cache from the second pass on.
-type xbzrle struct {
-	switched
-	set []parameter // the cache's size, if it was set
-}
+type xbzrle struct{ switched }
 
 func newXbzrle(o options, _ Traits) Feature {
-	f := xbzrle{switched: switched{xbzrleCapability, o.xbzrle}}
-	for _, p := range o.parameters {
-		if p.name == xbzrleCacheSize {
-			f.set = append(f.set, p)
-		}
-	}
-	return f
+	return xbzrle{switched{xbzrleCapability, o.xbzrle}}
 }
 
-// Check checks that QEMU has a cache of the size that was set, and looked for pages in it if
-// it sent many again. An idle guest has few, which may all be zeros, and those QEMU sends
-// without a look.
+// Check checks that QEMU has a cache, and looked for pages in it if it sent many again. An
+// idle guest has few, which may all be zeros, and those QEMU sends without a look.
 func (f xbzrle) Check(_ context.Context, o *Outcome) error {
 	if !f.on {
 		return nil
@@ -41,16 +23,6 @@ func (f xbzrle) Check(_ context.Context, o *Outcome) error {
 	cache, _ := o.Query["xbzrle-cache"].(map[string]any)
 	if cache == nil {
 		return unused("xbzrle was on, but QEMU reports no xbzrle-cache")
-	}
-	for _, p := range f.set {
-		had := o.cacheSizes()
-		wanted, err := p.as(had[0])
-		if err != nil {
-			return err
-		}
-		if !slices.ContainsFunc(had, func(size float64) bool { return int64(size) == wanted }) {
-			return unused("%s was set to %d, but QEMU's xbzrle-cache has the cache-size %.0f", p.name, wanted, had[0])
-		}
 	}
 	pages, _ := cache["pages"].(float64)
 	missed, _ := cache["cache-miss"].(float64)
@@ -67,18 +39,6 @@ func (f xbzrle) Check(_ context.Context, o *Outcome) error {
 	}
 	o.Used(xbzrleCapability, "%v pages were sent by what had changed, %v were not in the cache, %v had changed too much", pages, missed, overflown)
 	return nil
-}
-
-// cacheSizes are those that XBZRLE's cache had at the end and, as the scenario may resize it,
-// during the move.
-func (o *Outcome) cacheSizes() []float64 {
-	var sizes []float64
-	for _, sample := range append([]result.Sample{{Query: o.Query}}, o.Samples...) {
-		cache, _ := sample.Query["xbzrle-cache"].(map[string]any)
-		size, _ := cache["cache-size"].(float64)
-		sizes = append(sizes, size)
-	}
-	return sizes
 }
 
 // sentAgain is how many pages more than the guest has were sent whole, or as a zero.

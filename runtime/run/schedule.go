@@ -253,7 +253,7 @@ func (q *queue) skip(w *waiting, why error) error {
 
 // leaveOut notes a variant for which too few hosts are left: it is none of those that ran.
 func (q *queue) leaveOut(w *waiting) {
-	q.Log.Debug("variant not run", "name", w.ShortName, "because", ErrUnavailable)
+	q.Log.Warn("variant not run", "name", w.ShortName, "because", ErrUnavailable)
 	q.noteUnmet(w, "which was not run: "+ErrUnavailable.Error())
 	if q.UntilFailure { // it would be left out of each repeat, without end
 		q.stop = fmt.Sprintf("--until-failure: %s was not run: %v", w.ShortName, ErrUnavailable)
