@@ -104,7 +104,7 @@ var leaves = []leaf{
 		fault:   "the guest reboots by itself",
 		params:  []string{"migrate_count=30"},
 		plant:   `in_guest(env, "sleep 6; reboot -f")`,
-		message: `the guest was reset on|has rebooted on its way`,
+		message: `the guest was reset on|its guest was reset after|has rebooted on its way`,
 	},
 	{
 		name: "ping-pong-stress.cpu_memory", often: true,
@@ -128,7 +128,7 @@ var leaves = []leaf{
 		name:    "ping-pong-kdump",
 		fault:   "the guest is reset while it dumps, and boots anew instead",
 		plant:   `on_destination(env).qmp("system_reset")`,
-		message: `no complete dump of its crash|the guest was reset on`,
+		message: `no complete dump of its crash|the guest was reset on|its guest was reset after`,
 		skips:   `has no kexec|has no crash kernel loaded`,
 	},
 	{

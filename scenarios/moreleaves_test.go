@@ -112,7 +112,7 @@ var moreLeaves = []leaf{
 	{
 		name:    "source_ends_in.vanishes",
 		fault:   "a byte of the memory of the guest that was started anew is changed",
-		plant:   `change_memory(env)`,
+		plant:   `on_destination(env); change_memory(env)`,
 		message: `memwork: .*page \d+`,
 		skips:   `root`,
 	},
