@@ -170,7 +170,7 @@ def migration_scenario(env):
     vm.destroy()
     session.cmd("true", check = False)
 `})
-	e.want(t, result.Fail, "session has ended")
+	e.want(t, result.Error, "the scenario has destroyed vm1@host1", "session has ended")
 }
 
 // passes is the status of a scenario without failures.

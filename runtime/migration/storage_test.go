@@ -10,6 +10,7 @@ import (
 	"maps"
 	"path/filepath"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -222,18 +223,18 @@ func TestStorage(t *testing.T) {
 		}}
 	}
 	// The cancellation ends the destination's QEMU while it is told that its server ends.
-	var cancelling *migration.Migration
+	var cancelling atomic.Pointer[migration.Migration]
 	cancelledAtEnd := testCase{
 		name: "cancelled while the mirrors end", change: func(p *migration.Plan) { p.Hold = true }, at: "host1", after: noJobs,
 		destination: qmptest.Script{Execute: func(command string, _ json.RawMessage) (any, error, bool) {
 			if command == "nbd-server-stop" {
-				_ = cancelling.Cancel(context.Background())
+				_ = cancelling.Load().Cancel(context.Background())
 				time.Sleep(time.Second)
 			}
 			return nil, nil, false
 		}},
 		concurrent: func(ctx context.Context, m *migration.Migration) error {
-			cancelling = m
+			cancelling.Store(m)
 			return nil
 		},
 	}
