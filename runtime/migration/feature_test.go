@@ -501,7 +501,6 @@ func TestFeatureValues(t *testing.T) {
 		{cartesian.Params{"mig_multifd_channels": "4"}, "mig_multifd"},
 		{cartesian.Params{"mig_xbzrle_cache": "16M"}, "param mig_xbzrle_cache: needs mig_xbzrle = yes"},
 		{cartesian.Params{"mig_file_offset": "1M"}, "param mig_file_offset: needs a mig_protocol that has a file (file, cpr-reboot, cpr-exec)"},
-		{cartesian.Params{"migration_exec_cmd_src": "cat >%s", "migration_exec_cmd_dst": "cat %s"}, "param migration_exec_cmd_src: needs mig_protocol = exec\nparam migration_exec_cmd_dst: needs mig_protocol = exec"},
 		{cartesian.Params{"mig_multifd": "yes", "mig_multifd_channels": "4", "parameters": "multifd-channels", "parameters_value": "5"}, "the same as parameters, which sets multifd-channels to 5"},
 		{cartesian.Params{"mig_multifd": "yes", "mig_multifd_compression": "rar"}, "one of none, zlib"},
 		{cartesian.Params{"mig_multifd": "yes", "mig_multifd_compression": "zlib", "mig_mapped_ram": "yes"}, "mig_multifd_compression compresses"},

@@ -859,7 +859,7 @@ func TestOnHostsQEMU(t *testing.T) {
 	t.Run("exec to a file", func(t *testing.T) {
 		t.Parallel()
 		params := bedtest.Blank(t)
-		params["mig_protocol"], params["migration_exec_cmd_src"], params["migration_exec_cmd_dst"] = "exec", "gzip -c > '%s'", "gzip -c -d '%s'"
+		params["migration_exec_cmd_src"], params["migration_exec_cmd_dst"] = "gzip -c > '%s'", "gzip -c -d '%s'"
 		moveAround(t, params, "exec")
 	})
 }

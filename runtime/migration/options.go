@@ -113,11 +113,6 @@ func (o *options) checkForm(v api.Values) {
 	if files := []string{"file", "cpr-reboot", "cpr-exec"}; o.fileOffset > 0 && !slices.Contains(files, o.protocol) {
 		v.Unfit("mig_file_offset", "needs a mig_protocol that has a file (%s)", strings.Join(files, ", "))
 	}
-	for _, command := range []string{commandToWrite, commandToRead} {
-		if v.Has(command) && o.protocol != "exec" {
-			v.Unfit(command, "needs mig_protocol = exec")
-		}
-	}
 }
 
 // CheckParams returns the errors of params that no migration can have, as [New] does: of
