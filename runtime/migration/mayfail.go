@@ -135,7 +135,7 @@ func (s *Side) settle(ctx context.Context, vm string) error {
 				source.Log().Info("another VM has failed; this one has begun to run on the destination, and is waited for", "status", string(state))
 				waiting = true
 			}
-			if err := sleep(ctx, waitInterval); err != nil {
+			if err := sleep(ctx, sampleInterval); err != nil {
 				return err
 			}
 		}

@@ -136,13 +136,13 @@ func TestSeveralMayFail(t *testing.T) {
 		{name: "it has completed in a file", two: late(qmptest.Script{Refuse: []string{"migrate"}}), file: true},
 		{name: "it is about to complete", one: qmptest.Script{LateEnd: true}, two: qmptest.Script{Endless: true}, concurrent: killed},
 		{
-			name: "it is in post-copy", one: qmptest.Script{Endless: true}, oneThere: qmptest.Script{StopAt: "RESUME", Stop: func() { time.Sleep(20 * time.Second) }},
+			name: "it is in post-copy", one: qmptest.Script{Endless: true}, oneThere: qmptest.Script{StopAt: "RESUME", Stop: func() { time.Sleep(3 * time.Second) }},
 			two: qmptest.Script{Endless: true}, twoThere: qmptest.Script{StopAt: "load", Die: true}, params: cartesian.Params{"mig_postcopy_start": "active", "mig_timeout": "120"},
 		},
 		{
 			name: "it is in post-copy, which does not end", one: qmptest.Script{Endless: true}, oneThere: qmptest.Script{StopAt: "RESUME"},
-			two: qmptest.Script{Endless: true}, twoThere: qmptest.Script{StopAt: "load", Die: true}, params: cartesian.Params{"mig_postcopy_start": "active", "mig_timeout": "120"},
-			want: "it has not completed within mig_timeout = 2m0s after the failure of another VM",
+			two: qmptest.Script{Endless: true}, twoThere: qmptest.Script{StopAt: "load", Die: true}, params: cartesian.Params{"mig_postcopy_start": "active", "mig_timeout": "20"},
+			want: "it has not completed within mig_timeout = 20s after the failure of another VM",
 		},
 		{name: "it moves", one: qmptest.Script{Endless: true}, two: qmptest.Script{Endless: true}, twoThere: dies, stays: true},
 		{
