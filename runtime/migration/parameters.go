@@ -124,7 +124,6 @@ func (f *settings) noteDropped(ctx context.Context, role Role, p Peer, wanted ma
 	if err := p.Execute(ctx, "query-migrate-parameters", nil, &now); err != nil {
 		return err
 	}
-	delete(f.dropped, role)
 	for _, name := range slices.Sorted(maps.Keys(wanted)) {
 		got, has := now[name]
 		if n, isNumber := wanted[name].(int64); isNumber {

@@ -160,13 +160,12 @@ func (s *Side) sendVMs(ctx context.Context) error {
 	if err := s.each(ctx, s.noteBoot); err != nil {
 		return err
 	}
-	moving, ended := m.startPostcopyWhenDue(ctx)
-	var err error
-	if m.Plan.MigrateSrc != nil {
-		err = m.Plan.MigrateSrc(moving, s)
-	} else {
-		err = s.Send(moving, m.Plan.VMs)
+	send := m.Plan.MigrateSrc
+	if send == nil {
+		send = func(ctx context.Context, s *Side) error { return s.Send(ctx, m.Plan.VMs) }
 	}
+	moving, ended := m.startPostcopyWhenDue(ctx)
+	err := send(moving, s)
 	ended()
 	if m.Plan.MigrateSrc != nil {
 		if err == nil {

@@ -70,7 +70,7 @@ func TestMemoryLimitOverTurns(t *testing.T) { //nolint:paralleltest // the memor
 				runtime.ReadMemStats(&after)
 				return err
 			}, time.Minute)
-			if len(failures) != 1 || !strings.Contains(told(failures)[0], "of memory are in use") || after.HeapAlloc > 4*s.Limits.Memory {
+			if len(failures) != 1 || !strings.Contains(told(failures)[0], "of memory are in use") || after.HeapAlloc > 3*s.Limits.Memory {
 				t.Errorf("failures: %q, with %d MiB in use at a limit of %d MiB", told(failures), after.HeapAlloc>>20, s.Limits.Memory>>20)
 			}
 		})
