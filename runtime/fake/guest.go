@@ -26,7 +26,6 @@ type guest struct {
 	vm       string
 	settings Guest
 	kit      *kit
-	serving  sync.WaitGroup
 
 	mu         sync.Mutex // guards what follows
 	machine    *shell.Machine
@@ -135,7 +134,6 @@ func (g *guest) close() {
 	for conn := range conns {
 		_ = conn.Close()
 	}
-	g.serving.Wait()
 	machine.Wait()
 }
 

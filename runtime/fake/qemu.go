@@ -38,6 +38,7 @@ type qemu struct {
 	mu     sync.Mutex // guards what follows
 	drives []*drive
 	lost   bool // a page of the guest's memory, by the migration that it is the destination of
+	closed bool // no connection is served any more
 }
 
 var (
@@ -319,7 +320,9 @@ func (q *qemu) dial(serve func(net.Conn)) (net.Conn, error) {
 	if err := q.w.host(q.placement.Host.Name()).Err(); err != nil {
 		return nil, err
 	}
-	if q.hasEnded() {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	if q.closed || q.hasEnded() {
 		return nil, errors.New("QEMU has ended")
 	}
 	client, server := net.Pipe()
@@ -360,6 +363,9 @@ func (q *qemu) end() {
 		if q.monitor != nil {
 			_ = q.monitor.Close()
 		}
+		q.mu.Lock()
+		q.closed = true
+		q.mu.Unlock()
 		q.serving.Wait()
 		q.process.Close()
 	})

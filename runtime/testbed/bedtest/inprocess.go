@@ -105,21 +105,14 @@ func (h spareHost) Dial(ctx context.Context, network, address string) (net.Conn,
 	if i == nil {
 		return h.Remote.Dial(ctx, network, address)
 	}
-	client, server := net.Pipe()
-	i.serving.Go(func() {
+	return i.connect(func(conn net.Conn) {
 		select {
 		case i.spare <- struct{}{}:
-			i.process.Serve(server)
+			i.process.Serve(conn)
 			<-i.spare
 		case <-i.process.Done():
 		}
-		_ = server.Close()
 	})
-	i.serving.Go(func() {
-		<-i.process.Done()
-		_ = server.Close()
-	})
-	return client, nil
 }
 
 // Latest returns the scripted QEMU of a VM that was launched last, nil if there is none.
@@ -149,6 +142,9 @@ type scriptedQEMU struct {
 	spare     chan struct{} // full while the second monitor has a client
 	serving   sync.WaitGroup
 	log       io.Closer
+
+	mu    sync.Mutex // guards ended
+	ended bool       // no connection is served any more
 }
 
 var (
@@ -199,15 +195,10 @@ func (s *ScriptedQEMUs) Launch(ctx context.Context, placement vm.Placement, c vm
 			return nil, err
 		}
 	}
-	client, server := net.Pipe()
-	i.serving.Go(func() {
-		i.process.Serve(server)
-		_ = server.Close()
-	})
-	i.serving.Go(func() { // close the connection of one that has exited
-		<-i.process.Done()
-		_ = server.Close()
-	})
+	client, err := i.connect(i.process.Serve)
+	if err != nil {
+		return nil, err
+	}
 	transcript, err := placement.Artifacts("qmp.jsonl")
 	if err != nil {
 		i.end()
@@ -282,7 +273,10 @@ func (i *scriptedQEMU) Fault() *vm.ExitError {
 func (i *scriptedQEMU) ProcessState(context.Context) (string, error) { return "scripted", nil }
 func (i *scriptedQEMU) LogTail(context.Context) []string             { return nil }
 
-var errNoGuest = errors.New("a scripted QEMU has no guest")
+var (
+	errNoGuest = errors.New("a scripted QEMU has no guest")
+	errEnded   = errors.New("the scripted QEMU has ended")
+)
 
 // DialConsole connects to a guest that prints its output, and nothing more.
 func (i *scriptedQEMU) DialConsole(context.Context) (net.Conn, error) {
@@ -291,16 +285,10 @@ func (i *scriptedQEMU) DialConsole(context.Context) (net.Conn, error) {
 			return nil, err
 		}
 	}
-	client, guest := net.Pipe()
-	i.serving.Go(func() {
-		_, _ = guest.Write([]byte(i.output))
-		_, _ = io.Copy(io.Discard, guest)
+	return i.connect(func(conn net.Conn) {
+		_, _ = conn.Write([]byte(i.output))
+		_, _ = io.Copy(io.Discard, conn)
 	})
-	i.serving.Go(func() {
-		<-i.process.Done()
-		_ = guest.Close()
-	})
-	return client, nil
 }
 
 // DialClock connects to the port of the guest's clock stamps.
@@ -317,8 +305,22 @@ func (i *scriptedQEMU) dialGuest(serve func(*Guest, *qmptest.QEMU, net.Conn)) (n
 	if i.guest == nil {
 		return nil, errNoGuest
 	}
+	return i.connect(func(conn net.Conn) { serve(i.guest, i.process, conn) })
+}
+
+// connect returns the client's end of a connection that serve serves until it returns or
+// the QEMU has exited.
+func (i *scriptedQEMU) connect(serve func(net.Conn)) (net.Conn, error) {
+	i.mu.Lock()
+	defer i.mu.Unlock()
+	if i.ended {
+		return nil, errEnded
+	}
 	client, server := net.Pipe()
-	i.serving.Go(func() { serve(i.guest, i.process, server) })
+	i.serving.Go(func() {
+		serve(server)
+		_ = server.Close()
+	})
 	i.serving.Go(func() {
 		<-i.process.Done()
 		_ = server.Close()
@@ -338,6 +340,9 @@ func (i *scriptedQEMU) Destroy(context.Context) error {
 func (i *scriptedQEMU) end() {
 	i.process.End()
 	i.process.Stop()
+	i.mu.Lock()
+	i.ended = true
+	i.mu.Unlock()
 	i.serving.Wait()
 	i.process.Close()
 }
