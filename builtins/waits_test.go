@@ -114,7 +114,7 @@ func waiting() (ordinary, ofVMs []string) {
 func TestWaitsLetOthersThrough(t *testing.T) {
 	t.Parallel()
 	w := &witness{seen: map[string]bool{}}
-	silent := func(context.Context) (builtins.Prompt, error) { return &typed{pause: 50 * time.Millisecond}, nil }
+	silent := func(context.Context) (builtins.Prompt, error) { return &typed{pause: 20 * time.Millisecond}, nil }
 	e := runScenario(t, bedtest.NoQEMU(t), &testRun{extra: w.names(), debug: builtins.Options{Prompt: silent}, source: `
 def look_on(over):
     while not over:
@@ -132,11 +132,10 @@ def migration_scenario(env):
     watch("on", lambda: on(env.hosts, lambda h: None))
     watch("parallel", lambda: parallel([lambda: None]))
     watch("always", lambda: always(lambda: None, lambda: sleep(0.01), every = 0.001))
-    watch("breakpoint", breakpoint, once = True)
+    watch("breakpoint", breakpoint)
     watch("sleep", lambda: sleep(0.001))
-    answers = [0, 0, 1]
-    watch("wait_for", lambda: wait_for(lambda: answers.pop(0), 300, 0.02), once = True)
-    task = spawn(sleep, 0.05)
+    watch("wait_for", lambda: wait_for(lambda: seen("wait_for"), 300, 0.001), once = True)
+    task = spawn(lambda: wait_for(lambda: seen("task.join"), 300, 0.001))
     watch("task.join", task.join, once = True)
     watch("host.run", lambda: h.run("true"))
     watch("host.start", lambda: h.start("true"))
@@ -146,19 +145,25 @@ def migration_scenario(env):
     watch("host.download", lambda: h.download(dir + "/a", dir + "/d"))
     watch("host.free_port", h.free_port)
     watch("host.unblock", h.unblock)
-    process = h.start("sleep 0.05")
+    process = h.start("until [ -e %s/seen ]; do sleep 0.01; done" % dir)
+
+    def end_process():
+        wait_for(lambda: seen("process.wait"), 300, 0.001)
+        h.write_file(dir + "/seen", "")
+
+    spawn(end_process)
     watch("process.wait", process.wait, once = True)
-    process = h.start("sleep 60")
-    watch("process.kill", process.kill, once = True)
+    processes = [h.start("sleep 60") for _ in range(10)]
+    watch("process.kill", lambda: processes.pop().kill())
 
     def meet(h):
         if h == env.master:
             watch("barrier", lambda: barrier("b"), once = True)
             watch("sync", lambda: sync("s"), once = True)
         else:
-            sleep(0.05)
+            wait_for(lambda: seen("barrier"), 300, 0.001)
             barrier("b")
-            sleep(0.05)
+            wait_for(lambda: seen("sync"), 300, 0.001)
             sync("s")
 
     on(env.hosts[:2], meet)
@@ -209,9 +214,9 @@ def migration_scenario(env):
     watch("session.sendline", lambda: session.sendline("true"))
     watch("session.is_responsive", session.is_responsive)
     watch("session.close", lambda: vm.wait_for_login().close())
-    watch("vm.clock", vm.clock, once = True)
-    watch("vm.upload", lambda: vm.upload(b"text", "/tmp/here"), once = True)
-    watch("vm.download", lambda: vm.download("/tmp/here", env.params["folder"] + "/here"), once = True)
+    watch("vm.clock", vm.clock)
+    watch("vm.upload", lambda: vm.upload(b"text", "/tmp/here"))
+    watch("vm.download", lambda: vm.download("/tmp/here", env.params["folder"] + "/here"))
     watch("vm.qmp", lambda: vm.qmp("query-status"))
     expected = vm.expect("STOP")
     watch("expectation.wait", lambda: expected.wait(timeout = 0.01, check = False))
