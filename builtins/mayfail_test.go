@@ -69,6 +69,19 @@ func TestMayFail(t *testing.T) {
 		fail("%s: %s, on %s" % (mig.status, mig.error, vm.host))
 	vm.start(b)
 	migrate_wait(["vm1"], b, a, params={"mig_timeout": "30", "cancel_delay": "0.1"})`},
+		{name: "the scenario kills the source", source: qmptest.Script{Endless: true}, text: `
+	mig = migrate(["vm1"], a, b, may_fail=True)
+	mig.wait(status="active")
+	vm.destroy(gracefully=False)
+	if mig.join() or mig.status != "failed" or "the scenario has ended its source (host1)" not in mig.error or vm.host != None:
+		fail("%s: %s, on %s" % (mig.status, mig.error, vm.host))`},
+		{name: "the scenario kills the destination", source: qmptest.Script{Endless: true}, text: `
+	there = []
+	mig = migrate(["vm1"], a, b, may_fail=True, before_migration=lambda mig: there.append(mig.vm("vm1")) if not mig.is_src else None)
+	mig.wait(status="active")
+	there[0].destroy(gracefully=False)
+	if mig.join() or mig.status != "failed" or "the scenario has ended its destination (host2)" not in mig.error or vm.host != a:
+		fail("%s: %s, on %s" % (mig.status, mig.error, vm.host))`},
 		{name: "the source is told to quit, and cancels", source: qmptest.Script{Endless: true}, text: `
 	mig = migrate(["vm1"], a, b, may_fail=True)
 	mig.wait(status="active")

@@ -70,6 +70,12 @@ func TestEndedByScenario(t *testing.T) {
 	mig.wait(status="active")
 	there[0].destroy()
 	mig.join()`},
+		{name: "the destination of a migration, by SIGKILL", source: qmptest.Script{Endless: true}, want: []string{"migration 1 of vm1: the scenario has ended its destination (host2)"}, text: `
+	there = []
+	mig = migrate(["vm1"], a, b, before_migration=lambda mig: there.append(mig.vm("vm1")) if not mig.is_src else None)
+	mig.wait(status="active")
+	there[0].destroy(gracefully=False)
+	mig.join()`},
 	}
 	for i := range cases {
 		cases[i].status = result.Error

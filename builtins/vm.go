@@ -169,6 +169,7 @@ func vmClass() *Class {
 			},
 			{
 				Name: "destroy", Waits: true,
+				Params:  []Param{{"gracefully", Bool, Value(true), "whether QEMU is told to quit; with False it is killed by SIGKILL, as the loss of its host ends it"}},
 				Doc:     "Ends the VM's QEMU at once. A QEMU that ends by a signal, with an exit status other than 0 or with a sanitizer's report is a FAIL; so is a guest that was reset after its first migration without a request. One that was stopped without a request, or had panicked, is a FAIL if it has been migrated, else an ERROR.",
 				Returns: Nothing,
 				Fn: func(t *task.Task, a *Args) (starlark.Value, error) {
@@ -176,9 +177,12 @@ func vmClass() *Class {
 					if err != nil {
 						return nil, err
 					}
-					bed := stateOf(t).bed
+					end := stateOf(t).bed.Remove
+					if !arg[bool](a, "gracefully") {
+						end = stateOf(t).bed.Kill
+					}
 					return wait(t, func(ctx context.Context) error {
-						return errors.Join(cmp.Or(inst.CheckEnd(ctx), inst.CheckStopped(ctx)), bed.Remove(ctx, inst))
+						return errors.Join(cmp.Or(inst.CheckEnd(ctx), inst.CheckStopped(ctx)), end(ctx, inst))
 					})
 				},
 			},

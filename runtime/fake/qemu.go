@@ -12,6 +12,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 
 	"github.com/mhmig/mhmig/lang/cartesian"
 	"github.com/mhmig/mhmig/runtime/qmp"
@@ -34,6 +35,7 @@ type qemu struct {
 	log       io.Closer
 	serving   sync.WaitGroup
 	ending    sync.Once
+	killed    atomic.Bool // by Kill
 
 	mu     sync.Mutex // guards what follows
 	drives []*drive
@@ -283,7 +285,7 @@ func (q *qemu) Exit(context.Context) *vm.ExitError {
 		e.Status, e.Log = 1, []string{line}
 	}
 	if q.process.Killed() { // before it could say anything
-		e.Status, e.Log = 128+9, nil
+		e.Status, e.Log, e.Killed = 128+9, nil, q.killed.Load()
 	}
 	return e
 }
@@ -354,6 +356,13 @@ func (q *qemu) Destroy(context.Context) error {
 		return err
 	}
 	return q.log.Close()
+}
+
+// Kill ends it as SIGKILL does.
+func (q *qemu) Kill(ctx context.Context) error {
+	q.killed.Store(true)
+	q.process.Die()
+	return q.Destroy(ctx)
 }
 
 func (q *qemu) end() {

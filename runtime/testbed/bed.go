@@ -550,7 +550,7 @@ func (b *Bed) Close(ctx context.Context, status result.Status) (kept bool, err e
 	faults, ends := make([]error, len(instances)), make([]error, len(instances))
 	var ending sync.WaitGroup
 	for i, instance := range instances {
-		ending.Go(func() { faults[i], ends[i] = b.remove(ctx, instance) })
+		ending.Go(func() { faults[i], ends[i] = b.remove(ctx, instance, instance.Destroy) })
 	}
 	ending.Wait()
 	errs = append(errs, ends...)

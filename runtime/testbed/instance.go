@@ -578,14 +578,19 @@ func (b *Bed) instancesOf(name string) []*Instance {
 // Remove ends an instance and removes it from the bed; it may be called more than once.
 // A QEMU that ended abnormally is a FAIL, unless an error has reported it before.
 func (b *Bed) Remove(ctx context.Context, instance *Instance) error {
-	return errors.Join(b.remove(ctx, instance))
+	return errors.Join(b.remove(ctx, instance, instance.Destroy))
 }
 
-func (b *Bed) remove(ctx context.Context, instance *Instance) (fault, err error) {
+// Kill is Remove by KILL: QEMU can do nothing more, as after the loss of its host.
+func (b *Bed) Kill(ctx context.Context, instance *Instance) error {
+	return errors.Join(b.remove(ctx, instance, instance.Kill))
+}
+
+func (b *Bed) remove(ctx context.Context, instance *Instance, end func(context.Context) error) (fault, err error) {
 	instance.mu.Lock()
 	instance.requested.end = true
 	instance.mu.Unlock()
-	err = instance.Destroy(ctx)
+	err = end(ctx)
 	instance.detach()
 	if b.forget(instance, err == nil) {
 		fault = instance.fault()

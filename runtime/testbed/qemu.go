@@ -51,6 +51,7 @@ type Lifetime interface {
 	ProcessState(context.Context) (string, error)
 	LogTail(context.Context) []string
 	Destroy(context.Context) error
+	Kill(context.Context) error
 }
 
 // Dialer connects to the guest.

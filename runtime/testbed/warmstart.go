@@ -589,7 +589,7 @@ func (i *Instance) wakeByLogin(ctx context.Context) error {
 
 // discard ends an instance as if it had never been.
 func (b *Bed) discard(ctx context.Context, instance *Instance) error {
-	_, err := b.remove(context.WithoutCancel(ctx), instance)
+	_, err := b.remove(context.WithoutCancel(ctx), instance, instance.Destroy)
 	return err
 }
 

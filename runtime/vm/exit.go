@@ -25,6 +25,9 @@ const (
 	Unreachable   = -3 // its host cannot be reached: it may still run
 )
 
+// killedStatus is the status of a QEMU that was ended by KILL.
+const killedStatus = 128 + int(syscall.SIGKILL)
+
 // ExitError is the unexpected end of a QEMU.
 type ExitError struct {
 	VM, Host    string
@@ -33,6 +36,7 @@ type ExitError struct {
 	Sanitizer   []string // the first lines of sanitizer reports
 	CommandLine string   // a path on the host of a file with its command line
 	Cause       error    // with Unreachable
+	Killed      bool     // by Kill: as requested
 }
 
 // Error says how QEMU ended, with its log, and a hint if there is one.
@@ -72,9 +76,10 @@ func (e *ExitError) Unwrap() error { return e.Cause }
 func (e *ExitError) ended() bool { return e.Status >= 0 }
 
 // Abnormal says whether QEMU ended abnormally: with a status other than 0, by a signal,
-// with an unknown status, or with a sanitizer report.
+// with an unknown status, or with a sanitizer report. One that was killed on request ended
+// as it was to.
 func (e *ExitError) Abnormal() bool {
-	return e.Status > 0 || len(e.Sanitizer) > 0 || e.Status == StatusUnknown && e.Cause == nil
+	return e.Status > 0 && !e.Killed || len(e.Sanitizer) > 0 || e.Status == StatusUnknown && e.Cause == nil
 }
 
 // crashes are the signals by which a program that is broken ends.
@@ -154,6 +159,7 @@ tail -c %[11]d %[4]s 2>/dev/null | tail -n %[7]d; exit 0`,
 		return e
 	}
 	e.parse(string(out.Stdout))
+	e.Killed = i.killed.Load() && e.Status == killedStatus
 	return e
 }
 

@@ -46,6 +46,7 @@ type Instance struct {
 
 	shellPort atomic.Int32           // the cached result of forwarded, or 0
 	neighbour atomic.Pointer[string] // the guest's address that was found last, or nil
+	killed    atomic.Bool            // Kill was called
 
 	lock chan struct{} // capacity 1; a mutex for the fields below that a context can end the wait for
 	// launched is set when a process may exist.
@@ -237,7 +238,8 @@ func (i *Instance) forwarded(ctx context.Context, guestPort int) (int, error) {
 
 // endQEMU ends a QEMU by its pid, after checking that the pid is still that of QEMU, and
 // waits until it has ended. %[1]s is the folder, %[2]s the path of the VM's files
-// without the ending, %[3]d the centiseconds that QEMU gets to end by itself. It
+// without the ending, %[3]d the centiseconds that QEMU gets to end by itself, %[9]t
+// whether it is killed at once. It
 // prints what ended QEMU, none if there was no process, and the input of
 // [ExitError.parse]. Its waits go by the clock, and look without processes but sleep:
 // on a host under load each process takes long.
@@ -253,7 +255,7 @@ gone() { alive || return 0; within $1; while running; do ! passed || return 1; s
 within 100 # an interrupted launch may not have written the pid yet
 while [ -e "$vm.sh" ] && [ ! -s "$vm.pid" ] && [ ! -e "$vm.exit" ] && ! passed; do sleep 0.05; done
 by=itself
-gone %[3]d || { by=TERM; kill -TERM "$pid"; gone 100; } || { by=KILL; kill -KILL "$pid"; gone 1000; } || { echo "process $pid cannot be ended" >&2; exit 1; }
+{ ! %[9]t && { gone %[3]d || { by=TERM; kill -TERM "$pid"; gone 100; }; }; } || ! alive || { by=KILL; kill -KILL "$pid"; gone 1000; } || { echo "process $pid cannot be ended" >&2; exit 1; }
 within 500 # the script that started QEMU still has to write the status
 while [ -s "$vm.pid" ] && [ ! -s "$vm.exit" ] && ! passed; do sleep 0.05; done
 [ -s "$vm.pid" ] || by=none
@@ -290,24 +292,33 @@ func (i *Instance) Destroy(ctx context.Context) error {
 	return nil
 }
 
+// Kill is a Destroy by KILL, at once: QEMU can do nothing more, as after the loss of its
+// host.
+func (i *Instance) Kill(ctx context.Context) error {
+	i.killed.Store(true)
+	return i.Destroy(ctx)
+}
+
 func (i *Instance) endProcess(ctx context.Context) error {
 	if !i.launched {
 		return nil
 	}
-	ownEnd := 0
+	ownEnd, kill := 0, i.killed.Load()
 	if i.monitor != nil {
-		quitCtx, cancel := context.WithTimeout(ctx, quitTimeout)
-		if i.quit(quitCtx) == nil {
-			ownEnd = grace
+		if !kill {
+			quitCtx, cancel := context.WithTimeout(ctx, quitTimeout)
+			if i.quit(quitCtx) == nil {
+				ownEnd = grace
+			}
+			cancel()
 		}
-		cancel()
 		_ = i.monitor.Close()
 	}
 	h := i.placement.Host
 	stem := strings.TrimSuffix(i.file("pid"), ".pid")
 	out, err := h.Run(ctx, host.Command{
 		Script: fmt.Sprintf(endQEMU, shellescape.Quote(i.placement.RunDir), shellescape.Quote(stem), ownEnd,
-			maxReports, sanitizers, logFollows, logTail, tailBytes),
+			maxReports, sanitizers, logFollows, logTail, tailBytes, kill),
 	})
 	if err != nil {
 		return err
@@ -315,6 +326,7 @@ func (i *Instance) endProcess(ctx context.Context) error {
 	by, rest, _ := strings.Cut(string(out.Stdout), "\n")
 	exit := &ExitError{VM: i.Name(), Host: h.Name(), Status: StatusUnknown}
 	exit.parse(rest)
+	exit.Killed = kill && exit.Status == killedStatus
 	i.classifyExit(exit, by)
 	errs := []error{i.saveLog(ctx)}
 	if i.transcript != nil {
@@ -343,8 +355,10 @@ func (i *Instance) classifyExit(exit *ExitError, by string) {
 	}
 	expected := []int{0}
 	if by != "itself" {
-		i.log.Warn("QEMU did not quit", "ended_by", by)
-		expected = append(expected, 128+int(syscall.SIGTERM), 128+int(syscall.SIGKILL)) // KILL may be that of a Destroy before
+		expected = append(expected, 128+int(syscall.SIGTERM), killedStatus) // KILL may be that of a Destroy before
+		if !i.killed.Load() {
+			i.log.Warn("QEMU did not quit", "ended_by", by)
+		}
 	}
 	i.log.Info("QEMU ended", "status", strconv.Itoa(exit.Status))
 	if !slices.Contains(expected, exit.Status) || len(exit.Sanitizer) > 0 {

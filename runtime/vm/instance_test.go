@@ -81,6 +81,29 @@ func TestInstance(t *testing.T) {
 	}
 }
 
+// A QEMU that is killed is not told to quit, has no fault, and leaves nothing.
+func TestKill(t *testing.T) {
+	t.Parallel()
+	b := newBed(t)
+	s := b.host("host1")
+	s.prepare("vm1", b.params(nil))
+	i := s.start("vm1", b.params(nil), false)
+	for range 2 {
+		if err := i.Kill(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if fault := i.Fault(); fault != nil {
+		t.Errorf("Fault = %v, want none", fault)
+	}
+	if got := s.artifact("qmp.jsonl"); strings.Contains(got, `"quit"`) {
+		t.Errorf("it was told to quit:\n%s", got)
+	}
+	if processes := processesOf(b.dir); len(processes) > 0 {
+		t.Errorf("still there: %v", processes)
+	}
+}
+
 func wantStatus(t *testing.T, i *vm.Instance, want string) {
 	t.Helper()
 	if got, err := i.Status(t.Context()); err != nil || got != want {

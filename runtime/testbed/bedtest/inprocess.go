@@ -13,6 +13,7 @@ import (
 	"path"
 	"path/filepath"
 	"sync"
+	"sync/atomic"
 	"testing"
 
 	"github.com/mhmig/mhmig/lang/cartesian"
@@ -142,6 +143,7 @@ type scriptedQEMU struct {
 	spare     chan struct{} // full while the second monitor has a client
 	serving   sync.WaitGroup
 	log       io.Closer
+	killed    atomic.Bool // by Kill
 
 	mu    sync.Mutex // guards ended
 	ended bool       // no connection is served any more
@@ -256,7 +258,7 @@ func (i *scriptedQEMU) Exit(context.Context) *vm.ExitError {
 			e.Status, e.Log = 1, []string{line}
 		}
 		if i.process.Killed() { // and says nothing more
-			e.Status, e.Log = 128+9, nil
+			e.Status, e.Log, e.Killed = 128+9, nil, i.killed.Load()
 		}
 	default:
 	}
@@ -335,6 +337,13 @@ func (i *scriptedQEMU) Destroy(context.Context) error {
 	_ = i.monitor.Close()
 	i.end()
 	return i.log.Close()
+}
+
+// Kill ends it as SIGKILL does.
+func (i *scriptedQEMU) Kill(ctx context.Context) error {
+	i.killed.Store(true)
+	i.process.Die()
+	return i.Destroy(ctx)
 }
 
 func (i *scriptedQEMU) end() {
