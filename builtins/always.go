@@ -45,7 +45,7 @@ func alwaysFn(t *task.Task, a *Args) (starlark.Value, error) {
 	if err != nil {
 		return nil, err
 	}
-	if _, err := t.Join(checking, 0); err != nil {
+	if _, err := t.Join(0, checking); err != nil {
 		return nil, err
 	}
 	return v, nil

@@ -37,11 +37,19 @@ def migration_scenario(env):
     mig.vm("vm1").qmp("system_reset")
     mig.set_speed("1G")
     mig.join()
-`, result.Fail, []string{"migration 1 of vm1: the destination failed first (host2): the guest was reset on host1 after its migration had started: at ", "(host-qmp-system-reset); only vm.reset() and vm.reboot() may reset it"}},
+`, result.Fail, []string{"migration 1 of vm1: the source failed first (host1): the guest was reset on host1 after its migration had started: at ", "(host-qmp-system-reset); only vm.reset() and vm.reboot() may reset it"}},
 		{"reset by HMP in check_work", nil, `
 def migration_scenario(env):
     migrate_wait(["vm1"], "host1", "host2", check_work = lambda mig: mig.vm("vm1").qmp("human-monitor-command", command_line = "system_reset"))
 `, result.Fail, []string{"the guest was reset on host2"}},
+		{"sent to nobody by QMP", nil, `
+def migration_scenario(env):
+    vm = env.vm("vm1")
+    vm.start("host1")
+    vm.qmp("migrate-set-capabilities", capabilities = [{"capability": "events", "state": True}])
+    vm.qmp("migrate", uri = "exec:cat >/dev/null")
+    wait_for(lambda: vm.host == None, timeout = 60)
+`, result.Fail, []string{"vm1@host1: its guest has left by a migration, and runs nowhere"}},
 		{"reset and cancelled", cartesian.Params{"mig_speed": "1K"}, `
 def migration_scenario(env):
     mig = migrate(["vm1"], "host1", "host2")

@@ -204,7 +204,7 @@ func freshness(a *Args) testbed.Fresh {
 
 // join waits for both sides, at most timeout (0: no limit).
 func (r *running) join(t *task.Task, timeout time.Duration) error {
-	_, err := joinAll(t, timeout, r.source, r.destination)
+	_, err := join(t, timeout, r.source, r.destination)
 	return err
 }
 
@@ -346,7 +346,7 @@ func migClass() *Class {
 			{
 				Name: "pause", Waits: true,
 				Doc: "Breaks the connection of a migration in post-copy (QMP migrate-pause), when the guests run on the destination, and returns when both ends have the status postcopy-paused. " +
-					"The guests go on until they need memory that has not arrived; mig.recover connects again.",
+					"The guests go on until they need memory that has not arrived; mig.recover connects again. Refused over a transport that cannot connect again, such as fd and rdma: the guests would be lost.",
 				Returns: Nothing,
 				Fn: func(t *task.Task, a *Args) (starlark.Value, error) {
 					return wait(t, self(a).running.Pause)

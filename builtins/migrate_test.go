@@ -587,3 +587,17 @@ def migration_scenario(env):
 		}
 	})
 }
+
+// A side cannot wait for its own migration, whichever side it is, and whoever waits for it:
+// the other one may wait for it at a barrier, which has no limit.
+func TestJoinInHooks(t *testing.T) {
+	t.Parallel()
+	runScripted(t, []scriptedCase{
+		{name: "of the source", status: result.Error, want: []string{"migration 1 source cannot wait for its own end"}, text: `
+	migrate_wait(["vm1"], a, b, before_migration=lambda mig: mig.join() if mig.is_src else None)`},
+		{name: "of the destination", status: result.Error, want: []string{"migration 1 destination cannot wait for its own end"}, text: `
+	migrate_wait(["vm1"], a, b, before_migration=lambda mig: None if mig.is_src else mig.join())`},
+		{name: "by another task", status: result.Error, want: []string{"cannot wait for"}, text: `
+	migrate_wait(["vm1"], a, b, before_migration=lambda mig: None if mig.is_src else spawn(mig.join).join())`},
+	})
+}

@@ -70,8 +70,11 @@ func taskClass() *Class {
 			Doc:     "Waits until the task has ended.",
 			Returns: Return{"any", "what the task's function has returned; None if it has not ended in time, with check=False"},
 			Fn: func(t *task.Task, a *Args) (starlark.Value, error) {
-				v, err := t.Join(a.Self.(*task.Task), limit(a))
-				return orUnmet(a, v, err)
+				values, err := join(t, limit(a), a.Self.(*task.Task))
+				if err != nil {
+					return orUnmet(a, starlark.None, err)
+				}
+				return values[0], nil
 			},
 		}},
 	}
@@ -106,7 +109,7 @@ func onFn(t *task.Task, a *Args) (starlark.Value, error) {
 			return v, err
 		})
 	}
-	values, err := joinAll(t, limit(a), tasks...)
+	values, err := join(t, limit(a), tasks...)
 	if err != nil {
 		return nil, err
 	}
@@ -127,23 +130,14 @@ func limit(a *Args) time.Duration {
 	return max(arg[time.Duration](a, "timeout"), time.Nanosecond)
 }
 
-// joinAll waits for all tasks together at most timeout (0: no limit) and
-// returns what they returned.
-func joinAll(t *task.Task, timeout time.Duration, tasks ...*task.Task) ([]starlark.Value, error) {
-	values := make([]starlark.Value, len(tasks))
-	deadline := time.Now().Add(timeout)
-	rest := timeout
-	for i, child := range tasks {
-		if timeout > 0 && i > 0 {
-			rest = max(time.Until(deadline), time.Nanosecond)
-		}
-		v, err := t.Join(child, rest)
-		if err != nil {
-			return nil, err
-		}
+// join waits for all tasks together, at most timeout (0: no limit), and returns what they
+// returned.
+func join(t *task.Task, timeout time.Duration, tasks ...*task.Task) ([]starlark.Value, error) {
+	values, err := t.Join(timeout, tasks...)
+	for i, v := range values {
 		values[i] = orNone(v)
 	}
-	return values, nil
+	return values, err
 }
 
 func spawnFn(t *task.Task, a *Args) (starlark.Value, error) {
@@ -160,7 +154,7 @@ func parallelFn(t *task.Task, a *Args) (starlark.Value, error) {
 		tasks = append(tasks, t.Scenario().Go(fn.Name()+"#"+strconv.Itoa(i+1), t.Scope(),
 			func(t *task.Task) (starlark.Value, error) { return t.Call(fn) }))
 	}
-	values, err := joinAll(t, 0, tasks...)
+	values, err := join(t, 0, tasks...)
 	if err != nil {
 		return nil, err
 	}

@@ -160,7 +160,7 @@ func vmClass() *Class {
 			{
 				Name: "reboot", Waits: true,
 				Params: []Param{
-					{"how", oneOf("qmp", "shell"), Value("qmp"), "qmp: by a reset, as vm.reset does; shell: by the guest's command of the param reboot_command, in a new session"},
+					{"how", oneOf("qmp", "shell"), Value("qmp"), "qmp: by a reset, as vm.reset does; shell: by the guest's command of the param reboot_command, in a new session; its reset counts as requested until login_timeout after the timeout"},
 					loginTimeoutParam, checkParam,
 				},
 				Doc:     "Reboots the guest and waits until its next boot accepts a login: by SSH, or on the serial console if the VM has no NIC. It may be migrated meanwhile. Its sessions end.",

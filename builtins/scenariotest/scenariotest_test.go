@@ -318,6 +318,46 @@ func TestUnrequestedEnds(t *testing.T) {
 	}
 }
 
+// A scenario that ends when the source has written its guest to a file, which is removed
+// then, while the destination begins to load it.
+func TestEndsBeforeItIsLoaded(t *testing.T) {
+	t.Parallel()
+	var text strings.Builder
+	for i := range 20 { // the order of both differs
+		fmt.Fprintf(&text, "def test_%d(t):\n    r = run(\"waits.star\", params = {\"vms\": \"vm1\", \"mig_protocol\": \"file\"})\n    expect.eq(r.status, \"ERROR\")\n    expect.contains(r.message, \"postcopy-active\")\n\n", i)
+	}
+	const scenario = "def migration_scenario(env):\n    migrate([\"vm1\"], \"host1\", \"host2\").wait(status = \"postcopy-active\")\n"
+	for name, r := range results(t, options(), write(t, text.String(), map[string]string{"waits.star": scenario})) {
+		if r.Verdict != scenariotest.Passed {
+			t.Errorf("%s:\n%s", name, show(r))
+		}
+	}
+}
+
+// A migration in post-copy whose transport cannot connect again is not paused: its guest
+// would be lost.
+func TestPauseRefused(t *testing.T) {
+	t.Parallel()
+	const scenario = `
+def migration_scenario(env):
+    mig = migrate(["vm1"], "host1", "host2", postcopy = True, params = {"mig_speed": "4M"})
+    mig.wait(status = "active")
+    mig.start_postcopy()
+    mig.pause()
+`
+	const test = `
+def test_pause(t):
+    r = run("pause.star", params = {"vms": "vm1", "mig_protocol": "fd"})
+    expect.eq(r.status, "ERROR")
+    expect.contains(r.message, "pause: mig_protocol = fd cannot connect again: nothing could recover the migration")
+`
+	for name, r := range results(t, options(), write(t, test, map[string]string{"pause.star": scenario})) {
+		if r.Verdict != scenariotest.Passed {
+			t.Errorf("%s:\n%s", name, show(r))
+		}
+	}
+}
+
 // A second login on the serial console ends the first one: whoever still uses that is told
 // so, which is no fault of a guest that has moved.
 func TestConsoleTakenOver(t *testing.T) {
@@ -401,6 +441,13 @@ def migration_scenario(env):
         wait_for(lambda: mig.stats["vm1"]["status"] == "completed", 300, 0.1)
         mig.cancel()
         mig.join()
+    elif case == "never reboots, reboots on the way much later":
+        vm.start(host1)
+        if vm.reboot(how = "shell", timeout = 4, check = False):
+            fail("it has rebooted")
+        vm.wait_for_login()
+        sleep(1800)
+        migrate_wait(["vm1"], host1, host2, fresh = False)
     elif case == "reboots late":
         migrate_wait(["vm1"], host1, host2)
         if vm.reboot(how = "shell", timeout = 4, check = False):
@@ -423,6 +470,7 @@ def migration_scenario(env):
 		{"nothing listens after a move that was cancelled", "", "vm1", "FAIL", "the source failed first"},
 		{"never reboots, is reset, reboots on the way", "reboots(percent = 50)", "vm1", "FAIL", "the guest was reset on host1 after its migration had started"},
 		{"never reboots, starts anew, reboots on the way", "reboots(percent = 50)", "vm1", "FAIL", "the guest was reset on host1 after its migration had started"},
+		{"never reboots, reboots on the way much later", "reboots(percent = 50)", "vm1", "FAIL", "the source failed first (host1): the guest was reset on host1 after its migration had started"},
 		{"reboots late", "reboots(time = 12)", "vm1", "PASS", ""},
 	}
 	var text strings.Builder

@@ -28,8 +28,9 @@ func (s *Side) noteBoot(ctx context.Context, vm string) error {
 }
 
 // checkResets checks that nothing but what the scenario has requested has reset the guest
-// on either side since it began to move. requested says whether that has.
-func (mv *move) checkResets() (requested bool, err error) {
+// on either side since it began to move: the side on which it was reset has failed.
+// requested says whether the scenario has reset it.
+func (mv *move) checkResets(ctx context.Context) (requested bool, err error) {
 	for _, side := range []*Side{mv.m.Source, mv.m.Destination} {
 		instance := side.Instance(mv.vm)
 		if instance == nil {
@@ -41,7 +42,7 @@ func (mv *move) checkResets() (requested bool, err error) {
 		}
 		for _, r := range resets {
 			if !r.Requested {
-				return false, fmt.Errorf("the guest was reset on %s after its migration had started: at %s; only vm.reset() and vm.reboot() may reset it", side.Host.Name(), r)
+				return false, fail(ctx, mv, instance, side.Role, fmt.Errorf("the guest was reset on %s after its migration had started: at %s; only vm.reset() and vm.reboot() may reset it", side.Host.Name(), r))
 			}
 			requested = true
 		}
@@ -53,7 +54,7 @@ func (mv *move) checkResets() (requested bool, err error) {
 // move: by its resets, and by its boot IDs where both are known. With login it may
 // log in to read the ID.
 func (mv *move) checkBoot(ctx context.Context, instance *testbed.Instance, login bool) error {
-	requested, err := mv.checkResets()
+	requested, err := mv.checkResets(ctx)
 	if err != nil || requested || mv.bootID == "" {
 		return err
 	}
@@ -82,10 +83,8 @@ func (s *Side) finalCheck(ctx context.Context) error {
 func (s *Side) recheck(ctx context.Context, vm string) error {
 	mv, instance := s.Migration.moves[vm], s.Instance(vm)
 	if instance.Removed() {
-		if _, err := mv.checkResets(); err != nil && ctx.Err() == nil {
-			return fail(ctx, mv, s.Migration.Source.Instance(vm), SourceRole, err)
-		}
-		return nil
+		_, err := mv.checkResets(ctx)
+		return err
 	}
 	if s.IsSource() {
 		return s.checkLeft(ctx, vm)

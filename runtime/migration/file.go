@@ -176,6 +176,9 @@ func (t *file) checkOffset(ctx context.Context) error {
 // Listen brings the file to the destination's host, and makes QEMU load it.
 func (t *file) Listen(ctx context.Context, destination Peer) error {
 	from := t.made.at(SourceRole)
+	if from == nil {
+		return errors.New("the source has ended, and removed the guest's file")
+	}
 	path := from.path
 	if from.machine.Name() != destination.HostName() {
 		to, err := t.made.record(DestinationRole, destination.Machine(), destination.Spec().State)

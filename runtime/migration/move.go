@@ -135,6 +135,9 @@ func (mv *move) load(ctx context.Context, dst *testbed.Instance) error {
 	case <-ctx.Done():
 		return context.Cause(ctx)
 	}
+	if ctx.Err() != nil { // the source may have removed what it has saved
+		return context.Cause(ctx)
+	}
 	if mv.completed() && mv.m.failed() == nil {
 		return mv.loadSaved(ctx, dst)
 	}

@@ -47,6 +47,9 @@ func (mv *move) pause(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	if _, can := mv.transport.(reconnecting); !can { // the guest would be lost
+		return fmt.Errorf("pause: mig_protocol = %s cannot connect again: nothing could recover the migration", mv.m.options.protocol)
+	}
 	if mv.currentState() == qmp.MigrationPostcopyPaused {
 		return mv.waitPausedThere(ctx, "pause", dst)
 	}

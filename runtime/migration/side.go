@@ -493,11 +493,11 @@ func (s *Side) checkArrived(ctx context.Context, vm string) error {
 		err = fmt.Errorf("the guest is %s after the migration, not running", state)
 	}
 	if err == nil {
-		_, err = m.moves[vm].checkResets()
+		_, err = m.moves[vm].checkResets(ctx)
 	}
 	if err == nil && m.options.login {
 		err = instance.EnsureLogin(ctx, m.options.loginTimeout)
-		if _, reset := m.moves[vm].checkResets(); reset != nil { // the reason of a failed login
+		if _, reset := m.moves[vm].checkResets(ctx); reset != nil { // the reason of a failed login
 			err = reset
 		}
 	}

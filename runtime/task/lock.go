@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"runtime"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -156,33 +157,58 @@ func (e *UnfinishedError) Error() string {
 	return fmt.Sprintf("%s: not finished after %v", e.Task, e.Timeout)
 }
 
-// Join waits for other to end, at most timeout (0: no limit but t's own), and
-// returns its result; when that expires, the error is an *UnfinishedError. Like Wait,
-// it releases the lock. Tasks that join each
+// Join waits for all of others to end, at most timeout (0: no limit but t's own), and
+// returns their results; the first that has failed is the error, and when the timeout
+// expires, an *UnfinishedError. Like Wait, it releases the lock. Tasks that join each
 // other in a cycle would deadlock: the last one gets an error.
-func (t *Task) Join(other *Task, timeout time.Duration) (starlark.Value, error) {
-	for next := other; next != nil; next = next.joining {
-		if next == t {
+func (t *Task) Join(timeout time.Duration, others ...*Task) ([]starlark.Value, error) {
+	for _, other := range others {
+		if other == t {
+			return nil, fmt.Errorf("%s cannot wait for its own end", t.Name)
+		}
+		if other.waitsFor(t, map[*Task]bool{}) {
 			return nil, fmt.Errorf("%s cannot wait for %s, which waits for it", t.Name, other.Name)
 		}
 	}
-	t.joining = other
+	t.joining = others
 	defer func() { t.joining = nil }()
-	return Wait(t, func(ctx context.Context) (starlark.Value, error) {
+	return Wait(t, func(ctx context.Context) ([]starlark.Value, error) {
+		var expired <-chan time.Time
 		if timeout > 0 {
-			var cancel context.CancelFunc
-			ctx, cancel = context.WithTimeoutCause(ctx, timeout, &UnfinishedError{other.Name, timeout})
-			defer cancel()
+			timer := time.NewTimer(timeout)
+			defer timer.Stop()
+			expired = timer.C
 		}
-		select {
-		case <-other.done:
-		case <-ctx.Done():
+		values := make([]starlark.Value, len(others))
+		for i, other := range others {
+			var late error
+			select {
+			case <-other.done:
+			case <-expired:
+				late = &UnfinishedError{other.Name, timeout}
+			case <-ctx.Done():
+				late = context.Cause(ctx)
+			}
 			select {
 			case <-other.done: // its own error may be the cause
+				late = other.err
 			default:
-				return nil, context.Cause(ctx)
 			}
+			if late != nil {
+				return nil, late
+			}
+			values[i] = other.result
 		}
-		return other.result, other.err
+		return values, nil
 	})
+}
+
+// waitsFor says whether t is a task, or waits for it by Join, at the end of whichever
+// chain. The scenario's lock is held.
+func (t *Task) waitsFor(other *Task, seen map[*Task]bool) bool {
+	if t == other {
+		return true
+	}
+	seen[t] = true
+	return slices.ContainsFunc(t.joining, func(next *Task) bool { return !seen[next] && next.waitsFor(other, seen) })
 }

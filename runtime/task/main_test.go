@@ -84,7 +84,11 @@ var predeclared = starlark.StringDict{
 	}),
 	// join(task, seconds) waits for a task, 0 seconds: for ever.
 	"join": builtin(func(t *task.Task, args starlark.Tuple) (starlark.Value, error) {
-		return t.Join(args[0].(handle).Task, seconds(args[1]))
+		values, err := t.Join(seconds(args[1]), args[0].(handle).Task)
+		if err != nil {
+			return nil, err
+		}
+		return values[0], nil
 	}),
 	"fail": builtin(func(_ *task.Task, args starlark.Tuple) (starlark.Value, error) {
 		return nil, errors.New(string(args[0].(starlark.String)))

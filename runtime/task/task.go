@@ -82,8 +82,8 @@ type Task struct {
 	thread *starlark.Thread
 	scope  any
 
-	counted uint64 // of the thread's steps, those that are in the scenario's; guarded by its lock
-	joining *Task  // that this one waits for in Join; guarded by the scenario's lock
+	counted uint64  // of the thread's steps, those that are in the scenario's; guarded by its lock
+	joining []*Task // those that this one waits for in Join; guarded by the scenario's lock
 
 	done   chan struct{}
 	result starlark.Value // valid once done is closed

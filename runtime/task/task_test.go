@@ -98,7 +98,7 @@ func TestScenario(t *testing.T) {
 		{
 			name:     "a task cannot join itself",
 			program:  "def main():\n  tasks = []\n  def child():\n    join(tasks[0], 0)\n  tasks.append(spawn(child))\n",
-			failures: []string{"child: child cannot wait for child, which waits for it"},
+			failures: []string{"child: child cannot wait for its own end"},
 		},
 		{
 			name:     "tasks cannot join each other",

@@ -94,7 +94,7 @@ type Bed struct {
 	machines     []result.Machine                   // of the VMs, set by Prepare
 	claims       map[string]string                  // VM -> what starts or migrates it
 	reboots      map[string]requestedReboot         // VM -> its guest was reset on request, without a login since
-	rebootAsked  map[string]bool                    // VM -> its guest was asked to reboot itself, without a reset since
+	rebootAsked  map[string]time.Time               // VM -> until when the reset may come of a reboot that its guest was asked for
 	faults       []error                            // of QEMUs that ended abnormally in Close
 	read         map[string]bool                    // names of params that the scenario has read
 	set          map[string]string                  // params that the scenario has set -> where
@@ -120,7 +120,7 @@ func New(c Config) *Bed {
 	b := &Bed{
 		params: c.Params, results: c.Results, ledger: newOwned(c.Ledger), log: c.Log,
 		name: c.Name, shared: c.Shared, launch: c.Launch, coldStart: c.ColdStart, seed: c.Seed,
-		starting: map[instanceKey]bool{}, claims: map[string]string{}, consoles: map[string]string{}, reboots: map[string]requestedReboot{}, rebootAsked: map[string]bool{}, ran: map[string]bool{},
+		starting: map[instanceKey]bool{}, claims: map[string]string{}, consoles: map[string]string{}, reboots: map[string]requestedReboot{}, rebootAsked: map[string]time.Time{}, ran: map[string]bool{},
 		kept: map[string][]string{}, imagesOf: map[string]*vm.Images{}, diskMarks: map[string]string{}, kernelFaults: map[string]kernelFaults{}, read: map[string]bool{}, set: map[string]string{},
 		watchers: map[int]func(*Instance, qmp.Event){}, changed: map[string]changes{}, disks: map[string]diskPlace{},
 	}

@@ -115,7 +115,7 @@ func (i *Instance) newReset(e qmp.Event) Reset {
 	r := Reset{Time: e.Received, Reason: resetReason(e)}
 	bed := i.Host.bed
 	switch {
-	case r.Reason != byMonitor && bed.takeRebootAsked(i.Name()):
+	case r.Reason != byMonitor && bed.takeRebootAsked(i.Name(), e.Received):
 		r.Requested = true
 	case r.Reason != byMonitor:
 		r.Requested = bed.resetByFirmware(i.Name(), e.Received)
@@ -125,7 +125,7 @@ func (i *Instance) newReset(e qmp.Event) Reset {
 		r.Requested = true
 	}
 	if r.Reason == byMonitor { // a reboot that the guest was asked for before does not come any more
-		bed.setRebootAsked(i.Name(), false)
+		bed.setRebootAsked(i.Name(), time.Time{})
 	}
 	if r.Requested {
 		bed.beginReboot(i, i.state == "running", e.Received)

@@ -54,11 +54,21 @@ func (i *Instance) check(ctx context.Context) error {
 	case i.RanTwice() || !has && state == "running":
 		return i.SplitBrain()
 	case !has:
-		return nil
+		return i.checkArrival()
 	case state != "running" && !requested.allows(state):
 		return i.Blame(ctx, i.notRunning(state))
 	}
 	return i.CheckEnd(ctx)
+}
+
+// checkArrival returns an error if the guest has left by a migration that mhmig has not
+// made, and has arrived in no instance.
+func (i *Instance) checkArrival() error {
+	bed := i.Host.bed
+	if i.currentPresence() != gone || bed.Current(i.Name()) != nil || len(bed.instancesOf(i.Name())) > 1 {
+		return nil
+	}
+	return result.Fail.Errorf("%s: its guest has left by a migration, and runs nowhere", i)
 }
 
 // stoppedStates are the run states of QEMU in which a guest stays that has been stopped:

@@ -308,7 +308,7 @@ func (b *Bed) Ensure(ctx context.Context, name string, h *Host, params cartesian
 		return nil, false, err
 	}
 	b.setChanges(name, changes{})
-	b.setRebootAsked(name, false)
+	b.setRebootAsked(name, time.Time{})
 	instance, err = b.startGuest(ctx, name, h, params, shape, launch)
 	if err != nil {
 		return nil, false, err

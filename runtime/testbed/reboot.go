@@ -22,7 +22,7 @@ func (i *Instance) Reboot(ctx context.Context, timeout time.Duration) (*guest.Se
 }
 
 // RebootInShell is Reboot by a command of the guest, the param reboot_command, in a new
-// session. A reset that comes after the timeout is requested too.
+// session. A reset that comes within login_timeout after the timeout is requested too.
 func (i *Instance) RebootInShell(ctx context.Context, timeout time.Duration) (*guest.Session, *Instance, error) {
 	bed := i.Host.bed
 	return i.reboot(ctx, timeout, func(ctx context.Context, i *Instance) (string, error) {
@@ -32,10 +32,10 @@ func (i *Instance) RebootInShell(ctx context.Context, timeout time.Duration) (*g
 		}
 		defer func() { _ = session.Close() }()
 		before := i.readBootID(ctx, session)
-		bed.setRebootAsked(i.Name(), true)
+		bed.setRebootAsked(i.Name(), time.Now().Add(timeout+i.Config().Login.Timeout))
 		_, err = session.Cmd(ctx, i.Config().Login.RebootCommand, timeout)
 		if _, failed := errors.AsType[*guest.CmdError](err); failed {
-			bed.setRebootAsked(i.Name(), false)
+			bed.setRebootAsked(i.Name(), time.Time{})
 			return "", err
 		}
 		return before, nil // any other error is the end of the session by that of the guest
@@ -126,18 +126,20 @@ func (b *Bed) whereGuestIs(ctx context.Context, i *Instance, f func(context.Cont
 	}
 }
 
-// setRebootAsked records whether a VM's guest was asked to reboot itself.
-func (b *Bed) setRebootAsked(vm string, asked bool) {
+// setRebootAsked records until when the reset may come of a reboot that a VM's guest was
+// asked for.
+func (b *Bed) setRebootAsked(vm string, until time.Time) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	b.rebootAsked[vm] = asked
+	b.rebootAsked[vm] = until
 }
 
-// takeRebootAsked says whether a VM's guest was asked to reboot itself, and has not yet.
-func (b *Bed) takeRebootAsked(vm string) bool {
+// takeRebootAsked says whether a reset of a VM's guest is that of a reboot that it was asked
+// for. One reset is.
+func (b *Bed) takeRebootAsked(vm string, at time.Time) bool {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	asked := b.rebootAsked[vm]
-	b.rebootAsked[vm] = false
-	return asked
+	until := b.rebootAsked[vm]
+	delete(b.rebootAsked, vm)
+	return at.Before(until)
 }
