@@ -334,30 +334,6 @@ func TestEndsBeforeItIsLoaded(t *testing.T) {
 	}
 }
 
-// A migration in post-copy whose transport cannot connect again is not paused: its guest
-// would be lost.
-func TestPauseRefused(t *testing.T) {
-	t.Parallel()
-	const scenario = `
-def migration_scenario(env):
-    mig = migrate(["vm1"], "host1", "host2", postcopy = True, params = {"mig_speed": "4M"})
-    mig.wait(status = "active")
-    mig.start_postcopy()
-    mig.pause()
-`
-	const test = `
-def test_pause(t):
-    r = run("pause.star", params = {"vms": "vm1", "mig_protocol": "fd"})
-    expect.eq(r.status, "ERROR")
-    expect.contains(r.message, "pause: mig_protocol = fd cannot connect again: nothing could recover the migration")
-`
-	for name, r := range results(t, options(), write(t, test, map[string]string{"pause.star": scenario})) {
-		if r.Verdict != scenariotest.Passed {
-			t.Errorf("%s:\n%s", name, show(r))
-		}
-	}
-}
-
 // A second login on the serial console ends the first one: whoever still uses that is told
 // so, which is no fault of a guest that has moved.
 func TestConsoleTakenOver(t *testing.T) {

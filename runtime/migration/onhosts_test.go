@@ -964,6 +964,23 @@ func TestFDKilledQEMU(t *testing.T) {
 	wantNothingOf(t, bed)
 }
 
+// A migration in post-copy whose transport cannot connect again is not paused: its guest
+// would be lost.
+func TestFDPauseQEMU(t *testing.T) {
+	t.Parallel()
+	params := bedtest.Blank(t)
+	params["mig_protocol"], params["mig_postcopy"], params["mig_speed"] = "fd", "yes", "20K"
+	params["parameters"], params["parameters_value"] = "max-postcopy-bandwidth", "16M"
+	bed := prepared(t, params)
+	m := start(t, bed, plan(bed))
+	done := atStatus(t.Context(), m, qmp.MigrationActive, func() error {
+		return errors.Join(m.StartPostcopy(t.Context()), m.Wait(t.Context(), migration.Condition{Status: qmp.MigrationPostcopyActive}), refused(m.Pause(t.Context()), "pause: mig_protocol = fd cannot connect again"))
+	})
+	if err := errors.Join(runBoth(t.Context(), m), <-done); err != nil {
+		t.Error(err)
+	}
+}
+
 // A program that hangs does not keep a migration from being cancelled: without the end of
 // the program, QEMU would have the status cancelling for ever.
 func TestExecHangsQEMU(t *testing.T) {
