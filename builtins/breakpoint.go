@@ -205,7 +205,7 @@ func (p *promptSession) evaluate(file *syntax.File) error {
 		if sole, ok := file.Stmts[0].(*syntax.ExprStmt); ok {
 			v, err := starlark.EvalExprOptions(promptDialect, p.task.Thread(), sole.X, names)
 			if err == nil {
-				err = star.CheckDepth(v)
+				err = star.CheckWritable(v)
 			}
 			if err == nil && v != starlark.None {
 				fmt.Fprintln(p.prompt, printable.Lines(v.String()))

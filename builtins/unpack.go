@@ -115,7 +115,7 @@ func (b *Builtin) unknown(name string) error {
 
 // describe describes a value in an error: its type, and the value if it is short.
 func describe(v starlark.Value) string {
-	if star.CheckDepth(v) != nil {
+	if star.CheckWritable(v) != nil {
 		return v.Type()
 	}
 	if s := v.String(); len(s) <= 40 && v != starlark.None {

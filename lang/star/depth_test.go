@@ -43,14 +43,17 @@ func ring(lists int) starlark.Value {
 	return first
 }
 
-func TestCheckDepth(t *testing.T) {
+func TestCheckWritable(t *testing.T) {
 	t.Parallel()
 	twice := func(v starlark.Value) starlark.Value { return starlark.NewList([]starlark.Value{v, v}) }
+	withText := func(v starlark.Value) starlark.Value {
+		return starlark.NewList([]starlark.Value{starlark.String(strings.Repeat("a", 1<<20)), v})
+	}
 	shared := chain(star.MaxDepth-1, inTuple)
 	tests := []struct {
-		name string
-		v    starlark.Value
-		deep bool
+		name  string
+		v     starlark.Value
+		wrong bool
 	}{
 		{"no list", starlark.String("a"), false},
 		{"lists", chain(star.MaxDepth, inList), false},
@@ -61,7 +64,11 @@ func TestCheckDepth(t *testing.T) {
 		{"too many dicts", chain(star.MaxDepth+1, inDict), true},
 		{"far too many", chain(1_000_000, inTuple), true},
 		{"in what is known already", starlark.Tuple{shared, starlark.Tuple{shared}}, true},
-		{"in many", chain(60, twice), false}, // 2^60 paths
+		{"in many", chain(20, twice), false}, // 2^20 paths
+		{"in too many", chain(60, twice), true},
+		{"in too many, once more", starlark.Tuple{chain(22, twice), chain(22, twice)}, true},
+		{"long strings", chain(100, withText), false},
+		{"too many long strings", chain(200, withText), true},
 		{"in itself", ring(1), false},
 		{"in itself, over many", ring(star.MaxDepth), false},
 		{"in itself, over too many", ring(star.MaxDepth + 1), true},
@@ -69,8 +76,8 @@ func TestCheckDepth(t *testing.T) {
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
 			t.Parallel()
-			if err := star.CheckDepth(tt.v); (err != nil) != tt.deep {
-				t.Errorf("got %v, want an error: %t", err, tt.deep)
+			if err := star.CheckWritable(tt.v); (err != nil) != tt.wrong {
+				t.Errorf("got %v, want an error: %t", err, tt.wrong)
 			}
 		})
 	}
@@ -87,6 +94,13 @@ func TestDeepValues(t *testing.T) {
 		{deep + "print(1, x)\n", "print: argument 2: " + message},
 		{deep + "fail(x)\n", "fail: argument 1: " + message},
 		{deep + "x = str(1)\n", ""},
+		{"x = []\nfor _ in range(60): x = [x, x]\nstr(x)\n", "str: argument 1: more than 10000000 parts when it is written out"},
+		{"x = []\nfor _ in range(60): x = [x, x]\n", ""},
+		{"x = len(range(1 << 40)), max(range(10000000))\n", ""},
+		{"for i in range(1 << 40):\n  if i > 5: break\n", ""},
+		{"x = max(range(0, 1 << 40, 2))\n", "max: argument 1 has 549755813888 elements, at most 10000000 are allowed"},
+		{"x = list(range(1 << 36))\n", "list: argument 1 has 68719476736 elements"},
+		{"x = zip([1], range(1 << 36))\n", "zip: argument 2 has"},
 		{deep, "the global x is " + message},
 		{"def f(x): return lambda: x\n" + strings.ReplaceAll(deep, "(x,)", "f(x)"), "the global x is " + message},
 		{"x = []\nx.append(x)\nif str(x) != '[[...]]': fail(x)\n", ""},
