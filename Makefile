@@ -19,7 +19,7 @@ TEST_PARALLEL ?= 3
 TEST_TIMEOUT ?= 40m
 # Tests that compute much, and share little between goroutines that others do not share: the
 # race detector takes five to ten times as long for them. They run without it.
-COMPUTING = ^(TestGoldens|TestAgainstOracle|TestReformatLargeCorpus|TestLinear|TestCountOfRealTrees.*|TestLargePage|TestHostileText|TestExamplesOfTests|TestStarTests|TestWalksPass|TestWalksFail|TestIncremental|TestGrammar|TestTooMuchOutput|TestRemoteOutputHasALimit|TestVirtualTimeIsRepeatable)$$
+COMPUTING = ^(TestGoldens|TestAgainstOracle|TestReformatLargeCorpus|TestLinear|TestCountOfRealTrees.*|TestLargePage|TestHostileText|TestExamplesOfTests|TestStarTests|TestWalksPass|TestWalksFail|TestIncremental|TestGrammar|TestTooMuchOutput|TestRemoteOutputHasALimit|TestVirtualTimeIsRepeatable|TestJoinsInJoins|TestExplainIsLinear|TestCheckWritable|TestCorpus)$$
 # The version of QEMU of test-matrix.
 MATRIX_QEMU ?= 7.2
 FUZZTIME ?= 30s
@@ -54,7 +54,7 @@ test: check-go ## install what tests need, then run them all, those with real QE
 	go vet ./...
 	@[ -d "$${MHMIG_CORPUS:-../shared/corpus}" ] || \
 		echo "ONLY THE SMALL CORPUS OF CONFIGS IS TRIED: set MHMIG_CORPUS to the folder of the large one"
-	go test -vet=off -count=1 -run '$(COMPUTING)' ./lang/cartesian ./runtime/guest ./runtime/report ./runtime/history ./builtins ./builtins/scenariotest ./cmd/explore ./scenarios
+	go test -vet=off -count=1 -run '$(COMPUTING)' ./lang/cartesian ./lang/lint ./lang/star ./runtime/guest ./runtime/report ./runtime/history ./builtins ./builtins/scenariotest ./cmd/explore ./scenarios
 	@# The longest packages begin first, so that the last one does not run alone. What is left
 	@# out (vet, which has just run, and what debuggers need) takes minutes of a small machine.
 	CGO_ENABLED=1 go test -race -vet=off -ldflags=-w -shuffle=on -count=1 -skip '$(COMPUTING)' -p $(TEST_PACKAGES) -parallel $(TEST_PARALLEL) -timeout $(TEST_TIMEOUT) \
