@@ -337,11 +337,55 @@ def migration_scenario(env):
 	r.await("now")
 	r.signal(syscall.SIGINT)
 	r.await("cleaning")
-	r.signal(syscall.SIGINT)
+	r.insist(syscall.SIGINT)
 	if code := r.wait(20 * time.Second); code != int(exit.Interrupted) {
 		t.Errorf("exit status: got %d, want %d", code, int(exit.Interrupted))
 	}
 	w.cleanUp()
+}
+
+// TestInterruptSentTwice ends runs as coreutils' timeout does, which sends its signal to
+// the command and then to its process group, and as a closed terminal, for which kernel
+// and shell send one each. It is one interrupt, after which the run is cleaned up.
+func TestInterruptSentTwice(t *testing.T) {
+	t.Parallel()
+	for _, s := range []syscall.Signal{syscall.SIGHUP, syscall.SIGTERM} {
+		t.Run(s.String(), func(t *testing.T) {
+			t.Parallel()
+			if signal.Ignored(s) {
+				t.Skip("NOT TESTED: the tests run under nohup, and so would mhmig: it then goes on, as asked for: ", s)
+			}
+			w := newWorld(t)
+			w.write("it.star", strings.ReplaceAll(`
+def last(host):
+    host.run("sleep 0.2; touch DIR/cleaned")
+
+def migration_scenario(env):
+    cleanup(last, env.hosts[0])
+    log("now")
+    sleep(600)
+`, "DIR", w.dir))
+			r := w.start("exec", "it.star", "--config", "small.cfg")
+			r.await("now")
+			r.signal(s)
+			r.await("mhmig: interrupted") // else the system could make one of both
+			r.signal(s)
+			if code := r.wait(cleanupTimeout); code != int(exit.Interrupted) {
+				t.Errorf("exit status: got %d, want %d:\n%s", code, int(exit.Interrupted), r.output())
+			}
+			if _, err := os.Stat(filepath.Join(w.dir, "cleaned")); err != nil {
+				t.Errorf("it was not cleaned up: %v:\n%s", err, r.output())
+			}
+			if n := strings.Count(r.output(), "mhmig: interrupted"); n != 1 {
+				t.Errorf("it says %d times that it was interrupted, want once", n)
+			}
+			run, err := os.ReadFile(filepath.Join(w.dir, "mhmig-results", "latest", "run.json"))
+			if err != nil || !bytes.Contains(run, []byte(`"status": "CANCEL"`)) {
+				t.Errorf("run.json: %v: %s", err, run)
+			}
+			w.wantNothingLeft()
+		})
+	}
 }
 
 // TestKilled kills a run. mhmig cleanup, or else the next run, removes what it
@@ -537,6 +581,24 @@ func (r *running) signal(s syscall.Signal) {
 	r.t.Helper()
 	if err := r.cmd.Process.Signal(s); err != nil {
 		r.t.Errorf("%v: %v", s, err)
+	}
+}
+
+// insist sends the signal until it ends: the first ones may still belong to the interrupt
+// before.
+func (r *running) insist(s syscall.Signal) {
+	ticker := time.NewTicker(100 * time.Millisecond)
+	defer ticker.Stop()
+	timeout := time.After(patience)
+	for {
+		_ = r.cmd.Process.Signal(s) // fails if it has ended
+		select {
+		case <-ticker.C:
+		case <-r.ended:
+			return
+		case <-timeout:
+			r.t.Fatalf("it does not end:\n%s", r.output())
+		}
 	}
 }
 
