@@ -10,6 +10,7 @@ import (
 
 	"go.starlark.net/starlark"
 
+	"github.com/mhmig/mhmig/lang/cartesian"
 	"github.com/mhmig/mhmig/lang/diag"
 	"github.com/mhmig/mhmig/lang/star"
 	"github.com/mhmig/mhmig/runtime/task"
@@ -97,6 +98,9 @@ func (p Param) assign(t *task.Task, a *Args, v starlark.Value) error {
 	}
 	if x == nil {
 		return fmt.Errorf("%s: got %s, want %s", p.Name, describe(v), p.Type.Want)
+	}
+	if params, ok := x.(cartesian.Params); ok { // at once: an error shows the line of the call
+		stateOf(t).bed.HideParams(params)
 	}
 	a.values[p.Name], a.given[p.Name] = x, true
 	return nil

@@ -275,7 +275,7 @@ func (t *test) onWorld(ctx context.Context, w *fake.World, scenario *star.Scenar
 	one := func(yield func(*cartesian.Variant, error) bool) { yield(v, nil) }
 	_, err = run.Variants(ctx, run.Options{
 		Pool: leased, ScenarioHosts: func(cartesian.Params) int { return hosts }, Results: folder, Ledger: record,
-		Log:     slog.New(slog.NewMultiHandler(folder.Handler(), w.Handler())),
+		Log:     slog.New(slog.NewMultiHandler(folder.Masked(folder.Handler()), w.Handler())),
 		Shipped: func(string) (string, error) { return file, nil },
 		Launch:  w.Launch,
 		Scenario: func(ctx context.Context, bed *testbed.Bed) run.Verdict {

@@ -226,7 +226,7 @@ func (r *controller) run(ctx context.Context) (outcome Outcome, err error) {
 	defer func() { err = maskError(err, folder.Mask) }()
 	log := slog.New(folder.Masked(slog.NewMultiHandler(folder.Handler(), handler)))
 	for _, place := range folder.Hide(r.plan.first.Params) {
-		log.Warn("a password cannot be hidden everywhere", "param", place.Param, "not_hidden", place.Where)
+		place.Warn(log)
 	}
 	if err := folder.Plan(r.plan.names); err != nil {
 		r.sinks.writeFailed(err)

@@ -49,6 +49,11 @@ type secrets struct {
 // Unhidden is where a secret param cannot be masked.
 type Unhidden struct{ Param, Where string }
 
+// Warn tells log of it.
+func (u Unhidden) Warn(log *slog.Logger) {
+	log.Warn("a password cannot be hidden everywhere", "param", u.Param, "not_hidden", u.Where)
+}
+
 // form is one encoding of a secret.
 type form struct {
 	text  string

@@ -118,6 +118,7 @@ type Variant struct {
 	root     *os.Root
 	log      *sink
 	timeline timeline
+	names    []string // of hosts, VMs and itself: not masked
 	unhidden []Unhidden
 
 	mu         sync.Mutex
@@ -143,7 +144,8 @@ func (f *Folder) Start(e Entry) (*Variant, error) {
 	v := &Variant{folder: f, state: State{
 		ID: id, Name: e.Name, ShortName: e.ShortName, Repeat: e.Repeat, Hosts: e.Hosts, Started: time.Now().UTC(),
 	}}
-	v.unhidden = f.hide(e.Params, slices.Concat(e.Hosts, []string{id}, strings.Fields(e.Params["vms"])))
+	v.names = slices.Concat(e.Hosts, []string{id}, strings.Fields(e.Params["vms"]))
+	v.unhidden = v.Hide(e.Params)
 	if err := v.open(e); err != nil {
 		err = fmt.Errorf("results of variant %s: %w", e.ShortName, err)
 		v.state.Status, v.state.Message = Error, err.Error()
@@ -192,6 +194,10 @@ func (v *Variant) open(e Entry) (err error) {
 // Unhidden returns where secrets among the variant's params cannot be masked, except
 // what was returned before.
 func (v *Variant) Unhidden() []Unhidden { return v.unhidden }
+
+// Hide masks the secrets among params that the variant's scenario sets from now on, in
+// all output and results of the run. It returns where that is not possible, each once.
+func (v *Variant) Hide(params map[string]string) []Unhidden { return v.folder.hide(params, v.names) }
 
 // ID returns the name of the variant's folder, unique in the run: the value of the
 // key "variant" of records.

@@ -58,7 +58,7 @@ func (u *unit) run(ctx context.Context) (status result.Status, met bool) {
 	log := u.Log.With("variant", u.results.ID())
 	log.Info("variant begins", append(u.label(), "hosts", strings.Join(names(u.lease), ","))...)
 	for _, place := range u.results.Unhidden() {
-		log.Warn("a password cannot be hidden everywhere", "param", place.Param, "not_hidden", place.Where)
+		place.Warn(log)
 	}
 	runCtx := ctx
 	if u.Timeout > 0 {

@@ -177,6 +177,14 @@ func (b *Bed) SetParams(params cartesian.Params, where string) {
 	}
 }
 
+// HideParams masks the secrets among params, which the scenario sets, in all output and
+// results from now on. A WARN says where one cannot be masked.
+func (b *Bed) HideParams(params cartesian.Params) {
+	for _, place := range b.results.Hide(params) {
+		place.Warn(b.log)
+	}
+}
+
 // ParamsSet returns the params that the scenario has set for migrations and starts, and where.
 func (b *Bed) ParamsSet() map[string]string {
 	b.mu.Lock()
