@@ -33,20 +33,13 @@ func (f autoConverge) Check(ctx context.Context, o *Outcome) error {
 	if !f.on {
 		return nil
 	}
-	last := 0.0
-	for _, s := range o.Samples {
-		percentage, throttled := s.Query["cpu-throttle-percentage"].(float64)
-		switch {
-		case !throttled:
-			continue
-		case percentage < last:
-			return unused("auto-converge was on, but QEMU lowered the throttle of the guest while it moved: from %v %% to %v %%", last, percentage)
-		}
-		last = percentage
+	t := o.throttling
+	if t.from > 0 {
+		return unused("auto-converge was on, but QEMU lowered the throttle of the guest while it moved: from %v %% to %v %%", t.from, t.to)
 	}
-	if last == 0 {
-		if n := tooFast(o.Samples); n >= decisivePeriods {
-			return unused("auto-converge was on, but QEMU did not throttle the guest, although it wrote faster than its memory was sent for %d passes of at least %v", n, decisivePeriod)
+	if t.last == 0 {
+		if t.longest >= decisivePeriods {
+			return unused("auto-converge was on, but QEMU did not throttle the guest, although it wrote faster than its memory was sent for %d passes of at least %v", t.longest, decisivePeriod)
 		}
 		o.Idle(autoConvergeCapability, "the guest did not write faster than its memory was sent for long enough to be throttled")
 		return nil
@@ -55,30 +48,40 @@ func (f autoConverge) Check(ctx context.Context, o *Outcome) error {
 	if err != nil {
 		return err
 	}
-	if most, ok := limit.(float64); ok && last > most {
-		return unused("auto-converge was on, but QEMU throttled the guest by %v %%, more than max-cpu-throttle = %v", last, most)
+	if most, ok := limit.(float64); ok && t.last > most {
+		return unused("auto-converge was on, but QEMU throttled the guest by %v %%, more than max-cpu-throttle = %v", t.last, most)
 	}
-	o.Used(autoConvergeCapability, "QEMU throttled the guest by up to %v %%", last)
+	o.Used(autoConvergeCapability, "QEMU throttled the guest by up to %v %%", t.last)
 	return nil
 }
 
-// tooFast counts the passes of at least a decisivePeriod in which the guest wrote faster
-// than its memory was sent, one after the other.
-func tooFast(samples []result.Sample) int {
-	longest, n := 0, 0
-	var began time.Time
-	pass := 0
-	for _, s := range samples {
-		p := s.Progress()
-		switch {
-		case !p.Diverges():
-			n, pass = 0, 0
-		case pass == 0:
-			began, pass = s.Time, p.Pass
-		case p.Pass > pass && s.Time.Sub(began) >= decisivePeriod:
-			n, began, pass = n+1, s.Time, p.Pass
+// throttling is what all samples of a move have shown of how the guest was throttled, also
+// those that are not kept.
+type throttling struct {
+	last     float64 // percentage of the throttle; 0: none so far
+	from, to float64 // percentages between which it fell first; 0: it never did
+
+	longest int       // most passes of at least a decisivePeriod, one after the other, in which the guest wrote too fast
+	passes  int       // such passes now
+	pass    int       // that is counted; 0: the guest does not write too fast
+	began   time.Time // of that pass
+}
+
+func (t *throttling) note(s result.Sample) {
+	if percentage, throttled := s.Query["cpu-throttle-percentage"].(float64); throttled {
+		if percentage < t.last && t.from == 0 {
+			t.from, t.to = t.last, percentage
 		}
-		longest = max(longest, n)
+		t.last = percentage
 	}
-	return longest
+	p := s.Progress()
+	switch {
+	case !p.Diverges():
+		t.passes, t.pass = 0, 0
+	case t.pass == 0:
+		t.began, t.pass = s.Time, p.Pass
+	case p.Pass > t.pass && s.Time.Sub(t.began) >= decisivePeriod:
+		t.passes, t.began, t.pass = t.passes+1, s.Time, p.Pass
+	}
+	t.longest = max(t.longest, t.passes)
 }

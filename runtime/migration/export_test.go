@@ -72,6 +72,9 @@ func CheckFeatures(ctx context.Context, params map[string]string, o *Outcome, an
 	if err != nil {
 		return err
 	}
+	for _, s := range o.Samples {
+		o.throttling.note(s)
+	}
 	o.ends = map[Role]Peer{SourceRole: namedPeer{name: "vm1@host1"}, DestinationRole: namedPeer{name: "vm1@host2"}}
 	o.ask = func(_ context.Context, role Role, command string, reply any) error {
 		return json.Unmarshal([]byte(answer(role, command)), reply)

@@ -147,11 +147,11 @@ func (f *forecast) changeLimits(change func(*limitParameters)) {
 // note notes a sample of the move: m.mu is held. When a pass has ended since the last one,
 // it works out how long that took, and how much the guest has dirtied in it: what is to be
 // sent in the next one, and was sent of it already. RAM is counted in whole pages, so that
-// neither zeros nor compression matter.
+// neither zeros nor compression matter. After the last prediction there is nothing to note.
 func (f *forecast) note(s result.Sample) {
 	p := s.Progress()
 	sent, _, known := s.SentRAM()
-	if !f.running || f.lost || !known || p.Pass == 0 || p.Status != string(qmp.MigrationActive) {
+	if !f.running || f.lost || f.predicted == predictedPasses || !known || p.Pass == 0 || p.Status != string(qmp.MigrationActive) {
 		return
 	}
 	elapsed := s.Time.Sub(f.began)

@@ -56,6 +56,7 @@ type move struct {
 	query       map[string]any // the last query-migrate of the source
 	sampled     time.Time      // when that was received
 	samples     []result.Sample
+	throttling  throttling
 	switched    bool              // to post-copy
 	postcopied  bool              // it had a status of post-copy
 	paused      bool              // it had the status pre-switchover

@@ -17,7 +17,7 @@ import (
 // statistics, and both ends.
 type Outcome struct {
 	Query    map[string]any  // the source's query-migrate, as QEMU answered
-	Samples  []result.Sample // the same during the move
+	Samples  []result.Sample // the same during the move: of a long one not all, but each change of the status
 	Switched bool            // it was switched to post-copy: StartPostcopy
 	Postcopy bool            // it had a status of post-copy
 	Paused   bool            // it had the status pre-switchover
@@ -28,9 +28,10 @@ type Outcome struct {
 	// Features are what the checks have found: see Used and Idle.
 	Features []result.FeatureUse
 
-	ends map[Role]Peer
-	ask  func(ctx context.Context, role Role, command string, reply any) error
-	log  func(ctx context.Context, role Role) []string // the last lines of QEMU's log
+	throttling throttling
+	ends       map[Role]Peer
+	ask        func(ctx context.Context, role Role, command string, reply any) error
+	log        func(ctx context.Context, role Role) []string // the last lines of QEMU's log
 }
 
 // RAM is a figure of query-migrate's ram, such as multifd-bytes; ok is false if QEMU
@@ -120,7 +121,7 @@ func (mv *move) checkFeatures(ctx context.Context, src, dst endpoint) error {
 		}
 	}
 	mv.m.mu.Lock()
-	outcome := &Outcome{Query: mv.query, Samples: mv.samples, Connections: mv.connections, Switched: mv.switched, Postcopy: mv.postcopied, Paused: mv.paused, ends: map[Role]Peer{SourceRole: src, DestinationRole: dst}}
+	outcome := &Outcome{Query: mv.query, Samples: mv.samples, throttling: mv.throttling, Connections: mv.connections, Switched: mv.switched, Postcopy: mv.postcopied, Paused: mv.paused, ends: map[Role]Peer{SourceRole: src, DestinationRole: dst}}
 	mv.m.mu.Unlock()
 	if t, toFile := mv.transport.(interface{ savedFile() SavedFile }); toFile {
 		outcome.File = t.savedFile()

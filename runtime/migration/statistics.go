@@ -19,6 +19,9 @@ const (
 	// observedInterval is how often it is executed while somebody waits for a condition
 	// that QEMU has no event for.
 	observedInterval = 20 * time.Millisecond
+	// maxSamples is about how many samples of a move are kept: at the sampleInterval those
+	// of eight minutes. The older ones of a longer move are further apart.
+	maxSamples = 2000
 	// settleInterval is the first pause between two queries for the final statistics, which
 	// are due at once; each further one is twice as long.
 	settleInterval = 2 * time.Millisecond
@@ -101,7 +104,8 @@ func (mv *move) sample(ctx context.Context, monitor *qmp.Conn) (state State, err
 		mv.moved = now.Time
 	}
 	mv.query, mv.sampled = query, now.Time
-	mv.samples = thin(append(mv.samples, now))
+	mv.samples = bound(thin(append(mv.samples, now)))
+	mv.throttling.note(now)
 	mv.forecast.note(now)
 	mv.m.broadcastLocked()
 	status, _ := query["status"].(string)
@@ -142,4 +146,37 @@ func thin(samples []result.Sample) []result.Sample {
 	}
 	samples[n-2] = samples[n-1]
 	return samples[:n-1]
+}
+
+// bound returns the samples; when there are more than maxSamples, with the older half of
+// them further apart: twice the sampleInterval, or four times, and so on, until a quarter
+// of that half is gone. The first one stays, and unless they are too many those between
+// which the status changes.
+func bound(samples []result.Sample) []result.Sample {
+	const half, most = maxSamples / 2, maxSamples * 3 / 8
+	if len(samples) <= maxSamples {
+		return samples
+	}
+	older, newer := samples[:half], samples[half:]
+	span := older[half-1].Time.Sub(older[0].Time)
+	for _, changes := range []bool{true, false} {
+		for apart := 2 * sampleInterval; len(older) > most && apart <= span; apart *= 2 {
+			older = spread(older, apart, changes)
+		}
+	}
+	return append(older, newer...)
+}
+
+// spread returns a copy of samples, the first of them and others that are at least so far
+// apart, with changes also those before and after a change of the status.
+func spread(samples []result.Sample, apart time.Duration, changes bool) []result.Sample {
+	status := func(i int) string { return samples[i].Progress().Status }
+	var kept []result.Sample
+	for i, s := range samples {
+		changed := i > 0 && status(i-1) != status(i) || i+1 < len(samples) && status(i) != status(i+1)
+		if i == 0 || changes && changed || s.Time.Sub(kept[len(kept)-1].Time) >= apart {
+			kept = append(kept, s)
+		}
+	}
+	return kept
 }
