@@ -126,7 +126,10 @@ func (im *Images) create(ctx context.Context, d diskFiles, qemuImg string) error
 	}
 	switch {
 	case d.base == "" && !d.create:
-		return CheckFile(ctx, h, File{"image_name", d.path})
+		if err := CheckFile(ctx, h, File{"image_name", d.path}); err != nil {
+			return err
+		}
+		return checkFiles(ctx, h, qemuImg, d.path, d.format)
 	case d.persistent: // only an image may be overwritten
 		exists, err := h.Exists(ctx, d.path)
 		if err == nil && exists {
@@ -164,8 +167,10 @@ func (im *Images) write(ctx context.Context, d diskFiles, qemuImg string) error 
 	created := false
 	blank, err := im.placement.Cache.blanks.get(ctx, cacheKey(h, strings.Join(append(slices.Clip(args), size, im.placement.BaseDir), " ")), func(ctx context.Context) ([]byte, error) {
 		created = true
-		if err := checkBacking(ctx, h, qemuImg, d); err != nil {
-			return nil, err
+		if d.base != "" {
+			if err := checkFiles(ctx, h, qemuImg, d.base, d.baseFormat); err != nil {
+				return nil, err
+			}
 		}
 		if err := createImage(ctx, h, args, d.path, size); err != nil {
 			return nil, err
@@ -225,51 +230,99 @@ func backingPath(placement Placement, d diskFiles) string {
 // maxBackings is the maximum length of a backing chain.
 const maxBackings = 100
 
-// checkBacking checks the backing chain of an overlay's base: qemu-img would open all
-// of its files, and hang on a named pipe.
-func checkBacking(ctx context.Context, h Host, qemuImg string, d diskFiles) error {
-	_, err := backingChain(ctx, h, qemuImg, d)
-	if errors.Is(err, errBackingUnknown) { // qemu-img create reports it
+// checkFiles checks the files of which an image is made, with its backing files: QEMU and
+// qemu-img open all of them, and hang on a named pipe.
+func checkFiles(ctx context.Context, h Host, qemuImg, image, format string) error {
+	_, err := imageFiles(ctx, h, qemuImg, image, format)
+	if errors.Is(err, errFilesUnknown) { // what opens the image reports it
 		return nil
 	}
 	return err
 }
 
-// errBackingUnknown is the error of backingChain when qemu-img cannot read an image, or
-// its backing is not a file of the host.
-var errBackingUnknown = errors.New("the backing file is not known")
+// errFilesUnknown is the error of imageFiles when qemu-img cannot read an image, or its
+// backing or data is not a file of the host.
+var errFilesUnknown = errors.New("its backing file, or that of its data, is not known")
 
-// backingChain is an overlay's base with its own backing files. One that is missing, or
-// not a file or block device, is an error.
-func backingChain(ctx context.Context, h Host, qemuImg string, d diskFiles) ([]string, error) {
-	if d.base == "" {
-		return nil, nil
+// imageFiles are the files of an image that exists: its own, that of its data if it is
+// another one (qcow2's data_file), and those of its backing files. One that is missing, or
+// not a file or block device, is an error. Only the image itself has been checked before.
+func imageFiles(ctx context.Context, h Host, qemuImg, image, format string) ([]string, error) {
+	files := []string{image}
+	if format != "qcow2" {
+		return files, nil
 	}
-	chain := []string{d.base}
-	if d.baseFormat != "qcow2" {
-		return chain, nil
+	check := func(file, is string) error {
+		if err := CheckFile(ctx, h, File{"image_name", file}); err != nil {
+			return fmt.Errorf("%w, %s", err, is)
+		}
+		files = append(files, file)
+		return nil
 	}
+	next := image
 	for range maxBackings {
-		image := chain[len(chain)-1]
-		out, err := h.Run(ctx, host.Command{Args: []string{qemuImg, "info", "-U", "--output=json", "--", image}, Timeout: queryTimeout})
-		var info struct {
-			Backing string `json:"full-backing-filename"`
+		backing, data, err := linkedFiles(ctx, h, qemuImg, next)
+		if err != nil {
+			return nil, err
 		}
-		if err == nil {
-			err = json.Unmarshal(out.Stdout, &info)
+		for _, file := range data {
+			if err := check(file, "the data file of "+next); err != nil {
+				return nil, err
+			}
 		}
-		switch {
-		case err == nil && info.Backing == "":
-			return chain, nil
-		case err != nil || !path.IsAbs(info.Backing):
-			return nil, errors.Join(fmt.Errorf("%s: %s: %w", h.Name(), image, errBackingUnknown), err)
+		if backing == "" {
+			return files, nil
 		}
-		chain = append(chain, path.Clean(info.Backing))
-		if err := CheckFile(ctx, h, File{"image_name", chain[len(chain)-1]}); err != nil {
-			return nil, fmt.Errorf("%w, a backing file of %s", err, d.base)
+		if err := check(backing, "a backing file of "+image); err != nil {
+			return nil, err
+		}
+		next = backing
+	}
+	return nil, fmt.Errorf("%s: %s: %w: there are more than %d", h.Name(), image, errFilesUnknown, maxBackings)
+}
+
+// linkedFiles are the backing file of an image, "" if it has none, and what may be the file
+// of its data. A relative name of the latter is one in the working folder of the QEMU or
+// qemu-img that opens it; then those that exist there, and beside the image.
+func linkedFiles(ctx context.Context, h Host, qemuImg, image string) (backing string, data []string, err error) {
+	var info struct {
+		Backing  string `json:"full-backing-filename"`
+		Specific struct {
+			Data struct {
+				File string `json:"data-file"`
+			} `json:"data"`
+		} `json:"format-specific"`
+	}
+	out, err := h.Run(ctx, host.Command{Args: []string{qemuImg, "info", "-U", "--output=json", "--", image}, Timeout: queryTimeout})
+	if err == nil {
+		err = json.Unmarshal(out.Stdout, &info)
+	}
+	name := strings.TrimPrefix(info.Specific.Data.File, "file:")
+	protocol, _, _ := strings.Cut(name, "/")
+	switch {
+	case errors.Is(err, context.DeadlineExceeded) && ctx.Err() == nil: // an old qemu-img opens the data file
+		return "", nil, fmt.Errorf("%s: %s info %s does not end; is one of the image's files a named pipe, or on storage that is down? %w", h.Name(), qemuImg, image, err)
+	case err != nil || info.Backing != "" && !path.IsAbs(info.Backing) || strings.Contains(protocol, ":"):
+		return "", nil, errors.Join(fmt.Errorf("%s: %s: %w", h.Name(), image, errFilesUnknown), err)
+	case info.Backing != "":
+		backing = path.Clean(info.Backing)
+	}
+	switch {
+	case name == "":
+	case path.IsAbs(name):
+		data = []string{name}
+	default:
+		for _, file := range []string{name, path.Join(path.Dir(image), name)} {
+			exists, err := h.Exists(ctx, file)
+			if err != nil {
+				return "", nil, err
+			}
+			if exists {
+				data = append(data, file)
+			}
 		}
 	}
-	return nil, fmt.Errorf("%s: %s: %w: there are more than %d", h.Name(), d.base, errBackingUnknown, maxBackings)
+	return backing, data, nil
 }
 
 // CheckFile returns an error for a missing file, or one of the wrong type, with the

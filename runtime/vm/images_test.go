@@ -235,15 +235,30 @@ func TestSpecialImages(t *testing.T) {
 			t.Fatalf("%v: %s", err, out)
 		}
 	}
+	for image, data := range map[string]string{"of_pipe": filepath.Join(images, "data.raw"), "beside_pipe": "data.raw"} {
+		command := exec.Command("qemu-img", "create", "-q", "-f", "qcow2", "-o", "data_file="+data+",data_file_raw=on", image+".qcow2", "1M")
+		command.Dir = images
+		if out, err := command.CombinedOutput(); err != nil {
+			t.Fatalf("%v: %s", err, out)
+		}
+	}
+	over := exec.Command("qemu-img", "create", "-q", "-u", "-f", "qcow2", "-F", "qcow2", "-b", "of_pipe.qcow2", filepath.Join(images, "on_data.qcow2"), "1M")
+	if out, err := over.CombinedOutput(); err != nil {
+		t.Fatalf("%v: %s", err, out)
+	}
+	if err := errors.Join(os.Remove(filepath.Join(images, "data.raw")), syscall.Mkfifo(filepath.Join(images, "data.raw"), 0o600)); err != nil {
+		t.Fatal(err)
+	}
 	began := time.Now()
 	for name, is := range map[string]string{
 		"pipe": "pipe.qcow2 is a named pipe", "folder": "folder.qcow2 is a folder", "socket": "socket.qcow2 is a socket",
 		"zero": "zero.raw is a character device", "link": "link.qcow2 is a named pipe",
 		"on_pipe": "pipe.qcow2 is a named pipe", "on_that": "pipe.qcow2 is a named pipe",
+		"of_pipe": "data.raw is a named pipe", "beside_pipe": "data.raw is a named pipe", "on_data": "data.raw is a named pipe",
 	} {
 		for _, more := range []cartesian.Params{{}, {"image_overlay": "no"}, {"create_image": "yes", "image_size": "1M"}, {"create_image": "yes", "image_overlay": "no", "force_create_image": "yes", "image_size": "1M"}} {
-			if strings.HasPrefix(name, "on_") && more["image_overlay"] == "no" {
-				continue // QEMU opens it, and its start has a time limit
+			if strings.Contains(name, "_") && more["force_create_image"] == "yes" {
+				continue // a new image takes its place
 			}
 			p := cartesian.Params{"images": "image1", "image_name": "images/" + name}
 			if name == "zero" {
@@ -492,5 +507,31 @@ func TestIdentifyImages(t *testing.T) {
 	}
 	if got, err := vm.IdentifyImages(t.Context(), s.placement, config); err == nil {
 		t.Errorf("without the backing file: got %q, want an error", got)
+	}
+}
+
+// The identity of a guest changes with the file of its image's data, too.
+func TestIdentifyData(t *testing.T) {
+	t.Parallel()
+	b := newBed(t)
+	s := b.host("host1")
+	data := filepath.Join(b.dir, "shared/data.raw")
+	create := exec.Command("qemu-img", "create", "-q", "-f", "qcow2", "-o", "data_file="+data+",data_file_raw=on", filepath.Join(b.dir, "shared/installed.qcow2"), "1M")
+	if out, err := create.CombinedOutput(); err != nil {
+		t.Fatalf("%v: %s", err, out)
+	}
+	config, err := vm.ParseConfig("vm1", cartesian.Params{"images": "image1", "image_name": "installed"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	before, err := vm.IdentifyImages(t.Context(), s.placement, config)
+	if err != nil || strings.Count(before, "disk image1: ") != 2 {
+		t.Fatalf("got %q, %v, want two files of image1", before, err)
+	}
+	if err := os.Chtimes(data, time.Time{}, time.Now().Add(time.Hour)); err != nil {
+		t.Fatal(err)
+	}
+	if after, err := vm.IdentifyImages(t.Context(), s.placement, config); err != nil || after == before {
+		t.Errorf("the data has changed: got %q, %v, want another identity", after, err)
 	}
 }

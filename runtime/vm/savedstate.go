@@ -210,8 +210,8 @@ func (c *Cache) IdentifyHost(ctx context.Context, placement Placement, config Co
 }
 
 // IdentifyImages is a text about the images on which the VM's overlays are, with their
-// backing files: each file's path, size, and when it was changed. Files of mhmig's own are
-// not among them: see [Cache.IdentifyHost].
+// backing and data files: each file's path, size, and when it was changed. Files of mhmig's
+// own are not among them: see [Cache.IdentifyHost].
 func IdentifyImages(ctx context.Context, placement Placement, config Config) (string, error) {
 	var b strings.Builder
 	h := placement.Host
@@ -220,11 +220,11 @@ func IdentifyImages(ctx context.Context, placement Placement, config Config) (st
 		if files.base == "" || ShippedGuest(d.image) != "" {
 			continue
 		}
-		chain, err := backingChain(ctx, h, config.QEMUImg, files)
+		below, err := imageFiles(ctx, h, config.QEMUImg, files.base, files.baseFormat)
 		if err != nil {
 			return "", err
 		}
-		for _, file := range chain {
+		for _, file := range below {
 			script := fmt.Sprintf("[ -f %[1]s ] && stat -L -c 'on %%n, file %%i of %%s bytes, changed %%y' -- %[1]s", shellescape.Quote(file))
 			out, err := h.Run(ctx, host.Command{Script: script, Timeout: queryTimeout})
 			if err != nil {
