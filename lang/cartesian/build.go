@@ -60,7 +60,8 @@ type builder struct {
 	newLabels   slab[nodeLabel]
 
 	errs       diag.List
-	lookalikes []place // assignments that may look like filters
+	lookalikes []place    // assignments that may look like filters
+	extraKeys  []extraKey // of assignments in extra statements that may be meant as filters
 	oddities   []oddity
 }
 
@@ -163,6 +164,9 @@ func (b *builder) assign(a *assignment, s *scope) {
 	b.checkAssignment(a, op, s.file.src)
 	if mayLookLikeFilter(a.Key, op) {
 		b.lookalikes = append(b.lookalikes, s.at(a.Pos))
+	}
+	if src := s.file.src; src.extra && !src.param && !op.onPattern() {
+		b.extraKeys = append(b.extraKeys, extraKey{s.at(a.Pos), a.Key, a.Value})
 	}
 	if !strings.Contains(a.Value, "$") {
 		at := -1

@@ -30,7 +30,8 @@ type Config struct {
 	picks    int // and of other statements that decide
 	filters  []filterUse
 
-	lookalikes []place // assignments that may look like filters
+	lookalikes []place    // assignments that may look like filters
+	extraKeys  []extraKey // of assignments in extra statements that may be meant as filters
 	oddities   []oddity
 	inFiles    bitSet // keys that assignments in files name
 

@@ -19,7 +19,7 @@ func (b *builder) extra(e Extra) *parsedFile {
 		b.errs = append(b.errs, diag.Of(err)...)
 		return nil
 	}
-	src.extra = true
+	src.extra, src.param = true, e.Param
 	if e.Param {
 		return b.param(src, e.Text)
 	}

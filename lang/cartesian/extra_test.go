@@ -167,6 +167,11 @@ func TestExtraStatementsThatSelectNothing(t *testing.T) {
 		{"!RHEL, pc..Fedora:", "1:1: a condition with nothing after its colon does nothing", `to select, write "no RHEL, pc..Fedora"`},
 		{"only (nosuch=RHEL)", "1:6: no set is named nosuch", `did you mean "(os=RHEL)"?`},
 		{"only pc..(so=RHEL)", "1:10: no set is named so", `did you mean "(os=RHEL)"?`},
+		{"Fedora=3", `1:1: this sets the key "Fedora" to "3"; it selects nothing`, `write "only Fedora"; a key of that name is set by --param 'Fedora=3'`},
+		{"RHEL.7.2 = pc", `1:1: this sets the key "RHEL.7.2" to "pc"; it selects nothing`, `write "only RHEL.7.2"; a key of that name is set by --param 'RHEL.7.2=pc'`},
+		{"onlyFedora = RHEL", `1:1: this sets the key "onlyFedora" to "RHEL"; it selects nothing`, `write "only Fedora"; a key of that name is set by --param 'onlyFedora=RHEL'`},
+		{"nopc..6.4 += x", `1:1: this sets the key "nopc..6.4" to "x"; it selects nothing`, `write "no pc..6.4"; a key of that name is set by --param 'nopc..6.4=x'`},
+		{"pc: Fedora = 1", `1:5: this sets the key "Fedora" to "1"; it selects nothing`, `write "only Fedora"; a key of that name is set by --param 'Fedora=1'`},
 		{"name = zz", `1:1: the key "name" is set by the language and cannot be changed: this does nothing`, "such keys are name, shortname, dep, _name_map_file and _short_name_map_file"},
 		{`x = "-smbios type=1`, `1:1: the value of "x" begins with a quote that nothing closes`, "quotes are removed only if the value ends with the quote that it begins with"},
 	}
@@ -186,6 +191,21 @@ func TestExtraStatementsThatSelectNothing(t *testing.T) {
 		}
 		if strict := c.Strict(); strict.Err() == nil || len(strict) != 1 {
 			t.Errorf("%q: strict are %s; want an error", tt.text, rendered(t, strict))
+		}
+	}
+
+	for _, meant := range []cartesian.Extra{
+		{Name: "--filter 1", Text: "mem=3"},
+		{Name: "--filter 1", Text: "RHEL: mem = 3"},
+		{Name: "--filter 1", Text: "Fedor=3"},
+		{Name: "--filter 1", Text: "notpc=3"},
+		{Name: "--param 1", Text: "Fedora=3", Param: true},
+		{Name: "--param 1", Text: "Fedora += 3", Param: true},
+		{Name: "--filter 1", Text: "pc_key = 3"},
+	} {
+		c, err := readConfig(t, config+"pc_key = 1\nvariants:\n    - pc_key:\n", meant)
+		if err != nil || c.Typos() != nil || c.Warnings() != nil {
+			t.Errorf("%q: got %v, %v, %v, want no warning", meant.Text, err, c.Typos(), c.Warnings())
 		}
 	}
 

@@ -15,7 +15,7 @@ import (
 // in extra statements that no variant can match, assignments that look like filters or conditions or have a key that
 // cannot be meant, quotes without a partner. They are in order of position.
 func (c *Config) Warnings() diag.List {
-	warnings := c.lookalikeWarnings(false)
+	warnings := append(c.lookalikeWarnings(false), c.labelKeyWarnings()...)
 	for _, o := range c.oddities {
 		warnings = append(warnings, o.warning())
 	}
@@ -31,7 +31,7 @@ func (c *Config) Warnings() diag.List {
 // in them that no variant can match. Each is among the Warnings too. What runs for others should refuse them: a typo must
 // not select less than was asked for, nor more.
 func (c *Config) Typos() diag.List {
-	typos := c.lookalikeWarnings(true)
+	typos := append(c.lookalikeWarnings(true), c.labelKeyWarnings()...)
 	for _, o := range c.oddities {
 		if o.src.extra && !o.harmless {
 			typos = append(typos, o.warning())

@@ -18,7 +18,7 @@ func (b *builder) finish(c *Config) *Config {
 		b.names[base].rank = i
 	}
 	c.patterns, c.changes = len(b.patterns), len(b.changes)
-	c.filters, c.lookalikes, c.oddities = b.filters, b.lookalikes, b.oddities
+	c.filters, c.lookalikes, c.extraKeys, c.oddities = b.filters, b.lookalikes, b.extraKeys, b.oddities
 	size := &treeSize{labels: len(b.labels.texts), rows: len(b.rows.rows)}
 	c.root.finish(size)
 	c.inFiles = b.keysInFiles()

@@ -3,6 +3,7 @@
 package cartesian
 
 import (
+	"cmp"
 	"fmt"
 	"slices"
 	"strings"
@@ -93,6 +94,45 @@ func (c *Config) lookalikeWarnings(onlyExtra bool) diag.List {
 		warnings = append(warnings, d)
 	}
 	return warnings
+}
+
+// An extraKey is a key that an extra statement sets, and its value.
+type extraKey struct {
+	place
+	key, value string
+}
+
+// labelKeyWarnings warns of extra statements that set a key with the labels of a variant as its name, alone or behind
+// "only" or "no". A key that a file sets too is meant as one.
+func (c *Config) labelKeyWarnings() diag.List {
+	var warnings diag.List
+	for _, k := range c.extraKeys {
+		instead := c.filterOfKey(k.key)
+		if instead == "" || slices.Contains(c.KeysInFiles(), k.key) {
+			continue
+		}
+		d := k.diagnostic(fmt.Sprintf("this sets the key %q to %q; it selects nothing", k.key, k.value),
+			fmt.Sprintf("write %q; a key of that name is set by --param '%s=%s'", instead, k.key, k.value))
+		d.Severity = diag.Warning
+		warnings = append(warnings, d)
+	}
+	return warnings
+}
+
+// filterOfKey returns the statement that a key looks like: "only A" for the keys A and onlyA, if a variant has the label
+// A. "" if it does not look like one.
+func (c *Config) filterOfKey(key string) string {
+	for _, keyword := range []string{"", "only", "no"} {
+		text, ok := strings.CutPrefix(key, keyword)
+		f, _, err := parseFilter(strings.TrimLeftFunc(text, isBlank))
+		if !ok || err != nil || len(f.Words) == 0 {
+			continue
+		}
+		if !slices.ContainsFunc(f.Words, func(w [][]label) bool { return !c.possible(lookUpWord(w, c.labels)) }) {
+			return cmp.Or(keyword, "only") + " " + f.String()
+		}
+	}
+	return ""
 }
 
 // insteadOf says what to write for a lookalike, or why there can be nothing. Conditions can only ask for bare labels,

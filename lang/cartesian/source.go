@@ -22,6 +22,7 @@ type source struct {
 	ascii bool     // a character is a byte
 	tabs  bool     // there were tabs in indents
 	extra bool     // it is an extra statement, and in no file
+	param bool     // one that is to set a key
 }
 
 // extraName is the language's file name for statements that come from outside of any file.
