@@ -95,7 +95,8 @@ func TestLiveView(t *testing.T) {
 	needQEMU(t)
 	w := newWorld(t)
 	w.write("long.star", "def migration_scenario(env):\n    sleep(600)\n")
-	cmd := w.command("exec", "long.star", "--config", "small.cfg", "--param", "shortname_fixed="+strings.Repeat("long", 30))
+	w.write("long.cfg", "include small.cfg\nvariants:\n    - "+strings.Repeat("long", 30)+":\n")
+	cmd := w.command("exec", "long.star", "--config", "long.cfg")
 	cmd.Env = append(cmd.Env, "TERM=xterm")
 	screen, tty, err := pty.Open()
 	if err != nil {

@@ -63,6 +63,8 @@ func (b *builder) param(src *source, text string) *parsedFile {
 			insteadOfKey(key, op, strings.TrimFunc(text[end:], isBlank)))
 	case isReserved(key) && !operatorOf[op].onPattern():
 		return fail(lexerStart, reservedKey(key), reservedHint)
+	case limitsReserved(key) && !operatorOf[op].onPattern():
+		return fail(lexerStart, reservedLimit(key), reservedHint)
 	}
 	if !exact {
 		if value := strings.TrimFunc(text[end:], isBlank); op == "+=" && !spaced && len(value) < len(text)-end && value[:min(1, len(value))] != `"` {
@@ -128,6 +130,17 @@ func reservedKey(key string) string {
 	return fmt.Sprintf("the key %q is set by the language and cannot be changed", key)
 }
 
+// limitsReserved reports whether a key such as name_fixed limits one that is set by the language.
+func limitsReserved(key string) bool {
+	target, _ := limitOf(key)
+	return isReserved(target)
+}
+
+func reservedLimit(key string) string {
+	target, _ := limitOf(key)
+	return fmt.Sprintf("the key %q changes %q, which is set by the language: variants with one name cannot be told apart", key, target)
+}
+
 var reservedHint = func() string {
 	keys := []string{keyName, keyShortName, keyDep, keyNames, keyShorts}
 	return "such keys are " + strings.Join(keys[:len(keys)-1], ", ") + " and " + keys[len(keys)-1]
@@ -139,6 +152,8 @@ func (b *builder) checkAssignment(a *assignment, op operator, src *source) {
 	case op.onPattern():
 	case isReserved(a.Key):
 		b.warn(src, a.Pos, reservedHint, "%s: this does nothing", reservedKey(a.Key))
+	case limitsReserved(a.Key):
+		b.keep(oddity{place: place{src, a.Pos}, message: reservedLimit(a.Key), hint: reservedHint, strict: true})
 	case isKeyword(a.Key):
 		b.warn(src, a.Pos, insteadOfKey(a.Key, a.Op, a.Value), "this sets the key %q to %q; it is not the statement %q", a.Key, a.Value, a.Key)
 	}
@@ -172,6 +187,7 @@ type oddity struct {
 	place
 	message, hint string
 	harmless      bool // it may well be meant so
+	strict        bool // in a file, only strict warnings have it
 }
 
 func (o oddity) warning() diag.Diagnostic {

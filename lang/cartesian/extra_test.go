@@ -114,6 +114,9 @@ func TestParamsThatCannotBe(t *testing.T) {
 		{"shortname += zz", `1:1: the key "shortname" is set by the language and cannot be changed`, keys},
 		{"dep=a", `1:1: the key "dep" is set by the language and cannot be changed`, keys},
 		{"_name_map_file=a", `1:1: the key "_name_map_file" is set by the language and cannot be changed`, keys},
+		{"name_fixed=zz", `1:1: the key "name_fixed" changes "name", which is set by the language: variants with one name cannot be told apart`, keys},
+		{"shortname_max ~= 3", `1:1: the key "shortname_max" changes "shortname", which is set by the language: variants with one name cannot be told apart`, keys},
+		{"dep_min+=zz", `1:1: the key "dep_min" changes "dep", which is set by the language: variants with one name cannot be told apart`, keys},
 		{"only=RHEL.7.2", `1:1: "only" is a keyword, not a key`, `write "only RHEL.7.2"`},
 		{"no = RHEL", `1:1: "no" is a keyword, not a key`, `write "no RHEL"`},
 		{"join+=a", `1:1: "join" is a keyword, not a key`, `the form is "join FILTER"`},
@@ -173,6 +176,7 @@ func TestExtraStatementsThatSelectNothing(t *testing.T) {
 		{"nopc..6.4 += x", `1:1: this sets the key "nopc..6.4" to "x"; it selects nothing`, `write "no pc..6.4"; a key of that name is set by --param 'nopc..6.4=x'`},
 		{"pc: Fedora = 1", `1:5: this sets the key "Fedora" to "1"; it selects nothing`, `write "only Fedora"; a key of that name is set by --param 'Fedora=1'`},
 		{"name = zz", `1:1: the key "name" is set by the language and cannot be changed: this does nothing`, "such keys are name, shortname, dep, _name_map_file and _short_name_map_file"},
+		{"name_fixed = zz", `1:1: the key "name_fixed" changes "name", which is set by the language: variants with one name cannot be told apart`, "such keys are name, shortname, dep, _name_map_file and _short_name_map_file"},
 		{`x = "-smbios type=1`, `1:1: the value of "x" begins with a quote that nothing closes`, "quotes are removed only if the value ends with the quote that it begins with"},
 	}
 	for _, tt := range tests {
@@ -212,6 +216,18 @@ func TestExtraStatementsThatSelectNothing(t *testing.T) {
 	c, err := readConfig(t, config, cartesian.Extra{Name: "--filter 1", Text: " # nothing"})
 	if err != nil || c.Typos() != nil || len(c.Warnings()) != 1 {
 		t.Errorf("empty: got %v, %v, %v, want only a warning", err, c.Typos(), c.Warnings())
+	}
+}
+
+// TestFixedNamesInFiles: strict warnings have keys such as name_fixed, which work as they do in virt-test.
+func TestFixedNamesInFiles(t *testing.T) {
+	t.Parallel()
+	c, err := readConfig(t, "variants:\n    - a:\n    - b:\nname_fixed = zz\nmem_fixed = 3\n")
+	if err != nil || c.Warnings() != nil || c.Typos() != nil {
+		t.Fatalf("got %v, %v, %v, want no warning", err, c.Warnings(), c.Typos())
+	}
+	if strict := c.StrictWarnings(); len(strict) != 1 || !strings.Contains(strict[0].Error(), `:4:1: warning: the key "name_fixed" changes "name"`) {
+		t.Errorf("strict: got %s, want a warning of name_fixed", rendered(t, strict))
 	}
 }
 

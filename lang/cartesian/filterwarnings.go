@@ -17,7 +17,9 @@ import (
 func (c *Config) Warnings() diag.List {
 	warnings := append(c.lookalikeWarnings(false), c.labelKeyWarnings()...)
 	for _, o := range c.oddities {
-		warnings = append(warnings, o.warning())
+		if o.src.extra || !o.strict {
+			warnings = append(warnings, o.warning())
+		}
 	}
 	for _, use := range c.filters {
 		if use.src.extra {
@@ -45,10 +47,15 @@ func (c *Config) Typos() diag.List {
 	return onceEach(asErrors(typos))
 }
 
-// StrictWarnings are Warnings, the joins that lose combinations, and the words of "only" and "join" in the config's files
-// that no variant can match. Large configs have many of these: words for parts of a config that this one does not include.
+// StrictWarnings are Warnings, the joins that lose combinations, keys such as name_fixed, and the words of "only" and
+// "join" in the config's files that no variant can match. Large configs have many of these: words for parts of a config that this one does not include.
 func (c *Config) StrictWarnings() diag.List {
 	warnings := append(c.Warnings(), c.lossyJoins()...)
+	for _, o := range c.oddities {
+		if o.strict && !o.src.extra {
+			warnings = append(warnings, o.warning())
+		}
+	}
 	for _, use := range c.filters {
 		if use.demands && !use.src.extra {
 			warnings = append(warnings, c.filterWarnings(use.src, use.text)...)

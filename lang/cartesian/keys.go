@@ -53,6 +53,17 @@ var limitEndings = []struct {
 	limit limit
 }{{"_max", limitMax}, {"_min", limitMin}, {"_fixed", limitFixed}}
 
+// limitOf returns the key that a key limits.
+func limitOf(key string) (target string, l limit) {
+	for _, ending := range limitEndings {
+		if strings.HasSuffix(key, ending.text) {
+			target, _, _ = strings.Cut(key, ending.text)
+			return target, ending.limit
+		}
+	}
+	return "", noLimit
+}
+
 // keyTable numbers keys. A config has one with all keys of its text; each expansion goes on with a copy of its own,
 // because suffixes make new keys.
 type keyTable struct {
@@ -80,14 +91,10 @@ func (t *keyTable) id(text string) keyID {
 	id := keyID(len(t.keys))
 	t.ids[text] = id
 	t.keys = append(t.keys, key{text: text, base: id})
-	for _, ending := range limitEndings {
-		if strings.HasSuffix(text, ending.text) {
-			target, _, _ := strings.Cut(text, ending.text)
-			t.keys[id].limit = ending.limit
-			targetID := t.id(target)
-			t.keys[id].target = targetID
-			break
-		}
+	if target, l := limitOf(text); l != noLimit {
+		t.keys[id].limit = l
+		targetID := t.id(target)
+		t.keys[id].target = targetID
 	}
 	return id
 }
