@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 
 // Package interrupt is how a command is ended by signals: the first interrupt lets it
-// clean up, the second ends it at once. What comes within a second of the first signal is
+// clean up, the second ends it at once. What comes within half a second of the first signal is
 // the same interrupt: kernel and shell both send SIGHUP when a terminal is closed, and
 // coreutils' timeout sends its signal to the command and then to the process group.
 package interrupt
@@ -17,7 +17,7 @@ import (
 )
 
 // sameInterrupt is how long after the first signal others belong to the same interrupt.
-const sameInterrupt = time.Second
+const sameInterrupt = 500 * time.Millisecond
 
 // Context returns a context that is cancelled with the cause by the first SIGINT, SIGTERM
 // or SIGHUP (the terminal is closed; under nohup it is ignored), after the message was

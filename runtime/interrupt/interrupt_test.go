@@ -27,8 +27,8 @@ func TestWatch(t *testing.T) {
 		{"one", nil, 0},
 		{"two within a millisecond", []time.Duration{time.Millisecond}, 0},
 		{"three at once", []time.Duration{0, 0}, 0},
-		{"another after 1.5 s", []time.Duration{1500 * time.Millisecond}, 1500 * time.Millisecond},
-		{"three at once, another after 1.5 s", []time.Duration{0, 0, 1500 * time.Millisecond}, 1500 * time.Millisecond},
+		{"another after 0.7 s", []time.Duration{700 * time.Millisecond}, 700 * time.Millisecond},
+		{"three at once, another after 0.7 s", []time.Duration{0, 0, 700 * time.Millisecond}, 700 * time.Millisecond},
 	}
 	for _, test := range tests {
 		t.Run(test.name, func(t *testing.T) {
