@@ -6,6 +6,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strconv"
 	"strings"
 	"sync/atomic"
@@ -38,6 +39,7 @@ type storage struct {
 	storageOptions
 
 	port    int               // of the destination's NBD server; 0: it does not run
+	exports []string          // the destination's disks
 	mirrors []*mirror         // of the source
 	events  *qmp.Subscription // of their jobs; nil: none yet
 	src     *testbed.Instance // of the mirrors
@@ -140,6 +142,7 @@ func (f *storage) export(ctx context.Context, dst endpoint) error {
 		if err := dst.Execute(ctx, "block-export-add", export, nil); err != nil {
 			return err
 		}
+		f.exports = append(f.exports, disk)
 	}
 	return nil
 }
@@ -363,14 +366,19 @@ func (m *mirror) abort(ctx context.Context, p Peer) error {
 	return p.Execute(ctx, "blockdev-del", map[string]any{"node-name": m.id()}, nil)
 }
 
-// Check checks that every disk was copied: that its mirror has ended without an error
-// when the guest was stopped, and has copied something.
+// Check checks that every disk of the destination was copied: that its mirror has ended
+// without an error when the guest was stopped, and has copied something.
 func (f *storage) Check(_ context.Context, o *Outcome) error {
 	if !f.on {
 		return nil
 	}
 	if !f.ended.Load() {
 		return unused("mig_storage = nbd was set, but the guest has moved although the mirrors of its disks had not ended on %s", o.End(SourceRole))
+	}
+	for _, disk := range f.exports {
+		if !slices.ContainsFunc(f.mirrors, func(m *mirror) bool { return m.disk == disk }) {
+			return unused("mig_storage = nbd was set, but disk %s of %s has no mirror on %s: it is empty", disk, o.End(DestinationRole), o.End(SourceRole))
+		}
 	}
 	var seen []string
 	for _, m := range f.mirrors {

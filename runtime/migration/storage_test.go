@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"os"
 	"path/filepath"
 	"strings"
 	"sync/atomic"
@@ -22,6 +23,7 @@ import (
 	"github.com/mhmig/mhmig/runtime/result"
 	"github.com/mhmig/mhmig/runtime/testbed"
 	"github.com/mhmig/mhmig/runtime/testbed/bedtest"
+	"github.com/mhmig/mhmig/runtime/vm"
 )
 
 // onDisk lets QEMU do something with a disk as its guest would: the monitor's qemu-io.
@@ -106,6 +108,95 @@ func TestStorageQEMU(t *testing.T) {
 	}
 	if got := copies(t, bed); len(got) != 1 || !strings.HasPrefix(got[0], "vm1-host1-") {
 		t.Errorf("the copies %v are left, want those of host1 only", got)
+	}
+}
+
+// With QEMU itself: a disk that was plugged in moves with the guest, and one that was
+// unplugged does not, there and back.
+func TestStorageOfPluggedDisksQEMU(t *testing.T) {
+	t.Parallel()
+	bed := prepared(t, ownDisks(t))
+	ctx := t.Context()
+	there := plan(bed)
+	if _, _, err := bed.Ensure(ctx, "vm1", there.Source, bed.Params(), vm.Launch{}); err != nil {
+		t.Fatal(err)
+	}
+	i := bed.Current("vm1")
+	if err := errors.Join(bed.PlugIn(ctx, i, testbed.Plug{Name: "plugged", Size: 4 << 20, Format: "raw"}), onDisk(ctx, i, "plugged", "write -q -P 0x33 1M 64k")); err != nil {
+		t.Fatal(err)
+	}
+	if err := runBoth(ctx, start(t, bed, there)); err != nil {
+		t.Fatal(err)
+	}
+	i = bed.Current("vm1")
+	if err := onDisk(ctx, i, "plugged", "read -q -P 0x33 1M 64k"); err != nil {
+		t.Error(err)
+	}
+	back := plan(bed)
+	back.Source, back.Destination = back.Destination, back.Source
+	if err := runBoth(ctx, start(t, bed, back)); err != nil {
+		t.Fatal(err)
+	}
+	if err := onDisk(ctx, bed.Current("vm1"), "plugged", "read -q -P 0x33 1M 64k"); err != nil {
+		t.Error(err)
+	}
+}
+
+// The disks that move are those that the guest has now, and a disk of the destination
+// without a mirror is found.
+func TestStorageOfPluggedDisks(t *testing.T) {
+	t.Parallel()
+	unplug := func(ctx context.Context, bed *bedtest.Bed, i *testbed.Instance) error {
+		return bed.Unplug(ctx, i, "image2", time.Minute)
+	}
+	for _, tt := range []struct {
+		name                    string
+		before, beforeMigration func(context.Context, *bedtest.Bed, *testbed.Instance) error // the source's
+		log, want               string
+	}{
+		{
+			name: "plugged in", before: func(ctx context.Context, bed *bedtest.Bed, i *testbed.Instance) error {
+				return bed.PlugIn(ctx, i, testbed.Plug{Name: "plugged", Size: 4 << 20})
+			},
+			log: "the mirrors have copied 16777216 bytes of disk image1, 16777216 bytes of disk image2, 16777216 bytes of disk plugged",
+		},
+		{name: "unplugged", before: unplug, log: "the mirrors have copied 16777216 bytes of disk image1\""},
+		{name: "unplugged when the destination has started", beforeMigration: unplug, want: srcFailed + ": mig_storage = nbd was set, but disk image2 of vm1@host2 has no mirror on vm1@host1: it is empty"},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			t.Parallel()
+			synctest.Test(t, func(t *testing.T) {
+				bed := bedtest.NewScriptedBed(t, 1, cartesian.Params{
+					"images": "image1 image2", "create_image": "yes", "image_size": "16M", "qemu_img_binary": bedtest.ImageProgram, "mig_storage": "nbd",
+				}).Bed
+				ctx, p := t.Context(), plan(bed)
+				if tt.before != nil {
+					i, _, err := bed.Ensure(ctx, "vm1", p.Source, bed.Params(), vm.Launch{})
+					if err := errors.Join(err, tt.before(ctx, bed, i)); err != nil {
+						t.Fatal(err)
+					}
+				}
+				if tt.beforeMigration != nil {
+					p.BeforeMigration = func(ctx context.Context, s *migration.Side) error {
+						if !s.IsSource() {
+							return nil
+						}
+						return tt.beforeMigration(ctx, bed, s.Instance("vm1"))
+					}
+				}
+				m, err := migration.New(bed.Bed, 1, p)
+				if err != nil {
+					t.Fatal(err)
+				}
+				err = runBoth(ctx, m)
+				if tt.want == "" && err != nil || tt.want != "" && (err == nil || !strings.Contains(err.Error(), tt.want) || result.StatusOf(err) != result.Fail) {
+					t.Errorf("got %v, want %q in it", err, tt.want)
+				}
+				if log, err := os.ReadFile(filepath.Join(bed.Results.Dir(), "log.txt")); err != nil || !strings.Contains(string(log), tt.log) {
+					t.Errorf("the log lacks %q (%v)", tt.log, err)
+				}
+			})
+		})
 	}
 }
 

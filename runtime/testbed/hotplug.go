@@ -76,9 +76,13 @@ func (p Plug) params(names []string) cartesian.Params {
 
 // Devices are the names of the guest's disks and network cards.
 func (i *Instance) Devices() []string {
-	config := i.currentConfig().Config
+	config := i.Config()
 	return config.Pluggable()
 }
+
+// Config is the VM's config with the guest's devices as they are now; that of the [QEMU]
+// is the one that it was started with.
+func (i *Instance) Config() vm.Config { return i.currentConfig().Config }
 
 // currentConfig is the VM's config with the guest's devices as they are now.
 func (i *Instance) currentConfig() vm.HostConfig {

@@ -32,7 +32,7 @@ func StateDifferences(ctx context.Context, source, destination *Instance) string
 		versions = append(versions, strings.TrimSpace(version.String()+" "+version.Package))
 		placements[n] = i.Host.bed.placement(i.Name(), i.Host, i.ID())
 		var err error
-		if commands[n], err = vm.StateCommand(i.currentConfig().Config, placements[n], i.shape); err != nil {
+		if commands[n], err = vm.StateCommand(i.Config(), placements[n], i.shape); err != nil {
 			return notCompared(err)
 		}
 	}
