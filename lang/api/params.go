@@ -652,7 +652,7 @@ var params = []Param{
 	},
 	{
 		Name: "mig_port", Kind: Ports, Object: Variant, Reader: "runtime/migration",
-		Doc: "Where the destination listens with tcp: a port, a range such as 5200-5899, or 0 for any that is free.",
+		Doc: "Where the destination listens with tcp: a port, a range such as 5200-5899, or 0 for any that is free. With mig_storage = nbd its NBD server listens on a port of the range too: each VM that moves at the same time takes two.",
 	},
 	{
 		Name: "mig_storage", Kind: Choice, Default: "none", Choices: []string{"none", "nbd"}, Object: Variant, Reader: "runtime/migration",

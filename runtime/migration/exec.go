@@ -225,15 +225,8 @@ func (t *execution) listeningPort() int { return t.port }
 // Unlike QEMU, a program that finds its port taken has ended, and its QEMU with it: so the
 // port is chosen before, and no other move may choose the same one.
 func (t *execution) reservePort(ctx context.Context, machine Machine) (err error) {
-	if t.ports.any() {
-		t.port, err = machine.FreePort(ctx)
-		return err
-	}
-	t.port, t.release, err = machine.ReservePort(ctx, t.ports.first, t.ports.last)
-	if err != nil {
-		return fmt.Errorf("mig_port = %s (0 lets mhmig choose): %w", t.ports, err)
-	}
-	return nil
+	t.port, t.release, err = t.ports.reserve(ctx, machine)
+	return err
 }
 
 // listens waits, for %[2]d steps of 50 ms, until a TCP socket listens on the port %[1]d

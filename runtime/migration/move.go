@@ -405,7 +405,7 @@ func (mv *move) giveUp(ctx context.Context, src, dst *testbed.Instance, cause er
 		mv.noteOverdue()
 		err = mv.overdue(ctx, src, dst)
 	case errors.Is(cause, qmp.ErrSilent):
-		err = fail(ctx, mv, src, SourceRole, cause)
+		err = mv.silentSource(ctx, src, dst, cause)
 	case errors.Is(cause, qmp.ErrGone) || errors.Is(cause, qmp.ErrClosed):
 		mv.setState(qmp.MigrationFailed)
 		return mv.firstFailure(ctx, src, dst, "")
@@ -437,6 +437,9 @@ func (mv *move) unlessCancelled(err error) error {
 // mirrorsFailed is the verdict of a move whose disks could not be mirrored before the
 // guest's memory was to be sent.
 func (mv *move) mirrorsFailed(ctx context.Context, src, dst *testbed.Instance, err error) error {
+	if errors.Is(err, qmp.ErrSilent) {
+		return mv.silentSource(ctx, src, dst, err)
+	}
 	if _, mirroring := errors.AsType[*MirrorError](err); !mirroring {
 		return blame(ctx, mv, src, SourceRole, err)
 	}

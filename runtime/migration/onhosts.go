@@ -134,12 +134,15 @@ func (mv *move) programFailure(ctx context.Context, src, dst *testbed.Instance, 
 	return fail(ctx, mv, instance, failure.End, fmt.Errorf("%s; the source reported: %s", failure.Why, reported))
 }
 
-// closeTransports closes the side's ends of all transports. What could not be removed
-// stays in the ledger, for the end of the run.
+// closeTransports closes the side's ends of all transports, and gives the ports of NBD
+// servers back. What could not be removed stays in the ledger, for the end of the run.
 func (s *Side) closeTransports(ctx context.Context) {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), closeTimeout)
 	defer cancel()
 	for _, vm := range s.Migration.Plan.VMs {
+		if s.Role == DestinationRole {
+			s.Migration.moves[vm].storage.releasePorts()
+		}
 		t, on := s.Migration.moves[vm].transport.(OnHosts)
 		if !on {
 			continue

@@ -3,6 +3,7 @@
 package migration
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"slices"
@@ -110,6 +111,9 @@ func (o *options) checkForm(v api.Values) {
 	if o.protocol == "fd" && !o.exitOnError {
 		v.Unfit("mig_exit_on_error", "mig_protocol = fd has only a URI for migrate-incoming, and no exit-on-error: use another transport")
 	}
+	if o.storage.on && !o.port.any() && o.port.first == o.port.last && slices.Contains([]string{"tcp", "exec", "fd", "x-rdma"}, o.protocol) {
+		v.Invalid("mig_port", "a range of two ports or more for each VM, where mig_storage is nbd: the destination's NBD server listens on one of them")
+	}
 	if files := []string{"file", "cpr-reboot", "cpr-exec"}; o.fileOffset > 0 && !slices.Contains(files, o.protocol) {
 		v.Unfit("mig_file_offset", "needs a mig_protocol that has a file (%s)", strings.Join(files, ", "))
 	}
@@ -204,6 +208,20 @@ func (o *options) addParameter(v api.Values, param string, p parameter) {
 type portRange struct{ first, last int }
 
 func (r portRange) any() bool { return r.first == 0 }
+
+// reserve takes a free port of the range on a machine, or any free one. No other gets it
+// until release is called, which is nil of any free one: that is nobody's again.
+func (r portRange) reserve(ctx context.Context, machine Machine) (port int, release func(), err error) {
+	if r.any() {
+		port, err = machine.FreePort(ctx)
+		return port, nil, err
+	}
+	port, release, err = machine.ReservePort(ctx, r.first, r.last)
+	if err != nil {
+		err = fmt.Errorf("mig_port = %s (0 lets mhmig choose): %w", r, err)
+	}
+	return port, release, err
+}
 
 // try makes a destination listen on the first port that is free.
 func (r portRange) try(destination Peer, listen func(port int) error) error {

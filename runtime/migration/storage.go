@@ -6,6 +6,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net"
 	"slices"
 	"strconv"
 	"strings"
@@ -38,8 +39,11 @@ func parseStorage(v api.Values) storageOptions {
 type storage struct {
 	storageOptions
 
+	ports   portRange         // of mig_port
+	taken   []func()          // release the ports that were reserved for the NBD server
 	port    int               // of the destination's NBD server; 0: it does not run
 	exports []string          // the destination's disks
+	server  string            // its address, as the source has connected to it; "": it has not
 	mirrors []*mirror         // of the source
 	events  *qmp.Subscription // of their jobs; nil: none yet
 	src     *testbed.Instance // of the mirrors
@@ -72,7 +76,7 @@ const bindAttempts = 5
 // mirrorEvents are the events of block jobs.
 var mirrorEvents = []string{"BLOCK_JOB_READY", "BLOCK_JOB_COMPLETED", "BLOCK_JOB_CANCELLED", "BLOCK_JOB_ERROR"}
 
-func newStorage(o options) *storage { return &storage{storageOptions: o.storage} }
+func newStorage(o options) *storage { return &storage{storageOptions: o.storage, ports: o.port} }
 
 func (f *storage) Capabilities(role Role) []string {
 	if f.on && role == SourceRole {
@@ -120,20 +124,7 @@ func (f *storage) export(ctx context.Context, dst endpoint) error {
 	if len(c.Disks()) == 0 {
 		return fmt.Errorf("param mig_storage: %s has no disk that could move", dst)
 	}
-	var err error
-	for range bindAttempts {
-		if f.port, err = dst.Machine().FreePort(ctx); err != nil {
-			return err
-		}
-		err = dst.Execute(ctx, "nbd-server-start", map[string]any{"addr": map[string]any{
-			"type": "inet", "data": map[string]any{"host": dst.ListenAddress(), "port": strconv.Itoa(f.port)},
-		}}, nil)
-		if _, refused := errors.AsType[*qmp.Error](err); !refused {
-			break
-		}
-	}
-	if err != nil {
-		f.port = 0
+	if err := f.startServer(ctx, dst); err != nil {
 		return err
 	}
 	for _, disk := range c.Disks() {
@@ -145,6 +136,45 @@ func (f *storage) export(ctx context.Context, dst endpoint) error {
 		f.exports = append(f.exports, disk)
 	}
 	return nil
+}
+
+// startServer starts the NBD server on a port of mig_port's range, or any. QEMUs that
+// migrate to the range take its ports without a reservation.
+func (f *storage) startServer(ctx context.Context, dst endpoint) error {
+	attempts := bindAttempts
+	if !f.ports.any() {
+		attempts = f.ports.last - f.ports.first + 1
+	}
+	var refusal error
+	for range attempts {
+		port, release, err := f.ports.reserve(ctx, dst.Machine())
+		if err != nil {
+			return errors.Join(refusal, err)
+		}
+		if release != nil {
+			f.taken = append(f.taken, release)
+		}
+		err = dst.Execute(ctx, "nbd-server-start", map[string]any{"addr": map[string]any{
+			"type": "inet", "data": map[string]any{"host": dst.ListenAddress(), "port": strconv.Itoa(port)},
+		}}, nil)
+		if err == nil {
+			f.port = port
+			return nil
+		}
+		if _, refused := errors.AsType[*qmp.Error](err); !refused {
+			return err
+		}
+		refusal = err
+	}
+	return refusal
+}
+
+// releasePorts lets others have the ports: the destination's side has ended.
+func (f *storage) releasePorts() {
+	for _, release := range f.taken {
+		release()
+	}
+	f.taken = nil
 }
 
 // start starts a mirror of each of the source's disks, and waits until all are as new as
@@ -159,13 +189,14 @@ func (f *storage) start(ctx context.Context, mv *move, src, dst *testbed.Instanc
 	}
 	f.src, f.events = src, src.Monitor().Subscribe(mirrorEvents...)
 	began := time.Now()
-	c := src.Config()
+	c, address := src.Config(), endpoint{dst}.Address()
+	f.server = net.JoinHostPort(address, strconv.Itoa(f.port))
 	for _, disk := range c.Disks() {
 		m := &mirror{disk: disk}
 		f.mirrors = append(f.mirrors, m)
 		err := source.Execute(ctx, "blockdev-add", map[string]any{
 			"driver": "nbd", "node-name": m.id(), "export": disk,
-			"server": map[string]any{"type": "inet", "host": endpoint{dst}.Address(), "port": strconv.Itoa(f.port)},
+			"server": map[string]any{"type": "inet", "host": address, "port": strconv.Itoa(f.port)},
 		}, nil)
 		if err != nil {
 			return mirrorError(m, "", err)
@@ -312,6 +343,21 @@ func (f *storage) stopServer(ctx context.Context, dst Peer) error {
 	}
 	f.port = 0
 	return nil
+}
+
+// silentSource is the verdict of a source that does not answer its monitor. While its disks
+// are mirrored, its main thread waits for the destination's NBD server, as blockdev-add
+// does for a connection: a destination that hangs is the reason then.
+func (mv *move) silentSource(ctx context.Context, src, dst *testbed.Instance, err error) error {
+	if server := mv.storage.server; server != "" && !mv.storage.isDone() {
+		if silent := mv.m.checkMonitor(ctx, dst); silent != nil {
+			return fail(ctx, mv, dst, DestinationRole, fmt.Errorf("%w; the source waits for its NBD server: %w", silent, err))
+		}
+		if slices.ContainsFunc(mv.storage.mirrors, func(m *mirror) bool { return !m.added && !m.ended }) {
+			err = fmt.Errorf("%w; it connects to the NBD server of %s at %s: does a firewall drop that?", err, dst, server)
+		}
+	}
+	return fail(ctx, mv, src, SourceRole, err)
 }
 
 // close ends what start has begun to listen to.

@@ -10,8 +10,10 @@ import (
 	"maps"
 	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"sync/atomic"
+	"syscall"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -142,6 +144,40 @@ func TestStorageOfPluggedDisksQEMU(t *testing.T) {
 	}
 }
 
+// With QEMU itself: the NBD server of a destination that hangs says nothing, which blocks
+// the source's monitor. The destination is named, not the source.
+func TestStorageHangsQEMU(t *testing.T) {
+	t.Parallel()
+	params := ownDisks(t)
+	params["monitor_timeout"] = "5"
+	bed := prepared(t, params)
+	p := plan(bed)
+	p.BeforeMigration = func(_ context.Context, s *migration.Side) error {
+		if s.IsSource() {
+			return nil
+		}
+		return signalQEMU(s, syscall.SIGSTOP)
+	}
+	err := runBoth(t.Context(), start(t, bed, p))
+	const want = dstFailed + ": vm1@host2: " + silent
+	if err == nil || !strings.Contains(err.Error(), want) || !strings.Contains(err.Error(), "blockdev-add") || result.StatusOf(err) != result.Fail {
+		t.Errorf("got %v, want %q in it, and blockdev-add", err, want)
+	}
+}
+
+// signalQEMU sends a signal to a side's QEMU.
+func signalQEMU(s *migration.Side, signal syscall.Signal) error {
+	text, err := os.ReadFile(filepath.Join(s.Host.RunDir(), "vm1.pid"))
+	if err != nil {
+		return err
+	}
+	pid, err := strconv.Atoi(strings.TrimSpace(string(text)))
+	if err != nil {
+		return err
+	}
+	return syscall.Kill(pid, signal)
+}
+
 // The disks that move are those that the guest has now, and a disk of the destination
 // without a mirror is found.
 func TestStorageOfPluggedDisks(t *testing.T) {
@@ -168,11 +204,11 @@ func TestStorageOfPluggedDisks(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				bed := bedtest.NewScriptedBed(t, 1, cartesian.Params{
 					"images": "image1 image2", "create_image": "yes", "image_size": "16M", "qemu_img_binary": bedtest.ImageProgram, "mig_storage": "nbd",
-				}).Bed
-				ctx, p := t.Context(), plan(bed)
+				})
+				ctx, p := t.Context(), plan(bed.Bed)
 				if tt.before != nil {
 					i, _, err := bed.Ensure(ctx, "vm1", p.Source, bed.Params(), vm.Launch{})
-					if err := errors.Join(err, tt.before(ctx, bed, i)); err != nil {
+					if err := errors.Join(err, tt.before(ctx, bed.Bed, i)); err != nil {
 						t.Fatal(err)
 					}
 				}
@@ -181,19 +217,15 @@ func TestStorageOfPluggedDisks(t *testing.T) {
 						if !s.IsSource() {
 							return nil
 						}
-						return tt.beforeMigration(ctx, bed, s.Instance("vm1"))
+						return tt.beforeMigration(ctx, bed.Bed, s.Instance("vm1"))
 					}
 				}
-				m, err := migration.New(bed.Bed, 1, p)
-				if err != nil {
-					t.Fatal(err)
-				}
-				err = runBoth(ctx, m)
+				err := runBoth(ctx, start(t, bed.Bed, p))
 				if tt.want == "" && err != nil || tt.want != "" && (err == nil || !strings.Contains(err.Error(), tt.want) || result.StatusOf(err) != result.Fail) {
 					t.Errorf("got %v, want %q in it", err, tt.want)
 				}
-				if log, err := os.ReadFile(filepath.Join(bed.Results.Dir(), "log.txt")); err != nil || !strings.Contains(string(log), tt.log) {
-					t.Errorf("the log lacks %q (%v)", tt.log, err)
+				if !strings.Contains(bedLog(t, bed), tt.log) {
+					t.Errorf("log: want %q in it", tt.log)
 				}
 			})
 		})
@@ -411,6 +443,32 @@ func TestStorage(t *testing.T) {
 			want: []string{srcFailed, one, "no BLOCK_JOB_COMPLETED within mig_storage_timeout = 30s"},
 		},
 		{
+			name: "a destination that freezes before it is mirrored", fails: true, status: result.Fail, at: "-", want: []string{dstFailed, silent, "the source waits for its NBD server: vm1@host1: " + silent + ": blockdev-add"},
+			change: func(p *migration.Plan) {
+				p.BeforeMigration = func(_ context.Context, s *migration.Side) error {
+					if !s.IsSource() {
+						bedtest.Of(s.Instance("vm1")).StopAnswering()
+					}
+					return nil
+				}
+			},
+		},
+		{
+			name: "no way to the server", source: qmptest.Script{Ignore: []string{"blockdev-add"}}, params: and(nbd, "mig_port", "4801-4802"), fails: true, status: result.Fail, at: "-",
+			want: []string{srcFailed, silent, "blockdev-add", "it connects to the NBD server of vm1@host2 at 127.0.0.1:4801: does a firewall drop that?"},
+		},
+		{name: "in a range of ports", params: and(nbd, "mig_port", "4811-4812"), log: "uri=tcp:127.0.0.1:4812"},
+		{
+			name: "a range of ports that are in use", params: and(nbd, "mig_port", "4821-4823"), log: "uri=tcp:127.0.0.1:4823",
+			destination: qmptest.Script{Execute: func(command string, arguments json.RawMessage) (any, error, bool) {
+				return nil, errors.New("address in use"), strings.Contains(string(arguments), "4821")
+			}},
+		},
+		{
+			name: "no port for the server", params: and(nbd, "mig_port", "4831-4832"), fails: true, status: result.Error, at: "-",
+			destination: qmptest.Script{Refuse: []string{"nbd-server-start"}}, want: []string{"destination host2, prepare: ", "the script refuses nbd-server-start"},
+		},
+		{
 			name: "a destination that freezes at the end", destination: qmptest.Script{StopAt: "nbd-server-stop"}, fails: true, status: result.Fail, at: "-", want: []string{dstFailed, silent},
 		},
 	} {
@@ -427,6 +485,11 @@ func TestStorage(t *testing.T) {
 		_, err := migration.NewTransport("tcp", params)
 		if wrong := refused(err, "param mig_storage: "); wrong != nil {
 			t.Errorf("%v: %v", params, wrong)
+		}
+	}
+	for protocol, want := range map[string]bool{"tcp": true, "exec": true, "fd": true, "unix": false} {
+		if err := migration.CheckParams(and(and(nbd, "mig_port", "4800"), "mig_protocol", protocol)); (err != nil) != want {
+			t.Errorf("one port with mig_protocol = %s: got %v", protocol, err)
 		}
 	}
 }

@@ -22,6 +22,7 @@ const mirrorBytes = 16 << 20
 type storage struct {
 	server  net.Listener
 	clients []net.Conn
+	waiting net.Conn            // of blockdev-add, which waits for the server to say whether it has the export
 	exports map[string]bool     // by name
 	nodes   map[string]net.Conn // of NBD clients, by name
 	jobs    map[string]*mirrorJob
@@ -102,6 +103,7 @@ func (m *QEMU) startServer(address string) *refusal {
 
 func (m *QEMU) serveExport(conn net.Conn) {
 	name, err := bufio.NewReader(conn).ReadString('\n')
+	m.hold() // the kernel accepts connections of a stopped process, which says nothing
 	m.mu.Lock()
 	known := err == nil && m.disks.exports[strings.TrimSpace(name)] && m.disks.server != nil
 	if known {
@@ -141,12 +143,24 @@ func (m *QEMU) closeNodes() {
 	for _, conn := range m.disks.nodes {
 		_ = conn.Close()
 	}
+	if m.disks.waiting != nil {
+		_ = m.disks.waiting.Close()
+	}
 }
 
+// connectExport connects to an NBD server, and blocks like QEMU's main thread until that
+// says whether it has the export: meanwhile no command of the monitor is answered.
 func (m *QEMU) connectExport(address, export, node string) *refusal {
 	conn, err := m.network.Dial("tcp", address)
 	if err != nil {
 		return &refusal{"GenericError", "Failed to connect to '" + address + "': Connection refused"}
+	}
+	m.mu.Lock()
+	m.disks.waiting = conn
+	closed := m.isClosed()
+	m.mu.Unlock()
+	if closed {
+		_ = conn.Close()
 	}
 	_, err = io.WriteString(conn, export+"\n")
 	if err != nil || !readByte(conn, loaded) {
@@ -155,6 +169,7 @@ func (m *QEMU) connectExport(address, export, node string) *refusal {
 	}
 	m.mu.Lock()
 	defer m.mu.Unlock()
+	m.disks.waiting = nil
 	m.disks.nodes[node] = conn
 	return nil
 }
