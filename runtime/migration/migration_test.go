@@ -72,6 +72,7 @@ func TestNew(t *testing.T) {
 		{"mig_offline", func(p *migration.Plan) { p.Params = cartesian.Params{"mig_offline": "x"} }, "mig_offline"},
 		{"not_login_after_mig", func(p *migration.Plan) { p.Params = cartesian.Params{"not_login_after_mig": "x"} }, "not_login_after_mig"},
 		{"mig_speed", func(p *migration.Plan) { p.Params = cartesian.Params{"mig_speed": "x"} }, "mig_speed"},
+		{"background-snapshot", func(p *migration.Plan) { p.Params = cartesian.Params{"capabilitys": "background-snapshot"} }, "param capabilitys: background-snapshot leaves the guest where it is, and is no migration: use vm.background_snapshot"},
 		{"mig_port word", func(p *migration.Plan) { p.Params = cartesian.Params{"mig_port": "any"} }, `param mig_port: got "any", want a TCP port`},
 		{"mig_port range", func(p *migration.Plan) { p.Params = cartesian.Params{"mig_port": "2-1"} }, `param mig_port: got "2-1"`},
 		{"mig_port 0-5", func(p *migration.Plan) { p.Params = cartesian.Params{"mig_port": "0-5"} }, `param mig_port: got "0-5"`},

@@ -77,6 +77,9 @@ func parseOptions(p cartesian.Params) (options, error) {
 	if size := v.Size("mig_xbzrle_cache"); size > 0 {
 		o.addParameter(v, "mig_xbzrle_cache", parameter{name: "xbzrle-cache-size", value: strconv.FormatInt(size, 10)})
 	}
+	if o.enables(backgroundSnapshotCapability) {
+		v.Unfit("capabilitys", "background-snapshot leaves the guest where it is, and is no migration: use vm.background_snapshot")
+	}
 	switch {
 	case o.storage.on && o.tls.kind != "":
 		v.Invalid("mig_storage", "none, where mig_tls is set: the disks would be sent unencrypted")

@@ -122,6 +122,7 @@ func TestCheckAllParams(t *testing.T) {
 		{cartesian.Params{"mig_tls_hostname": "x"}, "mig_tls_hostname", `param mig_tls_hostname: needs mig_tls = x509: only certificates have names`},
 		{cartesian.Params{"capabilitys_state": "enable disable"}, "capabilitys_state", `param capabilitys_state: `},
 		{cartesian.Params{"mig_storage": "nbd", "mig_postcopy": "yes"}, "mig_storage", `param mig_storage: got "nbd", want none, where the migration may be switched to post-copy`},
+		{cartesian.Params{"capabilitys": "background-snapshot"}, "capabilitys", `param capabilitys: background-snapshot leaves the guest where it is, and is no migration: use vm.background_snapshot`},
 	} {
 		params := maps.Clone(base)
 		maps.Copy(params, planted.params)
