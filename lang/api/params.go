@@ -582,7 +582,7 @@ var params = []Param{
 	},
 	{
 		Name: "mig_validate_uuid", Kind: Bool, Default: "no", Object: Variant, Reader: "runtime/migration",
-		Doc: "Make the destination refuse a guest whose UUID is another: the capability validate-uuid. VMs without the param uuid are a FAIL.",
+		Doc: "Make the destination refuse a guest whose UUID is another: the capability validate-uuid. Each VM needs the param uuid.",
 	},
 	{
 		Name: "memory_proof", Kind: Bool, Default: "no", Object: Variant, Reader: "runtime/migration",
@@ -656,7 +656,7 @@ var params = []Param{
 	},
 	{
 		Name: "mig_storage", Kind: Choice, Default: "none", Choices: []string{"none", "nbd"}, Object: Variant, Reader: "runtime/migration",
-		Doc: "How the disks move with the guest: none, they are on storage that both hosts share; nbd, each move copies them to new images on the destination, while the guest writes to them (blockdev-mirror to the destination's NBD server). A move whose disks were not copied is a FAIL.",
+		Doc: "How the disks move with the guest: none, they are on storage that both hosts share; nbd, each move copies them to new images on the destination, while the guest writes to them (blockdev-mirror to the destination's NBD server). A move whose disks were not copied is a FAIL. It needs a VM with a disk; a disk with image_overlay = no cannot be copied.",
 	},
 	{
 		Name: "mig_storage_timeout", Kind: Seconds, Default: "480", Object: Variant, Reader: "runtime/migration",
@@ -668,7 +668,7 @@ var params = []Param{
 	},
 	{
 		Name: "images_shared", Kind: Bool, Default: "yes", Object: Variant, Reader: "runtime/testbed",
-		Doc: "Whether images_base_dir is on storage that all hosts share. With no, each host has images of its own there, and mig_storage moves the disks.",
+		Doc: "Whether images_base_dir is on storage that all hosts share. With no, each host has images of its own there, and mig_storage moves the disks: a VM that has any needs it to move to another host.",
 	},
 	{
 		Name: "migration_sync_vms", Kind: Bool, Default: "yes", Object: Variant, Reader: "runtime/testbed",

@@ -59,7 +59,7 @@ func TestDirtyBitmaps(t *testing.T) {
 		{name: "QEMU adds none", source: " ", destination: " ", want: "dirty-bitmaps was on, but no disk of vm1@host1 had a bitmap", status: result.Fail},
 	} {
 		c := testCase{
-			source: withNode(tt.source), destination: withNode(tt.destination), params: cartesian.Params{"mig_dirty_bitmaps": "yes"},
+			source: withNode(tt.source), destination: withNode(tt.destination), params: cartesian.Params{"mig_dirty_bitmaps": "yes"}, bed: scriptedDisks(),
 			fails: tt.want != "", status: tt.status, want: []string{tt.want},
 		}
 		if c.fails {

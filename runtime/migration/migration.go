@@ -148,8 +148,8 @@ func New(bed *testbed.Bed, number int, plan Plan) (*Migration, error) {
 	if opts.memoryProof && !m.proves() {
 		m.log.Warn("memory_proof: the memory is not compared", "reason", opts.unproved(m.traits))
 	}
-	if !opts.storage.on && !bed.SharesImages() && plan.Source != plan.Destination {
-		return nil, errors.New("param mig_storage: the hosts share no images (images_shared = no): want nbd")
+	if err := m.checkVMs(); err != nil {
+		return nil, err
 	}
 	if err := opts.oneHost(plan.Source.Name(), plan.Destination.Name()); err != nil {
 		return nil, err

@@ -293,7 +293,7 @@ func testCases() []testCase {
 				p.MigrateSrc = func(context.Context, *migration.Side) error { return nil }
 			},
 		},
-		{name: "the hook sends without the settings of the params", params: cartesian.Params{"mig_validate_uuid": "yes", "mig_speed": "64M"}, change: sentByHook, log: `settings="max-bandwidth validate-uuid"`},
+		{name: "the hook sends without the settings of the params", params: cartesian.Params{"mig_validate_uuid": "yes", "uuid": vmUUID, "mig_speed": "64M"}, change: sentByHook, log: `settings="max-bandwidth validate-uuid"`},
 		{
 			name: "a hook, and mig_postcopy_start", source: qmptest.Script{Endless: true}, params: cartesian.Params{"mig_postcopy_start": "active"}, log: "feature=postcopy-ram used=true",
 			change: func(p *migration.Plan) {

@@ -51,6 +51,11 @@ func ownDisks(t *testing.T) cartesian.Params {
 	return params
 }
 
+// scriptedDisks are the params of two disks of a scripted QEMU.
+func scriptedDisks() cartesian.Params {
+	return cartesian.Params{"images": "image1 image2", "create_image": "yes", "image_size": "16M", "qemu_img_binary": bedtest.ImageProgram}
+}
+
 // writeBefore writes to the disks before they are mirrored.
 func writeBefore(ctx context.Context, s *migration.Side) error {
 	i := s.Instance("vm1")
@@ -202,9 +207,7 @@ func TestStorageOfPluggedDisks(t *testing.T) {
 		t.Run(tt.name, func(t *testing.T) {
 			t.Parallel()
 			synctest.Test(t, func(t *testing.T) {
-				bed := bedtest.NewScriptedBed(t, 1, cartesian.Params{
-					"images": "image1 image2", "create_image": "yes", "image_size": "16M", "qemu_img_binary": bedtest.ImageProgram, "mig_storage": "nbd",
-				})
+				bed := bedtest.NewScriptedBed(t, 1, and(scriptedDisks(), "mig_storage", "nbd"))
 				ctx, p := t.Context(), plan(bed.Bed)
 				if tt.before != nil {
 					i, _, err := bed.Ensure(ctx, "vm1", p.Source, bed.Params(), vm.Launch{})
@@ -293,7 +296,6 @@ func TestStorageFailsQEMU(t *testing.T) {
 func TestStorage(t *testing.T) {
 	t.Parallel()
 	nbd := cartesian.Params{"mig_storage": "nbd"}
-	disks := cartesian.Params{"images": "image1 image2", "create_image": "yes", "image_size": "16M", "qemu_img_binary": bedtest.ImageProgram}
 	during := func(end func(*migration.Migration) *testbed.Instance, command string, arguments map[string]any) func(context.Context, *migration.Migration) error {
 		return func(ctx context.Context, m *migration.Migration) error {
 			if err := m.Wait(ctx, migration.Condition{Status: "active"}); err != nil {
@@ -475,7 +477,7 @@ func TestStorage(t *testing.T) {
 		if tt.params == nil {
 			tt.params = nbd
 		}
-		tt.bed = disks
+		tt.bed = scriptedDisks()
 		t.Run(tt.name, func(t *testing.T) {
 			t.Parallel()
 			synctest.Test(t, tt.run)

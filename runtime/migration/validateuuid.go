@@ -30,7 +30,7 @@ func (f validateUUID) Check(ctx context.Context, o *Outcome) error {
 			return err
 		}
 		if reply.UUID == "" || reply.UUID == noUUID {
-			return unused("validate-uuid was on, but %s has no UUID that QEMU could compare: see the param uuid", o.End(role))
+			return unused("validate-uuid was on, but %s has no UUID that QEMU could compare", o.End(role))
 		}
 		uuids[role] = reply.UUID
 	}

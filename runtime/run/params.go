@@ -50,6 +50,7 @@ func CheckParams(params cartesian.Params, hosts int) []*ParamError {
 // them for one of its migrations. It is pure.
 func CheckAllParams(params cartesian.Params, hosts int) []*ParamError {
 	faults := paramErrors{params: params, all: CheckParams(params, hosts)}
+	var configs []vm.Config
 	first := map[string]vm.HostConfig{} // of each VM
 	for n := range max(hosts, 1) {
 		label := fmt.Sprintf("host%d", n+1)
@@ -63,11 +64,16 @@ func CheckAllParams(params cartesian.Params, hosts int) []*ParamError {
 			here := vm.HostConfig{Label: label, Params: params, Config: config}
 			if _, known := first[name]; !known {
 				first[name] = here
+				configs = append(configs, config)
 			}
+			faults.addOf(name, migration.CheckVM(params, config), label, name)
 			faults.addOf(name, vm.CheckSame(first[name], here))
 		}
 	}
 	faults.add(migration.CheckParams(params))
+	if names := params.Objects("vms"); len(names) > 0 && len(configs) == len(names) {
+		faults.add(migration.CheckDisks(params, configs))
+	}
 	return faults.all
 }
 

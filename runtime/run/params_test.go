@@ -94,6 +94,16 @@ func TestCheckAllParams(t *testing.T) {
 	if faults := run.CheckAllParams(base, 3); len(faults) > 0 {
 		t.Errorf("without a fault: got %v", faults)
 	}
+	for _, right := range []cartesian.Params{
+		{"mig_storage": "nbd", "images_vm2": ""},
+		{"mig_validate_uuid": "yes", "extra_params": "-uuid 6b1d3c5e-8f40-4c79-9a3e-2f5d0c7b1a86"},
+	} {
+		params := maps.Clone(base)
+		maps.Copy(params, right)
+		if faults := run.CheckAllParams(params, 2); len(faults) > 0 {
+			t.Errorf("%v: got %v", right, faults)
+		}
+	}
 	for _, planted := range []struct {
 		params cartesian.Params
 		key    string
@@ -123,6 +133,12 @@ func TestCheckAllParams(t *testing.T) {
 		{cartesian.Params{"capabilitys_state": "enable disable"}, "capabilitys_state", `param capabilitys_state: `},
 		{cartesian.Params{"mig_storage": "nbd", "mig_postcopy": "yes"}, "mig_storage", `param mig_storage: got "nbd", want none, where the migration may be switched to post-copy`},
 		{cartesian.Params{"capabilitys": "background-snapshot"}, "capabilitys", `param capabilitys: background-snapshot leaves the guest where it is, and is no migration: use vm.background_snapshot`},
+		{cartesian.Params{"mig_storage": "nbd", "images": ""}, "mig_storage", `param mig_storage: got "nbd", want none, where no VM has a disk (param images)`},
+		{cartesian.Params{"mig_storage": "nbd", "image_overlay_vm2": "no"}, "image_overlay_vm2", `vm2: image1: param image_overlay: no, so that the disk is image_name itself`},
+		{cartesian.Params{"mig_storage": "nbd", "mig_port": "5200"}, "mig_port", `param mig_port: got "5200", want a range of two ports or more for each VM, where mig_storage is nbd`},
+		{cartesian.Params{"mig_dirty_bitmaps": "yes", "images": ""}, "mig_dirty_bitmaps", `param mig_dirty_bitmaps: dirty-bitmaps needs a disk, and no VM has one (param images)`},
+		{cartesian.Params{"capabilitys": "dirty-bitmaps", "images": ""}, "capabilitys", `param capabilitys: dirty-bitmaps needs a disk, and no VM has one (param images)`},
+		{cartesian.Params{"mig_validate_uuid": "yes", "uuid_vm1": "6b1d3c5e-8f40-4c79-9a3e-2f5d0c7b1a86"}, "uuid", `vm2: param uuid: missing: with mig_validate_uuid QEMU compares those of both ends`},
 	} {
 		params := maps.Clone(base)
 		maps.Copy(params, planted.params)

@@ -109,10 +109,14 @@ func (b *Bed) removeCopies(ctx context.Context, place diskPlace) error {
 	return b.ledger.Done(place.entry)
 }
 
-// arriveDisks makes an instance's copies of the disks the VM's.
+// arriveDisks makes an instance's copies of the disks the VM's. A VM without disks, which
+// needs none where hosts share no images, has its next one where its guest is.
 func (i *Instance) arriveDisks() {
-	if i.copies != nil {
-		i.Host.bed.setDisks(i.Name(), *i.copies)
+	switch b := i.Host.bed; {
+	case i.copies != nil:
+		b.setDisks(i.Name(), *i.copies)
+	case !b.SharesImages() && b.disksOf(i.Name()).host != i.Host:
+		b.setDisks(i.Name(), diskPlace{host: i.Host})
 	}
 }
 

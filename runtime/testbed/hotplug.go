@@ -84,6 +84,16 @@ func (i *Instance) Devices() []string {
 // is the one that it was started with.
 func (i *Instance) Config() vm.Config { return i.currentConfig().Config }
 
+// ConfigOf is the config of a VM with the devices that its guest has now; without a guest,
+// that of its params on host h.
+func (b *Bed) ConfigOf(name string, h *Host, params cartesian.Params) (vm.Config, error) {
+	if current := b.Current(name); current != nil {
+		return current.Config(), nil
+	}
+	hostConfig, err := h.vmConfig(name, params)
+	return hostConfig.Config, err
+}
+
 // currentConfig is the VM's config with the guest's devices as they are now.
 func (i *Instance) currentConfig() vm.HostConfig {
 	i.mu.Lock()

@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 
+	"github.com/mhmig/mhmig/lang/api"
 	"github.com/mhmig/mhmig/runtime/host"
 )
 
@@ -24,15 +25,27 @@ func (c *Config) Disks() []string {
 // DiskNode is the name of a disk's block node in QEMU: what the guest sees.
 func DiskNode(disk string) string { return "drive_" + disk }
 
-// CreateCopies creates an empty image for each of the VM's disks in the image folder of
-// copies, which exists, of the size that the disk has in from: where a migration copies
-// the disks to. The copies have no backing files. A disk with image_overlay = no is an
-// error: it has one place only.
-func CreateCopies(ctx context.Context, from, copies Placement, c Config) error {
+// CheckCopied returns the error of each disk that a migration with mig_storage cannot copy.
+func (c *Config) CheckCopied() error {
+	var errs []error
 	for _, d := range c.disks() {
 		if !d.overlay {
-			return fmt.Errorf("%s: disk %s is image_name itself (param image_overlay = no): a migration with mig_storage cannot copy it to another place", c.Name, d.name)
+			errs = append(errs, fmt.Errorf("%s: %w", d.name, &api.ValueError{
+				Param: "image_overlay", Objects: []string{d.name}, Unfit: "no, so that the disk is image_name itself: a migration with mig_storage cannot copy it to another place",
+			}))
 		}
+	}
+	return errors.Join(errs...)
+}
+
+// CreateCopies creates an empty image for each of the VM's disks in the image folder of
+// copies, which exists, of the size that the disk has in from: where a migration copies
+// the disks to. The copies have no backing files. What CheckCopied returns is an error.
+func CreateCopies(ctx context.Context, from, copies Placement, c Config) error {
+	if err := c.CheckCopied(); err != nil {
+		return named(c.Name, err)
+	}
+	for _, d := range c.disks() {
 		size, err := diskSize(ctx, from.Host, c.QEMUImg, d.files(c.Name, from).path)
 		if err != nil {
 			return fmt.Errorf("%s: the size of disk %s: %w", c.Name, d.name, err)

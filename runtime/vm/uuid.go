@@ -4,6 +4,7 @@ package vm
 
 import (
 	"regexp"
+	"slices"
 
 	"github.com/mhmig/mhmig/lang/api"
 )
@@ -24,6 +25,12 @@ func uuids(_ *Config, v api.Values) []Device {
 		return nil
 	}
 	return []Device{uuid(id)}
+}
+
+// HasUUID says whether the VM has a UUID: the param uuid, or one of extra_params.
+func (c *Config) HasUUID() bool {
+	isUUID := func(device Device) bool { _, ok := device.(uuid); return ok }
+	return slices.ContainsFunc(c.Devices, isUUID) || slices.Contains(c.Extra, "-uuid") || slices.Contains(c.Extra, "--uuid")
 }
 
 func (u uuid) Settings() []Setting { return []Setting{{Param: "uuid", Value: string(u)}} }

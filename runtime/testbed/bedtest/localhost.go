@@ -64,13 +64,14 @@ func (h *localHost) Facts(context.Context) (host.Facts, error) {
 }
 
 // ImageProgram is a qemu-img of local hosts, for the param qemu_img_binary: it makes empty
-// files, and says that each has 16 MiB. It takes no process: a test has hundreds of beds
+// files, and says that each that there is has 16 MiB. It takes no process: a test has hundreds of beds
 // with disks.
 const ImageProgram = "scripted-qemu-img"
 
 func runImageProgram(args []string) (host.Output, error) {
 	if args[0] == "info" {
-		return host.Output{Stdout: []byte(`{"virtual-size": 16777216}`)}, nil
+		_, err := os.Stat(args[len(args)-1])
+		return host.Output{Stdout: []byte(`{"virtual-size": 16777216}`)}, err
 	}
 	var errs []error
 	for _, arg := range args {
