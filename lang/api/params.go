@@ -387,7 +387,7 @@ var params = []Param{
 	},
 	{
 		Name: "floppy_name", Kind: Word, Object: Floppy, Reader: "runtime/vm",
-		Doc: "The image of the disk that is in the drive at the VM's start, to which the guest writes: a path below images_base_dir, on storage that the hosts share. Without it the drive is empty.",
+		Doc: "The image of the disk that is in the drive at the VM's start, to which the guest writes: a path below images_base_dir, on storage that the hosts share: with images_shared = no, a VM that has one is moved to no other host. Without it the drive is empty.",
 	},
 
 	// ---- network cards
@@ -656,7 +656,7 @@ var params = []Param{
 	},
 	{
 		Name: "mig_storage", Kind: Choice, Default: "none", Choices: []string{"none", "nbd"}, Object: Variant, Reader: "runtime/migration",
-		Doc: "How the disks move with the guest: none, they are on storage that both hosts share; nbd, each move copies them to new images on the destination, while the guest writes to them (blockdev-mirror to the destination's NBD server). A move whose disks were not copied is a FAIL. It needs a VM with a disk; a disk with image_overlay = no cannot be copied.",
+		Doc: "How the disks move with the guest: none, they are on storage that both hosts share; nbd, each move copies them to new images on the destination, while the guest writes to them (blockdev-mirror to the destination's NBD server). A move whose disks were not copied is a FAIL. It needs a VM with a disk; a disk with image_overlay = no cannot be copied, nor can a floppy disk.",
 	},
 	{
 		Name: "mig_storage_timeout", Kind: Seconds, Default: "480", Object: Variant, Reader: "runtime/migration",

@@ -13,19 +13,21 @@ import (
 )
 
 // CheckVM returns the errors of a VM that no migration with these params can move, as [New]
-// does; nil if the params have errors of [CheckParams]. It is pure.
-func CheckVM(p cartesian.Params, c vm.Config) error {
-	o, v := parseValid(p)
+// does, for a run on this number of hosts; nil if the params have errors of [CheckParams].
+// It is pure.
+func CheckVM(p cartesian.Params, c vm.Config, hosts int) error {
+	o, traits, v := parseValid(p)
 	if v == nil {
 		return nil
 	}
-	return o.checkVM(c)
+	ownImages := !v.Bool("images_shared") && hosts > 1 && !traits.OneMachine && !o.ignoreShared
+	return o.checkVM(c, ownImages)
 }
 
 // CheckDisks returns the errors of features of disks where no VM has one, as [New] does;
 // all are the variant's VMs. It is pure.
 func CheckDisks(p cartesian.Params, all []vm.Config) error {
-	o, v := parseValid(p)
+	o, _, v := parseValid(p)
 	if v == nil {
 		return nil
 	}
@@ -33,26 +35,30 @@ func CheckDisks(p cartesian.Params, all []vm.Config) error {
 }
 
 // parseValid parses the params of a migration; v is nil if a migration cannot have them.
-func parseValid(p cartesian.Params) (o options, v *api.Values) {
+func parseValid(p cartesian.Params) (o options, traits Traits, v *api.Values) {
 	o, err := parseOptions(p)
 	if err == nil {
-		_, err = o.transportTraits()
+		traits, err = o.transportTraits()
 	}
 	if err != nil {
-		return o, nil
+		return o, traits, nil
 	}
 	values := api.Read(p)
-	return o, &values
+	return o, traits, &values
 }
 
-// checkVM returns the errors of a VM that moves.
-func (o *options) checkVM(c vm.Config) error {
+// checkVM returns the errors of a VM that moves; ownImages says that it does between hosts
+// that share no images.
+func (o *options) checkVM(c vm.Config, ownImages bool) error {
 	var errs []error
 	if o.validateUUID && !c.HasUUID() {
 		errs = append(errs, &api.ValueError{Param: "uuid", Unfit: "missing: with mig_validate_uuid QEMU compares those of both ends"})
 	}
 	if o.storage.on {
 		errs = append(errs, c.CheckCopied())
+	}
+	if ownImages {
+		errs = append(errs, c.CheckUncopied())
 	}
 	return errors.Join(errs...)
 }
@@ -87,7 +93,7 @@ func (m *Migration) checkVMs() error {
 		case ownImages && !m.options.storage.on && len(c.Disks()) > 0:
 			return errors.New("param mig_storage: the hosts share no images (images_shared = no): want nbd")
 		}
-		if err := m.options.checkVM(c); err != nil {
+		if err := m.options.checkVM(c, ownImages); err != nil {
 			return fmt.Errorf("%s: %w", name, err)
 		}
 	}

@@ -66,7 +66,7 @@ func CheckAllParams(params cartesian.Params, hosts int) []*ParamError {
 				first[name] = here
 				configs = append(configs, config)
 			}
-			faults.addOf(name, migration.CheckVM(params, config), label, name)
+			faults.addOf(name, migration.CheckVM(params, config, hosts), label, name)
 			faults.addOf(name, vm.CheckSame(first[name], here))
 		}
 	}

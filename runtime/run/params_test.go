@@ -97,6 +97,8 @@ func TestCheckAllParams(t *testing.T) {
 	for _, right := range []cartesian.Params{
 		{"mig_storage": "nbd", "images_vm2": ""},
 		{"mig_validate_uuid": "yes", "extra_params": "-uuid 6b1d3c5e-8f40-4c79-9a3e-2f5d0c7b1a86"},
+		{"images_shared": "no", "floppies": "fl"},
+		{"images_shared": "no", "floppies": "fl", "floppy_name": "x.img", "mig_protocol": "unix"},
 	} {
 		params := maps.Clone(base)
 		maps.Copy(params, right)
@@ -139,6 +141,7 @@ func TestCheckAllParams(t *testing.T) {
 		{cartesian.Params{"mig_dirty_bitmaps": "yes", "images": ""}, "mig_dirty_bitmaps", `param mig_dirty_bitmaps: dirty-bitmaps needs a disk, and no VM has one (param images)`},
 		{cartesian.Params{"capabilitys": "dirty-bitmaps", "images": ""}, "capabilitys", `param capabilitys: dirty-bitmaps needs a disk, and no VM has one (param images)`},
 		{cartesian.Params{"mig_validate_uuid": "yes", "uuid_vm1": "6b1d3c5e-8f40-4c79-9a3e-2f5d0c7b1a86"}, "uuid", `vm2: param uuid: missing: with mig_validate_uuid QEMU compares those of both ends`},
+		{cartesian.Params{"images_shared": "no", "floppies_vm1": "fl", "floppy_name_fl": "x.img"}, "floppy_name_fl", `vm1: fl: param floppy_name: the hosts share no images (images_shared = no)`},
 	} {
 		params := maps.Clone(base)
 		maps.Copy(params, planted.params)

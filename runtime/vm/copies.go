@@ -38,6 +38,20 @@ func (c *Config) CheckCopied() error {
 	return errors.Join(errs...)
 }
 
+// CheckUncopied returns the error of each floppy disk: the guest writes to it, and no
+// migration copies it to a host that does not share its image.
+func (c *Config) CheckUncopied() error {
+	var errs []error
+	for _, device := range c.Devices {
+		if f, ok := device.(*floppy); ok && f.disk != "" {
+			errs = append(errs, fmt.Errorf("%s: %w", f.name, &api.ValueError{
+				Param: "floppy_name", Objects: []string{f.name}, Unfit: "the hosts share no images (images_shared = no), and mig_storage does not copy a floppy disk, to which the guest may write: leave the drive empty",
+			}))
+		}
+	}
+	return errors.Join(errs...)
+}
+
 // CreateCopies creates an empty image for each of the VM's disks in the image folder of
 // copies, which exists, of the size that the disk has in from: where a migration copies
 // the disks to. The copies have no backing files. What CheckCopied returns is an error.
