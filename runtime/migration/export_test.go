@@ -26,9 +26,7 @@ type fileTransport struct{}
 
 func (fileTransport) Traits() Traits { return Traits{OneMachine: true, LoadsAfterSource: true} }
 
-func (fileTransport) Launch(role Role) vm.Launch {
-	return vm.Launch{Arguments: []string{"-file-transport", string(role)}}
-}
+func (fileTransport) Launch(Role) vm.Launch { return vm.Launch{SharedMemory: true} }
 
 func (fileTransport) Listen(ctx context.Context, destination Peer) error {
 	return form{}.incoming(ctx, destination, fileAddress(destination.Spec().Migration, 0))

@@ -71,8 +71,6 @@ type Launch struct {
 	// CopyDisks says that the disks of an instance that waits for a migration are new,
 	// empty images of its own, which the migration fills: see [CreateCopies].
 	CopyDisks bool
-	// Arguments are further arguments that a migration's transport needs.
-	Arguments []string
 }
 
 // CommandLine returns the command line of a VM. It is pure: of placement it uses the
@@ -94,7 +92,6 @@ func CommandLine(c Config, placement Placement, shape Shape, launch Launch) (Spe
 	}
 	l.kernel(c, shape)
 	l.add(c.Extra...)
-	l.add(launch.Arguments...)
 	if !launch.Incoming {
 		l.add("-S")
 	}

@@ -78,7 +78,7 @@ func TestIdentity(t *testing.T) {
 		{"a NIC's address", "vm1", cartesian.Params{"mac": "52:54:00:00:00:01"}, shape, vm.Launch{}, true},
 		{"a serial port more", "vm1", cartesian.Params{"serials": "serial0 serial1"}, shape, vm.Launch{}, true},
 		{"the host's name", "vm1", cartesian.Params{"kernel_params": jeos.KernelParams + " mhmig.hostname=one"}, shape, vm.Launch{}, true},
-		{"a transport's arguments", "vm1", nil, shape, vm.Launch{Arguments: []string{"-object", "x"}}, true},
+		{"RAM in a file", "vm1", nil, shape, vm.Launch{SharedMemory: true}, true},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
