@@ -14,6 +14,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/mhmig/mhmig/cmd/usage"
+	"github.com/mhmig/mhmig/lang/cartesian"
 	"github.com/mhmig/mhmig/lang/printable"
 	"github.com/mhmig/mhmig/runtime/exit"
 	"github.com/mhmig/mhmig/runtime/vmstate"
@@ -57,6 +58,7 @@ func NewVMStateCommand() *cobra.Command {
 "exec:cat >FILE" or, from QEMU 8.2 on, "file:FILE". QEMU describes at its end what it
 has sent: each device with the version of its state, and all fields with their sizes.
 If two QEMUs differ in that, the one may be unable to load what the other sends.
+A stream of "file:FILE,offset=N", or of mig_file_offset, is read with --offset N.
 
 What "qemu-system-x86_64 -machine TYPE -dump-vmstate FILE" writes is read too: what each
 kind of device that this QEMU has would send, without a guest.`,
@@ -68,18 +70,32 @@ kind of device that this QEMU has would send, without a guest.`,
 	return c
 }
 
+// offsetFlag adds --offset.
+func offsetFlag(c *cobra.Command, offset *string) {
+	c.Flags().StringVar(offset, "offset", "0", "where a stream begins in its file, in `BYTES` (512, 64M), as the param mig_file_offset has it")
+}
+
+// openStream reads a file whose stream begins at an offset, the value of --offset.
+func openStream(c *cobra.Command, name, offset string) (*vmstate.Stream, error) {
+	n, err := cartesian.Params{"offset": offset}.Size("offset", 0, 1)
+	if err != nil {
+		return nil, fmt.Errorf("--offset %s: want a size (512, 64M, 1.5G)", offset)
+	}
+	return vmstate.Open(c.Context(), name, n)
+}
+
 func newShowCommand() *cobra.Command {
-	var format string
+	var format, offset string
 	c := &cobra.Command{
 		Use:   "show FILE [DEVICE…]",
 		Short: "Show what a saved migration stream contains",
 		Long: `Show what a saved migration stream contains: the RAM blocks, and each device with its
 fields, their types, sizes and values. A field whose type only QEMU knows is shown in
 hexadecimal. DEVICE is a device's name, such as 0000:00:03.0/virtio-net or virtio-net.`,
-		Example: "  mhmig vmstate show vm1.state\n  mhmig vmstate show vm1.state virtio-net cpu\n  mhmig vmstate show vm1.state --format json",
+		Example: "  mhmig vmstate show vm1.state\n  mhmig vmstate show vm1.state virtio-net cpu\n  mhmig vmstate show vm1.state --format json\n  mhmig vmstate show vm1.state --offset 1M",
 		Args:    usage.Arguments(1, math.MaxInt),
 		RunE: func(c *cobra.Command, args []string) error {
-			s, err := vmstate.Open(c.Context(), args[0])
+			s, err := openStream(c, args[0], offset)
 			if err == nil {
 				err = s.Only(args[1:]...)
 			}
@@ -90,6 +106,7 @@ hexadecimal. DEVICE is a device's name, such as 0000:00:03.0/virtio-net or virti
 		},
 	}
 	formatFlag(c, &format)
+	offsetFlag(c, &offset)
 	return c
 }
 
@@ -101,7 +118,7 @@ type diffReport struct {
 }
 
 func newDiffCommand() *cobra.Command {
-	var format string
+	var format, offset string
 	c := &cobra.Command{
 		Use:   "diff FILE1 FILE2",
 		Short: "Compare the formats of the devices' state in two saved migration streams",
@@ -113,11 +130,11 @@ Exit status: 0 no difference, 1 differences, 2 a file cannot be read.`,
 		Example: "  mhmig vmstate diff old.state new.state\n  mhmig vmstate diff old.json new.json --format json",
 		Args:    usage.Arguments(2, 2),
 		RunE: func(c *cobra.Command, args []string) error {
-			older, err := vmstate.Open(c.Context(), args[0])
+			older, err := openStream(c, args[0], offset)
 			if err != nil {
 				return exit.Usage.Wrap(err)
 			}
-			newer, err := vmstate.Open(c.Context(), args[1])
+			newer, err := openStream(c, args[1], offset)
 			if err != nil {
 				return exit.Usage.Wrap(err)
 			}
@@ -140,5 +157,6 @@ Exit status: 0 no difference, 1 differences, 2 a file cannot be read.`,
 		},
 	}
 	formatFlag(c, &format)
+	offsetFlag(c, &offset)
 	return c
 }

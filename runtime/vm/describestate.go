@@ -46,7 +46,7 @@ func DescribeState(ctx context.Context, placement Placement, name string, comman
 	if err != nil {
 		return nil, fmt.Errorf("%s on %s: start QEMU again to describe its devices: %w", name, h.Name(), err)
 	}
-	s, err := vmstate.Read(bytes.NewReader(out.Stdout), int64(len(out.Stdout)))
+	s, err := vmstate.Read(bytes.NewReader(out.Stdout), 0, int64(len(out.Stdout)))
 	if err != nil {
 		return nil, fmt.Errorf("%s on %s: the saved state of its devices: %w", name, h.Name(), err)
 	}

@@ -5,7 +5,7 @@
 // device with its fields. At the end of a stream QEMU describes in JSON what it has
 // sent; with that, the stream is decoded.
 //
-//	s, err := vmstate.Open(ctx, "vm1.state")
+//	s, err := vmstate.Open(ctx, "vm1.state", 0)
 //	for _, d := range s.Devices {
 //		fmt.Println(d.Name, d.Instance, d.Version)
 //	}

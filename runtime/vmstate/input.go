@@ -22,9 +22,11 @@ type input struct {
 // inputBuffer is the maximum of what is buffered, in bytes.
 const inputBuffer = 1 << 18
 
-func newInput(r io.ReaderAt, end int64) *input {
+// newInput reads from an offset on, to end.
+func newInput(r io.ReaderAt, offset, end int64) *input {
 	section := io.NewSectionReader(r, 0, end)
-	return &input{section: section, buffer: bufio.NewReaderSize(section, int(min(end, inputBuffer))), end: end}
+	_, err := section.Seek(offset, io.SeekStart)
+	return &input{section: section, buffer: bufio.NewReaderSize(section, int(min(end-offset, inputBuffer))), at: offset, end: end, err: err}
 }
 
 // has says whether n more bytes are there, and sets err if not.

@@ -54,12 +54,14 @@ const (
 	footersPresent
 )
 
-func readStream(r io.ReaderAt, size int64) (*Stream, error) {
+// readStream reads a stream that begins at an offset and ends with the file. All offsets in
+// it, also those of mapped-ram, count from the file's beginning.
+func readStream(r io.ReaderAt, offset, size int64) (*Stream, error) {
 	described, err := findDescription(r, size)
 	if err != nil {
 		return nil, err
 	}
-	s := &Stream{Kind: Saved, Size: size}
+	s := &Stream{Kind: Saved, Size: size - offset}
 	w := &walker{stream: s, sections: map[uint32]*Section{}, blocks: map[string]*Block{}}
 	end := size
 	if described != nil {
@@ -73,7 +75,7 @@ func readStream(r io.ReaderAt, size int64) (*Stream, error) {
 			w.described[key] = d
 		}
 	}
-	w.input = newInput(r, end)
+	w.input = newInput(r, offset, end)
 	if s.PageSize == 0 {
 		s.PageSize = 4096 // to get to what is missing
 	}
@@ -89,7 +91,7 @@ func (w *walker) walk() {
 	w.in = "the header"
 	w.skip(int64(len(magic)))
 	if version := w.uint32(); version != streamVersion {
-		w.fault(int64(len(magic)), "the stream's version: got %d, want %d", version, streamVersion)
+		w.fault(w.at-4, "the stream's version: got %d, want %d", version, streamVersion)
 	}
 	for w.err == nil && w.stream.Undecoded == "" {
 		at := w.at

@@ -17,7 +17,7 @@ type Stream struct {
 	Kind Kind `json:"kind"`
 	// Machine is the machine type, such as pc-i440fx-7.2.
 	Machine string `json:"machine"`
-	// Size is the file's, in bytes.
+	// Size is the stream's or the file's, in bytes.
 	Size int64 `json:"size"`
 	// PageSize is that of a guest page in bytes; 0 for -dump-vmstate.
 	PageSize int64 `json:"page_size,omitempty"`
@@ -138,8 +138,9 @@ func faultAt(offset int64, format string, args ...any) error {
 	return &Error{offset, fmt.Errorf(format, args...)}
 }
 
-// Open reads a file, until ctx ends. Its errors name the file.
-func Open(ctx context.Context, name string) (*Stream, error) {
+// Open reads a file, until ctx ends. The stream begins at an offset in it, in bytes: 0, or
+// what QEMU was told by the URI file:FILE,offset=N. Its errors name the file.
+func Open(ctx context.Context, name string, offset int64) (*Stream, error) {
 	f, err := os.Open(name)
 	if err != nil {
 		return nil, err
@@ -152,7 +153,7 @@ func Open(ctx context.Context, name string) (*Stream, error) {
 	case !info.Mode().IsRegular():
 		return nil, fmt.Errorf("%s: is not a regular file", name)
 	}
-	s, err := Read(interruptible{ctx, f}, info.Size())
+	s, err := Read(interruptible{ctx, f}, offset, info.Size())
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", name, err)
 	}
@@ -172,19 +173,24 @@ func (i interruptible) ReadAt(p []byte, off int64) (int, error) {
 	return i.ReaderAt.ReadAt(p, off)
 }
 
-// Read reads a file of size bytes. The error is an [*Error], or one of r.
-func Read(r io.ReaderAt, size int64) (*Stream, error) {
-	start := make([]byte, min(size, 4))
-	if _, err := r.ReadAt(start, 0); err != nil && !errors.Is(err, io.EOF) {
+// Read reads a file of size bytes, whose stream begins at an offset. The error is an
+// [*Error], or one of r.
+func Read(r io.ReaderAt, offset, size int64) (*Stream, error) {
+	start := make([]byte, max(min(size-offset, 4), 0))
+	if _, err := r.ReadAt(start, offset); err != nil && !errors.Is(err, io.EOF) {
 		return nil, err
 	}
 	switch {
 	case string(start) == magic:
-		return readStream(r, size)
-	case bytes.HasPrefix(bytes.TrimSpace(start), []byte("{")):
-		return readDump(r, size)
+		return readStream(r, offset, size)
 	case size == 0:
 		return nil, faultAt(0, "the file is empty")
+	case len(start) == 0:
+		return nil, faultAt(offset, "the file has only %d bytes", size)
+	case offset > 0:
+		return nil, faultAt(offset, "is no migration stream, which begins with %q: got %q", magic, start)
+	case bytes.HasPrefix(bytes.TrimSpace(start), []byte("{")):
+		return readDump(r, size)
 	}
 	return nil, faultAt(0, "is neither a migration stream, which begins with %q, nor what -dump-vmstate writes, which is JSON: got %q", magic, start)
 }

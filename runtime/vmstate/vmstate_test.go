@@ -24,7 +24,7 @@ import (
 // microvm without and with a virtio-rng-device.
 func open(t *testing.T, name string) *vmstate.Stream {
 	t.Helper()
-	s, err := vmstate.Open(t.Context(), filepath.Join("testdata", name))
+	s, err := vmstate.Open(t.Context(), filepath.Join("testdata", name), 0)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -32,7 +32,7 @@ func open(t *testing.T, name string) *vmstate.Stream {
 }
 
 func read(text []byte) (*vmstate.Stream, error) {
-	return vmstate.Read(bytes.NewReader(text), int64(len(text)))
+	return vmstate.Read(bytes.NewReader(text), 0, int64(len(text)))
 }
 
 // values are the values of a device, by their paths.
@@ -369,10 +369,10 @@ func TestHostile(t *testing.T) {
 
 func TestOpenFaults(t *testing.T) {
 	t.Parallel()
-	if _, err := vmstate.Open(t.Context(), t.TempDir()); err == nil || !strings.HasSuffix(err.Error(), ": is not a regular file") {
+	if _, err := vmstate.Open(t.Context(), t.TempDir(), 0); err == nil || !strings.HasSuffix(err.Error(), ": is not a regular file") {
 		t.Errorf("a folder: got %v", err)
 	}
-	if _, err := vmstate.Open(t.Context(), "testdata/nothing"); !errors.Is(err, os.ErrNotExist) {
+	if _, err := vmstate.Open(t.Context(), "testdata/nothing", 0); !errors.Is(err, os.ErrNotExist) {
 		t.Errorf("got %v", err)
 	}
 	short := filepath.Join(t.TempDir(), "short.state")
@@ -382,10 +382,10 @@ func TestOpenFaults(t *testing.T) {
 	stopped := errors.New("stopped")
 	ctx, stop := context.WithCancelCause(t.Context())
 	stop(stopped)
-	if _, err := vmstate.Open(ctx, "testdata/none.state"); !errors.Is(err, stopped) {
+	if _, err := vmstate.Open(ctx, "testdata/none.state", 0); !errors.Is(err, stopped) {
 		t.Errorf("after its context has ended: got %v", err)
 	}
-	if _, err := vmstate.Open(t.Context(), short); err == nil || !strings.HasPrefix(err.Error(), short+": offset ") {
+	if _, err := vmstate.Open(t.Context(), short, 0); err == nil || !strings.HasPrefix(err.Error(), short+": offset ") {
 		t.Errorf("got %v", err)
 	}
 }
