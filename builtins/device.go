@@ -79,7 +79,7 @@ var plugMethods = []*Builtin{
 			{"format", String, Computed("the param image_format"), "qcow2 or raw"},
 			{"bus", String, Computed("the param drive_format"), "virtio or scsi"},
 		},
-		Doc: "Plugs a disk into the running guest, which may need a moment to find it. An unplugged disk of this name comes back with its content, and so without size and format here. " +
+		Doc: "Plugs a disk into the running guest, which may need a moment to find it. An unplugged disk of this name comes back with its content, and so without size and format here, unless mig_storage has moved the others since: it has stayed where it was. " +
 			"The destinations of later migrations have it too. Not during a migration.",
 		Returns: Return{"device", "the disk"},
 		Fn: func(t *task.Task, a *Args) (starlark.Value, error) {

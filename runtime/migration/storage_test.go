@@ -230,6 +230,12 @@ func TestStorageOfPluggedDisks(t *testing.T) {
 				if !strings.Contains(bedLog(t, bed), tt.log) {
 					t.Errorf("log: want %q in it", tt.log)
 				}
+				if tt.name == "unplugged" {
+					err := bed.PlugIn(ctx, bed.Current("vm1"), testbed.Plug{Name: "image2"})
+					if wrong := refused(err, "vm1@host2: plug image2: the disk of this name that was unplugged has stayed on host1"); wrong != nil {
+						t.Error(wrong)
+					}
+				}
 			})
 		})
 	}

@@ -19,8 +19,9 @@ import (
 // changes are how the devices of a VM's guest differ from its params since its start. The
 // destination of a migration is started with them; a new guest is not.
 type changes struct {
-	params    cartesian.Params // of the VM: those that plugged devices add
-	unplugged []string         // names of disks and network cards
+	params    cartesian.Params     // of the VM: those that plugged devices add
+	unplugged []string             // names of disks and network cards
+	places    map[string]diskPlace // where the VM's disks were when it was unplugged
 }
 
 // Plugger is a [QEMU] that devices can be plugged into: see [vm.Instance].
@@ -117,7 +118,7 @@ func (b *Bed) changesOf(name string) changes {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	c := b.changed[name]
-	return changes{maps.Clone(c.params), slices.Clone(c.unplugged)}
+	return changes{maps.Clone(c.params), slices.Clone(c.unplugged), maps.Clone(c.places)}
 }
 
 // changesFor are the changes for the destination of a migration with these params.
@@ -151,6 +152,8 @@ func (b *Bed) PlugIn(ctx context.Context, i *Instance, p Plug) error {
 		return fmt.Errorf("%s: plug %s: the device of this name that was unplugged is of another kind: use another name", i, p.Name)
 	case again && (p.Size != 0 || p.Format != ""):
 		return fmt.Errorf("%s: plug %s: the disk of this name that was unplugged comes back as it was: leave size and format out, or use another name", i, p.Name)
+	case again && !p.NIC && c.places[p.Name] != b.disksOf(i.Name()):
+		return fmt.Errorf("%s: plug %s: the disk of this name that was unplugged has stayed on %s: mig_storage has moved the others since: use another name", i, p.Name, c.places[p.Name].host.Name())
 	}
 	c.unplugged = slices.DeleteFunc(c.unplugged, func(name string) bool { return name == p.Name })
 	if c.params == nil {
@@ -206,6 +209,10 @@ func (b *Bed) Unplug(ctx context.Context, i *Instance, name string, timeout time
 		return i.BlameGone(ctx, err)
 	}
 	c.unplugged = append(c.unplugged, name)
+	if c.places == nil {
+		c.places = map[string]diskPlace{}
+	}
+	c.places[name] = b.disksOf(i.Name())
 	now.Config = now.Config.Without([]string{name})
 	b.changeDevices(i, now, c)
 	i.log.Info("device unplugged", "device", name)
