@@ -97,6 +97,11 @@ func changedParams(t *task.Task, a *Args) (cartesian.Params, error) {
 		}
 	}
 	maps.Copy(params, changes)
+	for _, m := range api.Misfits(params) {
+		if _, changed := changes[m.Key]; changed {
+			return nil, fmt.Errorf("params: %s", m)
+		}
+	}
 	bed.SetParams(changes, t.CallerPosition().String())
 	return params, nil
 }

@@ -281,8 +281,8 @@ func (t *test) onWorld(ctx context.Context, w *fake.World, scenario *star.Scenar
 		Scenario: func(ctx context.Context, bed *testbed.Bed) run.Verdict {
 			return builtins.Run(ctx, bed, scenario, builtins.Options{Limits: t.Limits})
 		},
-		ScenarioMentions: func(_ cartesian.Params, key string) bool { return scenario.Mentions(key) },
-		SourceLine:       t.Libraries.SourceLine, Planned: 1, Seed: 1,
+		ScenarioReads: func(cartesian.Params) run.ScenarioReads { return scenario },
+		SourceLine:    t.Libraries.SourceLine, Planned: 1, Seed: 1,
 	}, one)
 	err = errors.Join(append([]error{err, record.Close(), folder.Finish(result.Pass)}, lost...)...)
 	e := &ended{scenario: scenario.Path, commands: w.Commands(), unknown: w.Unknown(), took: time.Since(began)}

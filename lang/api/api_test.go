@@ -93,13 +93,24 @@ func TestUnreadParams(t *testing.T) {
 	params := cartesian.Params{
 		"name": "x", "vms": "vm1", "images_vm1": "stg", "mem": "1", "mem_vm1_host12": "1", "image_size_stg_vm1": "1G", "guest_port_web": "80",
 		"men": "1", "mig_sped": "3", "mem_vm2": "1", "mem_vm1_hots2": "1", "smpp_vm1": "2",
+		"mig_speed_vm1": "1", "mig_speed_vm2": "1", "qemu_binary_stg_vm1": "x", "image_size_stg_host2": "1G", "image_size_vm1_stg": "1", "drive_serial_cd1": "x", "serials": "con", "mem_con": "1",
 		"cdroms": "cd1", "mine": "1", "mine_vm1": "2", "mine_too": "3", "unknown_to_all": "1", "_short_name_map_file": "x",
 	}
 	want := []api.Unread{
-		{"mem_vm1_hots2", ""}, {"mem_vm2", "mem_vm1"}, {"men", "mem"}, {"mig_sped", "mig_speed"}, {"mine_too", ""}, {"smpp_vm1", "smp_vm1"}, {"unknown_to_all", ""},
+		{"drive_serial_cd1", ""}, {"mem_con", ""}, {"mem_vm1_hots2", ""}, {"mem_vm2", "mem_vm1"}, {"men", "mem"}, {"mig_sped", "mig_speed"}, {"mig_speed_vm2", "mig_speed"}, {"mine_too", ""}, {"qemu_binary_stg_vm1", ""}, {"smpp_vm1", "smp_vm1"}, {"unknown_to_all", ""},
 	}
 	got := api.UnreadParams(params, map[string]bool{"mine": true})
 	if diff := cmp.Diff(want, got); diff != "" {
+		t.Error(diff)
+	}
+	var misfits []string // which are told for themselves
+	for _, m := range api.Misfits(params) {
+		misfits = append(misfits, m.String())
+	}
+	if diff := cmp.Diff([]string{
+		"image_size can be set for each image, then VM, then host: the suffix _vm1_stg has no effect",
+		"mig_speed is for the whole variant: the suffix _vm1 has no effect",
+	}, misfits); diff != "" {
 		t.Error(diff)
 	}
 }

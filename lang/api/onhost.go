@@ -13,9 +13,13 @@ import (
 // first, qemu_dst_binary replaces a qemu_binary that is not the host's own, with the params
 // of its files.
 func OnHost(params cartesian.Params, label string, objects ...string) cartesian.Params {
-	own := params.Object(label)
+	host := params.Object(label)
+	own := host
 	for _, o := range objects {
 		own = own.Object(o)
+	}
+	if dir, set := host["qemu_versions_dir"]; set { // a host has one for all its VMs
+		own["qemu_versions_dir"] = dir
 	}
 	isOwn := func(name string) bool {
 		return strings.HasSuffix(params.Source(name, append([]string{label}, objects...)...), "_"+label)

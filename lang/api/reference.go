@@ -20,7 +20,9 @@ This page is generated from the registry in this folder.
 
 A param applies to all VMs and hosts, or to one object by a suffix with the object's name: the suffixes are appended
 from the inside to the outside, image or NIC, then VM, then host (` + "`mem_vm1_host2`" + `). The hosts are host1, host2, … in the
-order in which they were given. "For each" is the innermost object that a param can be set for.
+order in which they were given. "For each" is the innermost object that a param can be set for: other suffixes
+have no effect, which is a WARN if they are of VMs or hosts (` + "`kill_vm_vm1`, `mem_host2_vm1`" + `), and an ERROR for params that
+decide what a migration tests (` + "`mig_speed_vm1`" + `).
 
 Times are seconds (240, 1.5) or have units (1m30s). Sizes have the units K, M, G, T.
 

@@ -18,10 +18,10 @@ type Unread struct {
 }
 
 // UnreadParams returns the params that neither mhmig nor the scenario reads, sorted by
-// name. read are the names that the scenario has read; reading a name also reads its
-// forms with suffixes of objects.
+// name, but for [Misfits]. read are the names that the scenario has read; reading a name
+// also reads its forms with suffixes of objects.
 func UnreadParams(params cartesian.Params, read map[string]bool) []Unread {
-	objects := objectNames(params)
+	objects, kinds := objectNames(params), kindsOf(params)
 	var unread []Unread
 	for _, key := range slices.Sorted(maps.Keys(params)) {
 		if strings.HasPrefix(key, "_") || scenarioReads(key, objects, read) {
@@ -30,10 +30,10 @@ func UnreadParams(params cartesian.Params, read map[string]bool) []Unread {
 		if _, known := FindUnsupported(key); known {
 			continue // reported as unsupported
 		}
-		if p, ok := Find(key); ok && isFor(key, p.Name, objects) {
+		if p, ok := Find(key); ok && (isFamily(p) || kinds.fit(p, key) || kinds.misfits(p, key)) {
 			continue
 		}
-		unread = append(unread, Unread{Key: key, Nearest: nearest(key, objects)})
+		unread = append(unread, Unread{Key: key, Nearest: nearest(key, objects, kinds)})
 	}
 	return unread
 }
@@ -58,9 +58,6 @@ func objectNames(params cartesian.Params) map[string]bool {
 
 // isFor reports whether key is name, or that with suffixes of objects.
 func isFor(key, name string, objects map[string]bool) bool {
-	if family, ok := strings.CutSuffix(name, "*"); ok {
-		return strings.HasPrefix(key, family)
-	}
 	rest, ok := strings.CutPrefix(key, name)
 	return ok && (rest == "" || endsInObjects(rest, objects))
 }
@@ -102,10 +99,21 @@ func scenarioReads(key string, objects, read map[string]bool) bool {
 }
 
 // nearest is a param similar to key, "" if there is none.
-func nearest(key string, objects map[string]bool) string {
+func nearest(key string, objects map[string]bool, kinds objectKinds) string {
 	if p, ok := Find(key); ok { // the name is known, the suffix is not
 		rest := strings.TrimPrefix(key, p.Name+"_")
-		if object := diag.Nearest(rest, slices.Sorted(maps.Keys(objects))); object != "" {
+		if p.Object == Variant {
+			if diag.Nearest(rest, slices.Sorted(maps.Keys(kinds[VM]))) != "" {
+				return p.Name
+			}
+			return ""
+		}
+		var names []string
+		for _, kind := range p.Object.outwards() {
+			names = slices.AppendSeq(names, maps.Keys(kinds[kind]))
+		}
+		slices.Sort(names)
+		if object := diag.Nearest(rest, names); object != "" {
 			return p.Name + "_" + object
 		}
 		return ""

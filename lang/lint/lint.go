@@ -24,6 +24,7 @@
 //	equal-variants     variants of a set with the same name: no filter can tell them apart
 //	never-selected     a variant that filters inside the config drop wherever it could be
 //	unknown-param      a param that is set once, and differs by one letter from one that mhmig has
+//	ineffective-param  a param with the suffix of an object for which it cannot be set
 //	unread-param       a param that neither mhmig nor a scenario reads, in configs whose scenarios are known
 //
 // Nothing is shared between calls: any goroutine may make them.
@@ -75,6 +76,7 @@ func Files(reader cartesian.Reader, paths []string) diag.List {
 			list = append(list, unknownParams(file, string(text))...)
 		}
 	}
+	list = append(list, ineffectiveParams(reader.Libraries, all, wholes)...)
 	list = append(list, without(unreadParams(reader.Libraries, all, wholes), list)...)
 	list.Sort()
 	return slices.CompactFunc(list, diag.Diagnostic.Same)

@@ -103,6 +103,40 @@ func unreadParams(libraries library.Set, files, wholes []string) diag.List {
 	return list
 }
 
+// ineffectiveParams returns the params that configs set for objects for which they cannot be set, see [api.Misfit], unless
+// a Starlark file names them so. Where unreadParams does not look, only those of migrations count.
+func ineffectiveParams(libraries library.Set, files, wholes []string) diag.List {
+	r := newReaders(libraries, files)
+	var list diag.List
+	for _, whole := range wholes {
+		params := cartesian.Params{} // each with all its values, so that all objects are known
+		var assigned []cartesian.Assigned
+		parts := outlines(libraries, whole)
+		known := r.knowScenarios(libraries, whole, parts)
+		for _, part := range parts {
+			for _, a := range part.Assigned {
+				if !a.Set {
+					params[a.Key] += " " + strings.Join(a.Values, " ")
+					assigned = append(assigned, a)
+				}
+			}
+		}
+		misfits := map[string]api.Misfit{}
+		for _, m := range api.Misfits(params) {
+			misfits[m.Key] = m
+		}
+		for _, a := range assigned {
+			_, _, inLibrary := library.Cut(a.Pos.File)
+			if m, ok := misfits[a.Key]; ok && (known || m.Decides()) && !inLibrary && !r.strings[a.Key] && !r.strings[m.Param.Name+"_"] {
+				list = append(list, diag.Diagnostic{
+					Severity: diag.Warning, Rule: "ineffective-param", Pos: a.Pos, Source: a.Source, Message: m.String(),
+				})
+			}
+		}
+	}
+	return list
+}
+
 // outlines returns the outlines of a config and of all that it includes.
 func outlines(libraries library.Set, name string) []cartesian.Outline {
 	var all []cartesian.Outline

@@ -57,3 +57,43 @@ func isParams(x syntax.Expr) bool {
 	}
 	return false
 }
+
+// objectReads are what files read of the params of single objects: vm.params, params.object.
+type objectReads struct {
+	keys  map[string]bool
+	any   bool                     // not only these: such params are a value that is used elsewhere
+	known map[*syntax.DotExpr]bool // the params whose key was seen
+}
+
+// visit is called for each node, from the outside to the inside.
+func (r *objectReads) visit(n syntax.Node) {
+	var of, key syntax.Expr
+	switch n := n.(type) {
+	case *syntax.IndexExpr:
+		of, key = n.X, n.Y
+	case *syntax.CallExpr:
+		if method, ok := n.Fn.(*syntax.DotExpr); ok && len(n.Args) > 0 {
+			of, key = method.X, n.Args[0]
+		}
+	case *syntax.DotExpr:
+		r.any = r.any || isObject(n) && !r.known[n]
+	}
+	literal, ok := key.(*syntax.Literal)
+	if call, is := of.(*syntax.CallExpr); is {
+		of = call.Fn
+	}
+	if params, is := of.(*syntax.DotExpr); ok && is && literal.Token == syntax.STRING && isObject(params) {
+		r.known[params] = true
+		r.keys[literal.Value.(string)] = true
+	}
+}
+
+// isObject says whether an expression is vm.params, or the method of params.object. mig.params
+// are the variant's.
+func isObject(x *syntax.DotExpr) bool {
+	if x.Name.Name != "params" {
+		return x.Name.Name == "object"
+	}
+	of, isName := x.X.(*syntax.Ident)
+	return !isParams(x) && (!isName || of.Name != "mig")
+}

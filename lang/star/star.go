@@ -55,6 +55,7 @@ type Loader struct {
 	loaded  map[module]starlark.StringDict
 	strings map[string]bool // all string literals of what was loaded
 	reads   []ParamRead     // of what was loaded
+	objects objectReads     // of what was loaded
 	chain   []string        // the files that are being loaded, outermost first
 }
 
@@ -74,6 +75,7 @@ type Scenario struct {
 
 	strings    map[string]bool
 	paramReads []ParamRead
+	objects    objectReads
 	libraries  library.Set
 }
 
@@ -86,6 +88,14 @@ func (s *Scenario) ReadFile(name string) ([]byte, error) {
 // Mentions reports whether the scenario, or a file that it loads, has text as a string
 // literal, such as the name of a param.
 func (s *Scenario) Mentions(text string) bool { return s.strings[text] }
+
+// MayReadOf reports whether the scenario, or a file that it loads, may read the param name
+// of the object whose suffix key has: it has the whole key or its beginning as a string
+// literal, or reads the name of an object's params (vm.params, params.object), or names it,
+// and does with such params what is not known.
+func (s *Scenario) MayReadOf(name, key string) bool {
+	return s.strings[key] || s.strings[name+"_"] || s.objects.keys[name] || s.objects.any && s.strings[name]
+}
 
 // hostsNeeded is the global of a scenario with the number of hosts it needs.
 const hostsNeeded = "hosts_needed"
@@ -118,7 +128,7 @@ func (l *Loader) Scenario(ctx context.Context, path string) (*Scenario, error) {
 		message := fmt.Sprintf("%s takes %d parameters, want one: env", Entry, main.NumParams())
 		return nil, diag.List{at(pos, source, message)}.Err()
 	}
-	scenario := &Scenario{Path: path, Globals: globals, Main: main, strings: l.strings, paramReads: l.reads, libraries: l.Libraries}
+	scenario := &Scenario{Path: path, Globals: globals, Main: main, strings: l.strings, paramReads: l.reads, objects: l.objects, libraries: l.Libraries}
 	if value, says := globals[guestStart]; says {
 		if scenario.ColdStart = value == starlark.String("cold"); !scenario.ColdStart {
 			message := fmt.Sprintf(`%s is %s, want "cold"`, guestStart, value)
@@ -242,10 +252,11 @@ func (l *Loader) permitted(allow library.Allow) (starlark.StringDict, error) {
 	return some, nil
 }
 
-// record records a file's string literals and reads of params.
+// record records a file's string literals and how it reads params.
 func (l *Loader) record(file *syntax.File) {
 	if l.strings == nil {
 		l.strings = map[string]bool{}
+		l.objects = objectReads{keys: map[string]bool{}, known: map[*syntax.DotExpr]bool{}}
 	}
 	syntax.Walk(file, func(n syntax.Node) bool {
 		if literal, ok := n.(*syntax.Literal); ok && literal.Token == syntax.STRING {
@@ -254,6 +265,7 @@ func (l *Loader) record(file *syntax.File) {
 		if read, ok := paramRead(n); ok {
 			l.reads = append(l.reads, read)
 		}
+		l.objects.visit(n)
 		return true
 	})
 }

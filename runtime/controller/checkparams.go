@@ -61,7 +61,7 @@ func checkVariant(params cartesian.Params, add func(key, text string)) {
 	for _, fault := range run.CheckAllParams(params, hosts) {
 		add(fault.Key, fault.Error())
 	}
-	for _, u := range run.Unsupported(params, func(string) bool { return false }) {
+	for _, u := range run.Unsupported(params, nil) {
 		add(u.Key, u.Text)
 	}
 }

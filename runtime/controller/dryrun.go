@@ -156,8 +156,12 @@ func (c *paramChecker) check(ctx context.Context, v *cartesian.Variant, params c
 		reported[fault.Key] = true
 	}
 	scenario := c.Scenario(v.Params)
-	for _, text := range run.Unsupported(v.Params, scenario.Mentions) {
-		c.probable.add(at(text.Key) + text.Text)
+	for _, u := range run.Unsupported(v.Params, scenario) {
+		if u.Decides {
+			c.invalid.add(at(u.Key) + u.Text)
+			continue
+		}
+		c.probable.add(at(u.Key) + u.Text)
 	}
 	for _, read := range scenario.ParamReads() { // perhaps not executed, so that even strict mode only warns
 		if err := checkRead(params, read); err != nil && !reported[read.Key] {

@@ -130,18 +130,30 @@ func splitErrors(err error) []error {
 
 // UnsupportedParam is a param whose effect mhmig does not support.
 type UnsupportedParam struct {
-	Key  string
-	Text string // a message with the param and its effect
+	Key     string
+	Text    string // a message with the param and its effect
+	Decides bool   // it decides what the variant's migrations test: an error, not a warning
 }
 
-// Unsupported returns the params whose effect neither mhmig supports nor the scenario,
-// which mentions those that it supports, so that the variant does not test what its config
-// says.
-func Unsupported(params cartesian.Params, mentions func(key string) bool) []UnsupportedParam {
+// ScenarioReads is what a scenario reads of params by itself, as far as its text says.
+type ScenarioReads interface {
+	Mentions(key string) bool        // it names the param
+	MayReadOf(name, key string) bool // it may read the param name of the object whose suffix key has
+}
+
+// Unsupported returns the params whose effect neither mhmig supports nor the scenario, so
+// that the variant does not test what its config says. reads is nil if the scenario is not
+// known.
+func Unsupported(params cartesian.Params, reads ScenarioReads) []UnsupportedParam {
 	var all []UnsupportedParam
 	for _, key := range slices.Sorted(maps.Keys(params)) {
-		if u, known := api.FindUnsupported(key); known && u.Differs(params[key]) && !mentions(u.Name) {
+		if u, known := api.FindUnsupported(key); known && u.Differs(params[key]) && (reads == nil || !reads.Mentions(u.Name)) {
 			all = append(all, UnsupportedParam{Key: key, Text: fmt.Sprintf("param %s = %s is not supported: %s", key, params[key], u.Effect)})
+		}
+	}
+	for _, m := range api.Misfits(params) {
+		if reads == nil || !reads.MayReadOf(m.Param.Name, m.Key) {
+			all = append(all, UnsupportedParam{Key: m.Key, Decides: m.Decides(), Text: fmt.Sprintf("param %s = %s: %s", m.Key, params[m.Key], m)})
 		}
 	}
 	return append(all, ignored(params)...)

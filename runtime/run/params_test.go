@@ -152,20 +152,35 @@ func TestCheckAllParams(t *testing.T) {
 	}
 }
 
-// Unsupported params of virt-test are reported; values without an effect are not, nor
+// reads is a scenario that reads params for any object.
+type reads []string
+
+func (r reads) Mentions(key string) bool        { return slices.Contains(r, key) }
+func (r reads) MayReadOf(name, key string) bool { return r.Mentions(name) || r.Mentions(key) }
+
+// Unsupported params of virt-test are reported, and those with suffixes of objects for which
+// they cannot be set; values without an effect are not, nor
 // params that the scenario supports.
 func TestUnsupported(t *testing.T) {
 	t.Parallel()
 	var got []string
 	for _, d := range run.Unsupported(cartesian.Params{
 		"sound_devices": "s1", "watchdogs": "", "vga": "qxl", "rtc_base": "utc", "enable_pvpanic": "no",
+		"mig_multifd_vm1": "yes", "mem_vm1_host2": "128", "kill_vm_vm1": "no", "mem_host2_vm1": "64", "mig_speed_vm9": "1", "finish_timeout_vm1": "1", "state_dir_host1": "/tmp", "state_dir_vm1": "/var",
 		"netdev_extra_params_host2": ",vhost=on", "vms": "vm1", "nics": "nic1", "need_to_login": "yes", "mem": "128", "stress_memory": "2G", "post_sub_test": "guest_suspend",
-	}, func(key string) bool { return key == "post_sub_test" }) {
+	}, reads{"post_sub_test", "finish_timeout"}) {
+		if d.Decides {
+			d.Text = "error: " + d.Text
+		}
 		got = append(got, d.Text)
 	}
 	want := []string{
 		"param sound_devices = s1 is not supported: the VM would have a sound card",
 		"param vga = qxl is not supported: the VM would have this VGA card",
+		"param kill_vm_vm1 = no: kill_vm is for the whole variant: the suffix _vm1 has no effect",
+		"param mem_host2_vm1 = 64: mem can be set for each VM, then host: the suffix _host2_vm1 has no effect",
+		"error: param mig_multifd_vm1 = yes: mig_multifd is for the whole variant: the suffix _vm1 has no effect",
+		"param state_dir_vm1 = /var: state_dir can be set for each host: the suffix _vm1 has no effect",
 		"param netdev_extra_params_host2 = ,vhost=on has no effect: vhost needs nic_mode = tap, but that of nic1 is user",
 	}
 	if diff := cmp.Diff(want, got); diff != "" {

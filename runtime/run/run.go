@@ -64,9 +64,9 @@ type Options struct {
 	// ScenarioHosts returns how many hosts a variant's scenario needs; 0: unknown. May be
 	// nil.
 	ScenarioHosts func(cartesian.Params) int
-	// ScenarioMentions reports whether a variant's scenario names a param, and so
-	// supports it by itself. Nil: it names none. May be called concurrently.
-	ScenarioMentions func(params cartesian.Params, key string) bool
+	// ScenarioReads returns what a variant's scenario reads of params. Nil: nothing. May be
+	// called concurrently.
+	ScenarioReads func(cartesian.Params) ScenarioReads
 	// ColdStart reports whether the guests of a variant's scenario must boot. May be nil.
 	ColdStart func(cartesian.Params) bool
 	// Parallel is how many variants may run at the same time. 0: as many as the

@@ -172,13 +172,16 @@ func (u *unit) checkParams(o *result.Outcome) error {
 	for _, e := range CheckParams(u.params, hosts) {
 		all = append(all, e)
 	}
-	mentions := func(key string) bool { return u.ScenarioMentions != nil && u.ScenarioMentions(u.params, key) }
-	for _, d := range Unsupported(u.params, mentions) {
+	var reads ScenarioReads
+	if u.ScenarioReads != nil {
+		reads = u.ScenarioReads(u.params)
+	}
+	for _, d := range Unsupported(u.params, reads) {
 		text := d.Text
 		if origin := u.origins[d.Key]; origin != "" {
 			text = origin + ": " + text
 		}
-		if u.Strict {
+		if u.Strict || d.Decides {
 			all = append(all, errors.New(text))
 			continue
 		}
