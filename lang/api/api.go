@@ -17,10 +17,12 @@
 package api
 
 import (
+	"fmt"
 	"regexp"
 	"slices"
 	"strings"
 	"sync"
+	"time"
 
 	"github.com/mhmig/mhmig/lang/diag"
 )
@@ -67,13 +69,32 @@ type Param struct {
 	Kind    Kind
 	Unit    string   // the unit of a number without suffix: "MiB", "bytes"; "" if the kind implies it
 	Min     int      // of a Number
+	Max     int      // of a Number; 0: any
 	Default string   // "" for none
 	Choices []string // of a Choice
+	// Shortest and Longest limit a time; 0: any.
+	Shortest, Longest time.Duration
+	// PowerOfTwo is the smallest value of a Size that must be a power of two; 0: any size.
+	PowerOfTwo int64
 	// Spellings are virt-test's other names of choices.
 	Spellings map[string]string
 	Object    Object
 	Reader    string // the package that reads it
 	Doc       string
+}
+
+// Limits says between what a number or a time must be, or that a size must be a power of
+// two; "" where any value is allowed that the kind has.
+func (p Param) Limits() string {
+	switch {
+	case p.Max > 0:
+		return fmt.Sprintf("%d to %d", p.Min, p.Max)
+	case p.Longest > 0:
+		return fmt.Sprintf("%v to %v seconds", p.Shortest.Seconds(), p.Longest.Seconds())
+	case p.PowerOfTwo > 0:
+		return fmt.Sprintf("a power of two, %d at least", p.PowerOfTwo)
+	}
+	return ""
 }
 
 // Unsupported is a param of virt-test that mhmig knows and does not support yet.

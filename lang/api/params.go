@@ -2,6 +2,8 @@
 
 package api
 
+import "time"
+
 // params is the registry: one row for each param that mhmig supports. The order is
 // that of the reference.
 var params = []Param{
@@ -541,7 +543,7 @@ var params = []Param{
 		Doc: "Send the memory over several connections at the same time: the capability multifd on both ends; with mig_mapped_ram, several threads write and read the file. A move that has not used them is a FAIL.",
 	},
 	{
-		Name: "mig_multifd_channels", Kind: Number, Min: 1, Object: Variant, Reader: "runtime/migration",
+		Name: "mig_multifd_channels", Kind: Number, Min: 1, Max: 255, Object: Variant, Reader: "runtime/migration",
 		Doc: "How many connections multifd uses (multifd-channels), besides the main one; without it QEMU's default.",
 	},
 	{
@@ -557,8 +559,8 @@ var params = []Param{
 		Doc: "Send only what has changed of a page that was sent before: the capability xbzrle on both ends. A move that has not used its cache is a FAIL.",
 	},
 	{
-		Name: "mig_xbzrle_cache", Kind: Size, Unit: "bytes", Object: Variant, Reader: "runtime/migration",
-		Doc: "The size of XBZRLE's cache (xbzrle-cache-size), a power of two; without it QEMU's default. A cache of another size is a FAIL.",
+		Name: "mig_xbzrle_cache", Kind: Size, Unit: "bytes", PowerOfTwo: 4096, Object: Variant, Reader: "runtime/migration",
+		Doc: "The size of XBZRLE's cache (xbzrle-cache-size); without it QEMU's default. A cache of another size is a FAIL.",
 	},
 	{
 		Name: "mig_auto_converge", Kind: Bool, Default: "no", Object: Variant, Reader: "runtime/migration",
@@ -606,19 +608,19 @@ var params = []Param{
 		Doc: "Let a destination's QEMU end when it cannot load the guest. With no it stays and says why (exit-on-error of migrate-incoming, QEMU 9.1 or later); one that ends all the same is said in the failure. Not with mig_protocol = fd.",
 	},
 	{
-		Name: "mig_announce_initial", Kind: Seconds, Object: Variant, Reader: "runtime/migration",
+		Name: "mig_announce_initial", Kind: Seconds, Longest: 100 * time.Second, Object: Variant, Reader: "runtime/migration",
 		Doc: "When the destination announces the guest's NICs to the network for the second time, after the first (announce-initial); without it QEMU's default. With this or one of the three others, announcements that are not sent, or sent faster, are a FAIL: QEMU records what its NICs send.",
 	},
 	{
-		Name: "mig_announce_step", Kind: Seconds, Object: Variant, Reader: "runtime/migration",
+		Name: "mig_announce_step", Kind: Seconds, Shortest: time.Millisecond, Longest: 10 * time.Second, Object: Variant, Reader: "runtime/migration",
 		Doc: "How much longer each further announcement is waited for (announce-step).",
 	},
 	{
-		Name: "mig_announce_max_delay", Kind: Seconds, Object: Variant, Reader: "runtime/migration",
+		Name: "mig_announce_max_delay", Kind: Seconds, Longest: 100 * time.Second, Object: Variant, Reader: "runtime/migration",
 		Doc: "How long an announcement is waited for, at most (announce-max).",
 	},
 	{
-		Name: "mig_announce_rounds", Kind: Number, Min: 1, Object: Variant, Reader: "runtime/migration",
+		Name: "mig_announce_rounds", Kind: Number, Min: 1, Max: 1000, Object: Variant, Reader: "runtime/migration",
 		Doc: "How often the destination announces the guest's NICs (announce-rounds).",
 	},
 	{
@@ -647,7 +649,7 @@ var params = []Param{
 		Doc: "The limit of the migration bandwidth, per second; without it QEMU's default. A QEMU that does not take it is a FAIL.",
 	},
 	{
-		Name: "mig_downtime", Kind: Seconds, Object: Variant, Reader: "runtime/migration",
+		Name: "mig_downtime", Kind: Seconds, Longest: 2000 * time.Second, Object: Variant, Reader: "runtime/migration",
 		Doc: "The maximum downtime; without it QEMU's default. A QEMU that does not take it is a FAIL.",
 	},
 	{

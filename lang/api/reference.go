@@ -3,6 +3,7 @@
 package api
 
 import (
+	"cmp"
 	"fmt"
 	"io"
 	"maps"
@@ -106,13 +107,17 @@ func (p Param) value() string {
 		}
 		return text
 	case Size:
-		return "size in " + p.Unit
+		text := "size in " + p.Unit
+		if limits := p.Limits(); limits != "" {
+			text += ", " + limits
+		}
+		return text
 	case Number:
 		if p.Unit != "" {
 			return "number of " + p.Unit
 		}
 	}
-	return string(p.Kind)
+	return cmp.Or(p.Limits(), string(p.Kind))
 }
 
 func code(text string) string {

@@ -125,6 +125,9 @@ func (v Values) Int(name string) int {
 	case err != nil:
 		v.Invalid(name, "a whole number")
 		return 0
+	case p.Max > 0 && (n < p.Min || n > p.Max):
+		v.Invalid(name, p.Limits())
+		return 0
 	case n < p.Min:
 		v.Invalid(name, fmt.Sprintf("%d at least", p.Min))
 		return 0
@@ -160,8 +163,12 @@ func (v Values) Bool(name string) bool {
 func (v Values) Seconds(name string) time.Duration {
 	p := row(name, Seconds)
 	d, err := cartesian.Params{name: v.text(p, name)}.Seconds(name, 0)
-	if err != nil {
+	switch {
+	case err != nil:
 		v.Invalid(name, "seconds (240, 1.5) or a time with units (1m30s)")
+	case p.Longest > 0 && v.Has(name) && (d < p.Shortest || d > p.Longest):
+		v.Invalid(name, p.Limits())
+		return 0
 	}
 	return d
 }
@@ -174,8 +181,12 @@ func (v Values) Size(name string) int64 {
 		unit = 1 << 20
 	}
 	n, err := cartesian.Params{name: v.text(p, name)}.Size(name, 0, unit)
-	if err != nil {
+	switch {
+	case err != nil:
 		v.Invalid(name, "a size (512, 64M, 1.5G)")
+	case p.PowerOfTwo > 0 && v.Has(name) && (n < p.PowerOfTwo || n&(n-1) != 0):
+		v.Invalid(name, p.Limits())
+		return 0
 	}
 	return n
 }

@@ -272,6 +272,9 @@ func paramTopic(p api.Param) Topic {
 	if p.Kind == api.Number {
 		value = cmp.Or(p.Default, fmt.Sprint(max(1, p.Min)))
 	}
+	if p.Longest > 0 {
+		value = "1" // within the limits of each
+	}
 	name := strings.TrimSuffix(p.Name, "_*")
 	if name != p.Name {
 		name += "_1"
@@ -283,6 +286,9 @@ func paramTopic(p api.Param) Topic {
 	}
 	if p.Unit != "" {
 		t.Parts = append(t.Parts, Part{Name: "unit", Doc: p.Unit})
+	}
+	if limits := p.Limits(); limits != "" {
+		t.Parts = append(t.Parts, Part{Name: "values", Doc: limits})
 	}
 	if p.Default != "" {
 		t.Parts = append(t.Parts, Part{Name: "default", Doc: p.Default})
