@@ -96,11 +96,18 @@ type cpr struct {
 }
 
 func newCPR(o options, _ Traits) Feature {
-	f := cpr{switched: switched{ignoreSharedCapability, o.protocol == cprRebootMode}}
+	return cpr{switched: switched{ignoreSharedCapability, o.protocol == cprRebootMode}, mode: cprMode(o)}
+}
+
+// modeParameter is the migration parameter that a transport may be a value of.
+const modeParameter = "mode"
+
+// cprMode is the mode that the transport is; "" if it is none.
+func cprMode(o options) string {
 	if o.protocol == cprRebootMode || o.protocol == vm.TransferMode || o.protocol == vm.ExecMode {
-		f.mode = o.protocol
+		return o.protocol
 	}
-	return f
+	return ""
 }
 
 func (f cpr) Parameters(role Role) []string {
@@ -108,9 +115,9 @@ func (f cpr) Parameters(role Role) []string {
 		return nil
 	}
 	if f.mode == vm.ExecMode && role == SourceRole {
-		return []string{"mode/" + f.mode, execCommand}
+		return []string{modeParameter + "/" + f.mode, execCommand}
 	}
-	return []string{"mode/" + f.mode}
+	return []string{modeParameter + "/" + f.mode}
 }
 
 func (f cpr) Set(ctx context.Context, _ Role, p Peer) error { return f.setMode(ctx, p, f.mode) }
@@ -121,7 +128,7 @@ func (f cpr) setMode(ctx context.Context, p Peer, mode string) error {
 	if f.mode == "" {
 		return nil
 	}
-	return p.Execute(ctx, "migrate-set-parameters", map[string]any{"mode": mode}, nil)
+	return p.Execute(ctx, "migrate-set-parameters", map[string]any{modeParameter: mode}, nil)
 }
 
 // Check checks that the guest has moved in that mode, on both ends, and that QEMU has sent
@@ -135,7 +142,7 @@ func (f cpr) Check(ctx context.Context, o *Outcome) error {
 		ends = ends[1:] // the source has become the destination
 	}
 	for _, role := range ends {
-		mode, err := o.Parameter(ctx, role, "mode")
+		mode, err := o.Parameter(ctx, role, modeParameter)
 		if err != nil {
 			return err
 		}

@@ -509,7 +509,7 @@ func TestFeatureValues(t *testing.T) {
 		{cartesian.Params{"mig_file_offset": "1M"}, "param mig_file_offset: needs a mig_protocol that has a file (file, cpr-reboot, cpr-exec)"},
 		{cartesian.Params{"mig_multifd": "yes", "mig_multifd_channels": "4", "parameters": "multifd-channels", "parameters_value": "5"}, "the same as parameters, which sets multifd-channels to 5"},
 		{cartesian.Params{"mig_multifd": "yes", "mig_multifd_compression": "rar"}, "one of none, zlib"},
-		{cartesian.Params{"mig_multifd": "yes", "mig_multifd_compression": "zlib", "mig_mapped_ram": "yes"}, "mig_multifd_compression compresses"},
+		{cartesian.Params{"mig_multifd": "yes", "mig_multifd_compression": "zlib", "mig_mapped_ram": "yes"}, "multifd-compression compresses"},
 		{cartesian.Params{"mig_zero_copy": "yes"}, "mig_multifd"},
 		{cartesian.Params{"mig_postcopy_preempt": "yes"}, "mig_postcopy"},
 		{cartesian.Params{"mig_postcopy_start": "soon"}, "active, passes N, sent SIZE or remaining SIZE"},

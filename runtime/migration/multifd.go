@@ -5,6 +5,7 @@ package migration
 import (
 	"context"
 	"fmt"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -32,9 +33,9 @@ func parseMultifd(v api.Values, o *options) multifdOptions {
 	for _, p := range []struct{ param, name string }{{"mig_multifd_compression", multifdCompression}, {"mig_zero_page_detection", zeroPageDetection}} {
 		if method := v.Choice(p.param); v.Has(p.param) {
 			o.addParameter(v, p.param, parameter{name: p.name, value: method, enum: true})
-			m.compressed = m.compressed || p.name == multifdCompression && method != "none"
 		}
 	}
+	m.compressed = slices.ContainsFunc(o.parameters, func(p parameter) bool { return p.name == multifdCompression && p.value != "none" })
 	for _, param := range []string{"mig_multifd_channels", "mig_multifd_compression"} {
 		if !m.on && v.Has(param) {
 			v.Unfit(param, "needs mig_multifd = yes")

@@ -14,6 +14,7 @@ import (
 	"github.com/mhmig/mhmig/lang/api"
 	"github.com/mhmig/mhmig/lang/cartesian"
 	"github.com/mhmig/mhmig/runtime/qmp"
+	"github.com/mhmig/mhmig/runtime/vm"
 )
 
 // options are the params of a migration, by virt-test's names and with the defaults of
@@ -86,7 +87,7 @@ func parseOptions(p cartesian.Params) (options, error) {
 	case o.mappedRAM && o.xbzrle:
 		v.Invalid("mig_mapped_ram", "no, where mig_xbzrle is yes: a page has its place in the file as it is")
 	case o.mappedRAM && o.multifd.compressed:
-		v.Invalid("mig_mapped_ram", "no, where mig_multifd_compression compresses: a page has its place in the file as it is")
+		v.Invalid("mig_mapped_ram", "no, where multifd-compression compresses: a page has its place in the file as it is")
 	case o.mappedRAM && o.zeroCopy:
 		v.Invalid("mig_mapped_ram", "no, where mig_zero_copy is yes: that is of sockets")
 	case o.mappedRAM && o.fileCommands.write != "":
@@ -98,11 +99,26 @@ func parseOptions(p cartesian.Params) (options, error) {
 		v.Unfit("mig_xbzrle_cache", "needs mig_xbzrle = yes")
 	}
 	o.announce = parseAnnounce(v, &o)
-	if o.zeroCopy && !o.multifd.on {
-		v.Unfit(setBy(v, "mig_zero_copy"), "%s needs mig_multifd = yes: multifd's channels send without a copy, others cannot", zeroCopyCapability)
-	}
+	o.checkZeroCopy(v)
+	o.checkAgreement(v)
 	o.checkForm(v)
 	return o, v.Err()
+}
+
+// checkZeroCopy finds what the source's QEMU refuses together with zero-copy-send.
+func (o *options) checkZeroCopy(v api.Values) {
+	by := setBy(v, "mig_zero_copy")
+	switch asItIs := zeroCopyCapability + " sends the memory as it is, not %s: use it without %s"; {
+	case !o.zeroCopy:
+	case !o.multifd.on:
+		v.Unfit(by, "%s needs mig_multifd = yes: multifd's channels send without a copy, others cannot", zeroCopyCapability)
+	case o.tls.kind != "":
+		v.Unfit(by, asItIs, "encrypted", "mig_tls")
+	case o.multifd.compressed:
+		v.Unfit(by, asItIs, "compressed", multifdCompression)
+	case o.xbzrle:
+		v.Unfit(by, asItIs, "what has changed of it", "mig_xbzrle")
+	}
 }
 
 // checkForm finds params that the transport has no use for: a test would pass without what
@@ -199,12 +215,44 @@ func (o *options) suit(t Traits) error {
 // addParameter sets a migration parameter, on both ends, that a param of a feature
 // names; parameters must not set it to another value.
 func (o *options) addParameter(v api.Values, param string, p parameter) {
+	o.agree(v, param, p)
+	o.parameters = append(o.parameters, p)
+}
+
+// agree finds a migration parameter that parameters sets to another value than a param of
+// mhmig, which sets p: QEMU would have the value that it is given last.
+func (o *options) agree(v api.Values, param string, p parameter) {
 	for _, other := range o.parameters {
-		if other.name == p.name && other.value != p.value {
+		if other.name == p.name && !other.equals(p.value) {
 			v.Invalid(param, fmt.Sprintf("the same as parameters, which sets %s to %s", p.name, other.value))
 		}
 	}
-	o.parameters = append(o.parameters, p)
+}
+
+// checkAgreement finds migration parameters that parameters sets, and that mhmig sets by
+// itself: those of other params than [options.addParameter] has.
+func (o *options) checkAgreement(v api.Values) {
+	if o.speed > 0 {
+		o.agree(v, "mig_speed", parameter{name: maxBandwidth, value: strconv.FormatInt(o.speed, 10)})
+	}
+	if o.downtime > 0 {
+		o.agree(v, "mig_downtime", parameter{name: downtimeLimit, value: strconv.FormatInt(o.downtime.Milliseconds(), 10)})
+	}
+	if mode := cprMode(*o); mode != "" {
+		o.agree(v, "mig_protocol", parameter{name: modeParameter, value: mode})
+	}
+	if o.protocol == vm.ExecMode && o.sets(execCommand) {
+		v.Unfit("parameters", "mig_protocol = %s sets %s by itself", o.protocol, execCommand)
+	}
+	if o.tls.kind == "" {
+		return
+	}
+	if o.sets(tlsCreds) {
+		v.Unfit("parameters", "mig_tls = %s sets %s by itself", o.tls.kind, tlsCreds)
+	}
+	if o.sets(tlsHostname) {
+		v.Unfit("parameters", "mig_tls = %s sets %s by itself: use mig_tls_hostname", o.tls.kind, tlsHostname)
+	}
 }
 
 // portRange is a range of TCP ports; the zero value means any port, chosen by QEMU.

@@ -31,6 +31,17 @@ type parameter struct {
 	enum        bool // the value is one of an enum, which QEMU's schema has
 }
 
+// equals says whether the value is the same as another one: 16M is 16777216.
+func (p parameter) equals(value string) bool {
+	if p.value == value {
+		return true
+	}
+	sizes := cartesian.Params{"one": p.value, "other": value}
+	one, err1 := sizes.Size("one", 0, 1)
+	other, err2 := sizes.Size("other", 0, 1)
+	return err1 == nil && err2 == nil && one == other
+}
+
 // parameterNames are the members of QEMU's MigrationParameters, in any version. A QEMU
 // that lacks one is too old or too new for the test; any other name is a mistake.
 var parameterNames = []string{

@@ -20,6 +20,9 @@ import (
 const (
 	tlsX509 = "x509"
 	tlsPSK  = "psk"
+	// The migration parameters of mig_tls.
+	tlsCreds    = "tls-creds"
+	tlsHostname = "tls-hostname"
 	// tlsObject is the id of the object with the credentials, in both QEMUs.
 	tlsObject = "mhmig-tls"
 	// tlsUser is as whom the source presents itself with a pre-shared key.
@@ -68,7 +71,7 @@ func (f *tls) Parameters(Role) []string {
 	if f.kind == "" {
 		return nil
 	}
-	return []string{"tls-creds", "tls-hostname"}
+	return []string{tlsCreds, tlsHostname}
 }
 
 // Set makes an object with the end's credentials in QEMU. The destination is set before
@@ -92,10 +95,10 @@ func (f *tls) Set(ctx context.Context, role Role, p Peer) error {
 		return err
 	}
 	f.before[role] = map[string]any{}
-	for _, name := range []string{"tls-creds", "tls-hostname"} {
+	for _, name := range []string{tlsCreds, tlsHostname} {
 		f.before[role][name], _ = current[name].(string)
 	}
-	return p.Execute(ctx, "migrate-set-parameters", map[string]any{"tls-creds": tlsObject, "tls-hostname": f.expected(role)}, nil)
+	return p.Execute(ctx, "migrate-set-parameters", map[string]any{tlsCreds: tlsObject, tlsHostname: f.expected(role)}, nil)
 }
 
 // expected is the tls-hostname of an end: the name that the source expects in the
@@ -188,7 +191,7 @@ func (f *tls) Check(ctx context.Context, o *Outcome) error {
 		return nil
 	}
 	for _, role := range []Role{DestinationRole, SourceRole} {
-		got, err := o.Parameter(ctx, role, "tls-creds")
+		got, err := o.Parameter(ctx, role, tlsCreds)
 		if err != nil {
 			return err
 		}

@@ -108,6 +108,10 @@ func TestCheckAllParams(t *testing.T) {
 		{"mig_validate_uuid": "yes", "extra_params": "-uuid 6b1d3c5e-8f40-4c79-9a3e-2f5d0c7b1a86"},
 		{"images_shared": "no", "floppies": "fl"},
 		{"images_shared": "no", "floppies": "fl", "floppy_name": "x.img", "mig_protocol": "unix"},
+		{
+			"mig_speed": "64M", "mig_downtime": "0.3", "mig_xbzrle": "yes", "mig_xbzrle_cache": "16M",
+			"parameters": "max-bandwidth downtime-limit xbzrle-cache-size tls-creds", "parameters_value": "65536K 300 16M mine",
+		},
 	} {
 		params := maps.Clone(base)
 		maps.Copy(params, right)
@@ -138,8 +142,19 @@ func TestCheckAllParams(t *testing.T) {
 		{cartesian.Params{"mig_xbzrle_cache": "16M"}, "mig_xbzrle_cache", "param mig_xbzrle_cache: needs mig_xbzrle = yes"},
 		{cartesian.Params{"mig_protocol": "exec", "mig_file_offset": "1M"}, "mig_file_offset", "param mig_file_offset: needs a mig_protocol that has a file (file, cpr-reboot, cpr-exec)"},
 		{cartesian.Params{"mig_mapped_ram": "yes", "mig_xbzrle": "yes"}, "mig_mapped_ram", `param mig_mapped_ram: got "yes", want no, where mig_xbzrle is yes: a page has its place in the file as it is`},
+		{cartesian.Params{"mig_mapped_ram": "yes", "mig_protocol": "file", "mig_multifd": "yes", "parameters": "multifd-compression", "parameters_value": "zlib"}, "mig_mapped_ram", `param mig_mapped_ram: got "yes", want no, where multifd-compression compresses`},
+		{cartesian.Params{"mig_speed": "320M", "parameters": "max-bandwidth", "parameters_value": "64M"}, "mig_speed", `param mig_speed: got "320M", want the same as parameters, which sets max-bandwidth to 64M`},
+		{cartesian.Params{"mig_downtime": "0.3", "parameters": "downtime-limit", "parameters_value": "200"}, "mig_downtime", `param mig_downtime: got "0.3", want the same as parameters, which sets downtime-limit to 200`},
+		{cartesian.Params{"mig_protocol": "cpr-reboot", "parameters": "mode", "parameters_value": "normal"}, "mig_protocol", `param mig_protocol: got "cpr-reboot", want the same as parameters, which sets mode to normal`},
+		{cartesian.Params{"mig_protocol": "cpr-exec", "parameters": "cpr-exec-command", "parameters_value": "/bin/true"}, "parameters", `param parameters: mig_protocol = cpr-exec sets cpr-exec-command by itself`},
+		{cartesian.Params{"mig_tls": "psk", "parameters": "tls-creds", "parameters_value": "mine"}, "parameters", `param parameters: mig_tls = psk sets tls-creds by itself`},
+		{cartesian.Params{"mig_tls": "x509", "parameters": "tls-hostname", "parameters_value": "mine"}, "parameters", `param parameters: mig_tls = x509 sets tls-hostname by itself: use mig_tls_hostname`},
 		{cartesian.Params{"mig_mapped_ram": "yes"}, "", "mapped-ram needs a file to which memory is sent, which mig_protocol = tcp has not"},
 		{cartesian.Params{"mig_zero_copy": "yes"}, "mig_zero_copy", `param mig_zero_copy: zero-copy-send needs mig_multifd = yes: multifd's channels send without a copy, others cannot`},
+		{cartesian.Params{"mig_zero_copy": "yes", "mig_multifd": "yes", "mig_tls": "psk"}, "mig_zero_copy", `param mig_zero_copy: zero-copy-send sends the memory as it is, not encrypted: use it without mig_tls`},
+		{cartesian.Params{"capabilitys": "zero-copy-send multifd", "mig_multifd_compression": "zlib"}, "capabilitys", `param capabilitys: zero-copy-send sends the memory as it is, not compressed: use it without multifd-compression`},
+		{cartesian.Params{"mig_zero_copy": "yes", "mig_multifd": "yes", "parameters": "multifd-compression", "parameters_value": "zstd"}, "mig_zero_copy", `param mig_zero_copy: zero-copy-send sends the memory as it is, not compressed: use it without multifd-compression`},
+		{cartesian.Params{"mig_zero_copy": "yes", "mig_multifd": "yes", "mig_xbzrle": "yes"}, "mig_zero_copy", `param mig_zero_copy: zero-copy-send sends the memory as it is, not what has changed of it: use it without mig_xbzrle`},
 		{cartesian.Params{"mig_tls_hostname": "x"}, "mig_tls_hostname", `param mig_tls_hostname: needs mig_tls = x509: only certificates have names`},
 		{cartesian.Params{"capabilitys_state": "enable disable"}, "capabilitys_state", `param capabilitys_state: `},
 		{cartesian.Params{"mig_storage": "nbd", "mig_postcopy": "yes"}, "mig_storage", `param mig_storage: got "nbd", want none, where the migration may be switched to post-copy`},
