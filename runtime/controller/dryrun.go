@@ -169,6 +169,9 @@ func (c *paramChecker) check(ctx context.Context, v *cartesian.Variant, params c
 			c.warnings.add(fmt.Sprintf("%s%s (%s reads it)", at(read.Key), err, read.At))
 		}
 	}
+	for _, doubt := range run.CheckNames(params) { // QEMU may have it, so that even strict mode only warns
+		c.warnings.add(at(doubt.Key) + doubt.Error())
+	}
 	read := map[string]bool{}
 	for key := range v.Params {
 		read[key] = scenario.Mentions(key)

@@ -79,7 +79,7 @@ func (mv *move) setCapabilities(ctx context.Context, role Role, p Peer) error {
 // lacksCapability is the error of an end whose QEMU has no such capability: SKIP, unless
 // no QEMU has it, or mhmig cannot do without.
 func lacksCapability(p Peer, name string) error {
-	err := fmt.Errorf("%s: this QEMU has no migration capability %s%s", p, name, neededFor[name])
+	err := fmt.Errorf("%s: this QEMU has no migration capability %s%s%s", p, name, neededFor[name], meant(name, capabilityNames))
 	if slices.Contains(lasting, name) || !slices.Contains(capabilityNames, name) {
 		return err
 	}

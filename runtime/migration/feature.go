@@ -100,7 +100,7 @@ func checkParameters(ctx context.Context, p Peer, paths []string) error {
 			return err
 		}
 		if !supported {
-			err = fmt.Errorf("%s: this QEMU has no migration parameter %s", p, name)
+			err = fmt.Errorf("%s: this QEMU has no migration parameter %s%s", p, name, meant(name, parameterNames))
 			if slices.Contains(parameterNames, name) {
 				err = result.Skip.Wrap(err)
 			}

@@ -444,6 +444,14 @@ func TestFeatureValues(t *testing.T) {
 			want: []string{srcFailed, "pause-before-switchover was on, but the source never had the status pre-switchover"},
 		},
 		{
+			name: "a capability that no QEMU has", params: cartesian.Params{"capabilitys": "xbzlre"}, fails: true, status: result.Error, at: "-",
+			want: []string{"this QEMU has no migration capability xbzlre; did you mean xbzrle?"},
+		},
+		{
+			name: "a parameter that no QEMU has", params: cartesian.Params{"parameters": "max-bandwith", "parameters_value": "1"}, fails: true, status: result.Error, at: "-",
+			want: []string{"this QEMU has no migration parameter max-bandwith; did you mean max-bandwidth?"},
+		},
+		{
 			name: "post-copy by capabilitys", params: cartesian.Params{"capabilitys": "postcopy-ram"}, source: qmptest.Script{Endless: true}, concurrent: switchToPostcopy,
 		},
 		{

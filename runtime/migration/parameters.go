@@ -13,6 +13,7 @@ import (
 
 	"github.com/mhmig/mhmig/lang/api"
 	"github.com/mhmig/mhmig/lang/cartesian"
+	"github.com/mhmig/mhmig/lang/diag"
 )
 
 // settings is the feature of the capabilities and parameters that params name, on both
@@ -51,6 +52,35 @@ var parameterNames = []string{
 	"max-cpu-throttle", "max-postcopy-bandwidth", "mode", "multifd-channels", "multifd-compression", "multifd-qatzip-level",
 	"multifd-zlib-level", "multifd-zstd-level", "throttle-trigger-threshold", "tls-authz", "tls-creds", "tls-hostname",
 	"vcpu-dirty-limit", "x-checkpoint-delay", "x-rdma-chunk-size", "x-vcpu-dirty-limit-period", "xbzrle-cache-size", "zero-page-detection",
+}
+
+// CheckNames returns an error for each name in capabilitys and parameters that mhmig does
+// not know. It is none of [CheckParams]: a QEMU that is newer than mhmig may have it. It is
+// pure.
+func CheckNames(p cartesian.Params) error {
+	v := api.Read(p)
+	for _, list := range []struct {
+		param, kind string
+		known       []string
+	}{{"capabilitys", "capability", capabilityNames}, {"parameters", "parameter", parameterNames}} {
+		for _, name := range v.Names(list.param) {
+			if !slices.Contains(list.known, name) {
+				v.Unfit(list.param, "mhmig knows no migration %s %s: an ERROR, unless a newer QEMU has it%s", list.kind, name, meant(name, list.known))
+			}
+		}
+	}
+	return v.Err()
+}
+
+// meant asks for the name that was probably meant by one that no QEMU has.
+func meant(name string, known []string) string {
+	if slices.Contains(known, name) {
+		return ""
+	}
+	if near := diag.Nearest(name, known); near != "" {
+		return fmt.Sprintf("; did you mean %s?", near)
+	}
+	return ""
 }
 
 func newSettings(o options, _ Traits) Feature {

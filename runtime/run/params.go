@@ -77,6 +77,14 @@ func CheckAllParams(params cartesian.Params, hosts int) []*ParamError {
 	return faults.all
 }
 
+// CheckNames returns the errors of names that mhmig does not know, and that a QEMU which is
+// newer may have: those of capabilities and parameters of migrations. It is pure.
+func CheckNames(params cartesian.Params) []*ParamError {
+	faults := paramErrors{params: params}
+	faults.add(migration.CheckNames(params))
+	return faults.all
+}
+
 // checkRows checks the params of one kind of object by themselves.
 func checkRows(params cartesian.Params, object api.Object) error {
 	v := api.Read(params)
