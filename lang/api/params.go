@@ -76,7 +76,7 @@ var params = []Param{
 	},
 	{
 		Name: "qemu_version", Kind: Word, Object: VM, Reader: "runtime/vm",
-		Doc: "A QEMU that mhmig bootstrap --qemu has put into qemu_versions_dir, such as 10.0, in place of qemu_binary and the params of its loader. A host without it is a SKIP.",
+		Doc: "A QEMU that mhmig bootstrap --qemu has put into qemu_versions_dir, such as 10.0, in place of qemu_binary and the params of its files; but a qemu_binary that is set for fewer, such as qemu_binary_host2 beside a qemu_version of all hosts, comes first. A host without it is a SKIP.",
 	},
 	{
 		Name: "qemu_versions_dir", Kind: Word, Object: Host, Reader: "runtime/vm",

@@ -39,6 +39,7 @@ func CheckParams(params cartesian.Params, hosts int) []*ParamError {
 		for _, name := range params.Objects("vms") {
 			_, err := vm.ParseConfig(name, api.OnHost(params, label, name))
 			faults.add(err, label, name)
+			faults.addOf(name, api.CheckQEMU(params, label, name), label, name)
 		}
 	}
 	return faults.all

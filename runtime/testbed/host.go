@@ -142,6 +142,9 @@ func (h *Host) changedConfig(name string, params cartesian.Params, c changes) (v
 	own := api.OnHost(params, h.label, name)
 	maps.Copy(own, c.params)
 	config, err := vm.ParseConfig(name, own)
+	if wrong := api.CheckQEMU(params, h.label, name); err == nil && wrong != nil {
+		err = fmt.Errorf("%s: %w", name, wrong)
+	}
 	switch {
 	case err != nil && h != h.bed.hosts[0]: // errors that all hosts have are reported for the first
 		return vm.HostConfig{}, fmt.Errorf("%s: %w", h.Name(), err)
