@@ -15,6 +15,7 @@ import (
 
 	"al.essio.dev/pkg/shellescape"
 
+	"github.com/mhmig/mhmig/lang/diag"
 	"github.com/mhmig/mhmig/runtime/host"
 	"github.com/mhmig/mhmig/runtime/qemu"
 	"github.com/mhmig/mhmig/runtime/result"
@@ -134,8 +135,8 @@ func commonMachine(wanted string, qemus ...QEMU) (string, error) {
 	for _, q := range qemus {
 		resolved, ok := q.Resolve(name)
 		if !ok {
-			return "", fmt.Errorf("param machine_type: got %q, want a type that %s on %s supports (%s)",
-				wanted, q.Program, q.Host, q.supported())
+			return "", fmt.Errorf("param machine_type: got %q, want a type that %s on %s supports (%s)%s",
+				wanted, q.Program, q.Host, q.supported(), meantMachine(name, qemus))
 		}
 		types = append(types, resolved)
 	}
@@ -158,6 +159,35 @@ func commonMachine(wanted string, qemus ...QEMU) (string, error) {
 	}
 	return "", fmt.Errorf("param machine_type: %q is %s, and none of these is supported on all hosts: set one that is",
 		wanted, strings.Join(parts, ", "))
+}
+
+// someHas says whether one of the QEMUs has the machine type, with or without options.
+func someHas(wanted string, qemus []QEMU) bool {
+	name, _, _ := strings.Cut(wanted, ",")
+	return slices.ContainsFunc(qemus, func(q QEMU) bool {
+		_, ok := q.Resolve(name)
+		return ok
+	})
+}
+
+// meantMachine asks for the machine type that was probably meant by one that none of the
+// QEMUs has.
+func meantMachine(name string, qemus []QEMU) string {
+	if someHas(name, qemus) {
+		return ""
+	}
+	var names []string
+	for _, q := range qemus {
+		for _, m := range q.Machines {
+			if chipsetOf(m.Name) != "" {
+				names = append(names, m.Name)
+			}
+		}
+	}
+	if near := diag.Nearest(name, names); near != "" {
+		return fmt.Sprintf("; did you mean %s?", near)
+	}
+	return ""
 }
 
 // supported lists the pc and q35 types, newest first.

@@ -85,7 +85,8 @@ func (c *Cache) agree(ctx context.Context, hostConfigs []HostConfig) (Shape, err
 	}
 
 	machine, err := commonMachine(first.MachineType, qemus...)
-	if err != nil && slices.ContainsFunc(qemus, func(q QEMU) bool { return q.Program.Version != "" }) {
+	versions := slices.ContainsFunc(qemus, func(q QEMU) bool { return q.Program.Version != "" })
+	if err != nil && versions && someHas(first.MachineType, qemus) {
 		return Shape{}, result.Skip.Wrap(err) // no test of these two versions, as [MissingVersionError]
 	}
 	if err != nil {

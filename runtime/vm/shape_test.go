@@ -87,6 +87,12 @@ esac
 		if result.StatusOf(err) != result.Skip || !strings.Contains(err.Error(), "param machine_type: got") {
 			t.Errorf("got %v, want a SKIP", err)
 		}
+		none := p()
+		none["machine_type"] = "pc-i440fx-9.8,smm=off"
+		_, err = agree(cartesian.Params{"qemu_binary": young, "machine_type": "pc-i440fx-9.8,smm=off"}, none)
+		if result.StatusOf(err) != result.Error || !strings.HasSuffix(err.Error(), "did you mean pc-i440fx-9.9?") {
+			t.Errorf("a type that none has: got %v, want an ERROR that asks for another", err)
+		}
 	})
 	t.Run("the older QEMU decides", func(t *testing.T) {
 		for _, swap := range []bool{false, true} {
@@ -192,7 +198,7 @@ esac
 		"memory is text":  {cartesian.Params{"mem": "much"}, cartesian.Params{"mem": "much"}, `vm1: param mem: got "much", want a size (512, 64M, 1.5G)`},
 		"no such accel":   {cartesian.Params{"accel": "xen"}, cartesian.Params{"accel": "xen"}, `vm1: param accel: got "xen", want one of auto, kvm, tcg`},
 		"no such guard":   {cartesian.Params{"tcg_dirty_guard": "x"}, cartesian.Params{"tcg_dirty_guard": "x"}, `vm1: param tcg_dirty_guard: got "x", want one of auto, on, off`},
-		"no such machine": {cartesian.Params{"machine_type": "pc-i440fx-99.0"}, cartesian.Params{"machine_type": "pc-i440fx-99.0"}, `vm1: param machine_type: got "pc-i440fx-99.0", want a type that ` + old + ` on host1 supports (pc, pc-i440fx-7.2, pc-i440fx-7.1, q35, pc-q35-7.2)`},
+		"no such machine": {cartesian.Params{"machine_type": "pc-i440fx-99.0"}, cartesian.Params{"machine_type": "pc-i440fx-99.0"}, `vm1: param machine_type: got "pc-i440fx-99.0", want a type that ` + old + ` on host1 supports (pc, pc-i440fx-7.2, pc-i440fx-7.1, q35, pc-q35-7.2); did you mean pc-i440fx-7.2?`},
 		"no QEMU": {
 			cartesian.Params{"qemu_binary": "qemu-system-none"},
 			cartesian.Params{"qemu_binary": "qemu-system-none"},
