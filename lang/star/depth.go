@@ -184,7 +184,7 @@ func init() {
 		"fail print repr str": Guarded,
 		"all any dict enumerate list max min reversed set sorted tuple zip": limited,
 	} {
-		for _, name := range strings.Fields(names) {
+		for name := range strings.FieldsSeq(names) {
 			starlark.Universe[name] = guard(starlark.Universe[name].(*starlark.Builtin))
 		}
 	}
