@@ -97,9 +97,9 @@ func changedParams(t *task.Task, a *Args) (cartesian.Params, error) {
 		}
 	}
 	maps.Copy(params, changes)
-	for _, m := range api.Misfits(params) {
-		if _, changed := changes[m.Key]; changed {
-			return nil, fmt.Errorf("params: %s", m)
+	for _, p := range api.IneffectiveParams(params) {
+		if _, changed := changes[p.Key]; changed {
+			return nil, fmt.Errorf("params: %s", p)
 		}
 	}
 	bed.SetParams(changes, t.CallerPosition().String())

@@ -103,14 +103,14 @@ func TestUnreadParams(t *testing.T) {
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Error(diff)
 	}
-	var misfits []string // which are told for themselves
-	for _, m := range api.Misfits(params) {
-		misfits = append(misfits, m.String())
+	var ineffective []string // which are told for themselves
+	for _, p := range api.IneffectiveParams(params) {
+		ineffective = append(ineffective, p.String())
 	}
 	if diff := cmp.Diff([]string{
 		"image_size can be set for each image, then VM, then host: the suffix _vm1_stg has no effect",
 		"mig_speed is for the whole variant: the suffix _vm1 has no effect",
-	}, misfits); diff != "" {
+	}, ineffective); diff != "" {
 		t.Error(diff)
 	}
 }

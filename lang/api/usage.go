@@ -18,8 +18,8 @@ type Unread struct {
 }
 
 // UnreadParams returns the params that neither mhmig nor the scenario reads, sorted by
-// name, but for [Misfits]. read are the names that the scenario has read; reading a name
-// also reads its forms with suffixes of objects.
+// name, but for [IneffectiveParams]. read are the names that the scenario has read; reading
+// a name also reads its forms with suffixes of objects.
 func UnreadParams(params cartesian.Params, read map[string]bool) []Unread {
 	objects, kinds := objectNames(params), kindsOf(params)
 	var unread []Unread
@@ -30,7 +30,7 @@ func UnreadParams(params cartesian.Params, read map[string]bool) []Unread {
 		if _, known := FindUnsupported(key); known {
 			continue // reported as unsupported
 		}
-		if p, ok := Find(key); ok && (isFamily(p) || kinds.fit(p, key) || kinds.misfits(p, key)) {
+		if p, ok := Find(key); ok && (isFamily(p) || kinds.fit(p, key) || kinds.ineffective(p, key)) {
 			continue
 		}
 		unread = append(unread, Unread{Key: key, Nearest: nearest(key, objects, kinds)})

@@ -292,7 +292,7 @@ func (p *program) arguments(call *syntax.CallExpr, s *signature) *wrongArgument 
 		}
 		given[name] = true
 		of := s.params[slices.Index(names, name)]
-		if message := p.misfit(value, of.kind, of.wants); message != "" {
+		if message := p.mismatch(value, of.kind, of.wants); message != "" {
 			start, _ := value.Span()
 			return &wrongArgument{start, fmt.Sprintf("%s: %s: %s", s.name, name, message), ""}
 		}

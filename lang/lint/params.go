@@ -103,8 +103,9 @@ func unreadParams(libraries library.Set, files, wholes []string) diag.List {
 	return list
 }
 
-// ineffectiveParams returns the params that configs set for objects for which they cannot be set, see [api.Misfit], unless
-// a Starlark file names them so. Where unreadParams does not look, only those of migrations count.
+// ineffectiveParams returns the params that configs set for objects for which they cannot be set, see
+// [api.IneffectiveParam], unless a Starlark file names them so. Where unreadParams does not look, only those of migrations
+// count.
 func ineffectiveParams(libraries library.Set, files, wholes []string) diag.List {
 	r := newReaders(libraries, files)
 	var list diag.List
@@ -121,15 +122,15 @@ func ineffectiveParams(libraries library.Set, files, wholes []string) diag.List 
 				}
 			}
 		}
-		misfits := map[string]api.Misfit{}
-		for _, m := range api.Misfits(params) {
-			misfits[m.Key] = m
+		ineffective := map[string]api.IneffectiveParam{}
+		for _, p := range api.IneffectiveParams(params) {
+			ineffective[p.Key] = p
 		}
 		for _, a := range assigned {
 			_, _, inLibrary := library.Cut(a.Pos.File)
-			if m, ok := misfits[a.Key]; ok && (known || m.Decides()) && !inLibrary && !r.strings[a.Key] && !r.strings[m.Param.Name+"_"] {
+			if p, ok := ineffective[a.Key]; ok && (known || p.Decides()) && !inLibrary && !r.strings[a.Key] && !r.strings[p.Param.Name+"_"] {
 				list = append(list, diag.Diagnostic{
-					Severity: diag.Warning, Rule: "ineffective-param", Pos: a.Pos, Source: a.Source, Message: m.String(),
+					Severity: diag.Warning, Rule: "ineffective-param", Pos: a.Pos, Source: a.Source, Message: p.String(),
 				})
 			}
 		}

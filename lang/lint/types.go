@@ -210,8 +210,8 @@ func meant(name string, candidates []string) string {
 	return ""
 }
 
-// misfit says why a value cannot be an argument of a type, "" if it can, or if that is not known.
-func (p *program) misfit(x syntax.Expr, kind, wants string) string {
+// mismatch says why a value cannot be an argument of a type, "" if it can, or if that is not known.
+func (p *program) mismatch(x syntax.Expr, kind, wants string) string {
 	if kind == "" {
 		return ""
 	}

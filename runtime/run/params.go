@@ -160,9 +160,9 @@ func Unsupported(params cartesian.Params, reads ScenarioReads) []UnsupportedPara
 			all = append(all, UnsupportedParam{Key: key, Text: fmt.Sprintf("param %s = %s is not supported: %s", key, params[key], u.Effect)})
 		}
 	}
-	for _, m := range api.Misfits(params) {
-		if reads == nil || !reads.MayReadOf(m.Param.Name, m.Key) {
-			all = append(all, UnsupportedParam{Key: m.Key, Decides: m.Decides(), Text: fmt.Sprintf("param %s = %s: %s", m.Key, params[m.Key], m)})
+	for _, p := range api.IneffectiveParams(params) {
+		if reads == nil || !reads.MayReadOf(p.Param.Name, p.Key) {
+			all = append(all, UnsupportedParam{Key: p.Key, Decides: p.Decides(), Text: fmt.Sprintf("param %s = %s: %s", p.Key, params[p.Key], p)})
 		}
 	}
 	return append(all, ignored(params)...)

@@ -11,43 +11,43 @@ import (
 	"github.com/mhmig/mhmig/lang/cartesian"
 )
 
-// Misfit is a param with the suffix of a VM or a host for which it cannot be set, such as
-// mig_speed_vm1: nothing reads it. Suffixes of a VM's devices are left aside, as they are
+// IneffectiveParam is a param with the suffix of a VM or a host for which it cannot be set,
+// such as mig_speed_vm1: nothing reads it. Suffixes of a VM's devices are left aside, as they are
 // also words of other params: cpu_model_8, drive_serial_cd1.
-type Misfit struct {
+type IneffectiveParam struct {
 	Key   string
 	Param Param
 }
 
 // Suffix is what follows the param's name: _vm1.
-func (m Misfit) Suffix() string { return strings.TrimPrefix(m.Key, m.Param.Name) }
+func (i IneffectiveParam) Suffix() string { return strings.TrimPrefix(i.Key, i.Param.Name) }
 
 // String says why the suffix has no effect.
-func (m Misfit) String() string {
+func (i IneffectiveParam) String() string {
 	var names []string
-	for _, kind := range m.Param.Object.outwards() {
+	for _, kind := range i.Param.Object.outwards() {
 		names = append(names, string(kind))
 	}
 	what := "is for the whole variant"
 	if len(names) > 0 {
 		what = "can be set for each " + strings.Join(names, ", then ")
 	}
-	return fmt.Sprintf("%s %s: the suffix %s has no effect", m.Param.Name, what, m.Suffix())
+	return fmt.Sprintf("%s %s: the suffix %s has no effect", i.Param.Name, what, i.Suffix())
 }
 
 // Decides reports whether the param decides what a migration tests.
-func (m Misfit) Decides() bool {
-	return m.Param.Object == Variant && m.Param.Reader == "runtime/migration"
+func (i IneffectiveParam) Decides() bool {
+	return i.Param.Object == Variant && i.Param.Reader == "runtime/migration"
 }
 
-// Misfits returns the params whose suffixes are of VMs or hosts for which they cannot be set,
-// or not in the order from the inside to the outside, by name.
-func Misfits(params cartesian.Params) []Misfit {
+// IneffectiveParams returns the params whose suffixes are of VMs or hosts for which they
+// cannot be set, or not in the order from the inside to the outside, by name.
+func IneffectiveParams(params cartesian.Params) []IneffectiveParam {
 	kinds := kindsOf(params)
-	var all []Misfit
+	var all []IneffectiveParam
 	for _, key := range slices.Sorted(maps.Keys(params)) {
-		if p, ok := Find(key); ok && kinds.misfits(p, key) {
-			all = append(all, Misfit{key, p})
+		if p, ok := Find(key); ok && kinds.ineffective(p, key) {
+			all = append(all, IneffectiveParam{key, p})
 		}
 	}
 	return all
@@ -121,9 +121,9 @@ func (k objectKinds) chain(rest string, kinds []Object) bool {
 	return false
 }
 
-// misfits reports whether key is the param with suffixes of its own objects, VMs and hosts
+// ineffective reports whether key is the param with suffixes of its own objects, VMs and hosts
 // that have no effect.
-func (k objectKinds) misfits(p Param, key string) bool {
+func (k objectKinds) ineffective(p Param, key string) bool {
 	rest, ok := strings.CutPrefix(key, p.Name)
 	if !ok || isFamily(p) || k.chain(rest, p.Object.outwards()) {
 		return false
