@@ -160,6 +160,9 @@ tail -c %[11]d %[4]s 2>/dev/null | tail -n %[7]d; exit 0`,
 	}
 	e.parse(string(out.Stdout))
 	e.Killed = i.killed.Load() && e.Status == killedStatus
+	if known := i.destroyed.Load(); known != nil && e.Status == StatusUnknown {
+		return known
+	}
 	return e
 }
 

@@ -44,9 +44,10 @@ type Instance struct {
 	log       *slog.Logger
 	monitor   *qmp.Conn // set by Start
 
-	shellPort atomic.Int32           // the cached result of forwarded, or 0
-	neighbour atomic.Pointer[string] // the guest's address that was found last, or nil
-	killed    atomic.Bool            // Kill was called
+	shellPort atomic.Int32              // the cached result of forwarded, or 0
+	neighbour atomic.Pointer[string]    // the guest's address that was found last, or nil
+	killed    atomic.Bool               // Kill was called
+	destroyed atomic.Pointer[ExitError] // how QEMU ended in Destroy, which removes the files that say so; nil: not known
 
 	lock chan struct{} // capacity 1; a mutex for the fields below that a context can end the wait for
 	// launched is set when a process may exist.
@@ -123,8 +124,7 @@ func (i *Instance) quit(ctx context.Context) error {
 // says which.
 func (i *Instance) Exited() <-chan struct{} { return i.monitor.Done() }
 
-// Exit returns how QEMU ended, with the end of its log; or that it still runs. It cannot
-// be used after Destroy.
+// Exit returns how QEMU ended, with the end of its log; or that it still runs.
 func (i *Instance) Exit(ctx context.Context) *ExitError { return i.exit(ctx) }
 
 // Fault is the error of a QEMU that did not end normally in Destroy; nil before. It waits
@@ -327,6 +327,9 @@ func (i *Instance) endProcess(ctx context.Context) error {
 	exit := &ExitError{VM: i.Name(), Host: h.Name(), Status: StatusUnknown}
 	exit.parse(rest)
 	exit.Killed = kill && exit.Status == killedStatus
+	if exit.ended() {
+		i.destroyed.Store(exit)
+	}
 	i.classifyExit(exit, by)
 	errs := []error{i.saveLog(ctx)}
 	if i.transcript != nil {

@@ -72,6 +72,9 @@ func TestInstance(t *testing.T) {
 	default:
 		t.Error("Exited is open after Destroy")
 	}
+	if exit := i.Exit(ctx); exit.Status != 0 { // who asks just then must not take it for a crash
+		t.Errorf("Exit = %v after Destroy, want status 0", exit)
+	}
 	for file, want := range map[string]string{
 		"qemu.cmdline": "-m 32760K", "qmp.jsonl": `"execute":"cont"`, "qemu.log": "",
 	} {
@@ -95,6 +98,9 @@ func TestKill(t *testing.T) {
 	}
 	if fault := i.Fault(); fault != nil {
 		t.Errorf("Fault = %v, want none", fault)
+	}
+	if exit := i.Exit(t.Context()); exit.Status != 128+9 || exit.Abnormal() {
+		t.Errorf("Exit = %v, want signal 9, as requested", exit)
 	}
 	if got := s.artifact("qmp.jsonl"); strings.Contains(got, `"quit"`) {
 		t.Errorf("it was told to quit:\n%s", got)
