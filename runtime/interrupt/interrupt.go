@@ -1,9 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 
 // Package interrupt is how a command is ended by signals: the first interrupt lets it
-// clean up, the second ends it at once. What comes within half a second of the first signal is
-// the same interrupt: kernel and shell both send SIGHUP when a terminal is closed, and
-// coreutils' timeout sends its signal to the command and then to the process group.
+// clean up, the second ends it at once. What comes within half a second of the first
+// signal is the same interrupt: kernel and shell both send SIGHUP when a terminal is
+// closed, and coreutils' timeout sends its signal to the command and then to the process
+// group.
 package interrupt
 
 import (

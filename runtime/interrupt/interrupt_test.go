@@ -50,6 +50,7 @@ func TestWatch(t *testing.T) {
 					signals <- syscall.SIGTERM
 				}
 				time.Sleep(time.Minute)
+				synctest.Wait()
 				if got := context.Cause(ctx); !errors.Is(got, cause) {
 					t.Errorf("cause of the context: got %v, want %v", got, cause)
 				}
