@@ -365,6 +365,11 @@ func TestHooksHideNothing(t *testing.T) {
         wait_for(lambda: mig.vm("vm1").qmp("query-migrate").get("status") in ("completed", "failed"), 60, 0.1)
     return migrate_src
 
+def start_and_ask(vm, host):
+    vm.start(host)
+    if vm.reboot(how = "shell", timeout = 4, check = False):
+        fail("it has rebooted")
+
 def send_and_cancel(mig):
     mig.vm("vm1").qmp("migrate", uri = "tcp:%s:%d" % (mig.dst.address, mig.ports["vm1"]))
     mig.vm("vm1").qmp("migrate_cancel")
@@ -397,16 +402,12 @@ def migration_scenario(env):
         cancelled(host1, host2)
         migrate_wait(["vm1"], host1, host2, migrate_src = send("tcp:127.0.0.1:1"))
     elif case == "never reboots, is reset, reboots on the way":
-        vm.start(host1)
-        if vm.reboot(how = "shell", timeout = 4, check = False):
-            fail("it has rebooted")
+        start_and_ask(vm, host1)
         vm.reboot()
         sleep(6)
         migrate_wait(["vm1"], host1, host2, fresh = False)
     elif case == "never reboots, starts anew, reboots on the way":
-        vm.start(host1)
-        if vm.reboot(how = "shell", timeout = 4, check = False):
-            fail("it has rebooted")
+        start_and_ask(vm, host1)
         vm.destroy()
         migrate_wait(["vm1"], host1, host2)
     elif case == "cancels, then it is reset":
@@ -418,9 +419,7 @@ def migration_scenario(env):
         mig.cancel()
         mig.join()
     elif case == "never reboots, reboots on the way much later":
-        vm.start(host1)
-        if vm.reboot(how = "shell", timeout = 4, check = False):
-            fail("it has rebooted")
+        start_and_ask(vm, host1)
         vm.wait_for_login()
         sleep(1800)
         migrate_wait(["vm1"], host1, host2, fresh = False)

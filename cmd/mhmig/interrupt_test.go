@@ -275,9 +275,7 @@ func TestInterruptOtherwise(t *testing.T) {
 	for _, s := range []syscall.Signal{syscall.SIGHUP, syscall.SIGTERM} {
 		t.Run(s.String(), func(t *testing.T) {
 			t.Parallel()
-			if signal.Ignored(s) {
-				t.Skip("NOT TESTED: the tests run under nohup, and so would mhmig: it then goes on, as asked for: ", s)
-			}
+			needSignal(t, s)
 			w := newWorld(t)
 			w.write("it.star", scenario)
 			r := w.start("exec", "it.star", "--config", "small.cfg")
@@ -344,6 +342,14 @@ def migration_scenario(env):
 	w.cleanUp()
 }
 
+// needSignal skips the test if mhmig would not get the signal.
+func needSignal(t *testing.T, s syscall.Signal) {
+	t.Helper()
+	if signal.Ignored(s) {
+		t.Skip("NOT TESTED: the tests run under nohup, and so would mhmig: it then goes on, as asked for: ", s)
+	}
+}
+
 // TestInterruptSentTwice ends runs as coreutils' timeout does, which sends its signal to
 // the command and then to its process group, and as a closed terminal, for which kernel
 // and shell send one each. It is one interrupt, after which the run is cleaned up.
@@ -352,9 +358,7 @@ func TestInterruptSentTwice(t *testing.T) {
 	for _, s := range []syscall.Signal{syscall.SIGHUP, syscall.SIGTERM} {
 		t.Run(s.String(), func(t *testing.T) {
 			t.Parallel()
-			if signal.Ignored(s) {
-				t.Skip("NOT TESTED: the tests run under nohup, and so would mhmig: it then goes on, as asked for: ", s)
-			}
+			needSignal(t, s)
 			w := newWorld(t)
 			w.write("it.star", strings.ReplaceAll(`
 def last(host):
