@@ -64,8 +64,8 @@ func (h *localHost) Facts(context.Context) (host.Facts, error) {
 }
 
 // ImageProgram is a qemu-img of local hosts, for the param qemu_img_binary: it makes empty
-// files, and says that each that there is has 16 MiB. It takes no process: a test has hundreds of beds
-// with disks.
+// files, and says of each file that there is that it has 16 MiB. It takes no process: a test
+// has hundreds of beds with disks.
 const ImageProgram = "scripted-qemu-img"
 
 func runImageProgram(args []string) (host.Output, error) {
